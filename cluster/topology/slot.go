@@ -1,0 +1,41 @@
+package topology
+
+import "bytes"
+
+// Slots is the number of hash slots. It is Redis Cluster's, since its clients route by it.
+const Slots = 16384
+
+// Slot returns the hash slot of a key: CRC16 of the key, or of its hash tag, the text between the first '{' and the next '}',
+// where that is not empty (Redis Cluster specification, "Hash tags").
+func Slot(key []byte) int {
+	if open := bytes.IndexByte(key, '{'); open >= 0 {
+		if length := bytes.IndexByte(key[open+1:], '}'); length > 0 {
+			key = key[open+1 : open+1+length]
+		}
+	}
+	return int(crc16(key)) % Slots
+}
+
+// crc16 is CRC-16/XMODEM: polynomial 0x1021, start 0, not reflected (Redis Cluster specification, appendix A).
+func crc16(b []byte) uint16 {
+	var crc uint16
+	for _, c := range b {
+		crc = crc<<8 ^ crc16Table[byte(crc>>8)^c]
+	}
+	return crc
+}
+
+var crc16Table = func() (table [256]uint16) {
+	for i := range table {
+		crc := uint16(i) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+		table[i] = crc
+	}
+	return table
+}()
