@@ -1,0 +1,17 @@
+// Package shard holds the state of a node's shards: entries, versions, time to live, conditions of a write.
+//
+// A shard orders the writes to its keys. It knows nothing of connections, RESP or other nodes' addresses: it takes decoded writes and
+// gives out immutable entries.
+//
+// # Ownership
+//
+// The bytes of an entry lie in counted buffers (package memory). The shard holds one reference to each buffer of an entry that it
+// stores. Shard.Get retains the buffers for the caller, who calls Entry.Release when the bytes are no longer needed; an
+// overwrite in between replaces the entry and takes nothing from that caller. Shard.Set takes over the references of
+// what it is given, stored or not.
+//
+// # Locks
+//
+// Each shard has one lock, which guards all of its maps. No lock is held while bytes are copied, checked or sent, and
+// none of them is ever taken while another is held.
+package shard
