@@ -1,0 +1,143 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+)
+
+// redisVersion is the version of Redis whose behaviour clients may expect: some of them look at it before they use a command.
+const redisVersion = "7.2.0"
+
+func ping(c *call) {
+	switch len(c.args) {
+	case 1:
+		c.replies.Simple("PONG")
+	case 2:
+		c.replies.Bulk(c.arg(1))
+	default:
+		c.replies.Error(c.row.arityError())
+	}
+}
+
+func echo(c *call) { c.replies.Bulk(c.arg(1)) }
+
+func quit(c *call) {
+	c.replies.OK()
+	c.quit = true
+}
+
+func selectDB(c *call) {
+	switch n, ok := parseInt(c.arg(1)); {
+	case !ok:
+		c.replies.Error(errInteger)
+	case n != 0:
+		c.replies.Error(errors.New("SELECT is not allowed in cluster mode"))
+	default:
+		c.replies.OK()
+	}
+}
+
+func hello(c *call) {
+	proto, name, err := parseHello(c)
+	if err != nil {
+		c.replies.ErrorText(err.Error())
+		return
+	}
+	c.proto, c.replies.resp3 = proto, proto == 3
+	if name != nil {
+		c.name = *name
+	}
+	w := &c.replies
+	w.Map(7)
+	for _, field := range [][2]string{{"server", "ndring"}, {"version", redisVersion}} {
+		w.Text(field[0])
+		w.Text(field[1])
+	}
+	w.Text("proto")
+	w.Int(int64(c.proto))
+	w.Text("id")
+	w.Int(c.id)
+	for _, field := range [][2]string{{"mode", "cluster"}, {"role", "master"}} {
+		w.Text(field[0])
+		w.Text(field[1])
+	}
+	w.Text("modules")
+	w.Array(0)
+}
+
+// parseHello returns errors with their prefix: HELLO has some that no other command has.
+func parseHello(c *call) (proto int, name *string, err error) {
+	proto = c.proto
+	if len(c.args) > 1 {
+		n, ok := parseInt(c.arg(1))
+		if !ok {
+			return 0, nil, errors.New("ERR Protocol version is not an integer or out of range")
+		}
+		if n != 2 && n != 3 {
+			return 0, nil, errors.New("NOPROTO unsupported protocol version")
+		}
+		proto = int(n)
+	}
+	for i := 2; i < len(c.args); i++ {
+		left := len(c.args) - 1 - i
+		switch option := upper(string(c.arg(i))); {
+		case option == "AUTH" && left >= 2: // there is one user, and it has no password: any one will do, as in Redis
+			if string(c.arg(i+1)) != "default" {
+				return 0, nil, errors.New("WRONGPASS invalid username-password pair or user is disabled.")
+			}
+			i += 2
+		case option == "SETNAME" && left >= 1:
+			i++
+			if err := checkName(c.arg(i)); err != nil {
+				return 0, nil, errors.New("ERR " + err.Error())
+			}
+			s := string(c.arg(i))
+			name = &s
+		default:
+			return 0, nil, fmt.Errorf("ERR Syntax error in HELLO option '%.128s'", c.arg(i))
+		}
+	}
+	return proto, name, nil
+}
+
+func checkName(name []byte) error {
+	for _, b := range name {
+		if b < '!' || b > '~' {
+			return errors.New("Client names cannot contain spaces, newlines or special characters.")
+		}
+	}
+	return nil
+}
+
+func clientID(c *call) { c.replies.Int(c.id) }
+
+func clientGetName(c *call) {
+	if c.name == "" {
+		c.replies.Null()
+		return
+	}
+	c.replies.Text(c.name)
+}
+
+func clientSetName(c *call) {
+	if err := checkName(c.arg(2)); err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.name = string(c.arg(2))
+	c.replies.OK()
+}
+
+func clientSetInfo(c *call) {
+	switch upper(string(c.arg(2))) {
+	case "LIB-NAME", "LIB-VER":
+	default:
+		c.replies.Error(fmt.Errorf("Unrecognized option '%.128s'", c.arg(2)))
+		return
+	}
+	if checkName(c.arg(3)) != nil {
+		c.replies.Error(fmt.Errorf("%s cannot contain spaces, newlines or special characters.", c.arg(2)))
+		return
+	}
+	c.replies.OK()
+}

@@ -1,0 +1,61 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/shard"
+)
+
+var (
+	// ErrProtocol is returned when the stream is no RESP; the connection is closed after it, since nobody can tell where the next command starts.
+	ErrProtocol = errors.New("Protocol error")
+	// ErrTooLarge is returned when an argument or a whole command is above its limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrBusy is returned when there was no room in the upload budget for as long as a command may wait.
+	ErrBusy = errors.New("too many uploads at once, try again")
+	// ErrCrossSlot is returned when the keys of one command are of different slots.
+	ErrCrossSlot = errors.New("Keys in request don't hash to the same slot")
+	// ErrNoOwner is returned when no node serves a slot.
+	ErrNoOwner = errors.New("Hash slot not served")
+
+	errSyntax  = errors.New("syntax error")
+	errInteger = errors.New("value is not an integer or out of range")
+)
+
+// prefixes maps the sentinels of all packages to what stands first in the error reply, on which clients act. All others get "ERR".
+var prefixes = []struct {
+	sentinel error
+	prefix   string
+}{
+	{array.ErrTooLarge, "TOOLARGE"}, // before ErrInvalid, which it may wrap
+	{array.ErrInvalid, "BADNPY"},
+	{shard.ErrCorrupt, "CORRUPT"},
+	{ErrTooLarge, "TOOLARGE"},
+	{ErrBusy, "BUSY"},
+	{ErrCrossSlot, "CROSSSLOT"},
+	{ErrNoOwner, "CLUSTERDOWN"},
+}
+
+// wireError returns the text of an error reply: a prefix, and one line.
+func wireError(err error) string {
+	prefix := "ERR"
+	if r := (redirect{}); errors.As(err, &r) {
+		prefix = "MOVED"
+	}
+	for _, p := range prefixes {
+		if errors.Is(err, p.sentinel) {
+			prefix = p.prefix
+			break
+		}
+	}
+	return prefix + " " + oneLine.Replace(err.Error())
+}
+
+var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
+
+func protocolError(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, args...)...)
+}

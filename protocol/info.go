@@ -1,0 +1,146 @@
+package protocol
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// infoField is a line of INFO.
+type infoField struct {
+	name  string
+	value any
+}
+
+// infoSections are the sections of INFO, in their order. Fields that Redis has too are named and counted as it does.
+var infoSections = []struct {
+	name   string
+	fields func(*call, Stats) []infoField
+}{
+	{"Server", infoServer},
+	{"Clients", infoClients},
+	{"Memory", infoMemory},
+	{"Stats", infoStats},
+	{"Replication", infoReplication},
+	{"CPU", infoCPU},
+	{"Cluster", infoCluster},
+	{"Keyspace", infoKeyspace},
+}
+
+func info(c *call) {
+	var wanted []string
+	for i := 1; i < len(c.args); i++ {
+		wanted = append(wanted, strings.ToLower(string(c.arg(i))))
+	}
+	all := len(wanted) == 0 || slices.ContainsFunc(wanted, func(s string) bool {
+		return s == "all" || s == "default" || s == "everything"
+	})
+	stats := c.server.Stats()
+	var b strings.Builder
+	for _, section := range infoSections {
+		if !all && !slices.Contains(wanted, strings.ToLower(section.name)) {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString("\r\n")
+		}
+		fmt.Fprintf(&b, "# %s\r\n", section.name)
+		for _, field := range section.fields(c, stats) {
+			fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)
+		}
+	}
+	c.replies.Verbatim(b.String())
+}
+
+func infoServer(c *call, _ Stats) []infoField {
+	up := time.Since(c.server.started)
+	return []infoField{
+		{"redis_version", redisVersion},
+		{"redis_mode", "cluster"},
+		{"ndring_version", c.server.config.Version},
+		{"os", runtime.GOOS + " " + runtime.GOARCH},
+		{"arch_bits", 64},
+		{"go_version", runtime.Version()},
+		{"process_id", os.Getpid()},
+		{"run_id", c.server.cluster.Self()},
+		{"tcp_port", localPort(c.nc)},
+		{"server_time_usec", time.Now().UnixMicro()},
+		{"uptime_in_seconds", int64(up.Seconds())},
+		{"uptime_in_days", int64(up.Hours() / 24)},
+	}
+}
+
+func infoClients(c *call, s Stats) []infoField {
+	return []infoField{
+		{"connected_clients", s.Clients},
+		{"maxclients", c.server.config.MaxClients},
+		{"blocked_clients", 0},
+	}
+}
+
+func infoMemory(_ *call, s Stats) []infoField {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	used := m.Sys - m.HeapReleased
+	return []infoField{
+		{"used_memory", used},
+		{"used_memory_human", human(used)},
+		{"used_memory_dataset", s.ValueBytes},
+		{"upload_bytes", s.UploadBytes},
+		{"maxmemory", 0},
+		{"maxmemory_policy", "noeviction"},
+	}
+}
+
+func infoStats(_ *call, s Stats) []infoField {
+	return []infoField{
+		{"total_connections_received", s.Connections},
+		{"total_commands_processed", s.Commands},
+		{"total_net_input_bytes", s.BytesIn},
+		{"total_net_output_bytes", s.BytesOut},
+		{"rejected_connections", s.Rejected},
+		{"expired_keys", s.Store.Expired},
+		{"evicted_keys", 0},
+		{"keyspace_hits", s.Store.Hits},
+		{"keyspace_misses", s.Store.Misses},
+		{"total_error_replies", s.Errors},
+		{"protocol_errors", s.ProtocolErrors},
+		{"connection_panics", s.Panics},
+	}
+}
+
+func infoReplication(*call, Stats) []infoField {
+	return []infoField{{"role", "master"}, {"connected_slaves", 0}}
+}
+
+func infoCPU(*call, Stats) []infoField {
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+		return nil
+	}
+	seconds := func(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
+	return []infoField{{"used_cpu_sys", seconds(usage.Stime)}, {"used_cpu_user", seconds(usage.Utime)}}
+}
+
+func infoCluster(*call, Stats) []infoField { return []infoField{{"cluster_enabled", 1}} }
+
+func infoKeyspace(_ *call, s Stats) []infoField {
+	if s.Store.Keys == 0 {
+		return nil
+	}
+	return []infoField{{"db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=0", s.Store.Keys, s.Store.KeysWithTTL)}}
+}
+
+func human(n uint64) string {
+	const units = "BKMGT"
+	f, i := float64(n), 0
+	for ; f >= 1024 && i < len(units)-1; i++ {
+		f /= 1024
+	}
+	return fmt.Sprintf("%.2f%c", f, units[i])
+}

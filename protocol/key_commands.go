@@ -1,0 +1,91 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ndring/ndring/shard"
+)
+
+func del(c *call)    { c.replies.Int(int64(c.shard.Delete(c.keys()))) }
+func exists(c *call) { c.replies.Int(int64(c.shard.Exists(c.keys()))) }
+
+func persist(c *call) { c.replies.Bool(c.shard.Persist(c.arg(1))) }
+
+func typeOf(c *call) {
+	if c.shard.Exists(c.keys()) == 0 {
+		c.replies.Simple("none")
+		return
+	}
+	c.replies.Simple("ndarray")
+}
+
+// expire makes the handler of a command whose operand has a unit of so many ms and counts from now, or from 1970.
+func expire(unit int64, relative bool) func(*call) {
+	return func(c *call) {
+		n, ok := parseInt(c.arg(2))
+		if !ok {
+			c.replies.Error(errInteger)
+			return
+		}
+		condition, err := expireCondition(c.args[3:])
+		if err != nil {
+			c.replies.Error(err)
+			return
+		}
+		at, ok := deadline(n, unit, relative, c.server.store.Now())
+		if !ok {
+			c.replies.Error(errInvalidExpire(c.row.full))
+			return
+		}
+		c.replies.Bool(c.shard.Expire(c.arg(1), at, condition))
+	}
+}
+
+func expireCondition(args []Arg) (condition shard.ExpireCondition, err error) {
+	for i := range args {
+		switch option := args[i].Bytes(); upper(string(option)) {
+		case "NX":
+			condition.NX = true
+		case "XX":
+			condition.XX = true
+		case "GT":
+			condition.GT = true
+		case "LT":
+			condition.LT = true
+		default:
+			return condition, fmt.Errorf("Unsupported option %.128s", option)
+		}
+	}
+	switch {
+	case condition.NX && (condition.XX || condition.GT || condition.LT):
+		return condition, errors.New("NX and XX, GT or LT options at the same time are not compatible")
+	case condition.GT && condition.LT:
+		return condition, errors.New("GT and LT options at the same time are not compatible")
+	}
+	return condition, nil
+}
+
+// ttl makes the handler of a command that answers in units of so many ms, rounded as Redis does.
+func ttl(unit int64) func(*call) {
+	return func(c *call) {
+		at, now := c.shard.Deadline(c.arg(1))
+		if at < 0 {
+			c.replies.Int(at)
+			return
+		}
+		c.replies.Int((at - now + unit/2) / unit)
+	}
+}
+
+// expireTime makes the handler of a command that answers a Unix time in units of so many ms.
+func expireTime(unit int64) func(*call) {
+	return func(c *call) {
+		at, _ := c.shard.Deadline(c.arg(1))
+		if at < 0 {
+			c.replies.Int(at)
+			return
+		}
+		c.replies.Int((at + unit/2) / unit)
+	}
+}

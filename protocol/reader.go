@@ -1,0 +1,380 @@
+package protocol
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/ndring/ndring/memory"
+)
+
+const (
+	firstBuffer = 4 << 10   // bytes; what an idle connection costs
+	largeBuffer = 64 << 10  // bytes; for pipelines of small commands
+	maxLine     = 64 << 10  // bytes of an inline command
+	maxLength   = 32        // bytes of a line that holds a length; an int64 has 20
+	smallBulk   = 16 << 10  // bytes; up to here bulks are collected in one scratch, above each has its own buffer
+	chunk       = 256 << 10 // bytes that are read and summed at once, while they are in the processor's cache
+	scratchStep = 256 << 10 // bytes of scratch taken from the budget at once; the first ones are free
+	scratchKept = 64 << 10  // bytes of scratch that a connection keeps between commands
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Limits bounds what a Reader accepts.
+type Limits struct {
+	MaxArgs int   // arguments of one command
+	MaxBulk int64 // bytes of one argument; a larger one is read past and its command refused, up to MaxSkip
+	MaxSkip int64 // bytes of one argument that are read past; a larger one ends the stream
+	Wait    time.Duration
+}
+
+// Arg is one argument of a command.
+type Arg struct {
+	small []byte         // the bytes, when there is no buffer; valid until the next call of Reader.Next
+	large *memory.Buffer // holds the bytes of a large bulk; the Reader has the reference
+	crc   uint32         // CRC32C of large
+}
+
+// Bytes returns the argument. It is valid until the next call of Reader.Next.
+func (a *Arg) Bytes() []byte {
+	if a.large != nil {
+		return a.large.Bytes()
+	}
+	return a.small
+}
+
+// Take returns the argument in a buffer of its own, to which the caller gets a reference, and its CRC32C.
+func (a *Arg) Take(pool *memory.Pool) (*memory.Buffer, uint32) {
+	if a.large != nil {
+		return a.large.Retain(), a.crc
+	}
+	return pool.Copy(a.small), crc32.Checksum(a.small, castagnoli)
+}
+
+// Admit is asked before an argument of n bytes is read, with the arguments before it and their total number. An error refuses the
+// command: its bytes are read past, and Next returns the error.
+type Admit func(before []Arg, total int, n int64) error
+
+// Reader reads commands from an untrusted stream. It loops rather than recurses, checks each length before it allocates, and holds no
+// more than Limits and Budget allow.
+type Reader struct {
+	src    io.Reader
+	pool   *memory.Pool
+	budget *Budget
+	limits Limits
+	admit  Admit
+
+	buf        []byte // buf[start:end] is read and not yet used
+	start, end int
+	inCommand  bool
+	scratch    []byte // small bulks of the command
+	spans      []span // where in scratch; by argument
+	args       []Arg
+	held       int64 // bytes taken from the budget
+	prepaid    int64 // bytes of scratch that are covered
+}
+
+type span struct{ from, to int }
+
+// refused is an error after which the stream goes on: the whole command has been read past.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
+// NewReader returns a reader of src. Admit may be nil.
+func NewReader(src io.Reader, pool *memory.Pool, budget *Budget, limits Limits, admit Admit) *Reader {
+	if admit == nil {
+		admit = func([]Arg, int, int64) error { return nil }
+	}
+	return &Reader{src: src, pool: pool, budget: budget, limits: limits, admit: admit, buf: make([]byte, firstBuffer)}
+}
+
+// InCommand reports whether a part of a command has been read.
+func (r *Reader) InCommand() bool { return r.inCommand }
+
+// Next returns the next command. Its arguments are valid until the next call. An error that is a `refused` answers one command; any
+// other one ends the stream.
+func (r *Reader) Next() ([]Arg, error) {
+	r.Release()
+	for {
+		if err := r.need(1); err != nil {
+			return nil, err
+		}
+		r.inCommand = true
+		var err error
+		if r.buf[r.start] == '*' {
+			err = r.multibulk()
+		} else {
+			err = r.inline()
+		}
+		r.inCommand = false
+		if err != nil {
+			return nil, err
+		}
+		if len(r.args) > 0 { // an empty command is no command
+			return r.args, nil
+		}
+	}
+}
+
+// Release lets go of the last command's memory.
+func (r *Reader) Release() {
+	for i := range r.args {
+		if r.args[i].large != nil {
+			r.args[i].large.Release()
+		}
+	}
+	clear(r.args)
+	r.args, r.spans, r.scratch = r.args[:0], r.spans[:0], r.scratch[:0]
+	if cap(r.scratch) > scratchKept {
+		r.scratch = nil
+	}
+	if cap(r.args) > 1024 {
+		r.args, r.spans = nil, nil
+	}
+	r.budget.Release(r.held)
+	r.held, r.prepaid = 0, scratchKept
+}
+
+func (r *Reader) multibulk() error {
+	n, err := r.length('*', "multibulk length")
+	if err != nil {
+		return err
+	}
+	if n > int64(r.limits.MaxArgs) {
+		return protocolError("invalid multibulk length: %d arguments, the limit is %d", n, r.limits.MaxArgs)
+	}
+	var refusal error
+	for i := range n {
+		size, err := r.length('$', "bulk length")
+		if err != nil {
+			return err
+		}
+		if size < 0 || size > r.limits.MaxSkip {
+			return protocolError("invalid bulk length")
+		}
+		if refusal == nil {
+			if refusal = r.admitBulk(int(n), size); refusal != nil {
+				r.Release()
+			}
+		}
+		switch {
+		case refusal != nil:
+			err = r.skip(size)
+		case size <= smallBulk:
+			err = r.small(int(size))
+		default:
+			err = r.large(int(size))
+		}
+		if err != nil {
+			return fmt.Errorf("argument %d: %w", i, err)
+		}
+		if err := r.crlf(); err != nil {
+			return err
+		}
+	}
+	if refusal != nil {
+		return refused{refusal}
+	}
+	for i, s := range r.spans { // only now: scratch moves as it grows
+		if r.args[i].large == nil {
+			r.args[i].small = r.scratch[s.from:s.to:s.to]
+		}
+	}
+	return nil
+}
+
+// admitBulk checks whether there may be an argument of size bytes, and takes what it needs from the budget.
+func (r *Reader) admitBulk(total int, size int64) error {
+	if size > r.limits.MaxBulk {
+		return fmt.Errorf("%w: an argument of %d bytes, the limit is %d", ErrTooLarge, size, r.limits.MaxBulk)
+	}
+	for i, s := range r.spans {
+		if r.args[i].large == nil {
+			r.args[i].small = r.scratch[s.from:s.to:s.to]
+		}
+		if i == 1 { // the name of the command and of its subcommand are enough to decide
+			break
+		}
+	}
+	if err := r.admit(r.args, total, size); err != nil {
+		return err
+	}
+	need := size
+	if size <= smallBulk {
+		if int64(len(r.scratch))+size <= r.prepaid {
+			return nil
+		}
+		need = scratchStep
+		r.prepaid += need
+	}
+	if !r.budget.Acquire(need, r.held, r.limits.Wait) {
+		return ErrBusy
+	}
+	r.held += need
+	return nil
+}
+
+// length reads a line that is a mark and a number.
+func (r *Reader) length(mark byte, what string) (int64, error) {
+	line, err := r.line(maxLength, what)
+	if err != nil {
+		return 0, err
+	}
+	if len(line) == 0 || line[0] != mark {
+		got := "an empty line"
+		if len(line) > 0 {
+			got = fmt.Sprintf("'%c'", line[0])
+		}
+		return 0, protocolError("expected '%c', got %s", mark, got)
+	}
+	n, ok := parseInt(line[1:])
+	if !ok {
+		return 0, protocolError("invalid %s", what)
+	}
+	return n, nil
+}
+
+// line reads up to CRLF, which it takes away. The result is valid until the next read.
+func (r *Reader) line(limit int, what string) ([]byte, error) {
+	for seen := 0; ; {
+		if i := bytes.IndexByte(r.buf[r.start+seen:r.end], '\n'); i >= 0 {
+			line := r.buf[r.start : r.start+seen+i]
+			r.start += seen + i + 1
+			if n := len(line); n > 0 && line[n-1] == '\r' {
+				return line[:n-1], nil
+			}
+			if what == "" { // telnet may send a bare LF
+				return line, nil
+			}
+			return nil, protocolError("%s: missing CR before LF", what)
+		}
+		seen = r.end - r.start
+		if seen >= limit {
+			if what == "" {
+				return nil, protocolError("too big inline request")
+			}
+			return nil, protocolError("invalid %s", what)
+		}
+		if err := r.need(seen + 1); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *Reader) small(n int) error {
+	from := len(r.scratch)
+	for left := n; left > 0; {
+		if err := r.need(1); err != nil {
+			return err
+		}
+		take := min(left, r.end-r.start)
+		r.scratch = append(r.scratch, r.buf[r.start:r.start+take]...)
+		r.start += take
+		left -= take
+	}
+	r.spans = append(r.spans, span{from, len(r.scratch)})
+	r.args = append(r.args, Arg{})
+	return nil
+}
+
+func (r *Reader) large(n int) error {
+	buffer := r.pool.New(n)
+	r.spans = append(r.spans, span{})
+	r.args = append(r.args, Arg{large: buffer}) // from here on Release finds it
+	b := buffer.Bytes()
+	var crc uint32
+	for at := 0; at < n; {
+		to := min(at+chunk, n)
+		took := copy(b[at:to], r.buf[r.start:r.end])
+		r.start += took
+		if _, err := io.ReadFull(r.src, b[at+took:to]); err != nil {
+			return unexpected(err)
+		}
+		crc = crc32.Update(crc, castagnoli, b[at:to])
+		at = to
+	}
+	r.args[len(r.args)-1].crc = crc
+	return nil
+}
+
+func (r *Reader) skip(n int64) error {
+	for n > 0 {
+		if err := r.need(1); err != nil {
+			return err
+		}
+		take := min(n, int64(r.end-r.start))
+		r.start += int(take)
+		n -= take
+	}
+	return nil
+}
+
+func (r *Reader) crlf() error {
+	if err := r.need(2); err != nil {
+		return err
+	}
+	if r.buf[r.start] != '\r' || r.buf[r.start+1] != '\n' {
+		return protocolError("expected CRLF after a bulk string")
+	}
+	r.start += 2
+	return nil
+}
+
+// need reads until n bytes are there.
+func (r *Reader) need(n int) error {
+	for r.end-r.start < n {
+		if r.start > 0 {
+			r.end = copy(r.buf, r.buf[r.start:r.end])
+			r.start = 0
+		}
+		if r.end == len(r.buf) {
+			r.buf = append(r.buf, make([]byte, max(largeBuffer, 2*len(r.buf))-len(r.buf))...)
+		}
+		got, err := r.src.Read(r.buf[r.end:])
+		r.end += got
+		if got == 0 && err != nil {
+			if r.inCommand {
+				err = unexpected(err)
+			}
+			return err
+		}
+		if r.end == len(r.buf) && len(r.buf) < largeBuffer { // the client sends more than fits: a pipeline
+			r.buf = append(r.buf, make([]byte, largeBuffer-len(r.buf))...)
+		}
+	}
+	return nil
+}
+
+// unexpected turns an end of the stream within a command into an error.
+func unexpected(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// parseInt reads a decimal int64: no plus, no blanks, no leading zeros, as Redis' string2ll.
+func parseInt(b []byte) (int64, bool) {
+	negative := len(b) > 0 && b[0] == '-'
+	if negative {
+		b = b[1:]
+	}
+	if len(b) == 0 || len(b) > 19 || b[0] == '0' && (len(b) > 1 || negative) {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if negative {
+		return -int64(n), n <= 1<<63
+	}
+	return int64(n), n < 1<<63
+}

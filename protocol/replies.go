@@ -1,0 +1,146 @@
+package protocol
+
+import (
+	"strconv"
+
+	"github.com/tidwall/redcon"
+
+	"github.com/ndring/ndring/memory"
+)
+
+// Replies encodes the answers to a connection's commands, in RESP2 or RESP3, and keeps them until they are sent.
+// Small ones are copied together; a large bulk stays where it is stored, by reference.
+type Replies struct {
+	resp3  bool
+	pieces []piece
+	tail   []byte // small replies after the last piece
+	bytes  int64  // of pieces and tail
+	errors int64  // error replies since the start
+}
+
+// piece is a run of bytes on its way out; held, if set, is the buffer they lie in.
+type piece struct {
+	b    []byte
+	held *memory.Buffer
+}
+
+// byReference is the size from which a bulk is sent from where it is stored: below, a copy costs less than a further piece to send.
+const byReference = 4 << 10 // bytes
+
+// Simple writes a simple string.
+func (w *Replies) Simple(s string) { w.tail = redcon.AppendString(w.tail, s) }
+
+// OK writes the simple string OK.
+func (w *Replies) OK() { w.tail = redcon.AppendOK(w.tail) }
+
+// Error writes an error reply.
+func (w *Replies) Error(err error) { w.ErrorText(wireError(err)) }
+
+// ErrorText writes an error reply that begins with its prefix.
+func (w *Replies) ErrorText(text string) {
+	w.errors++
+	w.tail = redcon.AppendError(w.tail, text)
+}
+
+// Int writes an integer.
+func (w *Replies) Int(n int64) { w.tail = redcon.AppendInt(w.tail, n) }
+
+// Bool writes 1 or 0, which is how Redis answers yes or no.
+func (w *Replies) Bool(yes bool) {
+	if yes {
+		w.Int(1)
+	} else {
+		w.Int(0)
+	}
+}
+
+// Bulk writes a bulk string.
+func (w *Replies) Bulk(b []byte) { w.tail = redcon.AppendBulk(w.tail, b) }
+
+// Text writes a bulk string.
+func (w *Replies) Text(s string) { w.tail = redcon.AppendBulkString(w.tail, s) }
+
+// Verbatim writes a text for people: a verbatim string in RESP3.
+func (w *Replies) Verbatim(s string) {
+	if !w.resp3 {
+		w.Text(s)
+		return
+	}
+	w.tail = appendHead(w.tail, '=', len(s)+len("txt:"))
+	w.tail = append(append(append(w.tail, "txt:"...), s...), "\r\n"...)
+}
+
+// Buffer writes the content of a buffer as a bulk string. The caller keeps its own reference.
+func (w *Replies) Buffer(b *memory.Buffer) {
+	if b.Len() < byReference {
+		w.Bulk(b.Bytes())
+		return
+	}
+	w.tail = appendHead(w.tail, '$', b.Len())
+	w.cut()
+	w.pieces = append(w.pieces, piece{b.Bytes(), b.Retain()})
+	w.bytes += int64(b.Len())
+	w.tail = append(w.tail, "\r\n"...)
+}
+
+// Null writes null.
+func (w *Replies) Null() {
+	if w.resp3 {
+		w.tail = append(w.tail, "_\r\n"...)
+		return
+	}
+	w.tail = redcon.AppendNull(w.tail)
+}
+
+// Array begins an array of n replies.
+func (w *Replies) Array(n int) { w.tail = redcon.AppendArray(w.tail, n) }
+
+// Set begins a set of n replies.
+func (w *Replies) Set(n int) {
+	if w.resp3 {
+		w.tail = appendHead(w.tail, '~', n)
+		return
+	}
+	w.Array(n)
+}
+
+// Map begins a map of n keys and values: in RESP2 an array of them in turn.
+func (w *Replies) Map(n int) {
+	if w.resp3 {
+		w.tail = appendHead(w.tail, '%', n)
+		return
+	}
+	w.Array(2 * n)
+}
+
+func appendHead(b []byte, mark byte, n int) []byte {
+	return append(strconv.AppendInt(append(b, mark), int64(n), 10), "\r\n"...)
+}
+
+// Len returns the bytes that wait here.
+func (w *Replies) Len() int64 { return w.bytes + int64(len(w.tail)) }
+
+// cut makes the tail a piece.
+func (w *Replies) cut() {
+	if len(w.tail) > 0 {
+		w.pieces = append(w.pieces, piece{b: w.tail})
+		w.bytes += int64(len(w.tail))
+		w.tail = nil
+	}
+}
+
+// take hands over all that waits.
+func (w *Replies) take() []piece {
+	w.cut()
+	taken := w.pieces
+	w.pieces, w.bytes = nil, 0
+	return taken
+}
+
+func releasePieces(pieces []piece) {
+	for _, p := range pieces {
+		if p.held != nil {
+			p.held.Release()
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package protocol
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+func dbSize(c *call) { c.replies.Int(int64(c.server.store.Stats().Keys)) }
+
+func flush(c *call) {
+	if len(c.args) > 2 {
+		c.replies.Error(errSyntax)
+		return
+	}
+	if len(c.args) == 2 {
+		if how := upper(string(c.arg(1))); how != "ASYNC" && how != "SYNC" {
+			c.replies.Error(errSyntax)
+			return
+		}
+	}
+	c.server.store.Flush()
+	c.replies.OK()
+}
+
+func commandAll(c *call) {
+	rows := sortedCommands()
+	c.replies.Array(len(rows))
+	for _, row := range rows {
+		writeRow(&c.replies, row)
+	}
+}
+
+func commandCount(c *call) { c.replies.Int(int64(len(commands))) }
+
+func commandInfo(c *call) {
+	if len(c.args) == 2 {
+		commandAll(c)
+		return
+	}
+	c.replies.Array(len(c.args) - 2)
+	for i := 2; i < len(c.args); i++ {
+		if row := findFull(c.arg(i)); row != nil {
+			writeRow(&c.replies, row)
+		} else {
+			c.replies.Null()
+		}
+	}
+}
+
+func commandDocs(c *call) {
+	var rows []*Command
+	for i := 2; i < len(c.args); i++ {
+		if row := findFull(c.arg(i)); row != nil {
+			rows = append(rows, row)
+		}
+	}
+	if len(c.args) == 2 {
+		rows = sortedCommands()
+	}
+	c.replies.Map(len(rows))
+	for _, row := range rows {
+		writeDocs(&c.replies, row)
+	}
+}
+
+func sortedCommands() []*Command {
+	rows := make([]*Command, 0, len(commands))
+	for _, row := range commands {
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b *Command) int { return strings.Compare(a.Name, b.Name) })
+	return rows
+}
+
+// findFull finds a command by its name, or a subcommand by container|name.
+func findFull(name []byte) *Command {
+	container, sub, isSub := strings.Cut(string(name), "|")
+	row := commands.find([]byte(container))
+	if row != nil && isSub {
+		return row.sub([]byte(sub))
+	}
+	return row
+}
+
+// writeRow writes the ten fields of COMMAND's reply since Redis 7.0.
+func writeRow(w *Replies, row *Command) {
+	w.Array(10)
+	w.Text(row.full)
+	w.Int(int64(row.Arity))
+	var flags []string
+	for _, f := range flagNames {
+		if row.Flags&f.flag != 0 {
+			flags = append(flags, f.name)
+		}
+	}
+	w.Set(len(flags))
+	for _, f := range flags {
+		w.Simple(f)
+	}
+	w.Int(int64(row.Keys.First))
+	w.Int(int64(row.Keys.Last))
+	w.Int(int64(row.Keys.Step))
+	categories := row.categories()
+	w.Set(len(categories))
+	for _, category := range categories {
+		w.Simple("@" + category)
+	}
+	w.Array(0) // tips
+	writeKeySpecs(w, row)
+	w.Array(len(row.Sub))
+	for _, sub := range row.Sub {
+		writeRow(w, sub)
+	}
+}
+
+func (c *Command) categories() []string {
+	var out []string
+	for _, category := range []struct {
+		name string
+		in   bool
+	}{
+		{"write", c.Flags&Write != 0},
+		{"read", c.Flags&ReadOnly != 0},
+		{"keyspace", c.Group == groupGeneric},
+		{"connection", c.Group == groupConnection},
+		{"admin", c.Flags&Admin != 0},
+		{"fast", c.Flags&Fast != 0},
+		{"slow", c.Flags&Fast == 0},
+	} {
+		if category.in {
+			out = append(out, category.name)
+		}
+	}
+	return out
+}
+
+func writeKeySpecs(w *Replies, row *Command) {
+	if row.Keys.Step == 0 {
+		w.Array(0)
+		return
+	}
+	access := "RO"
+	if row.Flags&Write != 0 {
+		access = "RW"
+	}
+	lastKey := row.Keys.Last
+	if lastKey > 0 {
+		lastKey -= row.Keys.First // Redis counts from the first key here
+	}
+	w.Array(1)
+	w.Map(3)
+	w.Text("flags")
+	w.Set(1)
+	w.Simple(access)
+	w.Text("begin_search")
+	w.Map(2)
+	w.Text("type")
+	w.Text("index")
+	w.Text("spec")
+	w.Map(1)
+	w.Text("index")
+	w.Int(int64(row.Keys.First))
+	w.Text("find_keys")
+	w.Map(2)
+	w.Text("type")
+	w.Text("range")
+	w.Text("spec")
+	w.Map(3)
+	w.Text("lastkey")
+	w.Int(int64(lastKey))
+	w.Text("keystep")
+	w.Int(int64(row.Keys.Step))
+	w.Text("limit")
+	w.Int(0)
+}
+
+func writeDocs(w *Replies, row *Command) {
+	summary := row.Summary
+	if row.Syntax != "" {
+		summary = fmt.Sprintf("%s (%s %s)", summary, strings.ToUpper(strings.ReplaceAll(row.full, "|", " ")), row.Syntax)
+	}
+	fields := 3
+	if len(row.Sub) > 0 {
+		fields++
+	}
+	w.Text(row.full)
+	w.Map(fields)
+	for _, field := range [][2]string{{"summary", summary}, {"since", row.Since}, {"group", row.Group}} {
+		w.Text(field[0])
+		w.Text(field[1])
+	}
+	if len(row.Sub) > 0 {
+		w.Text("subcommands")
+		w.Map(len(row.Sub))
+		for _, sub := range row.Sub {
+			writeDocs(w, sub)
+		}
+	}
+}
