@@ -1,0 +1,83 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/ndring/ndring/protocol"
+)
+
+// handler serves /healthz (the process lives), /readyz (it serves clients) and /metrics (for Prometheus).
+func (n *Node) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{node: n})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !n.ready.Load() {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// collector turns the server's counts into metrics when they are asked for.
+type collector struct{ node *Node }
+
+type metric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(protocol.Stats) float64
+}
+
+func newMetric(name, help string, kind prometheus.ValueType, value func(protocol.Stats) float64) metric {
+	return metric{prometheus.NewDesc("ndring_"+name, help, nil, nil), kind, value}
+}
+
+var metrics = []metric{
+	newMetric("keys", "Keys stored.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
+	newMetric("value_bytes", "Bytes of values that are stored, arriving or being sent.", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.ValueBytes) }),
+	newMetric("upload_bytes", "Bytes of commands that are on their way in.", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.UploadBytes) }),
+	newMetric("clients", "Client connections.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Clients) }),
+	newMetric("connections_total", "Client connections accepted.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Connections) }),
+	newMetric("rejected_connections_total", "Client connections refused because of maxclients.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Rejected) }),
+	newMetric("commands_total", "Commands executed.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
+	newMetric("error_replies_total", "Commands answered with an error.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Errors) }),
+	newMetric("protocol_errors_total", "Connections closed because their stream was no RESP.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.ProtocolErrors) }),
+	newMetric("connection_panics_total", "Connections closed because of a panic.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Panics) }),
+	newMetric("received_bytes_total", "Bytes received from clients.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.BytesIn) }),
+	newMetric("sent_bytes_total", "Bytes of replies to clients.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.BytesOut) }),
+	newMetric("hits_total", "Reads of a key that was there.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Hits) }),
+	newMetric("misses_total", "Reads of a key that was not there.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Misses) }),
+	newMetric("expired_total", "Keys freed because their time had come.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
+}
+
+// Describe implements prometheus.Collector.
+func (*collector) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range metrics {
+		out <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	stats := c.node.server.Stats()
+	for _, m := range metrics {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(stats))
+	}
+}

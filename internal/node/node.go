@@ -1,0 +1,148 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/shard"
+)
+
+// Node is one ndring process' worth of node. New, then Open, then Close.
+type Node struct {
+	config Config
+	log    *slog.Logger
+
+	id       topology.NodeID
+	topology *topology.Topology
+	store    *shard.Store
+	server   *protocol.Server
+	http     *http.Server
+	httpAddr net.Addr
+	clients  []net.Addr // of the client listeners, in the order of Config.Listen
+	ready    atomic.Bool
+	close    sync.Once
+	closed   error
+}
+
+// New returns a node that does nothing yet.
+func New(config Config, log *slog.Logger) *Node {
+	return &Node{config: config, log: log}
+}
+
+// Open starts the node and returns when it serves. After an error nothing is left running.
+func (n *Node) Open(ctx context.Context) error {
+	n.id = nodeID(n.config.NodeID)
+	epoch := uint64(time.Now().UnixMilli()) // there is no log: versions must not repeat those of an earlier run
+	self := topology.Node{ID: n.id, Listeners: map[string]topology.Address{}}
+	for _, l := range n.config.Listen {
+		self.Listeners[l.Name] = l.Announce
+	}
+	var err error
+	if n.topology, err = topology.Single(self, n.config.Shards, epoch); err != nil {
+		return err
+	}
+	pool := new(memory.Pool)
+	n.store = shard.NewStore(n.config.Shards, epoch, func() int64 { return time.Now().UnixMilli() })
+	n.server = protocol.NewServer(protocol.Config{
+		MaxArrayBytes:  n.config.MaxArrayBytes,
+		MaxUploadBytes: n.config.MaxUploadBytes,
+		MaxReplyBytes:  n.config.MaxReplyBytes,
+		MaxClients:     n.config.MaxClients,
+		UploadStall:    n.config.UploadStall,
+		Version:        n.config.Version,
+	}, n.store, n, pool, n.log)
+	n.store.Open(context.WithoutCancel(ctx))
+	if err := n.listen(ctx); err != nil {
+		return errors.Join(err, n.Close(ctx))
+	}
+	n.ready.Store(true)
+	args := []any{"version", n.config.Version, "node", n.id, "shards", n.config.Shards}
+	for i, l := range n.config.Listen {
+		name := "resp"
+		if len(n.config.Listen) > 1 {
+			name += "." + l.Name
+		}
+		args = append(args, name, n.clients[i].String())
+	}
+	n.log.Info("ndring is ready", append(args, "http", n.httpAddr.String())...)
+	return nil
+}
+
+func (n *Node) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, l := range n.config.Listen {
+		socket, err := lc.Listen(ctx, "tcp", l.Address)
+		if err != nil {
+			return fmt.Errorf("cannot listen for clients: %w", err)
+		}
+		n.clients = append(n.clients, socket.Addr())
+		if err := n.server.Serve(protocol.Listener{Listener: socket, Name: l.Name}); err != nil {
+			return err
+		}
+	}
+	socket, err := lc.Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
+	if err != nil {
+		return fmt.Errorf("cannot listen for HTTP: %w", err)
+	}
+	n.httpAddr = socket.Addr()
+	n.http = &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	go func() {
+		if err := n.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			n.log.Error("the HTTP port failed", "err", err)
+		}
+	}()
+	return nil
+}
+
+// Close stops the node in order; commands under way may end until ctx is done. It may be called more than once.
+func (n *Node) Close(ctx context.Context) error {
+	n.close.Do(func() {
+		n.ready.Store(false)
+		if n.server == nil {
+			return
+		}
+		n.closed = n.server.Close(ctx)
+		if n.http != nil {
+			n.closed = errors.Join(n.closed, n.http.Shutdown(ctx))
+		}
+		n.store.Close()
+	})
+	return n.closed
+}
+
+// Topology and Self are what package protocol asks of the cluster.
+func (n *Node) Topology() *topology.Topology { return n.topology }
+
+// Self returns the node's id.
+func (n *Node) Self() topology.NodeID { return n.id }
+
+// ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
+func (n *Node) ClientAddrs() []net.Addr { return n.clients }
+
+// HTTPAddr returns where the node listens for HTTP.
+func (n *Node) HTTPAddr() net.Addr { return n.httpAddr }
+
+// nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.
+func nodeID(name string) topology.NodeID {
+	if decoded, err := hex.DecodeString(name); err == nil && len(decoded) == sha1.Size {
+		return topology.NodeID(hex.EncodeToString(decoded))
+	}
+	if name == "" {
+		name = rand.Text()
+	}
+	sum := sha1.Sum([]byte(name)) // a name, not a secret
+	return topology.NodeID(hex.EncodeToString(sum[:]))
+}

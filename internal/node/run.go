@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// Exit codes of Run.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// stopTime is how long a stop may take in all.
+const stopTime = 10 * time.Second
+
+// Run is the ndring program: it does what args say and returns the exit code. SIGTERM and SIGINT end it cleanly.
+func Run(args []string, version string, stdout, stderr io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "healthcheck":
+			return healthcheck(args[1:], stdout, stderr)
+		case "version", "--version", "-version":
+			fmt.Fprintln(stdout, "ndring", version)
+			return exitOK
+		case "help":
+			args = []string{"--help"}
+		}
+	}
+	config, err := ParseConfig(args, os.LookupEnv, version, stdout)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "ndring:", err)
+		return exitUsage
+	}
+	log := newLogger(config, stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	n := New(*config, log)
+	if err := n.Open(ctx); err != nil {
+		log.Error("ndring cannot start", "err", err)
+		return exitFailure
+	}
+	<-ctx.Done()
+	stop() // a second signal ends the process at once
+	log.Info("ndring stops")
+	limit, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if err := n.Close(limit); err != nil {
+		log.Warn("the stop was not clean", "err", err)
+	}
+	log.Info("ndring has stopped")
+	return exitOK
+}
+
+func newLogger(config *Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: config.LogLevel}
+	if config.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// healthcheck asks a node on this machine whether it is ready.
+func healthcheck(args []string, stdout, stderr io.Writer) int {
+	port := "7380"
+	if p, ok := os.LookupEnv("NDRING_HTTP_PORT"); ok {
+		port = p
+	}
+	flags := flag.NewFlagSet("ndring healthcheck", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	addr := flags.String("addr", "127.0.0.1:"+port, "HTTP address of the node")
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	}
+	client := http.Client{Timeout: 3 * time.Second}
+	reply, err := client.Get("http://" + *addr + "/readyz")
+	if err != nil {
+		fmt.Fprintln(stderr, "ndring:", err)
+		return exitFailure
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		fmt.Fprintf(stderr, "ndring: the node at %s is not ready: %s\n", *addr, reply.Status)
+		return exitFailure
+	}
+	fmt.Fprintln(stdout, "ready")
+	return exitOK
+}
