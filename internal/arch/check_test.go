@@ -1,0 +1,185 @@
+package arch
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// pkg is what the rules need to know of a package.
+type pkg struct {
+	name    string // folder below the root of the module, with slashes; "." for the root
+	files   []file
+	hasCode bool // something besides test files
+}
+
+type file struct {
+	path    string
+	lines   int
+	isTest  bool
+	isMade  bool     // generated
+	doc     string   // the package comment, if it stands in this file
+	clause  string   // the name in its package clause
+	imports []string // full import paths
+	exits   []string // "line: what" of each use of something that ends the process
+}
+
+// load reads every Go file below root, those for other systems and build tags too. It parses the files itself: go list sees
+// one system at a time, and go test would not notice when to run this test again.
+func load(root string) ([]pkg, error) {
+	byName := map[string]*pkg{}
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		base := d.Name()
+		if d.IsDir() {
+			if p != root && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(base) != ".go" {
+			return nil
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		f, err := read(p, filepath.ToSlash(rel))
+		if err != nil {
+			return err
+		}
+		name := path.Dir(f.path)
+		if byName[name] == nil {
+			byName[name] = &pkg{name: name}
+		}
+		byName[name].files = append(byName[name].files, f)
+		byName[name].hasCode = byName[name].hasCode || !f.isTest
+		return nil
+	})
+	var all []pkg
+	for _, p := range byName {
+		all = append(all, *p)
+	}
+	slices.SortFunc(all, func(a, b pkg) int { return strings.Compare(a.name, b.name) })
+	return all, err
+}
+
+func read(from, name string) (file, error) {
+	source, err := os.ReadFile(from)
+	if err != nil {
+		return file{}, err
+	}
+	fset := token.NewFileSet()
+	tree, err := parser.ParseFile(fset, name, source, parser.ParseComments)
+	if err != nil {
+		return file{}, err
+	}
+	f := file{
+		path:   name,
+		lines:  bytes.Count(source, []byte("\n")),
+		isTest: strings.HasSuffix(name, "_test.go"),
+		isMade: ast.IsGenerated(tree),
+		doc:    tree.Doc.Text(),
+		clause: tree.Name.Name,
+	}
+	if len(source) > 0 && source[len(source)-1] != '\n' {
+		f.lines++
+	}
+	called := map[string]string{} // name in this file -> import path
+	for _, spec := range tree.Imports {
+		p, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return file{}, err
+		}
+		f.imports = append(f.imports, p)
+		called[path.Base(p)] = p
+		if spec.Name != nil {
+			called[spec.Name.Name] = p
+		}
+	}
+	ast.Inspect(tree, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := sel.X.(*ast.Ident); ok && endsProcess(called[x.Name], sel.Sel.Name) {
+				f.exits = append(f.exits, fmt.Sprintf("%d: only cmd/* ends the process, not %s.%s",
+					fset.Position(sel.Pos()).Line, called[x.Name], sel.Sel.Name))
+			}
+		}
+		return true
+	})
+	return f, nil
+}
+
+func endsProcess(importPath, name string) bool {
+	switch importPath {
+	case "os", "syscall":
+		return name == "Exit"
+	case "log":
+		return strings.HasPrefix(name, "Fatal")
+	}
+	return false
+}
+
+// violations holds the packages against the rules and says what breaks them, and what to do about it.
+func violations(packages []pkg) []string {
+	var found []string
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+
+	for _, p := range packages {
+		allowed, known := arrows[p.name]
+		if !known {
+			say("%s has no row in the table of arrows: add one to internal/arch/arch_test.go that says what it may import", p.name)
+		}
+		commented := !p.hasCode
+		for _, f := range p.files {
+			commented = commented || introduces(f)
+			if _, excused := longFiles[f.path]; f.lines > maxLines && !f.isMade && !excused {
+				say("%s has %d lines: a file is one idea. Split it, or give its reason in longFiles", f.path, f.lines)
+			}
+			if f.isTest {
+				continue
+			}
+			if !strings.HasPrefix(p.name, "cmd/") {
+				for _, exit := range f.exits {
+					say("%s:%s. Return an error", f.path, exit)
+				}
+			}
+			for _, imported := range f.imports {
+				if ours, ok := strings.CutPrefix(imported, module+"/"); ok && known &&
+					!slices.Contains(allowed, ours) && !slices.Contains(allowed, anything) {
+					say("%s: %s may not import %s. Declare the small interface that it needs; internal/node joins the two", f.path, p.name, ours)
+				}
+				for prefix, doors := range fenced {
+					if strings.HasPrefix(imported, prefix) && !slices.Contains(doors, p.name) {
+						say("%s: %s may not import %s, only %s may", f.path, p.name, imported, strings.Join(doors, " and "))
+					}
+				}
+			}
+		}
+		if !commented {
+			say("%s has no package comment: say why it exists and what it must never know", p.name)
+		}
+	}
+	return found
+}
+
+// introduces tells whether the file holds the package comment.
+func introduces(f file) bool {
+	if f.isTest {
+		return false
+	}
+	if f.clause == "main" {
+		return strings.TrimSpace(f.doc) != ""
+	}
+	return strings.HasPrefix(f.doc, "Package "+f.clause+" ")
+}
