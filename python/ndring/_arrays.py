@@ -1,0 +1,118 @@
+"""One ndarray, its dtype, its layout and its flags: to bytes and what attrs say of them, and back."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from . import _dtypes, _layout, _strings
+from ._attrs import flag, optional
+from ._exceptions import DecodeError
+from ._npy import Header
+
+#: The keys that stand in ``py`` for any array, and their types.
+KEYS: Dict[str, Any] = {"dtype": object, "string": dict, "strides": list, "misaligned": int, "readonly": bool}
+
+
+class Packed:
+    """An array in bytes: ``descr``, ``fortran`` and ``shape`` for the header, ``data``, and what attrs and parts say."""
+
+    __slots__ = ("descr", "fortran", "shape", "data", "py", "parts", "keep")
+
+    def __init__(
+        self,
+        descr: Any,
+        fortran: bool,
+        shape: Tuple[int, ...],
+        data: memoryview,
+        py: Dict[str, Any],
+        parts: List[Tuple[bytes, memoryview]],
+        keep: object,
+    ) -> None:
+        self.descr = descr
+        self.fortran = fortran
+        self.shape = shape
+        self.data = data
+        self.py = py
+        self.parts = parts
+        self.keep = keep
+
+
+def pack_array(value: np.ndarray, layout: str, drop_metadata: bool) -> Packed:
+    """Packs an array of any class, as the plain ndarray that it is underneath. Raises EncodeError."""
+    base = np.ndarray.view(value, np.ndarray)
+    py: Dict[str, Any] = {}
+    parts: List[Tuple[bytes, memoryview]] = []
+    descr: Any
+    if _strings.is_string(base.dtype):
+        descr = _strings.END.str
+        py["string"] = _strings.describe(base.dtype)
+        fortran, data, parts = _strings.pack(base)
+    else:
+        descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
+        if node is not None:
+            py["dtype"] = node
+        fortran, data = _layout.pack(base)
+    strides = _layout.strides_to_record(base, fortran, layout)
+    if strides is not None:
+        py["strides"] = list(strides)
+    if not value.flags.aligned:
+        py["misaligned"] = _layout.residue(base)
+    if not is_writeable(value):
+        py["readonly"] = True
+    return Packed(descr, fortran, base.shape, data, py, parts, value)
+
+
+def is_writeable(array: np.ndarray) -> bool:
+    """Returns ``array.flags.writeable`` without the warning that numpy has for results of ``np.broadcast_arrays``."""
+    try:
+        return not array.__array_interface__["data"][1] or array.flags.writeable
+    except FutureWarning:  # Where the caller makes errors of warnings. Such an array is writable.
+        return True
+
+
+def unpack_array(
+    header: Header, data: np.ndarray, py: Mapping[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
+) -> np.ndarray:
+    """Returns the array that ``pack_array`` packed, writable for now: see ``settle``. Raises DecodeError.
+
+    ``data``: ``header.nbytes`` of 1-d uint8. ``py``: checked for its keys and their types, not for more.
+    """
+    dtype = dtype_of(header, py)
+    if "string" in py:
+        return _strings.unpack(header.shape, header.fortran, dtype, data, parts, optional(py, "strides"), max_span)
+    misaligned = optional(py, "misaligned")
+    if misaligned is not None and misaligned < 0:
+        raise DecodeError("'misaligned' in attrs is negative")
+    return _layout.lay_out(
+        header.shape,
+        dtype,
+        header.strides,
+        data,
+        _layout.checked_strides(optional(py, "strides"), len(header.shape)),
+        misaligned,
+        max_span,
+    )
+
+
+def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype:
+    """Returns the dtype of the array, new or immutable. Raises DecodeError where attrs and header disagree."""
+    if "string" in py:
+        if "dtype" in py or header.descr != _strings.END.str:
+            raise DecodeError("attrs say StringDType, the header is not of its ends (<u8)")
+        return _strings.restore(py["string"])
+    if "dtype" not in py:
+        return header.dtype
+    dtype = _dtypes.restore(py["dtype"])
+    if dtype.itemsize != header.itemsize or dtype.hasobject or dtype.subdtype is not None:
+        raise DecodeError(f"attrs say dtype {dtype!r}, which does not fit the header's items of {header.itemsize} bytes")
+    return dtype
+
+
+def settle(array: np.ndarray, py: Mapping[str, Any]) -> np.ndarray:
+    """Sets the flags that attrs record, last of all, since views recompute them. Returns ``array``."""
+    if "misaligned" in py:
+        array.setflags(align=False)
+    if flag(py, "readonly"):
+        array.setflags(write=False)
+    return array

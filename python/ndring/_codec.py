@@ -1,0 +1,167 @@
+"""Arrays to bytes and back: what is stored is exactly what comes back.
+
+A plain array (of class ndarray, contiguous, writable, aligned, of a dtype that .npy can say) is its header and its own
+memory, and nothing is copied either way. What .npy cannot say goes into ``attrs`` and ``parts``; see docs/attrs.md.
+"""
+from __future__ import annotations
+
+import functools
+from typing import Any, Mapping, Optional, Tuple
+
+import numpy as np
+
+from . import _attrs, _kinds
+from ._exceptions import DecodeError
+from ._layout import LAYOUTS, byte_view, checked_strides, default_strides
+from ._npy import Header, build_header, parse_header
+from ._plain import dtype_from_str
+
+__all__ = ["Encoded", "Header", "check_out", "decode", "encode", "parse_header"]
+
+_ndarray: Any = np.ndarray
+_BYTE = np.dtype(np.uint8)
+_METADATA = ("error", "drop")
+
+
+class Encoded:
+    """One value, ready to be sent: ``header`` and ``data`` run together are a complete .npy file.
+
+    ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often the array's own memory, so the array
+    must not change until it is sent. ``attrs``: JSON, or empty. ``parts``: pairs of a name and a memoryview of bytes.
+    ``keep``: what the views look into.
+    """
+
+    __slots__ = ("header", "data", "attrs", "parts", "keep")
+
+    def __init__(
+        self,
+        header: bytes,
+        data: memoryview,
+        attrs: bytes,
+        parts: Tuple[Tuple[bytes, memoryview], ...],
+        keep: object,
+    ) -> None:
+        self.header = header
+        self.data = data
+        self.attrs = attrs
+        self.parts = parts
+        self.keep = keep
+
+
+def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Encoded:
+    """Returns the bytes of a numpy array or scalar.
+
+    ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data, ``"exact"`` records
+    them always, ``"packed"`` never. ``metadata``: what to do with a ``dtype.metadata`` that is not plain JSON,
+    ``"error"`` or ``"drop"``; ``"drop"`` leaves out all metadata. Raises EncodeError for a value that would not come
+    back as it is, ValueError for another ``layout`` or ``metadata``.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {LAYOUTS}, not {layout!r}")
+    if metadata not in _METADATA:
+        raise ValueError(f"metadata must be one of {_METADATA}, not {metadata!r}")
+    if type(value) is _ndarray:
+        dtype = value.dtype
+        char = dtype.char
+        if char != "V" and dtype.names is None and dtype.metadata is None:
+            plain = _plain_header(char, dtype.str, value.shape, value.strides)
+            if plain is not None and value.flags.behaved:
+                header, fortran = plain
+                source = value.T if fortran else value
+                return Encoded(header, memoryview(_ndarray((value.nbytes,), _BYTE, source)), b"", (), value)
+    packed = _kinds.pack(value, layout, metadata == "drop")
+    header = build_header(packed.descr, packed.fortran, packed.shape)
+    return Encoded(header, packed.data, _attrs.dump(packed.py), tuple(packed.parts), packed.keep)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_header(
+    char: str, text: str, shape: Tuple[int, ...], strides: Tuple[int, ...]
+) -> Optional[Tuple[bytes, bool]]:
+    """Returns the header and whether it is in F order; None for what needs more than a header."""
+    try:
+        dtype = dtype_from_str(text)
+    except DecodeError:
+        return None
+    # The character tells apart what compares equal: 'l' and 'q', 'S1' and 'c'.
+    if dtype.char != char or dtype.itemsize == 0:
+        return None
+    if strides == default_strides(shape, dtype.itemsize, False):
+        return build_header(text, False, shape), False
+    if strides == default_strides(shape, dtype.itemsize, True):
+        return build_header(text, True, shape), True
+    return None
+
+
+def decode(
+    header: Header,
+    data: np.ndarray,
+    attrs: Optional[bytes],
+    parts: Optional[Mapping[str, Any]] = None,
+    *,
+    max_bytes: Optional[int] = None,
+) -> Any:
+    """Returns the stored value.
+
+    ``data``: ``header.nbytes`` bytes, 1-d uint8, writable and not used elsewhere: a plain array is a view of this very
+    memory. Writable ``parts`` are taken over likewise, read-only ones copied. ``max_bytes``: bounds what is allocated
+    beside ``data`` to restore a layout; by default 512 MiB, or 8 times the data where that is more. Raises DecodeError
+    and nothing else for whatever it is given.
+    """
+    if not attrs:
+        dtype = header._dtype
+        if dtype is not None and type(data) is _ndarray and data.nbytes == header.nbytes:
+            try:
+                array = _ndarray(header.shape, dtype, data, 0, header.strides)
+            except (TypeError, ValueError) as exc:
+                raise DecodeError(f"the data does not fit its header: {exc}") from exc
+            if array.flags.behaved:
+                return array
+    try:
+        return _kinds.unpack(header, _owned(data, header.nbytes), _attrs.load(attrs), parts or {}, max_bytes)
+    except DecodeError:
+        raise
+    except Exception as exc:  # Whatever numpy raises for attrs that are well-formed and make no sense.
+        raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
+
+
+def _owned(data: Any, nbytes: int) -> np.ndarray:
+    """Returns ``data`` as writable 1-d uint8 of that many bytes, copied when it is not writable."""
+    array = data if isinstance(data, _ndarray) else np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)
+    if array.dtype != _BYTE or array.ndim != 1 or not array.flags.c_contiguous:
+        raise DecodeError("data is not 1-d uint8")
+    if array.nbytes != nbytes:
+        raise DecodeError(f"{array.nbytes} bytes of data; the header says {nbytes}")
+    return array if array.flags.writeable else array.copy()
+
+
+def check_out(
+    out: Any, header: Header, attrs: Optional[bytes], part_sizes: Optional[Mapping[str, int]] = None
+) -> memoryview:
+    """Returns the writable bytes of ``out`` into which the stored data can be received as it is.
+
+    ``out`` must be an ndarray of the stored class, dtype (as ``==`` has it) and shape, contiguous in the stored order,
+    and have the recorded strides where there are any (axes of length 1 aside). It stays writable when the stored array
+    was not. ``part_sizes`` is there for kinds to come: those of today that have parts cannot be received into ``out``.
+    Raises DecodeError on a mismatch; nothing has been written then.
+    """
+    kind, dtype, strides = _kinds.outline(header, _attrs.load(attrs))
+    if not isinstance(out, _ndarray):
+        raise DecodeError(f"out is {type(out).__name__}, not an ndarray")
+    if kind is None:
+        raise DecodeError("what is stored is no plain array (a scalar, a masked array or StringDType): get it without out=")
+    if type(out) is not kind and not (type(out) is np.memmap and kind is _ndarray):
+        raise DecodeError(f"out is {type(out).__name__}, stored is {kind.__name__}")
+    base = _ndarray.view(out, _ndarray)
+    if base.dtype != dtype:
+        raise DecodeError(f"out is of dtype {base.dtype!r}, stored is {dtype!r}")
+    if base.shape != header.shape:
+        raise DecodeError(f"out is of shape {base.shape}, stored is {header.shape}")
+    if not out.flags.writeable:
+        raise DecodeError("out is read-only")
+    if not (base.flags.f_contiguous if header.fortran else base.flags.c_contiguous):
+        raise DecodeError(f"out is not contiguous in the stored order, which is {'F' if header.fortran else 'C'}")
+    wanted = checked_strides(strides, base.ndim)
+    if wanted is not None and any(n > 1 and a != b for n, a, b in zip(base.shape, wanted, base.strides)) and base.size:
+        raise DecodeError(f"out has strides {base.strides}, stored are {wanted}: get it without out=")
+    return byte_view(base.T if header.fortran else base) if base.nbytes else memoryview(bytearray())

@@ -1,0 +1,123 @@
+"""The classes beside ndarray that come back as themselves: scalars, matrix, recarray, chararray, MaskedArray.
+
+Exactly these: a subclass that is not known here may carry what nobody would restore, and is refused.
+"""
+from __future__ import annotations
+
+import sys
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from . import _masked
+from ._arrays import KEYS, Packed, dtype_of, pack_array, settle, unpack_array
+from ._attrs import check_keys
+from ._classes import KIND_OF, SUBCLASSES, view_as
+from ._exceptions import DecodeError, EncodeError
+from ._layout import byte_view
+from ._npy import Header
+from ._registered import is_foreign
+
+#: What instances of these have in __dict__ from birth.
+_BORN_WITH = {"_getitem"}
+_UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
+
+
+def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
+    """Packs an array or scalar of any class that is known. Raises EncodeError."""
+    cls = type(value)
+    if cls is np.ndarray or cls is np.memmap:
+        return pack_array(value, layout, drop_metadata)
+    if cls is np.ma.MaskedArray:
+        return _masked.pack(value, layout, drop_metadata)
+    if cls in KIND_OF:
+        if not drop_metadata and vars(value).keys() - _BORN_WITH:
+            raise EncodeError(
+                f"the {cls.__name__} has attributes of its own ({', '.join(sorted(vars(value))[:5])}), which would be "
+                "lost; pass metadata='drop' to store it without them"
+            )
+        packed = pack_array(value, layout, drop_metadata)
+        packed.py = {"kind": KIND_OF[cls], **packed.py}
+        return packed
+    if isinstance(value, np.generic):
+        return _pack_scalar(value, drop_metadata)
+    if isinstance(value, np.ndarray):
+        raise EncodeError(
+            f"arrays of class {cls.__module__}.{cls.__qualname__} would not come back as such; store np.asarray(x)"
+        )
+    raise EncodeError(
+        f"only numpy arrays and scalars are stored, not {cls.__module__}.{cls.__qualname__}; store np.asarray(x)"
+    )
+
+
+def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
+    dtype = value.dtype
+    if type(value) is not dtype.type:
+        raise EncodeError(
+            f"scalars of class {type(value).__module__}.{type(value).__qualname__} would not come back as such; "
+            "store np.asarray(x)"
+        )
+    if dtype.type is np.str_:
+        # Not str(value), which drops trailing NULs.
+        raw = value.encode(_UTF32, "surrogatepass")  # type: ignore[attr-defined]
+    elif dtype.type is np.bytes_ or issubclass(dtype.type, np.void) or is_foreign(dtype):
+        raw = value.tobytes()
+    else:
+        raw = bytes(memoryview(value))  # type: ignore[arg-type]  # The padding of a longdouble too.
+    memory = np.frombuffer(raw, np.uint8) if raw else np.empty(0, np.uint8)
+    # numpy makes arrays of text without characters one character wide, unless it is given their memory.
+    packed = pack_array(np.ndarray((), dtype, memory), "packed", drop_metadata)
+    packed.py = {"kind": "scalar", **{key: node for key, node in packed.py.items() if key == "dtype"}}
+    return packed
+
+
+def unpack(
+    header: Header, data: np.ndarray, py: Dict[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
+) -> Any:
+    """Returns the value that ``pack`` packed. ``data``: ``header.nbytes`` of writable 1-d uint8. Raises DecodeError."""
+    kind = _kind(py)
+    if kind == "masked":
+        return _masked.unpack(header, data, py, parts, max_span)
+    array = unpack_array(header, data, py, parts, max_span)
+    if kind == "scalar":
+        return _scalar(array)
+    if kind is not None:
+        array = view_as(array, kind)
+    return settle(array, py)
+
+
+def _kind(py: Mapping[str, Any]) -> Optional[str]:
+    kind = py.get("kind")
+    if kind is None and "kind" not in py:
+        check_keys(py, "py", KEYS)
+    elif kind == "masked":
+        check_keys(py, "py", {**KEYS, **_masked.KEYS, "kind": str})
+    elif type(kind) is str and kind in SUBCLASSES:
+        check_keys(py, "py", {**KEYS, "kind": str})
+    elif kind == "scalar":
+        check_keys(py, "py", {"kind": str, "dtype": object})
+    else:
+        raise DecodeError(f"kind {str(kind)[:40]!r} in attrs is not known: it was stored by a newer ndring")
+    return kind
+
+
+def _scalar(array: np.ndarray) -> Any:
+    if array.shape != ():
+        raise DecodeError(f"a scalar of shape {array.shape}")
+    if array.dtype.hasobject:
+        raise DecodeError("a scalar of StringDType")
+    if array.dtype.type is np.str_:
+        order = "utf-32-be" if array.dtype.str[0] == ">" else "utf-32-le"
+        return np.str_(bytes(byte_view(array)).decode(order, "surrogatepass") if array.nbytes else "")
+    if array.dtype.type is np.bytes_:
+        return np.bytes_(bytes(byte_view(array)) if array.nbytes else b"")
+    return array[()]
+
+
+def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype, Any]:
+    """Returns class, dtype and recorded strides of a stored array; no class for what has more to it than data."""
+    kind = _kind(py)
+    cls = np.ndarray if kind is None else SUBCLASSES.get(kind)
+    if "string" in py:
+        cls = None
+    return cls, dtype_of(header, py), py.get("strides")

@@ -1,0 +1,159 @@
+"""np.ma.MaskedArray: the data under the mask too, the mask, whether it is hard, and the fill value."""
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional
+
+import numpy as np
+
+from . import _dtypes, _layout
+from ._arrays import KEYS as _ARRAY_KEYS
+from ._arrays import Packed, is_writeable, pack_array, settle, unpack_array
+from ._attrs import check_keys, flag, optional, plain_json
+from ._classes import KIND_OF, SUBCLASSES, view_as
+from ._exceptions import DecodeError, EncodeError
+from ._npy import Header
+
+#: The keys that stand in ``py`` for a masked array beside those of any array, and their types.
+KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}
+_MASK_KEYS = {"order": str, **{key: kind for key, kind in _ARRAY_KEYS.items() if key != "string"}}
+_OWN = {"_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"}
+
+
+def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
+    """Packs a MaskedArray. Raises EncodeError."""
+    state = vars(value)
+    packed = pack_array(value, layout, drop_metadata)
+    py: Dict[str, Any] = {"kind": "masked", **packed.py}
+    base = state["_baseclass"]
+    if base in KIND_OF:
+        py["base"] = KIND_OF[base]
+    elif base is not np.ndarray and base is not np.memmap:
+        raise EncodeError(f"a MaskedArray over {base.__name__} would not come back as such; store it over np.asarray(x)")
+    if state["_hardmask"]:
+        py["hard"] = True
+    info = {key: item for key, item in state.items() if key not in _OWN}
+    info.update(state["_optinfo"])
+    if info and not drop_metadata:
+        py["info"] = plain_json(info, "what the MaskedArray carries beside data and mask")
+        if py["info"].keys() & (_OWN | set(dir(np.ma.MaskedArray))):
+            raise EncodeError("an attribute of the MaskedArray has a name of numpy's own; pass metadata='drop'")
+    mask = state["_mask"]
+    if mask is not np.ma.nomask:
+        py["mask"] = _pack_mask(mask, value, packed, layout)
+    fill = state["_fill_value"]
+    if fill is not None:
+        py["fill"] = _pack_fill(np.asarray(fill), value.dtype, packed, drop_metadata)
+    packed.py = py
+    return packed
+
+
+def _pack_mask(mask: np.ndarray, value: Any, packed: Packed, layout: str) -> Dict[str, Any]:
+    if type(mask) is not np.ndarray or mask.shape != packed.shape:
+        raise EncodeError("the mask of the MaskedArray is no ndarray of its shape")
+    node: Dict[str, Any] = {}
+    fortran, data = _layout.pack(mask)
+    if fortran:
+        node["order"] = "F"
+    dtype = _dtypes.describe(mask.dtype)
+    if dtype != _dtypes.describe(np.ma.make_mask_descr(value.dtype)):
+        node["dtype"] = dtype
+    strides = _layout.strides_to_record(mask, fortran, layout)
+    if strides is not None:
+        node["strides"] = list(strides)
+    if not mask.flags.aligned:
+        node["misaligned"] = _layout.residue(mask)
+    if not is_writeable(mask):
+        node["readonly"] = True
+    packed.parts.append((b"mask", data))
+    return node
+
+
+def _pack_fill(fill: np.ndarray, dtype: np.dtype, packed: Packed, drop_metadata: bool) -> Dict[str, Any]:
+    if fill.shape != () or fill.dtype.hasobject:
+        raise EncodeError(f"the fill value {fill!r} of the MaskedArray cannot be stored; set x.fill_value = None")
+    node = _dtypes.describe(fill.dtype, drop_metadata)
+    packed.parts.append((b"fill", _layout.pack(fill)[1]))
+    return {} if node == _dtypes.describe(dtype, drop_metadata) else {"dtype": node}
+
+
+def unpack(
+    header: Header,
+    data: np.ndarray,
+    py: Mapping[str, Any],
+    parts: Mapping[str, Any],
+    max_span: Optional[int],
+) -> Any:
+    """Returns the MaskedArray that ``pack`` packed. Raises DecodeError."""
+    array = unpack_array(header, data, py, parts, max_span)
+    base: Any = np.ndarray
+    if "base" in py:
+        if py["base"] not in SUBCLASSES:
+            raise DecodeError(f"the base {py['base'][:40]!r} of a masked array in attrs is not known")
+        base = type(view_as(array, py["base"]))
+    info = py.get("info", {})
+    if info.keys() & (_OWN | set(dir(np.ma.MaskedArray))):
+        raise DecodeError("'info' in attrs has a name of numpy's own")
+    mask: Any = np.ma.nomask
+    if "mask" in py:
+        mask = _unpack_mask(py["mask"], array, parts, max_span)
+    fill = _unpack_fill(py["fill"], array.dtype, parts) if "fill" in py else None
+    if array.dtype.names is not None:
+        # The view makes itself a mask, with a byte even for fields that have none.
+        size = array.size * np.ma.make_mask_descr(array.dtype).itemsize
+        if size > (max(_layout.EXACT_SPAN, _layout.AUTO_SPAN * data.nbytes) if max_span is None else max_span):
+            raise DecodeError(f"a mask of {size} bytes for {data.nbytes} bytes of data: above the limit")
+    masked = array.view(np.ma.MaskedArray)
+    # Through __dict__: the public setters copy the mask and convert the fill value.
+    vars(masked).update(
+        _mask=mask, _sharedmask=False, _hardmask=flag(py, "hard"), _fill_value=fill, _baseclass=base,
+        _optinfo=info, _basedict=info, **info,
+    )  # fmt: skip
+    return settle(masked, py)
+
+
+def _part(parts: Mapping[str, Any], name: str, nbytes: int) -> np.ndarray:
+    if name not in parts:
+        raise DecodeError(f"the part {name} of a masked array is missing")
+    raw = parts[name]
+    array = np.frombuffer(raw, np.uint8) if len(raw) else np.empty(0, np.uint8)
+    if array.nbytes != nbytes:
+        raise DecodeError(f"the part {name} has {array.nbytes} bytes, not {nbytes}")
+    return array if array.flags.writeable else array.copy()
+
+
+def _unpack_mask(
+    node: Mapping[str, Any], array: np.ndarray, parts: Mapping[str, Any], max_span: Optional[int]
+) -> np.ndarray:
+    check_keys(node, "mask", _MASK_KEYS)
+    dtype = _dtypes.restore(node["dtype"]) if "dtype" in node else np.ma.make_mask_descr(array.dtype)
+    if not _is_bool(dtype) or node.get("order", "F") != "F":
+        raise DecodeError("the mask in attrs is not of bools, or its order is unknown")
+    misaligned = optional(node, "misaligned")
+    if misaligned is not None and misaligned < 0:
+        raise DecodeError("'misaligned' in attrs is negative")
+    mask = _layout.lay_out(
+        array.shape,
+        dtype,
+        _layout.default_strides(array.shape, dtype.itemsize, "order" in node),
+        _part(parts, "mask", array.size * dtype.itemsize),
+        _layout.checked_strides(optional(node, "strides"), array.ndim),
+        misaligned,
+        max_span,
+    )
+    return settle(mask, node)
+
+
+def _is_bool(dtype: np.dtype) -> bool:
+    while dtype.subdtype is not None:
+        dtype = dtype.subdtype[0]
+    if dtype.names is None:
+        return dtype.type is np.bool_
+    return all(_is_bool(dtype.fields[name][0]) for name in dtype.names)  # type: ignore[index]
+
+
+def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype, parts: Mapping[str, Any]) -> np.ndarray:
+    check_keys(node, "fill", {"dtype": object})
+    own = _dtypes.restore(node["dtype"]) if "dtype" in node else dtype
+    if own.hasobject or own.subdtype is not None:
+        raise DecodeError("the dtype of the fill value in attrs cannot be one")
+    return _layout.lay_out((), own, (), _part(parts, "fill", own.itemsize), None, None, None)

@@ -1,0 +1,86 @@
+"""dtypes that other packages register with numpy, such as ml_dtypes' bfloat16.
+
+.npy has no name for them. Their bits travel as unsigned integers of the same size, which every language reads, and
+attrs name the real dtype. The packages and names here are all that is ever imported or looked up.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import Dict, Optional, Tuple
+
+import numpy as np
+
+from ._exceptions import DecodeError
+
+#: package -> name -> bytes per item.
+ALLOWED: Dict[str, Dict[str, int]] = {
+    "ml_dtypes": {
+        "bfloat16": 2,
+        "bcomplex32": 4,
+        "complex32": 4,
+        "float4_e2m1fn": 1,
+        "float6_e2m3fn": 1,
+        "float6_e3m2fn": 1,
+        "float8_e3m4": 1,
+        "float8_e4m3": 1,
+        "float8_e4m3b11": 1,
+        "float8_e4m3b11fnuz": 1,
+        "float8_e4m3fn": 1,
+        "float8_e4m3fnuz": 1,
+        "float8_e5m2": 1,
+        "float8_e5m2fnuz": 1,
+        "float8_e8m0fnu": 1,
+        "int1": 1,
+        "int2": 1,
+        "int4": 1,
+        "uint1": 1,
+        "uint2": 1,
+        "uint4": 1,
+    }
+}
+_BITS = {1: "|u1", 2: "u2", 4: "u4"}
+
+
+def is_foreign(dtype: np.dtype) -> bool:
+    """Returns whether a dtype without fields comes from another package than numpy."""
+    return dtype.num >= 256 or dtype.type.__module__.partition(".")[0] != "numpy"
+
+
+def name_of(dtype: np.dtype) -> Optional[str]:
+    """Returns ``package.name`` for a registered dtype that is known here and in native byte order, else None."""
+    kind = dtype.type
+    package, name = kind.__module__.partition(".")[0], kind.__name__
+    if ALLOWED.get(package, {}).get(name) != dtype.itemsize or not dtype.isnative:
+        return None
+    return f"{package}.{name}"
+
+
+def bits_of(dtype: np.dtype) -> str:
+    """Returns the descr of the unsigned integer in which such a dtype travels."""
+    text = _BITS[dtype.itemsize]
+    return text if text[0] == "|" else np.dtype(text).str
+
+
+def split(name: str) -> Tuple[str, str, int]:
+    """Returns package, name and item size (bytes) of an allowed ``package.name``. Raises DecodeError."""
+    package, _, short = name.partition(".")
+    size = ALLOWED.get(package, {}).get(short)
+    if size is None:
+        raise DecodeError(f"the dtype {name[:80]!r} is not one that ndring restores")
+    return package, short, size
+
+
+def load(name: str) -> np.dtype:
+    """Returns the dtype of an allowed ``package.name``. Raises DecodeError when the package is not installed."""
+    package, short, size = split(name)
+    try:
+        module = importlib.import_module(package)
+    except ImportError as exc:
+        raise DecodeError(f"the stored array is of dtype {name}: install the package {package} to read it") from exc
+    scalar = getattr(module, short, None)
+    if scalar is None:
+        raise DecodeError(f"the stored array is of dtype {name}, which the installed {package} does not have")
+    dtype = np.dtype(scalar)
+    if dtype.itemsize != size:
+        raise DecodeError(f"{name} has items of {dtype.itemsize} bytes here; they were stored with {size}")
+    return dtype

@@ -1,0 +1,128 @@
+"""Hypothesis strategies: dtypes and arrays of every sort that numpy can make."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from fidelity import memory
+from hypothesis import strategies as st
+
+UNITS = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"]
+NAMES = ["a", "b", "x y", "größe", "名前", "it's", 'say "hi"', "back\\slash", "tab\t", "new\nline", "\x00", "", "f0"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "m/s", "ü", '"', "\U0001f600"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["k", "ü", ""]), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+METADATA = st.dictionaries(st.sampled_from(["unit", "v", "größe", ""]), JSON, max_size=2)
+
+
+@st.composite
+def leaf_dtypes(draw: Any) -> np.dtype:
+    """A dtype without fields: any character, byte order, unit or length, now and then with metadata."""
+    kind = draw(st.sampled_from(["char", "sized", "time"]))
+    if kind == "char":
+        dtype = np.dtype(draw(st.sampled_from(list("?bhilqpBHILQPefdgFDGc"))))
+    elif kind == "sized":
+        dtype = np.dtype(f"{draw(st.sampled_from('SUV'))}{draw(st.integers(1, 9))}")
+    else:
+        count = draw(st.sampled_from(["", "2", "25"]))
+        dtype = np.dtype(f"{draw(st.sampled_from(['m8', 'M8']))}[{count}{draw(st.sampled_from(UNITS))}]")
+    if draw(st.booleans()):
+        dtype = dtype.newbyteorder()
+    if draw(st.integers(0, 9)) == 0:
+        dtype = np.dtype(dtype, metadata=draw(METADATA))  # type: ignore[call-overload]
+    return dtype
+
+
+@st.composite
+def struct_dtypes(draw: Any, inner: Any) -> np.dtype:
+    """A struct: packed, aligned, or with offsets that leave gaps, overlap or go backwards; titles; records."""
+    count = draw(st.integers(0, 4))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=count, max_size=count, unique=True))
+    formats = []
+    for _ in names:
+        dtype = draw(inner)
+        if draw(st.integers(0, 3)) == 0:
+            dtype = np.dtype((dtype, tuple(draw(st.lists(st.integers(0, 3), min_size=1, max_size=2)))))
+        elif draw(st.integers(0, 5)) == 0:
+            dtype = np.dtype([("none", "S0"), ("u", "U0")]).fields[draw(st.sampled_from(["none", "u"]))][0]  # type: ignore[index]
+        formats.append(dtype)
+    style = draw(st.sampled_from(["packed", "aligned", "offsets"]))
+    spec: Any = {"names": names, "formats": formats}
+    if draw(st.integers(0, 4)) == 0:
+        spec["titles"] = [draw(st.sampled_from([None, f"title {i}"])) for i in range(count)]
+    if style == "offsets":
+        spec["offsets"] = [draw(st.integers(0, 20)) for _ in names]
+        end = max((o + f.itemsize for o, f in zip(spec["offsets"], formats)), default=0)
+        spec["itemsize"] = end + draw(st.integers(0, 3))
+    # An aligned struct without fields has the alignment 0, and numpy ends the process over a field of it.
+    dtype = np.dtype(spec, align=style == "aligned" and count > 0 and all(f.alignment for f in formats))
+    if draw(st.integers(0, 4)) == 0 and dtype.itemsize:
+        dtype = np.dtype((np.record, dtype))
+    if draw(st.integers(0, 9)) == 0:
+        dtype = np.dtype(dtype, metadata=draw(METADATA))  # type: ignore[call-overload]
+    return dtype
+
+
+@st.composite
+def base_dtypes(draw: Any) -> np.dtype:
+    """A dtype of the ``(base, fields)`` form."""
+    base = draw(st.sampled_from(["i4", ">i4", "q", "f8", "S8", "M8[us]", "V8"]))
+    size = np.dtype(base).itemsize
+    spec: Any = {"names": ["lo", "hi"], "formats": [draw(st.sampled_from(["i2", ">u2", "S1"])) for _ in range(2)]}
+    spec["offsets"] = [draw(st.integers(0, size - 2)) for _ in range(2)]
+    return np.dtype((base, np.dtype({**spec, "itemsize": size})))
+
+
+def dtypes() -> Any:
+    """Any dtype that can be stored, but StringDType and what other packages register."""
+    leaves = leaf_dtypes() | base_dtypes()
+    return leaves | struct_dtypes(st.recursive(leaves, struct_dtypes, max_leaves=3))
+
+
+@st.composite
+def arrays(draw: Any, dtype: Any = None) -> np.ndarray:
+    """An array over memory that is never all alike: any order, view, overlap, misalignment and flag."""
+    dtype = draw(dtypes() if dtype is None else dtype)
+    shape = tuple(draw(st.lists(st.sampled_from([0, 1, 1, 2, 3, 4]), max_size=4)))
+    style = draw(st.sampled_from(["fresh", "views", "windows"]))
+    offset = draw(st.sampled_from([0, 0, 0, 1, 4]))
+    if style == "windows":
+        reach = 3 * max(dtype.itemsize, 1)
+        strides = tuple(draw(st.integers(-reach, reach)) for _ in shape)
+        low = sum(min(0, (n - 1) * s) for n, s in zip(shape, strides)) if 0 not in shape else 0
+        high = sum(max(0, (n - 1) * s) for n, s in zip(shape, strides)) if 0 not in shape else 0
+        raw = memory(high - low + dtype.itemsize + offset, draw(st.integers(0, 250)))
+        array = np.ndarray(shape, dtype, raw, offset - low, strides)
+    else:
+        raw = memory(math.prod(shape) * dtype.itemsize + offset, draw(st.integers(0, 250)))
+        order: Any = draw(st.sampled_from("CF"))
+        array = np.ndarray(shape, dtype, raw, offset, order=order)
+        if style == "views":
+            array = draw(_viewed(array))
+    if draw(st.integers(0, 3)) == 0:
+        array.setflags(write=False)
+    if draw(st.integers(0, 9)) == 0:
+        array.setflags(align=False)
+    return array
+
+
+@st.composite
+def _viewed(draw: Any, array: np.ndarray) -> np.ndarray:
+    for _ in range(draw(st.integers(1, 3))):
+        how = draw(st.sampled_from(["slice", "transpose", "newaxis", "broadcast", "field"]))
+        if how == "slice" and array.ndim:
+            steps = [draw(st.sampled_from([-2, -1, 1, 2])) for _ in array.shape]
+            array = array[tuple(slice(None, None, step) for step in steps)]
+        elif how == "transpose":
+            array = array.transpose(draw(st.permutations(range(array.ndim))))
+        elif how == "newaxis" and array.ndim < 6:
+            array = array[(slice(None),) * draw(st.integers(0, array.ndim)) + (None,)]
+        elif how == "broadcast" and array.ndim < 6:
+            array = np.broadcast_to(array, (draw(st.integers(0, 3)), *array.shape))
+        elif how == "field" and array.dtype.names:
+            array = array[draw(st.sampled_from(array.dtype.names))]
+    return array

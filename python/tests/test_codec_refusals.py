@@ -1,0 +1,150 @@
+"""What cannot come back as it is, is refused, and the message says what to do."""
+from __future__ import annotations
+
+import collections
+import fractions
+
+import numpy as np
+import pytest
+from codec_helpers import roundtrip
+from fidelity import HAS_STRING_DTYPE, assert_identical, filled
+from ndring import _codec
+from ndring._exceptions import DecodeError, EncodeError, NdringError
+
+
+class Subclass(np.ndarray):
+    """An ndarray of someone's own."""
+
+
+class SubclassOfMatrix(np.matrix):
+    """A matrix of someone's own."""
+
+
+class SubclassOfMasked(np.ma.MaskedArray):
+    """A MaskedArray of someone's own."""
+
+
+class Float(np.float64):
+    """A scalar of someone's own."""
+
+
+def test_errors_are_ordinary_errors_too():
+    assert issubclass(EncodeError, (NdringError, TypeError)) and issubclass(DecodeError, NdringError)
+    assert issubclass(EncodeError, TypeError) and issubclass(DecodeError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("value", "way_out"),
+    [
+        (np.array([1, "a"], object), r"astype"),
+        (np.array(None, object), r"astype"),
+        (np.zeros(2, [("a", "i4"), ("b", "O")]), r"astype"),
+        (np.zeros(2, [("a", [("b", "O")], (2,))]), r"astype"),
+        (np.ma.MaskedArray(np.array([1, None], object)), r"astype"),
+        (filled(3, "f4").view(Subclass), r"np.asarray\(x\)"),
+        (filled((2, 2), "f4").view(SubclassOfMatrix), r"np.asarray\(x\)"),
+        (filled(3, "f4").view(SubclassOfMasked), r"np.asarray\(x\)"),
+        (np.ma.MaskedArray(filled(3, "f4").view(Subclass)), r"np.asarray\(x\)"),
+        (np.ma.masked, r"np.asarray\(x\)"),
+        (Float(3), r"np.asarray\(x\)"),
+        *((value, r"np.asarray\(x\)") for value in (1, 1.5, True, None, "a", b"a", [1, 2], (1,), {}, 1j)),
+        (collections.deque([1]), r"np.asarray\(x\)"),
+        (fractions.Fraction(1, 2), r"np.asarray\(x\)"),
+        (memoryview(b"abc"), r"np.asarray\(x\)"),
+    ],
+    ids=lambda value: f"{type(value).__name__} {str(value)[:20]!r}",
+)
+def test_refused(value, way_out):
+    with pytest.raises(EncodeError, match=way_out):
+        _codec.encode(value)
+
+
+NOT_JSON = [
+    {1: 2}, {"a": (1, 2)}, {"a": {1}}, {"a": np.float64(1)}, {"a": float("nan")}, {"a": float("inf")}, {"a": b"x"},
+    {"vlen": str}, {"a": [{"b": (1,)}]}, {"a": {None: 1}}, {"a": "\ud800"}, {"\ud83d\ude00": 1}, {"a": object()},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("metadata", NOT_JSON, ids=repr)
+@pytest.mark.parametrize("where", ["dtype", "field", "subarray"])
+def test_metadata_that_is_not_plain_json(metadata, where):
+    dtype = np.dtype("f4", metadata=metadata)
+    if where == "field":
+        dtype = np.dtype([("a", dtype), ("b", "i2")])
+    elif where == "subarray":
+        dtype = np.dtype([("a", np.dtype(("f4", (2,)), metadata=metadata))])
+    array = filled(3, dtype)
+    with pytest.raises(EncodeError, match="metadata='drop'"):
+        _codec.encode(array)
+    back = roundtrip(array, metadata="drop")
+    assert back.dtype == dtype and back.dtype.metadata is None
+    assert back.tobytes() == array.tobytes()
+
+
+def test_metadata_that_refers_to_itself():
+    loop: dict = {}
+    loop["a"] = loop
+    with pytest.raises(EncodeError, match="metadata='drop'"):
+        _codec.encode(filled(3, np.dtype("f4", metadata=loop)))
+
+
+def test_metadata_that_is_too_large():
+    with pytest.raises(EncodeError, match="65536"):
+        _codec.encode(filled(3, np.dtype("f4", metadata={"a": "x" * 70_000})))
+
+
+def test_drop_leaves_out_all_metadata():
+    array = filled(3, np.dtype("f4", metadata={"a": 1}))
+    assert _codec.encode(array, metadata="drop").attrs == b""
+
+
+def test_titles_that_are_not_text():
+    with pytest.raises(EncodeError, match="title"):
+        _codec.encode(np.zeros(1, {"names": ["a"], "formats": ["i4"], "titles": [5]}))
+
+
+def test_attributes_of_a_subclass():
+    for value in (filled((2, 2), "f4").view(np.matrix), filled(2, "u1,i4").view(np.recarray)):
+        value.__dict__["unit"] = "m"
+        with pytest.raises(EncodeError, match="metadata='drop'"):
+            _codec.encode(value)
+        assert_identical(roundtrip(value, metadata="drop"), value)
+
+
+@pytest.mark.parametrize("info", [{"a": (1,)}, {"a": np.zeros(2)}, {"sum": 1}, {"_mask": 1}, {1: 2}], ids=repr)
+def test_what_a_masked_array_carries(info):
+    masked = np.ma.MaskedArray(filled(3, "f4"), [1, 0, 1])
+    masked._optinfo.update(info)
+    with pytest.raises(EncodeError, match="metadata='drop'"):
+        _codec.encode(masked)
+    assert roundtrip(masked, metadata="drop")._optinfo == {}
+
+
+@pytest.mark.parametrize("option", ["layout", "metadata"])
+def test_options_are_checked(option):
+    with pytest.raises(ValueError, match=option):
+        _codec.encode(np.zeros(3), **{option: "other"})
+
+
+@pytest.mark.skipif(not HAS_STRING_DTYPE, reason="StringDType came with numpy 2.0")
+def test_strings_with_other_missing_objects():
+    for missing in ("N/A", object(), ...):
+        array = np.array(["a"], dtype=np.dtypes.StringDType(na_object=missing))
+        with pytest.raises(EncodeError, match="na_object=None"):
+            _codec.encode(array)
+
+
+@pytest.mark.skipif(not HAS_STRING_DTYPE, reason="StringDType came with numpy 2.0")
+def test_masked_strings_with_a_fill_value():
+    masked = np.ma.MaskedArray(np.array(["a"], dtype=np.dtypes.StringDType()), [1])
+    masked._fill_value = np.array("N/A", dtype=np.dtypes.StringDType())
+    with pytest.raises(EncodeError, match="fill_value"):
+        _codec.encode(masked)
+
+
+def test_nested_too_deep():
+    dtype = np.dtype("i4")
+    for _ in range(80):
+        dtype = np.dtype([("a", dtype)])
+    with pytest.raises(EncodeError, match="nests"):
+        _codec.encode(np.zeros(1, dtype))
