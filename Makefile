@@ -1,0 +1,68 @@
+# The front door: `make` prints what there is. What a target does in more than a line stands in scripts/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 30s
+PORT     ?= 7379
+
+.PHONY: help
+help: ## this list
+	@echo "ndring: what you store is exactly what you get back"
+	@echo
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5); next } \
+		/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "Settings: FUZZTIME=$(FUZZTIME), PORT=$(PORT) (make run), VERSION, PYTHON=interpreter, NDRING_CACHE=folder"
+
+##@ Use it
+.PHONY: demo run build
+demo: ## start a node, store and fetch awkward arrays, show what came back, stop it
+	@scripts/demo
+
+run: build ## a node on port 7379, until Ctrl-C
+	@exec bin/ndring --port $(PORT)
+
+build: need-go ## bin/ndring, one static binary
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ndring ./cmd/node
+
+##@ Check it
+.PHONY: check test race test-python test-wheel test-numpy2 lint fuzz
+check: lint test ## lint and test: what has to pass before a change goes in
+
+test: race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing)
+
+race: need-go ## the Go tests alone, with the race detector and coverage
+	@scripts/step "go test -race" scripts/test-go
+
+test-python: build ## the Python suite alone, against real nodes
+	@scripts/step "python suite" scripts/test-python
+
+test-wheel: build ## the Python package as a plain wheel, installed from scratch
+	@scripts/step "python wheel" scripts/test-wheel
+
+test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
+	@scripts/step "python suite on numpy 2" scripts/test-numpy2
+
+lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
+	@scripts/step "lint" scripts/lint
+
+fuzz: need-go ## every Go fuzz target, FUZZTIME each
+	@scripts/fuzz $(FUZZTIME)
+
+##@ Look after it
+.PHONY: setup clean
+setup: ## everything that the tests need (the other targets do this themselves)
+	@scripts/setup-tools
+	@scripts/setup-python test
+
+clean: ## remove all that was built or set up in this folder
+	@rm -rf --one-file-system bin .venv .cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: need-go
+need-go:
+	@scripts/need-go

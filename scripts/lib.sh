@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# What the scripts share. Sourced, never run: sets strict mode, goes to the root of the repository.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+	printf '%s: %s\n' "$(basename "$0")" "$1" >&2
+	shift
+	[ $# -eq 0 ] || printf '  %s\n' "$@" >&2
+	exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# A tool that may be missing on a developer's machine must not be missing in CI.
+in_ci() { [ "${CI:-}" = true ]; }
+
+# quietly COMMAND...: its output is shown only when it fails.
+quietly() {
+	local log rc=0
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 </dev/null || rc=$?
+	[ $rc -eq 0 ] || cat "$log" >&2
+	rm -f "$log"
+	return "$rc"
+}
+
+# as_root COMMAND...: runs it as root, through sudo where that is needed.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	elif have sudo; then
+		sudo "$@"
+	else
+		return 1
+	fi
+}
+
+# apt_install PACKAGE...: installs Debian packages, or says what a person has to do.
+apt_install() {
+	have apt-get || die "these are missing and there is no apt-get to install them: $*" \
+		"install them with the package manager of this system, then try again"
+	if [ "$(id -u)" -ne 0 ] && ! have sudo; then
+		die "these packages are missing, and only root can install them. Ask for:" "apt-get install $*"
+	fi
+	say "installing $*"
+	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
+	# A machine that was never updated, or long ago, does not find them at first.
+	quietly as_root "${apt[@]}" install -y --no-install-recommends "$@" 2>/dev/null && return
+	quietly as_root "${apt[@]}" update || die "apt-get update failed (see above)"
+	quietly as_root "${apt[@]}" install -y --no-install-recommends "$@" ||
+		die "apt-get could not install: $*"
+}
+
+# has_index PYTHON: can this interpreter make virtual environments, and its pip reach a package index? Asked with a short
+# limit, so that a machine without one does not wait.
+has_index() {
+	"$1" -c 'import sys, ensurepip, pip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null &&
+		timeout 20 "$1" -m pip --timeout 5 --retries 0 index versions redis >/dev/null 2>&1
+}
