@@ -1,0 +1,119 @@
+package node
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+func environment(pairs ...string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1], true
+			}
+		}
+		return "", false
+	}
+}
+
+func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
+	defaults, err := ParseConfig(nil, environment(), "v", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Config{
+		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MaxReplyBytes: 64 << 20,
+		MaxClients: 10_000, UploadStall: 30 * time.Second, LogLevel: slog.LevelInfo, LogFormat: "text", Version: "v",
+		Listen: []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
+	}
+	if !reflect.DeepEqual(defaults, want) {
+		t.Errorf("defaults: %+v\nwant %+v", defaults, want)
+	}
+	env := environment("NDRING_PORT", "1", "NDRING_MAX_ARRAY_BYTES", "1k", "NDRING_BIND", "::1", "NDRING_LISTEN", "")
+	given, err := ParseConfig([]string{"--port", "2", "--upload-stall=1m", "--log-level", "debug"}, env, "v", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if given.Port != 2 || given.MaxArrayBytes != 1000 || given.UploadStall != time.Minute || given.LogLevel != slog.LevelDebug {
+		t.Errorf("got %+v", given)
+	}
+	if given.Listen[0].Address != "[::1]:2" {
+		t.Errorf("listens on %s", given.Listen[0].Address)
+	}
+	listeners, err := ParseConfig(nil, environment("NDRING_LISTEN", "internal=:7379,announce=node1:7379 host=:17001,announce=127.0.0.1:17001"), "", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []ListenerConfig{
+		{"internal", ":7379", topology.Address{Host: "node1", Port: 7379}},
+		{"host", ":17001", topology.Address{Host: "127.0.0.1", Port: 17001}},
+	}; !reflect.DeepEqual(listeners.Listen, want) {
+		t.Errorf("listeners: %+v", listeners.Listen)
+	}
+}
+
+func TestConfigErrorsNameTheSetting(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"--port x", `"x" for flag -port: is no number from 0 to 65535`},
+		{"--port 70000", "is no number from 0 to 65535"},
+		{"--shards 100", "a power of two from 16 to 16384, not 100"},
+		{"--max-array-bytes -1", "is no size from"},
+		{"--max-array-bytes 1zb", "is no size from"},
+		{"--max-array-bytes 99999999tb", "is no size from"},
+		{"--listen here", "is not of the form NAME=ADDRESS:PORT"},
+		{"--listen a=nowhere", "where HOST:PORT must stand"},
+		{"--listen a=:1,tell=b:1", "where only announce=HOST:PORT may stand"},
+		{"--listen a=:1,announce=:1", "which no client can reach"},
+		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
+		{"--log-format xml", "is neither text nor json"},
+		{"--log-level loud", "log-level"},
+		{"--upload-stall 5", "is no duration such as 30s"},
+		{"--node-id " + strings.Repeat("n", 65), "more than 64 characters"},
+		{"--no-such-flag", "no-such-flag"},
+		{"start", `unexpected argument "start"`},
+	} {
+		if _, err := ParseConfig(strings.Fields(test.args), environment(), "", io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %s", test.args, err, test.want)
+		}
+	}
+	if _, err := ParseConfig(nil, environment("NDRING_MAXCLIENTS", "many"), "", io.Discard); err == nil || !strings.Contains(err.Error(), `"many" in NDRING_MAXCLIENTS`) {
+		t.Errorf("environment: %v", err)
+	}
+}
+
+func TestHelpNamesEverySetting(t *testing.T) {
+	var out strings.Builder
+	if _, err := ParseConfig([]string{"--help"}, environment(), "", &out); !errors.Is(err, flag.ErrHelp) {
+		t.Fatal(err)
+	}
+	for _, s := range settings {
+		if !strings.Contains(out.String(), "\n  --"+s.name+" "+s.value) {
+			t.Errorf("the help lacks --%s", s.name)
+		}
+	}
+	for _, line := range strings.Split(out.String(), "\n") {
+		if len(line) > 100 {
+			t.Errorf("a line of the help has %d characters: %s", len(line), line)
+		}
+	}
+}
+
+func TestNodeID(t *testing.T) {
+	if id := nodeID("node-1"); id != nodeID("node-1") || len(id) != 40 || id == nodeID("node-2") {
+		t.Errorf("node-1 has the id %s", id)
+	}
+	if nodeID("") == nodeID("") {
+		t.Error("two nodes without a name have one id")
+	}
+	if id := nodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
+		t.Errorf("an id became %s", id)
+	}
+}

@@ -1,0 +1,178 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The test binary is the ndring program too, when this is set.
+const asProgram = "NDRING_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(Run(os.Args[1:], "1.2.3-test", os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// program returns an ndring command that is killed when the test ends.
+func program(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	return cmd
+}
+
+// process is a node in a process of its own.
+type process struct {
+	cmd        *exec.Cmd
+	resp, http string // addresses
+	exited     chan struct{}
+
+	mu  sync.Mutex
+	log strings.Builder
+}
+
+var readyLine = regexp.MustCompile(`msg="ndring is ready".* resp=(\S+) http=(\S+)`)
+
+func startProcess(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: program(t, nil, append([]string{"--port", "0", "--http-port", "0"}, args...)...), exited: make(chan struct{})}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		defer close(p.exited)
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() {
+			p.mu.Lock()
+			p.log.WriteString(lines.Text() + "\n")
+			if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
+				p.resp, p.http = m[1], m[2]
+				ready <- true
+			}
+			p.mu.Unlock()
+		}
+		p.cmd.Wait() // the exit code is read from ProcessState
+		close(ready)
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill()
+		<-p.exited
+	})
+	if !<-ready {
+		t.Fatalf("the node did not start:\n%s", p.logged())
+	}
+	return p
+}
+
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
+}
+
+func httpGet(t *testing.T, url string) (int, string) {
+	t.Helper()
+	client := http.Client{Timeout: 30 * time.Second}
+	defer client.CloseIdleConnections()
+	reply, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply.StatusCode, string(body)
+}
+
+func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if code, body := httpGet(t, "http://"+p.http+path); code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); err != nil || string(out) != "ready\n" {
+		t.Errorf("healthcheck: %s%v", out, err)
+	}
+	if out, err := program(t, []string{"NDRING_HTTP_PORT=" + p.http[strings.LastIndex(p.http, ":")+1:]}, "healthcheck").CombinedOutput(); err != nil {
+		t.Errorf("healthcheck by environment: %s%v", out, err)
+	}
+	if _, body := httpGet(t, "http://"+p.http+"/metrics"); !strings.Contains(body, "\nndring_clients 0\n") || !strings.Contains(body, "\nndring_commands_total ") ||
+		!strings.Contains(body, "process_resident_memory_bytes") {
+		t.Errorf("metrics: %s", body)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.exited
+	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+		t.Errorf("exit code %d:\n%s", code, p.logged())
+	}
+	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); exitCode(err) != exitFailure {
+		t.Errorf("healthcheck of a node that is gone: %s%v", out, err)
+	}
+}
+
+func TestProcessRefusesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, "--log-format", "text")
+	for _, test := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"--port x", exitUsage, "Try 'ndring --help'"},
+		{"healthcheck --port 1", exitUsage, "-port"},
+		{"--port 0 --http-port 0 --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
+		{"--port 0 --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
+		{"--bind 203.0.113.1", exitFailure, "cannot listen"},
+	} {
+		out, err := program(t, nil, strings.Fields(test.args)...).CombinedOutput()
+		if exitCode(err) != test.code || !strings.Contains(string(out), test.want) {
+			t.Errorf("%s: exit code %d, %s", test.args, exitCode(err), out)
+		}
+	}
+	for args, want := range map[string]string{"--help": "Usage:", "help": "Usage:", "healthcheck --help": "-addr", "version": "ndring 1.2.3-test", "--version": "ndring 1.2.3-test"} {
+		if out, err := program(t, nil, strings.Fields(args)...).CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %s%v", args, out, err)
+		}
+	}
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		return -1
+	}
+	return exitOK
+}

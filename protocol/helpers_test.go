@@ -1,0 +1,230 @@
+package protocol
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/shard"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	selfID  = "0123456789abcdef0123456789abcdef01234567"
+	otherID = "89abcdef0123456789abcdef0123456789abcdef"
+)
+
+// testServer is a server on a loopback port, with a clock that stands still until a test moves it.
+type testServer struct {
+	*Server
+	addr string
+	pool *memory.Pool
+	now  atomic.Int64 // Unix time in ms
+	topo atomic.Pointer[topology.Topology]
+}
+
+func (s *testServer) Topology() *topology.Topology { return s.topo.Load() }
+func (s *testServer) Self() topology.NodeID        { return selfID }
+
+// start runs a server until the test ends, and then checks that every reference to memory was given back.
+func start(t *testing.T, config Config) *testServer {
+	t.Helper()
+	s := &testServer{pool: new(memory.Pool)}
+	s.now.Store(1_700_000_000_000)
+	topo, err := topology.Single(topology.Node{ID: selfID, Listeners: map[string]topology.Address{"default": {}}}, 256, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.topo.Store(topo)
+	store := shard.NewStore(256, 7, s.now.Load)
+	s.Server = NewServer(config, store, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.addr = socket.Addr().String()
+	if err := s.Serve(Listener{Listener: socket, Name: "default"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		store.Flush()
+		if n, b := s.pool.Buffers(), s.pool.Bytes(); n != 0 || b != 0 {
+			t.Errorf("%d buffers of %d bytes are still held", n, b)
+		}
+		if n := s.budget.Used(); n != 0 {
+			t.Errorf("%d bytes of the upload budget are still taken", n)
+		}
+	})
+	return s
+}
+
+// client is a bare connection: it sends what it is told and reads replies.
+type client struct {
+	t testing.TB
+	net.Conn
+	r *bufio.Reader
+}
+
+func (s *testServer) dial(t testing.TB) *client {
+	t.Helper()
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(time.Minute)) // a bound for a test that hangs, not a measure
+	return &client{t, nc, bufio.NewReader(nc)}
+}
+
+func (c *client) send(raw string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, raw); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// reply returns the next reply as render writes it.
+func (c *client) reply() string {
+	c.t.Helper()
+	s, err := render(c.r)
+	if err != nil {
+		c.t.Fatalf("no reply: %v", err)
+	}
+	return s
+}
+
+func (c *client) do(args ...string) string {
+	c.t.Helper()
+	c.send(command(args...))
+	return c.reply()
+}
+
+func (c *client) want(want string, args ...string) {
+	c.t.Helper()
+	if got := c.do(args...); got != want {
+		c.t.Errorf("%.200q\n got %.1000q\nwant %.1000q", args, got, want)
+	}
+}
+
+// closed waits until the server has closed the connection and returns what it sent before.
+func (c *client) closed() string {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.r)
+	var timeout net.Error
+	if err != nil && asTimeout(err, &timeout) {
+		c.t.Fatalf("the connection is still open; it sent %.200q", rest)
+	}
+	return string(rest)
+}
+
+func asTimeout(err error, target *net.Error) bool {
+	ne, ok := err.(net.Error)
+	*target = ne
+	return ok && ne.Timeout()
+}
+
+// command encodes a command.
+func command(args ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	return b.String()
+}
+
+// render reads one reply and writes it so that types can be told apart: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] =text.
+func render(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", err
+	}
+	line, ok := strings.CutSuffix(line, "\r\n")
+	if !ok || line == "" {
+		return "", fmt.Errorf("%q is no reply", line)
+	}
+	switch line[0] {
+	case '+', '-', ':', ',', '#':
+		return line, nil
+	case '_':
+		return "nil", nil
+	}
+	n, err := strconv.Atoi(line[1:])
+	if err != nil {
+		return "", err
+	}
+	switch line[0] {
+	case '$', '=':
+		if n == -1 {
+			return "$nil", nil
+		}
+		b := make([]byte, n+2)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return "", err
+		}
+		if line[0] == '=' {
+			return "=" + string(b[:n]), nil
+		}
+		return `"` + string(b[:n]) + `"`, nil
+	case '*', '%', '~':
+		if n == -1 {
+			return "*nil", nil
+		}
+		open, end := "[", "]"
+		if line[0] == '~' {
+			open = "~["
+		}
+		if line[0] == '%' {
+			open, end, n = "{", "}", 2*n
+		}
+		items := make([]string, n)
+		for i := range items {
+			if items[i], err = render(r); err != nil {
+				return "", err
+			}
+		}
+		return open + strings.Join(items, " ") + end, nil
+	}
+	return "", fmt.Errorf("%q is no reply", line)
+}
+
+// npy makes a .npy file of a dtype and shape, such as "<f4" and "(2, 3)", with data.
+func npy(descr, shape, data string) string {
+	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': %s, }\n", descr, shape)
+	b := []byte("\x93NUMPY\x01\x00")
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(header)))
+	return string(b) + header + data
+}
+
+// bytesNPY makes a .npy file of n bytes of data that begin with tag.
+func bytesNPY(n int, tag string) string {
+	data := tag + strings.Repeat("\xa5\x00\x0d\x0a", n/4+1)
+	return npy("|u1", fmt.Sprintf("(%d,)", n), data[:n])
+}
+
+// eventually waits until condition holds.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
