@@ -4,14 +4,36 @@
 
     redis.RedisError
      +-- NdringError
-          +-- EncodeError   (also TypeError)    the value cannot be stored
-          +-- DecodeError   (also ValueError)   what came back cannot be read
+          +-- EncodeError       (also TypeError)              the value or key cannot be stored
+          +-- DecodeError       (also ValueError)             what came back cannot be read
+          +-- CorruptError                                    bytes differ from their CRC32C
+          +-- ConnectionError   (also redis.ConnectionError)  no connection, or it was lost
+          +-- TimeoutError      (also redis.TimeoutError)     the node was silent for too long
+          +-- UncertainWrite                                  lost after it was sent: it may have been done
+          +-- PartialError                                    some keys of several failed
+          +-- ServerError       (also redis.ResponseError)    the node answered with an error
+               +-- InvalidArrayError    BADNPY
+               +-- TooLargeError        TOOLARGE
+               +-- BusyError            BUSY LOADING TRYAGAIN  is tried again by itself for a while
+               +-- OutOfMemoryError     OOM
+               +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
+               +-- CrossSlotError       CROSSSLOT
+               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN
+               +-- MovedError           MOVED
+               +-- NoReplicasError      NOREPLICAS
 """
-from redis import RedisError
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Type
+
+import redis
 
 
-class NdringError(RedisError):
+class NdringError(redis.RedisError):
     """The base of everything that ndring raises on its own account."""
+
+    #: Whether it is the node's answer to the command.
+    is_reply = False
 
 
 class EncodeError(NdringError, TypeError):
@@ -20,3 +42,106 @@ class EncodeError(NdringError, TypeError):
 
 class DecodeError(NdringError, ValueError):
     """Is raised when what came back cannot be read; nothing was handed out."""
+
+
+class CorruptError(NdringError):
+    """Is raised when bytes differ from their CRC32C, in the node's memory or after the way through the network."""
+
+
+class ConnectionError(NdringError, redis.ConnectionError):
+    """Is raised when no connection could be made, or it was lost, for as long as the client goes on trying."""
+
+
+class TimeoutError(NdringError, redis.TimeoutError):
+    """Is raised when a node did not answer, or take what was sent, within ``socket_timeout``."""
+
+
+class UncertainWrite(NdringError):
+    """Is raised when a write was sent, its answer was lost, and to send it again could do it twice."""
+
+
+class PartialError(NdringError):
+    """Is raised when a call for several keys failed for some of them.
+
+    ``errors``: key -> exception. ``results``: key -> result of the keys that did not fail.
+    """
+
+    def __init__(self, errors: Mapping[Any, Exception], results: Mapping[Any, Any]) -> None:
+        self.errors: Dict[Any, Exception] = dict(errors)
+        self.results: Dict[Any, Any] = dict(results)
+        key, first = next(iter(self.errors.items()))
+        super().__init__(f"{len(self.errors)} of {len(self.errors) + len(self.results)} keys failed; {key!r}: {first}")
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.errors, self.results)
+
+
+class ServerError(NdringError, redis.ResponseError):
+    """Is raised when the node answered with an error; nothing was changed. ``prefix`` is its first word."""
+
+    @property
+    def prefix(self) -> str:
+        return str(self).partition(" ")[0]
+
+
+class InvalidArrayError(ServerError):
+    """Is raised when the node takes what was sent for no valid .npy file."""
+
+
+class TooLargeError(ServerError):
+    """Is raised when an array, its attrs or a key is above the node's limit."""
+
+
+class BusyError(ServerError):
+    """Is raised when the node could not take the command now, for as long as the client goes on trying."""
+
+
+class OutOfMemoryError(ServerError):
+    """Is raised when the node's memory is full."""
+
+
+class AuthenticationError(ServerError):
+    """Is raised when the node wants another password, or the user may not do this."""
+
+
+class CrossSlotError(ServerError):
+    """Is raised when the keys of one command are of different slots."""
+
+
+class ClusterDownError(ServerError):
+    """Is raised when no node serves the key now."""
+
+
+class MovedError(ServerError):
+    """Is raised when another node serves the key; the message names it."""
+
+
+class NoReplicasError(ServerError):
+    """Is raised when too few copies were there for the write concern; nothing was changed."""
+
+
+_BY_PREFIX: Dict[str, Type[NdringError]] = {
+    "BADNPY": InvalidArrayError,
+    "TOOLARGE": TooLargeError,
+    "BUSY": BusyError,
+    "LOADING": BusyError,
+    "TRYAGAIN": BusyError,
+    "OOM": OutOfMemoryError,
+    "NOAUTH": AuthenticationError,
+    "WRONGPASS": AuthenticationError,
+    "NOPERM": AuthenticationError,
+    "CROSSSLOT": CrossSlotError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MASTERDOWN": ClusterDownError,
+    "MOVED": MovedError,
+    "NOREPLICAS": NoReplicasError,
+    "UNCERTAIN": UncertainWrite,
+    "CORRUPT": CorruptError,
+}
+
+
+def error_reply(text: str) -> NdringError:
+    """Returns the exception for an error reply, by its first word."""
+    error = _BY_PREFIX.get(text.partition(" ")[0], ServerError)(text)
+    error.is_reply = True
+    return error

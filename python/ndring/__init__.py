@@ -1,0 +1,57 @@
+"""ndring: NumPy arrays shared between processes and machines. What you store is exactly what you get back.
+
+::
+
+    from ndring import NumPyRedis
+
+    client = NumPyRedis()
+    client.set("k", array, ex=60)
+    array = client.get("k")
+"""
+from ._client import NumPyRedis
+from ._commands import Meta
+from ._exceptions import (
+    AuthenticationError,
+    BusyError,
+    ClusterDownError,
+    ConnectionError,
+    CorruptError,
+    CrossSlotError,
+    DecodeError,
+    EncodeError,
+    InvalidArrayError,
+    MovedError,
+    NdringError,
+    NoReplicasError,
+    OutOfMemoryError,
+    PartialError,
+    ServerError,
+    TimeoutError,
+    TooLargeError,
+    UncertainWrite,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "BusyError",
+    "ClusterDownError",
+    "ConnectionError",
+    "CorruptError",
+    "CrossSlotError",
+    "DecodeError",
+    "EncodeError",
+    "InvalidArrayError",
+    "Meta",
+    "MovedError",
+    "NdringError",
+    "NoReplicasError",
+    "NumPyRedis",
+    "OutOfMemoryError",
+    "PartialError",
+    "ServerError",
+    "TimeoutError",
+    "TooLargeError",
+    "UncertainWrite",
+]

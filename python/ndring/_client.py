@@ -1,0 +1,266 @@
+"""NumPyRedis, the client."""
+from __future__ import annotations
+
+import uuid
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+import numpy as np
+from redis.connection import parse_url
+
+from . import _codec
+from ._commands import Meta, check_crc, get_request, parse_info, parse_meta, restore, set_request, slot
+from ._exceptions import DecodeError, NdringError, PartialError
+from ._npy import Header
+from ._options import Key, Moment, Seconds, encode_key, moment, set_options, whole
+from ._transport import Request, Transport
+from ._wire import ReplyReader, Stored, pack
+
+DEFAULT_PORT = 7379
+
+
+class NumPyRedis:
+    """A client of ndring: what you store is exactly what you get back.
+
+    One client may be used by any number of threads, and by the child of a fork. Every call has an end: a node may be
+    silent for ``socket_timeout`` seconds, and a lost connection or a busy node is tried again for ``retry_for`` seconds
+    where a second try cannot do harm. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node
+    knows a repeat by its request id.
+
+    ``max_array_bytes``: largest array that ``get`` allocates memory for. Other keywords go to redis-py's ``Connection``:
+    ``username``, ``password``, ``socket_keepalive``, ``ssl`` options by way of ``from_url("rediss://...")``.
+    """
+
+    def __init__(
+        self,
+        host: str = "localhost",
+        port: int = DEFAULT_PORT,
+        *,
+        socket_timeout: Optional[float] = 30.0,
+        socket_connect_timeout: Optional[float] = 5.0,
+        retry_for: float = 10.0,
+        max_array_bytes: int = 4 << 30,
+        **options: Any,
+    ) -> None:
+        options.setdefault("host", host)
+        options.setdefault("port", port)
+        if "path" in options:  # a Unix socket
+            del options["host"], options["port"]
+        options.update(socket_timeout=socket_timeout)
+        if "path" not in options:
+            options.update(socket_connect_timeout=socket_connect_timeout)
+        self._transport = Transport(options, retry_for, max_array_bytes)
+        self._where = options.get("path") or f"{options['host']}:{options['port']}"
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> "NumPyRedis":
+        """Returns a client for a URL that redis-py understands: ``redis://[user:password@]host[:7379]``, ``rediss://`` for TLS,
+        ``unix://path``. Options in its query and keywords are those of the constructor."""
+        parsed: Dict[str, Any] = dict(parse_url(url))
+        parsed.pop("db", None)  # there is one database
+        return cls(**{**parsed, **options})
+
+    def __enter__(self) -> "NumPyRedis":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._where})"
+
+    def close(self) -> None:
+        """Closes all connections. A later call opens new ones."""
+        self._transport.close()
+
+    # Arrays
+
+    def set(
+        self,
+        key: Key,
+        value: Any,
+        *,
+        ex: Optional[Seconds] = None,
+        px: Optional[Seconds] = None,
+        exat: Optional[Moment] = None,
+        pxat: Optional[Moment] = None,
+        keepttl: bool = False,
+        nx: bool = False,
+        xx: bool = False,
+        if_version: Optional[str] = None,
+        write_concern: Optional[str] = None,
+        layout: str = "auto",
+        metadata: str = "error",
+    ) -> bool:
+        """Stores a numpy array or scalar; False when ``nx``, ``xx`` or ``if_version`` kept it from being stored.
+
+        ``ex``, ``px``: time to live in s, in ms, or a timedelta. ``exat``, ``pxat``: the Unix time in s, in ms, or a
+        datetime, at which it expires. ``keepttl``: the time to live of the old value stays. ``nx``: only if the key is
+        missing; ``xx``: only if it is there; ``if_version``: only if it is still this version (``meta(key).version``).
+        ``write_concern``: ``"ONE"``, ``"SYNC"`` or ``"ALL"`` copies have it before this returns. ``layout``: ``"auto"``
+        restores unusual strides unless they span more than 8 times the data, ``"exact"`` always, ``"packed"`` never.
+        ``metadata="drop"`` leaves out ``dtype.metadata`` that is not plain JSON instead of raising.
+
+        The array must not change until this returns. Raises EncodeError for what would not come back as it is (object
+        arrays, unknown subclasses), ValueError for options that exclude each other, ServerError, ConnectionError, TimeoutError.
+        """
+        name = encode_key(key)
+        words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
+        if nx or xx or if_version is not None:
+            words += (b"REQID", uuid.uuid4().hex.encode())
+        return self._transport.one(set_request(name, value, layout, metadata, words)) is not None
+
+    def get(self, key: Key, out: Optional[np.ndarray] = None, default: Any = None) -> Any:
+        """Returns the stored array or scalar, as it was stored; ``default`` for a missing key.
+
+        ``out``: an array of the stored dtype, shape and layout that receives the data and is returned. A mismatch raises
+        DecodeError before anything is written; a stored array that was read-only leaves ``out`` writeable. When the transfer
+        itself fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError, TimeoutError.
+        """
+        name = encode_key(key)
+        if out is not None:
+            return self._get_into(name, out, default)
+        stored = self._transport.one(get_request(name))
+        return default if stored is None else restore(stored)
+
+    def _get_into(self, name: bytes, out: np.ndarray, default: Any) -> Any:
+        written = False
+
+        def read(reader: ReplyReader) -> Optional[Stored]:
+            def place(header: Header) -> Optional[memoryview]:
+                nonlocal written
+                if _same(header, meta.header):
+                    written = True
+                    return target
+                return None  # another array by now
+
+            return reader.stored(place)
+
+        for _ in range(3):
+            meta = parse_meta(self._transport.one(Request(pack(b"NP.META", name))))
+            if meta is None:
+                return default
+            target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
+            try:
+                stored = self._transport.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read))
+                if stored is None:
+                    return default
+                if stored.data is None and stored.attrs == meta.attrs:
+                    check_crc(stored, target)
+                    return out
+            except NdringError as exc:
+                if written:
+                    exc.args = (f"{exc}; the content of out is undefined",)
+                raise
+        raise DecodeError("the array was replaced by a different one again and again while it was read into out")
+
+    def mset(self, mapping: Mapping[Key, Any], *, layout: str = "auto", metadata: str = "error") -> bool:
+        """Stores several arrays in one go, each whole; other clients may see some of them before the others.
+
+        Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored.
+        """
+        keys = list(mapping)
+        requests = [set_request(encode_key(key), mapping[key], layout, metadata, []) for key in keys]
+        self._several(keys, requests, lambda reply: True)
+        return True
+
+    def mget(self, keys: Iterable[Key]) -> List[Any]:
+        """Returns the arrays of several keys in their order, None for a missing one. Raises PartialError when some could not be read."""
+        keys = list(keys)
+        return self._several(keys, [get_request(encode_key(key)) for key in keys], restore)
+
+    def _several(self, keys: List[Any], requests: List[Request], finish: Callable[[Any], Any]) -> List[Any]:
+        if not requests:
+            return []
+        results: List[Any] = []
+        errors: Dict[Any, Exception] = {}
+        for key, reply in zip(keys, self._transport.many(requests)):
+            try:
+                if isinstance(reply, Exception):
+                    raise reply
+                results.append(finish(reply))
+            except NdringError as exc:
+                errors[key] = exc
+                results.append(exc)
+        if errors:
+            raise PartialError(errors, {k: r for k, r in zip(keys, results) if k not in errors})
+        return results
+
+    # What is known without the data
+
+    def meta(self, key: Key) -> Optional[Meta]:
+        """Returns all that is known of an array without its data, None for a missing key."""
+        return parse_meta(self._command(b"NP.META", encode_key(key)))
+
+    def shape(self, key: Key) -> Optional[Tuple[int, ...]]:
+        """Returns the shape, None for a missing key. No data travels."""
+        reply = self._command(b"NP.SHAPE", encode_key(key))
+        return None if reply is None else tuple(reply)
+
+    def dtype(self, key: Key) -> Optional[np.dtype]:
+        """Returns the dtype, None for a missing key. No data travels."""
+        meta = self.meta(key)
+        return None if meta is None else meta.dtype
+
+    def verify(self, key: Key) -> bool:
+        """Has the node compute the CRC32C of the stored bytes again. False for a missing key. Raises CorruptError if it differs."""
+        return self._command(b"NP.VERIFY", encode_key(key)) is not None
+
+    # Keys
+
+    def delete(self, *keys: Key) -> int:
+        """Deletes keys and returns how many were there (fewer, if an answer was lost and the command repeated)."""
+        return self._counted(b"NP.DEL", keys)
+
+    def exists(self, *keys: Key) -> int:
+        """Returns how many of the keys are there; one that is named twice counts twice."""
+        return self._counted(b"NP.EXISTS", keys)
+
+    def _counted(self, command: bytes, keys: Iterable[Key]) -> int:
+        by_slot: Dict[int, List[bytes]] = {}
+        for key in keys:
+            name = encode_key(key)
+            by_slot.setdefault(slot(name), []).append(name)
+        groups = [tuple(names) for names in by_slot.values()]
+        return sum(self._several(groups, [Request(pack(command, *names)) for names in groups], int))
+
+    def expire(self, key: Key, seconds: Seconds) -> bool:
+        """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""
+        return bool(self._command(b"NP.EXPIRE", encode_key(key), b"%d" % whole(seconds, 1, "seconds")))
+
+    def pexpire(self, key: Key, milliseconds: Seconds) -> bool:
+        """Sets the time to live, in ms or as a timedelta. False for a missing key. 0 and less deletes it."""
+        return bool(self._command(b"NP.PEXPIRE", encode_key(key), b"%d" % whole(milliseconds, 1000, "milliseconds")))
+
+    def expireat(self, key: Key, when: Moment) -> bool:
+        """Sets when it expires: a Unix time in s, or a datetime. False for a missing key. A time that has passed deletes it."""
+        return bool(self._command(b"EXPIREAT", encode_key(key), b"%d" % moment(when, 1, "when")))
+
+    def persist(self, key: Key) -> bool:
+        """Takes the time to live away; False if there was none, or no key."""
+        return bool(self._command(b"NP.PERSIST", encode_key(key)))
+
+    def ttl(self, key: Key) -> int:
+        """Returns the time to live in s, rounded; -1 for none, -2 for a missing key."""
+        return int(self._command(b"NP.TTL", encode_key(key)))
+
+    def pttl(self, key: Key) -> int:
+        """Returns the time to live in ms; -1 for none, -2 for a missing key."""
+        return int(self._command(b"NP.PTTL", encode_key(key)))
+
+    # The node
+
+    def ping(self) -> bool:
+        """Returns True when the node answers."""
+        return self._command(b"PING") == "PONG"
+
+    def info(self, section: Optional[str] = None) -> Dict[str, Any]:
+        """Returns facts and counters of the node, of one section or of all."""
+        reply = self._command(b"INFO", *([section.encode()] if section else []))
+        return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
+
+    def _command(self, *arguments: bytes) -> Any:
+        return self._transport.one(Request(pack(*arguments)))
+
+
+def _same(a: Header, b: Header) -> bool:
+    return a.shape == b.shape and a.fortran == b.fortran and a.nbytes == b.nbytes and repr(a.descr) == repr(b.descr)

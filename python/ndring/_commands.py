@@ -1,0 +1,153 @@
+"""Commands as requests, and their replies as Python objects. Nothing here touches a connection."""
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from . import _codec, _kinds
+from ._attrs import load
+from ._exceptions import CorruptError, DecodeError
+from ._literal import LiteralError, parse_literal
+from ._npy import Header
+from ._transport import Request
+from ._wire import Buffer, ReplyReader, Stored, pack
+
+try:
+    from crc32c import crc32c as _crc32c
+except ImportError:  # the extra of that name: without it the node alone checks
+    _crc32c = None
+
+Checksum = Optional[Callable[[Any, int], int]]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """All that is known of a stored array without its data.
+
+    ``shape``: lengths of the axes. ``dtype``: the array's own. ``fortran_order``: whether the data lies in F order.
+    ``itemsize``, ``nbytes``: bytes of an element and of the data. ``size``: elements. ``npy_bytes``: bytes of the .npy
+    file, ``data_offset`` of them before the data. ``version``: of the write that made it. ``crc32c``: of all its bytes.
+    ``pttl``: ms until it expires, -1 for never. ``attrs``: the JSON beside it, or None. ``parts``: bytes of each part.
+    """
+
+    shape: Tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    itemsize: int
+    size: int
+    nbytes: int
+    npy_bytes: int
+    data_offset: int
+    version: str
+    crc32c: int
+    pttl: int
+    attrs: Optional[bytes]
+    parts: Mapping[str, int]
+    header: Header
+
+
+def slot(key: bytes) -> int:
+    """Returns the hash slot of a key, as Redis Cluster computes it."""
+    opening = key.find(b"{")
+    if opening >= 0:
+        closing = key.find(b"}", opening + 1)
+        if closing > opening + 1:
+            key = key[opening + 1 : closing]
+    return binascii.crc_hqx(key, 0) % 16384
+
+
+def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[bytes], repeatable: bool = True) -> Request:
+    """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
+    encoded = _codec.encode(value, layout=layout, metadata=metadata)
+    options: List[Buffer] = list(words)
+    if encoded.attrs:
+        options += (b"ATTRS", encoded.attrs)
+    for name, part in encoded.parts:
+        options += (b"PART", name, part)
+    if _crc32c is not None:
+        crc = _crc32c(encoded.data, _crc32c(encoded.header, 0))
+        crc = _crc32c(encoded.attrs, crc)
+        for name, part in encoded.parts:
+            crc = _crc32c(part, _crc32c(name, crc))
+        options += (b"CRC32C", b"%d" % crc)
+    # The .npy is two buffers on our side and one argument on the wire.
+    head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
+        3 + len(options), len(key), key, len(encoded.header) + len(encoded.data), encoded.header,
+    )  # fmt: skip
+    tail = pack(*options)
+    tail[0] = b"\r\n" + bytes(tail[0]).partition(b"\r\n")[2]
+    return Request([head, encoded.data, *tail], repeatable=repeatable, keep=encoded)
+
+
+def get_request(key: bytes) -> Request:
+    return Request(pack(b"NP.GET", key, b"WITHATTRS"), ReplyReader.stored)
+
+
+def restore(stored: Optional[Stored]) -> Any:
+    """Returns the array of a reply, None for none. Raises CorruptError or DecodeError."""
+    if stored is None:
+        return None
+    check_crc(stored, stored.data)
+    return _codec.decode(stored.header, stored.data, stored.attrs, stored.parts)
+
+
+def check_crc(stored: Stored, data: Any) -> None:
+    """Raises CorruptError when bytes are not those that the node has summed."""
+    if _crc32c is None:
+        return
+    crc = _crc32c(data, _crc32c(stored.npy_header, 0))
+    crc = _crc32c(stored.attrs or b"", crc)
+    for name, part in stored.parts.items():
+        crc = _crc32c(part, _crc32c(name.encode(), crc))
+    if crc != stored.crc32c:
+        raise CorruptError(f"CRC32C of the bytes that arrived is {crc}, of those that are stored {stored.crc32c}")
+
+
+def parse_meta(reply: Any) -> Optional[Meta]:
+    """Returns the reply to NP.META as an object, None for a missing key. Raises DecodeError."""
+    if reply is None:
+        return None
+    try:
+        fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2]))
+        named: Dict[str, Any] = {name.decode(): value for name, value in fields.items()}
+        descr = named["dtype"].decode()
+        literal = parse_literal(descr) if descr.startswith(("[", "(")) else descr
+        header = Header(literal, tuple(named["shape"]), bool(named["fortran_order"]), named["data_offset"])
+        attrs = named["attrs"]
+        return Meta(
+            header.shape, dtype_of(header, attrs), header.fortran, header.itemsize, named["size"], named["nbytes"], named["npy_bytes"],
+            header.data_offset, named["version"].decode(), named["crc32c"], named["pttl"], attrs,
+            {name.decode(): size for name, size in zip(named["parts"][::2], named["parts"][1::2])}, header,
+        )  # fmt: skip
+    except (LiteralError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as exc:
+        raise DecodeError(f"NP.META answers something else than described: {type(exc).__name__}: {exc}") from exc
+
+
+def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype:
+    return _kinds.outline(header, load(attrs))[1]
+
+
+def parse_info(text: str) -> Dict[str, Any]:
+    """Returns INFO as a dict: numbers as int or float, ``a=1,b=2`` as a dict, all else as text."""
+    result: Dict[str, Any] = {}
+    for line in text.splitlines():
+        name, colon, value = line.partition(":")
+        if not colon or line.startswith("#"):
+            continue
+        if "=" in value:
+            result[name] = {k: _number(v) for k, _, v in (pair.partition("=") for pair in value.split(","))}
+        else:
+            result[name] = _number(value)
+    return result
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

@@ -1,0 +1,91 @@
+"""Keys and options of calls, checked before anything is sent."""
+from __future__ import annotations
+
+import datetime
+from typing import Any, List, Optional, Union
+
+from ._exceptions import EncodeError
+
+Key = Union[str, bytes, int, float]
+Seconds = Union[int, datetime.timedelta]
+Moment = Union[int, datetime.datetime]
+
+_CONCERNS = ("ONE", "SYNC", "ALL")
+
+
+def encode_key(key: Key) -> bytes:
+    """Returns a key as bytes, as redis-py encodes it. Raises EncodeError for what is no key."""
+    if isinstance(key, str):
+        encoded = key.encode()
+    elif isinstance(key, (bytes, bytearray, memoryview)):
+        encoded = bytes(key)
+    elif isinstance(key, (int, float)) and not isinstance(key, bool):
+        encoded = repr(key).encode()
+    else:
+        raise EncodeError(f"a key is str, bytes, int or float, not {type(key).__name__}")
+    if not encoded:
+        raise EncodeError("a key must not be empty")
+    return encoded
+
+
+def whole(value: Any, unit: int, name: str) -> int:
+    """Returns a number of units, of which there are so many in a second. A timedelta is rounded up to whole units."""
+    if isinstance(value, datetime.timedelta):
+        microseconds = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
+        return -(-microseconds * unit // 1_000_000)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is an int or a timedelta, not {type(value).__name__}")
+    return int(value.__index__())
+
+
+def moment(value: Any, unit: int, name: str) -> int:
+    """Returns a Unix time in units, of which there are so many in a second. A datetime is rounded up to whole units."""
+    if isinstance(value, datetime.datetime):
+        # Whole seconds and the rest apart, since a float of both would lose bits.
+        return int(value.replace(microsecond=0).timestamp()) * unit + -(-value.microsecond * unit // 1_000_000)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is an int or a datetime, not {type(value).__name__}")
+    return int(value.__index__())
+
+
+def set_options(
+    ex: Optional[Seconds],
+    px: Optional[Seconds],
+    exat: Optional[Moment],
+    pxat: Optional[Moment],
+    keepttl: bool,
+    nx: bool,
+    xx: bool,
+    if_version: Optional[str],
+    write_concern: Optional[str],
+) -> List[bytes]:
+    """Returns the words of NP.SET's options. Raises ValueError for options that exclude each other."""
+    if sum(x is not None for x in (ex, px, exat, pxat)) + bool(keepttl) > 1:
+        raise ValueError("only one of ex, px, exat, pxat and keepttl may be given")
+    if bool(nx) + bool(xx) + (if_version is not None) > 1:
+        raise ValueError("only one of nx, xx and if_version may be given")
+    words: List[bytes] = []
+    for name, value, amount in (
+        ("ex", ex, None if ex is None else whole(ex, 1, "ex")),
+        ("px", px, None if px is None else whole(px, 1000, "px")),
+        ("exat", exat, None if exat is None else moment(exat, 1, "exat")),
+        ("pxat", pxat, None if pxat is None else moment(pxat, 1000, "pxat")),
+    ):
+        if amount is None:
+            continue
+        if amount <= 0:
+            raise ValueError(f"{name} must be positive, not {value!r}")
+        words += (name.upper().encode(), b"%d" % amount)
+    if keepttl:
+        words.append(b"KEEPTTL")
+    if nx:
+        words.append(b"NX")
+    if xx:
+        words.append(b"XX")
+    if if_version is not None:
+        words += (b"IFVERSION", str(if_version).encode())
+    if write_concern is not None:
+        if str(write_concern).upper() not in _CONCERNS:
+            raise ValueError(f"write_concern must be one of {_CONCERNS}, not {write_concern!r}")
+        words += (b"WC", str(write_concern).upper().encode())
+    return words

@@ -1,0 +1,166 @@
+"""Commands to a node: borrow a connection from redis-py's pool, send, read, try again where that is safe.
+
+redis-py owns addresses, pools, TLS and authentication. Its own retries are off: it cannot know which of our commands
+may be repeated.
+"""
+from __future__ import annotations
+
+import inspect
+import random
+import socket
+import time
+from typing import Any, Callable, Dict, List, Sequence
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ._exceptions import AuthenticationError, BusyError, ConnectionError, NdringError, TimeoutError, UncertainWrite, error_reply
+from ._wire import Buffer, ReplyReader, send
+
+_FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
+_LAST_DELAY = 1.0  # s
+# Replies that nobody reads while commands are still being sent would block both sides: so many commands and bytes of small
+# commands fit what lies between.
+_BATCH = 128
+_BATCH_BYTES = 32 << 10
+
+
+class Request:
+    """One command. ``read`` reads its reply from a ReplyReader. ``repeatable``: to do it twice is to do it once."""
+
+    __slots__ = ("buffers", "read", "repeatable", "keep")
+
+    def __init__(
+        self,
+        buffers: List[Buffer],
+        read: Callable[[ReplyReader], Any] = ReplyReader.reply,
+        repeatable: bool = True,
+        keep: object = None,
+    ) -> None:
+        self.buffers = buffers
+        self.read = read
+        self.repeatable = repeatable
+        self.keep = keep  # owns the memory of the buffers
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.buffers))
+
+
+class _Failed:
+    """What stands in a list of results for a command that was not answered."""
+
+    __slots__ = ("error", "sent")
+
+    def __init__(self, error: NdringError, sent: bool) -> None:
+        self.error = error
+        self.sent = sent
+
+
+class Transport:
+    """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
+
+    def __init__(self, options: Dict[str, Any], retry_for: float, max_bytes: int) -> None:
+        self._pool = redis.ConnectionPool(**{**options, "retry": Retry(NoBackoff(), 0), "retry_on_timeout": False})
+        required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
+        # redis-py 4 wants the command's name, later versions warn when it is given.
+        self._borrow_arguments = ("NP",) if required is not None and required.default is required.empty else ()
+        self._retry_for = retry_for
+        self._max_bytes = max_bytes
+
+    def close(self) -> None:
+        self._pool.disconnect()
+
+    def one(self, request: Request) -> Any:
+        """Returns the reply to one command, or raises."""
+        (result,) = self.many([request])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def many(self, requests: Sequence[Request]) -> List[Any]:
+        """Returns the replies to commands that are sent together; an exception stands where one failed."""
+        results: List[Any] = [None] * len(requests)
+        pending = list(range(len(requests)))
+        give_up = time.monotonic() + self._retry_for
+        delay = _FIRST_DELAY
+        while True:
+            self._attempt(requests, pending, results)
+            again: List[int] = []
+            for i in pending:
+                result = results[i]
+                if isinstance(result, _Failed):
+                    results[i] = result.error
+                    if result.sent and not requests[i].repeatable:
+                        results[i] = UncertainWrite(f"the answer to a write was lost: {result.error}")
+                        results[i].__cause__ = result.error
+                        continue
+                    again.append(i)
+                elif isinstance(result, BusyError):
+                    again.append(i)
+            wait = random.uniform(delay / 2, delay)
+            if not again or time.monotonic() + wait > give_up:
+                return results
+            pending = again
+            time.sleep(wait)
+            delay = min(2 * delay, _LAST_DELAY)
+
+    def _attempt(self, requests: Sequence[Request], pending: List[int], results: List[Any]) -> None:
+        """Sends the pending commands on one connection and fills in their results."""
+        try:
+            connection = self._pool.get_connection(*self._borrow_arguments)
+        except (redis.RedisError, OSError) as exc:
+            for i in pending:
+                error = _translate(exc)
+                results[i] = _Failed(error, False) if isinstance(error, (ConnectionError, TimeoutError)) else error
+            return
+        sent = done = 0
+        in_step = False
+        try:
+            reader = ReplyReader(connection._sock, self._max_bytes)
+            while done < len(pending):
+                batch: List[Buffer] = []
+                size = 0
+                while sent < len(pending) and sent - done < _BATCH and size < _BATCH_BYTES:
+                    request = requests[pending[sent]]
+                    batch += request.buffers
+                    size += request.size
+                    sent += 1
+                send(connection._sock, batch)
+                while done < sent:
+                    i = pending[done]
+                    try:
+                        results[i] = requests[i].read(reader)
+                    except NdringError as exc:
+                        if not exc.is_reply:
+                            raise
+                        results[i] = exc
+                    done += 1
+            in_step = not reader.pending
+        except (NdringError, OSError) as exc:
+            error = _translate(exc)
+            for position in range(done, len(pending)):
+                lost = isinstance(error, (ConnectionError, TimeoutError))
+                results[pending[position]] = _Failed(error, position < sent) if lost or position > done else error
+        finally:
+            if not in_step:  # also when interrupted: what is left of a reply must meet no other command
+                connection.disconnect()
+            self._pool.release(connection)
+
+
+def _translate(exc: BaseException) -> NdringError:
+    """Returns our exception for one of redis-py's or the system's."""
+    error: NdringError
+    if isinstance(exc, NdringError):
+        return exc
+    if isinstance(exc, redis.AuthenticationError):  # a redis.ConnectionError too
+        error = AuthenticationError(str(exc))
+    elif isinstance(exc, (redis.TimeoutError, socket.timeout)):
+        error = TimeoutError(str(exc) or "timed out")
+    elif isinstance(exc, (redis.ConnectionError, OSError)):
+        error = ConnectionError(str(exc))
+    else:
+        error = error_reply(str(exc))
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,248 @@
+"""RESP on a bare socket: buffers go out without being joined, arrays come in straight into their own memory."""
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+
+from ._exceptions import ConnectionError, DecodeError, NdringError, error_reply
+from ._npy import MAX_HEADER, Header, parse_header
+
+Buffer = Union[bytes, memoryview]
+
+_MAX_VECTOR = 512  # buffers given to the system at once; Linux takes 1024
+_FIRST_BUFFER = 16 << 10  # bytes
+_MAX_LINE = 64 << 10  # bytes
+_MAX_TEXT = 64 << 20  # bytes of any reply that is no array
+_MAX_ITEMS = 1 << 20
+_MAX_DEPTH = 16
+
+
+def pack(*arguments: Buffer) -> List[Buffer]:
+    """Returns a command as buffers; a large argument is one of them, as it is."""
+    buffers: List[Buffer] = []
+    text = bytearray(b"*%d\r\n" % len(arguments))
+    for argument in arguments:
+        text += b"$%d\r\n" % len(argument)
+        if len(argument) < 4096:
+            text += argument
+        else:
+            buffers += (bytes(text), argument)
+            text = bytearray()
+        text += b"\r\n"
+    buffers.append(bytes(text))
+    return buffers
+
+
+def send(sock: Any, buffers: Sequence[Buffer]) -> None:
+    """Sends all buffers. Raises OSError."""
+    if isinstance(sock, ssl.SSLSocket):  # has no sendmsg
+        for buffer in buffers:
+            sock.sendall(buffer)
+        return
+    waiting: Deque[Buffer] = deque(buffers)
+    while waiting:
+        sent = sock.sendmsg([waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))])
+        while waiting and sent >= len(waiting[0]):
+            sent -= len(waiting.popleft())
+        if sent:
+            waiting[0] = memoryview(waiting[0])[sent:]
+
+
+class Stored(NamedTuple):
+    """The reply to NP.GET WITHATTRS. ``npy_header``: the bytes before the data. ``data``: 1-d uint8, or None if it is in ``out``."""
+
+    header: Header
+    npy_header: bytes
+    data: Any
+    attrs: Optional[bytes]
+    version: str
+    crc32c: int
+    parts: Dict[str, np.ndarray]
+
+
+class ReplyReader:
+    """Reads replies from a socket.
+
+    An error reply is raised as the exception that it stands for, after which the next reply can be read. Any other
+    exception means that the stream is out of step: the connection must be dropped.
+    """
+
+    def __init__(self, sock: Any, max_bytes: int) -> None:
+        self._sock = sock
+        self._max_bytes = max_bytes
+        self._buffer = bytearray(_FIRST_BUFFER)
+        self._start = self._end = 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes have come in that no reply has used."""
+        return self._start != self._end
+
+    def reply(self, depth: int = 0) -> Any:
+        """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool, None, list or dict."""
+        line = self._line()
+        mark, rest = line[:1], line[1:]
+        if mark == b"+":
+            return rest.decode("utf8", "replace")
+        if mark == b"-":
+            raise error_reply(rest.decode("utf8", "replace"))
+        if mark == b":":
+            return self._int(rest)
+        if mark == b"_":
+            return None
+        if mark == b",":
+            return float(rest)
+        if mark == b"#":
+            return rest == b"t"
+        if mark in (b"$", b"="):
+            size = self._length(rest, _MAX_TEXT)
+            if size is None:
+                return None
+            text = bytearray(size)
+            self._fill(memoryview(text))
+            self._crlf()
+            return bytes(text) if mark == b"$" else text[4:].decode("utf8", "replace")
+        if mark in (b"*", b"~", b"%", b">"):
+            size = self._length(rest, _MAX_ITEMS)
+            if size is None:
+                return None
+            if depth == _MAX_DEPTH:
+                raise DecodeError("the reply nests too deeply")
+            if mark == b"%":
+                # An error within a reply would leave it half read; there is none in what a node answers.
+                items = [self._item(depth) for _ in range(2 * size)]
+                return dict(zip(items[::2], items[1::2]))
+            return [self._item(depth) for _ in range(size)]
+        raise DecodeError(f"no reply begins with {line[:20]!r}")
+
+    def _item(self, depth: int) -> Any:
+        try:
+            return self.reply(depth + 1)
+        except NdringError as exc:
+            raise DecodeError(f"an error within a reply: {exc}") from exc
+
+    def stored(self, place: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Optional[Stored]:
+        """Returns the reply to NP.GET WITHATTRS, None for a missing key.
+
+        ``place`` may name the memory for the data once the header is known; None of it means fresh memory.
+        """
+        line = self._line()
+        if line[:1] == b"-":
+            raise error_reply(line[1:].decode("utf8", "replace"))
+        if line in (b"$-1", b"_", b"*-1"):
+            return None
+        if line != b"*5":
+            raise DecodeError(f"NP.GET answers {line[:20]!r}")
+        size = self._bulk_length(self._max_bytes + MAX_HEADER)
+        header = self._npy_header(size)
+        if header.data_offset + header.nbytes != size:
+            raise DecodeError(f"{size - header.data_offset} bytes of data; the header says {header.nbytes}")
+        npy_header = bytes(self._take(header.data_offset))
+        target = place(header) if place else None
+        data = None
+        if target is None:
+            data = np.empty(header.nbytes, np.uint8)
+            target = memoryview(data)
+        self._fill(target)
+        self._crlf()
+        attrs, version, crc = self._item(0), self._item(0), self._item(0)
+        line = self._line()
+        count = self._length(line[1:], 8) if line[:1] == b"*" else None
+        if count is None or count % 2 or type(crc) is not int or type(version) is not bytes or type(attrs) not in (bytes, type(None)):
+            raise DecodeError("NP.GET answers something else than npy, attrs, version, crc32c, parts")
+        parts: Dict[str, np.ndarray] = {}
+        left = self._max_bytes
+        for _ in range(count // 2):
+            name = self._item(0)
+            if type(name) is not bytes:
+                raise DecodeError("a part has no name")
+            part = np.empty(self._bulk_length(left), np.uint8)
+            left -= part.nbytes
+            self._fill(memoryview(part))
+            self._crlf()
+            parts[name.decode("utf8", "replace")] = part
+        return Stored(header, npy_header, data, attrs, version.decode("ascii", "replace"), crc, parts)
+
+    def _npy_header(self, size: int) -> Header:
+        while True:
+            header = parse_header(memoryview(self._buffer)[self._start : min(self._end, self._start + size)])
+            if header is not None:
+                return header
+            if self._end - self._start >= size:
+                raise DecodeError("the .npy file ends within its header")
+            self._more()
+
+    def _bulk_length(self, limit: int) -> int:
+        line = self._line()
+        size = self._length(line[1:], limit) if line[:1] == b"$" else None
+        if size is None:
+            raise DecodeError(f"expected a bulk string, got {line[:20]!r}")
+        return size
+
+    def _int(self, text: bytes) -> int:
+        if len(text) > 20:
+            raise DecodeError(f"{text[:20]!r}... is no integer")
+        try:
+            return int(text)
+        except ValueError:
+            raise DecodeError(f"{text!r} is no integer") from None
+
+    def _length(self, text: bytes, limit: int) -> Optional[int]:
+        size = self._int(text)
+        if size == -1:
+            return None
+        if not 0 <= size <= limit:
+            raise DecodeError(f"a reply of {size} bytes or items; the limit is {limit}")
+        return size
+
+    def _line(self) -> bytes:
+        seen = 0
+        while True:
+            at = self._buffer.find(b"\r\n", self._start + seen, self._end)
+            if at >= 0:
+                line = bytes(self._buffer[self._start : at])
+                self._start = at + 2
+                return line
+            seen = max(0, self._end - self._start - 1)
+            if seen > _MAX_LINE:
+                raise DecodeError("a line of the reply does not end")
+            self._more()
+
+    def _crlf(self) -> None:
+        while self._end - self._start < 2:
+            self._more()
+        if self._take(2) != b"\r\n":
+            raise DecodeError("a bulk string does not end where it says")
+
+    def _take(self, size: int) -> bytearray:
+        taken = self._buffer[self._start : self._start + size]
+        self._start += size
+        return taken
+
+    def _fill(self, target: memoryview) -> None:
+        """Reads as many bytes as ``target`` has: what has come in already, then from the socket into it."""
+        ready = min(len(target), self._end - self._start)
+        target[:ready] = memoryview(self._buffer)[self._start : self._start + ready]
+        self._start += ready
+        while ready < len(target):
+            got = self._sock.recv_into(target[ready:])
+            if not got:
+                raise ConnectionError("the node closed the connection within a reply")
+            ready += got
+
+    def _more(self) -> None:
+        """Reads what has come in, at least one byte, behind what is there."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            self._buffer[: self._end - self._start] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, self._end - self._start
+            if 2 * self._end > len(self._buffer):
+                self._buffer += bytes(len(self._buffer))
+        got = self._sock.recv_into(memoryview(self._buffer)[self._end :])
+        if not got:
+            raise ConnectionError("the node closed the connection")
+        self._end += got
