@@ -49,7 +49,6 @@ var flagNames = []struct {
 type Keys struct{ First, Last, Step int }
 
 var (
-	noKeys    = Keys{}
 	oneKey    = Keys{1, 1, 1}
 	allKeys   = Keys{1, -1, 1}
 	otherKeys = Keys{1, -1, 2} // every second argument

@@ -110,7 +110,7 @@ func TestNodeID(t *testing.T) {
 	if id := nodeID("node-1"); id != nodeID("node-1") || len(id) != 40 || id == nodeID("node-2") {
 		t.Errorf("node-1 has the id %s", id)
 	}
-	if nodeID("") == nodeID("") {
+	if first, second := nodeID(""), nodeID(""); first == second {
 		t.Error("two nodes without a name have one id")
 	}
 	if id := nodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {

@@ -101,13 +101,15 @@ class NumPyRedis:
         ``metadata="drop"`` leaves out ``dtype.metadata`` that is not plain JSON instead of raising.
 
         The array must not change until this returns. Raises EncodeError for what would not come back as it is (object
-        arrays, unknown subclasses), ValueError for options that exclude each other, ServerError, ConnectionError, TimeoutError.
+        arrays, unknown subclasses), ValueError for options that exclude each other, ServerError, ConnectionError, TimeoutError;
+        UncertainWrite when the answer to a conditional write was lost for good.
         """
         name = encode_key(key)
         words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
-        if nx or xx or if_version is not None:
+        conditional = bool(nx or xx or if_version is not None)
+        if conditional:
             words += (b"REQID", uuid.uuid4().hex.encode())
-        return self._transport.one(set_request(name, value, layout, metadata, words)) is not None
+        return self._transport.one(set_request(name, value, layout, metadata, words, conditional)) is not None
 
     def get(self, key: Key, out: Optional[np.ndarray] = None, default: Any = None) -> Any:
         """Returns the stored array or scalar, as it was stored; ``default`` for a missing key.
@@ -124,11 +126,12 @@ class NumPyRedis:
 
     def _get_into(self, name: bytes, out: np.ndarray, default: Any) -> Any:
         written = False
+        meta: Optional[Meta]
 
         def read(reader: ReplyReader) -> Optional[Stored]:
             def place(header: Header) -> Optional[memoryview]:
                 nonlocal written
-                if _same(header, meta.header):
+                if meta is not None and _same(header, meta.header):
                     written = True
                     return target
                 return None  # another array by now

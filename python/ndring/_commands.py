@@ -59,7 +59,7 @@ def slot(key: bytes) -> int:
     return binascii.crc_hqx(key, 0) % 16384
 
 
-def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[bytes], repeatable: bool = True) -> Request:
+def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[bytes], conditional: bool = False) -> Request:
     """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
     options: List[Buffer] = list(words)
@@ -79,7 +79,7 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[
     )  # fmt: skip
     tail = pack(*options)
     tail[0] = b"\r\n" + bytes(tail[0]).partition(b"\r\n")[2]
-    return Request([head, encoded.data, *tail], repeatable=repeatable, keep=encoded)
+    return Request([head, encoded.data, *tail], conditional=conditional, keep=encoded)
 
 
 def get_request(key: bytes) -> Request:

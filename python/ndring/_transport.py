@@ -9,7 +9,7 @@ import inspect
 import random
 import socket
 import time
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Set
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,6 +20,8 @@ from ._wire import Buffer, ReplyReader, send
 
 _FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
 _LAST_DELAY = 1.0  # s
+# How long a node knows a request id is 60 s: a repeat must come well before.
+_REMEMBERED = 45.0  # s
 # Replies that nobody reads while commands are still being sent would block both sides: so many commands and bytes of small
 # commands fit what lies between.
 _BATCH = 128
@@ -27,20 +29,24 @@ _BATCH_BYTES = 32 << 10
 
 
 class Request:
-    """One command. ``read`` reads its reply from a ReplyReader. ``repeatable``: to do it twice is to do it once."""
+    """One command. ``read`` reads its reply from a ReplyReader.
 
-    __slots__ = ("buffers", "read", "repeatable", "keep")
+    Sent again after its answer was lost, a command does no harm: most do the same once more, and a ``conditional`` write
+    carries a request id by which the node knows it, for a while.
+    """
+
+    __slots__ = ("buffers", "read", "conditional", "keep")
 
     def __init__(
         self,
         buffers: List[Buffer],
         read: Callable[[ReplyReader], Any] = ReplyReader.reply,
-        repeatable: bool = True,
+        conditional: bool = False,
         keep: object = None,
     ) -> None:
         self.buffers = buffers
         self.read = read
-        self.repeatable = repeatable
+        self.conditional = conditional
         self.keep = keep  # owns the memory of the buffers
 
     @property
@@ -83,24 +89,25 @@ class Transport:
         """Returns the replies to commands that are sent together; an exception stands where one failed."""
         results: List[Any] = [None] * len(requests)
         pending = list(range(len(requests)))
-        give_up = time.monotonic() + self._retry_for
+        once_sent: Set[int] = set()
+        began = time.monotonic()
         delay = _FIRST_DELAY
         while True:
             self._attempt(requests, pending, results)
-            again: List[int] = []
-            for i in pending:
-                result = results[i]
-                if isinstance(result, _Failed):
-                    results[i] = result.error
-                    if result.sent and not requests[i].repeatable:
-                        results[i] = UncertainWrite(f"the answer to a write was lost: {result.error}")
-                        results[i].__cause__ = result.error
-                        continue
-                    again.append(i)
-                elif isinstance(result, BusyError):
-                    again.append(i)
+            pending = [i for i in pending if isinstance(results[i], (_Failed, BusyError))]
+            once_sent.update(i for i in pending if isinstance(results[i], _Failed) and results[i].sent)
             wait = random.uniform(delay / 2, delay)
-            if not again or time.monotonic() + wait > give_up:
+            after = time.monotonic() + wait - began
+            again = [i for i in pending if after <= (self._retry_for if not requests[i].conditional else min(self._retry_for, _REMEMBERED))]
+            for i in pending:
+                if isinstance(results[i], _Failed) and (i not in again):
+                    error = results[i].error
+                    if requests[i].conditional and i in once_sent:
+                        results[i] = UncertainWrite(f"whether the condition held is not known, the answer was lost: {error}")
+                        results[i].__cause__ = error
+                    else:
+                        results[i] = error
+            if not again:
                 return results
             pending = again
             time.sleep(wait)

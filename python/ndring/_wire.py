@@ -145,7 +145,7 @@ class ReplyReader:
         data = None
         if target is None:
             data = np.empty(header.nbytes, np.uint8)
-            target = memoryview(data)
+            target = data.data
         self._fill(target)
         self._crlf()
         attrs, version, crc = self._item(0), self._item(0), self._item(0)
@@ -161,7 +161,7 @@ class ReplyReader:
                 raise DecodeError("a part has no name")
             part = np.empty(self._bulk_length(left), np.uint8)
             left -= part.nbytes
-            self._fill(memoryview(part))
+            self._fill(part.data)
             self._crlf()
             parts[name.decode("utf8", "replace")] = part
         return Stored(header, npy_header, data, attrs, version.decode("ascii", "replace"), crc, parts)

@@ -1,0 +1,53 @@
+"""What is no client of ours reads and writes the same values: redis-py as it is, and np.load."""
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import redis
+from ndring import NumPyRedis
+from redis.cluster import RedisCluster
+from test_client import npy
+
+ARRAYS = [np.arange(6, dtype=">f4").reshape(2, 3), np.asfortranarray(np.ones((3, 2), "i8")), np.array(7), np.zeros((0, 3)), np.arange(100_000)]
+
+
+@pytest.fixture(params=["Redis", "RedisCluster"])
+def plain(request, node):
+    client = redis.Redis(*node) if request.param == "Redis" else RedisCluster(host=node[0], port=node[1])
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype.str}{a.shape}")
+def test_redis_py(plain, node, array):
+    assert plain.execute_command("NP.SET", "plain", npy(array)) in (b"OK", True)
+    reply = plain.execute_command("NP.GET", "plain")
+    loaded = np.load(io.BytesIO(reply))
+    assert loaded.dtype == array.dtype and (loaded.strides == array.strides or not array.size) and np.array_equal(loaded, array)
+    with NumPyRedis(*node) as c:
+        assert np.array_equal(c.get("plain"), array)
+    assert plain.execute_command("NP.GET", "nothing") is None
+    with pytest.raises(redis.ResponseError, match="BADNPY"):
+        plain.execute_command("NP.SET", "plain", b"garbage")
+    assert plain.delete("plain") == 1
+
+
+def test_np_load_reads_what_our_client_stores(node):
+    with NumPyRedis(*node) as c, redis.Redis(*node) as plain:
+        for array in (*ARRAYS, np.arange(12).reshape(3, 4)[::-1, ::2], np.ma.masked_array([1.0, 2.0], [True, False])):
+            c.set("ours", array)
+            loaded = np.load(io.BytesIO(plain.execute_command("NP.GET", "ours")))
+            assert loaded.shape == array.shape and loaded.dtype == array.dtype and np.array_equal(loaded, np.ma.getdata(array))
+
+
+def test_redis_py_pipelines(node):
+    with redis.Redis(*node) as plain:
+        pipe = plain.pipeline(transaction=False)
+        for i in range(100):
+            pipe.execute_command("NP.SET", f"pipe{i}", npy(np.full(i, i)))
+        for i in range(100):
+            pipe.execute_command("NP.GET", f"pipe{i}")
+        replies = pipe.execute()
+        assert all(np.load(io.BytesIO(raw)).tolist() == [i] * i for i, raw in enumerate(replies[100:]))
