@@ -118,7 +118,7 @@ func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
-	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); err != nil || string(out) != "ready\n" {
+	if out, err := program(t, nil, "healthcheck", "--addr", p.http).Output(); err != nil || string(out) != "ready\n" {
 		t.Errorf("healthcheck: %s%v", out, err)
 	}
 	if out, err := program(t, []string{"NDRING_HTTP_PORT=" + p.http[strings.LastIndex(p.http, ":")+1:]}, "healthcheck").CombinedOutput(); err != nil {

@@ -117,7 +117,7 @@ class Transport:
         """Sends the pending commands on one connection and fills in their results."""
         try:
             connection = self._pool.get_connection(*self._borrow_arguments)
-        except (redis.RedisError, OSError) as exc:
+        except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
             for i in pending:
                 error = _translate(exc)
                 results[i] = _Failed(error, False) if isinstance(error, (ConnectionError, TimeoutError)) else error
@@ -165,9 +165,9 @@ def _translate(exc: BaseException) -> NdringError:
         error = AuthenticationError(str(exc))
     elif isinstance(exc, (redis.TimeoutError, socket.timeout)):
         error = TimeoutError(str(exc) or "timed out")
-    elif isinstance(exc, (redis.ConnectionError, OSError)):
-        error = ConnectionError(str(exc))
-    else:
+    elif isinstance(exc, redis.ResponseError):
         error = error_reply(str(exc))
+    else:
+        error = ConnectionError(str(exc))
     error.__cause__ = exc
     return error
