@@ -1,0 +1,85 @@
+package shard
+
+import (
+	"hash/crc32"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const epoch = 7
+
+// fixture is a shard with a clock that stands still, and the pool of all its values.
+type fixture struct {
+	*Shard
+	t    testing.TB
+	now  int64
+	pool memory.Pool
+}
+
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{t: t, now: 1_000_000}
+	f.Shard = NewStore(16, epoch, func() int64 { return f.now }).Shard(3)
+	t.Cleanup(func() {
+		f.Flush()
+		if n := f.pool.Buffers(); n != 0 {
+			t.Errorf("%d buffers are still held", n)
+		}
+	})
+	return f
+}
+
+// value makes a value whose bytes are a text: the shard does not look into them.
+func (f *fixture) value(text string) Value {
+	v := Value{NPY: f.pool.Copy([]byte(text)), Header: &array.Header{}}
+	v.CRC = v.Checksum(crc32.Checksum([]byte(text), castagnoli))
+	return v
+}
+
+func (f *fixture) set(key, text string, change ...func(*Write)) Outcome {
+	w := Write{Key: []byte(key), Value: f.value(text)}
+	for _, c := range change {
+		c(&w)
+	}
+	return f.Set(w)
+}
+
+// get returns the text under a key, "" for none.
+func (f *fixture) get(key string) string {
+	e := f.Get([]byte(key))
+	if e == nil {
+		return ""
+	}
+	defer e.Release()
+	return string(e.NPY.Bytes())
+}
+
+func (f *fixture) want(key, text string) {
+	f.t.Helper()
+	if got := f.get(key); got != text {
+		f.t.Errorf("%s is %q, want %q", key, got, text)
+	}
+}
+
+func keys(names ...string) (keys [][]byte) {
+	for _, name := range names {
+		keys = append(keys, []byte(name))
+	}
+	return keys
+}
+
+func nx(w *Write)              { w.Condition = IfMissing }
+func xx(w *Write)              { w.Condition = IfPresent }
+func keepTTL(w *Write)         { w.Expiry.Keep = true }
+func at(ms int64) func(*Write) { return func(w *Write) { w.Expiry.At = ms } }
+func requestID(id string) func(*Write) {
+	return func(w *Write) { w.RequestID = id }
+}
+func ifVersion(v Version) func(*Write) {
+	return func(w *Write) { w.Condition, w.IfVersion = IfVersion, v }
+}

@@ -1,0 +1,497 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/memory"
+)
+
+func TestConditions(t *testing.T) {
+	f := newFixture(t)
+	if f.set("k", "a", xx).Done || f.set("k", "a", ifVersion(Version{epoch, 1})).Done {
+		t.Error("a condition on a missing key holds")
+	}
+	first := f.set("k", "a", nx)
+	if !first.Done || first.Version != (Version{epoch, 1}) {
+		t.Errorf("NX on a missing key: %+v", first)
+	}
+	if f.set("k", "b", nx).Done {
+		t.Error("NX on a key that is there holds")
+	}
+	f.want("k", "a")
+	second := f.set("k", "b", ifVersion(first.Version))
+	if !second.Done || !second.Version.After(first.Version) {
+		t.Errorf("IFVERSION of the stored version: %+v", second)
+	}
+	if f.set("k", "c", ifVersion(first.Version)).Done {
+		t.Error("IFVERSION of an older version holds")
+	}
+	if !f.set("k", "c", xx).Done {
+		t.Error("XX on a key that is there does not hold")
+	}
+	f.want("k", "c")
+}
+
+func TestTimeToLiveIsExactToTheMillisecond(t *testing.T) {
+	f := newFixture(t)
+	start := f.now
+	f.set("k", "a", at(start+10))
+	f.set("never", "n")
+	for ms := range int64(13) {
+		f.now = start + ms
+		alive := ms < 10
+		if got := f.get("k") != ""; got != alive {
+			t.Errorf("after %d ms: Get finds it: %v", ms, got)
+		}
+		if got := f.Exists(keys("k", "never", "k")); got != 1+2*boolInt(alive) {
+			t.Errorf("after %d ms: Exists counts %d", ms, got)
+		}
+		all := f.GetAll(keys("k", "never", "none"))
+		if (all[0] != nil) != alive || all[1] == nil || all[2] != nil {
+			t.Errorf("after %d ms: GetAll finds %v", ms, all)
+		}
+		for _, e := range all {
+			if e != nil {
+				e.Release()
+			}
+		}
+		want := start + 10
+		if !alive {
+			want = NoKey
+		}
+		if deadline, now := f.Deadline([]byte("k")); deadline != want || now != f.now {
+			t.Errorf("after %d ms: Deadline is %d at %d", ms, deadline, now)
+		}
+	}
+	if f.set("k", "b", xx).Done || f.Delete(keys("k")) != 0 || f.Persist([]byte("k")) || f.Expire([]byte("k"), f.now+5, ExpireCondition{}) {
+		t.Error("an expired key counts as there")
+	}
+	if !f.set("k", "b", nx).Done {
+		t.Error("an expired key is in the way")
+	}
+	if deadline, _ := f.Deadline([]byte("k")); deadline != NoDeadline {
+		t.Errorf("the new value has the old one's deadline %d", deadline)
+	}
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func TestExpiredEntriesGiveTheirMemoryBack(t *testing.T) {
+	f := newFixture(t)
+	for i := range 1000 {
+		f.set(fmt.Sprint(i), "abc", at(f.now+int64(1+i)))
+	}
+	f.set("never", "abc")
+	f.now += 600
+	for f.RemoveExpired(7) {
+	}
+	if n := f.pool.Buffers(); n != 401 {
+		t.Errorf("%d buffers are held, want 401", n)
+	}
+	if n := f.expired.Load(); n != 600 {
+		t.Errorf("%d entries are counted as expired", n)
+	}
+	f.now += 10_000
+	if f.RemoveExpired(400) || f.pool.Buffers() != 1 {
+		t.Errorf("%d buffers are held, want 1", f.pool.Buffers())
+	}
+}
+
+// Open frees what has expired by itself.
+func TestStoreFreesExpiredEntries(t *testing.T) {
+	var pool memory.Pool
+	store := NewStore(16, epoch, func() int64 { return time.Now().UnixMilli() })
+	store.Open(t.Context())
+	defer store.Close()
+	for i := range 16 {
+		store.Shard(i).Set(Write{Key: []byte("k"), Value: Value{NPY: pool.Copy([]byte("abc"))}, Expiry: Expiry{At: store.Now() + 20}})
+	}
+	for deadline := time.Now().Add(30 * time.Second); pool.Buffers() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d buffers are still held", pool.Buffers())
+		}
+	}
+	if s := store.Stats(); s.Keys != 0 || s.KeysWithTTL != 0 || s.Expired != 16 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestWritesAndTimeToLive(t *testing.T) {
+	f := newFixture(t)
+	deadline := func() int64 { at, _ := f.Deadline([]byte("k")); return at }
+	f.set("k", "a", at(f.now+10))
+	f.set("k", "b", keepTTL)
+	if deadline() != f.now+10 {
+		t.Errorf("KEEPTTL: %d", deadline())
+	}
+	f.set("k", "c")
+	if deadline() != NoDeadline {
+		t.Errorf("a plain write leaves the deadline %d", deadline())
+	}
+	f.set("k", "d", keepTTL)
+	if deadline() != NoDeadline {
+		t.Errorf("KEEPTTL of none: %d", deadline())
+	}
+	// A time that has passed: the write is done and the key is gone, as in Redis.
+	if o := f.set("k", "e", at(f.now)); !o.Done || f.get("k") != "" || f.pool.Buffers() != 0 {
+		t.Errorf("a write that is over at once: %+v, %q is there, %d buffers", o, f.get("k"), f.pool.Buffers())
+	}
+	f.set("k", "f", at(f.now+10))
+	if !f.Persist([]byte("k")) || f.Persist([]byte("k")) || deadline() != NoDeadline {
+		t.Error("Persist")
+	}
+}
+
+// As Redis documents EXPIRE: no deadline counts as infinitely late for GT and LT.
+func TestExpireConditions(t *testing.T) {
+	none, early, late := int64(0), int64(1_000_100), int64(1_000_300)
+	for _, test := range []struct {
+		name      string
+		condition ExpireCondition
+		old       int64
+		want      bool
+	}{
+		{"always, none", ExpireCondition{}, none, true},
+		{"always, early", ExpireCondition{}, early, true},
+		{"NX, none", ExpireCondition{NX: true}, none, true},
+		{"NX, early", ExpireCondition{NX: true}, early, false},
+		{"XX, none", ExpireCondition{XX: true}, none, false},
+		{"XX, early", ExpireCondition{XX: true}, early, true},
+		{"GT, none", ExpireCondition{GT: true}, none, false},
+		{"GT, early", ExpireCondition{GT: true}, early, true},
+		{"GT, same", ExpireCondition{GT: true}, 1_000_200, false},
+		{"GT, late", ExpireCondition{GT: true}, late, false},
+		{"LT, none", ExpireCondition{LT: true}, none, true},
+		{"LT, early", ExpireCondition{LT: true}, early, false},
+		{"LT, same", ExpireCondition{LT: true}, 1_000_200, false},
+		{"LT, late", ExpireCondition{LT: true}, late, true},
+		{"XX GT, none", ExpireCondition{XX: true, GT: true}, none, false},
+		{"XX LT, none", ExpireCondition{XX: true, LT: true}, none, false},
+		{"XX LT, late", ExpireCondition{XX: true, LT: true}, late, true},
+	} {
+		f := newFixture(t)
+		f.set("k", "a", at(test.old))
+		if got := f.Expire([]byte("k"), 1_000_200, test.condition); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+		want := test.old
+		if test.want {
+			want = 1_000_200
+		}
+		if want == 0 {
+			want = NoDeadline
+		}
+		if deadline, _ := f.Deadline([]byte("k")); deadline != want {
+			t.Errorf("%s: the deadline is %d, want %d", test.name, deadline, want)
+		}
+	}
+	f := newFixture(t)
+	f.set("k", "a")
+	if !f.Expire([]byte("k"), f.now, ExpireCondition{}) || f.pool.Buffers() != 0 || f.Expire([]byte("k"), f.now, ExpireCondition{}) {
+		t.Error("a deadline that has passed does not delete")
+	}
+}
+
+func TestVersionsNeverGoDown(t *testing.T) {
+	f := newFixture(t)
+	var last Version
+	next := func(o Outcome) {
+		t.Helper()
+		if !o.Done || !o.Version.After(last) {
+			t.Errorf("version %v after %v", o.Version, last)
+		}
+		last = o.Version
+	}
+	next(f.set("k", "a"))
+	next(f.set("k", "b"))
+	f.Delete(keys("k"))
+	next(f.set("k", "c"))
+	f.Flush()
+	next(f.set("k", "d", at(f.now+5)))
+	f.now += 10
+	next(f.set("k", "e"))
+	next(f.set("k", "f", at(1)))
+	next(f.set("k", "g"))
+}
+
+func TestRequestIDs(t *testing.T) {
+	f := newFixture(t)
+	first := f.set("k", "a", nx, requestID("1"))
+	if again := f.set("k", "a", nx, requestID("1")); again != first || !again.Done {
+		t.Errorf("a repeat: %+v, first %+v", again, first)
+	}
+	f.want("k", "a")
+	f.Delete(keys("k"))
+	f.set("k", "z")
+	if again := f.set("k", "a", nx, requestID("1")); again != first {
+		t.Errorf("a repeat after a change: %+v", again)
+	}
+	f.want("k", "z")
+	if o := f.set("k", "b", nx, requestID("2")); o.Done {
+		t.Error("another request passes for the first")
+	}
+	f.Delete(keys("k"))
+	if o := f.set("k", "b", nx, requestID("2")); o.Done {
+		t.Error("a repeat of a refused write is done")
+	}
+	if o := f.set("other", "b", nx, requestID("1")); !o.Done {
+		t.Error("the id is known under another key")
+	}
+	f.now += requestLifetime - 1
+	if again := f.set("k", "a", nx, requestID("1")); again != first {
+		t.Errorf("a repeat just before the end: %+v", again)
+	}
+	f.now++
+	if o := f.set("k", "a", nx, requestID("1")); o == first || !o.Done {
+		t.Errorf("a repeat after the end: %+v", o)
+	}
+}
+
+func TestRequestLogIsBounded(t *testing.T) {
+	f := newFixture(t)
+	for i := range 3 * maxRequests {
+		f.set("k", "a", requestID(fmt.Sprint(i)))
+		if n, m := len(f.requests.index), len(f.requests.queue); n > maxRequests || m > 2*maxRequests+1 {
+			t.Fatalf("after %d requests %d are known, the queue has %d", i, n, m)
+		}
+	}
+	newest := f.set("k", "a", requestID(fmt.Sprint(3*maxRequests-1)))
+	oldest := f.set("k", "a", requestID(fmt.Sprint(2*maxRequests)))
+	if newest.Version.Seq != 3*maxRequests || oldest.Version.Seq != 2*maxRequests+1 {
+		t.Errorf("the newest request made %v, the oldest that is known %v", newest.Version, oldest.Version)
+	}
+	f.now += requestLifetime
+	f.set("k", "a", requestID("x"))
+	if n, m := len(f.requests.index), len(f.requests.queue); n != 1 || m != 1 {
+		t.Errorf("after a minute %d are known, the queue has %d", n, m)
+	}
+}
+
+// No reader sees some of SetAll's writes without the others.
+func TestSetAllIsOneWrite(t *testing.T) {
+	f := newFixture(t)
+	names := keys("a", "b", "c")
+	write := func(text string) {
+		var writes []Write
+		for _, key := range names {
+			writes = append(writes, Write{Key: key, Value: f.value(text)})
+		}
+		f.SetAll(writes)
+	}
+	write("0")
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := range 2000 {
+			write(fmt.Sprint(i))
+		}
+	})
+	for range 4 {
+		group.Go(func() {
+			for range 2000 {
+				texts := map[string]bool{}
+				for _, e := range f.GetAll(names) {
+					texts[string(e.NPY.Bytes())] = true
+					e.Release()
+				}
+				if len(texts) != 1 {
+					t.Errorf("a reader saw %v at once", texts)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// A reader keeps the bytes that it got, whatever happens to the key.
+func TestReadersKeepTheirBytes(t *testing.T) {
+	f := newFixture(t)
+	f.set("k", "first")
+	e := f.Get([]byte("k"))
+	f.set("k", "second")
+	f.Delete(keys("k"))
+	f.Flush()
+	if got := string(e.NPY.Bytes()); got != "first" {
+		t.Errorf("the reader has %q", got)
+	}
+	e.Release()
+}
+
+func TestDeleteAndExistsCountAsRedisDoes(t *testing.T) {
+	f := newFixture(t)
+	f.set("a", "1")
+	f.set("b", "2")
+	if n := f.Exists(keys("a", "a", "b", "none")); n != 3 {
+		t.Errorf("Exists counts %d", n)
+	}
+	if n := f.Delete(keys("a", "a", "none", "b")); n != 2 {
+		t.Errorf("Delete counts %d", n)
+	}
+}
+
+// Random commands must do what a plain map does, and every value must be given back exactly once.
+func TestShardIsAMap(t *testing.T) {
+	type stored struct {
+		text    string
+		at      int64
+		version Version
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	f := newFixture(t)
+	model := map[string]stored{}
+	live := func(key string) (stored, bool) {
+		s, found := model[key]
+		return s, found && (s.at == 0 || f.now < s.at)
+	}
+	for step := range 100_000 {
+		key := fmt.Sprint("k", r.IntN(30))
+		old, there := live(key)
+		switch r.IntN(10) {
+		case 0, 1, 2, 3:
+			text, w := fmt.Sprint("v", step), Write{Key: []byte(key), Condition: Condition(r.IntN(4))}
+			w.Value = f.value(text)
+			if w.Condition == IfVersion && r.IntN(2) == 0 {
+				w.IfVersion = old.version
+			}
+			next := stored{text: text}
+			switch r.IntN(3) {
+			case 0:
+				w.Expiry.At = f.now + r.Int64N(50) - 5
+				next.at = w.Expiry.At
+			case 1:
+				w.Expiry.Keep = true
+				if there {
+					next.at = old.at
+				}
+			}
+			want := w.Condition == Always || w.Condition == IfMissing && !there || w.Condition == IfPresent && there ||
+				w.Condition == IfVersion && there && w.IfVersion == old.version
+			o := f.Set(w)
+			if o.Done != want {
+				t.Fatalf("step %d: Set of %s with condition %d: %v, want %v", step, key, w.Condition, o.Done, want)
+			}
+			if o.Done {
+				next.version = o.Version
+				model[key] = next
+			}
+		case 4:
+			if got := f.Delete(keys(key)); got != boolInt(there) {
+				t.Fatalf("step %d: Delete of %s: %d", step, key, got)
+			}
+			delete(model, key)
+		case 5:
+			deadline := f.now + r.Int64N(50) - 5
+			if got := f.Expire([]byte(key), deadline, ExpireCondition{}); got != there {
+				t.Fatalf("step %d: Expire of %s: %v", step, key, got)
+			}
+			if there {
+				old.at = deadline
+				model[key] = old
+			}
+		case 6:
+			if got := f.Persist([]byte(key)); got != (there && old.at != 0) {
+				t.Fatalf("step %d: Persist of %s: %v", step, key, got)
+			}
+			if there {
+				old.at = 0
+				model[key] = old
+			}
+		case 7:
+			f.now += r.Int64N(5)
+		case 8:
+			f.RemoveExpired(r.IntN(4))
+		case 9:
+			want := ""
+			if there {
+				want = old.text
+			}
+			if got := f.get(key); got != want {
+				t.Fatalf("step %d: %s is %q, want %q", step, key, got, want)
+			}
+		}
+		if n := f.pool.Buffers(); n != int64(len(f.entries)) {
+			t.Fatalf("step %d: %d buffers are held for %d entries", step, n, len(f.entries))
+		}
+	}
+}
+
+func TestChecksumCoversTheWholeValue(t *testing.T) {
+	f := newFixture(t)
+	v := f.value("npy")
+	v.Attrs = []byte(`{"a":1}`)
+	v.Parts = []Part{{"mask", f.pool.Copy([]byte("MMM"))}, {"more", f.pool.Copy([]byte("xyz"))}}
+	defer v.Release()
+	v.CRC = v.Checksum(v.CRC)
+	if err := v.Verify(); err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func(){
+		"npy":    func() { v.NPY.Bytes()[1] ^= 1 },
+		"attrs":  func() { v.Attrs[2] ^= 1 },
+		"part":   func() { v.Parts[1].Data.Bytes()[2] ^= 1 },
+		"name":   func() { v.Parts[0].Name, v.Parts[1].Name = v.Parts[1].Name, v.Parts[0].Name },
+		"number": func() { v.CRC ^= 1 },
+	} {
+		damage()
+		if err := v.Verify(); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+		damage() // each is its own inverse
+	}
+	if err := v.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckExtras(t *testing.T) {
+	for attrs, want := range map[string]error{
+		"": nil, "{}": nil, " \n{\"a\": [1, {\"b\": null}]}\n": nil, "[]": ErrAttrs, "1": ErrAttrs, "null": ErrAttrs, "{": ErrAttrs,
+		"{} {}": ErrAttrs, "{\"a\": NaN}": ErrAttrs, "{\"\xff\": 1}": ErrAttrs, "\ufeff{}": ErrAttrs,
+	} {
+		if err := (&Value{Attrs: []byte(attrs)}).CheckExtras(); !errors.Is(err, want) {
+			t.Errorf("attrs %q: %v", attrs, err)
+		}
+	}
+	for names, want := range map[string]error{
+		"mask": nil, "a-1_z b": nil, "": nil, "Mask": ErrPartName, "a a": ErrPartName, "a.b": ErrPartName, "ä": ErrPartName,
+	} {
+		var v Value
+		for _, name := range strings.Fields(names) {
+			v.Parts = append(v.Parts, Part{Name: name})
+		}
+		if err := v.CheckExtras(); !errors.Is(err, want) {
+			t.Errorf("parts %q: %v", names, err)
+		}
+	}
+	if err := (&Value{Parts: []Part{{Name: ""}}}).CheckExtras(); !errors.Is(err, ErrPartName) {
+		t.Errorf("a part without a name: %v", err)
+	}
+}
+
+func TestVersionsAsText(t *testing.T) {
+	for _, v := range []Version{{0, 0}, {1764012345678, 17}, {1<<64 - 1, 1<<64 - 1}} {
+		if got, err := ParseVersion(v.String()); err != nil || got != v {
+			t.Errorf("%v is read as %v, %v", v, got, err)
+		}
+	}
+	for _, bad := range []string{"", "1", "-", "1-", "-1", "1-1-1", "a-1", "1-18446744073709551616", "1--1", " 1-1"} {
+		if v, err := ParseVersion(bad); !errors.Is(err, ErrSyntax) {
+			t.Errorf("%q is read as %v, %v", bad, v, err)
+		}
+	}
+	if !(Version{2, 0}).After(Version{1, 9}) || !(Version{1, 2}).After(Version{1, 1}) || (Version{1, 1}).After(Version{1, 1}) || (Version{1, 9}).After(Version{2, 0}) {
+		t.Error("After")
+	}
+}
