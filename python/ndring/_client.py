@@ -159,7 +159,8 @@ class NumPyRedis:
     def mset(self, mapping: Mapping[Key, Any], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays in one go, each whole; other clients may see some of them before the others.
 
-        Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored.
+        Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored; when none could,
+        and all for the same reason, that error.
         """
         keys = list(mapping)
         requests = [set_request(encode_key(key), mapping[key], layout, metadata, []) for key in keys]
@@ -167,16 +168,18 @@ class NumPyRedis:
         return True
 
     def mget(self, keys: Iterable[Key]) -> List[Any]:
-        """Returns the arrays of several keys in their order, None for a missing one. Raises PartialError when some could not be read."""
+        """Returns the arrays of several keys in their order, None for a missing one.
+
+        Raises PartialError when some could not be read; when none could, and all for the same reason, that error.
+        """
         keys = list(keys)
         return self._several(keys, [get_request(encode_key(key)) for key in keys], restore)
 
     def _several(self, keys: List[Any], requests: List[Request], finish: Callable[[Any], Any]) -> List[Any]:
-        if not requests:
-            return []
+        """Returns the finished replies. Raises PartialError, or the error itself where there is nothing partial about it."""
         results: List[Any] = []
         errors: Dict[Any, Exception] = {}
-        for key, reply in zip(keys, self._transport.many(requests)):
+        for key, reply in zip(keys, self._transport.many(requests) if requests else ()):
             try:
                 if isinstance(reply, Exception):
                     raise reply
@@ -184,9 +187,11 @@ class NumPyRedis:
             except NdringError as exc:
                 errors[key] = exc
                 results.append(exc)
-        if errors:
-            raise PartialError(errors, {k: r for k, r in zip(keys, results) if k not in errors})
-        return results
+        if not errors:
+            return results
+        if all(type(result) is type(results[0]) for result in results):
+            raise results[0]
+        raise PartialError(errors, {k: r for k, r in zip(keys, results) if k not in errors})
 
     # What is known without the data
 

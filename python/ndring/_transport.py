@@ -68,7 +68,7 @@ class Transport:
     """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
 
     def __init__(self, options: Dict[str, Any], retry_for: float, max_bytes: int) -> None:
-        self._pool = redis.ConnectionPool(**{**options, "retry": Retry(NoBackoff(), 0), "retry_on_timeout": False})
+        self._pool = redis.ConnectionPool(**{**options, "retry": Retry(NoBackoff(), 0)})
         required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
         # redis-py 4 wants the command's name, later versions warn when it is given.
         self._borrow_arguments = ("NP",) if required is not None and required.default is required.empty else ()

@@ -94,7 +94,10 @@ class ReplyReader:
         if mark == b"_":
             return None
         if mark == b",":
-            return float(rest)
+            try:
+                return float(rest)
+            except ValueError:
+                raise DecodeError(f"{rest[:20]!r} is no number") from None
         if mark == b"#":
             return rest == b"t"
         if mark in (b"$", b"="):

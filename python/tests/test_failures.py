@@ -213,6 +213,27 @@ def test_partial_failure_of_a_pipeline(stub):
     assert again.results == caught.value.results and str(again) == str(caught.value)
 
 
+def test_what_fails_for_all_keys_is_no_partial_failure(stub):
+    server = stub(b"-OOM full\r\n", b"-OOM full\r\n", b"-ERR no\r\n")
+    with client_of(server) as c:
+        with pytest.raises(ndring.OutOfMemoryError):
+            c.mset({"a": A, "b": A})
+        with pytest.raises(ServerError, match="ERR no"):
+            c.delete("a")
+    with client_of(stub(), retry_for=0) as c:
+        for call in (lambda: c.mget(["a", "b"]), lambda: c.exists("a", "b", "c")):
+            with pytest.raises(ConnectionError):
+                call()
+
+
+def test_numbers_of_resp3(stub):
+    server = stub(b",1.5\r\n", b"#t\r\n", b"%1\r\n+a\r\n~2\r\n:1\r\n_\r\n", b"=7\r\ntxt:abc\r\n", b",x\r\n")
+    with client_of(server) as c:
+        assert c._command(b"X") == 1.5 and c._command(b"X") is True and c._command(b"X") == {"a": [1, None]} and c._command(b"X") == "abc"
+        with pytest.raises(DecodeError):
+            c._command(b"X")
+
+
 def test_a_pipeline_that_is_cut_goes_on_where_it_was_cut(stub):
     server = stub(whole(), None, whole(A + 1), whole(A + 2))
     with client_of(server) as c:
