@@ -242,6 +242,9 @@ func (r *Reader) length(mark byte, what string) (int64, error) {
 func (r *Reader) line(limit int, what string) ([]byte, error) {
 	for seen := 0; ; {
 		if i := bytes.IndexByte(r.buf[r.start+seen:r.end], '\n'); i >= 0 {
+			if seen+i >= limit { // whether it came in one piece or in many
+				return nil, tooLong(what)
+			}
 			line := r.buf[r.start : r.start+seen+i]
 			r.start += seen + i + 1
 			if n := len(line); n > 0 && line[n-1] == '\r' {
@@ -254,15 +257,19 @@ func (r *Reader) line(limit int, what string) ([]byte, error) {
 		}
 		seen = r.end - r.start
 		if seen >= limit {
-			if what == "" {
-				return nil, protocolError("too big inline request")
-			}
-			return nil, protocolError("invalid %s", what)
+			return nil, tooLong(what)
 		}
 		if err := r.need(seen + 1); err != nil {
 			return nil, err
 		}
 	}
+}
+
+func tooLong(what string) error {
+	if what == "" {
+		return protocolError("too big inline request")
+	}
+	return protocolError("invalid %s", what)
 }
 
 func (r *Reader) small(n int) error {
