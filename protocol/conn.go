@@ -16,12 +16,14 @@ type conn struct {
 	nc       net.Conn
 	listener string
 	id       int64
-	name     string // given by HELLO SETNAME
+	name     string // given by CLIENT SETNAME or HELLO SETNAME
 	proto    int    // 2 or 3
 	reader   *Reader
 	replies  Replies
 	out      *outbox
 	quit     bool // close after the replies are sent
+
+	authenticated bool
 
 	deadline bool // a read deadline is set
 	stopping atomic.Bool
@@ -34,6 +36,7 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, nc: nc, listener: listener, id: id, proto: 2}
 	c.reader = NewReader(commandSource{c}, s.pool, s.budget, s.config.limits(), s.admit)
 	c.out = newOutbox(nc, s.config.MaxReplyBytes, s.config.ReplyStall)
+	c.setAuthenticated(s.config.Password == "")
 	return c
 }
 

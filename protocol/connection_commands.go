@@ -81,9 +81,9 @@ func parseHello(c *call) (proto int, name *string, err error) {
 	for i := 2; i < len(c.args); i++ {
 		left := len(c.args) - 1 - i
 		switch option := upper(string(c.arg(i))); {
-		case option == "AUTH" && left >= 2: // there is one user, and it has no password: any one will do, as in Redis
-			if string(c.arg(i+1)) != "default" {
-				return 0, nil, errors.New("WRONGPASS invalid username-password pair or user is disabled.")
+		case option == "AUTH" && left >= 2:
+			if !c.logIn(string(c.arg(i+1)), c.arg(i+2)) {
+				return 0, nil, errors.New(wireError(errWrongPass))
 			}
 			i += 2
 		case option == "SETNAME" && left >= 1:
@@ -96,6 +96,9 @@ func parseHello(c *call) (proto int, name *string, err error) {
 		default:
 			return 0, nil, fmt.Errorf("ERR Syntax error in HELLO option '%.128s'", c.arg(i))
 		}
+	}
+	if !c.authenticated {
+		return 0, nil, errors.New(wireError(errHelloAuth))
 	}
 	return proto, name, nil
 }
@@ -141,3 +144,6 @@ func clientSetInfo(c *call) {
 	}
 	c.replies.OK()
 }
+
+// readOnly and its like tell of replicas and slots that move, of which there are none yet.
+func readOnly(c *call) { c.replies.OK() }

@@ -53,6 +53,9 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 	if err == nil && !row.arityFits(len(args)) {
 		err = row.arityError()
 	}
+	if !c.authenticated && (row == nil || row.Flags&NoAuth == 0) {
+		err = ErrNoAuth
+	}
 	request := call{conn: c, row: row, args: args}
 	if err == nil && row.Keys.Step > 0 {
 		request.shard, err = s.route(&request)

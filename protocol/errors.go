@@ -37,6 +37,9 @@ var prefixes = []struct {
 	{ErrBusy, "BUSY"},
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
+	{ErrNoAuth, "NOAUTH"},
+	{errHelloAuth, "NOAUTH"},
+	{errWrongPass, "WRONGPASS"},
 }
 
 // wireError returns the text of an error reply: a prefix, and one line.

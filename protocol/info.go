@@ -110,6 +110,8 @@ func infoStats(_ *call, s Stats) []infoField {
 		{"keyspace_misses", s.Store.Misses},
 		{"total_error_replies", s.Errors},
 		{"protocol_errors", s.ProtocolErrors},
+		{"acl_access_denied_auth", s.AuthFailures},
+		{"protected_mode_denied", s.Denied},
 		{"connection_panics", s.Panics},
 	}
 }

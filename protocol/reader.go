@@ -92,6 +92,9 @@ func NewReader(src io.Reader, pool *memory.Pool, budget *Budget, limits Limits, 
 	return &Reader{src: src, pool: pool, budget: budget, limits: limits, admit: admit, buf: make([]byte, firstBuffer)}
 }
 
+// SetLimits changes the limits from the next command on.
+func (r *Reader) SetLimits(limits Limits) { r.limits = limits }
+
 // InCommand reports whether a part of a command has been read.
 func (r *Reader) InCommand() bool { return r.inCommand }
 

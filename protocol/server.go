@@ -24,6 +24,8 @@ type Config struct {
 	UploadWait     time.Duration // how long a command waits for room among the uploads; default 10 s
 	UploadStall    time.Duration // longest silence within a command; default 30 s. Then the connection is closed
 	ReplyStall     time.Duration // longest time in which a client takes nothing of what waits for it; default 60 s. Then it is closed
+	Password       string        // that clients must give; "" for none
+	ProtectedMode  bool          // without a password, only clients from this machine are served
 	Version        string        // of ndring, as INFO says it
 }
 
@@ -106,8 +108,8 @@ type Server struct {
 }
 
 type counters struct {
-	connections, rejected, commands, errors, panics, protocolErrors atomic.Int64
-	bytesIn, bytesOut                                               atomic.Int64
+	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors atomic.Int64
+	bytesIn, bytesOut                                                                     atomic.Int64
 }
 
 // NewServer returns a server of store. Pool must be the one in which the store's values live.
@@ -157,9 +159,12 @@ func (s *Server) welcome(nc net.Conn, listener string) {
 	}
 	if len(s.conns) >= s.config.MaxClients {
 		s.counters.rejected.Add(1)
-		nc.SetWriteDeadline(time.Now().Add(time.Second)) // one short write to an empty socket: it does not block
-		nc.Write([]byte("-ERR max number of clients reached\r\n"))
-		nc.Close()
+		turnAway(nc, "ERR max number of clients reached")
+		return
+	}
+	if s.protected(nc.RemoteAddr()) {
+		s.counters.denied.Add(1)
+		turnAway(nc, deniedText)
 		return
 	}
 	s.counters.connections.Add(1)
@@ -169,6 +174,13 @@ func (s *Server) welcome(nc net.Conn, listener string) {
 		defer s.forget(c)
 		c.serve()
 	})
+}
+
+// turnAway closes a connection with an error. One short write to an empty socket does not block.
+func turnAway(nc net.Conn, text string) {
+	nc.SetWriteDeadline(time.Now().Add(time.Second))
+	nc.Write([]byte("-" + text + "\r\n")) // if it fails, the client has gone
+	nc.Close()
 }
 
 func (s *Server) forget(c *conn) {
@@ -218,7 +230,7 @@ func (s *Server) Close(ctx context.Context) error {
 type Stats struct {
 	Clients                                         int
 	Connections, Rejected, Commands, Errors, Panics int64
-	ProtocolErrors                                  int64
+	ProtocolErrors, Denied, AuthFailures            int64
 	BytesIn, BytesOut                               int64
 	UploadBytes                                     int64 // of commands on their way in, now
 	ValueBytes                                      int64 // in buffers: stored, arriving or being sent, now
@@ -234,6 +246,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
 		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
+		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),
 		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		UploadBytes: s.budget.Used(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
 	}

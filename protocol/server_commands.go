@@ -1,12 +1,44 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 func dbSize(c *call) { c.replies.Int(int64(c.server.store.Stats().Keys)) }
+
+func timeNow(c *call) {
+	now := time.Now().UnixMicro()
+	c.replies.Array(2)
+	c.replies.Text(strconv.FormatInt(now/1e6, 10))
+	c.replies.Text(strconv.FormatInt(now%1e6, 10))
+}
+
+// role answers as a primary without replicas.
+func role(c *call) {
+	c.replies.Array(3)
+	c.replies.Text("master")
+	c.replies.Int(0)
+	c.replies.Array(0)
+}
+
+// wait answers how many replicas have the writes: there are none to wait for.
+func wait(c *call) {
+	replicas, ok := parseInt(c.arg(1))
+	timeout, ok2 := parseInt(c.arg(2))
+	switch {
+	case !ok || !ok2 || replicas < 0:
+		c.replies.Error(errInteger)
+	case timeout < 0:
+		c.replies.Error(errors.New("timeout is negative"))
+	default:
+		c.replies.Int(0)
+	}
+}
 
 func flush(c *call) {
 	if len(c.args) > 2 {

@@ -31,7 +31,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MaxReplyBytes: 64 << 20,
-		MaxClients: 10_000, UploadStall: 30 * time.Second, LogLevel: slog.LevelInfo, LogFormat: "text", Version: "v",
+		MaxClients: 10_000, UploadStall: 30 * time.Second, ProtectedMode: true, LogLevel: slog.LevelInfo, LogFormat: "text", Version: "v",
 		Listen: []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
 	}
 	if !reflect.DeepEqual(defaults, want) {
@@ -73,6 +73,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--listen a=:1,tell=b:1", "where only announce=HOST:PORT may stand"},
 		{"--listen a=:1,announce=:1", "which no client can reach"},
 		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
+		{"--protected-mode maybe", "is neither yes nor no"},
 		{"--log-format xml", "is neither text nor json"},
 		{"--log-level loud", "log-level"},
 		{"--upload-stall 5", "is no duration such as 30s"},

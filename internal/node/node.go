@@ -62,6 +62,8 @@ func (n *Node) Open(ctx context.Context) error {
 		MaxReplyBytes:  n.config.MaxReplyBytes,
 		MaxClients:     n.config.MaxClients,
 		UploadStall:    n.config.UploadStall,
+		Password:       n.config.Password,
+		ProtectedMode:  n.config.ProtectedMode,
 		Version:        n.config.Version,
 	}, n.store, n, pool, n.log)
 	n.store.Open(context.WithoutCancel(ctx))

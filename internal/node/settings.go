@@ -28,6 +28,8 @@ type Config struct {
 	MaxReplyBytes  int64
 	MaxClients     int
 	UploadStall    time.Duration
+	Password       string
+	ProtectedMode  bool
 	LogLevel       slog.Level
 	LogFormat      string
 	Version        string // of the binary
@@ -44,7 +46,7 @@ type setting struct {
 
 var settings = []setting{
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intSetting(0, 65535, func(c *Config) *int { return &c.Port })},
-	{"bind", "ADDRESS", "127.0.0.1", "address for clients and for HTTP. There are no passwords yet: leave it on loopback, or on a network where all are trusted",
+	{"bind", "ADDRESS", "127.0.0.1", "address for clients and for HTTP; the HTTP port has no password",
 		func(c *Config, s string) error { c.Bind = s; return nil }},
 	{"listen", "NAME=ADDRESS:PORT[,announce=HOST:PORT]", "",
 		"a client listener in place of --bind and --port. Clients are told the announced address of the listener that they came in by. " +
@@ -82,6 +84,16 @@ var settings = []setting{
 				return errors.New("is no duration such as 30s")
 			}
 			c.UploadStall = d
+			return nil
+		}},
+	{"requirepass", "PASSWORD", "", "password that clients must give with AUTH. Better in the environment, where no list of processes shows it",
+		func(c *Config, s string) error { c.Password = s; return nil }},
+	{"protected-mode", "yes|no", "yes", "without a password, serve clients from this machine alone",
+		func(c *Config, s string) error {
+			if s != "yes" && s != "no" {
+				return errors.New("is neither yes nor no")
+			}
+			c.ProtectedMode = s == "yes"
 			return nil
 		}},
 	{"log-level", "LEVEL", "info", "debug, info, warn or error",

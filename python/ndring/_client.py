@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from redis.connection import parse_url
@@ -230,6 +230,35 @@ class NumPyRedis:
             by_slot.setdefault(slot(name), []).append(name)
         groups = [tuple(names) for names in by_slot.values()]
         return sum(self._several(groups, [Request(pack(command, *names)) for names in groups], int))
+
+    def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
+        """Yields the keys, of which ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
+
+        A key that is there all the time comes exactly once; one that comes or goes meanwhile may come or not. ``count``: about so many
+        keys a round trip.
+        """
+        cursor = b"0"
+        while True:
+            words = [b"NP.SCAN", cursor, b"COUNT", b"%d" % count]
+            if match is not None:
+                words += (b"MATCH", encode_key(match))
+            cursor, keys = self._command(*words)
+            yield from keys
+            if cursor == b"0":
+                return
+
+    def delete_prefix(self, prefix: Key) -> int:
+        """Deletes all keys that begin with ``prefix`` and returns how many there were. Not atomic: what is stored meanwhile may stay."""
+        start = encode_key(prefix)
+        pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
+        deleted = 0
+        batch: List[bytes] = []
+        for key in self.scan_iter(pattern):
+            batch.append(key)
+            if len(batch) == 1000:
+                deleted += self.delete(*batch)
+                batch = []
+        return deleted + self.delete(*batch)
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
         """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""

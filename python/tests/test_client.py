@@ -9,9 +9,10 @@ import time
 
 import numpy as np
 import pytest
+from conftest import start_node, stop_node
 from fidelity import assert_identical, awkward_arrays
 from ndring import (
-    DecodeError, EncodeError, Meta, NumPyRedis, PartialError, ServerError, TooLargeError,
+    AuthenticationError, DecodeError, EncodeError, Meta, NumPyRedis, PartialError, ServerError, TooLargeError,
 )  # fmt: skip
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -304,3 +305,32 @@ def test_fork(client, key):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert client.get(key + "child").tolist() == [49] * 49
+
+
+def test_scan_and_delete_prefix(client):
+    keys = [f"scan*[{i}]" for i in range(2500)]
+    client.mset({k: B for k in keys})
+    client.set("scanx", B)
+    found = [k.decode() for k in client.scan_iter(r"scan\**", count=10)]
+    assert sorted(found) == sorted(keys)
+    assert sorted(client.scan_iter("scan[*x]*", count=5000)) == sorted(k.encode() for k in [*keys, "scanx"])
+    assert keys[7].encode() in set(client.scan_iter())
+    assert list(client.scan_iter("scan-nothing*")) == []
+    assert client.delete_prefix("scan*[") == 2500 and client.exists("scanx") == 1
+    assert client.delete_prefix("scan") == 1 and client.delete_prefix("scan") == 0
+
+
+def test_password():
+    process, address = start_node("--requirepass", "secret")
+    try:
+        with NumPyRedis(*address, password="secret") as c:
+            c.set("k", A)
+            assert_identical(c.get("k"), A)
+        with NumPyRedis.from_url(f"redis://:secret@{address[0]}:{address[1]}") as c:
+            assert c.exists("k") == 1
+        with NumPyRedis(*address) as c, pytest.raises(AuthenticationError):
+            c.get("k")
+        with NumPyRedis(*address, password="wrong") as c, pytest.raises(AuthenticationError):
+            c.get("k")
+    finally:
+        stop_node(process)

@@ -1,0 +1,85 @@
+package protocol
+
+import (
+	"crypto/subtle"
+	"errors"
+	"net"
+)
+
+var (
+	// ErrNoAuth is returned for a command before AUTH, where there is a password.
+	ErrNoAuth = errors.New("Authentication required.")
+
+	errWrongPass  = errors.New("invalid username-password pair or user is disabled.")
+	errNoPassword = errors.New("AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+	errHelloAuth  = errors.New("HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used " +
+		"to authenticate the client and select the RESP protocol version at the same time")
+)
+
+// Before AUTH a client is a stranger: it gets room for its password and little else. Redis has the same limits.
+const (
+	maxArgsBeforeAuth = 10
+	maxBulkBeforeAuth = 16 << 10 // bytes
+)
+
+// deniedText is what a client from elsewhere reads while there is no password.
+const deniedText = "DENIED ndring is in protected mode: it has no password, so it takes clients from this machine alone. " +
+	"Start it with --requirepass, or with --protected-mode no where the network is trusted."
+
+// protected reports whether a client from an address must be turned away.
+func (s *Server) protected(remote net.Addr) bool {
+	if s.config.Password != "" || !s.config.ProtectedMode {
+		return false
+	}
+	tcp, ok := remote.(*net.TCPAddr)
+	return ok && !tcp.IP.IsLoopback()
+}
+
+func auth(c *call) {
+	user, password := "default", c.arg(1)
+	switch len(c.args) {
+	case 2:
+		if c.server.config.Password == "" {
+			c.replies.Error(errNoPassword)
+			return
+		}
+	case 3:
+		user, password = string(c.arg(1)), c.arg(2)
+	default:
+		c.replies.Error(errSyntax)
+		return
+	}
+	if !c.logIn(user, password) {
+		c.replies.Error(errWrongPass)
+		return
+	}
+	c.replies.OK()
+}
+
+// logIn checks a password and lets the client in. Where there is none, any one will do, as in Redis.
+func (c *conn) logIn(user string, password []byte) bool {
+	want := c.server.config.Password
+	if user != "default" || want != "" && subtle.ConstantTimeCompare([]byte(want), password) != 1 {
+		c.server.counters.authFailures.Add(1)
+		return false
+	}
+	c.setAuthenticated(true)
+	return true
+}
+
+// setAuthenticated changes what the client may do, and how much it may send from its next command on.
+func (c *conn) setAuthenticated(yes bool) {
+	c.authenticated = yes
+	limits := c.server.config.limits()
+	if !yes {
+		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
+	}
+	c.reader.SetLimits(limits)
+}
+
+// reset makes the connection as new: RESP2, without a name, before AUTH where there is a password.
+func reset(c *call) {
+	c.proto, c.replies.resp3, c.name = 2, false, ""
+	c.setAuthenticated(c.server.config.Password == "")
+	c.replies.Simple("RESET")
+}

@@ -1,0 +1,104 @@
+package protocol
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+const defaultScanCount = 10
+
+// scan answers about COUNT keys a call. It walks the keys of this node alone, as in Redis Cluster.
+func scan(c *call) {
+	cursor, err := strconv.ParseUint(string(c.arg(1)), 10, 64)
+	if err != nil {
+		c.replies.Error(errors.New("invalid cursor"))
+		return
+	}
+	count, pattern, ofType := int64(defaultScanCount), []byte(nil), true
+	for i := 2; i < len(c.args); i += 2 {
+		if i+1 == len(c.args) {
+			c.replies.Error(errSyntax)
+			return
+		}
+		operand := c.arg(i + 1)
+		switch upper(string(c.arg(i))) {
+		case "COUNT":
+			var ok bool
+			if count, ok = parseInt(operand); !ok {
+				c.replies.Error(errInteger)
+				return
+			}
+			if count < 1 {
+				c.replies.Error(errSyntax)
+				return
+			}
+		case "MATCH":
+			pattern = operand
+		case "TYPE":
+			ofType = upper(string(operand)) == "NDARRAY"
+		default:
+			c.replies.Error(errSyntax)
+			return
+		}
+	}
+	keys, next := c.server.store.Scan(cursor, int(min(count, 1<<20)))
+	matching := keys[:0]
+	for _, key := range keys {
+		if ofType && (pattern == nil || globMatches(pattern, []byte(key))) {
+			matching = append(matching, key)
+		}
+	}
+	c.replies.Array(2)
+	c.replies.Text(strconv.FormatUint(next, 10))
+	c.writeKeys(matching)
+}
+
+func (c *call) writeKeys(keys []string) {
+	c.replies.Array(len(keys))
+	for _, key := range keys {
+		c.replies.Text(key)
+	}
+}
+
+func randomKey(c *call) {
+	key, ok := c.server.store.RandomKey()
+	if !ok {
+		c.replies.Null()
+		return
+	}
+	c.replies.Text(key)
+}
+
+func clusterCountKeysInSlot(c *call) {
+	slot, ok := parseInt(c.arg(2))
+	switch {
+	case !ok:
+		c.replies.Error(errInteger)
+	case slot < 0 || slot >= topology.Slots:
+		c.replies.Error(errors.New("Invalid slot"))
+	default:
+		_, total := c.inSlot(int(slot), 0)
+		c.replies.Int(int64(total))
+	}
+}
+
+func clusterGetKeysInSlot(c *call) {
+	slot, ok := parseInt(c.arg(2))
+	limit, ok2 := parseInt(c.arg(3))
+	switch {
+	case !ok || !ok2:
+		c.replies.Error(errInteger)
+	case slot < 0 || slot >= topology.Slots || limit < 0:
+		c.replies.Error(errors.New("Invalid slot or number of keys"))
+	default:
+		keys, _ := c.inSlot(int(slot), int(min(limit, 1<<20)))
+		c.writeKeys(keys)
+	}
+}
+
+func (c *call) inSlot(slot, limit int) (keys []string, total int) {
+	shard := c.server.cluster.Topology().ShardOf(slot)
+	return c.server.store.Shard(int(shard)).KeysInSlot(slot, limit)
+}

@@ -1,0 +1,125 @@
+package shard
+
+import (
+	"cmp"
+	"hash/crc32"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// A scan walks the keys in the order of their position: slot, then a hash of the key. A key's position never changes, so a cursor that is a position
+// needs no state: what is there from the first call to the last is returned, and each call gets further.
+const hashBits = 32
+
+func position(key string) uint64 {
+	return uint64(topology.Slot([]byte(key)))<<hashBits | uint64(crc32.Checksum([]byte(key), castagnoli))
+}
+
+// minScanShare keeps a scan with a small count from passing over a large shard too many times.
+const minScanShare = 8
+
+// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it.
+func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
+	width := uint64(topology.Slots/len(s.shards)) << hashBits
+	for id := cursor / width; id < uint64(len(s.shards)); id++ {
+		found := s.shards[id].from(cursor)
+		want := max(count-len(keys), len(found)/minScanShare)
+		for i, f := range found {
+			if i >= want && f.position != found[i-1].position {
+				return keys, f.position
+			}
+			keys = append(keys, f.key)
+		}
+		cursor = (id + 1) * width
+		if len(keys) >= count && id+1 < uint64(len(s.shards)) {
+			return keys, cursor
+		}
+	}
+	return keys, 0
+}
+
+type positioned struct {
+	position uint64
+	key      string
+}
+
+// from returns the keys at a position and behind it, in order.
+func (s *Shard) from(cursor uint64) []positioned {
+	s.mu.RLock()
+	now := s.clock()
+	var found []positioned
+	for key, e := range s.entries {
+		if p := position(key); p >= cursor && !e.expired(now) {
+			found = append(found, positioned{p, key})
+		}
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(found, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
+	return found
+}
+
+// KeysInSlot returns up to limit keys of a slot of this shard, and how many it has; limit 0 only counts.
+func (s *Shard) KeysInSlot(slot, limit int) (keys []string, total int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.clock()
+	for key, e := range s.entries {
+		if topology.Slot([]byte(key)) != slot || e.expired(now) {
+			continue
+		}
+		total++
+		if len(keys) < limit {
+			keys = append(keys, key)
+		}
+	}
+	return keys, total
+}
+
+// RandomKey returns one of the keys; false if there is none.
+func (s *Store) RandomKey() (string, bool) {
+	sizes := make([]int, len(s.shards))
+	total := 0
+	for i, sh := range s.shards {
+		sh.mu.RLock()
+		sizes[i] = len(sh.entries)
+		sh.mu.RUnlock()
+		total += sizes[i]
+	}
+	if total == 0 {
+		return "", false
+	}
+	// The shard by its size, then the next ones if all that it had has expired.
+	first, at := 0, rand.IntN(total)
+	for ; at >= sizes[first]; first++ {
+		at -= sizes[first]
+	}
+	for i := range s.shards {
+		if key, ok := s.shards[(first+i)%len(s.shards)].randomKey(); ok {
+			return key, true
+		}
+	}
+	return "", false
+}
+
+// randomKey starts at an entry that Go's iteration chooses at random, though not uniformly, and passes over a random number of others.
+func (s *Shard) randomKey() (found string, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.clock()
+	skip := 0
+	if n := len(s.entries); n > 0 {
+		skip = rand.IntN(min(n, 64))
+	}
+	for key, e := range s.entries {
+		if e.expired(now) {
+			continue
+		}
+		found, ok = key, true
+		if skip--; skip < 0 {
+			break
+		}
+	}
+	return found, ok
+}
