@@ -11,7 +11,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// exchange is a command, its words separated by blanks, and the reply to it as render writes it. $A and $B stand for arrays.
+// exchange is a command, its words separated by blanks, and the reply to it as resptest.Render writes it. $A and $B stand for arrays.
 type exchange struct{ command, want string }
 
 var (

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,9 +16,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
 )
+
+var command = resptest.Command
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -100,10 +102,10 @@ func (c *client) send(raw string) {
 	}
 }
 
-// reply returns the next reply as render writes it.
+// reply returns the next reply as resptest.Render writes it.
 func (c *client) reply() string {
 	c.t.Helper()
-	s, err := render(c.r)
+	s, err := resptest.Render(c.r)
 	if err != nil {
 		c.t.Fatalf("no reply: %v", err)
 	}
@@ -112,7 +114,7 @@ func (c *client) reply() string {
 
 func (c *client) do(args ...string) string {
 	c.t.Helper()
-	c.send(command(args...))
+	c.send(resptest.Command(args...))
 	return c.reply()
 }
 
@@ -138,71 +140,6 @@ func asTimeout(err error, target *net.Error) bool {
 	ne, ok := err.(net.Error)
 	*target = ne
 	return ok && ne.Timeout()
-}
-
-// command encodes a command.
-func command(args ...string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "*%d\r\n", len(args))
-	for _, a := range args {
-		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
-	}
-	return b.String()
-}
-
-// render reads one reply and writes it so that types can be told apart: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] =text.
-func render(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
-	if err != nil {
-		return "", err
-	}
-	line, ok := strings.CutSuffix(line, "\r\n")
-	if !ok || line == "" {
-		return "", fmt.Errorf("%q is no reply", line)
-	}
-	switch line[0] {
-	case '+', '-', ':', ',', '#':
-		return line, nil
-	case '_':
-		return "nil", nil
-	}
-	n, err := strconv.Atoi(line[1:])
-	if err != nil {
-		return "", err
-	}
-	switch line[0] {
-	case '$', '=':
-		if n == -1 {
-			return "$nil", nil
-		}
-		b := make([]byte, n+2)
-		if _, err := io.ReadFull(r, b); err != nil {
-			return "", err
-		}
-		if line[0] == '=' {
-			return "=" + string(b[:n]), nil
-		}
-		return `"` + string(b[:n]) + `"`, nil
-	case '*', '%', '~':
-		if n == -1 {
-			return "*nil", nil
-		}
-		open, end := "[", "]"
-		if line[0] == '~' {
-			open = "~["
-		}
-		if line[0] == '%' {
-			open, end, n = "{", "}", 2*n
-		}
-		items := make([]string, n)
-		for i := range items {
-			if items[i], err = render(r); err != nil {
-				return "", err
-			}
-		}
-		return open + strings.Join(items, " ") + end, nil
-	}
-	return "", fmt.Errorf("%q is no reply", line)
 }
 
 // npy makes a .npy file of a dtype and shape, such as "<f4" and "(2, 3)", with data.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/resptest"
 )
 
 // goodClient stores and fetches arrays beside whatever the test does, until the test ends, and must never fail.
@@ -29,7 +31,7 @@ func goodClient(t *testing.T, s *testServer) {
 				return
 			}
 			for _, want := range []string{"+OK", `"` + array + `"`} {
-				if got, err := render(c.r); err != nil || got != want {
+				if got, err := resptest.Render(c.r); err != nil || got != want {
 					done <- fmt.Errorf("round %d: got %.200q, %v", i, got, err)
 					return
 				}

@@ -138,9 +138,9 @@ func writeRow(w *Replies, row *Command) {
 	for _, category := range categories {
 		w.Simple("@" + category)
 	}
-	w.Array(0) // tips
+	w.Set(0) // tips
 	writeKeySpecs(w, row)
-	w.Array(len(row.Sub))
+	w.Set(len(row.Sub))
 	for _, sub := range row.Sub {
 		writeRow(w, sub)
 	}
@@ -152,13 +152,13 @@ func (c *Command) categories() []string {
 		name string
 		in   bool
 	}{
-		{"write", c.Flags&Write != 0},
-		{"read", c.Flags&ReadOnly != 0},
 		{"keyspace", c.Group == groupGeneric},
-		{"connection", c.Group == groupConnection},
+		{"read", c.Flags&ReadOnly != 0},
+		{"write", c.Flags&Write != 0},
 		{"admin", c.Flags&Admin != 0},
 		{"fast", c.Flags&Fast != 0},
 		{"slow", c.Flags&Fast == 0},
+		{"connection", c.Group == groupConnection},
 	} {
 		if category.in {
 			out = append(out, category.name)
@@ -169,7 +169,7 @@ func (c *Command) categories() []string {
 
 func writeKeySpecs(w *Replies, row *Command) {
 	if row.Keys.Step == 0 {
-		w.Array(0)
+		w.Set(0)
 		return
 	}
 	access := "RO"
@@ -180,7 +180,7 @@ func writeKeySpecs(w *Replies, row *Command) {
 	if lastKey > 0 {
 		lastKey -= row.Keys.First // Redis counts from the first key here
 	}
-	w.Array(1)
+	w.Set(1)
 	w.Map(3)
 	w.Text("flags")
 	w.Set(1)
