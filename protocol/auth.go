@@ -79,7 +79,8 @@ func (c *conn) setAuthenticated(yes bool) {
 
 // reset makes the connection as new: RESP2, without a name, before AUTH where there is a password.
 func reset(c *call) {
-	c.proto, c.replies.resp3, c.name = 2, false, ""
+	c.identity.Store(&identity{proto: 2})
+	c.replies.resp3 = false
 	c.setAuthenticated(c.server.config.Password == "")
 	c.replies.Simple("RESET")
 }

@@ -333,7 +333,57 @@ func TestCommandTableIsTold(t *testing.T) {
 	}
 }
 
-// The documentation must name every command, and no other.
+func TestCommandListAndKeys(t *testing.T) {
+	t.Parallel()
+	c := start(t, Config{}).dial(t)
+	c.talk([]exchange{
+		{"COMMAND GETKEYS NP.MSET a x b y", `["a" "b"]`},
+		{"COMMAND GETKEYS del a b", `["a" "b"]`},
+		{"COMMAND GETKEYS ping x", `-ERR The command has no key arguments`},
+		{"COMMAND GETKEYS nosuch x", `-ERR Invalid command specified`},
+		{"COMMAND GETKEYS ttl a b", `-ERR Invalid number of arguments specified for command`},
+		{"COMMAND LIST FILTERBY PATTERN np.m*", `["np.meta" "np.mget" "np.mset"]`},
+		{"COMMAND LIST FILTERBY PATTERN cluster|k*", `["cluster|keyslot"]`},
+		{"COMMAND LIST FILTERBY MODULE x", `[]`},
+		{"COMMAND LIST FILTERBY WHAT x", `-ERR syntax error`},
+		{"COMMAND LIST FILTERBY", `-ERR syntax error`},
+	})
+	if got := c.do("COMMAND", "LIST", "FILTERBY", "ACLCAT", "read"); !strings.Contains(got, `"np.get"`) || strings.Contains(got, `"np.set"`) {
+		t.Errorf("readers: %s", got)
+	}
+	if got := c.do("COMMAND", "LIST"); !strings.Contains(got, `"client" "client|id"`) {
+		t.Errorf("all: %s", got)
+	}
+}
+
+func TestClientList(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	a, b := s.dial(t), s.dial(t)
+	a.talk([]exchange{
+		{"CLIENT SETNAME first", `+OK`}, {"CLIENT SETINFO LIB-NAME lib", `+OK`}, {"CLIENT SETINFO LIB-VER 1.5", `+OK`},
+		{"CLIENT NO-EVICT on", `+OK`}, {"CLIENT NO-TOUCH OFF", `+OK`}, {"CLIENT NO-TOUCH maybe", `-ERR syntax error`},
+		{"CLIENT LIST TYPE odd", `-ERR Unknown client type 'odd'`}, {"CLIENT LIST ID x", `-ERR Invalid client ID`}, {"CLIENT LIST ID", `-ERR syntax error`},
+		{"CLIENT LIST TYPE pubsub", `""`}, {"CLIENT LIST ID 99", `""`}, {"NP.GET k", `$nil`},
+	})
+	b.do("HELLO", "3")
+	list := b.do("CLIENT", "LIST")
+	for _, want := range []string{
+		"id=1 addr=" + a.LocalAddr().String() + " laddr=" + s.addr + " name=first age=", "cmd=np.get user=default redir=-1 resp=2 lib-name=lib lib-ver=1.5\n",
+		"id=2 addr=" + b.LocalAddr().String(), "cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n",
+	} {
+		if !strings.Contains(list, want) {
+			t.Errorf("CLIENT LIST lacks %q:\n%s", want, list)
+		}
+	}
+	if got := a.do("CLIENT", "INFO"); !strings.HasPrefix(got, `"id=1 `) || strings.Count(got, "\n") != 1 {
+		t.Errorf("CLIENT INFO: %s", got)
+	}
+	if got := a.do("CLIENT", "LIST", "ID", "2", "7"); !strings.HasPrefix(got, `"id=2 `) || strings.Count(got, "\n") != 1 {
+		t.Errorf("CLIENT LIST ID: %s", got)
+	}
+}
+
 func TestEveryRowIsSound(t *testing.T) {
 	for name, row := range commands {
 		if row.Keys.Step > 0 && row.Keys.First >= max(row.Arity, -row.Arity) {

@@ -16,14 +16,13 @@ type conn struct {
 	nc       net.Conn
 	listener string
 	id       int64
-	name     string // given by CLIENT SETNAME or HELLO SETNAME
-	proto    int    // 2 or 3
 	reader   *Reader
 	replies  Replies
 	out      *outbox
 	quit     bool // close after the replies are sent
 
 	authenticated bool
+	activity
 
 	deadline bool // a read deadline is set
 	stopping atomic.Bool
@@ -33,7 +32,10 @@ type conn struct {
 const flushAt = 64 << 10
 
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
-	c := &conn{server: s, nc: nc, listener: listener, id: id, proto: 2}
+	c := &conn{server: s, nc: nc, listener: listener, id: id}
+	c.since = time.Now()
+	c.identity.Store(&identity{proto: 2})
+	c.lastUse.Store(c.since.UnixMilli())
 	c.reader = NewReader(commandSource{c}, s.pool, s.budget, s.config.limits(), s.admit)
 	c.out = newOutbox(nc, s.config.MaxReplyBytes, s.config.ReplyStall)
 	c.setAuthenticated(s.config.Password == "")

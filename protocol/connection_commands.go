@@ -43,10 +43,13 @@ func hello(c *call) {
 		c.replies.ErrorText(err.Error())
 		return
 	}
-	c.proto, c.replies.resp3 = proto, proto == 3
-	if name != nil {
-		c.name = *name
-	}
+	c.replies.resp3 = proto == 3
+	c.change(func(id *identity) {
+		id.proto = proto
+		if name != nil {
+			id.name = *name
+		}
+	})
 	w := &c.replies
 	w.Map(7)
 	for _, field := range [][2]string{{"server", "ndring"}, {"version", redisVersion}} {
@@ -54,7 +57,7 @@ func hello(c *call) {
 		w.Text(field[1])
 	}
 	w.Text("proto")
-	w.Int(int64(c.proto))
+	w.Int(int64(proto))
 	w.Text("id")
 	w.Int(c.id)
 	for _, field := range [][2]string{{"mode", "cluster"}, {"role", "master"}} {
@@ -67,7 +70,7 @@ func hello(c *call) {
 
 // parseHello returns errors with their prefix: HELLO has some that no other command has.
 func parseHello(c *call) (proto int, name *string, err error) {
-	proto = c.proto
+	proto = c.identity.Load().proto
 	if len(c.args) > 1 {
 		n, ok := parseInt(c.arg(1))
 		if !ok {
@@ -115,11 +118,12 @@ func checkName(name []byte) error {
 func clientID(c *call) { c.replies.Int(c.id) }
 
 func clientGetName(c *call) {
-	if c.name == "" {
+	name := c.identity.Load().name
+	if name == "" {
 		c.replies.Null()
 		return
 	}
-	c.replies.Text(c.name)
+	c.replies.Text(name)
 }
 
 func clientSetName(c *call) {
@@ -127,14 +131,14 @@ func clientSetName(c *call) {
 		c.replies.Error(err)
 		return
 	}
-	c.name = string(c.arg(2))
+	name := string(c.arg(2))
+	c.change(func(id *identity) { id.name = name })
 	c.replies.OK()
 }
 
 func clientSetInfo(c *call) {
-	switch upper(string(c.arg(2))) {
-	case "LIB-NAME", "LIB-VER":
-	default:
+	option, value := upper(string(c.arg(2))), string(c.arg(3))
+	if option != "LIB-NAME" && option != "LIB-VER" {
 		c.replies.Error(fmt.Errorf("Unrecognized option '%.128s'", c.arg(2)))
 		return
 	}
@@ -142,6 +146,13 @@ func clientSetInfo(c *call) {
 		c.replies.Error(fmt.Errorf("%s cannot contain spaces, newlines or special characters.", c.arg(2)))
 		return
 	}
+	c.change(func(id *identity) {
+		if option == "LIB-NAME" {
+			id.library = value
+		} else {
+			id.libraryVersion = value
+		}
+	})
 	c.replies.OK()
 }
 

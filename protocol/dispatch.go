@@ -64,6 +64,7 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 	case err != nil:
 		c.replies.Error(err)
 	default:
+		c.used(row)
 		row.Handler(&request)
 	}
 }

@@ -80,6 +80,69 @@ func commandInfo(c *call) {
 	}
 }
 
+// commandList answers the names; FILTERBY takes MODULE (of which there are none), ACLCAT or PATTERN.
+func commandList(c *call) {
+	keep := func(*Command) bool { return true }
+	if len(c.args) > 2 {
+		if len(c.args) != 5 || upper(string(c.arg(2))) != "FILTERBY" {
+			c.replies.Error(errSyntax)
+			return
+		}
+		operand := c.arg(4)
+		switch upper(string(c.arg(3))) {
+		case "MODULE":
+			keep = func(*Command) bool { return false }
+		case "ACLCAT":
+			category := strings.ToLower(string(operand))
+			keep = func(row *Command) bool { return slices.Contains(row.categories(), category) }
+		case "PATTERN":
+			keep = func(row *Command) bool { return globMatches(operand, []byte(row.full)) }
+		default:
+			c.replies.Error(errSyntax)
+			return
+		}
+	}
+	var names []string
+	for _, row := range sortedCommands() {
+		for _, r := range append([]*Command{row}, row.Sub...) {
+			if keep(r) {
+				names = append(names, r.full)
+			}
+		}
+	}
+	if len(c.args) == 2 {
+		c.replies.Set(len(names))
+	} else { // as Redis has it
+		c.replies.Array(len(names))
+	}
+	for _, name := range names {
+		c.replies.Text(name)
+	}
+}
+
+// commandGetKeys answers the keys of a whole command that follows.
+func commandGetKeys(c *call) {
+	args := c.args[2:]
+	row, err := lookUp(args)
+	switch {
+	case err != nil:
+		c.replies.Error(errors.New("Invalid command specified"))
+		return
+	case row.Keys.Step == 0:
+		c.replies.Error(errors.New("The command has no key arguments"))
+		return
+	case !row.arityFits(len(args)):
+		c.replies.Error(errors.New("Invalid number of arguments specified for command"))
+		return
+	}
+	inner := call{conn: c.conn, row: row, args: args}
+	keys := inner.keys()
+	c.replies.Array(len(keys))
+	for _, key := range keys {
+		c.replies.Bulk(key)
+	}
+}
+
 func commandDocs(c *call) {
 	var rows []*Command
 	for i := 2; i < len(c.args); i++ {
@@ -120,12 +183,7 @@ func writeRow(w *Replies, row *Command) {
 	w.Array(10)
 	w.Text(row.full)
 	w.Int(int64(row.Arity))
-	var flags []string
-	for _, f := range flagNames {
-		if row.Flags&f.flag != 0 {
-			flags = append(flags, f.name)
-		}
-	}
+	flags := row.flagNames()
 	w.Set(len(flags))
 	for _, f := range flags {
 		w.Simple(f)
@@ -144,6 +202,15 @@ func writeRow(w *Replies, row *Command) {
 	for _, sub := range row.Sub {
 		writeRow(w, sub)
 	}
+}
+
+func (c *Command) flagNames() (names []string) {
+	for _, f := range flagNames {
+		if c.Flags&f.flag != 0 {
+			names = append(names, f.name)
+		}
+	}
+	return names
 }
 
 func (c *Command) categories() []string {

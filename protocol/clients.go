@@ -1,0 +1,125 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// identity is what a client has said of itself. It is replaced, never changed, so that others may read it.
+type identity struct {
+	name, library, libraryVersion string
+	proto                         int // 2 or 3
+}
+
+// activity is what CLIENT LIST tells of a connection to others.
+type activity struct {
+	since       time.Time
+	identity    atomic.Pointer[identity]
+	lastCommand atomic.Pointer[Command]
+	lastUse     atomic.Int64 // Unix time in ms
+}
+
+// change replaces the identity by one that edit has changed. Only the connection's own goroutine calls it.
+func (a *activity) change(edit func(*identity)) {
+	changed := *a.identity.Load()
+	edit(&changed)
+	a.identity.Store(&changed)
+}
+
+// used notes that a command is being executed.
+func (a *activity) used(row *Command) {
+	a.lastCommand.Store(row)
+	a.lastUse.Store(time.Now().UnixMilli())
+}
+
+// describe writes the connection's line of CLIENT LIST, with the fields of Redis that ndring has.
+func (c *conn) describe() string {
+	command := "NULL"
+	if row := c.lastCommand.Load(); row != nil {
+		command = row.full
+	}
+	id := c.identity.Load()
+	now := time.Now()
+	idle := max(0, now.UnixMilli()-c.lastUse.Load()) / 1000
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 obl=0 oll=0 omem=%d cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
+		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), id.name, int(now.Sub(c.since).Seconds()), idle, c.out.Waiting(), command, id.proto, id.library, id.libraryVersion)
+}
+
+func clientInfo(c *call) { c.replies.Verbatim(c.describe() + "\n") }
+
+func clientList(c *call) {
+	wanted, err := clientFilter(c.args[2:])
+	if err != nil {
+		c.replies.Error(err)
+		return
+	}
+	conns := c.server.connections()
+	var b strings.Builder
+	for _, other := range conns {
+		if wanted(other) {
+			b.WriteString(other.describe() + "\n")
+		}
+	}
+	c.replies.Verbatim(b.String())
+}
+
+// clientFilter reads TYPE and ID of CLIENT LIST.
+func clientFilter(args []Arg) (func(*conn) bool, error) {
+	if len(args) == 0 {
+		return func(*conn) bool { return true }, nil
+	}
+	if len(args) < 2 {
+		return nil, errSyntax
+	}
+	switch upper(string(args[0].Bytes())) {
+	case "TYPE":
+		if len(args) != 2 {
+			return nil, errSyntax
+		}
+		switch kind := strings.ToLower(string(args[1].Bytes())); kind {
+		case "normal":
+			return func(*conn) bool { return true }, nil
+		case "master", "slave", "replica", "pubsub":
+			return func(*conn) bool { return false }, nil
+		default:
+			return nil, fmt.Errorf("Unknown client type '%.64s'", args[1].Bytes())
+		}
+	case "ID":
+		var ids []int64
+		for _, a := range args[1:] {
+			id, ok := parseInt(a.Bytes())
+			if !ok {
+				return nil, errors.New("Invalid client ID")
+			}
+			ids = append(ids, id)
+		}
+		return func(c *conn) bool { return slices.Contains(ids, c.id) }, nil
+	}
+	return nil, errSyntax
+}
+
+// clientSwitch answers NO-EVICT and NO-TOUCH: no client is evicted yet, and nothing is touched.
+func clientSwitch(c *call) {
+	switch upper(string(c.arg(2))) {
+	case "ON", "OFF":
+		c.replies.OK()
+	default:
+		c.replies.Error(errSyntax)
+	}
+}
+
+// connections returns the clients, the oldest first.
+func (s *Server) connections() []*conn {
+	s.mu.Lock()
+	all := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		all = append(all, c)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b *conn) int { return int(a.id - b.id) })
+	return all
+}

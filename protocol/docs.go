@@ -1,0 +1,39 @@
+package protocol
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Markdown returns the page of all commands, docs/commands.md.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString(`# Commands
+
+Made from the command table (` + "`protocol/commands.go`" + `) by ` + "`go test ./protocol -run Page -update`" + `. Those that Redis has too do what Redis documents; ndring's own
+are described in [protocol.md](protocol.md). Keys of one command must be of one slot.
+`)
+	for _, group := range []struct{ name, title string }{
+		{groupArray, "Arrays"}, {groupGeneric, "Keys"}, {groupConnection, "Connection"}, {groupServer, "Server"}, {groupCluster, "Cluster"},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags | since |\n| --- | --- | --- | --- |\n", group.title)
+		for _, row := range sortedCommands() {
+			if row.Group != group.name {
+				continue
+			}
+			if row.Handler != nil {
+				b.WriteString(row.markdown())
+			}
+			for _, sub := range row.Sub {
+				b.WriteString(sub.markdown())
+			}
+		}
+	}
+	return b.String()
+}
+
+func (c *Command) markdown() string {
+	name := strings.ToUpper(strings.ReplaceAll(c.full, "|", " "))
+	call := strings.ReplaceAll(strings.TrimSpace(name+" "+c.Syntax), "|", "\\|")
+	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", call, c.Summary, strings.Join(c.flagNames(), " "), c.Since)
+}
