@@ -145,7 +145,12 @@ def check_out(
     was not. ``part_sizes`` is there for kinds to come: those of today that have parts cannot be received into ``out``.
     Raises DecodeError on a mismatch; nothing has been written then.
     """
-    kind, dtype, strides = _kinds.outline(header, _attrs.load(attrs))
+    try:
+        kind, dtype, strides = _kinds.outline(header, _attrs.load(attrs))
+    except DecodeError:
+        raise
+    except Exception as exc:  # As in decode: attrs that are well-formed and make no sense, packages that fail to load.
+        raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
     if not isinstance(out, _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, not an ndarray")
     if kind is None:

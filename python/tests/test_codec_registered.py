@@ -84,6 +84,22 @@ def test_missing_package(monkeypatch):
         unpack(encoded)
 
 
+def test_package_that_does_not_load(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", stand_in())
+    encoded = _codec.encode(filled(3, sys.modules["ml_dtypes"].bfloat16))
+    header = _codec.parse_header(encoded.header)
+
+    class Broken(types.ModuleType):
+        def __getattr__(self, name):
+            raise RuntimeError("compiled for another numpy")
+
+    monkeypatch.setitem(sys.modules, "ml_dtypes", Broken("ml_dtypes"))
+    with pytest.raises(DecodeError):
+        unpack(encoded)
+    with pytest.raises(DecodeError):
+        _codec.check_out(np.zeros(3, "u2"), header, encoded.attrs)
+
+
 def test_package_too_old(monkeypatch):
     module = stand_in()
     monkeypatch.setitem(sys.modules, "ml_dtypes", module)
