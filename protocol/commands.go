@@ -50,7 +50,7 @@ func commandRows() []*Command {
 			Syntax: "key", Summary: "Returns ndarray, or none."},
 
 		{Name: "touch", Arity: -2, Flags: read, Keys: allKeys, Group: groupGeneric, Since: "0.1.0", Handler: exists,
-			Syntax: "key [key ...]", Summary: "Returns how many of the keys are there, and marks them as used."},
+			Syntax: "key [key ...]", Summary: "Returns how many of the keys are there."},
 		{Name: "randomkey", Arity: 1, Flags: ReadOnly, Group: groupGeneric, Since: "0.1.0", Handler: randomKey,
 			Summary: "Returns one of the node's keys."},
 
@@ -84,9 +84,9 @@ func commandRows() []*Command {
 			{Name: "list", Arity: -2, Flags: Loading | Stale, Group: groupConnection, Since: "0.1.0", Handler: clientList,
 				Syntax: "[TYPE type] [ID id [id ...]]", Summary: "Returns what the node knows of its connections, a line each."},
 			{Name: "no-evict", Arity: 3, Flags: anytime, Group: groupConnection, Since: "0.1.0", Handler: clientSwitch,
-				Syntax: "ON | OFF", Summary: "Keeps the connection from being closed for want of memory."},
+				Syntax: "ON | OFF", Summary: "Is accepted; no connection is closed for want of memory."},
 			{Name: "no-touch", Arity: 3, Flags: anytime, Group: groupConnection, Since: "0.1.0", Handler: clientSwitch,
-				Syntax: "ON | OFF", Summary: "Keeps the connection's commands from marking keys as used."},
+				Syntax: "ON | OFF", Summary: "Is accepted; no command marks keys as used."},
 			{Name: "setname", Arity: 3, Flags: anytime, Group: groupConnection, Since: "0.1.0", Handler: clientSetName,
 				Syntax: "name", Summary: "Names the connection."},
 			{Name: "setinfo", Arity: 4, Flags: anytime, Group: groupConnection, Since: "0.1.0", Handler: clientSetInfo,

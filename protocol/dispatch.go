@@ -60,13 +60,12 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 	if err == nil && row.Keys.Step > 0 {
 		request.shard, err = s.route(&request)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		c.replies.Error(err)
-	default:
-		c.used(row)
-		row.Handler(&request)
+		return
 	}
+	c.used(row)
+	row.Handler(&request)
 }
 
 // lookUp returns the row of a command, of which at least the name is there.

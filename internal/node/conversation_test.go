@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,7 +15,7 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// startRedis runs redis-server as a cluster of one node, on a port that is free.
+// startRedis runs redis-server as a cluster of one node.
 func startRedis(t *testing.T) (address string) {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
@@ -24,20 +25,35 @@ func startRedis(t *testing.T) (address string) {
 		}
 		t.Skip("redis-server is not installed")
 	}
+	for range 10 { // it cannot choose its ports itself, and another program may be faster than it
+		if address, ok := tryRedis(t, program, freePort(t), freePort(t)); ok {
+			return address
+		}
+	}
+	t.Fatal("redis-server does not start")
+	return ""
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address = socket.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	socket.Close()
-	cmd := exec.CommandContext(t.Context(), program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
-		"--cluster-enabled", "yes", "--cluster-port", "0")
-	if bus, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		_, busPort, _ := net.SplitHostPort(bus.Addr().String())
-		bus.Close()
-		cmd.Args[len(cmd.Args)-1] = busPort
+	defer socket.Close()
+	_, port, err := net.SplitHostPort(socket.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
+	return port
+}
+
+// tryRedis reports false when the process ended before it was ready.
+func tryRedis(t *testing.T, program, port, busPort string) (address string, ok bool) {
+	t.Helper()
+	address = net.JoinHostPort("127.0.0.1", port)
+	cmd := exec.CommandContext(t.Context(), program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
+		"--cluster-enabled", "yes", "--cluster-port", busPort)
 	var log strings.Builder
 	cmd.Stdout = &log
 	if err := cmd.Start(); err != nil {
@@ -55,20 +71,30 @@ func startRedis(t *testing.T) (address string) {
 			t.Logf("redis-server said:\n%s", &log)
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if nc, err := net.Dial("tcp", address); err == nil {
-			c := newTalker(nc)
-			c.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-			ok := strings.Contains(c.say("CLUSTER", "INFO"), "cluster_state:ok")
-			nc.Close()
-			if ok {
-				return address
-			}
+	self := fmt.Sprintf("\r\nprocess_id:%d\r\n", cmd.Process.Pid)
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-exited:
+			return "", false
+		default:
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("redis-server is not ready after 30 s")
+		nc, err := net.Dial("tcp", address)
+		if err != nil {
+			continue
+		}
+		c := newTalker(nc)
+		ready := strings.Contains(c.say("INFO", "server"), self) // and not whoever took the port
+		if ready {
+			c.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+			ready = strings.Contains(c.say("CLUSTER", "INFO"), "cluster_state:ok")
+		}
+		nc.Close()
+		if ready {
+			return address, true
 		}
 	}
+	t.Fatal("redis-server is not ready after 30 s")
+	return "", false
 }
 
 type talker struct {

@@ -139,11 +139,11 @@ class NumPyRedis:
             return reader.stored(place)
 
         for _ in range(3):
-            meta = parse_meta(self._transport.one(Request(pack(b"NP.META", name))))
-            if meta is None:
-                return default
-            target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
             try:
+                meta = parse_meta(self._command(b"NP.META", name))
+                if meta is None:
+                    return default
+                target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
                 stored = self._transport.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read))
                 if stored is None:
                     return default
@@ -151,10 +151,10 @@ class NumPyRedis:
                     check_crc(stored, target)
                     return out
             except NdringError as exc:
-                if written:
+                if written:  # in this round or, before the array was replaced, in an earlier one
                     exc.args = (f"{exc}; the content of out is undefined",)
                 raise
-        raise DecodeError("the array was replaced by a different one again and again while it was read into out")
+        raise DecodeError("the array was replaced again and again while it was read; the content of out is undefined")
 
     def mset(self, mapping: Mapping[Key, Any], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays in one go, each whole; other clients may see some of them before the others.

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -13,14 +13,12 @@ from ._exceptions import CorruptError, DecodeError
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._transport import Request
-from ._wire import Buffer, ReplyReader, Stored, pack
+from ._wire import Buffer, ReplyReader, Stored, pack, pack_behind
 
 try:
     from crc32c import crc32c as _crc32c
 except ImportError:  # the extra of that name: without it the node alone checks
     _crc32c = None
-
-Checksum = Optional[Callable[[Any, int], int]]
 
 
 @dataclass(frozen=True)
@@ -77,9 +75,7 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
         3 + len(options), len(key), key, len(encoded.header) + len(encoded.data), encoded.header,
     )  # fmt: skip
-    tail = pack(*options)
-    tail[0] = b"\r\n" + bytes(tail[0]).partition(b"\r\n")[2]
-    return Request([head, encoded.data, *tail], conditional=conditional, keep=encoded)
+    return Request([head, encoded.data, *pack_behind(b"\r\n", options)], conditional=conditional, keep=encoded)
 
 
 def get_request(key: bytes) -> Request:

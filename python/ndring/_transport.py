@@ -98,15 +98,17 @@ class Transport:
             once_sent.update(i for i in pending if isinstance(results[i], _Failed) and results[i].sent)
             wait = random.uniform(delay / 2, delay)
             after = time.monotonic() + wait - began
-            again = [i for i in pending if after <= (self._retry_for if not requests[i].conditional else min(self._retry_for, _REMEMBERED))]
+            again: List[int] = []
             for i in pending:
-                if isinstance(results[i], _Failed) and (i not in again):
+                conditional = requests[i].conditional
+                if after <= (min(self._retry_for, _REMEMBERED) if conditional else self._retry_for):
+                    again.append(i)
+                elif isinstance(results[i], _Failed):
                     error = results[i].error
-                    if requests[i].conditional and i in once_sent:
+                    results[i] = error
+                    if conditional and i in once_sent:
                         results[i] = UncertainWrite(f"whether the condition held is not known, the answer was lost: {error}")
                         results[i].__cause__ = error
-                    else:
-                        results[i] = error
             if not again:
                 return results
             pending = again

@@ -22,8 +22,13 @@ _MAX_DEPTH = 16
 
 def pack(*arguments: Buffer) -> List[Buffer]:
     """Returns a command as buffers; a large argument is one of them, as it is."""
+    return pack_behind(b"*%d\r\n" % len(arguments), arguments)
+
+
+def pack_behind(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
+    """Returns ``start``, the beginning of a command, and further arguments as buffers."""
     buffers: List[Buffer] = []
-    text = bytearray(b"*%d\r\n" % len(arguments))
+    text = bytearray(start)
     for argument in arguments:
         text += b"$%d\r\n" % len(argument)
         if len(argument) < 4096:

@@ -190,18 +190,38 @@ def test_answers_that_nobody_asked_for(stub):
     assert server.connections == 2
 
 
+META = (b"*26\r\n$5\r\nshape\r\n*2\r\n:2\r\n:3\r\n$5\r\ndtype\r\n$3\r\n<f4\r\n$13\r\nfortran_order\r\n:0\r\n$8\r\nitemsize\r\n:4\r\n$4\r\nsize\r\n:6\r\n"
+        b"$6\r\nnbytes\r\n:24\r\n$9\r\nnpy_bytes\r\n:152\r\n$11\r\ndata_offset\r\n:128\r\n$6\r\ncrc32c\r\n:0\r\n$4\r\npttl\r\n:-1\r\n"
+        b"$7\r\nversion\r\n$3\r\n1-1\r\n$5\r\nattrs\r\n$-1\r\n$5\r\nparts\r\n*0\r\n")  # fmt: skip
+
+
 def test_failed_transfer_into_out(stub):
-    meta = (b"*26\r\n$5\r\nshape\r\n*2\r\n:2\r\n:3\r\n$5\r\ndtype\r\n$3\r\n<f4\r\n$13\r\nfortran_order\r\n:0\r\n$8\r\nitemsize\r\n:4\r\n$4\r\nsize\r\n:6\r\n"
-            b"$6\r\nnbytes\r\n:24\r\n$9\r\nnpy_bytes\r\n:152\r\n$11\r\ndata_offset\r\n:128\r\n$6\r\ncrc32c\r\n:0\r\n$4\r\npttl\r\n:-1\r\n"
-            b"$7\r\nversion\r\n$3\r\n1-1\r\n$5\r\nattrs\r\n$-1\r\n$5\r\nparts\r\n*0\r\n")  # fmt: skip
     other = whole(A.astype("i4"))
-    server = stub(meta, lambda connection: connection.sendall(whole()[:150]), meta, other, meta, whole())
+    server = stub(META, lambda connection: connection.sendall(whole()[:150]), META, other, META, whole())
     with client_of(server, retry_for=0) as c:
         out = np.zeros_like(A)
         with pytest.raises(ConnectionError, match="content of out is undefined"):
             c.get("k", out=out)
         out[...] = 0
         assert c.get("k", out=out) is out and np.array_equal(out, A)  # it was another array for a moment
+
+
+def test_array_that_is_replaced_while_it_is_read_into_out(stub):
+    attrs = b'{"of": "another reader"}'
+    changed = whole(attrs=b"$%d\r\n%b\r\n" % (len(attrs), attrs))
+    server = stub(META, changed, META.replace(b"<f4", b"<i4"), *[META, changed] * 3)
+    with client_of(server, retry_for=0) as c:
+        for message in ("out is of dtype", "replaced again and again"):
+            out = np.zeros_like(A)
+            with pytest.raises(DecodeError, match=f"{message}.*content of out is undefined"):
+                c.get("k", out=out)
+
+
+def test_many_keys_of_a_node_that_is_gone():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()
+    with NumPyRedis(*address, retry_for=0.05) as c, pytest.raises(ConnectionError):
+        c.mget([f"k{i}" for i in range(100_000)])
 
 
 def test_partial_failure_of_a_pipeline(stub):
