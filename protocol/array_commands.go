@@ -44,7 +44,7 @@ func npSet(c *call) {
 
 // value makes argument i a value without attrs and parts. Its CRC is of the .npy alone.
 func (c *call) value(i int) (shard.Value, error) {
-	header, err := array.Check(c.arg(i), c.server.config.MaxArrayBytes)
+	header, err := array.Check(c.arg(i), c.config.MaxArrayBytes)
 	if err != nil {
 		return shard.Value{}, err
 	}
@@ -57,8 +57,8 @@ func (c *call) checkValue(v *shard.Value, options setOptions) error {
 		return err
 	}
 	for _, p := range v.Parts {
-		if int64(p.Data.Len()) > c.server.config.MaxArrayBytes {
-			return errPartTooLarge(p.Name, p.Data.Len(), c.server.config.MaxArrayBytes)
+		if int64(p.Data.Len()) > c.config.MaxArrayBytes {
+			return errPartTooLarge(p.Name, p.Data.Len(), c.config.MaxArrayBytes)
 		}
 	}
 	if options.hasCRC && options.crc != v.CRC {
@@ -108,7 +108,7 @@ func npGet(c *call) {
 			return
 		}
 	}
-	entry := c.shard.Get(c.arg(1))
+	entry := c.shard.Get(c.arg(1), c.touch())
 	if entry == nil {
 		c.replies.Null()
 		return
@@ -148,7 +148,7 @@ func (c *call) writeAttrs(e *shard.Entry) {
 }
 
 func npMGet(c *call) {
-	entries := c.shard.GetAll(c.keys())
+	entries := c.shard.GetAll(c.keys(), c.touch())
 	c.replies.Array(len(entries))
 	for _, e := range entries {
 		if e == nil {
@@ -223,7 +223,7 @@ func npMeta(c *call) {
 
 // withEntry calls write with the entry of the only key, or writes null.
 func (c *call) withEntry(write func(*shard.Entry)) {
-	entry := c.shard.Get(c.arg(1))
+	entry := c.shard.Get(c.arg(1), c.touch())
 	if entry == nil {
 		c.replies.Null()
 		return

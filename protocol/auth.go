@@ -28,7 +28,7 @@ const deniedText = "DENIED ndring is in protected mode: it has no password, so i
 
 // protected reports whether a client from an address must be turned away.
 func (s *Server) protected(remote net.Addr) bool {
-	if s.config.Password != "" || !s.config.ProtectedMode {
+	if config := s.config.Load(); config.Password != "" || !config.ProtectedMode {
 		return false
 	}
 	tcp, ok := remote.(*net.TCPAddr)
@@ -39,7 +39,7 @@ func auth(c *call) {
 	user, password := "default", c.arg(1)
 	switch len(c.args) {
 	case 2:
-		if c.server.config.Password == "" {
+		if c.server.config.Load().Password == "" {
 			c.replies.Error(errNoPassword)
 			return
 		}
@@ -58,7 +58,7 @@ func auth(c *call) {
 
 // logIn checks a password and lets the client in. Where there is none, any one will do, as in Redis.
 func (c *conn) logIn(user string, password []byte) bool {
-	want := c.server.config.Password
+	want := c.server.config.Load().Password
 	if user != "default" || want != "" && subtle.ConstantTimeCompare([]byte(want), password) != 1 {
 		c.server.counters.authFailures.Add(1)
 		return false
@@ -70,17 +70,15 @@ func (c *conn) logIn(user string, password []byte) bool {
 // setAuthenticated changes what the client may do, and how much it may send from its next command on.
 func (c *conn) setAuthenticated(yes bool) {
 	c.authenticated = yes
-	limits := c.server.config.limits()
-	if !yes {
-		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
-	}
-	c.reader.SetLimits(limits)
+	c.reader.SetLimits(c.config.limits(yes))
 }
 
-// reset makes the connection as new: RESP2, without a name, before AUTH where there is a password.
+// reset makes the connection as new: RESP2, without a name, outside of a transaction, before AUTH where there is a password.
 func reset(c *call) {
+	c.endTransaction()
 	c.identity.Store(&identity{proto: 2})
 	c.replies.resp3 = false
-	c.setAuthenticated(c.server.config.Password == "")
+	c.noTouch, c.mute = false, mute{}
+	c.setAuthenticated(c.server.config.Load().Password == "")
 	c.replies.Simple("RESET")
 }

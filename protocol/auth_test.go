@@ -103,7 +103,9 @@ func TestProtectedMode(t *testing.T) {
 		{Config{ProtectedMode: true, Password: "p"}, far, false},
 		{Config{}, far, false},
 	} {
-		if got := (&Server{config: test.config}).protected(test.remote); got != test.want {
+		s := new(Server)
+		s.config.Store(&test.config)
+		if got := s.protected(test.remote); got != test.want {
 			t.Errorf("%+v, %v: %v", test.config, test.remote, got)
 		}
 	}

@@ -7,10 +7,10 @@ import (
 
 // Budget bounds the bytes of all commands that are on their way in, so that clients together cannot take more memory than is there.
 type Budget struct {
-	limit int64
-
 	mu      sync.Mutex // guards all below
+	limit   int64
 	used    int64
+	waiting int           // callers of Acquire
 	changed chan struct{} // closed when room is given back; nil while nobody waits
 }
 
@@ -32,6 +32,10 @@ func (b *Budget) Acquire(n, held int64, patience time.Duration) bool {
 			b.changed = make(chan struct{})
 		}
 		changed := b.changed
+		if timeout == nil {
+			b.waiting++
+			defer b.stopWaiting()
+		}
 		b.mu.Unlock()
 		if timeout == nil {
 			timer := time.NewTimer(patience)
@@ -58,6 +62,37 @@ func (b *Budget) Release(n int64) {
 		close(b.changed)
 		b.changed = nil
 	}
+}
+
+func (b *Budget) stopWaiting() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting--
+}
+
+// Limit returns the bytes that there are in all.
+func (b *Budget) Limit() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limit
+}
+
+// SetLimit changes the bytes that there are in all. What is taken already stays taken.
+func (b *Budget) SetLimit(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = n
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+// Wanted reports whether somebody waits for room.
+func (b *Budget) Wanted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting > 0
 }
 
 // Used returns the bytes that are taken.

@@ -21,6 +21,7 @@ type activity struct {
 	identity    atomic.Pointer[identity]
 	lastCommand atomic.Pointer[Command]
 	lastUse     atomic.Int64 // Unix time in ms
+	queueShown  atomic.Int64 // commands between MULTI and EXEC, -1 outside
 }
 
 // change replaces the identity by one that edit has changed. Only the connection's own goroutine calls it.
@@ -31,9 +32,9 @@ func (a *activity) change(edit func(*identity)) {
 }
 
 // used notes that a command is being executed.
-func (a *activity) used(row *Command) {
+func (a *activity) used(row *Command, now time.Time) {
 	a.lastCommand.Store(row)
-	a.lastUse.Store(time.Now().UnixMilli())
+	a.lastUse.Store(now.UnixMilli())
 }
 
 // describe writes the connection's line of CLIENT LIST, with the fields of Redis that ndring has.
@@ -45,8 +46,19 @@ func (c *conn) describe() string {
 	id := c.identity.Load()
 	now := time.Now()
 	idle := max(0, now.UnixMilli()-c.lastUse.Load()) / 1000
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 obl=0 oll=0 omem=%d cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, c.nc.RemoteAddr(), c.nc.LocalAddr(), id.name, int(now.Sub(c.since).Seconds()), idle, c.out.Waiting(), command, id.proto, id.library, id.libraryVersion)
+	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d obl=0 oll=0 omem=%d cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
+		c.id, c.addr(), c.nc.LocalAddr(), id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(), c.out.Waiting(), command, id.proto, id.library, id.libraryVersion)
+}
+
+// addr returns where the client is.
+func (c *conn) addr() string { return c.nc.RemoteAddr().String() }
+
+// flags returns the letters of CLIENT LIST: N for none, x within a transaction.
+func (c *conn) flags() string {
+	if c.queueShown.Load() >= 0 {
+		return "x"
+	}
+	return "N"
 }
 
 func clientInfo(c *call) { c.replies.Verbatim(c.describe() + "\n") }
@@ -102,14 +114,12 @@ func clientFilter(args []Arg) (func(*conn) bool, error) {
 	return nil, errSyntax
 }
 
-// clientSwitch answers NO-EVICT and NO-TOUCH: no client is evicted yet, and nothing is touched.
-func clientSwitch(c *call) {
-	switch upper(string(c.arg(2))) {
-	case "ON", "OFF":
-		c.replies.OK()
-	default:
-		c.replies.Error(errSyntax)
+// largestOutput returns the most bytes of replies that wait for one client.
+func (s *Server) largestOutput() (most int64) {
+	for _, c := range s.connections() {
+		most = max(most, c.out.Waiting())
 	}
+	return most
 }
 
 // connections returns the clients, the oldest first.

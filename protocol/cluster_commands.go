@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -29,22 +30,28 @@ func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
-// clusterSlots leaves out what this client cannot reach: a wrong address is worse than none.
-func clusterSlots(c *call) {
+// reachable is a run of slots with its primary and where this client reaches that.
+type reachable struct {
+	topology.Range
+	id topology.NodeID
+	at topology.Address
+}
+
+// ranges leaves out what this client cannot reach: a wrong address is worse than none.
+func (c *call) ranges() (rows []reachable) {
 	topo := c.server.cluster.Topology()
-	type row struct {
-		topology.Range
-		id topology.NodeID
-		at topology.Address
-	}
-	var rows []row
 	for _, r := range topo.Ranges() {
 		if node, ok := topo.Node(r.Primary); ok {
 			if at, ok := c.addressOf(node); ok {
-				rows = append(rows, row{r, node.ID, at})
+				rows = append(rows, reachable{r, node.ID, at})
 			}
 		}
 	}
+	return rows
+}
+
+func clusterSlots(c *call) {
+	rows := c.ranges()
 	w := &c.replies
 	w.Array(len(rows))
 	for _, r := range rows {
@@ -58,6 +65,98 @@ func clusterSlots(c *call) {
 		w.Map(0)
 	}
 }
+
+// clusterShards answers one entry a primary: here a shard is, as in Redis, a node with all of its slots.
+func clusterShards(c *call) {
+	var order []topology.NodeID
+	byNode := map[topology.NodeID][]reachable{}
+	for _, r := range c.ranges() {
+		if byNode[r.id] == nil {
+			order = append(order, r.id)
+		}
+		byNode[r.id] = append(byNode[r.id], r)
+	}
+	w := &c.replies
+	w.Array(len(order))
+	for _, id := range order {
+		rows := byNode[id]
+		w.Map(2)
+		w.Text("slots")
+		w.Array(2 * len(rows))
+		for _, r := range rows {
+			w.Int(int64(r.First))
+			w.Int(int64(r.Last))
+		}
+		w.Text("nodes")
+		w.Array(1)
+		w.Map(7)
+		w.Text("id")
+		w.Text(string(id))
+		w.Text("port")
+		w.Int(int64(rows[0].at.Port))
+		for _, field := range [][2]string{{"ip", rows[0].at.Host}, {"endpoint", rows[0].at.Host}, {"role", "master"}} {
+			w.Text(field[0])
+			w.Text(field[1])
+		}
+		w.Text("replication-offset")
+		w.Int(0)
+		w.Text("health")
+		w.Text("online")
+	}
+}
+
+// clusterLinks answers the connections to other nodes: a node alone has none.
+func clusterLinks(c *call) { c.replies.Array(0) }
+
+// clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
+func clusterMeet(c *call) {
+	port, ok := parseInt(c.arg(3))
+	switch {
+	case len(c.args) > 5:
+		c.replies.Error(c.row.arityError())
+	case !ok:
+		c.replies.Error(fmt.Errorf("Invalid base port specified: %.64s", c.arg(3)))
+	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
+		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
+	default:
+		c.replies.Error(errors.New("this node is a cluster of one and cannot meet others"))
+	}
+}
+
+func clusterForget(c *call) {
+	id := topology.NodeID(c.arg(2))
+	switch _, known := c.server.cluster.Topology().Node(id); {
+	case !known:
+		c.replies.Error(errUnknownNode(c.arg(2)))
+	case id == c.server.cluster.Self():
+		c.replies.Error(errors.New("I tried hard but I can't forget myself..."))
+	default:
+		c.replies.Error(errors.New("only nodes that have left can be forgotten"))
+	}
+}
+
+// clusterFailover is for replicas, of which there are none.
+func clusterFailover(c *call) {
+	if len(c.args) > 3 {
+		c.replies.Error(c.row.arityError())
+		return
+	}
+	if len(c.args) == 3 && c.option(2) != "FORCE" && c.option(2) != "TAKEOVER" {
+		c.replies.Error(errSyntax)
+		return
+	}
+	c.replies.Error(errors.New("You should send CLUSTER FAILOVER to a replica"))
+}
+
+func clusterReplicas(c *call) {
+	if _, known := c.server.cluster.Topology().Node(topology.NodeID(c.arg(2))); !known {
+		c.replies.Error(errUnknownNode(c.arg(2)))
+		return
+	}
+	c.replies.Array(0)
+}
+
+func errUnknownNode(id []byte) error { return fmt.Errorf("Unknown node %.64s", id) }
 
 func clusterNodes(c *call) {
 	topo := c.server.cluster.Topology()

@@ -18,23 +18,29 @@ type Command struct {
 	Handler func(*call) // nil for a container
 	Sub     []*Command  // makes this row a container
 
-	full string // container|name
+	full  string // container|name
+	index int    // among all rows
 }
 
 // Flags of a command, as COMMAND INFO shows them.
 type Flags uint
 
-// The flags. All but Uploads are Redis' own.
+// The flags. All but the last three are Redis' own.
 const (
-	Write    Flags = 1 << iota // may change data
-	ReadOnly                   // reads data
-	DenyOOM                    // refused when memory is full
-	Admin                      // for operators
-	NoAuth                     // allowed before AUTH
-	Loading                    // allowed while data is being loaded
-	Stale                      // allowed without a connection to the cluster
-	Fast                       // takes the same time whatever is stored
-	Uploads                    // takes arrays: its arguments may be large
+	Write     Flags = 1 << iota // may change data
+	ReadOnly                    // reads data
+	DenyOOM                     // refused when memory is full
+	Admin                       // for operators
+	NoAuth                      // allowed before AUTH
+	Loading                     // allowed while data is being loaded
+	Stale                       // allowed without a connection to the cluster
+	Fast                        // takes the same time whatever is stored
+	NoMulti                     // not allowed between MULTI and EXEC, since it concerns more than one shard
+	NoSlowlog                   // may hold a password, or what it does is logged by itself
+	Blocking                    // waits for others
+	Uploads                     // takes arrays: its arguments may be large
+	Control                     // is done at once within a transaction
+	Unpaused                    // is done during CLIENT PAUSE
 )
 
 var flagNames = []struct {
@@ -42,7 +48,7 @@ var flagNames = []struct {
 	name string
 }{
 	{Write, "write"}, {ReadOnly, "readonly"}, {DenyOOM, "denyoom"}, {Admin, "admin"}, {NoAuth, "no_auth"},
-	{Loading, "loading"}, {Stale, "stale"}, {Fast, "fast"},
+	{Loading, "loading"}, {Stale, "stale"}, {NoSlowlog, "skip_slowlog"}, {Fast, "fast"}, {NoMulti, "no_multi"}, {Blocking, "blocking"},
 }
 
 // Keys says where the keys are among the arguments; the zero value for none. Last counts from the end when negative.
@@ -52,6 +58,7 @@ var (
 	oneKey    = Keys{1, 1, 1}
 	allKeys   = Keys{1, -1, 1}
 	otherKeys = Keys{1, -1, 2} // every second argument
+	secondKey = Keys{2, 2, 1}  // behind a container and a subcommand
 )
 
 // positions returns where the keys of a command with n arguments are: from first to last, by step. There are none if last < first.
@@ -80,8 +87,17 @@ type Table map[string]*Command
 // newTable checks the rows, so that a mistake shows at the first start and not at a client's first use.
 func newTable(rows []*Command) Table {
 	t := make(Table, len(rows))
+	index := 0
+	number := func(row *Command) {
+		row.index = index
+		index++
+	}
 	for _, row := range rows {
 		row.full = row.Name
+		number(row)
+		if len(row.Sub) > 0 {
+			row.Sub = append(row.Sub, helpRow(row.Group))
+		}
 		row.check()
 		if t[row.Name] != nil {
 			panic(fmt.Sprintf("protocol: two rows for command %q", row.Name))
@@ -90,6 +106,7 @@ func newTable(rows []*Command) Table {
 		seen := map[string]bool{}
 		for _, sub := range row.Sub {
 			sub.full = row.Name + "|" + sub.Name
+			number(sub)
 			sub.check()
 			if seen[sub.Name] || len(sub.Sub) > 0 {
 				panic(fmt.Sprintf("protocol: command %q stands twice or is a container in a container", sub.full))
@@ -98,6 +115,14 @@ func newTable(rows []*Command) Table {
 		}
 	}
 	return t
+}
+
+// rows returns how many rows there are, those of subcommands included.
+func (t Table) rows() (n int) {
+	for _, row := range t {
+		n += 1 + len(row.Sub)
+	}
+	return n
 }
 
 func (c *Command) check() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -13,16 +14,21 @@ import (
 // conn is one client.
 type conn struct {
 	server   *Server
+	config   *Config // as of the last command
 	nc       net.Conn
 	listener string
 	id       int64
 	reader   *Reader
 	replies  Replies
 	out      *outbox
+	tx       transaction
+	mute     mute
+	noTouch  bool // CLIENT NO-TOUCH
 	quit     bool // close after the replies are sent
 
 	authenticated bool
 	activity
+	pace
 
 	deadline bool // a read deadline is set
 	stopping atomic.Bool
@@ -32,13 +38,15 @@ type conn struct {
 const flushAt = 64 << 10
 
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
-	c := &conn{server: s, nc: nc, listener: listener, id: id}
+	c := &conn{server: s, config: s.config.Load(), nc: nc, listener: listener, id: id}
 	c.since = time.Now()
 	c.identity.Store(&identity{proto: 2})
 	c.lastUse.Store(c.since.UnixMilli())
-	c.reader = NewReader(commandSource{c}, s.pool, s.budget, s.config.limits(), s.admit)
-	c.out = newOutbox(nc, s.config.MaxReplyBytes, s.config.ReplyStall)
-	c.setAuthenticated(s.config.Password == "")
+	c.queueShown.Store(-1)
+	c.replies.count = s.countError
+	c.reader = NewReader(commandSource{c}, s.pool, s.budget, c.config.limits(false), s.admit)
+	c.out = newOutbox(nc, &s.output)
+	c.setAuthenticated(c.config.Password == "")
 	return c
 }
 
@@ -50,21 +58,34 @@ func (c *conn) serve() {
 		switch {
 		case err == nil:
 			c.server.counters.commands.Add(1)
+			saved, hushed := c.hush()
 			c.server.dispatch(c, args)
+			c.unhush(saved, hushed)
 		case errors.As(err, &refusal):
 			c.server.counters.commands.Add(1)
+			if errors.Is(err, ErrBusy) {
+				c.server.counters.busyUploads.Add(1)
+			}
+			c.tx.failed = c.tx.open
+			saved, hushed := c.hush()
 			c.replies.Error(refusal.error)
+			c.unhush(saved, hushed)
 		case errors.Is(err, ErrProtocol):
 			c.server.counters.protocolErrors.Add(1)
-			c.server.log.Debug("protocol error", "client", c.nc.RemoteAddr(), "err", err)
-			c.replies.Error(err)
-			c.linger()
+			c.goodbye(err)
 			return
-		default: // the client has gone, was silent for too long, or the server stops
+		case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
+			c.goodbye(err)
+			return
+		default: // the client has gone, was idle for too long, or the server stops
 			return
 		}
 		if c.replies.Len() >= flushAt && c.flush() != nil {
 			return
+		}
+		if config := c.server.config.Load(); config != c.config {
+			c.config = config
+			c.setAuthenticated(c.authenticated)
 		}
 	}
 	if c.flush() == nil {
@@ -79,10 +100,17 @@ func (c *conn) end() {
 		c.server.log.Error("a command panicked, its connection is closed", "client", c.nc.RemoteAddr(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 	c.nc.Close()
-	c.out.Close()
+	switch err := c.out.Close(); {
+	case errors.Is(err, ErrOutput):
+		c.server.counters.outputLimits.Add(1)
+		c.server.log.Warn("a client is closed", "client", c.nc.RemoteAddr(), "err", err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.server.counters.replyStalls.Add(1)
+		c.server.log.Warn("a client is closed, it does not read its replies", "client", c.nc.RemoteAddr())
+	}
+	c.endTransaction()
 	c.reader.Release()
 	releasePieces(c.replies.take())
-	c.server.counters.errors.Add(c.replies.errors)
 }
 
 func (c *conn) flush() error {
@@ -90,9 +118,16 @@ func (c *conn) flush() error {
 		return nil
 	}
 	c.server.counters.bytesOut.Add(c.replies.Len())
-	c.server.counters.errors.Add(c.replies.errors)
-	c.replies.errors = 0
 	return c.out.Send(c.replies.take())
+}
+
+// goodbye tells the client why its connection ends.
+func (c *conn) goodbye(err error) {
+	c.server.log.Debug("a connection is closed", "client", c.nc.RemoteAddr(), "err", err)
+	c.endTransaction()
+	c.reader.Release() // before the wait for the client
+	c.replies.Error(err)
+	c.linger()
 }
 
 // linger sends what waits and reads on for a moment: a socket that is closed with unread bytes is reset, and the client may
@@ -115,38 +150,5 @@ func (c *conn) stop() {
 	c.nc.SetReadDeadline(time.Now()) // wakes a read that waits; if it fails, the connection is closed already
 }
 
-// commandSource is what the Reader reads from: before it waits for the client, the client gets its replies.
-type commandSource struct{ *conn }
-
-func (c commandSource) Read(p []byte) (int, error) {
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	for {
-		inCommand := c.reader.InCommand()
-		if c.stopping.Load() && !inCommand {
-			return 0, net.ErrClosed
-		}
-		if inCommand || c.deadline {
-			var until time.Time
-			if inCommand {
-				until = time.Now().Add(c.server.config.UploadStall)
-			}
-			if err := c.nc.SetReadDeadline(until); err != nil {
-				return 0, err
-			}
-			c.deadline = inCommand
-			if c.stopping.Load() && !inCommand { // stop came in between; its deadline is overwritten
-				return 0, net.ErrClosed
-			}
-		}
-		began := time.Now()
-		n, err := c.nc.Read(p)
-		c.server.counters.bytesIn.Add(int64(n))
-		var timeout net.Error
-		if n == 0 && inCommand && c.stopping.Load() && errors.As(err, &timeout) && timeout.Timeout() && time.Since(began) < c.server.config.UploadStall {
-			continue // woken by stop, within a command: it may end
-		}
-		return n, err
-	}
-}
+// touch reports whether this client's reads make keys count as used.
+func (c *conn) touch() bool { return !c.noTouch }

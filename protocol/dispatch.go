@@ -1,29 +1,61 @@
 package protocol
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/shard"
 )
 
+// keyspace is a shard, or one that is held for a transaction.
+type keyspace interface {
+	Get(key []byte, touch bool) *shard.Entry
+	GetAll(keys [][]byte, touch bool) []*shard.Entry
+	Peek(key []byte) *shard.Entry
+	Exists(keys [][]byte, touch bool) int
+	Deadline(key []byte) (at, now int64)
+	Mark(key []byte) shard.Mark
+	Set(shard.Write) shard.Outcome
+	SetAll([]shard.Write)
+	Delete(keys [][]byte) int
+	Expire(key []byte, at int64, condition shard.ExpireCondition) bool
+	Persist(key []byte) bool
+}
+
+var errEmptyKey = errors.New("a key must not be empty")
+
+// noSlot is the slot of a command without keys.
+const noSlot = -1
+
 // call is one command on its way through a handler.
 type call struct {
 	*conn
 	row   *Command
-	args  []Arg        // with the name
-	shard *shard.Shard // of the keys; nil for a command without keys
+	args  []Arg    // with the name
+	shard keyspace // of the keys; nil for a command without keys
+	slot  int      // of the keys, or noSlot
 }
 
 // arg returns the bytes of argument i.
 func (c *call) arg(i int) []byte { return c.args[i].Bytes() }
 
+// option returns argument i in upper case.
+func (c *call) option(i int) string { return upper(string(c.arg(i))) }
+
 // keys returns the bytes of the arguments that are keys.
-func (c *call) keys() [][]byte {
-	first, last, step := c.row.Keys.positions(len(c.args))
-	keys := make([][]byte, 0, len(c.args))
+func (c *call) keys() [][]byte { return c.row.keysOf(c.args) }
+
+// keysOf returns the bytes of those arguments of the command that are keys.
+func (c *Command) keysOf(args []Arg) [][]byte {
+	first, last, step := c.Keys.positions(len(args))
+	if last < first {
+		return nil
+	}
+	keys := make([][]byte, 0, (last-first)/step+1)
 	for i := first; i <= last; i += step {
-		keys = append(keys, c.arg(i))
+		keys = append(keys, args[i].Bytes())
 	}
 	return keys
 }
@@ -47,25 +79,68 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", ErrTooLarge, n, maxPlainArg)
 }
 
-// dispatch executes one command and writes its reply.
+// dispatch does one command, or queues it within a transaction, and writes its reply.
 func (s *Server) dispatch(c *conn, args []Arg) {
-	row, err := lookUp(args)
-	if err == nil && !row.arityFits(len(args)) {
-		err = row.arityError()
-	}
-	if !c.authenticated && (row == nil || row.Flags&NoAuth == 0) {
-		err = ErrNoAuth
-	}
-	request := call{conn: c, row: row, args: args}
-	if err == nil && row.Keys.Step > 0 {
-		request.shard, err = s.route(&request)
-	}
+	request, err := s.prepare(c, args)
 	if err != nil {
+		c.tx.failed = c.tx.open
+		if request.row != nil {
+			s.statistics.commands[request.row.index].rejected.Add(1)
+		}
 		c.replies.Error(err)
 		return
 	}
-	c.used(row)
-	row.Handler(&request)
+	s.pause.wait(c, request.row)
+	if c.tx.open && request.row.Flags&Control == 0 {
+		c.queue(request.row)
+		return
+	}
+	s.execute(request)
+}
+
+// prepare finds out what a command is, and refuses what cannot be done.
+func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
+	request := &call{conn: c, args: args, slot: noSlot}
+	row, err := lookUp(args)
+	if err == nil {
+		request.row = row
+		if !row.arityFits(len(args)) {
+			err = row.arityError()
+		}
+	}
+	switch {
+	case !c.authenticated && (row == nil || row.Flags&NoAuth == 0):
+		return request, ErrNoAuth
+	case err != nil:
+		return request, err
+	case c.tx.open && row.Flags&NoMulti != 0:
+		return request, errNoMulti
+	case row.Keys.Step == 0:
+		return request, nil
+	}
+	found, slot, err := s.route(c, request.keys())
+	if err != nil {
+		return request, err
+	}
+	request.shard, request.slot = found, slot
+	return request, nil
+}
+
+// execute calls the handler of a command and notes what it took.
+func (s *Server) execute(c *call) {
+	began := time.Now()
+	c.used(c.row, began)
+	failedBefore, sentBefore := c.replies.errors, c.replies.Len()
+	c.row.Handler(c)
+	took := time.Since(began)
+	s.statistics.observe(c, took, c.replies.errors > failedBefore, c.replies.Len()-sentBefore)
+	config := s.config.Load()
+	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && c.row.Flags&NoSlowlog == 0 {
+		s.slowlog.add(c, began, took, config.SlowlogMaxLen)
+	}
+	if config.LatencyThreshold > 0 && took >= config.LatencyThreshold {
+		s.latency.add(c.row, began, took)
+	}
 }
 
 // lookUp returns the row of a command, of which at least the name is there.
@@ -99,35 +174,36 @@ func unknownCommand(args []Arg) error {
 	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s", args[0].Bytes(), shown)
 }
 
-// route returns the shard of the command's keys if this node serves it, and otherwise the error that sends the client on.
-func (s *Server) route(c *call) (*shard.Shard, error) {
-	first, last, step := c.row.Keys.positions(len(c.args))
-	slot := -1
-	for i := first; i <= last; i += step {
-		key := c.arg(i)
+// route returns the shard of keys and their slot if this node serves it, and otherwise the error that sends the client on. No keys, no shard.
+func (s *Server) route(c *conn, keys [][]byte) (*shard.Shard, int, error) {
+	slot := noSlot
+	for _, key := range keys {
 		if len(key) == 0 {
-			return nil, fmt.Errorf("a key must not be empty")
+			return nil, noSlot, errEmptyKey
 		}
 		if len(key) > maxKey {
-			return nil, fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
+			return nil, noSlot, fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
 		}
 		switch of := topology.Slot(key); slot {
-		case -1:
+		case noSlot:
 			slot = of
 		case of:
 		default:
-			return nil, ErrCrossSlot
+			return nil, noSlot, ErrCrossSlot
 		}
+	}
+	if slot == noSlot {
+		return nil, noSlot, nil
 	}
 	topo := s.cluster.Topology()
 	owner, ok := topo.Owner(slot)
 	if !ok {
-		return nil, ErrNoOwner
+		return nil, noSlot, ErrNoOwner
 	}
 	if owner.ID != s.cluster.Self() {
-		return nil, s.moved(c.conn, owner, slot)
+		return nil, noSlot, s.moved(c, owner, slot)
 	}
-	return s.store.Shard(int(topo.ShardOf(slot))), nil
+	return s.store.Shard(int(topo.ShardOf(slot))), slot, nil
 }
 
 // redirect is an error that is a prefix of its own.

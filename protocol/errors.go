@@ -37,6 +37,7 @@ var prefixes = []struct {
 	{ErrBusy, "BUSY"},
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
+	{ErrExecAbort, "EXECABORT"},
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},

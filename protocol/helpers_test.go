@@ -37,10 +37,31 @@ type testServer struct {
 	pool *memory.Pool
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
+
+	stops atomic.Int64 // times that SHUTDOWN was asked for
 }
 
 func (s *testServer) Topology() *topology.Topology { return s.topo.Load() }
 func (s *testServer) Self() topology.NodeID        { return selfID }
+
+// Settings, ChangeSettings and Shutdown are a process with one setting.
+func (s *testServer) Settings() []Setting {
+	return []Setting{{"maxclients", fmt.Sprint(s.config.Load().MaxClients)}}
+}
+
+func (s *testServer) ChangeSettings(changes []Setting) error {
+	config := *s.config.Load()
+	for _, change := range changes {
+		if change.Name != "maxclients" {
+			return &SettingError{Name: change.Name}
+		}
+		fmt.Sscan(change.Value, &config.MaxClients)
+	}
+	s.Reconfigure(config)
+	return nil
+}
+
+func (s *testServer) Shutdown() { s.stops.Add(1) }
 
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {
@@ -53,7 +74,7 @@ func start(t *testing.T, config Config) *testServer {
 	}
 	s.topo.Store(topo)
 	store := shard.NewStore(256, 7, s.now.Load)
-	s.Server = NewServer(config, store, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +90,9 @@ func start(t *testing.T, config Config) *testServer {
 		store.Flush()
 		if n, b := s.pool.Buffers(), s.pool.Bytes(); n != 0 || b != 0 {
 			t.Errorf("%d buffers of %d bytes are still held", n, b)
+		}
+		if n := s.output.waiting.Load(); n != 0 {
+			t.Errorf("%d bytes of replies are still counted", n)
 		}
 		if n := s.budget.Used(); n != 0 {
 			t.Errorf("%d bytes of the upload budget are still taken", n)

@@ -25,25 +25,32 @@ var infoSections = []struct {
 	{"Server", infoServer},
 	{"Clients", infoClients},
 	{"Memory", infoMemory},
+	{"Persistence", infoPersistence},
 	{"Stats", infoStats},
 	{"Replication", infoReplication},
 	{"CPU", infoCPU},
+	{"Commandstats", infoCommandStats},
+	{"Errorstats", infoErrorStats},
+	{"Latencystats", infoLatencyStats},
 	{"Cluster", infoCluster},
 	{"Keyspace", infoKeyspace},
+	{"Keysizes", infoKeySizes},
 }
+
+// onRequest are the sections that come only when they are asked for.
+var onRequest = map[string]bool{"commandstats": true, "latencystats": true, "keysizes": true}
 
 func info(c *call) {
 	var wanted []string
 	for i := 1; i < len(c.args); i++ {
 		wanted = append(wanted, strings.ToLower(string(c.arg(i))))
 	}
-	all := len(wanted) == 0 || slices.ContainsFunc(wanted, func(s string) bool {
-		return s == "all" || s == "default" || s == "everything"
-	})
+	has := func(name string) bool { return slices.Contains(wanted, name) }
+	all, usual := has("all") || has("everything"), len(wanted) == 0 || has("default")
 	stats := c.server.Stats()
 	var b strings.Builder
 	for _, section := range infoSections {
-		if !all && !slices.Contains(wanted, strings.ToLower(section.name)) {
+		if name := strings.ToLower(section.name); !all && !has(name) && (!usual || onRequest[name]) {
 			continue
 		}
 		if b.Len() > 0 {
@@ -62,7 +69,7 @@ func infoServer(c *call, _ Stats) []infoField {
 	return []infoField{
 		{"redis_version", redisVersion},
 		{"redis_mode", "cluster"},
-		{"ndring_version", c.server.config.Version},
+		{"ndring_version", c.config.Version},
 		{"os", runtime.GOOS + " " + runtime.GOARCH},
 		{"arch_bits", 64},
 		{"go_version", runtime.Version()},
@@ -78,23 +85,42 @@ func infoServer(c *call, _ Stats) []infoField {
 func infoClients(c *call, s Stats) []infoField {
 	return []infoField{
 		{"connected_clients", s.Clients},
-		{"maxclients", c.server.config.MaxClients},
+		{"cluster_connections", 0},
+		{"maxclients", c.config.MaxClients},
+		{"client_recent_max_output_buffer", c.server.largestOutput()},
 		{"blocked_clients", 0},
+		{"tracking_clients", 0},
 	}
 }
 
-func infoMemory(_ *call, s Stats) []infoField {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	used := m.Sys - m.HeapReleased
-	return []infoField{
-		{"used_memory", used},
-		{"used_memory_human", human(used)},
-		{"used_memory_dataset", s.ValueBytes},
-		{"upload_bytes", s.UploadBytes},
-		{"maxmemory", 0},
-		{"maxmemory_policy", "noeviction"},
+func infoMemory(c *call, s Stats) []infoField {
+	f := c.memory()
+	fragmentation := float64(0)
+	if f.heap > 0 {
+		fragmentation = float64(f.resident) / float64(f.heap)
 	}
+	return []infoField{
+		{"used_memory", f.heap},
+		{"used_memory_human", human(f.heap)},
+		{"used_memory_rss", f.resident},
+		{"used_memory_rss_human", human(f.resident)},
+		{"used_memory_dataset", s.ValueBytes},
+		{"mem_clients_normal", s.ReplyBytes + s.UploadBytes},
+		{"upload_bytes", s.UploadBytes},
+		{"upload_bytes_limit", c.config.MaxUploadBytes},
+		{"reply_bytes", s.ReplyBytes},
+		{"reply_bytes_limit", c.config.MaxOutputBytes},
+		{"mem_fragmentation_ratio", fmt.Sprintf("%.2f", fragmentation)},
+		{"maxmemory", 0},
+		{"maxmemory_human", "0B"},
+		{"maxmemory_policy", "noeviction"},
+		{"mem_allocator", "go"},
+	}
+}
+
+// infoPersistence says that nothing is kept on disk.
+func infoPersistence(*call, Stats) []infoField {
+	return []infoField{{"loading", 0}, {"rdb_bgsave_in_progress", 0}, {"aof_enabled", 0}}
 }
 
 func infoStats(_ *call, s Stats) []infoField {
@@ -111,13 +137,19 @@ func infoStats(_ *call, s Stats) []infoField {
 		{"total_error_replies", s.Errors},
 		{"protocol_errors", s.ProtocolErrors},
 		{"acl_access_denied_auth", s.AuthFailures},
+		{"client_output_buffer_limit_disconnections", s.OutputLimits},
 		{"protected_mode_denied", s.Denied},
+		{"idle_timeouts", s.IdleTimeouts},
+		{"upload_busy", s.BusyUploads},
+		{"upload_stalls", s.UploadStalls},
+		{"upload_too_slow", s.SlowUploads},
+		{"reply_stalls", s.ReplyStalls},
 		{"connection_panics", s.Panics},
 	}
 }
 
 func infoReplication(*call, Stats) []infoField {
-	return []infoField{{"role", "master"}, {"connected_slaves", 0}}
+	return []infoField{{"role", "master"}, {"connected_slaves", 0}, {"master_repl_offset", 0}}
 }
 
 func infoCPU(*call, Stats) []infoField {

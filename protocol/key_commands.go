@@ -8,12 +8,13 @@ import (
 )
 
 func del(c *call)    { c.replies.Int(int64(c.shard.Delete(c.keys()))) }
-func exists(c *call) { c.replies.Int(int64(c.shard.Exists(c.keys()))) }
+func exists(c *call) { c.replies.Int(int64(c.shard.Exists(c.keys(), false))) }
+func touch(c *call)  { c.replies.Int(int64(c.shard.Exists(c.keys(), true))) }
 
 func persist(c *call) { c.replies.Bool(c.shard.Persist(c.arg(1))) }
 
 func typeOf(c *call) {
-	if c.shard.Exists(c.keys()) == 0 {
+	if c.shard.Exists(c.keys(), false) == 0 {
 		c.replies.Simple("none")
 		return
 	}

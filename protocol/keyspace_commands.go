@@ -79,8 +79,8 @@ func clusterCountKeysInSlot(c *call) {
 	case slot < 0 || slot >= topology.Slots:
 		c.replies.Error(errors.New("Invalid slot"))
 	default:
-		_, total := c.inSlot(int(slot), 0)
-		c.replies.Int(int64(total))
+		keys, _ := c.server.store.SlotStats(int(slot))
+		c.replies.Int(int64(keys))
 	}
 }
 
@@ -93,12 +93,7 @@ func clusterGetKeysInSlot(c *call) {
 	case slot < 0 || slot >= topology.Slots || limit < 0:
 		c.replies.Error(errors.New("Invalid slot or number of keys"))
 	default:
-		keys, _ := c.inSlot(int(slot), int(min(limit, 1<<20)))
-		c.writeKeys(keys)
+		shard := c.server.cluster.Topology().ShardOf(int(slot))
+		c.writeKeys(c.server.store.Shard(int(shard)).KeysInSlot(int(slot), int(min(limit, 1<<20))))
 	}
-}
-
-func (c *call) inSlot(slot, limit int) (keys []string, total int) {
-	shard := c.server.cluster.Topology().ShardOf(slot)
-	return c.server.store.Shard(int(shard)).KeysInSlot(slot, limit)
 }

@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"io"
 	"time"
+	"unsafe"
 
 	"github.com/ndring/ndring/memory"
 )
@@ -74,6 +75,7 @@ type Reader struct {
 	spans      []span // where in scratch; by argument
 	args       []Arg
 	held       int64 // bytes taken from the budget
+	kept       int64 // bytes of held that went over to commands that were kept
 	prepaid    int64 // bytes of scratch that are covered
 }
 
@@ -97,6 +99,9 @@ func (r *Reader) SetLimits(limits Limits) { r.limits = limits }
 
 // InCommand reports whether a part of a command has been read.
 func (r *Reader) InCommand() bool { return r.inCommand }
+
+// Held returns the bytes of the upload budget that the client has: for the command that is being read, and for those that it kept.
+func (r *Reader) Held() int64 { return r.held + r.kept }
 
 // Next returns the next command. Its arguments are valid until the next call. An error that is a `refused` answers one command; any
 // other one ends the stream.
@@ -125,11 +130,7 @@ func (r *Reader) Next() ([]Arg, error) {
 
 // Release lets go of the last command's memory.
 func (r *Reader) Release() {
-	for i := range r.args {
-		if r.args[i].large != nil {
-			r.args[i].large.Release()
-		}
-	}
+	releaseArgs(r.args)
 	clear(r.args)
 	r.args, r.spans, r.scratch = r.args[:0], r.spans[:0], r.scratch[:0]
 	if cap(r.scratch) > scratchKept {
@@ -214,11 +215,66 @@ func (r *Reader) admitBulk(total int, size int64) error {
 		need = scratchStep
 		r.prepaid += need
 	}
-	if !r.budget.Acquire(need, r.held, r.limits.Wait) {
+	return r.acquire(need, r.limits.Wait)
+}
+
+// acquire takes bytes from the budget. What the client has kept already counts as its own: it may fill the budget alone, and no more than that.
+func (r *Reader) acquire(n int64, patience time.Duration) error {
+	if limit := r.budget.Limit(); r.kept > 0 && r.kept+r.held+n > limit {
+		return fmt.Errorf("%w: the queued commands have more than %d bytes", ErrTooLarge, limit)
+	}
+	if !r.budget.Acquire(n, r.held+r.kept, patience) {
 		return ErrBusy
 	}
-	r.held += need
+	r.held += n
 	return nil
+}
+
+// Kept is a command that outlives the next call of Reader.Next.
+type Kept struct {
+	Args  []Arg
+	bytes int64 // of the budget
+}
+
+// What a kept command costs beside the bytes of its arguments.
+const (
+	keptBytes    = 128
+	keptArgBytes = int64(unsafe.Sizeof(Arg{}))
+)
+
+// Keep makes the last command one that outlives the next call of Next. The caller must Drop it.
+func (r *Reader) Keep() (*Kept, error) {
+	cost := keptBytes + int64(len(r.args))*keptArgBytes
+	for i := range r.args {
+		cost += int64(len(r.args[i].small))
+	}
+	if err := r.acquire(cost, 0); err != nil {
+		return nil, err
+	}
+	k := &Kept{Args: make([]Arg, len(r.args)), bytes: r.held}
+	copy(k.Args, r.args) // with the references
+	for i := range k.Args {
+		k.Args[i].small = bytes.Clone(k.Args[i].small)
+	}
+	clear(r.args)
+	r.kept += r.held
+	r.held = 0
+	return k, nil
+}
+
+// Drop lets go of a kept command's memory.
+func (r *Reader) Drop(k *Kept) {
+	releaseArgs(k.Args)
+	r.budget.Release(k.bytes)
+	r.kept -= k.bytes
+}
+
+func releaseArgs(args []Arg) {
+	for i := range args {
+		if args[i].large != nil {
+			args[i].large.Release()
+		}
+	}
 }
 
 // length reads a line that is a mark and a number.

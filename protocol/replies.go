@@ -13,9 +13,10 @@ import (
 type Replies struct {
 	resp3  bool
 	pieces []piece
-	tail   []byte // small replies after the last piece
-	bytes  int64  // of pieces and tail
-	errors int64  // error replies since the start
+	tail   []byte            // small replies after the last piece
+	bytes  int64             // of pieces and tail
+	errors int64             // error replies since the start
+	count  func(text string) // is told of each error reply; may be nil
 }
 
 // piece is a run of bytes on its way out; held, if set, is the buffer they lie in.
@@ -39,6 +40,9 @@ func (w *Replies) Error(err error) { w.ErrorText(wireError(err)) }
 // ErrorText writes an error reply that begins with its prefix.
 func (w *Replies) ErrorText(text string) {
 	w.errors++
+	if w.count != nil {
+		w.count(text)
+	}
 	w.tail = redcon.AppendError(w.tail, text)
 }
 
@@ -90,6 +94,15 @@ func (w *Replies) Null() {
 		return
 	}
 	w.tail = redcon.AppendNull(w.tail)
+}
+
+// NullArray writes null where an array was asked for.
+func (w *Replies) NullArray() {
+	if w.resp3 {
+		w.Null()
+		return
+	}
+	w.tail = append(w.tail, "*-1\r\n"...)
 }
 
 // Array begins an array of n replies.

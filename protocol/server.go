@@ -15,30 +15,23 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Config says how a Server behaves. Zero values take the defaults that are named.
-type Config struct {
-	MaxArrayBytes  int64         // bytes of data of one array or part; default 512 MiB
-	MaxUploadBytes int64         // bytes of all commands on their way in; default 1 GiB. More wait, then get BUSY
-	MaxReplyBytes  int64         // bytes of replies that may wait for one client before its commands do; default 64 MiB
-	MaxClients     int           // connections; default 10,000. One more gets an error and is closed
-	UploadWait     time.Duration // how long a command waits for room among the uploads; default 10 s
-	UploadStall    time.Duration // longest silence within a command; default 30 s. Then the connection is closed
-	ReplyStall     time.Duration // longest time in which a client takes nothing of what waits for it; default 60 s. Then it is closed
-	Password       string        // that clients must give; "" for none
-	ProtectedMode  bool          // without a password, only clients from this machine are served
-	Version        string        // of ndring, as INFO says it
+// Cluster is what the server asks of the cluster that it is a part of.
+type Cluster interface {
+	// Topology returns the newest topology. It is called once a command and must not block.
+	Topology() *topology.Topology
+	// Self returns this node's id.
+	Self() topology.NodeID
 }
 
-// Defaults of Config.
-const (
-	DefaultMaxArrayBytes  = 512 << 20
-	DefaultMaxUploadBytes = 1 << 30
-	DefaultMaxReplyBytes  = 64 << 20
-	DefaultMaxClients     = 10_000
-	DefaultUploadWait     = 10 * time.Second
-	DefaultUploadStall    = 30 * time.Second
-	DefaultReplyStall     = 60 * time.Second
-)
+// Host is what the server asks of the process that it is a part of.
+type Host interface {
+	// Settings returns all settings that CONFIG shows.
+	Settings() []Setting
+	// ChangeSettings changes settings for good, all of them or none. The error is a *SettingError.
+	ChangeSettings([]Setting) error
+	// Shutdown begins an orderly stop and does not wait for it.
+	Shutdown()
+}
 
 const (
 	maxArgs     = 64 << 10        // arguments of one command
@@ -50,37 +43,6 @@ const (
 	stopGrace   = 5 * time.Second // for commands under way when the server closes
 )
 
-func (c Config) withDefaults() Config {
-	setDefault(&c.MaxArrayBytes, DefaultMaxArrayBytes)
-	setDefault(&c.MaxUploadBytes, DefaultMaxUploadBytes)
-	setDefault(&c.MaxReplyBytes, DefaultMaxReplyBytes)
-	setDefault(&c.MaxClients, DefaultMaxClients)
-	setDefault(&c.UploadWait, DefaultUploadWait)
-	setDefault(&c.UploadStall, DefaultUploadStall)
-	setDefault(&c.ReplyStall, DefaultReplyStall)
-	return c
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-func (c Config) limits() Limits {
-	largest := c.MaxArrayBytes + maxHeader
-	return Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: 4 * largest, Wait: c.UploadWait}
-}
-
-// Cluster is what the server asks of the cluster that it is a part of.
-type Cluster interface {
-	// Topology returns the newest topology. It is called once a command and must not block.
-	Topology() *topology.Topology
-	// Self returns this node's id.
-	Self() topology.NodeID
-}
-
 // Listener is a socket on which clients come, with the name by which other nodes know the same network.
 type Listener struct {
 	net.Listener
@@ -89,38 +51,50 @@ type Listener struct {
 
 // Server serves clients on any number of listeners.
 type Server struct {
-	config  Config
+	config  atomic.Pointer[Config]
 	store   *shard.Store
 	cluster Cluster
+	host    Host
 	pool    *memory.Pool
 	budget  *Budget
+	output  outputLimits
 	log     *slog.Logger
 	started time.Time
 
-	counters counters
-	nextID   atomic.Int64
+	counters   counters
+	statistics *statistics
+	slowlog    slowlog
+	latency    latency
+	pause      pause
+	nextID     atomic.Int64
 
 	mu        sync.Mutex // guards all below
 	listeners []Listener
 	conns     map[*conn]struct{}
 	closing   bool
+	closed    chan struct{}  // closed when closing begins
 	done      sync.WaitGroup // accept loops and connections
 }
 
-type counters struct {
-	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors atomic.Int64
-	bytesIn, bytesOut                                                                     atomic.Int64
+// NewServer returns a server of store. Pool must be the one in which the store's values live.
+func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, pool *memory.Pool, log *slog.Logger) *Server {
+	s := &Server{
+		store: store, cluster: cluster, host: host, pool: pool, log: log,
+		budget:     NewBudget(0),
+		statistics: newStatistics(),
+		started:    time.Now(),
+		conns:      make(map[*conn]struct{}),
+		closed:     make(chan struct{}),
+	}
+	s.Reconfigure(config.withDefaults())
+	return s
 }
 
-// NewServer returns a server of store. Pool must be the one in which the store's values live.
-func NewServer(config Config, store *shard.Store, cluster Cluster, pool *memory.Pool, log *slog.Logger) *Server {
-	config = config.withDefaults()
-	return &Server{
-		config: config, store: store, cluster: cluster, pool: pool, log: log,
-		budget:  NewBudget(config.MaxUploadBytes),
-		started: time.Now(),
-		conns:   make(map[*conn]struct{}),
-	}
+// Reconfigure changes how the server behaves from now on. Connections take it over with their next command.
+func (s *Server) Reconfigure(config Config) {
+	s.config.Store(&config)
+	s.budget.SetLimit(config.MaxUploadBytes)
+	s.output.set(&config)
 }
 
 // Serve accepts clients of l until Close, and returns at once.
@@ -157,7 +131,7 @@ func (s *Server) welcome(nc net.Conn, listener string) {
 		nc.Close()
 		return
 	}
-	if len(s.conns) >= s.config.MaxClients {
+	if len(s.conns) >= s.config.Load().MaxClients {
 		s.counters.rejected.Add(1)
 		turnAway(nc, "ERR max number of clients reached")
 		return
@@ -194,6 +168,9 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	already := s.closing
 	s.closing = true
+	if !already {
+		close(s.closed)
+	}
 	for _, l := range s.listeners {
 		if err := l.Close(); err != nil && !already {
 			s.log.Warn("closing a listener", "listener", l.Name, "err", err)
@@ -224,30 +201,4 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	<-ended
 	return fmt.Errorf("%d connections were cut within a command", cut)
-}
-
-// Stats is what a server counts; totals are since the start.
-type Stats struct {
-	Clients                                         int
-	Connections, Rejected, Commands, Errors, Panics int64
-	ProtocolErrors, Denied, AuthFailures            int64
-	BytesIn, BytesOut                               int64
-	UploadBytes                                     int64 // of commands on their way in, now
-	ValueBytes                                      int64 // in buffers: stored, arriving or being sent, now
-	Store                                           shard.Stats
-}
-
-// Stats returns the counts.
-func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	clients := len(s.conns)
-	s.mu.Unlock()
-	c := &s.counters
-	return Stats{
-		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
-		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
-		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		UploadBytes: s.budget.Used(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
-	}
 }

@@ -103,11 +103,9 @@ func commandList(c *call) {
 		}
 	}
 	var names []string
-	for _, row := range sortedCommands() {
-		for _, r := range append([]*Command{row}, row.Sub...) {
-			if keep(r) {
-				names = append(names, r.full)
-			}
+	for _, row := range allRows() {
+		if keep(row) {
+			names = append(names, row.full)
 		}
 	}
 	if len(c.args) == 2 {
@@ -135,8 +133,7 @@ func commandGetKeys(c *call) {
 		c.replies.Error(errors.New("Invalid number of arguments specified for command"))
 		return
 	}
-	inner := call{conn: c.conn, row: row, args: args}
-	keys := inner.keys()
+	keys := row.keysOf(args)
 	c.replies.Array(len(keys))
 	for _, key := range keys {
 		c.replies.Bulk(key)
@@ -165,6 +162,14 @@ func sortedCommands() []*Command {
 		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b *Command) int { return strings.Compare(a.Name, b.Name) })
+	return rows
+}
+
+// allRows returns the rows of all commands, each followed by those of its subcommands.
+func allRows() (rows []*Command) {
+	for _, row := range sortedCommands() {
+		rows = append(append(rows, row), row.Sub...)
+	}
 	return rows
 }
 

@@ -35,11 +35,13 @@ type Value struct {
 	CRC    uint32 // CRC32C of NPY, Attrs, and each part's name and data, run together
 }
 
-// Entry is a stored value. It never changes; a write replaces it.
+// Entry is a stored value. Nothing but its time of use ever changes; a write replaces it.
 type Entry struct {
 	Value
 	Version  Version
 	ExpireAt int64 // Unix time in ms from which nobody sees it; 0 means never
+
+	used uint32 // Unix time in s of the last use; only touched atomically, since readers write it
 }
 
 // Checksum extends the CRC32C of the .npy bytes over the rest of the value.

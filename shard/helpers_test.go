@@ -51,7 +51,7 @@ func (f *fixture) set(key, text string, change ...func(*Write)) Outcome {
 
 // get returns the text under a key, "" for none.
 func (f *fixture) get(key string) string {
-	e := f.Get([]byte(key))
+	e := f.Get([]byte(key), true)
 	if e == nil {
 		return ""
 	}

@@ -60,21 +60,20 @@ func (s *Shard) from(cursor uint64) []positioned {
 	return found
 }
 
-// KeysInSlot returns up to limit keys of a slot of this shard, and how many it has; limit 0 only counts.
-func (s *Shard) KeysInSlot(slot, limit int) (keys []string, total int) {
+// KeysInSlot returns up to limit keys of a slot of this shard.
+func (s *Shard) KeysInSlot(slot, limit int) (keys []string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()
 	for key, e := range s.entries {
-		if topology.Slot([]byte(key)) != slot || e.expired(now) {
-			continue
+		if len(keys) == limit {
+			break
 		}
-		total++
-		if len(keys) < limit {
+		if topology.Slot([]byte(key)) == slot && !e.expired(now) {
 			keys = append(keys, key)
 		}
 	}
-	return keys, total
+	return keys
 }
 
 // RandomKey returns one of the keys; false if there is none.
@@ -82,9 +81,7 @@ func (s *Store) RandomKey() (string, bool) {
 	sizes := make([]int, len(s.shards))
 	total := 0
 	for i, sh := range s.shards {
-		sh.mu.RLock()
-		sizes[i] = len(sh.entries)
-		sh.mu.RUnlock()
+		sizes[i] = int(sh.counts.keys.Load())
 		total += sizes[i]
 	}
 	if total == 0 {

@@ -93,13 +93,13 @@ func TestKeysInSlot(t *testing.T) {
 	put("{foo}3", 900)
 	put("bar", 0)
 	slot := topology.Slot([]byte("foo"))
-	keys, total := store.Shard(slot/1024).KeysInSlot(slot, 10)
+	keys := store.Shard(slot/1024).KeysInSlot(slot, 10)
 	slices.Sort(keys)
-	if total != 2 || !slices.Equal(keys, []string{"{foo}1", "{foo}2"}) {
-		t.Errorf("%v, %d", keys, total)
+	if !slices.Equal(keys, []string{"{foo}1", "{foo}2"}) {
+		t.Error(keys)
 	}
-	if keys, total := store.Shard(slot/1024).KeysInSlot(slot, 1); len(keys) != 1 || total != 2 {
-		t.Errorf("with a limit: %v, %d", keys, total)
+	if keys := store.Shard(slot/1024).KeysInSlot(slot, 1); len(keys) != 1 {
+		t.Errorf("with a limit: %v", keys)
 	}
 }
 

@@ -8,12 +8,14 @@ import (
 // Clock returns the Unix time in milliseconds.
 type Clock func() int64
 
-// Shard is one shard's state on this node.
+// Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own.
 type Shard struct {
-	clock Clock
-	epoch uint64
+	clock  Clock
+	epoch  uint64
+	tables *tables // of the store
 
-	hits, misses, expired atomic.Int64
+	counts  counts
+	expired atomic.Int64
 
 	mu        sync.RWMutex // guards all below
 	seq       uint64       // of the newest write
@@ -22,137 +24,103 @@ type Shard struct {
 	requests  requestLog
 }
 
-// Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns nil for a missing key.
-func (s *Shard) Get(key []byte) *Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.get(key, s.clock())
-}
-
-// GetAll returns the entries of several keys at one moment, as Get does for one.
-func (s *Shard) GetAll(keys [][]byte) []*Entry {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	now := s.clock()
-	entries := make([]*Entry, len(keys))
-	for i, key := range keys {
-		entries[i] = s.get(key, now)
-	}
-	return entries
-}
-
-func (s *Shard) get(key []byte, now int64) *Entry {
-	e := s.live(key, now)
-	if e == nil {
-		s.misses.Add(1)
-		return nil
-	}
-	s.hits.Add(1)
-	e.retain()
-	return e
-}
-
-// Delete removes keys and returns how many of them were there.
-func (s *Shard) Delete(keys [][]byte) (deleted int) {
+// Hold calls do with the shard held: nobody else reads or writes it until do returns.
+func (s *Shard) Hold(do func(Tx)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock()
-	for _, key := range keys {
-		if s.live(key, now) != nil {
-			deleted++
-		}
-		s.remove(string(key))
-	}
-	return deleted
+	do(s.tx())
 }
 
-// Exists returns how many of the keys are there; a key that is named twice counts twice.
-func (s *Shard) Exists(keys [][]byte) (found int) {
+func (s *Shard) tx() Tx { return Tx{s, s.clock()} }
+
+// Get is Tx.Get.
+func (s *Shard) Get(key []byte, touch bool) *Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	now := s.clock()
-	for _, key := range keys {
-		if s.live(key, now) != nil {
-			found++
-		}
-	}
-	return found
+	return s.tx().Get(key, touch)
 }
 
-// Results of Deadline that are no time, as Redis' TTL has them.
-const (
-	NoDeadline = -1
-	NoKey      = -2
-)
+// GetAll is Tx.GetAll.
+func (s *Shard) GetAll(keys [][]byte, touch bool) []*Entry {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.tx().GetAll(keys, touch)
+}
 
-// Deadline returns the Unix time in ms at which a key expires, and the time now; or NoDeadline or NoKey.
+// Peek is Tx.Peek.
+func (s *Shard) Peek(key []byte) *Entry {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.tx().Peek(key)
+}
+
+// Exists is Tx.Exists.
+func (s *Shard) Exists(keys [][]byte, touch bool) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.tx().Exists(keys, touch)
+}
+
+// Deadline is Tx.Deadline.
 func (s *Shard) Deadline(key []byte) (at, now int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	now = s.clock()
-	switch e := s.live(key, now); {
-	case e == nil:
-		return NoKey, now
-	case e.ExpireAt == 0:
-		return NoDeadline, now
-	default:
-		return e.ExpireAt, now
-	}
+	return s.tx().Deadline(key)
 }
 
-// ExpireCondition says when Expire changes a deadline at all; zero for always. "No deadline" counts as infinitely late.
-type ExpireCondition struct{ NX, XX, GT, LT bool }
+// Mark is Tx.Mark.
+func (s *Shard) Mark(key []byte) Mark {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.tx().Mark(key)
+}
 
-// Expire makes at (Unix time in ms) the deadline of a key; a time that has passed deletes it. It reports whether it did anything.
+// Set is Tx.Set.
+func (s *Shard) Set(w Write) Outcome {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tx().Set(w)
+}
+
+// SetAll is Tx.SetAll.
+func (s *Shard) SetAll(writes []Write) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tx().SetAll(writes)
+}
+
+// Delete is Tx.Delete.
+func (s *Shard) Delete(keys [][]byte) (deleted int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tx().Delete(keys)
+}
+
+// Expire is Tx.Expire.
 func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.clock()
-	e := s.live(key, now)
-	if e == nil || !condition.holds(e.ExpireAt, at) {
-		return false
-	}
-	if at <= now {
-		s.remove(string(key))
-		return true
-	}
-	s.setDeadline(string(key), e, at)
-	return true
+	return s.tx().Expire(key, at, condition)
 }
 
-func (c ExpireCondition) holds(old, at int64) bool {
-	switch {
-	case c.NX && old != 0, c.XX && old == 0:
-		return false
-	case c.GT && (old == 0 || at <= old):
-		return false
-	case c.LT && old != 0 && at >= old:
-		return false
-	}
-	return true
-}
-
-// Persist takes a key's deadline away and reports whether there was one.
+// Persist is Tx.Persist.
 func (s *Shard) Persist(key []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.live(key, s.clock())
-	if e == nil || e.ExpireAt == 0 {
-		return false
-	}
-	s.setDeadline(string(key), e, 0)
-	return true
+	return s.tx().Persist(key)
 }
 
 // Flush removes all keys.
 func (s *Shard) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.entries {
+	for key, e := range s.entries {
+		s.account(key, e, -1)
 		e.Release()
 	}
 	s.entries = make(map[string]*Entry)
 	s.deadlines = deadlines{}
+	s.recount()
 }
 
 // RemoveExpired frees up to limit entries whose deadline has come and reports whether more of them are left.
@@ -184,24 +152,32 @@ func (s *Shard) live(key []byte, now int64) *Entry {
 // put makes e the entry of key and lets the old one go.
 func (s *Shard) put(key string, e *Entry) {
 	if old := s.entries[key]; old != nil {
+		s.account(key, old, -1)
 		old.Release()
 	}
+	s.account(key, e, 1)
 	s.entries[key] = e
 	s.deadlines.set(key, e.ExpireAt)
+	s.recount()
 }
 
 // setDeadline replaces an entry by one with the same bytes, whose references go over to it.
 func (s *Shard) setDeadline(key string, e *Entry, at int64) {
 	changed := *e
 	changed.ExpireAt = at
+	s.account(key, e, -1)
+	s.account(key, &changed, 1)
 	s.entries[key] = &changed
 	s.deadlines.set(key, at)
+	s.recount()
 }
 
 func (s *Shard) remove(key string) {
 	if e := s.entries[key]; e != nil {
+		s.account(key, e, -1)
 		e.Release()
 		delete(s.entries, key)
 		s.deadlines.set(key, 0)
+		s.recount()
 	}
 }

@@ -49,10 +49,10 @@ func TestTimeToLiveIsExactToTheMillisecond(t *testing.T) {
 		if got := f.get("k") != ""; got != alive {
 			t.Errorf("after %d ms: Get finds it: %v", ms, got)
 		}
-		if got := f.Exists(keys("k", "never", "k")); got != 1+2*boolInt(alive) {
+		if got := f.Exists(keys("k", "never", "k"), false); got != 1+2*boolInt(alive) {
 			t.Errorf("after %d ms: Exists counts %d", ms, got)
 		}
-		all := f.GetAll(keys("k", "never", "none"))
+		all := f.GetAll(keys("k", "never", "none"), true)
 		if (all[0] != nil) != alive || all[1] == nil || all[2] != nil {
 			t.Errorf("after %d ms: GetAll finds %v", ms, all)
 		}
@@ -300,7 +300,7 @@ func TestSetAllIsOneWrite(t *testing.T) {
 		group.Go(func() {
 			for range 2000 {
 				texts := map[string]bool{}
-				for _, e := range f.GetAll(names) {
+				for _, e := range f.GetAll(names, true) {
 					texts[string(e.NPY.Bytes())] = true
 					e.Release()
 				}
@@ -317,7 +317,7 @@ func TestSetAllIsOneWrite(t *testing.T) {
 func TestReadersKeepTheirBytes(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "first")
-	e := f.Get([]byte("k"))
+	e := f.Get([]byte("k"), true)
 	f.set("k", "second")
 	f.Delete(keys("k"))
 	f.Flush()
@@ -331,7 +331,7 @@ func TestDeleteAndExistsCountAsRedisDoes(t *testing.T) {
 	f := newFixture(t)
 	f.set("a", "1")
 	f.set("b", "2")
-	if n := f.Exists(keys("a", "a", "b", "none")); n != 3 {
+	if n := f.Exists(keys("a", "a", "b", "none"), false); n != 3 {
 		t.Errorf("Exists counts %d", n)
 	}
 	if n := f.Delete(keys("a", "a", "none", "b")); n != 2 {

@@ -16,6 +16,7 @@ const (
 type Store struct {
 	clock  Clock
 	shards []*Shard
+	tables tables
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -25,7 +26,7 @@ type Store struct {
 func NewStore(n int, epoch uint64, clock Clock) *Store {
 	s := &Store{clock: clock, shards: make([]*Shard, n), stop: func() {}}
 	for i := range s.shards {
-		s.shards[i] = &Shard{clock: clock, epoch: epoch, entries: make(map[string]*Entry)}
+		s.shards[i] = &Shard{clock: clock, epoch: epoch, tables: &s.tables, entries: make(map[string]*Entry)}
 	}
 	return s
 }
@@ -67,25 +68,4 @@ func (s *Store) Flush() {
 	for _, sh := range s.shards {
 		sh.Flush()
 	}
-}
-
-// Stats is what a store counts.
-type Stats struct {
-	Keys, KeysWithTTL     int   // expired ones that are not freed yet included
-	Hits, Misses, Expired int64 // since the start
-}
-
-// Stats returns the counts of all shards.
-func (s *Store) Stats() Stats {
-	var sum Stats
-	for _, sh := range s.shards {
-		sh.mu.RLock()
-		sum.Keys += len(sh.entries)
-		sum.KeysWithTTL += sh.deadlines.Len()
-		sh.mu.RUnlock()
-		sum.Hits += sh.hits.Load()
-		sum.Misses += sh.misses.Load()
-		sum.Expired += sh.expired.Load()
-	}
-	return sum
 }

@@ -34,30 +34,25 @@ type Outcome struct {
 }
 
 // Set does one write. It takes over the references of w.Value, whatever the outcome.
-func (s *Shard) Set(w Write) Outcome {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock()
+func (tx Tx) Set(w Write) Outcome {
+	log := &tx.s.requests
 	if w.RequestID != "" {
-		if earlier, found := s.requests.find(w.Key, w.RequestID, now); found {
+		if earlier, found := log.find(w.Key, w.RequestID, tx.now); found {
 			w.Value.Release()
 			return earlier
 		}
 	}
-	outcome := s.set(w, now)
+	outcome := tx.s.set(w, tx.now)
 	if w.RequestID != "" {
-		s.requests.remember(w.Key, w.RequestID, now, outcome)
+		log.remember(w.Key, w.RequestID, tx.now, outcome)
 	}
 	return outcome
 }
 
 // SetAll does unconditional writes as one: no reader sees some of them without the others.
-func (s *Shard) SetAll(writes []Write) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock()
+func (tx Tx) SetAll(writes []Write) {
 	for _, w := range writes {
-		s.set(w, now)
+		tx.s.set(w, tx.now)
 	}
 }
 
@@ -68,7 +63,7 @@ func (s *Shard) set(w Write, now int64) Outcome {
 		return Outcome{}
 	}
 	s.seq++
-	entry := &Entry{Value: w.Value, Version: Version{s.epoch, s.seq}, ExpireAt: w.Expiry.At}
+	entry := &Entry{Value: w.Value, Version: Version{s.epoch, s.seq}, ExpireAt: w.Expiry.At, used: uint32(now / 1000)}
 	if w.Expiry.Keep && old != nil {
 		entry.ExpireAt = old.ExpireAt
 	}

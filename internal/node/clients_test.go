@@ -26,7 +26,7 @@ func openNode(t *testing.T, args ...string) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := New(*config, slog.New(slog.DiscardHandler))
+	n := New(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
 	if err := n.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestReadyOnlyWhileItServes(t *testing.T) {
 	if code, _ := httpGet(t, "http://"+n.HTTPAddr().String()+"/healthz"); code != 200 {
 		t.Errorf("a process that lives answers %d", code)
 	}
-	if err := New(n.config, n.log).Close(t.Context()); err != nil {
+	if err := New(n.config, n.log, n.level).Close(t.Context()); err != nil {
 		t.Errorf("closing a node that was never opened: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol"
 )
 
 func environment(pairs ...string) func(string) (string, bool) {
@@ -30,9 +31,13 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MaxReplyBytes: 64 << 20,
-		MaxClients: 10_000, UploadStall: 30 * time.Second, ProtectedMode: true, LogLevel: slog.LevelInfo, LogFormat: "text", Version: "v",
+		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Listen: []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
+		Server: protocol.Config{
+			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
+			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
+			SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128, Version: "v",
+		},
 	}
 	if !reflect.DeepEqual(defaults, want) {
 		t.Errorf("defaults: %+v\nwant %+v", defaults, want)
@@ -42,7 +47,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if given.Port != 2 || given.MaxArrayBytes != 1000 || given.UploadStall != time.Minute || given.LogLevel != slog.LevelDebug {
+	if given.Port != 2 || given.Server.MaxArrayBytes != 1000 || given.Server.UploadStall != time.Minute || given.LogLevel != slog.LevelDebug {
 		t.Errorf("got %+v", given)
 	}
 	if given.Listen[0].Address != "[::1]:2" {

@@ -34,6 +34,18 @@ func setListen(c *Config, s string) error {
 	return nil
 }
 
+func getListen(c *Config) string {
+	var all []string
+	for _, l := range c.Listen {
+		one := l.Name + "=" + l.Address
+		if l.Announce != (topology.Address{}) {
+			one += ",announce=" + joinHostPort(l.Announce.Host, l.Announce.Port)
+		}
+		all = append(all, one)
+	}
+	return strings.Join(all, " ")
+}
+
 func parseListener(s string) (ListenerConfig, error) {
 	spec, announce, announced := strings.Cut(s, ",")
 	name, address, ok := strings.Cut(spec, "=")

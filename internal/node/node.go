@@ -22,8 +22,10 @@ import (
 
 // Node is one ndring process' worth of node. New, then Open, then Close.
 type Node struct {
+	mu     sync.Mutex // guards config once the node is open
 	config Config
 	log    *slog.Logger
+	level  *slog.LevelVar // of log
 
 	id       topology.NodeID
 	topology *topology.Topology
@@ -35,11 +37,13 @@ type Node struct {
 	ready    atomic.Bool
 	close    sync.Once
 	closed   error
+	shutdown sync.Once
+	asked    chan struct{} // closed by shutdown
 }
 
-// New returns a node that does nothing yet.
-func New(config Config, log *slog.Logger) *Node {
-	return &Node{config: config, log: log}
+// New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
+func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
+	return &Node{config: config, log: log, level: level, asked: make(chan struct{})}
 }
 
 // Open starts the node and returns when it serves. After an error nothing is left running.
@@ -56,22 +60,14 @@ func (n *Node) Open(ctx context.Context) error {
 	}
 	pool := new(memory.Pool)
 	n.store = shard.NewStore(n.config.Shards, epoch, func() int64 { return time.Now().UnixMilli() })
-	n.server = protocol.NewServer(protocol.Config{
-		MaxArrayBytes:  n.config.MaxArrayBytes,
-		MaxUploadBytes: n.config.MaxUploadBytes,
-		MaxReplyBytes:  n.config.MaxReplyBytes,
-		MaxClients:     n.config.MaxClients,
-		UploadStall:    n.config.UploadStall,
-		Password:       n.config.Password,
-		ProtectedMode:  n.config.ProtectedMode,
-		Version:        n.config.Version,
-	}, n.store, n, pool, n.log)
+	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
+	n.server.Reconfigure(n.config.Server) // where a zero is a zero
 	n.store.Open(context.WithoutCancel(ctx))
 	if err := n.listen(ctx); err != nil {
 		return errors.Join(err, n.Close(ctx))
 	}
 	n.ready.Store(true)
-	args := []any{"version", n.config.Version, "node", n.id, "shards", n.config.Shards}
+	args := []any{"version", n.config.Server.Version, "node", n.id, "shards", n.config.Shards}
 	for i, l := range n.config.Listen {
 		name := "resp"
 		if len(n.config.Listen) > 1 {

@@ -45,15 +45,18 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ndring:", err)
 		return exitUsage
 	}
-	log := newLogger(config, stderr)
+	log, level := newLogger(config, stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	n := New(*config, log)
+	n := New(*config, log, level)
 	if err := n.Open(ctx); err != nil {
 		log.Error("ndring cannot start", "err", err)
 		return exitFailure
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-n.ShutdownAsked():
+	}
 	stop() // a second signal ends the process at once
 	log.Info("ndring stops")
 	limit, cancel := context.WithTimeout(context.Background(), stopTime)
@@ -65,12 +68,14 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-func newLogger(config *Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: config.LogLevel}
+func newLogger(config *Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(config.LogLevel)
+	options := &slog.HandlerOptions{Level: level}
 	if config.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }
 
 // healthcheck asks a node on this machine whether it is ready.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -17,101 +16,126 @@ import (
 
 // Config is what a node is started with. The settings table says what each field means.
 type Config struct {
-	Port           int
-	Bind           string
-	Listen         []ListenerConfig
-	HTTPPort       int
-	NodeID         string
-	Shards         int
-	MaxArrayBytes  int64
-	MaxUploadBytes int64
-	MaxReplyBytes  int64
-	MaxClients     int
-	UploadStall    time.Duration
-	Password       string
-	ProtectedMode  bool
-	LogLevel       slog.Level
-	LogFormat      string
-	Version        string // of the binary
+	Port      int
+	Bind      string
+	Listen    []ListenerConfig
+	HTTPPort  int
+	NodeID    string
+	Shards    int
+	LogLevel  slog.Level
+	LogFormat string
+	Server    protocol.Config // what clients may do
 }
 
-// setting is a row of the settings table: the flag, the NDRING_ name in the environment and the help are all read from it.
+// setting is a row of the settings table: the flag, the NDRING_ name in the environment, the help and the name in CONFIG are all read from it.
 type setting struct {
 	name  string // of the flag; the environment has it as NDRING_NAME
 	value string // what its operand is called in the help
 	def   string
 	help  string // what it is, its unit and what follows from it
-	set   func(*Config, string) error
+	field        // how it is read and written
+	live  bool   // CONFIG SET may change it
+}
+
+// field is a place in Config with its text.
+type field struct {
+	set func(*Config, string) error
+	get func(*Config) string
 }
 
 var settings = []setting{
-	{"port", "N", "7379", "port for clients; 0 lets the system choose", intSetting(0, 65535, func(c *Config) *int { return &c.Port })},
+	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
 	{"bind", "ADDRESS", "127.0.0.1", "address for clients and for HTTP; the HTTP port has no password",
-		func(c *Config, s string) error { c.Bind = s; return nil }},
+		textField(func(c *Config) *string { return &c.Bind }), false},
 	{"listen", "NAME=ADDRESS:PORT[,announce=HOST:PORT]", "",
 		"a client listener in place of --bind and --port. Clients are told the announced address of the listener that they came in by. " +
-			"May be given several times; in the environment separated by blanks", setListen},
-	{"http-port", "N", "7380", "port for /healthz, /readyz and /metrics; 0 lets the system choose", intSetting(0, 65535, func(c *Config) *int { return &c.HTTPPort })},
-	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. Random by default",
-		func(c *Config, s string) error {
+			"May be given several times; in the environment separated by blanks", field{setListen, getListen}, false},
+	{"http-port", "N", "7380", "port for /healthz, /readyz and /metrics; 0 lets the system choose",
+		intField(0, 65535, func(c *Config) *int { return &c.HTTPPort }), false},
+	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. Random by default", field{
+		set: func(c *Config, s string) error {
 			if len(s) > 64 {
 				return errors.New("has more than 64 characters")
 			}
 			c.NodeID = s
 			return nil
-		}},
-	{"shards", "N", strconv.Itoa(topology.DefaultShards), "number of shards, a power of two from 16 to 16384; fixed when a cluster is made",
-		func(c *Config, s string) error {
+		},
+		get: func(c *Config) string { return c.NodeID },
+	}, false},
+	{"shards", "N", strconv.Itoa(topology.DefaultShards), "number of shards, a power of two from 16 to 16384; fixed when a cluster is made", field{
+		set: func(c *Config, s string) error {
 			n, err := strconv.Atoi(s)
 			if err != nil {
 				return errors.New("is no number")
 			}
 			c.Shards = n
 			return topology.CheckShards(n)
-		}},
+		},
+		get: func(c *Config) string { return strconv.Itoa(c.Shards) },
+	}, false},
 	{"max-array-bytes", "BYTES", "512mb", "largest array, data only; a larger one is refused with TOOLARGE",
-		bytesSetting(1, 1<<40, func(c *Config) *int64 { return &c.MaxArrayBytes })},
+		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
 	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are on their way in; more of them wait, then get BUSY",
-		bytesSetting(1<<20, 1<<42, func(c *Config) *int64 { return &c.MaxUploadBytes })},
-	{"max-reply-bytes", "BYTES", "64mb", "replies that may wait for one client which does not read them; above, its commands wait",
-		bytesSetting(1<<10, 1<<42, func(c *Config) *int64 { return &c.MaxReplyBytes })},
-	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed",
-		intSetting(1, 1_000_000, func(c *Config) *int { return &c.MaxClients })},
+		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxUploadBytes }), true},
+	{"min-upload-rate", "BYTES", "256kb", "bytes a second; an upload that is slower for 5 s is closed when others wait for room",
+		bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Server.MinUploadRate }), true},
+	{"upload-wait", "DURATION", protocol.DefaultUploadWait.String(), "how long a command waits for room among the uploads before it gets BUSY",
+		durationField(func(c *Config) *time.Duration { return &c.Server.UploadWait }), true},
 	{"upload-stall", "DURATION", protocol.DefaultUploadStall.String(), "longest silence within a command; then its connection is closed",
-		func(c *Config, s string) error {
-			d, err := time.ParseDuration(s)
-			if err != nil || d <= 0 {
-				return errors.New("is no duration such as 30s")
-			}
-			c.UploadStall = d
-			return nil
-		}},
+		durationField(func(c *Config) *time.Duration { return &c.Server.UploadStall }), true},
+	{"max-reply-bytes", "BYTES", "64mb", "replies that may wait for one client which does not read them; above, its commands wait",
+		bytesField(1<<10, 1<<42, func(c *Config) *int64 { return &c.Server.MaxReplyBytes }), true},
+	{"max-output-bytes", "BYTES", "1gb", "replies that may wait for all clients together; above, commands of those wait that have more than 64 KiB waiting",
+		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxOutputBytes }), true},
+	{"reply-stall", "DURATION", protocol.DefaultReplyStall.String(), "a client that takes nothing of its replies for so long is closed",
+		durationField(func(c *Config) *time.Duration { return &c.Server.ReplyStall }), true},
+	{"client-output-buffer-limit", "'normal HARD SOFT SECONDS'", "normal 0 0 0",
+		"a client is closed when more than HARD bytes of replies wait for it, or more than SOFT for so many seconds; 0 for no limit",
+		field{setOutputLimit, getOutputLimit}, true},
+	{"timeout", "SECONDS", "0", "a client that sends no command for so long is closed; 0 for never",
+		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
+	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed",
+		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
 	{"requirepass", "PASSWORD", "", "password that clients must give with AUTH. Better in the environment, where no list of processes shows it",
-		func(c *Config, s string) error { c.Password = s; return nil }},
+		textField(func(c *Config) *string { return &c.Server.Password }), true},
 	{"protected-mode", "yes|no", "yes", "without a password, serve clients from this machine alone",
-		func(c *Config, s string) error {
-			if s != "yes" && s != "no" {
-				return errors.New("is neither yes nor no")
-			}
-			c.ProtectedMode = s == "yes"
-			return nil
-		}},
-	{"log-level", "LEVEL", "info", "debug, info, warn or error",
-		func(c *Config, s string) error { return c.LogLevel.UnmarshalText([]byte(s)) }},
-	{"log-format", "FORMAT", "text", "text or json; the log goes to standard error",
-		func(c *Config, s string) error {
+		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
+	{"slowlog-log-slower-than", "MICROSECONDS", "10000", "commands that take so long are kept for SLOWLOG; negative for none",
+		unitField(time.Microsecond, -1, func(c *Config) *time.Duration { return &c.Server.SlowlogSlowerThan }), true},
+	{"slowlog-max-len", "N", strconv.Itoa(protocol.DefaultSlowlogMaxLen), "how many of them are kept",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.SlowlogMaxLen }), true},
+	{"latency-monitor-threshold", "MILLISECONDS", "0", "commands that take so long are samples for LATENCY; 0 for none",
+		unitField(time.Millisecond, 0, func(c *Config) *time.Duration { return &c.Server.LatencyThreshold }), true},
+	{"log-level", "LEVEL", "info", "debug, info, warn or error", field{
+		set: func(c *Config, s string) error { return c.LogLevel.UnmarshalText([]byte(s)) },
+		get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) },
+	}, true},
+	{"log-format", "FORMAT", "text", "text or json; the log goes to standard error", field{
+		set: func(c *Config, s string) error {
 			if s != "text" && s != "json" {
 				return errors.New("is neither text nor json")
 			}
 			c.LogFormat = s
 			return nil
-		}},
+		},
+		get: func(c *Config) string { return c.LogFormat },
+	}, false},
+}
+
+// facts are settings of Redis that CONFIG GET is asked for and that have one value here: nothing is evicted, nothing is kept on disk.
+var facts = []protocol.Setting{
+	{Name: "appendonly", Value: "no"},
+	{Name: "cluster-enabled", Value: "yes"},
+	{Name: "databases", Value: "1"},
+	{Name: "maxmemory", Value: "0"},
+	{Name: "maxmemory-policy", Value: "noeviction"},
+	{Name: "save", Value: ""},
 }
 
 // ParseConfig reads arguments, then NDRING_ variables for what they leave open, then defaults. flag.ErrHelp means that help was asked for
 // and has been written to output.
 func ParseConfig(args []string, environ func(string) (string, bool), version string, output io.Writer) (*Config, error) {
-	c := &Config{Version: version}
+	c := &Config{Server: protocol.Config{Version: version}}
 	given := map[string]bool{}
 	flags := flag.NewFlagSet("ndring", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // errors are returned, and Usage writes help to output itself
@@ -194,48 +218,4 @@ func wrap(text string, indent, width int) string {
 		column += 1 + len(word)
 	}
 	return b.String()
-}
-
-func intSetting(low, high int, field func(*Config) *int) func(*Config, string) error {
-	return func(c *Config, s string) error {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < low || n > high {
-			return fmt.Errorf("is no number from %d to %d", low, high)
-		}
-		*field(c) = n
-		return nil
-	}
-}
-
-func bytesSetting(low, high int64, field func(*Config) *int64) func(*Config, string) error {
-	return func(c *Config, s string) error {
-		n, err := parseBytes(s)
-		if err != nil || n < low || n > high {
-			return fmt.Errorf("is no size from %d to %d bytes, such as 512mb", low, high)
-		}
-		*field(c) = n
-		return nil
-	}
-}
-
-// parseBytes reads a size with Redis' units.
-func parseBytes(s string) (int64, error) {
-	lower := strings.ToLower(s)
-	unit := int64(1)
-	for _, u := range []struct {
-		suffix string
-		bytes  int64
-	}{
-		{"kb", 1 << 10}, {"mb", 1 << 20}, {"gb", 1 << 30}, {"tb", 1 << 40}, {"k", 1e3}, {"m", 1e6}, {"g", 1e9}, {"t", 1e12}, {"b", 1},
-	} {
-		if rest, ok := strings.CutSuffix(lower, u.suffix); ok {
-			lower, unit = rest, u.bytes
-			break
-		}
-	}
-	n, err := strconv.ParseInt(lower, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("%q is no size", s)
-	}
-	return n * unit, nil
 }

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func textField(at func(*Config) *string) field {
+	return field{
+		set: func(c *Config, s string) error { *at(c) = s; return nil },
+		get: func(c *Config) string { return *at(c) },
+	}
+}
+
+func boolField(at func(*Config) *bool) field {
+	return field{
+		set: func(c *Config, s string) error {
+			if s != "yes" && s != "no" {
+				return errors.New("is neither yes nor no")
+			}
+			*at(c) = s == "yes"
+			return nil
+		},
+		get: func(c *Config) string {
+			if *at(c) {
+				return "yes"
+			}
+			return "no"
+		},
+	}
+}
+
+func intField(low, high int, at func(*Config) *int) field {
+	return field{
+		set: func(c *Config, s string) error {
+			n, err := strconv.Atoi(s)
+			if err != nil || n < low || n > high {
+				return fmt.Errorf("is no number from %d to %d", low, high)
+			}
+			*at(c) = n
+			return nil
+		},
+		get: func(c *Config) string { return strconv.Itoa(*at(c)) },
+	}
+}
+
+func bytesField(low, high int64, at func(*Config) *int64) field {
+	return field{
+		set: func(c *Config, s string) error {
+			n, err := parseBytes(s)
+			if err != nil || n < low || n > high {
+				return fmt.Errorf("is no size from %d to %d bytes, such as 512mb", low, high)
+			}
+			*at(c) = n
+			return nil
+		},
+		get: func(c *Config) string { return strconv.FormatInt(*at(c), 10) },
+	}
+}
+
+func durationField(at func(*Config) *time.Duration) field {
+	return field{
+		set: func(c *Config, s string) error {
+			d, err := time.ParseDuration(s)
+			if err != nil || d <= 0 {
+				return errors.New("is no duration such as 30s")
+			}
+			*at(c) = d
+			return nil
+		},
+		get: func(c *Config) string { return at(c).String() },
+	}
+}
+
+// unitField is a duration that is given, as Redis does, as a number of units: -1 and 0 are values like others.
+func unitField(unit time.Duration, low int64, at func(*Config) *time.Duration) field {
+	return field{
+		set: func(c *Config, s string) error {
+			n, err := strconv.ParseInt(s, 10, 64)
+			if err != nil || n < low || n > int64(math.MaxInt64/unit) {
+				return fmt.Errorf("is no number from %d on", low)
+			}
+			*at(c) = time.Duration(n) * unit
+			return nil
+		},
+		get: func(c *Config) string { return strconv.FormatInt(int64(*at(c)/unit), 10) },
+	}
+}
+
+// setOutputLimit reads class, hard limit, soft limit and seconds. There is one class of clients here.
+func setOutputLimit(c *Config, s string) error {
+	words := strings.Fields(s)
+	if len(words) != 4 || strings.ToLower(words[0]) != "normal" {
+		return errors.New("is not of the form 'normal HARD SOFT SECONDS'")
+	}
+	hard, errHard := parseBytes(words[1])
+	soft, errSoft := parseBytes(words[2])
+	seconds, err := strconv.ParseInt(words[3], 10, 32)
+	if errHard != nil || errSoft != nil || err != nil || seconds < 0 {
+		return errors.New("has no two sizes and seconds behind normal")
+	}
+	c.Server.OutputHard, c.Server.OutputSoft, c.Server.OutputSoftTime = hard, soft, time.Duration(seconds)*time.Second
+	return nil
+}
+
+func getOutputLimit(c *Config) string {
+	return fmt.Sprintf("normal %d %d %d", c.Server.OutputHard, c.Server.OutputSoft, c.Server.OutputSoftTime/time.Second)
+}
+
+// parseBytes reads a size with Redis' units.
+func parseBytes(s string) (int64, error) {
+	lower := strings.ToLower(s)
+	unit := int64(1)
+	for _, u := range []struct {
+		suffix string
+		bytes  int64
+	}{
+		{"kb", 1 << 10}, {"mb", 1 << 20}, {"gb", 1 << 30}, {"tb", 1 << 40}, {"k", 1e3}, {"m", 1e6}, {"g", 1e9}, {"t", 1e12}, {"b", 1},
+	} {
+		if rest, ok := strings.CutSuffix(lower, u.suffix); ok {
+			lower, unit = rest, u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(lower, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("%q is no size", s)
+	}
+	return n * unit, nil
+}

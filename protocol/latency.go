@@ -1,0 +1,147 @@
+package protocol
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxSamples is how many samples of one event are kept, as in Redis.
+const maxSamples = 160
+
+// latency is what LATENCY tells of spikes: commands that took at least latency-monitor-threshold.
+type latency struct {
+	mu     sync.Mutex // guards all below
+	events map[string]*latencyEvent
+}
+
+type latencyEvent struct {
+	samples []latencySample // oldest first, at most one a second
+	longest int64           // ms, since the start or the reset
+}
+
+type latencySample struct{ at, ms int64 } // Unix time in s
+
+func (l *latency) add(row *Command, at time.Time, took time.Duration) {
+	name := "command"
+	if row.Flags&Fast != 0 {
+		name = "fast-command"
+	}
+	ms := took.Milliseconds()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.events == nil {
+		l.events = make(map[string]*latencyEvent)
+	}
+	event := l.events[name]
+	if event == nil {
+		event = &latencyEvent{}
+		l.events[name] = event
+	}
+	event.longest = max(event.longest, ms)
+	if last := len(event.samples) - 1; last >= 0 && event.samples[last].at == at.Unix() {
+		event.samples[last].ms = max(event.samples[last].ms, ms)
+		return
+	}
+	if len(event.samples) == maxSamples {
+		event.samples = event.samples[:copy(event.samples, event.samples[1:])]
+	}
+	event.samples = append(event.samples, latencySample{at.Unix(), ms})
+}
+
+func latencyLatest(c *call) {
+	l := &c.server.latency
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := make([]string, 0, len(l.events))
+	for name := range l.events {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	c.replies.Array(len(names))
+	for _, name := range names {
+		event := l.events[name]
+		newest := event.samples[len(event.samples)-1]
+		c.replies.Array(4)
+		c.replies.Text(name)
+		c.replies.Int(newest.at)
+		c.replies.Int(newest.ms)
+		c.replies.Int(event.longest)
+	}
+}
+
+func latencyHistory(c *call) {
+	l := &c.server.latency
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var samples []latencySample
+	if event := l.events[string(c.arg(2))]; event != nil {
+		samples = event.samples
+	}
+	c.replies.Array(len(samples))
+	for _, s := range samples {
+		c.replies.Array(2)
+		c.replies.Int(s.at)
+		c.replies.Int(s.ms)
+	}
+}
+
+// latencyReset forgets all events, or those that are named, and answers how many there were.
+func latencyReset(c *call) {
+	l := &c.server.latency
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := len(l.events)
+	if len(c.args) == 2 {
+		clear(l.events)
+	}
+	for _, arg := range c.args[2:] {
+		delete(l.events, string(arg.Bytes()))
+	}
+	c.replies.Int(int64(before - len(l.events)))
+}
+
+// latencyHistogram answers, for each command that was called, how many calls took up to 1, 2, 4, ... µs.
+func latencyHistogram(c *call) {
+	var rows []*Command
+	if len(c.args) == 2 {
+		rows = allRows()
+	}
+	for i := 2; i < len(c.args); i++ {
+		row := findFull(c.arg(i))
+		if row == nil {
+			continue
+		}
+		rows = append(rows, row)
+		if !strings.Contains(row.full, "|") {
+			rows = append(rows, row.Sub...)
+		}
+	}
+	rows = slices.DeleteFunc(rows, func(row *Command) bool { return c.server.statistics.commands[row.index].calls.Load() == 0 })
+	c.replies.Map(len(rows))
+	for _, row := range rows {
+		c.replies.Text(row.full)
+		writeHistogram(&c.replies, &c.server.statistics.commands[row.index])
+	}
+}
+
+func writeHistogram(w *Replies, stat *commandStat) {
+	var bounds, counts []int64 // only where the count grows, as in Redis
+	var calls int64
+	for i := range stat.latency {
+		if n := stat.latency[i].Load(); n > 0 {
+			calls += n
+			bounds, counts = append(bounds, 1<<i), append(counts, calls)
+		}
+	}
+	w.Map(2)
+	w.Text("calls")
+	w.Int(calls)
+	w.Text("histogram_usec")
+	w.Map(len(bounds))
+	for i := range bounds {
+		w.Int(bounds[i])
+		w.Int(counts[i])
+	}
+}

@@ -1,0 +1,120 @@
+package protocol
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// slotMetrics are the statistics of a slot, by the names that Redis and Valkey give them.
+var slotMetrics = []struct {
+	name string
+	of   func(*Server, int) int64
+}{
+	{"key-count", func(s *Server, slot int) int64 { keys, _ := s.store.SlotStats(slot); return int64(keys) }},
+	{"cpu-usec", func(s *Server, slot int) int64 { return s.statistics.slots[slot].nanoseconds.Load() / 1000 }},
+	{"network-bytes-in", func(s *Server, slot int) int64 { return s.statistics.slots[slot].bytesIn.Load() }},
+	{"network-bytes-out", func(s *Server, slot int) int64 { return s.statistics.slots[slot].bytesOut.Load() }},
+	{"memory-bytes", func(s *Server, slot int) int64 { _, bytes := s.store.SlotStats(slot); return bytes }},
+}
+
+var errSlot = errors.New("Invalid or out of range slot")
+
+func clusterSlotStats(c *call) {
+	switch c.option(2) {
+	case "SLOTSRANGE":
+		if len(c.args) != 5 {
+			c.replies.Error(errSyntax)
+			return
+		}
+		first, ok := parseInt(c.arg(3))
+		last, ok2 := parseInt(c.arg(4))
+		switch {
+		case !ok || !ok2 || first < 0 || last < 0 || first >= topology.Slots || last >= topology.Slots:
+			c.replies.Error(errSlot)
+			return
+		case first > last:
+			c.replies.Error(errors.New("start slot number is greater than end slot number"))
+			return
+		}
+		var slots []int
+		for slot := int(first); slot <= int(last); slot++ {
+			slots = append(slots, slot)
+		}
+		c.writeSlotStats(c.own(slots))
+	case "ORDERBY":
+		c.slotsByMetric()
+	default:
+		c.replies.Error(errSyntax)
+	}
+}
+
+func (c *call) slotsByMetric() {
+	if len(c.args) < 4 {
+		c.replies.Error(errSyntax)
+		return
+	}
+	var of func(*Server, int) int64
+	for _, metric := range slotMetrics {
+		if upper(metric.name) == c.option(3) {
+			of = metric.of
+		}
+	}
+	if of == nil {
+		c.replies.Error(errors.New("Unrecognized sort metric for ORDERBY."))
+		return
+	}
+	limit, sign := int64(topology.Slots), -1
+	for i := 4; i < len(c.args); i++ {
+		switch option := c.option(i); {
+		case option == "ASC":
+			sign = 1
+		case option == "DESC":
+			sign = -1
+		case option == "LIMIT" && i+1 < len(c.args):
+			i++
+			n, ok := parseInt(c.arg(i))
+			if !ok || n < 1 || n > topology.Slots {
+				c.replies.Error(errors.New("Limit has to lie in between 1 and 16384 (maximum number of slots)."))
+				return
+			}
+			limit = n
+		default:
+			c.replies.Error(errSyntax)
+			return
+		}
+	}
+	all := make([]int, topology.Slots)
+	values := make([]int64, topology.Slots) // read once: they change while they are sorted
+	for slot := range all {
+		all[slot], values[slot] = slot, of(c.server, slot)
+	}
+	slots := c.own(all)
+	slices.SortStableFunc(slots, func(a, b int) int { return sign * cmp.Compare(values[a], values[b]) })
+	c.writeSlotStats(slots[:min(int(limit), len(slots))])
+}
+
+// own keeps the slots that this node serves.
+func (c *call) own(slots []int) []int {
+	topo, self := c.server.cluster.Topology(), c.server.cluster.Self()
+	return slices.DeleteFunc(slots, func(slot int) bool {
+		owner, ok := topo.Owner(slot)
+		return !ok || owner.ID != self
+	})
+}
+
+func (c *call) writeSlotStats(slots []int) {
+	w := &c.replies
+	w.Array(len(slots))
+	for _, slot := range slots {
+		w.Array(2)
+		w.Int(int64(slot))
+		w.Map(len(slotMetrics))
+		for _, metric := range slotMetrics {
+			w.Text(metric.name)
+			w.Int(metric.of(c.server, slot))
+		}
+	}
+}

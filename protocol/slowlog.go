@@ -1,0 +1,113 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// What a slow command's entry shows of it, as in Redis.
+const (
+	slowlogArgs     = 32  // arguments
+	slowlogArgBytes = 128 // bytes of each
+)
+
+// slowlog is the last commands that took long, as they were executed: neither the way in nor the way out counts.
+type slowlog struct {
+	mu      sync.Mutex // guards all below
+	nextID  int64
+	entries []slowEntry // newest last
+}
+
+type slowEntry struct {
+	id         int64
+	at         time.Time
+	took       time.Duration
+	args       []string
+	addr, name string
+}
+
+func (l *slowlog) add(c *call, at time.Time, took time.Duration, limit int) {
+	entry := slowEntry{at: at, took: took, args: shownArgs(c.args), addr: c.addr(), name: c.identity.Load().name}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	entry.id = l.nextID
+	l.nextID++
+	l.entries = append(l.entries, entry)
+	if over := len(l.entries) - limit; over > 0 {
+		n := copy(l.entries, l.entries[over:])
+		clear(l.entries[n:])
+		l.entries = l.entries[:n]
+	}
+}
+
+// shownArgs copies the beginning of a command.
+func shownArgs(args []Arg) []string {
+	n := len(args)
+	if n > slowlogArgs {
+		n = slowlogArgs - 1
+	}
+	shown := make([]string, 0, n+1)
+	for i := range n {
+		arg := args[i].Bytes()
+		if more := len(arg) - slowlogArgBytes; more > 0 {
+			shown = append(shown, fmt.Sprintf("%s... (%d more bytes)", arg[:slowlogArgBytes], more))
+		} else {
+			shown = append(shown, string(arg))
+		}
+	}
+	if more := len(args) - n; more > 0 {
+		shown = append(shown, fmt.Sprintf("... (%d more arguments)", more))
+	}
+	return shown
+}
+
+func slowlogLen(c *call) {
+	l := &c.server.slowlog
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.replies.Int(int64(len(l.entries)))
+}
+
+func slowlogReset(c *call) {
+	l := &c.server.slowlog
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = nil
+	c.replies.OK()
+}
+
+const defaultSlowlogCount = 10
+
+func slowlogGet(c *call) {
+	count := int64(defaultSlowlogCount)
+	if len(c.args) > 2 {
+		n, ok := parseInt(c.arg(2))
+		if !ok || n < -1 {
+			c.replies.Error(errors.New("count should be greater than or equal to -1"))
+			return
+		}
+		count = n
+	}
+	l := &c.server.slowlog
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if count < 0 || count > int64(len(l.entries)) {
+		count = int64(len(l.entries))
+	}
+	c.replies.Array(int(count))
+	for i := range int(count) {
+		e := l.entries[len(l.entries)-1-i]
+		c.replies.Array(6)
+		c.replies.Int(e.id)
+		c.replies.Int(e.at.Unix())
+		c.replies.Int(e.took.Microseconds())
+		c.replies.Array(len(e.args))
+		for _, arg := range e.args {
+			c.replies.Text(arg)
+		}
+		c.replies.Text(e.addr)
+		c.replies.Text(e.name)
+	}
+}

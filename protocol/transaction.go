@@ -1,0 +1,165 @@
+package protocol
+
+import (
+	"errors"
+
+	"github.com/ndring/ndring/shard"
+)
+
+var (
+	// ErrExecAbort is returned by EXEC when a command was refused as it was queued.
+	ErrExecAbort = errors.New("Transaction discarded because of previous errors.")
+
+	errNoMulti        = errors.New("Command not allowed inside a transaction")
+	errNestedMulti    = errors.New("MULTI calls can not be nested")
+	errWatchInMulti   = errors.New("WATCH inside MULTI is not allowed")
+	errExecAlone      = errors.New("EXEC without MULTI")
+	errDiscardAlone   = errors.New("DISCARD without MULTI")
+	errTooManyQueued  = errors.New("too many commands in one transaction")
+	errTooManyWatched = errors.New("too many watched keys")
+)
+
+// Bounds of what one connection may have waiting for its EXEC.
+const (
+	maxQueued  = 64 << 10 // commands
+	maxWatched = 64 << 10 // keys
+)
+
+// transaction is what lies between MULTI, or WATCH, and EXEC. All keys of one are of one slot: EXEC holds the one shard that they are in, so
+// that nothing of others comes in between. Only the connection's own goroutine uses it.
+type transaction struct {
+	open    bool // after MULTI
+	failed  bool // a command was refused: EXEC will be
+	writes  bool // a queued command writes
+	queue   []queued
+	watched []watched
+}
+
+type queued struct {
+	row *Command
+	*Kept
+}
+
+type watched struct {
+	key  string
+	mark shard.Mark
+}
+
+// queue keeps a command for EXEC.
+func (c *conn) queue(row *Command) {
+	t := &c.tx
+	kept, err := (*Kept)(nil), errTooManyQueued
+	if len(t.queue) < maxQueued {
+		kept, err = c.reader.Keep()
+	}
+	if err != nil {
+		t.failed = true
+		c.replies.Error(err)
+		return
+	}
+	t.queue = append(t.queue, queued{row, kept})
+	t.writes = t.writes || row.Flags&Write != 0
+	c.queueShown.Store(int64(len(t.queue)))
+	c.replies.Simple("QUEUED")
+}
+
+// endTransaction forgets all that was queued and watched.
+func (c *conn) endTransaction() {
+	for _, q := range c.tx.queue {
+		c.reader.Drop(q.Kept)
+	}
+	c.tx = transaction{}
+	c.queueShown.Store(-1)
+}
+
+func multi(c *call) {
+	if c.tx.open {
+		c.replies.Error(errNestedMulti)
+		return
+	}
+	c.tx.open = true
+	c.queueShown.Store(0)
+	c.replies.OK()
+}
+
+func discard(c *call) {
+	if !c.tx.open {
+		c.replies.Error(errDiscardAlone)
+		return
+	}
+	c.endTransaction()
+	c.replies.OK()
+}
+
+func watch(c *call) {
+	if c.tx.open {
+		c.replies.Error(errWatchInMulti)
+		return
+	}
+	keys := c.keys()
+	if len(c.tx.watched)+len(keys) > maxWatched {
+		c.replies.Error(errTooManyWatched)
+		return
+	}
+	if len(c.tx.watched) > 0 {
+		if _, slot, err := c.server.route(c.conn, append(keys, []byte(c.tx.watched[0].key))); err != nil || slot != c.slot {
+			c.replies.Error(ErrCrossSlot)
+			return
+		}
+	}
+	for _, key := range keys {
+		c.tx.watched = append(c.tx.watched, watched{string(key), c.shard.Mark(key)})
+	}
+	c.replies.OK()
+}
+
+func unwatch(c *call) {
+	c.tx.watched = nil
+	c.replies.OK()
+}
+
+func exec(c *call) {
+	if !c.tx.open {
+		c.replies.Error(errExecAlone)
+		return
+	}
+	defer c.endTransaction()
+	if c.tx.failed {
+		c.replies.Error(ErrExecAbort)
+		return
+	}
+	var keys [][]byte
+	for _, w := range c.tx.watched {
+		keys = append(keys, []byte(w.key))
+	}
+	for _, q := range c.tx.queue {
+		keys = append(keys, q.row.keysOf(q.Args)...)
+	}
+	held, slot, err := c.server.route(c.conn, keys) // again: the topology may have changed since
+	switch {
+	case err != nil:
+		c.replies.Error(err)
+	case held == nil:
+		c.execute(nil, slot)
+	default:
+		held.Hold(func(tx shard.Tx) { c.execute(tx, slot) })
+	}
+}
+
+// execute does what was queued, unless a watched key is not what it was.
+func (c *call) execute(held keyspace, slot int) {
+	for _, w := range c.tx.watched {
+		if held.Mark([]byte(w.key)) != w.mark {
+			c.replies.NullArray()
+			return
+		}
+	}
+	c.replies.Array(len(c.tx.queue))
+	for _, q := range c.tx.queue {
+		of := slot
+		if q.row.Keys.Step == 0 {
+			of = noSlot
+		}
+		c.server.execute(&call{conn: c.conn, row: q.row, args: q.Args, shard: held, slot: of})
+	}
+}

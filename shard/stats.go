@@ -1,0 +1,108 @@
+package shard
+
+import (
+	"math/bits"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/memory"
+)
+
+// counts is what a shard counts. They are atomic so that whoever asks for them takes no lock.
+type counts struct {
+	keys, keysWithTTL atomic.Int64
+	hits, misses      atomic.Int64
+}
+
+// recount follows a change of the maps. The shard is held.
+func (s *Shard) recount() {
+	s.counts.keys.Store(int64(len(s.entries)))
+	s.counts.keysWithTTL.Store(int64(s.deadlines.Len()))
+}
+
+// SizeClasses is the number of classes by which Sizes counts values: class i holds those of 2^(i-1) to 2^i - 1 bytes, class 0 empty ones.
+const SizeClasses = 48
+
+// tables are the counts of a store that do not follow its shards.
+type tables struct {
+	slots [topology.Slots]struct {
+		keys  atomic.Int32
+		bytes atomic.Int64
+	}
+	sizes [SizeClasses]atomic.Int64
+}
+
+// account adds an entry that comes (1) to the tables, or takes one away that goes (-1).
+func (s *Shard) account(key string, e *Entry, sign int64) {
+	slot := &s.tables.slots[topology.Slot([]byte(key))]
+	slot.keys.Add(int32(sign))
+	slot.bytes.Add(sign * e.Footprint(len(key)))
+	s.tables.sizes[min(bits.Len64(uint64(e.NPY.Len())), SizeClasses-1)].Add(sign)
+}
+
+// What an entry costs beside its bytes: its structs, and its places in the map and, with a time to live, in the heap.
+const (
+	entryBytes    = int64(unsafe.Sizeof(Entry{}) + unsafe.Sizeof(array.Header{}))
+	bufferBytes   = int64(unsafe.Sizeof(memory.Buffer{}))
+	mapBytes      = 48
+	deadlineBytes = 80
+)
+
+// Footprint returns about how many bytes of memory the entry takes, its key included.
+func (e *Entry) Footprint(keyBytes int) int64 {
+	n := entryBytes + mapBytes + int64(keyBytes) + bufferBytes + int64(e.NPY.Len()) + int64(len(e.Attrs))
+	if e.Header != nil {
+		n += int64(len(e.Header.Descr)) + 8*int64(len(e.Header.Shape))
+	}
+	for _, p := range e.Parts {
+		n += int64(len(p.Name)) + bufferBytes + int64(p.Data.Len())
+	}
+	if e.ExpireAt != 0 {
+		n += deadlineBytes + int64(keyBytes)
+	}
+	return n
+}
+
+// Stats is what a store counts.
+type Stats struct {
+	Keys, KeysWithTTL     int   // expired ones that are not freed yet included
+	Hits, Misses, Expired int64 // since the start, or since ResetStats
+}
+
+// Stats returns the counts of all shards. It takes no lock.
+func (s *Store) Stats() Stats {
+	var sum Stats
+	for _, sh := range s.shards {
+		sum.Keys += int(sh.counts.keys.Load())
+		sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
+		sum.Hits += sh.counts.hits.Load()
+		sum.Misses += sh.counts.misses.Load()
+		sum.Expired += sh.expired.Load()
+	}
+	return sum
+}
+
+// ResetStats sets the counts of what has happened to zero.
+func (s *Store) ResetStats() {
+	for _, sh := range s.shards {
+		sh.counts.hits.Store(0)
+		sh.counts.misses.Store(0)
+		sh.expired.Store(0)
+	}
+}
+
+// SlotStats returns how many keys a slot has and about how many bytes they take.
+func (s *Store) SlotStats(slot int) (keys int, bytes int64) {
+	t := &s.tables.slots[slot]
+	return int(t.keys.Load()), t.bytes.Load()
+}
+
+// Sizes returns how many .npy files there are of each size class.
+func (s *Store) Sizes() (counts [SizeClasses]int64) {
+	for i := range counts {
+		counts[i] = s.tables.sizes[i].Load()
+	}
+	return counts
+}

@@ -1,0 +1,147 @@
+package shard
+
+import "sync/atomic"
+
+// Tx is a shard that is held: all that is done through it is done at one moment, with nothing of others in between.
+type Tx struct {
+	s   *Shard
+	now int64 // Unix time in ms
+}
+
+// Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns nil for a missing key.
+// Touch makes the key count as used now.
+func (tx Tx) Get(key []byte, touch bool) *Entry {
+	e := tx.s.live(key, tx.now)
+	if e == nil {
+		tx.s.counts.misses.Add(1)
+		return nil
+	}
+	tx.s.counts.hits.Add(1)
+	if touch {
+		e.touch(tx.now)
+	}
+	e.retain()
+	return e
+}
+
+// GetAll returns the entries of several keys, as Get does for one.
+func (tx Tx) GetAll(keys [][]byte, touch bool) []*Entry {
+	entries := make([]*Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = tx.Get(key, touch)
+	}
+	return entries
+}
+
+// Peek returns the entry of a key as Get does, but leaves no trace: it is neither a hit nor a use.
+func (tx Tx) Peek(key []byte) *Entry {
+	e := tx.s.live(key, tx.now)
+	if e != nil {
+		e.retain()
+	}
+	return e
+}
+
+// Delete removes keys and returns how many of them were there.
+func (tx Tx) Delete(keys [][]byte) (deleted int) {
+	for _, key := range keys {
+		if tx.s.live(key, tx.now) != nil {
+			deleted++
+		}
+		tx.s.remove(string(key))
+	}
+	return deleted
+}
+
+// Exists returns how many of the keys are there; a key that is named twice counts twice.
+func (tx Tx) Exists(keys [][]byte, touch bool) (found int) {
+	for _, key := range keys {
+		if e := tx.s.live(key, tx.now); e != nil {
+			found++
+			if touch {
+				e.touch(tx.now)
+			}
+		}
+	}
+	return found
+}
+
+// Results of Deadline that are no time, as Redis' TTL has them.
+const (
+	NoDeadline = -1
+	NoKey      = -2
+)
+
+// Deadline returns the Unix time in ms at which a key expires, and the time now; or NoDeadline or NoKey.
+func (tx Tx) Deadline(key []byte) (at, now int64) {
+	switch e := tx.s.live(key, tx.now); {
+	case e == nil:
+		return NoKey, tx.now
+	case e.ExpireAt == 0:
+		return NoDeadline, tx.now
+	default:
+		return e.ExpireAt, tx.now
+	}
+}
+
+// Mark is what a key was like at a moment. Two equal marks of a key mean that it has the same value and deadline.
+type Mark struct {
+	version  Version // zero for a missing key
+	expireAt int64
+}
+
+// Mark returns what a key is like now.
+func (tx Tx) Mark(key []byte) Mark {
+	e := tx.s.live(key, tx.now)
+	if e == nil {
+		return Mark{}
+	}
+	return Mark{e.Version, e.ExpireAt}
+}
+
+// ExpireCondition says when Expire changes a deadline at all; zero for always. "No deadline" counts as infinitely late.
+type ExpireCondition struct{ NX, XX, GT, LT bool }
+
+// Expire makes at (Unix time in ms) the deadline of a key; a time that has passed deletes it. It reports whether it did anything.
+func (tx Tx) Expire(key []byte, at int64, condition ExpireCondition) bool {
+	e := tx.s.live(key, tx.now)
+	if e == nil || !condition.holds(e.ExpireAt, at) {
+		return false
+	}
+	if at <= tx.now {
+		tx.s.remove(string(key))
+		return true
+	}
+	tx.s.setDeadline(string(key), e, at)
+	return true
+}
+
+func (c ExpireCondition) holds(old, at int64) bool {
+	switch {
+	case c.NX && old != 0, c.XX && old == 0:
+		return false
+	case c.GT && (old == 0 || at <= old):
+		return false
+	case c.LT && old != 0 && at >= old:
+		return false
+	}
+	return true
+}
+
+// Persist takes a key's deadline away and reports whether there was one.
+func (tx Tx) Persist(key []byte) bool {
+	e := tx.s.live(key, tx.now)
+	if e == nil || e.ExpireAt == 0 {
+		return false
+	}
+	tx.s.setDeadline(string(key), e, 0)
+	return true
+}
+
+// touch notes that the entry is used. Readers do so side by side.
+func (e *Entry) touch(now int64) { atomic.StoreUint32(&e.used, uint32(now/1000)) }
+
+// Idle returns for how many seconds nobody has used the entry.
+func (e *Entry) Idle(now int64) int64 {
+	return max(0, now/1000-int64(atomic.LoadUint32(&e.used)))
+}
