@@ -115,7 +115,7 @@ func clusterMeet(c *call) {
 	case len(c.args) > 5:
 		c.replies.Error(c.row.arityError())
 	case !ok:
-		c.replies.Error(fmt.Errorf("Invalid base port specified: %.64s", c.arg(3)))
+		c.replies.Error(fmt.Errorf("Invalid TCP base port specified: %.64s", c.arg(3)))
 	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
 		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
 	default:

@@ -122,7 +122,7 @@ func commandRows() []*Command {
 		{Name: "config", Arity: -2, Group: groupServer, Since: "0.1.0", Summary: "A container for commands about settings.", Sub: []*Command{
 			{Name: "get", Arity: -3, Flags: operator, Group: groupServer, Since: "0.1.0", Handler: configGet,
 				Syntax: "pattern [pattern ...]", Summary: "Returns settings."},
-			{Name: "set", Arity: -4, Flags: operator | NoSlowlog, Group: groupServer, Since: "0.1.0", Handler: configSet,
+			{Name: "set", Arity: -4, Flags: operator, Group: groupServer, Since: "0.1.0", Handler: configSet,
 				Syntax: "setting value [setting value ...]", Summary: "Changes settings until the node ends, all of them or none."},
 			{Name: "resetstat", Arity: 2, Flags: operator, Group: groupServer, Since: "0.1.0", Handler: configResetStat,
 				Summary: "Sets the counters of INFO to zero."},

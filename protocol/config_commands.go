@@ -22,11 +22,16 @@ func (e *SettingError) Error() string {
 func configGet(c *call) {
 	var found []Setting
 	for _, setting := range c.server.host.Settings() {
-		for _, arg := range c.args[2:] {
-			if globMatches([]byte(strings.ToLower(string(arg.Bytes()))), []byte(setting.Name)) {
-				found = append(found, setting)
-				break
+		for i := 2; i < len(c.args); i++ {
+			pattern := string(c.arg(i))
+			if !globMatches([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
+				continue
 			}
+			if strings.EqualFold(pattern, setting.Name) {
+				setting.Name = pattern // a name comes back as it was asked for, as in Redis
+			}
+			found = append(found, setting)
+			break
 		}
 	}
 	c.replies.Map(len(found))
@@ -63,13 +68,15 @@ func configRewrite(c *call) {
 }
 
 func shutdown(c *call) {
+	save := ""
 	for i := 1; i < len(c.args); i++ {
 		switch option := c.option(i); {
 		case option == "ABORT" && len(c.args) == 2:
 			c.replies.Error(errors.New("No shutdown in progress."))
 			return
-		case option == "NOW", option == "FORCE", option == "NOSAVE":
-		case option == "SAVE":
+		case option == "NOW", option == "FORCE":
+		case (option == "SAVE" || option == "NOSAVE") && (save == "" || save == option):
+			save = option // nothing is kept on disk: either is fine
 		default:
 			c.replies.Error(errSyntax)
 			return

@@ -83,11 +83,7 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 func (s *Server) dispatch(c *conn, args []Arg) {
 	request, err := s.prepare(c, args)
 	if err != nil {
-		c.tx.failed = c.tx.open
-		if request.row != nil {
-			s.statistics.commands[request.row.index].rejected.Add(1)
-		}
-		c.replies.Error(err)
+		c.reject(request.row, err)
 		return
 	}
 	s.pause.wait(c, request.row)
@@ -96,6 +92,19 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 		return
 	}
 	s.execute(request)
+}
+
+// reject answers a command that is not done, row nil if there is no such. It fails the transaction that it was to be a part of.
+func (c *conn) reject(row *Command, err error) {
+	c.tx.failed = c.tx.open
+	if row != nil {
+		c.server.statistics.commands[row.index].rejected.Add(1)
+		if row.Name == "exec" && !errors.Is(err, ErrNoAuth) {
+			c.endTransaction()
+			err = fmt.Errorf("%w: %w", errExecRejected, err)
+		}
+	}
+	c.replies.Error(err)
 }
 
 // prepare finds out what a command is, and refuses what cannot be done.

@@ -36,7 +36,7 @@ Made from the command table (` + "`protocol/commands.go`" + `) by ` + "`go test 
 are described in [protocol.md](protocol.md). Keys of one command must be of one slot.
 `)
 	for _, group := range []struct{ name, title string }{
-		{groupArray, "Arrays"}, {groupGeneric, "Keys"}, {groupConnection, "Connection"}, {groupServer, "Server"}, {groupCluster, "Cluster"},
+		{groupArray, "Arrays"}, {groupGeneric, "Keys"}, {groupTransactions, "Transactions"}, {groupConnection, "Connection"}, {groupServer, "Server"}, {groupCluster, "Cluster"},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags | since |\n| --- | --- | --- | --- |\n", group.title)
 		for _, row := range sortedCommands() {

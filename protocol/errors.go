@@ -38,6 +38,7 @@ var prefixes = []struct {
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
 	{ErrExecAbort, "EXECABORT"},
+	{errExecRejected, "EXECABORT"},
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},

@@ -228,9 +228,11 @@ func (c *Command) categories() []string {
 		{"read", c.Flags&ReadOnly != 0},
 		{"write", c.Flags&Write != 0},
 		{"admin", c.Flags&Admin != 0},
+		{"dangerous", c.Flags&Admin != 0 || c.Name == "flushall" || c.Name == "flushdb" || c.Name == "info" && c.Group == groupServer},
 		{"fast", c.Flags&Fast != 0},
 		{"slow", c.Flags&Fast == 0},
 		{"connection", c.Group == groupConnection},
+		{"transaction", c.Group == groupTransactions},
 	} {
 		if category.in {
 			out = append(out, category.name)

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,7 +30,7 @@ type slowEntry struct {
 }
 
 func (l *slowlog) add(c *call, at time.Time, took time.Duration, limit int) {
-	entry := slowEntry{at: at, took: took, args: shownArgs(c.args), addr: c.addr(), name: c.identity.Load().name}
+	entry := slowEntry{at: at, took: took, args: redacted(c.row, shownArgs(c.args)), addr: c.addr(), name: c.identity.Load().name}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	entry.id = l.nextID
@@ -61,6 +62,16 @@ func shownArgs(args []Arg) []string {
 		shown = append(shown, fmt.Sprintf("... (%d more arguments)", more))
 	}
 	return shown
+}
+
+// redacted hides a password that CONFIG SET sets.
+func redacted(row *Command, args []string) []string {
+	for i := 3; row.full == "config|set" && i < len(args); i += 2 {
+		if strings.EqualFold(args[i-1], "requirepass") {
+			args[i] = "(redacted)"
+		}
+	}
+	return args
 }
 
 func slowlogLen(c *call) {

@@ -10,6 +10,7 @@ var (
 	// ErrExecAbort is returned by EXEC when a command was refused as it was queued.
 	ErrExecAbort = errors.New("Transaction discarded because of previous errors.")
 
+	errExecRejected   = errors.New("Transaction discarded because of")
 	errNoMulti        = errors.New("Command not allowed inside a transaction")
 	errNestedMulti    = errors.New("MULTI calls can not be nested")
 	errWatchInMulti   = errors.New("WATCH inside MULTI is not allowed")
