@@ -207,7 +207,9 @@ func TestSilenceWithinACommand(t *testing.T) {
 	idle, silent := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
 	silent.send(command("NP.SET", "k", bytesNPY(1<<20, ""))[:500_000])
-	silent.closed()
+	if got := silent.closed(); got != "-ERR argument 2: the upload stalled: nothing came for 50ms\r\n" {
+		t.Error(got)
+	}
 	eventually(t, "its memory is given back", func() bool { return s.pool.Bytes() == 0 && s.budget.Used() == 0 })
 	idle.want("+PONG", "PING")
 }

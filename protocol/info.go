@@ -88,7 +88,7 @@ func infoClients(c *call, s Stats) []infoField {
 		{"cluster_connections", 0},
 		{"maxclients", c.config.MaxClients},
 		{"client_recent_max_output_buffer", c.server.largestOutput()},
-		{"blocked_clients", 0},
+		{"blocked_clients", c.server.pause.waiting.Load()},
 		{"tracking_clients", 0},
 	}
 }

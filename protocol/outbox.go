@@ -118,6 +118,7 @@ func (o *outbox) check() error {
 		o.softSince = time.Time{}
 	case o.softSince.IsZero():
 		o.softSince = time.Now()
+		o.conn.SetWriteDeadline(time.Now().Add(o.patience())) // for a write that has begun; if it fails, so does that
 	case time.Since(o.softSince) >= softTime:
 		return fmt.Errorf("%w: %d bytes wait, more than the soft limit of %d for %v", ErrOutput, o.bytes, soft, softTime)
 	}
@@ -225,6 +226,7 @@ func (o *outbox) sender() {
 	o.active = false
 	if o.err != nil {
 		o.drop()
+		o.conn.Close() // wakes the connection's goroutine, which may wait for a command
 	}
 	o.drain.Broadcast()
 }

@@ -8,7 +8,8 @@ import (
 
 // pause is CLIENT PAUSE: commands wait until it is over.
 type pause struct {
-	active atomic.Bool // so that a command need not take the lock when there is none
+	active  atomic.Bool  // so that a command need not take the lock when there is none
+	waiting atomic.Int64 // commands
 
 	mu      sync.Mutex // guards all below
 	until   time.Time
@@ -67,13 +68,17 @@ func (p *pause) wait(c *conn, row *Command) {
 			return
 		}
 		timer := time.NewTimer(left)
+		p.waiting.Add(1)
 		select {
 		case <-changed:
 		case <-timer.C:
 		case <-c.server.closed:
-			timer.Stop()
+			left = 0
+		}
+		p.waiting.Add(-1)
+		timer.Stop()
+		if left == 0 {
 			return
 		}
-		timer.Stop()
 	}
 }

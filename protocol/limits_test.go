@@ -1,0 +1,148 @@
+package protocol
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A client that sends nothing is closed after the idle time, quietly as in Redis; one that is at work is not.
+func TestIdleTimeout(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{IdleTimeout: 300 * time.Millisecond})
+	idle, busy := s.dial(t), s.dial(t)
+	idle.want("+PONG", "PING")
+	done := make(chan string, 1)
+	go func() { done <- idle.closed() }()
+	for {
+		busy.want("+PONG", "PING")
+		select {
+		case rest := <-done:
+			if rest != "" {
+				t.Errorf("the idle client got %q", rest)
+			}
+			if n := s.Stats().IdleTimeouts; n != 1 {
+				t.Errorf("%d idle clients are counted", n)
+			}
+			return
+		default:
+		}
+	}
+}
+
+// An upload that dribbles may go on as long as nobody needs its room, and is cut off as soon as somebody does.
+func TestSlowUploadsMakeRoom(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 4 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
+	array := bytesNPY(4<<20, "")
+	stream := command("NP.SET", "k", array)
+	slow := s.dial(t)
+	slow.send(stream[:1000])
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := 1000; ; i++ { // the dribble itself, not a wait for something
+			if _, err := io.WriteString(slow, stream[i:i+1]); err != nil {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 4<<20 })
+	other := s.dial(t)
+	other.want("+OK", "NP.SET", "k", array) // waits, and then has the room
+	if got := slow.closed(); !strings.HasPrefix(got, "-ERR argument 2: the upload is too slow, others wait: ") {
+		t.Errorf("the slow one got %q", got)
+	}
+	slow.Close()
+	<-ended
+	if stats := s.Stats(); stats.SlowUploads != 1 || stats.BusyUploads != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
+// unread lets a client ask for replies of about so many bytes which it never reads.
+func unread(t *testing.T, s *testServer, bytes int) *client {
+	c := s.dial(t)
+	array := bytesNPY(1<<20, "")
+	c.want("+OK", "NP.SET", "k", array)
+	c.send(strings.Repeat(command("NP.GET", "k"), bytes/len(array)))
+	return c
+}
+
+func TestOutputLimits(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]Config{
+		"hard": {OutputHard: 8 << 20},
+		"soft": {OutputSoft: 4 << 20, OutputSoftTime: 200 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, config)
+			goodClient(t, s)
+			unread(t, s, 40<<20)
+			eventually(t, "it is closed", func() bool { return s.Stats().Clients == 1 })
+			if stats := s.Stats(); stats.OutputLimits != 1 || stats.ReplyBytes > 1<<20 {
+				t.Errorf("%d are counted, %d bytes wait", stats.OutputLimits, stats.ReplyBytes)
+			}
+		})
+	}
+}
+
+// A client for which replies wait is closed when it takes none for long, even when it has no more commands.
+func TestReplyStall(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{ReplyStall: 200 * time.Millisecond})
+	goodClient(t, s)
+	unread(t, s, 40<<20)
+	eventually(t, "it is closed", func() bool { return s.Stats().Clients == 1 })
+	if n := s.Stats().ReplyStalls; n != 1 {
+		t.Errorf("%d stalls are counted", n)
+	}
+}
+
+// A client that reads slowly, but below the soft limit in time, is not closed.
+func TestSoftLimitForgivesThoseWhoCatchUp(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{OutputSoft: 1 << 20, OutputSoftTime: time.Hour})
+	c := unread(t, s, 20<<20)
+	eventually(t, "much waits", func() bool { return s.output.waiting.Load() > 1<<20 })
+	for range 19 {
+		c.reply()
+	}
+	c.want("+PONG", "PING")
+	if n := s.Stats().OutputLimits; n != 0 {
+		t.Errorf("%d clients were closed", n)
+	}
+}
+
+// Together, clients that read nothing have no more waiting than the limit for all, and a share and a reply each.
+func TestRepliesOfAllClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	const limit, clients = 4 << 20, 60
+	s := start(t, Config{MaxOutputBytes: limit, ReplyStall: time.Hour})
+	goodClient(t, s)
+	info := s.dial(t).do("COMMAND")
+	for range clients {
+		c := s.dial(t)
+		go io.WriteString(c, strings.Repeat(command("COMMAND"), 500)) // fails when the test ends
+	}
+	most := int64(limit + clients*(outputShare+flushAt+2*len(info)))
+	eventually(t, "the limit is reached", func() bool {
+		waiting := s.output.waiting.Load()
+		if waiting > most {
+			t.Fatalf("%d bytes wait, at most %d may", waiting, most)
+		}
+		return waiting > limit
+	})
+	before := s.Stats().Commands
+	eventually(t, "they wait", func() bool { // the good client alone goes on
+		after := s.Stats().Commands
+		defer func() { before = after }()
+		return s.output.waiting.Load() > limit && after-before < 100
+	})
+	if waiting := s.output.waiting.Load(); waiting > most {
+		t.Errorf("%d bytes wait, at most %d may", waiting, most)
+	}
+}
