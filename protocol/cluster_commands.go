@@ -198,6 +198,8 @@ func clusterInfo(c *call) {
 		{"cluster_size", len(topo.Nodes)},
 		{"cluster_current_epoch", topo.Shards[0].Epoch},
 		{"cluster_my_epoch", topo.Shards[0].Epoch},
+		{"cluster_stats_messages_sent", 0},
+		{"cluster_stats_messages_received", 0},
 		{"cluster_shards", len(topo.Shards)},
 	} {
 		fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)

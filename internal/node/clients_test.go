@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +81,7 @@ func TestGoRedis(t *testing.T) {
 					t.Fatalf("in a pipeline: %q, %v", got, err)
 				}
 			}
+			testGoTransactions(ctx, t, client, name)
 			if deleted, err := client.Del(ctx, name).Result(); err != nil || deleted != 1 {
 				t.Errorf("DEL: %d, %v", deleted, err)
 			}
@@ -91,46 +89,34 @@ func TestGoRedis(t *testing.T) {
 	}
 }
 
-func TestRedisCLI(t *testing.T) {
-	t.Parallel()
-	cli, err := exec.LookPath("redis-cli")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("redis-cli is not installed")
+// testGoTransactions sends transactions with and without WATCH; key is there.
+func testGoTransactions(ctx context.Context, t *testing.T, client redis.UniversalClient, key string) {
+	t.Helper()
+	replies, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Do(ctx, "NP.GET", key)
+		p.Expire(ctx, key, time.Hour)
+		p.Do(ctx, "NP.SHAPE", key)
+		return nil
+	})
+	if err != nil || len(replies) != 3 {
+		t.Fatalf("a transaction: %v, %v", replies, err)
 	}
-	n := openNode(t)
-	_, port, err := net.SplitHostPort(n.ClientAddrs()[0].String())
-	if err != nil {
-		t.Fatal(err)
+	if got, err := replies[0].(*redis.Cmd).Text(); err != nil || got != array {
+		t.Errorf("NP.GET in a transaction: %q, %v", got, err)
 	}
-	run := func(stdin string, args ...string) string {
-		cmd := exec.CommandContext(t.Context(), cli, append([]string{"-c", "-p", port}, args...)...)
-		cmd.Stdin = strings.NewReader(stdin)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("redis-cli %s: %v\n%s", args, err, out)
+	for _, interfere := range []bool{false, true} {
+		err := client.Watch(ctx, func(tx *redis.Tx) error {
+			if interfere {
+				if err := client.Do(ctx, "NP.SET", key, array).Err(); err != nil {
+					return err
+				}
+			}
+			_, err := tx.TxPipelined(ctx, func(p redis.Pipeliner) error { return p.Persist(ctx, key).Err() })
+			return err
+		}, key)
+		if interfere != errors.Is(err, redis.TxFailedErr) || !interfere && err != nil {
+			t.Errorf("WATCH, and another writes: %v, got %v", interfere, err)
 		}
-		return string(out)
-	}
-	for _, protocol := range []string{"-2", "-3"} {
-		if out := run(array, protocol, "-x", "NP.SET", "k"); out != "OK\n" {
-			t.Errorf("%s NP.SET: %q", protocol, out)
-		}
-		if out := run("", protocol, "NP.GET", "k"); out != array+"\n" {
-			t.Errorf("%s NP.GET: %q", protocol, out)
-		}
-		if out := run("", protocol, "NP.SHAPE", "k"); out != "4\n" {
-			t.Errorf("%s NP.SHAPE: %q", protocol, out)
-		}
-	}
-	if out := run("PING\nNP.DTYPE k\n"); out != "PONG\n<i2\n" {
-		t.Errorf("commands from a file: %q", out)
-	}
-	check, err := exec.CommandContext(t.Context(), cli, "--cluster", "check", "127.0.0.1:"+port).CombinedOutput()
-	if err != nil || !strings.Contains(string(check), "[OK] All 16384 slots covered.") {
-		t.Errorf("--cluster check: %v\n%s", err, check)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -137,6 +138,27 @@ func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
 	}
 	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); exitCode(err) != exitFailure {
 		t.Errorf("healthcheck of a node that is gone: %s%v", out, err)
+	}
+}
+
+func TestProcessStopsOnSHUTDOWN(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t)
+	nc, err := net.Dial("tcp", p.resp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := newTalker(nc)
+	if got := c.say("CONFIG", "SET", "log-level", "debug"); got != "+OK" {
+		t.Error(got)
+	}
+	if got := c.say("SHUTDOWN", "NOSAVE"); got != "failed: EOF" {
+		t.Errorf("SHUTDOWN answers %s", got)
+	}
+	<-p.exited
+	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 }
 
