@@ -30,6 +30,7 @@ from ._exceptions import (
     TooLargeError,
     UncertainWrite,
 )
+from ._pipeline import Pipeline
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "NumPyRedis",
     "OutOfMemoryError",
     "PartialError",
+    "Pipeline",
     "ServerError",
     "TimeoutError",
     "TooLargeError",

@@ -1,17 +1,18 @@
 """NumPyRedis, the client."""
 from __future__ import annotations
 
-import uuid
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
-from redis.connection import parse_url
 
-from . import _codec
+from . import _calls, _codec
+from ._calls import Call, T
 from ._commands import Meta, check_crc, get_request, parse_info, parse_meta, restore, set_request, slot
 from ._exceptions import DecodeError, NdringError, PartialError
+from ._making import get_or_set
 from ._npy import Header
-from ._options import Key, Moment, Seconds, encode_key, moment, set_options, whole
+from ._options import Key, Moment, Seconds, encode_key, url_options
+from ._pipeline import Pipeline
 from ._transport import Request, Transport
 from ._wire import ReplyReader, Stored, pack
 
@@ -41,6 +42,8 @@ class NumPyRedis:
         max_array_bytes: int = 4 << 30,
         **options: Any,
     ) -> None:
+        if options.pop("db", 0) not in (0, None):
+            raise ValueError("there is one database, 0")
         options.setdefault("host", host)
         options.setdefault("port", port)
         if "path" in options:  # a Unix socket
@@ -54,10 +57,8 @@ class NumPyRedis:
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "NumPyRedis":
         """Returns a client for a URL that redis-py understands: ``redis://[user:password@]host[:7379]``, ``rediss://`` for TLS,
-        ``unix://path``. Options in its query and keywords are those of the constructor."""
-        parsed: Dict[str, Any] = dict(parse_url(url))
-        parsed.pop("db", None)  # there is one database
-        return cls(**{**parsed, **options})
+        ``unix://path``. Options in its query, such as ``?socket_timeout=3&retry_for=1``, and keywords are those of the constructor."""
+        return cls(**{**url_options(url), **options})
 
     def __enter__(self) -> "NumPyRedis":
         return self
@@ -104,12 +105,12 @@ class NumPyRedis:
         arrays, unknown subclasses), ValueError for options that exclude each other, ServerError, ConnectionError, TimeoutError;
         UncertainWrite when the answer to a conditional write was lost for good.
         """
-        name = encode_key(key)
-        words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
-        conditional = bool(nx or xx or if_version is not None)
-        if conditional:
-            words += (b"REQID", uuid.uuid4().hex.encode())
-        return self._transport.one(set_request(name, value, layout, metadata, words, conditional)) is not None
+        return self._run(
+            _calls.set_(
+                key, value, ex=ex, px=px, exat=exat, pxat=pxat, keepttl=keepttl, nx=nx, xx=xx, if_version=if_version,
+                write_concern=write_concern, layout=layout, metadata=metadata,
+            )
+        )  # fmt: skip
 
     def get(self, key: Key, out: Optional[np.ndarray] = None, default: Any = None) -> Any:
         """Returns the stored array or scalar, as it was stored; ``default`` for a missing key.
@@ -118,11 +119,33 @@ class NumPyRedis:
         DecodeError before anything is written; a stored array that was read-only leaves ``out`` writeable. When the transfer
         itself fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError, TimeoutError.
         """
-        name = encode_key(key)
         if out is not None:
-            return self._get_into(name, out, default)
-        stored = self._transport.one(get_request(name))
-        return default if stored is None else restore(stored)
+            return self._get_into(encode_key(key), out, default)
+        return self._run(_calls.get(key, default))
+
+    def get_or_set(
+        self,
+        key: Key,
+        make: Callable[[], Any],
+        *,
+        ex: Optional[Seconds] = None,
+        px: Optional[Seconds] = None,
+        layout: str = "auto",
+        metadata: str = "error",
+        wait_for: float = 30.0,
+        lease: float = 10.0,
+    ) -> Any:
+        """Returns the stored array; where there is none, stores and returns what ``make()`` returns.
+
+        Of all callers on all machines one makes it, the others wait for up to ``wait_for`` s, then raise TimeoutError. A maker that
+        dies is succeeded after ``lease`` s; one that lives may take as long as it needs. When ``make`` raises, its caller gets
+        the exception and another one makes. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+        """
+        return get_or_set(self, key, make, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+
+    def pipeline(self, transaction: bool = False) -> Pipeline:
+        """Returns a Pipeline, which collects commands and sends them together."""
+        return Pipeline(self._transport, transaction)
 
     def _get_into(self, name: bytes, out: np.ndarray, default: Any) -> Any:
         written = False
@@ -197,21 +220,23 @@ class NumPyRedis:
 
     def meta(self, key: Key) -> Optional[Meta]:
         """Returns all that is known of an array without its data, None for a missing key."""
-        return parse_meta(self._command(b"NP.META", encode_key(key)))
+        return self._run(_calls.meta(key))
 
     def shape(self, key: Key) -> Optional[Tuple[int, ...]]:
         """Returns the shape, None for a missing key. No data travels."""
-        reply = self._command(b"NP.SHAPE", encode_key(key))
-        return None if reply is None else tuple(reply)
+        return self._run(_calls.shape(key))
 
     def dtype(self, key: Key) -> Optional[np.dtype]:
         """Returns the dtype, None for a missing key. No data travels."""
-        meta = self.meta(key)
-        return None if meta is None else meta.dtype
+        return self._run(_calls.dtype(key))
 
     def verify(self, key: Key) -> bool:
         """Has the node compute the CRC32C of the stored bytes again. False for a missing key. Raises CorruptError if it differs."""
-        return self._command(b"NP.VERIFY", encode_key(key)) is not None
+        return self._run(_calls.verify(key))
+
+    def memory_usage(self, key: Key) -> Optional[int]:
+        """Returns about how many bytes of the node's memory a key and its array take, None for a missing key."""
+        return self._run(_calls.memory_usage(key))
 
     # Keys
 
@@ -229,7 +254,7 @@ class NumPyRedis:
             name = encode_key(key)
             by_slot.setdefault(slot(name), []).append(name)
         groups = [tuple(names) for names in by_slot.values()]
-        return sum(self._several(groups, [Request(pack(command, *names)) for names in groups], int))
+        return sum(self._several(groups, [_calls.counted(command, names).request for names in groups], int))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
         """Yields the keys, of which ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
@@ -262,27 +287,27 @@ class NumPyRedis:
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
         """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""
-        return bool(self._command(b"NP.EXPIRE", encode_key(key), b"%d" % whole(seconds, 1, "seconds")))
+        return self._run(_calls.expire(key, seconds))
 
     def pexpire(self, key: Key, milliseconds: Seconds) -> bool:
         """Sets the time to live, in ms or as a timedelta. False for a missing key. 0 and less deletes it."""
-        return bool(self._command(b"NP.PEXPIRE", encode_key(key), b"%d" % whole(milliseconds, 1000, "milliseconds")))
+        return self._run(_calls.pexpire(key, milliseconds))
 
     def expireat(self, key: Key, when: Moment) -> bool:
         """Sets when it expires: a Unix time in s, or a datetime. False for a missing key. A time that has passed deletes it."""
-        return bool(self._command(b"EXPIREAT", encode_key(key), b"%d" % moment(when, 1, "when")))
+        return self._run(_calls.expireat(key, when))
 
     def persist(self, key: Key) -> bool:
         """Takes the time to live away; False if there was none, or no key."""
-        return bool(self._command(b"NP.PERSIST", encode_key(key)))
+        return self._run(_calls.persist(key))
 
     def ttl(self, key: Key) -> int:
         """Returns the time to live in s, rounded; -1 for none, -2 for a missing key."""
-        return int(self._command(b"NP.TTL", encode_key(key)))
+        return self._run(_calls.ttl(key))
 
     def pttl(self, key: Key) -> int:
         """Returns the time to live in ms; -1 for none, -2 for a missing key."""
-        return int(self._command(b"NP.PTTL", encode_key(key)))
+        return self._run(_calls.pttl(key))
 
     # The node
 
@@ -294,6 +319,9 @@ class NumPyRedis:
         """Returns facts and counters of the node, of one section or of all."""
         reply = self._command(b"INFO", *([section.encode()] if section else []))
         return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
+
+    def _run(self, call: Call[T]) -> T:
+        return call.finish(self._transport.one(call.request))
 
     def _command(self, *arguments: bytes) -> Any:
         return self._transport.one(Request(pack(*arguments)))

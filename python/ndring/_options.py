@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, List, Optional, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+
+from redis.connection import parse_url
 
 from ._exceptions import EncodeError
 
@@ -89,3 +91,19 @@ def set_options(
             raise ValueError(f"write_concern must be one of {_CONCERNS}, not {write_concern!r}")
         words += (b"WC", str(write_concern).upper().encode())
     return words
+
+
+# Options of ours that a URL may have; redis-py knows the types of its own.
+_URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {"retry_for": float, "max_array_bytes": int}
+
+
+def url_options(url: str) -> Dict[str, Any]:
+    """Returns the options that a URL holds. Raises ValueError for one that makes no sense."""
+    options: Dict[str, Any] = dict(parse_url(url))
+    for name, kind in _URL_OPTIONS.items():
+        if name in options:
+            try:
+                options[name] = kind(options[name])
+            except ValueError:
+                raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
+    return options

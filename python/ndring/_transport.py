@@ -9,14 +9,14 @@ import inspect
 import random
 import socket
 import time
-from typing import Any, Callable, Dict, List, Sequence, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ._exceptions import AuthenticationError, BusyError, ConnectionError, NdringError, TimeoutError, UncertainWrite, error_reply
-from ._wire import Buffer, ReplyReader, send
+from ._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, TimeoutError, UncertainWrite, error_reply
+from ._wire import Buffer, ReplyReader, pack, send
 
 _FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
 _LAST_DELAY = 1.0  # s
@@ -69,6 +69,7 @@ class Transport:
 
     def __init__(self, options: Dict[str, Any], retry_for: float, max_bytes: int) -> None:
         self._pool = redis.ConnectionPool(**{**options, "retry": Retry(NoBackoff(), 0)})
+        self._pool.connection_class(**self._pool.connection_kwargs)  # an unknown option is a TypeError here, not at the first call
         required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
         # redis-py 4 wants the command's name, later versions warn when it is given.
         self._borrow_arguments = ("NP",) if required is not None and required.default is required.empty else ()
@@ -114,6 +115,73 @@ class Transport:
             pending = again
             time.sleep(wait)
             delay = min(2 * delay, _LAST_DELAY)
+
+    def transaction(self, requests: Sequence[Request]) -> List[Any]:
+        """Returns the replies to commands that are done as one; an exception stands where one failed.
+
+        It is tried again as long as it cannot have been done. Raises what kept it from being done, or UncertainWrite.
+        """
+        began = time.monotonic()
+        delay = _FIRST_DELAY
+        while True:
+            try:
+                return self._try_transaction(requests)
+            except (ConnectionError, TimeoutError, BusyError):
+                wait = random.uniform(delay / 2, delay)
+                if time.monotonic() + wait - began > self._retry_for:
+                    raise
+            time.sleep(wait)
+            delay = min(2 * delay, _LAST_DELAY)
+
+    def _try_transaction(self, requests: Sequence[Request]) -> List[Any]:
+        try:
+            connection = self._pool.get_connection(*self._borrow_arguments)
+        except (redis.RedisError, OSError, ValueError) as exc:
+            raise _translate(exc)
+        sent = in_step = False
+        try:
+            reader = ReplyReader(connection._sock, self._max_bytes)
+            buffers: List[Buffer] = pack(b"MULTI")
+            for request in requests:
+                buffers += request.buffers
+            # The node answers each with a few bytes only, so that nobody need read before all is sent. EXEC is last: what was
+            # cut before it has not been done.
+            send(connection._sock, buffers + pack(b"EXEC"))
+            sent = True
+            refusal: Optional[NdringError] = None
+            for _ in range(1 + len(requests)):
+                try:
+                    reader.reply()
+                except NdringError as exc:
+                    if not exc.is_reply:
+                        raise
+                    refusal = refusal or exc
+            results: List[Any] = []
+            try:
+                count = reader.items()
+            except NdringError as exc:
+                in_step = exc.is_reply and not reader.pending
+                raise (refusal or exc) if exc.is_reply else exc
+            if count != len(requests):
+                raise DecodeError(f"EXEC answers {count} replies to {len(requests)} commands")
+            for request in requests:
+                try:
+                    results.append(request.read(reader))
+                except NdringError as exc:
+                    if not exc.is_reply:
+                        raise
+                    results.append(exc)
+            in_step = not reader.pending
+            return results
+        except (NdringError, OSError) as exc:
+            error = _translate(exc)
+            if sent and isinstance(error, (ConnectionError, TimeoutError)):
+                raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
+            raise error
+        finally:
+            if not in_step:
+                connection.disconnect()
+            self._pool.release(connection)
 
     def _attempt(self, requests: Sequence[Request], pending: List[int], results: List[Any]) -> None:
         """Sends the pending commands on one connection and fills in their results."""

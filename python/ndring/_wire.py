@@ -126,6 +126,17 @@ class ReplyReader:
             return [self._item(depth) for _ in range(size)]
         raise DecodeError(f"no reply begins with {line[:20]!r}")
 
+    def items(self) -> Optional[int]:
+        """Returns how many items the next reply, an array, has; None for null. The caller reads them."""
+        line = self._line()
+        if line[:1] == b"-":
+            raise error_reply(line[1:].decode("utf8", "replace"))
+        if line == b"_":
+            return None
+        if line[:1] != b"*":
+            raise DecodeError(f"expected an array, got {line[:20]!r}")
+        return self._length(line[1:], _MAX_ITEMS)
+
     def _item(self, depth: int) -> Any:
         try:
             return self.reply(depth + 1)

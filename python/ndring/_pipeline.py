@@ -1,0 +1,139 @@
+"""Pipeline: commands that are collected and sent together."""
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from . import _calls
+from ._calls import Call
+from ._commands import slot
+from ._exceptions import NdringError
+from ._options import Key, Moment, Seconds, encode_key
+from ._transport import Transport
+
+
+class Pipeline:
+    """Commands for one round trip, made by ``NumPyRedis.pipeline()``.
+
+    Each method takes what the client's method of that name takes, and returns the pipeline. ``execute`` sends them all and
+    returns their results in order. Arrays are not copied: they must not change before ``execute`` returns.
+
+    With ``transaction=True`` nothing of other clients comes in between, and nothing is done at all if the node refuses a
+    command beforehand. All keys must then be of one slot, which those with the same ``{tag}`` are.
+    """
+
+    def __init__(self, transport: Transport, transaction: bool) -> None:
+        self._transport = transport
+        self._transaction = transaction
+        self._calls: List[Call[Any]] = []
+
+    def __enter__(self) -> "Pipeline":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.reset()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def reset(self) -> None:
+        """Forgets the commands that were collected."""
+        self._calls = []
+
+    def execute(self, raise_on_error: bool = True) -> List[Any]:
+        """Sends the commands, forgets them, and returns their results.
+
+        A command that failed raises its error, once all others are done; with ``raise_on_error=False`` the exception stands among
+        the results instead. A transaction is not repeated once it may have been done: a lost answer raises UncertainWrite.
+        """
+        calls, self._calls = self._calls, []
+        if not calls:
+            return []
+        requests = [call.request for call in calls]
+        if self._transaction:
+            _check_slots(calls)
+            replies = self._transport.transaction(requests)
+        else:
+            replies = self._transport.many(requests)
+        results = [_finished(call, reply) for call, reply in zip(calls, replies)]
+        if raise_on_error:
+            for number, result in enumerate(results, 1):
+                if isinstance(result, Exception):
+                    result.args = (f"command {number} of the pipeline: {result}", *result.args[1:])
+                    raise result
+        return results
+
+    def set(self, key: Key, value: Any, **options: Any) -> "Pipeline":
+        return self._add(_calls.set_(key, value, **options))
+
+    def get(self, key: Key, default: Any = None) -> "Pipeline":
+        return self._add(_calls.get(key, default))
+
+    def delete(self, *keys: Key) -> "Pipeline":
+        return self._counted(b"NP.DEL", keys)
+
+    def exists(self, *keys: Key) -> "Pipeline":
+        return self._counted(b"NP.EXISTS", keys)
+
+    def _counted(self, name: bytes, keys: Tuple[Key, ...]) -> "Pipeline":
+        if not keys:
+            raise ValueError("at least one key must be given")
+        call = _calls.counted(name, [encode_key(key) for key in keys])
+        _check_slots([call])
+        return self._add(call)
+
+    def meta(self, key: Key) -> "Pipeline":
+        return self._add(_calls.meta(key))
+
+    def shape(self, key: Key) -> "Pipeline":
+        return self._add(_calls.shape(key))
+
+    def dtype(self, key: Key) -> "Pipeline":
+        return self._add(_calls.dtype(key))
+
+    def verify(self, key: Key) -> "Pipeline":
+        return self._add(_calls.verify(key))
+
+    def expire(self, key: Key, seconds: Seconds) -> "Pipeline":
+        return self._add(_calls.expire(key, seconds))
+
+    def pexpire(self, key: Key, milliseconds: Seconds) -> "Pipeline":
+        return self._add(_calls.pexpire(key, milliseconds))
+
+    def expireat(self, key: Key, when: Moment) -> "Pipeline":
+        return self._add(_calls.expireat(key, when))
+
+    def persist(self, key: Key) -> "Pipeline":
+        return self._add(_calls.persist(key))
+
+    def ttl(self, key: Key) -> "Pipeline":
+        return self._add(_calls.ttl(key))
+
+    def pttl(self, key: Key) -> "Pipeline":
+        return self._add(_calls.pttl(key))
+
+    def memory_usage(self, key: Key) -> "Pipeline":
+        return self._add(_calls.memory_usage(key))
+
+    def _add(self, call: Call[Any]) -> "Pipeline":
+        self._calls.append(call)
+        return self
+
+
+def _finished(call: Call[Any], reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        return call.finish(reply)
+    except NdringError as exc:
+        return exc
+
+
+def _check_slots(calls: List[Call[Any]]) -> None:
+    """Raises ValueError when keys are of different slots."""
+    seen: Dict[int, bytes] = {}
+    for call in calls:
+        for key in call.keys:
+            seen.setdefault(slot(key), key)
+            if len(seen) > 1:
+                one, other = seen.values()
+                raise ValueError(f"keys {one!r} and {other!r} are of different slots; those with the same {{tag}} are of one")

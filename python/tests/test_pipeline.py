@@ -1,0 +1,201 @@
+"""Pipelines and transactions."""
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from conftest import start_node, stop_node
+from ndring import BusyError, ConnectionError, InvalidArrayError, NumPyRedis, ServerError, UncertainWrite
+from test_failures import client_of, whole
+
+A = np.arange(6, dtype="<f4").reshape(2, 3)
+
+
+def test_results_in_order(client):
+    client.delete("{p}a", "{p}b", "{p}c")
+    large = np.arange(300_000)
+    for transaction in (False, True):
+        with client.pipeline(transaction) as p:
+            p.set("{p}a", A, ex=100).set("{p}a", A, nx=True).set("{p}b", large).get("{p}a").get("{p}b").get("{p}c", default="none")
+            p.shape("{p}b").dtype("{p}a").meta("{p}c").verify("{p}a").exists("{p}a", "{p}b", "{p}c").ttl("{p}a").pttl("{p}c")
+            p.persist("{p}a").expire("{p}a", 50).pexpire("{p}a", 50_000).expireat("{p}c", 4_000_000_000).memory_usage("{p}b").delete("{p}a", "{p}b")
+            assert len(p) == 19
+            results = p.execute()
+            assert len(p) == 0 and p.execute() == []
+        np.testing.assert_array_equal(results.pop(3), A)
+        np.testing.assert_array_equal(results.pop(3), large)
+        usage = results.pop(-2)
+        assert large.nbytes < usage < large.nbytes + 2000
+        assert results == [True, False, True, "none", (300_000,), np.dtype("<f4"), None, True, 2, 100, -2, True, True, True, False, 2]
+
+
+def test_what_is_stored_comes_back_as_it_was(client):
+    masked = np.ma.MaskedArray([1, 2, 3], mask=[0, 1, 0])
+    with client.pipeline(transaction=True) as p:
+        got = p.set("{p}m", masked).get("{p}m").set("{p}m", np.float32(2)).get("{p}m").execute()
+    assert isinstance(got[1], np.ma.MaskedArray) and got[1].mask.tolist() == [False, True, False] and type(got[3]) is np.float32
+
+
+def test_large_pipeline(client):
+    for transaction in (False, True):
+        with client.pipeline(transaction) as p:
+            for i in range(2000):
+                p.set("{p}%d" % i, np.full(1000, i))
+            assert p.execute() == [True] * 2000
+            for i in range(2000):
+                p.get("{p}%d" % i)
+            assert [int(a[0]) for a in p.execute()] == list(range(2000))
+    client.delete_prefix("{p}")
+
+
+def test_keys_of_different_slots(client):
+    assert client.pipeline().set("a", A).set("b", A).delete("a").delete("b").execute() == [True, True, 1, 1]
+    with pytest.raises(ValueError, match="b'a' and b'b' are of different slots"):
+        client.pipeline(transaction=True).set("a", A).set("b", A).execute()
+    with pytest.raises(ValueError, match="different slots"):
+        client.pipeline().delete("a", "b")
+    with pytest.raises(ValueError, match="at least one"):
+        client.pipeline().exists()
+    assert client.exists("a", "b") == 0
+
+
+def test_errors(stub):
+    answers = [b"+OK\r\n", b"-BADNPY no\r\n", b":1\r\n"]
+    with client_of(stub(*answers, *answers)) as c:
+        results = c.pipeline().set("a", A).set("a", A).delete("a").execute(raise_on_error=False)
+        assert results[0] is True and isinstance(results[1], InvalidArrayError) and results[2] == 1
+        with pytest.raises(InvalidArrayError, match="command 2 of the pipeline: .*no"):
+            c.pipeline().set("a", A).set("a", A).delete("a").execute()
+
+
+def test_transaction_on_the_wire(stub):
+    execs = b"*3\r\n+OK\r\n-ERR oops\r\n" + whole()
+    server = stub(b"+OK\r\n", *[b"+QUEUED\r\n"] * 3, execs)
+    with client_of(server) as c:
+        results = c.pipeline(True).set("a", A).expire("a", 1).get("a").execute(raise_on_error=False)
+    assert results[0] is True and isinstance(results[1], ServerError)
+    np.testing.assert_array_equal(results[2], A)
+    assert [command[0] for command in server.commands] == [b"MULTI", b"NP.SET", b"NP.EXPIRE", b"NP.GET", b"EXEC"]
+    assert server.connections == 1
+
+
+def test_refused_transaction_raises_the_reason(stub):
+    refused = (b"+OK\r\n", b"-TOOLARGE 5 bytes\r\n", b"+QUEUED\r\n", b"-EXECABORT because of previous errors\r\n")
+    server = stub(*refused, b"+PONG\r\n")
+    with client_of(server) as c:
+        with pytest.raises(ServerError, match="5 bytes"):
+            c.pipeline(True).set("a", A).ttl("a").execute()
+        assert c.ping()
+    assert server.connections == 1
+
+
+def test_busy_transaction_is_tried_again(stub):
+    refused = (b"+OK\r\n", b"-BUSY later\r\n", b"-EXECABORT because of previous errors\r\n")
+    server = stub(*refused, *refused, b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n", *refused * 1000)
+    with client_of(server) as c:
+        assert c.pipeline(True).set("a", A).execute() == [True]
+    with client_of(server, retry_for=0.05) as c, pytest.raises(BusyError):
+        c.pipeline(True).set("a", A).execute()
+
+
+def test_lost_transaction(stub):
+    server = stub(b"+OK\r\n", b"+QUEUED\r\n", None)
+    with client_of(server) as c, pytest.raises(UncertainWrite, match="answer was lost"):
+        c.pipeline(True).set("a", A).execute()
+    assert server.connections == 1
+
+
+def test_transaction_to_nobody_is_not_uncertain(node):
+    process, address = start_node()
+    stop_node(process)
+    with NumPyRedis(*address, retry_for=0.05) as c, pytest.raises(ConnectionError):
+        c.pipeline(True).set("a", A).execute()
+
+
+def test_nobody_sees_half_of_a_transaction(node, client):
+    client.set("{p}x", np.zeros(10))
+    client.set("{p}y", np.zeros(10))
+    stop = threading.Event()
+
+    def write():
+        with NumPyRedis(*node) as c:
+            i = 0
+            while not stop.is_set():
+                i += 1
+                c.pipeline(True).set("{p}x", np.full(10, i)).set("{p}y", np.full(10, i)).execute()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(300):
+            x, y = client.pipeline(True).get("{p}x").get("{p}y").execute()
+            assert (x == y).all() and (x == x[0]).all()
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_redis_pipelines(node):
+    import redis
+    from test_client import npy
+
+    keys = [f"{{r}}{i}" for i in range(50)]
+    for cls, transactions in ((redis.Redis, (True, False)), (redis.RedisCluster, (None,))):
+        with cls(host=node[0], port=node[1]) as r:
+            for transaction in transactions:
+                for command, want in (("NP.SET", b"OK"), ("NP.GET", npy(A)), ("DEL", 1)):
+                    p = r.pipeline() if transaction is None else r.pipeline(transaction=transaction)
+                    for key in keys:
+                        p.execute_command(command, key, *([npy(A)] if command == "NP.SET" else []))
+                    assert p.execute() == [want] * 50
+
+
+def test_redis_transactions_with_watch(node):
+    import redis
+    from test_client import npy
+
+    with redis.Redis(host=node[0], port=node[1]) as r:
+        r.execute_command("NP.SET", "{w}a", npy(A))
+        with r.pipeline() as p:
+            p.watch("{w}a")
+            assert p.execute_command("NP.SHAPE", "{w}a") == [2, 3]
+            p.multi()
+            p.execute_command("NP.GET", "{w}a")
+            p.expire("{w}a", 100)
+            assert p.execute() == [npy(A), True]
+            p.watch("{w}a")
+            r.execute_command("NP.SET", "{w}a", npy(A))
+            p.multi()
+            p.delete("{w}a")
+            with pytest.raises(redis.WatchError):
+                p.execute()
+        assert r.exists("{w}a") == 1
+
+
+def test_redis_asyncio(node):
+    import asyncio
+
+    import redis.asyncio
+    from test_client import npy
+
+    async def talk():
+        r = redis.asyncio.Redis(host=node[0], port=node[1])
+        try:
+            assert await r.execute_command("NP.SET", "{as}a", npy(A)) == b"OK"
+            assert await r.execute_command("NP.GET", "{as}a") == npy(A)
+            for transaction in (True, False):
+                async with r.pipeline(transaction=transaction) as p:
+                    assert await p.execute_command("NP.SHAPE", "{as}a").exists("{as}a").ttl("{as}a").execute() == [[2, 3], 1, -1]
+            assert [key async for key in r.scan_iter(match="{as}*")] == [b"{as}a"]
+        finally:
+            await r.close()
+        cluster = redis.asyncio.RedisCluster(host=node[0], port=node[1])
+        try:
+            assert await cluster.execute_command("NP.GET", "{as}a") == npy(A)
+            async with cluster.pipeline() as p:
+                assert await p.execute_command("NP.SHAPE", "{as}a").delete("{as}a").execute() == [[2, 3], 1]
+        finally:
+            await cluster.close()
+
+    asyncio.run(talk())

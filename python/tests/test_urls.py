@@ -1,0 +1,63 @@
+"""from_url: what redis-py takes, ndring takes."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import redis
+from ndring import AuthenticationError, NumPyRedis
+
+from conftest import start_node, stop_node
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "/0", "?db=0", "?socket_timeout=3", "?socket_connect_timeout=2.5", "?socket_keepalive=yes", "?retry_on_timeout=true", "?max_connections=7",
+     "?health_check_interval=5", "?client_name=me", "?encoding=utf-8", "?encoding_errors=strict", "?decode_responses=", "?retry_for=1.5&max_array_bytes=1000000",
+     "?socket_timeout=3&client_name=me&max_connections=2"],
+)  # fmt: skip
+def test_options_of_a_url(node, query):
+    with NumPyRedis.from_url(f"redis://{node[0]}:{node[1]}{query}") as c:
+        assert c.set("url", np.arange(3)) and c.get("url").tolist() == [0, 1, 2]
+        if "client_name" in query:
+            assert c._command(b"CLIENT", b"GETNAME") == b"me"
+
+
+def test_options_have_their_effect():
+    c = NumPyRedis.from_url("redis://u:p%40ss@h:1?socket_timeout=3&max_connections=7&retry_for=1.5&max_array_bytes=10&socket_keepalive=1", socket_timeout=4)
+    kwargs = c._transport._pool.connection_kwargs
+    assert (kwargs["host"], kwargs["port"], kwargs["username"], kwargs["password"], kwargs["socket_timeout"]) == ("h", 1, "u", "p@ss", 4)
+    assert kwargs["socket_keepalive"] and c._transport._pool.max_connections == 7
+    assert c._transport._retry_for == 1.5 and c._transport._max_bytes == 10
+    tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
+    assert tls._transport._pool.connection_class is redis.SSLConnection and tls._where == "h:7379"
+    assert NumPyRedis.from_url("unix:///tmp/x.sock?client_name=a")._where == "/tmp/x.sock"
+
+
+@pytest.mark.parametrize(
+    "url, error, text",
+    [
+        ("redis://h?nosuch=1", TypeError, "nosuch"),
+        ("redis://h/1", ValueError, "one database"),
+        ("redis://h?db=3", ValueError, "one database"),
+        ("redis://h?socket_timeout=x", ValueError, "socket_timeout"),
+        ("redis://h?retry_for=x", ValueError, "retry_for"),
+        ("redis://h?max_array_bytes=1.5", ValueError, "max_array_bytes"),
+        ("http://h", ValueError, "redis://"),
+    ],
+)
+def test_options_that_make_no_sense(url, error, text):
+    with pytest.raises(error, match=text):
+        NumPyRedis.from_url(url)
+
+
+def test_password_of_a_url():
+    process, address = start_node("--requirepass", "p@:/ss")
+    try:
+        where = f"{address[0]}:{address[1]}"
+        for authority in ("default:p%40%3A%2Fss@", ":p%40%3A%2Fss@"):
+            with NumPyRedis.from_url(f"redis://{authority}{where}") as c:
+                assert c.ping()
+        with NumPyRedis.from_url(f"redis://:wrong@{where}") as c, pytest.raises(AuthenticationError):
+            c.ping()
+    finally:
+        stop_node(process)
