@@ -62,10 +62,13 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// minSkip is what is read past at least, so that one who sends too large an array is told so, and not that this is no RESP.
+const minSkip = 512 << 20
+
 // limits returns what a client may send.
 func (c *Config) limits(authenticated bool) Limits {
 	largest := c.MaxArrayBytes + maxHeader
-	limits := Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: 4 * largest, Wait: c.UploadWait}
+	limits := Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
 	if !authenticated {
 		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
 	}

@@ -189,13 +189,13 @@ def test_redis_asyncio(node):
                     assert await p.execute_command("NP.SHAPE", "{as}a").exists("{as}a").ttl("{as}a").execute() == [[2, 3], 1, -1]
             assert [key async for key in r.scan_iter(match="{as}*")] == [b"{as}a"]
         finally:
-            await r.close()
+            await getattr(r, "aclose", r.close)()  # its name since redis-py 5
         cluster = redis.asyncio.RedisCluster(host=node[0], port=node[1])
         try:
             assert await cluster.execute_command("NP.GET", "{as}a") == npy(A)
             async with cluster.pipeline() as p:
                 assert await p.execute_command("NP.SHAPE", "{as}a").delete("{as}a").execute() == [[2, 3], 1]
         finally:
-            await cluster.close()
+            await getattr(cluster, "aclose", cluster.close)()
 
     asyncio.run(talk())

@@ -1,0 +1,264 @@
+"""``python -m ndring import`` from a real redis-server."""
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redis
+from conftest import start_node, stop_node
+from ndring import NumPyRedis
+
+PYTHON = Path(__file__).resolve().parents[1]
+
+
+def npy(array, version=None):
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asanyarray(array), version=version)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module", params=["one", "cluster"])
+def source(request, tmp_path_factory):
+    program = shutil.which("redis-server")
+    if program is None:
+        assert os.environ.get("CI") != "true", "redis-server is not installed"
+        pytest.skip("redis-server is not installed")
+    cluster = request.param == "cluster"
+    for _ in range(10):  # another program may take the port first
+        with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as bus:
+            port, bus_port = free.getsockname()[1], bus.getsockname()[1]
+        arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path_factory.mktemp("redis"))]
+        if cluster:
+            arguments += ["--cluster-enabled", "yes", "--cluster-port", str(bus_port)]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+        r = redis.Redis(port=port)
+        while process.poll() is None:
+            try:
+                if r.info("server")["process_id"] == process.pid:
+                    break
+            except redis.ConnectionError:
+                time.sleep(0.02)
+        if process.poll() is None:
+            break
+    else:
+        raise AssertionError("redis-server does not start")
+    try:
+        if cluster:
+            r.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            while not re.search(r"cluster_state\W+ok", str(r.execute_command("CLUSTER", "INFO"))):
+                time.sleep(0.02)
+        yield r
+    finally:
+        r.close()
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def target():
+    process, address = start_node()
+    yield f"redis://{address[0]}:{address[1]}"
+    stop_node(process)
+
+
+def run(source, target, *arguments):
+    port = source if isinstance(source, int) else source.connection_pool.connection_kwargs["port"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ndring", "import", f"redis://127.0.0.1:{port}", "--to", target, *arguments],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(PYTHON)},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+ARRAYS = {
+    b"plain": np.arange(10.0),
+    b"zero-d": np.array(3, "i2"),
+    b"empty": np.zeros((0, 3), "f4"),
+    b"fortran": np.asfortranarray(np.arange(12).reshape(3, 4)),
+    b"struct": np.array([(1, 2.5)], [("a", "<i4"), ("b", ">f8")]),
+    b"text": np.array(["a", "bc"]),
+    b"time": np.array(["2026-01-01"], "M8[ns]"),
+    b"big": np.arange(1_000_000),
+    b"\x00\xff{binary}": np.array([True, False]),
+    b"{tag}key": np.arange(3, dtype=">u2"),
+}
+
+
+@pytest.fixture
+def filled(source):
+    source.flushall()
+    for key, array in ARRAYS.items():
+        source.set(key, npy(array))
+    source.set("v2", npy(np.arange(4), (2, 0)))
+    source.set("v3", npy(np.zeros(2, [("é", "f4")]), (3, 0)))
+    source.set("soon", npy(np.arange(5)), ex=5000)
+    source.set("ms", npy(np.arange(6)), px=7_654_321)
+    return source
+
+
+def other_things(source):
+    objects, zipped = io.BytesIO(), io.BytesIO()
+    np.save(objects, np.array([{}, []], dtype=object), allow_pickle=True)
+    np.savez(zipped, np.arange(3))
+    whole = npy(np.arange(100))
+    source.set("x-objects", objects.getvalue())
+    source.set("x-npz", zipped.getvalue())
+    source.set("x-pickle", pickle.dumps(np.arange(3)))
+    source.set("x-text", "hello")
+    source.set("x-raw", np.arange(100).tobytes())
+    source.set("x-empty", "")
+    source.set("x-number", 5)
+    source.set("x-cut", whole[:-1])
+    source.set("x-trailing", whole + b"x")
+    source.set("x-header", b"\x93NUMPY\x01\x00\xff\xff{'descr': __import__('os')")
+    source.hset("x-hash", "a", "b")
+    source.rpush("x-list", "a")
+    source.sadd("x-set", "a")
+
+
+def test_arrays_come_over(filled, target, tmp_path):
+    other_things(filled)
+    code, out, err = run(filled, target, "--report", str(tmp_path / "report"), "--count", "3")
+    assert code == 0 and "Traceback" not in err
+    assert out.startswith("27 keys: 14 arrays copied (") and "0 were there already, 0 expired meanwhile, 13 not copied" in out
+    assert "of 27 keys, 14 arrays" in err
+    with NumPyRedis.from_url(target) as c:
+        for key, array in ARRAYS.items():
+            got = c.get(key)
+            assert got.dtype == array.dtype and got.flags.f_contiguous == array.flags.f_contiguous
+            np.testing.assert_array_equal(got, array)
+            assert c.ttl(key) == -1
+        assert c.get("v2").tolist() == [0, 1, 2, 3] and c.get("v3").dtype.names == ("é",)
+        for key in ("soon", "ms"):
+            assert abs(c.pttl(key) - filled.pttl(key)) < 1000
+        assert sum(1 for _ in c.scan_iter()) == 14
+    lines = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
+    reasons = {line["key"]: line["reason"] for line in lines}
+    assert reasons == {
+        "x-objects": "an array of objects, which is a pickle",
+        "x-npz": "a zip file, as np.savez writes; save its arrays one by one",
+        "x-pickle": "a pickle, which is never loaded",
+        "x-text": "no .npy file",
+        "x-raw": "no .npy file",
+        "x-empty": "an empty string",
+        "x-number": "no .npy file",
+        "x-cut": "a broken .npy file",
+        "x-trailing": "a .npy file with something behind it",
+        "x-header": "a broken .npy file",
+        "x-hash": "a hash, no string",
+        "x-list": "a list, no string",
+        "x-set": "a set, no string",
+    }
+    assert {line["key"]: line["bytes"] for line in lines}["x-text"] == 5 and not any(line["failed"] for line in lines)
+    assert "3 x no .npy file:\n" in out and "    b'x-text'\n" in out
+
+
+def test_what_is_there_stays_unless_told(filled, target):
+    with NumPyRedis.from_url(target) as c:
+        c.set("plain", np.zeros(1))
+        code, out, _ = run(filled, target, "--dry-run")
+        assert code == 0 and "13 arrays would be copied" in out and "1 were there already" in out and sum(1 for _ in c.scan_iter()) == 1
+        code, out, _ = run(filled, target)
+        assert code == 0 and "13 arrays copied" in out and "1 were there already" in out and c.shape("plain") == (1,)
+        code, out, _ = run(filled, target)
+        assert code == 0 and "0 arrays copied" in out and "14 were there already" in out
+        code, out, _ = run(filled, target, "--overwrite", "--match", "plai*", "--quiet")
+        assert code == 0 and "1 keys: 1 arrays copied" in out and c.shape("plain") == (10,)
+
+
+def test_what_is_too_large(filled, target):
+    code, out, _ = run(filled, target, "--max-array-bytes", "100000")
+    assert code == 0 and "larger than --max-array-bytes 100000" in out and "13 arrays copied" in out
+
+
+def test_what_ndring_refuses(filled):
+    process, address = start_node("--max-array-bytes", "1000")
+    try:
+        code, out, _ = run(filled, f"redis://{address[0]}:{address[1]}")
+    finally:
+        stop_node(process)
+    assert code == 1 and "13 arrays copied" in out and "ndring refused it: TOOLARGE" in out and "b'big'" in out
+
+
+def test_nobody_there(filled, target):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    for code, out, err in (run(port, target), run(filled, f"redis://127.0.0.1:{port}?retry_for=0"), run(filled, "http://x"), run(filled, target, "--count", "0")):
+        assert code == 2 and out == "" and err.startswith("ndring: ") and "Traceback" not in err and err.count("\n") == 1
+    code, _, err = run(filled, target, "--report", "/nowhere/" + uuid.uuid4().hex)
+    assert code == 2 and "cannot write the report" in err
+
+
+def test_help_and_version():
+    for arguments, text in (([], "import"), (["--version"], "ndring 0"), (["import", "--help"], "--match")):
+        done = subprocess.run([sys.executable, "-m", "ndring", *arguments], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PYTHON)})
+        assert done.returncode == 0 and text in done.stdout
+    done = subprocess.run([sys.executable, "-m", "ndring", "import"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(PYTHON)})
+    assert done.returncode == 2
+
+
+def test_progress_on_a_terminal():
+    from ndring._import import Report, _Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    report = Report(None)
+    progress = _Progress(out, 200, quiet=False)
+    report.counts["scanned"], report.counts["copied"], report.bytes = 100, 60, 3 << 20
+    progress.show(report)
+    assert out.getvalue() == "\r[###############               ] 100 of 200 keys, 60 arrays, 3.0 MiB\x1b[K"
+    report.counts["scanned"] = 250  # keys that came meanwhile
+    progress.show(report, last=True)
+    assert out.getvalue().endswith("\r[" + "#" * 30 + "] 250 of 250 keys, 60 arrays, 3.0 MiB\x1b[K\n")
+
+
+def test_source_that_goes_away(target):
+    """A source that answers at first and then closes every connection: what was copied is reported, and the exit code tells."""
+    answers = {b"DBSIZE": b":5\r\n", b"INFO": b"$27\r\n# Cluster\r\ncluster_enabled:0\r\n", b"SCAN": b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n"}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        import threading
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection, connection.makefile("rb") as stream:
+                    while True:
+                        line = stream.readline()
+                        if not line:
+                            break
+                        words = []
+                        for _ in range(int(line[1:])):
+                            size = int(stream.readline()[1:])
+                            words.append(stream.read(size))
+                            stream.read(2)
+                        if words[0] == b"CLIENT":
+                            connection.sendall(b"+OK\r\n")
+                        elif words[0] in answers:
+                            connection.sendall(answers[words[0]])
+                        else:
+                            break
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        code, out, err = run(server.getsockname()[1], target)
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+    assert code == 1 and "ndring: the source fails: " in err and "Traceback" not in err and out.startswith("0 keys: 0 arrays copied")
