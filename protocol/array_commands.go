@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -166,6 +167,23 @@ func npShape(c *call) {
 
 func npDtype(c *call) {
 	c.withEntry(func(e *shard.Entry) { c.replies.Text(e.Header.Descr) })
+}
+
+func npSlice(c *call) {
+	c.withEntry(func(e *shard.Entry) {
+		part, err := e.Header.Slice(string(c.arg(2)))
+		if err != nil {
+			c.replies.Error(err)
+			return
+		}
+		var npy *memory.Buffer
+		part.Copy(e.NPY.Bytes(), func(n int) []byte {
+			npy = c.server.pool.New(n)
+			return npy.Bytes()
+		})
+		c.replies.Buffer(npy)
+		npy.Release()
+	})
 }
 
 func npVerify(c *call) {

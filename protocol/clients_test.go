@@ -24,11 +24,13 @@ func TestClientKill(t *testing.T) {
 		return v, strings.TrimPrefix(v.do("CLIENT", "ID"), ":")
 	}
 	for name, kill := range map[string]func(v *client, id string) []string{
-		"ID":          func(_ *client, id string) []string { return []string{"ID", id} },
-		"ADDR":        func(v *client, _ string) []string { return []string{"ADDR", v.LocalAddr().String()} },
-		"old form":    func(v *client, _ string) []string { return []string{v.LocalAddr().String()} },
-		"all filters": func(v *client, id string) []string { return []string{"ID", id, "TYPE", "normal", "USER", "default", "LADDR", s.addr} },
-		"not me":      func(*client, string) []string { return []string{"TYPE", "normal"} },
+		"ID":       func(_ *client, id string) []string { return []string{"ID", id} },
+		"ADDR":     func(v *client, _ string) []string { return []string{"ADDR", v.LocalAddr().String()} },
+		"old form": func(v *client, _ string) []string { return []string{v.LocalAddr().String()} },
+		"all filters": func(v *client, id string) []string {
+			return []string{"ID", id, "TYPE", "normal", "USER", "default", "LADDR", s.addr}
+		},
+		"not me": func(*client, string) []string { return []string{"TYPE", "normal"} },
 	} {
 		v, id := victim()
 		want := ":1"

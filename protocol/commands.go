@@ -36,6 +36,8 @@ func commandRows() []*Command {
 			Syntax: "key", Summary: "Returns numpy's descr of an array's dtype."},
 		{Name: "np.meta", Arity: 2, Flags: read, Keys: oneKey, Group: groupArray, Since: "0.1.0", Handler: npMeta,
 			Syntax: "key", Summary: "Returns all that is known of an array without its data."},
+		{Name: "np.slice", Arity: 3, Flags: ReadOnly, Keys: oneKey, Group: groupArray, Since: "0.1.0", Handler: npSlice,
+			Syntax: "key start:stop:step[,...]", Summary: "Returns a part of an array as a .npy file."},
 		{Name: "np.verify", Arity: 2, Flags: ReadOnly, Keys: oneKey, Group: groupArray, Since: "0.1.0", Handler: npVerify,
 			Syntax: "key", Summary: "Computes the CRC32C of an array again and compares."},
 

@@ -461,3 +461,26 @@ func TestManyKeys(t *testing.T) {
 	c.want("+OK", "NP.SET", "{t}59999", arrayA)
 	c.want(":1", args...)
 }
+
+func TestSlice(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "k", npy("|S4", "(2, 3)", "abcdefghijklmnopqrstuvwx"))
+	want := func(got, shape, data string) {
+		t.Helper()
+		if !strings.Contains(got, "'shape': "+shape) || !strings.HasSuffix(got, "\n"+data+`"`) {
+			t.Errorf("%q is not %s %s", got, shape, data)
+		}
+	}
+	want(c.do("NP.SLICE", "k", "1:,::2"), "(1, 2,)", "mnopuvwx")
+	want(c.do("NP.SLICE", "k", "::-1"), "(2, 3,)", "mnopqrstuvwxabcdefghijkl")
+	c.want("$nil", "NP.SLICE", "none", ":")
+	c.want("-ERR invalid slice: 3 axes, the array has 2", "NP.SLICE", "k", ":,:,:")
+	c.want("-ERR invalid slice: the step must not be 0", "NP.SLICE", "k", "::0")
+	large := bytesNPY(1<<20, "")
+	c.want("+OK", "NP.SET", "k", large)
+	if got := c.do("NP.SLICE", "k", "1000:500000"); len(got) < 499_000 || got[len(got)-499_001:len(got)-1] != large[len(large)-1<<20+1000:len(large)-1<<20+500_000] {
+		t.Errorf("%d bytes", len(got))
+	}
+}

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import random
 
 import numpy as np
 import pytest
@@ -53,3 +54,28 @@ def test_redis_py_pipelines(node):
             pipe.execute_command("NP.GET", f"pipe{i}")
         replies = pipe.execute()
         assert all(np.load(io.BytesIO(raw)).tolist() == [i] * i for i, raw in enumerate(replies[100:]))
+
+
+def test_slices_are_those_of_numpy(node):
+    seed = random.randrange(1 << 32)
+    print("seed", seed)  # shown when the test fails
+    rng = random.Random(seed)
+
+    def end(length):
+        return rng.choice([None, None, rng.randint(-length - 2, length + 2), rng.randint(-length - 2, length + 2), rng.choice([-(1 << 62), 1 << 62])])
+
+    dtypes = ["<f4", ">i2", "?", "<U3", "M8[s]", [("a", "<i4"), ("é", "S3")], "<c16"]
+    with redis.Redis(host=node[0], port=node[1]) as r:
+        for _ in range(400):
+            shape = tuple(rng.randint(0, 7) for _ in range(rng.randint(1, 5)))
+            size = int(np.prod(shape))
+            dtype = np.dtype(rng.choice(dtypes))
+            array = np.frombuffer(np.arange(size * dtype.itemsize).astype("u1").tobytes(), dtype if dtype.kind != "U" else "V12").reshape(shape)
+            if rng.random() < 0.4:
+                array = np.asfortranarray(array)
+            r.execute_command("NP.SET", "slice", npy(array))
+            index = tuple(slice(end(n), end(n), rng.choice([None, 1, 2, 3, -1, -2, -7])) for n in shape[: rng.randint(1, len(shape))])
+            text = ",".join(":".join("" if part is None else str(part) for part in (s.start, s.stop, s.step)) for s in index)
+            got = np.load(io.BytesIO(r.execute_command("NP.SLICE", "slice", text)))
+            want = array[index]
+            assert got.shape == want.shape and got.dtype == want.dtype and got.tobytes() == want.tobytes(), (text, shape, dtype)

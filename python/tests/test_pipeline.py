@@ -136,6 +136,7 @@ def test_nobody_sees_half_of_a_transaction(node, client):
         writer.join()
 
 
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
 def test_redis_pipelines(node):
     import redis
     from test_client import npy
@@ -173,6 +174,7 @@ def test_redis_transactions_with_watch(node):
         assert r.exists("{w}a") == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
 def test_redis_asyncio(node):
     import asyncio
 

@@ -1,0 +1,187 @@
+package array
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ErrSlice is returned for a slice that is not of the form start:stop:step[,...], or not of the array's shape.
+var ErrSlice = errors.New("invalid slice")
+
+// Slice is a part of an array: for each axis the elements start, start+step, ...
+type Slice struct {
+	of   *Header
+	axes []axis
+}
+
+type axis struct{ start, step, count int64 }
+
+// maxSliceText bounds the text of a slice: 64 axes of three int64.
+const maxSliceText = MaxDims * 64
+
+// Slice reads a slice of the array, such as 10:20,::2 - one start:stop:step an axis, with all that Python allows: parts that are left out,
+// negative ones, ends beyond the array. Axes that are not named stay whole.
+func (h *Header) Slice(text string) (*Slice, error) {
+	if len(text) > maxSliceText {
+		return nil, fmt.Errorf("%w: it has more than %d characters", ErrSlice, maxSliceText)
+	}
+	parts := strings.Split(text, ",")
+	if len(parts) > len(h.Shape) {
+		return nil, fmt.Errorf("%w: %d axes, the array has %d", ErrSlice, len(parts), len(h.Shape))
+	}
+	s := &Slice{of: h, axes: make([]axis, len(h.Shape))}
+	for i, length := range h.Shape {
+		part := ":"
+		if i < len(parts) {
+			part = strings.TrimSpace(parts[i])
+		}
+		var err error
+		if s.axes[i], err = parseAxis(part, length); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// parseAxis reads start:stop:step for an axis, as Python's slice.indices does.
+func parseAxis(text string, length int64) (axis, error) {
+	words := strings.Split(text, ":")
+	if len(words) < 2 || len(words) > 3 {
+		return axis{}, fmt.Errorf("%w: %.64q is not of the form start:stop:step", ErrSlice, text)
+	}
+	var numbers [3]*int64
+	for i, word := range words {
+		if word == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			return axis{}, fmt.Errorf("%w: %.64q is no integer", ErrSlice, word)
+		}
+		numbers[i] = &n
+	}
+	step := int64(1)
+	if numbers[2] != nil {
+		step = *numbers[2]
+	}
+	if step == 0 {
+		return axis{}, fmt.Errorf("%w: the step must not be 0", ErrSlice)
+	}
+	low, high := int64(0), length // what start and stop are held to
+	if step < 0 {
+		low, high = -1, length-1
+	}
+	bound := func(n *int64, missing int64) int64 {
+		if n == nil {
+			return missing
+		}
+		v := *n
+		if v < 0 {
+			v = max(v, -length-1) + length
+		}
+		return min(max(v, low), high)
+	}
+	a := axis{step: step}
+	var stop, distance int64
+	if step > 0 {
+		a.start, stop = bound(numbers[0], low), bound(numbers[1], high)
+		distance = stop - a.start
+	} else {
+		a.start, stop = bound(numbers[0], high), bound(numbers[1], low)
+		distance = a.start - stop
+		if step = -step; step < 0 { // the smallest int64 has no opposite
+			step = 1<<63 - 1
+		}
+	}
+	if distance > 0 {
+		a.count = (distance-1)/step + 1
+	}
+	return a, nil
+}
+
+// header returns the bytes before the data of the slice's own .npy file.
+func (s *Slice) header() []byte {
+	descr := s.of.Descr
+	if descr == "" || descr[0] != '[' && descr[0] != '(' {
+		descr = "'" + descr + "'"
+	}
+	order := "False"
+	if s.of.Fortran {
+		order = "True"
+	}
+	var shape strings.Builder
+	for _, a := range s.axes {
+		fmt.Fprintf(&shape, "%d, ", a.count)
+	}
+	text := fmt.Sprintf("{'descr': %s, 'fortran_order': %s, 'shape': (%s), }", descr, order, strings.TrimSuffix(shape.String(), " "))
+	major, lengthBytes := byte(1), 2
+	switch {
+	case strings.IndexFunc(text, func(r rune) bool { return r > 127 }) >= 0:
+		major, lengthBytes = 3, 4
+	case len(text) > 65_000:
+		major, lengthBytes = 2, 4
+	}
+	before := len(magic) + 2 + lengthBytes
+	text += strings.Repeat(" ", 63-(before+len(text))%64) + "\n" // the data begins at a multiple of 64, as numpy has it
+	b := append([]byte(magic), major, 0)
+	if lengthBytes == 2 {
+		b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
+	} else {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+	}
+	return append(b, text...)
+}
+
+// Copy writes the slice of npy, of which the header is, as a .npy file of its own, into memory that allocate returns.
+func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
+	head := s.header()
+	size := s.of.ItemSize
+	for _, a := range s.axes {
+		size *= a.count // never more than the array has
+	}
+	to := allocate(len(head) + int(size))
+	copy(to, head)
+	if size == 0 {
+		return
+	}
+	strides := make([]int64, len(s.axes)) // bytes in npy
+	axes := slices.Clone(s.axes)
+	stride := s.of.ItemSize
+	for i := range axes { // the fastest axis first, here and in what follows
+		at := len(axes) - 1 - i
+		if s.of.Fortran {
+			at = i
+		}
+		strides[i] = stride
+		stride *= s.of.Shape[at]
+		axes[i] = s.axes[at]
+	}
+	run := s.of.ItemSize // bytes that lie together in both
+	whole := 0           // axes that are a part of it
+	for whole < len(axes) && axes[whole].step == 1 && strides[whole] == run {
+		run *= axes[whole].count
+		whole++
+	}
+	from := s.of.DataOffset
+	for i, a := range axes {
+		from += a.start * strides[i]
+	}
+	copyRuns(to[len(head):], npy, from, run, axes[whole:], strides[whole:])
+}
+
+// copyRuns copies the runs of the remaining axes, the fastest first, and returns what is left of to.
+func copyRuns(to, npy []byte, from, run int64, axes []axis, strides []int64) []byte {
+	if len(axes) == 0 {
+		return to[copy(to, npy[from:from+run]):]
+	}
+	last := len(axes) - 1
+	for range axes[last].count {
+		to = copyRuns(to, npy, from, run, axes[:last], strides[:last])
+		from += axes[last].step * strides[last]
+	}
+	return to
+}

@@ -1,0 +1,135 @@
+package array
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sliced returns the shape and the data of a slice of a file.
+func sliced(t *testing.T, npy, text string) (string, string) {
+	t.Helper()
+	h, err := Parse([]byte(npy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.Slice(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	var out []byte
+	s.Copy([]byte(npy), func(n int) []byte { out = make([]byte, n); return out })
+	got, err := Check(out, 1<<20)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if got.DataOffset%64 != 0 || got.Descr != h.Descr || got.Fortran != h.Fortran {
+		t.Errorf("%s: %+v of %+v", text, got, h)
+	}
+	return fmt.Sprint(got.Shape), string(out[got.DataOffset:])
+}
+
+func TestSlices(t *testing.T) {
+	matrix := file(1, dict("'|u1'", "False", "(2, 5)"), 0) + "abcdefghij"
+	fortran := file(1, dict("'|u1'", "True", "(2, 5)"), 0) + "abcdefghij" // columns ab cd ef gh ij
+	for _, test := range []struct{ npy, slice, shape, data string }{
+		{matrix, ":", "[2 5]", "abcdefghij"},
+		{matrix, ":,:", "[2 5]", "abcdefghij"},
+		{matrix, "1:", "[1 5]", "fghij"},
+		{matrix, "0:1,1:3", "[1 2]", "bc"},
+		{matrix, ":,::2", "[2 3]", "acefhj"},
+		{matrix, "::-1,::-2", "[2 3]", "jhfeca"},
+		{matrix, ":,-2:", "[2 2]", "deij"},
+		{matrix, ":,-100:100", "[2 5]", "abcdefghij"},
+		{matrix, ":,3:1", "[2 0]", ""},
+		{matrix, ":,3:0:-1", "[2 3]", "dcbihg"},
+		{matrix, "5:9", "[0 5]", ""},
+		{matrix, " 0:1 , 4:", "[1 1]", "e"},
+		{matrix, ":,::9223372036854775807", "[2 1]", "af"},
+		{matrix, ":,::-9223372036854775808", "[2 1]", "ej"},
+		{matrix, ":,-9223372036854775808:9223372036854775807", "[2 5]", "abcdefghij"},
+		{fortran, "1:", "[1 5]", "bdfhj"},
+		{fortran, ":,1:3", "[2 2]", "cdef"},
+		{fortran, "::-1,:", "[2 5]", "badcfehgji"},
+		{file(1, dict("[('a', '|u1'), ('b', '|S2')]", "False", "(3,)"), 0) + "aBBcDDeFF", "1:", "[2]", "cDDeFF"},
+		{file(3, dict("[('é', '|u1')]", "False", "(3,)"), 0) + "abc", ":2", "[2]", "ab"},
+		{file(1, dict("'<U0'", "False", "(3,)"), 0), "1:", "[2]", ""},
+	} {
+		if shape, data := sliced(t, test.npy, test.slice); shape != test.shape || data != test.data {
+			t.Errorf("%s: %s %q, want %s %q", test.slice, shape, data, test.shape, test.data)
+		}
+	}
+}
+
+func TestBadSlices(t *testing.T) {
+	h, err := Parse([]byte(file(1, dict("'|u1'", "False", "(2, 5)"), 10)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scalar, err := Parse([]byte(file(1, dict("'|u1'", "False", "()"), 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "1", "1,2", ":,:,:", "::0", "::::", "a:", ":1.5", "0x1:", ":99999999999999999999", ":,", "...", strings.Repeat(":", 5000)} {
+		if _, err := h.Slice(text); !errors.Is(err, ErrSlice) {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+	if _, err := scalar.Slice(":"); !errors.Is(err, ErrSlice) {
+		t.Errorf("a slice of a 0-d array: %v", err)
+	}
+}
+
+// Random slices of random arrays against an element by element walk.
+func TestSlicesOfAnyShape(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 2000 {
+		shape, size := []int{}, 1
+		for range 1 + random.IntN(4) {
+			n := random.IntN(6)
+			shape, size = append(shape, n), size*n
+		}
+		order := []string{"False", "True"}[random.IntN(2)]
+		npy := file(1, dict("'|u1'", order, "("+strings.ReplaceAll(strings.Trim(fmt.Sprint(shape), "[]"), " ", ", ")+",)"), 0)
+		for i := range size {
+			npy += string(rune('!' + i%90))
+		}
+		offset := len(npy) - size
+		var parts []string
+		picked := make([][]int, len(shape))
+		for i, n := range shape {
+			start, step, count := random.IntN(n+1), 1+random.IntN(3), 0
+			for at := start; at < n; at += step {
+				picked[i] = append(picked[i], at)
+				count++
+			}
+			parts = append(parts, fmt.Sprintf("%d::%d", start, step))
+		}
+		var want strings.Builder
+		axes := make([]int, len(shape)) // the slowest first
+		for i := range axes {
+			if axes[i] = i; order == "True" {
+				axes[i] = len(shape) - 1 - i
+			}
+		}
+		var walk func(depth, at int)
+		walk = func(depth, at int) {
+			if depth == len(axes) {
+				want.WriteByte(npy[offset+at])
+				return
+			}
+			for _, k := range picked[axes[depth]] {
+				walk(depth+1, at*shape[axes[depth]]+k)
+			}
+		}
+		walk(0, 0)
+		if _, data := sliced(t, npy, strings.Join(parts, ",")); data != want.String() {
+			t.Fatalf("shape %v, fortran %s, %v: %q, want %q", shape, order, parts, data, want.String())
+		}
+	}
+}
