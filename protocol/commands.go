@@ -100,7 +100,7 @@ func commandRows() []*Command {
 				Syntax: "ms [WRITE | ALL]", Summary: "Lets the commands of all clients wait for so many ms."},
 			{Name: "unpause", Arity: 2, Flags: operator | Unpaused, Group: groupConnection, Since: "0.1.0", Handler: clientUnpause,
 				Summary: "Ends what CLIENT PAUSE began."},
-			{Name: "reply", Arity: 3, Flags: Loading | Stale, Group: groupConnection, Since: "0.1.0", Handler: clientReply,
+			{Name: "reply", Arity: 3, Flags: Loading | Stale | NoMulti, Group: groupConnection, Since: "0.1.0", Handler: clientReply,
 				Syntax: "ON | OFF | SKIP", Summary: "Says whether this connection gets replies."},
 			{Name: "tracking", Arity: -3, Flags: Loading | Stale, Group: groupConnection, Since: "0.1.0", Handler: clientTracking,
 				Syntax: "OFF", Summary: "Is accepted; there is no tracking of keys that could be turned on."},

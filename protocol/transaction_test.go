@@ -78,6 +78,7 @@ func TestRefusedTransactions(t *testing.T) {
 		"arity":      {"NP.GET"},
 		"crossslot":  {"DEL", "a", "b"},
 		"node-wide":  {"SCAN", "0"},
+		"no reply":   {"CLIENT", "REPLY", "OFF"},
 		"too large":  {"NP.SET", "{t}a", strings.Repeat("x", 3<<20)},
 		"subcommand": {"CLIENT", "NOSUCH"},
 	} {

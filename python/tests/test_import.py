@@ -227,38 +227,8 @@ def test_progress_on_a_terminal():
     assert out.getvalue().endswith("\r[" + "#" * 30 + "] 250 of 250 keys, 60 arrays, 3.0 MiB\x1b[K\n")
 
 
-def test_source_that_goes_away(target):
-    """A source that answers at first and then closes every connection: what was copied is reported, and the exit code tells."""
-    answers = {b"DBSIZE": b":5\r\n", b"INFO": b"$27\r\n# Cluster\r\ncluster_enabled:0\r\n", b"SCAN": b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n"}
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        import threading
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection, connection.makefile("rb") as stream:
-                    while True:
-                        line = stream.readline()
-                        if not line:
-                            break
-                        words = []
-                        for _ in range(int(line[1:])):
-                            size = int(stream.readline()[1:])
-                            words.append(stream.read(size))
-                            stream.read(2)
-                        if words[0] == b"CLIENT":
-                            connection.sendall(b"+OK\r\n")
-                        elif words[0] in answers:
-                            connection.sendall(answers[words[0]])
-                        else:
-                            break
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        code, out, err = run(server.getsockname()[1], target)
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(30)
+def test_source_that_goes_away(stub, target):
+    """What was copied until then is reported, and the exit code tells."""
+    server = stub(b":5\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
+    code, out, err = run(server.address[1], target)
     assert code == 1 and "ndring: the source fails: " in err and "Traceback" not in err and out.startswith("0 keys: 0 arrays copied")
