@@ -29,6 +29,7 @@ _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes that tell an array from anything else
 _SHOWN = 20  # keys of each reason in the report
 _BATCH_BYTES = 64 << 20  # that are fetched at once, unless one value alone has more
+_LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, as many as ndring takes; apart since numpy 1.24's types lack it
 _TRIES = 3  # of a read from a source that is lost
 
 
@@ -268,7 +269,7 @@ def _fetch(
 def _store(target: NumPyRedis, key: bytes, value: bytes, ttl: Optional[int], options: argparse.Namespace, report: Report) -> None:
     stream = io.BytesIO(value)
     try:
-        array = np.load(stream, allow_pickle=False, max_header_size=1 << 20)
+        array = np.load(stream, allow_pickle=False, **_LOAD)
     except (ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError, LiteralError) as exc:
         pickled = "allow_pickle" in str(exc)
         report.left(key, "string", len(value), "an array of objects, which is a pickle" if pickled else "a broken .npy file")
