@@ -37,7 +37,6 @@ const (
 	Fast                        // takes the same time whatever is stored
 	NoMulti                     // not allowed between MULTI and EXEC, since it concerns more than one shard
 	NoSlowlog                   // may hold a password, or what it does is logged by itself
-	Blocking                    // waits for others
 	Uploads                     // takes arrays: its arguments may be large
 	Control                     // is done at once within a transaction
 	Unpaused                    // is done during CLIENT PAUSE
@@ -48,7 +47,7 @@ var flagNames = []struct {
 	name string
 }{
 	{Write, "write"}, {ReadOnly, "readonly"}, {DenyOOM, "denyoom"}, {Admin, "admin"}, {NoAuth, "no_auth"},
-	{Loading, "loading"}, {Stale, "stale"}, {NoSlowlog, "skip_slowlog"}, {Fast, "fast"}, {NoMulti, "no_multi"}, {Blocking, "blocking"},
+	{Loading, "loading"}, {Stale, "stale"}, {NoSlowlog, "skip_slowlog"}, {Fast, "fast"}, {NoMulti, "no_multi"},
 }
 
 // Keys says where the keys are among the arguments; the zero value for none. Last counts from the end when negative.

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"errors"
+	"unsafe"
 
 	"github.com/ndring/ndring/shard"
 )
@@ -17,13 +18,13 @@ var (
 	errExecAlone      = errors.New("EXEC without MULTI")
 	errDiscardAlone   = errors.New("DISCARD without MULTI")
 	errTooManyQueued  = errors.New("too many commands in one transaction")
-	errTooManyWatched = errors.New("too many watched keys")
+	errTooManyWatched = errors.New("the watched keys have too many bytes")
 )
 
 // Bounds of what one connection may have waiting for its EXEC.
 const (
-	maxQueued  = 64 << 10 // commands
-	maxWatched = 64 << 10 // keys
+	maxQueued  = 64 << 10  // commands
+	maxWatched = 256 << 10 // bytes of watched keys, and what each costs beside
 )
 
 // transaction is what lies between MULTI, or WATCH, and EXEC. All keys of one are of one slot: EXEC holds the one shard that they are in, so
@@ -34,6 +35,7 @@ type transaction struct {
 	writes  bool // a queued command writes
 	queue   []queued
 	watched []watched
+	cost    int // of watched, in bytes
 }
 
 type queued struct {
@@ -98,7 +100,11 @@ func watch(c *call) {
 		return
 	}
 	keys := c.keys()
-	if len(c.tx.watched)+len(keys) > maxWatched {
+	cost := c.tx.cost
+	for _, key := range keys {
+		cost += len(key) + int(unsafe.Sizeof(watched{}))
+	}
+	if cost > maxWatched {
 		c.replies.Error(errTooManyWatched)
 		return
 	}
@@ -111,11 +117,12 @@ func watch(c *call) {
 	for _, key := range keys {
 		c.tx.watched = append(c.tx.watched, watched{string(key), c.shard.Mark(key)})
 	}
+	c.tx.cost = cost
 	c.replies.OK()
 }
 
 func unwatch(c *call) {
-	c.tx.watched = nil
+	c.tx.watched, c.tx.cost = nil, 0
 	c.replies.OK()
 }
 

@@ -100,6 +100,14 @@ func TestRefusedTransactions(t *testing.T) {
 	c.want("+QUEUED", "PING")
 	c.want("-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command", "EXEC", "x")
 	c.want("-ERR EXEC without MULTI", "EXEC")
+	key := "{t}" + strings.Repeat("k", 60_000)
+	for range 4 {
+		c.want("+OK", "WATCH", key)
+	}
+	c.want("-ERR the watched keys have too many bytes", "WATCH", key)
+	c.want("+OK", "UNWATCH")
+	c.want("+OK", "WATCH", key)
+	c.want("+OK", "UNWATCH")
 	c.want("+OK", "WATCH", "a")
 	c.want("-CROSSSLOT Keys in request don't hash to the same slot", "WATCH", "b")
 }

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -24,7 +26,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(os.Args[1:], "1.2.3-test", os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if builtIn != "" {
+		os.RemoveAll(builtIn)
+	}
+	os.Exit(code)
 }
 
 // program returns an ndring command that is killed when the test ends.
@@ -55,7 +61,40 @@ var readyLine = regexp.MustCompile(`msg="ndring is ready".* resp=(\S+) http=(\S+
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: program(t, nil, append([]string{"--port", "0", "--http-port", "0"}, args...)...), exited: make(chan struct{})}
+	return startCommand(t, program(t, nil, append([]string{"--port", "0", "--http-port", "0"}, args...)...))
+}
+
+// built is the ndring program as users have it: without the race detector, which takes several times the memory.
+var built = sync.OnceValues(func() (path string, err error) {
+	if builtIn, err = os.MkdirTemp("", "ndring-test-"); err != nil {
+		return "", err
+	}
+	path = filepath.Join(builtIn, "ndring")
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/node").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return path, nil
+})
+
+var builtIn string // folder that is removed at the end
+
+// startBuilt runs the program as users have it.
+func startBuilt(t *testing.T, args ...string) *process {
+	t.Helper()
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, path, append([]string{"--port", "0", "--http-port", "0"}, args...)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	return startCommand(t, cmd)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, exited: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
