@@ -1,7 +1,7 @@
 """Pipeline: commands that are collected and sent together."""
 from __future__ import annotations
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import _calls
 from ._calls import Call
@@ -62,8 +62,29 @@ class Pipeline:
                     raise result
         return results
 
-    def set(self, key: Key, value: Any, **options: Any) -> "Pipeline":
-        return self._add(_calls.set_(key, value, **options))
+    def set(
+        self,
+        key: Key,
+        value: Any,
+        *,
+        ex: Optional[Seconds] = None,
+        px: Optional[Seconds] = None,
+        exat: Optional[Moment] = None,
+        pxat: Optional[Moment] = None,
+        keepttl: bool = False,
+        nx: bool = False,
+        xx: bool = False,
+        if_version: Optional[str] = None,
+        write_concern: Optional[str] = None,
+        layout: str = "auto",
+        metadata: str = "error",
+    ) -> "Pipeline":
+        return self._add(
+            _calls.set_(
+                key, value, ex=ex, px=px, exat=exat, pxat=pxat, keepttl=keepttl, nx=nx, xx=xx, if_version=if_version,
+                write_concern=write_concern, layout=layout, metadata=metadata,
+            )
+        )  # fmt: skip
 
     def get(self, key: Key, default: Any = None) -> "Pipeline":
         return self._add(_calls.get(key, default))
