@@ -37,12 +37,13 @@ func (c commandSource) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	// A transaction that holds room for its uploads is an upload until its EXEC.
-	within := c.reader.InCommand() || c.reader.Held() > smallBulk
+	inCommand := c.reader.InCommand()
+	within := inCommand || c.reader.Held() > smallBulk
 	if within != c.uploading {
 		c.pace = pace{uploading: within}
 	}
 	for {
-		if c.stopping.Load() && !within {
+		if c.stopping.Load() && !inCommand {
 			return 0, net.ErrClosed
 		}
 		patience := c.config.IdleTimeout
@@ -58,7 +59,7 @@ func (c commandSource) Read(p []byte) (int, error) {
 				return 0, err
 			}
 			c.deadline = patience > 0
-			if c.stopping.Load() && !within { // stop came in between; its deadline is overwritten
+			if c.stopping.Load() && !inCommand { // stop came in between; its deadline is overwritten
 				return 0, net.ErrClosed
 			}
 		}

@@ -235,3 +235,18 @@ func TestTransactionThatHoldsRoomMustGoOn(t *testing.T) {
 		t.Errorf("%d stalls are counted", n)
 	}
 }
+
+// A transaction that waits for its EXEC does not hold up the end of the server.
+func TestCloseEndsOpenTransactions(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	c.want("+OK", "MULTI")
+	c.want("+QUEUED", "NP.SET", "{t}a", bytesNPY(1<<20, ""))
+	if err := s.Server.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := c.closed(); got != "" {
+		t.Errorf("the client got %q", got)
+	}
+}
