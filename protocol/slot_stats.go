@@ -3,6 +3,7 @@ package protocol
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -20,13 +21,17 @@ var slotMetrics = []struct {
 	{"memory-bytes", func(s *Server, slot int) int64 { _, bytes := s.store.SlotStats(slot); return bytes }},
 }
 
-var errSlot = errors.New("Invalid or out of range slot")
+// The texts are those of Valkey, which had the command first.
+var (
+	errSlot      = errors.New("Invalid or out of range slot")
+	errSlotStats = errors.New("unknown subcommand or wrong number of arguments for 'slot-stats'. Try CLUSTER HELP.")
+)
 
 func clusterSlotStats(c *call) {
 	switch c.option(2) {
 	case "SLOTSRANGE":
 		if len(c.args) != 5 {
-			c.replies.Error(errSyntax)
+			c.replies.Error(errSlotStats)
 			return
 		}
 		first, ok := parseInt(c.arg(3))
@@ -36,7 +41,7 @@ func clusterSlotStats(c *call) {
 			c.replies.Error(errSlot)
 			return
 		case first > last:
-			c.replies.Error(errors.New("start slot number is greater than end slot number"))
+			c.replies.Error(fmt.Errorf("Start slot number %d is greater than end slot number %d", first, last))
 			return
 		}
 		var slots []int
@@ -47,15 +52,11 @@ func clusterSlotStats(c *call) {
 	case "ORDERBY":
 		c.slotsByMetric()
 	default:
-		c.replies.Error(errSyntax)
+		c.replies.Error(errSlotStats)
 	}
 }
 
 func (c *call) slotsByMetric() {
-	if len(c.args) < 4 {
-		c.replies.Error(errSyntax)
-		return
-	}
 	var of func(*Server, int) int64
 	for _, metric := range slotMetrics {
 		if upper(metric.name) == c.option(3) {
@@ -67,14 +68,19 @@ func (c *call) slotsByMetric() {
 		return
 	}
 	limit, sign := int64(topology.Slots), -1
+	var limited, ordered bool
 	for i := 4; i < len(c.args); i++ {
 		switch option := c.option(i); {
+		case ordered && (option == "ASC" || option == "DESC"), limited && option == "LIMIT":
+			c.replies.Error(errors.New("Multiple filters of the same type are disallowed."))
+			return
 		case option == "ASC":
-			sign = 1
+			sign, ordered = 1, true
 		case option == "DESC":
-			sign = -1
+			ordered = true
 		case option == "LIMIT" && i+1 < len(c.args):
 			i++
+			limited = true
 			n, ok := parseInt(c.arg(i))
 			if !ok || n < 1 || n > topology.Slots {
 				c.replies.Error(errors.New("Limit has to lie in between 1 and 16384 (maximum number of slots)."))

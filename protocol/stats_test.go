@@ -111,6 +111,7 @@ func TestSlotStatistics(t *testing.T) {
 	for _, bad := range [][]string{
 		{"SLOTSRANGE", "0"}, {"SLOTSRANGE", "0", "16384"}, {"SLOTSRANGE", "x", "1"}, {"SLOTSRANGE", "2", "1"}, {"ORDERBY", "what"},
 		{"ORDERBY", "key-count", "LIMIT"}, {"ORDERBY", "key-count", "LIMIT", "0"}, {"ORDERBY", "key-count", "UP"}, {"WHAT", "1"},
+		{"ORDERBY", "key-count", "ASC", "DESC"}, {"ORDERBY", "key-count", "LIMIT", "1", "LIMIT", "2"},
 	} {
 		if got := c.do(append([]string{"CLUSTER", "SLOT-STATS"}, bad...)...); got[0] != '-' {
 			t.Errorf("%s: %s", bad, got)

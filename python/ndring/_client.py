@@ -28,7 +28,8 @@ class NumPyRedis:
     knows a repeat by its request id.
 
     ``max_array_bytes``: largest array that ``get`` allocates memory for. Other keywords go to redis-py's ``Connection``:
-    ``username``, ``password``, ``socket_keepalive``, ``ssl`` options by way of ``from_url("rediss://...")``.
+    ``username``, ``password``, ``socket_keepalive``, ``ssl`` options by way of ``from_url("rediss://...")``. Its retries
+    (``retry``, ``retry_on_error``, ``retry_on_timeout``) are not used.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class NumPyRedis:
         options.setdefault("host", host)
         options.setdefault("port", port)
         if "path" in options:  # a Unix socket
-            del options["host"], options["port"]
+            for name in ("host", "port", "socket_keepalive", "socket_keepalive_options"):
+                options.pop(name, None)
         options.update(socket_timeout=socket_timeout)
         if "path" not in options:
             options.update(socket_connect_timeout=socket_connect_timeout)
@@ -139,7 +141,8 @@ class NumPyRedis:
 
         Of all callers on all machines one makes it, the others wait for up to ``wait_for`` s, then raise TimeoutError. A maker that
         dies is succeeded after ``lease`` s; one that lives may take as long as it needs. When ``make`` raises, its caller gets
-        the exception and another one makes. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+        the exception and another one makes. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``. What is returned is read back
+        from the node, unless it has expired already: then it is what was made.
         """
         return get_or_set(self, key, make, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
 

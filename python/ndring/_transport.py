@@ -68,7 +68,8 @@ class Transport:
     """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
 
     def __init__(self, options: Dict[str, Any], retry_for: float, max_bytes: int) -> None:
-        self._pool = redis.ConnectionPool(**{**options, "retry": Retry(NoBackoff(), 0)})
+        ours = {name: value for name, value in options.items() if name not in ("retry_on_error", "retry_on_timeout")}
+        self._pool = redis.ConnectionPool(**{**ours, "retry": Retry(NoBackoff(), 0)})
         self._pool.connection_class(**self._pool.connection_kwargs)  # an unknown option is a TypeError here, not at the first call
         required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
         # redis-py 4 wants the command's name, later versions warn when it is given.
@@ -139,6 +140,7 @@ class Transport:
         except (redis.RedisError, OSError, ValueError) as exc:
             raise _translate(exc)
         sent = in_step = False
+        refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
         try:
             reader = ReplyReader(connection._sock, self._max_bytes)
             buffers: List[Buffer] = pack(b"MULTI")
@@ -148,20 +150,21 @@ class Transport:
             # cut before it has not been done.
             send(connection._sock, buffers + pack(b"EXEC"))
             sent = True
-            refusal: Optional[NdringError] = None
-            for _ in range(1 + len(requests)):
+            for number in range(1 + len(requests)):
                 try:
-                    reader.reply()
+                    reply = reader.reply()
+                    if reply != ("QUEUED" if number else "OK"):  # it was done at once: that must not be repeated
+                        raise DecodeError(f"the node answers {str(reply)[:20]!r} to command {number} of a transaction")
                 except NdringError as exc:
                     if not exc.is_reply:
                         raise
-                    refusal = refusal or exc
+                    refused[number] = exc
             results: List[Any] = []
             try:
                 count = reader.items()
             except NdringError as exc:
                 in_step = exc.is_reply and not reader.pending
-                raise (refusal or exc) if exc.is_reply else exc
+                raise next(iter(refused.values()), exc) if exc.is_reply else exc
             if count != len(requests):
                 raise DecodeError(f"EXEC answers {count} replies to {len(requests)} commands")
             for request in requests:
@@ -176,6 +179,8 @@ class Transport:
         except (NdringError, OSError) as exc:
             error = _translate(exc)
             if sent and isinstance(error, (ConnectionError, TimeoutError)):
+                if refused and 0 not in refused:  # EXEC does nothing then
+                    raise next(iter(refused.values()))
                 raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
             raise error
         finally:
