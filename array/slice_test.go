@@ -133,3 +133,39 @@ func TestSlicesOfAnyShape(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is asked for: an error, or a file that is one and no larger than the array.
+func FuzzSlice(f *testing.F) {
+	for _, text := range []string{":", "1:2,::-1", "::9223372036854775807,-5:", "-9223372036854775808::-9223372036854775808", " 1 : 2 ", "3:1,,"} {
+		f.Add(text, uint8(3), uint8(0), uint8(5), true)
+	}
+	f.Fuzz(func(t *testing.T, text string, a, b, c uint8, fortran bool) {
+		order := "False"
+		if fortran {
+			order = "True"
+		}
+		npy := []byte(file(1, dict("'<i2'", order, fmt.Sprintf("(%d, %d, %d)", a%16, b%16, c%16)), 2*int(a%16)*int(b%16)*int(c%16)))
+		h, err := Check(npy, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := h.Slice(text)
+		if err != nil {
+			if !errors.Is(err, ErrSlice) {
+				t.Fatal(err)
+			}
+			return
+		}
+		var out []byte
+		s.Copy(npy, func(n int) []byte { out = make([]byte, n); return out })
+		got, err := Check(out, h.DataBytes())
+		if err != nil {
+			t.Fatalf("%q of %v: %v", text, h.Shape, err)
+		}
+		for i, n := range got.Shape {
+			if n > h.Shape[i] {
+				t.Errorf("%q of %v has shape %v", text, h.Shape, got.Shape)
+			}
+		}
+	})
+}
