@@ -38,7 +38,7 @@ class Packed:
         self.keep = keep
 
 
-def pack_array(value: np.ndarray, layout: str, drop_metadata: bool) -> Packed:
+def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) -> Packed:
     """Packs an array of any class, as the plain ndarray that it is underneath. Raises EncodeError."""
     base = np.ndarray.view(value, np.ndarray)
     py: Dict[str, Any] = {}
@@ -63,7 +63,7 @@ def pack_array(value: np.ndarray, layout: str, drop_metadata: bool) -> Packed:
     return Packed(descr, fortran, base.shape, data, py, parts, value)
 
 
-def is_writeable(array: np.ndarray) -> bool:
+def is_writeable(array: np.ndarray[Any, Any]) -> bool:
     """Returns ``array.flags.writeable`` without the warning that numpy has for results of ``np.broadcast_arrays``."""
     try:
         return not array.__array_interface__["data"][1] or array.flags.writeable
@@ -72,8 +72,8 @@ def is_writeable(array: np.ndarray) -> bool:
 
 
 def unpack_array(
-    header: Header, data: np.ndarray, py: Mapping[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
-) -> np.ndarray:
+    header: Header, data: np.ndarray[Any, Any], py: Mapping[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
+) -> np.ndarray[Any, Any]:
     """Returns the array that ``pack_array`` packed, writable for now: see ``settle``. Raises DecodeError.
 
     ``data``: ``header.nbytes`` of 1-d uint8. ``py``: checked for its keys and their types, not for more.
@@ -95,7 +95,7 @@ def unpack_array(
     )
 
 
-def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype:
+def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype[Any]:
     """Returns the dtype of the array, new or immutable. Raises DecodeError where attrs and header disagree."""
     if "string" in py:
         if "dtype" in py or header.descr != _strings.END.str:
@@ -109,7 +109,7 @@ def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype:
     return dtype
 
 
-def settle(array: np.ndarray, py: Mapping[str, Any]) -> np.ndarray:
+def settle(array: np.ndarray[Any, Any], py: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """Sets the flags that attrs record, last of all, since views recompute them. Returns ``array``."""
     if "misaligned" in py:
         array.setflags(align=False)

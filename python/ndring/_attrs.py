@@ -87,7 +87,7 @@ def flag(node: Mapping[str, Any], key: str) -> bool:
 
 def plain_json(value: Any, what: str) -> Dict[str, Any]:
     """Returns a copy of a mapping that comes back from JSON exactly as it is. Raises EncodeError for any other."""
-    copy = _plain(value if type(value) is dict else dict(value), 0)
+    copy: Dict[str, Any] = _plain(value if type(value) is dict else dict(value), 0)
     if copy is _NOT_PLAIN:
         raise EncodeError(
             f"{what} is not plain JSON (dicts with text keys, lists, text, numbers, bools, None) and would not come "

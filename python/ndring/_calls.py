@@ -82,8 +82,8 @@ def shape(key: Key) -> Call[Optional[Tuple[int, ...]]]:
     return _call(lambda reply: None if reply is None else tuple(reply), b"NP.SHAPE", key)
 
 
-def dtype(key: Key) -> Call[Optional[np.dtype]]:
-    def finish(reply: Any) -> Optional[np.dtype]:
+def dtype(key: Key) -> Call[Optional[np.dtype[Any]]]:
+    def finish(reply: Any) -> Optional[np.dtype[Any]]:
         found = parse_meta(reply)
         return None if found is None else found.dtype
 
@@ -120,4 +120,4 @@ def pttl(key: Key) -> Call[int]:
 
 def memory_usage(key: Key) -> Call[Optional[int]]:
     encoded = encode_key(key)
-    return Call(Request(pack(b"MEMORY", b"USAGE", encoded)), lambda reply: reply, (encoded,))
+    return Call(Request(pack(b"MEMORY", b"USAGE", encoded)), lambda reply: None if reply is None else int(reply), (encoded,))

@@ -13,7 +13,7 @@ SUBCLASSES: Dict[str, Any] = {"matrix": np.matrix, "recarray": np.recarray, "cha
 KIND_OF: Dict[Any, str] = {cls: kind for kind, cls in SUBCLASSES.items()}
 
 
-def view_as(array: np.ndarray, kind: str) -> np.ndarray:
+def view_as(array: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
     """Returns an array as a view of the class that ``kind`` names. Raises DecodeError where it cannot be one."""
     if kind == "matrix" and array.ndim != 2:
         raise DecodeError(f"a matrix of {array.ndim} dimensions")

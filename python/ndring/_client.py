@@ -114,7 +114,7 @@ class NumPyRedis:
             )
         )  # fmt: skip
 
-    def get(self, key: Key, out: Optional[np.ndarray] = None, default: Any = None) -> Any:
+    def get(self, key: Key, out: Optional[np.ndarray[Any, Any]] = None, default: Any = None) -> Any:
         """Returns the stored array or scalar, as it was stored; ``default`` for a missing key.
 
         ``out``: an array of the stored dtype, shape and layout that receives the data and is returned. A mismatch raises
@@ -150,7 +150,7 @@ class NumPyRedis:
         """Returns a Pipeline, which collects commands and sends them together."""
         return Pipeline(self._transport, transaction)
 
-    def _get_into(self, name: bytes, out: np.ndarray, default: Any) -> Any:
+    def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
         written = False
         meta: Optional[Meta]
 
@@ -229,7 +229,7 @@ class NumPyRedis:
         """Returns the shape, None for a missing key. No data travels."""
         return self._run(_calls.shape(key))
 
-    def dtype(self, key: Key) -> Optional[np.dtype]:
+    def dtype(self, key: Key) -> Optional[np.dtype[Any]]:
         """Returns the dtype, None for a missing key. No data travels."""
         return self._run(_calls.dtype(key))
 
@@ -316,7 +316,7 @@ class NumPyRedis:
 
     def ping(self) -> bool:
         """Returns True when the node answers."""
-        return self._command(b"PING") == "PONG"
+        return bool(self._command(b"PING") == "PONG")
 
     def info(self, section: Optional[str] = None) -> Dict[str, Any]:
         """Returns facts and counters of the node, of one section or of all."""

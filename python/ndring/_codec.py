@@ -95,7 +95,7 @@ def _plain_header(
 
 def decode(
     header: Header,
-    data: np.ndarray,
+    data: np.ndarray[Any, Any],
     attrs: Optional[bytes],
     parts: Optional[Mapping[str, Any]] = None,
     *,
@@ -125,9 +125,9 @@ def decode(
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
 
 
-def _owned(data: Any, nbytes: int) -> np.ndarray:
+def _owned(data: Any, nbytes: int) -> np.ndarray[Any, Any]:
     """Returns ``data`` as writable 1-d uint8 of that many bytes, copied when it is not writable."""
-    array = data if isinstance(data, _ndarray) else np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)
+    array: np.ndarray[Any, Any] = data if isinstance(data, _ndarray) else np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)
     if array.dtype != _BYTE or array.ndim != 1 or not array.flags.c_contiguous:
         raise DecodeError("data is not 1-d uint8")
     if array.nbytes != nbytes:

@@ -32,7 +32,7 @@ class Meta:
     """
 
     shape: Tuple[int, ...]
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     fortran_order: bool
     itemsize: int
     size: int
@@ -122,7 +122,7 @@ def parse_meta(reply: Any) -> Optional[Meta]:
         raise DecodeError(f"NP.META answers something else than described: {type(exc).__name__}: {exc}") from exc
 
 
-def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype:
+def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype[Any]:
     return _kinds.outline(header, load(attrs))[1]
 
 

@@ -44,7 +44,7 @@ _FORMS = (
 # ---- writing
 
 
-def describe(dtype: np.dtype, drop_metadata: bool = False, depth: int = 0) -> Node:
+def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) -> Node:
     """Returns the node of a dtype. Raises EncodeError for one that cannot be restored."""
     if depth >= MAX_NESTING:
         raise EncodeError(f"the dtype nests deeper than {MAX_NESTING}")
@@ -62,7 +62,7 @@ def describe(dtype: np.dtype, drop_metadata: bool = False, depth: int = 0) -> No
     return node
 
 
-def _describe_item(dtype: np.dtype) -> Node:
+def _describe_item(dtype: np.dtype[Any]) -> Node:
     if dtype.hasobject:
         raise EncodeError(
             f"dtype {dtype} holds Python objects, which are never pickled here; convert it first, for example with "
@@ -91,7 +91,7 @@ def _describe_item(dtype: np.dtype) -> Node:
     return node
 
 
-def _describe_struct(dtype: np.dtype, drop_metadata: bool, depth: int) -> Node:
+def _describe_struct(dtype: np.dtype[Any], drop_metadata: bool, depth: int) -> Node:
     fields: List[List[Any]] = []
     for name in dtype.names:  # type: ignore[union-attr]
         inner, offset, *title = dtype.fields[name]  # type: ignore[index]
@@ -108,12 +108,12 @@ def _describe_struct(dtype: np.dtype, drop_metadata: bool, depth: int) -> Node:
     return node
 
 
-def text_of(dtype: np.dtype) -> str:
+def text_of(dtype: np.dtype[Any]) -> str:
     """Returns the text that goes into a header for a dtype that is no struct."""
     return _registered.bits_of(dtype) if _registered.is_foreign(dtype) else dtype.str
 
 
-def header_descr(dtype: np.dtype, drop_metadata: bool) -> Tuple[str, Any]:
+def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
     """Returns descr for the header, and the node for attrs: None where descr says it all.
 
     Raises EncodeError for a dtype that cannot be stored or would not come back as it is.
@@ -139,7 +139,7 @@ def _check_restorable(node: str, alignment: int, itemsize: int) -> None:
 # ---- reading
 
 
-def restore(node: Any, depth: int = 0) -> np.dtype:
+def restore(node: Any, depth: int = 0) -> np.dtype[Any]:
     """Returns a new dtype from its node. Raises DecodeError for anything else, and for object dtypes."""
     if type(node) is str:
         return dtype_from_str(node)
@@ -163,7 +163,7 @@ def restore(node: Any, depth: int = 0) -> np.dtype:
     return dtype
 
 
-def _restore(node: Dict[str, Any], depth: int) -> np.dtype:
+def _restore(node: Dict[str, Any], depth: int) -> np.dtype[Any]:
     if "fields" in node:
         return _restore_struct(node, depth)
     if "base" in node:
@@ -176,7 +176,7 @@ def _restore(node: Dict[str, Any], depth: int) -> np.dtype:
     return _with_char(dtype, node["char"]) if "char" in node else dtype
 
 
-def _with_char(dtype: np.dtype, char: str) -> np.dtype:
+def _with_char(dtype: np.dtype[Any], char: str) -> np.dtype[Any]:
     if len(char) != 1 or char not in "bhilqpBHILQPfdgFDGc":
         raise DecodeError(f"{char[:8]!r} in attrs is not a type character")
     other = np.dtype(char)
@@ -186,7 +186,7 @@ def _with_char(dtype: np.dtype, char: str) -> np.dtype:
     return other if other.str == dtype.str else dtype
 
 
-def _restore_struct(node: Dict[str, Any], depth: int) -> np.dtype:
+def _restore_struct(node: Dict[str, Any], depth: int) -> np.dtype[Any]:
     names, formats, offsets, titles = [], [], [], []
     for field in node["fields"]:
         if type(field) is not list or not 3 <= len(field) <= 4:

@@ -11,26 +11,30 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import IO, Any, Dict, Iterator, List, Optional, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
 
 import numpy as np
 import redis
 
 from ._client import NumPyRedis
-from ._exceptions import EncodeError, NdringError
+from ._exceptions import AuthenticationError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError
 from ._literal import LiteralError
 
 DESCRIPTION = (
     "Copies arrays that were stored as the bytes of np.save out of a Redis, or a Redis Cluster, into ndring. Times to live are "
     "kept. What is no array is reported and not copied. Exit code: 0 if all arrays are in ndring, 1 if some could not be copied, "
-    "2 if a server cannot be reached."
+    "2 if a server cannot be reached or an option makes no sense, 130 after Ctrl-C."
 )
+_T = TypeVar("_T")
 _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes that tell an array from anything else
 _SHOWN = 20  # keys of each reason in the report
 _BATCH_BYTES = 64 << 20  # that are fetched at once, unless one value alone has more
 _LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, as many as ndring takes; apart since numpy 1.24's types lack it
-_TRIES = 3  # of a read from a source that is lost
+_TRIES = 4  # of a read from a source that is lost
+_LOST = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError, redis.exceptions.RedisClusterException)
+# redis-py lets what goes wrong within a cluster client out as it is, its own IndexError included.
+_SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, IndexError)
 
 
 class _Stop(Exception):
@@ -56,34 +60,39 @@ class Report:
         self.counts: Counter[str] = Counter()
         self.bytes = 0
         self.failed = 0
-        self._reasons: Dict[str, List[bytes]] = {}
+        self._reasons: Dict[str, List[str]] = {}
         self._file = file
 
-    def left(self, key: bytes, kind: str, size: Optional[int], reason: str, failed: bool = False) -> None:
-        """Notes a key that was not copied."""
+    def left(self, key: bytes, kind: str, size: Optional[int], reason: str, detail: str = "", failed: bool = False) -> None:
+        """Notes a key that was not copied. Keys are counted by reason; what differs from key to key is the detail."""
         self.failed += failed
         self.counts["left"] += 1
         keys = self._reasons.setdefault(reason, [])
         self.counts["because " + reason] += 1
         if len(keys) < _SHOWN:
-            keys.append(key)
+            about = kind if size is None else f"{kind}, {_human(size)}"
+            keys.append(f"{_short(key, 100)}  ({about}{': ' + detail if detail else ''})")
         if self._file:
-            line = {"key": key.decode("utf8", "backslashreplace"), "type": kind, "bytes": size, "reason": reason, "failed": failed}
-            self._file.write(json.dumps(line) + "\n")
+            # The repr, since other keys could be the text that a key's odd bytes become.
+            line = {"key": _short(key, 1000), "type": kind, "bytes": size, "reason": reason, "detail": detail, "failed": failed}
+            try:
+                self._file.write(json.dumps(line) + "\n")
+            except OSError as exc:
+                raise _Stop(f"cannot write the report: {exc}") from exc
 
     def write(self, out: IO[str], dry: bool) -> None:
         counts = self.counts
         verb = "would be copied" if dry else "copied"
         out.write(
             f"{counts['scanned']} keys: {counts['copied']} arrays {verb} ({_human(self.bytes)}), {counts['there']} were there already, "
-            f"{counts['gone']} expired meanwhile, {counts['left']} not copied\n"
+            f"{counts['gone']} expired meanwhile, {counts['left']} not copied"
+            f"{f', {self.failed} of them failed' if self.failed else ''}\n"
         )
         for reason, keys in sorted(self._reasons.items()):
             number = counts["because " + reason]
             out.write(f"\n{number} x {reason}:\n")
             for key in keys:
-                shown = repr(key)
-                out.write(f"    {shown if len(shown) <= 100 else shown[:97] + '...'}\n")
+                out.write(f"    {key}\n")
             if number > len(keys):
                 out.write(f"    ... and {number - len(keys)} more\n")
 
@@ -130,8 +139,8 @@ def run(options: argparse.Namespace) -> int:
             source, total = _connect(options.source)
             target = NumPyRedis.from_url(options.to)
             target.ping()
-        except (NdringError, redis.RedisError, OSError, ValueError, TypeError) as exc:
-            print(f"ndring: cannot connect: {exc}", file=sys.stderr)
+        except (NdringError, ValueError, TypeError, *_SOURCE_ERRORS) as exc:
+            print(f"ndring: cannot connect: {' '.join(str(exc).split())}", file=sys.stderr)
             return 2
         progress = _Progress(sys.stderr, total, options.quiet)
         try:
@@ -140,13 +149,18 @@ def run(options: argparse.Namespace) -> int:
         except _Stop as exc:
             print(f"ndring: {exc}", file=sys.stderr)
             code = 1
-        except KeyboardInterrupt:
-            code = 130
         progress.show(report, last=True)
         target.close()
+    except KeyboardInterrupt:
+        code = 130
+        print(file=sys.stderr)  # behind the bar and the terminal's ^C
     finally:
-        if file:
-            file.close()
+        try:
+            if file:
+                file.close()
+        except OSError as exc:
+            print(f"ndring: cannot write the report: {exc}", file=sys.stderr)
+            code = code or 1
     report.write(sys.stdout, options.dry_run)
     return code or (1 if report.failed else 0)
 
@@ -155,41 +169,47 @@ def _connect(url: str) -> Tuple[Any, int]:
     """Returns a client of the source and about how many keys there are."""
     source: Any = redis.Redis.from_url(url, socket_timeout=30, socket_connect_timeout=5)
     total = int(source.dbsize())
-    if source.info("cluster").get("cluster_enabled"):
+    info = source.info()
+    if "ndring_version" in info:
+        raise ValueError("the source is ndring itself, not a Redis")
+    if info.get("cluster_enabled"):
         source.close()
         source = redis.RedisCluster.from_url(url, socket_timeout=30, socket_connect_timeout=5)
-        sizes = source.dbsize(target_nodes=redis.RedisCluster.PRIMARIES)
-        total = sum(sizes.values()) if isinstance(sizes, dict) else int(sizes)
+        total = sum(int(_again(node.dbsize)) for node in _nodes(source))
     return source, total
 
 
-def _again(call: Any) -> Any:
+def _nodes(source: Any) -> List[Any]:
+    """Returns a client of each server that holds keys."""
+    if isinstance(source, redis.RedisCluster):
+        return [source.get_redis_connection(node) for node in source.get_primaries()]
+    return [source]
+
+
+def _again(call: Callable[[], _T]) -> _T:
     """Returns what a read from the source returns, and tries it again when the connection is lost."""
-    for left in reversed(range(_TRIES)):
+    left = _TRIES
+    while True:
         try:
             return call()
-        except redis.RedisError as exc:
-            if not left or not isinstance(exc, (redis.ConnectionError, redis.TimeoutError)):
-                raise _Stop(f"the source fails: {exc}") from exc
+        except _SOURCE_ERRORS as exc:
+            left -= 1
+            if not left or not isinstance(exc, _LOST):
+                raise _Stop(f"the source fails: {' '.join(str(exc).split())}") from exc
             time.sleep(0.5)
 
 
 def _batches(source: Any, options: argparse.Namespace) -> Iterator[List[bytes]]:
     """Yields the keys in batches. One that SCAN returns twice comes twice; it is there already then."""
-    batch: List[bytes] = []
-    scan = source.scan_iter(match=options.match, count=options.count)
-    while True:
-        try:
-            key = next(scan, None)
-        except redis.RedisError as exc:
-            raise _Stop(f"the source fails: {exc}") from exc
-        if key is not None:
-            batch.append(key)
-        if batch and (key is None or len(batch) == options.count):
-            yield batch
-            batch = []
-        if key is None:
-            return
+    for node in _nodes(source):
+        cursor = 0
+        while True:
+            # Not scan_iter: a cursor outlives a lost connection, a generator that raised does not.
+            cursor, keys = _again(lambda: node.scan(cursor, match=options.match, count=options.count))
+            for start in range(0, len(keys), options.count):
+                yield keys[start : start + options.count]
+            if cursor == 0:
+                break
 
 
 def _pipelined(source: Any, *commands: Tuple[Any, ...]) -> List[Any]:
@@ -205,23 +225,35 @@ def _pipelined(source: Any, *commands: Tuple[Any, ...]) -> List[Any]:
 def _copy(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    kinds = [kind.decode() if isinstance(kind, bytes) else str(kind) for kind in _pipelined(source, *(("TYPE", key) for key in keys))]
-    strings = [key for key, kind in zip(keys, kinds) if kind == "string"]
-    for key, kind in zip(keys, kinds):
-        if kind == "none":
+    sizes: Dict[bytes, Any] = {}
+    kinds = _pipelined(source, *(("TYPE", key) for key in keys))
+    strings = [key for key, kind in zip(keys, kinds) if kind in (b"string", "string")]
+    others = [(key, kind) for key, kind in zip(keys, kinds) if kind not in (b"string", "string")]
+    # What such a value takes in memory is nice to know, and not more: some servers do not tell.
+    usage = _pipelined(source, *(("MEMORY USAGE", key) for key, _ in others))
+    for (key, kind), size in zip(others, usage):
+        report.counts["scanned"] += 1
+        name = kind.decode() if isinstance(kind, bytes) else str(kind)
+        if isinstance(kind, Exception):
+            _refused(report, key, kind)
+        elif name == "none":
             report.counts["gone"] += 1
-        elif kind != "string":
-            report.left(key, kind, None, f"a {kind}, no string")
-    report.counts["scanned"] += len(keys) - len(strings)
-    sizes = _pipelined(source, *(("STRLEN", key) for key in strings))
-    starts = _pipelined(source, *(("GETRANGE", key, 0, _PEEK - 1) for key in strings))
+        else:
+            report.left(key, name, size if isinstance(size, int) else None, f"a {name}, no string")
+    looks = _pipelined(source, *(command for key in strings for command in (("STRLEN", key), ("GETRANGE", key, 0, _PEEK - 1), ("EXISTS", key))))
     wanted: List[bytes] = []
     waiting = 0
-    for key, size, start in zip(strings, sizes, starts):
-        reason = _what(start, size, options.max_array_bytes) if isinstance(start, bytes) and isinstance(size, int) else "changed while it was read"
-        if reason:
+    for key, size, start, there in zip(strings, looks[::3], looks[1::3], looks[2::3]):
+        error = next((x for x in (size, start) if isinstance(x, Exception)), None)
+        reason = None if error else _what(start, size, options.max_array_bytes)
+        if error or reason:
             report.counts["scanned"] += 1
-            report.left(key, "string", size if isinstance(size, int) else None, reason)
+            if error:
+                _refused(report, key, error)
+            elif size == 0 and there == 0:
+                report.counts["gone"] += 1
+            else:
+                report.left(key, "string", size, str(reason))
             continue
         if wanted and waiting + size > _BATCH_BYTES:
             _fetch(source, target, wanted, options, report, progress)
@@ -230,6 +262,14 @@ def _copy(
         waiting += size
     _fetch(source, target, wanted, options, report, progress)
     progress.show(report)
+
+
+def _refused(report: Report, key: bytes, error: Exception) -> None:
+    """Notes a key that the source does not hand out. It may well be an array, so this is a failure."""
+    if str(error).startswith("WRONGTYPE"):
+        report.left(key, "unknown", None, "another type since it was looked at")
+    else:
+        report.left(key, "unknown", None, f"the source does not hand it out: {error}", failed=True)
 
 
 def _what(start: bytes, size: int, limit: int) -> Optional[str]:
@@ -248,25 +288,29 @@ def _what(start: bytes, size: int, limit: int) -> Optional[str]:
 def _fetch(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    values = _pipelined(source, *(("GET", key) for key in keys))
-    asked = time.monotonic()
-    times = _pipelined(source, *(("PTTL", key) for key in keys))
-    for key, value, ttl in zip(keys, values, times):
+    # A Redis before 7.0 has no PEXPIRETIME, hence both; PTTL is also what tells a key that is gone.
+    found = _pipelined(source, *(c for key in keys for c in (("GET", key), ("PEXPIRETIME", key), ("PTTL", key))))
+    asked = time.time()
+    for key, value, at, ttl in zip(keys, found[::3], found[1::3], found[2::3]):
         report.counts["scanned"] += 1
-        if value is None or not isinstance(ttl, int) or ttl == -2:
+        error = next((x for x in (value, ttl) if isinstance(x, Exception) and not (x is ttl and isinstance(at, int))), None)
+        if error:
+            _refused(report, key, error)
+            continue
+        if not isinstance(at, int):
+            at = ttl if ttl < 0 else round(1000 * asked) + ttl
+        if value is None or at == -2 or 0 <= at <= 1000 * time.time():
             report.counts["gone"] += 1
-        elif isinstance(value, Exception):
-            report.left(key, "string", None, f"changed while it was read: {value}", failed=True)
+            continue
+        reason = _what(value[:_PEEK], len(value), options.max_array_bytes)  # it may be another one by now
+        if reason:
+            report.left(key, "string", len(value), reason)
         else:
-            left = None if ttl == -1 else ttl - round(1000 * (time.monotonic() - asked))
-            if left is not None and left <= 0:
-                report.counts["gone"] += 1
-            else:
-                _store(target, key, value, left, options, report)
+            _store(target, key, value, None if at == -1 else at, options, report)
         progress.show(report)
 
 
-def _store(target: NumPyRedis, key: bytes, value: bytes, ttl: Optional[int], options: argparse.Namespace, report: Report) -> None:
+def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], options: argparse.Namespace, report: Report) -> None:
     stream = io.BytesIO(value)
     try:
         array = np.load(stream, allow_pickle=False, **_LOAD)
@@ -281,11 +325,16 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, ttl: Optional[int], opt
         if options.dry_run:
             stored = options.overwrite or not target.exists(key)
         else:
-            stored = target.set(key, array, px=ttl, nx=not options.overwrite)
+            stored = target.set(key, array, pxat=at, nx=not options.overwrite)
+    except (ConnectionError, TimeoutError, AuthenticationError) as exc:
+        # The next keys would fare no better, each after seconds of trying again.
+        report.left(key, "string", len(value), "ndring was lost", str(exc), failed=True)
+        raise _Stop(f"ndring fails: {exc}") from exc
     except EncodeError as exc:
-        report.left(key, "string", len(value), f"ndring cannot store it: {exc}", failed=True)
+        report.left(key, "string", len(value), "ndring cannot store it", str(exc), failed=True)
     except NdringError as exc:
-        report.left(key, "string", len(value), f"ndring refused it: {exc}", failed=True)
+        answer = exc.prefix if isinstance(exc, ServerError) else type(exc).__name__
+        report.left(key, "string", len(value), f"ndring refused it: {answer}", str(exc), failed=True)
     else:
         report.counts["copied" if stored else "there"] += 1
         report.bytes += array.nbytes if stored else 0
@@ -297,3 +346,8 @@ def _human(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def _short(key: bytes, limit: int) -> str:
+    shown = repr(key)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."

@@ -72,7 +72,7 @@ def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
 
 
 def unpack(
-    header: Header, data: np.ndarray, py: Dict[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
+    header: Header, data: np.ndarray[Any, Any], py: Dict[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
 ) -> Any:
     """Returns the value that ``pack`` packed. ``data``: ``header.nbytes`` of writable 1-d uint8. Raises DecodeError."""
     kind = _kind(py)
@@ -101,7 +101,7 @@ def _kind(py: Mapping[str, Any]) -> Optional[str]:
     return kind
 
 
-def _scalar(array: np.ndarray) -> Any:
+def _scalar(array: np.ndarray[Any, Any]) -> Any:
     if array.shape != ():
         raise DecodeError(f"a scalar of shape {array.shape}")
     if array.dtype.hasobject:
@@ -114,7 +114,7 @@ def _scalar(array: np.ndarray) -> Any:
     return array[()]
 
 
-def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype, Any]:
+def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype[Any], Any]:
     """Returns class, dtype and recorded strides of a stored array; no class for what has more to it than data."""
     kind = _kind(py)
     cls = np.ndarray if kind is None else SUBCLASSES.get(kind)

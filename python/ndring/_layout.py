@@ -47,12 +47,12 @@ def bounds(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> Tuple
     return low, high
 
 
-def raw_dtype(itemsize: int) -> np.dtype:
+def raw_dtype(itemsize: int) -> np.dtype[Any]:
     """Returns a dtype that copies items of that size bit for bit, padding and all."""
     return _RAW[itemsize] if itemsize in _RAW else np.dtype(f"V{itemsize}")  # type: ignore[return-value]
 
 
-def pack(array: np.ndarray) -> Tuple[bool, memoryview]:
+def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview]:
     """Returns whether the bytes are in F order, and the bytes. They are copied only when ``array`` is not contiguous.
 
     ``array`` must be of class ndarray itself and hold no references.
@@ -70,13 +70,13 @@ def pack(array: np.ndarray) -> Tuple[bool, memoryview]:
     return False, byte_view(array.view(raw_dtype(array.itemsize)).copy())
 
 
-def byte_view(array: np.ndarray) -> memoryview:
+def byte_view(array: np.ndarray[Any, Any]) -> memoryview:
     """Returns the bytes of a C-contiguous array, without a copy; writable where the array is."""
     view: Any = np.ndarray((array.nbytes,), _BYTE, array)
     return memoryview(view)
 
 
-def strides_to_record(array: np.ndarray, fortran: bool, layout: str) -> Optional[Tuple[int, ...]]:
+def strides_to_record(array: np.ndarray[Any, Any], fortran: bool, layout: str) -> Optional[Tuple[int, ...]]:
     """Returns the strides (bytes) that attrs must carry, or None. Raises EncodeError for an absurd exact span."""
     if layout == "packed" or array.strides == default_strides(array.shape, array.itemsize, fortran):
         return None
@@ -94,13 +94,13 @@ def strides_to_record(array: np.ndarray, fortran: bool, layout: str) -> Optional
     return array.strides
 
 
-def residue(array: np.ndarray) -> int:
+def residue(array: np.ndarray[Any, Any]) -> int:
     """Returns how many bytes the first element lies past a multiple of its dtype's alignment."""
     address: int = array.__array_interface__["data"][0]
     return address % alignment(array.dtype)
 
 
-def alignment(dtype: np.dtype) -> int:
+def alignment(dtype: np.dtype[Any]) -> int:
     """Returns the alignment of a dtype in bytes, at least 1: numpy says 0 of an aligned struct without fields."""
     return dtype.alignment or 1
 
@@ -118,13 +118,13 @@ def checked_strides(value: Any, ndim: int) -> Optional[Tuple[int, ...]]:
 
 def lay_out(
     shape: Tuple[int, ...],
-    dtype: np.dtype,
+    dtype: np.dtype[Any],
     packed: Tuple[int, ...],
-    data: np.ndarray,
+    data: np.ndarray[Any, Any],
     strides: Optional[Tuple[int, ...]],
     misaligned: Optional[int],
     max_span: Optional[int],
-) -> np.ndarray:
+) -> np.ndarray[Any, Any]:
     """Returns an array of ``shape`` and ``dtype`` that holds ``data``, in that memory where its layout permits.
 
     ``packed``: strides (bytes) in which the elements lie in ``data``, which is 1-d uint8. ``strides``: those of the
@@ -135,7 +135,7 @@ def lay_out(
     same = 0 in shape or all(n == 1 or a == b for n, a, b in zip(shape, strides, packed))
     low, high = bounds(shape, strides, dtype.itemsize)
     if same and high - low <= data.nbytes:
-        array: np.ndarray = np.ndarray(shape, dtype, data, 0, strides)
+        array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, 0, strides)
         if misaligned is None and (array.flags.aligned or not data.nbytes):
             return array
         if misaligned is not None and residue(array) == misaligned % alignment(dtype):

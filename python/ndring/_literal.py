@@ -6,7 +6,7 @@ whole numbers, ``True``, ``False`` and ``None``. Nothing is evaluated, and depth
 from __future__ import annotations
 
 import re
-from typing import Any, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 #: Structs nest by two brackets a level; numpy itself is never seen past a handful.
 MAX_DEPTH = 160
@@ -83,8 +83,8 @@ def _items(text: str, position: int, closing: str, depth: int) -> Tuple[List[Any
             position = after
 
 
-def _dict(text: str, position: int, depth: int) -> Tuple[dict, int]:
-    result: dict = {}
+def _dict(text: str, position: int, depth: int) -> Tuple[Dict[Any, Any], int]:
+    result: Dict[Any, Any] = {}
     open_for_more = True
     while True:
         kind, token, after = _next(text, position)

@@ -1,7 +1,7 @@
 """np.ma.MaskedArray: the data under the mask too, the mask, whether it is hard, and the fill value."""
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ._npy import Header
 KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}
 _MASK_KEYS = {"order": str, **{key: kind for key, kind in _ARRAY_KEYS.items() if key != "string"}}
 _OWN = {"_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"}
+_mask_dtype: Callable[[Any], Any] = np.ma.make_mask_descr  # which numpy leaves untyped
 
 
 def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
@@ -47,7 +48,7 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     return packed
 
 
-def _pack_mask(mask: np.ndarray, value: Any, packed: Packed, layout: str) -> Dict[str, Any]:
+def _pack_mask(mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: str) -> Dict[str, Any]:
     if type(mask) is not np.ndarray or mask.shape != packed.shape:
         raise EncodeError("the mask of the MaskedArray is no ndarray of its shape")
     node: Dict[str, Any] = {}
@@ -55,7 +56,7 @@ def _pack_mask(mask: np.ndarray, value: Any, packed: Packed, layout: str) -> Dic
     if fortran:
         node["order"] = "F"
     dtype = _dtypes.describe(mask.dtype)
-    if dtype != _dtypes.describe(np.ma.make_mask_descr(value.dtype)):
+    if dtype != _dtypes.describe(_mask_dtype(value.dtype)):
         node["dtype"] = dtype
     strides = _layout.strides_to_record(mask, fortran, layout)
     if strides is not None:
@@ -68,7 +69,7 @@ def _pack_mask(mask: np.ndarray, value: Any, packed: Packed, layout: str) -> Dic
     return node
 
 
-def _pack_fill(fill: np.ndarray, dtype: np.dtype, packed: Packed, drop_metadata: bool) -> Dict[str, Any]:
+def _pack_fill(fill: np.ndarray[Any, Any], dtype: np.dtype[Any], packed: Packed, drop_metadata: bool) -> Dict[str, Any]:
     if fill.shape != () or fill.dtype.hasobject:
         raise EncodeError(f"the fill value {fill!r} of the MaskedArray cannot be stored; set x.fill_value = None")
     node = _dtypes.describe(fill.dtype, drop_metadata)
@@ -78,7 +79,7 @@ def _pack_fill(fill: np.ndarray, dtype: np.dtype, packed: Packed, drop_metadata:
 
 def unpack(
     header: Header,
-    data: np.ndarray,
+    data: np.ndarray[Any, Any],
     py: Mapping[str, Any],
     parts: Mapping[str, Any],
     max_span: Optional[int],
@@ -99,7 +100,7 @@ def unpack(
     fill = _unpack_fill(py["fill"], array.dtype, parts) if "fill" in py else None
     if array.dtype.names is not None:
         # The view makes itself a mask, with a byte even for fields that have none.
-        size = array.size * np.ma.make_mask_descr(array.dtype).itemsize
+        size = array.size * _mask_dtype(array.dtype).itemsize
         if size > (max(_layout.EXACT_SPAN, _layout.AUTO_SPAN * data.nbytes) if max_span is None else max_span):
             raise DecodeError(f"a mask of {size} bytes for {data.nbytes} bytes of data: above the limit")
     masked = array.view(np.ma.MaskedArray)
@@ -111,7 +112,7 @@ def unpack(
     return settle(masked, py)
 
 
-def _part(parts: Mapping[str, Any], name: str, nbytes: int) -> np.ndarray:
+def _part(parts: Mapping[str, Any], name: str, nbytes: int) -> np.ndarray[Any, Any]:
     if name not in parts:
         raise DecodeError(f"the part {name} of a masked array is missing")
     raw = parts[name]
@@ -122,10 +123,10 @@ def _part(parts: Mapping[str, Any], name: str, nbytes: int) -> np.ndarray:
 
 
 def _unpack_mask(
-    node: Mapping[str, Any], array: np.ndarray, parts: Mapping[str, Any], max_span: Optional[int]
-) -> np.ndarray:
+    node: Mapping[str, Any], array: np.ndarray[Any, Any], parts: Mapping[str, Any], max_span: Optional[int]
+) -> np.ndarray[Any, Any]:
     check_keys(node, "mask", _MASK_KEYS)
-    dtype = _dtypes.restore(node["dtype"]) if "dtype" in node else np.ma.make_mask_descr(array.dtype)
+    dtype = _dtypes.restore(node["dtype"]) if "dtype" in node else _mask_dtype(array.dtype)
     if not _is_bool(dtype) or node.get("order", "F") != "F":
         raise DecodeError("the mask in attrs is not of bools, or its order is unknown")
     misaligned = optional(node, "misaligned")
@@ -143,7 +144,7 @@ def _unpack_mask(
     return settle(mask, node)
 
 
-def _is_bool(dtype: np.dtype) -> bool:
+def _is_bool(dtype: np.dtype[Any]) -> bool:
     while dtype.subdtype is not None:
         dtype = dtype.subdtype[0]
     if dtype.names is None:
@@ -151,7 +152,7 @@ def _is_bool(dtype: np.dtype) -> bool:
     return all(_is_bool(dtype.fields[name][0]) for name in dtype.names)  # type: ignore[index]
 
 
-def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype, parts: Mapping[str, Any]) -> np.ndarray:
+def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype[Any], parts: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     check_keys(node, "fill", {"dtype": object})
     own = _dtypes.restore(node["dtype"]) if "dtype" in node else dtype
     if own.hasobject or own.subdtype is not None:

@@ -58,10 +58,10 @@ class Header:
         self.nbytes = count * dtype.itemsize
         self.strides = default_strides(shape, dtype.itemsize, fortran)
         # `a.dtype.names = ...` changes a struct dtype in place, so those are built anew for each array.
-        self._dtype: Optional[np.dtype] = dtype if dtype.names is None else None
+        self._dtype: Optional[np.dtype[Any]] = dtype if dtype.names is None else None
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> np.dtype[Any]:
         """The dtype that the header says; struct dtypes are a new object at each call."""
         return self._dtype if self._dtype is not None else dtype_from_descr(self.descr)
 

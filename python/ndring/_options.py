@@ -1,9 +1,12 @@
 """Keys and options of calls, checked before anything is sent."""
 from __future__ import annotations
 
+import codecs
 import datetime
+import inspect
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
+import redis
 from redis.connection import parse_url
 
 from ._exceptions import EncodeError
@@ -93,17 +96,39 @@ def set_options(
     return words
 
 
-# Options of ours that a URL may have; redis-py knows the types of its own.
-_URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {"retry_for": float, "max_array_bytes": int}
+# What redis-py leaves as text.
+_URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "retry_for": float,
+    "max_array_bytes": int,
+    "timeout": float,
+    "protocol": int,
+    "socket_read_size": int,
+    "socket_type": int,
+    "encoding": lambda name: codecs.lookup(name).name,
+}
+# Objects, which no text can be.
+_NOT_IN_URLS = (
+    "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
+    "socket_keepalive_options", "ssl_ocsp_context",
+)  # fmt: skip
+# What later versions of redis-py tell the node when they connect; nothing is lost without it.
+_NEWER = ("protocol", "lib_name", "lib_version")
+_KNOWN = inspect.signature(getattr(redis.connection, "AbstractConnection", redis.Connection).__init__).parameters
 
 
 def url_options(url: str) -> Dict[str, Any]:
     """Returns the options that a URL holds. Raises ValueError for one that makes no sense."""
     options: Dict[str, Any] = dict(parse_url(url))
+    for name in _NOT_IN_URLS:
+        if isinstance(options.get(name), str):
+            raise ValueError(f"{name} cannot be given in a URL")
     for name, kind in _URL_OPTIONS.items():
         if name in options:
             try:
                 options[name] = kind(options[name])
-            except ValueError:
+            except (ValueError, LookupError):
                 raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
-    return options
+    if options.get("protocol", 2) not in (2, 3):
+        raise ValueError(f"protocol is 2 or 3, not {options['protocol']}")
+    options.pop("timeout", None)  # how long to wait for one of max_connections; retry_for says that too
+    return {name: value for name, value in options.items() if name not in _NEWER or name in _KNOWN}

@@ -14,8 +14,9 @@ from ._transport import Transport
 class Pipeline:
     """Commands for one round trip, made by ``NumPyRedis.pipeline()``.
 
-    Each method takes what the client's method of that name takes, and returns the pipeline. ``execute`` sends them all and
-    returns their results in order. Arrays are not copied: they must not change before ``execute`` returns.
+    Each method takes what the client's method of that name takes, and returns the pipeline; only that ``get`` has no ``out``, and
+    the keys of one ``delete`` or ``exists`` must be of one slot. ``execute`` sends them all and returns their results in order.
+    Arrays are not copied: they must not change before ``execute`` returns.
 
     With ``transaction=True`` nothing of other clients comes in between, and nothing is done at all if the node refuses a
     command beforehand. All keys must then be of one slot, which those with the same ``{tag}`` are.
@@ -58,7 +59,7 @@ class Pipeline:
         if raise_on_error:
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):
-                    result.args = (f"command {number} of the pipeline: {result}", *result.args[1:])
+                    result.args = (f"{result} (command {number} of the pipeline)", *result.args[1:])  # the prefix stays in front
                     raise result
         return results
 

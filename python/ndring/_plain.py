@@ -29,7 +29,7 @@ _SPELLING = re.compile(
 
 
 @functools.lru_cache(maxsize=1024)
-def dtype_from_str(text: str) -> np.dtype:
+def dtype_from_str(text: str) -> np.dtype[Any]:
     """Returns the builtin dtype that numpy spells ``text``, for example ``<f8`` or ``>M8[25us]``.
 
     Raises DecodeError for object dtypes and for every other spelling.
@@ -47,7 +47,7 @@ def dtype_from_str(text: str) -> np.dtype:
         raise DecodeError(f"this numpy has no dtype {text[:80]!r}") from exc
 
 
-def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype:
+def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype[Any]:
     """Returns the dtype of a descr, as ``np.lib.format.descr_to_dtype`` would. Raises DecodeError."""
     if type(descr) is str:
         return dtype_from_str(descr)
@@ -55,7 +55,7 @@ def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype:
         raise DecodeError("descr in the .npy header is neither a dtype nor a list of fields")
     names: List[str] = []
     titles: List[Any] = []
-    formats: List[np.dtype] = []
+    formats: List[np.dtype[Any]] = []
     offsets: List[int] = []
     offset = 0
     for field in descr:
@@ -81,12 +81,12 @@ def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype:
 
 def struct(
     names: Sequence[str],
-    formats: Sequence[np.dtype],
+    formats: Sequence[np.dtype[Any]],
     offsets: Sequence[int],
     titles: Sequence[Any],
     itemsize: int,
     align: bool = False,
-) -> np.dtype:
+) -> np.dtype[Any]:
     """Returns a struct dtype. Sizes and offsets are in bytes. Raises DecodeError where numpy refuses."""
     check_itemsize(itemsize)
     for dtype, offset in zip(formats, offsets):
@@ -101,12 +101,13 @@ def struct(
     if any(title is not None for title in titles):
         spec["titles"] = list(titles)
     try:
-        return np.dtype(spec, align=align)  # type: ignore[call-overload]
+        made: np.dtype[Any] = np.dtype(spec, align=align)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError) as exc:
         raise DecodeError(f"these fields make no dtype: {exc}") from exc
+    return made
 
 
-def subarray(base: np.dtype, shape: Any) -> np.dtype:
+def subarray(base: np.dtype[Any], shape: Any) -> np.dtype[Any]:
     """Returns the dtype of a field that holds an array of ``base``. Raises DecodeError."""
     if type(shape) is int:
         shape = (shape,)
@@ -130,7 +131,7 @@ def check_itemsize(size: int) -> int:
     return size
 
 
-def descr_of(dtype: np.dtype, spelled: "Any") -> Any:
+def descr_of(dtype: np.dtype[Any], spelled: "Any") -> Any:
     """Returns the descr that goes into the header: the truth where .npy can say it, else something plain of the
     same item size. ``spelled(dtype)`` returns the text for one that is no struct.
     """

@@ -6,7 +6,7 @@ attrs name the real dtype. The packages and names here are all that is ever impo
 from __future__ import annotations
 
 import importlib
-from typing import Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
@@ -41,12 +41,12 @@ ALLOWED: Dict[str, Dict[str, int]] = {
 _BITS = {1: "|u1", 2: "u2", 4: "u4"}
 
 
-def is_foreign(dtype: np.dtype) -> bool:
+def is_foreign(dtype: np.dtype[Any]) -> bool:
     """Returns whether a dtype without fields comes from another package than numpy."""
     return dtype.num >= 256 or dtype.type.__module__.partition(".")[0] != "numpy"
 
 
-def name_of(dtype: np.dtype) -> Optional[str]:
+def name_of(dtype: np.dtype[Any]) -> Optional[str]:
     """Returns ``package.name`` for a registered dtype that is known here and in native byte order, else None."""
     kind = dtype.type
     package, name = kind.__module__.partition(".")[0], kind.__name__
@@ -55,7 +55,7 @@ def name_of(dtype: np.dtype) -> Optional[str]:
     return f"{package}.{name}"
 
 
-def bits_of(dtype: np.dtype) -> str:
+def bits_of(dtype: np.dtype[Any]) -> str:
     """Returns the descr of the unsigned integer in which such a dtype travels."""
     text = _BITS[dtype.itemsize]
     return text if text[0] == "|" else np.dtype(text).str
@@ -70,7 +70,7 @@ def split(name: str) -> Tuple[str, str, int]:
     return package, short, size
 
 
-def load(name: str) -> np.dtype:
+def load(name: str) -> np.dtype[Any]:
     """Returns the dtype of an allowed ``package.name``. Raises DecodeError when the package is not installed."""
     package, short, size = split(name)
     try:

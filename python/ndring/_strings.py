@@ -21,7 +21,7 @@ Parts = List[Tuple[bytes, memoryview]]
 _StringDType: Any = getattr(getattr(np, "dtypes", None), "StringDType", None)
 
 
-def is_string(dtype: np.dtype) -> bool:
+def is_string(dtype: np.dtype[Any]) -> bool:
     """Returns whether a dtype is StringDType."""
     return _StringDType is not None and isinstance(dtype, _StringDType)
 
@@ -44,7 +44,7 @@ def describe(dtype: Any) -> Dict[str, Any]:
     return node
 
 
-def pack(array: np.ndarray) -> Tuple[bool, memoryview, Parts]:
+def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview, Parts]:
     """Returns whether the elements are in F order, their ends (see above) as bytes, and the parts."""
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     texts: List[Any] = array.ravel("F" if fortran else "C").tolist()
@@ -58,7 +58,7 @@ def pack(array: np.ndarray) -> Tuple[bool, memoryview, Parts]:
     return fortran, byte_view(ends), parts
 
 
-def restore(node: Any) -> np.dtype:
+def restore(node: Any) -> np.dtype[Any]:
     """Returns a new StringDType as attrs describe it. Raises DecodeError, also when numpy is older than 2.0."""
     check_keys(node, "string", {"strict": bool, "na": str})
     na = optional(node, "na")
@@ -67,7 +67,7 @@ def restore(node: Any) -> np.dtype:
     if _StringDType is None:
         raise DecodeError(f"the stored array is of StringDType, which needs numpy 2.0 or newer, not {np.__version__}")
     options: Dict[str, Any] = {} if na is None else {"na_object": None if na == "none" else np.nan}
-    dtype: np.dtype = _StringDType(coerce=not flag(node, "strict"), **options)
+    dtype: np.dtype[Any] = _StringDType(coerce=not flag(node, "strict"), **options)
     return dtype
 
 
@@ -75,11 +75,11 @@ def unpack(
     shape: Tuple[int, ...],
     fortran: bool,
     dtype: Any,
-    data: np.ndarray,
+    data: np.ndarray[Any, Any],
     parts: Mapping[str, Any],
     strides: Optional[List[int]],
     max_span: Optional[int],
-) -> np.ndarray:
+) -> np.ndarray[Any, Any]:
     """Returns an array of StringDType ``dtype`` from the ends in ``data`` (1-d uint8) and the parts.
 
     ``strides``: as attrs have them, in bytes. ``max_span``: bytes that may be allocated for the elements. Raises
@@ -98,13 +98,13 @@ def unpack(
         raise DecodeError("strides in attrs are no multiple of the item size of StringDType")
     # The flat array owns the texts; the result is a view of it, with the very same dtype object.
     memory = np.empty((high - low) // dtype.itemsize, dtype)
-    array: np.ndarray = np.ndarray(shape, memory.dtype, memory, -low, packed if wanted is None else wanted)
+    array: np.ndarray[Any, Any] = np.ndarray(shape, memory.dtype, memory, -low, packed if wanted is None else wanted)
     if texts:
         array[...] = np.array(texts, dtype=dtype).reshape(shape, order=order)  # type: ignore[call-overload]
     return array
 
 
-def _texts(ends: np.ndarray, dtype: Any, parts: Mapping[str, Any]) -> List[Any]:
+def _texts(ends: np.ndarray[Any, Any], dtype: Any, parts: Mapping[str, Any]) -> List[Any]:
     if "utf8" not in parts:
         raise DecodeError("the part utf8 of a StringDType array is missing")
     blob = bytes(parts["utf8"])

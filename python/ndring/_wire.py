@@ -65,7 +65,7 @@ class Stored(NamedTuple):
     attrs: Optional[bytes]
     version: str
     crc32c: int
-    parts: Dict[str, np.ndarray]
+    parts: Dict[str, np.ndarray[Any, Any]]
 
 
 class ReplyReader:
@@ -172,7 +172,7 @@ class ReplyReader:
         count = self._length(line[1:], 8) if line[:1] == b"*" else None
         if count is None or count % 2 or type(crc) is not int or type(version) is not bytes or type(attrs) not in (bytes, type(None)):
             raise DecodeError("NP.GET answers something else than npy, attrs, version, crc32c, parts")
-        parts: Dict[str, np.ndarray] = {}
+        parts: Dict[str, np.ndarray[Any, Any]] = {}
         left = self._max_bytes
         for _ in range(count // 2):
             name = self._item(0)

@@ -58,11 +58,16 @@ class Stub:
     An answer is bytes to send; None closes the connection instead; a function is called with the socket.
     """
 
-    def __init__(self, answers):
+    def __init__(self, answers, path=None):
         self.answers = list(answers)
         self.commands = []
         self.connections = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        if path is None:
+            self._socket = socket.create_server(("127.0.0.1", 0))
+        else:
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.bind(str(path))
+            self._socket.listen()
         self.address = self._socket.getsockname()
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
@@ -118,8 +123,8 @@ def stub():
     """Returns a function that starts a stub with its answers."""
     stubs = []
 
-    def start(*answers):
-        stubs.append(Stub(answers))
+    def start(*answers, path=None):
+        stubs.append(Stub(answers, path))
         return stubs[-1]
 
     yield start

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ndring import EncodeError, NumPyRedis, TimeoutError
+from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
 PYTHON = Path(__file__).resolve().parents[1]
@@ -65,6 +66,97 @@ def test_make_that_fails_lets_the_next_one_make(client, key):
         client.get_or_set(key, lambda: object(), lease=60)
     assert np.array_equal(client.get_or_set(key, lambda: A, lease=60), A)
     assert time.monotonic() - began < 30  # nobody has waited for a lease to end
+
+
+def test_make_that_fails_lets_one_who_waits_make(node, client, key):
+    entered = threading.Event()
+    results = []
+
+    def other():
+        entered.wait(60)
+        with NumPyRedis(*node) as c:
+            results.append(c.get_or_set(key, lambda: A, lease=60))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+
+    def fail():
+        entered.set()
+        time.sleep(0.3)  # so that the other waits by now
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        client.get_or_set(key, fail, lease=60)
+    thread.join(30)
+    assert len(results) == 1 and np.array_equal(results[0], A)
+
+
+def test_longest_key(client):
+    longest = uuid.uuid4().hex.ljust(65_535)
+    assert np.array_equal(client.get_or_set(longest, lambda: A, ex=100), A)
+    assert client.delete(longest) == 1
+
+
+def test_made_once_by_several_processes(node, client, key):
+    code = f"""
+import time
+import numpy as np
+from ndring import NumPyRedis
+def make():
+    print("making", flush=True)
+    time.sleep(0.5)
+    return np.arange(5)
+with NumPyRedis({node[0]!r}, {node[1]}) as c:
+    assert c.get_or_set({key!r}, make).tolist() == [0, 1, 2, 3, 4]
+"""
+    environ = {**os.environ, "PYTHONPATH": str(PYTHON)}
+    makers = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environ) for _ in range(3)]
+    assert b"".join(maker.communicate(timeout=60)[0] for maker in makers) == b"making\n"
+    assert [maker.returncode for maker in makers] == [0, 0, 0]
+
+
+NONE, VERSION = b"$-1\r\n", b"$3\r\n1-%d\r\n"
+
+
+def test_lock_that_is_answered_too_late_is_not_held(stub):
+    def late(connection):
+        time.sleep(0.3)
+        connection.sendall(VERSION % 1)
+
+    server = stub(NONE, late, VERSION % 2)
+    with client_of(server) as c, pytest.raises(TimeoutError):
+        c.get_or_set("k", lambda: pytest.fail("somebody else may hold the lock by now"), lease=0.6, wait_for=0)
+    assert [command[0] for command in server.commands] == [b"NP.GET", b"NP.SET", b"NP.SET"]
+    released = server.commands[2]
+    assert released[released.index(b"IFVERSION") + 1] == b"1-1" and released[released.index(b"PX") + 1] == b"1"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_renewal_whose_answer_was_lost(stub, ours):
+    def held(connection):  # the lock as the node has it: its version is that of the renewal that was lost
+        token = server.commands[1][2] if ours else server.commands[1][2][:-1] + b"?"
+        connection.sendall(whole(data=token).replace(VERSION % 1, VERSION % 2))
+
+    server = stub(NONE, VERSION % 1, NONE, None, NONE, held, VERSION % 3 if ours else b"+OK\r\n")
+
+    def make():
+        deadline = time.monotonic() + 30
+        while len(server.commands) < (7 if ours else 6) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        server.answers += [b"+OK\r\n", whole(), VERSION % 4] if ours else [whole(), NONE, NONE]
+        return A
+
+    with client_of(server, retry_for=0) as c:
+        assert np.array_equal(c.get_or_set("k", make, lease=1.5), A)
+    conditions = [command[command.index(b"IFVERSION") + 1] for command in server.commands if b"IFVERSION" in command]
+    assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1", b"1-1"])
+
+
+def test_one_who_waits_looks_before_it_tries(stub):
+    server = stub(NONE, NONE, NONE, b":1\r\n", NONE, b":1\r\n", whole())
+    with client_of(server) as c:
+        assert np.array_equal(c.get_or_set("k", lambda: pytest.fail("somebody else makes it")), A)
+    assert [c[0] for c in server.commands] == [b"NP.GET", b"NP.SET", b"NP.GET", b"NP.EXISTS", b"NP.GET", b"NP.EXISTS", b"NP.GET"]
 
 
 def test_make_may_take_longer_than_the_lease(node, client, key):

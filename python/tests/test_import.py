@@ -147,22 +147,22 @@ def test_arrays_come_over(filled, target, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
     reasons = {line["key"]: line["reason"] for line in lines}
     assert reasons == {
-        "x-objects": "an array of objects, which is a pickle",
-        "x-npz": "a zip file, as np.savez writes; save its arrays one by one",
-        "x-pickle": "a pickle, which is never loaded",
-        "x-text": "no .npy file",
-        "x-raw": "no .npy file",
-        "x-empty": "an empty string",
-        "x-number": "no .npy file",
-        "x-cut": "a broken .npy file",
-        "x-trailing": "a .npy file with something behind it",
-        "x-header": "a broken .npy file",
-        "x-hash": "a hash, no string",
-        "x-list": "a list, no string",
-        "x-set": "a set, no string",
+        "b'x-objects'": "an array of objects, which is a pickle",
+        "b'x-npz'": "a zip file, as np.savez writes; save its arrays one by one",
+        "b'x-pickle'": "a pickle, which is never loaded",
+        "b'x-text'": "no .npy file",
+        "b'x-raw'": "no .npy file",
+        "b'x-empty'": "an empty string",
+        "b'x-number'": "no .npy file",
+        "b'x-cut'": "a broken .npy file",
+        "b'x-trailing'": "a .npy file with something behind it",
+        "b'x-header'": "a broken .npy file",
+        "b'x-hash'": "a hash, no string",
+        "b'x-list'": "a list, no string",
+        "b'x-set'": "a set, no string",
     }
-    assert {line["key"]: line["bytes"] for line in lines}["x-text"] == 5 and not any(line["failed"] for line in lines)
-    assert "3 x no .npy file:\n" in out and "    b'x-text'\n" in out
+    assert {line["key"]: line["bytes"] for line in lines}["b'x-text'"] == 5 and not any(line["failed"] for line in lines)
+    assert "3 x no .npy file:\n" in out and "    b'x-text'  (string, 5 B)\n" in out
 
 
 def test_what_is_there_stays_unless_told(filled, target):

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 from conftest import start_node, stop_node
-from ndring import BusyError, ConnectionError, InvalidArrayError, NumPyRedis, ServerError, UncertainWrite
+from ndring import BusyError, ConnectionError, DecodeError, InvalidArrayError, NumPyRedis, ServerError, UncertainWrite
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -65,8 +65,26 @@ def test_errors(stub):
     with client_of(stub(*answers, *answers)) as c:
         results = c.pipeline().set("a", A).set("a", A).delete("a").execute(raise_on_error=False)
         assert results[0] is True and isinstance(results[1], InvalidArrayError) and results[2] == 1
-        with pytest.raises(InvalidArrayError, match="command 2 of the pipeline: .*no"):
-            c.pipeline().set("a", A).set("a", A).delete("a").execute()
+        p = c.pipeline().set("a", A).set("a", A).delete("a")
+        with pytest.raises(InvalidArrayError, match=r"no \(command 2 of the pipeline\)") as caught:
+            p.execute()
+        assert caught.value.prefix == "BADNPY" and len(p) == 0
+
+
+def test_nothing_is_sent_before_execute(stub):
+    server = stub(b"+OK\r\n")
+    with client_of(server) as c:
+        with c.pipeline() as p:
+            p.set("a", A).get("b")
+        assert len(p) == 0 and p.execute() == []
+        p.get("b").reset()
+        with pytest.raises(ValueError, match="different slots"):
+            c.pipeline(True).set("a", A).get("b").execute()
+        for wrong in (lambda: p.set("a", A, ex=0), lambda: p.set("a", [1]), lambda: p.get(""), lambda: p.expire("a", 1.5)):
+            with pytest.raises((ValueError, TypeError)):
+                wrong()
+        assert len(p) == 0 and server.commands == []
+        assert p.set("a", A).execute() == [True] and len(server.commands) == 1
 
 
 def test_transaction_on_the_wire(stub):
@@ -88,6 +106,31 @@ def test_refused_transaction_raises_the_reason(stub):
             c.pipeline(True).set("a", A).ttl("a").execute()
         assert c.ping()
     assert server.connections == 1
+
+
+def test_refused_transaction_is_not_uncertain_when_the_rest_is_lost(stub):
+    server = stub(b"+OK\r\n", b"+QUEUED\r\n", b"-BADNPY no\r\n", None)
+    with client_of(server) as c, pytest.raises(InvalidArrayError):
+        c.pipeline(True).ttl("a").set("a", A).execute()
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("answers", [(b"-BUSY later\r\n", b"+OK\r\n"), (b"+OK\r\n", b"+OK\r\n"), (b"+QUEUED\r\n",)], ids=repr)
+def test_what_was_done_outside_of_a_transaction_is_not_repeated(stub, answers):
+    server = stub(*answers, b"-ERR EXEC without MULTI\r\n", b"+PONG\r\n")
+    with client_of(server) as c, pytest.raises(DecodeError, match="the node answers .* to command [01] of a transaction"):
+        c.pipeline(True).set("a", A).execute()
+    assert sum(command[0] == b"NP.SET" for command in server.commands) <= 1 and server.connections == 1
+
+
+@pytest.mark.parametrize("reply", [b"*-1\r\n", b"*1\r\n+OK\r\n", b"+OK\r\n", b"*2\r\n+OK\r\n*0\r\n"], ids=repr)
+def test_exec_that_makes_no_sense(stub, reply):
+    server = stub(b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", reply, b"+PONG\r\n")
+    with client_of(server) as c:
+        with pytest.raises(DecodeError):
+            c.pipeline(True).set("a", A).get("a").execute()
+        assert c.ping()  # on a connection of its own
+    assert server.connections == 2
 
 
 def test_busy_transaction_is_tried_again(stub):

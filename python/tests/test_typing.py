@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 @pytest.mark.skipif(importlib.util.find_spec("mypy") is None, reason="mypy is not installed")
 def test_typical_uses(tmp_path):
     check = subprocess.run(
-        [sys.executable, "-m", "mypy", "--warn-unused-ignores", "--cache-dir", str(tmp_path), str(HERE / "typing_usage.py")],
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(HERE / "typing_usage.py")],
         cwd=HERE.parent, capture_output=True, text=True,
     )  # fmt: skip
     assert check.returncode == 0, check.stdout + check.stderr

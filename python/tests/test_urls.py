@@ -4,16 +4,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import redis
-from ndring import AuthenticationError, NumPyRedis
-
 from conftest import start_node, stop_node
+from ndring import AuthenticationError, ConnectionError, NumPyRedis
 
 
 @pytest.mark.parametrize(
     "query",
     ["", "/0", "?db=0", "?socket_timeout=3", "?socket_connect_timeout=2.5", "?socket_keepalive=yes", "?retry_on_timeout=true", "?max_connections=7",
      "?health_check_interval=5", "?client_name=me", "?encoding=utf-8", "?encoding_errors=strict", "?decode_responses=", "?retry_for=1.5&max_array_bytes=1000000",
-     "?socket_timeout=3&client_name=me&max_connections=2"],
+     "?decode_responses=True", "?socket_read_size=1000", "?socket_type=2", "?timeout=5", "?retry_on_error=ConnectionError", "?protocol=2", "?protocol=3",
+     "?lib_name=me&lib_version=1", "?socket_timeout=3&client_name=me&max_connections=2"],
 )  # fmt: skip
 def test_options_of_a_url(node, query):
     with NumPyRedis.from_url(f"redis://{node[0]}:{node[1]}{query}") as c:
@@ -30,13 +30,36 @@ def test_options_have_their_effect():
     assert c._transport._retry_for == 1.5 and c._transport._max_bytes == 10
     tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
     assert tls._transport._pool.connection_class is redis.SSLConnection and tls._where == "h:7379"
-    assert NumPyRedis.from_url("unix:///tmp/x.sock?client_name=a")._where == "/tmp/x.sock"
+    for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # ours are what counts, and how a failure is said
+        with NumPyRedis.from_url(f"redis://127.0.0.1:1?retry_for=0&{redis_retries}") as c, pytest.raises(ConnectionError):
+            c.ping()
+
+
+def test_unix_socket(stub, tmp_path):
+    server = stub(b"+OK\r\n", b"+PONG\r\n", path=tmp_path / "a socket")
+    query = "db=0&socket_timeout=3&socket_connect_timeout=1&socket_keepalive=1&retry_on_timeout=1&health_check_interval=5&retry_for=2"
+    with NumPyRedis.from_url(f"unix://:secret@{tmp_path}/a%20socket?{query}") as c:
+        assert c.ping() and c._where == f"{tmp_path}/a socket" and c._transport._retry_for == 2
+    assert server.commands == [[b"AUTH", b"secret"], [b"PING"]]
 
 
 @pytest.mark.parametrize(
     "url, error, text",
     [
         ("redis://h?nosuch=1", TypeError, "nosuch"),
+        ("rediss://h?nosuch=1", TypeError, "nosuch"),
+        ("unix:///x?nosuch=1", TypeError, "nosuch"),
+        ("unix:///x?db=1", ValueError, "one database"),
+        ("redis://h?ssl_check_hostname=1", TypeError, "ssl_check_hostname"),  # must not be ignored: there is no TLS to check
+        ("redis://h?protocol=4", ValueError, "protocol is 2 or 3"),
+        ("redis://h?timeout=x", ValueError, "timeout"),
+        ("redis://h?max_connections=x", ValueError, "max_connections"),
+        ("redis://h?socket_type=x", ValueError, "socket_type"),
+        ("redis://h?encoding=nosuch", ValueError, "encoding"),
+        ("redis://h?retry=1", ValueError, "retry cannot be given in a URL"),
+        ("redis://h?parser_class=x", ValueError, "parser_class cannot"),
+        ("redis://h?connection_class=x", ValueError, "connection_class cannot"),
+        ("redis://h?redis_connect_func=x", ValueError, "redis_connect_func cannot"),
         ("redis://h/1", ValueError, "one database"),
         ("redis://h?db=3", ValueError, "one database"),
         ("redis://h?socket_timeout=x", ValueError, "socket_timeout"),
