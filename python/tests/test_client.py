@@ -72,6 +72,7 @@ def test_missing(client):
     assert client.get("none", default=marker) is marker
     assert client.get("none", out=A.copy(), default=marker) is marker
     assert client.shape("none") is None and client.dtype("none") is None and client.meta("none") is None
+    assert client.memory_usage("none") is None
     assert client.verify("none") is False
     assert client.mget(["none", "none"]) == [None, None]
     assert client.mget([]) == [] and client.mset({}) is True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ndring import EncodeError, NumPyRedis, TimeoutError
+from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite, _making
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -133,21 +133,17 @@ def test_lock_that_is_answered_too_late_is_not_held(stub):
 
 @pytest.mark.parametrize("ours", [True, False])
 def test_renewal_whose_answer_was_lost(stub, ours):
-    def held(connection):  # the lock as the node has it: its version is that of the renewal that was lost
-        token = server.commands[1][2] if ours else server.commands[1][2][:-1] + b"?"
-        connection.sendall(whole(data=token).replace(VERSION % 1, VERSION % 2))
-
-    server = stub(NONE, VERSION % 1, NONE, None, NONE, held, VERSION % 3 if ours else b"+OK\r\n")
-
-    def make():
-        deadline = time.monotonic() + 30
-        while len(server.commands) < (7 if ours else 6) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        server.answers += [b"+OK\r\n", whole(), VERSION % 4] if ours else [whole(), NONE, NONE]
-        return A
-
+    server = stub(VERSION % 1)
     with client_of(server, retry_for=0) as c:
-        assert np.array_equal(c.get_or_set("k", make, lease=1.5), A)
+        lease = _making._Lease(c, b"lock", 600)  # so long that its thread does nothing here
+        assert lease.__enter__() is True
+        token = server.commands[0][2] if ours else server.commands[0][2][:-1] + b"?"
+        lock = whole(data=token).replace(VERSION % 1, VERSION % 2)  # as the node has it
+        server.answers += [None, NONE, lock, *([VERSION % 3, VERSION % 4] if ours else [NONE, NONE])]
+        with pytest.raises(UncertainWrite):
+            lease._extend(600)
+        assert lease._extend(600) is ours
+        lease.__exit__()
     conditions = [command[command.index(b"IFVERSION") + 1] for command in server.commands if b"IFVERSION" in command]
     assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1", b"1-1"])
 
