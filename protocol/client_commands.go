@@ -168,13 +168,8 @@ func (c *call) killFilter(args []Arg) (fits func(*conn) bool, skipMe bool, err e
 			}
 			fit = func(other *conn) bool { return int64(time.Since(other.since).Seconds()) >= age }
 		case "TYPE":
-			switch strings.ToLower(value) {
-			case "normal":
-				fit = func(*conn) bool { return true }
-			case "master", "slave", "replica", "pubsub":
-				fit = func(*conn) bool { return false }
-			default:
-				return nil, false, fmt.Errorf("Unknown client type '%.64s'", value)
+			if fit, err = clientType(value); err != nil {
+				return nil, false, err
 			}
 		case "USER":
 			if value != "default" {

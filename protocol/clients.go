@@ -92,14 +92,7 @@ func clientFilter(args []Arg) (func(*conn) bool, error) {
 		if len(args) != 2 {
 			return nil, errSyntax
 		}
-		switch kind := strings.ToLower(string(args[1].Bytes())); kind {
-		case "normal":
-			return func(*conn) bool { return true }, nil
-		case "master", "slave", "replica", "pubsub":
-			return func(*conn) bool { return false }, nil
-		default:
-			return nil, fmt.Errorf("Unknown client type '%.64s'", args[1].Bytes())
-		}
+		return clientType(string(args[1].Bytes()))
 	case "ID":
 		var ids []int64
 		for _, a := range args[1:] {
@@ -112,6 +105,17 @@ func clientFilter(args []Arg) (func(*conn) bool, error) {
 		return func(c *conn) bool { return slices.Contains(ids, c.id) }, nil
 	}
 	return nil, errSyntax
+}
+
+// clientType reads TYPE of CLIENT LIST and CLIENT KILL. All clients are normal ones.
+func clientType(name string) (func(*conn) bool, error) {
+	switch strings.ToLower(name) {
+	case "normal":
+		return func(*conn) bool { return true }, nil
+	case "master", "slave", "replica", "pubsub":
+		return func(*conn) bool { return false }, nil
+	}
+	return nil, fmt.Errorf("Unknown client type '%.64s'", name)
 }
 
 // largestOutput returns the most bytes of replies that wait for one client.

@@ -35,7 +35,7 @@ const (
 	Loading                     // allowed while data is being loaded
 	Stale                       // allowed without a connection to the cluster
 	Fast                        // takes the same time whatever is stored
-	NoMulti                     // not allowed between MULTI and EXEC, since it concerns more than one shard
+	NoMulti                     // not allowed between MULTI and EXEC: it concerns more than one shard, or the connection itself
 	NoSlowlog                   // may hold a password, or what it does is logged by itself
 	Uploads                     // takes arrays: its arguments may be large
 	Control                     // is done at once within a transaction

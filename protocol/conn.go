@@ -53,6 +53,7 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 func (c *conn) serve() {
 	defer c.end()
 	for !c.quit {
+		c.pace = pace{} // each command has its own
 		args, err := c.reader.Next()
 		var refusal refused
 		switch {

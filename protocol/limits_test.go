@@ -31,14 +31,20 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
-// An upload that dribbles may go on as long as nobody needs its room, and is cut off as soon as somebody does.
+// An upload that dribbles, however fast its client was before, may go on as long as nobody needs its room, and is cut off as soon as somebody does.
 func TestSlowUploadsMakeRoom(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 4 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
 	array := bytesNPY(4<<20, "")
 	stream := command("NP.SET", "k", array)
 	slow := s.dial(t)
-	slow.send(stream[:1000])
+	const before = 10
+	slow.send(strings.Repeat(stream, before) + stream[:1000])
+	for range before {
+		if got := slow.reply(); got != "+OK" {
+			t.Fatal(got)
+		}
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

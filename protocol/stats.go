@@ -105,7 +105,9 @@ func (s *Server) resetStats() {
 		for _, counter := range []*atomic.Int64{&stat.calls, &stat.nanoseconds, &stat.rejected, &stat.failed} {
 			counter.Store(0)
 		}
-		stat.resetLatency()
+		for class := range stat.latency {
+			stat.latency[class].Store(0)
+		}
 	}
 	for i := range s.statistics.slots {
 		slot := &s.statistics.slots[i]
@@ -117,12 +119,6 @@ func (s *Server) resetStats() {
 	clear(s.statistics.errors)
 	s.statistics.mu.Unlock()
 	s.store.ResetStats()
-}
-
-func (stat *commandStat) resetLatency() {
-	for i := range stat.latency {
-		stat.latency[i].Store(0)
-	}
 }
 
 // percentile returns the upper bound, in µs, of the class in which a part of the calls ends.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"unsafe"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -108,11 +109,9 @@ func watch(c *call) {
 		c.replies.Error(errTooManyWatched)
 		return
 	}
-	if len(c.tx.watched) > 0 {
-		if _, slot, err := c.server.route(c.conn, append(keys, []byte(c.tx.watched[0].key))); err != nil || slot != c.slot {
-			c.replies.Error(ErrCrossSlot)
-			return
-		}
+	if len(c.tx.watched) > 0 && topology.Slot([]byte(c.tx.watched[0].key)) != c.slot {
+		c.replies.Error(ErrCrossSlot)
+		return
 	}
 	for _, key := range keys {
 		c.tx.watched = append(c.tx.watched, watched{string(key), c.shard.Mark(key)})
@@ -148,14 +147,14 @@ func exec(c *call) {
 	case err != nil:
 		c.replies.Error(err)
 	case held == nil:
-		c.execute(nil, slot)
+		c.executeQueue(nil, slot)
 	default:
-		held.Hold(func(tx shard.Tx) { c.execute(tx, slot) })
+		held.Hold(func(tx shard.Tx) { c.executeQueue(tx, slot) })
 	}
 }
 
-// execute does what was queued, unless a watched key is not what it was.
-func (c *call) execute(held keyspace, slot int) {
+// executeQueue does what was queued, unless a watched key is not what it was.
+func (c *call) executeQueue(held keyspace, slot int) {
 	for _, w := range c.tx.watched {
 		if held.Mark([]byte(w.key)) != w.mark {
 			c.replies.NullArray()
