@@ -11,13 +11,13 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import redis
 
 from ._client import NumPyRedis
-from ._exceptions import AuthenticationError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError
+from ._exceptions import AuthenticationError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite
 from ._literal import LiteralError
 
 DESCRIPTION = (
@@ -25,7 +25,6 @@ DESCRIPTION = (
     "kept. What is no array is reported and not copied. Exit code: 0 if all arrays are in ndring, 1 if some could not be copied, "
     "2 if a server cannot be reached or an option makes no sense, 130 after Ctrl-C."
 )
-_T = TypeVar("_T")
 _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes that tell an array from anything else
 _SHOWN = 20  # keys of each reason in the report
@@ -33,8 +32,11 @@ _BATCH_BYTES = 64 << 20  # that are fetched at once, unless one value alone has 
 _LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, as many as ndring takes; apart since numpy 1.24's types lack it
 _TRIES = 4  # of a read from a source that is lost
 _LOST = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError, redis.exceptions.RedisClusterException)
-# redis-py lets what goes wrong within a cluster client out as it is, its own IndexError included.
-_SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, IndexError)
+_SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)  # the second is no RedisError
+# What np.load raises for bytes that are no array.
+_BROKEN = (
+    LiteralError, LookupError, ArithmeticError, ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 class _Stop(Exception):
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", metavar="N", type=int, default=500, help="keys a round trip (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace what ndring has under a key already")
     parser.add_argument("--dry-run", action="store_true", help="copy nothing, only report")
-    parser.add_argument("--max-array-bytes", metavar="N", type=int, default=512 << 20, help="leave larger values out (default: %(default)s)")
+    parser.add_argument("--max-array-bytes", metavar="N", type=int, default=512 << 20, help="leave out larger ones (default: %(default)s)")
     parser.add_argument("--report", metavar="FILE", help="write what was not copied to FILE, a line of JSON a key")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
@@ -136,7 +138,7 @@ def run(options: argparse.Namespace) -> int:
     code = 0
     try:
         try:
-            source, total = _connect(options.source)
+            source, total, options.exact = _connect(options.source)
             target = NumPyRedis.from_url(options.to)
             target.ping()
         except (NdringError, ValueError, TypeError, *_SOURCE_ERRORS) as exc:
@@ -165,18 +167,30 @@ def run(options: argparse.Namespace) -> int:
     return code or (1 if report.failed else 0)
 
 
-def _connect(url: str) -> Tuple[Any, int]:
-    """Returns a client of the source and about how many keys there are."""
-    source: Any = redis.Redis.from_url(url, socket_timeout=30, socket_connect_timeout=5)
+def _connect(url: str) -> Tuple[Any, int, bool]:
+    """Returns a client of the source, about how many keys there are, and whether it tells the moments at which they expire."""
+    patience = {"socket_timeout": 30} if url.startswith("unix:") else {"socket_timeout": 30, "socket_connect_timeout": 5}
+    source: Any = redis.Redis.from_url(url, **patience)
     total = int(source.dbsize())
+    # Tried out here, since redis-py's cluster client fails as a whole at a command that the servers do not know.
+    exact = True
+    try:
+        source.execute_command("PEXPIRETIME", "k")
+    except (redis.exceptions.MovedError, redis.exceptions.ClusterDownError):
+        pass  # it knows the command, and only has not got the key
+    except redis.ResponseError:
+        exact = False
     info = source.info()
     if "ndring_version" in info:
         raise ValueError("the source is ndring itself, not a Redis")
     if info.get("cluster_enabled"):
         source.close()
-        source = redis.RedisCluster.from_url(url, socket_timeout=30, socket_connect_timeout=5)
-        total = sum(int(_again(node.dbsize)) for node in _nodes(source))
-    return source, total
+        try:
+            source = redis.RedisCluster.from_url(url, **patience)
+        except IndexError as exc:  # redis-py's, when no server has slots
+            raise redis.exceptions.ClusterDownError("the source is a cluster without slots") from exc
+        total = sum(int(node.dbsize()) for node in _nodes(source))
+    return source, total, exact
 
 
 def _nodes(source: Any) -> List[Any]:
@@ -186,7 +200,7 @@ def _nodes(source: Any) -> List[Any]:
     return [source]
 
 
-def _again(call: Callable[[], _T]) -> _T:
+def _again(call: Callable[[], Any]) -> Any:
     """Returns what a read from the source returns, and tries it again when the connection is lost."""
     left = _TRIES
     while True:
@@ -225,7 +239,6 @@ def _pipelined(source: Any, *commands: Tuple[Any, ...]) -> List[Any]:
 def _copy(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    sizes: Dict[bytes, Any] = {}
     kinds = _pipelined(source, *(("TYPE", key) for key in keys))
     strings = [key for key, kind in zip(keys, kinds) if kind in (b"string", "string")]
     others = [(key, kind) for key, kind in zip(keys, kinds) if kind not in (b"string", "string")]
@@ -240,7 +253,7 @@ def _copy(
             report.counts["gone"] += 1
         else:
             report.left(key, name, size if isinstance(size, int) else None, f"a {name}, no string")
-    looks = _pipelined(source, *(command for key in strings for command in (("STRLEN", key), ("GETRANGE", key, 0, _PEEK - 1), ("EXISTS", key))))
+    looks = _pipelined(source, *(c for key in strings for c in (("STRLEN", key), ("GETRANGE", key, 0, _PEEK - 1), ("EXISTS", key))))
     wanted: List[bytes] = []
     waiting = 0
     for key, size, start, there in zip(strings, looks[::3], looks[1::3], looks[2::3]):
@@ -288,17 +301,18 @@ def _what(start: bytes, size: int, limit: int) -> Optional[str]:
 def _fetch(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    # A Redis before 7.0 has no PEXPIRETIME, hence both; PTTL is also what tells a key that is gone.
-    found = _pipelined(source, *(c for key in keys for c in (("GET", key), ("PEXPIRETIME", key), ("PTTL", key))))
-    asked = time.time()
-    for key, value, at, ttl in zip(keys, found[::3], found[1::3], found[2::3]):
+    # PTTL counts from when it is asked, which a slow network makes a little too late; PEXPIRETIME, which Redis has since 7.0, does not.
+    expiry = "PEXPIRETIME" if options.exact else "PTTL"
+    found = _pipelined(source, *(c for key in keys for c in (("GET", key), (expiry, key))))
+    asked = round(1000 * time.time())
+    for key, value, at in zip(keys, found[::2], found[1::2]):
         report.counts["scanned"] += 1
-        error = next((x for x in (value, ttl) if isinstance(x, Exception) and not (x is ttl and isinstance(at, int))), None)
+        error = next((x for x in (value, at) if isinstance(x, Exception)), None)
         if error:
             _refused(report, key, error)
             continue
-        if not isinstance(at, int):
-            at = ttl if ttl < 0 else round(1000 * asked) + ttl
+        if at >= 0 and not options.exact:
+            at += asked
         if value is None or at == -2 or 0 <= at <= 1000 * time.time():
             report.counts["gone"] += 1
             continue
@@ -314,7 +328,7 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
     stream = io.BytesIO(value)
     try:
         array = np.load(stream, allow_pickle=False, **_LOAD)
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError, KeyError, OverflowError, MemoryError, RecursionError, LiteralError) as exc:
+    except _BROKEN as exc:
         pickled = "allow_pickle" in str(exc)
         report.left(key, "string", len(value), "an array of objects, which is a pickle" if pickled else "a broken .npy file")
         return
@@ -326,7 +340,7 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
             stored = options.overwrite or not target.exists(key)
         else:
             stored = target.set(key, array, pxat=at, nx=not options.overwrite)
-    except (ConnectionError, TimeoutError, AuthenticationError) as exc:
+    except (ConnectionError, TimeoutError, AuthenticationError, UncertainWrite) as exc:
         # The next keys would fare no better, each after seconds of trying again.
         report.left(key, "string", len(value), "ndring was lost", str(exc), failed=True)
         raise _Stop(f"ndring fails: {exc}") from exc

@@ -1,15 +1,18 @@
 """``python -m ndring import`` from a real redis-server."""
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
 import pickle
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -18,7 +21,7 @@ import numpy as np
 import pytest
 import redis
 from conftest import start_node, stop_node
-from ndring import NumPyRedis
+from ndring import NumPyRedis, _import
 
 PYTHON = Path(__file__).resolve().parents[1]
 
@@ -73,10 +76,14 @@ def target():
     stop_node(process)
 
 
-def run(source, target, *arguments):
-    port = source if isinstance(source, int) else source.connection_pool.connection_kwargs["port"]
+def port_of(source):
+    return source.connection_pool.connection_kwargs["port"]
+
+
+def run(source, target, *arguments, user=""):
+    port = source if isinstance(source, int) else port_of(source)
     done = subprocess.run(
-        [sys.executable, "-m", "ndring", "import", f"redis://127.0.0.1:{port}", "--to", target, *arguments],
+        [sys.executable, "-m", "ndring", "import", f"redis://{user}127.0.0.1:{port}/0", "--to", target, *arguments],
         capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(PYTHON)},
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
@@ -161,7 +168,9 @@ def test_arrays_come_over(filled, target, tmp_path):
         "b'x-list'": "a list, no string",
         "b'x-set'": "a set, no string",
     }
-    assert {line["key"]: line["bytes"] for line in lines}["b'x-text'"] == 5 and not any(line["failed"] for line in lines)
+    by_key = {line["key"]: line for line in lines}
+    assert by_key["b'x-text'"]["bytes"] == 5 and by_key["b'x-text'"]["type"] == "string" and by_key["b'x-hash'"]["type"] == "hash"
+    assert by_key["b'x-hash'"]["bytes"] > 0 and not any(line["failed"] for line in lines)
     assert "3 x no .npy file:\n" in out and "    b'x-text'  (string, 5 B)\n" in out
 
 
@@ -189,7 +198,8 @@ def test_what_ndring_refuses(filled):
         code, out, _ = run(filled, f"redis://{address[0]}:{address[1]}")
     finally:
         stop_node(process)
-    assert code == 1 and "13 arrays copied" in out and "ndring refused it: TOOLARGE" in out and "b'big'" in out
+    assert code == 1 and "13 arrays copied" in out and ", 1 not copied, 1 of them failed\n" in out
+    assert "1 x ndring refused it: TOOLARGE:\n" in out and "b'big'  (string, 7.6 MiB: TOOLARGE " in out
 
 
 def test_nobody_there(filled, target):
@@ -227,8 +237,117 @@ def test_progress_on_a_terminal():
     assert out.getvalue().endswith("\r[" + "#" * 30 + "] 250 of 250 keys, 60 arrays, 3.0 MiB\x1b[K\n")
 
 
+HELLO = (b":5\r\n", b":-2\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n")  # what a source answers as it is connected to
+
+
 def test_source_that_goes_away(stub, target):
     """What was copied until then is reported, and the exit code tells."""
-    server = stub(b":5\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
+    server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
     code, out, err = run(server.address[1], target)
     assert code == 1 and "ndring: the source fails: " in err and "Traceback" not in err and out.startswith("0 keys: 0 arrays copied")
+
+
+def test_source_that_is_lost_once(stub, target):
+    """It goes on at the cursor where it was."""
+    value = npy(np.arange(3))
+    server = stub(
+        *HELLO, b"*2\r\n$1\r\n7\r\n*0\r\n", None, b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"+string\r\n",
+        b":%d\r\n" % len(value), b"$16\r\n" + value[:16] + b"\r\n", b":1\r\n", b"$%d\r\n%s\r\n" % (len(value), value), b":-1\r\n",
+    )  # fmt: skip
+    code, out, err = run(server.address[1], target)
+    assert code == 0 and out.startswith("1 keys: 1 arrays copied") and "Traceback" not in err
+    assert [c[1] for c in server.commands if c[0] == b"SCAN"] == [b"0", b"7", b"7"]
+
+
+def test_redis_before_7(stub, target):
+    """It has no PEXPIRETIME: the time to live is what PTTL says."""
+    value = npy(np.arange(3))
+    server = stub(
+        HELLO[0], b"-ERR unknown command `PEXPIRETIME`\r\n", HELLO[2], b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"+string\r\n",
+        b":%d\r\n" % len(value), b"$16\r\n" + value[:16] + b"\r\n", b":1\r\n", b"$%d\r\n%s\r\n" % (len(value), value), b":5000000\r\n",
+    )  # fmt: skip
+    assert run(server.address[1], target)[0] == 0
+    assert server.commands[-1] == [b"PTTL", b"k"]
+    with NumPyRedis.from_url(target) as c:
+        assert 4_980_000 < c.pttl("k") <= 5_000_000
+
+
+def test_what_expires_meanwhile(stub, target):
+    missing = b":-2\r\n"
+    server = stub(
+        *HELLO, b"*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"+string\r\n", b"+string\r\n",
+        b":0\r\n", b"$0\r\n\r\n", b":0\r\n",  # a: gone after TYPE
+        b":152\r\n", b"$8\r\n\x93NUMPY\x01\x00\r\n", b":1\r\n", b"$-1\r\n", missing,  # b: gone before GET
+    )  # fmt: skip
+    code, out, _ = run(server.address[1], target)
+    assert code == 0 and out == "2 keys: 0 arrays copied (0 B), 0 were there already, 2 expired meanwhile, 0 not copied\n"
+
+
+@pytest.mark.parametrize("command", ["type", "strlen", "getrange", "get", "pexpiretime"])
+def test_what_the_source_does_not_hand_out(filled, target, command):
+    """A user without the right to look is told so; it does not pass for nothing to do."""
+    filled.execute_command("ACL", "SETUSER", "some", "reset", "on", ">p", "~*", "&*", "+@all", "-" + command)
+    code, out, err = run(filled, target, user="some:p@")
+    assert "Traceback" not in err
+    if command == "pexpiretime":  # PTTL serves as well
+        assert code == 0 and "14 arrays copied" in out
+    else:
+        assert code == 1 and "0 arrays copied" in out and "14 not copied, 14 of them failed" in out and "no permissions" in out
+
+
+def test_ndring_that_goes_away(filled, stub):
+    """The other keys are not tried one by one, each for retry_for seconds."""
+    server = stub(b"+PONG\r\n")
+    code, out, err = run(filled, f"redis://127.0.0.1:{server.address[1]}?retry_for=0")
+    assert code == 1 and "ndring: ndring fails: " in err and "Traceback" not in err
+    assert "0 arrays copied" in out and "1 of them failed" in out and "1 x ndring was lost:" in out
+
+
+def test_ndring_is_no_source(target):
+    code, out, err = run(int(target.rpartition(":")[2]), target)
+    assert (code, out) == (2, "") and err == "ndring: cannot connect: the source is ndring itself, not a Redis\n"
+
+
+def test_unix_socket(tmp_path, stub, target):
+    server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*0\r\n", path=tmp_path / "s")
+    assert _import.run(arguments(f"unix://{tmp_path}/s", "--to", target, "--quiet")) == 0
+    assert server.commands[-1][0] == b"SCAN"
+
+
+def arguments(*words):
+    parser = argparse.ArgumentParser()
+    _import.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_ctrl_c(stub, target):
+    reached = threading.Event()
+    server = stub(*HELLO, b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n", lambda _: (reached.set(), time.sleep(2)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ndring", "import", f"redis://127.0.0.1:{server.address[1]}", "--to", target],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PYTHON)},
+    )  # fmt: skip
+    assert reached.wait(30)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert out.startswith("1 keys: 0 arrays copied") and "b'k'  (list, 60 B)" in out
+
+
+def test_values_are_never_fetched_all_at_once(filled, target, monkeypatch, capsys):
+    """A batch has so many bytes at most; what is larger comes alone."""
+    sizes = []
+    pipelined = _import._pipelined
+
+    def watched(source, *commands):
+        replies = pipelined(source, *commands)
+        values = [len(reply) for command, reply in zip(commands, replies) if command[0] == "GET"]
+        sizes.extend([values] if values else [])
+        return replies
+
+    monkeypatch.setattr(_import, "_pipelined", watched)
+    monkeypatch.setattr(_import, "_BATCH_BYTES", 500)
+    assert _import.run(arguments(f"redis://127.0.0.1:{port_of(filled)}", "--to", target, "--quiet")) == 0
+    assert sum(map(len, sizes)) == 14 and all(len(values) == 1 or sum(values) <= 500 for values in sizes)
+    assert any(len(values) > 1 for values in sizes)
+    assert "14 arrays copied" in capsys.readouterr().out
