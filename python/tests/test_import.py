@@ -334,6 +334,7 @@ def test_ctrl_c(stub, target):
     assert out.startswith("1 keys: 0 arrays copied") and "b'k'  (list, 60 B)" in out
 
 
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
 def test_values_are_never_fetched_all_at_once(filled, target, monkeypatch, capsys):
     """A batch has so many bytes at most; what is larger comes alone."""
     sizes = []
