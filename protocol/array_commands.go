@@ -1,6 +1,9 @@
 package protocol
 
 import (
+	"bytes"
+	"fmt"
+
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
@@ -17,10 +20,9 @@ func npSet(c *call) {
 		c.replies.Error(err)
 		return
 	}
-	value.Attrs = append([]byte(nil), options.attrs...)
+	value.Attrs = options.attrs
 	for _, i := range options.parts {
-		data, _ := c.args[i+1].Take(c.server.pool)
-		value.Parts = append(value.Parts, shard.Part{Name: string(c.arg(i)), Data: data})
+		value.Parts = append(value.Parts, shard.Part{Name: string(c.arg(i)), Data: c.args[i+1].Take(c.server.pool)})
 	}
 	value.CRC = value.Checksum(value.CRC)
 	if err := c.checkValue(&value, options); err != nil {
@@ -45,12 +47,39 @@ func npSet(c *call) {
 
 // value makes argument i a value without attrs and parts. Its CRC is of the .npy alone.
 func (c *call) value(i int) (shard.Value, error) {
-	header, err := array.Check(c.arg(i), c.config.MaxArrayBytes)
-	if err != nil {
+	a := &c.args[i]
+	npy := a.Bytes()
+	if err := c.checked.check(npy, c.config.MaxArrayBytes); err != nil {
 		return shard.Value{}, err
 	}
-	npy, crc := c.args[i].Take(c.server.pool)
-	return shard.Value{NPY: npy, Header: header, CRC: crc}, nil
+	value := shard.Value{NPY: npy, CRC: a.CRC()}
+	if a.large != nil {
+		value.Buffer = a.large.Retain() // with its frame
+	} else {
+		value.Before, value.After = frame(len(npy))
+	}
+	return value, nil
+}
+
+// checkedHeader remembers the last .npy header of a connection, since most clients send one kind of array again and again.
+type checkedHeader struct {
+	text   []byte // the bytes before the data
+	parsed *array.Header
+}
+
+// maxChecked is the longest header that is remembered.
+const maxChecked = 1 << 10 // bytes
+
+// check does what array.Check does.
+func (k *checkedHeader) check(npy []byte, maxData int64) error {
+	if k.parsed != nil && bytes.HasPrefix(npy, k.text) && int64(len(npy)) == k.parsed.FileBytes() && k.parsed.DataBytes() <= maxData {
+		return nil
+	}
+	header, err := array.Check(npy, maxData)
+	if err == nil && header.DataOffset <= maxChecked {
+		k.text, k.parsed = append(k.text[:0], npy[:header.DataOffset]...), header
+	}
+	return err
 }
 
 func (c *call) checkValue(v *shard.Value, options setOptions) error {
@@ -116,12 +145,12 @@ func npGet(c *call) {
 	}
 	defer entry.Release()
 	switch {
-	case ifNewer && !entry.Version.After(than):
+	case ifNewer && !entry.Version().After(than):
 		c.replies.Simple("NOTMODIFIED")
 	case withAttrs:
 		c.writeWhole(entry)
 	default:
-		c.replies.Buffer(entry.NPY)
+		c.replies.NPY(entry)
 	}
 }
 
@@ -129,23 +158,24 @@ func npGet(c *call) {
 func (c *call) writeWhole(e *shard.Entry) {
 	w := &c.replies
 	w.Array(5)
-	w.Buffer(e.NPY)
+	w.NPY(e)
 	c.writeAttrs(e)
-	w.Text(e.Version.String())
-	w.Int(int64(e.CRC))
-	w.Array(2 * len(e.Parts))
-	for _, p := range e.Parts {
+	w.Text(e.Version().String())
+	w.Int(int64(e.CRC()))
+	parts := e.Parts()
+	w.Array(2 * len(parts))
+	for _, p := range parts {
 		w.Text(p.Name)
 		w.Buffer(p.Data)
 	}
 }
 
 func (c *call) writeAttrs(e *shard.Entry) {
-	if len(e.Attrs) == 0 {
+	if len(e.Attrs()) == 0 {
 		c.replies.Null()
 		return
 	}
-	c.replies.Bulk(e.Attrs)
+	c.replies.Bulk(e.Attrs())
 }
 
 func npMGet(c *call) {
@@ -156,28 +186,28 @@ func npMGet(c *call) {
 			c.replies.Null()
 			continue
 		}
-		c.replies.Buffer(e.NPY)
+		c.replies.NPY(e)
 		e.Release()
 	}
 }
 
 func npShape(c *call) {
-	c.withEntry(func(e *shard.Entry) { c.writeShape(e.Header.Shape) })
+	c.withHeader(func(_ *shard.Entry, h *array.Header) { c.writeShape(h.Shape) })
 }
 
 func npDtype(c *call) {
-	c.withEntry(func(e *shard.Entry) { c.replies.Text(e.Header.Descr) })
+	c.withHeader(func(_ *shard.Entry, h *array.Header) { c.replies.Text(h.Descr) })
 }
 
 func npSlice(c *call) {
-	c.withEntry(func(e *shard.Entry) {
-		part, err := e.Header.Slice(string(c.arg(2)))
+	c.withHeader(func(e *shard.Entry, h *array.Header) {
+		part, err := h.Slice(string(c.arg(2)))
 		if err != nil {
 			c.replies.Error(err)
 			return
 		}
 		var npy *memory.Buffer
-		part.Copy(e.NPY.Bytes(), func(n int) []byte {
+		part.Copy(e.NPY(), func(n int) []byte {
 			npy = c.server.pool.New(n)
 			return npy.Bytes()
 		})
@@ -189,7 +219,7 @@ func npSlice(c *call) {
 func npVerify(c *call) {
 	c.withEntry(func(e *shard.Entry) {
 		if err := e.Verify(); err != nil {
-			c.server.log.Error("a stored value is corrupt", "key", string(c.arg(1)), "version", e.Version, "err", err)
+			c.server.log.Error("a stored value is corrupt", "key", string(c.arg(1)), "version", e.Version(), "err", err)
 			c.replies.Error(err)
 			return
 		}
@@ -198,41 +228,42 @@ func npVerify(c *call) {
 }
 
 func npMeta(c *call) {
-	c.withEntry(func(e *shard.Entry) {
+	c.withHeader(func(e *shard.Entry, h *array.Header) {
 		w := &c.replies
 		pttl := int64(shard.NoDeadline)
-		if e.ExpireAt != 0 {
-			pttl = max(0, e.ExpireAt-c.server.store.Now())
+		if at := e.ExpireAt(); at != 0 {
+			pttl = max(0, at-c.server.store.Now())
 		}
 		w.Map(13)
 		w.Text("shape")
-		c.writeShape(e.Header.Shape)
+		c.writeShape(h.Shape)
 		w.Text("dtype")
-		w.Text(e.Header.Descr)
+		w.Text(h.Descr)
 		w.Text("fortran_order")
-		w.Bool(e.Header.Fortran)
+		w.Bool(h.Fortran)
 		for _, number := range []struct {
 			name  string
 			value int64
 		}{
-			{"itemsize", e.Header.ItemSize},
-			{"size", e.Header.Size()},
-			{"nbytes", e.Header.DataBytes()},
-			{"npy_bytes", int64(e.NPY.Len())},
-			{"data_offset", e.Header.DataOffset},
-			{"crc32c", int64(e.CRC)},
+			{"itemsize", h.ItemSize},
+			{"size", h.Size()},
+			{"nbytes", h.DataBytes()},
+			{"npy_bytes", int64(e.NPYBytes())},
+			{"data_offset", h.DataOffset},
+			{"crc32c", int64(e.CRC())},
 			{"pttl", pttl},
 		} {
 			w.Text(number.name)
 			w.Int(number.value)
 		}
 		w.Text("version")
-		w.Text(e.Version.String())
+		w.Text(e.Version().String())
 		w.Text("attrs")
 		c.writeAttrs(e)
 		w.Text("parts")
-		w.Array(2 * len(e.Parts))
-		for _, p := range e.Parts {
+		parts := e.Parts()
+		w.Array(2 * len(parts))
+		for _, p := range parts {
 			w.Text(p.Name)
 			w.Int(int64(p.Data.Len()))
 		}
@@ -248,6 +279,18 @@ func (c *call) withEntry(write func(*shard.Entry)) {
 	}
 	defer entry.Release()
 	write(entry)
+}
+
+// withHeader is withEntry for what the header says.
+func (c *call) withHeader(write func(*shard.Entry, *array.Header)) {
+	c.withEntry(func(e *shard.Entry) {
+		h, err := e.Header()
+		if err != nil { // it was checked when it came
+			c.replies.Error(fmt.Errorf("%w: %w", shard.ErrCorrupt, err))
+			return
+		}
+		write(e, h)
+	})
 }
 
 func (c *call) writeShape(shape []int64) {

@@ -1,6 +1,10 @@
 package protocol
 
-import "time"
+import (
+	"time"
+
+	"github.com/ndring/ndring/shard"
+)
 
 // Config says how a Server behaves. NewServer gives zero values the defaults that are named; Reconfigure takes them as they are.
 type Config struct {
@@ -22,7 +26,8 @@ type Config struct {
 	SlowlogSlowerThan time.Duration // commands that take so long are logged; default 10 ms, negative for none
 	SlowlogMaxLen     int           // commands in the slow log; default 128
 	LatencyThreshold  time.Duration // commands that take so long are samples of LATENCY; 0 for none
-	Version           string        // of ndring, as INFO says it
+	Memory            shard.MemoryConfig
+	Version           string // of ndring, as INFO says it
 }
 
 // Defaults of Config.
@@ -52,6 +57,10 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxClients, DefaultMaxClients)
 	setDefault(&c.SlowlogSlowerThan, DefaultSlowlogSlowerThan)
 	setDefault(&c.SlowlogMaxLen, DefaultSlowlogMaxLen)
+	setDefault(&c.Memory.Policy, shard.NoEviction)
+	setDefault(&c.Memory.Samples, shard.DefaultSamples)
+	setDefault(&c.Memory.LFULogFactor, shard.DefaultLFULogFactor)
+	setDefault(&c.Memory.LFUDecay, shard.DefaultLFUDecay)
 	return c
 }
 

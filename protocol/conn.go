@@ -23,6 +23,7 @@ type conn struct {
 	out      *outbox
 	tx       transaction
 	mute     mute
+	checked  checkedHeader
 	noTouch  bool // CLIENT NO-TOUCH
 	quit     bool // close after the replies are sent
 
@@ -45,6 +46,7 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.queueShown.Store(-1)
 	c.replies.count = s.countError
 	c.reader = NewReader(commandSource{c}, s.pool, s.budget, c.config.limits(false), s.admit)
+	c.reader.room = s.room
 	c.out = newOutbox(nc, &s.output)
 	c.setAuthenticated(c.config.Password == "")
 	return c

@@ -79,6 +79,32 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", ErrTooLarge, n, maxPlainArg)
 }
 
+// room makes room in memory for an argument of n bytes that is to be stored.
+func (s *Server) room(before []Arg, n int64) error {
+	if len(before) > 0 {
+		if row, err := lookUp(before); err == nil && row.Flags&DenyOOM != 0 {
+			return s.makeRoom(n)
+		}
+	}
+	return nil
+}
+
+func (s *Server) makeRoom(n int64) error {
+	if s.store.MakeRoom(n) {
+		return nil
+	}
+	s.counters.denyOOM.Add(1)
+	return ErrOOM
+}
+
+// smallBytes returns the length of those arguments that the store would have to copy.
+func smallBytes(args []Arg) (n int64) {
+	for i := range args {
+		n += int64(len(args[i].small))
+	}
+	return n
+}
+
 // dispatch does one command, or queues it within a transaction, and writes its reply.
 func (s *Server) dispatch(c *conn, args []Arg) {
 	request, err := s.prepare(c, args)
@@ -124,7 +150,16 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		return request, err
 	case c.tx.open && row.Flags&NoMulti != 0:
 		return request, errNoMulti
-	case row.Keys.Step == 0:
+	case row.Flags&DenyOOM != 0:
+		if err := s.makeRoom(smallBytes(args)); err != nil {
+			return request, err
+		}
+	case row.Name == "exec" && c.tx.stores > 0:
+		if err := s.makeRoom(c.tx.stores); err != nil {
+			return request, err
+		}
+	}
+	if row.Keys.Step == 0 {
 		return request, nil
 	}
 	found, slot, err := s.route(c, request.keys())

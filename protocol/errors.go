@@ -16,6 +16,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrBusy is returned when there was no room in the upload budget for as long as a command may wait.
 	ErrBusy = errors.New("too many uploads at once, try again")
+	// ErrOOM is returned when there is no memory for what a command would store. The text is Redis'.
+	ErrOOM = errors.New("command not allowed when used memory > 'maxmemory'.")
 	// ErrCrossSlot is returned when the keys of one command are of different slots.
 	ErrCrossSlot = errors.New("Keys in request don't hash to the same slot")
 	// ErrNoOwner is returned when no node serves a slot.
@@ -35,10 +37,11 @@ var prefixes = []struct {
 	{shard.ErrCorrupt, "CORRUPT"},
 	{ErrTooLarge, "TOOLARGE"},
 	{ErrBusy, "BUSY"},
+	{errExecRejected, "EXECABORT"}, // before what it wraps
+	{ErrOOM, "OOM"},
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
 	{ErrExecAbort, "EXECABORT"},
-	{errExecRejected, "EXECABORT"},
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},

@@ -73,7 +73,7 @@ func start(t *testing.T, config Config) *testServer {
 		t.Fatal(err)
 	}
 	s.topo.Store(topo)
-	store := shard.NewStore(256, 7, s.now.Load)
+	store := shard.NewStore(256, 7, s.now.Load, s.pool)
 	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

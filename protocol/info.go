@@ -95,15 +95,16 @@ func infoClients(c *call, s Stats) []infoField {
 
 func infoMemory(c *call, s Stats) []infoField {
 	f := c.memory()
-	fragmentation := float64(0)
-	if f.heap > 0 {
-		fragmentation = float64(f.resident) / float64(f.heap)
-	}
+	fragmentation := float64(f.resident) / float64(max(f.used, 1))
+	config, peak := c.server.store.Memory(), c.server.peak(f.used)
 	return []infoField{
-		{"used_memory", f.heap},
-		{"used_memory_human", human(f.heap)},
+		{"used_memory", f.used},
+		{"used_memory_human", human(uint64(f.used))},
 		{"used_memory_rss", f.resident},
-		{"used_memory_rss_human", human(f.resident)},
+		{"used_memory_rss_human", human(uint64(f.resident))},
+		{"used_memory_peak", peak},
+		{"used_memory_peak_human", human(uint64(peak))},
+		{"used_memory_overhead", f.used - s.ValueBytes},
 		{"used_memory_dataset", s.ValueBytes},
 		{"mem_clients_normal", s.ReplyBytes + s.UploadBytes},
 		{"upload_bytes", s.UploadBytes},
@@ -111,10 +112,12 @@ func infoMemory(c *call, s Stats) []infoField {
 		{"reply_bytes", s.ReplyBytes},
 		{"reply_bytes_limit", c.config.MaxOutputBytes},
 		{"mem_fragmentation_ratio", fmt.Sprintf("%.2f", fragmentation)},
-		{"maxmemory", 0},
-		{"maxmemory_human", "0B"},
-		{"maxmemory_policy", "noeviction"},
-		{"mem_allocator", "go"},
+		{"mem_fragmentation_bytes", f.resident - f.used},
+		{"mem_buffers_idle", f.idle},
+		{"maxmemory", config.Limit},
+		{"maxmemory_human", human(uint64(config.Limit))},
+		{"maxmemory_policy", config.Policy},
+		{"mem_allocator", "ndring"},
 	}
 }
 
@@ -131,7 +134,7 @@ func infoStats(_ *call, s Stats) []infoField {
 		{"total_net_output_bytes", s.BytesOut},
 		{"rejected_connections", s.Rejected},
 		{"expired_keys", s.Store.Expired},
-		{"evicted_keys", 0},
+		{"evicted_keys", s.Store.Evicted},
 		{"keyspace_hits", s.Store.Hits},
 		{"keyspace_misses", s.Store.Misses},
 		{"total_error_replies", s.Errors},
@@ -140,6 +143,7 @@ func infoStats(_ *call, s Stats) []infoField {
 		{"client_output_buffer_limit_disconnections", s.OutputLimits},
 		{"protected_mode_denied", s.Denied},
 		{"idle_timeouts", s.IdleTimeouts},
+		{"oom_denied", s.DeniedOOM},
 		{"upload_busy", s.BusyUploads},
 		{"upload_stalls", s.UploadStalls},
 		{"upload_too_slow", s.SlowUploads},

@@ -3,9 +3,13 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
+
+	"github.com/ndring/ndring/shard"
 )
 
 // memoryUsage answers about how many bytes a key and its value take. SAMPLES is accepted: an array has no parts to sample.
@@ -30,23 +34,46 @@ func memoryUsage(c *call) {
 		return
 	}
 	defer entry.Release()
-	c.replies.Int(entry.Footprint(len(c.arg(2))))
+	c.replies.Int(entry.Footprint())
 }
 
 // memoryFacts is what MEMORY STATS, MEMORY DOCTOR and INFO memory tell, in bytes.
 type memoryFacts struct {
-	resident uint64 // what the process has from the system
-	heap     uint64 // of it, in use by Go objects, values included
+	used     int64 // by values, by what is on its way in and out, and by the program itself
+	resident int64 // what the process has from the system
+	buffers  int64 // of used, in buffers, with what is lost by rounding
+	idle     int64 // held for the next values
 	stats    Stats
 	m        runtime.MemStats
 }
 
 func (c *call) memory() memoryFacts {
-	f := memoryFacts{stats: c.server.Stats()}
+	s := c.server
+	f := memoryFacts{stats: s.Stats(), used: s.store.Used(), buffers: s.pool.Allocated(), idle: s.pool.Idle()}
 	runtime.ReadMemStats(&f.m)
-	f.resident = f.m.Sys - f.m.HeapReleased
-	f.heap = f.m.HeapAlloc
+	f.resident = residentBytes()
+	if f.resident == 0 {
+		f.resident = f.used + f.idle
+	}
+	s.peak(max(f.used, 0))
 	return f
+}
+
+// residentBytes asks the system how much memory the process has; 0 where it does not say.
+func residentBytes() int64 {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(statm))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(fields[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }
 
 func memoryStats(c *call) {
@@ -61,17 +88,20 @@ func memoryStats(c *call) {
 		name  string
 		value int64
 	}{
-		{"total.allocated", int64(f.heap)},
+		{"peak.allocated", c.server.peak(0)},
+		{"total.allocated", f.used},
 		{"clients.normal", f.stats.ReplyBytes + f.stats.UploadBytes},
 		{"uploads.bytes", f.stats.UploadBytes},
 		{"replies.bytes", f.stats.ReplyBytes},
 		{"keys.count", keys},
 		{"keys.bytes-per-key", perKey},
 		{"dataset.bytes", values},
+		{"buffers.allocated", f.buffers},
+		{"buffers.idle", f.idle},
 		{"heap.inuse", int64(f.m.HeapInuse)},
 		{"heap.idle", int64(f.m.HeapIdle - f.m.HeapReleased)},
 		{"stacks", int64(f.m.StackInuse)},
-		{"allocator.resident", int64(f.resident)},
+		{"allocator.resident", f.resident},
 		{"gc.cycles", int64(f.m.NumGC)},
 	}
 	w.Map(len(fields))
@@ -91,8 +121,11 @@ func memoryDoctor(c *call) {
 	if limit := c.server.budget.Limit(); f.stats.UploadBytes > limit/2 {
 		findings = append(findings, fmt.Sprintf("%s of %s for uploads are taken: many large arrays arrive at once, or slowly.", human(uint64(f.stats.UploadBytes)), human(uint64(limit))))
 	}
-	if values := uint64(f.stats.ValueBytes); f.resident > 2*values+256<<20 {
-		findings = append(findings, fmt.Sprintf("The process has %s from the system for %s of values: MEMORY PURGE gives back what is idle.", human(f.resident), human(values)))
+	if f.resident > f.used+f.used/4+256<<20 {
+		findings = append(findings, fmt.Sprintf("The process has %s from the system and uses %s: MEMORY PURGE gives back what is idle.", human(uint64(f.resident)), human(uint64(f.used))))
+	}
+	if limit := c.server.store.Memory().Limit; limit > 0 && f.used > limit {
+		findings = append(findings, fmt.Sprintf("%s are used, which is more than maxmemory (%s).", human(uint64(f.used)), human(uint64(limit))))
 	}
 	if findings == nil {
 		findings = []string{"Nothing looks wrong with this node's memory."}
@@ -103,6 +136,7 @@ func memoryDoctor(c *call) {
 // memoryPurge gives back to the system what no value and no client needs.
 func memoryPurge(c *call) {
 	debug.FreeOSMemory()
+	c.server.store.Trim(true)
 	c.replies.OK()
 }
 
@@ -110,7 +144,7 @@ var errNoLFU = errors.New("An LFU maxmemory policy is not selected, access frequ
 	"LRU and LFU data will take some time to adjust.")
 
 // object makes the handler of a command that answers a fact of a key without using it, or null.
-func object(answer func(*call, int64)) func(*call) {
+func object(answer func(*call, *shard.Entry)) func(*call) {
 	return func(c *call) {
 		entry := c.shard.Peek(c.arg(2))
 		if entry == nil {
@@ -118,12 +152,19 @@ func object(answer func(*call, int64)) func(*call) {
 			return
 		}
 		defer entry.Release()
-		answer(c, entry.Idle(c.server.store.Now()))
+		answer(c, entry)
 	}
 }
 
 var (
-	objectEncoding = object(func(c *call, _ int64) { c.replies.Text("npy") })
-	objectFreq     = object(func(c *call, _ int64) { c.replies.Error(errNoLFU) })
-	objectIdleTime = object(func(c *call, idle int64) { c.replies.Int(idle) })
+	objectEncoding = object(func(c *call, _ *shard.Entry) { c.replies.Text("npy") })
+	objectIdleTime = object(func(c *call, e *shard.Entry) { c.replies.Int(e.Idle(c.server.store.Now())) })
+	objectFreq     = object(func(c *call, e *shard.Entry) {
+		config := c.server.store.Memory()
+		if !config.Policy.LFU() {
+			c.replies.Error(errNoLFU)
+			return
+		}
+		c.replies.Int(e.Freq(config, c.server.store.Now()))
+	})
 )

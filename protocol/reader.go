@@ -47,17 +47,29 @@ func (a *Arg) Bytes() []byte {
 	return a.small
 }
 
-// Take returns the argument in a buffer of its own, to which the caller gets a reference, and its CRC32C.
-func (a *Arg) Take(pool *memory.Pool) (*memory.Buffer, uint32) {
+// Take returns the argument in a buffer of its own, to which the caller gets a reference.
+func (a *Arg) Take(pool *memory.Pool) *memory.Buffer {
 	if a.large != nil {
-		return a.large.Retain(), a.crc
+		return a.large.Retain()
 	}
-	return pool.Copy(a.small), crc32.Checksum(a.small, castagnoli)
+	return pool.Copy(a.small)
+}
+
+// CRC returns the argument's CRC32C.
+func (a *Arg) CRC() uint32 {
+	if a.large != nil {
+		return a.crc
+	}
+	return crc32.Checksum(a.small, castagnoli)
 }
 
 // Admit is asked before an argument of n bytes is read, with the arguments before it and their total number. An error refuses the
 // command: its bytes are read past, and Next returns the error.
 type Admit func(before []Arg, total int, n int64) error
+
+// Room is asked for the memory of a large argument, once the budget has room for it and before it is read. An error refuses the command, as one of
+// Admit does.
+type Room func(before []Arg, n int64) error
 
 // Reader reads commands from an untrusted stream. It loops rather than recurses, checks each length before it allocates, and holds no
 // more than Limits and Budget allow.
@@ -67,6 +79,7 @@ type Reader struct {
 	budget *Budget
 	limits Limits
 	admit  Admit
+	room   Room // may be nil
 
 	buf        []byte // buf[start:end] is read and not yet used
 	start, end int
@@ -215,7 +228,10 @@ func (r *Reader) admitBulk(total int, size int64) error {
 		need = scratchStep
 		r.prepaid += need
 	}
-	return r.acquire(need, r.limits.Wait)
+	if err := r.acquire(need, r.limits.Wait); err != nil || size <= smallBulk || r.room == nil {
+		return err
+	}
+	return r.room(r.args, size)
 }
 
 // acquire takes bytes from the budget. What the client has kept already counts as its own: it may fill the budget alone, and no more than that.
@@ -348,10 +364,14 @@ func (r *Reader) small(n int) error {
 }
 
 func (r *Reader) large(n int) error {
-	buffer := r.pool.New(n)
+	var space [24]byte
+	before := appendHead(space[:0], '$', n)
+	buffer := r.pool.NewFramed(len(before), n, len(crlf))
 	r.spans = append(r.spans, span{})
 	r.args = append(r.args, Arg{large: buffer}) // from here on Release finds it
 	b := buffer.Bytes()
+	copy(buffer.Framed(), before)
+	copy(buffer.Framed()[len(before)+n:], crlf)
 	var crc uint32
 	for at := 0; at < n; {
 		to := min(at+chunk, n)

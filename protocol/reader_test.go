@@ -137,8 +137,11 @@ func TestReaderSumsLargeArguments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		buffer, crc := args[1].Take(pool)
+		buffer, crc := args[1].Take(pool), args[1].CRC()
 		r.Release()
+		if n > smallBulk && string(buffer.Framed()) != fmt.Sprintf("$%d\r\n%s\r\n", n, content) {
+			t.Errorf("%d bytes: the frame is wrong", n)
+		}
 		if !bytes.Equal(buffer.Bytes(), content) || crc != checksum(string(content)) {
 			t.Errorf("%d bytes: the content or its CRC32C is wrong", n)
 		}

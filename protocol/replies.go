@@ -6,6 +6,7 @@ import (
 	"github.com/tidwall/redcon"
 
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/shard"
 )
 
 // Replies encodes the answers to a connection's commands, in RESP2 or RESP3, and keeps them until they are sent.
@@ -19,11 +20,13 @@ type Replies struct {
 	count  func(text string) // is told of each error reply; may be nil
 }
 
-// piece is a run of bytes on its way out; held, if set, is the buffer they lie in.
+// piece is a run of bytes on its way out; held, if set, keeps them.
 type piece struct {
 	b    []byte
-	held *memory.Buffer
+	held shard.Lent
 }
+
+const crlf = "\r\n"
 
 // byReference is the size from which a bulk is sent from where it is stored: below, a copy costs less than a further piece to send.
 const byReference = 4 << 10 // bytes
@@ -80,11 +83,38 @@ func (w *Replies) Buffer(b *memory.Buffer) {
 		w.Bulk(b.Bytes())
 		return
 	}
-	w.tail = appendHead(w.tail, '$', b.Len())
+	framed := b.Framed()
+	bare := len(framed) == b.Len()
+	if bare {
+		w.tail = appendHead(w.tail, '$', b.Len())
+	}
+	w.lend(framed, b.Retain())
+	if bare {
+		w.tail = append(w.tail, crlf...)
+	}
+}
+
+// NPY writes the .npy file of an entry as a bulk string. The caller keeps its own reference.
+func (w *Replies) NPY(e *shard.Entry) {
+	if e.NPYBytes() < byReference {
+		w.Bulk(e.NPY())
+		return
+	}
+	w.lend(e.Lend())
+}
+
+func (w *Replies) lend(b []byte, held shard.Lent) {
 	w.cut()
-	w.pieces = append(w.pieces, piece{b.Bytes(), b.Retain()})
-	w.bytes += int64(b.Len())
-	w.tail = append(w.tail, "\r\n"...)
+	w.pieces = append(w.pieces, piece{b, held})
+	w.bytes += int64(len(b))
+}
+
+// frame returns what stands around a bulk string of n bytes that NPY is to send by reference.
+func frame(n int) (before, after []byte) {
+	if n < byReference {
+		return nil, nil
+	}
+	return appendHead(nil, '$', n), []byte(crlf)
 }
 
 // Null writes null.

@@ -15,9 +15,9 @@ import (
 
 // counters are totals since the start, or since CONFIG RESETSTAT.
 type counters struct {
-	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors atomic.Int64
-	bytesIn, bytesOut                                                                     atomic.Int64
-	idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits       atomic.Int64
+	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors    atomic.Int64
+	bytesIn, bytesOut                                                                        atomic.Int64
+	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
 }
 
 // commandStat is what is counted of one row of the command table.
@@ -96,7 +96,7 @@ func (s *Server) resetStats() {
 	c := &s.counters
 	for _, counter := range []*atomic.Int64{
 		&c.connections, &c.rejected, &c.denied, &c.authFailures, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
-		&c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits,
+		&c.denyOOM, &c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits,
 	} {
 		counter.Store(0)
 	}
@@ -203,6 +203,7 @@ type Stats struct {
 	ProtocolErrors, Denied, AuthFailures            int64
 	IdleTimeouts, UploadStalls, SlowUploads         int64
 	BusyUploads, ReplyStalls, OutputLimits          int64
+	DeniedOOM                                       int64
 	BytesIn, BytesOut                               int64
 	UploadBytes                                     int64 // of commands on their way in, now
 	ReplyBytes                                      int64 // of replies that wait for their clients, now
@@ -222,7 +223,8 @@ func (s *Server) Stats() Stats {
 		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),
 		IdleTimeouts: c.idleTimeouts.Load(), UploadStalls: c.uploadStalls.Load(), SlowUploads: c.slowUploads.Load(),
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		DeniedOOM: c.denyOOM.Load(),
+		BytesIn:   c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		UploadBytes: s.budget.Used(), ReplyBytes: s.output.waiting.Load(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
 	}
 }

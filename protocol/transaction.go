@@ -31,9 +31,10 @@ const (
 // transaction is what lies between MULTI, or WATCH, and EXEC. All keys of one are of one slot: EXEC holds the one shard that they are in, so
 // that nothing of others comes in between. Only the connection's own goroutine uses it.
 type transaction struct {
-	open    bool // after MULTI
-	failed  bool // a command was refused: EXEC will be
-	writes  bool // a queued command writes
+	open    bool  // after MULTI
+	failed  bool  // a command was refused: EXEC will be
+	writes  bool  // a queued command writes
+	stores  int64 // bytes that the queued commands would have the store copy
 	queue   []queued
 	watched []watched
 	cost    int // of watched, in bytes
@@ -63,6 +64,9 @@ func (c *conn) queue(row *Command) {
 	}
 	t.queue = append(t.queue, queued{row, kept})
 	t.writes = t.writes || row.Flags&Write != 0
+	if row.Flags&DenyOOM != 0 {
+		t.stores += smallBytes(kept.Args)
+	}
 	c.queueShown.Store(int64(len(t.queue)))
 	c.replies.Simple("QUEUED")
 }

@@ -1,114 +1,212 @@
 package shard
 
 import (
-	"bytes"
-	"encoding/json"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"unicode/utf8"
+	"sync/atomic"
+	"unsafe"
 
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
 )
 
-// Limits of what stands beside the array.
-const (
-	MaxAttrs    = 64 << 10 // bytes
-	MaxParts    = 4
-	MaxPartName = 32 // bytes
-)
+// Entry is a stored value. It never changes, but for its deadline and what is known of its use; a write replaces it.
+//
+// It is one buffer, so that a million of them are a million blocks and nothing that Go's collector has to look at:
+//
+//	head | key | attrs | parts | before | npy | after
+//
+// A .npy file that came in a buffer of its own stays there, with its frame, and the head holds the reference. A part is the length of its
+// name (1 byte), the name, and the reference to its data (8 bytes).
+type Entry memory.Buffer
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// Part is a further byte string of a value, such as a mask.
-type Part struct {
-	Name string
-	Data *memory.Buffer
+// head is the beginning of an entry. It must hold no pointers, since Go's collector does not see it.
+type head struct {
+	version  Version
+	expireAt atomic.Int64 // Unix time in ms from which nobody sees the entry; 0 means never
+	npy      memory.Ref   // buffer of the .npy; 0 if it is within the entry
+	use                   // what eviction goes by
+	crc      uint32
+	heapAt   int32 // place among the deadlines
+	npyBytes uint32
+	attrs    uint32 // bytes
+	key      uint16 // bytes
+	slot     uint16
+	parts    uint8
+	before   uint8 // bytes
+	after    uint8 // bytes
 }
 
-// Value is what a client stores under a key.
-type Value struct {
-	NPY    *memory.Buffer // one complete .npy file
-	Header *array.Header  // of NPY
-	Attrs  []byte         // JSON object, or empty
-	Parts  []Part
-	CRC    uint32 // CRC32C of NPY, Attrs, and each part's name and data, run together
-}
+const headBytes = int(unsafe.Sizeof(head{}))
 
-// Entry is a stored value. Nothing but its time of use ever changes; a write replaces it.
-type Entry struct {
-	Value
-	Version  Version
-	ExpireAt int64 // Unix time in ms from which nobody sees it; 0 means never
-
-	used uint32 // Unix time in s of the last use; only touched atomically, since readers write it
-}
-
-// Checksum extends the CRC32C of the .npy bytes over the rest of the value.
-func (v *Value) Checksum(npyCRC uint32) uint32 {
-	crc := crc32.Update(npyCRC, castagnoli, v.Attrs)
+// newEntry makes an entry of a value, whose references it takes over. Version and deadline are set by whoever stores it.
+func newEntry(pool *memory.Pool, key []byte, v *Value, now int64) *Entry {
+	parts := 0
 	for _, p := range v.Parts {
-		crc = crc32.Update(crc, castagnoli, []byte(p.Name))
-		crc = crc32.Update(crc, castagnoli, p.Data.Bytes())
+		parts += 1 + len(p.Name) + 8
 	}
-	return crc
+	inline := 0
+	if v.Buffer == nil {
+		inline = len(v.Before) + len(v.NPY) + len(v.After)
+	}
+	b := pool.New(headBytes + len(key) + len(v.Attrs) + parts + inline)
+	e := (*Entry)(b)
+	h := e.head()
+	*h = head{crc: v.CRC, key: uint16(len(key)), attrs: uint32(len(v.Attrs)), slot: uint16(topology.Slot(key)), parts: uint8(len(v.Parts))}
+	h.use.begin(now)
+	rest := b.Bytes()[headBytes:]
+	put := func(bytes []byte) { rest = rest[copy(rest, bytes):] }
+	put(key)
+	put(v.Attrs)
+	for _, p := range v.Parts {
+		rest[0] = byte(len(p.Name))
+		copy(rest[1:], p.Name)
+		binary.LittleEndian.PutUint64(rest[1+len(p.Name):], uint64(p.Data.Ref()))
+		rest = rest[1+len(p.Name)+8:]
+	}
+	if v.Buffer != nil {
+		h.npy = v.Buffer.Ref()
+		return e
+	}
+	h.npyBytes, h.before, h.after = uint32(len(v.NPY)), uint8(len(v.Before)), uint8(len(v.After))
+	put(v.Before)
+	put(v.NPY)
+	put(v.After)
+	return e
+}
+
+func (e *Entry) buffer() *memory.Buffer { return (*memory.Buffer)(e) }
+
+func (e *Entry) head() *head { return (*head)(unsafe.Pointer(unsafe.SliceData(e.buffer().Bytes()))) }
+
+// Key returns the key. It is valid as long as the caller's reference, as all the bytes of an entry are.
+func (e *Entry) Key() []byte { return e.section(0, int(e.head().key)) }
+
+// Attrs returns the attrs, empty if there are none.
+func (e *Entry) Attrs() []byte {
+	h := e.head()
+	return e.section(int(h.key), int(h.attrs))
+}
+
+func (e *Entry) section(from, n int) []byte {
+	from += headBytes
+	return e.buffer().Bytes()[from : from+n : from+n]
+}
+
+// Parts returns the parts. Their data is valid as long as the caller's reference to the entry.
+func (e *Entry) Parts() []Part {
+	h := e.head()
+	if h.parts == 0 {
+		return nil
+	}
+	parts := make([]Part, h.parts)
+	rest := e.buffer().Bytes()[headBytes+int(h.key)+int(h.attrs):]
+	for i := range parts {
+		n := 1 + int(rest[0])
+		parts[i] = Part{string(rest[1:n]), memory.Ref(binary.LittleEndian.Uint64(rest[n:])).Buffer()}
+		rest = rest[n+8:]
+	}
+	return parts
+}
+
+// NPY returns the .npy file.
+func (e *Entry) NPY() []byte {
+	h := e.head()
+	if h.npy != 0 {
+		return h.npy.Buffer().Bytes()
+	}
+	b := e.buffer().Bytes()
+	to := len(b) - int(h.after)
+	from := to - int(h.npyBytes)
+	return b[from:to:to]
+}
+
+// NPYBytes returns the length of the .npy file.
+func (e *Entry) NPYBytes() int {
+	h := e.head()
+	if h.npy != 0 {
+		return h.npy.Buffer().Len()
+	}
+	return int(h.npyBytes)
+}
+
+// Lent is a reference to bytes that somebody else keeps.
+type Lent interface{ Release() }
+
+// Lend returns the .npy file with its frame, if it was given one, and a reference that the caller must Release.
+func (e *Entry) Lend() (framed []byte, lent Lent) {
+	h := e.head()
+	if h.npy != 0 { // the rest of the entry need not stay
+		b := h.npy.Buffer().Retain()
+		return b.Framed(), b
+	}
+	e.retain()
+	b := e.buffer().Bytes()
+	return b[len(b)-int(h.after)-int(h.npyBytes)-int(h.before):], e
+}
+
+// Header returns what the .npy file says of its data.
+func (e *Entry) Header() (*array.Header, error) { return array.Parse(e.NPY()) }
+
+// Version returns the name of the write that made the value.
+func (e *Entry) Version() Version { return e.head().version }
+
+// ExpireAt returns the Unix time in ms from which nobody sees the entry; 0 means never.
+func (e *Entry) ExpireAt() int64 { return e.head().expireAt.Load() }
+
+// CRC returns the CRC32C of the value.
+func (e *Entry) CRC() uint32 { return e.head().crc }
+
+// Slot returns the slot of the key.
+func (e *Entry) Slot() int { return int(e.head().slot) }
+
+func (e *Entry) expired(now int64) bool {
+	at := e.ExpireAt()
+	return at != 0 && now >= at
 }
 
 // Verify computes the CRC32C from the bytes and returns ErrCorrupt if it is another.
-func (v *Value) Verify() error {
-	if got := v.Checksum(crc32.Checksum(v.NPY.Bytes(), castagnoli)); got != v.CRC {
-		return fmt.Errorf("%w: expected %d, the bytes have %d", ErrCorrupt, v.CRC, got)
+func (e *Entry) Verify() error {
+	v := Value{Attrs: e.Attrs(), Parts: e.Parts()}
+	if got := v.Checksum(crc32.Checksum(e.NPY(), castagnoli)); got != e.CRC() {
+		return fmt.Errorf("%w: expected %d, the bytes have %d", ErrCorrupt, e.CRC(), got)
 	}
 	return nil
 }
 
-// CheckExtras returns an error when attrs are no JSON object or a part has no proper name. The limits of their sizes are the caller's to keep,
-// before it copies anything.
-func (v *Value) CheckExtras() error {
-	if len(v.Attrs) > 0 {
-		trimmed := bytes.TrimLeft(v.Attrs, " \t\r\n")
-		if !bytes.HasPrefix(trimmed, []byte("{")) || !utf8.Valid(v.Attrs) || !json.Valid(v.Attrs) {
-			return ErrAttrs
-		}
+// indexBytes is about what an entry takes in the index.
+const indexBytes = 12
+
+// Footprint returns how many bytes of memory the entry takes, its key included.
+func (e *Entry) Footprint() int64 {
+	n := indexBytes + e.buffer().Cost()
+	h := e.head()
+	if h.npy != 0 {
+		n += h.npy.Buffer().Cost()
 	}
-	for i, p := range v.Parts {
-		if err := checkPartName(p.Name); err != nil {
-			return err
-		}
-		for _, earlier := range v.Parts[:i] {
-			if earlier.Name == p.Name {
-				return fmt.Errorf("%w: %q stands twice", ErrPartName, p.Name)
-			}
-		}
+	for _, p := range e.Parts() {
+		n += p.Data.Cost()
 	}
-	return nil
+	if h.expireAt.Load() != 0 {
+		n += deadlineBytes
+	}
+	return n
 }
 
-func checkPartName(name string) error {
-	if name == "" {
-		return fmt.Errorf("%w: it is empty", ErrPartName)
-	}
-	for _, c := range []byte(name) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return fmt.Errorf("%w: %q has characters other than a-z 0-9 _ -", ErrPartName, name)
+// retain adds a reference for a reader.
+func (e *Entry) retain() { e.buffer().Retain() }
+
+// Release gives back one reference; with the last one, those to the buffers that the entry holds go too.
+func (e *Entry) Release() {
+	e.buffer().ReleaseThen(func(b *memory.Buffer) {
+		h := (*Entry)(b).head()
+		if h.npy != 0 {
+			h.npy.Buffer().Release()
 		}
-	}
-	return nil
+		for _, p := range (*Entry)(b).Parts() {
+			p.Data.Release()
+		}
+	})
 }
-
-// Release gives back the references to the value's bytes.
-func (v *Value) Release() {
-	v.NPY.Release()
-	for _, p := range v.Parts {
-		p.Data.Release()
-	}
-}
-
-func (v *Value) retain() {
-	v.NPY.Retain()
-	for _, p := range v.Parts {
-		p.Data.Retain()
-	}
-}
-
-func (e *Entry) expired(now int64) bool { return e.ExpireAt != 0 && now >= e.ExpireAt }

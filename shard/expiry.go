@@ -2,62 +2,60 @@ package shard
 
 import "container/heap"
 
-// deadlines is a heap of the keys that have a time to live, the next to expire first.
-// Readers hide an expired key by themselves, to the millisecond; the heap is there to give its memory back soon after.
-type deadlines struct {
-	heap  []deadline
-	index map[string]int // position in heap, by key
-}
+// deadlines is a heap of the entries that have a time to live, the next to expire first. Each entry knows its place, so that it is found.
+// Readers hide an expired entry by themselves, to the millisecond; the heap is there to give its memory back soon after.
+type deadlines []*Entry
 
-type deadline struct {
-	key string
-	at  int64 // Unix time in ms
-}
+// deadlineBytes is about what an entry takes here.
+const deadlineBytes = 10
 
-// set makes at the deadline of key; 0 takes it away.
-func (d *deadlines) set(key string, at int64) {
-	i, found := d.index[key]
-	switch {
-	case found && at == 0:
-		heap.Remove(d, i)
-	case found:
-		d.heap[i].at = at
-		heap.Fix(d, i)
-	case at != 0:
-		heap.Push(d, deadline{key, at})
+func (d *deadlines) add(e *Entry) { heap.Push(d, e) }
+
+func (d *deadlines) remove(e *Entry) {
+	heap.Remove(d, int(e.head().heapAt))
+	if n := len(*d); cap(*d) > 1024 && n < cap(*d)/4 {
+		*d = append(make(deadlines, 0, cap(*d)/2), *d...)
 	}
 }
 
-// due returns a key whose deadline has come.
-func (d *deadlines) due(now int64) (string, bool) {
-	if len(d.heap) == 0 || d.heap[0].at > now {
-		return "", false
+// changed follows a change of an entry's deadline.
+func (d *deadlines) changed(e *Entry) { heap.Fix(d, int(e.head().heapAt)) }
+
+// replace puts an entry with the same deadline into the place of another.
+func (d deadlines) replace(old, e *Entry) { d.put(int(old.head().heapAt), e) }
+
+// due returns an entry whose deadline has come; nil if there is none.
+func (d deadlines) due(now int64) *Entry {
+	if len(d) == 0 || d[0].ExpireAt() > now {
+		return nil
 	}
-	return d.heap[0].key, true
+	return d[0]
+}
+
+func (d deadlines) put(i int, e *Entry) {
+	d[i] = e
+	e.head().heapAt = int32(i)
 }
 
 // Len, Less, Swap, Push and Pop are for container/heap.
-func (d *deadlines) Len() int           { return len(d.heap) }
-func (d *deadlines) Less(i, j int) bool { return d.heap[i].at < d.heap[j].at }
-func (d *deadlines) Swap(i, j int) {
-	d.heap[i], d.heap[j] = d.heap[j], d.heap[i]
-	d.index[d.heap[i].key], d.index[d.heap[j].key] = i, j
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].ExpireAt() < d[j].ExpireAt() }
+func (d deadlines) Swap(i, j int) {
+	a, b := d[i], d[j]
+	d.put(i, b)
+	d.put(j, a)
 }
 
 func (d *deadlines) Push(x any) {
-	if d.index == nil {
-		d.index = make(map[string]int)
-	}
-	item := x.(deadline)
-	d.index[item.key] = len(d.heap)
-	d.heap = append(d.heap, item)
+	e := x.(*Entry)
+	*d = append(*d, e)
+	d.put(len(*d)-1, e)
 }
 
 func (d *deadlines) Pop() any {
-	last := len(d.heap) - 1
-	item := d.heap[last]
-	d.heap[last] = deadline{}
-	d.heap = d.heap[:last]
-	delete(d.index, item.key)
-	return item
+	last := len(*d) - 1
+	e := (*d)[last]
+	(*d)[last] = nil
+	*d = (*d)[:last]
+	return e
 }

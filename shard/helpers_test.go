@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/memory"
 )
 
@@ -24,10 +23,10 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{t: t, now: 1_000_000}
-	f.Shard = NewStore(16, epoch, func() int64 { return f.now }).Shard(3)
+	f.Shard = NewStore(16, epoch, func() int64 { return f.now }, &f.pool).Shard(3)
 	t.Cleanup(func() {
 		f.Flush()
-		if n := f.pool.Buffers(); n != 0 {
+		if n := f.pool.Buffers() + f.store.tablePool.Buffers(); n != 0 {
 			t.Errorf("%d buffers are still held", n)
 		}
 	})
@@ -36,7 +35,7 @@ func newFixture(t testing.TB) *fixture {
 
 // value makes a value whose bytes are a text: the shard does not look into them.
 func (f *fixture) value(text string) Value {
-	v := Value{NPY: f.pool.Copy([]byte(text)), Header: &array.Header{}}
+	v := Value{NPY: []byte(text)}
 	v.CRC = v.Checksum(crc32.Checksum([]byte(text), castagnoli))
 	return v
 }
@@ -56,7 +55,7 @@ func (f *fixture) get(key string) string {
 		return ""
 	}
 	defer e.Release()
-	return string(e.NPY.Bytes())
+	return string(e.NPY())
 }
 
 func (f *fixture) want(key, text string) {

@@ -13,8 +13,8 @@ import (
 // needs no state: what is there from the first call to the last is returned, and each call gets further.
 const hashBits = 32
 
-func position(key string) uint64 {
-	return uint64(topology.Slot([]byte(key)))<<hashBits | uint64(crc32.Checksum([]byte(key), castagnoli))
+func position(key []byte) uint64 {
+	return uint64(topology.Slot(key))<<hashBits | uint64(crc32.Checksum(key, castagnoli))
 }
 
 // minScanShare keeps a scan with a small count from passing over a large shard too many times.
@@ -50,11 +50,12 @@ func (s *Shard) from(cursor uint64) []positioned {
 	s.mu.RLock()
 	now := s.clock()
 	var found []positioned
-	for key, e := range s.entries {
-		if p := position(key); p >= cursor && !e.expired(now) {
-			found = append(found, positioned{p, key})
+	s.entries.each(func(e *Entry) bool {
+		if p := position(e.Key()); p >= cursor && !e.expired(now) {
+			found = append(found, positioned{p, string(e.Key())})
 		}
-	}
+		return true
+	})
 	s.mu.RUnlock()
 	slices.SortFunc(found, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
 	return found
@@ -65,14 +66,12 @@ func (s *Shard) KeysInSlot(slot, limit int) (keys []string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()
-	for key, e := range s.entries {
-		if len(keys) == limit {
-			break
+	s.entries.each(func(e *Entry) bool {
+		if len(keys) < limit && e.Slot() == slot && !e.expired(now) {
+			keys = append(keys, string(e.Key()))
 		}
-		if topology.Slot([]byte(key)) == slot && !e.expired(now) {
-			keys = append(keys, key)
-		}
-	}
+		return len(keys) < limit
+	})
 	return keys
 }
 
@@ -100,23 +99,28 @@ func (s *Store) RandomKey() (string, bool) {
 	return "", false
 }
 
-// randomKey starts at an entry that Go's iteration chooses at random, though not uniformly, and passes over a random number of others.
+// randomKey chooses among the entries that stand together at a random place.
 func (s *Shard) randomKey() (found string, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()
-	skip := 0
-	if n := len(s.entries); n > 0 {
-		skip = rand.IntN(min(n, 64))
-	}
-	for key, e := range s.entries {
+	seen := 0
+	s.entries.random(64, func(e *Entry) {
 		if e.expired(now) {
-			continue
+			return
 		}
-		found, ok = key, true
-		if skip--; skip < 0 {
-			break
+		if seen++; rand.IntN(seen) == 0 {
+			found, ok = string(e.Key()), true
 		}
+	})
+	if ok {
+		return found, ok
 	}
+	s.entries.each(func(e *Entry) bool { // most have expired
+		if !e.expired(now) {
+			found, ok = string(e.Key()), true
+		}
+		return !ok
+	})
 	return found, ok
 }

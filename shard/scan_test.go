@@ -12,7 +12,7 @@ import (
 
 func storeOf(t *testing.T, now *int64) (*Store, func(key string, at int64)) {
 	pool := new(memory.Pool)
-	store := NewStore(16, epoch, func() int64 { return *now })
+	store := NewStore(16, epoch, func() int64 { return *now }, pool)
 	t.Cleanup(func() {
 		store.Flush()
 		if pool.Buffers() != 0 {
@@ -21,7 +21,7 @@ func storeOf(t *testing.T, now *int64) (*Store, func(key string, at int64)) {
 	})
 	return store, func(key string, at int64) {
 		id := topology.Slot([]byte(key)) / (topology.Slots / 16)
-		store.Shard(id).Set(Write{Key: []byte(key), Value: Value{NPY: pool.Copy([]byte("x"))}, Expiry: Expiry{At: at}})
+		store.Shard(id).Set(Write{Key: []byte(key), Value: Value{NPY: []byte("x")}, Expiry: Expiry{At: at}})
 	}
 }
 

@@ -10,16 +10,16 @@ type Clock func() int64
 
 // Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own.
 type Shard struct {
-	clock  Clock
-	epoch  uint64
-	tables *tables // of the store
+	clock Clock
+	epoch uint64
+	store *Store
 
-	counts  counts
-	expired atomic.Int64
+	counts           counts
+	expired, evicted atomic.Int64
 
 	mu        sync.RWMutex // guards all below
 	seq       uint64       // of the newest write
-	entries   map[string]*Entry
+	entries   index
 	deadlines deadlines
 	requests  requestLog
 }
@@ -77,6 +77,7 @@ func (s *Shard) Mark(key []byte) Mark {
 
 // Set is Tx.Set.
 func (s *Shard) Set(w Write) Outcome {
+	s.prepare(&w) // copies, without the lock
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tx().Set(w)
@@ -84,6 +85,9 @@ func (s *Shard) Set(w Write) Outcome {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) {
+	for i := range writes {
+		s.prepare(&writes[i])
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tx().SetAll(writes)
@@ -114,12 +118,13 @@ func (s *Shard) Persist(key []byte) bool {
 func (s *Shard) Flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, e := range s.entries {
-		s.account(key, e, -1)
+	s.entries.each(func(e *Entry) bool {
+		s.account(e, -1)
 		e.Release()
-	}
-	s.entries = make(map[string]*Entry)
-	s.deadlines = deadlines{}
+		return true
+	})
+	s.entries.release()
+	s.deadlines = nil
 	s.recount()
 }
 
@@ -129,55 +134,67 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	defer s.mu.Unlock()
 	now := s.clock()
 	for range limit {
-		key, due := s.deadlines.due(now)
-		if !due {
+		e := s.deadlines.due(now)
+		if e == nil {
 			return false
 		}
-		s.remove(key)
+		s.remove(e.Key())
 		s.expired.Add(1)
 	}
-	_, more = s.deadlines.due(now)
-	return more
+	return s.deadlines.due(now) != nil
 }
 
 // live returns the entry of a key unless it has expired.
 func (s *Shard) live(key []byte, now int64) *Entry {
-	e := s.entries[string(key)]
+	e := s.entries.get(key)
 	if e == nil || e.expired(now) {
 		return nil
 	}
 	return e
 }
 
-// put makes e the entry of key and lets the old one go.
-func (s *Shard) put(key string, e *Entry) {
-	if old := s.entries[key]; old != nil {
-		s.account(key, old, -1)
-		old.Release()
+// put makes e the entry of its key and lets the old one go.
+func (s *Shard) put(e *Entry) {
+	s.account(e, 1)
+	if e.ExpireAt() != 0 {
+		s.deadlines.add(e)
 	}
-	s.account(key, e, 1)
-	s.entries[key] = e
-	s.deadlines.set(key, e.ExpireAt)
+	if old := s.entries.put(&s.store.tablePool, e); old != nil {
+		s.drop(old)
+	}
 	s.recount()
 }
 
-// setDeadline replaces an entry by one with the same bytes, whose references go over to it.
-func (s *Shard) setDeadline(key string, e *Entry, at int64) {
-	changed := *e
-	changed.ExpireAt = at
-	s.account(key, e, -1)
-	s.account(key, &changed, 1)
-	s.entries[key] = &changed
-	s.deadlines.set(key, at)
+// setDeadline changes when an entry expires, 0 for never.
+func (s *Shard) setDeadline(e *Entry, at int64) {
+	s.account(e, -1)
+	before := e.ExpireAt()
+	e.head().expireAt.Store(at)
+	switch {
+	case before == 0 && at != 0:
+		s.deadlines.add(e)
+	case before != 0 && at == 0:
+		s.deadlines.remove(e)
+	case before != 0:
+		s.deadlines.changed(e)
+	}
+	s.account(e, 1)
 	s.recount()
 }
 
-func (s *Shard) remove(key string) {
-	if e := s.entries[key]; e != nil {
-		s.account(key, e, -1)
-		e.Release()
-		delete(s.entries, key)
-		s.deadlines.set(key, 0)
+// remove takes a key out, if it is there.
+func (s *Shard) remove(key []byte) {
+	if e := s.entries.remove(&s.store.tablePool, key); e != nil {
+		s.drop(e)
 		s.recount()
 	}
+}
+
+// drop lets an entry go that is no longer in the index.
+func (s *Shard) drop(e *Entry) {
+	s.account(e, -1)
+	if e.ExpireAt() != 0 {
+		s.deadlines.remove(e)
+	}
+	e.Release()
 }

@@ -3,11 +3,8 @@ package shard
 import (
 	"math/bits"
 	"sync/atomic"
-	"unsafe"
 
-	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/memory"
 )
 
 // counts is what a shard counts. They are atomic so that whoever asks for them takes no lock.
@@ -18,7 +15,7 @@ type counts struct {
 
 // recount follows a change of the maps. The shard is held.
 func (s *Shard) recount() {
-	s.counts.keys.Store(int64(len(s.entries)))
+	s.counts.keys.Store(int64(s.entries.count))
 	s.counts.keysWithTTL.Store(int64(s.deadlines.Len()))
 }
 
@@ -35,40 +32,17 @@ type tables struct {
 }
 
 // account adds an entry that comes (1) to the tables, or takes one away that goes (-1).
-func (s *Shard) account(key string, e *Entry, sign int64) {
-	slot := &s.tables.slots[topology.Slot([]byte(key))]
+func (s *Shard) account(e *Entry, sign int64) {
+	slot := &s.store.tables.slots[e.Slot()]
 	slot.keys.Add(int32(sign))
-	slot.bytes.Add(sign * e.Footprint(len(key)))
-	s.tables.sizes[min(bits.Len64(uint64(e.NPY.Len())), SizeClasses-1)].Add(sign)
-}
-
-// What an entry costs beside its bytes: its structs, and its places in the map and, with a time to live, in the heap.
-const (
-	entryBytes    = int64(unsafe.Sizeof(Entry{}) + unsafe.Sizeof(array.Header{}))
-	bufferBytes   = int64(unsafe.Sizeof(memory.Buffer{}))
-	mapBytes      = 48
-	deadlineBytes = 80
-)
-
-// Footprint returns about how many bytes of memory the entry takes, its key included.
-func (e *Entry) Footprint(keyBytes int) int64 {
-	n := entryBytes + mapBytes + int64(keyBytes) + bufferBytes + int64(e.NPY.Len()) + int64(len(e.Attrs))
-	if e.Header != nil {
-		n += int64(len(e.Header.Descr)) + 8*int64(len(e.Header.Shape))
-	}
-	for _, p := range e.Parts {
-		n += int64(len(p.Name)) + bufferBytes + int64(p.Data.Len())
-	}
-	if e.ExpireAt != 0 {
-		n += deadlineBytes + int64(keyBytes)
-	}
-	return n
+	slot.bytes.Add(sign * e.Footprint())
+	s.store.tables.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
 }
 
 // Stats is what a store counts.
 type Stats struct {
-	Keys, KeysWithTTL     int   // expired ones that are not freed yet included
-	Hits, Misses, Expired int64 // since the start, or since ResetStats
+	Keys, KeysWithTTL              int   // expired ones that are not freed yet included
+	Hits, Misses, Expired, Evicted int64 // since the start, or since ResetStats
 }
 
 // Stats returns the counts of all shards. It takes no lock.
@@ -80,6 +54,7 @@ func (s *Store) Stats() Stats {
 		sum.Hits += sh.counts.hits.Load()
 		sum.Misses += sh.counts.misses.Load()
 		sum.Expired += sh.expired.Load()
+		sum.Evicted += sh.evicted.Load()
 	}
 	return sum
 }
@@ -90,6 +65,7 @@ func (s *Store) ResetStats() {
 		sh.counts.hits.Store(0)
 		sh.counts.misses.Store(0)
 		sh.expired.Store(0)
+		sh.evicted.Store(0)
 	}
 }
 

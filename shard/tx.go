@@ -1,7 +1,5 @@
 package shard
 
-import "sync/atomic"
-
 // Tx is a shard that is held: all that is done through it is done at one moment, with nothing of others in between.
 type Tx struct {
 	s   *Shard
@@ -18,7 +16,7 @@ func (tx Tx) Get(key []byte, touch bool) *Entry {
 	}
 	tx.s.counts.hits.Add(1)
 	if touch {
-		e.touch(tx.now)
+		tx.s.touch(e, tx.now)
 	}
 	e.retain()
 	return e
@@ -48,7 +46,7 @@ func (tx Tx) Delete(keys [][]byte) (deleted int) {
 		if tx.s.live(key, tx.now) != nil {
 			deleted++
 		}
-		tx.s.remove(string(key))
+		tx.s.remove(key)
 	}
 	return deleted
 }
@@ -59,7 +57,7 @@ func (tx Tx) Exists(keys [][]byte, touch bool) (found int) {
 		if e := tx.s.live(key, tx.now); e != nil {
 			found++
 			if touch {
-				e.touch(tx.now)
+				tx.s.touch(e, tx.now)
 			}
 		}
 	}
@@ -77,10 +75,10 @@ func (tx Tx) Deadline(key []byte) (at, now int64) {
 	switch e := tx.s.live(key, tx.now); {
 	case e == nil:
 		return NoKey, tx.now
-	case e.ExpireAt == 0:
+	case e.ExpireAt() == 0:
 		return NoDeadline, tx.now
 	default:
-		return e.ExpireAt, tx.now
+		return e.ExpireAt(), tx.now
 	}
 }
 
@@ -96,7 +94,7 @@ func (tx Tx) Mark(key []byte) Mark {
 	if e == nil {
 		return Mark{}
 	}
-	return Mark{e.Version, e.ExpireAt}
+	return Mark{e.Version(), e.ExpireAt()}
 }
 
 // ExpireCondition says when Expire changes a deadline at all; zero for always. "No deadline" counts as infinitely late.
@@ -105,14 +103,14 @@ type ExpireCondition struct{ NX, XX, GT, LT bool }
 // Expire makes at (Unix time in ms) the deadline of a key; a time that has passed deletes it. It reports whether it did anything.
 func (tx Tx) Expire(key []byte, at int64, condition ExpireCondition) bool {
 	e := tx.s.live(key, tx.now)
-	if e == nil || !condition.holds(e.ExpireAt, at) {
+	if e == nil || !condition.holds(e.ExpireAt(), at) {
 		return false
 	}
 	if at <= tx.now {
-		tx.s.remove(string(key))
+		tx.s.remove(key)
 		return true
 	}
-	tx.s.setDeadline(string(key), e, at)
+	tx.s.setDeadline(e, at)
 	return true
 }
 
@@ -131,17 +129,9 @@ func (c ExpireCondition) holds(old, at int64) bool {
 // Persist takes a key's deadline away and reports whether there was one.
 func (tx Tx) Persist(key []byte) bool {
 	e := tx.s.live(key, tx.now)
-	if e == nil || e.ExpireAt == 0 {
+	if e == nil || e.ExpireAt() == 0 {
 		return false
 	}
-	tx.s.setDeadline(string(key), e, 0)
+	tx.s.setDeadline(e, 0)
 	return true
-}
-
-// touch notes that the entry is used. Readers do so side by side.
-func (e *Entry) touch(now int64) { atomic.StoreUint32(&e.used, uint32(now/1000)) }
-
-// Idle returns for how many seconds nobody has used the entry.
-func (e *Entry) Idle(now int64) int64 {
-	return max(0, now/1000-int64(atomic.LoadUint32(&e.used)))
 }

@@ -20,7 +20,7 @@ func TestHoldIsOneMoment(t *testing.T) {
 			for range 500 {
 				f.Hold(func(tx Tx) {
 					both := tx.GetAll(keys("a", "b"), true)
-					a, b := string(both[0].NPY.Bytes()), string(both[1].NPY.Bytes())
+					a, b := string(both[0].NPY()), string(both[1].NPY())
 					both[0].Release()
 					both[1].Release()
 					if a != b {
@@ -127,15 +127,16 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 		t.Helper()
 		keys, bytes, stats := map[int]int{}, map[int]int64{}, Stats{}
 		for _, sh := range store.shards {
-			for key, e := range sh.entries {
-				slot := topology.Slot([]byte(key))
+			sh.entries.each(func(e *Entry) bool {
+				slot := topology.Slot(e.Key())
 				keys[slot]++
-				bytes[slot] += e.Footprint(len(key))
+				bytes[slot] += e.Footprint()
 				stats.Keys++
-				if e.ExpireAt != 0 {
+				if e.ExpireAt() != 0 {
 					stats.KeysWithTTL++
 				}
-			}
+				return true
+			})
 		}
 		for slot := range topology.Slots {
 			if k, b := store.SlotStats(slot); k != keys[slot] || b != bytes[slot] {

@@ -25,6 +25,8 @@ type Write struct {
 	IfVersion Version
 	Expiry    Expiry
 	RequestID string // "" or a name for this request, by which a repeat is known
+
+	entry *Entry // made of Key and Value, which it has taken over
 }
 
 // Outcome is what became of a Write.
@@ -33,16 +35,24 @@ type Outcome struct {
 	Version Version
 }
 
+// prepare makes the entry that the write is to store.
+func (s *Shard) prepare(w *Write) {
+	if w.entry == nil {
+		w.entry = newEntry(s.store.pool, w.Key, &w.Value, s.clock())
+	}
+}
+
 // Set does one write. It takes over the references of w.Value, whatever the outcome.
 func (tx Tx) Set(w Write) Outcome {
+	tx.s.prepare(&w)
 	log := &tx.s.requests
 	if w.RequestID != "" {
 		if earlier, found := log.find(w.Key, w.RequestID, tx.now); found {
-			w.Value.Release()
+			w.entry.Release()
 			return earlier
 		}
 	}
-	outcome := tx.s.set(w, tx.now)
+	outcome := tx.s.set(&w, tx.now)
 	if w.RequestID != "" {
 		log.remember(w.Key, w.RequestID, tx.now, outcome)
 	}
@@ -51,29 +61,37 @@ func (tx Tx) Set(w Write) Outcome {
 
 // SetAll does unconditional writes as one: no reader sees some of them without the others.
 func (tx Tx) SetAll(writes []Write) {
-	for _, w := range writes {
-		tx.s.set(w, tx.now)
+	for i := range writes {
+		tx.s.prepare(&writes[i])
+		tx.s.set(&writes[i], tx.now)
 	}
 }
 
-func (s *Shard) set(w Write, now int64) Outcome {
+func (s *Shard) set(w *Write, now int64) Outcome {
 	old := s.live(w.Key, now)
 	if !w.holds(old) {
-		w.Value.Release()
+		w.entry.Release()
 		return Outcome{}
 	}
 	s.seq++
-	entry := &Entry{Value: w.Value, Version: Version{s.epoch, s.seq}, ExpireAt: w.Expiry.At, used: uint32(now / 1000)}
+	version := Version{s.epoch, s.seq}
+	at := w.Expiry.At
 	if w.Expiry.Keep && old != nil {
-		entry.ExpireAt = old.ExpireAt
+		at = old.ExpireAt()
 	}
-	if entry.expired(now) { // EXAT in the past: Redis deletes the key
-		s.remove(string(w.Key))
-		entry.Release()
-	} else {
-		s.put(string(w.Key), entry)
+	if at != 0 && now >= at { // EXAT in the past: Redis deletes the key
+		s.remove(w.Key)
+		w.entry.Release()
+		return Outcome{Done: true, Version: version}
 	}
-	return Outcome{Done: true, Version: entry.Version}
+	h := w.entry.head()
+	h.version = version
+	h.expireAt.Store(at)
+	if old != nil {
+		h.use.inherit(&old.head().use)
+	}
+	s.put(w.entry)
+	return Outcome{Done: true, Version: version}
 }
 
 func (w *Write) holds(old *Entry) bool {
@@ -83,7 +101,7 @@ func (w *Write) holds(old *Entry) bool {
 	case IfPresent:
 		return old != nil
 	case IfVersion:
-		return old != nil && old.Version == w.IfVersion
+		return old != nil && old.Version() == w.IfVersion
 	}
 	return true
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/shard"
 )
 
 func environment(pairs ...string) func(string) (string, bool) {
@@ -37,6 +38,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
 			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
 			SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128, Version: "v",
+			Memory: shard.MemoryConfig{Policy: shard.NoEviction, Samples: 16, LFULogFactor: 10, LFUDecay: 1},
 		},
 	}
 	if !reflect.DeepEqual(defaults, want) {

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ndring/ndring/shard"
 )
 
 func textField(at func(*Config) *string) field {
@@ -131,4 +134,21 @@ func parseBytes(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is no size", s)
 	}
 	return n * unit, nil
+}
+
+func policyNames() string {
+	names := make([]string, len(shard.Policies))
+	for i, p := range shard.Policies {
+		names[i] = string(p)
+	}
+	return strings.Join(names, ", ")
+}
+
+func setPolicy(c *Config, s string) error {
+	policy := shard.Policy(strings.ToLower(s))
+	if !slices.Contains(shard.Policies, policy) {
+		return errors.New("must be one of the following: " + policyNames()) // in Redis' words
+	}
+	c.Server.Memory.Policy = policy
+	return nil
 }

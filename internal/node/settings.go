@@ -12,6 +12,7 @@ import (
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/shard"
 )
 
 // Config is what a node is started with. The settings table says what each field means.
@@ -75,6 +76,17 @@ var settings = []setting{
 	}, false},
 	{"max-array-bytes", "BYTES", "512mb", "largest array, data only; a larger one is refused with TOOLARGE",
 		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
+	{"maxmemory", "BYTES", "0", "memory that the process may use, uploads, replies and itself included; at the limit the policy decides. 0 for no limit",
+		bytesField(0, 1<<50, func(c *Config) *int64 { return &c.Server.Memory.Limit }), true},
+	{"maxmemory-policy", "POLICY", string(shard.NoEviction), "what happens at maxmemory: " + policyNames() + ". Volatile ones evict only keys with a time to live; " +
+		"large arrays go before small ones that are used as much; noeviction refuses writes with OOM",
+		field{setPolicy, func(c *Config) string { return string(c.Server.Memory.Policy) }}, true},
+	{"maxmemory-samples", "N", strconv.Itoa(shard.DefaultSamples), "keys that are looked at for each one that is evicted: more choose better and take longer",
+		intField(1, 64, func(c *Config) *int { return &c.Server.Memory.Samples }), true},
+	{"lfu-log-factor", "N", strconv.Itoa(shard.DefaultLFULogFactor), "how many uses it takes to raise a key's counter, as Redis has it",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFULogFactor }), true},
+	{"lfu-decay-time", "MINUTES", strconv.Itoa(shard.DefaultLFUDecay), "after which the counter of a key that nobody uses is lowered by one; 0 for never",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFUDecay }), true},
 	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are on their way in; more of them wait, then get BUSY",
 		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxUploadBytes }), true},
 	{"min-upload-rate", "BYTES", "256kb", "bytes a second; an upload that is slower for 5 s is closed when others wait for room",
@@ -122,13 +134,11 @@ var settings = []setting{
 	}, false},
 }
 
-// facts are settings of Redis that CONFIG GET is asked for and that have one value here: nothing is evicted, nothing is kept on disk.
+// facts are settings of Redis that CONFIG GET is asked for and that have one value here: nothing is kept on disk.
 var facts = []protocol.Setting{
 	{Name: "appendonly", Value: "no"},
 	{Name: "cluster-enabled", Value: "yes"},
 	{Name: "databases", Value: "1"},
-	{Name: "maxmemory", Value: "0"},
-	{Name: "maxmemory-policy", Value: "noeviction"},
 	{Name: "save", Value: ""},
 }
 

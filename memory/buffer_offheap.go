@@ -1,0 +1,53 @@
+//go:build !goheap && !race
+
+package memory
+
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// Buffer is a counted reference to a run of bytes of fixed length. It is the header of a block outside of Go's heap; the bytes follow it.
+type Buffer struct {
+	refs   atomic.Int32
+	slab   uint32 // its number
+	length uint64 // of the content; the frame's lengths are in the two upper bytes
+}
+
+// OnGoHeap says whether buffers lie on Go's heap.
+const OnGoHeap = false
+
+const (
+	headerBytes = int(unsafe.Sizeof(Buffer{}))
+	lengthBits  = 48
+)
+
+func (b *Buffer) setShape(before, n, after int) {
+	b.length = uint64(n) | uint64(before)<<lengthBits | uint64(after)<<(lengthBits+8)
+}
+
+func (b *Buffer) shape() (before, n, after int) {
+	return int(b.length >> lengthBits & 0xff), int(b.length & (1<<lengthBits - 1)), int(b.length >> (lengthBits + 8))
+}
+
+func (b *Buffer) whole() []byte {
+	before, n, after := b.shape()
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(b), headerBytes)), before+n+after)
+}
+
+func (b *Buffer) pool() *Pool { return slabOf(b).pool }
+
+// Cost returns how many bytes the buffer takes, with its frame, its header and what is lost by rounding.
+func (b *Buffer) Cost() int64 { return int64(slabOf(b).stride) }
+
+// Sparse reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its slab could go back to the system.
+func (b *Buffer) Sparse() bool { return slabOf(b).sparse.Load() }
+
+// Ref is a buffer in 48 bits, which may be kept where Go's collector does not look. It is valid as long as a reference is held.
+type Ref uint64
+
+// Ref returns the buffer as a Ref.
+func (b *Buffer) Ref() Ref { return Ref(uintptr(unsafe.Pointer(b))) }
+
+// Buffer returns the buffer of a Ref; nil for 0.
+func (r Ref) Buffer() *Buffer { return *(**Buffer)(unsafe.Pointer(&r)) }

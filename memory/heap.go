@@ -1,0 +1,180 @@
+//go:build !goheap && !race
+
+package memory
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// heap is the blocks of one pool.
+type heap struct {
+	mu      sync.Mutex // guards all below
+	classes [classes]struct {
+		freed   *slab // those with blocks that were given back
+		cutting *slab // the one whose rest is handed out when no block was given back; nil if there is none
+		slabs   int
+	}
+	lending [(classes + 63) / 64]uint64 // bit i: class i has blocks that were given back
+	empty   [tiers][]*slab              // without a block that is out, the last one used most recently
+	idle    int64                       // bytes of blocks that were given back and of empty slabs, unless their pages were
+	tick    int32
+	leaving []*slab // see leave.go
+}
+
+func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
+	class := classOf(headerBytes + before + n + after)
+	h.mu.Lock()
+	b, dirty := h.reuse(class)
+	if b == nil {
+		b = h.cut(p, class)
+	}
+	h.mu.Unlock()
+	if dirty {
+		checkPoison(b.whole())
+	}
+	b.setShape(before, n, after)
+	return b
+}
+
+// reuse returns a block that was given back, of the class or of one that is a little larger; nil if there is none. Dirty means that the bytes
+// are those that free left.
+func (h *heap) reuse(class int) (b *Buffer, dirty bool) {
+	last := min(class+near(class), classes-1)
+	for word := class / 64; word <= last/64; word++ {
+		set := h.lending[word]
+		if word == class/64 {
+			set &= ^uint64(0) << (class % 64)
+		}
+		if set == 0 {
+			continue
+		}
+		found := word*64 + bits.TrailingZeros64(set)
+		if found > last {
+			return nil, false
+		}
+		s := h.classes[found].freed
+		top := len(s.freed) - 1
+		f := s.freed[top]
+		s.freed = s.freed[:top]
+		s.used++
+		if !f.returned {
+			h.idle -= int64(s.stride)
+		}
+		if top == 0 {
+			h.unlist(s)
+		}
+		return s.block(f.block), !f.returned
+	}
+	return nil, false
+}
+
+// cut hands out a block that was not out yet.
+func (h *heap) cut(p *Pool, class int) *Buffer {
+	c := &h.classes[class]
+	if c.cutting == nil {
+		c.cutting = h.slab(p, class)
+		c.slabs++
+	}
+	s := c.cutting
+	b := s.block(uint32(s.cut))
+	b.slab = s.number
+	s.cut++
+	s.used++
+	if s.cut == s.count {
+		c.cutting = nil
+	}
+	return b
+}
+
+// slab returns an empty slab for a class.
+func (h *heap) slab(p *Pool, class int) *slab {
+	stride := strideOf(class)
+	t := tierOf(stride)
+	var s *slab
+	switch n := len(h.empty[t]); {
+	case t == single:
+		s = newSlab(p, t, stride, true)
+	case n > 0:
+		s = h.empty[t][n-1]
+		h.empty[t] = h.empty[t][:n-1]
+		h.idle -= int64(s.cut * s.stride)
+	case t == small:
+		s = newSlab(p, t, smallSlab, false)
+	default:
+		s = newSlab(p, t, mediumSlab, h.classes[class].slabs > 0) // a class that fills slabs can use whole huge pages
+	}
+	s.assign(class)
+	return s
+}
+
+// free takes back a block that nobody holds.
+func (h *heap) free(b *Buffer) {
+	s := slabOf(b)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.used--
+	s.freed = append(s.freed, freed{block: s.index(b), since: h.tick})
+	h.idle += int64(s.stride)
+	s.idleSince = h.tick
+	if !s.listed && !s.sparse.Load() {
+		h.list(s)
+	}
+	if s.used == 0 && s.tier != single {
+		h.retire(s)
+	}
+}
+
+// retire takes an empty slab away from its class, so that any class may have it.
+func (h *heap) retire(s *slab) {
+	c := &h.classes[s.class]
+	h.unlist(s)
+	if c.cutting == s {
+		c.cutting = nil
+	}
+	c.slabs--
+	for _, f := range s.freed {
+		if !f.returned {
+			h.idle -= int64(s.stride)
+		}
+	}
+	h.idle += int64(s.cut * s.stride)
+	s.freed = s.freed[:0]
+	h.empty[s.tier] = append(h.empty[s.tier], s)
+}
+
+func (h *heap) list(s *slab) {
+	c := &h.classes[s.class]
+	s.prev, s.next, s.listed = nil, c.freed, true
+	if c.freed != nil {
+		c.freed.prev = s
+	}
+	c.freed = s
+	h.lending[s.class/64] |= 1 << (s.class % 64)
+}
+
+func (h *heap) unlist(s *slab) {
+	if !s.listed {
+		return
+	}
+	c := &h.classes[s.class]
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		c.freed = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	}
+	s.prev, s.next, s.listed = nil, nil, false
+	if c.freed == nil {
+		h.lending[s.class/64] &^= 1 << (s.class % 64)
+	}
+}
+
+// Idle returns how many bytes the pool holds that are in no buffer.
+func (p *Pool) Idle() int64 {
+	p.heap.mu.Lock()
+	defer p.heap.mu.Unlock()
+	return p.heap.idle
+}

@@ -1,0 +1,8 @@
+//go:build !goheap && !race && linux
+
+package memory
+
+import "golang.org/x/sys/unix"
+
+// adviseHuge asks for huge pages. A system that has none says so, which changes nothing.
+func adviseHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }

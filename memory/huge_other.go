@@ -1,0 +1,5 @@
+//go:build !goheap && !race && !linux
+
+package memory
+
+func adviseHuge([]byte) {}

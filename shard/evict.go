@@ -1,0 +1,232 @@
+package shard
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+)
+
+// Policy says which entries go when memory is short. The names are Redis'.
+type Policy string
+
+// The policies. Volatile ones take only entries with a time to live.
+const (
+	NoEviction     Policy = "noeviction"
+	AllKeysLRU     Policy = "allkeys-lru"
+	AllKeysLFU     Policy = "allkeys-lfu"
+	AllKeysRandom  Policy = "allkeys-random"
+	VolatileLRU    Policy = "volatile-lru"
+	VolatileLFU    Policy = "volatile-lfu"
+	VolatileRandom Policy = "volatile-random"
+	VolatileTTL    Policy = "volatile-ttl"
+)
+
+// Policies are all of them, in the order in which Redis lists them.
+var Policies = []Policy{VolatileLRU, VolatileLFU, VolatileRandom, VolatileTTL, AllKeysLRU, AllKeysLFU, AllKeysRandom, NoEviction}
+
+func (p Policy) volatile() bool {
+	return p == VolatileLRU || p == VolatileLFU || p == VolatileTTL || p == VolatileRandom
+}
+
+// LFU reports whether the policy goes by how often an entry is used.
+func (p Policy) LFU() bool { return p == AllKeysLFU || p == VolatileLFU }
+
+// MemoryConfig says how much memory the entries may take.
+type MemoryConfig struct {
+	Limit        int64 // bytes of the process; 0 for no limit
+	Policy       Policy
+	Samples      int // entries that are looked at for each one that goes
+	LFULogFactor int // the higher, the more uses it takes to raise a counter
+	LFUDecay     int // minutes after which an unused counter is lowered; 0 for never
+}
+
+// Defaults of MemoryConfig.
+const (
+	DefaultSamples      = 16
+	DefaultLFULogFactor = 10
+	DefaultLFUDecay     = 1
+)
+
+// eviction keeps a store within its limit.
+type eviction struct {
+	config atomic.Pointer[MemoryConfig]
+	other  atomic.Int64 // bytes of the process that are in no pool
+}
+
+// Configure sets the limit and what happens at it, from now on.
+func (s *Store) Configure(config MemoryConfig) {
+	if config.Policy == "" {
+		config.Policy = NoEviction
+	}
+	s.eviction.config.Store(&config)
+	s.measure()
+}
+
+// Memory returns the limit and what happens at it.
+func (s *Store) Memory() MemoryConfig { return *s.eviction.config.Load() }
+
+// Used returns how many bytes of memory the process uses: those of all buffers, whoever holds them, and what the program itself needs.
+func (s *Store) Used() int64 {
+	return s.pool.Allocated() + s.tablePool.Allocated() + s.eviction.other.Load()
+}
+
+// MakeRoom evicts entries until n more bytes fit, and reports whether they do. It must not be called while a shard is held.
+func (s *Store) MakeRoom(n int64) bool {
+	config := s.eviction.config.Load()
+	if config.Limit == 0 {
+		return true
+	}
+	excess := s.Used() + n - config.Limit
+	if excess <= 0 {
+		return true
+	}
+	if config.Policy == NoEviction || n+s.eviction.other.Load() > config.Limit {
+		return false
+	}
+	// What is evicted while somebody reads it becomes free only then: so count what went, not just what is free.
+	for evicted := int64(0); evicted < excess; {
+		if s.Used()+n <= config.Limit {
+			return true
+		}
+		bytes := s.evict(config)
+		if bytes == 0 {
+			return s.Used()+n <= config.Limit
+		}
+		evicted += bytes
+	}
+	return true
+}
+
+// candidate is an entry that was looked at. It may have gone since: it is looked up before it is touched.
+type candidate struct {
+	shard *Shard
+	entry *Entry
+	hash  uint64
+	score float64
+}
+
+// maxSamples bounds MemoryConfig.Samples.
+const maxSamples = 64
+
+// evict looks at some entries, lets the one go that is worth the least, and returns what it took; 0 if there is none that may go.
+func (s *Store) evict(config *MemoryConfig) int64 {
+	for range 64 { // an attempt fails only when others remove the same entries at the same time
+		var space [maxSamples]candidate
+		found := space[:0]
+		want := min(max(config.Samples, 1), maxSamples)
+		first := rand.IntN(len(s.shards))
+		for i := range s.shards {
+			if found = s.shards[(first+i)%len(s.shards)].candidates(config, want-len(found), found); len(found) == want {
+				break
+			}
+		}
+		if len(found) == 0 {
+			return 0
+		}
+		worst := slices.MaxFunc(found, func(a, b candidate) int { return cmp.Compare(a.score, b.score) })
+		if n := worst.shard.evict(worst.entry, worst.hash); n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
+// candidates appends up to n entries of the shard that may go.
+func (s *Shard) candidates(config *MemoryConfig, n int, found []candidate) []candidate {
+	those := s.counts.keys.Load()
+	if config.Policy.volatile() {
+		those = s.counts.keysWithTTL.Load()
+	}
+	if those == 0 {
+		return found
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	now := s.clock()
+	add := func(e *Entry) {
+		found = append(found, candidate{s, e, hashOf(e.Key()), e.score(config, now)})
+	}
+	switch {
+	case !config.Policy.volatile():
+		s.entries.random(n, add)
+	case len(s.deadlines) == 0:
+	case config.Policy == VolatileTTL:
+		add(s.deadlines[0])
+	default:
+		first := rand.IntN(len(s.deadlines))
+		for i := range min(n, len(s.deadlines)) {
+			add(s.deadlines[(first+i)%len(s.deadlines)])
+		}
+	}
+	return found
+}
+
+// score says how little an entry is worth: the highest goes first.
+func (e *Entry) score(config *MemoryConfig, now int64) float64 {
+	u := &e.head().use
+	switch {
+	case e.expired(now):
+		return math.Inf(1)
+	case config.Policy == AllKeysRandom, config.Policy == VolatileRandom:
+		return rand.Float64()
+	case config.Policy == VolatileTTL:
+		return -float64(e.ExpireAt())
+	case config.Policy.LFU():
+		return lfuScore(u.counter(now, config.LFUDecay), config.LFULogFactor, u.idle(now), e.Footprint())
+	}
+	return lruScore(u.idle(now), u.hit(), e.Footprint())
+}
+
+// What disuse is weighed with. An array that takes more room has to be used more to stay, though not in proportion: that would keep
+// small ones for ever. One that nobody has read since it came counts as idle for longer, so that a scan does not push out what is in use.
+// bench/eviction has a simulation of these and other weights.
+const (
+	lruSize  = 0.25
+	lfuSize  = 0.1
+	neverHit = 4
+)
+
+func lruScore(idle uint32, hit bool, bytes int64) float64 {
+	score := (float64(idle) + 1) * math.Pow(float64(bytes), lruSize)
+	if !hit {
+		score *= neverHit
+	}
+	return score
+}
+
+func lfuScore(counter uint32, logFactor int, idle uint32, bytes int64) float64 {
+	n := max(float64(counter)-lfuInitial, 0)
+	hits := n + float64(logFactor)*n*(n-1)/2 // that it takes on average to raise the counter so far
+	below := max(lfuInitial-float64(counter), 0)
+	score := math.Pow(float64(bytes), lfuSize) / (hits + 1) * (1 + below)
+	return score * (1 + float64(idle)/(1<<32)) // between equals, who was used longer ago
+}
+
+// evict lets an entry go if it is still there, and returns what it took.
+func (s *Shard) evict(e *Entry, hash uint64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.entries.has(e, hash) {
+		return 0
+	}
+	n := e.Footprint()
+	s.remove(e.Key())
+	s.evicted.Add(1)
+	return n
+}
+
+// touch notes that an entry is used.
+func (s *Shard) touch(e *Entry, now int64) {
+	u := &e.head().use
+	if config := s.store.eviction.config.Load(); config.Policy.LFU() {
+		u.count(now, config.LFULogFactor, config.LFUDecay)
+	}
+	u.touch(now)
+}
+
+// Freq returns the counter of how often an entry is used, as Redis' OBJECT FREQ does.
+func (e *Entry) Freq(config MemoryConfig, now int64) int64 {
+	return int64(e.head().use.counter(now, config.LFUDecay))
+}
