@@ -2,10 +2,11 @@ package protocol
 
 import (
 	"fmt"
-	"github.com/ndring/ndring/memory"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/memory"
 )
 
 // field returns the value of a field of a line such as CLIENT LIST's or INFO's.

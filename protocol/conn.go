@@ -25,7 +25,11 @@ type conn struct {
 	mute     mute
 	checked  checkedHeader
 	noTouch  bool // CLIENT NO-TOUCH
-	quit     bool // close after the replies are sent
+
+	request    call      // the command that is being done
+	keyScratch [][]byte  // for its keys
+	now        time.Time // when the last command ended, unless the client was waited for since
+	quit       bool      // close after the replies are sent
 
 	authenticated bool
 	activity
@@ -57,30 +61,12 @@ func (c *conn) serve() {
 	for !c.quit {
 		c.pace = pace{} // each command has its own
 		args, err := c.reader.Next()
-		var refusal refused
-		switch {
-		case err == nil:
+		if err == nil {
 			c.server.counters.commands.Add(1)
 			saved, hushed := c.hush()
 			c.server.dispatch(c, args)
 			c.unhush(saved, hushed)
-		case errors.As(err, &refusal):
-			c.server.counters.commands.Add(1)
-			if errors.Is(err, ErrBusy) {
-				c.server.counters.busyUploads.Add(1)
-			}
-			c.tx.failed = c.tx.open
-			saved, hushed := c.hush()
-			c.replies.Error(refusal.error)
-			c.unhush(saved, hushed)
-		case errors.Is(err, ErrProtocol):
-			c.server.counters.protocolErrors.Add(1)
-			c.goodbye(err)
-			return
-		case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
-			c.goodbye(err)
-			return
-		default: // the client has gone, was idle for too long, or the server stops
+		} else if !c.refuse(err) {
 			return
 		}
 		if c.replies.Len() >= flushAt && c.flush() != nil {
@@ -94,6 +80,29 @@ func (c *conn) serve() {
 	if c.flush() == nil {
 		c.out.Flush() // an error means that nobody is there to be told
 	}
+}
+
+// refuse answers a command that could not be read, and reports whether the connection goes on.
+func (c *conn) refuse(err error) bool {
+	var refusal refused
+	switch {
+	case errors.As(err, &refusal):
+		c.server.counters.commands.Add(1)
+		if errors.Is(err, ErrBusy) {
+			c.server.counters.busyUploads.Add(1)
+		}
+		c.tx.failed = c.tx.open
+		saved, hushed := c.hush()
+		c.replies.Error(refusal.error)
+		c.unhush(saved, hushed)
+		return true
+	case errors.Is(err, ErrProtocol):
+		c.server.counters.protocolErrors.Add(1)
+		c.goodbye(err)
+	case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
+		c.goodbye(err)
+	}
+	return false // or the client has gone, was idle for too long, or the server stops
 }
 
 // end gives back everything that the connection holds. A panic in a command ends its connection alone.

@@ -21,9 +21,15 @@ type outbox struct {
 	raw    syscall.RawConn // nil where the connection is no socket
 	limits *outputLimits
 
+	writeOnce func(fd uintptr) bool // is write
+	written   int                   // by it
+	failed    error                 // likewise
+
 	mu        sync.Mutex // guards all below
 	drain     sync.Cond  // on mu: something was sent, or the sender ended
 	queue     []piece
+	space     []piece  // empty: where a queue begins
+	vector    [][]byte // of tryNow, kept from one call to the next
 	bytes     int64
 	softSince time.Time // since when more than the soft limit waits; zero if less does
 	active    bool      // the second goroutine is there
@@ -62,6 +68,7 @@ func (l *outputLimits) mustWait(bytes int64) bool {
 func newOutbox(conn net.Conn, limits *outputLimits) *outbox {
 	o := &outbox{conn: conn, limits: limits}
 	o.drain.L = &o.mu
+	o.writeOnce = o.write
 	if sc, ok := conn.(syscall.Conn); ok {
 		o.raw, _ = sc.SyscallConn() // an error leaves raw nil
 	}
@@ -76,9 +83,16 @@ func (o *outbox) Send(pieces []piece) error {
 		releasePieces(pieces)
 		return o.err
 	}
+	wasEmpty := len(o.queue) == 0
+	if wasEmpty {
+		o.queue = o.space
+	}
 	for _, p := range pieces {
 		o.queue = append(o.queue, p)
 		o.add(int64(len(p.b)))
+	}
+	if wasEmpty && cap(o.queue) <= maxVector {
+		o.space = o.queue[:0]
 	}
 	if !o.active {
 		if err := o.tryNow(); err != nil {
@@ -174,30 +188,37 @@ func (o *outbox) tryNow() error {
 		return nil
 	}
 	for len(o.queue) > 0 {
-		vector := make([][]byte, 0, min(len(o.queue), maxVector))
+		o.vector = o.vector[:0]
 		for _, p := range o.queue[:min(len(o.queue), maxVector)] {
-			vector = append(vector, p.b)
+			o.vector = append(o.vector, p.b)
 		}
-		var n int
-		var failed error
-		if err := o.raw.Write(func(fd uintptr) bool {
-			n, failed = unix.Writev(int(fd), vector)
-			return true // do not wait until it is writable
-		}); err != nil {
+		err := o.raw.Write(o.writeOnce)
+		clear(o.vector)
+		if err != nil {
 			return err
 		}
 		switch {
-		case errors.Is(failed, unix.EINTR):
-		case errors.Is(failed, unix.EAGAIN):
+		case errors.Is(o.failed, unix.EINTR):
+		case errors.Is(o.failed, unix.EAGAIN):
 			return nil
-		case failed != nil:
-			return failed
+		case o.failed != nil:
+			return o.failed
 		}
-		if n > 0 {
-			o.sent(n)
+		if o.written > 0 {
+			o.sent(o.written)
 		}
 	}
 	return nil
+}
+
+// write gives the vector to the system, once. It reports that there is nothing to wait for.
+func (o *outbox) write(fd uintptr) bool {
+	if len(o.vector) == 1 {
+		o.written, o.failed = unix.Write(int(fd), o.vector[0])
+	} else {
+		o.written, o.failed = unix.Writev(int(fd), o.vector)
+	}
+	return true
 }
 
 // sender sends the queue, waiting for the client where it must.
@@ -241,9 +262,7 @@ func (o *outbox) sent(n int) {
 	releasePieces(o.queue[:done])
 	clear(o.queue[:done])
 	o.queue = o.queue[done:]
-	if len(o.queue) == 0 {
-		o.queue = nil
-	} else if n > 0 {
+	if n > 0 {
 		o.queue[0].b = o.queue[0].b[n:]
 	}
 }
@@ -262,5 +281,5 @@ func (o *outbox) fail(err error) {
 func (o *outbox) drop() {
 	releasePieces(o.queue)
 	o.add(-o.bytes)
-	o.queue = nil
+	o.queue, o.space = nil, nil
 }

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"strconv"
+	"sync"
 
 	"github.com/tidwall/redcon"
 
@@ -15,6 +16,7 @@ type Replies struct {
 	resp3  bool
 	pieces []piece
 	tail   []byte            // small replies after the last piece
+	own    *tailBuffer       // in which tail lies; nil if there is no tail
 	bytes  int64             // of pieces and tail
 	errors int64             // error replies since the start
 	count  func(text string) // is told of each error reply; may be nil
@@ -32,10 +34,10 @@ const crlf = "\r\n"
 const byReference = 4 << 10 // bytes
 
 // Simple writes a simple string.
-func (w *Replies) Simple(s string) { w.tail = redcon.AppendString(w.tail, s) }
+func (w *Replies) Simple(s string) { w.tail = redcon.AppendString(w.room(), s) }
 
 // OK writes the simple string OK.
-func (w *Replies) OK() { w.tail = redcon.AppendOK(w.tail) }
+func (w *Replies) OK() { w.tail = redcon.AppendOK(w.room()) }
 
 // Error writes an error reply.
 func (w *Replies) Error(err error) { w.ErrorText(wireError(err)) }
@@ -46,11 +48,11 @@ func (w *Replies) ErrorText(text string) {
 	if w.count != nil {
 		w.count(text)
 	}
-	w.tail = redcon.AppendError(w.tail, text)
+	w.tail = redcon.AppendError(w.room(), text)
 }
 
 // Int writes an integer.
-func (w *Replies) Int(n int64) { w.tail = redcon.AppendInt(w.tail, n) }
+func (w *Replies) Int(n int64) { w.tail = redcon.AppendInt(w.room(), n) }
 
 // Bool writes 1 or 0, which is how Redis answers yes or no.
 func (w *Replies) Bool(yes bool) {
@@ -62,10 +64,10 @@ func (w *Replies) Bool(yes bool) {
 }
 
 // Bulk writes a bulk string.
-func (w *Replies) Bulk(b []byte) { w.tail = redcon.AppendBulk(w.tail, b) }
+func (w *Replies) Bulk(b []byte) { w.tail = redcon.AppendBulk(w.room(), b) }
 
 // Text writes a bulk string.
-func (w *Replies) Text(s string) { w.tail = redcon.AppendBulkString(w.tail, s) }
+func (w *Replies) Text(s string) { w.tail = redcon.AppendBulkString(w.room(), s) }
 
 // Verbatim writes a text for people: a verbatim string in RESP3.
 func (w *Replies) Verbatim(s string) {
@@ -73,8 +75,8 @@ func (w *Replies) Verbatim(s string) {
 		w.Text(s)
 		return
 	}
-	w.tail = appendHead(w.tail, '=', len(s)+len("txt:"))
-	w.tail = append(append(append(w.tail, "txt:"...), s...), "\r\n"...)
+	w.tail = appendHead(w.room(), '=', len(s)+len("txt:"))
+	w.tail = append(append(append(w.room(), "txt:"...), s...), "\r\n"...)
 }
 
 // Buffer writes the content of a buffer as a bulk string. The caller keeps its own reference.
@@ -86,11 +88,11 @@ func (w *Replies) Buffer(b *memory.Buffer) {
 	framed := b.Framed()
 	bare := len(framed) == b.Len()
 	if bare {
-		w.tail = appendHead(w.tail, '$', b.Len())
+		w.tail = appendHead(w.room(), '$', b.Len())
 	}
 	w.lend(framed, b.Retain())
 	if bare {
-		w.tail = append(w.tail, crlf...)
+		w.tail = append(w.room(), crlf...)
 	}
 }
 
@@ -120,10 +122,10 @@ func frame(n int) (before, after []byte) {
 // Null writes null.
 func (w *Replies) Null() {
 	if w.resp3 {
-		w.tail = append(w.tail, "_\r\n"...)
+		w.tail = append(w.room(), "_\r\n"...)
 		return
 	}
-	w.tail = redcon.AppendNull(w.tail)
+	w.tail = redcon.AppendNull(w.room())
 }
 
 // NullArray writes null where an array was asked for.
@@ -132,16 +134,16 @@ func (w *Replies) NullArray() {
 		w.Null()
 		return
 	}
-	w.tail = append(w.tail, "*-1\r\n"...)
+	w.tail = append(w.room(), "*-1\r\n"...)
 }
 
 // Array begins an array of n replies.
-func (w *Replies) Array(n int) { w.tail = redcon.AppendArray(w.tail, n) }
+func (w *Replies) Array(n int) { w.tail = redcon.AppendArray(w.room(), n) }
 
 // Set begins a set of n replies.
 func (w *Replies) Set(n int) {
 	if w.resp3 {
-		w.tail = appendHead(w.tail, '~', n)
+		w.tail = appendHead(w.room(), '~', n)
 		return
 	}
 	w.Array(n)
@@ -150,7 +152,7 @@ func (w *Replies) Set(n int) {
 // Map begins a map of n keys and values: in RESP2 an array of them in turn.
 func (w *Replies) Map(n int) {
 	if w.resp3 {
-		w.tail = appendHead(w.tail, '%', n)
+		w.tail = appendHead(w.room(), '%', n)
 		return
 	}
 	w.Array(2 * n)
@@ -163,21 +165,49 @@ func appendHead(b []byte, mark byte, n int) []byte {
 // Len returns the bytes that wait here.
 func (w *Replies) Len() int64 { return w.bytes + int64(len(w.tail)) }
 
+// room returns the tail, to append to.
+func (w *Replies) room() []byte {
+	if w.own == nil {
+		w.own = tails.Get().(*tailBuffer)
+		w.tail = w.own.b[:0]
+	}
+	return w.tail
+}
+
 // cut makes the tail a piece.
 func (w *Replies) cut() {
 	if len(w.tail) > 0 {
-		w.pieces = append(w.pieces, piece{b: w.tail})
+		w.own.b = w.tail
+		w.pieces = append(w.pieces, piece{w.tail, w.own})
 		w.bytes += int64(len(w.tail))
-		w.tail = nil
+		w.tail, w.own = nil, nil
 	}
 }
 
-// take hands over all that waits.
+// take hands over all that waits. What it returns is valid until the next reply is written.
 func (w *Replies) take() []piece {
 	w.cut()
 	taken := w.pieces
-	w.pieces, w.bytes = nil, 0
+	w.pieces, w.bytes = w.pieces[:0], 0
+	if cap(taken) > maxVector {
+		w.pieces = nil
+	}
 	return taken
+}
+
+// tailBuffer is memory for small replies, which goes from one connection to the next.
+type tailBuffer struct{ b []byte }
+
+var tails = sync.Pool{New: func() any { return new(tailBuffer) }}
+
+// maxTail is the largest tail that is kept for others.
+const maxTail = 2 * flushAt
+
+// Release gives the memory back: it is sent.
+func (t *tailBuffer) Release() {
+	if cap(t.b) <= maxTail {
+		tails.Put(t)
+	}
 }
 
 func releasePieces(pieces []piece) {

@@ -133,7 +133,7 @@ func commandGetKeys(c *call) {
 		c.replies.Error(errors.New("Invalid number of arguments specified for command"))
 		return
 	}
-	keys := row.keysOf(args)
+	keys := row.appendKeys(nil, args)
 	c.replies.Array(len(keys))
 	for _, key := range keys {
 		c.replies.Bulk(key)

@@ -36,6 +36,7 @@ func (c commandSource) Read(p []byte) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
+	c.now = time.Time{}
 	// A transaction that holds room for its uploads is an upload until its EXEC.
 	inCommand := c.reader.InCommand()
 	within := inCommand || c.reader.Held() > smallBulk
@@ -66,8 +67,7 @@ func (c commandSource) Read(p []byte) (int, error) {
 		began := time.Now()
 		n, err := c.nc.Read(p)
 		c.server.counters.bytesIn.Add(int64(n))
-		var timeout net.Error
-		timedOut := n == 0 && errors.As(err, &timeout) && timeout.Timeout()
+		timedOut := n == 0 && isTimeout(err)
 		switch {
 		case !within && timedOut && !c.stopping.Load():
 			c.server.counters.idleTimeouts.Add(1)
@@ -82,6 +82,11 @@ func (c commandSource) Read(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // step notes what one read has brought, and returns an error when the upload must not go on.

@@ -144,7 +144,7 @@ func exec(c *call) {
 		keys = append(keys, []byte(w.key))
 	}
 	for _, q := range c.tx.queue {
-		keys = append(keys, q.row.keysOf(q.Args)...)
+		keys = q.row.appendKeys(keys, q.Args)
 	}
 	held, slot, err := c.server.route(c.conn, keys) // again: the topology may have changed since
 	switch {

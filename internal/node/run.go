@@ -45,6 +45,7 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ndring:", err)
 		return exitUsage
 	}
+	useResources(config.Server.Memory.Limit)
 	log, level := newLogger(config, stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

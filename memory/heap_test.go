@@ -1,0 +1,150 @@
+//go:build !goheap && !race
+
+package memory
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// What is overwritten again and again takes hardly more than what is there.
+func TestOverwritesReuse(t *testing.T) {
+	for _, size := range []int{100, 1200, 30 << 10, 256<<10 + 100, 5 << 20} {
+		var p Pool
+		held := make([]*Buffer, max(2, 64<<20/size))
+		for i := range held {
+			held[i] = p.New(size)
+		}
+		allocated := p.Allocated()
+		for range 10 * len(held) {
+			i := rand.IntN(len(held))
+			b := p.New(size) // before the old one goes, as an upload is
+			held[i].Release()
+			held[i] = b
+		}
+		if p.Allocated() != allocated || p.Idle() > int64(size+size/64+2*headerBytes)+int64(pageBytes) {
+			t.Errorf("%d bytes: %d allocated before, %d after, %d idle", size, allocated, p.Allocated(), p.Idle())
+		}
+		for _, b := range held {
+			b.Release()
+		}
+	}
+}
+
+// A size that nobody asks for any more is no loss for others: first what it had is lent, then the slabs change hands or go back to the system.
+func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
+	var p Pool
+	fill := func(size, n int) (all []*Buffer) {
+		for range n {
+			all = append(all, p.New(size))
+		}
+		return all
+	}
+	release := func(all []*Buffer) {
+		for _, b := range all {
+			b.Release()
+		}
+	}
+	release(fill(1000, 10_000))
+	idle := p.Idle()
+	other := fill(3000, 3000)
+	if now := p.Idle(); now > idle-8<<20 {
+		t.Errorf("%d bytes were idle, and %d are after 9 MB of another size", idle, now)
+	}
+	release(other)
+	for range idleTicks + 1 {
+		p.Trim(false)
+	}
+	if p.Idle() != 0 {
+		t.Errorf("%d bytes are idle after some seconds", p.Idle())
+	}
+	large := fill(100<<10, 100)
+	release(large[1:]) // the slabs are still in use
+	for range idleTicks + 1 {
+		p.Trim(false)
+	}
+	if p.Idle() > 0 {
+		t.Errorf("%d bytes of large blocks are idle after some seconds", p.Idle())
+	}
+	again := fill(100<<10, 99)
+	for i, b := range again {
+		stamp(b.Bytes(), uint64(i))
+	}
+	for i, b := range again {
+		if !intact(b.Bytes(), uint64(i)) {
+			t.Fatal("a block that came back from the system is shared")
+		}
+	}
+	release(again)
+	large[0].Release()
+}
+
+// Small blocks that are left over here and there can be moved, and then nothing is lost.
+func TestScatteredBlocksCanBeMoved(t *testing.T) {
+	var p Pool
+	var held []*Buffer
+	for i := range 40_000 {
+		b := p.New(1200)
+		stamp(b.Bytes(), uint64(i))
+		held = append(held, b)
+	}
+	var kept []int
+	for i, b := range held {
+		if rand.IntN(4) > 0 {
+			b.Release()
+		} else {
+			kept = append(kept, i)
+		}
+	}
+	for range 2 * leaveTicks {
+		p.Trim(false)
+		for _, i := range kept {
+			if b := held[i]; b.Sparse() {
+				held[i] = p.Copy(b.Bytes())
+				b.Release()
+			}
+		}
+	}
+	if p.Idle() > p.Allocated()/5 {
+		t.Errorf("%d bytes are idle beside %d", p.Idle(), p.Allocated())
+	}
+	for _, i := range kept {
+		if !intact(held[i].Bytes(), uint64(i)) {
+			t.Fatal("a block that was moved is not what it was")
+		}
+		held[i].Release()
+	}
+}
+
+// Who does not move loses nothing but the chance: the slab is used again.
+func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
+	var p Pool
+	var held []*Buffer
+	for range 20_000 {
+		held = append(held, p.New(1200))
+	}
+	for i, b := range held {
+		if i%10 != 0 {
+			b.Release()
+		}
+	}
+	p.Trim(false)
+	if !p.Leaving() {
+		t.Fatal("no slab is sparse")
+	}
+	for range leaveTicks + 1 {
+		p.Trim(false)
+	}
+	idle := p.Idle()
+	for range 9000 {
+		held = append(held, p.New(1200))
+	}
+	if now := p.Idle(); now > idle-9<<20 {
+		t.Errorf("%d bytes were idle, %d still are", idle, now)
+	}
+	for i, b := range held {
+		if i%10 == 0 || i >= 20_000 {
+			b.Release()
+		}
+	}
+}

@@ -1,0 +1,26 @@
+//go:build poison && !goheap && !race
+
+package memory
+
+import "testing"
+
+func TestPoison(t *testing.T) {
+	var p Pool
+	defer p.New(100).Release() // keeps the slab in use
+	b := p.New(100)
+	stale := b.Bytes()
+	clear(stale)
+	b.Release()
+	for _, c := range stale {
+		if c != poisonByte {
+			t.Fatal("who reads after the release does not see it")
+		}
+	}
+	stale[50] = 1
+	defer func() {
+		if recover() == nil {
+			t.Error("who writes after the release is not found")
+		}
+	}()
+	p.New(100)
+}
