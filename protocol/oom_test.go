@@ -1,0 +1,143 @@
+package protocol
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/shard"
+)
+
+// limited starts a server whose values may take about so many bytes beside what it takes by itself.
+func limited(t *testing.T, policy shard.Policy, bytes int64) *testServer {
+	s := start(t, Config{})
+	s.limit(policy, bytes)
+	return s
+}
+
+func (s *testServer) limit(policy shard.Policy, bytes int64) {
+	config := *s.config.Load()
+	s.store.Configure(config.Memory) // measures
+	config.Memory.Policy, config.Memory.Limit = policy, s.store.Used()+bytes
+	s.Reconfigure(config)
+}
+
+const oomText = "-OOM command not allowed when used memory > 'maxmemory'."
+
+func TestOutOfMemory(t *testing.T) {
+	t.Parallel()
+	s := limited(t, shard.NoEviction, 32<<20)
+	c := s.dial(t)
+	large := bytesNPY(10<<20, "")
+	c.want("+OK", "NP.SET", "a", large)
+	c.want("+OK", "NP.SET", "b", bytesNPY(1000, ""))
+	for refused := 0; ; refused++ {
+		got := c.do("NP.SET", fmt.Sprint("k", refused), large)
+		if got == oomText {
+			break
+		}
+		if got != "+OK" || refused > 10 {
+			t.Fatalf("%d: %s", refused, got)
+		}
+	}
+	c.want(oomText, "NP.SET", "a", bytesNPY(30<<20, "")) // an overwrite needs both for a moment
+	c.want(oomText, "NP.MSET", "{a}1", bytesNPY(20<<20, ""), "{a}2", bytesNPY(20<<20, ""))
+	s.limit(shard.NoEviction, -1<<20)
+	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
+	c.want("+OK", "MULTI")
+	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
+	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
+	if got := c.do("NP.GET", "b"); len(got) < 1000 {
+		t.Errorf("reading fails: %.100s", got)
+	}
+	c.want(":1", "EXPIRE", "b", "100")
+	c.want(":1", "NP.DEL", "a")
+	c.want("+OK", "NP.SET", "small", bytesNPY(1, ""))
+	if n := s.Stats().DeniedOOM; n < 4 {
+		t.Errorf("%d refusals are counted", n)
+	}
+}
+
+// A transaction that fitted when it was queued is refused as a whole when it no longer does.
+func TestOutOfMemoryAtExec(t *testing.T) {
+	t.Parallel()
+	s := limited(t, shard.NoEviction, 32<<20)
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "b", bytesNPY(1000, ""))
+	c.want("+OK", "MULTI")
+	c.want("+QUEUED", "NP.SET", "{b}1", bytesNPY(1000, ""))
+	c.want("+QUEUED", "NP.DEL", "b")
+	s.limit(shard.NoEviction, -1<<20)
+	c.want("-EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.", "EXEC")
+	c.want(":1", "EXISTS", "b")
+	c.want(":0", "EXISTS", "{b}1")
+}
+
+// What cannot fit is refused when its length is known, before its bytes come, and nothing goes for it.
+func TestWhatCannotFitIsRefusedBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []shard.Policy{shard.NoEviction, shard.AllKeysLRU} {
+		s := limited(t, policy, 8<<20)
+		c := s.dial(t)
+		c.want("+OK", "NP.SET", "a", bytesNPY(1000, ""))
+		allocated := s.pool.Allocated()
+		const n = 500 << 20
+		fmt.Fprintf(c, "*3\r\n$6\r\nNP.SET\r\n$1\r\nb\r\n$%d\r\n", n)
+		part := strings.Repeat("x", 1<<20)
+		for range 10 {
+			fmt.Fprint(c, part)
+		}
+		if now := s.pool.Allocated(); now != allocated {
+			t.Errorf("%s: %d bytes are taken for what cannot fit", policy, now-allocated)
+		}
+		c.Close()
+		other := s.dial(t)
+		other.want(":1", "EXISTS", "a")
+	}
+}
+
+func TestEvictionMakesRoom(t *testing.T) {
+	t.Parallel()
+	s := limited(t, shard.AllKeysLRU, 16<<20)
+	c := s.dial(t)
+	for i := range 100 {
+		c.want("+OK", "NP.SET", fmt.Sprint("k", i), bytesNPY(1<<20, ""))
+		s.now.Add(1000)
+		c.do("NP.GET", "k0")
+	}
+	stats := s.Stats()
+	if stats.Store.Evicted < 80 || stats.Store.Keys < 8 || stats.ValueBytes > 17<<20 {
+		t.Errorf("%d are evicted, %d are left, with %d bytes", stats.Store.Evicted, stats.Store.Keys, stats.ValueBytes)
+	}
+	c.want(":1", "EXISTS", "k0")
+	if got := c.do("INFO", "stats"); !strings.Contains(got, fmt.Sprintf("evicted_keys:%d", stats.Store.Evicted)) {
+		t.Errorf("INFO stats: %s", got)
+	}
+	if got := c.do("INFO", "memory"); !strings.Contains(got, "maxmemory_policy:allkeys-lru") {
+		t.Errorf("INFO memory: %s", got)
+	}
+}
+
+func TestObjectFreq(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "k", bytesNPY(1, ""))
+	if got := c.do("OBJECT", "FREQ", "k"); !strings.HasPrefix(got, "-ERR An LFU maxmemory policy is not selected") {
+		t.Error(got)
+	}
+	s.limit(shard.AllKeysLFU, 1<<30)
+	c.want(":5", "OBJECT", "FREQ", "k")
+	for range 200 {
+		c.do("NP.GET", "k")
+	}
+	var n int
+	fmt.Sscanf(c.do("OBJECT", "FREQ", "k"), ":%d", &n)
+	if n < 8 || n > 30 {
+		t.Errorf("the frequency is %d after 200 uses", n)
+	}
+	s.now.Add(3 * time.Minute.Milliseconds())
+	c.want(fmt.Sprint(":", n-3), "OBJECT", "FREQ", "k")
+	c.want("$nil", "OBJECT", "FREQ", "none")
+}
