@@ -1,0 +1,257 @@
+// Bench measures ndring beside what people use today, in one run. See README.md.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ndring/ndring/bench/null"
+)
+
+type options struct {
+	binary, root, python string
+	servers, only        string
+	rounds               int
+	long                 time.Duration
+	out                  string
+	quick                bool
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "null" {
+		l, err := net.Listen("tcp", "127.0.0.1:"+os.Args[2])
+		if err == nil {
+			err = null.Serve(l)
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	var o options
+	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
+	flag.StringVar(&o.root, "root", "../.cache/trixie", "a Debian 13 root with Valkey")
+	flag.StringVar(&o.python, "python", "../.venv/bin/python", "a Python with numpy, redis and our client")
+	flag.StringVar(&o.servers, "servers", "ndring,redis,valkey,memcached,null", "which to measure")
+	flag.StringVar(&o.only, "only", "", "measure only cases whose name contains this: 'GET 1 KiB', python, memory, large")
+	flag.IntVar(&o.rounds, "rounds", 3, "how often each case is measured on each server")
+	flag.DurationVar(&o.long, "time", 800*time.Millisecond, "how long each time")
+	flag.StringVar(&o.out, "out", "", "write the report and the plots to this folder")
+	flag.BoolVar(&o.quick, "quick", false, "fewer cases, for two minutes")
+	flag.Parse()
+	r, err := o.measure()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	r.write(os.Stdout)
+	if o.out != "" {
+		if err := r.save(o.out, o.quick); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// group is the loads of one size, which share what is stored.
+type group struct {
+	data, keys int
+	alone      bool // only one server is alive at a time: together they would fight for the processor's cache and for memory
+	loads      []load
+}
+
+func (o *options) groups() []group {
+	all := []group{
+		{data: 1 << 10, keys: 100_000}, {data: 16 << 10, keys: 20_000}, {data: 256 << 10, keys: 2048, alone: true},
+		{data: 4 << 20, keys: 128, alone: true}, {data: 64 << 20, keys: 8, alone: true},
+	}
+	for i := range all {
+		g := &all[i]
+		many := 50
+		if g.data == 64<<20 {
+			many = 4 // fifty of them would be 3 GiB on the way
+		}
+		for _, op := range []string{"SET", "GET"} {
+			for _, way := range [][2]int{{1, 1}, {many, 1}, {many, 16}} {
+				if way[1] > 1 && g.data > 16<<10 || o.quick && way[0] == 1 {
+					continue
+				}
+				l := load{Op: op, Data: g.data, Connections: way[0], Pipeline: way[1], Keys: g.keys}
+				if strings.Contains(l.String(), o.only) {
+					g.loads = append(g.loads, l)
+				}
+			}
+		}
+	}
+	if o.quick {
+		all = slices.Delete(all, 1, 2)
+	}
+	return all
+}
+
+func (o *options) measure() (*report, error) {
+	r := &report{command: strings.Join(append([]string{"bench"}, os.Args[1:]...), " "), began: time.Now(), samples: map[load]map[string][]sample{}}
+	wanted := strings.Split(o.servers, ",")
+	for _, k := range kinds(o.binary, o.root) {
+		if !slices.Contains(wanted, k.name) {
+			continue
+		}
+		r.kinds = append(r.kinds, k)
+		if k.version != nil {
+			out, err := exec.Command(k.version[0], k.version[1:]...).Output()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", k.name, err)
+			}
+			r.versions = append(r.versions, strings.TrimSpace(string(out)))
+		}
+	}
+	for _, g := range o.groups() {
+		if len(g.loads) == 0 {
+			continue
+		}
+		if err := o.group(r, g); err != nil {
+			return nil, err
+		}
+	}
+	if err := o.memory(r); err != nil {
+		return nil, err
+	}
+	if strings.Contains("large", o.only) && slices.Contains(wanted, "ndring") {
+		say("an array of 512 MiB")
+		use, err := measureLarge(r.kinds[0])
+		if err != nil {
+			return nil, err
+		}
+		r.large = &use
+	}
+	if strings.Contains("python", o.only) {
+		if err := o.pythonPart(r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (o *options) group(r *report, g group) error {
+	a := newArray(g.data, g.keys)
+	var running []*process
+	stop := func() {
+		for _, p := range running {
+			p.stop()
+		}
+		running = nil
+	}
+	defer stop()
+	for round := range o.rounds {
+		for i, k := range r.kinds {
+			if g.alone || round == 0 {
+				if g.alone {
+					stop()
+				}
+				p, err := k.start()
+				if err != nil {
+					return err
+				}
+				running = append(running, p)
+				if k.stores {
+					if err := p.fill(a); err != nil {
+						return fmt.Errorf("%s, %s: %w", k.name, size(g.data), err)
+					}
+				}
+				if !g.alone {
+					continue
+				}
+			}
+			p := running[len(running)-1]
+			if !g.alone {
+				p = running[i]
+			}
+			if err := o.loads(r, g, p, a); err != nil {
+				return err
+			}
+		}
+		if !g.alone && round == 0 { // all are alive now
+			for _, p := range running {
+				if err := o.loads(r, g, p, a); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (o *options) loads(r *report, g group, p *process, a *array) error {
+	for _, l := range g.loads {
+		say("%s: %s", l, p.name)
+		s, err := l.run(p, a, o.long)
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", p.name, l, err)
+		}
+		if r.samples[l] == nil {
+			r.samples[l] = map[string][]sample{}
+			r.loads = append(r.loads, l)
+		}
+		r.samples[l][p.name] = append(r.samples[l][p.name], s)
+	}
+	return nil
+}
+
+func (o *options) memory(r *report) error {
+	if !strings.Contains("memory", o.only) {
+		return nil
+	}
+	for _, c := range []struct{ data, keys int }{{256 << 10, 8192}, {1 << 10, 1_000_000}} {
+		if o.quick {
+			c.keys /= 4
+		}
+		for _, k := range r.kinds {
+			if !k.stores {
+				continue
+			}
+			say("memory of %d arrays of %s: %s", c.keys, size(c.data), k.name)
+			use, err := measureMemory(k, c.data, c.keys)
+			if err != nil {
+				return fmt.Errorf("%s, memory: %w", k.name, err)
+			}
+			r.memory = append(r.memory, namedMemory{k.name, use})
+		}
+	}
+	return nil
+}
+
+func (o *options) pythonPart(r *report) error {
+	var ports []string
+	for _, name := range []string{"ndring", "redis", "null"} {
+		i := slices.IndexFunc(r.kinds, func(k kind) bool { return k.name == name })
+		if i < 0 {
+			return nil
+		}
+		p, err := r.kinds[i].start()
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		_, port, _ := net.SplitHostPort(p.addr)
+		ports = append(ports, port)
+	}
+	say("the Python client beside the recipe")
+	seconds := "6"
+	if o.quick {
+		seconds = "2"
+	}
+	cmd := exec.Command(o.python, append(append([]string{"-W", "error", "python/recipe.py"}, ports...), seconds)...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("python: %w", err)
+	}
+	return json.Unmarshal(out, &r.python)
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

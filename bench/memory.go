@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// memoryUse is the memory of a server's process per byte of the .npy files that it stores.
+type memoryUse struct {
+	Data, Keys          int
+	Filled, Overwritten float64
+	Peak                float64 // while it was overwritten
+}
+
+// measureMemory fills an empty server, then overwrites random keys for 4 s on 8 connections.
+func measureMemory(k kind, data, keys int) (memoryUse, error) {
+	p, err := k.start()
+	if err != nil {
+		return memoryUse{}, err
+	}
+	defer p.stop()
+	a := newArray(data, keys)
+	if err := p.fill(a); err != nil {
+		return memoryUse{}, err
+	}
+	stored := float64(len(a.file)) * float64(keys)
+	use := memoryUse{Data: data, Keys: keys, Filled: float64(p.resident()) / stored}
+	end := time.Now().Add(4 * time.Second)
+	var group sync.WaitGroup
+	errs := make([]error, 8)
+	for w := range errs {
+		group.Go(func() {
+			c, err := p.dial(a)
+			if err != nil {
+				errs[w] = err
+				return
+			}
+			defer c.Close()
+			batch := make([]int, max(1, min(16, 64<<10/len(a.file))))
+			for time.Now().Before(end) && errs[w] == nil {
+				for i := range batch {
+					batch[i] = rand.IntN(keys)
+				}
+				errs[w] = c.sets(batch)
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		for {
+			use.Peak = max(use.Peak, float64(p.resident())/stored)
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	group.Wait()
+	use.Overwritten = float64(p.resident()) / stored
+	close(stop)
+	watch.Wait()
+	return use, errors.Join(errs...)
+}
+
+// largeUse is what one large array does to a node and to its other clients.
+type largeUse struct {
+	In, Out         float64 // the most extra memory while it travels, per byte of it; on the way in the array itself is a part of that
+	IdleP99, During float64 // µs of small GETs of others, without it and meanwhile
+}
+
+// measureLarge sends an array of 512 MiB in and fetches it, twice, while four other clients GET small ones.
+func measureLarge(k kind) (largeUse, error) {
+	var use largeUse
+	p, err := k.start()
+	if err != nil {
+		return use, err
+	}
+	defer p.stop()
+	small, large := newArray(1<<10, 1000), newArray(512<<20, 1)
+	if err := p.fill(small); err != nil {
+		return use, err
+	}
+	others := load{Op: "GET", Data: 1 << 10, Connections: 4, Pipeline: 1}
+	idle, err := others.run(p, small, 2*time.Second)
+	if err != nil {
+		return use, err
+	}
+	use.IdleP99 = idle.P99
+	done := make(chan sample)
+	go func() {
+		s, err2 := others.run(p, small, 4*time.Second)
+		err = errors.Join(err, err2)
+		done <- s
+	}()
+	c, err2 := p.dial(large)
+	if err2 != nil {
+		return use, err2
+	}
+	defer c.Close()
+	bytes := float64(len(large.file))
+	end := time.Now().Add(4 * time.Second)
+	for i := 0; i == 0 || time.Now().Before(end); i++ {
+		before := p.resident()
+		most, err := watched(p, func() error { return c.sets([]int{0}) })
+		if err != nil {
+			return use, err
+		}
+		use.In = max(use.In, float64(most-before)/bytes)
+		before = p.resident()
+		if most, err = watched(p, func() error { return c.gets([]int{0}) }); err != nil {
+			return use, err
+		}
+		use.Out = max(use.Out, float64(most-before)/bytes)
+	}
+	use.During = (<-done).P99
+	return use, err
+}
+
+// watched returns the most memory that a server had while do ran.
+func watched(p *process, do func() error) (most int64, err error) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			most = max(most, p.resident())
+			select {
+			case <-stop:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}()
+	err = do()
+	close(stop)
+	<-stopped
+	return max(most, p.resident()), err
+}
