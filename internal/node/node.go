@@ -59,7 +59,7 @@ func (n *Node) Open(ctx context.Context) error {
 		return err
 	}
 	pool := new(memory.Pool)
-	n.store = shard.NewStore(n.config.Shards, epoch, func() int64 { return time.Now().UnixMilli() }, pool)
+	n.store = shard.NewStore(n.config.Shards, epoch, newClock().now, pool)
 	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // where a zero is a zero
 	n.store.Open(context.WithoutCancel(ctx))

@@ -3,25 +3,17 @@ package node
 import (
 	"math"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 )
 
-// useResources fits Go's runtime to the machine and to the container. What the environment says with GOMAXPROCS or GOMEMLIMIT stays.
+// useResources fits Go's heap to the container, unless GOMEMLIMIT in the environment says how.
 func useResources(maxmemory int64) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(threadsFor(runtime.GOMAXPROCS(0)))
-	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(goMemoryLimit(containerLimit(os.ReadFile), maxmemory))
 	}
 }
-
-// threadsFor returns how many threads run commands on so many processors: half of them. The system's own work for the network takes about as much
-// as ours, in threads that wait for a system call and do not count here; more of ours would mostly wake each other.
-func threadsFor(processors int) int { return max(1, processors/2) }
 
 // goMemoryLimit returns what Go's heap may take before its collector works harder: what the container leaves beside the values, which are not on it,
 // and at least a tenth of the container.
