@@ -35,7 +35,7 @@ type conn struct {
 	activity
 	pace
 
-	deadline bool // a read deadline is set
+	deadline time.Time // of reading; zero for none
 	stopping atomic.Bool
 }
 

@@ -377,11 +377,14 @@ func (r *Reader) large(n int) error {
 		to := min(at+chunk, n)
 		took := copy(b[at:to], r.buf[r.start:r.end])
 		r.start += took
-		if _, err := io.ReadFull(r.src, b[at+took:to]); err != nil {
-			return unexpected(err)
+		if took == 0 {
+			var err error
+			if took, err = r.src.Read(b[at:to]); took == 0 && err != nil {
+				return unexpected(err)
+			}
 		}
-		crc = crc32.Update(crc, castagnoli, b[at:to])
-		at = to
+		crc = crc32.Update(crc, castagnoli, b[at:at+took])
+		at += took
 	}
 	r.args[len(r.args)-1].crc = crc
 	return nil

@@ -51,23 +51,26 @@ func (c commandSource) Read(p []byte) (int, error) {
 		if within {
 			patience = min(paceTick, c.config.UploadStall-c.silent)
 		}
-		if patience > 0 || c.deadline {
+		began := time.Now()
+		if left := c.deadline.Sub(began); patience > 0 && (left > patience || left < patience/2) || patience <= 0 && !c.deadline.IsZero() {
 			var until time.Time
 			if patience > 0 {
-				until = time.Now().Add(patience)
+				until = began.Add(patience)
 			}
 			if err := c.nc.SetReadDeadline(until); err != nil {
 				return 0, err
 			}
-			c.deadline = patience > 0
+			c.deadline = until
 			if c.stopping.Load() && !inCommand { // stop came in between; its deadline is overwritten
 				return 0, net.ErrClosed
 			}
 		}
-		began := time.Now()
 		n, err := c.nc.Read(p)
 		c.server.counters.bytesIn.Add(int64(n))
 		timedOut := n == 0 && isTimeout(err)
+		if timedOut {
+			c.deadline = time.Time{} // has passed
+		}
 		switch {
 		case !within && timedOut && !c.stopping.Load():
 			c.server.counters.idleTimeouts.Add(1)
