@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
@@ -15,13 +14,15 @@ from ._wire import pack
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
 class Call(Generic[T]):
     """A request; ``finish`` makes the result of its reply. ``keys``: those that it concerns."""
 
-    request: Request
-    finish: Callable[[Any], T]
-    keys: Tuple[bytes, ...]
+    __slots__ = ("request", "finish", "keys")
+
+    def __init__(self, request: Request, finish: Callable[[Any], T], keys: Tuple[bytes, ...]) -> None:
+        self.request = request
+        self.finish = finish
+        self.keys = keys
 
 
 def _call(finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
@@ -45,8 +46,15 @@ def set_(
     layout: str = "auto",
     metadata: str = "error",
 ) -> Call[bool]:
+    if ex is px is exat is pxat is if_version is write_concern is None and not (keepttl or nx or xx):
+        encoded = encode_key(key)
+        return Call(set_request(encoded, value, layout, metadata, ()), _is_done, (encoded,))
     words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
-    return _set(key, value, words, bool(nx or xx or if_version is not None), layout, metadata, lambda reply: reply is not None)
+    return _set(key, value, words, bool(nx or xx or if_version is not None), layout, metadata, _is_done)
+
+
+def _is_done(reply: Any) -> bool:
+    return reply is not None
 
 
 def set_version(key: Key, value: Any, *, px: int, nx: bool = False, if_version: Optional[str] = None) -> Call[Optional[str]]:
@@ -66,6 +74,8 @@ def _set(
 
 def get(key: Key, default: Any = None) -> Call[Any]:
     encoded = encode_key(key)
+    if default is None:
+        return Call(get_request(encoded), restore, (encoded,))
     return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,))
 
 

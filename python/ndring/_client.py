@@ -174,7 +174,7 @@ class NumPyRedis:
                 if stored is None:
                     return default
                 if stored.data is None and stored.attrs == meta.attrs:
-                    check_crc(stored, target)
+                    check_crc(stored)
                     return out
             except NdringError as exc:
                 if written:  # in this round or, before the array was replaced, in an earlier one

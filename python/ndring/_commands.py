@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,13 +13,7 @@ from ._exceptions import CorruptError, DecodeError
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._transport import Request
-from ._wire import Buffer, ReplyReader, Stored, pack, pack_behind
-
-try:
-    from crc32c import crc32c as _crc32c
-except ImportError:  # the extra of that name: without it the node alone checks
-    _crc32c = None
-
+from ._wire import Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
 
 @dataclass(frozen=True)
 class Meta:
@@ -57,9 +51,24 @@ def slot(key: bytes) -> int:
     return binascii.crc_hqx(key, 0) % 16384
 
 
-def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[bytes], conditional: bool = False) -> Request:
+_JOINED = 32 << 10  # bytes; up to here one copy costs less than to send three pieces
+
+
+def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False) -> Request:
     """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
+    header, data = encoded.header, encoded.data
+    if not (words or encoded.attrs or encoded.parts):  # an array that is nothing but a .npy, the way of nearly all calls
+        tail = b"\r\n"
+        if _crc32c is not None:
+            number = b"%d" % _crc32c(data, _crc32c(header))
+            tail = b"\r\n$6\r\nCRC32C\r\n$%d\r\n%b\r\n" % (len(number), number)
+        head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
+            3 if _crc32c is None else 5, len(key), key, len(header) + len(data), header,
+        )  # fmt: skip
+        if len(data) <= _JOINED:
+            return Request([b"".join((head, data, tail))], conditional=conditional)
+        return Request([head, data, tail], conditional=conditional, keep=encoded)
     options: List[Buffer] = list(words)
     if encoded.attrs:
         options += (b"ATTRS", encoded.attrs)
@@ -79,23 +88,24 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: List[
 
 
 def get_request(key: bytes) -> Request:
-    return Request(pack(b"NP.GET", key, b"WITHATTRS"), ReplyReader.stored)
+    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored)
 
 
 def restore(stored: Optional[Stored]) -> Any:
     """Returns the array of a reply, None for none. Raises CorruptError or DecodeError."""
     if stored is None:
         return None
-    check_crc(stored, stored.data)
+    check_crc(stored)
     return _codec.decode(stored.header, stored.data, stored.attrs, stored.parts)
 
 
-def check_crc(stored: Stored, data: Any) -> None:
+def check_crc(stored: Stored) -> None:
     """Raises CorruptError when bytes are not those that the node has summed."""
     if _crc32c is None:
         return
-    crc = _crc32c(data, _crc32c(stored.npy_header, 0))
-    crc = _crc32c(stored.attrs or b"", crc)
+    crc = stored.npy_crc
+    if stored.attrs:
+        crc = _crc32c(stored.attrs, crc)
     for name, part in stored.parts.items():
         crc = _crc32c(part, _crc32c(name.encode(), crc))
     if crc != stored.crc32c:

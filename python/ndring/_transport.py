@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ._channel import Channels
 from ._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, TimeoutError, UncertainWrite, error_reply
 from ._wire import Buffer, ReplyReader, pack, send
 
@@ -73,29 +74,61 @@ class Transport:
         self._pool.connection_class(**self._pool.connection_kwargs)  # an unknown option is a TypeError here, not at the first call
         required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
         # redis-py 4 wants the command's name, later versions warn when it is given.
-        self._borrow_arguments = ("NP",) if required is not None and required.default is required.empty else ()
+        arguments = ("NP",) if required is not None and required.default is required.empty else ()
+        self._channels = Channels(self._pool, arguments, max_bytes)
         self._retry_for = retry_for
-        self._max_bytes = max_bytes
 
     def close(self) -> None:
-        self._pool.disconnect()
+        self._channels.close()
 
     def one(self, request: Request) -> Any:
         """Returns the reply to one command, or raises."""
-        (result,) = self.many([request])
-        if isinstance(result, Exception):
-            raise result
-        return result
+        # The way of nearly all calls: one connection, one command, one answer.
+        channel = sent = None
+        in_step = False
+        began = time.monotonic()
+        try:
+            channel = self._channels.borrow()
+            sent = True
+            send(channel.sock, request.buffers)
+            reader = channel.reader
+            result = request.read(reader)
+            in_step = not reader.pending
+            return result
+        except (NdringError, OSError, redis.RedisError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
+            error = _translate(exc)
+            if error.is_reply:
+                in_step = channel is not None and not channel.reader.pending
+                if not isinstance(error, BusyError):
+                    raise error
+                first: Any = error
+            elif isinstance(error, (ConnectionError, TimeoutError)):
+                first = _Failed(error, sent is not None)
+            else:
+                raise error
+        finally:
+            if channel is not None:  # also when interrupted: what is left of a reply must meet no other command
+                self._channels.give_back(channel, in_step)
+        results = [first]
+        self._again([request], results, began)
+        if isinstance(results[0], Exception):
+            raise results[0]
+        return results[0]
 
     def many(self, requests: Sequence[Request]) -> List[Any]:
         """Returns the replies to commands that are sent together; an exception stands where one failed."""
         results: List[Any] = [None] * len(requests)
+        began = time.monotonic()
+        self._attempt(requests, list(range(len(requests))), results)
+        self._again(requests, results, began)
+        return results
+
+    def _again(self, requests: Sequence[Request], results: List[Any], began: float) -> None:
+        """Tries those again that failed, where that does no harm, for as long as there is time since ``began``."""
         pending = list(range(len(requests)))
         once_sent: Set[int] = set()
-        began = time.monotonic()
         delay = _FIRST_DELAY
         while True:
-            self._attempt(requests, pending, results)
             pending = [i for i in pending if isinstance(results[i], (_Failed, BusyError))]
             once_sent.update(i for i in pending if isinstance(results[i], _Failed) and results[i].sent)
             wait = random.uniform(delay / 2, delay)
@@ -112,10 +145,11 @@ class Transport:
                         results[i] = UncertainWrite(f"whether the condition held is not known, the answer was lost: {error}")
                         results[i].__cause__ = error
             if not again:
-                return results
+                return
             pending = again
             time.sleep(wait)
             delay = min(2 * delay, _LAST_DELAY)
+            self._attempt(requests, pending, results)
 
     def transaction(self, requests: Sequence[Request]) -> List[Any]:
         """Returns the replies to commands that are done as one; an exception stands where one failed.
@@ -136,19 +170,19 @@ class Transport:
 
     def _try_transaction(self, requests: Sequence[Request]) -> List[Any]:
         try:
-            connection = self._pool.get_connection(*self._borrow_arguments)
+            channel = self._channels.borrow()
         except (redis.RedisError, OSError, ValueError) as exc:
             raise _translate(exc)
         sent = in_step = False
         refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
         try:
-            reader = ReplyReader(connection._sock, self._max_bytes)
+            reader = channel.reader
             buffers: List[Buffer] = pack(b"MULTI")
             for request in requests:
                 buffers += request.buffers
             # The node answers each with a few bytes only, so that nobody need read before all is sent. EXEC is last: what was
             # cut before it has not been done.
-            send(connection._sock, buffers + pack(b"EXEC"))
+            send(channel.sock, buffers + pack(b"EXEC"))
             sent = True
             for number in range(1 + len(requests)):
                 try:
@@ -184,14 +218,12 @@ class Transport:
                 raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
             raise error
         finally:
-            if not in_step:
-                connection.disconnect()
-            self._pool.release(connection)
+            self._channels.give_back(channel, in_step)
 
     def _attempt(self, requests: Sequence[Request], pending: List[int], results: List[Any]) -> None:
         """Sends the pending commands on one connection and fills in their results."""
         try:
-            connection = self._pool.get_connection(*self._borrow_arguments)
+            channel = self._channels.borrow()
         except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
             for i in pending:
                 error = _translate(exc)
@@ -200,7 +232,7 @@ class Transport:
         sent = done = 0
         in_step = False
         try:
-            reader = ReplyReader(connection._sock, self._max_bytes)
+            reader = channel.reader
             while done < len(pending):
                 batch: List[Buffer] = []
                 size = 0
@@ -209,7 +241,7 @@ class Transport:
                     batch += request.buffers
                     size += request.size
                     sent += 1
-                send(connection._sock, batch)
+                send(channel.sock, batch)
                 while done < sent:
                     i = pending[done]
                     try:
@@ -226,9 +258,7 @@ class Transport:
                 lost = isinstance(error, (ConnectionError, TimeoutError))
                 results[pending[position]] = _Failed(error, position < sent) if lost or position > done else error
         finally:
-            if not in_step:  # also when interrupted: what is left of a reply must meet no other command
-                connection.disconnect()
-            self._pool.release(connection)
+            self._channels.give_back(channel, in_step)
 
 
 def _translate(exc: BaseException) -> NdringError:
@@ -238,8 +268,8 @@ def _translate(exc: BaseException) -> NdringError:
         return exc
     if isinstance(exc, redis.AuthenticationError):  # a redis.ConnectionError too
         error = AuthenticationError(str(exc))
-    elif isinstance(exc, (redis.TimeoutError, socket.timeout)):
-        error = TimeoutError(str(exc) or "timed out")
+    elif isinstance(exc, (redis.TimeoutError, socket.timeout, BlockingIOError)):  # the last one is what the system says
+        error = TimeoutError("timed out" if isinstance(exc, BlockingIOError) else str(exc) or "timed out")
     elif isinstance(exc, redis.ResponseError):
         error = error_reply(str(exc))
     else:

@@ -1,6 +1,8 @@
 """RESP on a bare socket: buffers go out without being joined, arrays come in straight into their own memory."""
 from __future__ import annotations
 
+import re
+import socket
 import ssl
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -18,6 +20,16 @@ _MAX_LINE = 64 << 10  # bytes
 _MAX_TEXT = 64 << 20  # bytes of any reply that is no array
 _MAX_ITEMS = 1 << 20
 _MAX_DEPTH = 16
+_CHUNK = 1 << 20  # bytes that are received, then summed while they are in the processor's cache
+_WHOLE = getattr(socket, "MSG_WAITALL", 0)  # the system returns when all is there
+# What follows the .npy in the answer for an array that is nothing but that: no attrs, version, CRC32C, no parts.
+_PLAIN_REST = re.compile(rb"\r\n(?:\$-1|_)\r\n\$\d\d?\r\n(\d+-\d+)\r\n:(\d+)\r\n\*0\r\n\Z")
+_MAX_REST = 128  # bytes
+
+try:
+    from crc32c import crc32c
+except ImportError:  # the extra of that name: without it the node alone checks
+    crc32c = None
 
 
 def pack(*arguments: Buffer) -> List[Buffer]:
@@ -43,10 +55,18 @@ def pack_behind(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
 
 def send(sock: Any, buffers: Sequence[Buffer]) -> None:
     """Sends all buffers. Raises OSError."""
+    if len(buffers) == 1:
+        sock.sendall(buffers[0])
+        return
     if isinstance(sock, ssl.SSLSocket):  # has no sendmsg
         for buffer in buffers:
             sock.sendall(buffer)
         return
+    if len(buffers) <= _MAX_VECTOR:
+        sent = sock.sendmsg(buffers)
+        if sent == sum(map(len, buffers)):
+            return
+        buffers = _behind(buffers, sent)
     waiting: Deque[Buffer] = deque(buffers)
     while waiting:
         sent = sock.sendmsg([waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))])
@@ -56,11 +76,22 @@ def send(sock: Any, buffers: Sequence[Buffer]) -> None:
             waiting[0] = memoryview(waiting[0])[sent:]
 
 
+def _behind(buffers: Sequence[Buffer], sent: int) -> List[Buffer]:
+    """Returns what is left of buffers of which so many bytes were sent."""
+    left = list(buffers)
+    while left and sent >= len(left[0]):
+        sent -= len(left.pop(0))
+    if sent:
+        left[0] = memoryview(left[0])[sent:]
+    return left
+
+
 class Stored(NamedTuple):
-    """The reply to NP.GET WITHATTRS. ``npy_header``: the bytes before the data. ``data``: 1-d uint8, or None if it is in ``out``."""
+    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of header and data as they came, 0 without the package that
+    computes it. ``data``: 1-d bytes, or None if it is in ``out``."""
 
     header: Header
-    npy_header: bytes
+    npy_crc: int
     data: Any
     attrs: Optional[bytes]
     version: str
@@ -80,6 +111,7 @@ class ReplyReader:
         self._max_bytes = max_bytes
         self._buffer = bytearray(_FIRST_BUFFER)
         self._start = self._end = 0
+        self._flags = 0 if isinstance(sock, ssl.SSLSocket) or sock.gettimeout() is not None else _WHOLE
 
     @property
     def pending(self) -> bool:
@@ -88,6 +120,11 @@ class ReplyReader:
 
     def reply(self, depth: int = 0) -> Any:
         """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool, None, list or dict."""
+        if self._start == self._end:
+            self._more()
+            if self._end == 5 and self._buffer.startswith(b"+OK\r\n"):  # the commonest of all
+                self._start = 5
+                return "OK"
         line = self._line()
         mark, rest = line[:1], line[1:]
         if mark == b"+":
@@ -148,6 +185,10 @@ class ReplyReader:
 
         ``place`` may name the memory for the data once the header is known; None of it means fresh memory.
         """
+        if place is None and self._start == self._end:
+            plain = self._plain()
+            if plain is not None:
+                return plain
         line = self._line()
         if line[:1] == b"-":
             raise error_reply(line[1:].decode("utf8", "replace"))
@@ -165,7 +206,7 @@ class ReplyReader:
         if target is None:
             data = np.empty(header.nbytes, np.uint8)
             target = data.data
-        self._fill(target)
+        npy_crc = self._fill_summed(target, npy_header)
         self._crlf()
         attrs, version, crc = self._item(0), self._item(0), self._item(0)
         line = self._line()
@@ -183,7 +224,30 @@ class ReplyReader:
             self._fill(part.data)
             self._crlf()
             parts[name.decode("utf8", "replace")] = part
-        return Stored(header, npy_header, data, attrs, version.decode("ascii", "replace"), crc, parts)
+        return Stored(header, npy_crc, data, attrs, version.decode("ascii", "replace"), crc, parts)
+
+    def _plain(self) -> Optional[Stored]:
+        """Returns the reply if it is that of a plain array and has come in one piece. Otherwise nothing of it is used up."""
+        self._more()
+        buffer, end = self._buffer, self._end
+        if not buffer.startswith(b"*5\r\n$"):
+            return None
+        at = buffer.find(b"\r\n", 5, 27)
+        if at < 0:
+            return None
+        rest = _PLAIN_REST.search(buffer, max(at, end - _MAX_REST), end)
+        if rest is None:
+            return None
+        npy = memoryview(buffer)[at + 2 : rest.start()]
+        if buffer[5:at] != b"%d" % len(npy) or len(npy) > self._max_bytes:
+            return None
+        header = parse_header(npy)
+        if header is None or header.data_offset + header.nbytes != len(npy):
+            return None  # the slow way says what is wrong
+        crc = crc32c(npy) if crc32c is not None else 0
+        data = np.frombuffer(bytearray(npy[header.data_offset :]), np.uint8) if header.nbytes else np.empty(0, np.uint8)
+        self._start = end
+        return Stored(header, crc, data, None, rest.group(1).decode(), int(rest.group(2)), {})
 
     def _npy_header(self, size: int) -> Header:
         while True:
@@ -247,10 +311,22 @@ class ReplyReader:
         target[:ready] = memoryview(self._buffer)[self._start : self._start + ready]
         self._start += ready
         while ready < len(target):
-            got = self._sock.recv_into(target[ready:])
+            got = self._sock.recv_into(target[ready:], 0, self._flags)
             if not got:
                 raise ConnectionError("the node closed the connection within a reply")
             ready += got
+
+    def _fill_summed(self, target: memoryview, before: bytes) -> int:
+        """Fills ``target`` and returns the CRC32C of ``before`` and it, 0 without the package that computes it."""
+        if crc32c is None:
+            self._fill(target)
+            return 0
+        crc = crc32c(before)
+        for at in range(0, len(target), _CHUNK):
+            piece = target[at : at + _CHUNK]
+            self._fill(piece)
+            crc = crc32c(piece, crc)
+        return int(crc)
 
     def _more(self) -> None:
         """Reads what has come in, at least one byte, behind what is there."""

@@ -27,7 +27,7 @@ def test_options_have_their_effect():
     kwargs = c._transport._pool.connection_kwargs
     assert (kwargs["host"], kwargs["port"], kwargs["username"], kwargs["password"], kwargs["socket_timeout"]) == ("h", 1, "u", "p@ss", 4)
     assert kwargs["socket_keepalive"] and c._transport._pool.max_connections == 7
-    assert c._transport._retry_for == 1.5 and c._transport._max_bytes == 10
+    assert c._transport._retry_for == 1.5 and c._transport._channels._max_bytes == 10
     tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
     assert tls._transport._pool.connection_class is redis.SSLConnection and tls._where == "h:7379"
     for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # ours are what counts, and how a failure is said

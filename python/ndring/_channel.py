@@ -1,0 +1,103 @@
+"""Connections on loan from redis-py's pool, kept between calls.
+
+To borrow a connection from the pool and to give it back costs more than a small command does, most of it a look at whether the node has
+closed it meanwhile. So a connection that was used a moment ago is kept with its reader, and goes back to the pool when it was idle for longer.
+"""
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+import weakref
+from collections import deque
+from typing import Any, Deque, Sequence
+
+from ._wire import Buffer, ReplyReader, send
+
+_FRESH = 0.5  # s; for so long an idle connection is taken as it is
+# The system itself ends a call that takes too long, where it can: Python would ask it before each call whether it can be done.
+_TIMEOUT_BY_SYSTEM = sys.platform == "linux"
+
+
+class Channel:
+    """One connection and the reader of its replies."""
+
+    __slots__ = ("connection", "sock", "reader", "used")
+
+    def __init__(self, connection: Any, max_bytes: int) -> None:
+        self.connection = connection
+        self.sock = connection._sock
+        timeout = self.sock.gettimeout()
+        if _TIMEOUT_BY_SYSTEM and timeout and not isinstance(self.sock, ssl.SSLSocket):
+            seconds = int(timeout)
+            limit = struct.pack("@ll", seconds, max(1, int((timeout - seconds) * 1e6)))
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            self.sock.settimeout(None)
+        self.reader = ReplyReader(self.sock, max_bytes)
+        self.used = 0.0
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        send(self.sock, buffers)
+
+
+class Channels:
+    """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
+
+    def __init__(self, pool: Any, arguments: Sequence[str], max_bytes: int) -> None:
+        self._pool = pool
+        self._arguments = arguments
+        self._max_bytes = max_bytes
+        self._idle: Deque[Channel] = deque()
+        _all.add(self)
+
+    def borrow(self) -> Channel:
+        """Returns a connection, which the caller must give back. Raises what redis-py raises."""
+        while True:
+            try:
+                channel = self._idle.pop()  # the one that was used last
+            except IndexError:
+                return Channel(self._pool.get_connection(*self._arguments), self._max_bytes)
+            if time.monotonic() - channel.used < _FRESH:
+                return channel
+            self._return(channel)  # redis-py looks at whether it is still there
+
+    def give_back(self, channel: Channel, in_step: bool) -> None:
+        """Takes a connection back; one that is out of step is closed."""
+        if in_step:
+            channel.used = time.monotonic()
+            self._idle.append(channel)
+            return
+        channel.connection.disconnect()
+        self._pool.release(channel.connection)
+
+    def _return(self, channel: Channel) -> None:
+        channel.sock.settimeout(channel.connection.socket_timeout)
+        self._pool.release(channel.connection)
+
+    def close(self) -> None:
+        while self._idle:
+            try:
+                self._return(self._idle.pop())
+            except IndexError:  # another thread was faster
+                break
+        self._pool.disconnect()
+
+    def forget(self) -> None:
+        """Drops what belongs to the parent process, without a word to the node."""
+        self._idle = deque()
+
+
+_all: "weakref.WeakSet[Channels]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for channels in list(_all):
+        channels.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
