@@ -13,7 +13,7 @@ from ._exceptions import CorruptError, DecodeError
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._transport import Request
-from ._wire import Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
+from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
 
 @dataclass(frozen=True)
 class Meta:
@@ -60,11 +60,12 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
     header, data = encoded.header, encoded.data
     if not (words or encoded.attrs or encoded.parts):  # an array that is nothing but a .npy, the way of nearly all calls
         tail = b"\r\n"
-        if _crc32c is not None:
+        summed = len(data) <= MAX_SUMMED
+        if summed:
             number = b"%d" % _crc32c(data, _crc32c(header))
             tail = b"\r\n$6\r\nCRC32C\r\n$%d\r\n%b\r\n" % (len(number), number)
         head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
-            3 if _crc32c is None else 5, len(key), key, len(header) + len(data), header,
+            5 if summed else 3, len(key), key, len(header) + len(data), header,
         )  # fmt: skip
         if len(data) <= _JOINED:
             return Request([b"".join((head, data, tail))], conditional=conditional)
@@ -74,7 +75,7 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
         options += (b"ATTRS", encoded.attrs)
     for name, part in encoded.parts:
         options += (b"PART", name, part)
-    if _crc32c is not None:
+    if len(data) <= MAX_SUMMED:
         crc = _crc32c(encoded.data, _crc32c(encoded.header, 0))
         crc = _crc32c(encoded.attrs, crc)
         for name, part in encoded.parts:
@@ -101,9 +102,9 @@ def restore(stored: Optional[Stored]) -> Any:
 
 def check_crc(stored: Stored) -> None:
     """Raises CorruptError when bytes are not those that the node has summed."""
-    if _crc32c is None:
-        return
     crc = stored.npy_crc
+    if crc is None:
+        return
     if stored.attrs:
         crc = _crc32c(stored.attrs, crc)
     for name, part in stored.parts.items():

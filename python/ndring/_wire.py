@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import sys
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -27,9 +28,12 @@ _PLAIN_REST = re.compile(rb"\r\n(?:\$-1|_)\r\n\$\d\d?\r\n(\d+-\d+)\r\n:(\d+)\r\n
 _MAX_REST = 128  # bytes
 
 try:
-    from crc32c import crc32c
+    from crc32c import crc32c, hardware_based
 except ImportError:  # the extra of that name: without it the node alone checks
     crc32c = None
+    hardware_based = False
+# Without the processor's instruction (Debian 12's package is built so) a sum takes longer than the transfer of the bytes.
+MAX_SUMMED = sys.maxsize if hardware_based else 1 << 20 if crc32c is not None else -1
 
 
 def pack(*arguments: Buffer) -> List[Buffer]:
@@ -87,11 +91,11 @@ def _behind(buffers: Sequence[Buffer], sent: int) -> List[Buffer]:
 
 
 class Stored(NamedTuple):
-    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of header and data as they came, 0 without the package that
-    computes it. ``data``: 1-d bytes, or None if it is in ``out``."""
+    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of header and data as they came, None above
+    MAX_SUMMED. ``data``: 1-d bytes, or None if it is in ``out``."""
 
     header: Header
-    npy_crc: int
+    npy_crc: Optional[int]
     data: Any
     attrs: Optional[bytes]
     version: str
@@ -244,7 +248,7 @@ class ReplyReader:
         header = parse_header(npy)
         if header is None or header.data_offset + header.nbytes != len(npy):
             return None  # the slow way says what is wrong
-        crc = crc32c(npy) if crc32c is not None else 0
+        crc = crc32c(npy) if MAX_SUMMED >= 0 else None
         data = np.frombuffer(bytearray(npy[header.data_offset :]), np.uint8) if header.nbytes else np.empty(0, np.uint8)
         self._start = end
         return Stored(header, crc, data, None, rest.group(1).decode(), int(rest.group(2)), {})
@@ -316,11 +320,11 @@ class ReplyReader:
                 raise ConnectionError("the node closed the connection within a reply")
             ready += got
 
-    def _fill_summed(self, target: memoryview, before: bytes) -> int:
-        """Fills ``target`` and returns the CRC32C of ``before`` and it, 0 without the package that computes it."""
-        if crc32c is None:
+    def _fill_summed(self, target: memoryview, before: bytes) -> Optional[int]:
+        """Fills ``target`` and returns the CRC32C of ``before`` and it, None if that is too much."""
+        if len(target) > MAX_SUMMED:
             self._fill(target)
-            return 0
+            return None
         crc = crc32c(before)
         for at in range(0, len(target), _CHUNK):
             piece = target[at : at + _CHUNK]
