@@ -1,0 +1,55 @@
+package main
+
+// A sketch remembers about how often each key was asked for, present or not, in 4-bit counters: a count-min sketch of four rows.
+// Halving it now and then makes it forget. It stands for what a server could afford: 2 bytes for each key it has room for.
+type sketch struct {
+	rows  [4][]uint8 // one counter a byte here, for simplicity; none exceeds 15
+	mask  uint32
+	added int
+}
+
+func newSketch(keys int) *sketch {
+	size := 1024
+	for size < keys {
+		size *= 2
+	}
+	s := &sketch{mask: uint32(size - 1)}
+	for i := range s.rows {
+		s.rows[i] = make([]uint8, size)
+	}
+	return s
+}
+
+func (s *sketch) place(row int, key uint32) *uint8 {
+	h := (uint64(key) + 1) * (0x9E3779B97F4A7C15 + 2*uint64(row)*0xD1B54A32D192ED03)
+	h ^= h >> 29
+	h *= 0xBF58476D1CE4E5B9
+	return &s.rows[row][uint32(h>>32)&s.mask]
+}
+
+func (s *sketch) add(key uint32) {
+	s.added++
+	for row := range s.rows {
+		if at := s.place(row, key); *at < 15 {
+			*at++
+		}
+	}
+}
+
+// count is at least 1: what is asked about was asked for.
+func (s *sketch) count(key uint32) uint8 {
+	least := uint8(15)
+	for row := range s.rows {
+		least = min(least, *s.place(row, key))
+	}
+	return max(least, 1)
+}
+
+func (s *sketch) halve() {
+	s.added /= 2
+	for _, row := range s.rows {
+		for i := range row {
+			row[i] /= 2
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"sort"
+)
+
+// A trace is what a program would ask of a cache, in order: the numbers of the keys. A key's size never changes.
+type trace struct {
+	name     string
+	about    string
+	requests []uint32
+	sizes    []int32 // of the .npy file, by key
+	popular  int     // keys below this may come again by popularity; those above belong to scans
+}
+
+// working is the size of all that may come again. What a scan reads once is no reason for more memory.
+func (t *trace) working() int64 {
+	var sum int64
+	for _, size := range t.sizes[:t.popular] {
+		sum += int64(size)
+	}
+	return sum
+}
+
+// bytes is the size of all answers together: what the byte hit ratio is a share of.
+func (t *trace) bytes() int64 {
+	var sum int64
+	for _, key := range t.requests {
+		sum += int64(t.sizes[key])
+	}
+	return sum
+}
+
+const (
+	headerBytes = 128
+	kib         = 1024
+	skew        = 1.0 // the Zipf exponent of all traces: key of rank r comes in proportion to 1/r
+)
+
+// traces makes all four. quick makes them a tenth as long, for a try: their ratios are not comparable with the full ones.
+func traces(seed uint64, quick bool) []*trace {
+	scale := 1
+	if quick {
+		scale = 10
+	}
+	return []*trace{
+		zipfTrace(seed, 200_000/scale, 600_000/scale),
+		scanTrace(seed, 200_000/scale, 600_000/scale),
+		mixedTrace(seed, 20_000/scale, 150_000/scale),
+		shiftTrace(seed, 200_000/scale, 600_000/scale, 4),
+	}
+}
+
+func zipfTrace(seed uint64, keys, requests int) *trace {
+	rng := random(seed, 1)
+	z := newZipf(rng, keys)
+	t := &trace{name: "zipf", about: "Zipf, all keys 1 KiB", sizes: equal(keys), popular: keys}
+	for range requests {
+		t.requests = append(t.requests, z.next())
+	}
+	return t
+}
+
+// scanTrace reads, after every 7 parts by popularity, 3 parts of keys in a row that nobody asked for before or will again. Ten scans:
+// each is about as long as the cache.
+func scanTrace(seed uint64, keys, requests int) *trace {
+	const scans = 10
+	rng := random(seed, 2)
+	z := newZipf(rng, keys)
+	cold := requests * 3 / 10 / scans
+	t := &trace{name: "scan", about: "Zipf, 30 % of the requests are scans of keys used once", sizes: equal(keys + scans*cold), popular: keys}
+	next := uint32(keys)
+	for range scans {
+		for range requests/scans - cold {
+			t.requests = append(t.requests, z.next())
+		}
+		for range cold {
+			t.requests = append(t.requests, next)
+			next++
+		}
+	}
+	return t
+}
+
+// mixedTrace has sizes that say nothing of the popularity.
+func mixedTrace(seed uint64, keys, requests int) *trace {
+	rng := random(seed, 3)
+	z := newZipf(rng, keys)
+	t := &trace{name: "mixed", about: "Zipf, sizes log-uniform from 256 B to 256 KiB", popular: keys}
+	for range keys {
+		size := 256 * math.Exp(rng.Float64()*math.Log(1024))
+		t.sizes = append(t.sizes, int32(size)&^3) // whole float32
+	}
+	for range requests {
+		t.requests = append(t.requests, z.next())
+	}
+	return t
+}
+
+// shiftTrace gives the keys new ranks at the start of every phase: what was popular is popular no more.
+func shiftTrace(seed uint64, keys, requests, phases int) *trace {
+	rng := random(seed, 4)
+	z := newZipf(rng, keys)
+	t := &trace{name: "shift", about: "Zipf, the ranks shuffled anew three times", sizes: equal(keys), popular: keys}
+	for phase := range phases {
+		if phase > 0 {
+			z.shuffle()
+		}
+		for range requests / phases {
+			t.requests = append(t.requests, z.next())
+		}
+	}
+	return t
+}
+
+func equal(keys int) []int32 {
+	sizes := make([]int32, keys)
+	for i := range sizes {
+		sizes[i] = kib
+	}
+	return sizes
+}
+
+// random gives each trace its own stream, so that a change of one leaves the others as they were.
+func random(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
+
+// A zipf draws keys. The one in math/rand/v2 wants an exponent above 1.
+type zipf struct {
+	rng    *rand.Rand
+	sums   []float64
+	byRank []uint32
+}
+
+func newZipf(rng *rand.Rand, keys int) *zipf {
+	z := &zipf{rng: rng, sums: make([]float64, keys), byRank: make([]uint32, keys)}
+	var sum float64
+	for i := range keys {
+		sum += math.Pow(float64(i+1), -skew)
+		z.sums[i], z.byRank[i] = sum, uint32(i)
+	}
+	z.shuffle()
+	return z
+}
+
+func (z *zipf) shuffle() {
+	z.rng.Shuffle(len(z.byRank), func(i, j int) { z.byRank[i], z.byRank[j] = z.byRank[j], z.byRank[i] })
+}
+
+func (z *zipf) next() uint32 {
+	at := sort.SearchFloat64s(z.sums, z.rng.Float64()*z.sums[len(z.sums)-1])
+	return z.byRank[min(at, len(z.byRank)-1)]
+}
