@@ -53,6 +53,20 @@ lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
+.PHONY: bench bench-quick bench-eviction churn
+bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 15 minutes)
+	@scripts/bench -out results
+
+bench-quick: ## the same in two minutes, with fewer cases
+	@scripts/bench -quick -rounds 1 -time 400ms -out results
+
+bench-eviction: build ## hit ratios beside redis-server in the same memory (about 6 minutes)
+	@cd bench && go run ./eviction -out results/eviction.md
+
+churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
+	@NDRING_CHURN=5m go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
+	@NDRING_CHURN=5m go test -race -count 1 -timeout 10m -v -run Churn ./protocol
+
 ##@ Look after it
 .PHONY: setup clean
 setup: ## everything that the tests need (the other targets do this themselves)

@@ -46,6 +46,21 @@ apt_install() {
 		die "these packages are missing, and only root can install them. Ask for:" "apt-get install $*"
 	fi
 	say "installing $*"
+	# Debian starts a service when it installs its package; this exit code of a policy keeps it from that.
+	local policy=/usr/sbin/policy-rc.d
+	if [ -e "$policy" ]; then
+		apt_install_packages "$@"
+		return
+	fi
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod +x "$policy"
+	local rc=0
+	(apt_install_packages "$@") || rc=$?
+	as_root rm -f "$policy"
+	[ $rc -eq 0 ] || exit $rc
+}
+
+apt_install_packages() {
 	local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
 	# A machine that was never updated, or long ago, does not find them at first.
 	quietly as_root "${apt[@]}" install -y --no-install-recommends "$@" 2>/dev/null && return
