@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -135,7 +136,9 @@ func TestChurn(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d, %v", seed, long)
-	s := limited(t, shard.AllKeysLRU, 12<<20)
+	s := start(t, Config{MaxReplyBytes: 1 << 30}) // a whole pipeline's replies may wait
+	s.limit(shard.AllKeysLRU, 12<<20)
+	s.log = slog.New(slog.NewTextHandler(t.Output(), nil)) // says why a connection is closed
 	began := time.Now()
 	goOn := func() bool { // until the time is up and memory was short
 		passed := time.Since(began)

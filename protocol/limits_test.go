@@ -153,3 +153,20 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 		t.Errorf("%d bytes wait, at most %d may", waiting, most)
 	}
 }
+
+// A client that was slow once, and has read everything, is not held to that for ever: the time that it had for reading is over, and does not matter.
+func TestASlowMomentIsForgotten(t *testing.T) {
+	t.Parallel()
+	const stall = 300 * time.Millisecond
+	s := start(t, Config{ReplyStall: stall})
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "k", bytesNPY(8<<20, ""))
+	c.send(command("NP.GET", "k"))
+	eventually(t, "replies wait", func() bool { return s.Stats().ReplyBytes > 0 })
+	c.reply()
+	eventually(t, "all is sent", func() bool { return s.Stats().ReplyBytes == 0 })
+	for began := time.Now(); time.Since(began) < 2*stall; time.Sleep(10 * time.Millisecond) {
+		c.want("+PONG", "PING")
+	}
+	c.want("+PONG", "PING")
+}

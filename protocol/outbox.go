@@ -245,6 +245,11 @@ func (o *outbox) sender() {
 		o.drain.Broadcast()
 	}
 	o.active = false
+	if o.err == nil {
+		if err := o.conn.SetWriteDeadline(time.Time{}); err != nil { // tryNow, however much later, must not meet it
+			o.err = err
+		}
+	}
 	if o.err != nil {
 		o.drop()
 		o.conn.Close() // wakes the connection's goroutine, which may wait for a command

@@ -16,7 +16,7 @@ from ._npy import MAX_HEADER, Header, parse_header
 Buffer = Union[bytes, memoryview]
 
 _MAX_VECTOR = 512  # buffers given to the system at once; Linux takes 1024
-_FIRST_BUFFER = 16 << 10  # bytes
+_FIRST_BUFFER = 64 << 10  # bytes
 _MAX_LINE = 64 << 10  # bytes
 _MAX_TEXT = 64 << 20  # bytes of any reply that is no array
 _MAX_ITEMS = 1 << 20

@@ -321,8 +321,8 @@ def arguments(*words):
 
 
 def test_ctrl_c(stub, target):
-    reached = threading.Event()
-    server = stub(*HELLO, b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n", lambda _: (reached.set(), time.sleep(2)))
+    reached, ended = threading.Event(), threading.Event()
+    server = stub(*HELLO, b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n", lambda _: (reached.set(), ended.wait(60)))
     process = subprocess.Popen(
         [sys.executable, "-m", "ndring", "import", f"redis://127.0.0.1:{server.address[1]}", "--to", target],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PYTHON)},
@@ -330,6 +330,7 @@ def test_ctrl_c(stub, target):
     assert reached.wait(30)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
+    ended.set()
     assert process.returncode == 130 and "Traceback" not in err
     assert out.startswith("1 keys: 0 arrays copied") and "b'k'  (list, 60 B)" in out
 

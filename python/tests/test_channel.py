@@ -1,0 +1,113 @@
+"""Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from ndring import CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands
+
+from test_failures import A, client_of, whole
+
+
+def in_pieces(reply, *cuts):
+    """An answer that comes in several pieces, each of which the client reads before the next is sent."""
+
+    def send(connection):
+        for begin, end in zip((0, *cuts), (*cuts, len(reply))):
+            connection.sendall(reply[begin:end])
+            threading.Event().wait(0.03)
+
+    return send
+
+
+@pytest.mark.parametrize("array", [A, A[:0], np.arange(6.0).reshape(2, 3).T, np.array(7, ">i2"), np.zeros(3, [("x", "<i4"), ("y", "u1")])])
+def test_short_and_long_way_agree(stub, array):
+    reply = whole(array)
+    answers = [reply] + [in_pieces(reply, cut) for cut in (1, 7, 60, 140, len(reply) - 40, len(reply) - 2)]
+    with client_of(stub(*answers)) as c:
+        for _ in answers:
+            got = c.get("k")
+            assert got.dtype == array.dtype and got.shape == array.shape and got.tobytes("A") == array.tobytes("A")
+            assert got.flags.behaved and (got.strides == array.strides or not got.size)
+
+
+@pytest.mark.skipif(_commands._crc32c is None, reason="the crc32c package is not installed")
+def test_both_ways_find_damage(stub):
+    reply = whole(crc=12345)
+    with client_of(stub(reply, in_pieces(reply, 70), b"+PONG\r\n")) as c:
+        for _ in range(2):
+            with pytest.raises(CorruptError):
+                c.get("k")
+        assert c.ping()  # the connection is in step
+
+
+@pytest.mark.parametrize("change", [lambda r: r.replace(b"*5", b"*4", 1), lambda r: r.replace(b"NUMPY", b"NUMPI"), lambda r: r.replace(b"$152", b"$151"), lambda r: b"$9\r\n" + r])
+def test_nonsense_is_found_whether_it_comes_whole_or_not(stub, change):
+    reply = change(whole(np.arange(3.0)))
+    for answer in (reply, in_pieces(reply, 50)):
+        with client_of(stub(answer), retry_for=0) as c, pytest.raises(DecodeError):
+            c.get("k")
+
+
+def test_a_connection_is_used_again(stub):
+    server = stub(*[b"+PONG\r\n"] * 20)
+    with client_of(server) as c:
+        for _ in range(20):
+            assert c.ping()
+    assert server.connections == 1
+
+
+def test_one_that_was_idle_goes_through_the_pool(stub, monkeypatch):
+    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    server = stub(*[b"+PONG\r\n"] * 5)
+    with client_of(server) as c:
+        for _ in range(5):
+            assert c.ping()
+    assert server.connections == 1
+
+
+def test_one_that_the_node_closed_is_replaced(stub):
+    server = stub(b"+PONG\r\n", None, b"+PONG\r\n")  # None closes it instead of an answer
+    with client_of(server) as c:
+        assert c.ping() and c.ping()
+    assert server.connections == 2
+
+
+def test_close_gives_all_back(stub):
+    server = stub(b"+PONG\r\n", b"+PONG\r\n")
+    c = client_of(server, max_connections=1)
+    assert c.ping()
+    c.close()
+    assert c.ping()  # one connection may be there: the first is not lost
+    c.close()
+    assert server.connections == 2
+
+
+def test_no_more_connections_than_allowed(node):
+    with NumPyRedis(*node, max_connections=3) as c:
+        threads = [threading.Thread(target=lambda: [c.ping() for _ in range(200)]) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert c.info("clients")["connected_clients"] >= 1
+        assert len(c._transport._channels._idle) <= 3
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_has_connections_of_its_own(client):
+    mine = client._command(b"CLIENT", b"ID")
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if client._command(b"CLIENT", b"ID") == mine else 0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert client._command(b"CLIENT", b"ID") == mine
+
+
+def test_the_system_watches_the_time(stub):
+    waiting = threading.Event()
+    with client_of(stub(lambda connection: waiting.wait(20)), socket_timeout=0.2, retry_for=0) as c:
+        with pytest.raises(TimeoutError):
+            c.get("k")
+        waiting.set()
