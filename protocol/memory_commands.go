@@ -3,12 +3,11 @@ package protocol
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
+	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -51,29 +50,12 @@ func (c *call) memory() memoryFacts {
 	s := c.server
 	f := memoryFacts{stats: s.Stats(), used: s.store.Used(), buffers: s.pool.Allocated(), idle: s.pool.Idle()}
 	runtime.ReadMemStats(&f.m)
-	f.resident = residentBytes()
+	f.resident, _ = memory.Process()
 	if f.resident == 0 {
 		f.resident = f.used + f.idle
 	}
 	s.peak(max(f.used, 0))
 	return f
-}
-
-// residentBytes asks the system how much memory the process has; 0 where it does not say.
-func residentBytes() int64 {
-	statm, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(statm))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }
 
 func memoryStats(c *call) {

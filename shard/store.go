@@ -115,7 +115,8 @@ func (s *Store) measure() {
 	if memory.OnGoHeap {
 		other = max(0, other-s.pool.Allocated()-s.tablePool.Allocated())
 	}
-	s.eviction.other.Store(other)
+	_, files := memory.Process()
+	s.eviction.other.Store(other + files)
 }
 
 // Now returns the Unix time in ms by which the store hides what has expired.
