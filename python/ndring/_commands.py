@@ -68,8 +68,8 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
             5 if summed else 3, len(key), key, len(header) + len(data), header,
         )  # fmt: skip
         if len(data) <= _JOINED:
-            return Request([b"".join((head, data, tail))], conditional=conditional)
-        return Request([head, data, tail], conditional=conditional, keep=encoded)
+            return Request([b"".join((head, data, tail))], conditional=conditional, brief=True)
+        return Request([head, data, tail], conditional=conditional, keep=encoded, brief=True)
     options: List[Buffer] = list(words)
     if encoded.attrs:
         options += (b"ATTRS", encoded.attrs)
@@ -85,7 +85,7 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
         3 + len(options), len(key), key, len(encoded.header) + len(encoded.data), encoded.header,
     )  # fmt: skip
-    return Request([head, encoded.data, *pack_behind(b"\r\n", options)], conditional=conditional, keep=encoded)
+    return Request([head, encoded.data, *pack_behind(b"\r\n", options)], conditional=conditional, keep=encoded, brief=True)
 
 
 def get_request(key: bytes) -> Request:

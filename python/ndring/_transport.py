@@ -23,8 +23,8 @@ _FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
 _LAST_DELAY = 1.0  # s
 # How long a node knows a request id is 60 s: a repeat must come well before.
 _REMEMBERED = 45.0  # s
-# Replies that nobody reads while commands are still being sent would block both sides: so many commands and bytes of small
-# commands fit what lies between.
+# Replies that nobody reads while commands are still being sent would block both sides: so many commands, and so many bytes of them
+# behind one with a long answer, fit what lies between. A node goes on reading while the short answers to writes wait.
 _BATCH = 128
 _BATCH_BYTES = 32 << 10
 
@@ -36,7 +36,7 @@ class Request:
     carries a request id by which the node knows it, for a while.
     """
 
-    __slots__ = ("buffers", "read", "conditional", "keep")
+    __slots__ = ("buffers", "read", "conditional", "keep", "brief")
 
     def __init__(
         self,
@@ -44,11 +44,13 @@ class Request:
         read: Callable[[ReplyReader], Any] = ReplyReader.reply,
         conditional: bool = False,
         keep: object = None,
+        brief: bool = False,
     ) -> None:
         self.buffers = buffers
         self.read = read
         self.conditional = conditional
         self.keep = keep  # owns the memory of the buffers
+        self.brief = brief  # its answer is short, whatever it is
 
     @property
     def size(self) -> int:
@@ -235,11 +237,16 @@ class Transport:
             reader = channel.reader
             while done < len(pending):
                 batch: List[Buffer] = []
-                size = 0
-                while sent < len(pending) and sent - done < _BATCH and size < _BATCH_BYTES:
+                behind = 0  # bytes behind the first command with a long answer
+                brief = True
+                while sent < len(pending) and sent - done < _BATCH:
                     request = requests[pending[sent]]
+                    if not brief:
+                        behind += request.size
+                        if behind > _BATCH_BYTES:
+                            break
                     batch += request.buffers
-                    size += request.size
+                    brief = brief and request.brief
                     sent += 1
                 send(channel.sock, batch)
                 while done < sent:

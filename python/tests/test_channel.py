@@ -111,3 +111,20 @@ def test_the_system_watches_the_time(stub):
         with pytest.raises(TimeoutError):
             c.get("k")
         waiting.set()
+
+
+def test_large_arrays_of_one_mset_do_not_wait_for_each_other(stub):
+    """The node answers only when all have come."""
+    count = 20
+    server = stub(*[b""] * (count - 1), b"+OK\r\n" * count)
+    with client_of(server, retry_for=0) as c:
+        assert c.mset({f"k{i}": np.zeros(1 << 20, np.uint8) for i in range(count)})
+
+
+def test_what_stands_behind_a_long_answer_waits_for_it(stub):
+    """Otherwise both sides could wait for each other: the node until its answer is read, the client until its command is."""
+    server = stub(whole(), b"+OK\r\n", b"+OK\r\n")
+    with client_of(server, retry_for=0) as c:
+        with c.pipeline() as p:
+            p.get("k").set("a", np.zeros(1 << 20, np.uint8)).set("b", np.zeros(1 << 20, np.uint8))
+            assert len(p.execute()) == 3
