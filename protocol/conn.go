@@ -130,6 +130,7 @@ func (c *conn) flush() error {
 		return nil
 	}
 	c.server.counters.bytesOut.Add(c.replies.Len())
+	c.now = time.Time{} // Send may wait
 	return c.out.Send(c.replies.take())
 }
 

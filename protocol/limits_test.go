@@ -170,3 +170,16 @@ func TestASlowMomentIsForgotten(t *testing.T) {
 	}
 	c.want("+PONG", "PING")
 }
+
+// The time in which a command was paused is not the time that it took, even when it came together with others.
+func TestPausedTimeDoesNotCount(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{SlowlogSlowerThan: 100 * time.Millisecond})
+	c, admin := s.dial(t), s.dial(t)
+	admin.want("+OK", "CLIENT", "PAUSE", "300", "WRITE")
+	c.send(command("PING") + command("NP.DEL", "k"))
+	if got := c.reply() + " " + c.reply(); got != "+PONG :0" {
+		t.Error(got)
+	}
+	admin.want(":0", "SLOWLOG", "LEN")
+}

@@ -77,6 +77,7 @@ func (p *pause) wait(c *conn, row *Command) {
 		}
 		p.waiting.Add(-1)
 		timer.Stop()
+		c.now = time.Time{}
 		if left == 0 {
 			return
 		}

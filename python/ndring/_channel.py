@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import struct
 import sys
 import time
@@ -31,7 +30,8 @@ class Channel:
         self.connection = connection
         self.sock = connection._sock
         timeout = self.sock.gettimeout()
-        if _TIMEOUT_BY_SYSTEM and timeout and not isinstance(self.sock, ssl.SSLSocket):
+        # Not for TLS, and not for the sockets of gevent and the like, which only look as if they waited.
+        if _TIMEOUT_BY_SYSTEM and timeout and type(self.sock).__module__ == "socket":
             seconds = int(timeout)
             limit = struct.pack("@ll", seconds, max(1, int((timeout - seconds) * 1e6)))
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

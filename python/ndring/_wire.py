@@ -16,7 +16,7 @@ from ._npy import MAX_HEADER, Header, parse_header
 Buffer = Union[bytes, memoryview]
 
 _MAX_VECTOR = 512  # buffers given to the system at once; Linux takes 1024
-_FIRST_BUFFER = 64 << 10  # bytes
+_FIRST_BUFFER = 20 << 10  # bytes; the answer for 16 KiB of data fits
 _MAX_LINE = 64 << 10  # bytes
 _MAX_TEXT = 64 << 20  # bytes of any reply that is no array
 _MAX_ITEMS = 1 << 20
@@ -33,7 +33,7 @@ except ImportError:  # the extra of that name: without it the node alone checks
     crc32c = None
     hardware_based = False
 # Without the processor's instruction (Debian 12's package is built so) a sum takes longer than the transfer of the bytes.
-MAX_SUMMED = sys.maxsize if hardware_based else 1 << 20 if crc32c is not None else -1
+MAX_SUMMED = sys.maxsize if hardware_based else 64 << 10 if crc32c is not None else -1
 
 
 def pack(*arguments: Buffer) -> List[Buffer]:
