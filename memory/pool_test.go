@@ -24,12 +24,12 @@ func intact(b []byte, owner uint64) bool {
 }
 
 func randomSize(r *rand.Rand) int {
-	switch r.IntN(20) {
+	switch r.IntN(100) {
 	case 0:
 		return r.IntN(3 << 20)
-	case 1, 2:
+	case 1, 2, 3, 4, 5:
 		return r.IntN(200 << 10)
-	case 3:
+	case 6:
 		return 0
 	}
 	return r.IntN(4 << 10)

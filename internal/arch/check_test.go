@@ -46,6 +46,9 @@ func load(root string) ([]pkg, error) {
 			if p != root && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata") {
 				return fs.SkipDir
 			}
+			if _, err := os.Stat(filepath.Join(p, "go.mod")); p != root && err == nil {
+				return fs.SkipDir // a module of its own, such as bench
+			}
 			return nil
 		}
 		if filepath.Ext(base) != ".go" {
