@@ -1,7 +1,7 @@
 package main
 
 // A sketch remembers about how often each key was asked for, present or not, in 4-bit counters: a count-min sketch of four rows.
-// Halving it now and then makes it forget. It stands for what a server could afford: 2 bytes for each key it has room for.
+// Halving it now and then makes it forget. It is sized by all keys of the trace, which is more than a server would give it: its rows in the table are an upper bound.
 type sketch struct {
 	rows  [4][]uint8 // one counter a byte here, for simplicity; none exceeds 15
 	mask  uint32
