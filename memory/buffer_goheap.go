@@ -29,15 +29,6 @@ func (b *Buffer) Cost() int64 { return int64(len(b.b)) + int64(unsafe.Sizeof(*b)
 // Sparse reports whether moving the buffer would give memory back to the system: Go's collector does so by itself.
 func (b *Buffer) Sparse() bool { return false }
 
-// Ref is a buffer in 48 bits, which may be kept where Go's collector does not look. It is valid as long as a reference is held.
-type Ref uint64
-
-// Ref returns the buffer as a Ref.
-func (b *Buffer) Ref() Ref { return Ref(uintptr(unsafe.Pointer(b))) }
-
-// Buffer returns the buffer of a Ref; nil for 0.
-func (r Ref) Buffer() *Buffer { return *(**Buffer)(unsafe.Pointer(&r)) }
-
 // OnGoHeap says whether buffers lie on Go's heap.
 const OnGoHeap = true
 
@@ -72,12 +63,3 @@ func (p *Pool) Trim(atOnce bool) {}
 
 // Leaving reports whether buffers are Sparse.
 func (p *Pool) Leaving() bool { return false }
-
-// poison changes what is freed, so that the race detector, or a wrong byte, tells of a reader without a reference.
-func poison(b []byte) {
-	for i := range b {
-		b[i] = poisonByte
-	}
-}
-
-const poisonByte = 0xdb

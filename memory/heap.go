@@ -23,13 +23,7 @@ type heap struct {
 }
 
 func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
-	class := classOf(headerBytes + before + n + after)
-	h.mu.Lock()
-	b, dirty := h.reuse(class)
-	if b == nil {
-		b = h.cut(p, class)
-	}
-	h.mu.Unlock()
+	b, dirty := h.take(p, classOf(headerBytes+before+n+after))
 	if dirty {
 		checkPoison(b.whole())
 	}
@@ -37,8 +31,17 @@ func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
 	return b
 }
 
-// reuse returns a block that was given back, of the class or of one that is a little larger; nil if there is none. Dirty means that the bytes
-// are those that free left.
+// take returns a block. Dirty means that its bytes are those that free left.
+func (h *heap) take(p *Pool, class int) (b *Buffer, dirty bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock() // newSlab panics when there is no memory: that ends one connection, not all that come after
+	if b, dirty = h.reuse(class); b == nil {
+		b = h.cut(p, class)
+	}
+	return b, dirty
+}
+
+// reuse returns a block that was given back, of the class or of one that is a little larger; nil if there is none.
 func (h *heap) reuse(class int) (b *Buffer, dirty bool) {
 	last := min(class+near(class), classes-1)
 	for word := class / 64; word <= last/64; word++ {

@@ -148,3 +148,28 @@ func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
 		}
 	}
 }
+
+// When the system has no memory, who asked for it learns it by a panic, and the others go on.
+func TestNoMemoryIsNotTheEndOfThePool(t *testing.T) {
+	var p Pool
+	var held []*Buffer
+	failed := func() (failed bool) {
+		defer func() { failed = recover() != nil }()
+		for range 64 { // of 8 TiB each, which are more addresses than there are
+			held = append(held, p.New(1<<43))
+		}
+		return false
+	}()
+	if !failed {
+		t.Error("the system gave 512 TiB")
+	}
+	small := p.New(10)
+	stamp(small.Bytes(), 1)
+	if !intact(small.Bytes(), 1) {
+		t.Error("a small buffer is not what it was")
+	}
+	small.Release()
+	for _, b := range held {
+		slabOf(b).unmap() // not Release: the poisoned build would fill it
+	}
+}

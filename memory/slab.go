@@ -69,20 +69,20 @@ func newSlab(p *Pool, t tier, size int, huge bool) *slab {
 	s := &slab{pool: p, memory: memory, tier: t}
 	slabs.mu.Lock()
 	defer slabs.mu.Unlock()
+	// Nobody looks a number up before a block of its slab is out, so it may be set where others are being looked up.
+	if n := len(slabs.free); n > 0 {
+		s.number = slabs.free[n-1]
+		slabs.free = slabs.free[:n-1]
+		(*slabs.all.Load())[s.number] = s
+		return s
+	}
 	var all []*slab
 	if old := slabs.all.Load(); old != nil {
 		all = *old
 	}
-	if n := len(slabs.free); n > 0 {
-		s.number = slabs.free[n-1]
-		slabs.free = slabs.free[:n-1]
-	} else {
-		s.number = uint32(len(all))
-	}
-	changed := make([]*slab, max(len(all), int(s.number)+1), max(cap(all), int(s.number)+1))
-	copy(changed, all)
-	changed[s.number] = s
-	slabs.all.Store(&changed)
+	s.number = uint32(len(all))
+	all = append(all, s)
+	slabs.all.Store(&all)
 	return s
 }
 
@@ -92,8 +92,8 @@ func (s *slab) unmap() {
 	(*slabs.all.Load())[s.number] = nil // nobody asks for it: none of its blocks is out
 	slabs.free = append(slabs.free, s.number)
 	slabs.mu.Unlock()
-	if err := unix.Munmap(s.memory); err != nil {
-		panic(fmt.Sprintf("memory: munmap: %v", err)) // the address was ours: something is badly wrong
+	if unix.Munmap(s.memory) != nil { // a process has so many mappings at most, and this would have made two of one
+		_ = unix.Madvise(s.memory, unix.MADV_DONTNEED) // its pages go; the addresses stay taken, which costs nothing
 	}
 }
 
