@@ -54,7 +54,7 @@ fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench bench-quick bench-eviction churn
-bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 15 minutes)
+bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench -out results
 
 bench-quick: ## the same in two minutes, with fewer cases

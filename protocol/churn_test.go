@@ -91,7 +91,13 @@ func (c *churner) reply() error {
 	if err != nil {
 		return err
 	}
-	n, _ := strconv.Atoi(strings.TrimSpace(line[1:]))
+	n := 0
+	if line[0] == '*' || line[0] == '$' {
+		if n, err = strconv.Atoi(strings.TrimSpace(line[1:])); err != nil || n > 4<<20 {
+			c.wrong.Add(1)
+			return fmt.Errorf("no length: %.20q", line)
+		}
+	}
 	switch line[0] {
 	case '-':
 		return fmt.Errorf("the server answers %s", line)
@@ -120,6 +126,10 @@ func (c *churner) reply() error {
 		if !isPattern(b) {
 			c.wrong.Add(1)
 		}
+	case '+', ':':
+	default:
+		c.wrong.Add(1)
+		return fmt.Errorf("no reply begins with %.20q", line)
 	}
 	return nil
 }
@@ -149,7 +159,7 @@ func TestChurn(t *testing.T) {
 	for worker := range uint64(6) {
 		group.Go(func() {
 			conn := s.dial(t)
-			if err := conn.SetDeadline(began.Add(long + 5*time.Minute)); err != nil {
+			if err := conn.SetDeadline(began.Add(long + 2*time.Minute)); err != nil {
 				t.Error(err)
 			}
 			c := &churner{conn, bufio.NewReader(conn), rand.New(rand.NewPCG(seed, worker)), &wrong, &read}

@@ -54,7 +54,6 @@ func (c *call) memory() memoryFacts {
 	if f.resident == 0 {
 		f.resident = f.used + f.idle
 	}
-	s.peak(max(f.used, 0))
 	return f
 }
 
@@ -70,7 +69,7 @@ func memoryStats(c *call) {
 		name  string
 		value int64
 	}{
-		{"peak.allocated", c.server.peak(0)},
+		{"peak.allocated", c.server.store.Peak()},
 		{"total.allocated", f.used},
 		{"clients.normal", f.stats.ReplyBytes + f.stats.UploadBytes},
 		{"uploads.bytes", f.stats.UploadBytes},

@@ -67,7 +67,6 @@ type Server struct {
 	latency    latency
 	pause      pause
 	nextID     atomic.Int64
-	peakUsed   atomic.Int64
 
 	mu        sync.Mutex // guards all below
 	listeners []Listener
@@ -97,16 +96,6 @@ func (s *Server) Reconfigure(config Config) {
 	s.budget.SetLimit(config.MaxUploadBytes)
 	s.output.set(&config)
 	s.store.Configure(config.Memory)
-}
-
-// peak returns the most memory that was in use whenever somebody looked, used now included.
-func (s *Server) peak(used int64) int64 {
-	for {
-		before := s.peakUsed.Load()
-		if used <= before || s.peakUsed.CompareAndSwap(before, used) {
-			return max(used, before)
-		}
-	}
 }
 
 // Serve accepts clients of l until Close, and returns at once.

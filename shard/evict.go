@@ -53,6 +53,7 @@ const (
 type eviction struct {
 	config atomic.Pointer[MemoryConfig]
 	other  atomic.Int64 // bytes of the process that are in no pool
+	peak   atomic.Int64 // the most that Used was when it was measured
 }
 
 // Configure sets the limit and what happens at it, from now on.
@@ -70,6 +71,17 @@ func (s *Store) Memory() MemoryConfig { return *s.eviction.config.Load() }
 // Used returns how many bytes of memory the process uses: those of all buffers, whoever holds them, and what the program itself needs.
 func (s *Store) Used() int64 {
 	return s.pool.Allocated() + s.tablePool.Allocated() + s.eviction.other.Load()
+}
+
+// Peak returns the most memory that the process has used, as seen ten times a second.
+func (s *Store) Peak() int64 {
+	used := s.Used()
+	for {
+		before := s.eviction.peak.Load()
+		if used <= before || s.eviction.peak.CompareAndSwap(before, used) {
+			return max(used, before)
+		}
+	}
 }
 
 // MakeRoom evicts entries until n more bytes fit, and reports whether they do. It must not be called while a shard is held.

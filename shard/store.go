@@ -117,6 +117,7 @@ func (s *Store) measure() {
 	}
 	_, files := memory.Process()
 	s.eviction.other.Store(other + files)
+	s.Peak()
 }
 
 // Now returns the Unix time in ms by which the store hides what has expired.

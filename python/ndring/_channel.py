@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from typing import Any, Deque, Sequence
 
-from ._wire import Buffer, ReplyReader, send
+from ._wire import ReplyReader
 
 _FRESH = 0.5  # s; for so long an idle connection is taken as it is
 # The system itself ends a call that takes too long, where it can: Python would ask it before each call whether it can be done.
@@ -40,9 +40,6 @@ class Channel:
         self.reader = ReplyReader(self.sock, max_bytes)
         self.used = 0.0
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
-        send(self.sock, buffers)
-
 
 class Channels:
     """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
@@ -66,8 +63,8 @@ class Channels:
             self._return(channel)  # redis-py looks at whether it is still there
 
     def give_back(self, channel: Channel, in_step: bool) -> None:
-        """Takes a connection back; one that is out of step is closed."""
-        if in_step:
+        """Takes a connection back; one that is out of step, or that close() has ended meanwhile, is closed."""
+        if in_step and channel.connection._sock is channel.sock:
             channel.used = time.monotonic()
             self._idle.append(channel)
             return

@@ -13,7 +13,8 @@ from ._exceptions import CorruptError, DecodeError
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._transport import Request
-from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
+from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack_behind
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -58,34 +59,24 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
     """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
     header, data = encoded.header, encoded.data
-    if not (words or encoded.attrs or encoded.parts):  # an array that is nothing but a .npy, the way of nearly all calls
-        tail = b"\r\n"
-        summed = len(data) <= MAX_SUMMED
-        if summed:
-            number = b"%d" % _crc32c(data, _crc32c(header))
-            tail = b"\r\n$6\r\nCRC32C\r\n$%d\r\n%b\r\n" % (len(number), number)
-        head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
-            5 if summed else 3, len(key), key, len(header) + len(data), header,
-        )  # fmt: skip
-        if len(data) <= _JOINED:
-            return Request([b"".join((head, data, tail))], conditional=conditional, brief=True)
-        return Request([head, data, tail], conditional=conditional, keep=encoded, brief=True)
     options: List[Buffer] = list(words)
     if encoded.attrs:
         options += (b"ATTRS", encoded.attrs)
     for name, part in encoded.parts:
         options += (b"PART", name, part)
     if len(data) <= MAX_SUMMED:
-        crc = _crc32c(encoded.data, _crc32c(encoded.header, 0))
-        crc = _crc32c(encoded.attrs, crc)
+        crc = _crc32c(data, _crc32c(header))
+        if encoded.attrs:
+            crc = _crc32c(encoded.attrs, crc)
         for name, part in encoded.parts:
             crc = _crc32c(part, _crc32c(name, crc))
         options += (b"CRC32C", b"%d" % crc)
     # The .npy is two buffers on our side and one argument on the wire.
-    head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (
-        3 + len(options), len(key), key, len(encoded.header) + len(encoded.data), encoded.header,
-    )  # fmt: skip
-    return Request([head, encoded.data, *pack_behind(b"\r\n", options)], conditional=conditional, keep=encoded, brief=True)
+    head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
+    rest = pack_behind(b"\r\n", options)
+    if len(data) <= _JOINED and len(rest) == 1:
+        return Request([b"".join((head, data, rest[0]))], conditional=conditional, brief=True)
+    return Request([head, data, *rest], conditional=conditional, keep=encoded, brief=True)
 
 
 def get_request(key: bytes) -> Request:

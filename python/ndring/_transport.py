@@ -86,32 +86,28 @@ class Transport:
     def one(self, request: Request) -> Any:
         """Returns the reply to one command, or raises."""
         # The way of nearly all calls: one connection, one command, one answer.
-        channel = sent = None
-        in_step = False
         began = time.monotonic()
+        failed: Any
         try:
             channel = self._channels.borrow()
-            sent = True
-            send(channel.sock, request.buffers)
-            reader = channel.reader
-            result = request.read(reader)
-            in_step = not reader.pending
-            return result
-        except (NdringError, OSError, redis.RedisError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
-            error = _translate(exc)
-            if error.is_reply:
-                in_step = channel is not None and not channel.reader.pending
-                if not isinstance(error, BusyError):
-                    raise error
-                first: Any = error
-            elif isinstance(error, (ConnectionError, TimeoutError)):
-                first = _Failed(error, sent is not None)
-            else:
-                raise error
-        finally:
-            if channel is not None:  # also when interrupted: what is left of a reply must meet no other command
+        except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
+            failed = _Failed(_translate(exc), False)
+        else:
+            in_step = False
+            try:
+                send(channel.sock, request.buffers)
+                result = request.read(channel.reader)
+                in_step = not channel.reader.pending
+                return result
+            except (NdringError, OSError) as exc:
+                error = _translate(exc)
+                in_step = error.is_reply and not channel.reader.pending
+                failed = error if error.is_reply else _Failed(error, True)
+            finally:  # also when interrupted: what is left of a reply must meet no other command
                 self._channels.give_back(channel, in_step)
-        results = [first]
+        if isinstance(failed, _Failed) and not isinstance(failed.error, (ConnectionError, TimeoutError)):
+            raise failed.error
+        results = [failed]
         self._again([request], results, began)
         if isinstance(results[0], Exception):
             raise results[0]

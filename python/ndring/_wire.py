@@ -66,28 +66,20 @@ def send(sock: Any, buffers: Sequence[Buffer]) -> None:
         for buffer in buffers:
             sock.sendall(buffer)
         return
+    sent = 0
     if len(buffers) <= _MAX_VECTOR:
         sent = sock.sendmsg(buffers)
-        if sent == sum(map(len, buffers)):
+        if sent == sum(map(len, buffers)):  # nearly always
             return
-        buffers = _behind(buffers, sent)
     waiting: Deque[Buffer] = deque(buffers)
-    while waiting:
-        sent = sock.sendmsg([waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))])
+    while True:
         while waiting and sent >= len(waiting[0]):
             sent -= len(waiting.popleft())
+        if not waiting:
+            return
         if sent:
             waiting[0] = memoryview(waiting[0])[sent:]
-
-
-def _behind(buffers: Sequence[Buffer], sent: int) -> List[Buffer]:
-    """Returns what is left of buffers of which so many bytes were sent."""
-    left = list(buffers)
-    while left and sent >= len(left[0]):
-        sent -= len(left.pop(0))
-    if sent:
-        left[0] = memoryview(left[0])[sent:]
-    return left
+        sent = sock.sendmsg([waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))])
 
 
 class Stored(NamedTuple):

@@ -128,3 +128,17 @@ def test_what_stands_behind_a_long_answer_waits_for_it(stub):
         with c.pipeline() as p:
             p.get("k").set("a", np.zeros(1 << 20, np.uint8)).set("b", np.zeros(1 << 20, np.uint8))
             assert len(p.execute()) == 3
+
+
+def test_close_while_another_thread_has_a_connection(stub):
+    """What close() has ended does not come back among those that are kept."""
+    asked, go_on = threading.Event(), threading.Event()
+    server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
+    with client_of(server, retry_for=0) as c:
+        channel = c._transport._channels.borrow()
+        channel.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
+        assert asked.wait(20)
+        c.close()
+        c._transport._channels.give_back(channel, True)
+        go_on.set()
+        assert not c._transport._channels._idle and c.ping()

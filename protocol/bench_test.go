@@ -1,0 +1,46 @@
+package protocol
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/ndring/ndring/memory"
+)
+
+// endless repeats a command without end.
+type endless struct {
+	command string
+	at      int
+}
+
+func (e *endless) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		took := copy(b[n:], e.command[e.at:])
+		n += took
+		e.at = (e.at + took) % len(e.command)
+	}
+	return n, nil
+}
+
+func BenchmarkReader(b *testing.B) {
+	for name, text := range map[string]string{
+		"GET":       command("NP.GET", "key:123"),
+		"SET1KiB":   command("NP.SET", "key:123", strings.Repeat("x", 1152)),
+		"SET256KiB": command("NP.SET", "key:123", strings.Repeat("x", 256<<10)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			limits := testLimits
+			limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
+			r := NewReader(&endless{command: text}, new(memory.Pool), NewBudget(1<<30), limits, nil)
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := r.Next(); err != nil && err != io.EOF {
+					b.Fatal(err)
+				}
+			}
+			r.Release()
+		})
+	}
+}
