@@ -45,10 +45,10 @@ type sample struct {
 	CPUPerMop float64 // and per million operations
 }
 
-// fill stores all keys of an array, on four connections.
-func (p *process) fill(a *array) error {
+// each calls do for n connections at once and returns all errors.
+func (p *process) each(n int, a *array, do func(worker int, c *client) error) error {
 	var group sync.WaitGroup
-	errs := make([]error, 4)
+	errs := make([]error, n)
 	for w := range errs {
 		group.Go(func() {
 			c, err := p.dial(a)
@@ -57,21 +57,29 @@ func (p *process) fill(a *array) error {
 				return
 			}
 			defer c.Close()
-			step := max(1, min(64, 1<<20/len(a.file)))
-			for i := w * step; i < a.keys; i += len(errs) * step {
-				var keys []int
-				for k := i; k < min(i+step, a.keys); k++ {
-					keys = append(keys, k)
-				}
-				if err := c.sets(keys); err != nil {
-					errs[w] = err
-					return
-				}
-			}
+			errs[w] = do(w, c)
 		})
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// fill stores all keys of an array, on four connections.
+func (p *process) fill(a *array) error {
+	const workers = 4
+	step := max(1, min(64, 1<<20/len(a.file)))
+	return p.each(workers, a, func(w int, c *client) error {
+		for i := w * step; i < a.keys; i += workers * step {
+			var keys []int
+			for k := i; k < min(i+step, a.keys); k++ {
+				keys = append(keys, k)
+			}
+			if err := c.sets(keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // run uses a server for about so long.

@@ -139,47 +139,43 @@ func (o *options) measure() (*report, error) {
 
 func (o *options) group(r *report, g group) error {
 	a := newArray(g.data, g.keys)
-	var running []*process
-	stop := func() {
-		for _, p := range running {
-			p.stop()
+	start := func(k kind) (*process, error) {
+		p, err := k.start()
+		if err != nil || !k.stores {
+			return p, err
 		}
-		running = nil
+		if err := p.fill(a); err != nil {
+			p.stop()
+			return nil, fmt.Errorf("%s, %s: %w", k.name, size(g.data), err)
+		}
+		return p, nil
 	}
-	defer stop()
-	for round := range o.rounds {
+	running := make([]*process, len(r.kinds))
+	if !g.alone {
 		for i, k := range r.kinds {
-			if g.alone || round == 0 {
-				if g.alone {
-					stop()
-				}
-				p, err := k.start()
-				if err != nil {
-					return err
-				}
-				running = append(running, p)
-				if k.stores {
-					if err := p.fill(a); err != nil {
-						return fmt.Errorf("%s, %s: %w", k.name, size(g.data), err)
-					}
-				}
-				if !g.alone {
-					continue
-				}
-			}
-			p := running[len(running)-1]
-			if !g.alone {
-				p = running[i]
-			}
-			if err := o.loads(r, g, p, a); err != nil {
+			p, err := start(k)
+			if err != nil {
 				return err
 			}
+			defer p.stop()
+			running[i] = p
 		}
-		if !g.alone && round == 0 { // all are alive now
-			for _, p := range running {
-				if err := o.loads(r, g, p, a); err != nil {
+	}
+	for range o.rounds {
+		for i, k := range r.kinds {
+			p := running[i]
+			if g.alone {
+				var err error
+				if p, err = start(k); err != nil {
 					return err
 				}
+			}
+			err := o.loads(r, g, p, a)
+			if g.alone {
+				p.stop()
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}

@@ -27,26 +27,6 @@ func measureMemory(k kind, data, keys int) (memoryUse, error) {
 	}
 	stored := float64(len(a.file)) * float64(keys)
 	use := memoryUse{Data: data, Keys: keys, Filled: float64(p.resident()) / stored}
-	end := time.Now().Add(4 * time.Second)
-	var group sync.WaitGroup
-	errs := make([]error, 8)
-	for w := range errs {
-		group.Go(func() {
-			c, err := p.dial(a)
-			if err != nil {
-				errs[w] = err
-				return
-			}
-			defer c.Close()
-			batch := make([]int, max(1, min(16, 64<<10/len(a.file))))
-			for time.Now().Before(end) && errs[w] == nil {
-				for i := range batch {
-					batch[i] = rand.IntN(keys)
-				}
-				errs[w] = c.sets(batch)
-			}
-		})
-	}
 	stop := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -59,11 +39,23 @@ func measureMemory(k kind, data, keys int) (memoryUse, error) {
 			}
 		}
 	})
-	group.Wait()
+	end := time.Now().Add(4 * time.Second)
+	err = p.each(8, a, func(_ int, c *client) error {
+		batch := make([]int, max(1, min(16, 64<<10/len(a.file))))
+		for time.Now().Before(end) {
+			for i := range batch {
+				batch[i] = rand.IntN(keys)
+			}
+			if err := c.sets(batch); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	use.Overwritten = float64(p.resident()) / stored
 	close(stop)
 	watch.Wait()
-	return use, errors.Join(errs...)
+	return use, err
 }
 
 // largeUse is what one large array does to a node and to its other clients.
