@@ -33,7 +33,7 @@ func kinds(binary, root string) []kind {
 	}
 	self, _ := os.Executable()
 	return []kind{
-		{name: "ndring", prefix: "NP.", command: []string{binary, "--port", "PORT", "--http-port", "0"}, version: []string{binary, "version"}, stores: true},
+		{name: "ndring", prefix: "NP.", command: []string{binary, "--port", "PORT", "--http-port", "0", "--dir", ""}, version: []string{binary, "version"}, stores: true},
 		{name: "redis", command: append([]string{"redis-server"}, redis...), version: []string{"redis-server", "--version"}, stores: true},
 		{name: "valkey", command: append([]string{"chroot", root, "/usr/bin/valkey-server"}, redis...), version: []string{"chroot", root, "/usr/bin/valkey-server", "--version"}, stores: true},
 		{name: "memcached", memcached: true, command: memcached, version: []string{"memcached", "--version"}, stores: true},

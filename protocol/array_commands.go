@@ -30,12 +30,14 @@ func npSet(c *call) {
 		c.replies.Error(err)
 		return
 	}
-	outcome := c.shard.Set(shard.Write{
+	outcome, err := c.shard.Set(shard.Write{
 		Key: c.arg(1), Value: value,
 		Condition: options.condition, IfVersion: options.ifVersion,
 		Expiry: options.expiry, RequestID: options.requestID,
 	})
 	switch {
+	case err != nil:
+		c.replies.Error(err)
 	case !outcome.Done:
 		c.replies.Null()
 	case options.withVersion:
@@ -56,7 +58,7 @@ func (c *call) value(i int) (shard.Value, error) {
 	if a.large != nil {
 		value.Buffer = a.large.Retain() // with its frame
 	} else {
-		value.Before, value.After = frame(len(npy))
+		value.Before, value.After = Frame(len(npy))
 	}
 	return value, nil
 }
@@ -114,7 +116,10 @@ func npMSet(c *call) {
 		}
 		writes = append(writes, shard.Write{Key: c.arg(i), Value: value})
 	}
-	c.shard.SetAll(writes)
+	if err := c.shard.SetAll(writes); err != nil {
+		c.replies.Error(err)
+		return
+	}
 	c.replies.OK()
 }
 

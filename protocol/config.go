@@ -27,6 +27,7 @@ type Config struct {
 	SlowlogMaxLen     int           // commands in the slow log; default 128
 	LatencyThreshold  time.Duration // commands that take so long are samples of LATENCY; 0 for none
 	Memory            shard.MemoryConfig
+	Disk              shard.DiskConfig
 	Version           string // of ndring, as INFO says it
 }
 
@@ -61,6 +62,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Memory.Samples, shard.DefaultSamples)
 	setDefault(&c.Memory.LFULogFactor, shard.DefaultLFULogFactor)
 	setDefault(&c.Memory.LFUDecay, shard.DefaultLFUDecay)
+	setDefault(&c.Disk.Fsync, shard.FsyncEverysec)
 	return c
 }
 

@@ -76,7 +76,7 @@ func shutdown(c *call) {
 			return
 		case option == "NOW", option == "FORCE":
 		case (option == "SAVE" || option == "NOSAVE") && (save == "" || save == option):
-			save = option // nothing is kept on disk: either is fine
+			save = option
 		default:
 			c.replies.Error(errSyntax)
 			return
@@ -84,5 +84,12 @@ func shutdown(c *call) {
 	}
 	c.server.log.Info("a client asks for a shutdown", "client", c.addr())
 	c.quit = true // without a reply, as in Redis
-	c.server.host.Shutdown()
+	how := ShutdownDefault
+	switch save {
+	case "SAVE":
+		how = ShutdownSave
+	case "NOSAVE":
+		how = ShutdownNoSave
+	}
+	c.server.host.Shutdown(how)
 }

@@ -17,11 +17,11 @@ type keyspace interface {
 	Exists(keys [][]byte, touch bool) int
 	Deadline(key []byte) (at, now int64)
 	Mark(key []byte) shard.Mark
-	Set(shard.Write) shard.Outcome
-	SetAll([]shard.Write)
-	Delete(keys [][]byte) int
-	Expire(key []byte, at int64, condition shard.ExpireCondition) bool
-	Persist(key []byte) bool
+	Set(shard.Write) (shard.Outcome, error)
+	SetAll([]shard.Write) error
+	Delete(keys [][]byte) (int, error)
+	Expire(key []byte, at int64, condition shard.ExpireCondition) (bool, error)
+	Persist(key []byte) (bool, error)
 }
 
 var errEmptyKey = errors.New("a key must not be empty")
@@ -166,6 +166,9 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		}
 	}
 	if row.Keys.Step == 0 {
+		if row.Flags&Loading == 0 && s.store.Loading() {
+			return request, ErrLoading
+		}
 		return request, nil
 	}
 	found, slot, err := s.route(c, request.keys())
@@ -257,7 +260,11 @@ func (s *Server) route(c *conn, keys [][]byte) (*shard.Shard, int, error) {
 	if owner.ID != s.cluster.Self() {
 		return nil, noSlot, s.moved(c, owner, slot)
 	}
-	return s.store.Shard(int(topo.ShardOf(slot))), slot, nil
+	found := s.store.Shard(int(topo.ShardOf(slot)))
+	if !found.Ready() {
+		return nil, noSlot, ErrLoading
+	}
+	return found, slot, nil
 }
 
 // redirect is an error that is a prefix of its own.

@@ -23,6 +23,9 @@ var (
 	// ErrNoOwner is returned when no node serves a slot.
 	ErrNoOwner = errors.New("Hash slot not served")
 
+	// ErrLoading is returned for a command whose shard is still read from disk. The text is Redis'.
+	ErrLoading = errors.New("ndring is loading the dataset in memory")
+
 	errSyntax  = errors.New("syntax error")
 	errInteger = errors.New("value is not an integer or out of range")
 )
@@ -42,6 +45,11 @@ var prefixes = []struct {
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
 	{ErrExecAbort, "EXECABORT"},
+	{ErrLoading, "LOADING"},
+	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
+	{shard.ErrDiskFull, "DISKFULL"},
+	{shard.ErrDiskBusy, "BUSY"},
+	{shard.ErrDisk, "MISCONF"}, // as Redis says it of its log
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},

@@ -61,7 +61,7 @@ func (s *testServer) ChangeSettings(changes []Setting) error {
 	return nil
 }
 
-func (s *testServer) Shutdown() { s.stops.Add(1) }
+func (s *testServer) Shutdown(Shutdown) { s.stops.Add(1) }
 
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {

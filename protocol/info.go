@@ -121,11 +121,6 @@ func infoMemory(c *call, s Stats) []infoField {
 	}
 }
 
-// infoPersistence says that nothing is kept on disk.
-func infoPersistence(*call, Stats) []infoField {
-	return []infoField{{"loading", 0}, {"rdb_bgsave_in_progress", 0}, {"aof_enabled", 0}}
-}
-
 func infoStats(_ *call, s Stats) []infoField {
 	return []infoField{
 		{"total_connections_received", s.Connections},

@@ -7,11 +7,28 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-func del(c *call)    { c.replies.Int(int64(c.shard.Delete(c.keys()))) }
+func del(c *call) {
+	deleted, err := c.shard.Delete(c.keys())
+	if err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.Int(int64(deleted))
+}
+
 func exists(c *call) { c.replies.Int(int64(c.shard.Exists(c.keys(), false))) }
 func touch(c *call)  { c.replies.Int(int64(c.shard.Exists(c.keys(), true))) }
 
-func persist(c *call) { c.replies.Bool(c.shard.Persist(c.arg(1))) }
+func persist(c *call) { c.writeDone(c.shard.Persist(c.arg(1))) }
+
+// writeDone answers whether a key was changed.
+func (c *call) writeDone(done bool, err error) {
+	if err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.Bool(done)
+}
 
 func typeOf(c *call) {
 	if c.shard.Exists(c.keys(), false) == 0 {
@@ -39,7 +56,7 @@ func expire(unit int64, relative bool) func(*call) {
 			c.replies.Error(errInvalidExpire(c.row.full))
 			return
 		}
-		c.replies.Bool(c.shard.Expire(c.arg(1), at, condition))
+		c.writeDone(c.shard.Expire(c.arg(1), at, condition))
 	}
 }
 

@@ -111,8 +111,8 @@ func (w *Replies) lend(b []byte, held shard.Lent) {
 	w.bytes += int64(len(b))
 }
 
-// frame returns what stands around a bulk string of n bytes that NPY is to send by reference.
-func frame(n int) (before, after []byte) {
+// Frame returns what stands around a bulk string of n bytes that NPY is to send by reference.
+func Frame(n int) (before, after []byte) {
 	if n < byReference {
 		return nil, nil
 	}
@@ -182,6 +182,17 @@ func (w *Replies) cut() {
 		w.bytes += int64(len(w.tail))
 		w.tail, w.own = nil, nil
 	}
+}
+
+// drop takes back what was written after there were so many pieces and no tail.
+func (w *Replies) drop(pieces int) {
+	w.cut()
+	for _, p := range w.pieces[pieces:] {
+		w.bytes -= int64(len(p.b))
+	}
+	releasePieces(w.pieces[pieces:])
+	clear(w.pieces[pieces:])
+	w.pieces = w.pieces[:pieces]
 }
 
 // take hands over all that waits. What it returns is valid until the next reply is written.

@@ -30,7 +30,7 @@ type Host interface {
 	// ChangeSettings changes settings for good, all of them or none. The error is a *SettingError.
 	ChangeSettings([]Setting) error
 	// Shutdown begins an orderly stop and does not wait for it.
-	Shutdown()
+	Shutdown(Shutdown)
 }
 
 const (
@@ -41,6 +41,16 @@ const (
 	lingerTime  = time.Second     // after a protocol error: how long the rest of the stream is read, so that the client gets to see the error
 	lingerBytes = 64 << 20        // and how much of it
 	stopGrace   = 5 * time.Second // for commands under way when the server closes
+)
+
+// Shutdown says whether an orderly stop writes snapshots.
+type Shutdown int
+
+// The kinds of stops.
+const (
+	ShutdownDefault Shutdown = iota // with a log or with save points
+	ShutdownSave
+	ShutdownNoSave
 )
 
 // Listener is a socket on which clients come, with the name by which other nodes know the same network.
@@ -96,6 +106,7 @@ func (s *Server) Reconfigure(config Config) {
 	s.budget.SetLimit(config.MaxUploadBytes)
 	s.output.set(&config)
 	s.store.Configure(config.Memory)
+	s.store.ConfigureDisk(config.Disk)
 }
 
 // Serve accepts clients of l until Close, and returns at once.

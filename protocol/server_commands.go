@@ -51,7 +51,10 @@ func flush(c *call) {
 			return
 		}
 	}
-	c.server.store.Flush()
+	if err := c.server.store.Flush(); err != nil {
+		c.replies.Error(err)
+		return
+	}
 	c.replies.OK()
 }
 

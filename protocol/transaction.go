@@ -153,7 +153,12 @@ func exec(c *call) {
 	case held == nil:
 		c.executeQueue(nil, slot)
 	default:
-		held.Hold(func(tx shard.Tx) { c.executeQueue(tx, slot) })
+		c.replies.cut()
+		before := len(c.replies.pieces)
+		if err := held.Hold(func(tx *shard.Tx) { c.executeQueue(tx, slot) }); err != nil {
+			c.replies.drop(before) // what the commands answered is not so
+			c.replies.Error(err)
+		}
 	}
 }
 

@@ -4,30 +4,30 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"sync/atomic"
 	"unsafe"
 
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
 )
 
 // Entry is a stored value. It never changes, but for its deadline and what is known of its use; a write replaces it.
 //
 // It is one buffer, so that a million of them are a million blocks and nothing that Go's collector has to look at:
 //
-//	head | key | attrs | parts | before | npy | after
+//	head | blob | key | attrs | parts | before | npy | after
 //
 // A .npy file that came in a buffer of its own stays there, with its frame, and the head holds the reference. A part is the length of its
-// name (1 byte), the name, and the reference to its data (8 bytes).
+// name (1 byte), the name, and the reference to its data (8 bytes). The id of the blob that has the value on disk (8 bytes) is there if there is one.
 type Entry memory.Buffer
 
 // head is the beginning of an entry. It must hold no pointers, since Go's collector does not see it.
 type head struct {
 	version  Version
-	expireAt atomic.Int64 // Unix time in ms from which nobody sees the entry; 0 means never
-	npy      memory.Ref   // buffer of the .npy; 0 if it is within the entry
-	use                   // what eviction goes by
+	expireAt int64      // Unix time in ms from which nobody sees the entry; 0 means never
+	npy      memory.Ref // buffer of the .npy; 0 if it is within the entry
+	use                 // what eviction goes by
 	crc      uint32
 	heapAt   int32 // place among the deadlines
 	npyBytes uint32
@@ -37,12 +37,16 @@ type head struct {
 	parts    uint8
 	before   uint8 // bytes
 	after    uint8 // bytes
+	blob     uint8 // bytes
 }
 
-const headBytes = int(unsafe.Sizeof(head{}))
+const (
+	headBytes = int(unsafe.Sizeof(head{}))
+	blobBytes = 8
+)
 
-// newEntry makes an entry of a value, whose references it takes over. Version and deadline are set by whoever stores it.
-func newEntry(pool *memory.Pool, key []byte, v *Value, now int64) *Entry {
+// newEntry makes an entry of a value, whose references it takes over. Version and deadline are set by whoever stores it. Blob is 0 for none.
+func newEntry(pool *memory.Pool, key []byte, v *Value, blob persistence.BlobID, now int64) *Entry {
 	parts := 0
 	for _, p := range v.Parts {
 		parts += 1 + len(p.Name) + 8
@@ -51,13 +55,21 @@ func newEntry(pool *memory.Pool, key []byte, v *Value, now int64) *Entry {
 	if v.Buffer == nil {
 		inline = len(v.Before) + len(v.NPY) + len(v.After)
 	}
-	b := pool.New(headBytes + len(key) + len(v.Attrs) + parts + inline)
+	blobSize := 0
+	if blob != 0 {
+		blobSize = blobBytes
+	}
+	b := pool.New(headBytes + blobSize + len(key) + len(v.Attrs) + parts + inline)
 	e := (*Entry)(b)
 	h := e.head()
-	*h = head{crc: v.CRC, key: uint16(len(key)), attrs: uint32(len(v.Attrs)), slot: uint16(topology.Slot(key)), parts: uint8(len(v.Parts))}
+	*h = head{blob: uint8(blobSize), crc: v.CRC, key: uint16(len(key)), attrs: uint32(len(v.Attrs)), slot: uint16(topology.Slot(key)), parts: uint8(len(v.Parts))}
 	h.use.begin(now)
 	rest := b.Bytes()[headBytes:]
 	put := func(bytes []byte) { rest = rest[copy(rest, bytes):] }
+	if blob != 0 {
+		binary.LittleEndian.PutUint64(rest, uint64(blob))
+		rest = rest[blobBytes:]
+	}
 	put(key)
 	put(v.Attrs)
 	for _, p := range v.Parts {
@@ -77,6 +89,27 @@ func newEntry(pool *memory.Pool, key []byte, v *Value, now int64) *Entry {
 	return e
 }
 
+// withDeadline returns an entry with the same value and another deadline.
+func (e *Entry) withDeadline(pool *memory.Pool, at int64) *Entry {
+	old := e.head()
+	b := pool.New(e.buffer().Len())
+	h := (*Entry)(b).head()
+	*h = head{
+		version: old.version, expireAt: at, npy: old.npy, crc: old.crc, npyBytes: old.npyBytes, attrs: old.attrs,
+		key: old.key, slot: old.slot, parts: old.parts, before: old.before, after: old.after, blob: old.blob,
+	}
+	h.at.Store(old.at.Load())
+	h.freq.Store(old.freq.Load())
+	copy(b.Bytes()[headBytes:], e.buffer().Bytes()[headBytes:])
+	if h.npy != 0 {
+		h.npy.Buffer().Retain()
+	}
+	for _, p := range e.Parts() {
+		p.Data.Retain()
+	}
+	return (*Entry)(b)
+}
+
 func (e *Entry) buffer() *memory.Buffer { return (*memory.Buffer)(e) }
 
 func (e *Entry) head() *head { return (*head)(unsafe.Pointer(unsafe.SliceData(e.buffer().Bytes()))) }
@@ -91,7 +124,7 @@ func (e *Entry) Attrs() []byte {
 }
 
 func (e *Entry) section(from, n int) []byte {
-	from += headBytes
+	from += headBytes + int(e.head().blob)
 	return e.buffer().Bytes()[from : from+n : from+n]
 }
 
@@ -102,7 +135,7 @@ func (e *Entry) Parts() []Part {
 		return nil
 	}
 	parts := make([]Part, h.parts)
-	rest := e.buffer().Bytes()[headBytes+int(h.key)+int(h.attrs):]
+	rest := e.buffer().Bytes()[headBytes+int(h.blob)+int(h.key)+int(h.attrs):]
 	for i := range parts {
 		n := 1 + int(rest[0])
 		parts[i] = Part{string(rest[1:n]), memory.Ref(binary.LittleEndian.Uint64(rest[n:])).Buffer()}
@@ -154,10 +187,18 @@ func (e *Entry) Header() (*array.Header, error) { return array.Parse(e.NPY()) }
 func (e *Entry) Version() Version { return e.head().version }
 
 // ExpireAt returns the Unix time in ms from which nobody sees the entry; 0 means never.
-func (e *Entry) ExpireAt() int64 { return e.head().expireAt.Load() }
+func (e *Entry) ExpireAt() int64 { return e.head().expireAt }
 
 // CRC returns the CRC32C of the value.
 func (e *Entry) CRC() uint32 { return e.head().crc }
+
+// blob returns the id of the file that has the value on disk; 0 if there is none.
+func (e *Entry) blob() persistence.BlobID {
+	if e.head().blob == 0 {
+		return 0
+	}
+	return persistence.BlobID(binary.LittleEndian.Uint64(e.buffer().Bytes()[headBytes:]))
+}
 
 // Slot returns the slot of the key.
 func (e *Entry) Slot() int { return int(e.head().slot) }
@@ -189,11 +230,24 @@ func (e *Entry) Footprint() int64 {
 	for _, p := range e.Parts() {
 		n += p.Data.Cost()
 	}
-	if h.expireAt.Load() != 0 {
+	if h.expireAt != 0 {
 		n += deadlineBytes
 	}
 	return n
 }
+
+// recordBytes returns about how many bytes the entry takes on disk.
+func (e *Entry) recordBytes() int64 {
+	h := e.head()
+	n := recordHead + int64(h.key) + int64(h.attrs) + int64(e.NPYBytes())
+	for _, p := range e.Parts() {
+		n += int64(p.Data.Len())
+	}
+	return n
+}
+
+// recordHead is about what a record has beside key and value.
+const recordHead = 72 // bytes
 
 // retain adds a reference for a reader.
 func (e *Entry) retain() { e.buffer().Retain() }

@@ -11,4 +11,17 @@ var (
 	ErrAttrs = errors.New("attrs are not a JSON object in UTF-8")
 	// ErrPartName is returned when a part's name has other characters than a-z 0-9 _ - or stands twice.
 	ErrPartName = errors.New("invalid part name")
+
+	// ErrDiskFull is returned for a write when the disk has less space left than its reserve.
+	ErrDiskFull = errors.New("the disk has less space left than disk-reserve")
+	// ErrDisk is returned for a write that cannot come into the log.
+	ErrDisk = errors.New("the write cannot be kept on disk")
+	// ErrDiskBusy is returned for a write when the disk falls behind.
+	ErrDiskBusy = errors.New("the disk cannot keep up with the writes, try again")
+	// ErrUncertain is returned when a write was done and may not last.
+	ErrUncertain = errors.New("the write was done, but may be gone after a restart")
+	// ErrSaving is returned when a snapshot is asked for while one is being written.
+	ErrSaving = errors.New("Background save already in progress")
+	// ErrNoDisk is returned when a snapshot is asked for and there is no data folder.
+	ErrNoDisk = errors.New("there is no data folder")
 )

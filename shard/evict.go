@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
+
+	"github.com/ndring/ndring/persistence"
 )
 
 // Policy says which entries go when memory is short. The names are Redis'.
@@ -151,7 +153,7 @@ func (s *Shard) candidates(config *MemoryConfig, n int, found []candidate) []can
 	if config.Policy.volatile() {
 		those = s.counts.keysWithTTL.Load()
 	}
-	if those == 0 {
+	if those == 0 || !s.ready.Load() {
 		return found
 	}
 	s.mu.RLock()
@@ -218,12 +220,17 @@ func lfuScore(counter uint32, logFactor int, idle uint32, bytes int64) float64 {
 
 // evict lets an entry go if it is still there, and returns what it took.
 func (s *Shard) evict(e *Entry, hash uint64) int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if !s.entries.has(e, hash) {
 		return 0
 	}
 	n := e.Footprint()
+	if s.record(change{kind: persistence.Delete, reason: persistence.Evicted, key: e.Key()}) != nil {
+		return 0 // it would be back after a restart
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.remove(e.Key())
 	s.evicted.Add(1)
 	return n

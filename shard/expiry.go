@@ -18,9 +18,6 @@ func (d *deadlines) remove(e *Entry) {
 	}
 }
 
-// changed follows a change of an entry's deadline.
-func (d *deadlines) changed(e *Entry) { heap.Fix(d, int(e.head().heapAt)) }
-
 // replace puts an entry with the same deadline into the place of another.
 func (d deadlines) replace(old, e *Entry) { d.put(int(old.head().heapAt), e) }
 

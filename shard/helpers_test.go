@@ -40,6 +40,39 @@ func (f *fixture) value(text string) Value {
 	return v
 }
 
+// must fails the test for an error: without a log, no write has one.
+func must[T any](t testing.TB, value T, err error) T {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+	return value
+}
+
+func (f *fixture) Set(w Write) Outcome {
+	o, err := f.Shard.Set(w)
+	return must(f.t, o, err)
+}
+
+func (f *fixture) SetAll(writes []Write) { must(f.t, 0, f.Shard.SetAll(writes)) }
+
+func (f *fixture) Delete(keys [][]byte) int {
+	n, err := f.Shard.Delete(keys)
+	return must(f.t, n, err)
+}
+
+func (f *fixture) Expire(key []byte, at int64, condition ExpireCondition) bool {
+	done, err := f.Shard.Expire(key, at, condition)
+	return must(f.t, done, err)
+}
+
+func (f *fixture) Persist(key []byte) bool {
+	done, err := f.Shard.Persist(key)
+	return must(f.t, done, err)
+}
+
+func (f *fixture) Flush() { must(f.t, 0, f.Shard.Flush()) }
+
 func (f *fixture) set(key, text string, change ...func(*Write)) Outcome {
 	w := Write{Key: []byte(key), Value: f.value(text)}
 	for _, c := range change {

@@ -20,7 +20,7 @@ func TestIndexIsAMap(t *testing.T) {
 		key := fmt.Sprint("key", r.IntN(3000))
 		if grow := step/6000%2 == 0; r.IntN(10) < 7 == grow {
 			v := f.value(key)
-			e := newEntry(&f.pool, []byte(key), &v, 0)
+			e := newEntry(&f.pool, []byte(key), &v, 0, 0)
 			if old := x.put(pool, e); old != model[key] {
 				t.Fatalf("step %d: put returns %p, want %p", step, old, model[key])
 			} else if old != nil {

@@ -1,8 +1,12 @@
 package shard
 
 import (
+	"bytes"
+	"cmp"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ndring/ndring/persistence"
 )
 
 // Clock returns the Unix time in milliseconds.
@@ -10,116 +14,174 @@ type Clock func() int64
 
 // Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own.
 type Shard struct {
+	id    int
 	clock Clock
 	epoch uint64
 	store *Store
+	log   *persistence.Log // nil if nothing is kept on disk
+	logs  bool             // each write comes into the log
+	ready atomic.Bool      // it has been recovered; before, nobody but the recovery uses what follows
 
 	counts           counts
 	expired, evicted atomic.Int64
+	live             atomic.Int64 // bytes that its values take on disk, overwritten ones not counted
 
-	mu        sync.RWMutex // guards all below
-	seq       uint64       // of the newest write
+	snapshotting sync.Mutex // held by who writes a snapshot; before writing
+
+	// writing is held by who changes the shard, from its first look to the last, across the write to the log. It comes before mu, and is never held
+	// together with another shard's. Readers do not need it.
+	writing  sync.Mutex
+	held     Tx
+	encoder  encoder
+	seq      uint64 // of the newest change
+	unsaved  int64  // changes since the last snapshot
+	requests requestLog
+
+	mu        sync.RWMutex // guards all below; who changes them holds writing too, and may read them with that alone
 	entries   index
 	deadlines deadlines
-	requests  requestLog
 }
 
-// Hold calls do with the shard held: nobody else reads or writes it until do returns.
-func (s *Shard) Hold(do func(Tx)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	do(s.tx())
-}
-
-func (s *Shard) tx() Tx { return Tx{s, s.clock()} }
+// read returns a Tx that changes nothing. The shard is held for reading.
+func (s *Shard) read() *Tx { return &Tx{s: s, now: s.clock()} }
 
 // Get is Tx.Get.
 func (s *Shard) Get(key []byte, touch bool) *Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().Get(key, touch)
+	return s.read().Get(key, touch)
 }
 
 // GetAll is Tx.GetAll.
 func (s *Shard) GetAll(keys [][]byte, touch bool) []*Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().GetAll(keys, touch)
+	return s.read().GetAll(keys, touch)
 }
 
 // Peek is Tx.Peek.
 func (s *Shard) Peek(key []byte) *Entry {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().Peek(key)
+	return s.read().Peek(key)
 }
 
 // Exists is Tx.Exists.
 func (s *Shard) Exists(keys [][]byte, touch bool) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().Exists(keys, touch)
+	return s.read().Exists(keys, touch)
 }
 
 // Deadline is Tx.Deadline.
 func (s *Shard) Deadline(key []byte) (at, now int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().Deadline(key)
+	return s.read().Deadline(key)
 }
 
 // Mark is Tx.Mark.
 func (s *Shard) Mark(key []byte) Mark {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.tx().Mark(key)
+	return s.read().Mark(key)
 }
 
 // Set is Tx.Set.
-func (s *Shard) Set(w Write) Outcome {
-	s.prepare(&w) // copies, without the lock
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tx().Set(w)
+func (s *Shard) Set(w Write) (outcome Outcome, err error) {
+	if err := s.prepare(&w); err != nil { // copies, without the lock
+		return outcome, err
+	}
+	taken := false
+	if failed := s.Hold(func(tx *Tx) {
+		taken = true
+		outcome, err = tx.Set(w)
+	}); failed != nil {
+		if !taken {
+			s.discard(w.entry, true)
+		}
+		return Outcome{}, failed
+	}
+	return outcome, err
 }
 
 // SetAll is Tx.SetAll.
-func (s *Shard) SetAll(writes []Write) {
-	for i := range writes {
-		s.prepare(&writes[i])
+func (s *Shard) SetAll(writes []Write) (err error) {
+	if err := s.prepareAll(writes); err != nil {
+		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tx().SetAll(writes)
+	taken := false
+	if failed := s.Hold(func(tx *Tx) {
+		taken = true
+		err = tx.SetAll(writes)
+	}); failed != nil {
+		for i := range writes {
+			if !taken {
+				s.discard(writes[i].entry, true)
+			}
+		}
+		return failed
+	}
+	return err
 }
 
 // Delete is Tx.Delete.
-func (s *Shard) Delete(keys [][]byte) (deleted int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tx().Delete(keys)
+func (s *Shard) Delete(keys [][]byte) (deleted int, err error) {
+	failed := s.Hold(func(tx *Tx) { deleted, err = tx.Delete(keys) })
+	return deleted, cmp.Or(failed, err)
 }
 
 // Expire is Tx.Expire.
-func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tx().Expire(key, at, condition)
+func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) (done bool, err error) {
+	failed := s.Hold(func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
+	return done, cmp.Or(failed, err)
 }
 
 // Persist is Tx.Persist.
-func (s *Shard) Persist(key []byte) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tx().Persist(key)
+func (s *Shard) Persist(key []byte) (done bool, err error) {
+	failed := s.Hold(func(tx *Tx) { done, err = tx.Persist(key) })
+	return done, cmp.Or(failed, err)
+}
+
+// record writes one change to the log that is no Tx'. The shard is held for writing.
+func (s *Shard) record(changes ...change) error {
+	if s.logs {
+		for i := range changes {
+			changes[i].seq = s.seq + 1 + uint64(i)
+		}
+		_, err := s.log.Append(s.encoder.records(s.epoch, changes))
+		s.encoder.reset()
+		if err = s.store.noteWrite(err); err != nil {
+			return err
+		}
+	}
+	s.seq += uint64(len(changes))
+	s.unsaved += int64(len(changes))
+	s.store.disk.unsaved.Add(int64(len(changes)))
+	return nil
 }
 
 // Flush removes all keys.
-func (s *Shard) Flush() {
+func (s *Shard) Flush() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.entries.count == 0 {
+		return nil
+	}
+	if err := s.record(change{kind: persistence.Flush}); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.clear()
+	return nil
+}
+
+// clear takes all entries out. The shard is held.
+func (s *Shard) clear() {
 	s.entries.each(func(e *Entry) bool {
 		s.account(e, -1)
+		s.dropBlob(e)
 		e.Release()
 		return true
 	})
@@ -128,63 +190,62 @@ func (s *Shard) Flush() {
 	s.recount()
 }
 
-// RemoveExpired frees up to limit entries whose deadline has come and reports whether more of them are left.
+// RemoveExpired frees up to limit entries whose deadline has come and reports whether more of them are left. The log is told, so that they stay gone
+// even if the clock goes back.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if !s.due() {
+		return false
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	now := s.clock()
-	for range limit {
+	var gone []change
+	s.mu.Lock()
+	for len(gone) < limit {
 		e := s.deadlines.due(now)
 		if e == nil {
-			return false
+			break
 		}
-		s.remove(e.Key())
-		s.expired.Add(1)
+		key := bytes.Clone(e.Key())
+		gone = append(gone, change{kind: persistence.Delete, reason: persistence.Expired, key: key})
+		s.remove(key)
 	}
-	return s.deadlines.due(now) != nil
+	more = s.deadlines.due(now) != nil
+	s.mu.Unlock()
+	s.expired.Add(int64(len(gone)))
+	if len(gone) > 0 {
+		_ = s.record(gone...) // each is in the log with its deadline: what cannot be written now is found to have expired again
+	}
+	return more
 }
 
-// live returns the entry of a key unless it has expired.
-func (s *Shard) live(key []byte, now int64) *Entry {
-	e := s.entries.get(key)
-	if e == nil || e.expired(now) {
-		return nil
-	}
-	return e
+// due reports whether an entry has expired.
+func (s *Shard) due() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.deadlines.due(s.clock()) != nil
 }
 
-// put makes e the entry of its key and lets the old one go.
+// put makes e the entry of its key and lets the old one go. The shard is held.
 func (s *Shard) put(e *Entry) {
 	s.account(e, 1)
 	if e.ExpireAt() != 0 {
 		s.deadlines.add(e)
 	}
 	if old := s.entries.put(&s.store.tablePool, e); old != nil {
+		e.head().use.inherit(&old.head().use)
+		if old.blob() != e.blob() {
+			s.dropBlob(old)
+		}
 		s.drop(old)
 	}
 	s.recount()
 }
 
-// setDeadline changes when an entry expires, 0 for never.
-func (s *Shard) setDeadline(e *Entry, at int64) {
-	s.account(e, -1)
-	before := e.ExpireAt()
-	e.head().expireAt.Store(at)
-	switch {
-	case before == 0 && at != 0:
-		s.deadlines.add(e)
-	case before != 0 && at == 0:
-		s.deadlines.remove(e)
-	case before != 0:
-		s.deadlines.changed(e)
-	}
-	s.account(e, 1)
-	s.recount()
-}
-
-// remove takes a key out, if it is there.
+// remove takes a key out, if it is there. The shard is held.
 func (s *Shard) remove(key []byte) {
 	if e := s.entries.remove(&s.store.tablePool, key); e != nil {
+		s.dropBlob(e)
 		s.drop(e)
 		s.recount()
 	}
@@ -197,4 +258,11 @@ func (s *Shard) drop(e *Entry) {
 		s.deadlines.remove(e)
 	}
 	e.Release()
+}
+
+// dropBlob says that nothing in memory refers to an entry's file any more.
+func (s *Shard) dropBlob(e *Entry) {
+	if id := e.blob(); id != 0 {
+		s.log.Drop(id)
+	}
 }

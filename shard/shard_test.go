@@ -111,7 +111,7 @@ func TestStoreFreesExpiredEntries(t *testing.T) {
 	var pool memory.Pool
 	store := NewStore(16, epoch, func() int64 { return time.Now().UnixMilli() }, &pool)
 	store.Open(t.Context())
-	defer store.Close()
+	defer func() { must(t, 0, store.Close(t.Context(), false)) }()
 	for i := range 16 {
 		store.Shard(i).Set(Write{Key: []byte("k"), Value: Value{NPY: []byte("abc")}, Expiry: Expiry{At: store.Now() + 20}})
 	}

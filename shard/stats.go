@@ -36,6 +36,9 @@ func (s *Shard) account(e *Entry, sign int64) {
 	slot := &s.store.tables.slots[e.Slot()]
 	slot.keys.Add(int32(sign))
 	slot.bytes.Add(sign * e.Footprint())
+	bytes := sign * e.recordBytes()
+	s.live.Add(bytes)
+	s.store.disk.live.Add(bytes)
 	s.store.tables.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
 }
 

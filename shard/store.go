@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"errors"
 	"runtime/metrics"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ type Store struct {
 	shards    []*Shard
 	tables    tables
 	eviction  eviction
+	disk      disk
+	context   context.Context // of what Open started
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 }
@@ -34,8 +37,12 @@ type Store struct {
 func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
 	s.eviction.config.Store(&MemoryConfig{Policy: NoEviction, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay})
+	s.disk.kick = make(chan struct{}, 1)
+	s.disk.frame = unframed
+	s.disk.config.Store(&DiskConfig{Fsync: FsyncEverysec})
 	for i := range s.shards {
-		s.shards[i] = &Shard{clock: clock, epoch: epoch, store: s}
+		s.shards[i] = &Shard{id: i, clock: clock, epoch: epoch, store: s}
+		s.shards[i].ready.Store(true)
 	}
 	return s
 }
@@ -43,6 +50,8 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 // Open starts the freeing of expired entries and of memory that nobody needs.
 func (s *Store) Open(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
+	s.context = ctx
+	s.openDisk(ctx)
 	s.measure()
 	s.done.Go(func() {
 		tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
@@ -55,10 +64,12 @@ func (s *Store) Open(ctx context.Context) {
 			case <-tick.C:
 				s.measure()
 				for _, sh := range s.shards {
-					for sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
+					for sh.ready.Load() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
 					}
 				}
-				s.MakeRoom(0)
+				if !s.Loading() {
+					s.MakeRoom(0)
+				}
 			case <-trim.C:
 				s.Trim(false)
 			}
@@ -66,10 +77,12 @@ func (s *Store) Open(ctx context.Context) {
 	})
 }
 
-// Close ends what Open started. The entries stay readable.
-func (s *Store) Close() {
+// Close ends what Open started. With a data folder, everything is synced; save says that snapshots are written too, as long as ctx lasts. The
+// entries stay readable, and nothing can be written any more.
+func (s *Store) Close(ctx context.Context, save bool) error {
 	s.stop()
 	s.done.Wait()
+	return s.closeDisk(ctx, save)
 }
 
 // Trim gives memory back to the system that nobody has needed for some seconds, or at once. Called once a second, it also moves entries together that
@@ -79,13 +92,17 @@ func (s *Store) Trim(atOnce bool) {
 	s.tablePool.Trim(atOnce)
 	if s.pool.Leaving() {
 		for _, sh := range s.shards {
-			sh.compact()
+			if sh.ready.Load() {
+				sh.compact()
+			}
 		}
 	}
 }
 
 // compact moves entries out of slabs that are mostly empty.
 func (s *Shard) compact() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, slot := range s.entries.slots {
@@ -126,9 +143,11 @@ func (s *Store) Now() int64 { return s.clock() }
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
-// Flush removes all keys of all shards.
-func (s *Store) Flush() {
+// Flush removes all keys of all shards. After an error some of them may be left.
+func (s *Store) Flush() error {
+	var err error
 	for _, sh := range s.shards {
-		sh.Flush()
+		err = errors.Join(err, sh.Flush())
 	}
+	return err
 }

@@ -1,15 +1,77 @@
 package shard
 
-// Tx is a shard that is held: all that is done through it is done at one moment, with nothing of others in between.
+import (
+	"bytes"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+// Tx is a shard that is held: all that is done through it is done at one moment, with nothing of others in between. What it changes is seen by
+// itself at once, and by others when it is done and in the log.
 type Tx struct {
-	s   *Shard
-	now int64 // Unix time in ms
+	s       *Shard
+	now     int64  // Unix time in ms
+	seq     uint64 // of the last change
+	changes []change
+	latest  map[string]int // the last change of each key; nil while there are few
+}
+
+// change is what a Tx will do to a key.
+type change struct {
+	kind      persistence.Type
+	reason    persistence.Reason
+	seq       uint64
+	key       []byte
+	entry     *Entry // that the key will have; nil for none
+	requestID string
+}
+
+// fewChanges are looked through faster than a map is made.
+const fewChanges = 8
+
+func (tx *Tx) change(c change) {
+	tx.seq++
+	c.seq = tx.seq
+	tx.changes = append(tx.changes, c)
+	switch n := len(tx.changes); {
+	case n == fewChanges+1:
+		tx.latest = make(map[string]int)
+		for i := range tx.changes {
+			tx.latest[string(tx.changes[i].key)] = i
+		}
+	case n > fewChanges:
+		tx.latest[string(c.key)] = n - 1
+	}
+}
+
+// entry returns what a key has, expired or not; nil for nothing.
+func (tx *Tx) entry(key []byte) *Entry {
+	if tx.latest != nil {
+		if i, found := tx.latest[string(key)]; found {
+			return tx.changes[i].entry
+		}
+		return tx.s.entries.get(key)
+	}
+	for i := len(tx.changes) - 1; i >= 0; i-- {
+		if bytes.Equal(tx.changes[i].key, key) {
+			return tx.changes[i].entry
+		}
+	}
+	return tx.s.entries.get(key)
+}
+
+// live returns what a key has unless it has expired.
+func (tx *Tx) live(key []byte) *Entry {
+	if e := tx.entry(key); e != nil && !e.expired(tx.now) {
+		return e
+	}
+	return nil
 }
 
 // Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns nil for a missing key.
 // Touch makes the key count as used now.
-func (tx Tx) Get(key []byte, touch bool) *Entry {
-	e := tx.s.live(key, tx.now)
+func (tx *Tx) Get(key []byte, touch bool) *Entry {
+	e := tx.live(key)
 	if e == nil {
 		tx.s.counts.misses.Add(1)
 		return nil
@@ -23,7 +85,7 @@ func (tx Tx) Get(key []byte, touch bool) *Entry {
 }
 
 // GetAll returns the entries of several keys, as Get does for one.
-func (tx Tx) GetAll(keys [][]byte, touch bool) []*Entry {
+func (tx *Tx) GetAll(keys [][]byte, touch bool) []*Entry {
 	entries := make([]*Entry, len(keys))
 	for i, key := range keys {
 		entries[i] = tx.Get(key, touch)
@@ -32,8 +94,8 @@ func (tx Tx) GetAll(keys [][]byte, touch bool) []*Entry {
 }
 
 // Peek returns the entry of a key as Get does, but leaves no trace: it is neither a hit nor a use.
-func (tx Tx) Peek(key []byte) *Entry {
-	e := tx.s.live(key, tx.now)
+func (tx *Tx) Peek(key []byte) *Entry {
+	e := tx.live(key)
 	if e != nil {
 		e.retain()
 	}
@@ -41,20 +103,22 @@ func (tx Tx) Peek(key []byte) *Entry {
 }
 
 // Delete removes keys and returns how many of them were there.
-func (tx Tx) Delete(keys [][]byte) (deleted int) {
+func (tx *Tx) Delete(keys [][]byte) (deleted int, err error) {
 	for _, key := range keys {
-		if tx.s.live(key, tx.now) != nil {
-			deleted++
+		if e := tx.entry(key); e != nil {
+			if !e.expired(tx.now) {
+				deleted++
+			}
+			tx.change(change{kind: persistence.Delete, key: key})
 		}
-		tx.s.remove(key)
 	}
-	return deleted
+	return deleted, nil
 }
 
 // Exists returns how many of the keys are there; a key that is named twice counts twice.
-func (tx Tx) Exists(keys [][]byte, touch bool) (found int) {
+func (tx *Tx) Exists(keys [][]byte, touch bool) (found int) {
 	for _, key := range keys {
-		if e := tx.s.live(key, tx.now); e != nil {
+		if e := tx.live(key); e != nil {
 			found++
 			if touch {
 				tx.s.touch(e, tx.now)
@@ -71,8 +135,8 @@ const (
 )
 
 // Deadline returns the Unix time in ms at which a key expires, and the time now; or NoDeadline or NoKey.
-func (tx Tx) Deadline(key []byte) (at, now int64) {
-	switch e := tx.s.live(key, tx.now); {
+func (tx *Tx) Deadline(key []byte) (at, now int64) {
+	switch e := tx.live(key); {
 	case e == nil:
 		return NoKey, tx.now
 	case e.ExpireAt() == 0:
@@ -89,8 +153,8 @@ type Mark struct {
 }
 
 // Mark returns what a key is like now.
-func (tx Tx) Mark(key []byte) Mark {
-	e := tx.s.live(key, tx.now)
+func (tx *Tx) Mark(key []byte) Mark {
+	e := tx.live(key)
 	if e == nil {
 		return Mark{}
 	}
@@ -101,17 +165,17 @@ func (tx Tx) Mark(key []byte) Mark {
 type ExpireCondition struct{ NX, XX, GT, LT bool }
 
 // Expire makes at (Unix time in ms) the deadline of a key; a time that has passed deletes it. It reports whether it did anything.
-func (tx Tx) Expire(key []byte, at int64, condition ExpireCondition) bool {
-	e := tx.s.live(key, tx.now)
+func (tx *Tx) Expire(key []byte, at int64, condition ExpireCondition) (bool, error) {
+	e := tx.live(key)
 	if e == nil || !condition.holds(e.ExpireAt(), at) {
-		return false
+		return false, nil
 	}
 	if at <= tx.now {
-		tx.s.remove(key)
-		return true
+		tx.change(change{kind: persistence.Delete, key: key})
+		return true, nil
 	}
-	tx.s.setDeadline(e, at)
-	return true
+	tx.setDeadline(e, at)
+	return true, nil
 }
 
 func (c ExpireCondition) holds(old, at int64) bool {
@@ -127,11 +191,17 @@ func (c ExpireCondition) holds(old, at int64) bool {
 }
 
 // Persist takes a key's deadline away and reports whether there was one.
-func (tx Tx) Persist(key []byte) bool {
-	e := tx.s.live(key, tx.now)
+func (tx *Tx) Persist(key []byte) (bool, error) {
+	e := tx.live(key)
 	if e == nil || e.ExpireAt() == 0 {
-		return false
+		return false, nil
 	}
-	tx.s.setDeadline(e, 0)
-	return true
+	tx.setDeadline(e, 0)
+	return true, nil
+}
+
+// setDeadline changes when an entry expires, 0 for never.
+func (tx *Tx) setDeadline(e *Entry, at int64) {
+	changed := e.withDeadline(tx.s.store.pool, at)
+	tx.change(change{kind: persistence.Expire, key: changed.Key(), entry: changed})
 }

@@ -1,5 +1,7 @@
 package shard
 
+import "github.com/ndring/ndring/persistence"
+
 // Condition says when a write is done at all.
 type Condition int
 
@@ -35,63 +37,103 @@ type Outcome struct {
 	Version Version
 }
 
-// prepare makes the entry that the write is to store.
-func (s *Shard) prepare(w *Write) {
-	if w.entry == nil {
-		w.entry = newEntry(s.store.pool, w.Key, &w.Value, s.clock())
+// prepare makes the entry that the write is to store. A large value comes to the disk here, before anybody has to wait for it. After an error the value's
+// references are gone.
+func (s *Shard) prepare(w *Write) error {
+	if w.entry != nil {
+		return nil
 	}
+	var blob persistence.BlobID
+	err := s.store.mayWrite()
+	if payload := w.Value.payloadBytes(); err == nil && s.logs && payload >= persistence.BlobBytes {
+		blob, err = s.log.Stage(w.Value.payload(nil))
+		err = s.store.noteWrite(err)
+	}
+	if err != nil {
+		w.Value.Release()
+		return err
+	}
+	w.entry = newEntry(s.store.pool, w.Key, &w.Value, blob, s.clock())
+	return nil
+}
+
+// discard lets an entry go that was prepared, or was to come, and is not stored.
+func (s *Shard) discard(e *Entry, staged bool) {
+	if staged && e.blob() != 0 {
+		s.log.Abandon(e.blob())
+	}
+	e.Release()
 }
 
 // Set does one write. It takes over the references of w.Value, whatever the outcome.
-func (tx Tx) Set(w Write) Outcome {
-	tx.s.prepare(&w)
-	log := &tx.s.requests
+func (tx *Tx) Set(w Write) (Outcome, error) {
+	if err := tx.s.prepare(&w); err != nil {
+		return Outcome{}, err
+	}
 	if w.RequestID != "" {
-		if earlier, found := log.find(w.Key, w.RequestID, tx.now); found {
-			w.entry.Release()
-			return earlier
+		if earlier, found := tx.s.requests.find(w.Key, w.RequestID, tx.now); found {
+			tx.s.discard(w.entry, true)
+			return earlier, nil
 		}
 	}
-	outcome := tx.s.set(&w, tx.now)
-	if w.RequestID != "" {
-		log.remember(w.Key, w.RequestID, tx.now, outcome)
+	outcome := tx.set(&w)
+	if w.RequestID != "" && !outcome.Done { // otherwise it is remembered when it is done
+		tx.s.requests.remember(w.Key, w.RequestID, tx.now, outcome)
 	}
-	return outcome
+	return outcome, nil
 }
 
 // SetAll does unconditional writes as one: no reader sees some of them without the others.
-func (tx Tx) SetAll(writes []Write) {
-	for i := range writes {
-		tx.s.prepare(&writes[i])
-		tx.s.set(&writes[i], tx.now)
+func (tx *Tx) SetAll(writes []Write) error {
+	if err := tx.s.prepareAll(writes); err != nil {
+		return err
 	}
+	for i := range writes {
+		tx.set(&writes[i])
+	}
+	return nil
 }
 
-func (s *Shard) set(w *Write, now int64) Outcome {
-	old := s.live(w.Key, now)
+// prepareAll prepares all writes, or none.
+func (s *Shard) prepareAll(writes []Write) error {
+	for i := range writes {
+		if err := s.prepare(&writes[i]); err != nil {
+			for j := range writes {
+				if j < i {
+					s.discard(writes[j].entry, true)
+				} else if j > i {
+					writes[j].Value.Release()
+				}
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) set(w *Write) Outcome {
+	var old *Entry
+	if w.Condition != Always || w.Expiry.Keep {
+		old = tx.live(w.Key)
+	}
 	if !w.holds(old) {
-		w.entry.Release()
+		tx.s.discard(w.entry, true)
 		return Outcome{}
 	}
-	s.seq++
-	version := Version{s.epoch, s.seq}
 	at := w.Expiry.At
 	if w.Expiry.Keep && old != nil {
 		at = old.ExpireAt()
 	}
-	if at != 0 && now >= at { // EXAT in the past: Redis deletes the key
-		s.remove(w.Key)
-		w.entry.Release()
-		return Outcome{Done: true, Version: version}
+	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
+		tx.s.discard(w.entry, true)
+		tx.change(change{kind: persistence.Delete, key: w.Key, requestID: w.RequestID})
+		return Outcome{Done: true, Version: Version{tx.s.epoch, tx.seq}}
 	}
 	h := w.entry.head()
-	h.version = version
-	h.expireAt.Store(at)
-	if old != nil {
-		h.use.inherit(&old.head().use)
-	}
-	s.put(w.entry)
-	return Outcome{Done: true, Version: version}
+	h.version = Version{tx.s.epoch, tx.seq + 1}
+	h.expireAt = at
+	tx.change(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID})
+	return Outcome{Done: true, Version: h.version}
 }
 
 func (w *Write) holds(old *Entry) bool {

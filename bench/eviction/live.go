@@ -22,7 +22,7 @@ type live struct {
 
 func servers(binary string) []live {
 	return []live{
-		{"ndring", "NP.", []string{binary, "--port", "PORT", "--http-port", "0"}},
+		{"ndring", "NP.", []string{binary, "--port", "PORT", "--http-port", "0", "--dir", ""}},
 		{"redis", "", []string{"redis-server", "--port", "PORT", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"}},
 	}
 }

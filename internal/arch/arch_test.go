@@ -26,7 +26,8 @@ var arrows = map[string][]string{
 	"cluster":           {"cluster/topology"},
 	"cluster/topology":  {},
 	"array":             {},
-	"persistence":       {},
+	"persistence":       {"persistence/vfs"},
+	"persistence/vfs":   {},
 	"memory":            {},
 }
 

@@ -52,7 +52,12 @@ func (n *Node) ChangeSettings(changes []protocol.Setting) error {
 }
 
 // Shutdown asks whoever runs the node to Close it.
-func (n *Node) Shutdown() { n.shutdown.Do(func() { close(n.asked) }) }
+func (n *Node) Shutdown(how protocol.Shutdown) {
+	n.shutdown.Do(func() {
+		n.how = how
+		close(n.asked)
+	})
+}
 
 // ShutdownAsked is closed when a client has asked for a shutdown.
 func (n *Node) ShutdownAsked() <-chan struct{} { return n.asked }

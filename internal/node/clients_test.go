@@ -19,7 +19,7 @@ const array = "\x93NUMPY\x01\x00\x46\x00{'descr': '<i2', 'fortran_order': False,
 // openNode runs a node within the test.
 func openNode(t *testing.T, args ...string) *Node {
 	t.Helper()
-	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name()}, args...), environment(), "test", &bytes.Buffer{})
+	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name(), "--dir", t.TempDir()}, args...), environment(), "test", &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}

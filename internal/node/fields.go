@@ -152,3 +152,39 @@ func setPolicy(c *Config, s string) error {
 	c.Server.Memory.Policy = policy
 	return nil
 }
+
+func setFsync(c *Config, s string) error {
+	policy := shard.FsyncPolicy(strings.ToLower(s))
+	if policy != shard.FsyncAlways && policy != shard.FsyncEverysec && policy != shard.FsyncNo {
+		return errors.New("must be one of the following: always, everysec, no") // in Redis' words
+	}
+	c.Server.Disk.Fsync = policy
+	return nil
+}
+
+// setSave reads pairs of seconds and changes.
+func setSave(c *Config, s string) error {
+	words := strings.Fields(s)
+	if len(words)%2 != 0 {
+		return errors.New("is not of the form 'SECONDS CHANGES ...'")
+	}
+	var points []shard.SavePoint
+	for i := 0; i < len(words); i += 2 {
+		seconds, errSeconds := strconv.ParseInt(words[i], 10, 32)
+		changes, errChanges := strconv.ParseInt(words[i+1], 10, 64)
+		if errSeconds != nil || errChanges != nil || seconds < 1 || changes < 0 {
+			return errors.New("is not of the form 'SECONDS CHANGES ...'")
+		}
+		points = append(points, shard.SavePoint{After: time.Duration(seconds) * time.Second, Changes: changes})
+	}
+	c.Server.Disk.Save = points
+	return nil
+}
+
+func getSave(c *Config) string {
+	var words []string
+	for _, p := range c.Server.Disk.Save {
+		words = append(words, strconv.FormatInt(int64(p.After/time.Second), 10), strconv.FormatInt(p.Changes, 10))
+	}
+	return strings.Join(words, " ")
+}

@@ -10,12 +10,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
 )
@@ -38,7 +43,8 @@ type Node struct {
 	close    sync.Once
 	closed   error
 	shutdown sync.Once
-	asked    chan struct{} // closed by shutdown
+	asked    chan struct{}     // closed by shutdown
+	how      protocol.Shutdown // set before
 }
 
 // New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
@@ -49,22 +55,35 @@ func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
 // Open starts the node and returns when it serves. After an error nothing is left running.
 func (n *Node) Open(ctx context.Context) error {
 	n.id = nodeID(n.config.NodeID)
-	epoch := uint64(time.Now().UnixMilli()) // there is no log: versions must not repeat those of an earlier run
+	disk, epoch, err := n.openDisk()
+	if err != nil {
+		return err
+	}
 	self := topology.Node{ID: n.id, Listeners: map[string]topology.Address{}}
 	for _, l := range n.config.Listen {
 		self.Listeners[l.Name] = l.Announce
 	}
-	var err error
 	if n.topology, err = topology.Single(self, n.config.Shards, epoch); err != nil {
+		if disk != nil {
+			err = errors.Join(err, disk.Close(false))
+		}
 		return err
 	}
 	pool := new(memory.Pool)
 	n.store = shard.NewStore(n.config.Shards, epoch, newClock().now, pool)
+	if disk != nil {
+		n.store.UseDisk(disk, n.config.Logged, protocol.Frame, n.log)
+	}
 	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // where a zero is a zero
 	n.store.Open(context.WithoutCancel(ctx))
 	if err := n.listen(ctx); err != nil {
 		return errors.Join(err, n.Close(ctx))
+	}
+	if disk != nil { // clients are told LOADING meanwhile, or that their shard is there
+		if err := n.store.Recover(ctx, n.log); err != nil {
+			return errors.Join(err, n.Close(ctx))
+		}
 	}
 	n.ready.Store(true)
 	args := []any{"version", n.config.Server.Version, "node", n.id, "shards", n.config.Shards}
@@ -77,6 +96,35 @@ func (n *Node) Open(ctx context.Context) error {
 	}
 	n.log.Info("ndring is ready", append(args, "http", n.httpAddr.String())...)
 	return nil
+}
+
+// openDisk opens the data folder, if there is to be one, and returns the epoch of this start: versions must not repeat those of an earlier one, even of
+// one whose folder is gone.
+func (n *Node) openDisk() (*persistence.Disk, uint64, error) {
+	now := uint64(time.Now().UnixMilli())
+	if n.config.Dir == "" {
+		return nil, now, nil
+	}
+	dir, err := filepath.Abs(n.config.Dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		n.log.Warn("the system does not say when it was started: after a stop that is not clean, the logs are read as after a loss of power", "err", err)
+		boot = []byte(rand.Text())
+	}
+	disk, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
+		Shards: n.config.Shards, BootID: strings.TrimSpace(string(boot)), Log: n.log,
+		Epoch: func(last uint64) uint64 { return max(last+1, now) },
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	if disk.PowerLoss() {
+		n.log.Warn("the machine was started anew since the last run, which did not end cleanly: what was not synced may be gone", "dir", dir)
+	}
+	return disk, disk.Epoch(), nil
 }
 
 func (n *Node) listen(ctx context.Context) error {
@@ -116,7 +164,11 @@ func (n *Node) Close(ctx context.Context) error {
 		if n.http != nil {
 			n.closed = errors.Join(n.closed, n.http.Shutdown(ctx))
 		}
-		n.store.Close()
+		save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.config.Server.Disk.Save) > 0)
+		if !n.config.Logged { // the snapshots are all there is
+			ctx = context.WithoutCancel(ctx)
+		}
+		n.closed = errors.Join(n.closed, n.store.Close(ctx, save))
 	})
 	return n.closed
 }

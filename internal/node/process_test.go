@@ -61,7 +61,7 @@ var readyLine = regexp.MustCompile(`msg="ndring is ready".* resp=(\S+) http=(\S+
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	return startCommand(t, program(t, nil, append([]string{"--port", "0", "--http-port", "0"}, args...)...))
+	return startCommand(t, program(t, nil, append([]string{"--port", "0", "--http-port", "0", "--dir", t.TempDir()}, args...)...))
 }
 
 // built is the ndring program as users have it: without the race detector, which takes several times the memory.
@@ -87,7 +87,7 @@ func startBuilt(t *testing.T, args ...string) *process {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, path, append([]string{"--port", "0", "--http-port", "0"}, args...)...)
+	cmd := exec.CommandContext(ctx, path, append([]string{"--port", "0", "--http-port", "0", "--dir", t.TempDir()}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	return startCommand(t, cmd)
 }
@@ -211,8 +211,8 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"--port x", exitUsage, "Try 'ndring --help'"},
 		{"healthcheck --port 1", exitUsage, "-port"},
-		{"--port 0 --http-port 0 --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
-		{"--port 0 --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
+		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
+		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
 		{"--bind 203.0.113.1", exitFailure, "cannot listen"},
 	} {
 		out, err := program(t, nil, strings.Fields(test.args)...).CombinedOutput()

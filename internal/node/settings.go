@@ -23,6 +23,8 @@ type Config struct {
 	HTTPPort  int
 	NodeID    string
 	Shards    int
+	Dir       string // "" for nothing on disk
+	Logged    bool   // each write comes into a log
 	LogLevel  slog.Level
 	LogFormat string
 	Server    protocol.Config // what clients may do
@@ -74,6 +76,18 @@ var settings = []setting{
 		},
 		get: func(c *Config) string { return strconv.Itoa(c.Shards) },
 	}, false},
+	{"dir", "FOLDER", "ndring-data", "data folder: logs and snapshots of the shards. One node uses it at a time. Empty: nothing is kept on disk",
+		textField(func(c *Config) *string { return &c.Dir }), false},
+	{"appendonly", "yes|no", "yes", "write each change to the log of its shard before the reply; with no, there are snapshots alone",
+		boolField(func(c *Config) *bool { return &c.Logged }), false},
+	{"appendfsync", "POLICY", string(shard.FsyncEverysec), "when the log survives a loss of power: always (before the reply), everysec (a second later, about), no (when the system likes). " +
+		"It survives the end of the process in any case", field{setFsync, func(c *Config) string { return string(c.Server.Disk.Fsync) }}, true},
+	{"save", "'SECONDS CHANGES ...'", "", "write snapshots of all shards that have changed when so many seconds have passed and so many changes were made. " +
+		"With a log there is no need to: a shard's snapshot is written when its log has grown as long as its values", field{setSave, getSave}, true},
+	{"disk-reserve", "BYTES", "128mb", "space that values leave free on the disk; below, writes get DISKFULL and reads go on",
+		bytesField(0, 1<<50, func(c *Config) *int64 { return &c.Server.Disk.Reserve }), true},
+	{"scrub-rate", "BYTES", "4mb", "bytes a second of the data folder that are read again and compared with their CRC32C; 0 for none",
+		bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Server.Disk.ScrubRate }), true},
 	{"max-array-bytes", "BYTES", "512mb", "largest array, data only; a larger one is refused with TOOLARGE",
 		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
 	{"maxmemory", "BYTES", "0", "memory that the process may use, uploads, replies and itself included; at the limit the policy decides. 0 for no limit",
@@ -134,12 +148,10 @@ var settings = []setting{
 	}, false},
 }
 
-// facts are settings of Redis that CONFIG GET is asked for and that have one value here: nothing is kept on disk.
+// facts are settings of Redis that CONFIG GET is asked for and that have one value here.
 var facts = []protocol.Setting{
-	{Name: "appendonly", Value: "no"},
 	{Name: "cluster-enabled", Value: "yes"},
 	{Name: "databases", Value: "1"},
-	{Name: "save", Value: ""},
 }
 
 // ParseConfig reads arguments, then NDRING_ variables for what they leave open, then defaults. flag.ErrHelp means that help was asked for
@@ -195,6 +207,8 @@ func writeHelp(w io.Writer) {
 
 Usage:
   ndring [--flag value ...]                    run a node
+  ndring check [--repair] --dir FOLDER         read a data folder that no node uses
+  ndring dump --dir FOLDER KEY [-o FILE]       write one array of it as a .npy file
   ndring healthcheck [--addr 127.0.0.1:7380]   exit 0 if a node is ready, 1 if not
   ndring version                               print the version
 

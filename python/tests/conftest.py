@@ -6,6 +6,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 
 import pytest
@@ -17,7 +18,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def start_node(*arguments):
     """Starts a node on ports that the system chooses; returns the process and its address once it is ready."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
-    process = subprocess.Popen([binary, "--port", "0", "--http-port", "0", *arguments], stderr=subprocess.PIPE, text=True, env={})
+    folder = tempfile.TemporaryDirectory(prefix="ndring-test-")
+    command = [binary, "--port", "0", "--http-port", "0", "--dir", folder.name, *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={})
+    process.folder = folder
     for line in process.stderr:
         ready = re.search(r'msg="ndring is ready".* resp=(\S+):(\d+) ', line)
         if ready:
@@ -25,6 +29,7 @@ def start_node(*arguments):
             process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
             process.log_reader.start()
             return process, (ready[1], int(ready[2]))
+    folder.cleanup()
     raise AssertionError(f"the node did not start: exit code {process.wait()}")
 
 
@@ -37,6 +42,7 @@ def stop_node(process):
         process.wait()
         process.log_reader.join()
         process.stderr.close()
+        process.folder.cleanup()
 
 
 @pytest.fixture(scope="session")

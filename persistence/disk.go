@@ -1,0 +1,281 @@
+package persistence
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"log/slog"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// Options say how a Disk is opened.
+type Options struct {
+	Shards int
+	BootID string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
+	Log    *slog.Logger
+	Now    func() time.Time    // default time.Now
+	Rand   func([]byte)        // fills with random bytes; default crypto/rand
+	Epoch  func(uint64) uint64 // of the epoch of the last start, 0 for none, makes that of this one
+}
+
+// Disk is the folder of a node.
+type Disk struct {
+	fs      vfs.FS
+	dir     string
+	options Options
+	lock    io.Closer
+	node    nodeManifest
+
+	powerLoss bool // what was not synced may be gone
+	wasClean  bool // everything was, when the folder was last used
+	logs      []*Log
+
+	total, loaded atomic.Int64 // bytes to recover, and those that have been
+	bytes         atomic.Int64 // of all files of all shards
+	written       atomic.Int64 // bytes, since the start
+	syncs, delays atomic.Int64
+}
+
+const (
+	lockName     = "LOCK"
+	manifestName = "MANIFEST"
+	shardsDir    = "shards"
+	blobsDir     = "blobs"
+	quarantine   = "quarantine"
+	tempSuffix   = ".tmp"
+)
+
+// nodeManifest is what the MANIFEST of the folder says.
+type nodeManifest struct {
+	cluster, store UUID
+	shards         int
+	epoch          uint64
+	bootID         string
+	clean          bool
+}
+
+// OpenDisk opens the folder of a node, or makes one.
+func OpenDisk(fs vfs.FS, dir string, options Options) (*Disk, error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Rand == nil {
+		options.Rand = func(b []byte) { rand.Read(b) } // never fails
+	}
+	d := &Disk{fs: fs, dir: dir, options: options}
+	if err := fs.Mkdir(path.Join(dir, shardsDir)); err != nil {
+		return nil, fmt.Errorf("cannot use the data folder: %w", err)
+	}
+	var err error
+	if d.lock, err = fs.Lock(path.Join(dir, lockName)); err != nil {
+		return nil, fmt.Errorf("cannot use the data folder: %w", err)
+	}
+	if err := d.start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use the data folder: %w", err), d.lock.Close())
+	}
+	return d, nil
+}
+
+// start reads the manifest, or makes one, and lists what there is to recover.
+func (d *Disk) start() error {
+	m, err := readNodeManifest(d.fs, d.dir)
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
+		found, err := d.fs.List(path.Join(d.dir, shardsDir))
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 {
+			return fmt.Errorf("it has shards, but no %s", manifestName)
+		}
+		m = nodeManifest{shards: d.options.Shards, clean: true}
+		d.options.Rand(m.cluster[:])
+		d.options.Rand(m.store[:])
+	case err != nil:
+		return err
+	case m.shards != d.options.Shards:
+		return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
+	}
+	d.wasClean, d.powerLoss = m.clean, !m.clean && m.bootID != d.options.BootID
+	m.bootID, m.clean = d.options.BootID, false
+	m.epoch = d.options.Epoch(m.epoch)
+	d.node = m
+	if err := d.writeManifest(); err != nil {
+		return err
+	}
+	if err := d.fs.SyncDir(d.dir); err != nil {
+		return err
+	}
+	for id := range d.options.Shards {
+		l := newLog(d, id)
+		d.logs = append(d.logs, l)
+		if err := l.list(); err != nil {
+			return err
+		}
+		d.total.Add(l.toRecover())
+	}
+	return nil
+}
+
+// Epoch returns the epoch of this start. It is higher than those before.
+func (d *Disk) Epoch() uint64 { return d.node.epoch }
+
+// Log returns the log of a shard.
+func (d *Disk) Log(shard int) *Log { return d.logs[shard] }
+
+// PowerLoss reports whether the machine was started anew since the last use, which did not end cleanly: what was not synced may be gone.
+func (d *Disk) PowerLoss() bool { return d.powerLoss }
+
+// Progress returns how many bytes of how many have been recovered.
+func (d *Disk) Progress() (done, total int64) { return d.loaded.Load(), d.total.Load() }
+
+// Bytes returns how many bytes all files take.
+func (d *Disk) Bytes() int64 { return d.bytes.Load() }
+
+// Written returns how many bytes were written since the start.
+func (d *Disk) Written() int64 { return d.written.Load() }
+
+// Syncs returns how many logs were synced since the start.
+func (d *Disk) Syncs() int64 { return d.syncs.Load() }
+
+// Free returns how many bytes the file system has left.
+func (d *Disk) Free() (int64, error) { return d.fs.Free(d.dir) }
+
+// Close ends the use of the folder. Clean says that every log was synced, so that the next start need not ask what is missing.
+func (d *Disk) Close(clean bool) error {
+	var err error
+	for _, l := range d.logs {
+		err = errors.Join(err, l.close(clean))
+	}
+	if clean && err == nil {
+		d.node.clean = true
+		err = d.writeManifest()
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+func (d *Disk) writeManifest() error {
+	m := &d.node
+	clean := "no"
+	if m.clean {
+		clean = "yes"
+	}
+	return writeLines(d.fs, path.Join(d.dir, manifestName), []line{
+		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
+		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.epoch, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
+	})
+}
+
+func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
+	lines, err := readLines(fs, path.Join(dir, manifestName), "node")
+	if err != nil {
+		return m, err
+	}
+	var errCluster, errStore, errShards, errEpoch error
+	m.cluster, errCluster = parseUUID(lines["cluster"])
+	m.store, errStore = parseUUID(lines["store"])
+	m.shards, errShards = strconv.Atoi(lines["shards"])
+	m.epoch, errEpoch = strconv.ParseUint(lines["epoch"], 10, 64)
+	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
+	if err := errors.Join(errCluster, errStore, errShards, errEpoch); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestName, err)
+	}
+	return m, nil
+}
+
+// line is a line of a manifest.
+type line struct{ name, value string }
+
+// writeLines writes a manifest: lines of a name and a value, at the end the CRC32C of those before.
+func writeLines(fs vfs.FS, name string, lines []line) error {
+	var b bytes.Buffer
+	for _, l := range lines {
+		fmt.Fprintf(&b, "%s %s\n", l.name, l.value)
+	}
+	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
+	return vfs.WriteFile(fs, name, b.Bytes())
+}
+
+// maxManifest is the longest manifest that is read.
+const maxManifest = 64 << 10 // bytes
+
+var errManifest = errors.New("damaged manifest")
+
+func readLines(fs vfs.FS, name, kind string) (map[string]string, error) {
+	b, err := vfs.ReadFile(fs, name, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	at := bytes.LastIndex(b, []byte("crc32c "))
+	if at < 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(b[:at], castagnoli)) {
+		return nil, fmt.Errorf("%w: %s does not end with its CRC32C", errManifest, name)
+	}
+	lines := map[string]string{}
+	for _, l := range strings.Split(string(b[:at]), "\n") {
+		name, value, _ := strings.Cut(l, " ")
+		lines[name] = value
+	}
+	if lines["ndring"] != kind {
+		return nil, fmt.Errorf("%w: %s is no manifest of a %s", errManifest, name, kind)
+	}
+	if lines["format"] != strconv.Itoa(formatVersion) {
+		return nil, fmt.Errorf("%w: %s has format %.16q, this program knows %d", errManifest, name, lines["format"], formatVersion)
+	}
+	return lines, nil
+}
+
+func (d *Disk) random() uint64 {
+	var b [8]byte
+	d.options.Rand(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// names of the files of a shard.
+func shardDir(dir string, shard int) string {
+	return path.Join(dir, shardsDir, fmt.Sprintf("%05d", shard))
+}
+func segmentName(seq uint64) string { return fmt.Sprintf("seg-%020d.log", seq) }
+func snapshotName(epoch, seq uint64) string {
+	return fmt.Sprintf("snap-%020d-%020d.snap", epoch, seq)
+}
+
+func parseSegmentName(name string) (seq uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, "seg-")
+	digits, ok2 := strings.CutSuffix(digits, ".log")
+	seq, err := strconv.ParseUint(digits, 10, 64)
+	return seq, ok && ok2 && err == nil && name == segmentName(seq)
+}
+
+func parseSnapshotName(name string) (epoch, seq uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, "snap-")
+	digits, ok2 := strings.CutSuffix(digits, ".snap")
+	first, second, ok3 := strings.Cut(digits, "-")
+	epoch, err := strconv.ParseUint(first, 10, 64)
+	seq, err2 := strconv.ParseUint(second, 10, 64)
+	return epoch, seq, ok && ok2 && ok3 && err == nil && err2 == nil && name == snapshotName(epoch, seq)
+}
+
+func parseBlobName(name string) (BlobID, bool) {
+	id, err := strconv.ParseUint(name, 16, 64)
+	return BlobID(id), err == nil && id != 0 && name == BlobID(id).String()
+}
+
+// trimEpochs keeps the newest rows of an epoch table.
+func trimEpochs(table []EpochStart) []EpochStart {
+	if len(table) > maxEpochs {
+		return slices.Clone(table[len(table)-maxEpochs:])
+	}
+	return table
+}

@@ -1,0 +1,131 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// UUID names a cluster or a store.
+type UUID [16]byte
+
+func (u UUID) String() string { return hex.EncodeToString(u[:]) }
+
+func parseUUID(s string) (u UUID, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(u) {
+		return u, fmt.Errorf("%.64q is no id of 32 hexadecimal digits", s)
+	}
+	return UUID(b), nil
+}
+
+// EpochStart is a row of the epoch table: the first seq of an epoch.
+type EpochStart struct{ Epoch, Seq uint64 }
+
+// maxEpochs is how many rows of its epoch table a shard keeps. Older ones only cost a full copy where a part of one would have done.
+const maxEpochs = 256
+
+// fileHeader is the beginning of a segment or a snapshot.
+type fileHeader struct {
+	magic   string
+	shard   uint32
+	cluster UUID
+	epoch   uint64
+	seq     uint64 // of the first record of a segment; of the last one that a snapshot holds
+	time    int64  // Unix time in ms
+	salt    uint64 // random
+	epochs  []EpochStart
+}
+
+const (
+	segmentMagic  = "NDRLOG\r\n"
+	snapshotMagic = "NDRSNAP\n"
+	formatVersion = 1
+
+	fixedHeader = 80 // bytes before the epoch table
+	headerCRC   = 76
+	epochBytes  = 16
+)
+
+var errNoHeader = errors.New("no such header")
+
+func (h *fileHeader) encode() []byte {
+	b := make([]byte, fixedHeader+epochBytes*len(h.epochs))
+	copy(b, h.magic)
+	le := binary.LittleEndian
+	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[12:], h.shard)
+	copy(b[16:], h.cluster[:])
+	le.PutUint64(b[32:], h.epoch)
+	le.PutUint64(b[40:], h.seq)
+	le.PutUint64(b[48:], uint64(h.time))
+	le.PutUint64(b[56:], h.salt)
+	le.PutUint32(b[64:], uint32(len(h.epochs)))
+	for i, e := range h.epochs {
+		le.PutUint64(b[fixedHeader+epochBytes*i:], e.Epoch)
+		le.PutUint64(b[fixedHeader+epochBytes*i+8:], e.Seq)
+	}
+	le.PutUint32(b[headerCRC:], headerSum(b))
+	return b
+}
+
+func headerSum(b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(b[:headerCRC], castagnoli), castagnoli, b[fixedHeader:])
+}
+
+// seed returns what the CRCs of the file's records begin with.
+func (h *fileHeader) seed() uint32 { return headCRC(h.encode()[headerCRC-crcAt:]) }
+
+func (h *fileHeader) bytes() int64 { return int64(fixedHeader + epochBytes*len(h.epochs)) }
+
+// readHeader reads the beginning of a file, which must be of that kind, shard and cluster.
+func readHeader(f vfs.File, magic string, cluster UUID, shard int) (*fileHeader, error) {
+	b := make([]byte, fixedHeader+epochBytes*maxEpochs)
+	n, err := f.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	b = b[:n]
+	h, err := parseHeader(b, magic)
+	switch {
+	case err != nil:
+		return nil, err
+	case h.cluster != cluster:
+		return nil, fmt.Errorf("%w: the file is of cluster %v, not %v", errNoHeader, h.cluster, cluster)
+	case h.shard != uint32(shard):
+		return nil, fmt.Errorf("%w: the file is of shard %d, not %d", errNoHeader, h.shard, shard)
+	}
+	return h, nil
+}
+
+func parseHeader(b []byte, magic string) (*fileHeader, error) {
+	if len(b) < fixedHeader || string(b[:len(magic)]) != magic {
+		return nil, fmt.Errorf("%w: the file does not begin with %q", errNoHeader, magic)
+	}
+	le := binary.LittleEndian
+	if v := le.Uint32(b[8:]); v != formatVersion {
+		return nil, fmt.Errorf("%w: version %d of the format, this program knows %d", errNoHeader, v, formatVersion)
+	}
+	n := int(le.Uint32(b[64:]))
+	if n > maxEpochs || len(b) < fixedHeader+epochBytes*n {
+		return nil, fmt.Errorf("%w: it is cut off", errNoHeader)
+	}
+	b = b[:fixedHeader+epochBytes*n]
+	if headerSum(b) != le.Uint32(b[headerCRC:]) {
+		return nil, fmt.Errorf("%w: its CRC32C differs", errNoHeader)
+	}
+	h := &fileHeader{
+		magic: magic, shard: le.Uint32(b[12:]), cluster: UUID(b[16:32]),
+		epoch: le.Uint64(b[32:]), seq: le.Uint64(b[40:]), time: int64(le.Uint64(b[48:])), salt: le.Uint64(b[56:]),
+	}
+	for i := range n {
+		e := b[fixedHeader+epochBytes*i:]
+		h.epochs = append(h.epochs, EpochStart{le.Uint64(e), le.Uint64(e[8:])})
+	}
+	return h, nil
+}

@@ -1,0 +1,447 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"path"
+	"strconv"
+	"sync"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// SegmentBytes is the size from which a log goes on in another file.
+const SegmentBytes = 64 << 20
+
+var (
+	// ErrStopped is returned by a log to which nothing can be written any more: what it holds on disk is not known. A restart finds out.
+	ErrStopped = errors.New("the log has stopped")
+	// ErrWrite is returned when a record could not be written. Nothing of it is left.
+	ErrWrite = errors.New("cannot write the log")
+)
+
+// Position is how far a log has been written.
+type Position int64
+
+// Log is one shard on disk: its segments, its snapshot and its blobs.
+type Log struct {
+	disk  *Disk
+	shard int
+	dir   string
+	found files // by list; recovery takes it over
+
+	// Only the shard's writer uses these.
+	file   vfs.File // that is written; nil before the next record comes
+	size   int64    // of it
+	seed   uint32
+	heads  []byte
+	at     []int
+	pieces [][]byte
+
+	syncing sync.Mutex // held by the one who waits for the disk; before mu
+
+	mu       sync.Mutex // guards all below
+	epochs   []EpochStart
+	segments []*segment // by their first seq
+	snapshot *snapshotFile
+	blobs    map[BlobID]*blob
+	dying    []BlobID // dead, and waiting for the record that says so to be synced
+	written  Position
+	synced   Position
+	seq      uint64 // of the last record
+	dirs     dirState
+	listed   string // the segment that the manifest names
+	manifest uint64 // the seq that the manifest names
+	failed   error
+	bytes    sizes
+}
+
+// sizes are the bytes of a shard's files.
+type sizes struct{ segments, snapshots, live, dead int64 }
+
+func (s sizes) all() int64 { return s.segments + s.snapshots + s.live + s.dead }
+
+type segment struct {
+	name    string
+	first   uint64 // seq
+	bytes   int64
+	file    vfs.File // nil once it is whole and synced
+	dirty   bool
+	damaged bool
+}
+
+type snapshotFile struct {
+	name       string
+	epoch, seq uint64
+	bytes      int64
+	blobs      []BlobID
+	damaged    bool
+}
+
+// dirState says which names are not synced yet.
+type dirState struct {
+	made, madeBlobs bool // the folders are there
+	parent          bool // that of the shard's folder has to be synced
+	names, blobs    bool // those within it have to be
+}
+
+func newLog(d *Disk, shard int) *Log {
+	return &Log{disk: d, shard: shard, dir: shardDir(d.dir, shard), blobs: map[BlobID]*blob{}}
+}
+
+func (l *Log) path(name string) string { return path.Join(l.dir, name) }
+
+// count changes what is known of the sizes of files. The lock is held.
+func (l *Log) count(of *int64, n int64) {
+	*of += n
+	l.disk.bytes.Add(n)
+}
+
+// Sizes returns the bytes of the log, those of blobs that no value uses any more, and those of all files.
+func (l *Log) Sizes() (log, dead, all int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes.segments, l.bytes.dead, l.bytes.all()
+}
+
+// Err returns why the log has stopped; nil if it has not.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// stop lets nothing be written any more.
+func (l *Log) stop(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		l.failed = fmt.Errorf("%w: %w", ErrStopped, err)
+		l.disk.options.Log.Error("a shard's log has stopped, its values can only be read from now on", "shard", l.shard, "err", err)
+	}
+	return l.failed
+}
+
+// Append writes records, all or none of them. Their seqs must follow the last one's. They survive the end of the process now, and that of the
+// machine after Sync of what is returned.
+func (l *Log) Append(records []Record) (Position, error) {
+	if err := l.Err(); err != nil {
+		return 0, err
+	}
+	for i := range records {
+		if err := records[i].check(); err != nil {
+			return 0, err
+		}
+	}
+	if l.file == nil {
+		if err := l.openSegment(&records[0]); err != nil {
+			return 0, fmt.Errorf("%w: %w", ErrWrite, err)
+		}
+	}
+	n := l.encode(records)
+	err := l.file.WriteAt(l.pieces, l.size)
+	clear(l.pieces)
+	if err != nil {
+		if cut := l.file.Truncate(l.size); cut != nil { // what was written of it must not be found
+			return 0, l.stop(errors.Join(err, cut))
+		}
+		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	l.size += n
+	l.disk.written.Add(n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.segments[len(l.segments)-1]
+	last.bytes, last.dirty = l.size, true
+	l.count(&l.bytes.segments, n)
+	l.written += Position(n)
+	l.seq = records[len(records)-1].Seq
+	for i := range records {
+		if id := records[i].Blob; id != 0 {
+			b := l.blobs[id]
+			b.state, b.crc, b.known = live, records[i].CRC, true
+		}
+	}
+	if l.size >= SegmentBytes {
+		l.file = nil // Sync closes it
+	}
+	return l.written, nil
+}
+
+// encode makes pieces of records and returns their bytes.
+func (l *Log) encode(records []Record) (bytes int64) {
+	l.heads, l.at = l.heads[:0], l.at[:0]
+	if len(records) == 1 {
+		l.at = append(l.at, 0)
+		l.heads = records[0].appendHead(l.heads, l.seed)
+	} else {
+		l.heads, l.at = appendBatch(l.heads, l.at, records, l.seed)
+	}
+	pieces, from := l.pieces[:0], 0
+	for i := range records {
+		if records[i].inline() == 0 {
+			continue
+		}
+		to := len(l.heads)
+		if i+1 < len(records) {
+			to = l.at[i+1]
+		}
+		pieces = append(append(pieces, l.heads[from:to]), records[i].Payload...)
+		from = to
+	}
+	if from < len(l.heads) {
+		pieces = append(pieces, l.heads[from:])
+	}
+	for _, p := range pieces {
+		bytes += int64(len(p))
+	}
+	if cap(l.heads) > maxHeads {
+		l.heads, l.at = nil, nil // pieces still have them
+	}
+	l.pieces = pieces
+	return bytes
+}
+
+// maxHeads is how much memory a log keeps for the heads of records.
+const maxHeads = 64 << 10
+
+// openSegment makes the file in which first will be the first record.
+func (l *Log) openSegment(first *Record) error {
+	if err := l.makeDir(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch != first.Epoch {
+		l.epochs = trimEpochs(append(l.epochs, EpochStart{first.Epoch, first.Seq}))
+	}
+	h := l.header(segmentMagic, first.Epoch, first.Seq)
+	l.mu.Unlock()
+	name := segmentName(first.Seq)
+	f, err := l.disk.fs.Create(l.path(name))
+	if errors.Is(err, iofs.ErrExist) { // of an attempt that failed: no record of this seq was ever written
+		if err := l.disk.fs.Remove(l.path(name)); err != nil {
+			return err
+		}
+		f, err = l.disk.fs.Create(l.path(name))
+	}
+	if err != nil {
+		return err
+	}
+	b := h.encode()
+	if err := f.WriteAt([][]byte{b}, 0); err != nil {
+		return errors.Join(err, f.Close(), l.disk.fs.Remove(l.path(name)))
+	}
+	l.file, l.size, l.seed = f, int64(len(b)), h.seed()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirs.names = true
+	if n := len(l.segments); n > 0 && l.segments[n-1].name == name { // the attempt that failed
+		l.count(&l.bytes.segments, -l.segments[n-1].bytes)
+		l.segments = l.segments[: n-1 : n-1]
+	}
+	l.segments = append(l.segments, &segment{name: name, first: first.Seq, bytes: l.size, file: f, dirty: true})
+	l.count(&l.bytes.segments, l.size)
+	return nil
+}
+
+// header makes that of a file. The lock is held.
+func (l *Log) header(magic string, epoch, seq uint64) *fileHeader {
+	return &fileHeader{
+		magic: magic, shard: uint32(l.shard), cluster: l.disk.node.cluster, epoch: epoch, seq: seq,
+		time: l.disk.options.Now().UnixMilli(), salt: l.disk.random(), epochs: l.epochs[:len(l.epochs):len(l.epochs)],
+	}
+}
+
+// makeDir makes the folder of the shard, which comes with its first record.
+func (l *Log) makeDir() error {
+	l.mu.Lock()
+	made := l.dirs.made
+	l.mu.Unlock()
+	if made {
+		return nil
+	}
+	if err := l.disk.fs.Mkdir(l.dir); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dirs.made, l.dirs.parent = true, true
+	return nil
+}
+
+// Sync makes what was written up to a position survive the end of the machine. Those who wait for it at the same time wait for one sync.
+func (l *Log) Sync(to Position) error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.mu.Lock()
+	if failed := l.failed; failed != nil || l.synced >= to {
+		l.mu.Unlock()
+		if failed == nil {
+			l.bury()
+		}
+		return failed
+	}
+	target, seq := l.written, l.seq
+	var blobs []*blob
+	for id, b := range l.blobs {
+		// A dead blob need not be kept: with the same sync the record comes to the disk that took its place.
+		if b.file != nil && (b.state == live || b.pins > 0) {
+			b.id = id
+			blobs = append(blobs, b)
+		}
+	}
+	var segments []*segment
+	for _, s := range l.segments {
+		if s.dirty {
+			s.dirty = false
+			segments = append(segments, s)
+		}
+	}
+	dirs, last := l.dirs, ""
+	l.dirs.parent, l.dirs.names, l.dirs.blobs = false, false, false
+	if n := len(l.segments); n > 0 && l.segments[n-1].name != l.listed {
+		last = l.segments[n-1].name
+	}
+	l.mu.Unlock()
+	if err := l.syncFiles(blobs, segments, dirs, last, seq); err != nil {
+		return l.stop(err)
+	}
+	l.disk.syncs.Add(1)
+	l.mu.Lock()
+	l.synced = target
+	for _, s := range segments {
+		if s != l.segments[len(l.segments)-1] && !s.dirty && s.file != nil {
+			_ = s.file.Close() // it is synced
+			s.file = nil
+		}
+	}
+	l.mu.Unlock()
+	l.bury()
+	return nil
+}
+
+// syncFiles does the work of Sync, in an order in which each file is there before what refers to it.
+func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState, last string, seq uint64) error {
+	for _, b := range blobs {
+		if err := b.file.Sync(); err != nil {
+			return err
+		}
+	}
+	if dirs.blobs {
+		if err := l.disk.fs.SyncDir(l.path(blobsDir)); err != nil {
+			return err
+		}
+	}
+	for _, s := range segments {
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
+	}
+	if dirs.names || dirs.parent {
+		if err := l.disk.fs.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
+	if dirs.parent {
+		if err := l.disk.fs.SyncDir(path.Dir(l.dir)); err != nil {
+			return err
+		}
+	}
+	if last != "" {
+		l.mu.Lock()
+		snapshot := l.snapshot
+		l.mu.Unlock()
+		if err := l.writeManifest(snapshot, last, seq); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range blobs {
+		_ = b.file.Close() // it is synced
+		b.file = nil
+	}
+	return nil
+}
+
+// writeManifest says what must be there at least. It is called with syncing held.
+func (l *Log) writeManifest(snapshot *snapshotFile, last string, seq uint64) error {
+	name := "-"
+	if snapshot != nil {
+		name = snapshot.name
+	}
+	if last == "" {
+		last = "-"
+	}
+	err := writeLines(l.disk.fs, l.path(manifestName), []line{
+		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", l.disk.node.cluster.String()}, {"shard", strconv.Itoa(l.shard)},
+		{"snapshot", name}, {"segment", last}, {"seq", strconv.FormatUint(seq, 10)},
+	})
+	if err == nil {
+		l.mu.Lock()
+		l.listed, l.manifest = last, seq
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// close ends the use of the log. Clean writes down where it ends.
+func (l *Log) close(clean bool) error {
+	var err error
+	if clean {
+		if err = l.Sync(l.end()); err == nil {
+			err = l.writeEnd()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segments {
+		if s.file != nil {
+			err = errors.Join(err, s.file.Close())
+			s.file = nil
+		}
+	}
+	for _, b := range l.blobs {
+		if b.file != nil {
+			err = errors.Join(err, b.file.Close())
+			b.file = nil
+		}
+	}
+	l.file = nil
+	return err
+}
+
+// writeEnd lets the manifest name the last seq.
+func (l *Log) writeEnd() error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.mu.Lock()
+	snapshot, last, seq, known := l.snapshot, "", l.seq, l.manifest
+	if n := len(l.segments); n > 0 {
+		last = l.segments[n-1].name
+	}
+	there := l.dirs.made
+	l.mu.Unlock()
+	if !there || seq == known {
+		return nil
+	}
+	return l.writeManifest(snapshot, last, seq)
+}
+
+// end returns the position behind the last record.
+func (l *Log) end() Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written
+}
+
+// Dirty reports whether something was written that is not synced.
+func (l *Log) Dirty() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written > l.synced && l.failed == nil
+}
+
+// End returns the position of all that was written so far.
+func (l *Log) End() Position { return l.end() }

@@ -1,0 +1,196 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// scanner reads the records of a segment or a snapshot. What it returns is whole: all CRCs have been compared.
+type scanner struct {
+	f    vfs.File
+	seed uint32
+	at   int64 // of the next record
+	end  int64 // of the records
+
+	// The batch that was read last, all of which has been checked.
+	batchAt, batchEnd int64
+	batchSeq          uint64
+
+	window []byte // bytes of the file from windowAt on
+	at0    int64  // where the window begins
+}
+
+// scanChunk is what is read at once: small enough to stay in the processor's cache until it is used.
+const scanChunk = 256 << 10 // bytes
+
+func newScanner(f vfs.File, seed uint32, from, end int64) *scanner {
+	return &scanner{f: f, seed: seed, at: from, end: end, at0: from}
+}
+
+// damagedError says that at the scanner's place is no whole record.
+type damagedError struct {
+	what string
+	key  []byte // nil if not even that is known
+	next int64  // where the next record must begin; 0 if that is not known
+}
+
+func (e *damagedError) Error() string { return e.what }
+
+// next returns the next record of a shard's history and the bytes that it takes, io.EOF behind the last one, or a *damagedError, with which the scanner
+// stays where it is. The record's slices are valid until the next call.
+func (s *scanner) next() (*Record, int64, error) {
+	for {
+		r, n, err := s.record(s.at)
+		if err != nil {
+			return nil, 0, err
+		}
+		switch inBatch := s.at < s.batchEnd; {
+		case r.Type == Batch:
+			s.batchAt, s.batchSeq = s.at, r.Seq
+			s.at += n
+			s.batchEnd = s.at + int64(r.Bytes)
+			continue
+		case !inBatch && r.Count != 0:
+			return nil, 0, &damagedError{what: "a record of a batch whose beginning is missing", key: bytes.Clone(r.Key), next: s.at + n}
+		}
+		s.at += n
+		return r, n, nil
+	}
+}
+
+// record reads what is at a place, and all of a batch.
+func (s *scanner) record(at int64) (*Record, int64, error) {
+	if at >= s.end {
+		return nil, 0, io.EOF
+	}
+	head, err := s.bytes(at, headBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	r, key, meta, err := parseHead(head)
+	if err != nil {
+		return nil, 0, &damagedError{what: "no record begins here"}
+	}
+	fixed := headBytes + key + meta
+	if head, err = s.bytes(at, fixed); err != nil {
+		return nil, 0, err
+	}
+	if crc32.Update(s.seed, castagnoli, head[afterCRC:]) != headCRC(head) {
+		return nil, 0, &damagedError{what: "the CRC32C of the record's head differs"}
+	}
+	if r.Type == Batch {
+		if at < s.batchEnd {
+			return nil, 0, &damagedError{what: "a batch within a batch"}
+		}
+		return &r, int64(fixed), s.checkBatch(&r, at+int64(fixed))
+	}
+	n := fixed + int(r.inline())
+	all, err := s.bytes(at, n)
+	if err != nil {
+		if d := (*damagedError)(nil); errors.As(err, &d) {
+			d.key = bytes.Clone(head[headBytes:][:key])
+		}
+		return nil, 0, err
+	}
+	r.Key = all[headBytes:][:key:key]
+	r.Meta = all[headBytes+key:][:meta:meta]
+	if payload := all[fixed:]; r.Blob == 0 {
+		if crc32.Checksum(payload, castagnoli) != r.CRC {
+			return nil, 0, &damagedError{"the CRC32C of the payload differs", bytes.Clone(r.Key), at + int64(n)}
+		}
+		r.Payload = [][]byte{payload}
+	}
+	return &r, int64(n), nil
+}
+
+// checkBatch reads all records of a batch, which begin at a place.
+func (s *scanner) checkBatch(batch *Record, at int64) error {
+	if batch.Bytes > uint64(s.end-at) {
+		return &damagedError{what: "a batch is cut off", next: s.end}
+	}
+	end := at + int64(batch.Bytes)
+	damaged := func(format string, args ...any) error {
+		return &damagedError{what: "a batch is damaged: " + fmt.Sprintf(format, args...), next: end}
+	}
+	crc := uint32(0)
+	for left := batch.Count; left > 0; left-- {
+		r, n, err := s.record(at)
+		d := (*damagedError)(nil)
+		switch {
+		case errors.As(err, &d) || err == io.EOF:
+			return damaged("at %d %v", at, err)
+		case err != nil:
+			return err
+		case r.Type == Batch || r.Count != left || at+n > end:
+			return damaged("at %d is another record than there should be", at)
+		}
+		head, err := s.bytes(at, headBytes)
+		if err != nil {
+			return err
+		}
+		crc = crc32.Update(crc, castagnoli, head[crcAt:][:4])
+		at += n
+	}
+	if at != end || crc != batch.CRC {
+		return damaged("other records than were written")
+	}
+	return nil
+}
+
+// resync goes to the next place from one on at which a record begins, or to the end.
+func (s *scanner) resync(from int64) error {
+	s.batchEnd = 0
+	for s.at = from; s.at < s.end; {
+		b, err := s.bytes(s.at, int(min(scanChunk, s.end-s.at)))
+		if err != nil {
+			return err
+		}
+		i := bytes.Index(b, []byte(recordMagic))
+		if i < 0 {
+			s.at += int64(max(len(b)-len(recordMagic)+1, 1))
+			continue
+		}
+		s.at += int64(i)
+		_, _, err = s.record(s.at)
+		if d := (*damagedError)(nil); err == nil || errors.As(err, &d) && (d.key != nil || d.next != 0) {
+			return nil // its head is whole
+		} else if err != io.EOF && d == nil {
+			return err
+		}
+		s.at++
+	}
+	s.at = s.end
+	return nil
+}
+
+// bytes returns n bytes of the file from a place on. They are valid until the next call.
+func (s *scanner) bytes(at int64, n int) ([]byte, error) {
+	if at+int64(n) > s.end {
+		return nil, &damagedError{what: fmt.Sprintf("the record is cut off: %d bytes are left", s.end-at)}
+	}
+	if at < s.at0 || at > s.at0+int64(len(s.window)) {
+		s.window, s.at0 = s.window[:0], at
+	}
+	if have := s.at0 + int64(len(s.window)) - at; have < int64(n) {
+		kept := copy(s.window[:cap(s.window)], s.window[at-s.at0:])
+		want := int(min(int64(max(n, scanChunk)), s.end-at))
+		if cap(s.window) < want {
+			s.window = append(make([]byte, 0, want), s.window[:kept]...)
+		}
+		s.window, s.at0 = s.window[:want], at
+		m, err := s.f.ReadAt(s.window[kept:], at+int64(kept))
+		if m < want-kept {
+			s.window = s.window[:kept+m]
+			if err == io.EOF {
+				err = &damagedError{what: "the file has become shorter"}
+			}
+			return nil, err
+		}
+	}
+	return s.window[at-s.at0:][:n], nil
+}

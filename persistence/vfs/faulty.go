@@ -1,0 +1,109 @@
+package vfs
+
+import (
+	"io"
+	"sync"
+)
+
+// Faulty is another file system whose changes may fail.
+type Faulty struct {
+	FS
+	mu   sync.Mutex // guards all below
+	n    int        // changes so far
+	fail func(n int) error
+	hits int
+}
+
+// NewFaulty returns fs with faults. Fail is asked before each change (a write, a sync, a new name, ...) with its number, from 0 on, and
+// returns the error with which it is to fail; nil to let it be done. A write that fails is done by half.
+func NewFaulty(fs FS, fail func(n int) error) *Faulty { return &Faulty{FS: fs, fail: fail} }
+
+// Changes returns how many changes there were, and how many of them failed.
+func (f *Faulty) Changes() (n, failed int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n, f.hits
+}
+
+func (f *Faulty) step() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.fail(f.n)
+	f.n++
+	if err != nil {
+		f.hits++
+	}
+	return err
+}
+
+// do does a change, unless it is to fail.
+func (f *Faulty) do(change func() error) error {
+	if err := f.step(); err != nil {
+		return err
+	}
+	return change()
+}
+
+// Open implements FS.
+func (f *Faulty) Open(name string) (File, error) {
+	file, err := f.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return faultyFile{file, f}, nil
+}
+
+// Create implements FS.
+func (f *Faulty) Create(name string) (File, error) {
+	if err := f.step(); err != nil {
+		return nil, err
+	}
+	file, err := f.FS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return faultyFile{file, f}, nil
+}
+
+// Remove implements FS.
+func (f *Faulty) Remove(name string) error { return f.do(func() error { return f.FS.Remove(name) }) }
+
+// Rename implements FS.
+func (f *Faulty) Rename(from, to string) error {
+	return f.do(func() error { return f.FS.Rename(from, to) })
+}
+
+// Mkdir implements FS.
+func (f *Faulty) Mkdir(name string) error { return f.do(func() error { return f.FS.Mkdir(name) }) }
+
+// SyncDir implements FS.
+func (f *Faulty) SyncDir(dir string) error { return f.do(func() error { return f.FS.SyncDir(dir) }) }
+
+// Lock implements FS.
+func (f *Faulty) Lock(name string) (io.Closer, error) { return f.FS.Lock(name) }
+
+type faultyFile struct {
+	File
+	f *Faulty
+}
+
+func (f faultyFile) WriteAt(pieces [][]byte, offset int64) error {
+	err := f.f.step()
+	if err == nil {
+		return f.File.WriteAt(pieces, offset)
+	}
+	for _, b := range pieces[:(len(pieces)+1)/2] {
+		half := b[:(len(b)+1)/2]
+		if f.File.WriteAt([][]byte{half}, offset) != nil || len(half) < len(b) {
+			break
+		}
+		offset += int64(len(half))
+	}
+	return err
+}
+
+func (f faultyFile) Truncate(size int64) error {
+	return f.f.do(func() error { return f.File.Truncate(size) })
+}
+
+func (f faultyFile) Sync() error { return f.f.do(f.File.Sync) }

@@ -1,0 +1,184 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// OS is the machine's file system.
+type OS struct{}
+
+// Open implements FS. A file that may only be read is opened for that.
+func (OS) Open(name string) (File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
+		f, err = os.Open(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// Create implements FS.
+func (OS) Create(name string) (File, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+// Remove implements FS.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// Rename implements FS.
+func (OS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Mkdir implements FS.
+func (OS) Mkdir(name string) error { return os.MkdirAll(name, 0o700) }
+
+// List implements FS.
+func (OS) List(dir string) ([]Info, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []Info
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) { // it has just gone
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Info{e.Name(), info.Size(), e.IsDir()})
+	}
+	return all, nil
+}
+
+// SyncDir implements FS.
+func (OS) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// Free implements FS.
+func (OS) Free(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
+// Lock implements FS.
+func (OS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another process uses %s", filepath.Dir(name))
+		}
+		return nil, &os.PathError{Op: "flock", Path: name, Err: err}
+	}
+	return f, nil
+}
+
+type osFile struct{ *os.File }
+
+// maxPieces is how many pieces one system call takes (IOV_MAX).
+const maxPieces = 1024
+
+func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var left [][]byte // a copy, since what is written is cut off
+	for len(pieces) > 0 {
+		left = append(left[:0], pieces[:min(len(pieces), maxPieces)]...)
+		pieces = pieces[len(left):]
+		for rest := left; len(rest) > 0; {
+			var n int
+			var failed error
+			if err := raw.Write(func(fd uintptr) bool {
+				if len(rest) == 1 {
+					n, failed = unix.Pwrite(int(fd), rest[0], offset)
+				} else {
+					n, failed = unix.Pwritev(int(fd), rest, offset)
+				}
+				return true
+			}); err != nil {
+				return err
+			}
+			if errors.Is(failed, unix.EINTR) {
+				continue
+			}
+			if failed == nil && n == 0 && len(rest[0]) > 0 {
+				failed = io.ErrShortWrite
+			}
+			if failed != nil {
+				return &os.PathError{Op: "write", Path: f.Name(), Err: failed}
+			}
+			offset += int64(n)
+			for len(rest) > 0 && n >= len(rest[0]) {
+				n -= len(rest[0])
+				rest = rest[1:]
+			}
+			if n > 0 {
+				rest[0] = rest[0][n:]
+			}
+		}
+	}
+	return nil
+}
+
+func (f osFile) Sync() error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		for {
+			if failed = unix.Fdatasync(int(fd)); !errors.Is(failed, unix.EINTR) {
+				return
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	if failed != nil {
+		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	}
+	return nil
+}
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (f osFile) Forget() {
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED) }) // only a hint
+	}
+}

@@ -1,0 +1,107 @@
+// Package vfs is the one door to the file system: what package persistence does to files, it does through an FS.
+//
+// There are three: OS is the machine's, Mem lies in memory and can lose what was not synced, as a machine without power does, and Faulty
+// lets operations of another FS fail.
+package vfs
+
+import (
+	"errors"
+	"io"
+	iofs "io/fs"
+	"path"
+)
+
+// FS is a file system. Names have slashes. Nothing but what Sync and SyncDir have confirmed survives a loss of power.
+type FS interface {
+	// Open opens a file that is there.
+	Open(name string) (File, error)
+	// Create makes a new file; it is an error if there is one of the name.
+	Create(name string) (File, error)
+	Remove(name string) error
+	// Rename gives a file another name, that of a file that is there too.
+	Rename(from, to string) error
+	// Mkdir makes a folder and those above it, where they are not there yet.
+	Mkdir(name string) error
+	// List returns what is in a folder, by name. A folder that is not there is fs.ErrNotExist.
+	List(dir string) ([]Info, error)
+	// SyncDir makes the names in a folder survive a loss of power.
+	SyncDir(dir string) error
+	// Free returns how many bytes the file system has left.
+	Free(dir string) (int64, error)
+	// Lock makes sure that nobody else has the lock of the name until it is closed.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is an open file.
+type File interface {
+	io.ReaderAt
+	io.Closer
+	// WriteAt writes pieces one behind the other. After an error nobody knows how much was written.
+	WriteAt(pieces [][]byte, offset int64) error
+	Truncate(size int64) error
+	// Sync makes the bytes survive a loss of power.
+	Sync() error
+	Size() (int64, error)
+	// Forget lets the next read come from the disk, as far as the system knows a way.
+	Forget()
+}
+
+// Info is what List says of a file.
+type Info struct {
+	Name string
+	Size int64
+	Dir  bool
+}
+
+// ReadFile returns the bytes of a file, of which there must be no more than limit.
+func ReadFile(fs FS, name string, limit int64) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, min(size, limit))
+	if _, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return b, nil
+}
+
+// WriteFile makes b the content of a file, as one step that survives a loss of power or is not done at all.
+func WriteFile(fs FS, name string, b []byte) error {
+	temp := name + ".tmp"
+	if err := Discard(fs, temp); err != nil {
+		return err
+	}
+	f, err := fs.Create(temp)
+	if err != nil {
+		return err
+	}
+	err = f.WriteAt([][]byte{b}, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = fs.Rename(temp, name)
+	}
+	if err != nil {
+		_ = fs.Remove(temp) // it would be removed the next time, too
+		return err
+	}
+	return fs.SyncDir(path.Dir(name))
+}
+
+// Discard removes a file, if it is there.
+func Discard(fs FS, name string) error {
+	if err := fs.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

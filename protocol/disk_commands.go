@@ -1,0 +1,111 @@
+package protocol
+
+import (
+	"fmt"
+	"time"
+)
+
+func save(c *call) {
+	if err := c.server.store.Save(); err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.OK()
+}
+
+// bgSave has SCHEDULE for Redis' sake: there is no rewrite of the log that it would have to wait for.
+func bgSave(c *call) {
+	if len(c.args) > 2 || len(c.args) == 2 && c.option(1) != "SCHEDULE" {
+		c.replies.Error(errSyntax)
+		return
+	}
+	if err := c.server.store.SaveInBackground(); err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.Simple("Background saving started")
+}
+
+func lastSave(c *call) {
+	at := c.server.started
+	if stats, ok := c.server.store.DiskStats(); ok {
+		at = stats.LastSave
+	}
+	c.replies.Int(at.Unix())
+}
+
+// infoPersistence has Redis' fields where there is something to say, its "rdb" being the snapshots and its "aof" the logs.
+func infoPersistence(c *call, _ Stats) []infoField {
+	store := c.server.store
+	loading := store.Loading()
+	fields := []infoField{{"loading", bit(loading)}}
+	if loading {
+		p := store.Loaded()
+		fields = append(fields,
+			infoField{"loading_start_time", p.Began.Unix()},
+			infoField{"loading_total_bytes", p.Total},
+			infoField{"loading_loaded_bytes", p.Done},
+			infoField{"loading_loaded_perc", percent(p.Done, p.Total)},
+			infoField{"loading_eta_seconds", int64(p.Left.Seconds())})
+	}
+	d, ok := store.DiskStats()
+	if !ok {
+		return append(fields, infoField{"rdb_bgsave_in_progress", 0}, infoField{"aof_enabled", 0})
+	}
+	current := int64(-1)
+	if d.Saving {
+		current = int64(time.Since(d.SaveBegan).Seconds())
+	}
+	return append(fields, []infoField{
+		{"rdb_changes_since_last_save", d.Unsaved},
+		{"rdb_bgsave_in_progress", bit(d.Saving)},
+		{"rdb_last_save_time", d.LastSave.Unix()},
+		{"rdb_last_bgsave_status", status(d.LastSaveFailed)},
+		{"rdb_last_bgsave_time_sec", int64(d.LastSaveTook.Seconds())},
+		{"rdb_current_bgsave_time_sec", current},
+		{"aof_enabled", bit(d.Logged)},
+		{"aof_last_write_status", status(d.LastWriteFailed || d.Stopped > 0)},
+		{"aof_current_size", d.LogBytes},
+		{"aof_delayed_fsync", d.DelayedSyncs},
+		{"aof_fsync", d.Config.Fsync},
+		{"disk_bytes", d.Bytes},
+		{"disk_live_bytes", d.Live},
+		{"disk_dead_blob_bytes", d.DeadBytes},
+		{"disk_written_bytes", d.Written},
+		{"disk_full", bit(d.Full)},
+		{"disk_write_errors", d.WriteErrors},
+		{"disk_stopped_shards", d.Stopped},
+		{"disk_throttled_writes", d.Throttled},
+		{"disk_log_syncs", d.Syncs},
+		{"disk_shard_snapshots", d.Snapshots},
+		{"disk_shard_snapshot_errors", d.SnapshotErrors},
+		{"disk_torn_bytes", d.Torn},
+		{"disk_quarantined_bytes", d.Lost},
+		{"disk_damage_found", d.Damage},
+		{"disk_damage_repaired", d.Repaired},
+		{"disk_scrubbed_bytes", d.ScrubbedBytes},
+		{"disk_scrubbed_shards", d.ScrubbedShards},
+		{"disk_scrub_rounds", d.Scrubs},
+	}...)
+}
+
+func bit(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+func status(failed bool) string {
+	if failed {
+		return "err"
+	}
+	return "ok"
+}
+
+func percent(part, whole int64) string {
+	if whole == 0 {
+		return "0.00"
+	}
+	return fmt.Sprintf("%.2f", 100*float64(part)/float64(whole))
+}

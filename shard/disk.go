@@ -1,0 +1,204 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+// FsyncPolicy says when what was written is made to survive the end of the machine. The names are Redis'.
+type FsyncPolicy string
+
+// The policies.
+const (
+	FsyncAlways   FsyncPolicy = "always"   // before the reply
+	FsyncEverysec FsyncPolicy = "everysec" // once a second
+	FsyncNo       FsyncPolicy = "no"       // when the system likes, or a file goes
+)
+
+// SavePoint asks for a snapshot when so many changes are older than so many seconds.
+type SavePoint struct {
+	After   time.Duration
+	Changes int64
+}
+
+// DiskConfig says what is kept on disk, and how.
+type DiskConfig struct {
+	Fsync     FsyncPolicy
+	Save      []SavePoint
+	Reserve   int64 // bytes of the file system that writes leave free
+	ScrubRate int64 // bytes a second at which files are read again; 0 for never
+}
+
+// disk is what a store has to do with files. Without a data folder, it does nothing.
+type disk struct {
+	*persistence.Disk                                    // nil without a folder
+	frame             func(n int) (before, after []byte) // of a value that is read back
+	log               *slog.Logger
+	config            atomic.Pointer[DiskConfig]
+
+	loading atomic.Pointer[loading]
+	live    atomic.Int64  // bytes that all values take, overwritten ones not counted
+	unsaved atomic.Int64  // changes since the last snapshot of all
+	full    atomic.Bool   // there is less than the reserve
+	kick    chan struct{} // asks for room, now
+
+	counters  diskCounters
+	saving    sync.Mutex // held by who writes snapshots of all shards
+	save      saveState
+	scrubbing scrubState
+	damage    damageLog
+}
+
+// diskCounters are totals since the start.
+type diskCounters struct {
+	writeErrors, snapshots, snapshotErrors, delayedSyncs, throttled atomic.Int64
+	torn, lost                                                      atomic.Int64 // bytes
+	lastWriteFailed                                                 atomic.Bool
+}
+
+// damageLog keeps count of damage that was found.
+type damageLog struct{ found, repaired atomic.Int64 }
+
+// UseDisk lets the store keep its shards on disk. Logged says that each write comes into the log; otherwise there are snapshots alone. Frame
+// makes what a reader wants around a value. It is called before Recover and Open, with the config of Configure.
+func (s *Store) UseDisk(d *persistence.Disk, logged bool, frame func(n int) (before, after []byte), log *slog.Logger) {
+	s.disk.Disk, s.disk.frame, s.disk.log = d, frame, log
+	s.disk.loading.Store(&loading{began: time.Now()})
+	for _, sh := range s.shards {
+		sh.log, sh.logs = d.Log(sh.id), logged
+		sh.ready.Store(false)
+	}
+}
+
+// ConfigureDisk changes how files are written from now on.
+func (s *Store) ConfigureDisk(config DiskConfig) { s.disk.config.Store(&config) }
+
+func (d *disk) fsync() FsyncPolicy { return d.config.Load().Fsync }
+
+// note counts and logs what a recovery found.
+func (d *disk) note(shard int, report *persistence.Report, log *slog.Logger) {
+	if report.Torn > 0 {
+		d.counters.torn.Add(report.Torn)
+		log.Warn("the end of a log was cut: its last write was not complete", "shard", shard, "file", report.TornFile, "offset", report.TornAt, "bytes", report.Torn)
+	}
+	if report.Lost > 0 {
+		d.counters.lost.Add(report.Lost)
+		log.Warn("what stood behind the end of a log was put into the quarantine", "shard", shard, "bytes", report.Lost)
+	}
+	for _, damage := range report.Damage {
+		d.damage.found.Add(1)
+		log.Error("damage on disk", "shard", shard, "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
+	}
+}
+
+// mayWrite returns an error when no values may be written now.
+func (s *Store) mayWrite() error {
+	if s.disk.full.Load() {
+		return ErrDiskFull
+	}
+	return nil
+}
+
+// noteWrite counts the outcome of a write to the disk, and returns the error that the client is to see.
+func (s *Store) noteWrite(err error) error {
+	if failed := err != nil; failed != s.disk.counters.lastWriteFailed.Load() {
+		s.disk.counters.lastWriteFailed.Store(failed)
+	}
+	if err == nil {
+		return nil
+	}
+	s.disk.counters.writeErrors.Add(1)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return fmt.Errorf("%w: %w", ErrDisk, err)
+}
+
+// The files of a store take at most diskFactor times its live bytes and diskExtra: above, writes wait for the snapshots that
+// bring them down. The rest up to three times is for a snapshot that is being written.
+const (
+	diskFactor = 2.5
+	diskExtra  = 320 << 20 // bytes
+	diskWait   = 30 * time.Second
+)
+
+func (d *disk) crowded() bool {
+	return float64(d.Bytes()) > diskFactor*float64(d.live.Load())+diskExtra
+}
+
+// waitForDisk returns when a write may go on. It is called while no shard is held.
+func (s *Store) waitForDisk() error {
+	d := &s.disk
+	if d.Disk == nil || !d.crowded() {
+		return nil
+	}
+	d.counters.throttled.Add(1)
+	for began := time.Now(); d.crowded(); {
+		if time.Since(began) > diskWait {
+			return ErrDiskBusy
+		}
+		select {
+		case d.kick <- struct{}{}:
+		default: // it is known already
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return nil
+}
+
+// DiskStats is what a store counts of its files.
+type DiskStats struct {
+	Logged                                bool
+	Config                                DiskConfig
+	Bytes, Live, Written                  int64 // bytes of all files; that values take; written since the start
+	LogBytes, DeadBytes                   int64
+	Unsaved                               int64 // changes
+	Syncs, DelayedSyncs                   int64
+	WriteErrors, Throttled                int64
+	LastWriteFailed, Full                 bool
+	Stopped                               int // shards whose log has stopped
+	Snapshots, SnapshotErrors             int64
+	Saving                                bool
+	SaveBegan, LastSave                   time.Time
+	LastSaveFailed                        bool
+	LastSaveTook                          time.Duration
+	Torn, Lost                            int64 // bytes
+	Damage, Repaired                      int64
+	ScrubbedBytes, ScrubbedShards, Scrubs int64
+}
+
+// DiskStats returns what is known of the files; false if there are none.
+func (s *Store) DiskStats() (DiskStats, bool) {
+	d := &s.disk
+	if d.Disk == nil {
+		return DiskStats{}, false
+	}
+	c := &d.counters
+	stats := DiskStats{
+		Logged: s.shards[0].logs, Config: *d.config.Load(), Bytes: d.Bytes(), Live: d.live.Load(), Written: d.Written(), Unsaved: d.unsaved.Load(),
+		Syncs: d.Syncs(), DelayedSyncs: c.delayedSyncs.Load(), WriteErrors: c.writeErrors.Load(), Throttled: c.throttled.Load(),
+		LastWriteFailed: c.lastWriteFailed.Load(), Full: d.full.Load(), Snapshots: c.snapshots.Load(), SnapshotErrors: c.snapshotErrors.Load(),
+		Torn: c.torn.Load(), Lost: c.lost.Load(), Damage: d.damage.found.Load(), Repaired: d.damage.repaired.Load(),
+		ScrubbedBytes: d.scrubbing.bytes.Load(), ScrubbedShards: d.scrubbing.shards.Load(), Scrubs: d.scrubbing.rounds.Load(),
+	}
+	for _, sh := range s.shards {
+		log, dead, _ := sh.log.Sizes()
+		stats.LogBytes += log
+		stats.DeadBytes += dead
+		if sh.log.Err() != nil {
+			stats.Stopped++
+		}
+	}
+	d.save.mu.Lock()
+	defer d.save.mu.Unlock()
+	stats.Saving, stats.SaveBegan, stats.LastSave = d.save.active, d.save.began, d.save.last
+	stats.LastSaveFailed, stats.LastSaveTook = d.save.failed, d.save.took
+	return stats, true
+}

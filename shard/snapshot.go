@@ -1,0 +1,336 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+// saveState is what is known of snapshots of all shards.
+type saveState struct {
+	mu          sync.Mutex // guards all below
+	active      bool
+	began, last time.Time
+	took        time.Duration
+	failed      bool
+}
+
+// snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new.
+func (s *Shard) snapshot(force bool) error {
+	s.snapshotting.Lock()
+	defer s.snapshotting.Unlock()
+	entries, snapshot := s.beginSnapshot(force)
+	if snapshot == nil {
+		return nil
+	}
+	err := s.writeSnapshot(entries, snapshot)
+	if err == nil {
+		err = snapshot.Commit()
+	} else {
+		snapshot.Abort()
+	}
+	if err != nil {
+		s.writing.Lock()
+		s.unsaved++ // so that it is tried again
+		s.writing.Unlock()
+		s.store.disk.counters.snapshotErrors.Add(1)
+		return fmt.Errorf("snapshot of shard %d: %w", s.id, err)
+	}
+	s.store.disk.counters.snapshots.Add(1)
+	return nil
+}
+
+// beginSnapshot returns all entries, each with a reference, at one moment.
+func (s *Shard) beginSnapshot(force bool) ([]*Entry, *persistence.Snapshot) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.unsaved == 0 && !force {
+		return nil, nil
+	}
+	now := s.clock()
+	entries := make([]*Entry, 0, s.entries.count)
+	var blobs []persistence.BlobID
+	s.entries.each(func(e *Entry) bool {
+		if e.expired(now) {
+			return true
+		}
+		e.retain()
+		entries = append(entries, e)
+		if id := e.blob(); id != 0 {
+			blobs = append(blobs, id)
+		}
+		return true
+	})
+	s.store.disk.unsaved.Add(-s.unsaved)
+	s.unsaved = 0
+	return entries, s.log.BeginSnapshot(s.epoch, s.seq, blobs)
+}
+
+// writeSnapshot writes entries and releases them.
+func (s *Shard) writeSnapshot(entries []*Entry, snapshot *persistence.Snapshot) (err error) {
+	var x encoder
+	for _, e := range entries {
+		if err == nil {
+			err = x.write(e, snapshot)
+		}
+		e.Release()
+	}
+	return err
+}
+
+func (x *encoder) write(e *Entry, snapshot *persistence.Snapshot) error {
+	defer x.reset()
+	version := e.Version()
+	r := persistence.Record{Type: persistence.Put, Epoch: version.Epoch, Seq: version.Seq, Key: e.Key()}
+	x.value(&r, e, "")
+	if r.Blob == 0 && r.Bytes >= persistence.BlobBytes { // without a log, it has none yet
+		id, err := snapshot.Stage(r.Payload)
+		if err != nil {
+			return err
+		}
+		r.Blob = id
+	}
+	return snapshot.Write(&r)
+}
+
+// Save writes snapshots of all shards that have changed. There is one at a time; ErrSaving means that it is another's.
+func (s *Store) Save() error {
+	if s.disk.Disk == nil {
+		return ErrNoDisk
+	}
+	if !s.disk.saving.TryLock() {
+		return ErrSaving
+	}
+	defer s.disk.saving.Unlock()
+	return s.saveAll(s.context)
+}
+
+// SaveInBackground begins what Save does.
+func (s *Store) SaveInBackground() error {
+	if s.disk.Disk == nil {
+		return ErrNoDisk
+	}
+	if !s.disk.saving.TryLock() {
+		return ErrSaving
+	}
+	s.done.Go(func() {
+		defer s.disk.saving.Unlock()
+		_ = s.saveAll(s.context) // it is in the log and in INFO
+	})
+	return nil
+}
+
+func (s *Store) saveAll(ctx context.Context) error {
+	state := &s.disk.save
+	state.mu.Lock()
+	state.active, state.began = true, time.Now()
+	state.mu.Unlock()
+	var err error
+	for _, sh := range s.shards {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+			break
+		}
+		if sh.ready.Load() {
+			err = errors.Join(err, sh.snapshot(false))
+		}
+	}
+	if err != nil {
+		s.disk.log.Error("not all snapshots could be written", "err", err)
+	}
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	state.active, state.failed, state.took = false, err != nil, time.Since(state.began)
+	if err == nil {
+		state.last = time.Now()
+	}
+	return err
+}
+
+const (
+	syncInterval  = time.Second
+	lazyInterval  = 30 * time.Second // with FsyncNo, so that dead files go
+	lookInterval  = 100 * time.Millisecond
+	retryInterval = 5 * time.Second // after a snapshot that failed
+	syncers       = 8
+	minLog        = 1 << 20 // bytes of a log that is too short to be replaced by a snapshot
+)
+
+// openDisk starts what looks after the files.
+func (s *Store) openDisk(ctx context.Context) {
+	if s.disk.Disk == nil {
+		return
+	}
+	s.disk.save.last = time.Now()
+	s.disk.checkReserve()
+	s.done.Go(func() { s.keepSynced(ctx) })
+	s.done.Go(func() { s.keepSmall(ctx) })
+	s.done.Go(func() { s.scrub(ctx) })
+}
+
+// checkReserve finds out whether the disk is too full for more values.
+func (d *disk) checkReserve() {
+	free, err := d.Free()
+	if err != nil {
+		d.log.Warn("cannot find out how full the disk is", "err", err)
+		return
+	}
+	reserve := d.config.Load().Reserve
+	switch full := free < reserve; {
+	case full && !d.full.Swap(true):
+		d.log.Error("the disk is full: values cannot be written", "free", free, "disk-reserve", reserve)
+	case !full && d.full.Swap(false):
+		d.log.Info("the disk has room again", "free", free)
+	}
+}
+
+// keepSynced syncs the logs once a second.
+func (s *Store) keepSynced(ctx context.Context) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		interval := syncInterval
+		if s.disk.fsync() == FsyncNo {
+			interval = lazyInterval
+		}
+		if time.Since(last) < interval && !s.disk.crowded() {
+			continue
+		}
+		last = time.Now()
+		s.disk.checkReserve()
+		s.syncAll()
+		if took := time.Since(last); took > 2*syncInterval {
+			s.disk.counters.delayedSyncs.Add(1)
+			s.disk.log.Warn("the disk is slow: syncing the logs took longer than the two seconds that may be lost", "seconds", took.Seconds())
+		}
+	}
+}
+
+// syncAll syncs what is not synced, some shards at once: the system can often do that with one write of its journal.
+func (s *Store) syncAll() {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range syncers {
+		workers.Go(func() {
+			for {
+				id := int(next.Add(1)) - 1
+				if id >= len(s.shards) {
+					return
+				}
+				if sh := s.shards[id]; sh.ready.Load() {
+					_ = sh.log.Sync(sh.log.End()) // an error has stopped the log, which has been said
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// keepSmall writes a snapshot of a shard when its log has grown too long, and of all of them when it is time to.
+func (s *Store) keepSmall(ctx context.Context) {
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	limits := make([]float64, len(s.shards)) // so that not all come at once
+	for i := range limits {
+		limits[i] = 0.75 + rand.Float64()/4
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.disk.kick:
+		case <-tick.C:
+		}
+		for ctx.Err() == nil {
+			id := s.longestLog(limits)
+			if id < 0 {
+				break
+			}
+			if err := s.shards[id].snapshot(false); err != nil {
+				s.disk.log.Error("a snapshot could not be written, its log stays", "shard", id, "err", err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(retryInterval):
+				}
+			}
+			limits[id] = 0.75 + rand.Float64()/4
+		}
+		if s.saveDue() {
+			if err := s.SaveInBackground(); err == nil {
+				s.disk.log.Info("a save point has come, snapshots are written")
+			}
+		}
+	}
+}
+
+// longestLog returns the shard with the longest log among those that are to be replaced; -1 if there is none.
+func (s *Store) longestLog(limits []float64) int {
+	best, most, crowded := -1, 1.0, s.disk.crowded()
+	for i, sh := range s.shards {
+		if !sh.logs || !sh.ready.Load() {
+			continue
+		}
+		log, dead, _ := sh.log.Sizes()
+		limit := limits[i]
+		if crowded { // all that helps
+			limit /= 4
+		}
+		if of := float64(log+dead) / (limit * float64(max(minLog, sh.live.Load()))); of > most && sh.log.Err() == nil {
+			best, most = i, of
+		}
+	}
+	return best
+}
+
+// saveDue reports whether a save point has come.
+func (s *Store) saveDue() bool {
+	if s.Loading() {
+		return false
+	}
+	unsaved := s.disk.unsaved.Load()
+	s.disk.save.mu.Lock()
+	defer s.disk.save.mu.Unlock()
+	if s.disk.save.active {
+		return false
+	}
+	passed := time.Since(s.disk.save.last)
+	if s.disk.save.failed {
+		passed = min(passed, time.Since(s.disk.save.began)-retryInterval)
+	}
+	for _, p := range s.disk.config.Load().Save {
+		if unsaved >= max(p.Changes, 1) && passed >= p.After {
+			return true
+		}
+	}
+	return false
+}
+
+// closeDisk syncs everything and, if it is to, writes snapshots until ctx is done: with a log they only make the next start faster.
+func (s *Store) closeDisk(ctx context.Context, save bool) error {
+	if s.disk.Disk == nil {
+		return nil
+	}
+	clean := !s.Loading()
+	if clean {
+		s.syncAll()
+		if save && s.disk.saving.TryLock() {
+			if err := s.saveAll(ctx); err != nil && !s.shards[0].logs {
+				s.disk.log.Error("changes since the last snapshots are lost", "err", err)
+			}
+			s.disk.saving.Unlock()
+		}
+	}
+	return s.disk.Close(clean)
+}
