@@ -68,7 +68,7 @@ func TestChangeSettings(t *testing.T) {
 	}
 	for _, bad := range [][]string{
 		{"timeout", "9", "max-array-bytes", "0"}, {"timeout", "9", "nosuch", "1"}, {"timeout", "9", "port", "1"}, {"timeout", "9", "timeout", "9"},
-		{"timeout", "9", "save", "60 1"}, {"timeout", "-1"}, {"timeout", "99999999999999999"}, {"upload-stall", "5"}, {"protected-mode", "maybe"},
+		{"timeout", "9", "save", "60"}, {"save", "60 x"}, {"save", "0 1"}, {"appendfsync", "often"}, {"appendonly", "no"}, {"dir", "x"}, {"disk-reserve", "-1"}, {"timeout", "-1"}, {"timeout", "99999999999999999"}, {"upload-stall", "5"}, {"protected-mode", "maybe"},
 		{"client-output-buffer-limit", "normal 1 2"}, {"client-output-buffer-limit", "pubsub 1 2 3"}, {"client-output-buffer-limit", "normal x 2 3"},
 		{"client-output-buffer-limit", "normal 1 2 -3"}, {"log-level", "loud"}, {"maxclients", "0"}, {"maxclients", "1.5"},
 	} {

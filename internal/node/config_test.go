@@ -32,13 +32,14 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Config{
-		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, LogLevel: slog.LevelInfo, LogFormat: "text",
+		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, Dir: "ndring-data", Logged: true, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Listen: []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
 		Server: protocol.Config{
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
 			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
 			SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128, Version: "v",
 			Memory: shard.MemoryConfig{Policy: shard.NoEviction, Samples: 16, LFULogFactor: 10, LFUDecay: 1},
+			Disk:   shard.DiskConfig{Fsync: shard.FsyncEverysec, Reserve: 128 << 20, ScrubRate: 4 << 20},
 		},
 	}
 	if !reflect.DeepEqual(defaults, want) {

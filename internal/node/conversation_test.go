@@ -52,7 +52,7 @@ func freePort(t *testing.T) string {
 func tryRedis(t *testing.T, program, port, busPort string) (address string, ok bool) {
 	t.Helper()
 	address = net.JoinHostPort("127.0.0.1", port)
-	cmd := exec.CommandContext(t.Context(), program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir(),
+	cmd := exec.CommandContext(t.Context(), program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", t.TempDir(),
 		"--cluster-enabled", "yes", "--cluster-port", busPort)
 	var log strings.Builder
 	cmd.Stdout = &log

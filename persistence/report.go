@@ -1,0 +1,52 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Handler takes what a recovery finds. Keys come in the order of their records; a later call for a key undoes an earlier one.
+type Handler interface {
+	// Put gives a key a value, whose payload read copies, a piece at a time and in order, all of it. The record is valid during the call. An error
+	// says that the payload makes no sense.
+	Put(r *Record, read func(dst []byte) error) error
+	// Delete takes a key away, if it is there.
+	Delete(key []byte)
+	// Expire changes the deadline of a key, if it is there; 0 for none.
+	Expire(key []byte, at int64)
+	// Flush takes all keys away.
+	Flush()
+}
+
+// ErrSkip is returned by Handler.Put for a value that nobody wants any more.
+var ErrSkip = errors.New("skip")
+
+// Report is what a recovery found.
+type Report struct {
+	Records  int64 // that were applied
+	Logged   int64 // of them, those that came from the log
+	Epoch    uint64
+	Seq      uint64 // of the last record
+	TornFile string // whose end was cut, since a write had not come to its end; empty for none
+	TornAt   int64
+	Torn     int64 // bytes
+	Lost     int64 // bytes behind the first hole after a loss of power, which went to the quarantine
+	Damage   []Damage
+}
+
+// Damage is a part of a file that is not what was written.
+type Damage struct {
+	File   string
+	Offset int64
+	Bytes  int64
+	Key    []byte // whose value is lost; nil if that is not known
+	What   string
+}
+
+func (d Damage) String() string {
+	s := fmt.Sprintf("%s at %d, %d bytes: %s", d.File, d.Offset, d.Bytes, d.What)
+	if d.Key != nil {
+		s += fmt.Sprintf("; the value of key %.128q is lost", d.Key)
+	}
+	return s
+}
