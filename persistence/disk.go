@@ -115,7 +115,7 @@ func (d *Disk) start() error {
 	if err := d.writeManifest(); err != nil {
 		return err
 	}
-	if err := d.fs.SyncDir(d.dir); err != nil {
+	if err := d.fs.SyncDir(path.Dir(path.Clean(d.dir))); err != nil { // the folder may be new
 		return err
 	}
 	for id := range d.options.Shards {

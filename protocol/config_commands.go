@@ -43,7 +43,7 @@ func configGet(c *call) {
 
 func configSet(c *call) {
 	if len(c.args)%2 != 0 {
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(errSyntax)
 		return
 	}
 	var changes []Setting

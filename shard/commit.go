@@ -14,12 +14,21 @@ func (s *Shard) Hold(do func(*Tx)) error {
 		return err
 	}
 	position, err := s.hold(do)
-	if err == nil && position > 0 && s.store.disk.fsync() == FsyncAlways {
-		if err = s.log.Sync(position); err != nil {
-			err = errors.Join(ErrUncertain, err)
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	return s.settle(position)
+}
+
+// settle waits until what was written up to a position survives the end of the machine, if it has to before the reply. No shard is held.
+func (s *Shard) settle(position persistence.Position) error {
+	if position == 0 || s.store.disk.fsync() != FsyncAlways {
+		return nil
+	}
+	if err := s.log.Sync(position); err != nil {
+		return errors.Join(ErrUncertain, err)
+	}
+	return nil
 }
 
 func (s *Shard) hold(do func(*Tx)) (persistence.Position, error) {

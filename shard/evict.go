@@ -226,7 +226,7 @@ func (s *Shard) evict(e *Entry, hash uint64) int64 {
 		return 0
 	}
 	n := e.Footprint()
-	if s.record(change{kind: persistence.Delete, reason: persistence.Evicted, key: e.Key()}) != nil {
+	if _, err := s.record(change{kind: persistence.Delete, reason: persistence.Evicted, key: e.Key()}); err != nil {
 		return 0 // it would be back after a restart
 	}
 	s.mu.Lock()

@@ -144,37 +144,46 @@ func (s *Shard) Persist(key []byte) (done bool, err error) {
 }
 
 // record writes one change to the log that is no Tx'. The shard is held for writing.
-func (s *Shard) record(changes ...change) error {
+func (s *Shard) record(changes ...change) (position persistence.Position, err error) {
 	if s.logs {
 		for i := range changes {
 			changes[i].seq = s.seq + 1 + uint64(i)
 		}
-		_, err := s.log.Append(s.encoder.records(s.epoch, changes))
+		position, err = s.log.Append(s.encoder.records(s.epoch, changes))
 		s.encoder.reset()
 		if err = s.store.noteWrite(err); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	s.seq += uint64(len(changes))
 	s.unsaved += int64(len(changes))
 	s.store.disk.unsaved.Add(int64(len(changes)))
-	return nil
+	return position, nil
 }
 
 // Flush removes all keys.
 func (s *Shard) Flush() error {
+	position, err := s.flush()
+	if err != nil {
+		return err
+	}
+	return s.settle(position)
+}
+
+func (s *Shard) flush() (persistence.Position, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.entries.count == 0 {
-		return nil
+		return 0, nil
 	}
-	if err := s.record(change{kind: persistence.Flush}); err != nil {
-		return err
+	position, err := s.record(change{kind: persistence.Flush})
+	if err != nil {
+		return 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
-	return nil
+	return position, nil
 }
 
 // clear takes all entries out. The shard is held.
@@ -214,7 +223,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	s.mu.Unlock()
 	s.expired.Add(int64(len(gone)))
 	if len(gone) > 0 {
-		_ = s.record(gone...) // each is in the log with its deadline: what cannot be written now is found to have expired again
+		_, _ = s.record(gone...) // each is in the log with its deadline: what cannot be written now is found to have expired again
 	}
 	return more
 }

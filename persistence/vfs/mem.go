@@ -69,9 +69,13 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 	}
 	after := NewMem()
 	after.free = m.free
-	after.now.dirs = found.dirs
+	for _, dir := range slices.Sorted(maps.Keys(found.dirs)) { // those above come first
+		if after.now.dirs[path.Dir(dir)] {
+			after.now.dirs[dir] = true
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(found.files)) {
-		if !found.dirs[path.Dir(name)] {
+		if !after.now.dirs[path.Dir(name)] {
 			continue
 		}
 		data := found.files[name].afterCrash(r)

@@ -1,0 +1,536 @@
+package shard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// lab is a store on disk that does nothing by itself: the test syncs it, and writes its snapshots.
+type lab struct {
+	*Store
+	t    testing.TB
+	pool *memory.Pool
+	now  int64
+}
+
+const labShards = 16
+
+// openLab recovers what is in fs. Boot names the machine's run.
+func openLab(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy) (*lab, error) {
+	return openLabLogged(t, fs, boot, fsync, true)
+}
+
+func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged bool) (*lab, error) {
+	t.Helper()
+	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
+		Shards: labShards, BootID: boot, Log: slog.New(slog.DiscardHandler),
+		Epoch: func(last uint64) uint64 { return max(last+1, epoch) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
+	l.Store = NewStore(labShards, d.Epoch(), func() int64 { return l.now }, l.pool)
+	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
+	l.ConfigureDisk(DiskConfig{Fsync: fsync})
+	if err := l.Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
+		return nil, errors.Join(err, d.Close(false))
+	}
+	return l, nil
+}
+
+// kill ends the lab as kill -9 ends a process: nothing more is written.
+func (l *lab) kill() {
+	for _, sh := range l.shards {
+		sh.writing.Lock()
+		sh.mu.Lock()
+		sh.entries.each(func(e *Entry) bool {
+			e.Release()
+			return true
+		})
+		sh.entries.release()
+		sh.mu.Unlock()
+		sh.writing.Unlock()
+	}
+	if n := l.pool.Buffers() + l.tablePool.Buffers(); n != 0 {
+		l.t.Errorf("%d buffers are still held", n)
+	}
+	_ = l.disk.Close(false) // it may be broken on purpose
+	l.Trim(true)
+}
+
+func (l *lab) of(key string) *Shard {
+	return l.shards[topology.Slot([]byte(key))/(topology.Slots/labShards)]
+}
+
+// fact is what a key has.
+type fact struct {
+	text    string
+	at      int64 // deadline
+	version Version
+}
+
+// state is what a shard has.
+type state map[string]fact
+
+// contents returns what all shards have, and verifies each value.
+func (l *lab) contents() map[int]state {
+	all := map[int]state{}
+	for i, sh := range l.shards {
+		all[i] = state{}
+		sh.entries.each(func(e *Entry) bool {
+			if e.expired(l.now) {
+				return true
+			}
+			if err := e.Verify(); err != nil {
+				l.t.Errorf("key %q: %v", e.Key(), err)
+			}
+			text := string(e.NPY()) + string(e.Attrs())
+			for _, p := range e.Parts() {
+				text += "|" + p.Name + "=" + string(p.Data.Bytes())
+			}
+			all[i][string(e.Key())] = fact{text, e.ExpireAt(), e.Version()}
+			return true
+		})
+	}
+	return all
+}
+
+// labValue makes a value of a text that says whose it is, with attrs or parts if it is to have them.
+func (l *lab) value(text string, n int, rich bool) (Value, string) {
+	npy := append([]byte(text), bytes.Repeat([]byte{'.'}, max(0, n-len(text)))...)
+	v := Value{NPY: npy}
+	whole := string(npy)
+	if n > inlineNPY {
+		v.Buffer = l.pool.Copy(npy)
+		v.NPY = v.Buffer.Bytes()
+	}
+	if rich {
+		v.Attrs = []byte(`{"a":"` + text + `"}`)
+		v.Parts = []Part{{"mask", l.pool.Copy([]byte(text + "mask"))}, {"x", l.pool.Copy(nil)}}
+		whole += string(v.Attrs) + "|mask=" + text + "mask|x="
+	}
+	v.CRC = v.Checksum(crc32.Checksum(v.NPY, castagnoli))
+	return v, whole
+}
+
+// script does random things to a lab and knows what must come of it.
+type script struct {
+	*lab
+	r       *rand.Rand
+	n       int
+	history map[int][]state // of each shard: after each acknowledged change, the state before the first one included
+	synced  map[int]int     // of each shard: index in history that a sync has confirmed
+	errs    []error
+	strict  bool          // a failed operation must leave everything as it was
+	shadow  map[int]state // of shards with an uncertain operation: what memory has
+	did     map[string]int
+}
+
+func newScript(l *lab, seed uint64) *script {
+	s := &script{lab: l, r: rand.New(rand.NewPCG(seed, 1)), history: map[int][]state{}, synced: map[int]int{}, did: map[string]int{}, shadow: map[int]state{}}
+	for i, st := range l.contents() {
+		s.history[i] = []state{st}
+	}
+	return s
+}
+
+func (s *script) last(shard int) state {
+	h := s.history[shard]
+	return h[len(h)-1]
+}
+
+// change notes the next state of a shard, made by edit.
+func (s *script) change(shard int, edit func(state)) {
+	next := maps.Clone(s.last(shard))
+	edit(next)
+	s.history[shard] = append(s.history[shard], next)
+}
+
+// size returns how many bytes a value is to have: most are small, some have a file of their own.
+func (s *script) size() int {
+	switch s.r.IntN(12) {
+	case 0:
+		return persistence.BlobBytes + s.r.IntN(100)
+	case 1, 2:
+		return 16_000 + s.r.IntN(60_000)
+	}
+	return s.r.IntN(2000)
+}
+
+// step does one thing.
+func (s *script) step() {
+	s.n++
+	key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4)) // of four shards
+	sh := s.of(key)
+	id := sh.id
+	old, there := s.last(id)[key]
+	what := s.r.IntN(20)
+	kind := "set"
+	var err error
+	switch {
+	case what < 9:
+		w := Write{Key: []byte(key)}
+		var text string
+		w.Value, text = s.value(fmt.Sprintf("%s@%d:", key, s.n), s.size(), s.r.IntN(3) == 0)
+		switch s.r.IntN(4) {
+		case 0:
+			w.Expiry.At = s.now + 1000 + s.r.Int64N(100_000)
+		case 1:
+			w.Expiry.Keep = true
+		case 2:
+			w.Condition = IfMissing
+		}
+		var o Outcome
+		o, err = sh.Set(w)
+		if err == nil && o.Done {
+			at := w.Expiry.At
+			if w.Expiry.Keep {
+				at = old.at
+			}
+			s.change(id, func(st state) { st[key] = fact{text, at, o.Version} })
+		} else if err == nil && !there && s.shadow[id] == nil {
+			s.t.Errorf("op %d: a write was refused that should not have been", s.n)
+		}
+	case what < 12:
+		kind = "delete"
+		var n int
+		n, err = sh.Delete(keys(key, key))
+		if err == nil && n != boolInt(there) && s.shadow[id] == nil {
+			s.t.Errorf("op %d: deleted %d", s.n, n)
+		}
+		if err == nil && there {
+			s.change(id, func(st state) { delete(st, key) })
+		}
+	case what < 14:
+		kind = "expire"
+		at := s.now + 5000 + s.r.Int64N(100_000)
+		var done bool
+		done, err = sh.Expire([]byte(key), at, ExpireCondition{})
+		if err == nil && done {
+			s.change(id, func(st state) { f := st[key]; f.at = at; st[key] = f })
+		}
+	case what < 16:
+		kind = "batch"
+		err = s.batch(sh)
+	case what < 17:
+		kind = "flush"
+		if s.r.IntN(4) == 0 {
+			had := len(s.last(id)) > 0
+			if err = sh.Flush(); err == nil && had {
+				s.change(id, func(st state) { clear(st) })
+			}
+		}
+	case what < 19:
+		kind = "sync"
+		for i := range s.shards {
+			acked := len(s.history[i]) - 1
+			if e := s.shards[i].log.Sync(s.shards[i].log.End()); e == nil {
+				s.synced[i] = acked
+			} else {
+				err = e
+			}
+		}
+	default:
+		kind = "snapshot"
+		err = sh.snapshot(false)
+	}
+	s.did[kind]++
+	if err != nil {
+		s.errs = append(s.errs, err)
+	} else if s.disk.fsync() == FsyncAlways {
+		for i := range s.history {
+			s.synced[i] = len(s.history[i]) - 1
+		}
+	}
+	if !s.strict {
+		return
+	}
+	got, want := s.contents()[id], s.last(id)
+	if errors.Is(err, ErrUncertain) && s.shadow[id] == nil {
+		s.shadow[id] = got // nothing can be written any more
+	}
+	if s.shadow[id] != nil {
+		want = s.shadow[id]
+	}
+	if !maps.Equal(got, want) {
+		s.t.Fatalf("op %d, %s (%v): the shard has %s, want %s", s.n, kind, err, brief(got), brief(want))
+	}
+}
+
+// batch does several things as one.
+func (s *script) batch(sh *Shard) error {
+	next := maps.Clone(s.last(sh.id))
+	err := sh.Hold(func(tx *Tx) {
+		for range 1 + s.r.IntN(12) {
+			key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4))
+			if s.of(key) != sh {
+				continue
+			}
+			switch s.r.IntN(4) {
+			case 0:
+				if n, _ := tx.Delete(keys(key)); n == 1 {
+					delete(next, key)
+				}
+			case 1:
+				if done, _ := tx.Expire([]byte(key), s.now+9999, ExpireCondition{}); done {
+					f := next[key]
+					f.at = s.now + 9999
+					next[key] = f
+				}
+			default:
+				v, text := s.value(fmt.Sprintf("%s@%db:", key, s.n), s.size(), s.r.IntN(2) == 0)
+				if o, err := tx.Set(Write{Key: []byte(key), Value: v}); err == nil {
+					next[key] = fact{text, 0, o.Version}
+				}
+			}
+		}
+	})
+	if err == nil && !maps.Equal(next, s.last(sh.id)) {
+		s.history[sh.id] = append(s.history[sh.id], next)
+	}
+	return err
+}
+
+// brief describes a state in a line.
+func brief(s state) (text string) {
+	for _, key := range slices.Sorted(maps.Keys(s)) {
+		f := s[key]
+		text += fmt.Sprintf("%s=%.20q+%d until %d, %v; ", key, f.text, len(f.text), f.at, f.version)
+	}
+	return "{" + text + "}"
+}
+
+// prefixOf returns the index of a state in a history, from one on; -1 if it is not there.
+func prefixOf(got state, history []state, from int) int {
+	for i := len(history) - 1; i >= from; i-- {
+		if maps.Equal(got, history[i]) {
+			return i
+		}
+	}
+	return -1
+}
+
+// After a loss of power at any moment, each shard has a prefix of its changes that reaches at least to what was synced; with always, to what was acknowledged.
+func TestPowerLoss(t *testing.T) {
+	t.Parallel()
+	const steps = 60
+	rounds := uint64(faultRounds(t, 300))
+	base := rand.Uint64()
+	t.Logf("seed %d", base)
+	did := map[string]int{}
+	shorter := 0
+	for round := range rounds {
+		seed := base + round
+		fsync := []FsyncPolicy{FsyncAlways, FsyncEverysec}[round%2]
+		r := rand.New(rand.NewPCG(seed, 2))
+		mem := vfs.NewMem()
+		var image *vfs.Mem
+		var acked, synced map[int]int
+		var s *script
+		moment := r.IntN(500)
+		faulty := vfs.NewFaulty(mem, func(n int) error {
+			if n == moment && s != nil {
+				image, acked, synced = mem.Crash(r), map[int]int{}, maps.Clone(s.synced)
+				for i, h := range s.history {
+					acked[i] = len(h) - 1
+				}
+			}
+			return nil
+		})
+		l, err := openLab(t, faulty, "a", fsync)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s = newScript(l, seed)
+		for range steps {
+			s.step()
+		}
+		if image == nil { // the moment was too late
+			image, acked, synced = mem.Crash(r), map[int]int{}, maps.Clone(s.synced)
+			for i, h := range s.history {
+				acked[i] = len(h) - 1
+			}
+		}
+		l.kill()
+		for kind, n := range s.did {
+			did[kind] += n
+		}
+		again, err := openLab(t, image, "b", fsync)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for i, got := range again.contents() {
+			// The change that was under way may be there too.
+			h := s.history[i][:min(acked[i]+2, len(s.history[i]))]
+			at := prefixOf(got, h, synced[i])
+			if at < 0 {
+				t.Fatalf("seed %d, %s, moment %d: shard %d has %s, which is none of the states from %d to %d:\n%s\n%s", seed, fsync, moment, i, brief(got), synced[i], acked[i],
+					brief(h[synced[i]]), brief(h[len(h)-1]))
+			}
+			if at < acked[i] {
+				shorter++
+			}
+		}
+		if n := again.disk.damage.found.Load(); n > 0 {
+			t.Errorf("seed %d, moment %d: %d files are said to be damaged", seed, moment, n)
+		}
+		// It goes on from there, and comes back once more.
+		more := newScript(again, seed)
+		for range 20 {
+			more.step()
+		}
+		again.kill()
+		third, err := openLab(t, image, "b", fsync)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for i, got := range third.contents() {
+			if !maps.Equal(got, more.last(i)) {
+				t.Fatalf("seed %d: after another kill, shard %d has %s, want %s", seed, i, brief(got), brief(more.last(i)))
+			}
+		}
+		third.kill()
+	}
+	t.Logf("%v; in %d shards something was lost that had not been synced", did, shorter)
+	for _, kind := range []string{"set", "delete", "expire", "batch", "flush", "sync", "snapshot"} {
+		if did[kind] == 0 {
+			t.Errorf("no %s was done", kind)
+		}
+	}
+	if shorter == 0 {
+		t.Error("nothing unsynced was ever lost: the simulation simulates nothing")
+	}
+}
+
+// An error of the disk at any operation, once or from then on: reads go on, the operation fails or is done, and what was acknowledged is there after a restart.
+func TestDiskErrors(t *testing.T) {
+	t.Parallel()
+	steps := 40
+	if memory.OnGoHeap {
+		steps = 25
+	}
+	for _, fsync := range []FsyncPolicy{FsyncAlways, FsyncEverysec} {
+		for _, fault := range []error{errIO, errFull} {
+			for _, forever := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %v forever=%v", fsync, fault, forever), func(t *testing.T) {
+					t.Parallel()
+					failed := 0
+					for i := 0; ; i++ {
+						if !errorsAt(t, i, steps, fsync, fault, forever, &failed) {
+							t.Logf("%d operations, errors in %d", i, failed)
+							if i < 100 || failed == 0 {
+								t.Errorf("only %d operations were tried, %d writes failed", i, failed)
+							}
+							return
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// errorsAt runs a script with an error at operation i, and reports whether it came so far.
+func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, forever bool, failed *int) bool {
+	mem := vfs.NewMem()
+	started := false
+	began := 0
+	faulty := vfs.NewFaulty(mem, func(n int) error {
+		if !started {
+			began = n + 1
+			return nil
+		}
+		if n -= began; n == i || forever && n > i {
+			return fault
+		}
+		return nil
+	})
+	l, err := openLab(t, faulty, "a", fsync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	started = true
+	s := newScript(l, 42)
+	s.strict = true
+	for range steps {
+		s.step()
+	}
+	_, hits := faulty.Changes()
+	for _, err := range s.errs {
+		*failed++
+		if !errors.Is(err, ErrDisk) && !errors.Is(err, ErrDiskFull) && !errors.Is(err, ErrUncertain) && !errors.Is(err, persistence.ErrStopped) &&
+			!errors.Is(err, fault) {
+			t.Errorf("operation %d: an unclear error: %v", i, err)
+		}
+	}
+	uncertain := slices.ContainsFunc(s.errs, func(err error) bool { return errors.Is(err, ErrUncertain) })
+	before := l.contents()
+	l.kill()
+	again, err := openLab(t, mem.Clone(), "a", fsync)
+	if err != nil {
+		t.Fatalf("operation %d: %v", i, err)
+	}
+	for id, got := range again.contents() {
+		if want := s.last(id); !maps.Equal(got, want) && !(uncertain && maps.Equal(got, before[id])) {
+			t.Fatalf("operation %d of %d (%v): after a restart shard %d has\n%s, want\n%s", i, hits, s.errs, id, brief(got), brief(want))
+		}
+	}
+	if n := again.disk.damage.found.Load(); n > 0 {
+		t.Errorf("operation %d: %d files are said to be damaged", i, n)
+	}
+	again.kill()
+	if hits == 0 {
+		return false
+	}
+	// And if power is lost, what was synced is there.
+	r := rand.New(rand.NewPCG(uint64(i), 3))
+	image := mem.Crash(r)
+	again, err = openLab(t, image, "b", fsync)
+	if err != nil {
+		t.Fatalf("operation %d: %v", i, err)
+	}
+	for id, got := range again.contents() {
+		if prefixOf(got, append(s.history[id], before[id]), s.synced[id]) < 0 {
+			t.Fatalf("operation %d: after a loss of power shard %d has %s, synced was %s", i, id, brief(got), brief(s.history[id][s.synced[id]]))
+		}
+	}
+	again.kill()
+	return true
+}
+
+// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as many as usual, or a quarter with the race detector.
+func faultRounds(t *testing.T, usual int) int {
+	t.Helper()
+	if text := os.Getenv("NDRING_FAULT_ROUNDS"); text != "" {
+		times, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return usual * times
+	}
+	if memory.OnGoHeap {
+		return usual / 4
+	}
+	return usual
+}
+
+var (
+	errIO   error = syscall.EIO
+	errFull error = syscall.ENOSPC
+)
