@@ -352,6 +352,9 @@ func (r *replay) apply(rec *Record, w *waiting) {
 func (r *replay) checkManifest() error {
 	lines, err := readLines(r.disk.fs, r.path(manifestName), "shard")
 	if errors.Is(err, iofs.ErrNotExist) {
+		if r.disk.wasClean && len(r.found.segments)+len(r.found.snapshots) > 0 {
+			r.damage(Damage{File: manifestName, What: "the file is missing"})
+		}
 		return nil // it comes with the first sync
 	}
 	if errors.Is(err, errManifest) {
