@@ -33,6 +33,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "disk" {
+		if err := diskMain(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
 	flag.StringVar(&o.root, "root", "../.cache/trixie", "a Debian 13 root with Valkey")

@@ -39,7 +39,8 @@ type Log struct {
 	at     []int
 	pieces [][]byte
 
-	syncing sync.Mutex // held by the one who waits for the disk; before mu
+	syncing  sync.Mutex // held by the one who waits for the disk; before mu
+	manifest uint64     // the seq that the manifest names; who publishes a snapshot, and close, use it
 
 	mu       sync.Mutex // guards all below
 	epochs   []EpochStart
@@ -51,8 +52,6 @@ type Log struct {
 	synced   Position
 	seq      uint64 // of the last record
 	dirs     dirState
-	listed   string // the segment that the manifest names
-	manifest uint64 // the seq that the manifest names
 	failed   error
 	bytes    sizes
 }
@@ -282,7 +281,7 @@ func (l *Log) Sync(to Position) error {
 		}
 		return failed
 	}
-	target, seq := l.written, l.seq
+	target := l.written
 	var blobs []*blob
 	for id, b := range l.blobs {
 		// A dead blob need not be kept: with the same sync the record comes to the disk that took its place.
@@ -298,13 +297,10 @@ func (l *Log) Sync(to Position) error {
 			segments = append(segments, s)
 		}
 	}
-	dirs, last := l.dirs, ""
+	dirs := l.dirs
 	l.dirs.parent, l.dirs.names, l.dirs.blobs = false, false, false
-	if n := len(l.segments); n > 0 && l.segments[n-1].name != l.listed {
-		last = l.segments[n-1].name
-	}
 	l.mu.Unlock()
-	if err := l.syncFiles(blobs, segments, dirs, last, seq); err != nil {
+	if err := l.syncFiles(blobs, segments, dirs); err != nil {
 		return l.stop(err)
 	}
 	l.disk.syncs.Add(1)
@@ -322,7 +318,7 @@ func (l *Log) Sync(to Position) error {
 }
 
 // syncFiles does the work of Sync, in an order in which each file is there before what refers to it.
-func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState, last string, seq uint64) error {
+func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState) error {
 	for _, b := range blobs {
 		if err := b.file.Sync(); err != nil {
 			return err
@@ -348,14 +344,6 @@ func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState, last 
 			return err
 		}
 	}
-	if last != "" {
-		l.mu.Lock()
-		snapshot := l.snapshot
-		l.mu.Unlock()
-		if err := l.writeManifest(snapshot, last, seq); err != nil {
-			return err
-		}
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range blobs {
@@ -365,25 +353,12 @@ func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState, last 
 	return nil
 }
 
-// writeManifest says what must be there at least. It is called with syncing held.
-func (l *Log) writeManifest(snapshot *snapshotFile, last string, seq uint64) error {
-	name := "-"
-	if snapshot != nil {
-		name = snapshot.name
-	}
-	if last == "" {
-		last = "-"
-	}
-	err := writeLines(l.disk.fs, l.path(manifestName), []line{
+// manifestLines says what must be there at least: a snapshot, and the records up to a seq.
+func (l *Log) manifestLines(snapshot string, seq uint64) []line {
+	return []line{
 		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", l.disk.node.cluster.String()}, {"shard", strconv.Itoa(l.shard)},
-		{"snapshot", name}, {"segment", last}, {"seq", strconv.FormatUint(seq, 10)},
-	})
-	if err == nil {
-		l.mu.Lock()
-		l.listed, l.manifest = last, seq
-		l.mu.Unlock()
+		{"snapshot", snapshot}, {"seq", strconv.FormatUint(seq, 10)},
 	}
-	return err
 }
 
 // close ends the use of the log. Clean writes down where it ends.
@@ -414,19 +389,16 @@ func (l *Log) close(clean bool) error {
 
 // writeEnd lets the manifest name the last seq.
 func (l *Log) writeEnd() error {
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
 	l.mu.Lock()
-	snapshot, last, seq, known := l.snapshot, "", l.seq, l.manifest
-	if n := len(l.segments); n > 0 {
-		last = l.segments[n-1].name
+	name, seq, there := "-", l.seq, l.dirs.made
+	if l.snapshot != nil {
+		name = l.snapshot.name
 	}
-	there := l.dirs.made
 	l.mu.Unlock()
-	if !there || seq == known {
+	if !there || seq == l.manifest {
 		return nil
 	}
-	return l.writeManifest(snapshot, last, seq)
+	return writeLines(l.disk.fs, l.path(manifestName), l.manifestLines(name, seq))
 }
 
 // end returns the position behind the last record.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"path"
 	"slices"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -181,21 +182,24 @@ func (s *Snapshot) flush(payload [][]byte) error {
 func (s *Snapshot) Commit() error {
 	l := s.log
 	err := s.finish()
-	if err == nil {
-		err = l.Sync(s.begin) // the blobs that the snapshot refers to
-	}
-	if err == nil {
+	if err == nil && len(s.pinned) > 0 {
 		err = s.syncBlobs()
 	}
 	if err == nil {
-		err = l.disk.fs.Rename(l.path(s.name+tempSuffix), l.path(s.name))
+		err = s.verify()
 	}
 	if err == nil {
 		s.renamed = true
-		err = l.disk.fs.SyncDir(l.dir)
+		err = l.disk.fs.Rename(l.path(s.name+tempSuffix), l.path(s.name))
 	}
-	if err == nil {
-		err = s.verify()
+	l.mu.Lock()
+	parent := l.dirs.parent
+	l.mu.Unlock()
+	if err == nil && parent { // the folder itself is new
+		err = l.disk.fs.SyncDir(path.Dir(l.dir))
+	}
+	if err == nil { // this syncs the folder, too
+		err = writeLines(l.disk.fs, l.path(manifestName), l.manifestLines(s.name, s.header.seq))
 	}
 	if err != nil {
 		s.Abort()
@@ -219,7 +223,7 @@ func (s *Snapshot) finish() error {
 	return s.file.Sync()
 }
 
-// syncBlobs syncs what Stage wrote: without a log, Sync has nothing to do.
+// syncBlobs syncs the files that the snapshot refers to.
 func (s *Snapshot) syncBlobs() error {
 	l := s.log
 	l.syncing.Lock()
@@ -231,11 +235,12 @@ func (s *Snapshot) syncBlobs() error {
 			blobs = append(blobs, b)
 		}
 	}
+	dirs := dirState{blobs: true, names: l.dirs.names, parent: l.dirs.parent}
 	l.mu.Unlock()
 	if len(blobs) == 0 {
 		return nil
 	}
-	return l.syncFiles(blobs, nil, dirState{blobs: true, names: true, parent: true}, "", 0)
+	return l.syncFiles(blobs, nil, dirs)
 }
 
 // verify reads the snapshot back.
@@ -293,23 +298,18 @@ func (f *footer) add(scan *scanner, at int64) {
 func (s *Snapshot) publish() error {
 	l := s.log
 	l.syncing.Lock()
+	l.manifest = s.header.seq
 	l.mu.Lock()
 	old := l.snapshot
 	l.snapshot = &snapshotFile{name: s.name, epoch: s.header.epoch, seq: s.header.seq, bytes: s.size, blobs: s.pinned}
-	snapshot, last, seq := l.snapshot, "", max(s.header.seq, l.manifest)
-	if n := len(l.segments); n > len(s.obsolete) && !l.segments[n-1].dirty {
-		last = l.segments[n-1].name
-	}
+	l.synced = max(l.synced, s.begin) // the log up to there is not needed any more
 	l.mu.Unlock()
-	err := l.writeManifest(snapshot, last, seq)
-	l.syncing.Unlock()
-	if err != nil { // the old files are not touched; recovery prefers the new snapshot
-		return errors.Join(err, s.file.Close())
-	}
-	err = s.file.Close()
+	err := s.file.Close()
 	for _, seg := range s.obsolete {
 		l.removeSegment(seg)
 	}
+	l.bury()
+	l.syncing.Unlock()
 	if old != nil {
 		if old.name != s.name { // otherwise it was replaced
 			l.retire(old.name, old.damaged)
@@ -322,10 +322,8 @@ func (s *Snapshot) publish() error {
 	return err
 }
 
-// removeSegment removes an obsolete segment. What cannot be removed is found again at the next start.
+// removeSegment removes an obsolete segment. What cannot be removed is found again at the next start. Syncing is held.
 func (l *Log) removeSegment(s *segment) {
-	l.syncing.Lock() // nobody syncs it
-	defer l.syncing.Unlock()
 	l.mu.Lock()
 	i := slices.Index(l.segments, s)
 	if i >= 0 {

@@ -121,16 +121,21 @@ func (s *Store) noteWrite(err error) error {
 	return fmt.Errorf("%w: %w", ErrDisk, err)
 }
 
-// The files of a store take at most diskFactor times its live bytes and diskExtra: above, writes wait for the snapshots that
-// bring them down. The rest up to three times is for a snapshot that is being written.
+// The files of a store take at most three times its live bytes and 512 MiB. From large on, snapshots take the place of the longest logs; from crowded
+// on, writes wait for them. The rest is for a snapshot that is being written, and for values on their way.
 const (
-	diskFactor = 2.5
-	diskExtra  = 320 << 20 // bytes
-	diskWait   = 30 * time.Second
+	largeFactor, largeExtra     = 1.75, 192 << 20 // bytes
+	crowdedFactor, crowdedExtra = 2.5, 320 << 20  // bytes
+
+	diskWait = 30 * time.Second // then a write that waits is refused
 )
 
-func (d *disk) crowded() bool {
-	return float64(d.Bytes()) > diskFactor*float64(d.live.Load())+diskExtra
+func (d *disk) large() bool { return d.above(largeFactor, largeExtra) }
+
+func (d *disk) crowded() bool { return d.above(crowdedFactor, crowdedExtra) }
+
+func (d *disk) above(factor, extra float64) bool {
+	return float64(d.Bytes()) > factor*float64(d.live.Load())+extra
 }
 
 // waitForDisk returns when a write may go on. It is called while no shard is held.

@@ -434,7 +434,7 @@ func TestDiskErrors(t *testing.T) {
 					for i := 0; ; i++ {
 						if !errorsAt(t, i, steps, fsync, fault, forever, &failed) {
 							t.Logf("%d operations, errors in %d", i, failed)
-							if i < 100 || failed == 0 {
+							if i < 60 || failed == 0 {
 								t.Errorf("only %d operations were tried, %d writes failed", i, failed)
 							}
 							return

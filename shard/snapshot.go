@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,7 +158,6 @@ const (
 	lookInterval  = 100 * time.Millisecond
 	retryInterval = 5 * time.Second // after a snapshot that failed
 	syncers       = 8
-	minLog        = 1 << 20 // bytes of a log that is too short to be replaced by a snapshot
 )
 
 // openDisk starts what looks after the files.
@@ -238,14 +236,10 @@ func (s *Store) syncAll() {
 	workers.Wait()
 }
 
-// keepSmall writes a snapshot of a shard when its log has grown too long, and of all of them when it is time to.
+// keepSmall writes snapshots of the shards with the longest logs when the folder has grown too large, and of all shards when it is time to.
 func (s *Store) keepSmall(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
-	limits := make([]float64, len(s.shards)) // so that not all come at once
-	for i := range limits {
-		limits[i] = 0.75 + rand.Float64()/4
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -253,46 +247,42 @@ func (s *Store) keepSmall(ctx context.Context) {
 		case <-s.disk.kick:
 		case <-tick.C:
 		}
-		for ctx.Err() == nil {
-			id := s.longestLog(limits)
-			if id < 0 {
+		for ctx.Err() == nil && s.disk.large() {
+			sh := s.longestLog()
+			if sh == nil {
 				break
 			}
-			if err := s.shards[id].snapshot(false); err != nil {
-				s.disk.log.Error("a snapshot could not be written, its log stays", "shard", id, "err", err)
+			if err := sh.snapshot(false); err != nil {
+				s.disk.log.Error("a snapshot could not be written, its log stays", "err", err)
 				select {
 				case <-ctx.Done():
 				case <-time.After(retryInterval):
 				}
 			}
-			limits[id] = 0.75 + rand.Float64()/4
 		}
-		if s.saveDue() {
-			if err := s.SaveInBackground(); err == nil {
-				s.disk.log.Info("a save point has come, snapshots are written")
-			}
+		if s.saveDue() && s.SaveInBackground() == nil {
+			s.disk.log.Info("a save point has come, snapshots are written")
 		}
 	}
 }
 
-// longestLog returns the shard with the longest log among those that are to be replaced; -1 if there is none.
-func (s *Store) longestLog(limits []float64) int {
-	best, most, crowded := -1, 1.0, s.disk.crowded()
-	for i, sh := range s.shards {
-		if !sh.logs || !sh.ready.Load() {
+// longestLog returns the shard whose snapshot would free the most for what it takes to write; nil if none would free enough.
+func (s *Store) longestLog() (best *Shard) {
+	most := 0.25
+	for _, sh := range s.shards {
+		if !sh.logs || !sh.ready.Load() || sh.log.Err() != nil {
 			continue
 		}
 		log, dead, _ := sh.log.Sizes()
-		limit := limits[i]
-		if crowded { // all that helps
-			limit /= 4
-		}
-		if of := float64(log+dead) / (limit * float64(max(minLog, sh.live.Load()))); of > most && sh.log.Err() == nil {
-			best, most = i, of
+		if gain := float64(log+dead) / float64(snapshotCost+sh.live.Load()); gain > most {
+			best, most = sh, gain
 		}
 	}
 	return best
 }
+
+// snapshotCost is what a snapshot takes beside the bytes of its values: a few files and syncs, in bytes that could be written meanwhile.
+const snapshotCost = 256 << 10
 
 // saveDue reports whether a save point has come.
 func (s *Store) saveDue() bool {

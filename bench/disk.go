@@ -1,0 +1,556 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// diskBench measures what keeping arrays on disk costs, beside redis-server.
+type diskBench struct {
+	binary string
+	folder string // for the data folders
+	live   int64  // bytes
+	rounds int
+	long   time.Duration
+	only   string
+	out    *strings.Builder
+}
+
+func diskMain(args []string) error {
+	flags := flag.NewFlagSet("bench disk", flag.ExitOnError)
+	b := diskBench{out: new(strings.Builder)}
+	flags.StringVar(&b.binary, "binary", "../bin/ndring", "the ndring program")
+	flags.Int64Var(&b.live, "live", 2<<30, "bytes that are stored where a case says 2 GiB")
+	flags.IntVar(&b.rounds, "rounds", 3, "how often each case is measured")
+	flags.DurationVar(&b.long, "time", 3*time.Second, "how long each time")
+	flags.StringVar(&b.only, "only", "", "one of set, start, save, stall, space")
+	out := flags.String("out", "", "write the report to this file, too")
+	flags.Parse(args)
+	var err error
+	if b.folder, err = os.MkdirTemp("", "ndring-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.folder)
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"set", b.sets}, {"start", b.starts}, {"save", b.saves}, {"stall", b.stalls}, {"space", b.space}} {
+		if b.only != "" && b.only != part.name {
+			continue
+		}
+		if err := part.run(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if *out != "" {
+		return os.WriteFile(*out, []byte(b.out.String()), 0o644)
+	}
+	return nil
+}
+
+func (b *diskBench) say(format string, args ...any) {
+	text := fmt.Sprintf(format+"\n", args...)
+	fmt.Print(text)
+	b.out.WriteString(text)
+}
+
+// diskServer is a server with a data folder.
+type diskServer struct {
+	*process
+	dir string
+}
+
+// start starts a server by name on a folder.
+func (b *diskBench) start(name, dir string) (*diskServer, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	redis := []string{"redis-server", "--port", "PORT", "--bind", "127.0.0.1", "--daemonize", "no", "--dir", dir, "--rdbcompression", "no", "--save", ""}
+	k := kind{name: name, stores: true}
+	switch name {
+	case "ndring":
+		k.prefix, k.command = "NP.", []string{b.binary, "--port", "PORT", "--http-port", "0", "--dir", dir}
+	case "ndring, no log":
+		k.prefix, k.command = "NP.", []string{b.binary, "--port", "PORT", "--http-port", "0", "--dir", dir, "--appendonly", "no"}
+	case "redis":
+		k.command = append(redis, "--appendonly", "yes", "--appendfsync", "everysec")
+	case "redis, no log":
+		k.command = append(redis, "--appendonly", "no")
+	}
+	p, err := k.start()
+	if err != nil {
+		return nil, err
+	}
+	s := &diskServer{p, dir}
+	return s, s.waitReady(2 * time.Minute)
+}
+
+// waitReady waits until the server has loaded its data.
+func (s *diskServer) waitReady(limit time.Duration) error {
+	c, err := s.dial(newArray(1024, 1))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for began := time.Now(); ; time.Sleep(2 * time.Millisecond) {
+		reply, err := c.ask("PING")
+		if err == nil && reply == "+PONG" {
+			return nil
+		}
+		if err != nil || time.Since(began) > limit {
+			return fmt.Errorf("%s does not become ready: %s %w", s.name, reply, err)
+		}
+	}
+}
+
+// ask sends a command and returns the first line of the answer; of a bulk, the bulk.
+func (c *client) ask(words ...string) (string, error) {
+	c.head = append(strconv.AppendInt(append(c.head[:0], '*'), int64(len(words)), 10), crlf...)
+	for _, w := range words {
+		c.bulk([]byte(w))
+	}
+	if _, err := c.Write(c.head); err != nil {
+		return "", err
+	}
+	line, err := c.line()
+	if err != nil || line[0] != '$' {
+		return line, err
+	}
+	n, err := strconv.Atoi(line[1:])
+	if err != nil {
+		return "", err
+	}
+	if err := c.fill(n + 2); err != nil {
+		return "", err
+	}
+	text := string(c.ready[:n])
+	c.ready = c.ready[n+2:]
+	return text, nil
+}
+
+func (c *client) line() (string, error) {
+	for n := 1; ; n = len(c.ready) + 1 {
+		if i := strings.Index(string(c.ready), "\r\n"); i >= 0 {
+			line := string(c.ready[:i])
+			c.ready = c.ready[i+2:]
+			return line, nil
+		}
+		if err := c.fill(n); err != nil {
+			return "", err
+		}
+	}
+}
+
+// info returns a number of INFO persistence.
+func (c *client) info(field string) (int64, error) {
+	text, err := c.ask("INFO", "persistence")
+	if err != nil {
+		return 0, err
+	}
+	for _, line := range strings.Split(text, "\r\n") {
+		if value, ok := strings.CutPrefix(line, field+":"); ok {
+			return strconv.ParseInt(value, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("INFO has no %s", field)
+}
+
+// end stops a server and waits, however long it takes.
+func (s *diskServer) end() {
+	s.cmd.Process.Signal(os.Interrupt)
+	ended := make(chan struct{})
+	go func() {
+		s.cmd.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		s.cmd.Process.Kill()
+		<-ended
+	}
+}
+
+func (s *diskServer) kill() {
+	s.cmd.Process.Kill()
+	s.cmd.Wait()
+}
+
+// folderBytes returns how many bytes the files of a folder take on disk.
+func folderBytes(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil // a file that has just gone
+	})
+	return n
+}
+
+func (b *diskBench) fresh(name string) (*diskServer, error) {
+	dir, err := os.MkdirTemp(b.folder, "data-")
+	if err != nil {
+		return nil, err
+	}
+	return b.start(name, dir)
+}
+
+func (b *diskBench) discard(s *diskServer) {
+	s.kill()
+	os.RemoveAll(s.dir)
+}
+
+func middle(values []float64) float64 { return median(values).Median }
+
+// sets compares SETs with the log and without.
+func (b *diskBench) sets() error {
+	b.say("## SET with a log that is synced each second\n")
+	b.say("Arrays a second, medians of %d rounds of %v, all servers in turn in each. Ratios are medians of the rounds' ratios.\n", b.rounds, b.long)
+	b.say("| array | connections | ndring | redis | ndring / redis | redis / its own without a log | ndring / its own without a log | bytes written a byte stored |")
+	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	servers := []string{"ndring", "redis", "ndring, no log", "redis, no log"}
+	for _, c := range []struct{ data, keys, connections int }{
+		{1 << 10, 100_000, 1}, {1 << 10, 100_000, 50}, {256 << 10, 1024, 1}, {256 << 10, 1024, 16}, {4 << 20, 64, 1}, {4 << 20, 64, 4},
+	} {
+		a := newArray(c.data, c.keys)
+		rates := map[string][]float64{}
+		var amplification []float64
+		for range b.rounds {
+			for _, name := range servers {
+				s, err := b.fresh(name)
+				if err != nil {
+					return err
+				}
+				if err := s.process.fill(a); err != nil {
+					return err
+				}
+				probe, err := s.dial(a)
+				if err != nil {
+					return err
+				}
+				before := int64(0)
+				if name == "ndring" {
+					if before, err = probe.info("disk_written_bytes"); err != nil {
+						return err
+					}
+				}
+				began := time.Now()
+				sample, err := load{Op: "SET", Data: c.data, Connections: c.connections, Pipeline: 1, Keys: c.keys}.run(s.process, a, b.long)
+				if err != nil {
+					return err
+				}
+				if name == "ndring" {
+					after, err := probe.info("disk_written_bytes")
+					if err != nil {
+						return err
+					}
+					amplification = append(amplification, float64(after-before)/(sample.MB*1e6*time.Since(began).Seconds()))
+				}
+				rates[name] = append(rates[name], sample.Ops)
+				probe.Close()
+				b.discard(s)
+			}
+		}
+		ratio := func(x, y string) float64 {
+			var ratios []float64
+			for i := range rates[x] {
+				ratios = append(ratios, rates[x][i]/rates[y][i])
+			}
+			return middle(ratios)
+		}
+		own, redis, both := ratio("ndring", "ndring, no log"), ratio("redis", "redis, no log"), ratio("ndring", "redis")
+		b.say("| %s | %d | %.0f | %.0f | **%.2f** | %.2f | %.2f | %.2f |", size(c.data), c.connections, middle(rates["ndring"]), middle(rates["redis"]), both, redis, own, middle(amplification))
+	}
+	return nil
+}
+
+// starts compares the time from the start of a process until it serves.
+func (b *diskBench) starts() error {
+	b.say("\n## Start with %s on disk\n", size(int(b.live)))
+	b.say("Seconds from the start of the process until PING is answered with PONG; medians of %d. The files are in the system's cache.\n", b.rounds)
+	b.say("| array | ndring, snapshots | ndring, log (after kill -9) | redis, RDB | ndring / redis |")
+	b.say("| --- | ---: | ---: | ---: | ---: |")
+	for _, data := range []int{1 << 10, 256 << 10, 4 << 20} {
+		a := newArray(data, int(b.live)/data)
+		measure := func(name string, prepare func(*diskServer) error) (float64, error) {
+			s, err := b.fresh(name)
+			if err != nil {
+				return 0, err
+			}
+			defer os.RemoveAll(s.dir)
+			if err := s.process.fill(a); err != nil {
+				return 0, err
+			}
+			if err := prepare(s); err != nil {
+				return 0, err
+			}
+			var took []float64
+			for range b.rounds {
+				began := time.Now()
+				if s, err = b.start(name, s.dir); err != nil {
+					return 0, err
+				}
+				took = append(took, time.Since(began).Seconds())
+				s.kill()
+			}
+			return middle(took), nil
+		}
+		save := func(s *diskServer) error {
+			c, err := s.dial(a)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if reply, err := c.ask("SAVE"); err != nil || reply != "+OK" {
+				return fmt.Errorf("SAVE: %s %w", reply, err)
+			}
+			s.kill()
+			return nil
+		}
+		snapshots, err := measure("ndring", save)
+		if err != nil {
+			return err
+		}
+		log, err := measure("ndring", func(s *diskServer) error { s.kill(); return nil })
+		if err != nil {
+			return err
+		}
+		redis, err := measure("redis, no log", save)
+		if err != nil {
+			return err
+		}
+		b.say("| %s | %.2f | %.2f | %.2f | **%.2f** |", size(data), snapshots, log, redis, snapshots/redis)
+	}
+	return nil
+}
+
+// saves compares SAVE.
+func (b *diskBench) saves() error {
+	b.say("\n## SAVE of %s\n", size(int(b.live)))
+	b.say("Seconds, medians of %d; Redis without compression.\n", b.rounds)
+	b.say("| array | ndring | redis | ndring / redis |")
+	b.say("| --- | ---: | ---: | ---: |")
+	for _, data := range []int{1 << 10, 256 << 10, 4 << 20} {
+		a := newArray(data, int(b.live)/data)
+		took := map[string][]float64{}
+		for range b.rounds {
+			for _, name := range []string{"ndring, no log", "redis, no log"} {
+				s, err := b.fresh(name)
+				if err != nil {
+					return err
+				}
+				if err := s.process.fill(a); err != nil {
+					return err
+				}
+				c, err := s.dial(a)
+				if err != nil {
+					return err
+				}
+				began := time.Now()
+				if reply, err := c.ask("SAVE"); err != nil || reply != "+OK" {
+					return fmt.Errorf("%s: SAVE: %s %w", name, reply, err)
+				}
+				took[name] = append(took[name], time.Since(began).Seconds())
+				c.Close()
+				b.discard(s)
+			}
+		}
+		n, r := middle(took["ndring, no log"]), middle(took["redis, no log"])
+		b.say("| %s | %.2f | %.2f | **%.2f** |", size(data), n, r, n/r)
+	}
+	return nil
+}
+
+// stalls compares what a client sees while a snapshot is written.
+func (b *diskBench) stalls() error {
+	b.say("\n## BGSAVE of %s under load\n", size(int(b.live)))
+	b.say("p99 of GETs of 1 KiB in µs on 4 connections, while another connection overwrites arrays of 64 KiB; the process' memory at its peak during BGSAVE by that before.\n")
+	b.say("| server | p99 without | p99 during | ratio | longest | memory | BGSAVE took |")
+	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for range b.rounds {
+		for _, name := range []string{"ndring", "redis, no log"} {
+			if err := b.stall(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *diskBench) stall(name string) error {
+	s, err := b.fresh(name)
+	if err != nil {
+		return err
+	}
+	defer b.discard(s)
+	small, large := newArray(1<<10, 100_000), newArray(64<<10, int(b.live)/(64<<10))
+	if err := errors.Join(s.process.fill(small), s.process.fill(large)); err != nil {
+		return err
+	}
+	c, err := s.dial(small)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var saving, stop atomic.Bool
+	var peak, before atomic.Int64
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	times := map[bool][]time.Duration{}
+	errs := make([]error, 6)
+	for w := range 4 {
+		group.Go(func() {
+			errs[w] = s.each(1, small, func(_ int, c *client) error {
+				mine := map[bool][]time.Duration{}
+				for i := w; !stop.Load(); i += 7919 {
+					during, began := saving.Load(), time.Now()
+					if err := c.gets([]int{i % small.keys}); err != nil {
+						return err
+					}
+					mine[during] = append(mine[during], time.Since(began))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				for during, t := range mine {
+					times[during] = append(times[during], t...)
+				}
+				return nil
+			})
+		})
+	}
+	group.Go(func() {
+		errs[4] = s.each(1, large, func(_ int, c *client) error {
+			for i := 0; !stop.Load(); i += 7919 {
+				if err := c.sets([]int{i % large.keys}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	group.Go(func() {
+		for !stop.Load() {
+			at := &before
+			if saving.Load() {
+				at = &peak
+			}
+			at.Store(max(at.Load(), s.residentWithChildren()))
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+	time.Sleep(b.long)
+	saving.Store(true)
+	began := time.Now()
+	_, err = c.ask("BGSAVE")
+	for err == nil {
+		var busy int64
+		if busy, err = c.info("rdb_bgsave_in_progress"); err == nil && busy == 0 {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	took := time.Since(began)
+	saving.Store(false)
+	stop.Store(true)
+	group.Wait()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
+	}
+	for _, t := range times {
+		slices.Sort(t)
+	}
+	p99 := func(during bool) float64 {
+		t := times[during]
+		return float64(t[int(0.99*float64(len(t)-1))].Nanoseconds()) / 1000
+	}
+	longest := times[true][len(times[true])-1]
+	b.say("| %s | %.0f | %.0f | **%.2f** | %v | **%.2f** | %.2f s |", name, p99(false), p99(true), p99(true)/p99(false), longest.Round(10*time.Microsecond),
+		float64(peak.Load())/float64(before.Load()), took.Seconds())
+	return nil
+}
+
+// residentWithChildren counts each page of the process and of those it has forked once.
+func (p *process) residentWithChildren() (n int64) {
+	pids := []int{p.cmd.Process.Pid}
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0]))
+	for _, t := range tasks {
+		text, _ := os.ReadFile(t)
+		for _, word := range strings.Fields(string(text)) {
+			if pid, err := strconv.Atoi(word); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	for _, pid := range pids {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		for _, line := range strings.Split(string(text), "\n") {
+			if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+				kb, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+				n += kb << 10
+			}
+		}
+	}
+	return n
+}
+
+// space overwrites each key 20 times and looks at the folder meanwhile.
+func (b *diskBench) space() error {
+	b.say("\n## Disk while each key is overwritten 20 times\n")
+	b.say("The largest size of the data folder, looked at every 10 ms, by the bytes of the values. At most 3 times and 512 MiB are allowed.\n")
+	b.say("| array | live MiB | largest MiB | allowed MiB | by live | writes that waited | MB/s |")
+	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, data := range []int{1 << 10, 256 << 10, 4 << 20} {
+		a := newArray(data, int(b.live)/data)
+		s, err := b.fresh("ndring")
+		if err != nil {
+			return err
+		}
+		var stop atomic.Bool
+		largest := int64(0)
+		var group sync.WaitGroup
+		group.Go(func() {
+			for !stop.Load() {
+				largest = max(largest, folderBytes(s.dir))
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		began := time.Now()
+		for range 21 {
+			if err = s.process.fill(a); err != nil {
+				break
+			}
+		}
+		took := time.Since(began)
+		stop.Store(true)
+		group.Wait()
+		if err != nil {
+			return err
+		}
+		c, err := s.dial(a)
+		if err != nil {
+			return err
+		}
+		waited, err := c.info("disk_throttled_writes")
+		c.Close()
+		if err != nil {
+			return err
+		}
+		live := int64(a.keys) * int64(len(a.file))
+		b.say("| %s | %d | %d | %d | **%.2f** | %d | %.0f |", size(data), live>>20, largest>>20, (3*live+512<<20)>>20, float64(largest)/float64(live), waited,
+			21*float64(live)/1e6/took.Seconds())
+		b.discard(s)
+	}
+	return nil
+}
