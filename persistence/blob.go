@@ -59,6 +59,7 @@ func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error)
 	defer l.mu.Unlock()
 	l.blobs[id] = b
 	l.dirs.blobs = true
+	l.dirs.changes++
 	if state == dead {
 		l.count(&l.bytes.dead, b.bytes)
 	} else {
@@ -99,6 +100,7 @@ func (l *Log) makeBlobDir() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirs.madeBlobs, l.dirs.names = true, true
+	l.dirs.changes++
 	return nil
 }
 
@@ -136,7 +138,6 @@ func (l *Log) bury() {
 		switch b := l.blobs[id]; {
 		case b == nil || b.state != dead:
 		case b.pins == 0 && b.until <= l.synced:
-			b.id = id
 			gone = append(gone, b)
 		case b.pins == 0:
 			left = append(left, id)
@@ -145,10 +146,7 @@ func (l *Log) bury() {
 	l.dying = left
 	l.mu.Unlock()
 	for _, b := range gone {
-		if b.file != nil {
-			_ = b.file.Close() // it goes
-			b.file = nil
-		}
+		b.close()
 		err := vfs.Discard(l.disk.fs, l.blobPath(b.id))
 		l.mu.Lock()
 		if err != nil {

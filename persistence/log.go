@@ -65,8 +65,8 @@ type segment struct {
 	name    string
 	first   uint64 // seq
 	bytes   int64
+	synced  int64    // of them
 	file    vfs.File // nil once it is whole and synced
-	dirty   bool
 	damaged bool
 }
 
@@ -83,6 +83,7 @@ type dirState struct {
 	made, madeBlobs bool // the folders are there
 	parent          bool // that of the shard's folder has to be synced
 	names, blobs    bool // those within it have to be
+	changes         int  // of the three, counted
 }
 
 func newLog(d *Disk, shard int) *Log {
@@ -152,7 +153,7 @@ func (l *Log) Append(records []Record) (Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.segments[len(l.segments)-1]
-	last.bytes, last.dirty = l.size, true
+	last.bytes = l.size
 	l.count(&l.bytes.segments, n)
 	l.written += Position(n)
 	l.seq = records[len(records)-1].Seq
@@ -186,6 +187,12 @@ func (l *Log) encode(records []Record) (bytes int64) {
 		if i+1 < len(records) {
 			to = l.at[i+1]
 		}
+		if len(records) == 1 && records[0].inline() <= smallPayload { // a copy costs less than another piece
+			for _, p := range records[0].Payload {
+				l.heads = append(l.heads, p...)
+			}
+			break
+		}
 		pieces = append(append(pieces, l.heads[from:to]), records[i].Payload...)
 		from = to
 	}
@@ -201,6 +208,9 @@ func (l *Log) encode(records []Record) (bytes int64) {
 	l.pieces = pieces
 	return bytes
 }
+
+// smallPayload is up to where a payload is copied behind its head.
+const smallPayload = 16 << 10 // bytes
 
 // maxHeads is how much memory a log keeps for the heads of records.
 const maxHeads = 64 << 10
@@ -235,11 +245,12 @@ func (l *Log) openSegment(first *Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirs.names = true
+	l.dirs.changes++
 	if n := len(l.segments); n > 0 && l.segments[n-1].name == name { // the attempt that failed
 		l.count(&l.bytes.segments, -l.segments[n-1].bytes)
 		l.segments = l.segments[: n-1 : n-1]
 	}
-	l.segments = append(l.segments, &segment{name: name, first: first.Seq, bytes: l.size, file: f, dirty: true})
+	l.segments = append(l.segments, &segment{name: name, first: first.Seq, bytes: l.size, file: f})
 	l.count(&l.bytes.segments, l.size)
 	return nil
 }
@@ -266,90 +277,7 @@ func (l *Log) makeDir() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirs.made, l.dirs.parent = true, true
-	return nil
-}
-
-// Sync makes what was written up to a position survive the end of the machine. Those who wait for it at the same time wait for one sync.
-func (l *Log) Sync(to Position) error {
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
-	l.mu.Lock()
-	if failed := l.failed; failed != nil || l.synced >= to {
-		l.mu.Unlock()
-		if failed == nil {
-			l.bury()
-		}
-		return failed
-	}
-	target := l.written
-	var blobs []*blob
-	for id, b := range l.blobs {
-		// A dead blob need not be kept: with the same sync the record comes to the disk that took its place.
-		if b.file != nil && (b.state == live || b.pins > 0) {
-			b.id = id
-			blobs = append(blobs, b)
-		}
-	}
-	var segments []*segment
-	for _, s := range l.segments {
-		if s.dirty {
-			s.dirty = false
-			segments = append(segments, s)
-		}
-	}
-	dirs := l.dirs
-	l.dirs.parent, l.dirs.names, l.dirs.blobs = false, false, false
-	l.mu.Unlock()
-	if err := l.syncFiles(blobs, segments, dirs); err != nil {
-		return l.stop(err)
-	}
-	l.disk.syncs.Add(1)
-	l.mu.Lock()
-	l.synced = target
-	for _, s := range segments {
-		if s != l.segments[len(l.segments)-1] && !s.dirty && s.file != nil {
-			_ = s.file.Close() // it is synced
-			s.file = nil
-		}
-	}
-	l.mu.Unlock()
-	l.bury()
-	return nil
-}
-
-// syncFiles does the work of Sync, in an order in which each file is there before what refers to it.
-func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState) error {
-	for _, b := range blobs {
-		if err := b.file.Sync(); err != nil {
-			return err
-		}
-	}
-	if dirs.blobs {
-		if err := l.disk.fs.SyncDir(l.path(blobsDir)); err != nil {
-			return err
-		}
-	}
-	for _, s := range segments {
-		if err := s.file.Sync(); err != nil {
-			return err
-		}
-	}
-	if dirs.names || dirs.parent {
-		if err := l.disk.fs.SyncDir(l.dir); err != nil {
-			return err
-		}
-	}
-	if dirs.parent {
-		if err := l.disk.fs.SyncDir(path.Dir(l.dir)); err != nil {
-			return err
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, b := range blobs {
-		_ = b.file.Close() // it is synced
-		b.file = nil
-	}
+	l.dirs.changes++
 	return nil
 }
 
@@ -372,16 +300,10 @@ func (l *Log) close(clean bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.segments {
-		if s.file != nil {
-			err = errors.Join(err, s.file.Close())
-			s.file = nil
-		}
+		s.close()
 	}
 	for _, b := range l.blobs {
-		if b.file != nil {
-			err = errors.Join(err, b.file.Close())
-			b.file = nil
-		}
+		b.close()
 	}
 	l.file = nil
 	return err
@@ -406,13 +328,6 @@ func (l *Log) end() Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.written
-}
-
-// Dirty reports whether something was written that is not synced.
-func (l *Log) Dirty() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.written > l.synced && l.failed == nil
 }
 
 // End returns the position of all that was written so far.

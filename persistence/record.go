@@ -127,6 +127,20 @@ func (r *Record) appendHead(b []byte, seed uint32) []byte {
 // headCRC returns the CRC32C that an encoded head holds.
 func headCRC(b []byte) uint32 { return binary.LittleEndian.Uint32(b[crcAt:]) }
 
+// VersionMeta is the meta of an Expire record: the epoch and seq of the value whose deadline it changes.
+func VersionMeta(epoch, seq uint64) []byte {
+	b := make([]byte, 0, 16)
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, epoch), seq)
+}
+
+// of returns what VersionMeta wrote.
+func (r *Record) of() (epoch, seq uint64) {
+	if len(r.Meta) != 16 {
+		return 0, 0
+	}
+	return binary.LittleEndian.Uint64(r.Meta), binary.LittleEndian.Uint64(r.Meta[8:])
+}
+
 var errNoRecord = errors.New("no record here")
 
 // parseHead reads the first headBytes bytes of a record, and returns the lengths of its key and meta. The CRC is not checked yet.

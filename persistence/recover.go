@@ -337,11 +337,14 @@ func (r *replay) apply(rec *Record, w *waiting) {
 	case Delete:
 		r.forget(rec.Key)
 	case Expire:
-		if p := r.pending[string(rec.Key)]; p != nil {
+		epoch, seq := rec.of()
+		if p := r.pending[string(rec.Key)]; p == nil {
+			r.handler.Expire(rec.Key, epoch, seq, rec.Expiry)
+		} else if p.Epoch == epoch && p.Seq == seq {
 			p.Expiry = rec.Expiry
-			return
+		} else {
+			r.forget(rec.Key)
 		}
-		r.handler.Expire(rec.Key, rec.Expiry)
 	case Flush:
 		clear(r.pending)
 		r.handler.Flush()

@@ -12,8 +12,9 @@ type Handler interface {
 	Put(r *Record, read func(dst []byte) error) error
 	// Delete takes a key away, if it is there.
 	Delete(key []byte)
-	// Expire changes the deadline of a key, if it is there; 0 for none.
-	Expire(key []byte, at int64)
+	// Expire changes the deadline of the value of a key that the record (epoch, seq) made; 0 for none. If the key has another one, that is to go: damage
+	// has taken the one that it should have.
+	Expire(key []byte, epoch, seq uint64, at int64)
 	// Flush takes all keys away.
 	Flush()
 }

@@ -44,7 +44,7 @@ func (r *replay) settle() error {
 			}
 			continue
 		}
-		l.segments = append(l.segments, &segment{name: s.name, first: s.seq, bytes: s.bytes, damaged: r.damaged[s.name]})
+		l.segments = append(l.segments, &segment{name: s.name, first: s.seq, bytes: s.bytes, synced: s.bytes, damaged: r.damaged[s.name]})
 		l.count(&l.bytes.segments, s.bytes)
 	}
 	for i := range l.found.snapshots {

@@ -240,7 +240,15 @@ func (s *Snapshot) syncBlobs() error {
 	if len(blobs) == 0 {
 		return nil
 	}
-	return l.syncFiles(blobs, nil, dirs)
+	if err := l.syncFiles(blobs, nil, dirs); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range blobs {
+		b.close()
+	}
+	return nil
 }
 
 // verify reads the snapshot back.
@@ -334,9 +342,7 @@ func (l *Log) removeSegment(s *segment) {
 	if i < 0 { // a later one has taken its name
 		return
 	}
-	if s.file != nil {
-		_ = s.file.Close() // it goes
-	}
+	s.close()
 	l.retire(s.name, s.damaged)
 }
 

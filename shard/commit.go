@@ -108,6 +108,8 @@ func (x *encoder) records(epoch uint64, changes []change) []persistence.Record {
 			x.value(&r, c.entry, c.requestID)
 		case persistence.Expire:
 			r.Expiry = c.entry.ExpireAt()
+			of := c.entry.Version()
+			r.Meta = persistence.VersionMeta(of.Epoch, of.Seq)
 		}
 		x.list = append(x.list, r)
 	}

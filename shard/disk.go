@@ -130,7 +130,11 @@ const (
 	diskWait = 30 * time.Second // then a write that waits is refused
 )
 
-func (d *disk) large() bool { return d.above(largeFactor, largeExtra) }
+// large reports whether one of those who write snapshots is to begin another one: the first from large on, the last well before crowded.
+func (d *disk) large(worker int) bool {
+	part := float64(worker) / shorteners / 2
+	return d.above(largeFactor+part*(crowdedFactor-largeFactor), largeExtra+part*(crowdedExtra-largeExtra))
+}
 
 func (d *disk) crowded() bool { return d.above(crowdedFactor, crowdedExtra) }
 

@@ -253,11 +253,11 @@ func (r *recovery) forget(key []byte) {
 }
 
 // Expire implements persistence.Handler.
-func (r *recovery) Expire(key []byte, at int64) {
+func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 	e := r.entries.get(key)
 	switch {
 	case e == nil:
-	case at != 0 && r.now >= at:
+	case at != 0 && r.now >= at, e.Version() != Version{epoch, seq}:
 		r.forget(bytes.Clone(key))
 	default:
 		r.put(e.withDeadline(r.store.pool, at))

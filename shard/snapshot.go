@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/persistence"
@@ -157,7 +156,7 @@ const (
 	lazyInterval  = 30 * time.Second // with FsyncNo, so that dead files go
 	lookInterval  = 100 * time.Millisecond
 	retryInterval = 5 * time.Second // after a snapshot that failed
-	syncers       = 8
+	shorteners    = 4
 )
 
 // openDisk starts what looks after the files.
@@ -208,32 +207,12 @@ func (s *Store) keepSynced(ctx context.Context) {
 		}
 		last = time.Now()
 		s.disk.checkReserve()
-		s.syncAll()
+		s.disk.SyncAll()
 		if took := time.Since(last); took > 2*syncInterval {
 			s.disk.counters.delayedSyncs.Add(1)
 			s.disk.log.Warn("the disk is slow: syncing the logs took longer than the two seconds that may be lost", "seconds", took.Seconds())
 		}
 	}
-}
-
-// syncAll syncs what is not synced, some shards at once: the system can often do that with one write of its journal.
-func (s *Store) syncAll() {
-	var next atomic.Int64
-	var workers sync.WaitGroup
-	for range syncers {
-		workers.Go(func() {
-			for {
-				id := int(next.Add(1)) - 1
-				if id >= len(s.shards) {
-					return
-				}
-				if sh := s.shards[id]; sh.ready.Load() {
-					_ = sh.log.Sync(sh.log.End()) // an error has stopped the log, which has been said
-				}
-			}
-		})
-	}
-	workers.Wait()
 }
 
 // keepSmall writes snapshots of the shards with the longest logs when the folder has grown too large, and of all shards when it is time to.
@@ -247,35 +226,56 @@ func (s *Store) keepSmall(ctx context.Context) {
 		case <-s.disk.kick:
 		case <-tick.C:
 		}
-		for ctx.Err() == nil && s.disk.large() {
-			sh := s.longestLog()
-			if sh == nil {
-				break
-			}
-			if err := sh.snapshot(false); err != nil {
-				s.disk.log.Error("a snapshot could not be written, its log stays", "err", err)
-				select {
-				case <-ctx.Done():
-				case <-time.After(retryInterval):
-				}
-			}
-		}
+		s.shorten(ctx)
 		if s.saveDue() && s.SaveInBackground() == nil {
 			s.disk.log.Info("a save point has come, snapshots are written")
 		}
 	}
 }
 
-// longestLog returns the shard whose snapshot would free the most for what it takes to write; nil if none would free enough.
-func (s *Store) longestLog() (best *Shard) {
+// shorten writes snapshots until the folder is small enough, or nothing helps. They spend most of their time waiting for the disk, so there are several at
+// once when writes are close to having to wait.
+func (s *Store) shorten(ctx context.Context) {
+	var busy sync.Map // the shards whose snapshots are being written
+	var workers sync.WaitGroup
+	for i := range shorteners {
+		workers.Go(func() {
+			for ctx.Err() == nil && s.disk.large(i) {
+				sh := s.longestLog(&busy)
+				if sh == nil {
+					return
+				}
+				err := sh.snapshot(false)
+				busy.Delete(sh)
+				if err != nil {
+					s.disk.log.Error("a snapshot could not be written, its log stays", "err", err)
+					select {
+					case <-ctx.Done():
+					case <-time.After(retryInterval):
+					}
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// longestLog makes the shard busy whose snapshot would free the most for what it takes to write, and returns it; nil if none would free enough.
+func (s *Store) longestLog(busy *sync.Map) *Shard {
+	var best *Shard
 	most := 0.25
 	for _, sh := range s.shards {
-		if !sh.logs || !sh.ready.Load() || sh.log.Err() != nil {
+		if _, is := busy.Load(sh); is || !sh.logs || !sh.ready.Load() || sh.log.Err() != nil {
 			continue
 		}
 		log, dead, _ := sh.log.Sizes()
 		if gain := float64(log+dead) / float64(snapshotCost+sh.live.Load()); gain > most {
 			best, most = sh, gain
+		}
+	}
+	if best != nil {
+		if _, is := busy.LoadOrStore(best, true); is { // another has just taken it
+			return s.longestLog(busy)
 		}
 	}
 	return best
@@ -314,7 +314,7 @@ func (s *Store) closeDisk(ctx context.Context, save bool) error {
 	}
 	clean := !s.Loading()
 	if clean {
-		s.syncAll()
+		s.disk.SyncAll()
 		if save && s.disk.saving.TryLock() {
 			if err := s.saveAll(ctx); err != nil && !s.shards[0].logs {
 				s.disk.log.Error("changes since the last snapshots are lost", "err", err)

@@ -278,7 +278,6 @@ func diskPhases(t *testing.T, dir string) map[string]int {
 	return phases
 }
 
-
 // silent is a logger of the client library that says nothing.
 type silent struct{}
 

@@ -79,6 +79,9 @@ func (f *Faulty) Mkdir(name string) error { return f.do(func() error { return f.
 // SyncDir implements FS.
 func (f *Faulty) SyncDir(dir string) error { return f.do(func() error { return f.FS.SyncDir(dir) }) }
 
+// SyncAll implements FS.
+func (f *Faulty) SyncAll(dir string) error { return f.do(func() error { return f.FS.SyncAll(dir) }) }
+
 // Lock implements FS.
 func (f *Faulty) Lock(name string) (io.Closer, error) { return f.FS.Lock(name) }
 

@@ -236,6 +236,23 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
+// SyncAll implements FS.
+func (m *Mem) SyncAll(string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, i := range m.now.files {
+		i.sync()
+	}
+	m.durable = m.now.clone()
+	clear(m.pending)
+	return nil
+}
+
+func (i *inode) sync() {
+	i.synced = slices.Clone(i.data)
+	clear(i.dirty)
+}
+
 // Free implements FS.
 func (m *Mem) Free(string) (int64, error) {
 	m.mu.Lock()
@@ -317,8 +334,7 @@ func (f *memFile) Truncate(size int64) error {
 func (f *memFile) Sync() error {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
-	f.i.synced = slices.Clone(f.i.data)
-	clear(f.i.dirty)
+	f.i.sync()
 	return nil
 }
 

@@ -74,6 +74,19 @@ func (OS) SyncDir(dir string) error {
 	return d.Sync()
 }
 
+// SyncAll implements FS. The system tells of the errors of all files since Linux 5.8.
+func (OS) SyncAll(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := unix.Syncfs(int(d.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // Free implements FS.
 func (OS) Free(dir string) (int64, error) {
 	var s unix.Statfs_t

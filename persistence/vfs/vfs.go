@@ -26,6 +26,8 @@ type FS interface {
 	List(dir string) ([]Info, error)
 	// SyncDir makes the names in a folder survive a loss of power.
 	SyncDir(dir string) error
+	// SyncAll makes everything survive a loss of power that was written before: all files and names. For many files it costs far less than Sync of each.
+	SyncAll(dir string) error
 	// Free returns how many bytes the file system has left.
 	Free(dir string) (int64, error)
 	// Lock makes sure that nobody else has the lock of the name until it is closed.
