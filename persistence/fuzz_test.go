@@ -1,0 +1,146 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// seedFile adds a golden file and what damage makes of it to a corpus.
+func seedFile(f *testing.F, name string) {
+	text, err := os.ReadFile(filepath.Join(goldenDir, name+".hex"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	b := undump(&testing.T{}, text)
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Add(append(bytes.Clone(b), b...))
+	for at := 0; at < len(b); at += 41 {
+		flipped := bytes.Clone(b)
+		flipped[at] ^= 0x11
+		f.Add(flipped)
+	}
+}
+
+// memFileOf makes a file of bytes.
+func memFileOf(t testing.TB, b []byte) vfs.File {
+	f, err := vfs.NewMem().Create("f")
+	if err == nil {
+		err = f.WriteAt([][]byte{b}, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// readAnything scans bytes as a recovery does, from record to record, and checks that all it gets is whole.
+func readAnything(t *testing.T, s *scanner) (records int) {
+	for last := int64(-1); ; {
+		r, n, err := s.next()
+		if err == io.EOF {
+			return records
+		}
+		if d := (*damagedError)(nil); errors.As(err, &d) {
+			if s.at <= last {
+				t.Fatalf("the scanner does not get on from %d", s.at)
+			}
+			last = s.at
+			if err := s.resync(max(d.next, s.at+1)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		records++
+		if n < headBytes || s.at > s.end || len(r.Key) > MaxKey || len(r.Meta) > MaxMeta {
+			t.Fatalf("a record of %d bytes up to %d of %d", n, s.at, s.end)
+		}
+		if r.Type == Put && r.Blob == 0 {
+			if len(r.Payload[0]) > MaxInline || crc32.Checksum(r.Payload[0], castagnoli) != r.CRC {
+				t.Fatal("a payload whose CRC32C differs")
+			}
+		}
+		if cap(s.window) > 2*maxRecord {
+			t.Fatalf("%d bytes of memory", cap(s.window))
+		}
+	}
+}
+
+func FuzzSegment(f *testing.F) {
+	seedFile(f, "segment")
+	seedFile(f, "flushed")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHeader(b, segmentMagic)
+		if err != nil {
+			h = &fileHeader{magic: segmentMagic}
+		}
+		readAnything(t, newScanner(memFileOf(t, b), h.seed(), min(h.bytes(), int64(len(b))), int64(len(b))))
+	})
+}
+
+func FuzzSnapshot(f *testing.F) {
+	seedFile(f, "snapshot")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHeader(b, snapshotMagic)
+		if err != nil {
+			return
+		}
+		file := memFileOf(t, b)
+		foot, err := verifySnapshot(file, h, nil)
+		n := readAnything(t, newScanner(file, h.seed(), h.bytes(), max(h.bytes(), int64(len(b))-footerBytes)))
+		if err == nil && foot.count != uint64(n) {
+			t.Fatalf("a whole snapshot of %d records has %d", foot.count, n)
+		}
+	})
+}
+
+// FuzzRecovery gives a recovery any bytes as the files of a shard.
+func FuzzRecovery(f *testing.F) {
+	segment, err := os.ReadFile(filepath.Join(goldenDir, "segment.hex"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	snapshot, err := os.ReadFile(filepath.Join(goldenDir, "snapshot.hex"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(undump(&testing.T{}, segment), undump(&testing.T{}, snapshot), []byte("ndring shard\n"), true)
+	f.Add([]byte{}, []byte{}, []byte{}, false)
+	f.Fuzz(func(t *testing.T, segment, snapshot, manifest []byte, powerLoss bool) {
+		mem := vfs.NewMem()
+		d := open(t, mem, fixedOptions())
+		d.powerLoss = powerLoss
+		if err := mem.Mkdir("data/shards/00003/blobs"); err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{segmentName(3): segment, snapshotName(7, 2): snapshot, manifestName: manifest} {
+			file, err := mem.Create("data/shards/00003/" + name)
+			if err == nil {
+				err = file.WriteAt([][]byte{b}, 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		l := d.Log(3)
+		if err := l.list(); err != nil {
+			t.Fatal(err)
+		}
+		_, report := recoverShard(t, d, 3)
+		// It goes on behind what was found.
+		appendAll(t, l, put(report.Seq+1, "k", "v"))
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

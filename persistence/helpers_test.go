@@ -1,0 +1,101 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// fixedOptions make the same bytes each time.
+func fixedOptions() Options {
+	n := byte(0)
+	return Options{
+		Shards: 16, BootID: "boot", Log: slog.New(slog.DiscardHandler),
+		Now:   func() time.Time { return time.UnixMilli(1_700_000_000_000) },
+		Epoch: func(last uint64) uint64 { return max(last+1, 7) },
+		Rand: func(b []byte) {
+			for i := range b {
+				n++
+				b[i] = n
+			}
+		},
+	}
+}
+
+func open(t testing.TB, fs vfs.FS, o Options) *Disk {
+	t.Helper()
+	d, err := OpenDisk(fs, "data", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// put makes the record of a value.
+func put(seq uint64, key, payload string) Record {
+	return Record{
+		Type: Put, Epoch: 7, Seq: seq, Key: []byte(key), Meta: []byte("m"), Payload: [][]byte{[]byte(payload[:len(payload)/2]), []byte(payload[len(payload)/2:])},
+		Bytes: uint64(len(payload)), CRC: crc32.Checksum([]byte(payload), castagnoli),
+	}
+}
+
+func appendAll(t testing.TB, l *Log, records ...Record) {
+	t.Helper()
+	if _, err := l.Append(records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// found is a handler that keeps what it is given.
+type keeper map[string]string
+
+func (k keeper) Put(r *Record, read func([]byte) error) error {
+	b := make([]byte, r.Bytes)
+	if err := read(b); err != nil {
+		return err
+	}
+	if read(make([]byte, 1)) != io.ErrUnexpectedEOF {
+		return errors.New("there is more than was said")
+	}
+	k[string(r.Key)] = fmt.Sprintf("%s|%s|%d-%d|%d", r.Meta, b, r.Epoch, r.Seq, r.Expiry)
+	return nil
+}
+
+func (k keeper) Delete(key []byte) { delete(k, string(key)) }
+func (k keeper) Flush()            { clear(k) }
+func (k keeper) Expire(key []byte, epoch, seq uint64, at int64) {
+	if v, there := k[string(key)]; there {
+		head, _, _ := bytes.Cut([]byte(v), []byte(fmt.Sprintf("|%d-%d|", epoch, seq)))
+		k[string(key)] = fmt.Sprintf("%s|%d-%d|%d", head, epoch, seq, at)
+	}
+}
+
+func (k keeper) want(t testing.TB, want keeper) {
+	t.Helper()
+	if !maps.Equal(k, want) {
+		for _, key := range slices.Sorted(maps.Keys(k)) {
+			t.Errorf("%s: %.80q, want %.80q", key, k[key], want[key])
+		}
+		t.Fatalf("%d keys were found, want %d", len(k), len(want))
+	}
+}
+
+// recoverAll reads a shard back.
+func recoverShard(t testing.TB, d *Disk, shard int) (keeper, *Report) {
+	t.Helper()
+	k := keeper{}
+	report, err := d.Log(shard).Recover(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k, report
+}
