@@ -22,12 +22,13 @@ import (
 
 // Options say how a Disk is opened.
 type Options struct {
-	Shards int
-	BootID string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
-	Log    *slog.Logger
-	Now    func() time.Time    // default time.Now
-	Rand   func([]byte)        // fills with random bytes; default crypto/rand
-	Epoch  func(uint64) uint64 // of the epoch of the last start, 0 for none, makes that of this one
+	Shards  int
+	BootID  string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
+	Log     *slog.Logger
+	Now     func() time.Time    // default time.Now
+	Rand    func([]byte)        // fills with random bytes; default crypto/rand
+	KeepAll bool                // nothing is removed: what is not needed goes to the quarantine
+	Epoch   func(uint64) uint64 // of the epoch of the last start, 0 for none, makes that of this one
 }
 
 // Disk is the folder of a node.

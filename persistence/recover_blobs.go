@@ -36,49 +36,65 @@ func (r *replay) readBlobs() (missing *waiting, err error) {
 	return missing, nil
 }
 
+// readBlob gives a value in a blob to the handler, which may not want it any more: then its file need not be there.
 func (r *replay) readBlob(w *waiting) error {
-	f, err := r.disk.fs.Open(r.blobPath(w.Blob))
+	b := blobReader{disk: r.disk, path: r.blobPath(w.Blob), size: int64(w.Bytes)}
+	defer b.close()
+	err := r.handler.Put(&w.Record, b.read)
+	switch {
+	case b.err != nil:
+		return b.err
+	case err == ErrSkip:
+		return err
+	case err != nil:
+		return &damagedError{what: err.Error()}
+	case b.at != b.size || b.crc != w.CRC:
+		r.handler.Delete(w.Key)
+		return &damagedError{what: "the CRC32C of the file differs"}
+	}
+	r.disk.loaded.Add(b.size)
+	return nil
+}
+
+// blobReader reads a blob from its beginning. The file is opened with the first read.
+type blobReader struct {
+	disk     *Disk
+	path     string
+	f        vfs.File
+	at, size int64
+	crc      uint32
+	err      error // of the file system, or a *damagedError
+}
+
+func (b *blobReader) open() error {
+	f, err := b.disk.fs.Open(b.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return &damagedError{what: "the file is missing"}
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	b.f = f
 	size, err := f.Size()
-	if err != nil {
-		return err
+	if err == nil && size != b.size {
+		err = &damagedError{what: fmt.Sprintf("the file has %d bytes, not %d", size, b.size)}
 	}
-	if uint64(size) != w.Bytes {
-		return &damagedError{what: fmt.Sprintf("the file has %d bytes, not %d", size, w.Bytes)}
-	}
-	b := blobReader{f: f, size: size}
-	if err := r.handler.Put(&w.Record, b.read); err != nil {
-		if b.err != nil {
-			return b.err
-		}
-		if err == ErrSkip {
-			return err
-		}
-		return &damagedError{what: err.Error()}
-	}
-	if b.at != size || b.crc != w.CRC {
-		r.handler.Delete(w.Key)
-		return &damagedError{what: "the CRC32C of the file differs"}
-	}
-	r.disk.loaded.Add(size)
-	return nil
+	return err
 }
 
-// blobReader reads a blob from its beginning.
-type blobReader struct {
-	f        vfs.File
-	at, size int64
-	crc      uint32
-	err      error // of the file system
+func (b *blobReader) close() {
+	if b.f != nil {
+		_ = b.f.Close() // it was only read
+	}
 }
 
 func (b *blobReader) read(dst []byte) error {
+	if b.f == nil && b.err == nil {
+		b.err = b.open()
+	}
+	if b.err != nil {
+		return b.err
+	}
 	if int64(len(dst)) > b.size-b.at {
 		return io.ErrUnexpectedEOF
 	}

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"io"
 	iofs "io/fs"
 	"path"
 	"slices"
@@ -30,7 +31,7 @@ func (r *replay) settle() error {
 		}
 	}
 	for _, s := range segments[:r.obsolete] {
-		if err := vfs.Discard(l.disk.fs, l.path(s.name)); err != nil {
+		if err := l.discard(s.name); err != nil {
 			return err
 		}
 	}
@@ -39,7 +40,7 @@ func (r *replay) settle() error {
 			continue // cut away
 		}
 		if s.seq > r.report.Seq { // it has no record; the next one to be made has its name
-			if err := vfs.Discard(l.disk.fs, l.path(s.name)); err != nil {
+			if err := l.discard(s.name); err != nil {
 				return err
 			}
 			continue
@@ -58,13 +59,13 @@ func (r *replay) settle() error {
 				return err
 			}
 		default:
-			if err := vfs.Discard(l.disk.fs, l.path(s.name)); err != nil {
+			if err := l.discard(s.name); err != nil {
 				return err
 			}
 		}
 	}
 	for _, name := range l.found.temps {
-		if err := vfs.Discard(l.disk.fs, l.path(name)); err != nil {
+		if err := l.discard(name); err != nil {
 			return err
 		}
 	}
@@ -83,17 +84,40 @@ func (r *replay) cutSegment() error {
 		if whole {
 			return l.quarantine(info.name)
 		}
-		return vfs.Discard(l.disk.fs, l.path(info.name))
+		return l.discard(info.name)
 	}
 	f, err := l.disk.fs.Open(l.path(info.name))
 	if err != nil {
 		return err
 	}
-	if err = f.Truncate(r.cut.at); err == nil {
+	if l.disk.options.KeepAll {
+		err = l.keepTail(f, info.name, r.cut.at)
+	}
+	if err == nil {
+		err = f.Truncate(r.cut.at)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	info.bytes = r.cut.at
 	return errors.Join(err, f.Close())
+}
+
+// keepTail writes what is to be cut off to the quarantine.
+func (l *Log) keepTail(f vfs.File, name string, at int64) error {
+	size, err := f.Size()
+	if err != nil {
+		return err
+	}
+	b := make([]byte, size-at)
+	if _, err := f.ReadAt(b, at); err != nil && err != io.EOF {
+		return err
+	}
+	tail := name + ".tail-" + strconv.FormatInt(at, 10)
+	if err := vfs.WriteFile(l.disk.fs, l.path(tail), b); err != nil {
+		return err
+	}
+	return l.quarantine(tail)
 }
 
 func (r *replay) settleBlobs() error {
@@ -125,7 +149,7 @@ func (r *replay) settleBlobs() error {
 			}
 			continue
 		default:
-			if err := vfs.Discard(l.disk.fs, l.blobPath(id)); err != nil {
+			if err := l.discard(name); err != nil {
 				return err
 			}
 			continue
@@ -138,6 +162,14 @@ func (r *replay) settleBlobs() error {
 	_, err := l.disk.fs.List(l.path(blobsDir))
 	l.dirs.madeBlobs = err == nil
 	return nil
+}
+
+// discard removes a file that nobody needs; with KeepAll it goes to the quarantine.
+func (l *Log) discard(name string) error {
+	if l.disk.options.KeepAll {
+		return l.quarantine(name)
+	}
+	return vfs.Discard(l.disk.fs, l.path(name))
 }
 
 // quarantine puts a file of the shard where no recovery looks, under a name that says what it was.

@@ -352,7 +352,7 @@ func (l *Log) retire(name string, damaged bool) {
 	if damaged {
 		err = l.quarantine(name)
 	} else {
-		err = vfs.Discard(l.disk.fs, l.path(name))
+		err = l.discard(name)
 	}
 	if err != nil {
 		l.disk.options.Log.Warn("an obsolete file stays until the next start", "file", l.path(name), "err", err)

@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,13 +107,13 @@ func (n *Node) openDisk() (*persistence.Disk, uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
 		n.log.Warn("the system does not say when it was started: after a stop that is not clean, the logs are read as after a loss of power", "err", err)
-		boot = []byte(rand.Text())
+		boot = rand.Text()
 	}
 	disk, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: n.config.Shards, BootID: strings.TrimSpace(string(boot)), Log: n.log,
+		Shards: n.config.Shards, BootID: boot, Log: n.log,
 		Epoch: func(last uint64) uint64 { return max(last+1, now) },
 	})
 	if err != nil {

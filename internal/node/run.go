@@ -30,6 +30,10 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 		switch args[0] {
 		case "healthcheck":
 			return healthcheck(args[1:], stdout, stderr)
+		case "check":
+			return check(args[1:], stdout, stderr)
+		case "dump":
+			return dump(args[1:], stdout, stderr)
 		case "version", "--version", "-version":
 			fmt.Fprintln(stdout, "ndring", version)
 			return exitOK

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// fillFolder runs a node on a folder until it is killed, and returns the keys.
+func fillFolder(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	p := startProcess(t, "--dir", dir, "--shards", "16")
+	c := redis.NewClient(&redis.Options{Addr: p.resp})
+	defer c.Close()
+	values := map[string]string{}
+	for i := range 40 {
+		key := fmt.Sprint("k", i)
+		n := 100 * i
+		if i%10 == 0 {
+			n = 1 << 20
+		}
+		values[key] = u1Array(n, byte(i))
+		if err := c.Do(context.Background(), "NP.SET", key, values[key]).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Do(context.Background(), "NP.SET", "short", values["k1"], "PX", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Do(context.Background(), "NP.SET", "shortlarge", values["k10"], "PX", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Process.Kill()
+	<-p.exited
+	return values
+}
+
+// u1Array makes an array of n bytes.
+func u1Array(n int, b byte) string {
+	head := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", n)
+	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
+	return "\x93NUMPY\x01\x00" + string([]byte{byte(len(head)), 0}) + head + strings.Repeat(string([]byte{b}), n)
+}
+
+func TestCheckAndDump(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	values := fillFolder(t, dir)
+	run := func(want int, args ...string) string {
+		t.Helper()
+		out, err := program(t, nil, args...).CombinedOutput()
+		if code := exitCode(err); code != want {
+			t.Fatalf("%s: exit code %d, want %d: %s", args, code, want, out)
+		}
+		return string(out)
+	}
+	for range 2 { // a folder that is read is not changed
+		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 40 keys with") || !strings.Contains(out, "0 places are damaged, 0 bytes torn off") {
+			t.Error(out)
+		}
+	}
+	for _, key := range []string{"k3", "k10"} {
+		if out := run(exitOK, "dump", "--dir", dir, key); out != values[key] {
+			t.Errorf("%s: %d bytes, want %d", key, len(out), len(values[key]))
+		}
+	}
+	file := filepath.Join(t.TempDir(), "k3.npy")
+	run(exitOK, "dump", "k3", "-o", file, "--dir", dir)
+	if b, err := os.ReadFile(file); err != nil || string(b) != values["k3"] {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	for want, args := range map[string][]string{
+		"no key": {"dump", "--dir", dir, "nosuch"}, "no such file": {"check", "--dir", filepath.Join(dir, "nosuch")}, `no key "short"`: {"dump", "--dir", dir, "short"},
+	} {
+		if out := run(exitFailure, args...); !strings.Contains(out, want) {
+			t.Errorf("%s: %s", args, out)
+		}
+	}
+	for _, args := range [][]string{{"check"}, {"dump", "--dir", dir}, {"dump", "--dir", dir, "a", "b"}, {"check", "--nosuch"}, {"check", "--dir", dir, "x"}} {
+		run(exitUsage, args...)
+	}
+	p := startProcess(t, "--dir", dir, "--shards", "16")
+	if out := run(exitFailure, "check", "--dir", dir); !strings.Contains(out, "another process uses") {
+		t.Error(out)
+	}
+	if out := run(exitFailure, "--dir", dir, "--port", "0", "--http-port", "0", "--shards", "16"); !strings.Contains(out, "another process uses") {
+		t.Error(out)
+	}
+	p.cmd.Process.Kill()
+	<-p.exited
+	if out := run(exitFailure, "--dir", dir, "--port", "0", "--http-port", "0"); !strings.Contains(out, "it has 16 shards, not 256") {
+		t.Error(out)
+	}
+}
+
+func TestCheckRepair(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	values := fillFolder(t, dir)
+	segments, err := filepath.Glob(filepath.Join(dir, "shards", "*", "seg-*"))
+	if err != nil || len(segments) == 0 {
+		t.Fatal(segments, err)
+	}
+	bytesOf := func() (n int64) { // of all files: a repair removes nothing
+		filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
+			if err == nil && !info.IsDir() {
+				n += info.Size()
+			}
+			return nil
+		})
+		return n
+	}
+	flip := func(name string, at int64) {
+		t.Helper()
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		b := make([]byte, 1)
+		if _, err := f.ReadAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+		b[0] ^= 1
+		if _, err := f.WriteAt(b, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range segments[:3] {
+		flip(name, 300)
+	}
+	if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
+		t.Fatal(err)
+	}
+	before := bytesOf()
+	repair := func(want int, args ...string) string {
+		t.Helper()
+		out, err := program(t, nil, append([]string{"check", "--dir", dir}, args...)...).CombinedOutput()
+		if exitCode(err) != want {
+			t.Fatalf("%s: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	if out := repair(exitFailure); !strings.Contains(out, "--repair --shards N") {
+		t.Error(out)
+	}
+	repair(exitFailure, "--repair", "--shards", "17")
+	repair(exitOK, "--repair", "--shards", "16")
+	if after := bytesOf(); after < before {
+		t.Errorf("%d bytes of files before, %d after: something was removed", before, after)
+	}
+	if out := repair(exitOK); !strings.Contains(out, "0 places are damaged") || strings.Contains(out, " 0 files in the quarantine") {
+		t.Error(out)
+	}
+	p := startProcess(t, "--dir", dir, "--shards", "16")
+	c := redis.NewClient(&redis.Options{Addr: p.resp})
+	defer c.Close()
+	lost := 0
+	for key, want := range values {
+		switch got, err := c.Do(context.Background(), "NP.GET", key).Text(); {
+		case err == redis.Nil:
+			lost++
+		case err != nil || got != want:
+			t.Errorf("%s: %d bytes, want %d, %v", key, len(got), len(want), err)
+		}
+	}
+	if lost == 0 || lost > 3 {
+		t.Errorf("%d keys are lost with three damaged places", lost)
+	}
+}
