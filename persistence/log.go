@@ -306,6 +306,9 @@ func (l *Log) close(clean bool) error {
 		b.close()
 	}
 	l.file = nil
+	if l.failed == nil {
+		l.failed = fmt.Errorf("%w: it is closed", ErrStopped)
+	}
 	return err
 }
 

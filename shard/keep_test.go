@@ -1,0 +1,337 @@
+package shard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+func mustLab(t *testing.T, fs vfs.FS, fsync FsyncPolicy) *lab {
+	t.Helper()
+	l, err := openLab(t, fs, "a", fsync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *lab) put(key string, n int, at int64) Version {
+	l.t.Helper()
+	v, _ := l.value(key, n, false)
+	o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Expiry: Expiry{At: at}})
+	return must(l.t, o, err).Version
+}
+
+func (l *lab) has(key string) bool {
+	e := l.of(key).Peek([]byte(key))
+	if e == nil {
+		return false
+	}
+	e.Release()
+	return true
+}
+
+// Times to live run on while nothing runs; what has expired stays gone, even if the clock goes back.
+func TestDeadlinesOverARestart(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	l.put("stays", 10, 0)
+	l.put("soon", 10, l.now+1000)
+	l.put("soonlarge", persistence.BlobBytes, l.now+1000)
+	l.put("later", 10, l.now+5000)
+	l.put("freed", 10, l.now+10)
+	must(t, true, func() error { _, err := l.of("later").Expire([]byte("later"), l.now+9000, ExpireCondition{}); return err }())
+	l.now += 20
+	l.of("freed").RemoveExpired(10)
+	l.kill()
+	for restart := range 3 { // the second and third find what the first one left
+		l = mustLab(t, mem, FsyncEverysec)
+		l.now += 2000
+		for key, want := range map[string]bool{"stays": true, "soon": false, "soonlarge": false, "later": true} {
+			if l.has(key) != want {
+				t.Errorf("restart %d: %s is there: %v", restart, key, !want)
+			}
+		}
+		if at, _ := l.of("later").Deadline([]byte("later")); at != 1_009_000 {
+			t.Errorf("the deadline is %d", at)
+		}
+		l.now -= 2000 + 5 // before the deadline of freed
+		if l.has("freed") {
+			t.Error("a key that had expired is back")
+		}
+		if n := l.disk.damage.found.Load(); n > 0 {
+			t.Errorf("restart %d: %d places are said to be damaged", restart, n)
+		}
+		l.kill()
+	}
+}
+
+// The blob of a value that expired while nothing ran goes, and its record is no damage afterwards.
+func TestExpiredBlobs(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	l.put("large", persistence.BlobBytes, l.now-1+2)
+	l.kill()
+	// The lab's clock begins anew at each start: let the record be older than it.
+	l = mustLab(t, mem, FsyncEverysec)
+	if !l.has("large") {
+		t.Fatal("too early")
+	}
+	l.now += 10
+	l.of("large").RemoveExpired(1)
+	must(t, 0, l.of("large").log.Sync(l.of("large").log.End()))
+	if blobs, err := mem.List(blobDirOf(l.of("large"))); err != nil || len(blobs) != 0 {
+		t.Errorf("%v %v", blobs, err)
+	}
+	l.kill()
+	l = mustLab(t, mem, FsyncEverysec)
+	if n := l.disk.damage.found.Load(); n > 0 || l.has("large") {
+		t.Errorf("%d places are said to be damaged", n)
+	}
+	l.kill()
+}
+
+func blobDirOf(s *Shard) string {
+	return path.Join("data/shards", strings.Repeat("0", 4-s.id/10)+string([]byte{byte('0' + s.id%10)}), "blobs")
+}
+
+// Versions go on where they were, and a repeated request is known after a restart.
+func TestVersionsAndRequestsOverARestart(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	var last Version
+	for i := range 4 {
+		l := mustLab(t, mem, FsyncEverysec)
+		for range 3 {
+			v := l.put("k", 10, 0)
+			if !v.After(last) {
+				t.Fatalf("start %d: version %v after %v", i, v, last)
+			}
+			last = v
+		}
+		if i == 2 {
+			must(t, 0, l.of("k").snapshot(true))
+		}
+		v, _ := l.value("n", 10, false)
+		o, err := l.of("new").Set(Write{Key: []byte("new"), Value: v, Condition: IfMissing, RequestID: "once"})
+		if must(t, o, err); !o.Done {
+			t.Errorf("start %d: a repeat was not known", i)
+		}
+		if i == 2 { // a snapshot does not keep requests: those are for the moment
+			l.kill()
+			break
+		}
+		l.kill()
+	}
+}
+
+// Without a log, snapshots alone come back, those of large values too, and what an earlier run logged is not lost.
+func TestWithoutALog(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	l.put("logged", 10, 0)
+	l.put("loggedlarge", persistence.BlobBytes, 0)
+	l.kill()
+	start := func() *lab {
+		l, err := openLabLogged(t, mem, "a", FsyncEverysec, false)
+		return must(t, l, err)
+	}
+	l = start()
+	l.put("lost", 10, 0)
+	l.put("large", persistence.BlobBytes+1, 0)
+	must(t, 0, l.of("large").snapshot(false))
+	l.put("large", persistence.BlobBytes+2, 0)
+	l.kill()
+	for range 2 {
+		l = start()
+		for key, want := range map[string]bool{"logged": true, "loggedlarge": true, "large": true, "lost": l.of("lost") == l.of("large")} {
+			if l.has(key) != want {
+				t.Errorf("%s is there: %v", key, !want)
+			}
+		}
+		e := l.of("large").Peek([]byte("large"))
+		if e.NPYBytes() != persistence.BlobBytes+1 {
+			t.Errorf("large has %d bytes", e.NPYBytes())
+		}
+		e.Release()
+		must(t, 0, l.of("large").snapshot(true)) // writes its own files, and removes those of the one before
+		if n := l.disk.damage.found.Load(); n > 0 {
+			t.Errorf("%d places are said to be damaged", n)
+		}
+		l.kill()
+	}
+}
+
+// The scrubber finds what has been damaged while the node runs, says so and repairs it from memory.
+func TestScrub(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	var log bytes.Buffer
+	l := mustLab(t, mem, FsyncEverysec)
+	l.disk.log = slog.New(slog.NewTextHandler(&log, nil))
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	s := newScript(l, seed)
+	for range 60 {
+		s.step()
+	}
+	l.put("{0}large", persistence.BlobBytes, 0)
+	l.put("{0}small", 100, 0)
+	l.kill()
+	l = mustLab(t, mem, FsyncEverysec) // so that the segments are closed
+	l.disk.log = slog.New(slog.NewTextHandler(&log, nil))
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
+	want := l.contents()
+	scrubAll := func() {
+		for _, sh := range l.shards {
+			l.scrubShard(t.Context(), sh)
+		}
+	}
+	scrubAll()
+	if n := l.disk.damage.found.Load(); n != 0 {
+		t.Fatalf("%d places are said to be damaged: %s", n, &log)
+	}
+	d := &damagedDisk{Mem: mem}
+	d.walk("data/shards")
+	r := rand.New(rand.NewPCG(seed, 0))
+	damaged := 0
+	for _, name := range d.files {
+		if strings.HasSuffix(name, "MANIFEST") {
+			continue
+		}
+		f, err := mem.Open(name)
+		must(t, f, err)
+		b := make([]byte, 1)
+		size, _ := f.Size()
+		at := r.Int64N(size)
+		_, err = f.ReadAt(b, at)
+		must(t, 0, err)
+		b[0] ^= 0x40
+		must(t, 0, f.WriteAt([][]byte{b}, at))
+		damaged++
+	}
+	scrubAll()
+	if found := l.disk.damage.found.Load(); found == 0 || l.disk.damage.repaired.Load() != found || !strings.Contains(log.String(), "offset=") {
+		t.Errorf("%d places found and %d repaired with %d files damaged: %s", found, l.disk.damage.repaired.Load(), damaged, &log)
+	}
+	found := l.disk.damage.found.Load()
+	scrubAll()
+	if again := l.disk.damage.found.Load(); again != found {
+		t.Errorf("after the repair there is more damage: %s", &log)
+	}
+	l.kill()
+	l = mustLab(t, mem, FsyncEverysec)
+	for id, got := range l.contents() {
+		if !maps.Equal(got, want[id]) {
+			t.Errorf("shard %d has %s, want %s", id, brief(got), brief(want[id]))
+		}
+	}
+	if n := l.disk.damage.found.Load(); n > 0 {
+		t.Errorf("a restart finds %d places damaged", n)
+	}
+	l.kill()
+}
+
+// Below disk-reserve values are refused; reads, deletes and deadlines go on.
+func TestDiskReserve(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	l.put("k", 10, 0)
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
+	mem.SetFree(999)
+	l.disk.checkReserve()
+	v, _ := l.value("x", 10, false)
+	if _, err := l.of("x").Set(Write{Key: []byte("x"), Value: v}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("a write: %v", err)
+	}
+	v, _ = l.value("y", 10, true)
+	if err := l.of("x").SetAll([]Write{{Key: []byte("x"), Value: v}}); !errors.Is(err, ErrDiskFull) {
+		t.Errorf("writes: %v", err)
+	}
+	if !l.has("k") {
+		t.Error("reads do not go on")
+	}
+	done, err := l.of("k").Expire([]byte("k"), l.now+1000, ExpireCondition{})
+	n, err2 := l.of("k").Delete(keys("k"))
+	if !done || n != 1 || err != nil || err2 != nil {
+		t.Errorf("%v %v, %v %v", done, err, n, err2)
+	}
+	mem.SetFree(1000)
+	l.disk.checkReserve()
+	l.put("k", 10, 0)
+	l.kill()
+}
+
+// The store by itself: it syncs, writes snapshots when its folder has grown, at save points and at its end, and a stop loses nothing.
+func TestStoreLooksAfterItsFiles(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	l.Open(context.Background())
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 30, Save: []SavePoint{{After: time.Millisecond, Changes: 3}}})
+	wait := func(what string, done func(DiskStats) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+			stats, _ := l.DiskStats()
+			if done(stats) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %+v", what, stats)
+			}
+		}
+	}
+	l.put("a", 10, 0)
+	wait("a sync", func(s DiskStats) bool { return s.Syncs > 0 })
+	l.put("b", 10, 0)
+	l.put("c", 10, 0)
+	wait("a save point", func(s DiskStats) bool { return s.Unsaved == 0 && s.Snapshots > 0 && !s.Saving })
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec})
+	before, _ := l.DiskStats()
+	for range 400 { // far more than may lie there
+		l.put("a", persistence.BlobBytes-100, 0)
+	}
+	wait("snapshots of what has grown", func(s DiskStats) bool { return s.Snapshots > before.Snapshots && s.Bytes < 3*s.Live+512<<20 })
+	must(t, 0, l.SaveInBackground())
+	wait("a snapshot in the background", func(s DiskStats) bool { return !s.Saving && s.Unsaved == 0 })
+	must(t, 0, l.Save())
+	l.put("d", 10, 0)
+	want := l.contents()
+	must(t, 0, l.Store.Close(context.Background(), true))
+	for _, sh := range l.shards { // nothing is in a log any more
+		if log, _, _ := sh.log.Sizes(); log > 200 {
+			t.Errorf("shard %d has a log of %d bytes", sh.id, log)
+		}
+	}
+	v, _ := l.value("late", 10, false)
+	if _, err := l.of("late").Set(Write{Key: []byte("late"), Value: v}); !errors.Is(err, ErrDisk) {
+		t.Errorf("a write after the end: %v", err)
+	}
+	l.Store.disk.Disk = nil
+	l2 := mustLab(t, mem, FsyncEverysec)
+	for id, got := range l2.contents() {
+		if !maps.Equal(got, want[id]) {
+			t.Errorf("shard %d has %s, want %s", id, brief(got), brief(want[id]))
+		}
+	}
+	l2.kill()
+	for _, sh := range l.shards {
+		sh.logs, sh.log = false, nil
+		must(t, 0, sh.Flush())
+	}
+}
