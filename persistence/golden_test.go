@@ -25,7 +25,10 @@ func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 	recoverShard(t, d, 3)
 	appendAll(t, l, put(1, "old", "overwritten"))
 	appendAll(t, l, put(2, "kept", "in the snapshot"))
-	snapshot := l.BeginSnapshot(7, 2, nil)
+	snapshot, err := l.BeginSnapshot(7, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range []Record{put(1, "old", "overwritten"), put(2, "kept", "in the snapshot")} {
 		if err := snapshot.Write(&r); err != nil {
 			t.Fatal(err)

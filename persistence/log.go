@@ -34,6 +34,7 @@ type Log struct {
 	// Only the shard's writer uses these.
 	file   vfs.File // that is written; nil before the next record comes
 	size   int64    // of it
+	uncut  bool     // it is longer: what a write that failed has left could not be cut off yet
 	seed   uint32
 	heads  []byte
 	at     []int
@@ -139,13 +140,14 @@ func (l *Log) Append(records []Record) (Position, error) {
 			return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 		}
 	}
+	if err := l.cut(); err != nil {
+		return 0, err
+	}
 	n := l.encode(records)
 	err := l.file.WriteAt(l.pieces, l.size)
 	clear(l.pieces)
 	if err != nil {
-		if cut := l.file.Truncate(l.size); cut != nil { // what was written of it must not be found
-			return 0, l.stop(errors.Join(err, cut))
-		}
+		l.uncut = l.file.Truncate(l.size) != nil // what was written of it must not be found
 		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	l.size += n
@@ -167,6 +169,18 @@ func (l *Log) Append(records []Record) (Position, error) {
 		l.file = nil // Sync closes it
 	}
 	return l.written, nil
+}
+
+// cut cuts off what a write that failed has left. Before, nothing may follow it.
+func (l *Log) cut() error {
+	if !l.uncut {
+		return nil
+	}
+	if err := l.file.Truncate(l.size); err != nil {
+		return fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	l.uncut = false
+	return nil
 }
 
 // encode makes pieces of records and returns their bytes.
@@ -241,7 +255,7 @@ func (l *Log) openSegment(first *Record) error {
 	if err := f.WriteAt([][]byte{b}, 0); err != nil {
 		return errors.Join(err, f.Close(), l.disk.fs.Remove(l.path(name)))
 	}
-	l.file, l.size, l.seed = f, int64(len(b)), h.seed()
+	l.file, l.size, l.uncut, l.seed = f, int64(len(b)), false, h.seed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirs.names = true

@@ -87,7 +87,10 @@ const snapshotBuffer = 512 << 10 // bytes
 
 // BeginSnapshot begins a snapshot of the shard as it is after the record seq, with those blobs. The log goes on in another file. It does nothing
 // that takes time; what follows is Write for each value, and Commit or Abort.
-func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) *Snapshot {
+func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error) {
+	if err := l.cut(); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch != epoch {
@@ -103,7 +106,7 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) *Snapshot {
 	return &Snapshot{
 		log: l, header: l.header(snapshotMagic, epoch, seq), begin: l.written, obsolete: obsolete,
 		pinned: blobs, name: snapshotName(epoch, seq), foot: footer{epoch: epoch, seq: seq},
-	}
+	}, nil
 }
 
 // Stage writes a large payload to a file of its own, for a record of this snapshot alone to refer to.

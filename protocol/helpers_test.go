@@ -66,6 +66,12 @@ func (s *testServer) Shutdown(Shutdown) { s.stops.Add(1) }
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {
 	t.Helper()
+	return startOn(t, config, func(*shard.Store) {})
+}
+
+// startOn is start with a store that prepare has changed.
+func startOn(t *testing.T, config Config, prepare func(*shard.Store)) *testServer {
+	t.Helper()
 	s := &testServer{pool: new(memory.Pool)}
 	s.now.Store(1_700_000_000_000)
 	topo, err := topology.Single(topology.Node{ID: selfID, Listeners: map[string]topology.Address{"default": {}}}, 256, 7)
@@ -74,6 +80,7 @@ func start(t *testing.T, config Config) *testServer {
 	}
 	s.topo.Store(topo)
 	store := shard.NewStore(256, 7, s.now.Load, s.pool)
+	prepare(store)
 	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +94,7 @@ func start(t *testing.T, config Config) *testServer {
 		if err := s.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
-		store.Flush()
+		store.Release()
 		if n, b := s.pool.Buffers(), s.pool.Bytes(); n != 0 || b != 0 {
 			t.Errorf("%d buffers of %d bytes are still held", n, b)
 		}

@@ -46,7 +46,7 @@ func makeDisk(t *testing.T, seed uint64, clean bool) *damagedDisk {
 		d.last = l.contents()
 		if round == 2 && clean {
 			must(t, 0, l.Close(t.Context(), false))
-			l.disk.Disk, l.Store = nil, nil
+			l.Release()
 			break
 		}
 		l.kill()

@@ -56,22 +56,11 @@ func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logg
 
 // kill ends the lab as kill -9 ends a process: nothing more is written.
 func (l *lab) kill() {
-	for _, sh := range l.shards {
-		sh.writing.Lock()
-		sh.mu.Lock()
-		sh.entries.each(func(e *Entry) bool {
-			e.Release()
-			return true
-		})
-		sh.entries.release()
-		sh.mu.Unlock()
-		sh.writing.Unlock()
-	}
+	l.Release()
 	if n := l.pool.Buffers() + l.tablePool.Buffers(); n != 0 {
 		l.t.Errorf("%d buffers are still held", n)
 	}
 	_ = l.disk.Close(false) // it may be broken on purpose
-	l.Trim(true)
 }
 
 func (l *lab) of(key string) *Shard {

@@ -51,7 +51,10 @@ func TestDeadlinesOverARestart(t *testing.T) {
 	l.put("soonlarge", persistence.BlobBytes, l.now+1000)
 	l.put("later", 10, l.now+5000)
 	l.put("freed", 10, l.now+10)
-	must(t, true, func() error { _, err := l.of("later").Expire([]byte("later"), l.now+9000, ExpireCondition{}); return err }())
+	must(t, true, func() error {
+		_, err := l.of("later").Expire([]byte("later"), l.now+9000, ExpireCondition{})
+		return err
+	}())
 	l.now += 20
 	l.of("freed").RemoveExpired(10)
 	l.kill()
@@ -330,8 +333,5 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 		}
 	}
 	l2.kill()
-	for _, sh := range l.shards {
-		sh.logs, sh.log = false, nil
-		must(t, 0, sh.Flush())
-	}
+	l.Release()
 }

@@ -23,15 +23,16 @@ type saveState struct {
 func (s *Shard) snapshot(force bool) error {
 	s.snapshotting.Lock()
 	defer s.snapshotting.Unlock()
-	entries, snapshot := s.beginSnapshot(force)
-	if snapshot == nil {
+	entries, snapshot, err := s.beginSnapshot(force)
+	if err == nil && snapshot == nil {
 		return nil
 	}
-	err := s.writeSnapshot(entries, snapshot)
 	if err == nil {
-		err = snapshot.Commit()
-	} else {
-		snapshot.Abort()
+		if err = s.writeSnapshot(entries, snapshot); err == nil {
+			err = snapshot.Commit()
+		} else {
+			snapshot.Abort()
+		}
 	}
 	if err != nil {
 		s.writing.Lock()
@@ -45,29 +46,34 @@ func (s *Shard) snapshot(force bool) error {
 }
 
 // beginSnapshot returns all entries, each with a reference, at one moment.
-func (s *Shard) beginSnapshot(force bool) ([]*Entry, *persistence.Snapshot) {
+func (s *Shard) beginSnapshot(force bool) (entries []*Entry, snapshot *persistence.Snapshot, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.unsaved == 0 && !force {
-		return nil, nil
+		return nil, nil, nil
 	}
 	now := s.clock()
-	entries := make([]*Entry, 0, s.entries.count)
 	var blobs []persistence.BlobID
+	entries = make([]*Entry, 0, s.entries.count)
 	s.entries.each(func(e *Entry) bool {
 		if e.expired(now) {
 			return true
 		}
-		e.retain()
 		entries = append(entries, e)
 		if id := e.blob(); id != 0 {
 			blobs = append(blobs, id)
 		}
 		return true
 	})
+	if snapshot, err = s.log.BeginSnapshot(s.epoch, s.seq, blobs); err != nil {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		e.retain()
+	}
 	s.store.disk.unsaved.Add(-s.unsaved)
 	s.unsaved = 0
-	return entries, s.log.BeginSnapshot(s.epoch, s.seq, blobs)
+	return entries, snapshot, nil
 }
 
 // writeSnapshot writes entries and releases them.

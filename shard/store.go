@@ -151,3 +151,20 @@ func (s *Store) Flush() error {
 	}
 	return err
 }
+
+// Release lets all entries go, without a word to the log. Nobody uses the store afterwards.
+func (s *Store) Release() {
+	for _, sh := range s.shards {
+		sh.writing.Lock()
+		sh.mu.Lock()
+		sh.entries.each(func(e *Entry) bool {
+			e.Release()
+			return true
+		})
+		sh.entries.release()
+		sh.deadlines = nil
+		sh.mu.Unlock()
+		sh.writing.Unlock()
+	}
+	s.Trim(true)
+}

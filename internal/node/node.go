@@ -167,6 +167,7 @@ func (n *Node) Close(ctx context.Context) error {
 			ctx = context.WithoutCancel(ctx)
 		}
 		n.closed = errors.Join(n.closed, n.store.Close(ctx, save))
+		n.store.Release()
 	})
 	return n.closed
 }
