@@ -24,13 +24,13 @@ demo: ## start a node, store and fetch awkward arrays, show what came back, stop
 	@scripts/demo
 
 run: build ## a node on port 7379, until Ctrl-C
-	@exec bin/ndring --port $(PORT)
+	@exec bin/ndring --port $(PORT) --dir ndring-data
 
 build: need-go ## bin/ndring, one static binary
 	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ndring ./cmd/node
 
 ##@ Check it
-.PHONY: check test race test-python test-wheel test-numpy2 lint fuzz
+.PHONY: check test race test-python test-wheel test-numpy2 faults lint fuzz
 check: lint test ## lint and test: what has to pass before a change goes in
 
 test: race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing)
@@ -47,13 +47,16 @@ test-wheel: build ## the Python package as a plain wheel, installed from scratch
 test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
 
+faults: build ## kill -9 of a real node 110 times, losses of power, errors and damage in thousands of variants
+	@scripts/step "kill, power loss, damage" scripts/faults
+
 lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 	@scripts/step "lint" scripts/lint
 
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
-.PHONY: bench bench-quick bench-eviction churn
+.PHONY: bench bench-quick bench-eviction bench-disk churn
 bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench -out results
 
@@ -62,6 +65,9 @@ bench-quick: ## the same in two minutes, with fewer cases
 
 bench-eviction: build ## hit ratios beside redis-server in the same memory (about 6 minutes)
 	@cd bench && go run ./eviction -out results/eviction.md
+
+bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
+	@scripts/bench disk -out results/disk.md
 
 churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
 	@NDRING_CHURN=5m go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
