@@ -63,6 +63,7 @@ func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error)
 	if state == dead {
 		l.count(&l.bytes.dead, b.bytes)
 	} else {
+		l.disk.staged.Add(b.bytes)
 		l.count(&l.bytes.live, b.bytes)
 	}
 	return id, nil
@@ -110,6 +111,7 @@ func (l *Log) Abandon(id BlobID) {
 	b := l.blobs[id]
 	delete(l.blobs, id)
 	l.count(&l.bytes.live, -b.bytes)
+	l.disk.staged.Add(-b.bytes)
 	l.mu.Unlock()
 	_ = b.file.Close() // it goes; if it cannot, the next start removes it
 	_ = vfs.Discard(l.disk.fs, l.blobPath(id))

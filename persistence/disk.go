@@ -45,6 +45,7 @@ type Disk struct {
 
 	total, loaded atomic.Int64 // bytes to recover, and those that have been
 	bytes         atomic.Int64 // of all files of all shards
+	staged        atomic.Int64 // of them, those of blobs to which no record refers yet
 	written       atomic.Int64 // bytes, since the start
 	syncs, delays atomic.Int64
 }
@@ -144,6 +145,9 @@ func (d *Disk) Progress() (done, total int64) { return d.loaded.Load(), d.total.
 
 // Bytes returns how many bytes all files take.
 func (d *Disk) Bytes() int64 { return d.bytes.Load() }
+
+// Staged returns how many of them are blobs of writes that are under way.
+func (d *Disk) Staged() int64 { return d.staged.Load() }
 
 // Written returns how many bytes were written since the start.
 func (d *Disk) Written() int64 { return d.written.Load() }

@@ -162,6 +162,9 @@ func (l *Log) Append(records []Record) (Position, error) {
 	for i := range records {
 		if id := records[i].Blob; id != 0 {
 			b := l.blobs[id]
+			if b.state == staged {
+				l.disk.staged.Add(-b.bytes)
+			}
 			b.state, b.crc, b.known = live, records[i].CRC, true
 		}
 	}

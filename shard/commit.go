@@ -13,6 +13,11 @@ func (s *Shard) Hold(do func(*Tx)) error {
 	if err := s.store.waitForDisk(); err != nil {
 		return err
 	}
+	return s.do(do)
+}
+
+// do is Hold for what need not wait until the disk has room.
+func (s *Shard) do(do func(*Tx)) error {
 	position, err := s.hold(do)
 	if err != nil {
 		return err

@@ -168,7 +168,7 @@ func TestDamage(t *testing.T) {
 		rounds := faultRounds(t, 400)
 		step := 1
 		if memory.OnGoHeap {
-			step = 13
+			step = 29
 		}
 		for _, name := range d.files { // each byte of the end: the last records, the footer, the whole manifest
 			n := len(d.read(name))

@@ -139,7 +139,7 @@ func (d *disk) large(worker int) bool {
 func (d *disk) crowded() bool { return d.above(crowdedFactor, crowdedExtra) }
 
 func (d *disk) above(factor, extra float64) bool {
-	return float64(d.Bytes()) > factor*float64(d.live.Load())+extra
+	return float64(d.Bytes()-d.Staged()) > factor*float64(d.live.Load())+extra
 }
 
 // waitForDisk returns when a write may go on. It is called while no shard is held.

@@ -89,17 +89,14 @@ func (s *Shard) Mark(key []byte) Mark {
 
 // Set is Tx.Set.
 func (s *Shard) Set(w Write) (outcome Outcome, err error) {
+	if err := s.store.waitForDisk(); err != nil {
+		w.Value.Release()
+		return outcome, err
+	}
 	if err := s.prepare(&w); err != nil { // copies, without the lock
 		return outcome, err
 	}
-	taken := false
-	if failed := s.Hold(func(tx *Tx) {
-		taken = true
-		outcome, err = tx.Set(w)
-	}); failed != nil {
-		if !taken {
-			s.discard(w.entry, true)
-		}
+	if failed := s.do(func(tx *Tx) { outcome, err = tx.Set(w) }); failed != nil {
 		return Outcome{}, failed
 	}
 	return outcome, err
@@ -107,39 +104,33 @@ func (s *Shard) Set(w Write) (outcome Outcome, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (err error) {
+	if err := s.store.waitForDisk(); err != nil {
+		for i := range writes {
+			writes[i].Value.Release()
+		}
+		return err
+	}
 	if err := s.prepareAll(writes); err != nil {
 		return err
 	}
-	taken := false
-	if failed := s.Hold(func(tx *Tx) {
-		taken = true
-		err = tx.SetAll(writes)
-	}); failed != nil {
-		for i := range writes {
-			if !taken {
-				s.discard(writes[i].entry, true)
-			}
-		}
-		return failed
-	}
-	return err
+	return cmp.Or(s.do(func(tx *Tx) { err = tx.SetAll(writes) }), err)
 }
 
 // Delete is Tx.Delete.
 func (s *Shard) Delete(keys [][]byte) (deleted int, err error) {
-	failed := s.Hold(func(tx *Tx) { deleted, err = tx.Delete(keys) })
+	failed := s.do(func(tx *Tx) { deleted, err = tx.Delete(keys) })
 	return deleted, cmp.Or(failed, err)
 }
 
 // Expire is Tx.Expire.
 func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) (done bool, err error) {
-	failed := s.Hold(func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
+	failed := s.do(func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
 	return done, cmp.Or(failed, err)
 }
 
 // Persist is Tx.Persist.
 func (s *Shard) Persist(key []byte) (done bool, err error) {
-	failed := s.Hold(func(tx *Tx) { done, err = tx.Persist(key) })
+	failed := s.do(func(tx *Tx) { done, err = tx.Persist(key) })
 	return done, cmp.Or(failed, err)
 }
 
