@@ -168,7 +168,7 @@ func TestDamage(t *testing.T) {
 		rounds := faultRounds(t, 400)
 		step := 1
 		if memory.OnGoHeap {
-			step = 29
+			step = 97
 		}
 		for _, name := range d.files { // each byte of the end: the last records, the footer, the whole manifest
 			n := len(d.read(name))
@@ -181,7 +181,7 @@ func TestDamage(t *testing.T) {
 			for at := 0; at < min(n, 100); at += step {
 				flip("a bit of the header", name, at)
 			}
-			for range 8 {
+			for range 1 + 7/step {
 				at := r.IntN(n)
 				try("truncation", name, map[string][]byte{name: d.read(name)[:at]}, !clean) // at the border of two records nobody can tell
 			}
@@ -200,7 +200,7 @@ func TestDamage(t *testing.T) {
 		}
 		for _, a := range records {
 			for _, b := range records {
-				if a < b {
+				if a < b && r.IntN(step) == 0 {
 					try("exchange", a+" and "+b, map[string][]byte{a: d.read(b), b: d.read(a)}, false)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -48,9 +47,9 @@ type disk struct {
 	unsaved atomic.Int64  // changes since the last snapshot of all
 	full    atomic.Bool   // there is less than the reserve
 	kick    chan struct{} // asks for room, now
+	slack   float64       // bytes that a test takes off the bounds
 
 	counters  diskCounters
-	saving    sync.Mutex // held by who writes snapshots of all shards
 	save      saveState
 	scrubbing scrubState
 	damage    damageLog
@@ -123,20 +122,24 @@ func (s *Store) noteWrite(err error) error {
 
 // The files of a store take at most three times its live bytes and 512 MiB. From large on, snapshots take the place of the longest logs; from crowded
 // on, writes wait for them. The rest is for a snapshot that is being written, and for values on their way.
-const (
-	largeFactor, largeExtra     = 1.75, 192 << 20 // bytes
-	crowdedFactor, crowdedExtra = 2.5, 320 << 20  // bytes
-
-	diskWait = 30 * time.Second // then a write that waits is refused
+var (
+	large   = diskBound{1.75, 192 << 20}
+	crowded = diskBound{2.5, 320 << 20}
 )
+
+// diskBound is a number of bytes for each live byte, and some beside.
+type diskBound struct{ factor, extra float64 }
+
+// diskWait is how long a write waits before it is refused.
+const diskWait = 30 * time.Second
 
 // large reports whether one of those who write snapshots is to begin another one: the first from large on, the last well before crowded.
 func (d *disk) large(worker int) bool {
 	part := float64(worker) / shorteners / 2
-	return d.above(largeFactor+part*(crowdedFactor-largeFactor), largeExtra+part*(crowdedExtra-largeExtra))
+	return d.above(large.factor+part*(crowded.factor-large.factor), large.extra+part*(crowded.extra-large.extra)-d.slack)
 }
 
-func (d *disk) crowded() bool { return d.above(crowdedFactor, crowdedExtra) }
+func (d *disk) crowded() bool { return d.above(crowded.factor, crowded.extra-d.slack) }
 
 func (d *disk) above(factor, extra float64) bool {
 	return float64(d.Bytes()-d.Staged()) > factor*float64(d.live.Load())+extra

@@ -215,7 +215,7 @@ func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	steps := 40
 	if memory.OnGoHeap {
-		steps = 20
+		steps = 14
 	}
 	for _, fsync := range []FsyncPolicy{FsyncAlways, FsyncEverysec} {
 		for _, fault := range []error{errIO, errFull} {
@@ -309,7 +309,7 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 	return true
 }
 
-// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as many as usual, or a quarter with the race detector.
+// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as many as usual, or a tenth with the race detector.
 func faultRounds(t *testing.T, usual int) int {
 	t.Helper()
 	if text := os.Getenv("NDRING_FAULT_ROUNDS"); text != "" {
@@ -320,7 +320,7 @@ func faultRounds(t *testing.T, usual int) int {
 		return usual * times
 	}
 	if memory.OnGoHeap {
-		return usual / 4
+		return usual / 10
 	}
 	return usual
 }

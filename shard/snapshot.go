@@ -19,6 +19,17 @@ type saveState struct {
 	failed      bool
 }
 
+// begin reports whether nobody else writes snapshots of all shards.
+func (s *saveState) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active {
+		return false
+	}
+	s.active, s.began = true, time.Now()
+	return true
+}
+
 // snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new.
 func (s *Shard) snapshot(force bool) error {
 	s.snapshotting.Lock()
@@ -108,10 +119,9 @@ func (s *Store) Save() error {
 	if s.disk.Disk == nil {
 		return ErrNoDisk
 	}
-	if !s.disk.saving.TryLock() {
+	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	defer s.disk.saving.Unlock()
 	return s.saveAll(s.context)
 }
 
@@ -120,21 +130,16 @@ func (s *Store) SaveInBackground() error {
 	if s.disk.Disk == nil {
 		return ErrNoDisk
 	}
-	if !s.disk.saving.TryLock() {
+	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	s.done.Go(func() {
-		defer s.disk.saving.Unlock()
-		_ = s.saveAll(s.context) // it is in the log and in INFO
-	})
+	s.done.Go(func() { _ = s.saveAll(s.context) }) // an error is in the log and in INFO
 	return nil
 }
 
+// saveAll is called after begin.
 func (s *Store) saveAll(ctx context.Context) error {
 	state := &s.disk.save
-	state.mu.Lock()
-	state.active, state.began = true, time.Now()
-	state.mu.Unlock()
 	var err error
 	for _, sh := range s.shards {
 		if ctx.Err() != nil {
@@ -321,11 +326,10 @@ func (s *Store) closeDisk(ctx context.Context, save bool) error {
 	clean := !s.Loading()
 	if clean {
 		s.disk.SyncAll()
-		if save && s.disk.saving.TryLock() {
+		if save && s.disk.save.begin() {
 			if err := s.saveAll(ctx); err != nil && !s.shards[0].logs {
 				s.disk.log.Error("changes since the last snapshots are lost", "err", err)
 			}
-			s.disk.saving.Unlock()
 		}
 	}
 	return s.disk.Close(clean)
