@@ -54,6 +54,9 @@ func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error)
 	if err := f.WriteAt(payload, 0); err != nil {
 		return 0, errors.Join(fmt.Errorf("%w: %w", ErrWrite, err), f.Close(), vfs.Discard(l.disk.fs, l.blobPath(id)))
 	}
+	if state == dead { // of a snapshot, which waits for it soon
+		f.Hasten()
+	}
 	l.disk.written.Add(b.bytes)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -80,6 +80,8 @@ type Snapshot struct {
 	pending int64 // bytes in the buffer
 	foot    footer
 	renamed bool
+
+	Pace func() // is called between two pieces of work that take the processor; nil for no pause
 }
 
 // snapshotBuffer is how much is written at once; payloads of a quarter of it or more are written from where they are.
@@ -174,6 +176,7 @@ func (s *Snapshot) flush(payload [][]byte) error {
 	}
 	s.size += n
 	s.buffer = s.buffer[:0]
+	s.pause()
 	s.log.disk.written.Add(n)
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
@@ -254,17 +257,29 @@ func (s *Snapshot) syncBlobs() error {
 	return nil
 }
 
+func (s *Snapshot) pause() {
+	if s.Pace != nil {
+		s.Pace()
+	}
+}
+
 // verify reads the snapshot back.
 func (s *Snapshot) verify() error {
-	_, err := verifySnapshot(s.file, s.header, nil)
+	read := int64(0)
+	_, err := verifySnapshot(s.file, s.header, func(n int64) {
+		if read += n; read >= snapshotBuffer {
+			read = 0
+			s.pause()
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("the snapshot that was just written cannot be read: %w", err)
 	}
 	return nil
 }
 
-// verifySnapshot reads a whole snapshot. Each, if set, is called for every record.
-func verifySnapshot(f vfs.File, h *fileHeader, each func(*Record, int64) error) (*footer, error) {
+// verifySnapshot reads a whole snapshot. Each is told how many bytes each record has.
+func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64)) (*footer, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -277,7 +292,7 @@ func verifySnapshot(f vfs.File, h *fileHeader, each func(*Record, int64) error) 
 	scan := newScanner(f, h.seed(), h.bytes(), size-footerBytes)
 	for {
 		at := scan.at
-		r, _, err := scan.next()
+		_, n, err := scan.next()
 		if err == io.EOF {
 			break
 		}
@@ -285,11 +300,7 @@ func verifySnapshot(f vfs.File, h *fileHeader, each func(*Record, int64) error) 
 			return nil, fmt.Errorf("at %d: %w", at, err)
 		}
 		found.add(scan, at)
-		if each != nil {
-			if err := each(r, at); err != nil {
-				return nil, err
-			}
-		}
+		each(n)
 	}
 	if found != *foot {
 		return nil, errors.New("the snapshot has other records than its footer says")

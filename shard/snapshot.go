@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/persistence"
@@ -19,6 +20,19 @@ type saveState struct {
 	failed      bool
 }
 
+// pacer makes work in the background take a part of a processor's time.
+type pacer struct{ worked time.Time }
+
+// restFor is how long a pacer rests for the time that it has worked.
+const restFor = 2
+
+func (p *pacer) pause() {
+	if now := time.Now(); !p.worked.IsZero() {
+		time.Sleep(min(restFor*now.Sub(p.worked), 20*time.Millisecond))
+	}
+	p.worked = time.Now()
+}
+
 // begin reports whether nobody else writes snapshots of all shards.
 func (s *saveState) begin() bool {
 	s.mu.Lock()
@@ -31,7 +45,9 @@ func (s *saveState) begin() bool {
 }
 
 // snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new.
-func (s *Shard) snapshot(force bool) error {
+func (s *Shard) snapshot(force bool) error { return s.snapshotPaced(force, nil) }
+
+func (s *Shard) snapshotPaced(force bool, pace func()) error {
 	s.snapshotting.Lock()
 	defer s.snapshotting.Unlock()
 	entries, snapshot, err := s.beginSnapshot(force)
@@ -39,6 +55,7 @@ func (s *Shard) snapshot(force bool) error {
 		return nil
 	}
 	if err == nil {
+		snapshot.Pace = pace
 		if err = s.writeSnapshot(entries, snapshot); err == nil {
 			err = snapshot.Commit()
 		} else {
@@ -122,7 +139,7 @@ func (s *Store) Save() error {
 	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	return s.saveAll(s.context)
+	return s.saveAll(s.context, savers)
 }
 
 // SaveInBackground begins what Save does.
@@ -133,23 +150,35 @@ func (s *Store) SaveInBackground() error {
 	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	s.done.Go(func() { _ = s.saveAll(s.context) }) // an error is in the log and in INFO
+	s.done.Go(func() { _ = s.saveAll(s.context, backgroundSavers) }) // an error is in the log and in INFO
 	return nil
 }
 
-// saveAll is called after begin.
-func (s *Store) saveAll(ctx context.Context) error {
+// saveAll is called after begin. Several shards at once spend less of their time waiting for the disk.
+func (s *Store) saveAll(ctx context.Context, workers int) error {
 	state := &s.disk.save
-	var err error
-	for _, sh := range s.shards {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-			break
-		}
-		if sh.ready.Load() {
-			err = errors.Join(err, sh.snapshot(false))
-		}
+	var next atomic.Int64
+	var group sync.WaitGroup
+	errs := make([]error, workers)
+	for i := range errs {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				id := int(next.Add(1)) - 1
+				if id >= len(s.shards) {
+					return
+				}
+				var pace func()
+				if workers == backgroundSavers {
+					pace = new(pacer).pause
+				}
+				if sh := s.shards[id]; sh.ready.Load() {
+					errs[i] = errors.Join(errs[i], sh.snapshotPaced(false, pace))
+				}
+			}
+		})
 	}
+	group.Wait()
+	err := errors.Join(append(errs, ctx.Err())...)
 	if err != nil {
 		s.disk.log.Error("not all snapshots could be written", "err", err)
 	}
@@ -168,6 +197,9 @@ const (
 	lookInterval  = 100 * time.Millisecond
 	retryInterval = 5 * time.Second // after a snapshot that failed
 	shorteners    = 4
+
+	savers           = 4
+	backgroundSavers = 1 // so that clients notice little
 )
 
 // openDisk starts what looks after the files.
@@ -327,7 +359,7 @@ func (s *Store) closeDisk(ctx context.Context, save bool) error {
 	if clean {
 		s.disk.SyncAll()
 		if save && s.disk.save.begin() {
-			if err := s.saveAll(ctx); err != nil && !s.shards[0].logs {
+			if err := s.saveAll(ctx, savers); err != nil && !s.shards[0].logs {
 				s.disk.log.Error("changes since the last snapshots are lost", "err", err)
 			}
 		}

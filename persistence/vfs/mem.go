@@ -344,5 +344,6 @@ func (f *memFile) Size() (int64, error) {
 	return int64(len(f.i.data)), nil
 }
 
+func (f *memFile) Hasten()      {}
 func (f *memFile) Forget()      {}
 func (f *memFile) Close() error { return nil }

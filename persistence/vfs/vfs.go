@@ -43,6 +43,8 @@ type File interface {
 	Truncate(size int64) error
 	// Sync makes the bytes survive a loss of power.
 	Sync() error
+	// Hasten begins to write what Sync will wait for, as far as the system knows a way.
+	Hasten()
 	Size() (int64, error)
 	// Forget lets the next read come from the disk, as far as the system knows a way.
 	Forget()
