@@ -16,6 +16,7 @@
                +-- TooLargeError        TOOLARGE
                +-- BusyError            BUSY LOADING TRYAGAIN  is tried again by itself for a while
                +-- OutOfMemoryError     OOM
+               +-- DiskError            DISKFULL MISCONF
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
                +-- CrossSlotError       CROSSSLOT
                +-- ClusterDownError     CLUSTERDOWN MASTERDOWN
@@ -100,6 +101,10 @@ class OutOfMemoryError(ServerError):
     """Is raised when the node's memory is full."""
 
 
+class DiskError(ServerError):
+    """Is raised when the node cannot keep the write on its disk; nothing was changed, and reads go on."""
+
+
 class AuthenticationError(ServerError):
     """Is raised when the node wants another password, or the user may not do this."""
 
@@ -127,6 +132,8 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
     "LOADING": BusyError,
     "TRYAGAIN": BusyError,
     "OOM": OutOfMemoryError,
+    "DISKFULL": DiskError,
+    "MISCONF": DiskError,
     "NOAUTH": AuthenticationError,
     "WRONGPASS": AuthenticationError,
     "NOPERM": AuthenticationError,

@@ -15,13 +15,16 @@ from ndring import NumPyRedis
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def start_node(*arguments):
-    """Starts a node on ports that the system chooses; returns the process and its address once it is ready."""
+def start_node(*arguments, folder=None):
+    """Starts a node on ports that the system chooses; returns the process and its address once it is ready.
+
+    Its data folder is a new one, or ``folder``, which stays.
+    """
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
-    folder = tempfile.TemporaryDirectory(prefix="ndring-test-")
-    command = [binary, "--port", "0", "--http-port", "0", "--dir", folder.name, *arguments]
+    temporary = tempfile.TemporaryDirectory(prefix="ndring-test-")
+    command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={})
-    process.folder = folder
+    process.folder = temporary
     for line in process.stderr:
         ready = re.search(r'msg="ndring is ready".* resp=(\S+):(\d+) ', line)
         if ready:
@@ -29,7 +32,7 @@ def start_node(*arguments):
             process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
             process.log_reader.start()
             return process, (ready[1], int(ready[2]))
-    folder.cleanup()
+    temporary.cleanup()
     raise AssertionError(f"the node did not start: exit code {process.wait()}")
 
 
