@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/shard"
 )
 
 // handler serves /healthz (the process lives), /readyz (it serves clients) and /metrics (for Prometheus).
@@ -31,17 +32,18 @@ func (n *Node) handler() http.Handler {
 // collector turns the server's counts into metrics when they are asked for.
 type collector struct{ node *Node }
 
-type metric struct {
+// metric is a figure of what T counts.
+type metric[T any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
-	value func(protocol.Stats) float64
+	value func(T) float64
 }
 
-func newMetric(name, help string, kind prometheus.ValueType, value func(protocol.Stats) float64) metric {
-	return metric{prometheus.NewDesc("ndring_"+name, help, nil, nil), kind, value}
+func newMetric[T any](name, help string, kind prometheus.ValueType, value func(T) float64) metric[T] {
+	return metric[T]{prometheus.NewDesc("ndring_"+name, help, nil, nil), kind, value}
 }
 
-var metrics = []metric{
+var metrics = []metric[protocol.Stats]{
 	newMetric("keys", "Keys stored.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
 	newMetric("value_bytes", "Bytes of values that are stored, arriving or being sent.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.ValueBytes) }),
@@ -79,16 +81,48 @@ var metrics = []metric{
 		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
 }
 
+// diskMetrics are those of a node with a data folder.
+var diskMetrics = []metric[shard.DiskStats]{
+	newMetric("disk_bytes", "Bytes of all files.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Bytes) }),
+	newMetric("disk_live_bytes", "Bytes that the values take in them.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Live) }),
+	newMetric("disk_unsaved_changes", "Changes since the last snapshots.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
+	newMetric("disk_stopped_shards", "Shards to which nothing can be written until a restart.", prometheus.GaugeValue,
+		func(s shard.DiskStats) float64 { return float64(s.Stopped) }),
+	newMetric("disk_written_bytes_total", "Bytes written to files.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Written) }),
+	newMetric("disk_write_errors_total", "Writes that the disk has refused.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.WriteErrors) }),
+	newMetric("disk_delayed_syncs_total", "Syncs that took more than two seconds.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.DelayedSyncs) }),
+	newMetric("disk_throttled_writes_total", "Writes that had to wait for the disk.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.Throttled) }),
+	newMetric("disk_shard_snapshots_total", "Snapshots of shards.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Snapshots) }),
+	newMetric("disk_shard_snapshot_errors_total", "Snapshots of shards that could not be written.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.SnapshotErrors) }),
+	newMetric("disk_damage_found_total", "Places that differ from their CRC32C.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.Damage) }),
+	newMetric("disk_damage_repaired_total", "Of them, those that were repaired from memory.", prometheus.CounterValue,
+		func(s shard.DiskStats) float64 { return float64(s.Repaired) }),
+}
+
 // Describe implements prometheus.Collector.
 func (*collector) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range metrics {
+		out <- m.desc
+	}
+	for _, m := range diskMetrics {
 		out <- m.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	stats := c.node.server.Stats()
+	collect(out, metrics, c.node.server.Stats())
+	if stats, ok := c.node.store.DiskStats(); ok {
+		collect(out, diskMetrics, stats)
+	}
+}
+
+func collect[T any](out chan<- prometheus.Metric, metrics []metric[T], stats T) {
 	for _, m := range metrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(stats))
 	}
