@@ -111,6 +111,11 @@ func (d *Disk) start() error {
 		return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
 	}
 	d.wasClean, d.powerLoss = m.clean, !m.clean && m.bootID != d.options.BootID
+	if !m.clean { // what a killed process has left unsynced counts from now on, so it must not be lost later
+		if err := d.fs.SyncAll(d.dir); err != nil {
+			return err
+		}
+	}
 	m.bootID, m.clean = d.options.BootID, false
 	m.epoch = d.options.Epoch(m.epoch)
 	d.node = m

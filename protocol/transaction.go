@@ -155,7 +155,7 @@ func exec(c *call) {
 	default:
 		c.replies.cut()
 		before := len(c.replies.pieces)
-		if err := held.Hold(func(tx *shard.Tx) { c.executeQueue(tx, slot) }); err != nil {
+		if err := held.Hold(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) }); err != nil {
 			c.replies.drop(before) // what the commands answered is not so
 			c.replies.Error(err)
 		}

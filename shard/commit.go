@@ -8,15 +8,16 @@ import (
 )
 
 // Hold calls do with the shard held: no other writer comes in between, and readers see all that do changes, or nothing. After an error nothing of it was
-// done, unless the error is ErrUncertain.
-func (s *Shard) Hold(do func(*Tx)) error {
-	if err := s.store.waitForDisk(); err != nil {
-		return err
+// done, unless the error is ErrUncertain. Stores says that do may store values: then the disk must have room first.
+func (s *Shard) Hold(stores bool, do func(*Tx)) error {
+	if stores {
+		if err := s.store.waitForDisk(); err != nil {
+			return err
+		}
 	}
 	return s.do(do)
 }
 
-// do is Hold for what need not wait until the disk has room.
 func (s *Shard) do(do func(*Tx)) error {
 	position, err := s.hold(do)
 	if err != nil {
@@ -78,7 +79,7 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 		}
 	}
 	s.seq = tx.seq
-	s.unsaved += int64(len(tx.changes))
+	s.unsaved.Add(int64(len(tx.changes)))
 	s.store.disk.unsaved.Add(int64(len(tx.changes)))
 	s.mu.Lock()
 	defer s.mu.Unlock()

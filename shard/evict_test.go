@@ -106,7 +106,7 @@ func TestVolatilePoliciesKeepWhatHasNoTimeToLive(t *testing.T) {
 				t.Fatalf("%s: a key without a time to live is gone", policy)
 			}
 		}
-		c.of("stays0").Hold(func(*Tx) {})
+		c.of("stays0").Hold(true, func(*Tx) {})
 		for i := 300; c.put(fmt.Sprint("stays", i), 1000, 0); i++ {
 			if i > 2000 {
 				t.Fatalf("%s: there is room without end", policy)

@@ -105,7 +105,8 @@ func (s *Shard) recover(log *slog.Logger) error {
 	handler := &recovery{Shard: s, now: s.clock()}
 	report, err := s.log.Recover(handler)
 	if err == nil {
-		s.seq, s.unsaved = report.Seq, report.Logged
+		s.seq = report.Seq
+		s.unsaved.Store(report.Logged)
 		s.store.disk.unsaved.Add(report.Logged)
 		s.recount()
 	}

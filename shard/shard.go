@@ -25,6 +25,7 @@ type Shard struct {
 	counts           counts
 	expired, evicted atomic.Int64
 	live             atomic.Int64 // bytes that its values take on disk, overwritten ones not counted
+	unsaved          atomic.Int64 // changes since the last snapshot
 
 	snapshotting sync.Mutex // held by who writes a snapshot; before writing
 
@@ -34,7 +35,6 @@ type Shard struct {
 	held     Tx
 	encoder  encoder
 	seq      uint64 // of the newest change
-	unsaved  int64  // changes since the last snapshot
 	requests requestLog
 
 	mu        sync.RWMutex // guards all below; who changes them holds writing too, and may read them with that alone
@@ -147,7 +147,7 @@ func (s *Shard) record(changes ...change) (position persistence.Position, err er
 		}
 	}
 	s.seq += uint64(len(changes))
-	s.unsaved += int64(len(changes))
+	s.unsaved.Add(int64(len(changes)))
 	s.store.disk.unsaved.Add(int64(len(changes)))
 	return position, nil
 }

@@ -63,9 +63,7 @@ func (s *Shard) snapshotPaced(force bool, pace func()) error {
 		}
 	}
 	if err != nil {
-		s.writing.Lock()
-		s.unsaved++ // so that it is tried again
-		s.writing.Unlock()
+		s.unsaved.Add(1) // so that it is tried again
 		s.store.disk.counters.snapshotErrors.Add(1)
 		return fmt.Errorf("snapshot of shard %d: %w", s.id, err)
 	}
@@ -77,7 +75,7 @@ func (s *Shard) snapshotPaced(force bool, pace func()) error {
 func (s *Shard) beginSnapshot(force bool) (entries []*Entry, snapshot *persistence.Snapshot, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if s.unsaved == 0 && !force {
+	if s.unsaved.Load() == 0 && !force {
 		return nil, nil, nil
 	}
 	now := s.clock()
@@ -99,8 +97,7 @@ func (s *Shard) beginSnapshot(force bool) (entries []*Entry, snapshot *persisten
 	for _, e := range entries {
 		e.retain()
 	}
-	s.store.disk.unsaved.Add(-s.unsaved)
-	s.unsaved = 0
+	s.store.disk.unsaved.Add(-s.unsaved.Swap(0))
 	return entries, snapshot, nil
 }
 

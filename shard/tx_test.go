@@ -18,7 +18,7 @@ func TestHoldIsOneMoment(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 500 {
-				f.Hold(func(tx *Tx) {
+				f.Hold(true, func(tx *Tx) {
 					both := tx.GetAll(keys("a", "b"), true)
 					a, b := string(both[0].NPY()), string(both[1].NPY())
 					both[0].Release()

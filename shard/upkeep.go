@@ -120,7 +120,7 @@ func (s *Store) longestLog(busy *sync.Map) *Shard {
 	var best *Shard
 	most := 0.25
 	for _, sh := range s.shards {
-		if _, is := busy.Load(sh); is || !sh.logs || !sh.ready.Load() || sh.log.Err() != nil {
+		if _, is := busy.Load(sh); is || !sh.logs || !sh.ready.Load() || sh.unsaved.Load() == 0 || sh.log.Err() != nil {
 			continue
 		}
 		log, dead, _ := sh.log.Sizes()

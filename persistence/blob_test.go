@@ -1,0 +1,105 @@
+package persistence
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// blobsOf returns how many blobs lie in the folder of shard 3.
+func blobsOf(t *testing.T, mem *vfs.Mem) int {
+	t.Helper()
+	all, err := mem.List("data/shards/00003/blobs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// A blob goes when the record that took its place is synced, not before; while a snapshot refers to it, it stays.
+func TestBlobsGoInTime(t *testing.T) {
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	l := d.Log(3)
+	recoverShard(t, d, 3)
+	seq := uint64(0)
+	var now BlobID
+	overwrite := func() {
+		t.Helper()
+		id, err := l.Stage([][]byte{[]byte(largePayload)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq++
+		r := put(seq, "k", largePayload)
+		r.Blob, r.Payload = id, nil
+		appendAll(t, l, r)
+		l.Drop(now)
+		now = id
+	}
+	want := func(n int, when string) {
+		t.Helper()
+		if got := blobsOf(t, mem); got != n {
+			t.Errorf("%s there are %d blobs, want %d", when, got, n)
+		}
+	}
+	sync := func(to Position) {
+		t.Helper()
+		if err := l.Sync(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overwrite()
+	sync(l.End())
+	overwrite()
+	sync(0) // which has nothing to do
+	want(2, "before the sync")
+	sync(l.End())
+	want(1, "after the sync")
+	save := func() {
+		t.Helper()
+		s, err := l.BeginSnapshot(7, seq, []BlobID{now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := put(seq, "k", largePayload)
+		r.Blob, r.Payload = now, nil
+		overwrite() // meanwhile
+		sync(l.End())
+		if err := s.Write(&r); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save()
+	want(2, "with a snapshot")
+	sync(l.End())
+	want(2, "with a snapshot, after a sync")
+	save()
+	want(2, "with the next snapshot") // what that one refers to, and what is there now
+	id, err := l.Stage([][]byte{[]byte(largePayload)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(3, "with a write under way")
+	l.Abandon(id)
+	want(2, "without it")
+	if _, dead, all := l.Sizes(); dead != int64(len(largePayload)) || all != d.Bytes() || d.Staged() != 0 {
+		t.Errorf("%d dead bytes of %d, %d in all files, %d staged", dead, all, d.Bytes(), d.Staged())
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, mem, fixedOptions())
+	k, report := recoverShard(t, d, 3)
+	if len(report.Damage) != 0 || !bytes.Contains([]byte(k["k"]), []byte(largePayload)) {
+		t.Errorf("%v", report.Damage)
+	}
+	want(2, "after a restart")
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+}
