@@ -64,6 +64,7 @@ func (s *Shard) snapshotPaced(force bool, pace func()) error {
 	}
 	if err != nil {
 		s.unsaved.Add(1) // so that it is tried again
+		s.store.disk.unsaved.Add(1)
 		s.store.disk.counters.snapshotErrors.Add(1)
 		return fmt.Errorf("snapshot of shard %d: %w", s.id, err)
 	}
