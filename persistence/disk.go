@@ -47,7 +47,7 @@ type Disk struct {
 	bytes         atomic.Int64 // of all files of all shards
 	staged        atomic.Int64 // of them, those of blobs to which no record refers yet
 	written       atomic.Int64 // bytes, since the start
-	syncs, delays atomic.Int64
+	syncs         atomic.Int64
 }
 
 const (

@@ -77,7 +77,6 @@ type Snapshot struct {
 	size    int64
 	seed    uint32
 	buffer  []byte
-	pending int64 // bytes in the buffer
 	foot    footer
 	renamed bool
 
