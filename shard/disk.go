@@ -148,7 +148,7 @@ func (d *disk) above(factor, extra float64) bool {
 // waitForDisk returns when a write may go on. It is called while no shard is held.
 func (s *Store) waitForDisk() error {
 	d := &s.disk
-	if d.Disk == nil || !d.crowded() {
+	if d.Disk == nil || !s.shards[0].logs || !d.crowded() { // without a log, writes do not come to the disk
 		return nil
 	}
 	d.counters.throttled.Add(1)

@@ -96,7 +96,7 @@ func (s *Store) shorten(ctx context.Context) {
 	for i := range shorteners {
 		workers.Go(func() {
 			for ctx.Err() == nil && s.disk.large(i) {
-				sh := s.longestLog(&busy)
+				sh := s.worst(&busy)
 				if sh == nil {
 					return
 				}
@@ -115,22 +115,23 @@ func (s *Store) shorten(ctx context.Context) {
 	workers.Wait()
 }
 
-// longestLog makes the shard busy whose snapshot would free the most for what it takes to write, and returns it; nil if none would free enough.
-func (s *Store) longestLog(busy *sync.Map) *Shard {
+// worst makes the shard busy whose snapshot would free the most for what it takes to write, and returns it; nil if none would free enough.
+func (s *Store) worst(busy *sync.Map) *Shard {
 	var best *Shard
 	most := 0.25
 	for _, sh := range s.shards {
 		if _, is := busy.Load(sh); is || !sh.logs || !sh.ready.Load() || sh.unsaved.Load() == 0 || sh.log.Err() != nil {
 			continue
 		}
-		log, dead, _ := sh.log.Sizes()
-		if gain := float64(log+dead) / float64(snapshotCost+sh.live.Load()); gain > most {
+		_, _, all := sh.log.Sizes()
+		live := sh.live.Load()
+		if gain := float64(all-live) / float64(snapshotCost+live); gain > most {
 			best, most = sh, gain
 		}
 	}
 	if best != nil {
 		if _, is := busy.LoadOrStore(best, true); is { // another has just taken it
-			return s.longestLog(busy)
+			return s.worst(busy)
 		}
 	}
 	return best
