@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 )
 
@@ -45,7 +46,11 @@ func (s *script) change(shard int, edit func(state)) {
 
 // size returns how many bytes a value is to have: most are small, some have a file of their own.
 func (s *script) size() int {
-	switch s.r.IntN(12) {
+	kinds := 12
+	if memory.OnGoHeap { // each megabyte takes the race detector long
+		kinds = 40
+	}
+	switch s.r.IntN(kinds) {
 	case 0:
 		return persistence.BlobBytes + s.r.IntN(100)
 	case 1, 2:

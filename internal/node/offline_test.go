@@ -65,8 +65,8 @@ func TestCheckAndDump(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"k3", "k10"} {
-		if out := run(exitOK, "dump", "--dir", dir, key); out != values[key] {
-			t.Errorf("%s: %d bytes, want %d", key, len(out), len(values[key]))
+		if out, err := program(t, nil, "dump", "--dir", dir, key).Output(); err != nil || string(out) != values[key] {
+			t.Errorf("%s: %d bytes, want %d, %v", key, len(out), len(values[key]), err)
 		}
 	}
 	file := filepath.Join(t.TempDir(), "k3.npy")
