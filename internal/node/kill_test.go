@@ -215,6 +215,9 @@ func TestKill(t *testing.T) {
 		for i, w := range writers {
 			group.Go(func() { failures[i] = w.run(ctx, c, &total) })
 		}
+		if run%2 == 0 { // in the other runs there are snapshots only when the folder grows
+			group.Go(func() { saveAgainAndAgain(ctx, c) })
+		}
 		for total.Load() < int64(least) && ctx.Err() == nil && !p.hasExited() {
 			time.Sleep(time.Millisecond)
 		}
@@ -244,6 +247,18 @@ func TestKill(t *testing.T) {
 		if phases[phase] == 0 {
 			t.Errorf("no kill came during a %s", phase)
 		}
+	}
+}
+
+// saveAgainAndAgain asks for snapshots until the node is gone.
+func saveAgainAndAgain(ctx context.Context, c *redis.Client) {
+	for ctx.Err() == nil {
+		err := c.Do(ctx, "BGSAVE").Err()
+		var text redis.Error
+		if err != nil && !errors.As(err, &text) { // one in progress is an answer, too
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
