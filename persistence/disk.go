@@ -100,7 +100,7 @@ func (d *Disk) start() error {
 			return err
 		}
 		if len(found) > 0 {
-			return fmt.Errorf("it has shards, but no %s", manifestName)
+			return fmt.Errorf("it has shards, but no %s: ndring check --repair --shards N writes it anew", manifestName)
 		}
 		m = nodeManifest{shards: d.options.Shards, clean: true}
 		d.options.Rand(m.cluster[:])
@@ -182,10 +182,10 @@ func (d *Disk) writeManifest() error {
 	if m.clean {
 		clean = "yes"
 	}
-	return writeLines(d.fs, path.Join(d.dir, manifestName), []line{
+	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines([]line{
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.epoch, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
-	})
+	}))
 }
 
 func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
@@ -208,14 +208,14 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 // line is a line of a manifest.
 type line struct{ name, value string }
 
-// writeLines writes a manifest: lines of a name and a value, at the end the CRC32C of those before.
-func writeLines(fs vfs.FS, name string, lines []line) error {
+// encodeLines makes a manifest: lines of a name and a value, at the end the CRC32C of those before.
+func encodeLines(lines []line) []byte {
 	var b bytes.Buffer
 	for _, l := range lines {
 		fmt.Fprintf(&b, "%s %s\n", l.name, l.value)
 	}
 	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
-	return vfs.WriteFile(fs, name, b.Bytes())
+	return b.Bytes()
 }
 
 // maxManifest is the longest manifest that is read.

@@ -298,12 +298,12 @@ func (l *Log) makeDir() error {
 	return nil
 }
 
-// manifestLines says what must be there at least: a snapshot, and the records up to a seq.
-func (l *Log) manifestLines(snapshot string, seq uint64) []line {
-	return []line{
+// encodeManifest says what must be there at least: a snapshot, and the records up to a seq.
+func (l *Log) encodeManifest(snapshot string, seq uint64) []byte {
+	return encodeLines([]line{
 		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", l.disk.node.cluster.String()}, {"shard", strconv.Itoa(l.shard)},
 		{"snapshot", snapshot}, {"seq", strconv.FormatUint(seq, 10)},
-	}
+	})
 }
 
 // close ends the use of the log. Clean writes down where it ends.
@@ -340,7 +340,7 @@ func (l *Log) writeEnd() error {
 	if !there || seq == l.manifest {
 		return nil
 	}
-	return writeLines(l.disk.fs, l.path(manifestName), l.manifestLines(name, seq))
+	return vfs.WriteFile(l.disk.fs, l.path(manifestName), l.encodeManifest(name, seq))
 }
 
 // end returns the position behind the last record.

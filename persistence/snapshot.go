@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"path"
 	"slices"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -197,14 +196,11 @@ func (s *Snapshot) Commit() error {
 		s.renamed = true
 		err = l.disk.fs.Rename(l.path(s.name+tempSuffix), l.path(s.name))
 	}
-	l.mu.Lock()
-	parent := l.dirs.parent
-	l.mu.Unlock()
-	if err == nil && parent { // the folder itself is new
-		err = l.disk.fs.SyncDir(path.Dir(l.dir))
+	if err == nil {
+		err = vfs.ReplaceFile(l.disk.fs, l.path(manifestName), l.encodeManifest(s.name, s.header.seq))
 	}
-	if err == nil { // this syncs the folder, too
-		err = writeLines(l.disk.fs, l.path(manifestName), l.manifestLines(s.name, s.header.seq))
+	if err == nil {
+		err = s.syncNames()
 	}
 	if err != nil {
 		s.Abort()
@@ -228,7 +224,21 @@ func (s *Snapshot) finish() error {
 	return s.file.Sync()
 }
 
-// syncBlobs syncs the files that the snapshot refers to.
+// syncNames makes the snapshot's name survive, and those that the log waits for: the error of a sync is told once, so it stops the log, too.
+func (s *Snapshot) syncNames() error {
+	l := s.log
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.mu.Lock()
+	parent := l.dirs.parent
+	l.mu.Unlock()
+	if err := l.syncFiles(nil, nil, dirState{names: true, parent: parent}); err != nil {
+		return l.stop(err)
+	}
+	return nil
+}
+
+// syncBlobs syncs the files that the snapshot refers to. The log may refer to them, too, and wait for the same sync.
 func (s *Snapshot) syncBlobs() error {
 	l := s.log
 	l.syncing.Lock()
@@ -246,7 +256,7 @@ func (s *Snapshot) syncBlobs() error {
 		return nil
 	}
 	if err := l.syncFiles(blobs, nil, dirs); err != nil {
-		return err
+		return l.stop(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

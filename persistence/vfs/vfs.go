@@ -77,6 +77,14 @@ func ReadFile(fs FS, name string, limit int64) ([]byte, error) {
 
 // WriteFile makes b the content of a file, as one step that survives a loss of power or is not done at all.
 func WriteFile(fs FS, name string, b []byte) error {
+	if err := ReplaceFile(fs, name, b); err != nil {
+		return err
+	}
+	return fs.SyncDir(path.Dir(name))
+}
+
+// ReplaceFile is WriteFile without the last step: SyncDir of the folder is the caller's.
+func ReplaceFile(fs FS, name string, b []byte) error {
 	temp := name + ".tmp"
 	if err := Discard(fs, temp); err != nil {
 		return err
@@ -97,9 +105,8 @@ func WriteFile(fs FS, name string, b []byte) error {
 	}
 	if err != nil {
 		_ = fs.Remove(temp) // it would be removed the next time, too
-		return err
 	}
-	return fs.SyncDir(path.Dir(name))
+	return err
 }
 
 // Discard removes a file, if it is there.
