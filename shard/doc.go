@@ -1,4 +1,4 @@
-// Package shard holds the state of a node's shards: entries, versions, time to live, conditions of a write.
+// Package shard holds the state of a node's shards: entries, versions, time to live, conditions of a write, and what of it is on disk.
 //
 // A shard orders the writes to its keys. It knows nothing of connections, RESP or other nodes' addresses: it takes decoded writes and
 // gives out immutable entries.
@@ -12,8 +12,14 @@
 //
 // # Locks
 //
-// Each shard has one lock, which guards its index and its deadlines. It is not held while values are copied, checked or sent, but for small ones that
-// are moved together, and none is ever taken while another shard's is held. The lock of a memory pool is the innermost.
+// Each shard has a lock for its writers, which is held across the write to the log, and one for its index and deadlines, which readers share and which
+// is held for moments; nothing is copied, checked, sent or written to disk under it, but for small entries that are moved together. Who changes
+// the index holds both, the writers' first. No lock of a shard is taken while another shard's is held. The lock of a memory pool is the innermost.
+//
+// # Disk
+//
+// With UseDisk, a change comes into the shard's log before anybody sees it (commit.go); recovery.go reads it back, upkeep.go looks after the files: see
+// docs/persistence.md.
 //
 // # Memory
 //
