@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Entry is a stored value. It never changes, but for its deadline and what is known of its use; a write replaces it.
+// Entry is a stored value. It never changes, but for what is known of its use; a write, or another deadline, replaces it.
 //
 // It is one buffer, so that a million of them are a million blocks and nothing that Go's collector has to look at:
 //
