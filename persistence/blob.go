@@ -151,7 +151,9 @@ func (l *Log) bury() {
 	l.dying = left
 	l.mu.Unlock()
 	for _, b := range gone {
+		l.mu.Lock()
 		b.close()
+		l.mu.Unlock()
 		err := vfs.Discard(l.disk.fs, l.blobPath(b.id))
 		l.mu.Lock()
 		if err != nil {

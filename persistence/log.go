@@ -17,7 +17,7 @@ const SegmentBytes = 64 << 20
 var (
 	// ErrStopped is returned by a log to which nothing can be written any more: what it holds on disk is not known. A restart finds out.
 	ErrStopped = errors.New("the log has stopped")
-	// ErrWrite is returned when a record could not be written. Nothing of it is left.
+	// ErrWrite is returned when a record could not be written. Nothing that follows it is written before its remains are cut off.
 	ErrWrite = errors.New("cannot write the log")
 )
 
@@ -310,7 +310,7 @@ func (l *Log) encodeManifest(snapshot string, seq uint64) []byte {
 func (l *Log) close(clean bool) error {
 	var err error
 	if clean {
-		if err = l.Sync(l.end()); err == nil {
+		if err = l.Sync(l.End()); err == nil {
 			err = l.writeEnd()
 		}
 	}
@@ -343,12 +343,9 @@ func (l *Log) writeEnd() error {
 	return vfs.WriteFile(l.disk.fs, l.path(manifestName), l.encodeManifest(name, seq))
 }
 
-// end returns the position behind the last record.
-func (l *Log) end() Position {
+// End returns the position of all that was written so far.
+func (l *Log) End() Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.written
 }
-
-// End returns the position of all that was written so far.
-func (l *Log) End() Position { return l.end() }

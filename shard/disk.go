@@ -120,7 +120,7 @@ func (s *Store) noteWrite(err error) error {
 	return fmt.Errorf("%w: %w", ErrDisk, err)
 }
 
-// The files of a store take at most three times its live bytes and 512 MiB. From large on, snapshots take the place of the longest logs; from crowded
+// The files of a store take at most three times its live bytes and 512 MiB. From large on, snapshots of the shards with the most garbage are written; from crowded
 // on, writes wait for them. The rest is for a snapshot that is being written, and for values on their way.
 var (
 	large   = diskBound{1.75, 192 << 20}

@@ -246,13 +246,6 @@ func parseMeta(b []byte, payload uint64) (npy, attrs int, parts []partMeta, requ
 // Delete implements persistence.Handler.
 func (r *recovery) Delete(key []byte) { r.forget(key) }
 
-// forget takes a key out without telling the log, which is being read.
-func (r *recovery) forget(key []byte) {
-	if e := r.entries.remove(&r.store.tablePool, key); e != nil {
-		r.drop(e)
-	}
-}
-
 // Expire implements persistence.Handler.
 func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 	e := r.entries.get(key)

@@ -200,6 +200,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	defer s.writing.Unlock()
 	now := s.clock()
 	var gone []change
+	var blobs []persistence.BlobID
 	s.mu.Lock()
 	for len(gone) < limit {
 		e := s.deadlines.due(now)
@@ -208,13 +209,23 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 		}
 		key := bytes.Clone(e.Key())
 		gone = append(gone, change{kind: persistence.Delete, reason: persistence.Expired, key: key})
-		s.remove(key)
+		if id := e.blob(); id != 0 {
+			blobs = append(blobs, id)
+		}
+		s.forget(key)
 	}
+	s.recount()
 	more = s.deadlines.due(now) != nil
 	s.mu.Unlock()
 	s.expired.Add(int64(len(gone)))
-	if len(gone) > 0 {
-		_, _ = s.record(gone...) // each is in the log with its deadline: what cannot be written now is found to have expired again
+	if len(gone) == 0 {
+		return more
+	}
+	if _, err := s.record(gone...); err != nil {
+		return more // each is in the log with its deadline, and is found to have expired again
+	}
+	for _, id := range blobs { // only now: their records must not outlive them
+		s.log.Drop(id)
 	}
 	return more
 }
@@ -240,6 +251,13 @@ func (s *Shard) put(e *Entry) {
 		s.drop(old)
 	}
 	s.recount()
+}
+
+// forget takes a key out without a word to the log. The shard is held.
+func (s *Shard) forget(key []byte) {
+	if e := s.entries.remove(&s.store.tablePool, key); e != nil {
+		s.drop(e)
+	}
 }
 
 // remove takes a key out, if it is there. The shard is held.

@@ -70,7 +70,7 @@ func (s *Store) keepSynced(ctx context.Context) {
 	}
 }
 
-// keepSmall writes snapshots of the shards with the longest logs when the folder has grown too large, and of all shards when it is time to.
+// keepSmall writes snapshots of the shards with the most garbage when the folder has grown too large, and of all shards when it is time to.
 func (s *Store) keepSmall(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
