@@ -17,30 +17,55 @@ type NodeID string
 
 // Address is where clients of one listener reach a node. An empty Host stands for the address that the client itself used.
 type Address struct {
-	Host string
-	Port int
+	Host string `json:"host,omitempty"`
+	Port int    `json:"port,omitempty"`
+	// Derived says that nobody announced the host: the node itself answers with the address that its client came in by, and others with this one.
+	Derived bool `json:"derived,omitempty"`
 }
+
+// NodeState is what the cluster wants of a node. Whether it lives is not part of the topology: each node sees that by itself.
+type NodeState string
+
+// The states.
+const (
+	Active  NodeState = ""        // it gets shards
+	Leaving NodeState = "leaving" // it gets none, and is forgotten once it holds no copy
+)
 
 // Node is one member of the cluster.
 type Node struct {
-	ID        NodeID
-	BusPort   int
-	Listeners map[string]Address // by listener name
+	ID          NodeID             `json:"id"`
+	Name        string             `json:"name,omitempty"`  // as its operator calls it
+	Store       string             `json:"store,omitempty"` // id of its data folder: another one is another copy of everything
+	Incarnation uint64             `json:"incarnation,omitempty"`
+	Zone        string             `json:"zone,omitempty"`
+	BusHost     string             `json:"busHost,omitempty"` // where it was reached when it last joined; a hint
+	BusPort     int                `json:"busPort,omitempty"`
+	Listeners   map[string]Address `json:"listeners,omitempty"` // by listener name
+	State       NodeState          `json:"state,omitempty"`
 }
 
 // ShardID numbers the shards from 0. Shard i holds the slots [i*Slots/shards, (i+1)*Slots/shards).
 type ShardID int
 
-// Shard is the configuration of one shard.
+// Shard is the configuration of one shard. A copy is known by its node and that node's Store: a node that comes with another store is in no ISR.
 type Shard struct {
-	Epoch   uint64
-	Primary NodeID
+	Epoch    uint64   `json:"epoch"`              // raised by every change of Primary or ISR
+	Born     uint64   `json:"born,omitempty"`     // epoch in which the shard last began empty: a copy of an earlier one is void
+	Primary  NodeID   `json:"primary,omitempty"`  // who serves it; empty while nobody may
+	ISR      []NodeID `json:"isr,omitempty"`      // copies in step, the primary's included
+	Assigned []NodeID `json:"assigned,omitempty"` // where copies ought to be, the primary's place first
+	Learners []NodeID `json:"learners,omitempty"` // copies that catch up
 }
 
 // Topology is which nodes there are and which of them owns what. It is immutable; a change makes a new one.
 type Topology struct {
-	Nodes  []Node
-	Shards []Shard // by ShardID; a power of two of them
+	Cluster  string            `json:"cluster,omitempty"` // id; empty before the cluster is made
+	Index    uint64            `json:"index"`             // of the log entry that made this topology
+	Replicas int               `json:"replicas,omitempty"`
+	Nodes    []Node            `json:"nodes,omitempty"`  // by ID
+	Shards   []Shard           `json:"shards,omitempty"` // by ShardID; a power of two of them
+	Settings map[string]string `json:"settings,omitempty"`
 }
 
 // CheckShards returns an error that says which counts are possible when n is none of them.
@@ -56,18 +81,21 @@ func Single(node Node, shards int, epoch uint64) (*Topology, error) {
 	if err := CheckShards(shards); err != nil {
 		return nil, err
 	}
-	t := &Topology{Nodes: []Node{node}, Shards: make([]Shard, shards)}
+	t := &Topology{Cluster: "single", Replicas: 1, Nodes: []Node{node}, Shards: make([]Shard, shards)}
 	for i := range t.Shards {
-		t.Shards[i] = Shard{Epoch: epoch, Primary: node.ID}
+		t.Shards[i] = Shard{Epoch: epoch, Primary: node.ID, ISR: []NodeID{node.ID}, Assigned: []NodeID{node.ID}}
 	}
 	return t, nil
 }
 
-// ShardOf returns the shard that a slot is in.
+// ShardOf returns the shard that a slot is in. The topology must have shards.
 func (t *Topology) ShardOf(slot int) ShardID { return ShardID(slot / (Slots / len(t.Shards))) }
 
 // Owner returns the node that serves a slot.
 func (t *Topology) Owner(slot int) (Node, bool) {
+	if len(t.Shards) == 0 {
+		return Node{}, false
+	}
 	return t.Node(t.Shards[t.ShardOf(slot)].Primary)
 }
 
@@ -90,6 +118,9 @@ type Range struct {
 // Ranges returns the slots in order, neighbouring shards of one owner merged, so that what clients fetch stays small.
 func (t *Topology) Ranges() []Range {
 	var out []Range
+	if len(t.Shards) == 0 {
+		return nil
+	}
 	width := Slots / len(t.Shards)
 	for i, s := range t.Shards {
 		if n := len(out); n > 0 && out[n-1].Primary == s.Primary {
