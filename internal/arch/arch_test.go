@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/arch":     {},
 	"internal/resptest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
+	"protocol/bus":      {"cluster/topology"},
 	"shard":             {"persistence", "cluster/topology", "array", "memory"},
 	"cluster":           {"cluster/topology"},
 	"cluster/topology":  {},

@@ -1,0 +1,79 @@
+package bus
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+const (
+	methodEcho Method = iota + 1
+	methodFail
+	methodPanic
+	methodBlock
+	methodOther
+)
+
+func TestManyCallsShareAConnection(t *testing.T) {
+	t.Parallel()
+	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
+	b.Handle(methodEcho, echo)
+	var callers sync.WaitGroup
+	for i := range 200 {
+		callers.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(i)))
+			for j := range 10 {
+				want := fmt.Sprint(i, j) + string(bytes.Repeat([]byte{'x'}, random.IntN(3_000)))
+				if got, err := a.call(b.target(), methodEcho, want); err != nil || got != want {
+					t.Errorf("call %d %d: %d bytes, %v", i, j, len(got), err)
+					return
+				}
+			}
+		})
+	}
+	callers.Wait()
+	for name, n := range map[string]*node{"dialling": a, "listening": b} {
+		links := n.Links()
+		if len(links) != 1 || links[0].Kind != KindControl || links[0].Inbound != (n == b) || links[0].BytesIn == 0 || links[0].BytesOut == 0 {
+			t.Errorf("links of the %s side: %+v", name, links)
+		}
+	}
+}
+
+func TestErrorsOfHandlers(t *testing.T) {
+	t.Parallel()
+	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
+	b.Handle(methodFail, func(_ context.Context, _ Peer, request []byte) ([]byte, error) {
+		if string(request) == "coded" {
+			return nil, fmt.Errorf("wrapped: %w", &RemoteError{Code: CodeUser + 3, Text: "not the leader"})
+		}
+		return nil, errors.New(string(request))
+	})
+	b.Handle(methodPanic, func(context.Context, Peer, []byte) ([]byte, error) { panic("at the disco") })
+	for _, tc := range []struct {
+		method  Method
+		request string
+		code    Code
+		text    string
+	}{
+		{methodFail, "as told", CodeFailed, "as told"},
+		{methodFail, "", CodeFailed, ""},
+		{methodFail, "coded", CodeUser + 3, "wrapped: not the leader"},
+		{methodPanic, "", CodePanic, "the handler of method 3 panicked"},
+		{methodOther, "", CodeNoMethod, "method 5 is not handled here"},
+		{methodFail, string(bytes.Repeat([]byte("long"), 10_000)), CodeFailed, string(bytes.Repeat([]byte("long"), maxErrorText/4))},
+	} {
+		_, err := a.call(b.target(), tc.method, tc.request)
+		var remote *RemoteError
+		if !errors.As(err, &remote) || remote.Code != tc.code || remote.Text != tc.text {
+			t.Errorf("method %d %.10q: %v", tc.method, tc.request, err)
+		}
+		if errors.Is(err, ErrLost) || errors.Is(err, ErrUnreachable) {
+			t.Errorf("method %d: %v is two things", tc.method, err)
+		}
+	}
+}
