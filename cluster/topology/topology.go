@@ -101,10 +101,8 @@ func (t *Topology) Owner(slot int) (Node, bool) {
 
 // Node returns the node with an id.
 func (t *Topology) Node(id NodeID) (Node, bool) {
-	for _, n := range t.Nodes {
-		if n.ID == id {
-			return n, true
-		}
+	if i, ok := find(t.Nodes, id); ok {
+		return t.Nodes[i], true
 	}
 	return Node{}, false
 }

@@ -1,0 +1,117 @@
+package topology
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Check returns an error that names the first thing in the topology that cannot be. One without a cluster is right when it is empty.
+func (t *Topology) Check() error {
+	if t.Cluster == "" {
+		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Settings) > 0 {
+			return fmt.Errorf("topology: no cluster, but %d nodes, %d shards and %d settings", len(t.Nodes), len(t.Shards), len(t.Settings))
+		}
+		return nil
+	}
+	if err := CheckShards(len(t.Shards)); err != nil {
+		return fmt.Errorf("topology: %w", err)
+	}
+	if len(t.Nodes) == 0 || t.Replicas < 1 {
+		return fmt.Errorf("topology: %d nodes, %d replicas", len(t.Nodes), t.Replicas)
+	}
+	for i, n := range t.Nodes {
+		switch {
+		case n.ID == "" || i > 0 && cmp.Compare(t.Nodes[i-1].ID, n.ID) >= 0:
+			return fmt.Errorf("topology: node %d, %q, is not after the one before it", i, n.ID)
+		case n.State != Active && n.State != Leaving:
+			return fmt.Errorf("topology: node %s is in the unknown state %q", n.ID, n.State)
+		}
+	}
+	for i, row := range t.Shards {
+		if err := t.checkRow(row); err != nil {
+			return fmt.Errorf("topology: shard %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (t *Topology) checkRow(row Shard) error {
+	if row.Epoch == 0 || row.Epoch > 2*maxFirstEpoch || row.Born > row.Epoch {
+		return fmt.Errorf("epoch %d, born in %d", row.Epoch, row.Born)
+	}
+	if row.Primary != "" && !slices.Contains(row.ISR, row.Primary) {
+		return fmt.Errorf("the primary %s is not in the ISR %v", row.Primary, row.ISR)
+	}
+	for _, list := range [][]NodeID{row.ISR, row.Assigned, row.Learners} {
+		if !distinct(list) {
+			return fmt.Errorf("a node is there twice: %v", list)
+		}
+		for _, id := range list {
+			if _, ok := find(t.Nodes, id); !ok {
+				return fmt.Errorf("%s is no member", id)
+			}
+		}
+	}
+	for _, id := range row.Learners {
+		if slices.Contains(row.ISR, id) {
+			return fmt.Errorf("%s both catches up and is in step", id)
+		}
+	}
+	return nil
+}
+
+// CheckStep returns an error that names the first thing that no command can have changed this way: I1, one primary for each (shard, epoch), and I7, one owner of each slot for each index, rest
+// on it. Both topologies must be right by themselves.
+func CheckStep(was, is *Topology) error {
+	if is.Index <= was.Index {
+		return fmt.Errorf("topology: index %d after %d", is.Index, was.Index)
+	}
+	if was.Cluster == "" {
+		return nil
+	}
+	if is.Cluster != was.Cluster || len(is.Shards) != len(was.Shards) || is.Replicas != was.Replicas {
+		return fmt.Errorf("topology: cluster %s of %d shards became %s of %d", was.Cluster, len(was.Shards), is.Cluster, len(is.Shards))
+	}
+	for _, c := range Diff(was, is) {
+		if err := checkRowStep(c.Was, c.Is); err != nil {
+			return fmt.Errorf("topology: shard %d: %w", c.Shard, err)
+		}
+	}
+	for _, c := range DiffNodes(was, is) {
+		if err := checkStart(c, was, is); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRowStep(was, is Shard) error {
+	same := is.Primary == was.Primary && slices.Equal(is.ISR, was.ISR) && is.Born == was.Born
+	switch {
+	case is.Epoch < was.Epoch || is.Born < was.Born:
+		return fmt.Errorf("epoch %d, born in %d, after epoch %d, born in %d", is.Epoch, is.Born, was.Epoch, was.Born)
+	case is.Epoch == was.Epoch && !same:
+		return fmt.Errorf("primary %q and ISR %v became %q and %v in one epoch, %d", was.Primary, was.ISR, is.Primary, is.ISR, is.Epoch)
+	case is.Born != was.Born && is.Born <= was.Epoch:
+		return fmt.Errorf("it began empty in epoch %d, which was over: it was in %d", is.Born, was.Epoch)
+	}
+	return nil
+}
+
+// checkStart holds to what a new start of a node takes: its primaries, as nothing that the process before was told is true for this one, and with another data folder its copies.
+func checkStart(c NodeChange, was, is *Topology) error {
+	if c.Was.Incarnation == c.Is.Incarnation && c.Was.Store == c.Is.Store || c.Is.ID == "" {
+		return nil
+	}
+	for i, row := range is.Shards {
+		risen := row.Epoch > was.Shards[i].Epoch
+		if row.Primary == c.Is.ID && !risen {
+			return fmt.Errorf("topology: shard %d: %s still serves epoch %d after its new start", i, c.Is.ID, row.Epoch)
+		}
+		if c.Was.Store != c.Is.Store && slices.Contains(row.ISR, c.Is.ID) && !risen {
+			return fmt.Errorf("topology: shard %d: %s has a copy in epoch %d from another data folder", i, c.Is.ID, row.Epoch)
+		}
+	}
+	return nil
+}
