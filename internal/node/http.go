@@ -20,7 +20,7 @@ func (n *Node) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !n.ready.Load() {
-			http.Error(w, "not ready", http.StatusServiceUnavailable)
+			http.Error(w, "not ready: the node waits for "+n.Status().Waiting, http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")

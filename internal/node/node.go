@@ -2,41 +2,48 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
-	"github.com/ndring/ndring/persistence/vfs"
 	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/protocol/bus"
 	"github.com/ndring/ndring/shard"
 )
 
-// Node is one ndring process' worth of node. New, then Open, then Close.
+// Node is one ndring process' worth of node. New, then Open, then Close. Open is Start, which returns when others can reach the node, and Ready.
 type Node struct {
 	mu     sync.Mutex // guards config once the node is open
 	config Config
 	log    *slog.Logger
 	level  *slog.LevelVar // of log
 
-	id       topology.NodeID
-	topology *topology.Topology
-	store    *shard.Store
-	server   *protocol.Server
-	http     *http.Server
-	httpAddr net.Addr
-	clients  []net.Addr // of the client listeners, in the order of Config.Listen
+	id          topology.NodeID
+	incarnation uint64
+	disk        *persistence.Disk // nil without a folder
+	store       *shard.Store
+	server      *protocol.Server
+	bus         *bus.Bus
+	cluster     *cluster.Cluster
+	obedience   *obedience
+	topology    atomic.Pointer[topology.Topology] // that the shards are in step with
+
+	http      *http.Server
+	httpAddr  net.Addr
+	clients   []net.Addr // of the client listeners, in the order of Config.Listen
+	recovered chan error // how the reading of the shards has ended
+	stop      context.CancelFunc
+	done      sync.WaitGroup
+
 	ready    atomic.Bool
 	close    sync.Once
 	closed   error
@@ -47,44 +54,115 @@ type Node struct {
 
 // New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
-	return &Node{config: config, log: log, level: level, asked: make(chan struct{})}
+	n := &Node{config: config, log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
+	n.topology.Store(&topology.Topology{})
+	return n
 }
 
 // Open starts the node and returns when it serves. After an error nothing is left running.
 func (n *Node) Open(ctx context.Context) error {
-	n.id = nodeID(n.config.NodeID)
-	disk, epoch, err := n.openDisk()
-	if err != nil {
+	if err := n.Start(ctx); err != nil {
 		return err
 	}
-	self := topology.Node{ID: n.id, Listeners: map[string]topology.Address{}}
-	for _, l := range n.config.Listen {
-		self.Listeners[l.Name] = l.Announce
+	return n.Ready(ctx)
+}
+
+// Start begins all that the node does, and returns when clients and other nodes can reach it. After an error nothing is left running.
+func (n *Node) Start(ctx context.Context) error {
+	if err := n.start(ctx); err != nil {
+		return errors.Join(err, n.Close(ctx))
 	}
-	if n.topology, err = topology.Single(self, n.config.Shards, epoch); err != nil {
-		if disk != nil {
-			err = errors.Join(err, disk.Close(false))
-		}
+	return nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	if err := n.openDisk(); err != nil {
 		return err
 	}
 	pool := new(memory.Pool)
-	n.store = shard.NewStore(n.config.Shards, epoch, newClock().now, pool)
-	if disk != nil {
-		n.store.UseDisk(disk, n.config.Logged, protocol.Frame, n.log)
+	n.store = shard.NewStore(n.config.Shards, 0, newClock().now, pool)
+	if n.disk != nil {
+		n.store.UseDisk(n.disk, n.config.Logged, protocol.Frame, n.log)
 	}
 	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // where a zero is a zero
-	n.store.Open(context.WithoutCancel(ctx))
-	if err := n.listen(ctx); err != nil {
-		return errors.Join(err, n.Close(ctx))
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.stop = stop
+	n.store.Open(running)
+	sockets, err := n.bind(ctx)
+	if err != nil {
+		return err
 	}
-	if disk != nil { // clients are told LOADING meanwhile, or that their shard is there
-		if err := n.store.Recover(ctx, n.log); err != nil {
-			return errors.Join(err, n.Close(ctx))
+	if err := n.openCluster(ctx); err != nil {
+		return errors.Join(err, closeAll(sockets))
+	}
+	for i, l := range n.config.Listen {
+		if err := n.server.Serve(protocol.Listener{Listener: sockets[i], Name: l.Name}); err != nil {
+			return err
 		}
 	}
+	if err := n.listenHTTP(ctx); err != nil {
+		return err
+	}
+	n.done.Go(func() { n.recovered <- n.recover(running) })
+	n.done.Go(func() { n.obedience.run(running) })
+	if err := n.cluster.Open(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// recover reads the shards back. Clients are told LOADING meanwhile, or that their shard is there.
+func (n *Node) recover(ctx context.Context) error {
+	if n.disk == nil {
+		return nil
+	}
+	err := n.store.Recover(ctx, n.log)
+	n.obedience.wake() // the shards can be opened
+	return err
+}
+
+// Ready returns when the node serves what the cluster wants of it. After an error nothing is left running.
+func (n *Node) Ready(ctx context.Context) error {
+	if err := n.await(ctx); err != nil {
+		return errors.Join(err, n.Close(ctx))
+	}
 	n.ready.Store(true)
-	args := []any{"version", n.config.Server.Version, "node", n.id, "shards", n.config.Shards}
+	n.tellReady()
+	return nil
+}
+
+func (n *Node) await(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	recovered := make(chan struct{})
+	go func() { // a folder that cannot be read ends the wait for the cluster
+		defer close(recovered)
+		select {
+		case err := <-n.recovered:
+			if err != nil {
+				cancel(err)
+			}
+		case <-ctx.Done():
+		}
+	}()
+	for _, step := range []func(context.Context) error{n.cluster.Ready, n.obedience.settled} {
+		if err := step(ctx); err != nil {
+			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			return err
+		}
+	}
+	select {
+	case <-recovered:
+	case <-ctx.Done():
+	}
+	return context.Cause(ctx)
+}
+
+func (n *Node) tellReady() {
+	args := []any{"version", n.config.Server.Version, "node", n.id, "cluster", n.cluster.ID(), "nodes", len(n.Topology().Nodes), "shards", n.config.Shards}
 	for i, l := range n.config.Listen {
 		name := "resp"
 		if len(n.config.Listen) > 1 {
@@ -93,51 +171,31 @@ func (n *Node) Open(ctx context.Context) error {
 		args = append(args, name, n.clients[i].String())
 	}
 	n.log.Info("ndring is ready", append(args, "http", n.httpAddr.String())...)
-	return nil
 }
 
-// openDisk opens the data folder, if there is to be one, and returns the epoch of this start: versions must not repeat those of an earlier one, even of
-// one whose folder is gone.
-func (n *Node) openDisk() (*persistence.Disk, uint64, error) {
-	now := uint64(time.Now().UnixMilli())
-	if n.config.Dir == "" {
-		return nil, now, nil
-	}
-	dir, err := filepath.Abs(n.config.Dir)
-	if err != nil {
-		return nil, 0, err
-	}
-	boot, err := bootID()
-	if err != nil {
-		n.log.Warn("the system does not say when it was started: after a stop that is not clean, the logs are read as after a loss of power", "err", err)
-		boot = rand.Text()
-	}
-	disk, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: n.config.Shards, BootID: boot, Log: n.log,
-		Epoch: func(last uint64) uint64 { return max(last+1, now) },
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", dir, err)
-	}
-	if disk.PowerLoss() {
-		n.log.Warn("the machine was started anew since the last run, which did not end cleanly: what was not synced may be gone", "dir", dir)
-	}
-	return disk, disk.Epoch(), nil
-}
-
-func (n *Node) listen(ctx context.Context) error {
+// bind opens the ports for clients, which nobody serves yet.
+func (n *Node) bind(ctx context.Context) (sockets []net.Listener, err error) {
 	var lc net.ListenConfig
 	for _, l := range n.config.Listen {
 		socket, err := lc.Listen(ctx, "tcp", l.Address)
 		if err != nil {
-			return fmt.Errorf("cannot listen for clients: %w", err)
+			return nil, errors.Join(fmt.Errorf("cannot listen for clients: %w", err), closeAll(sockets))
 		}
+		sockets = append(sockets, socket)
 		n.clients = append(n.clients, socket.Addr())
-		if err := n.server.Serve(protocol.Listener{Listener: socket, Name: l.Name}); err != nil {
-			return err
-		}
 	}
-	socket, err := lc.Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
+	return sockets, nil
+}
+
+func closeAll(sockets []net.Listener) (err error) {
+	for _, s := range sockets {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+func (n *Node) listenHTTP(ctx context.Context) error {
+	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
 	if err != nil {
 		return fmt.Errorf("cannot listen for HTTP: %w", err)
 	}
@@ -155,43 +213,41 @@ func (n *Node) listen(ctx context.Context) error {
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
 		n.ready.Store(false)
-		if n.server == nil {
-			return
+		if n.server != nil {
+			n.closed = n.server.Close(ctx)
 		}
-		n.closed = n.server.Close(ctx)
 		if n.http != nil {
 			n.closed = errors.Join(n.closed, n.http.Shutdown(ctx))
 		}
-		save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.config.Server.Disk.Save) > 0)
-		if !n.config.Logged { // the snapshots are all there is
-			ctx = context.WithoutCancel(ctx)
+		if n.cluster != nil {
+			n.closed = errors.Join(n.closed, n.cluster.Close(ctx))
 		}
-		n.closed = errors.Join(n.closed, n.store.Close(ctx, save))
-		n.store.Release()
+		if n.bus != nil {
+			n.closed = errors.Join(n.closed, n.bus.Close())
+		}
+		n.stop()
+		n.done.Wait()
+		if n.store != nil {
+			n.closed = errors.Join(n.closed, n.closeStore(ctx))
+		} else if n.disk != nil {
+			n.closed = errors.Join(n.closed, n.disk.Close(false))
+		}
 	})
 	return n.closed
 }
 
-// Topology and Self are what package protocol asks of the cluster.
-func (n *Node) Topology() *topology.Topology { return n.topology }
-
-// Self returns the node's id.
-func (n *Node) Self() topology.NodeID { return n.id }
+func (n *Node) closeStore(ctx context.Context) error {
+	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.config.Server.Disk.Save) > 0)
+	if !n.config.Logged { // the snapshots are all there is
+		ctx = context.WithoutCancel(ctx)
+	}
+	err := n.store.Close(ctx, save)
+	n.store.Release()
+	return err
+}
 
 // ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
 func (n *Node) ClientAddrs() []net.Addr { return n.clients }
 
 // HTTPAddr returns where the node listens for HTTP.
 func (n *Node) HTTPAddr() net.Addr { return n.httpAddr }
-
-// nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.
-func nodeID(name string) topology.NodeID {
-	if decoded, err := hex.DecodeString(name); err == nil && len(decoded) == sha1.Size {
-		return topology.NodeID(hex.EncodeToString(decoded))
-	}
-	if name == "" {
-		name = rand.Text()
-	}
-	sum := sha1.Sum([]byte(name)) // a name, not a secret
-	return topology.NodeID(hex.EncodeToString(sum[:]))
-}

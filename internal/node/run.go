@@ -53,7 +53,10 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	log, level := newLogger(config, stderr)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	n := New(*config, log, level)
+	var n runner = New(*config, log, level)
+	if config.Dev > 0 {
+		n = newDev(*config, log, level)
+	}
 	if err := n.Open(ctx); err != nil {
 		log.Error("ndring cannot start", "err", err)
 		return exitFailure
@@ -71,6 +74,13 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	}
 	log.Info("ndring has stopped")
 	return exitOK
+}
+
+// runner is what Run runs: a node, or several.
+type runner interface {
+	Open(context.Context) error
+	ShutdownAsked() <-chan struct{}
+	Close(context.Context) error
 }
 
 func newLogger(config *Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {

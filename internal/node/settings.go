@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ type Config struct {
 	Listen    []ListenerConfig
 	HTTPPort  int
 	NodeID    string
+	Zone      string
+	Cluster   ClusterConfig
+	Dev       int // so many nodes in this process; 0 for one, as it is configured
 	Shards    int
 	Dir       string // "" for nothing on disk
 	Logged    bool   // each write comes into a log
@@ -46,7 +50,10 @@ type field struct {
 	get func(*Config) string
 }
 
-var settings = []setting{
+var settings = slices.Concat(nodeSettings, clusterSettings, serverSettings)
+
+// nodeSettings say which node this is, and where it listens.
+var nodeSettings = []setting{
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
 	{"bind", "ADDRESS", "127.0.0.1", "address for clients and for HTTP; the HTTP port has no password",
 		textField(func(c *Config) *string { return &c.Bind }), false},
@@ -55,7 +62,7 @@ var settings = []setting{
 			"May be given several times; in the environment separated by blanks", field{setListen, getListen}, false},
 	{"http-port", "N", "7380", "port for /healthz, /readyz and /metrics; 0 lets the system choose",
 		intField(0, 65535, func(c *Config) *int { return &c.HTTPPort }), false},
-	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. Random by default", field{
+	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. Random by default. The data folder remembers it", field{
 		set: func(c *Config, s string) error {
 			if len(s) > 64 {
 				return errors.New("has more than 64 characters")
@@ -76,6 +83,12 @@ var settings = []setting{
 		},
 		get: func(c *Config) string { return strconv.Itoa(c.Shards) },
 	}, false},
+	{"dev", "N", "0", "run a cluster of N nodes in this process, for trying things out: clients at --port to --port + N - 1, all other ports chosen by the system, " +
+		"data in a temporary folder that goes with the process", intField(0, maxDev, func(c *Config) *int { return &c.Dev }), false},
+}
+
+// serverSettings say what the node keeps, and what clients may do.
+var serverSettings = []setting{
 	{"dir", "FOLDER", "ndring-data", "data folder: logs and snapshots of the shards. One node uses it at a time. Empty: nothing is kept on disk",
 		textField(func(c *Config) *string { return &c.Dir }), false},
 	{"appendonly", "yes|no", "yes", "write each change to the log of its shard before the reply; with no, there are snapshots alone",
@@ -195,7 +208,7 @@ func ParseConfig(args []string, environ func(string) (string, bool), version str
 	if len(c.Listen) == 0 {
 		c.Listen = []ListenerConfig{{Name: "default", Address: joinHostPort(c.Bind, c.Port)}}
 	}
-	return c, nil
+	return c, c.complete()
 }
 
 func (s setting) env() string {

@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// agreement is raft: the log of commands, and the topology that comes of it.
+type agreement struct {
+	*raft.Raft
+	machine   *machine
+	streams   *streams
+	transport *transport
+	store     *raftboltdb.BoltStore // nil in memory
+	local     string                // server id
+	leads     chan bool             // this node leads, or no longer does
+	timing    Timing
+}
+
+const (
+	rpcTimeout        = 2 * time.Second // of one exchange with another node; a cut network is noticed by the lease long before
+	snapshotsKept     = 2
+	snapshotThreshold = 1024 // log entries
+	trailingLogs      = 1024 // entries kept behind a snapshot, for nodes that were away
+)
+
+// openAgreement starts raft from what is in dir, or in memory. Servers are the first members of a new cluster; nil: there is one already, or the
+// node waits to be told by its leader.
+func openAgreement(local, dir string, servers []server, s *streams, m *machine, timing Timing, log *slog.Logger) (*agreement, error) {
+	a := &agreement{machine: m, streams: s, local: local, leads: make(chan bool, 16), timing: timing}
+	logger := raftLogger(log)
+	var logs raft.LogStore
+	var stable raft.StableStore
+	var snapshots raft.SnapshotStore
+	if dir == "" {
+		inmem := raft.NewInmemStore()
+		logs, stable, snapshots = inmem, inmem, raft.NewInmemSnapshotStore()
+	} else {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		var err error
+		if a.store, err = raftboltdb.New(raftboltdb.Options{
+			Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
+		}); err != nil {
+			return nil, fmt.Errorf("the log of the topology: %w", err)
+		}
+		logs, stable = a.store, a.store
+		if snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger); err != nil {
+			return nil, errors.Join(err, a.store.Close())
+		}
+	}
+	logs = &watchdog{LogStore: logs, limit: hungDisk, hangs: s.mute, log: log}
+	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout})
+	if err := a.start(logs, stable, snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
+		return nil, errors.Join(err, a.transport.Close(), a.closeStore())
+	}
+	return a, nil
+}
+
+func raftConfig(local string, timing Timing, logger hclog.Logger, leads chan<- bool) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(local)
+	c.Logger = logger
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = timing.Heartbeat, timing.Heartbeat, timing.Lease
+	c.CommitTimeout = 50 * time.Millisecond
+	c.SnapshotThreshold, c.TrailingLogs, c.SnapshotInterval = snapshotThreshold, trailingLogs, 30*time.Second
+	c.ShutdownOnRemove = false // it is told by the topology, and may be let in again
+	c.NotifyCh = leads
+	c.NoLegacyTelemetry = true
+	return c
+}
+
+func (a *agreement) start(logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, servers []server, config *raft.Config) error {
+	if servers != nil {
+		var first raft.Configuration
+		for _, s := range servers {
+			suffrage := raft.Nonvoter
+			if s.Voter {
+				suffrage = raft.Voter
+			}
+			first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.ID), Suffrage: suffrage})
+		}
+		err := raft.BootstrapCluster(config, logs, stable, snapshots, a.transport, first)
+		if err != nil && !errors.Is(err, raft.ErrCantBootstrap) { // it has begun already
+			return err
+		}
+	}
+	alone := len(servers) == 1
+	if servers == nil {
+		probe := *config // it is changed
+		known, err := raft.GetConfiguration(&probe, newMachine(func(*topology.Topology) {}), logs, stable, snapshots, a.transport)
+		alone = err == nil && len(known.Servers) == 1 && known.Servers[0].Suffrage == raft.Voter && string(known.Servers[0].ID) == a.local
+	}
+	var err error
+	if a.Raft, err = raft.NewRaft(config, a.machine, logs, stable, snapshots, a.transport); err != nil {
+		return err
+	}
+	if alone { // nobody else could lead: it need not wait for word from them
+		a.transport.elect()
+	}
+	return nil
+}
+
+// leader returns who leads, as far as this node knows; empty for nobody.
+func (a *agreement) leader() topology.NodeID {
+	_, id := a.LeaderWithID()
+	node, _, err := parseServerID(string(id))
+	if err != nil {
+		return ""
+	}
+	return node
+}
+
+func (a *agreement) closeStore() error {
+	if a.store == nil {
+		return nil
+	}
+	return a.store.Close()
+}
+
+// close ends raft and everything under it. A leader gives its lead to another one first, so that nobody has to find out that it is gone.
+func (a *agreement) close() error {
+	if a.State() == raft.Leader {
+		a.LeadershipTransfer().Error() // there may be nobody who could take it
+	}
+	a.streams.Close() // first: raft waits for its dials
+	err := a.Shutdown().Error()
+	return errors.Join(err, a.transport.Close(), a.closeStore())
+}

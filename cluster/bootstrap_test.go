@@ -1,0 +1,233 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestANodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	config := testConfig(t, "a", 0)
+	n := nw.start(t, config)
+	ready(t, n)
+	first := n.Topology()
+	if first.Cluster == "" || first.Cluster != n.ID() || len(first.Nodes) != 1 || len(first.Shards) != 16 {
+		t.Errorf("the topology is %+v", first)
+	}
+	eventually(t, "the node serves all shards", func() bool { return served(n, n) == 16 })
+	before := n.Topology().Shards[0].Epoch
+	n.stop()
+	n = nw.start(t, config)
+	ready(t, n)
+	eventually(t, "its next start serves them", func() bool { return served(n, n) == 16 && n.Topology().Shards[0].Epoch > before })
+	if n.ID() != first.Cluster {
+		t.Errorf("the cluster was %s, and is %s", first.Cluster, n.ID())
+	}
+}
+
+// served counts the shards that n serves as seen by another node.
+func served(n, by *testNode) (count int) {
+	for _, s := range by.Topology().Shards {
+		if s.Primary == n.self.ID {
+			count++
+		}
+	}
+	return count
+}
+
+// bootstrap starts nodes that make a cluster together, each with the seeds of all that were started before it.
+func bootstrap(t *testing.T, nw *network, count int, configure func(*Config)) (nodes []*testNode, configs []Config) {
+	t.Helper()
+	var seeds []string
+	for i := range count {
+		config := testConfig(t, string(rune('a'+i)), count, seeds...)
+		if configure != nil {
+			configure(&config)
+		}
+		configs = append(configs, config)
+		nodes = append(nodes, nw.start(t, config))
+		seeds = append(seeds, nodes[i].seed())
+	}
+	ready(t, nodes...)
+	for _, n := range nodes {
+		if n.ID() != nodes[0].ID() {
+			t.Fatalf("%s is of cluster %s, %s of %s", n.self.Name, n.ID(), nodes[0].self.Name, nodes[0].ID())
+		}
+	}
+	return nodes, configs
+}
+
+func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for round := range 4 {
+		nw := newNetwork()
+		seed := rand.Uint64()
+		r := rand.New(rand.NewPCG(seed, 1))
+		const count = 5
+		// All seeds lead to the first node that happens to be started, or to the last that was.
+		var nodes []*testNode
+		for _, i := range r.Perm(count) {
+			var seeds []string
+			if len(nodes) > 0 {
+				seeds = []string{nodes[r.IntN(len(nodes))].seed()}
+			}
+			nodes = append(nodes, nw.start(t, testConfig(t, fmt.Sprintf("n%d", i), count, seeds...)))
+		}
+		ready(t, nodes...)
+		for _, n := range nodes {
+			if n.ID() != nodes[0].ID() || len(n.Topology().Nodes) != count {
+				t.Errorf("round %d, seed %d: %s is of cluster %s with %d nodes, not %s", round, seed, n.self.Name, n.ID(), len(n.Topology().Nodes), nodes[0].ID())
+			}
+		}
+		eventually(t, "5 voters", func() bool { return nodes[0].Status().Voters == count })
+	}
+}
+
+func TestANodeThatIsMissingIsNamed(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	a := nw.start(t, testConfig(t, "a", 3))
+	b := nw.start(t, testConfig(t, "b", 3, a.seed()))
+	eventually(t, "a says what it waits for", func() bool {
+		return strings.Contains(a.Waiting(), "3 nodes to make a cluster, and sees 2: a (") && strings.Contains(a.Waiting(), "b (")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := b.Ready(ctx); err == nil || !strings.Contains(err.Error(), "sees 2") {
+		t.Errorf("Ready: %v", err)
+	}
+	c := nw.start(t, testConfig(t, "c", 3, b.seed()))
+	ready(t, a, b, c)
+	// One more than was expected joins.
+	d := nw.start(t, testConfig(t, "d", 3, c.seed()))
+	ready(t, d)
+	if d.ID() != a.ID() {
+		t.Errorf("the fourth node is of cluster %s, not %s", d.ID(), a.ID())
+	}
+}
+
+func TestOverlappingSeedsMakeOneCluster(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	// Two groups that see only themselves at first: a b c, and d e f, where 4 make a cluster. Then one node joins both.
+	group := func(names ...string) (nodes []*testNode) {
+		var seeds []string
+		for _, name := range names {
+			nodes = append(nodes, nw.start(t, testConfig(t, name, 4, seeds...)))
+			seeds = append(seeds, nodes[0].seed())
+		}
+		return nodes
+	}
+	first, second := group("a", "c", "e"), group("b", "d", "f")
+	bridge := nw.start(t, testConfig(t, "g", 4, first[1].seed(), second[1].seed()))
+	all := append(append(first, second...), bridge)
+	ready(t, all...)
+	for _, n := range all {
+		if n.ID() != bridge.ID() {
+			t.Errorf("%s is of cluster %s, %s of %s", n.self.Name, n.ID(), bridge.self.Name, bridge.ID())
+		}
+	}
+}
+
+func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	a := nw.start(t, testConfig(t, "a", 2))
+	config := testConfig(t, "b", 2, a.seed())
+	config.HasData = true
+	b := nw.start(t, config)
+	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "a node joins with an empty folder") {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	old := testConfig(t, "a", 0)
+	n := nw.start(t, old)
+	ready(t, n)
+	n.stop()
+	other := nw.start(t, testConfig(t, "b", 0))
+	ready(t, other)
+	old.Join = []string{other.seed()}
+	again := nw.start(t, old)
+	if err := again.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
+		t.Errorf("Ready: %v", err)
+	}
+	if len(other.Topology().Nodes) != 1 {
+		t.Errorf("the other cluster has %d nodes", len(other.Topology().Nodes))
+	}
+}
+
+func TestSeedsOfTwoClustersAreRefused(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	a, b := nw.start(t, testConfig(t, "a", 0)), nw.start(t, testConfig(t, "b", 0))
+	ready(t, a, b)
+	c := nw.start(t, testConfig(t, "c", 0, a.seed(), b.seed()))
+	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "different clusters") {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+func TestTwoNodesOfOneIDAreTold(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	a := nw.start(t, testConfig(t, "a", 0))
+	ready(t, a)
+	twin := testConfig(t, "a", 0, a.seed())
+	twin.Self.Store = strings.Repeat("f", 32)
+	second := nw.start(t, twin)
+	if err := second.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "runs") {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	a := nw.start(t, testConfig(t, "a", 0))
+	ready(t, a)
+	config := testConfig(t, "b", 0, a.seed())
+	config.Shards = 32
+	b := nw.start(t, config)
+	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "16 shards") {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+// All nodes are stopped, and come back with other addresses of everything, without seeds: a node keeps the addresses that it knew, but none of them
+// leads anywhere any more, so that one seed has to.
+func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, nil)
+	cluster := nodes[0].ID()
+	for _, n := range nodes {
+		n.stop()
+	}
+	configs[0].Join = nil
+	nodes[0] = nw.start(t, configs[0])
+	eventually(t, "the first one says who is missing", func() bool {
+		return strings.Contains(nodes[0].Waiting(), "1 more of the 3 voters") && strings.Contains(nodes[0].Waiting(), "b (")
+	})
+	for i := range configs[1:] {
+		configs[i+1].Join = []string{nodes[0].seed()}
+		nodes[i+1] = nw.start(t, configs[i+1])
+	}
+	ready(t, nodes...)
+	for _, n := range nodes {
+		if n.ID() != cluster || len(n.Topology().Nodes) != 3 {
+			t.Errorf("%s is of cluster %s with %d nodes", n.self.Name, n.ID(), len(n.Topology().Nodes))
+		}
+	}
+	eventually(t, "all shards are served", func() bool {
+		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
+	})
+}

@@ -1,0 +1,208 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// village is nodes that can ask each other for claims, by a bus that loses requests and answers as a seed says.
+type village struct {
+	t     *testing.T
+	seed  uint64
+	nodes map[topology.NodeID]*Cluster
+	files map[topology.NodeID]*memoryFiles
+
+	mu     sync.Mutex            // guards all below
+	chance map[string]*rand.Rand // by sender and receiver
+	late   []func()              // copies of requests that arrive once more, later
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// Dial implements Bus.
+func (*village) Dial(context.Context, Target) (net.Conn, error) { return nil, errNoAnswer }
+
+// Probe implements Bus.
+func (*village) Probe(context.Context, string) (Caller, error) { return Caller{}, errNoAnswer }
+
+// villager is one node's bus.
+type villager struct {
+	*village
+	self topology.NodeID
+}
+
+// Call implements Bus.
+func (v villager) Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error) {
+	if v.lost(to.Node) {
+		return nil, errNoAnswer
+	}
+	from := v.nodes[v.self]
+	caller := Caller{Node: v.self, Store: from.self.Store, Cluster: from.ID()}
+	if v.lost(to.Node) { // or so it seems
+		v.mu.Lock()
+		v.late = append(v.late, func() { v.nodes[to.Node].ServeCall(context.Background(), caller, m, payload) })
+		v.mu.Unlock()
+	}
+	reply, err := v.nodes[to.Node].ServeCall(ctx, caller, m, payload)
+	if v.lost(to.Node) {
+		return nil, errNoAnswer
+	}
+	return reply, err
+}
+
+// Adopt implements Host.
+func (*village) Adopt(string) error { return nil }
+
+// Publish implements Host.
+func (*village) Publish(*topology.Topology) {}
+
+func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x", i+1)) }
+
+// start starts a node anew, with what its files remember.
+func (v *village) start(id topology.NodeID, expect int) {
+	if old := v.nodes[id]; old != nil {
+		old.cancel()
+		old.done.Wait()
+	}
+	c := New(Config{
+		Self: topology.Node{ID: id, Store: string(id)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, FirstEpoch: 1, Expect: expect, Join: []string{"x"},
+		Files: v.files[id], Log: slog.New(slog.DiscardHandler),
+	}, villager{v, id}, v)
+	if err := c.load(); err != nil {
+		v.t.Fatal(err)
+	}
+	for other := range v.nodes {
+		if other != id {
+			c.sights.note(instance{meta: meta{node: other, store: string(other)[8:], incarnation: 1, expect: uint8(expect)}, alive: true, bus: "bus"})
+		}
+	}
+	v.nodes[id] = c
+}
+
+// lost reports whether the next message between two nodes gets lost. Calls run side by side, so that each pair has a chance of its own.
+func (v villager) lost(to topology.NodeID) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	pair := string(v.self) + string(to)
+	if v.chance[pair] == nil {
+		a, b := binary.BigEndian.Uint64([]byte(v.self)[32:]), binary.BigEndian.Uint64([]byte(to)[32:])
+		v.chance[pair] = rand.New(rand.NewPCG(v.seed, a*31+b))
+	}
+	return v.chance[pair].Float64() < 0.15
+}
+
+// Whatever each node sees, whoever is started anew, whatever is lost: two clusters never share a member, and who is of one has claimed it.
+func TestClaimsNeverMakeTwoClusters(t *testing.T) {
+	rounds := 300
+	if s := os.Getenv("NDRING_SIM_SEEDS"); s != "" {
+		rounds, _ = strconv.Atoi(s)
+	}
+	madeAll := 0
+	for seed := range rounds {
+		madeAll += runVillage(t, uint64(seed))
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+	if madeAll < rounds/4 {
+		t.Errorf("only %d clusters came of %d villages: the test does not reach what it is for", madeAll, rounds)
+	}
+}
+
+func runVillage(t *testing.T, seed uint64) int {
+	const population = 7
+	expect := 2 + int(seed%3)
+	source := rand.New(rand.NewPCG(seed, 11))
+	v := &village{t: t, seed: seed, chance: map[string]*rand.Rand{}, nodes: map[topology.NodeID]*Cluster{}, files: map[topology.NodeID]*memoryFiles{}}
+	for i := range population {
+		v.nodes[testID(i)], v.files[testID(i)] = nil, &memoryFiles{}
+	}
+	for i := range population {
+		v.start(testID(i), expect)
+	}
+	defer func() {
+		for _, c := range v.nodes {
+			c.cancel()
+			c.done.Wait()
+		}
+	}()
+	for range 120 {
+		c := v.nodes[testID(source.IntN(population))]
+		if source.IntN(12) == 0 {
+			v.start(c.self.ID, expect)
+			continue
+		}
+		if n := len(v.late); n > 0 && source.IntN(3) == 0 {
+			i := source.IntN(n)
+			v.late[i]()
+			v.late = slices.Delete(v.late, i, i+1)
+		}
+		if c.ID() != "" {
+			continue
+		}
+		binds, err := c.heedClaim()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if binds || c.ID() != "" {
+			continue
+		}
+		// A view of its own: any set in which it is the first.
+		members := []string{c.local}
+		for i := range population {
+			if id := testID(i); id > c.self.ID && len(members) < expect && source.IntN(2) == 0 {
+				members = append(members, v.nodes[id].local)
+			}
+		}
+		if len(members) == expect {
+			if err := c.collect(members); err != nil {
+				t.Fatal(err)
+			}
+			c.done.Wait() // what it sends without waiting for answers
+		}
+	}
+	return v.check()
+}
+
+// check compares what the nodes have written down.
+func (v *village) check() (clusters int) {
+	owner := map[string]string{} // cluster by server
+	for _, c := range v.nodes {
+		if c.identity.Made == nil {
+			continue
+		}
+		clusters++
+		var members []string
+		for _, s := range c.identity.Made.Servers {
+			members = append(members, s.ID)
+			if other := owner[s.ID]; other != "" {
+				v.t.Errorf("node %s is a member of clusters %s and %s", s.ID, other, c.identity.Cluster)
+			}
+			owner[s.ID] = c.identity.Cluster
+		}
+		if !slices.Contains(members, c.local) {
+			v.t.Errorf("%s has made a cluster without itself", c.local)
+		}
+	}
+	for _, c := range v.nodes {
+		if c.identity.Cluster != "" && owner[c.local] != c.identity.Cluster {
+			v.t.Errorf("%s is of cluster %s, but a member of %q", c.local, c.identity.Cluster, owner[c.local])
+		}
+		if of := owner[c.local]; of != "" && c.identity.Cluster == "" && (c.identity.Claim == nil || c.identity.Claim.Cluster != of) {
+			v.t.Errorf("%s is a member of cluster %s, but has taken its claim back", c.local, of)
+		}
+	}
+	return clusters
+}

@@ -1,0 +1,302 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// Cluster is one node's part in the cluster. New, then Open, then Close.
+type Cluster struct {
+	config Config
+	timing Timing
+	log    *slog.Logger
+	bus    Bus
+	host   Host
+	files  Files
+	self   topology.Node
+	local  string // server id
+
+	sights  *sights
+	gossip  *gossip
+	book    *book
+	machine *machine
+	streams *streams
+
+	agreement atomic.Pointer[agreement] // nil before the node is part of a cluster
+	waiting   atomic.Pointer[string]    // what for; empty when it serves
+	fatal     atomic.Pointer[error]     // why it can never serve
+	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
+	proposals counters
+	kick      chan struct{} // wakes become; one at most
+
+	changed chan struct{} // a new topology is there; one at most
+	ready   chan struct{} // closed when this start of the node is part of the topology
+	failed  chan struct{} // closed after fatal was set
+
+	mu       sync.Mutex // guards identity
+	identity identity
+
+	context context.Context // ends with Close
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	close   sync.Once
+	closed  error
+}
+
+// counters are totals since the start.
+type counters struct{ proposed, failed atomic.Int64 }
+
+// New returns a node that does nothing yet.
+func New(config Config, bus Bus, host Host) *Cluster {
+	config.Timing = config.Timing.withDefaults()
+	if config.Files == nil {
+		config.Files = &memoryFiles{}
+	}
+	c := &Cluster{
+		config: config, timing: config.Timing, log: config.Log, bus: bus, host: host, files: config.Files, self: config.Self,
+		local: serverID(config.Self.ID, config.Self.Store),
+		kick:  make(chan struct{}, 1), changed: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
+	}
+	c.context, c.cancel = context.WithCancel(context.Background())
+	c.sights = newSights(c.self.ID, c.self.Incarnation, c.log)
+	c.machine = newMachine(c.publish)
+	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
+	c.await("the start")
+	return c
+}
+
+// Open reads what the node has promised and belongs to, and starts gossip. It returns when others can reach the node; Ready tells when it is one of
+// them. After an error nothing is left running.
+func (c *Cluster) Open(context.Context) error {
+	if err := c.load(); err != nil {
+		return err
+	}
+	if err := c.gossip.open(); err != nil {
+		return err
+	}
+	c.self.BusHost, _ = c.gossip.address()
+	for name, a := range c.self.Listeners {
+		if a.Derived && a.Host == "" {
+			a.Host = c.self.BusHost
+			c.self.Listeners[name] = a
+		}
+	}
+	c.done.Go(c.keepInTouch)
+	c.done.Go(c.become)
+	return nil
+}
+
+// load reads what the node has promised and belongs to, and where the others were.
+func (c *Cluster) load() (err error) {
+	if c.book, err = openBook(c.files); err != nil {
+		return err
+	}
+	if c.identity, err = loadIdentity(c.files); err != nil {
+		return err
+	}
+	c.gossip = newGossip(&c.config, meta{
+		node: c.self.ID, store: c.self.Store, cluster: c.identity.Cluster, incarnation: c.self.Incarnation, busPort: uint16(c.self.BusPort),
+		expect: uint8(min(c.config.Expect, 255)), hasData: c.config.HasData, name: c.self.Name,
+	}, c.sights)
+	return nil
+}
+
+// Ready returns when this start of the node is part of the topology, or with the reason why it never will be.
+func (c *Cluster) Ready(ctx context.Context) error {
+	tick := time.NewTicker(tellInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ready:
+			return nil
+		case <-c.failed:
+			return *c.fatal.Load()
+		case <-ctx.Done():
+			return fmt.Errorf("the node waits for %s: %w", c.Waiting(), ctx.Err())
+		case <-c.context.Done():
+			return net.ErrClosed
+		case <-tick.C:
+			c.log.Info("the node waits", "for", c.Waiting())
+		}
+	}
+}
+
+// tellInterval is how often a node that waits says what for.
+const tellInterval = 3 * time.Second
+
+// Close ends the node's part in order: the others are told that it goes.
+func (c *Cluster) Close(context.Context) error {
+	c.close.Do(func() {
+		c.cancel()
+		c.done.Wait()
+		if c.gossip != nil {
+			c.closed = c.gossip.leave(leaveTime)
+		}
+		if a := c.agreement.Load(); a != nil {
+			c.closed = errors.Join(c.closed, a.close())
+		}
+		c.streams.Close()
+		if c.book != nil {
+			c.closed = errors.Join(c.closed, c.book.save())
+		}
+	})
+	return c.closed
+}
+
+// leaveTime is how long the news that a node goes may take to be sent.
+const leaveTime = time.Second
+
+// Topology returns the newest topology; one without a Cluster before there is any.
+func (c *Cluster) Topology() *topology.Topology { return c.machine.current.Load() }
+
+// GossipAddress returns where this node's gossip is reached.
+func (c *Cluster) GossipAddress() (host string, port int) { return c.gossip.address() }
+
+// ID returns the id of the cluster; empty before the node is part of one.
+func (c *Cluster) ID() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.identity.Cluster
+}
+
+// publish hands a new topology on. Raft calls it, so it must not block.
+func (c *Cluster) publish(t *topology.Topology) {
+	c.host.Publish(t)
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
+
+// fail ends the wait of Ready for good.
+func (c *Cluster) fail(err error) {
+	if c.fatal.CompareAndSwap(nil, &err) {
+		close(c.failed)
+	}
+}
+
+// await notes what the node waits for.
+func (c *Cluster) await(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	c.waiting.Store(&text)
+}
+
+// Waiting returns what the node waits for; empty when it serves.
+func (c *Cluster) Waiting() string { return *c.waiting.Load() }
+
+// resolve returns where a node's bus is, and whether gossip sees it.
+func (c *Cluster) resolve(id topology.NodeID) (address string, alive bool) {
+	if i, ok := c.sights.get(id); ok {
+		return i.bus, i.alive
+	}
+	e, _ := c.book.get(id)
+	return e.Bus, false
+}
+
+// target returns how a node is reached, with the store that the topology or gossip has for it.
+func (c *Cluster) target(id topology.NodeID) (Target, error) {
+	address, _ := c.resolve(id)
+	if address == "" {
+		return Target{}, fmt.Errorf("nobody knows where node %s is", id)
+	}
+	return Target{Address: address, Node: id}, nil
+}
+
+// name returns how people know a node.
+func (c *Cluster) name(id topology.NodeID) string {
+	if id == c.self.ID {
+		return label(c.self.Name, id)
+	}
+	if i, ok := c.sights.get(id); ok {
+		return label(i.name, id)
+	}
+	if e, ok := c.book.get(id); ok {
+		return label(e.Name, id)
+	}
+	return label("", id)
+}
+
+// keepInTouch keeps the address book, and calls on known addresses that gossip does not see: a partition does not heal by itself.
+func (c *Cluster) keepInTouch() {
+	seen := make(chan struct{}, 1)
+	defer c.sights.watch(seen)()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-c.context.Done():
+			return
+		case <-seen:
+			c.note()
+		case <-next.C:
+			c.note()
+			c.call()
+			wait := c.timing.Rejoin
+			if c.Waiting() != "" {
+				wait = min(wait, time.Second)
+			}
+			next.Reset(wait)
+		}
+	}
+}
+
+// note writes down where the others are.
+func (c *Cluster) note() {
+	own := c.ID()
+	if own == "" {
+		return
+	}
+	for _, i := range c.sights.alive() {
+		if i.cluster == own {
+			c.book.put(i.node, entry{Gossip: i.gossip, Bus: i.bus, Name: i.name})
+		}
+	}
+	if err := c.book.save(); err != nil {
+		c.log.Warn("cannot write the address book", "err", err)
+	}
+}
+
+// call joins the nodes that gossip does not see.
+func (c *Cluster) call() {
+	alive := c.sights.alive()
+	var addresses []string
+	if len(alive) == 0 || c.Waiting() != "" {
+		addresses = append(addresses, c.config.Join...)
+	}
+	missing := false
+	for id, e := range c.book.all() {
+		if i, ok := c.sights.get(id); id != c.self.ID && !(ok && i.alive) {
+			missing = true
+			addresses = append(addresses, e.Gossip)
+		}
+	}
+	if missing && len(alive) > 0 && c.Waiting() == "" {
+		addresses = append(addresses, c.config.Join...) // a node that has moved may be where its name leads
+	}
+	if len(addresses) == 0 {
+		return
+	}
+	n, foreign, err := c.gossip.join(addresses)
+	if err != nil {
+		c.log.Debug("not all known addresses answer", "answered", n, "of", len(addresses), "err", err)
+	}
+	if len(foreign) > 0 {
+		c.foreign.Store(&foreign)
+	}
+}
+
+func newUUID() string {
+	b := make([]byte, 16)
+	rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}

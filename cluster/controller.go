@@ -1,0 +1,142 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// control decides while this node leads.
+func (c *Cluster) control(a *agreement) {
+	for {
+		select {
+		case <-c.context.Done():
+			return
+		case leads := <-a.leads:
+			if leads {
+				c.lead(a)
+			}
+		}
+	}
+}
+
+// lead runs the controller for one term.
+func (c *Cluster) lead(a *agreement) {
+	c.log.Info("this node leads", "term", a.CurrentTerm())
+	defer c.log.Info("this node leads no longer")
+	seen := make(chan struct{}, 1)
+	defer c.sights.watch(seen)()
+	tick := time.NewTicker(c.timing.Tick)
+	defer tick.Stop()
+	members := newMembership()
+	current := false // this node has all that was decided in earlier terms
+	for {
+		if !current {
+			current = a.Barrier(applyTimeout).Error() == nil
+		}
+		if current {
+			c.decideTopology(a, members)
+			c.decideVoters(a, members)
+		}
+		select {
+		case <-c.context.Done():
+			return
+		case leads := <-a.leads:
+			if !leads {
+				return
+			}
+			current = false
+		case <-seen:
+		case <-tick.C:
+		}
+	}
+}
+
+// membership notes when the set of nodes has last changed, and since when servers are gone.
+type membership struct {
+	nodes   string
+	changed int64                     // ms
+	dead    map[topology.NodeID]int64 // ms
+}
+
+func newMembership() *membership { return &membership{dead: map[topology.NodeID]int64{}} }
+
+func (m *membership) note(t *topology.Topology, now int64) {
+	key := ""
+	for _, n := range t.Nodes {
+		key += string(n.ID) + string(n.State) + n.Zone + ","
+	}
+	if key != m.nodes {
+		m.nodes, m.changed = key, now
+	}
+}
+
+func (c *Cluster) decideTopology(a *agreement, m *membership) {
+	t, now := c.Topology(), time.Now().UnixMilli()
+	if t.Cluster == "" {
+		return
+	}
+	m.note(t, now)
+	ops := t.Plan(topology.View{Now: now, Nodes: c.sights.view(), NodesChanged: m.changed})
+	if len(ops) == 0 {
+		return
+	}
+	d, err := a.decideOps(ops...)
+	refused := 0
+	for _, text := range d.Errs {
+		if text != "" {
+			refused++
+		}
+	}
+	c.log.Debug("the controller has decided", "operations", len(ops), "refused", refused, "err", err)
+}
+
+func (c *Cluster) decideVoters(a *agreement, m *membership) {
+	t, view, now := c.Topology(), c.sights.view(), time.Now().UnixMilli()
+	future := a.GetConfiguration()
+	if t.Cluster == "" || future.Error() != nil {
+		return
+	}
+	var servers []topology.Server
+	for _, s := range future.Configuration().Servers {
+		node, _, err := parseServerID(string(s.ID))
+		if err != nil {
+			continue
+		}
+		row, _ := t.Node(node)
+		known := topology.Server{ID: string(s.ID), Node: node, Zone: row.Zone, Voter: s.Suffrage == raft.Voter, Alive: view[node].Alive}
+		if known.Alive {
+			delete(m.dead, node)
+		} else {
+			if m.dead[node] == 0 {
+				m.dead[node] = now
+			}
+			known.DeadFor = now - m.dead[node]
+		}
+		servers = append(servers, known)
+	}
+	promote, demote, remove := topology.PlanVoters(servers, t.Nodes)
+	ctx, cancel := context.WithTimeout(c.context, applyTimeout)
+	defer cancel()
+	apply := func(what string, ids []string, do func(raft.ServerID) raft.IndexFuture) {
+		for _, id := range ids {
+			if ctx.Err() != nil {
+				return
+			}
+			node, _, _ := parseServerID(id)
+			if err := do(raft.ServerID(id)).Error(); err != nil {
+				c.log.Debug("the voters could not be changed", "what", what, "node", c.name(node), "err", err)
+				return
+			}
+			c.log.Info("the voters have changed", "what", what, "node", c.name(node))
+		}
+	}
+	apply("votes now", promote, func(id raft.ServerID) raft.IndexFuture {
+		return a.AddVoter(id, raft.ServerAddress(id), 0, applyTimeout)
+	})
+	apply("votes no longer", demote, func(id raft.ServerID) raft.IndexFuture { return a.DemoteVoter(id, 0, applyTimeout) })
+	apply("was removed", remove, func(id raft.ServerID) raft.IndexFuture { return a.RemoveServer(id, 0, applyTimeout) })
+}

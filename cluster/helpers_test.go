@@ -1,0 +1,240 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// network is the buses of nodes in one process: streams are pipes, requests are calls. A node can be cut off.
+type network struct {
+	mu    sync.Mutex           // guards all below
+	nodes map[string]*testNode // by bus address
+	pipes map[net.Conn]string  // both ends, with the address of the node that has it
+}
+
+func newNetwork() *network {
+	return &network{nodes: map[string]*testNode{}, pipes: map[net.Conn]string{}}
+}
+
+// testNode is a start of a node.
+type testNode struct {
+	*Cluster
+	t       testing.TB
+	network *network
+	address string // of its bus
+	dead    atomic.Bool
+	adopted string
+}
+
+var testPorts, testIncarnations atomic.Int64
+
+// testConfig is that of a node without a folder, but with files that may be handed on to its next start.
+func testConfig(t testing.TB, name string, expect int, join ...string) Config {
+	return Config{
+		Self:   topology.Node{ID: topology.NodeID(fmt.Sprintf("%040x", []byte(name))), Name: name, Store: fmt.Sprintf("%032x", []byte(name))},
+		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, Expect: expect, GossipBind: "127.0.0.1", Files: &memoryFiles{}, RaftDir: t.TempDir(),
+		Timing: Timing{Rejoin: 500 * time.Millisecond, Tick: 50 * time.Millisecond}, Log: testLog(t, name),
+	}
+}
+
+// start starts a node on ports of its own, which are others than those of its last start.
+func (nw *network) start(t testing.TB, config Config) *testNode {
+	t.Helper()
+	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
+	n := &testNode{t: t, network: nw}
+	config.Self.BusPort = int(20_000 + testPorts.Add(1))
+	n.address = fmt.Sprintf("127.0.0.1:%d", config.Self.BusPort)
+	n.Cluster = New(config, n, n)
+	nw.mu.Lock()
+	nw.nodes[n.address] = n
+	nw.mu.Unlock()
+	if err := n.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.stop)
+	return n
+}
+
+// gossipPort returns the address by which others join.
+func (n *testNode) seed() string {
+	host, port := n.GossipAddress()
+	return net.JoinHostPort(host, fmt.Sprint(port))
+}
+
+// stop ends the node in order.
+func (n *testNode) stop() {
+	if err := n.Close(context.Background()); err != nil && !n.dead.Load() {
+		n.t.Errorf("%s: %v", n.self.Name, err)
+	}
+	n.vanish()
+}
+
+// vanish takes the node off the network, as if its machine were gone.
+func (n *testNode) vanish() {
+	n.dead.Store(true)
+	n.network.mu.Lock()
+	defer n.network.mu.Unlock()
+	for end, owner := range n.network.pipes {
+		if owner == n.address {
+			end.Close()
+			delete(n.network.pipes, end)
+		}
+	}
+	if n.network.nodes[n.address] == n {
+		delete(n.network.nodes, n.address)
+	}
+}
+
+// kill ends the node without a word to anybody.
+func (n *testNode) kill() {
+	n.vanish()
+	n.gossip.list.Shutdown()
+	n.stop()
+}
+
+func (n *testNode) reach(to Target) (*testNode, error) {
+	n.network.mu.Lock()
+	defer n.network.mu.Unlock()
+	other := n.network.nodes[to.Address]
+	switch {
+	case n.dead.Load(), other == nil, other.dead.Load():
+		return nil, fmt.Errorf("%w: nobody is at %s", ErrNotSent, to.Address)
+	case to.Node != "" && other.self.ID != to.Node, to.Store != "" && other.self.Store != to.Store:
+		return nil, fmt.Errorf("%w: another node is at %s", ErrNotSent, to.Address)
+	}
+	if a, b := n.ID(), other.ID(); a != "" && b != "" && a != b {
+		return nil, fmt.Errorf("%w: a node of another cluster is at %s", ErrNotSent, to.Address)
+	}
+	return other, nil
+}
+
+func (n *testNode) caller() Caller {
+	return Caller{Node: n.self.ID, Store: n.self.Store, Incarnation: n.self.Incarnation, Cluster: n.ID()}
+}
+
+// Dial implements Bus.
+func (n *testNode) Dial(_ context.Context, to Target) (net.Conn, error) {
+	other, err := n.reach(to)
+	if err != nil {
+		return nil, err
+	}
+	if other.Cluster.agreement.Load() == nil {
+		return nil, fmt.Errorf("%w: it is not ready", ErrNotSent)
+	}
+	near, far := net.Pipe()
+	n.network.mu.Lock()
+	n.network.pipes[near], n.network.pipes[far] = n.address, other.address
+	n.network.mu.Unlock()
+	go other.ServeStream(far)
+	return near, nil
+}
+
+// Call implements Bus.
+func (n *testNode) Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error) {
+	other, err := n.reach(to)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := other.ServeCall(ctx, n.caller(), m, payload)
+	if n.dead.Load() || other.dead.Load() {
+		return nil, fmt.Errorf("the connection broke")
+	}
+	if err != nil {
+		return nil, &AnswerError{Text: err.Error()}
+	}
+	return reply, nil
+}
+
+// Probe implements Bus.
+func (n *testNode) Probe(_ context.Context, address string) (Caller, error) {
+	other, err := n.reach(Target{Address: address})
+	if err != nil {
+		return Caller{}, err
+	}
+	return other.caller(), nil
+}
+
+// Adopt implements Host.
+func (n *testNode) Adopt(cluster string) error {
+	if n.adopted != "" && n.adopted != cluster {
+		n.t.Errorf("%s becomes part of cluster %s, and is of %s", n.self.Name, cluster, n.adopted)
+	}
+	n.adopted = cluster
+	return nil
+}
+
+// Publish implements Host.
+func (n *testNode) Publish(t *topology.Topology) {
+	if err := t.Check(); err != nil {
+		n.t.Errorf("%s: %v", n.self.Name, err)
+	}
+}
+
+// ready waits until nodes are part of their cluster.
+func ready(t testing.TB, nodes ...*testNode) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, n := range nodes {
+		if err := n.Ready(ctx); err != nil {
+			t.Fatalf("%s: %v", n.self.Name, err)
+		}
+	}
+}
+
+// eventually waits for a condition, and says what was missing when it does not come.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// leaderOf returns the one of the nodes that leads, once the others follow it.
+func leaderOf(t testing.TB, nodes ...*testNode) (leader *testNode) {
+	t.Helper()
+	eventually(t, "one leader that all know", func() bool {
+		leader = nil
+		for _, n := range nodes {
+			id := n.Status().Leader
+			if id == n.self.ID && n.Status().Quorum {
+				leader = n
+			}
+			if id == "" || id != nodes[0].Status().Leader {
+				return false
+			}
+		}
+		return leader != nil
+	})
+	return leader
+}
+
+// testLog writes to the test's log, so that it is shown when that fails.
+func testLog(t testing.TB, name string) *slog.Logger {
+	w := &testWriter{t: t}
+	t.Cleanup(func() { w.ended.Store(true) })
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo})).With("on", name)
+}
+
+type testWriter struct {
+	t     testing.TB
+	ended atomic.Bool
+}
+
+func (w *testWriter) Write(b []byte) (int, error) {
+	if !w.ended.Load() {
+		w.t.Log(strings.TrimSpace(string(b)))
+	}
+	return len(b), nil
+}

@@ -1,0 +1,179 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// joinRequest is a node that wants in, or that was started anew.
+type joinRequest struct {
+	Node   topology.Node `json:"node"`
+	Shards int           `json:"shards"`           // that it was started with
+	Passed bool          `json:"passed,omitempty"` // another node has passed it on
+}
+
+type joinReply struct {
+	Cluster string `json:"cluster,omitempty"`
+	Refused string `json:"refused,omitempty"` // for good
+}
+
+// refusedError is a refusal for good.
+type refusedError struct{ text string }
+
+func (e *refusedError) Error() string { return e.text }
+
+const joinTime = 5 * time.Second // for an answer
+
+// askIn asks the nodes of a cluster to be let in.
+func (c *Cluster) askIn(cluster string, nodes []instance) error {
+	c.await("cluster %s to let it in", cluster)
+	for _, n := range nodes {
+		reply, err := c.askJoin(n.node)
+		switch {
+		case err != nil:
+			c.await("cluster %s to let it in: %s: %v", cluster, c.name(n.node), err)
+			continue
+		case reply.Refused != "":
+			return &refusedError{fmt.Sprintf("cluster %s does not let this node in: %s", cluster, reply.Refused)}
+		}
+		return c.belong(reply.Cluster, nil)
+	}
+	return nil
+}
+
+// joinAgain tells the leader that this node was started anew.
+func (c *Cluster) joinAgain(leader topology.NodeID) error {
+	var reply joinReply
+	var err error
+	if leader == c.self.ID {
+		reply, err = c.admit(c.agreement.Load(), joinRequest{Node: c.self, Shards: c.config.Shards})
+	} else {
+		reply, err = c.askJoin(leader)
+	}
+	if err == nil && reply.Refused != "" {
+		err = &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", reply.Refused)}
+	}
+	return err
+}
+
+func (c *Cluster) askJoin(node topology.NodeID) (reply joinReply, err error) {
+	payload, err := json.Marshal(joinRequest{Node: c.self, Shards: c.config.Shards})
+	if err != nil {
+		return reply, err
+	}
+	ctx, cancel := context.WithTimeout(c.context, joinTime)
+	defer cancel()
+	b, err := c.ask(ctx, node, MethodJoin, payload)
+	if err != nil {
+		return reply, err
+	}
+	return reply, json.Unmarshal(b, &reply)
+}
+
+// answerJoin serves MethodJoin: the leader admits, others pass on.
+func (c *Cluster) answerJoin(ctx context.Context, from Caller, payload []byte) ([]byte, error) {
+	var request joinRequest
+	if err := json.Unmarshal(payload, &request); err != nil {
+		return nil, fmt.Errorf("no request to join: %w", err)
+	}
+	if !request.Passed && (request.Node.ID != from.Node || request.Node.Store != from.Store) {
+		return nil, fmt.Errorf("node %s asks for another one, %s", from.Node, request.Node.ID)
+	}
+	a := c.agreement.Load()
+	if a == nil {
+		return nil, ErrNoCluster
+	}
+	leader := a.leader()
+	if leader == c.self.ID {
+		reply, err := c.admit(a, request)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(reply)
+	}
+	if leader == "" || request.Passed {
+		return nil, ErrNoLeader
+	}
+	request.Passed = true
+	payload, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	return c.ask(ctx, leader, MethodJoin, payload)
+}
+
+// admit lets a node in, or a new start of one. This node leads.
+func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err error) {
+	t, node := c.Topology(), request.Node
+	id := serverID(node.ID, node.Store)
+	if _, _, err := parseServerID(id); err != nil {
+		return reply, err
+	}
+	if t.Cluster == "" {
+		return reply, ErrNoCluster
+	}
+	if request.Shards != len(t.Shards) {
+		reply.Refused = fmt.Sprintf("it has %d shards, the node was started with --shards %d", len(t.Shards), request.Shards)
+		return reply, nil
+	}
+	if old, known := t.Node(node.ID); known {
+		switch {
+		case old.Incarnation > node.Incarnation:
+			reply.Refused = fmt.Sprintf("a later start of node %s is known: its clock went back, or there are two of that id", label(node.Name, node.ID))
+			return reply, nil
+		case old.Store != node.Store && c.lives(old):
+			reply.Refused = fmt.Sprintf("a node with the id %s, but another data folder, runs at %s", label(node.Name, node.ID), c.busOf(old.ID))
+			return reply, nil
+		}
+	}
+	future := a.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return reply, err
+	}
+	if !hasServer(future.Configuration(), id) {
+		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+			return reply, err
+		}
+	}
+	d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
+	if err != nil {
+		return reply, err
+	}
+	if d.Errs[0] != "" {
+		return reply, fmt.Errorf("the topology does not take the node: %s", d.Errs[0])
+	}
+	reply.Cluster = t.Cluster
+	return reply, nil
+}
+
+func hasServer(config raft.Configuration, id string) bool {
+	for _, s := range config.Servers {
+		if string(s.ID) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// lives asks a node's old address whether the node that the topology knows is still there.
+func (c *Cluster) lives(old topology.Node) bool {
+	address := c.busOf(old.ID)
+	if address == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.context, time.Second)
+	defer cancel()
+	who, err := c.bus.Probe(ctx, address)
+	return err == nil && who.Node == old.ID && who.Store == old.Store
+}
+
+func (c *Cluster) busOf(id topology.NodeID) string {
+	address, _ := c.resolve(id)
+	return address
+}

@@ -1,0 +1,105 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// meta is what gossip tells of a node beside its address.
+type meta struct {
+	node        topology.NodeID
+	store       string // 32 hexadecimal digits
+	cluster     string // likewise; empty for none
+	incarnation uint64
+	busPort     uint16
+	expect      uint8 // --bootstrap-expect of a node that waits for a cluster; 0 for a node that would only join one
+	hasData     bool
+	name        string
+}
+
+/*
+	0    1           21        37          53               61           63        64      65     66
+	+----+-----------+---------+-----------+----------------+------------+---------+-------+------+------
+	| 1  | node      | store   | cluster   | incarnation LE | bus port LE| expect  | data  | len  | name
+	+----+-----------+---------+-----------+----------------+------------+---------+-------+------+------
+*/
+
+const (
+	metaVersion = 1
+	metaFixed   = 66
+	maxName     = 64
+	idDigits    = 40
+	uuidDigits  = 32
+)
+
+var errMeta = errors.New("the gossip is not of ndring, or of another version of it")
+
+func (m *meta) encode() []byte {
+	b := make([]byte, metaFixed, metaFixed+len(m.name))
+	b[0] = metaVersion
+	decodeHex(b[1:21], string(m.node))
+	decodeHex(b[21:37], m.store)
+	decodeHex(b[37:53], m.cluster)
+	binary.LittleEndian.PutUint64(b[53:], m.incarnation)
+	binary.LittleEndian.PutUint16(b[61:], m.busPort)
+	b[63] = m.expect
+	if m.hasData {
+		b[64] = 1
+	}
+	b[65] = byte(len(m.name))
+	return append(b, m.name...)
+}
+
+// decodeHex fills b from digits; what is no such number leaves it zero.
+func decodeHex(b []byte, digits string) {
+	if len(digits) != 2*len(b) {
+		return
+	}
+	if _, err := hex.Decode(b, []byte(digits)); err != nil {
+		clear(b)
+	}
+}
+
+func decodeMeta(b []byte) (m meta, err error) {
+	if len(b) < metaFixed || b[0] != metaVersion || len(b) != metaFixed+int(b[65]) || b[65] > maxName {
+		return m, errMeta
+	}
+	m.node = topology.NodeID(hex.EncodeToString(b[1:21]))
+	m.store = hex.EncodeToString(b[21:37])
+	m.cluster = uuidOrNone(b[37:53])
+	m.incarnation = binary.LittleEndian.Uint64(b[53:])
+	m.busPort = binary.LittleEndian.Uint16(b[61:])
+	m.expect, m.hasData, m.name = b[63], b[64] != 0, string(b[66:])
+	return m, nil
+}
+
+func uuidOrNone(b []byte) string {
+	for _, c := range b {
+		if c != 0 {
+			return hex.EncodeToString(b)
+		}
+	}
+	return ""
+}
+
+// serverID is a node's name in raft, and its address there: a copy of the log is of one node and one store.
+func serverID(node topology.NodeID, store string) string { return string(node) + "/" + store }
+
+func parseServerID(id string) (node topology.NodeID, store string, err error) {
+	if len(id) != idDigits+1+uuidDigits || id[idDigits] != '/' {
+		return "", "", fmt.Errorf("%.80q names no server", id)
+	}
+	return topology.NodeID(id[:idDigits]), id[idDigits+1:], nil
+}
+
+// label is how people are told of a node.
+func label(name string, id topology.NodeID) string {
+	if name == "" {
+		return string(id)
+	}
+	return fmt.Sprintf("%s (%.8s)", name, id)
+}

@@ -1,0 +1,167 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+var (
+	// ErrNoCluster is returned by a node that is not part of a cluster yet.
+	ErrNoCluster = errors.New("the node is not part of a cluster yet")
+	// ErrNoLeader is returned when nobody leads, so that nothing can be decided.
+	ErrNoLeader = errors.New("the cluster has no leader: a majority of its voters is missing")
+	// ErrUnknown is returned when a proposal may have been decided, or may yet be.
+	ErrUnknown = errors.New("whether it was decided is not known")
+)
+
+const (
+	applyTimeout   = 2 * time.Second // for a place in the leader's queue
+	proposeTimeout = 5 * time.Second // for the whole of a proposal, if the caller gives no end
+)
+
+// decision is what a proposal came to.
+type decision struct {
+	Index uint64   `json:"index"`          // of the log
+	Errs  []string `json:"errs,omitempty"` // by operation; empty for what was done
+}
+
+// Propose has a command decided, wherever the leader is, and returns when this node's topology has it. There is an error for each operation, nil
+// for those that were done. The last error is ErrUnknown when it may yet be decided; after any other one it is not.
+func (c *Cluster) Propose(ctx context.Context, command topology.Command) ([]error, error) {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	c.proposals.proposed.Add(1)
+	encoded, err := command.Encode()
+	if err != nil {
+		return nil, err
+	}
+	d, err := c.propose(ctx, encoded)
+	if err != nil {
+		c.proposals.failed.Add(1)
+		return nil, err
+	}
+	if err := c.caughtUp(ctx, d.Index); err != nil {
+		return nil, err
+	}
+	errs := make([]error, len(command.Ops))
+	for i, text := range d.Errs {
+		if text != "" && i < len(errs) {
+			errs[i] = errors.New(text)
+		}
+	}
+	return errs, nil
+}
+
+func (c *Cluster) propose(ctx context.Context, command []byte) (d decision, err error) {
+	a := c.agreement.Load()
+	if a == nil {
+		return d, ErrNoCluster
+	}
+	leader := a.leader()
+	switch leader {
+	case "":
+		return d, ErrNoLeader
+	case c.self.ID:
+		return a.decide(command)
+	}
+	reply, err := c.ask(ctx, leader, MethodPropose, command)
+	if err != nil {
+		return d, err
+	}
+	if err := json.Unmarshal(reply, &d); err != nil {
+		return d, fmt.Errorf("%w: the leader's answer makes no sense: %w", ErrUnknown, err)
+	}
+	return d, nil
+}
+
+// ask calls another node. What is not known to have failed is ErrUnknown.
+func (c *Cluster) ask(ctx context.Context, node topology.NodeID, m Method, payload []byte) ([]byte, error) {
+	to, err := c.target(node)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.bus.Call(ctx, to, m, payload)
+	var answer *AnswerError
+	switch {
+	case err == nil:
+		return reply, nil
+	case errors.As(err, &answer) && answer.Text == ErrUnknown.Error():
+		return nil, ErrUnknown
+	case errors.As(err, &answer), errors.Is(err, ErrNotSent):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("%w: %s: %w", ErrUnknown, c.name(node), err)
+	}
+}
+
+// decideOps puts operations into the log. This node leads.
+func (a *agreement) decideOps(ops ...topology.Op) (decision, error) {
+	encoded, err := topology.Command{Ops: ops}.Encode()
+	if err != nil {
+		return decision{}, err
+	}
+	return a.decide(encoded)
+}
+
+// decide puts a command into the log. This node leads.
+func (a *agreement) decide(command []byte) (d decision, err error) {
+	future := a.Apply(command, applyTimeout)
+	switch err := future.Error(); {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return d, fmt.Errorf("%w (%w)", ErrNoLeader, err)
+	default: // it was leader when it began
+		return d, ErrUnknown
+	}
+	o, ok := future.Response().(outcome)
+	if !ok {
+		return d, fmt.Errorf("the topology answers %v", future.Response())
+	}
+	if o.err != nil {
+		return d, o.err
+	}
+	d.Index, d.Errs = future.Index(), make([]string, len(o.errs))
+	for i, err := range o.errs {
+		if err != nil {
+			d.Errs[i] = err.Error()
+		}
+	}
+	return d, nil
+}
+
+// answerProposal serves MethodPropose.
+func (c *Cluster) answerProposal(payload []byte) ([]byte, error) {
+	a := c.agreement.Load()
+	if a == nil {
+		return nil, ErrNoCluster
+	}
+	d, err := a.decide(payload)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(d)
+}
+
+// caughtUp waits until this node has what was decided up to an index.
+func (c *Cluster) caughtUp(ctx context.Context, index uint64) error {
+	if c.Topology().Index >= index {
+		return nil
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for c.Topology().Index < index {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("it was decided, but this node has not heard of it yet: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}

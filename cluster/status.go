@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// Status is how a node stands in its cluster.
+type Status struct {
+	Waiting          string // what for; empty when the node serves
+	Leader           topology.NodeID
+	Term             uint64
+	Voters           int
+	Quorum           bool // the leader was heard from lately, so that the topology can change
+	Proposed, Failed int64
+}
+
+// Status never waits for another node.
+func (c *Cluster) Status() Status {
+	s := Status{Waiting: c.Waiting(), Proposed: c.proposals.proposed.Load(), Failed: c.proposals.failed.Load()}
+	if _, member := c.Topology().Node(c.self.ID); s.Waiting == "" && !member {
+		s.Waiting = "an operator: the cluster has let this node go (CLUSTER LEAVE or FORGET), so that it may be stopped; a new start joins again"
+	}
+	a := c.agreement.Load()
+	if a == nil {
+		return s
+	}
+	s.Leader, s.Term = a.leader(), a.CurrentTerm()
+	if future := a.GetConfiguration(); future.Error() == nil {
+		for _, server := range future.Configuration().Servers {
+			if server.Suffrage == raft.Voter {
+				s.Voters++
+			}
+		}
+	}
+	switch {
+	case s.Leader == c.self.ID:
+		s.Quorum = a.State() == raft.Leader
+	case s.Leader != "":
+		s.Quorum = time.Since(a.LastContact()) < 2*c.timing.Heartbeat
+	}
+	return s
+}
+
+// Sight returns whether gossip sees a node alive, and since when; false if it has never heard of it.
+func (c *Cluster) Sight(id topology.NodeID) (alive bool, since time.Time, known bool) {
+	if id == c.self.ID {
+		return true, time.Time{}, true
+	}
+	i, known := c.sights.get(id)
+	return i.alive, i.since, known
+}
+
+var (
+	errForgetAlive = errors.New("the node is alive: stop it first, or send it CLUSTER LEAVE")
+	errForgetSelf  = errors.New("a node cannot forget itself: send it CLUSTER LEAVE")
+)
+
+// Forget gives a dead node up for good, with all copies that it had.
+func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
+	if id == c.self.ID {
+		return errForgetSelf
+	}
+	if alive, _, _ := c.Sight(id); alive {
+		return errForgetAlive
+	}
+	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id})
+}
+
+// Leave says that this node is to have no shards any more. It is forgotten once it holds no copy.
+func (c *Cluster) Leave(ctx context.Context) error {
+	return c.one(ctx, topology.Op{Kind: topology.NodeLeave, Node: c.self.ID})
+}
+
+// one has a single operation decided.
+func (c *Cluster) one(ctx context.Context, op topology.Op) error {
+	errs, err := c.Propose(ctx, topology.Command{Ops: []topology.Op{op}})
+	if err == nil && len(errs) == 1 && errs[0] != nil {
+		err = fmt.Errorf("refused: %w", errs[0])
+	}
+	return err
+}

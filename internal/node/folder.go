@@ -1,0 +1,85 @@
+package node
+
+import (
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// openDisk opens the data folder, if there is to be one, and finds out which node this is, and in which incarnation: each start has a higher one than all before,
+// even than those whose folder is gone.
+func (n *Node) openDisk() error {
+	n.incarnation = uint64(time.Now().UnixMilli())
+	if n.config.Dir == "" {
+		n.id = nodeID(n.config.NodeID)
+		return nil
+	}
+	dir, err := filepath.Abs(n.config.Dir)
+	if err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		n.log.Warn("the system does not say when it was started: after a stop that is not clean, the logs are read as after a loss of power", "err", err)
+		boot = rand.Text()
+	}
+	now := n.incarnation
+	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
+		Shards: n.config.Shards, BootID: boot, Log: n.log,
+		Epoch: func(last uint64) uint64 { return max(last+1, now) },
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	n.incarnation = n.disk.Epoch()
+	if n.id, err = folderNodeID(n.disk, n.config.NodeID); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if n.disk.PowerLoss() {
+		n.log.Warn("the machine was started anew since the last run, which did not end cleanly: what was not synced may be gone", "dir", dir)
+	}
+	return nil
+}
+
+// nodeIDFile is where a data folder keeps the id of its node.
+const nodeIDFile = "node-id"
+
+// folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
+func folderNodeID(files cluster.Files, name string) (topology.NodeID, error) {
+	kept, err := files.Load(nodeIDFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		id := nodeID(name)
+		return id, files.Save(nodeIDFile, []byte(id+"\n"))
+	case err != nil:
+		return "", err
+	}
+	id := topology.NodeID(strings.TrimSpace(string(kept)))
+	if name != "" && nodeID(name) != id {
+		return "", fmt.Errorf("the folder is of another node, %s: --node-id %s would be %s", id, name, nodeID(name))
+	}
+	return id, nil
+}
+
+// nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.
+func nodeID(name string) topology.NodeID {
+	if decoded, err := hex.DecodeString(name); err == nil && len(decoded) == sha1.Size {
+		return topology.NodeID(hex.EncodeToString(decoded))
+	}
+	if name == "" {
+		name = rand.Text()
+	}
+	sum := sha1.Sum([]byte(name)) // a name, not a secret
+	return topology.NodeID(hex.EncodeToString(sum[:]))
+}

@@ -1,0 +1,226 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/shard"
+)
+
+// obedience does with the shards what the topology says, and hands over those that are empty and assigned elsewhere. A new topology goes to the shards first, then
+// to whoever routes by it.
+type obedience struct {
+	self        topology.NodeID
+	incarnation uint64
+	store       *shard.Store
+	log         *slog.Logger
+	newest      func() *topology.Topology
+	current     func(*topology.Topology) // makes one that the shards are in step with known
+	propose     func(context.Context, topology.Command) ([]error, error)
+	alive       func(topology.NodeID) bool
+
+	news chan struct{} // one at most
+	step chan struct{} // likewise: the shards are in step again
+
+	mu      sync.Mutex                  // guards all below
+	offered map[topology.ShardID]uint64 // shards that are being handed over, and the epoch in which they were closed
+	inStep  bool                        // all shards that this node is to serve are open, and none that it could serve waits for a decision
+}
+
+func newObedience(n *Node) *obedience {
+	return &obedience{
+		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
+		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose,
+		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
+		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{},
+	}
+}
+
+// handoverInterval is how often a node looks for shards that have become empty.
+const handoverInterval = time.Second
+
+// wake says that there is a new topology, or that shards were read from disk.
+func (o *obedience) wake() { nudge(o.news) }
+
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (o *obedience) run(ctx context.Context) {
+	tick := time.NewTicker(handoverInterval)
+	defer tick.Stop()
+	var handing sync.WaitGroup
+	defer handing.Wait()
+	busy := make(chan struct{}, 1) // holds one token while a handover is under way
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.news:
+		case <-tick.C:
+		}
+		t := o.newest()
+		o.obey(t)
+		select {
+		case busy <- struct{}{}:
+			handing.Go(func() {
+				o.handOver(ctx, t)
+				<-busy
+			})
+		default:
+		}
+	}
+}
+
+// obey opens and closes shards.
+func (o *obedience) obey(t *topology.Topology) {
+	row, known := t.Node(o.self)
+	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
+	inStep := here && len(t.Shards) > 0
+	var lost []*shard.Shard
+	for i, s := range t.Shards {
+		id, sh := topology.ShardID(i), o.store.Shard(i)
+		switch {
+		case here && s.Primary == o.self:
+			if !o.open(id, sh, s) {
+				inStep = false
+			}
+		default:
+			lost = append(lost, sh)
+			if s.Primary == "" && o.could(s) {
+				inStep = false
+			}
+		}
+	}
+	o.current(t)
+	for _, sh := range lost {
+		sh.Close()
+	}
+	for i, s := range t.Shards {
+		if s.Primary != o.self && s.Born > 0 && o.store.Shard(i).Ready() {
+			if err := o.store.ClearVoid(i, s.Born); err != nil {
+				o.log.Warn("what is left of a shard that has begun anew cannot be cleared", "shard", i, "err", err)
+			}
+		}
+	}
+	o.mu.Lock()
+	o.inStep = inStep
+	o.mu.Unlock()
+	nudge(o.step)
+}
+
+// could reports whether this node may be given a shard that nobody serves.
+func (o *obedience) could(s topology.Shard) bool {
+	for _, id := range s.ISR {
+		if id == o.self {
+			return true
+		}
+	}
+	return len(s.ISR) == 0 && (len(s.Assigned) == 0 || s.Assigned[0] == o.self)
+}
+
+// open opens a shard of this node's, and reports whether it is open.
+func (o *obedience) open(id topology.ShardID, sh *shard.Shard, s topology.Shard) bool {
+	o.mu.Lock()
+	epoch, offered := o.offered[id]
+	if offered && epoch < s.Epoch {
+		delete(o.offered, id)
+		offered = false
+	}
+	o.mu.Unlock()
+	if offered || !sh.Ready() {
+		return false
+	}
+	if err := sh.Open(s.Epoch, s.Born); err != nil {
+		o.log.Error("a shard of this node's cannot be served", "shard", id, "err", err)
+		return false
+	}
+	return true
+}
+
+// settled returns when all shards that are this node's are open.
+func (o *obedience) settled(ctx context.Context) error {
+	tick := time.NewTicker(handoverInterval)
+	defer tick.Stop()
+	for {
+		o.mu.Lock()
+		inStep := o.inStep
+		o.mu.Unlock()
+		if inStep {
+			return nil
+		}
+		select {
+		case <-o.step:
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the node waits for its shards: %w", ctx.Err())
+		}
+	}
+}
+
+// handOver gives up shards that are empty, and returns when it is known who serves them.
+func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
+	if row, known := t.Node(o.self); !known || row.Incarnation != o.incarnation {
+		return
+	}
+	ops := t.Handover(o.self, o.alive, func(id topology.ShardID) bool {
+		if !o.store.Shard(int(id)).CloseIfEmpty() {
+			return false
+		}
+		o.mu.Lock()
+		o.offered[id] = t.Shards[id].Epoch
+		o.mu.Unlock()
+		return true
+	})
+	if len(ops) == 0 {
+		return
+	}
+	errs, err := o.propose(ctx, topology.Command{Ops: ops})
+	known := err == nil || !errors.Is(err, cluster.ErrUnknown)
+	for !known && ctx.Err() == nil { // raises the epochs, so that what was proposed can happen no more unless it has
+		for i := range ops {
+			ops[i] = topology.Op{Kind: topology.Resign, Shard: ops[i].Shard, Epoch: t.Shards[ops[i].Shard].Epoch, Node: o.self}
+		}
+		_, err := o.propose(ctx, topology.Command{Ops: ops})
+		known = err == nil
+		if !known {
+			pause(ctx, handoverInterval)
+		}
+	}
+	if !known {
+		return // the node stops
+	}
+	for i, op := range ops {
+		if refused := err != nil || errs[i] != nil; refused {
+			o.takeBack(op.Shard)
+		}
+	}
+	o.wake()
+	o.log.Debug("empty shards were handed over", "shards", len(ops), "err", err)
+}
+
+// takeBack opens a shard again whose handover was refused.
+func (o *obedience) takeBack(id topology.ShardID) {
+	o.mu.Lock()
+	delete(o.offered, id)
+	o.mu.Unlock()
+	o.store.Shard(int(id)).Reopen()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
