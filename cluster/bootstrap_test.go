@@ -12,7 +12,7 @@ import (
 func TestANodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
-	config := testConfig(t, "a", 0)
+	config := onDisk(t, testConfig(t, "a", 0))
 	n := nw.start(t, config)
 	ready(t, n)
 	first := n.Topology()
@@ -41,13 +41,13 @@ func served(n, by *testNode) (count int) {
 }
 
 // bootstrap starts nodes that make a cluster together, each with the seeds of all that were started before it.
-func bootstrap(t *testing.T, nw *network, count int, configure func(*Config)) (nodes []*testNode, configs []Config) {
+func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, Config) Config) (nodes []*testNode, configs []Config) {
 	t.Helper()
 	var seeds []string
 	for i := range count {
 		config := testConfig(t, string(rune('a'+i)), count, seeds...)
 		if configure != nil {
-			configure(&config)
+			config = configure(t, config)
 		}
 		configs = append(configs, config)
 		nodes = append(nodes, nw.start(t, config))
@@ -149,7 +149,7 @@ func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
 func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
-	old := testConfig(t, "a", 0)
+	old := onDisk(t, testConfig(t, "a", 0))
 	n := nw.start(t, old)
 	ready(t, n)
 	n.stop()
@@ -207,7 +207,7 @@ func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
 func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
-	nodes, configs := bootstrap(t, nw, 3, nil)
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
 	cluster := nodes[0].ID()
 	for _, n := range nodes {
 		n.stop()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -25,7 +26,7 @@ type claimRequest struct {
 type claimReply struct {
 	Refused string         `json:"refused,omitempty"`
 	Node    *topology.Node `json:"node,omitempty"`    // of a member that has given its claim
-	Cluster string         `json:"cluster,omitempty"` // of an asker: what it is of
+	Cluster string         `json:"cluster,omitempty"` // that it is of
 	Holds   bool           `json:"holds,omitempty"`   // of an asker: it still wants the claim
 }
 
@@ -76,6 +77,7 @@ func (c *Cluster) collect(members []string) error {
 	}
 	nodes := make([]topology.Node, len(members))
 	failures := make([]string, len(members))
+	var others atomic.Pointer[instance] // a member that is of a cluster, which gossip has not told yet
 	var wait sync.WaitGroup
 	for i, member := range members {
 		if member == c.local {
@@ -89,6 +91,9 @@ func (c *Cluster) collect(members []string) error {
 			case err != nil:
 				failures[i] = fmt.Sprintf("%s does not answer: %v", c.name(node), err)
 			case reply.Refused != "" || reply.Node == nil:
+				if reply.Cluster != "" {
+					others.Store(&instance{meta: meta{node: node, cluster: reply.Cluster}})
+				}
 				failures[i] = fmt.Sprintf("%s %s", c.name(node), reply.Refused)
 			default:
 				nodes[i] = *reply.Node
@@ -99,8 +104,14 @@ func (c *Cluster) collect(members []string) error {
 	failures = slices.DeleteFunc(failures, func(s string) bool { return s == "" })
 	if len(failures) > 0 {
 		c.await("the claims of %d nodes: %s", len(members), strings.Join(failures, "; "))
-		c.log.Info("the cluster is not made yet", "why", strings.Join(failures, "; "))
-		return c.giveUp(own)
+		c.log.Debug("the cluster is not made yet", "why", strings.Join(failures, "; "))
+		if err := c.giveUp(own); err != nil {
+			return err
+		}
+		if i := others.Load(); i != nil {
+			return c.askIn(i.cluster, []instance{*i})
+		}
+		return nil
 	}
 	m := &made{Nodes: nodes, Epoch: c.config.FirstEpoch}
 	voters := topology.VotersWanted(len(members))
@@ -246,7 +257,7 @@ func (c *Cluster) giveClaim(from Caller, request claimRequest) (claimReply, erro
 		}
 		return claimReply{}, nil
 	case c.identity.Cluster != "":
-		return refuse("is of cluster %s already", c.identity.Cluster)
+		return claimReply{Refused: fmt.Sprintf("is of cluster %s already", c.identity.Cluster), Cluster: c.identity.Cluster}, nil
 	case c.config.HasData:
 		return refuse("has arrays in its data folder")
 	case len(wanted.Members) != c.config.Expect:

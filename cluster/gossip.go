@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,8 +165,10 @@ func (g *gossip) leave(wait time.Duration) error {
 	if g.list == nil {
 		return nil
 	}
-	err := g.list.Leave(wait)
-	return cmp.Or(g.list.Shutdown(), err)
+	if err := g.list.Leave(wait); err != nil { // the others will find out
+		g.log.Debug("the others may not have heard that this node goes", "err", err)
+	}
+	return g.list.Shutdown()
 }
 
 // NodeMeta implements memberlist.Delegate.

@@ -37,13 +37,21 @@ type testNode struct {
 
 var testPorts, testIncarnations atomic.Int64
 
-// testConfig is that of a node without a folder, but with files that may be handed on to its next start.
+// testConfig is that of a node without a folder.
 func testConfig(t testing.TB, name string, expect int, join ...string) Config {
 	return Config{
 		Self:   topology.Node{ID: topology.NodeID(fmt.Sprintf("%040x", []byte(name))), Name: name, Store: fmt.Sprintf("%032x", []byte(name))},
-		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, Expect: expect, GossipBind: "127.0.0.1", Files: &memoryFiles{}, RaftDir: t.TempDir(),
-		Timing: Timing{Rejoin: 500 * time.Millisecond, Tick: 50 * time.Millisecond}, Log: testLog(t, name),
+		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, Expect: expect, GossipBind: "127.0.0.1",
+		// Slower than by default: the race detector on a busy machine is no reason to elect another leader.
+		Timing: Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: 500 * time.Millisecond, Rejoin: 500 * time.Millisecond, Tick: 50 * time.Millisecond},
+		Log:    testLog(t, name),
 	}
+}
+
+// onDisk gives a node a folder, which its next start may have too.
+func onDisk(t testing.TB, config Config) Config {
+	config.Files, config.RaftDir = &memoryFiles{}, t.TempDir()
+	return config
 }
 
 // start starts a node on ports of its own, which are others than those of its last start.

@@ -99,8 +99,8 @@ func (s *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.C
 	waits := false
 	for {
 		conn, alive, err := s.try(ctx, node, store, timeout)
-		if err == nil || errors.Is(err, errMuted) {
-			return conn, err
+		if err == nil {
+			return conn, nil
 		}
 		if !waits {
 			waits = true
