@@ -63,7 +63,7 @@ func (s *sim) checkBegin(c Command, change Change, lives *[simShards]int) {
 		s.counts["lost with a node"]++
 		return
 	}
-	gone := slices.ContainsFunc(c.Ops, func(op Op) bool { return op.Kind == NodeForget || op.Kind == NodeJoin })
+	gone := slices.ContainsFunc(c.Ops, func(op Op) bool { return op.Kind == NodeForget && !op.Empty || op.Kind == NodeJoin })
 	s.counts["handed over empty"]++
 	for _, n := range s.nodes {
 		if copy := n.copies[change.Shard]; slices.Contains(was.ISR, n.id) && s.sameStore(n) && copy.data && copy.life == lives[change.Shard]-1 && !gone {

@@ -124,7 +124,11 @@ func (s *sim) step() {
 	case p < 30:
 		s.deliver()
 	case p < 55:
-		s.catchUp(n, n.applied+s.r.IntN(len(s.history)-n.applied))
+		to := len(s.history) - 1
+		if s.chance(50) {
+			to = n.applied + s.r.IntN(len(s.history)-n.applied)
+		}
+		s.catchUp(n, to)
 	case p < 67:
 		s.control(s.history[max(0, len(s.history)-1-s.r.IntN(4)*s.r.IntN(4))], s.view(s.chance(20)))
 	case p < 75:
