@@ -66,13 +66,19 @@ func (e *edit) nodeLeave(op Op) error {
 	return nil
 }
 
-// nodeForget gives up all copies of a node. A shard of which it had the last one begins empty elsewhere.
+// nodeForget gives up all copies of a node. A shard of which it had the last one begins empty elsewhere. One that is repeated late must not hit a later start of the node, or what it holds by now.
 func (e *edit) nodeForget(op Op) error {
 	i, ok := find(e.t.Nodes, op.Node)
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
 	}
-	if len(e.t.Nodes) == 1 {
+	n := e.t.Nodes[i]
+	switch {
+	case op.Incarnation != 0 && op.Incarnation != n.Incarnation:
+		return fmt.Errorf("%w: %s is in incarnation %d, not %d", ErrStale, op.Node, n.Incarnation, op.Incarnation)
+	case op.Empty && (n.State != Leaving || e.t.holds(n.ID)):
+		return fmt.Errorf("%w: %s stays, or holds a copy", ErrStale, op.Node)
+	case len(e.t.Nodes) == 1:
 		return refused("%s is the only node", op.Node)
 	}
 	e.t.Nodes = slices.Delete(e.nodes(), i, i+1)
@@ -85,6 +91,11 @@ func (e *edit) nodeForget(op Op) error {
 		e.replace(i, row)
 	}
 	return nil
+}
+
+// holds reports whether a node has a copy in step of any shard.
+func (t *Topology) holds(id NodeID) bool {
+	return slices.ContainsFunc(t.Shards, func(row Shard) bool { return slices.Contains(row.ISR, id) })
 }
 
 // replace puts a row in the place of another, in the next epoch if the primary or the ISR differs.

@@ -8,7 +8,7 @@ const (
 	Create          Kind = "create"           // the cluster, once: Cluster, Shards, Replicas, Epoch, Nodes; Node for the one that keeps what is in its folder
 	NodeJoin        Kind = "node-join"        // Nodes[0]: a new node, or a new start of one that is known
 	NodeLeave       Kind = "node-leave"       // Node gets no shards any more, and is forgotten once it holds no copy
-	NodeForget      Kind = "node-forget"      // Node is gone for good, with all copies that it had
+	NodeForget      Kind = "node-forget"      // Node is gone for good, with all copies that it had; of Incarnation, if that is given
 	ConfigSet       Kind = "config-set"       // Name, Value
 	Assign          Kind = "assign"           // Members: where copies of the shard ought to be
 	Promote         Kind = "promote"          // Node, of Incarnation, becomes the primary of a shard; ISR becomes Members
@@ -28,6 +28,7 @@ type Op struct {
 	Incarnation uint64   `json:"incarnation,omitempty"` // that Node is expected to be in
 	Members     []NodeID `json:"members,omitempty"`
 	// Empty, of Promote and TransferPrimary: the shard begins empty on Node, which need not have had a copy. Copies of earlier epochs are void.
+	// Of NodeForget: only if Node is leaving and holds no copy.
 	Empty    bool   `json:"empty,omitempty"`
 	Cluster  string `json:"cluster,omitempty"`
 	Shards   int    `json:"shards,omitempty"`

@@ -37,6 +37,9 @@ type placer struct {
 	hash  []uint64 // of the IDs
 	load  []int    // how many shards each node has so far
 	quota []int    // how many it shall have
+
+	scores []uint64 // scratch of withReplicas
+	taken  []bool
 }
 
 func placeOn(nodes []Node) *placer {
@@ -49,6 +52,7 @@ func placeOn(nodes []Node) *placer {
 	slices.SortStableFunc(p.nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	p.nodes = slices.CompactFunc(p.nodes, func(a, b Node) bool { return a.ID == b.ID })
 	p.hash, p.load, p.quota = make([]uint64, len(p.nodes)), make([]int, len(p.nodes)), make([]int, len(p.nodes))
+	p.scores, p.taken = make([]uint64, len(p.nodes)), make([]bool, len(p.nodes))
 	for i, n := range p.nodes {
 		p.index[n.ID] = i
 		p.hash[i] = hash{}.Sum64([]byte(n.ID))
@@ -160,32 +164,28 @@ func (p *placer) settle(at, ring []int) {
 
 // withReplicas returns the places of all copies of a shard whose primary's place is given.
 func (p *placer) withReplicas(shard ShardID, primary, replicas int) []NodeID {
-	out := []NodeID{p.nodes[primary].ID}
-	want := min(replicas, len(p.nodes))
-	if want <= 1 {
+	want := max(min(replicas, len(p.nodes)), 1)
+	out := append(make([]NodeID, 0, want), p.nodes[primary].ID)
+	if want == 1 {
 		return out
 	}
-	type candidate struct {
-		i     int
-		score uint64
-	}
-	rest := make([]candidate, 0, len(p.nodes)-1)
 	for i := range p.nodes {
-		if i != primary {
-			rest = append(rest, candidate{i, p.score(i, shard)})
-		}
+		p.scores[i], p.taken[i] = p.score(i, shard), i == primary
 	}
-	slices.SortFunc(rest, func(a, b candidate) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.i, b.i)) })
 	zones := map[string]bool{p.nodes[primary].Zone: true}
-	for _, again := range []bool{false, true} {
-		for _, c := range rest {
-			n := p.nodes[c.i]
-			if len(out) == want || again && slices.Contains(out, n.ID) || !again && zones[n.Zone] {
+	for len(out) < want {
+		best, far := homeless, false // far: of a zone that has no copy yet
+		for i := range p.nodes {
+			if p.taken[i] {
 				continue
 			}
-			zones[n.Zone] = true
-			out = append(out, n.ID)
+			other := !zones[p.nodes[i].Zone]
+			if best == homeless || other && !far || other == far && p.scores[i] > p.scores[best] {
+				best, far = i, other
+			}
 		}
+		zones[p.nodes[best].Zone], p.taken[best] = true, true
+		out = append(out, p.nodes[best].ID)
 	}
 	return out
 }

@@ -150,21 +150,17 @@ func place(id NodeID, assigned []NodeID) int {
 	return len(assigned)
 }
 
-// forget takes out the leaving nodes that hold nothing and are to hold nothing. The last node of a cluster stays.
+// forget takes out the leaving nodes that hold nothing, and are to hold nothing, once the rest of the plan is done. The last node of a cluster stays. Apply looks again whether they hold something.
 func (p *planner) forget() {
-	needed := map[NodeID]bool{}
-	for i, row := range p.t.Shards {
-		needed[row.Primary] = true
-		for _, list := range [][]NodeID{row.ISR, row.Learners, p.assigned[i]} {
-			for _, id := range list {
-				needed[id] = true
-			}
-		}
+	if !slices.ContainsFunc(p.t.Nodes, func(n Node) bool { return n.State == Leaving }) {
+		return
 	}
-	left := len(p.t.Nodes)
-	for _, n := range p.t.Nodes {
-		if n.State == Leaving && !needed[n.ID] && left > 1 {
-			p.ops = append(p.ops, Op{Kind: NodeForget, Node: n.ID})
+	then, _ := p.t.Apply(p.t.Index, Command{p.ops})
+	left := len(then.Nodes)
+	for _, n := range then.Nodes {
+		needed := then.holds(n.ID) || slices.ContainsFunc(then.Shards, func(row Shard) bool { return slices.Contains(row.Assigned, n.ID) })
+		if n.State == Leaving && !needed && left > 1 {
+			p.ops = append(p.ops, Op{Kind: NodeForget, Node: n.ID, Incarnation: n.Incarnation, Empty: true})
 			left--
 		}
 	}

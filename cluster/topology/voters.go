@@ -42,7 +42,7 @@ const (
 // PlanVoters returns how the raft configuration should change next: servers that get a vote, lose it, or are taken out. It returns one change of a voter at a time, as raft makes them; done and
 // asked again, it comes to an end. Servers of one node, where it came back with another data folder, are told apart by their ids.
 //
-// A vote goes to its heir before it is taken away. Nothing is taken away that would leave fewer live voters than the majority that it then needs.
+// Without a live majority of voters it returns nothing, as nothing could be decided. A vote goes to its heir before it is taken away. Nothing is taken away that would leave fewer live voters than the majority that it then needs.
 func PlanVoters(servers []Server, members []Node) (promote, demote, remove []string) {
 	p := votePlan{members: members}
 	for _, s := range servers {
@@ -55,6 +55,9 @@ func PlanVoters(servers []Server, members []Node) (promote, demote, remove []str
 	slices.Sort(remove)
 	slices.SortFunc(p.servers, func(a, b Server) int { return cmp.Compare(a.ID, b.ID) })
 
+	if all, live := p.count(); live <= all/2 {
+		return nil, nil, nil
+	}
 	want := VotersWanted(len(members))
 	for _, worst := range []standing{good, leaving} {
 		if p.voters(worst) >= want {
@@ -90,6 +93,19 @@ func (p *votePlan) standing(s Server) standing {
 		return leaving
 	}
 	return good
+}
+
+// count returns how many voters there are, and how many of them live.
+func (p *votePlan) count() (all, live int) {
+	for _, s := range p.servers {
+		if s.Voter {
+			all++
+			if s.Alive {
+				live++
+			}
+		}
+	}
+	return all, live
 }
 
 // voters counts those that are at least as good as worst.
@@ -128,15 +144,7 @@ func (p *votePlan) heir(worst standing) (string, bool) {
 
 // surplus returns the voter that is to lose its vote: one of no member, or the worst of too many, of the zone with the most.
 func (p *votePlan) surplus(want int) (Server, bool) {
-	all, live := 0, 0
-	for _, s := range p.servers {
-		if s.Voter {
-			all++
-			if s.Alive {
-				live++
-			}
-		}
-	}
+	all, live := p.count()
 	worst, found := Server{}, false
 	for _, s := range p.servers {
 		if !s.Voter || all <= want && p.standing(s) != stray {

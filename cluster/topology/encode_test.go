@@ -1,0 +1,121 @@
+package topology
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestTopologyComesBackFromItsBytes(t *testing.T) {
+	topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Assigned: ids("c"), Learners: ids("c")})
+	topo, _ = topo.Apply(5, Command{[]Op{{Kind: ConfigSet, Name: "x", Value: "y"}, {Kind: NodeLeave, Node: "b"}}})
+	b, err := topo.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(b)
+	if err != nil || !same(got, topo) {
+		t.Fatalf("%v: %s", err, b)
+	}
+	if empty, err := Decode([]byte("{}")); err != nil || empty.Cluster != "" {
+		t.Fatalf("before there is a cluster: %v", err)
+	}
+}
+
+// Each of these has one thing that no history of commands leads to.
+func TestDamagedTopologiesAreRefused(t *testing.T) {
+	for name, damage := range map[string]func(*Topology){
+		"too few shards":                      func(x *Topology) { x.Shards = x.Shards[:3] },
+		"no nodes":                            func(x *Topology) { x.Nodes = nil },
+		"no cluster":                          func(x *Topology) { x.Cluster = "" },
+		"nodes in another order":              func(x *Topology) { x.Nodes[0], x.Nodes[1] = x.Nodes[1], x.Nodes[0] },
+		"a node twice":                        func(x *Topology) { x.Nodes[1] = x.Nodes[0] },
+		"a node in a state that is none":      func(x *Topology) { x.Nodes[1].State = "happy" },
+		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].Born = 0, 0 },
+		"born in the future":                  func(x *Topology) { x.Shards[0].Born = 100 },
+		"a primary without a copy in step":    func(x *Topology) { x.Shards[0].ISR = ids("b") },
+		"a copy of a stranger":                func(x *Topology) { x.Shards[0].ISR = ids("a,z") },
+		"a copy twice":                        func(x *Topology) { x.Shards[0].ISR = ids("a,a") },
+		"a learner that is in step":           func(x *Topology) { x.Shards[0].Learners = ids("b") },
+		"assigned to a stranger":              func(x *Topology) { x.Shards[0].Assigned = ids("z") },
+		"no copy ought to be":                 func(x *Topology) { x.Replicas = 0 },
+		"an epoch that will begin again at 0": func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
+	} {
+		topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
+		damage(topo)
+		b, err := topo.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(b); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := Decode([]byte("{")); err == nil {
+		t.Error("half a snapshot: accepted")
+	}
+	if _, err := DecodeCommand([]byte("[]")); err == nil {
+		t.Error("a command that is none: accepted")
+	}
+}
+
+func TestImpossibleStepsAreFound(t *testing.T) {
+	for name, step := range map[string]func(*Topology){
+		"the index stays":                  func(x *Topology) { x.Index = 1 },
+		"another cluster":                  func(x *Topology) { x.Cluster = "other" },
+		"an epoch goes down":               func(x *Topology) { x.Shards[0].Epoch = 8 },
+		"two primaries in one epoch":       func(x *Topology) { x.Shards[0].Primary = "b" },
+		"two ISRs in one epoch":            func(x *Topology) { x.Shards[0].ISR = ids("a") },
+		"born anew in one epoch":           func(x *Topology) { x.Shards[0].Born = 9 },
+		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].Born, x.Shards[0].Epoch = 8, 10 },
+		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
+		"an empty folder keeps its copies": func(x *Topology) { x.Nodes[1].Incarnation, x.Nodes[1].Store = 2, "other" },
+	} {
+		was := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
+		is := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
+		is.Index = 2
+		if err := CheckStep(was, is); err != nil {
+			t.Fatal(err)
+		}
+		step(is)
+		if CheckStep(was, is) == nil {
+			t.Errorf("%s: not found", name)
+		}
+	}
+}
+
+// Whatever is in the log: no panic, a right topology, the same one for everybody.
+func FuzzApply(f *testing.F) {
+	for _, s := range []string{
+		`{"ops":[{"op":"node-join","nodes":[{"id":"d","incarnation":1}]},{"op":"node-forget","node":"a"},{"op":"node-leave","node":"b"}]}`,
+		`{"ops":[{"op":"promote","shard":1,"epoch":5,"node":"a","incarnation":1,"empty":true},{"op":"transfer-primary","shard":1,"epoch":6,"node":"b","incarnation":1,"empty":true}]}`,
+		`{"ops":[{"op":"add-learner","epoch":9,"node":"c","incarnation":1},{"op":"expand-isr","epoch":9,"node":"c","incarnation":1},{"op":"shrink-isr","epoch":10,"node":"b"},{"op":"resign","epoch":11,"node":"a"}]}`,
+		`{"ops":[{"op":"node-join","nodes":[{"id":"a","incarnation":9,"store":"new"}]},{"op":"assign","epoch":10,"members":["a","b"]},{"op":"config-set","name":"x"}]}`,
+		`{"ops":[{"op":"create","cluster":"x","shards":16,"epoch":1,"nodes":[{"id":"q"}]}]}`,
+		`{"ops":[{"op":"resign","shard":-1},{"op":"dance"},{}]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := DecodeCommand(b)
+		if err != nil {
+			return
+		}
+		for _, topo := range []*Topology{{}, made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")})} {
+			before, _ := topo.Encode()
+			is, errs := topo.Apply(topo.Index+1, c)
+			again, _ := topo.Apply(topo.Index+1, c)
+			after, _ := topo.Encode()
+			if err := errors.Join(is.Check(), CheckStep(topo, is)); err != nil {
+				t.Fatal(err)
+			}
+			if len(errs) != len(c.Ops) || !same(is, again) || string(before) != string(after) {
+				t.Fatal("another answer, or another topology before")
+			}
+			encoded, _ := is.Encode()
+			if back, err := Decode(encoded); err != nil || !same(back, is) {
+				t.Fatal(err)
+			}
+			is.Plan(View{})
+		}
+	})
+}

@@ -1,0 +1,256 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// commit puts a command into the log, and holds what must hold of the step.
+func (s *sim) commit(m simMessage) {
+	was := s.newest()
+	before, _ := was.Encode()
+	is, errs := was.Apply(uint64(len(s.history)), m.command)
+	if after, _ := was.Encode(); string(after) != string(before) {
+		s.fail("Apply changed the topology that it was given")
+	}
+	if again, _ := was.Apply(is.Index, m.command); !same(again, is) {
+		s.fail("Apply of one command came to two topologies")
+	}
+	for i, op := range m.command.Ops {
+		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, errs[i])
+		if errs[i] == nil {
+			s.counts["done"]++
+		} else {
+			s.counts["refused"]++
+			s.refusal(m, op, len(s.history))
+		}
+	}
+	if err := errors.Join(is.Check(), CheckStep(was, is)); err != nil {
+		s.fail("%v", err)
+	}
+	lives := s.lives[len(s.lives)-1]
+	for _, c := range Diff(was, is) {
+		s.checkBegin(m.command, c, &lives)
+	}
+	s.history, s.lives = append(s.history, is), append(s.lives, lives)
+}
+
+// refusal tells the process that asked that a handover is not done, and as of which index. It opens the shard again only when it has come so far and still serves it: what was refused may be a
+// repetition of what was done.
+func (s *sim) refusal(m simMessage, op Op, index int) {
+	if n := m.from; n != nil && op.Kind == TransferPrimary && n.up && n.incarnation == m.process && s.chance(80) {
+		if asked, ok := n.closed[op.Shard]; ok && asked.op.Epoch == op.Epoch && asked.op.Node == op.Node && asked.op.Incarnation == op.Incarnation {
+			n.closed[op.Shard] = simHandover{asked.op, index}
+		}
+	}
+}
+
+// checkBegin finds the shards that begin empty by where their copies are, not by Born, and holds that none loses data but with a node.
+func (s *sim) checkBegin(c Command, change Change, lives *[simShards]int) {
+	was, is := change.Was, change.Is
+	if is.Primary != "" && is.Primary != was.Primary {
+		s.counts["promoted"]++
+	}
+	if was.Epoch == 0 || len(is.ISR) == 0 || within(is.ISR, was.ISR) {
+		if was.Primary != "" && is.Primary == "" && slices.Equal(was.ISR, is.ISR) {
+			s.counts["primary taken by a new start"]++
+		}
+		return
+	}
+	lives[change.Shard]++
+	if len(was.ISR) == 0 {
+		s.counts["lost with a node"]++
+		return
+	}
+	gone := slices.ContainsFunc(c.Ops, func(op Op) bool { return op.Kind == NodeForget && !op.Empty || op.Kind == NodeJoin })
+	s.counts["handed over empty"]++
+	for _, n := range s.nodes {
+		if copy := n.copies[change.Shard]; slices.Contains(was.ISR, n.id) && s.sameStore(n) && copy.data && copy.life == lives[change.Shard]-1 && !gone {
+			s.fail("shard %d was given to %s as empty, but %s has data", change.Shard, is.Primary, n.id)
+		}
+	}
+}
+
+func (s *sim) sameStore(n *simNode) bool {
+	row, ok := s.newest().Node(n.id)
+	return ok && row.Store == n.store
+}
+
+// catchUp lets a process apply the log up to an index, and holds that no other process serves, or ever served, what it serves now.
+func (s *sim) catchUp(n *simNode, to int) {
+	for n.up && n.applied < to {
+		n.applied++
+		s.serve(n)
+	}
+}
+
+func (s *sim) serve(n *simNode) {
+	t := s.history[n.applied]
+	for shard, asked := range n.closed {
+		if t.Cluster != "" && t.Shards[shard].Epoch != asked.op.Epoch || asked.refused > 0 && n.applied >= asked.refused {
+			delete(n.closed, shard)
+		}
+	}
+	for i := range t.Shards {
+		shard, row := ShardID(i), t.Shards[i]
+		if !s.serves(n, shard) || n.opened[shard] == row.Epoch {
+			continue
+		}
+		n.opened[shard] = row.Epoch
+		key, process := fmt.Sprint(shard, " ", row.Epoch), fmt.Sprint(n.id, "/", n.incarnation)
+		if other, ok := s.served[key]; ok && other != process {
+			s.fail("shard %d is served in epoch %d by %s and by %s", shard, row.Epoch, other, process)
+		}
+		s.served[key] = process
+		copy := &n.copies[shard]
+		if copy.born < row.Born {
+			*copy = simCopy{born: row.Born}
+		}
+		if copy.data && copy.life != s.lives[n.applied][shard] {
+			s.fail("%s serves shard %d with data of life %d: it has had %d", n.id, shard, copy.life, s.lives[n.applied][shard])
+		}
+	}
+}
+
+// serves is the rule that a node goes by: its topology says that it is the primary, and knows it as this process.
+func (s *sim) serves(n *simNode, shard ShardID) bool {
+	t := s.history[n.applied]
+	if !n.up || t.Cluster == "" {
+		return false
+	}
+	row, ok := t.Node(n.id)
+	return ok && row.Incarnation == n.incarnation && t.Shards[shard].Primary == n.id
+}
+
+// write stores something in a shard that the node serves and has not closed. What is acknowledged must not be given up by anything but the loss of the node.
+func (s *sim) write(n *simNode) {
+	var open []ShardID
+	for shard := range ShardID(simShards) {
+		if _, closed := n.closed[shard]; !closed && s.serves(n, shard) {
+			open = append(open, shard)
+		}
+	}
+	if len(open) == 0 {
+		return
+	}
+	shard := open[s.r.IntN(len(open))]
+	here, now := s.lives[n.applied][shard], s.lives[len(s.lives)-1][shard]
+	if row, ok := s.newest().Node(n.id); here != now && ok && row.Incarnation == n.incarnation {
+		s.fail("%s acknowledges a write to shard %d, which has begun anew elsewhere", n.id, shard)
+	}
+	n.copies[shard].data, n.copies[shard].life = true, here
+	s.counts["written"]++
+	s.event("%s writes shard %d", n.id, shard)
+}
+
+// handOver closes what the node is to give away and asks for it; what is closed already it asks for again.
+func (s *sim) handOver(n *simNode) {
+	if !n.up {
+		return
+	}
+	for shard := range ShardID(simShards) {
+		if asked, ok := n.closed[shard]; ok {
+			s.propose(n, asked.op)
+		}
+	}
+	ops := s.history[n.applied].Handover(n.id, func(id NodeID) bool { return s.isUp(id) }, func(shard ShardID) bool {
+		_, closed := n.closed[shard]
+		return s.serves(n, shard) && !closed && !n.copies[shard].data
+	})
+	for _, op := range ops {
+		n.closed[op.Shard] = simHandover{op: op}
+	}
+	s.propose(n, ops...)
+}
+
+func (s *sim) isUp(id NodeID) bool {
+	return slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.id == id && n.up })
+}
+
+func (s *sim) resign(n *simNode) {
+	shard := ShardID(s.r.IntN(simShards))
+	if s.serves(n, shard) {
+		s.propose(n, Op{Kind: Resign, Shard: shard, Epoch: s.history[n.applied].Shards[shard].Epoch, Node: n.id})
+	}
+}
+
+// checkPlan holds that a plan can be done as a whole, and leaves nothing to plan.
+func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
+	next, errs := on.Apply(on.Index+1, Command{ops})
+	if err := errors.Join(errs...); err != nil {
+		s.fail("a plan is refused by the topology that it was made on: %v", err)
+	}
+	if more := next.Plan(v); len(more) > 0 {
+		s.fail("the same view leads to more: %+v", more)
+	}
+}
+
+// comeToRest ends the faults, and holds that all comes to be as it ought to.
+func (s *sim) comeToRest() {
+	for len(s.inFlight) > 0 {
+		m := s.inFlight[0]
+		s.inFlight = s.inFlight[1:]
+		s.commit(m)
+	}
+	s.event("no more faults")
+	s.now += 2 * FlapPenalty
+	for quiet := 0; quiet < 3; quiet++ {
+		before := len(s.history)
+		for _, n := range s.nodes {
+			s.catchUp(n, len(s.history)-1)
+			s.handOver(n)
+			s.join(n)
+		}
+		v := s.view(false)
+		v.NodesChanged = 0
+		s.control(s.newest(), v)
+		for _, m := range s.inFlight {
+			s.commit(m)
+		}
+		s.inFlight = nil
+		if len(s.history) > before {
+			quiet = -1
+		}
+		if len(s.history) > 3000 {
+			s.fail("it does not come to rest")
+		}
+	}
+	s.checkRest()
+}
+
+func (s *sim) checkRest() {
+	t := s.newest()
+	live := func(id NodeID) bool {
+		row, ok := t.Node(id)
+		return ok && slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.id == id && n.up && n.incarnation == row.Incarnation })
+	}
+	anyone := slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Active && live(n.ID) })
+	holds := map[NodeID]bool{}
+	for i, row := range t.Shards {
+		for _, id := range row.ISR {
+			holds[id] = true
+		}
+		if can := slices.ContainsFunc(row.ISR, live) || len(row.ISR) == 0 && anyone; can && row.Primary == "" {
+			s.fail("shard %d has no primary: %+v", i, row)
+		}
+		n := slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.id == row.Primary })
+		if n >= 0 && live(row.Primary) && !s.nodes[n].copies[i].data && len(row.Assigned) > 0 && row.Assigned[0] != row.Primary && live(row.Assigned[0]) {
+			s.fail("shard %d is empty on %s and ought to be on %s", i, row.Primary, row.Assigned[0])
+		}
+		if n >= 0 && live(row.Primary) && !s.serves(s.nodes[n], ShardID(i)) {
+			s.fail("%s does not serve shard %d: %+v", row.Primary, i, row)
+		}
+	}
+	for _, n := range t.Nodes {
+		if n.State == Leaving && !holds[n.ID] && len(t.Nodes) > 1 && anyone {
+			s.fail("%s is leaving, holds nothing, and is not forgotten", n.ID)
+		}
+	}
+}
+
+func same(a, b *Topology) bool {
+	x, _ := a.Encode()
+	y, _ := b.Encode()
+	return string(x) == string(y)
+}
