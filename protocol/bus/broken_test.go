@@ -76,9 +76,10 @@ func TestDeadlineTravels(t *testing.T) {
 	if _, _, err := a.Call(over, b.target(), methodBlock, nil); !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("when it is over: %v", err)
 	}
+	entered = block(b, methodOther)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	go a.Call(ctx, b.target(), methodBlock, nil)
+	go a.Call(ctx, b.target(), methodOther, nil)
 	deadline, _ := receive(t, "the handler", entered).Deadline()
 	if left := time.Until(deadline); left < 50*time.Minute || left > time.Hour+time.Second {
 		t.Errorf("an hour became %v", left)
@@ -211,7 +212,7 @@ func TestPeersThatFail(t *testing.T) {
 // A peer that reads nothing: what has begun to be sent is lost, what waits behind it was never sent, and nobody waits longer than the stall timeout.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
-	a := begin(t, who(clusterA, "a"), func(o *Options) { o.StallTimeout, o.SilenceTimeout = 100*time.Millisecond, time.Hour })
+	a := begin(t, who(clusterA, "a"), narrow, func(o *Options) { o.StallTimeout, o.SilenceTimeout = 100*time.Millisecond, time.Hour })
 	ended := make(chan struct{})
 	address := pretend(t, greeting{message: welcome, min: 1, max: 1, kind: KindControl, Identity: who(clusterA, "b")}, func(net.Conn) { <-ended })
 	defer close(ended)
@@ -221,7 +222,7 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		go func() {
 			ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 			defer cancel()
-			_, _, err := a.Call(ctx, Target{Address: address}, methodEcho, make([]byte, 32<<20))
+			_, _, err := a.Call(ctx, Target{Address: address}, methodEcho, make([]byte, 10<<20))
 			failed <- err
 		}()
 	}
@@ -240,11 +241,23 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// narrow makes the system keep little of what is on the way.
+func narrow(o *Options) {
+	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err == nil {
+			conn.(*net.TCPConn).SetWriteBuffer(64 << 10)
+			conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		}
+		return conn, err
+	}
+}
+
 // A caller that does not read its replies holds up itself alone, and not for long.
 func TestCallerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	b := begin(t, who(clusterA, "b"), func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
-	b.Handle(methodOther, func(context.Context, Peer, []byte) ([]byte, error) { return make([]byte, 16<<20), nil })
+	b.Handle(methodOther, func(context.Context, Peer, []byte) ([]byte, error) { return make([]byte, 8<<20), nil })
 	conn := raw(t, b, who(clusterA, "a"))
 	for i := range 3 {
 		conn.Write(request(methodOther, uint64(i), ""))
@@ -255,7 +268,7 @@ func TestCallerThatDoesNotRead(t *testing.T) {
 // raw returns a control connection on which the test itself speaks.
 func raw(t *testing.T, to *node, as Identity) net.Conn {
 	t.Helper()
-	conn, _, err := begin(t, as).Dial(t.Context(), to.target(), KindControl)
+	conn, _, err := begin(t, as, narrow).Dial(t.Context(), to.target(), KindControl)
 	if err != nil {
 		t.Fatal(err)
 	}
