@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // Method numbers the requests on control connections. Those who use the bus agree on the numbers.
@@ -23,7 +22,6 @@ type StreamHandler func(peer Peer, conn net.Conn)
 // Bus is one node's end of all its connections with other nodes.
 type Bus struct {
 	options Options
-	started time.Time
 	ctx     context.Context // ends when closing begins
 	cancel  context.CancelFunc
 	quiet   limiter // of the log's lines about refusals
@@ -45,7 +43,7 @@ type Bus struct {
 // New returns a Bus that does nothing yet.
 func New(options Options) *Bus {
 	b := &Bus{
-		options: options.withDefaults(), started: time.Now(),
+		options:    options.withDefaults(),
 		handshakes: list.New(),
 		links:      make(map[*link]struct{}),
 		clients:    make(map[string]*client),

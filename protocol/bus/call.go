@@ -18,6 +18,9 @@ func (b *Bus) Call(ctx context.Context, target Target, method Method, payload []
 		ctx, cancel = context.WithTimeout(ctx, b.options.CallTimeout)
 		defer cancel()
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, Peer{}, fmt.Errorf("bus: %s: %w: %w", target.Address, ErrUnreachable, err)
+	}
 	var last error
 	for range 4 { // connections may end, and identities change, before a request is sent; not often
 		c, err := b.client(ctx, target)

@@ -28,7 +28,7 @@ type client struct {
 	out  outbox
 	// slots holds one for each call whose reply has not come, also when its caller has given up.
 	slots chan struct{}
-	heard atomic.Int64 // when the peer last showed that it lives: time since the Bus started
+	heard atomic.Bool // since the last tick, the peer has shown that it lives
 
 	mu      sync.Mutex // guards all below; taken after the Bus's
 	calls   map[uint64]chan Frame
@@ -46,11 +46,10 @@ func (b *Bus) newClient(l *link) *client {
 	c.slots = make(chan struct{}, slots)
 	c.out = newOutbox(slots)
 	c.conn = newPatient(l, b.options.StallTimeout, 0, c.listen)
-	c.listen()
 	return c
 }
 
-func (c *client) listen() { c.heard.Store(int64(time.Since(c.bus.started))) }
+func (c *client) listen() { c.heard.Store(true) }
 
 // run serves the connection until it ends.
 func (c *client) run() {
@@ -88,31 +87,37 @@ func (c *client) read() error {
 	}
 }
 
-// watch asks a peer that owes replies and is silent whether it lives, and ends the connection when it does not answer.
+const ticks = 8 // in which the silence timeout passes
+
+// watch asks a peer that owes replies and is silent whether it lives, and ends the connection when it does not answer. It counts its own ticks, not the time: a process
+// that did not run for a while heard nothing either.
 func (c *client) watch() {
-	limit := c.bus.options.SilenceTimeout
-	tick := time.NewTicker(limit/4 + 1)
+	tick := time.NewTicker(c.bus.options.SilenceTimeout/ticks + 1)
 	defer tick.Stop()
 	ping := AppendFrame(nil, Frame{Flags: flagPing})
-	for {
+	for silent := 0; ; {
 		select {
 		case <-c.out.ended:
 			return
 		case <-tick.C:
 		}
-		c.mu.Lock()
-		owes := len(c.calls) > 0
-		c.mu.Unlock()
-		silent := time.Since(c.bus.started) - time.Duration(c.heard.Load())
-		switch {
-		case !owes:
-		case silent >= limit:
+		if c.heard.Swap(false) || !c.owed() {
+			silent = 0
+			continue
+		}
+		if silent++; silent > ticks {
 			c.end(errSilent)
 			return
-		case silent >= limit/4:
-			c.out.offer(ping)
 		}
+		c.out.offer(ping)
 	}
+}
+
+// owed tells whether a reply is missing.
+func (c *client) owed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls) > 0
 }
 
 // end ends the connection. Only the first reason counts.
