@@ -106,6 +106,7 @@ func (s *Shard) recover(log *slog.Logger) error {
 	report, err := s.log.Recover(handler)
 	if err == nil {
 		s.seq = report.Seq
+		s.epoch.Store(max(s.epoch.Load(), report.Epoch))
 		s.unsaved.Store(report.Logged)
 		s.store.disk.unsaved.Add(report.Logged)
 		s.recount()
