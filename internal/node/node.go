@@ -114,7 +114,7 @@ func (n *Node) openDisk() (*persistence.Disk, uint64, error) {
 	}
 	disk, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
 		Shards: n.config.Shards, BootID: boot, Log: n.log,
-		Epoch: func(last uint64) uint64 { return max(last+1, now) },
+		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 	})
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", dir, err)
@@ -122,7 +122,7 @@ func (n *Node) openDisk() (*persistence.Disk, uint64, error) {
 	if disk.PowerLoss() {
 		n.log.Warn("the machine was started anew since the last run, which did not end cleanly: what was not synced may be gone", "dir", dir)
 	}
-	return disk, disk.Epoch(), nil
+	return disk, disk.Incarnation(), nil
 }
 
 func (n *Node) listen(ctx context.Context) error {
