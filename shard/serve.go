@@ -100,6 +100,14 @@ func (s *Shard) Newest() (epoch, seq uint64) {
 	return s.epoch.Load(), s.seq
 }
 
+// Epoch returns the newest epoch that any shard has been in here. All shards must be Ready.
+func (s *Store) Epoch() (newest uint64) {
+	for _, sh := range s.shards {
+		newest = max(newest, sh.Epoch())
+	}
+	return newest
+}
+
 // begin takes the shard to an epoch. Its gate is closed.
 func (s *Shard) begin(epoch, born uint64) error {
 	s.writing.Lock()

@@ -55,6 +55,9 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	if epoch, seq := again.of("k").Newest(); epoch != first.Epoch+100 || seq != versions[4].Seq {
 		t.Errorf("the newest is %d-%d", epoch, seq)
 	}
+	if epoch := again.Epoch(); epoch != first.Epoch+100 {
+		t.Errorf("the newest of all is %d", epoch)
+	}
 	for i, got := range again.contents() {
 		if !maps.Equal(got, before[i]) {
 			t.Errorf("shard %d has %s, want %s", i, brief(got), brief(before[i]))

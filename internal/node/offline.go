@@ -166,14 +166,14 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store := shard.NewStore(shards, d.Incarnation(), func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
+	store := shard.NewClosedStore(shards, func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
 	store.UseDisk(d, true, protocol.Frame, log)
 	store.ConfigureDisk(shard.DiskConfig{Fsync: shard.FsyncEverysec})
 	ctx := context.Background()
 	if err := store.Recover(ctx, log); err != nil {
 		return errors.Join(err, d.Close(false))
 	}
-	keys := store.Stats().Keys
+	keys := store.Stats().KeysAside // each shard stays in its epoch: nobody serves it
 	if err := store.Close(ctx, false); err != nil {
 		return err
 	}
