@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,13 @@ import (
 
 // Options say how a Disk is opened.
 type Options struct {
-	Shards  int
-	BootID  string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
-	Log     *slog.Logger
-	Now     func() time.Time    // default time.Now
-	Rand    func([]byte)        // fills with random bytes; default crypto/rand
-	KeepAll bool                // nothing is removed: what is not needed goes to the quarantine
-	Epoch   func(uint64) uint64 // of the epoch of the last start, 0 for none, makes that of this one
+	Shards      int
+	BootID      string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
+	Log         *slog.Logger
+	Now         func() time.Time    // default time.Now
+	Rand        func([]byte)        // fills with random bytes; default crypto/rand
+	KeepAll     bool                // nothing is removed: what is not needed goes to the quarantine
+	Incarnation func(uint64) uint64 // of that of the last start, 0 for none, makes that of this one
 }
 
 // Disk is the folder of a node.
@@ -37,7 +38,14 @@ type Disk struct {
 	dir     string
 	options Options
 	lock    io.Closer
-	node    nodeManifest
+	fresh   bool // the folder had no manifest
+
+	identity sync.Mutex   // guards writing the manifest, and its cluster until there is data
+	node     nodeManifest // what else it says changes only at the start and at the end
+	hasData  bool         // files may name the cluster
+
+	saving    sync.Mutex // held by SaveFile
+	filesMade bool       // their folder is there
 
 	powerLoss bool // what was not synced may be gone
 	wasClean  bool // everything was, when the folder was last used
@@ -54,6 +62,7 @@ const (
 	lockName     = "LOCK"
 	manifestName = "MANIFEST"
 	shardsDir    = "shards"
+	filesDir     = "cluster" // of SaveFile; who opens the disk may have others of its own, such as raft
 	blobsDir     = "blobs"
 	quarantine   = "quarantine"
 	tempSuffix   = ".tmp"
@@ -63,7 +72,7 @@ const (
 type nodeManifest struct {
 	cluster, store UUID
 	shards         int
-	epoch          uint64
+	incarnation    uint64 // the line is called epoch: when a node was alone, its shards were in the epoch of its start
 	bootID         string
 	clean          bool
 }
@@ -105,6 +114,7 @@ func (d *Disk) start() error {
 		m = nodeManifest{shards: d.options.Shards, clean: true}
 		d.options.Rand(m.cluster[:])
 		d.options.Rand(m.store[:])
+		d.fresh = true
 	case err != nil:
 		return err
 	case m.shards != d.options.Shards:
@@ -117,7 +127,7 @@ func (d *Disk) start() error {
 		}
 	}
 	m.bootID, m.clean = d.options.BootID, false
-	m.epoch = d.options.Epoch(m.epoch)
+	m.incarnation = d.options.Incarnation(m.incarnation)
 	d.node = m
 	if err := d.writeManifest(); err != nil {
 		return err
@@ -132,12 +142,10 @@ func (d *Disk) start() error {
 			return err
 		}
 		d.total.Add(l.toRecover())
+		d.hasData = d.hasData || l.found.any
 	}
 	return nil
 }
-
-// Epoch returns the epoch of this start. It is higher than those before.
-func (d *Disk) Epoch() uint64 { return d.node.epoch }
 
 // Log returns the log of a shard.
 func (d *Disk) Log(shard int) *Log { return d.logs[shard] }
@@ -170,6 +178,8 @@ func (d *Disk) Close(clean bool) error {
 		err = errors.Join(err, l.close(clean))
 	}
 	if clean && err == nil {
+		d.identity.Lock()
+		defer d.identity.Unlock()
 		d.node.clean = true
 		err = d.writeManifest()
 	}
@@ -184,7 +194,7 @@ func (d *Disk) writeManifest() error {
 	}
 	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines([]line{
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
-		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.epoch, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
+		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.incarnation, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
 	}))
 }
 
@@ -193,13 +203,13 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	var errCluster, errStore, errShards, errEpoch error
-	m.cluster, errCluster = parseUUID(lines["cluster"])
-	m.store, errStore = parseUUID(lines["store"])
+	var errCluster, errStore, errShards, errIncarnation error
+	m.cluster, errCluster = ParseUUID(lines["cluster"])
+	m.store, errStore = ParseUUID(lines["store"])
 	m.shards, errShards = strconv.Atoi(lines["shards"])
-	m.epoch, errEpoch = strconv.ParseUint(lines["epoch"], 10, 64)
+	m.incarnation, errIncarnation = strconv.ParseUint(lines["epoch"], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
-	if err := errors.Join(errCluster, errStore, errShards, errEpoch); err != nil {
+	if err := errors.Join(errCluster, errStore, errShards, errIncarnation); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	return m, nil
@@ -282,10 +292,21 @@ func parseBlobName(name string) (BlobID, bool) {
 	return BlobID(id), err == nil && id != 0 && name == BlobID(id).String()
 }
 
-// trimEpochs keeps the newest rows of an epoch table.
-func trimEpochs(table []EpochStart) []EpochStart {
-	if len(table) > maxEpochs {
+// noteEpoch adds the row of an epoch to a table, if it is a new one. The newest rows are kept.
+func noteEpoch(table []EpochStart, epoch, seq uint64) []EpochStart {
+	if epoch <= lastEpoch(table) {
+		return table
+	}
+	if table = append(table, EpochStart{epoch, seq}); len(table) > maxEpochs {
 		return slices.Clone(table[len(table)-maxEpochs:])
 	}
 	return table
+}
+
+// lastEpoch returns the newest epoch of a table, 0 if it is empty.
+func lastEpoch(table []EpochStart) uint64 {
+	if len(table) == 0 {
+		return 0
+	}
+	return table[len(table)-1].Epoch
 }

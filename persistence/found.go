@@ -12,6 +12,7 @@ import (
 // files are those of a shard, as a start finds them.
 type files struct {
 	there     bool
+	any       bool        // something lies in the folder
 	segments  []foundFile // by their first seq
 	snapshots []foundFile // the newest first
 	blobs     map[BlobID]int64
@@ -35,7 +36,7 @@ func (l *Log) list() error {
 	if err != nil {
 		return err
 	}
-	l.found.there = true
+	l.found.there, l.found.any = true, len(all) > 0
 	for _, f := range all {
 		if seq, ok := parseSegmentName(f.Name); ok {
 			l.found.segments = append(l.found.segments, foundFile{f.Name, f.Size, 0, seq})

@@ -16,7 +16,8 @@ type UUID [16]byte
 
 func (u UUID) String() string { return hex.EncodeToString(u[:]) }
 
-func parseUUID(s string) (u UUID, err error) {
+// ParseUUID reads what String writes.
+func ParseUUID(s string) (u UUID, err error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(u) {
 		return u, fmt.Errorf("%.64q is no id of 32 hexadecimal digits", s)

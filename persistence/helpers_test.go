@@ -20,8 +20,8 @@ func fixedOptions() Options {
 	n := byte(0)
 	return Options{
 		Shards: 16, BootID: "boot", Log: slog.New(slog.DiscardHandler),
-		Now:   func() time.Time { return time.UnixMilli(1_700_000_000_000) },
-		Epoch: func(last uint64) uint64 { return max(last+1, 7) },
+		Now:         func() time.Time { return time.UnixMilli(1_700_000_000_000) },
+		Incarnation: func(last uint64) uint64 { return max(last+1, 7) },
 		Rand: func(b []byte) {
 			for i := range b {
 				n++

@@ -28,6 +28,7 @@ func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 		}
 		d.logs = append(d.logs, l)
 		d.total.Add(l.toRecover())
+		d.hasData = d.hasData || l.found.any
 	}
 	return d, nil
 }
@@ -110,7 +111,7 @@ func RebuildManifest(fs vfs.FS, dir string, shards int, bootID string) error {
 				return fmt.Errorf("there is a shard %d: the folder had more than %d", h.shard, shards)
 			default:
 				m.cluster, known = h.cluster, true
-				m.epoch = max(m.epoch, h.epoch)
+				m.incarnation = max(m.incarnation, h.epoch)
 			}
 		}
 	}

@@ -160,6 +160,7 @@ func (l *Log) Append(records []Record) (Position, error) {
 	l.written += Position(n)
 	l.seq = records[len(records)-1].Seq
 	for i := range records {
+		l.epochs = noteEpoch(l.epochs, records[i].Epoch, records[i].Seq) // the next file's header has it
 		if id := records[i].Blob; id != 0 {
 			b := l.blobs[id]
 			if b.state == staged {
@@ -238,9 +239,7 @@ func (l *Log) openSegment(first *Record) error {
 		return err
 	}
 	l.mu.Lock()
-	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch != first.Epoch {
-		l.epochs = trimEpochs(append(l.epochs, EpochStart{first.Epoch, first.Seq}))
-	}
+	l.epochs = noteEpoch(l.epochs, first.Epoch, first.Seq)
 	h := l.header(segmentMagic, first.Epoch, first.Seq)
 	l.mu.Unlock()
 	name := segmentName(first.Seq)
@@ -282,6 +281,7 @@ func (l *Log) header(magic string, epoch, seq uint64) *fileHeader {
 
 // makeDir makes the folder of the shard, which comes with its first record.
 func (l *Log) makeDir() error {
+	l.disk.begin()
 	l.mu.Lock()
 	made := l.dirs.made
 	l.mu.Unlock()

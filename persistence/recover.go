@@ -84,6 +84,7 @@ func (l *Log) read(h Handler) (*replay, error) {
 }
 
 func (r *replay) run() error {
+	r.epochs = nil // an earlier attempt may have read more than counts
 	if err := r.readSnapshot(); err != nil {
 		return err
 	}
@@ -169,7 +170,7 @@ func (r *replay) trySnapshot(info *foundFile, whole bool) (read bool, err error)
 	} else if err != nil {
 		return false, err
 	}
-	r.epochs = h.epochs
+	r.learnEpochs(h)
 	found := footer{}
 	scan := newScanner(f, h.seed(), h.bytes(), end)
 	err = r.scan(scan, info.name, func(rec *Record, at int64) error {
@@ -192,6 +193,13 @@ func (r *replay) trySnapshot(info *foundFile, whole bool) (read bool, err error)
 		r.damage(Damage{File: info.name, Bytes: info.bytes, What: "the snapshot has other records than its footer says"})
 	}
 	return err == nil, err
+}
+
+// learnEpochs takes over a file's table, unless that of a later one is known.
+func (r *replay) learnEpochs(h *fileHeader) {
+	if lastEpoch(h.epochs) >= lastEpoch(r.epochs) {
+		r.epochs = h.epochs
+	}
 }
 
 // scan gives the records of a file to each, and what is none to bad, which says whether to go on.
@@ -254,7 +262,7 @@ func (r *replay) readSegment(i int) error {
 	if info.seq > r.expected && !r.missing(i, 0, info.seq) {
 		return nil
 	}
-	r.epochs = h.epochs
+	r.learnEpochs(h)
 	scan := newScanner(f, h.seed(), h.bytes(), info.bytes)
 	return r.scan(scan, info.name, func(rec *Record, at int64) error {
 		unit, unitAt := rec.Seq, at
@@ -266,12 +274,14 @@ func (r *replay) readSegment(i int) error {
 			r.cut = &place{i, unitAt}
 			return errEnough
 		case rec.Seq < r.expected: // the snapshot has it
+			r.epochs = noteEpoch(r.epochs, rec.Epoch, rec.Seq)
 			return nil
 		case rec.Seq > r.expected && !r.missing(i, unitAt, rec.Seq):
 			return errEnough
 		}
+		r.epochs = noteEpoch(r.epochs, rec.Epoch, rec.Seq) // epochs rise within a file, too
 		r.expected, r.gap = rec.Seq+1, false
-		r.report.Seq, r.report.Epoch = rec.Seq, rec.Epoch
+		r.report.Seq, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
 		r.report.Logged++
 		r.apply(rec, &waiting{unit: unit, fromLog: true, file: info.name, at: at})
 		return nil

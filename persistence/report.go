@@ -24,9 +24,9 @@ var ErrSkip = errors.New("skip")
 
 // Report is what a recovery found.
 type Report struct {
-	Records  int64 // that were applied
-	Logged   int64 // of them, those that came from the log
-	Epoch    uint64
+	Records  int64  // that were applied
+	Logged   int64  // of them, those that came from the log
+	Epoch    uint64 // the newest that the copy has been in, as far as records and snapshots say
 	Seq      uint64 // of the last record
 	TornFile string // whose end was cut, since a write had not come to its end; empty for none
 	TornAt   int64

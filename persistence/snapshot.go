@@ -91,11 +91,10 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	if err := l.cut(); err != nil {
 		return nil, err
 	}
+	l.disk.begin()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch != epoch {
-		l.epochs = trimEpochs(append(l.epochs, EpochStart{epoch, seq + 1}))
-	}
+	l.epochs = noteEpoch(l.epochs, epoch, seq+1)
 	obsolete := l.segments[:len(l.segments):len(l.segments)]
 	if n := len(obsolete); n > 0 && obsolete[n-1].first > seq { // it has no record yet
 		obsolete = obsolete[: n-1 : n-1]

@@ -34,8 +34,9 @@ type call struct {
 	*conn
 	row   *Command
 	args  []Arg    // with the name
-	shard keyspace // of the keys; nil for a command without keys
 	slot  int      // of the keys, or noSlot
+	place place    // of the slot, as it was when the command came
+	shard keyspace // of the keys, which the command is within; nil for a command without keys
 }
 
 // arg returns the bytes of argument i.
@@ -122,7 +123,11 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 		c.queue(request.row)
 		return
 	}
-	s.execute(request)
+	if request.slot == noSlot {
+		s.execute(request)
+		return
+	}
+	s.executeInside(request)
 }
 
 // reject answers a command that is not done, row nil if there is no such. It fails the transaction that it was to be a part of.
@@ -171,15 +176,15 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		}
 		return request, nil
 	}
-	found, slot, err := s.route(c, request.keys())
-	if err != nil {
-		return request, err
+	slot, err := slotOf(request.keys())
+	if err == nil && slot != noSlot {
+		request.slot = slot
+		request.place, err = s.locate(c, slot)
 	}
-	request.shard, request.slot = found, slot
-	return request, nil
+	return request, err
 }
 
-// execute calls the handler of a command and notes what it took.
+// execute calls the handler of a command, which is within its shard, and notes what it took.
 func (s *Server) execute(c *call) {
 	began := c.now
 	if began.IsZero() { // otherwise the command came together with the last one, which has just ended
@@ -231,40 +236,14 @@ func unknownCommand(args []Arg) error {
 	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s", args[0].Bytes(), shown)
 }
 
-// route returns the shard of keys and their slot if this node serves it, and otherwise the error that sends the client on. No keys, no shard.
-func (s *Server) route(c *conn, keys [][]byte) (*shard.Shard, int, error) {
-	slot := noSlot
-	for _, key := range keys {
-		if len(key) == 0 {
-			return nil, noSlot, errEmptyKey
-		}
-		if len(key) > maxKey {
-			return nil, noSlot, fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
-		}
-		switch of := topology.Slot(key); slot {
-		case noSlot:
-			slot = of
-		case of:
-		default:
-			return nil, noSlot, ErrCrossSlot
-		}
+func checkKey(key []byte) error {
+	if len(key) == 0 {
+		return errEmptyKey
 	}
-	if slot == noSlot {
-		return nil, noSlot, nil
+	if len(key) > maxKey {
+		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
 	}
-	topo := s.cluster.Topology()
-	owner, ok := topo.Owner(slot)
-	if !ok {
-		return nil, noSlot, ErrNoOwner
-	}
-	if owner.ID != s.cluster.Self() {
-		return nil, noSlot, s.moved(c, owner, slot)
-	}
-	found := s.store.Shard(int(topo.ShardOf(slot)))
-	if !found.Ready() {
-		return nil, noSlot, ErrLoading
-	}
-	return found, slot, nil
+	return nil
 }
 
 // redirect is an error that is a prefix of its own.

@@ -23,6 +23,8 @@ var (
 	// ErrNoOwner is returned when no node serves a slot.
 	ErrNoOwner = errors.New("Hash slot not served")
 
+	// ErrTryAgain is returned when this node ought to serve a shard and still does not after gateWait.
+	ErrTryAgain = errors.New("the shard is being handed over, try again")
 	// ErrLoading is returned for a command whose shard is still read from disk. The text is Redis'.
 	ErrLoading = errors.New("ndring is loading the dataset in memory")
 
@@ -44,6 +46,7 @@ var prefixes = []struct {
 	{ErrOOM, "OOM"},
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
+	{ErrTryAgain, "TRYAGAIN"},
 	{ErrExecAbort, "EXECABORT"},
 	{ErrLoading, "LOADING"},
 	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with

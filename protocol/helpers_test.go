@@ -39,10 +39,15 @@ type testServer struct {
 	topo atomic.Pointer[topology.Topology]
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
+	looks atomic.Int64 // times that somebody looked at the topology
 }
 
-func (s *testServer) Topology() *topology.Topology { return s.topo.Load() }
-func (s *testServer) Self() topology.NodeID        { return selfID }
+func (s *testServer) Topology() *topology.Topology {
+	s.looks.Add(1)
+	return s.topo.Load()
+}
+
+func (s *testServer) Self() topology.NodeID { return selfID }
 
 // Settings, ChangeSettings and Shutdown are a process with one setting.
 func (s *testServer) Settings() []Setting {

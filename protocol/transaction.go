@@ -146,20 +146,33 @@ func exec(c *call) {
 	for _, q := range c.tx.queue {
 		keys = q.row.appendKeys(keys, q.Args)
 	}
-	held, slot, err := c.server.route(c.conn, keys) // again: the topology may have changed since
-	switch {
-	case err != nil:
-		c.replies.Error(err)
-	case held == nil:
+	slot, err := slotOf(keys)
+	if err == nil && slot == noSlot {
 		c.executeQueue(nil, slot)
-	default:
-		c.replies.cut()
-		before := len(c.replies.pieces)
-		if err := held.Hold(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) }); err != nil {
-			c.replies.drop(before) // what the commands answered is not so
-			c.replies.Error(err)
-		}
+		return
 	}
+	if err == nil {
+		err = c.execInside(slot)
+	}
+	if err != nil {
+		c.replies.Error(err)
+	}
+}
+
+// execInside does what was queued in the shard of a slot, which may be another node's by now.
+func (c *call) execInside(slot int) error {
+	inside, err := c.server.enter(c.conn, slot)
+	if err != nil {
+		return err
+	}
+	defer inside.Leave()
+	c.replies.cut()
+	before := len(c.replies.pieces)
+	err = inside.Hold(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) })
+	if err != nil {
+		c.replies.drop(before) // what the commands answered is not so
+	}
+	return err
 }
 
 // executeQueue does what was queued, unless a watched key is not what it was.

@@ -11,7 +11,7 @@ import (
 // done, unless the error is ErrUncertain. Stores says that do may store values: then the disk must have room first.
 func (s *Shard) Hold(stores bool, do func(*Tx)) error {
 	if stores {
-		if err := s.store.waitForDisk(); err != nil {
+		if err := s.waitForDisk(); err != nil {
 			return err
 		}
 	}
@@ -71,7 +71,7 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 		return 0, nil
 	}
 	if s.logs {
-		records := s.encoder.records(s.epoch, tx.changes)
+		records := s.encoder.records(s.epoch.Load(), tx.changes)
 		position, err = s.log.Append(records)
 		s.encoder.reset()
 		if err = s.store.noteWrite(err); err != nil {
@@ -86,7 +86,7 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 	for i := range tx.changes {
 		c := &tx.changes[i]
 		if c.requestID != "" {
-			s.requests.remember(c.key, c.requestID, tx.now, Outcome{true, Version{s.epoch, c.seq}})
+			s.requests.remember(c.key, c.requestID, tx.now, Outcome{true, Version{s.epoch.Load(), c.seq}})
 		}
 		if c.entry == nil {
 			s.remove(c.key)

@@ -145,15 +145,15 @@ func (d *disk) above(factor, extra float64) bool {
 	return float64(d.Bytes()-d.Staged()) > factor*float64(d.live.Load())+extra
 }
 
-// waitForDisk returns when a write may go on. It is called while no shard is held.
-func (s *Store) waitForDisk() error {
-	d := &s.disk
-	if d.Disk == nil || !s.shards[0].logs || !d.crowded() { // without a log, writes do not come to the disk
+// waitForDisk returns when a write may go on. It is called while no shard is held. Who closes the shard is not kept waiting.
+func (s *Shard) waitForDisk() error {
+	d := &s.store.disk
+	if d.Disk == nil || !s.logs || !d.crowded() { // without a log, writes do not come to the disk
 		return nil
 	}
 	d.counters.throttled.Add(1)
 	for began := time.Now(); d.crowded(); {
-		if time.Since(began) > diskWait {
+		if time.Since(began) > diskWait || !s.Serving() {
 			return ErrDiskBusy
 		}
 		select {

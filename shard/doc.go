@@ -16,6 +16,12 @@
 // is held for moments; nothing is copied, checked, sent or written to disk under it, but for small entries that are moved together. Who changes
 // the index holds both, the writers' first. No lock of a shard is taken while another shard's is held. The lock of a memory pool is the innermost.
 //
+// # Gates
+//
+// A command is in its shard between Enter and Leave. That is possible while this node serves the shard (serve.go), which others decide: Open, Close. The epoch of
+// a shard, in which its versions and records are made, changes only while nobody is inside. Who opens or closes holds the gate's mutex, which comes before the
+// locks above; those inside never take it.
+//
 // # Disk
 //
 // With UseDisk, a change comes into the shard's log before anybody sees it (commit.go); recovery.go reads it back, upkeep.go looks after the files: see

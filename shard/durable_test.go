@@ -39,13 +39,13 @@ func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logg
 	t.Helper()
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
 		Shards: labShards, BootID: boot, Log: slog.New(slog.DiscardHandler),
-		Epoch: func(last uint64) uint64 { return max(last+1, epoch) },
+		Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
 	})
 	if err != nil {
 		return nil, err
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
-	l.Store = NewStore(labShards, d.Epoch(), func() int64 { return l.now }, l.pool)
+	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
 	l.ConfigureDisk(DiskConfig{Fsync: fsync})
 	if err := l.Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {

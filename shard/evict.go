@@ -86,7 +86,7 @@ func (s *Store) Peak() int64 {
 	}
 }
 
-// MakeRoom evicts entries until n more bytes fit, and reports whether they do. It must not be called while a shard is held.
+// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. It must not be called while a shard is held.
 func (s *Store) MakeRoom(n int64) bool {
 	config := s.eviction.config.Load()
 	if config.Limit == 0 {
@@ -153,7 +153,7 @@ func (s *Shard) candidates(config *MemoryConfig, n int, found []candidate) []can
 	if config.Policy.volatile() {
 		those = s.counts.keysWithTTL.Load()
 	}
-	if those == 0 || !s.ready.Load() {
+	if those == 0 || !s.ready.Load() || !s.Serving() {
 		return found
 	}
 	s.mu.RLock()
@@ -218,8 +218,14 @@ func lfuScore(counter uint32, logFactor int, idle uint32, bytes int64) float64 {
 	return score * (1 + float64(idle)/(1<<32)) // between equals, who was used longer ago
 }
 
-// evict lets an entry go if it is still there, and returns what it took.
+// evict lets an entry go if it is still there, and returns what it took. What this node does not serve stays: a copy must come back as it was when its node may
+// serve it again, and only who serves a shard knows which of its entries are in use. That such copies may leave little room to the others is for an operator
+// to see (Stats.KeysAside); void ones go by ClearVoid.
 func (s *Shard) evict(e *Entry, hash uint64) int64 {
+	if !s.Enter() {
+		return 0
+	}
+	defer s.Leave()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if !s.entries.has(e, hash) {

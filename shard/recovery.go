@@ -44,8 +44,8 @@ func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
 	}
 	done, _ := s.disk.Progress()
 	s.disk.loading.Store(nil)
-	if keys := s.Stats().Keys; done > 0 {
-		log.Info("the shards are loaded", "keys", keys, "bytes", done, "seconds", time.Since(began).Seconds())
+	if stats := s.Stats(); done > 0 {
+		log.Info("the shards are loaded", "keys", stats.Keys+stats.KeysAside, "bytes", done, "seconds", time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -106,6 +106,7 @@ func (s *Shard) recover(log *slog.Logger) error {
 	report, err := s.log.Recover(handler)
 	if err == nil {
 		s.seq = report.Seq
+		s.epoch.Store(max(s.epoch.Load(), report.Epoch))
 		s.unsaved.Store(report.Logged)
 		s.store.disk.unsaved.Add(report.Logged)
 		s.recount()

@@ -20,11 +20,12 @@ func position(key []byte) uint64 {
 // minScanShare keeps a scan with a small count from passing over a large shard too many times.
 const minScanShare = 8
 
-// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it.
+// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it. It passes over shards that this node does not
+// serve.
 func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
 	width := uint64(topology.Slots/len(s.shards)) << hashBits
 	for id := cursor / width; id < uint64(len(s.shards)); id++ {
-		found := s.shards[id].from(cursor)
+		found := s.shards[id].scan(cursor)
 		want := max(count-len(keys), len(found)/minScanShare)
 		for i, f := range found {
 			if i >= want && f.position != found[i-1].position {
@@ -45,8 +46,12 @@ type positioned struct {
 	key      string
 }
 
-// from returns the keys at a position and behind it, in order.
-func (s *Shard) from(cursor uint64) []positioned {
+// scan returns the keys at a position and behind it, in order.
+func (s *Shard) scan(cursor uint64) []positioned {
+	if !s.Enter() {
+		return nil
+	}
+	defer s.Leave()
 	s.mu.RLock()
 	now := s.clock()
 	var found []positioned
@@ -61,8 +66,17 @@ func (s *Shard) from(cursor uint64) []positioned {
 	return found
 }
 
-// KeysInSlot returns up to limit keys of a slot of this shard.
-func (s *Shard) KeysInSlot(slot, limit int) (keys []string) {
+// ofSlot returns the shard that a slot is in.
+func (s *Store) ofSlot(slot int) *Shard { return s.shards[slot/(topology.Slots/len(s.shards))] }
+
+// KeysInSlot returns up to limit keys of a slot; none if this node does not serve it.
+func (s *Store) KeysInSlot(slot, limit int) []string { return s.ofSlot(slot).keysInSlot(slot, limit) }
+
+func (s *Shard) keysInSlot(slot, limit int) (keys []string) {
+	if !s.Enter() {
+		return nil
+	}
+	defer s.Leave()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()
@@ -75,13 +89,15 @@ func (s *Shard) KeysInSlot(slot, limit int) (keys []string) {
 	return keys
 }
 
-// RandomKey returns one of the keys; false if there is none.
+// RandomKey returns one of the keys that this node serves; false if there is none.
 func (s *Store) RandomKey() (string, bool) {
 	sizes := make([]int, len(s.shards))
 	total := 0
 	for i, sh := range s.shards {
-		sizes[i] = int(sh.counts.keys.Load())
-		total += sizes[i]
+		if sh.Serving() {
+			sizes[i] = int(sh.counts.keys.Load())
+			total += sizes[i]
+		}
 	}
 	if total == 0 {
 		return "", false
@@ -101,6 +117,10 @@ func (s *Store) RandomKey() (string, bool) {
 
 // randomKey chooses among the entries that stand together at a random place.
 func (s *Shard) randomKey() (found string, ok bool) {
+	if !s.Enter() {
+		return "", false
+	}
+	defer s.Leave()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()

@@ -93,12 +93,12 @@ func TestKeysInSlot(t *testing.T) {
 	put("{foo}3", 900)
 	put("bar", 0)
 	slot := topology.Slot([]byte("foo"))
-	keys := store.Shard(slot/1024).KeysInSlot(slot, 10)
+	keys := store.KeysInSlot(slot, 10)
 	slices.Sort(keys)
 	if !slices.Equal(keys, []string{"{foo}1", "{foo}2"}) {
 		t.Error(keys)
 	}
-	if keys := store.Shard(slot/1024).KeysInSlot(slot, 1); len(keys) != 1 {
+	if keys := store.KeysInSlot(slot, 1); len(keys) != 1 {
 		t.Errorf("with a limit: %v", keys)
 	}
 }

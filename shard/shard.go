@@ -12,11 +12,11 @@ import (
 // Clock returns the Unix time in milliseconds.
 type Clock func() int64
 
-// Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own.
+// Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own; who calls them for a client is within Enter and Leave.
 type Shard struct {
+	gate  gate
 	id    int
 	clock Clock
-	epoch uint64
 	store *Store
 	log   *persistence.Log // nil if nothing is kept on disk
 	logs  bool             // each write comes into the log
@@ -34,7 +34,8 @@ type Shard struct {
 	writing  sync.Mutex
 	held     Tx
 	encoder  encoder
-	seq      uint64 // of the newest change
+	epoch    atomic.Uint64 // of the next change; it changes only while the gate is closed
+	seq      uint64        // of the newest change
 	requests requestLog
 
 	mu        sync.RWMutex // guards all below; who changes them holds writing too, and may read them with that alone
@@ -89,7 +90,7 @@ func (s *Shard) Mark(key []byte) Mark {
 
 // Set is Tx.Set.
 func (s *Shard) Set(w Write) (outcome Outcome, err error) {
-	if err := s.store.waitForDisk(); err != nil {
+	if err := s.waitForDisk(); err != nil {
 		w.Value.Release()
 		return outcome, err
 	}
@@ -104,7 +105,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (err error) {
-	if err := s.store.waitForDisk(); err != nil {
+	if err := s.waitForDisk(); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
@@ -140,7 +141,7 @@ func (s *Shard) record(changes ...change) (position persistence.Position, err er
 		for i := range changes {
 			changes[i].seq = s.seq + 1 + uint64(i)
 		}
-		position, err = s.log.Append(s.encoder.records(s.epoch, changes))
+		position, err = s.log.Append(s.encoder.records(s.epoch.Load(), changes))
 		s.encoder.reset()
 		if err = s.store.noteWrite(err); err != nil {
 			return 0, err
@@ -192,10 +193,14 @@ func (s *Shard) clear() {
 
 // RemoveExpired frees up to limit entries whose deadline has come and reports whether more of them are left. The log is told, so that they stay gone
 // even if the clock goes back.
+//
+// A copy that is not served keeps them: nobody sees it, and a record that it gives itself would have the seq of another one that whoever serves the shard writes.
+// They go when the shard is served again, or is void.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
-	if !s.due() {
+	if !s.due() || !s.Enter() {
 		return false
 	}
+	defer s.Leave()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	now := s.clock()

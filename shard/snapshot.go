@@ -44,7 +44,8 @@ func (s *saveState) begin() bool {
 	return true
 }
 
-// snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new.
+// snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new. Whether the shard
+// is served does not matter: a snapshot says what the copy has already, and of which epoch and seq that is.
 func (s *Shard) snapshot(force bool) error { return s.snapshotPaced(force, nil) }
 
 func (s *Shard) snapshotPaced(force bool, pace func()) error {
@@ -92,7 +93,7 @@ func (s *Shard) beginSnapshot(force bool) (entries []*Entry, snapshot *persisten
 		}
 		return true
 	})
-	if snapshot, err = s.log.BeginSnapshot(s.epoch, s.seq, blobs); err != nil {
+	if snapshot, err = s.log.BeginSnapshot(s.epoch.Load(), s.seq, blobs); err != nil {
 		return nil, nil, err
 	}
 	for _, e := range entries {

@@ -44,7 +44,8 @@ func (s *Shard) account(e *Entry, sign int64) {
 
 // Stats is what a store counts.
 type Stats struct {
-	Keys, KeysWithTTL              int   // expired ones that are not freed yet included
+	Keys, KeysWithTTL              int   // of the shards that this node serves, expired ones that are not freed yet included
+	KeysAside                      int   // of the shards that it has and does not serve
 	Hits, Misses, Expired, Evicted int64 // since the start, or since ResetStats
 }
 
@@ -52,8 +53,12 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	var sum Stats
 	for _, sh := range s.shards {
-		sum.Keys += int(sh.counts.keys.Load())
-		sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
+		if keys := int(sh.counts.keys.Load()); sh.Serving() {
+			sum.Keys += keys
+			sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
+		} else {
+			sum.KeysAside += keys
+		}
 		sum.Hits += sh.counts.hits.Load()
 		sum.Misses += sh.counts.misses.Load()
 		sum.Expired += sh.expired.Load()
@@ -72,8 +77,11 @@ func (s *Store) ResetStats() {
 	}
 }
 
-// SlotStats returns how many keys a slot has and about how many bytes they take.
+// SlotStats returns how many keys a slot has and about how many bytes they take; none if this node does not serve it.
 func (s *Store) SlotStats(slot int) (keys int, bytes int64) {
+	if !s.ofSlot(slot).Serving() {
+		return 0, 0
+	}
 	t := &s.tables.slots[slot]
 	return int(t.keys.Load()), t.bytes.Load()
 }

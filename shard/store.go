@@ -32,16 +32,27 @@ type Store struct {
 	done      sync.WaitGroup
 }
 
-// NewStore returns a store of n empty shards whose entries lie in pool. The epoch is the first half of each version; a node without a log must
-// give a higher one at each start, so that versions never repeat.
+// NewStore returns a store of n empty shards that are all served, in one epoch, as a node alone does. The epoch is the first half of each version; it must be higher at
+// each start, so that versions never repeat.
 func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
+	s := NewClosedStore(n, clock, pool)
+	for _, sh := range s.shards {
+		sh.epoch.Store(epoch)
+		sh.gate.open()
+	}
+	return s
+}
+
+// NewClosedStore returns a store of n empty shards whose entries lie in pool. None is served before it is opened.
+func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
 	s.eviction.config.Store(&MemoryConfig{Policy: NoEviction, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay})
 	s.disk.kick = make(chan struct{}, 1)
 	s.disk.frame = unframed
 	s.disk.config.Store(&DiskConfig{Fsync: FsyncEverysec})
 	for i := range s.shards {
-		s.shards[i] = &Shard{id: i, clock: clock, epoch: epoch, store: s}
+		s.shards[i] = &Shard{id: i, clock: clock, store: s}
+		s.shards[i].gate.init()
 		s.shards[i].ready.Store(true)
 	}
 	return s
@@ -143,11 +154,14 @@ func (s *Store) Now() int64 { return s.clock() }
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
-// Flush removes all keys of all shards. After an error some of them may be left.
+// Flush removes all keys of the shards that this node serves. After an error some of them may be left.
 func (s *Store) Flush() error {
 	var err error
 	for _, sh := range s.shards {
-		err = errors.Join(err, sh.Flush())
+		if sh.Enter() {
+			err = errors.Join(err, sh.Flush())
+			sh.Leave()
+		}
 	}
 	return err
 }

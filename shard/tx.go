@@ -146,9 +146,10 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 	}
 }
 
-// Mark is what a key was like at a moment. Two equal marks of a key mean that it has the same value and deadline.
+// Mark is what a key was like at a moment. Two equal marks of a key mean that it has the same value and deadline, or none since: a shard that was
+// served elsewhere in between is in a later epoch.
 type Mark struct {
-	version  Version // zero for a missing key
+	version  Version // of a missing key: the shard's epoch, and 0
 	expireAt int64
 }
 
@@ -156,7 +157,7 @@ type Mark struct {
 func (tx *Tx) Mark(key []byte) Mark {
 	e := tx.live(key)
 	if e == nil {
-		return Mark{}
+		return Mark{version: Version{Epoch: tx.s.epoch.Load()}}
 	}
 	return Mark{e.Version(), e.ExpireAt()}
 }

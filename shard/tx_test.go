@@ -41,6 +41,7 @@ func TestHoldIsOneMoment(t *testing.T) {
 
 func TestMarkChangesWithTheKey(t *testing.T) {
 	f := newFixture(t)
+	missing := f.Mark([]byte("none"))
 	seen := map[Mark]string{}
 	for i, step := range []struct {
 		name string
@@ -58,14 +59,20 @@ func TestMarkChangesWithTheKey(t *testing.T) {
 		if same, found := seen[m]; found {
 			t.Errorf("%s has the mark of %s", step.name, same)
 		}
-		if seen[m] = step.name; (m == Mark{}) != (i == 0) {
+		if seen[m] = step.name; (m == missing) != (i == 0) {
 			t.Errorf("%s: %v", step.name, m)
 		}
 	}
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
-	if (f.Mark([]byte("k")) != Mark{}) {
-		t.Error("an expired key has a mark")
+	if f.Mark([]byte("k")) != missing {
+		t.Error("an expired key has another mark than a missing one")
+	}
+	// In a later epoch, others may have set and deleted it in between.
+	f.Close()
+	must(t, 0, f.Open(epoch+1, 0))
+	if f.Mark([]byte("none")) == missing {
+		t.Error("a missing key has the same mark in a later epoch")
 	}
 }
 

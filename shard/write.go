@@ -127,10 +127,10 @@ func (tx *Tx) set(w *Write) Outcome {
 	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
 		tx.s.discard(w.entry, true)
 		tx.change(change{kind: persistence.Delete, key: w.Key, requestID: w.RequestID})
-		return Outcome{Done: true, Version: Version{tx.s.epoch, tx.seq}}
+		return Outcome{Done: true, Version: Version{tx.s.epoch.Load(), tx.seq}}
 	}
 	h := w.entry.head()
-	h.version = Version{tx.s.epoch, tx.seq + 1}
+	h.version = Version{tx.s.epoch.Load(), tx.seq + 1}
 	h.expireAt = at
 	tx.change(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID})
 	return Outcome{Done: true, Version: h.version}

@@ -37,12 +37,12 @@ func (n *Node) openDisk() error {
 	now := n.incarnation
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
 		Shards: n.config.Shards, BootID: boot, Log: n.log,
-		Epoch: func(last uint64) uint64 { return max(last+1, now) },
+		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	n.incarnation = n.disk.Epoch()
+	n.incarnation = n.disk.Incarnation()
 	if n.id, err = folderNodeID(n.disk, n.config.NodeID); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}

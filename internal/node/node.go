@@ -80,7 +80,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	pool := new(memory.Pool)
-	n.store = shard.NewStore(n.config.Shards, 0, newClock().now, pool)
+	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)
 	if n.disk != nil {
 		n.store.UseDisk(n.disk, n.config.Logged, protocol.Frame, n.log)
 	}

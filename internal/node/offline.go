@@ -161,19 +161,19 @@ func restoreManifest(dir string, shards int, boot string, stdout io.Writer) erro
 func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	log := slog.New(slog.DiscardHandler)
 	d, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: shards, BootID: boot, Log: log, KeepAll: true, Epoch: func(last uint64) uint64 { return max(last+1, uint64(time.Now().UnixMilli())) },
+		Shards: shards, BootID: boot, Log: log, KeepAll: true, Incarnation: func(last uint64) uint64 { return max(last+1, uint64(time.Now().UnixMilli())) },
 	})
 	if err != nil {
 		return err
 	}
-	store := shard.NewStore(shards, d.Epoch(), func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
+	store := shard.NewClosedStore(shards, func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
 	store.UseDisk(d, true, protocol.Frame, log)
 	store.ConfigureDisk(shard.DiskConfig{Fsync: shard.FsyncEverysec})
 	ctx := context.Background()
 	if err := store.Recover(ctx, log); err != nil {
 		return errors.Join(err, d.Close(false))
 	}
-	keys := store.Stats().Keys
+	keys := store.Stats().KeysAside // each shard stays in its epoch: nobody serves it
 	if err := store.Close(ctx, false); err != nil {
 		return err
 	}

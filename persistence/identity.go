@@ -1,0 +1,58 @@
+package persistence
+
+import "errors"
+
+// ErrHasData is returned when a folder is to become one of another cluster and has shards.
+var ErrHasData = errors.New("the data folder has data of its cluster")
+
+// Incarnation returns the number of this start. It is higher than those before.
+func (d *Disk) Incarnation() uint64 { return d.node.incarnation }
+
+// Fresh reports whether the folder was made, or first used, by this start.
+func (d *Disk) Fresh() bool { return d.fresh }
+
+// Dir returns the path of the folder.
+func (d *Disk) Dir() string { return d.dir }
+
+// Store returns the id of the folder, by which its copies of shards are known.
+func (d *Disk) Store() UUID { return d.node.store }
+
+// Cluster returns the id of the cluster that the folder is of. A new folder has one that nobody else has.
+func (d *Disk) Cluster() UUID {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	return d.node.cluster
+}
+
+// HasData reports whether any shard has a file: each names the cluster.
+func (d *Disk) HasData() bool {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	return d.hasData
+}
+
+// SetCluster makes the folder one of a cluster, for good when it returns. A folder that has data of another one is not changed: ErrHasData.
+func (d *Disk) SetCluster(cluster UUID) error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	if d.node.cluster == cluster {
+		return nil
+	}
+	if d.hasData {
+		return ErrHasData
+	}
+	before := d.node.cluster
+	d.node.cluster = cluster
+	if err := d.writeManifest(); err != nil {
+		d.node.cluster = before
+		return err
+	}
+	return nil
+}
+
+// begin is called before a file is made that names the cluster. From now on that stays what it is.
+func (d *Disk) begin() {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	d.hasData = true
+}

@@ -1,0 +1,54 @@
+package protocol
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/shard"
+)
+
+// benchCluster is a cluster of one node.
+type benchCluster struct{ topology *topology.Topology }
+
+func (b benchCluster) Topology() *topology.Topology { return b.topology }
+func (benchCluster) Self() topology.NodeID          { return selfID }
+
+// BenchmarkDispatch is what a node does with a command between reading it and sending the reply.
+func BenchmarkDispatch(b *testing.B) {
+	topo, err := topology.Single(topology.Node{ID: selfID}, 256, 7)
+	if err != nil {
+		b.Fatal(err)
+	}
+	pool := new(memory.Pool)
+	store := shard.NewStore(256, 7, func() int64 { return 1_700_000_000_000 }, pool)
+	s := NewServer(Config{}, store, benchCluster{topo}, nil, pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	for name, text := range map[string]string{
+		"GET":    command("NP.GET", "key:123"),
+		"EXISTS": command("EXISTS", "key:123"),
+		"SET":    command("NP.SET", "key:123", arrayA),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				ours, theirs := net.Pipe()
+				defer theirs.Close()
+				c := newConn(s, ours, "default", s.nextID.Add(1))
+				defer c.end()
+				c.reader = NewReader(&endless{command: text}, pool, NewBudget(1<<30), testLimits, nil)
+				for pb.Next() {
+					args, err := c.reader.Next()
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					s.dispatch(c, args)
+					releasePieces(c.replies.take())
+				}
+			})
+		})
+	}
+	store.Release()
+}

@@ -1,0 +1,255 @@
+package protocol
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/shard"
+)
+
+const fooSlot = 12182
+
+// foo returns the shard of the key foo.
+func (s *testServer) foo() *shard.Shard { return s.store.Shard(fooSlot / (topology.Slots / 256)) }
+
+// decide makes a topology in which the shard of foo is another's, or nobody's, in an epoch.
+func (s *testServer) decide(primary topology.NodeID, epoch uint64) {
+	topo := *s.topo.Load()
+	topo.Nodes = append(topo.Nodes[:1:1], topology.Node{ID: otherID, Listeners: map[string]topology.Address{"default": {Host: "10.0.0.9", Port: 7000}}})
+	topo.Shards = slices.Clone(topo.Shards)
+	row := &topo.Shards[topo.ShardOf(fooSlot)]
+	row.Primary, row.Epoch = primary, epoch
+	s.topo.Store(&topo)
+}
+
+// waiting returns once a command that was sent waits for its shard: then somebody looks at the topology again and again.
+func (s *testServer) waiting(t *testing.T) {
+	t.Helper()
+	before := s.looks.Load()
+	eventually(t, "a command waits", func() bool { return s.looks.Load() > before+4 })
+}
+
+func (s *testServer) open(t *testing.T, epoch, born uint64) {
+	t.Helper()
+	if err := s.foo().Open(epoch, born); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a command meets whose shard is closed, or in another epoch than the topology says, and what comes of it.
+func TestCommandsWaitForTheirShard(t *testing.T) {
+	t.Parallel()
+	const moved = "-MOVED 12182 10.0.0.9:7000"
+	for _, test := range []struct {
+		name   string
+		before func(*testing.T, *testServer)
+		then   func(*testing.T, *testServer)
+		want   string // of NP.SET foo
+	}{
+		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved},
+		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`},
+		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot not served"},
+		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`},
+		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`},
+		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`},
+		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, Config{})
+			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
+			tx.want("+OK", "MULTI")
+			tx.want("+QUEUED", "NP.SET", "foo", arrayA, "WITHVERSION")
+			test.before(t, s)
+			c.send(command("PING") + command("NP.SET", "foo", arrayA, "WITHVERSION"))
+			if got := c.reply(); got != "+PONG" { // which does not wait with the other
+				t.Error(got)
+			}
+			tx.send(command("EXEC"))
+			s.waiting(t)
+			other.want("+OK", "NP.SET", "bar", arrayA) // another shard's
+			test.then(t, s)
+			got := []string{c.reply(), strings.Trim(tx.reply(), "[]")}
+			second := strings.Replace(test.want, `-1"`, `-2"`, 1)
+			if slices.Sort(got); got[0] != test.want || got[1] != second {
+				t.Errorf("%q, want %q and %q", got, test.want, second)
+			}
+			tx.want("-ERR EXEC without MULTI", "EXEC")
+			other.want("+OK", "NP.SET", "bar", arrayA)
+		})
+	}
+}
+
+// The end of the server does not wait for a shard.
+func TestCloseEndsTheWaitForAShard(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	s.foo().Close()
+	c.send(command("EXISTS", "foo"))
+	s.waiting(t)
+	if err := s.Server.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := c.closed(); got != "" && !strings.HasPrefix(got, "-TRYAGAIN ") {
+		t.Error(got)
+	}
+}
+
+// Under load, a shard is closed and opened again in ever later epochs: nothing is stored while it is closed, each version is newer than the one before, and each
+// write is acknowledged or refused.
+func TestNothingIsStoredInAClosedShard(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	var clients sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range 4 {
+		c := s.dial(t)
+		clients.Go(func() {
+			var last shard.Version
+			newer := func(text string) {
+				v, err := shard.ParseVersion(strings.Trim(text, `["]`))
+				if err != nil || !v.After(last) {
+					t.Errorf("%s comes after %v", text, last)
+				}
+				last = v
+			}
+			set := command("NP.SET", "foo", arrayA, "WITHVERSION")
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if i%2 == 0 {
+					c.send(strings.Repeat(set, 20))
+					for range 20 {
+						newer(c.reply())
+					}
+				} else {
+					c.send(command("MULTI") + set + command("NP.GET", "foo") + command("EXEC"))
+					for range 3 {
+						c.reply()
+					}
+					version, _, _ := strings.Cut(c.reply(), " ")
+					newer(version)
+				}
+			}
+		})
+	}
+	sh := s.foo()
+	for i := range uint64(60) {
+		_, before := sh.Newest()
+		eventually(t, "somebody writes", func() bool { _, now := sh.Newest(); return now > before })
+		sh.Close()
+		_, seq := sh.Newest()
+		other := s.dial(t)
+		other.want(":0", "EXISTS", "bar") // some time passes
+		other.Close()
+		if _, now := sh.Newest(); now != seq {
+			t.Errorf("%d writes after Close had returned", now-seq)
+		}
+		if i%3 > 0 { // the topology is first, or the shard
+			s.decide(selfID, 8+i)
+		}
+		s.open(t, 8+i, 0)
+		s.decide(selfID, 8+i)
+	}
+	close(stop)
+	clients.Wait()
+}
+
+// A watched key was elsewhere in between, or its shard has begun empty: whether it is what it was, nobody here knows.
+func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, key string
+		between   func(*testing.T, *testServer)
+		want      string
+	}{
+		{"a key, nothing happens", "foo", func(*testing.T, *testServer) {}, `[:1]`},
+		{"a missing key, nothing happens", "{foo}none", func(*testing.T, *testServer) {}, `[:0]`},
+		{"a key, closed and opened in the same epoch", "foo", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 7, 0) }, `[:1]`},
+		{"a missing key, closed and opened in the same epoch", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 7, 0) }, `[:0]`},
+		{"a key, elsewhere now", "foo", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a missing key, elsewhere now", "{foo}none", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a key, void", "foo", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a missing key, void", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a missing key, back with the data", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 7); s.decide(selfID, 9) }, `*nil`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, Config{})
+			c := s.dial(t)
+			c.want("+OK", "NP.SET", "foo", arrayA)
+			c.want("+OK", "WATCH", test.key)
+			c.want("+OK", "MULTI")
+			c.want("+QUEUED", "DEL", test.key)
+			test.between(t, s)
+			c.want(test.want, "EXEC")
+		})
+	}
+}
+
+// A command that panics has left its shard.
+func TestAPanicLeavesTheGate(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	for _, in := range []func(*call){s.executeInside, func(c *call) { _ = c.execInside(fooSlot) }} {
+		func() {
+			row := &Command{Name: "panic", full: "panic", Handler: func(*call) { panic("on purpose") }}
+			c := newConn(s.Server, s.dial(t).Conn, "default", 1)
+			defer c.end() // counts the panic
+			c.tx.queue = []queued{{row, &Kept{}}}
+			p, err := s.locate(c, fooSlot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in(&call{conn: c, row: row, slot: fooSlot, place: p})
+		}()
+	}
+	if n := s.counters.panics.Load(); n != 2 {
+		t.Errorf("%d panics are counted", n)
+	}
+	s.foo().Close() // returns
+}
+
+func TestNodeWideCommandsRespectGates(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "foo", arrayA)
+	c.want("+OK", "NP.SET", "bar", arrayA)
+	s.foo().Close()
+	slot := fmt.Sprint(fooSlot)
+	c.talk([]exchange{
+		{"DBSIZE", `:1`},
+		{"SCAN 0", `["0" ["bar"]]`},
+		{"RANDOMKEY", `"bar"`},
+		{"CLUSTER COUNTKEYSINSLOT " + slot, `:0`},
+		{"CLUSTER GETKEYSINSLOT " + slot + " 10", `[]`},
+		{"FLUSHALL", `+OK`},
+		{"DBSIZE", `:0`},
+	})
+	if got := c.do("CLUSTER", "SLOT-STATS", "SLOTSRANGE", slot, slot); !strings.Contains(got, `"key-count" :0`) || !strings.Contains(got, `"memory-bytes" :0`) {
+		t.Error(got)
+	}
+	s.open(t, 7, 0)
+	c.talk([]exchange{
+		{"DBSIZE", `:1`},
+		{"SCAN 0", `["0" ["foo"]]`},
+		{"CLUSTER COUNTKEYSINSLOT " + slot, `:1`},
+		{"NP.GET foo", `"$A"`},
+		{"FLUSHALL", `+OK`},
+		{"SCAN 0", `["0" []]`},
+	})
+	s.topo.Store(&topology.Topology{}) // before the node is in a cluster
+	c.talk([]exchange{
+		{"NP.GET foo", `-CLUSTERDOWN Hash slot not served`},
+		{"CLUSTER GETKEYSINSLOT " + slot + " 10", `[]`},
+	})
+}

@@ -1,0 +1,82 @@
+package shard
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// gate lets commands into a shard while this node serves it. Entering is on the way of every command, so it is one atomic addition to a counter that shares
+// its cache line with nothing else; only who closes the gate waits.
+type gate struct {
+	_     [64]byte
+	state atomic.Int64 // how many are inside; shut is added while the gate is closed
+	_     [56]byte
+
+	left chan struct{} // has a token when the last one may have left a closed gate
+
+	mu      sync.Mutex // guards all below; held by who opens or closes, also while that waits
+	offered bool       // closed by CloseIfEmpty
+
+	waiting sync.Mutex    // guards opened
+	opened  chan struct{} // closed when the gate opens; nil while nobody waits for that
+}
+
+// shut is the bit that closes the gate.
+const shut = 1 << 62
+
+func (g *gate) init() {
+	g.left = make(chan struct{}, 1)
+	g.state.Store(shut)
+}
+
+func (g *gate) isOpen() bool { return g.state.Load()&shut == 0 }
+
+// enter reports whether the caller is inside; then it must leave.
+func (g *gate) enter() bool {
+	if g.state.Load()&shut != 0 { // so that those who come in vain do not keep the counter from zero
+		return false
+	}
+	if g.state.Add(1)&shut != 0 {
+		g.leave()
+		return false
+	}
+	return true
+}
+
+func (g *gate) leave() {
+	if g.state.Add(-1) == shut {
+		select {
+		case g.left <- struct{}{}:
+		default: // one is enough: who closes looks again
+		}
+	}
+}
+
+// close returns when nobody is inside any more. The gate's mutex is held.
+func (g *gate) close() {
+	g.state.Or(shut)
+	for g.state.Load() != shut {
+		<-g.left
+	}
+}
+
+// open lets in who comes from now on, and wakes those who wait for that. The gate's mutex is held.
+func (g *gate) open() {
+	g.state.And(^int64(shut))
+	g.waiting.Lock()
+	defer g.waiting.Unlock()
+	if g.opened != nil {
+		close(g.opened)
+		g.opened = nil
+	}
+}
+
+// whenOpen returns a channel that is closed when the gate opens the next time.
+func (g *gate) whenOpen() <-chan struct{} {
+	g.waiting.Lock()
+	defer g.waiting.Unlock()
+	if g.opened == nil {
+		g.opened = make(chan struct{})
+	}
+	return g.opened
+}

@@ -1,0 +1,258 @@
+package shard
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// closeAll makes a lab one of a cluster: nothing is served.
+func (l *lab) closeAll() *lab {
+	for _, sh := range l.shards {
+		sh.Close()
+	}
+	return l
+}
+
+// Versions rise over an opening in a later epoch, what was stored stays, and all of it comes back.
+func TestVersionsRiseWithTheEpoch(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	sh := l.of("k")
+	first := l.put("k", 10, 0)
+	versions := []Version{first}
+	for i := range uint64(4) {
+		if i%2 == 0 {
+			sh.Close()
+		}
+		must(t, 0, sh.Open(first.Epoch+10*(i+1), first.Epoch))
+		if !l.has("k") {
+			t.Fatal("it has gone")
+		}
+		versions = append(versions, l.put("k", 10, 0))
+		if i == 2 {
+			must(t, 0, sh.snapshot(false))
+		}
+	}
+	for i, v := range versions[1:] {
+		if before := versions[i]; !v.After(before) || v.Seq != before.Seq+1 || v.Epoch != first.Epoch+10*uint64(i+1) {
+			t.Errorf("%v comes after %v", v, before)
+		}
+	}
+	must(t, 0, sh.Open(first.Epoch+100, first.Epoch)) // without a write
+	must(t, 0, sh.snapshot(true))
+	wantScrubbed(t, sh)
+	before := l.contents()
+	l.kill()
+	again := mustLab(t, mem, FsyncEverysec)
+	again.closeAll()
+	if epoch, seq := again.of("k").Newest(); epoch != first.Epoch+100 || seq != versions[4].Seq {
+		t.Errorf("the newest is %d-%d", epoch, seq)
+	}
+	if epoch := again.Epoch(); epoch != first.Epoch+100 {
+		t.Errorf("the newest of all is %d", epoch)
+	}
+	for i, got := range again.contents() {
+		if !maps.Equal(got, before[i]) {
+			t.Errorf("shard %d has %s, want %s", i, brief(got), brief(before[i]))
+		}
+	}
+	if n := again.disk.damage.found.Load(); n > 0 {
+		t.Errorf("%d places are damaged", n)
+	}
+	if err := again.of("k").Open(first.Epoch+99, first.Epoch); !errors.Is(err, ErrEpoch) {
+		t.Errorf("an epoch that was over before the restart: %v", err)
+	}
+	again.kill()
+}
+
+func wantScrubbed(t *testing.T, sh *Shard) {
+	t.Helper()
+	if damage, err := sh.log.Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
+		t.Errorf("scrub: %v, %v", damage, err)
+	}
+}
+
+// A copy from before the shard last began empty is cleared, requests included, and does not come back; one of that epoch or a later one stays.
+func TestAVoidCopyIsCleared(t *testing.T) {
+	t.Parallel()
+	for _, logged := range []bool{true, false} {
+		for _, way := range []string{"Open", "ClearVoid"} {
+			mem := vfs.NewMem()
+			l, err := openLabLogged(t, mem, "a", FsyncEverysec, logged)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sh := l.of("k")
+			nx := func(id string) Outcome {
+				v, _ := l.value("x", 10, false)
+				o, err := sh.Set(Write{Key: []byte("k"), Value: v, Condition: IfMissing, RequestID: id})
+				return must(t, o, err)
+			}
+			first := nx("one")
+			l.put("{k}large", 2<<20, 0)
+			must(t, 0, sh.snapshot(false))
+			l.closeAll()
+			born := first.Version.Epoch + 5
+			clear := func() {
+				t.Helper()
+				if way == "Open" {
+					must(t, 0, sh.Open(born+1, born))
+				} else {
+					must(t, 0, l.ClearVoid(sh.id, first.Version.Epoch)) // it is not void
+					if sh.counts.keys.Load() != 2 {
+						t.Error("a copy was cleared that is not void")
+					}
+					must(t, 0, l.ClearVoid(sh.id, born))
+					_, seq := sh.Newest()
+					must(t, 0, l.ClearVoid(sh.id, born))
+					if epoch, again := sh.Newest(); again != seq || epoch != first.Version.Epoch {
+						t.Errorf("the newest is %d-%d, was seq %d", epoch, again, seq)
+					}
+					if sh.Serving() {
+						t.Error("it is open")
+					}
+				}
+				if n := sh.counts.keys.Load(); n != 0 || l.has("k") {
+					t.Errorf("%d keys are left", n)
+				}
+			}
+			clear()
+			if err := sh.store.ClearVoid(sh.id, born+100); err != nil || sh.Serving() != (way == "Open") {
+				t.Errorf("ClearVoid of a shard that is served: %v, serving %v", err, sh.Serving())
+			}
+			_, cleared := sh.Newest()
+			l.kill()
+			if l, err = openLabLogged(t, mem, "a", FsyncEverysec, logged); err != nil {
+				t.Fatal(err)
+			}
+			l.closeAll()
+			sh = l.of("k")
+			if _, seq := sh.Newest(); logged && (sh.counts.keys.Load() != 0 || seq != cleared) {
+				t.Errorf("%s: %d keys are back, seq %d, was %d", way, sh.counts.keys.Load(), seq, cleared)
+			}
+			must(t, 0, sh.Open(born+2, born))
+			if o := nx("one"); !o.Done || !o.Version.After(first.Version) {
+				t.Errorf("%s: a request of before is known: %+v", way, o)
+			}
+			l.kill()
+		}
+	}
+}
+
+// Power is lost at any moment around an opening that clears: what comes back is the old copy, which is void, or a prefix of what came since.
+func TestPowerLossAroundAVoidCopy(t *testing.T) {
+	t.Parallel()
+	later := 0
+	for seed := range uint64(40) {
+		mem := vfs.NewMem()
+		l := mustLab(t, mem, FsyncEverysec)
+		sh := l.of("k")
+		v := l.put("k", 10, 0)
+		if seed%2 == 0 {
+			must(t, 0, sh.log.Sync(sh.log.End()))
+		}
+		l.closeAll()
+		born := v.Epoch + 5
+		must(t, 0, sh.Open(born, born))
+		l.put("{k}new", 10, 0)
+		if seed%3 == 0 {
+			must(t, 0, sh.snapshot(true))
+		}
+		r := rand.New(rand.NewPCG(seed, 4))
+		image := mem.Crash(r)
+		l.kill()
+		again, err := openLab(t, image, "b", FsyncEverysec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sh = again.closeAll().of("k")
+		newest := sh.Epoch()
+		old, new := again.has("k"), again.has("{k}new")
+		if old && new || old && newest >= born || new && newest < born {
+			t.Fatalf("seed %d: in epoch %d are the old value: %v, and the new one: %v", seed, newest, old, new)
+		}
+		must(t, 0, sh.Open(max(newest, born)+1, born))
+		if again.has("k") || again.has("{k}new") != new {
+			t.Errorf("seed %d: the old value is there: %v; the new one %v, was %v", seed, again.has("k"), again.has("{k}new"), new)
+		}
+		if new {
+			later++
+		}
+		again.kill()
+	}
+	if later == 0 || later == 40 {
+		t.Errorf("the new value was there %d times", later)
+	}
+}
+
+// When the disk does not take the record, the shard stays closed, as it was; later it can be opened.
+func TestAVoidCopyThatCannotBeCleared(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	var broken error
+	l := mustLab(t, vfs.NewFaulty(mem, func(int) error { return broken }), FsyncEverysec)
+	sh := l.of("k")
+	v := l.put("k", 10, 0)
+	broken = syscall.EIO
+	if err := sh.Open(v.Epoch+1, v.Epoch+1); !errors.Is(err, ErrDisk) {
+		t.Error(err)
+	}
+	if sh.Serving() || sh.Epoch() != v.Epoch || !l.has("k") || sh.Enter() {
+		t.Errorf("serving %v, epoch %d, the value is there: %v", sh.Serving(), sh.Epoch(), l.has("k"))
+	}
+	broken = nil
+	must(t, 0, sh.Open(v.Epoch+1, v.Epoch+1))
+	if l.has("k") || !sh.Serving() {
+		t.Errorf("serving %v, the value is there: %v", sh.Serving(), l.has("k"))
+	}
+	l.kill()
+}
+
+// The random script of changes, with shards that are closed, cleared and opened in between, comes back whole.
+func TestEpochsAndTheScript(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(faultRounds(t, 20)) {
+		mem := vfs.NewMem()
+		l := mustLab(t, mem, FsyncEverysec)
+		s := newScript(l, seed)
+		r := rand.New(rand.NewPCG(seed, 5))
+		for range 60 {
+			sh := l.shards[r.IntN(len(l.shards))]
+			switch r.IntN(4) {
+			case 0:
+				must(t, 0, sh.Open(sh.Epoch()+1, 0))
+			case 1:
+				sh.Close()
+				must(t, 0, sh.Open(sh.Epoch(), 0))
+			default:
+				s.step()
+			}
+		}
+		before := l.contents()
+		for _, sh := range l.shards {
+			wantScrubbed(t, sh)
+		}
+		epochs := make([]uint64, len(l.shards))
+		for i, sh := range l.shards {
+			epochs[i] = sh.Epoch()
+		}
+		l.kill()
+		again := mustLab(t, mem, FsyncEverysec)
+		for i, got := range again.contents() {
+			if !maps.Equal(got, before[i]) {
+				t.Fatalf("seed %d: shard %d has %s, want %s", seed, i, brief(got), brief(before[i]))
+			}
+		}
+		if n := again.disk.damage.found.Load(); n > 0 || slices.Max(epochs) == slices.Min(epochs) {
+			t.Errorf("seed %d: %d places are damaged, epochs %v", seed, n, epochs)
+		}
+		again.kill()
+	}
+}

@@ -1,0 +1,295 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/memory"
+)
+
+// While commands come without end, a shard is closed and opened again and again: nobody is inside once Close has returned, and the epoch stays while somebody is.
+func TestNobodyIsInsideAClosedShard(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	sh := f.Shard
+	var inside, entered, refused atomic.Int64
+	var guests sync.WaitGroup
+	stop := make(chan struct{})
+	for range 8 {
+		guests.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				opened := sh.WhenOpen()
+				if !sh.Enter() {
+					refused.Add(1)
+					select {
+					case <-opened:
+					case <-stop:
+					}
+					continue
+				}
+				inside.Add(1)
+				before := sh.Epoch()
+				entered.Add(1)
+				if sh.Epoch() != before {
+					t.Error("the epoch has changed while somebody was inside")
+				}
+				inside.Add(-1)
+				sh.Leave()
+				runtime.Gosched()
+			}
+		})
+	}
+	for i := range uint64(200) {
+		refusedBefore := refused.Load()
+		if i%2 == 0 {
+			sh.Close()
+			sh.Close()
+		} else if !sh.CloseIfEmpty() {
+			t.Fatal("the empty shard was not closed")
+		}
+		for range 3 {
+			if n := inside.Load(); n != 0 || sh.Serving() || sh.Enter() {
+				t.Fatalf("%d are inside, serving: %v", n, sh.Serving())
+			}
+		}
+		if i%10 == 0 {
+			eventually(t, "somebody is refused", func() bool { return refused.Load() > refusedBefore })
+		}
+		before := entered.Load()
+		must(t, 0, sh.Open(epoch+1+i, 0))
+		eventually(t, "somebody enters again", func() bool { return entered.Load() > before })
+	}
+	close(stop)
+	guests.Wait()
+}
+
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// Writers store and delete while others hand the shard over: a write that was acknowledged is never in a shard that counts as empty.
+func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	sh := f.Shard
+	var stored atomic.Int64 // entries whose writes were acknowledged
+	var writers sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range 4 {
+		key := []byte(fmt.Sprint("key", i))
+		writers.Go(func() {
+			there := false
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if !sh.Enter() {
+					time.Sleep(10 * time.Microsecond)
+					continue
+				}
+				if there {
+					stored.Add(-1) // before: what is being deleted may be there or not
+					must(t, 0, func() error { _, err := sh.Delete([][]byte{key}); return err }())
+				} else {
+					must(t, 0, func() error { _, err := sh.Set(Write{Key: key, Value: f.value("x")}); return err }())
+					stored.Add(1)
+				}
+				there = !there
+				sh.Leave()
+			}
+		})
+	}
+	closed, refused := 0, 0
+	for closed < 100 || refused < 100 {
+		if !sh.CloseIfEmpty() {
+			refused++
+			if !sh.Serving() {
+				t.Fatal("a shard that is not empty was closed")
+			}
+			continue
+		}
+		closed++
+		if n := stored.Load(); n != 0 {
+			t.Fatalf("%d entries were acknowledged in a shard that was handed over as empty", n)
+		}
+		if sh.Enter() {
+			t.Fatal("it is open")
+		}
+		sh.Reopen()
+	}
+	close(stop)
+	writers.Wait()
+}
+
+func TestOpenGoesByTheEpoch(t *testing.T) {
+	var pool memory.Pool
+	sh := NewClosedStore(16, func() int64 { return 1 }, &pool).Shard(3)
+	wantErr := func(want, err error) {
+		t.Helper()
+		if !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	wantServing := func(want bool, epoch uint64) {
+		t.Helper()
+		if sh.Serving() != want || sh.Epoch() != epoch {
+			t.Errorf("serving is %v in epoch %d, want %v in %d", sh.Serving(), sh.Epoch(), want, epoch)
+		}
+	}
+	wantServing(false, 0)
+	if sh.CloseIfEmpty() {
+		t.Error("a shard that is not served is handed over")
+	}
+	sh.Reopen()
+	wantServing(false, 0)
+	wantErr(ErrEpoch, sh.Open(0, 0))
+	wantErr(nil, sh.Open(5, 5))
+	wantServing(true, 5)
+	wantErr(nil, sh.Open(5, 5))
+	wantErr(ErrEpoch, sh.Open(4, 0))
+	wantServing(true, 5)
+	wantErr(nil, sh.Open(6, 5)) // without a Close: the ISR has changed
+	wantServing(true, 6)
+	sh.Close()
+	wantServing(false, 6)
+	wantErr(ErrEpoch, sh.Open(5, 5))
+	wantErr(ErrEpoch, sh.Open(7, 8))
+	wantServing(false, 6)
+	wantErr(nil, sh.Open(6, 5)) // the same one
+	wantServing(true, 6)
+
+	// What is offered comes back by Reopen, by a later epoch, or by a Close and an Open.
+	offer := func() {
+		t.Helper()
+		if !sh.CloseIfEmpty() {
+			t.Error("an empty shard is not handed over")
+		}
+	}
+	offer()
+	wantErr(ErrOffered, sh.Open(6, 5))
+	wantServing(false, 6)
+	sh.Reopen()
+	wantServing(true, 6)
+	offer()
+	wantErr(nil, sh.Open(7, 5))
+	wantServing(true, 7)
+	offer()
+	sh.Close()
+	sh.Reopen() // too late
+	wantServing(false, 7)
+	wantErr(nil, sh.Open(7, 5))
+	wantServing(true, 7)
+}
+
+// An expired entry counts: it is in the log, and nothing says yet that it has gone.
+func TestAShardWithAnExpiredEntryIsNotEmpty(t *testing.T) {
+	f := newFixture(t)
+	f.set("k", "x", at(f.now+10))
+	f.now += 10
+	if f.CloseIfEmpty() || !f.Serving() {
+		t.Error("it is closed")
+	}
+	f.RemoveExpired(10)
+	if !f.CloseIfEmpty() {
+		t.Error("it is not")
+	}
+	f.Reopen()
+}
+
+// What concerns the whole node leaves out what is not served; and that comes back as it was.
+func TestClosedShardsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	var pool memory.Pool
+	now := int64(1_000_000)
+	store := NewStore(16, epoch, func() int64 { return now }, &pool)
+	f := &fixture{t: t}
+	t.Cleanup(store.Release)
+	put := func(key string, at int64) *Shard {
+		sh := store.shards[position([]byte(key))>>hashBits/1024]
+		_, err := sh.Set(Write{Key: []byte(key), Value: f.value("x"), Expiry: Expiry{At: at}})
+		must(t, 0, err)
+		return sh
+	}
+	closed := put("{foo}a", 0)
+	put("{foo}b", now+5)
+	open := put("bar", 0)
+	if closed == open {
+		t.Fatal("the keys are of one shard")
+	}
+	closed.Close()
+	slot := int(position([]byte("{foo}")) >> hashBits)
+	wantKeys := func(want int) {
+		t.Helper()
+		keys, _ := store.Scan(0, 100)
+		here, bytes := store.SlotStats(slot)
+		if len(keys) != want || store.Stats().Keys != want || len(store.KeysInSlot(slot, 10)) != max(0, want-1) || here != max(0, want-1) || (bytes > 0) != (want > 1) {
+			t.Errorf("%q, %d keys, %q and %d in the slot, %d bytes; want %d", keys, store.Stats().Keys, store.KeysInSlot(slot, 10), here, bytes, want)
+		}
+	}
+	wantKeys(1)
+	if n := store.Stats().KeysAside; n != 2 {
+		t.Errorf("%d keys are aside", n)
+	}
+	for range 50 {
+		if key, ok := store.RandomKey(); !ok || key != "bar" {
+			t.Fatalf("RandomKey() = %q, %v", key, ok)
+		}
+	}
+	must(t, 0, store.Flush())
+	wantKeys(0)
+	if key, ok := store.RandomKey(); ok {
+		t.Errorf("RandomKey() = %q", key)
+	}
+	_, before := closed.Newest()
+	now += 10
+	if closed.RemoveExpired(10) {
+		t.Error("it expires entries")
+	}
+	store.Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
+	if n := store.evict(store.eviction.config.Load()); n != 0 {
+		t.Errorf("%d bytes were evicted", n)
+	}
+	if _, after := closed.Newest(); after != before || closed.counts.keys.Load() != 2 {
+		t.Errorf("it has changed: seq %d, was %d", after, before)
+	}
+	must(t, 0, closed.Open(epoch+1, epoch))
+	keys, _ := store.Scan(0, 100)
+	if len(keys) != 1 || keys[0] != "{foo}a" || closed.Get([]byte("{foo}b"), true) != nil {
+		t.Errorf("it has %q", keys)
+	}
+}
+
+func BenchmarkGate(b *testing.B) {
+	var pool memory.Pool
+	store := NewStore(16, epoch, func() int64 { return 1 }, &pool)
+	var next atomic.Int64
+	for name, shards := range map[string]int64{"one": 1, "own": 16} {
+		b.Run(name, func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				sh := store.shards[next.Add(1)%shards]
+				for pb.Next() {
+					if sh.Enter() {
+						sh.Leave()
+					}
+				}
+			})
+		})
+	}
+}
