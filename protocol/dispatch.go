@@ -253,34 +253,12 @@ func (s *Server) route(c *conn, keys [][]byte) (*shard.Shard, int, error) {
 		return nil, noSlot, nil
 	}
 	topo := s.cluster.Topology()
-	owner, ok := topo.Owner(slot)
-	if !ok {
-		return nil, noSlot, ErrNoOwner
-	}
-	if owner.ID != s.cluster.Self() {
-		return nil, noSlot, s.moved(c, owner, slot)
+	if !serves(topo, s.cluster.Self(), slot) {
+		return nil, noSlot, s.moved(c, topo, slot)
 	}
 	found := s.store.Shard(int(topo.ShardOf(slot)))
 	if !found.Ready() {
 		return nil, noSlot, ErrLoading
 	}
 	return found, slot, nil
-}
-
-// redirect is an error that is a prefix of its own.
-type redirect struct {
-	slot int
-	to   topology.Address
-}
-
-func (r redirect) Error() string {
-	return fmt.Sprintf("%d %s:%d", r.slot, r.to.Host, r.to.Port)
-}
-
-func (s *Server) moved(c *conn, owner topology.Node, slot int) error {
-	address, ok := c.addressOf(owner)
-	if !ok { // it has no listener in this client's network
-		return ErrNoOwner
-	}
-	return redirect{slot, address}
 }

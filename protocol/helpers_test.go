@@ -37,12 +37,45 @@ type testServer struct {
 	pool *memory.Pool
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
+	view atomic.Pointer[fakeCluster] // nil: a cluster in which all live
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
 }
 
 func (s *testServer) Topology() *topology.Topology { return s.topo.Load() }
 func (s *testServer) Self() topology.NodeID        { return selfID }
+
+// fakeCluster is what the rest of the cluster says, which a test chooses.
+type fakeCluster struct {
+	sights map[topology.NodeID]Sight // those that are not here live
+	status ClusterStatus
+	links  []ClusterLink
+	forget func(context.Context, topology.NodeID) error
+	leave  func(context.Context) error
+}
+
+func (s *testServer) rest() fakeCluster {
+	if f := s.view.Load(); f != nil {
+		return *f
+	}
+	return fakeCluster{}
+}
+
+func (s *testServer) Sight(id topology.NodeID) Sight {
+	if sight, ok := s.rest().sights[id]; ok {
+		return sight
+	}
+	return Sight{Alive: true}
+}
+
+func (s *testServer) Status() ClusterStatus { return s.rest().status }
+func (s *testServer) Links() []ClusterLink  { return s.rest().links }
+
+func (s *testServer) Forget(ctx context.Context, id topology.NodeID) error {
+	return s.rest().forget(ctx, id)
+}
+
+func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ctx) }
 
 // Settings, ChangeSettings and Shutdown are a process with one setting.
 func (s *testServer) Settings() []Setting {

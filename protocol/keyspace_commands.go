@@ -93,7 +93,12 @@ func clusterGetKeysInSlot(c *call) {
 	case slot < 0 || slot >= topology.Slots || limit < 0:
 		c.replies.Error(errors.New("Invalid slot or number of keys"))
 	default:
-		shard := c.server.cluster.Topology().ShardOf(int(slot))
+		topo := c.server.cluster.Topology()
+		if len(topo.Shards) == 0 {
+			c.writeKeys(nil)
+			return
+		}
+		shard := topo.ShardOf(int(slot))
 		c.writeKeys(c.server.store.Shard(int(shard)).KeysInSlot(int(slot), int(min(limit, 1<<20))))
 	}
 }

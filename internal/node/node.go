@@ -172,11 +172,35 @@ func (n *Node) Close(ctx context.Context) error {
 	return n.closed
 }
 
-// Topology and Self are what package protocol asks of the cluster.
+// errAlone is the answer to what only a member of a larger cluster can do.
+var errAlone = errors.New("this node is a cluster of one")
+
+// Topology and what follows are what package protocol asks of the cluster.
 func (n *Node) Topology() *topology.Topology { return n.topology }
 
 // Self returns the node's id.
 func (n *Node) Self() topology.NodeID { return n.id }
+
+// Sight returns what the node sees of another one: there is none.
+func (n *Node) Sight(topology.NodeID) protocol.Sight { return protocol.Sight{} }
+
+// Status returns how the node stands in its cluster.
+func (n *Node) Status() protocol.ClusterStatus {
+	status := protocol.ClusterStatus{Leader: n.id, Voters: 1, Quorum: true, Applied: n.topology.Index}
+	if !n.ready.Load() {
+		status.Waiting = "its shards are being read from disk"
+	}
+	return status
+}
+
+// Links returns the connections to other nodes.
+func (n *Node) Links() []protocol.ClusterLink { return nil }
+
+// Forget fails: no other node is known.
+func (n *Node) Forget(context.Context, topology.NodeID) error { return errAlone }
+
+// Leave fails: nobody would take the shards.
+func (n *Node) Leave(context.Context) error { return errAlone }
 
 // ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
 func (n *Node) ClientAddrs() []net.Addr { return n.clients }

@@ -1,0 +1,209 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// layouts keeps the layout of the newest topology. When that changes, all clients fetch it again, thousands at the same moment: each reply is made once.
+type layouts struct {
+	newest atomic.Pointer[layout]
+	mu     sync.Mutex // held while one is made
+}
+
+// layout is a topology as the replies of CLUSTER need it, and those replies.
+type layout struct {
+	*topology.Topology
+	index  map[topology.NodeID]int // into Nodes, of all nodes
+	runs   []run
+	nodes  []laidNode // in the order of Nodes
+	vacant int        // slots without a primary
+	epoch  uint64     // the highest of all shards
+
+	mu      sync.Mutex // guards what follows, and is held while a reply is made
+	replies map[replyKey][]byte
+	bytes   int // of replies
+}
+
+// run is a run of slots, both ends included, whose copies are on the same nodes.
+type run struct {
+	first, last int
+	primary     int
+	replicas    []int // the rest of the ISR
+}
+
+// laidNode is what a node serves.
+type laidNode struct {
+	slots    int
+	shards   int
+	runs     [][2]int // first and last slot
+	epoch    uint64   // the highest of its shards
+	replicas []int    // nodes with copies of its shards, in step
+	copies   int      // the least number of copies in step that a shard of it has
+}
+
+// replyKey is all that a kept reply depends on, beside the topology.
+type replyKey struct {
+	what     string
+	resp3    bool
+	listener string
+	local    string // the address that the client came in by, where it is a part of the reply
+	sights   string
+}
+
+// Bounds of the replies that a layout keeps: in a cluster that many know by many addresses, the kept replies begin anew now and then.
+const (
+	maxKept      = 64
+	maxKeptBytes = 16 << 20
+)
+
+// layout returns the layout of the newest topology.
+func (s *Server) layout() *layout {
+	topo := s.cluster.Topology()
+	if l := s.layouts.newest.Load(); l != nil && l.Topology == topo {
+		return l
+	}
+	s.layouts.mu.Lock()
+	defer s.layouts.mu.Unlock()
+	l := s.layouts.newest.Load()
+	if l == nil || l.Topology != topo {
+		l = newLayout(topo)
+		s.layouts.newest.Store(l)
+	}
+	return l
+}
+
+func newLayout(topo *topology.Topology) *layout {
+	l := &layout{Topology: topo, index: make(map[topology.NodeID]int, len(topo.Nodes)), nodes: make([]laidNode, len(topo.Nodes)), replies: map[replyKey][]byte{}}
+	for i := range topo.Nodes {
+		l.index[topo.Nodes[i].ID] = i
+	}
+	if len(topo.Shards) == 0 {
+		l.vacant = topology.Slots
+		return l
+	}
+	width := topology.Slots / len(topo.Shards)
+	var replicas []int
+	for i := range topo.Shards {
+		row := &topo.Shards[i]
+		l.epoch = max(l.epoch, row.Epoch)
+		primary, known := l.index[row.Primary]
+		if !known {
+			l.vacant += width
+			continue
+		}
+		replicas = replicas[:0]
+		for _, id := range row.ISR {
+			if at, known := l.index[id]; known && at != primary {
+				replicas = append(replicas, at)
+			}
+		}
+		l.add(run{i * width, (i+1)*width - 1, primary, replicas}, row.Epoch)
+	}
+	return l
+}
+
+// add adds the run of the next shard that has a primary.
+func (l *layout) add(r run, epoch uint64) {
+	node := &l.nodes[r.primary]
+	if node.shards == 0 || len(r.replicas)+1 < node.copies {
+		node.copies = len(r.replicas) + 1
+	}
+	node.shards++
+	node.slots += r.last - r.first + 1
+	node.epoch = max(node.epoch, epoch)
+	if n := len(node.runs); n > 0 && node.runs[n-1][1]+1 == r.first {
+		node.runs[n-1][1] = r.last
+	} else {
+		node.runs = append(node.runs, [2]int{r.first, r.last})
+	}
+	if n := len(l.runs); n > 0 && l.runs[n-1].last+1 == r.first && l.runs[n-1].primary == r.primary && slices.Equal(l.runs[n-1].replicas, r.replicas) {
+		l.runs[n-1].last = r.last
+		return
+	}
+	r.replicas = slices.Clone(r.replicas)
+	l.runs = append(l.runs, r)
+	for _, at := range r.replicas {
+		if !slices.Contains(node.replicas, at) {
+			node.replicas = append(node.replicas, at)
+		}
+	}
+}
+
+// reply returns the kept reply of a key, or makes it. Those who ask for it meanwhile wait, and get the same.
+func (l *layout) reply(key replyKey, write func(*Replies)) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if kept, ok := l.replies[key]; ok {
+		return kept
+	}
+	made := encode(key.resp3, write)
+	if len(l.replies) >= maxKept || l.bytes+len(made) > maxKeptBytes {
+		clear(l.replies)
+		l.bytes = 0
+	}
+	l.replies[key] = made
+	l.bytes += len(made)
+	return made
+}
+
+// answer writes a reply that depends on nothing but the topology, the addresses that this client is told, and sights.
+func (c *call) answer(what string, l *layout, s sights, write func(*Replies, []topology.Address)) {
+	key := replyKey{what: what, resp3: c.replies.resp3, listener: c.listener, sights: s.key}
+	if at, ok := l.index[c.server.cluster.Self()]; ok {
+		if own := l.Nodes[at].Listeners[c.listener]; own.Derived || own.Host == "" || own.Port == 0 {
+			key.local = c.nc.LocalAddr().String()
+		}
+	}
+	c.replies.Encoded(l.reply(key, func(w *Replies) { write(w, c.addresses(l)) }))
+}
+
+// addresses returns where this client reaches each node; without a port, those that it does not.
+func (c *conn) addresses(l *layout) []topology.Address {
+	all := make([]topology.Address, len(l.Nodes))
+	for i := range all {
+		if at, ok := c.addressOf(l.Nodes[i]); ok {
+			all[i] = at
+		}
+	}
+	return all
+}
+
+// sights is what this node sees of all nodes of a layout.
+type sights struct {
+	of  []Sight
+	key string // all that replies say of them
+}
+
+func (s *Server) sights(l *layout) sights {
+	self := s.cluster.Self()
+	found := sights{of: make([]Sight, len(l.Nodes))}
+	var key []byte
+	for i := range l.Nodes {
+		sight := Sight{Alive: true, Loading: s.store.Loading()}
+		if id := l.Nodes[i].ID; id != self {
+			sight = s.cluster.Sight(id)
+		}
+		found.of[i] = sight
+		switch {
+		case !sight.Alive:
+			key = binary.AppendVarint(binary.AppendUvarint(key, uint64(2*i)), sight.unixMilli())
+		case sight.Loading:
+			key = binary.AppendUvarint(key, uint64(2*i+1))
+		}
+	}
+	found.key = string(key)
+	return found
+}
+
+// unixMilli returns Since in ms, and 0 if that is not known.
+func (s Sight) unixMilli() int64 {
+	if s.Since.IsZero() {
+		return 0
+	}
+	return s.Since.UnixMilli()
+}
