@@ -38,12 +38,19 @@ type testServer struct {
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
 	view atomic.Pointer[fakeCluster] // nil: a cluster in which all live
+	id   atomic.Value                // topology.NodeID; selfID if there is none
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
 }
 
 func (s *testServer) Topology() *topology.Topology { return s.topo.Load() }
-func (s *testServer) Self() topology.NodeID        { return selfID }
+
+func (s *testServer) Self() topology.NodeID {
+	if id, ok := s.id.Load().(topology.NodeID); ok {
+		return id
+	}
+	return selfID
+}
 
 // fakeCluster is what the rest of the cluster says, which a test chooses.
 type fakeCluster struct {
