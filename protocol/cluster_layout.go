@@ -33,7 +33,9 @@ type layout struct {
 type run struct {
 	first, last int
 	primary     int
-	replicas    []int // the rest of the ISR
+	// Replicas are the rest of the ISR, but for nodes that serve slots of their own. In Redis a node is either primary or replica, and clients rely on it: redis-py
+	// takes a node that it has seen as a replica for nothing else, and leaves it out when it asks all primaries (DBSIZE, FLUSHALL, SCAN).
+	replicas []int
 }
 
 // laidNode is what a node serves.
@@ -87,7 +89,12 @@ func newLayout(topo *topology.Topology) *layout {
 		return l
 	}
 	width := topology.Slots / len(topo.Shards)
-	var replicas []int
+	for i := range topo.Shards {
+		if primary, known := l.index[topo.Shards[i].Primary]; known {
+			l.nodes[primary].slots += width
+		}
+	}
+	var copies, only []int
 	for i := range topo.Shards {
 		row := &topo.Shards[i]
 		l.epoch = max(l.epoch, row.Epoch)
@@ -96,42 +103,50 @@ func newLayout(topo *topology.Topology) *layout {
 			l.vacant += width
 			continue
 		}
-		replicas = replicas[:0]
+		copies, only = copies[:0], only[:0]
 		for _, id := range row.ISR {
 			if at, known := l.index[id]; known && at != primary {
-				replicas = append(replicas, at)
+				copies = append(copies, at)
+				if l.nodes[at].slots == 0 {
+					only = append(only, at)
+				}
 			}
 		}
-		l.add(run{i * width, (i+1)*width - 1, primary, replicas}, row.Epoch)
+		l.nodes[primary].add(i*width, (i+1)*width-1, row.Epoch, copies)
+		l.add(run{i * width, (i+1)*width - 1, primary, only})
 	}
 	return l
 }
 
-// add adds the run of the next shard that has a primary.
-func (l *layout) add(r run, epoch uint64) {
-	node := &l.nodes[r.primary]
-	if node.shards == 0 || len(r.replicas)+1 < node.copies {
-		node.copies = len(r.replicas) + 1
+// add adds a shard that the node serves.
+func (n *laidNode) add(first, last int, epoch uint64, copies []int) {
+	if n.shards == 0 || len(copies)+1 < n.copies {
+		n.copies = len(copies) + 1
 	}
-	node.shards++
-	node.slots += r.last - r.first + 1
-	node.epoch = max(node.epoch, epoch)
-	if n := len(node.runs); n > 0 && node.runs[n-1][1]+1 == r.first {
-		node.runs[n-1][1] = r.last
+	n.shards++
+	n.epoch = max(n.epoch, epoch)
+	if end := len(n.runs) - 1; end >= 0 && n.runs[end][1]+1 == first {
+		n.runs[end][1] = last
 	} else {
-		node.runs = append(node.runs, [2]int{r.first, r.last})
+		n.runs = append(n.runs, [2]int{first, last})
 	}
-	if n := len(l.runs); n > 0 && l.runs[n-1].last+1 == r.first && l.runs[n-1].primary == r.primary && slices.Equal(l.runs[n-1].replicas, r.replicas) {
-		l.runs[n-1].last = r.last
-		return
+	for _, at := range copies {
+		if !slices.Contains(n.replicas, at) {
+			n.replicas = append(n.replicas, at)
+		}
+	}
+}
+
+// add adds the next run, or makes the last one longer.
+func (l *layout) add(r run) {
+	if end := len(l.runs) - 1; end >= 0 {
+		if last := &l.runs[end]; last.last+1 == r.first && last.primary == r.primary && slices.Equal(last.replicas, r.replicas) {
+			last.last = r.last
+			return
+		}
 	}
 	r.replicas = slices.Clone(r.replicas)
 	l.runs = append(l.runs, r)
-	for _, at := range r.replicas {
-		if !slices.Contains(node.replicas, at) {
-			node.replicas = append(node.replicas, at)
-		}
-	}
 }
 
 // reply returns the kept reply of a key, or makes it. Those who ask for it meanwhile wait, and get the same.

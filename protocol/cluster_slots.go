@@ -10,7 +10,7 @@ import (
 
 // What a client cannot reach is left out of all these replies: a wrong address is worse than none.
 
-// clusterSlots answers a row a run of slots: the primary, then the other copies in step.
+// clusterSlots answers a row a run of slots: the primary, then the nodes that have a copy in step and serve nothing themselves.
 func clusterSlots(c *call) {
 	l := c.server.layout()
 	c.answer("slots", l, sights{}, func(w *Replies, at []topology.Address) {

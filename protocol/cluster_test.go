@@ -165,13 +165,30 @@ func TestSlotsOfThreeNodes(t *testing.T) {
 		}
 		a, b, c := node(host, port, selfID), node("10.0.0.2", "7379", otherID), node("fd00::3", "7379", thirdID)
 		inside.do("HELLO", proto)
-		inside.want(fmt.Sprintf(`[[:0 :3071 %[1]s] [:3072 :4095 %[1]s %[2]s] [:4096 :7167 %[2]s] [:7168 :8191 %[2]s %[3]s] [:8192 :12287 %[3]s] [:12288 :16383 %[1]s]]`, a, b, c),
-			"CLUSTER", "SLOTS")
-		// node-c cannot be reached from outside: neither as a primary nor as a replica.
+		inside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:8192 :12287 %[3]s] [:12288 :16383 %[1]s]]`, a, b, c), "CLUSTER", "SLOTS")
+		// node-c cannot be reached from outside.
 		a, b = node("a.example", "7001", selfID), node("b.example", "7002", otherID)
 		outside.do("HELLO", proto)
-		outside.want(fmt.Sprintf(`[[:0 :3071 %[1]s] [:3072 :4095 %[1]s %[2]s] [:4096 :7167 %[2]s] [:7168 :8191 %[2]s] [:12288 :16383 %[1]s]]`, a, b), "CLUSTER", "SLOTS")
+		outside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:12288 :16383 %[1]s]]`, a, b), "CLUSTER", "SLOTS")
 	}
+}
+
+// A node is named as a replica where it serves nothing itself: clients think that it can be one thing only.
+func TestSlotsNameReplicas(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	topo := threeNodes()
+	for i := range topo.Shards {
+		if topo.Shards[i].Primary == thirdID {
+			topo.Shards[i].Primary, topo.Shards[i].ISR = otherID, []topology.NodeID{thirdID, selfID, otherID}
+		}
+	}
+	s.topo.Store(topo)
+	host, port, _ := strings.Cut(s.addr, ":")
+	inside.want(fmt.Sprintf(`[[:0 :4095 ["%[1]s" :%[2]s "%[3]s" []]] [:4096 :7167 ["10.0.0.2" :7379 "%[4]s" []]]`+
+		` [:7168 :12287 ["10.0.0.2" :7379 "%[4]s" []] ["fd00::3" :7379 "%[5]s" []]] [:12288 :16383 ["%[1]s" :%[2]s "%[3]s" []]]]`, host, port, selfID, otherID, thirdID), "CLUSTER", "SLOTS")
+	outside.want(fmt.Sprintf(`[[:0 :4095 ["a.example" :7001 "%[1]s" []]] [:4096 :7167 ["b.example" :7002 "%[2]s" []]] [:7168 :12287 ["b.example" :7002 "%[2]s" []]]`+
+		` [:12288 :16383 ["a.example" :7001 "%[1]s" []]]]`, selfID, otherID), "CLUSTER", "SLOTS")
 }
 
 func TestShardsOfThreeNodes(t *testing.T) {
