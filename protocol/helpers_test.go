@@ -110,7 +110,7 @@ func start(t *testing.T, config Config) *testServer {
 }
 
 // startOn is start with a store that prepare has changed.
-func startOn(t *testing.T, config Config, prepare func(*shard.Store)) *testServer {
+func startOn(t testing.TB, config Config, prepare func(*shard.Store)) *testServer {
 	t.Helper()
 	s := &testServer{pool: new(memory.Pool)}
 	s.now.Store(1_700_000_000_000)
