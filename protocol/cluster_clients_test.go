@@ -83,6 +83,7 @@ func TestGoRedisReadsTheReplies(t *testing.T) {
 	for _, proto := range []int{2, 3} {
 		client := redis.NewClient(&redis.Options{Addr: servers[0].addr, Protocol: proto})
 		defer client.Close()
+		//lint:ignore SA1019 its cluster client asks for nothing else
 		slots, err := client.ClusterSlots(t.Context()).Result()
 		if err != nil || len(slots) != len(topo.Shards) {
 			t.Fatalf("%d rows, %v", len(slots), err)

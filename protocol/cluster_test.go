@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -273,9 +274,13 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 func TestKeptRepliesAreBounded(t *testing.T) {
 	t.Parallel()
 	l := newLayout(threeNodes())
-	for i := range 10 * maxKept {
-		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", 1<<20)) })
-		if len(reply) < 1<<20 || len(l.replies) > maxKept || l.bytes > maxKeptBytes+len(reply) {
+	for i := range 4 * maxKept {
+		size := 100
+		if i < 2*maxKeptBytes>>20 {
+			size = 1 << 20
+		}
+		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", size)) })
+		if len(reply) < size || len(l.replies) > maxKept || l.bytes > maxKeptBytes+len(reply) {
 			t.Fatalf("%d replies of %d bytes are kept", len(l.replies), l.bytes)
 		}
 	}
@@ -318,32 +323,33 @@ func TestLinks(t *testing.T) {
 func TestForget(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
-	var forgotten topology.NodeID
-	outcome := error(nil)
-	s.view.Store(&fakeCluster{
-		sights: map[topology.NodeID]Sight{thirdID: {}},
-		forget: func(ctx context.Context, id topology.NodeID) error { forgotten = id; return outcome },
-	})
+	forgotten := make(chan topology.NodeID, 2)
+	decides := func(outcome error) {
+		s.view.Store(&fakeCluster{
+			sights: map[topology.NodeID]Sight{thirdID: {}},
+			forget: func(_ context.Context, id topology.NodeID) error { forgotten <- id; return outcome },
+		})
+	}
+	decides(nil)
 	c.want(`-ERR I tried hard but I can't forget myself...`, "CLUSTER", "FORGET", selfID)
 	c.want(`-ERR Unknown node nobody`, "CLUSTER", "FORGET", "nobody")
 	c.want(`-ERR node "node-b" (`+otherID+`) is alive: send it CLUSTER LEAVE, or stop it first`, "CLUSTER", "FORGET", otherID)
-	if forgotten != "" {
-		t.Fatalf("%s was forgotten", forgotten)
+	if len(forgotten) > 0 {
+		t.Fatalf("%s was forgotten", <-forgotten)
 	}
-	outcome = errors.New("no leader is known")
-	c.want(`-ERR no leader is known`, "CLUSTER", "FORGET", thirdID)
-	outcome = nil
 	c.want(`+OK`, "CLUSTER", "FORGET", thirdID)
-	if forgotten != thirdID {
-		t.Errorf("%q was forgotten", forgotten)
+	if id := <-forgotten; id != thirdID {
+		t.Errorf("%q was forgotten", id)
 	}
+	decides(errors.New("no leader is known"))
+	c.want(`-ERR no leader is known`, "CLUSTER", "FORGET", thirdID)
 }
 
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
-	calls := 0
-	alive := fakeCluster{leave: func(context.Context) error { calls++; return nil }}
+	var calls atomic.Int64
+	alive := fakeCluster{leave: func(context.Context) error { calls.Add(1); return nil }}
 	alone := alive
 	alone.sights = map[topology.NodeID]Sight{otherID: {}, thirdID: {}}
 	s.view.Store(&alone)
@@ -351,7 +357,7 @@ func TestLeave(t *testing.T) {
 	s.view.Store(&alive)
 	c.want(`+OK`, "NP.SET", keyA, arrayA)
 	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
-	if calls != 0 {
+	if calls.Load() != 0 {
 		t.Fatal("it has left with its data")
 	}
 	c.want(`+OK`, "FLUSHALL")
@@ -360,8 +366,8 @@ func TestLeave(t *testing.T) {
 	topo.Nodes[0].State = topology.Leaving
 	s.topo.Store(topo)
 	c.want(`+OK`, "CLUSTER", "LEAVE")
-	if calls != 1 {
-		t.Errorf("%d proposals", calls)
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d proposals", n)
 	}
 }
 

@@ -95,6 +95,7 @@ func measureTopology(b *testing.B, topo *topology.Topology, sizes, times io.Writ
 	one := redis.NewClient(&redis.Options{Addr: s.addr, Protocol: 2})
 	defer one.Close()
 	parsed := median(200, func() {
+		//lint:ignore SA1019 its cluster client asks for nothing else
 		if rows, err := one.ClusterSlots(b.Context()).Result(); err != nil || len(rows) < len(topo.Nodes) {
 			b.Fatal(len(rows), err)
 		}
