@@ -1,112 +1,49 @@
 package protocol
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
-	"strings"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// addressOf returns where this client reaches a node: on the listener of the same name as the one that it came in by.
-func (c *conn) addressOf(node topology.Node) (topology.Address, bool) {
-	address, ok := node.Listeners[c.listener]
-	if !ok {
-		return topology.Address{}, false
-	}
-	if local, isTCP := c.nc.LocalAddr().(*net.TCPAddr); isTCP && node.ID == c.server.cluster.Self() {
-		if address.Host == "" {
-			address.Host = local.IP.String()
-		}
-		if address.Port == 0 {
-			address.Port = local.Port
-		}
-	}
-	return address, true
-}
+// decisionTime is for how long a client waits until the cluster has decided on a change.
+const decisionTime = 10 * time.Second
 
 func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
-// reachable is a run of slots with its primary and where this client reaches that.
-type reachable struct {
-	topology.Range
-	id topology.NodeID
-	at topology.Address
-}
-
-// ranges leaves out what this client cannot reach: a wrong address is worse than none.
-func (c *call) ranges() (rows []reachable) {
-	topo := c.server.cluster.Topology()
-	for _, r := range topo.Ranges() {
-		if node, ok := topo.Node(r.Primary); ok {
-			if at, ok := c.addressOf(node); ok {
-				rows = append(rows, reachable{r, node.ID, at})
-			}
-		}
-	}
-	return rows
-}
-
-func clusterSlots(c *call) {
-	rows := c.ranges()
+func clusterLinks(c *call) {
+	links := c.server.cluster.Links()
 	w := &c.replies
-	w.Array(len(rows))
-	for _, r := range rows {
-		w.Array(3)
-		w.Int(int64(r.First))
-		w.Int(int64(r.Last))
-		w.Array(4)
-		w.Text(r.at.Host)
-		w.Int(int64(r.at.Port))
-		w.Text(string(r.id))
-		w.Map(0)
-	}
-}
-
-// clusterShards answers one entry a primary: here a shard is, as in Redis, a node with all of its slots.
-func clusterShards(c *call) {
-	var order []topology.NodeID
-	byNode := map[topology.NodeID][]reachable{}
-	for _, r := range c.ranges() {
-		if byNode[r.id] == nil {
-			order = append(order, r.id)
+	w.Array(len(links))
+	for _, link := range links {
+		direction, events := "to", "r"
+		if link.Inbound {
+			direction = "from"
 		}
-		byNode[r.id] = append(byNode[r.id], r)
-	}
-	w := &c.replies
-	w.Array(len(order))
-	for _, id := range order {
-		rows := byNode[id]
-		w.Map(2)
-		w.Text("slots")
-		w.Array(2 * len(rows))
-		for _, r := range rows {
-			w.Int(int64(r.First))
-			w.Int(int64(r.Last))
+		if link.Unsent > 0 {
+			events = "rw"
 		}
-		w.Text("nodes")
-		w.Array(1)
-		w.Map(7)
-		w.Text("id")
-		w.Text(string(id))
-		w.Text("port")
-		w.Int(int64(rows[0].at.Port))
-		for _, field := range [][2]string{{"ip", rows[0].at.Host}, {"endpoint", rows[0].at.Host}, {"role", "master"}} {
+		w.Map(6)
+		for _, field := range [][2]string{{"direction", direction}, {"node", string(link.Node)}} {
 			w.Text(field[0])
 			w.Text(field[1])
 		}
-		w.Text("replication-offset")
-		w.Int(0)
-		w.Text("health")
-		w.Text("online")
+		w.Text("create-time")
+		w.Int(link.Since.UnixMilli())
+		w.Text("events")
+		w.Text(events)
+		w.Text("send-buffer-allocated")
+		w.Int(link.Buffer)
+		w.Text("send-buffer-used")
+		w.Int(link.Unsent)
 	}
 }
-
-// clusterLinks answers the connections to other nodes: a node alone has none.
-func clusterLinks(c *call) { c.replies.Array(0) }
 
 // clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
 func clusterMeet(c *call) {
@@ -119,20 +56,79 @@ func clusterMeet(c *call) {
 	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
 		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
 	default:
-		c.replies.Error(errors.New("this node is a cluster of one and cannot meet others"))
+		c.replies.Error(errors.New("nodes do not meet by command: start the new node with --join and the address of a node of the cluster"))
 	}
 }
 
+// clusterForget gives up the copies that a node had. One that is alive would come back with them, and can leave in order instead.
 func clusterForget(c *call) {
 	id := topology.NodeID(c.arg(2))
-	switch _, known := c.server.cluster.Topology().Node(id); {
-	case !known:
-		c.replies.Error(errUnknownNode(c.arg(2)))
+	node, known := c.server.cluster.Topology().Node(id)
+	switch {
 	case id == c.server.cluster.Self():
 		c.replies.Error(errors.New("I tried hard but I can't forget myself..."))
+	case !known:
+		c.replies.Error(errUnknownNode(c.arg(2)))
+	case c.server.cluster.Sight(id).Alive:
+		c.replies.Error(fmt.Errorf("%s is alive: send it CLUSTER LEAVE, or stop it first", label(node)))
 	default:
-		c.replies.Error(errors.New("only nodes that have left can be forgotten"))
+		c.decide(func(ctx context.Context) error { return c.server.cluster.Forget(ctx, id) })
 	}
+}
+
+// clusterLeave has this node leave its cluster. It refuses what could not come to an end: shards with data stay where they are.
+func clusterLeave(c *call) {
+	s, topo := c.server, c.server.cluster.Topology()
+	self, member := topo.Node(s.cluster.Self())
+	keys := s.store.Stats().Keys
+	switch {
+	case !member:
+		c.replies.Error(s.clusterless())
+	case self.State == topology.Leaving:
+		c.replies.OK()
+	case !s.hasHeirs(topo):
+		c.replies.Error(errors.New("no other node is there that could take the shards of this one"))
+	case keys > 0:
+		c.replies.Error(fmt.Errorf("this node has %d keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)", keys))
+	default:
+		c.decide(s.cluster.Leave)
+	}
+}
+
+// hasHeirs reports whether another node is there to take what this one leaves.
+func (s *Server) hasHeirs(topo *topology.Topology) bool {
+	for _, node := range topo.Nodes {
+		if node.ID != s.cluster.Self() && node.State == topology.Active && s.cluster.Sight(node.ID).Alive {
+			return true
+		}
+	}
+	return false
+}
+
+// decide proposes a change and answers what became of it. The connection waits, and nobody else.
+func (c *call) decide(propose func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.Background(), decisionTime)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-c.server.closed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := propose(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w, it may still come: %w", ErrUndecided, err)
+	}
+	cancel()
+	<-ended
+	if err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.OK()
 }
 
 // clusterFailover is for replicas, of which there are none.
@@ -148,68 +144,4 @@ func clusterFailover(c *call) {
 	c.replies.Error(errors.New("You should send CLUSTER FAILOVER to a replica"))
 }
 
-func clusterReplicas(c *call) {
-	if _, known := c.server.cluster.Topology().Node(topology.NodeID(c.arg(2))); !known {
-		c.replies.Error(errUnknownNode(c.arg(2)))
-		return
-	}
-	c.replies.Array(0)
-}
-
 func errUnknownNode(id []byte) error { return fmt.Errorf("Unknown node %.64s", id) }
-
-func clusterNodes(c *call) {
-	topo := c.server.cluster.Topology()
-	var b strings.Builder
-	for _, node := range topo.Nodes {
-		at, ok := c.addressOf(node)
-		if !ok {
-			continue
-		}
-		flags := "master"
-		if node.ID == c.server.cluster.Self() {
-			flags = "myself,master"
-		}
-		fmt.Fprintf(&b, "%s %s:%d@%d %s - 0 0 %d connected", node.ID, at.Host, at.Port, node.BusPort, flags, topo.Shards[0].Epoch)
-		for _, r := range topo.Ranges() {
-			if r.Primary == node.ID {
-				fmt.Fprintf(&b, " %d-%d", r.First, r.Last)
-			}
-		}
-		b.WriteByte('\n')
-	}
-	c.replies.Verbatim(b.String())
-}
-
-func clusterInfo(c *call) {
-	topo := c.server.cluster.Topology()
-	var b strings.Builder
-	for _, field := range []struct {
-		name  string
-		value any
-	}{
-		{"cluster_enabled", 1},
-		{"cluster_state", "ok"},
-		{"cluster_slots_assigned", topology.Slots},
-		{"cluster_slots_ok", topology.Slots},
-		{"cluster_slots_pfail", 0},
-		{"cluster_slots_fail", 0},
-		{"cluster_known_nodes", len(topo.Nodes)},
-		{"cluster_size", len(topo.Nodes)},
-		{"cluster_current_epoch", topo.Shards[0].Epoch},
-		{"cluster_my_epoch", topo.Shards[0].Epoch},
-		{"cluster_stats_messages_sent", 0},
-		{"cluster_stats_messages_received", 0},
-		{"cluster_shards", len(topo.Shards)},
-	} {
-		fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)
-	}
-	c.replies.Verbatim(b.String())
-}
-
-func localPort(nc net.Conn) int {
-	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		return local.Port
-	}
-	return 0
-}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -244,22 +243,4 @@ func checkKey(key []byte) error {
 		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
 	}
 	return nil
-}
-
-// redirect is an error that is a prefix of its own.
-type redirect struct {
-	slot int
-	to   topology.Address
-}
-
-func (r redirect) Error() string {
-	return fmt.Sprintf("%d %s:%d", r.slot, r.to.Host, r.to.Port)
-}
-
-func (s *Server) moved(c *conn, owner topology.Node, slot int) error {
-	address, ok := c.addressOf(owner)
-	if !ok { // it has no listener in this client's network
-		return ErrNoOwner
-	}
-	return redirect{slot, address}
 }

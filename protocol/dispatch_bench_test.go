@@ -12,7 +12,10 @@ import (
 )
 
 // benchCluster is a cluster of one node.
-type benchCluster struct{ topology *topology.Topology }
+type benchCluster struct {
+	Cluster
+	topology *topology.Topology
+}
 
 func (b benchCluster) Topology() *topology.Topology { return b.topology }
 func (benchCluster) Self() topology.NodeID          { return selfID }
@@ -25,7 +28,7 @@ func BenchmarkDispatch(b *testing.B) {
 	}
 	pool := new(memory.Pool)
 	store := shard.NewStore(256, 7, func() int64 { return 1_700_000_000_000 }, pool)
-	s := NewServer(Config{}, store, benchCluster{topo}, nil, pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s := NewServer(Config{}, store, benchCluster{topology: topo}, nil, pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	for name, text := range map[string]string{
 		"GET":    command("NP.GET", "key:123"),
 		"EXISTS": command("EXISTS", "key:123"),

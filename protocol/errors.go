@@ -20,8 +20,10 @@ var (
 	ErrOOM = errors.New("command not allowed when used memory > 'maxmemory'.")
 	// ErrCrossSlot is returned when the keys of one command are of different slots.
 	ErrCrossSlot = errors.New("Keys in request don't hash to the same slot")
-	// ErrNoOwner is returned when no node serves a slot.
-	ErrNoOwner = errors.New("Hash slot not served")
+	// ErrNoOwner is returned when no node serves a slot that this client could reach, with the reason.
+	ErrNoOwner = errors.New("hash slot not served")
+	// ErrUndecided is returned when the cluster has not decided in time on a change that this node has proposed: it may come yet.
+	ErrUndecided = errors.New("the cluster has not decided in time")
 
 	// ErrTryAgain is returned when this node ought to serve a shard and still does not after gateWait.
 	ErrTryAgain = errors.New("the shard is being handed over, try again")
@@ -49,6 +51,7 @@ var prefixes = []struct {
 	{ErrTryAgain, "TRYAGAIN"},
 	{ErrExecAbort, "EXECABORT"},
 	{ErrLoading, "LOADING"},
+	{ErrUndecided, "UNCERTAIN"},
 	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
 	{shard.ErrDiskFull, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},

@@ -33,19 +33,12 @@ func (p place) enter() bool {
 
 // locate returns the place of a slot if this node serves it, and otherwise the error that sends the client on.
 func (s *Server) locate(c *conn, slot int) (place, error) {
-	topo := s.cluster.Topology()
-	if len(topo.Shards) == 0 {
-		return place{}, ErrNoOwner
+	topo, self := s.cluster.Topology(), s.cluster.Self()
+	if !serves(topo, self, slot) {
+		return place{}, s.moved(c, topo, slot)
 	}
 	id := topo.ShardOf(slot)
 	row := &topo.Shards[id]
-	if row.Primary != s.cluster.Self() {
-		owner, ok := topo.Node(row.Primary)
-		if !ok {
-			return place{}, ErrNoOwner
-		}
-		return place{}, s.moved(c, owner, slot)
-	}
 	found := s.store.Shard(int(id))
 	if !found.Ready() {
 		return place{}, ErrLoading

@@ -37,6 +37,8 @@ type testServer struct {
 	pool *memory.Pool
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
+	view atomic.Pointer[fakeCluster] // nil: a cluster in which all live
+	id   atomic.Value                // topology.NodeID; selfID if there is none
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
 	looks atomic.Int64 // times that somebody looked at the topology
@@ -47,7 +49,44 @@ func (s *testServer) Topology() *topology.Topology {
 	return s.topo.Load()
 }
 
-func (s *testServer) Self() topology.NodeID { return selfID }
+func (s *testServer) Self() topology.NodeID {
+	if id, ok := s.id.Load().(topology.NodeID); ok {
+		return id
+	}
+	return selfID
+}
+
+// fakeCluster is what the rest of the cluster says, which a test chooses.
+type fakeCluster struct {
+	sights map[topology.NodeID]Sight // those that are not here live
+	status ClusterStatus
+	links  []ClusterLink
+	forget func(context.Context, topology.NodeID) error
+	leave  func(context.Context) error
+}
+
+func (s *testServer) rest() fakeCluster {
+	if f := s.view.Load(); f != nil {
+		return *f
+	}
+	return fakeCluster{}
+}
+
+func (s *testServer) Sight(id topology.NodeID) Sight {
+	if sight, ok := s.rest().sights[id]; ok {
+		return sight
+	}
+	return Sight{Alive: true}
+}
+
+func (s *testServer) Status() ClusterStatus { return s.rest().status }
+func (s *testServer) Links() []ClusterLink  { return s.rest().links }
+
+func (s *testServer) Forget(ctx context.Context, id topology.NodeID) error {
+	return s.rest().forget(ctx, id)
+}
+
+func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ctx) }
 
 // Settings, ChangeSettings and Shutdown are a process with one setting.
 func (s *testServer) Settings() []Setting {
@@ -75,7 +114,7 @@ func start(t *testing.T, config Config) *testServer {
 }
 
 // startOn is start with a store that prepare has changed.
-func startOn(t *testing.T, config Config, prepare func(*shard.Store)) *testServer {
+func startOn(t testing.TB, config Config, prepare func(*shard.Store)) *testServer {
 	t.Helper()
 	s := &testServer{pool: new(memory.Pool)}
 	s.now.Store(1_700_000_000_000)

@@ -85,7 +85,7 @@ func infoServer(c *call, _ Stats) []infoField {
 func infoClients(c *call, s Stats) []infoField {
 	return []infoField{
 		{"connected_clients", s.Clients},
-		{"cluster_connections", 0},
+		{"cluster_connections", len(c.server.cluster.Links())},
 		{"maxclients", c.config.MaxClients},
 		{"client_recent_max_output_buffer", c.server.largestOutput()},
 		{"blocked_clients", c.server.pause.waiting.Load()},
@@ -147,10 +147,6 @@ func infoStats(_ *call, s Stats) []infoField {
 	}
 }
 
-func infoReplication(*call, Stats) []infoField {
-	return []infoField{{"role", "master"}, {"connected_slaves", 0}, {"master_repl_offset", 0}}
-}
-
 func infoCPU(*call, Stats) []infoField {
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
@@ -159,8 +155,6 @@ func infoCPU(*call, Stats) []infoField {
 	seconds := func(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
 	return []infoField{{"used_cpu_sys", seconds(usage.Stime)}, {"used_cpu_user", seconds(usage.Utime)}}
 }
-
-func infoCluster(*call, Stats) []infoField { return []infoField{{"cluster_enabled", 1}} }
 
 func infoKeyspace(_ *call, s Stats) []infoField {
 	if s.Store.Keys == 0 {

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"strconv"
 	"sync"
 
@@ -109,6 +110,24 @@ func (w *Replies) lend(b []byte, held shard.Lent) {
 	w.cut()
 	w.pieces = append(w.pieces, piece{b, held})
 	w.bytes += int64(len(b))
+}
+
+// Encoded writes replies that are encoded already, and do not change any more.
+func (w *Replies) Encoded(b []byte) {
+	if len(b) < byReference {
+		w.tail = append(w.room(), b...)
+		return
+	}
+	w.lend(b, nil)
+}
+
+// encode returns what write writes, to be kept. It must write small replies alone.
+func encode(resp3 bool, write func(*Replies)) []byte {
+	w := Replies{resp3: resp3}
+	write(&w)
+	w.cut()
+	defer releasePieces(w.pieces)
+	return bytes.Clone(w.pieces[0].b)
 }
 
 // Frame returns what stands around a bulk string of n bytes that NPY is to send by reference.

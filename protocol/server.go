@@ -10,18 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
 )
-
-// Cluster is what the server asks of the cluster that it is a part of.
-type Cluster interface {
-	// Topology returns the newest topology. It is called once a command and must not block.
-	Topology() *topology.Topology
-	// Self returns this node's id.
-	Self() topology.NodeID
-}
 
 // Host is what the server asks of the process that it is a part of.
 type Host interface {
@@ -76,6 +67,7 @@ type Server struct {
 	slowlog    slowlog
 	latency    latency
 	pause      pause
+	layouts    layouts
 	nextID     atomic.Int64
 
 	mu        sync.Mutex // guards all below

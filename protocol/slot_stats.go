@@ -105,10 +105,7 @@ func (c *call) slotsByMetric() {
 // own keeps the slots that this node serves.
 func (c *call) own(slots []int) []int {
 	topo, self := c.server.cluster.Topology(), c.server.cluster.Self()
-	return slices.DeleteFunc(slots, func(slot int) bool {
-		owner, ok := topo.Owner(slot)
-		return !ok || owner.ID != self
-	})
+	return slices.DeleteFunc(slots, func(slot int) bool { return !serves(topo, self, slot) })
 }
 
 func (c *call) writeSlotStats(slots []int) {

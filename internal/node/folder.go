@@ -43,7 +43,7 @@ func (n *Node) openDisk() error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	n.incarnation = n.disk.Incarnation()
-	if n.id, err = folderNodeID(n.disk, n.config.NodeID); err != nil {
+	if n.id, err = folderNodeID(files{n.disk}, n.config.NodeID); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {
@@ -52,16 +52,25 @@ func (n *Node) openDisk() error {
 	return nil
 }
 
+// files are the small files of a data folder, as package cluster wants them.
+type files struct{ disk *persistence.Disk }
+
+// Load implements cluster.Files.
+func (f files) Load(name string) ([]byte, error) { return f.disk.LoadFile(name) }
+
+// Save implements cluster.Files.
+func (f files) Save(name string, content []byte) error { return f.disk.SaveFile(name, content) }
+
 // nodeIDFile is where a data folder keeps the id of its node.
 const nodeIDFile = "node-id"
 
 // folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
-func folderNodeID(files cluster.Files, name string) (topology.NodeID, error) {
-	kept, err := files.Load(nodeIDFile)
+func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
+	kept, err := in.Load(nodeIDFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		id := nodeID(name)
-		return id, files.Save(nodeIDFile, []byte(id+"\n"))
+		return id, in.Save(nodeIDFile, []byte(id+"\n"))
 	case err != nil:
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
@@ -43,7 +44,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
-		config.Files, config.RaftDir = n.disk, n.disk.Dir()+"/raft"
+		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), "raft")
 	}
 	link := link{n.bus}
 	n.cluster = cluster.New(config, link, n)

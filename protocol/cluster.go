@@ -1,0 +1,56 @@
+package protocol
+
+import (
+	"context"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// Cluster is what the server asks of the cluster that it is a part of. All but Forget and Leave answer at once, from what is known here: clients never wait for
+// gossip or agreement.
+type Cluster interface {
+	// Topology returns the newest topology, never nil: one without Cluster and Shards before the node is part of a cluster. The same topology is the same
+	// pointer, since replies that are made of it are kept.
+	Topology() *topology.Topology
+	// Self returns this node's id.
+	Self() topology.NodeID
+	// Sight returns what this node sees of another one.
+	Sight(topology.NodeID) Sight
+	// Status returns how this node stands in the cluster.
+	Status() ClusterStatus
+	// Links returns the connections to other nodes.
+	Links() []ClusterLink
+	// Forget takes a node that is gone for good out of the cluster, with all copies that it had. It returns when that is decided, or ctx is done.
+	Forget(context.Context, topology.NodeID) error
+	// Leave says that this node is to have no shards any more, and to be forgotten once it holds no copy. It returns when that is decided, or ctx is done.
+	Leave(context.Context) error
+}
+
+// Sight is what a node sees of another one. The zero value is a node of which nothing was ever heard.
+type Sight struct {
+	Alive   bool
+	Loading bool      // it still reads its shards from disk, as far as is known
+	Since   time.Time // since when it is alive, or is not
+}
+
+// ClusterStatus is how a node stands in its cluster.
+type ClusterStatus struct {
+	Waiting   string          // what the node waits for before it serves; empty when it does
+	Leader    topology.NodeID // that it follows; empty if it knows none
+	Term      uint64
+	Voters    int
+	Quorum    bool   // the leader was heard from lately: the topology can change
+	Applied   uint64 // index of the last log entry in the topology
+	Proposals int64  // that this node has made since it started
+	Failed    int64  // of them, those that were refused or of which nothing is known
+}
+
+// ClusterLink is a connection between this node and another one.
+type ClusterLink struct {
+	Inbound bool // the other node opened it
+	Node    topology.NodeID
+	Since   time.Time
+	Buffer  int64 // bytes of memory for what is to be sent
+	Unsent  int64 // bytes in it
+}

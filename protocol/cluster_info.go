@@ -1,0 +1,119 @@
+package protocol
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// clusterState is what CLUSTER INFO and INFO tell of the cluster as this node sees it.
+type clusterState struct {
+	*layout
+	self   laidNode
+	status ClusterStatus
+	ok     int      // slots with a primary that is alive
+	fail   int      // slots whose primary is not
+	size   int      // nodes with slots
+	down   []string // nodes that are not alive, as their operators call them
+}
+
+func (s *Server) clusterState() clusterState {
+	state := clusterState{layout: s.layout(), status: s.cluster.Status()}
+	if i, member := state.index[s.cluster.Self()]; member {
+		state.self = state.nodes[i]
+	}
+	seen := s.sights(state.layout)
+	for i, node := range state.nodes {
+		if node.slots > 0 {
+			state.size++
+		}
+		if seen.of[i].Alive {
+			state.ok += node.slots
+			continue
+		}
+		state.fail += node.slots
+		name := state.Nodes[i].Name
+		if name == "" {
+			name = string(state.Nodes[i].ID)
+		}
+		state.down = append(state.down, oneLine.Replace(name))
+	}
+	return state
+}
+
+// word is ok if this node serves, and each slot has a primary that is alive.
+func (s *clusterState) word() string {
+	if s.ok == topology.Slots && s.status.Waiting == "" {
+		return "ok"
+	}
+	return "fail"
+}
+
+// own are the fields that Redis does not have.
+func (s *clusterState) own() []infoField {
+	return []infoField{
+		{"cluster_id", s.Cluster},
+		{"cluster_waiting_for", oneLine.Replace(s.status.Waiting)},
+		{"cluster_shards", len(s.Shards)},
+		{"cluster_my_shards", s.self.shards},
+		{"cluster_slots_vacant", s.vacant},
+		{"cluster_nodes_down", len(s.down)},
+		{"cluster_nodes_down_names", strings.Join(s.down, ",")},
+		{"cluster_topology_index", s.Index},
+		{"cluster_applied_index", s.status.Applied},
+		{"cluster_leader", s.status.Leader},
+		{"cluster_term", s.status.Term},
+		{"cluster_voters", s.status.Voters},
+		{"cluster_quorum", oneOrZero(s.status.Quorum)},
+		{"cluster_proposals", s.status.Proposals},
+		{"cluster_proposals_failed", s.status.Failed},
+	}
+}
+
+func clusterInfo(c *call) {
+	s := c.server.clusterState()
+	var b strings.Builder
+	for _, field := range append([]infoField{
+		{"cluster_enabled", 1},
+		{"cluster_state", s.word()},
+		{"cluster_slots_assigned", topology.Slots - s.vacant},
+		{"cluster_slots_ok", s.ok},
+		{"cluster_slots_pfail", 0}, // gossip tells only when it is sure
+		{"cluster_slots_fail", s.fail},
+		{"cluster_known_nodes", max(1, len(s.Nodes))},
+		{"cluster_size", s.size},
+		{"cluster_current_epoch", s.epoch},
+		{"cluster_my_epoch", s.self.epoch},
+		{"cluster_stats_messages_sent", 0},
+		{"cluster_stats_messages_received", 0},
+		{"total_cluster_links_buffer_limit_exceeded", 0},
+	}, s.own()...) {
+		fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)
+	}
+	c.replies.Verbatim(b.String())
+}
+
+func infoCluster(c *call, _ Stats) []infoField {
+	s := c.server.clusterState()
+	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.word()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.own()...)
+}
+
+// infoReplication tells how many copies there are of what this node serves: with one, a node that does not come back takes its arrays with it.
+func infoReplication(c *call, _ Stats) []infoField {
+	s := c.server.clusterState()
+	return []infoField{
+		{"role", "master"},
+		{"connected_slaves", 0},
+		{"master_repl_offset", 0},
+		{"shards_served", s.self.shards},
+		{"shards_least_copies", s.self.copies},
+	}
+}
+
+func oneOrZero(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,224 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// layouts keeps the layout of the newest topology. When that changes, all clients fetch it again, thousands at the same moment: each reply is made once.
+type layouts struct {
+	newest atomic.Pointer[layout]
+	mu     sync.Mutex // held while one is made
+}
+
+// layout is a topology as the replies of CLUSTER need it, and those replies.
+type layout struct {
+	*topology.Topology
+	index  map[topology.NodeID]int // into Nodes, of all nodes
+	runs   []run
+	nodes  []laidNode // in the order of Nodes
+	vacant int        // slots without a primary
+	epoch  uint64     // the highest of all shards
+
+	mu      sync.Mutex // guards what follows, and is held while a reply is made
+	replies map[replyKey][]byte
+	bytes   int // of replies
+}
+
+// run is a run of slots, both ends included, whose copies are on the same nodes.
+type run struct {
+	first, last int
+	primary     int
+	// Replicas are the rest of the ISR, but for nodes that serve slots of their own. In Redis a node is either primary or replica, and clients rely on it: redis-py
+	// takes a node that it has seen as a replica for nothing else, and leaves it out when it asks all primaries (DBSIZE, FLUSHALL, SCAN).
+	replicas []int
+}
+
+// laidNode is what a node serves.
+type laidNode struct {
+	slots    int
+	shards   int
+	runs     [][2]int // first and last slot
+	epoch    uint64   // the highest of its shards
+	replicas []int    // nodes with copies of its shards, in step
+	copies   int      // the least number of copies in step that a shard of it has
+}
+
+// replyKey is all that a kept reply depends on, beside the topology.
+type replyKey struct {
+	what     string
+	resp3    bool
+	listener string
+	local    string // the address that the client came in by, where it is a part of the reply
+	sights   string
+}
+
+// Bounds of the replies that a layout keeps: in a cluster that many know by many addresses, the kept replies begin anew now and then.
+const (
+	maxKept      = 64
+	maxKeptBytes = 16 << 20
+)
+
+// layout returns the layout of the newest topology.
+func (s *Server) layout() *layout {
+	topo := s.cluster.Topology()
+	if l := s.layouts.newest.Load(); l != nil && l.Topology == topo {
+		return l
+	}
+	s.layouts.mu.Lock()
+	defer s.layouts.mu.Unlock()
+	l := s.layouts.newest.Load()
+	if l == nil || l.Topology != topo {
+		l = newLayout(topo)
+		s.layouts.newest.Store(l)
+	}
+	return l
+}
+
+func newLayout(topo *topology.Topology) *layout {
+	l := &layout{Topology: topo, index: make(map[topology.NodeID]int, len(topo.Nodes)), nodes: make([]laidNode, len(topo.Nodes)), replies: map[replyKey][]byte{}}
+	for i := range topo.Nodes {
+		l.index[topo.Nodes[i].ID] = i
+	}
+	if len(topo.Shards) == 0 {
+		l.vacant = topology.Slots
+		return l
+	}
+	width := topology.Slots / len(topo.Shards)
+	for i := range topo.Shards {
+		if primary, known := l.index[topo.Shards[i].Primary]; known {
+			l.nodes[primary].slots += width
+		}
+	}
+	var copies, only []int
+	for i := range topo.Shards {
+		row := &topo.Shards[i]
+		l.epoch = max(l.epoch, row.Epoch)
+		primary, known := l.index[row.Primary]
+		if !known {
+			l.vacant += width
+			continue
+		}
+		copies, only = copies[:0], only[:0]
+		for _, id := range row.ISR {
+			if at, known := l.index[id]; known && at != primary {
+				copies = append(copies, at)
+				if l.nodes[at].slots == 0 {
+					only = append(only, at)
+				}
+			}
+		}
+		l.nodes[primary].add(i*width, (i+1)*width-1, row.Epoch, copies)
+		l.add(run{i * width, (i+1)*width - 1, primary, only})
+	}
+	return l
+}
+
+// add adds a shard that the node serves.
+func (n *laidNode) add(first, last int, epoch uint64, copies []int) {
+	if n.shards == 0 || len(copies)+1 < n.copies {
+		n.copies = len(copies) + 1
+	}
+	n.shards++
+	n.epoch = max(n.epoch, epoch)
+	if end := len(n.runs) - 1; end >= 0 && n.runs[end][1]+1 == first {
+		n.runs[end][1] = last
+	} else {
+		n.runs = append(n.runs, [2]int{first, last})
+	}
+	for _, at := range copies {
+		if !slices.Contains(n.replicas, at) {
+			n.replicas = append(n.replicas, at)
+		}
+	}
+}
+
+// add adds the next run, or makes the last one longer.
+func (l *layout) add(r run) {
+	if end := len(l.runs) - 1; end >= 0 {
+		if last := &l.runs[end]; last.last+1 == r.first && last.primary == r.primary && slices.Equal(last.replicas, r.replicas) {
+			last.last = r.last
+			return
+		}
+	}
+	r.replicas = slices.Clone(r.replicas)
+	l.runs = append(l.runs, r)
+}
+
+// reply returns the kept reply of a key, or makes it. Those who ask for it meanwhile wait, and get the same.
+func (l *layout) reply(key replyKey, write func(*Replies)) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if kept, ok := l.replies[key]; ok {
+		return kept
+	}
+	made := encode(key.resp3, write)
+	if len(l.replies) >= maxKept || l.bytes+len(made) > maxKeptBytes {
+		clear(l.replies)
+		l.bytes = 0
+	}
+	l.replies[key] = made
+	l.bytes += len(made)
+	return made
+}
+
+// answer writes a reply that depends on nothing but the topology, the addresses that this client is told, and sights.
+func (c *call) answer(what string, l *layout, s sights, write func(*Replies, []topology.Address)) {
+	key := replyKey{what: what, resp3: c.replies.resp3, listener: c.listener, sights: s.key}
+	if at, ok := l.index[c.server.cluster.Self()]; ok {
+		if own := l.Nodes[at].Listeners[c.listener]; own.Derived || own.Host == "" || own.Port == 0 {
+			key.local = c.nc.LocalAddr().String()
+		}
+	}
+	c.replies.Encoded(l.reply(key, func(w *Replies) { write(w, c.addresses(l)) }))
+}
+
+// addresses returns where this client reaches each node; without a port, those that it does not.
+func (c *conn) addresses(l *layout) []topology.Address {
+	all := make([]topology.Address, len(l.Nodes))
+	for i := range all {
+		if at, ok := c.addressOf(l.Nodes[i]); ok {
+			all[i] = at
+		}
+	}
+	return all
+}
+
+// sights is what this node sees of all nodes of a layout.
+type sights struct {
+	of  []Sight
+	key string // all that replies say of them
+}
+
+func (s *Server) sights(l *layout) sights {
+	self := s.cluster.Self()
+	found := sights{of: make([]Sight, len(l.Nodes))}
+	var key []byte
+	for i := range l.Nodes {
+		sight := Sight{Alive: true, Loading: s.store.Loading()}
+		if id := l.Nodes[i].ID; id != self {
+			sight = s.cluster.Sight(id)
+		}
+		found.of[i] = sight
+		switch {
+		case !sight.Alive:
+			key = binary.AppendVarint(binary.AppendUvarint(key, uint64(2*i)), sight.unixMilli())
+		case sight.Loading:
+			key = binary.AppendUvarint(key, uint64(2*i+1))
+		}
+	}
+	found.key = string(key)
+	return found
+}
+
+// unixMilli returns Since in ms, and 0 if that is not known.
+func (s Sight) unixMilli() int64 {
+	if s.Since.IsZero() {
+		return 0
+	}
+	return s.Since.UnixMilli()
+}

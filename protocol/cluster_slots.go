@@ -1,0 +1,184 @@
+package protocol
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// What a client cannot reach is left out of all these replies: a wrong address is worse than none.
+
+// clusterSlots answers a row a run of slots: the primary, then the nodes that have a copy in step and serve nothing themselves.
+func clusterSlots(c *call) {
+	l := c.server.layout()
+	c.answer("slots", l, sights{}, func(w *Replies, at []topology.Address) {
+		rows := 0
+		for _, r := range l.runs {
+			if at[r.primary].Port != 0 {
+				rows++
+			}
+		}
+		w.Array(rows)
+		for _, r := range l.runs {
+			if at[r.primary].Port == 0 {
+				continue
+			}
+			replicas := reachable(r.replicas, at)
+			w.Array(3 + len(replicas))
+			w.Int(int64(r.first))
+			w.Int(int64(r.last))
+			for _, i := range append([]int{r.primary}, replicas...) {
+				w.Array(4)
+				w.Text(at[i].Host)
+				w.Int(int64(at[i].Port))
+				w.Text(string(l.Nodes[i].ID))
+				w.Map(0)
+			}
+		}
+	})
+}
+
+func reachable(nodes []int, at []topology.Address) (some []int) {
+	for _, i := range nodes {
+		if at[i].Port != 0 {
+			some = append(some, i)
+		}
+	}
+	return some
+}
+
+// clusterShards answers one entry a primary: here a shard is, as in Redis, a node with all of its slots. Its replicas are the nodes that have copies of some of them.
+func clusterShards(c *call) {
+	l := c.server.layout()
+	seen := c.server.sights(l)
+	c.answer("shards", l, seen, func(w *Replies, at []topology.Address) {
+		var primaries []int
+		for i := range l.nodes {
+			if l.nodes[i].slots > 0 && at[i].Port != 0 {
+				primaries = append(primaries, i)
+			}
+		}
+		w.Array(len(primaries))
+		for _, i := range primaries {
+			w.Map(2)
+			w.Text("slots")
+			w.Array(2 * len(l.nodes[i].runs))
+			for _, r := range l.nodes[i].runs {
+				w.Int(int64(r[0]))
+				w.Int(int64(r[1]))
+			}
+			replicas := reachable(l.nodes[i].replicas, at)
+			w.Text("nodes")
+			w.Array(1 + len(replicas))
+			writeShardNode(w, l.Nodes[i].ID, at[i], "master", seen.of[i])
+			for _, r := range replicas {
+				writeShardNode(w, l.Nodes[r].ID, at[r], "replica", seen.of[r])
+			}
+		}
+	})
+}
+
+func writeShardNode(w *Replies, id topology.NodeID, at topology.Address, role string, seen Sight) {
+	health := "online"
+	switch {
+	case !seen.Alive:
+		health = "fail"
+	case seen.Loading:
+		health = "loading"
+	}
+	w.Map(7)
+	w.Text("id")
+	w.Text(string(id))
+	w.Text("port")
+	w.Int(int64(at.Port))
+	for _, field := range [][2]string{{"ip", at.Host}, {"endpoint", at.Host}, {"role", role}} {
+		w.Text(field[0])
+		w.Text(field[1])
+	}
+	w.Text("replication-offset")
+	w.Int(0)
+	w.Text("health")
+	w.Text(health)
+}
+
+// clusterNodes answers a line a node, those too that serve nothing.
+func clusterNodes(c *call) {
+	l := c.server.layout()
+	self := c.server.cluster.Self()
+	if _, member := l.index[self]; !member { // as Redis shows a node that has met nobody
+		c.replies.Verbatim(c.stranger(self) + c.nodeLines(l, c.server.sights(l), c.addresses(l)))
+		return
+	}
+	seen := c.server.sights(l)
+	c.answer("nodes", l, seen, func(w *Replies, at []topology.Address) { w.Verbatim(c.nodeLines(l, seen, at)) })
+}
+
+func (c *call) nodeLines(l *layout, seen sights, at []topology.Address) string {
+	var b strings.Builder
+	for i := range l.Nodes {
+		if at[i].Port == 0 {
+			continue
+		}
+		role := "master -"
+		if l.Nodes[i].ID == c.server.cluster.Self() {
+			role = "myself," + role
+		}
+		writeNodeLine(&b, l, i, at[i], role, seen.of[i])
+		for _, r := range l.nodes[i].runs {
+			if r[0] == r[1] {
+				fmt.Fprintf(&b, " %d", r[0])
+			} else {
+				fmt.Fprintf(&b, " %d-%d", r[0], r[1])
+			}
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// stranger is the line of a node that is in no cluster.
+func (c *call) stranger(self topology.NodeID) string {
+	host, port := "", localPort(c.nc)
+	if local, err := netip.ParseAddrPort(c.nc.LocalAddr().String()); err == nil {
+		host = local.Addr().Unmap().String()
+	}
+	return fmt.Sprintf("%s %s:%d@0 myself,master - 0 0 0 connected\n", self, host, port)
+}
+
+// writeNodeLine writes the fields before the slots: id, address, flags and primary, the time since when a node has not answered, the time of its last pong (which
+// nobody notes here), the highest epoch of its shards, the state of the link.
+func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, role string, seen Sight) {
+	node, hostname, link, silent := &l.Nodes[i], "", "connected", int64(0)
+	if _, err := netip.ParseAddr(at.Host); err != nil {
+		hostname = "," + at.Host
+	}
+	if !seen.Alive {
+		flags, primary, _ := strings.Cut(role, " ")
+		role, link, silent = flags+",fail "+primary, "disconnected", seen.unixMilli()
+	}
+	fmt.Fprintf(b, "%s %s:%d@%d%s %s %d 0 %d %s", node.ID, at.Host, at.Port, node.BusPort, hostname, role, silent, l.nodes[i].epoch, link)
+}
+
+// clusterReplicas answers the lines of the nodes that have copies of a node's shards in step.
+func clusterReplicas(c *call) {
+	l := c.server.layout()
+	of, known := l.index[topology.NodeID(c.arg(2))]
+	if !known {
+		c.replies.Error(errUnknownNode(c.arg(2)))
+		return
+	}
+	at, seen := c.addresses(l), c.server.sights(l)
+	replicas := reachable(l.nodes[of].replicas, at)
+	c.replies.Array(len(replicas))
+	for _, i := range replicas {
+		var b strings.Builder
+		role := "slave "
+		if l.Nodes[i].ID == c.server.cluster.Self() {
+			role = "myself,slave "
+		}
+		writeNodeLine(&b, l, i, at[i], role+string(l.Nodes[of].ID), seen.of[i])
+		c.replies.Text(b.String())
+	}
+}

@@ -1,0 +1,398 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+const thirdID = "fedcba9876543210fedcba9876543210fedcba98"
+
+// threeNodes is a cluster of 16 shards. This node has shards 0 to 3 and 12 to 15, node-b 4 to 7, node-c 8 to 11; shard 7 is copied to node-c, shard 3 to node-b. Each
+// node has a listener for the clients inside and one for those outside; node-c has only the first.
+func threeNodes() *topology.Topology {
+	topo := &topology.Topology{Cluster: "c1", Index: 42, Replicas: 2, Nodes: []topology.Node{
+		{ID: selfID, Name: "node-a", BusPort: 17379, Listeners: map[string]topology.Address{"default": {Derived: true, Host: "10.9.9.9"}, "outside": {Host: "a.example", Port: 7001}}},
+		{ID: otherID, Name: "node-b", BusPort: 17380, Listeners: map[string]topology.Address{"default": {Derived: true, Host: "10.0.0.2", Port: 7379}, "outside": {Host: "b.example", Port: 7002}}},
+		{ID: thirdID, Name: "node-c", BusPort: 17381, Listeners: map[string]topology.Address{"default": {Host: "fd00::3", Port: 7379}}},
+	}}
+	for i, owner := range []topology.NodeID{selfID, otherID, thirdID, selfID} {
+		for range 4 {
+			topo.Shards = append(topo.Shards, topology.Shard{Epoch: uint64(10 + i), Primary: owner, ISR: []topology.NodeID{owner}})
+		}
+	}
+	topo.Shards[3].ISR = []topology.NodeID{otherID, selfID}
+	topo.Shards[7].ISR = []topology.NodeID{otherID, thirdID}
+	topo.Shards[7].Epoch = 20
+	return topo
+}
+
+// Keys by the shard that they are in.
+const (
+	keyA = "e4"  // shard 0
+	keyB = "bar" // shard 4
+	keyC = "foo" // shard 11
+)
+
+// startThree is the first node of threeNodes, with both listeners.
+func startThree(t *testing.T) (s *testServer, inside, outside *client) {
+	t.Helper()
+	s = start(t, Config{})
+	s.topo.Store(threeNodes())
+	return s, s.dial(t), s.listen(t, "outside").dial(t)
+}
+
+// listen adds a listener, and returns the server as its clients find it.
+func (s *testServer) listen(t testing.TB, name string) *testServer {
+	t.Helper()
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(Listener{Listener: socket, Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	return &testServer{Server: s.Server, addr: socket.Addr().String()}
+}
+
+func (s *testServer) down(ids ...topology.NodeID) {
+	sights := map[topology.NodeID]Sight{}
+	for _, id := range ids {
+		sights[id] = Sight{Since: time.UnixMilli(1_700_000_000_000)}
+	}
+	s.view.Store(&fakeCluster{sights: sights})
+}
+
+func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
+	t.Parallel()
+	_, inside, outside := startThree(t)
+	for key, shard := range map[string]int{keyA: 0, keyB: 4, keyC: 11} {
+		if got := topology.Slot([]byte(key)) / 1024; got != shard {
+			t.Fatalf("%s is in shard %d", key, got)
+		}
+	}
+	inside.talk([]exchange{
+		{"EXISTS " + keyA, `:0`},
+		{"EXISTS " + keyB, `-MOVED 5061 10.0.0.2:7379`},
+		{"EXISTS " + keyC, `-MOVED 12182 fd00::3:7379`}, // as Redis writes it: clients look for the last colon
+	})
+	outside.talk([]exchange{
+		{"EXISTS " + keyA, `:0`},
+		{"EXISTS " + keyB, `-MOVED 5061 b.example:7002`},
+		{"EXISTS " + keyC, `-CLUSTERDOWN Hash slot 12182 is served by node "node-c" (` + thirdID + `), which tells no address for clients of the listener "outside"`},
+	})
+}
+
+func TestSlotsThatNobodyServes(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	change := func(row topology.Shard) {
+		topo := threeNodes()
+		topo.Shards[11] = row
+		s.topo.Store(topo)
+	}
+	const at = `-CLUSTERDOWN Hash slot 12182 is not served: `
+	s.down(thirdID)
+	c.want(at+`its node "node-c" (`+thirdID+`) is down`, "EXISTS", keyC)
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{thirdID: {}}})
+	c.want(at+`its node "node-c" (`+thirdID+`) has not been seen yet`, "EXISTS", keyC)
+	s.view.Store(nil)
+	change(topology.Shard{Epoch: 30})
+	c.want(at+`shard 11 has no primary`, "EXISTS", keyC)
+	change(topology.Shard{Epoch: 30, ISR: []topology.NodeID{thirdID, otherID}})
+	s.down(thirdID)
+	c.want(at+`shard 11 has no primary; its copies are on: node "node-c" (`+thirdID+`), which is down; node "node-b" (`+otherID+`)`, "EXISTS", keyC)
+	change(topology.Shard{Epoch: 30, Primary: "f00"})
+	c.want(at+`its node f00 is not known here`, "EXISTS", keyC)
+
+	// A transaction ends in the same way.
+	c.want("+OK", "MULTI")
+	c.want(at+`its node f00 is not known here`, "EXISTS", keyC)
+	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
+}
+
+func TestBeforeTheClusterIsMade(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	s.topo.Store(&topology.Topology{})
+	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "1 of 3 nodes is here"}})
+	c := s.dial(t)
+	c.talk([]exchange{
+		{"EXISTS foo", `-CLUSTERDOWN this node is not part of a cluster yet: 1 of 3 nodes is here`},
+		{"PING", `+PONG`}, {"DBSIZE", `:0`}, {"SCAN 0", `["0" []]`}, {"RANDOMKEY", `$nil`}, {"FLUSHALL", `+OK`},
+		{"CLUSTER MYID", `"` + selfID + `"`},
+		{"CLUSTER SLOTS", `[]`}, {"CLUSTER SHARDS", `[]`}, {"CLUSTER LINKS", `[]`},
+		{"CLUSTER KEYSLOT foo", `:12182`}, {"CLUSTER COUNTKEYSINSLOT 12182", `:0`}, {"CLUSTER GETKEYSINSLOT 12182 10", `[]`},
+		{"CLUSTER SLOT-STATS SLOTSRANGE 0 16383", `[]`},
+		{"CLUSTER NODES", fmt.Sprintf("\"%s %s@0 myself,master - 0 0 0 connected\n\"", selfID, s.addr)},
+		{"CLUSTER REPLICAS " + selfID, `-ERR Unknown node ` + selfID},
+		{"CLUSTER LEAVE", `-CLUSTERDOWN this node is not part of a cluster yet: 1 of 3 nodes is here`},
+		{"CLUSTER FORGET " + selfID, `-ERR I tried hard but I can't forget myself...`},
+	})
+	for command, fields := range map[string][]string{
+		"CLUSTER INFO": {"cluster_state:fail", "cluster_slots_assigned:0", "cluster_slots_ok:0", "cluster_slots_fail:0", "cluster_known_nodes:1", "cluster_size:0", "cluster_waiting_for:1 of 3 nodes is here"},
+		"INFO":         {"cluster_enabled:1", "cluster_state:fail", "cluster_waiting_for:1 of 3 nodes is here", "shards_served:0"},
+	} {
+		c.lines(command, fields...)
+	}
+}
+
+// lines checks that a text has lines.
+func (c *client) lines(command string, lines ...string) {
+	c.t.Helper()
+	text := c.do(strings.Fields(command)...)
+	for _, line := range lines {
+		if !strings.Contains(text, "\n"+line+"\r\n") {
+			c.t.Errorf("%s lacks %s:\n%s", command, line, text)
+		}
+	}
+}
+
+func TestSlotsOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	host, port, _ := strings.Cut(s.addr, ":")
+	for _, proto := range []string{"2", "3"} {
+		none := map[string]string{"2": "[]", "3": "{}"}[proto]
+		node := func(host, port, id string) string {
+			return fmt.Sprintf(`["%s" :%s "%s" %s]`, host, port, id, none)
+		}
+		a, b, c := node(host, port, selfID), node("10.0.0.2", "7379", otherID), node("fd00::3", "7379", thirdID)
+		inside.do("HELLO", proto)
+		inside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:8192 :12287 %[3]s] [:12288 :16383 %[1]s]]`, a, b, c), "CLUSTER", "SLOTS")
+		// node-c cannot be reached from outside.
+		a, b = node("a.example", "7001", selfID), node("b.example", "7002", otherID)
+		outside.do("HELLO", proto)
+		outside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:12288 :16383 %[1]s]]`, a, b), "CLUSTER", "SLOTS")
+	}
+}
+
+// A node is named as a replica where it serves nothing itself: clients think that it can be one thing only.
+func TestSlotsNameReplicas(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	topo := threeNodes()
+	for i := range topo.Shards {
+		if topo.Shards[i].Primary == thirdID {
+			topo.Shards[i].Primary, topo.Shards[i].ISR = otherID, []topology.NodeID{thirdID, selfID, otherID}
+		}
+	}
+	s.topo.Store(topo)
+	host, port, _ := strings.Cut(s.addr, ":")
+	inside.want(fmt.Sprintf(`[[:0 :4095 ["%[1]s" :%[2]s "%[3]s" []]] [:4096 :7167 ["10.0.0.2" :7379 "%[4]s" []]]`+
+		` [:7168 :12287 ["10.0.0.2" :7379 "%[4]s" []] ["fd00::3" :7379 "%[5]s" []]] [:12288 :16383 ["%[1]s" :%[2]s "%[3]s" []]]]`, host, port, selfID, otherID, thirdID), "CLUSTER", "SLOTS")
+	outside.want(fmt.Sprintf(`[[:0 :4095 ["a.example" :7001 "%[1]s" []]] [:4096 :7167 ["b.example" :7002 "%[2]s" []]] [:7168 :12287 ["b.example" :7002 "%[2]s" []]]`+
+		` [:12288 :16383 ["a.example" :7001 "%[1]s" []]]]`, selfID, otherID), "CLUSTER", "SLOTS")
+}
+
+func TestShardsOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	host, port, _ := strings.Cut(s.addr, ":")
+	node := func(id, host, port, role, health string) string {
+		return fmt.Sprintf(`{"id" "%s" "port" :%s "ip" "%s" "endpoint" "%[3]s" "role" "%s" "replication-offset" :0 "health" "%s"}`, id, port, host, role, health)
+	}
+	s.down(thirdID)
+	inside.do("HELLO", "3")
+	inside.want(`[{"slots" [:0 :4095 :12288 :16383] "nodes" [`+node(selfID, host, port, "master", "online")+" "+node(otherID, "10.0.0.2", "7379", "replica", "online")+`]}`+
+		` {"slots" [:4096 :8191] "nodes" [`+node(otherID, "10.0.0.2", "7379", "master", "online")+" "+node(thirdID, "fd00::3", "7379", "replica", "fail")+`]}`+
+		` {"slots" [:8192 :12287] "nodes" [`+node(thirdID, "fd00::3", "7379", "master", "fail")+`]}]`, "CLUSTER", "SHARDS")
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{otherID: {Alive: true, Loading: true}}})
+	outside.want(`[["slots" [:0 :4095 :12288 :16383] "nodes" [["id" "`+selfID+`" "port" :7001 "ip" "a.example" "endpoint" "a.example" "role" "master" "replication-offset" :0 "health" "online"]`+
+		` ["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "replica" "replication-offset" :0 "health" "loading"]]]`+
+		` ["slots" [:4096 :8191] "nodes" [["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "master" "replication-offset" :0 "health" "loading"]]]]`,
+		"CLUSTER", "SHARDS")
+}
+
+func TestNodesOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	topo := threeNodes()
+	topo.Nodes = append(topo.Nodes, topology.Node{ID: "ffff", Name: "idle", Listeners: map[string]topology.Address{"default": {Host: "10.0.0.4", Port: 7379}}})
+	s.topo.Store(topo)
+	s.down(thirdID)
+	inside.want(`"`+selfID+" "+s.addr+"@17379 myself,master - 0 0 13 connected 0-4095 12288-16383\n"+
+		otherID+" 10.0.0.2:7379@17380 master - 0 0 20 connected 4096-8191\n"+
+		thirdID+" fd00::3:7379@17381 master,fail - 1700000000000 0 12 disconnected 8192-12287\n"+
+		"ffff 10.0.0.4:7379@0 master - 0 0 0 connected\n\"", "CLUSTER", "NODES")
+	outside.want(`"`+selfID+" a.example:7001@17379,a.example myself,master - 0 0 13 connected 0-4095 12288-16383\n"+
+		otherID+" b.example:7002@17380,b.example master - 0 0 20 connected 4096-8191\n\"", "CLUSTER", "NODES")
+	inside.talk([]exchange{
+		{"CLUSTER REPLICAS " + otherID, `["` + thirdID + ` fd00::3:7379@17381 slave,fail ` + otherID + ` 1700000000000 0 12 disconnected"]`},
+		{"CLUSTER REPLICAS " + selfID, `["` + otherID + ` 10.0.0.2:7379@17380 slave ` + selfID + ` 0 0 20 connected"]`},
+		{"CLUSTER REPLICAS " + thirdID, `[]`},
+	})
+	single := *topo // one slot a shard: written without a dash
+	single.Shards = make([]topology.Shard, topology.Slots)
+	single.Shards[7].Primary, single.Shards[9].Primary, single.Shards[10].Primary = selfID, selfID, selfID
+	s.topo.Store(&single)
+	if got := inside.do("CLUSTER", "NODES"); !strings.Contains(got, "connected 7 9-10\n") {
+		t.Error(got)
+	}
+}
+
+// What is kept of a reply is never told when it is no longer so.
+func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
+	t.Parallel()
+	s, inside, outside := startThree(t)
+	seen := map[string]string{}
+	say := func(state, changes string) {
+		for name, c := range map[string]*client{"inside": inside, "outside": outside} {
+			for _, what := range []string{"SLOTS", "SHARDS", "NODES"} {
+				first, again := c.do("CLUSTER", what), c.do("CLUSTER", what)
+				if first != again {
+					t.Errorf("%s: CLUSTER %s differs from one call to the next", state, what)
+				}
+				if key := name + what; strings.Contains(changes, what) == (seen[key] == first) {
+					t.Errorf("%s, %s: CLUSTER %s changed: %v", state, name, what, seen[key] != first)
+				}
+				seen[name+what] = first
+			}
+		}
+	}
+	say("first", "SLOTS SHARDS NODES")
+	s.down(otherID)
+	say("node-b is down", "SHARDS NODES")
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
+	say("node-b is down since another time", "NODES")
+	s.view.Store(nil)
+	say("node-b is back", "SHARDS NODES")
+	topo := threeNodes()
+	topo.Shards[0].Primary = otherID
+	s.topo.Store(topo)
+	say("shard 0 has moved", "SLOTS SHARDS NODES")
+}
+
+// However many addresses clients come in by, what is kept is bounded.
+func TestKeptRepliesAreBounded(t *testing.T) {
+	t.Parallel()
+	l := newLayout(threeNodes())
+	for i := range 4 * maxKept {
+		size := 100
+		if i < 2*maxKeptBytes>>20 {
+			size = 1 << 20
+		}
+		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", size)) })
+		if len(reply) < size || len(l.replies) > maxKept || l.bytes > maxKeptBytes+len(reply) {
+			t.Fatalf("%d replies of %d bytes are kept", len(l.replies), l.bytes)
+		}
+	}
+}
+
+func TestInfoOfThreeNodes(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	s.view.Store(&fakeCluster{status: ClusterStatus{Leader: otherID, Term: 3, Voters: 3, Quorum: true, Applied: 42, Proposals: 5, Failed: 1}})
+	c.lines("CLUSTER INFO", "cluster_state:ok", "cluster_slots_assigned:16384", "cluster_slots_ok:16384", "cluster_slots_pfail:0", "cluster_slots_fail:0",
+		"cluster_known_nodes:3", "cluster_size:3", "cluster_current_epoch:20", "cluster_my_epoch:13",
+		"cluster_id:c1", "cluster_shards:16", "cluster_my_shards:8", "cluster_leader:"+otherID, "cluster_term:3", "cluster_voters:3", "cluster_quorum:1",
+		"cluster_topology_index:42", "cluster_applied_index:42", "cluster_waiting_for:", "cluster_nodes_down:0", "cluster_nodes_down_names:",
+		"cluster_proposals:5", "cluster_proposals_failed:1")
+	c.lines("INFO", "role:master", "cluster_enabled:1", "cluster_state:ok", "cluster_quorum:1", "shards_served:8", "shards_least_copies:1")
+
+	s.down(otherID, thirdID)
+	c.lines("CLUSTER INFO", "cluster_state:fail", "cluster_slots_assigned:16384", "cluster_slots_ok:8192", "cluster_slots_fail:8192",
+		"cluster_nodes_down:2", "cluster_nodes_down_names:node-b,node-c", "cluster_quorum:0")
+	s.view.Store(nil)
+	topo := threeNodes()
+	topo.Shards[15].Primary = ""
+	s.topo.Store(topo)
+	c.lines("CLUSTER INFO", "cluster_state:fail", "cluster_slots_assigned:15360", "cluster_slots_ok:15360", "cluster_slots_fail:0", "cluster_slots_vacant:1024")
+	s.topo.Store(threeNodes())
+	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "shards\r\nare read"}})
+	c.lines("CLUSTER INFO", "cluster_state:fail", "cluster_slots_ok:16384", "cluster_waiting_for:shards  are read")
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	since := time.UnixMilli(1_700_000_000_000)
+	s.view.Store(&fakeCluster{links: []ClusterLink{{Node: otherID, Since: since, Buffer: 4096, Unsent: 5}, {Inbound: true, Node: thirdID, Since: since}}})
+	c.want(`[["direction" "to" "node" "`+otherID+`" "create-time" :1700000000000 "events" "rw" "send-buffer-allocated" :4096 "send-buffer-used" :5]`+
+		` ["direction" "from" "node" "`+thirdID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]]`, "CLUSTER", "LINKS")
+	c.lines("INFO clients", "cluster_connections:2")
+}
+
+func TestForget(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	forgotten := make(chan topology.NodeID, 2)
+	decides := func(outcome error) {
+		s.view.Store(&fakeCluster{
+			sights: map[topology.NodeID]Sight{thirdID: {}},
+			forget: func(_ context.Context, id topology.NodeID) error { forgotten <- id; return outcome },
+		})
+	}
+	decides(nil)
+	c.want(`-ERR I tried hard but I can't forget myself...`, "CLUSTER", "FORGET", selfID)
+	c.want(`-ERR Unknown node nobody`, "CLUSTER", "FORGET", "nobody")
+	c.want(`-ERR node "node-b" (`+otherID+`) is alive: send it CLUSTER LEAVE, or stop it first`, "CLUSTER", "FORGET", otherID)
+	if len(forgotten) > 0 {
+		t.Fatalf("%s was forgotten", <-forgotten)
+	}
+	c.want(`+OK`, "CLUSTER", "FORGET", thirdID)
+	if id := <-forgotten; id != thirdID {
+		t.Errorf("%q was forgotten", id)
+	}
+	decides(errors.New("no leader is known"))
+	c.want(`-ERR no leader is known`, "CLUSTER", "FORGET", thirdID)
+}
+
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	var calls atomic.Int64
+	alive := fakeCluster{leave: func(context.Context) error { calls.Add(1); return nil }}
+	alone := alive
+	alone.sights = map[topology.NodeID]Sight{otherID: {}, thirdID: {}}
+	s.view.Store(&alone)
+	c.want(`-ERR no other node is there that could take the shards of this one`, "CLUSTER", "LEAVE")
+	s.view.Store(&alive)
+	c.want(`+OK`, "NP.SET", keyA, arrayA)
+	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
+	if calls.Load() != 0 {
+		t.Fatal("it has left with its data")
+	}
+	c.want(`+OK`, "FLUSHALL")
+	c.want(`+OK`, "CLUSTER", "LEAVE")
+	topo := threeNodes()
+	topo.Nodes[0].State = topology.Leaving
+	s.topo.Store(topo)
+	c.want(`+OK`, "CLUSTER", "LEAVE")
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d proposals", n)
+	}
+}
+
+// A node that is stopped does not wait for a decision that does not come, and the client is told that it may still come.
+func TestCloseEndsTheWaitForADecision(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startThree(t)
+	asked := make(chan struct{})
+	s.view.Store(&fakeCluster{leave: func(ctx context.Context) error {
+		close(asked)
+		<-ctx.Done()
+		return ctx.Err()
+	}})
+	c.send(command("CLUSTER", "LEAVE"))
+	<-asked
+	if err := s.Server.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := c.reply(); got != `-UNCERTAIN the cluster has not decided in time, it may still come: context canceled` {
+		t.Error(got)
+	}
+}
+
+func TestMeetSaysHowToJoin(t *testing.T) {
+	t.Parallel()
+	_, c, _ := startThree(t)
+	c.want(`-ERR nodes do not meet by command: start the new node with --join and the address of a node of the cluster`, "CLUSTER", "MEET", "10.0.0.4", "7379")
+}
