@@ -136,6 +136,7 @@ func TestOpsOnTheCluster(t *testing.T) {
 	good := Op{Kind: Create, Cluster: "c", Shards: 16, Replicas: 1, Epoch: 1, Nodes: []Node{{ID: "a"}}}
 	with := func(change func(*Op)) Op { op := good; change(&op); return op }
 	topo := made(t, Shard{})
+	holding, _ := made(t, Shard{Epoch: 7, ISR: ids("a")}).Apply(1, Command{[]Op{{Kind: NodeLeave, Node: "a"}, {Kind: NodeLeave, Node: "b"}}})
 	for _, tc := range []struct {
 		name string
 		on   *Topology
@@ -162,6 +163,10 @@ func TestOpsOnTheCluster(t *testing.T) {
 		{"a node without an id", topo, Op{Kind: NodeJoin, Nodes: []Node{{}}}, ErrRefused},
 		{"a stranger leaves", topo, Op{Kind: NodeLeave, Node: "z"}, ErrUnknownNode},
 		{"a stranger is forgotten", topo, Op{Kind: NodeForget, Node: "z"}, ErrUnknownNode},
+		{"an earlier start is forgotten", topo, Op{Kind: NodeForget, Node: "a", Incarnation: 7}, ErrStale},
+		{"one that is not leaving is forgotten as empty", topo, Op{Kind: NodeForget, Node: "a", Incarnation: 1, Empty: true}, ErrStale},
+		{"one that leaves with a copy is forgotten as empty", holding, Op{Kind: NodeForget, Node: "a", Incarnation: 1, Empty: true}, ErrStale},
+		{"one that leaves without a copy is forgotten as empty", holding, Op{Kind: NodeForget, Node: "b", Incarnation: 1, Empty: true}, nil},
 		{"a setting", topo, Op{Kind: ConfigSet, Name: "x", Value: "y"}, nil},
 		{"a setting without a name", topo, Op{Kind: ConfigSet}, ErrRefused},
 	} {

@@ -21,6 +21,7 @@ func (s *sim) commit(m simMessage) {
 		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, errs[i])
 		if errs[i] == nil {
 			s.counts["done"]++
+			s.checkExpected(m.command, i, was)
 		} else {
 			s.counts["refused"]++
 			s.refusal(m, op, len(s.history))
@@ -34,6 +35,27 @@ func (s *sim) commit(m simMessage) {
 		s.checkBegin(m.command, c, &lives)
 	}
 	s.history, s.lives = append(s.history, is), append(s.lives, lives)
+}
+
+// checkExpected holds that an op which was done met what it expected: the first of a command that names a shard, before any that changes nodes, finds the epoch, and the process, that it names.
+func (s *sim) checkExpected(c Command, i int, was *Topology) {
+	op := c.Ops[i]
+	for _, before := range c.Ops[:i] {
+		if before.Shard == op.Shard && before.Kind != Assign || len(before.Nodes) > 0 {
+			return
+		}
+	}
+	switch op.Kind {
+	case Promote, TransferPrimary:
+		if n, ok := was.Node(op.Node); !ok || n.Incarnation != op.Incarnation {
+			s.fail("%s makes %s/%d the primary, which is in incarnation %d", op.Kind, op.Node, op.Incarnation, n.Incarnation)
+		}
+		fallthrough
+	case Resign, Assign:
+		if row := was.Shards[op.Shard]; row.Epoch != op.Epoch {
+			s.fail("%s of epoch %d is done in epoch %d", op.Kind, op.Epoch, row.Epoch)
+		}
+	}
 }
 
 // refusal tells the process that asked that a handover is not done, and as of which index. It opens the shard again only when it has come so far and still serves it: what was refused may be a
@@ -131,17 +153,16 @@ func (s *sim) write(n *simNode) {
 			open = append(open, shard)
 		}
 	}
-	if len(open) == 0 {
-		return
+	for range min(len(open), 4) {
+		shard := open[s.r.IntN(len(open))]
+		here, now := s.lives[n.applied][shard], s.lives[len(s.lives)-1][shard]
+		if row, ok := s.newest().Node(n.id); here != now && ok && row.Incarnation == n.incarnation {
+			s.fail("%s acknowledges a write to shard %d, which has begun anew elsewhere", n.id, shard)
+		}
+		n.copies[shard].data, n.copies[shard].life = s.chance(60), here // else a deletion of all there is
+		s.counts["written"]++
+		s.event("%s writes shard %d: %v", n.id, shard, n.copies[shard].data)
 	}
-	shard := open[s.r.IntN(len(open))]
-	here, now := s.lives[n.applied][shard], s.lives[len(s.lives)-1][shard]
-	if row, ok := s.newest().Node(n.id); here != now && ok && row.Incarnation == n.incarnation {
-		s.fail("%s acknowledges a write to shard %d, which has begun anew elsewhere", n.id, shard)
-	}
-	n.copies[shard].data, n.copies[shard].life = true, here
-	s.counts["written"]++
-	s.event("%s writes shard %d", n.id, shard)
 }
 
 // handOver closes what the node is to give away and asks for it; what is closed already it asks for again.

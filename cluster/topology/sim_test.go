@@ -17,7 +17,7 @@ import (
 
 const (
 	simShards = MinShards
-	simSteps  = 250
+	simSteps  = 400
 )
 
 // simCopy is one copy of a shard on a disk.
@@ -62,6 +62,7 @@ type sim struct {
 	history  []*Topology      // committed, by index
 	lives    [][simShards]int // which life of each shard, by index
 	inFlight []simMessage
+	weights  []int             // of simActions, summed up
 	served   map[string]string // (shard, epoch) to the process that served it
 	flaps    map[NodeID]Sight
 	trace    uint64
@@ -97,6 +98,7 @@ func (s *sim) chance(percent int) bool { return s.r.IntN(100) < percent }
 
 // run makes a cluster, disturbs it, lets it come to rest, and returns the hash of all that happened.
 func (s *sim) run() uint64 {
+	s.weigh()
 	for range 1 + s.r.IntN(3) {
 		s.addNode()
 	}
@@ -117,39 +119,56 @@ func (s *sim) run() uint64 {
 	return s.trace
 }
 
+// simActions are what may happen in a step, each about as often as its weight says. A seed makes some much likelier and some much rarer than others, so that seeds differ in what they are about
+// (Groce and others: Swarm Testing, 2012).
+var simActions = []struct {
+	weight int
+	do     func(*sim, *simNode)
+}{
+	{28, func(s *sim, _ *simNode) { s.deliver() }},
+	{12, func(s *sim, n *simNode) { s.catchUp(n, len(s.history)-1) }},
+	{12, func(s *sim, n *simNode) { s.catchUp(n, n.applied+s.r.IntN(len(s.history)-n.applied)) }},
+	{10, func(s *sim, _ *simNode) {
+		s.control(s.history[max(0, len(s.history)-1-s.r.IntN(4)*s.r.IntN(4))], s.view(s.chance(20)))
+	}},
+	{12, (*sim).write},
+	{8, (*sim).handOver},
+	{3, (*sim).crash},
+	{6, func(s *sim, n *simNode) { s.start(n, false) }},
+	{1, func(s *sim, n *simNode) { s.start(n, true) }},
+	{2, (*sim).join},
+	{1, func(s *sim, _ *simNode) {
+		if len(s.nodes) < 5 {
+			s.addNode()
+		}
+	}},
+	{1, func(s *sim, n *simNode) { s.propose(n, Op{Kind: NodeLeave, Node: n.id}) }},
+	{2, func(s *sim, n *simNode) {
+		if !n.up || s.chance(10) {
+			s.inFlight = append(s.inFlight, simMessage{command: Command{[]Op{{Kind: NodeForget, Node: n.id, Incarnation: n.incarnation}}}})
+		}
+	}},
+	{1, (*sim).resign},
+}
+
 func (s *sim) step() {
 	s.now += s.r.Int64N(500)
 	n := s.nodes[s.r.IntN(len(s.nodes))]
-	switch p := s.r.IntN(100); {
-	case p < 30:
-		s.deliver()
-	case p < 55:
-		to := len(s.history) - 1
-		if s.chance(50) {
-			to = n.applied + s.r.IntN(len(s.history)-n.applied)
+	p := s.r.IntN(s.weights[len(s.weights)-1])
+	for i, upTo := range s.weights {
+		if p < upTo {
+			simActions[i].do(s, n)
+			return
 		}
-		s.catchUp(n, to)
-	case p < 67:
-		s.control(s.history[max(0, len(s.history)-1-s.r.IntN(4)*s.r.IntN(4))], s.view(s.chance(20)))
-	case p < 75:
-		s.write(n)
-	case p < 83:
-		s.handOver(n)
-	case p < 87:
-		s.crash(n)
-	case p < 93:
-		s.start(n, s.chance(15))
-	case p < 95:
-		s.join(n)
-	case p < 96 && len(s.nodes) < 6:
-		s.addNode()
-		s.join(s.nodes[len(s.nodes)-1])
-	case p < 97:
-		s.propose(n, Op{Kind: NodeLeave, Node: n.id})
-	case p < 98 && (!n.up || s.chance(10)):
-		s.propose(n, Op{Kind: NodeForget, Node: n.id})
-	case p < 99:
-		s.resign(n)
+	}
+}
+
+// weigh draws the weights of a seed, summed up.
+func (s *sim) weigh() {
+	sum := 0
+	for _, a := range simActions {
+		sum += a.weight * []int{1, 4, 4, 16}[s.r.IntN(4)]
+		s.weights = append(s.weights, sum)
 	}
 }
 
@@ -227,14 +246,14 @@ func (s *sim) propose(n *simNode, ops ...Op) {
 	}
 }
 
-// deliver takes any message that is on the way; one in ten is lost, one in ten stays on the way as well.
+// deliver takes any message that is on the way; one in ten is lost, one in five stays on the way as well.
 func (s *sim) deliver() {
 	if len(s.inFlight) == 0 {
 		return
 	}
 	i := s.r.IntN(len(s.inFlight))
 	m := s.inFlight[i]
-	if !s.chance(10) {
+	if !s.chance(20) {
 		s.inFlight = append(s.inFlight[:i:i], s.inFlight[i+1:]...)
 	}
 	if !s.chance(10) {
