@@ -2,12 +2,15 @@ package shard
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"syscall"
 	"testing"
 
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -254,5 +257,37 @@ func TestEpochsAndTheScript(t *testing.T) {
 			t.Errorf("seed %d: %d places are damaged, epochs %v", seed, n, epochs)
 		}
 		again.kill()
+	}
+}
+
+// What a start has to write of a shard that nobody serves, as a repair does, leaves it in its epoch: otherwise it could not be served in the one that follows.
+func TestARecoveryLeavesTheEpoch(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	v := l.put("k", 10, 0)
+	l.kill()
+	for range 2 {
+		d, err := persistence.OpenDisk(mem, "data", persistence.Options{
+			Shards: labShards, BootID: "a", Log: slog.New(slog.DiscardHandler), Incarnation: func(last uint64) uint64 { return last + 1000 },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l = &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
+		l.Store = NewClosedStore(labShards, func() int64 { return l.now }, l.pool)
+		l.UseDisk(d, false, unframed, slog.New(slog.DiscardHandler)) // without a log, a start writes snapshots of what a log has
+		sh := l.of("k")
+		if err := sh.Open(v.Epoch+1, 0); !errors.Is(err, ErrNotRecovered) {
+			t.Error(err)
+		}
+		if err := l.ClearVoid(sh.id, v.Epoch+1); !errors.Is(err, ErrNotRecovered) {
+			t.Error(err)
+		}
+		must(t, 0, l.Recover(t.Context(), slog.New(slog.DiscardHandler)))
+		if epoch, seq := sh.Newest(); epoch != v.Epoch || seq != v.Seq || sh.Serving() || l.Stats().KeysAside != 1 {
+			t.Errorf("the newest is %d-%d, want %v; serving %v, %+v", epoch, seq, v, sh.Serving(), l.Stats())
+		}
+		l.kill()
 	}
 }
