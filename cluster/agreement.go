@@ -40,33 +40,55 @@ const (
 func openAgreement(local, dir string, servers []server, s *streams, m *machine, timing Timing, log *slog.Logger) (*agreement, error) {
 	a := &agreement{machine: m, streams: s, local: local, leads: make(chan bool, 16), timing: timing}
 	logger := raftLogger(log)
-	var logs raft.LogStore
-	var stable raft.StableStore
-	var snapshots raft.SnapshotStore
-	if dir == "" {
-		inmem := raft.NewInmemStore()
-		logs, stable, snapshots = inmem, inmem, raft.NewInmemSnapshotStore()
-	} else {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-		var err error
-		if a.store, err = raftboltdb.New(raftboltdb.Options{
-			Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
-		}); err != nil {
-			return nil, fmt.Errorf("the log of the topology: %w", err)
-		}
-		logs, stable = a.store, a.store
-		if snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger); err != nil {
-			return nil, errors.Join(err, a.store.Close())
-		}
+	logs, stable, snapshots, store, err := openStores(dir, logger)
+	if err != nil {
+		return nil, err
 	}
+	a.store = store
 	logs = &watchdog{LogStore: logs, limit: hungDisk, hangs: s.mute, log: log}
 	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout})
 	if err := a.start(logs, stable, snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
 		return nil, errors.Join(err, a.transport.Close(), a.closeStore())
 	}
 	return a, nil
+}
+
+// openStores opens raft's files in a folder, or makes what it needs in memory.
+func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, *raftboltdb.BoltStore, error) {
+	if dir == "" {
+		inmem := raft.NewInmemStore()
+		return inmem, inmem, raft.NewInmemSnapshotStore(), nil, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, nil, nil, err
+	}
+	store, err := raftboltdb.New(raftboltdb.Options{
+		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
+	})
+	if err != nil {
+		return nil, nil, nil, nil, fmt.Errorf("the log of the topology: %w", err)
+	}
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger)
+	if err != nil {
+		return nil, nil, nil, nil, errors.Join(err, store.Close())
+	}
+	return store, store, snapshots, store, nil
+}
+
+// serversIn returns the servers of the cluster that the log in a folder is of.
+func serversIn(dir, local string, log *slog.Logger) ([]raft.Server, error) {
+	logger := raftLogger(log)
+	logs, stable, snapshots, store, err := openStores(dir, logger)
+	if err != nil {
+		return nil, err
+	}
+	if store != nil {
+		defer store.Close()
+	}
+	_, nowhere := raft.NewInmemTransport("")
+	config := raftConfig(local, Timing{}.withDefaults(), logger, nil)
+	found, err := raft.GetConfiguration(config, newMachine(func(*topology.Topology) {}), logs, stable, snapshots, nowhere)
+	return found.Servers, err
 }
 
 func raftConfig(local string, timing Timing, logger hclog.Logger, leads chan<- bool) *raft.Config {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -72,11 +73,16 @@ func (c *Cluster) makeAlone() error {
 	if id == "" {
 		id = newUUID()
 	}
+	return c.belong(id, c.onlyMe())
+}
+
+// onlyMe is the beginning of a cluster of this node alone, which keeps what it has.
+func (c *Cluster) onlyMe() *made {
 	m := &made{Servers: []server{{ID: c.local, Voter: true}}, Nodes: []topology.Node{c.self}, Epoch: c.config.FirstEpoch}
 	if c.config.HasData {
 		m.Keeper = c.self.ID
 	}
-	return c.belong(id, m)
+	return m
 }
 
 // belong writes down that the node is of a cluster, for good. M is how that begins, on the one node that makes it.
@@ -85,7 +91,7 @@ func (c *Cluster) belong(cluster string, m *made) error {
 		return err
 	}
 	c.mu.Lock()
-	c.identity.Cluster, c.identity.Made = cluster, m
+	c.identity.Cluster, c.identity.Made, c.identity.Server = cluster, m, c.local
 	err := c.identity.save(c.files)
 	c.mu.Unlock()
 	if err != nil {
@@ -152,19 +158,54 @@ func (c *Cluster) enter(cluster string) error {
 			return err
 		}
 	}
-	c.mu.Lock()
-	var servers []server
-	if c.identity.Made != nil {
-		servers = c.identity.Made.Servers
+	if err := c.checkServer(cluster); err != nil {
+		return err
 	}
-	c.mu.Unlock()
-	a, err := openAgreement(c.local, c.config.RaftDir, servers, c.streams, c.machine, c.timing, c.log)
+	var servers []server
+	if m := c.mine(); m != nil {
+		servers = m.Servers
+	}
+	a, err := openAgreement(c.local, c.raftDir(c.self.Store), servers, c.streams, c.machine, c.timing, c.log)
 	if err != nil {
 		return err
 	}
 	c.agreement.Store(a)
 	c.done.Go(func() { c.control(a) })
 	return nil
+}
+
+// checkServer sees to a data folder that counts as another copy than the one that became part of the cluster, because its manifest had to be made anew: it has a
+// log of the topology, but not the vote that goes with it. That log is not used. A cluster of one is made again around what is in the folder; of a larger one the
+// node becomes a new member.
+func (c *Cluster) checkServer(cluster string) error {
+	c.mu.Lock()
+	was := c.identity.Server
+	c.mu.Unlock()
+	if was == c.local || was == "" {
+		return nil
+	}
+	_, store, err := parseServerID(was)
+	if err != nil {
+		return err
+	}
+	servers, err := serversIn(c.raftDir(store), was, c.log)
+	if err != nil {
+		return err
+	}
+	alone := len(servers) == 1 && string(servers[0].ID) == was
+	c.log.Warn("the data folder counts as a new copy: what it knew of the topology is not used", "was", was, "is", c.local, "cluster of one", alone)
+	if alone {
+		return c.belong(cluster, c.onlyMe())
+	}
+	return c.belong(cluster, nil)
+}
+
+// raftDir is where raft's files of a store are; empty for in memory.
+func (c *Cluster) raftDir(store string) string {
+	if c.config.RaftDir == "" {
+		return ""
+	}
+	return filepath.Join(c.config.RaftDir, store)
 }
 
 // seedTime is how long a start waits for its seeds before it goes on without them.
@@ -270,7 +311,7 @@ func (c *Cluster) missingVoters(a *agreement) string {
 		}
 		voters++
 		node, _, err := parseServerID(string(s.ID))
-		if i, ok := c.sights.get(node); err == nil && node != c.self.ID && !(ok && i.alive) {
+		if i, ok := c.sights.get(node); err == nil && string(s.ID) != c.local && !(ok && i.alive) {
 			missing = append(missing, c.name(node))
 		}
 	}

@@ -28,7 +28,7 @@ type Config struct {
 	GossipPort int    // 0 lets the system choose
 	GossipKey  []byte // 16, 24 or 32 bytes; nil: gossip is not encrypted
 
-	RaftDir string // folder of raft's files; empty: in memory
+	RaftDir string // folder of raft's files, in one of their own for each store; empty: in memory
 	Files   Files  // of the node's folder; nil: in memory
 
 	Timing Timing

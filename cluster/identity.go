@@ -13,6 +13,7 @@ import (
 // identity is what a node has promised, and what it belongs to. It is written down before anybody is told.
 type identity struct {
 	Cluster string `json:"cluster,omitempty"` // id; empty before the node is part of one
+	Server  string `json:"server,omitempty"`  // server id as which the node became part of it
 	Claim   *claim `json:"claim,omitempty"`   // that the node has given
 	Round   uint64 `json:"round,omitempty"`   // of the last claim that it has asked for
 	Made    *made  `json:"made,omitempty"`    // of the one node that makes the cluster

@@ -213,7 +213,7 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 		{"healthcheck --port 1", exitUsage, "-port"},
 		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
 		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
-		{"--bind 203.0.113.1", exitFailure, "cannot listen"},
+		{"--dir= --bind 203.0.113.1", exitFailure, "cannot listen"},
 	} {
 		out, err := program(t, nil, strings.Fields(test.args)...).CombinedOutput()
 		if exitCode(err) != test.code || !strings.Contains(string(out), test.want) {
