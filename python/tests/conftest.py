@@ -64,13 +64,16 @@ def client(node):
 class Stub:
     """A server that answers each command with what the test scripted, and writes down what it was sent.
 
-    An answer is bytes to send; None closes the connection instead; a function is called with the socket.
+    An answer is bytes to send; None closes the connection instead; a function is called with the socket. CLUSTER SLOTS is answered
+    with ``slots`` and counted, not written down.
     """
 
     def __init__(self, answers, path=None):
         self.answers = list(answers)
         self.commands = []
         self.connections = 0
+        self.slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$0\r\n\r\n:7379\r\n$4\r\nlone\r\n"
+        self.asked_for_slots = 0
         if path is None:
             self._socket = socket.create_server(("127.0.0.1", 0))
         else:
@@ -110,6 +113,10 @@ class Stub:
                 stream.read(2)
             if arguments[0].upper() == b"CLIENT":  # what newer versions of redis-py say of themselves
                 connection.sendall(b"+OK\r\n")
+                continue
+            if arguments == [b"CLUSTER", b"SLOTS"]:
+                self.asked_for_slots += 1
+                connection.sendall(self.slots)
                 continue
             self.commands.append(arguments)
             answer = self.answers.pop(0) if self.answers else None
