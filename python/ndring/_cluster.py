@@ -123,6 +123,10 @@ class Cluster:
 
     def _attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], journeys: Dict[int, _Journey]) -> None:
         """Sends the pending commands, each to its node, and fills in their results."""
+        lone = self.nodes.lone
+        if lone is not None and not journeys:
+            lone.attempt(requests, pending, results)
+            return
         by_node: Dict[Transport, List[int]] = {}
         try:
             for i in pending:

@@ -209,7 +209,7 @@ class Transport:
         finally:
             self._channels.give_back(channel, in_step)
 
-    def attempt(self, requests: Sequence[Request], pending: List[int], results: List[Any]) -> None:
+    def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any]) -> None:
         """Sends the pending commands on one connection and fills in their results: a reply, an exception that is final, or a Setback."""
         try:
             channel = self._channels.borrow()

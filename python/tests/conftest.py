@@ -10,6 +10,7 @@ import tempfile
 import threading
 
 import pytest
+from fake_cluster import FakeCluster
 from ndring import NumPyRedis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -146,3 +147,17 @@ def stub():
     yield start
     for s in stubs:
         s.close()
+
+
+@pytest.fixture
+def fake():
+    """Returns a function that starts a cluster of so many stubs."""
+    clusters = []
+
+    def start(count=3):
+        clusters.append(FakeCluster(count))
+        return clusters[-1]
+
+    yield start
+    for c in clusters:
+        c.close()
