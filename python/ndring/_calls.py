@@ -27,7 +27,7 @@ class Call(Generic[T]):
 
 def _call(finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
     encoded = encode_key(key)
-    return Call(Request(pack(name, encoded, *arguments)), finish, (encoded,))
+    return Call(Request(pack(name, encoded, *arguments), key=encoded), finish, (encoded,))
 
 
 def set_(
@@ -81,7 +81,7 @@ def get(key: Key, default: Any = None) -> Call[Any]:
 
 def counted(name: bytes, keys: Sequence[bytes]) -> Call[int]:
     """Is DEL or EXISTS of keys of one slot."""
-    return Call(Request(pack(name, *keys)), int, tuple(keys))
+    return Call(Request(pack(name, *keys), key=keys[0]), int, tuple(keys))
 
 
 def meta(key: Key) -> Call[Optional[Meta]]:
@@ -130,4 +130,4 @@ def pttl(key: Key) -> Call[int]:
 
 def memory_usage(key: Key) -> Call[Optional[int]]:
     encoded = encode_key(key)
-    return Call(Request(pack(b"MEMORY", b"USAGE", encoded)), lambda reply: None if reply is None else int(reply), (encoded,))
+    return Call(Request(pack(b"MEMORY", b"USAGE", encoded), key=encoded), lambda reply: None if reply is None else int(reply), (encoded,))

@@ -12,7 +12,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from typing import Any, Deque, Sequence
+from typing import Any, Deque, Optional, Sequence
 
 from ._wire import ReplyReader
 
@@ -24,21 +24,30 @@ _TIMEOUT_BY_SYSTEM = sys.platform == "linux"
 class Channel:
     """One connection and the reader of its replies."""
 
-    __slots__ = ("connection", "sock", "reader", "used")
+    __slots__ = ("connection", "sock", "reader", "used", "_timeout", "_by_system")
 
     def __init__(self, connection: Any, max_bytes: int) -> None:
         self.connection = connection
         self.sock = connection._sock
-        timeout = self.sock.gettimeout()
+        self._timeout = self.sock.gettimeout()
         # Not for TLS, and not for the sockets of gevent and the like, which only look as if they waited.
-        if _TIMEOUT_BY_SYSTEM and timeout and type(self.sock).__module__ == "socket":
-            seconds = int(timeout)
-            limit = struct.pack("@ll", seconds, max(1, int((timeout - seconds) * 1e6)))
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        self._by_system = bool(_TIMEOUT_BY_SYSTEM and self._timeout and type(self.sock).__module__ == "socket")
+        if self._by_system:
+            self.limit(None)
             self.sock.settimeout(None)
         self.reader = ReplyReader(self.sock, max_bytes)
         self.used = 0.0
+
+    def limit(self, seconds: Optional[float]) -> None:
+        """Lets the node be silent for so long, if that is shorter than what it may else, which None restores."""
+        timeout = self._timeout if seconds is None else min(seconds, self._timeout or seconds)
+        if not self._by_system:
+            self.sock.settimeout(timeout)
+            return
+        whole = int(timeout)
+        limit = struct.pack("@ll", whole, max(1, int((timeout - whole) * 1e6)))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class Channels:
@@ -49,6 +58,7 @@ class Channels:
         self._arguments = arguments
         self._max_bytes = max_bytes
         self._idle: Deque[Channel] = deque()
+        self._retired = False
         _all.add(self)
 
     def borrow(self) -> Channel:
@@ -64,7 +74,7 @@ class Channels:
 
     def give_back(self, channel: Channel, in_step: bool) -> None:
         """Takes a connection back; one that is out of step, or that close() has ended meanwhile, is closed."""
-        if in_step and channel.connection._sock is channel.sock:
+        if in_step and channel.connection._sock is channel.sock and not self._retired:
             channel.used = time.monotonic()
             self._idle.append(channel)
             return
@@ -82,6 +92,16 @@ class Channels:
             except IndexError:  # another thread was faster
                 break
         self._pool.disconnect()
+
+    def retire(self) -> None:
+        """Closes what is idle now, and the rest when it is given back."""
+        self._retired = True
+        while self._idle:
+            try:
+                self.give_back(self._idle.pop(), False)
+            except IndexError:
+                break
+        self._pool.disconnect(inuse_connections=False)
 
     def forget(self) -> None:
         """Drops what belongs to the parent process, without a word to the node."""

@@ -7,13 +7,16 @@ import numpy as np
 
 from . import _calls, _codec
 from ._calls import Call, T
+from ._cluster import Cluster
 from ._commands import Meta, check_crc, get_request, parse_info, parse_meta, restore, set_request, slot
 from ._exceptions import DecodeError, NdringError, PartialError
 from ._making import get_or_set
+from ._nodes import Nodes
 from ._npy import Header
 from ._options import Key, Moment, Seconds, encode_key, url_options
 from ._pipeline import Pipeline
-from ._transport import Request, Transport
+from ._scan import scan
+from ._transport import Request
 from ._wire import ReplyReader, Stored, pack
 
 DEFAULT_PORT = 7379
@@ -22,8 +25,12 @@ DEFAULT_PORT = 7379
 class NumPyRedis:
     """A client of ndring: what you store is exactly what you get back.
 
+    One node of a cluster is enough to find the others: the client asks who serves what at the first call with a key, and again
+    when that has changed. Options, ``max_connections`` too, are for each node; with TLS each node's certificate must hold for the
+    address that the cluster announces. A Unix socket leads to the one node that has it.
+
     One client may be used by any number of threads, and by the child of a fork. Every call has an end: a node may be
-    silent for ``socket_timeout`` seconds, and a lost connection or a busy node is tried again for ``retry_for`` seconds
+    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that nobody may serve is tried again for ``retry_for`` seconds
     where a second try cannot do harm. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node
     knows a repeat by its request id.
 
@@ -53,7 +60,7 @@ class NumPyRedis:
         options.update(socket_timeout=socket_timeout)
         if "path" not in options:
             options.update(socket_connect_timeout=socket_connect_timeout)
-        self._transport = Transport(options, retry_for, max_array_bytes)
+        self._cluster = Cluster(Nodes(options, max_array_bytes), retry_for)
         self._where = options.get("path") or f"{options['host']}:{options['port']}"
 
     @classmethod
@@ -73,7 +80,7 @@ class NumPyRedis:
 
     def close(self) -> None:
         """Closes all connections. A later call opens new ones."""
-        self._transport.close()
+        self._cluster.nodes.close()
 
     # Arrays
 
@@ -148,7 +155,7 @@ class NumPyRedis:
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
         """Returns a Pipeline, which collects commands and sends them together."""
-        return Pipeline(self._transport, transaction)
+        return Pipeline(self._cluster, transaction)
 
     def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
         written = False
@@ -166,11 +173,11 @@ class NumPyRedis:
 
         for _ in range(3):
             try:
-                meta = parse_meta(self._command(b"NP.META", name))
+                meta = parse_meta(self._cluster.one(Request(pack(b"NP.META", name), key=name)))
                 if meta is None:
                     return default
                 target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
-                stored = self._transport.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read))
+                stored = self._cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name))
                 if stored is None:
                     return default
                 if stored.data is None and stored.attrs == meta.attrs:
@@ -190,7 +197,7 @@ class NumPyRedis:
         """
         keys = list(mapping)
         requests = [set_request(encode_key(key), mapping[key], layout, metadata, []) for key in keys]
-        self._several(keys, requests, lambda reply: True)
+        self._several([[key] for key in keys], requests, lambda reply: True)
         return True
 
     def mget(self, keys: Iterable[Key]) -> List[Any]:
@@ -199,25 +206,28 @@ class NumPyRedis:
         Raises PartialError when some could not be read; when none could, and all for the same reason, that error.
         """
         keys = list(keys)
-        return self._several(keys, [get_request(encode_key(key)) for key in keys], restore)
+        return self._several([[key] for key in keys], [get_request(encode_key(key)) for key in keys], restore)
 
-    def _several(self, keys: List[Any], requests: List[Request], finish: Callable[[Any], Any]) -> List[Any]:
-        """Returns the finished replies. Raises PartialError, or the error itself where there is nothing partial about it."""
+    def _several(
+        self, groups: List[List[Key]], requests: List[Request], finish: Callable[[Any], Any], share: Callable[[Any, Any], Any] = lambda _, x: x
+    ) -> List[Any]:
+        """Returns the finished replies to commands that concern a group of keys each. Raises PartialError, to which ``share`` tells what
+        a group's result is for each of its keys, or the error itself where there is nothing partial about it."""
         results: List[Any] = []
         errors: Dict[Any, Exception] = {}
-        for key, reply in zip(keys, self._transport.many(requests) if requests else ()):
+        for group, reply in zip(groups, self._cluster.many(requests) if requests else ()):
             try:
                 if isinstance(reply, Exception):
                     raise reply
                 results.append(finish(reply))
             except NdringError as exc:
-                errors[key] = exc
+                errors.update(dict.fromkeys(group, exc))
                 results.append(exc)
         if not errors:
             return results
         if all(type(result) is type(results[0]) for result in results):
             raise results[0]
-        raise PartialError(errors, {k: r for k, r in zip(keys, results) if k not in errors})
+        raise PartialError(errors, {k: share(g, r) for g, r in zip(groups, results) for k in g if k not in errors})
 
     # What is known without the data
 
@@ -252,28 +262,22 @@ class NumPyRedis:
         return self._counted(b"NP.EXISTS", keys)
 
     def _counted(self, command: bytes, keys: Iterable[Key]) -> int:
-        by_slot: Dict[int, List[bytes]] = {}
+        by_slot: Dict[int, List[Key]] = {}
         for key in keys:
-            name = encode_key(key)
-            by_slot.setdefault(slot(name), []).append(name)
-        groups = [tuple(names) for names in by_slot.values()]
-        return sum(self._several(groups, [_calls.counted(command, names).request for names in groups], int))
+            by_slot.setdefault(slot(encode_key(key)), []).append(key)
+        groups = list(by_slot.values())
+        requests = [_calls.counted(command, [encode_key(key) for key in group]).request for group in groups]
+        # Of keys that shared a command only their number is known, unless it is none or all of them.
+        return sum(self._several(groups, requests, int, lambda group, n: {0: 0, len(group): 1}.get(n)))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
-        """Yields the keys, of which ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
+        """Yields the keys of all nodes, of which ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
 
-        A key that is there all the time comes exactly once; one that comes or goes meanwhile may come or not. ``count``: about so many
-        keys a round trip.
+        A key that is there all the time comes exactly once, also when nodes restart, come, or hand on slots that have no keys
+        meanwhile; one that comes or goes may come or not. ``count``: about so many keys a round trip. When some slots are
+        served by nobody it raises ClusterDownError, when a node is lost ConnectionError, rather than leave keys out.
         """
-        cursor = b"0"
-        while True:
-            words = [b"NP.SCAN", cursor, b"COUNT", b"%d" % count]
-            if match is not None:
-                words += (b"MATCH", encode_key(match))
-            cursor, keys = self._command(*words)
-            yield from keys
-            if cursor == b"0":
-                return
+        return scan(self._cluster, None if match is None else encode_key(match), count)
 
     def delete_prefix(self, prefix: Key) -> int:
         """Deletes all keys that begin with ``prefix`` and returns how many there were. Not atomic: what is stored meanwhile may stay."""
@@ -312,22 +316,31 @@ class NumPyRedis:
         """Returns the time to live in ms; -1 for none, -2 for a missing key."""
         return self._run(_calls.pttl(key))
 
-    # The node
+    # The nodes
 
     def ping(self) -> bool:
-        """Returns True when the node answers."""
+        """Returns True when a node answers: the one that was given, else another one."""
         return bool(self._command(b"PING") == "PONG")
 
-    def info(self, section: Optional[str] = None) -> Dict[str, Any]:
-        """Returns facts and counters of the node, of one section or of all."""
-        reply = self._command(b"INFO", *([section.encode()] if section else []))
+    def info(self, section: Optional[str] = None, *, node: Optional[str] = None) -> Dict[str, Any]:
+        """Returns facts and counters of a node, of one section or of all. ``node``: one of ``nodes()``, by default the one that was
+        given when the client was made, or another one where that does not answer."""
+        if node is not None and node not in self.nodes():
+            raise ValueError(f"no node {node!r}; there are {', '.join(self.nodes())}")
+        words = [b"INFO", section.encode()] if section else [b"INFO"]
+        reply = self._cluster.one(Request(pack(*words), node=node))
         return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
 
+    def nodes(self) -> List[str]:
+        """Returns the addresses, ``host:port``, of the nodes that serve keys, as far as the client knows now."""
+        slots = self._cluster.slots()
+        return [self._where] if slots is None else sorted(str(address) for address in slots.nodes.values())
+
     def _run(self, call: Call[T]) -> T:
-        return call.finish(self._transport.one(call.request))
+        return call.finish(self._cluster.one(call.request))
 
     def _command(self, *arguments: bytes) -> Any:
-        return self._transport.one(Request(pack(*arguments)))
+        return self._cluster.one(Request(pack(*arguments)))
 
 
 def _same(a: Header, b: Header) -> bool:

@@ -75,12 +75,12 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
     rest = pack_behind(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], conditional=conditional, brief=True)
-    return Request([head, data, *rest], conditional=conditional, keep=encoded, brief=True)
+        return Request([b"".join((head, data, rest[0]))], conditional=conditional, brief=True, key=key)
+    return Request([head, data, *rest], conditional=conditional, keep=encoded, brief=True, key=key)
 
 
 def get_request(key: bytes) -> Request:
-    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored)
+    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key)
 
 
 def restore(stored: Optional[Stored]) -> Any:

@@ -19,8 +19,8 @@
                +-- DiskError            DISKFULL MISCONF
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
                +-- CrossSlotError       CROSSSLOT
-               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN
-               +-- MovedError           MOVED
+               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN is tried again, too
+               +-- MovedError           MOVED ASK              is followed, so that few see it
                +-- NoReplicasError      NOREPLICAS
 """
 from __future__ import annotations
@@ -58,7 +58,7 @@ class TimeoutError(NdringError, redis.TimeoutError):
 
 
 class UncertainWrite(NdringError):
-    """Is raised when a write was sent, its answer was lost, and to send it again could do it twice."""
+    """Is raised when a write was sent, its answer was lost, and to send it again could do it twice: it is not known whether it was done."""
 
 
 class PartialError(NdringError):
@@ -114,11 +114,12 @@ class CrossSlotError(ServerError):
 
 
 class ClusterDownError(ServerError):
-    """Is raised when no node serves the key now."""
+    """Is raised when no node serves the key, for as long as the client goes on trying."""
 
 
 class MovedError(ServerError):
-    """Is raised when another node serves the key; the message names it."""
+    """Is raised when another node serves the key, which the message names, and it could not be followed there: nodes point at each other, or
+    the client knows no way to others."""
 
 
 class NoReplicasError(ServerError):
@@ -141,6 +142,7 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
     "CLUSTERDOWN": ClusterDownError,
     "MASTERDOWN": ClusterDownError,
     "MOVED": MovedError,
+    "ASK": MovedError,
     "NOREPLICAS": NoReplicasError,
     "UNCERTAIN": UncertainWrite,
     "CORRUPT": CorruptError,

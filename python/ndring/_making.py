@@ -109,7 +109,7 @@ class _Lease:
         version = self._write(seconds, if_version=self._version)
         if version is None:
             # What we wrote last may not be what we know of, since an answer was lost: the token tells.
-            stored = self._client._transport.one(get_request(self._key))
+            stored = self._client._cluster.one(get_request(self._key))
             if stored is None or stored.data.tobytes() != self._token.tobytes():
                 return False
             version = self._write(seconds, if_version=stored.version)

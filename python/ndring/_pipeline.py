@@ -5,10 +5,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import _calls
 from ._calls import Call
+from ._cluster import Cluster
 from ._commands import slot
 from ._exceptions import NdringError
 from ._options import Key, Moment, Seconds, encode_key
-from ._transport import Transport
 
 
 class Pipeline:
@@ -22,8 +22,8 @@ class Pipeline:
     command beforehand. All keys must then be of one slot, which those with the same ``{tag}`` are.
     """
 
-    def __init__(self, transport: Transport, transaction: bool) -> None:
-        self._transport = transport
+    def __init__(self, cluster: Cluster, transaction: bool) -> None:
+        self._cluster = cluster
         self._transaction = transaction
         self._calls: List[Call[Any]] = []
 
@@ -52,9 +52,9 @@ class Pipeline:
         requests = [call.request for call in calls]
         if self._transaction:
             _check_slots(calls)
-            replies = self._transport.transaction(requests)
+            replies = self._cluster.transaction(requests)
         else:
-            replies = self._transport.many(requests)
+            replies = self._cluster.many(requests)
         results = [_finished(call, reply) for call, reply in zip(calls, replies)]
         if raise_on_error:
             for number, result in enumerate(results, 1):

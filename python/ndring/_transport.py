@@ -1,4 +1,4 @@
-"""Commands to a node: borrow a connection from redis-py's pool, send, read, try again where that is safe.
+"""Commands to one node: borrow a connection from redis-py's pool, send, read. Each once: ``_cluster`` tries again.
 
 redis-py owns addresses, pools, TLS and authentication. Its own retries are off: it cannot know which of our commands
 may be repeated.
@@ -6,23 +6,21 @@ may be repeated.
 from __future__ import annotations
 
 import inspect
-import random
 import socket
-import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ._channel import Channels
-from ._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, TimeoutError, UncertainWrite, error_reply
+from ._exceptions import (
+    AuthenticationError, BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, TimeoutError, UncertainWrite,
+    error_reply,
+)  # fmt: skip
+from ._slots import Address
 from ._wire import Buffer, ReplyReader, pack, send
 
-_FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
-_LAST_DELAY = 1.0  # s
-# How long a node knows a request id is 60 s: a repeat must come well before.
-_REMEMBERED = 45.0  # s
 # Replies that nobody reads while commands are still being sent would block both sides: so many commands, and so many bytes of them
 # behind one with a long answer, fit what lies between. A node goes on reading while the short answers to writes wait.
 _BATCH = 128
@@ -30,13 +28,14 @@ _BATCH_BYTES = 32 << 10
 
 
 class Request:
-    """One command. ``read`` reads its reply from a ReplyReader.
+    """One command. ``read`` reads its reply from a ReplyReader. ``key``: one that it concerns; None where any node will do,
+    or the one that ``node`` names.
 
     Sent again after its answer was lost, a command does no harm: most do the same once more, and a ``conditional`` write
     carries a request id by which the node knows it, for a while.
     """
 
-    __slots__ = ("buffers", "read", "conditional", "keep", "brief")
+    __slots__ = ("buffers", "read", "conditional", "keep", "brief", "key", "node")
 
     def __init__(
         self,
@@ -45,32 +44,58 @@ class Request:
         conditional: bool = False,
         keep: object = None,
         brief: bool = False,
+        key: Optional[bytes] = None,
+        node: Optional[str] = None,
     ) -> None:
         self.buffers = buffers
         self.read = read
         self.conditional = conditional
         self.keep = keep  # owns the memory of the buffers
         self.brief = brief  # its answer is short, whatever it is
+        self.key = key
+        self.node = node
 
     @property
     def size(self) -> int:
         return sum(map(len, self.buffers))
 
+    def asking(self) -> "Request":
+        """Returns it as a node wants it that has said ASK by another's mouth."""
 
-class _Failed:
-    """What stands in a list of results for a command that was not answered."""
+        def read(reader: ReplyReader) -> Any:
+            try:
+                reader.reply()
+            except NdringError as exc:
+                if not exc.is_reply:
+                    raise
+            return self.read(reader)  # where ASKING was refused, so is this
 
-    __slots__ = ("error", "sent")
+        return Request([*pack(b"ASKING"), *self.buffers], read, self.conditional, self.keep, self.brief, self.key)
 
-    def __init__(self, error: NdringError, sent: bool) -> None:
+
+class Setback:
+    """What stands in place of a result for a command that may be tried again, here or elsewhere.
+
+    ``error``: why. ``lost``: it was sent, and no answer came: it may have been done. Otherwise it was not. ``at``: where.
+    """
+
+    __slots__ = ("error", "lost", "at")
+
+    def __init__(self, error: NdringError, lost: bool, at: "Transport") -> None:
         self.error = error
-        self.sent = sent
+        self.lost = lost
+        self.at = at
+
+
+_LOST = (ConnectionError, TimeoutError)
+#: The errors that are a setback, and not the end.
+PASSING = (*_LOST, BusyError, ClusterDownError, MovedError)
 
 
 class Transport:
     """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
 
-    def __init__(self, options: Dict[str, Any], retry_for: float, max_bytes: int) -> None:
+    def __init__(self, options: Dict[str, Any], max_bytes: int) -> None:
         ours = {name: value for name, value in options.items() if name not in ("retry_on_error", "retry_on_timeout")}
         self._pool = redis.ConnectionPool(**{**ours, "retry": Retry(NoBackoff(), 0)})
         self._pool.connection_class(**self._pool.connection_kwargs)  # an unknown option is a TypeError here, not at the first call
@@ -78,20 +103,22 @@ class Transport:
         # redis-py 4 wants the command's name, later versions warn when it is given.
         arguments = ("NP",) if required is not None and required.default is required.empty else ()
         self._channels = Channels(self._pool, arguments, max_bytes)
-        self._retry_for = retry_for
+        self.address = Address(str(options.get("host", "")), int(options.get("port", 0)))
 
     def close(self) -> None:
         self._channels.close()
 
+    def retire(self) -> None:
+        """Closes what is idle now and the rest when it comes back: commands under way are not disturbed."""
+        self._channels.retire()
+
     def one(self, request: Request) -> Any:
-        """Returns the reply to one command, or raises."""
+        """Returns the reply to one command, or a Setback. Raises what is final."""
         # The way of nearly all calls: one connection, one command, one answer.
-        began = time.monotonic()
-        failed: Any
         try:
             channel = self._channels.borrow()
         except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
-            failed = _Failed(_translate(exc), False)
+            error, lost = translate(exc), False
         else:
             in_step = False
             try:
@@ -100,77 +127,41 @@ class Transport:
                 in_step = not channel.reader.pending
                 return result
             except (NdringError, OSError) as exc:
-                error = _translate(exc)
+                error = translate(exc)
                 in_step = error.is_reply and not channel.reader.pending
-                failed = error if error.is_reply else _Failed(error, True)
+                lost = not error.is_reply
             finally:  # also when interrupted: what is left of a reply must meet no other command
                 self._channels.give_back(channel, in_step)
-        if isinstance(failed, _Failed) and not isinstance(failed.error, (ConnectionError, TimeoutError)):
-            raise failed.error
-        results = [failed]
-        self._again([request], results, began)
-        if isinstance(results[0], Exception):
-            raise results[0]
-        return results[0]
+        if isinstance(error, PASSING):
+            return Setback(error, lost, self)
+        raise error
 
-    def many(self, requests: Sequence[Request]) -> List[Any]:
-        """Returns the replies to commands that are sent together; an exception stands where one failed."""
-        results: List[Any] = [None] * len(requests)
-        began = time.monotonic()
-        self._attempt(requests, list(range(len(requests))), results)
-        self._again(requests, results, began)
-        return results
-
-    def _again(self, requests: Sequence[Request], results: List[Any], began: float) -> None:
-        """Tries those again that failed, where that does no harm, for as long as there is time since ``began``."""
-        pending = list(range(len(requests)))
-        once_sent: Set[int] = set()
-        delay = _FIRST_DELAY
-        while True:
-            pending = [i for i in pending if isinstance(results[i], (_Failed, BusyError))]
-            once_sent.update(i for i in pending if isinstance(results[i], _Failed) and results[i].sent)
-            wait = random.uniform(delay / 2, delay)
-            after = time.monotonic() + wait - began
-            again: List[int] = []
-            for i in pending:
-                conditional = requests[i].conditional
-                if after <= (min(self._retry_for, _REMEMBERED) if conditional else self._retry_for):
-                    again.append(i)
-                elif isinstance(results[i], _Failed):
-                    error = results[i].error
-                    results[i] = error
-                    if conditional and i in once_sent:
-                        results[i] = UncertainWrite(f"whether the condition held is not known, the answer was lost: {error}")
-                        results[i].__cause__ = error
-            if not again:
-                return
-            pending = again
-            time.sleep(wait)
-            delay = min(2 * delay, _LAST_DELAY)
-            self._attempt(requests, pending, results)
-
-    def transaction(self, requests: Sequence[Request]) -> List[Any]:
-        """Returns the replies to commands that are done as one; an exception stands where one failed.
-
-        It is tried again as long as it cannot have been done. Raises what kept it from being done, or UncertainWrite.
-        """
-        began = time.monotonic()
-        delay = _FIRST_DELAY
-        while True:
-            try:
-                return self._try_transaction(requests)
-            except (ConnectionError, TimeoutError, BusyError):
-                wait = random.uniform(delay / 2, delay)
-                if time.monotonic() + wait - began > self._retry_for:
-                    raise
-            time.sleep(wait)
-            delay = min(2 * delay, _LAST_DELAY)
-
-    def _try_transaction(self, requests: Sequence[Request]) -> List[Any]:
+    def soon(self, request: Request, seconds: float) -> Any:
+        """Returns the reply to one command, for which the node has so many seconds. Raises any error."""
         try:
             channel = self._channels.borrow()
         except (redis.RedisError, OSError, ValueError) as exc:
-            raise _translate(exc)
+            raise translate(exc)
+        in_step = False
+        try:
+            channel.limit(seconds)
+            send(channel.sock, request.buffers)
+            result = request.read(channel.reader)
+            channel.limit(None)
+            in_step = not channel.reader.pending
+            return result
+        except (NdringError, OSError) as exc:
+            raise translate(exc)  # an error reply ends the connection too: it is rare
+        finally:
+            self._channels.give_back(channel, in_step)
+
+    def transaction(self, requests: Sequence[Request]) -> List[Any]:
+        """Returns the replies to commands that are done as one; an exception stands where one failed. Raises what kept it from being
+        done, or UncertainWrite."""
+        try:
+            channel = self._channels.borrow()
+        except (redis.RedisError, OSError, ValueError) as exc:
+            raise translate(exc)
         sent = in_step = False
         refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
         try:
@@ -209,7 +200,7 @@ class Transport:
             in_step = not reader.pending
             return results
         except (NdringError, OSError) as exc:
-            error = _translate(exc)
+            error = translate(exc)
             if sent and isinstance(error, (ConnectionError, TimeoutError)):
                 if refused and 0 not in refused:  # EXEC does nothing then
                     raise next(iter(refused.values()))
@@ -218,14 +209,14 @@ class Transport:
         finally:
             self._channels.give_back(channel, in_step)
 
-    def _attempt(self, requests: Sequence[Request], pending: List[int], results: List[Any]) -> None:
-        """Sends the pending commands on one connection and fills in their results."""
+    def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any]) -> None:
+        """Sends the pending commands on one connection and fills in their results: a reply, an exception that is final, or a Setback."""
         try:
             channel = self._channels.borrow()
         except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
             for i in pending:
-                error = _translate(exc)
-                results[i] = _Failed(error, False) if isinstance(error, (ConnectionError, TimeoutError)) else error
+                error = translate(exc)
+                results[i] = Setback(error, False, self) if isinstance(error, PASSING) else error
             return
         sent = done = 0
         in_step = False
@@ -252,19 +243,19 @@ class Transport:
                     except NdringError as exc:
                         if not exc.is_reply:
                             raise
-                        results[i] = exc
+                        results[i] = Setback(exc, False, self) if isinstance(exc, PASSING) else exc
                     done += 1
             in_step = not reader.pending
         except (NdringError, OSError) as exc:
-            error = _translate(exc)
+            error = translate(exc)
             for position in range(done, len(pending)):
-                lost = isinstance(error, (ConnectionError, TimeoutError))
-                results[pending[position]] = _Failed(error, position < sent) if lost or position > done else error
+                again = isinstance(error, _LOST) or position > done  # what made no sense was the answer to the first of them
+                results[pending[position]] = Setback(error, position < sent, self) if again else error
         finally:
             self._channels.give_back(channel, in_step)
 
 
-def _translate(exc: BaseException) -> NdringError:
+def translate(exc: BaseException) -> NdringError:
     """Returns our exception for one of redis-py's or the system's."""
     error: NdringError
     if isinstance(exc, NdringError):

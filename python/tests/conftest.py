@@ -10,6 +10,7 @@ import tempfile
 import threading
 
 import pytest
+from fake_cluster import FakeCluster
 from ndring import NumPyRedis
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,20 +21,103 @@ def start_node(*arguments, folder=None):
 
     Its data folder is a new one, or ``folder``, which stays.
     """
+    return wait_until_ready(launch_node(*arguments, folder=folder))
+
+
+def launch_node(*arguments, folder=None):
+    """Starts a node and returns its process at once."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
     temporary = tempfile.TemporaryDirectory(prefix="ndring-test-")
     command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={})
     process.folder = temporary
+    return process
+
+
+def wait_until_ready(process):
+    log = []
     for line in process.stderr:
+        log.append(line)
         ready = re.search(r'msg="ndring is ready".* resp=(\S+):(\d+) ', line)
         if ready:
             # Its log is read to the end, so that it does not fill the pipe.
             process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
             process.log_reader.start()
             return process, (ready[1], int(ready[2]))
-    temporary.cleanup()
-    raise AssertionError(f"the node did not start: exit code {process.wait()}")
+    process.stderr.close()
+    process.folder.cleanup()
+    raise AssertionError(f"the node did not start: exit code {process.wait()}\n{''.join(log[-20:])}")
+
+
+def kill_node(process):
+    process.kill()
+    process.wait()
+    process.log_reader.join()
+    process.stderr.close()
+    process.folder.cleanup()
+
+
+def free_ports(count):
+    """Returns ports that are free now, for TCP and UDP."""
+    held, ports = [], []
+    while len(ports) < count:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held += (tcp, udp)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            continue
+        ports.append(tcp.getsockname()[1])
+    for one in held:
+        one.close()
+    return ports
+
+
+class Cluster:
+    """Real nodes that have formed a cluster. ``addresses``: of each, in order; ``processes``: None for one that was killed."""
+
+    def __init__(self, count, folder):
+        self._folder = folder
+        self._gossip = free_ports(count)
+        self.processes = [self._launch(i, 0) for i in range(count)]
+        self.addresses = []
+        try:
+            for process in self.processes:
+                self.addresses.append(wait_until_ready(process)[1])
+        except BaseException:
+            for process in self.processes:
+                process.kill()
+            raise
+
+    def _launch(self, i, port):
+        join = ",".join(f"127.0.0.1:{gossip}" for gossip in self._gossip)
+        return launch_node(
+            "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", str(self._gossip[i]), "--node-id", f"n{i}",
+            "--bootstrap-expect", str(len(self._gossip)), "--join", join, folder=self._folder / f"n{i}",
+        )  # fmt: skip
+
+    def kill(self, i):
+        kill_node(self.processes[i])
+        self.processes[i] = None
+
+    def restart(self, i):
+        """Starts a node that was killed, at its old address."""
+        self.processes[i] = self._launch(i, self.addresses[i][1])
+        assert wait_until_ready(self.processes[i])[1] == self.addresses[i]
+
+    def close(self):
+        for process in self.processes:
+            if process is not None:
+                process.terminate()  # all of them first: one waits for the others' answers no longer than it must
+        for process in self.processes:
+            if process is not None:
+                stop_node(process)
+
+
+def start_cluster(count, folder):
+    """Starts so many nodes, which are ready. Their data is under ``folder``."""
+    return Cluster(count, pathlib.Path(folder))
 
 
 def stop_node(process):
@@ -64,13 +148,16 @@ def client(node):
 class Stub:
     """A server that answers each command with what the test scripted, and writes down what it was sent.
 
-    An answer is bytes to send; None closes the connection instead; a function is called with the socket.
+    An answer is bytes to send; None closes the connection instead; a function is called with the socket. CLUSTER SLOTS is answered
+    with ``slots`` and counted, not written down.
     """
 
     def __init__(self, answers, path=None):
         self.answers = list(answers)
         self.commands = []
         self.connections = 0
+        self.slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$0\r\n\r\n:7379\r\n$4\r\nlone\r\n"
+        self.asked_for_slots = 0
         if path is None:
             self._socket = socket.create_server(("127.0.0.1", 0))
         else:
@@ -111,6 +198,10 @@ class Stub:
             if arguments[0].upper() == b"CLIENT":  # what newer versions of redis-py say of themselves
                 connection.sendall(b"+OK\r\n")
                 continue
+            if arguments == [b"CLUSTER", b"SLOTS"]:
+                self.asked_for_slots += 1
+                connection.sendall(self.slots)
+                continue
             self.commands.append(arguments)
             answer = self.answers.pop(0) if self.answers else None
             if answer is None:
@@ -139,3 +230,17 @@ def stub():
     yield start
     for s in stubs:
         s.close()
+
+
+@pytest.fixture
+def fake():
+    """Returns a function that starts a cluster of so many stubs."""
+    clusters = []
+
+    def start(count=3):
+        clusters.append(FakeCluster(count))
+        return clusters[-1]
+
+    yield start
+    for c in clusters:
+        c.close()

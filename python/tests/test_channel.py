@@ -92,7 +92,7 @@ def test_no_more_connections_than_allowed(node):
         for thread in threads:
             thread.join()
         assert c.info("clients")["connected_clients"] >= 1
-        assert len(c._transport._channels._idle) <= 3
+        assert len(c._cluster.nodes.seed._channels._idle) <= 3
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -135,10 +135,10 @@ def test_close_while_another_thread_has_a_connection(stub):
     asked, go_on = threading.Event(), threading.Event()
     server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
-        channel = c._transport._channels.borrow()
+        channel = c._cluster.nodes.seed._channels.borrow()
         channel.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
         assert asked.wait(20)
         c.close()
-        c._transport._channels.give_back(channel, True)
+        c._cluster.nodes.seed._channels.give_back(channel, True)
         go_on.set()
-        assert not c._transport._channels._idle and c.ping()
+        assert not c._cluster.nodes.seed._channels._idle and c.ping()

@@ -11,7 +11,7 @@ import pytest
 import redis
 from conftest import start_node, stop_node
 from ndring import (
-    BusyError, ConnectionError, CorruptError, DecodeError, MovedError, NdringError, NumPyRedis, PartialError, ServerError, TimeoutError,
+    BusyError, ConnectionError, CorruptError, CrossSlotError, DecodeError, NdringError, NumPyRedis, PartialError, ServerError, TimeoutError,
     UncertainWrite,
 )  # fmt: skip
 from ndring import _commands
@@ -114,11 +114,11 @@ def test_a_silent_node_times_out(stub):
 
 
 def test_error_replies(stub):
-    server = stub(b"-MOVED 12182 10.0.0.1:7379\r\n", b"-CORRUPT the bytes differ\r\n", b"-ERR something else\r\n", b"-BADNPY no\r\n")
+    server = stub(b"-CROSSSLOT no\r\n", b"-CORRUPT the bytes differ\r\n", b"-ERR something else\r\n", b"-BADNPY no\r\n")
     with client_of(server) as c:
-        with pytest.raises(MovedError, match="12182 10.0.0.1:7379") as caught:
+        with pytest.raises(CrossSlotError, match="CROSSSLOT no") as caught:
             c.get("k")
-        assert isinstance(caught.value, redis.ResponseError) and caught.value.prefix == "MOVED"
+        assert isinstance(caught.value, redis.ResponseError) and caught.value.prefix == "CROSSSLOT"
         with pytest.raises(CorruptError):
             c.verify("k")
         with pytest.raises(ServerError, match="ERR something else"):

@@ -1,20 +1,12 @@
 """What was stored is there after the node was killed, and after it was stopped, and exactly so."""
-import signal
 import time
 
 import numpy as np
 import pytest
+from conftest import kill_node as kill
 from conftest import start_node, stop_node
 from fidelity import assert_identical, awkward_arrays
 from ndring import NumPyRedis
-
-
-def kill(process):
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.log_reader.join()
-    process.stderr.close()
-    process.folder.cleanup()
 
 
 def test_everything_is_there_after_a_kill_and_after_a_stop(tmp_path):

@@ -1,0 +1,829 @@
+"""Which node gets which command, and what happens when that changes or fails: against a cluster of stubs."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_cluster import FakeNode
+from ndring import (
+    BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NumPyRedis, OutOfMemoryError, PartialError, TimeoutError,
+    UncertainWrite,
+)  # fmt: skip
+from ndring import _commands, _nodes, _parallel
+from ndring._slots import Address, address_of, parse_slots, redirect_of
+from test_failures import whole
+
+PYTHON = Path(__file__).resolve().parents[1]
+A = np.arange(6, dtype="<f4").reshape(2, 3)
+KEYS = [f"k{i}" for i in range(300)]
+ASKED = Address("seed", 7379)
+
+
+def client_of(cluster, node=0, **options):
+    return NumPyRedis(*cluster.nodes[node].address, **{"socket_timeout": 10, "retry_for": 10, **options})
+
+
+def key_of(cluster, node):
+    """A key that the node serves."""
+    return next(key for key in KEYS if cluster.owner(key) is cluster.nodes[node])
+
+
+def names(node):
+    return [command[0] for command in node.commands]
+
+
+# What the network says
+
+
+def test_slots():
+    node = [b"10.0.0.1", 7001, b"a" * 40, []]
+    replica = [b"10.0.0.9", 7009, b"r" * 40, []]
+    found = parse_slots([[8192, 16383, [b"", 7002, b"b" * 40]], [0, 8191, node, replica]], ASKED)
+    assert found.nodes == {"a" * 40: ("10.0.0.1", 7001), "b" * 40: ("seed", 7002)} and found.complete
+    assert found.owners()[8191] == ("10.0.0.1", 7001) and found.owners()[8192] == ("seed", 7002)
+    gap = parse_slots([[5, 9, [b"::1", 7001]]], ASKED)
+    assert not gap.complete and gap.owners()[4] is gap.owners()[10] is None and gap.owners()[9] == ("::1", 7001)
+    assert parse_slots([], ASKED).nodes == {}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        None, b"x", 7, "OK", [1], [[]], [[0, 1]], [[0, 1, None]], [[0, 1, []]], [[0, 1, [b"h"]]], [[-1, 1, [b"h", 1]]], [[0, 16384, [b"h", 1]]],
+        [[2, 1, [b"h", 1]]], [[0, 1 << 70, [b"h", 1]]], [[b"0", 1, [b"h", 1]]], [[True, 1, [b"h", 1]]], [[0, 1, [b"h", 0]]],
+        [[0, 1, [b"h", 65536]]], [[0, 1, [b"h", b"1"]]], [[0, 1, [7, 1]]], [[0, 1, [b"h" * 256, 1]]], [[0, 1, [b"h\n", 1]]],
+        [[0, 5, [b"h", 1]], [5, 6, [b"h", 1]]], [[0, 1, [b"h", 1, b"id"]], [2, 3, [b"i", 1, b"id"]]], [[0, 0, [b"h", 1]]] * 16385,
+    ],
+    ids=lambda reply: repr(reply)[:40],
+)  # fmt: skip
+def test_slots_that_make_no_sense(reply):
+    with pytest.raises(DecodeError):
+        parse_slots(reply, ASKED)
+
+
+def test_addresses():
+    assert redirect_of("MOVED 12182 10.0.0.1:7000", ASKED) == (("10.0.0.1", 7000), False)
+    assert redirect_of("ASK 1 ::1:7000", ASKED) == (("::1", 7000), True)
+    assert redirect_of("MOVED 1 :7000", ASKED) == (("seed", 7000), False)
+    assert address_of("[::1]:7000", ASKED) == ("::1", 7000)
+    for text in ("MOVED", "MOVED 1", "MOVED 1 host", "MOVED 1 host:", "MOVED 1 host:x", "MOVED 1 h:0", "MOVED 1 h:65536", "MOVED 1 h:123456", "MOVED 1 h:²"):
+        with pytest.raises(DecodeError):
+            redirect_of(text, ASKED)
+
+
+# The map
+
+
+def test_one_node_is_enough_to_find_the_rest(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        assert cluster.asked_for_slots == 0
+        for key in KEYS:
+            assert c.set(key, A)
+            assert np.array_equal(c.get(key), A)
+            assert c.exists(key) == 1 and c.ttl(key) == -1
+        assert sorted(c.nodes()) == sorted(node.where for node in cluster.nodes)
+    assert cluster.redirects == 0 and cluster.asked_for_slots == 1
+    assert sum(len(node.data) for node in cluster.nodes) == 300 and all(len(node.data) > 50 for node in cluster.nodes)
+
+
+def test_calls_without_a_key_ask_for_no_map(fake):
+    cluster = fake()
+    with client_of(cluster, 1) as c:
+        assert c.ping() and c.info()["name"] == 1
+        assert cluster.asked_for_slots == 0 and names(cluster.nodes[1]) == [b"PING", b"INFO"]
+        assert c.info(node=cluster.nodes[2].where)["name"] == 2
+        with pytest.raises(ValueError, match="no node 'elsewhere:1'; there are 127.0.0.1"):
+            c.info(node="elsewhere:1")
+
+
+def test_a_lone_node_gets_everything_whatever_it_calls_itself(stub, monkeypatch):
+    server = stub(*[b"+OK\r\n"] * 10, b":7\r\n", b"*2\r\n$1\r\n0\r\n*0\r\n")
+    server.slots = server.slots.replace(b"$0\r\n\r\n", b"$12\r\n192.0.2.1\r\n\r\n"[0:5] + b"192.0.2.1xyz\r\n")  # reaches nobody
+    with NumPyRedis(*server.address, retry_for=0) as c:
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail("a thread for one node"))
+        assert c.mset({f"k{i}": A for i in range(10)}) and c.ttl("k") == 7
+        assert c.nodes() == [f"127.0.0.1:{server.address[1]}"] and server.asked_for_slots == 1
+        assert list(c.scan_iter()) == []
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("slots", [b"-ERR This instance has cluster support disabled\r\n", b"-NOPERM no\r\n", b"*0\r\n", b"+OK\r\n", b"*1\r\n:1\r\n", b"-LOADING\r\n"])
+def test_a_node_that_tells_of_no_cluster(stub, slots):
+    server = stub(b"+OK\r\n", whole())
+    server.slots = slots
+    with NumPyRedis(*server.address) as c:
+        assert c.set("k", A) and np.array_equal(c.get("k"), A)
+    assert server.asked_for_slots == 1
+
+
+def test_a_node_that_becomes_one_of_several(fake):
+    cluster = fake(2)
+    first, second = cluster.nodes
+    everything, cluster.owners = cluster.owners, [first] * 16384
+    with client_of(cluster) as c:
+        c.mset({key: A for key in KEYS})
+        assert len(first.data) == 300
+        cluster.owners = everything
+        second.data = {k: first.data.pop(k) for k in list(first.data) if cluster.owner(k) is second}
+        for key in KEYS:
+            assert np.array_equal(c.get(key), A)
+    assert cluster.redirects == 1 and cluster.asked_for_slots == 2
+
+
+def test_first_map_for_many_threads(fake):
+    cluster = fake()
+    slow = threading.Event()
+    cluster.nodes[0].slots_override = lambda node: (slow.wait(0.2), cluster.slots_reply())[1]
+    with client_of(cluster) as c:
+        in_threads(16, lambda n: c.set(KEYS[n], A))
+    assert cluster.asked_for_slots == 1 and cluster.redirects == 0
+
+
+def in_threads(count, work):
+    errors = []
+
+    def run(n):
+        try:
+            work(n)
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+        assert not t.is_alive()
+    if errors:
+        raise errors[0]
+
+
+# Redirects
+
+
+def test_moved(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    with client_of(cluster) as c:
+        c.set(key, A)
+        cluster.give(key, cluster.nodes[2])
+        time.sleep(0.2)  # the first map is younger than that no other is asked for
+        for _ in range(5):
+            assert np.array_equal(c.get(key), A)
+    assert cluster.redirects == 1 and cluster.asked_for_slots == 2
+
+
+def test_moved_to_a_node_that_nobody_has_told_of(fake):
+    cluster = fake(2)
+    key = key_of(cluster, 0)
+    with client_of(cluster) as c:
+        c.set(key, A)
+        cluster.told = list(cluster.owners)
+        new = FakeNode(cluster, "n" * 40)
+        cluster.nodes.append(new)
+        cluster.give(key, new)
+        for _ in range(5):
+            assert np.array_equal(c.get(key), A)
+        cluster.told = None
+        time.sleep(2)  # the longest pause between two questions
+        for _ in range(5):
+            assert np.array_equal(c.get(key), A)
+    assert cluster.redirects <= 6
+
+
+def test_moved_without_a_host_is_where_one_has_asked(fake):
+    cluster = fake(2)
+    key = key_of(cluster, 0)
+    port = cluster.nodes[1].address[1]
+    cluster.nodes[1].override = lambda node, arguments: whole()
+    cluster.nodes[0].override = lambda node, arguments: b"-MOVED 1 :%d\r\n" % port
+    with client_of(cluster) as c:
+        assert np.array_equal(c.get(key), A)
+
+
+def test_ask_is_for_once(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    with client_of(cluster) as c:
+        c.set(key, A)
+        target = cluster.nodes[1]
+        target.data[key.encode()] = cluster.nodes[0].data[key.encode()]
+        cluster.nodes[0].override = lambda node, arguments: b"-ASK %d %b\r\n" % (_commands.slot(key.encode()), target.where.encode())
+        assert np.array_equal(c.get(key), A)
+        assert names(target) == [b"ASKING", b"NP.GET"]
+        assert c.mget([key, key_of(cluster, 1)])[1] is None
+        assert names(target)[2:] in ([b"ASKING", b"NP.GET", b"NP.GET"], [b"NP.GET", b"ASKING", b"NP.GET"])
+        cluster.nodes[0].override = None
+        assert np.array_equal(c.get(key), A)
+    assert cluster.asked_for_slots == 1
+
+
+@pytest.mark.parametrize("reply", [b"-TRYAGAIN later\r\n", b"-CLUSTERDOWN starting\r\n", b"-LOADING\r\n", b"-BUSY uploads\r\n", b"-MASTERDOWN\r\n"])
+def test_what_passes_is_waited_for(fake, reply):
+    cluster = fake()
+    key = key_of(cluster, 2)
+    answers = [reply] * 3
+    cluster.nodes[2].override = lambda node, arguments: answers.pop() if answers else None
+    with client_of(cluster) as c:
+        assert c.set(key, A, nx=True) is True
+        assert c.mget([key])[0] is not None
+    requests = {command[command.index(b"REQID") + 1] for command in cluster.nodes[2].commands if b"REQID" in command}
+    assert len(requests) == 1
+
+
+def test_what_does_not_pass_is_an_error(fake):
+    cluster = fake()
+    key = key_of(cluster, 2)
+    with client_of(cluster, retry_for=0.3) as c:
+        for reply, error in ((b"-CLUSTERDOWN no\r\n", ClusterDownError), (b"-TRYAGAIN no\r\n", BusyError)):
+            cluster.nodes[2].override = lambda node, arguments: reply
+            for call in (lambda: c.get(key), lambda: c.set(key, A, nx=True), lambda: c.mget([key]), lambda: c.pipeline(True).get(key).execute()):
+                with pytest.raises(error):
+                    call()
+
+
+def test_nodes_that_point_at_each_other(fake):
+    cluster = fake(2)
+    key = key_of(cluster, 0)
+    for node, other in (cluster.nodes, cluster.nodes[::-1]):
+        node.override = lambda node, arguments, other=other: b"-MOVED 1 %b\r\n" % other.where.encode()
+    with client_of(cluster, retry_for=0) as c:
+        for call in (lambda: c.get(key), lambda: c.mget([key])):
+            with pytest.raises(MovedError):
+                call()
+            assert sum(len(node.commands) for node in cluster.nodes) == 6  # the first, and five that followed
+            for node in cluster.nodes:
+                node.commands.clear()
+    with client_of(cluster, retry_for=0.5) as c, pytest.raises(MovedError):
+        c.pipeline(True).get(key).execute()
+
+
+def test_a_redirect_that_makes_no_sense(fake):
+    cluster = fake()
+    for node in cluster.nodes:
+        node.override = lambda node, arguments: b"-MOVED 1 nowhere\r\n"
+    with client_of(cluster, retry_for=0.1) as c, pytest.raises(MovedError, match="nowhere"):
+        c.get("k")
+
+
+def test_a_unix_socket_leads_to_one_node(stub, tmp_path):
+    server = stub(b"+OK\r\n", b"-MOVED 1 10.0.0.1:7379\r\n", path=tmp_path / "socket")
+    with NumPyRedis.from_url(f"unix://{tmp_path}/socket?retry_for=0") as c:
+        assert c.set("k", A)
+        with pytest.raises(MovedError):
+            c.get("k")
+        assert c.nodes() == [str(tmp_path / "socket")]
+    assert server.asked_for_slots == 0
+
+
+# Conditional writes
+
+
+def test_a_conditional_write_that_is_moved_was_not_done(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    with client_of(cluster) as c:
+        c.get(key)
+        cluster.give(key, cluster.nodes[1])
+        assert c.set(key, A, nx=True) is True and c.set(key, A, nx=True) is False
+    ids = [command[command.index(b"REQID") + 1] for node in cluster.nodes for command in node.commands if b"REQID" in command]
+    assert len(ids) > len(set(ids)) == 2
+
+
+def lose(node, times=1, do=True):
+    """Lets the node do commands and close the connection instead of an answer."""
+
+    def override(node, arguments):
+        if arguments[0] != b"NP.SET" or not lost:
+            return None
+        lost.pop()
+        if do:
+            node._do(arguments)
+        return FakeNode.DROP
+
+    lost = [None] * times
+    node.override = override
+
+
+def test_a_lost_conditional_write_that_is_then_moved_is_uncertain(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    first, second = cluster.nodes[:2]
+    with client_of(cluster) as c:
+        c.get(key)
+
+        def override(node, arguments):
+            if arguments[0] != b"NP.SET":
+                return None
+            node._do(arguments)
+            cluster.give(key, second)
+            node.override = None
+            return FakeNode.DROP
+
+        for call in (
+            lambda: c.set(key, A, nx=True),
+            lambda: c.pipeline().set(key, A, nx=True).execute(),
+            lambda: c.pipeline().set(key, A, if_version="1-1").get(key_of(cluster, 2)).execute(),
+        ):
+            first.override = override
+            with pytest.raises(UncertainWrite, match="MOVED"):
+                call()
+            assert b"NP.SET" not in names(second)
+            cluster.give(key, first)
+            c._cluster.nodes.refresh()
+            del first.data[key.encode()]
+
+
+def test_a_lost_conditional_write_whose_node_dies_is_uncertain(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    with client_of(cluster, 1, retry_for=0.5) as c:
+        c.get(key)
+
+        def override(node, arguments):
+            node._do(arguments)
+            threading.Thread(target=node.die).start()
+            cluster.give(key, cluster.nodes[1])
+            return FakeNode.DROP
+
+        cluster.nodes[0].override = override
+        with pytest.raises(UncertainWrite):
+            c.set(key, A, nx=True)
+        assert b"NP.SET" not in names(cluster.nodes[1])
+        assert c.set(key, A) is True  # without a condition there is no doubt
+        assert c.set(key, A, nx=True) is False
+
+
+def test_a_lost_conditional_write_is_repeated_where_it_was(fake):
+    cluster = fake()
+    key = key_of(cluster, 0)
+    with client_of(cluster) as c:
+        c.get(key)
+        lose(cluster.nodes[0], do=False)
+        cluster.told = [cluster.nodes[1]] * 16384  # a map that is wrong does not matter
+        assert c.set(key, A, nx=True) is True
+    assert names(cluster.nodes[0]).count(b"NP.SET") == 2 and b"NP.SET" not in names(cluster.nodes[1])
+
+
+@pytest.mark.parametrize("reply", [b"-BUSY later\r\n", b"-OOM full\r\n", b"-CLUSTERDOWN no\r\n"])
+def test_an_error_to_the_repeat_says_nothing_of_the_first(fake, reply):
+    cluster = fake(1)
+    with client_of(cluster, retry_for=0.2) as c:
+        c.get("k")
+        answers = [FakeNode.DROP]
+        cluster.nodes[0].override = lambda node, arguments: answers.pop() if answers else reply
+        with pytest.raises(UncertainWrite, match=reply[1:4].decode()):
+            c.set("k", A, nx=True)
+        with pytest.raises((BusyError, OutOfMemoryError, ClusterDownError)):
+            c.set("k", A, nx=True)
+
+
+# Several keys
+
+
+def test_several_keys_go_side_by_side_and_come_in_order(fake):
+    cluster = fake()
+    together = threading.Barrier(3, timeout=30)
+
+    def meet(node, arguments):
+        if arguments[1] == first[node]:
+            together.wait()  # no node answers before all have been asked
+
+    with client_of(cluster) as c:
+        c.get("k")
+        first = {node: next(key for key in KEYS if cluster.owner(key) is node).encode() for node in cluster.nodes}
+        for node in cluster.nodes:
+            node.override = meet
+        assert c.mset({key: np.full(3, i) for i, key in enumerate(KEYS)})
+        assert [int(a[0]) for a in c.mget(KEYS)] == list(range(300))
+        for node in cluster.nodes:
+            node.override = None
+        assert c.mget(["none", KEYS[1], KEYS[1]])[1].tolist() == [1, 1, 1]
+        assert c.exists(*KEYS, KEYS[0], "none") == 301 and c.delete(*KEYS, "none") == 300 and c.exists(*KEYS) == 0
+    assert cluster.redirects == 0 and all(t.name != "ndring-node" for t in threading.enumerate())
+
+
+def test_keys_that_are_moved_meanwhile(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        assert c.mset(dict.fromkeys(KEYS[:10], A))
+        for key in KEYS[::10]:
+            cluster.give(key, cluster.nodes[0])
+        assert c.mset({key: np.full(3, i) for i, key in enumerate(KEYS)})
+        for key in KEYS[::7]:
+            cluster.give(key, cluster.nodes[1])
+        assert [int(a[0]) for a in c.mget(KEYS)] == list(range(300))
+        assert c.delete(*KEYS) == 300
+
+
+def test_partial_failure_names_exactly_the_keys_of_the_dead_node(fake):
+    cluster = fake()
+    with client_of(cluster, retry_for=0.3) as c:
+        c.mset({key: np.full(3, i) for i, key in enumerate(KEYS)})
+        dead = cluster.nodes[1]
+        lost = {key for key in KEYS if cluster.owner(key) is dead}
+        dead.die()
+        calls = {
+            "mset": lambda: c.mset(dict.fromkeys(KEYS, A)), "mget": lambda: c.mget(KEYS),
+            "exists": lambda: c.exists(*KEYS), "delete": lambda: c.delete(*KEYS),
+        }  # fmt: skip
+        for name, call in calls.items():
+            with pytest.raises(PartialError) as caught:
+                call()
+            assert set(caught.value.errors) == lost and set(caught.value.results) == set(KEYS) - lost, name
+            assert all(isinstance(e, (ConnectionError, ClusterDownError)) for e in caught.value.errors.values())
+            if name in ("exists", "delete"):
+                assert set(caught.value.results.values()) == {1}
+        results = c.pipeline().get(KEYS[0]).get(sorted(lost)[0]).ttl(KEYS[0]).execute(raise_on_error=False)
+        assert isinstance(results[1], (ConnectionError, ClusterDownError)) and results[0] is None and results[2] == -1
+        dead.start()
+        assert all(a is None for a in c.mget(set(KEYS) - lost)) and all(a is not None for a in c.mget(lost))
+
+
+def test_results_of_keys_that_shared_a_command(fake):
+    cluster = fake(2)
+    here, there = key_of(cluster, 0), key_of(cluster, 1)
+    with client_of(cluster, retry_for=0) as c:
+        c.mset({f"{{{here}}}{i}": A for i in range(3)})
+        cluster.nodes[1].override = lambda node, arguments: b"-OOM full\r\n"
+        for missing, want in (("{%s}0", 1), ("{%s}x", None)):
+            with pytest.raises(PartialError) as caught:
+                c.exists(f"{{{here}}}1", missing % here, there)
+            assert caught.value.results == {f"{{{here}}}1": want, missing % here: want} and set(caught.value.errors) == {there}
+
+
+def test_no_thread_can_be_started(fake, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.get("k")
+        monkeypatch.setattr(_parallel, "threading", types.SimpleNamespace(Thread=type("Thread", (threading.Thread,), {"start": refuse})))
+        assert c.mset(dict.fromkeys(KEYS, A)) and len(c.mget(KEYS)) == 300
+
+
+def test_side_by_side_raises_what_a_part_raises():
+    done = []
+
+    def fail():
+        raise MemoryError("no room")
+
+    for parts in ([fail, lambda: done.append(1)], [lambda: done.append(1), fail], [fail]):
+        with pytest.raises(MemoryError, match="no room"):
+            _parallel.side_by_side(parts)
+    _parallel.side_by_side([lambda: done.append(2)] * 50)
+    assert done.count(2) == 50
+
+
+def test_large_arrays_do_not_wait_for_each_other(fake):
+    cluster = fake()
+    arrays = {key: np.full(1 << 20, i, np.uint8) for i, key in enumerate(KEYS[:30])}
+    with client_of(cluster) as c:
+        c.mset(arrays)
+        assert all(np.array_equal(a, b) for a, b in zip(c.mget(arrays), arrays.values()))
+        out = np.zeros(1 << 20, np.uint8)
+        for node in cluster.nodes:
+            node.override = lambda node, arguments: b"$-1\r\n" if arguments[0] == b"NP.META" else None
+        assert c.get("k0", out=out, default="none") == "none"
+
+
+# Pipelines
+
+
+def test_pipelines(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        p = c.pipeline()
+        for i, key in enumerate(KEYS):
+            p.set(key, np.full(3, i)).get(key)
+        for i, got in enumerate(p.execute()[1::2]):
+            assert got.tolist() == [i] * 3
+        transaction = c.pipeline(transaction=True).set("{t}a", A).get("{t}a").exists("{t}a", "{t}b").execute()
+        assert transaction[0] is True and np.array_equal(transaction[1], A) and transaction[2] == 1
+        where = cluster.owner("{t}a")
+        for node in cluster.nodes:
+            assert (b"MULTI" in names(node)) is (node is where)
+    assert cluster.redirects == 0
+
+
+def test_a_transaction_that_is_moved_is_done_whole_elsewhere(fake):
+    cluster = fake()
+    first, second = cluster.owner("{t}a"), next(node for node in cluster.nodes if cluster.owner("{t}a") is not node)
+    with client_of(cluster) as c:
+        c.get("{t}a")
+        cluster.give("{t}a", second)
+        time.sleep(0.2)
+        assert c.pipeline(True).set("{t}a", A).set("{t}b", A, nx=True).execute() == [True, True]
+        assert names(first)[-4:] == names(second) == [b"MULTI", b"NP.SET", b"NP.SET", b"EXEC"]
+        assert c.pipeline(True).exists("{t}a", "{t}b").execute() == [2]
+        assert cluster.redirects == 2 and cluster.asked_for_slots == 2
+        first.data.clear()
+        # MOVED at the last moment, and at the first: nothing was done either way
+        for when in (b"EXEC", b"MULTI"):
+            cluster.give("{t}a", first)
+            c._cluster.nodes.refresh()
+            first.commands.clear()
+
+            def override(node, arguments):
+                if arguments[0] == when or when == b"MULTI":
+                    cluster.give("{t}a", second)
+                    return b"-MOVED 1 %b\r\n" % second.where.encode()
+                return None
+
+            first.override = override
+            time.sleep(1.6)  # so that the map is that with ``first``
+            assert c.pipeline(True).set("{t}c", A).execute() == [True] and b"{t}c" not in first.data
+            first.override = None
+
+
+# Walks
+
+
+def test_scan_of_all_nodes(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        assert sorted(c.scan_iter(count=7)) == sorted(key.encode() for key in KEYS)
+        walk = c.scan_iter(count=10)
+        found = [next(walk)]
+        # Slots without keys go to another node, and a new node comes: those that are there come once.
+        full = {_commands.slot(key.encode()) // 64 for key in KEYS}
+        new = FakeNode(cluster, "n" * 40)
+        cluster.nodes.append(new)
+        for shard in set(range(256)) - full:
+            cluster.owners[shard * 64 : shard * 64 + 64] = [new] * 64
+        found += walk
+        assert sorted(found) == sorted(key.encode() for key in KEYS)
+
+
+def test_scan_notices_nodes_that_have_come(fake):
+    cluster = fake(3)
+    third = cluster.nodes[2]
+    cluster.owners = [node if node is not third else cluster.nodes[0] for node in cluster.owners]
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS[:100], A))
+        free = next(key for key in KEYS if _commands.slot(key.encode()) // 64 not in {_commands.slot(k.encode()) // 64 for k in KEYS[:100]})
+        cluster.give(free, third)
+        with client_of(cluster, 2) as other:
+            other.set(free, A)
+        assert len(list(c.scan_iter())) == 101
+
+
+def test_scan_of_a_node_that_comes_back_elsewhere(fake):
+    cluster = fake(2)
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        walk = c.scan_iter(count=10)
+        found = [next(walk)]
+        for node in cluster.nodes[1:]:
+            node.die()
+            node.start(("127.0.0.1", 0))
+        assert sorted([*found, *walk]) == sorted(key.encode() for key in KEYS)
+
+
+def test_scan_leaves_no_keys_out_in_silence(fake):
+    cluster = fake()
+    with client_of(cluster, retry_for=0.3) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        dead = cluster.nodes[1]
+        dead.die()
+        with pytest.raises(ConnectionError):
+            list(c.scan_iter())
+        cluster.owners = [None if node is dead else node for node in cluster.owners]
+        for call in (lambda: list(c.scan_iter()), lambda: c.delete_prefix("k")):
+            with pytest.raises(ClusterDownError, match="served by nobody"):
+                call()
+        # It has left: others have its slots, and its keys are gone with it.
+        cluster.owners = [cluster.nodes[0] if node is None else node for node in cluster.owners]
+        assert len(list(c.scan_iter())) == sum(len(node.data) for node in cluster.nodes if node is not dead)
+
+
+def test_scan_while_a_node_leaves(fake):
+    cluster = fake()
+    with client_of(cluster, retry_for=0.3) as c:
+        cluster.owners = [node if i // 64 in {_commands.slot(key.encode()) // 64 for key in KEYS[:50]} else cluster.nodes[2] for i, node in enumerate(cluster.owners)]
+        c.mset(dict.fromkeys([key for key in KEYS[:50] if cluster.owner(key) is not cluster.nodes[2]], A))
+        keys = {key for node in cluster.nodes for key in node.data}
+        walk = c.scan_iter(count=5)
+        found = [next(walk)]
+        cluster.owners = [node if node is not cluster.nodes[2] else cluster.nodes[0] for node in cluster.owners]
+        cluster.nodes[2].die()
+        assert sorted([*found, *walk]) == sorted(keys)
+
+
+# Failures of nodes
+
+
+def test_the_others_tell_when_the_first_node_is_gone(fake):
+    cluster = fake()
+    with client_of(cluster, retry_for=5) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        seed, heir = cluster.nodes[:2]
+        seed.die()
+        cluster.owners = [heir if node is seed else node for node in cluster.owners]
+        heir.data.update(seed.data)
+        assert all(a is not None for a in c.mget(KEYS))
+        assert c.ping() and c.info()["name"] in (1, 2) and len(c.nodes()) == 2
+        assert len(list(c.scan_iter())) == 300
+
+
+def test_the_name_that_was_given_is_tried_again(fake):
+    """All nodes come back elsewhere at once; only what was given is where it was."""
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        for node in cluster.nodes:
+            node.die()
+        cluster.nodes[0].start()
+        for node in cluster.nodes[1:]:
+            node.start(("127.0.0.1", 0))
+        assert all(a is not None for a in c.mget(KEYS))
+        assert sorted(c.nodes()) == sorted(node.where for node in cluster.nodes)
+
+
+def test_no_map_from_a_dead_seed():
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = closed.getsockname()
+    with NumPyRedis(*address, retry_for=0.1) as c:
+        for call in (lambda: c.get("k"), lambda: c.mget(["a", "b"]), lambda: list(c.scan_iter()), c.nodes, lambda: c.pipeline(True).get("k").execute()):
+            with pytest.raises(ConnectionError):
+                call()
+
+
+def test_a_seed_that_does_not_answer_ends_in_time(stub):
+    hold = threading.Event()
+    server = stub()
+    server.slots = b""
+    try:
+        with NumPyRedis(*server.address, socket_timeout=0.2, retry_for=0) as c, pytest.raises(TimeoutError):
+            c.get("k")
+    finally:
+        hold.set()
+
+
+def test_connections_to_a_node_that_left_are_closed(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        gone, heir = cluster.nodes[2], cluster.nodes[0]
+        assert gone._open
+        cluster.owners = [heir if node is gone else node for node in cluster.owners]
+        time.sleep(0.2)
+        c.mget(KEYS)
+        wait_until(lambda: not gone._open)
+        assert len(c._cluster.nodes._transports) == 2
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Questions for the map
+
+
+def test_many_threads_that_see_moved_ask_once(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        for key in KEYS:
+            if cluster.owner(key) is not cluster.nodes[2]:
+                cluster.give(key, cluster.nodes[2])
+        time.sleep(0.2)
+        before = cluster.asked_for_slots
+        start = threading.Barrier(16)
+        in_threads(16, lambda n: (start.wait(), [c.get(key) for key in KEYS[n::16]]))
+        assert cluster.asked_for_slots == before + 1
+        assert cluster.redirects <= 2 * 16
+
+
+def test_a_dead_node_causes_no_storm(fake):
+    cluster = fake()
+    with client_of(cluster, retry_for=2) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        time.sleep(0.2)
+        before = cluster.asked_for_slots
+        began = time.monotonic()
+
+        def work(n):
+            with pytest.raises(PartialError):
+                c.mget(KEYS)
+
+        in_threads(12, work)
+        took = time.monotonic() - began
+        # At 0, then after pauses of at least 0.2, 0.4, 0.8 and 1 s.
+        assert cluster.asked_for_slots - before <= 4 + took
+
+
+def test_a_busy_node_is_not_asked_for_the_map(fake):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=0.5) as c:
+        c.get(key)
+        cluster.nodes[1].override = lambda node, arguments: b"-BUSY uploads\r\n"
+        time.sleep(0.2)
+        with pytest.raises(BusyError):
+            c.set(key, A)
+    assert cluster.asked_for_slots == 1
+
+
+def test_a_node_that_hangs_holds_up_nobody_who_asks_for_the_map(fake, monkeypatch):
+    monkeypatch.setattr(_nodes, "_PATIENCE", 0.2)
+    cluster = fake()
+    hold = threading.Event()
+    with client_of(cluster, 1) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[0].slots_override = lambda node: (hold.wait(30), b"")[1]
+        cluster.nodes[0].die()
+        cluster.nodes[0].start()  # its connections are new ones, of which none answers in time
+        key = key_of(cluster, 2)
+        cluster.give(key, cluster.nodes[1])
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert all(a is not None for a in c.mget(KEYS))
+        for _ in range(20):
+            assert c.get(key) is not None
+        assert time.monotonic() - began < 10
+        hold.set()
+
+
+# Processes
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        with c._cluster.nodes._lock:  # as if another thread asked for the map just now
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    c._cluster.nodes.refresh()
+                    assert list(c.scan_iter()) and len(c.mget(KEYS)) == 300
+                    code = 0
+                finally:
+                    os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(c.mget(KEYS)) == 300
+
+
+def test_at_the_end_of_the_interpreter(fake):
+    cluster = fake()
+    code = f"""
+import atexit
+import numpy as np
+from ndring import NumPyRedis
+c = NumPyRedis(*{cluster.nodes[0].address!r})
+keys = [f"k{{i}}" for i in range(100)]
+c.mset(dict.fromkeys(keys, np.arange(3)))
+def last():
+    assert len(c.mget(keys)) == 100
+    print("done", flush=True)
+atexit.register(last)
+"""
+    run = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PYTHON)}, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "done\n" and run.returncode == 0, run.stderr
+
+
+def test_get_or_set(fake):
+    cluster = fake()
+    made = []
+
+    def make():
+        made.append(1)
+        return A
+
+    with client_of(cluster) as c:
+        c.get("k")
+        for node in cluster.nodes:  # versions are more than the stubs know
+            node.override = lambda node, arguments: (node._do(arguments), b"$3\r\n1-1\r\n")[1] if b"WITHVERSION" in arguments else None
+        for key in KEYS[:20]:
+            assert np.array_equal(c.get_or_set(key, make), A)
+    assert len(made) == 20 and cluster.redirects == 0
+
+
+def test_options_are_those_of_all_nodes():
+    c = NumPyRedis.from_url("rediss://u:secret@seed?ssl_check_hostname=True&ssl_cert_reqs=none&max_connections=7&socket_timeout=4", retry_for=1)
+    other = c._cluster.nodes.at(Address("other", 7000))._pool
+    seed = c._cluster.nodes.seed._pool
+    assert (other.connection_kwargs["host"], other.connection_kwargs["port"]) == ("other", 7000)
+    assert {k: v for k, v in other.connection_kwargs.items() if k not in ("host", "port", "retry")} == {
+        k: v for k, v in seed.connection_kwargs.items() if k not in ("host", "port", "retry")
+    }
+    assert other.connection_class is seed.connection_class and other.max_connections == 7
