@@ -25,6 +25,7 @@ type gossip struct {
 	log    *slog.Logger
 	list   *memberlist.Memberlist
 	sights *sights
+	end    sync.Once // of list
 
 	mu   sync.Mutex // guards self
 	self meta
@@ -161,14 +162,17 @@ func withPort(seed string) string {
 }
 
 // leave tells the others that this node goes, so that they need not find out.
-func (g *gossip) leave(wait time.Duration) error {
+func (g *gossip) leave(wait time.Duration) (err error) {
 	if g.list == nil {
 		return nil
 	}
-	if err := g.list.Leave(wait); err != nil { // the others will find out
-		g.log.Debug("the others may not have heard that this node goes", "err", err)
-	}
-	return g.list.Shutdown()
+	g.end.Do(func() {
+		if err := g.list.Leave(wait); err != nil { // the others will find out
+			g.log.Debug("the others may not have heard that this node goes", "err", err)
+		}
+		err = g.list.Shutdown()
+	})
+	return err
 }
 
 // NodeMeta implements memberlist.Delegate.
