@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +61,10 @@ func (c *Cluster) makeTogether() error {
 		c.await("%s to make the cluster of %d nodes", c.name(asker), c.config.Expect)
 		return nil
 	}
+	if time.Now().Before(c.askAgain) {
+		return nil
+	}
+	c.askAgain = time.Now().Add(c.timing.Tick + rand.N(4*c.timing.Tick)) // if it fails: whoever stands in the way needs time to get out of it
 	return c.collect(members)
 }
 

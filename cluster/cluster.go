@@ -39,6 +39,8 @@ type Cluster struct {
 	proposals counters
 	kick      chan struct{} // wakes become; one at most
 
+	askAgain time.Time // for claims; only become uses it
+
 	changed chan struct{} // a new topology is there; one at most
 	ready   chan struct{} // closed when this start of the node is part of the topology
 	failed  chan struct{} // closed after fatal was set
@@ -250,17 +252,23 @@ func (c *Cluster) keepInTouch() {
 	}
 }
 
-// note writes down where the others are.
+// note writes down where the members are, and forgets those that are none any more.
 func (c *Cluster) note() {
-	own := c.ID()
+	own, t := c.ID(), c.Topology()
 	if own == "" {
 		return
 	}
+	member := func(id topology.NodeID) bool {
+		_, known := t.Node(id)
+		return known || t.Cluster == ""
+	}
 	for _, i := range c.sights.alive() {
-		if i.cluster == own {
+		if i.cluster == own && member(i.node) {
 			c.book.put(i.node, entry{Gossip: i.gossip, Bus: i.bus, Name: i.name})
 		}
 	}
+	c.book.forget(member)
+	c.sights.forget(member)
 	if err := c.book.save(); err != nil {
 		c.log.Warn("cannot write the address book", "err", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -127,8 +129,8 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 		case old.Incarnation > node.Incarnation:
 			reply.Refused = fmt.Sprintf("a later start of node %s is known: its clock went back, or there are two of that id", label(node.Name, node.ID))
 			return reply, nil
-		case old.Store != node.Store && c.lives(old):
-			reply.Refused = fmt.Sprintf("a node with the id %s, but another data folder, runs at %s", label(node.Name, node.ID), c.busOf(old.ID))
+		case old.Incarnation < node.Incarnation && c.lives(old):
+			reply.Refused = fmt.Sprintf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(node.Name, node.ID), c.busOf(old))
 			return reply, nil
 		}
 	}
@@ -161,19 +163,15 @@ func hasServer(config raft.Configuration, id string) bool {
 	return false
 }
 
-// lives asks a node's old address whether the node that the topology knows is still there.
+// lives asks a node's old address whether the start of it that the topology knows is still there.
 func (c *Cluster) lives(old topology.Node) bool {
-	address := c.busOf(old.ID)
-	if address == "" {
-		return false
-	}
 	ctx, cancel := context.WithTimeout(c.context, time.Second)
 	defer cancel()
-	who, err := c.bus.Probe(ctx, address)
-	return err == nil && who.Node == old.ID && who.Store == old.Store
+	who, err := c.bus.Probe(ctx, c.busOf(old))
+	return err == nil && who.Node == old.ID && who.Incarnation == old.Incarnation
 }
 
-func (c *Cluster) busOf(id topology.NodeID) string {
-	address, _ := c.resolve(id)
-	return address
+// busOf returns where the start of a node that the topology knows was reached.
+func (c *Cluster) busOf(old topology.Node) string {
+	return net.JoinHostPort(old.BusHost, strconv.Itoa(old.BusPort))
 }

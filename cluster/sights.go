@@ -80,6 +80,9 @@ func (s *sights) note(i instance) {
 			s.twins = slices.DeleteFunc(s.twins, func(t instance) bool { return t.incarnation == i.incarnation })
 			if i.alive {
 				s.twins = append(s.twins, i)
+				if i.incarnation > s.incarnation {
+					s.log.Warn("another node says that it is this one", "address", i.bus)
+				}
 			}
 		}
 		return
@@ -141,24 +144,33 @@ func (p *peer) current() (instance, bool) {
 	return p.instances[len(p.instances)-1], true
 }
 
+// maxForeign is how many nodes of other clusters are told of.
+const maxForeign = 100
+
+// remembered is how long a node that is gone and no member is told of.
+const remembered = 10 * time.Minute
+
+// forget drops what is known of nodes that are long gone and of which keep is not true.
+func (s *sights) forget(keep func(topology.NodeID) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, p := range s.peers {
+		if i, _ := p.current(); !i.alive && s.now().Sub(i.since) > remembered && !keep(id) {
+			delete(s.peers, id)
+		}
+	}
+}
+
 // foreign takes down a node of another cluster, and reports whether it is new here.
 func (s *sights) foreign(address string, m meta) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, known := s.others[address]
+	if !known && len(s.others) >= maxForeign {
+		return false
+	}
 	s.others[address] = instance{meta: m, gossip: address, since: s.now()}
 	return !known || old.cluster != m.cluster
-}
-
-// foreigners returns the nodes of other clusters that were met.
-func (s *sights) foreigners() []instance {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []instance
-	for _, i := range s.others {
-		all = append(all, i)
-	}
-	return all
 }
 
 // twinsAlive returns the nodes that say that they are this one.
