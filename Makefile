@@ -56,7 +56,7 @@ lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
-.PHONY: bench bench-quick bench-eviction bench-disk churn
+.PHONY: bench bench-quick bench-eviction bench-disk bench-cluster churn
 bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench -out results
 
@@ -68,6 +68,10 @@ bench-eviction: build ## hit ratios beside redis-server in the same memory (abou
 
 bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
 	@scripts/bench disk -out results/disk.md
+
+bench-cluster: build ## a million keys over three nodes, through the Python client (about 4 minutes)
+	@scripts/setup-python test
+	@.venv/bin/python bench/python/cluster.py --out bench/results/cluster.md
 
 churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
 	@NDRING_CHURN=5m go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
