@@ -62,14 +62,15 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 			t.Parallel()
 			s := start(t, Config{})
 			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
-			tx.want("+OK", "MULTI")
-			tx.want("+QUEUED", "NP.SET", "foo", arrayA, "WITHVERSION")
 			test.before(t, s)
 			c.send(command("PING") + command("NP.SET", "foo", arrayA, "WITHVERSION"))
 			if got := c.reply(); got != "+PONG" { // which does not wait with the other
 				t.Error(got)
 			}
-			tx.send(command("EXEC"))
+			tx.send(command("MULTI") + command("NP.SET", "foo", arrayA, "WITHVERSION") + command("EXEC"))
+			if got := tx.reply() + tx.reply(); got != "+OK+QUEUED" {
+				t.Error(got)
+			}
 			s.waiting(t)
 			other.want("+OK", "NP.SET", "bar", arrayA) // another shard's
 			test.then(t, s)
