@@ -20,7 +20,7 @@ help: ## this list
 
 ##@ Use it
 .PHONY: demo run build
-demo: ## start a node, store and fetch awkward arrays, show what came back, stop it
+demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
 run: build ## a node on port 7379, until Ctrl-C
@@ -47,7 +47,7 @@ test-wheel: build ## the Python package as a plain wheel, installed from scratch
 test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
 
-faults: build ## kill -9 of a real node 110 times, losses of power, errors and damage in thousands of variants
+faults: build ## kill -9 of real nodes, losses of power, errors and damage in thousands of variants
 	@scripts/step "kill, power loss, damage" scripts/faults
 
 lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck

@@ -81,7 +81,8 @@ func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	if alive, _, _ := c.Sight(id); alive {
 		return errForgetAlive
 	}
-	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id})
+	row, _ := c.Topology().Node(id) // a later start of it is not meant
+	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id, Incarnation: row.Incarnation})
 }
 
 // Leave says that this node is to have no shards any more. It is forgotten once it holds no copy.
