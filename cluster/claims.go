@@ -51,6 +51,9 @@ func (c *Cluster) makeTogether() error {
 		if others > 0 {
 			text += fmt.Sprintf("; %d more were not started with --bootstrap-expect %d, or have arrays", others, c.config.Expect)
 		}
+		if silent := c.silent.Load(); silent != nil && len(*silent) > 0 {
+			text += "; nobody answers at " + strings.Join(*silent, ", ")
+		}
 		c.await("%s", text)
 		return nil
 	}
