@@ -228,19 +228,30 @@ func (c *Cluster) checkSeeds(own string) error {
 
 // checkTwins returns an error when a node of the same id runs elsewhere, and this one was started later.
 func (c *Cluster) checkTwins() error {
+	for _, twin := range c.liveTwins() {
+		if twin.incarnation < c.self.Incarnation {
+			return fmt.Errorf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(c.self.Name, c.self.ID), twin.bus)
+		}
+		if c.twinTold != twin.incarnation {
+			c.twinTold = twin.incarnation
+			c.log.Error("another node was started with the id of this one", "node", label(c.self.Name, c.self.ID), "address", twin.bus)
+		}
+	}
+	return nil
+}
+
+// liveTwins asks those that gossip calls by the id of this node whether they are there.
+func (c *Cluster) liveTwins() (live []instance) {
 	for _, twin := range c.sights.twinsAlive() {
 		ctx, cancel := context.WithTimeout(c.context, time.Second)
 		who, err := c.bus.Probe(ctx, twin.bus)
 		cancel()
-		if err != nil || who.Node != c.self.ID || who.Incarnation == c.self.Incarnation {
-			continue // gone, or another node by now: gossip has not noticed yet
+		if err == nil && who.Node == c.self.ID && who.Incarnation != c.self.Incarnation { // else it is gone, or another node by now: gossip has not noticed yet
+			twin.incarnation = who.Incarnation
+			live = append(live, twin)
 		}
-		if who.Incarnation < c.self.Incarnation {
-			return fmt.Errorf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(c.self.Name, c.self.ID), twin.bus)
-		}
-		c.log.Error("another node was started with the id of this one", "node", label(c.self.Name, c.self.ID), "address", twin.bus)
 	}
-	return nil
+	return live
 }
 
 // announce has this start of the node join the topology, and reports whether it did.

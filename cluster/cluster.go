@@ -39,6 +39,7 @@ type Cluster struct {
 	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
 	kick      chan struct{} // wakes become; one at most
+	twinTold  uint64        // incarnation of the twin that was told of; become's
 
 	changed chan struct{} // a new topology is there; one at most
 	ready   chan struct{} // closed when this start of the node is part of the topology

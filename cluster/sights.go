@@ -30,6 +30,7 @@ type instance struct {
 	alive       bool
 	since       time.Time // when it came or went
 	gossip, bus string    // addresses
+	twice       bool      // an earlier start seems to live too
 }
 
 // peer is a node, with those of its starts that gossip has told of lately.
@@ -141,6 +142,16 @@ func (p *peer) current() (instance, bool) {
 	return p.instances[len(p.instances)-1], true
 }
 
+// living counts the starts that live.
+func (p *peer) living() (n int) {
+	for _, i := range p.instances {
+		if i.alive {
+			n++
+		}
+	}
+	return n
+}
+
 // foreign takes down a node of another cluster, and reports whether it is new here.
 func (s *sights) foreign(address string, m meta) bool {
 	s.mu.Lock()
@@ -185,6 +196,7 @@ func (s *sights) alive() []instance {
 	var all []instance
 	for _, p := range s.peers {
 		if i, ok := p.current(); ok && i.alive {
+			i.twice = p.living() > 1
 			all = append(all, i)
 		}
 	}

@@ -31,7 +31,7 @@ func TestBootstrapOfOneFolderTwice(t *testing.T) {
 	startAll(all)
 	eventually(t, "the first has its folder", all, func() string { return lacks(all[0].logged(), "can be reached") })
 	twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
-	twin.fails("ndring cannot start", all[0].folder, "in use")
+	twin.fails("ndring cannot start", "another process uses "+all[0].folder)
 	whole(t, all...)
 	serves(t, all...)
 }
