@@ -257,7 +257,8 @@ func (c *Cluster) liveTwins() (live []instance) {
 // announce has this start of the node join the topology, and reports whether it did.
 func (c *Cluster) announce() bool {
 	a := c.agreement.Load()
-	for {
+	var refused *refusedError
+	for turn := 0; ; {
 		t := c.Topology()
 		if row, ok := t.Node(c.self.ID); ok && row.Incarnation == c.self.Incarnation && row.Store == c.self.Store {
 			return true
@@ -274,6 +275,11 @@ func (c *Cluster) announce() bool {
 		switch {
 		case leader == "":
 			c.await("%s", c.missingVoters(a))
+			turn++
+			if err := c.askAround(turn); errors.As(err, &refused) {
+				c.fail(err)
+				return false
+			}
 		case t.Cluster == "" && c.mine() != nil:
 			c.await("the topology to be made")
 			m := c.mine()
@@ -284,7 +290,6 @@ func (c *Cluster) announce() bool {
 		default:
 			c.await("the leader, %s, to let this start of the node in", c.name(leader))
 			if err := c.joinAgain(leader); err != nil {
-				var refused *refusedError
 				if errors.As(err, &refused) {
 					c.fail(err)
 					return false
@@ -321,10 +326,15 @@ func (c *Cluster) missingVoters(a *agreement) string {
 			continue
 		}
 		voters++
-		node, _, err := parseServerID(string(s.ID))
-		if i, ok := c.sights.get(node); err == nil && string(s.ID) != c.local && !(ok && i.alive) {
-			missing = append(missing, c.name(node))
+		node, store, err := parseServerID(string(s.ID))
+		if err != nil || c.seesServer(node, store) {
+			continue
 		}
+		name := c.name(node)
+		if i, ok := c.sights.get(node); node == c.self.ID || ok && i.alive {
+			name += " with the data folder that it had"
+		}
+		missing = append(missing, name)
 	}
 	switch need := voters/2 + 1 - (voters - len(missing)); {
 	case voters == 0:

@@ -189,6 +189,15 @@ func (s *sights) get(id topology.NodeID) (instance, bool) {
 	return instance{}, false
 }
 
+// seesServer reports whether a node lives with the data folder that a server of raft is of.
+func (c *Cluster) seesServer(node topology.NodeID, store string) bool {
+	if node == c.self.ID {
+		return store == c.self.Store
+	}
+	i, known := c.sights.get(node)
+	return known && i.alive && i.store == store
+}
+
 // alive returns all other nodes that live, by id.
 func (s *sights) alive() []instance {
 	s.mu.Lock()
