@@ -73,7 +73,9 @@ func TestBootstrapOverOneFolderOfThree(t *testing.T) {
 		return lacks(all[1].info()["cluster_waiting_for"], "1 more of the 3 voters to have a majority; missing: ", "n1 (", "n3 (", "with the data folder that it had")
 	})
 	for _, m := range []*member{all[0], all[2]} {
-		eventually(t, "the others wait for it", all, func() string { return lacks(m.info()["cluster_waiting_for"], "cluster "+id+" to let it in: n2 (", "no leader") })
+		eventually(t, "the others wait for it", all, func() string {
+			return lacks(m.info()["cluster_waiting_for"], "cluster "+id+" to let it in: n2 (", "no leader")
+		})
 	}
 	for _, m := range all {
 		t.Logf("%s: %s", m.name, m.readyz())

@@ -218,10 +218,12 @@ func whole(t *testing.T, all ...*member) (id string) {
 type arrays map[string]string
 
 // someArrays makes arrays whose keys are in many slots.
-func someArrays(n int) arrays {
+func someArrays(n int) arrays { return arraysCalled("array", n) }
+
+func arraysCalled(name string, n int) arrays {
 	all := arrays{}
 	for i := range n {
-		all[fmt.Sprintf("array %d", i)] = npyOf(uint64(i), 1+i*37%5000)
+		all[fmt.Sprintf("%s %d", name, i)] = npyOf(uint64(i), 1+i*37%5000)
 	}
 	return all
 }
@@ -267,12 +269,12 @@ func (a arrays) readable(t *testing.T, all ...*member) {
 	}
 }
 
-// serves has a cluster keep arrays.
+// serves has a cluster keep arrays that it has not seen yet.
 func serves(t *testing.T, all ...*member) {
 	t.Helper()
-	kept := someArrays(60)
-	kept.store(t, clusterClient(t, all...))
-	kept.readable(t, all...)
+	more := arraysCalled(fmt.Sprintf("served at %d", time.Now().UnixNano()), 60)
+	more.store(t, clusterClient(t, all...))
+	more.readable(t, all...)
 }
 
 // npyOf makes an array of n bytes that are those of an id.
