@@ -36,8 +36,10 @@ type Cluster struct {
 	waiting   atomic.Pointer[string]    // what for; empty when it serves
 	fatal     atomic.Pointer[error]     // why it can never serve
 	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
+	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
 	kick      chan struct{} // wakes become; one at most
+	twinTold  uint64        // incarnation of the twin that was told of; become's
 
 	askAgain time.Time // for claims; only become uses it
 
@@ -294,10 +296,11 @@ func (c *Cluster) call() {
 	if len(addresses) == 0 {
 		return
 	}
-	n, foreign, err := c.gossip.join(addresses)
+	n, foreign, silent, err := c.gossip.join(addresses)
 	if err != nil {
 		c.log.Debug("not all known addresses answer", "answered", n, "of", len(addresses), "err", err)
 	}
+	c.silent.Store(&silent)
 	if len(foreign) > 0 {
 		c.foreign.Store(&foreign)
 	}

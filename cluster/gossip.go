@@ -128,8 +128,8 @@ func (g *gossip) tell(change func(*meta)) error {
 	return g.list.UpdateNode(5 * time.Second)
 }
 
-// join tries addresses side by side. Foreign are those where a node of another cluster has answered.
-func (g *gossip) join(addresses []string) (answered int, foreign []string, err error) {
+// join tries addresses side by side. Foreign are those where a node of another cluster has answered, silent those where nobody has.
+func (g *gossip) join(addresses []string) (answered int, foreign, silent []string, err error) {
 	var mu sync.Mutex // guards the results
 	var wait sync.WaitGroup
 	for _, a := range addresses {
@@ -140,14 +140,17 @@ func (g *gossip) join(addresses []string) (answered int, foreign []string, err e
 			answered += n
 			if failure != nil {
 				err = errors.Join(err, failure)
-				if strings.Contains(failure.Error(), foreignText) { // memberlist passes on no more than the text
+				switch {
+				case strings.Contains(failure.Error(), foreignText): // memberlist passes on no more than the text
 					foreign = append(foreign, a)
+				case n == 0:
+					silent = append(silent, a)
 				}
 			}
 		})
 	}
 	wait.Wait()
-	return answered, foreign, err
+	return answered, foreign, silent, err
 }
 
 // foreignText is in the error of a join that met a node of another cluster.

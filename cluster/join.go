@@ -49,6 +49,28 @@ func (c *Cluster) askIn(cluster string, nodes []instance) error {
 	return nil
 }
 
+// askAround asks the members that are to be seen, one at a time, to let this start of the node in: its own log may not say who leads, because it was forgotten.
+func (c *Cluster) askAround(turn int) (err error) {
+	var members []instance
+	for _, i := range c.sights.alive() {
+		if i.cluster == c.ID() {
+			members = append(members, i)
+		}
+	}
+	if len(members) == 0 {
+		return nil
+	}
+	reply, err := c.askJoin(members[turn%len(members)].node)
+	if err == nil && reply.Refused != "" {
+		return refusedStart(reply.Refused)
+	}
+	return err
+}
+
+func refusedStart(why string) error {
+	return &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", why)}
+}
+
 // joinAgain tells the leader that this node was started anew.
 func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	var reply joinReply
@@ -59,7 +81,7 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 		reply, err = c.askJoin(leader)
 	}
 	if err == nil && reply.Refused != "" {
-		err = &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", reply.Refused)}
+		err = refusedStart(reply.Refused)
 	}
 	return err
 }
@@ -134,21 +156,21 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 			return reply, nil
 		}
 	}
-	future := a.GetConfiguration()
-	if err := future.Error(); err != nil {
-		return reply, err
-	}
-	if !hasServer(future.Configuration(), id) {
-		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
-			return reply, err
-		}
-	}
 	d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
 	if err != nil {
 		return reply, err
 	}
 	if d.Errs[0] != "" {
 		return reply, fmt.Errorf("the topology does not take the node: %s", d.Errs[0])
+	}
+	future := a.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return reply, err
+	}
+	if !hasServer(future.Configuration(), id) { // not before, since servers of no member are taken out
+		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+			return reply, err
+		}
 	}
 	reply.Cluster = t.Cluster
 	return reply, nil

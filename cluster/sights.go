@@ -30,6 +30,7 @@ type instance struct {
 	alive       bool
 	since       time.Time // when it came or went
 	gossip, bus string    // addresses
+	twice       bool      // an earlier start seems to live too
 }
 
 // peer is a node, with those of its starts that gossip has told of lately.
@@ -144,6 +145,16 @@ func (p *peer) current() (instance, bool) {
 	return p.instances[len(p.instances)-1], true
 }
 
+// living counts the starts that live.
+func (p *peer) living() (n int) {
+	for _, i := range p.instances {
+		if i.alive {
+			n++
+		}
+	}
+	return n
+}
+
 // maxForeign is how many nodes of other clusters are told of.
 const maxForeign = 100
 
@@ -190,6 +201,15 @@ func (s *sights) get(id topology.NodeID) (instance, bool) {
 	return instance{}, false
 }
 
+// seesServer reports whether a node lives with the data folder that a server of raft is of.
+func (c *Cluster) seesServer(node topology.NodeID, store string) bool {
+	if node == c.self.ID {
+		return store == c.self.Store
+	}
+	i, known := c.sights.get(node)
+	return known && i.alive && i.store == store
+}
+
 // alive returns all other nodes that live, by id.
 func (s *sights) alive() []instance {
 	s.mu.Lock()
@@ -197,6 +217,7 @@ func (s *sights) alive() []instance {
 	var all []instance
 	for _, p := range s.peers {
 		if i, ok := p.current(); ok && i.alive {
+			i.twice = p.living() > 1
 			all = append(all, i)
 		}
 	}
