@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,14 +93,23 @@ func seedsOf(all ...*member) string {
 	return strings.Join(seeds, ",")
 }
 
+// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
+// what others wait for 300 ms, and elect leaders without end.
+func memberProgram() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) && os.Getenv("NDRING_RACE_MEMBERS") == "" {
+		return built()
+	}
+	return os.Executable()
+}
+
 // start starts the member, and does not wait for anything.
 func (m *member) start(args ...string) *process {
 	m.t.Helper()
-	self, err := os.Executable()
+	path, err := memberProgram()
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.Command(self, append([]string{
+	cmd := exec.Command(path, append([]string{
 		"--bind", m.host, "--port", fmt.Sprint(m.port), "--http-port", fmt.Sprint(m.http), "--gossip-port", fmt.Sprint(m.gossip),
 		"--dir", m.folder, "--node-id", m.name, "--shards", "64",
 	}, args...)...)
