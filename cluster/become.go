@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -263,6 +265,10 @@ func (c *Cluster) announce() bool {
 		switch {
 		case leader == "":
 			c.await("%s", c.missingVoters(a))
+			if err := c.joinBack(); err != nil {
+				c.fail(err)
+				return false
+			}
 		case t.Cluster == "" && c.mine() != nil:
 			c.await("the topology to be made")
 			m := c.mine()
@@ -288,6 +294,21 @@ func (c *Cluster) announce() bool {
 			return false
 		}
 	}
+}
+
+// joinBack asks a member to be let in: the voters that this node knows of may be those of long ago, and while it was away it may have been forgotten, so that no leader
+// calls on it. The error is a refusal for good.
+func (c *Cluster) joinBack() error {
+	members := slices.DeleteFunc(c.sights.alive(), func(i instance) bool { return i.cluster != c.ID() })
+	if len(members) == 0 {
+		return nil
+	}
+	reply, err := c.askJoin(members[rand.IntN(len(members))].node)
+	if err != nil {
+		c.log.Debug("no member lets this start of the node in yet", "err", err)
+		return nil
+	}
+	return reply.refusal()
 }
 
 // mine returns how the cluster began, if this node has made it.

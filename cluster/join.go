@@ -58,10 +58,18 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	} else {
 		reply, err = c.askJoin(leader)
 	}
-	if err == nil && reply.Refused != "" {
-		err = &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", reply.Refused)}
+	if err == nil {
+		err = reply.refusal()
 	}
 	return err
+}
+
+// refusal is the error of a node with a folder that is refused for good.
+func (r *joinReply) refusal() error {
+	if r.Refused == "" {
+		return nil
+	}
+	return &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", r.Refused)}
 }
 
 func (c *Cluster) askJoin(node topology.NodeID) (reply joinReply, err error) {
