@@ -204,3 +204,24 @@ func TestADeadNodeIsForgottenAndALeavingOneGoes(t *testing.T) {
 		t.Errorf("a node that serves shards was forgotten: %+v, %v", row, known)
 	}
 }
+
+// No leader calls on it, as it was taken out while it still heard that, and it stands for no election, as it has no vote.
+func TestANodeThatHasLeftComesBackWithItsFolder(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 3, nil)
+	config := onDisk(t, testConfig(t, "late", 0, nodes[0].seed()))
+	late := nw.start(t, config)
+	ready(t, late)
+	eventually(t, "it leaves", func() bool { return late.Leave(t.Context()) == nil })
+	eventually(t, "it is forgotten", func() bool {
+		_, known := nodes[0].Topology().Node(late.self.ID)
+		return !known && !hasServer(leaderOf(t, nodes...).agreement.Load().GetConfiguration().Configuration(), late.local)
+	})
+	late.stop()
+	back := nw.start(t, config)
+	ready(t, back)
+	if row, known := nodes[0].Topology().Node(back.self.ID); !known || row.Incarnation != back.self.Incarnation || row.State != topology.Active {
+		t.Errorf("it has come back as %+v, %v", row, known)
+	}
+}

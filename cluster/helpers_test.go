@@ -32,6 +32,7 @@ type testNode struct {
 	network *network
 	address string // of its bus
 	dead    atomic.Bool
+	deaf    atomic.Pointer[chan struct{}] // while it is there and open, the node takes in nothing that is decided
 	adopted string
 }
 
@@ -184,6 +185,9 @@ func (n *testNode) Adopt(cluster string) error {
 func (n *testNode) Publish(t *topology.Topology) {
 	if err := t.Check(); err != nil {
 		n.t.Errorf("%s: %v", n.self.Name, err)
+	}
+	if hears := n.deaf.Load(); hears != nil {
+		<-*hears
 	}
 }
 

@@ -159,7 +159,7 @@ func (c *Cluster) caughtUp(ctx context.Context, index uint64) error {
 	for c.Topology().Index < index {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("it was decided, but this node has not heard of it yet: %w", ctx.Err())
+			return fmt.Errorf("%w: the leader has decided, but this node does not hear of it: %w", ErrUnknown, ctx.Err())
 		case <-tick.C:
 		}
 	}

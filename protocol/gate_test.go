@@ -50,13 +50,13 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 		then   func(*testing.T, *testServer)
 		want   string // of NP.SET foo
 	}{
-		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved},
-		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`},
+		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved},
+		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`},
 		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID},
 		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`},
 		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`},
 		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`},
-		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again"},
+		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

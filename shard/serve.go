@@ -50,13 +50,13 @@ func (s *Shard) Close() {
 	s.gate.offered = false
 }
 
-// CloseIfEmpty closes an open shard that has no entry, expired or not, to hand it over: when it returns true, nobody is inside, and nothing that was
-// acknowledged is left. Reopen takes it back.
-func (s *Shard) CloseIfEmpty() bool {
+// CloseIfEmpty closes a shard that is open in an epoch and has no entry, expired or not, to hand it over: when it returns true, nobody is inside, and nothing that was
+// acknowledged is left. Reopen takes it back. A shard that is in a later epoch by now is left alone: nobody would open it again.
+func (s *Shard) CloseIfEmpty(epoch uint64) bool {
 	g := &s.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.isOpen() || s.counts.keys.Load() > 0 { // those inside need not be waited for to see that
+	if !g.isOpen() || s.epoch.Load() != epoch || s.counts.keys.Load() > 0 { // those inside need not be waited for to see that
 		return false
 	}
 	g.close()

@@ -54,7 +54,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 		if i%2 == 0 {
 			sh.Close()
 			sh.Close()
-		} else if !sh.CloseIfEmpty() {
+		} else if !sh.CloseIfEmpty(sh.Epoch()) {
 			t.Fatal("the empty shard was not closed")
 		}
 		for range 3 {
@@ -118,7 +118,7 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 	}
 	closed, refused := 0, 0
 	for closed < 100 || refused < 100 {
-		if !sh.CloseIfEmpty() {
+		if !sh.CloseIfEmpty(sh.Epoch()) {
 			refused++
 			if !sh.Serving() {
 				t.Fatal("a shard that is not empty was closed")
@@ -154,7 +154,7 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 		}
 	}
 	wantServing(false, 0)
-	if sh.CloseIfEmpty() {
+	if sh.CloseIfEmpty(sh.Epoch()) {
 		t.Error("a shard that is not served is handed over")
 	}
 	sh.Reopen()
@@ -178,7 +178,7 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 	// What is offered comes back by Reopen, by a later epoch, or by a Close and an Open.
 	offer := func() {
 		t.Helper()
-		if !sh.CloseIfEmpty() {
+		if !sh.CloseIfEmpty(sh.Epoch()) {
 			t.Error("an empty shard is not handed over")
 		}
 	}
@@ -203,11 +203,11 @@ func TestAShardWithAnExpiredEntryIsNotEmpty(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
-	if f.CloseIfEmpty() || !f.Serving() {
+	if f.CloseIfEmpty(f.Epoch()) || !f.Serving() {
 		t.Error("it is closed")
 	}
 	f.RemoveExpired(10)
-	if !f.CloseIfEmpty() {
+	if !f.CloseIfEmpty(f.Epoch()) {
 		t.Error("it is not")
 	}
 	f.Reopen()

@@ -184,11 +184,12 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 		return
 	}
 	ops := t.Handover(o.self, o.alive, func(id topology.ShardID) bool {
-		if !o.store.Shard(int(id)).CloseIfEmpty() {
+		epoch := t.Shards[id].Epoch // t may be older than what the shards are in step with
+		if !o.store.Shard(int(id)).CloseIfEmpty(epoch) {
 			return false
 		}
 		o.mu.Lock()
-		o.offered[id] = t.Shards[id].Epoch
+		o.offered[id] = epoch
 		o.mu.Unlock()
 		return true
 	})
