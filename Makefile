@@ -20,7 +20,7 @@ help: ## this list
 
 ##@ Use it
 .PHONY: demo run build
-demo: ## start a node, store and fetch awkward arrays, show what came back, stop it
+demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
 run: build ## a node on port 7379, until Ctrl-C
@@ -47,7 +47,7 @@ test-wheel: build ## the Python package as a plain wheel, installed from scratch
 test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
 
-faults: build ## kill -9 of a real node 110 times, losses of power, errors and damage in thousands of variants
+faults: build ## kill -9 of real nodes, losses of power, errors and damage in thousands of variants
 	@scripts/step "kill, power loss, damage" scripts/faults
 
 lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
@@ -56,7 +56,7 @@ lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
-.PHONY: bench bench-quick bench-eviction bench-disk bench-topology churn
+.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster churn
 bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench -out results
 
@@ -72,6 +72,10 @@ bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
 bench-topology: need-go ## sizes and times of what clients fetch of the cluster, beside redis-server (about 2 minutes)
 	@scripts/setup-tools
 	@NDRING_BENCH_TOPOLOGY=$(CURDIR)/bench/results/topology.md go test -count 1 -run XXX -bench Topology -benchtime 1x ./protocol
+
+bench-cluster: build ## a million keys over three nodes, through the Python client (about 4 minutes)
+	@scripts/setup-python test
+	@.venv/bin/python bench/python/cluster.py --out bench/results/cluster.md
 
 churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
 	@NDRING_CHURN=5m go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol

@@ -228,25 +228,37 @@ func (c *Cluster) checkSeeds(own string) error {
 
 // checkTwins returns an error when a node of the same id runs elsewhere, and this one was started later.
 func (c *Cluster) checkTwins() error {
+	for _, twin := range c.liveTwins() {
+		if twin.incarnation < c.self.Incarnation {
+			return fmt.Errorf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(c.self.Name, c.self.ID), twin.bus)
+		}
+		if c.twinTold != twin.incarnation {
+			c.twinTold = twin.incarnation
+			c.log.Error("another node was started with the id of this one", "node", label(c.self.Name, c.self.ID), "address", twin.bus)
+		}
+	}
+	return nil
+}
+
+// liveTwins asks those that gossip calls by the id of this node whether they are there.
+func (c *Cluster) liveTwins() (live []instance) {
 	for _, twin := range c.sights.twinsAlive() {
 		ctx, cancel := context.WithTimeout(c.context, time.Second)
 		who, err := c.bus.Probe(ctx, twin.bus)
 		cancel()
-		if err != nil || who.Node != c.self.ID || who.Incarnation == c.self.Incarnation {
-			continue // gone, or another node by now: gossip has not noticed yet
+		if err == nil && who.Node == c.self.ID && who.Incarnation != c.self.Incarnation { // else it is gone, or another node by now: gossip has not noticed yet
+			twin.incarnation = who.Incarnation
+			live = append(live, twin)
 		}
-		if who.Incarnation < c.self.Incarnation {
-			return fmt.Errorf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(c.self.Name, c.self.ID), twin.bus)
-		}
-		c.log.Error("another node was started with the id of this one", "node", label(c.self.Name, c.self.ID), "address", twin.bus)
 	}
-	return nil
+	return live
 }
 
 // announce has this start of the node join the topology, and reports whether it did.
 func (c *Cluster) announce() bool {
 	a := c.agreement.Load()
-	for {
+	var refused *refusedError
+	for turn := 0; ; {
 		t := c.Topology()
 		if row, ok := t.Node(c.self.ID); ok && row.Incarnation == c.self.Incarnation && row.Store == c.self.Store {
 			return true
@@ -263,6 +275,11 @@ func (c *Cluster) announce() bool {
 		switch {
 		case leader == "":
 			c.await("%s", c.missingVoters(a))
+			turn++
+			if err := c.askAround(turn); errors.As(err, &refused) {
+				c.fail(err)
+				return false
+			}
 		case t.Cluster == "" && c.mine() != nil:
 			c.await("the topology to be made")
 			m := c.mine()
@@ -273,7 +290,6 @@ func (c *Cluster) announce() bool {
 		default:
 			c.await("the leader, %s, to let this start of the node in", c.name(leader))
 			if err := c.joinAgain(leader); err != nil {
-				var refused *refusedError
 				if errors.As(err, &refused) {
 					c.fail(err)
 					return false
@@ -310,10 +326,15 @@ func (c *Cluster) missingVoters(a *agreement) string {
 			continue
 		}
 		voters++
-		node, _, err := parseServerID(string(s.ID))
-		if i, ok := c.sights.get(node); err == nil && string(s.ID) != c.local && !(ok && i.alive) {
-			missing = append(missing, c.name(node))
+		node, store, err := parseServerID(string(s.ID))
+		if err != nil || c.seesServer(node, store) {
+			continue
 		}
+		name := c.name(node)
+		if i, ok := c.sights.get(node); node == c.self.ID || ok && i.alive {
+			name += " with the data folder that it had"
+		}
+		missing = append(missing, name)
 	}
 	switch need := voters/2 + 1 - (voters - len(missing)); {
 	case voters == 0:

@@ -231,3 +231,26 @@ func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
 	})
 }
+
+func TestAnotherGossipKeyKeepsNodesApart(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	keyed := func(name, key string, join ...string) Config {
+		config := testConfig(t, name, 2, join...)
+		config.GossipKey = []byte(key)
+		return config
+	}
+	a := nw.start(t, keyed("a", "0123456789abcdef"))
+	stranger := nw.start(t, keyed("c", "fedcba9876543210", a.seed()))
+	plain := nw.start(t, keyed("d", "", a.seed()))
+	b := nw.start(t, keyed("b", "0123456789abcdef", a.seed()))
+	ready(t, a, b)
+	for _, n := range []*testNode{stranger, plain} {
+		if n.ID() != "" || !strings.Contains(n.Waiting(), "sees 1") && !strings.Contains(n.Waiting(), "the start") {
+			t.Errorf("%s is of cluster %q, and waits for %s", n.self.Name, n.ID(), n.Waiting())
+		}
+	}
+	if len(a.sights.alive()) != 1 {
+		t.Errorf("a sees %d nodes", len(a.sights.alive()))
+	}
+}

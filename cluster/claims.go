@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -37,10 +38,13 @@ func (c *Cluster) makeTogether() error {
 	all := []string{c.local}
 	names := []string{label(c.self.Name, c.self.ID)}
 	others := 0
+	var twice []string // of two nodes with one id the later one ends, and it is not known which one that is
 	for _, i := range c.sights.alive() {
 		switch {
 		case int(i.expect) != min(c.config.Expect, 255) || i.hasData:
 			others++
+		case i.twice:
+			twice = append(twice, label(i.name, i.node))
 		default:
 			all = append(all, serverID(i.node, i.store))
 			names = append(names, label(i.name, i.node))
@@ -51,6 +55,12 @@ func (c *Cluster) makeTogether() error {
 		if others > 0 {
 			text += fmt.Sprintf("; %d more were not started with --bootstrap-expect %d, or have arrays", others, c.config.Expect)
 		}
+		if len(twice) > 0 {
+			text += "; there twice, or just started anew: " + strings.Join(twice, ", ")
+		}
+		if silent := c.silent.Load(); silent != nil && len(*silent) > 0 {
+			text += "; nobody answers at " + strings.Join(*silent, ", ")
+		}
 		c.await("%s", text)
 		return nil
 	}
@@ -60,6 +70,10 @@ func (c *Cluster) makeTogether() error {
 		c.await("%s to make the cluster of %d nodes", c.name(asker), c.config.Expect)
 		return nil
 	}
+	if time.Now().Before(c.askAgain) {
+		return nil
+	}
+	c.askAgain = time.Now().Add(c.timing.Tick + rand.N(4*c.timing.Tick)) // if it fails: whoever stands in the way needs time to get out of it
 	return c.collect(members)
 }
 
@@ -219,9 +233,12 @@ func (c *Cluster) answerClaim(from Caller, payload []byte) ([]byte, error) {
 	}
 	var reply claimReply
 	var err error
-	if request.Question {
+	switch {
+	case request.Question:
 		reply = c.answerQuestion(request.Claim)
-	} else {
+	case !request.Release && len(c.liveTwins()) > 0: // one of them ends
+		reply.Refused = "runs twice"
+	default:
 		reply, err = c.giveClaim(from, request)
 	}
 	if err != nil {

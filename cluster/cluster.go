@@ -36,8 +36,12 @@ type Cluster struct {
 	waiting   atomic.Pointer[string]    // what for; empty when it serves
 	fatal     atomic.Pointer[error]     // why it can never serve
 	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
+	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
 	kick      chan struct{} // wakes become; one at most
+	twinTold  uint64        // incarnation of the twin that was told of; become's
+
+	askAgain time.Time // for claims; only become uses it
 
 	changed chan struct{} // a new topology is there; one at most
 	ready   chan struct{} // closed when this start of the node is part of the topology
@@ -250,17 +254,23 @@ func (c *Cluster) keepInTouch() {
 	}
 }
 
-// note writes down where the others are.
+// note writes down where the members are, and forgets those that are none any more.
 func (c *Cluster) note() {
-	own := c.ID()
+	own, t := c.ID(), c.Topology()
 	if own == "" {
 		return
 	}
+	member := func(id topology.NodeID) bool {
+		_, known := t.Node(id)
+		return known || t.Cluster == ""
+	}
 	for _, i := range c.sights.alive() {
-		if i.cluster == own {
+		if i.cluster == own && member(i.node) {
 			c.book.put(i.node, entry{Gossip: i.gossip, Bus: i.bus, Name: i.name})
 		}
 	}
+	c.book.forget(member)
+	c.sights.forget(member)
 	if err := c.book.save(); err != nil {
 		c.log.Warn("cannot write the address book", "err", err)
 	}
@@ -286,10 +296,11 @@ func (c *Cluster) call() {
 	if len(addresses) == 0 {
 		return
 	}
-	n, foreign, err := c.gossip.join(addresses)
+	n, foreign, silent, err := c.gossip.join(addresses)
 	if err != nil {
 		c.log.Debug("not all known addresses answer", "answered", n, "of", len(addresses), "err", err)
 	}
+	c.silent.Store(&silent)
 	if len(foreign) > 0 {
 		c.foreign.Store(&foreign)
 	}

@@ -58,11 +58,11 @@ func (c *Cluster) lead(a *agreement) {
 // membership notes when the set of nodes has last changed, and since when servers are gone.
 type membership struct {
 	nodes   string
-	changed int64                     // ms
-	dead    map[topology.NodeID]int64 // ms
+	changed int64            // ms
+	dead    map[string]int64 // ms, by server id
 }
 
-func newMembership() *membership { return &membership{dead: map[topology.NodeID]int64{}} }
+func newMembership() *membership { return &membership{dead: map[string]int64{}} }
 
 func (m *membership) note(t *topology.Topology, now int64) {
 	key := ""
@@ -95,26 +95,26 @@ func (c *Cluster) decideTopology(a *agreement, m *membership) {
 }
 
 func (c *Cluster) decideVoters(a *agreement, m *membership) {
-	t, view, now := c.Topology(), c.sights.view(), time.Now().UnixMilli()
-	future := a.GetConfiguration()
+	future := a.GetConfiguration() // before the topology, which knows each server's node
+	t, now := c.Topology(), time.Now().UnixMilli()
 	if t.Cluster == "" || future.Error() != nil {
 		return
 	}
 	var servers []topology.Server
 	for _, s := range future.Configuration().Servers {
-		node, _, err := parseServerID(string(s.ID))
+		node, store, err := parseServerID(string(s.ID))
 		if err != nil {
 			continue
 		}
 		row, _ := t.Node(node)
-		known := topology.Server{ID: string(s.ID), Node: node, Zone: row.Zone, Voter: s.Suffrage == raft.Voter, Alive: view[node].Alive}
+		known := topology.Server{ID: string(s.ID), Node: node, Zone: row.Zone, Voter: s.Suffrage == raft.Voter, Alive: c.seesServer(node, store)}
 		if known.Alive {
-			delete(m.dead, node)
+			delete(m.dead, known.ID)
 		} else {
-			if m.dead[node] == 0 {
-				m.dead[node] = now
+			if m.dead[known.ID] == 0 {
+				m.dead[known.ID] = now
 			}
-			known.DeadFor = now - m.dead[node]
+			known.DeadFor = now - m.dead[known.ID]
 		}
 		servers = append(servers, known)
 	}

@@ -25,6 +25,7 @@ type gossip struct {
 	log    *slog.Logger
 	list   *memberlist.Memberlist
 	sights *sights
+	end    sync.Once // of list
 
 	mu   sync.Mutex // guards self
 	self meta
@@ -127,8 +128,8 @@ func (g *gossip) tell(change func(*meta)) error {
 	return g.list.UpdateNode(5 * time.Second)
 }
 
-// join tries addresses side by side. Foreign are those where a node of another cluster has answered.
-func (g *gossip) join(addresses []string) (answered int, foreign []string, err error) {
+// join tries addresses side by side. Foreign are those where a node of another cluster has answered, silent those where nobody has.
+func (g *gossip) join(addresses []string) (answered int, foreign, silent []string, err error) {
 	var mu sync.Mutex // guards the results
 	var wait sync.WaitGroup
 	for _, a := range addresses {
@@ -139,14 +140,17 @@ func (g *gossip) join(addresses []string) (answered int, foreign []string, err e
 			answered += n
 			if failure != nil {
 				err = errors.Join(err, failure)
-				if strings.Contains(failure.Error(), foreignText) { // memberlist passes on no more than the text
+				switch {
+				case strings.Contains(failure.Error(), foreignText): // memberlist passes on no more than the text
 					foreign = append(foreign, a)
+				case n == 0:
+					silent = append(silent, a)
 				}
 			}
 		})
 	}
 	wait.Wait()
-	return answered, foreign, err
+	return answered, foreign, silent, err
 }
 
 // foreignText is in the error of a join that met a node of another cluster.
@@ -161,14 +165,17 @@ func withPort(seed string) string {
 }
 
 // leave tells the others that this node goes, so that they need not find out.
-func (g *gossip) leave(wait time.Duration) error {
+func (g *gossip) leave(wait time.Duration) (err error) {
 	if g.list == nil {
 		return nil
 	}
-	if err := g.list.Leave(wait); err != nil { // the others will find out
-		g.log.Debug("the others may not have heard that this node goes", "err", err)
-	}
-	return g.list.Shutdown()
+	g.end.Do(func() {
+		if err := g.list.Leave(wait); err != nil { // the others will find out
+			g.log.Debug("the others may not have heard that this node goes", "err", err)
+		}
+		err = g.list.Shutdown()
+	})
+	return err
 }
 
 // NodeMeta implements memberlist.Delegate.

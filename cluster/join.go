@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -47,6 +49,28 @@ func (c *Cluster) askIn(cluster string, nodes []instance) error {
 	return nil
 }
 
+// askAround asks the members that are to be seen, one at a time, to let this start of the node in: its own log may not say who leads, because it was forgotten.
+func (c *Cluster) askAround(turn int) (err error) {
+	var members []instance
+	for _, i := range c.sights.alive() {
+		if i.cluster == c.ID() {
+			members = append(members, i)
+		}
+	}
+	if len(members) == 0 {
+		return nil
+	}
+	reply, err := c.askJoin(members[turn%len(members)].node)
+	if err == nil && reply.Refused != "" {
+		return refusedStart(reply.Refused)
+	}
+	return err
+}
+
+func refusedStart(why string) error {
+	return &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", why)}
+}
+
 // joinAgain tells the leader that this node was started anew.
 func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	var reply joinReply
@@ -57,7 +81,7 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 		reply, err = c.askJoin(leader)
 	}
 	if err == nil && reply.Refused != "" {
-		err = &refusedError{fmt.Sprintf("the cluster does not let this start of the node in: %s", reply.Refused)}
+		err = refusedStart(reply.Refused)
 	}
 	return err
 }
@@ -127,18 +151,9 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 		case old.Incarnation > node.Incarnation:
 			reply.Refused = fmt.Sprintf("a later start of node %s is known: its clock went back, or there are two of that id", label(node.Name, node.ID))
 			return reply, nil
-		case old.Store != node.Store && c.lives(old):
-			reply.Refused = fmt.Sprintf("a node with the id %s, but another data folder, runs at %s", label(node.Name, node.ID), c.busOf(old.ID))
+		case old.Incarnation < node.Incarnation && c.lives(old):
+			reply.Refused = fmt.Sprintf("a node with the id of this one, %s, runs already, at %s: each needs a --node-id and a --dir of its own", label(node.Name, node.ID), c.busOf(old))
 			return reply, nil
-		}
-	}
-	future := a.GetConfiguration()
-	if err := future.Error(); err != nil {
-		return reply, err
-	}
-	if !hasServer(future.Configuration(), id) {
-		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
-			return reply, err
 		}
 	}
 	d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
@@ -147,6 +162,15 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 	}
 	if d.Errs[0] != "" {
 		return reply, fmt.Errorf("the topology does not take the node: %s", d.Errs[0])
+	}
+	future := a.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return reply, err
+	}
+	if !hasServer(future.Configuration(), id) { // not before, since servers of no member are taken out
+		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+			return reply, err
+		}
 	}
 	reply.Cluster = t.Cluster
 	return reply, nil
@@ -161,19 +185,15 @@ func hasServer(config raft.Configuration, id string) bool {
 	return false
 }
 
-// lives asks a node's old address whether the node that the topology knows is still there.
+// lives asks a node's old address whether the start of it that the topology knows is still there.
 func (c *Cluster) lives(old topology.Node) bool {
-	address := c.busOf(old.ID)
-	if address == "" {
-		return false
-	}
 	ctx, cancel := context.WithTimeout(c.context, time.Second)
 	defer cancel()
-	who, err := c.bus.Probe(ctx, address)
-	return err == nil && who.Node == old.ID && who.Store == old.Store
+	who, err := c.bus.Probe(ctx, c.busOf(old))
+	return err == nil && who.Node == old.ID && who.Incarnation == old.Incarnation
 }
 
-func (c *Cluster) busOf(id topology.NodeID) string {
-	address, _ := c.resolve(id)
-	return address
+// busOf returns where the start of a node that the topology knows was reached.
+func (c *Cluster) busOf(old topology.Node) string {
+	return net.JoinHostPort(old.BusHost, strconv.Itoa(old.BusPort))
 }

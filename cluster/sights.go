@@ -30,6 +30,7 @@ type instance struct {
 	alive       bool
 	since       time.Time // when it came or went
 	gossip, bus string    // addresses
+	twice       bool      // an earlier start seems to live too
 }
 
 // peer is a node, with those of its starts that gossip has told of lately.
@@ -80,6 +81,9 @@ func (s *sights) note(i instance) {
 			s.twins = slices.DeleteFunc(s.twins, func(t instance) bool { return t.incarnation == i.incarnation })
 			if i.alive {
 				s.twins = append(s.twins, i)
+				if i.incarnation > s.incarnation {
+					s.log.Warn("another node says that it is this one", "address", i.bus)
+				}
 			}
 		}
 		return
@@ -141,24 +145,43 @@ func (p *peer) current() (instance, bool) {
 	return p.instances[len(p.instances)-1], true
 }
 
+// living counts the starts that live.
+func (p *peer) living() (n int) {
+	for _, i := range p.instances {
+		if i.alive {
+			n++
+		}
+	}
+	return n
+}
+
+// maxForeign is how many nodes of other clusters are told of.
+const maxForeign = 100
+
+// remembered is how long a node that is gone and no member is told of.
+const remembered = 10 * time.Minute
+
+// forget drops what is known of nodes that are long gone and of which keep is not true.
+func (s *sights) forget(keep func(topology.NodeID) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, p := range s.peers {
+		if i, _ := p.current(); !i.alive && s.now().Sub(i.since) > remembered && !keep(id) {
+			delete(s.peers, id)
+		}
+	}
+}
+
 // foreign takes down a node of another cluster, and reports whether it is new here.
 func (s *sights) foreign(address string, m meta) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, known := s.others[address]
+	if !known && len(s.others) >= maxForeign {
+		return false
+	}
 	s.others[address] = instance{meta: m, gossip: address, since: s.now()}
 	return !known || old.cluster != m.cluster
-}
-
-// foreigners returns the nodes of other clusters that were met.
-func (s *sights) foreigners() []instance {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []instance
-	for _, i := range s.others {
-		all = append(all, i)
-	}
-	return all
 }
 
 // twinsAlive returns the nodes that say that they are this one.
@@ -178,6 +201,15 @@ func (s *sights) get(id topology.NodeID) (instance, bool) {
 	return instance{}, false
 }
 
+// seesServer reports whether a node lives with the data folder that a server of raft is of.
+func (c *Cluster) seesServer(node topology.NodeID, store string) bool {
+	if node == c.self.ID {
+		return store == c.self.Store
+	}
+	i, known := c.sights.get(node)
+	return known && i.alive && i.store == store
+}
+
 // alive returns all other nodes that live, by id.
 func (s *sights) alive() []instance {
 	s.mu.Lock()
@@ -185,6 +217,7 @@ func (s *sights) alive() []instance {
 	var all []instance
 	for _, p := range s.peers {
 		if i, ok := p.current(); ok && i.alive {
+			i.twice = p.living() > 1
 			all = append(all, i)
 		}
 	}

@@ -24,8 +24,8 @@ type Status struct {
 // Status never waits for another node.
 func (c *Cluster) Status() Status {
 	s := Status{Waiting: c.Waiting(), Proposed: c.proposals.proposed.Load(), Failed: c.proposals.failed.Load()}
-	if _, member := c.Topology().Node(c.self.ID); s.Waiting == "" && !member {
-		s.Waiting = "an operator: the cluster has let this node go (CLUSTER LEAVE or FORGET), so that it may be stopped; a new start joins again"
+	if s.Waiting == "" {
+		s.Waiting = c.displaced()
 	}
 	a := c.agreement.Load()
 	if a == nil {
@@ -46,6 +46,17 @@ func (c *Cluster) Status() Status {
 		s.Quorum = time.Since(a.LastContact()) < 2*c.timing.Heartbeat
 	}
 	return s
+}
+
+// displaced says why a node that was part of the topology is so no longer; nothing if it is.
+func (c *Cluster) displaced() string {
+	switch row, member := c.Topology().Node(c.self.ID); {
+	case !member:
+		return "its end: the cluster has let it go (CLUSTER LEAVE or FORGET), so that it may be stopped; started anew, it joins again"
+	case row.Incarnation != c.self.Incarnation:
+		return fmt.Sprintf("its end: a later start of this node has taken its place, at %s", c.busOf(row))
+	}
+	return ""
 }
 
 // Sight returns whether gossip sees a node alive, and since when; false if it has never heard of it.
@@ -70,7 +81,8 @@ func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	if alive, _, _ := c.Sight(id); alive {
 		return errForgetAlive
 	}
-	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id})
+	row, _ := c.Topology().Node(id) // a later start of it is not meant
+	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id, Incarnation: row.Incarnation})
 }
 
 // Leave says that this node is to have no shards any more. It is forgotten once it holds no copy.

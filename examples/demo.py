@@ -1,7 +1,7 @@
-"""What you store is exactly what you get back: a demonstration against a running node.
+"""What you store is exactly what you get back: a demonstration against a running cluster.
 
-    make demo                                       starts a node, runs this, stops the node
-    NDRING_ADDR=host:7379 python examples/demo.py   against a node that runs already
+    make demo                                       starts three nodes, runs this, stops them
+    NDRING_ADDR=host:7379 python examples/demo.py   against a cluster that runs already; one node is enough to find the rest
 """
 
 import inspect
@@ -83,6 +83,15 @@ def flags(a):
     return "".join(letter if a.flags[name] else "-" for letter, name in names.items())
 
 
+def where(client):
+    """Yields each node's address with the keys of this demonstration that it has: SCAN of a node shows its own alone."""
+    for address in client.nodes():
+        host, _, port = address.rpartition(":")
+        with redis.Redis(host.strip("[]"), int(port)) as node:
+            keys = [key.decode() for key in node.scan_iter(count=1000)]
+        yield address, sorted(key for key in keys if key == "my_array" or key.startswith("ndring-demo:"))
+
+
 class Screen:
     """Colours where a person looks on, plain text anywhere else."""
 
@@ -113,7 +122,7 @@ def main():
     failed = 0
     with NumPyRedis(HOST, int(PORT)) as client:
         client.ping()
-        print(f"{screen.paint('ndring', '1;36')} at {HOST}:{PORT}" + screen.dim(
+        print(f"{screen.paint('ndring', '1;36')} at {', '.join(client.nodes())}" + screen.dim(
             f"   Python {sys.version.split()[0]}, numpy {np.__version__}, redis-py {redis.__version__}"))
 
         screen.title("The program")
@@ -141,14 +150,17 @@ def main():
             client.set(key, array)
             got = client.get(key)
             took = time.perf_counter() - start
-            client.delete(key)
             wrong = differences(array, got)
             failed += bool(wrong)
             dtype = "struct" if array.dtype.names else array.dtype.str
             shape, strides = "×".join(map(str, array.shape)), ",".join(map(str, array.strides))
             row = columns.format(what, dtype, shape, strides, flags(array), f"{took * 1e3:.2f} ms")
             print(f"  {screen.mark(not wrong)} {row}" + (f"  lost: {', '.join(wrong)}" if wrong else ""))
-        client.delete("my_array")
+
+        screen.title("Where each key went")
+        for address, keys in where(client):
+            print(f"  {address:<21}  {len(keys)} keys" + screen.dim("  " + " ".join(keys)))
+        client.delete("my_array", *(f"ndring-demo:{number}" for number in range(number + 1)))
 
     took = time.perf_counter() - started
     if failed:

@@ -28,12 +28,12 @@ func realNodes(t *testing.T) (servers [3]*testServer, topo *topology.Topology) {
 		topo.Shards[i] = topology.Shard{Epoch: 7, Primary: owner, ISR: []topology.NodeID{owner, topo.Nodes[(i+1)%3].ID}}
 	}
 	for _, s := range servers {
-		s.topo.Store(topo)
+		s.follow(t, topo)
 	}
 	return servers, topo
 }
 
-// A standard client finds every key, and goes on when all shards move to the next node.
+// A standard client finds every key, and goes on when all shards begin anew on the next node.
 func TestGoRedisFollowsTheTopology(t *testing.T) {
 	t.Parallel()
 	for _, proto := range []int{2, 3} {
@@ -61,12 +61,17 @@ func TestGoRedisFollowsTheTopology(t *testing.T) {
 			moved.Shards = slices.Clone(topo.Shards)
 			for i := range moved.Shards {
 				owner := topo.Nodes[(i+1)%3].ID
-				moved.Shards[i] = topology.Shard{Epoch: 8, Primary: owner, ISR: []topology.NodeID{owner}}
+				moved.Shards[i] = topology.Shard{Epoch: 8, Born: 8, Primary: owner, ISR: []topology.NodeID{owner}}
 			}
 			for _, s := range servers {
-				s.topo.Store(&moved)
+				s.follow(t, &moved)
 			}
 			fill("m")
+			for i, s := range servers {
+				if stats := s.store.Stats(); stats.Keys < 20 || stats.KeysAside != 0 {
+					t.Errorf("node %d has %d of 100 keys, and keeps %d void ones", i, stats.Keys, stats.KeysAside)
+				}
+			}
 			for i := range 100 {
 				if got, err := client.Do(ctx, "NP.GET", fmt.Sprint("m", i)).Text(); err != nil || got != arrayA {
 					t.Fatalf("m%d: %q, %v", i, got, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -80,7 +81,7 @@ func clusterForget(c *call) {
 func clusterLeave(c *call) {
 	s, topo := c.server, c.server.cluster.Topology()
 	self, member := topo.Node(s.cluster.Self())
-	keys := s.store.Stats().Keys
+	keys := s.keysToServe(topo)
 	switch {
 	case !member:
 		c.replies.Error(s.clusterless())
@@ -93,6 +94,19 @@ func clusterLeave(c *call) {
 	default:
 		c.decide(s.cluster.Leave)
 	}
+}
+
+// keysToServe returns how many keys there are in the shards that are this node's, or that nobody else can be given: also in one whose gate is closed at the moment.
+// Other copies, which are void or another's, keep nobody from leaving.
+func (s *Server) keysToServe(topo *topology.Topology) (keys int) {
+	self := s.cluster.Self()
+	for i := range topo.Shards {
+		row := &topo.Shards[i]
+		if row.Primary == self || row.Primary == "" && slices.Contains(row.ISR, self) {
+			keys += s.store.Shard(i).Keys()
+		}
+	}
+	return keys
 }
 
 // hasHeirs reports whether another node is there to take what this one leaves.

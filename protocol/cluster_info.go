@@ -65,7 +65,7 @@ func (s *clusterState) own() []infoField {
 		{"cluster_leader", s.status.Leader},
 		{"cluster_term", s.status.Term},
 		{"cluster_voters", s.status.Voters},
-		{"cluster_quorum", oneOrZero(s.status.Quorum)},
+		{"cluster_quorum", bit(s.status.Quorum)},
 		{"cluster_proposals", s.status.Proposals},
 		{"cluster_proposals_failed", s.status.Failed},
 	}
@@ -109,11 +109,4 @@ func infoReplication(c *call, _ Stats) []infoField {
 		{"shards_served", s.self.shards},
 		{"shards_least_copies", s.self.copies},
 	}
-}
-
-func oneOrZero(yes bool) int {
-	if yes {
-		return 1
-	}
-	return 0
 }

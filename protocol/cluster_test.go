@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/shard"
 )
 
 const thirdID = "fedcba9876543210fedcba9876543210fedcba98"
@@ -44,8 +45,8 @@ const (
 // startThree is the first node of threeNodes, with both listeners.
 func startThree(t *testing.T) (s *testServer, inside, outside *client) {
 	t.Helper()
-	s = start(t, Config{})
-	s.topo.Store(threeNodes())
+	s = startOn(t, Config{}, 16, func(*shard.Store) {})
+	s.follow(t, threeNodes())
 	return s, s.dial(t), s.listen(t, "outside").dial(t)
 }
 
@@ -73,8 +74,8 @@ func (s *testServer) down(ids ...topology.NodeID) {
 func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
 	t.Parallel()
 	_, inside, outside := startThree(t)
-	for key, shard := range map[string]int{keyA: 0, keyB: 4, keyC: 11} {
-		if got := topology.Slot([]byte(key)) / 1024; got != shard {
+	for key, want := range map[string]int{keyA: 0, keyB: 4, keyC: 11} {
+		if got := topology.Slot([]byte(key)) / 1024; got != want {
 			t.Fatalf("%s is in shard %d", key, got)
 		}
 	}
@@ -96,7 +97,7 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	change := func(row topology.Shard) {
 		topo := threeNodes()
 		topo.Shards[11] = row
-		s.topo.Store(topo)
+		s.follow(t, topo)
 	}
 	const at = `-CLUSTERDOWN Hash slot 12182 is not served: `
 	s.down(thirdID)
@@ -121,7 +122,7 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 func TestBeforeTheClusterIsMade(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
-	s.topo.Store(&topology.Topology{})
+	s.follow(t, &topology.Topology{})
 	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "1 of 3 nodes is here"}})
 	c := s.dial(t)
 	c.talk([]exchange{
@@ -184,7 +185,7 @@ func TestSlotsNameReplicas(t *testing.T) {
 			topo.Shards[i].Primary, topo.Shards[i].ISR = otherID, []topology.NodeID{thirdID, selfID, otherID}
 		}
 	}
-	s.topo.Store(topo)
+	s.follow(t, topo)
 	host, port, _ := strings.Cut(s.addr, ":")
 	inside.want(fmt.Sprintf(`[[:0 :4095 ["%[1]s" :%[2]s "%[3]s" []]] [:4096 :7167 ["10.0.0.2" :7379 "%[4]s" []]]`+
 		` [:7168 :12287 ["10.0.0.2" :7379 "%[4]s" []] ["fd00::3" :7379 "%[5]s" []]] [:12288 :16383 ["%[1]s" :%[2]s "%[3]s" []]]]`, host, port, selfID, otherID, thirdID), "CLUSTER", "SLOTS")
@@ -216,7 +217,7 @@ func TestNodesOfThreeNodes(t *testing.T) {
 	s, inside, outside := startThree(t)
 	topo := threeNodes()
 	topo.Nodes = append(topo.Nodes, topology.Node{ID: "ffff", Name: "idle", Listeners: map[string]topology.Address{"default": {Host: "10.0.0.4", Port: 7379}}})
-	s.topo.Store(topo)
+	s.follow(t, topo)
 	s.down(thirdID)
 	inside.want(`"`+selfID+" "+s.addr+"@17379 myself,master - 0 0 13 connected 0-4095 12288-16383\n"+
 		otherID+" 10.0.0.2:7379@17380 master - 0 0 20 connected 4096-8191\n"+
@@ -232,7 +233,7 @@ func TestNodesOfThreeNodes(t *testing.T) {
 	single := *topo // one slot a shard: written without a dash
 	single.Shards = make([]topology.Shard, topology.Slots)
 	single.Shards[7].Primary, single.Shards[9].Primary, single.Shards[10].Primary = selfID, selfID, selfID
-	s.topo.Store(&single)
+	s.topo.Store(&single) // the store has not so many
 	if got := inside.do("CLUSTER", "NODES"); !strings.Contains(got, "connected 7 9-10\n") {
 		t.Error(got)
 	}
@@ -266,7 +267,7 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 	say("node-b is back", "SHARDS NODES")
 	topo := threeNodes()
 	topo.Shards[0].Primary = otherID
-	s.topo.Store(topo)
+	s.follow(t, topo)
 	say("shard 0 has moved", "SLOTS SHARDS NODES")
 }
 
@@ -303,9 +304,9 @@ func TestInfoOfThreeNodes(t *testing.T) {
 	s.view.Store(nil)
 	topo := threeNodes()
 	topo.Shards[15].Primary = ""
-	s.topo.Store(topo)
+	s.follow(t, topo)
 	c.lines("CLUSTER INFO", "cluster_state:fail", "cluster_slots_assigned:15360", "cluster_slots_ok:15360", "cluster_slots_fail:0", "cluster_slots_vacant:1024")
-	s.topo.Store(threeNodes())
+	s.follow(t, threeNodes())
 	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "shards\r\nare read"}})
 	c.lines("CLUSTER INFO", "cluster_state:fail", "cluster_slots_ok:16384", "cluster_waiting_for:shards  are read")
 }
@@ -357,14 +358,30 @@ func TestLeave(t *testing.T) {
 	s.view.Store(&alive)
 	c.want(`+OK`, "NP.SET", keyA, arrayA)
 	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
+	s.store.Shard(0).Close() // for a moment, as when its epoch is raised
+	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
+		t.Error(got)
+	}
+	topo := threeNodes()
+	topo.Shards[0].Primary, topo.Shards[0].Epoch = "", 11 // it has come back, and is not yet its primary again
+	s.follow(t, topo)
+	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
+		t.Error(got)
+	}
+	c.want(`+OK`, "MULTI")
+	c.want(`-ERR Command not allowed inside a transaction`, "CLUSTER", "LEAVE")
+	c.want(`+OK`, "DISCARD")
 	if calls.Load() != 0 {
 		t.Fatal("it has left with its data")
 	}
-	c.want(`+OK`, "FLUSHALL")
+	topo = threeNodes()
+	topo.Shards[0] = topology.Shard{Epoch: 12, Primary: otherID, ISR: []topology.NodeID{otherID}} // whose data it is now
+	s.follow(t, topo)
 	c.want(`+OK`, "CLUSTER", "LEAVE")
-	topo := threeNodes()
+	topo = threeNodes()
+	topo.Shards[0].Epoch = 13
 	topo.Nodes[0].State = topology.Leaving
-	s.topo.Store(topo)
+	s.follow(t, topo)
 	c.want(`+OK`, "CLUSTER", "LEAVE")
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d proposals", n)

@@ -263,7 +263,7 @@ func TestRedirects(t *testing.T) {
 	topo.Nodes = append(topo.Nodes[:1:1], topology.Node{ID: otherID, Listeners: map[string]topology.Address{"default": {Host: "10.0.0.9", Port: 7000}}})
 	topo.Shards = append([]topology.Shard(nil), topo.Shards...)
 	topo.Shards[topo.ShardOf(12182)] = topology.Shard{Epoch: 8, Primary: otherID, ISR: []topology.NodeID{otherID}} // the slot of "foo"
-	s.topo.Store(&topo)
+	s.follow(t, &topo)
 	host, port, _ := strings.Cut(s.addr, ":")
 	c.talk([]exchange{
 		{"NP.SET foo $A", `-MOVED 12182 10.0.0.9:7000`},
@@ -274,7 +274,7 @@ func TestRedirects(t *testing.T) {
 	})
 	unreachable := topo
 	unreachable.Nodes = append(topo.Nodes[:1:1], topology.Node{ID: otherID, Listeners: map[string]topology.Address{"elsewhere": {Host: "10.0.0.9", Port: 7000}}})
-	s.topo.Store(&unreachable)
+	s.follow(t, &unreachable)
 	c.talk([]exchange{
 		{"NP.GET foo", `-CLUSTERDOWN Hash slot 12182 is served by node ` + otherID + `, which tells no address for clients of the listener "default"`},
 		{"CLUSTER SLOTS", fmt.Sprintf(`[[:0 :12159 ["%[1]s" :%[2]s "%[3]s" []]] [:12224 :16383 ["%[1]s" :%[2]s "%[3]s" []]]]`, host, port, selfID)},

@@ -37,7 +37,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := startOn(t, Config{Disk: shard.DiskConfig{Fsync: fsync}}, func(store *shard.Store) {
+	s := startOn(t, Config{Disk: shard.DiskConfig{Fsync: fsync}}, 256, func(store *shard.Store) {
 		b.store = store
 		store.UseDisk(d, true, Frame, slog.New(slog.DiscardHandler))
 	})

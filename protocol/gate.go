@@ -58,6 +58,9 @@ func (s *Server) enter(c *conn, slot int) (*shard.Shard, error) {
 // waitForGate is enter for who has found the gate closed, or open in another epoch than the topology's: the shard is being handed over and nobody
 // knows yet to whom it belongs, or this node's shards and topology are not of one moment.
 func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
+	if err := c.flush(); err != nil { // what was answered before need not wait
+		return nil, err
+	}
 	deadline := time.Now().Add(gateWait)
 	defer func() { c.now = time.Time{} }()
 	for {
@@ -91,11 +94,8 @@ func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
 func (s *Server) executeInside(c *call) {
 	inside := c.place.shard
 	if !c.place.enter() {
-		err := c.flush() // what was answered before need not wait
-		if err == nil {
-			inside, err = s.enter(c.conn, c.slot)
-		}
-		if err != nil {
+		var err error
+		if inside, err = s.enter(c.conn, c.slot); err != nil {
 			c.reject(c.row, err)
 			return
 		}

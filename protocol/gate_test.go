@@ -52,7 +52,7 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 	}{
 		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved},
 		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty() }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`},
-		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot not served"},
+		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID},
 		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`},
 		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`},
 		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`},
@@ -62,14 +62,15 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 			t.Parallel()
 			s := start(t, Config{})
 			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
-			tx.want("+OK", "MULTI")
-			tx.want("+QUEUED", "NP.SET", "foo", arrayA, "WITHVERSION")
 			test.before(t, s)
 			c.send(command("PING") + command("NP.SET", "foo", arrayA, "WITHVERSION"))
 			if got := c.reply(); got != "+PONG" { // which does not wait with the other
 				t.Error(got)
 			}
-			tx.send(command("EXEC"))
+			tx.send(command("MULTI") + command("NP.SET", "foo", arrayA, "WITHVERSION") + command("EXEC"))
+			if got := tx.reply() + tx.reply(); got != "+OK+QUEUED" {
+				t.Error(got)
+			}
 			s.waiting(t)
 			other.want("+OK", "NP.SET", "bar", arrayA) // another shard's
 			test.then(t, s)
@@ -249,7 +250,7 @@ func TestNodeWideCommandsRespectGates(t *testing.T) {
 	})
 	s.topo.Store(&topology.Topology{}) // before the node is in a cluster
 	c.talk([]exchange{
-		{"NP.GET foo", `-CLUSTERDOWN Hash slot not served`},
+		{"NP.GET foo", `-CLUSTERDOWN this node is not part of a cluster yet`},
 		{"CLUSTER GETKEYSINSLOT " + slot + " 10", `[]`},
 	})
 }

@@ -110,20 +110,20 @@ func (s *testServer) Shutdown(Shutdown) { s.stops.Add(1) }
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {
 	t.Helper()
-	return startOn(t, config, func(*shard.Store) {})
+	return startOn(t, config, 256, func(*shard.Store) {})
 }
 
-// startOn is start with a store that prepare has changed.
-func startOn(t testing.TB, config Config, prepare func(*shard.Store)) *testServer {
+// startOn is start with so many shards, and a store that prepare has changed.
+func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)) *testServer {
 	t.Helper()
 	s := &testServer{pool: new(memory.Pool)}
 	s.now.Store(1_700_000_000_000)
-	topo, err := topology.Single(topology.Node{ID: selfID, Listeners: map[string]topology.Address{"default": {}}}, 256, 7)
+	topo, err := topology.Single(topology.Node{ID: selfID, Listeners: map[string]topology.Address{"default": {}}}, shards, 7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.topo.Store(topo)
-	store := shard.NewStore(256, 7, s.now.Load, s.pool)
+	store := shard.NewStore(shards, 7, s.now.Load, s.pool)
 	prepare(store)
 	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
@@ -152,6 +152,32 @@ func startOn(t testing.TB, config Config, prepare func(*shard.Store)) *testServe
 	return s
 }
 
+// follow does with a topology what a node does (internal/node/obey.go): the shards that are its own are opened, then clients are routed by it, then the others
+// are closed, and void ones cleared. A test that stores a topology itself has the shards lag behind.
+func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
+	t.Helper()
+	rows := topo.Shards
+	if len(rows) == 0 { // before there is a cluster, nothing is anybody's
+		rows = make([]topology.Shard, len(s.topo.Load().Shards))
+	}
+	for i, row := range rows {
+		if row.Primary == s.Self() {
+			if err := s.store.Shard(i).Open(row.Epoch, row.Born); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.topo.Store(topo)
+	for i, row := range rows {
+		if row.Primary != s.Self() {
+			s.store.Shard(i).Close()
+			if err := s.store.ClearVoid(i, row.Born); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // client is a bare connection: it sends what it is told and reads replies.
 type client struct {
 	t testing.TB
@@ -166,12 +192,17 @@ func (s *testServer) dial(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(time.Minute)) // a bound for a test that hangs, not a measure
-	return &client{t, nc, bufio.NewReader(nc)}
+	c := &client{t, nc, bufio.NewReader(nc)}
+	c.extend()
+	return c
 }
+
+// extend bounds a test that hangs; it is no measure. Each command has its own bound, since a busy machine is slow in all of a long test.
+func (c *client) extend() { c.SetDeadline(time.Now().Add(time.Minute)) }
 
 func (c *client) send(raw string) {
 	c.t.Helper()
+	c.extend()
 	if _, err := io.WriteString(c, raw); err != nil {
 		c.t.Fatal(err)
 	}

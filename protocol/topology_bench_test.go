@@ -139,9 +139,9 @@ func (s *benchServer) Topology() *topology.Topology {
 }
 
 func startBench(b *testing.B, topo *topology.Topology) *benchServer {
-	s := &benchServer{testServer: startOn(b, Config{MaxReplyBytes: 1 << 30}, func(*shard.Store) {})}
+	s := &benchServer{testServer: startOn(b, Config{MaxReplyBytes: 1 << 30}, len(topo.Shards), func(*shard.Store) {})}
 	s.id.Store(topo.Nodes[0].ID)
-	s.topo.Store(topo)
+	s.follow(b, topo)
 	s.Server.cluster = s
 	return s
 }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -161,17 +162,21 @@ func TestTransactionIsRoutedAgain(t *testing.T) {
 	c := s.dial(t)
 	c.want("+OK", "MULTI")
 	c.want("+QUEUED", "NP.SET", "foo", bytesNPY(50_000, ""))
-	mine := s.topo.Load()
+	mine := *s.topo.Load()
 	theirs, err := topology.Single(topology.Node{ID: otherID, Listeners: map[string]topology.Address{"default": {Host: "10.0.0.9", Port: 7379}}}, 256, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.topo.Store(theirs)
+	s.follow(t, theirs)
 	c.want("-MOVED 12182 10.0.0.9:7379", "EXEC")
 	c.want("+OK", "MULTI")
 	c.want("-MOVED 12182 10.0.0.9:7379", "NP.GET", "foo")
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
-	s.topo.Store(mine)
+	mine.Shards = slices.Clone(mine.Shards)
+	for i := range mine.Shards {
+		mine.Shards[i].Epoch = 9
+	}
+	s.follow(t, &mine)
 	c.want(":0", "EXISTS", "foo")
 }
 

@@ -48,7 +48,7 @@ type positioned struct {
 
 // scan returns the keys at a position and behind it, in order.
 func (s *Shard) scan(cursor uint64) []positioned {
-	if !s.Enter() {
+	if !s.enterSettled() {
 		return nil
 	}
 	defer s.Leave()
@@ -73,7 +73,7 @@ func (s *Store) ofSlot(slot int) *Shard { return s.shards[slot/(topology.Slots/l
 func (s *Store) KeysInSlot(slot, limit int) []string { return s.ofSlot(slot).keysInSlot(slot, limit) }
 
 func (s *Shard) keysInSlot(slot, limit int) (keys []string) {
-	if !s.Enter() {
+	if !s.enterSettled() {
 		return nil
 	}
 	defer s.Leave()
@@ -94,9 +94,10 @@ func (s *Store) RandomKey() (string, bool) {
 	sizes := make([]int, len(s.shards))
 	total := 0
 	for i, sh := range s.shards {
-		if sh.Serving() {
-			sizes[i] = int(sh.counts.keys.Load())
+		if sh.enterSettled() {
+			sizes[i] = sh.Keys()
 			total += sizes[i]
+			sh.Leave()
 		}
 	}
 	if total == 0 {
@@ -117,7 +118,7 @@ func (s *Store) RandomKey() (string, bool) {
 
 // randomKey chooses among the entries that stand together at a random place.
 func (s *Shard) randomKey() (found string, ok bool) {
-	if !s.Enter() {
+	if !s.enterSettled() {
 		return "", false
 	}
 	defer s.Leave()

@@ -80,6 +80,16 @@ func (s *Shard) Reopen() {
 // does it in between. Enter never waits.
 func (s *Shard) Enter() bool { return s.gate.enter() }
 
+// enterSettled is Enter for who walks all shards: one that only goes from one epoch to the next is waited for, and not passed over. The caller is within no shard.
+func (s *Shard) enterSettled() bool {
+	if s.gate.enter() {
+		return true
+	}
+	s.gate.mu.Lock() // while it is held by another one, the gate is about to be open or closed
+	defer s.gate.mu.Unlock()
+	return s.gate.enter()
+}
+
 // Leave ends what Enter began.
 func (s *Shard) Leave() { s.gate.leave() }
 

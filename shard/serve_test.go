@@ -276,6 +276,58 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	}
 }
 
+// Who walks all shards does not pass over one that only goes from one epoch to the next.
+func TestNextEpochHidesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	store, key := f.store, []byte("bar")
+	slot := int(position(key) >> hashBits)
+	sh := store.ofSlot(slot)
+	var others sync.WaitGroup
+	stop := make(chan struct{})
+	until := func(do func()) {
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					do()
+				}
+			}
+		})
+	}
+	at := uint64(epoch)
+	until(func() {
+		at++
+		must(t, 0, sh.Open(at, 0))
+	})
+	until(func() { // so that it takes a moment
+		if sh.Enter() {
+			runtime.Gosched()
+			sh.Leave()
+		}
+	})
+	for range 2000 {
+		_, err := sh.Set(Write{Key: key, Value: f.value("x")})
+		must(t, 0, err)
+		keys, _ := store.Scan(0, 100)
+		random, ok := store.RandomKey()
+		if ofSlot := store.KeysInSlot(slot, 10); len(keys) != 1 || len(ofSlot) != 1 || !ok {
+			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, ofSlot, random)
+		}
+		must(t, 0, store.Flush())
+		if n := sh.Keys(); n != 0 {
+			t.Errorf("%d keys are left by Flush", n)
+		}
+		if t.Failed() {
+			break
+		}
+	}
+	close(stop)
+	others.Wait()
+}
+
 func BenchmarkGate(b *testing.B) {
 	var pool memory.Pool
 	store := NewStore(16, epoch, func() int64 { return 1 }, &pool)

@@ -42,6 +42,9 @@ func (s *Shard) account(e *Entry, sign int64) {
 	s.store.tables.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
 }
 
+// Keys returns how many keys the shard has, whether it is served or not, expired ones that are not freed yet included. It takes no lock.
+func (s *Shard) Keys() int { return int(s.counts.keys.Load()) }
+
 // Stats is what a store counts.
 type Stats struct {
 	Keys, KeysWithTTL              int   // of the shards that this node serves, expired ones that are not freed yet included
@@ -53,7 +56,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	var sum Stats
 	for _, sh := range s.shards {
-		if keys := int(sh.counts.keys.Load()); sh.Serving() {
+		if keys := sh.Keys(); sh.Serving() {
 			sum.Keys += keys
 			sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
 		} else {

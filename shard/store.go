@@ -158,7 +158,7 @@ func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 func (s *Store) Flush() error {
 	var err error
 	for _, sh := range s.shards {
-		if sh.Enter() {
+		if sh.enterSettled() {
 			err = errors.Join(err, sh.Flush())
 			sh.Leave()
 		}

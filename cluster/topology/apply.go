@@ -49,8 +49,8 @@ func (t *Topology) Apply(index uint64, c Command) (*Topology, []error) {
 
 // edit is a topology that is being made. An op that fails leaves it as it was.
 type edit struct {
-	t                              Topology
-	ownNodes, ownShards, ownConfig bool // those parts are not shared with the topology before
+	t                                            Topology
+	ownNodes, ownShards, ownConfig, ownForgotten bool // those parts are not shared with the topology before
 }
 
 func (e *edit) do(op Op) error {
@@ -129,6 +129,18 @@ func (e *edit) nodes() []Node {
 		e.ownNodes = true
 	}
 	return e.t.Nodes
+}
+
+// forgotten returns the forgotten nodes to be changed.
+func (e *edit) forgotten() map[NodeID]uint64 {
+	if !e.ownForgotten {
+		e.t.Forgotten = maps.Clone(e.t.Forgotten)
+		e.ownForgotten = true
+	}
+	if e.t.Forgotten == nil {
+		e.t.Forgotten = map[NodeID]uint64{}
+	}
+	return e.t.Forgotten
 }
 
 // shard returns the row to be changed. Its lists may be shared: they are replaced, never written.

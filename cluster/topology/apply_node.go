@@ -19,6 +19,12 @@ func (e *edit) nodeJoin(op Op) error {
 	n := op.Nodes[0]
 	i, known := find(e.t.Nodes, n.ID)
 	if !known {
+		if last, ok := e.t.Forgotten[n.ID]; ok {
+			if n.Incarnation <= last {
+				return fmt.Errorf("%w: %s was forgotten, and has not been started since", ErrStale, n.ID)
+			}
+			delete(e.forgotten(), n.ID)
+		}
 		n.State = Active
 		e.t.Nodes = append(e.nodes(), n)
 		sortNodes(e.t.Nodes)
@@ -82,6 +88,7 @@ func (e *edit) nodeForget(op Op) error {
 		return refused("%s is the only node", op.Node)
 	}
 	e.t.Nodes = slices.Delete(e.nodes(), i, i+1)
+	e.forgotten()[n.ID] = n.Incarnation
 	for i := range e.t.Shards {
 		row := e.t.Shards[i]
 		if row.Primary == op.Node {

@@ -137,6 +137,7 @@ func TestOpsOnTheCluster(t *testing.T) {
 	with := func(change func(*Op)) Op { op := good; change(&op); return op }
 	topo := made(t, Shard{})
 	holding, _ := made(t, Shard{Epoch: 7, ISR: ids("a")}).Apply(1, Command{[]Op{{Kind: NodeLeave, Node: "a"}, {Kind: NodeLeave, Node: "b"}}})
+	gone, _ := topo.Apply(1, Command{[]Op{{Kind: NodeForget, Node: "b"}}})
 	for _, tc := range []struct {
 		name string
 		on   *Topology
@@ -163,6 +164,8 @@ func TestOpsOnTheCluster(t *testing.T) {
 		{"a node without an id", topo, Op{Kind: NodeJoin, Nodes: []Node{{}}}, ErrRefused},
 		{"a stranger leaves", topo, Op{Kind: NodeLeave, Node: "z"}, ErrUnknownNode},
 		{"a stranger is forgotten", topo, Op{Kind: NodeForget, Node: "z"}, ErrUnknownNode},
+		{"a late repetition of the joining of one that was forgotten", gone, Op{Kind: NodeJoin, Nodes: []Node{{ID: "b", Incarnation: 1, Store: "B"}}}, ErrStale},
+		{"a new start of one that was forgotten", gone, Op{Kind: NodeJoin, Nodes: []Node{{ID: "b", Incarnation: 2, Store: "B"}}}, nil},
 		{"an earlier start is forgotten", topo, Op{Kind: NodeForget, Node: "a", Incarnation: 7}, ErrStale},
 		{"one that is not leaving is forgotten as empty", topo, Op{Kind: NodeForget, Node: "a", Incarnation: 1, Empty: true}, ErrStale},
 		{"one that leaves with a copy is forgotten as empty", holding, Op{Kind: NodeForget, Node: "a", Incarnation: 1, Empty: true}, ErrStale},

@@ -28,6 +28,11 @@ func (t *Topology) Check() error {
 			return fmt.Errorf("topology: node %s is in the unknown state %q", n.ID, n.State)
 		}
 	}
+	for id := range t.Forgotten {
+		if _, ok := find(t.Nodes, id); ok {
+			return fmt.Errorf("topology: %s is both a member and forgotten", id)
+		}
+	}
 	for i, row := range t.Shards {
 		if err := t.checkRow(row); err != nil {
 			return fmt.Errorf("topology: shard %d: %w", i, err)
@@ -103,6 +108,9 @@ func checkRowStep(was, is Shard) error {
 func checkStart(c NodeChange, was, is *Topology) error {
 	if c.Was.Incarnation == c.Is.Incarnation && c.Was.Store == c.Is.Store || c.Is.ID == "" {
 		return nil
+	}
+	if last := max(c.Was.Incarnation, was.Forgotten[c.Is.ID]); c.Is.Incarnation < last {
+		return fmt.Errorf("topology: %s is in incarnation %d after %d", c.Is.ID, c.Is.Incarnation, last)
 	}
 	for i, row := range is.Shards {
 		risen := row.Epoch > was.Shards[i].Epoch

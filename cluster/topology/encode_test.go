@@ -30,6 +30,7 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		"nodes in another order":              func(x *Topology) { x.Nodes[0], x.Nodes[1] = x.Nodes[1], x.Nodes[0] },
 		"a node twice":                        func(x *Topology) { x.Nodes[1] = x.Nodes[0] },
 		"a node in a state that is none":      func(x *Topology) { x.Nodes[1].State = "happy" },
+		"a member that is forgotten":          func(x *Topology) { x.Forgotten = map[NodeID]uint64{"a": 1} },
 		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].Born = 0, 0 },
 		"born in the future":                  func(x *Topology) { x.Shards[0].Born = 100 },
 		"a primary without a copy in step":    func(x *Topology) { x.Shards[0].ISR = ids("b") },
@@ -67,6 +68,7 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"two ISRs in one epoch":            func(x *Topology) { x.Shards[0].ISR = ids("a") },
 		"born anew in one epoch":           func(x *Topology) { x.Shards[0].Born = 9 },
 		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].Born, x.Shards[0].Epoch = 8, 10 },
+		"an earlier start of a node":       func(x *Topology) { x.Nodes[2].Incarnation = 0 },
 		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
 		"an empty folder keeps its copies": func(x *Topology) { x.Nodes[1].Incarnation, x.Nodes[1].Store = 2, "other" },
 	} {

@@ -66,6 +66,8 @@ type Topology struct {
 	Nodes    []Node            `json:"nodes,omitempty"`  // by ID
 	Shards   []Shard           `json:"shards,omitempty"` // by ShardID; a power of two of them
 	Settings map[string]string `json:"settings,omitempty"`
+	// Forgotten has the last incarnation of each node that was forgotten: until a later one joins, a repetition of its joining must not bring it back.
+	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
 }
 
 // CheckShards returns an error that says which counts are possible when n is none of them.

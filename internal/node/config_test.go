@@ -5,6 +5,8 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -33,7 +35,8 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	}
 	want := &Config{
 		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, Dir: "ndring-data", Logged: true, LogLevel: slog.LevelInfo, LogFormat: "text",
-		Listen: []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
+		Listen:  []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
+		Cluster: ClusterConfig{BusPort: 17379, GossipPort: 7946, Replicas: 2},
 		Server: protocol.Config{
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
 			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
@@ -68,6 +71,52 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	}
 }
 
+func TestConfigOfACluster(t *testing.T) {
+	parse := func(args string, env ...string) ClusterConfig {
+		t.Helper()
+		c, err := ParseConfig(strings.Fields(args), environment(env...), "", io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Cluster
+	}
+	if c := parse("--port 7000"); c.BusPort != 17000 || c.GossipPort != 7946 {
+		t.Errorf("--port 7000: %+v", c)
+	}
+	if c := parse("--port 0"); c.BusPort != 0 || c.GossipPort != 0 {
+		t.Errorf("--port 0: %+v", c)
+	}
+	if c := parse("--port 0 --bus-port 5 --gossip-port 6"); c.BusPort != 5 || c.GossipPort != 6 {
+		t.Errorf("ports that are given: %+v", c)
+	}
+	want := []string{"node1", "node2:8000", "[::1]:9", "10.0.0.1"}
+	if c := parse("--join node1,node2:8000 --join [::1]:9 --join 10.0.0.1"); !reflect.DeepEqual(c.Join, want) {
+		t.Errorf("--join: %q", c.Join)
+	}
+	if c := parse("", "NDRING_JOIN", "node1 node2:8000,[::1]:9 10.0.0.1", "NDRING_BOOTSTRAP_EXPECT", "3"); !reflect.DeepEqual(c.Join, want) || c.Expect != 3 {
+		t.Errorf("the environment: %+v", c)
+	}
+}
+
+func TestGossipKeyFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	for text, want := range map[string]int{
+		"000102030405060708090a0b0c0d0e0f\n": 16, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=": 32, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX": 24,
+		"": 0, "secret": 0, "00010203": 0,
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := (&ClusterConfig{GossipKeyFile: file}).gossipKey()
+		if len(key) != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %d bytes, %v", text, len(key), err)
+		}
+	}
+	if _, err := (&ClusterConfig{GossipKeyFile: file + "x"}).gossipKey(); err == nil {
+		t.Error("a file that is not there")
+	}
+}
+
 func TestConfigErrorsNameTheSetting(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"--port x", `"x" for flag -port: is no number from 0 to 65535`},
@@ -86,6 +135,16 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--log-level loud", "log-level"},
 		{"--upload-stall 5", "is no duration such as 30s"},
 		{"--node-id " + strings.Repeat("n", 65), "more than 64 characters"},
+		{"--join host:0", "where HOST[:PORT] must stand"},
+		{"--join :7946", "where HOST[:PORT] must stand"},
+		{"--join a,b:x", `"b:x" where HOST[:PORT] must stand`},
+		{"--bootstrap-expect 256", "is no number from 0 to 255"},
+		{"--replicas 0", "is no number from 1 to 5"},
+		{"--bus-port 65536", "is no number from 0 to 65535"},
+		{"--port 60000", "leaves no place for --bus-port"},
+		{"--dev 3 --join a", "--dev makes a cluster of its own"},
+		{"--dev 3 --listen a=:0", "--dev excludes --listen"},
+		{"--dev 17", "is no number from 0 to 16"},
 		{"--no-such-flag", "no-such-flag"},
 		{"start", `unexpected argument "start"`},
 	} {

@@ -4,7 +4,6 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -23,19 +22,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 )
-
-// npyOf makes an array of n bytes that are those of an id.
-func npyOf(id uint64, n int) string {
-	head := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", n)
-	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
-	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), 0)
-	b = append(b, head...)
-	r := rand.NewPCG(id, 7)
-	for len(b) < 10+len(head)+n {
-		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
-	}
-	return string(b[:10+len(head)+n])
-}
 
 // stored is what a key must have: the CRC32C and length of its bytes; zero for nothing.
 type stored struct {
@@ -182,7 +168,7 @@ func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 
 // TestKill kills a real node with SIGKILL at random moments of a mixed load: every acknowledged write is there afterwards, every acknowledged delete stays done.
 func TestKill(t *testing.T) {
-	redis.SetLogger(&silent{}) // it tells of each connection that the kills break
+	quiet()
 	runs, least := 110, 1000
 	if text := os.Getenv("NDRING_KILLS"); text != "" {
 		fmt.Sscan(text, &runs)
@@ -262,15 +248,6 @@ func saveAgainAndAgain(ctx context.Context, c *redis.Client) {
 	}
 }
 
-func (p *process) hasExited() bool {
-	select {
-	case <-p.exited:
-		return true
-	default:
-		return false
-	}
-}
-
 // diskPhases says from what lies in the folder what the node was doing when it was killed.
 func diskPhases(t *testing.T, dir string) map[string]int {
 	t.Helper()
@@ -292,8 +269,3 @@ func diskPhases(t *testing.T, dir string) map[string]int {
 	}
 	return phases
 }
-
-// silent is a logger of the client library that says nothing.
-type silent struct{}
-
-func (*silent) Printf(context.Context, string, ...any) {}

@@ -39,6 +39,7 @@ type Node struct {
 
 	http      *http.Server
 	httpAddr  net.Addr
+	busPort   int
 	clients   []net.Addr // of the client listeners, in the order of Config.Listen
 	recovered chan error // how the reading of the shards has ended
 	stop      context.CancelFunc
@@ -109,6 +110,8 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
+	host, port := n.cluster.GossipAddress()
+	n.log.Info("the node can be reached", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
 	return nil
 }
 

@@ -185,35 +185,42 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 		return
 	}
 	errs, err := o.propose(ctx, topology.Command{Ops: ops})
-	known := err == nil || !errors.Is(err, cluster.ErrUnknown)
-	for !known && ctx.Err() == nil { // raises the epochs, so that what was proposed can happen no more unless it has
-		for i := range ops {
-			ops[i] = topology.Op{Kind: topology.Resign, Shard: ops[i].Shard, Epoch: t.Shards[ops[i].Shard].Epoch, Node: o.self}
-		}
-		_, err := o.propose(ctx, topology.Command{Ops: ops})
-		known = err == nil
-		if !known {
-			pause(ctx, handoverInterval)
-		}
-	}
-	if !known {
+	if errors.Is(err, cluster.ErrUnknown) && !o.resign(ctx, ops) {
 		return // the node stops
 	}
 	for i, op := range ops {
 		if refused := err != nil || errs[i] != nil; refused {
-			o.takeBack(op.Shard)
+			o.takeBack(op)
 		}
 	}
 	o.wake()
 	o.log.Debug("empty shards were handed over", "shards", len(ops), "err", err)
 }
 
-// takeBack opens a shard again whose handover was refused.
-func (o *obedience) takeBack(id topology.ShardID) {
+// resign gives up shards of which nobody knows whether they were handed over, and returns when that is decided: it raises their epochs, so that the handover
+// either has happened by then or never will. It reports false when the node stops.
+func (o *obedience) resign(ctx context.Context, handed []topology.Op) bool {
+	var ops []topology.Op
+	for _, op := range handed {
+		ops = append(ops, topology.Op{Kind: topology.Resign, Shard: op.Shard, Epoch: op.Epoch, Node: o.self})
+	}
+	for ctx.Err() == nil {
+		if _, err := o.propose(ctx, topology.Command{Ops: ops}); err == nil {
+			return true
+		}
+		pause(ctx, handoverInterval)
+	}
+	return false
+}
+
+// takeBack opens a shard again whose handover was refused, if nothing else was decided about it meanwhile.
+func (o *obedience) takeBack(op topology.Op) {
 	o.mu.Lock()
-	delete(o.offered, id)
+	delete(o.offered, op.Shard)
 	o.mu.Unlock()
-	o.store.Shard(int(id)).Reopen()
+	if row := o.newest().Shards[op.Shard]; row.Primary == o.self && row.Epoch == op.Epoch {
+		o.store.Shard(int(op.Shard)).Reopen()
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -24,6 +24,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen for other nodes (--bus-port): %w", err)
 	}
+	n.busPort = socket.Addr().(*net.TCPAddr).Port
 	store := bus.NewID()
 	if n.disk != nil {
 		store = bus.ID(n.disk.Store())
@@ -35,7 +36,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	config := cluster.Config{
 		Self: topology.Node{
 			ID: n.id, Name: n.config.NodeID, Store: store.String(), Incarnation: n.incarnation, Zone: n.config.Zone,
-			BusPort: socket.Addr().(*net.TCPAddr).Port, Listeners: announced(n.config.Listen, n.clients),
+			BusPort: n.busPort, Listeners: announced(n.config.Listen, n.clients),
 		},
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
 		Join: n.config.Cluster.Join, Expect: n.config.Cluster.Expect,

@@ -52,6 +52,7 @@ type process struct {
 	cmd        *exec.Cmd
 	resp, http string // addresses
 	exited     chan struct{}
+	ready      chan bool // true once it serves; closed when it has exited
 
 	mu  sync.Mutex
 	log strings.Builder
@@ -92,9 +93,20 @@ func startBuilt(t *testing.T, args ...string) *process {
 	return startCommand(t, cmd)
 }
 
+// startCommand returns when the node serves.
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, exited: make(chan struct{})}
+	p := launch(t, cmd)
+	if !<-p.ready {
+		t.Fatalf("the node did not start:\n%s", p.logged())
+	}
+	return p
+}
+
+// launch returns when the process runs.
+func launch(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, exited: make(chan struct{}), ready: make(chan bool, 1)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +114,6 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ready := make(chan bool, 1)
 	go func() {
 		defer close(p.exited)
 		lines := bufio.NewScanner(stderr)
@@ -111,20 +122,17 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 			p.log.WriteString(lines.Text() + "\n")
 			if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
 				p.resp, p.http = m[1], m[2]
-				ready <- true
+				p.ready <- true
 			}
 			p.mu.Unlock()
 		}
 		p.cmd.Wait() // the exit code is read from ProcessState
-		close(ready)
+		close(p.ready)
 	}()
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.exited
 	})
-	if !<-ready {
-		t.Fatalf("the node did not start:\n%s", p.logged())
-	}
 	return p
 }
 
@@ -132,6 +140,15 @@ func (p *process) logged() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.String()
+}
+
+func (p *process) hasExited() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
 }
 
 func httpGet(t *testing.T, url string) (int, string) {

@@ -30,8 +30,8 @@ class NumPyRedis:
     address that the cluster announces. A Unix socket leads to the one node that has it.
 
     One client may be used by any number of threads, and by the child of a fork. Every call has an end: a node may be
-    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that nobody may serve is tried again for ``retry_for`` seconds
-    where a second try cannot do harm. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node
+    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that nobody may serve is tried again
+    for ``retry_for`` seconds where a second try cannot do harm. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node
     knows a repeat by its request id.
 
     ``max_array_bytes``: largest array that ``get`` allocates memory for. Other keywords go to redis-py's ``Connection``:
@@ -209,7 +209,11 @@ class NumPyRedis:
         return self._several([[key] for key in keys], [get_request(encode_key(key)) for key in keys], restore)
 
     def _several(
-        self, groups: List[List[Key]], requests: List[Request], finish: Callable[[Any], Any], share: Callable[[Any, Any], Any] = lambda _, x: x
+        self,
+        groups: List[List[Key]],
+        requests: List[Request],
+        finish: Callable[[Any], Any],
+        share: Callable[[Any, Any], Any] = lambda group, result: result,
     ) -> List[Any]:
         """Returns the finished replies to commands that concern a group of keys each. Raises PartialError, to which ``share`` tells what
         a group's result is for each of its keys, or the error itself where there is nothing partial about it."""
@@ -271,7 +275,7 @@ class NumPyRedis:
         return sum(self._several(groups, requests, int, lambda group, n: {0: 0, len(group): 1}.get(n)))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
-        """Yields the keys of all nodes, of which ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
+        """Yields the keys of all nodes. ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
 
         A key that is there all the time comes exactly once, also when nodes restart, come, or hand on slots that have no keys
         meanwhile; one that comes or goes may come or not. ``count``: about so many keys a round trip. When some slots are

@@ -17,7 +17,9 @@ import numpy as np
 import redis
 
 from ._client import NumPyRedis
-from ._exceptions import AuthenticationError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite
+from ._exceptions import (
+    AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite,
+)  # fmt: skip
 from ._literal import LiteralError
 
 DESCRIPTION = (
@@ -45,7 +47,7 @@ class _Stop(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="URL", help="the Redis: redis://[user:password@]host:port[/db], rediss:// or unix://")
-    parser.add_argument("--to", metavar="URL", default="redis://localhost:7379", help="a node of ndring (default: %(default)s)")
+    parser.add_argument("--to", metavar="URL", default="redis://localhost:7379", help="ndring, of a cluster any node (default: %(default)s)")
     parser.add_argument("--match", metavar="PATTERN", help="only keys that match, such as 'features:*'")
     parser.add_argument("--count", metavar="N", type=int, default=500, help="keys a round trip (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace what ndring has under a key already")
@@ -340,7 +342,7 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
             stored = options.overwrite or not target.exists(key)
         else:
             stored = target.set(key, array, pxat=at, nx=not options.overwrite)
-    except (ConnectionError, TimeoutError, AuthenticationError, UncertainWrite) as exc:
+    except (ConnectionError, TimeoutError, AuthenticationError, ClusterDownError, UncertainWrite) as exc:
         # The next keys would fare no better, each after seconds of trying again.
         report.left(key, "string", len(value), "ndring was lost", str(exc), failed=True)
         raise _Stop(f"ndring fails: {exc}") from exc

@@ -176,7 +176,7 @@ class Nodes:
         for address in transports:
             self._known.pop(address, None)
             self._known[address] = None
-        self._ids.update(found.nodes)
+        self._ids = {**{name: address for name, address in self._ids.items() if name not in found.nodes}, **found.nodes}
         for address in list(self._known)[:-_MOST_KNOWN]:
             del self._known[address]
         for node in list(self._ids)[:-_MOST_KNOWN]:

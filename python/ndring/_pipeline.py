@@ -12,7 +12,7 @@ from ._options import Key, Moment, Seconds, encode_key
 
 
 class Pipeline:
-    """Commands for one round trip, made by ``NumPyRedis.pipeline()``.
+    """Commands for one round trip, one to each node that serves their keys, made by ``NumPyRedis.pipeline()``.
 
     Each method takes what the client's method of that name takes, and returns the pipeline; only that ``get`` has no ``out``, and
     the keys of one ``delete`` or ``exists`` must be of one slot. ``execute`` sends them all and returns their results in order.

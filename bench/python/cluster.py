@@ -1,0 +1,131 @@
+"""A million keys through the Python client over three nodes: how they spread, how often a command went astray, what mget saves.
+
+Usage: cluster.py [--keys N] [--out FILE] [HOST:PORT of one node]. Without an address it starts `bin/ndring --dev 3` (NDRING_BIN names another
+program) and stops it. Prints a report in Markdown.
+"""
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import redis
+
+from ndring import NumPyRedis
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BATCH = 1000
+
+
+def start():
+    """Starts three nodes in one process and returns it and the address of one of them, when all are ready."""
+    binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
+    process = subprocess.Popen(
+        [binary, "--dev", "3", "--port", "17379", "--http-port", "0", "--bind", "127.0.0.1", "--appendonly", "no"],
+        stderr=subprocess.PIPE, text=True, env={},
+    )  # fmt: skip
+    ready = 0
+    for line in process.stderr:
+        ready += 'msg="ndring is ready"' in line
+        if ready == 3:
+            subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)  # so that its log does not fill the pipe
+            return process, "127.0.0.1:17379"
+    sys.exit(f"the nodes did not start: exit code {process.wait()}")
+
+
+def counters(client):
+    """Returns for each node: keys, bytes in memory, how often it said MOVED, commands."""
+    rows = {}
+    for node in client.nodes():
+        info = client.info(node=node)
+        with redis.Redis.from_url(f"redis://{node}") as plain:
+            keys = plain.dbsize()
+        moved = client.info("errorstats", node=node).get("errorstat_MOVED", {}).get("count", 0)
+        rows[node] = (keys, info.get("used_memory_dataset", info["used_memory"]), moved, info["total_commands_processed"])
+    return rows
+
+
+def spread(values):
+    mean = statistics.mean(values)
+    return f"{min(values) / mean - 1:+.1%} to {max(values) / mean - 1:+.1%} of the mean"
+
+
+def fill(client, count, value):
+    """Stores the keys in batches; returns the seconds of each."""
+    seconds = []
+    for begin in range(0, count, BATCH):
+        batch = {f"user:{i}": value for i in range(begin, min(begin + BATCH, count))}
+        began = time.perf_counter()
+        client.mset(batch)
+        seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def together_and_alone(client, count, rounds=9):
+    """Returns seconds of mget and of as many gets, each round with keys of its own."""
+    pairs = []
+    for number in range(rounds):
+        keys = [f"user:{i}" for i in np.random.default_rng(number).integers(0, count, 1000)]
+        began = time.perf_counter()
+        arrays = client.mget(keys)
+        middle = time.perf_counter()
+        for key in keys:
+            client.get(key)
+        pairs.append((middle - began, time.perf_counter() - middle))
+        assert all(a is not None for a in arrays)
+    return pairs
+
+
+def report(client, count, out):
+    value = np.arange(16, dtype="<f4")
+    client.get("user:0")  # the first map
+    before = counters(client)
+    took = fill(client, count, value)
+    pairs = together_and_alone(client, count)
+    after = counters(client)
+    keys = [after[node][0] - before[node][0] for node in after]
+    size = [after[node][1] - before[node][1] for node in after]
+    moved = sum(after[node][2] - before[node][2] for node in after)
+    commands = sum(after[node][3] - before[node][3] for node in after)
+    ratio = [alone / together for together, alone in pairs]
+    lines = [
+        f"# {sum(keys):,} keys over {len(after)} nodes",
+        "",
+        f"Python {sys.version.split()[0]}, numpy {np.__version__}, redis-py {redis.__version__}; one thread, arrays of 16 float32; {os.cpu_count()} cores for client and nodes.",
+        "",
+        "| node | keys | bytes |", "| --- | --- | --- |",
+        *(f"| {number} | {k:,} | {b:,} |" for number, (k, b) in enumerate(zip(keys, size), 1)),
+        "",
+        f"- keys: {spread(keys)}; bytes: {spread(size)}" + (" (nodes of one process: each tells of all of it)" if len(set(size)) == 1 else ""),
+        f"- `MOVED` after the first map: {moved} of {commands:,} commands",
+        f"- `mset` of {BATCH}: median {1000 * statistics.median(took):.1f} ms, most {1000 * max(took):.1f} ms; {sum(keys) / sum(took):,.0f} keys a second",
+        f"- `mget` of 1,000 beside 1,000 `get`: {statistics.median(ratio):.1f} times as fast ({min(ratio):.1f} to {max(ratio):.1f} in {len(ratio)} rounds); "
+        f"medians {1000 * statistics.median(t for t, _ in pairs):.1f} ms and {1000 * statistics.median(t for _, t in pairs):.1f} ms",
+    ]  # fmt: skip
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if out:
+        pathlib.Path(out).write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address", nargs="?")
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--out")
+    options = parser.parse_args()
+    process, address = (None, options.address) if options.address else start()
+    try:
+        host, _, port = address.rpartition(":")
+        with NumPyRedis(host, int(port)) as client:
+            report(client, options.keys, options.out)
+    finally:
+        if process:
+            process.terminate()
+            process.wait()
+
+
+main()

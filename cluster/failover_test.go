@@ -1,0 +1,206 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// propose has a setting changed, from one node.
+func propose(n *testNode, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	errs, err := n.Propose(ctx, topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "test", Value: fmt.Sprint(rand.Uint64())}}})
+	if err == nil {
+		err = errs[0]
+	}
+	return err
+}
+
+// The leader is killed 20 times while all nodes propose changes: how long it takes until one is decided again. The times are told, not judged; what is
+// judged is that each time it happens, that no decision is lost, and that the topologies agree.
+func TestLeaderIsKilledAgainAndAgain(t *testing.T) {
+	kills := 20
+	if testing.Short() || raceDetector {
+		kills = 5
+	}
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 5, func(t testing.TB, c Config) Config {
+		c.Timing = Timing{Rejoin: 500 * time.Millisecond} // otherwise as by default
+		return onDisk(t, c)
+	})
+	load, stop := context.WithCancel(t.Context())
+	defer stop()
+	var proposers sync.WaitGroup
+	var mu sync.Mutex // guards nodes, decided
+	decided := map[string]bool{}
+	for w := range 4 {
+		proposers.Go(func() {
+			for i := 0; load.Err() == nil; i++ {
+				mu.Lock()
+				n := nodes[(w+i)%len(nodes)]
+				mu.Unlock()
+				name := fmt.Sprintf("w%d.%d", w, i)
+				errs, err := n.Propose(load, topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: name, Value: "x"}}})
+				if err == nil && errs[0] == nil {
+					mu.Lock()
+					decided[name] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	var took []time.Duration
+	for round := range kills {
+		leader := leaderOf(t, nodes...)
+		at := slices.Index(nodes, leader)
+		began := time.Now()
+		leader.kill()
+		survivor := nodes[(at+1)%len(nodes)]
+		eventually(t, "a change is decided again", func() bool { return propose(survivor, 200*time.Millisecond) == nil })
+		took = append(took, time.Since(began))
+		again := nw.start(t, configs[at])
+		ready(t, again)
+		mu.Lock()
+		nodes[at] = again
+		mu.Unlock()
+		t.Logf("kill %d: %v", round+1, took[round].Round(time.Millisecond))
+	}
+	stop()
+	proposers.Wait()
+	slices.Sort(took)
+	t.Logf("%d kills of the leader: changes are decided again after %v at the median, %v to %v", kills, took[len(took)/2].Round(time.Millisecond),
+		took[0].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	sameTopology(t, nodes)
+	for name := range decided {
+		if nodes[0].Topology().Settings[name] != "x" {
+			t.Errorf("%s was decided, and is gone", name)
+		}
+	}
+	t.Logf("%d changes were decided", len(decided))
+}
+
+// sameTopology waits until all nodes have one topology.
+func sameTopology(t *testing.T, nodes []*testNode) {
+	t.Helper()
+	encoded := func(n *testNode) string {
+		b, err := n.Topology().Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	eventually(t, "all nodes have one topology", func() bool {
+		for _, n := range nodes[1:] {
+			if encoded(n) != encoded(nodes[0]) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 4, nil)
+	votes := func(by *testNode) (voters []string) {
+		future := by.agreement.Load().GetConfiguration()
+		if future.Error() != nil {
+			return nil
+		}
+		for _, s := range future.Configuration().Servers {
+			if s.Suffrage == 0 {
+				voters = append(voters, string(s.ID))
+			}
+		}
+		return voters
+	}
+	var bystander, victim *testNode // one without a vote, and a voter that does not lead
+	leader := leaderOf(t, nodes...)
+	for _, n := range nodes {
+		switch voter := slices.Contains(votes(leader), n.local); {
+		case !voter:
+			bystander = n
+		case n != leader:
+			victim = n
+		}
+	}
+	victim.kill()
+	eventually(t, "the vote goes to the one that had none", func() bool {
+		now := votes(leader)
+		return len(now) == 3 && slices.Contains(now, bystander.local) && !slices.Contains(now, victim.local)
+	})
+	// With the new voter, the cluster survives the loss of another one.
+	for _, n := range nodes {
+		if n != victim && n != bystander {
+			n.kill()
+			break
+		}
+	}
+	eventually(t, "changes are decided with two of the three that vote now", func() bool { return propose(bystander, time.Second) == nil })
+}
+
+func TestALostMajorityIsNamedAndComesBack(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	eventually(t, "all shards are served", func() bool {
+		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
+	})
+	before := nodes[0].Topology()
+	nodes[1].kill()
+	nodes[2].kill()
+	eventually(t, "the last node sees that there is no majority", func() bool { return !nodes[0].Status().Quorum })
+	if err := propose(nodes[0], 300*time.Millisecond); err == nil {
+		t.Error("one of three decides alone")
+	}
+	if now := nodes[0].Topology(); now != before && now.Shards[0].Epoch != before.Shards[0].Epoch {
+		t.Error("the topology has changed without a majority")
+	}
+	for i := 1; i < 3; i++ {
+		nodes[i] = nw.start(t, configs[i])
+		if i == 1 {
+			eventually(t, "changes are decided again", func() bool { return propose(nodes[0], time.Second) == nil })
+		}
+	}
+	ready(t, nodes[1], nodes[2])
+	sameTopology(t, nodes)
+}
+
+func TestADeadNodeIsForgottenAndALeavingOneGoes(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 4, nil)
+	eventually(t, "all have shards", func() bool { return served(nodes[3], nodes[0]) > 0 })
+	if err := nodes[0].Forget(t.Context(), nodes[3].self.ID); err == nil || !strings.Contains(err.Error(), "alive") {
+		t.Errorf("Forget of a node that lives: %v", err)
+	}
+	nodes[3].kill()
+	eventually(t, "it is forgotten", func() bool { return nodes[0].Forget(t.Context(), nodes[3].self.ID) == nil })
+	eventually(t, "its shards begin anew elsewhere", func() bool {
+		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
+	})
+	if err := nodes[2].Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// In this test nobody hands shards over, as internal/node does; so what it serves stays, and so does the node.
+	eventually(t, "it is assigned nothing", func() bool {
+		for _, s := range nodes[0].Topology().Shards {
+			if slices.Contains(s.Assigned, nodes[2].self.ID) {
+				return false
+			}
+		}
+		return true
+	})
+	if row, known := nodes[0].Topology().Node(nodes[2].self.ID); !known || row.State != topology.Leaving {
+		t.Errorf("a node that serves shards was forgotten: %+v, %v", row, known)
+	}
+}

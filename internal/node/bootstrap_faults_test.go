@@ -1,0 +1,5 @@
+//go:build faults
+
+package node
+
+func init() { killRounds = 25 }

@@ -1,0 +1,131 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// inParallel ends members side by side.
+func inParallel(end func(*member), all ...*member) {
+	done := make(chan struct{})
+	for _, m := range all {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			end(m)
+		}()
+	}
+	for range all {
+		<-done
+	}
+}
+
+// A cluster that is started again with the flags that it was made with is the same one.
+func TestBootstrapOverAFinishedCluster(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	id := whole(t, all...)
+	kept := someArrays(100)
+	kept.store(t, clusterClient(t, all...))
+	inParallel((*member).stop, all...)
+	startAll(all)
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	kept.readable(t, all...)
+
+	// One folder goes: its arrays are gone with it, and nothing else.
+	inParallel((*member).stop, all...)
+	all[1].wipe()
+	startAll(all)
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	lost := 0
+	c := clusterClient(t, all...)
+	for key, npy := range kept {
+		switch got, err := c.Do(t.Context(), "NP.GET", key).Text(); {
+		case err == redis.Nil:
+			lost++
+		case err != nil || got != npy:
+			t.Fatalf("%s: %v", key, err)
+		}
+	}
+	if lost == 0 || lost == len(kept) {
+		t.Errorf("with one of three folders, %d of %d arrays have gone", lost, len(kept))
+	}
+	serves(t, all...)
+}
+
+// Without a majority of the folders that vote there is no cluster, and never a second one.
+func TestBootstrapOverOneFolderOfThree(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	id := whole(t, all...)
+	inParallel((*member).stop, all...)
+	all[0].wipe()
+	all[2].wipe()
+	startAll(all)
+	eventually(t, "the node with the folder says what it misses", all, func() string {
+		return lacks(all[1].info()["cluster_waiting_for"], "1 more of the 3 voters to have a majority; missing: ", "n1 (", "n3 (", "with the data folder that it had")
+	})
+	for _, m := range []*member{all[0], all[2]} {
+		eventually(t, "the others wait for it", all, func() string {
+			return lacks(m.info()["cluster_waiting_for"], "cluster "+id+" to let it in: n2 (", "no leader")
+		})
+	}
+	for _, m := range all {
+		t.Logf("%s: %s", m.name, m.readyz())
+		if made := strings.Count(m.logged(), "makes a cluster"); made != 0 {
+			t.Errorf("%s has made a cluster:\n%s", m.name, m.logged())
+		}
+	}
+}
+
+func TestBootstrapOverArraysOfAClusterOfOne(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	alone, others := all[0], all[1:]
+	alone.start()
+	id := whole(t, alone)
+	kept := someArrays(20)
+	kept.store(t, clusterClient(t, alone))
+	alone.stop()
+
+	// Another cluster does not get it.
+	for _, m := range others {
+		m.start("--join", seedsOf(others...), "--bootstrap-expect", "2")
+	}
+	other := whole(t, others...)
+	alone.start("--join", seedsOf(others...))
+	alone.fails("ndring cannot start", "the data folder is of cluster "+id, others[0].seed(), "start this node with an empty folder to join that")
+	if again := whole(t, others...); again != other {
+		t.Errorf("cluster %s has become %s", other, again)
+	}
+	alone.start()
+	if again := whole(t, alone); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	kept.readable(t, alone)
+	alone.stop()
+
+	// Nor does it make another one: with seeds that lead nowhere yet it goes on as what it is, and others may join it.
+	inParallel((*member).stop, others...)
+	for _, m := range others {
+		m.wipe()
+	}
+	alone.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+	if again := whole(t, alone); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	for _, m := range others {
+		m.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+	}
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	kept.readable(t, all...)
+}

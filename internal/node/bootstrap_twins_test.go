@@ -1,0 +1,66 @@
+package node
+
+import (
+	"testing"
+)
+
+// fails waits until a member's process has ended with an error, and returns "" if its last words have all parts.
+func (m *member) fails(parts ...string) {
+	m.t.Helper()
+	eventually(m.t, m.name+" ends", []*member{m}, func() string {
+		if !m.hasExited() {
+			return "it runs"
+		}
+		return ""
+	})
+	if code := m.cmd.ProcessState.ExitCode(); code != exitFailure {
+		m.t.Errorf("%s ended with %d:\n%s", m.name, code, m.logged())
+	}
+	if text := lacks(m.logged(), parts...); text != "" {
+		m.t.Errorf("%s said something else: %s", m.name, text)
+	}
+	m.t.Logf("%s: %s", m.name, lastLine(m.logged()))
+}
+
+// Of two nodes on one folder the second one ends.
+func TestBootstrapOfOneFolderTwice(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3", "n1")
+	twin := all[3]
+	all, twin.folder = all[:3], all[0].folder
+	startAll(all)
+	eventually(t, "the first has its folder", all, func() string { return lacks(all[0].logged(), "can be reached") })
+	twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+	twin.fails("ndring cannot start", "another process uses "+all[0].folder)
+	whole(t, all...)
+	serves(t, all...)
+}
+
+// Of two nodes with one name the one that was started later ends, whether there is a cluster already or not.
+func TestBootstrapOfOneNodeTwice(t *testing.T) {
+	t.Parallel()
+	for name, early := range map[string]bool{"at once": true, "in a cluster": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			all := gather(t, "n1", "n2", "n3", "n1")
+			twin := all[3]
+			all = all[:3]
+			if early {
+				all[0].start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+				eventually(t, "the first runs", all, func() string { return lacks(all[0].logged(), "can be reached") })
+				twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+				for _, m := range all[1:] {
+					m.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+				}
+			} else {
+				startAll(all)
+				whole(t, all...)
+				serves(t, all...)
+				twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+			}
+			twin.fails("ndring cannot start", "n1 (", "runs")
+			whole(t, all...)
+			serves(t, all...)
+		})
+	}
+}

@@ -1,0 +1,304 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// member is a node of a cluster of processes: its folder and its addresses, which outlive its processes.
+type member struct {
+	t      *testing.T
+	name   string
+	folder string
+	host   string
+	port   int // for clients; its bus' is above it
+	http   int
+	gossip int
+	*process
+}
+
+// crowds is how many tests may have a cluster of processes at the same time.
+var crowds = make(chan struct{}, 2)
+
+// gather makes members, none of which runs.
+func gather(t *testing.T, names ...string) (all []*member) {
+	t.Helper()
+	crowds <- struct{}{}
+	t.Cleanup(func() { <-crowds }) // after the processes are gone
+	for _, name := range names {
+		all = append(all, newMember(t, name))
+	}
+	return all
+}
+
+func newMember(t *testing.T, name string) *member {
+	m := &member{t: t, name: name, folder: filepath.Join(t.TempDir(), name)}
+	m.move()
+	return m
+}
+
+var hosts atomic.Uint32
+
+// move gives the member addresses that nothing else in this package has. On Linux all of 127/8 is this machine.
+func (m *member) move() {
+	m.host = "127.0.0.1"
+	if runtime.GOOS == "linux" {
+		n := hosts.Add(1)
+		m.host = net.IPv4(127, byte(1+os.Getpid()%250), byte(n>>8), byte(n)).String()
+	}
+	m.port, m.http, m.gossip = freePortAt(m.t, m.host), freePortAt(m.t, m.host), freePortAt(m.t, m.host)
+}
+
+func freePortAt(t *testing.T, host string) int {
+	t.Helper()
+	for {
+		socket, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := socket.Addr().(*net.TCPAddr).Port
+		socket.Close()
+		if port+busOffset <= 65535 {
+			return port
+		}
+	}
+}
+
+func (m *member) seed() string   { return fmt.Sprintf("%s:%d", m.host, m.gossip) }
+func (m *member) client() string { return fmt.Sprintf("%s:%d", m.host, m.port) }
+
+func seedsOf(all ...*member) string {
+	var seeds []string
+	for _, m := range all {
+		seeds = append(seeds, m.seed())
+	}
+	return strings.Join(seeds, ",")
+}
+
+// start starts the member, and does not wait for anything.
+func (m *member) start(args ...string) *process {
+	m.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := exec.Command(self, append([]string{
+		"--bind", m.host, "--port", fmt.Sprint(m.port), "--http-port", fmt.Sprint(m.http), "--gossip-port", fmt.Sprint(m.gossip),
+		"--dir", m.folder, "--node-id", m.name, "--shards", "64",
+	}, args...)...)
+	cmd.Env = []string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2"}
+	m.process = launch(m.t, cmd)
+	return m.process
+}
+
+// startAll starts members that make a cluster together, all with the seeds of all.
+func startAll(all []*member, args ...string) {
+	for _, m := range all {
+		m.start(append([]string{"--join", seedsOf(all...), "--bootstrap-expect", fmt.Sprint(len(all))}, args...)...)
+	}
+}
+
+// stop ends the member in order, kill without a word to anybody.
+func (m *member) stop() { m.end(syscall.SIGTERM) }
+func (m *member) kill() { m.end(syscall.SIGKILL) }
+
+func (m *member) end(how syscall.Signal) {
+	m.t.Helper()
+	if err := m.cmd.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		m.t.Fatal(err)
+	}
+	<-m.exited
+	if how == syscall.SIGTERM && m.cmd.ProcessState.ExitCode() != exitOK {
+		m.t.Errorf("%s ended with %s:\n%s", m.name, m.cmd.ProcessState, m.logged())
+	}
+}
+
+// wipe takes the member's folder away.
+func (m *member) wipe() {
+	m.t.Helper()
+	if err := os.RemoveAll(m.folder); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// do has the member itself do a command.
+func (m *member) do(args ...any) (any, error) {
+	quiet()
+	c := redis.NewClient(&redis.Options{Addr: m.client(), MaxRetries: -1, Protocol: 2, DialTimeout: 2 * time.Second, ReadTimeout: 20 * time.Second, DialerRetries: 1})
+	defer c.Close()
+	return c.Do(context.Background(), args...).Result()
+}
+
+// says is what the member answers, as text.
+func (m *member) says(args ...any) string {
+	reply, err := m.do(args...)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(reply)
+}
+
+// info returns the fields of CLUSTER INFO, none when the member does not answer.
+func (m *member) info() map[string]string {
+	fields := map[string]string{}
+	for _, line := range strings.Split(m.says("CLUSTER", "INFO"), "\r\n") {
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields
+}
+
+// readyz is what the member says to those that want to know whether it serves.
+func (m *member) readyz() string {
+	code, body := httpGet(m.t, fmt.Sprintf("http://%s:%d/readyz", m.host, m.http))
+	return fmt.Sprint(code, " ", strings.TrimSpace(body))
+}
+
+// eventually waits for a condition, which says what it sees instead; nothing when it is met.
+func eventually(t *testing.T, what string, all []*member, amiss func() string) {
+	t.Helper()
+	last := ""
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if last = amiss(); last == "" {
+			return
+		}
+	}
+	for _, m := range all {
+		if m.process != nil {
+			t.Logf("%s said:\n%s", m.name, m.logged())
+		}
+	}
+	t.Fatalf("never came true: %s; instead: %s", what, last)
+}
+
+// whole waits until the members are one cluster, with nobody else in it, that serves all slots; all of them say so. It returns the cluster's id.
+func whole(t *testing.T, all ...*member) (id string) {
+	t.Helper()
+	eventually(t, "one cluster that serves all slots", all, func() string {
+		id = ""
+		for _, m := range all {
+			info := m.info()
+			got := fmt.Sprint(info["cluster_state"], " ", info["cluster_known_nodes"], " nodes, ", info["cluster_slots_ok"], " slots, waits for: ", info["cluster_waiting_for"])
+			if want := fmt.Sprint("ok ", len(all), " nodes, 16384 slots, waits for: "); got != want {
+				return m.name + ": " + got
+			}
+			if id == "" {
+				id = info["cluster_id"]
+			}
+			if id == "" || info["cluster_id"] != id {
+				return fmt.Sprintf("%s is of cluster %q, %s of %q", m.name, info["cluster_id"], all[0].name, id)
+			}
+			if ready := m.readyz(); ready != "200 ready" {
+				return m.name + ": " + ready
+			}
+		}
+		return ""
+	})
+	return id
+}
+
+// arrays are what a cluster must have: bytes by key.
+type arrays map[string]string
+
+// someArrays makes arrays whose keys are in many slots.
+func someArrays(n int) arrays { return arraysCalled("array", n) }
+
+func arraysCalled(name string, n int) arrays {
+	all := arrays{}
+	for i := range n {
+		all[fmt.Sprintf("%s %d", name, i)] = npyOf(uint64(i), 1+i*37%5000)
+	}
+	return all
+}
+
+// clusterClient is a client as applications have it.
+func clusterClient(t *testing.T, all ...*member) *redis.ClusterClient {
+	quiet()
+	options := &redis.ClusterOptions{MaxRedirects: 16, ReadTimeout: 20 * time.Second}
+	for _, m := range all {
+		options.Addrs = append(options.Addrs, m.client())
+	}
+	c := redis.NewClusterClient(options)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (a arrays) store(t *testing.T, c redis.UniversalClient) {
+	t.Helper()
+	for key, npy := range a {
+		if err := c.Do(t.Context(), "NP.SET", key, npy).Err(); err != nil {
+			t.Fatalf("storing %s: %v", key, err)
+		}
+	}
+}
+
+// check reads all of them.
+func (a arrays) check(ctx context.Context, c redis.UniversalClient) error {
+	for key, npy := range a {
+		if got, err := c.Do(ctx, "NP.GET", key).Text(); err != nil {
+			return fmt.Errorf("reading %s: %w", key, err)
+		} else if got != npy {
+			return fmt.Errorf("%s has other bytes", key)
+		}
+	}
+	return nil
+}
+
+// readable fails the test unless all arrays are there, bit for bit.
+func (a arrays) readable(t *testing.T, all ...*member) {
+	t.Helper()
+	if err := a.check(t.Context(), clusterClient(t, all...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serves has a cluster keep arrays that it has not seen yet.
+func serves(t *testing.T, all ...*member) {
+	t.Helper()
+	more := arraysCalled(fmt.Sprintf("served at %d", time.Now().UnixNano()), 60)
+	more.store(t, clusterClient(t, all...))
+	more.readable(t, all...)
+}
+
+// npyOf makes an array of n bytes that are those of an id.
+func npyOf(id uint64, n int) string {
+	head := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", n)
+	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
+	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), 0)
+	b = append(b, head...)
+	r := rand.NewPCG(id, 7)
+	for len(b) < 10+len(head)+n {
+		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
+	}
+	return string(b[:10+len(head)+n])
+}
+
+// quiet keeps the client library from telling of each connection that breaks.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(&silent{}) })
+
+// silent is a logger of the client library that says nothing.
+type silent struct{}
+
+func (*silent) Printf(context.Context, string, ...any) {}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A dead node is forgotten: what it had begins empty on the others. It may come back, without what it had.
+func TestMembershipForget(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	id := whole(t, all...)
+	kept := someArrays(100)
+	kept.store(t, clusterClient(t, all...))
+	gone, here := all[2], all[:2]
+	goneID := gone.says("CLUSTER", "MYID")
+	if reply := here[0].says("CLUSTER", "FORGET", goneID); lacks(reply, `ERR node "n3" (`, ") is alive: send it CLUSTER LEAVE, or stop it first") != "" {
+		t.Errorf("FORGET of a node that is alive: %s", reply)
+	}
+	gone.kill()
+	eventually(t, "the others know that it is down", all, func() string { return lacks(here[0].says("CLUSTER", "INFO"), "cluster_nodes_down_names:n3") })
+	if reply := here[0].says("CLUSTER", "FORGET", goneID); reply != "OK" {
+		t.Errorf("FORGET: %s", reply)
+	}
+	whole(t, here...)
+	left := kept.leftOf(t, here...)
+	if len(left) == 0 || len(left) == len(kept) {
+		t.Errorf("without one of three nodes, %d of %d arrays are left", len(left), len(kept))
+	}
+	serves(t, here...)
+
+	// Some of what it had is written anew: what lies in its folder is older.
+	written := arrays{}
+	for key := range kept {
+		if left[key] == "" && len(written) < len(kept)/6 {
+			written[key] = npyOf(77, 77)
+			left[key] = written[key]
+		}
+	}
+	written.store(t, clusterClient(t, here...))
+	gone.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	after := arrays{}
+	for key, npy := range kept {
+		after[key] = npy
+		if written[key] != "" {
+			after[key] = written[key]
+		}
+	}
+	if got := after.leftOf(t, all...); len(got) != len(left) {
+		t.Errorf("%d arrays are left after the node came back, not %d", len(got), len(left))
+	}
+	left.readable(t, all...)
+	serves(t, all...)
+	if strings.Contains(gone.logged(), "panic") {
+		t.Error(gone.logged())
+	}
+}
+
+// leftOf returns those of the arrays that a cluster has; it must have none with other bytes.
+func (a arrays) leftOf(t *testing.T, all ...*member) arrays {
+	t.Helper()
+	c, left := clusterClient(t, all...), arrays{}
+	for key, npy := range a {
+		switch got, err := c.Do(t.Context(), "NP.GET", key).Text(); {
+		case errors.Is(err, redis.Nil):
+		case err != nil || got != npy:
+			t.Fatalf("%s: %v", key, err)
+		default:
+			left[key] = npy
+		}
+	}
+	return left
+}
+
+// A node without arrays leaves: the others have its shards, and it may be stopped.
+func TestMembershipLeave(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	whole(t, all...)
+	leaver, here := all[2], all[:2]
+	if reply := leaver.says("CLUSTER", "LEAVE"); reply != "OK" {
+		t.Errorf("LEAVE: %s", reply)
+	}
+	whole(t, here...)
+	eventually(t, "the node says that it may be stopped", all, func() string {
+		return lacks(leaver.info()["cluster_waiting_for"], "the cluster has let this node go (CLUSTER LEAVE or FORGET), so that it may be stopped")
+	})
+	t.Logf("cluster_waiting_for: %s", leaver.info()["cluster_waiting_for"])
+	t.Logf("a client is told: %s", leaver.says("NP.GET", "foo"))
+	leaver.stop()
+	whole(t, here...)
+	serves(t, here...)
+}
+
+// A node joins while a client reads: empty shards move to it, those with arrays stay, and no answer is wrong.
+func TestMembershipJoinWhileReading(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3", "n4")
+	first, fourth := all[:3], all[3]
+	startAll(first)
+	id := whole(t, first...)
+	kept := someArrays(12) // of 64 shards most are empty
+	c := clusterClient(t, first...)
+	kept.store(t, c)
+	where := map[string]string{}
+	for key := range kept {
+		where[key] = owner(t, first, key)
+	}
+
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	var rounds atomic.Int64
+	go func() {
+		for {
+			if err := kept.check(t.Context(), c); err != nil {
+				stopped <- err
+				return
+			}
+			rounds.Add(1)
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+		}
+	}()
+	fourth.start("--join", first[1].seed())
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	eventually(t, "the new node serves shards", all, func() string {
+		if mine := fourth.info()["cluster_my_shards"]; len(mine) < 2 { // 16 would be its part
+			return mine
+		}
+		return ""
+	})
+	seen := rounds.Load()
+	eventually(t, "the client has read all since", all, func() string {
+		if rounds.Load() >= seen+2 || len(stopped) > 0 {
+			return ""
+		}
+		return "not yet"
+	})
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	t.Logf("the client has read all %d times", rounds.Load())
+	for key := range kept {
+		if now := owner(t, first, key); now != where[key] {
+			t.Errorf("%s has moved from %s to %s with its array", key, where[key], now)
+		}
+	}
+	kept.readable(t, all...)
+	serves(t, all...)
+}
+
+// owner returns the address of the node that has a key.
+func owner(t *testing.T, all []*member, key string) string {
+	t.Helper()
+	for _, m := range all {
+		if !strings.HasPrefix(m.says("NP.GET", key), "MOVED ") {
+			return m.client()
+		}
+	}
+	t.Fatalf("nobody has %s", key)
+	return ""
+}
