@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// clusterClient is go-redis as its users have it, with the address of one node.
-func clusterClient(t *testing.T, n *Node, protocol int) *redis.ClusterClient {
+// goRedisCluster is go-redis as its users have it, with the address of one node.
+func goRedisCluster(t *testing.T, n *Node, protocol int) *redis.ClusterClient {
 	t.Helper()
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{n.ClientAddrs()[0].String()}, Protocol: protocol})
 	t.Cleanup(func() { c.Close() })
@@ -44,7 +44,7 @@ func TestGoRedisAgainstThreeNodes(t *testing.T) {
 		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			client := clusterClient(t, nodes[1+i], protocol)
+			client := goRedisCluster(t, nodes[1+i], protocol)
 			var keys []string
 			for _, n := range nodes {
 				keys = append(keys, keysOf(t, n, 100)...)
@@ -204,7 +204,7 @@ func TestGoRedisFollowsShardsToANewNode(t *testing.T) {
 	clients := map[string]redis.UniversalClient{}
 	for _, protocol := range []int{2, 3} {
 		for _, what := range []string{"singly", "in a pipeline", "in a transaction"} {
-			c := clusterClient(t, nodes[0], protocol)
+			c := goRedisCluster(t, nodes[0], protocol)
 			if err := c.Do(ctx, "NP.GET", "none").Err(); !errors.Is(err, redis.Nil) { // the client reads its map
 				t.Fatal(err)
 			}
