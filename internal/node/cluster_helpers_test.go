@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
 )
 
@@ -20,6 +21,7 @@ func openCluster(t *testing.T, count int, args ...string) []*Node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.Cluster.timing = calm
 	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 	defer cancel()
 	d := newDev(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
@@ -40,6 +42,7 @@ func joinCluster(t *testing.T, others []*Node, args ...string) *Node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.Cluster.timing = calm
 	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 	defer cancel()
 	n := New(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
@@ -59,6 +62,9 @@ func closeWithin(t *testing.T, nodes runner) {
 		t.Error(err)
 	}
 }
+
+// calm is slower than by default: the race detector on a busy machine is no reason to take a node for dead.
+var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: time.Second}
 
 // clusterTime is how long a test waits for what a cluster does within seconds.
 const clusterTime = time.Minute
