@@ -146,7 +146,7 @@ func (c *Cluster) enter(cluster string) error {
 		met := make(chan struct{})
 		c.done.Go(func() {
 			defer close(met)
-			c.call()
+			c.rejoin()
 		})
 		select {
 		case <-met:
@@ -214,7 +214,7 @@ const seedTime = 3 * time.Second
 // checkSeeds returns an error when the seeds are of another cluster, and nobody of this one is to be seen.
 func (c *Cluster) checkSeeds(own string) error {
 	foreign := c.foreign.Load()
-	if foreign == nil {
+	if foreign == nil || len(*foreign) == 0 {
 		return nil
 	}
 	for _, i := range c.sights.alive() {

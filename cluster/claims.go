@@ -141,7 +141,7 @@ func (c *Cluster) collect(members []string) error {
 	c.log.Info("this node makes a cluster", "cluster", own.Cluster, "nodes", len(members), "voters", voters)
 	for _, member := range members {
 		if member != c.local {
-			c.done.Go(func() { c.call1(member, MethodMade, nil) })
+			c.done.Go(func() { c.callServer(member, MethodMade, nil) })
 		}
 	}
 	return nil
@@ -164,8 +164,8 @@ func (c *Cluster) giveUp(own claim) error {
 	return nil
 }
 
-// call1 calls a member by its server id.
-func (c *Cluster) call1(member string, m Method, payload []byte) ([]byte, error) {
+// callServer calls a member by its server id.
+func (c *Cluster) callServer(member string, m Method, payload []byte) ([]byte, error) {
 	node, store, err := parseServerID(member)
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (c *Cluster) askClaim(member string, request claimRequest) (reply claimRepl
 	if err != nil {
 		return reply, err
 	}
-	b, err := c.call1(member, MethodClaim, payload)
+	b, err := c.callServer(member, MethodClaim, payload)
 	if err != nil {
 		return reply, err
 	}

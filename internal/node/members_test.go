@@ -2,15 +2,15 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,14 +91,23 @@ func seedsOf(all ...*member) string {
 	return strings.Join(seeds, ",")
 }
 
+// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
+// what others wait for 300 ms, and elect leaders without end.
+func memberProgram() (string, error) {
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) && os.Getenv("NDRING_RACE_MEMBERS") == "" {
+		return built()
+	}
+	return os.Executable()
+}
+
 // start starts the member, and does not wait for anything.
 func (m *member) start(args ...string) *process {
 	m.t.Helper()
-	self, err := os.Executable()
+	path, err := memberProgram()
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.Command(self, append([]string{
+	cmd := exec.Command(path, append([]string{
 		"--bind", m.host, "--port", fmt.Sprint(m.port), "--http-port", fmt.Sprint(m.http), "--gossip-port", fmt.Sprint(m.gossip),
 		"--dir", m.folder, "--node-id", m.name, "--shards", "64",
 	}, args...)...)
@@ -212,82 +221,6 @@ func whole(t *testing.T, all ...*member) (id string) {
 		return ""
 	})
 	return id
-}
-
-// arrays are what a cluster must have: bytes by key.
-type arrays map[string]string
-
-// someArrays makes arrays whose keys are in many slots.
-func someArrays(n int) arrays { return arraysCalled("array", n) }
-
-func arraysCalled(name string, n int) arrays {
-	all := arrays{}
-	for i := range n {
-		all[fmt.Sprintf("%s %d", name, i)] = npyOf(uint64(i), 1+i*37%5000)
-	}
-	return all
-}
-
-// clusterClient is a client as applications have it.
-func clusterClient(t *testing.T, all ...*member) *redis.ClusterClient {
-	quiet()
-	options := &redis.ClusterOptions{MaxRedirects: 16, ReadTimeout: 20 * time.Second}
-	for _, m := range all {
-		options.Addrs = append(options.Addrs, m.client())
-	}
-	c := redis.NewClusterClient(options)
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func (a arrays) store(t *testing.T, c redis.UniversalClient) {
-	t.Helper()
-	for key, npy := range a {
-		if err := c.Do(t.Context(), "NP.SET", key, npy).Err(); err != nil {
-			t.Fatalf("storing %s: %v", key, err)
-		}
-	}
-}
-
-// check reads all of them.
-func (a arrays) check(ctx context.Context, c redis.UniversalClient) error {
-	for key, npy := range a {
-		if got, err := c.Do(ctx, "NP.GET", key).Text(); err != nil {
-			return fmt.Errorf("reading %s: %w", key, err)
-		} else if got != npy {
-			return fmt.Errorf("%s has other bytes", key)
-		}
-	}
-	return nil
-}
-
-// readable fails the test unless all arrays are there, bit for bit.
-func (a arrays) readable(t *testing.T, all ...*member) {
-	t.Helper()
-	if err := a.check(t.Context(), clusterClient(t, all...)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// serves has a cluster keep arrays that it has not seen yet.
-func serves(t *testing.T, all ...*member) {
-	t.Helper()
-	more := arraysCalled(fmt.Sprintf("served at %d", time.Now().UnixNano()), 60)
-	more.store(t, clusterClient(t, all...))
-	more.readable(t, all...)
-}
-
-// npyOf makes an array of n bytes that are those of an id.
-func npyOf(id uint64, n int) string {
-	head := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", n)
-	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
-	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), 0)
-	b = append(b, head...)
-	r := rand.NewPCG(id, 7)
-	for len(b) < 10+len(head)+n {
-		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
-	}
-	return string(b[:10+len(head)+n])
 }
 
 // quiet keeps the client library from telling of each connection that breaks.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,6 +102,9 @@ func (o *obedience) obey(t *topology.Topology) {
 			}
 		}
 	}
+	if !here {
+		t = withoutPrimary(t, o.self)
+	}
 	o.current(t)
 	for _, sh := range lost {
 		sh.Close()
@@ -118,14 +122,21 @@ func (o *obedience) obey(t *topology.Topology) {
 	nudge(o.step)
 }
 
-// could reports whether this node may be given a shard that nobody serves.
-func (o *obedience) could(s topology.Shard) bool {
-	for _, id := range s.ISR {
-		if id == o.self {
-			return true
+// withoutPrimary returns a topology in which a node serves nothing: what an earlier start of it served nobody serves until the topology knows of this one.
+func withoutPrimary(t *topology.Topology, id topology.NodeID) *topology.Topology {
+	changed := *t
+	changed.Shards = slices.Clone(t.Shards)
+	for i := range changed.Shards {
+		if s := &changed.Shards[i]; s.Primary == id {
+			s.Primary = ""
 		}
 	}
-	return len(s.ISR) == 0 && (len(s.Assigned) == 0 || s.Assigned[0] == o.self)
+	return &changed
+}
+
+// could reports whether this node may be given a shard that nobody serves.
+func (o *obedience) could(s topology.Shard) bool {
+	return slices.Contains(s.ISR, o.self) || len(s.ISR) == 0 && (len(s.Assigned) == 0 || s.Assigned[0] == o.self)
 }
 
 // open opens a shard of this node's, and reports whether it is open.

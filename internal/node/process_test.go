@@ -132,6 +132,12 @@ func launch(t *testing.T, cmd *exec.Cmd) *process {
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
 		<-p.exited
+		for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if strings.Contains("\n"+p.logged(), sign) {
+				t.Errorf("the process broke:\n%s", p.logged())
+				break
+			}
+		}
 	})
 	return p
 }

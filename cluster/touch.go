@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// keepInTouch keeps the address book, and calls on known addresses that gossip does not see: a partition does not heal by itself.
+func (c *Cluster) keepInTouch() {
+	seen := make(chan struct{}, 1)
+	defer c.sights.watch(seen)()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-c.context.Done():
+			return
+		case <-seen:
+			c.note()
+		case <-next.C:
+			c.note()
+			c.rejoin()
+			wait := c.timing.Rejoin
+			if c.Waiting() != "" {
+				wait = min(wait, time.Second)
+			}
+			next.Reset(wait)
+		}
+	}
+}
+
+// note writes down where the members are, and forgets those that are none any more.
+func (c *Cluster) note() {
+	own, t := c.ID(), c.Topology()
+	if own == "" {
+		return
+	}
+	member := func(id topology.NodeID) bool {
+		_, known := t.Node(id)
+		return known || t.Cluster == ""
+	}
+	for _, i := range c.sights.alive() {
+		if i.cluster == own && member(i.node) {
+			c.book.put(i.node, entry{Gossip: i.gossip, Bus: i.bus, Name: i.name})
+		}
+	}
+	c.book.forget(member)
+	c.sights.forget(member)
+	if err := c.book.save(); err != nil {
+		c.log.Warn("cannot write the address book", "err", err)
+	}
+}
+
+// rejoin calls on the nodes that gossip does not see.
+func (c *Cluster) rejoin() {
+	alive := c.sights.alive()
+	var addresses []string
+	if len(alive) == 0 || c.Waiting() != "" {
+		addresses = append(addresses, c.config.Join...)
+	}
+	missing := false
+	for id, e := range c.book.all() {
+		if i, ok := c.sights.get(id); id != c.self.ID && !(ok && i.alive) {
+			missing = true
+			addresses = append(addresses, e.Gossip)
+		}
+	}
+	if missing && len(alive) > 0 && c.Waiting() == "" {
+		addresses = append(addresses, c.config.Join...) // a node that has moved may be where its name leads
+	}
+	if len(addresses) == 0 {
+		return
+	}
+	n, foreign, silent, err := c.gossip.join(addresses)
+	if err != nil {
+		c.log.Debug("not all known addresses answer", "answered", n, "of", len(addresses), "err", err)
+	}
+	c.silent.Store(&silent)
+	c.foreign.Store(&foreign)
+}
