@@ -26,6 +26,8 @@ type gossip struct {
 	list   *memberlist.Memberlist
 	sights *sights
 	end    sync.Once // of list
+	host   string    // where others reach list
+	port   int
 
 	mu   sync.Mutex // guards self
 	self meta
@@ -62,6 +64,8 @@ func (g *gossip) open() error {
 	if g.list, err = memberlist.Create(c); err != nil {
 		return fmt.Errorf("cannot listen for gossip on port %d: %w", g.config.GossipPort, err)
 	}
+	local := g.list.LocalNode() // memberlist writes to it later
+	g.host, g.port = local.Addr.String(), int(local.Port)
 	return nil
 }
 
@@ -112,10 +116,7 @@ func gossipAddresses(bind string) (listen, advertise string, err error) {
 }
 
 // address returns where others reach this node's gossip.
-func (g *gossip) address() (host string, port int) {
-	local := g.list.LocalNode()
-	return local.Addr.String(), int(local.Port)
-}
+func (g *gossip) address() (host string, port int) { return g.host, g.port }
 
 // tell changes what this node says of itself.
 func (g *gossip) tell(change func(*meta)) error {

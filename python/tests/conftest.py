@@ -92,9 +92,11 @@ class Cluster:
 
     def _launch(self, i, port):
         join = ",".join(f"127.0.0.1:{gossip}" for gossip in self._gossip)
+        gossip = self._gossip[i] if i < len(self._gossip) else 0  # that of one more does not have to be known before
+        expect = ("--bootstrap-expect", str(len(self._gossip))) if gossip else ()
         return launch_node(
-            "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", str(self._gossip[i]), "--node-id", f"n{i}",
-            "--bootstrap-expect", str(len(self._gossip)), "--join", join, folder=self._folder / f"n{i}",
+            "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", str(gossip), "--node-id", f"n{i}",
+            "--join", join, *expect, folder=self._folder / f"n{i}",
         )  # fmt: skip
 
     def kill(self, i):
@@ -106,13 +108,15 @@ class Cluster:
         self.processes[i] = self._launch(i, self.addresses[i][1])
         assert wait_until_ready(self.processes[i])[1] == self.addresses[i]
 
+    def add(self):
+        """Starts one node more, which joins the cluster; returns its address once it is ready. Shards may come to it later."""
+        process, address = wait_until_ready(self._launch(len(self.processes), 0))
+        self.processes.append(process)
+        self.addresses.append(address)
+        return address
+
     def close(self):
-        for process in self.processes:
-            if process is not None:
-                process.terminate()  # all of them first: one waits for the others' answers no longer than it must
-        for process in self.processes:
-            if process is not None:
-                stop_node(process)
+        stop_nodes([process for process in self.processes if process is not None])
 
 
 def start_cluster(count, folder):
@@ -121,15 +125,18 @@ def start_cluster(count, folder):
 
 
 def stop_node(process):
-    process.terminate()
+    stop_nodes([process])
+
+
+def stop_nodes(processes):
+    """Tells all of them to stop, once, since a second signal ends a process at once. Then waits for them."""
+    for process in processes:
+        process.terminate()
     try:
-        assert process.wait(30) == 0
+        assert [process.wait(30) for process in processes] == [0] * len(processes)
     finally:
-        process.kill()
-        process.wait()
-        process.log_reader.join()
-        process.stderr.close()
-        process.folder.cleanup()
+        for process in processes:
+            kill_node(process)
 
 
 @pytest.fixture(scope="session")

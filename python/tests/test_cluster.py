@@ -142,19 +142,139 @@ def test_get_or_set_over_threads(cluster, prefix):
     assert sorted(made) == list(range(10)) and len(results) == 60 and all((a == i).all() for i, a in results)
 
 
-def test_redis_py(cluster, prefix):
-    with RedisCluster(host=cluster.addresses[1][0], port=cluster.addresses[1][1]) as r, NumPyRedis(*cluster.addresses[0]) as c:
+def new_redis_py(address, **options):
+    if options.pop("from_url", False):
+        return RedisCluster.from_url("redis://%s:%d" % address, **options)
+    return RedisCluster(host=address[0], port=address[1], **options)
+
+
+# RESP3 is what redis-py has from version 5 on.
+PROTOCOLS = [{}, {"protocol": 3}] if int(redis.__version__.split(".")[0]) >= 5 else [{}]
+
+
+@pytest.fixture(params=[{**p, **u} for p in PROTOCOLS for u in ({}, {"from_url": True})], ids=lambda o: " ".join(o) or "plain")
+def plain(request, cluster):
+    client = new_redis_py(cluster.addresses[1], **request.param)
+    yield client
+    client.close()
+
+
+def loaded(raw):
+    return np.load(io.BytesIO(raw))
+
+
+def test_redis_py(cluster, plain, prefix):
+    with NumPyRedis(*cluster.addresses[0]) as c:
+        before = moved(c)
         for i in range(100):
-            assert r.execute_command("NP.SET", f"{prefix}{i}", npy(np.full(3, i))) in (b"OK", True)
+            assert plain.execute_command("NP.SET", f"{prefix}{i}", npy(np.full(3, i))) in (b"OK", True)
         for i in range(100):
-            assert np.load(io.BytesIO(r.execute_command("NP.GET", f"{prefix}{i}"))).tolist() == [i] * 3
-            assert r.execute_command("NP.SHAPE", f"{prefix}{i}") == [3]
+            assert loaded(plain.execute_command("NP.GET", f"{prefix}{i}")).tolist() == [i] * 3
+            assert plain.execute_command("NP.SHAPE", f"{prefix}{i}") == [3]
+            assert plain.exists(f"{prefix}{i}") == 1 and plain.expire(f"{prefix}{i}", 100) and 90 < plain.ttl(f"{prefix}{i}") <= 100
+        assert plain.execute_command("NP.GET", prefix) is None
+        with pytest.raises(redis.ResponseError, match="BADNPY"):
+            plain.execute_command("NP.SET", prefix, b"garbage")
         assert [a.tolist() for a in c.mget(f"{prefix}{i}" for i in range(100))] == [[i] * 3 for i in range(100)]
-        p = r.pipeline()
+        assert sum(plain.delete(f"{prefix}{i}") for i in range(50)) == 50
+        assert c.delete_prefix(prefix) == 50
+        assert moved(c) == before
+
+
+def test_redis_py_pipelines(cluster, plain, prefix):
+    with plain.pipeline() as p:
+        for i in range(100):
+            p.execute_command("NP.SET", f"{prefix}{i}", npy(np.full(3, i)))
+        assert all(reply in (b"OK", True) for reply in p.execute())
         for i in range(100):
             p.execute_command("NP.GET", f"{prefix}{i}")
-        assert [np.load(io.BytesIO(raw)).tolist() for raw in p.execute()] == [[i] * 3 for i in range(100)]
-        assert c.delete_prefix(prefix) == 100
+            p.expire(f"{prefix}{i}", 100)
+        replies = p.execute()
+        assert [loaded(raw).tolist() for raw in replies[::2]] == [[i] * 3 for i in range(100)] and all(replies[1::2])
+        p.execute_command("NP.GET", f"{prefix}1").execute_command("NP.SET", f"{prefix}2", b"garbage").execute_command("NP.GET", f"{prefix}none")
+        replies = p.execute(raise_on_error=False)
+        assert loaded(replies[0]).tolist() == [1] * 3 and isinstance(replies[1], redis.ResponseError) and replies[2] is None
+        for i in range(100):
+            p.delete(f"{prefix}{i}")
+        assert p.execute() == [1] * 100
+
+
+def test_redis_py_node_by_node(cluster, plain, prefix):
+    primaries = plain.get_primaries()
+    assert sorted((node.host, node.port) for node in primaries) == sorted(cluster.addresses)
+    told = plain.cluster_info()
+    assert (told["cluster_state"], told["cluster_slots_ok"], told["cluster_size"]) == ("ok", "16384", "3")
+
+    def sizes():
+        return [plain.dbsize(target_nodes=node) for node in primaries]
+
+    before, together = sizes(), plain.dbsize(target_nodes=RedisCluster.PRIMARIES)
+    assert together == sum(before)
+    keys = [f"{prefix}{i}" for i in range(300)]
+    for key in keys:
+        plain.execute_command("NP.SET", key, npy(A))
+    grown = [now - then for now, then in zip(sizes(), before)]
+    assert sum(grown) == 300 and all(n > 40 for n in grown), grown
+    assert plain.dbsize(target_nodes=RedisCluster.PRIMARIES) == together + 300
+    assert sorted(key.decode() for key in plain.scan_iter(match=prefix + "*", count=20)) == sorted(keys)
+    for key in keys:
+        assert loaded(plain.get_node_from_key(key).redis_connection.execute_command("NP.GET", key)).tolist() == A.tolist()
+    assert sum(plain.delete(key) for key in keys) == 300
+    assert sizes() == before
+
+
+def slot_map(address):
+    """Returns the owners of all slots, as (first, last, host, port), as the node at the address tells them."""
+    with redis.Redis(*address) as r:
+        rows = r.execute_command("CLUSTER", "SLOTS")
+    return sorted((first, last, primary[0].decode(), primary[1]) for first, last, primary, *_ in rows)
+
+
+def owner(address, slot):
+    return next((host, port) for first, last, host, port in slot_map(address) if first <= slot <= last)
+
+
+def settled(addresses):
+    """Do all nodes tell the same owners, each of them a fair share?"""
+    maps = [slot_map(address) for address in addresses]
+    shares = {address: sum(last - first + 1 for first, last, *at in maps[0] if tuple(at) == address) for address in addresses}
+    return all(m == maps[0] for m in maps) and all(share > 16384 / len(addresses) / 2 for share in shares.values())
+
+
+def wait_until(condition, limit=60):
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def test_redis_py_follows_shards_to_a_new_node(tmp_path):
+    """Empty shards come to a node that joins: what clients know is wrong then, until they are told."""
+    started = start_cluster(2, tmp_path)
+    clients = []
+    try:
+        clients = [new_redis_py(started.addresses[0], **options) for options in PROTOCOLS for _ in range(2)]
+        third = started.add()
+        with NumPyRedis(*third) as c, redis.Redis(*third) as r:
+            wait_until(lambda: settled(started.addresses))
+            keys = (f"k{i}" for i in range(1000))
+            key = next(key for key in keys if owner(third, r.execute_command("CLUSTER", "KEYSLOT", key)) == third)
+            before = moved(c)
+            for i, plain in enumerate(clients):
+                assert plain.get_node_from_key(key).port != third[1]
+                if i % 2:
+                    with plain.pipeline() as p:
+                        assert p.execute_command("NP.SET", key, npy(A)).execute()[0] in (b"OK", True)
+                else:
+                    assert plain.execute_command("NP.SET", key, npy(A)) in (b"OK", True)
+                assert moved(c) > before
+                before = moved(c)
+                assert loaded(plain.execute_command("NP.GET", key)).tolist() == A.tolist()
+                assert plain.delete(key) == 1
+    finally:
+        for plain in clients:
+            plain.close()
+        started.close()
 
 
 def test_a_node_is_killed_and_comes_back(tmp_path):
