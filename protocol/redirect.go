@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
@@ -45,7 +46,7 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 	if !known {
 		return unserved(fmt.Sprintf("Hash slot %d is not served: its node %s is not known here", slot, row.Primary))
 	}
-	if state := s.state(owner.ID); state != "" {
+	if state := s.state(owner.ID); state != "" && !s.doubtful(owner.ID) {
 		return unserved(fmt.Sprintf("Hash slot %d is not served: its %s %s", slot, label(owner), state))
 	}
 	address, reachable := c.addressOf(owner)
@@ -76,6 +77,16 @@ func (s *Server) state(id topology.NodeID) string {
 		return "has not been seen yet"
 	}
 	return "is down"
+}
+
+// doubt is how long a node that was there may be gone before its keys are said to be down: on a busy machine gossip takes a live one for dead now and then, and is
+// contradicted within a second. A client that is sent there meanwhile finds out by itself.
+const doubt = 2 * time.Second
+
+// doubtful reports whether a node has only just gone.
+func (s *Server) doubtful(id topology.NodeID) bool {
+	sight := s.cluster.Sight(id)
+	return !sight.Alive && !sight.Since.IsZero() && time.Since(sight.Since) < doubt
 }
 
 // copies says where those are without which a shard cannot be served.
