@@ -45,6 +45,8 @@ type Cluster struct {
 	ready   chan struct{} // closed when this start of the node is part of the topology
 	failed  chan struct{} // closed after fatal was set
 
+	members sync.Mutex // held by a leader while it changes raft's servers: those of a node that is being let in are not strays
+
 	mu       sync.Mutex // guards identity
 	identity identity
 

@@ -95,6 +95,8 @@ func (c *Cluster) decideTopology(a *agreement, m *membership) {
 }
 
 func (c *Cluster) decideVoters(a *agreement, m *membership) {
+	c.members.Lock()
+	defer c.members.Unlock()
 	t, view, now := c.Topology(), c.sights.view(), time.Now().UnixMilli()
 	future := a.GetConfiguration()
 	if t.Cluster == "" || future.Error() != nil {

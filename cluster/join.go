@@ -142,6 +142,8 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 			return reply, nil
 		}
 	}
+	c.members.Lock() // the controller takes a server that is of no member out
+	defer c.members.Unlock()
 	future := a.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return reply, err
