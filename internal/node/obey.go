@@ -194,7 +194,9 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 			o.takeBack(op)
 		}
 	}
-	o.wake()
+	if err == nil || errors.Is(err, cluster.ErrUnknown) { // otherwise nothing has changed, and the next try has time
+		o.wake()
+	}
 	o.log.Debug("empty shards were handed over", "shards", len(ops), "err", err)
 }
 
