@@ -45,6 +45,7 @@ func openAgreement(local, dir string, servers []server, s *streams, m *machine, 
 		return nil, err
 	}
 	a.store = store
+	stable = &stubborn{StableStore: stable, ended: s.context.Done(), hangs: s.mute, log: log}
 	logs = &watchdog{LogStore: logs, limit: hungDisk, hangs: s.mute, log: log}
 	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout})
 	if err := a.start(logs, stable, snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {

@@ -47,9 +47,25 @@ func (c *Cluster) note() {
 	}
 	c.book.forget(member)
 	c.sights.forget(member)
+	if len(t.Nodes) > 1 {
+		if err := c.founded(); err != nil {
+			c.log.Warn("cannot write down that the cluster has other members", "err", err)
+		}
+	}
 	if err := c.book.save(); err != nil {
 		c.log.Warn("cannot write the address book", "err", err)
 	}
+}
+
+// founded forgets how the cluster began, once it has other members: if this node should ever lose its log of the topology, it must not begin it again.
+func (c *Cluster) founded() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.identity.Made == nil {
+		return nil
+	}
+	c.identity.Made = nil
+	return c.identity.save(c.files)
 }
 
 // rejoin calls on the nodes that gossip does not see.

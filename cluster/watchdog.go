@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -37,4 +38,45 @@ func (w *watchdog) StoreLogs(entries []*raft.Log) error {
 		w.hangs(false)
 	}
 	return err
+}
+
+// stubborn is raft's store of term and vote. Raft ends the process when one of them cannot be written, a full disk included, and with it all that the node could still
+// serve. So a write is tried until it is done; meanwhile the node is silent.
+type stubborn struct {
+	raft.StableStore
+	ended <-chan struct{} // raft is being closed
+	hangs func(bool)
+	log   *slog.Logger
+}
+
+const stubbornRetry = 500 * time.Millisecond
+
+// Set implements raft.StableStore.
+func (s *stubborn) Set(key, value []byte) error {
+	return s.until(func() error { return s.StableStore.Set(key, value) })
+}
+
+// SetUint64 implements raft.StableStore.
+func (s *stubborn) SetUint64(key []byte, value uint64) error {
+	return s.until(func() error { return s.StableStore.SetUint64(key, value) })
+}
+
+func (s *stubborn) until(write func() error) error {
+	err := write()
+	if err == nil {
+		return nil
+	}
+	s.log.Error("term and vote cannot be written: this node falls silent until they can", "err", err)
+	s.hangs(true)
+	defer s.hangs(false)
+	for err != nil {
+		select {
+		case <-s.ended:
+			runtime.Goexit() // raft's goroutine; to come back with an error would end the process
+		case <-time.After(stubbornRetry):
+		}
+		err = write()
+	}
+	s.log.Warn("term and vote can be written again")
+	return nil
 }

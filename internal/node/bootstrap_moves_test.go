@@ -101,9 +101,15 @@ func TestBootstrapOfANodeThatWasStopped(t *testing.T) {
 	down, up := 0, 0
 	for key, npy := range kept {
 		answers := map[string]string{}
-		for _, m := range here {
-			answers[m.name] = m.says("NP.GET", key)
-		}
+		eventually(t, "nobody is sent to the node that is down, once it has been so for a moment", all, func() string {
+			for _, m := range here {
+				answers[m.name] = m.says("NP.GET", key)
+				if strings.HasPrefix(answers[m.name], "MOVED ") && strings.HasSuffix(answers[m.name], " "+gone.client()) {
+					return answers[m.name]
+				}
+			}
+			return ""
+		})
 		switch first, second := answers["n1"], answers["n2"]; {
 		case first == npy && strings.HasPrefix(second, "MOVED ") && strings.HasSuffix(second, " "+here[0].client()),
 			second == npy && strings.HasPrefix(first, "MOVED ") && strings.HasSuffix(first, " "+here[1].client()):

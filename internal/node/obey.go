@@ -151,7 +151,10 @@ func (o *obedience) open(id topology.ShardID, sh *shard.Shard, s topology.Shard)
 	if offered || !sh.Ready() {
 		return false
 	}
-	if err := sh.Open(s.Epoch, s.Born); err != nil {
+	switch err := sh.Open(s.Epoch, s.Born); {
+	case errors.Is(err, shard.ErrOffered): // a handover has just begun
+		return false
+	case err != nil:
 		o.log.Error("a shard of this node's cannot be served", "shard", id, "err", err)
 		return false
 	}
@@ -205,7 +208,9 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 			o.takeBack(op)
 		}
 	}
-	o.wake()
+	if err == nil || errors.Is(err, cluster.ErrUnknown) { // otherwise nothing has changed, and the next try has time
+		o.wake()
+	}
 	o.log.Debug("empty shards were handed over", "shards", len(ops), "err", err)
 }
 

@@ -97,6 +97,9 @@ func TestAHandoverIsTakenBackOnlyWhenItIsKnownToHaveFailed(t *testing.T) {
 			if row := d.newest().Shards[0]; row.Primary != tc.primary || len(d.answers) > 0 {
 				t.Fatalf("the shard is %q's, want %q; %d proposals were not made", row.Primary, tc.primary, len(d.answers))
 			}
+			if again := len(d.news) > 0; again == (name == "not sent") {
+				t.Errorf("the node looks again at once: %v", again)
+			}
 			if serving := d.store.Shard(0).Serving(); serving != (tc.primary == "a") {
 				t.Errorf("before the shards are in step: the node serves: %v", serving)
 			}

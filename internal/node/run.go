@@ -57,7 +57,11 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	if config.Dev > 0 {
 		n = newDev(*config, log, level)
 	}
-	if err := n.Open(ctx); err != nil {
+	switch err := n.Open(ctx); {
+	case ctx.Err() != nil:
+		log.Info("ndring has stopped before it was ready", "err", err)
+		return exitOK
+	case err != nil:
 		log.Error("ndring cannot start", "err", err)
 		return exitFailure
 	}
