@@ -1,0 +1,68 @@
+"""What the tests of routing share."""
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+from fake_cluster import FakeNode
+from ndring import NumPyRedis
+from ndring._slots import Address
+
+A = np.arange(6, dtype="<f4").reshape(2, 3)
+KEYS = [f"k{i}" for i in range(300)]
+ASKED = Address("seed", 7379)
+
+
+def client_of(cluster, node=0, **options):
+    return NumPyRedis(*cluster.nodes[node].address, **{"socket_timeout": 10, "retry_for": 10, **options})
+
+
+def key_of(cluster, node):
+    """A key that the node serves."""
+    return next(key for key in KEYS if cluster.owner(key) is cluster.nodes[node])
+
+
+def names(node):
+    return [command[0] for command in node.commands]
+
+
+def in_threads(count, work):
+    errors = []
+
+    def run(n):
+        try:
+            work(n)
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+        assert not t.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def lose(node, times=1, do=True):
+    """Lets the node do commands and close the connection instead of an answer."""
+
+    def override(node, arguments):
+        if arguments[0] != b"NP.SET" or not lost:
+            return None
+        lost.pop()
+        if do:
+            node._do(arguments)
+        return FakeNode.DROP
+
+    lost = [None] * times
+    node.override = override
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
