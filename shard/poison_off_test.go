@@ -1,0 +1,5 @@
+//go:build !poison
+
+package shard
+
+const poisoned = false
