@@ -34,19 +34,25 @@ def launch_node(*arguments, folder=None):
     return process
 
 
-def wait_until_ready(process):
+def read_log(process, pattern):
+    """Reads a node's log up to a line, and returns how that matches."""
     log = []
     for line in process.stderr:
         log.append(line)
-        ready = re.search(r'msg="ndring is ready".* resp=(\S+):(\d+) ', line)
-        if ready:
-            # Its log is read to the end, so that it does not fill the pipe.
-            process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
-            process.log_reader.start()
-            return process, (ready[1], int(ready[2]))
+        found = re.search(pattern, line)
+        if found:
+            return found
     process.stderr.close()
     process.folder.cleanup()
     raise AssertionError(f"the node did not start: exit code {process.wait()}\n{''.join(log[-20:])}")
+
+
+def wait_until_ready(process):
+    ready = read_log(process, r'msg="ndring is ready".* resp=(\S+):(\d+) ')
+    # Its log is read to the end, so that it does not fill the pipe.
+    process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
+    process.log_reader.start()
+    return process, (ready[1], int(ready[2]))
 
 
 def kill_node(process):
@@ -57,32 +63,17 @@ def kill_node(process):
     process.folder.cleanup()
 
 
-def free_ports(count):
-    """Returns ports that are free now, for TCP and UDP."""
-    held, ports = [], []
-    while len(ports) < count:
-        tcp = socket.create_server(("127.0.0.1", 0))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        held += (tcp, udp)
-        try:
-            udp.bind(tcp.getsockname())
-        except OSError:
-            continue
-        ports.append(tcp.getsockname()[1])
-    for one in held:
-        one.close()
-    return ports
-
-
 class Cluster:
     """Real nodes that have formed a cluster. ``addresses``: of each, in order; ``processes``: None for one that was killed."""
 
     def __init__(self, count, folder):
         self._folder = folder
-        self._gossip = free_ports(count)
-        self.processes = [self._launch(i, 0) for i in range(count)]
+        self._seeds = {}  # where the gossip of each is reached
+        self.processes = []
         self.addresses = []
         try:
+            for i in range(count):
+                self.processes.append(self._launch(i, 0, count))
             for process in self.processes:
                 self.addresses.append(wait_until_ready(process)[1])
         except BaseException:
@@ -90,14 +81,15 @@ class Cluster:
                 process.kill()
             raise
 
-    def _launch(self, i, port):
-        join = ",".join(f"127.0.0.1:{gossip}" for gossip in self._gossip)
-        gossip = self._gossip[i] if i < len(self._gossip) else 0  # that of one more does not have to be known before
-        expect = ("--bootstrap-expect", str(len(self._gossip))) if gossip else ()
-        return launch_node(
-            "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", str(gossip), "--node-id", f"n{i}",
-            "--join", join, *expect, folder=self._folder / f"n{i}",
+    def _launch(self, i, port, expect=0):
+        seeds = [seed for j, seed in self._seeds.items() if j != i]
+        arguments = [*(("--join", ",".join(seeds)) if seeds else ()), *(("--bootstrap-expect", str(expect)) if expect else ())]
+        process = launch_node(
+            "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", "0", "--node-id", f"n{i}", *arguments,
+            folder=self._folder / f"n{i}",
         )  # fmt: skip
+        self._seeds[i] = read_log(process, r'msg="the node can be reached".* gossip=(\S+)')[1]
+        return process
 
     def kill(self, i):
         kill_node(self.processes[i])
