@@ -46,7 +46,7 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 }
 
 // stepTime is how long a node may take to hear of what was decided; a leader tells it again and again.
-const stepTime = time.Second
+const stepTime = 500 * time.Millisecond
 
 // InStep asks a node to answer when it routes by the topology of an index, or by a later one.
 func (c *Cluster) InStep(ctx context.Context, node topology.NodeID, index uint64) error {
