@@ -61,7 +61,7 @@ func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
 	if err := c.flush(); err != nil { // what was answered before need not wait
 		return nil, err
 	}
-	deadline := time.Now().Add(gateWait)
+	deadline := time.Now().Add(time.Duration(s.gateWait.Load()))
 	defer func() { c.now = time.Time{} }()
 	for {
 		p, err := s.locate(c, slot)

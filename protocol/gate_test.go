@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/shard"
@@ -48,19 +49,21 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 		name   string
 		before func(*testing.T, *testServer)
 		then   func(*testing.T, *testServer)
-		want   string // of NP.SET foo
+		want   string        // of NP.SET foo
+		wait   time.Duration // long where the end of it is not what is tested
 	}{
-		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved},
-		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`},
-		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID},
-		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`},
-		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`},
-		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`},
-		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again"},
+		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved, time.Minute},
+		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`, time.Minute},
+		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID, time.Minute},
+		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`, time.Minute},
+		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`, time.Minute},
+		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`, time.Minute},
+		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again", time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, Config{})
+			s.gateWait.Store(int64(test.wait))
 			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
 			test.before(t, s)
 			c.send(command("PING") + command("NP.SET", "foo", arrayA, "WITHVERSION"))

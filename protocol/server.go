@@ -69,6 +69,7 @@ type Server struct {
 	pause      pause
 	layouts    layouts
 	nextID     atomic.Int64
+	gateWait   atomic.Int64 // how long a command waits for its shard; tests change it
 
 	mu        sync.Mutex // guards all below
 	listeners []Listener
@@ -88,6 +89,7 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		conns:      make(map[*conn]struct{}),
 		closed:     make(chan struct{}),
 	}
+	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s
 }
