@@ -134,9 +134,13 @@ func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
 		}
 	}
 	victim.kill()
-	eventually(t, "the vote goes to the one that had none", func() bool {
-		now := votes(leader)
-		return len(now) == 3 && slices.Contains(now, bystander.local) && !slices.Contains(now, victim.local)
+	eventually(t, "the vote goes to the one that had none, and all others know it", func() bool {
+		for _, n := range nodes { // the leader knows what is not decided yet
+			if now := votes(n); n != victim && (len(now) != 3 || !slices.Contains(now, bystander.local) || slices.Contains(now, victim.local)) {
+				return false
+			}
+		}
+		return true
 	})
 	// With the new voter, the cluster survives the loss of another one.
 	for _, n := range nodes {
