@@ -250,5 +250,11 @@ func TestAnotherGossipKeyKeepsNodesApart(t *testing.T) {
 			t.Errorf("%s is of cluster %q, and waits for %s", n.self.Name, n.ID(), n.Waiting())
 		}
 	}
-	eventually(t, "a sees b alone", func() bool { return len(a.sights.alive()) == 1 })
+	eventually(t, "a sees b alone", func() bool {
+		seen := len(a.sights.alive())
+		if seen > 1 {
+			t.Fatalf("a sees %d nodes", seen)
+		}
+		return seen == 1
+	})
 }

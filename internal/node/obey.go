@@ -31,10 +31,10 @@ type obedience struct {
 	news chan struct{} // one at most
 	step chan struct{} // likewise: the shards are in step again
 
-	mu      sync.Mutex                  // guards all below
-	offered map[topology.ShardID]uint64 // shards that are being handed over, and the epoch in which they were closed
-	parting map[topology.ShardID]parting
-	inStep  bool // all shards that this node is to serve are open, and none that it could serve waits for a decision
+	mu      sync.Mutex                   // guards all below
+	offered map[topology.ShardID]uint64  // shards that are being handed over, and the epoch in which they were closed
+	parting map[topology.ShardID]parting // shards that were handed over, and are still shown as this node's
+	inStep  bool                         // all shards that this node is to serve are open, and none that it could serve waits for a decision
 }
 
 func newObedience(n *Node) *obedience {
