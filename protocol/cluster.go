@@ -40,10 +40,11 @@ type ClusterStatus struct {
 	Leader    topology.NodeID // that it follows; empty if it knows none
 	Term      uint64
 	Voters    int
-	Quorum    bool   // the leader was heard from lately: the topology can change
-	Applied   uint64 // index of the last log entry in the topology
-	Proposals int64  // that this node has made since it started
-	Failed    int64  // of them, those that were refused or of which nothing is known
+	VoterIDs  []topology.NodeID // those whose majority decides
+	Quorum    bool              // the leader was heard from lately: the topology can change
+	Applied   uint64            // index of the last log entry in the topology
+	Proposals int64             // that this node has made since it started
+	Failed    int64             // of them, those that were refused or of which nothing is known
 }
 
 // ClusterLink is a connection between this node and another one.

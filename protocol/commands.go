@@ -211,6 +211,8 @@ func commandRows() []*Command {
 				Summary: "Returns the nodes as Redis Cluster writes them."},
 			{Name: "info", Arity: 2, Flags: Loading | Stale, Group: groupCluster, Since: "0.1.0", Handler: clusterInfo,
 				Summary: "Returns the state of the cluster."},
+			{Name: "topology", Arity: 2, Flags: Loading | Stale, Group: groupCluster, Since: "0.1.0", Handler: clusterTopology,
+				Summary: "Returns nodes, shards and voters as JSON, with the names that their operators gave them."},
 			{Name: "keyslot", Arity: 3, Flags: anytime, Group: groupCluster, Since: "0.1.0", Handler: clusterKeySlot,
 				Syntax: "key", Summary: "Returns the slot of a key."},
 			{Name: "countkeysinslot", Arity: 3, Flags: Stale, Group: groupCluster, Since: "0.1.0", Handler: clusterCountKeysInSlot,
