@@ -115,8 +115,7 @@ func (a *agreement) start(logs raft.LogStore, stable raft.StableStore, snapshots
 			}
 			first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.ID), Suffrage: suffrage})
 		}
-		err := raft.BootstrapCluster(config, logs, stable, snapshots, a.transport, first)
-		if err != nil && !errors.Is(err, raft.ErrCantBootstrap) { // it has begun already
+		if err := begin(config, logs, stable, snapshots, a.transport, first); err != nil {
 			return err
 		}
 	}
@@ -134,6 +133,25 @@ func (a *agreement) start(logs raft.LogStore, stable raft.StableStore, snapshots
 		a.transport.elect()
 	}
 	return nil
+}
+
+// begin writes the first entry of the log, unless there are others already.
+//
+// Raft writes the term first, then the entry. A process that ends in between leaves a log that has begun, as raft sees it, and has no servers: nobody would ever
+// lead. So what counts is whether there is an entry.
+func begin(config *raft.Config, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, transport raft.Transport, first raft.Configuration) error {
+	err := raft.BootstrapCluster(config, logs, stable, snapshots, transport, first)
+	if !errors.Is(err, raft.ErrCantBootstrap) {
+		return err
+	}
+	last, err := logs.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if taken, err := snapshots.List(); err != nil || len(taken) > 0 {
+		return err
+	}
+	return raft.BootstrapCluster(config, logs, raft.NewInmemStore(), snapshots, transport, first) // the term is there
 }
 
 // leader returns who leads, as far as this node knows; empty for nobody.

@@ -68,6 +68,9 @@ func (*village) Adopt(string) error { return nil }
 // Publish implements Host.
 func (*village) Publish(*topology.Topology) {}
 
+// InStep implements Host.
+func (*village) InStep(context.Context, uint64) error { return nil }
+
 func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x", i+1)) }
 
 // start starts a node anew, with what its files remember.

@@ -74,10 +74,11 @@ const (
 	MethodJoin    Method = 3 // a node wants in, or has been started anew
 	MethodPropose Method = 4 // a command for the log
 	MethodProbe   Method = 5 // nothing but the handshake
+	MethodInStep  Method = 6 // answered when the node routes by a topology or a later one
 )
 
 // Methods are all methods.
-var Methods = []Method{MethodClaim, MethodMade, MethodJoin, MethodPropose, MethodProbe}
+var Methods = []Method{MethodClaim, MethodMade, MethodJoin, MethodPropose, MethodProbe, MethodInStep}
 
 // Target is a node as its bus is dialled.
 type Target struct {
@@ -113,12 +114,14 @@ type AnswerError struct{ Text string }
 
 func (e *AnswerError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time.
+// Host is the process around a node. Its methods are called one at a time, but for InStep.
 type Host interface {
 	// Adopt makes the node part of a cluster for good: its folder belongs to it when Adopt returns.
 	Adopt(cluster string) error
 	// Publish hands over a newer topology. It must not block.
 	Publish(*topology.Topology)
+	// InStep returns when the process routes by the topology of an index, or by a later one. It may be called at any time.
+	InStep(ctx context.Context, index uint64) error
 }
 
 // memoryFiles are the Files of a node without a folder.

@@ -191,6 +191,9 @@ func (n *testNode) Publish(t *topology.Topology) {
 	}
 }
 
+// InStep implements Host.
+func (n *testNode) InStep(ctx context.Context, index uint64) error { return n.caughtUp(ctx, index) }
+
 // ready waits until nodes are part of their cluster.
 func ready(t testing.TB, nodes ...*testNode) {
 	t.Helper()

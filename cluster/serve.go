@@ -2,8 +2,12 @@ package cluster
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
 )
 
 // ServeStream takes a stream that another node has opened for raft.
@@ -35,6 +39,29 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 		return c.answerJoin(ctx, from, payload)
 	case MethodPropose:
 		return c.answerProposal(payload)
+	case MethodInStep:
+		return c.answerInStep(ctx, payload)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
+}
+
+// stepTime is how long a node may take to hear of what was decided; a leader tells it again and again.
+const stepTime = 500 * time.Millisecond
+
+// InStep asks a node to answer when it routes by the topology of an index, or by a later one.
+func (c *Cluster) InStep(ctx context.Context, node topology.NodeID, index uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	_, err := c.ask(ctx, node, MethodInStep, binary.BigEndian.AppendUint64(nil, index))
+	return err
+}
+
+// answerInStep serves MethodInStep.
+func (c *Cluster) answerInStep(ctx context.Context, payload []byte) ([]byte, error) {
+	if len(payload) != 8 {
+		return nil, fmt.Errorf("an index has 8 bytes, not %d", len(payload))
+	}
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	return nil, c.host.InStep(ctx, binary.BigEndian.Uint64(payload))
 }

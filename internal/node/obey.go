@@ -22,7 +22,9 @@ type obedience struct {
 	store       *shard.Store
 	log         *slog.Logger
 	newest      func() *topology.Topology
-	current     func(*topology.Topology) // makes one that the shards are in step with known
+	current     func(*topology.Topology)                             // makes one that the shards are in step with known
+	routed      *topology.Topology                                   // what current was last given; the run's
+	hears       func(context.Context, topology.NodeID, uint64) error // returns when another node routes by a topology
 	propose     func(context.Context, topology.Command) ([]error, error)
 	alive       func(topology.NodeID) bool
 
@@ -31,15 +33,16 @@ type obedience struct {
 
 	mu      sync.Mutex                  // guards all below
 	offered map[topology.ShardID]uint64 // shards that are being handed over, and the epoch in which they were closed
-	inStep  bool                        // all shards that this node is to serve are open, and none that it could serve waits for a decision
+	parting map[topology.ShardID]parting
+	inStep  bool // all shards that this node is to serve are open, and none that it could serve waits for a decision
 }
 
 func newObedience(n *Node) *obedience {
 	return &obedience{
 		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
-		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose,
+		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep,
 		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
-		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{},
+		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{}, parting: map[topology.ShardID]parting{},
 	}
 }
 
@@ -70,7 +73,9 @@ func (o *obedience) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		t := o.newest()
-		o.obey(t)
+		for _, to := range o.obey(t) {
+			handing.Go(func() { o.part(ctx, to, t) })
+		}
 		select {
 		case busy <- struct{}{}:
 			handing.Go(func() {
@@ -82,8 +87,8 @@ func (o *obedience) run(ctx context.Context) {
 	}
 }
 
-// obey opens and closes shards.
-func (o *obedience) obey(t *topology.Topology) {
+// obey opens and closes shards. It returns the nodes that have to hear of t before clients are sent to them.
+func (o *obedience) obey(t *topology.Topology) (ask []topology.NodeID) {
 	row, known := t.Node(o.self)
 	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
 	inStep := here && len(t.Shards) > 0
@@ -105,7 +110,8 @@ func (o *obedience) obey(t *topology.Topology) {
 	if !here {
 		t = withoutPrimary(t, o.self)
 	}
-	o.current(t)
+	o.routed, ask = o.keepBack(t)
+	o.current(o.routed)
 	for _, sh := range lost {
 		sh.Close()
 	}
@@ -120,6 +126,7 @@ func (o *obedience) obey(t *topology.Topology) {
 	o.inStep = inStep
 	o.mu.Unlock()
 	nudge(o.step)
+	return ask
 }
 
 // withoutPrimary returns a topology in which a node serves nothing: what an earlier start of it served nobody serves until the topology knows of this one.

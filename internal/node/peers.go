@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
@@ -126,6 +127,20 @@ func (n *Node) Adopt(id string) error {
 
 // Publish implements cluster.Host.
 func (n *Node) Publish(*topology.Topology) { n.obedience.wake() }
+
+// InStep implements cluster.Host.
+func (n *Node) InStep(ctx context.Context, index uint64) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for n.Topology().Index < index {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the node routes by topology %d, not yet by %d: %w", n.Topology().Index, index, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
 
 // Topology returns the newest topology that the shards are in step with. It and what follows are what package protocol asks of the cluster.
 func (n *Node) Topology() *topology.Topology { return n.topology.Load() }
