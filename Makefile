@@ -26,8 +26,10 @@ demo: ## start three nodes, store and fetch awkward arrays, show what came back,
 run: build ## a node on port 7379, until Ctrl-C
 	@exec bin/ndring --port $(PORT) --dir ndring-data
 
-build: need-go ## bin/ndring, one static binary
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ndring ./cmd/node
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+build: need-go ## bin/ndring, one static binary, and bin/ndctl, the operators' command line
+	@$(BUILD) -o bin/ndring ./cmd/node
+	@$(BUILD) -o bin/ndctl ./cmd/ndctl
 
 ##@ Check it
 .PHONY: check test race test-python test-wheel test-numpy2 faults lint fuzz

@@ -205,8 +205,10 @@ func (c *Cluster) raftDir(store string) string {
 	if c.config.RaftDir == "" {
 		return ""
 	}
-	return filepath.Join(c.config.RaftDir, store)
+	return raftDirOf(c.config.RaftDir, store)
 }
+
+func raftDirOf(dir, store string) string { return filepath.Join(dir, store) }
 
 // seedTime is how long a start waits for its seeds before it goes on without them.
 const seedTime = 3 * time.Second
