@@ -40,15 +40,15 @@ func markdownOfAll(t *testing.T) string {
 ` + "`ndring ctl`" + ` is the same program: in a container with the one binary, ` + "`docker exec node1 /ndring ctl status`" + `.
 
     $ ndctl status
-    cluster   92bc6c447f52f0270eee816809685500
-    health    2 problems
-              - n2 (127.0.0.1:7380) is down since 12s: connection refused
-              - 6 of 16 shards not served: 6 of n2
-    nodes     2 of 3 up; down: n2
-    shards    10 of 16 served
-    leader    n3, term 2, 3 voters, quorum
-    keys      81034
-    memory    5.3 GiB of 8.0 GiB
+    cluster    92bc6c447f52f0270eee816809685500
+    health     2 problems
+               - n2 (127.0.0.1:7380) is down since 12s: connection refused
+               - 6 of 16 shards not served: 6 of n2
+    nodes      2 of 3 up; down: n2
+    shards     10 of 16 served
+    leader     n3, term 2, 3 voters, quorum
+    keys       81034
+    memory     5.3 GiB of 8.0 GiB
 
 Where several nodes are asked and some do not answer, the rest is shown, standard error names the others and says why, and the exit code is 1. Nodes are named by their
 ` + "`--node-id`" + `, their id, or the beginning of either that no other node has.

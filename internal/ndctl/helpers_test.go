@@ -57,7 +57,7 @@ func startClusterWith(t *testing.T, env []string, count int, args ...string) *te
 		r := c.run(c.env(env...), "status")
 		return r.out + r.err
 	}, func(got string) bool {
-		return strings.Contains(got, "health    ok") && strings.Contains(got, fmt.Sprintf("%d of %[1]d up", count))
+		return strings.Contains(got, "health     ok") && strings.Contains(got, fmt.Sprintf("%d of %[1]d up", count))
 	})
 	return c
 }

@@ -105,7 +105,7 @@ func TestImport(t *testing.T) {
 	if dry.code != 0 || !matches(c.plainly(dry.out), append(reasons, "12 keys: 2 arrays would be copied (SIZE), 1 were there already, 0 expired meanwhile, 9 not copied\n")...) {
 		t.Errorf("--dry-run: %d\n%s%s", dry.code, c.plainly(dry.out), dry.err)
 	}
-	if r := c.run(c.env(), "where", "np:a"); !matches(r.out, "exists    no") {
+	if r := c.run(c.env(), "where", "np:a"); !matches(r.out, "exists     no") {
 		t.Errorf("--dry-run has copied: %s", r.out)
 	}
 	report := filepath.Join(t.TempDir(), "report")
