@@ -20,6 +20,8 @@ nodes and are kept.`,
 	return c
 }
 
+var errBoth = usageError("--node and --cluster exclude each other")
+
 // clusterFlag adds --cluster.
 func clusterFlag(c *cobra.Command, usage string) *bool {
 	return c.Flags().Bool("cluster", false, usage)
@@ -35,8 +37,10 @@ the cluster has set.`,
 	}
 	a.nodeFlag(c, &node, "of this node alone")
 	cluster := clusterFlag(c, "those that the cluster has set")
-	c.MarkFlagsMutuallyExclusive("node", "cluster")
 	c.RunE = func(c *cobra.Command, patterns []string) error {
+		if *cluster && node != "" {
+			return errBoth
+		}
 		return a.onCluster(c.Context(), func(v *view) error {
 			switch {
 			case *cluster:
@@ -152,8 +156,10 @@ come later.`,
 	}
 	a.nodeFlag(c, &node, "of this node")
 	cluster := clusterFlag(c, "of all nodes, for good")
-	c.MarkFlagsMutuallyExclusive("node", "cluster")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if *cluster && node != "" {
+			return errBoth
+		}
 		if len(args)%2 != 0 {
 			return usageError("config set takes a value for each name")
 		}

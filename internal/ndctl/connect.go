@@ -65,7 +65,7 @@ type view struct {
 	password string
 	app      *app
 	nodes    []*member
-	clients  []*redis.Client // all, to be closed
+	clients  map[string]*redis.Client // all, by address, to be closed
 }
 
 // connect asks the given addresses for the cluster, one after the other, until one answers that is part of one.
@@ -80,7 +80,7 @@ func (a *app) connect(ctx context.Context) (*view, error) {
 		c := a.client(addr, password)
 		t, err := askTopology(ctx, c)
 		if err == nil {
-			v := &view{told: *t, entry: addr, password: password, app: a, clients: []*redis.Client{c}}
+			v := &view{told: *t, entry: addr, password: password, app: a, clients: map[string]*redis.Client{addr: c}}
 			v.meet(c)
 			return v, nil
 		}
@@ -152,10 +152,12 @@ func (v *view) meet(entry *redis.Client) {
 	sortMembers(v.nodes)
 }
 
+// client returns the client of an address.
 func (v *view) client(addr string) *redis.Client {
-	c := v.app.client(addr, v.password)
-	v.clients = append(v.clients, c)
-	return c
+	if v.clients[addr] == nil {
+		v.clients[addr] = v.app.client(addr, v.password)
+	}
+	return v.clients[addr]
 }
 
 // close ends all connections.

@@ -58,7 +58,7 @@ func (v *view) node(m *member, i info, failed string) nodeReport {
 		}
 	}
 	switch {
-	case m.ID == v.told.Leader:
+	case m.ID == v.told.Leader && v.told.Quorum:
 		r.Role = "leader"
 	case slices.Contains(v.told.Voters, m.ID):
 		r.Role = "voter"

@@ -44,6 +44,11 @@ func (a *app) paint(c colour, text string) string {
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
+// fact writes a line: what something is called, and what it is.
+func (a *app) fact(name, format string, args ...any) {
+	fmt.Fprintf(a.out, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+}
+
 // cell is a text in a table.
 type cell struct {
 	text   string

@@ -55,13 +55,12 @@ type raftNodeReport struct {
 
 func (v *view) raftStatus(ctx context.Context) error {
 	infos := make([]info, len(v.nodes))
-	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) (err error) {
-		if found, err := m.ask(ctx, "CLUSTER", "INFO"); err == nil {
+	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) error {
+		found, err := m.ask(ctx, "CLUSTER", "INFO")
+		if err == nil {
 			infos[i] = found
-		} else {
-			return err
 		}
-		return nil
+		return err
 	})
 	r := v.raft(infos, failed)
 	if err := v.app.show(r, func() { v.app.writeRaft(r) }); err != nil {
@@ -114,9 +113,6 @@ func (v *view) raft(infos []info, failed []failure) raftReport {
 }
 
 func (a *app) writeRaft(r raftReport) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.out, "%-9s %s\n", name, fmt.Sprintf(format, args...))
-	}
 	leader, quorum := r.Leader, a.paint(green, "yes")
 	if leader == "" {
 		leader = a.paint(red, "none")
@@ -124,9 +120,9 @@ func (a *app) writeRaft(r raftReport) {
 	if !r.Quorum {
 		quorum = a.paint(red, "no") + ": nothing can be decided; what was decided holds. If voters are gone for good: ndctl raft recover"
 	}
-	line("leader", "%s, term %d", leader, r.Term)
-	line("voters", "%s; %d of %d up, %d decide", strings.Join(r.Voters, ", "), r.Up, len(r.Voters), r.Majority)
-	line("quorum", "%s", quorum)
+	a.fact("leader", "%s, term %d", leader, r.Term)
+	a.fact("voters", "%s; %d of %d up, %d decide", strings.Join(r.Voters, ", "), r.Up, len(r.Voters), r.Majority)
+	a.fact("quorum", "%s", quorum)
 	fmt.Fprintln(a.out)
 	t := newTable("NODE", "ROLE", "TERM", "APPLIED", "FOLLOWS", "HEARS IT", "FAILED", "WAITS FOR")
 	for _, n := range r.Nodes {

@@ -66,6 +66,8 @@ func (a *app) recover(r *node.Recovery, yes, force bool) error {
 	report := recoverReportOf(r)
 	if !a.json {
 		a.writeRecovery(report)
+	} else if !yes {
+		a.show(report, nil) // a look
 	}
 	if up := len(report.Answer) + 1; len(report.Voters) > 1 && up > len(report.Voters)/2 && !force {
 		return fmt.Errorf("of the voters, %s can be reached: with this node that is a majority of %d, and the cluster decides by itself once this node is started again. "+
@@ -125,18 +127,15 @@ func reachable(bus string) bool {
 }
 
 func (a *app) writeRecovery(r recoverReport) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.out, "%-11s %s\n", name, fmt.Sprintf(format, args...))
-	}
 	answer := "none"
 	if len(r.Answer) > 0 {
 		answer = strings.Join(r.Answer, ", ")
 	}
-	line("cluster", "%s, as this folder knows it", r.Cluster)
-	line("node", "%s", r.Node)
-	line("last entry", "%d, of term %d", r.Index, r.Term)
-	line("voters", "%s; others that answer: %s", strings.Join(r.Voters, ", "), answer)
-	line("kept", "nodes, settings and shards as of that entry; the arrays of %d of %s, which have a copy here", r.Here, plural(r.Shards, "shard"))
-	line("elsewhere", "%s with copies only on other nodes: there again when those come, given up when they are forgotten", plural(r.Only, "shard"))
-	line("lost", "whatever was decided after that entry without this node")
+	a.fact("cluster", "%s, as this folder knows it", r.Cluster)
+	a.fact("node", "%s", r.Node)
+	a.fact("last entry", "%d, of term %d", r.Index, r.Term)
+	a.fact("voters", "%s; others that answer: %s", strings.Join(r.Voters, ", "), answer)
+	a.fact("kept", "nodes, settings and shards as of that entry; the arrays of %d of %s, which have a copy here", r.Here, plural(r.Shards, "shard"))
+	a.fact("elsewhere", "%s with copies only on other nodes: there again when those come, given up when they are forgotten", plural(r.Only, "shard"))
+	a.fact("lost", "whatever was decided after that entry without this node")
 }

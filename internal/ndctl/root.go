@@ -24,8 +24,17 @@ func (a *app) tree() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ndctl",
 		Short: "Look at an ndring cluster and change it",
-		Long: `Looks at an ndring cluster and changes it. The address of one node is enough, if it answers: it tells where the others are,
-by the addresses of the listener that it was asked on. Several may be given; the first one that answers is asked.`,
+		Long: about() + `
+
+Environment:
+  NDRING_ADDR          addresses, if there is no --addr
+  NDRING_PASSWORD      password, if there is no --password-file
+  NDRING_REQUIREPASS   likewise, if there is no NDRING_PASSWORD: in a container of a node it is there anyway
+  NDRING_DIR           data folder, for raft recover
+  NO_COLOR             no colours; there are none either where there is no terminal
+
+Exit codes:
+` + codesText(),
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: a.name},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -60,6 +69,21 @@ by the addresses of the listener that it was asked on. Several may be given; the
 	add(groupTool, a.completionCommand(), a.versionCommand())
 	checkArguments(root)
 	return root
+}
+
+// about is what the program is for.
+func about() string {
+	return `Looks at an ndring cluster and changes it. The address of one node is enough, if it answers: it tells where the others are,
+by the addresses of the listener that it was asked on. Several may be given; the first one that answers is asked.`
+}
+
+// codesText lists the exit codes.
+func codesText() string {
+	var lines []string
+	for _, c := range exitCodes {
+		lines = append(lines, fmt.Sprintf("  %d  %s", c.code, strings.ReplaceAll(c.text, "`", "")))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // container makes a command that does nothing itself show its help, and say which of its subcommands are unknown.

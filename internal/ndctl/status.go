@@ -58,6 +58,9 @@ func (v *view) report(infos []info, failed []failure, now time.Time) statusRepor
 		Cluster: v.told.Cluster, Nodes: len(v.nodes), NodesDown: []string{}, Shards: len(v.told.Shards), Leader: v.nameOf(v.told.Leader), Term: v.told.Term,
 		Voters: len(v.told.Voters), Quorum: v.told.Quorum && v.told.Leader != "", Asked: v.entry, Problems: []string{},
 	}
+	if !r.Quorum {
+		r.Leader = "" // the one that there was
+	}
 	limited := true
 	for i, m := range v.nodes {
 		if at := slices.IndexFunc(failed, func(f failure) bool { return f.node == m }); at >= 0 {
@@ -176,24 +179,21 @@ func troubles(i info) (all []string) {
 }
 
 func (a *app) writeStatus(r statusReport) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.out, "%-9s %s\n", name, fmt.Sprintf(format, args...))
-	}
-	line("cluster", "%s", r.Cluster)
+	a.fact("cluster", "%s", r.Cluster)
 	if r.Healthy {
-		line("health", "%s", a.paint(green, "ok"))
+		a.fact("health", "%s", a.paint(green, "ok"))
 	} else {
-		line("health", "%s", a.paint(red, plural(len(r.Problems), "problem")))
+		a.fact("health", "%s", a.paint(red, plural(len(r.Problems), "problem")))
 		for _, p := range r.Problems {
-			fmt.Fprintf(a.out, "          - %s\n", p)
+			fmt.Fprintf(a.out, "           - %s\n", p)
 		}
 	}
 	tail := ""
 	if len(r.NodesDown) > 0 {
 		tail = "; down: " + a.paint(red, strings.Join(r.NodesDown, ", "))
 	}
-	line("nodes", "%d of %d up%s", r.NodesUp, r.Nodes, tail)
-	line("shards", "%d of %d served", r.ShardsServed, r.Shards)
+	a.fact("nodes", "%d of %d up%s", r.NodesUp, r.Nodes, tail)
+	a.fact("shards", "%d of %d served", r.ShardsServed, r.Shards)
 	leader, quorum := r.Leader, "quorum"
 	if leader == "" {
 		leader = a.paint(red, "none")
@@ -201,11 +201,11 @@ func (a *app) writeStatus(r statusReport) {
 	if !r.Quorum {
 		quorum = a.paint(red, "no quorum")
 	}
-	line("leader", "%s, term %d, %s, %s", leader, r.Term, plural(r.Voters, "voter"), quorum)
-	line("keys", "%d", r.Keys)
+	a.fact("leader", "%s, term %d, %s, %s", leader, r.Term, plural(r.Voters, "voter"), quorum)
+	a.fact("keys", "%d", r.Keys)
 	if r.MaxMemory > 0 {
-		line("memory", "%s of %s", bytesText(r.Memory), bytesText(r.MaxMemory))
+		a.fact("memory", "%s of %s", bytesText(r.Memory), bytesText(r.MaxMemory))
 	} else {
-		line("memory", "%s", bytesText(r.Memory))
+		a.fact("memory", "%s", bytesText(r.Memory))
 	}
 }

@@ -100,9 +100,6 @@ func (v *view) where(ctx context.Context, key string) error {
 }
 
 func (a *app) writeWhere(r whereReport) {
-	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.out, "%-9s %s\n", name, oneLine(fmt.Sprintf(format, args...)))
-	}
 	place := func(p placeReport) string {
 		if p.Name == "" {
 			return "none: nobody may serve the shard"
@@ -116,10 +113,10 @@ func (a *app) writeWhere(r whereReport) {
 		}
 		return text
 	}
-	line("key", "%s", r.Key)
-	line("slot", "%d", r.Slot)
-	line("shard", "%d", r.Shard)
-	line("primary", "%s", place(r.Primary))
+	a.fact("key", "%s", oneLine(r.Key))
+	a.fact("slot", "%d", r.Slot)
+	a.fact("shard", "%d", r.Shard)
+	a.fact("primary", "%s", place(r.Primary))
 	var replicas []string
 	for _, p := range r.Replicas {
 		replicas = append(replicas, place(placeReport(p)))
@@ -127,20 +124,20 @@ func (a *app) writeWhere(r whereReport) {
 	if len(replicas) == 0 {
 		replicas = []string{"none"}
 	}
-	line("replicas", "%s", strings.Join(replicas, "; "))
+	a.fact("replicas", "%s", strings.Join(replicas, "; "))
 	switch {
 	case r.Exists == nil:
-		line("exists", "not known")
+		a.fact("exists", "not known")
 	case !*r.Exists:
-		line("exists", "no")
+		a.fact("exists", "no")
 	default:
 		lives := "for ever"
 		if *r.TTL >= 0 {
 			lives = fmt.Sprintf("for %d ms", *r.TTL)
 		}
-		line("exists", "yes, %s", lives)
-		line("array", "%s of shape %s, %s", r.DType, shapeText(r.Shape), bytesText(r.Bytes))
-		line("version", "%s", r.Version)
+		a.fact("exists", "yes, %s", lives)
+		a.fact("array", "%s of shape %s, %s", r.DType, shapeText(r.Shape), bytesText(r.Bytes))
+		a.fact("version", "%s", r.Version)
 	}
 }
 

@@ -253,5 +253,8 @@ func (n *Node) closeStore(ctx context.Context) error {
 // ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
 func (n *Node) ClientAddrs() []net.Addr { return n.clients }
 
+// GossipAddr returns where other nodes find this one: what they are given with --join.
+func (n *Node) GossipAddr() string { return joinHostPort(n.cluster.GossipAddress()) }
+
 // HTTPAddr returns where the node listens for HTTP.
 func (n *Node) HTTPAddr() net.Addr { return n.httpAddr }
