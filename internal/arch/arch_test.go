@@ -20,6 +20,7 @@ var arrows = map[string][]string{
 	"cmd/node":          {"internal/node"},
 	"internal/node":     {anything},
 	"internal/arch":     {},
+	"internal/loadtest": {},
 	"internal/resptest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},
