@@ -30,10 +30,10 @@ password() { docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" 
 # writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node has taken it. The key is of one node of the cluster.
 writes() {
 	local LC_ALL=C reply='' header="{'descr': '|u1', 'fortran_order': False, 'shape': (), }"
+	# shellcheck disable=SC2016 # the dollars are the protocol's
 	{
 		exec 3<>"/dev/tcp/$1/$2" || return 1
 		[ -z "$3" ] || { printf '*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' ${#3} "$3" >&3 && read -r -t 5 reply <&3; }
-		# shellcheck disable=SC2016 # the dollars are the protocol's
 		printf '*5\r\n$6\r\nNP.SET\r\n$9\r\nndring:up\r\n$129\r\n\x93NUMPY\x01\x00\x76\x00%-117s\n\x01\r\n$2\r\nEX\r\n$1\r\n1\r\n' "$header" >&3 && read -r -t 5 reply <&3
 		exec 3>&-
 	} 2>/dev/null
