@@ -4,19 +4,28 @@
 # How long a node, or the cluster, may take to be there.
 patience=${NDRING_PATIENCE:-120}
 
-# container NODE: the id of its container.
-container() { compose ps -q "$1"; }
-
-nodes() { compose config --services | sort -V; }
+# find_containers: fills names, and id and at by name: the container, and host and port at which this machine reaches it. Compose is asked once, since it takes its time.
+find_containers() {
+	local name container
+	names=()
+	declare -gA id=() at=()
+	while read -r name container; do
+		names+=("$name")
+		id[$name]=$container
+		# shellcheck disable=SC2034 # for those who source this
+		at[$name]=$(published "$container")
+	done < <(compose ps -q | xargs docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}}' | sort -V)
+	[ ${#names[@]} -gt 0 ] || die "no container is there" "make up starts them"
+}
 
 # health ID: starting, healthy, unhealthy, or what the container does if it does not run.
 health() { docker inspect -f '{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$1"; }
 
-# await_healthy NODE ID: returns when the node serves. Asks it more often than the engine does.
+# await_healthy NODE: returns when it serves. Asks it more often than the engine does.
 await_healthy() {
-	local deadline=$((SECONDS + patience))
-	until docker exec "$2" /ndring healthcheck >/dev/null 2>&1; do
-		[ $SECONDS -lt $deadline ] || die "$1 is not ready after $patience s: its container is $(health "$2")" "$(docker logs --tail 20 "$2" 2>&1)"
+	local deadline=$((SECONDS + patience)) container=${id[$1]}
+	until docker exec "$container" /ndring healthcheck >/dev/null 2>&1; do
+		[ $SECONDS -lt $deadline ] || die "$1 is not ready after $patience s: its container is $(health "$container")" "$(docker logs --tail 20 "$container" 2>&1)"
 		sleep 0.1
 	done
 }
