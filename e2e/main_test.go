@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var (
@@ -24,6 +27,7 @@ func TestMain(m *testing.M) {
 	if p := os.Getenv("NDRING_E2E_PROJECT"); p != "" {
 		project = p
 	}
+	redis.SetLogger(silent{}) // it tells of each dial of a node that a test has stopped
 	os.Exit(func() int {
 		if err := prepare(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -33,6 +37,10 @@ func TestMain(m *testing.M) {
 		return m.Run()
 	}())
 }
+
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 func prepare() error {
 	tool := &cluster{project: project, files: "docker-compose.yml"}
