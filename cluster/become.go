@@ -78,7 +78,7 @@ func (c *Cluster) makeAlone() error {
 
 // onlyMe is the beginning of a cluster of this node alone, which keeps what it has.
 func (c *Cluster) onlyMe() *made {
-	m := &made{Servers: []server{{ID: c.local, Voter: true}}, Nodes: []topology.Node{c.self}, Epoch: c.config.FirstEpoch}
+	m := &made{Servers: []server{{ID: c.local, Voter: true}}, Nodes: []topology.Node{*c.row.Load()}, Epoch: c.config.FirstEpoch}
 	if c.config.HasData {
 		m.Keeper = c.self.ID
 	}

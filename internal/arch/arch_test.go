@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/node":     {anything},
 	"internal/ndctl":    {"internal/node", "cluster/topology", "array"},
 	"internal/arch":     {},
+	"internal/loadtest": {},
 	"internal/resptest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},
