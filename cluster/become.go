@@ -44,6 +44,13 @@ func (c *Cluster) pause() bool {
 // findCluster returns when the node belongs to a cluster and raft runs.
 func (c *Cluster) findCluster() error {
 	alone := len(c.config.Join) == 0 && c.config.Expect == 0
+	if len(c.config.Join) > 0 && c.ID() == "" { // whoever answers first may not be the only one
+		select {
+		case <-c.met:
+		case <-time.After(seedTime):
+		case <-c.context.Done():
+		}
+	}
 	for first := true; ; first = false {
 		if own := c.ID(); own != "" {
 			return c.enter(own)

@@ -46,6 +46,7 @@ type Cluster struct {
 	askAgain time.Time // for claims; only become uses it
 
 	changed chan struct{} // a new topology is there; one at most
+	met     chan struct{} // closed when all seeds have been called on once
 	ready   chan struct{} // closed when this start of the node is part of the topology
 	failed  chan struct{} // closed after fatal was set
 
@@ -71,7 +72,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c := &Cluster{
 		config: config, timing: config.Timing, log: config.Log, bus: bus, host: host, files: config.Files, self: config.Self,
 		local: serverID(config.Self.ID, config.Self.Store),
-		kick:  make(chan struct{}, 1), changed: make(chan struct{}, 1), ready: make(chan struct{}), failed: make(chan struct{}),
+		kick:  make(chan struct{}, 1), changed: make(chan struct{}, 1), met: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}),
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
 	c.row.Store(&c.self) // until its address is known

@@ -12,7 +12,7 @@ func (c *Cluster) keepInTouch() {
 	defer c.sights.watch(seen)()
 	next := time.NewTimer(0)
 	defer next.Stop()
-	for {
+	for met := false; ; {
 		select {
 		case <-c.context.Done():
 			return
@@ -21,7 +21,10 @@ func (c *Cluster) keepInTouch() {
 		case <-next.C:
 			c.follow()
 			c.note()
-			c.rejoin()
+			if c.rejoin(); !met {
+				met = true
+				close(c.met)
+			}
 			wait := c.timing.Rejoin
 			if c.Waiting() != "" {
 				wait = min(wait, time.Second)
