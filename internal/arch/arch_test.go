@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"internal/ndctl":    {"internal/node", "cluster/topology", "array"},
 	"internal/arch":     {},
 	"internal/loadtest": {},
+	"e2e":               {"internal/loadtest"},
 	"internal/resptest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},

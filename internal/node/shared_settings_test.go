@@ -110,10 +110,15 @@ func TestSettingsOfTheClusterAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	topo := awaitTopology(t, nodes, asAssigned)
-	want := topo.Settings["timeout"].Value
+	newest := nodes[0].cluster.Topology() // whoever set something has it in its own
 	for _, n := range nodes {
-		if err := n.InStep(t.Context(), topo.Index); err != nil {
+		if topo := n.cluster.Topology(); topo.Index > newest.Index {
+			newest = topo
+		}
+	}
+	want := newest.Settings["timeout"].Value
+	for _, n := range nodes {
+		if err := n.InStep(t.Context(), newest.Index); err != nil {
 			t.Error(err)
 		}
 		if got := value(n, "timeout"); got != want {
