@@ -134,8 +134,8 @@ func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
 		}
 	}
 	victim.kill()
-	eventually(t, "the vote goes to the one that had none", func() bool {
-		for _, n := range nodes { // the leader alone may have written what it cannot get decided any more
+	eventually(t, "the vote goes to the one that had none, and all others know it", func() bool {
+		for _, n := range nodes { // the leader knows what is not decided yet
 			if now := votes(n); n != victim && (len(now) != 3 || !slices.Contains(now, bystander.local) || slices.Contains(now, victim.local)) {
 				return false
 			}
