@@ -95,7 +95,7 @@ func (c *Cluster) collect(members []string) error {
 	var wait sync.WaitGroup
 	for i, member := range members {
 		if member == c.local {
-			nodes[i] = *c.row.Load()
+			nodes[i] = c.self
 			continue
 		}
 		wait.Go(func() {
@@ -292,5 +292,6 @@ func (c *Cluster) giveClaim(from Caller, request claimRequest) (claimReply, erro
 	if err := c.identity.save(c.files); err != nil {
 		return claimReply{}, err
 	}
-	return claimReply{Node: c.row.Load()}, nil
+	self := c.self
+	return claimReply{Node: &self}, nil
 }

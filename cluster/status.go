@@ -17,8 +17,7 @@ type Status struct {
 	Leader           topology.NodeID
 	Term             uint64
 	Voters           int
-	VoterNodes       []topology.NodeID // theirs
-	Quorum           bool              // the leader was heard from lately, so that the topology can change
+	Quorum           bool // the leader was heard from lately, so that the topology can change
 	Proposed, Failed int64
 }
 
@@ -37,9 +36,6 @@ func (c *Cluster) Status() Status {
 		for _, server := range future.Configuration().Servers {
 			if server.Suffrage == raft.Voter {
 				s.Voters++
-				if node, _, err := parseServerID(string(server.ID)); err == nil {
-					s.VoterNodes = append(s.VoterNodes, node)
-				}
 			}
 		}
 	}
