@@ -22,6 +22,7 @@ type obedience struct {
 	store       *shard.Store
 	log         *slog.Logger
 	newest      func() *topology.Topology
+	configure   func(*topology.Topology) // takes the cluster's settings over
 	current     func(*topology.Topology) // makes one that the shards are in step with known
 	propose     func(context.Context, topology.Command) ([]error, error)
 	alive       func(topology.NodeID) bool
@@ -37,7 +38,7 @@ type obedience struct {
 func newObedience(n *Node) *obedience {
 	return &obedience{
 		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
-		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose,
+		newest: n.cluster.Topology, configure: n.adoptSettings, current: n.topology.Store, propose: n.cluster.Propose,
 		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
 		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{},
 	}
@@ -82,8 +83,9 @@ func (o *obedience) run(ctx context.Context) {
 	}
 }
 
-// obey opens and closes shards.
+// obey opens and closes shards. The settings come first: nothing is served, or evicted, by others than those of the cluster.
 func (o *obedience) obey(t *topology.Topology) {
+	o.configure(t)
 	row, known := t.Node(o.self)
 	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
 	inStep := here && len(t.Shards) > 0
