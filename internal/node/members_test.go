@@ -62,22 +62,35 @@ func (m *member) move() {
 		n := hosts.Add(1)
 		m.host = net.IPv4(127, byte(1+os.Getpid()%250), byte(n>>8), byte(n)).String()
 	}
-	m.port, m.http, m.gossip = freePortAt(m.t, m.host), freePortAt(m.t, m.host), freePortAt(m.t, m.host)
+	for !m.choosePorts() {
+	}
 }
 
-func freePortAt(t *testing.T, host string) int {
-	t.Helper()
-	for {
-		socket, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+// choosePorts gives the member ports that are free and all different, the one of its bus too, which follows from that for clients. It reports whether it could.
+func (m *member) choosePorts() bool {
+	m.t.Helper()
+	var held []net.Listener // until all are chosen, so that none is chosen twice
+	defer func() { closeAll(held) }()
+	listen := func(port int) (int, error) {
+		socket, err := net.Listen("tcp", joinHostPort(m.host, port))
 		if err != nil {
-			t.Fatal(err)
+			return 0, err
 		}
-		port := socket.Addr().(*net.TCPAddr).Port
-		socket.Close()
-		if port+busOffset <= 65535 {
-			return port
+		held = append(held, socket)
+		return socket.Addr().(*net.TCPAddr).Port, nil
+	}
+	for _, chosen := range []*int{&m.port, &m.http, &m.gossip} {
+		var err error
+		if *chosen, err = listen(0); err != nil {
+			m.t.Fatal(err)
 		}
 	}
+	bus := m.port + busOffset
+	if bus > 65535 {
+		return false
+	}
+	_, err := listen(bus)
+	return err == nil
 }
 
 func (m *member) seed() string   { return fmt.Sprintf("%s:%d", m.host, m.gossip) }
