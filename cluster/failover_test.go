@@ -214,6 +214,10 @@ func TestANodeThatHasLeftComesBackWithItsFolder(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 3, nil)
+	// One that comes earlier would get shards, and in this test nobody takes them from it again.
+	eventually(t, "all shards are served", func() bool {
+		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
+	})
 	config := onDisk(t, testConfig(t, "late", 0, nodes[0].seed()))
 	late := nw.start(t, config)
 	ready(t, late)
