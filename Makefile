@@ -19,18 +19,36 @@ help: ## this list
 	@echo "Settings: FUZZTIME=$(FUZZTIME), PORT=$(PORT) (make run), VERSION, PYTHON=interpreter, NDRING_CACHE=folder"
 
 ##@ Use it
-.PHONY: demo run build
+.PHONY: demo run build image up down logs upgrade
 demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
 run: build ## a node on port 7379, until Ctrl-C
 	@exec bin/ndring --port $(PORT) --dir ndring-data
 
-build: need-go ## bin/ndring, one static binary
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ndring ./cmd/node
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+build: need-go ## bin/ndring, one static binary, and bin/ndctl, the operators' command line
+	@$(BUILD) -o bin/ndring ./cmd/node
+	@$(BUILD) -o bin/ndctl ./cmd/ndctl
+
+image: build ## the container image, from bin/ndring alone (needs no registry)
+	@scripts/image $(VERSION)
+
+up: export NDRING_START := $(shell date +%s.%N)
+up: image ## a cluster of five containers: builds the image, starts them, waits until they take writes (docs/deploy.md)
+	@scripts/up
+
+down: ## stop the containers and remove them; the volumes with the arrays stay
+	@scripts/down
+
+logs: ## what the containers log, until Ctrl-C
+	@scripts/logs
+
+upgrade: image ## build the image and renew the containers, one after the other
+	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check test race test-python test-wheel test-numpy2 faults lint fuzz
+.PHONY: check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## lint and test: what has to pass before a change goes in
 
 test: race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing)
@@ -49,6 +67,9 @@ test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian tri
 
 faults: build ## kill -9 of real nodes, losses of power, errors and damage in thousands of variants
 	@scripts/step "kill, power loss, damage" scripts/faults
+
+e2e: build ## the cluster of containers, its clients inside and on the host, under faults (needs Docker)
+	@scripts/step "cluster of containers" scripts/e2e
 
 lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 	@scripts/step "lint" scripts/lint

@@ -85,7 +85,7 @@ func (c *Cluster) makeAlone() error {
 
 // onlyMe is the beginning of a cluster of this node alone, which keeps what it has.
 func (c *Cluster) onlyMe() *made {
-	m := &made{Servers: []server{{ID: c.local, Voter: true}}, Nodes: []topology.Node{c.self}, Epoch: c.config.FirstEpoch}
+	m := &made{Servers: []server{{ID: c.local, Voter: true}}, Nodes: []topology.Node{*c.row.Load()}, Epoch: c.config.FirstEpoch}
 	if c.config.HasData {
 		m.Keeper = c.self.ID
 	}
@@ -212,8 +212,10 @@ func (c *Cluster) raftDir(store string) string {
 	if c.config.RaftDir == "" {
 		return ""
 	}
-	return filepath.Join(c.config.RaftDir, store)
+	return raftDirOf(c.config.RaftDir, store)
 }
+
+func raftDirOf(dir, store string) string { return filepath.Join(dir, store) }
 
 // seedTime is how long a start waits for its seeds before it goes on without them.
 const seedTime = 3 * time.Second

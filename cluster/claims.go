@@ -95,7 +95,7 @@ func (c *Cluster) collect(members []string) error {
 	var wait sync.WaitGroup
 	for i, member := range members {
 		if member == c.local {
-			nodes[i] = c.self
+			nodes[i] = *c.row.Load()
 			continue
 		}
 		wait.Go(func() {
@@ -292,6 +292,5 @@ func (c *Cluster) giveClaim(from Caller, request claimRequest) (claimReply, erro
 	if err := c.identity.save(c.files); err != nil {
 		return claimReply{}, err
 	}
-	self := c.self
-	return claimReply{Node: &self}, nil
+	return claimReply{Node: c.row.Load()}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -23,8 +24,9 @@ type Cluster struct {
 	bus    Bus
 	host   Host
 	files  Files
-	self   topology.Node
-	local  string // server id
+	self   topology.Node                 // without what depends on the node's address
+	row    atomic.Pointer[topology.Node] // self as others reach it
+	local  string                        // server id
 
 	sights  *sights
 	gossip  *gossip
@@ -73,6 +75,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 		kick:  make(chan struct{}, 1), changed: make(chan struct{}, 1), met: make(chan struct{}), ready: make(chan struct{}), failed: make(chan struct{}),
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
+	c.row.Store(&c.self) // until its address is known
 	c.sights = newSights(c.self.ID, c.self.Incarnation, c.log)
 	c.machine = newMachine(c.publish)
 	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
@@ -89,16 +92,24 @@ func (c *Cluster) Open(context.Context) error {
 	if err := c.gossip.open(); err != nil {
 		return err
 	}
-	c.self.BusHost, _ = c.gossip.address()
-	for name, a := range c.self.Listeners {
-		if a.Derived && a.Host == "" {
-			a.Host = c.self.BusHost
-			c.self.Listeners[name] = a
-		}
-	}
+	c.settle()
 	c.done.Go(c.keepInTouch)
 	c.done.Go(c.become)
 	return nil
+}
+
+// settle notes where others reach this node.
+func (c *Cluster) settle() {
+	row := c.self
+	row.BusHost, _ = c.gossip.address()
+	row.Listeners = maps.Clone(row.Listeners)
+	for name, a := range row.Listeners {
+		if a.Derived && a.Host == "" {
+			a.Host = row.BusHost
+			row.Listeners[name] = a
+		}
+	}
+	c.row.Store(&row)
 }
 
 // load reads what the node has promised and belongs to, and where the others were.

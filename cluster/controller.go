@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -94,12 +95,41 @@ func (c *Cluster) decideTopology(a *agreement, m *membership) {
 	c.log.Debug("the controller has decided", "operations", len(ops), "refused", refused, "err", err)
 }
 
+// answers asks a node that gossip sees alive whether it is, with the data folder that a server is of. Gossip goes on seeing one for a second or two that was killed; a leader that has the
+// only vote, after a recovery, and gives one to such a node, would be without a majority for good.
+func (c *Cluster) answers(node topology.NodeID, store string) bool {
+	if node == c.self.ID {
+		return true
+	}
+	address, _ := c.resolve(node)
+	ctx, cancel := context.WithTimeout(c.context, c.timing.Lease) // the controller waits
+	defer cancel()
+	who, err := c.bus.Probe(ctx, address)
+	return err == nil && who.Node == node && who.Store == store
+}
+
+// letIn makes servers of the members that live and are none. A node asks for that when it starts; after a recovery (OpenRecovery) there are others that have run all the time.
+func (c *Cluster) letIn(a *agreement, t *topology.Topology, known raft.Configuration) {
+	for _, n := range t.Nodes {
+		id := serverID(n.ID, n.Store)
+		if hasServer(known, id) || n.ID == c.self.ID || !c.seesServer(n.ID, n.Store) || !c.answers(n.ID, n.Store) {
+			continue
+		}
+		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+			c.log.Debug("a member could not be let in", "node", c.name(n.ID), "err", err)
+			return
+		}
+		c.log.Info("a member is told of the topology again", "node", c.name(n.ID))
+	}
+}
+
 func (c *Cluster) decideVoters(a *agreement, m *membership) {
 	future := a.GetConfiguration() // before the topology, which knows each server's node
 	t, now := c.Topology(), time.Now().UnixMilli()
 	if t.Cluster == "" || future.Error() != nil {
 		return
 	}
+	c.letIn(a, t, future.Configuration())
 	var servers []topology.Server
 	for _, s := range future.Configuration().Servers {
 		node, store, err := parseServerID(string(s.ID))
@@ -134,6 +164,10 @@ func (c *Cluster) decideVoters(a *agreement, m *membership) {
 			c.log.Info("the voters have changed", "what", what, "node", c.name(node))
 		}
 	}
+	promote = slices.DeleteFunc(promote, func(id string) bool {
+		node, store, err := parseServerID(id)
+		return err != nil || !c.answers(node, store)
+	})
 	apply("votes now", promote, func(id raft.ServerID) raft.IndexFuture {
 		return a.AddVoter(id, raft.ServerAddress(id), 0, applyTimeout)
 	})

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,34 +22,60 @@ const DefaultGossipPort = 7946
 type gossip struct {
 	config *Config
 	log    *slog.Logger
-	list   *memberlist.Memberlist
 	sights *sights
 	end    sync.Once // of list
-	host   string    // where others reach list
-	port   int
 
-	mu   sync.Mutex // guards self
-	self meta
+	turn sync.Mutex // held while something is told to others, or list is replaced; before mu
+
+	mu    sync.Mutex // guards all below
+	self  meta
+	list  *memberlist.Memberlist // nil while nobody can be heard
+	host  string                 // where others reach list
+	port  int
+	moves int // how often host has changed
 }
 
 func newGossip(config *Config, self meta, s *sights) *gossip {
 	return &gossip{config: config, log: config.Log, sights: s, self: self}
 }
 
-// memberName is unique for each start of a node: memberlist would not let a name that it knows come back with another address at once.
-func memberName(id topology.NodeID, incarnation uint64) string {
-	return string(id) + "/" + strconv.FormatUint(incarnation, 10)
+// memberName is unique for each start of a node, and for each address that it has had since: memberlist would not let a name that it knows come back with another address at once.
+func memberName(id topology.NodeID, incarnation uint64, moves int) string {
+	name := string(id) + "/" + strconv.FormatUint(incarnation, 10)
+	if moves > 0 {
+		name += "/" + strconv.Itoa(moves)
+	}
+	return name
+}
+
+// movesIn returns how often a member had changed its address when it took a name.
+func movesIn(name string) int {
+	parts := strings.Split(name, "/")
+	if len(parts) < 3 {
+		return 0
+	}
+	n, _ := strconv.Atoi(parts[2])
+	return n
 }
 
 func (g *gossip) open() error {
-	bind, advertise, err := gossipAddresses(g.config.GossipBind)
+	advertise, err := advertised(g.config.GossipBind)
+	if err != nil {
+		return fmt.Errorf("cannot listen for gossip: %w", err)
+	}
+	return g.listen(advertise, g.config.GossipPort, 0)
+}
+
+// listen starts gossip that others reach at an address.
+func (g *gossip) listen(advertise string, port, moves int) error {
+	bind, err := bindIP(g.config.GossipBind)
 	if err != nil {
 		return fmt.Errorf("cannot listen for gossip: %w", err)
 	}
 	c := memberlist.DefaultLANConfig()
-	c.Name = memberName(g.self.node, g.self.incarnation)
-	c.BindAddr, c.BindPort = bind, g.config.GossipPort
-	c.AdvertiseAddr, c.AdvertisePort = advertise, g.config.GossipPort
+	c.Name = memberName(g.self.node, g.self.incarnation, moves)
+	c.BindAddr, c.BindPort = bind.String(), port
+	c.AdvertiseAddr, c.AdvertisePort = advertise, port
 	c.ProbeInterval, c.ProbeTimeout = g.config.Timing.Probe, g.config.Timing.Probe/2
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 3
 	c.GossipInterval = g.config.Timing.Probe / 2
@@ -61,81 +86,56 @@ func (g *gossip) open() error {
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g, g, g, g
-	if g.list, err = memberlist.Create(c); err != nil {
-		return fmt.Errorf("cannot listen for gossip on port %d: %w", g.config.GossipPort, err)
+	list, err := memberlist.Create(c)
+	if err != nil {
+		return fmt.Errorf("cannot listen for gossip on port %d: %w", port, err)
 	}
-	local := g.list.LocalNode() // memberlist writes to it later
-	g.host, g.port = local.Addr.String(), int(local.Port)
+	local := list.LocalNode() // memberlist writes to it later
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.list, g.host, g.port, g.moves = list, local.Addr.String(), int(local.Port), moves
 	return nil
 }
 
-// gossipAddresses returns the IP addresses to bind to and to tell others.
-func gossipAddresses(bind string) (listen, advertise string, err error) {
-	ip := net.ParseIP(bind)
-	if ip == nil && bind != "" {
-		found, err := net.DefaultResolver.LookupIPAddr(context.Background(), bind)
-		if err != nil {
-			return "", "", err
-		}
-		ip = found[0].IP
-	}
-	if ip == nil {
-		ip = net.IPv4zero
-	}
-	if !ip.IsUnspecified() {
-		return ip.String(), ip.String(), nil
-	}
-	addresses, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", "", err
-	}
-	var best net.IP
-	rank := func(ip net.IP) int {
-		switch {
-		case ip == nil:
-			return 0
-		case ip.IsLoopback():
-			return 1
-		case ip.To4() == nil:
-			return 2
-		case !ip.IsPrivate():
-			return 3
-		default:
-			return 4
-		}
-	}
-	for _, a := range addresses {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLinkLocalUnicast() && rank(n.IP) > rank(best) {
-			best = n.IP
-		}
-	}
-	if best == nil {
-		return "", "", errors.New("this machine has no address that others could reach")
-	}
-	return ip.String(), best.String(), nil
+// current returns what gossips now; nil while nothing does.
+func (g *gossip) current() *memberlist.Memberlist {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.list
 }
 
 // address returns where others reach this node's gossip.
-func (g *gossip) address() (host string, port int) { return g.host, g.port }
+func (g *gossip) address() (host string, port int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.host, g.port
+}
 
 // tell changes what this node says of itself.
 func (g *gossip) tell(change func(*meta)) error {
+	g.turn.Lock()
+	defer g.turn.Unlock()
 	g.mu.Lock()
 	change(&g.self)
+	list := g.list
 	g.mu.Unlock()
-	if g.list == nil {
+	if list == nil {
 		return nil // nobody hears it yet
 	}
-	return g.list.UpdateNode(5 * time.Second)
+	return list.UpdateNode(5 * time.Second)
 }
 
 // join tries addresses side by side. Foreign are those where a node of another cluster has answered, silent those where nobody has.
 func (g *gossip) join(addresses []string) (answered int, foreign, silent []string, err error) {
+	list := g.current()
+	if list == nil {
+		return 0, nil, addresses, errors.New("this machine has no address that others could reach")
+	}
 	var mu sync.Mutex // guards the results
 	var wait sync.WaitGroup
 	for _, a := range addresses {
 		wait.Go(func() {
-			n, failure := g.list.Join([]string{withPort(a)})
+			n, failure := list.Join([]string{withPort(a)})
 			mu.Lock()
 			defer mu.Unlock()
 			answered += n
@@ -167,14 +167,15 @@ func withPort(seed string) string {
 
 // leave tells the others that this node goes, so that they need not find out.
 func (g *gossip) leave(wait time.Duration) (err error) {
-	if g.list == nil {
+	list := g.current()
+	if list == nil {
 		return nil
 	}
 	g.end.Do(func() {
-		if err := g.list.Leave(wait); err != nil { // the others will find out
+		if err := list.Leave(wait); err != nil { // the others will find out
 			g.log.Debug("the others may not have heard that this node goes", "err", err)
 		}
-		err = g.list.Shutdown()
+		err = list.Shutdown()
 	})
 	return err
 }
@@ -245,6 +246,6 @@ func (g *gossip) note(n *memberlist.Node, alive bool) {
 	}
 	host := n.Addr.String()
 	g.sights.note(instance{
-		meta: m, alive: alive, gossip: net.JoinHostPort(host, strconv.Itoa(int(n.Port))), bus: net.JoinHostPort(host, strconv.Itoa(int(m.busPort))),
+		meta: m, moves: movesIn(n.Name), alive: alive, gossip: net.JoinHostPort(host, strconv.Itoa(int(n.Port))), bus: net.JoinHostPort(host, strconv.Itoa(int(m.busPort))),
 	})
 }

@@ -106,7 +106,7 @@ func (n *testNode) vanish() {
 // kill ends the node without a word to anybody.
 func (n *testNode) kill() {
 	n.vanish()
-	n.gossip.end.Do(func() { n.gossip.list.Shutdown() })
+	n.gossip.end.Do(func() { n.gossip.current().Shutdown() })
 	n.stop()
 }
 

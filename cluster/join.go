@@ -76,7 +76,7 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	var reply joinReply
 	var err error
 	if leader == c.self.ID {
-		reply, err = c.admit(c.agreement.Load(), joinRequest{Node: c.self, Shards: c.config.Shards})
+		reply, err = c.admit(c.agreement.Load(), joinRequest{Node: *c.row.Load(), Shards: c.config.Shards})
 	} else {
 		reply, err = c.askJoin(leader)
 	}
@@ -87,7 +87,7 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 }
 
 func (c *Cluster) askJoin(node topology.NodeID) (reply joinReply, err error) {
-	payload, err := json.Marshal(joinRequest{Node: c.self, Shards: c.config.Shards})
+	payload, err := json.Marshal(joinRequest{Node: *c.row.Load(), Shards: c.config.Shards})
 	if err != nil {
 		return reply, err
 	}

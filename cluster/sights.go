@@ -27,6 +27,7 @@ type sights struct {
 // instance is one start of a node.
 type instance struct {
 	meta
+	moves       int // how often it had changed its address
 	alive       bool
 	since       time.Time // when it came or went
 	gossip, bus string    // addresses
@@ -96,6 +97,9 @@ func (s *sights) note(i instance) {
 	before, _ := p.current()
 	at, known := slices.BinarySearchFunc(p.instances, i.incarnation, func(a instance, n uint64) int { return compare(a.incarnation, n) })
 	if known {
+		if p.instances[at].moves > i.moves {
+			return // of where it was before
+		}
 		if old := p.instances[at]; old.alive == i.alive {
 			i.since = old.since
 		}

@@ -17,7 +17,8 @@ type Status struct {
 	Leader           topology.NodeID
 	Term             uint64
 	Voters           int
-	Quorum           bool // the leader was heard from lately, so that the topology can change
+	VoterNodes       []topology.NodeID // theirs
+	Quorum           bool              // the leader was heard from lately, so that the topology can change
 	Proposed, Failed int64
 }
 
@@ -36,6 +37,9 @@ func (c *Cluster) Status() Status {
 		for _, server := range future.Configuration().Servers {
 			if server.Suffrage == raft.Voter {
 				s.Voters++
+				if node, _, err := parseServerID(string(server.ID)); err == nil {
+					s.VoterNodes = append(s.VoterNodes, node)
+				}
 			}
 		}
 	}

@@ -19,6 +19,7 @@ func (c *Cluster) keepInTouch() {
 		case <-seen:
 			c.note()
 		case <-next.C:
+			c.follow()
 			c.note()
 			if c.rejoin(); !met {
 				met = true
@@ -29,6 +30,25 @@ func (c *Cluster) keepInTouch() {
 				wait = min(wait, time.Second)
 			}
 			next.Reset(wait)
+		}
+	}
+}
+
+// follow keeps others told of where this node is reached.
+func (c *Cluster) follow() {
+	if moved, err := c.gossip.follow(); err != nil {
+		c.log.Warn("cannot tell others the address of this node", "err", err)
+		return
+	} else if moved {
+		c.settle()
+	}
+	row, member := c.Topology().Node(c.self.ID)
+	if !member || row.Incarnation != c.self.Incarnation || row.BusHost == c.row.Load().BusHost {
+		return
+	}
+	if a := c.agreement.Load(); a != nil && a.leader() != "" {
+		if err := c.joinAgain(a.leader()); err != nil {
+			c.log.Debug("the topology does not have the address of this node yet", "err", err)
 		}
 	}
 }

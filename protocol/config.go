@@ -28,6 +28,7 @@ type Config struct {
 	LatencyThreshold  time.Duration // commands that take so long are samples of LATENCY; 0 for none
 	Memory            shard.MemoryConfig
 	Disk              shard.DiskConfig
+	SystemMemory      int64  // bytes that this machine, or its container, has; 0 if nobody knows
 	Version           string // of ndring, as INFO says it
 }
 

@@ -114,6 +114,8 @@ func infoMemory(c *call, s Stats) []infoField {
 		{"mem_fragmentation_ratio", fmt.Sprintf("%.2f", fragmentation)},
 		{"mem_fragmentation_bytes", f.resident - f.used},
 		{"mem_buffers_idle", f.idle},
+		{"total_system_memory", c.config.SystemMemory},
+		{"total_system_memory_human", human(uint64(c.config.SystemMemory))},
 		{"maxmemory", config.Limit},
 		{"maxmemory_human", human(uint64(config.Limit))},
 		{"maxmemory_policy", config.Policy},

@@ -75,3 +75,12 @@ has_index() {
 	"$1" -c 'import sys, ensurepip, pip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null &&
 		timeout 20 "$1" -m pip --timeout 5 --retries 0 index versions redis >/dev/null 2>&1
 }
+
+# compose ARGUMENT...: Docker Compose, as a plugin of docker or as a program of its own, whichever is there.
+compose() {
+	if docker compose version >/dev/null 2>&1; then
+		docker compose "$@"
+	else
+		docker-compose "$@"
+	fi
+}

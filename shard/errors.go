@@ -13,7 +13,7 @@ var (
 	ErrPartName = errors.New("invalid part name")
 
 	// ErrDiskFull is returned for a write when the disk has less space left than its reserve.
-	ErrDiskFull = errors.New("the disk has less space left than disk-reserve")
+	ErrDiskFull = errors.New("the disk has less space left than disk-reserve: delete keys, make room on the disk, or lower disk-reserve")
 	// ErrDisk is returned for a write that cannot come into the log.
 	ErrDisk = errors.New("the write cannot be kept on disk")
 	// ErrDiskBusy is returned for a write when the disk falls behind.

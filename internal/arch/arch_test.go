@@ -17,9 +17,13 @@ const anything = "*"
 //
 // Test files are not held to it: the test of a low package may well start a whole node.
 var arrows = map[string][]string{
-	"cmd/node":          {"internal/node"},
+	"cmd/node":          {"internal/node", "internal/ndctl"},
+	"cmd/ndctl":         {"internal/ndctl"},
 	"internal/node":     {anything},
+	"internal/ndctl":    {"internal/node", "cluster/topology", "array"},
 	"internal/arch":     {},
+	"internal/loadtest": {},
+	"e2e":               {"internal/loadtest"},
 	"internal/resptest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},

@@ -28,6 +28,9 @@ type ClusterConfig struct {
 	timing              cluster.Timing
 }
 
+// SetTiming changes how fast the cluster notices and decides; for tests on a busy machine.
+func (c *ClusterConfig) SetTiming(t cluster.Timing) { c.timing = t }
+
 // maxExpect is the largest number of nodes that make a cluster together; more can join later.
 const maxExpect = 255
 

@@ -61,12 +61,15 @@ func (f files) Load(name string) ([]byte, error) { return f.disk.LoadFile(name) 
 // Save implements cluster.Files.
 func (f files) Save(name string, content []byte) error { return f.disk.SaveFile(name, content) }
 
+// raftFolder is where a data folder keeps the log of the topology.
+const raftFolder = "raft"
+
 // nodeIDFile is where a data folder keeps the id of its node.
 const nodeIDFile = "node-id"
 
 // folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
 func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
-	kept, err := in.Load(nodeIDFile)
+	id, err := keptNodeID(in)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		id := nodeID(name)
@@ -74,11 +77,16 @@ func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
 	case err != nil:
 		return "", err
 	}
-	id := topology.NodeID(strings.TrimSpace(string(kept)))
 	if name != "" && nodeID(name) != id {
 		return "", fmt.Errorf("the folder is of another node, %s: --node-id %s would be %s", id, name, nodeID(name))
 	}
 	return id, nil
+}
+
+// keptNodeID returns the id of the node that a folder is of; the error is fs.ErrNotExist if it is of none.
+func keptNodeID(in cluster.Files) (topology.NodeID, error) {
+	kept, err := in.Load(nodeIDFile)
+	return topology.NodeID(strings.TrimSpace(string(kept))), err
 }
 
 // nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.

@@ -2,15 +2,14 @@ package node
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/internal/loadtest"
 )
 
 // arrays are what a cluster must have: bytes by key.
@@ -77,17 +76,7 @@ func serves(t *testing.T, all ...*member) {
 }
 
 // npyOf makes an array of n bytes that are those of an id.
-func npyOf(id uint64, n int) string {
-	head := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", n)
-	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
-	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), 0)
-	b = append(b, head...)
-	r := rand.NewPCG(id, 7)
-	for len(b) < 10+len(head)+n {
-		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
-	}
-	return string(b[:10+len(head)+n])
-}
+func npyOf(id uint64, n int) string { return loadtest.Array(id, n) }
 
 // leftOf returns those of the arrays that a cluster has; it must have none with other bytes.
 func (a arrays) leftOf(t *testing.T, all ...*member) arrays {

@@ -46,7 +46,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
-		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), "raft")
+		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
 	}
 	link := link{n.bus}
 	n.cluster = cluster.New(config, link, n)
@@ -158,9 +158,12 @@ func (n *Node) Sight(id topology.NodeID) protocol.Sight {
 func (n *Node) Status() protocol.ClusterStatus {
 	s := n.cluster.Status()
 	status := protocol.ClusterStatus{
-		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, Quorum: s.Quorum,
+		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
 		Applied: n.Topology().Index, Proposals: s.Proposed, Failed: s.Failed,
 	}
+	n.mu.Lock()
+	status.Unapplied = n.layers.unapplied
+	n.mu.Unlock()
 	if status.Waiting == "" && !n.ready.Load() {
 		status.Waiting = "its shards"
 	}

@@ -40,3 +40,14 @@ func TestGoMemoryLimit(t *testing.T) {
 		}
 	}
 }
+
+func TestTooMuch(t *testing.T) {
+	for _, test := range []struct {
+		container, maxmemory int64
+		want                 bool
+	}{{0, 0, false}, {0, 1 << 40, false}, {1 << 30, 0, true}, {1 << 30, 700 << 20, false}, {1 << 30, 768 << 20, false}, {1 << 30, 800 << 20, true}} {
+		if got := tooMuch(test.container, test.maxmemory); got != test.want {
+			t.Errorf("maxmemory %d in a container of %d: %v, want %v", test.maxmemory, test.container, got, test.want)
+		}
+	}
+}

@@ -49,8 +49,8 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ndring:", err)
 		return exitUsage
 	}
-	useResources(config.Server.Memory.Limit)
 	log, level := newLogger(config, stderr)
+	config.Server.SystemMemory = useResources(config.Server.Memory.Limit, log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var n runner = New(*config, log, level)

@@ -222,6 +222,7 @@ Usage:
   ndring [--flag value ...]                    run a node
   ndring check [--repair] --dir FOLDER         read a data folder that no node uses
   ndring dump --dir FOLDER KEY [-o FILE]       write one array of it as a .npy file
+  ndring ctl ...                               look at a cluster, or change it (--help)
   ndring healthcheck [--addr 127.0.0.1:7380]   exit 0 if a node is ready, 1 if not
   ndring version                               print the version
 

@@ -203,7 +203,7 @@ func TestExporterConversation(t *testing.T) {
 	for _, line := range []string{
 		`redis_version:\d+\.\d+\.\d+`, `redis_mode:cluster`, `os:\w+ \w+`, `run_id:[0-9a-f]{40}`, `tcp_port:\d+`, `process_id:\d+`, `uptime_in_seconds:\d+`,
 		`connected_clients:2`, `blocked_clients:0`, `maxclients:10000`, `tracking_clients:0`, `client_recent_max_output_buffer:\d+`,
-		`used_memory:\d+`, `used_memory_rss:\d+`, `maxmemory:0`, `mem_fragmentation_ratio:\d+\.\d+`,
+		`used_memory:\d+`, `used_memory_rss:\d+`, `total_system_memory:\d+`, `maxmemory:0`, `mem_fragmentation_ratio:\d+\.\d+`,
 		`loading:0`, `rdb_bgsave_in_progress:0`, `rdb_last_save_time:\d+`, `rdb_last_bgsave_status:ok`, `rdb_changes_since_last_save:20`, `aof_enabled:1`, `aof_last_write_status:ok`, `aof_current_size:\d+`,
 		`total_connections_received:2`, `total_commands_processed:\d+`, `total_net_input_bytes:\d+`, `total_net_output_bytes:\d+`, `rejected_connections:0`,
 		`expired_keys:0`, `evicted_keys:0`, `keyspace_hits:0`, `keyspace_misses:0`, `total_error_replies:1`,

@@ -1,0 +1,131 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ndring/ndring/internal/loadtest"
+)
+
+// want returns the addresses that a side is to be told of, and no others.
+func (c *cluster) want(s side) (all []string) {
+	for i := 1; i <= nodes; i++ {
+		if s.name == "host" {
+			all = append(all, c.address(i))
+		} else {
+			all = append(all, name(i)+":7379")
+		}
+	}
+	return all
+}
+
+// Clients in the network of the cluster and on the host use one cluster, and neither is ever told an address that it cannot reach.
+func TestAddresses(t *testing.T) {
+	c, r := shared(t)
+	for _, s := range c.sides(t, 1+r.IntN(nodes)) {
+		want := c.want(s)
+		told := map[string]bool{}
+		reply := strings.Split(s.redisCLI(t, "", "CLUSTER", "SLOTS"), "\n") // not on a terminal: an element a line
+		for i, line := range reply {
+			if regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(line) {
+				told[reply[i-2]+":"+reply[i-1]] = true
+			}
+		}
+		for _, line := range strings.Split(s.redisCLI(t, "", "CLUSTER", "NODES"), "\n") {
+			if fields := strings.Fields(line); len(fields) > 1 {
+				address, _, _ := strings.Cut(fields[1], "@")
+				told[address] = true
+			}
+		}
+		for _, node := range want {
+			host, port, _ := strings.Cut(node, ":")
+			at := s
+			at.seed = [2]string{host, port}
+			commands := "PING\n"
+			for i := range 40 {
+				commands += fmt.Sprintf("NP.GET nobody-has-this-%d\n", i)
+			}
+			got := at.redisCLI(t, commands) // without -c: it prints where it is sent
+			if !strings.HasPrefix(got, "PONG\n") {
+				t.Errorf("%s: %s answers %q", s.name, node, got)
+			}
+			for _, moved := range regexp.MustCompile(`(?m)^MOVED \d+ (\S+)$`).FindAllStringSubmatch(got, -1) {
+				told[moved[1]] = true
+			}
+		}
+		for address := range told {
+			if !slices.Contains(want, address) {
+				t.Errorf("%s: told of %s, which is none of %v", s.name, address, want)
+			}
+		}
+		if len(told) != nodes {
+			t.Errorf("%s: told of %d addresses, want %v", s.name, len(told), want)
+		}
+		seen := strings.Fields(s.python(t, c, "nodes"))
+		seen = slices.DeleteFunc(seen, func(line string) bool { return !strings.Contains(line, ":") })
+		slices.Sort(seen)
+		if !slices.Equal(seen, want) {
+			t.Errorf("%s: the Python client sees %v, want %v", s.name, seen, want)
+		}
+	}
+}
+
+// What Python stores on one side, Python on the other gets bit for bit, though one has NumPy 1 and the other NumPy 2.
+func TestPythonInsideAndOutside(t *testing.T) {
+	c, r := shared(t)
+	sides := c.sides(t, 1+r.IntN(nodes))
+	for _, s := range sides {
+		t.Logf("%s: %s", s.name, s.python(t, c, "program", s.src+"/README.md"))
+		t.Logf("%s: stores %s arrays", s.name, s.python(t, c, "store", s.name+":"))
+	}
+	for i, s := range sides {
+		for j, from := range sides {
+			found := regexp.MustCompile(`(\d+) identical, (\d+) refused, missing: (.*)`).FindStringSubmatch(s.python(t, c, "check", from.name+":"))
+			if found == nil {
+				t.Fatalf("%s says nothing of what it checked", s.name)
+			}
+			t.Logf("%s: of what the %s has stored: %s", s.name, from.name, found[0])
+			// What NumPy 2 alone has is missing where NumPy 1 has stored, and refused where NumPy 1 reads.
+			if (i == j && found[2] != "0") || (found[3] != "[]" && (s.name != "container" || from.name != "host")) {
+				t.Errorf("%s, of what the %s has stored: %s", s.name, from.name, found[0])
+			}
+		}
+	}
+}
+
+// redis-cli -c on both sides and go-redis on the host get what the others have stored.
+func TestOtherClients(t *testing.T) {
+	c, r := shared(t)
+	client := c.client(r)
+	defer client.Close()
+	sides := c.sides(t, 1+r.IntN(nodes))
+	for i := range 12 {
+		want := loadtest.Array(r.Uint64(), 1+r.IntN(20_000))
+		key := fmt.Sprint("other clients ", i)
+		if i%3 == 0 {
+			if err := client.Do(t.Context(), "NP.SET", key, want).Err(); err != nil {
+				t.Fatalf("go-redis: %v", err)
+			}
+		} else if got := sides[i%3-1].redisCLI(t, want, "-c", "-x", "NP.SET", key); got != "OK" {
+			t.Fatalf("%s: redis-cli: %q", sides[i%3-1].name, got)
+		}
+		if got, err := client.Do(t.Context(), "NP.GET", key).Text(); err != nil || got != want {
+			t.Errorf("go-redis does not get what was stored for %q: %v", key, err)
+		}
+		for _, s := range sides {
+			if got := s.redisCLI(t, "", "-c", "NP.GET", key); got != want {
+				t.Errorf("%s: redis-cli gets %d bytes for %q, not the %d that were stored", s.name, len(got), key, len(want))
+			}
+		}
+	}
+	for _, s := range sides {
+		if got := s.redisCLI(t, "", "--cluster", "check", s.seed[0]+":"+s.seed[1]); !strings.Contains(got, "All 16384 slots covered") {
+			t.Errorf("%s: redis-cli --cluster check: %s", s.name, got)
+		}
+	}
+}

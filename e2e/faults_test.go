@@ -1,0 +1,103 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// lost waits until all other nodes have given a node up, and then have exactly the others' keys: those of the lost one are answered with its name.
+func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
+	t.Helper()
+	rest := all.without(own)
+	for i := 1; i <= nodes; i++ {
+		if i == node {
+			continue
+		}
+		client := c.node(t, i)
+		eventually(t, fmt.Sprintf("%s tells that %s is away", name(i), name(node)), func() error {
+			for _, key := range own {
+				if err := client.Do(t.Context(), "NP.GET", key).Err(); err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN ") || !strings.Contains(err.Error(), name(node)) {
+					return fmt.Errorf("%q: %v", key, err)
+				}
+			}
+			f, err := info(t.Context(), client)
+			if f["cluster_nodes_down_names"] != name(node) || f["cluster_quorum"] != "1" {
+				return fmt.Errorf("down: %q, quorum %s, %v", f["cluster_nodes_down_names"], f["cluster_quorum"], err)
+			}
+			return nil
+		})
+		mine := data{}
+		for _, key := range rest.of(t, c, i) {
+			mine[key] = rest[key]
+		}
+		if err := mine.served(t.Context(), client); err != nil {
+			t.Errorf("%s, while %s is away: %v", name(i), name(node), err)
+		}
+		for key, want := range mine {
+			if err := client.Do(t.Context(), "NP.SET", key, want).Err(); err != nil {
+				t.Errorf("%s takes no writes while %s is away: %v", name(i), name(node), err)
+			}
+			break
+		}
+	}
+}
+
+// The others go on while a container is paused, and say who is missing; afterwards all is served, without anybody's help.
+func TestPausedContainer(t *testing.T) {
+	c, r := shared(t)
+	node := 1 + r.IntN(nodes)
+	id, all := c.whole(t), c.fill(t, r)
+	own := all.of(t, c, node)
+	container := c.container(t, node)
+	c.docker(t, "pause", container)
+	unpause := func() { _, _ = c.try("docker", "unpause", container) }
+	defer unpause()
+	c.lost(t, node, all, own)
+	unpause()
+	if now := c.whole(t); now != id {
+		t.Fatalf("it was cluster %s, and is %s", id, now)
+	}
+	c.mustServe(t, r, all)
+	t.Logf("%s was paused, with %d of %d keys", name(node), len(own), len(all))
+}
+
+// A container that is taken off the network and put back, with another address, is part of the cluster again without a restart.
+func TestCutNetwork(t *testing.T) {
+	c, r := shared(t)
+	node := 1 + r.IntN(nodes)
+	id, all := c.whole(t), c.fill(t, r)
+	own := all.of(t, c, node)
+	container := c.container(t, node)
+	before, started := c.ip(t, container), c.docker(t, "inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", container)
+	connect := func() (string, error) {
+		return c.try("docker", "network", "connect", "--alias", name(node), c.network(), container)
+	}
+	c.docker(t, "network", "disconnect", c.network(), container)
+	defer func() { _, _ = connect() }()
+	squatter := c.aside(t) // if addresses are given out again at once, it has the node's
+	defer c.docker(t, "rm", "-f", squatter)
+	c.lost(t, node, all, own)
+	if out, err := connect(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	after := c.ip(t, container)
+	if after == before || after == "" {
+		t.Fatalf("%s has the address %q, and had %q", name(node), after, before)
+	}
+	if now := c.whole(t); now != id {
+		t.Fatalf("it was cluster %s, and is %s", id, now)
+	}
+	c.mustServe(t, r, all)
+	if now := c.docker(t, "inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", container); now != started {
+		t.Errorf("the container was started anew: %s, before %s", now, started)
+	}
+	inside := c.sides(t, node)[1]
+	if seen := strings.Fields(inside.python(t, c, "nodes")); !slices.Contains(seen, name(node)+":7379") {
+		t.Errorf("a client inside sees %v", seen)
+	}
+	t.Logf("%s was cut off with %d of %d keys; its address was %s and is %s", name(node), len(own), len(all), before, after)
+}

@@ -1,0 +1,92 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/ndring/ndring/internal/loadtest"
+)
+
+// All containers come back with other addresses: it is the same cluster, and every array is there, without anybody's help.
+func TestAllComeBackElsewhere(t *testing.T) {
+	c, r := shared(t)
+	id, all, before := c.whole(t), c.fill(t, r), c.ips(t)
+	sides := c.sides(t, 1)
+	sides[0].python(t, c, "store", "elsewhere:")
+
+	c.run(t, "scripts/compose", "rm", "--force", "--stop")
+	taken := map[string]bool{}
+	for free := true; free; { // the nodes cannot have the addresses that they had
+		squatter := c.aside(t)
+		defer c.docker(t, "rm", "-f", squatter)
+		taken[c.ip(t, squatter)] = true
+		free = len(taken) < 3*nodes && slices.ContainsFunc(before[1:], func(ip string) bool { return !taken[ip] })
+	}
+	t.Log(c.run(t, "scripts/up"))
+
+	after := c.ips(t)
+	for i := 1; i <= nodes; i++ {
+		if slices.Contains(before[:], after[i]) {
+			t.Fatalf("%s has the address %s, which a node had before: %v, now %v", name(i), after[i], before[1:], after[1:])
+		}
+	}
+	if now := c.whole(t); now != id {
+		t.Fatalf("it was cluster %s, and is %s", id, now)
+	}
+	t.Logf("from %v to %v", before[1:], after[1:])
+	c.mustServe(t, r, all)
+	for _, s := range sides {
+		t.Logf("%s: %s", s.name, s.python(t, c, "check", "elsewhere:"))
+	}
+}
+
+// A node that is restarted, or killed and started, serves all that it had.
+func TestNodeRestarts(t *testing.T) {
+	c, r := shared(t)
+	for _, how := range [][][]string{{{"restart"}}, {{"kill", "-s", "KILL"}, {"start"}}, {{"stop"}, {"start"}}} {
+		node := 1 + r.IntN(nodes)
+		all := c.fill(t, r)
+		own := all.of(t, c, node)
+		for _, args := range how {
+			c.docker(t, append(args, c.container(t, node))...)
+		}
+		client := c.client(r)
+		eventually(t, name(node)+" serves all that it had", func() error { return all.served(t.Context(), client) })
+		client.Close()
+		c.whole(t)
+		c.mustServe(t, r, all)
+		t.Logf("%v of %s, which has %d of %d keys", how, name(node), len(own), len(all))
+	}
+}
+
+// Nodes are renewed one after the other while clients write and read: no acknowledged write is lost, and nothing is read that was not the last write.
+func TestUpgradeUnderLoad(t *testing.T) {
+	c, r := shared(t)
+	all := c.fill(t, r)
+	before := make([]string, nodes+1)
+	for i := 1; i <= nodes; i++ {
+		before[i] = c.container(t, i)
+	}
+	l := &loadtest.Load{Client: c.client}
+	stop := startLoad(t, l, r)
+	c.run(t, "scripts/upgrade")
+	c.whole(t)
+	acks := l.Acks.Load()
+	eventually(t, "writes go on after the last restart", func() error { return more(l.Acks.Load(), acks+100) })
+	stop()
+	for i := 1; i <= nodes; i++ {
+		if c.container(t, i) == before[i] {
+			t.Errorf("%s has the container that it had", name(i))
+		}
+	}
+	client := c.client(rand.New(r))
+	defer client.Close()
+	for _, err := range l.Verify(t.Context(), client) {
+		t.Errorf("at the end: %v", err)
+	}
+	c.mustServe(t, r, all)
+	t.Logf("%d acknowledged writes, %d reads, %d tries failed", l.Acks.Load(), l.Reads.Load(), l.Tries.Load())
+}

@@ -1,0 +1,147 @@
+package loadtest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Load writes to a cluster and reads from it.
+type Load struct {
+	Client func(*rand.Rand) *redis.ClusterClient // a new one, which asks nodes in an order of chance
+
+	Drain atomic.Bool  // the writers delete more than they set
+	Acks  atomic.Int64 // acknowledged writes
+	Reads atomic.Int64
+	Tries atomic.Int64 // that failed
+
+	mu        sync.Mutex // guards registers
+	registers []*Register
+}
+
+// Write sets and deletes keys of its own. What failed is done again until it is acknowledged; after a timeout, when a first try may yet be done after a second one, the key is left alone.
+func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
+	c := l.Client(r)
+	defer func() { c.Close() }()
+	var own []*Register
+	made := 0
+	for ctx.Err() == nil {
+		own = slices.DeleteFunc(own, func(r *Register) bool { return r.left })
+		for len(own) < 12 {
+			made++
+			own = append(own, &Register{Key: fmt.Sprintf("w%d-%d", id, made)})
+			l.mu.Lock()
+			l.registers = append(l.registers, own[len(own)-1])
+			l.mu.Unlock()
+		}
+		reg := own[r.IntN(len(own))]
+		set := r.IntN(2) == 0
+		if l.Drain.Load() {
+			set = r.IntN(30) == 0
+			time.Sleep(time.Millisecond)
+		}
+		reg.mu.Lock()
+		reg.history = append(reg.history, set)
+		n := len(reg.history)
+		reg.mu.Unlock()
+		for {
+			var err error
+			if set {
+				err = c.Do(ctx, "NP.SET", reg.Key, Numbered(n)).Err()
+			} else {
+				err = c.Del(ctx, reg.Key).Err()
+			}
+			var slow net.Error
+			if err == nil {
+				reg.mu.Lock()
+				reg.acked = n
+				reg.mu.Unlock()
+				l.Acks.Add(1)
+				break
+			}
+			if ctx.Err() != nil || errors.As(err, &slow) && slow.Timeout() {
+				reg.left = true
+				break
+			}
+			l.Tries.Add(1)
+			time.Sleep(10 * time.Millisecond)
+			if r.IntN(8) == 0 { // all addresses that the client knows may be out of date
+				c.Close()
+				c = l.Client(r)
+			}
+		}
+	}
+	return nil
+}
+
+// Get returns the number that a key has, 0 for none.
+func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
+	text, err := c.Do(ctx, "NP.GET", key).Text()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case len(text) < 8:
+		return 0, fmt.Errorf("%s has %q", key, text)
+	}
+	return int(binary.LittleEndian.Uint64([]byte(text[len(text)-8:]))), nil
+}
+
+// Read looks at keys of all writers.
+func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
+	c := l.Client(r)
+	defer func() { c.Close() }()
+	for ctx.Err() == nil {
+		l.mu.Lock()
+		var reg *Register
+		if len(l.registers) > 0 {
+			reg = l.registers[r.IntN(len(l.registers))]
+		}
+		l.mu.Unlock()
+		if reg == nil {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		from, _ := reg.Span()
+		got, err := Get(ctx, c, reg.Key)
+		if err != nil {
+			if time.Sleep(time.Millisecond); r.IntN(8) == 0 {
+				c.Close()
+				c = l.Client(r)
+			}
+			continue
+		}
+		l.Reads.Add(1)
+		if err := reg.Check(from, got); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Verify looks at all keys when nobody writes any more, and returns what is wrong.
+func (l *Load) Verify(ctx context.Context, c *redis.ClusterClient) (wrong []error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, reg := range l.registers {
+		acked, _ := reg.Span()
+		got, err := Get(ctx, c, reg.Key)
+		if err == nil {
+			err = reg.Check(acked, got)
+		}
+		if err != nil {
+			wrong = append(wrong, err)
+		}
+	}
+	return wrong
+}

@@ -1,0 +1,139 @@
+package ndctl
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+var update = flag.Bool("update", false, "write docs/ndctl.md anew")
+
+func TestPageOfNdctlIsTheTree(t *testing.T) {
+	t.Parallel()
+	const page = "../../docs/ndctl.md"
+	want := markdownOfAll(t)
+	if *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("%s is not what the commands say: go test ./internal/ndctl -run Page -update", page)
+	}
+}
+
+// markdownOfAll returns docs/ndctl.md.
+func markdownOfAll(t *testing.T) string {
+	root := (&app{name: "ndctl"}).tree()
+	var b strings.Builder
+	b.WriteString("# ndctl\n\nMade from the commands (`internal/ndctl`) by `go test ./internal/ndctl -run Page -update`.\n\n" + about() + `
+
+` + "`ndring ctl`" + ` is the same program: in a container with the one binary, ` + "`docker exec node1 /ndring ctl status`" + `.
+
+    $ ndctl status
+    cluster    92bc6c447f52f0270eee816809685500
+    health     2 problems
+               - n2 (127.0.0.1:7380) is down since 12s: connection refused
+               - 6 of 16 shards not served: 6 of n2
+    nodes      2 of 3 up; down: n2
+    shards     10 of 16 served
+    leader     n3, term 2, 3 voters, quorum
+    keys       81034
+    memory     5.3 GiB of 8.0 GiB
+
+Where several nodes are asked and some do not answer, the rest is shown, standard error names the others and says why, and the exit code is 1. Nodes are named by their
+` + "`--node-id`" + `, their id, or the beginning of either that no other node has.
+
+## Flags of all commands
+
+`)
+	flags(&b, root.PersistentFlags())
+	b.WriteString("\n## Environment\n\n| variable | is |\n| --- | --- |\n")
+	_, rest, _ := strings.Cut(root.Long, "Environment:\n")
+	rest, _, _ = strings.Cut(rest, "\n\n")
+	for line := range strings.Lines(rest) {
+		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.TrimSpace(text))
+	}
+	b.WriteString("\n## Exit codes\n\n| code | when |\n| --- | --- |\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.text)
+	}
+	b.WriteString("\n## JSON\n\nWith `--json` a command writes one JSON value: an object, or an array where the fields below begin with `[]`. Fields may be added; those that are there keep name and meaning. " +
+		"Commands without fields below write nothing but text.\n")
+	for _, group := range root.Groups() {
+		fmt.Fprintf(&b, "\n## %s\n", strings.TrimSuffix(group.Title, ":"))
+		for _, c := range root.Commands() {
+			if c.GroupID == group.ID && c.Name() != "help" {
+				section(t, &b, c)
+			}
+		}
+	}
+	return b.String()
+}
+
+// section writes what there is to say of a command, and of those below it.
+func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
+	if c.Short == "" || c.Long == "" {
+		t.Errorf("%s has no description", pathOf(c))
+	}
+	if c.HasSubCommands() {
+		fmt.Fprintf(b, "\n### ndctl %s\n\n%s\n", pathOf(c), c.Long)
+		for _, sub := range c.Commands() {
+			section(t, b, sub)
+		}
+		return
+	}
+	fmt.Fprintf(b, "\n### ndctl %s\n\n%s\n", strings.TrimSpace(pathOf(c)+" "+strings.Replace(operands(c), "no arguments", "", 1)), c.Long)
+	c.InitDefaultHelpFlag()
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" && c.InheritedFlags().Lookup(f.Name) == nil {
+			own.AddFlag(f)
+		}
+	})
+	if own.HasFlags() {
+		b.WriteString("\n")
+		flags(b, own)
+	}
+	if c.Example != "" {
+		b.WriteString("\n")
+		for line := range strings.Lines(c.Example) {
+			fmt.Fprintf(b, "    %s\n", strings.TrimSpace(line))
+		}
+	}
+	if fields := c.Annotations[jsonFields]; fields != "" {
+		b.WriteString("\n| JSON | is |\n| --- | --- |\n")
+		for line := range strings.Lines(fields) {
+			name, doc, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			if doc == "" {
+				t.Errorf("%s: %s has no description", pathOf(c), name)
+			}
+			fmt.Fprintf(b, "| `%s` | %s |\n", name, doc)
+		}
+	}
+}
+
+func flags(b *strings.Builder, set *pflag.FlagSet) {
+	b.WriteString("| flag | is |\n| --- | --- |\n")
+	set.VisitAll(func(f *pflag.Flag) {
+		value, usage := pflag.UnquoteUsage(f)
+		name := "--" + f.Name
+		if f.Shorthand != "" {
+			name = "-" + f.Shorthand + ", " + name
+		}
+		if f.Value.Type() != "bool" && !strings.Contains(usage, "(default") && f.DefValue != "" && f.DefValue != "[]" {
+			usage += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(b, "| `%s` | %s |\n", strings.TrimSpace(name+" "+value), usage)
+	})
+}

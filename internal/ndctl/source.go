@@ -1,0 +1,175 @@
+package ndctl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// source is the Redis that arrays are copied from.
+type source struct {
+	nodes  []*redis.Client // those that hold keys
+	exact  bool            // it tells the moments at which keys expire (PEXPIRETIME, Redis 7)
+	closes []func() error
+}
+
+// sourceTime is how long the source may take for one reply.
+const sourceTime = 30 * time.Second
+
+// openSource connects to a Redis, or a Redis Cluster.
+func openSource(ctx context.Context, url string) (*source, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, usageError("%q is no address of a Redis (redis://[user:password@]host:port[/db], rediss://, unix://): %v", withoutPassword(url), err)
+	}
+	options.ReadTimeout, options.DialTimeout, options.DialerRetries, options.Protocol, options.DisableIdentity = sourceTime, 5*time.Second, 1, 2, true
+	one := redis.NewClient(options)
+	s := &source{nodes: []*redis.Client{one}, exact: true, closes: []func() error{one.Close}}
+	text, err := one.Info(ctx).Result()
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("the source at %s: %s", options.Addr, words(err))
+	}
+	switch facts := parseInfo(text); {
+	case facts["ndring_version"] != "":
+		s.close()
+		return nil, errors.New("the source is ndring itself, not a Redis")
+	case facts["cluster_enabled"] == "1":
+		if err := s.openCluster(ctx, options); err != nil {
+			s.close()
+			return nil, fmt.Errorf("the source at %s: %s", options.Addr, words(err))
+		}
+	}
+	for _, n := range s.nodes {
+		if err := n.Do(ctx, "PEXPIRETIME", "k").Err(); err != nil && strings.Contains(strings.ToLower(err.Error()), "unknown command") {
+			s.exact = false
+		}
+	}
+	return s, nil
+}
+
+func (s *source) openCluster(ctx context.Context, options *redis.Options) error {
+	all := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: []string{options.Addr}, Username: options.Username, Password: options.Password, TLSConfig: options.TLSConfig,
+		ReadTimeout: sourceTime, DialTimeout: options.DialTimeout, Protocol: 2, DisableIdentity: true,
+	})
+	s.nodes, s.closes = nil, append(s.closes, all.Close)
+	var mu sync.Mutex // guards s.nodes
+	return all.ForEachMaster(ctx, func(_ context.Context, n *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		s.nodes = append(s.nodes, n)
+		return nil
+	})
+}
+
+func (s *source) close() {
+	for _, c := range s.closes {
+		c() // it was only read
+	}
+}
+
+// withoutPassword is a URL that may be shown.
+func withoutPassword(url string) string {
+	scheme, rest, ok := strings.Cut(url, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if !ok || at < 0 {
+		return url
+	}
+	return scheme + "://..." + rest[at:]
+}
+
+const (
+	npyMagic = "\x93NUMPY"
+	peek     = 16 // bytes that tell an array from anything else
+)
+
+// noArray says why a value that begins so is no array that is copied; nothing if it may be one.
+func noArray(start []byte, size, limit int64) string {
+	switch {
+	case bytes.HasPrefix(start, []byte(npyMagic)) && size > limit:
+		return fmt.Sprintf("larger than --max-array-bytes %d", limit)
+	case bytes.HasPrefix(start, []byte(npyMagic)):
+		return ""
+	case len(start) == 0:
+		return "an empty string"
+	case bytes.HasPrefix(start, []byte("PK\x03\x04")):
+		return "a zip file, as np.savez writes; save its arrays one by one"
+	case len(start) > 1 && start[0] == 0x80 && start[1] <= 5:
+		return "a pickle, which is never loaded"
+	}
+	return "no .npy file"
+}
+
+// candidate is a key whose value may be an array.
+type candidate struct {
+	key  string
+	size int64
+}
+
+// sift looks at keys without fetching them. It returns those that may be arrays, and tells what became of the others.
+func sift(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
+	p := from.Pipeline()
+	kinds := make([]*redis.StatusCmd, len(keys))
+	for i, k := range keys {
+		kinds[i] = p.Type(ctx, k)
+	}
+	if _, err := p.Exec(ctx); err != nil && lost(err) {
+		return nil, err
+	}
+	var strings []string
+	for i, k := range keys {
+		switch kind, err := kinds[i].Result(); {
+		case err != nil:
+			r.refused(k, err)
+		case kind == "none":
+			r.gone()
+		case kind != "string":
+			r.leave(k, kind, -1, fmt.Sprintf("a %s, no string", kind), "", false)
+		default:
+			strings = append(strings, k)
+		}
+	}
+	return peekAt(ctx, from, strings, limit, r)
+}
+
+func peekAt(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	p := from.Pipeline()
+	type look struct {
+		size  *redis.IntCmd
+		start *redis.StringCmd
+		there *redis.IntCmd
+	}
+	looks := make([]look, len(keys))
+	for i, k := range keys {
+		looks[i] = look{p.StrLen(ctx, k), p.GetRange(ctx, k, 0, peek-1), p.Exists(ctx, k)}
+	}
+	if _, err := p.Exec(ctx); err != nil && lost(err) {
+		return nil, err
+	}
+	for i, k := range keys {
+		size, err := looks[i].size.Result()
+		start, startErr := looks[i].start.Bytes()
+		reason := noArray(start, size, limit)
+		switch {
+		case err != nil || startErr != nil:
+			r.refused(k, errors.Join(err, startErr))
+		case size == 0 && looks[i].there.Val() == 0:
+			r.gone()
+		case reason != "":
+			r.leave(k, "string", size, reason, "", false)
+		default:
+			all = append(all, candidate{k, size})
+		}
+	}
+	return all, nil
+}

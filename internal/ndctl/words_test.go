@@ -1,0 +1,95 @@
+package ndctl
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTextsForPeople(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ got, want string }{
+		{bytesText(0), "0 B"}, {bytesText(1023), "1023 B"}, {bytesText(1024), "1.0 KiB"}, {bytesText(1 << 40), "1.0 TiB"}, {bytesText(3 << 30), "3.0 GiB"},
+		{durationText(0), "0s"}, {durationText(61 * time.Second), "1m1s"}, {durationText(3*time.Hour + 4*time.Minute), "3h4m"}, {durationText(49 * time.Hour), "2d1h"},
+		{plural(1, "key"), "1 key"}, {plural(0, "key"), "0 keys"},
+		{shapeText([]int64{}), "()"}, {shapeText([]int64{3}), "(3,)"}, {shapeText([]int64{2, 3}), "(2, 3)"},
+		{slotsText(5, 5), "5"}, {slotsText(5, 9), "5-9"},
+		{oneLine("a\nb\x1b[31m"), "a b [31m"},
+		{quoted([]string{"SET", "a b", "", "\xff"}), `SET "a b" "" "\xff"`},
+		{shortKey(strings.Repeat("k", 30), 10), `"kkkkkk...`},
+		{withoutPassword("redis://u:p@h:1/2"), "redis://...@h:1/2"}, {withoutPassword("nothing"), "nothing"},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%q, not %q", tc.got, tc.want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	table := newTable("NAME", "KEYS", "WHERE")
+	table.add(text("a"), number(5), tinted(red, "here"))
+	table.add(text("größer"), unknown, text(""))
+	var plainly, colourful bytes.Buffer
+	table.write(&plainly, func(_ colour, s string) string { return s })
+	if want := "NAME    KEYS  WHERE\na          5  here\ngrößer     -\n"; plainly.String() != want {
+		t.Errorf("\n%s not\n%s", &plainly, want)
+	}
+	table.write(&colourful, func(c colour, s string) string { return string(c) + s })
+	if want := "1NAME    1KEYS  1WHERE\na          5  31here\ngrößer     -\n"; colourful.String() != want {
+		t.Errorf("colours change the widths:\n%s not\n%s", &colourful, want)
+	}
+}
+
+func TestRates(t *testing.T) {
+	t.Parallel()
+	before := info{"run_id": "a", "server_time_usec": "1000000", "uptime_in_seconds": "10", "total_commands_processed": "100", "total_net_input_bytes": "0", "total_net_output_bytes": "50",
+		"keyspace_hits": "10", "keyspace_misses": "10"}
+	after := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "12", "total_commands_processed": "500", "total_net_input_bytes": "2048", "total_net_output_bytes": "50",
+		"keyspace_hits": "13", "keyspace_misses": "11", "used_memory": "7", "db0": "keys=5,expires=0,avg_ttl=0", "connected_clients": "2"}
+	r := loadOf("n", before, after, "")
+	if *r.Ops != 200 || *r.In != 1024 || *r.Out != 0 || *r.Hits != 0.75 || *r.Keys != 5 || *r.Memory != 7 || *r.Clients != 2 {
+		t.Errorf("%v %v %v %v", *r.Ops, *r.In, *r.Out, *r.Hits)
+	}
+	again := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "1", "total_commands_processed": "3"}
+	if r := loadOf("n", before, again, ""); *r.Ops != 0 || r.Hits != nil {
+		t.Errorf("a node that was started anew: %v", *r.Ops)
+	}
+	if r := loadOf("n", before, nil, "gone"); r.Ops != nil || r.Error != "gone" {
+		t.Errorf("one that is gone: %+v", r)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	for answer, done := range map[string]bool{"y\n": true, "YES\n": true, " yes": true, "n\n": false, "\n": false, "": false, "yeah\n": false} {
+		var out bytes.Buffer
+		a := &app{in: strings.NewReader(answer), err: &out}
+		if err := a.ask("Do it?"); (err == nil) != done || out.String() != "Do it? [y/N] " {
+			t.Errorf("%q: %v %s", answer, err, &out)
+		}
+	}
+}
+
+// Under the name of the server it says how it was called.
+func TestCalledAsCtl(t *testing.T) {
+	t.Parallel()
+	var out, said bytes.Buffer
+	a := &app{name: "ndring ctl", version: "1", in: strings.NewReader(""), out: &out, err: &said, env: func(string) (string, bool) { return "", false }}
+	if code := a.run(t.Context(), []string{"raft", "recover"}); code != exitUsage || said.String() != "ndring ctl: raft recover needs --dir FOLDER\nTry 'ndring ctl raft recover --help'\n" {
+		t.Errorf("%d %s", code, &said)
+	}
+	if code := a.run(t.Context(), []string{"get", "--help"}); code != exitOK || !matches(out.String(), "Usage:\n  ndring ctl get KEY [flags]\n") {
+		t.Errorf("%d %s", code, &out)
+	}
+}
+
+func TestMovedAddresses(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{"MOVED 5 10.0.0.1:7379": "10.0.0.1:7379", "MOVED 5 fd00::3:7379": "[fd00::3]:7379", "MOVED 5 node1:1": "node1:1", "MOVED 5 x": "", "MOVED 5": "", "MOVED 5 :1": ""} {
+		if got, _ := movedTo(text); got != want {
+			t.Errorf("%s: %q, not %q", text, got, want)
+		}
+	}
+}

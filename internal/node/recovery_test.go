@@ -1,0 +1,203 @@
+package node
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/cluster"
+)
+
+// recoverOn does what ndctl raft recover does with the folder of a member that does not run.
+func recoverOn(t *testing.T, m *member) *Recovery {
+	t.Helper()
+	r, err := OpenRecovery(m.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := r.Backup()
+	if err == nil {
+		err = r.Recover()
+	}
+	if err = errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(kept, r.storeID(), "raft.db")); err != nil {
+		t.Error(err)
+	}
+	return r
+}
+
+func (r *Recovery) storeID() string { return r.disk.Store().String() }
+
+// toldOf is what CLUSTER TOPOLOGY tells that must be the same on all members.
+func (m *member) toldOf() (told struct {
+	Cluster, Leader string
+	Shards          []map[string]any
+}) {
+	json.Unmarshal([]byte(m.says("CLUSTER", "TOPOLOGY")), &told) // zero if it does not answer
+	return told
+}
+
+// Two of three voters are lost for good. The third one goes on alone with all that it has; the lost ones are forgotten, and new nodes join.
+func TestRecoveryOfOneOfThree(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	id := whole(t, all...)
+	kept := someArrays(100)
+	kept.store(t, clusterClient(t, all...))
+	left, lost := all[0], all[1:]
+	if _, err := OpenRecovery(left.folder); err == nil || lacks(err.Error(), "another process uses") != "" {
+		t.Errorf("the folder of a node that runs: %v", err)
+	}
+	for _, m := range lost {
+		m.kill()
+		m.wipe()
+	}
+	left.stop()
+	r := recoverOn(t, left)
+	if r.Cluster != id || len(r.Voters) != 3 || len(r.Topology.Nodes) != 3 || r.Index == 0 || r.Term == 0 {
+		t.Errorf("before the recovery it knows of cluster %s, %d voters, %d nodes, entry %d of term %d", r.Cluster, len(r.Voters), len(r.Topology.Nodes), r.Index, r.Term)
+	}
+	if _, err := OpenRecovery(left.folder); !errors.Is(err, cluster.ErrNotLost) {
+		t.Errorf("a second recovery: %v", err)
+	}
+	left.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
+	eventually(t, "it leads", all, func() string {
+		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_voters:1\r", "cluster_waiting_for:\r", "cluster_id:"+id)
+	})
+	if told := left.toldOf(); told.Leader != left.says("CLUSTER", "MYID") {
+		t.Errorf("the leader is %s", told.Leader)
+	}
+	here := kept.ofSlots(t, left)
+	if len(here) == 0 || len(here) == len(kept) {
+		t.Errorf("%d of %d arrays are left", len(here), len(kept))
+	}
+	here.readable(t, left)
+	for _, m := range lost {
+		if reply := left.says("CLUSTER", "FORGET", string(nodeID(m.name))); reply != "OK" {
+			t.Errorf("FORGET %s: %s", m.name, reply)
+		}
+	}
+	whole(t, left)
+	serves(t, left)
+	more := newMember(t, "n4")
+	more.start("--join", left.seed())
+	if again := whole(t, left, more); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	serves(t, left, more)
+	here.readable(t, left, more)
+}
+
+// ofSlots returns those of the arrays that a member serves itself.
+func (a arrays) ofSlots(t *testing.T, m *member) arrays {
+	t.Helper()
+	here := arrays{}
+	for key, npy := range a {
+		reply, err := m.do("NP.GET", key)
+		switch {
+		case err == nil && reply != npy:
+			t.Errorf("%s has other bytes", key)
+		case err == nil:
+			here[key] = npy
+		case errors.Is(err, redis.Nil): // of a shard that has begun empty
+		case !strings.HasPrefix(err.Error(), "MOVED ") && !strings.HasPrefix(err.Error(), "CLUSTERDOWN "):
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	return here
+}
+
+// Three of five voters are lost. One of the two that are left is recovered; it had been away, and knows less than the other one, which runs all the time, and takes over what the recovered one says.
+func TestRecoveryOfTwoOfFive(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3", "n4", "n5")
+	startAll(all)
+	id := whole(t, all...)
+	kept := someArrays(100)
+	kept.store(t, clusterClient(t, all...))
+	behind, left, lost := all[0], all[1], all[2:]
+	behind.stop()
+	eventually(t, "n1 is known to be down", all, func() string { return lacks(left.says("CLUSTER", "INFO"), "cluster_nodes_down_names:n1") })
+	away := lost[0] // its restart is decided without n1
+	away.stop()
+	away.start("--join", seedsOf(all...), "--bootstrap-expect", "5")
+	eventually(t, "n3 is back", all, func() string {
+		return lacks(away.says("CLUSTER", "INFO"), "cluster_waiting_for:\r", "cluster_quorum:1")
+	})
+	for _, m := range lost {
+		m.kill()
+		m.wipe()
+	}
+	eventually(t, "there is no quorum", all, func() string { return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:0") })
+	recoverOn(t, behind)
+	behind.start("--join", seedsOf(all...), "--bootstrap-expect", "5")
+	eventually(t, "n1 leads n2", all, func() string {
+		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_leader:"+string(nodeID("n1")), "cluster_waiting_for:\r", "cluster_id:"+id)
+	})
+	for _, m := range lost {
+		eventually(t, m.name+" is forgotten", all, func() string {
+			if reply := left.says("CLUSTER", "FORGET", string(nodeID(m.name))); reply != "OK" && lacks(reply, "Unknown node") != "" {
+				return reply
+			}
+			return ""
+		})
+	}
+	if again := whole(t, behind, left); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	eventually(t, "both know the same", all, func() string {
+		if a, b := behind.toldOf(), left.toldOf(); a.Cluster == "" || !reflect.DeepEqual(a, b) {
+			return "they differ"
+		}
+		return ""
+	})
+	for _, m := range []*member{behind, left} {
+		if here := kept.ofSlots(t, m); len(here) == 0 {
+			t.Errorf("%s has none of its arrays", m.name)
+		}
+	}
+	kept.leftOf(t, behind, left).readable(t, behind, left)
+	serves(t, behind, left)
+
+	// Both outlive a stop, now with logs that begin with the recovery.
+	for _, m := range []*member{behind, left} {
+		m.stop()
+	}
+	for _, m := range []*member{left, behind} {
+		m.start("--join", seedsOf(behind, left))
+	}
+	whole(t, behind, left)
+	serves(t, behind, left)
+}
+
+func TestRecoveryRefuses(t *testing.T) {
+	t.Parallel()
+	single := newMember(t, "single")
+	single.start()
+	whole(t, single)
+	single.stop()
+	for _, tc := range []struct{ name, dir, want string }{
+		{"no folder", filepath.Join(t.TempDir(), "none"), "cannot use the data folder"},
+		{"no data folder", t.TempDir(), "cannot use the data folder"},
+		{"a cluster of one", single.folder, cluster.ErrNotLost.Error()},
+	} {
+		if r, err := OpenRecovery(tc.dir); err == nil || lacks(err.Error(), tc.want) != "" {
+			t.Errorf("%s: %v %v", tc.name, r, err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(single.folder, raftFolder)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenRecovery(single.folder); !errors.Is(err, cluster.ErrNoRaft) {
+		t.Errorf("without a log: %v", err)
+	}
+}

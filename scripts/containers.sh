@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What the scripts for the compose cluster share, beside lib.sh. Sourced, never run.
+
+# How long a node, or the cluster, may take to be there.
+patience=${NDRING_PATIENCE:-120}
+
+# find_containers: fills names, and id and at by name: the container, and host and port at which this machine reaches it. Compose is asked once, since it takes its time.
+find_containers() {
+	local name container
+	names=()
+	declare -gA id=() at=()
+	while read -r name container; do
+		names+=("$name")
+		id[$name]=$container
+		# shellcheck disable=SC2034 # for those who source this
+		at[$name]=$(published "$container")
+	done < <(compose ps -q | xargs docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}}' | sort -V)
+	[ ${#names[@]} -gt 0 ] || die "no container is there" "make up starts them"
+}
+
+# health ID: starting, healthy, unhealthy, or what the container does if it does not run.
+health() { docker inspect -f '{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$1"; }
+
+# await_healthy NODE: returns when it serves. Asks it more often than the engine does.
+await_healthy() {
+	local deadline=$((SECONDS + patience)) container=${id[$1]}
+	until docker exec "$container" /ndring healthcheck >/dev/null 2>&1; do
+		[ $SECONDS -lt $deadline ] || die "$1 is not ready after $patience s: its container is $(health "$container")" "$(docker logs --tail 20 "$container" 2>&1)"
+		sleep 0.1
+	done
+}
+
+# published ID: host and port at which this machine reaches a node.
+published() { docker port "$1" | awk '{ print $3; exit }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
+
+# password ID: what clients must give, empty for nothing.
+password() { docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^NDRING_REQUIREPASS=//p'; }
+
+# writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node has taken it. The key is of one node of the cluster.
+writes() {
+	local LC_ALL=C reply='' header="{'descr': '|u1', 'fortran_order': False, 'shape': (), }"
+	# shellcheck disable=SC2016 # the dollars are the protocol's
+	{
+		exec 3<>"/dev/tcp/$1/$2" || return 1
+		[ -z "$3" ] || { printf '*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' ${#3} "$3" >&3 && read -r -t 5 reply <&3; }
+		printf '*5\r\n$6\r\nNP.SET\r\n$9\r\nndring:up\r\n$129\r\n\x93NUMPY\x01\x00\x76\x00%-117s\n\x01\r\n$2\r\nEX\r\n$1\r\n1\r\n' "$header" >&3 && read -r -t 5 reply <&3
+		exec 3>&-
+	} 2>/dev/null
+	[ "${reply%$'\r'}" = +OK ]
+}
