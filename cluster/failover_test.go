@@ -80,7 +80,7 @@ func TestLeaderIsKilledAgainAndAgain(t *testing.T) {
 		took[0].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
 	sameTopology(t, nodes)
 	for name := range decided {
-		if nodes[0].Topology().Settings[name].Value != "x" {
+		if nodes[0].Topology().Settings[name] != "x" {
 			t.Errorf("%s was decided, and is gone", name)
 		}
 	}

@@ -32,5 +32,5 @@ func TestWhatWasDecidedButNotHeardOfIsUnknown(t *testing.T) {
 	if !errors.Is(last, ErrUnknown) {
 		t.Errorf("%v, want %v", last, ErrUnknown)
 	}
-	eventually(t, "the leader has decided", func() bool { return leader.Topology().Settings["x"].Value == "y" })
+	eventually(t, "the leader has decided", func() bool { return leader.Topology().Settings["x"] == "y" })
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Cluster is what the server asks of the cluster that it is a part of. All but Forget, Configure and Leave answer at once, from what is known here: clients never wait for
+// Cluster is what the server asks of the cluster that it is a part of. All but Forget and Leave answer at once, from what is known here: clients never wait for
 // gossip or agreement.
 type Cluster interface {
 	// Topology returns the newest topology, never nil: one without Cluster and Shards before the node is part of a cluster. The same topology is the same
@@ -23,9 +23,6 @@ type Cluster interface {
 	Links() []ClusterLink
 	// Forget takes a node that is gone for good out of the cluster, with all copies that it had. It returns when that is decided, or ctx is done.
 	Forget(context.Context, topology.NodeID) error
-	// Configure has settings for all nodes decided, or taken back, all or none. It returns when this node has them, or ctx is done. The error is a *SettingError when
-	// they cannot be had.
-	Configure(ctx context.Context, set []Setting, reset []string) error
 	// Leave says that this node is to have no shards any more, and to be forgotten once it holds no copy. It returns when that is decided, or ctx is done.
 	Leave(context.Context) error
 }
@@ -48,7 +45,6 @@ type ClusterStatus struct {
 	Applied   uint64            // index of the last log entry in the topology
 	Proposals int64             // that this node has made since it started
 	Failed    int64             // of them, those that were refused or of which nothing is known
-	Unapplied []string          // settings of the cluster that this node cannot have
 }
 
 // ClusterLink is a connection between this node and another one.

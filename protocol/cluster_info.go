@@ -55,8 +55,6 @@ func (s *clusterState) own() []infoField {
 	return []infoField{
 		{"cluster_id", s.Cluster},
 		{"cluster_waiting_for", oneLine.Replace(s.status.Waiting)},
-		{"cluster_settings", len(s.Settings)},
-		{"cluster_settings_unapplied", oneLine.Replace(strings.Join(s.status.Unapplied, ","))},
 		{"cluster_shards", len(s.Shards)},
 		{"cluster_my_shards", s.self.shards},
 		{"cluster_slots_vacant", s.vacant},

@@ -1,10 +1,8 @@
 package protocol
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -22,14 +20,9 @@ func (e *SettingError) Error() string {
 }
 
 func configGet(c *call) {
-	c.replySettings(c.server.host.Settings(), 2)
-}
-
-// replySettings answers with those settings that match a pattern, the first of which is an argument of the command.
-func (c *call) replySettings(all []Setting, first int) {
 	var found []Setting
-	for _, setting := range all {
-		for i := first; i < len(c.args); i++ {
+	for _, setting := range c.server.host.Settings() {
+		for i := 2; i < len(c.args); i++ {
 			pattern := string(c.arg(i))
 			if !globMatches([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
 				continue
@@ -53,43 +46,15 @@ func configSet(c *call) {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if err := c.server.host.ChangeSettings(c.settings(2)); err != nil {
+	var changes []Setting
+	for i := 2; i < len(c.args); i += 2 {
+		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
+	}
+	if err := c.server.host.ChangeSettings(changes); err != nil {
 		c.replies.Error(err)
 		return
 	}
 	c.replies.OK()
-}
-
-// settings returns pairs of arguments.
-func (c *call) settings(first int) (all []Setting) {
-	for i := first; i+1 < len(c.args); i += 2 {
-		all = append(all, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
-	}
-	return all
-}
-
-// clusterConfig is CONFIG for all nodes.
-func clusterConfig(c *call) {
-	switch option := c.option(2); {
-	case option == "GET":
-		var all []Setting
-		for name, set := range c.server.cluster.Topology().Settings {
-			all = append(all, Setting{name, set.Value})
-		}
-		slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
-		c.replySettings(all, 3)
-	case option == "SET" && len(c.args)%2 == 1:
-		set := c.settings(3)
-		c.decide(func(ctx context.Context) error { return c.server.cluster.Configure(ctx, set, nil) })
-	case option == "RESET":
-		var names []string
-		for i := 3; i < len(c.args); i++ {
-			names = append(names, strings.ToLower(string(c.arg(i))))
-		}
-		c.decide(func(ctx context.Context) error { return c.server.cluster.Configure(ctx, nil, names) })
-	default:
-		c.replies.Error(errSyntax)
-	}
 }
 
 func configResetStat(c *call) {

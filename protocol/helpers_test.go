@@ -63,8 +63,6 @@ type fakeCluster struct {
 	links  []ClusterLink
 	forget func(context.Context, topology.NodeID) error
 	leave  func(context.Context) error
-
-	configure func(ctx context.Context, set []Setting, reset []string) error
 }
 
 func (s *testServer) rest() fakeCluster {
@@ -89,10 +87,6 @@ func (s *testServer) Forget(ctx context.Context, id topology.NodeID) error {
 }
 
 func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ctx) }
-
-func (s *testServer) Configure(ctx context.Context, set []Setting, reset []string) error {
-	return s.rest().configure(ctx, set, reset)
-}
 
 // Settings, ChangeSettings and Shutdown are a process with one setting.
 func (s *testServer) Settings() []Setting {

@@ -67,8 +67,8 @@ func (e *edit) do(op Op) error {
 		return e.nodeLeave(op)
 	case NodeForget:
 		return e.nodeForget(op)
-	case ConfigSet, ConfigReset:
-		return e.config(op)
+	case ConfigSet:
+		return e.configSet(op)
 	case Assign, Promote, Resign, ShrinkISR, AddLearner, ExpandISR, TransferPrimary:
 		return e.onShard(op)
 	}
@@ -107,8 +107,7 @@ func (e *edit) create(op Op) error {
 	return nil
 }
 
-// config changes a setting. That it is set again is told by its index, also if the value is the same.
-func (e *edit) config(op Op) error {
+func (e *edit) configSet(op Op) error {
 	if op.Name == "" {
 		return refused("a setting needs a name")
 	}
@@ -117,13 +116,9 @@ func (e *edit) config(op Op) error {
 		e.ownConfig = true
 	}
 	if e.t.Settings == nil {
-		e.t.Settings = map[string]Setting{}
+		e.t.Settings = map[string]string{}
 	}
-	if op.Kind == ConfigReset {
-		delete(e.t.Settings, op.Name)
-		return nil
-	}
-	e.t.Settings[op.Name] = Setting{Value: op.Value, Index: e.t.Index}
+	e.t.Settings[op.Name] = op.Value
 	return nil
 }
 

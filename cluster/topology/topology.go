@@ -60,12 +60,12 @@ type Shard struct {
 
 // Topology is which nodes there are and which of them owns what. It is immutable; a change makes a new one.
 type Topology struct {
-	Cluster  string             `json:"cluster,omitempty"` // id; empty before the cluster is made
-	Index    uint64             `json:"index"`             // of the log entry that made this topology
-	Replicas int                `json:"replicas,omitempty"`
-	Nodes    []Node             `json:"nodes,omitempty"`  // by ID
-	Shards   []Shard            `json:"shards,omitempty"` // by ShardID; a power of two of them
-	Settings map[string]Setting `json:"settings,omitempty"`
+	Cluster  string            `json:"cluster,omitempty"` // id; empty before the cluster is made
+	Index    uint64            `json:"index"`             // of the log entry that made this topology
+	Replicas int               `json:"replicas,omitempty"`
+	Nodes    []Node            `json:"nodes,omitempty"`  // by ID
+	Shards   []Shard           `json:"shards,omitempty"` // by ShardID; a power of two of them
+	Settings map[string]string `json:"settings,omitempty"`
 	// Forgotten has the last incarnation of each node that was forgotten: until a later one joins, a repetition of its joining must not bring it back.
 	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
 }
@@ -130,10 +130,4 @@ func (t *Topology) Ranges() []Range {
 		out = append(out, Range{First: i * width, Last: (i+1)*width - 1, Primary: s.Primary})
 	}
 	return out
-}
-
-// Setting is a setting that all nodes are to have.
-type Setting struct {
-	Value string `json:"value"`
-	Index uint64 `json:"index"` // of the log entry that set it
 }

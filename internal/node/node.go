@@ -22,9 +22,8 @@ import (
 
 // Node is one ndring process' worth of node. New, then Open, then Close. Open is Start, which returns when others can reach the node, and Ready.
 type Node struct {
-	mu     sync.Mutex // guards config and layers once the node is open
+	mu     sync.Mutex // guards config once the node is open
 	config Config
-	layers layers
 	log    *slog.Logger
 	level  *slog.LevelVar // of log
 
@@ -56,7 +55,7 @@ type Node struct {
 
 // New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
-	n := &Node{config: config, layers: layers{started: config, own: map[string]string{}}, log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
+	n := &Node{config: config, log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
 	n.topology.Store(&topology.Topology{})
 	return n
 }

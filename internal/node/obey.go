@@ -26,7 +26,6 @@ type obedience struct {
 	routed      *topology.Topology                                   // what current was last given; the run's
 	hears       func(context.Context, topology.NodeID, uint64) error // returns when another node routes by a topology
 	propose     func(context.Context, topology.Command) ([]error, error)
-	share       func(*topology.Topology) // brings the node's settings in step
 	alive       func(topology.NodeID) bool
 
 	news chan struct{} // one at most
@@ -41,7 +40,7 @@ type obedience struct {
 func newObedience(n *Node) *obedience {
 	return &obedience{
 		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
-		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep, share: n.share,
+		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep,
 		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
 		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{}, parting: map[topology.ShardID]parting{},
 	}
@@ -90,7 +89,6 @@ func (o *obedience) run(ctx context.Context) {
 
 // obey opens and closes shards. It returns the nodes that have to hear of t before clients are sent to them.
 func (o *obedience) obey(t *topology.Topology) (ask []topology.NodeID) {
-	o.share(t)
 	row, known := t.Node(o.self)
 	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
 	inStep := here && len(t.Shards) > 0

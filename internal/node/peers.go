@@ -161,9 +161,6 @@ func (n *Node) Status() protocol.ClusterStatus {
 		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
 		Applied: n.Topology().Index, Proposals: s.Proposed, Failed: s.Failed,
 	}
-	n.mu.Lock()
-	status.Unapplied = n.layers.unapplied
-	n.mu.Unlock()
 	if status.Waiting == "" && !n.ready.Load() {
 		status.Waiting = "its shards"
 	}
