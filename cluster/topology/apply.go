@@ -67,8 +67,8 @@ func (e *edit) do(op Op) error {
 		return e.nodeLeave(op)
 	case NodeForget:
 		return e.nodeForget(op)
-	case ConfigSet:
-		return e.configSet(op)
+	case ConfigSet, ConfigReset:
+		return e.config(op)
 	case Assign, Promote, Resign, ShrinkISR, AddLearner, ExpandISR, TransferPrimary:
 		return e.onShard(op)
 	}
@@ -101,24 +101,33 @@ func (e *edit) create(op Op) error {
 		}
 		row = Shard{Epoch: op.Epoch, ISR: []NodeID{op.Node}}
 	}
-	e.t.Cluster, e.t.Replicas, e.t.Nodes, e.t.Settings = op.Cluster, max(op.Replicas, 1), nodes, nil
+	e.t.Cluster, e.t.Replicas, e.t.Nodes, e.t.Settings, e.t.SetAt = op.Cluster, max(op.Replicas, 1), nodes, nil, nil
 	e.t.Shards = slices.Repeat([]Shard{row}, op.Shards)
 	e.ownNodes, e.ownShards, e.ownConfig = true, true, true
 	return nil
 }
 
-func (e *edit) configSet(op Op) error {
+// config sets or resets a setting. Which names and values there are the nodes know: here any will do, so that of one command's ops either all are done or none.
+func (e *edit) config(op Op) error {
 	if op.Name == "" {
 		return refused("a setting needs a name")
 	}
 	if !e.ownConfig {
-		e.t.Settings = maps.Clone(e.t.Settings)
+		e.t.Settings, e.t.SetAt = maps.Clone(e.t.Settings), maps.Clone(e.t.SetAt)
 		e.ownConfig = true
 	}
-	if e.t.Settings == nil {
+	if e.t.Settings == nil { // there are none
 		e.t.Settings = map[string]string{}
 	}
-	e.t.Settings[op.Name] = op.Value
+	if e.t.SetAt == nil {
+		e.t.SetAt = map[string]uint64{}
+	}
+	e.t.SetAt[op.Name] = e.t.Index
+	if op.Kind == ConfigSet {
+		e.t.Settings[op.Name] = op.Value
+	} else {
+		delete(e.t.Settings, op.Name)
+	}
 	return nil
 }
 

@@ -172,6 +172,9 @@ func TestOpsOnTheCluster(t *testing.T) {
 		{"one that leaves without a copy is forgotten as empty", holding, Op{Kind: NodeForget, Node: "b", Incarnation: 1, Empty: true}, nil},
 		{"a setting", topo, Op{Kind: ConfigSet, Name: "x", Value: "y"}, nil},
 		{"a setting without a name", topo, Op{Kind: ConfigSet}, ErrRefused},
+		{"a setting before there is a cluster", nil, Op{Kind: ConfigSet, Name: "x", Value: "y"}, ErrNoCluster},
+		{"a setting is reset", topo, Op{Kind: ConfigReset, Name: "x"}, nil},
+		{"a setting without a name is reset", topo, Op{Kind: ConfigReset}, ErrRefused},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			is, errs := tc.on.Apply(2, Command{[]Op{tc.op}})
@@ -197,6 +200,10 @@ func TestApplySharesWhatDoesNotChange(t *testing.T) {
 	}
 	if Diff(topo, is) != nil || len(DiffNodes(topo, is)) > 0 {
 		t.Error("Diff finds what did not change")
+	}
+	reset, _ := is.Apply(3, Command{[]Op{{Kind: ConfigReset, Name: "x"}}})
+	if is.Settings["x"] != "y" || is.SetAt["x"] != 2 || len(reset.Settings) > 0 || reset.SetAt["x"] != 3 {
+		t.Errorf("after a setting was reset: %v of %v; before: %v of %v", reset.Settings, reset.SetAt, is.Settings, is.SetAt)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 // Check returns an error that names the first thing in the topology that cannot be. One without a cluster is right when it is empty.
 func (t *Topology) Check() error {
 	if t.Cluster == "" {
-		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Settings) > 0 {
-			return fmt.Errorf("topology: no cluster, but %d nodes, %d shards and %d settings", len(t.Nodes), len(t.Shards), len(t.Settings))
+		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Settings) > 0 || len(t.SetAt) > 0 {
+			return fmt.Errorf("topology: no cluster, but %d nodes, %d shards and %d settings", len(t.Nodes), len(t.Shards), max(len(t.Settings), len(t.SetAt)))
 		}
 		return nil
 	}
@@ -33,9 +33,26 @@ func (t *Topology) Check() error {
 			return fmt.Errorf("topology: %s is both a member and forgotten", id)
 		}
 	}
+	if err := t.checkSettings(); err != nil {
+		return err
+	}
 	for i, row := range t.Shards {
 		if err := t.checkRow(row); err != nil {
 			return fmt.Errorf("topology: shard %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (t *Topology) checkSettings() error {
+	for name := range t.Settings {
+		if t.SetAt[name] == 0 {
+			return fmt.Errorf("topology: the setting %q was never set", name)
+		}
+	}
+	for name, index := range t.SetAt {
+		if name == "" || index == 0 || index > t.Index {
+			return fmt.Errorf("topology: the setting %q was set by entry %d of %d", name, index, t.Index)
 		}
 	}
 	return nil
@@ -86,6 +103,26 @@ func CheckStep(was, is *Topology) error {
 	for _, c := range DiffNodes(was, is) {
 		if err := checkStart(c, was, is); err != nil {
 			return err
+		}
+	}
+	return checkSettingsStep(was, is)
+}
+
+// checkSettingsStep holds that a setting changes only with the entry that it was set by: nodes look at nothing else to see that there is something to apply.
+func checkSettingsStep(was, is *Topology) error {
+	for name, before := range was.SetAt {
+		value, there := was.Settings[name]
+		now, stays := is.Settings[name]
+		switch at := is.SetAt[name]; {
+		case at != before && at <= was.Index:
+			return fmt.Errorf("topology: the setting %q was set by entry %d, and then by %d of before %d", name, before, at, was.Index)
+		case at == before && (value != now || there != stays):
+			return fmt.Errorf("topology: the setting %q has changed from %q to %q since entry %d, which set it", name, value, now, before)
+		}
+	}
+	for name, at := range is.SetAt {
+		if _, known := was.SetAt[name]; !known && at <= was.Index {
+			return fmt.Errorf("topology: the setting %q was set by entry %d, which did not", name, at)
 		}
 	}
 	return nil

@@ -9,7 +9,8 @@ const (
 	NodeJoin        Kind = "node-join"        // Nodes[0]: a new node, or a new start of one that is known
 	NodeLeave       Kind = "node-leave"       // Node gets no shards any more, and is forgotten once it holds no copy
 	NodeForget      Kind = "node-forget"      // Node is gone for good, with all copies that it had; of Incarnation, if that is given
-	ConfigSet       Kind = "config-set"       // Name, Value
+	ConfigSet       Kind = "config-set"       // Name has Value on all nodes
+	ConfigReset     Kind = "config-reset"     // Name has on each node the value that it was started with
 	Assign          Kind = "assign"           // Members: where copies of the shard ought to be
 	Promote         Kind = "promote"          // Node, of Incarnation, becomes the primary of a shard; ISR becomes Members
 	Resign          Kind = "resign"           // Node, the primary, serves the shard no longer

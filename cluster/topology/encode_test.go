@@ -7,7 +7,7 @@ import (
 
 func TestTopologyComesBackFromItsBytes(t *testing.T) {
 	topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Assigned: ids("c"), Learners: ids("c")})
-	topo, _ = topo.Apply(5, Command{[]Op{{Kind: ConfigSet, Name: "x", Value: "y"}, {Kind: NodeLeave, Node: "b"}}})
+	topo, _ = topo.Apply(5, Command{[]Op{{Kind: ConfigSet, Name: "x", Value: "y"}, {Kind: ConfigReset, Name: "z"}, {Kind: NodeLeave, Node: "b"}}})
 	b, err := topo.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +39,9 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		"a learner that is in step":           func(x *Topology) { x.Shards[0].Learners = ids("b") },
 		"assigned to a stranger":              func(x *Topology) { x.Shards[0].Assigned = ids("z") },
 		"no copy ought to be":                 func(x *Topology) { x.Replicas = 0 },
+		"a setting that nobody has set":       func(x *Topology) { x.Settings = map[string]string{"x": "y"} },
+		"a setting without a name":            func(x *Topology) { x.SetAt = map[string]uint64{"": 1} },
+		"a setting of the future":             func(x *Topology) { x.SetAt = map[string]uint64{"x": 100} },
 		"an epoch that will begin again at 0": func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
 	} {
 		topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
@@ -70,11 +73,19 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].Born, x.Shards[0].Epoch = 8, 10 },
 		"an earlier start of a node":       func(x *Topology) { x.Nodes[2].Incarnation = 0 },
 		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
+		"a setting changes unseen":         func(x *Topology) { x.Settings["x"] = "z" },
+		"a setting goes unseen":            func(x *Topology) { delete(x.Settings, "x") },
+		"a setting was never set":          func(x *Topology) { delete(x.Settings, "x"); delete(x.SetAt, "x") },
+		"a setting was set before":         func(x *Topology) { x.SetAt["y"] = 1 },
+		"a setting was set by another":     func(x *Topology) { x.SetAt["x"] = 0 },
 		"an empty folder keeps its copies": func(x *Topology) { x.Nodes[1].Incarnation, x.Nodes[1].Store = 2, "other" },
 	} {
 		was := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
 		is := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
 		is.Index = 2
+		for _, topo := range []*Topology{was, is} {
+			topo.Settings, topo.SetAt = map[string]string{"x": "y"}, map[string]uint64{"x": 1}
+		}
 		if err := CheckStep(was, is); err != nil {
 			t.Fatal(err)
 		}
@@ -93,6 +104,7 @@ func FuzzApply(f *testing.F) {
 		`{"ops":[{"op":"add-learner","epoch":9,"node":"c","incarnation":1},{"op":"expand-isr","epoch":9,"node":"c","incarnation":1},{"op":"shrink-isr","epoch":10,"node":"b"},{"op":"resign","epoch":11,"node":"a"}]}`,
 		`{"ops":[{"op":"node-join","nodes":[{"id":"a","incarnation":9,"store":"new"}]},{"op":"assign","epoch":10,"members":["a","b"]},{"op":"config-set","name":"x"}]}`,
 		`{"ops":[{"op":"create","cluster":"x","shards":16,"epoch":1,"nodes":[{"id":"q"}]}]}`,
+		`{"ops":[{"op":"config-set","name":"x","value":"y"},{"op":"config-reset","name":"x"},{"op":"config-reset","name":"z"}]}`,
 		`{"ops":[{"op":"resign","shard":-1},{"op":"dance"},{}]}`,
 	} {
 		f.Add([]byte(s))

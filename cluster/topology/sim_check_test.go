@@ -3,7 +3,9 @@ package topology
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 )
 
 // commit puts a command into the log, and holds what must hold of the step.
@@ -18,7 +20,7 @@ func (s *sim) commit(m simMessage) {
 		s.fail("Apply of one command came to two topologies")
 	}
 	for i, op := range m.command.Ops {
-		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, errs[i])
+		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v setting %q %q: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, op.Name, op.Value, errs[i])
 		if errs[i] == nil {
 			s.counts["done"]++
 			s.checkExpected(m.command, i, was)
@@ -30,6 +32,7 @@ func (s *sim) commit(m simMessage) {
 	if err := errors.Join(is.Check(), CheckStep(was, is)); err != nil {
 		s.fail("%v", err)
 	}
+	s.checkSettings(m.command, errs, is)
 	lives := s.lives[len(s.lives)-1]
 	for _, c := range Diff(was, is) {
 		s.checkBegin(m.command, c, &lives)
@@ -55,6 +58,48 @@ func (s *sim) checkExpected(c Command, i int, was *Topology) {
 		if row := was.Shards[op.Shard]; row.Epoch != op.Epoch {
 			s.fail("%s of epoch %d is done in epoch %d", op.Kind, op.Epoch, row.Epoch)
 		}
+	}
+}
+
+// configure sets or resets two settings at once.
+func (s *sim) configure(n *simNode) {
+	var ops []Op
+	for i := range 2 {
+		op := Op{Kind: ConfigSet, Name: string(rune('x' + i + s.r.IntN(2))), Value: strconv.Itoa(s.r.IntN(3))}
+		if s.chance(30) {
+			op.Kind, op.Value = ConfigReset, ""
+		}
+		ops = append(ops, op)
+	}
+	s.propose(n, ops...)
+}
+
+// checkSettings holds that the cluster's settings are what was last decided of each, and that a command changes all of them or none.
+func (s *sim) checkSettings(c Command, errs []error, is *Topology) {
+	done, failed := 0, 0
+	for i, op := range c.Ops {
+		switch {
+		case op.Kind != ConfigSet && op.Kind != ConfigReset:
+			continue
+		case errs[i] != nil:
+			failed++
+			continue
+		case op.Kind == ConfigSet:
+			s.settings[op.Name] = op.Value
+		default:
+			delete(s.settings, op.Name)
+		}
+		done++
+		s.counts["setting changed"]++
+		if is.SetAt[op.Name] != is.Index {
+			s.fail("%s was set by entry %d, says the topology of %d", op.Name, is.SetAt[op.Name], is.Index)
+		}
+	}
+	if done > 0 && failed > 0 {
+		s.fail("%d of the settings of one command were changed, %d were not", done, failed)
+	}
+	if !maps.Equal(s.settings, is.Settings) {
+		s.fail("the settings are %v, not %v", is.Settings, s.settings)
 	}
 }
 

@@ -65,13 +65,14 @@ type sim struct {
 	weights  []int             // of simActions, summed up
 	served   map[string]string // (shard, epoch) to the process that served it
 	flaps    map[NodeID]Sight
+	settings map[string]string // that the log has set, kept beside it
 	trace    uint64
 	events   []string
 	counts   map[string]int
 }
 
 func newSim(t testing.TB, seed uint64) *sim {
-	s := &sim{t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, served: map[string]string{}, flaps: map[NodeID]Sight{}, counts: map[string]int{}}
+	s := &sim{t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, served: map[string]string{}, flaps: map[NodeID]Sight{}, settings: map[string]string{}, counts: map[string]int{}}
 	s.history, s.lives = []*Topology{{}}, make([][simShards]int, 1)
 	return s
 }
@@ -149,6 +150,7 @@ var simActions = []struct {
 		}
 	}},
 	{1, (*sim).resign},
+	{1, (*sim).configure},
 }
 
 func (s *sim) step() {
@@ -314,7 +316,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("seeds %d to %d: %v", first, first+n-1, counts)
 	// A simulation in which nothing happens shows nothing.
-	for _, k := range []string{"done", "refused", "written", "handed over empty", "promoted", "lost with a node", "primary taken by a new start"} {
+	for _, k := range []string{"done", "refused", "written", "handed over empty", "promoted", "lost with a node", "primary taken by a new start", "setting changed"} {
 		if n > 100 && counts[k] == 0 {
 			t.Errorf("it never came to %q", k)
 		}

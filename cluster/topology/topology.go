@@ -63,9 +63,12 @@ type Topology struct {
 	Cluster  string            `json:"cluster,omitempty"` // id; empty before the cluster is made
 	Index    uint64            `json:"index"`             // of the log entry that made this topology
 	Replicas int               `json:"replicas,omitempty"`
-	Nodes    []Node            `json:"nodes,omitempty"`  // by ID
-	Shards   []Shard           `json:"shards,omitempty"` // by ShardID; a power of two of them
-	Settings map[string]string `json:"settings,omitempty"`
+	Nodes    []Node            `json:"nodes,omitempty"`    // by ID
+	Shards   []Shard           `json:"shards,omitempty"`   // by ShardID; a power of two of them
+	Settings map[string]string `json:"settings,omitempty"` // of all nodes, by name
+	// SetAt has the index of the log entry that last set or reset a setting, also of those that are reset: a node gives up what it was told by itself before then, even if
+	// the value is what it was.
+	SetAt map[string]uint64 `json:"setAt,omitempty"`
 	// Forgotten has the last incarnation of each node that was forgotten: until a later one joins, a repetition of its joining must not bring it back.
 	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,7 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 //	OP SHARD a e=7 [inc=2] [isr=a,b] [empty]     any other op: promote, resign, shrink-isr, add-learner, expand-isr, transfer-primary, assign SHARD a,b e=7
 //	see a inc=2 [flaps=3]      gossip sees that it lives       dead a       pass 1000     time in ms       plan     plan and do it
 //	handover a [data=1,2]      what a gives away, done         show         nodes, and shards that are alike
+//	config-set NAME [VALUE]    config-reset NAME               settings     those of the cluster, with the entry that last changed each
 //	voters SERVER... [nodes=a,b]      until nothing changes; a is a server without a vote, a+ one with, a+! one that has been dead for long
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -131,6 +133,10 @@ func (s *script) command(words []string) {
 		}))
 	case "show":
 		s.show()
+	case "settings":
+		s.settings()
+	case "config-set", "config-reset":
+		s.apply(Op{Kind: Kind(kind), Name: arg(0), Value: arg(1)})
 	case "voters":
 		s.voters(args, ids(options["nodes"]))
 	case "assign":
@@ -191,6 +197,19 @@ func (s *script) show() {
 		}
 		return line, ShardID(i)
 	})
+}
+
+func (s *script) settings() {
+	for _, name := range slices.Sorted(maps.Keys(s.topo.SetAt)) {
+		value, ok := s.topo.Settings[name]
+		if !ok {
+			value = "(each node's own)"
+		}
+		fmt.Fprintf(&s.out, "%s %s by entry %d\n", name, value, s.topo.SetAt[name])
+	}
+	if len(s.topo.SetAt) == 0 {
+		s.out.WriteString("none\n")
+	}
 }
 
 // group writes lines in the order in which they are first met, with the shards that have them.
