@@ -7,8 +7,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Cluster is what the server asks of the cluster that it is a part of. All but Forget and Leave answer at once, from what is known here: clients never wait for
-// gossip or agreement.
+// Cluster is what the server asks of the cluster that it is a part of. All but the methods that take a context answer at once, from what is known here: clients never
+// wait for gossip or agreement.
 type Cluster interface {
 	// Topology returns the newest topology, never nil: one without Cluster and Shards before the node is part of a cluster. The same topology is the same
 	// pointer, since replies that are made of it are kept.
@@ -25,6 +25,13 @@ type Cluster interface {
 	Forget(context.Context, topology.NodeID) error
 	// Leave says that this node is to have no shards any more, and to be forgotten once it holds no copy. It returns when that is decided, or ctx is done.
 	Leave(context.Context) error
+	// ClusterSettings returns the settings that the cluster has set, as far as this node has heard.
+	ClusterSettings() []Setting
+	// ChangeClusterSettings changes settings of all nodes, all of them or none. It returns when that is decided and done on this node, or ctx is done. The error is a
+	// *SettingError if they cannot be changed like this.
+	ChangeClusterSettings(context.Context, []Setting) error
+	// ResetClusterSettings takes them away likewise, so that each node goes by what it was started with.
+	ResetClusterSettings(context.Context, []string) error
 }
 
 // Sight is what a node sees of another one. The zero value is a node of which nothing was ever heard.
@@ -45,6 +52,9 @@ type ClusterStatus struct {
 	Applied   uint64            // index of the last log entry in the topology
 	Proposals int64             // that this node has made since it started
 	Failed    int64             // of them, those that were refused or of which nothing is known
+
+	SettingsOverridden []string // settings of the cluster in place of which CONFIG SET of this node counts
+	SettingsRefused    []string // and those that this node cannot apply
 }
 
 // ClusterLink is a connection between this node and another one.

@@ -133,7 +133,7 @@ func (c *call) decide(propose func(context.Context) error) {
 		}
 	}()
 	err := propose(ctx)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrUndecided) {
 		err = fmt.Errorf("%w, it may still come: %w", ErrUndecided, err)
 	}
 	cancel()

@@ -16,10 +16,12 @@ type clusterState struct {
 	fail   int      // slots whose primary is not
 	size   int      // nodes with slots
 	down   []string // nodes that are not alive, as their operators call them
+
+	settings int // of the cluster
 }
 
 func (s *Server) clusterState() clusterState {
-	state := clusterState{layout: s.layout(), status: s.cluster.Status()}
+	state := clusterState{layout: s.layout(), status: s.cluster.Status(), settings: len(s.cluster.ClusterSettings())}
 	if i, member := state.index[s.cluster.Self()]; member {
 		state.self = state.nodes[i]
 	}
@@ -68,6 +70,9 @@ func (s *clusterState) own() []infoField {
 		{"cluster_quorum", bit(s.status.Quorum)},
 		{"cluster_proposals", s.status.Proposals},
 		{"cluster_proposals_failed", s.status.Failed},
+		{"cluster_settings", s.settings},
+		{"cluster_settings_overridden", strings.Join(s.status.SettingsOverridden, ",")},
+		{"cluster_settings_refused", oneLine.Replace(strings.Join(s.status.SettingsRefused, ","))},
 	}
 }
 

@@ -9,20 +9,30 @@ import (
 // Setting is a setting as CONFIG shows it.
 type Setting struct{ Name, Value string }
 
-// SettingError says why a setting was not changed. Reason is empty when there is none of that name.
-type SettingError struct{ Name, Reason string }
-
-func (e *SettingError) Error() string {
-	if e.Reason == "" {
-		return fmt.Sprintf("Unknown option or number of arguments for CONFIG SET - '%.128s'", e.Name)
-	}
-	return fmt.Sprintf("CONFIG SET failed (possibly related to argument '%.128s') - %s", e.Name, e.Reason)
+// SettingError says why a setting was not changed. Reason is empty when there is none of that name, Reset is true when it was to be reset.
+type SettingError struct {
+	Name, Reason string
+	Reset        bool
 }
 
-func configGet(c *call) {
+func (e *SettingError) Error() string {
+	command := "CONFIG SET"
+	if e.Reset {
+		command = "CLUSTER CONFIG RESET"
+	}
+	if e.Reason == "" {
+		return fmt.Sprintf("Unknown option or number of arguments for %s - '%.128s'", command, e.Name)
+	}
+	return fmt.Sprintf("%s failed (possibly related to argument '%.128s') - %s", command, e.Name, e.Reason)
+}
+
+func configGet(c *call) { c.showSettings(c.server.host.Settings(), 2) }
+
+// showSettings answers the settings of which one of the patterns has the name; those are the arguments from one on.
+func (c *call) showSettings(settings []Setting, from int) {
 	var found []Setting
-	for _, setting := range c.server.host.Settings() {
-		for i := 2; i < len(c.args); i++ {
+	for _, setting := range settings {
+		for i := from; i < len(c.args); i++ {
 			pattern := string(c.arg(i))
 			if !globMatches([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
 				continue
@@ -46,11 +56,7 @@ func configSet(c *call) {
 		c.replies.Error(errSyntax)
 		return
 	}
-	var changes []Setting
-	for i := 2; i < len(c.args); i += 2 {
-		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
-	}
-	if err := c.server.host.ChangeSettings(changes); err != nil {
+	if err := c.server.host.ChangeSettings(c.settingPairs(2)); err != nil {
 		c.replies.Error(err)
 		return
 	}

@@ -63,6 +63,10 @@ type fakeCluster struct {
 	links  []ClusterLink
 	forget func(context.Context, topology.NodeID) error
 	leave  func(context.Context) error
+
+	settings []Setting
+	change   func(context.Context, []Setting) error
+	reset    func(context.Context, []string) error
 }
 
 func (s *testServer) rest() fakeCluster {
@@ -87,6 +91,16 @@ func (s *testServer) Forget(ctx context.Context, id topology.NodeID) error {
 }
 
 func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ctx) }
+
+func (s *testServer) ClusterSettings() []Setting { return s.rest().settings }
+
+func (s *testServer) ChangeClusterSettings(ctx context.Context, changes []Setting) error {
+	return s.rest().change(ctx, changes)
+}
+
+func (s *testServer) ResetClusterSettings(ctx context.Context, names []string) error {
+	return s.rest().reset(ctx, names)
+}
 
 // Settings, ChangeSettings and Shutdown are a process with one setting.
 func (s *testServer) Settings() []Setting {

@@ -64,9 +64,16 @@ func shownArgs(args []Arg) []string {
 	return shown
 }
 
-// redacted hides a password that CONFIG SET sets.
+// redacted hides a password that CONFIG SET sets, and one that CLUSTER CONFIG SET is given and refuses.
 func redacted(row *Command, args []string) []string {
-	for i := 3; row.full == "config|set" && i < len(args); i += 2 {
+	first := len(args) // value
+	switch row.full {
+	case "config|set":
+		first = 3
+	case "cluster|config":
+		first = 4
+	}
+	for i := first; i < len(args); i += 2 {
 		if strings.EqualFold(args[i-1], "requirepass") {
 			args[i] = "(redacted)"
 		}

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -124,16 +125,18 @@ func TestSlotStatistics(t *testing.T) {
 
 func TestSlowlog(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{SlowlogSlowerThan: 1, SlowlogMaxLen: 3})
+	s := start(t, Config{SlowlogSlowerThan: 1, SlowlogMaxLen: 4})
 	c := s.dial(t)
 	c.want("+OK", "CLIENT", "SETNAME", "slow")
 	c.do("AUTH", "secret")
 	c.do("NP.SET", "k", bytesNPY(1000, ""))
 	c.do(append([]string{"NP.MGET"}, strings.Fields(strings.Repeat("{t} ", 40))...)...)
 	c.do("CONFIG", "SET", "maxclients", "77", "requirepass", "secret")
+	s.view.Store(&fakeCluster{change: func(context.Context, []Setting) error { return errSyntax }})
+	c.do("CLUSTER", "CONFIG", "SET", "requirepass", "secret")
 	got := c.do("SLOWLOG", "GET", "-1")
 	for _, want := range []string{
-		`["CONFIG" "SET" "maxclients" "77" "requirepass" "(redacted)"]`, `"{t}" "... (10 more arguments)"]`, `... (`, `"` + c.LocalAddr().String() + `" "slow"]`,
+		`["CONFIG" "SET" "maxclients" "77" "requirepass" "(redacted)"]`, `["CLUSTER" "CONFIG" "SET" "requirepass" "(redacted)"]`, `"{t}" "... (10 more arguments)"]`, `... (`, `"` + c.LocalAddr().String() + `" "slow"]`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is not in %.2000q", want, got)
@@ -142,7 +145,7 @@ func TestSlowlog(t *testing.T) {
 	if strings.Contains(got, "secret") || strings.Contains(got, "SETNAME") || len(got) > 4000 {
 		t.Errorf("%d bytes: %.4000q", len(got), got)
 	}
-	c.want(":3", "SLOWLOG", "LEN")
+	c.want(":4", "SLOWLOG", "LEN")
 	c.want("+OK", "SLOWLOG", "RESET")
 	off := *s.config.Load()
 	off.SlowlogSlowerThan = -1

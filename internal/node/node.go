@@ -22,10 +22,10 @@ import (
 
 // Node is one ndring process' worth of node. New, then Open, then Close. Open is Start, which returns when others can reach the node, and Ready.
 type Node struct {
-	mu     sync.Mutex // guards config once the node is open
-	config Config
+	config Config // that the node was started with; tuning has what counts now
 	log    *slog.Logger
 	level  *slog.LevelVar // of log
+	tuning tuning
 
 	id          topology.NodeID
 	incarnation uint64
@@ -55,7 +55,7 @@ type Node struct {
 
 // New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
-	n := &Node{config: config, log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
+	n := &Node{config: config, tuning: newTuning(config), log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
 	n.topology.Store(&topology.Topology{})
 	return n
 }
@@ -240,7 +240,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) closeStore(ctx context.Context) error {
-	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.config.Server.Disk.Save) > 0)
+	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective().Server.Disk.Save) > 0)
 	if !n.config.Logged { // the snapshots are all there is
 		ctx = context.WithoutCancel(ctx)
 	}

@@ -22,6 +22,7 @@ type obedience struct {
 	store       *shard.Store
 	log         *slog.Logger
 	newest      func() *topology.Topology
+	configure   func(*topology.Topology)                             // takes the cluster's settings over
 	current     func(*topology.Topology)                             // makes one that the shards are in step with known
 	routed      *topology.Topology                                   // what current was last given; the run's
 	hears       func(context.Context, topology.NodeID, uint64) error // returns when another node routes by a topology
@@ -40,7 +41,7 @@ type obedience struct {
 func newObedience(n *Node) *obedience {
 	return &obedience{
 		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
-		newest: n.cluster.Topology, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep,
+		newest: n.cluster.Topology, configure: n.adoptSettings, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep,
 		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
 		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{}, parting: map[topology.ShardID]parting{},
 	}
@@ -87,8 +88,10 @@ func (o *obedience) run(ctx context.Context) {
 	}
 }
 
-// obey opens and closes shards. It returns the nodes that have to hear of t before clients are sent to them.
+// obey opens and closes shards. The settings come first: nothing is served, or evicted, by others than those of the cluster. It returns the nodes that have to
+// hear of t before clients are sent to them.
 func (o *obedience) obey(t *topology.Topology) (ask []topology.NodeID) {
+	o.configure(t)
 	row, known := t.Node(o.self)
 	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
 	inStep := here && len(t.Shards) > 0

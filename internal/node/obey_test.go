@@ -29,7 +29,7 @@ func newDecider(t *testing.T) *decider {
 	store.Open(ctx)
 	d := &decider{t: t}
 	d.obedience = &obedience{
-		self: "a", incarnation: 1, store: store, log: slog.New(slog.DiscardHandler), newest: d.now.Load, current: func(*topology.Topology) {},
+		self: "a", incarnation: 1, store: store, log: slog.New(slog.DiscardHandler), newest: d.now.Load, configure: func(*topology.Topology) {}, current: func(*topology.Topology) {},
 		alive: func(topology.NodeID) bool { return true }, news: make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{}, parting: map[topology.ShardID]parting{},
 		propose: func(_ context.Context, c topology.Command) ([]error, error) {
 			answer := d.answers[0]

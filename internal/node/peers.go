@@ -161,6 +161,7 @@ func (n *Node) Status() protocol.ClusterStatus {
 		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
 		Applied: n.Topology().Index, Proposals: s.Proposed, Failed: s.Failed,
 	}
+	status.SettingsOverridden, status.SettingsRefused = n.settingsAside()
 	if status.Waiting == "" && !n.ready.Load() {
 		status.Waiting = "its shards"
 	}
@@ -177,8 +178,16 @@ func (n *Node) Links() (all []protocol.ClusterLink) {
 
 // Forget takes a node that is gone for good out of the cluster.
 func (n *Node) Forget(ctx context.Context, id topology.NodeID) error {
-	return n.cluster.Forget(ctx, id)
+	return undecided(n.cluster.Forget(ctx, id))
 }
 
 // Leave takes this node out of the cluster once it holds no copy.
-func (n *Node) Leave(ctx context.Context) error { return n.cluster.Leave(ctx) }
+func (n *Node) Leave(ctx context.Context) error { return undecided(n.cluster.Leave(ctx)) }
+
+// undecided has clients told that what is not known to have failed may still come.
+func undecided(err error) error {
+	if errors.Is(err, cluster.ErrUnknown) {
+		return fmt.Errorf("%w, it may still come: %w", protocol.ErrUndecided, err)
+	}
+	return err
+}

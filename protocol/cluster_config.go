@@ -1,0 +1,48 @@
+package protocol
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// clusterConfig is CONFIG for all nodes at once: what it sets the cluster keeps.
+func clusterConfig(c *call) {
+	s := c.server
+	topo := s.cluster.Topology()
+	_, member := topo.Node(s.cluster.Self())
+	switch what := c.option(2); {
+	case what == "GET":
+		c.showSettings(s.cluster.ClusterSettings(), 3)
+	case what != "SET" && what != "RESET":
+		c.replies.Error(fmt.Errorf("unknown subcommand '%.128s'. Try CLUSTER HELP.", c.arg(2)))
+	case what == "SET" && len(c.args) == 4:
+		c.replies.Error(c.row.arityError())
+	case what == "SET" && len(c.args)%2 == 0:
+		c.replies.Error(errSyntax)
+	case topo.Cluster == "" || !member:
+		c.replies.Error(s.clusterless())
+	case what == "SET":
+		changes := c.settingPairs(3)
+		c.decide(func(ctx context.Context) error { return s.cluster.ChangeClusterSettings(ctx, changes) })
+	default:
+		names := c.settingNames(3)
+		c.decide(func(ctx context.Context) error { return s.cluster.ResetClusterSettings(ctx, names) })
+	}
+}
+
+// settingPairs reads names and values from an argument on.
+func (c *call) settingPairs(from int) (changes []Setting) {
+	for i := from; i < len(c.args); i += 2 {
+		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
+	}
+	return changes
+}
+
+// settingNames reads names from an argument on.
+func (c *call) settingNames(from int) (names []string) {
+	for i := from; i < len(c.args); i++ {
+		names = append(names, strings.ToLower(string(c.arg(i))))
+	}
+	return names
+}
