@@ -138,3 +138,19 @@ func TestAHandoverByAnOldTopologyLeavesTheShardOpen(t *testing.T) {
 	d.handOver(t.Context(), old)
 	d.expect(true)
 }
+
+// By the time that a shard is served, the settings of the same topology count.
+func TestSettingsComeBeforeShards(t *testing.T) {
+	t.Parallel()
+	d := newDecider(t)
+	epoch := d.newest().Shards[0].Epoch
+	d.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: epoch, Node: "a"}}})
+	d.expect(false)
+	d.apply(topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}, {Kind: topology.Promote, Epoch: epoch + 1, Node: "a", Incarnation: 1}}})
+	served, value := true, ""
+	d.configure = func(t *topology.Topology) { served, value = d.store.Shard(0).Serving(), t.Settings["x"] }
+	d.expect(true)
+	if served || value != "y" {
+		t.Errorf("settings are taken over with x = %q; the shard is served by then: %v", value, served)
+	}
+}

@@ -1,0 +1,103 @@
+package node
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// sameSetting waits until the members say that a setting has a value; wants are by member, or one for all.
+func sameSetting(t *testing.T, all []*member, name string, wants ...string) {
+	t.Helper()
+	eventually(t, name+" is as wanted on all nodes", all, func() string {
+		for i, m := range all {
+			want := fmt.Sprintf("[%s %s]", name, wants[min(i, len(wants)-1)])
+			if got := m.says("CONFIG", "GET", name); got != want {
+				return m.name + ": " + got
+			}
+		}
+		return ""
+	})
+}
+
+// What the cluster has set is there after all nodes were stopped, and each node has its own again when it is reset.
+func TestClusterSettingsSurviveRestarts(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3", "n4")
+	three, fourth := all[:3], all[3]
+	start := func() {
+		for i, m := range three {
+			m.start("--join", seedsOf(three...), "--bootstrap-expect", "3", "--timeout", fmt.Sprint(10*(i+1)))
+		}
+		whole(t, three...)
+	}
+	start()
+	if reply := three[1].says("CLUSTER", "CONFIG", "SET", "timeout", "99", "maxclients", "500", "save", "900 1"); reply != "OK" {
+		t.Fatal(reply)
+	}
+	sameSetting(t, three, "timeout", "99")
+	if reply := three[2].says("CONFIG", "SET", "maxclients", "501"); reply != "OK" {
+		t.Fatal(reply)
+	}
+	inParallel((*member).stop, three...)
+	start()
+	for _, m := range three { // without a wait: who serves goes by them, and by no CONFIG SET of an earlier process
+		for name, want := range map[string]string{"timeout": "99", "maxclients": "500", "save": "900 1"} {
+			if got := m.says("CONFIG", "GET", name); got != fmt.Sprintf("[%s %s]", name, want) {
+				t.Errorf("%s after the restart: %s, want %s", m.name, got, want)
+			}
+		}
+	}
+	fourth.start("--join", three[0].seed(), "--timeout", "40")
+	whole(t, all...)
+	if got := fourth.says("CONFIG", "GET", "timeout"); got != "[timeout 99]" {
+		t.Errorf("the new node goes by %s", got)
+	}
+	if reply := fourth.says("CLUSTER", "CONFIG", "RESET", "timeout"); reply != "OK" {
+		t.Fatal(reply)
+	}
+	sameSetting(t, all, "timeout", "10", "20", "30", "40")
+	sameSetting(t, all, "maxclients", "500")
+}
+
+// Without a majority nothing is set, and whoever asks is told why.
+func TestClusterSettingsWithoutAMajority(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	whole(t, all...)
+	last := all[0]
+	if reply := last.says("CLUSTER", "CONFIG", "SET", "timeout", "9"); reply != "OK" {
+		t.Fatal(reply)
+	}
+	inParallel((*member).kill, all[1:]...)
+	eventually(t, "the last node knows that it is alone", all, func() string {
+		if info := last.info(); info["cluster_quorum"] != "0" || info["cluster_leader"] != "" {
+			return fmt.Sprint("leader ", info["cluster_leader"], ", quorum ", info["cluster_quorum"])
+		}
+		return ""
+	})
+	const want = "ERR the cluster has no leader: a majority of its voters is missing"
+	for _, command := range []string{"SET timeout 10", "RESET timeout"} {
+		if reply := last.says(wordsOf("CLUSTER CONFIG " + command)...); !strings.HasPrefix(reply, want) {
+			t.Errorf("%s: %s", command, reply)
+		}
+	}
+	for _, command := range []string{"CONFIG GET timeout", "CLUSTER CONFIG GET *"} {
+		if reply := last.says(wordsOf(command)...); reply != "[timeout 9]" {
+			t.Errorf("%s: %s", command, reply)
+		}
+	}
+	for _, m := range all[1:] {
+		m.start("--join", seedsOf(all...))
+	}
+	whole(t, all...)
+	sameSetting(t, all, "timeout", "9") // nor does it come later
+}
+
+func wordsOf(command string) (args []any) {
+	for _, w := range strings.Fields(command) {
+		args = append(args, w)
+	}
+	return args
+}
