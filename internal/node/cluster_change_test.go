@@ -37,7 +37,8 @@ func awaitSetting(t *testing.T, nodes []*Node, name, want string) {
 	}
 }
 
-func clusterInfo(t *testing.T, n *Node, lines ...string) {
+// wantInfo holds that CLUSTER INFO has lines.
+func wantInfo(t *testing.T, n *Node, lines ...string) {
 	t.Helper()
 	info := dialTalker(t, n).say("CLUSTER", "INFO")
 	for _, line := range lines {
@@ -58,11 +59,11 @@ func TestClusterSettings(t *testing.T) {
 		awaitSetting(t, nodes, "timeout", seconds)
 		awaitSetting(t, nodes, "max-array-bytes", "1024")
 	}
-	clusterInfo(t, nodes[0], "cluster_settings:2", "cluster_settings_overridden:", "cluster_settings_refused:")
+	wantInfo(t, nodes[0], "cluster_settings:2", "cluster_settings_overridden:", "cluster_settings_refused:")
 
 	// A node's own CONFIG SET counts there, until the cluster decides again, even on the same value.
 	expect(t, nodes[1], "+OK", "CONFIG SET timeout 7 maxclients 900")
-	clusterInfo(t, nodes[1], "cluster_settings_overridden:timeout")
+	wantInfo(t, nodes[1], "cluster_settings_overridden:timeout")
 	expect(t, nodes[0], "+OK", "CLUSTER CONFIG SET log-level debug")
 	awaitSetting(t, nodes, "log-level", "debug")
 	expect(t, nodes[1], `["timeout" "7"]`, "CONFIG GET timeout")
@@ -71,7 +72,7 @@ func TestClusterSettings(t *testing.T) {
 	expect(t, nodes[2], "+OK", "CLUSTER CONFIG SET timeout 102")
 	awaitSetting(t, nodes, "timeout", "102")
 	expect(t, nodes[1], `["maxclients" "900"]`, "CONFIG GET maxclients")
-	clusterInfo(t, nodes[1], "cluster_settings_overridden:")
+	wantInfo(t, nodes[1], "cluster_settings_overridden:")
 
 	// Who joins has the cluster's settings as soon as it serves.
 	joined := joinCluster(t, nodes, "--timeout", "33")
@@ -142,11 +143,11 @@ func TestClusterSettingsOfAnotherVersion(t *testing.T) {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
-	clusterInfo(t, n, "cluster_settings:5", "cluster_settings_refused:maxclients,of-later,port,requirepass")
+	wantInfo(t, n, "cluster_settings:5", "cluster_settings_refused:maxclients,of-later,port,requirepass")
 	expect(t, n, "+OK", "CONFIG SET maxclients 78")
-	clusterInfo(t, n, "cluster_settings_overridden:maxclients")
+	wantInfo(t, n, "cluster_settings_overridden:maxclients")
 	expect(t, n, "+OK", "CLUSTER CONFIG RESET of-later port requirepass maxclients")
-	clusterInfo(t, n, "cluster_settings:1", "cluster_settings_refused:", "cluster_settings_overridden:")
+	wantInfo(t, n, "cluster_settings:1", "cluster_settings_refused:", "cluster_settings_overridden:")
 	expect(t, n, `["maxclients" "77"]`, "CONFIG GET maxclients")
 }
 

@@ -130,7 +130,9 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	away := lost[0] // its restart is decided without n1
 	away.stop()
 	away.start("--join", seedsOf(all...), "--bootstrap-expect", "5")
-	eventually(t, "n3 is back", all, func() string { return lacks(away.says("CLUSTER", "INFO"), "cluster_waiting_for:\r", "cluster_quorum:1") })
+	eventually(t, "n3 is back", all, func() string {
+		return lacks(away.says("CLUSTER", "INFO"), "cluster_waiting_for:\r", "cluster_quorum:1")
+	})
 	for _, m := range lost {
 		m.kill()
 		m.wipe()
