@@ -199,3 +199,14 @@ func TestClusterSettingsComeBeforeTheShards(t *testing.T) {
 		t.Errorf("it has evicted: %s", info)
 	}
 }
+
+// The answer to a client and the shards take settings over side by side: who comes late with an older topology changes nothing.
+func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
+	t.Parallel()
+	n := openNode(t, "--timeout", "60")
+	old := n.cluster.Topology()
+	expect(t, n, "+OK", "CLUSTER CONFIG SET timeout 5")
+	n.adoptSettings(old)
+	expect(t, n, `["timeout" "5"]`, "CONFIG GET timeout")
+	expect(t, n, `["timeout" "5"]`, "CLUSTER CONFIG GET *")
+}
