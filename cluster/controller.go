@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -61,9 +63,12 @@ type membership struct {
 	nodes   string
 	changed int64            // ms
 	dead    map[string]int64 // ms, by server id
+	silent  map[string]int64 // ms, by server id: when it was asked last, of those that did not answer then
 }
 
-func newMembership() *membership { return &membership{dead: map[string]int64{}} }
+func newMembership() *membership {
+	return &membership{dead: map[string]int64{}, silent: map[string]int64{}}
+}
 
 func (m *membership) note(t *topology.Topology, now int64) {
 	key := ""
@@ -108,18 +113,68 @@ func (c *Cluster) answers(node topology.NodeID, store string) bool {
 	return err == nil && who.Node == node && who.Store == store
 }
 
-// letIn makes servers of the members that live and are none. A node asks for that when it starts; after a recovery (OpenRecovery) there are others that have run all the time.
-func (c *Cluster) letIn(a *agreement, t *topology.Topology, known raft.Configuration) {
-	for _, n := range t.Nodes {
-		id := serverID(n.ID, n.Store)
-		if hasServer(known, id) || n.ID == c.self.ID || !c.seesServer(n.ID, n.Store) || !c.answers(n.ID, n.Store) {
+// silentTime is how many milliseconds a server that did not answer is not asked again. The controller waits for answers.
+const silentTime = 1000
+
+// answering returns those servers that answer. They are asked side by side.
+func (c *Cluster) answering(m *membership, ids ...string) (all []string) {
+	now := time.Now().UnixMilli()
+	maps.DeleteFunc(m.silent, func(_ string, asked int64) bool { return now-asked >= silentTime })
+	var mu sync.Mutex // guards all
+	var wait sync.WaitGroup
+	for _, id := range ids {
+		node, store, err := parseServerID(id)
+		if _, silent := m.silent[id]; silent || err != nil {
 			continue
 		}
+		wait.Go(func() {
+			if c.answers(node, store) {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, id)
+			}
+		})
+	}
+	wait.Wait()
+	for _, id := range ids {
+		if _, silent := m.silent[id]; !silent && !slices.Contains(all, id) {
+			m.silent[id] = time.Now().UnixMilli()
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// letIn makes servers of the members that live and are none. A node asks for that when it starts; after a recovery (OpenRecovery) there are others that have run all the time.
+func (c *Cluster) letIn(a *agreement, m *membership, t *topology.Topology, known raft.Configuration) {
+	var missing []string
+	for _, n := range t.Nodes {
+		if id := serverID(n.ID, n.Store); !hasServer(known, id) && n.ID != c.self.ID && c.seesServer(n.ID, n.Store) {
+			missing = append(missing, id)
+		}
+	}
+	for _, id := range c.answering(m, missing...) {
+		node, _, _ := parseServerID(id)
 		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
-			c.log.Debug("a member could not be let in", "node", c.name(n.ID), "err", err)
+			c.log.Debug("a member could not be let in", "node", c.name(node), "err", err)
 			return
 		}
-		c.log.Info("a member is told of the topology again", "node", c.name(n.ID))
+		c.log.Info("a member is told of the topology again", "node", c.name(node))
+	}
+}
+
+// planVoters asks those that are to have a vote whether they are there. The vote of one that does not answer goes to the next one.
+func (c *Cluster) planVoters(m *membership, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
+	for {
+		promote, demote, remove = topology.PlanVoters(servers, members)
+		if len(promote) == 0 || len(c.answering(m, promote...)) == len(promote) {
+			return promote, demote, remove
+		}
+		for i := range servers {
+			if slices.Contains(promote, servers[i].ID) {
+				servers[i].Alive = false
+			}
+		}
 	}
 }
 
@@ -129,7 +184,7 @@ func (c *Cluster) decideVoters(a *agreement, m *membership) {
 	if t.Cluster == "" || future.Error() != nil {
 		return
 	}
-	c.letIn(a, t, future.Configuration())
+	c.letIn(a, m, t, future.Configuration())
 	var servers []topology.Server
 	for _, s := range future.Configuration().Servers {
 		node, store, err := parseServerID(string(s.ID))
@@ -148,7 +203,7 @@ func (c *Cluster) decideVoters(a *agreement, m *membership) {
 		}
 		servers = append(servers, known)
 	}
-	promote, demote, remove := topology.PlanVoters(servers, t.Nodes)
+	promote, demote, remove := c.planVoters(m, servers, t.Nodes)
 	ctx, cancel := context.WithTimeout(c.context, applyTimeout)
 	defer cancel()
 	apply := func(what string, ids []string, do func(raft.ServerID) raft.IndexFuture) {
@@ -164,10 +219,6 @@ func (c *Cluster) decideVoters(a *agreement, m *membership) {
 			c.log.Info("the voters have changed", "what", what, "node", c.name(node))
 		}
 	}
-	promote = slices.DeleteFunc(promote, func(id string) bool {
-		node, store, err := parseServerID(id)
-		return err != nil || !c.answers(node, store)
-	})
 	apply("votes now", promote, func(id raft.ServerID) raft.IndexFuture {
 		return a.AddVoter(id, raft.ServerAddress(id), 0, applyTimeout)
 	})

@@ -43,6 +43,7 @@ const (
 // asked again, it comes to an end. Servers of one node, where it came back with another data folder, are told apart by their ids.
 //
 // Without a live majority of voters it returns nothing, as nothing could be decided. A vote goes to its heir before it is taken away. Nothing is taken away that would leave fewer live voters than the majority that it then needs.
+// Where too few nodes live for as many voters as there should be, their number is odd: one more would be one more that can be missing, and no majority that can do without it.
 func PlanVoters(servers []Server, members []Node) (promote, demote, remove []string) {
 	p := votePlan{members: members}
 	for _, s := range servers {
@@ -59,13 +60,18 @@ func PlanVoters(servers []Server, members []Node) (promote, demote, remove []str
 		return nil, nil, nil
 	}
 	want := VotersWanted(len(members))
+	all, heirs := p.number()
+	alone := all < want && all%2 == 1 && heirs == 1 && p.voters(leaving) == all // the heir would be, and no dead voter can go for it
 	for _, worst := range []standing{good, leaving} {
-		if p.voters(worst) >= want {
+		if p.voters(worst) >= want || alone {
 			break
 		}
 		if id, ok := p.heir(worst); ok {
 			return []string{id}, nil, remove
 		}
+	}
+	if all < want && all%2 == 0 && heirs == 0 {
+		want = all - 1
 	}
 	if s, ok := p.surplus(want); ok {
 		if p.standing(s) == stray {
@@ -106,6 +112,19 @@ func (p *votePlan) count() (all, live int) {
 		}
 	}
 	return all, live
+}
+
+// number counts the voters, and those that could become voters.
+func (p *votePlan) number() (all, heirs int) {
+	for _, s := range p.servers {
+		switch {
+		case s.Voter:
+			all++
+		case s.Alive && p.standing(s) >= leaving:
+			heirs++
+		}
+	}
+	return all, heirs
 }
 
 // voters counts those that are at least as good as worst.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -103,8 +104,51 @@ func TestVotersComeToBeThoseWanted(t *testing.T) {
 				}
 			}
 		}
-		if want := VotersWanted(n); up < min(want, live) && voters < want || voters > max(want, 2*want-1) {
+		want := VotersWanted(n)
+		odd := min(want, live)
+		odd -= 1 - odd%2
+		if up < odd && voters < want || voters > max(want, 2*want-1) || voters < want && voters%2 == 0 {
 			t.Fatalf("seed %d: %d voters, %d of them alive, of %d nodes with %d alive", seed, voters, up, n, live)
+		}
+	}
+}
+
+// With two nodes that live, the second one has no vote: it would be one that must not be missing. Where it comes in place of a dead one, it has.
+func TestVotersAreOdd(t *testing.T) {
+	for _, tc := range []struct {
+		name, voters, others, dead string
+		members, want              int
+	}{
+		{"one, and one more", "a", "b", "", 5, 1},
+		{"one, and two more", "a", "bc", "", 5, 3},
+		{"two, of five", "ab", "", "", 5, 1},
+		{"three, and one more", "abc", "d", "", 5, 3},
+		{"four, one of them dead", "abcd", "", "d", 5, 3},
+		{"three, one of them dead, and one more", "abc", "d", "c", 5, 3},
+		{"three, one of them dead", "abc", "", "c", 5, 3},
+		{"five, one of them dead", "abcde", "", "e", 5, 5},
+		{"three, and two more", "abc", "de", "", 5, 5},
+	} {
+		var members []Node
+		var servers []Server
+		for i := range tc.members {
+			members = append(members, Node{ID: NodeID(rune('a' + i)), Store: "s"})
+		}
+		for _, id := range tc.voters + tc.others {
+			s := Server{ID: string(id) + "/s", Node: NodeID(id), Voter: strings.ContainsRune(tc.voters, id), Alive: !strings.ContainsRune(tc.dead, id)}
+			if !s.Alive {
+				s.DeadFor = VoterTimeout
+			}
+			servers = append(servers, s)
+		}
+		got := 0
+		for _, s := range vote(t, servers, members) {
+			if s.Voter {
+				got++
+			}
+		}
+		if got != tc.want {
+			t.Errorf("%s: it comes to %d voters, want %d", tc.name, got, tc.want)
 		}
 	}
 }
