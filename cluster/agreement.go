@@ -47,7 +47,7 @@ func openAgreement(local, dir string, servers []server, s *streams, m *machine, 
 	a.store = store
 	stable = &stubborn{StableStore: stable, ended: s.context.Done(), hangs: s.mute, log: log}
 	logs = &watchdog{LogStore: logs, limit: hungDisk, hangs: s.mute, log: log}
-	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout})
+	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout}, m.recovery)
 	if err := a.start(logs, stable, snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
 		return nil, errors.Join(err, a.transport.Close(), a.closeStore())
 	}

@@ -44,6 +44,7 @@ type Cluster struct {
 	twinTold  uint64        // incarnation of the twin that was told of; become's
 
 	askAgain time.Time // for claims; only become uses it
+	turn     int       // of those that are asked who leads; only keepInTouch uses it
 
 	changed chan struct{} // a new topology is there; one at most
 	met     chan struct{} // closed when all seeds have been called on once

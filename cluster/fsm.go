@@ -23,6 +23,9 @@ func newMachine(publish func(*topology.Topology)) *machine {
 	return m
 }
 
+// recovery returns with which recovery of the cluster the topology began; 0 for none.
+func (m *machine) recovery() uint64 { return m.current.Load().Recovery }
+
 // outcome is what Apply answers: an error for each operation, nil for one that was done.
 type outcome struct {
 	errs []error

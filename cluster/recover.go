@@ -4,7 +4,9 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
+	"slices"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -50,8 +52,9 @@ var (
 	ErrNotMember = errors.New("the topology that this node knows is without it: the cluster had let it go. Recover on another node")
 )
 
-// recoveryGap is by how much a recovery raises log index and term.
-const recoveryGap = 1 << 20
+// recoveryGap is by how much a recovery raises index, term and epochs: above all that the lost majority may have come to without this node knowing, and by
+// a number of its own. If it is done on two nodes, the one that chose more prevails when they meet: with the same index and term raft would take their logs for one.
+func recoveryGap() uint64 { return topology.RecoveryGap + rand.Uint64N(4*topology.RecoveryGap) }
 
 // OpenRecovery reads what a node knows of its cluster, and changes nothing. Files and dir, which is raft's of all stores, are those of its folder.
 func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slog.Logger) (*Recovery, error) {
@@ -109,10 +112,15 @@ func (r *Recovery) read(files Files) error {
 		return ErrNoRaft
 	case !member:
 		return ErrNotMember
-	case len(known.Servers) == 1 && string(known.Servers[0].ID) == r.local && known.Servers[0].Suffrage == raft.Voter:
+	case len(r.Voters) == 1 && r.Voters[0].Node == r.Self && r.votes(known):
 		return ErrNotLost
 	}
 	return nil
+}
+
+// votes reports whether the node itself is a voter, with the data folder that it has.
+func (r *Recovery) votes(known raft.Configuration) bool {
+	return slices.ContainsFunc(known.Servers, func(s raft.Server) bool { return string(s.ID) == r.local && s.Suffrage == raft.Voter })
 }
 
 // note takes down who the voters are.
@@ -135,16 +143,13 @@ func (r *Recovery) note(servers []raft.Server, files Files) error {
 
 // Recover makes the node the only voter. When it returns, that is on disk.
 func (r *Recovery) Recover() error {
-	last, err := r.logs.LastIndex()
-	if err != nil {
-		return err
-	}
-	term := max(r.current, r.Term) + recoveryGap
+	gap := recoveryGap()
+	term := max(r.current, r.Term) + gap
 	if err := r.stable.SetUint64([]byte("CurrentTerm"), term); err != nil { // before a log of that term is there
 		return err
 	}
-	end := r.Index + recoveryGap
-	return r.run(&recovering{newMachine(func(*topology.Topology) {}), end}, ahead{r.logs, last, end, term}, r.snapshots)
+	end := raft.Log{Index: r.Index + gap, Term: term, Type: raft.LogNoop}
+	return r.run(&recovering{newMachine(func(*topology.Topology) {}), end.Index, gap}, ahead{r.logs, r.Index, end}, r.snapshots)
 }
 
 func (r *Recovery) run(m raft.FSM, logs raft.LogStore, snapshots raft.SnapshotStore) error {
@@ -166,29 +171,30 @@ func (r *Recovery) Close() error {
 // recovering is the machine whose snapshot the cluster goes on with.
 type recovering struct {
 	*machine
-	index uint64
+	index, gap uint64
 }
 
 // Snapshot implements raft.FSM.
 func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
-	return snapshot{r.current.Load().Recovered(r.index)}, nil
+	return snapshot{r.current.Load().Recovered(r.index, r.gap)}, nil
 }
 
-// ahead is a log that goes on, with entries that say nothing, up to an end far behind its own.
+// ahead is a log with one entry more, that says nothing and is far behind the last one.
 type ahead struct {
 	raft.LogStore
-	last, end, term uint64
+	last uint64 // of what the node knows
+	end  raft.Log
 }
 
 // LastIndex implements raft.LogStore.
-func (a ahead) LastIndex() (uint64, error) { return a.end, nil }
+func (a ahead) LastIndex() (uint64, error) { return a.last + 1, nil }
 
 // GetLog implements raft.LogStore.
 func (a ahead) GetLog(index uint64, entry *raft.Log) error {
 	if index <= a.last {
 		return a.LogStore.GetLog(index, entry)
 	}
-	*entry = raft.Log{Index: index, Term: a.term, Type: raft.LogNoop}
+	*entry = a.end
 	return nil
 }
 

@@ -25,6 +25,7 @@ func (c *Cluster) keepInTouch() {
 				met = true
 				close(c.met)
 			}
+			c.stay()
 			wait := c.timing.Rejoin
 			if c.Waiting() != "" {
 				wait = min(wait, time.Second)
@@ -38,18 +39,35 @@ func (c *Cluster) keepInTouch() {
 func (c *Cluster) follow() {
 	if moved, err := c.gossip.follow(); err != nil {
 		c.log.Warn("cannot tell others the address of this node", "err", err)
-		return
 	} else if moved {
 		c.settle()
 	}
-	row, member := c.Topology().Node(c.self.ID)
-	if !member || row.Incarnation != c.self.Incarnation || row.BusHost == c.row.Load().BusHost {
+}
+
+// stay keeps this start of the node a member, with the address that it has. The topology may go back to before it came, or was started anew: by a recovery of a node that had not heard
+// of it (OpenRecovery). Whoever leads then need not know that there is somebody to tell, so that a node which hears of no leader asks around.
+func (c *Cluster) stay() {
+	a, t := c.agreement.Load(), c.Topology()
+	if a == nil || t.Cluster == "" || c.Waiting() != "" { // become sees to it
 		return
 	}
-	if a := c.agreement.Load(); a != nil && a.leader() != "" {
-		if err := c.joinAgain(a.leader()); err != nil {
-			c.log.Debug("the topology does not have the address of this node yet", "err", err)
-		}
+	leader := a.leader()
+	row, member := t.Node(c.self.ID)
+	switch {
+	case member && row.Incarnation > c.self.Incarnation, !member && t.Forgotten[c.self.ID] >= c.self.Incarnation:
+		return // only a later start is a member
+	case leader == "":
+		c.turn++
+		c.tell("ask the others who leads", c.askAround(c.turn))
+	case !member || row.Incarnation < c.self.Incarnation || row.BusHost != c.row.Load().BusHost:
+		c.tell("have the topology take this start of the node and its address", c.joinAgain(leader))
+	}
+}
+
+// tell notes that something did not work that is tried again.
+func (c *Cluster) tell(what string, err error) {
+	if err != nil {
+		c.log.Debug("cannot "+what+" yet", "err", err)
 	}
 }
 

@@ -36,6 +36,9 @@ func (t *Topology) Check() error {
 	if err := t.checkSettings(); err != nil {
 		return err
 	}
+	if t.Recovery > t.Index {
+		return fmt.Errorf("topology: recovered by entry %d of %d", t.Recovery, t.Index)
+	}
 	for i, row := range t.Shards {
 		if err := t.checkRow(row); err != nil {
 			return fmt.Errorf("topology: shard %d: %w", i, err)

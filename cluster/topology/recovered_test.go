@@ -13,8 +13,8 @@ func TestRecovered(t *testing.T) {
 		t.Fatal(err)
 	}
 	before.Index, before.Shards[3].Born = 5, 90
-	after := before.Recovered(1_000_000)
-	if after.Index != 1_000_000 || after.Cluster != before.Cluster || !reflect.DeepEqual(after.Nodes, before.Nodes) {
+	after := before.Recovered(1_000_000, RecoveryGap)
+	if after.Index != 1_000_000 || after.Recovery != after.Index || before.Recovery != 0 || after.Cluster != before.Cluster || !reflect.DeepEqual(after.Nodes, before.Nodes) {
 		t.Errorf("%+v", after)
 	}
 	for i, s := range after.Shards {
@@ -28,6 +28,14 @@ func TestRecovered(t *testing.T) {
 	for i, err := range errs {
 		if err != nil {
 			t.Errorf("op %d: %v", i, err)
+		}
+	}
+	if served.Recovery != after.Recovery {
+		t.Errorf("the recovery %d has become %d", after.Recovery, served.Recovery)
+	}
+	for _, topo := range []*Topology{after, served} {
+		if err := topo.Check(); err != nil {
+			t.Error(err)
 		}
 	}
 	for i, s := range served.Shards {

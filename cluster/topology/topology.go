@@ -69,6 +69,8 @@ type Topology struct {
 	// SetAt has the index of the log entry that last set or reset a setting, also of those that are reset: a node gives up what it was told by itself before then, even if
 	// the value is what it was.
 	SetAt map[string]uint64 `json:"setAt,omitempty"`
+	// Recovery is the index with which the cluster was last recovered; 0 for never. What is told by nodes of an earlier one counts no more.
+	Recovery uint64 `json:"recovery,omitempty"`
 	// Forgotten has the last incarnation of each node that was forgotten: until a later one joins, a repetition of its joining must not bring it back.
 	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
 }

@@ -1,0 +1,257 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// openRecovery reads the folder of a node that does not run.
+func openRecovery(t *testing.T, c Config) (*Recovery, error) {
+	t.Helper()
+	return OpenRecovery(c.Self.ID, c.Self.Store, c.RaftDir, c.Files, testLog(t, c.Self.Name))
+}
+
+// recoverFolder makes a node that does not run the only voter.
+func recoverFolder(t *testing.T, c Config) {
+	t.Helper()
+	r, err := openRecovery(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Recover(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// decide has a setting changed, whatever it takes.
+func decide(t *testing.T, n *testNode, name, value string) {
+	t.Helper()
+	eventually(t, name+" is decided", func() bool {
+		errs, err := n.Propose(t.Context(), topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: name, Value: value}}})
+		return err == nil && errs[0] == nil
+	})
+}
+
+// setOn waits until a setting has a value on all nodes.
+func setOn(t *testing.T, nodes []*testNode, name, value string) {
+	t.Helper()
+	for _, n := range nodes {
+		eventually(t, fmt.Sprintf("%s has %s", n.self.Name, name), func() bool { return n.Topology().Settings[name] == value })
+	}
+}
+
+// here waits until the nodes are members as those processes that run.
+func here(t *testing.T, nodes []*testNode) {
+	t.Helper()
+	for _, of := range nodes {
+		eventually(t, "all know "+of.self.Name, func() bool {
+			for _, by := range nodes {
+				if row, ok := by.Topology().Node(of.self.ID); !ok || row.Incarnation != of.self.Incarnation {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// The lost majority comes back as it was, all at once: it takes over what was decided without it.
+func TestRecoveryOutlastsTheLostMajority(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	decide(t, nodes[0], "before", "1")
+	for _, n := range nodes[1:] {
+		n.kill()
+	}
+	nodes[0].stop()
+	recoverFolder(t, configs[0])
+	nodes[0] = nw.start(t, configs[0])
+	ready(t, nodes[0])
+	decide(t, nodes[0], "after", "1")
+	for i := range nodes[1:] {
+		c := configs[i+1]
+		c.Join = []string{nodes[0].seed()}
+		nodes[i+1] = nw.start(t, c)
+	}
+	recovered(t, nodes)
+}
+
+// recovered waits until nodes are one cluster that has what was decided before and after a recovery.
+func recovered(t *testing.T, nodes []*testNode) {
+	t.Helper()
+	leaderOf(t, nodes...)
+	setOn(t, nodes, "before", "1")
+	setOn(t, nodes, "after", "1")
+	here(t, nodes)
+	sameTopology(t, nodes)
+}
+
+// meet has the nodes of two networks reach each other.
+func (nw *network) meet(other *network) {
+	for _, pair := range [][2]*network{{nw, other}, {other, nw}} {
+		pair[0].mu.Lock()
+		nodes := maps.Clone(pair[0].nodes)
+		pair[0].mu.Unlock()
+		pair[1].mu.Lock()
+		maps.Copy(pair[1].nodes, nodes)
+		pair[1].mu.Unlock()
+	}
+}
+
+// The majority that was taken for lost was only cut off, and has decided all the time. It reaches the recovered node before that one sees it.
+func TestRecoveryOutlastsAMajorityThatDecides(t *testing.T) {
+	t.Parallel()
+	nw, cut := newNetwork(), newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	decide(t, nodes[0], "before", "1")
+	setOn(t, nodes, "before", "1")
+	was := nodes[0].address
+	nodes[0].stop()
+	recoverFolder(t, configs[0])
+	alone := configs[0]
+	delete(alone.Files.(*memoryFiles).files, bookFile)
+	nodes[0] = cut.start(t, alone)
+	ready(t, nodes[0])
+	decide(t, nodes[0], "after", "1")
+	decide(t, nodes[1], "elsewhere", "1")
+	nw.meet(cut)
+	nw.mu.Lock()
+	nw.nodes[was] = nodes[0]
+	nw.mu.Unlock()
+	eventually(t, "the others have reached it", func() bool {
+		nw.mu.Lock()
+		defer nw.mu.Unlock()
+		return slices.Contains(slices.Collect(maps.Values(nw.pipes)), nodes[0].address)
+	})
+	eventually(t, "it sees the others", func() bool {
+		nodes[0].gossip.join([]string{nodes[1].seed()})
+		return len(nodes[0].sights.alive()) == 2
+	})
+	recovered(t, nodes)
+	if value, there := nodes[1].Topology().Settings["elsewhere"]; there {
+		t.Errorf("what the others have decided is still there: %s", value)
+	}
+}
+
+// It was done on two nodes: when they meet, one of them prevails.
+func TestRecoveryOnTwoNodes(t *testing.T) {
+	t.Parallel()
+	nw, cut := newNetwork(), newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	decide(t, nodes[0], "before", "1")
+	setOn(t, nodes, "before", "1")
+	for i, n := range nodes {
+		n.kill()
+		if i < 2 {
+			recoverFolder(t, configs[i])
+		}
+	}
+	a := nw.start(t, configs[0])
+	ready(t, a)
+	c := configs[1]
+	c.Join = []string{a.seed()}
+	b := cut.start(t, c)
+	ready(t, b)
+	decide(t, a, "by", "a")
+	decide(t, b, "by", "b")
+	nw.meet(cut)
+	both := []*testNode{a, b}
+	leaderOf(t, both...)
+	here(t, both)
+	decide(t, a, "after", "2")
+	decide(t, b, "after", "1")
+	recovered(t, both)
+}
+
+// Requests of nodes that do not know of the recovery are refused, and their senders learn nothing by it.
+func TestTransportHeedsTheRecovery(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		theirs, ours uint64
+		heeded       bool
+	}{{0, 0, true}, {7, 0, true}, {7, 7, true}, {8, 7, true}, {6, 7, false}, {0, 7, false}} {
+		of := func(recovery uint64) *transport {
+			return &transport{NetworkTransport: &raft.NetworkTransport{}, recovery: func() uint64 { return recovery }}
+		}
+		from := of(tc.theirs).EncodePeer("node/store", "node/store")
+		if got := of(tc.ours).DecodePeer(from); got != "node/store" {
+			t.Errorf("%s is read as %s", from, got)
+		}
+		for _, command := range []any{
+			&raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{Addr: from}}, &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{Addr: from}},
+			&raft.RequestPreVoteRequest{RPCHeader: raft.RPCHeader{Addr: from}}, &raft.InstallSnapshotRequest{RPCHeader: raft.RPCHeader{Addr: from}},
+			&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{Addr: from}},
+		} {
+			content := strings.NewReader("a snapshot")
+			answer := make(chan raft.RPCResponse, 1)
+			if got := of(tc.ours).heeds(raft.RPC{Command: command, Reader: content, RespChan: answer}); got != tc.heeded {
+				t.Errorf("%T of recovery %d, here %d: heeded %v", command, tc.theirs, tc.ours, got)
+			}
+			if tc.heeded {
+				continue
+			}
+			if a := <-answer; a.Response != nil || a.Error == nil || content.Len() > 0 {
+				t.Errorf("%T is answered %+v, with %d bytes left", command, a, content.Len())
+			}
+		}
+	}
+}
+
+// The node that is recovered had been away: it has not heard of one that has come since, and of a new start of another one. Both run all the time.
+func TestRecoveryOfANodeThatWasAway(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 5, onDisk)
+	leaderOf(t, nodes...)
+	nodes[0].stop()
+	again, others := nodes[1], nodes[2:]
+	again.stop()
+	c := configs[1]
+	c.Join = []string{nodes[2].seed()}
+	again = nw.start(t, c)
+	ready(t, again)
+	late := nw.start(t, onDisk(t, testConfig(t, "late", 0, nodes[2].seed())))
+	ready(t, late)
+	for _, n := range others {
+		n.kill()
+	}
+	eventually(t, "there is no majority", func() bool { return !late.Status().Quorum && !again.Status().Quorum })
+	recoverFolder(t, configs[0])
+	c = configs[0]
+	c.Join = []string{late.seed()}
+	back := nw.start(t, c)
+	left := []*testNode{back, again, late}
+	ready(t, left...)
+	leaderOf(t, left...)
+	here(t, left)
+	decide(t, late, "after", "1")
+	setOn(t, left, "after", "1")
+	sameTopology(t, left)
+}
+
+// A node that has the only vote leads without a recovery, whoever else is lost: a recovery would take the shards from all.
+func TestRecoveryOfTheOnlyVoter(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 2, onDisk)
+	leader := leaderOf(t, nodes...)
+	for i, n := range nodes {
+		n.stop()
+		r, err := openRecovery(t, configs[i])
+		if alone := n == leader; errors.Is(err, ErrNotLost) != alone {
+			t.Errorf("%s, which has the only vote: %v: %v", n.self.Name, alone, err)
+		}
+		if err == nil {
+			r.Close()
+		}
+	}
+}
