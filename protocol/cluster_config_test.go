@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -35,6 +36,7 @@ func TestClusterConfig(t *testing.T) {
 		{"CLUSTER CONFIG REWRITE now", `-ERR unknown subcommand 'REWRITE'. Try CLUSTER HELP.`},
 		{"MULTI", `+OK`}, {"CLUSTER CONFIG SET timeout 5", `-ERR Command not allowed inside a transaction`}, {"DISCARD", `+OK`},
 	})
+	c.want(`-TOOLARGE too large: an argument of 65537 bytes, the limit here is 65536`, "CLUSTER", "CONFIG", "SET", "save", strings.Repeat("9", 64<<10+1)) // all nodes would keep it
 	c.do("HELLO", "3")
 	c.want(`{"save" "" "timeout" "5"}`, "CLUSTER", "CONFIG", "GET", "save", "timeout")
 	c.do("HELLO", "2")

@@ -210,3 +210,23 @@ func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
 	expect(t, n, `["timeout" "5"]`, "CONFIG GET timeout")
 	expect(t, n, `["timeout" "5"]`, "CLUSTER CONFIG GET *")
 }
+
+// A recovery takes the cluster back to before some of its settings: they are not there any more, nor is what was said of them.
+func TestClusterSettingsThatARecoveryTakesBack(t *testing.T) {
+	t.Parallel()
+	n := openNode(t, "--timeout", "60")
+	expect(t, n, "+OK", "CLUSTER CONFIG SET maxclients 50")
+	before := n.cluster.Topology()
+	errs, err := n.cluster.Propose(t.Context(), topology.Command{Ops: []topology.Op{
+		{Kind: topology.ConfigSet, Name: "of-later", Value: "1"}, {Kind: topology.ConfigSet, Name: "timeout", Value: "5"},
+	}})
+	if err := errors.Join(append(errs, err)...); err != nil {
+		t.Fatal(err)
+	}
+	awaitSetting(t, []*Node{n}, "timeout", "5")
+	expect(t, n, "+OK", "CONFIG SET timeout 6")
+	n.adoptSettings(before.Recovered(n.cluster.Topology().Index+topology.RecoveryGap, topology.RecoveryGap))
+	expect(t, n, `["timeout" "60"]`, "CONFIG GET timeout")
+	expect(t, n, `["maxclients" "50"]`, "CLUSTER CONFIG GET *")
+	wantInfo(t, n, "cluster_settings:1", "cluster_settings_refused:", "cluster_settings_overridden:")
+}

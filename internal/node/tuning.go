@@ -49,7 +49,12 @@ func (n *Node) adoptSettings(t *topology.Topology) {
 	if maps.Equal(t.SetAt, was.SetAt) {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(t.SetAt)) {
+	names := maps.Clone(was.SetAt) // a recovery may have taken the cluster back to before some of them
+	if names == nil {
+		names = map[string]uint64{}
+	}
+	maps.Copy(names, t.SetAt)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if t.SetAt[name] != was.SetAt[name] {
 			n.adopt(name)
 		}
