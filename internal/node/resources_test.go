@@ -2,12 +2,18 @@ package node
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"math"
+	"strings"
+	"sync"
 	"testing"
 )
 
 func TestContainerLimit(t *testing.T) {
-	const v2, v1 = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+	const v2, v1, own = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/proc/self/cgroup"
+	const service2, service1 = "/sys/fs/cgroup/system.slice/ndring.service/memory.max", "/sys/fs/cgroup/memory/system.slice/ndring.service/memory.limit_in_bytes"
+	const slice2 = "/sys/fs/cgroup/system.slice/memory.max"
 	for name, test := range map[string]struct {
 		files map[string]string
 		want  int64
@@ -17,6 +23,14 @@ func TestContainerLimit(t *testing.T) {
 		"version 2, none":   {map[string]string{v2: "max\n"}, 0},
 		"version 1":         {map[string]string{v1: "536870912\n"}, 512 << 20},
 		"version 1, none":   {map[string]string{v1: "9223372036854771712\n"}, 0},
+		"version 2, in a container that sees its own group alone": {map[string]string{own: "0::/\n", v2: "1024\n"}, 1024},
+		"version 2, a service":                                           {map[string]string{own: "0::/system.slice/ndring.service\n", service2: "2048\n", slice2: "max\n"}, 2048},
+		"version 2, a service whose slice allows less":                   {map[string]string{own: "0::/system.slice/ndring.service\n", service2: "2048\n", slice2: "1024\n"}, 1024},
+		"version 2, a service without a limit":                           {map[string]string{own: "0::/system.slice/ndring.service\n", service2: "max\n"}, 0},
+		"version 2, a group that is not to be seen":                      {map[string]string{own: "0::/../../elsewhere\n", v2: "1024\n"}, 1024},
+		"version 1, a service, beside version 2 without controllers":     {map[string]string{own: "4:cpu,memory:/system.slice/ndring.service\n0::/x:y\n", service1: "4096\n", v1: "9223372036854771712\n"}, 4096},
+		"version 1, in a container whose group has a path of the engine": {map[string]string{own: "9:memory:/docker/0123\n8:pids:/docker/0123\n", v1: "8192\n"}, 8192},
+		"nonsense": {map[string]string{own: "memory\n::\n0:\n", v2: "-5\n", v1: "much\n"}, 0},
 	} {
 		got := containerLimit(func(file string) ([]byte, error) {
 			if text, ok := test.files[file]; ok {
@@ -30,6 +44,14 @@ func TestContainerLimit(t *testing.T) {
 	}
 }
 
+func TestSystemMemory(t *testing.T) {
+	for _, test := range []struct{ container, machine, want int64 }{{0, 0, 0}, {0, 8, 8}, {4, 8, 4}, {16, 8, 8}, {4, 0, 4}} {
+		if got := systemMemory(test.container, test.machine); got != test.want {
+			t.Errorf("a container of %d on a machine of %d: %d, want %d", test.container, test.machine, got, test.want)
+		}
+	}
+}
+
 func TestGoMemoryLimit(t *testing.T) {
 	const gb = 1 << 30
 	for _, test := range []struct{ container, maxmemory, want int64 }{
@@ -39,6 +61,51 @@ func TestGoMemoryLimit(t *testing.T) {
 			t.Errorf("%d in a container of %d: %d, want %d", test.maxmemory, test.container, got, test.want)
 		}
 	}
+}
+
+// A limit that is set while the node runs may be too much for its container too: the cluster's is one for all.
+func TestTooMuchWhileItRuns(t *testing.T) {
+	t.Parallel()
+	config, err := ParseConfig([]string{"--port", "0", "--http-port", "0", "--dir", "", "--maxmemory", "1mb"}, environment(), "test", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Container = 1 << 30
+	told := &told{}
+	n := New(*config, slog.New(slog.NewTextHandler(told, nil)), new(slog.LevelVar))
+	if err := n.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeWithin(t, n) })
+	for _, step := range []struct {
+		command string
+		warns   int
+	}{
+		{"CLUSTER CONFIG SET maxmemory 700mb", 0}, {"CLUSTER CONFIG SET maxmemory 2gb", 1}, {"CONFIG SET timeout 5", 1}, {"CONFIG SET maxmemory 3gb", 2}, {"CLUSTER CONFIG RESET maxmemory", 2},
+	} {
+		expect(t, n, "+OK", step.command)
+		if got := strings.Count(told.String(), "for want of memory"); got != step.warns {
+			t.Errorf("after %s it has warned %d times, want %d", step.command, got, step.warns)
+		}
+	}
+}
+
+// told is what a node logs.
+type told struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *told) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *told) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func TestTooMuch(t *testing.T) {

@@ -50,7 +50,7 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	log, level := newLogger(config, stderr)
-	config.Server.SystemMemory = useResources(config.Server.Memory.Limit, log)
+	useResources(config, log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var n runner = New(*config, log, level)

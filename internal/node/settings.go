@@ -31,6 +31,7 @@ type Config struct {
 	Logged    bool   // each write comes into a log
 	LogLevel  slog.Level
 	LogFormat string
+	Container int64           // bytes of memory that the container of this process has; 0 for no limit
 	Server    protocol.Config // what clients may do
 }
 

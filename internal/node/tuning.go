@@ -116,6 +116,9 @@ func (n *Node) tune() {
 			n.log.Error("a setting cannot be applied", "name", s.name, "err", err)
 		}
 	}
+	if limit := changed.Server.Memory.Limit; limit != u.now.Server.Memory.Limit {
+		warnOfMemory(n.log, n.config.Container, limit)
+	}
 	u.now = changed
 	n.server.Reconfigure(changed.Server)
 	n.level.Set(changed.LogLevel)
