@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 )
 
 // Which address of its machine a node tells others, and what it does when that address goes: a container that is taken off its network and put back has another one.
@@ -24,27 +25,23 @@ func bindIP(bind string) (net.IP, error) {
 	return ip, nil
 }
 
-// advertised returns the IP address to tell others.
-func advertised(bind string) (string, error) {
-	ip, err := bindIP(bind)
-	if err != nil {
-		return "", err
-	}
-	if !ip.IsUnspecified() {
-		return ip.String(), nil
+// advertised returns the IP address to tell others by a node that listens on bind.
+func advertised(bind net.IP) (net.IP, error) {
+	if !bind.IsUnspecified() {
+		return bind, nil
 	}
 	present, err := addresses()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	best := reachable(present)
 	if best == nil {
-		return "", errors.New("this machine has no address that others could reach")
+		return nil, errors.New("this machine has no address that others could reach")
 	}
-	return best.String(), nil
+	return best, nil
 }
 
-// addresses returns the IP addresses of this machine.
+// addresses returns the IP addresses of this machine. One that listens on 0.0.0.0 or on :: listens on those of both versions.
 func addresses() (all []net.IP, err error) {
 	found, err := net.InterfaceAddrs()
 	for _, a := range found {
@@ -79,51 +76,63 @@ func reachable(present []net.IP) (best net.IP) {
 	return best
 }
 
-// elsewhere returns the address to tell others from now on when the one that they know is not of this machine any more, nil while it is, or while there is no better one.
-func elsewhere(known net.IP, present []net.IP) net.IP {
+// elsewhere returns the address to tell others from now on when the one that they know is not of this machine any more, nil while it is, or while there is no better one. The one that the node
+// was started with is better than any, once it is back: that of another network, a bridge of this machine for example, may be one that nobody reaches.
+func elsewhere(known, first net.IP, present []net.IP) net.IP {
 	best := reachable(present)
 	if best == nil || best.IsLoopback() {
 		return nil // off every network: those who know the old address may yet be right
 	}
-	for _, ip := range present {
-		if ip.Equal(known) && !known.IsLoopback() {
-			return nil
+	for _, keep := range []net.IP{first, known} {
+		if !keep.IsLoopback() && slices.ContainsFunc(present, keep.Equal) {
+			best = keep
+			break
 		}
+	}
+	if best.Equal(known) {
+		return nil
 	}
 	return best
 }
 
 // follow has others know this node by another address when the machine has lost the one that they know, and reports whether it has. A node that was told to listen on one address alone stays there.
 func (g *gossip) follow() (moved bool, err error) {
-	ip, err := bindIP(g.config.GossipBind)
-	if err != nil || !ip.IsUnspecified() {
-		return false, err
+	if !g.bind.IsUnspecified() {
+		return false, nil
 	}
 	present, err := addresses()
 	if err != nil {
 		return false, err
 	}
-	host, _ := g.address()
-	to := elsewhere(net.ParseIP(host), present)
-	if to == nil {
+	g.mu.Lock()
+	known, heard := net.ParseIP(g.host), g.list != nil
+	g.mu.Unlock()
+	to := elsewhere(known, g.first, present)
+	switch {
+	case to == nil && heard:
 		return false, nil
+	case to == nil: // an earlier move has failed
+		to = known
 	}
-	return true, g.move(to.String())
+	return true, g.move(to)
 }
 
-// move starts gossip anew at another address, under another name. What the old one saw is gone until the new one has seen it.
-func (g *gossip) move(to string) error {
+// move starts gossip anew at another address, under another name. What the old one saw is gone until the new one has seen it, and what it still tells is not heard.
+func (g *gossip) move(to net.IP) error {
 	g.turn.Lock()
 	defer g.turn.Unlock()
 	g.mu.Lock()
-	old, from, port, moves := g.list, g.host, g.port, g.moves+1
+	old, from, port := g.list, g.host, g.port
 	g.list = nil
+	g.moves++
+	moves := g.moves
 	g.mu.Unlock()
 	if old != nil {
+		members := old.Members()
 		if err := old.Shutdown(); err != nil {
 			return err
 		}
-		for _, n := range old.Members() {
+		for _, n := range members {
 			g.note(n, false)
 		}
 	}

@@ -3,16 +3,19 @@ package cluster
 import (
 	"net"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 )
 
 func TestElsewhere(t *testing.T) {
+	const first = "192.168.0.5"
 	for name, test := range map[string]struct {
 		known   string
 		present []string
-		want    string
+		want    string // "" for none
 	}{
 		"as it was":                   {"172.18.0.2", []string{"127.0.0.1", "172.18.0.2"}, ""},
 		"as it was, beside a new one": {"172.18.0.2", []string{"127.0.0.1", "10.0.0.1", "172.18.0.2"}, ""},
@@ -23,13 +26,17 @@ func TestElsewhere(t *testing.T) {
 		"link-local alone":            {"172.18.0.2", []string{"127.0.0.1", "169.254.1.1"}, ""},
 		"started off every network":   {"127.0.0.1", []string{"127.0.0.1", "172.18.0.7"}, "172.18.0.7"},
 		"version 6":                   {"fd00::2", []string{"::1", "fd00::3", "fe80::1"}, "fd00::3"},
+		"off its network, with a bridge for containers":    {"10.0.0.1", []string{"127.0.0.1", "172.17.0.1"}, "172.17.0.1"},
+		"back on the network that it was started on":       {"172.17.0.1", []string{"127.0.0.1", "172.17.0.1", first}, first},
+		"back on the network that it was started on alone": {"172.17.0.1", []string{"127.0.0.1", first}, first},
+		"on the network that it was started on":            {first, []string{"10.0.0.1", first}, ""},
 	} {
 		var present []net.IP
 		for _, a := range test.present {
 			present = append(present, net.ParseIP(a))
 		}
 		got := ""
-		if ip := elsewhere(net.ParseIP(test.known), present); ip != nil {
+		if ip := elsewhere(net.ParseIP(test.known), net.ParseIP(first), present); ip != nil {
 			got = ip.String()
 		}
 		if got != test.want {
@@ -50,7 +57,7 @@ func TestMoveIsFollowed(t *testing.T) {
 	}
 	was := memberName(a.self.ID, a.self.Incarnation, 0)
 	for moves := 1; moves <= 2; moves++ {
-		if err := a.gossip.move("127.0.0.1"); err != nil {
+		if err := a.gossip.move(net.IPv4(127, 0, 0, 1)); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "b sees a under its new name alone", func() bool {
@@ -79,4 +86,52 @@ func TestSightsKeepTheNewestAddress(t *testing.T) {
 	if i, _ := s.get("n"); i.alive {
 		t.Error("a node that has gone from its new address counts as alive")
 	}
+}
+
+// A node that cannot listen where it has moved to tries again, also when it is back where it was.
+func TestMoveThatFailsIsTriedAgain(t *testing.T) {
+	nw := newNetwork()
+	config := testConfig(t, "a", 2)
+	config.GossipBind = "0.0.0.0"
+	config.Timing.Rejoin = time.Hour
+	a := nw.start(t, config)
+	other := testConfig(t, "b", 2, a.seed())
+	other.GossipBind = "0.0.0.0"
+	b := nw.start(t, other)
+	eventually(t, "they see each other", func() bool { return len(a.sights.alive()) == 1 && len(b.sights.alive()) == 1 })
+	list := a.gossip.current()
+	host, port := a.gossip.address()
+	if err := list.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", net.JoinHostPort("0.0.0.0", strconv.Itoa(port)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.gossip.move(net.ParseIP(host)); err == nil || a.gossip.current() != nil {
+		t.Fatalf("it listens where somebody else does: %v", err)
+	}
+	if len(a.sights.alive()) > 0 {
+		t.Error("it sees others, and hears nobody")
+	}
+	events{a.gossip, 0}.NotifyJoin(list.Members()[0])
+	events{a.gossip, 0}.NotifyJoin(b.gossip.current().LocalNode())
+	if len(a.sights.alive()) > 0 {
+		t.Error("what gossip tells that is over is heard")
+	}
+	if _, err := a.gossip.follow(); err == nil {
+		t.Error("it has moved to a port that is taken")
+	}
+	taken.Close()
+	if moved, err := a.gossip.follow(); err != nil || !moved || a.gossip.current() == nil {
+		t.Fatalf("moved %v: %v", moved, err)
+	}
+	if moved, err := a.gossip.follow(); err != nil || moved {
+		t.Errorf("it moves without need: %v %v", moved, err)
+	}
+	eventually(t, "the others see it again", func() bool {
+		a.gossip.join([]string{b.seed()})
+		i, _ := b.sights.get(a.self.ID)
+		return i.alive && i.moves > 0 && len(a.sights.alive()) == 1
+	})
 }

@@ -23,6 +23,8 @@ type gossip struct {
 	config *Config
 	log    *slog.Logger
 	sights *sights
+	bind   net.IP    // to listen on
+	first  net.IP    // where others reached the node when it started
 	end    sync.Once // of list
 
 	turn sync.Mutex // held while something is told to others, or list is replaced; before mu
@@ -59,23 +61,22 @@ func movesIn(name string) int {
 }
 
 func (g *gossip) open() error {
-	advertise, err := advertised(g.config.GossipBind)
+	var err error
+	if g.bind, err = bindIP(g.config.GossipBind); err == nil {
+		g.first, err = advertised(g.bind)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot listen for gossip: %w", err)
 	}
-	return g.listen(advertise, g.config.GossipPort, 0)
+	return g.listen(g.first, g.config.GossipPort, 0)
 }
 
 // listen starts gossip that others reach at an address.
-func (g *gossip) listen(advertise string, port, moves int) error {
-	bind, err := bindIP(g.config.GossipBind)
-	if err != nil {
-		return fmt.Errorf("cannot listen for gossip: %w", err)
-	}
+func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c := memberlist.DefaultLANConfig()
 	c.Name = memberName(g.self.node, g.self.incarnation, moves)
-	c.BindAddr, c.BindPort = bind.String(), port
-	c.AdvertiseAddr, c.AdvertisePort = advertise, port
+	c.BindAddr, c.BindPort = g.bind.String(), port
+	c.AdvertiseAddr, c.AdvertisePort = advertise.String(), port
 	c.ProbeInterval, c.ProbeTimeout = g.config.Timing.Probe, g.config.Timing.Probe/2
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 3
 	c.GossipInterval = g.config.Timing.Probe / 2
@@ -85,7 +86,7 @@ func (g *gossip) listen(advertise string, port, moves int) error {
 	c.DeadNodeReclaimTime = time.Second
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
-	c.Delegate, c.Events, c.Alive, c.Merge = g, g, g, g
+	c.Delegate, c.Events, c.Alive, c.Merge = g, events{g, moves}, g, g
 	list, err := memberlist.Create(c)
 	if err != nil {
 		return fmt.Errorf("cannot listen for gossip on port %d: %w", port, err)
@@ -93,7 +94,7 @@ func (g *gossip) listen(advertise string, port, moves int) error {
 	local := list.LocalNode() // memberlist writes to it later
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.list, g.host, g.port, g.moves = list, local.Addr.String(), int(local.Port), moves
+	g.list, g.host, g.port = list, local.Addr.String(), int(local.Port)
 	return nil
 }
 
@@ -230,14 +231,29 @@ func (g *gossip) check(n *memberlist.Node) error {
 	return fmt.Errorf("node %s at %s %s: %s, this one is of %s", label(m.name, m.node), address, foreignText, m.cluster, own)
 }
 
+// events are what one start of gossip tells.
+type events struct {
+	*gossip
+	moves int // what they were when it started
+}
+
 // NotifyJoin implements memberlist.EventDelegate.
-func (g *gossip) NotifyJoin(n *memberlist.Node) { g.note(n, true) }
+func (e events) NotifyJoin(n *memberlist.Node) { e.note(n, true) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
+func (e events) NotifyUpdate(n *memberlist.Node) { e.note(n, true) }
 
 // NotifyLeave implements memberlist.EventDelegate.
-func (g *gossip) NotifyLeave(n *memberlist.Node) { g.note(n, false) }
+func (e events) NotifyLeave(n *memberlist.Node) { e.note(n, false) }
+
+// note passes on what the present start of gossip tells. What an earlier one still tells nobody would ever correct.
+func (e events) note(n *memberlist.Node, alive bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.moves == e.gossip.moves {
+		e.gossip.note(n, alive)
+	}
+}
 
 func (g *gossip) note(n *memberlist.Node, alive bool) {
 	m, err := decodeMeta(n.Meta)
