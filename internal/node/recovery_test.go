@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -177,6 +178,49 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	}
 	whole(t, behind, left)
 	serves(t, behind, left)
+}
+
+// The two that were taken for lost were only stopped for a while, as a machine that hangs: they are a majority, and come back with all that they had. The recovered node prevails, and no array is lost.
+func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	id := whole(t, all...)
+	kept := someArrays(100)
+	kept.store(t, clusterClient(t, all...))
+	left, others := all[0], all[1:]
+	left.stop()
+	eventually(t, "the others are a majority", all, func() string { return lacks(others[0].says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_nodes_down_names:n1") })
+	signal := func(s syscall.Signal) {
+		for _, m := range others {
+			if err := m.cmd.Process.Signal(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	t.Cleanup(func() { signal(syscall.SIGCONT) })
+	recoverOn(t, left)
+	left.start("--join", seedsOf(all...))
+	eventually(t, "the recovered one takes a setting", all, func() string {
+		if reply := left.says("CLUSTER", "CONFIG", "SET", "timeout", "77"); reply != "OK" {
+			return reply
+		}
+		return ""
+	})
+	signal(syscall.SIGCONT)
+	sameSetting(t, all, "timeout", "77")
+	if again := whole(t, all...); again != id {
+		t.Errorf("cluster %s has become %s", id, again)
+	}
+	eventually(t, "all know the same", all, func() string {
+		if a := all[0].toldOf(); a.Cluster == "" || !reflect.DeepEqual(a, all[1].toldOf()) || !reflect.DeepEqual(a, all[2].toldOf()) {
+			return "they differ"
+		}
+		return ""
+	})
+	kept.readable(t, all...)
+	serves(t, all...)
 }
 
 func TestRecoveryRefuses(t *testing.T) {
