@@ -190,7 +190,9 @@ func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
 	kept.store(t, clusterClient(t, all...))
 	left, others := all[0], all[1:]
 	left.stop()
-	eventually(t, "the others are a majority", all, func() string { return lacks(others[0].says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_nodes_down_names:n1") })
+	eventually(t, "the others are a majority", all, func() string {
+		return lacks(others[0].says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_nodes_down_names:n1")
+	})
 	signal := func(s syscall.Signal) {
 		for _, m := range others {
 			if err := m.cmd.Process.Signal(s); err != nil {
