@@ -51,6 +51,7 @@ type raftNodeReport struct {
 	Waiting  string  `json:"waiting_for,omitempty" doc:"what it waits for before it serves"`
 	Error    string  `json:"error,omitempty" doc:"why it does not answer"`
 	Proposed int64   `json:"proposals" doc:"changes that it proposed since its start"`
+	absent   string  // the state of one that does not answer
 }
 
 func (v *view) raftStatus(ctx context.Context) error {
@@ -80,7 +81,10 @@ func (v *view) raft(infos []info, failed []failure) raftReport {
 	slices.Sort(r.Voters)
 	followed := map[string]int{}
 	for i, m := range v.nodes {
-		n := raftNodeReport{Name: m.label(), Role: "none", Error: errorText(failed, m)}
+		n := raftNodeReport{Name: m.label(), Role: "none"}
+		if err := errorOf(failed, m); err != nil {
+			n.Error, n.absent = words(err), absence(err)
+		}
 		votes := slices.Contains(v.told.Voters, m.ID)
 		if votes {
 			n.Role = "voter"
@@ -128,7 +132,7 @@ func (a *app) writeRaft(r raftReport) {
 	for _, n := range r.Nodes {
 		role := strings.Replace(n.Role, "none", "-", 1)
 		if n.Error != "" {
-			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, "down"), unknown, text(""))
+			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, n.absent), unknown, text(""))
 			continue
 		}
 		follows, hears := n.Leader, tinted(green, "yes")

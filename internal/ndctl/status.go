@@ -96,6 +96,9 @@ func (v *view) whyDown(m *member, err error, now time.Time) string {
 	if m.address != "" {
 		text += " (" + m.address + ")"
 	}
+	if rightsHint(err) != "" {
+		return fmt.Sprintf("%s does not tell how it is: %s", text, words(err))
+	}
 	if m.Up {
 		return fmt.Sprintf("%s does not answer here, though %s sees it: %s", text, v.nameOf(v.told.Self), words(err))
 	}
@@ -159,6 +162,9 @@ func (v *view) noQuorum() string {
 func troubles(i info) (all []string) {
 	if text := i["cluster_waiting_for"]; text != "" {
 		all = append(all, "waits for "+text)
+	}
+	if names := i["cluster_settings_refused"]; names != "" {
+		all = append(all, "cannot apply settings of the cluster ("+names+"), and goes on with its own: its log says why")
 	}
 	if i.number("loading") == 1 {
 		all = append(all, "still reads its shards from disk")

@@ -37,6 +37,7 @@ type loadReport struct {
 	Hits    *float64 `json:"hit_ratio" doc:"part of the reads that found their key, from 0 to 1; null too if there were none"`
 	Clients *int64   `json:"clients" doc:"connections of clients; likewise"`
 	Error   string   `json:"error,omitempty" doc:"why it does not answer"`
+	absent  string   // the state of one that does not answer
 }
 
 func (v *view) top(ctx context.Context, interval time.Duration, once bool) error {
@@ -51,7 +52,7 @@ func (v *view) top(ctx context.Context, interval time.Duration, once bool) error
 		}
 		reports := make([]loadReport, len(v.nodes))
 		for i, m := range v.nodes {
-			reports[i] = loadOf(m.label(), before[i], now[i], errorText(failed, m))
+			reports[i] = loadOf(m.label(), before[i], now[i], errorOf(failed, m))
 		}
 		if !once {
 			fmt.Fprint(v.app.out, "\x1b[H\x1b[2J")
@@ -67,9 +68,10 @@ func (v *view) top(ctx context.Context, interval time.Duration, once bool) error
 }
 
 // loadOf compares two looks at a node, by its own clock.
-func loadOf(name string, before, now info, failed string) loadReport {
-	r := loadReport{Name: name, Error: failed}
-	if now == nil {
+func loadOf(name string, before, now info, failed error) loadReport {
+	r := loadReport{Name: name}
+	if failed != nil {
+		r.Error, r.absent = words(failed), absence(failed)
 		return r
 	}
 	if before == nil || before["run_id"] != now["run_id"] || before.number("uptime_in_seconds") > now.number("uptime_in_seconds") {
@@ -98,7 +100,7 @@ func (a *app) writeLoad(all []loadReport) {
 	t := newTable("NODE", "OPS/S", "KEYS", "MEMORY", "IN/S", "OUT/S", "HITS", "CLIENTS")
 	for _, r := range all {
 		if r.Error != "" {
-			t.add(tinted(red, r.Name), rightly("down"), unknown, unknown, unknown, unknown, unknown, unknown)
+			t.add(tinted(red, r.Name), rightly(r.absent), unknown, unknown, unknown, unknown, unknown, unknown)
 			continue
 		}
 		hits := unknown

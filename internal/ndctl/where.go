@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,12 +134,20 @@ func (a *app) writeWhere(r whereReport) {
 	default:
 		lives := "for ever"
 		if *r.TTL >= 0 {
-			lives = fmt.Sprintf("for %d ms", *r.TTL)
+			lives = "for " + lifetimeText(time.Duration(*r.TTL)*time.Millisecond)
 		}
 		a.fact("exists", "yes, %s", lives)
 		a.fact("array", "%s of shape %s, %s", r.DType, shapeText(r.Shape), bytesText(r.Bytes))
 		a.fact("version", "%s", r.Version)
 	}
+}
+
+// lifetimeText writes for how long a key is there.
+func lifetimeText(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return durationText(d)
 }
 
 // shapeText writes a shape as Python does.

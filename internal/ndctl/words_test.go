@@ -2,6 +2,7 @@ package ndctl
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -48,15 +49,15 @@ func TestRates(t *testing.T) {
 		"keyspace_hits": "10", "keyspace_misses": "10"}
 	after := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "12", "total_commands_processed": "500", "total_net_input_bytes": "2048", "total_net_output_bytes": "50",
 		"keyspace_hits": "13", "keyspace_misses": "11", "used_memory": "7", "db0": "keys=5,expires=0,avg_ttl=0", "connected_clients": "2"}
-	r := loadOf("n", before, after, "")
+	r := loadOf("n", before, after, nil)
 	if *r.Ops != 200 || *r.In != 1024 || *r.Out != 0 || *r.Hits != 0.75 || *r.Keys != 5 || *r.Memory != 7 || *r.Clients != 2 {
 		t.Errorf("%v %v %v %v", *r.Ops, *r.In, *r.Out, *r.Hits)
 	}
 	again := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "1", "total_commands_processed": "3"}
-	if r := loadOf("n", before, again, ""); *r.Ops != 0 || r.Hits != nil {
+	if r := loadOf("n", before, again, nil); *r.Ops != 0 || r.Hits != nil {
 		t.Errorf("a node that was started anew: %v", *r.Ops)
 	}
-	if r := loadOf("n", before, nil, "gone"); r.Ops != nil || r.Error != "gone" {
+	if r := loadOf("n", before, nil, errors.New("gone")); r.Ops != nil || r.Error != "gone" || r.absent != "down" {
 		t.Errorf("one that is gone: %+v", r)
 	}
 }
