@@ -149,6 +149,11 @@ func (v *view) shardOf(key string) (slot, shard int, row toldShard) {
 // width is how many slots a shard has.
 func (v *view) width() int { return max(1, topology.Slots/max(1, len(v.told.Shards))) }
 
+// slotsOf returns the first and the last slot of a shard.
+func (v *view) slotsOf(shard int) (first, last int) {
+	return shard * v.width(), (shard+1)*v.width() - 1
+}
+
 // served reports whether a shard has a primary that lives, as the node that was asked sees it.
 func (v *view) served(s toldShard) bool {
 	primary := v.byID(s.Primary)

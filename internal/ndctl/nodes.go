@@ -39,7 +39,7 @@ type nodeReport struct {
 }
 
 func (v *view) list(ctx context.Context) error {
-	infos, failed := v.infos(ctx)
+	infos, failed := v.infos(ctx, "INFO")
 	reports := make([]nodeReport, len(v.nodes))
 	for i, m := range v.nodes {
 		reports[i] = v.node(m, infos[i], errorOf(failed, m))
@@ -75,8 +75,7 @@ func (v *view) node(m *member, i info, failed error) nodeReport {
 	case m.Leaving:
 		r.State = "leaving"
 	}
-	value := func(n int64) *int64 { return &n }
-	r.Keys, r.Memory, r.MaxMemory, r.Uptime = value(i.keys()), value(i.number("used_memory")), value(i.number("maxmemory")), value(i.number("uptime_in_seconds"))
+	r.Keys, r.Memory, r.MaxMemory, r.Uptime = pointer(i.keys()), pointer(i.number("used_memory")), pointer(i.number("maxmemory")), pointer(i.number("uptime_in_seconds"))
 	r.Version = i["ndring_version"]
 	return r
 }

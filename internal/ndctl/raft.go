@@ -55,14 +55,7 @@ type raftNodeReport struct {
 }
 
 func (v *view) raftStatus(ctx context.Context) error {
-	infos := make([]info, len(v.nodes))
-	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) error {
-		found, err := m.ask(ctx, "CLUSTER", "INFO")
-		if err == nil {
-			infos[i] = found
-		}
-		return err
-	})
+	infos, failed := v.infos(ctx, "CLUSTER", "INFO")
 	r := v.raft(infos, failed)
 	if err := v.app.show(r, func() { v.app.writeRaft(r) }); err != nil {
 		return err
@@ -90,8 +83,8 @@ func (v *view) raft(infos []info, failed []failure) raftReport {
 			n.Role = "voter"
 		}
 		if at := infos[i]; at != nil {
-			term, applied := uint64(at.number("cluster_term")), uint64(at.number("cluster_applied_index"))
-			n.Term, n.Applied, n.Quorum = &term, &applied, at["cluster_quorum"] == "1"
+			term := uint64(at.number("cluster_term"))
+			n.Term, n.Applied, n.Quorum = pointer(term), pointer(uint64(at.number("cluster_applied_index"))), at["cluster_quorum"] == "1"
 			n.Leader, n.Waiting = v.nameOf(at["cluster_leader"]), at["cluster_waiting_for"]
 			n.Proposed, n.Failed = at.number("cluster_proposals"), at.number("cluster_proposals_failed")
 			if at["cluster_leader"] == m.ID && n.Quorum {

@@ -43,7 +43,7 @@ type statusReport struct {
 }
 
 func (v *view) status(ctx context.Context) error {
-	infos, failed := v.infos(ctx)
+	infos, failed := v.infos(ctx, "INFO")
 	r := v.report(infos, failed, time.Now())
 	err := v.app.show(r, func() { v.app.writeStatus(r) })
 	if err == nil && !r.Healthy {

@@ -41,12 +41,12 @@ type loadReport struct {
 }
 
 func (v *view) top(ctx context.Context, interval time.Duration, once bool) error {
-	before, _ := v.infos(ctx)
+	before, _ := v.infos(ctx, "INFO")
 	for {
 		if !wait(ctx, interval) {
 			return nil // Ctrl-C is how this ends
 		}
-		now, failed := v.infos(ctx)
+		now, failed := v.infos(ctx, "INFO")
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -85,9 +85,8 @@ func loadOf(name string, before, now info, failed error) loadReport {
 		}
 		return &x
 	}
-	value := func(n int64) *int64 { return &n }
 	r.Ops, r.In, r.Out = rate("total_commands_processed"), rate("total_net_input_bytes"), rate("total_net_output_bytes")
-	r.Keys, r.Memory, r.Clients = value(now.keys()), value(now.number("used_memory")), value(now.number("connected_clients"))
+	r.Keys, r.Memory, r.Clients = pointer(now.keys()), pointer(now.number("used_memory")), pointer(now.number("connected_clients"))
 	hits, misses := now.number("keyspace_hits")-before.number("keyspace_hits"), now.number("keyspace_misses")-before.number("keyspace_misses")
 	if hits >= 0 && misses >= 0 && hits+misses > 0 {
 		ratio := float64(hits) / float64(hits+misses)
