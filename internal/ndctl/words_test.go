@@ -66,10 +66,10 @@ func TestTroublesOfANode(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"cluster_waiting_for:\r\nloading:0\r\ncluster_settings_refused:\r\naof_last_write_status:ok\r\n": "",
-		"cluster_settings_refused:maxclients,save\r\n": "cannot apply settings of the cluster (maxclients,save), and goes on with its own: its log says why",
-		"loading:1\r\ndisk_full:1\r\n":               "still reads its shards from disk; has a full disk (disk-reserve): writes are refused",
-		"cluster_waiting_for:a leader\r\n":            "waits for a leader",
-		"disk_stopped_shards:2\r\n":                   "has 2 shards read-only since their disk failed: restart it when the disk is well",
+		"cluster_settings_refused:maxclients,save\r\n":                                                   "cannot apply settings of the cluster (maxclients,save), and goes on with its own: its log says why",
+		"loading:1\r\ndisk_full:1\r\n":                                                                   "still reads its shards from disk; has a full disk (disk-reserve): writes are refused",
+		"cluster_waiting_for:a leader\r\n":                                                               "waits for a leader",
+		"disk_stopped_shards:2\r\n":                                                                      "has 2 shards read-only since their disk failed: restart it when the disk is well",
 	} {
 		if got := strings.Join(troubles(parseInfo(text)), "; "); got != want {
 			t.Errorf("%q: %q, not %q", text, got, want)
