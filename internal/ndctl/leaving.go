@@ -19,9 +19,9 @@ func (a *app) leaveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "leave [NODE]", Short: "Have a node leave the cluster in order", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeFirst,
 		Long: `Has a node hand over its shards and leave the cluster (CLUSTER LEAVE): the one that is named, or else the one at --addr. It has to be empty, since shards
-with arrays do not move: a node with keys refuses, and stays as it is. When nodes does not list it any more, it may be stopped; --wait waits for that.
-There is no way back but to let it leave: started anew after that, it joins again. Exit code 1 if it refuses, or has not left within --wait-timeout, when
-it goes on leaving.`,
+with arrays do not move: a node with keys refuses, and stays as it is. It may be stopped when nodes at another node does not list it any more, and status is well
+there: its vote has to be another's first. --wait waits for that. There is no way back but to let it leave: started anew after that, it joins again.
+Exit code 1 if it refuses, or has not left within --wait-timeout, when it goes on leaving.`,
 		Example: "  ndctl leave node3 --wait\n  ndctl leave node3 --yes --wait --wait-timeout 5m && docker stop node3",
 	}
 	yes := yesFlag(c)
@@ -43,7 +43,7 @@ it goes on leaving.`,
 				return a.partial([]failure{{m, err}})
 			}
 			if !*wait {
-				fmt.Fprintf(a.out, "%s leaves: it hands over its shards and takes no others. When ndctl nodes does not list it any more, stop it\n", m.label())
+				fmt.Fprintf(a.out, "%s leaves: it hands over its shards and takes no others. When ndctl nodes at another node does not list it any more, and ndctl status is well, stop it\n", m.label())
 				return nil
 			}
 			if err := v.awaitGone(c.Context(), m, *limit); err != nil {
@@ -56,7 +56,7 @@ it goes on leaving.`,
 	return c
 }
 
-// awaitGone waits until other nodes know a topology without a node.
+// awaitGone waits until other nodes know a topology without a node, and decide without it: one that leads or votes must not be stopped before its vote is another's.
 func (v *view) awaitGone(ctx context.Context, gone *member, limit time.Duration) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -65,9 +65,9 @@ func (v *view) awaitGone(ctx context.Context, gone *member, limit time.Duration)
 		if t := v.askOthers(within, gone); t != nil {
 			at := slices.IndexFunc(t.Nodes, func(n toldNode) bool { return n.ID == gone.ID })
 			switch {
-			case at < 0:
+			case at < 0 && t.Quorum && t.Leader != "" && t.Leader != gone.ID && !slices.Contains(t.Voters, gone.ID):
 				return nil
-			case !t.Nodes[at].Leaving && t.Nodes[at].Started != gone.Started:
+			case at >= 0 && !t.Nodes[at].Leaving && t.Nodes[at].Started != gone.Started:
 				return fmt.Errorf("%s has left the cluster, and has joined it again since: it was started anew", gone.label())
 			}
 			shards = 0
@@ -107,7 +107,7 @@ func (v *view) whyStays(ctx context.Context, m *member, shards int) string {
 	case shards < 0:
 		return "no other node answers that could say how far it is"
 	case shards == 0:
-		return "it serves no shard any more, but the cluster has not let it go yet; " + lookAtNodes
+		return "it serves no shard any more, but the others do not decide without it yet; " + lookAtNodes
 	case err == nil && i.keys() > 0:
 		return fmt.Sprintf("it still serves %s, and has %s. Shards with arrays do not move: once these keys are deleted it goes on (ndctl bigkeys, FLUSHALL on that node)",
 			plural(shards, "shard"), plural(int(i.keys()), "key"))

@@ -1,6 +1,7 @@
 package ndctl
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -46,6 +47,25 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// The only voter of two nodes may be stopped as soon as leave --wait says so: the other one decides then.
+func TestLeaveOfTheOnlyVoter(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	var r raftReport
+	if got := c.run(c.env(), "raft", "status", "--json"); json.Unmarshal([]byte(got.out), &r) != nil || len(r.Voters) != 1 || r.Leader != r.Voters[0] {
+		t.Fatalf("%+v", got)
+	}
+	voter := int(r.Leader[1] - '1')
+	other := map[string]string{"NDRING_ADDR": c.ports[1-voter]}
+	if r := c.run(other, "leave", r.Leader, "--yes", "--wait", "--wait-timeout", patience.String()); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	c.stop(voter)
+	if r := c.run(other, "config", "set", "timeout", "5", "--cluster"); r.code != 0 || r.out != "the cluster: OK\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
 // What keeps a node from leaving is said when the time is over.
 func TestLeaveTakesLong(t *testing.T) {
 	t.Parallel()
@@ -59,7 +79,8 @@ func TestLeaveTakesLong(t *testing.T) {
 		{"keys", `"leaving":true`, `{"primary":"bb"},{"primary":"bb"},{"primary":"aa"}`, "keys=7,expires=0",
 			"n2 has not left within 150ms: it still serves 2 shards, and has 7 keys. Shards with arrays do not move: once these keys are deleted it goes on"},
 		{"shards", `"leaving":true`, `{"primary":"bb"}`, "", "n2 has not left within 150ms: it still serves 1 shard, and goes on handing them over; look at ndctl nodes"},
-		{"nothing", `"leaving":true`, `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the cluster has not let it go yet"},
+		{"nothing", `"leaving":true`, `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
+		{"the lead", "", `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
 		{"a new start", `"incarnation":2`, `{"primary":"aa"}`, "", "n2 has left the cluster, and has joined it again since: it was started anew"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
@@ -81,8 +102,12 @@ func TestLeaveTakesLong(t *testing.T) {
 				if asked == 1 {
 					state, shards = `"incarnation":1`, `{"primary":"bb"}`
 				}
-				return fmt.Sprintf(`{"cluster":"c1","self":"aa","leader":"aa","quorum":true,"nodes":[{"id":"aa","name":"n1","host":"10.0.0.1","port":7379,"up":true},`+
-					`{"id":"bb","name":"n2","host":%q,"port":%s,"up":true,%s}],"shards":[%s]}`, host, port, state, shards)
+				row := ""
+				if state != "" {
+					row = fmt.Sprintf(`,{"id":"bb","name":"n2","host":%q,"port":%s,"up":true,%s}`, host, port, state)
+				}
+				return fmt.Sprintf(`{"cluster":"c1","self":"aa","leader":"bb","quorum":true,"voters":["bb"],"nodes":[{"id":"aa","name":"n1","host":"10.0.0.1","port":7379,"up":true}%s],"shards":[%s]}`,
+					row, shards)
 			})
 			r := runWith(t, map[string]string{"NDRING_ADDR": other}, "", "leave", "n2", "--yes", "--wait", "--wait-timeout", "150ms")
 			if r.code != 1 || r.out != "" || !matches(r.err, "ndctl: "+tc.err) {

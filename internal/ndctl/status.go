@@ -125,10 +125,11 @@ func (v *view) unserved(r *statusReport) (problems []string) {
 	}
 	var where []string
 	for name, n := range lost {
+		text := fmt.Sprintf("%d of %s", n, name)
 		if name == "" {
-			name = "nobody"
+			text = fmt.Sprintf("%d that nobody has", n)
 		}
-		where = append(where, fmt.Sprintf("%d of %s", n, name))
+		where = append(where, text)
 	}
 	slices.Sort(where)
 	if r.ShardsUnserved > 0 {
