@@ -128,7 +128,7 @@ func startRedisCluster(t *testing.T, owners, last int) (nodes []redisNode) {
 	}
 	for i, n := range nodes {
 		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-			rows, err := n.ClusterSlots(ctx).Result()
+			rows, err := n.Do(ctx, "CLUSTER", "SLOTS").Slice()
 			info := n.ClusterInfo(ctx).Val()
 			if err == nil && len(rows) == owners && strings.Contains(info, "cluster_known_nodes:3\r\n") && (owners == 0 || strings.Contains(info, "cluster_state:ok")) {
 				break

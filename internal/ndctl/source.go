@@ -2,10 +2,12 @@ package ndctl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,26 +56,21 @@ func openSource(ctx context.Context, url string) (*source, error) {
 
 // openCluster finds the primaries of a Redis Cluster.
 func (s *source) openCluster(ctx context.Context, options *redis.Options) error {
-	rows, err := s.nodes[0].ClusterSlots(ctx).Result()
+	reply, err := s.nodes[0].Do(ctx, "CLUSTER", "SLOTS").Slice()
 	if err != nil {
 		return err
 	}
-	found := map[string]*redis.Client{}
+	asked, _, _ := net.SplitHostPort(options.Addr)
+	known := map[string]bool{}
 	var nodes []*redis.Client
-	for _, row := range rows {
-		if len(row.Nodes) == 0 {
-			continue
-		}
-		s.slots += row.End - row.Start + 1
-		addr := row.Nodes[0].Addr
-		if host, _, err := net.SplitHostPort(options.Addr); err == nil && strings.HasPrefix(addr, ":") { // the one that was asked does not know its own
-			addr = net.JoinHostPort(host, addr[1:])
-		}
-		if found[addr] == nil {
+	for _, row := range reply {
+		count, addr := primaryOf(row, asked)
+		s.slots += count
+		if count > 0 && !known[addr] {
+			known[addr] = true
 			own := *options
 			own.Network, own.Addr = "tcp", addr
-			found[addr] = redis.NewClient(&own)
-			nodes = append(nodes, found[addr])
+			nodes = append(nodes, redis.NewClient(&own))
 		}
 	}
 	if len(nodes) == 0 {
@@ -82,6 +79,23 @@ func (s *source) openCluster(ctx context.Context, options *redis.Options) error 
 	s.close()
 	s.nodes = nodes
 	return nil
+}
+
+// primaryOf reads a row of CLUSTER SLOTS: how many slots it is about, and the address of who serves them. One that does not know its own host is at the one that was asked.
+func primaryOf(row any, asked string) (slots int, addr string) {
+	parts, _ := row.([]any)
+	if len(parts) < 3 {
+		return 0, ""
+	}
+	first, _ := parts[0].(int64)
+	last, _ := parts[1].(int64)
+	primary, _ := parts[2].([]any)
+	if len(primary) < 2 {
+		return 0, ""
+	}
+	host, _ := primary[0].(string)
+	port, _ := primary[1].(int64)
+	return int(last - first + 1), net.JoinHostPort(cmp.Or(host, asked), strconv.FormatInt(port, 10))
 }
 
 func (s *source) close() {

@@ -62,6 +62,28 @@ func TestRates(t *testing.T) {
 	}
 }
 
+func TestRowsOfClusterSlots(t *testing.T) {
+	t.Parallel()
+	node := func(host any, port int64) []any { return []any{host, port, "id", []any{}} }
+	for _, tc := range []struct {
+		row   any
+		slots int
+		addr  string
+	}{
+		{[]any{int64(0), int64(99), node("10.0.0.1", 6379), node("10.0.0.2", 6379)}, 100, "10.0.0.1:6379"},
+		{[]any{int64(5), int64(5), node("fd00::1", 1)}, 1, "[fd00::1]:1"},
+		{[]any{int64(5), int64(6), node("", 2)}, 2, "asked:2"},
+		{[]any{int64(5), int64(6), node(nil, 2)}, 2, "asked:2"},
+		{[]any{int64(5), int64(6)}, 0, ""},
+		{[]any{int64(5), int64(6), []any{}}, 0, ""},
+		{"nonsense", 0, ""},
+	} {
+		if slots, addr := primaryOf(tc.row, "asked"); slots != tc.slots || addr != tc.addr {
+			t.Errorf("%v: %d slots at %q", tc.row, slots, addr)
+		}
+	}
+}
+
 func TestTroublesOfANode(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
