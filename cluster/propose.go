@@ -72,7 +72,10 @@ func (c *Cluster) propose(ctx context.Context, command []byte) (d decision, err 
 		return a.decide(command)
 	}
 	reply, err := c.ask(ctx, leader, MethodPropose, command)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNotSent):
+		return d, fmt.Errorf("%s leads the cluster, and does not answer: %w", c.name(leader), err)
+	case err != nil:
 		return d, err
 	}
 	if err := json.Unmarshal(reply, &d); err != nil {

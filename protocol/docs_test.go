@@ -1,31 +1,14 @@
 package protocol
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/pagetest"
 )
 
-var update = flag.Bool("update", false, "write docs/commands.md anew")
-
-func TestPageOfCommandsIsTheTable(t *testing.T) {
-	const page = "../docs/commands.md"
-	want := markdownOfAll()
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not what the table says: go test ./protocol -run Page -update", page)
-	}
-}
+func TestPageOfCommandsIsTheTable(t *testing.T) { pagetest.Check(t, 1, "commands.md", markdownOfAll()) }
 
 // markdownOfAll returns the page of all commands, docs/commands.md.
 func markdownOfAll() string {

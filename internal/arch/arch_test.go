@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/loadtest": {},
 	"e2e":               {"internal/loadtest"},
 	"internal/resptest": {},
+	"internal/pagetest": {},
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},
 	"shard":             {"persistence", "cluster/topology", "array", "memory"},

@@ -104,12 +104,7 @@ func (m *member) scan(ctx context.Context, cursor, match string, count int) (key
 	if match != "" {
 		args = append(args, "MATCH", match)
 	}
-	return scanned(m.do(ctx, args...))
-}
-
-// scanned reads the reply of SCAN.
-func scanned(cmd *redis.Cmd) (keys []string, next string, err error) {
-	reply, err := cmd.Slice()
+	reply, err := m.do(ctx, args...).Slice()
 	if err != nil {
 		return nil, "", err
 	}

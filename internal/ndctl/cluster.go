@@ -32,6 +32,7 @@ type toldNode struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
 	Zone    string `json:"zone"`
+	Started int64  `json:"incarnation"` // which start of it this is
 	Host    string `json:"host"`
 	Port    int    `json:"port"`
 	Leaving bool   `json:"leaving"`
@@ -127,9 +128,12 @@ func (v *view) find(name string) (*member, error) {
 	return nil, fmt.Errorf("there is no node %q; there are %s", name, names(v.nodes))
 }
 
-// only returns the node that a command without --node means: the one at the only address that was given.
-func (v *view) only(flag string) (*member, error) {
-	if len(v.app.addrs) > 1 {
+// meant returns the node that a command is for: the one with a name, or without that the one at the only address that was given. Flag is what else would say which.
+func (v *view) meant(name, flag string) (*member, error) {
+	switch {
+	case name != "":
+		return v.find(name)
+	case len(v.app.addrs) > 1:
 		return nil, usageError("there are several addresses: say which node is meant with %s", flag)
 	}
 	return v.byID(v.told.Self), nil
@@ -144,6 +148,11 @@ func (v *view) shardOf(key string) (slot, shard int, row toldShard) {
 
 // width is how many slots a shard has.
 func (v *view) width() int { return max(1, topology.Slots/max(1, len(v.told.Shards))) }
+
+// slotsOf returns the first and the last slot of a shard.
+func (v *view) slotsOf(shard int) (first, last int) {
+	return shard * v.width(), (shard+1)*v.width() - 1
+}
 
 // served reports whether a shard has a primary that lives, as the node that was asked sees it.
 func (v *view) served(s toldShard) bool {
@@ -191,14 +200,22 @@ func (a *app) partial(failed []failure) error {
 	return errSaid
 }
 
-// errorText is what JSON says of a node that failed.
-func errorText(failed []failure, m *member) string {
+// errorOf returns what went wrong with a node; nil for nothing.
+func errorOf(failed []failure, m *member) error {
 	for _, f := range failed {
 		if f.node == m {
-			return words(f.err)
+			return f.err
 		}
 	}
-	return ""
+	return nil
+}
+
+// absence is the state of a node that tells nothing.
+func absence(err error) string {
+	if rightsHint(err) != "" {
+		return "denied"
+	}
+	return "down"
 }
 
 // onCluster is the usual frame of a command: it connects, runs, and closes.

@@ -98,7 +98,7 @@ func (v *view) settings(ctx context.Context, nodes []*member, patterns []string)
 		}
 	}
 	slices.SortStableFunc(reports, func(a, b settingReport) int { return strings.Compare(a.Name, b.Name) })
-	err := v.app.show(reports, func() { v.app.writeSettings(reports, len(nodes)-len(failed)) })
+	err := v.app.show(reports, func() { v.app.writeSettings(reports, nodes) })
 	if err == nil {
 		err = v.app.partial(failed)
 	}
@@ -108,14 +108,14 @@ func (v *view) settings(ctx context.Context, nodes []*member, patterns []string)
 	return err
 }
 
-func (a *app) writeSettings(all []settingReport, asked int) {
+func (a *app) writeSettings(all []settingReport, asked []*member) {
 	if len(all) == 0 {
 		return
 	}
 	t := newTable("SETTING", "VALUE", "NODES")
 	for _, r := range all {
 		nodes := strings.Join(r.Nodes, ",")
-		if len(r.Nodes) == asked && asked > 1 {
+		if len(r.Nodes) == len(asked) && len(asked) > 1 {
 			nodes = "all"
 		}
 		t.add(text(r.Name), text(r.Value), text(nodes))
@@ -164,19 +164,18 @@ come later.`,
 			return usageError("config set takes a value for each name")
 		}
 		return a.onCluster(c.Context(), func(v *view) error {
-			m, words, err := v.byID(v.told.Self), []string{"CLUSTER", "CONFIG", "SET"}, error(nil)
-			if !*cluster {
-				words = words[1:]
-				if node != "" {
-					m, err = v.find(node)
-				} else {
-					m, err = v.only("--node or --cluster")
-				}
+			if *cluster {
+				return v.changeAll(c.Context(), "SET", args)
 			}
+			m, err := v.meant(node, "--node or --cluster")
 			if err != nil {
 				return err
 			}
-			return v.change(c.Context(), m, *cluster, command(words, args...))
+			if err := m.do(c.Context(), command([]string{"CONFIG", "SET"}, args...)...).Err(); err != nil {
+				return a.partial([]failure{{m, err}})
+			}
+			fmt.Fprintf(a.out, "%s: OK\n", m.label())
+			return nil
 		})
 	}
 	return c
@@ -193,21 +192,18 @@ func (a *app) configResetCommand() *cobra.Command {
 		if !*cluster {
 			return usageError("config reset needs --cluster: a setting of one node is as it was after a restart")
 		}
-		return a.onCluster(c.Context(), func(v *view) error {
-			return v.change(c.Context(), v.byID(v.told.Self), true, command([]string{"CLUSTER", "CONFIG", "RESET"}, args...))
-		})
+		return a.onCluster(c.Context(), func(v *view) error { return v.changeAll(c.Context(), "RESET", args) })
 	}
 	return c
 }
 
-func (v *view) change(ctx context.Context, m *member, cluster bool, words []any) error {
-	if err := m.do(ctx, words...).Err(); err != nil {
+// changeAll has the cluster set or reset settings.
+func (v *view) changeAll(ctx context.Context, what string, args []string) error {
+	m := v.byID(v.told.Self)
+	look := "ndctl config get '*' --cluster shows it, and to do it again does no harm"
+	if err := v.decide(ctx, m, look, command([]string{"CLUSTER", "CONFIG", what}, args...)...); err != nil {
 		return v.app.partial([]failure{{m, err}})
 	}
-	if cluster {
-		fmt.Fprintln(v.app.out, "the cluster: OK")
-	} else {
-		fmt.Fprintf(v.app.out, "%s: OK\n", m.label())
-	}
+	fmt.Fprintln(v.app.out, "the cluster: OK")
 	return nil
 }

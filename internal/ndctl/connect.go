@@ -1,12 +1,14 @@
 package ndctl
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -128,6 +130,9 @@ func askTopology(ctx context.Context, c *redis.Client) (*told, error) {
 		}
 		return nil, errors.New(waiting)
 	}
+	if !slices.ContainsFunc(t.Nodes, func(n toldNode) bool { return n.ID == t.Self }) { // what it knows is what was so when it left
+		return nil, fmt.Errorf("it is not part of the cluster any more: it waits for %s", cmp.Or(t.Waiting, "a member that lets it in"))
+	}
 	return &t, nil
 }
 
@@ -185,4 +190,46 @@ func (m *member) do(ctx context.Context, args ...any) *redis.Cmd {
 		ctx = short
 	}
 	return m.client.Do(ctx, args...)
+}
+
+// decisionTime is within what a node answers whether the cluster has decided on a change.
+const decisionTime = 10 * time.Second
+
+// decide has one node propose a change of the cluster, and waits for as long as that takes; also until there is a leader, if there is a majority for one.
+// Look is where to see what has become of a change of which it is not known.
+func (v *view) decide(ctx context.Context, m *member, look string, args ...any) error {
+	if m.client == nil {
+		return errNoAddress
+	}
+	patient := m.client.WithTimeout(v.app.timeout + decisionTime)
+	for ends := time.Now().Add(v.app.timeout); ; {
+		err := patient.Do(ctx, args...).Err()
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return err
+		case leaderless(err) && v.told.Quorum && time.Now().Before(ends) && wait(ctx, againAfter):
+			continue
+		case strings.HasPrefix(err.Error(), "UNCERTAIN "):
+			return &undecidedError{"UNCERTAIN, the cluster has not decided in time", look}
+		case lost(err) && !undialled(err):
+			why := "the node has ended the connection"
+			if late(err) {
+				why = "the node does not answer in time"
+			}
+			return &undecidedError{why, look}
+		}
+		return err
+	}
+}
+
+// leaderless reports whether an error is that nobody leads at the moment, so that nothing was done.
+func leaderless(err error) bool {
+	return strings.HasPrefix(err.Error(), "ERR the cluster has no leader") || strings.Contains(err.Error(), " leads the cluster, and does not answer")
+}
+
+// undecidedError is that of a change of which it is not known what becomes of it.
+type undecidedError struct{ why, look string }
+
+func (e *undecidedError) Error() string {
+	return fmt.Sprintf("%s: it may have been done, or may still be; %s", e.why, e.look)
 }

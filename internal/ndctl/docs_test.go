@@ -1,34 +1,19 @@
 package ndctl
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-)
 
-var update = flag.Bool("update", false, "write docs/ndctl.md anew")
+	"github.com/ndring/ndring/internal/pagetest"
+)
 
 func TestPageOfNdctlIsTheTree(t *testing.T) {
 	t.Parallel()
-	const page = "../../docs/ndctl.md"
-	want := markdownOfAll(t)
-	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != want {
-		t.Errorf("%s is not what the commands say: go test ./internal/ndctl -run Page -update", page)
-	}
+	pagetest.Check(t, 2, "ndctl.md", markdownOfAll(t))
 }
 
 // markdownOfAll returns docs/ndctl.md.
@@ -69,7 +54,7 @@ Where several nodes are asked and some do not answer, the rest is shown, standar
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.text)
 	}
 	b.WriteString("\n## JSON\n\nWith `--json` a command writes one JSON value: an object, or an array where the fields below begin with `[]`. Fields may be added; those that are there keep name and meaning. " +
-		"Commands without fields below write nothing but text.\n")
+		"Commands without fields below write nothing but text. Errors are text on standard error, with their exit code; when nothing could be learned, there is no JSON.\n")
 	for _, group := range root.Groups() {
 		fmt.Fprintf(&b, "\n## %s\n", strings.TrimSuffix(group.Title, ":"))
 		for _, c := range root.Commands() {

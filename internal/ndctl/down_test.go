@@ -2,6 +2,7 @@ package ndctl
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,6 +51,8 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { mute.Close() })
+	resets := listen(t, func(conn *net.TCPConn) { conn.SetLinger(0) })
+	web := listen(t, func(conn *net.TCPConn) { io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 	other := fakeServer(t, func(args []string) any {
 		if strings.EqualFold(args[0], "info") {
 			return "redis_version:7.0.0\r\n"
@@ -65,6 +68,8 @@ func TestUnreachable(t *testing.T) {
 		{"127.0.0.1:1,127.0.0.1:2", 3, []string{"no node of a cluster answers:\n  127.0.0.1:1: connection refused\n  127.0.0.1:2: connection refused\n"}},
 		{"nosuch.invalid", 3, []string{"nosuch.invalid:7379: there is no address for the name nosuch.invalid"}},
 		{mute.Addr().String(), 3, []string{"no answer in time (--timeout)"}},
+		{resets, 3, []string{"ndctl: no node answers at " + resets + ": it closed the connection: is that a node's port for clients?\n"}},
+		{web, 3, []string{"ndctl: no node answers at " + web + ": it does not speak the protocol: is that a node's port for clients?\n"}},
 		{other, 1, []string{"ndctl: " + other + ": that is no node of ndring"}},
 		{lonely.ports[0], 1, []string{"ndctl: " + lonely.ports[0] + ": it is not part of a cluster yet: it waits for "}},
 		{"127.0.0.1:1," + lonely.ports[0] + "," + c.ports[0], 0, nil},
@@ -83,6 +88,33 @@ func TestUnreachable(t *testing.T) {
 			}
 		}
 	}
+}
+
+// listen does something with each connection, when something has come by it, and ends it. It returns its address.
+func listen(t *testing.T, do func(*net.TCPConn)) string {
+	t.Helper()
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := socket.Accept()
+			if err != nil {
+				return
+			}
+			conn.Read(make([]byte, 1))
+			do(conn.(*net.TCPConn))
+			conn.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		socket.Close()
+		<-ended
+	})
+	return socket.Addr().String()
 }
 
 // Two of three nodes are gone: what can be told is told, and what cannot is named. Then the way out: raft recover on the third one, the others given up, a new one.
@@ -115,6 +147,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 	c.eventually("n1 sees that it is alone", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
 		return matches(got, "no quorum: 1 of 3 voters up", "health     4 problems")
 	})
+	c.eventually("n1 follows nobody", func() string { return c.run(c.env(), "raft", "status").out }, func(got string) bool { return strings.Contains(got, " nobody ") })
 	gone := []string{"n2 (@n2): connection refused\n", "n3 (@n3): connection refused\n"}
 	lost, kept := whereIs["n2"][0], whereIs["n1"][0]
 	for _, tc := range []struct {
@@ -140,7 +173,14 @@ func TestHalfDownAndRecovered(t *testing.T) {
 		{"get " + lost + " -o -", 1, nil, []string{gone[0]}},
 		{"put " + lost + " " + npy, 1, nil, []string{gone[0]}},
 		{"where " + lost, 1, []string{"primary n2 (40243476) at @n2, down\nreplicas none\nexists not known\n"}, []string{"nobody can tell whether the key exists: n2 (@n2): connection refused"}},
-		{"forget n2 --yes", 1, nil, []string{"n1 (@n1): ERR the "}},
+		{"config set timeout 5 --cluster", 1, nil, []string{"ndctl: n1 (@n1): ERR the cluster has no leader: a majority of its voters is missing\n"}},
+		{"config reset timeout --cluster", 1, nil, []string{"n1 (@n1): ERR the cluster has no leader"}},
+		{"config get timeout", 1, []string{"timeout 0 n1\n"}, gone},
+		{"config get timeout --cluster", 0, []string{"the cluster has set nothing that matches timeout\n"}, nil},
+		{"config set timeout 5", 0, []string{"n1: OK\n"}, nil},
+		{"forget n2", 2, nil, []string{"ndctl: Forget n2 (40243476", "It has the only copy of ", "THEIR ARRAYS ARE GIVEN UP", "give --yes"}},
+		{"forget n2 --yes", 1, nil, []string{"n1 (@n1): ERR the cluster has no leader"}},
+		{"leave --yes", 1, nil, []string{"n1 (@n1): ERR no other node is there that could take the shards of this one\n"}},
 		{"leave n2 --yes", 1, nil, []string{gone[0]}},
 	} {
 		r := c.run(c.env(), strings.Fields(tc.args)...)

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -84,11 +86,26 @@ func lost(err error) bool {
 	switch {
 	case errors.Is(err, redis.Nil), errors.As(err, &answer):
 		return false
-	case errors.As(err, &network), errors.As(err, &name), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+	case errors.As(err, &network), errors.As(err, &name), closed(err), garbled(err):
 		return true
 	}
 	return late(err)
 }
+
+// undialled reports whether there was no connection, so that nothing was sent.
+func undialled(err error) bool {
+	var network *net.OpError
+	var name *net.DNSError
+	return errors.As(err, &name) || errors.As(err, &network) && network.Op == "dial"
+}
+
+// closed reports whether an error is that the other side has ended the connection.
+func closed(err error) bool {
+	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool { return errors.Is(err, e) })
+}
+
+// garbled reports whether an error is that what came is no RESP.
+func garbled(err error) bool { return strings.HasPrefix(err.Error(), "redis: can't parse ") }
 
 // late reports whether an error is that of a time that was over.
 func late(err error) bool {
@@ -131,8 +148,10 @@ func words(err error) string {
 		return strings.TrimPrefix(dial.Err.Error(), "connect: ")
 	case errors.As(err, &dial) && dial.Timeout(), late(err):
 		return "no answer in time (--timeout)"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case closed(err):
 		return "it closed the connection: is that a node's port for clients?"
+	case garbled(err):
+		return "it does not speak the protocol: is that a node's port for clients?"
 	}
 	return oneLine(err.Error())
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,50 +14,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 )
-
-// startRedis runs a redis-server on a socket of its own, and returns its address and a client.
-func startRedis(t *testing.T) (url string, c *redis.Client) {
-	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("redis-server is not installed")
-	}
-	dir, err := os.MkdirTemp("", "ndctl") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	var log bytes.Buffer
-	cmd := exec.Command(program, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", dir)
-	cmd.Stdout = &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		cmd.Wait() // it is killed
-	}()
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		<-exited
-	})
-	redis.SetLogger(silence{})
-	c = redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: -1, DialerRetries: 1})
-	t.Cleanup(func() { c.Close() })
-	for deadline := time.Now().Add(patience); c.Ping(t.Context()).Err() != nil; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			cmd.Process.Kill()
-			<-exited
-			t.Fatalf("redis-server is not ready: %s", &log)
-		}
-	}
-	return "unix://" + socket, c
-}
 
 // Arrays come over with their time to live; what is none is named, and left.
 func TestImport(t *testing.T) {
@@ -168,6 +123,7 @@ func checkReport(t *testing.T, path string) {
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
+	withPassword, _ := startRedis(t, "--requirepass", "secret")
 	for _, tc := range []struct {
 		args string
 		code int
@@ -177,7 +133,10 @@ func TestImportRefuses(t *testing.T) {
 		{"import http://x", 2, `"http://x" is no address of a Redis`},
 		{"import http://bob:secret@x", 2, `"http://...@x" is no address of a Redis`},
 		{"import redis://127.0.0.1:1", 1, "the source at 127.0.0.1:1: connection refused"},
-		{"import redis://" + c.ports[0], 1, "the source is ndring itself, not a Redis"},
+		{"import redis://" + c.ports[0], 1, "the source at " + c.ports[0] + ": it is ndring itself, not a Redis"},
+		{"import " + withPassword, 1, "the source at " + strings.TrimPrefix(withPassword, "unix://") + ": it wants a password: redis://:PASSWORD@HOST:PORT\n"},
+		{"import unix://:wrong@" + strings.TrimPrefix(withPassword, "unix://"), 1, "WRONGPASS "},
+		{"import unix://:secret@" + strings.TrimPrefix(withPassword, "unix://"), 0, ""},
 		{"import redis://127.0.0.1:1 --count 0", 2, "must be at least 1"},
 		{"import redis://127.0.0.1:1 --report /no/such/file", 2, "--report: open /no/such/file"},
 	} {

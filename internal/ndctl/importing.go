@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/cluster/topology"
 )
 
 // importOptions are the flags of import.
@@ -29,10 +30,11 @@ func (a *app) importCommand() *cobra.Command {
 	var o importOptions
 	c := &cobra.Command{
 		Use: "import URL", Short: "Copy arrays out of a Redis", Args: cobra.ExactArgs(1),
-		Long: `Copies arrays that were stored as the bytes of np.save out of a Redis, or a Redis Cluster: redis://[user:password@]host:port[/db], rediss:// or
-unix://. Times to live are kept. What is no array is reported and left where it is; nothing is ever unpickled. A key that ndring has already is
-left as it is there, unless --overwrite is given. Exit code 1 if arrays could not be copied. python -m ndring import does the same.`,
-		Example: "  ndctl import redis://localhost:6379 --match 'features:*' --dry-run",
+		Long: `Copies arrays that were stored as the bytes of np.save out of a Redis: redis://[user:password@]host:port[/db], rediss:// or unix://. Of a Redis Cluster
+one node is enough: it is copied from all of its primaries, which have to be reached by the addresses that it tells. Times to live are kept.
+What is no array is reported and left where it is; nothing is ever unpickled. A key that ndring has already is left as it is there, unless
+--overwrite is given. Exit code 1 if arrays could not be copied, or not all keys could be looked at. python -m ndring import does the same.`,
+		Example: "  ndctl import redis://localhost:6379 --match 'features:*' --dry-run\n  ndctl import redis://:secret@redis1:6379/0 --report not-copied.jsonl",
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.count < 1 || o.limit < 1 {
 				return usageError("--count and --max-array-bytes must be at least 1")
@@ -67,11 +69,7 @@ func (v *view) importAll(ctx context.Context, url string, o importOptions) error
 		return err
 	}
 	defer s.close()
-	for _, n := range s.nodes {
-		if err = v.importFrom(ctx, n, s.exact, o, r); err != nil {
-			break
-		}
-	}
+	err = v.importNodes(ctx, s, o, r)
 	r.sort()
 	if shown := v.app.show(r, func() { r.write(v.app.out) }); shown != nil {
 		return shown
@@ -85,6 +83,29 @@ func (v *view) importAll(ctx context.Context, url string, o importOptions) error
 		return errSaid
 	}
 	return nil
+}
+
+// importNodes copies from one node after the other. When one fails, the others are copied nevertheless.
+func (v *view) importNodes(ctx context.Context, s *source, o importOptions, r *importReport) error {
+	var errs []error
+	for _, n := range s.nodes {
+		err := v.importFrom(ctx, n, s.exact, o, r)
+		var stop *stopError
+		switch {
+		case err == nil:
+		case ctx.Err() != nil, errors.As(err, &stop):
+			return err
+		default:
+			errs = append(errs, fmt.Errorf("the source at %s fails, and not all of its keys were looked at: %s", n.Options().Addr, sourceWords(err)))
+		}
+	}
+	if s.slots > 0 && s.slots < topology.Slots {
+		errs = append(errs, fmt.Errorf("nobody serves %s of the source: what is in them was not looked at", plural(topology.Slots-s.slots, "slot")))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &exitError{exitFailure, errors.Join(errs...)}
 }
 
 func (v *view) importFrom(ctx context.Context, from *redis.Client, exact bool, o importOptions, r *importReport) error {
@@ -103,12 +124,8 @@ func (v *view) importFrom(ctx context.Context, from *redis.Client, exact bool, o
 			err = v.copy(ctx, from, wanted[:n], exact, o, r)
 			wanted = wanted[n:]
 		}
-		var stop *stopError
-		switch {
-		case errors.As(err, &stop):
+		if err != nil {
 			return err
-		case err != nil:
-			return fmt.Errorf("the source fails: %s", words(err))
 		}
 		if terminal(v.app.err) && !v.app.json {
 			fmt.Fprintf(v.app.err, "\r%s, %s", plural(r.Scanned, "key"), plural(r.Copied, "array"))

@@ -25,6 +25,9 @@ func (i info) number(name string) int64 {
 	return n
 }
 
+// pointer returns the number as what JSON writes as null where there is none.
+func pointer[T int64 | uint64](n T) *T { return &n }
+
 // keys is how many keys there are.
 func (i info) keys() int64 {
 	for part := range strings.SplitSeq(i["db0"], ",") {
@@ -42,11 +45,11 @@ func (m *member) ask(ctx context.Context, command ...any) (info, error) {
 	return parseInfo(text), err
 }
 
-// infos asks all nodes for INFO. Those that do not answer have none.
-func (v *view) infos(ctx context.Context) ([]info, []failure) {
+// infos asks all nodes for what they say of themselves. Those that do not answer have said nothing.
+func (v *view) infos(ctx context.Context, command ...any) ([]info, []failure) {
 	all := make([]info, len(v.nodes))
-	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) (err error) {
-		found, err := m.ask(ctx, "INFO")
+	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) error {
+		found, err := m.ask(ctx, command...)
 		if err == nil {
 			all[i] = found
 		}

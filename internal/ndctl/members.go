@@ -2,12 +2,10 @@ package ndctl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -39,7 +37,7 @@ func (v *view) join(ctx context.Context, host, port string) error {
 	from := net.JoinHostPort(host, port)
 	if len(v.nodes) > 1 {
 		return failed(`%s is a member of a cluster of %d nodes already, and a node does not change its cluster while it runs.
-To add another node to this one, start it with an empty folder:
+To add another node to that cluster, start it with an empty folder:
   ndring --node-id NAME --dir FOLDER --shards %d --join %s
 To move this node elsewhere: ndctl leave, stop it, and start it so.`, m.label(), len(v.nodes), len(v.told.Shards), from)
 	}
@@ -47,37 +45,6 @@ To move this node elsewhere: ndctl leave, stop it, and start it so.`, m.label(),
   ndring --node-id NAME --dir FOLDER --shards N --join %s
 where N is the number of shards of that cluster (ndctl status). What it has now stays in its old folder: copy it with ndctl get and put.
 The other way round, nodes that are started with --join and the gossip address of %s become members of its cluster, and it keeps what it has.`, m.label(), from, m.label())
-}
-
-func (a *app) leaveCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "leave [NODE]", Short: "Have a node leave the cluster in order", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeFirst,
-		Long: `Has a node hand over its shards and leave the cluster (CLUSTER LEAVE): the one that is named, or else the one at --addr. It has to be empty, since shards
-with arrays do not move. When nodes does not list it any more, it may be stopped.`,
-	}
-	yes := yesFlag(c)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		return a.onCluster(c.Context(), func(v *view) (err error) {
-			var m *member
-			if len(args) == 1 {
-				m, err = v.find(args[0])
-			} else {
-				m, err = v.only("NODE")
-			}
-			if err != nil {
-				return err
-			}
-			if err := a.confirm(*yes, fmt.Sprintf("Have %s leave the cluster?", m.label())); err != nil {
-				return err
-			}
-			if err := m.do(c.Context(), "CLUSTER", "LEAVE").Err(); err != nil {
-				return a.partial([]failure{{m, err}})
-			}
-			fmt.Fprintf(a.out, "%s leaves: when ndctl nodes does not list it any more, stop it\n", m.label())
-			return nil
-		})
-	}
-	return c
 }
 
 func (a *app) forgetCommand() *cobra.Command {
@@ -93,6 +60,9 @@ elsewhere: their arrays are given up. Not for a node that lives: that leaves, or
 			m, err := v.find(args[0])
 			if err != nil {
 				return err
+			}
+			if m.Up && !m.self {
+				return fmt.Errorf("%s is alive, as %s sees it: have it leave (ndctl leave %[1]s), or stop it first", m.label(), v.nameOf(v.told.Self))
 			}
 			if err := a.confirm(*yes, v.forgetQuestion(m)); err != nil {
 				return err
@@ -129,10 +99,7 @@ func (v *view) forget(ctx context.Context, gone *member) error {
 	if through == gone {
 		return fmt.Errorf("%s cannot be forgotten by itself: %w", gone.label(), errNobody)
 	}
-	if err := through.do(ctx, "CLUSTER", "FORGET", gone.ID).Err(); err != nil {
-		if strings.HasPrefix(err.Error(), "UNCERTAIN") {
-			return errors.New("nobody has decided on it in time, it may still come: look at ndctl nodes and ndctl raft status")
-		}
+	if err := v.decide(ctx, through, lookAtNodes, "CLUSTER", "FORGET", gone.ID); err != nil {
 		return v.app.partial([]failure{{through, err}})
 	}
 	fmt.Fprintf(v.app.out, "%s is forgotten\n", gone.label())

@@ -25,7 +25,7 @@ type nodeReport struct {
 	Name      string `json:"name" doc:"as its operator calls it; else the beginning of its id"`
 	ID        string `json:"id" doc:"40 hexadecimal digits"`
 	Address   string `json:"address" doc:"where clients reach it, by the listener that was asked; empty if they do not"`
-	State     string `json:"state" doc:"up, down (it does not answer), loading, leaving, or waiting (not part of the cluster at the moment)"`
+	State     string `json:"state" doc:"up, down (it does not answer), denied (it does, but wants another password or user), loading, leaving, or waiting (not part of the cluster at the moment)"`
 	Role      string `json:"role" doc:"leader, voter, or none: it follows without a vote"`
 	Zone      string `json:"zone,omitempty" doc:"where it stands, if that was said"`
 	Shards    int    `json:"shards" doc:"shards that it serves, or would if it were up"`
@@ -39,10 +39,10 @@ type nodeReport struct {
 }
 
 func (v *view) list(ctx context.Context) error {
-	infos, failed := v.infos(ctx)
+	infos, failed := v.infos(ctx, "INFO")
 	reports := make([]nodeReport, len(v.nodes))
 	for i, m := range v.nodes {
-		reports[i] = v.node(m, infos[i], errorText(failed, m))
+		reports[i] = v.node(m, infos[i], errorOf(failed, m))
 	}
 	if err := v.app.show(reports, func() { v.app.writeNodes(reports) }); err != nil {
 		return err
@@ -50,8 +50,8 @@ func (v *view) list(ctx context.Context) error {
 	return v.app.partial(failed)
 }
 
-func (v *view) node(m *member, i info, failed string) nodeReport {
-	r := nodeReport{Name: m.label(), ID: m.ID, Address: m.address, Zone: m.Zone, State: "up", Role: "none", Error: failed, asked: m.self}
+func (v *view) node(m *member, i info, failed error) nodeReport {
+	r := nodeReport{Name: m.label(), ID: m.ID, Address: m.address, Zone: m.Zone, State: "up", Role: "none", asked: m.self}
 	for _, s := range v.told.Shards {
 		if s.Primary == m.ID {
 			r.Shards++
@@ -63,8 +63,8 @@ func (v *view) node(m *member, i info, failed string) nodeReport {
 	case slices.Contains(v.told.Voters, m.ID):
 		r.Role = "voter"
 	}
-	if i == nil {
-		r.State = "down"
+	if failed != nil {
+		r.State, r.Error = absence(failed), words(failed)
 		return r
 	}
 	switch {
@@ -75,8 +75,7 @@ func (v *view) node(m *member, i info, failed string) nodeReport {
 	case m.Leaving:
 		r.State = "leaving"
 	}
-	value := func(n int64) *int64 { return &n }
-	r.Keys, r.Memory, r.MaxMemory, r.Uptime = value(i.keys()), value(i.number("used_memory")), value(i.number("maxmemory")), value(i.number("uptime_in_seconds"))
+	r.Keys, r.Memory, r.MaxMemory, r.Uptime = pointer(i.keys()), pointer(i.number("used_memory")), pointer(i.number("maxmemory")), pointer(i.number("uptime_in_seconds"))
 	r.Version = i["ndring_version"]
 	return r
 }

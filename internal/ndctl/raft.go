@@ -51,17 +51,11 @@ type raftNodeReport struct {
 	Waiting  string  `json:"waiting_for,omitempty" doc:"what it waits for before it serves"`
 	Error    string  `json:"error,omitempty" doc:"why it does not answer"`
 	Proposed int64   `json:"proposals" doc:"changes that it proposed since its start"`
+	absent   string  // the state of one that does not answer
 }
 
 func (v *view) raftStatus(ctx context.Context) error {
-	infos := make([]info, len(v.nodes))
-	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) error {
-		found, err := m.ask(ctx, "CLUSTER", "INFO")
-		if err == nil {
-			infos[i] = found
-		}
-		return err
-	})
+	infos, failed := v.infos(ctx, "CLUSTER", "INFO")
 	r := v.raft(infos, failed)
 	if err := v.app.show(r, func() { v.app.writeRaft(r) }); err != nil {
 		return err
@@ -80,14 +74,17 @@ func (v *view) raft(infos []info, failed []failure) raftReport {
 	slices.Sort(r.Voters)
 	followed := map[string]int{}
 	for i, m := range v.nodes {
-		n := raftNodeReport{Name: m.label(), Role: "none", Error: errorText(failed, m)}
+		n := raftNodeReport{Name: m.label(), Role: "none"}
+		if err := errorOf(failed, m); err != nil {
+			n.Error, n.absent = words(err), absence(err)
+		}
 		votes := slices.Contains(v.told.Voters, m.ID)
 		if votes {
 			n.Role = "voter"
 		}
 		if at := infos[i]; at != nil {
-			term, applied := uint64(at.number("cluster_term")), uint64(at.number("cluster_applied_index"))
-			n.Term, n.Applied, n.Quorum = &term, &applied, at["cluster_quorum"] == "1"
+			term := uint64(at.number("cluster_term"))
+			n.Term, n.Applied, n.Quorum = pointer(term), pointer(uint64(at.number("cluster_applied_index"))), at["cluster_quorum"] == "1"
 			n.Leader, n.Waiting = v.nameOf(at["cluster_leader"]), at["cluster_waiting_for"]
 			n.Proposed, n.Failed = at.number("cluster_proposals"), at.number("cluster_proposals_failed")
 			if at["cluster_leader"] == m.ID && n.Quorum {
@@ -128,7 +125,7 @@ func (a *app) writeRaft(r raftReport) {
 	for _, n := range r.Nodes {
 		role := strings.Replace(n.Role, "none", "-", 1)
 		if n.Error != "" {
-			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, "down"), unknown, text(""))
+			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, n.absent), unknown, text(""))
 			continue
 		}
 		follows, hears := n.Leader, tinted(green, "yes")

@@ -1,11 +1,13 @@
 package ndctl
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // defaultAddr is where a node on this machine is.
@@ -49,7 +51,7 @@ Exit codes:
 	flags.StringVar(&a.passwordFile, "password-file", "", "`FILE` with the password (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
 	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "how long to wait for a node; longer for large arrays")
 	flags.BoolVar(&a.json, "json", false, "write JSON, for scripts")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError("%w", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommandGroupID(groupTool)
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)) // see container
 	for _, g := range []cobra.Group{
@@ -67,6 +69,7 @@ Exit codes:
 	add(groupArrays, a.slotCommand(), a.whereCommand(), a.getCommand(), a.putCommand(), a.importCommand())
 	add(groupChange, a.joinCommand(), a.leaveCommand(), a.forgetCommand(), a.configCommand(), a.raftCommand())
 	add(groupTool, a.completionCommand(), a.versionCommand())
+	checkHelp(root)
 	checkArguments(root)
 	return root
 }
@@ -92,12 +95,7 @@ func container(c *cobra.Command) {
 		if len(args) == 0 {
 			return nil
 		}
-		hint := ""
-		c.SuggestionsMinimumDistance = 2
-		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			hint = fmt.Sprintf(": is it %s?", strings.Join(near, ", or "))
-		}
-		return usageError("there is no command %q%s", strings.TrimSpace(pathOf(c)+" "+args[0]), hint)
+		return unknownCommand(c, args[0])
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := c.Help(); err != nil {
@@ -105,6 +103,44 @@ func container(c *cobra.Command) {
 		}
 		return &exitError{code: exitUsage}
 	}
+}
+
+// unknownCommand says that a command has no such subcommand, and which one may be meant.
+func unknownCommand(c *cobra.Command, name string) error {
+	hint := ""
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(name); len(near) > 0 {
+		hint = fmt.Sprintf(": is it %s?", strings.Join(near, ", or "))
+	}
+	return usageError("there is no command %q%s", strings.TrimSpace(pathOf(c)+" "+name), hint)
+}
+
+// checkHelp has `help` refuse commands that do not exist.
+func checkHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		panic(err) // it was just made
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if c, rest, err := root.Find(args); err == nil && len(rest) > 0 {
+			return unknownCommand(c, rest[0])
+		}
+		return nil
+	}
+}
+
+// flagError says what is wrong with a flag.
+func flagError(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return usageError("%w", err)
+	}
+	kind := bad.GetFlag().Value.Type()
+	if wanted := map[string]string{"int": "number", "int64": "number", "duration": "time, such as 5s or 2m"}[kind]; wanted != "" {
+		kind = wanted
+	}
+	return usageError("--%s %q is no %s", bad.GetFlag().Name, bad.GetValue(), kind)
 }
 
 // pathOf returns the name of a command without that of the program.
@@ -126,7 +162,7 @@ func checkArguments(c *cobra.Command) {
 		if err == nil || codeOf(err) == exitUsage {
 			return err
 		}
-		return usageError("%s takes %s, not %d arguments", pathOf(c), operands(c), len(args))
+		return usageError("%s takes %s, not %s", pathOf(c), operands(c), plural(len(args), "argument"))
 	}
 	for _, sub := range c.Commands() {
 		checkArguments(sub)
@@ -152,9 +188,12 @@ func (a *app) commandOf(root *cobra.Command, args []string) string {
 }
 
 // prepare looks at what all commands share.
-func (a *app) prepare(*cobra.Command, []string) error {
+func (a *app) prepare(c *cobra.Command, _ []string) error {
 	if a.timeout <= 0 {
 		return usageError("--timeout must be longer than nothing")
+	}
+	if len(a.addrs) == 0 && c.Flags().Changed("addr") { // a variable of a script that is not set must not lead to another cluster
+		return usageError("--addr \"\" is no HOST:PORT")
 	}
 	if len(a.addrs) == 0 {
 		a.addrs = strings.FieldsFunc(a.setting("NDRING_ADDR"), func(r rune) bool { return r == ',' || r == ' ' })

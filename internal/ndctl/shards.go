@@ -58,8 +58,9 @@ func (v *view) listShards(node string, unserved bool) error {
 		if unserved && v.served(s) || id != "" && s.Primary != id && !slices.Contains(s.InSync, id) {
 			continue
 		}
+		first, last := v.slotsOf(i)
 		r := shardReport{
-			Shard: i, First: i * v.width(), Last: (i+1)*v.width() - 1, State: "served", Primary: v.nameOf(s.Primary), InSync: v.namesOf(s.InSync),
+			Shard: i, First: first, Last: last, State: "served", Primary: v.nameOf(s.Primary), InSync: v.namesOf(s.InSync),
 			Assigned: v.namesOf(s.Assigned), Epoch: s.Epoch,
 		}
 		switch {

@@ -36,7 +36,7 @@ type slotsReport struct {
 // runs returns runs of slots of one node.
 func (v *view) runs() (all []*slotsReport) {
 	for i, s := range v.told.Shards {
-		first, last := i*v.width(), (i+1)*v.width()-1
+		first, last := v.slotsOf(i)
 		if n := len(all); n > 0 && all[n-1].id == s.Primary {
 			all[n-1].Last = last
 			continue

@@ -2,11 +2,13 @@ package ndctl
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,9 +16,9 @@ import (
 
 // source is the Redis that arrays are copied from.
 type source struct {
-	nodes  []*redis.Client // those that hold keys
-	exact  bool            // it tells the moments at which keys expire (PEXPIRETIME, Redis 7)
-	closes []func() error
+	nodes []*redis.Client // those that hold keys
+	slots int             // of a Redis Cluster, those that are served; 0 for a Redis
+	exact bool            // it tells the moments at which keys expire (PEXPIRETIME, Redis 7)
 }
 
 // sourceTime is how long the source may take for one reply.
@@ -30,21 +32,19 @@ func openSource(ctx context.Context, url string) (*source, error) {
 	}
 	options.ReadTimeout, options.DialTimeout, options.DialerRetries, options.Protocol, options.DisableIdentity = sourceTime, 5*time.Second, 1, 2, true
 	one := redis.NewClient(options)
-	s := &source{nodes: []*redis.Client{one}, exact: true, closes: []func() error{one.Close}}
+	s := &source{nodes: []*redis.Client{one}, exact: true}
 	text, err := one.Info(ctx).Result()
+	facts := parseInfo(text)
+	switch {
+	case err != nil:
+	case facts["ndring_version"] != "":
+		err = errors.New("it is ndring itself, not a Redis")
+	case facts["cluster_enabled"] == "1":
+		err = s.openCluster(ctx, options)
+	}
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("the source at %s: %s", options.Addr, words(err))
-	}
-	switch facts := parseInfo(text); {
-	case facts["ndring_version"] != "":
-		s.close()
-		return nil, errors.New("the source is ndring itself, not a Redis")
-	case facts["cluster_enabled"] == "1":
-		if err := s.openCluster(ctx, options); err != nil {
-			s.close()
-			return nil, fmt.Errorf("the source at %s: %s", options.Addr, words(err))
-		}
+		return nil, fmt.Errorf("the source at %s: %s", options.Addr, sourceWords(err))
 	}
 	for _, n := range s.nodes {
 		if err := n.Do(ctx, "PEXPIRETIME", "k").Err(); err != nil && strings.Contains(strings.ToLower(err.Error()), "unknown command") {
@@ -54,25 +54,65 @@ func openSource(ctx context.Context, url string) (*source, error) {
 	return s, nil
 }
 
+// openCluster finds the primaries of a Redis Cluster.
 func (s *source) openCluster(ctx context.Context, options *redis.Options) error {
-	all := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: []string{options.Addr}, Username: options.Username, Password: options.Password, TLSConfig: options.TLSConfig,
-		ReadTimeout: sourceTime, DialTimeout: options.DialTimeout, Protocol: 2, DisableIdentity: true,
-	})
-	s.nodes, s.closes = nil, append(s.closes, all.Close)
-	var mu sync.Mutex // guards s.nodes
-	return all.ForEachMaster(ctx, func(_ context.Context, n *redis.Client) error {
-		mu.Lock()
-		defer mu.Unlock()
-		s.nodes = append(s.nodes, n)
-		return nil
-	})
+	reply, err := s.nodes[0].Do(ctx, "CLUSTER", "SLOTS").Slice()
+	if err != nil {
+		return err
+	}
+	asked, _, _ := net.SplitHostPort(options.Addr)
+	known := map[string]bool{}
+	var nodes []*redis.Client
+	for _, row := range reply {
+		count, addr := primaryOf(row, asked)
+		s.slots += count
+		if count > 0 && !known[addr] {
+			known[addr] = true
+			own := *options
+			own.Network, own.Addr = "tcp", addr
+			nodes = append(nodes, redis.NewClient(&own))
+		}
+	}
+	if len(nodes) == 0 {
+		return errors.New("it is a node of a Redis Cluster in which nobody serves any slots: CLUSTER INFO says more")
+	}
+	s.close()
+	s.nodes = nodes
+	return nil
+}
+
+// primaryOf reads a row of CLUSTER SLOTS: how many slots it is about, and the address of who serves them. One that does not know its own host is at the one that was asked.
+func primaryOf(row any, asked string) (slots int, addr string) {
+	parts, _ := row.([]any)
+	if len(parts) < 3 {
+		return 0, ""
+	}
+	first, _ := parts[0].(int64)
+	last, _ := parts[1].(int64)
+	primary, _ := parts[2].([]any)
+	if len(primary) < 2 {
+		return 0, ""
+	}
+	host, _ := primary[0].(string)
+	port, _ := primary[1].(int64)
+	return int(last - first + 1), net.JoinHostPort(cmp.Or(host, asked), strconv.FormatInt(port, 10))
 }
 
 func (s *source) close() {
-	for _, c := range s.closes {
-		c() // it was only read
+	for _, c := range s.nodes {
+		c.Close() // it was only read
 	}
+}
+
+// sourceWords says in a line what is wrong with the source, whose user and password are in its URL.
+func sourceWords(err error) string {
+	switch hint := rightsHint(err); {
+	case hint == "":
+		return words(err)
+	case strings.HasPrefix(err.Error(), "NOAUTH "):
+		return "it wants a password: redis://:PASSWORD@HOST:PORT"
+	}
+	return oneLine(err.Error())
 }
 
 // withoutPassword is a URL that may be shown.

@@ -43,7 +43,7 @@ type statusReport struct {
 }
 
 func (v *view) status(ctx context.Context) error {
-	infos, failed := v.infos(ctx)
+	infos, failed := v.infos(ctx, "INFO")
 	r := v.report(infos, failed, time.Now())
 	err := v.app.show(r, func() { v.app.writeStatus(r) })
 	if err == nil && !r.Healthy {
@@ -96,6 +96,9 @@ func (v *view) whyDown(m *member, err error, now time.Time) string {
 	if m.address != "" {
 		text += " (" + m.address + ")"
 	}
+	if rightsHint(err) != "" {
+		return fmt.Sprintf("%s does not tell how it is: %s", text, words(err))
+	}
 	if m.Up {
 		return fmt.Sprintf("%s does not answer here, though %s sees it: %s", text, v.nameOf(v.told.Self), words(err))
 	}
@@ -122,10 +125,11 @@ func (v *view) unserved(r *statusReport) (problems []string) {
 	}
 	var where []string
 	for name, n := range lost {
+		text := fmt.Sprintf("%d of %s", n, name)
 		if name == "" {
-			name = "nobody"
+			text = fmt.Sprintf("%d that nobody has", n)
 		}
-		where = append(where, fmt.Sprintf("%d of %s", n, name))
+		where = append(where, text)
 	}
 	slices.Sort(where)
 	if r.ShardsUnserved > 0 {
@@ -159,6 +163,9 @@ func (v *view) noQuorum() string {
 func troubles(i info) (all []string) {
 	if text := i["cluster_waiting_for"]; text != "" {
 		all = append(all, "waits for "+text)
+	}
+	if names := i["cluster_settings_refused"]; names != "" {
+		all = append(all, "cannot apply settings of the cluster ("+names+"), and goes on with its own: its log says why")
 	}
 	if i.number("loading") == 1 {
 		all = append(all, "still reads its shards from disk")

@@ -37,21 +37,22 @@ type loadReport struct {
 	Hits    *float64 `json:"hit_ratio" doc:"part of the reads that found their key, from 0 to 1; null too if there were none"`
 	Clients *int64   `json:"clients" doc:"connections of clients; likewise"`
 	Error   string   `json:"error,omitempty" doc:"why it does not answer"`
+	absent  string   // the state of one that does not answer
 }
 
 func (v *view) top(ctx context.Context, interval time.Duration, once bool) error {
-	before, _ := v.infos(ctx)
+	before, _ := v.infos(ctx, "INFO")
 	for {
 		if !wait(ctx, interval) {
 			return nil // Ctrl-C is how this ends
 		}
-		now, failed := v.infos(ctx)
+		now, failed := v.infos(ctx, "INFO")
 		if ctx.Err() != nil {
 			return nil
 		}
 		reports := make([]loadReport, len(v.nodes))
 		for i, m := range v.nodes {
-			reports[i] = loadOf(m.label(), before[i], now[i], errorText(failed, m))
+			reports[i] = loadOf(m.label(), before[i], now[i], errorOf(failed, m))
 		}
 		if !once {
 			fmt.Fprint(v.app.out, "\x1b[H\x1b[2J")
@@ -67,9 +68,10 @@ func (v *view) top(ctx context.Context, interval time.Duration, once bool) error
 }
 
 // loadOf compares two looks at a node, by its own clock.
-func loadOf(name string, before, now info, failed string) loadReport {
-	r := loadReport{Name: name, Error: failed}
-	if now == nil {
+func loadOf(name string, before, now info, failed error) loadReport {
+	r := loadReport{Name: name}
+	if failed != nil {
+		r.Error, r.absent = words(failed), absence(failed)
 		return r
 	}
 	if before == nil || before["run_id"] != now["run_id"] || before.number("uptime_in_seconds") > now.number("uptime_in_seconds") {
@@ -83,9 +85,8 @@ func loadOf(name string, before, now info, failed string) loadReport {
 		}
 		return &x
 	}
-	value := func(n int64) *int64 { return &n }
 	r.Ops, r.In, r.Out = rate("total_commands_processed"), rate("total_net_input_bytes"), rate("total_net_output_bytes")
-	r.Keys, r.Memory, r.Clients = value(now.keys()), value(now.number("used_memory")), value(now.number("connected_clients"))
+	r.Keys, r.Memory, r.Clients = pointer(now.keys()), pointer(now.number("used_memory")), pointer(now.number("connected_clients"))
 	hits, misses := now.number("keyspace_hits")-before.number("keyspace_hits"), now.number("keyspace_misses")-before.number("keyspace_misses")
 	if hits >= 0 && misses >= 0 && hits+misses > 0 {
 		ratio := float64(hits) / float64(hits+misses)
@@ -98,7 +99,7 @@ func (a *app) writeLoad(all []loadReport) {
 	t := newTable("NODE", "OPS/S", "KEYS", "MEMORY", "IN/S", "OUT/S", "HITS", "CLIENTS")
 	for _, r := range all {
 		if r.Error != "" {
-			t.add(tinted(red, r.Name), rightly("down"), unknown, unknown, unknown, unknown, unknown, unknown)
+			t.add(tinted(red, r.Name), rightly(r.absent), unknown, unknown, unknown, unknown, unknown, unknown)
 			continue
 		}
 		hits := unknown

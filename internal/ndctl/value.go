@@ -99,6 +99,10 @@ func writeWhole(path, content string) error {
 		return os.WriteFile(path, []byte(content), 0o666) // a device, a pipe
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	var where *os.PathError
+	if errors.As(err, &where) {
+		where.Path = path // nobody knows the other name
+	}
 	if err != nil {
 		return err
 	}
@@ -122,13 +126,14 @@ func (a *app) putCommand() *cobra.Command {
 		Example: "  ndctl put weights weights.npy --ex 3600\n  python3 -c 'import numpy, sys; numpy.save(sys.stdout.buffer, numpy.eye(3))' | ndctl put eye -",
 		RunE: func(c *cobra.Command, args []string) error {
 			var options []any
+			var unmet error
 			switch {
 			case nx && xx:
 				return usageError("--nx and --xx exclude each other")
 			case nx:
-				options = append(options, "NX")
+				options, unmet = append(options, "NX"), fmt.Errorf("nothing was stored: there is a key %q already (--nx)", args[0])
 			case xx:
-				options = append(options, "XX")
+				options, unmet = append(options, "XX"), fmt.Errorf("nothing was stored: there is no key %q (--xx)", args[0])
 			}
 			if ex != "" {
 				d, err := lifetime(ex)
@@ -141,7 +146,7 @@ func (a *app) putCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.onCluster(c.Context(), func(v *view) error { return v.put(c.Context(), args[0], npy, options) })
+			return a.onCluster(c.Context(), func(v *view) error { return v.put(c.Context(), args[0], npy, options, unmet) })
 		},
 	}
 	c.Flags().StringVar(&ex, "ex", "", "`TIME` to live: seconds, or such as 90m")
@@ -181,13 +186,12 @@ func (a *app) read(path string) (npy []byte, err error) {
 	return npy, nil
 }
 
-var errCondition = errors.New("nothing was stored: --nx wants a key that does not exist, --xx one that does")
-
-func (v *view) put(ctx context.Context, key string, npy []byte, options []any) error {
+// put stores an array; unmet is the error for a condition that does not hold.
+func (v *view) put(ctx context.Context, key string, npy []byte, options []any, unmet error) error {
 	args := append([]any{"NP.SET", key, npy, "CRC32C", crc32.Checksum(npy, castagnoli)}, options...)
 	err := v.keyed(ctx, key, int64(len(npy)), args...).Err()
-	if errors.Is(err, redis.Nil) {
-		return errCondition
+	if errors.Is(err, redis.Nil) && unmet != nil {
+		return unmet
 	}
 	return err
 }

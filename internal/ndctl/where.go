@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,18 +41,18 @@ func (a *app) whereCommand() *cobra.Command {
 }
 
 type whereReport struct {
-	Key      string       `json:"key" doc:"the key"`
-	Slot     int          `json:"slot" doc:"its slot"`
-	Shard    int          `json:"shard" doc:"its shard"`
-	Primary  placeReport  `json:"primary" doc:"who serves it; without a name if nobody may"`
-	Replicas []copyReport `json:"replicas" doc:"the other nodes with a copy in step"`
-	Exists   *bool        `json:"exists" doc:"null if the primary could not be asked"`
-	Shape    []int64      `json:"shape,omitempty" doc:"of the array, if it exists"`
-	DType    string       `json:"dtype,omitempty" doc:"likewise, as numpy's descr"`
-	Bytes    int64        `json:"nbytes,omitempty" doc:"bytes of its data"`
-	Version  string       `json:"version,omitempty" doc:"of the value"`
-	TTL      *int64       `json:"pttl,omitempty" doc:"ms that it has to live; -1 for ever"`
-	Error    string       `json:"error,omitempty" doc:"why the primary could not be asked"`
+	Key      string        `json:"key" doc:"the key"`
+	Slot     int           `json:"slot" doc:"its slot"`
+	Shard    int           `json:"shard" doc:"its shard"`
+	Primary  placeReport   `json:"primary" doc:"who serves it; without a name if nobody may"`
+	Replicas []placeReport `json:"replicas" doc:"the other nodes with a copy in step"`
+	Exists   *bool         `json:"exists" doc:"null if the primary could not be asked"`
+	Shape    []int64       `json:"shape,omitempty" doc:"of the array, if it exists"`
+	DType    string        `json:"dtype,omitempty" doc:"likewise, as numpy's descr"`
+	Bytes    int64         `json:"nbytes,omitempty" doc:"bytes of its data"`
+	Version  string        `json:"version,omitempty" doc:"of the value"`
+	TTL      *int64        `json:"pttl,omitempty" doc:"ms that it has to live; -1 for ever"`
+	Error    string        `json:"error,omitempty" doc:"why the primary could not be asked"`
 }
 
 type placeReport struct {
@@ -60,9 +61,6 @@ type placeReport struct {
 	Address string `json:"address" doc:"where clients reach it"`
 	Up      bool   `json:"up" doc:"whether it lives, as the node sees it that was asked"`
 }
-
-// copyReport is a placeReport whose fields need not be told again.
-type copyReport placeReport
 
 func (v *view) place(id string) placeReport {
 	p := placeReport{Name: v.nameOf(id), ID: id}
@@ -74,10 +72,10 @@ func (v *view) place(id string) placeReport {
 
 func (v *view) where(ctx context.Context, key string) error {
 	slot, shard, row := v.shardOf(key)
-	r := whereReport{Key: key, Slot: slot, Shard: shard, Primary: v.place(row.Primary), Replicas: []copyReport{}}
+	r := whereReport{Key: key, Slot: slot, Shard: shard, Primary: v.place(row.Primary), Replicas: []placeReport{}}
 	for _, id := range row.InSync {
 		if id != row.Primary {
-			r.Replicas = append(r.Replicas, copyReport(v.place(id)))
+			r.Replicas = append(r.Replicas, v.place(id))
 		}
 	}
 	meta, err := v.meta(ctx, key)
@@ -119,7 +117,7 @@ func (a *app) writeWhere(r whereReport) {
 	a.fact("primary", "%s", place(r.Primary))
 	var replicas []string
 	for _, p := range r.Replicas {
-		replicas = append(replicas, place(placeReport(p)))
+		replicas = append(replicas, place(p))
 	}
 	if len(replicas) == 0 {
 		replicas = []string{"none"}
@@ -133,12 +131,20 @@ func (a *app) writeWhere(r whereReport) {
 	default:
 		lives := "for ever"
 		if *r.TTL >= 0 {
-			lives = fmt.Sprintf("for %d ms", *r.TTL)
+			lives = "for " + lifetimeText(time.Duration(*r.TTL)*time.Millisecond)
 		}
 		a.fact("exists", "yes, %s", lives)
 		a.fact("array", "%s of shape %s, %s", r.DType, shapeText(r.Shape), bytesText(r.Bytes))
 		a.fact("version", "%s", r.Version)
 	}
+}
+
+// lifetimeText writes for how long a key is there.
+func lifetimeText(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return durationText(d)
 }
 
 // shapeText writes a shape as Python does.

@@ -2,6 +2,7 @@ package ndctl
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -48,16 +49,53 @@ func TestRates(t *testing.T) {
 		"keyspace_hits": "10", "keyspace_misses": "10"}
 	after := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "12", "total_commands_processed": "500", "total_net_input_bytes": "2048", "total_net_output_bytes": "50",
 		"keyspace_hits": "13", "keyspace_misses": "11", "used_memory": "7", "db0": "keys=5,expires=0,avg_ttl=0", "connected_clients": "2"}
-	r := loadOf("n", before, after, "")
+	r := loadOf("n", before, after, nil)
 	if *r.Ops != 200 || *r.In != 1024 || *r.Out != 0 || *r.Hits != 0.75 || *r.Keys != 5 || *r.Memory != 7 || *r.Clients != 2 {
 		t.Errorf("%v %v %v %v", *r.Ops, *r.In, *r.Out, *r.Hits)
 	}
 	again := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "1", "total_commands_processed": "3"}
-	if r := loadOf("n", before, again, ""); *r.Ops != 0 || r.Hits != nil {
+	if r := loadOf("n", before, again, nil); *r.Ops != 0 || r.Hits != nil {
 		t.Errorf("a node that was started anew: %v", *r.Ops)
 	}
-	if r := loadOf("n", before, nil, "gone"); r.Ops != nil || r.Error != "gone" {
+	if r := loadOf("n", before, nil, errors.New("gone")); r.Ops != nil || r.Error != "gone" || r.absent != "down" {
 		t.Errorf("one that is gone: %+v", r)
+	}
+}
+
+func TestRowsOfClusterSlots(t *testing.T) {
+	t.Parallel()
+	node := func(host any, port int64) []any { return []any{host, port, "id", []any{}} }
+	for _, tc := range []struct {
+		row   any
+		slots int
+		addr  string
+	}{
+		{[]any{int64(0), int64(99), node("10.0.0.1", 6379), node("10.0.0.2", 6379)}, 100, "10.0.0.1:6379"},
+		{[]any{int64(5), int64(5), node("fd00::1", 1)}, 1, "[fd00::1]:1"},
+		{[]any{int64(5), int64(6), node("", 2)}, 2, "asked:2"},
+		{[]any{int64(5), int64(6), node(nil, 2)}, 2, "asked:2"},
+		{[]any{int64(5), int64(6)}, 0, ""},
+		{[]any{int64(5), int64(6), []any{}}, 0, ""},
+		{"nonsense", 0, ""},
+	} {
+		if slots, addr := primaryOf(tc.row, "asked"); slots != tc.slots || addr != tc.addr {
+			t.Errorf("%v: %d slots at %q", tc.row, slots, addr)
+		}
+	}
+}
+
+func TestTroublesOfANode(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"cluster_waiting_for:\r\nloading:0\r\ncluster_settings_refused:\r\naof_last_write_status:ok\r\n": "",
+		"cluster_settings_refused:maxclients,save\r\n":                                                   "cannot apply settings of the cluster (maxclients,save), and goes on with its own: its log says why",
+		"loading:1\r\ndisk_full:1\r\n":                                                                   "still reads its shards from disk; has a full disk (disk-reserve): writes are refused",
+		"cluster_waiting_for:a leader\r\n":                                                               "waits for a leader",
+		"disk_stopped_shards:2\r\n":                                                                      "has 2 shards read-only since their disk failed: restart it when the disk is well",
+	} {
+		if got := strings.Join(troubles(parseInfo(text)), "; "); got != want {
+			t.Errorf("%q: %q, not %q", text, got, want)
+		}
 	}
 }
 

@@ -1,0 +1,118 @@
+package ndctl
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A node with arrays stays; an empty one leaves, and says so when it is asked afterwards.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 3)
+	if r := runWith(t, c.env(), npyOf(3), "put", "k", "-"); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	_, at, _ := strings.Cut(c.run(c.env(), "where", "k").out, "primary    n")
+	full := int(at[0] - '1')
+	name := func(i int) string { return fmt.Sprintf("n%d", i+1) }
+	r := c.run(c.env(), "leave", name(full), "--yes", "--wait")
+	if r.code != 1 || r.out != "" || !matches(r.err, "this node has 1 keys, and shards with data cannot move to another node") {
+		t.Errorf("a node with a key: %+v", r)
+	}
+	gone, left := (full+1)%3, (full+2)%3
+	at2 := map[string]string{"NDRING_ADDR": c.ports[gone]}
+	if r := c.run(at2, "leave", "--yes", "--wait", "--wait-timeout", patience.String()); r.code != 0 || r.out != name(gone)+" has left the cluster: stop it\n" || r.err != "" {
+		t.Errorf("leave --wait: %+v", r)
+	}
+	for _, args := range []string{
+		"status", "nodes", "leave --yes", "leave " + name(left) + " --yes", "join 127.0.0.1:1", "forget " + name(left) + " --yes", "config set timeout 5", "config set timeout 5 --cluster",
+		"config get timeout --cluster", "config reset timeout --cluster", "get k -o -", "where k",
+	} {
+		r := c.run(at2, strings.Fields(args)...)
+		if r.code != 1 || r.out != "" || !matches(c.plainly(r.err), "ndctl: @"+name(gone)+": it is not part of the cluster any more: it waits for its end: ") {
+			t.Errorf("ndctl %s at a node that has left: %+v", args, r)
+		}
+	}
+	two := map[string]string{"NDRING_ADDR": c.ports[gone] + "," + c.ports[left]}
+	c.eventually("the others are well", func() string { return c.run(two, "status").out }, func(got string) bool {
+		return matches(got, "health     ok", "nodes      2 of 2 up", "16 of 16 served", "keys       1\n")
+	})
+	if r := c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "leave", name(left), "--yes"); r.code != 0 || !matches(r.out, name(left)+" leaves: it hands over its shards", "stop it\n") {
+		t.Errorf("leave: %+v", r)
+	}
+	c.eventually("one is left", func() string { return c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "status").out }, func(got string) bool {
+		return matches(got, "health     ok", "nodes      1 of 1 up", "16 of 16 served", "keys       1\n")
+	})
+}
+
+// The only voter of two nodes may be stopped as soon as leave --wait says so: the other one decides then.
+func TestLeaveOfTheOnlyVoter(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 2)
+	var r raftReport
+	if got := c.run(c.env(), "raft", "status", "--json"); json.Unmarshal([]byte(got.out), &r) != nil || len(r.Voters) != 1 || r.Leader != r.Voters[0] {
+		t.Fatalf("%+v", got)
+	}
+	voter := int(r.Leader[1] - '1')
+	other := map[string]string{"NDRING_ADDR": c.ports[1-voter]}
+	if r := c.run(other, "leave", r.Leader, "--yes", "--wait", "--wait-timeout", patience.String()); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	c.stop(voter)
+	if r := c.run(other, "config", "set", "timeout", "5", "--cluster"); r.code != 0 || r.out != "the cluster: OK\n" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What keeps a node from leaving is said when the time is over.
+func TestLeaveTakesLong(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		what   string
+		node   string // as the other node tells it after the leave
+		shards string
+		keys   string
+		err    string
+	}{
+		{"keys", `"leaving":true`, `{"primary":"bb"},{"primary":"bb"},{"primary":"aa"}`, "keys=7,expires=0",
+			"n2 has not left within 150ms: it still serves 2 shards, and has 7 keys. Shards with arrays do not move: once these keys are deleted it goes on"},
+		{"shards", `"leaving":true`, `{"primary":"bb"}`, "", "n2 has not left within 150ms: it still serves 1 shard, and goes on handing them over; look at ndctl nodes"},
+		{"nothing", `"leaving":true`, `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
+		{"the lead", "", `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
+		{"a new start", `"incarnation":2`, `{"primary":"aa"}`, "", "n2 has left the cluster, and has joined it again since: it was started anew"},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			t.Parallel()
+			leaving := fakeServer(t, func(args []string) any {
+				if strings.EqualFold(args[0], "info") {
+					return "# Keyspace\r\ndb0:" + tc.keys + "\r\n"
+				}
+				if strings.EqualFold(args[1], "LEAVE") {
+					return "OK"
+				}
+				return errText("ERR unknown command")
+			})
+			host, port, _ := strings.Cut(leaving, ":")
+			asked := 0
+			other := fakeServer(t, func([]string) any {
+				asked++ // by one client, one command after the other
+				state, shards := tc.node, tc.shards
+				if asked == 1 {
+					state, shards = `"incarnation":1`, `{"primary":"bb"}`
+				}
+				row := ""
+				if state != "" {
+					row = fmt.Sprintf(`,{"id":"bb","name":"n2","host":%q,"port":%s,"up":true,%s}`, host, port, state)
+				}
+				return fmt.Sprintf(`{"cluster":"c1","self":"aa","leader":"bb","quorum":true,"voters":["bb"],"nodes":[{"id":"aa","name":"n1","host":"10.0.0.1","port":7379,"up":true}%s],"shards":[%s]}`,
+					row, shards)
+			})
+			r := runWith(t, map[string]string{"NDRING_ADDR": other}, "", "leave", "n2", "--yes", "--wait", "--wait-timeout", "150ms")
+			if r.code != 1 || r.out != "" || !matches(r.err, "ndctl: "+tc.err) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
