@@ -116,13 +116,14 @@ func (g *gossip) move(to string) error {
 	g.turn.Lock()
 	defer g.turn.Unlock()
 	g.mu.Lock()
-	old, from, port, moves := g.list, g.host, g.port, g.moves+1
+	old, heard, from, port, moves := g.list, g.ear, g.host, g.port, g.moves+1
 	g.list = nil
 	g.mu.Unlock()
 	if old != nil {
 		if err := old.Shutdown(); err != nil {
 			return err
 		}
+		heard.close()
 		for _, n := range old.Members() {
 			g.note(n, false)
 		}

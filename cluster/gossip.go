@@ -30,6 +30,7 @@ type gossip struct {
 	mu    sync.Mutex // guards all below
 	self  meta
 	list  *memberlist.Memberlist // nil while nobody can be heard
+	ear   *ear                   // of the last list
 	host  string                 // where others reach list
 	port  int
 	moves int // how often host has changed
@@ -85,7 +86,8 @@ func (g *gossip) listen(advertise string, port, moves int) error {
 	c.DeadNodeReclaimTime = time.Second
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
-	c.Delegate, c.Events, c.Alive, c.Merge = g, g, g, g
+	hears := &ear{gossip: g}
+	c.Delegate, c.Events, c.Alive, c.Merge = g, hears, g, g
 	list, err := memberlist.Create(c)
 	if err != nil {
 		return fmt.Errorf("cannot listen for gossip on port %d: %w", port, err)
@@ -93,7 +95,7 @@ func (g *gossip) listen(advertise string, port, moves int) error {
 	local := list.LocalNode() // memberlist writes to it later
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.list, g.host, g.port, g.moves = list, local.Addr.String(), int(local.Port), moves
+	g.list, g.ear, g.host, g.port, g.moves = list, hears, local.Addr.String(), int(local.Port), moves
 	return nil
 }
 
@@ -230,14 +232,35 @@ func (g *gossip) check(n *memberlist.Node) error {
 	return fmt.Errorf("node %s at %s %s: %s, this one is of %s", label(m.name, m.node), address, foreignText, m.cluster, own)
 }
 
+// ear takes in what one list tells, until it is shut: memberlist goes on to give up nodes that it has suspected after it was shut down.
+type ear struct {
+	gossip *gossip
+	mu     sync.Mutex // guards shut, held while something is taken in
+	shut   bool
+}
+
 // NotifyJoin implements memberlist.EventDelegate.
-func (g *gossip) NotifyJoin(n *memberlist.Node) { g.note(n, true) }
+func (e *ear) NotifyJoin(n *memberlist.Node) { e.note(n, true) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.note(n, true) }
+func (e *ear) NotifyUpdate(n *memberlist.Node) { e.note(n, true) }
 
 // NotifyLeave implements memberlist.EventDelegate.
-func (g *gossip) NotifyLeave(n *memberlist.Node) { g.note(n, false) }
+func (e *ear) NotifyLeave(n *memberlist.Node) { e.note(n, false) }
+
+func (e *ear) note(n *memberlist.Node, alive bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.shut {
+		e.gossip.note(n, alive)
+	}
+}
+
+func (e *ear) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shut = true
+}
 
 func (g *gossip) note(n *memberlist.Node, alive bool) {
 	m, err := decodeMeta(n.Meta)
