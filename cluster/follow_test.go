@@ -69,6 +69,29 @@ func TestMoveIsFollowed(t *testing.T) {
 	}
 }
 
+// A node that was cut off has suspected others when it moves. What its old gossip comes to say of them later does not count: its new one sees them.
+func TestMoveForgetsSuspicion(t *testing.T) {
+	nw := newNetwork()
+	a := nw.start(t, testConfig(t, "a", 2))
+	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
+	for _, n := range []*testNode{a, b} {
+		if err := n.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, heard := a.gossip.current(), events{a.gossip, a.gossip.moves}
+	if err := a.gossip.move(net.IPv4(127, 0, 0, 1)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a sees b again", func() bool { return len(a.sights.alive()) == 1 })
+	for _, n := range old.Members() {
+		heard.NotifyLeave(n) // its suspicion has run out
+	}
+	if i, _ := a.sights.get(b.self.ID); !i.alive {
+		t.Error("a believes what its old gossip has said of b")
+	}
+}
+
 // What is told late of an old address does not hide the new one.
 func TestSightsKeepTheNewestAddress(t *testing.T) {
 	s := newSights("self", 1, testLog(t, "self"))

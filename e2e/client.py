@@ -8,11 +8,20 @@
 
 import re
 import sys
+import types
 
 import numpy as np
 import redis
-from fidelity import assert_identical, awkward_arrays
+from fidelity import assert_identical, awkward_arrays, filled
 from ndring import NdringError, NumPyRedis
+
+try:
+    from ml_dtypes import bfloat16
+except ImportError:  # a stand-in over void, since numpy registers new types from C only: what travels and is stored is the same
+    bfloat16 = type("bfloat16", (np.void,), {"__module__": "ml_dtypes"})
+    bfloat16.dtype = np.dtype((bfloat16, "V2"))
+    sys.modules["ml_dtypes"] = types.ModuleType("ml_dtypes")
+    sys.modules["ml_dtypes"].bfloat16 = bfloat16
 
 
 def arrays():
@@ -21,11 +30,7 @@ def arrays():
         if name != "masked struct with fill value":  # NumPy leaves its padding as the memory was: other bytes in each process
             yield name, array
     yield "large", np.arange(1 << 20, dtype="<f4").reshape(1024, 1024).T
-    try:
-        import ml_dtypes
-    except ImportError:
-        return
-    yield "bfloat16", np.arange(7).astype(ml_dtypes.bfloat16)
+    yield "bfloat16", filled((3, 5), bfloat16).T
 
 
 def program(host, port, readme):
@@ -71,7 +76,7 @@ def check(host, port, prefix):
                 wrong.append(f"{key!r} was read, which this NumPy does not know")
             except NdringError as e:
                 refused += 1
-                assert "numpy" in str(e) or "ml_dtypes" in str(e), e
+                assert "numpy" in str(e), e
     assert not wrong, "\n".join(wrong)
     print(f"{len(seen) - len(missing)} identical, {refused} refused, missing: {missing}")
 

@@ -58,7 +58,7 @@ func TestImage(t *testing.T) {
 	c, _ := shared(t)
 	i := c.inspect(t, image)
 	for what, wrong := range map[string]bool{
-		"size":         i.Size > 25_000_000,
+		"size":         i.Size > 30_000_000,
 		"user":         i.Config.User != "65532:65532",
 		"entry point":  !slices.Equal(i.Config.Entrypoint, []string{"/ndring"}),
 		"stop signal":  i.Config.StopSignal != "SIGTERM",

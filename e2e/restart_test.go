@@ -3,9 +3,15 @@
 package e2e
 
 import (
+	"errors"
 	"math/rand/v2"
+	"net"
 	"slices"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/ndring/ndring/internal/loadtest"
 )
@@ -62,7 +68,7 @@ func TestNodeRestarts(t *testing.T) {
 	}
 }
 
-// Nodes are renewed one after the other while clients write and read: no acknowledged write is lost, and nothing is read that was not the last write.
+// Nodes are renewed one after the other, never two at a time, while clients write and read: no acknowledged write is lost, and nothing is read that was not the last write.
 func TestUpgradeUnderLoad(t *testing.T) {
 	c, r := shared(t)
 	all := c.fill(t, r)
@@ -71,8 +77,9 @@ func TestUpgradeUnderLoad(t *testing.T) {
 		before[i] = c.container(t, i)
 	}
 	l := &loadtest.Load{Client: c.client}
-	stop := startLoad(t, l, r)
+	stop, watched := startLoad(t, l, r), c.watch(t, all)
 	c.run(t, "scripts/upgrade")
+	watched()
 	c.whole(t)
 	acks := l.Acks.Load()
 	eventually(t, "writes go on after the last restart", func() error { return more(l.Acks.Load(), acks+100) })
@@ -89,4 +96,53 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	}
 	c.mustServe(t, r, all)
 	t.Logf("%d acknowledged writes, %d reads, %d tries failed", l.Acks.Load(), l.Reads.Load(), l.Tries.Load())
+}
+
+// watch looks at all nodes again and again until stop is called, which fails the test if two were away at once, or one never was.
+func (c *cluster) watch(t *testing.T, all data) (stop func()) {
+	t.Helper()
+	var clients [nodes + 1]*redis.Client
+	var keys [nodes + 1]string
+	for i := 1; i <= nodes; i++ {
+		clients[i], keys[i] = c.node(t, i), all.of(t, c, i)[0]
+	}
+	look := func() (away []string) {
+		for i := 1; i <= nodes; i++ {
+			var slow net.Error
+			if err := clients[i].Do(t.Context(), "NP.META", keys[i]).Err(); err != nil && !(errors.As(err, &slow) && slow.Timeout()) {
+				away = append(away, name(i))
+			}
+		}
+		return away
+	}
+	once, ended := map[string]bool{}, make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for before := look(); ; {
+			after := look()
+			// Each goes once. Who was away when the first look passed it and when the second one did was away in between, as was any other such node.
+			both := slices.DeleteFunc(slices.Clone(after), func(n string) bool { return !slices.Contains(before, n) })
+			if len(both) > 1 && t.Context().Err() == nil {
+				t.Errorf("%v were away at the same time", both)
+			}
+			for _, n := range both {
+				once[n] = true
+			}
+			before = after
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	stop = sync.OnceFunc(func() {
+		close(ended)
+		group.Wait()
+		if len(once) != nodes && !t.Failed() {
+			t.Errorf("seen to be away: %v, want all %d nodes", once, nodes)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }

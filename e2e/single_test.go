@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,36 @@ func TestSingleContainer(t *testing.T) {
 	client = redis.NewClient(&redis.Options{Addr: strings.Fields(c.docker(t, "port", container, "7379"))[0]})
 	defer client.Close()
 	eventually(t, "the array is there again", func() error { return data{"k": want}.served(t.Context(), client) })
+}
+
+// A volume that is new, or that somebody has made before, is the node's own; of one that is another user's the node says whose it has to be.
+func TestVolumes(t *testing.T) {
+	c, _ := shared(t)
+	volume := func(what string) string {
+		return c.docker(t, "volume", "create", "--label", "com.docker.compose.project="+c.project, c.project+"-"+what) // it goes with the project, if not before
+	}
+	made, others := volume("made"), volume("others")
+	_, client := c.single(t, []string{"-v", made + ":/data"})
+	if err := client.Do(t.Context(), "NP.SET", "k", loadtest.Array(1, 100)).Err(); err != nil {
+		t.Errorf("on a volume that was made before: %v", err)
+	}
+	for _, volume := range []string{made, others} {
+		var stat syscall.Stat_t
+		folder := c.docker(t, "volume", "inspect", "-f", "{{.Mountpoint}}", volume)
+		if volume == others {
+			c.docker(t, "run", "--rm", "--user", "0", "-v", others+":/data", "--entrypoint", "touch", clientImage, "/data/file") // no longer new: the engine leaves it as it is
+		}
+		if err := syscall.Stat(folder, &stat); err != nil {
+			t.Fatalf("the engine has to run on this machine: %v", err)
+		}
+		if want := map[string]uint32{made: 65532, others: 0}[volume]; stat.Uid != want {
+			t.Errorf("the volume %s is of user %d, want %d", volume, stat.Uid, want)
+		}
+	}
+	out, err := c.try("docker", "run", "--rm", "--read-only", "-v", others+":/data", image)
+	if err == nil || !strings.Contains(out, "permission denied: this process runs as user 65532") {
+		t.Errorf("on a volume of user 0: %v: %s", err, out)
+	}
 }
 
 // The nodes know how much memory their containers have, and what they were told to use of it.

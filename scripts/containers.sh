@@ -4,7 +4,8 @@
 # How long a node, or the cluster, may take to be there.
 patience=${NDRING_PATIENCE:-120}
 
-# find_containers: fills names, and id and at by name: the container, and host and port at which this machine reaches it. Compose is asked once, since it takes its time.
+# find_containers: fills names, and id and at by name: the container, and host and port at which this machine reaches it. Those that do not run count too,
+# what `compose run` has made does not. Compose is asked once, since it takes its time.
 find_containers() {
 	local name container
 	names=()
@@ -14,7 +15,7 @@ find_containers() {
 		id[$name]=$container
 		# shellcheck disable=SC2034 # for those who source this
 		at[$name]=$(published "$container")
-	done < <(compose ps -q | xargs docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}} {{.Id}}' | sort -V)
+	done < <(compose ps -aq | xargs -r docker inspect -f '{{if eq (index .Config.Labels "com.docker.compose.oneoff") "False"}}{{index .Config.Labels "com.docker.compose.service"}} {{.Id}}{{end}}' | sed '/^$/d' | sort -V)
 	[ ${#names[@]} -gt 0 ] || die "no container is there" "make up starts them"
 }
 
@@ -31,7 +32,7 @@ await_healthy() {
 }
 
 # published ID: host and port at which this machine reaches a node.
-published() { docker port "$1" | awk '{ print $3; exit }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
+published() { docker port "$1" | awk 'NR == 1 { print $3 }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
 
 # password ID: what clients must give, empty for nothing.
 password() { docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^NDRING_REQUIREPASS=//p'; }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -39,6 +40,9 @@ func (n *Node) openDisk() error {
 		Shards: n.config.Shards, BootID: boot, Log: n.log,
 		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 	})
+	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
+		return fmt.Errorf("%s: %w: this process runs as user %d, to whom the folder has to belong", dir, err, os.Geteuid())
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}

@@ -1,13 +1,16 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -99,13 +102,16 @@ func newLogger(config *Config, w io.Writer) (*slog.Logger, *slog.LevelVar) {
 
 // healthcheck asks a node on this machine whether it is ready.
 func healthcheck(args []string, stdout, stderr io.Writer) int {
-	port := "7380"
+	host, port := "127.0.0.1", "7380"
+	if bind, err := netip.ParseAddr(os.Getenv("NDRING_BIND")); err == nil && !bind.IsUnspecified() {
+		host = bind.String()
+	}
 	if p, ok := os.LookupEnv("NDRING_HTTP_PORT"); ok {
 		port = p
 	}
 	flags := flag.NewFlagSet("ndring healthcheck", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	addr := flags.String("addr", "127.0.0.1:"+port, "HTTP address of the node")
+	addr := flags.String("addr", net.JoinHostPort(host, port), "HTTP address of the node")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
@@ -120,7 +126,8 @@ func healthcheck(args []string, stdout, stderr io.Writer) int {
 	}
 	defer reply.Body.Close()
 	if reply.StatusCode != http.StatusOK {
-		fmt.Fprintf(stderr, "ndring: the node at %s is not ready: %s\n", *addr, reply.Status)
+		why, _ := io.ReadAll(io.LimitReader(reply.Body, 1000))
+		fmt.Fprintf(stderr, "ndring: %s says %s: %s\n", *addr, reply.Status, bytes.TrimSpace(why))
 		return exitFailure
 	}
 	fmt.Fprintln(stdout, "ready")
