@@ -4,6 +4,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,5 +130,26 @@ func TestOtherClients(t *testing.T) {
 		if got := s.redisCLI(t, "", "--cluster", "check", s.seed[0]+":"+s.seed[1]); !strings.Contains(got, "All 16384 slots covered") {
 			t.Errorf("%s: redis-cli --cluster check: %s", s.name, got)
 		}
+	}
+}
+
+// go-redis on both sides: it is the same static program, and dials all nodes by the addresses of its side and no others.
+func TestGoRedisInsideAndOutside(t *testing.T) {
+	c, r := shared(t)
+	program := filepath.Join(t.TempDir(), "goredis")
+	build := exec.Command("go", "build", "-o", program, "./e2e/goredis")
+	build.Dir, build.Env = root(), append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	sides := c.sides(t, 1+r.IntN(nodes))
+	c.docker(t, "cp", program, c.insider(t)+":/usr/local/bin/goredis")
+	for i, s := range sides {
+		argv := s.argv([]string{program, "/usr/local/bin/goredis"}[i], s.seed[0]+":"+s.seed[1], "go-redis "+s.name+" ")
+		dialled := strings.Fields(c.run(t, argv[0], argv[1:]...))
+		if want := c.want(s); !slices.Equal(dialled, want) {
+			t.Errorf("%s: go-redis has dialled %v, want %v", s.name, dialled, want)
+		}
+		t.Logf("%s: go-redis dials %v", s.name, dialled)
 	}
 }

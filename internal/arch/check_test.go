@@ -114,7 +114,7 @@ func read(from, name string) (file, error) {
 	ast.Inspect(tree, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok {
 			if x, ok := sel.X.(*ast.Ident); ok && endsProcess(called[x.Name], sel.Sel.Name) {
-				f.exits = append(f.exits, fmt.Sprintf("%d: only cmd/* ends the process, not %s.%s",
+				f.exits = append(f.exits, fmt.Sprintf("%d: only main ends the process, not %s.%s",
 					fset.Position(sel.Pos()).Line, called[x.Name], sel.Sel.Name))
 			}
 		}
@@ -152,7 +152,7 @@ func violations(packages []pkg) []string {
 			if f.isTest {
 				continue
 			}
-			if !strings.HasPrefix(p.name, "cmd/") {
+			if f.clause != "main" {
 				for _, exit := range f.exits {
 					say("%s:%s. Return an error", f.path, exit)
 				}
