@@ -104,6 +104,11 @@ func (g *gossip) follow() (moved bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return g.followTo(present)
+}
+
+// followTo is follow on a machine that has these addresses.
+func (g *gossip) followTo(present []net.IP) (moved bool, err error) {
 	g.mu.Lock()
 	known, heard := net.ParseIP(g.host), g.list != nil
 	g.mu.Unlock()

@@ -115,19 +115,16 @@ func TestSightsKeepTheNewestAddress(t *testing.T) {
 func TestMoveThatFailsIsTriedAgain(t *testing.T) {
 	nw := newNetwork()
 	config := testConfig(t, "a", 2)
-	config.GossipBind = "0.0.0.0"
 	config.Timing.Rejoin = time.Hour
 	a := nw.start(t, config)
-	other := testConfig(t, "b", 2, a.seed())
-	other.GossipBind = "0.0.0.0"
-	b := nw.start(t, other)
+	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
 	eventually(t, "they see each other", func() bool { return len(a.sights.alive()) == 1 && len(b.sights.alive()) == 1 })
 	list := a.gossip.current()
 	host, port := a.gossip.address()
 	if err := list.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	taken, err := net.Listen("tcp", net.JoinHostPort("0.0.0.0", strconv.Itoa(port)))
+	taken, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,14 +139,14 @@ func TestMoveThatFailsIsTriedAgain(t *testing.T) {
 	if len(a.sights.alive()) > 0 {
 		t.Error("what gossip tells that is over is heard")
 	}
-	if _, err := a.gossip.follow(); err == nil {
+	if _, err := a.gossip.followTo(nil); err == nil {
 		t.Error("it has moved to a port that is taken")
 	}
 	taken.Close()
-	if moved, err := a.gossip.follow(); err != nil || !moved || a.gossip.current() == nil {
+	if moved, err := a.gossip.followTo(nil); err != nil || !moved || a.gossip.current() == nil {
 		t.Fatalf("moved %v: %v", moved, err)
 	}
-	if moved, err := a.gossip.follow(); err != nil || moved {
+	if moved, err := a.gossip.followTo(nil); err != nil || moved {
 		t.Errorf("it moves without need: %v %v", moved, err)
 	}
 	eventually(t, "the others see it again", func() bool {
