@@ -3,6 +3,7 @@ package ndctl
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/tidwall/redcon"
@@ -132,5 +133,35 @@ func TestAnswersOfClusterSettings(t *testing.T) {
 			t.Errorf("ndctl %s: exit code %d, not %d, asked %q\n%s%s", tc.args, r.code, tc.code, asked, r.out, r.err)
 		}
 		mu.Unlock()
+	}
+}
+
+// An election is waited for; without a majority there is none to wait for.
+func TestChangesWaitForALeader(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		quorum, answer string
+		code           int
+		asked          int32
+	}{
+		{"true", "ERR the cluster has no leader: a majority of its voters is missing", 0, 3},
+		{"true", "ERR n2 (bb) leads the cluster, and does not answer: the node cannot be reached", 0, 3},
+		{"false", "ERR the cluster has no leader: a majority of its voters is missing", 1, 1},
+		{"true", "ERR refused: something else", 1, 1},
+	} {
+		var asked atomic.Int32
+		addr := fakeServer(t, func(args []string) any {
+			if args[1] == "TOPOLOGY" {
+				return `{"cluster":"c1","self":"aa","leader":"aa","quorum":` + tc.quorum + `,"nodes":[{"id":"aa","name":"n1","host":"10.0.0.1","port":7379,"up":true}],"shards":[{"primary":"aa"}]}`
+			}
+			if asked.Add(1) < 3 {
+				return errText(tc.answer)
+			}
+			return "OK"
+		})
+		r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "config", "set", "timeout", "5", "--cluster", "--timeout", patience.String())
+		if r.code != tc.code || asked.Load() != tc.asked || tc.code != 0 && !strings.Contains(r.err, tc.answer) {
+			t.Errorf("quorum %s, %q: asked %d times: %+v", tc.quorum, tc.answer, asked.Load(), r)
+		}
 	}
 }
