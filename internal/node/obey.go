@@ -22,6 +22,7 @@ type obedience struct {
 	store       *shard.Store
 	log         *slog.Logger
 	newest      func() *topology.Topology
+	member      bool                                                 // this start of the node was in the topology that was last obeyed; the run's
 	configure   func(*topology.Topology)                             // takes the cluster's settings over
 	current     func(*topology.Topology)                             // makes one that the shards are in step with known
 	routed      *topology.Topology                                   // what current was last given; the run's
@@ -94,6 +95,10 @@ func (o *obedience) obey(t *topology.Topology) (ask []topology.NodeID) {
 	o.configure(t)
 	row, known := t.Node(o.self)
 	here := known && row.Incarnation == o.incarnation // what is said of an earlier start of this node is not meant for this one
+	if o.member && !here {
+		o.log.Warn("the cluster has let this node go, or knows a later start of it: this one serves nothing any more")
+	}
+	o.member = here
 	inStep := here && len(t.Shards) > 0
 	var lost []*shard.Shard
 	for i, s := range t.Shards {

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -152,5 +154,21 @@ func TestSettingsComeBeforeShards(t *testing.T) {
 	d.expect(true)
 	if served || value != "y" {
 		t.Errorf("settings are taken over with x = %q; the shard is served by then: %v", value, served)
+	}
+}
+
+// A node that the cluster has let go serves nothing, and says so once.
+func TestNodeThatWasLetGoSaysSo(t *testing.T) {
+	d := newDecider(t)
+	var said bytes.Buffer
+	d.log = slog.New(slog.NewTextHandler(&said, nil))
+	d.expect(true)
+	if _, errs := d.apply(topology.Command{Ops: []topology.Op{{Kind: topology.NodeForget, Node: "a"}}}); errs != nil {
+		t.Fatal(errs)
+	}
+	d.expect(false)
+	d.expect(false)
+	if n := strings.Count(said.String(), "has let this node go"); n != 1 {
+		t.Errorf("it says so %d times: %s", n, said.String())
 	}
 }
