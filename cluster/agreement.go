@@ -54,6 +54,9 @@ func openAgreement(local, dir string, servers []server, s *streams, m *machine, 
 	return a, nil
 }
 
+// raftFile has raft's log, term and vote.
+const raftFile = "raft.db"
+
 // openStores opens raft's files in a folder, or makes what it needs in memory.
 func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, *raftboltdb.BoltStore, error) {
 	if dir == "" {
@@ -64,7 +67,7 @@ func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStor
 		return nil, nil, nil, nil, err
 	}
 	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
+		Path: filepath.Join(dir, raftFile), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
 	})
 	if err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("the log of the topology: %w", err)
