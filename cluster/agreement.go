@@ -167,6 +167,29 @@ func (a *agreement) leader() topology.NodeID {
 	return node
 }
 
+// settled waits for a change of raft's servers.
+//
+// Raft counts what a new voter has only from the moment that it counts its vote, and sends it the entry about that a moment before. If the answer is faster, the entry is not counted, and decided only with
+// the next one: then there has to be one.
+func (a *agreement) settled(change raft.Future) error {
+	return awaitChange(change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
+}
+
+func awaitChange(change raft.Future, patience time.Duration, push func()) error {
+	done := make(chan error, 1)
+	go func() { done <- change.Error() }()
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			push()
+		}
+	}
+}
+
 func (a *agreement) closeStore() error {
 	if a.store == nil {
 		return nil
