@@ -54,6 +54,9 @@ func openAgreement(local, dir string, servers []server, s *streams, m *machine, 
 	return a, nil
 }
 
+// raftFile has raft's log, term and vote.
+const raftFile = "raft.db"
+
 // openStores opens raft's files in a folder, or makes what it needs in memory.
 func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, *raftboltdb.BoltStore, error) {
 	if dir == "" {
@@ -64,7 +67,7 @@ func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStor
 		return nil, nil, nil, nil, err
 	}
 	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, "raft.db"), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
+		Path: filepath.Join(dir, raftFile), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
 	})
 	if err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("the log of the topology: %w", err)
@@ -162,6 +165,29 @@ func (a *agreement) leader() topology.NodeID {
 		return ""
 	}
 	return node
+}
+
+// settled waits for a change of raft's servers.
+//
+// Raft counts what a new voter has only from the moment that it counts its vote, and sends it the entry about that a moment before. If the answer is faster, the entry is not counted, and decided only with
+// the next one: then there has to be one.
+func (a *agreement) settled(change raft.Future) error {
+	return awaitChange(change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
+}
+
+func awaitChange(change raft.Future, patience time.Duration, push func()) error {
+	done := make(chan error, 1)
+	go func() { done <- change.Error() }()
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			push()
+		}
+	}
 }
 
 func (a *agreement) closeStore() error {

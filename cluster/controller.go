@@ -155,7 +155,7 @@ func (c *Cluster) letIn(a *agreement, m *membership, t *topology.Topology, known
 	}
 	for _, id := range c.answering(m, missing...) {
 		node, _, _ := parseServerID(id)
-		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+		if err := a.settled(a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout)); err != nil {
 			c.log.Debug("a member could not be let in", "node", c.name(node), "err", err)
 			return
 		}
@@ -212,7 +212,7 @@ func (c *Cluster) decideVoters(a *agreement, m *membership) {
 				return
 			}
 			node, _, _ := parseServerID(id)
-			if err := do(raft.ServerID(id)).Error(); err != nil {
+			if err := a.settled(do(raft.ServerID(id))); err != nil {
 				c.log.Debug("the voters could not be changed", "what", what, "node", c.name(node), "err", err)
 				return
 			}

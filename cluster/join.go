@@ -168,7 +168,7 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 		return reply, err
 	}
 	if !hasServer(future.Configuration(), id) { // not before, since servers of no member are taken out
-		if err := a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout).Error(); err != nil {
+		if err := a.settled(a.AddNonvoter(raft.ServerID(id), raft.ServerAddress(id), 0, applyTimeout)); err != nil {
 			return reply, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/hashicorp/raft"
@@ -66,7 +67,7 @@ func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slo
 	if i.Cluster == "" || i.Server != r.local {
 		return nil, ErrNoRaft
 	}
-	if _, err := os.Stat(raftDirOf(dir, store)); errors.Is(err, fs.ErrNotExist) { // it would be made
+	if _, err := os.Stat(filepath.Join(raftDirOf(dir, store), raftFile)); errors.Is(err, fs.ErrNotExist) { // it would be made
 		return nil, ErrNoRaft
 	}
 	logger := raftLogger(log)

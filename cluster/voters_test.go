@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -51,5 +52,26 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	})
 	if i, _ := leader.sights.get(silent.self.ID); !i.alive || slices.Contains(votersBy(leader), silent.local) {
 		t.Errorf("the silent one: gossip sees it %v, and it is among the voters %v", i.alive, votersBy(leader))
+	}
+}
+
+// slowChange is decided with the next entry.
+type slowChange chan error
+
+func (c slowChange) Error() error { return <-c }
+
+// A change of the voters that raft has not counted is decided with the next entry: the controller sees to it that there is one, and does not wait for ever.
+func TestAChangeOfVotersIsPushed(t *testing.T) {
+	t.Parallel()
+	for _, outcome := range []error{nil, raft.ErrLeadershipLost} {
+		change, pushed := make(slowChange, 1), 0
+		err := awaitChange(change, time.Millisecond, func() {
+			if pushed++; pushed == 2 {
+				change <- outcome
+			}
+		})
+		if err != outcome || pushed < 2 {
+			t.Errorf("pushed %d times it comes to %v, want %v", pushed, err, outcome)
+		}
 	}
 }

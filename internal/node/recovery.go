@@ -3,9 +3,11 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/ndring/ndring/cluster"
@@ -47,7 +49,34 @@ func (r *Recovery) Backup() (string, error) {
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		return "", err
 	}
+	if err := r.handBack(to); err != nil {
+		return "", err
+	}
 	return to, vfs.OS{}.SyncAll(to)
+}
+
+// Recover makes the node the only voter. When it returns, that is on disk.
+func (r *Recovery) Recover() error {
+	err := r.Recovery.Recover()
+	return errors.Join(err, r.handBack(filepath.Join(r.disk.Dir(), raftFolder)))
+}
+
+// handBack gives what is in a folder to the owner of the data folder: the node need not run as whoever recovers it, and has to replace these files.
+func (r *Recovery) handBack(folder string) error {
+	info, err := os.Stat(r.disk.Dir())
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) == os.Geteuid() {
+		return nil
+	}
+	return filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+	})
 }
 
 // Close gives the folder free.

@@ -3,6 +3,8 @@ package node
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -240,10 +242,58 @@ func TestRecoveryRefuses(t *testing.T) {
 			t.Errorf("%s: %v %v", tc.name, r, err)
 		}
 	}
-	if err := os.RemoveAll(filepath.Join(single.folder, raftFolder)); err != nil {
-		t.Fatal(err)
+	logs, err := filepath.Glob(filepath.Join(single.folder, raftFolder, "*", "raft.db"))
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
 	}
-	if _, err := OpenRecovery(single.folder); !errors.Is(err, cluster.ErrNoRaft) {
-		t.Errorf("without a log: %v", err)
+	for _, gone := range []string{logs[0], filepath.Join(single.folder, raftFolder)} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenRecovery(single.folder); !errors.Is(err, cluster.ErrNoRaft) {
+			t.Errorf("without %s: %v", gone, err)
+		}
+		if _, err := os.Stat(gone); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s was made by looking: %v", gone, err)
+		}
 	}
+}
+
+// Whoever recovers a node may be somebody else than whoever runs it. Only the superuser can be.
+func TestRecoveryLeavesTheOwner(t *testing.T) {
+	t.Parallel()
+	all := gather(t, "n1", "n2", "n3")
+	startAll(all)
+	whole(t, all...)
+	for _, m := range all {
+		m.stop()
+	}
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 65532
+	}
+	each := func(do func(path string, owner int) error) {
+		t.Helper()
+		err := filepath.WalkDir(all[0].folder, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			return do(path, int(info.Sys().(*syscall.Stat_t).Uid))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	each(func(path string, _ int) error { return os.Lchown(path, owner, -1) })
+	recoverOn(t, all[0])
+	each(func(path string, is int) error {
+		if is != owner {
+			return fmt.Errorf("%s is of %d, want %d", path, is, owner)
+		}
+		return nil
+	})
 }
