@@ -57,6 +57,13 @@ func TestPausedContainer(t *testing.T) {
 	unpause := func() { _, _ = c.try("docker", "unpause", container) }
 	defer unpause()
 	c.lost(t, node, all, own)
+	containers := c.docker(t, "ps", "-q", "--filter", "label=com.docker.compose.project="+c.project)
+	if out, err := c.try("scripts/upgrade"); err == nil || !strings.Contains(out, name(node)+" does not serve") {
+		t.Errorf("an upgrade begins while %s is away: %v: %s", name(node), err, out)
+	}
+	if now := c.docker(t, "ps", "-q", "--filter", "label=com.docker.compose.project="+c.project); now != containers {
+		t.Errorf("an upgrade that was refused has renewed containers: %q, before %q", now, containers)
+	}
 	unpause()
 	if now := c.whole(t); now != id {
 		t.Fatalf("it was cluster %s, and is %s", id, now)

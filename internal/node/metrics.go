@@ -56,6 +56,9 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.ReplyStalls) }),
 	newMetric("output_limit_disconnections_total", "Clients closed because too many replies waited for them.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.OutputLimits) }),
+	newMetric("evicted_total", "Keys that went for want of memory.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.Store.Evicted) }),
+	newMetric("oom_denied_total", "Writes answered OOM.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.DeniedOOM) }),
 	newMetric("expired_total", "Keys freed because their time had come.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
 }
@@ -67,6 +70,13 @@ var diskMetrics = []metric[shard.DiskStats]{
 	newMetric("disk_unsaved_changes", "Changes since the last snapshots.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
 	newMetric("disk_stopped_shards", "Shards to which nothing can be written until a restart.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 { return float64(s.Stopped) }),
+	newMetric("disk_full", "1 while less is free than disk-reserve, so that values cannot be written.", prometheus.GaugeValue,
+		func(s shard.DiskStats) float64 {
+			if s.Full {
+				return 1
+			}
+			return 0
+		}),
 	newMetric("disk_written_bytes_total", "Bytes written to files.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Written) }),
 	newMetric("disk_write_errors_total", "Writes that the disk has refused.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.WriteErrors) }),

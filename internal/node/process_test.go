@@ -188,7 +188,7 @@ func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
 		t.Errorf("healthcheck by environment: %s%v", out, err)
 	}
 	if _, body := httpGet(t, "http://"+p.http+"/metrics"); !strings.Contains(body, "\nndring_clients 0\n") || !strings.Contains(body, "\nndring_commands_total ") ||
-		!strings.Contains(body, "process_resident_memory_bytes") {
+		!strings.Contains(body, "process_resident_memory_bytes") || !strings.Contains(body, "\nndring_disk_full 0\n") || !strings.Contains(body, "\nndring_oom_denied_total 0\n") {
 		t.Errorf("metrics: %s", body)
 	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
