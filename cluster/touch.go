@@ -41,6 +41,8 @@ func (c *Cluster) follow() {
 		c.log.Warn("cannot tell others the address of this node", "err", err)
 	} else if moved {
 		c.settle()
+		c.streams.renew()
+		c.bus.Renew()
 	}
 }
 
