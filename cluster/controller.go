@@ -163,8 +163,8 @@ func (c *Cluster) letIn(a *agreement, m *membership, t *topology.Topology, known
 	}
 }
 
-// planVoters asks those that could have a vote whether they are there, before one of them gets it: one that does not answer counts for nothing, so that the next one has it, and a number of voters is not
-// begun that it alone could make odd.
+// planVoters asks those that could have a vote whether they are there, before one of them gets it: one that does not answer counts for nothing, so that the next
+// one has it, and a number of voters is not begun that it alone could make odd.
 func (c *Cluster) planVoters(m *membership, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
 	promote, demote, remove = topology.PlanVoters(servers, members)
 	if len(promote) == 0 {

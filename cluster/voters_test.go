@@ -57,7 +57,8 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Of five members two are left, and one that gossip sees and nobody reaches: with that there would be three voters. It would come to two and back to one again and again.
+// Of five members two are left, and one that gossip sees and nobody reaches: with that there would be three voters. It would come to two and back to one again
+// and again.
 func TestVotesDoNotComeAndGo(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()

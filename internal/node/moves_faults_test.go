@@ -34,7 +34,8 @@ func (n *network) settle(i, at int) {
 	ip(n.t, fmt.Sprintf("-n %s route replace %s/32 dev h%d", n.name, n.address(at), i))
 }
 
-// TestPartitionNewAddresses takes running nodes off their addresses and gives them others: one of them, all at once, and one that has another network meanwhile that nobody reaches.
+// TestPartitionNewAddresses takes running nodes off their addresses and gives them others: one of them, all at once, and one that has another network meanwhile
+// that nobody reaches.
 func TestPartitionNewAddresses(t *testing.T) {
 	redis.SetLogger(&silent{})
 	const count = 3

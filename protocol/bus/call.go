@@ -119,8 +119,8 @@ func (b *Bus) connect(target Target, f *flight) {
 	f.client.run()
 }
 
-// Renew has calls go over new connections from now on: this machine's address is another one, and those that were made from the old one lead nowhere, without anybody saying so.
-// Calls that are under way keep theirs.
+// Renew has calls go over new connections from now on: this machine's address is another one, and those that were made from the old one lead nowhere, without
+// anybody saying so. Calls that are under way keep theirs.
 func (b *Bus) Renew() {
 	b.mu.Lock()
 	clients := slices.Collect(maps.Values(b.clients))
