@@ -169,8 +169,8 @@ func (a *agreement) leader() topology.NodeID {
 
 // settled waits for a change of raft's servers.
 //
-// Raft counts what a new voter has only from the moment that it counts its vote, and sends it the entry about that a moment before. If the answer is faster, the entry is not counted, and decided only with
-// the next one: then there has to be one.
+// Raft counts what a new voter has only from the moment that it counts its vote, and sends it the entry about that a moment before. If the answer is faster, the
+// entry is not counted, and decided only with the next one: then there has to be one.
 func (a *agreement) settled(change raft.Future) error {
 	return awaitChange(change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
 }

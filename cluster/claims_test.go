@@ -94,6 +94,9 @@ func (v *village) start(id topology.NodeID, expect int) {
 	v.nodes[id] = c
 }
 
+// Renew implements Bus.
+func (villager) Renew() {}
+
 // lost reports whether the next message between two nodes gets lost. Calls run side by side, so that each pair has a chance of its own.
 func (v villager) lost(to topology.NodeID) bool {
 	v.mu.Lock()

@@ -104,6 +104,8 @@ type Bus interface {
 	Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error)
 	// Probe asks who is at an address.
 	Probe(ctx context.Context, address string) (Caller, error)
+	// Renew has requests go over new connections from now on: those that were made from another address of this machine lead nowhere.
+	Renew()
 }
 
 // ErrNotSent is returned by a Bus when a request has not reached anybody.

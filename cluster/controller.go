@@ -163,19 +163,24 @@ func (c *Cluster) letIn(a *agreement, m *membership, t *topology.Topology, known
 	}
 }
 
-// planVoters asks those that are to have a vote whether they are there. The vote of one that does not answer goes to the next one.
+// planVoters asks those that could have a vote whether they are there, before one of them gets it: one that does not answer counts for nothing, so that the next
+// one has it, and a number of voters is not begun that it alone could make odd.
 func (c *Cluster) planVoters(m *membership, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
-	for {
-		promote, demote, remove = topology.PlanVoters(servers, members)
-		if len(promote) == 0 || len(c.answering(m, promote...)) == len(promote) {
-			return promote, demote, remove
-		}
-		for i := range servers {
-			if slices.Contains(promote, servers[i].ID) {
-				servers[i].Alive = false
-			}
+	promote, demote, remove = topology.PlanVoters(servers, members)
+	if len(promote) == 0 {
+		return promote, demote, remove
+	}
+	var heirs []string
+	for _, s := range servers {
+		if !s.Voter && s.Alive {
+			heirs = append(heirs, s.ID)
 		}
 	}
+	there := c.answering(m, heirs...)
+	for i, s := range servers {
+		servers[i].Alive = s.Alive && (s.Voter || slices.Contains(there, s.ID))
+	}
+	return topology.PlanVoters(servers, members)
 }
 
 func (c *Cluster) decideVoters(a *agreement, m *membership) {

@@ -76,8 +76,9 @@ func reachable(present []net.IP) (best net.IP) {
 	return best
 }
 
-// elsewhere returns the address to tell others from now on when the one that they know is not of this machine any more, nil while it is, or while there is no better one. The one that the node
-// was started with is better than any, once it is back: that of another network, a bridge of this machine for example, may be one that nobody reaches.
+// elsewhere returns the address to tell others from now on when the one that they know is not of this machine any more, nil while it is, or while there is no
+// better one. The one that the node was started with is better than any, once it is back: that of another network, a bridge of this machine for example, may be
+// one that nobody reaches.
 func elsewhere(known, first net.IP, present []net.IP) net.IP {
 	best := reachable(present)
 	if best == nil || best.IsLoopback() {

@@ -172,6 +172,9 @@ func (n *testNode) Probe(_ context.Context, address string) (Caller, error) {
 	return other.caller(), nil
 }
 
+// Renew implements Bus.
+func (*testNode) Renew() {}
+
 // Adopt implements Host.
 func (n *testNode) Adopt(cluster string) error {
 	if n.adopted != "" && n.adopted != cluster {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -146,7 +147,13 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 		reply.Refused = fmt.Sprintf("it has %d shards, the node was started with --shards %d", len(t.Shards), request.Shards)
 		return reply, nil
 	}
+	if last, forgotten := t.Forgotten[node.ID]; forgotten && node.Incarnation <= last {
+		return reply, fmt.Errorf("node %s was forgotten, and has not been started since", label(node.Name, node.ID))
+	}
+	there := false
 	if old, known := t.Node(node.ID); known {
+		node.State = old.State
+		there = reflect.DeepEqual(node, old)
 		switch {
 		case old.Incarnation > node.Incarnation:
 			reply.Refused = fmt.Sprintf("a later start of node %s is known: its clock went back, or there are two of that id", label(node.Name, node.ID))
@@ -156,12 +163,14 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 			return reply, nil
 		}
 	}
-	d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
-	if err != nil {
-		return reply, err
-	}
-	if d.Errs[0] != "" {
-		return reply, fmt.Errorf("the topology does not take the node: %s", d.Errs[0])
+	if !there { // a node that hears of no leader asks again and again: nothing to write down each time
+		d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
+		if err != nil {
+			return reply, err
+		}
+		if d.Errs[0] != "" {
+			return reply, fmt.Errorf("the topology does not take the node: %s", d.Errs[0])
+		}
 	}
 	future := a.GetConfiguration()
 	if err := future.Error(); err != nil {

@@ -255,3 +255,31 @@ func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 		}
 	}
 }
+
+// A member that hears of no leader asks to be let in every few seconds: that it is there already, or is not to come back, is no entry of the log.
+func TestWhoAsksAgainWritesNothing(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 3, nil)
+	leader := leaderOf(t, nodes...)
+	other := nodes[0]
+	if other == leader {
+		other = nodes[1]
+	}
+	here(t, nodes)
+	writesNothing := func(what string, want error) {
+		t.Helper()
+		a := leader.agreement.Load()
+		eventually(t, what+", and no entry is written", func() bool { // but those of the controller
+			before := a.LastIndex()
+			_, err := leader.admit(a, joinRequest{Node: *other.row.Load(), Shards: 16})
+			return (err == nil) == (want == nil) && a.LastIndex() == before
+		})
+	}
+	writesNothing("a member asks again", nil)
+	errs, err := leader.Propose(t.Context(), topology.Command{Ops: []topology.Op{{Kind: topology.NodeForget, Node: other.self.ID}}})
+	if err := errors.Join(append(errs, err)...); err != nil {
+		t.Fatal(err)
+	}
+	writesNothing("one asks that was forgotten", topology.ErrStale)
+}

@@ -173,14 +173,21 @@ func (s *streams) wait(address raft.ServerAddress, giveUp context.CancelFunc) (d
 // mute cuts all streams and opens none, so that the others take this node for gone; or lets it speak again.
 func (s *streams) mute(yes bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.muted = yes
+	s.mu.Unlock()
 	if yes {
-		for c := range s.conns {
-			c.Conn.Close()
-		}
-		clear(s.conns)
+		s.renew()
 	}
+}
+
+// renew cuts all streams, so that others are opened.
+func (s *streams) renew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Conn.Close()
+	}
+	clear(s.conns)
 }
 
 // tracked is an outbound stream.

@@ -41,11 +41,14 @@ func (c *Cluster) follow() {
 		c.log.Warn("cannot tell others the address of this node", "err", err)
 	} else if moved {
 		c.settle()
+		c.streams.renew()
+		c.bus.Renew()
 	}
 }
 
-// stay keeps this start of the node a member, with the address that it has. The topology may go back to before it came, or was started anew: by a recovery of a node that had not heard
-// of it (OpenRecovery). Whoever leads then need not know that there is somebody to tell, so that a node which hears of no leader asks around.
+// stay keeps this start of the node a member, with the address that it has. The topology may go back to before it came, or was started anew: by a recovery of a
+// node that had not heard of it (OpenRecovery). Whoever leads then need not know that there is somebody to tell, so that a node which hears of no leader asks
+// around.
 func (c *Cluster) stay() {
 	a, t := c.agreement.Load(), c.Topology()
 	if a == nil || t.Cluster == "" || c.Waiting() != "" { // become sees to it

@@ -12,8 +12,9 @@ import (
 
 // transport is raft's own, over streams, with a way to tell this node to stand for election now, as a leader that gives up its lead tells another one.
 //
-// Each request says with which recovery of the cluster (OpenRecovery) the sender's topology began. One whose topology began before this node's is not heard, and is told nothing: a majority that
-// was taken for lost and comes back would otherwise outvote the recovered cluster, without ever being able to give it its log. It becomes part of that cluster instead.
+// Each request says with which recovery of the cluster (OpenRecovery) the sender's topology began. One whose topology began before this node's is not heard, and
+// is told nothing: a majority that was taken for lost and comes back would otherwise outvote the recovered cluster, without ever being able to give it its log.
+// It becomes part of that cluster instead.
 type transport struct {
 	*raft.NetworkTransport
 	recovery func() uint64 // of this node's topology

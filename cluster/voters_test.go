@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/cluster/topology"
 )
 
 // votersBy returns the servers with a vote, as a node knows them.
@@ -52,6 +54,42 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	})
 	if i, _ := leader.sights.get(silent.self.ID); !i.alive || slices.Contains(votersBy(leader), silent.local) {
 		t.Errorf("the silent one: gossip sees it %v, and it is among the voters %v", i.alive, votersBy(leader))
+	}
+}
+
+// Of five members two are left, and one that gossip sees and nobody reaches: with that there would be three voters. It would come to two and back to one again
+// and again.
+func TestVotesDoNotComeAndGo(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 3, nil)
+	var servers []topology.Server
+	members := []topology.Node{{ID: "lost"}, {ID: "gone"}}
+	for i, n := range nodes {
+		members = append(members, topology.Node{ID: n.self.ID, Store: n.self.Store})
+		servers = append(servers, topology.Server{ID: n.local, Node: n.self.ID, Voter: i == 0, Alive: true})
+	}
+	plan := func(m *membership, voters int) (promote, demote []string) {
+		now := slices.Clone(servers)
+		for i := range now {
+			now[i].Voter = i < voters
+		}
+		promote, demote, _ = nodes[0].planVoters(m, now, members)
+		return promote, demote
+	}
+	if promote, demote := plan(newMembership(), 1); len(promote) != 1 || len(demote) > 0 {
+		t.Errorf("with two others: %v, %v", promote, demote)
+	}
+	nodes[2].vanish()
+	m := newMembership()
+	for range 3 {
+		if promote, demote := plan(m, 1); len(promote)+len(demote) > 0 {
+			t.Errorf("with one other: %v, %v", promote, demote)
+		}
+		clear(m.silent) // a second later
+	}
+	if promote, demote := plan(m, 2); len(promote) > 0 || len(demote) != 1 {
+		t.Errorf("with a vote too many: %v, %v", promote, demote)
 	}
 }
 

@@ -43,7 +43,8 @@ const (
 // asked again, it comes to an end. Servers of one node, where it came back with another data folder, are told apart by their ids.
 //
 // Without a live majority of voters it returns nothing, as nothing could be decided. A vote goes to its heir before it is taken away. Nothing is taken away that would leave fewer live voters than the majority that it then needs.
-// Where too few nodes live for as many voters as there should be, their number is odd: one more would be one more that can be missing, and no majority that can do without it.
+// Where too few nodes live for as many voters as there should be, their number is odd: one more would be one more that can be missing, and no majority that can
+// do without it.
 func PlanVoters(servers []Server, members []Node) (promote, demote, remove []string) {
 	p := votePlan{members: members}
 	for _, s := range servers {

@@ -182,7 +182,8 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	serves(t, behind, left)
 }
 
-// The two that were taken for lost were only stopped for a while, as a machine that hangs: they are a majority, and come back with all that they had. The recovered node prevails, and no array is lost.
+// The two that were taken for lost were only stopped for a while, as a machine that hangs: they are a majority, and come back with all that they had. The
+// recovered node prevails, and no array is lost.
 func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")

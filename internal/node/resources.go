@@ -61,8 +61,8 @@ func goMemoryLimit(container, maxmemory int64) int64 {
 	return max(container-container/20-maxmemory, container/10)
 }
 
-// containerLimit returns the memory in bytes that this process may take: the least that its control group and those around it allow, 0 for no limit. A container sees its own group as the
-// outermost one; a service of the machine is in a group further in.
+// containerLimit returns the memory in bytes that this process may take: the least that its control group and those around it allow, 0 for no limit. A container
+// sees its own group as the outermost one; a service of the machine is in a group further in.
 func containerLimit(read func(string) ([]byte, error)) (least int64) {
 	const version1, version2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
 	within := map[string]string{version1: "/", version2: "/"}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 )
 
 // Call sends a request to a node and returns its reply, and who gave it. The time that ctx leaves, or else CallTimeout, is the remote handler's, too. The payload
@@ -115,6 +117,17 @@ func (b *Bus) connect(target Target, f *flight) {
 		old.retire()
 	}
 	f.client.run()
+}
+
+// Renew has calls go over new connections from now on: this machine's address is another one, and those that were made from the old one lead nowhere, without
+// anybody saying so. Calls that are under way keep theirs.
+func (b *Bus) Renew() {
+	b.mu.Lock()
+	clients := slices.Collect(maps.Values(b.clients))
+	b.mu.Unlock()
+	for _, c := range clients {
+		c.retire()
+	}
 }
 
 // drop takes a connection out of those for new calls.

@@ -44,6 +44,38 @@ func TestManyCallsShareAConnection(t *testing.T) {
 	}
 }
 
+// After Renew, calls go over another connection; one that is under way has its answer yet.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
+	b.Handle(methodEcho, echo)
+	entered, goOn := make(chan struct{}), make(chan struct{})
+	b.Handle(methodBlock, func(_ context.Context, _ Peer, request []byte) ([]byte, error) {
+		close(entered)
+		<-goOn
+		return request, nil
+	})
+	a.Renew() // there are none
+	answer := make(chan error, 1)
+	go func() {
+		_, err := a.call(b.target(), methodBlock, "x")
+		answer <- err
+	}()
+	receive(t, "the call under way", entered)
+	for range 2 {
+		a.Renew()
+		if _, err := a.call(b.target(), methodEcho, "x"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the old connection for the call under way, and a new one", func() bool { return len(a.Links()) == 2 })
+	}
+	close(goOn)
+	if err := receive(t, "its answer", answer); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the old connection goes", func() bool { return len(a.Links()) == 1 })
+}
+
 func TestErrorsOfHandlers(t *testing.T) {
 	t.Parallel()
 	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
