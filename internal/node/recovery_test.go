@@ -207,12 +207,10 @@ func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
 	t.Cleanup(func() { signal(syscall.SIGCONT) })
 	recoverOn(t, left)
 	left.start("--join", seedsOf(all...))
-	eventually(t, "the recovered one takes a setting", all, func() string {
-		if reply := left.says("CLUSTER", "CONFIG", "SET", "timeout", "77"); reply != "OK" {
-			return reply
-		}
-		return ""
+	eventually(t, "the recovered one leads", all, func() string {
+		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_waiting_for:\r")
 	})
+	left.decides("CLUSTER", "CONFIG", "SET", "timeout", "77")
 	signal(syscall.SIGCONT)
 	sameSetting(t, all, "timeout", "77")
 	if again := whole(t, all...); again != id {
