@@ -124,6 +124,7 @@ func (c *cluster) watch(t *testing.T, all data) (stop func()) {
 			both := slices.DeleteFunc(slices.Clone(after), func(n string) bool { return !slices.Contains(before, n) })
 			if len(both) > 1 && t.Context().Err() == nil {
 				t.Errorf("%v were away at the same time", both)
+				return
 			}
 			for _, n := range both {
 				once[n] = true
