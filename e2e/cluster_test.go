@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,21 @@ func (c *cluster) aside(t testing.TB, args ...string) (id string) {
 	t.Helper()
 	args = append([]string{"run", "-d", "--init", "--label", "ndring.e2e=" + c.project, "--network", c.network()}, args...)
 	return c.docker(t, append(args, clientImage, "sleep", "infinity")...)
+}
+
+// squat starts containers that take addresses, which nobody else can have until the test ends. The engine gives out each that is free in turn.
+func (c *cluster) squat(t testing.TB, addresses ...string) {
+	t.Helper()
+	free := slices.Clone(addresses)
+	for tries := 0; len(free) > 0; tries++ {
+		if tries == 300 { // more than there are in its network
+			t.Fatalf("nobody can have %v", free)
+		}
+		squatter := c.aside(t)
+		t.Cleanup(func() { c.docker(t, "rm", "-f", squatter) })
+		ip := c.ip(t, squatter)
+		free = slices.DeleteFunc(free, func(address string) bool { return address == ip })
+	}
 }
 
 // address is where a node is reached from the host.

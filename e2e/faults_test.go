@@ -85,8 +85,7 @@ func TestCutNetwork(t *testing.T) {
 	}
 	c.docker(t, "network", "disconnect", c.network(), container)
 	defer func() { _, _ = connect() }()
-	squatter := c.aside(t) // if addresses are given out again at once, it has the node's
-	defer c.docker(t, "rm", "-f", squatter)
+	c.squat(t, before)
 	c.lost(t, node, all, own)
 	if out, err := connect(); err != nil {
 		t.Fatalf("%v: %s", err, out)

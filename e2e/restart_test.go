@@ -24,13 +24,7 @@ func TestAllComeBackElsewhere(t *testing.T) {
 	sides[0].python(t, c, "store", "elsewhere:")
 
 	c.run(t, "scripts/compose", "rm", "--force", "--stop")
-	taken := map[string]bool{}
-	for free := true; free; { // the nodes cannot have the addresses that they had
-		squatter := c.aside(t)
-		defer c.docker(t, "rm", "-f", squatter)
-		taken[c.ip(t, squatter)] = true
-		free = len(taken) < 3*nodes && slices.ContainsFunc(before[1:], func(ip string) bool { return !taken[ip] })
-	}
+	c.squat(t, before[1:]...) // the nodes cannot have the addresses that they had
 	t.Log(c.run(t, "scripts/up"))
 
 	after := c.ips(t)
