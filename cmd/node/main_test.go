@@ -24,7 +24,20 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(tests(m))
+}
+
+// coverage is the folder for what a program with coverage writes at its end: it would complain without one.
+var coverage string
+
+func tests(m *testing.M) int {
+	var err error
+	if coverage, err = os.MkdirTemp("", "ndring-coverage-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(coverage)
+	return m.Run()
 }
 
 // patience is how long a test waits for what happens within seconds.
@@ -33,7 +46,7 @@ const patience = time.Minute
 // program is a command that runs ndring, with no environment but the given one.
 func program(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append([]string{asProgram + "=1"}, env...)
+	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + coverage}, env...)
 	return cmd
 }
 
