@@ -5,6 +5,7 @@ package e2e
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,6 +112,15 @@ func imageFiles(t *testing.T) map[string]string {
 		content, err := io.ReadAll(r)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) { // as engines with containerd's image store have layers
+			unpacked, err := gzip.NewReader(bytes.NewReader(content))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if content, err = io.ReadAll(unpacked); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if !strings.HasSuffix(h.Name, "layer.tar") && !(strings.HasPrefix(h.Name, "blobs/") && len(content) > 512 && string(content[257:262]) == "ustar") {
 			return // what describes the layers
