@@ -320,17 +320,28 @@ def arguments(*words):
     return parser.parse_args(words)
 
 
-def test_ctrl_c(stub, target):
+@pytest.fixture
+def interruptible():
+    """Processes that are started meanwhile are ended by SIGINT, also where that is ignored: by what a shell runs in the background, for one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c(stub, target, interruptible):
     reached, ended = threading.Event(), threading.Event()
     server = stub(*HELLO, b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n", lambda _: (reached.set(), ended.wait(60)))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "ndring", "import", f"redis://127.0.0.1:{server.address[1]}", "--to", target],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(PYTHON)},
-    )  # fmt: skip
-    assert reached.wait(30)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    ended.set()
+    ) as process:  # fmt: skip
+        try:
+            assert reached.wait(30)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+            ended.set()
     assert process.returncode == 130 and "Traceback" not in err
     assert out.startswith("1 keys: 0 arrays copied") and "b'k'  (list, 60 B)" in out
 
