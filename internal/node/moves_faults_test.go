@@ -5,12 +5,8 @@ package node
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -40,10 +36,6 @@ func TestPartitionNewAddresses(t *testing.T) {
 	redis.SetLogger(&silent{})
 	const count = 3
 	nw := newNetwork(t, count)
-	path, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
 	at := []int{0, 1, 2, 3}
 	addrs := func() (all []string) {
 		for _, host := range at[1:] {
@@ -57,20 +49,7 @@ func TestPartitionNewAddresses(t *testing.T) {
 			seeds = append(seeds, nw.address(i))
 		}
 	}
-	procs := make([]*process, count+1)
-	var group sync.WaitGroup
-	for i := 1; i <= count; i++ {
-		group.Go(func() {
-			cmd := exec.Command("ip", "netns", "exec", nw.node(i), path, "--bind", "0.0.0.0", "--port", "7379", "--protected-mode", "no", "--dir", filepath.Join(t.TempDir(), "d"),
-				"--shards", "64", "--node-id", fmt.Sprintf("n%d", i), "--bootstrap-expect", fmt.Sprint(count), "--join", strings.Join(seeds, ","))
-			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-			procs[i] = startCommand(t, cmd)
-		})
-	}
-	group.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	procs := nw.startNodes(count, seeds, func(int) string { return "0.0.0.0" })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	client := func() *redis.ClusterClient {

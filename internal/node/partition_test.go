@@ -99,33 +99,40 @@ type partition struct {
 	lasts    time.Duration
 }
 
-// TestPartitionKillsNothing parts real nodes for more than ten seconds, and joins them again: they find each other without anybody's help, have one topology, and every key is there.
-func TestPartitionKillsNothing(t *testing.T) {
-	redis.SetLogger(&silent{})
-	const count = 5
-	nw := newNetwork(t, count)
+// startNodes starts a node in each namespace, which listens on the address that bind gives for it, and waits until they have said where.
+func (n *network) startNodes(count int, seeds []string, bind func(node int) string) []*process {
+	n.t.Helper()
 	path, err := built()
 	if err != nil {
-		t.Fatal(err)
-	}
-	var seeds, addrs []string
-	for i := 1; i <= count; i++ {
-		seeds, addrs = append(seeds, nw.address(i)), append(addrs, nw.address(i)+":7379")
+		n.t.Fatal(err)
 	}
 	procs := make([]*process, count+1)
 	var group sync.WaitGroup
 	for i := 1; i <= count; i++ {
 		group.Go(func() {
-			cmd := exec.Command("ip", "netns", "exec", nw.node(i), path, "--bind", nw.address(i), "--port", "7379", "--protected-mode", "no", "--dir", filepath.Join(t.TempDir(), "d"),
+			cmd := exec.Command("ip", "netns", "exec", n.node(i), path, "--bind", bind(i), "--port", "7379", "--protected-mode", "no", "--dir", filepath.Join(n.t.TempDir(), "d"),
 				"--shards", "64", "--node-id", fmt.Sprintf("n%d", i), "--bootstrap-expect", fmt.Sprint(count), "--join", strings.Join(seeds, ","))
 			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-			procs[i] = startCommand(t, cmd)
+			procs[i] = startCommand(n.t, cmd)
 		})
 	}
 	group.Wait()
-	if t.Failed() {
-		t.FailNow()
+	if n.t.Failed() {
+		n.t.FailNow()
 	}
+	return procs
+}
+
+// TestPartitionKillsNothing parts real nodes for more than ten seconds, and joins them again: they find each other without anybody's help, have one topology, and every key is there.
+func TestPartitionKillsNothing(t *testing.T) {
+	redis.SetLogger(&silent{})
+	const count = 5
+	nw := newNetwork(t, count)
+	var seeds, addrs []string
+	for i := 1; i <= count; i++ {
+		seeds, addrs = append(seeds, nw.address(i)), append(addrs, nw.address(i)+":7379")
+	}
+	procs := nw.startNodes(count, seeds, nw.address)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 6, DialTimeout: time.Second})
