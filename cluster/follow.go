@@ -145,6 +145,10 @@ func (g *gossip) move(to net.IP) error {
 	if err := g.listen(to, port, moves); err != nil {
 		return err
 	}
-	g.log.Warn("the address of this node has changed", "was", from, "is", to)
+	if to.String() == from {
+		g.log.Info("gossip is heard again", "address", from)
+	} else {
+		g.log.Warn("the address of this node has changed", "was", from, "is", to)
+	}
 	return nil
 }

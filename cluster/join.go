@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"reflect"
 	"strconv"
 	"time"
 
@@ -153,7 +152,7 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 	there := false
 	if old, known := t.Node(node.ID); known {
 		node.State = old.State
-		there = reflect.DeepEqual(node, old)
+		there = node.Equal(old)
 		switch {
 		case old.Incarnation > node.Incarnation:
 			reply.Refused = fmt.Sprintf("a later start of node %s is known: its clock went back, or there are two of that id", label(node.Name, node.ID))

@@ -37,7 +37,7 @@ func (e *edit) nodeJoin(op Op) error {
 		return fmt.Errorf("%w: %s has been started since, as incarnation %d", ErrStale, n.ID, was.Incarnation)
 	case n.Incarnation == was.Incarnation && n.Store != was.Store:
 		return refused("%s has another data folder without another start", n.ID)
-	case sameNode(n, was):
+	case n.Equal(was):
 		return nil
 	}
 	e.nodes()[i] = n
@@ -137,7 +137,8 @@ func find(nodes []Node, id NodeID) (int, bool) {
 	return 0, false
 }
 
-func sameNode(a, b Node) bool {
+// Equal reports whether two rows say the same of a node.
+func (a Node) Equal(b Node) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Store == b.Store && a.Incarnation == b.Incarnation && a.Zone == b.Zone && a.BusHost == b.BusHost && a.BusPort == b.BusPort &&
 		a.State == b.State && maps.Equal(a.Listeners, b.Listeners)
 }

@@ -44,7 +44,7 @@ func DiffNodes(was, is *Topology) []NodeChange {
 		case len(a) == 0 || b[0].ID < a[0].ID:
 			out, b = append(out, NodeChange{Is: b[0]}), b[1:]
 		default:
-			if !sameNode(a[0], b[0]) {
+			if !a[0].Equal(b[0]) {
 				out = append(out, NodeChange{a[0], b[0]})
 			}
 			a, b = a[1:], b[1:]

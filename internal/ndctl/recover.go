@@ -24,8 +24,9 @@ must not run. What it knows of the topology becomes what the cluster knows; raft
 Afterwards start the node: it leads the same cluster. Nodes that still run follow it by themselves, and new ones can join. Give up the lost
 ones with forget. Choose, of the nodes that are left, the one that shows the highest last entry: look at each with the answer no.
 
-DANGER: do this on ONE node. Done on a second one, or with a majority that comes back as it was, there are two clusters of one id, and
-each gives the shards to its own nodes. Lost nodes may come back only with empty folders.`,
+DANGER: do this on ONE node. Done on a second one, or with a majority that comes back as it was, there are two clusters of one id until they see
+each other, and each gives the shards to its own nodes. Then one prevails, and what was stored by the other's decisions is lost. Lost nodes may
+come back only with empty folders.`,
 		Example: "  ndctl raft recover --dir /data",
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data `FOLDER` of a node that does not run (default NDRING_DIR)")
