@@ -63,9 +63,9 @@ func (v *view) report(infos []info, failed []failure, now time.Time) statusRepor
 	}
 	limited := true
 	for i, m := range v.nodes {
-		if at := slices.IndexFunc(failed, func(f failure) bool { return f.node == m }); at >= 0 {
+		if err := errorOf(failed, m); err != nil {
 			r.NodesDown = append(r.NodesDown, m.label())
-			r.Problems = append(r.Problems, v.whyDown(m, failed[at].err, now))
+			r.Problems = append(r.Problems, v.whyDown(m, err, now))
 			continue
 		}
 		r.NodesUp++
