@@ -152,7 +152,8 @@ func (a *app) configSetCommand() *cobra.Command {
 		Use: "set NAME VALUE [NAME VALUE]...", Short: "Change settings", Args: cobra.MinimumNArgs(2),
 		Long: `Changes settings, all that are named or none: of one node until it ends (the one at --addr, or that of --node), or with --cluster of all nodes, those too that
 come later.`,
-		Example: "  ndctl config set maxmemory 8gb --node node2\n  ndctl config set maxmemory-policy allkeys-lru --cluster",
+		Example:     "  ndctl config set maxmemory 8gb --node node2\n  ndctl config set maxmemory-policy allkeys-lru --cluster",
+		Annotations: map[string]string{emptyValues: ""},
 	}
 	a.nodeFlag(c, &node, "of this node")
 	cluster := clusterFlag(c, "of all nodes, for good")

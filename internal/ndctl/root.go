@@ -3,6 +3,7 @@ package ndctl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ Environment:
 
 Exit codes:
 ` + codesText(),
+		Version:           a.version,
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: a.name},
 		SilenceErrors:     true,
 		SilenceUsage:      true,
@@ -44,9 +46,10 @@ Exit codes:
 		PersistentPreRunE: a.prepare,
 	}
 	container(root)
+	root.SetVersionTemplate("{{.DisplayName}} {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.SortFlags, root.Flags().SortFlags = false, false
-	flags.StringSliceVarP(&a.addrs, "addr", "a", nil, "address `HOST:PORT` of a node, for clients; repeat it, or separate several by commas (default NDRING_ADDR, else "+defaultAddr+")")
+	flags.StringArrayVarP(&a.addrs, "addr", "a", nil, "address `HOST:PORT` of a node, for clients; repeat it, or separate several by commas (default NDRING_ADDR, else "+defaultAddr+")")
 	flags.StringVar(&a.user, "user", "", "`NAME` of the user (default: the default user)")
 	flags.StringVar(&a.passwordFile, "password-file", "", "`FILE` with the password (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
 	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "how long to wait for a node; longer for large arrays")
@@ -188,15 +191,23 @@ func (a *app) commandOf(root *cobra.Command, args []string) string {
 }
 
 // prepare looks at what all commands share.
-func (a *app) prepare(c *cobra.Command, _ []string) error {
+func (a *app) prepare(c *cobra.Command, args []string) error {
 	if a.timeout <= 0 {
 		return usageError("--timeout must be longer than nothing")
 	}
-	if len(a.addrs) == 0 && c.Flags().Changed("addr") { // a variable of a script that is not set must not lead to another cluster
-		return usageError("--addr \"\" is no HOST:PORT")
+	if err := refuseEmpty(c, args); err != nil {
+		return err
 	}
-	if len(a.addrs) == 0 {
-		a.addrs = strings.FieldsFunc(a.setting("NDRING_ADDR"), func(r rune) bool { return r == ',' || r == ' ' })
+	var addrs []string
+	for _, given := range a.addrs {
+		addrs = append(addrs, strings.Split(given, ",")...)
+	}
+	a.addrs = addrs
+	if given := a.setting("NDRING_ADDR"); len(a.addrs) == 0 && given != "" {
+		a.addrs = strings.FieldsFunc(given, func(r rune) bool { return r == ',' || r == ' ' })
+		if len(a.addrs) == 0 {
+			return usageError("NDRING_ADDR %q contains no HOST:PORT", given)
+		}
 	}
 	if len(a.addrs) == 0 {
 		a.addrs = []string{defaultAddr}
@@ -209,4 +220,29 @@ func (a *app) prepare(c *cobra.Command, _ []string) error {
 		a.addrs[i] = whole
 	}
 	return nil
+}
+
+// emptyValues marks a command whose arguments are pairs of a name and a value, of which the value may be empty.
+const emptyValues = "values may be empty"
+
+// refuseEmpty refuses arguments and flags that are empty. They come from a variable that a script has not set, and without
+// them a command would act on another node, on all nodes, or on all keys.
+func refuseEmpty(c *cobra.Command, args []string) error {
+	if c.Name() == cobra.ShellCompRequestCmd || c.Name() == cobra.ShellCompNoDescRequestCmd {
+		return nil // the word to complete may be empty
+	}
+	_, pairs := c.Annotations[emptyValues]
+	for i, arg := range args {
+		if arg == "" && !(pairs && i%2 == 1) {
+			return usageError("argument %d of %s is empty", i+1, pathOf(c))
+		}
+	}
+	var err error
+	c.Flags().Visit(func(f *pflag.Flag) {
+		list, isList := f.Value.(pflag.SliceValue)
+		if isList && slices.Contains(list.GetSlice(), "") || f.Value.String() == "" {
+			err = usageError("--%s is empty", f.Name)
+		}
+	})
+	return err
 }

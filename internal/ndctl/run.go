@@ -46,7 +46,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.tree()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would have cobra read the arguments of this process
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
