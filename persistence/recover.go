@@ -63,7 +63,7 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 
 // read replays the files, and changes none of them.
 func (l *Log) read(h Handler) (*replay, error) {
-	for limit := uint64(math.MaxUint64); ; h.Flush() {
+	for limit := uint64(math.MaxUint64); ; h.Reset() {
 		r := &replay{Log: l, handler: h, limit: limit, pending: map[string]*waiting{}, damaged: map[string]bool{}}
 		before := l.disk.loaded.Load()
 		err := r.run()
@@ -324,6 +324,7 @@ func (r *replay) tear(segment int, at, bytes int64) {
 // apply does what a record says.
 func (r *replay) apply(rec *Record, w *waiting) {
 	r.report.Records++
+	r.handler.Note(rec)
 	switch rec.Type {
 	case Put:
 		if rec.Blob != 0 {

@@ -41,7 +41,7 @@ func (s *Shard) hold(do func(*Tx)) (persistence.Position, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	tx := &s.held
-	*tx = Tx{s: s, now: s.clock(), seq: s.seq, changes: tx.changes[:0]}
+	*tx = Tx{s: s, now: s.clock(), seq: s.seq, changes: tx.changes[:0], answers: tx.answers}
 	defer tx.end() // after a panic of do, too
 	do(tx)
 	return tx.commit()
@@ -54,6 +54,10 @@ func (tx *Tx) end() {
 			tx.s.discard(c.entry, c.kind == persistence.Put)
 		}
 	}
+	if len(tx.answers) > maxKeptChanges {
+		tx.answers = nil
+	}
+	clear(tx.answers)
 	clear(tx.changes)
 	if cap(tx.changes) > maxKeptChanges {
 		tx.changes = nil
@@ -68,6 +72,9 @@ const maxKeptChanges = 64
 func (tx *Tx) commit() (position persistence.Position, err error) {
 	s := tx.s
 	if len(tx.changes) == 0 {
+		if tx.repeats && s.logs {
+			return s.log.End(), nil
+		}
 		return 0, nil
 	}
 	if s.logs {
@@ -85,8 +92,11 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 	defer s.mu.Unlock()
 	for i := range tx.changes {
 		c := &tx.changes[i]
-		if c.requestID != "" {
-			s.requests.remember(c.key, c.requestID, tx.now, Outcome{true, Version{s.epoch.Load(), c.seq}})
+		if c.request != (requestKey{}) {
+			s.requests.remember(answer{c.request, c.outcome(s.epoch.Load())}, tx.now)
+		}
+		if c.answers {
+			continue
 		}
 		if c.entry == nil {
 			s.remove(c.key)
@@ -116,6 +126,10 @@ func (x *encoder) records(epoch uint64, changes []change) []persistence.Record {
 			r.Expiry = c.entry.ExpireAt()
 			of := c.entry.Version()
 			r.Meta = persistence.VersionMeta(of.Epoch, of.Seq)
+		case persistence.Delete:
+			if c.request != (requestKey{}) {
+				r.Meta = x.answers(answer{c.request, c.outcome(epoch)})
+			}
 		}
 		x.list = append(x.list, r)
 	}
@@ -142,6 +156,13 @@ func (x *encoder) value(r *persistence.Record, e *Entry, requestID string) {
 	at := len(x.meta)
 	x.meta = appendMeta(x.meta, &v, requestID)
 	r.Meta = x.meta[at:len(x.meta):len(x.meta)]
+}
+
+// answers makes the meta of a record without a value.
+func (x *encoder) answers(list ...answer) []byte {
+	at := len(x.meta)
+	x.meta = appendAnswers(x.meta, list)
+	return x.meta[at:len(x.meta):len(x.meta)]
 }
 
 // appendMeta appends how a payload is to be read: the lengths of the .npy file, the attrs and each part's name and data, then the request's id.

@@ -37,6 +37,12 @@ func openLab(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy) (*lab, err
 
 func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged bool) (*lab, error) {
 	t.Helper()
+	return openLabAt(t, fs, boot, fsync, logged, 1_000_000)
+}
+
+// openLabAt recovers by a clock that shows now.
+func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged bool, now int64) (*lab, error) {
+	t.Helper()
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
 		Shards: labShards, BootID: boot, Log: slog.New(slog.DiscardHandler),
 		Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
@@ -44,7 +50,7 @@ func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logg
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
+	l := &lab{t: t, pool: new(memory.Pool), now: now}
 	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
 	l.ConfigureDisk(DiskConfig{Fsync: fsync})

@@ -90,6 +90,15 @@ func (s *Shard) Mark(key []byte) Mark {
 
 // Set is Tx.Set.
 func (s *Shard) Set(w Write) (outcome Outcome, err error) {
+	if w.RequestID != "" { // a repeat needs no room on the disk
+		w.request = requestOf(w.Key, w.RequestID)
+		known := false
+		failed := s.do(func(tx *Tx) { outcome, known = tx.answered(w.request) })
+		if failed != nil || known {
+			w.Value.Release()
+			return outcome, failed
+		}
+	}
 	if err := s.waitForDisk(); err != nil {
 		w.Value.Release()
 		return outcome, err

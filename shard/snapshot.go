@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,13 +52,13 @@ func (s *Shard) snapshot(force bool) error { return s.snapshotPaced(force, nil) 
 func (s *Shard) snapshotPaced(force bool, pace func()) error {
 	s.snapshotting.Lock()
 	defer s.snapshotting.Unlock()
-	entries, snapshot, err := s.beginSnapshot(force)
+	state, snapshot, err := s.beginSnapshot(force)
 	if err == nil && snapshot == nil {
 		return nil
 	}
 	if err == nil {
 		snapshot.Pace = pace
-		if err = s.writeSnapshot(entries, snapshot); err == nil {
+		if err = state.write(snapshot); err == nil {
 			err = snapshot.Commit()
 		} else {
 			snapshot.Abort()
@@ -73,40 +74,52 @@ func (s *Shard) snapshotPaced(force bool, pace func()) error {
 	return nil
 }
 
-// beginSnapshot returns all entries, each with a reference, at one moment.
-func (s *Shard) beginSnapshot(force bool) (entries []*Entry, snapshot *persistence.Snapshot, err error) {
+// savedState is what a shard has at one moment: all entries, each with a reference, and the answers that a repeated request has to get.
+//
+// Entries that have expired and are not freed yet belong to it: the clock may go back, and until the record that takes an entry away is in the log, another one may
+// give it more time.
+type savedState struct {
+	entries []*Entry
+	answers []answer
+}
+
+func (s *Shard) beginSnapshot(force bool) (state savedState, snapshot *persistence.Snapshot, err error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if s.unsaved.Load() == 0 && !force {
-		return nil, nil, nil
+		return state, nil, nil
 	}
-	now := s.clock()
 	var blobs []persistence.BlobID
-	entries = make([]*Entry, 0, s.entries.count)
+	state.entries = make([]*Entry, 0, s.entries.count)
 	s.entries.each(func(e *Entry) bool {
-		if e.expired(now) {
-			return true
-		}
-		entries = append(entries, e)
+		state.entries = append(state.entries, e)
 		if id := e.blob(); id != 0 {
 			blobs = append(blobs, id)
 		}
 		return true
 	})
 	if snapshot, err = s.log.BeginSnapshot(s.epoch.Load(), s.seq, blobs); err != nil {
-		return nil, nil, err
+		return state, nil, err
 	}
-	for _, e := range entries {
+	for _, e := range state.entries {
 		e.retain()
 	}
+	s.requests.forget(s.clock())
+	state.answers = s.requests.answers()
 	s.store.disk.unsaved.Add(-s.unsaved.Swap(0))
-	return entries, snapshot, nil
+	return state, snapshot, nil
 }
 
-// writeSnapshot writes entries and releases them.
-func (s *Shard) writeSnapshot(entries []*Entry, snapshot *persistence.Snapshot) (err error) {
+// write writes the state to a snapshot and releases the entries.
+func (state *savedState) write(snapshot *persistence.Snapshot) (err error) {
 	var x encoder
-	for _, e := range entries {
+	for list := range slices.Chunk(state.answers, answersRecord) {
+		if err == nil {
+			err = snapshot.Write(&persistence.Record{Type: persistence.Delete, Meta: x.answers(list...)})
+			x.reset()
+		}
+	}
+	for _, e := range state.entries {
 		if err == nil {
 			err = x.write(e, snapshot)
 		}

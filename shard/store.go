@@ -82,6 +82,7 @@ func (s *Store) Open(ctx context.Context) {
 					s.MakeRoom(0)
 				}
 			case <-trim.C:
+				s.forgetRequests()
 				s.Trim(false)
 			}
 		}

@@ -114,11 +114,8 @@ func inspect(d *persistence.Disk, stdout io.Writer) (whole bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("shard %d: %w", id, err)
 		}
-		keys += int64(len(x.Keys))
-		for _, n := range x.Keys {
-			bytes += n
-		}
-		expired += int64(x.Expired)
+		there, ofThem, gone := x.Count()
+		keys, bytes, expired = keys+there, bytes+ofThem, expired+gone
 		used += contents.Bytes
 		quarantined += int64(contents.Quarantined)
 		if report.Torn > 0 {
