@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"path"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +107,7 @@ func TestExpiredBlobs(t *testing.T) {
 }
 
 func blobDirOf(s *Shard) string {
-	return path.Join("data/shards", strings.Repeat("0", 4-s.id/10)+string([]byte{byte('0' + s.id%10)}), "blobs")
+	return fmt.Sprintf("data/shards/%05d/blobs", s.id)
 }
 
 // Versions go on where they were, and a repeated request is known after a restart.
