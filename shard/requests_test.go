@@ -275,3 +275,35 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	}
 	l.kill()
 }
+
+// What a loss of power has taken was never done: its repeat is a first try.
+func TestALostWriteIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	send := func(key string, n int) Outcome {
+		v, _ := l.value("v", n, false)
+		o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: IfMissing, RequestID: "once"})
+		return must(t, o, err)
+	}
+	kept := send("{0}before", 10)
+	send("{0}large", persistence.BlobBytes)
+	send("{0}behind", 10)
+	blobs, err := mem.List(blobDirOf(l.of(asked)))
+	if must(t, blobs, err); len(blobs) != 1 {
+		t.Fatal(blobs)
+	}
+	must(t, 0, mem.Remove(blobDirOf(l.of(asked))+"/"+blobs[0].Name)) // it was not synced
+	l.kill()
+	l, err = openLab(t, mem, "b", FsyncEverysec)
+	must(t, l, err)
+	if again := send("{0}before", 10); again != kept {
+		t.Errorf("a repeat of what is left: %v, the first one %v", again, kept)
+	}
+	for _, key := range []string{"{0}large", "{0}behind"} {
+		if o := send(key, 10); !o.Done || !l.has(key) {
+			t.Errorf("%s: a write that was lost passes for done: %v", key, o)
+		}
+	}
+	l.kill()
+}
