@@ -93,6 +93,22 @@ func (x *Inspection) Expire(key []byte, epoch, seq uint64, at int64) {
 	}
 }
 
+// LiveKeys returns how many keys there are that have not expired, whether this node serves them or not.
+func (s *Store) LiveKeys() (n int) {
+	now := s.clock()
+	for _, sh := range s.shards {
+		sh.mu.RLock()
+		sh.entries.each(func(e *Entry) bool {
+			if !e.expired(now) {
+				n++
+			}
+			return true
+		})
+		sh.mu.RUnlock()
+	}
+	return n
+}
+
 // ReadNPY returns the .npy file of a key in the folder of a node that does not run; nil if it is not there.
 func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.Report, error) {
 	found := &oneKey{key: string(key), now: now, all: d.PowerLoss()}

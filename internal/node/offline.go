@@ -170,7 +170,7 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	if err := store.Recover(ctx, log); err != nil {
 		return errors.Join(err, d.Close(false))
 	}
-	keys := store.Stats().KeysAside // each shard stays in its epoch: nobody serves it
+	keys := store.LiveKeys() // each shard stays in its epoch: nobody serves it
 	if err := store.Close(ctx, false); err != nil {
 		return err
 	}
