@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -202,7 +203,7 @@ func (c *clockRun) check(mem *vfs.Mem) {
 	sh := c.shard()
 	got := state{}
 	sh.entries.each(func(e *Entry) bool {
-		got[string(e.Key())] = fact{string(e.NPY()), e.ExpireAt(), e.Version()}
+		got[string(e.Key())] = fact{textOf(e.NPY(), e.CRC()), e.ExpireAt(), e.Version()}
 		return true
 	})
 	if !maps.Equal(got, c.model.keys) {
@@ -225,7 +226,7 @@ func (c *clockRun) check(mem *vfs.Mem) {
 			live++
 			want = f.text
 		}
-		c.expect(string(npy) == want, "dump of "+key)
+		c.expect(textOf(npy, crc32.Checksum(npy, castagnoli)) == want, "dump of "+key)
 	}
 	c.expect(keys == live && expired == int64(len(c.model.keys))-live, fmt.Sprintf("check counts %d keys, %d expired", keys, expired))
 }

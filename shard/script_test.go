@@ -46,8 +46,11 @@ func (s *script) change(shard int, edit func(state)) {
 
 // size returns how many bytes a value is to have: most are small, some have a file of their own.
 func (s *script) size() int {
-	kinds := 12
-	if memory.OnGoHeap { // each megabyte takes the race detector long
+	kinds := 24
+	switch {
+	case manyFaults():
+		kinds = 12
+	case memory.OnGoHeap: // each megabyte takes the race detector long
 		kinds = 40
 	}
 	switch s.r.IntN(kinds) {
