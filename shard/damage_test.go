@@ -175,7 +175,7 @@ func TestDamage(t *testing.T) {
 		case memory.OnGoHeap:
 			rounds, step = 8, 97
 		case poisoned: // looks for memory that is used after it was freed, for which a part of them will do
-			rounds, step = 40, 11
+			rounds, step = 20, 23
 		}
 		for _, name := range d.files { // each byte of the end: the last records, the footer, the whole manifest
 			n := len(d.read(name))
