@@ -168,7 +168,7 @@ func TestDamage(t *testing.T) {
 			b[at] ^= 1 << r.IntN(8)
 			try(kind, name, map[string][]byte{name: b}, false)
 		}
-		rounds, step := 100, 4 // a quarter, which finds what the whole does
+		rounds, step := 100, 4 // a quarter: make faults has the whole
 		switch {
 		case manyFaults():
 			rounds, step = faultRounds(t, 400), 1
