@@ -49,10 +49,3 @@ func (d *Disk) SetCluster(cluster UUID) error {
 	}
 	return nil
 }
-
-// begin is called before a file is made that names the cluster. From now on that stays what it is.
-func (d *Disk) begin() {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	d.hasData = true
-}

@@ -25,7 +25,7 @@ func (r *replay) readBlobs() (missing *waiting, err error) {
 			r.forget(w.Key)
 		case !errors.As(err, &d):
 			return nil, err
-		case r.disk.powerLoss && w.fromLog:
+		case w.fromLog && r.mayLack(w.Seq):
 			if missing == nil || w.unit < missing.unit {
 				missing = w
 			}

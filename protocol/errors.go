@@ -54,6 +54,7 @@ var prefixes = []struct {
 	{ErrUndecided, "UNCERTAIN"},
 	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
 	{shard.ErrDiskFull, "DISKFULL"},
+	{shard.ErrNoRoom, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},
 	{shard.ErrDisk, "MISCONF"}, // as Redis says it of its log
 	{ErrNoAuth, "NOAUTH"},

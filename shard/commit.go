@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -74,7 +75,7 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 		records := s.encoder.records(s.epoch.Load(), tx.changes)
 		position, err = s.log.Append(records)
 		s.encoder.reset()
-		if err = s.store.noteWrite(err); err != nil {
+		if err = s.store.noteWrite(err, err != nil && tx.stores()); err != nil {
 			return 0, err
 		}
 	}
@@ -96,6 +97,11 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 		c.entry = nil // it is the index' now
 	}
 	return position, nil
+}
+
+// stores reports whether there is a value among the changes.
+func (tx *Tx) stores() bool {
+	return slices.ContainsFunc(tx.changes, func(c change) bool { return c.kind == persistence.Put })
 }
 
 // encoder makes records of changes, in memory that it uses again. The shard's writer has it.

@@ -143,7 +143,7 @@ func (s *Shard) record(changes ...change) (position persistence.Position, err er
 		}
 		position, err = s.log.Append(s.encoder.records(s.epoch.Load(), changes))
 		s.encoder.reset()
-		if err = s.store.noteWrite(err); err != nil {
+		if err = s.store.noteWrite(err, false); err != nil {
 			return 0, err
 		}
 	}

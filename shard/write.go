@@ -47,7 +47,7 @@ func (s *Shard) prepare(w *Write) error {
 	err := s.store.mayWrite()
 	if payload := w.Value.payloadBytes(); err == nil && s.logs && payload >= persistence.BlobBytes {
 		blob, err = s.log.Stage(w.Value.payload(nil))
-		err = s.store.noteWrite(err)
+		err = s.store.noteWrite(err, true)
 	}
 	if err != nil {
 		w.Value.Release()

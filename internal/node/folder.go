@@ -37,7 +37,7 @@ func (n *Node) openDisk() error {
 	}
 	now := n.incarnation
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: n.config.Shards, BootID: boot, Log: n.log,
+		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
 		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 	})
 	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
@@ -55,6 +55,9 @@ func (n *Node) openDisk() error {
 	}
 	return nil
 }
+
+// reserveBytes are kept back on disk for a start and for deletes when there is no room left: tens of thousands of deletes.
+const reserveBytes = 4 << 20
 
 // files are the small files of a data folder, as package cluster wants them.
 type files struct{ disk *persistence.Disk }

@@ -102,6 +102,11 @@ func inspect(d *persistence.Disk, stdout io.Writer) (whole bool, err error) {
 		fmt.Fprintln(stdout, "The machine was started anew since the last run, which did not end cleanly: what was not synced may be gone.")
 	}
 	var keys, expired, bytes, torn, damage, quarantined, used int64
+	for _, found := range d.Damage() {
+		whole = false
+		damage++
+		fmt.Fprintln(stdout, found)
+	}
 	now := time.Now().UnixMilli()
 	for id := range d.Shards() {
 		l := d.Log(id)

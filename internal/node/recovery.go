@@ -52,7 +52,7 @@ func (r *Recovery) Backup() (string, error) {
 	if err := r.handBack(to); err != nil {
 		return "", err
 	}
-	return to, vfs.OS{}.SyncAll(to)
+	return to, vfs.SyncAll(vfs.OS{}, to)
 }
 
 // Recover makes the node the only voter. When it returns, that is on disk.
