@@ -51,8 +51,10 @@ type Disk struct {
 	filesMade bool       // their folder is there
 
 	volume      vfs.Volume
-	flushing    sync.Mutex   // held by the one who syncs the volume; before any log's mu
-	flushErrors atomic.Int64 // of the volume, since the start
+	flushing    sync.Mutex    // held by the one who syncs the volume; before any log's mu
+	flushed     error         // how the last one ended; guarded by flushing
+	flushes     atomic.Uint64 // how many were begun
+	flushErrors atomic.Int64  // of the volume, since the start
 
 	marking sync.Mutex // guards marks, once the shards are read
 	marks   []mark
@@ -225,12 +227,16 @@ func (d *Disk) end() error {
 			texts[l.path(manifestName)] = b
 		}
 	}
+	d.marking.Lock()
+	defer d.marking.Unlock()
+	next, due := d.nextMarks(true)
+	if due {
+		texts[path.Join(d.dir, marksName)] = d.encodeMarks(next)
+	}
 	if err := d.replaceFiles(texts); err != nil {
 		return err
 	}
-	if err := d.WriteMarks(true); err != nil {
-		return err
-	}
+	d.marks = next
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	d.node.clean = true

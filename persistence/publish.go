@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -9,19 +10,26 @@ import (
 var errFlush = errors.New("a sync of the file system has failed since the snapshot was begun")
 
 // CommitAll does what Commit does for each of several snapshots, of different shards, with two syncs for all of them. It returns an error for each of those that were not
-// published; nothing of what was there before is gone for them.
-func (d *Disk) CommitAll(all []*Snapshot) []error {
+// published; nothing of what was there before is gone for them. When ctx is done, it begins no sync for what is not published.
+func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	g := group{disk: d, all: all, errs: make([]error, len(all))}
-	if len(all) < manyLogs {
-		g.each((*Snapshot).Commit)
+	if len(all) < manySnapshots {
+		for i, s := range all {
+			if g.errs[i] = ctx.Err(); g.errs[i] != nil {
+				s.Abort()
+			} else {
+				g.errs[i] = s.Commit()
+			}
+		}
 		return g.errs
 	}
 	g.each((*Snapshot).prepare)
-	g.sync()
+	g.sync(ctx)
 	g.each((*Snapshot).closeBlobs)
 	g.each((*Snapshot).verify)
+	g.each(func(*Snapshot) error { return ctx.Err() })
 	g.each((*Snapshot).replace)
-	g.sync()
+	g.sync(context.WithoutCancel(ctx)) // the files have their names already
 	for i, s := range all {
 		if g.errs[i] != nil {
 			s.Abort()
@@ -32,6 +40,9 @@ func (d *Disk) CommitAll(all []*Snapshot) []error {
 	}
 	return g.errs
 }
+
+// manySnapshots is from how many on two syncs of the file system cost less than three syncs of each snapshot.
+const manySnapshots = 3
 
 // group are snapshots that are published together.
 type group struct {
@@ -50,8 +61,11 @@ func (g *group) each(step func(*Snapshot) error) {
 }
 
 // sync makes everything survive a loss of power that the group has written. If that fails, or has failed for another since, it may be about any of its files.
-func (g *group) sync() {
-	err := g.disk.syncVolume()
+func (g *group) sync(ctx context.Context) {
+	err := ctx.Err()
+	if err == nil {
+		err = g.disk.syncVolume()
+	}
 	g.each(func(s *Snapshot) error {
 		if err == nil && s.errors != g.disk.flushErrors.Load() {
 			return errFlush

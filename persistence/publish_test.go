@@ -58,7 +58,7 @@ func TestSnapshotsArePublishedTogether(t *testing.T) {
 		d, all := begunSnapshots(t, counted)
 		begun, _ = faulty.Changes()
 		syncs = 0
-		errs := d.CommitAll(all)
+		errs := d.CommitAll(t.Context(), all)
 		_, failed := faulty.Changes()
 		if fault < 0 && (slices.ContainsFunc(errs, func(err error) bool { return err != nil }) || syncs != 2) {
 			t.Errorf("%d syncs, %v", syncs, errs)
@@ -92,7 +92,7 @@ func TestASyncThatHasFailedForAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	fail = false
-	for _, err := range d.CommitAll(all) {
+	for _, err := range d.CommitAll(t.Context(), all) {
 		if !errors.Is(err, errFlush) {
 			t.Errorf("%v", err)
 		}
@@ -155,7 +155,7 @@ func TestASnapshotIsReadBack(t *testing.T) {
 		lying.damage = true
 		errs := make([]error, len(all))
 		if together {
-			errs = d.CommitAll(all)
+			errs = d.CommitAll(t.Context(), all)
 		} else {
 			for i, s := range all {
 				errs[i] = s.Commit()

@@ -160,11 +160,17 @@ func (d *Disk) SyncAll() int {
 const manyLogs = 8
 
 // syncVolume makes everything survive that was written before. The system reports an error once and does not say which file it is about, so it stops each
-// log that has anything unsynced.
+// log that has anything unsynced. Those who wait for it at the same time wait for one sync.
 func (d *Disk) syncVolume() error {
+	begun := d.flushes.Load()
 	d.flushing.Lock()
 	defer d.flushing.Unlock()
+	if d.flushes.Load() > begun { // one was begun after this call, and has ended
+		return d.flushed
+	}
+	d.flushes.Add(1)
 	err := d.volume.Sync()
+	d.flushed = err
 	if err == nil {
 		return nil
 	}

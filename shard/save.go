@@ -149,7 +149,7 @@ func (w *saver) add(sh *Shard) (errs []error) {
 
 // publish ends what add began.
 func (w *saver) publish() (errs []error) {
-	for i, err := range w.store.disk.CommitAll(w.snapshots) {
+	for i, err := range w.store.disk.CommitAll(w.ctx, w.snapshots) {
 		errs = append(errs, w.shards[i].noteSnapshot(err))
 		w.shards[i].snapshotting.Unlock()
 	}
