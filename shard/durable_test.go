@@ -219,7 +219,7 @@ func TestPowerLoss(t *testing.T) {
 		fourth.kill()
 	}
 	t.Logf("%v; in %d shards something was lost that had not been synced", did, shorter)
-	for _, kind := range []string{"set", "delete", "expire", "batch", "flush", "sync", "snapshot"} {
+	for _, kind := range []string{"set", "delete", "expire", "batch", "flush", "sync", "snapshot", "save"} {
 		if did[kind] == 0 {
 			t.Errorf("no %s was done", kind)
 		}

@@ -46,6 +46,9 @@ func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
 	if err := errors.Join(append(failures, ctx.Err())...); err != nil {
 		return fmt.Errorf("cannot recover the shards: %w", err)
 	}
+	if len(s.disk.Damage()) > 0 { // it is reported once
+		s.disk.writeMarks(true)
+	}
 	done, _ := s.disk.Progress()
 	s.disk.loading.Store(nil)
 	if stats := s.Stats(); done > 0 {

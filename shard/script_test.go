@@ -1,11 +1,13 @@
 package shard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -132,9 +134,16 @@ func (s *script) step() {
 				err = e
 			}
 		}
+		if e := s.disk.WriteMarks(s.r.IntN(2) == 0); e != nil {
+			err = e
+		}
 	default:
 		kind = "snapshot"
-		err = sh.snapshot(false)
+		if s.r.IntN(2) == 0 {
+			err = sh.snapshot(false)
+		} else { // of all that have changed, published together
+			kind, err = "save", (&saver{store: s.Store, ctx: context.Background()}).run(new(atomic.Int64))
+		}
 	}
 	s.did[kind]++
 	if err != nil {

@@ -160,7 +160,7 @@ func (s *Store) worst(busy *sync.Map) *Shard {
 const snapshotCost = 256 << 10
 
 // snapshotRoom is what a snapshot takes on disk beside its values.
-const snapshotRoom = 64 << 10
+const snapshotRoom = 16 << 10
 
 // saveDue reports whether a save point has come.
 func (s *Store) saveDue() bool {
