@@ -71,9 +71,16 @@ func (n *Node) Open(ctx context.Context) error {
 // Start begins all that the node does, and returns when clients and other nodes can reach it. After an error nothing is left running.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
-		return errors.Join(err, n.Close(ctx))
+		return errors.Join(err, n.abandon(ctx))
 	}
 	return nil
+}
+
+// abandon ends a start. That ctx is over may be why; what the start has begun has the time of a stop to end in order.
+func (n *Node) abandon(ctx context.Context) error {
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	return n.Close(limit)
 }
 
 func (n *Node) start(ctx context.Context) error {
@@ -128,7 +135,7 @@ func (n *Node) recover(ctx context.Context) error {
 // Ready returns when the node serves what the cluster wants of it. After an error nothing is left running.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.await(ctx); err != nil {
-		return errors.Join(err, n.Close(ctx))
+		return errors.Join(err, n.abandon(ctx))
 	}
 	n.ready.Store(true)
 	n.tellReady()
@@ -241,8 +248,12 @@ func (n *Node) Close(ctx context.Context) error {
 
 func (n *Node) closeStore(ctx context.Context) error {
 	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective().Server.Disk.Save) > 0)
-	if !n.config.Logged { // the snapshots are all there is
+	if deadline, limited := ctx.Deadline(); !n.config.Logged { // the snapshots are all there is
 		ctx = context.WithoutCancel(ctx)
+	} else if limited { // the rest of the time is for what cannot be left out
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-stopTime/5))
+		defer cancel()
 	}
 	err := n.store.Close(ctx, save)
 	n.store.Release()
