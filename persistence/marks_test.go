@@ -207,6 +207,9 @@ func TestMarksAreWrittenRarely(t *testing.T) {
 		t.Error("a new file is not marked")
 	}
 	record()
+	if written(true) {
+		t.Error("a record is marked that is not synced, in a file that is")
+	}
 	d.SyncAll()
 	if written(false) {
 		t.Error("a sync alone has written the marks")
