@@ -251,7 +251,7 @@ func (r *replay) readSegment(i int) error {
 		err = fmt.Errorf("%w: it is the one of %s", errNoHeader, segmentName(h.seq))
 	}
 	if errors.Is(err, errNoHeader) {
-		lacks := r.mayLack(max(info.seq, r.expected)) // what the snapshot has need not have come to the disk as a log
+		lacks := r.mayLack(max(info.seq, r.expected))                        // what the snapshot has need not have come to the disk as a log
 		if last && (lacks || info.bytes < fixedHeader && !r.disk.wasClean) { // it had just been made
 			r.tear(i, 0, info.bytes)
 			return nil

@@ -100,6 +100,9 @@ func (d *Disk) enter() error {
 	if err := d.reserve.find(); err != nil {
 		return err
 	}
+	if free, err := d.fs.Free(d.dir); err == nil && free < d.reserve.size/4 { // others have to write for a start, too, such as raft
+		d.reserve.spend()
+	}
 	err := d.withRoom(d.writeManifest)
 	if d.unbegun = vfs.NoSpace(err) && !d.fresh; d.unbegun {
 		d.options.Log.Error("the disk is full: the shards can be read, and nothing can be written before there is room", "dir", d.dir, "err", err)

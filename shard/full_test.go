@@ -163,6 +163,28 @@ func TestStartOnAFullDisk(t *testing.T) {
 	}
 }
 
+// A start on a disk that has hardly any room left uses what was kept back: raft has to write for a start, too.
+func TestStartOnAnAlmostFullDisk(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	var said strings.Builder
+	l := openFull(t, mem, &said)
+	must(t, 0, l.tryPut("k", 3000))
+	l.kill()
+	for _, c := range []struct {
+		left  int64
+		spent bool
+	}{{labReserve, false}, {labReserve / 8, true}} {
+		mem.SetSize(1)
+		mem.SetSize(1 - l.mustFree(mem) + c.left)
+		l = openFull(t, mem, &said)
+		if _, err := mem.Open("data/RESERVE"); (err != nil) != c.spent || l.disk.full.Load() != c.spent || !l.has("k") {
+			t.Errorf("%d bytes left: the reserve: %v, full %v", c.left, err, l.disk.full.Load())
+		}
+		l.kill()
+	}
+}
+
 // The room that comes while a node runs is used, without another start.
 func TestRoomComesAfterTheStart(t *testing.T) {
 	t.Parallel()
