@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/persistence"
-	"github.com/ndring/ndring/persistence/vfs"
 )
 
 // FsyncPolicy says when what was written is made to survive the end of the machine. The names are Redis'.
@@ -120,9 +119,9 @@ func (s *Store) noteWrite(err error, stores bool) error {
 	}
 	s.disk.counters.writeErrors.Add(1)
 	switch {
-	case vfs.NoSpace(err) && stores:
+	case persistence.NoSpace(err) && stores:
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	case vfs.NoSpace(err):
+	case persistence.NoSpace(err):
 		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	return fmt.Errorf("%w: %w", ErrDisk, err)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/persistence"
-	"github.com/ndring/ndring/persistence/vfs"
 )
 
 // Recover reads all shards back, several at once; each can be used as soon as it is there. It is called once, after UseDisk and before Open or beside
@@ -128,7 +127,7 @@ func (s *Shard) recover(log *slog.Logger) error {
 	if len(report.Damage) > 0 || !s.logs && files > 0 {
 		// What is left of damaged files has to be kept in whole ones. And without a log, what an earlier run logged would grow stale.
 		switch err := s.snapshot(true); {
-		case vfs.NoSpace(err): // what is whole can be read; the damaged files stay, and the next start, or snapshot, finds them
+		case persistence.NoSpace(err): // what is whole can be read; the damaged files stay, and the next start, or snapshot, finds them
 			log.Error("the disk is too full to repair the damage", "shard", s.id, "err", err)
 		case err != nil:
 			return fmt.Errorf("shard %d: cannot write a snapshot of what was recovered: %w", s.id, err)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/persistence"
-	"github.com/ndring/ndring/persistence/vfs"
 )
 
 // saveState is what is known of snapshots of all shards.
@@ -132,7 +131,7 @@ func (w *saver) run(next *atomic.Int64) error {
 func (w *saver) add(sh *Shard) (errs []error) {
 	sh.snapshotting.Lock()
 	snapshot, err := sh.writeSnapshot(false, w.pause)
-	if vfs.NoDescriptors(err) && len(w.shards) > 0 {
+	if persistence.NoDescriptors(err) && len(w.shards) > 0 {
 		errs = w.publish()
 		snapshot, err = sh.writeSnapshot(true, w.pause)
 	}
