@@ -56,9 +56,10 @@ type Disk struct {
 	flushes     atomic.Uint64 // how many were begun
 	flushErrors atomic.Int64  // of the volume, since the start
 
-	marking sync.Mutex // guards marks, once the shards are read
-	marks   []mark
-	damage  []Damage // of files that are of no shard
+	marking  sync.Mutex // guards marks
+	marks    []mark     // that were written last; a slice is never changed
+	expected []mark     // those of the last start; set before the shards are read
+	damage   []Damage   // of files that are of no shard
 
 	reserve reserve
 

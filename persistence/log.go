@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -29,7 +30,8 @@ type Log struct {
 	disk  *Disk
 	shard int
 	dir   string
-	found files // by list; recovery takes it over
+	found files       // by list; recovery takes it over
+	ready atomic.Bool // the recovery has ended; before, nobody but it uses what follows, locked or not
 
 	// Only the shard's writer uses these.
 	file   vfs.File // that is written; nil before the next record comes

@@ -45,6 +45,7 @@ type mark struct {
 // loadMarks reads what an earlier start has written. A folder of a program that knew none has no marks. A damaged file says nothing, which is reported.
 func (d *Disk) loadMarks() error {
 	d.marks = make([]mark, d.node.shards)
+	d.expected = d.marks
 	lines, err := readLines(d.fs, path.Join(d.dir, marksName), "marks", maxMarks)
 	if err == nil {
 		err = d.parseMarks(lines)
@@ -90,6 +91,9 @@ func isRecordFile(name string) bool {
 
 // mark returns what of the log survives a loss of power now.
 func (l *Log) mark() mark {
+	if !l.ready.Load() {
+		return mark{}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := mark{recordID: l.durable}
@@ -144,12 +148,12 @@ func (d *Disk) encodeMarks(marks []mark) []byte {
 
 // mayLack reports whether a record, and what comes behind it, may be missing without damage: power was lost, and no mark says that the record survived that.
 func (r *replay) mayLack(seq uint64) bool {
-	return r.disk.powerLoss && seq > r.disk.marks[r.shard].seq
+	return r.disk.powerLoss && seq > r.disk.expected[r.shard].seq
 }
 
 // checkMark compares what was found with the mark, and takes over its seq: none is given twice.
 func (r *replay) checkMark() {
-	m := r.disk.marks[r.shard]
+	m := r.disk.expected[r.shard]
 	if !r.reached().before(m.recordID) {
 		return
 	}
@@ -175,7 +179,7 @@ func (r *replay) missingBehind(m mark) string {
 
 // missingFolder is the report on a shard without a folder.
 func (l *Log) missingFolder() *Report {
-	m := l.disk.marks[l.shard]
+	m := l.disk.expected[l.shard]
 	if m.file == "" {
 		return &Report{}
 	}

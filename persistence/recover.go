@@ -52,6 +52,7 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	if !l.found.there {
 		report := l.missingFolder()
 		l.last = recordID{report.Epoch, report.Seq}
+		l.ready.Store(true)
 		return report, nil
 	}
 	defer func() { l.found = files{} }()
@@ -62,6 +63,7 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	if err := r.settle(); err != nil {
 		return nil, fmt.Errorf("cannot clear up after the recovery: %w", err)
 	}
+	l.ready.Store(true)
 	return &r.report, nil
 }
 

@@ -185,6 +185,9 @@ func (d *Disk) syncVolume() error {
 
 // waitsForSync reports whether anything of the log may be missing after a loss of power.
 func (l *Log) waitsForSync() bool {
+	if !l.ready.Load() {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.written > l.synced || l.dirs.names || l.dirs.blobs || l.dirs.parent {
