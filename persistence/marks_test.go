@@ -272,3 +272,26 @@ func copyFolder(t *testing.T, from, to *vfs.Mem, dir string) {
 		}
 	}
 }
+
+// After a loss of power, damage before the mark is damage: what comes behind it is kept.
+func TestDamageBeforeTheMarkAfterALossOfPower(t *testing.T) {
+	t.Parallel()
+	mem, d := markedFolder(t, true)
+	_ = d.Close(false)
+	name := "data/shards/00003/" + segmentName(3)
+	b, err := vfs.ReadFile(mem, name, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[fixedHeader+epochBytes+headBytes] ^= 1 // the key of the first record
+	remove(t, mem, name)
+	if err := vfs.WriteFile(mem, name, b); err != nil {
+		t.Fatal(err)
+	}
+	o := fixedOptions()
+	o.BootID = "another"
+	texts, found, _ := reported(t, mem, o)
+	if len(texts) != 1 || !strings.Contains(texts[0], name) || found[3]["c"] == "" {
+		t.Errorf("%q, %v", texts, found[3])
+	}
+}
