@@ -27,6 +27,7 @@ type Cluster struct {
 	self   topology.Node                 // without what depends on the node's address
 	row    atomic.Pointer[topology.Node] // self as others reach it
 	local  string                        // server id
+	raft   raftFolder                    // only become uses it
 
 	sights  *sights
 	gossip  *gossip
@@ -80,6 +81,9 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.sights = newSights(c.self.ID, c.self.Incarnation, c.log)
 	c.machine = newMachine(c.publish)
 	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
+	c.raft = raftFolder{
+		dir: config.RaftDir, store: config.Self.Store, known: config.RaftState, hasData: config.HasData, files: c.files, found: host.Found, log: c.log, logger: raftLogger(c.log),
+	}
 	c.await("the start")
 	return c
 }
@@ -118,7 +122,7 @@ func (c *Cluster) load() (err error) {
 	if c.book, err = openBook(c.files); err != nil {
 		return err
 	}
-	if c.identity, err = loadIdentity(c.files); err != nil {
+	if c.identity, err = c.raft.identity(c.self.ID, c.config.NewCluster, len(c.book.all()) > 0); err != nil {
 		return err
 	}
 	c.gossip = newGossip(&c.config, meta{

@@ -60,6 +60,10 @@ func (nw *network) start(t testing.TB, config Config) *testNode {
 	t.Helper()
 	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
 	n := &testNode{t: t, network: nw}
+	if config.Files != nil {
+		state, _ := config.Files.Load(stateFile)
+		config.RaftState = string(state)
+	}
 	config.Self.BusPort = int(20_000 + testPorts.Add(1))
 	n.address = fmt.Sprintf("127.0.0.1:%d", config.Self.BusPort)
 	n.Cluster = New(config, n, n)
@@ -183,6 +187,12 @@ func (n *testNode) Adopt(cluster string) error {
 	n.adopted = cluster
 	return nil
 }
+
+// Found implements Host.
+func (n *testNode) Found(state string) error { return n.files.Save(stateFile, []byte(state)) }
+
+// stateFile stands for the line of a data folder's manifest.
+const stateFile = "manifest-raft-state"
 
 // Publish implements Host.
 func (n *testNode) Publish(t *topology.Topology) {

@@ -71,6 +71,7 @@ const (
 // nodeManifest is what the MANIFEST of the folder says.
 type nodeManifest struct {
 	cluster, store UUID
+	raft           UUID // zero: none yet
 	shards         int
 	incarnation    uint64 // the line is called epoch: when a node was alone, its shards were in the epoch of its start
 	bootID         string
@@ -192,10 +193,14 @@ func (d *Disk) writeManifest() error {
 	if m.clean {
 		clean = "yes"
 	}
-	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines([]line{
+	lines := []line{
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.incarnation, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
-	}))
+	}
+	if m.raft != (UUID{}) {
+		lines = append(lines, line{"raft", m.raft.String()})
+	}
+	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines(lines))
 }
 
 func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
@@ -203,13 +208,16 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	var errCluster, errStore, errShards, errIncarnation error
+	var errCluster, errStore, errRaft, errShards, errIncarnation error
 	m.cluster, errCluster = ParseUUID(lines["cluster"])
 	m.store, errStore = ParseUUID(lines["store"])
+	if raft, there := lines["raft"]; there {
+		m.raft, errRaft = ParseUUID(raft)
+	}
 	m.shards, errShards = strconv.Atoi(lines["shards"])
 	m.incarnation, errIncarnation = strconv.ParseUint(lines["epoch"], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
-	if err := errors.Join(errCluster, errStore, errShards, errIncarnation); err != nil {
+	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	return m, nil

@@ -1,6 +1,9 @@
 package persistence
 
-import "errors"
+import (
+	"crypto/rand"
+	"errors"
+)
 
 // ErrHasData is returned when a folder is to become one of another cluster and has shards.
 var ErrHasData = errors.New("the data folder has data of its cluster")
@@ -45,6 +48,40 @@ func (d *Disk) SetCluster(cluster UUID) error {
 	d.node.cluster = cluster
 	if err := d.writeManifest(); err != nil {
 		d.node.cluster = before
+		return err
+	}
+	return nil
+}
+
+// Raft returns the id of the raft state that belongs to the folder; zero for none.
+func (d *Disk) Raft() UUID {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	return d.node.raft
+}
+
+// SetRaft notes for good when it returns which raft state belongs to the folder: a start that finds another one, or none, has lost it.
+func (d *Disk) SetRaft(raft UUID) error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	before := d.node.raft
+	d.node.raft = raft
+	if err := d.writeManifest(); err != nil {
+		d.node.raft = before
+		return err
+	}
+	return nil
+}
+
+// NewStore makes the folder another store, to which no raft state belongs. What is in its shards stays. No node runs on the folder.
+func (d *Disk) NewStore() error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	before := d.node
+	rand.Read(d.node.store[:]) // never fails
+	d.node.raft = UUID{}
+	if err := d.writeManifest(); err != nil {
+		d.node = before
 		return err
 	}
 	return nil

@@ -42,7 +42,7 @@ func (e *edit) nodeJoin(op Op) error {
 	}
 	e.nodes()[i] = n
 	if n.Incarnation > was.Incarnation {
-		e.restarted(n.ID, n.Store != was.Store)
+		e.restarted(n.ID, n.Store != was.Store && !slices.Contains(op.Stores, was.Store))
 	}
 	return nil
 }

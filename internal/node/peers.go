@@ -46,6 +46,9 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
+		if state := n.disk.Raft(); state != (persistence.UUID{}) {
+			config.RaftState = state.String()
+		}
 		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
 	}
 	link := link{n.bus}
@@ -123,6 +126,15 @@ func (n *Node) Adopt(id string) error {
 		return err
 	}
 	return n.disk.SetCluster(uuid)
+}
+
+// Found implements cluster.Host: the data folder's manifest names the raft state.
+func (n *Node) Found(raftState string) error {
+	id, err := persistence.ParseUUID(raftState)
+	if err != nil {
+		return err
+	}
+	return n.disk.SetRaft(id)
 }
 
 // Publish implements cluster.Host.
