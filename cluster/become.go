@@ -217,8 +217,8 @@ func (c *Cluster) checkServer(cluster string) error {
 		return err
 	}
 	alone := began.alone()
-	if !alone && c.raft.dir != "" {
-		servers, err := serversIn(raftDirOf(c.raft.dir, store), was, c.log)
+	if !alone {
+		servers, err := c.raft.serversOf(was)
 		if err != nil {
 			return err
 		}

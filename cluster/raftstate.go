@@ -77,10 +77,14 @@ func (f *raftFolder) open(i *identity) (*stores, error) {
 
 // openOld opens the state that is there, which has to be the folder's.
 func (f *raftFolder) openOld(i *identity) (*stores, error) {
-	if _, err := os.Stat(f.path()); errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(f.path())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, f.lost("%s is missing", f.path())
-	} else if err != nil {
+	case err != nil:
 		return nil, err
+	case info.Size() == 0 && f.known != "":
+		return nil, f.lost("%s is empty", f.path())
 	}
 	s, err := openStores(raftDirOf(f.dir, f.store), f.logger)
 	var damaged *damagedError
@@ -123,6 +127,16 @@ func (f *raftFolder) check(s *stores, i *identity) error {
 		return f.lostIfDamaged(err)
 	}
 	return f.checkMark(id, reached)
+}
+
+// serversOf returns the servers of the cluster as far as an earlier store of the folder knows them, which was that server; none, if it has no log.
+func (f *raftFolder) serversOf(was string) ([]raft.Server, error) {
+	_, store, err := parseServerID(was)
+	if err != nil || f.dir == "" {
+		return nil, err
+	}
+	servers, err := serversIn(raftDirOf(f.dir, store), was, f.log)
+	return servers, f.lostIfDamaged(err)
 }
 
 func (f *raftFolder) lostIfDamaged(err error) error {

@@ -68,17 +68,25 @@ func (f files) Save(name string, content []byte) error { return f.disk.SaveFile(
 // raftFolder is where a data folder keeps the log of the topology.
 const raftFolder = "raft"
 
+// raftStateOf returns the id of the raft state that a data folder has; empty for none.
+func raftStateOf(disk *persistence.Disk) string {
+	if id := disk.Raft(); id != (persistence.UUID{}) {
+		return id.String()
+	}
+	return ""
+}
+
 // nodeIDFile is where a data folder keeps the id of its node.
 const nodeIDFile = "node-id"
 
 // folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
 func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
 	id, err := keptNodeID(in)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		id := nodeID(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		id = nodeID(name)
 		return id, in.Save(nodeIDFile, []byte(id+"\n"))
-	case err != nil:
+	}
+	if err != nil {
 		return "", err
 	}
 	if name != "" && nodeID(name) != id {
@@ -87,10 +95,29 @@ func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
 	return id, nil
 }
 
-// keptNodeID returns the id of the node that a folder is of; the error is fs.ErrNotExist if it is of none.
+// keptNodeID returns the id of the node that a folder is of; the error is fs.ErrNotExist if it is of none. Where its file is missing or damaged, the node's part in a cluster
+// tells: under another id the node would be another member.
 func keptNodeID(in cluster.Files) (topology.NodeID, error) {
 	kept, err := in.Load(nodeIDFile)
-	return topology.NodeID(strings.TrimSpace(string(kept))), err
+	id := strings.TrimSpace(string(kept))
+	if err == nil && isNodeID(id) {
+		return topology.NodeID(id), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if member := cluster.KeptNode(in); member != "" {
+		return member, nil
+	}
+	if err == nil {
+		return "", fmt.Errorf("%s has %.50q, which is the id of no node: write the 40 digits into it that CLUSTER MYID answered, or remove it if the node was in no cluster", nodeIDFile, id)
+	}
+	return "", err
+}
+
+func isNodeID(s string) bool {
+	decoded, err := hex.DecodeString(s)
+	return err == nil && len(decoded) == sha1.Size
 }
 
 // nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.

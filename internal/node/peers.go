@@ -46,9 +46,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
-		if state := n.disk.Raft(); state != (persistence.UUID{}) {
-			config.RaftState = state.String()
-		}
+		config.RaftState = raftStateOf(n.disk)
 		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
 	}
 	link := link{n.bus}
