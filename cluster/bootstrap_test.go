@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +164,56 @@ func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	}
 	if len(other.Topology().Nodes) != 1 {
 		t.Errorf("the other cluster has %d nodes", len(other.Topology().Nodes))
+	}
+}
+
+// Where a member was when it was last seen there is a node of another cluster now. That one is kept out, and nothing else.
+func TestAStrangerAtARememberedAddress(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	id, was := nodes[0].ID(), nodes[2].seed()
+	for _, n := range nodes {
+		eventually(t, n.self.Name+" remembers where the others are", func() bool { return len(n.book.all()) == 2 })
+	}
+	for _, n := range nodes {
+		n.stop()
+	}
+	_, port, err := net.SplitHostPort(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := testConfig(t, "z", 0)
+	stranger.GossipPort, err = strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := nw.start(t, stranger)
+	ready(t, z)
+	configs[0].Join = nil
+	nodes[0] = nw.start(t, configs[0])
+	eventually(t, "the stranger was met", func() bool {
+		nodes[0].sights.mu.Lock()
+		defer nodes[0].sights.mu.Unlock()
+		_, met := nodes[0].sights.others[was]
+		return met && nodes[0].foreign.Load() != nil
+	})
+	for range 2 { // the second time it has begun after that
+		nodes[0].await("the test")
+		eventually(t, "the node has looked around again", func() bool {
+			select {
+			case <-nodes[0].failed:
+				t.Fatalf("the node ends: %v", *nodes[0].fatal.Load())
+			default:
+			}
+			return nodes[0].Waiting() != "the test"
+		})
+	}
+	configs[1].Join = []string{nodes[0].seed()}
+	nodes[1] = nw.start(t, configs[1])
+	ready(t, nodes[:2]...)
+	if nodes[0].ID() != id || z.ID() == id || len(z.Topology().Nodes) != 1 {
+		t.Errorf("cluster %s is %s, the other one is %s with %d nodes", id, nodes[0].ID(), z.ID(), len(z.Topology().Nodes))
 	}
 }
 

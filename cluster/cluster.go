@@ -38,7 +38,7 @@ type Cluster struct {
 	agreement atomic.Pointer[agreement] // nil before the node is part of a cluster
 	waiting   atomic.Pointer[string]    // what for; empty when it serves
 	fatal     atomic.Pointer[error]     // why it can never serve
-	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
+	foreign   atomic.Pointer[[]string]  // seeds where nodes of another cluster answer
 	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
 	kick      chan struct{} // wakes become; one at most
