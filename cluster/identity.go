@@ -121,6 +121,12 @@ func (f *raftFolder) lastStore() (last string) {
 	return last
 }
 
+// Promised reports whether a folder's node has promised something to others by its id, or may have.
+func Promised(files Files) bool {
+	i, err := loadIdentity(files)
+	return err != nil || i.Cluster != "" || i.Claim != nil || i.Round > 0
+}
+
 // KeptNode returns the id of the node that a folder's identity.json is of; empty if it does not tell.
 func KeptNode(files Files) topology.NodeID {
 	i, err := loadIdentity(files)

@@ -119,7 +119,12 @@ func (d *Disk) start() error {
 	case err != nil:
 		return err
 	case m.shards != d.options.Shards:
-		return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
+		if bound, err := d.bound(m); err != nil {
+			return err
+		} else if bound {
+			return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
+		}
+		m.shards = d.options.Shards
 	}
 	d.wasClean, d.powerLoss = m.clean, !m.clean && m.bootID != d.options.BootID
 	if !m.clean { // what a killed process has left unsynced counts from now on, so it must not be lost later

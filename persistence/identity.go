@@ -3,6 +3,7 @@ package persistence
 import (
 	"crypto/rand"
 	"errors"
+	"path"
 )
 
 // ErrHasData is returned when a folder is to become one of another cluster and has shards.
@@ -85,6 +86,25 @@ func (d *Disk) NewStore() error {
 		return err
 	}
 	return nil
+}
+
+// bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
+// one has to follow.
+func (d *Disk) bound(m nodeManifest) (bool, error) {
+	if m.raft != (UUID{}) {
+		return true, nil
+	}
+	shards, err := d.fs.List(path.Join(d.dir, shardsDir))
+	if err != nil {
+		return false, err
+	}
+	for _, s := range shards {
+		files, err := d.fs.List(path.Join(d.dir, shardsDir, s.Name))
+		if err != nil || len(files) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // begin is called before a file is made that names the cluster. From now on that stays what it is.

@@ -47,7 +47,7 @@ func (n *Node) openDisk() error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	n.incarnation = n.disk.Incarnation()
-	if n.id, err = folderNodeID(files{n.disk}, n.config.NodeID); err != nil {
+	if n.id, err = folderNodeID(files{n.disk}, n.config.NodeID, n.disk.HasData() || raftStateOf(n.disk) != ""); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {
@@ -79,8 +79,9 @@ func raftStateOf(disk *persistence.Disk) string {
 // nodeIDFile is where a data folder keeps the id of its node.
 const nodeIDFile = "node-id"
 
-// folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
-func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
+// folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none. Bound says that it has arrays, or has had a part in a
+// cluster.
+func folderNodeID(in cluster.Files, name string, bound bool) (topology.NodeID, error) {
 	id, err := keptNodeID(in)
 	if errors.Is(err, fs.ErrNotExist) {
 		id = nodeID(name)
@@ -90,6 +91,10 @@ func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
 		return "", err
 	}
 	if name != "" && nodeID(name) != id {
+		if !bound && !cluster.Promised(in) { // by a start that came to nothing
+			id = nodeID(name)
+			return id, in.Save(nodeIDFile, []byte(id+"\n"))
+		}
 		return "", fmt.Errorf("the folder is of another node, %s: --node-id %s would be %s", id, name, nodeID(name))
 	}
 	return id, nil
