@@ -66,7 +66,7 @@ func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, 
 
 func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
 	t.Parallel()
-	for round := range 4 {
+	for round := range 2 {
 		nw := newNetwork()
 		seed := rand.Uint64()
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -143,7 +143,7 @@ func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
 	config := testConfig(t, "b", 2, a.seed())
 	config.HasData = true
 	b := nw.start(t, config)
-	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "a node joins with an empty folder") {
+	if err := readyError(t, b); err == nil || !strings.Contains(err.Error(), "a node joins with an empty folder") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -159,7 +159,7 @@ func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	ready(t, other)
 	old.Join = []string{other.seed()}
 	again := nw.start(t, old)
-	if err := again.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
+	if err := readyError(t, again); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
 		t.Errorf("Ready: %v", err)
 	}
 	if len(other.Topology().Nodes) != 1 {
@@ -223,7 +223,7 @@ func TestSeedsOfTwoClustersAreRefused(t *testing.T) {
 	a, b := nw.start(t, testConfig(t, "a", 0)), nw.start(t, testConfig(t, "b", 0))
 	ready(t, a, b)
 	c := nw.start(t, testConfig(t, "c", 0, a.seed(), b.seed()))
-	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "different clusters") {
+	if err := readyError(t, c); err == nil || !strings.Contains(err.Error(), "different clusters") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -236,7 +236,7 @@ func TestTwoNodesOfOneIDAreTold(t *testing.T) {
 	twin := testConfig(t, "a", 0, a.seed())
 	twin.Self.Store = strings.Repeat("f", 32)
 	second := nw.start(t, twin)
-	if err := second.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "runs") {
+	if err := readyError(t, second); err == nil || !strings.Contains(err.Error(), "runs") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -249,7 +249,7 @@ func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
 	config := testConfig(t, "b", 0, a.seed())
 	config.Shards = 32
 	b := nw.start(t, config)
-	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "16 shards") {
+	if err := readyError(t, b); err == nil || !strings.Contains(err.Error(), "16 shards") {
 		t.Errorf("Ready: %v", err)
 	}
 }

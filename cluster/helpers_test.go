@@ -219,6 +219,25 @@ func ready(t testing.TB, nodes ...*testNode) {
 	}
 }
 
+// readyError returns what Ready says within a bound.
+func readyError(t testing.TB, n *testNode) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return n.Ready(ctx)
+}
+
+// within returns what comes on a channel, and fails the test if nothing does.
+func within[T any](t testing.TB, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing comes, in a minute")
+	}
+	return got
+}
+
 // eventually waits for a condition, and says what was missing when it does not come.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()

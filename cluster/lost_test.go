@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,18 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/raft"
 )
-
-// readyError returns what Ready says within a bound.
-func readyError(t *testing.T, n *testNode) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	return n.Ready(ctx)
-}
 
 // losesRaft starts a node, which must refuse: it has lost what raft kept.
 func (nw *network) losesRaft(t *testing.T, c Config, what string) {

@@ -199,7 +199,7 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 			if tc.heeded {
 				continue
 			}
-			if a := <-answer; a.Response != nil || a.Error == nil || content.Len() > 0 {
+			if a := within(t, answer); a.Response != nil || a.Error == nil || content.Len() > 0 {
 				t.Errorf("%T is answered %+v, with %d bytes left", command, a, content.Len())
 			}
 		}

@@ -24,7 +24,9 @@ func openNode(t *testing.T, args ...string) *Node {
 		t.Fatal(err)
 	}
 	n := New(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
-	if err := n.Open(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
+	defer cancel()
+	if err := n.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -27,7 +28,9 @@ func TestAStartThatFailedBindsNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := New(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
-		if err := n.Open(t.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
+		defer cancel()
+		if err := n.Open(ctx); err != nil {
 			return err
 		}
 		closeWithin(t, n)

@@ -97,8 +97,13 @@ func startBuilt(t *testing.T, args ...string) *process {
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := launch(t, cmd)
-	if !<-p.ready {
-		t.Fatalf("the node did not start:\n%s", p.logged())
+	select {
+	case serves := <-p.ready:
+		if !serves {
+			t.Fatalf("the node did not start:\n%s", p.logged())
+		}
+	case <-time.After(clusterTime):
+		t.Fatalf("the node does not serve within %v:\n%s", clusterTime, p.logged())
 	}
 	return p
 }
