@@ -64,6 +64,21 @@ func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, 
 	return nodes, configs
 }
 
+// How the cluster began is forgotten once it has other members: a founder must not begin it again.
+func TestAFounderForgetsHowTheClusterBegan(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 2, onDisk)
+	eventually(t, "no folder says how the cluster began", func() bool {
+		for i := range nodes {
+			if kept, err := loadIdentity(configs[i].Files); err != nil || kept.Made != nil || kept.Cluster == "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for round := range 2 {

@@ -113,6 +113,9 @@ func (c *Cluster) answerJoin(ctx context.Context, from Caller, payload []byte) (
 	if err := json.Unmarshal(payload, &request); err != nil {
 		return nil, fmt.Errorf("no request to join: %w", err)
 	}
+	if request.Passed && from.Cluster == "" { // only members pass on
+		return nil, fmt.Errorf("node %s, which is of no cluster, passes on the request of another one, %s", from.Node, request.Node.ID)
+	}
 	if !request.Passed && (request.Node.ID != from.Node || request.Node.Store != from.Store) {
 		return nil, fmt.Errorf("node %s asks for another one, %s", from.Node, request.Node.ID)
 	}
