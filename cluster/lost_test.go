@@ -369,6 +369,11 @@ func TestAFolderWithoutAStateID(t *testing.T) {
 		t.Fatal(err)
 	}
 	nw.losesRaft(t, configs[1], "an old folder")
+	forgetStateID(t, configs[2])
+	if err := os.RemoveAll(configs[2].RaftDir); err != nil {
+		t.Fatal(err)
+	}
+	nw.losesRaft(t, configs[2], "an old folder without raft's")
 }
 
 // forgetStateID makes a folder what it would be by an older version.
