@@ -46,12 +46,12 @@ func (f *raftFolder) checkMark(id string, reached position) error {
 	return nil
 }
 
-// keepMark writes down how far raft has come, until the node's part in the cluster ends.
+// keepMark writes down how far raft has come, until the node's part in the cluster ends, and then once more.
 func (c *Cluster) keepMark(a *agreement, raft string) {
 	tick := time.NewTicker(markInterval)
 	defer tick.Stop()
 	var kept mark
-	failing := false
+	failing, ended := false, false
 	for {
 		now := mark{raft, position{Term: a.CurrentTerm(), Index: a.AppliedIndex()}}
 		if now != kept {
@@ -63,10 +63,13 @@ func (c *Cluster) keepMark(a *agreement, raft string) {
 				c.log.Warn("cannot write down how far the log of the topology has come", "file", markFile, "err", err)
 			}
 		}
+		if ended {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-c.context.Done():
-			return
+			ended = true
 		}
 	}
 }
