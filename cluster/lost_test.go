@@ -62,7 +62,8 @@ func zero(path string, from int) error {
 // Three voters, one of them behind. What the two others have decided stays decided, though one of them loses its votes: it does not let the one that is behind lead.
 func TestAVoterWithoutItsLogDoesNotVote(t *testing.T) {
 	t.Parallel()
-	for name, damage := range damages {
+	for _, name := range []string{"removed", "cut off", "made anew"} { // the others a lone node has
+		damage := damages[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			nw := newNetwork()
