@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/ndring/ndring/cluster/screen"
 	"github.com/ndring/ndring/cluster/topology"
 )
 
@@ -29,12 +30,13 @@ type gossip struct {
 
 	turn sync.Mutex // held while something is told to others, or list is replaced; before mu
 
-	mu    sync.Mutex // guards all below
-	self  meta
-	list  *memberlist.Memberlist // nil while nobody can be heard
-	host  string                 // where others reach list
-	port  int
-	moves int // how often host has changed
+	mu     sync.Mutex // guards all below
+	self   meta
+	list   *memberlist.Memberlist // nil while nobody can be heard
+	screen *screen.Transport      // of list
+	host   string                 // where others reach list
+	port   int
+	moves  int // how often host has changed
 }
 
 func newGossip(config *Config, self meta, s *sights) *gossip {
@@ -87,14 +89,19 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g, events{g, moves}, g, g
+	transport, err := screen.Listen(c.BindAddr, port, c.SecretKey != nil, c.Logger, g.log)
+	if err != nil {
+		return fmt.Errorf("cannot listen for gossip on port %d (--gossip-port): %w", port, err)
+	}
+	c.Transport, c.BindPort, c.AdvertisePort = transport, transport.Port(), transport.Port()
 	list, err := memberlist.Create(c)
 	if err != nil {
-		return fmt.Errorf("cannot listen for gossip on port %d: %w", port, err)
+		return errors.Join(fmt.Errorf("cannot start gossip: %w", err), transport.Shutdown())
 	}
 	local := list.LocalNode() // memberlist writes to it later
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.list, g.host, g.port = list, local.Addr.String(), int(local.Port)
+	g.list, g.screen, g.host, g.port = list, transport, local.Addr.String(), int(local.Port)
 	return nil
 }
 

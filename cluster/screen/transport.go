@@ -1,0 +1,187 @@
+package screen
+
+import (
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// network is what a Transport stands around: memberlist's own transport, on real sockets.
+type network interface {
+	memberlist.NodeAwareTransport
+	GetAutoBindPort() int
+}
+
+// Transport is memberlist's transport with what comes in looked at.
+type Transport struct {
+	network
+	secret  bool // gossip is encrypted
+	log     *slog.Logger
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+	open    places
+	rate    rate
+	refused atomic.Int64
+	told    atomic.Int64 // when a refusal was logged, in seconds; 0 for never
+	done    chan struct{}
+	wait    sync.WaitGroup
+
+	shutdown sync.Once
+	closed   error
+}
+
+var _ memberlist.NodeAwareTransport = (*Transport)(nil)
+
+// attempts is how often a free port is looked for that TCP and UDP have both.
+const attempts = 10
+
+// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the system choose. Secret says that nodes encrypt.
+func Listen(bind string, port int, secret bool, logger *log.Logger, warn *slog.Logger) (*Transport, error) {
+	config := &memberlist.NetTransportConfig{BindAddrs: []string{bind}, BindPort: port, Logger: logger}
+	inner, err := memberlist.NewNetTransport(config)
+	for i := 1; err != nil && port == 0 && i < attempts && strings.Contains(err.Error(), "address already in use"); i++ {
+		inner, err = memberlist.NewNetTransport(config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return around(inner, secret, warn), nil
+}
+
+func around(inner network, secret bool, warn *slog.Logger) *Transport {
+	t := &Transport{
+		network: inner, secret: secret, log: warn,
+		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
+	}
+	t.wait.Go(t.screenPackets)
+	t.wait.Go(t.screenStreams)
+	return t
+}
+
+// Port returns the port that the transport listens on.
+func (t *Transport) Port() int { return t.GetAutoBindPort() }
+
+// Refused returns how many datagrams and streams were not passed on.
+func (t *Transport) Refused() int64 { return t.refused.Load() }
+
+// PacketCh implements memberlist.Transport.
+func (t *Transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
+
+// StreamCh implements memberlist.Transport.
+func (t *Transport) StreamCh() <-chan net.Conn { return t.streams }
+
+// screenPackets passes datagrams on in buffers of their own size: memberlist keeps them in its queues.
+func (t *Transport) screenPackets() {
+	for {
+		select {
+		case p := <-t.network.PacketCh():
+			if !t.admit(p) {
+				continue
+			}
+			select {
+			case t.packets <- p:
+			case <-t.done:
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+func (t *Transport) admit(p *memberlist.Packet) bool {
+	cost, err := 1, error(nil)
+	if !t.secret {
+		p.Buf, cost, err = datagram(p.Buf)
+	} else if len(p.Buf) > maxDatagram+cipherExtra {
+		err = errTooLong
+	} else {
+		p.Buf = append([]byte(nil), p.Buf...)
+	}
+	if !t.rate.take(host(p.From), cost, p.Timestamp) {
+		t.refuse(p.From, errTooMany)
+		return false
+	}
+	if err != nil {
+		t.refuse(p.From, err)
+	}
+	return err == nil
+}
+
+// screenStreams passes streams on; a message of theirs is looked at when memberlist reads it.
+func (t *Transport) screenStreams() {
+	for {
+		select {
+		case conn := <-t.network.StreamCh():
+			from := host(conn.RemoteAddr())
+			if !t.open.take(from) {
+				conn.Close()
+				t.refuse(conn.RemoteAddr(), errTooMany)
+				continue
+			}
+			s := &stream{Conn: conn, t: t, read: t.reader(request), closed: func() { t.open.free(from) }}
+			select {
+			case t.streams <- s:
+			case <-t.done:
+				s.Close()
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+// DialTimeout implements memberlist.Transport.
+func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
+	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
+}
+
+// DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers may be as hostile as who asks.
+func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
+	conn, err := t.network.DialAddressTimeout(addr, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{Conn: conn, t: t, read: t.reader(reply), closed: func() {}}, nil
+}
+
+// Shutdown implements memberlist.Transport. What comes is read until the sockets are closed, since their goroutines wait for that.
+func (t *Transport) Shutdown() error {
+	t.shutdown.Do(func() {
+		t.closed = t.network.Shutdown()
+		close(t.done)
+		t.wait.Wait()
+	})
+	return t.closed
+}
+
+// tellInterval is the least number of seconds between two refusals that are logged.
+const tellInterval = 60
+
+func (t *Transport) refuse(from net.Addr, why error) {
+	total := t.refused.Add(1)
+	now := time.Now().Unix()
+	if last := t.told.Load(); last != 0 && now-last < tellInterval || !t.told.CompareAndSwap(last, now) {
+		return
+	}
+	t.log.Warn("the gossip port refuses what no node of ndring sends", "from", from.String(), "why", fmt.Sprintf("a message %v", why), "refused", total)
+}
+
+func host(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	h, _, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	return h
+}
