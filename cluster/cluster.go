@@ -40,6 +40,7 @@ type Cluster struct {
 	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
 	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
+	refused   atomic.Int64  // messages to the gossip port
 	kick      chan struct{} // wakes become; one at most
 	twinTold  uint64        // incarnation of the twin that was told of; become's
 
@@ -80,7 +81,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.sights = newSights(c.self.ID, c.self.Incarnation, c.log)
 	c.machine = newMachine(c.publish)
 	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
-	c.await("the start")
+	c.await(starting)
 	return c
 }
 
@@ -125,6 +126,7 @@ func (c *Cluster) load() (err error) {
 		node: c.self.ID, store: c.self.Store, cluster: c.identity.Cluster, incarnation: c.self.Incarnation, busPort: uint16(c.self.BusPort),
 		expect: uint8(min(c.config.Expect, 255)), hasData: c.config.HasData, name: c.self.Name,
 	}, c.sights)
+	c.gossip.refused = &c.refused
 	return nil
 }
 
@@ -179,6 +181,9 @@ func (c *Cluster) Topology() *topology.Topology { return c.machine.current.Load(
 // GossipAddress returns where this node's gossip is reached.
 func (c *Cluster) GossipAddress() (host string, port int) { return c.gossip.address() }
 
+// GossipRefused returns how many messages have come to the gossip port that no node sends.
+func (c *Cluster) GossipRefused() int64 { return c.refused.Load() }
+
 // ID returns the id of the cluster; empty before the node is part of one.
 func (c *Cluster) ID() string {
 	c.mu.Lock()
@@ -201,6 +206,9 @@ func (c *Cluster) fail(err error) {
 		close(c.failed)
 	}
 }
+
+// starting is what a node waits for that does not know yet for what.
+const starting = "the start"
 
 // await notes what the node waits for.
 func (c *Cluster) await(format string, args ...any) {

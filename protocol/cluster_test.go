@@ -119,6 +119,19 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
 }
 
+// A node that needs nobody else to go on asks clients to wait.
+func TestWhileTheNodeStarts(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	s.follow(t, &topology.Topology{})
+	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "the start", Starting: true}})
+	s.dial(t).talk([]exchange{
+		{"EXISTS foo", `-LOADING this node is starting, it serves in a moment`},
+		{"CLUSTER LEAVE", `-LOADING this node is starting, it serves in a moment`},
+		{"PING", `+PONG`},
+	})
+}
+
 func TestBeforeTheClusterIsMade(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

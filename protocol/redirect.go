@@ -57,10 +57,15 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 }
 
 // clusterless is the error for all that needs a cluster.
+// Clients know how to wait for LOADING, which is right while the node needs nobody else to go on.
 func (s *Server) clusterless() error {
+	status := s.cluster.Status()
+	if status.Starting {
+		return errStarting
+	}
 	text := "this node is not part of a cluster yet"
-	if waiting := s.cluster.Status().Waiting; waiting != "" {
-		text += ": " + waiting
+	if status.Waiting != "" {
+		text += ": " + status.Waiting
 	}
 	return unserved(text)
 }

@@ -38,7 +38,7 @@ func ping(seq int) []byte { return typed(typePing, packed(f{"SeqNo", seq}, f{"No
 func FuzzStream(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	list := start(f, "target", around(w, false, quiet), nil)
+	list := start(f, "target", around(w, options(false)), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := allocated()
 		near, far := net.Pipe()
@@ -74,7 +74,7 @@ func answer(conn net.Conn, b []byte) {
 func FuzzDatagram(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	transport := around(w, false, quiet)
+	transport := around(w, options(false))
 	start(f, "target", transport, nil)
 	from := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	now := time.Now()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/metrics"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,7 +133,9 @@ func (w *wire) DialAddressTimeout(memberlist.Address, time.Duration) (net.Conn, 
 func (w *wire) GetAutoBindPort() int { return 7946 }
 func (w *wire) Shutdown() error      { return nil }
 
-var quiet = slog.New(slog.DiscardHandler)
+func options(secret bool) Options {
+	return Options{Secret: secret, Logger: log.New(io.Discard, "", 0), Log: slog.New(slog.DiscardHandler), Refused: new(atomic.Int64)}
+}
 
 // everybody is a delegate that lets all nodes in, as package cluster has one.
 type everybody struct{}

@@ -22,7 +22,7 @@ type stream struct {
 }
 
 func (t *Transport) reader(plain func(io.Reader) ([]byte, error)) func(io.Reader) ([]byte, error) {
-	if t.secret {
+	if t.options.Secret {
 		return encrypted
 	}
 	return plain

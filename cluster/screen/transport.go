@@ -22,13 +22,11 @@ type network interface {
 // Transport is memberlist's transport with what comes in looked at.
 type Transport struct {
 	network
-	secret  bool // gossip is encrypted
-	log     *slog.Logger
+	options Options
 	packets chan *memberlist.Packet
 	streams chan net.Conn
 	open    places
 	rate    rate
-	refused atomic.Int64
 	told    atomic.Int64 // when a refusal was logged, in seconds; 0 for never
 	done    chan struct{}
 	wait    sync.WaitGroup
@@ -42,9 +40,17 @@ var _ memberlist.NodeAwareTransport = (*Transport)(nil)
 // attempts is how often a free port is looked for that TCP and UDP have both.
 const attempts = 10
 
-// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the system choose. Secret says that nodes encrypt.
-func Listen(bind string, port int, secret bool, logger *log.Logger, warn *slog.Logger) (*Transport, error) {
-	config := &memberlist.NetTransportConfig{BindAddrs: []string{bind}, BindPort: port, Logger: logger}
+// Options are what all screens of a node have in common.
+type Options struct {
+	Secret  bool          // nodes encrypt what they send
+	Logger  *log.Logger   // of memberlist's own transport
+	Log     *slog.Logger  // is told of what is refused, at most once a minute
+	Refused *atomic.Int64 // counts datagrams and streams that were not passed on
+}
+
+// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the system choose.
+func Listen(bind string, port int, options Options) (*Transport, error) {
+	config := &memberlist.NetTransportConfig{BindAddrs: []string{bind}, BindPort: port, Logger: options.Logger}
 	inner, err := memberlist.NewNetTransport(config)
 	for i := 1; err != nil && port == 0 && i < attempts && strings.Contains(err.Error(), "address already in use"); i++ {
 		inner, err = memberlist.NewNetTransport(config)
@@ -52,12 +58,12 @@ func Listen(bind string, port int, secret bool, logger *log.Logger, warn *slog.L
 	if err != nil {
 		return nil, err
 	}
-	return around(inner, secret, warn), nil
+	return around(inner, options), nil
 }
 
-func around(inner network, secret bool, warn *slog.Logger) *Transport {
+func around(inner network, options Options) *Transport {
 	t := &Transport{
-		network: inner, secret: secret, log: warn,
+		network: inner, options: options,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
 	}
 	t.wait.Go(t.screenPackets)
@@ -67,9 +73,6 @@ func around(inner network, secret bool, warn *slog.Logger) *Transport {
 
 // Port returns the port that the transport listens on.
 func (t *Transport) Port() int { return t.GetAutoBindPort() }
-
-// Refused returns how many datagrams and streams were not passed on.
-func (t *Transport) Refused() int64 { return t.refused.Load() }
 
 // PacketCh implements memberlist.Transport.
 func (t *Transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
@@ -98,7 +101,7 @@ func (t *Transport) screenPackets() {
 
 func (t *Transport) admit(p *memberlist.Packet) bool {
 	cost, err := 1, error(nil)
-	if !t.secret {
+	if !t.options.Secret {
 		p.Buf, cost, err = datagram(p.Buf)
 	} else if len(p.Buf) > maxDatagram+cipherExtra {
 		err = errTooLong
@@ -167,12 +170,12 @@ func (t *Transport) Shutdown() error {
 const tellInterval = 60
 
 func (t *Transport) refuse(from net.Addr, why error) {
-	total := t.refused.Add(1)
+	total := t.options.Refused.Add(1)
 	now := time.Now().Unix()
 	if last := t.told.Load(); last != 0 && now-last < tellInterval || !t.told.CompareAndSwap(last, now) {
 		return
 	}
-	t.log.Warn("the gossip port refuses what no node of ndring sends", "from", from.String(), "why", fmt.Sprintf("a message %v", why), "refused", total)
+	t.options.Log.Warn("the gossip port refuses what no node of ndring sends", "from", from.String(), "why", fmt.Sprintf("a message %v", why), "refused", total)
 }
 
 func host(a net.Addr) string {

@@ -18,7 +18,7 @@ const patience = 30 * time.Second
 
 func listen(t testing.TB, secret bool) *Transport {
 	t.Helper()
-	transport, err := Listen("127.0.0.1", 0, secret, log.New(io.Discard, "", 0), quiet)
+	transport, err := Listen("127.0.0.1", 0, options(secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestMembersMeet(t *testing.T) {
 			for _, list := range []*memberlist.Memberlist{screened, other} {
 				eventually(t, "two members", func() bool { return list.NumMembers() == 2 })
 			}
-			if n := transport.Refused() + second.Refused(); n != 0 {
+			if n := transport.options.Refused.Load() + second.options.Refused.Load(); n != 0 {
 				t.Errorf("%d messages of nodes are refused", n)
 			}
 		})
@@ -99,7 +99,7 @@ func TestHostileInput(t *testing.T) {
 			conn.Close()
 		}
 	}
-	eventually(t, "all are refused", func() bool { return transport.Refused() >= int64(2*len(bad)) })
+	eventually(t, "all are refused", func() bool { return transport.options.Refused.Load() >= int64(2*len(bad)) })
 	if list.NumMembers() != 1 {
 		t.Errorf("hostile members are taken: %v", list.Members())
 	}
@@ -143,7 +143,7 @@ func TestHostileReply(t *testing.T) {
 			t.Errorf("%s counts as an answer", tc.name)
 		}
 	}
-	if n := transport.Refused(); n != int64(len(bad)) {
+	if n := transport.options.Refused.Load(); n != int64(len(bad)) {
 		t.Errorf("%d of %d answers are refused", n, len(bad))
 	}
 }
@@ -163,7 +163,7 @@ func TestStreamsAtOnce(t *testing.T) {
 		defer conn.Close()
 		conns = append(conns, conn)
 	}
-	eventually(t, "one is refused", func() bool { return transport.Refused() == 1 })
+	eventually(t, "one is refused", func() bool { return transport.options.Refused.Load() == 1 })
 	for i, conn := range conns { // memberlist's limit of time ends those that were let in
 		conn.SetReadDeadline(time.Now().Add(patience))
 		if _, err := conn.Read(make([]byte, 1)); isTimeout(err) {
@@ -227,7 +227,7 @@ func TestPacketsAreCopied(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []bool{false, true} {
 		w := newWire()
-		transport := around(w, secret, quiet)
+		transport := around(w, options(secret))
 		large := append(make([]byte, 0, 64<<10), alive("a", goodVersions)...)
 		go func() { w.packets <- &memberlist.Packet{Buf: large, From: &net.UDPAddr{}, Timestamp: time.Now()} }()
 		if p := <-transport.PacketCh(); !bytes.Equal(p.Buf, large) || cap(p.Buf) > 2*len(large) {

@@ -93,6 +93,19 @@ var diskMetrics = []metric[shard.DiskStats]{
 		func(s shard.DiskStats) float64 { return float64(s.Repaired) }),
 }
 
+// edgeMetrics are of what surrounds a node.
+var edgeMetrics = []metric[*Node]{
+	newMetric("log_lost_lines_total", "Lines of the log that were dropped because standard error was not read or could not be written.", prometheus.CounterValue,
+		func(n *Node) float64 {
+			if n.config.logLost == nil {
+				return 0
+			}
+			return float64(n.config.logLost())
+		}),
+	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that no node sends, or that were too many.", prometheus.CounterValue,
+		func(n *Node) float64 { return float64(n.cluster.GossipRefused()) }),
+}
+
 // clusterMetrics are what this node knows of its cluster.
 var clusterMetrics = []metric[clusterFigures]{
 	newMetric("cluster_nodes", "Nodes of the cluster.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.nodes) }),
@@ -145,6 +158,7 @@ func (*collector) Describe(out chan<- *prometheus.Desc) {
 	describe(out, metrics)
 	describe(out, diskMetrics)
 	describe(out, clusterMetrics)
+	describe(out, edgeMetrics)
 }
 
 func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
@@ -157,6 +171,7 @@ func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, metrics, c.node.server.Stats())
 	collect(out, clusterMetrics, c.node.clusterFigures())
+	collect(out, edgeMetrics, c.node)
 	if stats, ok := c.node.store.DiskStats(); ok {
 		collect(out, diskMetrics, stats)
 	}

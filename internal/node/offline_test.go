@@ -36,7 +36,7 @@ func fillFolder(t *testing.T, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	p.cmd.Process.Kill()
-	<-p.exited
+	p.awaitExit(t)
 	return values
 }
 
@@ -92,7 +92,7 @@ func TestCheckAndDump(t *testing.T) {
 		t.Error(out)
 	}
 	p.cmd.Process.Kill()
-	<-p.exited
+	p.awaitExit(t)
 	if out := run(exitFailure, "--dir", dir, "--port", "0", "--http-port", "0"); !strings.Contains(out, "it has 16 shards, not 256") {
 		t.Error(out)
 	}

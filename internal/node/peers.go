@@ -23,7 +23,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.Cluster.BusPort))
 	if err != nil {
-		return fmt.Errorf("cannot listen for other nodes (--bus-port): %w", err)
+		return cannotListen("other nodes", "--bus-port", err)
 	}
 	n.busPort = socket.Addr().(*net.TCPAddr).Port
 	store := bus.NewID()
@@ -54,6 +54,10 @@ func (n *Node) openCluster(ctx context.Context) error {
 	link.serve(n.cluster)
 	if err := n.bus.Serve(socket); err != nil {
 		return errors.Join(err, socket.Close())
+	}
+	if n.config.openGossip() {
+		n.log.Warn("gossip has no key (--insecure): whoever reaches its port can add nodes to what this one sees, or have it take nodes for dead",
+			"port", n.config.Cluster.GossipPort, "mend", "--gossip-key-file")
 	}
 	return nil
 }
@@ -158,12 +162,12 @@ func (n *Node) Sight(id topology.NodeID) protocol.Sight {
 func (n *Node) Status() protocol.ClusterStatus {
 	s := n.cluster.Status()
 	status := protocol.ClusterStatus{
-		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
+		Waiting: s.Waiting, Starting: s.Starting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
 		Applied: n.Topology().Index, Proposals: s.Proposed, Failed: s.Failed,
 	}
 	status.SettingsOverridden, status.SettingsRefused = n.settingsAside()
 	if status.Waiting == "" && !n.ready.Load() {
-		status.Waiting = "its shards"
+		status.Waiting, status.Starting = "its shards", true
 	}
 	return status
 }

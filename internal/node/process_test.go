@@ -116,22 +116,26 @@ func launch(t *testing.T, cmd *exec.Cmd) *process {
 	}
 	go func() {
 		defer close(p.exited)
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
+		lines := bufio.NewReader(stderr)
+		for {
+			line, err := lines.ReadString('\n')
 			p.mu.Lock()
-			p.log.WriteString(lines.Text() + "\n")
-			if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
+			p.log.WriteString(line)
+			if m := readyLine.FindStringSubmatch(line); m != nil && p.resp == "" {
 				p.resp, p.http = m[1], m[2]
 				p.ready <- true
 			}
 			p.mu.Unlock()
+			if err != nil {
+				break
+			}
 		}
 		p.cmd.Wait() // the exit code is read from ProcessState
 		close(p.ready)
 	}()
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
-		<-p.exited
+		p.awaitExit(t)
 		for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if strings.Contains("\n"+p.logged(), sign) {
 				t.Errorf("the process broke:\n%s", p.logged())
@@ -146,6 +150,22 @@ func (p *process) logged() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.String()
+}
+
+// exitTime is more than a stop may take.
+const exitTime = 45 * time.Second
+
+// awaitExit returns the exit code, -1 for the end by a signal. A process that goes on fails the test.
+func (p *process) awaitExit(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(exitTime):
+		p.cmd.Process.Kill()
+		t.Fatalf("the process does not end:\n%s", p.logged())
+		return 0
+	}
 }
 
 func (p *process) hasExited() bool {
@@ -194,8 +214,7 @@ func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-p.exited
-	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); exitCode(err) != exitFailure {
@@ -218,8 +237,7 @@ func TestProcessStopsOnSHUTDOWN(t *testing.T) {
 	if got := c.say("SHUTDOWN", "NOSAVE"); got != "failed: EOF" {
 		t.Errorf("SHUTDOWN answers %s", got)
 	}
-	<-p.exited
-	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 }
