@@ -132,7 +132,19 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
 		{"--protected-mode maybe", "is neither yes nor no"},
 		{"--log-format xml", "is neither text nor json"},
-		{"--log-level loud", "log-level"},
+		{"--log-level verbose", `"verbose" for flag -log-level: must be one of the following: debug, info, warn, error`},
+		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
+		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: that stands for all addresses`},
+		{"--listen a=:1,announce=[::]:7379", "which no client can reach: that stands for all addresses"},
+		{"--listen a=:1,announce=a,b:7379", `announces "a,b:7379", which no client can reach: its host is neither a name nor an IP address; one --listen announces one address`},
+		{"--listen a=:1,announce=http://a:1", `has "http://a:1" where HOST:PORT must stand`},
+		{"--join http://x:1", `has "http://x:1", which is a URL, where HOST[:PORT] of a node's gossip must stand`},
+		{"--join tcp://x", `has "tcp://x", which is a URL`},
+		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the gossip port, and nothing keeps strangers out: give all nodes the same --gossip-key-file"},
+		{"--bind=", "with --bind '' (all addresses) other machines reach the gossip port"},
+		{"--bind node1 --insecure no", "or, in a network that you trust, --insecure (NDRING_INSECURE=yes)"},
+		{"--bind :: --dev 3", "with --bind :: other machines reach the gossip port"},
+		{"--insecure maybe", `unexpected argument "maybe"`},
 		{"--upload-stall 5", "is no duration such as 30s"},
 		{"--node-id " + strings.Repeat("n", 65), "more than 64 characters"},
 		{"--join host:0", "where HOST[:PORT] must stand"},
@@ -154,6 +166,19 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 	}
 	if _, err := ParseConfig(nil, environment("NDRING_MAXCLIENTS", "many"), "", io.Discard); err == nil || !strings.Contains(err.Error(), `"many" in NDRING_MAXCLIENTS`) {
 		t.Errorf("environment: %v", err)
+	}
+}
+
+// Gossip that other machines reach has a key, or somebody has said that it needs none.
+func TestGossipOfOtherMachines(t *testing.T) {
+	for args, env := range map[string][]string{
+		"": nil, "--bind 127.1.2.3": nil, "--bind ::1": nil, "--bind localhost": nil, "--bind 10.0.0.1 --gossip-key-file key": nil,
+		"--bind 10.0.0.1 --insecure": nil, "--bind 10.0.0.1 --insecure yes --port 1": nil, "--insecure --bind 10.0.0.1": nil, "--bind 10.0.0.1 -insecure=yes": nil,
+		"--bind 10.0.0.1": {"NDRING_INSECURE", "yes"}, "--bind 10.0.0.2": {"NDRING_GOSSIP_KEY_FILE", "key"},
+	} {
+		if _, err := ParseConfig(strings.Fields(args), environment(env...), "", io.Discard); err != nil {
+			t.Errorf("%s %q: %v", args, env, err)
+		}
 	}
 }
 

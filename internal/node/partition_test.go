@@ -110,7 +110,7 @@ func (n *network) startNodes(count int, seeds []string, bind func(node int) stri
 	var group sync.WaitGroup
 	for i := 1; i <= count; i++ {
 		group.Go(func() {
-			cmd := exec.Command("ip", "netns", "exec", n.node(i), path, "--bind", bind(i), "--port", "7379", "--protected-mode", "no", "--dir", filepath.Join(n.t.TempDir(), "d"),
+			cmd := exec.Command("ip", "netns", "exec", n.node(i), path, "--bind", bind(i), "--port", "7379", "--protected-mode", "no", "--insecure", "--dir", filepath.Join(n.t.TempDir(), "d"),
 				"--shards", "64", "--node-id", fmt.Sprintf("n%d", i), "--bootstrap-expect", fmt.Sprint(count), "--join", strings.Join(seeds, ","))
 			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 			procs[i] = startCommand(n.t, cmd)

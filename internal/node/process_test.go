@@ -237,7 +237,8 @@ func TestProcessStopsOnSHUTDOWN(t *testing.T) {
 	if got := c.say("SHUTDOWN", "NOSAVE"); got != "failed: EOF" {
 		t.Errorf("SHUTDOWN answers %s", got)
 	}
-	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) || !strings.Contains(p.logged(), `msg="ndring stops" reason="SHUTDOWN of a client"`) ||
+		!strings.Contains(p.logged(), `msg="a client asks for a shutdown" client=`+nc.LocalAddr().String()) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 }
@@ -252,9 +253,14 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"--port x", exitUsage, "Try 'ndring --help'"},
 		{"healthcheck --port 1", exitUsage, "-port"},
-		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
-		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
-		{"--dir= --bind 203.0.113.1", exitFailure, "cannot listen"},
+		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients (--listen a=)"},
+		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process has it, perhaps another node; give another port with --port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --bus-port " + portIn(p.resp), exitFailure, "give another port with --bus-port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --gossip-port " + portIn(p.resp), exitFailure, "give another port with --gossip-port, or 0 for any"},
+
+		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "give another port with --http-port, or 0 for any"},
+		{"--dir= --bind 203.0.113.1 --insecure", exitFailure, "cannot listen"},
+		{"--dir= --bind 203.0.113.1", exitUsage, "--gossip-key-file"},
 	} {
 		out, err := program(t, nil, strings.Fields(test.args)...).CombinedOutput()
 		if exitCode(err) != test.code || !strings.Contains(string(out), test.want) {
@@ -267,6 +273,8 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 		}
 	}
 }
+
+func portIn(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 
 func exitCode(err error) int {
 	var exit *exec.ExitError
