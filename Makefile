@@ -51,7 +51,11 @@ upgrade: image ## build the image and renew the containers, one after the other
 .PHONY: check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## lint and test: what has to pass before a change goes in
 
-test: race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing)
+test: announce race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
+
+.PHONY: announce
+announce: need-go
+	@scripts/announce
 
 race: need-go ## the Go tests alone, with the race detector and coverage
 	@scripts/step "go test -race" scripts/test-go
