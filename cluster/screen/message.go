@@ -3,11 +3,7 @@ package screen
 import (
 	"bytes"
 	"compress/lzw"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"math"
 	"net"
 	"slices"
@@ -37,7 +33,7 @@ const (
 	maxName     = 128     // of a member: id, incarnation and moves
 	maxDatagram = 8 << 10 // nodes send up to 1400 bytes
 	maxStream   = 2 << 20 // the state of some 6000 members, the dead of the last 30 s included
-	maxMembers  = 8192    // of one state
+	maxState    = 8192    // of one state
 	maxError    = 4 << 10 // the text of an error
 	cipherExtra = 64      // what encryption adds to a message
 )
@@ -47,6 +43,15 @@ var (
 	port     = integer(math.MaxUint16)
 	name     = text(maxName)
 )
+
+// memberName is the name of a member that memberlist would remember.
+func memberName(s *source, lead byte) error {
+	b, err := s.text(lead, maxName)
+	if err == nil && s.names != nil {
+		*s.names = append(*s.names, string(b))
+	}
+	return err
+}
 
 // address is an IP address.
 func address(s *source, lead byte) error {
@@ -83,13 +88,13 @@ var objects = map[byte]object{
 	typeNack:    {"SeqNo": number32},
 	typeSuspect: {"Incarnation": number32, "Node": name, "From": name},
 	typeDead:    {"Incarnation": number32, "Node": name, "From": name},
-	typeAlive: {"Incarnation": number32, "Node": name, "Addr": address, "Port": port, "Meta": text(memberlist.MetaMaxSize),
+	typeAlive: {"Incarnation": number32, "Node": memberName, "Addr": address, "Port": port, "Meta": text(memberlist.MetaMaxSize),
 		"Vsn": versions},
 	typeError: {"Error": text(maxError)},
 }
 
 // member is one node of a state.
-var member = object{"Name": name, "Addr": address, "Port": port, "Meta": text(memberlist.MetaMaxSize), "Incarnation": number32,
+var member = object{"Name": memberName, "Addr": address, "Port": port, "Meta": text(memberlist.MetaMaxSize), "Incarnation": number32,
 	"State": integer(uint64(memberlist.StateLeft)), "Vsn": versions}
 
 // Which messages come where.
@@ -119,8 +124,8 @@ func state(s *source) error {
 	count := uint64(0)
 	header := object{
 		"Nodes": func(s *source, lead byte) (err error) {
-			if count, err = s.integer(lead); err == nil && count > maxMembers {
-				err = fmt.Errorf("%d are more than the %d of a state", count, maxMembers)
+			if count, err = s.integer(lead); err == nil && count > maxState {
+				err = fmt.Errorf("%d are more than the %d of a state", count, maxState)
 			}
 			return err
 		},
@@ -152,124 +157,4 @@ func unpack(s *source, limit int) (*source, error) {
 		return nil, err
 	}
 	return &source{r: lzw.NewReader(bytes.NewReader(packed), lzw.LSB, 8), limit: limit}, nil
-}
-
-// request and reply read one message from a stream and return it as memberlist is to have it.
-func request(r io.Reader) ([]byte, error) { return fromStream(r, inRequests) }
-func reply(r io.Reader) ([]byte, error)   { return fromStream(r, inReplies) }
-
-func fromStream(r io.Reader, allowed []byte) ([]byte, error) {
-	s := &source{r: r, limit: maxStream}
-	kind, err := s.byte()
-	if err != nil {
-		return nil, err
-	}
-	if kind == typeCompressed {
-		if s, err = unpack(s, maxStream); err != nil {
-			return nil, err
-		}
-	} else {
-		s = &source{r: io.MultiReader(bytes.NewReader([]byte{kind}), r), limit: maxStream}
-	}
-	if err := message(s, allowed); err != nil {
-		if kind == typeCompressed && errors.Is(err, io.EOF) { // of what it holds, not of the stream
-			err = errMalformed
-		}
-		return nil, err
-	}
-	return s.taken, nil
-}
-
-// encrypted reads one encrypted message from a stream.
-func encrypted(r io.Reader) ([]byte, error) {
-	s := &source{r: r, limit: maxStream + cipherExtra}
-	kind, err := s.byte()
-	if err != nil {
-		return nil, err
-	}
-	if kind != typeEncrypted {
-		return nil, fmt.Errorf("is not encrypted")
-	}
-	length, err := s.number(4)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := s.take(int(length)); err != nil {
-		return nil, err
-	}
-	return s.taken, nil
-}
-
-// datagram returns the messages of a datagram as memberlist is to have them, in a buffer of their own, and what they cost.
-func datagram(b []byte) (messages []byte, cost int, err error) {
-	if len(b) > maxDatagram {
-		return nil, 1, errTooLong
-	}
-	if len(b) >= 5 && b[0] == typeCRC {
-		if crc32.ChecksumIEEE(b[5:]) != binary.BigEndian.Uint32(b[1:5]) {
-			return nil, 1, fmt.Errorf("has another checksum than it says")
-		}
-		b = b[5:]
-	}
-	if len(b) > 0 && b[0] == typeCompressed {
-		inner, err := unpack(&source{r: bytes.NewReader(b[1:]), limit: maxDatagram}, maxDatagram)
-		if err != nil {
-			return nil, 1, err
-		}
-		if b, err = io.ReadAll(io.LimitReader(inner.r, maxDatagram+1)); err != nil {
-			return nil, 1, err
-		}
-		if len(b) > maxDatagram {
-			return nil, 1, errTooLong
-		}
-	} else {
-		b = bytes.Clone(b)
-	}
-	if len(b) == 0 || b[0] != typeCompound {
-		return b, weight(b), whole(b)
-	}
-	cost, err = parts(b[1:])
-	return b, cost, err
-}
-
-// parts checks the messages of a compound one and returns what they cost.
-func parts(b []byte) (cost int, err error) {
-	if len(b) == 0 || len(b) < 1+2*int(b[0]) {
-		return 1, errMalformed
-	}
-	count := int(b[0])
-	lengths, rest := b[1:1+2*count], b[1+2*count:]
-	for ; len(lengths) > 0; lengths = lengths[2:] {
-		n := int(binary.BigEndian.Uint16(lengths))
-		if n > len(rest) {
-			return cost + 1, errMalformed
-		}
-		cost += weight(rest[:n])
-		if err := whole(rest[:n]); err != nil {
-			return cost, err
-		}
-		rest = rest[n:]
-	}
-	if len(rest) > 0 {
-		return cost, errMalformed
-	}
-	return max(cost, 1), nil
-}
-
-// whole checks that b is one message of a datagram, and nothing else.
-func whole(b []byte) error {
-	r := bytes.NewReader(b)
-	err := message(&source{r: r, limit: maxDatagram}, inDatagrams)
-	if errors.Is(err, io.EOF) || err == nil && r.Len() > 0 {
-		err = errMalformed
-	}
-	return err
-}
-
-// weight is how many messages of others one is as dear as: an indirect ping has memberlist start a goroutine and send to an address of the sender's choice.
-func weight(b []byte) int {
-	if len(b) > 0 && b[0] == typeIndirectPing {
-		return 20
-	}
-	return 1
 }

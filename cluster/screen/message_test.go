@@ -51,10 +51,10 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range bad {
 		for where, screen := range map[string]func([]byte) error{
-			"datagram": func(b []byte) error { _, _, err := datagram(b); return err },
-			"part":     func(b []byte) error { _, _, err := datagram(compound(b[:min(len(b), 65535)])); return err },
-			"request":  func(b []byte) error { _, err := request(bytes.NewReader(b)); return err },
-			"reply":    func(b []byte) error { _, err := reply(bytes.NewReader(b)); return err },
+			"datagram": func(b []byte) error { _, err := datagram(b); return err },
+			"part":     func(b []byte) error { _, err := datagram(compound(b[:min(len(b), 65535)])); return err },
+			"request":  func(b []byte) error { _, _, err := fromStream(bytes.NewReader(b), inRequests); return err },
+			"reply":    func(b []byte) error { _, _, err := fromStream(bytes.NewReader(b), inReplies); return err },
 		} {
 			if err := screen(tc.bytes); err == nil || errors.Is(err, io.EOF) {
 				t.Errorf("%s, by %s: %v", tc.name, where, err)
@@ -77,7 +77,7 @@ func TestRefused(t *testing.T) {
 		"a checksum within a checksum":   summed(summed(member)),
 		"an odd address":                 typed(typeAlive, packed(f{"Incarnation", 1}, f{"Node", "a"}, f{"Addr", "abc"}, f{"Port", 9}, f{"Meta", ""}, f{"Vsn", goodVersions})),
 	} {
-		if _, _, err := datagram(b); err == nil {
+		if _, err := datagram(b); err == nil {
 			t.Errorf("%s is let through", name)
 		}
 	}
@@ -99,10 +99,10 @@ func TestLetThrough(t *testing.T) {
 	state := pushPull(2, 0, true, members...)
 	for _, b := range [][]byte{state, compressed(state)} {
 		stream := bytes.NewReader(append(bytes.Clone(b), "what follows"...))
-		if got, err := request(stream); err != nil || !bytes.Equal(got, state) {
-			t.Errorf("%q: %q, %v", b, got, err)
+		if got, names, err := fromStream(stream, inRequests); err != nil || !bytes.Equal(got, state) || !slices.Equal(names, []string{"a", "b"}) {
+			t.Errorf("%q: %q of %q, %v", b, got, names, err)
 		}
-		if got, err := reply(bytes.NewReader(b)); err != nil || !bytes.Equal(got, state) {
+		if got, _, err := fromStream(bytes.NewReader(b), inReplies); err != nil || !bytes.Equal(got, state) {
 			t.Errorf("%q: %q, %v", b, got, err)
 		}
 	}
@@ -112,12 +112,12 @@ func TestLetThrough(t *testing.T) {
 	for _, tc := range []struct{ sent, want []byte }{
 		{ping, ping}, {ack, ack}, {both, both}, {compressed(both), both}, {summed(both), both}, {summed(compressed(ping)), ping},
 	} {
-		if got, _, err := datagram(tc.sent); err != nil || !bytes.Equal(got, tc.want) {
-			t.Errorf("%q: %q, %v", tc.sent, got, err)
+		if got, err := datagram(tc.sent); err != nil || !bytes.Equal(got.messages, tc.want) {
+			t.Errorf("%q: %q, %v", tc.sent, got.messages, err)
 		}
 	}
-	if _, cost, _ := datagram(compound(ping, ping, ack)); cost != 3 {
-		t.Errorf("three messages cost %d", cost)
+	if got, _ := datagram(compound(alive("a", goodVersions), ping, ack)); got.cost != 3 || !slices.Equal(got.members, []string{"a"}) {
+		t.Errorf("three messages cost %d and tell of %q", got.cost, got.members)
 	}
 	sealed := append(binary.BigEndian.AppendUint32([]byte{typeEncrypted}, 5), "12345"...)
 	if got, err := encrypted(bytes.NewReader(append(bytes.Clone(sealed), "more"...))); err != nil || !bytes.Equal(got, sealed) {
@@ -129,7 +129,7 @@ func TestLetThrough(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	for _, tc := range bad {
 		before := allocated()
-		request(bytes.NewReader(tc.bytes))
+		fromStream(bytes.NewReader(tc.bytes), inRequests)
 		datagram(tc.bytes)
 		if used := allocated() - before; used > 1<<20 {
 			t.Errorf("%s: %d bytes are allocated", tc.name, used)

@@ -6,7 +6,10 @@ import (
 	"time"
 )
 
-var errTooMany = errors.New("is one too many")
+var (
+	errTooMany        = errors.New("is one too many")
+	errTooManyMembers = errors.New("tells of more members than a cluster has")
+)
 
 const (
 	maxStreams     = 64 // open at once, of all hosts

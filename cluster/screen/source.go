@@ -16,6 +16,7 @@ type source struct {
 	r     io.Reader
 	taken []byte // Invariant: len(taken) <= limit.
 	limit int
+	names *[]string // of members that the message tells of; nil where they do not matter
 }
 
 // chunk is how much is allocated at once for bytes that are announced and not yet there.

@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"bytes"
 	"fmt"
 	"log"
 	"log/slog"
@@ -27,6 +28,7 @@ type Transport struct {
 	streams chan net.Conn
 	open    places
 	rate    rate
+	members members
 	told    atomic.Int64 // when a refusal was logged, in seconds; 0 for never
 	done    chan struct{}
 	wait    sync.WaitGroup
@@ -100,22 +102,30 @@ func (t *Transport) screenPackets() {
 }
 
 func (t *Transport) admit(p *memberlist.Packet) bool {
-	cost, err := 1, error(nil)
-	if !t.options.Secret {
-		p.Buf, cost, err = datagram(p.Buf)
-	} else if len(p.Buf) > maxDatagram+cipherExtra {
-		err = errTooLong
-	} else {
-		p.Buf = append([]byte(nil), p.Buf...)
+	looked, err := t.look(p.Buf)
+	if !t.rate.take(host(p.From), looked.cost, p.Timestamp) {
+		err = errTooMany
 	}
-	if !t.rate.take(host(p.From), cost, p.Timestamp) {
-		t.refuse(p.From, errTooMany)
-		return false
+	if err == nil && !t.members.admit(looked.members, p.Timestamp) {
+		err = errTooManyMembers
 	}
 	if err != nil {
 		t.refuse(p.From, err)
+		return false
 	}
-	return err == nil
+	p.Buf = looked.messages
+	return true
+}
+
+func (t *Transport) look(b []byte) (packet, error) {
+	switch {
+	case !t.options.Secret:
+		return datagram(b)
+	case len(b) > maxDatagram+cipherExtra:
+		return packet{cost: 1}, errTooLong
+	default:
+		return packet{messages: bytes.Clone(b), cost: 1}, nil
+	}
 }
 
 // screenStreams passes streams on; a message of theirs is looked at when memberlist reads it.
@@ -129,7 +139,7 @@ func (t *Transport) screenStreams() {
 				t.refuse(conn.RemoteAddr(), errTooMany)
 				continue
 			}
-			s := &stream{Conn: conn, t: t, read: t.reader(request), closed: func() { t.open.free(from) }}
+			s := &stream{Conn: conn, t: t, takes: inRequests, closed: func() { t.open.free(from) }}
 			select {
 			case t.streams <- s:
 			case <-t.done:
@@ -153,7 +163,7 @@ func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Dur
 	if err != nil {
 		return nil, err
 	}
-	return &stream{Conn: conn, t: t, read: t.reader(reply), closed: func() {}}, nil
+	return &stream{Conn: conn, t: t, takes: inReplies, closed: func() {}}, nil
 }
 
 // Shutdown implements memberlist.Transport. What comes is read until the sockets are closed, since their goroutines wait for that.

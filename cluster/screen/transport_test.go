@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"strconv"
 	"testing"
@@ -217,9 +218,44 @@ func TestRate(t *testing.T) {
 		t.Errorf("the rates of %d hosts are kept", len(r.hosts))
 	}
 	indirect := typed(typeIndirectPing, packed(f{"SeqNo", 1}, f{"Target", "\x7f\x00\x00\x01"}, f{"Port", 1}, f{"Node", "a"}, f{"Nack", true}))
-	if _, cost, err := datagram(indirect); err != nil || cost < 10 {
-		t.Errorf("an indirect ping costs %d, %v", cost, err)
+	if got, err := datagram(indirect); err != nil || got.cost < 10 {
+		t.Errorf("an indirect ping costs %d, %v", got.cost, err)
 	}
+}
+
+// Nobody is told of more members than a cluster has, and room comes back when those are told of no more.
+func TestMembersHaveALimit(t *testing.T) {
+	t.Parallel()
+	var m members
+	now := time.Now()
+	for i := range maxMembers {
+		if !m.admit([]string{strconv.Itoa(i)}, now) {
+			t.Fatalf("member %d is refused", i)
+		}
+	}
+	if m.admit([]string{"one more"}, now) || !m.admit([]string{"7"}, now.Add(memberTime)) || len(m.seen) != maxMembers {
+		t.Errorf("%d members are remembered", len(m.seen))
+	}
+	if !m.admit([]string{"one more"}, now.Add(memberTime+time.Second)) || len(m.seen) != 2 {
+		t.Errorf("%d members are remembered later", len(m.seen))
+	}
+	w, refused := newWire(), options(false)
+	transport := around(w, refused)
+	defer transport.Shutdown()
+	transport.members = members{seen: maps.Clone(m.seen)}
+	for i := range maxMembers {
+		transport.members.seen[strconv.Itoa(i)] = time.Now()
+	}
+	w.packets <- &memberlist.Packet{Buf: alive("by datagram", goodVersions), From: &net.UDPAddr{}, Timestamp: time.Now()}
+	near, far := net.Pipe()
+	w.streams <- far
+	s := <-transport.StreamCh()
+	go func() { near.Write(pushPull(1, 0, true, memberOf("by stream", goodVersions))); near.Close() }()
+	if b, err := io.ReadAll(s); err == nil {
+		t.Errorf("too many members come through: %q", b)
+	}
+	eventually(t, "both are refused", func() bool { return refused.Refused.Load() == 2 })
+	s.Close()
 }
 
 // Datagrams do not keep the large buffers that they were read into.

@@ -166,6 +166,25 @@ func TestStopWaitsForCommands(t *testing.T) {
 	}
 }
 
+// One small message to the gossip port, which memberlist would make a buffer of 2^62 bytes for, ends nothing.
+func TestStrangersAtTheGossipPort(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, "--shards", "16")
+	gossip := regexp.MustCompile(` gossip=(\S+)`).FindStringSubmatch(p.logged())[1]
+	for _, network := range []string{"tcp", "udp"} {
+		conn, err := net.Dial(network, gossip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "\x08\x81\xaaUserMsgLen\xd3\x40\x00\x00\x00\x00\x00\x00\x00"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.awaitMetric(t, `ndring_gossip_refused_total 2`)
+	p.awaitLog(t, `msg="the gossip port refuses what no node of ndring sends" from=127.0.0.1:`)
+}
+
 func (p *process) await(t *testing.T, what string, there func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !there(); time.Sleep(5 * time.Millisecond) {

@@ -1,0 +1,56 @@
+package screen
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	maxMembers = 8192            // that are told of within memberTime
+	memberTime = 2 * time.Minute // a member is told of every ten seconds, one that is gone for half a minute
+)
+
+// members are the names of members that were told of lately. Memberlist remembers each that it is told of, and package cluster each node.
+type members struct {
+	mu     sync.Mutex // guards all below
+	seen   map[string]time.Time
+	pruned time.Time
+}
+
+// admit reports whether there is room for members, and keeps in mind those that are new.
+func (m *members) admit(names []string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[string]time.Time{}
+	}
+	fresh := 0
+	for _, name := range names {
+		if _, known := m.seen[name]; !known {
+			fresh++
+		}
+	}
+	if fresh > 0 && len(m.seen)+fresh > maxMembers {
+		m.prune(now)
+		if len(m.seen)+fresh > maxMembers {
+			return false
+		}
+	}
+	for _, name := range names {
+		m.seen[name] = now
+	}
+	return true
+}
+
+// prune forgets the members that nobody has told of lately. It looks once a second at most.
+func (m *members) prune(now time.Time) {
+	if now.Sub(m.pruned) < time.Second {
+		return
+	}
+	m.pruned = now
+	for name, last := range m.seen {
+		if now.Sub(last) > memberTime {
+			delete(m.seen, name)
+		}
+	}
+}
