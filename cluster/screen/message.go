@@ -110,6 +110,9 @@ func message(s *source, allowed []byte) error {
 	if err != nil {
 		return err
 	}
+	if kind == typeEncrypted {
+		return fmt.Errorf("is encrypted: this node has no gossip key, its sender has one")
+	}
 	if !slices.Contains(allowed, kind) {
 		return fmt.Errorf("has type %d, which is not sent here", kind)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -92,7 +91,7 @@ func encrypted(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	if kind != typeEncrypted {
-		return nil, fmt.Errorf("is not encrypted")
+		return nil, errors.New("is not encrypted: this node has a gossip key, its sender has none")
 	}
 	length, err := s.number(4)
 	if err != nil {
