@@ -130,6 +130,10 @@ func TestWhileTheNodeStarts(t *testing.T) {
 		{"CLUSTER LEAVE", `-LOADING this node is starting, it serves in a moment`},
 		{"PING", `+PONG`},
 	})
+	s.follow(t, &topology.Topology{Cluster: "c", Index: 1, Nodes: []topology.Node{{ID: selfID}}, Shards: make([]topology.Shard, 16)})
+	s.dial(t).talk([]exchange{{"EXISTS foo", `-LOADING this node is starting, it serves in a moment`}})
+	s.view.Store(&fakeCluster{})
+	s.dial(t).talk([]exchange{{"EXISTS foo", `-CLUSTERDOWN Hash slot 12182 is not served: shard 11 has no primary`}})
 }
 
 func TestBeforeTheClusterIsMade(t *testing.T) {

@@ -39,6 +39,9 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 	}
 	id := topo.ShardOf(slot)
 	row := topo.Shards[id]
+	if row.Primary == "" && len(topo.Nodes) == 1 && s.cluster.Status().Starting {
+		return errStarting // it takes its shards in a moment
+	}
 	if row.Primary == "" {
 		return unserved(fmt.Sprintf("Hash slot %d is not served: shard %d has no primary%s", slot, id, s.copies(topo, row.ISR)))
 	}
