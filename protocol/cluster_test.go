@@ -119,7 +119,7 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
 }
 
-// A node that needs nobody else to go on asks clients to wait.
+// A node that waits for no other node asks clients to wait.
 func TestWhileTheNodeStarts(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

@@ -60,7 +60,7 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 }
 
 // clusterless is the error for all that needs a cluster.
-// Clients know how to wait for LOADING, which is right while the node needs nobody else to go on.
+// Clients know how to wait for LOADING, which is right while the node waits for no other node.
 func (s *Server) clusterless() error {
 	status := s.cluster.Status()
 	if status.Starting {

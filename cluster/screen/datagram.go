@@ -88,7 +88,8 @@ func (p *packet) whole(b []byte) error {
 	return err
 }
 
-// weight is how many messages of others one is as dear as: an indirect ping has memberlist start a goroutine and send to an address of the sender's choice.
+// weight is how many messages of others one is as dear as: an indirect ping has memberlist start a
+// goroutine and send to an address of the sender's choice.
 func weight(b []byte) int {
 	if len(b) > 0 && b[0] == typeIndirectPing {
 		return 20

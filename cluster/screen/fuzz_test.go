@@ -34,7 +34,8 @@ func fld(name string, v any) f { return f{name, v} }
 
 func ping(seq int) []byte { return typed(typePing, packed(f{"SeqNo", seq}, f{"Node", ""})) }
 
-// FuzzStream sends a stream through the screen to a memberlist, and an answer to one that joins: nothing panics, no input takes much memory.
+// FuzzStream sends a stream through the screen to a memberlist, and an answer to one that joins:
+// nothing panics, no input takes much memory.
 func FuzzStream(f *testing.F) {
 	seeds(f)
 	w := newWire()
@@ -56,7 +57,8 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// answer writes b and reads until the other end is closed. Both go at once, since the other end may write first.
+// answer writes b and reads until the other end is closed. Both go at once, since the other end may
+// write first.
 func answer(conn net.Conn, b []byte) {
 	conn.SetDeadline(time.Now().Add(patience))
 	read := make(chan struct{})

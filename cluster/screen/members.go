@@ -6,11 +6,12 @@ import (
 )
 
 const (
-	maxMembers = 8192            // that are told of within memberTime
-	memberTime = 2 * time.Minute // a member is told of every ten seconds, one that is gone for half a minute
+	maxMembers = 8192            // named within memberTime
+	memberTime = 2 * time.Minute // nodes name a live member every ten seconds, a dead one for half a minute
 )
 
-// members are the names of members that were told of lately. Memberlist remembers each that it is told of, and package cluster each node.
+// members are the names of members in recent messages. Memberlist remembers each member that a
+// message names, and package cluster remembers each node.
 type members struct {
 	mu     sync.Mutex // guards all below
 	seen   map[string]time.Time
@@ -42,7 +43,7 @@ func (m *members) admit(names []string, now time.Time) bool {
 	return true
 }
 
-// prune forgets the members that nobody has told of lately. It looks once a second at most.
+// prune drops the members that no message has named lately. It runs at most once a second.
 func (m *members) prune(now time.Time) {
 	if now.Sub(m.pruned) < time.Second {
 		return

@@ -57,7 +57,7 @@ func memberName(s *source, lead byte) error {
 func address(s *source, lead byte) error {
 	b, err := s.text(lead, net.IPv6len)
 	if err == nil && len(b) != net.IPv4len && len(b) != net.IPv6len {
-		return fmt.Errorf("is no IP address")
+		return fmt.Errorf("is not an IP address")
 	}
 	return err
 }
@@ -146,7 +146,8 @@ func state(s *source) error {
 	return nil
 }
 
-// unpack returns a source of the message within a compressed one, whose type was read, which may have up to limit bytes.
+// unpack returns a source of the message within a compressed one, whose type was read, which may
+// have up to limit bytes.
 func unpack(s *source, limit int) (*source, error) {
 	var packed []byte
 	body := object{

@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// The part of MessagePack in which memberlist writes its messages: maps of texts to integers, texts (byte strings are written as texts), booleans and nil.
+// The part of MessagePack in which memberlist writes its messages: maps of texts to integers, texts
+// (byte strings are written as texts), booleans and nil.
 
 // check looks at a value whose first byte is lead.
 type check func(s *source, lead byte) error
@@ -86,7 +87,8 @@ var optional = map[string]bool{"SourceAddr": true, "SourcePort": true, "SourceNo
 // longestField is the length of the longest name of a field.
 const longestField = 16
 
-// read checks a map. What the fields mean is left to memberlist, which finds them as they were checked: no name comes twice or is unknown.
+// read checks a map. What the fields mean is left to memberlist, which finds them as they were
+// checked: no name comes twice or is unknown.
 func (o object) read(s *source) error {
 	lead, err := s.byte()
 	if err != nil {

@@ -49,7 +49,8 @@ func (p *places) free(host string) {
 	}
 }
 
-// rate counts the messages in datagrams of each host: a token bucket of a second's worth. Only one goroutine uses it.
+// rate counts the messages in datagrams of each host: a token bucket of a second's worth. Only one
+// goroutine uses it.
 type rate struct{ hosts map[string]*bucket }
 
 type bucket struct {

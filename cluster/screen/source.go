@@ -8,7 +8,7 @@ import (
 
 var (
 	errTooLong   = errors.New("is longer than any message of a node")
-	errMalformed = errors.New("is no message of memberlist")
+	errMalformed = errors.New("is not a message of memberlist")
 )
 
 // source gives out the bytes of a message, and keeps them for memberlist.

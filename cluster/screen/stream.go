@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// stream is a connection of which memberlist reads one message, after it was looked at. Memberlist sets the deadline within which it has to be there.
+// stream is a connection of which memberlist reads one message, after it was looked at. Memberlist
+// sets the deadline within which it has to be there.
 type stream struct {
 	net.Conn
 	t      *Transport
@@ -59,7 +60,8 @@ func (s *stream) Close() error {
 	return s.Conn.Close()
 }
 
-// fromStream reads one message of the allowed types from a stream and returns it as memberlist is to have it, with the members that it tells of.
+// fromStream reads one message of the allowed types from a stream and returns it as memberlist is
+// to have it, with the members that it tells of.
 func fromStream(r io.Reader, allowed []byte) (b []byte, members []string, err error) {
 	s := &source{r: r, limit: maxStream}
 	kind, err := s.byte()

@@ -50,7 +50,8 @@ type Options struct {
 	Refused *atomic.Int64 // counts datagrams and streams that were not passed on
 }
 
-// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the system choose.
+// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the
+// system choose.
 func Listen(bind string, port int, options Options) (*Transport, error) {
 	config := &memberlist.NetTransportConfig{BindAddrs: []string{bind}, BindPort: port, Logger: options.Logger}
 	inner, err := memberlist.NewNetTransport(config)
@@ -157,7 +158,8 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers may be as hostile as who asks.
+// DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers may be as hostile as who
+// asks.
 func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	conn, err := t.network.DialAddressTimeout(addr, timeout)
 	if err != nil {
@@ -166,7 +168,8 @@ func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Dur
 	return &stream{Conn: conn, t: t, takes: inReplies, closed: func() {}}, nil
 }
 
-// Shutdown implements memberlist.Transport. What comes is read until the sockets are closed, since their goroutines wait for that.
+// Shutdown implements memberlist.Transport. What comes is read until the sockets are closed, since
+// their goroutines wait for that.
 func (t *Transport) Shutdown() error {
 	t.shutdown.Do(func() {
 		t.closed = t.network.Shutdown()

@@ -38,7 +38,8 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Nodes find each other: one that screens, and one of before, whose memberlist has its own transport. Nothing of theirs is refused.
+// Nodes find each other: one that screens, and one of before, whose memberlist has its own
+// transport. Nothing of theirs is refused.
 func TestMembersMeet(t *testing.T) {
 	t.Parallel()
 	key, _ := hex.DecodeString("00112233445566778899aabbccddeeff")
@@ -223,7 +224,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// Nobody is told of more members than a cluster has, and room comes back when those are told of no more.
+// The number of members has a limit, and room comes back when messages stop naming them.
 func TestMembersHaveALimit(t *testing.T) {
 	t.Parallel()
 	var m members

@@ -68,7 +68,7 @@ var clusterSettings = []setting{
 	}, false},
 	{"gossip-key-file", "FILE", "", "file with the key by which gossip is encrypted: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
-	{"insecure", "yes|no", "no", "gossip on an address that other machines reach without --gossip-key-file: whoever reaches the gossip port can then add nodes " +
+	{"insecure", "yes|no", "no", "gossip on an address that other machines reach without --gossip-key-file: anyone who reaches the gossip port can then add nodes " +
 		"to what this one sees, or have it take nodes for dead", boolField(func(c *Config) *bool { return &c.Cluster.Insecure }), false},
 }
 

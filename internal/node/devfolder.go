@@ -16,7 +16,8 @@ const devPrefix = "ndring-dev-"
 // devLock is a file in each of them that its process holds locked for as long as it lives.
 const devLock = "lock"
 
-// devFolder makes a temporary folder in parent, which stays as long as the lock is held, and removes those of processes that were killed.
+// devFolder makes a temporary folder in parent, which stays as long as the lock is held, and
+// removes those of processes that were killed.
 func devFolder(parent string, log *slog.Logger) (dir string, lock *os.File, err error) {
 	sweepDevFolders(parent, log)
 	if dir, err = os.MkdirTemp(parent, devPrefix); err != nil {
@@ -29,7 +30,8 @@ func devFolder(parent string, log *slog.Logger) (dir string, lock *os.File, err 
 	return dir, lock, nil
 }
 
-// lockFolder makes the lock, which has its name only once it is held: a folder without one is being made.
+// lockFolder makes the lock, which has its name only once it is held: a folder without one is being
+// made.
 func lockFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, devLock)
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -46,7 +48,8 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepDevFolders removes this user's folders whose process has ended without doing so. What it cannot look at it leaves alone.
+// sweepDevFolders removes this user's folders whose process has ended without doing so. What it
+// cannot look at it leaves alone.
 func sweepDevFolders(parent string, log *slog.Logger) {
 	root, err := os.OpenRoot(parent)
 	if err != nil {
@@ -69,7 +72,8 @@ func sweepDevFolders(parent string, log *slog.Logger) {
 	}
 }
 
-// abandoned reports whether name is a folder of this user's, into which no other user can have put anything, with a lock that no process holds.
+// abandoned reports whether name is a folder of this user's, into which no other user can have put
+// anything, with a lock that no process holds.
 func abandoned(root *os.Root, name string) bool {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// A folder of --dev goes with its process: at the latest when the next one starts. What is not such a folder stays.
+// A folder of --dev goes with its process: at the latest when the next one starts. What is not such
+// a folder stays.
 func TestDevFoldersOfTheDeadAreRemoved(t *testing.T) {
 	t.Parallel()
 	parent, elsewhere := t.TempDir(), t.TempDir()

@@ -131,7 +131,8 @@ func TestStandardErrorThatIsClosed(t *testing.T) {
 	d.serves(t)
 }
 
-// While a client's command is under way a stop waits for it: the node is not ready, but still part of the cluster. A second signal ends it at once.
+// While a client's command is under way a stop waits for it: the node is not ready, but still part
+// of the cluster. A second signal ends it at once.
 func TestStopWaitsForCommands(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, "--shards", "16", "--gossip-port", "0")
@@ -165,7 +166,8 @@ func TestStopWaitsForCommands(t *testing.T) {
 	}
 }
 
-// One small message to the gossip port, which memberlist would make a buffer of 2^62 bytes for, ends nothing.
+// One small message to the gossip port, which memberlist would make a buffer of 2^62 bytes for,
+// ends nothing.
 func TestStrangersAtTheGossipPort(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, "--shards", "16")
@@ -234,7 +236,7 @@ func TestVariablesOfKubernetes(t *testing.T) {
 	}
 }
 
-// Whoever comes in the first moments of a lone node has no error: it needs nobody else to go on.
+// A lone node waits for no other node, so clients get no error in its first moments.
 func TestFirstCommandsOfALoneNode(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)

@@ -7,8 +7,10 @@ import (
 	"time"
 )
 
-// logQueue writes the log in a goroutine of its own: whoever logs never waits for those who read it. A standard error that is a pipe which is not read would otherwise
-// hold up, line by line, everything that logs, with the locks that it has. Lines that find no room are dropped and counted.
+// logQueue writes the log in a goroutine of its own, so that a caller that logs never waits for the
+// reader. A standard error that is a pipe which is not read would otherwise hold up, line by line,
+// everything that logs, with the locks that it has. Lines that find no room are dropped and
+// counted.
 type logQueue struct {
 	to   io.Writer
 	lost atomic.Int64  // lines since the start
@@ -83,7 +85,8 @@ func (q *logQueue) take() (lines [][]byte, closing bool) {
 	return lines, q.closing
 }
 
-// write writes lines and returns how many were lost that is not told yet; none while nothing can be told.
+// write writes lines and returns how many were lost that is not told yet; none while nothing can be
+// told.
 func (q *logQueue) write(lines [][]byte) (untold int64) {
 	var failed int64
 	working := false

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// A reader that does not read holds up nobody who logs; what was lost is counted, and told when it reads again.
+// A reader that does not read holds up nobody who logs; what was lost is counted, and told when it
+// reads again.
 func TestLogThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()

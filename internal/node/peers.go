@@ -56,7 +56,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return errors.Join(err, socket.Close())
 	}
 	if n.config.openGossip() {
-		n.log.Warn("gossip has no key (--insecure): whoever reaches its port can add nodes to what this one sees, or have it take nodes for dead",
+		n.log.Warn("gossip has no key (--insecure): anyone who reaches its port can add nodes to what this one sees, or have it take nodes for dead",
 			"port", n.config.Cluster.GossipPort, "mend", "--gossip-key-file")
 	}
 	return nil

@@ -58,7 +58,8 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	return serve(config, stderr)
 }
 
-// serve runs a node, or several, until a signal or a client ends them. As with Redis, the end of a terminal or of whatever reads the log is no reason to stop.
+// serve runs a node, or several, until a signal or a client ends them. As with Redis, the end of a
+// terminal, or of the reader of the log, does not stop a node.
 func serve(config *Config, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

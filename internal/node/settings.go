@@ -33,7 +33,7 @@ type Config struct {
 	LogFormat string
 	Container int64           // bytes of memory that the container of this process has; 0 for no limit
 	Warnings  []string        // about what was given and is not used
-	logLost   func() int64    // lines of the log that nobody has read; nil where that is not counted
+	logLost   func() int64    // dropped lines of the log; nil where they are not counted
 	Server    protocol.Config // what clients may do
 }
 
