@@ -128,7 +128,9 @@ func healthcheck(args []string, stdout, stderr io.Writer) int {
 	if bind, err := netip.ParseAddr(os.Getenv("NDRING_BIND")); err == nil && !bind.IsUnspecified() {
 		host = bind.String()
 	}
-	if p, ok := os.LookupEnv("NDRING_HTTP_PORT"); ok && !ofKubernetes("NDRING_HTTP_PORT", p) {
+	if p, ok := os.LookupEnv("NDRING_HTTP_PORT"); ok && ofKubernetes("NDRING_HTTP_PORT", p) {
+		fmt.Fprintf(stderr, "ndring: NDRING_HTTP_PORT=%s is not used: Kubernetes sets it for a Service of that name\n", p)
+	} else if ok {
 		port = p
 	}
 	flags := flag.NewFlagSet("ndring healthcheck", flag.ContinueOnError)
