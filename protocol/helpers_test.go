@@ -159,7 +159,10 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 		if n := s.output.waiting.Load(); n != 0 {
 			t.Errorf("%d bytes of replies are still counted", n)
 		}
-		if n := s.budget.Used(); n != 0 {
+		if n := s.clients.Buffers(); n != 0 {
+			t.Errorf("%d buffers of what clients sent are still held", n)
+		}
+		if n := s.budget.Used() + s.strangers.Used(); n != 0 {
 			t.Errorf("%d bytes of the upload budget are still taken", n)
 		}
 	})

@@ -277,7 +277,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	s := start(t, Config{})
 	server, end := net.Pipe()
 	c := newConn(s.Server, server, "default", 99)
-	c.reader.src = panicSource{}
+	c.reader.src = eager{panicSource{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

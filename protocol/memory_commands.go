@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/ndring/ndring/memory"
@@ -116,7 +115,6 @@ func memoryDoctor(c *call) {
 
 // memoryPurge gives back to the system what no value and no client needs.
 func memoryPurge(c *call) {
-	debug.FreeOSMemory()
 	c.server.store.Trim(true)
 	c.replies.OK()
 }

@@ -23,6 +23,13 @@ func (s *testServer) limit(policy shard.Policy, bytes int64) {
 	s.Reconfigure(config)
 }
 
+// fill sets a limit that even the stored values are above.
+func (s *testServer) fill(policy shard.Policy) {
+	config := *s.config.Load()
+	config.Memory.Policy, config.Memory.Limit = policy, max(1, s.pool.Allocated()/2)
+	s.Reconfigure(config)
+}
+
 const oomText = "-OOM command not allowed when used memory > 'maxmemory'."
 
 func TestOutOfMemory(t *testing.T) {
@@ -43,7 +50,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	c.want(oomText, "NP.SET", "a", bytesNPY(30<<20, "")) // an overwrite needs both for a moment
 	c.want(oomText, "NP.MSET", "{a}1", bytesNPY(20<<20, ""), "{a}2", bytesNPY(20<<20, ""))
-	s.limit(shard.NoEviction, -1<<20)
+	s.fill(shard.NoEviction)
 	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
 	c.want("+OK", "MULTI")
 	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
@@ -53,6 +60,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 	c.want(":1", "EXPIRE", "b", "100")
 	c.want(":1", "NP.DEL", "a")
+	s.limit(shard.NoEviction, 8<<20)
 	c.want("+OK", "NP.SET", "small", bytesNPY(1, ""))
 	if n := s.Stats().DeniedOOM; n < 4 {
 		t.Errorf("%d refusals are counted", n)
@@ -68,7 +76,7 @@ func TestOutOfMemoryAtExec(t *testing.T) {
 	c.want("+OK", "MULTI")
 	c.want("+QUEUED", "NP.SET", "{b}1", bytesNPY(1000, ""))
 	c.want("+QUEUED", "NP.DEL", "b")
-	s.limit(shard.NoEviction, -1<<20)
+	s.fill(shard.NoEviction)
 	c.want("-EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.", "EXEC")
 	c.want(":1", "EXISTS", "b")
 	c.want(":0", "EXISTS", "{b}1")

@@ -21,6 +21,8 @@ type outbox struct {
 	raw    syscall.RawConn // nil where the connection is no socket
 	limits *outputLimits
 
+	stranger bool // before AUTH, which the goroutine that Sends knows
+
 	writeOnce func(fd uintptr) bool // is write
 	written   int                   // by it
 	failed    error                 // likewise
@@ -109,7 +111,7 @@ func (o *outbox) Send(pieces []piece) error {
 		o.active = true
 		go o.sender()
 	}
-	for o.err == nil && o.limits.mustWait(o.bytes) {
+	for o.err == nil && (o.limits.mustWait(o.bytes) || o.stranger && o.bytes > strangerOutput) {
 		o.drain.Wait()
 	}
 	return o.err

@@ -56,9 +56,12 @@ type Server struct {
 	store   *shard.Store
 	cluster Cluster
 	host    Host
-	pool    *memory.Pool
+	pool    *memory.Pool // of values
+	clients memory.Pool  // of what is read of commands, and is no large argument
 	budget  *Budget
 	output  outputLimits
+
+	strangers *Budget // of clients before AUTH
 	log     *slog.Logger
 	started time.Time
 
@@ -84,11 +87,13 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 	s := &Server{
 		store: store, cluster: cluster, host: host, pool: pool, log: log,
 		budget:     NewBudget(0),
+		strangers:  NewBudget(strangersBudget),
 		statistics: newStatistics(),
 		started:    time.Now(),
 		conns:      make(map[*conn]struct{}),
 		closed:     make(chan struct{}),
 	}
+	store.Count(&s.clients)
 	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s

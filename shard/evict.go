@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -51,13 +50,6 @@ const (
 	DefaultLFUDecay     = 1
 )
 
-// eviction keeps a store within its limit.
-type eviction struct {
-	config atomic.Pointer[MemoryConfig]
-	other  atomic.Int64 // bytes of the process that are in no pool
-	peak   atomic.Int64 // the most that Used was when it was measured
-}
-
 // Configure sets the limit and what happens at it, from now on.
 func (s *Store) Configure(config MemoryConfig) {
 	if config.Policy == "" {
@@ -70,29 +62,18 @@ func (s *Store) Configure(config MemoryConfig) {
 // Memory returns the limit and what happens at it.
 func (s *Store) Memory() MemoryConfig { return *s.eviction.config.Load() }
 
-// Used returns how many bytes of memory the process uses: those of all buffers, whoever holds them, and what the program itself needs.
-func (s *Store) Used() int64 {
-	return s.pool.Allocated() + s.tablePool.Allocated() + s.eviction.other.Load()
-}
-
-// Peak returns the most memory that the process has used, as seen ten times a second.
-func (s *Store) Peak() int64 {
-	used := s.Used()
-	for {
-		before := s.eviction.peak.Load()
-		if used <= before || s.eviction.peak.CompareAndSwap(before, used) {
-			return max(used, before)
-		}
-	}
-}
-
-// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. It must not be called while a shard is held.
+// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before anything is evicted or refused, dead
+// objects of the Go heap go. It must not be called while a shard is held.
 func (s *Store) MakeRoom(n int64) bool {
 	config := s.eviction.config.Load()
 	if config.Limit == 0 {
 		return true
 	}
 	excess := s.Used() + n - config.Limit
+	if excess > 0 && s.worthCollecting() {
+		s.collect(false)
+		excess = s.Used() + n - config.Limit
+	}
 	if excess <= 0 {
 		return true
 	}

@@ -3,7 +3,6 @@ package shard
 import (
 	"context"
 	"errors"
-	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -24,6 +23,7 @@ type Store struct {
 	pool      *memory.Pool // of the entries
 	tablePool memory.Pool  // of their indexes
 	shards    []*Shard
+	beside    []*memory.Pool // of others, whose buffers count too
 	tables    tables
 	eviction  eviction
 	disk      disk
@@ -46,6 +46,7 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 // NewClosedStore returns a store of n empty shards whose entries lie in pool. None is served before it is opened.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
+	s.eviction.program, s.eviction.free, s.eviction.since = memory.MeasureProgram, memory.Collect, sinceBegin
 	s.eviction.config.Store(&MemoryConfig{Policy: NoEviction, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay})
 	s.disk.kick = make(chan struct{}, 1)
 	s.disk.frame = unframed
@@ -96,17 +97,25 @@ func (s *Store) Close(ctx context.Context, save bool) error {
 	return s.closeDisk(ctx, save)
 }
 
-// Trim gives memory back to the system that nobody has needed for some seconds, or at once. Called once a second, it also moves entries together that
-// lie scattered.
+// Trim gives memory back to the system that nobody has needed for some seconds, or at once: that of the pools, and that of the Go heap. Called once a second, it
+// also moves entries together that lie scattered.
 func (s *Store) Trim(atOnce bool) {
-	s.pool.Trim(atOnce)
-	s.tablePool.Trim(atOnce)
+	s.trimPools(atOnce)
+	if atOnce || s.eviction.garbage.Load() >= s.collectStep() {
+		s.collect(atOnce)
+	}
 	if s.pool.Leaving() {
 		for _, sh := range s.shards {
 			if sh.ready.Load() {
 				sh.compact()
 			}
 		}
+	}
+}
+
+func (s *Store) trimPools(atOnce bool) {
+	for _, pool := range s.pools() {
+		pool.Trim(atOnce)
 	}
 }
 
@@ -133,19 +142,6 @@ func (s *Shard) compact() {
 		s.entries.slots[i] = slot>>refBits<<refBits | uint64(moved.buffer().Ref())
 		e.buffer().Release()
 	}
-}
-
-// measure finds out what the program itself needs, beside its buffers.
-func (s *Store) measure() {
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(samples)
-	other := int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
-	if memory.OnGoHeap {
-		other = max(0, other-s.pool.Allocated()-s.tablePool.Allocated())
-	}
-	_, files := memory.Process()
-	s.eviction.other.Store(other + files)
-	s.Peak()
 }
 
 // Now returns the Unix time in ms by which the store hides what has expired.
@@ -180,5 +176,5 @@ func (s *Store) Release() {
 		sh.mu.Unlock()
 		sh.writing.Unlock()
 	}
-	s.Trim(true)
+	s.trimPools(true)
 }
