@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -62,8 +61,8 @@ type Server struct {
 	output  outputLimits
 
 	strangers *Budget // of clients before AUTH
-	log     *slog.Logger
-	started time.Time
+	log       *slog.Logger
+	started   time.Time
 
 	counters   counters
 	statistics *statistics
@@ -72,7 +71,11 @@ type Server struct {
 	pause      pause
 	layouts    layouts
 	nextID     atomic.Int64
-	gateWait   atomic.Int64 // how long a command waits for its shard; tests change it
+
+	spare         spareFile
+	acceptWarning throttle
+
+	gateWait atomic.Int64 // how long a command waits for its shard; tests change it
 
 	mu        sync.Mutex // guards all below
 	listeners []Listener
@@ -115,57 +118,10 @@ func (s *Server) Serve(l Listener) error {
 	if s.closing {
 		return net.ErrClosed
 	}
+	s.spare.hold()
 	s.listeners = append(s.listeners, l)
 	s.done.Go(func() { s.accept(l) })
 	return nil
-}
-
-func (s *Server) accept(l Listener) {
-	for {
-		nc, err := l.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // out of file descriptors, most likely: others may close soon
-			s.log.Warn("accept failed", "listener", l.Name, "err", err)
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
-		s.welcome(nc, l.Name)
-	}
-}
-
-func (s *Server) welcome(nc net.Conn, listener string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		nc.Close()
-		return
-	}
-	if len(s.conns) >= s.config.Load().MaxClients {
-		s.counters.rejected.Add(1)
-		turnAway(nc, "ERR max number of clients reached")
-		return
-	}
-	if s.protected(nc.RemoteAddr()) {
-		s.counters.denied.Add(1)
-		turnAway(nc, deniedText)
-		return
-	}
-	s.counters.connections.Add(1)
-	c := newConn(s, nc, listener, s.nextID.Add(1))
-	s.conns[c] = struct{}{}
-	s.done.Go(func() {
-		defer s.forget(c)
-		c.serve()
-	})
-}
-
-// turnAway closes a connection with an error. One short write to an empty socket does not block.
-func turnAway(nc net.Conn, text string) {
-	nc.SetWriteDeadline(time.Now().Add(time.Second))
-	nc.Write([]byte("-" + text + "\r\n")) // if it fails, the client has gone
-	nc.Close()
 }
 
 func (s *Server) forget(c *conn) {
@@ -195,6 +151,7 @@ func (s *Server) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		s.done.Wait()
+		s.spare.close()
 		close(ended)
 	}()
 	ctx, cancel := context.WithTimeout(ctx, stopGrace)

@@ -54,7 +54,9 @@ func TestStrangersHoldLittle(t *testing.T) {
 			for _, c := range all {
 				c.Close()
 			}
-			eventually(t, "all is given back", func() bool { return s.clients.Buffers() == 0 && s.strangers.Used() == 0 && s.output.waiting.Load() == 0 })
+			eventually(t, "all is given back", func() bool {
+				return s.clients.Buffers() == 0 && s.strangers.Used() == 0 && s.output.waiting.Load() == 0
+			})
 		})
 	}
 }

@@ -205,7 +205,7 @@ func (n *Node) listenHTTP(ctx context.Context) error {
 	n.httpAddr = socket.Addr()
 	n.http = &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
 	go func() {
-		if err := n.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+		if err := n.http.Serve(bound(socket, n.config.Descriptors.HTTP)); !errors.Is(err, http.ErrServerClosed) {
 			n.log.Error("the HTTP port failed", "err", err)
 		}
 	}()

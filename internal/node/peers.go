@@ -30,7 +30,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = bus.ID(n.disk.Store())
 	}
-	n.bus = bus.New(bus.Options{Log: n.log, Identity: func() bus.Identity {
+	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
 		id, _ := bus.ParseID(n.cluster.ID()) // none, or one that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})

@@ -54,6 +54,10 @@ func Run(args []string, version string, stdout, stderr io.Writer) int {
 	}
 	log, level := newLogger(config, stderr)
 	useResources(config, log)
+	if err := useDescriptors(config, log); err != nil {
+		log.Error("ndring cannot start", "err", err)
+		return exitFailure
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	var n runner = New(*config, log, level)

@@ -33,6 +33,8 @@ type Config struct {
 	LogFormat string
 	Container int64           // bytes of memory that the container of this process has; 0 for no limit
 	Server    protocol.Config // what clients may do
+
+	Descriptors Descriptors // that there are for this node
 }
 
 // setting is a row of the settings table: the flag, the NDRING_ name in the environment, the help and the name in CONFIG are all read from it.
@@ -134,7 +136,7 @@ var serverSettings = []setting{
 		field{setOutputLimit, getOutputLimit}, true},
 	{"timeout", "SECONDS", "0", "a client that sends no command for so long is closed; 0 for never",
 		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
-	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed",
+	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. At most what the limit of open files leaves beside those that the disk and the cluster need",
 		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
 	{"requirepass", "PASSWORD", "", "password that clients must give with AUTH. Better in the environment, where no list of processes shows it",
 		textField(func(c *Config) *string { return &c.Server.Password }), true},
