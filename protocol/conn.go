@@ -62,7 +62,7 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.replies.count = s.countError
 	c.input = newInput(nc)
 	c.reader = NewReader(commandSource{c}, s.pool, &s.clients, s.budget, c.config.limits(false), s.admit)
-	c.reader.room = s.room
+	c.reader.room = c.room
 	c.out = newOutbox(nc, &s.output)
 	c.setAuthenticated(c.config.Password == "")
 	return c

@@ -84,11 +84,12 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", ErrTooLarge, n, maxPlainArg)
 }
 
-// room makes room in memory for an argument of n bytes that is to be stored.
-func (s *Server) room(before []Arg, n int64) error {
+// room makes room in memory for an argument of n bytes that is to be stored. In a pause nothing is evicted for it: it waits before its bytes come.
+func (c *conn) room(before []Arg, n int64) error {
 	if len(before) > 0 {
 		if row, err := lookUp(before); err == nil && row.Flags&DenyOOM != 0 {
-			return s.makeRoom(n)
+			c.server.pause.wait(c, row)
+			return c.server.makeRoom(n)
 		}
 	}
 	return nil
@@ -117,7 +118,6 @@ func (s *Server) dispatch(c *conn, args []Arg) {
 		c.reject(request.row, err)
 		return
 	}
-	s.pause.wait(c, request.row)
 	if c.tx.open && request.row.Flags&Control == 0 {
 		c.queue(request.row)
 		return
@@ -160,6 +160,9 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		return request, err
 	case c.tx.open && row.Flags&NoMulti != 0:
 		return request, errNoMulti
+	}
+	s.pause.wait(c, row)
+	switch {
 	case row.Flags&DenyOOM != 0:
 		if err := s.makeRoom(smallBytes(args)); err != nil {
 			return request, err

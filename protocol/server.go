@@ -97,6 +97,7 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		closed:     make(chan struct{}),
 	}
 	store.Count(&s.clients)
+	s.pause.keep = store.KeepUntil
 	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s

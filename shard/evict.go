@@ -80,6 +80,9 @@ func (s *Store) MakeRoom(n int64) bool {
 	if config.Policy == NoEviction || n+s.eviction.other.Load() > config.Limit {
 		return false
 	}
+	if s.keeping() { // writes wait; one that was let in before goes on, as in Redis
+		return true
+	}
 	// What is evicted while somebody reads it becomes free only then: so count what went, not just what is free.
 	for evicted := int64(0); evicted < excess; {
 		if s.Used()+n <= config.Limit {

@@ -197,7 +197,7 @@ func (s *Shard) clear() {
 // A copy that is not served keeps them: nobody sees it, and a record that it gives itself would have the seq of another one that whoever serves the shard writes.
 // They go when the shard is served again, or is void.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
-	if !s.due() || !s.Enter() {
+	if s.store.keeping() || !s.due() || !s.Enter() {
 		return false
 	}
 	defer s.Leave()

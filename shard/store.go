@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/memory"
@@ -26,6 +27,7 @@ type Store struct {
 	beside    []*memory.Pool // of others, whose buffers count too
 	tables    tables
 	eviction  eviction
+	keepUntil atomic.Int64 // Unix time in ns up to which nothing expires or is evicted; 0 for none
 	disk      disk
 	context   context.Context // of what Open started
 	stop      context.CancelFunc
@@ -146,6 +148,20 @@ func (s *Shard) compact() {
 
 // Now returns the Unix time in ms by which the store hides what has expired.
 func (s *Store) Now() int64 { return s.clock() }
+
+// KeepUntil keeps all keys until then, for whoever compares nodes or moves clients: none expires or is evicted. Readers do not see those whose time has come. Zero ends that.
+func (s *Store) KeepUntil(t time.Time) {
+	if t.IsZero() {
+		s.keepUntil.Store(0)
+		return
+	}
+	s.keepUntil.Store(t.UnixNano())
+}
+
+func (s *Store) keeping() bool {
+	until := s.keepUntil.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}
 
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }

@@ -156,3 +156,36 @@ func TestMeasureProgram(t *testing.T) {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
 }
+
+// While keys are to be kept, none expires or is evicted, though nobody sees those whose time has come.
+func TestKeepUntil(t *testing.T) {
+	c := newCache(t, AllKeysLRU, 0)
+	for i := range 100 {
+		c.put(fmt.Sprint("k", i), 1000, c.now+1000)
+	}
+	config := *c.eviction.config.Load()
+	config.Limit = c.Used() / 2
+	c.eviction.config.Store(&config)
+	look := func() Stats {
+		c.MakeRoom(1)
+		for _, sh := range c.shards {
+			sh.RemoveExpired(100)
+		}
+		return c.Stats()
+	}
+	c.KeepUntil(time.Now().Add(time.Hour))
+	c.now += 2000
+	if s := look(); s.Keys != 100 || s.Expired+s.Evicted != 0 || c.has("k0") {
+		t.Errorf("%+v while they are kept; the first is to be seen: %t", s, c.has("k0"))
+	}
+	c.KeepUntil(time.Time{})
+	if s := look(); s.Keys != 0 || s.Expired == 0 || s.Evicted == 0 {
+		t.Errorf("%+v afterwards", s)
+	}
+	c.KeepUntil(time.Now().Add(-time.Second))
+	c.put("k", 1000, c.now+1000)
+	c.now += 2000
+	if s := look(); s.Keys != 0 {
+		t.Errorf("%+v after the time is over", s)
+	}
+}
