@@ -286,13 +286,13 @@ func TestServerCommands(t *testing.T) {
 	s := start(t, Config{Version: "1.2.3"})
 	c := s.dial(t)
 	c.talk([]exchange{
-		{"NP.SET a $A", `+OK`}, {"NP.SET b $A PX 5", `+OK`}, {"NP.GET a", `"$A"`}, {"NP.GET none", `$nil`},
+		{"NP.SET a $A", `+OK`}, {"NP.SET b $A PX 5", `+OK`}, {"NP.GET a", `"$A"`}, {"NP.GET a", `"$A"`}, {"NP.GET none", `$nil`},
 		{"DBSIZE", `:2`},
 		{"FLUSHDB NOW", `-ERR syntax error`},
 	})
 	for _, field := range []string{
-		"ndring_version:1.2.3", "cluster_enabled:1", "connected_clients:1", "keyspace_hits:1", "keyspace_misses:1", "role:master",
-		"db0:keys=2,expires=1,avg_ttl=0", "total_error_replies:", "redis_version:",
+		"ndring_version:1.2.3", "cluster_enabled:1", "connected_clients:1", "keyspace_hits:2", "keyspace_misses:1", "role:master",
+		"db0:keys=2,expires=1,avg_ttl=5", "total_error_replies:", "redis_version:",
 	} {
 		if got := c.do("INFO"); !strings.Contains(got, "\r\n"+field) {
 			t.Errorf("INFO lacks %s:\n%s", field, got)

@@ -41,13 +41,15 @@ type memoryFacts struct {
 	resident int64 // what the process has from the system
 	buffers  int64 // of used, in buffers, with what is lost by rounding
 	idle     int64 // held for the next values
+	clients  int64 // of used: what clients have sent and are sent, and their buffers
 	stats    Stats
 	m        runtime.MemStats
 }
 
 func (c *call) memory() memoryFacts {
 	s := c.server
-	f := memoryFacts{stats: s.Stats(), used: s.store.Used(), buffers: s.pool.Allocated(), idle: s.pool.Idle()}
+	f := memoryFacts{stats: s.Stats(), buffers: s.store.Buffers(), idle: s.pool.Idle() + s.clients.Idle()}
+	f.used, f.clients = f.stats.UsedMemory, f.stats.ReplyBytes+f.stats.UploadBytes+f.stats.ClientBytes
 	runtime.ReadMemStats(&f.m)
 	f.resident, _ = memory.Process()
 	if f.resident == 0 {
@@ -70,7 +72,7 @@ func memoryStats(c *call) {
 	}{
 		{"peak.allocated", c.server.store.Peak()},
 		{"total.allocated", f.used},
-		{"clients.normal", f.stats.ReplyBytes + f.stats.UploadBytes},
+		{"clients.normal", f.clients},
 		{"uploads.bytes", f.stats.UploadBytes},
 		{"replies.bytes", f.stats.ReplyBytes},
 		{"keys.count", keys},

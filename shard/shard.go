@@ -41,6 +41,7 @@ type Shard struct {
 	mu        sync.RWMutex // guards all below; who changes them holds writing too, and may read them with that alone
 	entries   index
 	deadlines deadlines
+	expiries  float64 // sum of the deadlines, in ms since expiryBase: for their average
 }
 
 // read returns a Tx that changes nothing. The shard is held for reading.
@@ -247,6 +248,7 @@ func (s *Shard) put(e *Entry) {
 	s.account(e, 1)
 	if e.ExpireAt() != 0 {
 		s.deadlines.add(e)
+		s.expiries += float64(e.ExpireAt() - expiryBase)
 	}
 	if old := s.entries.put(&s.store.tablePool, e); old != nil {
 		e.head().use.inherit(&old.head().use)
@@ -279,6 +281,7 @@ func (s *Shard) drop(e *Entry) {
 	s.account(e, -1)
 	if e.ExpireAt() != 0 {
 		s.deadlines.remove(e)
+		s.expiries -= float64(e.ExpireAt() - expiryBase)
 	}
 	e.Release()
 }

@@ -44,8 +44,8 @@ func (s *Store) pools() []*memory.Pool {
 	return append([]*memory.Pool{s.pool, &s.tablePool}, s.beside...)
 }
 
-// buffers returns how many bytes all buffers take.
-func (s *Store) buffers() int64 {
+// Buffers returns how many bytes all buffers take.
+func (s *Store) Buffers() int64 {
 	sum := s.pool.Allocated() + s.tablePool.Allocated()
 	for _, pool := range s.beside {
 		sum += pool.Allocated()
@@ -54,7 +54,7 @@ func (s *Store) buffers() int64 {
 }
 
 // Used returns how many bytes of memory the process uses: those of all buffers, whoever holds them, and what the program itself needs.
-func (s *Store) Used() int64 { return s.buffers() + s.eviction.other.Load() }
+func (s *Store) Used() int64 { return s.Buffers() + s.eviction.other.Load() }
 
 // Peak returns the most memory that the process has used, as seen ten times a second.
 func (s *Store) Peak() int64 {
@@ -81,7 +81,7 @@ func (s *Store) measure() {
 	if first || p.Collections != e.collections {
 		e.collections, e.heap = p.Collections, p.Heap
 		if memory.OnGoHeap { // where the buffers are among the objects
-			e.heap = max(0, p.Heap-s.buffers())
+			e.heap = max(0, p.Heap-s.Buffers())
 		}
 	}
 	_, files := memory.Process()
