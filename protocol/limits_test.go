@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -182,4 +183,23 @@ func TestPausedTimeDoesNotCount(t *testing.T) {
 		t.Error(got)
 	}
 	admin.want(":0", "SLOWLOG", "LEN")
+}
+
+// A smaller limit counts at once, also for an array like one that the connection has sent before.
+func TestLoweredArrayLimitCountsForKnownHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	for _, n := range []int{1000, 100_000} {
+		array := bytesNPY(n, "")
+		c.want("+OK", "NP.SET", "k", array)
+		config := *s.config.Load()
+		config.MaxArrayBytes = int64(n) - 1
+		s.Reconfigure(config)
+		c.want("+PONG", "PING") // a connection takes a change over with its next command
+		c.want(fmt.Sprintf("-TOOLARGE the array is too large: %d bytes of data, the limit is %d", n, n-1), "NP.SET", "k", array)
+		config.MaxArrayBytes = DefaultMaxArrayBytes
+		s.Reconfigure(config)
+		c.want("+PONG", "PING")
+	}
 }

@@ -145,6 +145,8 @@ func TestObjectFreq(t *testing.T) {
 	if n < 8 || n > 30 {
 		t.Errorf("the frequency is %d after 200 uses", n)
 	}
+	c.want("+OK", "NP.SET", "k", bytesNPY(2, "")) // it is the key that is used
+	c.want(fmt.Sprint(":", n), "OBJECT", "FREQ", "k")
 	s.now.Add(3 * time.Minute.Milliseconds())
 	c.want(fmt.Sprint(":", n-3), "OBJECT", "FREQ", "k")
 	c.want("$nil", "OBJECT", "FREQ", "none")
