@@ -23,10 +23,10 @@ func Process() (resident, files int64) {
 	return resident * page, files * page
 }
 
-// Program is what the Go runtime says of the memory that the program has from it, beside its buffers.
+// Program is the memory that the program has beside its buffers, as the Go runtime and the system say.
 type Program struct {
 	Heap        int64  // bytes of the objects that the last collection found in use
-	Beside      int64  // bytes of stacks and of what the runtime needs for itself
+	Beside      int64  // bytes of stacks, of what the runtime needs for itself, and of pages of files
 	Collections uint64 // so far
 }
 
@@ -49,7 +49,8 @@ func MeasureProgram() Program {
 	if live == 0 || live > objects { // there was no collection yet
 		live = objects
 	}
-	return Program{Heap: live, Beside: beside, Collections: samples[6].Value.Uint64()}
+	_, files := Process()
+	return Program{Heap: live, Beside: beside + files, Collections: samples[6].Value.Uint64()}
 }
 
 // Collect frees the dead objects of the Go heap and gives idle memory of the runtime back to the system.

@@ -339,7 +339,7 @@ func TestForget(t *testing.T) {
 		t.Fatalf("%s was forgotten", <-forgotten)
 	}
 	c.want(`+OK`, "CLUSTER", "FORGET", thirdID)
-	if id := <-forgotten; id != thirdID {
+	if id := receive(t, "whom the cluster forgets", forgotten); id != thirdID {
 		t.Errorf("%q was forgotten", id)
 	}
 	decides(errors.New("no leader is known"))
@@ -399,7 +399,7 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 		return ctx.Err()
 	}})
 	c.send(command("CLUSTER", "LEAVE"))
-	<-asked
+	receive(t, "the question to the cluster", asked)
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -228,6 +228,7 @@ func (c *client) send(raw string) {
 // reply returns the next reply as resptest.Render writes it.
 func (c *client) reply() string {
 	c.t.Helper()
+	c.extend()
 	s, err := resptest.Render(c.r)
 	if err != nil {
 		c.t.Fatalf("no reply: %v", err)
@@ -251,6 +252,7 @@ func (c *client) want(want string, args ...string) {
 // closed waits until the server has closed the connection and returns what it sent before.
 func (c *client) closed() string {
 	c.t.Helper()
+	c.extend()
 	rest, err := io.ReadAll(c.r)
 	var timeout net.Error
 	if err != nil && asTimeout(err, &timeout) {
@@ -277,6 +279,18 @@ func npy(descr, shape, data string) string {
 func bytesNPY(n int, tag string) string {
 	data := tag + strings.Repeat("\xa5\x00\x0d\x0a", n/4+1)
 	return npy("|u1", fmt.Sprintf("(%d,)", n), data[:n])
+}
+
+// receive waits for what comes from a channel, but not for ever.
+func receive[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(30 * time.Second):
+		t.Fatalf("in vain: %s", what)
+		panic("unreachable")
+	}
 }
 
 // eventually waits until condition holds.

@@ -43,7 +43,7 @@ func goodClient(t *testing.T, s *testServer) {
 		enough := rounds.Load() + 3 // at least so many after the bad input
 		eventually(t, "rounds of the good client", func() bool { return rounds.Load() >= enough || len(done) > 0 })
 		close(stop)
-		if err := <-done; err != nil {
+		if err := receive(t, "the end of the good client", done); err != nil {
 			t.Errorf("the good client failed: %v", err)
 		}
 		if n := s.Stats().Panics; n != 0 {
@@ -283,7 +283,8 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		defer close(done)
 		c.serve()
 	}()
-	<-done
+	receive(t, "the end of the connection", done)
+	end.SetReadDeadline(time.Now().Add(time.Minute)) // against a hang
 	if _, err := end.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection is open: %v", err)
 	}
@@ -315,7 +316,7 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	if got := c.reply(); got != "+OK" {
 		t.Errorf("the command under way got %q", got)
 	}
-	if err := <-closed; err != nil {
+	if err := receive(t, "the end of Close", closed); err != nil {
 		t.Error(err)
 	}
 }

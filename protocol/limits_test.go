@@ -14,14 +14,22 @@ func TestIdleTimeout(t *testing.T) {
 	s := start(t, Config{IdleTimeout: 3 * time.Second}) // a busy machine may keep the busy client from its work for a part of that
 	idle, busy := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
-	done := make(chan string, 1)
-	go func() { done <- idle.closed() }()
+	type end struct {
+		rest []byte
+		err  error
+	}
+	done := make(chan end, 1)
+	idle.extend()
+	go func() {
+		rest, err := io.ReadAll(idle.r)
+		done <- end{rest, err}
+	}()
 	for {
 		busy.want("+PONG", "PING")
 		select {
-		case rest := <-done:
-			if rest != "" {
-				t.Errorf("the idle client got %q", rest)
+		case e := <-done:
+			if len(e.rest) > 0 || e.err != nil {
+				t.Errorf("the idle client got %q, %v", e.rest, e.err)
 			}
 			if n := s.Stats().IdleTimeouts; n != 1 {
 				t.Errorf("%d idle clients are counted", n)
@@ -63,7 +71,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 		t.Errorf("the slow one got %q", got)
 	}
 	slow.Close()
-	<-ended
+	receive(t, "the end of the dribble", ended)
 	if stats := s.Stats(); stats.SlowUploads != 1 || stats.BusyUploads != 0 {
 		t.Errorf("%+v", stats)
 	}

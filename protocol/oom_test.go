@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -17,10 +18,15 @@ func limited(t *testing.T, policy shard.Policy, bytes int64) *testServer {
 }
 
 func (s *testServer) limit(policy shard.Policy, bytes int64) {
+	s.steady()
 	config := *s.config.Load()
-	s.store.Configure(config.Memory) // measures
 	config.Memory.Policy, config.Memory.Limit = policy, s.store.Used()+bytes
 	s.Reconfigure(config)
+}
+
+// steady has the program itself need the same all the time: it shares the heap with other tests.
+func (s *testServer) steady() {
+	s.store.MeasureBy(func() memory.Program { return memory.Program{Heap: 16 << 20, Beside: 16 << 20} })
 }
 
 // fill sets a limit that even the stored values are above.

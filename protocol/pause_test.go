@@ -41,14 +41,15 @@ func TestNothingExpiresInAPause(t *testing.T) {
 }
 
 // In a pause nothing is evicted: a write waits before room is made for it, whether its bytes come one way or the other.
-func TestNothingIsEvictedInAPause(t *testing.T) { // not parallel: what other tests have on the heap would count
+func TestNothingIsEvictedInAPause(t *testing.T) {
+	t.Parallel()
 	for _, bytes := range []int{1000, 1 << 20} {
 		s := start(t, Config{})
 		c, admin := s.dial(t), s.dial(t)
 		for i := range 10 {
 			c.want("+OK", "NP.SET", fmt.Sprint("k", i), bytesNPY(1<<20, ""))
 		}
-		s.store.Trim(true)
+		s.steady()
 		config := *s.config.Load()
 		config.Memory.Policy, config.Memory.Limit = shard.AllKeysLRU, s.store.Used()-5<<20
 		admin.want("+OK", "CLIENT", "PAUSE", "1000000", "WRITE")

@@ -190,7 +190,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 	if err != io.EOF || len(got) != 2 || got[1] != "PING" || !strings.HasPrefix(got[0], "SET x") {
 		t.Errorf("got %.200q, %v", got, err)
 	}
-	<-released
+	receive(t, "the release", released)
 }
 
 // A command larger than the whole budget is let in when it is alone: to wait would help nobody.
