@@ -277,7 +277,7 @@ func TestKeptRepliesAreBounded(t *testing.T) {
 	l := newLayout(threeNodes())
 	for i := range 4 * maxKept {
 		size := 100
-		if i < 2*maxKeptBytes>>20 {
+		if i < maxKeptBytes>>20+4 {
 			size = 1 << 20
 		}
 		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", size)) })

@@ -43,11 +43,11 @@ func TestIdleTimeout(t *testing.T) {
 // An upload that dribbles, however fast its client was before, may go on as long as nobody needs its room, and is cut off as soon as somebody does.
 func TestSlowUploadsMakeRoom(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 4 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
-	array := bytesNPY(4<<20, "")
+	s := start(t, Config{MaxArrayBytes: 1 << 20, MaxUploadBytes: 1 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
+	array := bytesNPY(1<<20, "")
 	stream := command("NP.SET", "k", array)
 	slow := s.dial(t)
-	const before = 10
+	const before = 3
 	slow.send(strings.Repeat(stream, before) + stream[:1000])
 	for range before {
 		if got := slow.reply(); got != "+OK" {
@@ -64,7 +64,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 4<<20 })
+	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 1<<20 })
 	other := s.dial(t)
 	other.want("+OK", "NP.SET", "k", array) // waits, and then has the room
 	if got := slow.closed(); !strings.HasPrefix(got, "-ERR argument 2: the upload is too slow, others wait: ") {
