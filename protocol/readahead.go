@@ -18,6 +18,9 @@ var (
 	strangerBuffers = readBuffers{1 << 10, 1 << 10}
 )
 
+// largeTotal is how many bytes all clients may have read ahead before those that send pipelines get no larger buffers.
+const largeTotal = 64 << 20
+
 // block is memory of a pool that grows. The bytes in use are b; those behind them, up to its capacity, are free.
 type block struct {
 	pool   *memory.Pool
@@ -69,6 +72,9 @@ func (e eager) ReadInto(m aheadMemory) (int, error) { return e.Read(m.take()) }
 // take returns the free part of what is read ahead, for bytes that are to come.
 func (r *Reader) take() []byte {
 	if r.ahead.buffer == nil {
+		if r.own.Allocated() >= largeTotal {
+			r.wanted = r.limits.Buffers.first
+		}
 		r.ahead.resize(r.wanted)
 		r.ahead.b = r.ahead.b[:r.wanted]
 	}
@@ -107,7 +113,7 @@ func (r *Reader) need(n int) error {
 				err = unexpected(err)
 			}
 			return err
-		case r.end == len(r.ahead.b) && r.end < r.limits.Buffers.large: // the client sends more than fits: a pipeline
+		case r.end == len(r.ahead.b) && r.end < r.limits.Buffers.large && r.own.Allocated() < largeTotal: // the client sends more than fits: a pipeline
 			r.wanted = r.limits.Buffers.large
 			r.grow(r.wanted)
 		case first && got <= r.limits.Buffers.first:

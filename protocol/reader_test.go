@@ -193,6 +193,28 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 	receive(t, "the release", released)
 }
 
+// A pipeline gets a large buffer, unless all clients together have read ahead much already.
+func TestReadAheadIsBounded(t *testing.T) {
+	stream := strings.Repeat(command("PING"), 100_000)
+	for _, test := range []struct{ others, least, most int }{{0, usualBuffers.large, 2 * usualBuffers.large}, {largeTotal, usualBuffers.first, 2 * usualBuffers.first}} {
+		own := new(memory.Pool)
+		others := own.New(test.others)
+		before := own.Allocated()
+		r := NewReader(strings.NewReader(stream), new(memory.Pool), own, NewBudget(1<<20), testLimits, nil)
+		most := int64(0)
+		commands := 0
+		for _, err := r.Next(); err == nil; _, err = r.Next() {
+			most = max(most, own.Allocated()-before)
+			commands++
+		}
+		if commands != 100_000 || most < int64(test.least) || most > int64(test.most) {
+			t.Errorf("beside %d bytes of others: %d commands, at most %d bytes are held, want %d to %d", test.others, commands, most, test.least, test.most)
+		}
+		r.Close()
+		others.Release()
+	}
+}
+
 // A command larger than the whole budget is let in when it is alone: to wait would help nobody.
 func TestBudgetLetsALoneCommandIn(t *testing.T) {
 	b := NewBudget(10)
