@@ -20,7 +20,13 @@ type program struct {
 func (p *program) runBy(c *cache, room int64) {
 	found := p.live // by the last collection
 	e := &c.eviction
-	e.program = func() memory.Program { return memory.Program{Heap: found, Collections: p.collections} }
+	e.program = func() memory.Program {
+		heap := found
+		if memory.OnGoHeap {
+			heap += c.Buffers()
+		}
+		return memory.Program{Heap: heap, Collections: p.collections}
+	}
 	e.free = func() {
 		p.asked++
 		p.collections++
