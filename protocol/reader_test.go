@@ -195,7 +195,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 
 // A pipeline gets a large buffer, unless all clients together have read ahead much already.
 func TestReadAheadIsBounded(t *testing.T) {
-	stream := strings.Repeat(command("PING"), 100_000)
+	stream := strings.Repeat(command("PING"), 10_000)
 	for _, test := range []struct{ others, least, most int }{{0, usualBuffers.large, 2 * usualBuffers.large}, {largeTotal, usualBuffers.first, 2 * usualBuffers.first}} {
 		own := new(memory.Pool)
 		others := own.New(test.others)
@@ -207,7 +207,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 			most = max(most, own.Allocated()-before)
 			commands++
 		}
-		if commands != 100_000 || most < int64(test.least) || most > int64(test.most) {
+		if commands != 10_000 || most < int64(test.least) || most > int64(test.most) {
 			t.Errorf("beside %d bytes of others: %d commands, at most %d bytes are held, want %d to %d", test.others, commands, most, test.least, test.most)
 		}
 		r.Close()
