@@ -309,7 +309,7 @@ func TestCommandTableIsTold(t *testing.T) {
 	c := start(t, Config{}).dial(t)
 	c.talk([]exchange{
 		{"COMMAND COUNT", fmt.Sprintf(":%d", len(commands))},
-		{"COMMAND INFO np.mset NOSUCH", `[["np.mset" :-3 [+write +denyoom] :1 :-1 :2 [+@write +@slow] [] [["flags" [+RW] "begin_search" ["type" "index" "spec" ["index" :1]] ` +
+		{"COMMAND INFO np.mset NOSUCH", `[["np.mset" :-3 [+write +denyoom] :1 :-1 :2 [+@write +@slow] [] [["flags" [+OW +update] "begin_search" ["type" "index" "spec" ["index" :1]] ` +
 			`"find_keys" ["type" "range" "spec" ["lastkey" :-1 "keystep" :2 "limit" :0]]]] []] $nil]`},
 	})
 	c.send(command("COMMAND"))
