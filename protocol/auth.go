@@ -73,12 +73,16 @@ func (c *conn) setAuthenticated(yes bool) {
 	c.reader.SetLimits(c.config.limits(yes))
 }
 
-// reset makes the connection as new: RESP2, without a name, outside of a transaction, before AUTH where there is a password.
+// reset makes the connection as new: RESP2, without a name, outside of a transaction, before AUTH where there is a password. The library behind it stays the
+// same, and so does what it has said of itself.
 func reset(c *call) {
 	c.endTransaction()
-	c.identity.Store(&identity{proto: 2})
+	c.change(func(id *identity) {
+		*id = identity{proto: 2, library: id.library, libraryVersion: id.libraryVersion}
+	})
 	c.replies.resp3 = false
-	c.noTouch, c.mute = false, mute{}
+	c.noTouch = false
+	c.mute = mute{hushed: c.mute.hushed, wanted: c.mute.off} // after OFF it is answered, not after SKIP
 	c.setAuthenticated(c.server.config.Load().Password == "")
 	c.replies.Simple("RESET")
 }

@@ -18,8 +18,9 @@ func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
+// clusterLinks answers at most one link to a peer and one from it, as Redis has them: tools look them up by that. The bus may have more connections.
 func clusterLinks(c *call) {
-	links := c.server.cluster.Links()
+	links := joinLinks(c.server.cluster.Links())
 	w := &c.replies
 	w.Array(len(links))
 	for _, link := range links {
@@ -44,6 +45,30 @@ func clusterLinks(c *call) {
 		w.Text("send-buffer-used")
 		w.Int(link.Unsent)
 	}
+}
+
+// joinLinks makes one link of all that lead to one node, and one of all that come from it: since the first of them, with the buffers of all.
+func joinLinks(all []ClusterLink) (joined []ClusterLink) {
+	type end struct {
+		node    topology.NodeID
+		inbound bool
+	}
+	at := make(map[end]int, len(all))
+	for _, link := range all {
+		i, seen := at[end{link.Node, link.Inbound}]
+		if !seen {
+			at[end{link.Node, link.Inbound}] = len(joined)
+			joined = append(joined, link)
+			continue
+		}
+		first := &joined[i]
+		first.Buffer += link.Buffer
+		first.Unsent += link.Unsent
+		if link.Since.Before(first.Since) {
+			first.Since = link.Since
+		}
+	}
+	return joined
 }
 
 // clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.

@@ -369,7 +369,7 @@ func TestClientList(t *testing.T) {
 	b.do("HELLO", "3")
 	list := b.do("CLIENT", "LIST")
 	for _, want := range []string{
-		"id=1 addr=" + a.LocalAddr().String() + " laddr=" + s.addr + " name=first age=", "cmd=np.get user=default redir=-1 resp=2 lib-name=lib lib-ver=1.5\n",
+		"id=1 addr=" + a.LocalAddr().String() + " laddr=" + s.addr + " fd=", "cmd=np.get user=default redir=-1 resp=2 lib-name=lib lib-ver=1.5\n",
 		"id=2 addr=" + b.LocalAddr().String(), "cmd=client|list user=default redir=-1 resp=3 lib-name= lib-ver=\n",
 	} {
 		if !strings.Contains(list, want) {

@@ -83,6 +83,7 @@ func (c *Config) limits(authenticated bool) Limits {
 	limits := Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
 	if !authenticated {
 		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
+		limits.BeforeAuth = true
 	}
 	return limits
 }

@@ -45,6 +45,7 @@ const flushAt = 64 << 10
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, config: s.config.Load(), nc: nc, listener: listener, id: id}
 	c.since = time.Now()
+	c.descriptor = descriptorOf(nc)
 	c.identity.Store(&identity{proto: 2})
 	c.lastUse.Store(c.since.UnixMilli())
 	c.queueShown.Store(-1)
@@ -130,6 +131,9 @@ func (c *conn) flush() error {
 		return nil
 	}
 	c.server.counters.bytesOut.Add(c.replies.Len())
+	if n := c.replies.Len(); n > c.usage.replyPeak.Load() {
+		c.usage.replyPeak.Store(n)
+	}
 	c.now = time.Time{} // Send may wait
 	return c.out.Send(c.replies.take())
 }

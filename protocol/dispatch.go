@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ndring/ndring/shard"
@@ -136,7 +137,7 @@ func (c *conn) reject(row *Command, err error) {
 		c.server.statistics.commands[row.index].rejected.Add(1)
 		if row.Name == "exec" && !errors.Is(err, ErrNoAuth) {
 			c.endTransaction()
-			err = fmt.Errorf("%w: %w", errExecRejected, err)
+			err = fmt.Errorf("%w: %s", errExecRejected, strings.TrimPrefix(wireError(err), "ERR "))
 		}
 	}
 	c.replies.Error(err)

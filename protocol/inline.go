@@ -20,6 +20,7 @@ func (r *Reader) inline() error {
 			return refused{err}
 		}
 		r.args = append(r.args, Arg{small: word})
+		r.argBytes += int64(len(word))
 	}
 	return nil
 }

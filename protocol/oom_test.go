@@ -69,7 +69,7 @@ func TestOutOfMemoryAtExec(t *testing.T) {
 	c.want("+QUEUED", "NP.SET", "{b}1", bytesNPY(1000, ""))
 	c.want("+QUEUED", "NP.DEL", "b")
 	s.limit(shard.NoEviction, -1<<20)
-	c.want("-EXECABORT Transaction discarded because of: command not allowed when used memory > 'maxmemory'.", "EXEC")
+	c.want("-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.", "EXEC")
 	c.want(":1", "EXISTS", "b")
 	c.want(":0", "EXISTS", "{b}1")
 }

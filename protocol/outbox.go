@@ -179,6 +179,13 @@ func (o *outbox) Waiting() int64 {
 	return o.bytes
 }
 
+// queued returns the bytes that are not sent yet, and in how many pieces they are.
+func (o *outbox) queued() (bytes int64, pieces int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes, len(o.queue)
+}
+
 // maxVector is how many pieces one system call takes (IOV_MAX is 1024 on Linux).
 const maxVector = 512
 

@@ -67,6 +67,7 @@ func (p *pause) wait(c *conn, row *Command) {
 		if c.flush() != nil {
 			return
 		}
+		c.publish()
 		timer := time.NewTimer(left)
 		p.waiting.Add(1)
 		select {

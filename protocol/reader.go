@@ -30,6 +30,16 @@ type Limits struct {
 	MaxBulk int64 // bytes of one argument; a larger one is read past and its command refused, up to MaxSkip
 	MaxSkip int64 // bytes of one argument that are read past; a larger one ends the stream
 	Wait    time.Duration
+
+	BeforeAuth bool // the limits are those of a client without its password, and errors say so
+}
+
+// reason says what is wrong with a length, as Redis does.
+func (l *Limits) reason() string {
+	if l.BeforeAuth {
+		return "unauthenticated"
+	}
+	return "invalid"
 }
 
 // Arg is one argument of a command.
@@ -90,6 +100,7 @@ type Reader struct {
 	held       int64 // bytes taken from the budget
 	kept       int64 // bytes of held that went over to commands that were kept
 	prepaid    int64 // bytes of scratch that are covered
+	argBytes   int64 // bytes of args
 }
 
 type span struct{ from, to int }
@@ -115,6 +126,11 @@ func (r *Reader) InCommand() bool { return r.inCommand }
 
 // Held returns the bytes of the upload budget that the client has: for the command that is being read, and for those that it kept.
 func (r *Reader) Held() int64 { return r.held + r.kept }
+
+// sizes returns how many bytes are read and not yet used, how many more there is room for, and how many the arguments have that are read and those that are kept.
+func (r *Reader) sizes() (unread, free, args, kept int64) {
+	return int64(r.end - r.start), int64(len(r.buf) - r.end), r.argBytes, r.kept
+}
 
 // Next returns the next command. Its arguments are valid until the next call. An error that is a `refused` answers one command; any
 // other one ends the stream.
@@ -153,7 +169,7 @@ func (r *Reader) Release() {
 		r.args, r.spans = nil, nil
 	}
 	r.budget.Release(r.held)
-	r.held, r.prepaid = 0, scratchKept
+	r.held, r.prepaid, r.argBytes = 0, scratchKept, 0
 }
 
 func (r *Reader) multibulk() error {
@@ -162,7 +178,7 @@ func (r *Reader) multibulk() error {
 		return err
 	}
 	if n > int64(r.limits.MaxArgs) {
-		return protocolError("invalid multibulk length: %d arguments, the limit is %d", n, r.limits.MaxArgs)
+		return protocolError("%s multibulk length: %d arguments, the limit is %d", r.limits.reason(), n, r.limits.MaxArgs)
 	}
 	var refusal error
 	for i := range n {
@@ -170,8 +186,11 @@ func (r *Reader) multibulk() error {
 		if err != nil {
 			return err
 		}
-		if size < 0 || size > r.limits.MaxSkip {
+		switch {
+		case size < 0:
 			return protocolError("invalid bulk length")
+		case size > r.limits.MaxSkip:
+			return protocolError("%s bulk length: %d bytes, the limit is %d", r.limits.reason(), size, r.limits.MaxSkip)
 		}
 		if refusal == nil {
 			if refusal = r.admitBulk(int(n), size); refusal != nil {
@@ -356,6 +375,7 @@ func (r *Reader) small(n int) error {
 		take := min(left, r.end-r.start)
 		r.scratch = append(r.scratch, r.buf[r.start:r.start+take]...)
 		r.start += take
+		r.argBytes += int64(take)
 		left -= take
 	}
 	r.spans = append(r.spans, span{from, len(r.scratch)})
@@ -369,6 +389,7 @@ func (r *Reader) large(n int) error {
 	buffer := r.pool.NewFramed(len(before), n, len(crlf))
 	r.spans = append(r.spans, span{})
 	r.args = append(r.args, Arg{large: buffer}) // from here on Release finds it
+	r.argBytes += int64(n)
 	b := buffer.Bytes()
 	copy(buffer.Framed(), before)
 	copy(buffer.Framed()[len(before)+n:], crlf)

@@ -193,6 +193,15 @@ func (w *Replies) room() []byte {
 	return w.tail
 }
 
+// append writes what other Replies have encoded, and takes the references over.
+func (w *Replies) append(pieces []piece) {
+	w.cut()
+	for _, p := range pieces {
+		w.pieces = append(w.pieces, p)
+		w.bytes += int64(len(p.b))
+	}
+}
+
 // cut makes the tail a piece.
 func (w *Replies) cut() {
 	if len(w.tail) > 0 {

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"errors"
+	"math"
 	"strconv"
 	"time"
 )
@@ -25,13 +26,17 @@ func role(c *call) {
 
 // wait answers how many replicas have the writes: there are none to wait for.
 func wait(c *call) {
-	replicas, ok := parseInt(c.arg(1))
-	timeout, ok2 := parseInt(c.arg(2))
-	switch {
-	case !ok || !ok2 || replicas < 0:
+	if _, ok := parseInt(c.arg(1)); !ok {
 		c.replies.Error(errInteger)
+		return
+	}
+	switch timeout, ok := parseInt(c.arg(2)); {
+	case !ok:
+		c.replies.Error(errors.New("timeout is not an integer or out of range"))
 	case timeout < 0:
 		c.replies.Error(errors.New("timeout is negative"))
+	case timeout > math.MaxInt64-time.Now().UnixMilli():
+		c.replies.Error(errors.New("timeout is out of range"))
 	default:
 		c.replies.Int(0)
 	}

@@ -37,6 +37,7 @@ func (c commandSource) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	c.now = time.Time{}
+	c.publish()
 	// A transaction that holds room for its uploads is an upload until its EXEC.
 	inCommand := c.reader.InCommand()
 	within := inCommand || c.reader.Held() > smallBulk

@@ -35,6 +35,13 @@ func TestCommandStatistics(t *testing.T) {
 	if !strings.HasPrefix(histogram, `["np.set" ["calls" :4 "histogram_usec" [`) || !strings.Contains(histogram, `"client|id" ["calls" :1 `) || strings.Contains(histogram, "np.get") {
 		t.Errorf("LATENCY HISTOGRAM: %s", histogram)
 	}
+	for _, args := range [][]string{{"MULTI"}, {"NP.SET", "k", "garbage"}, {"PING"}, {"EXEC"}, {"EXEC"}} {
+		c.do(args...)
+	}
+	info = c.do("INFO", "commandstats")
+	if exec, set := field(info, "cmdstat_exec", ":"), field(info, "cmdstat_np.set", ":"); !strings.HasPrefix(exec, "calls=2,") || !strings.HasSuffix(exec, ",failed_calls=1") || !strings.HasSuffix(set, ",failed_calls=2") {
+		t.Errorf("after an EXEC with a command that fails, and one without MULTI: exec %s, np.set %s", exec, set)
+	}
 	c.want("+OK", "CONFIG", "RESETSTAT")
 	if info := c.do("INFO", "everything"); strings.Contains(info, "np.set") || strings.Contains(info, "errorstat_") || field(info, "total_commands_processed", ":") != "1" {
 		t.Errorf("after the reset: %s", info)
