@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"io"
@@ -119,7 +120,7 @@ func TestGossipKeyFile(t *testing.T) {
 
 func TestConfigErrorsNameTheSetting(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"--port x", `"x" for flag -port: is no number from 0 to 65535`},
+		{"--port x", `"x" for flag --port: is no number from 0 to 65535`},
 		{"--port 70000", "is no number from 0 to 65535"},
 		{"--shards 100", "a power of two from 16 to 16384, not 100"},
 		{"--max-array-bytes -1", "is no size from"},
@@ -145,7 +146,10 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--dev 3 --join a", "--dev makes a cluster of its own"},
 		{"--dev 3 --listen a=:0", "--dev excludes --listen"},
 		{"--dev 17", "is no number from 0 to 16"},
-		{"--no-such-flag", "no-such-flag"},
+		{"--no-such-flag", "flag provided but not defined: --no-such-flag"},
+		{"-no-such-flag", "not defined: --no-such-flag"},
+		{"--port", "flag needs an argument: --port"},
+		{`--node-id for"flag-x --shards "-shards`, `invalid value "\"-shards" for flag --shards: `},
 		{"start", `unexpected argument "start"`},
 	} {
 		if _, err := ParseConfig(strings.Fields(test.args), environment(), "", io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -183,5 +187,30 @@ func TestNodeID(t *testing.T) {
 	}
 	if id := nodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
 		t.Errorf("an id became %s", id)
+	}
+}
+
+// The small commands name their flags as the server does.
+func TestSmallCommandsNameTheirFlags(t *testing.T) {
+	for _, test := range []struct {
+		run  func(args []string, stdout, stderr io.Writer) int
+		args []string
+		want string
+	}{
+		{check, []string{"--nosuch"}, "ndring: check: flag provided but not defined: --nosuch\n"},
+		{check, []string{"--shards", "x"}, `ndring: check: invalid value "x" for flag --shards: `},
+		{check, []string{"--repair=maybe"}, `ndring: check: invalid boolean value "maybe" for --repair: `},
+		{dump, []string{"--dir"}, "ndring: dump: flag needs an argument: --dir\n"},
+		{dump, []string{"-o"}, "ndring: dump: flag needs an argument: -o\n"},
+		{healthcheck, []string{"-port", "1"}, "ndring: healthcheck: flag provided but not defined: --port\n"},
+	} {
+		var out, errs bytes.Buffer
+		if code := test.run(test.args, &out, &errs); code != exitUsage || !strings.HasPrefix(errs.String(), test.want) || !strings.Contains(errs.String(), "\n  --") {
+			t.Errorf("%q: %d, %q, want %q", test.args, code, &errs, test.want)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := healthcheck([]string{"--help"}, &out, &errs); code != exitOK || !strings.Contains(errs.String(), "--addr string\n        HTTP address of the node (default 127.0.0.1:7380)") {
+		t.Errorf("--help: %d, %q", code, &errs)
 	}
 }

@@ -29,10 +29,9 @@ func bootID() (string, error) {
 
 // offlineFlags reads the flags of a command on a folder, and what stands behind them.
 func offlineFlags(flags *flag.FlagSet, args []string, stderr io.Writer, operands int) (dir string, rest []string, ok bool) {
-	flags.SetOutput(stderr)
 	flags.StringVar(&dir, "dir", os.Getenv("NDRING_DIR"), "data folder of a node that does not run")
 	for len(args) > 0 { // flags may stand behind operands
-		if err := flags.Parse(args); err != nil {
+		if err := parseFlags(flags, args, stderr); err != nil {
 			return "", nil, false
 		}
 		if args = flags.Args(); len(args) > 0 {

@@ -109,10 +109,9 @@ func healthcheck(args []string, stdout, stderr io.Writer) int {
 	if p, ok := os.LookupEnv("NDRING_HTTP_PORT"); ok {
 		port = p
 	}
-	flags := flag.NewFlagSet("ndring healthcheck", flag.ContinueOnError)
-	flags.SetOutput(stderr)
+	flags := flag.NewFlagSet("healthcheck", flag.ContinueOnError)
 	addr := flags.String("addr", net.JoinHostPort(host, port), "HTTP address of the node")
-	switch err := flags.Parse(args); {
+	switch err := parseFlags(flags, args, stderr); {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case err != nil:

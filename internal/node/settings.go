@@ -186,7 +186,7 @@ func ParseConfig(args []string, environ func(string) (string, bool), version str
 		writeHelp(output)
 		return nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("%w\nTry 'ndring --help'", err)
+		return nil, fmt.Errorf("%w\nTry 'ndring --help'", dashed(err))
 	}
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q\nTry 'ndring --help'", flags.Arg(0))
