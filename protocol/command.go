@@ -29,7 +29,7 @@ type Command struct {
 // Flags of a command, as COMMAND INFO shows them.
 type Flags uint
 
-// The flags. All but the last three are Redis' own.
+// The flags. All but the last four are Redis' own.
 const (
 	Write     Flags = 1 << iota // may change data
 	ReadOnly                    // reads data
@@ -44,6 +44,7 @@ const (
 	Uploads                     // takes arrays: its arguments may be large
 	Control                     // is done at once within a transaction
 	Unpaused                    // is done during CLIENT PAUSE
+	Audited                     // changes the node for all: it leaves a line in the log
 )
 
 // flagNames are in the order in which Redis gives them.

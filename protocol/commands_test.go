@@ -222,11 +222,13 @@ func TestConnectionCommands(t *testing.T) {
 		{"CLIENT SETINFO LIB-COLOUR red", `-ERR Unrecognized option 'LIB-COLOUR'`},
 		{"CLIENT", `-ERR wrong number of arguments for 'client' command`},
 		{"CLIENT NOSUCH", `-ERR unknown subcommand 'NOSUCH'. Try CLIENT HELP.`},
-		{"GET k", `-ERR unknown command 'GET', with args beginning with: 'k' `},
-		{"NOSUCH", `-ERR unknown command 'NOSUCH', with args beginning with: `},
+		{"GET k", `-ERR unknown command 'GET', with args beginning with: 'k' (ndring has NP.GET: see docs/commands.md)`},
+		{"sEtEx k", `-ERR unknown command 'sEtEx', with args beginning with: 'k' (ndring has NP.SET with EX: see docs/commands.md)`},
+		{"LPUSH k", `-ERR unknown command 'LPUSH', with args beginning with: 'k' (ndring stores NumPy arrays, with NP.SET and NP.GET: see docs/commands.md)`},
+		{"NOSUCH", `-ERR unknown command 'NOSUCH', with args beginning with: (ndring stores NumPy arrays, with NP.SET and NP.GET: see docs/commands.md)`},
 	})
 	c.want(`-ERR Client names cannot contain spaces, newlines or special characters.`, "CLIENT", "SETNAME", "a b")
-	c.want(`-ERR unknown command 'a  b', with args beginning with: `, "a\r\nb")
+	c.want(`-ERR unknown command 'a  b', with args beginning with: (ndring stores NumPy arrays, with NP.SET and NP.GET: see docs/commands.md)`, "a\r\nb")
 	c.send("PING\r\nECHO \"two words\" \n*1\r\n$4\r\nPING\r\n")
 	for _, want := range []string{"+PONG", `"two words"`, "+PONG"} {
 		if got := c.reply(); got != want {

@@ -195,7 +195,11 @@ func (s *Server) execute(c *call) {
 	c.row.Handler(c)
 	took := time.Since(began)
 	c.now = began.Add(took) // cheaper than to ask for the time of day again
-	s.statistics.observe(c, took, c.replies.errors > failedBefore, c.replies.Len()-sentBefore)
+	failed := c.replies.errors > failedBefore
+	s.statistics.observe(c, took, failed, c.replies.Len()-sentBefore)
+	if c.row.Flags&Audited != 0 {
+		s.audit(c, failed)
+	}
 	config := s.config.Load()
 	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && c.row.Flags&NoSlowlog == 0 {
 		s.slowlog.add(c, began, took, config.SlowlogMaxLen)
@@ -222,18 +226,6 @@ func lookUp(args []Arg) (*Command, error) {
 		return nil, fmt.Errorf("unknown subcommand '%.128s'. Try %s HELP.", args[1].Bytes(), upper(row.Name))
 	}
 	return sub, nil
-}
-
-// unknownCommand is worded as Redis words it, which shows the first arguments, up to 128 bytes of them.
-func unknownCommand(args []Arg) error {
-	shown := ""
-	for _, a := range args[1:] {
-		if len(shown) >= 128 {
-			break
-		}
-		shown += fmt.Sprintf("'%.*s' ", 128-len(shown), a.Bytes())
-	}
-	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s", args[0].Bytes(), shown)
 }
 
 func checkKey(key []byte) error {

@@ -73,7 +73,7 @@ func redacted(row *Command, args []string) []string {
 	case "cluster|config":
 		first = 4
 	}
-	for i := first; i < len(args); i += 2 {
+	for i := first; i < len(args); i++ { // also where names and values are out of step, which is refused
 		if strings.EqualFold(args[i-1], "requirepass") {
 			args[i] = "(redacted)"
 		}

@@ -1,0 +1,30 @@
+package protocol
+
+import (
+	"fmt"
+	"strings"
+)
+
+// instead names what ndring has in the place of commands of Redis that users try first.
+var instead = map[string]string{
+	"get": "NP.GET", "getdel": "NP.GET and DEL", "getex": "NP.GET and EXPIRE", "getset": "NP.GET and NP.SET", "mget": "NP.MGET",
+	"set": "NP.SET", "setex": "NP.SET with EX", "psetex": "NP.SET with PX", "setnx": "NP.SET with NX", "mset": "NP.MSET", "append": "NP.SET", "setrange": "NP.SET",
+	"getrange": "NP.SLICE", "substr": "NP.SLICE", "strlen": "NP.META", "keys": "SCAN", "dump": "NP.GET", "restore": "NP.SET",
+}
+
+// unknownCommand is worded as Redis words it, which shows the first arguments, up to 128 bytes of them; clients look for its beginning. The hint is ndring's.
+func unknownCommand(args []Arg) error {
+	shown := ""
+	for _, a := range args[1:] {
+		if len(shown) >= 128 {
+			break
+		}
+		shown += fmt.Sprintf("'%.*s' ", 128-len(shown), a.Bytes())
+	}
+	name := args[0].Bytes()
+	hint := "stores NumPy arrays, with NP.SET and NP.GET"
+	if better := instead[strings.ToLower(string(name[:min(len(name), 32)]))]; better != "" {
+		hint = "has " + better
+	}
+	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s(ndring %s: see docs/commands.md)", name, shown, hint)
+}
