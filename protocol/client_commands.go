@@ -84,16 +84,37 @@ func onOff(word string) (on, ok bool) { return word == "ON", word == "ON" || wor
 
 // clientTracking can only be turned off: nobody is told of keys that change.
 func clientTracking(c *call) {
-	switch on, ok := onOff(c.option(2)); {
+	on, ok := onOff(c.option(2))
+	err := checkTrackingOptions(c.args[3:])
+	switch {
+	case err != nil:
+		c.replies.Error(err)
 	case !ok:
 		c.replies.Error(errSyntax)
 	case on:
 		c.replies.Error(errors.New("CLIENT TRACKING ON is not supported"))
-	case len(c.args) > 3:
-		c.replies.Error(errSyntax)
 	default:
 		c.replies.OK()
 	}
+}
+
+// checkTrackingOptions reads the options of CLIENT TRACKING, which Redis takes with OFF too.
+func checkTrackingOptions(args []Arg) error {
+	for i := 0; i < len(args); i++ {
+		switch option := upper(string(args[i].Bytes())); {
+		case option == "BCAST", option == "OPTIN", option == "OPTOUT", option == "NOLOOP":
+		case option == "PREFIX" && i+1 < len(args):
+			i++
+		case option == "REDIRECT" && i+1 < len(args):
+			i++
+			if _, ok := parseInt(args[i].Bytes()); !ok {
+				return errInteger
+			}
+		default:
+			return errSyntax
+		}
+	}
+	return nil
 }
 
 // clientGetRedir answers -1: tracking is off.
@@ -112,7 +133,11 @@ func clientPause(c *call) {
 	all := true
 	if len(c.args) > 3 {
 		mode := c.option(3)
-		if mode != "ALL" && mode != "WRITE" || len(c.args) > 4 {
+		if len(c.args) > 4 {
+			c.replies.Error(c.subcommandError())
+			return
+		}
+		if mode != "ALL" && mode != "WRITE" {
 			c.replies.Error(errors.New("CLIENT PAUSE mode must be WRITE or ALL"))
 			return
 		}

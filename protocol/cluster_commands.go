@@ -74,11 +74,17 @@ func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 // clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
 func clusterMeet(c *call) {
 	port, ok := parseInt(c.arg(3))
+	busOK := true
+	if len(c.args) > 4 {
+		_, busOK = parseInt(c.arg(4))
+	}
 	switch {
 	case len(c.args) > 5:
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.subcommandError())
 	case !ok:
 		c.replies.Error(fmt.Errorf("Invalid TCP base port specified: %.64s", c.arg(3)))
+	case !busOK:
+		c.replies.Error(fmt.Errorf("Invalid TCP bus port specified: %.64s", c.arg(4)))
 	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
 		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
 	default:
@@ -173,7 +179,7 @@ func (c *call) decide(propose func(context.Context) error) {
 // clusterFailover is for replicas, of which there are none.
 func clusterFailover(c *call) {
 	if len(c.args) > 3 {
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.subcommandError())
 		return
 	}
 	if len(c.args) == 3 && c.option(2) != "FORCE" && c.option(2) != "TAKEOVER" {

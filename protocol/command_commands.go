@@ -71,7 +71,23 @@ func commandList(c *call) {
 
 // commandGetKeys answers the keys of a whole command that follows.
 func commandGetKeys(c *call) {
-	args := c.args[2:]
+	c.withKeysOf(c.args[2:], func(_ *Command, key []byte) { c.replies.Bulk(key) })
+}
+
+// commandGetKeysAndFlags answers them with what becomes of each.
+func commandGetKeysAndFlags(c *call) {
+	c.withKeysOf(c.args[2:], func(row *Command, key []byte) {
+		c.replies.Array(2)
+		c.replies.Bulk(key)
+		c.replies.Set(len(row.KeyUse))
+		for _, use := range row.KeyUse {
+			c.replies.Simple(use)
+		}
+	})
+}
+
+// withKeysOf answers an array of what write writes for each key of a command, or why it has none.
+func (c *call) withKeysOf(args []Arg, write func(row *Command, key []byte)) {
 	row, err := lookUp(args)
 	switch {
 	case err != nil:
@@ -87,7 +103,7 @@ func commandGetKeys(c *call) {
 	keys := row.appendKeys(nil, args)
 	c.replies.Array(len(keys))
 	for _, key := range keys {
-		c.replies.Bulk(key)
+		write(row, key)
 	}
 }
 

@@ -29,7 +29,11 @@ func writeRow(w *Replies, row *Command) {
 		w.Text(tip)
 	}
 	writeKeySpecs(w, row)
-	w.Set(len(row.Sub))
+	if len(row.Sub) == 0 {
+		w.Set(0)
+		return
+	}
+	w.Array(len(row.Sub)) // and not a set, as in Redis
 	for _, sub := range row.Sub {
 		writeRow(w, sub)
 	}

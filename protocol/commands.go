@@ -196,6 +196,8 @@ func commandRows() []*Command {
 					Summary: "Returns the number of commands."},
 				{Name: "getkeys", Arity: -4, Flags: Loading | Stale, Categories: []string{"connection"}, Group: groupServer, Since: "0.1.0", Handler: commandGetKeys,
 					Syntax: "command [argument ...]", Summary: "Returns the keys of a command."},
+				{Name: "getkeysandflags", Arity: -4, Flags: Loading | Stale, Categories: []string{"connection"}, Group: groupServer, Since: "0.1.0", Handler: commandGetKeysAndFlags,
+					Syntax: "command [argument ...]", Summary: "Returns the keys of a command, each with what becomes of it."},
 				{Name: "list", Arity: -2, Flags: Loading | Stale, Tips: tipsVaryInTurn, Categories: []string{"connection"}, Group: groupServer, Since: "0.1.0", Handler: commandList,
 					Syntax: "[FILTERBY MODULE module | ACLCAT category | PATTERN pattern]", Summary: "Returns the names of the commands."},
 				{Name: "docs", Arity: -2, Flags: Loading | Stale, Tips: tipsVaryInTurn, Categories: []string{"connection"}, Group: groupServer, Since: "0.1.0", Handler: commandDocs,

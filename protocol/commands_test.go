@@ -333,6 +333,15 @@ func TestCommandTableIsTold(t *testing.T) {
 	if docs := c.do("COMMAND", "DOCS"); !strings.Contains(docs, `"np.set" {"summary" `) {
 		t.Errorf("COMMAND DOCS: %.300q", docs)
 	}
+	if docs := c.do("COMMAND", "DOCS", "dbsize"); !strings.Contains(docs, `"tips" ["request_policy:all_shards" "response_policy:agg_sum"]`) {
+		t.Errorf("COMMAND DOCS dbsize: %q", docs)
+	}
+	// The subcommands are an array, and none of them an empty set: so Redis has it.
+	if info := c.do("COMMAND", "INFO", "memory", "memory|usage"); !strings.Contains(info, ` ~[] ~[] [["memory|usage" `) || !strings.HasSuffix(info, ` ~[]]]`) {
+		t.Errorf("COMMAND INFO of a container: %q", info)
+	}
+	c.want(`[["a" ~[+OW +update]] ["b" ~[+OW +update]]]`, "COMMAND", "GETKEYSANDFLAGS", "NP.MSET", "a", "x", "b", "y")
+	c.want(`-ERR The command has no key arguments`, "COMMAND", "GETKEYSANDFLAGS", "ping", "x")
 }
 
 func TestCommandListAndKeys(t *testing.T) {

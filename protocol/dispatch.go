@@ -228,6 +228,11 @@ func lookUp(args []Arg) (*Command, error) {
 	return sub, nil
 }
 
+// subcommandError is what Redis says of a subcommand with too many arguments.
+func (c *call) subcommandError() error {
+	return fmt.Errorf("unknown subcommand or wrong number of arguments for '%.128s'. Try %s HELP.", c.arg(1), upper(string(c.arg(0))))
+}
+
 func checkKey(key []byte) error {
 	if len(key) == 0 {
 		return errEmptyKey

@@ -99,6 +99,10 @@ func slowlogReset(c *call) {
 const defaultSlowlogCount = 10
 
 func slowlogGet(c *call) {
+	if len(c.args) > 3 {
+		c.replies.Error(c.subcommandError())
+		return
+	}
 	count := int64(defaultSlowlogCount)
 	if len(c.args) > 2 {
 		n, ok := parseInt(c.arg(2))
