@@ -114,6 +114,10 @@ func smallBytes(args []Arg) (n int64) {
 // dispatch does one command, or queues it within a transaction, and writes its reply.
 func (s *Server) dispatch(c *conn, args []Arg) {
 	request, err := s.prepare(c, args)
+	if err != nil && request.row == nil && speaksHTTP(args[0].Bytes()) {
+		s.endHTTP(c)
+		return
+	}
 	if err != nil {
 		c.reject(request.row, err)
 		return

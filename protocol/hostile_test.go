@@ -3,6 +3,7 @@ package protocol
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -317,5 +318,35 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	}
 	if err := <-closed; err != nil {
 		t.Error(err)
+	}
+}
+
+// A page in a browser can have it send a request to this port, with commands in its body.
+func TestHTTPEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"", "secret"} {
+		s := start(t, Config{Password: password})
+		log := new(lockedBuffer)
+		s.log = slog.New(slog.NewTextHandler(log, nil))
+		keeper := s.dial(t)
+		if password != "" {
+			keeper.want("+OK", "AUTH", password)
+		}
+		keeper.want("+OK", "NP.SET", "k", arrayA)
+		for _, request := range []string{
+			"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n",
+			"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\nFLUSHALL\r\n",
+			"post / HTTP/1.0\r\n\r\nAUTH secret\r\nFLUSHALL\r\n",
+		} {
+			c := s.dial(t)
+			c.send(request)
+			if got := c.closed(); strings.Contains(got, "OK") {
+				t.Errorf("%q: %q", request, got)
+			}
+		}
+		keeper.want(":1", "EXISTS", "k")
+		if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "speaks HTTP") {
+			t.Errorf("the log says %q", lines)
+		}
 	}
 }

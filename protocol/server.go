@@ -69,6 +69,7 @@ type Server struct {
 	pause      pause
 	layouts    layouts
 	nextID     atomic.Int64
+	httpWarned atomic.Int64 // Unix time in s of the last warning
 	gateWait   atomic.Int64 // how long a command waits for its shard; tests change it
 
 	mu        sync.Mutex // guards all below

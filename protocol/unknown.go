@@ -3,6 +3,7 @@ package protocol
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // instead names what ndring has in the place of commands of Redis that users try first.
@@ -27,4 +28,19 @@ func unknownCommand(args []Arg) error {
 		hint = "has " + better
 	}
 	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s(ndring %s: see docs/commands.md)", name, shown, hint)
+}
+
+// speaksHTTP reports whether a command that is none is a line of an HTTP request. A page in a browser can make it send any text to a port of the machine that it runs on or
+// of its network: what stands in the body must not be taken for commands. Redis does the same.
+func speaksHTTP(name []byte) bool {
+	return strings.EqualFold(string(name), "post") || strings.EqualFold(string(name), "host:")
+}
+
+// endHTTP closes a connection that speaks HTTP, and says so in the log, at most once a minute.
+func (s *Server) endHTTP(c *conn) {
+	c.quit = true
+	now := time.Now().Unix()
+	if last := s.httpWarned.Load(); now-last >= 60 && s.httpWarned.CompareAndSwap(last, now) {
+		s.log.Warn("a connection is closed that speaks HTTP to the port for commands: a program has the wrong port (see --http-port), or a page in a browser attacks this node", "client", c.addr())
+	}
 }
