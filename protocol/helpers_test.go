@@ -41,6 +41,7 @@ type testServer struct {
 	id   atomic.Value                // topology.NodeID; selfID if there is none
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
+	how   atomic.Int64 // a Shutdown, the last one
 	looks atomic.Int64 // times that somebody looked at the topology
 }
 
@@ -119,7 +120,10 @@ func (s *testServer) ChangeSettings(changes []Setting) error {
 	return nil
 }
 
-func (s *testServer) Shutdown(Shutdown) { s.stops.Add(1) }
+func (s *testServer) Shutdown(how Shutdown) {
+	s.how.Store(int64(how))
+	s.stops.Add(1)
+}
 
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {

@@ -139,6 +139,7 @@ func TestConversationWithRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	redisAddress, ourAddress := startRedis(t), openNode(t).ClientAddrs()[0].String()
+	t.Run("streams", func(t *testing.T) { testStreams(t, redisAddress, ourAddress) })
 	for _, protocol := range []string{"2", "3"} {
 		t.Run("RESP"+protocol, func(t *testing.T) {
 			var sides [2]*talker
