@@ -68,6 +68,7 @@ func TestReader(t *testing.T) {
 		"inline blanks":       {"  ECHO   a \tb \r\n", []string{"ECHO a b"}, "EOF"},
 		"inline empty":        {"\r\n\r\nPING\r\n", []string{"PING"}, "EOF"},
 		"inline quotes":       {`ECHO "a b\x41\n\"" 'c \'d'` + "\r\n", []string{"ECHO a bA\n\" c 'd"}, "EOF"},
+		"inline escapes":      {`ECHO "\r\t\b\a\q\\\xfF\xAg" '\n\x41'` + "\r\n", []string{"ECHO \r\t\b\aq\\\xffxAg \\n\\x41"}, "EOF"},
 		"inline open quote":   {"ECHO \"a\r\n", nil, "unbalanced quotes in request"},
 		"inline stuck quote":  {"ECHO \"a\"b\r\n", nil, "unbalanced quotes in request"},
 		"inline too long":     {strings.Repeat("a", 70_000), nil, "too big inline request"},
