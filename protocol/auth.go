@@ -73,8 +73,8 @@ func (c *conn) setAuthenticated(yes bool) {
 	c.reader.SetLimits(c.config.limits(yes))
 }
 
-// reset makes the connection as new: RESP2, without a name, outside of a transaction, before AUTH where there is a password. The library behind it stays the
-// same, and so does what it has said of itself.
+// reset resets the connection: RESP2, no name, no transaction, before AUTH where there is a password.
+// It keeps the library's name and version, as Redis does.
 func reset(c *call) {
 	c.endTransaction()
 	c.change(func(id *identity) {

@@ -32,7 +32,7 @@ type activity struct {
 	usage
 }
 
-// usage is the memory of a connection, in bytes, as of the last time when it waited for its client.
+// usage is the memory of a connection, in bytes, as of the last time that it waited for its client.
 type usage struct {
 	unread, free         atomic.Int64 // of the read-ahead buffer
 	args, queued         atomic.Int64 // of the command that is on its way in, and of those between MULTI and EXEC

@@ -18,7 +18,8 @@ func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
-// clusterLinks answers at most one link to a peer and one from it, as Redis has them: tools look them up by that. The bus may have more connections.
+// clusterLinks answers at most one link to a peer and one from it, as Redis does: tools look links
+// up by peer and direction. The bus may have more connections.
 func clusterLinks(c *call) {
 	links := joinLinks(c.server.cluster.Links())
 	w := &c.replies
@@ -47,7 +48,8 @@ func clusterLinks(c *call) {
 	}
 }
 
-// joinLinks makes one link of all that lead to one node, and one of all that come from it: since the first of them, with the buffers of all.
+// joinLinks joins the connections to a peer into one link, and those from it into another. A link is
+// as old as its oldest connection, and has the buffers of all.
 func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 	type end struct {
 		node    topology.NodeID

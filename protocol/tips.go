@@ -1,7 +1,9 @@
 package protocol
 
-// Tips tell clients what they cannot see from flags and keys: above all to which nodes of a cluster a command goes, and how the answers of several
-// nodes become one. A client that routes by them is wrong without an error where they are missing. They are those of Redis 7.2 (its page "Command tips").
+// Tips tell clients what flags and keys do not: above all which nodes of a cluster a command goes
+// to, and how the answers of several nodes become one. A client that routes by tips gives wrong
+// answers, without an error, where one is missing. They are those of Redis 7.2 (see its page
+// "Command tips").
 type Tips []string
 
 // The tips, in the order in which Redis gives them.
@@ -23,8 +25,8 @@ var (
 	tipsSlotStats    = Tips{"nondeterministic_output", "request_policy:all_shards"} // Redis 8.2
 	tipsScan         = Tips{"nondeterministic_output", "request_policy:special", "response_policy:special"}
 
-	// The keys may be split by slot. NP.MSET must not have it, though Redis' MSET does: it stores all arrays or none, and a client that splits
-	// it would break that without a word.
+	// The keys may be split by slot. NP.MSET must not have this tip, though Redis' MSET has it:
+	// NP.MSET stores all arrays or none, and a client that splits it would silently break that.
 	tipsKeySum  = Tips{"request_policy:multi_shard", "response_policy:agg_sum"}
 	tipsKeyEach = Tips{"request_policy:multi_shard"} // an answer for each key, in the order of the keys
 )

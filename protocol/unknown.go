@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// instead names what ndring has in the place of commands of Redis that users try first.
+// instead names what ndring has in place of the Redis commands that users try first.
 var instead = map[string]string{
 	"get": "NP.GET", "getdel": "NP.GET and DEL", "getex": "NP.GET and EXPIRE", "getset": "NP.GET and NP.SET", "mget": "NP.MGET",
 	"set": "NP.SET", "setex": "NP.SET with EX", "psetex": "NP.SET with PX", "setnx": "NP.SET with NX", "mset": "NP.MSET", "append": "NP.SET", "setrange": "NP.SET",
 	"getrange": "NP.SLICE", "substr": "NP.SLICE", "strlen": "NP.META", "keys": "SCAN", "dump": "NP.GET", "restore": "NP.SET",
 }
 
-// unknownCommand is worded as Redis words it, which shows the first arguments, up to 128 bytes of them; clients look for its beginning. The hint is ndring's.
+// unknownCommand begins as Redis' error does, with up to 128 bytes of the arguments: clients look
+// for its beginning. The hint at the end is ndring's own.
 func unknownCommand(args []Arg) error {
 	shown := ""
 	for _, a := range args[1:] {
@@ -30,17 +31,18 @@ func unknownCommand(args []Arg) error {
 	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s(ndring %s: see docs/commands.md)", name, shown, hint)
 }
 
-// speaksHTTP reports whether a command that is none is a line of an HTTP request. A page in a browser can make it send any text to a port of the machine that it runs on or
-// of its network: what stands in the body must not be taken for commands. Redis does the same.
+// speaksHTTP reports whether the name of an unknown command begins a line of an HTTP request. A web
+// page can make a browser send a request with any body to a port of its machine or network; the
+// lines of that body must not be executed as inline commands. Redis checks the same two words.
 func speaksHTTP(name []byte) bool {
 	return strings.EqualFold(string(name), "post") || strings.EqualFold(string(name), "host:")
 }
 
-// endHTTP closes a connection that speaks HTTP, and says so in the log, at most once a minute.
+// endHTTP closes a connection that speaks HTTP, and logs that at most once a minute.
 func (s *Server) endHTTP(c *conn) {
 	c.quit = true
 	now := time.Now().Unix()
 	if last := s.httpWarned.Load(); now-last >= 60 && s.httpWarned.CompareAndSwap(last, now) {
-		s.log.Warn("a connection is closed that speaks HTTP to the port for commands: a program has the wrong port (see --http-port), or a page in a browser attacks this node", "client", c.addr())
+		s.log.Warn("closed a connection that speaks HTTP to the port for commands: a program uses the wrong port (see --http-port), or a web page attacks this node", "client", c.addr())
 	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// go-redis' dynamic resolver sends each command where its tips say, and makes one answer of several nodes' as they say. Every command with such a tip has
-// its line here. There must be no keys yet.
+// testGoRoutesByTips has go-redis' dynamic resolver send each command to the nodes that its tips
+// name, and join their answers. Every command with a request policy has its line here. The cluster
+// must be empty.
 func testGoRoutesByTips(t *testing.T, nodes []*Node) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -14,8 +14,9 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// streams are what a line of the conversation cannot say: several commands at once, commands without an answer, bytes that are no commands. Each line of a string is
-// a command, unless the string begins with raw: .
+// streams are what a line of the conversation cannot say: several commands at once, commands
+// without an answer, bytes that are not RESP. Each line is a command, unless the stream begins with
+// raw: and is sent as it is.
 var streams = []string{
 	"CLIENT REPLY SKIP\nCLIENT REPLY ON\nPING a",
 	"CLIENT REPLY OFF\nPING b\nCLIENT REPLY ON\nPING a",
@@ -62,7 +63,8 @@ var streams = []string{
 
 const lastWord = "the last word"
 
-// hear sends a stream, and returns all that comes until the end of the connection or the answer to the last command.
+// hear sends a stream and a last command, and returns all that comes until the answer to that
+// command, or the end of the connection.
 func hear(t *testing.T, address, stream string) string {
 	t.Helper()
 	nc, err := net.Dial("tcp", address)
@@ -99,7 +101,7 @@ func hear(t *testing.T, address, stream string) string {
 	return string(heard)
 }
 
-// The reason of a protocol error may say more than Redis does, and a connection that speaks HTTP is closed at once by Redis, and after its answers by ndring.
+// more matches what ndring adds to Redis' text of a protocol error.
 var more = regexp.MustCompile(`(Protocol error: [a-z ]+)[^\r]*`)
 
 func testStreams(t *testing.T, redisAddress, ourAddress string) {

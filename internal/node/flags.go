@@ -8,9 +8,9 @@ import (
 	"regexp"
 )
 
-// parseFlags reads the flags of a small command. What is wrong with them, or the help that was asked for, is written to stderr.
+// parseFlags reads the flags of a small command, and writes errors and help to stderr.
 func parseFlags(flags *flag.FlagSet, args []string, stderr io.Writer) error {
-	flags.SetOutput(io.Discard) // package flag would write them with one dash
+	flags.SetOutput(io.Discard) // package flag would write their names with one dash
 	flags.Usage = func() {}
 	err := flags.Parse(args)
 	switch {
@@ -42,8 +42,8 @@ func writeFlags(flags *flag.FlagSet, w io.Writer) {
 	})
 }
 
-// oneDash finds the flag in an error of package flag, which the user may have written with either.
+// oneDash finds the name of the flag in an error of package flag.
 var oneDash = regexp.MustCompile(`^(flag provided but not defined: |flag needs an argument: |invalid (?:boolean )?value "(?:[^"\\]|\\.)*" for (?:flag )?)-([^-:]{2})`)
 
-// dashed returns an error of package flag with the flag's name as --help writes it.
+// dashed rewrites an error of package flag: it names the flag as --help does.
 func dashed(err error) error { return errors.New(oneDash.ReplaceAllString(err.Error(), "${1}--${2}")) }
