@@ -10,6 +10,7 @@
 """
 from ._client import NumPyRedis
 from ._commands import Meta
+from ._degraded import Unanswered
 from ._exceptions import (
     AuthenticationError,
     BusyError,
@@ -23,6 +24,7 @@ from ._exceptions import (
     InvalidArrayError,
     MovedError,
     NdringError,
+    NodeDownError,
     NoReplicasError,
     OutOfMemoryError,
     PartialError,
@@ -32,8 +34,7 @@ from ._exceptions import (
     UncertainWrite,
 )
 from ._pipeline import Pipeline
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 __all__ = [
     "AuthenticationError",
@@ -50,6 +51,7 @@ __all__ = [
     "MovedError",
     "NdringError",
     "NoReplicasError",
+    "NodeDownError",
     "NumPyRedis",
     "OutOfMemoryError",
     "PartialError",
@@ -57,5 +59,6 @@ __all__ = [
     "ServerError",
     "TimeoutError",
     "TooLargeError",
+    "Unanswered",
     "UncertainWrite",
 ]

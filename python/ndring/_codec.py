@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _attrs, _kinds
 from ._exceptions import DecodeError
+from ._interrupts import is_of_decoding
 from ._layout import LAYOUTS, byte_view, checked_strides, default_strides
 from ._npy import Header, build_header, parse_header
 from ._plain import dtype_from_str
@@ -122,6 +123,8 @@ def decode(
     except DecodeError:
         raise
     except Exception as exc:  # Whatever numpy raises for attrs that are well-formed and make no sense.
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
 
 
@@ -150,6 +153,8 @@ def check_out(
     except DecodeError:
         raise
     except Exception as exc:  # As in decode: attrs that are well-formed and make no sense, packages that fail to load.
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
     if not isinstance(out, _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, not an ndarray")

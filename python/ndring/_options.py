@@ -3,13 +3,13 @@ from __future__ import annotations
 
 import codecs
 import datetime
-import inspect
 from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
 import redis
 from redis.connection import parse_url
 
 from ._exceptions import EncodeError
+from ._seeds import split_url
 
 Key = Union[str, bytes, int, float]
 Seconds = Union[int, datetime.timedelta]
@@ -99,6 +99,7 @@ def set_options(
 # What redis-py leaves as text.
 _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "retry_for": float,
+    "deadline": float,
     "max_array_bytes": int,
     "timeout": float,
     "protocol": int,
@@ -109,15 +110,13 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
 # Objects, which no text can be.
 _NOT_IN_URLS = (
     "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
-    "socket_keepalive_options", "ssl_ocsp_context",
+    "socket_keepalive_options", "ssl_ocsp_context", "startup_nodes",
 )  # fmt: skip
-# What later versions of redis-py tell the node when they connect; nothing is lost without it.
-_NEWER = ("protocol", "lib_name", "lib_version")
-_KNOWN = inspect.signature(getattr(redis.connection, "AbstractConnection", redis.Connection).__init__).parameters
 
 
 def url_options(url: str) -> Dict[str, Any]:
     """Returns the options that a URL holds. Raises ValueError for one that makes no sense."""
+    url, hosts = split_url(url)
     options: Dict[str, Any] = dict(parse_url(url))
     for name in _NOT_IN_URLS:
         if isinstance(options.get(name), str):
@@ -128,7 +127,10 @@ def url_options(url: str) -> Dict[str, Any]:
                 options[name] = kind(options[name])
             except (ValueError, LookupError):
                 raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
-    if options.get("protocol", 2) not in (2, 3):
-        raise ValueError(f"protocol is 2 or 3, not {options['protocol']}")
     options.pop("timeout", None)  # how long to wait for one of max_connections; retry_for says that too
-    return {name: value for name, value in options.items() if name not in _NEWER or name in _KNOWN}
+    kind: Any = options.pop("connection_class", None)
+    if kind is not None and issubclass(kind, redis.SSLConnection):
+        options["ssl"] = True
+    if hosts:
+        options.update(host=hosts)
+    return options

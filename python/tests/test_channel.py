@@ -58,7 +58,7 @@ def test_a_connection_is_used_again(stub):
     assert server.connections == 1
 
 
-def test_one_that_was_idle_goes_through_the_pool(stub, monkeypatch):
+def test_one_that_was_idle_is_looked_at(stub, monkeypatch):
     monkeypatch.setattr(_channel, "_FRESH", -1.0)
     server = stub(*[b"+PONG\r\n"] * 5)
     with client_of(server) as c:
@@ -136,7 +136,7 @@ def test_close_while_another_thread_has_a_connection(stub):
     server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
         channel = c._cluster.nodes.seed._channels.borrow()
-        channel.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
+        channel.stream.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
         assert asked.wait(20)
         c.close()
         c._cluster.nodes.seed._channels.give_back(channel, True)
