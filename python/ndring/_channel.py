@@ -47,8 +47,8 @@ class Channel:
         try:
             for number in range(len(login.words)):
                 login.check(number, self.reader.reply)
-        except ConnectionError:
-            raise broken or ConnectionError("the node closed the connection before it answered anything: does it take connections from here?")
+        except ConnectionError as exc:
+            raise broken or exc
         if self.reader.pending:
             raise DecodeError("the node says more than it was asked")
 

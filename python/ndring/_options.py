@@ -128,8 +128,8 @@ def url_options(url: str) -> Dict[str, Any]:
             except (ValueError, LookupError):
                 raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
     options.pop("timeout", None)  # how long to wait for one of max_connections; retry_for says that too
-    kind: Any = options.pop("connection_class", None)
-    if kind is not None and issubclass(kind, redis.SSLConnection):
+    connection: Any = options.pop("connection_class", None)
+    if connection is not None and issubclass(connection, redis.SSLConnection):
         options["ssl"] = True
     if hosts:
         options.update(host=hosts)

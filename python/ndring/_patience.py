@@ -34,11 +34,14 @@ class Patience:
         self._since = self._doubted = now
         self._moved = 0
 
-    def moved(self, count: int, now: float) -> None:
-        """Says that so many bytes came or went."""
+    def moved(self, count: int) -> bool:
+        """Says that so many bytes came or went. Returns whether that is progress: the caller, which has the clock, calls renew."""
         self._moved += count
-        if self._moved >= _STEP:
-            self.renew(now)
+        return self._moved >= _STEP
+
+    def first(self, now: float) -> float:
+        """Returns for how long to wait for a reply before anything has to be decided."""
+        return min(self.silence, self.end - now, _DOUBT)
 
     def left(self, now: float) -> float:
         """Returns for how many s more to wait."""

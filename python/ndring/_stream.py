@@ -28,19 +28,22 @@ _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 class Stream:
     """``key``: of the command under way. ``doubt``: see above; None of it means that there is no other node to ask."""
 
-    __slots__ = ("sock", "patience", "key", "doubt", "_tls", "_readable", "_writable")
+    __slots__ = ("sock", "patience", "key", "doubt", "_first", "_tls", "_readable", "_writable")
 
     def __init__(self, sock: Any, patience: Patience, doubt: Optional[Doubt] = None, key: Optional[bytes] = None) -> None:
         self.sock = sock
         self.patience = patience
         self.key = key
         self.doubt = doubt
+        self._first = 0.0
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._readable = _waiter(sock, True)
         self._writable = _waiter(sock, False)
 
     def begin(self, end: Optional[float], key: Optional[bytes]) -> None:
-        self.patience.begin(monotonic(), end)
+        now = monotonic()
+        self.patience.begin(now, end)
+        self._first = self.patience.first(now)
         self.key = key
 
     def idle(self) -> bool:
@@ -64,7 +67,9 @@ class Stream:
 
     def recv_into(self, target: memoryview) -> int:
         """Receives at least one byte; 0 means that the node has closed the connection."""
-        if not self._tls:  # TLS may hold bytes that the socket does not show
+        first, self._first = self._first, 0.0
+        # TLS may hold bytes that the socket does not show. The first look is the only one of nearly all replies: it needs no clock.
+        if not self._tls and not (first > 0 and self._readable(first)):
             self.wait(True)
         while True:
             try:
@@ -75,7 +80,8 @@ class Stream:
                 self._blocked(exc, True)
                 continue
             self.patience.heard = True
-            self.patience.moved(count, monotonic())
+            if self.patience.moved(count):
+                self.patience.renew(monotonic())
             return count
 
     def send(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
@@ -97,7 +103,8 @@ class Stream:
                 if count == len(left):
                     break
                 left = left[count:]
-                self.patience.moved(count, monotonic())
+                if self.patience.moved(count):
+                    self.patience.renew(monotonic())
         return None
 
     def _send_many(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
@@ -113,7 +120,8 @@ class Stream:
                     return failure(exc)
                 self._blocked(exc, False)
                 continue
-            self.patience.moved(count, monotonic())
+            if self.patience.moved(count):
+                self.patience.renew(monotonic())
             while waiting and count >= len(waiting[0]):
                 count -= len(waiting.popleft())
             if count:
