@@ -33,7 +33,7 @@ class Channel:
         self.stream: Any = None
         self.reader: Any = None
         self.used = 0.0
-        self.ended = False  # by close(), maybe while it was used
+        self.ended = False  # maybe by close(), while it was used; it does not count any more then
 
     def open(self, settings: Settings, address: Address, end: Optional[float], doubt: Optional[Doubt], key: Optional[bytes]) -> None:
         """Connects and logs in. Raises NdringError."""
@@ -53,12 +53,13 @@ class Channel:
             raise DecodeError("the node says more than it was asked")
 
     def close(self) -> None:
+        self.ended = True
         if self.stream is not None:
             self.stream.cut()
             self.stream.sock.close()
 
     def __del__(self) -> None:
-        if self.stream is not None:  # as socket.__del__ does, but an interrupted call is no mistake to warn of
+        if getattr(self, "stream", None) is not None:  # as socket.__del__ does, but an interrupted call is no mistake to warn of
             try:
                 self.stream.sock.close()
             except OSError:
@@ -89,7 +90,7 @@ class Channels:
                 channel = self._idle.pop()  # the one that was used last
             except IndexError:
                 break
-            if time.monotonic() - channel.used < _FRESH or channel.stream.idle():
+            if not channel.ended and (time.monotonic() - channel.used < _FRESH or channel.stream.idle()):
                 return channel
             self._end(channel)
         channel = self._new()
@@ -105,7 +106,7 @@ class Channels:
         with self._lock:
             if most is not None and len(self._open) >= most:
                 gc.collect()  # of those that interrupted calls have lost
-                if len(self._open) >= most:
+                if sum(not channel.ended for channel in self._open) >= most:
                     raise ConnectionError(f"all {most} connections to {self._address} are in use (max_connections)")
             channel = Channel()
             self._open.add(channel)

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from functools import partial
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
 from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError
@@ -58,7 +58,7 @@ class Nodes:
 
     def forget(self) -> None:
         """Drops what belongs to threads that are not there after a fork."""
-        self._asking: Dict[str, _Asking] = {}  # holds the one that asks for the map
+        self._asking: Dict[str, Callable[[], Optional[_Asking]]] = {}  # holds the one that asks for the map
         self._asked = 0  # how often that was done
         self._not_before = 0.0
         self._error: Optional[NdringError] = None  # of the last time
@@ -202,17 +202,20 @@ class Nodes:
         """Asks for the map. Returns the one that does so already, if there is one. ``unless_new``: not just after another has asked."""
         mine = _Asking()
         try:
-            other = self._asking.setdefault("map", mine)
+            # A weak reference, since a signal may end the call at a moment when it cannot say so.
+            held = self._asking.setdefault("map", weakref.ref(mine))
+            other = held()
             if other is not mine:
-                if other.is_lost():
+                if other is None or other.is_lost():
                     self._asking.pop("map", None)
                 return other
             if not unless_new or time.monotonic() >= self._not_before:
                 self._ask_each(prefer, moved, end)
             return None
         finally:
-            if self._asking.get("map") is mine:
-                del self._asking["map"]
+            held = self._asking.get("map", _nothing)
+            if held() is mine:
+                self._asking.pop("map", None)
             mine.done.set()
 
     def _ask_each(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> None:
@@ -307,17 +310,21 @@ class Nodes:
                 del self._failed[address]
 
 
+def _nothing() -> None:
+    return None
+
+
 class _Asking:
     """One thread's question for the map. ``done`` is set when it has its answer."""
 
-    __slots__ = ("done", "_began")
+    __slots__ = ("done", "_began", "__weakref__")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self._began = time.monotonic()
 
     def is_lost(self) -> bool:
-        """Whether a signal has ended the call that asked, at a moment when it could not say so."""
+        """Whether it takes longer than it can: its call was interrupted, and lives on in a traceback."""
         return time.monotonic() - self._began > 3 * _ASKED_AT_ONCE * _PATIENCE
 
     def wait(self, end: Optional[float]) -> bool:

@@ -342,7 +342,8 @@ def test_fork(fake):
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
-        c._cluster.nodes._asking["map"] = _nodes._Asking()  # as if another thread asked for the map just now
+        asking = _nodes._Asking()
+        c._cluster.nodes._asking["map"] = lambda: asking  # as if another thread asked for the map just now
         try:
             child = os.fork()
             if child == 0:
