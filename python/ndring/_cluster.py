@@ -220,9 +220,11 @@ class Cluster:
     def _give_up(self, requests: Sequence[Request], results: List[Any], journeys: Dict[int, _Journey], attempts: Attempts) -> None:
         """Takes out the commands for which there is no time left, or for which other calls have waited in vain."""
         now = time.monotonic()
+        finals: Dict[int, NdringError] = {}  # by the error, which many commands share
         for i, journey in list(journeys.items()):
             if attempts.is_over(now, requests[i].conditional) or self._gives_up(requests[i], results[i], now):
-                error = self._final(requests[i], results[i], attempts.began)
+                shared = id(results[i].error)
+                error = finals.get(shared) or finals.setdefault(shared, self._final(requests[i], results[i], attempts.began))
                 results[i] = error if journey.lost_at is None else _uncertain(error)
                 del journeys[i]
 

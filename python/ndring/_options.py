@@ -133,4 +133,5 @@ def url_options(url: str) -> Dict[str, Any]:
         options["ssl"] = True
     if hosts:
         options.update(host=hosts)
+        options.pop("port", None)  # the first one's own
     return options

@@ -1,12 +1,13 @@
 """The nodes that a client is given, of which one is enough: names and ports in the ways in which people write them."""
 from __future__ import annotations
 
+import re
 from typing import Any, Iterable, List, Tuple
-from urllib.parse import urlsplit
 
 from ._slots import Address
 
 DEFAULT_PORT = 7379
+_AUTHORITY = re.compile(r"(?P<before>rediss?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*)")
 
 
 def seeds_of(host: Any, port: Any, startup_nodes: Any) -> List[Address]:
@@ -70,11 +71,10 @@ def _port(port: Any) -> int:
 
 def split_url(url: str) -> Tuple[str, List[str]]:
     """Returns a URL with the first of its hosts only, and all of them if there are several: ``redis://user:password@a:1,b:2?x=y``."""
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")
-    several = hosts.split(",")
-    if len(several) == 1:
+    found = _AUTHORITY.match(url)
+    if found is None or "," not in found["hosts"]:
         return url, []
+    several = found["hosts"].split(",")
     if not all(several):
-        raise ValueError(f"an empty host in the URL: {hosts!r}")
-    return parts._replace(netloc=login + at + several[0]).geturl(), several
+        raise ValueError(f"an empty host in the URL: {found['hosts']!r}")
+    return found["before"] + several[0] + url[found.end() :], several

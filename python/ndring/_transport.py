@@ -105,7 +105,7 @@ class Transport:
     def one(self, request: Request, end: Optional[float] = None) -> Any:
         """Returns the reply to one command, or a Setback. Raises what is final."""
         # The way of nearly all calls: one connection, one command, one answer.
-        channel = None
+        channel = broken = None
         in_step = sent = False
         try:
             channel = self._channels.borrow(end, request.key)
@@ -120,7 +120,7 @@ class Transport:
             return result
         except NdringError as exc:
             error = explain(exc, request.buffers, self.address)
-            in_step = exc.is_reply and channel is not None and not channel.reader.pending
+            in_step = exc.is_reply and channel is not None and not (broken or channel.reader.pending)
             lost = sent and not exc.is_reply
         finally:  # also when interrupted: what is left of a reply must meet no other command
             if channel is not None:
@@ -151,7 +151,7 @@ class Transport:
     def transaction(self, requests: Sequence[Request], end: Optional[float] = None) -> List[Any]:
         """Returns the replies to commands that are done as one; an exception stands where one failed. Raises what kept it from being
         done, or UncertainWrite."""
-        channel = None
+        channel = broken = None
         sent = in_step = False
         refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
         try:
@@ -178,7 +178,7 @@ class Transport:
             try:
                 count = reader.items()
             except NdringError as exc:
-                in_step = exc.is_reply and not reader.pending
+                in_step = exc.is_reply and not (broken or reader.pending)
                 raise next(iter(refused.values()), exc) if exc.is_reply else exc
             if count != len(requests):
                 raise DecodeError(f"EXEC answers {count} replies to {len(requests)} commands")
@@ -193,10 +193,11 @@ class Transport:
             in_step = not (broken or reader.pending)
             return results
         except NdringError as exc:
-            error = explain(exc, requests[max(refused, default=1) - 1].buffers, self.address)
+            largest = max(requests, key=lambda request: request.size).buffers
+            error = explain(exc, largest, self.address)
             if isinstance(error, (ConnectionError, TimeoutError)):
-                if refused and 0 not in refused:  # EXEC does nothing then
-                    raise explain(next(iter(refused.values())), requests[min(refused) - 1].buffers, self.address)
+                if refused and (broken or 0 not in refused):  # EXEC did not come, or does nothing then
+                    raise explain(next(iter(refused.values())), largest, self.address)
                 if sent and not exc.is_reply:
                     raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
             raise error
