@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, List, Optional, Tuple
 
 from ._exceptions import ConnectionError, NdringError, TimeoutError
-from ._interrupts import is_of_socket
+from ._interrupts import is_of_context, is_of_socket
 from ._patience import Patience
 from ._settings import Settings
 from ._slots import Address
@@ -103,7 +103,7 @@ def _secured(settings: Settings, address: Address, plain: Stream) -> Stream:
     try:
         context = tls_context(settings.tls)
     except (OSError, ValueError, KeyError) as exc:
-        if isinstance(exc, OSError) and not is_of_socket(exc):
+        if not is_of_context(exc):
             raise
         error = ConnectionError(f"TLS cannot be used with these ssl_* options: {exc}")
         error.hopeless = True

@@ -9,6 +9,8 @@ from typing import AbstractSet, Optional
 
 #: Whose code runs below a call on a socket: C code for plain sockets, Python for TLS and for gevent's and eventlet's sockets.
 _SOCKETS = frozenset({"socket", "ssl", "gevent", "eventlet"})
+#: Whose code runs while TLS' context is made.
+_CONTEXT = frozenset({"ndring", "ssl"})
 #: Whose code runs while a value is decoded.
 _DECODING = frozenset({"ndring", "numpy", "ml_dtypes", "json", "re", "encodings", "codecs", "importlib", "zoneinfo"})
 #: Whose exceptions that code raises.
@@ -18,6 +20,11 @@ _RAISED = frozenset({"builtins", "numpy", "json"})
 def is_of_socket(exc: OSError) -> bool:
     """Whether the call on the socket has failed. For the function that made the call."""
     return isinstance(exc.errno, int) and _raised_below(exc, _SOCKETS)
+
+
+def is_of_context(exc: Exception) -> bool:
+    """Whether TLS' context could not be made. For the function that makes it."""
+    return _raised_below(exc, _CONTEXT)
 
 
 def is_of_decoding(exc: Exception) -> bool:
