@@ -50,13 +50,13 @@ class Cluster:
     def one(self, request: Request) -> Any:
         """Returns the reply to one command, or raises."""
         began = time.monotonic()
-        end = self.policy.end(began)
+        end = None if self.policy.deadline is None else began + self.policy.deadline
         try:
             at = self.nodes.lone or self.nodes.route(request, end)
-            result = self._barred(at, began) if self.nodes.outages else None
+            result = self._barred(at, began) if self.nodes.outages.known else None
             if result is None:
                 result = at.one(request, end)
-                if self.nodes.outages and type(result) is not Setback:
+                if self.nodes.outages.known and type(result) is not Setback:
                     self.nodes.back(at.address)
         except PASSING as exc:  # of the search for the map
             if not is_passing(exc):
@@ -93,11 +93,11 @@ class Cluster:
             try:
                 at = self.nodes.seed
                 at = to or self.nodes.route(requests[0], attempts.end)
-                barred = self._barred(at, began) if self.nodes.outages else None
+                barred = self._barred(at, began) if self.nodes.outages.known else None
                 if barred is not None:
                     raise barred.error
                 results = at.transaction(requests, attempts.end)
-                if self.nodes.outages:
+                if self.nodes.outages.known:
                     self.nodes.back(at.address)
                 if to is not None:
                     self.nodes.refresh(to, True, attempts.end)
@@ -174,7 +174,7 @@ class Cluster:
         self, to: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]
     ) -> None:
         began = time.monotonic()
-        barred = self._barred(to, began) if self.nodes.outages else None
+        barred = self._barred(to, began) if self.nodes.outages.known else None
         if barred is None:
             to.attempt(requests, part, results, end)
         else:
@@ -256,7 +256,7 @@ class Cluster:
             if not (isinstance(error, NodeDownError) and isinstance(error.__cause__, NdringError)):  # not what is only remembered
                 self.nodes.outages.failed(setback.at.address, began, now, error)
             return
-        if error.is_reply and self.nodes.outages:
+        if error.is_reply and self.nodes.outages.known:
             self.nodes.back(setback.at.address)
         if error.is_reply and isinstance(error, ClusterDownError) and request.key is not None:
             self.nodes.outages.failed(same_cause(error), began, now, error)

@@ -79,7 +79,7 @@ class Nodes:
         return table[slot(request.key)] or self.some()
 
     def _first_seed(self) -> Transport:
-        if self.outages or self._failed:
+        if self.outages.known or self._failed:
             for address in self._seeds:
                 if address not in self._failed and self.outages.get(address) is None:
                     return self.at(address)

@@ -7,7 +7,7 @@ process that hangs). For those the client looks each _PAUSE s whether the node i
 from __future__ import annotations
 
 import re
-from typing import Dict, Hashable, List, Optional
+from typing import Dict, Hashable, Optional
 
 from ._exceptions import NdringError, NodeDownError
 
@@ -65,27 +65,21 @@ class Outage:
 
 
 class Outages:
-    """By address of a node, or by ``same_cause``. Empty, and false, while all is well."""
+    """By address of a node, or by ``same_cause``. ``known`` is empty while all is well."""
 
     def __init__(self) -> None:
-        self._all: Dict[Hashable, Outage] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._all)
+        self.known: Dict[Hashable, Outage] = {}
 
     def get(self, what: Hashable) -> Optional[Outage]:
-        return self._all.get(what)
-
-    def names(self) -> List[Hashable]:
-        return list(self._all)
+        return self.known.get(what)
 
     def failed(self, what: Hashable, began: float, now: float, error: NdringError) -> Outage:
         """Records a try that began at ``began`` and has failed now."""
-        outage = self._all.get(what)
+        outage = self.known.get(what)
         if outage is None or now - outage.last > (_KEPT if outage.waited else _GAP):
-            if len(self._all) >= _MOST:
-                self._all.clear()
-            outage = self._all[what] = Outage(began)
+            if len(self.known) >= _MOST:
+                self.known.clear()
+            outage = self.known[what] = Outage(began)
         outage.last = max(outage.last, now)
         outage.took = now - began
         outage.tries += 1
@@ -94,7 +88,7 @@ class Outages:
 
     def gave_up(self, what: Hashable, waited: float) -> Optional[Outage]:
         """Records that a call has tried for so long. Returns the outage where that is news."""
-        outage = self._all.get(what)
+        outage = self.known.get(what)
         if outage is None:
             return None
         news = not outage.waited
@@ -103,4 +97,4 @@ class Outages:
 
     def answered(self, what: Hashable) -> Optional[Outage]:
         """Ends an outage; returns it if there was one."""
-        return self._all.pop(what, None)
+        return self.known.pop(what, None)

@@ -22,12 +22,13 @@ class Patience:
         self.silence = math.inf if silence is None else silence
         self.begin(now, end)
 
-    def begin(self, now: float, end: Optional[float]) -> None:
-        """Starts a call, to be over at ``end``."""
+    def begin(self, now: float, end: Optional[float]) -> float:
+        """Starts a call, to be over at ``end``. Returns for how long to wait for a reply before anything has to be decided."""
         self.end = math.inf if end is None else end
         self._began = self._since = self._doubted = now
         self._moved = 0
         self.heard = False
+        return min(self.silence, _DOUBT) if end is None else min(self.silence, end - now, _DOUBT)
 
     def renew(self, now: float) -> None:
         """Starts the next reply."""
@@ -38,10 +39,6 @@ class Patience:
         """Says that so many bytes came or went. Returns whether that is progress: the caller, which has the clock, calls renew."""
         self._moved += count
         return self._moved >= _STEP
-
-    def first(self, now: float) -> float:
-        """Returns for how long to wait for a reply before anything has to be decided."""
-        return min(self.silence, self.end - now, _DOUBT)
 
     def left(self, now: float) -> float:
         """Returns for how many s more to wait."""

@@ -42,8 +42,7 @@ class Stream:
 
     def begin(self, end: Optional[float], key: Optional[bytes]) -> None:
         now = monotonic()
-        self.patience.begin(now, end)
-        self._first = self.patience.first(now)
+        self._first = self.patience.begin(now, end)
         self.key = key
 
     def idle(self) -> bool:

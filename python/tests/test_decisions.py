@@ -76,9 +76,9 @@ def test_the_deadline_ends_the_tries():
 
 def test_calls_wait_until_one_has_given_up():
     o = Outages()
-    assert not o
+    assert not o.known
     o.failed("n", 0.0, 0.001, DOWN)
-    assert o and not o.get("n").is_over(5.0, 10.0)
+    assert o.known and not o.get("n").is_over(5.0, 10.0)
     o.failed("n", 1.5, 1.501, DOWN)
     assert o.gave_up("n", 10.0) is not None and o.gave_up("n", 10.0) is None  # news once
     assert o.get("n").is_over(1.6, 10.0) and not o.get("n").is_over(1.6, 20.0)
@@ -102,7 +102,7 @@ def test_one_caller_a_second_looks():
 def test_an_answer_ends_an_outage():
     o = Outages()
     o.failed("n", 0.0, 0.1, DOWN)
-    assert o.answered("n") is not None and o.answered("n") is None and not o
+    assert o.answered("n") is not None and o.answered("n") is None and not o.known
 
 
 def test_failures_far_apart_are_two_outages():
@@ -118,7 +118,7 @@ def test_what_is_remembered_is_bounded():
     o = Outages()
     for n in range(5000):
         o.failed(n, 0.0, 0.1, DOWN)
-    assert len(o.names()) <= 1000
+    assert len(o.known) <= 1000
 
 
 def test_an_outage_says_what_was_tried():

@@ -125,4 +125,4 @@ def test_errors_are_all_ours(stub):
         held = c._cluster.nodes.seed._channels._new()
         with pytest.raises(ndring.ConnectionError, match="max_connections"):
             c.ping()
-        assert not c._cluster.nodes.outages and held is not None  # it says nothing of the node
+        assert not c._cluster.nodes.outages.known and held is not None  # it says nothing of the node

@@ -64,7 +64,7 @@ def test_calls_for_a_dead_node_fail_fast_once_one_has_waited(fake, monkeypatch, 
         assert isinstance(caught.value.errors[key], NodeDownError) and np.array_equal(caught.value.results[other], A)
         cluster.nodes[1].start()
         assert np.array_equal(c.get(key), A)  # each call has one try: it costs nothing
-        assert not c._cluster.nodes.outages
+        assert not c._cluster.nodes.outages.known
 
 
 def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold):
