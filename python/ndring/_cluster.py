@@ -115,7 +115,7 @@ class Cluster:
                 wait = attempts.pause()
                 now = time.monotonic()
                 if attempts.is_over(now) or self._gives_up(requests[0], setback, now):
-                    raise self._final(requests[0], setback, attempts.began)
+                    raise self._final(setback, attempts)
                 error = exc
             log.info("a transaction is tried again: %s", error)
             time.sleep(wait)
@@ -141,7 +141,7 @@ class Cluster:
             now = time.monotonic()
             setback = Setback(error, False, self.nodes.seed)
             if attempts.is_over(now) or error.unreachable and self._gives_up(None, setback, now):
-                raise self._final(None, setback, attempts.began)
+                raise self._final(setback, attempts)
             time.sleep(wait)
 
     def _attempt(
@@ -224,7 +224,7 @@ class Cluster:
         for i, journey in list(journeys.items()):
             if attempts.is_over(now, requests[i].conditional) or self._gives_up(requests[i], results[i], now):
                 shared = id(results[i].error)
-                error = finals.get(shared) or finals.setdefault(shared, self._final(requests[i], results[i], attempts.began))
+                error = finals.get(shared) or finals.setdefault(shared, self._final(results[i], attempts))
                 results[i] = error if journey.lost_at is None else _uncertain(error)
                 del journeys[i]
 
@@ -268,19 +268,19 @@ class Cluster:
         outage = self.nodes.outages.get(_cause(setback))
         return outage is not None and outage.is_over(now, self.policy.retry_for)
 
-    def _final(self, request: Optional[Request], setback: Setback, began: float) -> NdringError:
+    def _final(self, setback: Setback, attempts: Attempts) -> NdringError:
         """Returns what to raise in the end, and remembers that a call has waited in vain."""
         error, now = setback.error, time.monotonic()
         cause = _cause(setback)
         if cause is None:
             return error
-        news = self.nodes.outages.gave_up(cause, self.policy.retry_for)
+        news = self.nodes.outages.gave_up(cause, attempts.waited(now))
         outage = self.nodes.outages.get(cause)
-        if news is not None:
+        if news is not None and news.is_over(now, self.policy.retry_for):
             log.warning("%s: the client has tried for %.1f s; from now on calls do not wait for it", error, now - news.since)
         if outage is None or not error.unreachable or isinstance(error, NodeDownError) and error.__cause__ is not None:
             return error
-        if self.nodes.lone is None and self.nodes.slots_known:
+        if self.nodes.lone is None and self.nodes.slots_known and not isinstance(error, TimeoutError):
             return outage.describe(setback.at.address, now)
         return _unanswered(error, outage, now)
 

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import weakref
 from typing import Any, NamedTuple, Optional
 
 from ._calls import Call
@@ -31,10 +33,15 @@ class Degraded:
     """Counts, logs now and then, and names the result that a call has without an answer."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # guards the counts; a signal handler may make a call too
+        self.forget()
         self._reads = self._writes = self._since = 0
         self._error: Optional[NdringError] = None
         self._logged = float("-inf")
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Drops what a thread may hold that is not there after a fork."""
+        self._lock = threading.RLock()  # guards the counts; a signal handler may make a call too
 
     def counts(self) -> Unanswered:
         return Unanswered(self._reads, self._writes, self._error)
@@ -57,3 +64,15 @@ class Degraded:
                 self._logged, self._since = now, 0
         if due:
             log.warning("%d calls went without the cache since the last such line: %s", since, error)
+
+
+_all: "weakref.WeakSet[Degraded]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for degraded in list(_all):
+        degraded.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

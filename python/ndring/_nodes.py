@@ -238,7 +238,7 @@ class Nodes:
                         error = exc
                         break
                     if not exc.is_reply and not isinstance(exc, DecodeError):
-                        error = exc
+                        error = error if error is not None and exc.hopeless else exc  # while another seed may come back, there is hope
                         self._failed[transport.address] = None
                         if isinstance(exc, TimeoutError) and patience < _PATIENCE:
                             silent.append(transport)

@@ -14,7 +14,8 @@ from ._exceptions import NdringError, NodeDownError
 _PAUSE = 1.0  # s between two looks at whether a node is back
 _CHEAP = 0.05  # s; a try that fails sooner than that may be had by each call
 _GAP = 2.0  # s without a failure, after which the next one begins another outage, unless a call has given up on this one
-_KEPT = 300.0  # s without a failure, after which an outage is forgotten in any case
+_KEPT = 300.0  # s without a failure, after which the outage of a node is forgotten in any case
+_KEPT_CAUSE = 60.0  # s after which that of other causes is, whose end is not seen
 _MOST = 1000
 
 _NUMBERS = re.compile(r"\b(slot|shard) \d+")
@@ -64,6 +65,12 @@ class Outage:
         return error
 
 
+def _kept(what: Hashable, outage: Outage) -> float:
+    if not outage.waited:
+        return _GAP
+    return _KEPT_CAUSE if isinstance(what, str) else _KEPT
+
+
 class Outages:
     """By address of a node, or by ``same_cause``. ``known`` is empty while all is well."""
 
@@ -76,7 +83,7 @@ class Outages:
     def failed(self, what: Hashable, began: float, now: float, error: NdringError) -> Outage:
         """Records a try that began at ``began`` and has failed now."""
         outage = self.known.get(what)
-        if outage is None or now - outage.last > (_KEPT if outage.waited else _GAP):
+        if outage is None or now - outage.last > _kept(what, outage):
             if len(self.known) >= _MOST:
                 self.known.clear()
             outage = self.known[what] = Outage(began)

@@ -50,6 +50,10 @@ class Attempts:
         self._delay = min(2 * self._delay, _LAST_DELAY)
         return self._wait
 
+    def waited(self, now: float) -> float:
+        """Returns for how long a node that did not answer was given: all the time that the call has, or what its deadline left of that."""
+        return self._retry_for if self.end is None or now + self._wait < self.end else min(self._retry_for, now - self.began)
+
     def is_over(self, now: float, conditional: bool = False) -> bool:
         """Whether there is no time for the pause and another try. A ``conditional`` write must not be repeated when the node may have
         forgotten its request id."""

@@ -12,7 +12,7 @@ from collections import deque
 from time import monotonic
 from typing import Any, Callable, Deque, List, Optional, Sequence, Union
 
-from ._exceptions import ConnectionError, EncodeError, NdringError, TimeoutError
+from ._exceptions import ConnectionError, DecodeError, EncodeError, NdringError, TimeoutError
 from ._interrupts import is_of_socket
 from ._patience import Patience
 
@@ -148,7 +148,7 @@ class Stream:
         elif exc.errno in _AGAIN and not isinstance(exc, ssl.SSLError):
             self.wait(reading)
         elif exc.errno == errno.EFAULT:
-            raise _unreadable(exc)
+            raise _unreachable_memory(exc, reading)
         else:
             raise failure(exc)
 
@@ -167,8 +167,12 @@ def failure(exc: OSError) -> ConnectionError:
     return error
 
 
-def _unreadable(exc: OSError) -> NdringError:
-    error = EncodeError("the memory of the array cannot be read: is it a memmap of a file that is shorter now? Nothing was stored")
+def _unreachable_memory(exc: OSError, reading: bool) -> NdringError:
+    error: NdringError
+    if reading:
+        error = DecodeError("the memory of out cannot be written: is it a memmap of a file that is shorter now?")
+    else:
+        error = EncodeError("the memory of the array cannot be read: is it a memmap of a file that is shorter now? Nothing was stored")
     error.__cause__ = exc
     return error
 

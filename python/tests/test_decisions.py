@@ -71,6 +71,17 @@ def test_the_deadline_ends_the_tries():
     assert attempts(10).end is None
 
 
+def test_a_call_with_a_short_deadline_has_not_waited_long():
+    assert attempts(10).waited(9.9) == 10 and attempts(10, 60.0).waited(9.9) == 10
+    short = attempts(10, 0.2)
+    assert short.waited(0.2) == pytest.approx(0.2)
+    o = Outages()
+    o.failed("n", 0.0, 0.2, TimeoutError("silent"))
+    o.gave_up("n", short.waited(0.2))
+    assert not o.get("n").bars(0.3, 10)  # those that are more patient go on trying
+    assert o.get("n").bars(10.1, 10)
+
+
 # What is remembered
 
 
@@ -108,10 +119,13 @@ def test_an_answer_ends_an_outage():
 def test_failures_far_apart_are_two_outages():
     o = Outages()
     o.failed("n", 0.0, 0.1, DOWN)
-    assert o.failed("n", 100.0, 100.1, DOWN).since == 100.0
-    o.gave_up("n", 10)
-    assert o.failed("n", 200.0, 200.1, DOWN).since == 100.0  # this one was waited for in vain: it goes on
-    assert o.failed("n", 600.0, 600.1, DOWN).since == 600.0
+    node = ("n", 1)
+    for what, kept in ((node, 300), ("CLUSTERDOWN", 60)):
+        assert o.failed(what, 100.0, 100.1, DOWN).since == 100.0
+        assert o.failed(what, 110.0, 110.1, DOWN).since == 110.0
+        o.gave_up(what, 10)
+        assert o.failed(what, 109.0 + kept, 110.0 + kept, DOWN).since == 110.0  # this one was waited for in vain: it goes on
+        assert o.failed(what, 111.0 + 2 * kept, 111.1 + 2 * kept, DOWN).since == 111.0 + 2 * kept
 
 
 def test_what_is_remembered_is_bounded():

@@ -5,7 +5,7 @@ import errno
 import socket
 
 import pytest
-from ndring import ConnectionError, EncodeError
+from ndring import ConnectionError, DecodeError, EncodeError
 from ndring._patience import Patience
 from ndring._stream import Stream
 
@@ -72,7 +72,7 @@ def test_an_error_of_the_socket_is_ours(call):
         else:
             assert "reset" in str(CALLS[call](stream))  # what the node said before is still to be read
         stream.sock.error = OSError(errno.EFAULT, "Bad address")
-        with pytest.raises(EncodeError, match="nothing was stored|Nothing was stored"):
+        with pytest.raises(DecodeError if call == "recv_into" else EncodeError, match="memory of"):
             CALLS[call](stream)
         for s in sockets:
             s.close()
