@@ -60,5 +60,5 @@ class Patience:
 
     def reason(self, now: float) -> str:
         if self.ended(now):
-            return f"the deadline passed {now - self._began:.1f} s after the command began"
+            return f"not answered within {now - self._began:.1f} s, its deadline"
         return f"silent for {now - self._since:.1f} s"

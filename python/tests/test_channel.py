@@ -1,4 +1,5 @@
 """Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
+import gc
 import os
 import threading
 
@@ -177,3 +178,33 @@ def test_the_limit_of_a_question_for_the_map_is_not_that_of_the_next_command(stu
     with client_of(server, retry_for=0) as c:
         assert np.array_equal(c.get("k"), A)
     assert server.connections == 1 and server.asked_for_slots == 1
+
+
+def test_a_connection_that_only_a_cycle_holds_does_not_count(stub):
+    """As the traceback of an interrupted call may."""
+    server = stub(b"+PONG\r\n", b"+PONG\r\n")
+    with client_of(server, max_connections=1, retry_for=0) as c:
+        assert c.ping()
+        gc.disable()
+        try:
+            cycle = [c._cluster.nodes.seed._channels.borrow()]
+            cycle.append(cycle)
+            del cycle
+            assert c.ping()
+        finally:
+            gc.enable()
+    assert server.connections == 2
+
+
+def test_close_ends_a_connection_that_another_thread_uses(stub):
+    """Its call goes on with another one, rather than wait for an answer to come on this one."""
+    asked = threading.Event()
+    server = stub(lambda connection: (asked.set(), connection.recv(1)), b"+PONG\r\n")
+    with client_of(server, socket_timeout=60) as c:
+        results = []
+        thread = threading.Thread(target=lambda: results.append(c.ping()))
+        thread.start()
+        assert asked.wait(20)
+        c.close()
+        thread.join(30)
+        assert results == [True] and server.connections == 2
