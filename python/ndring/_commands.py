@@ -10,6 +10,7 @@ import numpy as np
 from . import _codec, _kinds
 from ._attrs import load
 from ._exceptions import CorruptError, DecodeError
+from ._interrupts import is_of_decoding
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._mapped import check_mapped
@@ -141,6 +142,8 @@ def parse_meta(reply: Any) -> Optional[Meta]:
             {name.decode(): size for name, size in zip(named["parts"][::2], named["parts"][1::2])}, header,
         )  # fmt: skip
     except (LiteralError, KeyError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as exc:
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"NP.META answers something else than described: {type(exc).__name__}: {exc}") from exc
 
 

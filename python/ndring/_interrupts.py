@@ -14,7 +14,7 @@ _CONTEXT = frozenset({"ndring", "ssl"})
 #: Whose code runs while a value is decoded.
 _DECODING = frozenset({"ndring", "numpy", "ml_dtypes", "json", "re", "encodings", "codecs", "importlib", "zoneinfo"})
 #: Whose exceptions that code raises.
-_RAISED = frozenset({"builtins", "numpy", "json"})
+_RAISED = frozenset({"builtins", "numpy", "json", "ndring"})
 
 
 def is_of_socket(exc: OSError) -> bool:
