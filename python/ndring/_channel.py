@@ -59,7 +59,7 @@ class Channel:
             self.stream.sock.close()
 
     def __del__(self) -> None:
-        if getattr(self, "stream", None) is not None:  # as socket.__del__ does, but an interrupted call is no mistake to warn of
+        if getattr(self, "stream", None) is not None:  # as socket.__del__ does, but without its ResourceWarning: the call was interrupted
             try:
                 self.stream.sock.close()
             except OSError:

@@ -56,7 +56,7 @@ def _addresses(settings: Settings, address: Address) -> List[Tuple[int, int, Any
         error.hopeless = exc.errno in _NO_SUCH_NAME
         raise error from exc
     except UnicodeError as exc:
-        error = ConnectionError(f"{address.host[:60]!r} is no name of a host: {exc}")
+        error = ConnectionError(f"{address.host[:60]!r} is not a valid host name: {exc}")
         error.hopeless = True
         raise error from exc
     return [(family, kind, where) for family, kind, _, _, where in found]

@@ -22,7 +22,7 @@ def explain(error: NdringError, buffers: Sequence[Buffer], address: Address) -> 
     text = str(error)
     result: NdringError
     if text.lower().startswith("err unknown command") and "np." in text.lower():
-        result = ServerError(f"{text} ({address} speaks Redis' protocol but is no ndring: a Redis, or another port?)")
+        result = ServerError(f"{text} ({address} speaks Redis' protocol but is not ndring: a Redis, or another port?)")
     elif "unauthenticated" in text:
         result = AuthenticationError(f"NOAUTH {text} Give the client a password: NumPyRedis(..., password=...)")
     elif "bulk length" in text and sum(map(len, buffers)) >= _LARGE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from typing import Optional
 
-_STEP = 16 << 10  # bytes; fewer than these are no progress
+_STEP = 16 << 10  # bytes; fewer than these do not count as progress
 _DOUBT = 1.0  # s of silence after which another node is asked, and between two such questions
 
 
@@ -12,7 +12,7 @@ class Patience:
     """The limits of one connection's waits.
 
     A node must make progress within ``silence`` s: begin the next reply, complete a small one, or transfer the next _STEP bytes of a large one.
-    A byte now and then is no progress. All must be over by the moment ``end``, whatever progress there is. ``heard``: whether the node has
+    Single bytes now and then do not count. All must be over by the moment ``end``, whatever progress there is. ``heard``: whether the node has
     said anything since the call began.
     """
 

@@ -1,4 +1,4 @@
-"""What each command can answer. Anything else is no answer to it: the stream cannot be trusted any more, and the connection goes."""
+"""What each command can answer. After anything else the stream cannot be trusted, and the connection is closed."""
 from __future__ import annotations
 
 import re
@@ -18,7 +18,7 @@ def checked(command: str, check: Callable[[Any], bool]) -> Callable[[ReplyReader
     def read(reader: ReplyReader) -> Any:
         reply = reader.reply()
         if not check(reply):
-            raise DecodeError(f"{command} cannot answer {repr(reply)[:60]}: the connection is out of step, or this is no ndring")
+            raise DecodeError(f"{command} cannot answer {repr(reply)[:60]}: the connection is out of step, or this is not ndring")
         return reply
 
     return read

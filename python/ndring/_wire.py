@@ -315,5 +315,5 @@ def _nonsense(text: str, start: bytes) -> DecodeError:
     elif start[:2] == b"\x15\x03":
         text = "the port speaks TLS: use from_url('rediss://...')"
     elif start.startswith((b"SSH-", b"220 ", b"EHLO")):
-        text = f"the port answers {start[:20]!r}: this is no ndring"
+        text = f"the port answers {start[:20]!r}: this is not ndring"
     return DecodeError(text)

@@ -96,14 +96,14 @@ def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
 
 
 def test_a_name_that_is_too_long(at_once):
-    with NumPyRedis("a" * 70 + ".internal") as c, pytest.raises(ConnectionError, match="is no name of a host"):
+    with NumPyRedis("a" * 70 + ".internal") as c, pytest.raises(ConnectionError, match="is not a valid host name"):
         c.get("k")
 
 
 @pytest.mark.parametrize("answer, text", [
     (b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n400 Bad Request", "HTTP port"),
     (b"\x15\x03\x01\x00\x02\x02\x16", "speaks TLS"),
-    (b"SSH-2.0-OpenSSH_9.2\r\n", "no ndring"),
+    (b"SSH-2.0-OpenSSH_9.2\r\n", "not ndring"),
     (b"-DENIED ndring runs in protected mode\r\n", "DENIED"),
 ])  # fmt: skip
 def test_something_else_listens(at_once, answer, text):
@@ -130,7 +130,7 @@ def test_a_plain_redis(stub, at_once):
     server.slots = b"-ERR This instance has cluster support disabled\r\n"
     with client_of_stub(server) as c:
         for call in (lambda: c.get("k"), lambda: c.set("k", A)):
-            with pytest.raises(ServerError, match="speaks Redis' protocol but is no ndring"):
+            with pytest.raises(ServerError, match="speaks Redis' protocol but is not ndring"):
                 call()
 
 
