@@ -53,7 +53,7 @@ class Cluster:
         end = None if self.policy.deadline is None else began + self.policy.deadline
         try:
             at = self.nodes.lone or self.nodes.route(request, end)
-            result = self._barred(at, began) if self.nodes.outages.known else None
+            result = self._barred(at, began, end) if self.nodes.outages.known else None
             if result is None:
                 result = at.one(request, end)
                 if self.nodes.outages.known and type(result) is not Setback:
@@ -93,7 +93,7 @@ class Cluster:
             try:
                 at = self.nodes.seed
                 at = to or self.nodes.route(requests[0], attempts.end)
-                barred = self._barred(at, began) if self.nodes.outages.known else None
+                barred = self._barred(at, began, attempts.end) if self.nodes.outages.known else None
                 if barred is not None:
                     raise barred.error
                 results = at.transaction(requests, attempts.end)
@@ -174,7 +174,7 @@ class Cluster:
         self, to: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]
     ) -> None:
         began = time.monotonic()
-        barred = self._barred(to, began) if self.nodes.outages.known else None
+        barred = self._barred(to, began, end) if self.nodes.outages.known else None
         if barred is None:
             to.attempt(requests, part, results, end)
         else:
@@ -230,13 +230,13 @@ class Cluster:
 
     # Nodes that do not answer
 
-    def _barred(self, to: Transport, now: float) -> Optional[Setback]:
+    def _barred(self, to: Transport, now: float, end: Optional[float]) -> Optional[Setback]:
         """Returns what a command gets in place of a try, if its node is known to be down and a try would cost time."""
         outage = self.nodes.outages.get(to.address)
         if outage is None or not outage.bars(now, self.policy.retry_for):
             return None
         if outage.look(now):
-            self.nodes.look(to)
+            self.nodes.look(to, end)
             if self.nodes.outages.get(to.address) is None:
                 return None
         return Setback(outage.describe(to.address, now), False, to)

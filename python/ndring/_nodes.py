@@ -150,8 +150,8 @@ class Nodes:
         error.unreachable = True
         raise error
 
-    def look(self, transport: Transport) -> None:
-        """Looks, beside the calls, whether a node is back. Waits a moment for the answer."""
+    def look(self, transport: Transport, end: Optional[float]) -> None:
+        """Looks, beside the calls, whether a node is back. Waits a moment for the answer, and not beyond ``end``."""
         found = threading.Event()
 
         def ask() -> None:
@@ -169,7 +169,7 @@ class Nodes:
             threading.Thread(target=ask, name="ndring-look", daemon=True).start()
         except RuntimeError:  # the interpreter ends, or the system has no more threads
             ask()
-        found.wait(_MOMENT)
+        found.wait(_MOMENT if end is None else max(0.0, min(_MOMENT, end - time.monotonic())))
 
     def back(self, address: Address) -> None:
         """Says that a node has answered."""
