@@ -305,6 +305,7 @@ class Nodes:
             if address not in current and address not in self._seeds:
                 del self._transports[address]
                 transport.retire()
+                self.outages.answered(address)
         for address in list(self._failed):
             if address not in current and address not in self._known and address not in self._seeds:
                 del self._failed[address]
