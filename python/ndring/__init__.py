@@ -8,8 +8,6 @@
     client.set("k", array, ex=60)
     array = client.get("k")
 """
-import logging
-
 from ._client import NumPyRedis
 from ._commands import Meta
 from ._degraded import Unanswered
@@ -37,8 +35,6 @@ from ._exceptions import (
 )
 from ._pipeline import Pipeline
 from ._version import __version__ as __version__
-
-logging.getLogger("ndring").addHandler(logging.NullHandler())  # a program that sets up no logging gets no lines on its standard error
 
 __all__ = [
     "AuthenticationError",

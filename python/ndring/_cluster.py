@@ -14,6 +14,7 @@ from typing import Any, Dict, Hashable, List, Optional, Sequence
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, UncertainWrite,
 )  # fmt: skip
+from ._log import log
 from ._nodes import Nodes
 from ._outages import Outage, same_cause
 from ._parallel import side_by_side
@@ -23,8 +24,6 @@ from ._transport import PASSING, Request, Setback, Transport, is_passing
 
 _LOST = (ConnectionError, TimeoutError)
 _MOST_HOPS = 5  # redirects that are followed without a pause
-
-log = logging.getLogger("ndring")
 
 
 class _Journey:

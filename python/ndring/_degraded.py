@@ -1,7 +1,6 @@
 """What becomes of calls that cannot be answered when a service is to go on without its cache. Pure but for the log."""
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -12,13 +11,12 @@ from ._calls import Call
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DiskError, MovedError, NdringError, OutOfMemoryError, TimeoutError, UncertainWrite,
 )  # fmt: skip
+from ._log import log
 
 #: The errors that say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
 UNANSWERED = (ConnectionError, TimeoutError, ClusterDownError, BusyError, MovedError, OutOfMemoryError, DiskError, UncertainWrite)
 
 _LOG_PAUSE = 10.0  # s between two lines
-
-log = logging.getLogger("ndring")
 
 
 class Unanswered(NamedTuple):

@@ -6,7 +6,6 @@ nothing new up to ``_LAST_PAUSE``.
 """
 from __future__ import annotations
 
-import logging
 import os
 import random
 import threading
@@ -17,6 +16,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
 from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError
+from ._log import log
 from ._outages import Outages
 from ._settings import Settings
 from ._slots import Address, SlotMap, parse_slots, redirect_of
@@ -30,8 +30,6 @@ _PATIENCE = 2.0  # s that it has when none of them did
 _ASKED_AT_ONCE = 4  # nodes, one after the other, until one answers
 _MOST_KNOWN = 1000  # addresses
 _MOMENT = 0.1  # s that a call waits for a look at a node that was down
-
-log = logging.getLogger("ndring")
 
 
 class Nodes:

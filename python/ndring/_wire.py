@@ -255,7 +255,7 @@ class ReplyReader:
                 self._start = at + 2
                 return line
             seen = max(0, self._end - self._start - 1)
-            if seen > _MAX_LINE or self._buffer[self._start] == 0x15:  # an alert of TLS, which no line end follows
+            if seen > _MAX_LINE or self._start < self._end and self._buffer[self._start] == 0x15:  # an alert of TLS, which no line end follows
                 raise _nonsense("a line of the reply does not end", bytes(self._buffer[self._start : self._start + 20]))
             self._more()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ndring import DecodeError, ServerError
+from ndring import _wire
 from test_failures import A, META, client_of
 
 PING = b"+PONG\r\n"
@@ -95,6 +96,22 @@ def test_a_login_that_is_answered_with_nonsense(stub):
         server = stub(reply, PING)
         with client_of(server, retry_for=0, password="x") as c, pytest.raises(DecodeError):
             c.ping()
+
+
+def test_a_reply_that_begins_where_the_buffer_ends():
+    size = _wire._FIRST_BUFFER
+    pieces = [b":1\r\n" * (size // 4), b"*2\r\n"]
+
+    class Pieces:
+        def recv_into(self, target):
+            piece = pieces.pop(0)
+            target[: len(piece)] = piece
+            return len(piece)
+
+    reader = _wire.ReplyReader(Pieces(), 1000)
+    for _ in range(size // 4):
+        assert reader.reply() == 1
+    assert reader.items() == 2
 
 
 # What a connection must not be used for again
