@@ -13,7 +13,6 @@ from ._exceptions import CorruptError, DecodeError
 from ._interrupts import is_of_decoding
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
-from ._mapped import check_mapped
 from ._replies import checked, is_ok, is_size, is_time, is_version_or_null
 from ._transport import Request
 from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
@@ -65,7 +64,6 @@ def set_request(
     key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False, check: Callable[[Any], bool] = is_ok
 ) -> Request:
     """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
-    check_mapped(value)
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
     read = _read_ok if check is is_ok else checked("NP.SET", check)
     header, data = encoded.header, encoded.data
