@@ -63,6 +63,10 @@ def for_objects(dtype: np.dtype[Any]) -> str:
     return f"store each field under a key of its own, converted where it holds objects: x[{name!r}].astype('U')"
 
 
-def as_bytes(itemsize: int) -> str:
-    """Returns an expression for an array's items as mere bytes, of which the user knows the meaning."""
-    return f"x.view('V{itemsize}')"
+def for_dtype(value: Any) -> str:
+    """Returns the advice for an array or scalar whose dtype cannot be said."""
+    names = value.dtype.names
+    if isinstance(value, np.ma.MaskedArray) and names:
+        # Each field has a mask of its own, which a view as bytes cannot keep.
+        return f"store each field under a key of its own: x[{names[0]!r}]"
+    return f"store the same bytes without the dtype: x.view('V{value.dtype.itemsize}')"

@@ -5,9 +5,9 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from . import _dtypes, _layout, _strings
+from . import _advice, _dtypes, _layout, _strings
 from ._attrs import flag, optional
-from ._exceptions import DecodeError
+from ._exceptions import DecodeError, EncodeError
 from ._npy import Header
 
 #: The keys that stand in ``py`` for any array, and their types.
@@ -49,7 +49,10 @@ def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) ->
         py["string"] = _strings.describe(base.dtype)
         fortran, data, parts = _strings.pack(base)
     else:
-        descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
+        try:
+            descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
+        except _dtypes.Unsayable as exc:
+            raise EncodeError(f"{exc}; {_advice.for_dtype(value)}") from exc
         if node is not None:
             py["dtype"] = node
         fortran, data = _layout.pack(base)

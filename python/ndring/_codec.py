@@ -71,7 +71,7 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
                 return Encoded(header, memoryview(_ndarray((value.nbytes,), _BYTE, source)), b"", (), value)
     packed = _kinds.pack(value, layout, metadata == "drop")
     header = build_header(packed.descr, packed.fortran, packed.shape)
-    return Encoded(header, packed.data, _attrs.dump(packed.py), tuple(packed.parts), packed.keep)
+    return Encoded(header, packed.data, _attrs.dump(packed.py, value), tuple(packed.parts), packed.keep)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,6 +1,7 @@
 """np.ma.MaskedArray: the data under the mask too, the mask, whether it is hard, and the fill value."""
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
@@ -12,6 +13,7 @@ from ._attrs import check_keys, flag, optional, plain_json
 from ._classes import KIND_OF, SUBCLASSES, as_class, own_attributes, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
 from ._npy import Header
+from ._plain import MAX_ITEMSIZE, MAX_NDIM
 
 #: The keys that stand in ``py`` for a masked array beside those of any array, and their types.
 KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}
@@ -60,12 +62,15 @@ def is_known_base(cls: Any) -> bool:
 def _pack_mask(
     mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: str, drop_metadata: bool
 ) -> Dict[str, Any]:
+    node: Dict[str, Any] = {}
+    if isinstance(mask, (np.bool_, np.void)):  # which numpy makes of a row of a masked struct
+        node["kind"] = "scalar"
+        mask = np.asarray(mask)
     if not is_known_base(type(mask)) or mask.shape != packed.shape:
         raise EncodeError(
             f"the mask of the MaskedArray is of class {_advice.full_name(type(mask))} and shape {np.shape(mask)}, not an "
             f"array of shape {packed.shape}; store np.ma.MaskedArray(x.data, mask=m) with a mask m of that shape"
         )
-    node: Dict[str, Any] = {}
     if type(mask) in KIND_OF:
         node["kind"] = KIND_OF[type(mask)]
     if not drop_metadata:
@@ -89,11 +94,15 @@ def _pack_mask(
 
 
 def _pack_fill(fill: np.ndarray[Any, Any], dtype: np.dtype[Any], packed: Packed, drop_metadata: bool) -> Dict[str, Any]:
-    if fill.shape != () or fill.dtype.hasobject:
-        raise EncodeError(f"the fill value {fill!r} of the MaskedArray cannot be stored; set x.fill_value = None")
+    if fill.dtype.hasobject:
+        raise EncodeError(
+            f"the fill value {fill!r} of the MaskedArray cannot be stored; store "
+            "np.ma.MaskedArray(np.asarray(x), mask=np.ma.getmask(x), hard_mask=x.hardmask)"
+        )
     node = _dtypes.describe(fill.dtype, drop_metadata)
-    packed.parts.append((b"fill", _layout.pack(fill)[1]))
-    return {} if node == _dtypes.describe(dtype, drop_metadata) else {"dtype": node}
+    packed.parts.append((b"fill", _layout.pack(np.ascontiguousarray(fill))[1]))
+    known: Dict[str, Any] = {"shape": list(fill.shape)} if fill.shape else {}
+    return known if node == _dtypes.describe(dtype, drop_metadata) else {"dtype": node, **known}
 
 
 def unpack(
@@ -155,6 +164,10 @@ def _unpack_mask(
         misaligned,
         max_span,
     )
+    if node.get("kind") == "scalar":
+        if array.shape != ():
+            raise DecodeError("the mask in attrs is a scalar, the array is not")
+        return settle(mask, node)[()]  # type: ignore[no-any-return]
     if "kind" in node:
         if node["kind"] not in SUBCLASSES:
             raise DecodeError(f"the class {node['kind'][:40]!r} of a mask in attrs is not known")
@@ -171,8 +184,12 @@ def _is_bool(dtype: np.dtype[Any]) -> bool:
 
 
 def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype[Any], parts: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    check_keys(node, "fill", {"dtype": object})
+    check_keys(node, "fill", {"dtype": object, "shape": list})
+    shape = tuple(node.get("shape", ()))
+    if len(shape) > MAX_NDIM or any(type(n) is not int or not 0 <= n <= MAX_ITEMSIZE for n in shape):
+        raise DecodeError("the shape of the fill value in attrs is not one length an axis")
     own = _dtypes.restore(node["dtype"]) if "dtype" in node else dtype
     if own.hasobject or own.subdtype is not None:
         raise DecodeError("the dtype of the fill value in attrs cannot be one")
-    return _layout.lay_out((), own, (), _part(parts, "fill", own.itemsize), None, None, None)
+    packed = _layout.default_strides(shape, own.itemsize, False)
+    return _layout.lay_out(shape, own, packed, _part(parts, "fill", math.prod(shape) * own.itemsize), None, None, None)

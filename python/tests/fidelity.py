@@ -62,17 +62,18 @@ def vars_of_memmap(array: Any) -> Iterable[str]:
 
 def assert_same_dtype(got: np.dtype, want: np.dtype) -> None:
     """Fails unless two dtypes agree in all that Python can see of them; ``==`` overlooks a good deal."""
-    assert dtype_facts(got) == dtype_facts(want)
+    assert dtype_facts(got) == dtype_facts(want), f"{dtype_facts(got)}, not {dtype_facts(want)}"
     assert type(got) is type(want)
 
 
 def dtype_facts(dtype: np.dtype) -> Any:
     """Returns all that Python can see of a dtype, metadata with the types within."""
     # newbyteorder("<") leaves a "<" where numpy otherwise says "=", also in repr; both are the native order.
-    # 0x10, NPY_NEEDS_PYAPI, says how numpy copies items; structs have it or not by how they were made.
+    # NPY_NEEDS_PYAPI (0x10) and NPY_NEEDS_INIT (0x08) say how numpy copies and makes items; structs have them or not by
+    # how they were made.
     facts: List[Any] = [
         dtype.str, dtype.char, dtype.kind, dtype.num, dtype.type, dtype.itemsize, dtype.alignment, dtype.isnative,
-        dtype.byteorder.replace("<>"[sys.byteorder == "big"], "="), dtype.isalignedstruct, dtype.hasobject, dtype.flags & ~0x10,
+        dtype.byteorder.replace("<>"[sys.byteorder == "big"], "="), dtype.isalignedstruct, dtype.hasobject, dtype.flags & ~0x18,
         dtype.shape, None if dtype.metadata is None else typed(dict(dtype.metadata)),
     ]  # fmt: skip
     if is_string(dtype):
@@ -332,7 +333,14 @@ def _odd_classes() -> Iterator[Tuple[str, Any]]:
     masked = np.ma.masked_array(filled((2, 3), "i4").view(np.matrix), mask=[[1, 0, 0], [0, 0, 1]])
     yield "mean of a masked matrix", masked.mean(axis=0)
     yield "comparison of a masked matrix", masked > 1
+    yield "masked by a scalar", _masked_structs()[0].view(np.ma.MaskedArray)
+    yield "fill value of two items", np.ma.MaskedArray(filled(2, np.dtype((np.int32, {"lo": (np.int16, 0), "hi": (np.int16, 2)}))))
     yield "masked by a recarray", _masked_by(masked.data.view(np.ndarray), np.zeros((2, 3), bool).view(np.recarray))
+
+
+def _masked_structs() -> Any:
+    """Returns a masked array of structs."""
+    return np.ma.MaskedArray(filled(2, "i4,f8"), [(1, 0), (0, 1)], hard_mask=True)
 
 
 def _masked_by(data: Any, mask: Any) -> Any:

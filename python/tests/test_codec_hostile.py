@@ -150,14 +150,16 @@ def test_strides_that_wrap_around(shape):
     "node",
     [{"strides": [2**62]}, {"strides": [1, 1]}, {"order": "C"}, {"order": 1}, {"dtype": "<f4"}, {"dtype": "|u1"},
      {"dtype": {"fields": [["a", "|b1", 0], ["b", "<f4", 0]], "size": 4}}, {"readonly": 0}, {"kind": "x"},
-     {"kind": "masked"}, {"kind": 1}, {"string": {}}],
+     {"kind": "masked"}, {"kind": "scalar"}, {"kind": 1}, {"string": {}}],
     ids=str,
 )  # fmt: skip
 def test_bad_masks(node):
     refused(np.ma.MaskedArray(F4, [1, 0, 1]), attrs({"kind": "masked", "mask": node}))
 
 
-@pytest.mark.parametrize("node", [{"dtype": "O"}, {"dtype": "<f8"}, {"strides": []}, {"dtype": {"base": "<f4", "shape": [1]}}], ids=str)
+@pytest.mark.parametrize("node", [{"dtype": "O"}, {"dtype": "<f8"}, {"strides": []}, {"dtype": {"base": "<f4", "shape": [1]}},
+                                  {"shape": [2]}, {"shape": [0]}, {"shape": [-1]}, {"shape": [2**70]}, {"shape": [1] * 99}, {"shape": ["1"]},
+                                  {"shape": [True]}, {"shape": 1}], ids=str)  # fmt: skip
 def test_bad_fill_values(node):
     refused(F4, attrs({"kind": "masked", "fill": node}), {"fill": b"1234"})
 
