@@ -9,11 +9,11 @@ from . import _calls, _codec
 from ._calls import Call, T
 from ._cluster import Cluster
 from ._commands import Meta, check_crc, get_request, parse_info, parse_meta, restore, set_request, slot
-from ._exceptions import DecodeError, NdringError, PartialError
+from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._making import get_or_set
 from ._nodes import Nodes
 from ._npy import Header
-from ._options import Key, Moment, Seconds, encode_key, url_options
+from ._options import Key, Moment, Seconds, encode_key, key_list, url_options
 from ._pipeline import Pipeline
 from ._scan import scan
 from ._transport import Request
@@ -195,7 +195,9 @@ class NumPyRedis:
         Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored; when none could,
         and all for the same reason, that error.
         """
-        keys = list(mapping)
+        if not hasattr(mapping, "keys"):
+            raise EncodeError(f"mset takes a mapping of keys to arrays, not {type(mapping).__name__}")
+        keys = list(mapping.keys())
         requests = [set_request(encode_key(key), mapping[key], layout, metadata, []) for key in keys]
         self._several([[key] for key in keys], requests, lambda reply: True)
         return True
@@ -205,7 +207,7 @@ class NumPyRedis:
 
         Raises PartialError when some could not be read; when none could, and all for the same reason, that error.
         """
-        keys = list(keys)
+        keys = key_list(keys)
         return self._several([[key] for key in keys], [get_request(encode_key(key)) for key in keys], restore)
 
     def _several(
@@ -281,11 +283,11 @@ class NumPyRedis:
         meanwhile; one that comes or goes may come or not. ``count``: about so many keys a round trip. When some slots are
         served by nobody it raises ClusterDownError, when a node is lost ConnectionError, rather than leave keys out.
         """
-        return scan(self._cluster, None if match is None else encode_key(match), count)
+        return scan(self._cluster, None if match is None else encode_key(match, "a pattern"), count)
 
     def delete_prefix(self, prefix: Key) -> int:
         """Deletes all keys that begin with ``prefix`` and returns how many there were. Not atomic: what is stored meanwhile may stay."""
-        start = encode_key(prefix)
+        start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
         batch: List[bytes] = []

@@ -4,33 +4,53 @@ from __future__ import annotations
 import codecs
 import datetime
 import inspect
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, TypeVar, Union
 
+import numpy as np
 import redis
 from redis.connection import parse_url
 
 from ._exceptions import EncodeError
 
-Key = Union[str, bytes, int, float]
+Key = Union[str, bytes, int, float, "np.integer[Any]"]
+K = TypeVar("K", bound=Key)
 Seconds = Union[int, datetime.timedelta]
 Moment = Union[int, datetime.datetime]
 
 _CONCERNS = ("ONE", "SYNC", "ALL")
 
 
-def encode_key(key: Key) -> bytes:
-    """Returns a key as bytes, as redis-py encodes it. Raises EncodeError for what is no key."""
-    if isinstance(key, str):
-        encoded = key.encode()
-    elif isinstance(key, (bytes, bytearray, memoryview)):
-        encoded = bytes(key)
-    elif isinstance(key, (int, float)) and not isinstance(key, bool):
-        encoded = repr(key).encode()
-    else:
-        raise EncodeError(f"a key is str, bytes, int or float, not {type(key).__name__}")
+def encode_key(key: Key, what: str = "a key") -> bytes:
+    """Returns a key as bytes: the same ones on every version of Python, numpy and redis-py.
+
+    Text goes as UTF-8, bytes as they are, a whole number as its digits, a float as ``repr(float(key))``; a member of an enum of
+    these types as its value. ``what`` stands in errors. Raises EncodeError for what is no key.
+    """
+    try:
+        # The types' own methods, since subclasses such as np.float64 and IntEnum have others from version to version.
+        if isinstance(key, str):
+            encoded = str.encode(key)
+        elif isinstance(key, (bytes, bytearray, memoryview)):
+            encoded = bytes(key)
+        elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            encoded = b"%d" % key
+        elif isinstance(key, float):
+            encoded = float.__repr__(key).encode()
+        else:
+            several = "; give several keys one by one, as in delete(*keys)" if isinstance(key, (list, tuple, set, frozenset, dict)) else ""
+            raise EncodeError(f"{what} is str, bytes, int or float, not {type(key).__name__}{several}")
+    except ValueError as exc:  # a lone surrogate; more digits than Python prints
+        raise EncodeError(f"{what} cannot be encoded: {exc}") from exc
     if not encoded:
-        raise EncodeError("a key must not be empty")
+        raise EncodeError(f"{what} must not be empty")
     return encoded
+
+
+def key_list(keys: Iterable[K]) -> List[K]:
+    """Returns several keys as a list. Raises EncodeError for one key, each character of which would be taken for a key."""
+    if isinstance(keys, (str, bytes, bytearray, memoryview)):
+        raise EncodeError(f"several keys are expected, not one {type(keys).__name__}: give [key], or call get(key)")
+    return list(keys)
 
 
 def whole(value: Any, unit: int, name: str) -> int:
