@@ -8,6 +8,7 @@ import numpy as np
 from . import _advice, _dtypes, _layout, _strings
 from ._attrs import flag, optional
 from ._exceptions import DecodeError, EncodeError
+from ._mapped import refuse_cut_off
 from ._npy import Header
 
 #: The keys that stand in ``py`` for any array, and their types.
@@ -40,6 +41,7 @@ class Packed:
 
 def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) -> Packed:
     """Packs an array of any class, as the plain ndarray that it is underneath. Raises EncodeError."""
+    refuse_cut_off(value)
     base = np.ndarray.view(value, np.ndarray)
     py: Dict[str, Any] = {}
     parts: List[Tuple[bytes, memoryview]] = []

@@ -12,6 +12,7 @@ from ._arrays import Packed, is_writeable, pack_array, settle, unpack_array
 from ._attrs import check_keys, flag, optional, plain_json
 from ._classes import KIND_OF, SUBCLASSES, as_class, own_attributes, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
+from ._mapped import refuse_cut_off
 from ._npy import Header
 from ._plain import MAX_ITEMSIZE, MAX_NDIM
 
@@ -75,6 +76,7 @@ def _pack_mask(
         node["kind"] = KIND_OF[type(mask)]
     if not drop_metadata:
         refuse_attributes(mask, "mask of the MaskedArray")
+    refuse_cut_off(mask)
     mask = np.ndarray.view(mask, np.ndarray)
     fortran, data = _layout.pack(mask)
     if fortran:
