@@ -8,6 +8,7 @@
     client.set("k", array, ex=60)
     array = client.get("k")
 """
+from . import _platform  # isort: skip  # before all that needs it
 from ._client import NumPyRedis
 from ._commands import Meta
 from ._exceptions import (

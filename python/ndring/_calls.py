@@ -7,7 +7,7 @@ from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, Type
 import numpy as np
 
 from ._commands import Meta, get_request, parse_meta, restore, set_request
-from ._options import Key, Moment, Seconds, encode_key, moment, set_options, whole
+from ._options import Key, Moment, Seconds, Value, encode_key, moment, set_options, whole
 from ._transport import Request
 from ._wire import pack
 
@@ -32,7 +32,7 @@ def _call(finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) 
 
 def set_(
     key: Key,
-    value: Any,
+    value: Value,
     *,
     ex: Optional[Seconds] = None,
     px: Optional[Seconds] = None,

@@ -1,7 +1,7 @@
 """NumPyRedis, the client."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, overload
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._making import get_or_set
 from ._nodes import Nodes
 from ._npy import Header
-from ._options import Key, Moment, Seconds, encode_key, key_list, url_options
+from ._options import K, Key, Moment, Seconds, Value, encode_key, key_list, url_options
 from ._pipeline import Pipeline
 from ._scan import scan
 from ._transport import Request
@@ -87,7 +87,7 @@ class NumPyRedis:
     def set(
         self,
         key: Key,
-        value: Any,
+        value: Value,
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
@@ -135,7 +135,7 @@ class NumPyRedis:
     def get_or_set(
         self,
         key: Key,
-        make: Callable[[], Any],
+        make: Callable[[], Value],
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
@@ -189,7 +189,14 @@ class NumPyRedis:
                 raise
         raise DecodeError("the array was replaced again and again while it was read; the content of out is undefined")
 
-    def mset(self, mapping: Mapping[Key, Any], *, layout: str = "auto", metadata: str = "error") -> bool:
+    # Two, since Mapping has to have the very type of key: dicts with keys of one type, and with keys of several.
+    @overload
+    def mset(self, mapping: Mapping[K, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
+
+    @overload
+    def mset(self, mapping: Mapping[Key, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
+
+    def mset(self, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays in one go, each whole; other clients may see some of them before the others.
 
         Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored; when none could,

@@ -14,6 +14,8 @@ from ._exceptions import EncodeError
 
 Key = Union[str, bytes, int, float, "np.integer[Any]"]
 K = TypeVar("K", bound=Key)
+#: What can be stored: an array or a scalar of numpy's.
+Value = Union["np.ndarray[Any, Any]", np.generic]
 Seconds = Union[int, datetime.timedelta]
 Moment = Union[int, datetime.datetime]
 

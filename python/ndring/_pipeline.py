@@ -8,7 +8,7 @@ from ._calls import Call
 from ._cluster import Cluster
 from ._commands import slot
 from ._exceptions import NdringError
-from ._options import Key, Moment, Seconds, encode_key
+from ._options import Key, Moment, Seconds, Value, encode_key
 
 
 class Pipeline:
@@ -66,7 +66,7 @@ class Pipeline:
     def set(
         self,
         key: Key,
-        value: Any,
+        value: Value,
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
