@@ -63,7 +63,7 @@ def test_masked_arrays(array, layout):
     assert_identical(roundtrip(masked, layout=layout), masked, layout=kept, flags=kept)
 
 
-@SLOW
+@settings(SLOW, max_examples=150)
 @given(strategies.values())
 def test_what_can_be_stored_comes_back(value):
     try:
