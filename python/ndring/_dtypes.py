@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 from typing import Any, Dict, List, Tuple, Union
 
@@ -59,6 +60,9 @@ def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) 
         node = _describe_struct(dtype, drop_metadata, depth)
     elif dtype.subdtype is not None:
         base, shape = dtype.subdtype
+        # np.concatenate of structs with gaps, in numpy 1.24, makes subarrays of the old size over items of the new one.
+        if (math.prod(shape) * base.itemsize, base.alignment) != (dtype.itemsize, dtype.alignment):
+            raise Unsayable(f"numpy has made a field of {dtype.itemsize} bytes, aligned to {dtype.alignment}, for {dtype!r}")
         node = {"base": describe(base, drop_metadata, depth + 1), "shape": list(shape)}
     else:
         node = _describe_item(dtype)

@@ -189,6 +189,14 @@ def test_dtypes_that_do_not_fit(dtype):
     assert followed(value, f"x.view('V{dtype.itemsize}')").tobytes() == value.view(f"V{dtype.itemsize}").tobytes()
 
 
+def test_dtypes_that_numpy_gets_wrong():
+    struct = np.dtype({"names": ["a", "b"], "formats": ["?", "?"], "offsets": [0, 0], "itemsize": 3})
+    value = np.concatenate([filled(2, [("x", struct, (1,))])] * 2)
+    if value.dtype.itemsize != 3 or value.dtype["x"].subdtype[0].itemsize == 3:
+        pytest.skip("this NumPy gets it right")
+    assert followed(value, "x.view('V3')").nbytes == 12
+
+
 def test_masked_dtypes_that_do_not_fit():
     dtype = np.dtype({"names": ["a", "b"], "formats": ["i4", "u1"], "titles": [5, None]})
     back = followed(np.ma.MaskedArray(filled(3, dtype), [(1, 0), (0, 1), (0, 0)]), "x['a']")
@@ -217,9 +225,5 @@ def test_fill_values_of_strings():
 @pytest.mark.parametrize("missing", ["N/A", object(), ...], ids=lambda value: type(value).__name__)
 def test_strings_with_other_missing_objects(missing):
     value = np.array(["a", missing], dtype=np.dtypes.StringDType(na_object=missing))
-    found = advice(value)
-    expression = re.search(r"store (.*)$", found).group(1)
-    new = eval(expression, {"x": value, "np": np})
-    back = roundtrip(new)
-    assert_identical(back, new)
-    assert back.tolist()[0] == "a"
+    back = followed(value, "x.astype(np.dtypes.StringDType(na_object=None))")
+    assert back.tolist() == ["a", None]

@@ -145,7 +145,7 @@ def test_strings_with_other_missing_objects():
 def test_masked_strings_with_a_fill_value():
     masked = np.ma.MaskedArray(np.array(["a"], dtype=np.dtypes.StringDType()), [1])
     masked._fill_value = np.array("N/A", dtype=np.dtypes.StringDType())
-    with pytest.raises(EncodeError, match="fill_value"):
+    with pytest.raises(EncodeError, match="the fill value"):
         _codec.encode(masked)
 
 

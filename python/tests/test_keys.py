@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 
 import ndring
 import numpy as np
@@ -44,17 +45,20 @@ def test_keys(key, encoded):
 
 NO_KEYS = [
     None, True, False, np.True_, np.float32(1.5), np.float16(1), np.longdouble(1), np.datetime64(1, "s"), np.array(3), 1j, object(),
-    "", b"", "\udc80x", "\ud800", 10**5000,
+    "", b"", "\udc80x", "\ud800",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", NO_KEYS, ids=lambda key: repr(key)[:20] if type(key) is not int else "long")
+@pytest.mark.parametrize("key", NO_KEYS, ids=lambda key: repr(key)[:20])
 def test_what_is_no_key(key):
-    if key == 10**5000 and not hasattr(__import__("sys"), "get_int_max_str_digits"):
-        assert encode_key(key) == str(key).encode()  # an older Python, which prints it
-        return
     with pytest.raises(ndring.EncodeError, match="a key "):
         encode_key(key)
+
+
+@pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="Python prints numbers of any length")
+def test_numbers_that_python_does_not_print():
+    with pytest.raises(ndring.EncodeError, match="a key "):
+        encode_key(10**5000)
 
 
 @pytest.mark.parametrize("keys", [["a"], ("a", "b"), {"a"}, {"a": 1}], ids=str)
