@@ -33,8 +33,7 @@ from ._exceptions import (
     UncertainWrite,
 )
 from ._pipeline import Pipeline
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 __all__ = [
     "AuthenticationError",
