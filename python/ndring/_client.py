@@ -189,12 +189,12 @@ class NumPyRedis:
                 raise
         raise DecodeError("the array was replaced again and again while it was read; the content of out is undefined")
 
-    # Two, since Mapping has to have the very type of key: dicts with keys of one type, and with keys of several.
-    @overload
-    def mset(self, mapping: Mapping[K, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
-
+    # Two, since a Mapping of keys of one type is none of keys of several types.
     @overload
     def mset(self, mapping: Mapping[Key, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
+
+    @overload
+    def mset(self, mapping: Mapping[K, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
 
     def mset(self, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays in one go, each whole; other clients may see some of them before the others.
