@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ndring import _codec, _dtypes
 from ndring._exceptions import EncodeError
 
-SLOW = settings(deadline=None, max_examples=500, database=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(deadline=None, max_examples=300, database=None, suppress_health_check=list(HealthCheck))
 
 
 def spans(array: np.ndarray) -> int:
