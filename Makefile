@@ -51,7 +51,11 @@ upgrade: image ## build the image and renew the containers, one after the other
 .PHONY: check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## lint and test: what has to pass before a change goes in
 
-test: race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing)
+test: announce race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
+
+.PHONY: announce
+announce: need-go
+	@scripts/announce
 
 race: need-go ## the Go tests alone, with the race detector and coverage
 	@scripts/step "go test -race" scripts/test-go
@@ -77,30 +81,36 @@ lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
 	@scripts/fuzz $(FUZZTIME)
 
-.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster churn
+# With SMOKE=1 each does the least of each of its cases, in seconds: what bench-smoke runs. RESULTS: the folder for reports.
+.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-smoke churn
+RESULTS ?= $(CURDIR)/bench/results
 bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
-	@scripts/bench -out results
+	@scripts/bench $(if $(SMOKE),-smoke) -out $(RESULTS)
 
 bench-quick: ## the same in two minutes, with fewer cases
-	@scripts/bench -quick -rounds 1 -time 400ms -out results
+	@scripts/bench -quick -rounds 1 -time 400ms $(if $(SMOKE),-smoke) -out $(RESULTS)
 
 bench-eviction: build ## hit ratios beside redis-server in the same memory (about 6 minutes)
-	@cd bench && go run ./eviction -out results/eviction.md
+	@cd bench && go run ./eviction $(if $(SMOKE),-smoke) -out $(RESULTS)/eviction.md
 
 bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
-	@scripts/bench disk -out results/disk.md
+	@scripts/bench disk $(if $(SMOKE),-smoke) -out $(RESULTS)/disk.md
 
 bench-topology: need-go ## sizes and times of what clients fetch of the cluster, beside redis-server (about 2 minutes)
 	@scripts/setup-tools
-	@NDRING_BENCH_TOPOLOGY=$(CURDIR)/bench/results/topology.md go test -count 1 -run XXX -bench Topology -benchtime 1x ./protocol
+	@NDRING_BENCH_TOPOLOGY=$(RESULTS)/topology.md go test $(if $(SMOKE),-short) -count 1 -run XXX -bench Topology -benchtime 1x ./protocol
 
 bench-cluster: build ## a million keys over three nodes, through the Python client (about 4 minutes)
 	@scripts/setup-python test
-	@.venv/bin/python bench/python/cluster.py --out bench/results/cluster.md
+	@.venv/bin/python bench/python/cluster.py $(if $(SMOKE),--keys 3000) --out $(RESULTS)/cluster.md
 
+bench-smoke: build ## each of these and churn for some seconds, to see that they run; their figures say nothing
+	@scripts/step "benchmarks run" scripts/bench-smoke
+
+CHURN = $(if $(SMOKE),1s,5m)
 churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
-	@NDRING_CHURN=5m go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
-	@NDRING_CHURN=5m go test -race -count 1 -timeout 10m -v -run Churn ./protocol
+	@NDRING_CHURN=$(CHURN) go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
+	@NDRING_CHURN=$(CHURN) go test -race -count 1 -timeout 10m -v -run Churn ./protocol
 
 ##@ Look after it
 .PHONY: setup clean

@@ -20,7 +20,7 @@ type Slice struct {
 
 type axis struct{ start, step, count int64 }
 
-// maxSliceText bounds the text of a slice: 64 axes of three int64.
+// maxSliceText bounds the text of a slice: 64 axes of three integers that may be larger than int64.
 const maxSliceText = MaxDims * 64
 
 // Slice reads a slice of the array, such as 10:20,::2 - one start:stop:step an axis, with all that Python allows: parts that are left out,
@@ -59,7 +59,7 @@ func parseAxis(text string, length int64) (axis, error) {
 			continue
 		}
 		n, err := strconv.ParseInt(word, 10, 64)
-		if err != nil {
+		if err != nil && !errors.Is(err, strconv.ErrRange) { // beyond int64 n is its end, which is beyond every array, too
 			return axis{}, fmt.Errorf("%w: %.64q is no integer", ErrSlice, word)
 		}
 		numbers[i] = &n

@@ -35,7 +35,7 @@ func (b *diskBench) stall(name string) error {
 		return err
 	}
 	defer b.discard(s)
-	small, large := newArray(1<<10, 100_000), newArray(64<<10, int(b.live)/(64<<10))
+	small, large := newArray(1<<10, 100_000/b.fewer), newArray(64<<10, int(b.live)/(64<<10))
 	if err := errors.Join(s.process.fill(small), s.process.fill(large)); err != nil {
 		return err
 	}
@@ -113,9 +113,15 @@ func (b *diskBench) stall(name string) error {
 	}
 	p99 := func(during bool) float64 {
 		t := times[during]
+		if len(t) == 0 { // too short for one answer
+			return 0
+		}
 		return float64(t[int(0.99*float64(len(t)-1))].Nanoseconds()) / 1000
 	}
-	longest := times[true][len(times[true])-1]
+	var longest time.Duration
+	if during := times[true]; len(during) > 0 {
+		longest = during[len(during)-1]
+	}
 	b.say("| %s | %.0f | %.0f | **%.2f** | %v | **%.2f** | %.2f s |", name, p99(false), p99(true), p99(true)/p99(false), longest.Round(10*time.Microsecond),
 		float64(peak.Load())/float64(before.Load()), took.Seconds())
 	return nil

@@ -21,7 +21,7 @@ type options struct {
 	rounds               int
 	long                 time.Duration
 	out                  string
-	quick                bool
+	quick, smoke         bool
 }
 
 func main() {
@@ -50,7 +50,11 @@ func main() {
 	flag.DurationVar(&o.long, "time", 800*time.Millisecond, "how long each time")
 	flag.StringVar(&o.out, "out", "", "write the report and the plots to this folder")
 	flag.BoolVar(&o.quick, "quick", false, "fewer cases, for two minutes")
+	flag.BoolVar(&o.smoke, "smoke", false, "the least of each case, in seconds, to see that it runs; the figures say nothing")
 	flag.Parse()
+	if o.smoke {
+		o.rounds, o.long = 1, 10*time.Millisecond
+	}
 	r, err := o.measure()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -77,6 +81,9 @@ func (o *options) groups() []group {
 		{data: 1 << 10, keys: 100_000}, {data: 16 << 10, keys: 20_000}, {data: 256 << 10, keys: 2048, alone: true},
 		{data: 4 << 20, keys: 128, alone: true}, {data: 64 << 20, keys: 8, alone: true},
 	}
+	if o.smoke {
+		all = []group{{data: 1 << 10, keys: 100}, {data: 256 << 10, keys: 4, alone: true}}
+	}
 	for i := range all {
 		g := &all[i]
 		many := 50
@@ -95,7 +102,7 @@ func (o *options) groups() []group {
 			}
 		}
 	}
-	if o.quick {
+	if o.quick && !o.smoke {
 		all = slices.Delete(all, 1, 2)
 	}
 	return all
@@ -130,7 +137,11 @@ func (o *options) measure() (*report, error) {
 	}
 	if strings.Contains("large", o.only) && slices.Contains(wanted, "ndring") {
 		say("an array of 512 MiB")
-		use, err := measureLarge(r.kinds[0])
+		bytes, long := 512<<20, 4*time.Second
+		if o.smoke {
+			bytes, long = 8<<20, 20*time.Millisecond
+		}
+		use, err := measureLarge(r.kinds[0], bytes, long)
 		if err != nil {
 			return nil, err
 		}
@@ -210,7 +221,11 @@ func (o *options) memory(r *report) error {
 		return nil
 	}
 	for _, c := range []struct{ data, keys int }{{256 << 10, 8192}, {1 << 10, 1_000_000}} {
-		if o.quick {
+		long := 4 * time.Second
+		switch {
+		case o.smoke:
+			c.keys, long = c.keys/1000, 20*time.Millisecond
+		case o.quick:
 			c.keys /= 4
 		}
 		for _, k := range r.kinds {
@@ -218,7 +233,7 @@ func (o *options) memory(r *report) error {
 				continue
 			}
 			say("memory of %d arrays of %s: %s", c.keys, size(c.data), k.name)
-			use, err := measureMemory(k, c.data, c.keys)
+			use, err := measureMemory(k, c.data, c.keys, long)
 			if err != nil {
 				return fmt.Errorf("%s, memory: %w", k.name, err)
 			}
@@ -244,11 +259,14 @@ func (o *options) pythonPart(r *report) error {
 		ports = append(ports, port)
 	}
 	say("the Python client beside the recipe")
-	seconds := "6"
-	if o.quick {
-		seconds = "2"
+	args := append([]string{"-W", "error", "python/recipe.py"}, ports...)
+	switch {
+	case o.smoke:
+		args = append(args, "--smoke")
+	case o.quick:
+		args = append(args, "--seconds", "2")
 	}
-	cmd := exec.Command(o.python, append(append([]string{"-W", "error", "python/recipe.py"}, ports...), seconds)...)
+	cmd := exec.Command(o.python, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

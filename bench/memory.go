@@ -14,8 +14,8 @@ type memoryUse struct {
 	Peak                float64 // while it was overwritten
 }
 
-// measureMemory fills an empty server, then overwrites random keys for 4 s on 8 connections.
-func measureMemory(k kind, data, keys int) (memoryUse, error) {
+// measureMemory fills an empty server, then overwrites random keys for so long on 8 connections.
+func measureMemory(k kind, data, keys int, long time.Duration) (memoryUse, error) {
 	p, err := k.start()
 	if err != nil {
 		return memoryUse{}, err
@@ -39,7 +39,7 @@ func measureMemory(k kind, data, keys int) (memoryUse, error) {
 			}
 		}
 	})
-	end := time.Now().Add(4 * time.Second)
+	end := time.Now().Add(long)
 	err = p.each(8, a, func(_ int, c *client) error {
 		batch := make([]int, max(1, min(16, 64<<10/len(a.file))))
 		for time.Now().Before(end) {
@@ -64,27 +64,27 @@ type largeUse struct {
 	IdleP99, During float64 // µs of small GETs of others, without it and meanwhile
 }
 
-// measureLarge sends an array of 512 MiB in and fetches it, twice, while four other clients GET small ones.
-func measureLarge(k kind) (largeUse, error) {
+// measureLarge sends an array of so many bytes in and fetches it, again and again, while four other clients GET small ones.
+func measureLarge(k kind, bytes int, long time.Duration) (largeUse, error) {
 	var use largeUse
 	p, err := k.start()
 	if err != nil {
 		return use, err
 	}
 	defer p.stop()
-	small, large := newArray(1<<10, 1000), newArray(512<<20, 1)
+	small, large := newArray(1<<10, 1000), newArray(bytes, 1)
 	if err := p.fill(small); err != nil {
 		return use, err
 	}
-	others := load{Op: "GET", Data: 1 << 10, Connections: 4, Pipeline: 1}
-	idle, err := others.run(p, small, 2*time.Second)
+	others := load{Op: "GET", Data: 1 << 10, Connections: 4, Pipeline: 1, Keys: small.keys}
+	idle, err := others.run(p, small, long/2)
 	if err != nil {
 		return use, err
 	}
 	use.IdleP99 = idle.P99
 	done := make(chan sample)
 	go func() {
-		s, err2 := others.run(p, small, 4*time.Second)
+		s, err2 := others.run(p, small, long)
 		err = errors.Join(err, err2)
 		done <- s
 	}()
@@ -93,20 +93,20 @@ func measureLarge(k kind) (largeUse, error) {
 		return use, err2
 	}
 	defer c.Close()
-	bytes := float64(len(large.file))
-	end := time.Now().Add(4 * time.Second)
+	size := float64(len(large.file))
+	end := time.Now().Add(long)
 	for i := 0; i == 0 || time.Now().Before(end); i++ {
 		before := p.resident()
 		most, err := watched(p, func() error { return c.sets([]int{0}) })
 		if err != nil {
 			return use, err
 		}
-		use.In = max(use.In, float64(most-before)/bytes)
+		use.In = max(use.In, float64(most-before)/size)
 		before = p.resident()
 		if most, err = watched(p, func() error { return c.gets([]int{0}) }); err != nil {
 			return use, err
 		}
-		use.Out = max(use.Out, float64(most-before)/bytes)
+		use.Out = max(use.Out, float64(most-before)/size)
 	}
 	use.During = (<-done).P99
 	return use, err

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ndring/ndring/bench/ready"
 )
 
 // kind is a server that can be measured.
@@ -23,6 +27,18 @@ type kind struct {
 	command   []string // with PORT for the port
 	version   []string // prints it
 	stores    bool
+}
+
+// question is what tells that a server is ready.
+func (k kind) question() ready.Question {
+	switch {
+	case k.memcached:
+		return ready.Version
+	case !k.stores:
+		return ready.Ping
+	default:
+		return ready.Keys
+	}
 }
 
 func kinds(binary, root string) []kind {
@@ -44,11 +60,16 @@ func kinds(binary, root string) []kind {
 // process is a server that runs.
 type process struct {
 	kind
-	addr string
-	cmd  *exec.Cmd
+	addr  string
+	cmd   *exec.Cmd
+	ended context.Context // done when the process has ended
 }
 
-// start starts a server on a free port and waits until it answers.
+const startLimit = 2 * time.Minute // with gigabytes to load
+
+var errEnded = errors.New("the process has ended")
+
+// start starts a server on a free port and waits until it serves keys.
 func (k kind) start() (*process, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,30 +90,36 @@ func (k kind) start() (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for range 500 {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return p, nil
-		}
-		time.Sleep(10 * time.Millisecond)
+	ended, end := context.WithCancelCause(context.Background())
+	p.ended = ended
+	go func() {
+		p.cmd.Wait() // its exit code does not matter
+		end(errEnded)
+	}()
+	ctx, cancel := context.WithTimeout(ended, startLimit)
+	defer cancel()
+	if err := ready.Wait(ctx, addr, k.question()); err != nil {
+		p.kill()
+		return nil, fmt.Errorf("%s: %w: %s", k.name, err, log.String())
 	}
-	p.stop()
-	return nil, fmt.Errorf("%s does not answer: %s", k.name, log.String())
+	return p, nil
 }
 
-func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM) // if it has ended, there is nothing to stop
-	ended := make(chan struct{})
-	go func() {
-		p.cmd.Wait() // its exit code does not matter any more
-		close(ended)
-	}()
+// stop asks a server to end, and makes it end when it takes too long.
+func (p *process) stop() { p.end(syscall.SIGTERM, 5*time.Second) }
+
+func (p *process) end(sig syscall.Signal, limit time.Duration) {
+	p.cmd.Process.Signal(sig) // if it has ended, there is nothing to stop
 	select {
-	case <-ended:
-	case <-time.After(5 * time.Second):
-		p.cmd.Process.Kill()
-		<-ended
+	case <-p.ended.Done():
+	case <-time.After(limit):
+		p.kill()
 	}
+}
+
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	<-p.ended.Done()
 }
 
 // cpu returns the processor time that all threads of the process have used, from its CPU clock.

@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,8 +10,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
@@ -22,76 +20,54 @@ type agreement struct {
 	machine   *machine
 	streams   *streams
 	transport *transport
-	store     *raftboltdb.BoltStore // nil in memory
-	local     string                // server id
-	leads     chan bool             // this node leads, or no longer does
+	stores    *stores
+	local     string    // server id
+	leads     chan bool // this node leads, or no longer does
 	timing    Timing
 }
 
 const (
 	rpcTimeout        = 2 * time.Second // of one exchange with another node; a cut network is noticed by the lease long before
 	snapshotsKept     = 2
-	snapshotThreshold = 1024 // log entries
-	trailingLogs      = 1024 // entries kept behind a snapshot, for nodes that were away
+	snapshotThreshold = 1024            // log entries
+	trailingLogs      = 1024            // entries kept behind a snapshot, for nodes that were away
+	giveLeadTime      = 2 * time.Second // a leader whose disk hangs does not come to it
 )
 
-// openAgreement starts raft from what is in dir, or in memory. Servers are the first members of a new cluster; nil: there is one already, or the
+// keyTerm is where raft's stable store has the term.
+const keyTerm = "CurrentTerm"
+
+// openAgreement starts raft from what is in stores, which it closes. Servers are the first members of a new cluster; nil: there is one already, or the
 // node waits to be told by its leader.
-func openAgreement(local, dir string, servers []server, s *streams, m *machine, timing Timing, log *slog.Logger) (*agreement, error) {
-	a := &agreement{machine: m, streams: s, local: local, leads: make(chan bool, 16), timing: timing}
+func openAgreement(local string, kept *stores, servers []server, s *streams, m *machine, timing Timing, log *slog.Logger) (*agreement, error) {
+	a := &agreement{machine: m, streams: s, stores: kept, local: local, leads: make(chan bool, 16), timing: timing}
 	logger := raftLogger(log)
-	logs, stable, snapshots, store, err := openStores(dir, logger)
-	if err != nil {
-		return nil, err
-	}
-	a.store = store
-	stable = &stubborn{StableStore: stable, ended: s.context.Done(), hangs: s.mute, log: log}
-	logs = &watchdog{LogStore: logs, limit: hungDisk, hangs: s.mute, log: log}
+	stable := &stubborn{StableStore: kept.stable, ended: s.context.Done(), hangs: s.mute, log: log}
+	logs := &watchdog{LogStore: kept.logs, limit: hungDisk, ended: s.context.Done(), hangs: s.mute, log: log}
 	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout}, m.recovery)
-	if err := a.start(logs, stable, snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
-		return nil, errors.Join(err, a.transport.Close(), a.closeStore())
+	if err := a.start(logs, stable, kept.snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
+		return nil, errors.Join(err, a.transport.Close(), kept.close())
 	}
 	return a, nil
 }
 
-// raftFile has raft's log, term and vote.
-const raftFile = "raft.db"
-
-// openStores opens raft's files in a folder, or makes what it needs in memory.
-func openStores(dir string, logger hclog.Logger) (raft.LogStore, raft.StableStore, raft.SnapshotStore, *raftboltdb.BoltStore, error) {
-	if dir == "" {
-		inmem := raft.NewInmemStore()
-		return inmem, inmem, raft.NewInmemSnapshotStore(), nil, nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, nil, nil, err
-	}
-	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, raftFile), BoltOptions: &bbolt.Options{NoFreelistSync: true, Timeout: time.Second},
-	})
-	if err != nil {
-		return nil, nil, nil, nil, fmt.Errorf("the log of the topology: %w", err)
-	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger)
-	if err != nil {
-		return nil, nil, nil, nil, errors.Join(err, store.Close())
-	}
-	return store, store, snapshots, store, nil
-}
-
-// serversIn returns the servers of the cluster that the log in a folder is of.
+// serversIn returns the servers of the cluster that the log in a folder is of; none, if there is no log that can be read.
 func serversIn(dir, local string, log *slog.Logger) ([]raft.Server, error) {
+	if info, err := os.Stat(filepath.Join(dir, raftFile)); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 { // it would be made
+		return nil, nil
+	}
 	logger := raftLogger(log)
-	logs, stable, snapshots, store, err := openStores(dir, logger)
+	s, err := openStores(dir, logger)
 	if err != nil {
 		return nil, err
 	}
-	if store != nil {
-		defer store.Close()
+	defer s.close()
+	if _, err := checkLog(s); err != nil { // raft would panic
+		return nil, err
 	}
 	_, nowhere := raft.NewInmemTransport("")
 	config := raftConfig(local, Timing{}.withDefaults(), logger, nil)
-	found, err := raft.GetConfiguration(config, newMachine(func(*topology.Topology) {}), logs, stable, snapshots, nowhere)
+	found, err := raft.GetConfiguration(config, newMachine(func(*topology.Topology) {}), s.logs, s.stable, s.snapshots, nowhere)
 	return found.Servers, err
 }
 
@@ -190,19 +166,17 @@ func awaitChange(change raft.Future, patience time.Duration, push func()) error 
 	}
 }
 
-func (a *agreement) closeStore() error {
-	if a.store == nil {
-		return nil
-	}
-	return a.store.Close()
-}
-
 // close ends raft and everything under it. A leader gives its lead to another one first, so that nobody has to find out that it is gone.
 func (a *agreement) close() error {
 	if a.State() == raft.Leader {
-		a.LeadershipTransfer().Error() // there may be nobody who could take it
+		given := make(chan error, 1)
+		go func() { given <- a.LeadershipTransfer().Error() }() // there may be nobody who could take it
+		select {
+		case <-given:
+		case <-time.After(giveLeadTime):
+		}
 	}
 	a.streams.Close() // first: raft waits for its dials
 	err := a.Shutdown().Error()
-	return errors.Join(err, a.transport.Close(), a.closeStore())
+	return errors.Join(err, a.transport.Close(), a.stores.close())
 }

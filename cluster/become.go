@@ -92,6 +92,9 @@ func (c *Cluster) onlyMe() *made {
 	return m
 }
 
+// alone reports whether the cluster was made of one node, and has had no other since.
+func (m *made) alone() bool { return m != nil && len(m.Servers) == 1 }
+
 // belong writes down that the node is of a cluster, for good. M is how that begins, on the one node that makes it.
 func (c *Cluster) belong(cluster string, m *made) error {
 	if err := c.host.Adopt(cluster); err != nil {
@@ -168,25 +171,43 @@ func (c *Cluster) enter(cluster string) error {
 	if err := c.checkServer(cluster); err != nil {
 		return err
 	}
+	kept, err := c.openStores()
+	if err != nil {
+		return err
+	}
 	var servers []server
 	if m := c.mine(); m != nil {
 		servers = m.Servers
 	}
-	a, err := openAgreement(c.local, c.raftDir(c.self.Store), servers, c.streams, c.machine, c.timing, c.log)
+	a, err := openAgreement(c.local, kept, servers, c.streams, c.machine, c.timing, c.log)
 	if err != nil {
 		return err
 	}
 	c.agreement.Store(a)
 	c.done.Go(func() { c.control(a) })
+	if id := c.raft.known; id != "" {
+		c.done.Go(func() { c.keepMark(a, id) })
+	}
 	return nil
 }
 
-// checkServer sees to a data folder that counts as another copy than the one that became part of the cluster, because its manifest had to be made anew: it has a
-// log of the topology, but not the vote that goes with it. That log is not used. A cluster of one is made again around what is in the folder; of a larger one the
-// node becomes a new member.
+// openStores opens what raft has kept in the node's folder, or makes what it needs in memory.
+func (c *Cluster) openStores() (*stores, error) {
+	if c.raft.dir == "" {
+		return memoryStores(), nil
+	}
+	c.mu.Lock()
+	identity := c.identity
+	c.mu.Unlock()
+	return c.raft.open(&identity)
+}
+
+// checkServer sees to a data folder that is another store than the one that became part of the cluster: its manifest had to be made anew, or it has lost what raft kept in
+// it (Rejoin). It has no vote, whatever raft's files say; they are not used. A cluster of one is made again around what is in the folder; to a larger one the node comes back
+// as another server, with the copies that it had.
 func (c *Cluster) checkServer(cluster string) error {
 	c.mu.Lock()
-	was := c.identity.Server
+	was, began := c.identity.Server, c.identity.Made
 	c.mu.Unlock()
 	if was == c.local || was == "" {
 		return nil
@@ -195,24 +216,23 @@ func (c *Cluster) checkServer(cluster string) error {
 	if err != nil {
 		return err
 	}
-	servers, err := serversIn(c.raftDir(store), was, c.log)
-	if err != nil {
-		return err
+	alone := began.alone()
+	if !alone {
+		servers, err := c.raft.serversOf(was)
+		if err != nil {
+			return err
+		}
+		alone = len(servers) == 1 && string(servers[0].ID) == was
 	}
-	alone := len(servers) == 1 && string(servers[0].ID) == was
-	c.log.Warn("the data folder counts as a new copy: what it knew of the topology is not used", "was", was, "is", c.local, "cluster of one", alone)
 	if alone {
+		c.log.Warn("the data folder is another store than it was: the cluster, of this node alone, is made again around its arrays, without its settings", "was", was, "is", c.local)
 		return c.belong(cluster, c.onlyMe())
 	}
+	c.log.Warn("the data folder is another store than it was: the node comes back to its cluster as another server, without a vote", "was", was, "is", c.local)
+	c.mu.Lock()
+	c.identity.Was = append(c.identity.Was, store)
+	c.mu.Unlock()
 	return c.belong(cluster, nil)
-}
-
-// raftDir is where raft's files of a store are; empty for in memory.
-func (c *Cluster) raftDir(store string) string {
-	if c.config.RaftDir == "" {
-		return ""
-	}
-	return raftDirOf(c.config.RaftDir, store)
 }
 
 func raftDirOf(dir, store string) string { return filepath.Join(dir, store) }
@@ -270,6 +290,7 @@ func (c *Cluster) announce() bool {
 	for turn := 0; ; {
 		t := c.Topology()
 		if row, ok := t.Node(c.self.ID); ok && row.Incarnation == c.self.Incarnation && row.Store == c.self.Store {
+			c.tell("forget the stores that the folder was", c.arrived())
 			return true
 		}
 		err := c.checkTwins()
@@ -313,6 +334,17 @@ func (c *Cluster) announce() bool {
 			return false
 		}
 	}
+}
+
+// arrived forgets the stores that the folder was before: the cluster knows it as the one that it is.
+func (c *Cluster) arrived() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.identity.Was) == 0 {
+		return nil
+	}
+	c.identity.Was = nil
+	return c.identity.save(c.files)
 }
 
 // mine returns how the cluster began, if this node has made it.

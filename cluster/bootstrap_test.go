@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,9 +64,24 @@ func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, 
 	return nodes, configs
 }
 
+// How the cluster began is forgotten once it has other members: a founder must not begin it again.
+func TestAFounderForgetsHowTheClusterBegan(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 2, onDisk)
+	eventually(t, "no folder says how the cluster began", func() bool {
+		for i := range nodes {
+			if kept, err := loadIdentity(configs[i].Files); err != nil || kept.Made != nil || kept.Cluster == "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
 	t.Parallel()
-	for round := range 4 {
+	for round := range 2 {
 		nw := newNetwork()
 		seed := rand.Uint64()
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -141,7 +158,7 @@ func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
 	config := testConfig(t, "b", 2, a.seed())
 	config.HasData = true
 	b := nw.start(t, config)
-	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "a node joins with an empty folder") {
+	if err := readyError(t, b); err == nil || !strings.Contains(err.Error(), "a node joins with an empty folder") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -157,11 +174,61 @@ func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	ready(t, other)
 	old.Join = []string{other.seed()}
 	again := nw.start(t, old)
-	if err := again.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
+	if err := readyError(t, again); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
 		t.Errorf("Ready: %v", err)
 	}
 	if len(other.Topology().Nodes) != 1 {
 		t.Errorf("the other cluster has %d nodes", len(other.Topology().Nodes))
+	}
+}
+
+// Where a member was when it was last seen there is a node of another cluster now. That one is kept out, and nothing else.
+func TestAStrangerAtARememberedAddress(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 3, onDisk)
+	id, was := nodes[0].ID(), nodes[2].seed()
+	for _, n := range nodes {
+		eventually(t, n.self.Name+" remembers where the others are", func() bool { return len(n.book.all()) == 2 })
+	}
+	for _, n := range nodes {
+		n.stop()
+	}
+	_, port, err := net.SplitHostPort(was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := testConfig(t, "z", 0)
+	stranger.GossipPort, err = strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := nw.start(t, stranger)
+	ready(t, z)
+	configs[0].Join = nil
+	nodes[0] = nw.start(t, configs[0])
+	eventually(t, "the stranger was met", func() bool {
+		nodes[0].sights.mu.Lock()
+		defer nodes[0].sights.mu.Unlock()
+		_, met := nodes[0].sights.others[was]
+		return met && nodes[0].foreign.Load() != nil
+	})
+	for range 2 { // the second time it has begun after that
+		nodes[0].await("the test")
+		eventually(t, "the node has looked around again", func() bool {
+			select {
+			case <-nodes[0].failed:
+				t.Fatalf("the node ends: %v", *nodes[0].fatal.Load())
+			default:
+			}
+			return nodes[0].Waiting() != "the test"
+		})
+	}
+	configs[1].Join = []string{nodes[0].seed()}
+	nodes[1] = nw.start(t, configs[1])
+	ready(t, nodes[:2]...)
+	if nodes[0].ID() != id || z.ID() == id || len(z.Topology().Nodes) != 1 {
+		t.Errorf("cluster %s is %s, the other one is %s with %d nodes", id, nodes[0].ID(), z.ID(), len(z.Topology().Nodes))
 	}
 }
 
@@ -171,7 +238,7 @@ func TestSeedsOfTwoClustersAreRefused(t *testing.T) {
 	a, b := nw.start(t, testConfig(t, "a", 0)), nw.start(t, testConfig(t, "b", 0))
 	ready(t, a, b)
 	c := nw.start(t, testConfig(t, "c", 0, a.seed(), b.seed()))
-	if err := c.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "different clusters") {
+	if err := readyError(t, c); err == nil || !strings.Contains(err.Error(), "different clusters") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -184,7 +251,7 @@ func TestTwoNodesOfOneIDAreTold(t *testing.T) {
 	twin := testConfig(t, "a", 0, a.seed())
 	twin.Self.Store = strings.Repeat("f", 32)
 	second := nw.start(t, twin)
-	if err := second.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "runs") {
+	if err := readyError(t, second); err == nil || !strings.Contains(err.Error(), "runs") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -197,7 +264,7 @@ func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
 	config := testConfig(t, "b", 0, a.seed())
 	config.Shards = 32
 	b := nw.start(t, config)
-	if err := b.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "16 shards") {
+	if err := readyError(t, b); err == nil || !strings.Contains(err.Error(), "16 shards") {
 		t.Errorf("Ready: %v", err)
 	}
 }

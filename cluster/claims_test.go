@@ -182,6 +182,9 @@ func runVillage(t *testing.T, seed uint64) int {
 	return v.check()
 }
 
+// Found implements Host: these nodes have no folders.
+func (*village) Found(string) error { return nil }
+
 // check compares what the nodes have written down.
 func (v *village) check() (clusters int) {
 	owner := map[string]string{} // cluster by server

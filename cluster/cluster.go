@@ -27,6 +27,7 @@ type Cluster struct {
 	self   topology.Node                 // without what depends on the node's address
 	row    atomic.Pointer[topology.Node] // self as others reach it
 	local  string                        // server id
+	raft   raftFolder                    // only become uses it
 
 	sights  *sights
 	gossip  *gossip
@@ -37,9 +38,10 @@ type Cluster struct {
 	agreement atomic.Pointer[agreement] // nil before the node is part of a cluster
 	waiting   atomic.Pointer[string]    // what for; empty when it serves
 	fatal     atomic.Pointer[error]     // why it can never serve
-	foreign   atomic.Pointer[[]string]  // addresses given or known, where nodes of another cluster answer
+	foreign   atomic.Pointer[[]string]  // seeds where nodes of another cluster answer
 	silent    atomic.Pointer[[]string]  // likewise, where nobody has answered lately
 	proposals counters
+	refused   atomic.Int64  // messages to the gossip port
 	kick      chan struct{} // wakes become; one at most
 	twinTold  uint64        // incarnation of the twin that was told of; become's
 
@@ -80,7 +82,10 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.sights = newSights(c.self.ID, c.self.Incarnation, c.log)
 	c.machine = newMachine(c.publish)
 	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
-	c.await("the start")
+	c.raft = raftFolder{
+		dir: config.RaftDir, store: config.Self.Store, known: config.RaftState, hasData: config.HasData, files: c.files, found: host.Found, log: c.log, logger: raftLogger(c.log),
+	}
+	c.await(starting)
 	return c
 }
 
@@ -118,13 +123,14 @@ func (c *Cluster) load() (err error) {
 	if c.book, err = openBook(c.files); err != nil {
 		return err
 	}
-	if c.identity, err = loadIdentity(c.files); err != nil {
+	if c.identity, err = c.raft.identity(c.self.ID, c.config.NewCluster, len(c.book.all()) > 0); err != nil {
 		return err
 	}
 	c.gossip = newGossip(&c.config, meta{
 		node: c.self.ID, store: c.self.Store, cluster: c.identity.Cluster, incarnation: c.self.Incarnation, busPort: uint16(c.self.BusPort),
 		expect: uint8(min(c.config.Expect, 255)), hasData: c.config.HasData, name: c.self.Name,
 	}, c.sights)
+	c.gossip.refused = &c.refused
 	return nil
 }
 
@@ -179,6 +185,9 @@ func (c *Cluster) Topology() *topology.Topology { return c.machine.current.Load(
 // GossipAddress returns where this node's gossip is reached.
 func (c *Cluster) GossipAddress() (host string, port int) { return c.gossip.address() }
 
+// GossipRefused returns how many messages have come to the gossip port that no node sends.
+func (c *Cluster) GossipRefused() int64 { return c.refused.Load() }
+
 // ID returns the id of the cluster; empty before the node is part of one.
 func (c *Cluster) ID() string {
 	c.mu.Lock()
@@ -201,6 +210,9 @@ func (c *Cluster) fail(err error) {
 		close(c.failed)
 	}
 }
+
+// starting is what a node waits for that does not know yet for what.
+const starting = "the start"
 
 // await notes what the node waits for.
 func (c *Cluster) await(format string, args ...any) {

@@ -19,6 +19,7 @@ type Config struct {
 	Replicas   int           // likewise: copies of each shard, the primary's included
 	FirstEpoch uint64        // likewise: versions that the folder knows are of lower ones
 	HasData    bool          // the folder has arrays: it keeps them if a cluster of one is made of it, and gives no claim
+	RaftState  string        // id of the raft state that the folder has (Host.Found); empty for none
 	NewCluster string        // id of a cluster of one; empty for a random one
 
 	Join   []string // seeds, HOST[:PORT] of gossip
@@ -120,6 +121,8 @@ func (e *AnswerError) Error() string { return e.Text }
 type Host interface {
 	// Adopt makes the node part of a cluster for good: its folder belongs to it when Adopt returns.
 	Adopt(cluster string) error
+	// Found notes for good that the node's folder has the raft state of an id.
+	Found(raftState string) error
 	// Publish hands over a newer topology. It must not block.
 	Publish(*topology.Topology)
 	// InStep returns when the process routes by the topology of an index, or by a later one. It may be called at any time.

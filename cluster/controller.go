@@ -35,15 +35,15 @@ func (c *Cluster) lead(a *agreement) {
 	tick := time.NewTicker(c.timing.Tick)
 	defer tick.Stop()
 	members := newMembership()
-	current := false // this node has all that was decided in earlier terms
-	for {
-		if !current {
-			current = a.Barrier(applyTimeout).Error() == nil
-		}
-		if current {
+	term := term{
+		barrier: func() error { return a.Barrier(applyTimeout).Error() },
+		decide: func() {
 			c.decideTopology(a, members)
 			c.decideVoters(a, members)
-		}
+		},
+	}
+	for {
+		term.step()
 		select {
 		case <-c.context.Done():
 			return
@@ -51,10 +51,27 @@ func (c *Cluster) lead(a *agreement) {
 			if !leads {
 				return
 			}
-			current = false
+			term.current = false
 		case <-seen:
 		case <-tick.C:
 		}
+	}
+}
+
+// term is one in which this node leads.
+type term struct {
+	barrier func() error // returns when this node has all that was decided in earlier terms
+	decide  func()
+	current bool // it has
+}
+
+// step decides, unless what is to be decided may have been decided already.
+func (t *term) step() {
+	if !t.current {
+		t.current = t.barrier() == nil
+	}
+	if t.current {
+		t.decide()
 	}
 }
 

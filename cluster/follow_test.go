@@ -51,7 +51,7 @@ func TestMoveIsFollowed(t *testing.T) {
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
 	for _, n := range []*testNode{a, b} {
-		if err := n.Ready(t.Context()); err != nil {
+		if err := readyError(t, n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,7 +75,7 @@ func TestMoveForgetsSuspicion(t *testing.T) {
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
 	for _, n := range []*testNode{a, b} {
-		if err := n.Ready(t.Context()); err != nil {
+		if err := readyError(t, n); err != nil {
 			t.Fatal(err)
 		}
 	}

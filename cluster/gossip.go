@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/ndring/ndring/cluster/screen"
 	"github.com/ndring/ndring/cluster/topology"
 )
 
@@ -20,12 +22,13 @@ const DefaultGossipPort = 7946
 
 // gossip finds other nodes and notices when they go. What it sees it keeps in sights, and it wakes whoever listens.
 type gossip struct {
-	config *Config
-	log    *slog.Logger
-	sights *sights
-	bind   net.IP    // to listen on
-	first  net.IP    // where others reached the node when it started
-	end    sync.Once // of list
+	config  *Config
+	log     *slog.Logger
+	sights  *sights
+	refused *atomic.Int64 // messages that the screens have kept out
+	bind    net.IP        // to listen on
+	first   net.IP        // where others reached the node when it started
+	end     sync.Once     // of list
 
 	turn sync.Mutex // held while something is told to others, or list is replaced; before mu
 
@@ -38,7 +41,7 @@ type gossip struct {
 }
 
 func newGossip(config *Config, self meta, s *sights) *gossip {
-	return &gossip{config: config, log: config.Log, sights: s, self: self}
+	return &gossip{config: config, log: config.Log, sights: s, self: self, refused: new(atomic.Int64)}
 }
 
 // memberName is unique for each start of a node, and for each address that it has had since: memberlist would not let a name that it knows come back with another address at once.
@@ -87,9 +90,17 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g, events{g, moves}, g, g
+	transport, err := screen.Listen(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: g.refused})
+	if err != nil {
+		if strings.Contains(err.Error(), "address already in use") { // memberlist passes on no more than the text
+			err = fmt.Errorf("%w: another process has it, perhaps another node; give another port with --gossip-port, or 0 for any", err)
+		}
+		return fmt.Errorf("cannot listen for gossip (--gossip-port): %w", err)
+	}
+	c.Transport, c.BindPort, c.AdvertisePort = transport, transport.Port(), transport.Port()
 	list, err := memberlist.Create(c)
 	if err != nil {
-		return fmt.Errorf("cannot listen for gossip on port %d: %w", port, err)
+		return errors.Join(fmt.Errorf("cannot start gossip: %w", err), transport.Shutdown())
 	}
 	local := list.LocalNode() // memberlist writes to it later
 	g.mu.Lock()

@@ -60,6 +60,10 @@ func (nw *network) start(t testing.TB, config Config) *testNode {
 	t.Helper()
 	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
 	n := &testNode{t: t, network: nw}
+	if config.Files != nil {
+		state, _ := config.Files.Load(stateFile)
+		config.RaftState = string(state)
+	}
 	config.Self.BusPort = int(20_000 + testPorts.Add(1))
 	n.address = fmt.Sprintf("127.0.0.1:%d", config.Self.BusPort)
 	n.Cluster = New(config, n, n)
@@ -184,6 +188,12 @@ func (n *testNode) Adopt(cluster string) error {
 	return nil
 }
 
+// Found implements Host.
+func (n *testNode) Found(state string) error { return n.files.Save(stateFile, []byte(state)) }
+
+// stateFile stands for the line of a data folder's manifest.
+const stateFile = "manifest-raft-state"
+
 // Publish implements Host.
 func (n *testNode) Publish(t *topology.Topology) {
 	if err := t.Check(); err != nil {
@@ -207,6 +217,25 @@ func ready(t testing.TB, nodes ...*testNode) {
 			t.Fatalf("%s: %v", n.self.Name, err)
 		}
 	}
+}
+
+// readyError returns what Ready says within a bound.
+func readyError(t testing.TB, n *testNode) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return n.Ready(ctx)
+}
+
+// within returns what comes on a channel, and fails the test if nothing does.
+func within[T any](t testing.TB, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing comes, in a minute")
+	}
+	return got
 }
 
 // eventually waits for a condition, and says what was missing when it does not come.

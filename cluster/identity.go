@@ -5,18 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
 
 // identity is what a node has promised, and what it belongs to. It is written down before anybody is told.
 type identity struct {
-	Cluster string `json:"cluster,omitempty"` // id; empty before the node is part of one
-	Server  string `json:"server,omitempty"`  // server id as which the node became part of it
-	Claim   *claim `json:"claim,omitempty"`   // that the node has given
-	Round   uint64 `json:"round,omitempty"`   // of the last claim that it has asked for
-	Made    *made  `json:"made,omitempty"`    // of the one node that makes the cluster
+	Cluster string   `json:"cluster,omitempty"` // id; empty before the node is part of one
+	Server  string   `json:"server,omitempty"`  // server id as which the node became part of it
+	Claim   *claim   `json:"claim,omitempty"`   // that the node has given
+	Round   uint64   `json:"round,omitempty"`   // of the last claim that it has asked for
+	Made    *made    `json:"made,omitempty"`    // of the one node that makes the cluster
+	Was     []string `json:"was,omitempty"`     // stores that the folder was before, while the cluster may know it as one of them
 }
 
 // claim is a node's word that it will be part of a cluster of exactly these nodes, and of no other, unless the asker gives it back.
@@ -43,6 +47,8 @@ type server struct {
 
 const identityFile = "identity.json"
 
+var errIdentity = errors.New(identityFile + " is damaged")
+
 func loadIdentity(files Files) (i identity, err error) {
 	content, err := files.Load(identityFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -52,7 +58,7 @@ func loadIdentity(files Files) (i identity, err error) {
 		return i, err
 	}
 	if err := json.Unmarshal(content, &i); err != nil {
-		return i, fmt.Errorf("%s is damaged: %w", identityFile, err)
+		return identity{}, fmt.Errorf("%w: %w", errIdentity, err)
 	}
 	return i, nil
 }
@@ -68,4 +74,68 @@ func (i *identity) save(files Files) error {
 // same reports whether two claims are one, of any round.
 func (c *claim) same(d *claim) bool {
 	return c.Asker == d.Asker && c.Store == d.Store && c.Cluster == d.Cluster && slices.Equal(c.Members, d.Members)
+}
+
+// identity returns what the folder's node is. Where identity.json is missing, empty or damaged, the folder may yet be known to be of a cluster: its manifest names that
+// cluster and the raft state (Host.Found), and raft's files are in folders that are named by the store. That is all that a member has to know, since what it has promised
+// before it became one is over; whether raft's files are whole shows when they are opened.
+func (f *raftFolder) identity(self topology.NodeID, cluster string, booked bool) (identity, error) {
+	i, err := loadIdentity(f.files)
+	if err != nil && !errors.Is(err, errIdentity) || i.Cluster != "" {
+		return i, err
+	}
+	store := f.lastStore()
+	switch {
+	case store != "" && cluster != "":
+	case f.hasData && booked:
+		return i, f.lost("%s and %s are missing or damaged", identityFile, f.path())
+	case err != nil:
+		return i, fmt.Errorf("%w. The node was of no cluster yet: with an empty data folder it starts as another one", err)
+	default:
+		return i, nil
+	}
+	f.log.Warn("what the node is in its cluster is taken from the folder's manifest and from raft's files", "file", identityFile, "cluster", cluster, "store", store, "err", err)
+	i = identity{Cluster: cluster, Server: serverID(self, store)}
+	return i, i.save(f.files)
+}
+
+// lastStore returns the store that had a part in a cluster, as far as raft's files and the folder's manifest tell; empty for none.
+func (f *raftFolder) lastStore() (last string) {
+	if f.known != "" {
+		return f.store
+	}
+	found, _ := os.ReadDir(f.dir) // there may be none
+	var newest time.Time
+	for _, sub := range found {
+		info, err := os.Stat(filepath.Join(f.dir, sub.Name(), raftFile))
+		if err != nil || !isStore(sub.Name()) {
+			continue
+		}
+		if sub.Name() == f.store {
+			return f.store
+		}
+		if last == "" || info.ModTime().After(newest) {
+			last, newest = sub.Name(), info.ModTime()
+		}
+	}
+	return last
+}
+
+// Promised reports whether a folder's node has promised something to others by its id, or may have.
+func Promised(files Files) bool {
+	i, err := loadIdentity(files)
+	return err != nil || i.Cluster != "" || i.Claim != nil || i.Round > 0
+}
+
+// KeptNode returns the id of the node that a folder's identity.json is of; empty if it does not tell.
+func KeptNode(files Files) topology.NodeID {
+	i, err := loadIdentity(files)
+	if err != nil {
+		return ""
+	}
+	node, _, err := parseServerID(i.Server)
+	if err != nil {
+		return ""
+	}
+	return node
 }

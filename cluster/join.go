@@ -16,6 +16,7 @@ import (
 // joinRequest is a node that wants in, or that was started anew.
 type joinRequest struct {
 	Node   topology.Node `json:"node"`
+	Was    []string      `json:"was,omitempty"`    // stores that its data folder was before: its copies are those
 	Shards int           `json:"shards"`           // that it was started with
 	Passed bool          `json:"passed,omitempty"` // another node has passed it on
 }
@@ -76,7 +77,7 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	var reply joinReply
 	var err error
 	if leader == c.self.ID {
-		reply, err = c.admit(c.agreement.Load(), joinRequest{Node: *c.row.Load(), Shards: c.config.Shards})
+		reply, err = c.admit(c.agreement.Load(), c.joinRequest())
 	} else {
 		reply, err = c.askJoin(leader)
 	}
@@ -86,8 +87,14 @@ func (c *Cluster) joinAgain(leader topology.NodeID) error {
 	return err
 }
 
+func (c *Cluster) joinRequest() joinRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return joinRequest{Node: *c.row.Load(), Was: c.identity.Was, Shards: c.config.Shards}
+}
+
 func (c *Cluster) askJoin(node topology.NodeID) (reply joinReply, err error) {
-	payload, err := json.Marshal(joinRequest{Node: *c.row.Load(), Shards: c.config.Shards})
+	payload, err := json.Marshal(c.joinRequest())
 	if err != nil {
 		return reply, err
 	}
@@ -105,6 +112,9 @@ func (c *Cluster) answerJoin(ctx context.Context, from Caller, payload []byte) (
 	var request joinRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
 		return nil, fmt.Errorf("no request to join: %w", err)
+	}
+	if request.Passed && from.Cluster == "" { // only members pass on
+		return nil, fmt.Errorf("node %s, which is of no cluster, passes on the request of another one, %s", from.Node, request.Node.ID)
 	}
 	if !request.Passed && (request.Node.ID != from.Node || request.Node.Store != from.Store) {
 		return nil, fmt.Errorf("node %s asks for another one, %s", from.Node, request.Node.ID)
@@ -163,7 +173,7 @@ func (c *Cluster) admit(a *agreement, request joinRequest) (reply joinReply, err
 		}
 	}
 	if !there { // a node that hears of no leader asks again and again: nothing to write down each time
-		d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}})
+		d, err := a.decideOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}, Stores: request.Was})
 		if err != nil {
 			return reply, err
 		}

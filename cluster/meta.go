@@ -96,6 +96,12 @@ func parseServerID(id string) (node topology.NodeID, store string, err error) {
 	return topology.NodeID(id[:idDigits]), id[idDigits+1:], nil
 }
 
+// isStore reports whether a name is the id of a store.
+func isStore(name string) bool {
+	_, err := hex.DecodeString(name)
+	return err == nil && len(name) == uuidDigits
+}
+
 // label is how people are told of a node.
 func label(name string, id topology.NodeID) string {
 	if name == "" {

@@ -116,12 +116,8 @@ func (a *agreement) decideOps(ops ...topology.Op) (decision, error) {
 // decide puts a command into the log. This node leads.
 func (a *agreement) decide(command []byte) (d decision, err error) {
 	future := a.Apply(command, applyTimeout)
-	switch err := future.Error(); {
-	case err == nil:
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return d, fmt.Errorf("%w (%w)", ErrNoLeader, err)
-	default: // it was leader when it began
-		return d, ErrUnknown
+	if err := proposalError(future.Error()); err != nil {
+		return d, err
 	}
 	o, ok := future.Response().(outcome)
 	if !ok {
@@ -137,6 +133,18 @@ func (a *agreement) decide(command []byte) (d decision, err error) {
 		}
 	}
 	return d, nil
+}
+
+// proposalError tells what an error of raft's means for a command: ErrNoLeader, when it did not come into the log, or ErrUnknown.
+func proposalError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return fmt.Errorf("%w (%w)", ErrNoLeader, err)
+	default: // it was leader when it began
+		return ErrUnknown
+	}
 }
 
 // answerProposal serves MethodPropose.

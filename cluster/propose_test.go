@@ -3,8 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
@@ -33,4 +36,77 @@ func TestWhatWasDecidedButNotHeardOfIsUnknown(t *testing.T) {
 		t.Errorf("%v, want %v", last, ErrUnknown)
 	}
 	eventually(t, "the leader has decided", func() bool { return leader.Topology().Settings["x"] == "y" })
+}
+
+// A command that may be in a log is not said to be lost, and one that is in none not to be unknown.
+func TestWhatRaftsErrorsMeanForACommand(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]error{
+		nil: nil, raft.ErrNotLeader: ErrNoLeader, raft.ErrLeadershipTransferInProgress: ErrNoLeader, raft.ErrEnqueueTimeout: ErrNoLeader,
+		raft.ErrLeadershipLost: ErrUnknown, raft.ErrRaftShutdown: ErrUnknown, raft.ErrAbortedByRestore: ErrUnknown, errors.New("another one"): ErrUnknown,
+	} {
+		got := proposalError(err)
+		if !errors.Is(got, want) || errors.Is(got, ErrUnknown) && errors.Is(got, ErrNoLeader) {
+			t.Errorf("%v means %v, want %v", err, got, want)
+		}
+	}
+}
+
+// answering is a bus by which each call ends the same way.
+type answering struct {
+	Bus
+	err error
+}
+
+func (a answering) Call(context.Context, Target, Method, []byte) ([]byte, error) { return nil, a.err }
+
+func TestACallWhoseAnswerIsLostIsUnknown(t *testing.T) {
+	t.Parallel()
+	other := testConfig(t, "b", 0).Self
+	for name, tc := range map[string]struct {
+		err     error
+		unknown bool
+	}{
+		"the connection broke":      {errors.New("broken pipe"), true},
+		"the time was over":         {context.DeadlineExceeded, true},
+		"it was not sent":           {fmt.Errorf("%w: refused", ErrNotSent), false},
+		"the other one says no":     {&AnswerError{ErrNoLeader.Error()}, false},
+		"the other one is not sure": {&AnswerError{ErrUnknown.Error()}, true},
+	} {
+		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
+		c.sights.note(instance{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
+		if _, err := c.ask(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUnknown) != tc.unknown || err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A leader decides nothing before it has what was decided in earlier terms, in each of its terms.
+func TestALeaderDecidesBehindItsBarrier(t *testing.T) {
+	t.Parallel()
+	barriers, decisions, passes := 0, 0, false
+	term := term{
+		barrier: func() error {
+			barriers++
+			if passes {
+				return nil
+			}
+			return raft.ErrLeadershipLost
+		},
+		decide: func() { decisions++ },
+	}
+	for round := range 2 {
+		passes, barriers, decisions, term.current = false, 0, 0, false
+		for range 3 {
+			if term.step(); decisions != 0 {
+				t.Fatalf("term %d: it decides without its barrier", round)
+			}
+		}
+		passes = true
+		term.step()
+		term.step()
+		if barriers != 4 || decisions != 2 {
+			t.Errorf("term %d: %d barriers, %d decisions", round, barriers, decisions)
+		}
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
@@ -28,13 +27,10 @@ type Recovery struct {
 	Voters   []RecoveryVoter
 	Topology *topology.Topology
 
-	local     string
-	config    *raft.Config
-	logs      raft.LogStore
-	stable    raft.StableStore
-	snapshots raft.SnapshotStore
-	store     *raftboltdb.BoltStore
-	current   uint64 // raft's term
+	local  string
+	config *raft.Config
+	*stores
+	current uint64 // raft's term
 }
 
 // RecoveryVoter is a voter as the node knows it.
@@ -71,8 +67,11 @@ func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slo
 		return nil, ErrNoRaft
 	}
 	logger := raftLogger(log)
-	if r.logs, r.stable, r.snapshots, r.store, err = openStores(raftDirOf(dir, store), logger); err != nil {
+	if r.stores, err = openStores(raftDirOf(dir, store), logger); err != nil {
 		return nil, err
+	}
+	if _, err := checkLog(r.stores); err != nil { // raft would panic
+		return nil, errors.Join(err, r.Close())
 	}
 	r.config = raftConfig(r.local, Timing{}.withDefaults(), logger, nil)
 	if err := r.read(files); err != nil {
@@ -90,7 +89,7 @@ func (r *Recovery) read(files Files) error {
 	if !there {
 		return ErrNoRaft
 	}
-	if r.current, err = r.stable.GetUint64([]byte("CurrentTerm")); err != nil {
+	if r.current, err = r.stable.GetUint64([]byte(keyTerm)); err != nil {
 		return err
 	}
 	dry := &drySnapshots{SnapshotStore: r.snapshots}
@@ -146,7 +145,7 @@ func (r *Recovery) note(servers []raft.Server, files Files) error {
 func (r *Recovery) Recover() error {
 	gap := recoveryGap()
 	term := max(r.current, r.Term) + gap
-	if err := r.stable.SetUint64([]byte("CurrentTerm"), term); err != nil { // before a log of that term is there
+	if err := r.stable.SetUint64([]byte(keyTerm), term); err != nil { // before a log of that term is there
 		return err
 	}
 	end := raft.Log{Index: r.Index + gap, Term: term, Type: raft.LogNoop}
@@ -162,12 +161,7 @@ func (r *Recovery) run(m raft.FSM, logs raft.LogStore, snapshots raft.SnapshotSt
 }
 
 // Close closes the files.
-func (r *Recovery) Close() error {
-	if r.store == nil {
-		return nil
-	}
-	return r.store.Close()
-}
+func (r *Recovery) Close() error { return r.close() }
 
 // recovering is the machine whose snapshot the cluster goes on with.
 type recovering struct {

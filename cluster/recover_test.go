@@ -85,6 +85,56 @@ func TestRecoveryOutlastsTheLostMajority(t *testing.T) {
 	recovered(t, nodes)
 }
 
+// A recovery raises index, term and epochs above all that the lost majority may have come to.
+func TestARecoveryLeavesAGap(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, configs := bootstrap(t, nw, 2, onDisk)
+	c := configs[0]
+	if leaderOf(t, nodes...) == nodes[0] {
+		c = configs[1]
+	}
+	for _, n := range nodes {
+		n.stop()
+	}
+	r, err := openRecovery(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := position{Term: max(r.current, r.Term), Index: r.Index}
+	epoch := r.Topology.Shards[0].Epoch
+	if err := errors.Join(r.Recover(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStores(raftDirOf(c.RaftDir, c.Self.Store), raftLogger(testLog(t, "a")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	after, err := checkLog(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := s.snapshots.List()
+	if err != nil || len(taken) == 0 {
+		t.Fatal(taken, err)
+	}
+	if after.Term < before.Term+topology.RecoveryGap || taken[0].Term != after.Term || after.Index < before.Index+topology.RecoveryGap || taken[0].Index != after.Index {
+		t.Errorf("entry %d of term %d has become %d of term %d, the snapshot ends with %d of term %d", before.Index, before.Term, after.Index, after.Term, taken[0].Index, taken[0].Term)
+	}
+	_, content, err := s.snapshots.Open(taken[0].ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(func(*topology.Topology) {})
+	if err := m.Restore(content); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.current.Load(); got.Shards[0].Epoch < epoch+topology.RecoveryGap || got.Recovery != after.Index {
+		t.Errorf("epoch %d has become %d, the recovery is %d", epoch, got.Shards[0].Epoch, got.Recovery)
+	}
+}
+
 // recovered waits until nodes are one cluster that has what was decided before and after a recovery.
 func recovered(t *testing.T, nodes []*testNode) {
 	t.Helper()
@@ -199,7 +249,7 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 			if tc.heeded {
 				continue
 			}
-			if a := <-answer; a.Response != nil || a.Error == nil || content.Len() > 0 {
+			if a := within(t, answer); a.Response != nil || a.Error == nil || content.Len() > 0 {
 				t.Errorf("%T is answered %+v, with %d bytes left", command, a, content.Len())
 			}
 		}

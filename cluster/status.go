@@ -14,6 +14,7 @@ import (
 // Status is how a node stands in its cluster.
 type Status struct {
 	Waiting          string // what for; empty when the node serves
+	Starting         bool   // Waiting is for nothing but this node itself, which is short
 	Leader           topology.NodeID
 	Term             uint64
 	Voters           int
@@ -28,6 +29,7 @@ func (c *Cluster) Status() Status {
 	if s.Waiting == "" {
 		s.Waiting = c.displaced()
 	}
+	s.Starting = s.Waiting == starting
 	a := c.agreement.Load()
 	if a == nil {
 		return s
@@ -42,6 +44,9 @@ func (c *Cluster) Status() Status {
 				}
 			}
 		}
+	}
+	if c.Waiting() != "" && s.Voters == 1 && len(s.VoterNodes) == 1 && s.VoterNodes[0] == c.self.ID {
+		s.Starting = true
 	}
 	switch {
 	case s.Leader == c.self.ID:

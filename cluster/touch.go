@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -137,5 +138,6 @@ func (c *Cluster) rejoin() {
 		c.log.Debug("not all known addresses answer", "answered", n, "of", len(addresses), "err", err)
 	}
 	c.silent.Store(&silent)
+	foreign = slices.DeleteFunc(foreign, func(a string) bool { return !slices.Contains(c.config.Join, a) }) // where a member was once, anybody may be now
 	c.foreign.Store(&foreign)
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"log/slog"
 	"runtime"
 	"time"
@@ -13,6 +14,7 @@ import (
 type watchdog struct {
 	raft.LogStore
 	limit time.Duration
+	ended <-chan struct{} // raft is being closed
 	hangs func(bool)
 	log   *slog.Logger
 }
@@ -37,7 +39,26 @@ func (w *watchdog) StoreLogs(entries []*raft.Log) error {
 		w.log.Warn("the disk works again", "seconds", time.Since(began).Seconds())
 		w.hangs(false)
 	}
-	return err
+	return w.whole(err)
+}
+
+// GetLog implements raft.LogStore.
+func (w *watchdog) GetLog(index uint64, entry *raft.Log) error {
+	return w.whole(w.LogStore.GetLog(index, entry))
+}
+
+// whole returns the error of a log that can be read. Raft ends the process when it cannot read what it has written; so from one that is damaged nothing comes back, and the
+// node is silent. The next start says what to do (LostError).
+func (w *watchdog) whole(err error) error {
+	var damaged *damagedError
+	if !errors.As(err, &damaged) {
+		return err
+	}
+	w.log.Error("the log of the topology is damaged: this node falls silent, and serves what it has until it is stopped", "err", err)
+	w.hangs(true)
+	<-w.ended
+	runtime.Goexit()
+	return nil
 }
 
 // stubborn is raft's store of term and vote. Raft ends the process when one of them cannot be written, a full disk included, and with it all that the node could still

@@ -71,7 +71,7 @@ func (c *cluster) environ() []string {
 	}
 	env = append(env, "COMPOSE_PROJECT_NAME="+c.project, "COMPOSE_FILE="+c.files, "NDRING_IMAGE="+image)
 	// Set to nothing, they have their defaults, and a file .env does not count either.
-	for _, s := range []string{"HOST", "SHARDS", "REQUIREPASS", "PROTECTED_MODE", "MAXMEMORY", "MAXMEMORY_POLICY", "APPENDFSYNC", "LOG_LEVEL", "LOG_FORMAT", "MEM_LIMIT"} {
+	for _, s := range []string{"HOST", "SHARDS", "REQUIREPASS", "PROTECTED_MODE", "INSECURE", "MAXMEMORY", "MAXMEMORY_POLICY", "APPENDFSYNC", "LOG_LEVEL", "LOG_FORMAT", "MEM_LIMIT"} {
 		env = append(env, "NDRING_"+s+"=")
 	}
 	for i := 1; i <= nodes; i++ {

@@ -23,7 +23,7 @@ func (c *cluster) single(t *testing.T, options []string, flags ...string) (conta
 	t.Helper()
 	args := append([]string{"run", "-d", "--label", "ndring.e2e=" + c.project, "-p", "127.0.0.1::7379", "--read-only", "--user", "65532", "--cap-drop", "ALL",
 		"--security-opt", "no-new-privileges"}, options...)
-	container = c.docker(t, append(append(args, image, "--protected-mode", "no"), flags...)...)
+	container = c.docker(t, append(append(args, image, "--protected-mode", "no", "--insecure"), flags...)...)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(c.docker(t, "logs", container))
@@ -83,7 +83,7 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("the volume %s is of user %d, want %d", volume, stat.Uid, want)
 		}
 	}
-	out, err := c.try("docker", "run", "--rm", "--read-only", "-v", others+":/data", image)
+	out, err := c.try("docker", "run", "--rm", "--read-only", "-v", others+":/data", image, "--insecure")
 	if err == nil || !strings.Contains(out, "permission denied: this process runs as user 65532") {
 		t.Errorf("on a volume of user 0: %v: %s", err, out)
 	}

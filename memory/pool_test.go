@@ -39,6 +39,10 @@ func randomSize(r *rand.Rand) int {
 func TestBuffersKeepTheirBytes(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
+	steps := 3000
+	if OnGoHeap { // where the race detector looks at each access
+		steps = 800
+	}
 	var p Pool
 	var group sync.WaitGroup
 	for worker := range uint64(4) {
@@ -58,7 +62,7 @@ func TestBuffersKeepTheirBytes(t *testing.T) {
 				mine[i] = mine[len(mine)-1]
 				mine = mine[:len(mine)-1]
 			}
-			for step := range 3000 {
+			for step := range steps {
 				if len(mine) > 0 && (r.IntN(2) == 0 || len(mine) > 100) {
 					drop(r.IntN(len(mine)))
 					continue

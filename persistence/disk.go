@@ -10,6 +10,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"log/slog"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -30,6 +31,7 @@ type Options struct {
 	Rand        func([]byte)        // fills with random bytes; default crypto/rand
 	KeepAll     bool                // nothing is removed: what is not needed goes to the quarantine
 	Incarnation func(uint64) uint64 // of that of the last start, 0 for none, makes that of this one
+	Reserve     int64               // bytes that are kept back, for what must go on when the disk is full; 0 for none
 }
 
 // Disk is the folder of a node.
@@ -43,9 +45,23 @@ type Disk struct {
 	identity sync.Mutex   // guards writing the manifest, and its cluster until there is data
 	node     nodeManifest // what else it says changes only at the start and at the end
 	hasData  bool         // files may name the cluster
+	unbegun  bool         // the disk was too full for the manifest of this start: nothing may be written before it is
 
 	saving    sync.Mutex // held by SaveFile
 	filesMade bool       // their folder is there
+
+	volume      vfs.Volume
+	flushing    sync.Mutex    // held by the one who syncs the volume; before any log's mu
+	flushed     error         // how the last one ended; guarded by flushing
+	flushes     atomic.Uint64 // how many were begun
+	flushErrors atomic.Int64  // of the volume, since the start
+
+	marking  sync.Mutex // guards marks
+	marks    []mark     // that were written last; a slice is never changed
+	expected []mark     // those of the last start; set before the shards are read
+	damage   []Damage   // of files that are of no shard
+
+	reserve reserve
 
 	powerLoss bool // what was not synced may be gone
 	wasClean  bool // everything was, when the folder was last used
@@ -65,12 +81,13 @@ const (
 	filesDir     = "cluster" // of SaveFile; who opens the disk may have others of its own, such as raft
 	blobsDir     = "blobs"
 	quarantine   = "quarantine"
-	tempSuffix   = ".tmp"
+	tempSuffix   = vfs.TempSuffix
 )
 
 // nodeManifest is what the MANIFEST of the folder says.
 type nodeManifest struct {
 	cluster, store UUID
+	raft           UUID // zero: none yet
 	shards         int
 	incarnation    uint64 // the line is called epoch: when a node was alone, its shards were in the epoch of its start
 	bootID         string
@@ -86,6 +103,7 @@ func OpenDisk(fs vfs.FS, dir string, options Options) (*Disk, error) {
 		options.Rand = func(b []byte) { rand.Read(b) } // never fails
 	}
 	d := &Disk{fs: fs, dir: dir, options: options}
+	d.reserve = reserve{disk: d, size: options.Reserve}
 	if err := fs.Mkdir(path.Join(dir, shardsDir)); err != nil {
 		return nil, fmt.Errorf("cannot use the data folder: %w", err)
 	}
@@ -93,10 +111,22 @@ func OpenDisk(fs vfs.FS, dir string, options Options) (*Disk, error) {
 	if d.lock, err = fs.Lock(path.Join(dir, lockName)); err != nil {
 		return nil, fmt.Errorf("cannot use the data folder: %w", err)
 	}
-	if err := d.start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot use the data folder: %w", err), d.lock.Close())
+	if d.volume, err = fs.Volume(dir); err == nil {
+		err = d.start()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot use the data folder: %w", err), d.release())
 	}
 	return d, nil
+}
+
+// release lets others use the folder.
+func (d *Disk) release() error {
+	var err error
+	if d.volume != nil {
+		err = d.volume.Close()
+	}
+	return errors.Join(err, d.lock.Close())
 }
 
 // start reads the manifest, or makes one, and lists what there is to recover.
@@ -118,18 +148,26 @@ func (d *Disk) start() error {
 	case err != nil:
 		return err
 	case m.shards != d.options.Shards:
-		return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
+		if bound, err := d.bound(m); err != nil {
+			return err
+		} else if bound {
+			return fmt.Errorf("it has %d shards, not %d: their number is fixed when a cluster is made", m.shards, d.options.Shards)
+		}
+		m.shards = d.options.Shards
 	}
 	d.wasClean, d.powerLoss = m.clean, !m.clean && m.bootID != d.options.BootID
 	if !m.clean { // what a killed process has left unsynced counts from now on, so it must not be lost later
-		if err := d.fs.SyncAll(d.dir); err != nil {
+		if err := d.volume.Sync(); err != nil {
 			return err
 		}
 	}
 	m.bootID, m.clean = d.options.BootID, false
 	m.incarnation = d.options.Incarnation(m.incarnation)
 	d.node = m
-	if err := d.writeManifest(); err != nil {
+	if err := d.enter(); err != nil {
+		return err
+	}
+	if err := d.loadMarks(); err != nil {
 		return err
 	}
 	if err := d.fs.SyncDir(path.Dir(path.Clean(d.dir))); err != nil { // the folder may be new
@@ -171,19 +209,72 @@ func (d *Disk) Syncs() int64 { return d.syncs.Load() }
 // Free returns how many bytes the file system has left.
 func (d *Disk) Free() (int64, error) { return d.fs.Free(d.dir) }
 
-// Close ends the use of the folder. Clean says that every log was synced, so that the next start need not ask what is missing.
+// Close ends the use of the folder. Clean says that every log is to be synced, so that the next start need not ask what is missing. However many shards there are, that
+// takes a few syncs.
 func (d *Disk) Close(clean bool) error {
 	var err error
+	if clean {
+		err = d.end()
+	}
 	for _, l := range d.logs {
-		err = errors.Join(err, l.close(clean))
+		l.close()
 	}
-	if clean && err == nil {
-		d.identity.Lock()
-		defer d.identity.Unlock()
-		d.node.clean = true
-		err = d.writeManifest()
+	return errors.Join(err, d.release())
+}
+
+// end writes down where each log ends, and that nothing is missing.
+func (d *Disk) end() error {
+	d.SyncAll()
+	texts := map[string][]byte{}
+	for _, l := range d.logs {
+		if err := l.Err(); err != nil {
+			return err
+		}
+		if b := l.end(); b != nil {
+			texts[l.path(manifestName)] = b
+		}
 	}
-	return errors.Join(err, d.lock.Close())
+	d.marking.Lock()
+	defer d.marking.Unlock()
+	next, due := d.nextMarks(true)
+	if due {
+		texts[path.Join(d.dir, marksName)] = d.encodeMarks(next)
+	}
+	if err := d.replaceFiles(texts); err != nil {
+		return err
+	}
+	d.marks = next
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	d.node.clean = true
+	return d.writeManifest()
+}
+
+// replaceFiles gives files, of different folders, another content. Each has what it had before or what it is to have, whatever happens.
+func (d *Disk) replaceFiles(texts map[string][]byte) error {
+	names := slices.Sorted(maps.Keys(texts))
+	if len(names) < manyLogs {
+		for _, name := range names {
+			if err := vfs.WriteFile(d.fs, name, texts[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, name := range names {
+		if err := vfs.PrepareFile(d.fs, name, texts[name]); err != nil {
+			return err
+		}
+	}
+	if err := d.syncVolume(); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := d.fs.Rename(name+tempSuffix, name); err != nil {
+			return err
+		}
+	}
+	return d.syncVolume()
 }
 
 func (d *Disk) writeManifest() error {
@@ -192,24 +283,31 @@ func (d *Disk) writeManifest() error {
 	if m.clean {
 		clean = "yes"
 	}
-	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines([]line{
+	lines := []line{
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.incarnation, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
-	}))
+	}
+	if m.raft != (UUID{}) {
+		lines = append(lines, line{"raft", m.raft.String()})
+	}
+	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines(lines))
 }
 
 func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
-	lines, err := readLines(fs, path.Join(dir, manifestName), "node")
+	lines, err := readLines(fs, path.Join(dir, manifestName), "node", maxManifest)
 	if err != nil {
 		return m, err
 	}
-	var errCluster, errStore, errShards, errIncarnation error
+	var errCluster, errStore, errRaft, errShards, errIncarnation error
 	m.cluster, errCluster = ParseUUID(lines["cluster"])
 	m.store, errStore = ParseUUID(lines["store"])
+	if raft, there := lines["raft"]; there {
+		m.raft, errRaft = ParseUUID(raft)
+	}
 	m.shards, errShards = strconv.Atoi(lines["shards"])
 	m.incarnation, errIncarnation = strconv.ParseUint(lines["epoch"], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
-	if err := errors.Join(errCluster, errStore, errShards, errIncarnation); err != nil {
+	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	return m, nil
@@ -233,8 +331,8 @@ const maxManifest = 64 << 10 // bytes
 
 var errManifest = errors.New("damaged manifest")
 
-func readLines(fs vfs.FS, name, kind string) (map[string]string, error) {
-	b, err := vfs.ReadFile(fs, name, maxManifest)
+func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, error) {
+	b, err := vfs.ReadFile(fs, name, limit)
 	if err != nil {
 		return nil, err
 	}

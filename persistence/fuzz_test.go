@@ -96,7 +96,7 @@ func FuzzSnapshot(f *testing.F) {
 			return
 		}
 		file := memFileOf(t, b)
-		foot, err := verifySnapshot(file, h, func(int64) {})
+		foot, err := verifySnapshot(file, h, func(int64) error { return nil })
 		n := readAnything(t, newScanner(file, h.seed(), h.bytes(), max(h.bytes(), int64(len(b))-footerBytes)))
 		if err == nil && foot.count != uint64(n) {
 			t.Fatalf("a whole snapshot of %d records has %d", foot.count, n)

@@ -66,6 +66,7 @@ func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 func golden(mem *vfs.Mem) map[string]string {
 	return map[string]string{
 		"MANIFEST":       "data/MANIFEST",
+		"MARKS":          "data/MARKS",
 		"shard-MANIFEST": "data/shards/00003/MANIFEST",
 		"snapshot":       "data/shards/00003/" + snapshotName(7, 2),
 		"segment":        "data/shards/00003/" + segmentName(3),
@@ -84,7 +85,7 @@ func TestGoldenFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(goldenDir, name+".hex")
-		if strings.HasSuffix(name, "MANIFEST") {
+		if strings.HasSuffix(name, "MANIFEST") || name == "MARKS" {
 			path = filepath.Join(goldenDir, name)
 		}
 		text := got

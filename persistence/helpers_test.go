@@ -72,6 +72,8 @@ func (k keeper) Put(r *Record, read func([]byte) error) error {
 
 func (k keeper) Delete(key []byte) { delete(k, string(key)) }
 func (k keeper) Flush()            { clear(k) }
+func (k keeper) Reset()            { clear(k) }
+func (k keeper) Note(*Record)      {}
 func (k keeper) Expire(key []byte, epoch, seq uint64, at int64) {
 	if v, there := k[string(key)]; there {
 		head, _, _ := bytes.Cut([]byte(v), []byte(fmt.Sprintf("|%d-%d|", epoch, seq)))

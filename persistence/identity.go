@@ -1,6 +1,10 @@
 package persistence
 
-import "errors"
+import (
+	"crypto/rand"
+	"errors"
+	"path"
+)
 
 // ErrHasData is returned when a folder is to become one of another cluster and has shards.
 var ErrHasData = errors.New("the data folder has data of its cluster")
@@ -50,9 +54,55 @@ func (d *Disk) SetCluster(cluster UUID) error {
 	return nil
 }
 
-// begin is called before a file is made that names the cluster. From now on that stays what it is.
-func (d *Disk) begin() {
+// Raft returns the id of the raft state that belongs to the folder; zero for none.
+func (d *Disk) Raft() UUID {
 	d.identity.Lock()
 	defer d.identity.Unlock()
-	d.hasData = true
+	return d.node.raft
+}
+
+// SetRaft notes for good when it returns which raft state belongs to the folder: a start that finds another one, or none, has lost it.
+func (d *Disk) SetRaft(raft UUID) error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	before := d.node.raft
+	d.node.raft = raft
+	if err := d.writeManifest(); err != nil {
+		d.node.raft = before
+		return err
+	}
+	return nil
+}
+
+// NewStore makes the folder another store, to which no raft state belongs. What is in its shards stays. No node runs on the folder.
+func (d *Disk) NewStore() error {
+	d.identity.Lock()
+	defer d.identity.Unlock()
+	before := d.node
+	rand.Read(d.node.store[:]) // never fails
+	d.node.raft = UUID{}
+	if err := d.writeManifest(); err != nil {
+		d.node = before
+		return err
+	}
+	return nil
+}
+
+// bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
+// one has to follow.
+func (d *Disk) bound(m nodeManifest) (bool, error) {
+	if m.raft != (UUID{}) {
+		return true, nil
+	}
+	shards, err := d.fs.List(path.Join(d.dir, shardsDir))
+	if err != nil {
+		return false, err
+	}
+	for _, s := range shards {
+		files, err := d.fs.List(path.Join(d.dir, shardsDir, s.Name))
+		if err != nil || len(files) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
 }

@@ -49,6 +49,38 @@ func TestAFolderJoinsOneCluster(t *testing.T) {
 	}
 }
 
+// A start that came to nothing does not fix the number of shards; arrays do, and so does having been a member.
+func TestWhatFixesTheNumberOfShards(t *testing.T) {
+	for name, tc := range map[string]struct {
+		do    func(*Disk) error
+		fixed bool
+	}{
+		"nothing":             {func(*Disk) error { return nil }, false},
+		"another cluster":     {func(d *Disk) error { return d.SetCluster(UUID{1, 2, 3}) }, false},
+		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false},
+		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true},
+		"a raft state":        {func(d *Disk) error { return d.SetRaft(UUID{4, 5, 6}) }, true},
+		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.NewStore()) }, false},
+	} {
+		mem := vfs.NewMem()
+		d := open(t, mem, fixedOptions())
+		recoverShard(t, d, 3)
+		store := d.Store()
+		if err := errors.Join(tc.do(d), d.Close(false)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		options := fixedOptions()
+		options.Shards *= 2
+		again, err := OpenDisk(mem, "data", options)
+		switch fixed := err != nil && strings.Contains(err.Error(), "their number is fixed when a cluster is made"); {
+		case fixed != tc.fixed || !fixed && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case !fixed && (again.Shards() != options.Shards || (again.Store() == store) != (name != "one that it has not")):
+			t.Errorf("%s: %d shards, store %v, was %v", name, again.Shards(), again.Store(), store)
+		}
+	}
+}
+
 // Whatever would name the cluster in a file settles the question, even before there is the file; and the folder of a shard without one does not.
 func TestWhatCountsAsData(t *testing.T) {
 	for name, do := range map[string]func(*Log) error{

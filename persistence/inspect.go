@@ -21,6 +21,9 @@ func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 		return nil, err
 	}
 	d.wasClean, d.powerLoss = m.clean, !m.clean && m.bootID != bootID
+	if err := d.loadMarks(); err != nil {
+		return nil, errors.Join(err, d.lock.Close())
+	}
 	for id := range m.shards {
 		l := newLog(d, id)
 		if err := l.list(); err != nil {
@@ -62,7 +65,7 @@ func (l *Log) Contents() (c Contents, err error) {
 // Read gives h what Recover would, and changes no file.
 func (l *Log) Read(h Handler) (*Report, error) {
 	if !l.found.there {
-		return &Report{}, nil
+		return l.missingFolder(), nil
 	}
 	r, err := l.read(h)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -29,7 +30,8 @@ type Log struct {
 	disk  *Disk
 	shard int
 	dir   string
-	found files // by list; recovery takes it over
+	found files       // by list; recovery takes it over
+	ready atomic.Bool // the recovery has ended; before, nobody but it uses what follows, locked or not
 
 	// Only the shard's writer uses these.
 	file   vfs.File // that is written; nil before the next record comes
@@ -51,7 +53,8 @@ type Log struct {
 	dying    []BlobID // dead, and waiting for the record that says so to be synced
 	written  Position
 	synced   Position
-	seq      uint64 // of the last record
+	last     recordID // the newest record, or what a snapshot says in its place
+	durable  recordID // up to which a loss of power takes nothing. Invariant: durable <= last
 	dirs     dirState
 	failed   error
 	bytes    sizes
@@ -113,7 +116,7 @@ func (l *Log) Err() error {
 	return l.failed
 }
 
-// stop lets nothing be written any more.
+// stop makes the log read-only.
 func (l *Log) stop(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +129,22 @@ func (l *Log) stop(err error) error {
 
 // Append writes records, all or none of them. Their seqs must follow the last one's. They survive the end of the process now, and that of the
 // machine after Sync of what is returned.
-func (l *Log) Append(records []Record) (Position, error) {
+//
+// What takes values away is written on a full disk, too, as long as there is something of what was kept back for that.
+func (l *Log) Append(records []Record) (end Position, err error) {
+	for i := range records {
+		if records[i].Type == Put {
+			return l.append(records)
+		}
+	}
+	err = l.disk.withRoom(func() error {
+		end, err = l.append(records)
+		return err
+	})
+	return end, err
+}
+
+func (l *Log) append(records []Record) (Position, error) {
 	if err := l.Err(); err != nil {
 		return 0, err
 	}
@@ -158,7 +176,8 @@ func (l *Log) Append(records []Record) (Position, error) {
 	last.bytes = l.size
 	l.count(&l.bytes.segments, n)
 	l.written += Position(n)
-	l.seq = records[len(records)-1].Seq
+	newest := &records[len(records)-1]
+	l.last = recordID{newest.Epoch, newest.Seq}
 	for i := range records {
 		l.epochs = noteEpoch(l.epochs, records[i].Epoch, records[i].Seq) // the next file's header has it
 		if id := records[i].Blob; id != 0 {
@@ -281,7 +300,9 @@ func (l *Log) header(magic string, epoch, seq uint64) *fileHeader {
 
 // makeDir makes the folder of the shard, which comes with its first record.
 func (l *Log) makeDir() error {
-	l.disk.begin()
+	if err := l.disk.begin(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	made := l.dirs.made
 	l.mu.Unlock()
@@ -306,14 +327,8 @@ func (l *Log) encodeManifest(snapshot string, seq uint64) []byte {
 	})
 }
 
-// close ends the use of the log. Clean writes down where it ends.
-func (l *Log) close(clean bool) error {
-	var err error
-	if clean {
-		if err = l.Sync(l.End()); err == nil {
-			err = l.writeEnd()
-		}
-	}
+// close ends the use of the log.
+func (l *Log) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.segments {
@@ -326,21 +341,20 @@ func (l *Log) close(clean bool) error {
 	if l.failed == nil {
 		l.failed = fmt.Errorf("%w: it is closed", ErrStopped)
 	}
-	return err
 }
 
-// writeEnd lets the manifest name the last seq.
-func (l *Log) writeEnd() error {
+// end returns the manifest that names the last seq; nil if there is nothing new to say.
+func (l *Log) end() []byte {
 	l.mu.Lock()
-	name, seq, there := "-", l.seq, l.dirs.made
+	defer l.mu.Unlock()
+	if !l.dirs.made || l.last.seq == l.manifest {
+		return nil
+	}
+	name := "-"
 	if l.snapshot != nil {
 		name = l.snapshot.name
 	}
-	l.mu.Unlock()
-	if !there || seq == l.manifest {
-		return nil
-	}
-	return vfs.WriteFile(l.disk.fs, l.path(manifestName), l.encodeManifest(name, seq))
+	return l.encodeManifest(name, l.last.seq)
 }
 
 // End returns the position of all that was written so far.

@@ -19,7 +19,7 @@ const (
 	Batch                  // the records that follow, all or none
 )
 
-// Reason says why a key was deleted. It changes nothing.
+// Reason says why a key was deleted, or all of them were. It changes nothing.
 type Reason uint8
 
 // The reasons.
@@ -27,6 +27,7 @@ const (
 	Asked Reason = iota
 	Expired
 	Evicted
+	Void // of a Flush: the shard begins anew, what was there before was of another life
 )
 
 // Record is one change of a shard.

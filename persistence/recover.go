@@ -25,6 +25,8 @@ type replay struct {
 	cut      *place              // behind which nothing counts
 	expected uint64              // seq of the next record
 	gap      bool                // damage has been reported that explains a gap
+	end      recordID            // the newest one that was read
+	named    uint64              // the seq in the manifest
 }
 
 // place is where a unit of the log begins.
@@ -48,7 +50,10 @@ type waiting struct {
 // When there is damage, the caller must write a snapshot: it takes the place of the damaged files, which go to the quarantine.
 func (l *Log) Recover(h Handler) (*Report, error) {
 	if !l.found.there {
-		return &Report{}, nil
+		report := l.missingFolder()
+		l.last = recordID{report.Epoch, report.Seq}
+		l.ready.Store(true)
+		return report, nil
 	}
 	defer func() { l.found = files{} }()
 	r, err := l.read(h)
@@ -58,12 +63,13 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	if err := r.settle(); err != nil {
 		return nil, fmt.Errorf("cannot clear up after the recovery: %w", err)
 	}
+	l.ready.Store(true)
 	return &r.report, nil
 }
 
 // read replays the files, and changes none of them.
 func (l *Log) read(h Handler) (*replay, error) {
-	for limit := uint64(math.MaxUint64); ; h.Flush() {
+	for limit := uint64(math.MaxUint64); ; h.Reset() {
 		r := &replay{Log: l, handler: h, limit: limit, pending: map[string]*waiting{}, damaged: map[string]bool{}}
 		before := l.disk.loaded.Load()
 		err := r.run()
@@ -99,6 +105,8 @@ func (r *replay) run() error {
 			return err
 		}
 	}
+	r.end = r.reached()
+	r.checkMark()
 	return r.checkManifest()
 }
 
@@ -189,8 +197,8 @@ func (r *replay) trySnapshot(info *foundFile, whole bool) (read bool, err error)
 		}
 		return true, nil
 	})
-	if err == nil && foot != nil && !r.damaged[info.name] && (found.count != foot.count || found.running != foot.running) {
-		r.damage(Damage{File: info.name, Bytes: info.bytes, What: "the snapshot has other records than its footer says"})
+	if differs := foot.compare(&found); err == nil && differs != nil && !r.damaged[info.name] {
+		r.damage(Damage{File: info.name, Bytes: info.bytes, What: differs.Error()})
 	}
 	return err == nil, err
 }
@@ -245,11 +253,12 @@ func (r *replay) readSegment(i int) error {
 		err = fmt.Errorf("%w: it is the one of %s", errNoHeader, segmentName(h.seq))
 	}
 	if errors.Is(err, errNoHeader) {
-		if last && (r.disk.powerLoss || info.bytes < fixedHeader && !r.disk.wasClean) { // it had just been made
+		lacks := r.mayLack(max(info.seq, r.expected))                        // what the snapshot has need not have come to the disk as a log
+		if last && (lacks || info.bytes < fixedHeader && !r.disk.wasClean) { // it had just been made
 			r.tear(i, 0, info.bytes)
 			return nil
 		}
-		if r.disk.powerLoss {
+		if lacks {
 			r.cut = &place{i, 0}
 			return nil
 		}
@@ -286,7 +295,7 @@ func (r *replay) readSegment(i int) error {
 		r.apply(rec, &waiting{unit: unit, fromLog: true, file: info.name, at: at})
 		return nil
 	}, func(d *damagedError, at int64) (bool, error) {
-		if r.disk.powerLoss {
+		if r.mayLack(r.expected) {
 			r.cut = &place{i, at}
 			return false, nil
 		}
@@ -304,7 +313,7 @@ func (r *replay) readSegment(i int) error {
 
 // missing reports records that are not there, from the one expected on, and whether to go on with those behind them.
 func (r *replay) missing(i int, at int64, seq uint64) bool {
-	if r.disk.powerLoss {
+	if r.mayLack(r.expected) {
 		r.cut = &place{i, at}
 		return false
 	}
@@ -324,6 +333,7 @@ func (r *replay) tear(segment int, at, bytes int64) {
 // apply does what a record says.
 func (r *replay) apply(rec *Record, w *waiting) {
 	r.report.Records++
+	r.handler.Note(rec)
 	switch rec.Type {
 	case Put:
 		if rec.Blob != 0 {
@@ -363,7 +373,7 @@ func (r *replay) apply(rec *Record, w *waiting) {
 
 // checkManifest compares with what must be there at least.
 func (r *replay) checkManifest() error {
-	lines, err := readLines(r.disk.fs, r.path(manifestName), "shard")
+	lines, err := readLines(r.disk.fs, r.path(manifestName), "shard", maxManifest)
 	if errors.Is(err, iofs.ErrNotExist) {
 		if r.disk.wasClean && len(r.found.segments)+len(r.found.snapshots) > 0 {
 			r.damage(Damage{File: manifestName, What: "the file is missing"})
@@ -384,6 +394,7 @@ func (r *replay) checkManifest() error {
 	case seq > r.report.Seq && r.limit == math.MaxUint64 && !r.gap:
 		r.damage(Damage{File: manifestName, What: fmt.Sprintf("the records from %d to %d are missing", r.report.Seq+1, seq)})
 	}
+	r.named = seq
 	r.report.Seq = max(r.report.Seq, seq) // no seq is given twice
 	return nil
 }

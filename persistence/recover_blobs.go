@@ -25,7 +25,7 @@ func (r *replay) readBlobs() (missing *waiting, err error) {
 			r.forget(w.Key)
 		case !errors.As(err, &d):
 			return nil, err
-		case r.disk.powerLoss && w.fromLog:
+		case w.fromLog && r.mayLack(w.Seq):
 			if missing == nil || w.unit < missing.unit {
 				missing = w
 			}
@@ -42,10 +42,10 @@ func (r *replay) readBlob(w *waiting) error {
 	defer b.close()
 	err := r.handler.Put(&w.Record, b.read)
 	switch {
-	case b.err != nil:
-		return b.err
 	case err == ErrSkip:
 		return err
+	case b.err != nil:
+		return b.err
 	case err != nil:
 		return &damagedError{what: err.Error()}
 	case b.at != b.size || b.crc != w.CRC:
@@ -69,7 +69,7 @@ type blobReader struct {
 func (b *blobReader) open() error {
 	f, err := b.disk.fs.Open(b.path)
 	if errors.Is(err, iofs.ErrNotExist) {
-		return &damagedError{what: "the file is missing"}
+		return ErrNoBlob
 	}
 	if err != nil {
 		return err

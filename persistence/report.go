@@ -17,10 +17,18 @@ type Handler interface {
 	Expire(key []byte, epoch, seq uint64, at int64)
 	// Flush takes all keys away.
 	Flush()
+	// Note shows each record that counts, in order and before its effect, that of a Put or Delete that a later record undoes included. The record is valid during the call.
+	Note(r *Record)
+	// Reset takes all back that was given: the reading begins again.
+	Reset()
 }
 
-// ErrSkip is returned by Handler.Put for a value that nobody wants any more.
-var ErrSkip = errors.New("skip")
+var (
+	// ErrSkip is returned by Handler.Put for a value that nobody wants any more.
+	ErrSkip = errors.New("skip")
+	// ErrNoBlob is returned to Handler.Put when the file that has the payload is missing. It is damage unless Put answers ErrSkip.
+	ErrNoBlob error = &damagedError{what: "the file is missing"}
+)
 
 // Report is what a recovery found.
 type Report struct {

@@ -120,20 +120,26 @@ func (s *scrubber) check(f vfs.File, magic string) (at int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	var foot *footer
 	if magic == snapshotMagic {
-		if _, err := readFooter(f, end, h.seed()); err != nil {
+		if foot, err = readFooter(f, end, h.seed()); err != nil {
 			return end, err
 		}
 		end -= footerBytes
 	}
+	found := footer{}
 	scan := newScanner(f, h.seed(), h.bytes(), end)
 	for s.goOn {
+		at := scan.at
 		_, n, err := scan.next()
 		if err == io.EOF {
-			break
+			return 0, foot.compare(&found)
 		}
 		if err != nil {
 			return scan.at, err
+		}
+		if foot != nil {
+			found.add(scan, at)
 		}
 		s.goOn = s.pace(n)
 	}

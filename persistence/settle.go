@@ -15,7 +15,7 @@ import (
 func (r *replay) settle() error {
 	l := r.Log
 	l.dirs.made = true
-	l.seq = r.report.Seq
+	l.last, l.durable, l.manifest = r.reached(), r.end, r.named
 	segments := l.found.segments
 	keep := len(segments)
 	if r.cut != nil {
@@ -36,10 +36,15 @@ func (r *replay) settle() error {
 		}
 	}
 	for _, s := range segments[r.obsolete:keep] {
-		if s.bytes == 0 {
-			continue // cut away
-		}
-		if s.seq > r.report.Seq { // it has no record; the next one to be made has its name
+		switch {
+		case s.bytes == 0 && !r.damaged[s.name]: // cut away
+			continue
+		case s.bytes == 0 || s.seq > r.report.Seq && r.damaged[s.name]:
+			if err := l.quarantine(s.name); err != nil {
+				return err
+			}
+			continue
+		case s.seq > r.report.Seq: // it has no record; the next one to be made has its name
 			if err := l.discard(s.name); err != nil {
 				return err
 			}
@@ -175,7 +180,7 @@ func (l *Log) discard(name string) error {
 // quarantine puts a file of the shard where no recovery looks, under a name that says what it was.
 func (l *Log) quarantine(name string) error {
 	dir := l.path(quarantine)
-	if err := l.disk.fs.Mkdir(dir); err != nil {
+	if err := l.disk.withRoom(func() error { return l.disk.fs.Mkdir(dir) }); err != nil {
 		return err
 	}
 	there, err := l.disk.fs.List(dir)

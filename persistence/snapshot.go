@@ -78,8 +78,9 @@ type Snapshot struct {
 	buffer  []byte
 	foot    footer
 	renamed bool
+	errors  int64 // flushErrors of the disk when it was begun
 
-	Pace func() // is called between two pieces of work that take the processor; nil for no pause
+	Pace func() error // is called between two pieces of work that take the processor, and may end them; nil for no pause
 }
 
 // snapshotBuffer is how much is written at once; payloads of a quarter of it or more are written from where they are.
@@ -91,7 +92,9 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	if err := l.cut(); err != nil {
 		return nil, err
 	}
-	l.disk.begin()
+	if err := l.disk.begin(); err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epochs = noteEpoch(l.epochs, epoch, seq+1)
@@ -104,9 +107,12 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	l.pin(blobs)
 	return &Snapshot{
 		log: l, header: l.header(snapshotMagic, epoch, seq), begin: l.written, obsolete: obsolete,
-		pinned: blobs, name: snapshotName(epoch, seq), foot: footer{epoch: epoch, seq: seq},
+		pinned: blobs, name: snapshotName(epoch, seq), foot: footer{epoch: epoch, seq: seq}, errors: l.disk.flushErrors.Load(),
 	}, nil
 }
+
+// Bytes returns how many bytes have been written so far, or wait for that.
+func (s *Snapshot) Bytes() int64 { return s.size + int64(len(s.buffer)) }
 
 // Stage writes a large payload to a file of its own, for a record of this snapshot alone to refer to.
 func (s *Snapshot) Stage(payload [][]byte) (BlobID, error) {
@@ -173,18 +179,20 @@ func (s *Snapshot) flush(payload [][]byte) error {
 	}
 	s.size += n
 	s.buffer = s.buffer[:0]
-	s.pause()
 	s.log.disk.written.Add(n)
 	s.log.mu.Lock()
-	defer s.log.mu.Unlock()
 	s.log.count(&s.log.bytes.snapshots, n)
-	return nil
+	s.log.mu.Unlock()
+	return s.pause()
 }
 
 // Commit publishes the snapshot and removes what it makes obsolete. After an error nothing of what was there before is gone.
 func (s *Snapshot) Commit() error {
 	l := s.log
 	err := s.finish()
+	if err == nil {
+		err = s.file.Sync()
+	}
 	if err == nil && len(s.pinned) > 0 {
 		err = s.syncBlobs()
 	}
@@ -192,8 +200,7 @@ func (s *Snapshot) Commit() error {
 		err = s.verify()
 	}
 	if err == nil {
-		s.renamed = true
-		err = l.disk.fs.Rename(l.path(s.name+tempSuffix), l.path(s.name))
+		err = s.rename()
 	}
 	if err == nil {
 		err = vfs.ReplaceFile(l.disk.fs, l.path(manifestName), l.encodeManifest(s.name, s.header.seq))
@@ -208,7 +215,13 @@ func (s *Snapshot) Commit() error {
 	return s.publish()
 }
 
-// finish writes the footer and syncs the file.
+// rename gives the file its name.
+func (s *Snapshot) rename() error {
+	s.renamed = true
+	return s.log.disk.fs.Rename(s.log.path(s.name+tempSuffix), s.log.path(s.name))
+}
+
+// finish writes the footer.
 func (s *Snapshot) finish() error {
 	if s.file == nil { // there was no value
 		if err := s.create(); err != nil {
@@ -217,10 +230,7 @@ func (s *Snapshot) finish() error {
 	}
 	s.foot.bytes = uint64(s.size) + uint64(len(s.buffer)) + footerBytes
 	s.buffer = append(s.buffer, s.foot.encode(s.seed)...)
-	if err := s.flush(nil); err != nil {
-		return err
-	}
-	return s.file.Sync()
+	return s.flush(nil)
 }
 
 // syncNames makes the snapshot's name survive, and those that the log waits for: the error of a sync is told once, so it stops the log, too.
@@ -243,12 +253,7 @@ func (s *Snapshot) syncBlobs() error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.mu.Lock()
-	var blobs []*blob
-	for _, id := range s.pinned {
-		if b := l.blobs[id]; b != nil && b.file != nil {
-			blobs = append(blobs, b)
-		}
-	}
+	blobs := s.unsyncedBlobs()
 	dirs := dirState{blobs: true, names: l.dirs.names, parent: l.dirs.parent}
 	l.mu.Unlock()
 	if len(blobs) == 0 {
@@ -265,20 +270,32 @@ func (s *Snapshot) syncBlobs() error {
 	return nil
 }
 
-func (s *Snapshot) pause() {
-	if s.Pace != nil {
-		s.Pace()
+// unsyncedBlobs returns what syncBlobs is about. The lock is held.
+func (s *Snapshot) unsyncedBlobs() (blobs []*blob) {
+	for _, id := range s.pinned {
+		if b := s.log.blobs[id]; b != nil && b.file != nil {
+			blobs = append(blobs, b)
+		}
 	}
+	return blobs
+}
+
+func (s *Snapshot) pause() error {
+	if s.Pace == nil {
+		return nil
+	}
+	return s.Pace()
 }
 
 // verify reads the snapshot back.
 func (s *Snapshot) verify() error {
 	read := int64(0)
-	_, err := verifySnapshot(s.file, s.header, func(n int64) {
-		if read += n; read >= snapshotBuffer {
-			read = 0
-			s.pause()
+	_, err := verifySnapshot(s.file, s.header, func(n int64) error {
+		if read += n; read < snapshotBuffer {
+			return nil
 		}
+		read = 0
+		return s.pause()
 	})
 	if err != nil {
 		return fmt.Errorf("the snapshot that was just written cannot be read: %w", err)
@@ -286,8 +303,8 @@ func (s *Snapshot) verify() error {
 	return nil
 }
 
-// verifySnapshot reads a whole snapshot. Each is told how many bytes each record has.
-func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64)) (*footer, error) {
+// verifySnapshot reads a whole snapshot. Each is told how many bytes each record has, and may end that.
+func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64) error) (*footer, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -296,7 +313,7 @@ func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64)) (*footer, err
 	if err != nil {
 		return nil, err
 	}
-	found := footer{bytes: foot.bytes, epoch: foot.epoch, seq: foot.seq}
+	found := footer{}
 	scan := newScanner(f, h.seed(), h.bytes(), size-footerBytes)
 	for {
 		at := scan.at
@@ -308,12 +325,19 @@ func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64)) (*footer, err
 			return nil, fmt.Errorf("at %d: %w", at, err)
 		}
 		found.add(scan, at)
-		each(n)
+		if err := each(n); err != nil {
+			return nil, err
+		}
 	}
-	if found != *foot {
-		return nil, errors.New("the snapshot has other records than its footer says")
+	return foot, foot.compare(&found)
+}
+
+// compare returns an error if the records of a snapshot, which were counted in found, are not those of its footer. A file without a footer has none to compare.
+func (f *footer) compare(found *footer) error {
+	if f == nil || found.count == f.count && found.running == f.running {
+		return nil
 	}
-	return foot, nil
+	return &damagedError{what: "the snapshot has other records than its footer says"}
 }
 
 // add counts the record that a scanner has just read at a place.
@@ -333,6 +357,8 @@ func (s *Snapshot) publish() error {
 	old := l.snapshot
 	l.snapshot = &snapshotFile{name: s.name, epoch: s.header.epoch, seq: s.header.seq, bytes: s.size, blobs: s.pinned}
 	l.synced = max(l.synced, s.begin) // the log up to there is not needed any more
+	held := recordID{s.header.epoch, s.header.seq}
+	l.last, l.durable = l.last.later(held), l.durable.later(held)
 	l.mu.Unlock()
 	err := s.file.Close()
 	for _, seg := range s.obsolete {

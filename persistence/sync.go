@@ -1,10 +1,15 @@
 package persistence
 
-import "path"
+import (
+	"path"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
 
 // unsynced is what a sync has to do, as it was at one moment.
 type unsynced struct {
 	target   Position
+	last     recordID // the newest record
 	blobs    []*blob
 	segments []*segment
 	sizes    []int64 // of the segments
@@ -13,7 +18,7 @@ type unsynced struct {
 
 // unsynced returns what there is to sync. The lock is held.
 func (l *Log) unsynced() (u unsynced) {
-	u.target, u.dirs = l.written, l.dirs
+	u.target, u.last, u.dirs = l.written, l.last, l.dirs
 	for _, b := range l.blobs {
 		// A dead blob need not be kept: with the same sync the record comes to the disk that took its place.
 		if b.file != nil && (b.state == live || b.pins > 0) {
@@ -50,7 +55,17 @@ func (l *Log) Sync(to Position) error {
 }
 
 // syncFiles syncs files in an order in which each is there before what refers to it. Syncing is held.
+//
+// A folder has to be opened for that. If no descriptor is left, nothing was tried with it and nothing is unknown: the volume, which is open, is synced instead.
 func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState) error {
+	err := l.syncEach(blobs, segments, dirs)
+	if vfs.NoDescriptors(err) {
+		return l.disk.syncVolume()
+	}
+	return err
+}
+
+func (l *Log) syncEach(blobs []*blob, segments []*segment, dirs dirState) error {
 	for _, b := range blobs {
 		if err := b.file.Sync(); err != nil {
 			return err
@@ -81,7 +96,7 @@ func (l *Log) syncFiles(blobs []*blob, segments []*segment, dirs dirState) error
 func (l *Log) synchronized(u *unsynced) {
 	l.disk.syncs.Add(1)
 	l.mu.Lock()
-	l.synced = max(l.synced, u.target)
+	l.synced, l.durable = max(l.synced, u.target), l.durable.later(u.last)
 	if l.dirs.changes == u.dirs.changes {
 		l.dirs.parent, l.dirs.names, l.dirs.blobs = false, false, false
 	}
@@ -130,12 +145,10 @@ func (d *Disk) SyncAll() int {
 		}
 		return len(dirty)
 	}
-	err := d.fs.SyncAll(d.dir)
+	err := d.syncVolume()
 	for i, l := range dirty {
 		l.syncing.Lock()
-		if err != nil {
-			_ = l.stop(err)
-		} else if l.Err() == nil {
+		if err == nil && l.Err() == nil { // an error of another's sync may have stopped it
 			l.synchronized(&all[i])
 		}
 		l.syncing.Unlock()
@@ -145,3 +158,45 @@ func (d *Disk) SyncAll() int {
 
 // manyLogs is from how many logs on it is cheaper to sync the whole file system.
 const manyLogs = 8
+
+// syncVolume makes everything survive that was written before. The system reports an error once and does not say which file it is about, so it stops each
+// log that has anything unsynced. Those who wait for it at the same time wait for one sync.
+func (d *Disk) syncVolume() error {
+	begun := d.flushes.Load()
+	d.flushing.Lock()
+	defer d.flushing.Unlock()
+	if d.flushes.Load() > begun { // one was begun after this call, and has ended
+		return d.flushed
+	}
+	d.flushes.Add(1)
+	err := d.volume.Sync()
+	d.flushed = err
+	if err == nil {
+		return nil
+	}
+	d.flushErrors.Add(1)
+	for _, l := range d.logs {
+		if l.waitsForSync() {
+			_ = l.stop(err)
+		}
+	}
+	return err
+}
+
+// waitsForSync reports whether anything of the log may be missing after a loss of power.
+func (l *Log) waitsForSync() bool {
+	if !l.ready.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.written > l.synced || l.dirs.names || l.dirs.blobs || l.dirs.parent {
+		return true
+	}
+	for _, b := range l.blobs {
+		if b.file != nil {
+			return true
+		}
+	}
+	return false
+}

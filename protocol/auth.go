@@ -16,10 +16,15 @@ var (
 		"to authenticate the client and select the RESP protocol version at the same time")
 )
 
-// Before AUTH a client is a stranger: it gets room for its password and little else. Redis has the same limits.
+// Before AUTH a client is a stranger: it gets room for its password and little else. Redis has the same limits of arguments. All strangers together have a budget of
+// their own, from which what one of them sends takes nothing as long as it is short: no number of them takes memory from values or room from uploads.
 const (
 	maxArgsBeforeAuth = 10
 	maxBulkBeforeAuth = 16 << 10 // bytes
+	maxLineBeforeAuth = 1 << 10  // bytes
+	freeBeforeAuth    = 1 << 10  // bytes of arguments that cost no budget
+	strangersBudget   = 16 << 20 // bytes
+	strangerOutput    = 1 << 10  // bytes of replies that may wait
 )
 
 // deniedText is what a client from elsewhere reads while there is no password.
@@ -69,16 +74,24 @@ func (c *conn) logIn(user string, password []byte) bool {
 
 // setAuthenticated changes what the client may do, and how much it may send from its next command on.
 func (c *conn) setAuthenticated(yes bool) {
-	c.authenticated = yes
-	c.reader.SetLimits(c.config.limits(yes))
+	c.authenticated, c.out.stranger = yes, !yes
+	limits := c.config.limits(yes)
+	if limits.Budget = c.server.budget; !yes {
+		limits.Budget = c.server.strangers
+	}
+	c.reader.SetLimits(limits)
 }
 
-// reset makes the connection as new: RESP2, without a name, outside of a transaction, before AUTH where there is a password.
+// reset resets the connection: RESP2, no name, no transaction, before AUTH where there is a password.
+// It keeps the library's name and version, as Redis does.
 func reset(c *call) {
 	c.endTransaction()
-	c.identity.Store(&identity{proto: 2})
+	c.change(func(id *identity) {
+		*id = identity{proto: 2, library: id.library, libraryVersion: id.libraryVersion}
+	})
 	c.replies.resp3 = false
-	c.noTouch, c.mute = false, mute{}
+	c.noTouch = false
+	c.mute = mute{hushed: c.mute.hushed, wanted: c.mute.off} // after OFF it is answered, not after SKIP
 	c.setAuthenticated(c.server.config.Load().Password == "")
 	c.replies.Simple("RESET")
 }

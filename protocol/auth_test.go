@@ -53,15 +53,16 @@ func TestLimitsBeforeAuth(t *testing.T) {
 	s := start(t, Config{Password: "secret"})
 	goodClient := s.dial(t)
 	goodClient.want("+OK", "AUTH", "secret")
-	for name, stream := range map[string]string{
-		"11 arguments":  "*11\r\n",
-		"16 KiB and 1":  "*2\r\n$4\r\nAUTH\r\n$16385\r\n",
-		"a large array": "*3\r\n$6\r\nNP.SET\r\n$1\r\nk\r\n$536870912\r\n",
+	for stream, want := range map[string]string{
+		"*11\r\n":                        "unauthenticated multibulk length: 11 arguments",
+		"*2\r\n$4\r\nAUTH\r\n$16385\r\n": "unauthenticated bulk length: 16385 bytes",
+		"*3\r\n$6\r\nNP.SET\r\n$1\r\nk\r\n$536870912\r\n": "unauthenticated bulk length: 536870912 bytes",
+		"*2\r\n$4\r\nAUTH\r\n$-2\r\n":                     "invalid bulk length",
 	} {
 		c := s.dial(t)
 		c.send(stream)
-		if got := c.closed(); !strings.HasPrefix(got, "-ERR Protocol error: ") {
-			t.Errorf("%s: %q", name, got)
+		if got := c.closed(); !strings.HasPrefix(got, "-ERR Protocol error: ") || !strings.Contains(got, want) {
+			t.Errorf("%q: %q, want %q", stream, got, want)
 		}
 	}
 	c := s.dial(t)

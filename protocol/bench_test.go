@@ -32,7 +32,7 @@ func BenchmarkReader(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			limits := testLimits
 			limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
-			r := NewReader(&endless{command: text}, new(memory.Pool), NewBudget(1<<30), limits, nil)
+			r := NewReader(&endless{command: text}, new(memory.Pool), new(memory.Pool), NewBudget(1<<30), limits, nil)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
@@ -40,7 +40,7 @@ func BenchmarkReader(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			r.Release()
+			r.Close()
 		})
 	}
 }

@@ -58,7 +58,7 @@ func TestChaosOfCommands(t *testing.T) {
 	for i := range 8 {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
 		clients.Go(func() {
-			for range 12 {
+			for range 6 {
 				if !chaosClient(t, s, random) {
 					return
 				}

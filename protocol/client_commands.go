@@ -12,7 +12,9 @@ import (
 type mute struct {
 	off  bool // no replies until ON
 	skip bool // none for the next command
-	on   bool // ON came: its own reply is wanted
+
+	hushed bool // the command that is being done is one whose reply is not wanted
+	wanted bool // and yet it is: the command ended the silence, and says so
 }
 
 // hush puts the replies that wait aside when those of the next command are not wanted.
@@ -22,31 +24,31 @@ func (c *conn) hush() (saved Replies, hushed bool) {
 	}
 	saved = c.replies
 	c.replies = Replies{resp3: saved.resp3, errors: saved.errors, count: saved.count}
-	c.mute.skip = false
+	c.mute.skip, c.mute.hushed, c.mute.wanted = false, true, false
 	return saved, true
 }
 
-// unhush drops the replies to the command and takes those before it back.
+// unhush takes back the replies before the command, and drops those to it unless they are wanted after all.
 func (c *conn) unhush(saved Replies, hushed bool) {
 	if !hushed {
 		return
 	}
-	releasePieces(c.replies.take())
+	written := c.replies.take()
 	saved.resp3, saved.errors = c.replies.resp3, c.replies.errors
 	c.replies = saved
-	if c.mute.on {
-		c.mute.on = false
-		c.replies.OK()
+	if c.mute.wanted {
+		c.replies.append(written)
+	} else {
+		releasePieces(written)
 	}
+	c.mute.hushed, c.mute.wanted = false, false
 }
 
 func clientReply(c *call) {
 	switch c.option(2) {
 	case "ON":
-		c.mute = mute{on: c.mute.off}
-		if !c.mute.on {
-			c.replies.OK()
-		}
+		c.mute = mute{hushed: c.mute.hushed, wanted: true} // also after SKIP
+		c.replies.OK()
 	case "OFF":
 		c.mute.off = true
 	case "SKIP":
@@ -58,10 +60,12 @@ func clientReply(c *call) {
 
 // clientNoEvict is accepted: no connection is ever closed for want of memory.
 func clientNoEvict(c *call) {
-	if _, ok := onOff(c.option(2)); !ok {
+	on, ok := onOff(c.option(2))
+	if !ok {
 		c.replies.Error(errSyntax)
 		return
 	}
+	c.change(func(id *identity) { id.noEvict = on })
 	c.replies.OK()
 }
 
@@ -72,6 +76,7 @@ func clientNoTouch(c *call) {
 		return
 	}
 	c.noTouch = on
+	c.change(func(id *identity) { id.noTouch = on })
 	c.replies.OK()
 }
 
@@ -79,16 +84,37 @@ func onOff(word string) (on, ok bool) { return word == "ON", word == "ON" || wor
 
 // clientTracking can only be turned off: nobody is told of keys that change.
 func clientTracking(c *call) {
-	switch on, ok := onOff(c.option(2)); {
+	on, ok := onOff(c.option(2))
+	err := checkTrackingOptions(c.args[3:])
+	switch {
+	case err != nil:
+		c.replies.Error(err)
 	case !ok:
 		c.replies.Error(errSyntax)
 	case on:
 		c.replies.Error(errors.New("CLIENT TRACKING ON is not supported"))
-	case len(c.args) > 3:
-		c.replies.Error(errSyntax)
 	default:
 		c.replies.OK()
 	}
+}
+
+// checkTrackingOptions reads the options of CLIENT TRACKING, which Redis takes with OFF too.
+func checkTrackingOptions(args []Arg) error {
+	for i := 0; i < len(args); i++ {
+		switch option := upper(string(args[i].Bytes())); {
+		case option == "BCAST", option == "OPTIN", option == "OPTOUT", option == "NOLOOP":
+		case option == "PREFIX" && i+1 < len(args):
+			i++
+		case option == "REDIRECT" && i+1 < len(args):
+			i++
+			if _, ok := parseInt(args[i].Bytes()); !ok {
+				return errInteger
+			}
+		default:
+			return errSyntax
+		}
+	}
+	return nil
 }
 
 // clientGetRedir answers -1: tracking is off.
@@ -107,7 +133,11 @@ func clientPause(c *call) {
 	all := true
 	if len(c.args) > 3 {
 		mode := c.option(3)
-		if mode != "ALL" && mode != "WRITE" || len(c.args) > 4 {
+		if len(c.args) > 4 {
+			c.replies.Error(c.subcommandError())
+			return
+		}
+		if mode != "ALL" && mode != "WRITE" {
 			c.replies.Error(errors.New("CLIENT PAUSE mode must be WRITE or ALL"))
 			return
 		}
@@ -205,12 +235,12 @@ func (c *call) killFilter(args []Arg) (fits func(*conn) bool, skipMe bool, err e
 func (c *call) kill(fits func(*conn) bool, skipMe bool) (killed int) {
 	for _, other := range c.server.connections() {
 		switch {
-		case !fits(other):
-		case other != c.conn:
-			other.nc.Close()
-			killed++
-		case !skipMe:
+		case !fits(other) || other == c.conn && skipMe || other.killed.Swap(true):
+		case other == c.conn:
 			c.quit = true
+			killed++
+		default:
+			other.nc.Close()
 			killed++
 		}
 	}

@@ -3,16 +3,20 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
 // identity is what a client has said of itself. It is replaced, never changed, so that others may read it.
 type identity struct {
 	name, library, libraryVersion string
 	proto                         int // 2 or 3
+	noEvict, noTouch, readOnly    bool
 }
 
 // activity is what CLIENT LIST tells of a connection to others.
@@ -22,6 +26,29 @@ type activity struct {
 	lastCommand atomic.Pointer[Command]
 	lastUse     atomic.Int64 // Unix time in ms
 	queueShown  atomic.Int64 // commands between MULTI and EXEC, -1 outside
+
+	killed     atomic.Bool // by CLIENT KILL, which counts a connection once
+	descriptor int         // of the socket, -1 for none
+	usage
+}
+
+// usage is the memory of a connection, in bytes, as of the last time that it waited for its client.
+type usage struct {
+	unread, free         atomic.Int64 // of the read-ahead buffer
+	args, queued         atomic.Int64 // of the command that is on its way in, and of those between MULTI and EXEC
+	replies, replyBuffer atomic.Int64 // what is not handed over for sending, and the memory that it lies in
+	replyPeak            atomic.Int64 // the most that was handed over at once
+}
+
+// publish makes known what the connection takes.
+func (c *conn) publish() {
+	unread, free, args, kept := c.reader.sizes()
+	c.usage.unread.Store(unread)
+	c.usage.free.Store(free)
+	c.usage.args.Store(args)
+	c.usage.queued.Store(kept)
+	c.usage.replies.Store(c.replies.Len())
+	c.usage.replyBuffer.Store(int64(cap(c.replies.tail)))
 }
 
 // change replaces the identity by one that edit has changed. Only the connection's own goroutine calls it.
@@ -37,7 +64,7 @@ func (a *activity) used(row *Command, now time.Time) {
 	a.lastUse.Store(now.UnixMilli())
 }
 
-// describe writes the connection's line of CLIENT LIST, with the fields of Redis that ndring has.
+// describe writes the connection's line of CLIENT LIST, with the fields of Redis 7.2.
 func (c *conn) describe() string {
 	command := "NULL"
 	if row := c.lastCommand.Load(); row != nil {
@@ -46,22 +73,56 @@ func (c *conn) describe() string {
 	id := c.identity.Load()
 	now := time.Now()
 	idle := max(0, now.UnixMilli()-c.lastUse.Load()) / 1000
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d obl=0 oll=0 omem=%d cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, c.addr(), c.nc.LocalAddr(), id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(), c.out.Waiting(), command, id.proto, id.library, id.libraryVersion)
+	u := &c.usage
+	bytes, pieces := c.out.queued()
+	events := "r"
+	if bytes > 0 {
+		events = "rw"
+	}
+	total := int64(unsafe.Sizeof(*c)) + u.unread.Load() + u.free.Load() + u.args.Load() + u.queued.Load() + u.replyBuffer.Load() + bytes
+	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "+
+		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s "+
+		"cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
+		c.id, c.addr(), c.nc.LocalAddr(), c.descriptor, id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(),
+		u.unread.Load(), u.free.Load(), u.args.Load(), u.queued.Load(), u.replyBuffer.Load(), u.replyPeak.Load(), u.replies.Load(), pieces, bytes, total, events,
+		command, id.proto, id.library, id.libraryVersion)
 }
 
 // addr returns where the client is.
 func (c *conn) addr() string { return c.nc.RemoteAddr().String() }
 
-// flags returns the letters of CLIENT LIST: N for none, x within a transaction.
-func (c *conn) flags() string {
-	if c.queueShown.Load() >= 0 {
-		return "x"
+// flags returns the letters of CLIENT LIST: x within a transaction, r after READONLY, e and T for NO-EVICT and NO-TOUCH, N for none.
+func (c *conn) flags() (letters string) {
+	id := c.identity.Load()
+	for _, flag := range []struct {
+		letter string
+		set    bool
+	}{{"x", c.queueShown.Load() >= 0}, {"r", id.readOnly}, {"e", id.noEvict}, {"T", id.noTouch}} {
+		if flag.set {
+			letters += flag.letter
+		}
 	}
-	return "N"
+	if letters == "" {
+		return "N"
+	}
+	return letters
 }
 
-func clientInfo(c *call) { c.replies.Verbatim(c.describe() + "\n") }
+// descriptorOf returns the file descriptor of a socket, and -1 for another connection.
+func descriptorOf(nc net.Conn) int {
+	descriptor := -1
+	if socket, ok := nc.(syscall.Conn); ok {
+		if raw, err := socket.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) { descriptor = int(fd) }) // an error leaves -1
+		}
+	}
+	return descriptor
+}
+
+func clientInfo(c *call) {
+	c.publish()
+	c.replies.Verbatim(c.describe() + "\n")
+}
 
 func clientList(c *call) {
 	wanted, err := clientFilter(c.args[2:])
@@ -69,6 +130,7 @@ func clientList(c *call) {
 		c.replies.Error(err)
 		return
 	}
+	c.publish()
 	conns := c.server.connections()
 	var b strings.Builder
 	for _, other := range conns {

@@ -111,6 +111,61 @@ func TestClientReply(t *testing.T) {
 	}
 }
 
+// What ends the silence is answered itself, as in Redis: else a client waits for ever.
+func TestClientReplyEnds(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	for name, test := range map[string]struct {
+		send []string // blanks between words
+		want []string
+	}{
+		"ON after SKIP":      {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
+		"ON after OFF":       {[]string{"CLIENT REPLY OFF", "PING b", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
+		"SKIP after ON":      {[]string{"CLIENT REPLY ON", "CLIENT REPLY SKIP", "PING b", "PING a"}, []string{"+OK", `"a"`}},
+		"SKIP twice":         {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "PING b", "PING a"}, []string{`"a"`}},
+		"SKIP, then wrong":   {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY what", "PING a"}, []string{`"a"`}},
+		"OFF after SKIP":     {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY OFF", "PING b", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
+		"RESET after OFF":    {[]string{"CLIENT REPLY OFF", "PING b", "RESET", "PING a"}, []string{"+RESET", `"a"`}},
+		"RESET after SKIP":   {[]string{"CLIENT REPLY SKIP", "RESET", "PING a"}, []string{`"a"`}},
+		"a QUIT is skipped":  {[]string{"PING a", "CLIENT REPLY SKIP", "QUIT"}, []string{`"a"`}},
+		"nothing after QUIT": {[]string{"CLIENT REPLY OFF", "QUIT"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := s.dial(t)
+			var all string
+			for _, words := range test.send {
+				all += command(strings.Fields(words)...)
+			}
+			c.send(all)
+			for _, want := range test.want {
+				if got := c.reply(); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+			if !strings.Contains(all, "QUIT") {
+				c.want("+PONG", "PING")
+			} else if rest := c.closed(); rest != "" {
+				t.Errorf("and then %q", rest)
+			}
+		})
+	}
+}
+
+func TestResetKeepsTheLibrary(t *testing.T) {
+	t.Parallel()
+	c := start(t, Config{}).dial(t)
+	for _, words := range []string{"CLIENT SETINFO LIB-NAME lib", "CLIENT SETINFO LIB-VER 1.5", "CLIENT SETNAME me", "CLIENT NO-TOUCH ON", "CLIENT NO-EVICT on", "READONLY"} {
+		c.want("+OK", strings.Fields(words)...)
+	}
+	if got := c.do("CLIENT", "INFO"); field(got, "flags", "=") != "reT" || field(got, "name", "=") != "me" {
+		t.Error(got)
+	}
+	c.want("+RESET", "RESET")
+	if got := c.do("CLIENT", "INFO"); field(got, "flags", "=") != "N" || field(got, " name", "=") != "" || field(got, "lib-name", "=") != "lib" || !strings.Contains(got, "lib-ver=1.5") {
+		t.Error(got)
+	}
+}
+
 func TestNoTouchAndIdleTime(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

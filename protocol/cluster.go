@@ -44,6 +44,7 @@ type Sight struct {
 // ClusterStatus is how a node stands in its cluster.
 type ClusterStatus struct {
 	Waiting   string          // what the node waits for before it serves; empty when it does
+	Starting  bool            // Waiting is for nothing but the node itself: it serves in a moment
 	Leader    topology.NodeID // that it follows; empty if it knows none
 	Term      uint64
 	Voters    int

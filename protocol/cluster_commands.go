@@ -18,8 +18,10 @@ func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
+// clusterLinks answers at most one link to a peer and one from it, as Redis does: tools look links
+// up by peer and direction. The bus may have more connections.
 func clusterLinks(c *call) {
-	links := c.server.cluster.Links()
+	links := joinLinks(c.server.cluster.Links())
 	w := &c.replies
 	w.Array(len(links))
 	for _, link := range links {
@@ -46,14 +48,45 @@ func clusterLinks(c *call) {
 	}
 }
 
+// joinLinks joins the connections to a peer into one link, and those from it into another. A link is
+// as old as its oldest connection, and has the buffers of all.
+func joinLinks(all []ClusterLink) (joined []ClusterLink) {
+	type end struct {
+		node    topology.NodeID
+		inbound bool
+	}
+	at := make(map[end]int, len(all))
+	for _, link := range all {
+		i, seen := at[end{link.Node, link.Inbound}]
+		if !seen {
+			at[end{link.Node, link.Inbound}] = len(joined)
+			joined = append(joined, link)
+			continue
+		}
+		first := &joined[i]
+		first.Buffer += link.Buffer
+		first.Unsent += link.Unsent
+		if link.Since.Before(first.Since) {
+			first.Since = link.Since
+		}
+	}
+	return joined
+}
+
 // clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
 func clusterMeet(c *call) {
 	port, ok := parseInt(c.arg(3))
+	busOK := true
+	if len(c.args) > 4 {
+		_, busOK = parseInt(c.arg(4))
+	}
 	switch {
 	case len(c.args) > 5:
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.subcommandError())
 	case !ok:
 		c.replies.Error(fmt.Errorf("Invalid TCP base port specified: %.64s", c.arg(3)))
+	case !busOK:
+		c.replies.Error(fmt.Errorf("Invalid TCP bus port specified: %.64s", c.arg(4)))
 	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
 		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
 	default:
@@ -148,7 +181,7 @@ func (c *call) decide(propose func(context.Context) error) {
 // clusterFailover is for replicas, of which there are none.
 func clusterFailover(c *call) {
 	if len(c.args) > 3 {
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.subcommandError())
 		return
 	}
 	if len(c.args) == 3 && c.option(2) != "FORCE" && c.option(2) != "TAKEOVER" {

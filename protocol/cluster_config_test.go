@@ -59,7 +59,7 @@ func TestClusterConfig(t *testing.T) {
 		} {
 			decides(outcome)
 			c.talk([]exchange{{tc.command, reply}})
-			if got := <-asked; got != tc.asks {
+			if got := receive(t, "what is proposed", asked); got != tc.asks {
 				t.Errorf("%s proposes %s", tc.command, got)
 			}
 		}

@@ -119,6 +119,23 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
 }
 
+// A node that waits for no other node asks clients to wait.
+func TestWhileTheNodeStarts(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	s.follow(t, &topology.Topology{})
+	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "the start", Starting: true}})
+	s.dial(t).talk([]exchange{
+		{"EXISTS foo", `-LOADING this node is starting, it serves in a moment`},
+		{"CLUSTER LEAVE", `-LOADING this node is starting, it serves in a moment`},
+		{"PING", `+PONG`},
+	})
+	s.follow(t, &topology.Topology{Cluster: "c", Index: 1, Nodes: []topology.Node{{ID: selfID}}, Shards: make([]topology.Shard, 16)})
+	s.dial(t).talk([]exchange{{"EXISTS foo", `-LOADING this node is starting, it serves in a moment`}})
+	s.view.Store(&fakeCluster{})
+	s.dial(t).talk([]exchange{{"EXISTS foo", `-CLUSTERDOWN Hash slot 12182 is not served: shard 11 has no primary`}})
+}
+
 func TestBeforeTheClusterIsMade(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -277,7 +294,7 @@ func TestKeptRepliesAreBounded(t *testing.T) {
 	l := newLayout(threeNodes())
 	for i := range 4 * maxKept {
 		size := 100
-		if i < 2*maxKeptBytes>>20 {
+		if i < maxKeptBytes>>20+4 {
 			size = 1 << 20
 		}
 		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", size)) })
@@ -315,10 +332,17 @@ func TestLinks(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
 	since := time.UnixMilli(1_700_000_000_000)
-	s.view.Store(&fakeCluster{links: []ClusterLink{{Node: otherID, Since: since, Buffer: 4096, Unsent: 5}, {Inbound: true, Node: thirdID, Since: since}}})
+	s.view.Store(&fakeCluster{links: []ClusterLink{
+		{Node: otherID, Since: since.Add(time.Second), Buffer: 4000, Unsent: 5},
+		{Inbound: true, Node: thirdID, Since: since},
+		{Node: otherID, Since: since, Buffer: 96}, // calls and raft have connections of their own
+		{Inbound: true, Node: thirdID, Since: since.Add(time.Second)},
+		{Inbound: true, Node: otherID, Since: since},
+	}})
 	c.want(`[["direction" "to" "node" "`+otherID+`" "create-time" :1700000000000 "events" "rw" "send-buffer-allocated" :4096 "send-buffer-used" :5]`+
-		` ["direction" "from" "node" "`+thirdID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]]`, "CLUSTER", "LINKS")
-	c.lines("INFO clients", "cluster_connections:2")
+		` ["direction" "from" "node" "`+thirdID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]`+
+		` ["direction" "from" "node" "`+otherID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]]`, "CLUSTER", "LINKS")
+	c.lines("INFO clients", "cluster_connections:5")
 }
 
 func TestForget(t *testing.T) {
@@ -339,7 +363,7 @@ func TestForget(t *testing.T) {
 		t.Fatalf("%s was forgotten", <-forgotten)
 	}
 	c.want(`+OK`, "CLUSTER", "FORGET", thirdID)
-	if id := <-forgotten; id != thirdID {
+	if id := receive(t, "whom the cluster forgets", forgotten); id != thirdID {
 		t.Errorf("%q was forgotten", id)
 	}
 	decides(errors.New("no leader is known"))
@@ -399,7 +423,7 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 		return ctx.Err()
 	}})
 	c.send(command("CLUSTER", "LEAVE"))
-	<-asked
+	receive(t, "the question to the cluster", asked)
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

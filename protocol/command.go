@@ -11,12 +11,16 @@ type Command struct {
 	Arity   int    // arguments, the name (and the container's) included; -n for at least n
 	Flags   Flags
 	Keys    Keys
+	KeyUse  []string // what becomes of them; not empty where there are keys
+	Tips    Tips
 	Group   string // as COMMAND DOCS names it
 	Since   string // version of ndring
 	Syntax  string // what follows the name
 	Summary string
 	Handler func(*call) // nil for a container
 	Sub     []*Command  // makes this row a container
+
+	Categories []string // of Redis' ACL, in the place of those that follow from the group
 
 	full  string // container|name
 	index int    // among all rows
@@ -25,7 +29,7 @@ type Command struct {
 // Flags of a command, as COMMAND INFO shows them.
 type Flags uint
 
-// The flags. All but the last three are Redis' own.
+// The flags. All but the last four are Redis' own.
 const (
 	Write     Flags = 1 << iota // may change data
 	ReadOnly                    // reads data
@@ -40,14 +44,16 @@ const (
 	Uploads                     // takes arrays: its arguments may be large
 	Control                     // is done at once within a transaction
 	Unpaused                    // is done during CLIENT PAUSE
+	Audited                     // changes the node for all: it leaves a line in the log
 )
 
+// flagNames are in the order in which Redis gives them.
 var flagNames = []struct {
 	flag Flags
 	name string
 }{
-	{Write, "write"}, {ReadOnly, "readonly"}, {DenyOOM, "denyoom"}, {Admin, "admin"}, {NoAuth, "no_auth"},
-	{Loading, "loading"}, {Stale, "stale"}, {NoSlowlog, "skip_slowlog"}, {Fast, "fast"}, {NoMulti, "no_multi"},
+	{Write, "write"}, {ReadOnly, "readonly"}, {DenyOOM, "denyoom"}, {Admin, "admin"}, {Loading, "loading"}, {Stale, "stale"},
+	{NoSlowlog, "skip_slowlog"}, {Fast, "fast"}, {NoAuth, "no_auth"}, {NoMulti, "no_multi"},
 }
 
 // Keys says where the keys are among the arguments; the zero value for none. Last counts from the end when negative.
@@ -95,7 +101,7 @@ func newTable(rows []*Command) Table {
 		row.full = row.Name
 		number(row)
 		if len(row.Sub) > 0 {
-			row.Sub = append(row.Sub, helpRow(row.Group))
+			row.Sub = append(row.Sub, helpRow(row))
 		}
 		row.check()
 		if t[row.Name] != nil {
@@ -130,6 +136,8 @@ func (c *Command) check() {
 		panic(fmt.Sprintf("protocol: %q is no command name", c.Name))
 	case c.Arity == 0, c.Group == "", c.Since == "", c.Summary == "":
 		panic(fmt.Sprintf("protocol: the row of command %q is incomplete", c.full))
+	case c.Keys.Step > 0 && len(c.KeyUse) == 0:
+		panic(fmt.Sprintf("protocol: the row of command %q does not say how it uses its keys", c.full))
 	case c.Handler == nil && len(c.Sub) == 0:
 		panic(fmt.Sprintf("protocol: command %q has no handler", c.full))
 	}

@@ -83,6 +83,8 @@ func (c *Config) limits(authenticated bool) Limits {
 	limits := Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
 	if !authenticated {
 		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
+		limits.BeforeAuth = true
+		limits.MaxLine, limits.Free, limits.Step, limits.Buffers, limits.Wait = maxLineBeforeAuth, freeBeforeAuth, maxBulkBeforeAuth, strangerBuffers, 0
 	}
 	return limits
 }

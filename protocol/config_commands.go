@@ -88,7 +88,7 @@ func shutdown(c *call) {
 			return
 		}
 	}
-	c.server.log.Info("a client asks for a shutdown", "client", c.addr())
+	c.server.log.Info("a client asks for a shutdown", "client", c.addr(), "name", c.identity.Load().name)
 	c.quit = true // without a reply, as in Redis
 	how := ShutdownDefault
 	switch save {

@@ -19,6 +19,7 @@ type conn struct {
 	listener string
 	id       int64
 	reader   *Reader
+	input    *input
 	replies  Replies
 	out      *outbox
 	tx       transaction
@@ -42,15 +43,27 @@ type conn struct {
 // flushAt is how many bytes of replies are sent even though more commands wait to be executed.
 const flushAt = 64 << 10
 
+func (c *conn) flushAt() int64 {
+	if c.authenticated {
+		return flushAt
+	}
+	return strangerOutput
+}
+
+// connBytes is about what a connection has on the Go heap: its goroutine's stack, and what it keeps.
+const connBytes = 12 << 10
+
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, config: s.config.Load(), nc: nc, listener: listener, id: id}
 	c.since = time.Now()
+	c.descriptor = descriptorOf(nc)
 	c.identity.Store(&identity{proto: 2})
 	c.lastUse.Store(c.since.UnixMilli())
 	c.queueShown.Store(-1)
 	c.replies.count = s.countError
-	c.reader = NewReader(commandSource{c}, s.pool, s.budget, c.config.limits(false), s.admit)
-	c.reader.room = s.room
+	c.input = newInput(nc)
+	c.reader = NewReader(commandSource{c}, s.pool, &s.clients, s.budget, c.config.limits(false), s.admit)
+	c.reader.room = c.room
 	c.out = newOutbox(nc, &s.output)
 	c.setAuthenticated(c.config.Password == "")
 	return c
@@ -69,7 +82,7 @@ func (c *conn) serve() {
 		} else if !c.refuse(err) {
 			return
 		}
-		if c.replies.Len() >= flushAt && c.flush() != nil {
+		if c.replies.Len() >= c.flushAt() && c.flush() != nil {
 			return
 		}
 		if config := c.server.config.Load(); config != c.config {
@@ -121,8 +134,9 @@ func (c *conn) end() {
 		c.server.log.Warn("a client is closed, it does not read its replies", "client", c.nc.RemoteAddr())
 	}
 	c.endTransaction()
-	c.reader.Release()
+	c.reader.Close()
 	releasePieces(c.replies.take())
+	c.server.store.LetGo(connBytes)
 }
 
 func (c *conn) flush() error {
@@ -130,6 +144,9 @@ func (c *conn) flush() error {
 		return nil
 	}
 	c.server.counters.bytesOut.Add(c.replies.Len())
+	if n := c.replies.Len(); n > c.usage.replyPeak.Load() {
+		c.usage.replyPeak.Store(n)
+	}
 	c.now = time.Time{} // Send may wait
 	return c.out.Send(c.replies.take())
 }

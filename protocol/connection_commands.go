@@ -156,5 +156,13 @@ func clientSetInfo(c *call) {
 	c.replies.OK()
 }
 
-// readOnly and its like tell of replicas and slots that move, of which there are none yet.
-func readOnly(c *call) { c.replies.OK() }
+// readOnly makes the handler of READONLY and READWRITE. There are no replicas yet that could be read.
+func readOnly(on bool) func(*call) {
+	return func(c *call) {
+		c.change(func(id *identity) { id.readOnly = on })
+		c.replies.OK()
+	}
+}
+
+// asking tells of slots that move, of which there are none yet.
+func asking(c *call) { c.replies.OK() }

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ndring/ndring/shard"
@@ -84,11 +85,12 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", ErrTooLarge, n, maxPlainArg)
 }
 
-// room makes room in memory for an argument of n bytes that is to be stored.
-func (s *Server) room(before []Arg, n int64) error {
+// room makes room in memory for an argument of n bytes that is to be stored. In a pause nothing is evicted for it: it waits before its bytes come.
+func (c *conn) room(before []Arg, n int64) error {
 	if len(before) > 0 {
 		if row, err := lookUp(before); err == nil && row.Flags&DenyOOM != 0 {
-			return s.makeRoom(n)
+			c.server.pause.wait(c, row)
+			return c.server.makeRoom(n)
 		}
 	}
 	return nil
@@ -113,11 +115,14 @@ func smallBytes(args []Arg) (n int64) {
 // dispatch does one command, or queues it within a transaction, and writes its reply.
 func (s *Server) dispatch(c *conn, args []Arg) {
 	request, err := s.prepare(c, args)
+	if err != nil && request.row == nil && speaksHTTP(args[0].Bytes()) {
+		s.endHTTP(c)
+		return
+	}
 	if err != nil {
 		c.reject(request.row, err)
 		return
 	}
-	s.pause.wait(c, request.row)
 	if c.tx.open && request.row.Flags&Control == 0 {
 		c.queue(request.row)
 		return
@@ -136,7 +141,7 @@ func (c *conn) reject(row *Command, err error) {
 		c.server.statistics.commands[row.index].rejected.Add(1)
 		if row.Name == "exec" && !errors.Is(err, ErrNoAuth) {
 			c.endTransaction()
-			err = fmt.Errorf("%w: %w", errExecRejected, err)
+			err = fmt.Errorf("%w: %s", errExecRejected, strings.TrimPrefix(wireError(err), "ERR "))
 		}
 	}
 	c.replies.Error(err)
@@ -160,6 +165,9 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		return request, err
 	case c.tx.open && row.Flags&NoMulti != 0:
 		return request, errNoMulti
+	}
+	s.pause.wait(c, row)
+	switch {
 	case row.Flags&DenyOOM != 0:
 		if err := s.makeRoom(smallBytes(args)); err != nil {
 			return request, err
@@ -194,7 +202,11 @@ func (s *Server) execute(c *call) {
 	c.row.Handler(c)
 	took := time.Since(began)
 	c.now = began.Add(took) // cheaper than to ask for the time of day again
-	s.statistics.observe(c, took, c.replies.errors > failedBefore, c.replies.Len()-sentBefore)
+	failed := c.replies.errors > failedBefore
+	s.statistics.observe(c, took, failed, c.replies.Len()-sentBefore)
+	if c.row.Flags&Audited != 0 {
+		s.audit(c, failed)
+	}
 	config := s.config.Load()
 	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && c.row.Flags&NoSlowlog == 0 {
 		s.slowlog.add(c, began, took, config.SlowlogMaxLen)
@@ -223,16 +235,9 @@ func lookUp(args []Arg) (*Command, error) {
 	return sub, nil
 }
 
-// unknownCommand is worded as Redis words it, which shows the first arguments, up to 128 bytes of them.
-func unknownCommand(args []Arg) error {
-	shown := ""
-	for _, a := range args[1:] {
-		if len(shown) >= 128 {
-			break
-		}
-		shown += fmt.Sprintf("'%.*s' ", 128-len(shown), a.Bytes())
-	}
-	return fmt.Errorf("unknown command '%.128s', with args beginning with: %s", args[0].Bytes(), shown)
+// subcommandError is what Redis says of a subcommand with too many arguments.
+func (c *call) subcommandError() error {
+	return fmt.Errorf("unknown subcommand or wrong number of arguments for '%.128s'. Try %s HELP.", c.arg(1), upper(string(c.arg(0))))
 }
 
 func checkKey(key []byte) error {

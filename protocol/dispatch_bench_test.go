@@ -40,7 +40,7 @@ func BenchmarkDispatch(b *testing.B) {
 				defer theirs.Close()
 				c := newConn(s, ours, "default", s.nextID.Add(1))
 				defer c.end()
-				c.reader = NewReader(&endless{command: text}, pool, NewBudget(1<<30), testLimits, nil)
+				c.reader = NewReader(&endless{command: text}, pool, new(memory.Pool), NewBudget(1<<30), testLimits, nil)
 				for pb.Next() {
 					args, err := c.reader.Next()
 					if err != nil {

@@ -16,12 +16,13 @@ func markdownOfAll() string {
 	b.WriteString(`# Commands
 
 Made from the command table (` + "`protocol/commands.go`" + `) by ` + "`go test ./protocol -run Page -update`" + `. Those that Redis has too do what Redis documents; ndring's own
-are described in [protocol.md](protocol.md). Keys of one command must be of one slot.
+are described in [protocol.md](protocol.md). Keys of one command must be of one slot. The tips say to which nodes a client is to send a command, and how
+it makes one answer of several: see [Command tips](https://redis.io/docs/latest/develop/reference/command-tips/).
 `)
 	for _, group := range []struct{ name, title string }{
 		{groupArray, "Arrays"}, {groupGeneric, "Keys"}, {groupTransactions, "Transactions"}, {groupConnection, "Connection"}, {groupServer, "Server"}, {groupCluster, "Cluster"},
 	} {
-		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags | since |\n| --- | --- | --- | --- |\n", group.title)
+		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags | tips | since |\n| --- | --- | --- | --- | --- |\n", group.title)
 		for _, row := range sortedCommands() {
 			if row.Group != group.name {
 				continue
@@ -40,5 +41,5 @@ are described in [protocol.md](protocol.md). Keys of one command must be of one 
 func markdown(c *Command) string {
 	name := strings.ToUpper(strings.ReplaceAll(c.full, "|", " "))
 	call := strings.ReplaceAll(strings.TrimSpace(name+" "+c.Syntax), "|", "\\|")
-	return fmt.Sprintf("| `%s` | %s | %s | %s |\n", call, c.Summary, strings.Join(c.flagNames(), " "), c.Since)
+	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", call, c.Summary, strings.Join(c.flagNames(), " "), strings.Join(c.Tips, " "), c.Since)
 }

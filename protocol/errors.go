@@ -29,6 +29,8 @@ var (
 	ErrTryAgain = errors.New("the shard is being handed over, try again")
 	// ErrLoading is returned for a command whose shard is still read from disk. The text is Redis'.
 	ErrLoading = errors.New("ndring is loading the dataset in memory")
+	// errStarting is returned by a node that has just been started and is not part of its cluster yet.
+	errStarting = errors.New("this node is starting, it serves in a moment")
 
 	errSyntax  = errors.New("syntax error")
 	errInteger = errors.New("value is not an integer or out of range")
@@ -51,9 +53,11 @@ var prefixes = []struct {
 	{ErrTryAgain, "TRYAGAIN"},
 	{ErrExecAbort, "EXECABORT"},
 	{ErrLoading, "LOADING"},
+	{errStarting, "LOADING"},
 	{ErrUndecided, "UNCERTAIN"},
 	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
 	{shard.ErrDiskFull, "DISKFULL"},
+	{shard.ErrNoRoom, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},
 	{shard.ErrDisk, "MISCONF"}, // as Redis says it of its log
 	{ErrNoAuth, "NOAUTH"},

@@ -3,8 +3,8 @@ package protocol
 import "strings"
 
 // helpRow is the HELP that each container has.
-func helpRow(group string) *Command {
-	return &Command{Name: "help", Arity: 2, Flags: Loading | Stale, Group: group, Since: "0.1.0", Handler: help, Summary: "Returns this text."}
+func helpRow(container *Command) *Command {
+	return &Command{Name: "help", Arity: 2, Flags: Loading | Stale, Categories: container.Categories, Group: container.Group, Since: "0.1.0", Handler: help, Summary: "Returns this text."}
 }
 
 // help answers the lines that describe a container's subcommands, as Redis lays them out.

@@ -41,6 +41,7 @@ type testServer struct {
 	id   atomic.Value                // topology.NodeID; selfID if there is none
 
 	stops atomic.Int64 // times that SHUTDOWN was asked for
+	how   atomic.Int64 // a Shutdown, the last one
 	looks atomic.Int64 // times that somebody looked at the topology
 }
 
@@ -119,7 +120,10 @@ func (s *testServer) ChangeSettings(changes []Setting) error {
 	return nil
 }
 
-func (s *testServer) Shutdown(Shutdown) { s.stops.Add(1) }
+func (s *testServer) Shutdown(how Shutdown) {
+	s.how.Store(int64(how))
+	s.stops.Add(1)
+}
 
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {
@@ -159,7 +163,10 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 		if n := s.output.waiting.Load(); n != 0 {
 			t.Errorf("%d bytes of replies are still counted", n)
 		}
-		if n := s.budget.Used(); n != 0 {
+		if n := s.clients.Buffers(); n != 0 {
+			t.Errorf("%d buffers of what clients sent are still held", n)
+		}
+		if n := s.budget.Used() + s.strangers.Used(); n != 0 {
 			t.Errorf("%d bytes of the upload budget are still taken", n)
 		}
 	})
@@ -225,6 +232,7 @@ func (c *client) send(raw string) {
 // reply returns the next reply as resptest.Render writes it.
 func (c *client) reply() string {
 	c.t.Helper()
+	c.extend()
 	s, err := resptest.Render(c.r)
 	if err != nil {
 		c.t.Fatalf("no reply: %v", err)
@@ -248,6 +256,7 @@ func (c *client) want(want string, args ...string) {
 // closed waits until the server has closed the connection and returns what it sent before.
 func (c *client) closed() string {
 	c.t.Helper()
+	c.extend()
 	rest, err := io.ReadAll(c.r)
 	var timeout net.Error
 	if err != nil && asTimeout(err, &timeout) {
@@ -274,6 +283,18 @@ func npy(descr, shape, data string) string {
 func bytesNPY(n int, tag string) string {
 	data := tag + strings.Repeat("\xa5\x00\x0d\x0a", n/4+1)
 	return npy("|u1", fmt.Sprintf("(%d,)", n), data[:n])
+}
+
+// receive waits for what comes from a channel, but not for ever.
+func receive[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(30 * time.Second):
+		t.Fatalf("in vain: %s", what)
+		panic("unreachable")
+	}
 }
 
 // eventually waits until condition holds.

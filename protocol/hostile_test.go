@@ -3,6 +3,7 @@ package protocol
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -43,7 +44,7 @@ func goodClient(t *testing.T, s *testServer) {
 		enough := rounds.Load() + 3 // at least so many after the bad input
 		eventually(t, "rounds of the good client", func() bool { return rounds.Load() >= enough || len(done) > 0 })
 		close(stop)
-		if err := <-done; err != nil {
+		if err := receive(t, "the end of the good client", done); err != nil {
 			t.Errorf("the good client failed: %v", err)
 		}
 		if n := s.Stats().Panics; n != 0 {
@@ -181,18 +182,18 @@ func TestRefusedArrays(t *testing.T) {
 	c.want(`"`+arrayA+`"`, "NP.GET", "k")
 }
 
-// A command that comes in writes of eight bytes for ten seconds is done in the end, and costs nobody else anything.
+// A command that comes in writes of eight bytes, for longer than a client may be silent, is done in the end, and costs nobody else anything.
 func TestDribble(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{UploadStall: 5 * time.Second})
+	s := start(t, Config{UploadStall: 2 * time.Second})
 	goodClient(t, s)
 	c := s.dial(t)
-	array := bytesNPY(7800, "slow")
+	array := bytesNPY(2400, "slow")
 	stream := command("NP.SET", "k", array)
 	writes := (len(stream) + 7) / 8
 	for i := 0; i < len(stream); i += 8 {
 		c.send(stream[i:min(i+8, len(stream))])
-		time.Sleep(10 * time.Second / time.Duration(writes)) // the dribble itself, not a wait for something
+		time.Sleep(2500 * time.Millisecond / time.Duration(writes)) // the dribble itself, not a wait for something
 	}
 	if got := c.reply(); got != "+OK" {
 		t.Fatal(got)
@@ -277,13 +278,14 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	s := start(t, Config{})
 	server, end := net.Pipe()
 	c := newConn(s.Server, server, "default", 99)
-	c.reader.src = panicSource{}
+	c.reader.src = eager{panicSource{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c.serve()
 	}()
-	<-done
+	receive(t, "the end of the connection", done)
+	end.SetReadDeadline(time.Now().Add(time.Minute)) // against a hang
 	if _, err := end.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection is open: %v", err)
 	}
@@ -315,7 +317,37 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	if got := c.reply(); got != "+OK" {
 		t.Errorf("the command under way got %q", got)
 	}
-	if err := <-closed; err != nil {
+	if err := receive(t, "the end of Close", closed); err != nil {
 		t.Error(err)
+	}
+}
+
+// A page in a browser can have it send a request to this port, with commands in its body.
+func TestHTTPEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	for _, password := range []string{"", "secret"} {
+		s := start(t, Config{Password: password})
+		log := new(lockedBuffer)
+		s.log = slog.New(slog.NewTextHandler(log, nil))
+		keeper := s.dial(t)
+		if password != "" {
+			keeper.want("+OK", "AUTH", password)
+		}
+		keeper.want("+OK", "NP.SET", "k", arrayA)
+		for _, request := range []string{
+			"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n",
+			"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\nFLUSHALL\r\n",
+			"post / HTTP/1.0\r\n\r\nAUTH secret\r\nFLUSHALL\r\n",
+		} {
+			c := s.dial(t)
+			c.send(request)
+			if got := c.closed(); strings.Contains(got, "OK") {
+				t.Errorf("%q: %q", request, got)
+			}
+		}
+		keeper.want(":1", "EXISTS", "k")
+		if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "speaks HTTP") {
+			t.Errorf("the log says %q", lines)
+		}
 	}
 }

@@ -106,7 +106,7 @@ func infoMemory(c *call, s Stats) []infoField {
 		{"used_memory_peak_human", human(uint64(peak))},
 		{"used_memory_overhead", f.used - s.ValueBytes},
 		{"used_memory_dataset", s.ValueBytes},
-		{"mem_clients_normal", s.ReplyBytes + s.UploadBytes},
+		{"mem_clients_normal", f.clients},
 		{"upload_bytes", s.UploadBytes},
 		{"upload_bytes_limit", c.config.MaxUploadBytes},
 		{"reply_bytes", s.ReplyBytes},
@@ -162,7 +162,7 @@ func infoKeyspace(_ *call, s Stats) []infoField {
 	if s.Store.Keys == 0 {
 		return nil
 	}
-	return []infoField{{"db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=0", s.Store.Keys, s.Store.KeysWithTTL)}}
+	return []infoField{{"db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", s.Store.Keys, s.Store.KeysWithTTL, s.Store.AverageTTL)}}
 }
 
 func human(n uint64) string {

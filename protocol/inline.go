@@ -4,7 +4,7 @@ import "bytes"
 
 // inline reads a command that is typed as a line of words, as with telnet.
 func (r *Reader) inline() error {
-	line, err := r.line(maxLine, "")
+	line, err := r.line(r.limits.MaxLine, "")
 	if err != nil {
 		return err
 	}
@@ -20,6 +20,7 @@ func (r *Reader) inline() error {
 			return refused{err}
 		}
 		r.args = append(r.args, Arg{small: word})
+		r.argBytes += int64(len(word))
 	}
 	return nil
 }

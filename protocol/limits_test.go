@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -13,14 +14,22 @@ func TestIdleTimeout(t *testing.T) {
 	s := start(t, Config{IdleTimeout: 3 * time.Second}) // a busy machine may keep the busy client from its work for a part of that
 	idle, busy := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
-	done := make(chan string, 1)
-	go func() { done <- idle.closed() }()
+	type end struct {
+		rest []byte
+		err  error
+	}
+	done := make(chan end, 1)
+	idle.extend()
+	go func() {
+		rest, err := io.ReadAll(idle.r)
+		done <- end{rest, err}
+	}()
 	for {
 		busy.want("+PONG", "PING")
 		select {
-		case rest := <-done:
-			if rest != "" {
-				t.Errorf("the idle client got %q", rest)
+		case e := <-done:
+			if len(e.rest) > 0 || e.err != nil {
+				t.Errorf("the idle client got %q, %v", e.rest, e.err)
 			}
 			if n := s.Stats().IdleTimeouts; n != 1 {
 				t.Errorf("%d idle clients are counted", n)
@@ -34,11 +43,11 @@ func TestIdleTimeout(t *testing.T) {
 // An upload that dribbles, however fast its client was before, may go on as long as nobody needs its room, and is cut off as soon as somebody does.
 func TestSlowUploadsMakeRoom(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 4 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
-	array := bytesNPY(4<<20, "")
+	s := start(t, Config{MaxArrayBytes: 1 << 20, MaxUploadBytes: 1 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
+	array := bytesNPY(1<<20, "")
 	stream := command("NP.SET", "k", array)
 	slow := s.dial(t)
-	const before = 10
+	const before = 3
 	slow.send(strings.Repeat(stream, before) + stream[:1000])
 	for range before {
 		if got := slow.reply(); got != "+OK" {
@@ -55,14 +64,14 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}()
-	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 4<<20 })
+	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 1<<20 })
 	other := s.dial(t)
 	other.want("+OK", "NP.SET", "k", array) // waits, and then has the room
 	if got := slow.closed(); !strings.HasPrefix(got, "-ERR argument 2: the upload is too slow, others wait: ") {
 		t.Errorf("the slow one got %q", got)
 	}
 	slow.Close()
-	<-ended
+	receive(t, "the end of the dribble", ended)
 	if stats := s.Stats(); stats.SlowUploads != 1 || stats.BusyUploads != 0 {
 		t.Errorf("%+v", stats)
 	}
@@ -182,4 +191,23 @@ func TestPausedTimeDoesNotCount(t *testing.T) {
 		t.Error(got)
 	}
 	admin.want(":0", "SLOWLOG", "LEN")
+}
+
+// A smaller limit counts at once, also for an array like one that the connection has sent before.
+func TestLoweredArrayLimitCountsForKnownHeaders(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	c := s.dial(t)
+	for _, n := range []int{1000, 100_000} {
+		array := bytesNPY(n, "")
+		c.want("+OK", "NP.SET", "k", array)
+		config := *s.config.Load()
+		config.MaxArrayBytes = int64(n) - 1
+		s.Reconfigure(config)
+		c.want("+PONG", "PING") // a connection takes a change over with its next command
+		c.want(fmt.Sprintf("-TOOLARGE the array is too large: %d bytes of data, the limit is %d", n, n-1), "NP.SET", "k", array)
+		config.MaxArrayBytes = DefaultMaxArrayBytes
+		s.Reconfigure(config)
+		c.want("+PONG", "PING")
+	}
 }

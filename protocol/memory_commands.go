@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/ndring/ndring/memory"
@@ -42,13 +41,15 @@ type memoryFacts struct {
 	resident int64 // what the process has from the system
 	buffers  int64 // of used, in buffers, with what is lost by rounding
 	idle     int64 // held for the next values
+	clients  int64 // of used: what clients have sent and are sent, and their buffers
 	stats    Stats
 	m        runtime.MemStats
 }
 
 func (c *call) memory() memoryFacts {
 	s := c.server
-	f := memoryFacts{stats: s.Stats(), used: s.store.Used(), buffers: s.pool.Allocated(), idle: s.pool.Idle()}
+	f := memoryFacts{stats: s.Stats(), buffers: s.store.Buffers(), idle: s.pool.Idle() + s.clients.Idle()}
+	f.used, f.clients = f.stats.UsedMemory, f.stats.ReplyBytes+f.stats.UploadBytes+f.stats.ClientBytes
 	runtime.ReadMemStats(&f.m)
 	f.resident, _ = memory.Process()
 	if f.resident == 0 {
@@ -71,7 +72,7 @@ func memoryStats(c *call) {
 	}{
 		{"peak.allocated", c.server.store.Peak()},
 		{"total.allocated", f.used},
-		{"clients.normal", f.stats.ReplyBytes + f.stats.UploadBytes},
+		{"clients.normal", f.clients},
 		{"uploads.bytes", f.stats.UploadBytes},
 		{"replies.bytes", f.stats.ReplyBytes},
 		{"keys.count", keys},
@@ -116,7 +117,6 @@ func memoryDoctor(c *call) {
 
 // memoryPurge gives back to the system what no value and no client needs.
 func memoryPurge(c *call) {
-	debug.FreeOSMemory()
 	c.server.store.Trim(true)
 	c.replies.OK()
 }

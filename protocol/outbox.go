@@ -21,6 +21,8 @@ type outbox struct {
 	raw    syscall.RawConn // nil where the connection is no socket
 	limits *outputLimits
 
+	stranger bool // before AUTH, which the goroutine that Sends knows
+
 	writeOnce func(fd uintptr) bool // is write
 	written   int                   // by it
 	failed    error                 // likewise
@@ -109,7 +111,7 @@ func (o *outbox) Send(pieces []piece) error {
 		o.active = true
 		go o.sender()
 	}
-	for o.err == nil && o.limits.mustWait(o.bytes) {
+	for o.err == nil && (o.limits.mustWait(o.bytes) || o.stranger && o.bytes > strangerOutput) {
 		o.drain.Wait()
 	}
 	return o.err
@@ -177,6 +179,13 @@ func (o *outbox) Waiting() int64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.bytes
+}
+
+// queued returns the bytes that are not sent yet, and in how many pieces they are.
+func (o *outbox) queued() (bytes int64, pieces int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes, len(o.queue)
 }
 
 // maxVector is how many pieces one system call takes (IOV_MAX is 1024 on Linux).

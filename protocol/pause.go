@@ -6,10 +6,11 @@ import (
 	"time"
 )
 
-// pause is CLIENT PAUSE: commands wait until it is over.
+// pause is CLIENT PAUSE: commands wait until it is over, and no key expires or is evicted meanwhile.
 type pause struct {
-	active  atomic.Bool  // so that a command need not take the lock when there is none
-	waiting atomic.Int64 // commands
+	keep    func(until time.Time) // has the store keep all keys until then; zero for no longer
+	active  atomic.Bool           // so that a command need not take the lock when there is none
+	waiting atomic.Int64          // commands
 
 	mu      sync.Mutex // guards all below
 	until   time.Time
@@ -28,6 +29,7 @@ func (p *pause) set(until time.Time, all bool) {
 		}
 	}
 	p.until, p.all = until, all
+	p.keep(until)
 	p.wake()
 	p.active.Store(true)
 }
@@ -36,6 +38,7 @@ func (p *pause) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.until = time.Time{}
+	p.keep(time.Time{})
 	p.active.Store(false)
 	p.wake()
 }
@@ -67,6 +70,7 @@ func (p *pause) wait(c *conn, row *Command) {
 		if c.flush() != nil {
 			return
 		}
+		c.publish()
 		timer := time.NewTimer(left)
 		p.waiting.Add(1)
 		select {

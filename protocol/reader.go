@@ -12,14 +12,13 @@ import (
 )
 
 const (
-	firstBuffer = 4 << 10   // bytes; what an idle connection costs
-	largeBuffer = 64 << 10  // bytes; for pipelines of small commands
 	maxLine     = 64 << 10  // bytes of an inline command
 	maxLength   = 32        // bytes of a line that holds a length; an int64 has 20
 	smallBulk   = 16 << 10  // bytes; up to here bulks are collected in one scratch, above each has its own buffer
 	chunk       = 256 << 10 // bytes that are read and summed at once, while they are in the processor's cache
 	scratchStep = 256 << 10 // bytes of scratch taken from the budget at once; the first ones are free
-	scratchKept = 64 << 10  // bytes of scratch that a connection keeps between commands
+	scratchFree = 64 << 10  // bytes of scratch that are free
+	manyArgs    = 1 << 10   // arguments of a command from which on they cost budget themselves
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -29,7 +28,22 @@ type Limits struct {
 	MaxArgs int   // arguments of one command
 	MaxBulk int64 // bytes of one argument; a larger one is read past and its command refused, up to MaxSkip
 	MaxSkip int64 // bytes of one argument that are read past; a larger one ends the stream
-	Wait    time.Duration
+	MaxLine int   // bytes of an inline command; 0 for maxLine
+	Free    int64 // bytes of small arguments that cost no budget; 0 for scratchFree
+	Step    int64 // bytes of the budget that more of them take at once; 0 for scratchStep
+	Buffers readBuffers
+	Budget  *Budget       // from the next command on; nil for the one that the Reader has
+	Wait    time.Duration // for room in the budget
+
+	BeforeAuth bool // the limits are those of a client without its password, and errors say so
+}
+
+// reason says what is wrong with a length, as Redis does.
+func (l *Limits) reason() string {
+	if l.BeforeAuth {
+		return "unauthenticated"
+	}
+	return "invalid"
 }
 
 // Arg is one argument of a command.
@@ -74,22 +88,25 @@ type Room func(before []Arg, n int64) error
 // Reader reads commands from an untrusted stream. It loops rather than recurses, checks each length before it allocates, and holds no
 // more than Limits and Budget allow.
 type Reader struct {
-	src    io.Reader
-	pool   *memory.Pool
+	src    source
+	pool   *memory.Pool // of large arguments
+	own    *memory.Pool // of all else
 	budget *Budget
 	limits Limits
 	admit  Admit
 	room   Room // may be nil
 
-	buf        []byte // buf[start:end] is read and not yet used
+	ahead      block // what is read: [start:end] of it is not yet used
 	start, end int
+	wanted     int // bytes that ahead has when it is taken next
 	inCommand  bool
-	scratch    []byte // small bulks of the command
+	scratch    block  // small bulks of the command
 	spans      []span // where in scratch; by argument
 	args       []Arg
 	held       int64 // bytes taken from the budget
 	kept       int64 // bytes of held that went over to commands that were kept
 	prepaid    int64 // bytes of scratch that are covered
+	argBytes   int64 // bytes of args
 }
 
 type span struct{ from, to int }
@@ -99,22 +116,56 @@ type refused struct{ error }
 
 func (r refused) Unwrap() error { return r.error }
 
-// NewReader returns a reader of src. Admit may be nil.
-func NewReader(src io.Reader, pool *memory.Pool, budget *Budget, limits Limits, admit Admit) *Reader {
+// NewReader returns a reader of src, which must be closed. Large arguments lie in pool, and all else that it holds in own. Admit may be nil.
+func NewReader(src io.Reader, pool, own *memory.Pool, budget *Budget, limits Limits, admit Admit) *Reader {
 	if admit == nil {
 		admit = func([]Arg, int, int64) error { return nil }
 	}
-	return &Reader{src: src, pool: pool, budget: budget, limits: limits, admit: admit, buf: make([]byte, firstBuffer)}
+	lazy, ok := src.(source)
+	if !ok {
+		lazy = eager{src}
+	}
+	r := &Reader{src: lazy, pool: pool, own: own, budget: budget, admit: admit, ahead: block{pool: own}, scratch: block{pool: own}}
+	r.SetLimits(limits)
+	return r
+}
+
+// Close gives back all memory but that of kept commands.
+func (r *Reader) Close() {
+	r.Release()
+	r.ahead.drop()
+	r.scratch.drop()
+	r.start, r.end = 0, 0
 }
 
 // SetLimits changes the limits from the next command on.
-func (r *Reader) SetLimits(limits Limits) { r.limits = limits }
+func (r *Reader) SetLimits(limits Limits) {
+	if limits.MaxLine == 0 {
+		limits.MaxLine = maxLine
+	}
+	if limits.Free == 0 {
+		limits.Free = scratchFree
+	}
+	if limits.Step == 0 {
+		limits.Step = scratchStep
+	}
+	if limits.Buffers == (readBuffers{}) {
+		limits.Buffers = usualBuffers
+	}
+	r.limits = limits
+	r.wanted = min(max(r.wanted, limits.Buffers.first), limits.Buffers.large)
+}
 
 // InCommand reports whether a part of a command has been read.
 func (r *Reader) InCommand() bool { return r.inCommand }
 
 // Held returns the bytes of the upload budget that the client has: for the command that is being read, and for those that it kept.
 func (r *Reader) Held() int64 { return r.held + r.kept }
+
+// sizes returns how many bytes are read and not yet used, how many more there is room for, and how many the arguments have that are read and those that are kept.
+func (r *Reader) sizes() (unread, free, args, kept int64) {
+	return int64(r.end - r.start), int64(len(r.ahead.b) - r.end), r.argBytes, r.kept
+}
 
 // Next returns the next command. Its arguments are valid until the next call. An error that is a `refused` answers one command; any
 // other one ends the stream.
@@ -126,7 +177,7 @@ func (r *Reader) Next() ([]Arg, error) {
 		}
 		r.inCommand = true
 		var err error
-		if r.buf[r.start] == '*' {
+		if r.ahead.b[r.start] == '*' {
 			err = r.multibulk()
 		} else {
 			err = r.inline()
@@ -145,15 +196,18 @@ func (r *Reader) Next() ([]Arg, error) {
 func (r *Reader) Release() {
 	releaseArgs(r.args)
 	clear(r.args)
-	r.args, r.spans, r.scratch = r.args[:0], r.spans[:0], r.scratch[:0]
-	if cap(r.scratch) > scratchKept {
-		r.scratch = nil
+	r.args, r.spans = r.args[:0], r.spans[:0]
+	if r.scratch.b = r.scratch.b[:0]; cap(r.scratch.b) > scratchFree {
+		r.scratch.drop()
 	}
-	if cap(r.args) > 1024 {
+	if cap(r.args) > manyArgs {
 		r.args, r.spans = nil, nil
 	}
 	r.budget.Release(r.held)
-	r.held, r.prepaid = 0, scratchKept
+	r.held, r.prepaid, r.argBytes = 0, r.limits.Free, 0
+	if r.limits.Budget != nil {
+		r.budget = r.limits.Budget
+	}
 }
 
 func (r *Reader) multibulk() error {
@@ -162,16 +216,22 @@ func (r *Reader) multibulk() error {
 		return err
 	}
 	if n > int64(r.limits.MaxArgs) {
-		return protocolError("invalid multibulk length: %d arguments, the limit is %d", n, r.limits.MaxArgs)
+		return protocolError("%s multibulk length: %d arguments, the limit is %d", r.limits.reason(), n, r.limits.MaxArgs)
 	}
 	var refusal error
+	if n > manyArgs {
+		refusal = r.acquire(n*int64(unsafe.Sizeof(Arg{})+unsafe.Sizeof(span{})), r.limits.Wait)
+	}
 	for i := range n {
 		size, err := r.length('$', "bulk length")
 		if err != nil {
 			return err
 		}
-		if size < 0 || size > r.limits.MaxSkip {
+		switch {
+		case size < 0:
 			return protocolError("invalid bulk length")
+		case size > r.limits.MaxSkip:
+			return protocolError("%s bulk length: %d bytes, the limit is %d", r.limits.reason(), size, r.limits.MaxSkip)
 		}
 		if refusal == nil {
 			if refusal = r.admitBulk(int(n), size); refusal != nil {
@@ -198,7 +258,7 @@ func (r *Reader) multibulk() error {
 	}
 	for i, s := range r.spans { // only now: scratch moves as it grows
 		if r.args[i].large == nil {
-			r.args[i].small = r.scratch[s.from:s.to:s.to]
+			r.args[i].small = r.scratch.b[s.from:s.to:s.to]
 		}
 	}
 	return nil
@@ -211,7 +271,7 @@ func (r *Reader) admitBulk(total int, size int64) error {
 	}
 	for i, s := range r.spans {
 		if r.args[i].large == nil {
-			r.args[i].small = r.scratch[s.from:s.to:s.to]
+			r.args[i].small = r.scratch.b[s.from:s.to:s.to]
 		}
 		if i == 1 { // the name of the command and of its subcommand are enough to decide
 			break
@@ -222,10 +282,10 @@ func (r *Reader) admitBulk(total int, size int64) error {
 	}
 	need := size
 	if size <= smallBulk {
-		if int64(len(r.scratch))+size <= r.prepaid {
+		if int64(len(r.scratch.b))+size <= r.prepaid {
 			return nil
 		}
-		need = scratchStep
+		need = r.limits.Step
 		r.prepaid += need
 	}
 	if err := r.acquire(need, r.limits.Wait); err != nil || size <= smallBulk || r.room == nil {
@@ -249,7 +309,8 @@ func (r *Reader) acquire(n int64, patience time.Duration) error {
 // Kept is a command that outlives the next call of Reader.Next.
 type Kept struct {
 	Args  []Arg
-	bytes int64 // of the budget
+	small *memory.Buffer // holds the bytes of the small ones; nil for none
+	bytes int64          // of the budget
 }
 
 // What a kept command costs beside the bytes of its arguments.
@@ -260,17 +321,21 @@ const (
 
 // Keep makes the last command one that outlives the next call of Next. The caller must Drop it.
 func (r *Reader) Keep() (*Kept, error) {
-	cost := keptBytes + int64(len(r.args))*keptArgBytes
-	for i := range r.args {
-		cost += int64(len(r.args[i].small))
-	}
+	cost := keptBytes + int64(len(r.args))*keptArgBytes + smallBytes(r.args)
 	if err := r.acquire(cost, 0); err != nil {
 		return nil, err
 	}
 	k := &Kept{Args: make([]Arg, len(r.args)), bytes: r.held}
 	copy(k.Args, r.args) // with the references
-	for i := range k.Args {
-		k.Args[i].small = bytes.Clone(k.Args[i].small)
+	if n := smallBytes(r.args); n > 0 {
+		k.small = r.own.New(int(n))
+		b := k.small.Bytes()[:0]
+		for i := range k.Args {
+			if from := len(b); k.Args[i].large == nil {
+				b = append(b, k.Args[i].small...)
+				k.Args[i].small = b[from:len(b):len(b)]
+			}
+		}
 	}
 	clear(r.args)
 	r.kept += r.held
@@ -281,6 +346,9 @@ func (r *Reader) Keep() (*Kept, error) {
 // Drop lets go of a kept command's memory.
 func (r *Reader) Drop(k *Kept) {
 	releaseArgs(k.Args)
+	if k.small != nil {
+		k.small.Release()
+	}
 	r.budget.Release(k.bytes)
 	r.kept -= k.bytes
 }
@@ -316,11 +384,11 @@ func (r *Reader) length(mark byte, what string) (int64, error) {
 // line reads up to CRLF, which it takes away. The result is valid until the next read.
 func (r *Reader) line(limit int, what string) ([]byte, error) {
 	for seen := 0; ; {
-		if i := bytes.IndexByte(r.buf[r.start+seen:r.end], '\n'); i >= 0 {
+		if i := bytes.IndexByte(r.ahead.b[r.start+seen:r.end], '\n'); i >= 0 {
 			if seen+i >= limit { // whether it came in one piece or in many
 				return nil, tooLong(what)
 			}
-			line := r.buf[r.start : r.start+seen+i]
+			line := r.ahead.b[r.start : r.start+seen+i]
 			r.start += seen + i + 1
 			if n := len(line); n > 0 && line[n-1] == '\r' {
 				return line[:n-1], nil
@@ -348,17 +416,19 @@ func tooLong(what string) error {
 }
 
 func (r *Reader) small(n int) error {
-	from := len(r.scratch)
+	from := len(r.scratch.b)
+	r.scratch.room(n)
 	for left := n; left > 0; {
 		if err := r.need(1); err != nil {
 			return err
 		}
 		take := min(left, r.end-r.start)
-		r.scratch = append(r.scratch, r.buf[r.start:r.start+take]...)
+		r.scratch.b = append(r.scratch.b, r.ahead.b[r.start:r.start+take]...)
 		r.start += take
+		r.argBytes += int64(take)
 		left -= take
 	}
-	r.spans = append(r.spans, span{from, len(r.scratch)})
+	r.spans = append(r.spans, span{from, len(r.scratch.b)})
 	r.args = append(r.args, Arg{})
 	return nil
 }
@@ -369,13 +439,14 @@ func (r *Reader) large(n int) error {
 	buffer := r.pool.NewFramed(len(before), n, len(crlf))
 	r.spans = append(r.spans, span{})
 	r.args = append(r.args, Arg{large: buffer}) // from here on Release finds it
+	r.argBytes += int64(n)
 	b := buffer.Bytes()
 	copy(buffer.Framed(), before)
 	copy(buffer.Framed()[len(before)+n:], crlf)
 	var crc uint32
 	for at := 0; at < n; {
 		to := min(at+chunk, n)
-		took := copy(b[at:to], r.buf[r.start:r.end])
+		took := copy(b[at:to], r.ahead.b[r.start:r.end])
 		r.start += took
 		if took == 0 {
 			var err error
@@ -406,35 +477,10 @@ func (r *Reader) crlf() error {
 	if err := r.need(2); err != nil {
 		return err
 	}
-	if r.buf[r.start] != '\r' || r.buf[r.start+1] != '\n' {
+	if r.ahead.b[r.start] != '\r' || r.ahead.b[r.start+1] != '\n' {
 		return protocolError("expected CRLF after a bulk string")
 	}
 	r.start += 2
-	return nil
-}
-
-// need reads until n bytes are there.
-func (r *Reader) need(n int) error {
-	for r.end-r.start < n {
-		if r.start > 0 {
-			r.end = copy(r.buf, r.buf[r.start:r.end])
-			r.start = 0
-		}
-		if r.end == len(r.buf) {
-			r.buf = append(r.buf, make([]byte, max(largeBuffer, 2*len(r.buf))-len(r.buf))...)
-		}
-		got, err := r.src.Read(r.buf[r.end:])
-		r.end += got
-		if got == 0 && err != nil {
-			if r.inCommand {
-				err = unexpected(err)
-			}
-			return err
-		}
-		if r.end == len(r.buf) && len(r.buf) < largeBuffer { // the client sends more than fits: a pipeline
-			r.buf = append(r.buf, make([]byte, largeBuffer-len(r.buf))...)
-		}
-	}
 	return nil
 }
 

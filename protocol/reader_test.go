@@ -68,6 +68,7 @@ func TestReader(t *testing.T) {
 		"inline blanks":       {"  ECHO   a \tb \r\n", []string{"ECHO a b"}, "EOF"},
 		"inline empty":        {"\r\n\r\nPING\r\n", []string{"PING"}, "EOF"},
 		"inline quotes":       {`ECHO "a b\x41\n\"" 'c \'d'` + "\r\n", []string{"ECHO a bA\n\" c 'd"}, "EOF"},
+		"inline escapes":      {`ECHO "\r\t\b\a\q\\\xfF\xAg" '\n\x41'` + "\r\n", []string{"ECHO \r\t\b\aq\\\xffxAg \\n\\x41"}, "EOF"},
 		"inline open quote":   {"ECHO \"a\r\n", nil, "unbalanced quotes in request"},
 		"inline stuck quote":  {"ECHO \"a\"b\r\n", nil, "unbalanced quotes in request"},
 		"inline too long":     {strings.Repeat("a", 70_000), nil, "too big inline request"},
@@ -109,7 +110,7 @@ func TestReader(t *testing.T) {
 		for how, chunking := range chunkings {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				pool, budget := new(memory.Pool), NewBudget(1<<20)
-				r := NewReader(chunking(strings.NewReader(test.stream)), pool, budget, testLimits, nil)
+				r := NewReader(chunking(strings.NewReader(test.stream)), pool, pool, budget, testLimits, nil)
 				got, err := readAll(r)
 				if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", test.commands) {
 					t.Errorf("got %.300q, want %.300q", got, test.commands)
@@ -117,7 +118,7 @@ func TestReader(t *testing.T) {
 				if test.err == "EOF" && err != io.EOF || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got error %v, want %s", err, test.err)
 				}
-				r.Release()
+				r.Close()
 				if pool.Bytes() != 0 || budget.Used() != 0 {
 					t.Errorf("%d bytes of memory and %d of the budget are still held", pool.Bytes(), budget.Used())
 				}
@@ -132,13 +133,13 @@ func TestReaderSumsLargeArguments(t *testing.T) {
 		content := bytes.Repeat([]byte{1, 2, 3, 5, 7}, n/5+1)[:n]
 		limits := testLimits
 		limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
-		r := NewReader(iotest.HalfReader(strings.NewReader(command("X", string(content)))), pool, NewBudget(1<<22), limits, nil)
+		r := NewReader(iotest.HalfReader(strings.NewReader(command("X", string(content)))), pool, new(memory.Pool), NewBudget(1<<22), limits, nil)
 		args, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
 		buffer, crc := args[1].Take(pool), args[1].CRC()
-		r.Release()
+		r.Close()
 		if n > smallBulk && string(buffer.Framed()) != fmt.Sprintf("$%d\r\n%s\r\n", n, content) {
 			t.Errorf("%d bytes: the frame is wrong", n)
 		}
@@ -162,7 +163,7 @@ func TestReaderAsksBeforeItReads(t *testing.T) {
 	}
 	long := strings.Repeat("x", 20_000)
 	stream := command("TAKE", long) + command("ECHO", "a", long, "b") + command(long) + command("PING")
-	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), NewBudget(1<<20), testLimits, admit))
+	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), NewBudget(1<<20), testLimits, admit))
 	want := []string{"TAKE " + long, "!no: 2 of 4", "!no: 0 of 1", "PING"}
 	if err != io.EOF || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %.200q, %v", got, err)
@@ -175,7 +176,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 		t.Fatal("an empty budget gives nothing")
 	}
 	stream := command("SET", strings.Repeat("x", 30_000)) + command("PING")
-	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), budget, testLimits, nil))
+	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), budget, testLimits, nil))
 	if err != io.EOF || fmt.Sprint(got) != fmt.Sprint([]string{"!" + ErrBusy.Error(), "PING"}) {
 		t.Errorf("got %.200q, %v", got, err)
 	}
@@ -186,11 +187,33 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 		defer close(released)
 		budget.Release(30_000)
 	}()
-	got, err = readAll(NewReader(strings.NewReader(stream), new(memory.Pool), budget, limits, nil))
+	got, err = readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), budget, limits, nil))
 	if err != io.EOF || len(got) != 2 || got[1] != "PING" || !strings.HasPrefix(got[0], "SET x") {
 		t.Errorf("got %.200q, %v", got, err)
 	}
-	<-released
+	receive(t, "the release", released)
+}
+
+// A pipeline gets a large buffer, unless all clients together have read ahead much already.
+func TestReadAheadIsBounded(t *testing.T) {
+	stream := strings.Repeat(command("PING"), 10_000)
+	for _, test := range []struct{ others, least, most int }{{0, usualBuffers.large, 2 * usualBuffers.large}, {largeTotal, usualBuffers.first, 2 * usualBuffers.first}} {
+		own := new(memory.Pool)
+		others := own.New(test.others)
+		before := own.Allocated()
+		r := NewReader(strings.NewReader(stream), new(memory.Pool), own, NewBudget(1<<20), testLimits, nil)
+		most := int64(0)
+		commands := 0
+		for _, err := r.Next(); err == nil; _, err = r.Next() {
+			most = max(most, own.Allocated()-before)
+			commands++
+		}
+		if commands != 10_000 || most < int64(test.least) || most > int64(test.most) {
+			t.Errorf("beside %d bytes of others: %d commands, at most %d bytes are held, want %d to %d", test.others, commands, most, test.least, test.most)
+		}
+		r.Close()
+		others.Release()
+	}
 }
 
 // A command larger than the whole budget is let in when it is alone: to wait would help nobody.
@@ -235,9 +258,9 @@ func FuzzReader(f *testing.F) {
 		var first string
 		for i, chunking := range []string{"whole", "bytes", "eight bytes"} {
 			pool, budget := new(memory.Pool), NewBudget(1<<20)
-			r := NewReader(chunkings[chunking](bytes.NewReader(stream)), pool, budget, testLimits, nil)
+			r := NewReader(chunkings[chunking](bytes.NewReader(stream)), pool, pool, budget, testLimits, nil)
 			commands, err := readAll(r)
-			r.Release()
+			r.Close()
 			if pool.Bytes() != 0 || budget.Used() != 0 {
 				t.Fatalf("%d bytes of memory and %d of the budget are still held", pool.Bytes(), budget.Used())
 			}

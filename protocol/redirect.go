@@ -39,6 +39,9 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 	}
 	id := topo.ShardOf(slot)
 	row := topo.Shards[id]
+	if row.Primary == "" && len(topo.Nodes) == 1 && s.cluster.Status().Starting {
+		return errStarting // it takes its shards in a moment
+	}
 	if row.Primary == "" {
 		return unserved(fmt.Sprintf("Hash slot %d is not served: shard %d has no primary%s", slot, id, s.copies(topo, row.ISR)))
 	}
@@ -57,10 +60,15 @@ func (s *Server) moved(c *conn, topo *topology.Topology, slot int) error {
 }
 
 // clusterless is the error for all that needs a cluster.
+// Clients know how to wait for LOADING, which is right while the node waits for no other node.
 func (s *Server) clusterless() error {
+	status := s.cluster.Status()
+	if status.Starting {
+		return errStarting
+	}
 	text := "this node is not part of a cluster yet"
-	if waiting := s.cluster.Status().Waiting; waiting != "" {
-		text += ": " + waiting
+	if status.Waiting != "" {
+		text += ": " + status.Waiting
 	}
 	return unserved(text)
 }

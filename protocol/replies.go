@@ -14,13 +14,14 @@ import (
 // Replies encodes the answers to a connection's commands, in RESP2 or RESP3, and keeps them until they are sent.
 // Small ones are copied together; a large bulk stays where it is stored, by reference.
 type Replies struct {
-	resp3  bool
-	pieces []piece
-	tail   []byte            // small replies after the last piece
-	own    *tailBuffer       // in which tail lies; nil if there is no tail
-	bytes  int64             // of pieces and tail
-	errors int64             // error replies since the start
-	count  func(text string) // is told of each error reply; may be nil
+	resp3     bool
+	pieces    []piece
+	tail      []byte            // small replies after the last piece
+	own       *tailBuffer       // in which tail lies; nil if there is no tail
+	bytes     int64             // of pieces and tail
+	errors    int64             // error replies since the start
+	lastError string            // the text of the newest
+	count     func(text string) // is told of each error reply; may be nil
 }
 
 // piece is a run of bytes on its way out; held, if set, keeps them.
@@ -46,6 +47,7 @@ func (w *Replies) Error(err error) { w.ErrorText(wireError(err)) }
 // ErrorText writes an error reply that begins with its prefix.
 func (w *Replies) ErrorText(text string) {
 	w.errors++
+	w.lastError = text
 	if w.count != nil {
 		w.count(text)
 	}
@@ -191,6 +193,15 @@ func (w *Replies) room() []byte {
 		w.tail = w.own.b[:0]
 	}
 	return w.tail
+}
+
+// append writes what other Replies have encoded, and takes the references over.
+func (w *Replies) append(pieces []piece) {
+	w.cut()
+	for _, p := range pieces {
+		w.pieces = append(w.pieces, p)
+		w.bytes += int64(len(p.b))
+	}
 }
 
 // cut makes the tail a piece.

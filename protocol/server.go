@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -56,11 +55,14 @@ type Server struct {
 	store   *shard.Store
 	cluster Cluster
 	host    Host
-	pool    *memory.Pool
+	pool    *memory.Pool // of values
+	clients memory.Pool  // of what is read of commands, and is no large argument
 	budget  *Budget
 	output  outputLimits
-	log     *slog.Logger
-	started time.Time
+
+	strangers *Budget // of clients before AUTH
+	log       *slog.Logger
+	started   time.Time
 
 	counters   counters
 	statistics *statistics
@@ -69,7 +71,12 @@ type Server struct {
 	pause      pause
 	layouts    layouts
 	nextID     atomic.Int64
-	gateWait   atomic.Int64 // how long a command waits for its shard; tests change it
+
+	spare         spareFile
+	acceptWarning throttle
+	httpWarning   throttle
+
+	gateWait atomic.Int64 // how long a command waits for its shard; tests change it
 
 	mu        sync.Mutex // guards all below
 	listeners []Listener
@@ -84,11 +91,14 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 	s := &Server{
 		store: store, cluster: cluster, host: host, pool: pool, log: log,
 		budget:     NewBudget(0),
+		strangers:  NewBudget(strangersBudget),
 		statistics: newStatistics(),
 		started:    time.Now(),
 		conns:      make(map[*conn]struct{}),
 		closed:     make(chan struct{}),
 	}
+	store.Count(&s.clients)
+	s.pause.keep = store.KeepUntil
 	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s
@@ -110,57 +120,10 @@ func (s *Server) Serve(l Listener) error {
 	if s.closing {
 		return net.ErrClosed
 	}
+	s.spare.hold()
 	s.listeners = append(s.listeners, l)
 	s.done.Go(func() { s.accept(l) })
 	return nil
-}
-
-func (s *Server) accept(l Listener) {
-	for {
-		nc, err := l.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // out of file descriptors, most likely: others may close soon
-			s.log.Warn("accept failed", "listener", l.Name, "err", err)
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
-		s.welcome(nc, l.Name)
-	}
-}
-
-func (s *Server) welcome(nc net.Conn, listener string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		nc.Close()
-		return
-	}
-	if len(s.conns) >= s.config.Load().MaxClients {
-		s.counters.rejected.Add(1)
-		turnAway(nc, "ERR max number of clients reached")
-		return
-	}
-	if s.protected(nc.RemoteAddr()) {
-		s.counters.denied.Add(1)
-		turnAway(nc, deniedText)
-		return
-	}
-	s.counters.connections.Add(1)
-	c := newConn(s, nc, listener, s.nextID.Add(1))
-	s.conns[c] = struct{}{}
-	s.done.Go(func() {
-		defer s.forget(c)
-		c.serve()
-	})
-}
-
-// turnAway closes a connection with an error. One short write to an empty socket does not block.
-func turnAway(nc net.Conn, text string) {
-	nc.SetWriteDeadline(time.Now().Add(time.Second))
-	nc.Write([]byte("-" + text + "\r\n")) // if it fails, the client has gone
-	nc.Close()
 }
 
 func (s *Server) forget(c *conn) {
@@ -190,6 +153,7 @@ func (s *Server) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		s.done.Wait()
+		s.spare.close()
 		close(ended)
 	}()
 	ctx, cancel := context.WithTimeout(ctx, stopGrace)

@@ -73,7 +73,7 @@ func redacted(row *Command, args []string) []string {
 	case "cluster|config":
 		first = 4
 	}
-	for i := first; i < len(args); i += 2 {
+	for i := first; i < len(args); i++ { // also where names and values are out of step, which is refused
 		if strings.EqualFold(args[i-1], "requirepass") {
 			args[i] = "(redacted)"
 		}
@@ -99,6 +99,10 @@ func slowlogReset(c *call) {
 const defaultSlowlogCount = 10
 
 func slowlogGet(c *call) {
+	if len(c.args) > 3 {
+		c.replies.Error(c.subcommandError())
+		return
+	}
 	count := int64(defaultSlowlogCount)
 	if len(c.args) > 2 {
 		n, ok := parseInt(c.arg(2))

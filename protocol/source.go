@@ -32,11 +32,26 @@ type pace struct {
 // commandSource is what the Reader reads from: before it waits for the client, the client gets its replies.
 type commandSource struct{ *conn }
 
+// Read implements source.
 func (c commandSource) Read(p []byte) (int, error) {
+	c.input.direct = p
+	defer func() { c.input.direct = nil }()
+	return c.receive()
+}
+
+// ReadInto implements source.
+func (c commandSource) ReadInto(m aheadMemory) (int, error) {
+	c.input.memory = m
+	defer func() { c.input.memory = nil }()
+	return c.receive()
+}
+
+func (c commandSource) receive() (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
 	c.now = time.Time{}
+	c.publish()
 	// A transaction that holds room for its uploads is an upload until its EXEC.
 	inCommand := c.reader.InCommand()
 	within := inCommand || c.reader.Held() > smallBulk
@@ -65,7 +80,7 @@ func (c commandSource) Read(p []byte) (int, error) {
 				return 0, net.ErrClosed
 			}
 		}
-		n, err := c.nc.Read(p)
+		n, err := c.input.read()
 		c.server.counters.bytesIn.Add(int64(n))
 		timedOut := n == 0 && isTimeout(err)
 		if timedOut {

@@ -208,6 +208,9 @@ type Stats struct {
 	UploadBytes                                     int64 // of commands on their way in, now
 	ReplyBytes                                      int64 // of replies that wait for their clients, now
 	ValueBytes                                      int64 // in buffers: stored, arriving or being sent, now
+	ClientBytes                                     int64 // in buffers: what clients have sent, arrays not included, now
+	UsedMemory, MaxMemory                           int64 // of the process, now
+	MaxClients                                      int
 	Store                                           shard.Stats
 }
 
@@ -218,6 +221,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	c := &s.counters
 	return Stats{
+		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Used(), MaxMemory: s.store.Memory().Limit, MaxClients: s.config.Load().MaxClients,
 		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
 		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
 		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),

@@ -3,6 +3,7 @@ package protocol
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,13 @@ func TestCommandStatistics(t *testing.T) {
 	histogram := c.do("LATENCY", "HISTOGRAM", "np.set", "client", "nosuch", "np.get")
 	if !strings.HasPrefix(histogram, `["np.set" ["calls" :4 "histogram_usec" [`) || !strings.Contains(histogram, `"client|id" ["calls" :1 `) || strings.Contains(histogram, "np.get") {
 		t.Errorf("LATENCY HISTOGRAM: %s", histogram)
+	}
+	for _, args := range [][]string{{"MULTI"}, {"NP.SET", "k", "garbage"}, {"PING"}, {"EXEC"}, {"EXEC"}} {
+		c.do(args...)
+	}
+	info = c.do("INFO", "commandstats")
+	if exec, set := field(info, "cmdstat_exec", ":"), field(info, "cmdstat_np.set", ":"); !strings.HasPrefix(exec, "calls=2,") || !strings.HasSuffix(exec, ",failed_calls=1") || !strings.HasSuffix(set, ",failed_calls=2") {
+		t.Errorf("after an EXEC with a command that fails, and one without MULTI: exec %s, np.set %s", exec, set)
 	}
 	c.want("+OK", "CONFIG", "RESETSTAT")
 	if info := c.do("INFO", "everything"); strings.Contains(info, "np.set") || strings.Contains(info, "errorstat_") || field(info, "total_commands_processed", ":") != "1" {
@@ -203,4 +211,56 @@ func TestConfigThroughTheServer(t *testing.T) {
 	if got := c.closed(); got != "" || s.stops.Load() != 1 {
 		t.Errorf("SHUTDOWN got %q, %d stops", got, s.stops.Load())
 	}
+}
+
+func TestShutdownSaysHow(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	for words, want := range map[string]Shutdown{
+		"SHUTDOWN": ShutdownDefault, "SHUTDOWN NOW FORCE": ShutdownDefault,
+		"SHUTDOWN SAVE": ShutdownSave, "SHUTDOWN NOW save": ShutdownSave, "SHUTDOWN SAVE SAVE": ShutdownSave,
+		"SHUTDOWN nosave": ShutdownNoSave, "SHUTDOWN NOSAVE FORCE": ShutdownNoSave,
+	} {
+		s.how.Store(-1)
+		before := s.stops.Load()
+		c := s.dial(t)
+		c.send(command(strings.Fields(words)...))
+		if got := c.closed(); got != "" || s.stops.Load() != before+1 || Shutdown(s.how.Load()) != want {
+			t.Errorf("%s: %q, %d stops, %d and not %d", words, got, s.stops.Load()-before, s.how.Load(), want)
+		}
+	}
+	c := s.dial(t)
+	before := s.stops.Load()
+	c.talk([]exchange{
+		{"SHUTDOWN SAVE NOSAVE", `-ERR syntax error`},
+		{"SHUTDOWN what", `-ERR syntax error`},
+		{"SHUTDOWN NOW ABORT", `-ERR syntax error`},
+		{"SHUTDOWN ABORT", `-ERR No shutdown in progress.`},
+	})
+	if s.stops.Load() != before {
+		t.Error("what is refused has stopped the node")
+	}
+}
+
+// A value that is damaged in memory is found, answered and logged.
+func TestVerifyFindsDamage(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	log := new(lockedBuffer)
+	s.log = slog.New(slog.NewTextHandler(log, nil))
+	c := s.dial(t)
+	for name, npy := range map[string]string{"small": arrayA, "large": bytesNPY(100_000, "x")} {
+		c.want("+OK", "NP.SET", name, npy)
+		c.want("+OK", "NP.VERIFY", name)
+		entry := s.store.Shard(topology.Slot([]byte(name))/(topology.Slots/256)).Get([]byte(name), false)
+		entry.NPY()[len(npy)-1] ^= 1
+		entry.Release()
+		if got := c.do("NP.VERIFY", name); !strings.HasPrefix(got, "-CORRUPT ") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "a stored value is corrupt") || !strings.Contains(lines[0], "key="+name) {
+			t.Errorf("%s: the log says %q", name, lines)
+		}
+	}
+	c.want("$nil", "NP.VERIFY", "none")
 }

@@ -50,8 +50,12 @@ func BenchmarkTopology(b *testing.B) {
 		b.Skip("NDRING_BENCH_TOPOLOGY does not say where the report goes: make bench-topology")
 	}
 	var sizes, times bytes.Buffer
-	for _, nodes := range []int{3, 10, 100} {
-		for _, shards := range []int{256, 1024} {
+	sizesOf, shardsOf := []int{3, 10, 100}, []int{256, 1024}
+	if testing.Short() { // to see that it runs; the figures say nothing
+		sizesOf, shardsOf = sizesOf[:1], shardsOf[:1]
+	}
+	for _, nodes := range sizesOf {
+		for _, shards := range shardsOf {
 			measureTopology(b, madeUp(nodes, shards, 1), &sizes, &times)
 		}
 	}
@@ -241,7 +245,10 @@ func skip(r *bufio.Reader) error {
 
 // storm returns how many times a second 2,000 connections together get CLUSTER SLOTS.
 func storm(b *testing.B, addr string) float64 {
-	const connections, long = 2000, time.Second
+	connections, long := 2000, time.Second
+	if testing.Short() {
+		connections, long = 20, 10*time.Millisecond
+	}
 	size := fetch(b, addr, 1, "SLOTS").bytes
 	request := []byte(command("CLUSTER", "SLOTS"))
 	var group sync.WaitGroup

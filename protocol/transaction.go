@@ -184,6 +184,8 @@ func (c *call) executeQueue(held keyspace, slot int) {
 		}
 	}
 	c.replies.Array(len(c.tx.queue))
+	failures := c.replies.errors
+	defer func() { c.replies.errors = failures }() // EXEC has not failed where a command inside it has
 	for _, q := range c.tx.queue {
 		of := slot
 		if q.row.Keys.Step == 0 {

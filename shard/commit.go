@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -41,7 +42,7 @@ func (s *Shard) hold(do func(*Tx)) (persistence.Position, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	tx := &s.held
-	*tx = Tx{s: s, now: s.clock(), seq: s.seq, changes: tx.changes[:0]}
+	*tx = Tx{s: s, now: s.clock(), seq: s.seq, changes: tx.changes[:0], answers: tx.answers}
 	defer tx.end() // after a panic of do, too
 	do(tx)
 	return tx.commit()
@@ -54,6 +55,10 @@ func (tx *Tx) end() {
 			tx.s.discard(c.entry, c.kind == persistence.Put)
 		}
 	}
+	if len(tx.answers) > maxKeptChanges {
+		tx.answers = nil
+	}
+	clear(tx.answers)
 	clear(tx.changes)
 	if cap(tx.changes) > maxKeptChanges {
 		tx.changes = nil
@@ -68,13 +73,16 @@ const maxKeptChanges = 64
 func (tx *Tx) commit() (position persistence.Position, err error) {
 	s := tx.s
 	if len(tx.changes) == 0 {
+		if tx.repeats && s.logs {
+			return s.log.End(), nil
+		}
 		return 0, nil
 	}
 	if s.logs {
 		records := s.encoder.records(s.epoch.Load(), tx.changes)
 		position, err = s.log.Append(records)
 		s.encoder.reset()
-		if err = s.store.noteWrite(err); err != nil {
+		if err = s.store.noteWrite(err, err != nil && tx.stores()); err != nil {
 			return 0, err
 		}
 	}
@@ -85,8 +93,11 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 	defer s.mu.Unlock()
 	for i := range tx.changes {
 		c := &tx.changes[i]
-		if c.requestID != "" {
-			s.requests.remember(c.key, c.requestID, tx.now, Outcome{true, Version{s.epoch.Load(), c.seq}})
+		if c.request != (requestKey{}) {
+			s.requests.remember(answer{c.request, c.outcome(s.epoch.Load())}, tx.now)
+		}
+		if c.answers {
+			continue
 		}
 		if c.entry == nil {
 			s.remove(c.key)
@@ -96,6 +107,11 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 		c.entry = nil // it is the index' now
 	}
 	return position, nil
+}
+
+// stores reports whether there is a value among the changes.
+func (tx *Tx) stores() bool {
+	return slices.ContainsFunc(tx.changes, func(c change) bool { return c.kind == persistence.Put })
 }
 
 // encoder makes records of changes, in memory that it uses again. The shard's writer has it.
@@ -116,6 +132,10 @@ func (x *encoder) records(epoch uint64, changes []change) []persistence.Record {
 			r.Expiry = c.entry.ExpireAt()
 			of := c.entry.Version()
 			r.Meta = persistence.VersionMeta(of.Epoch, of.Seq)
+		case persistence.Delete:
+			if c.request != (requestKey{}) {
+				r.Meta = x.answers(answer{c.request, c.outcome(epoch)})
+			}
 		}
 		x.list = append(x.list, r)
 	}
@@ -142,6 +162,13 @@ func (x *encoder) value(r *persistence.Record, e *Entry, requestID string) {
 	at := len(x.meta)
 	x.meta = appendMeta(x.meta, &v, requestID)
 	r.Meta = x.meta[at:len(x.meta):len(x.meta)]
+}
+
+// answers makes the meta of a record without a value.
+func (x *encoder) answers(list ...answer) []byte {
+	at := len(x.meta)
+	x.meta = appendAnswers(x.meta, list)
+	return x.meta[at:len(x.meta):len(x.meta)]
 }
 
 // appendMeta appends how a payload is to be read: the lengths of the .npy file, the attrs and each part's name and data, then the request's id.

@@ -1,11 +1,9 @@
 package shard
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/ndring/ndring/persistence"
@@ -42,12 +40,14 @@ type disk struct {
 	log               *slog.Logger
 	config            atomic.Pointer[DiskConfig]
 
-	loading atomic.Pointer[loading]
-	live    atomic.Int64  // bytes that all values take, overwritten ones not counted
-	unsaved atomic.Int64  // changes since the last snapshot of all
-	full    atomic.Bool   // there is less than the reserve
-	kick    chan struct{} // asks for room, now
-	slack   float64       // bytes that a test takes off the bounds
+	loading  atomic.Pointer[loading]
+	live     atomic.Int64  // bytes that all values take, overwritten ones not counted
+	unsaved  atomic.Int64  // changes since the last snapshot of all
+	full     atomic.Bool   // there is less than the reserve
+	room     atomic.Int64  // bytes that the disk has left, as of the last look
+	kick     chan struct{} // asks for room, now
+	unmarked atomic.Bool   // the marks could not be written
+	slack    float64       // bytes that a test takes off the bounds
 
 	counters  diskCounters
 	save      saveState
@@ -92,9 +92,13 @@ func (d *disk) note(shard int, report *persistence.Report, log *slog.Logger) {
 		log.Warn("what stood behind the end of a log was put into the quarantine", "shard", shard, "bytes", report.Lost)
 	}
 	for _, damage := range report.Damage {
-		d.damage.found.Add(1)
-		log.Error("damage on disk", "shard", shard, "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
+		d.noteDamage(damage, log.With("shard", shard))
 	}
+}
+
+func (d *disk) noteDamage(damage persistence.Damage, log *slog.Logger) {
+	d.damage.found.Add(1)
+	log.Error("damage on disk", "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
 }
 
 // mayWrite returns an error when no values may be written now.
@@ -105,8 +109,8 @@ func (s *Store) mayWrite() error {
 	return nil
 }
 
-// noteWrite counts the outcome of a write to the disk, and returns the error that the client is to see.
-func (s *Store) noteWrite(err error) error {
+// noteWrite counts the outcome of a write to the disk, and returns the error that the client is to see. Stores says that there was a value in it.
+func (s *Store) noteWrite(err error, stores bool) error {
 	if failed := err != nil; failed != s.disk.counters.lastWriteFailed.Load() {
 		s.disk.counters.lastWriteFailed.Store(failed)
 	}
@@ -114,8 +118,11 @@ func (s *Store) noteWrite(err error) error {
 		return nil
 	}
 	s.disk.counters.writeErrors.Add(1)
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	switch {
+	case persistence.NoSpace(err) && stores:
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	case persistence.NoSpace(err):
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
 	}
 	return fmt.Errorf("%w: %w", ErrDisk, err)
 }

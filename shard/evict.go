@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -51,13 +50,6 @@ const (
 	DefaultLFUDecay     = 1
 )
 
-// eviction keeps a store within its limit.
-type eviction struct {
-	config atomic.Pointer[MemoryConfig]
-	other  atomic.Int64 // bytes of the process that are in no pool
-	peak   atomic.Int64 // the most that Used was when it was measured
-}
-
 // Configure sets the limit and what happens at it, from now on.
 func (s *Store) Configure(config MemoryConfig) {
 	if config.Policy == "" {
@@ -70,34 +62,26 @@ func (s *Store) Configure(config MemoryConfig) {
 // Memory returns the limit and what happens at it.
 func (s *Store) Memory() MemoryConfig { return *s.eviction.config.Load() }
 
-// Used returns how many bytes of memory the process uses: those of all buffers, whoever holds them, and what the program itself needs.
-func (s *Store) Used() int64 {
-	return s.pool.Allocated() + s.tablePool.Allocated() + s.eviction.other.Load()
-}
-
-// Peak returns the most memory that the process has used, as seen ten times a second.
-func (s *Store) Peak() int64 {
-	used := s.Used()
-	for {
-		before := s.eviction.peak.Load()
-		if used <= before || s.eviction.peak.CompareAndSwap(before, used) {
-			return max(used, before)
-		}
-	}
-}
-
-// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. It must not be called while a shard is held.
+// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before anything is evicted or refused, dead
+// objects of the Go heap go. It must not be called while a shard is held.
 func (s *Store) MakeRoom(n int64) bool {
 	config := s.eviction.config.Load()
 	if config.Limit == 0 {
 		return true
 	}
 	excess := s.Used() + n - config.Limit
+	if excess > 0 && s.worthCollecting() {
+		s.collect(false)
+		excess = s.Used() + n - config.Limit
+	}
 	if excess <= 0 {
 		return true
 	}
 	if config.Policy == NoEviction || n+s.eviction.other.Load() > config.Limit {
 		return false
+	}
+	if s.keeping() { // writes wait; one that was let in before goes on, as in Redis
+		return true
 	}
 	// What is evicted while somebody reads it becomes free only then: so count what went, not just what is free.
 	for evicted := int64(0); evicted < excess; {
@@ -124,18 +108,14 @@ type candidate struct {
 // maxSamples bounds MemoryConfig.Samples.
 const maxSamples = 64
 
+// sampledShards is from how many shards the entries are taken that are looked at for one eviction.
+const sampledShards = 4
+
 // evict looks at some entries, lets the one go that is worth the least, and returns what it took; 0 if there is none that may go.
 func (s *Store) evict(config *MemoryConfig) int64 {
 	for range 64 { // an attempt fails only when others remove the same entries at the same time
 		var space [maxSamples]candidate
-		found := space[:0]
-		want := min(max(config.Samples, 1), maxSamples)
-		first := rand.IntN(len(s.shards))
-		for i := range s.shards {
-			if found = s.shards[(first+i)%len(s.shards)].candidates(config, want-len(found), found); len(found) == want {
-				break
-			}
-		}
+		found := s.sample(config, space[:0])
 		if len(found) == 0 {
 			return 0
 		}
@@ -147,13 +127,63 @@ func (s *Store) evict(config *MemoryConfig) int64 {
 	return 0
 }
 
+// sample appends entries that may go, of some shards. A shard is chosen the more often the more of them it has: else those of a small one would go first, however much
+// they are used.
+func (s *Store) sample(config *MemoryConfig, found []candidate) []candidate {
+	want := min(max(config.Samples, 1), maxSamples)
+	if config.Policy == VolatileTTL { // the first of each shard is known
+		return s.inTurn(config, want, found)
+	}
+	total := int64(0)
+	for _, sh := range s.shards {
+		total += sh.evictable(config)
+	}
+	if total == 0 {
+		return found
+	}
+	var places [sampledShards]int64
+	for i := range places {
+		places[i] = rand.Int64N(total)
+	}
+	slices.Sort(places[:])
+	passed, next := int64(0), 0
+	for _, sh := range s.shards {
+		passed += sh.evictable(config)
+		for ; next < sampledShards && places[next] < passed; next++ {
+			found = sh.candidates(config, (want+next)/sampledShards, found)
+		}
+	}
+	if len(found) == 0 { // what was there has gone meanwhile
+		return s.inTurn(config, want, found)
+	}
+	return found
+}
+
+// inTurn appends up to n entries that may go, of shards in turn.
+func (s *Store) inTurn(config *MemoryConfig, n int, found []candidate) []candidate {
+	first := rand.IntN(len(s.shards))
+	for i := range s.shards {
+		if found = s.shards[(first+i)%len(s.shards)].candidates(config, n-len(found), found); len(found) == n {
+			break
+		}
+	}
+	return found
+}
+
+// evictable returns how many entries of the shard may go.
+func (s *Shard) evictable(config *MemoryConfig) int64 {
+	if !s.ready.Load() || !s.Serving() {
+		return 0
+	}
+	if config.Policy.volatile() {
+		return s.counts.keysWithTTL.Load()
+	}
+	return s.counts.keys.Load()
+}
+
 // candidates appends up to n entries of the shard that may go.
 func (s *Shard) candidates(config *MemoryConfig, n int, found []candidate) []candidate {
-	those := s.counts.keys.Load()
-	if config.Policy.volatile() {
-		those = s.counts.keysWithTTL.Load()
-	}
-	if those == 0 || !s.ready.Load() || !s.Serving() {
+	if n == 0 || s.evictable(config) == 0 {
 		return found
 	}
 	s.mu.RLock()

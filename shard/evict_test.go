@@ -169,6 +169,33 @@ func TestPoliciesChoose(t *testing.T) {
 	}
 }
 
+// A shard with few keys loses as large a part of them as the others do, not as many.
+func TestSmallShardsAreNotEmptiedFirst(t *testing.T) {
+	const few, many = 40, 4000
+	c := newCache(t, AllKeysRandom, 0)
+	for i := range few {
+		c.put(fmt.Sprint("{small}", i), 1000, 0)
+	}
+	for i := range many {
+		if key := fmt.Sprint("k", i); c.of(key) != c.of("{small}") {
+			c.put(key, 1000, 0)
+		}
+	}
+	config := *c.eviction.config.Load()
+	config.Limit = c.Used() / 2
+	c.eviction.config.Store(&config)
+	c.MakeRoom(0)
+	left := 0
+	for i := range few {
+		if c.has(fmt.Sprint("{small}", i)) {
+			left++
+		}
+	}
+	if left < few/10 { // about half of them; so few by chance once in 10^8 times
+		t.Errorf("%d of %d are left", left, few)
+	}
+}
+
 // Among arrays that nobody uses, the large ones go first; one that is used stays, however large.
 func TestEvictionIsSizeAware(t *testing.T) {
 	for _, policy := range []Policy{AllKeysLRU, AllKeysLFU} {

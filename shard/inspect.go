@@ -2,21 +2,41 @@ package shard
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/persistence"
 )
 
-// Inspection counts what a shard on disk has.
+// Inspection finds out what a shard on disk has: the same as a recovery would.
 type Inspection struct {
-	Keys    map[string]int64 // bytes of the payload
-	Expired int
-	now     int64
+	found map[string]foundValue
+	now   int64
 }
 
-// NewInspection returns a handler that counts. Now hides what has expired.
-func NewInspection(now int64) *Inspection { return &Inspection{Keys: map[string]int64{}, now: now} }
+// foundValue is what is known of a value that is not kept.
+type foundValue struct {
+	bytes   int64 // of the payload
+	expiry  int64
+	version Version
+}
+
+// NewInspection returns a handler that counts. Now is when values expire, not when they go: a later record of the key may give one more time.
+func NewInspection(now int64) *Inspection {
+	return &Inspection{found: map[string]foundValue{}, now: now}
+}
+
+// Count returns how many keys there are and the bytes of their values, without those that have expired, which are counted apart.
+func (x *Inspection) Count() (keys, bytes, expired int64) {
+	for _, v := range x.found {
+		if v.expiry != 0 && x.now >= v.expiry {
+			expired++
+			continue
+		}
+		keys++
+		bytes += v.bytes
+	}
+	return keys, bytes, expired
+}
 
 // Put implements persistence.Handler.
 func (x *Inspection) Put(r *persistence.Record, read func([]byte) error) error {
@@ -24,46 +44,74 @@ func (x *Inspection) Put(r *persistence.Record, read func([]byte) error) error {
 	if err != nil {
 		return err
 	}
-	if r.Expiry != 0 && x.now >= r.Expiry {
-		x.Expired++
-		delete(x.Keys, string(r.Key))
-		return persistence.ErrSkip
-	}
-	lengths := []int{npy, attrs}
+	rest := npy + attrs
 	for _, p := range parts {
-		lengths = append(lengths, p.name, p.data)
+		rest += p.name + p.data
 	}
-	b := make([]byte, min(1<<20, slices.Max(lengths)))
-	for _, n := range lengths { // a blob is compared as it is read
-		for n > 0 {
-			part := b[:min(n, len(b))]
-			if err := read(part); err != nil {
-				return err
-			}
-			n -= len(part)
+	if err := readOver(rest, read); err != nil {
+		return skipExpired(err, r, x.now)
+	}
+	x.found[string(r.Key)] = foundValue{int64(r.Bytes), r.Expiry, Version{r.Epoch, r.Seq}}
+	return nil
+}
+
+// readOver reads n bytes for nothing but their CRC32C, which is compared as they are read.
+func readOver(n int, read func([]byte) error) error {
+	b := make([]byte, min(1<<20, n))
+	for n > 0 {
+		part := b[:min(n, len(b))]
+		if err := read(part); err != nil {
+			return err
 		}
+		n -= len(part)
 	}
-	x.Keys[string(r.Key)] = int64(r.Bytes)
 	return nil
 }
 
 // Delete implements persistence.Handler.
-func (x *Inspection) Delete(key []byte) { delete(x.Keys, string(key)) }
+func (x *Inspection) Delete(key []byte) { delete(x.found, string(key)) }
 
 // Flush implements persistence.Handler.
-func (x *Inspection) Flush() { clear(x.Keys) }
+func (x *Inspection) Flush() { clear(x.found) }
+
+// Reset implements persistence.Handler.
+func (x *Inspection) Reset() { clear(x.found) }
+
+// Note implements persistence.Handler.
+func (x *Inspection) Note(*persistence.Record) {}
 
 // Expire implements persistence.Handler.
-func (x *Inspection) Expire(key []byte, _, _ uint64, at int64) {
-	if _, there := x.Keys[string(key)]; there && at != 0 && x.now >= at {
-		x.Expired++
-		delete(x.Keys, string(key))
+func (x *Inspection) Expire(key []byte, epoch, seq uint64, at int64) {
+	v, there := x.found[string(key)]
+	switch {
+	case !there:
+	case v.version != Version{epoch, seq}:
+		delete(x.found, string(key))
+	default:
+		v.expiry = at
+		x.found[string(key)] = v
 	}
+}
+
+// LiveKeys returns how many keys there are that have not expired, whether this node serves them or not.
+func (s *Store) LiveKeys() (n int) {
+	now := s.clock()
+	for _, sh := range s.shards {
+		sh.mu.RLock()
+		sh.entries.each(func(e *Entry) bool {
+			if !e.expired(now) {
+				n++
+			}
+			return true
+		})
+		sh.mu.RUnlock()
+	}
+	return n
 }
 
 // ReadNPY returns the .npy file of a key in the folder of a node that does not run; nil if it is not there.
 func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.Report, error) {
-	found := &oneKey{key: string(key), now: now}
+	found := &oneKey{key: string(key), now: now, all: d.PowerLoss()}
 	report, err := d.Log(topology.Slot(key) / (topology.Slots / d.Shards())).Read(found)
 	if err != nil {
 		return nil, nil, err
@@ -77,6 +125,7 @@ func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.R
 // oneKey keeps the value of one key.
 type oneKey struct {
 	key         string
+	all         bool // read those of other keys, too: a file that was lost with the power ends the log, before this key's record perhaps
 	now, expiry int64
 	version     Version
 	npy         []byte
@@ -85,7 +134,10 @@ type oneKey struct {
 // Put implements persistence.Handler.
 func (o *oneKey) Put(r *persistence.Record, read func([]byte) error) error {
 	if string(r.Key) != o.key {
-		return persistence.ErrSkip
+		if !o.all {
+			return persistence.ErrSkip
+		}
+		return skipExpired(readOver(int(r.Bytes), read), r, o.now)
 	}
 	npy, attrs, parts, _, err := parseMeta(r.Meta, r.Bytes)
 	if err != nil {
@@ -98,10 +150,10 @@ func (o *oneKey) Put(r *persistence.Record, read func([]byte) error) error {
 		rest += p.name + p.data
 	}
 	if err == nil {
-		err = read(make([]byte, rest)) // for its CRC32C
+		err = readOver(rest, read)
 	}
 	if err != nil {
-		return err
+		return skipExpired(err, r, o.now)
 	}
 	o.npy, o.expiry, o.version = b, r.Expiry, Version{r.Epoch, r.Seq}
 	return nil
@@ -116,6 +168,12 @@ func (o *oneKey) Delete(key []byte) {
 
 // Flush implements persistence.Handler.
 func (o *oneKey) Flush() { o.npy = nil }
+
+// Reset implements persistence.Handler.
+func (o *oneKey) Reset() { o.npy = nil }
+
+// Note implements persistence.Handler.
+func (o *oneKey) Note(*persistence.Record) {}
 
 // Expire implements persistence.Handler.
 func (o *oneKey) Expire(key []byte, epoch, seq uint64, at int64) {

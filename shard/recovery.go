@@ -19,6 +19,9 @@ import (
 func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
 	began := time.Now()
 	s.disk.loading.Store(&loading{began: began})
+	for _, damage := range s.disk.Damage() {
+		s.disk.noteDamage(damage, log)
+	}
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	failures := make([]error, recoverers)
@@ -41,6 +44,9 @@ func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
 	reporter.Wait()
 	if err := errors.Join(append(failures, ctx.Err())...); err != nil {
 		return fmt.Errorf("cannot recover the shards: %w", err)
+	}
+	if len(s.disk.Damage()) > 0 { // it is reported once
+		s.disk.writeMarks(true)
 	}
 	done, _ := s.disk.Progress()
 	s.disk.loading.Store(nil)
@@ -120,7 +126,10 @@ func (s *Shard) recover(log *slog.Logger) error {
 	_, _, files := s.log.Sizes()
 	if len(report.Damage) > 0 || !s.logs && files > 0 {
 		// What is left of damaged files has to be kept in whole ones. And without a log, what an earlier run logged would grow stale.
-		if err := s.snapshot(true); err != nil {
+		switch err := s.snapshot(true); {
+		case persistence.NoSpace(err): // what is whole can be read; the damaged files stay, and the next start, or snapshot, finds them
+			log.Error("the disk is too full to repair the damage", "shard", s.id, "err", err)
+		case err != nil:
 			return fmt.Errorf("shard %d: cannot write a snapshot of what was recovered: %w", s.id, err)
 		}
 	}
@@ -129,9 +138,12 @@ func (s *Shard) recover(log *slog.Logger) error {
 }
 
 // recovery takes what a log gives. The shard is held.
+//
+// It drops nothing by the clock: the next record of a key may give it more time, and the last one may still be on another node. What has expired is hidden from
+// readers as ever, and goes with a record of its own once the shard is served (RemoveExpired).
 type recovery struct {
 	*Shard
-	now     int64
+	now     int64 // from which on answers are remembered
 	scratch []byte
 }
 
@@ -142,30 +154,32 @@ var errMeta = errors.New("the description of the value makes no sense")
 
 // Put implements persistence.Handler.
 func (r *recovery) Put(rec *persistence.Record, read func([]byte) error) error {
-	if rec.Expiry != 0 && r.now >= rec.Expiry {
-		r.Delete(rec.Key)
-		return persistence.ErrSkip
-	}
-	v, requestID, err := r.value(rec, read)
+	v, err := r.value(rec, read)
 	if err != nil {
 		v.Release()
-		return err
+		return skipExpired(err, rec, r.now)
 	}
 	e := newEntry(r.store.pool, rec.Key, &v, rec.Blob, r.now)
 	h := e.head()
 	h.version, h.expireAt = Version{rec.Epoch, rec.Seq}, rec.Expiry
 	r.put(e)
-	if requestID != "" {
-		r.requests.remember(rec.Key, requestID, r.now, Outcome{true, h.version})
-	}
 	return nil
 }
 
+// skipExpired returns what a handler answers to an error with which a value could not be read. Programs before this one removed the file of a value that had expired while
+// nothing ran, and left its record: that is no damage.
+func skipExpired(err error, rec *persistence.Record, now int64) error {
+	if errors.Is(err, persistence.ErrNoBlob) && rec.Expiry != 0 && now >= rec.Expiry {
+		return persistence.ErrSkip
+	}
+	return err
+}
+
 // value reads a payload. The value's references are the caller's even after an error.
-func (r *recovery) value(rec *persistence.Record, read func([]byte) error) (v Value, requestID string, err error) {
-	npy, attrs, parts, requestID, err := parseMeta(rec.Meta, rec.Bytes)
+func (r *recovery) value(rec *persistence.Record, read func([]byte) error) (v Value, err error) {
+	npy, attrs, parts, _, err := parseMeta(rec.Meta, rec.Bytes)
 	if err != nil {
-		return v, "", err
+		return v, err
 	}
 	v.CRC = rec.CRC
 	v.Before, v.After = r.store.disk.frame(npy)
@@ -183,23 +197,23 @@ func (r *recovery) value(rec *persistence.Record, read func([]byte) error) (v Va
 	}
 	v.Attrs = r.scratch[inlineNPY:][:attrs]
 	if err := read(v.NPY); err != nil {
-		return v, "", err
+		return v, err
 	}
 	if err := read(v.Attrs); err != nil {
-		return v, "", err
+		return v, err
 	}
 	for _, p := range parts {
 		name := make([]byte, p.name)
 		if err := read(name); err != nil {
-			return v, "", err
+			return v, err
 		}
 		data := r.store.pool.New(p.data)
 		v.Parts = append(v.Parts, Part{string(name), data})
 		if err := read(data.Bytes()); err != nil {
-			return v, "", err
+			return v, err
 		}
 	}
-	return v, requestID, nil
+	return v, nil
 }
 
 // partMeta are the lengths of a part.
@@ -252,7 +266,7 @@ func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 	e := r.entries.get(key)
 	switch {
 	case e == nil:
-	case at != 0 && r.now >= at, e.Version() != Version{epoch, seq}:
+	case e.Version() != Version{epoch, seq}:
 		r.forget(bytes.Clone(key))
 	default:
 		r.put(e.withDeadline(r.store.pool, at))
@@ -260,9 +274,28 @@ func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 }
 
 // Flush implements persistence.Handler.
-func (r *recovery) Flush() {
+func (r *recovery) Flush() { r.clear() }
+
+// Reset implements persistence.Handler.
+func (r *recovery) Reset() {
 	r.clear()
 	r.requests = requestLog{}
+}
+
+// Note implements persistence.Handler: it remembers the answers to requests, whatever becomes of the values that came with them.
+func (r *recovery) Note(rec *persistence.Record) {
+	switch rec.Type {
+	case persistence.Put:
+		if _, _, _, id, err := parseMeta(rec.Meta, rec.Bytes); err == nil && id != "" {
+			r.requests.remember(answer{requestOf(rec.Key, id), Outcome{true, Version{rec.Epoch, rec.Seq}}}, r.now)
+		}
+	case persistence.Delete:
+		parseAnswers(rec.Meta, func(a answer) { r.requests.remember(a, r.now) })
+	case persistence.Flush:
+		if rec.Reason == persistence.Void {
+			r.requests = requestLog{}
+		}
+	}
 }
 
 // unframed is the frame of values that nobody sends.

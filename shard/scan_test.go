@@ -130,3 +130,39 @@ func TestRandomKeyFindsEveryLiveKey(t *testing.T) {
 	}
 	t.Errorf("only %d of 10 keys came", len(seen))
 }
+
+// Two keys may have one position. A cursor cannot stand between them: a scan that stopped there would return the first one again and again.
+func TestScanOfKeysAtOnePosition(t *testing.T) {
+	t.Parallel()
+	a, b := "{s}1371838", "{s}2000402" // one slot, and one CRC32C
+	if position([]byte(a)) != position([]byte(b)) {
+		t.Fatal("the keys of this test have two positions")
+	}
+	now := int64(1000)
+	store, put := storeOf(t, &now)
+	want := []string{a, b}
+	for i := range 40 { // so that they stand at different places among the keys of a call
+		want = append(want, fmt.Sprint("{s}", i))
+	}
+	for _, key := range want {
+		put(key, 0)
+	}
+	for count := 1; count <= len(want); count++ {
+		var seen []string
+		for cursor, calls := uint64(0), 0; ; calls++ {
+			keys, next := store.Scan(cursor, count)
+			seen = append(seen, keys...)
+			if cursor = next; next == 0 {
+				break
+			}
+			if calls > len(want)+len(store.shards) {
+				t.Fatalf("COUNT %d: the scan does not end", count)
+			}
+		}
+		slices.Sort(seen)
+		slices.Sort(want)
+		if !slices.Equal(seen, want) {
+			t.Fatalf("COUNT %d: %q, want each key once", count, seen)
+		}
+	}
+}

@@ -1,11 +1,13 @@
 package shard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -46,8 +48,11 @@ func (s *script) change(shard int, edit func(state)) {
 
 // size returns how many bytes a value is to have: most are small, some have a file of their own.
 func (s *script) size() int {
-	kinds := 12
-	if memory.OnGoHeap { // each megabyte takes the race detector long
+	kinds := 24
+	switch {
+	case manyFaults():
+		kinds = 12
+	case memory.OnGoHeap: // each megabyte takes the race detector long
 		kinds = 40
 	}
 	switch s.r.IntN(kinds) {
@@ -132,9 +137,16 @@ func (s *script) step() {
 				err = e
 			}
 		}
+		if e := s.disk.WriteMarks(s.r.IntN(2) == 0); e != nil {
+			err = e
+		}
 	default:
 		kind = "snapshot"
-		err = sh.snapshot(false)
+		if s.r.IntN(2) == 0 {
+			err = sh.snapshot(false)
+		} else { // of all that have changed, published together
+			kind, err = "save", (&saver{store: s.Store, ctx: context.Background()}).run(new(atomic.Int64))
+		}
 	}
 	s.did[kind]++
 	if err != nil {

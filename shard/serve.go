@@ -147,7 +147,7 @@ func (s *Store) ClearVoid(shard int, born uint64) error {
 	sh.gate.offered = false
 	sh.writing.Lock()
 	defer sh.writing.Unlock()
-	if sh.entries.count == 0 && sh.requests.index == nil {
+	if sh.entries.count == 0 && len(sh.requests.index) == 0 {
 		return nil
 	}
 	if err := sh.clearVoid(); err != nil {
@@ -162,7 +162,7 @@ func (s *Store) ClearVoid(shard int, born uint64) error {
 // old epoch, and void again.
 func (s *Shard) clearVoid() error {
 	if s.seq > 0 { // then there are records, of entries or of requests
-		if _, err := s.record(change{kind: persistence.Flush}); err != nil {
+		if _, err := s.record(change{kind: persistence.Flush, reason: persistence.Void}); err != nil {
 			return err
 		}
 	}

@@ -41,6 +41,7 @@ type Shard struct {
 	mu        sync.RWMutex // guards all below; who changes them holds writing too, and may read them with that alone
 	entries   index
 	deadlines deadlines
+	expiries  float64 // sum of the deadlines, in ms since expiryBase: for their average
 }
 
 // read returns a Tx that changes nothing. The shard is held for reading.
@@ -90,6 +91,15 @@ func (s *Shard) Mark(key []byte) Mark {
 
 // Set is Tx.Set.
 func (s *Shard) Set(w Write) (outcome Outcome, err error) {
+	if w.RequestID != "" { // a repeat needs no room on the disk
+		w.request = requestOf(w.Key, w.RequestID)
+		known := false
+		failed := s.do(func(tx *Tx) { outcome, known = tx.answered(w.request) })
+		if failed != nil || known {
+			w.Value.Release()
+			return outcome, failed
+		}
+	}
 	if err := s.waitForDisk(); err != nil {
 		w.Value.Release()
 		return outcome, err
@@ -143,7 +153,7 @@ func (s *Shard) record(changes ...change) (position persistence.Position, err er
 		}
 		position, err = s.log.Append(s.encoder.records(s.epoch.Load(), changes))
 		s.encoder.reset()
-		if err = s.store.noteWrite(err); err != nil {
+		if err = s.store.noteWrite(err, false); err != nil {
 			return 0, err
 		}
 	}
@@ -197,7 +207,7 @@ func (s *Shard) clear() {
 // A copy that is not served keeps them: nobody sees it, and a record that it gives itself would have the seq of another one that whoever serves the shard writes.
 // They go when the shard is served again, or is void.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
-	if !s.due() || !s.Enter() {
+	if s.store.keeping() || !s.due() || !s.Enter() {
 		return false
 	}
 	defer s.Leave()
@@ -247,6 +257,7 @@ func (s *Shard) put(e *Entry) {
 	s.account(e, 1)
 	if e.ExpireAt() != 0 {
 		s.deadlines.add(e)
+		s.expiries += float64(e.ExpireAt() - expiryBase)
 	}
 	if old := s.entries.put(&s.store.tablePool, e); old != nil {
 		e.head().use.inherit(&old.head().use)
@@ -279,6 +290,7 @@ func (s *Shard) drop(e *Entry) {
 	s.account(e, -1)
 	if e.ExpireAt() != 0 {
 		s.deadlines.remove(e)
+		s.expiries -= float64(e.ExpireAt() - expiryBase)
 	}
 	e.Release()
 }

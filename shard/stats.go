@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 
@@ -10,13 +11,21 @@ import (
 // counts is what a shard counts. They are atomic so that whoever asks for them takes no lock.
 type counts struct {
 	keys, keysWithTTL atomic.Int64
+	expiries          atomic.Uint64 // Shard.expiries, as math.Float64bits
 	hits, misses      atomic.Int64
 }
+
+// expiryBase is near all deadlines, so that a sum of their distances from it is exact for long, and no sum overflows.
+const expiryBase = 1_700_000_000_000 // Unix time in ms
 
 // recount follows a change of the maps. The shard is held.
 func (s *Shard) recount() {
 	s.counts.keys.Store(int64(s.entries.count))
 	s.counts.keysWithTTL.Store(int64(s.deadlines.Len()))
+	if s.deadlines.Len() == 0 {
+		s.expiries = 0 // whatever rounding has left
+	}
+	s.counts.expiries.Store(math.Float64bits(s.expiries))
 }
 
 // SizeClasses is the number of classes by which Sizes counts values: class i holds those of 2^(i-1) to 2^i - 1 bytes, class 0 empty ones.
@@ -49,16 +58,19 @@ func (s *Shard) Keys() int { return int(s.counts.keys.Load()) }
 type Stats struct {
 	Keys, KeysWithTTL              int   // of the shards that this node serves, expired ones that are not freed yet included
 	KeysAside                      int   // of the shards that it has and does not serve
+	AverageTTL                     int64 // ms that those of KeysWithTTL have left on average; 0 if there are none
 	Hits, Misses, Expired, Evicted int64 // since the start, or since ResetStats
 }
 
 // Stats returns the counts of all shards. It takes no lock.
 func (s *Store) Stats() Stats {
 	var sum Stats
+	expiries := float64(0)
 	for _, sh := range s.shards {
 		if keys := sh.Keys(); sh.Serving() {
 			sum.Keys += keys
 			sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
+			expiries += math.Float64frombits(sh.counts.expiries.Load())
 		} else {
 			sum.KeysAside += keys
 		}
@@ -66,6 +78,9 @@ func (s *Store) Stats() Stats {
 		sum.Misses += sh.counts.misses.Load()
 		sum.Expired += sh.expired.Load()
 		sum.Evicted += sh.evicted.Load()
+	}
+	if sum.KeysWithTTL > 0 {
+		sum.AverageTTL = int64(max(0, math.Round(expiries/float64(sum.KeysWithTTL)+float64(expiryBase-s.clock()))))
 	}
 	return sum
 }

@@ -3,8 +3,8 @@ package shard
 import (
 	"context"
 	"errors"
-	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/memory"
@@ -24,8 +24,10 @@ type Store struct {
 	pool      *memory.Pool // of the entries
 	tablePool memory.Pool  // of their indexes
 	shards    []*Shard
+	beside    []*memory.Pool // of others, whose buffers count too
 	tables    tables
 	eviction  eviction
+	keepUntil atomic.Int64 // Unix time in ns up to which nothing expires or is evicted; 0 for none
 	disk      disk
 	context   context.Context // of what Open started
 	stop      context.CancelFunc
@@ -46,6 +48,7 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 // NewClosedStore returns a store of n empty shards whose entries lie in pool. None is served before it is opened.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
+	s.eviction.program, s.eviction.free, s.eviction.since = memory.MeasureProgram, memory.Collect, sinceBegin
 	s.eviction.config.Store(&MemoryConfig{Policy: NoEviction, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay})
 	s.disk.kick = make(chan struct{}, 1)
 	s.disk.frame = unframed
@@ -82,6 +85,7 @@ func (s *Store) Open(ctx context.Context) {
 					s.MakeRoom(0)
 				}
 			case <-trim.C:
+				s.forgetRequests()
 				s.Trim(false)
 			}
 		}
@@ -96,17 +100,25 @@ func (s *Store) Close(ctx context.Context, save bool) error {
 	return s.closeDisk(ctx, save)
 }
 
-// Trim gives memory back to the system that nobody has needed for some seconds, or at once. Called once a second, it also moves entries together that
-// lie scattered.
+// Trim gives memory back to the system that nobody has needed for some seconds, or at once: that of the pools, and that of the Go heap. Called once a second, it
+// also moves entries together that lie scattered.
 func (s *Store) Trim(atOnce bool) {
-	s.pool.Trim(atOnce)
-	s.tablePool.Trim(atOnce)
+	s.trimPools(atOnce)
+	if atOnce || s.eviction.garbage.Load() >= s.collectStep() {
+		s.collect(atOnce)
+	}
 	if s.pool.Leaving() {
 		for _, sh := range s.shards {
 			if sh.ready.Load() {
 				sh.compact()
 			}
 		}
+	}
+}
+
+func (s *Store) trimPools(atOnce bool) {
+	for _, pool := range s.pools() {
+		pool.Trim(atOnce)
 	}
 }
 
@@ -135,21 +147,22 @@ func (s *Shard) compact() {
 	}
 }
 
-// measure finds out what the program itself needs, beside its buffers.
-func (s *Store) measure() {
-	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
-	metrics.Read(samples)
-	other := int64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
-	if memory.OnGoHeap {
-		other = max(0, other-s.pool.Allocated()-s.tablePool.Allocated())
-	}
-	_, files := memory.Process()
-	s.eviction.other.Store(other + files)
-	s.Peak()
-}
-
 // Now returns the Unix time in ms by which the store hides what has expired.
 func (s *Store) Now() int64 { return s.clock() }
+
+// KeepUntil keeps all keys until then, for whoever compares nodes or moves clients: none expires or is evicted. Readers do not see those whose time has come. Zero ends that.
+func (s *Store) KeepUntil(t time.Time) {
+	if t.IsZero() {
+		s.keepUntil.Store(0)
+		return
+	}
+	s.keepUntil.Store(t.UnixNano())
+}
+
+func (s *Store) keeping() bool {
+	until := s.keepUntil.Load()
+	return until != 0 && time.Now().UnixNano() < until
+}
 
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
@@ -180,5 +193,5 @@ func (s *Store) Release() {
 		sh.mu.Unlock()
 		sh.writing.Unlock()
 	}
-	s.Trim(true)
+	s.trimPools(true)
 }

@@ -13,7 +13,9 @@ type Tx struct {
 	now     int64  // Unix time in ms
 	seq     uint64 // of the last change
 	changes []change
-	latest  map[string]int // the last change of each key; nil while there are few
+	latest  map[string]int         // the last change of each key; nil while there are few
+	answers map[requestKey]Outcome // to the requests among the changes
+	repeats bool                   // a request was answered with what an earlier write has in the log
 }
 
 // change is what a Tx will do to a key.
@@ -24,6 +26,16 @@ type change struct {
 	key       []byte
 	entry     *Entry // that the key will have; nil for none
 	requestID string
+	request   requestKey
+	answers   bool // it has no key and takes nothing away: the condition of a write did not hold, which the answer to its request says
+}
+
+// outcome is the answer to the request of a change.
+func (c *change) outcome(epoch uint64) Outcome {
+	if c.answers {
+		return Outcome{}
+	}
+	return Outcome{true, Version{epoch, c.seq}}
 }
 
 // fewChanges are looked through faster than a map is made.
@@ -33,6 +45,12 @@ func (tx *Tx) change(c change) {
 	tx.seq++
 	c.seq = tx.seq
 	tx.changes = append(tx.changes, c)
+	if c.request != (requestKey{}) {
+		if tx.answers == nil {
+			tx.answers = make(map[requestKey]Outcome)
+		}
+		tx.answers[c.request] = c.outcome(tx.s.epoch.Load())
+	}
 	switch n := len(tx.changes); {
 	case n == fewChanges+1:
 		tx.latest = make(map[string]int)

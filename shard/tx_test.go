@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -133,6 +134,7 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 	check := func() {
 		t.Helper()
 		keys, bytes, stats := map[int]int{}, map[int]int64{}, Stats{}
+		left := int64(0)
 		for _, sh := range store.shards {
 			sh.entries.each(func(e *Entry) bool {
 				slot := topology.Slot(e.Key())
@@ -141,6 +143,7 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 				stats.Keys++
 				if e.ExpireAt() != 0 {
 					stats.KeysWithTTL++
+					left += e.ExpireAt() - now
 				}
 				return true
 			})
@@ -154,7 +157,10 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 		for _, n := range store.Sizes() {
 			sized += n
 		}
-		if s := store.Stats(); s.Keys != stats.Keys || s.KeysWithTTL != stats.KeysWithTTL || sized != int64(stats.Keys) {
+		if stats.KeysWithTTL > 0 {
+			stats.AverageTTL = max(0, int64(math.Round(float64(left)/float64(stats.KeysWithTTL))))
+		}
+		if s := store.Stats(); s.Keys != stats.Keys || s.KeysWithTTL != stats.KeysWithTTL || s.AverageTTL != stats.AverageTTL || sized != int64(stats.Keys) {
 			t.Errorf("%+v and %d sizes, there are %+v", s, sized, stats)
 		}
 	}

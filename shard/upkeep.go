@@ -11,6 +11,7 @@ const (
 	lazyInterval  = 30 * time.Second // with FsyncNo, so that dead files go
 	lookInterval  = 100 * time.Millisecond
 	retryInterval = 5 * time.Second // after a snapshot that failed
+	markInterval  = time.Minute     // between two notes of how far all logs go
 	shorteners    = 4
 )
 
@@ -33,8 +34,10 @@ func (d *disk) checkReserve() {
 		d.log.Warn("cannot find out how full the disk is", "err", err)
 		return
 	}
+	d.room.Store(free)
 	reserve := d.config.Load().Reserve
-	switch full := free < reserve; {
+	spent := d.KeepReserve(free, reserve)
+	switch full := free < reserve || spent; {
 	case full && !d.full.Swap(true):
 		d.log.Error("the disk is full: values cannot be written", "free", free, "disk-reserve", reserve)
 	case !full && d.full.Swap(false):
@@ -47,6 +50,7 @@ func (s *Store) keepSynced(ctx context.Context) {
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	last := time.Now()
+	marked := last
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,11 +67,23 @@ func (s *Store) keepSynced(ctx context.Context) {
 		last = time.Now()
 		s.disk.checkReserve()
 		s.disk.SyncAll()
+		if s.disk.writeMarks(last.Sub(marked) >= markInterval) {
+			marked = last
+		}
 		if took := time.Since(last); took > 2*syncInterval {
 			s.disk.counters.delayedSyncs.Add(1)
 			s.disk.log.Warn("the disk is slow: syncing the logs took longer than the two seconds that may be lost", "seconds", took.Seconds())
 		}
 	}
+}
+
+// writeMarks notes what the logs have on disk, if there is anything to note, and reports whether it was asked for all of them. What cannot be noted is noted later.
+func (d *disk) writeMarks(all bool) bool {
+	err := d.WriteMarks(all)
+	if failed := err != nil; failed != d.unmarked.Swap(failed) && failed {
+		d.log.Warn("the marks that would show a lost log cannot be written", "err", err)
+	}
+	return all && err == nil
 }
 
 // keepSmall writes snapshots of the shards with the most garbage when the folder has grown too large, and of all shards when it is time to.
@@ -88,14 +104,14 @@ func (s *Store) keepSmall(ctx context.Context) {
 	}
 }
 
-// shorten writes snapshots until the folder is small enough, or nothing helps. They spend most of their time waiting for the disk, so there are several at
+// shorten writes snapshots until the folder is small enough, or nothing helps; on a full disk, as long as they free anything. They spend most of their time waiting for the disk, so there are several at
 // once when writes are close to having to wait.
 func (s *Store) shorten(ctx context.Context) {
 	var busy sync.Map // the shards whose snapshots are being written
 	var workers sync.WaitGroup
 	for i := range shorteners {
 		workers.Go(func() {
-			for ctx.Err() == nil && s.disk.large(i) {
+			for ctx.Err() == nil && (s.disk.large(i) || s.disk.full.Load()) {
 				sh := s.worst(&busy)
 				if sh == nil {
 					return
@@ -125,6 +141,9 @@ func (s *Store) worst(busy *sync.Map) *Shard {
 		}
 		_, _, all := sh.log.Sizes()
 		live := sh.live.Load()
+		if s.disk.full.Load() && live+snapshotRoom > s.disk.room.Load() {
+			continue // it does not fit
+		}
 		if gain := float64(all-live) / float64(snapshotCost+live); gain > most {
 			best, most = sh, gain
 		}
@@ -139,6 +158,9 @@ func (s *Store) worst(busy *sync.Map) *Shard {
 
 // snapshotCost is what a snapshot takes beside the bytes of its values: a few files and syncs, in bytes that could be written meanwhile.
 const snapshotCost = 256 << 10
+
+// snapshotRoom is what a snapshot takes on disk beside its values.
+const snapshotRoom = 16 << 10
 
 // saveDue reports whether a save point has come.
 func (s *Store) saveDue() bool {

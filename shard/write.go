@@ -28,7 +28,8 @@ type Write struct {
 	Expiry    Expiry
 	RequestID string // "" or a name for this request, by which a repeat is known
 
-	entry *Entry // made of Key and Value, which it has taken over
+	request requestKey // of Key and RequestID
+	entry   *Entry     // made of Key and Value, which it has taken over
 }
 
 // Outcome is what became of a Write.
@@ -47,7 +48,7 @@ func (s *Shard) prepare(w *Write) error {
 	err := s.store.mayWrite()
 	if payload := w.Value.payloadBytes(); err == nil && s.logs && payload >= persistence.BlobBytes {
 		blob, err = s.log.Stage(w.Value.payload(nil))
-		err = s.store.noteWrite(err)
+		err = s.store.noteWrite(err, true)
 	}
 	if err != nil {
 		w.Value.Release()
@@ -67,20 +68,42 @@ func (s *Shard) discard(e *Entry, staged bool) {
 
 // Set does one write. It takes over the references of w.Value, whatever the outcome.
 func (tx *Tx) Set(w Write) (Outcome, error) {
+	if w.RequestID != "" && w.request == (requestKey{}) {
+		w.request = requestOf(w.Key, w.RequestID)
+	}
+	if earlier, found := tx.answered(w.request); found {
+		tx.s.letGo(&w)
+		return earlier, nil
+	}
 	if err := tx.s.prepare(&w); err != nil {
 		return Outcome{}, err
 	}
-	if w.RequestID != "" {
-		if earlier, found := tx.s.requests.find(w.Key, w.RequestID, tx.now); found {
-			tx.s.discard(w.entry, true)
-			return earlier, nil
-		}
-	}
 	outcome := tx.set(&w)
-	if w.RequestID != "" && !outcome.Done { // otherwise it is remembered when it is done
-		tx.s.requests.remember(w.Key, w.RequestID, tx.now, outcome)
+	if !outcome.Done && w.RequestID != "" {
+		tx.change(change{kind: persistence.Delete, answers: true, request: w.request})
 	}
 	return outcome, nil
+}
+
+// answered returns the outcome of an earlier request of the same name. What made it is in the log, but perhaps not synced yet: that has to come before the reply.
+func (tx *Tx) answered(request requestKey) (outcome Outcome, found bool) {
+	if request == (requestKey{}) {
+		return outcome, false
+	}
+	if outcome, found = tx.answers[request]; !found {
+		outcome, found = tx.s.requests.find(request, tx.now)
+	}
+	tx.repeats = tx.repeats || found
+	return outcome, found
+}
+
+// letGo gives back what a write holds that is not to be done.
+func (s *Shard) letGo(w *Write) {
+	if w.entry != nil {
+		s.discard(w.entry, true)
+	} else {
+		w.Value.Release()
+	}
 }
 
 // SetAll does unconditional writes as one: no reader sees some of them without the others.
@@ -126,13 +149,13 @@ func (tx *Tx) set(w *Write) Outcome {
 	}
 	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
 		tx.s.discard(w.entry, true)
-		tx.change(change{kind: persistence.Delete, key: w.Key, requestID: w.RequestID})
+		tx.change(change{kind: persistence.Delete, key: w.Key, request: w.request})
 		return Outcome{Done: true, Version: Version{tx.s.epoch.Load(), tx.seq}}
 	}
 	h := w.entry.head()
 	h.version = Version{tx.s.epoch.Load(), tx.seq + 1}
 	h.expireAt = at
-	tx.change(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID})
+	tx.change(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID, request: w.request})
 	return Outcome{Done: true, Version: h.version}
 }
 

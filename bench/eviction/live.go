@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/bench/npy"
+	"github.com/ndring/ndring/bench/ready"
 )
 
 // live is a server that is asked for real.
@@ -49,13 +51,12 @@ func (s live) run(t *trace, limit int64, policy string) (result, error) {
 		cmd.Process.Kill()
 		cmd.Wait() // killed: its exit code says only that
 	}()
-	var c net.Conn
-	for range 500 {
-		if c, err = net.Dial("tcp", addr); err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := ready.Wait(ctx, addr, ready.Keys); err != nil {
+		return result{}, err
 	}
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return result{}, err
 	}

@@ -19,19 +19,27 @@ func main() {
 	binary := flag.String("binary", "../bin/ndring", "the ndring program")
 	seeds := flag.Uint64("seeds", 3, "how many seeds, from 1 on")
 	quick := flag.Bool("quick", false, "traces a tenth as long")
+	smoke := flag.Bool("smoke", false, "traces a fiftieth as long and one seed, in seconds, to see that it runs; the figures say nothing")
 	sim := flag.Bool("sim", false, "simulate many policies instead, on paper")
 	out := flag.String("out", "", "write the table to this file too")
 	flag.Parse()
+	shorter := 1
+	switch {
+	case *smoke:
+		*seeds, shorter = 1, 50
+	case *quick:
+		shorter = 10
+	}
 	var all []uint64
 	for seed := range *seeds {
 		all = append(all, seed+1)
 	}
 	if *sim {
-		simTable(os.Stdout, all, *quick)
+		simTable(os.Stdout, all, shorter)
 		return
 	}
 	var table strings.Builder
-	if err := compare(&table, *binary, all, *quick); err != nil {
+	if err := compare(&table, *binary, all, shorter); err != nil {
 		fmt.Fprintln(os.Stderr, "eviction:", err)
 		os.Exit(1)
 	}
@@ -61,7 +69,7 @@ func spread(values []float64) string {
 }
 
 // compare writes the table of all traces.
-func compare(w io.Writer, binary string, seeds []uint64, quick bool) error {
+func compare(w io.Writer, binary string, seeds []uint64, shorter int) error {
 	fmt.Fprintf(w, "# Hit ratios in the same memory\n\n`eviction %s`, seeds 1 to %d: mean (least to most), percent of the requests, and of their bytes.\n\n",
 		strings.Join(os.Args[1:], " "), len(seeds))
 	fmt.Fprintf(w, "Both servers have `maxmemory` for a tenth of the keys' bytes, and what they take when they are empty, after some work, on top. On paper each key costs its bytes, those of its name and %d more.\n\n", paperOverhead)
@@ -80,7 +88,7 @@ func compare(w io.Writer, binary string, seeds []uint64, quick bool) error {
 			keys[name] = r.keys
 		}
 		for _, seed := range seeds {
-			t := traces(seed, quick)[i]
+			t := traces(seed, shorter)[i]
 			limit := int64(share * float64(t.working()))
 			for _, policy := range []string{"allkeys-lru", "allkeys-lfu"} {
 				for _, server := range servers(binary) {

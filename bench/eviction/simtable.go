@@ -142,10 +142,10 @@ func contenders() []contender {
 }
 
 // simTable writes object and byte hit ratios of all contenders: the means over the seeds.
-func simTable(out io.Writer, seeds []uint64, quick bool) {
+func simTable(out io.Writer, seeds []uint64, shorter int) {
 	var sets [][]*trace
 	for _, seed := range seeds {
-		sets = append(sets, traces(seed, quick))
+		sets = append(sets, traces(seed, shorter))
 	}
 	list := contenders()
 	sums := make([][][2]float64, len(list))

@@ -39,17 +39,13 @@ const (
 	skew        = 1.0 // the Zipf exponent of all traces: key of rank r comes in proportion to 1/r
 )
 
-// traces makes all four. quick makes them a tenth as long, for a try: their ratios are not comparable with the full ones.
-func traces(seed uint64, quick bool) []*trace {
-	scale := 1
-	if quick {
-		scale = 10
-	}
+// traces makes all four, so many times shorter than whole, for a try: their ratios are not comparable with those of whole ones.
+func traces(seed uint64, shorter int) []*trace {
 	return []*trace{
-		zipfTrace(seed, 200_000/scale, 600_000/scale),
-		scanTrace(seed, 200_000/scale, 600_000/scale),
-		mixedTrace(seed, 20_000/scale, 150_000/scale),
-		shiftTrace(seed, 200_000/scale, 600_000/scale, 4),
+		zipfTrace(seed, 200_000/shorter, 600_000/shorter),
+		scanTrace(seed, 200_000/shorter, 600_000/shorter),
+		mixedTrace(seed, 20_000/shorter, 150_000/shorter),
+		shiftTrace(seed, 200_000/shorter, 600_000/shorter, 4),
 	}
 }
 

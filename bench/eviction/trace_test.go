@@ -6,7 +6,7 @@ import (
 )
 
 func TestTracesAreSeeded(t *testing.T) {
-	one, again, other := traces(1, true), traces(1, true), traces(2, true)
+	one, again, other := traces(1, 10), traces(1, 10), traces(2, 10)
 	for i := range one {
 		if !slices.Equal(one[i].requests, again[i].requests) || slices.Equal(one[i].requests, other[i].requests) {
 			t.Errorf("%s does not follow its seed", one[i].name)
@@ -21,7 +21,7 @@ func TestTracesAreSeeded(t *testing.T) {
 
 // On paper as for real: more room means more hits, all the room means that each key is missed once, and no policy holds more than it may.
 func TestPaperPolicies(t *testing.T) {
-	for _, tr := range traces(1, true) {
+	for _, tr := range traces(1, 10) {
 		distinct := map[uint32]bool{}
 		for _, key := range tr.requests {
 			distinct[key] = true

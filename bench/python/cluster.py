@@ -6,6 +6,7 @@ program) and stops it. Prints a report in Markdown.
 import argparse
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -21,19 +22,20 @@ BATCH = 1000
 
 
 def start():
-    """Starts three nodes in one process and returns it and the address of one of them, when all are ready."""
+    """Starts three nodes in one process on any ports and returns it and the address of one of them, when they are one cluster."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
     process = subprocess.Popen(
-        [binary, "--dev", "3", "--port", "17379", "--http-port", "0", "--bind", "127.0.0.1", "--appendonly", "no"],
+        [binary, "--dev", "3", "--port", "0", "--http-port", "0", "--bind", "127.0.0.1", "--appendonly", "no"],
         stderr=subprocess.PIPE, text=True, env={},
     )  # fmt: skip
-    ready = 0
+    log = []
     for line in process.stderr:
-        ready += 'msg="ndring is ready"' in line
-        if ready == 3:
+        log.append(line)
+        ready = re.search(r'the cluster is ready.* clients="([^ "]+)', line)
+        if ready:
             subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)  # so that its log does not fill the pipe
-            return process, "127.0.0.1:17379"
-    sys.exit(f"the nodes did not start: exit code {process.wait()}")
+            return process, ready.group(1)
+    sys.exit(f"the nodes did not start: exit code {process.wait()}\n{''.join(log)}")
 
 
 def counters(client):

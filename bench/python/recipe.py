@@ -1,8 +1,10 @@
 """The Python client beside what people do today: np.save into redis-py, and np.load of what comes back.
 
-Usage: recipe.py NDRING_PORT REDIS_PORT NULL_PORT SECONDS. Prints one JSON object. All of it runs in this process on one connection each, in
-short blocks in turn, so that what slows the machine slows all alike.
+Prints one JSON object. All of it runs in this process on one connection each, in short blocks in turn, so that what slows the machine slows
+all alike. Before anything is measured, all ways store and fetch arrays of all sizes for a while, as a service has done that runs: the
+first large blocks of a process come from fresh pages of the system, which cost np.save more than its copy.
 """
+import argparse
 import io
 import json
 import statistics
@@ -16,6 +18,7 @@ from ndring import NumPyRedis
 
 PARSER = type(redis.Connection()._parser).__name__
 SIZES = (1 << 10, 16 << 10, 256 << 10, 4 << 20, 64 << 20)
+WARM_ROUNDS = 3  # over all sizes
 
 
 def rate(do, keys, seconds):
@@ -35,16 +38,13 @@ def summary(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def main():
-    ndring_port, redis_port, null_port = map(int, sys.argv[1:4])
-    seconds = float(sys.argv[4])
-    ours = NumPyRedis("127.0.0.1", ndring_port)
-    null = NumPyRedis("127.0.0.1", null_port)
-    plain = redis.Redis("127.0.0.1", redis_port)
-    results = []
-    for size in SIZES:
-        array = np.random.default_rng(1).random(size // 4, np.float32)
-        keys = [f"k:{size + 128}:{i}" for i in range(max(1, min(64, (64 << 20) // size)))]
+class Case:
+    """Arrays of one size, and the ways to store and to fetch them."""
+
+    def __init__(self, size, ours, plain, null):
+        self.size = size
+        self.array = array = np.random.default_rng(1).random(size // 4, np.float32)
+        self.keys = [f"k:{size + 128}:{i}" for i in range(max(1, min(64, (64 << 20) // size)))]
 
         def recipe_set(key):
             buffer = io.BytesIO()
@@ -54,27 +54,59 @@ def main():
         def recipe_get(key):
             return np.load(io.BytesIO(plain.get(key)))
 
-        whats = {
+        self.ways = {
             "SET": {"ours": lambda key: ours.set(key, array), "recipe": recipe_set, "null": lambda key: null.set(key, array)},
             "GET": {"ours": ours.get, "recipe": recipe_get, "null": null.get},
         }
-        for op, ways in whats.items():
-            if op == "GET":
-                for way in ("ours", "recipe"):
-                    assert np.array_equal(ways[way](keys[0]), array)
-            rates = {way: [] for way in ways}
-            for way, do in ways.items():  # warm up
-                rate(do, keys, seconds / 20)
-            for _ in range(9):
-                for way, do in ways.items():
-                    rates[way].append(rate(do, keys, seconds / 27))
-            results.append({
-                "op": op, "data": size, "ours": summary(rates["ours"]), "recipe": summary(rates["recipe"]),
-                "ratio": summary([a / b for a, b in zip(rates["ours"], rates["recipe"])]),
-                "share": summary([a / b for a, b in zip(rates["ours"], rates["null"])]),
-            })  # fmt: skip
-        ours.delete(*keys)
-        plain.delete(*keys)
+
+    def warm_up(self, seconds):
+        for ways in self.ways.values():
+            for do in ways.values():
+                rate(do, self.keys, seconds)
+
+    def check(self):
+        for way in ("ours", "recipe"):
+            assert np.array_equal(self.ways["GET"][way](self.keys[0]), self.array)
+
+    def measure(self, op, rounds, seconds):
+        rates = {way: [] for way in self.ways[op]}
+        for _ in range(rounds):
+            for way, do in self.ways[op].items():
+                rates[way].append(rate(do, self.keys, seconds))
+        return {
+            "op": op, "data": self.size, "ours": summary(rates["ours"]), "recipe": summary(rates["recipe"]),
+            "ratio": summary([a / b for a, b in zip(rates["ours"], rates["recipe"])]),
+            "share": summary([a / b for a, b in zip(rates["ours"], rates["null"])]),
+        }  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("ndring", "redis", "null"):
+        parser.add_argument(name, type=int, help=f"port of {name}")
+    parser.add_argument("--seconds", type=float, default=6, help="for each operation on each size")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--smoke", action="store_true", help="the least of each case, to see that it runs")
+    options = parser.parse_args()
+    sizes = SIZES
+    if options.smoke:
+        sizes, options.seconds, options.rounds = SIZES[:3], 0, 1
+    ours = NumPyRedis("127.0.0.1", options.ndring)
+    null = NumPyRedis("127.0.0.1", options.null)
+    plain = redis.Redis("127.0.0.1", options.redis)
+    cases = [Case(size, ours, plain, null) for size in sizes]
+    for _ in range(WARM_ROUNDS):
+        for case in cases:
+            case.warm_up(options.seconds / 60)
+    results = []
+    for case in cases:
+        case.check()
+        for op in ("SET", "GET"):
+            case.warm_up(0)
+            results.append(case.measure(op, options.rounds, options.seconds / 3 / options.rounds))
+    for case in cases:
+        ours.delete(*case.keys)
+        plain.delete(*case.keys)
     print(json.dumps({"parser": PARSER, "python": sys.version.split()[0], "numpy": np.__version__, "redis-py": redis.__version__, "results": results}))
 
 

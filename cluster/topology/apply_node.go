@@ -42,17 +42,21 @@ func (e *edit) nodeJoin(op Op) error {
 	}
 	e.nodes()[i] = n
 	if n.Incarnation > was.Incarnation {
-		e.restarted(n.ID, n.Store != was.Store)
+		another, renamed := n.Store != was.Store, slices.Contains(op.Stores, was.Store)
+		e.restarted(n.ID, another && !renamed, another && renamed)
 	}
 	return nil
 }
 
-// restarted takes the primaries of a node, and its copies too if its data folder is another one.
-func (e *edit) restarted(id NodeID, wiped bool) {
+// restarted takes the primaries of a node, and its copies too if its data folder is another one. If that has another name only, the copies stay, in another epoch: a copy is known
+// by its node and store.
+func (e *edit) restarted(id NodeID, wiped, renamed bool) {
 	for i := range e.t.Shards {
 		row := e.t.Shards[i]
 		if row.Primary == id {
 			row.Primary = ""
+		} else if renamed && slices.Contains(row.ISR, id) {
+			e.shard(i).Epoch++
 		}
 		if wiped {
 			row.ISR, row.Learners = without(row.ISR, id), without(row.Learners, id)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -189,6 +190,30 @@ func TestOpsOnTheCluster(t *testing.T) {
 	one, _ := (*Topology)(nil).Apply(1, Command{[]Op{good}})
 	if _, errs := one.Apply(2, Command{[]Op{{Kind: NodeForget, Node: "a"}}}); !errors.Is(errs[0], ErrRefused) {
 		t.Errorf("forgetting the last node: %v", errs[0])
+	}
+}
+
+// A data folder that has another name since it lost its votes has the copies that it had; one that is said to be another folder has none.
+func TestANewStoreKeepsItsCopiesByItsOldName(t *testing.T) {
+	for _, row := range []Shard{
+		{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")},
+		{Epoch: 9, Born: 7, Primary: "b", ISR: ids("a,b")},
+		{Epoch: 9, Born: 7, ISR: ids("a")},
+	} {
+		for _, tc := range []struct {
+			stores []string
+			keeps  bool
+		}{{nil, false}, {[]string{"B"}, false}, {[]string{"A"}, true}, {[]string{"B", "A"}, true}} {
+			topo := made(t, row)
+			is, errs := topo.Apply(2, Command{[]Op{{Kind: NodeJoin, Nodes: []Node{{ID: "a", Incarnation: 2, Store: "X"}}, Stores: tc.stores}}})
+			if err := errors.Join(errs[0], is.Check(), CheckStep(topo, is)); err != nil {
+				t.Fatalf("%+v by %v: %v", row, tc.stores, err)
+			}
+			got := is.Shards[0]
+			if slices.Contains(got.ISR, "a") != tc.keeps || got.Primary == "a" || got.Epoch <= 9 || got.Born != 7 || !reflect.DeepEqual(got.Learners, row.Learners) {
+				t.Errorf("%+v by %v has become %+v", row, tc.stores, got)
+			}
+		}
 	}
 }
 

@@ -35,8 +35,10 @@ type Op struct {
 	Shards   int    `json:"shards,omitempty"`
 	Replicas int    `json:"replicas,omitempty"`
 	Nodes    []Node `json:"nodes,omitempty"`
-	Name     string `json:"name,omitempty"`
-	Value    string `json:"value,omitempty"`
+	// Stores, of NodeJoin: what the data folder was called before, if it has lost that name with its votes. The node's copies are those.
+	Stores []string `json:"stores,omitempty"`
+	Name   string   `json:"name,omitempty"`
+	Value  string   `json:"value,omitempty"`
 }
 
 // Command is what one log entry holds: changes that are made in turn, each if it is possible.

@@ -30,7 +30,8 @@ var arrows = map[string][]string{
 	"protocol":          {"shard", "cluster/topology", "array", "memory"},
 	"protocol/bus":      {"cluster/topology"},
 	"shard":             {"persistence", "cluster/topology", "array", "memory"},
-	"cluster":           {"cluster/topology"},
+	"cluster":           {"cluster/topology", "cluster/screen"},
+	"cluster/screen":    {},
 	"cluster/topology":  {},
 	"array":             {},
 	"persistence":       {"persistence/vfs"},
@@ -41,7 +42,7 @@ var arrows = map[string][]string{
 // fenced says which packages of ours may see a module of others that decides much: what gossips and agrees stays behind one
 // door, so that a shard and a command never wait for either.
 var fenced = map[string][]string{
-	"github.com/hashicorp/": {"cluster", "internal/node"},
+	"github.com/hashicorp/": {"cluster", "cluster/screen", "internal/node"},
 }
 
 // longFiles gives the reason of each hand-written file of more than maxLines lines.

@@ -15,7 +15,7 @@ func (a *app) raftCommand() *cobra.Command {
 		Long: "Shows how the nodes agree on the topology, and is the way out when a majority of the voters is lost for good.",
 	}
 	container(c)
-	c.AddCommand(a.raftStatusCommand(), a.raftRecoverCommand())
+	c.AddCommand(a.raftStatusCommand(), a.raftRecoverCommand(), a.raftRejoinCommand())
 	return c
 }
 

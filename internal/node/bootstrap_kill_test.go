@@ -13,7 +13,7 @@ import (
 )
 
 // killRounds is how many bootstraps TestBootstrapKill disturbs; more with -tags faults.
-var killRounds = 4
+var killRounds = 2
 
 // Nodes are killed at random moments of the bootstrap, and started again: never are there two clusters, and in the end there is one that serves.
 func TestBootstrapKill(t *testing.T) {

@@ -45,6 +45,9 @@ func checkChanges(config Config, changes []protocol.Setting) (values []protocol.
 		if err := s.set(&config, change.Value); err != nil {
 			return nil, fail("argument " + err.Error())
 		}
+		if reason := config.tooManyClients(); reason != "" {
+			return nil, fail(reason)
+		}
 		values = append(values, protocol.Setting{Name: s.name, Value: s.get(&config)})
 	}
 	return values, nil

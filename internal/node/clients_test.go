@@ -19,14 +19,23 @@ const array = "\x93NUMPY\x01\x00\x46\x00{'descr': '<i2', 'fortran_order': False,
 // openNode runs a node within the test.
 func openNode(t *testing.T, args ...string) *Node {
 	t.Helper()
+	n := newNode(t, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
+	defer cancel()
+	if err := n.Open(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// newNode makes a node that ends with the test.
+func newNode(t *testing.T, args ...string) *Node {
+	t.Helper()
 	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name(), "--dir", t.TempDir()}, args...), environment(), "test", &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := New(*config, slog.New(slog.DiscardHandler), new(slog.LevelVar))
-	if err := n.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		if err := n.Close(context.Background()); err != nil {
 			t.Error(err)

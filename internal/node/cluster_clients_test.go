@@ -62,6 +62,7 @@ func TestGoRedisAgainstThreeNodes(t *testing.T) {
 			testGoEveryNode(ctx, t, client, keys)
 		})
 	}
+	t.Run("tips", func(t *testing.T) { testGoRoutesByTips(t, nodes) })
 	if n := redirects(t, nodes); n != 0 {
 		t.Errorf("%d redirects, though the map that clients are given is right", n)
 	}

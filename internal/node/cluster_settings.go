@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -23,6 +24,7 @@ type ClusterConfig struct {
 	Expect        int
 	Replicas      int
 	GossipKeyFile string
+	Insecure      bool // gossip with other machines without a key
 
 	busPort, gossipPort string // as they were given; empty: it follows from Port
 	timing              cluster.Timing
@@ -66,6 +68,8 @@ var clusterSettings = []setting{
 	}, false},
 	{"gossip-key-file", "FILE", "", "file with the key by which gossip is encrypted: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
+	{"insecure", "yes|no", "no", "gossip on an address that other machines reach without --gossip-key-file: anyone who reaches the gossip port can then add nodes " +
+		"to what this one sees, or have it take nodes for dead", boolField(func(c *Config) *bool { return &c.Cluster.Insecure }), false},
 }
 
 func setPort(at *string, s string) error {
@@ -79,6 +83,9 @@ func setPort(at *string, s string) error {
 // setJoin reads addresses, separated by commas or blanks. Several --join add up.
 func setJoin(c *Config, s string) error {
 	for _, address := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if strings.Contains(address, "://") {
+			return fmt.Errorf("has %q, which is a URL, where HOST[:PORT] of a node's gossip must stand", address)
+		}
 		host, port := address, ""
 		if h, p, err := net.SplitHostPort(address); err == nil {
 			host, port = h, p
@@ -110,6 +117,9 @@ func (c *Config) complete() error {
 		}
 	}
 	switch {
+	case c.openGossip() && !c.Cluster.Insecure:
+		return fmt.Errorf("with --bind %s other machines reach the gossip port, and nothing keeps strangers out: give all nodes the same --gossip-key-file "+
+			"(openssl rand -hex 32 makes one), or, in a network that you trust, --insecure (NDRING_INSECURE=yes)", orAny(c.Bind))
 	case c.Cluster.BusPort > 65535:
 		return fmt.Errorf("--port %d leaves no place for --bus-port, which is %d more by default: give it", c.Port, busOffset)
 	case c.Dev > 0 && (len(c.Cluster.Join) > 0 || c.Cluster.Expect > 0):
@@ -118,6 +128,20 @@ func (c *Config) complete() error {
 		return errors.New("--dev excludes --listen")
 	}
 	return nil
+}
+
+// openGossip reports whether other machines reach the gossip port and need no key.
+func (c *Config) openGossip() bool {
+	ip, err := netip.ParseAddr(c.Bind)
+	return c.Cluster.GossipKeyFile == "" && (err != nil && c.Bind != "localhost" || err == nil && !ip.IsLoopback())
+}
+
+// orAny is how an address to listen on is named.
+func orAny(bind string) string {
+	if bind == "" {
+		return "'' (all addresses)"
+	}
+	return bind
 }
 
 // gossipKey reads the key file.

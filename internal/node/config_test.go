@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"io"
@@ -119,7 +120,7 @@ func TestGossipKeyFile(t *testing.T) {
 
 func TestConfigErrorsNameTheSetting(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"--port x", `"x" for flag -port: is no number from 0 to 65535`},
+		{"--port x", `"x" for flag --port: is no number from 0 to 65535`},
 		{"--port 70000", "is no number from 0 to 65535"},
 		{"--shards 100", "a power of two from 16 to 16384, not 100"},
 		{"--max-array-bytes -1", "is no size from"},
@@ -132,7 +133,19 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
 		{"--protected-mode maybe", "is neither yes nor no"},
 		{"--log-format xml", "is neither text nor json"},
-		{"--log-level loud", "log-level"},
+		{"--log-level verbose", `"verbose" for flag -log-level: must be one of the following: debug, info, warn, error`},
+		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
+		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: that stands for all addresses`},
+		{"--listen a=:1,announce=[::]:7379", "which no client can reach: that stands for all addresses"},
+		{"--listen a=:1,announce=a,b:7379", `announces "a,b:7379", which no client can reach: its host is neither a name nor an IP address; one --listen announces one address`},
+		{"--listen a=:1,announce=http://a:1", `has "http://a:1" where HOST:PORT must stand`},
+		{"--join http://x:1", `has "http://x:1", which is a URL, where HOST[:PORT] of a node's gossip must stand`},
+		{"--join tcp://x", `has "tcp://x", which is a URL`},
+		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the gossip port, and nothing keeps strangers out: give all nodes the same --gossip-key-file"},
+		{"--bind=", "with --bind '' (all addresses) other machines reach the gossip port"},
+		{"--bind node1 --insecure no", "or, in a network that you trust, --insecure (NDRING_INSECURE=yes)"},
+		{"--bind :: --dev 3", "with --bind :: other machines reach the gossip port"},
+		{"--insecure maybe", `unexpected argument "maybe"`},
 		{"--upload-stall 5", "is no duration such as 30s"},
 		{"--node-id " + strings.Repeat("n", 65), "more than 64 characters"},
 		{"--join host:0", "where HOST[:PORT] must stand"},
@@ -145,7 +158,10 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--dev 3 --join a", "--dev makes a cluster of its own"},
 		{"--dev 3 --listen a=:0", "--dev excludes --listen"},
 		{"--dev 17", "is no number from 0 to 16"},
-		{"--no-such-flag", "no-such-flag"},
+		{"--no-such-flag", "flag provided but not defined: --no-such-flag"},
+		{"-no-such-flag", "not defined: --no-such-flag"},
+		{"--port", "flag needs an argument: --port"},
+		{`--node-id for"flag-x --shards "-shards`, `invalid value "\"-shards" for flag --shards: `},
 		{"start", `unexpected argument "start"`},
 	} {
 		if _, err := ParseConfig(strings.Fields(test.args), environment(), "", io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -154,6 +170,19 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 	}
 	if _, err := ParseConfig(nil, environment("NDRING_MAXCLIENTS", "many"), "", io.Discard); err == nil || !strings.Contains(err.Error(), `"many" in NDRING_MAXCLIENTS`) {
 		t.Errorf("environment: %v", err)
+	}
+}
+
+// Gossip that other machines reach has a key, or somebody has said that it needs none.
+func TestGossipOfOtherMachines(t *testing.T) {
+	for args, env := range map[string][]string{
+		"": nil, "--bind 127.1.2.3": nil, "--bind ::1": nil, "--bind localhost": nil, "--bind 10.0.0.1 --gossip-key-file key": nil,
+		"--bind 10.0.0.1 --insecure": nil, "--bind 10.0.0.1 --insecure yes --port 1": nil, "--insecure --bind 10.0.0.1": nil, "--bind 10.0.0.1 -insecure=yes": nil,
+		"--bind 10.0.0.1": {"NDRING_INSECURE", "yes"}, "--bind 10.0.0.2": {"NDRING_GOSSIP_KEY_FILE", "key"},
+	} {
+		if _, err := ParseConfig(strings.Fields(args), environment(env...), "", io.Discard); err != nil {
+			t.Errorf("%s %q: %v", args, env, err)
+		}
 	}
 }
 
@@ -183,5 +212,30 @@ func TestNodeID(t *testing.T) {
 	}
 	if id := nodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
 		t.Errorf("an id became %s", id)
+	}
+}
+
+// The small commands name their flags as the server does.
+func TestSmallCommandsNameTheirFlags(t *testing.T) {
+	for _, test := range []struct {
+		run  func(args []string, stdout, stderr io.Writer) int
+		args []string
+		want string
+	}{
+		{check, []string{"--nosuch"}, "ndring: check: flag provided but not defined: --nosuch\n"},
+		{check, []string{"--shards", "x"}, `ndring: check: invalid value "x" for flag --shards: `},
+		{check, []string{"--repair=maybe"}, `ndring: check: invalid boolean value "maybe" for --repair: `},
+		{dump, []string{"--dir"}, "ndring: dump: flag needs an argument: --dir\n"},
+		{dump, []string{"-o"}, "ndring: dump: flag needs an argument: -o\n"},
+		{healthcheck, []string{"-port", "1"}, "ndring: healthcheck: flag provided but not defined: --port\n"},
+	} {
+		var out, errs bytes.Buffer
+		if code := test.run(test.args, &out, &errs); code != exitUsage || !strings.HasPrefix(errs.String(), test.want) || !strings.Contains(errs.String(), "\n  --") {
+			t.Errorf("%q: %d, %q, want %q", test.args, code, &errs, test.want)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := healthcheck([]string{"--help"}, &out, &errs); code != exitOK || !strings.Contains(errs.String(), "--addr string\n        HTTP address of the node (default 127.0.0.1:7380)") {
+		t.Errorf("--help: %d, %q", code, &errs)
 	}
 }

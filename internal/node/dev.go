@@ -24,7 +24,8 @@ type dev struct {
 	log    *slog.Logger
 	level  *slog.LevelVar
 	nodes  []*Node
-	dir    string // temporary
+	dir    string   // temporary
+	lock   *os.File // in dir
 	asked  chan struct{}
 	once   sync.Once // closes asked
 }
@@ -35,7 +36,7 @@ func newDev(config Config, log *slog.Logger, level *slog.LevelVar) *dev {
 
 // Open starts the nodes and returns when all of them serve. After an error nothing is left running.
 func (d *dev) Open(ctx context.Context) (err error) {
-	if d.dir, err = os.MkdirTemp("", "ndring-dev-"); err != nil {
+	if d.dir, d.lock, err = devFolder(os.TempDir(), d.log); err != nil {
 		return err
 	}
 	if err := d.open(ctx); err != nil {
@@ -105,5 +106,5 @@ func (d *dev) Close(ctx context.Context) error {
 		wait.Go(func() { failures[i] = n.Close(ctx) })
 	}
 	wait.Wait()
-	return errors.Join(append(failures, os.RemoveAll(d.dir))...)
+	return errors.Join(append(failures, os.RemoveAll(d.dir), d.lock.Close())...)
 }

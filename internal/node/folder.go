@@ -37,7 +37,7 @@ func (n *Node) openDisk() error {
 	}
 	now := n.incarnation
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: n.config.Shards, BootID: boot, Log: n.log,
+		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
 		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 	})
 	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
@@ -47,7 +47,7 @@ func (n *Node) openDisk() error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	n.incarnation = n.disk.Incarnation()
-	if n.id, err = folderNodeID(files{n.disk}, n.config.NodeID); err != nil {
+	if n.id, err = folderNodeID(files{n.disk}, n.config.NodeID, n.disk.HasData() || raftStateOf(n.disk) != ""); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {
@@ -55,6 +55,9 @@ func (n *Node) openDisk() error {
 	}
 	return nil
 }
+
+// reserveBytes are kept back on disk for a start and for deletes when there is no room left: tens of thousands of deletes.
+const reserveBytes = 4 << 20
 
 // files are the small files of a data folder, as package cluster wants them.
 type files struct{ disk *persistence.Disk }
@@ -68,29 +71,61 @@ func (f files) Save(name string, content []byte) error { return f.disk.SaveFile(
 // raftFolder is where a data folder keeps the log of the topology.
 const raftFolder = "raft"
 
+// raftStateOf returns the id of the raft state that a data folder has; empty for none.
+func raftStateOf(disk *persistence.Disk) string {
+	if id := disk.Raft(); id != (persistence.UUID{}) {
+		return id.String()
+	}
+	return ""
+}
+
 // nodeIDFile is where a data folder keeps the id of its node.
 const nodeIDFile = "node-id"
 
-// folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none.
-func folderNodeID(in cluster.Files, name string) (topology.NodeID, error) {
+// folderNodeID returns the id of the node that a folder is of, which is made from name, or at random, if it is of none. Bound says that it has arrays, or has had a part in a
+// cluster.
+func folderNodeID(in cluster.Files, name string, bound bool) (topology.NodeID, error) {
 	id, err := keptNodeID(in)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		id := nodeID(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		id = nodeID(name)
 		return id, in.Save(nodeIDFile, []byte(id+"\n"))
-	case err != nil:
+	}
+	if err != nil {
 		return "", err
 	}
 	if name != "" && nodeID(name) != id {
+		if !bound && !cluster.Promised(in) { // by a start that came to nothing
+			id = nodeID(name)
+			return id, in.Save(nodeIDFile, []byte(id+"\n"))
+		}
 		return "", fmt.Errorf("the folder is of another node, %s: --node-id %s would be %s", id, name, nodeID(name))
 	}
 	return id, nil
 }
 
-// keptNodeID returns the id of the node that a folder is of; the error is fs.ErrNotExist if it is of none.
+// keptNodeID returns the id of the node that a folder is of; the error is fs.ErrNotExist if it is of none. Where its file is missing or damaged, the node's part in a cluster
+// tells: under another id the node would be another member.
 func keptNodeID(in cluster.Files) (topology.NodeID, error) {
 	kept, err := in.Load(nodeIDFile)
-	return topology.NodeID(strings.TrimSpace(string(kept))), err
+	id := strings.TrimSpace(string(kept))
+	if err == nil && isNodeID(id) {
+		return topology.NodeID(id), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if member := cluster.KeptNode(in); member != "" {
+		return member, nil
+	}
+	if err == nil {
+		return "", fmt.Errorf("%s has %.50q, which is the id of no node: write the 40 digits into it that CLUSTER MYID answered, or remove it if the node was in no cluster", nodeIDFile, id)
+	}
+	return "", err
+}
+
+func isNodeID(s string) bool {
+	decoded, err := hex.DecodeString(s)
+	return err == nil && len(decoded) == sha1.Size
 }
 
 // nodeID makes the 40 hexadecimal digits that clients see from a node's name, or from nothing.

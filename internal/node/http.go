@@ -16,11 +16,14 @@ func (n *Node) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !n.ready.Load() {
+		switch {
+		case n.ready.Load():
+			fmt.Fprintln(w, "ready")
+		case n.closing.Load():
+			http.Error(w, "not ready: the node stops", http.StatusServiceUnavailable)
+		default:
 			http.Error(w, "not ready: the node waits for "+n.Status().Waiting, http.StatusServiceUnavailable)
-			return
 		}
-		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux

@@ -211,7 +211,7 @@ func TestKill(t *testing.T) {
 		if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		<-p.exited
+		p.awaitExit(t)
 		group.Wait()
 		if err := errors.Join(failures...); err != nil || total.Load() < int64(least) {
 			t.Fatalf("seed %d, run %d: %d writes were acknowledged: %v\n%s", seed, run, total.Load(), err, p.logged())

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
@@ -65,12 +67,26 @@ func parseListener(s string) (ListenerConfig, error) {
 		if err != nil {
 			return ListenerConfig{}, err
 		}
-		if a.Host == "" || a.Port == 0 {
-			return ListenerConfig{}, fmt.Errorf("announces %q, which no client can reach", value)
+		if err := checkAnnounced(a); err != nil {
+			return ListenerConfig{}, fmt.Errorf("announces %q, which no client can reach: %w", value, err)
 		}
 		l.Announce = a
 	}
 	return l, nil
+}
+
+// checkAnnounced refuses what no client could connect to. Clients cut MOVED at blanks and at the last colon.
+func checkAnnounced(a topology.Address) error {
+	ip, err := netip.ParseAddr(a.Host)
+	switch {
+	case a.Host == "" || a.Port == 0:
+		return errors.New("it lacks a host or a port")
+	case err == nil && ip.IsUnspecified():
+		return errors.New("that stands for all addresses; announce one of this machine, or its name")
+	case err != nil && strings.Trim(strings.ToLower(a.Host), "abcdefghijklmnopqrstuvwxyz0123456789-._") != "":
+		return errors.New("its host is neither a name nor an IP address; one --listen announces one address")
+	}
+	return nil
 }
 
 func parseAddress(s string) (topology.Address, error) {
@@ -83,6 +99,23 @@ func parseAddress(s string) (topology.Address, error) {
 		return topology.Address{}, fmt.Errorf("has %q where a port must stand", port)
 	}
 	return topology.Address{Host: host, Port: int(n)}, nil
+}
+
+// cannotListen says for whom, and by which flag the port is another one.
+func cannotListen(whom, flag string, err error) error {
+	err = fmt.Errorf("cannot listen for %s (%s): %w", whom, flag, err)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: another process has it, perhaps another node; give another port with %s, or 0 for any", err, flag)
+	}
+	return err
+}
+
+// flag returns what says where a listener listens.
+func (l ListenerConfig) flag(c *Config) string {
+	if l.Name == "default" && l.Address == joinHostPort(c.Bind, c.Port) {
+		return "--port"
+	}
+	return "--listen " + l.Name + "="
 }
 
 func joinHostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

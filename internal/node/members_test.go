@@ -145,7 +145,7 @@ func (m *member) end(how syscall.Signal) {
 	if err := m.cmd.Process.Signal(how); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		m.t.Fatal(err)
 	}
-	<-m.exited
+	m.awaitExit(m.t)
 	if how == syscall.SIGTERM && m.cmd.ProcessState.ExitCode() != exitOK {
 		m.t.Errorf("%s ended with %s:\n%s", m.name, m.cmd.ProcessState, m.logged())
 	}

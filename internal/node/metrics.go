@@ -23,88 +23,109 @@ func newMetric[T any](name, help string, kind prometheus.ValueType, value func(T
 }
 
 var metrics = []metric[protocol.Stats]{
-	newMetric("keys", "Keys stored.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
-	newMetric("value_bytes", "Bytes of values that are stored, arriving or being sent.", prometheus.GaugeValue,
+	newMetric("keys", "Keys that this node serves, expired ones that are not freed yet included.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
+	newMetric("value_bytes", "Bytes of array values in memory: stored, arriving from clients or being sent to them.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.ValueBytes) }),
-	newMetric("upload_bytes", "Bytes of commands that are on their way in.", prometheus.GaugeValue,
+	newMetric("upload_bytes", "Bytes reserved for commands that clients are sending, limited by max-upload-bytes.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.UploadBytes) }),
-	newMetric("clients", "Client connections.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Clients) }),
-	newMetric("connections_total", "Client connections accepted.", prometheus.CounterValue,
+	newMetric("used_memory_bytes", "Bytes of memory that the node uses: values, indexes, commands and replies under way, and the program itself. It is what maxmemory limits.",
+		prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.UsedMemory) }),
+	newMetric("maxmemory_bytes", "Bytes of memory that the node may use before it evicts keys or refuses writes, 0 for no limit.", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.MaxMemory) }),
+	newMetric("client_buffer_bytes", "Bytes of memory that hold what clients have sent and the node has not executed yet, arrays not included.", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.ClientBytes) }),
+	newMetric("max_clients", "Client connections that may be open at once (maxclients).", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.MaxClients) }),
+	newMetric("clients", "Client connections that are open.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Clients) }),
+	newMetric("connections_total", "Client connections accepted since the node started.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Connections) }),
-	newMetric("rejected_connections_total", "Client connections refused because of maxclients.", prometheus.CounterValue,
+	newMetric("rejected_connections_total", "Client connections refused because maxclients was reached or no file descriptor was left.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Rejected) }),
-	newMetric("commands_total", "Commands executed.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
-	newMetric("error_replies_total", "Commands answered with an error.", prometheus.CounterValue,
+	newMetric("commands_total", "Commands received from clients, refused ones included.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
+	newMetric("error_replies_total", "Error replies sent to clients.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Errors) }),
-	newMetric("protocol_errors_total", "Connections closed because their stream was no RESP.", prometheus.CounterValue,
+	newMetric("protocol_errors_total", "Client connections closed because what they sent was not valid RESP.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.ProtocolErrors) }),
-	newMetric("connection_panics_total", "Connections closed because of a panic.", prometheus.CounterValue,
+	newMetric("connection_panics_total", "Client connections closed because a command panicked, which is a bug of ndring.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Panics) }),
 	newMetric("received_bytes_total", "Bytes received from clients.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.BytesIn) }),
-	newMetric("sent_bytes_total", "Bytes of replies to clients.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.BytesOut) }),
-	newMetric("hits_total", "Reads of a key that was there.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Hits) }),
-	newMetric("misses_total", "Reads of a key that was not there.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Misses) }),
-	newMetric("reply_bytes", "Bytes of replies that wait for their clients.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.ReplyBytes) }),
-	newMetric("idle_timeouts_total", "Idle clients that were closed.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.IdleTimeouts) }),
-	newMetric("upload_busy_total", "Commands refused because there was no room for their upload.", prometheus.CounterValue,
+	newMetric("sent_bytes_total", "Bytes of replies sent to clients.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.BytesOut) }),
+	newMetric("hits_total", "Reads of a key that existed.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Hits) }),
+	newMetric("misses_total", "Reads of a key that did not exist or had expired.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Store.Misses) }),
+	newMetric("reply_bytes", "Bytes of replies that wait for clients to read them.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.ReplyBytes) }),
+	newMetric("idle_timeouts_total", "Client connections closed because they sent no command for the time that the timeout setting allows.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.IdleTimeouts) }),
+	newMetric("upload_busy_total", "Commands answered BUSY because max-upload-bytes was used up by other uploads.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.BusyUploads) }),
-	newMetric("upload_stalls_total", "Connections closed because they fell silent within a command.", prometheus.CounterValue,
+	newMetric("upload_stalls_total", "Client connections closed because they sent nothing for upload-stall in the middle of a command.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.UploadStalls) }),
-	newMetric("upload_too_slow_total", "Uploads closed because others waited for their room.", prometheus.CounterValue,
+	newMetric("upload_too_slow_total", "Client connections closed because they sent a command slower than min-upload-rate while others waited for room.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.SlowUploads) }),
-	newMetric("reply_stalls_total", "Clients closed because they took nothing of their replies.", prometheus.CounterValue,
+	newMetric("reply_stalls_total", "Client connections closed because they read none of their replies for reply-stall.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.ReplyStalls) }),
-	newMetric("output_limit_disconnections_total", "Clients closed because too many replies waited for them.", prometheus.CounterValue,
+	newMetric("output_limit_disconnections_total", "Client connections closed because more replies waited for them than client-output-buffer-limit allows.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.OutputLimits) }),
-	newMetric("evicted_total", "Keys that went for want of memory.", prometheus.CounterValue,
+	newMetric("evicted_total", "Keys evicted to keep memory within maxmemory.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Evicted) }),
-	newMetric("oom_denied_total", "Writes answered OOM.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.DeniedOOM) }),
-	newMetric("expired_total", "Keys freed because their time had come.", prometheus.CounterValue,
+	newMetric("oom_denied_total", "Writes answered OOM because memory had reached maxmemory and nothing could be evicted.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.DeniedOOM) }),
+	newMetric("expired_total", "Keys removed because their time to live had passed.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
 }
 
 // diskMetrics are those of a node with a data folder.
 var diskMetrics = []metric[shard.DiskStats]{
-	newMetric("disk_bytes", "Bytes of all files.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Bytes) }),
-	newMetric("disk_live_bytes", "Bytes that the values take in them.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Live) }),
-	newMetric("disk_unsaved_changes", "Changes since the last snapshots.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
-	newMetric("disk_stopped_shards", "Shards to which nothing can be written until a restart.", prometheus.GaugeValue,
+	newMetric("disk_bytes", "Bytes of all files of shards in the data folder.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Bytes) }),
+	newMetric("disk_live_bytes", "Bytes that current values take in the files of the data folder.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Live) }),
+	newMetric("disk_unsaved_changes", "Changes of keys since the last snapshots of their shards.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
+	newMetric("disk_stopped_shards", "Shards that are read-only until the node restarts, because a write to their log failed.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 { return float64(s.Stopped) }),
-	newMetric("disk_full", "1 while less is free than disk-reserve, so that values cannot be written.", prometheus.GaugeValue,
+	newMetric("disk_full", "1 while the disk of the data folder has less free space than disk-reserve and writes of values are refused, else 0.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 {
 			if s.Full {
 				return 1
 			}
 			return 0
 		}),
-	newMetric("disk_written_bytes_total", "Bytes written to files.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Written) }),
-	newMetric("disk_write_errors_total", "Writes that the disk has refused.", prometheus.CounterValue,
+	newMetric("disk_written_bytes_total", "Bytes written to files of the data folder.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Written) }),
+	newMetric("disk_write_errors_total", "Writes to files of the data folder that failed.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.WriteErrors) }),
-	newMetric("disk_delayed_syncs_total", "Syncs that took more than two seconds.", prometheus.CounterValue,
+	newMetric("disk_delayed_syncs_total", "Syncs of the data folder to the disk that took more than two seconds.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.DelayedSyncs) }),
-	newMetric("disk_throttled_writes_total", "Writes that had to wait for the disk.", prometheus.CounterValue,
+	newMetric("disk_throttled_writes_total", "Writes of clients that had to wait because the disk was behind.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.Throttled) }),
-	newMetric("disk_shard_snapshots_total", "Snapshots of shards.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Snapshots) }),
-	newMetric("disk_shard_snapshot_errors_total", "Snapshots of shards that could not be written.", prometheus.CounterValue,
+	newMetric("disk_shard_snapshots_total", "Snapshots of shards written to the data folder.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Snapshots) }),
+	newMetric("disk_shard_snapshot_errors_total", "Snapshots of shards that could not be written to the data folder.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.SnapshotErrors) }),
-	newMetric("disk_damage_found_total", "Places that differ from their CRC32C.", prometheus.CounterValue,
+	newMetric("disk_damage_found_total", "Places in the data folder whose bytes do not match their CRC32C.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.Damage) }),
-	newMetric("disk_damage_repaired_total", "Of them, those that were repaired from memory.", prometheus.CounterValue,
+	newMetric("disk_damage_repaired_total", "Places in the data folder whose bytes did not match their CRC32C and were rewritten from memory.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.Repaired) }),
+}
+
+// edgeMetrics are of what surrounds a node.
+var edgeMetrics = []metric[*Node]{
+	newMetric("log_lost_lines_total", "Lines of the log that were dropped because standard error was not read or could not be written.", prometheus.CounterValue,
+		func(n *Node) float64 {
+			if n.config.logLost == nil {
+				return 0
+			}
+			return float64(n.config.logLost())
+		}),
+	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that no node sends, or that were too many.", prometheus.CounterValue,
+		func(n *Node) float64 { return float64(n.cluster.GossipRefused()) }),
 }
 
 // clusterMetrics are what this node knows of its cluster.
 var clusterMetrics = []metric[clusterFigures]{
-	newMetric("cluster_nodes", "Nodes of the cluster.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.nodes) }),
-	newMetric("cluster_nodes_alive", "Of them, those that this node sees alive.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.alive) }),
-	newMetric("cluster_shards", "Shards of the cluster.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.shards) }),
-	newMetric("cluster_shards_served", "Of them, those that this node serves.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.served) }),
-	newMetric("cluster_shards_vacant", "Of them, those that no node serves which this one sees alive.", prometheus.GaugeValue,
+	newMetric("cluster_nodes", "Nodes that belong to the cluster, dead ones included.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.nodes) }),
+	newMetric("cluster_nodes_alive", "Nodes of the cluster that this node sees alive, itself included.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.alive) }),
+	newMetric("cluster_shards", "Shards that the cluster divides its keys into.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.shards) }),
+	newMetric("cluster_shards_served", "Shards of the cluster that this node serves.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.served) }),
+	newMetric("cluster_shards_vacant", "Shards of the cluster without a node to serve them that this node sees alive.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return float64(f.vacant) }),
-	newMetric("cluster_leader", "1 if this node leads.", prometheus.GaugeValue, func(f clusterFigures) float64 { return f.leads }),
-	newMetric("cluster_quorum", "1 if the leader was heard from lately, so that the topology can change.", prometheus.GaugeValue,
+	newMetric("cluster_leader", "1 if this node is the raft leader of the cluster, else 0.", prometheus.GaugeValue, func(f clusterFigures) float64 { return f.leads }),
+	newMetric("cluster_quorum", "1 if this node has lately heard from the raft leader of the cluster, which can change the topology then, else 0.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return f.quorum }),
-	newMetric("cluster_topology_index", "Log entry that made the topology by which this node serves.", prometheus.GaugeValue,
+	newMetric("cluster_topology_index", "Index of the raft log entry that made the topology by which this node serves.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return float64(f.index) }),
 }
 
@@ -145,6 +166,7 @@ func (*collector) Describe(out chan<- *prometheus.Desc) {
 	describe(out, metrics)
 	describe(out, diskMetrics)
 	describe(out, clusterMetrics)
+	describe(out, edgeMetrics)
 }
 
 func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
@@ -157,6 +179,7 @@ func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, metrics, c.node.server.Stats())
 	collect(out, clusterMetrics, c.node.clusterFigures())
+	collect(out, edgeMetrics, c.node)
 	if stats, ok := c.node.store.DiskStats(); ok {
 		collect(out, diskMetrics, stats)
 	}

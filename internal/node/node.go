@@ -3,10 +3,10 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +46,7 @@ type Node struct {
 	done      sync.WaitGroup
 
 	ready    atomic.Bool
+	closing  atomic.Bool
 	close    sync.Once
 	closed   error
 	shutdown sync.Once
@@ -71,9 +72,16 @@ func (n *Node) Open(ctx context.Context) error {
 // Start begins all that the node does, and returns when clients and other nodes can reach it. After an error nothing is left running.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
-		return errors.Join(err, n.Close(ctx))
+		return errors.Join(err, n.abandon(ctx))
 	}
 	return nil
+}
+
+// abandon ends a start. That ctx is over may be why; what the start has begun has the time of a stop to end in order.
+func (n *Node) abandon(ctx context.Context) error {
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	return n.Close(limit)
 }
 
 func (n *Node) start(ctx context.Context) error {
@@ -97,14 +105,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openCluster(ctx); err != nil {
 		return errors.Join(err, closeAll(sockets))
 	}
-	for i, l := range n.config.Listen {
-		if err := n.server.Serve(protocol.Listener{Listener: sockets[i], Name: l.Name}); err != nil {
-			return err
-		}
-	}
 	if err := n.listenHTTP(ctx); err != nil {
-		return err
+		return errors.Join(err, closeAll(sockets))
 	}
+	n.done.Go(func() { n.serveClients(running, sockets) })
 	n.done.Go(func() { n.recovered <- n.recover(running) })
 	n.done.Go(func() { n.obedience.run(running) })
 	if err := n.cluster.Open(ctx); err != nil {
@@ -128,7 +132,7 @@ func (n *Node) recover(ctx context.Context) error {
 // Ready returns when the node serves what the cluster wants of it. After an error nothing is left running.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.await(ctx); err != nil {
-		return errors.Join(err, n.Close(ctx))
+		return errors.Join(err, n.abandon(ctx))
 	}
 	n.ready.Store(true)
 	n.tellReady()
@@ -182,12 +186,39 @@ func (n *Node) bind(ctx context.Context) (sockets []net.Listener, err error) {
 	for _, l := range n.config.Listen {
 		socket, err := lc.Listen(ctx, "tcp", l.Address)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("cannot listen for clients: %w", err), closeAll(sockets))
+			return nil, errors.Join(cannotListen("clients", l.flag(&n.config), err), closeAll(sockets))
 		}
 		sockets = append(sockets, socket)
 		n.clients = append(n.clients, socket.Addr())
 	}
 	return sockets, nil
+}
+
+// holdTime is how long clients are left to the system's queue while the node starts.
+const holdTime = 3 * time.Second
+
+// serveClients takes clients once the node can answer them. One that waits for nothing but itself is there in a moment: until then the system keeps their
+// connections, which costs them less than an error. One that waits for others says so.
+func (n *Node) serveClients(ctx context.Context, sockets []net.Listener) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(holdTime); n.Status().Starting && !n.placed() && time.Now().Before(limit) && ctx.Err() == nil; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	for i, l := range n.config.Listen {
+		if err := n.server.Serve(protocol.Listener{Listener: sockets[i], Name: l.Name}); err != nil { // the node stops
+			sockets[i].Close()
+		}
+	}
+}
+
+// placed reports whether each shard has a node that serves it.
+func (n *Node) placed() bool {
+	t := n.Topology()
+	return len(t.Shards) > 0 && !slices.ContainsFunc(t.Shards, func(s topology.Shard) bool { return s.Primary == "" })
 }
 
 func closeAll(sockets []net.Listener) (err error) {
@@ -200,12 +231,13 @@ func closeAll(sockets []net.Listener) (err error) {
 func (n *Node) listenHTTP(ctx context.Context) error {
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
 	if err != nil {
-		return fmt.Errorf("cannot listen for HTTP: %w", err)
+		return cannotListen("HTTP", "--http-port", err)
 	}
 	n.httpAddr = socket.Addr()
-	n.http = &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	n.http = &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}
 	go func() {
-		if err := n.http.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+		if err := n.http.Serve(bound(socket, n.config.Descriptors.HTTP)); !errors.Is(err, http.ErrServerClosed) {
 			n.log.Error("the HTTP port failed", "err", err)
 		}
 	}()
@@ -215,6 +247,7 @@ func (n *Node) listenHTTP(ctx context.Context) error {
 // Close stops the node in order; commands under way may end until ctx is done. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
+		n.closing.Store(true)
 		n.ready.Store(false)
 		if n.server != nil {
 			n.closed = n.server.Close(ctx)
@@ -241,8 +274,12 @@ func (n *Node) Close(ctx context.Context) error {
 
 func (n *Node) closeStore(ctx context.Context) error {
 	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective().Server.Disk.Save) > 0)
-	if !n.config.Logged { // the snapshots are all there is
+	if deadline, limited := ctx.Deadline(); !n.config.Logged { // the snapshots are all there is
 		ctx = context.WithoutCancel(ctx)
+	} else if limited { // the rest of the time is for what cannot be left out
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-stopTime/5))
+		defer cancel()
 	}
 	err := n.store.Close(ctx, save)
 	n.store.Release()

@@ -29,10 +29,9 @@ func bootID() (string, error) {
 
 // offlineFlags reads the flags of a command on a folder, and what stands behind them.
 func offlineFlags(flags *flag.FlagSet, args []string, stderr io.Writer, operands int) (dir string, rest []string, ok bool) {
-	flags.SetOutput(stderr)
 	flags.StringVar(&dir, "dir", os.Getenv("NDRING_DIR"), "data folder of a node that does not run")
 	for len(args) > 0 { // flags may stand behind operands
-		if err := flags.Parse(args); err != nil {
+		if err := parseFlags(flags, args, stderr); err != nil {
 			return "", nil, false
 		}
 		if args = flags.Args(); len(args) > 0 {
@@ -102,6 +101,11 @@ func inspect(d *persistence.Disk, stdout io.Writer) (whole bool, err error) {
 		fmt.Fprintln(stdout, "The machine was started anew since the last run, which did not end cleanly: what was not synced may be gone.")
 	}
 	var keys, expired, bytes, torn, damage, quarantined, used int64
+	for _, found := range d.Damage() {
+		whole = false
+		damage++
+		fmt.Fprintln(stdout, found)
+	}
 	now := time.Now().UnixMilli()
 	for id := range d.Shards() {
 		l := d.Log(id)
@@ -114,11 +118,8 @@ func inspect(d *persistence.Disk, stdout io.Writer) (whole bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("shard %d: %w", id, err)
 		}
-		keys += int64(len(x.Keys))
-		for _, n := range x.Keys {
-			bytes += n
-		}
-		expired += int64(x.Expired)
+		there, ofThem, gone := x.Count()
+		keys, bytes, expired = keys+there, bytes+ofThem, expired+gone
 		used += contents.Bytes
 		quarantined += int64(contents.Quarantined)
 		if report.Torn > 0 {
@@ -173,7 +174,7 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	if err := store.Recover(ctx, log); err != nil {
 		return errors.Join(err, d.Close(false))
 	}
-	keys := store.Stats().KeysAside // each shard stays in its epoch: nobody serves it
+	keys := store.LiveKeys() // each shard stays in its epoch: nobody serves it
 	if err := store.Close(ctx, false); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -35,8 +36,19 @@ func fillFolder(t *testing.T, dir string) map[string]string {
 	if err := c.Do(context.Background(), "NP.SET", "shortlarge", values["k10"], "PX", 1).Err(); err != nil {
 		t.Fatal(err)
 	}
+	for given := int64(0); given == 0; { // until it comes before the deadline
+		deadline := time.Now().Add(100 * time.Millisecond)
+		if err := c.Do(context.Background(), "NP.SET", "forever", values["k1"], "PXAT", deadline.UnixMilli()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if given, err = c.Do(context.Background(), "NP.PERSIST", "forever").Int64(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { time.Sleep(time.Until(deadline)) }() // what reads the folder comes after it
+	}
 	p.cmd.Process.Kill()
-	<-p.exited
+	p.awaitExit(t)
 	return values
 }
 
@@ -60,7 +72,7 @@ func TestCheckAndDump(t *testing.T) {
 		return string(out)
 	}
 	for range 2 { // a folder that is read is not changed
-		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 40 keys with") || !strings.Contains(out, "0 places are damaged, 0 bytes torn off") {
+		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 41 keys with") || !strings.Contains(out, "0 places are damaged, 0 bytes torn off") {
 			t.Error(out)
 		}
 	}
@@ -68,6 +80,9 @@ func TestCheckAndDump(t *testing.T) {
 		if out, err := program(t, nil, "dump", "--dir", dir, key).Output(); err != nil || string(out) != values[key] {
 			t.Errorf("%s: %d bytes, want %d, %v", key, len(out), len(values[key]), err)
 		}
+	}
+	if out, err := program(t, nil, "dump", "--dir", dir, "forever").Output(); err != nil || string(out) != values["k1"] {
+		t.Errorf("forever: %d bytes, want %d, %v", len(out), len(values["k1"]), err)
 	}
 	file := filepath.Join(t.TempDir(), "k3.npy")
 	run(exitOK, "dump", "k3", "-o", file, "--dir", dir)
@@ -85,6 +100,11 @@ func TestCheckAndDump(t *testing.T) {
 		run(exitUsage, args...)
 	}
 	p := startProcess(t, "--dir", dir, "--shards", "16")
+	c := redis.NewClient(&redis.Options{Addr: p.resp})
+	defer c.Close()
+	if ttl, err := c.Do(context.Background(), "NP.TTL", "forever").Int64(); ttl != -1 || err != nil {
+		t.Errorf("the time to live of a persisted key is %d after a kill, %v", ttl, err)
+	}
 	if out := run(exitFailure, "check", "--dir", dir); !strings.Contains(out, "another process uses") {
 		t.Error(out)
 	}
@@ -92,7 +112,7 @@ func TestCheckAndDump(t *testing.T) {
 		t.Error(out)
 	}
 	p.cmd.Process.Kill()
-	<-p.exited
+	p.awaitExit(t)
 	if out := run(exitFailure, "--dir", dir, "--port", "0", "--http-port", "0"); !strings.Contains(out, "it has 16 shards, not 256") {
 		t.Error(out)
 	}
@@ -150,11 +170,16 @@ func TestCheckRepair(t *testing.T) {
 		t.Error(out)
 	}
 	repair(exitFailure, "--repair", "--shards", "17")
-	repair(exitOK, "--repair", "--shards", "16")
+	repaired := repair(exitOK, "--repair", "--shards", "16")
 	if after := bytesOf(); after < before {
 		t.Errorf("%d bytes of files before, %d after: something was removed", before, after)
 	}
-	if out := repair(exitOK); !strings.Contains(out, "0 places are damaged") || strings.Contains(out, " 0 files in the quarantine") {
+	out := repair(exitOK)
+	_, found, _ := strings.Cut(out, " shards, ")
+	if keys, _, _ := strings.Cut(found, " keys"); !strings.Contains(repaired, "Repaired: "+keys+" keys are whole") {
+		t.Errorf("the repair says\n%s, and a check behind it\n%s", repaired, out)
+	}
+	if !strings.Contains(out, "0 places are damaged") || strings.Contains(out, " 0 files in the quarantine") {
 		t.Error(out)
 	}
 	p := startProcess(t, "--dir", dir, "--shards", "16")

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func ip(t *testing.T, args string) {
 // newNetwork makes the hub, and a way to it for the test itself.
 func newNetwork(t *testing.T, nodes int) *network {
 	t.Helper()
-	n := &network{t: t, name: fmt.Sprintf("nd%d", os.Getpid()%1_000_000), net: fmt.Sprintf("10.%d.%d", 100+rand.IntN(100), rand.IntN(250))}
+	n := &network{t: t, name: fmt.Sprintf("nd%d%c", os.Getpid()%1_000_000, 'a'+networks.Add(1)%26), net: freeNet(t)} // what an earlier test has left may go only later
 	n.space(n.name)
 	ip(t, "netns exec "+n.name+" sysctl -qw net.ipv4.ip_forward=1")
 	n.leg("", 250)
@@ -45,6 +46,22 @@ func newNetwork(t *testing.T, nodes int) *network {
 		n.leg(n.node(i), i)
 	}
 	return n
+}
+
+var networks atomic.Int32
+
+// freeNet returns the first three numbers of addresses that this machine has no way to.
+func freeNet(t *testing.T) string {
+	t.Helper()
+	routes, err := exec.Command("ip", "-4", "route", "show", "table", "all").CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip route: %v: %s", err, routes)
+	}
+	for {
+		if net := fmt.Sprintf("10.%d.%d", 100+rand.IntN(100), rand.IntN(250)); !strings.Contains(string(routes), net+".") {
+			return net
+		}
+	}
 }
 
 func (n *network) node(i int) string    { return fmt.Sprintf("%s-%d", n.name, i) }
@@ -69,6 +86,7 @@ func (n *network) leg(space string, i int) {
 	ip(n.t, fmt.Sprintf("-n %s link add %s type veth peer name %s", n.name, far, near))
 	if space == "" {
 		ip(n.t, fmt.Sprintf("-n %s link set %s netns %d", n.name, near, os.Getpid()))
+		n.t.Cleanup(func() { exec.Command("ip", "link", "del", near).Run() }) // the namespace at its other end may go only once all in it has
 	} else {
 		ip(n.t, fmt.Sprintf("-n %s link set %s netns %s", n.name, near, space))
 	}
@@ -110,7 +128,7 @@ func (n *network) startNodes(count int, seeds []string, bind func(node int) stri
 	var group sync.WaitGroup
 	for i := 1; i <= count; i++ {
 		group.Go(func() {
-			cmd := exec.Command("ip", "netns", "exec", n.node(i), path, "--bind", bind(i), "--port", "7379", "--protected-mode", "no", "--dir", filepath.Join(n.t.TempDir(), "d"),
+			cmd := exec.Command("ip", "netns", "exec", n.node(i), path, "--bind", bind(i), "--port", "7379", "--protected-mode", "no", "--insecure", "--dir", filepath.Join(n.t.TempDir(), "d"),
 				"--shards", "64", "--node-id", fmt.Sprintf("n%d", i), "--bootstrap-expect", fmt.Sprint(count), "--join", strings.Join(seeds, ","))
 			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 			procs[i] = startCommand(n.t, cmd)

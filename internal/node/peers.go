@@ -23,14 +23,14 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.Cluster.BusPort))
 	if err != nil {
-		return fmt.Errorf("cannot listen for other nodes (--bus-port): %w", err)
+		return cannotListen("other nodes", "--bus-port", err)
 	}
 	n.busPort = socket.Addr().(*net.TCPAddr).Port
 	store := bus.NewID()
 	if n.disk != nil {
 		store = bus.ID(n.disk.Store())
 	}
-	n.bus = bus.New(bus.Options{Log: n.log, Identity: func() bus.Identity {
+	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
 		id, _ := bus.ParseID(n.cluster.ID()) // none, or one that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
@@ -46,6 +46,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
+		config.RaftState = raftStateOf(n.disk)
 		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
 	}
 	link := link{n.bus}
@@ -54,6 +55,10 @@ func (n *Node) openCluster(ctx context.Context) error {
 	link.serve(n.cluster)
 	if err := n.bus.Serve(socket); err != nil {
 		return errors.Join(err, socket.Close())
+	}
+	if n.config.openGossip() {
+		n.log.Warn("gossip has no key (--insecure): anyone who reaches its port can add nodes to what this one sees, or have it take nodes for dead",
+			"port", n.config.Cluster.GossipPort, "mend", "--gossip-key-file")
 	}
 	return nil
 }
@@ -125,6 +130,15 @@ func (n *Node) Adopt(id string) error {
 	return n.disk.SetCluster(uuid)
 }
 
+// Found implements cluster.Host: the data folder's manifest names the raft state.
+func (n *Node) Found(raftState string) error {
+	id, err := persistence.ParseUUID(raftState)
+	if err != nil {
+		return err
+	}
+	return n.disk.SetRaft(id)
+}
+
 // Publish implements cluster.Host.
 func (n *Node) Publish(*topology.Topology) { n.obedience.wake() }
 
@@ -158,12 +172,12 @@ func (n *Node) Sight(id topology.NodeID) protocol.Sight {
 func (n *Node) Status() protocol.ClusterStatus {
 	s := n.cluster.Status()
 	status := protocol.ClusterStatus{
-		Waiting: s.Waiting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
+		Waiting: s.Waiting, Starting: s.Starting, Leader: s.Leader, Term: s.Term, Voters: s.Voters, VoterIDs: s.VoterNodes, Quorum: s.Quorum,
 		Applied: n.Topology().Index, Proposals: s.Proposed, Failed: s.Failed,
 	}
 	status.SettingsOverridden, status.SettingsRefused = n.settingsAside()
 	if status.Waiting == "" && !n.ready.Load() {
-		status.Waiting = "its shards"
+		status.Waiting, status.Starting = "its shards", true
 	}
 	return status
 }

@@ -97,8 +97,13 @@ func startBuilt(t *testing.T, args ...string) *process {
 func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := launch(t, cmd)
-	if !<-p.ready {
-		t.Fatalf("the node did not start:\n%s", p.logged())
+	select {
+	case serves := <-p.ready:
+		if !serves {
+			t.Fatalf("the node did not start:\n%s", p.logged())
+		}
+	case <-time.After(clusterTime):
+		t.Fatalf("the node does not serve within %v:\n%s", clusterTime, p.logged())
 	}
 	return p
 }
@@ -116,22 +121,26 @@ func launch(t *testing.T, cmd *exec.Cmd) *process {
 	}
 	go func() {
 		defer close(p.exited)
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
+		lines := bufio.NewReader(stderr)
+		for {
+			line, err := lines.ReadString('\n')
 			p.mu.Lock()
-			p.log.WriteString(lines.Text() + "\n")
-			if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
+			p.log.WriteString(line)
+			if m := readyLine.FindStringSubmatch(line); m != nil && p.resp == "" {
 				p.resp, p.http = m[1], m[2]
 				p.ready <- true
 			}
 			p.mu.Unlock()
+			if err != nil {
+				break
+			}
 		}
 		p.cmd.Wait() // the exit code is read from ProcessState
 		close(p.ready)
 	}()
 	t.Cleanup(func() {
 		p.cmd.Process.Kill()
-		<-p.exited
+		p.awaitExit(t)
 		for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
 			if strings.Contains("\n"+p.logged(), sign) {
 				t.Errorf("the process broke:\n%s", p.logged())
@@ -146,6 +155,22 @@ func (p *process) logged() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.String()
+}
+
+// exitTime is more than a stop may take.
+const exitTime = 45 * time.Second
+
+// awaitExit returns the exit code, -1 for the end by a signal. A process that goes on fails the test.
+func (p *process) awaitExit(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(exitTime):
+		p.cmd.Process.Kill()
+		t.Fatalf("the process does not end:\n%s", p.logged())
+		return 0
+	}
 }
 
 func (p *process) hasExited() bool {
@@ -194,8 +219,7 @@ func TestProcessStartsServesAndStopsOnSIGTERM(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	<-p.exited
-	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 	if out, err := program(t, nil, "healthcheck", "--addr", p.http).CombinedOutput(); exitCode(err) != exitFailure {
@@ -218,8 +242,8 @@ func TestProcessStopsOnSHUTDOWN(t *testing.T) {
 	if got := c.say("SHUTDOWN", "NOSAVE"); got != "failed: EOF" {
 		t.Errorf("SHUTDOWN answers %s", got)
 	}
-	<-p.exited
-	if code := p.cmd.ProcessState.ExitCode(); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) {
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) || !strings.Contains(p.logged(), `msg="ndring stops" reason="SHUTDOWN of a client"`) ||
+		!strings.Contains(p.logged(), `msg="a client asks for a shutdown" client=`+nc.LocalAddr().String()) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 }
@@ -234,9 +258,14 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 	}{
 		{"--port x", exitUsage, "Try 'ndring --help'"},
 		{"healthcheck --port 1", exitUsage, "-port"},
-		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients"},
-		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "cannot listen for HTTP"},
-		{"--dir= --bind 203.0.113.1", exitFailure, "cannot listen"},
+		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients (--listen a=)"},
+		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process has it, perhaps another node; give another port with --port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --bus-port " + portIn(p.resp), exitFailure, "give another port with --bus-port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --gossip-port " + portIn(p.resp), exitFailure, "give another port with --gossip-port, or 0 for any"},
+
+		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "give another port with --http-port, or 0 for any"},
+		{"--dir= --bind 203.0.113.1 --insecure", exitFailure, "cannot listen"},
+		{"--dir= --bind 203.0.113.1", exitUsage, "--gossip-key-file"},
 	} {
 		out, err := program(t, nil, strings.Fields(test.args)...).CombinedOutput()
 		if exitCode(err) != test.code || !strings.Contains(string(out), test.want) {
@@ -249,6 +278,8 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 		}
 	}
 }
+
+func portIn(address string) string { return address[strings.LastIndex(address, ":")+1:] }
 
 func exitCode(err error) int {
 	var exit *exec.ExitError

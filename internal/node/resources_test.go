@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -73,7 +74,9 @@ func TestTooMuchWhileItRuns(t *testing.T) {
 	config.Container = 1 << 30
 	told := &told{}
 	n := New(*config, slog.New(slog.NewTextHandler(told, nil)), new(slog.LevelVar))
-	if err := n.Open(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
+	defer cancel()
+	if err := n.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeWithin(t, n) })

@@ -32,7 +32,11 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat string
 	Container int64           // bytes of memory that the container of this process has; 0 for no limit
+	Warnings  []string        // about what was given and is not used
+	logLost   func() int64    // dropped lines of the log; nil where they are not counted
 	Server    protocol.Config // what clients may do
+
+	Descriptors Descriptors // that there are for this node
 }
 
 // setting is a row of the settings table: the flag, the NDRING_ name in the environment, the help and the name in CONFIG are all read from it.
@@ -134,7 +138,7 @@ var serverSettings = []setting{
 		field{setOutputLimit, getOutputLimit}, true},
 	{"timeout", "SECONDS", "0", "a client that sends no command for so long is closed; 0 for never",
 		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
-	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed",
+	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. At most what the limit of open files leaves beside those that the disk and the cluster need",
 		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
 	{"requirepass", "PASSWORD", "", "password that clients must give with AUTH. Better in the environment, where no list of processes shows it",
 		textField(func(c *Config) *string { return &c.Server.Password }), true},
@@ -147,7 +151,12 @@ var serverSettings = []setting{
 	{"latency-monitor-threshold", "MILLISECONDS", "0", "commands that take so long are samples for LATENCY; 0 for none",
 		unitField(time.Millisecond, 0, func(c *Config) *time.Duration { return &c.Server.LatencyThreshold }), true},
 	{"log-level", "LEVEL", "info", "debug, info, warn or error", field{
-		set: func(c *Config, s string) error { return c.LogLevel.UnmarshalText([]byte(s)) },
+		set: func(c *Config, s string) error {
+			if !slices.Contains(logLevels, strings.ToLower(s)) {
+				return errors.New("must be one of the following: " + strings.Join(logLevels, ", ")) // in Redis' words
+			}
+			return c.LogLevel.UnmarshalText([]byte(s))
+		},
 		get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) },
 	}, true},
 	{"log-format", "FORMAT", "text", "text or json; the log goes to standard error", field{
@@ -161,6 +170,8 @@ var serverSettings = []setting{
 		get: func(c *Config) string { return c.LogFormat },
 	}, false},
 }
+
+var logLevels = []string{"debug", "info", "warn", "error"}
 
 // facts are settings of Redis that CONFIG GET is asked for and that have one value here.
 var facts = []protocol.Setting{
@@ -182,11 +193,11 @@ func ParseConfig(args []string, environ func(string) (string, bool), version str
 			return s.set(c, value)
 		})
 	}
-	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+	if err := flags.Parse(withValues(args)); errors.Is(err, flag.ErrHelp) {
 		writeHelp(output)
 		return nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("%w\nTry 'ndring --help'", err)
+		return nil, fmt.Errorf("%w\nTry 'ndring --help'", dashed(err))
 	}
 	if flags.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q\nTry 'ndring --help'", flags.Arg(0))
@@ -196,7 +207,9 @@ func ParseConfig(args []string, environ func(string) (string, bool), version str
 			continue
 		}
 		value, from := s.def, "the default"
-		if v, ok := environ(s.env()); ok {
+		if v, ok := environ(s.env()); ok && ofKubernetes(s.env(), v) {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("%s=%s is not used: Kubernetes sets it for a Service of that name; enableServiceLinks: false keeps it out, --%s says the port", s.env(), v, s.name))
+		} else if ok {
 			value, from = v, s.env()
 		}
 		if value == "" {
@@ -210,6 +223,35 @@ func ParseConfig(args []string, environ func(string) (string, bool), version str
 		c.Listen = []ListenerConfig{{Name: "default", Address: joinHostPort(c.Bind, c.Port)}}
 	}
 	return c, c.complete()
+}
+
+// ofKubernetes reports whether a variable is not a setting: in a namespace that has a Service named ndring or ndring-http, Kubernetes gives each container its address as
+// NDRING_PORT or NDRING_HTTP_PORT.
+func ofKubernetes(name, value string) bool {
+	scheme, _, is := strings.Cut(value, "://")
+	return is && strings.HasSuffix(name, "_PORT") && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)
+}
+
+// alone are flags that may stand without their value, which is then yes.
+var alone = []string{"insecure"}
+
+// withValues gives the flags that stand alone their value.
+func withValues(args []string) []string {
+	var all []string
+	for i := 0; i < len(args); i++ {
+		name, dashed := strings.CutPrefix(args[i], "-")
+		if name = strings.TrimPrefix(name, "-"); !dashed || !slices.Contains(alone, name) {
+			all = append(all, args[i])
+			continue
+		}
+		value := "yes"
+		if i+1 < len(args) && (args[i+1] == "yes" || args[i+1] == "no") {
+			i++
+			value = args[i]
+		}
+		all = append(all, "--"+name+"="+value)
+	}
+	return all
 }
 
 func (s setting) env() string {

@@ -91,7 +91,13 @@ func checkAdoption(config Config, name, value string) error {
 	case s == nil:
 		return errors.New(reason)
 	}
-	return s.set(&config, value)
+	if err := s.set(&config, value); err != nil {
+		return err
+	}
+	if reason := config.tooManyClients(); reason != "" {
+		return errors.New(reason)
+	}
+	return nil
 }
 
 // tune makes each setting count as it should. The lock is held.

@@ -79,8 +79,21 @@ func (f *Faulty) Mkdir(name string) error { return f.do(func() error { return f.
 // SyncDir implements FS.
 func (f *Faulty) SyncDir(dir string) error { return f.do(func() error { return f.FS.SyncDir(dir) }) }
 
-// SyncAll implements FS.
-func (f *Faulty) SyncAll(dir string) error { return f.do(func() error { return f.FS.SyncAll(dir) }) }
+// Volume implements FS.
+func (f *Faulty) Volume(dir string) (Volume, error) {
+	v, err := f.FS.Volume(dir)
+	if err != nil {
+		return nil, err
+	}
+	return faultyVolume{v, f}, nil
+}
+
+type faultyVolume struct {
+	Volume
+	f *Faulty
+}
+
+func (v faultyVolume) Sync() error { return v.f.do(v.Volume.Sync) }
 
 // Lock implements FS.
 func (f *Faulty) Lock(name string) (io.Closer, error) { return f.FS.Lock(name) }
@@ -107,6 +120,10 @@ func (f faultyFile) WriteAt(pieces [][]byte, offset int64) error {
 
 func (f faultyFile) Truncate(size int64) error {
 	return f.f.do(func() error { return f.File.Truncate(size) })
+}
+
+func (f faultyFile) Allocate(size int64) error {
+	return f.f.do(func() error { return f.File.Allocate(size) })
 }
 
 func (f faultyFile) Sync() error { return f.f.do(f.File.Sync) }

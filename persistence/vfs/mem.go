@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // sector is the unit in which a disk writes, or loses what it was to write.
@@ -23,6 +24,7 @@ type Mem struct {
 	pending map[string][]nameChange
 	locks   map[string]bool
 	free    int64
+	size    int64 // bytes of all files at which the disk is full; 0 for no limit
 }
 
 // names are files and folders by their paths.
@@ -55,6 +57,38 @@ func (m *Mem) SetFree(n int64) {
 	m.free = n
 }
 
+// SetSize makes the disk a small one: what does not fit into so many bytes, in whole blocks, fails with ENOSPC. 0 takes the limit away.
+func (m *Mem) SetSize(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.size = n
+}
+
+// block is what a file system gives to files, and to names.
+const block = 4096 // bytes
+
+func blocks(n int) int64 { return (int64(n) + block - 1) / block * block }
+
+// left returns how many bytes are free. The lock is held.
+func (m *Mem) left() int64 {
+	if m.size == 0 {
+		return m.free
+	}
+	left := m.size - int64(len(m.now.dirs))*block
+	for _, i := range m.now.files {
+		left -= blocks(len(i.data))
+	}
+	return left
+}
+
+// fits returns an error if so many bytes more do not fit. The lock is held.
+func (m *Mem) fits(n int64, op, name string) error {
+	if n > 0 && n > m.left() {
+		return &fs.PathError{Op: op, Path: name, Err: syscall.ENOSPC}
+	}
+	return nil
+}
+
 // Crash returns what a machine finds on its disk after a loss of power: all that was synced, and of the rest some sectors and some names,
 // as r has it.
 func (m *Mem) Crash(r *rand.Rand) *Mem {
@@ -68,7 +102,7 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 		}
 	}
 	after := NewMem()
-	after.free = m.free
+	after.free, after.size = m.free, m.size
 	for _, dir := range slices.Sorted(maps.Keys(found.dirs)) { // those above come first
 		if after.now.dirs[path.Dir(dir)] {
 			after.now.dirs[dir] = true
@@ -110,7 +144,7 @@ func (m *Mem) Clone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	copied := NewMem()
-	copied.free = m.free
+	copied.free, copied.size = m.free, m.size
 	copied.now.dirs = maps.Clone(m.now.dirs)
 	for name, i := range m.now.files {
 		copied.now.files[name] = &inode{data: slices.Clone(i.data), synced: slices.Clone(i.data), dirty: map[int64]bool{}}
@@ -186,7 +220,12 @@ func (m *Mem) Rename(from, to string) error {
 func (m *Mem) Mkdir(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.mkdir(path.Clean(name))
+	if name = path.Clean(name); !m.now.dirs[name] {
+		if err := m.fits(block, "mkdir", name); err != nil {
+			return err
+		}
+	}
+	m.mkdir(name)
 	return nil
 }
 
@@ -196,6 +235,14 @@ func (m *Mem) mkdir(name string) {
 	}
 	m.mkdir(path.Dir(name))
 	m.change(path.Dir(name), func(n names) { n.dirs[name] = true })
+}
+
+// RemoveDir takes an empty folder away, as an administrator may.
+func (m *Mem) RemoveDir(dir string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	dir = path.Clean(dir)
+	m.change(path.Dir(dir), func(n names) { delete(n.dirs, dir) })
 }
 
 // List implements FS.
@@ -236,8 +283,15 @@ func (m *Mem) SyncDir(dir string) error {
 	return nil
 }
 
-// SyncAll implements FS.
-func (m *Mem) SyncAll(string) error {
+// Volume implements FS.
+func (m *Mem) Volume(string) (Volume, error) { return memVolume{m}, nil }
+
+type memVolume struct{ m *Mem }
+
+func (memVolume) Close() error { return nil }
+
+func (v memVolume) Sync() error {
+	m := v.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, i := range m.now.files {
@@ -257,7 +311,7 @@ func (i *inode) sync() {
 func (m *Mem) Free(string) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.free, nil
+	return m.left(), nil
 }
 
 // Lock implements FS.
@@ -309,6 +363,9 @@ func (f *memFile) WriteAt(pieces [][]byte, offset int64) error {
 			continue
 		}
 		end := offset + int64(len(b))
+		if err := f.m.fits(blocks(int(end))-blocks(len(f.i.data)), "write", "a file"); err != nil {
+			return err
+		}
 		if missing := end - int64(len(f.i.data)); missing > 0 {
 			f.i.data = append(f.i.data, make([]byte, missing)...)
 		}
@@ -328,6 +385,16 @@ func (f *memFile) Truncate(size int64) error {
 		f.i.data = append(f.i.data, make([]byte, missing)...)
 	}
 	f.i.data = f.i.data[:size]
+	return nil
+}
+
+func (f *memFile) Allocate(size int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if err := f.m.fits(blocks(int(size))-blocks(len(f.i.data)), "fallocate", "a file"); err != nil {
+		return err
+	}
+	f.i.data = append(f.i.data, make([]byte, size-int64(len(f.i.data)))...)
 	return nil
 }
 

@@ -74,15 +74,20 @@ func (OS) SyncDir(dir string) error {
 	return d.Sync()
 }
 
-// SyncAll implements FS. The system tells of the errors of all files since Linux 5.8.
-func (OS) SyncAll(dir string) error {
+// Volume implements FS. Since Linux 5.8 syncfs reports the errors of all files, each once for every open descriptor: hence one that stays open.
+func (OS) Volume(dir string) (Volume, error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer d.Close()
-	if err := unix.Syncfs(int(d.Fd())); err != nil {
-		return &os.PathError{Op: "syncfs", Path: dir, Err: err}
+	return osVolume{d}, nil
+}
+
+type osVolume struct{ *os.File }
+
+func (v osVolume) Sync() error {
+	if err := unix.Syncfs(int(v.Fd())); err != nil {
+		return &os.PathError{Op: "syncfs", Path: v.Name(), Err: err}
 	}
 	return nil
 }
@@ -178,6 +183,18 @@ func (f osFile) Sync() error {
 	}
 	if failed != nil {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	}
+	return nil
+}
+
+// Allocate writes zeros where the file system cannot set room aside.
+func (f osFile) Allocate(size int64) error {
+	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return f.WriteAt([][]byte{make([]byte, size)}, 0)
+	}
+	if err != nil {
+		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
 	}
 	return nil
 }

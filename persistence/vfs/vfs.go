@@ -26,8 +26,8 @@ type FS interface {
 	List(dir string) ([]Info, error)
 	// SyncDir makes the names in a folder survive a loss of power.
 	SyncDir(dir string) error
-	// SyncAll makes everything survive a loss of power that was written before: all files and names. For many files it costs far less than Sync of each.
-	SyncAll(dir string) error
+	// Volume opens what a folder lies on. For many files its Sync costs far less than theirs.
+	Volume(dir string) (Volume, error)
 	// Free returns how many bytes the file system has left.
 	Free(dir string) (int64, error)
 	// Lock makes sure that nobody else has the lock of the name until it is closed.
@@ -41,6 +41,8 @@ type File interface {
 	// WriteAt writes pieces one behind the other. After an error nobody knows how much was written.
 	WriteAt(pieces [][]byte, offset int64) error
 	Truncate(size int64) error
+	// Allocate makes an empty file that long, and takes the room for it now.
+	Allocate(size int64) error
 	// Sync makes the bytes survive a loss of power.
 	Sync() error
 	// Hasten begins to write what Sync will wait for, as far as the system knows a way.
@@ -48,6 +50,14 @@ type File interface {
 	Size() (int64, error)
 	// Forget lets the next read come from the disk, as far as the system knows a way.
 	Forget()
+}
+
+// Volume is all that a disk holds, kept open.
+type Volume interface {
+	// Sync makes everything survive a loss of power that was written before: all files and names. It reports each error since the volume was opened, or
+	// since its last Sync, whether another caller has seen that error or not.
+	Sync() error
+	io.Closer
 }
 
 // Info is what List says of a file.
@@ -85,28 +95,46 @@ func WriteFile(fs FS, name string, b []byte) error {
 
 // ReplaceFile is WriteFile without the last step: SyncDir of the folder is the caller's.
 func ReplaceFile(fs FS, name string, b []byte) error {
-	temp := name + ".tmp"
-	if err := Discard(fs, temp); err != nil {
+	err := writeTemp(fs, name, b, File.Sync)
+	if err == nil {
+		err = fs.Rename(name+TempSuffix, name)
+	}
+	if err != nil {
+		_ = fs.Remove(name + TempSuffix) // it would be removed the next time, too
+	}
+	return err
+}
+
+// TempSuffix ends the name under which the next content of a file is written.
+const TempSuffix = ".tmp"
+
+// PrepareFile does the first part of ReplaceFile for many files at once: it writes b beside the file. What follows is one Sync of the volume, and Rename.
+func PrepareFile(fs FS, name string, b []byte) error {
+	return writeTemp(fs, name, b, func(File) error { return nil })
+}
+
+func writeTemp(fs FS, name string, b []byte, sync func(File) error) error {
+	if err := Discard(fs, name+TempSuffix); err != nil {
 		return err
 	}
-	f, err := fs.Create(temp)
+	f, err := fs.Create(name + TempSuffix)
 	if err != nil {
 		return err
 	}
 	err = f.WriteAt([][]byte{b}, 0)
 	if err == nil {
-		err = f.Sync()
+		err = sync(f)
 	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = fs.Rename(temp, name)
-	}
+	return errors.Join(err, f.Close())
+}
+
+// SyncAll makes everything survive a loss of power that was written before, on what a folder lies on.
+func SyncAll(fs FS, dir string) error {
+	v, err := fs.Volume(dir)
 	if err != nil {
-		_ = fs.Remove(temp) // it would be removed the next time, too
+		return err
 	}
-	return err
+	return errors.Join(v.Sync(), v.Close())
 }
 
 // Discard removes a file, if it is there.

@@ -19,7 +19,9 @@ func (b *Bus) accept(l net.Listener) {
 		case errors.Is(err, net.ErrClosed) || b.ctx.Err() != nil:
 			return
 		default: // out of file descriptors, most likely: others may close soon
-			b.options.Log.Warn("accept failed on the bus", "err", err)
+			if b.quiet.pass("accept", time.Now()) {
+				b.options.Log.Warn("accept failed on the bus", "err", err)
+			}
 			select {
 			case <-time.After(10 * time.Millisecond):
 			case <-b.ctx.Done():

@@ -8,8 +8,10 @@
     client.set("k", array, ex=60)
     array = client.get("k")
 """
+from . import _platform  # isort: skip  # before all that needs it
 from ._client import NumPyRedis
 from ._commands import Meta
+from ._degraded import Unanswered
 from ._exceptions import (
     AuthenticationError,
     BusyError,
@@ -23,6 +25,7 @@ from ._exceptions import (
     InvalidArrayError,
     MovedError,
     NdringError,
+    NodeDownError,
     NoReplicasError,
     OutOfMemoryError,
     PartialError,
@@ -32,8 +35,7 @@ from ._exceptions import (
     UncertainWrite,
 )
 from ._pipeline import Pipeline
-
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 __all__ = [
     "AuthenticationError",
@@ -50,6 +52,7 @@ __all__ = [
     "MovedError",
     "NdringError",
     "NoReplicasError",
+    "NodeDownError",
     "NumPyRedis",
     "OutOfMemoryError",
     "PartialError",
@@ -57,5 +60,6 @@ __all__ = [
     "ServerError",
     "TimeoutError",
     "TooLargeError",
+    "Unanswered",
     "UncertainWrite",
 ]

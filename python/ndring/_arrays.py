@@ -5,9 +5,10 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from . import _dtypes, _layout, _strings
+from . import _advice, _dtypes, _layout, _strings
 from ._attrs import flag, optional
-from ._exceptions import DecodeError
+from ._exceptions import DecodeError, EncodeError
+from ._mapped import refuse_cut_off
 from ._npy import Header
 
 #: The keys that stand in ``py`` for any array, and their types.
@@ -40,6 +41,7 @@ class Packed:
 
 def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) -> Packed:
     """Packs an array of any class, as the plain ndarray that it is underneath. Raises EncodeError."""
+    refuse_cut_off(value)
     base = np.ndarray.view(value, np.ndarray)
     py: Dict[str, Any] = {}
     parts: List[Tuple[bytes, memoryview]] = []
@@ -49,7 +51,10 @@ def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) ->
         py["string"] = _strings.describe(base.dtype)
         fortran, data, parts = _strings.pack(base)
     else:
-        descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
+        try:
+            descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
+        except _dtypes.Unsayable as exc:
+            raise EncodeError(f"{exc}; {_advice.for_dtype(value)}") from exc
         if node is not None:
             py["dtype"] = node
         fortran, data = _layout.pack(base)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from . import _advice
 from ._exceptions import DecodeError, EncodeError
 
 VERSION = 1
@@ -16,15 +17,15 @@ MAX_ATTRS = 64 << 10
 _MAX_METADATA_NESTING = 32
 
 
-def dump(py: Mapping[str, Any]) -> bytes:
-    """Returns attrs that carry ``py``, empty when there is nothing to say. Raises EncodeError above 64 KiB."""
+def dump(py: Mapping[str, Any], value: Any) -> bytes:
+    """Returns attrs that carry ``py`` of a value, empty when there is nothing to say. Raises EncodeError above 64 KiB."""
     if not py:
         return b""
     raw = json.dumps({"v": VERSION, "py": py}, separators=(",", ":"), allow_nan=False).encode("ascii")
     if len(raw) > MAX_ATTRS:
         raise EncodeError(
             f"what .npy cannot say of this array takes {len(raw)} bytes of attrs; the limit is {MAX_ATTRS}. "
-            "A plainer dtype (x.view) or metadata='drop' makes it smaller"
+            f"Pass metadata='drop' where it is the metadata that is long, else {_advice.for_dtype(value)}"
         )
     return raw
 

@@ -6,8 +6,9 @@ from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from ._commands import Meta, get_request, parse_meta, restore, set_request
-from ._options import Key, Moment, Seconds, encode_key, moment, set_options, whole
+from ._commands import Meta, get_request, meta_request, restore, set_request
+from ._options import Key, Moment, Seconds, Value, encode_key, moment, set_options, whole
+from ._replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
 from ._transport import Request
 from ._wire import pack
 
@@ -15,24 +16,29 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """A request; ``finish`` makes the result of its reply. ``keys``: those that it concerns."""
+    """A request; ``finish`` makes the result of its reply. ``keys``: those that it concerns. ``writes``: whether it changes something.
+    ``miss``: the result that says that there is nothing, or that nothing was done."""
 
-    __slots__ = ("request", "finish", "keys")
+    __slots__ = ("request", "finish", "keys", "writes", "miss")
 
-    def __init__(self, request: Request, finish: Callable[[Any], T], keys: Tuple[bytes, ...]) -> None:
+    def __init__(self, request: Request, finish: Callable[[Any], T], keys: Tuple[bytes, ...], writes: bool = False, miss: Any = None) -> None:
         self.request = request
         self.finish = finish
         self.keys = keys
+        self.writes = writes
+        self.miss = miss
 
 
-def _call(finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
+def _call(check: Callable[[Any], bool], finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
     encoded = encode_key(key)
-    return Call(Request(pack(name, encoded, *arguments), key=encoded), finish, (encoded,))
+    request = Request(pack(name, encoded, *arguments), checked(name.decode(), check), key=encoded)
+    miss = False if check is is_flag else -2 if check is is_time else None
+    return Call(request, finish, (encoded,), check is is_flag, miss)
 
 
 def set_(
     key: Key,
-    value: Any,
+    value: Value,
     *,
     ex: Optional[Seconds] = None,
     px: Optional[Seconds] = None,
@@ -48,9 +54,10 @@ def set_(
 ) -> Call[bool]:
     if ex is px is exat is pxat is if_version is write_concern is None and not (keepttl or nx or xx):
         encoded = encode_key(key)
-        return Call(set_request(encoded, value, layout, metadata, ()), _is_done, (encoded,))
+        return Call(set_request(encoded, value, layout, metadata, ()), _is_done, (encoded,), True, False)
     words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
-    return _set(key, value, words, bool(nx or xx or if_version is not None), layout, metadata, _is_done)
+    conditional = bool(nx or xx or if_version is not None)
+    return _set(key, value, words, conditional, layout, metadata, _is_done, is_ok_or_null if conditional else is_ok)
 
 
 def _is_done(reply: Any) -> bool:
@@ -60,74 +67,79 @@ def _is_done(reply: Any) -> bool:
 def set_version(key: Key, value: Any, *, px: int, nx: bool = False, if_version: Optional[str] = None) -> Call[Optional[str]]:
     """Is a conditional write whose result is the new version, None if the condition did not hold."""
     words = set_options(None, px, None, None, False, nx, False, if_version, None) + [b"WITHVERSION"]
-    return _set(key, value, words, True, "packed", "error", lambda reply: None if reply is None else reply.decode())
+    return _set(key, value, words, True, "packed", "error", lambda reply: None if reply is None else reply.decode(), is_version_or_null)
 
 
 def _set(
-    key: Key, value: Any, words: List[bytes], conditional: bool, layout: str, metadata: str, finish: Callable[[Any], T]
-) -> Call[T]:
+    key: Key, value: Any, words: List[bytes], conditional: bool, layout: str, metadata: str, finish: Callable[[Any], T],
+    check: Callable[[Any], bool],
+) -> Call[T]:  # fmt: skip
     encoded = encode_key(key)
     if conditional:
         words += (b"REQID", uuid.uuid4().hex.encode())
-    return Call(set_request(encoded, value, layout, metadata, words, conditional), finish, (encoded,))
+    return Call(set_request(encoded, value, layout, metadata, words, conditional, check), finish, (encoded,), True, False)
 
 
 def get(key: Key, default: Any = None) -> Call[Any]:
     encoded = encode_key(key)
     if default is None:
         return Call(get_request(encoded), restore, (encoded,))
-    return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,))
+    return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,), False, default)
 
 
 def counted(name: bytes, keys: Sequence[bytes]) -> Call[int]:
     """Is DEL or EXISTS of keys of one slot."""
-    return Call(Request(pack(name, *keys), key=keys[0]), int, tuple(keys))
+    return Call(Request(pack(name, *keys), checked(name.decode(), up_to(len(keys))), key=keys[0]), int, tuple(keys), name == b"NP.DEL", 0)
 
 
 def meta(key: Key) -> Call[Optional[Meta]]:
-    return _call(parse_meta, b"NP.META", key)
+    return _meta(key, lambda found: found)
 
 
 def shape(key: Key) -> Call[Optional[Tuple[int, ...]]]:
-    return _call(lambda reply: None if reply is None else tuple(reply), b"NP.SHAPE", key)
+    return _call(is_shape_or_null, lambda reply: None if reply is None else tuple(reply), b"NP.SHAPE", key)
 
 
 def dtype(key: Key) -> Call[Optional[np.dtype[Any]]]:
-    def finish(reply: Any) -> Optional[np.dtype[Any]]:
-        found = parse_meta(reply)
-        return None if found is None else found.dtype
+    return _meta(key, lambda found: None if found is None else found.dtype)
 
-    return _call(finish, b"NP.META", key)
+
+def _meta(key: Key, finish: Callable[[Optional[Meta]], T]) -> Call[T]:
+    encoded = encode_key(key)
+    return Call(meta_request(encoded), finish, (encoded,))
 
 
 def verify(key: Key) -> Call[bool]:
-    return _call(lambda reply: reply is not None, b"NP.VERIFY", key)
+    call = _call(is_ok_or_null, _is_done, b"NP.VERIFY", key)
+    call.miss = False
+    return call
 
 
 def expire(key: Key, seconds: Seconds) -> Call[bool]:
-    return _call(bool, b"NP.EXPIRE", key, b"%d" % whole(seconds, 1, "seconds"))
+    return _call(is_flag, bool, b"NP.EXPIRE", key, b"%d" % whole(seconds, 1, "seconds"))
 
 
 def pexpire(key: Key, milliseconds: Seconds) -> Call[bool]:
-    return _call(bool, b"NP.PEXPIRE", key, b"%d" % whole(milliseconds, 1000, "milliseconds"))
+    return _call(is_flag, bool, b"NP.PEXPIRE", key, b"%d" % whole(milliseconds, 1000, "milliseconds"))
 
 
 def expireat(key: Key, when: Moment) -> Call[bool]:
-    return _call(bool, b"EXPIREAT", key, b"%d" % moment(when, 1, "when"))
+    return _call(is_flag, bool, b"EXPIREAT", key, b"%d" % moment(when, 1, "when"))
 
 
 def persist(key: Key) -> Call[bool]:
-    return _call(bool, b"NP.PERSIST", key)
+    return _call(is_flag, bool, b"NP.PERSIST", key)
 
 
 def ttl(key: Key) -> Call[int]:
-    return _call(int, b"NP.TTL", key)
+    return _call(is_time, int, b"NP.TTL", key)
 
 
 def pttl(key: Key) -> Call[int]:
-    return _call(int, b"NP.PTTL", key)
+    return _call(is_time, int, b"NP.PTTL", key)
 
 
 def memory_usage(key: Key) -> Call[Optional[int]]:
     encoded = encode_key(key)
-    return Call(Request(pack(b"MEMORY", b"USAGE", encoded), key=encoded), lambda reply: None if reply is None else int(reply), (encoded,))
+    read = checked("MEMORY USAGE", is_size_or_null)
+    return Call(Request(pack(b"MEMORY", b"USAGE", encoded), read, key=encoded), lambda reply: reply, (encoded,))

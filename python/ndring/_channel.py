@@ -1,111 +1,157 @@
-"""Connections on loan from redis-py's pool, kept between calls.
+"""The connections to one node, kept between calls.
 
-To borrow a connection from the pool and to give it back costs more than a small command does, most of it a look at whether the node has
-closed it meanwhile. So a connection that was used a moment ago is kept with its reader, and goes back to the pool when it was idle for longer.
+A connection that was used a moment ago is taken as it is; one that was idle for longer is looked at first, since the node may have
+closed it. An interrupted call may lose its connection at any point: what it has lost is closed when Python drops it, and no longer counts.
 """
 from __future__ import annotations
 
+import gc
 import os
-import socket
-import struct
-import sys
+import threading
 import time
 import weakref
 from collections import deque
-from typing import Any, Deque, Optional, Sequence
+from typing import Any, Deque, Optional
 
+from ._connect import connect
+from ._exceptions import ConnectionError, DecodeError
+from ._login import Login
+from ._settings import Settings
+from ._slots import Address
+from ._stream import Doubt, Stream
 from ._wire import ReplyReader
 
 _FRESH = 0.5  # s; for so long an idle connection is taken as it is
-# The system itself ends a call that takes too long, where it can: Python would ask it before each call whether it can be done.
-_TIMEOUT_BY_SYSTEM = sys.platform == "linux"
 
 
 class Channel:
     """One connection and the reader of its replies."""
 
-    __slots__ = ("connection", "sock", "reader", "used", "_timeout", "_by_system")
+    __slots__ = ("stream", "reader", "used", "ended", "__weakref__")
 
-    def __init__(self, connection: Any, max_bytes: int) -> None:
-        self.connection = connection
-        self.sock = connection._sock
-        self._timeout = self.sock.gettimeout()
-        # Not for TLS, and not for the sockets of gevent and the like, which only look as if they waited.
-        self._by_system = bool(_TIMEOUT_BY_SYSTEM and self._timeout and type(self.sock).__module__ == "socket")
-        if self._by_system:
-            self.limit(None)
-            self.sock.settimeout(None)
-        self.reader = ReplyReader(self.sock, max_bytes)
+    def __init__(self) -> None:
+        self.stream: Any = None
+        self.reader: Any = None
         self.used = 0.0
+        self.ended = False  # maybe by close(), while it was used; it does not count any more then
 
-    def limit(self, seconds: Optional[float]) -> None:
-        """Lets the node be silent for so long, if that is shorter than what it may else, which None restores."""
-        timeout = self._timeout if seconds is None else min(seconds, self._timeout or seconds)
-        if not self._by_system:
-            self.sock.settimeout(timeout)
-            return
-        whole = int(timeout)
-        limit = struct.pack("@ll", whole, max(1, int((timeout - whole) * 1e6)))
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    def open(self, settings: Settings, address: Address, end: Optional[float], doubt: Optional[Doubt], key: Optional[bytes]) -> None:
+        """Connects and logs in. Raises NdringError."""
+        stream: Stream = connect(settings, address, end, doubt, key)
+        self.stream = stream
+        stream.patience.silence = float("inf") if settings.socket_timeout is None else settings.socket_timeout
+        stream.begin(end, key)
+        self.reader = ReplyReader(stream, settings.max_array_bytes)
+        login = Login(settings)
+        broken = stream.send(login.buffers)
+        try:
+            for number in range(len(login.words)):
+                login.check(number, self.reader.reply)
+        except ConnectionError as exc:
+            raise broken or exc
+        if self.reader.pending:
+            raise DecodeError("the node says more than it was asked")
+
+    def close(self) -> None:
+        self.ended = True
+        if self.stream is not None:
+            self.stream.cut()
+            self.stream.sock.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "stream", None) is not None:  # as socket.__del__ does, but without its ResourceWarning: the call was interrupted
+            try:
+                self.stream.sock.close()
+            except OSError:
+                pass
 
 
 class Channels:
-    """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
+    """Safe across threads, forks and signals."""
 
-    def __init__(self, pool: Any, arguments: Sequence[str], max_bytes: int) -> None:
-        self._pool = pool
-        self._arguments = arguments
-        self._max_bytes = max_bytes
-        self._idle: Deque[Channel] = deque()
+    def __init__(self, settings: Settings, address: Address, doubt: Optional[Doubt]) -> None:
+        self._settings = settings
+        self._address = address
+        self._doubt = doubt
         self._retired = False
+        self.forget()
         _all.add(self)
 
-    def borrow(self) -> Channel:
-        """Returns a connection, which the caller must give back. Raises what redis-py raises."""
+    def forget(self) -> None:
+        """Drops what belongs to the parent process, without a word to the node."""
+        self._idle: Deque[Channel] = deque()
+        self._lock = threading.RLock()  # guards _open; a signal handler may make a call too
+        self._open: "weakref.WeakSet[Channel]" = weakref.WeakSet()  # all that are connected or about to be
+
+    def borrow(self, end: Optional[float] = None, key: Optional[bytes] = None) -> Channel:
+        """Returns a connection, which the caller must give back. ``key``: what it is for. Raises NdringError."""
         while True:
             try:
                 channel = self._idle.pop()  # the one that was used last
             except IndexError:
-                return Channel(self._pool.get_connection(*self._arguments), self._max_bytes)
-            if time.monotonic() - channel.used < _FRESH:
+                break
+            if not channel.ended and (time.monotonic() - channel.used < _FRESH or channel.stream.idle()):
                 return channel
-            self._return(channel)  # redis-py looks at whether it is still there
+            self._end(channel)
+        channel = self._new()
+        try:
+            channel.open(self._settings, self._address, end, self._doubt, key)
+        except BaseException:
+            self._end(channel)
+            raise
+        return channel
+
+    def _new(self) -> Channel:
+        most = self._settings.max_connections
+        with self._lock:
+            if most is not None and len(self._open) >= most:
+                gc.collect()  # of those that interrupted calls have lost
+                if sum(not channel.ended for channel in self._open) >= most:
+                    raise ConnectionError(f"all {most} connections to {self._address} are in use (max_connections)")
+            channel = Channel()
+            self._open.add(channel)
+            return channel
 
     def give_back(self, channel: Channel, in_step: bool) -> None:
         """Takes a connection back; one that is out of step, or that close() has ended meanwhile, is closed."""
-        if in_step and channel.connection._sock is channel.sock and not self._retired:
+        if in_step and not channel.ended and not self._retired:
             channel.used = time.monotonic()
             self._idle.append(channel)
-            return
-        channel.connection.disconnect()
-        self._pool.release(channel.connection)
+            if not channel.ended:
+                return
+            try:  # close() came in between, and may not have seen it
+                self._idle.remove(channel)
+            except ValueError:
+                return
+        self._end(channel)
 
-    def _return(self, channel: Channel) -> None:
-        channel.sock.settimeout(channel.connection.socket_timeout)
-        self._pool.release(channel.connection)
+    def _end(self, channel: Channel) -> None:
+        channel.close()
+        with self._lock:
+            self._open.discard(channel)
 
     def close(self) -> None:
-        while self._idle:
-            try:
-                self._return(self._idle.pop())
-            except IndexError:  # another thread was faster
-                break
-        self._pool.disconnect()
+        """Ends all connections, also under threads that use them: their calls go on with new ones."""
+        with self._lock:
+            channels = list(self._open)
+        for channel in channels:
+            channel.ended = True
+            if channel.stream is not None:
+                channel.stream.cut()
+        self._drain()
 
     def retire(self) -> None:
         """Closes what is idle now, and the rest when it is given back."""
         self._retired = True
-        while self._idle:
-            try:
-                self.give_back(self._idle.pop(), False)
-            except IndexError:
-                break
-        self._pool.disconnect(inuse_connections=False)
+        self._drain()
 
-    def forget(self) -> None:
-        """Drops what belongs to the parent process, without a word to the node."""
-        self._idle = deque()
+    def _drain(self) -> None:
+        while True:
+            try:
+                channel = self._idle.pop()
+            except IndexError:
+                return
+            self._end(channel)
 
 
 _all: "weakref.WeakSet[Channels]" = weakref.WeakSet()

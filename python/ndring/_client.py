@@ -1,73 +1,114 @@
 """NumPyRedis, the client."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+import copy
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union, cast, overload
 
 import numpy as np
 
 from . import _calls, _codec
 from ._calls import Call, T
 from ._cluster import Cluster
-from ._commands import Meta, check_crc, get_request, parse_info, parse_meta, restore, set_request, slot
-from ._exceptions import DecodeError, NdringError, PartialError
+from ._commands import Meta, check_crc, meta_request, parse_info, slot
+from ._degraded import UNANSWERED, Degraded, Unanswered
+from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._making import get_or_set
 from ._nodes import Nodes
 from ._npy import Header
-from ._options import Key, Moment, Seconds, encode_key, url_options
+from ._options import K, Key, Moment, Seconds, Value, encode_key, key_list, url_options
 from ._pipeline import Pipeline
+from ._replies import checked, is_pong, is_text
+from ._retry import policy_of
 from ._scan import scan
+from ._seeds import DEFAULT_PORT, seeds_of
+from ._settings import settings_of
+from ._slots import Address
 from ._transport import Request
+from ._version import __version__
 from ._wire import ReplyReader, Stored, pack
 
-DEFAULT_PORT = 7379
+_CHANGEABLE = ("retry_for", "deadline", "on_error")
 
 
 class NumPyRedis:
     """A client of ndring: what you store is exactly what you get back.
 
     One node of a cluster is enough to find the others: the client asks who serves what at the first call with a key, and again
-    when that has changed. Options, ``max_connections`` too, are for each node; with TLS each node's certificate must hold for the
+    when that has changed. Several may be given, of which any is enough: ``NumPyRedis(["a:7379", "b:7379"])``, or ``startup_nodes=``.
+    Options, ``max_connections`` too, are for each node; with TLS each node's certificate must hold for the
     address that the cluster announces. A Unix socket leads to the one node that has it.
 
-    One client may be used by any number of threads, and by the child of a fork. Every call has an end: a node may be
-    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that nobody may serve is tried again
-    for ``retry_for`` seconds where a second try cannot do harm. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node
-    knows a repeat by its request id.
+    One client may be used by any number of threads, and by the child of a fork; a pickled one is another client with the same options, its
+    password included. Every call is bounded: a node may be
+    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that no node serves is tried again
+    for ``retry_for`` seconds where a second try cannot do harm. ``deadline``: seconds after which a call is over in any case. Conditional
+    writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node knows a repeat by its request id.
 
-    ``max_array_bytes``: largest array that ``get`` allocates memory for. Other keywords go to redis-py's ``Connection``:
-    ``username``, ``password``, ``socket_keepalive``, ``ssl`` options by way of ``from_url("rediss://...")``. Its retries
-    (``retry``, ``retry_on_error``, ``retry_on_timeout``) are not used.
+    Calls for the keys of a node that has not answered for ``retry_for`` raise NodeDownError at once, until it is back.
+    ``on_error="miss"`` lets a service go on without its cache: a read that cannot be answered is a miss, a write is dropped;
+    ``unanswered`` counts them. Wrong arguments, values that cannot be stored, a wrong password and damaged bytes still raise.
+
+    ``max_array_bytes``: largest array that ``get`` allocates memory for. Further options are those of redis-py: ``username``, ``password``,
+    ``credential_provider``, ``client_name``, ``protocol``, ``socket_keepalive``, ``max_connections``, ``ssl=True`` and ``ssl_...``.
     """
 
     def __init__(
         self,
-        host: str = "localhost",
+        host: Union[str, Sequence[Any]] = "localhost",
         port: int = DEFAULT_PORT,
         *,
+        startup_nodes: Optional[Sequence[Any]] = None,
         socket_timeout: Optional[float] = 30.0,
         socket_connect_timeout: Optional[float] = 5.0,
         retry_for: float = 10.0,
+        deadline: Optional[float] = None,
+        on_error: str = "raise",
         max_array_bytes: int = 4 << 30,
         **options: Any,
     ) -> None:
-        if options.pop("db", 0) not in (0, None):
-            raise ValueError("there is one database, 0")
-        options.setdefault("host", host)
-        options.setdefault("port", port)
-        if "path" in options:  # a Unix socket
-            for name in ("host", "port", "socket_keepalive", "socket_keepalive_options"):
-                options.pop(name, None)
-        options.update(socket_timeout=socket_timeout)
-        if "path" not in options:
-            options.update(socket_connect_timeout=socket_connect_timeout)
-        self._cluster = Cluster(Nodes(options, max_array_bytes), retry_for)
-        self._where = options.get("path") or f"{options['host']}:{options['port']}"
+        self._arguments: Dict[str, Any] = {
+            "host": host, "port": port, "startup_nodes": startup_nodes, "socket_timeout": socket_timeout,
+            "socket_connect_timeout": socket_connect_timeout, "retry_for": retry_for, "deadline": deadline, "on_error": on_error,
+            "max_array_bytes": max_array_bytes, **options,
+        }  # fmt: skip
+        policy = policy_of(retry_for, deadline, on_error)
+        options.update(socket_timeout=socket_timeout, socket_connect_timeout=socket_connect_timeout, max_array_bytes=max_array_bytes)
+        settings = settings_of(options, __version__)
+        seeds = [Address("", 0)] if settings.path is not None else seeds_of(host, port, startup_nodes)
+        self._cluster = Cluster(Nodes(settings, seeds), policy)
+        self._where = settings.path or ", ".join(map(str, seeds))
+        self._degraded = Degraded()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "NumPyRedis":
         """Returns a client for a URL that redis-py understands: ``redis://[user:password@]host[:7379]``, ``rediss://`` for TLS,
-        ``unix://path``. Options in its query, such as ``?socket_timeout=3&retry_for=1``, and keywords are those of the constructor."""
+        ``unix://path``; several hosts are separated by commas. Options in its query, such as ``?socket_timeout=3&retry_for=1``, and keywords
+        are those of the constructor."""
         return cls(**{**url_options(url), **options})
+
+    def with_options(self, **changed: Any) -> "NumPyRedis":
+        """Returns a client with the same connections and another ``deadline``, ``retry_for`` or ``on_error``:
+        ``client.with_options(deadline=0.2).get(key)``."""
+        for name in changed:
+            if name not in _CHANGEABLE:
+                raise TypeError(f"with_options takes {', '.join(_CHANGEABLE)}, not {name!r}")
+        other = copy.copy(self)
+        other._arguments = {**self._arguments, **changed}
+        other._cluster = Cluster(self._cluster.nodes, policy_of(*(other._arguments[name] for name in _CHANGEABLE)))
+        return other
+
+    def __reduce__(self) -> Any:
+        return _client_of, (type(self), self._arguments)
+
+    def __copy__(self) -> "NumPyRedis":
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    @property
+    def unanswered(self) -> Unanswered:
+        """How many reads and writes were not answered and did not raise, because of ``on_error``."""
+        return self._degraded.counts()
 
     def __enter__(self) -> "NumPyRedis":
         return self
@@ -87,7 +128,7 @@ class NumPyRedis:
     def set(
         self,
         key: Key,
-        value: Any,
+        value: Value,
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
@@ -129,13 +170,18 @@ class NumPyRedis:
         itself fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError, TimeoutError.
         """
         if out is not None:
-            return self._get_into(encode_key(key), out, default)
+            try:
+                return self._get_into(encode_key(key), out, default)
+            except UNANSWERED as exc:
+                if self._cluster.policy.on_error != "miss":
+                    raise
+                return self._degraded.note(_calls.get(key, default), exc)
         return self._run(_calls.get(key, default))
 
     def get_or_set(
         self,
         key: Key,
-        make: Callable[[], Any],
+        make: Callable[[], Value],
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
@@ -143,19 +189,27 @@ class NumPyRedis:
         metadata: str = "error",
         wait_for: float = 30.0,
         lease: float = 10.0,
+        on_error: Optional[str] = None,
     ) -> Any:
         """Returns the stored array; where there is none, stores and returns what ``make()`` returns.
 
         Of all callers on all machines one makes it, the others wait for up to ``wait_for`` s, then raise TimeoutError. A maker that
         dies is succeeded after ``lease`` s; one that lives may take as long as it needs. When ``make`` raises, its caller gets
         the exception and another one makes. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``. What is returned is read back
-        from the node, unless it has expired already: then it is what was made.
+        from the node, unless it has expired already: then it is what was made. ``on_error="make"``: when the nodes cannot be asked, or another
+        caller takes longer than ``wait_for``, ``make()`` is called and its result returned without an error; so it is by default where the client
+        has ``on_error="miss"``.
         """
-        return get_or_set(self, key, make, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+        if on_error not in (None, "raise", "make"):
+            raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
+        makes = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
+        asks = self.with_options(on_error="raise") if self._cluster.policy.on_error != "raise" else self
+        options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
+        return get_or_set(asks, key, make, wait_for, lease, options, self._degraded if makes else None)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
         """Returns a Pipeline, which collects commands and sends them together."""
-        return Pipeline(self._cluster, transaction)
+        return Pipeline(self._cluster, transaction, self._degraded)
 
     def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
         written = False
@@ -173,7 +227,7 @@ class NumPyRedis:
 
         for _ in range(3):
             try:
-                meta = parse_meta(self._cluster.one(Request(pack(b"NP.META", name), key=name)))
+                meta = self._cluster.one(meta_request(name))
                 if meta is None:
                     return default
                 target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
@@ -189,42 +243,51 @@ class NumPyRedis:
                 raise
         raise DecodeError("the array was replaced again and again while it was read; the content of out is undefined")
 
-    def mset(self, mapping: Mapping[Key, Any], *, layout: str = "auto", metadata: str = "error") -> bool:
+    # Two, since a Mapping of keys of one type is none of keys of several types.
+    @overload
+    def mset(self, mapping: Mapping[Key, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
+
+    @overload
+    def mset(self, mapping: Mapping[K, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
+
+    def mset(self, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays in one go, each whole; other clients may see some of them before the others.
 
         Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored; when none could,
         and all for the same reason, that error.
         """
-        keys = list(mapping)
-        requests = [set_request(encode_key(key), mapping[key], layout, metadata, []) for key in keys]
-        self._several([[key] for key in keys], requests, lambda reply: True)
-        return True
+        if not hasattr(mapping, "keys"):
+            raise EncodeError(f"mset takes a mapping of keys to arrays, not {type(mapping).__name__}")
+        keys = list(mapping.keys())
+        calls = [_calls.set_(key, mapping[key], layout=layout, metadata=metadata) for key in keys]
+        return all(self._several([[key] for key in keys], calls))
 
     def mget(self, keys: Iterable[Key]) -> List[Any]:
         """Returns the arrays of several keys in their order, None for a missing one.
 
         Raises PartialError when some could not be read; when none could, and all for the same reason, that error.
         """
-        keys = list(keys)
-        return self._several([[key] for key in keys], [get_request(encode_key(key)) for key in keys], restore)
+        keys = key_list(keys)
+        return self._several([[key] for key in keys], [_calls.get(key) for key in keys])
 
     def _several(
-        self,
-        groups: List[List[Key]],
-        requests: List[Request],
-        finish: Callable[[Any], Any],
-        share: Callable[[Any, Any], Any] = lambda group, result: result,
+        self, groups: List[List[Key]], calls: List[Call[Any]], share: Callable[[Any, Any], Any] = lambda group, result: result
     ) -> List[Any]:
-        """Returns the finished replies to commands that concern a group of keys each. Raises PartialError, to which ``share`` tells what
+        """Returns the results of calls that concern a group of keys each. Raises PartialError, to which ``share`` tells what
         a group's result is for each of its keys, or the error itself where there is nothing partial about it."""
         results: List[Any] = []
         errors: Dict[Any, Exception] = {}
-        for group, reply in zip(groups, self._cluster.many(requests) if requests else ()):
+        misses = self._cluster.policy.on_error == "miss"
+        requests = [call.request for call in calls]
+        for group, call, reply in zip(groups, calls, self._cluster.many(requests) if requests else ()):
             try:
                 if isinstance(reply, Exception):
                     raise reply
-                results.append(finish(reply))
+                results.append(call.finish(reply))
             except NdringError as exc:
+                if misses and isinstance(exc, UNANSWERED):
+                    results.append(self._degraded.note(call, exc))
+                    continue
                 errors.update(dict.fromkeys(group, exc))
                 results.append(exc)
         if not errors:
@@ -270,9 +333,9 @@ class NumPyRedis:
         for key in keys:
             by_slot.setdefault(slot(encode_key(key)), []).append(key)
         groups = list(by_slot.values())
-        requests = [_calls.counted(command, [encode_key(key) for key in group]).request for group in groups]
+        calls = [_calls.counted(command, [encode_key(key) for key in group]) for group in groups]
         # Of keys that shared a command only their number is known, unless it is none or all of them.
-        return sum(self._several(groups, requests, int, lambda group, n: {0: 0, len(group): 1}.get(n)))
+        return sum(self._several(groups, calls, lambda group, n: {0: 0, len(group): 1}.get(n)))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
         """Yields the keys of all nodes. ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
@@ -281,11 +344,11 @@ class NumPyRedis:
         meanwhile; one that comes or goes may come or not. ``count``: about so many keys a round trip. When some slots are
         served by nobody it raises ClusterDownError, when a node is lost ConnectionError, rather than leave keys out.
         """
-        return scan(self._cluster, None if match is None else encode_key(match), count)
+        return scan(self._cluster, None if match is None else encode_key(match, "a pattern"), count)
 
     def delete_prefix(self, prefix: Key) -> int:
         """Deletes all keys that begin with ``prefix`` and returns how many there were. Not atomic: what is stored meanwhile may stay."""
-        start = encode_key(prefix)
+        start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
         batch: List[bytes] = []
@@ -324,7 +387,7 @@ class NumPyRedis:
 
     def ping(self) -> bool:
         """Returns True when a node answers: the one that was given, else another one."""
-        return bool(self._command(b"PING") == "PONG")
+        return bool(self._cluster.one(Request(pack(b"PING"), checked("PING", is_pong))))
 
     def info(self, section: Optional[str] = None, *, node: Optional[str] = None) -> Dict[str, Any]:
         """Returns facts and counters of a node, of one section or of all. ``node``: one of ``nodes()``, by default the one that was
@@ -332,7 +395,7 @@ class NumPyRedis:
         if node is not None and node not in self.nodes():
             raise ValueError(f"no node {node!r}; there are {', '.join(self.nodes())}")
         words = [b"INFO", section.encode()] if section else [b"INFO"]
-        reply = self._cluster.one(Request(pack(*words), node=node))
+        reply = self._cluster.one(Request(pack(*words), checked("INFO", is_text), node=node))
         return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
 
     def nodes(self) -> List[str]:
@@ -341,10 +404,19 @@ class NumPyRedis:
         return [self._where] if slots is None else sorted(str(address) for address in slots.nodes.values())
 
     def _run(self, call: Call[T]) -> T:
-        return call.finish(self._cluster.one(call.request))
+        if self._cluster.policy.on_error != "miss":
+            return call.finish(self._cluster.one(call.request))
+        try:
+            return call.finish(self._cluster.one(call.request))
+        except UNANSWERED as exc:
+            return cast(T, self._degraded.note(call, exc))
 
     def _command(self, *arguments: bytes) -> Any:
         return self._cluster.one(Request(pack(*arguments)))
+
+
+def _client_of(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:
+    return kind(**arguments)
 
 
 def _same(a: Header, b: Header) -> bool:

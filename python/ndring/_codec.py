@@ -12,7 +12,9 @@ import numpy as np
 
 from . import _attrs, _kinds
 from ._exceptions import DecodeError
+from ._interrupts import is_of_decoding
 from ._layout import LAYOUTS, byte_view, checked_strides, default_strides
+from ._mapped import missing_bytes, refuse_cut_off
 from ._npy import Header, build_header, parse_header
 from ._plain import dtype_from_str
 
@@ -67,11 +69,12 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
             plain = _plain_header(char, dtype.str, value.shape, value.strides)
             if plain is not None and value.flags.behaved:
                 header, fortran = plain
+                refuse_cut_off(value)
                 source = value.T if fortran else value
                 return Encoded(header, memoryview(_ndarray((value.nbytes,), _BYTE, source)), b"", (), value)
     packed = _kinds.pack(value, layout, metadata == "drop")
     header = build_header(packed.descr, packed.fortran, packed.shape)
-    return Encoded(header, packed.data, _attrs.dump(packed.py), tuple(packed.parts), packed.keep)
+    return Encoded(header, packed.data, _attrs.dump(packed.py, value), tuple(packed.parts), packed.keep)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -122,6 +125,8 @@ def decode(
     except DecodeError:
         raise
     except Exception as exc:  # Whatever numpy raises for attrs that are well-formed and make no sense.
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
 
 
@@ -150,6 +155,8 @@ def check_out(
     except DecodeError:
         raise
     except Exception as exc:  # As in decode: attrs that are well-formed and make no sense, packages that fail to load.
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
     if not isinstance(out, _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, not an ndarray")
@@ -164,6 +171,9 @@ def check_out(
         raise DecodeError(f"out is of shape {base.shape}, stored is {header.shape}")
     if not out.flags.writeable:
         raise DecodeError("out is read-only")
+    missing = missing_bytes(base)
+    if missing:
+        raise DecodeError(f"out is mapped from a file that has become shorter: {missing} bytes of it are gone")
     if not (base.flags.f_contiguous if header.fortran else base.flags.c_contiguous):
         raise DecodeError(f"out is not contiguous in the stored order, which is {'F' if header.fortran else 'C'}")
     wanted = checked_strides(strides, base.ndim)

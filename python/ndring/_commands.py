@@ -3,17 +3,19 @@ from __future__ import annotations
 
 import binascii
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from . import _codec, _kinds
 from ._attrs import load
 from ._exceptions import CorruptError, DecodeError
+from ._interrupts import is_of_decoding
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
+from ._replies import checked, is_ok, is_size, is_time, is_version_or_null
 from ._transport import Request
-from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack_behind
+from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,15 @@ def slot(key: bytes) -> int:
 _JOINED = 32 << 10  # bytes; up to here one copy costs less than to send three pieces
 
 
-def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False) -> Request:
+_read_ok = checked("NP.SET", is_ok)
+
+
+def set_request(
+    key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False, check: Callable[[Any], bool] = is_ok
+) -> Request:
     """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
+    read = _read_ok if check is is_ok else checked("NP.SET", check)
     header, data = encoded.header, encoded.data
     options: List[Buffer] = list(words)
     if encoded.attrs:
@@ -75,8 +83,16 @@ def set_request(key: bytes, value: Any, layout: str, metadata: str, words: Seque
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
     rest = pack_behind(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], conditional=conditional, brief=True, key=key)
-    return Request([head, data, *rest], conditional=conditional, keep=encoded, brief=True, key=key)
+        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, brief=True, key=key)
+    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, brief=True, key=key)
+
+
+def meta_request(key: bytes) -> Request:
+    return Request(pack(b"NP.META", key), _read_meta, key=key)
+
+
+def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
+    return parse_meta(reader.reply())
 
 
 def get_request(key: bytes) -> Request:
@@ -108,6 +124,8 @@ def parse_meta(reply: Any) -> Optional[Meta]:
     """Returns the reply to NP.META as an object, None for a missing key. Raises DecodeError."""
     if reply is None:
         return None
+    if not isinstance(reply, (dict, list)):
+        raise DecodeError(f"NP.META cannot answer {repr(reply)[:60]}")
     try:
         fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2]))
         named: Dict[str, Any] = {name.decode(): value for name, value in fields.items()}
@@ -115,13 +133,26 @@ def parse_meta(reply: Any) -> Optional[Meta]:
         literal = parse_literal(descr) if descr.startswith(("[", "(")) else descr
         header = Header(literal, tuple(named["shape"]), bool(named["fortran_order"]), named["data_offset"])
         attrs = named["attrs"]
+        _check_meta(named, header)
         return Meta(
             header.shape, dtype_of(header, attrs), header.fortran, header.itemsize, named["size"], named["nbytes"], named["npy_bytes"],
             header.data_offset, named["version"].decode(), named["crc32c"], named["pttl"], attrs,
             {name.decode(): size for name, size in zip(named["parts"][::2], named["parts"][1::2])}, header,
         )  # fmt: skip
-    except (LiteralError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as exc:
+    except (LiteralError, KeyError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as exc:
+        if not is_of_decoding(exc):
+            raise
         raise DecodeError(f"NP.META answers something else than described: {type(exc).__name__}: {exc}") from exc
+
+
+def _check_meta(named: Mapping[str, Any], header: Header) -> None:
+    sizes = [*header.shape, *(named[name] for name in ("itemsize", "size", "nbytes", "npy_bytes", "data_offset", "crc32c")), *named["parts"][1::2]]
+    if not all(map(is_size, sizes)) or not is_time(named["pttl"]) or named["fortran_order"] not in (0, 1) or named["crc32c"] >= 1 << 32:
+        raise DecodeError(f"NP.META answers numbers that make no sense: {str(sizes)[:80]}")
+    if named["nbytes"] != header.nbytes or named["npy_bytes"] != header.data_offset + header.nbytes or named["itemsize"] != header.itemsize:
+        raise DecodeError("NP.META answers sizes that contradict each other")
+    if not is_version_or_null(named["version"]) or type(named["attrs"]) not in (bytes, type(None)):
+        raise DecodeError(f"NP.META answers the version {str(named['version'])[:40]!r} and attrs of type {type(named['attrs']).__name__}")
 
 
 def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype[Any]:

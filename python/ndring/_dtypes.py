@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import sys
 from typing import Any, Dict, List, Tuple, Union
 
 import numpy as np
 
-from . import _registered
+from . import _advice, _registered
 from ._attrs import check_keys, flag, plain_json
 from ._exceptions import DecodeError, EncodeError
 from ._plain import MAX_NESTING, descr_of, dtype_from_descr, dtype_from_str, struct, subarray
@@ -44,15 +45,24 @@ _FORMS = (
 # ---- writing
 
 
+class Unsayable(EncodeError):
+    """Is raised for a dtype that cannot be restored. The caller, who knows the array, adds what to do about it."""
+
+
 def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) -> Node:
-    """Returns the node of a dtype. Raises EncodeError for one that cannot be restored."""
+    """Returns the node of a dtype. Raises EncodeError for one that holds objects or cannot be restored."""
+    if dtype.hasobject:
+        raise EncodeError(f"dtype {dtype} holds Python objects, which are never pickled here; {_advice.for_objects(dtype)}")
     if depth >= MAX_NESTING:
-        raise EncodeError(f"the dtype nests deeper than {MAX_NESTING}")
+        raise Unsayable(f"the dtype nests deeper than {MAX_NESTING}")
     node: Node
     if dtype.names is not None:
         node = _describe_struct(dtype, drop_metadata, depth)
     elif dtype.subdtype is not None:
         base, shape = dtype.subdtype
+        # np.concatenate of structs with gaps, in numpy 1.24, makes subarrays of the old size over items of the new one.
+        if (math.prod(shape) * base.itemsize, base.alignment) != (dtype.itemsize, dtype.alignment):
+            raise Unsayable(f"numpy has made a field of {dtype.itemsize} bytes, aligned to {dtype.alignment}, for {dtype!r}")
         node = {"base": describe(base, drop_metadata, depth + 1), "shape": list(shape)}
     else:
         node = _describe_item(dtype)
@@ -63,31 +73,23 @@ def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) 
 
 
 def _describe_item(dtype: np.dtype[Any]) -> Node:
-    if dtype.hasobject:
-        raise EncodeError(
-            f"dtype {dtype} holds Python objects, which are never pickled here; convert it first, for example with "
-            "x.astype(float) or x.astype('U')"
-        )
     if _registered.is_foreign(dtype):
         name = _registered.name_of(dtype)
         if name is None:
-            raise EncodeError(
-                f"dtype {dtype!r} ({dtype.type.__module__}) is not one that ndring restores; "
-                "store x.view of an integer dtype of the same size"
-            )
+            raise Unsayable(f"dtype {dtype!r} ({dtype.type.__module__}) is not one that ndring restores")
         return {"ext": name, "order": "|" if dtype.itemsize == 1 else _ORDER}
     text = dtype.str
     try:
         plain = dtype_from_str(text)
     except DecodeError as exc:
-        raise EncodeError(f"dtype {dtype!r} cannot be stored: {exc}") from exc
+        raise Unsayable(f"dtype {dtype!r} cannot be stored: {exc}") from exc
     node: Node = text
     if plain.char != dtype.char:
         node = {"str": text, "char": dtype.char}
     if dtype.type is np.record:
         return {"str": text, "record": True}
     if dtype.type is not plain.type and plain.char == dtype.char:
-        raise EncodeError(f"dtype {dtype!r} has the scalar type {dtype.type}, which cannot be restored")
+        raise Unsayable(f"dtype {dtype!r} has the scalar type {dtype.type}, which cannot be restored")
     return node
 
 
@@ -96,7 +98,7 @@ def _describe_struct(dtype: np.dtype[Any], drop_metadata: bool, depth: int) -> N
     for name in dtype.names:  # type: ignore[union-attr]
         inner, offset, *title = dtype.fields[name]  # type: ignore[index]
         if title and type(title[0]) is not str:
-            raise EncodeError(f"the title {title[0]!r} of field {name!r} is not text")
+            raise Unsayable(f"the title {title[0]!r} of field {name!r} is not text")
         fields.append([name, describe(inner, drop_metadata, depth + 1), offset, *title])
     node: Dict[str, Any] = {"fields": fields, "size": dtype.itemsize}
     if dtype.isalignedstruct:
@@ -125,7 +127,7 @@ def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
             return descr, None
         _check_restorable(json.dumps(node), dtype.alignment, dtype.itemsize)
     except DecodeError as exc:
-        raise EncodeError(f"dtype {dtype!r} cannot be restored: {exc}") from exc
+        raise Unsayable(f"dtype {dtype!r} cannot be restored: {exc}") from exc
     return descr, node
 
 
@@ -133,7 +135,7 @@ def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
 def _check_restorable(node: str, alignment: int, itemsize: int) -> None:
     back = restore(json.loads(node))
     if json.dumps(describe(back)) != node or (back.alignment, back.itemsize) != (alignment, itemsize):
-        raise EncodeError(f"numpy builds a different dtype from the description of this one: {node[:200]}")
+        raise Unsayable(f"numpy builds a different dtype from the description of this one: {node[:200]}")
 
 
 # ---- reading

@@ -20,6 +20,7 @@
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
                +-- CrossSlotError       CROSSSLOT
                +-- ClusterDownError     CLUSTERDOWN MASTERDOWN is tried again, too
+               |    +-- NodeDownError   (also ConnectionError)  the client found the key's node down, and does not wait for it
                +-- MovedError           MOVED ASK              is followed, so that few see it
                +-- NoReplicasError      NOREPLICAS
 """
@@ -35,6 +36,10 @@ class NdringError(redis.RedisError):
 
     #: Whether it is the node's answer to the command.
     is_reply = False
+    #: Whether it says that the node cannot be reached, rather than that one connection was lost.
+    unreachable = False
+    #: Whether another try cannot succeed.
+    hopeless = False
 
 
 class EncodeError(NdringError, TypeError):
@@ -115,6 +120,11 @@ class CrossSlotError(ServerError):
 
 class ClusterDownError(ServerError):
     """Is raised when no node serves the key, for as long as the client goes on trying."""
+
+
+class NodeDownError(ClusterDownError, ConnectionError):
+    """Is raised when the node that serves the key has not answered for ``retry_for``. The client goes on looking for it, and until it is
+    back calls for its keys raise this at once."""
 
 
 class MovedError(ServerError):

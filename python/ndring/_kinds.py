@@ -9,57 +9,55 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
-from . import _masked
+from . import _advice, _masked
 from ._arrays import KEYS, Packed, dtype_of, pack_array, settle, unpack_array
 from ._attrs import check_keys
-from ._classes import KIND_OF, SUBCLASSES, view_as
+from ._classes import KIND_OF, SUBCLASSES, as_class, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
 from ._layout import byte_view
 from ._npy import Header
 from ._registered import is_foreign
 
-#: What instances of these have in __dict__ from birth.
-_BORN_WITH = {"_getitem"}
 _UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 
 
 def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     """Packs an array or scalar of any class that is known. Raises EncodeError."""
     cls = type(value)
-    if cls is np.ndarray or cls is np.memmap:
+    if cls is np.ndarray:
         return pack_array(value, layout, drop_metadata)
     if cls is np.ma.MaskedArray:
         return _masked.pack(value, layout, drop_metadata)
-    if cls in KIND_OF:
-        if not drop_metadata and vars(value).keys() - _BORN_WITH:
-            raise EncodeError(
-                f"the {cls.__name__} has attributes of its own ({', '.join(sorted(vars(value))[:5])}), which would be "
-                "lost; pass metadata='drop' to store it without them"
-            )
+    if cls in KIND_OF or cls is np.memmap:
+        if not drop_metadata:
+            refuse_attributes(value, cls.__name__)
         packed = pack_array(value, layout, drop_metadata)
-        packed.py = {"kind": KIND_OF[cls], **packed.py}
+        if cls in KIND_OF:
+            packed.py = {"kind": KIND_OF[cls], **packed.py}
         return packed
     if isinstance(value, np.generic):
         return _pack_scalar(value, drop_metadata)
     if isinstance(value, np.ndarray):
+        known_base = _masked.is_known_base(getattr(value, "_baseclass", None))
         raise EncodeError(
-            f"arrays of class {cls.__module__}.{cls.__qualname__} would not come back as such; store np.asarray(x)"
+            f"arrays of class {_advice.full_name(cls)} would not come back as such; {_advice.for_subclass(value, known_base)}"
         )
-    raise EncodeError(
-        f"only numpy arrays and scalars are stored, not {cls.__module__}.{cls.__qualname__}; store np.asarray(x)"
-    )
+    raise EncodeError(f"only numpy arrays and scalars are stored, not {_advice.full_name(cls)}; {_advice.for_value(value)}")
 
 
 def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
     dtype = value.dtype
     if type(value) is not dtype.type:
         raise EncodeError(
-            f"scalars of class {type(value).__module__}.{type(value).__qualname__} would not come back as such; "
-            "store np.asarray(x)"
+            f"scalars of class {_advice.full_name(type(value))} would not come back as such; store np.asarray(x)"
         )
     if dtype.type is np.str_:
         # Not str(value), which drops trailing NULs.
         raw = value.encode(_UTF32, "surrogatepass")  # type: ignore[attr-defined]
+        try:
+            raw.decode(_UTF32, "surrogatepass")
+        except UnicodeDecodeError as exc:
+            raise EncodeError(f"the text has a character beyond U+10FFFF ({exc}); store np.asarray(x)") from exc
     elif dtype.type is np.bytes_ or issubclass(dtype.type, np.void) or is_foreign(dtype):
         raw = value.tobytes()
     else:
@@ -82,7 +80,7 @@ def unpack(
     if kind == "scalar":
         return _scalar(array)
     if kind is not None:
-        array = view_as(array, kind)
+        array = as_class(array, SUBCLASSES[kind])
     return settle(array, py)
 
 

@@ -89,7 +89,7 @@ def strides_to_record(array: np.ndarray[Any, Any], fortran: bool, layout: str) -
     if high - low > EXACT_SPAN:
         raise EncodeError(
             f"layout='exact' would take {high - low} bytes to hold {array.nbytes} bytes of data; "
-            "store it with layout='packed', or np.ascontiguousarray(x)"
+            "store it with layout='packed'"
         )
     return array.strides
 

@@ -16,8 +16,10 @@ import numpy as np
 
 from . import _calls
 from ._commands import get_request
+from ._degraded import UNANSWERED, Degraded
 from ._exceptions import NdringError, TimeoutError
 from ._options import Key, encode_key
+from ._settings import seconds
 
 if TYPE_CHECKING:
     from ._client import NumPyRedis
@@ -28,11 +30,46 @@ _FIRST_DELAY = 0.01  # s; doubles up to _LAST_DELAY, and is cut to a random part
 _LAST_DELAY = 0.25  # s
 
 
-def get_or_set(client: "NumPyRedis", key: Key, make: Callable[[], Any], wait_for: float, lease: float, options: Any) -> Any:
-    if lease <= 0 or wait_for < 0:
-        raise ValueError("lease must be positive and wait_for not negative")
+def get_or_set(
+    client: "NumPyRedis", key: Key, make: Callable[[], Any], wait_for: float, lease: float, options: Any, degraded: Optional[Degraded]
+) -> Any:
+    """``degraded``: counts the errors in spite of which the result is made; None where they raise."""
+    wait_for, lease = seconds("wait_for", wait_for, zero=True), seconds("lease", lease)
     name = encode_key(key)
     lock = _PREFIX + (name if len(name) <= _LONGEST else hashlib.sha256(name).digest())
+    made = _Made(make)
+    try:
+        return _get_or_set(client, key, lock, made, wait_for, lease, options)
+    except UNANSWERED as exc:
+        if degraded is None or exc is made.raised:
+            raise
+        degraded.count(made.done, exc)
+        return made()
+
+
+class _Made:
+    """Calls ``make`` once. ``raised``: what that raised."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._value: Any = None
+        self.done = False
+        self.raised: Optional[BaseException] = None
+
+    def __call__(self) -> Any:
+        if not self.done:
+            try:
+                self._value = self._make()
+            except BaseException as exc:
+                self.raised = exc
+                raise
+            self.done = True
+        return self._value
+
+
+def _get_or_set(
+    client: "NumPyRedis", key: Key, lock: bytes, make: Callable[[], Any], wait_for: float, lease: float, options: Any
+) -> Any:
     began = time.monotonic()
     delay = _FIRST_DELAY
     waiting = False

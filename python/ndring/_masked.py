@@ -1,21 +1,24 @@
 """np.ma.MaskedArray: the data under the mask too, the mask, whether it is hard, and the fill value."""
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 
-from . import _dtypes, _layout
+from . import _advice, _dtypes, _layout
 from ._arrays import KEYS as _ARRAY_KEYS
 from ._arrays import Packed, is_writeable, pack_array, settle, unpack_array
 from ._attrs import check_keys, flag, optional, plain_json
-from ._classes import KIND_OF, SUBCLASSES, view_as
+from ._classes import KIND_OF, SUBCLASSES, as_class, own_attributes, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
+from ._mapped import refuse_cut_off
 from ._npy import Header
+from ._plain import MAX_ITEMSIZE, MAX_NDIM
 
 #: The keys that stand in ``py`` for a masked array beside those of any array, and their types.
 KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}
-_MASK_KEYS = {"order": str, **{key: kind for key, kind in _ARRAY_KEYS.items() if key != "string"}}
+_MASK_KEYS = {"kind": str, "order": str, **{key: kind for key, kind in _ARRAY_KEYS.items() if key != "string"}}
 _OWN = {"_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"}
 _mask_dtype: Callable[[Any], Any] = np.ma.make_mask_descr  # which numpy leaves untyped
 
@@ -28,19 +31,23 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     base = state["_baseclass"]
     if base in KIND_OF:
         py["base"] = KIND_OF[base]
-    elif base is not np.ndarray and base is not np.memmap:
-        raise EncodeError(f"a MaskedArray over {base.__name__} would not come back as such; store it over np.asarray(x)")
+    elif not is_known_base(base):
+        raise EncodeError(
+            f"a MaskedArray over {_advice.full_name(base)} would not come back as such; {_advice.for_subclass(value, False)}"
+        )
     if state["_hardmask"]:
         py["hard"] = True
     info = {key: item for key, item in state.items() if key not in _OWN}
     info.update(state["_optinfo"])
+    if base is np.memmap:
+        info = own_attributes(info, base)  # It hands its own on to what is made of it, and comes back as an array.
     if info and not drop_metadata:
         py["info"] = plain_json(info, "what the MaskedArray carries beside data and mask")
         if py["info"].keys() & (_OWN | set(dir(np.ma.MaskedArray))):
             raise EncodeError("an attribute of the MaskedArray has a name of numpy's own; pass metadata='drop'")
     mask = state["_mask"]
     if mask is not np.ma.nomask:
-        py["mask"] = _pack_mask(mask, value, packed, layout)
+        py["mask"] = _pack_mask(mask, value, packed, layout, drop_metadata)
     fill = state["_fill_value"]
     if fill is not None:
         py["fill"] = _pack_fill(np.asarray(fill), value.dtype, packed, drop_metadata)
@@ -48,10 +55,29 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     return packed
 
 
-def _pack_mask(mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: str) -> Dict[str, Any]:
-    if type(mask) is not np.ndarray or mask.shape != packed.shape:
-        raise EncodeError("the mask of the MaskedArray is no ndarray of its shape")
+def is_known_base(cls: Any) -> bool:
+    """Returns whether a masked array over data of that class comes back."""
+    return cls in KIND_OF or cls is np.ndarray or cls is np.memmap
+
+
+def _pack_mask(
+    mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: str, drop_metadata: bool
+) -> Dict[str, Any]:
     node: Dict[str, Any] = {}
+    if isinstance(mask, (np.bool_, np.void)):  # which numpy makes of a row of a masked struct
+        node["kind"] = "scalar"
+        mask = np.asarray(mask)
+    if not is_known_base(type(mask)) or mask.shape != packed.shape:
+        raise EncodeError(
+            f"the mask of the MaskedArray is of class {_advice.full_name(type(mask))} and shape {np.shape(mask)}, not an "
+            f"array of shape {packed.shape}; store np.ma.MaskedArray(x.data, mask=m) with a mask m of that shape"
+        )
+    if type(mask) in KIND_OF:
+        node["kind"] = KIND_OF[type(mask)]
+    if not drop_metadata:
+        refuse_attributes(mask, "mask of the MaskedArray")
+    refuse_cut_off(mask)
+    mask = np.ndarray.view(mask, np.ndarray)
     fortran, data = _layout.pack(mask)
     if fortran:
         node["order"] = "F"
@@ -70,11 +96,15 @@ def _pack_mask(mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: s
 
 
 def _pack_fill(fill: np.ndarray[Any, Any], dtype: np.dtype[Any], packed: Packed, drop_metadata: bool) -> Dict[str, Any]:
-    if fill.shape != () or fill.dtype.hasobject:
-        raise EncodeError(f"the fill value {fill!r} of the MaskedArray cannot be stored; set x.fill_value = None")
+    if fill.dtype.hasobject:
+        raise EncodeError(
+            f"the fill value {fill!r} of the MaskedArray cannot be stored; store "
+            "np.ma.MaskedArray(np.asarray(x), mask=np.ma.getmask(x), hard_mask=x.hardmask)"
+        )
     node = _dtypes.describe(fill.dtype, drop_metadata)
-    packed.parts.append((b"fill", _layout.pack(fill)[1]))
-    return {} if node == _dtypes.describe(dtype, drop_metadata) else {"dtype": node}
+    packed.parts.append((b"fill", _layout.pack(np.ascontiguousarray(fill))[1]))
+    known: Dict[str, Any] = {"shape": list(fill.shape)} if fill.shape else {}
+    return known if node == _dtypes.describe(dtype, drop_metadata) else {"dtype": node, **known}
 
 
 def unpack(
@@ -90,7 +120,7 @@ def unpack(
     if "base" in py:
         if py["base"] not in SUBCLASSES:
             raise DecodeError(f"the base {py['base'][:40]!r} of a masked array in attrs is not known")
-        base = type(view_as(array, py["base"]))
+        base = SUBCLASSES[py["base"]]
     info = py.get("info", {})
     if info.keys() & (_OWN | set(dir(np.ma.MaskedArray))):
         raise DecodeError("'info' in attrs has a name of numpy's own")
@@ -98,15 +128,10 @@ def unpack(
     if "mask" in py:
         mask = _unpack_mask(py["mask"], array, parts, max_span)
     fill = _unpack_fill(py["fill"], array.dtype, parts) if "fill" in py else None
-    if array.dtype.names is not None:
-        # The view makes itself a mask, with a byte even for fields that have none.
-        size = array.size * _mask_dtype(array.dtype).itemsize
-        if size > (max(_layout.EXACT_SPAN, _layout.AUTO_SPAN * data.nbytes) if max_span is None else max_span):
-            raise DecodeError(f"a mask of {size} bytes for {data.nbytes} bytes of data: above the limit")
-    masked = array.view(np.ma.MaskedArray)
+    masked = as_class(array, np.ma.MaskedArray)
     # Through __dict__: the public setters copy the mask and convert the fill value.
     vars(masked).update(
-        _mask=mask, _sharedmask=False, _hardmask=flag(py, "hard"), _fill_value=fill, _baseclass=base,
+        _mask=mask, _sharedmask=False, _isfield=False, _hardmask=flag(py, "hard"), _fill_value=fill, _baseclass=base,
         _optinfo=info, _basedict=info, **info,
     )  # fmt: skip
     return settle(masked, py)
@@ -141,6 +166,14 @@ def _unpack_mask(
         misaligned,
         max_span,
     )
+    if node.get("kind") == "scalar":
+        if array.shape != ():
+            raise DecodeError("the mask in attrs is a scalar, the array is not")
+        return settle(mask, node)[()]  # type: ignore[no-any-return]
+    if "kind" in node:
+        if node["kind"] not in SUBCLASSES:
+            raise DecodeError(f"the class {node['kind'][:40]!r} of a mask in attrs is not known")
+        mask = as_class(mask, SUBCLASSES[node["kind"]])
     return settle(mask, node)
 
 
@@ -153,8 +186,12 @@ def _is_bool(dtype: np.dtype[Any]) -> bool:
 
 
 def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype[Any], parts: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    check_keys(node, "fill", {"dtype": object})
+    check_keys(node, "fill", {"dtype": object, "shape": list})
+    shape = tuple(node.get("shape", ()))
+    if len(shape) > MAX_NDIM or any(type(n) is not int or not 0 <= n <= MAX_ITEMSIZE for n in shape):
+        raise DecodeError("the shape of the fill value in attrs is not one length an axis")
     own = _dtypes.restore(node["dtype"]) if "dtype" in node else dtype
     if own.hasobject or own.subdtype is not None:
         raise DecodeError("the dtype of the fill value in attrs cannot be one")
-    return _layout.lay_out((), own, (), _part(parts, "fill", own.itemsize), None, None, None)
+    packed = _layout.default_strides(shape, own.itemsize, False)
+    return _layout.lay_out(shape, own, packed, _part(parts, "fill", math.prod(shape) * own.itemsize), None, None, None)

@@ -11,82 +11,102 @@ import random
 import threading
 import time
 import weakref
-from typing import Any, Dict, Iterator, List, Optional
+from functools import partial
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
-from ._exceptions import DecodeError, NdringError
-from ._slots import Address, SlotMap, parse_slots
+from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError
+from ._log import log
+from ._outages import Outages
+from ._settings import Settings
+from ._slots import Address, SlotMap, parse_slots, redirect_of
 from ._transport import Request, Transport
 from ._wire import pack
 
 _FIRST_PAUSE = 0.1  # s between two questions for the map; a random part of it comes on top
 _LAST_PAUSE = 1.0  # s
-_PATIENCE = 2.0  # s that a node has to answer it
+_FIRST_PATIENCE = 0.5  # s that a node has to answer it, as long as there are others to ask
+_PATIENCE = 2.0  # s that it has when none of them did
 _ASKED_AT_ONCE = 4  # nodes, one after the other, until one answers
 _MOST_KNOWN = 1000  # addresses
+_MOMENT = 0.1  # s that a call waits for a look at a node that was down
 
 
 class Nodes:
-    """Safe across threads and forks."""
+    """Safe across threads, forks and signals. ``seeds``: the nodes that were given, of which one is enough."""
 
-    def __init__(self, options: Dict[str, Any], max_bytes: int) -> None:
-        self._options = options
-        self._max_bytes = max_bytes
-        self.seed = Transport(options, max_bytes)
+    def __init__(self, settings: Settings, seeds: Sequence[Address]) -> None:
+        self._settings = settings
+        self._seeds = list(dict.fromkeys(seeds))
         #: Whether redirects can be followed: a Unix socket leads to one node.
-        self.routable = "path" not in options
+        self.routable = settings.path is None
+        self._transports: Dict[Address, Transport] = {}
+        self.seed = self.at(self._seeds[0])
         #: The node that gets everything, as long as none other is known of.
         self.lone: Optional[Transport] = None if self.routable else self.seed
         self._table: Optional[List[Optional[Transport]]] = None  # by slot
         self._map: Optional[SlotMap] = None
-        self._transports: Dict[Address, Transport] = {self.seed.address: self.seed}
         self._known: Dict[Address, None] = {}  # all that were ever named, the last of them last
         self._ids: Dict[str, Address] = {}
         self._failed: Dict[Address, None] = {}  # those that did not answer when they were last asked for the map
         self._pause = _FIRST_PAUSE
+        self.outages = Outages()
         self.forget()
         _all.add(self)
 
     def forget(self) -> None:
         """Drops what belongs to threads that are not there after a fork."""
-        self._lock = threading.Lock()  # is held by the one that asks for the map
+        self._asking: Dict[str, Callable[[], Optional[_Asking]]] = {}  # holds the one that asks for the map
         self._asked = 0  # how often that was done
         self._not_before = 0.0
         self._error: Optional[NdringError] = None  # of the last time
 
     # Where a command goes
 
-    def route(self, request: Request) -> Transport:
+    def route(self, request: Request, end: Optional[float] = None) -> Transport:
         """Returns the node for a command. Raises NdringError when the first map cannot be had, ValueError for an unknown node."""
         if request.node is not None:
             return self.find(request.node)
         if request.key is None:
-            return self.lone or self.seed
+            return self.lone or self._first_seed()
         if self._table is None and self.lone is None:
-            self._ask_now()
+            self._ask_now(end)
         lone, table = self.lone, self._table
         if lone is not None or table is None:
             return lone or self.seed
         return table[slot(request.key)] or self.some()
 
+    def _first_seed(self) -> Transport:
+        if self.outages.known or self._failed:
+            for address in self._seeds:
+                if address not in self._failed and self.outages.get(address) is None:
+                    return self.at(address)
+        return self.seed
+
     def at(self, address: Address) -> Transport:
         transport = self._transports.get(address)
         if transport is None:
-            options = {**self._options, "host": address.host, "port": address.port}
-            transport = self._transports.setdefault(address, Transport(options, self._max_bytes))
+            doubt = partial(self._doubt, address) if self.routable else None
+            transport = self._transports.setdefault(address, Transport(self._settings, address, doubt))
         return transport
 
     def some(self, besides: Optional[Transport] = None) -> Transport:
         """Returns a node by chance, another one than ``besides`` if there is."""
         current = self._map.nodes.values() if self._map is not None and self.lone is None else ()
-        others = [t for t in (self.seed, *map(self.at, current)) if t is not besides and t.address not in self._failed]
-        return random.choice(others) if others else besides or self.seed
+        all_known = [self.at(address) for address in dict.fromkeys((*self._seeds, *current))]
+        others = [t for t in all_known if t is not besides]
+        well = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
+        return random.choice(well or others) if others else besides or self.seed
 
-    def slots(self, fresh: bool) -> Optional[SlotMap]:
+    def slots(self, fresh: bool, end: Optional[float] = None) -> Optional[SlotMap]:
         """Returns who serves what, None while one node gets everything. ``fresh``: asks for it now. Raises why it is not known."""
         if self.routable and (fresh or self._map is None):
-            self._ask_now()
+            self._ask_now(end)
         return None if self.lone is not None else self._map
+
+    @property
+    def slots_known(self) -> bool:
+        return self._table is not None
 
     def find(self, node: str) -> Transport:
         """Returns a node by its id or its ``host:port``. Raises ValueError for one that was never heard of."""
@@ -99,45 +119,138 @@ class Nodes:
         for transport in list(self._transports.values()):
             transport.close()
 
-    # Asking for the map
+    # Nodes that do not answer
 
-    def _ask_now(self) -> None:
-        """Waits for an answer, to this thread or to another that has asked meanwhile. Raises why there is none."""
-        seen = self._asked
-        with self._lock:
-            if self._asked == seen:
-                self._ask(None, False)
-            error = self._error
-        if error is not None:
-            raise type(error)(*error.args) from error  # a copy, since others raise it too
-
-    def refresh(self, prefer: Optional[Transport] = None, moved: bool = False) -> None:
-        """Asks for the map again, unless another thread does that now or has done it just before. ``prefer``: a node that
-        is known to answer. ``moved``: there is more than one node, whatever it says."""
-        if self._map is None or time.monotonic() < self._not_before or not self._lock.acquire(blocking=False):
+    def _doubt(self, address: Address, key: Optional[bytes]) -> None:
+        """Is called when a node was silent for a moment: raises if another node says that it is not worth waiting for."""
+        outage = self.outages.get(address)
+        if outage is not None and outage.waited:
+            raise outage.describe(address, time.monotonic())
+        if key is None or self.lone is not None or self._map is None:
+            return
+        other = self.some(self.at(address))
+        if other.address == address:
             return
         try:
-            if time.monotonic() >= self._not_before:
-                self._ask(prefer, moved)
-        finally:
-            self._lock.release()
+            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE)
+            error: NdringError = TimeoutError(f"silent, and {other.address} serves the key now")
+        except ClusterDownError as exc:
+            error = NodeDownError(f"CLUSTERDOWN node {address} is silent, and {other.address} says: {exc}")
+        except MovedError as exc:
+            try:
+                if redirect_of(str(exc), other.address).address == address:
+                    return
+            except DecodeError:
+                return
+            error = TimeoutError(f"silent, and {other.address} says: {exc}")
+        except NdringError:
+            return
+        error.unreachable = True
+        raise error
 
-    def _ask(self, prefer: Optional[Transport], moved: bool) -> None:
-        """Is for the holder of the lock."""
+    def look(self, transport: Transport, end: Optional[float]) -> None:
+        """Looks, beside the calls, whether a node is back. Waits a moment for the answer, and not beyond ``end``."""
+        found = threading.Event()
+
+        def ask() -> None:
+            began = time.monotonic()
+            try:
+                transport.soon(Request(pack(b"PING")), _PATIENCE)
+            except NdringError as exc:
+                if not exc.is_reply:
+                    self.outages.failed(transport.address, began, time.monotonic(), exc)
+                    return
+            self.back(transport.address)
+            found.set()
+
+        try:
+            threading.Thread(target=ask, name="ndring-look", daemon=True).start()
+        except RuntimeError:  # the interpreter ends, or the system has no more threads
+            ask()
+        found.wait(_MOMENT if end is None else max(0.0, min(_MOMENT, end - time.monotonic())))
+
+    def back(self, address: Address) -> None:
+        """Says that a node has answered."""
+        outage = self.outages.answered(address)
+        if outage is not None and outage.waited:
+            log.warning("node %s answers again, after %.1f s", address, time.monotonic() - outage.since)
+
+    # Asking for the map
+
+    def _ask_now(self, end: Optional[float] = None) -> None:
+        """Waits for an answer, to this thread or to another that has asked meanwhile. Raises why there is none."""
+        seen = self._asked
+        while self._asked == seen:
+            other = self._ask(None, False, end)
+            if other is not None and not other.wait(end):
+                raise TimeoutError("the deadline passed while another thread asked for the map of the cluster")
+        error = self._error
+        if error is not None:
+            copied = type(error)(*error.args)  # since others raise it too
+            copied.hopeless, copied.unreachable = error.hopeless, error.unreachable
+            raise copied from error
+
+    def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
+        """Asks for the map again, unless another thread does that now or has done it just before. ``prefer``: a node that
+        is known to answer. ``moved``: there is more than one node, whatever it says."""
+        if self._map is not None and time.monotonic() >= self._not_before:
+            self._ask(prefer, moved, end, True)
+
+    def _ask(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_Asking"]:
+        """Asks for the map. Returns the one that does so already, if there is one. ``unless_new``: not just after another has asked."""
+        mine = _Asking()
+        try:
+            # A weak reference, since a signal may end the call at a moment when it cannot say so.
+            held = self._asking.setdefault("map", weakref.ref(mine))
+            other = held()
+            if other is not mine:
+                if other is None or other.is_lost():
+                    self._asking.pop("map", None)
+                return other
+            if not unless_new or time.monotonic() >= self._not_before:
+                self._ask_each(prefer, moved, end)
+            return None
+        finally:
+            held = self._asking.get("map", _nothing)
+            if held() is mine:
+                self._asking.pop("map", None)
+            mine.done.set()
+
+    def _ask_each(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> None:
         news = False
         error: Optional[NdringError] = None
+        silent: List[Transport] = []
         try:
-            for transport, _ in zip(self._candidates(prefer), range(_ASKED_AT_ONCE)):
+            candidates = zip(self._candidates(prefer), range(_ASKED_AT_ONCE))
+            # Each has a short time first, since one that hangs must not hold up the call while others would answer.
+            rounds = [(transport, _FIRST_PATIENCE) for transport, _ in candidates]
+            rounds = [(transport, _PATIENCE) for transport, _ in rounds] if len(rounds) == 1 else rounds
+            while rounds:
+                transport, patience = rounds.pop(0)
+                began = time.monotonic()
                 try:
-                    reply = transport.soon(Request(pack(b"CLUSTER", b"SLOTS")), _PATIENCE)
+                    reply = transport.soon(Request(pack(b"CLUSTER", b"SLOTS")), patience, end)
                     found = parse_slots(reply, transport.address)
                 except NdringError as exc:
-                    if not exc.is_reply and not isinstance(exc, DecodeError):
+                    if exc.hopeless and len(self._seeds) == 1 and self._map is None:
                         error = exc
+                        break
+                    if not exc.is_reply and not isinstance(exc, DecodeError):
+                        error = error if error is not None and exc.hopeless else exc  # while another seed may come back, there is hope
                         self._failed[transport.address] = None
+                        if isinstance(exc, TimeoutError) and patience < _PATIENCE:
+                            silent.append(transport)
+                        elif exc.unreachable:
+                            self.outages.failed(transport.address, began, time.monotonic(), exc)
+                        if not rounds:
+                            rounds, silent = [(t, _PATIENCE) for t in silent], []
                         continue
+                    if isinstance(exc, AuthenticationError) and exc.prefix != "NOPERM":
+                        error = exc
+                        break
                     found = SlotMap((), {})  # it knows of no cluster, or may not tell
                 self._failed.pop(transport.address, None)
+                self.outages.answered(transport.address)
                 error = None
                 if found.ranges or self._map is None:
                     news = self._adopt(found, transport, moved)
@@ -157,7 +270,7 @@ class Nodes:
         random.shuffle(current)
         former = [address for address in self._known if address not in current]
         random.shuffle(former)
-        ordered = [*current, self.seed.address, *former]
+        ordered = [*current, *self._seeds, *former]
         for address in sorted(dict.fromkeys(ordered), key=lambda address: address in self._failed):
             if prefer is None or address != prefer.address:
                 yield self.at(address)
@@ -187,12 +300,36 @@ class Nodes:
         """Gives up the connections to what is not, or no longer, in the map."""
         current = set(self._map.nodes.values()) if self._map is not None else set()
         for address, transport in list(self._transports.items()):
-            if address not in current and transport is not self.seed:
+            if address not in current and address not in self._seeds:
                 del self._transports[address]
                 transport.retire()
+                self.outages.answered(address)
         for address in list(self._failed):
-            if address not in current and address not in self._known and address != self.seed.address:
+            if address not in current and address not in self._known and address not in self._seeds:
                 del self._failed[address]
+
+
+def _nothing() -> None:
+    return None
+
+
+class _Asking:
+    """One thread's question for the map. ``done`` is set when it has its answer."""
+
+    __slots__ = ("done", "_began", "__weakref__")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self._began = time.monotonic()
+
+    def is_lost(self) -> bool:
+        """Whether it takes longer than it can: its call was interrupted, and lives on in a traceback."""
+        return time.monotonic() - self._began > 3 * _ASKED_AT_ONCE * _PATIENCE
+
+    def wait(self, end: Optional[float]) -> bool:
+        """Waits for the answer. False if ``end`` came first."""
+        left = 3 * _ASKED_AT_ONCE * _PATIENCE if end is None else max(0.0, end - time.monotonic())
+        return self.done.wait(left) or end is None
 
 
 _all: "weakref.WeakSet[Nodes]" = weakref.WeakSet()

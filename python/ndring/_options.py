@@ -4,33 +4,56 @@ from __future__ import annotations
 import codecs
 import datetime
 import inspect
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, TypeVar, Union
 
+import numpy as np
 import redis
 from redis.connection import parse_url
 
 from ._exceptions import EncodeError
+from ._seeds import split_url
 
-Key = Union[str, bytes, int, float]
+Key = Union[str, bytes, int, float, "np.integer[Any]"]
+K = TypeVar("K", bound=Key)
+#: What can be stored: an array or a scalar of numpy's.
+Value = Union["np.ndarray[Any, Any]", np.generic]
 Seconds = Union[int, datetime.timedelta]
 Moment = Union[int, datetime.datetime]
 
 _CONCERNS = ("ONE", "SYNC", "ALL")
 
 
-def encode_key(key: Key) -> bytes:
-    """Returns a key as bytes, as redis-py encodes it. Raises EncodeError for what is no key."""
-    if isinstance(key, str):
-        encoded = key.encode()
-    elif isinstance(key, (bytes, bytearray, memoryview)):
-        encoded = bytes(key)
-    elif isinstance(key, (int, float)) and not isinstance(key, bool):
-        encoded = repr(key).encode()
-    else:
-        raise EncodeError(f"a key is str, bytes, int or float, not {type(key).__name__}")
+def encode_key(key: Key, what: str = "a key") -> bytes:
+    """Returns a key as bytes: the same ones on every version of Python, numpy and redis-py.
+
+    Text goes as UTF-8, bytes as they are, a whole number as its digits, a float as ``repr(float(key))``; a member of an enum of
+    these types as its value. ``what`` stands in errors. Raises EncodeError for what is no key.
+    """
+    try:
+        # The types' own methods, since subclasses such as np.float64 and IntEnum have others from version to version.
+        if isinstance(key, str):
+            encoded = str.encode(key)
+        elif isinstance(key, (bytes, bytearray, memoryview)):
+            encoded = bytes(key)
+        elif isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            encoded = b"%d" % key
+        elif isinstance(key, float):
+            encoded = float.__repr__(key).encode()
+        else:
+            several = "; give several keys one by one, as in delete(*keys)" if isinstance(key, (list, tuple, set, frozenset, dict)) else ""
+            raise EncodeError(f"{what} is str, bytes, int or float, not {type(key).__name__}{several}")
+    except ValueError as exc:  # a lone surrogate; more digits than Python prints
+        raise EncodeError(f"{what} cannot be encoded: {exc}") from exc
     if not encoded:
-        raise EncodeError("a key must not be empty")
+        raise EncodeError(f"{what} must not be empty")
     return encoded
+
+
+def key_list(keys: Iterable[K]) -> List[K]:
+    """Returns several keys as a list. Raises EncodeError for one key, each character of which would be taken for a key."""
+    if isinstance(keys, (str, bytes, bytearray, memoryview)):
+        raise EncodeError(f"several keys are expected, not one {type(keys).__name__}: give [key], or call get(key)")
+    return list(keys)
 
 
 def whole(value: Any, unit: int, name: str) -> int:
@@ -99,6 +122,7 @@ def set_options(
 # What redis-py leaves as text.
 _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "retry_for": float,
+    "deadline": float,
     "max_array_bytes": int,
     "timeout": float,
     "protocol": int,
@@ -109,15 +133,13 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
 # Objects, which no text can be.
 _NOT_IN_URLS = (
     "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
-    "socket_keepalive_options", "ssl_ocsp_context",
+    "socket_keepalive_options", "ssl_ocsp_context", "startup_nodes",
 )  # fmt: skip
-# What later versions of redis-py tell the node when they connect; nothing is lost without it.
-_NEWER = ("protocol", "lib_name", "lib_version")
-_KNOWN = inspect.signature(getattr(redis.connection, "AbstractConnection", redis.Connection).__init__).parameters
 
 
 def url_options(url: str) -> Dict[str, Any]:
     """Returns the options that a URL holds. Raises ValueError for one that makes no sense."""
+    url, hosts = split_url(url)
     options: Dict[str, Any] = dict(parse_url(url))
     for name in _NOT_IN_URLS:
         if isinstance(options.get(name), str):
@@ -128,7 +150,11 @@ def url_options(url: str) -> Dict[str, Any]:
                 options[name] = kind(options[name])
             except (ValueError, LookupError):
                 raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
-    if options.get("protocol", 2) not in (2, 3):
-        raise ValueError(f"protocol is 2 or 3, not {options['protocol']}")
     options.pop("timeout", None)  # how long to wait for one of max_connections; retry_for says that too
-    return {name: value for name, value in options.items() if name not in _NEWER or name in _KNOWN}
+    connection: Any = options.pop("connection_class", None)
+    if connection is not None and issubclass(connection, redis.SSLConnection):
+        options["ssl"] = True
+    if hosts:
+        options.update(host=hosts)
+        options.pop("port", None)  # the first one's own
+    return options

@@ -7,8 +7,9 @@ from . import _calls
 from ._calls import Call
 from ._cluster import Cluster
 from ._commands import slot
+from ._degraded import UNANSWERED, Degraded
 from ._exceptions import NdringError
-from ._options import Key, Moment, Seconds, encode_key
+from ._options import Key, Moment, Seconds, Value, encode_key
 
 
 class Pipeline:
@@ -22,8 +23,9 @@ class Pipeline:
     command beforehand. All keys must then be of one slot, which those with the same ``{tag}`` are.
     """
 
-    def __init__(self, cluster: Cluster, transaction: bool) -> None:
+    def __init__(self, cluster: Cluster, transaction: bool, degraded: Degraded) -> None:
         self._cluster = cluster
+        self._degraded = degraded
         self._transaction = transaction
         self._calls: List[Call[Any]] = []
 
@@ -52,10 +54,17 @@ class Pipeline:
         requests = [call.request for call in calls]
         if self._transaction:
             _check_slots(calls)
-            replies = self._cluster.transaction(requests)
+            try:
+                replies = self._cluster.transaction(requests)
+            except UNANSWERED as exc:
+                if self._cluster.policy.on_error != "miss":
+                    raise
+                replies = [exc] * len(calls)
         else:
             replies = self._cluster.many(requests)
         results = [_finished(call, reply) for call, reply in zip(calls, replies)]
+        if self._cluster.policy.on_error == "miss":
+            results = [self._degraded.note(call, r) if isinstance(r, UNANSWERED) else r for call, r in zip(calls, results)]
         if raise_on_error:
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):
@@ -66,7 +75,7 @@ class Pipeline:
     def set(
         self,
         key: Key,
-        value: Any,
+        value: Value,
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,

@@ -75,9 +75,11 @@ def load(name: str) -> np.dtype[Any]:
     package, short, size = split(name)
     try:
         module = importlib.import_module(package)
+        scalar = getattr(module, short, None)
     except ImportError as exc:
         raise DecodeError(f"the stored array is of dtype {name}: install the package {package} to read it") from exc
-    scalar = getattr(module, short, None)
+    except (RuntimeError, SystemError, TypeError, ValueError, AttributeError) as exc:  # a package that does not go with this numpy
+        raise DecodeError(f"the stored array is of dtype {name}, and the package {package} does not load: {exc}") from exc
     if scalar is None:
         raise DecodeError(f"the stored array is of dtype {name}, which the installed {package} does not have")
     dtype = np.dtype(scalar)

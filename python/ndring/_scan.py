@@ -5,8 +5,11 @@ from typing import Iterator, Optional
 
 from ._cluster import Cluster
 from ._exceptions import ConnectionError, TimeoutError
+from ._replies import checked, is_page
 from ._transport import Request
 from ._wire import pack
+
+_read_page = checked("NP.SCAN", is_page)
 
 
 def scan(cluster: Cluster, match: Optional[bytes], count: int) -> Iterator[bytes]:
@@ -26,7 +29,7 @@ def _node(cluster: Cluster, node: Optional[str], match: Optional[bytes], count: 
     while True:
         try:
             # By its id, since it may come back with another address; its cursor is still good then.
-            words[1], keys = cluster.one(Request(pack(*words), node=node))
+            words[1], keys = cluster.one(Request(pack(*words), _read_page, node=node))
         except (ConnectionError, TimeoutError):
             slots = cluster.slots(fresh=True)
             if node is None or slots is None or node in slots.nodes or not slots.complete:

@@ -39,7 +39,7 @@ def describe(dtype: Any) -> Dict[str, Any]:
         else:
             raise EncodeError(
                 f"StringDType with na_object={dtype.na_object!r} cannot be stored; "
-                "x.astype(StringDType(na_object=None)) can"
+                "store x.astype(np.dtypes.StringDType(na_object=None))"
             )
     return node
 

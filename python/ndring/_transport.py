@@ -1,25 +1,16 @@
-"""Commands to one node: borrow a connection from redis-py's pool, send, read. Each once: ``_cluster`` tries again.
-
-redis-py owns addresses, pools, TLS and authentication. Its own retries are off: it cannot know which of our commands
-may be repeated.
-"""
+"""Commands to one node: borrow a connection, send, read. Each once: ``_cluster`` tries again."""
 from __future__ import annotations
 
-import inspect
-import socket
-from typing import Any, Callable, Dict, List, Optional, Sequence
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from time import monotonic
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ._channel import Channels
-from ._exceptions import (
-    AuthenticationError, BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, TimeoutError, UncertainWrite,
-    error_reply,
-)  # fmt: skip
+from ._exceptions import BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, TimeoutError, UncertainWrite
+from ._explain import explain
+from ._settings import Settings
 from ._slots import Address
-from ._wire import Buffer, ReplyReader, pack, send
+from ._stream import Doubt
+from ._wire import Buffer, ReplyReader, pack
 
 # Replies that nobody reads while commands are still being sent would block both sides: so many commands, and so many bytes of them
 # behind one with a long answer, fit what lies between. A node goes on reading while the short answers to writes wait.
@@ -92,18 +83,17 @@ _LOST = (ConnectionError, TimeoutError)
 PASSING = (*_LOST, BusyError, ClusterDownError, MovedError)
 
 
-class Transport:
-    """The connections to one node. Safe across threads and forks, as redis-py's pool is."""
+def is_passing(error: BaseException) -> bool:
+    """Whether another try may help."""
+    return isinstance(error, PASSING) and not error.hopeless
 
-    def __init__(self, options: Dict[str, Any], max_bytes: int) -> None:
-        ours = {name: value for name, value in options.items() if name not in ("retry_on_error", "retry_on_timeout")}
-        self._pool = redis.ConnectionPool(**{**ours, "retry": Retry(NoBackoff(), 0)})
-        self._pool.connection_class(**self._pool.connection_kwargs)  # an unknown option is a TypeError here, not at the first call
-        required = inspect.signature(self._pool.get_connection).parameters.get("command_name")
-        # redis-py 4 wants the command's name, later versions warn when it is given.
-        arguments = ("NP",) if required is not None and required.default is required.empty else ()
-        self._channels = Channels(self._pool, arguments, max_bytes)
-        self.address = Address(str(options.get("host", "")), int(options.get("port", 0)))
+
+class Transport:
+    """The connections to one node. Safe across threads, forks and signals. ``end`` is the moment by which a call has to be over."""
+
+    def __init__(self, settings: Settings, address: Address, doubt: Optional[Doubt] = None) -> None:
+        self._channels = Channels(settings, address, doubt)
+        self.address = address
 
     def close(self) -> None:
         self._channels.close()
@@ -112,67 +102,69 @@ class Transport:
         """Closes what is idle now and the rest when it comes back: commands under way are not disturbed."""
         self._channels.retire()
 
-    def one(self, request: Request) -> Any:
+    def one(self, request: Request, end: Optional[float] = None) -> Any:
         """Returns the reply to one command, or a Setback. Raises what is final."""
         # The way of nearly all calls: one connection, one command, one answer.
+        channel = broken = None
+        in_step = sent = False
         try:
-            channel = self._channels.borrow()
-        except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
-            error, lost = translate(exc), False
-        else:
-            in_step = False
+            channel = self._channels.borrow(end, request.key)
+            channel.stream.begin(end, request.key)
+            sent = True
+            broken = channel.stream.send(request.buffers)
             try:
-                send(channel.sock, request.buffers)
                 result = request.read(channel.reader)
-                in_step = not channel.reader.pending
-                return result
-            except (NdringError, OSError) as exc:
-                error = translate(exc)
-                in_step = error.is_reply and not channel.reader.pending
-                lost = not error.is_reply
-            finally:  # also when interrupted: what is left of a reply must meet no other command
+            except ConnectionError as exc:
+                raise broken or exc
+            in_step = not (broken or channel.reader.pending)
+            return result
+        except NdringError as exc:
+            error = explain(exc, request.buffers, self.address)
+            in_step = exc.is_reply and channel is not None and not (broken or channel.reader.pending)
+            lost = sent and not exc.is_reply
+        finally:  # also when interrupted: what is left of a reply must meet no other command
+            if channel is not None:
                 self._channels.give_back(channel, in_step)
-        if isinstance(error, PASSING):
+        if is_passing(error):
             return Setback(error, lost, self)
         raise error
 
-    def soon(self, request: Request, seconds: float) -> Any:
+    def soon(self, request: Request, seconds: float, end: Optional[float] = None) -> Any:
         """Returns the reply to one command, for which the node has so many seconds. Raises any error."""
-        try:
-            channel = self._channels.borrow()
-        except (redis.RedisError, OSError, ValueError) as exc:
-            raise translate(exc)
+        channel = None
         in_step = False
+        until = monotonic() + seconds
+        until = until if end is None else min(until, end)
         try:
-            channel.limit(seconds)
-            send(channel.sock, request.buffers)
+            channel = self._channels.borrow(until, None)
+            channel.stream.begin(until, None)
+            broken = channel.stream.send(request.buffers)
             result = request.read(channel.reader)
-            channel.limit(None)
-            in_step = not channel.reader.pending
+            in_step = not (broken or channel.reader.pending)
             return result
-        except (NdringError, OSError) as exc:
-            raise translate(exc)  # an error reply ends the connection too: it is rare
+        except NdringError as exc:
+            raise explain(exc, request.buffers, self.address)  # an error reply ends the connection too: it is rare
         finally:
-            self._channels.give_back(channel, in_step)
+            if channel is not None:
+                self._channels.give_back(channel, in_step)
 
-    def transaction(self, requests: Sequence[Request]) -> List[Any]:
+    def transaction(self, requests: Sequence[Request], end: Optional[float] = None) -> List[Any]:
         """Returns the replies to commands that are done as one; an exception stands where one failed. Raises what kept it from being
         done, or UncertainWrite."""
-        try:
-            channel = self._channels.borrow()
-        except (redis.RedisError, OSError, ValueError) as exc:
-            raise translate(exc)
+        channel = broken = None
         sent = in_step = False
         refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
         try:
+            channel = self._channels.borrow(end, requests[0].key)
+            channel.stream.begin(end, requests[0].key)
             reader = channel.reader
             buffers: List[Buffer] = pack(b"MULTI")
             for request in requests:
                 buffers += request.buffers
             # The node answers each with a few bytes only, so that nobody need read before all is sent. EXEC is last: what was
             # cut before it has not been done.
-            send(channel.sock, buffers + pack(b"EXEC"))
-            sent = True
+            broken = channel.stream.send(buffers + pack(b"EXEC"))
+            sent = broken is None
             for number in range(1 + len(requests)):
                 try:
                     reply = reader.reply()
@@ -180,93 +172,87 @@ class Transport:
                         raise DecodeError(f"the node answers {str(reply)[:20]!r} to command {number} of a transaction")
                 except NdringError as exc:
                     if not exc.is_reply:
-                        raise
+                        raise broken or exc
                     refused[number] = exc
             results: List[Any] = []
             try:
                 count = reader.items()
             except NdringError as exc:
-                in_step = exc.is_reply and not reader.pending
+                in_step = exc.is_reply and not (broken or reader.pending)
                 raise next(iter(refused.values()), exc) if exc.is_reply else exc
             if count != len(requests):
                 raise DecodeError(f"EXEC answers {count} replies to {len(requests)} commands")
             for request in requests:
+                channel.stream.patience.renew(monotonic())
                 try:
                     results.append(request.read(reader))
                 except NdringError as exc:
                     if not exc.is_reply:
                         raise
                     results.append(exc)
-            in_step = not reader.pending
+            in_step = not (broken or reader.pending)
             return results
-        except (NdringError, OSError) as exc:
-            error = translate(exc)
-            if sent and isinstance(error, (ConnectionError, TimeoutError)):
-                if refused and 0 not in refused:  # EXEC does nothing then
-                    raise next(iter(refused.values()))
-                raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
+        except NdringError as exc:
+            largest = max(requests, key=lambda request: request.size).buffers
+            error = explain(exc, largest, self.address)
+            if isinstance(error, (ConnectionError, TimeoutError)):
+                if refused and (broken or 0 not in refused):  # EXEC did not come, or does nothing then
+                    raise explain(next(iter(refused.values())), largest, self.address)
+                if sent and not exc.is_reply:
+                    raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
             raise error
         finally:
-            self._channels.give_back(channel, in_step)
+            if channel is not None:
+                self._channels.give_back(channel, in_step)
 
-    def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any]) -> None:
+    def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
         """Sends the pending commands on one connection and fills in their results: a reply, an exception that is final, or a Setback."""
-        try:
-            channel = self._channels.borrow()
-        except (redis.RedisError, OSError, ValueError) as exc:  # redis-py raises ValueError for some nonsense
-            for i in pending:
-                error = translate(exc)
-                results[i] = Setback(error, False, self) if isinstance(error, PASSING) else error
-            return
         sent = done = 0
         in_step = False
+        channel = None
+        broken: Optional[ConnectionError] = None
         try:
-            reader = channel.reader
+            channel = self._channels.borrow(end, requests[pending[0]].key)
+            channel.stream.begin(end, requests[pending[0]].key)
             while done < len(pending):
-                batch: List[Buffer] = []
-                behind = 0  # bytes behind the first command with a long answer
-                brief = True
-                while sent < len(pending) and sent - done < _BATCH:
-                    request = requests[pending[sent]]
-                    if not brief:
-                        behind += request.size
-                        if behind > _BATCH_BYTES:
-                            break
-                    batch += request.buffers
-                    brief = brief and request.brief
-                    sent += 1
-                send(channel.sock, batch)
+                batch, sent = _batch(requests, pending, sent, done)
+                broken = channel.stream.send(batch)
                 while done < sent:
                     i = pending[done]
+                    channel.stream.patience.renew(monotonic())
                     try:
-                        results[i] = requests[i].read(reader)
+                        results[i] = requests[i].read(channel.reader)
                     except NdringError as exc:
                         if not exc.is_reply:
-                            raise
-                        results[i] = Setback(exc, False, self) if isinstance(exc, PASSING) else exc
+                            raise broken if broken and isinstance(exc, ConnectionError) else exc
+                        error = explain(exc, requests[i].buffers, self.address)
+                        results[i] = Setback(error, False, self) if is_passing(error) else error
                     done += 1
-            in_step = not reader.pending
-        except (NdringError, OSError) as exc:
-            error = translate(exc)
+                if broken:
+                    raise broken
+            in_step = not channel.reader.pending
+        except NdringError as exc:
+            error = explain(exc, requests[pending[done]].buffers if done < len(pending) else (), self.address)
             for position in range(done, len(pending)):
-                again = isinstance(error, _LOST) or position > done  # what made no sense was the answer to the first of them
+                again = is_passing(error) or position > done and not error.hopeless  # what made no sense was the answer to the first of them
                 results[pending[position]] = Setback(error, position < sent, self) if again else error
         finally:
-            self._channels.give_back(channel, in_step)
+            if channel is not None:
+                self._channels.give_back(channel, in_step)
 
 
-def translate(exc: BaseException) -> NdringError:
-    """Returns our exception for one of redis-py's or the system's."""
-    error: NdringError
-    if isinstance(exc, NdringError):
-        return exc
-    if isinstance(exc, redis.AuthenticationError):  # a redis.ConnectionError too
-        error = AuthenticationError(str(exc))
-    elif isinstance(exc, (redis.TimeoutError, socket.timeout, BlockingIOError)):  # the last one is what the system says
-        error = TimeoutError("timed out" if isinstance(exc, BlockingIOError) else str(exc) or "timed out")
-    elif isinstance(exc, redis.ResponseError):
-        error = error_reply(str(exc))
-    else:
-        error = ConnectionError(str(exc))
-    error.__cause__ = exc
-    return error
+def _batch(requests: Sequence[Request], pending: Sequence[int], sent: int, done: int) -> Tuple[List[Buffer], int]:
+    """Returns what may be sent now, after ``sent`` commands of which ``done`` are answered, and how many are sent then."""
+    batch: List[Buffer] = []
+    behind = 0  # bytes behind the first command with a long answer
+    brief = True
+    while sent < len(pending) and sent - done < _BATCH:
+        request = requests[pending[sent]]
+        if not brief:
+            behind += request.size
+            if behind > _BATCH_BYTES:
+                break
+        batch += request.buffers
+        brief = brief and request.brief
+        sent += 1
+    return batch, sent

@@ -1,12 +1,9 @@
-"""RESP on a bare socket: buffers go out without being joined, arrays come in straight into their own memory."""
+"""RESP: buffers that go out without being joined, arrays that come in straight into their own memory."""
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 import sys
-from collections import deque
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
@@ -15,14 +12,12 @@ from ._npy import MAX_HEADER, Header, parse_header
 
 Buffer = Union[bytes, memoryview]
 
-_MAX_VECTOR = 512  # buffers given to the system at once; Linux takes 1024
 _FIRST_BUFFER = 20 << 10  # bytes; the answer for 16 KiB of data fits
 _MAX_LINE = 64 << 10  # bytes
 _MAX_TEXT = 64 << 20  # bytes of any reply that is no array
 _MAX_ITEMS = 1 << 20
 _MAX_DEPTH = 16
 _CHUNK = 1 << 20  # bytes that are received, then summed while they are in the processor's cache
-_WHOLE = getattr(socket, "MSG_WAITALL", 0)  # the system returns when all is there
 # What follows the .npy in the answer for an array that is nothing but that: no attrs, version, CRC32C, no parts.
 _PLAIN_REST = re.compile(rb"\r\n(?:\$-1|_)\r\n\$\d\d?\r\n(\d+-\d+)\r\n:(\d+)\r\n\*0\r\n\Z")
 _MAX_REST = 128  # bytes
@@ -57,31 +52,6 @@ def pack_behind(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
     return buffers
 
 
-def send(sock: Any, buffers: Sequence[Buffer]) -> None:
-    """Sends all buffers. Raises OSError."""
-    if len(buffers) == 1:
-        sock.sendall(buffers[0])
-        return
-    if isinstance(sock, ssl.SSLSocket):  # has no sendmsg
-        for buffer in buffers:
-            sock.sendall(buffer)
-        return
-    sent = 0
-    if len(buffers) <= _MAX_VECTOR:
-        sent = sock.sendmsg(buffers)
-        if sent == sum(map(len, buffers)):  # nearly always
-            return
-    waiting: Deque[Buffer] = deque(buffers)
-    while True:
-        while waiting and sent >= len(waiting[0]):
-            sent -= len(waiting.popleft())
-        if not waiting:
-            return
-        if sent:
-            waiting[0] = memoryview(waiting[0])[sent:]
-        sent = sock.sendmsg([waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))])
-
-
 class Stored(NamedTuple):
     """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of header and data as they came, None above
     MAX_SUMMED. ``data``: 1-d bytes, or None if it is in ``out``."""
@@ -96,18 +66,17 @@ class Stored(NamedTuple):
 
 
 class ReplyReader:
-    """Reads replies from a socket.
+    """Reads replies from a Stream.
 
     An error reply is raised as the exception that it stands for, after which the next reply can be read. Any other
     exception means that the stream is out of step: the connection must be dropped.
     """
 
-    def __init__(self, sock: Any, max_bytes: int) -> None:
-        self._sock = sock
+    def __init__(self, stream: Any, max_bytes: int) -> None:
+        self._recv_into = stream.recv_into
         self._max_bytes = max_bytes
         self._buffer = bytearray(_FIRST_BUFFER)
         self._start = self._end = 0
-        self._flags = 0 if isinstance(sock, ssl.SSLSocket) or sock.gettimeout() is not None else _WHOLE
 
     @property
     def pending(self) -> bool:
@@ -157,7 +126,7 @@ class ReplyReader:
                 items = [self._item(depth) for _ in range(2 * size)]
                 return dict(zip(items[::2], items[1::2]))
             return [self._item(depth) for _ in range(size)]
-        raise DecodeError(f"no reply begins with {line[:20]!r}")
+        raise _nonsense(f"no reply begins with {line[:20]!r}", line)
 
     def items(self) -> Optional[int]:
         """Returns how many items the next reply, an array, has; None for null. The caller reads them."""
@@ -191,7 +160,7 @@ class ReplyReader:
         if line in (b"$-1", b"_", b"*-1"):
             return None
         if line != b"*5":
-            raise DecodeError(f"NP.GET answers {line[:20]!r}")
+            raise _nonsense(f"NP.GET answers {line[:20]!r}", line)
         size = self._bulk_length(self._max_bytes + MAX_HEADER)
         header = self._npy_header(size)
         if header.data_offset + header.nbytes != size:
@@ -286,8 +255,8 @@ class ReplyReader:
                 self._start = at + 2
                 return line
             seen = max(0, self._end - self._start - 1)
-            if seen > _MAX_LINE:
-                raise DecodeError("a line of the reply does not end")
+            if seen > _MAX_LINE or self._start < self._end and self._buffer[self._start] == 0x15:  # an alert of TLS, which no line end follows
+                raise _nonsense("a line of the reply does not end", bytes(self._buffer[self._start : self._start + 20]))
             self._more()
 
     def _crlf(self) -> None:
@@ -307,7 +276,7 @@ class ReplyReader:
         target[:ready] = memoryview(self._buffer)[self._start : self._start + ready]
         self._start += ready
         while ready < len(target):
-            got = self._sock.recv_into(target[ready:], 0, self._flags)
+            got = self._recv_into(target[ready:])
             if not got:
                 raise ConnectionError("the node closed the connection within a reply")
             ready += got
@@ -333,7 +302,18 @@ class ReplyReader:
             self._start, self._end = 0, self._end - self._start
             if 2 * self._end > len(self._buffer):
                 self._buffer += bytes(len(self._buffer))
-        got = self._sock.recv_into(memoryview(self._buffer)[self._end :])
+        got = self._recv_into(memoryview(self._buffer)[self._end :])
         if not got:
             raise ConnectionError("the node closed the connection")
         self._end += got
+
+
+def _nonsense(text: str, start: bytes) -> DecodeError:
+    """Returns the error for what is not a reply, with what it looks like."""
+    if start.startswith(b"HTTP/"):
+        text = f"the port answers HTTP ({start[:20]!r}), not Redis' protocol: it is an HTTP port. Clients use the other one, by default 7379"
+    elif start[:2] == b"\x15\x03":
+        text = "the port speaks TLS: use from_url('rediss://...')"
+    elif start.startswith((b"SSH-", b"220 ", b"EHLO")):
+        text = f"the port answers {start[:20]!r}: this is not ndring"
+    return DecodeError(text)

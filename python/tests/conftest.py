@@ -1,9 +1,11 @@
 """A real node for the suite, and a stub of one that fails as it is told."""
 from __future__ import annotations
 
+import faulthandler
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -131,6 +133,41 @@ def stop_nodes(processes):
             kill_node(process)
 
 
+LIMIT = float(os.environ.get("NDRING_TEST_LIMIT", "120"))  # s that a test has, and each of its fixtures' set-ups
+
+
+def _limited(what):
+    """Lets a test that hangs fail, with where it hangs; one that cannot be interrupted ends the run."""
+
+    def late(number, frame):
+        pytest.fail(f"{what} takes longer than {LIMIT:.0f} s (NDRING_TEST_LIMIT)")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT, 5)
+    faulthandler.dump_traceback_later(LIMIT + 60, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    yield from _limited(f"the set-up of {item.nodeid}")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    yield from _limited(item.nodeid)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item):
+    yield from _limited(f"the end of {item.nodeid}")
+
+
 @pytest.fixture(scope="session")
 def node():
     process, address = start_node()
@@ -174,6 +211,8 @@ class Stub:
             except OSError:
                 return
             self.connections += 1
+            if connection.family == socket.AF_INET:  # small answers do not wait for each other
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with connection:
                 try:
                     self._serve(connection)

@@ -65,6 +65,7 @@ class FakeNode:
                 connection, _ = server.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers do not wait for each other
             self._open.add(connection)
             thread = threading.Thread(target=self._serve, args=(connection,))
             self._threads.append(thread)

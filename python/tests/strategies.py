@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import warnings
+from typing import Any, Callable, Dict
 
 import numpy as np
 from fidelity import memory
 from hypothesis import strategies as st
+from numpy.ma import mrecords
 
 UNITS = ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as"]
 NAMES = ["a", "b", "x y", "größe", "名前", "it's", 'say "hi"', "back\\slash", "tab\t", "new\nline", "\x00", "", "f0"]
@@ -126,3 +128,83 @@ def _viewed(draw: Any, array: np.ndarray) -> np.ndarray:
         elif how == "field" and array.dtype.names:
             array = array[draw(st.sampled_from(array.dtype.names))]
     return array
+
+
+#: numpy's classes, and masked arrays over each.
+CLASSES = [np.ndarray, np.matrix, np.recarray, np.char.chararray, np.ma.MaskedArray, mrecords.MaskedRecords]
+#: What a program does with an array before it stores it. What numpy refuses is left out.
+OPERATIONS: Dict[str, Callable[[Any], Any]] = {
+    "first": lambda x: x[0],
+    "first element": lambda x: x[(0,) * x.ndim],
+    "element": lambda x: x.flat[0],
+    "new axis": lambda x: x[:, None],
+    "new axes": lambda x: x[None, ..., None],
+    "every other": lambda x: x[..., ::-2],
+    "no elements": lambda x: x[..., :0],
+    "transpose": lambda x: x.T,
+    "swapped axes": lambda x: np.ndarray.swapaxes(x, 0, -1),
+    "reshape": lambda x: np.ndarray.reshape(x, -1),
+    "to no axes": lambda x: np.ndarray.reshape(x, ()),
+    "squeeze": lambda x: np.ndarray.squeeze(x),
+    "ravel": lambda x: x.ravel(),
+    "mean": lambda x: x.mean(axis=0),
+    "sum": lambda x: x.sum(axis=-1),
+    "sum of all": lambda x: x.sum(),
+    "kept dimensions": lambda x: x.max(keepdims=True),
+    "any": lambda x: x.any(axis=0),
+    "cumsum": lambda x: x.cumsum(axis=0),
+    "comparison": lambda x: x == x,
+    "product": lambda x: x * 2,
+    "negative": lambda x: -x,
+    "concatenate": lambda x: np.concatenate([x, x]),
+    "masked concatenate": lambda x: np.ma.concatenate([x, x]),
+    "stack": lambda x: np.stack([x, x]),
+    "take": lambda x: x.take([0, 0], axis=0),
+    "sorted": lambda x: np.sort(x, axis=0),
+    "argsort": lambda x: x.argsort(axis=0),
+    "copy": lambda x: x.copy("K"),
+    "read-only": lambda x: (x.setflags(write=False), x)[1],
+    "misaligned": lambda x: (x.setflags(align=False), x)[1],
+    "mask": lambda x: x.mask,
+    "filled": lambda x: x.filled(),
+    "compressed": lambda x: x.compressed(),
+    "hard mask": lambda x: x.harden_mask(),
+    "mask out": lambda x: (x.__setitem__(0, np.ma.masked), x)[1],
+    "fill value": lambda x: x.set_fill_value(None) or x,
+    "first field": lambda x: x[x.dtype.names[0]],
+    "last field": lambda x: x[x.dtype.names[-1]],
+    "several fields": lambda x: x[list(x.dtype.names[::-2])],
+    "items as bytes": lambda x: x.view(f"V{x.itemsize}"),
+    "items as single bytes": lambda x: x.view("u1"),
+    "items as pairs": lambda x: x.view((f"V{x.itemsize // 2}", 2)),
+    "items as structs": lambda x: x.view([("a", f"V{x.itemsize // 2}"), ("b", f"S{x.itemsize // 2}")]),
+}
+#: Not of structs: numpy 1.24 damages its own memory when it brings some to a common dtype, and when it sorts them.
+NOT_OF_STRUCTS = {
+    "mean", "sum", "sum of all", "kept dimensions", "any", "cumsum", "comparison", "product", "negative", "concatenate", "masked concatenate",
+    "stack", "sorted", "argsort",
+}  # fmt: skip
+
+
+@st.composite
+def values(draw: Any) -> Any:
+    """Any value that numpy makes of an array: of each class, after operations that change class, shape, dtype and mask."""
+    value = draw(arrays(leaf_dtypes() | dtypes()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in draw(st.lists(st.sampled_from([*CLASSES, *OPERATIONS]), min_size=1, max_size=5)):
+            changed = _changed(draw, value, step)
+            value = value if changed is None else changed
+    return value
+
+
+def _changed(draw: Any, value: Any, step: Any) -> Any:
+    try:
+        if step in NOT_OF_STRUCTS and value.dtype.names is not None:
+            return None
+        if step is np.ma.MaskedArray:
+            mask = np.resize(np.array(draw(st.lists(st.booleans(), min_size=1, max_size=3))), value.shape)
+            return np.ma.MaskedArray(value, mask if draw(st.booleans()) else np.ma.nomask, copy=False, subok=draw(st.booleans()))
+        return OPERATIONS[step](value) if isinstance(step, str) else value.view(step)
+    except Exception:  # What numpy does not do, a program does not store.
+        return None

@@ -1,11 +1,12 @@
 """Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
+import gc
 import os
 import threading
 
 import numpy as np
 import pytest
 
-from ndring import CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands
+from ndring import CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
 
 from test_failures import A, client_of, whole
 
@@ -58,7 +59,7 @@ def test_a_connection_is_used_again(stub):
     assert server.connections == 1
 
 
-def test_one_that_was_idle_goes_through_the_pool(stub, monkeypatch):
+def test_one_that_was_idle_is_looked_at(stub, monkeypatch):
     monkeypatch.setattr(_channel, "_FRESH", -1.0)
     server = stub(*[b"+PONG\r\n"] * 5)
     with client_of(server) as c:
@@ -136,9 +137,74 @@ def test_close_while_another_thread_has_a_connection(stub):
     server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
         channel = c._cluster.nodes.seed._channels.borrow()
-        channel.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
+        channel.stream.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
         assert asked.wait(20)
         c.close()
         c._cluster.nodes.seed._channels.give_back(channel, True)
         go_on.set()
         assert not c._cluster.nodes.seed._channels._idle and c.ping()
+
+
+def test_an_idle_connection_that_the_node_closed_is_not_used(stub, monkeypatch):
+    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    closed = threading.Event()
+    server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), closed.set()), b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n")
+    with client_of(server, retry_for=0) as c:
+        assert c.ping() and closed.wait(20)
+        (channel,) = c._cluster.nodes.seed._channels._idle
+        while channel.stream.idle():
+            threading.Event().wait(0.005)
+        assert c.pipeline(transaction=True).set("k", A).execute() == [True]  # which cannot be repeated
+    assert server.connections == 2
+
+
+def test_an_idle_connection_on_which_the_node_said_something_is_not_used(stub, monkeypatch):
+    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), said.wait(20), connection.sendall(b"-ERR idle for too long\r\n")), b"$-1\r\n")
+    said = threading.Event()
+    with client_of(server, retry_for=0) as c:
+        assert c.ping()
+        (channel,) = c._cluster.nodes.seed._channels._idle
+        said.set()
+        while channel.stream.idle():
+            threading.Event().wait(0.005)
+        assert c.get("k") is None
+    assert server.connections == 2
+
+
+def test_the_limit_of_a_question_for_the_map_is_not_that_of_the_next_command(stub, monkeypatch):
+    monkeypatch.setattr(_nodes, "_PATIENCE", 0.2)
+    server = stub(lambda connection: (threading.Event().wait(0.4), connection.sendall(whole())))
+    with client_of(server, retry_for=0) as c:
+        assert np.array_equal(c.get("k"), A)
+    assert server.connections == 1 and server.asked_for_slots == 1
+
+
+def test_a_connection_that_only_a_cycle_holds_does_not_count(stub):
+    """As the traceback of an interrupted call may."""
+    server = stub(b"+PONG\r\n", b"+PONG\r\n")
+    with client_of(server, max_connections=1, retry_for=0) as c:
+        assert c.ping()
+        gc.disable()
+        try:
+            cycle = [c._cluster.nodes.seed._channels.borrow()]
+            cycle.append(cycle)
+            del cycle
+            assert c.ping()
+        finally:
+            gc.enable()
+    assert server.connections == 2
+
+
+def test_close_ends_a_connection_that_another_thread_uses(stub):
+    """Its call goes on with another one, rather than wait for an answer to come on this one."""
+    asked = threading.Event()
+    server = stub(lambda connection: (asked.set(), connection.recv(1)), b"+PONG\r\n")
+    with client_of(server, socket_timeout=60) as c:
+        results = []
+        thread = threading.Thread(target=lambda: results.append(c.ping()))
+        thread.start()
+        assert asked.wait(20)
+        c.close()
+        thread.join(30)
+        assert results == [True] and server.connections == 2

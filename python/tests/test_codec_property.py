@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 import strategies
-from codec_helpers import roundtrip
+from codec_helpers import roundtrip, unpack
 from fidelity import assert_identical
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ndring import _codec, _dtypes
+from ndring._exceptions import EncodeError
 
-SLOW = settings(deadline=None, max_examples=500, database=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(deadline=None, max_examples=300, database=None, suppress_health_check=list(HealthCheck))
 
 
 def spans(array: np.ndarray) -> int:
@@ -60,6 +61,16 @@ def test_masked_arrays(array, layout):
     masked = np.ma.MaskedArray(array, mask, copy=False, hard_mask=array.size % 2 == 0)
     kept = layout == "exact" or spans(array) <= 8 * max(array.nbytes, array.size)
     assert_identical(roundtrip(masked, layout=layout), masked, layout=kept, flags=kept)
+
+
+@settings(SLOW, max_examples=150)
+@given(strategies.values())
+def test_what_can_be_stored_comes_back(value):
+    try:
+        encoded = _codec.encode(value, layout="exact")
+    except EncodeError:
+        return
+    assert_identical(unpack(encoded), value)
 
 
 @SLOW

@@ -34,28 +34,18 @@ def test_errors_are_ordinary_errors_too():
 
 
 @pytest.mark.parametrize(
-    ("value", "way_out"),
+    "value",
     [
-        (np.array([1, "a"], object), r"astype"),
-        (np.array(None, object), r"astype"),
-        (np.zeros(2, [("a", "i4"), ("b", "O")]), r"astype"),
-        (np.zeros(2, [("a", [("b", "O")], (2,))]), r"astype"),
-        (np.ma.MaskedArray(np.array([1, None], object)), r"astype"),
-        (filled(3, "f4").view(Subclass), r"np.asarray\(x\)"),
-        (filled((2, 2), "f4").view(SubclassOfMatrix), r"np.asarray\(x\)"),
-        (filled(3, "f4").view(SubclassOfMasked), r"np.asarray\(x\)"),
-        (np.ma.MaskedArray(filled(3, "f4").view(Subclass)), r"np.asarray\(x\)"),
-        (np.ma.masked, r"np.asarray\(x\)"),
-        (Float(3), r"np.asarray\(x\)"),
-        *((value, r"np.asarray\(x\)") for value in (1, 1.5, True, None, "a", b"a", [1, 2], (1,), {}, 1j)),
-        (collections.deque([1]), r"np.asarray\(x\)"),
-        (fractions.Fraction(1, 2), r"np.asarray\(x\)"),
-        (memoryview(b"abc"), r"np.asarray\(x\)"),
+        np.array([1, "a"], object), np.array(None, object), np.zeros(2, [("a", "i4"), ("b", "O")]),
+        np.zeros(2, [("a", [("b", "O")], (2,))]), np.ma.MaskedArray(np.array([1, None], object)),
+        filled(3, "f4").view(Subclass), filled((2, 2), "f4").view(SubclassOfMatrix), filled(3, "f4").view(SubclassOfMasked),
+        np.ma.MaskedArray(filled(3, "f4").view(Subclass)), np.ma.masked, Float(3),
+        1, 1.5, True, None, "a", b"a", [1, 2], (1,), {}, 1j, collections.deque([1]), fractions.Fraction(1, 2), memoryview(b"abc"), object(),
     ],
     ids=lambda value: f"{type(value).__name__} {str(value)[:20]!r}",
-)
-def test_refused(value, way_out):
-    with pytest.raises(EncodeError, match=way_out):
+)  # fmt: skip
+def test_refused(value):
+    with pytest.raises(EncodeError, match="store |convert "):  # what to do: test_codec_advice.py follows it
         _codec.encode(value)
 
 
@@ -103,8 +93,9 @@ def test_titles_that_are_not_text():
         _codec.encode(np.zeros(1, {"names": ["a"], "formats": ["i4"], "titles": [5]}))
 
 
-def test_attributes_of_a_subclass():
-    for value in (filled((2, 2), "f4").view(np.matrix), filled(2, "u1,i4").view(np.recarray)):
+def test_attributes_of_a_subclass(tmp_path):
+    mapped = np.memmap(tmp_path / "m", "f4", "w+", shape=(3,))
+    for value in (filled((2, 2), "f4").view(np.matrix), filled(2, "u1,i4").view(np.recarray), mapped):
         value.__dict__["unit"] = "m"
         with pytest.raises(EncodeError, match="metadata='drop'"):
             _codec.encode(value)
@@ -118,6 +109,22 @@ def test_what_a_masked_array_carries(info):
     with pytest.raises(EncodeError, match="metadata='drop'"):
         _codec.encode(masked)
     assert roundtrip(masked, metadata="drop")._optinfo == {}
+
+
+def test_attributes_of_a_mask():
+    masked = np.ma.MaskedArray(filled(3, "f4"))
+    vars(masked)["_mask"] = np.zeros(3, bool).view(np.recarray)
+    masked._mask.__dict__["unit"] = "m"
+    with pytest.raises(EncodeError, match="metadata='drop'"):
+        _codec.encode(masked)
+    assert type(roundtrip(masked, metadata="drop")._mask) is np.recarray
+
+
+def test_masked_memmaps(tmp_path):
+    mapped = np.memmap(tmp_path / "m", "f4", "w+", shape=(3,))
+    masked = np.ma.MaskedArray(mapped, [1, 0, 1])
+    for value in (masked, masked + 1, masked[::-1]):
+        assert_identical(roundtrip(value), value)
 
 
 @pytest.mark.parametrize("option", ["layout", "metadata"])
@@ -138,7 +145,7 @@ def test_strings_with_other_missing_objects():
 def test_masked_strings_with_a_fill_value():
     masked = np.ma.MaskedArray(np.array(["a"], dtype=np.dtypes.StringDType()), [1])
     masked._fill_value = np.array("N/A", dtype=np.dtypes.StringDType())
-    with pytest.raises(EncodeError, match="fill_value"):
+    with pytest.raises(EncodeError, match="the fill value"):
         _codec.encode(masked)
 
 

@@ -2,8 +2,11 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
+import sys
 
 import ndring
+import pytest
 import redis
 from ndring import _exceptions
 
@@ -36,3 +39,22 @@ def test_every_method_is_documented():
     for name, value in vars(ndring.NumPyRedis).items():
         if not name.startswith("_"):
             assert (value.__func__ if isinstance(value, classmethod) else value).__doc__, name
+
+
+def test_the_license_is_that_of_the_repository():
+    here = pathlib.Path(__file__).resolve().parents[1]
+    if not (here.parent / "LICENSE").exists():
+        pytest.skip("the folder python/ stands alone, as where the suite runs with another NumPy")
+    assert (here / "LICENSE").read_bytes() == (here.parent / "LICENSE").read_bytes()
+
+
+def test_a_system_without_sendmsg():
+    # As on Windows: socket.socket has no sendmsg there.
+    program = """
+import redis, socket, ssl
+class Socket: pass
+socket.socket = Socket
+import ndring
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=pathlib.Path(ndring.__file__).parents[1])
+    assert run.returncode == 1 and "ImportError: ndring sends arrays" in run.stderr and "WSL" in run.stderr, run.stderr

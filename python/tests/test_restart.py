@@ -43,7 +43,7 @@ def test_a_client_goes_on_after_a_restart(tmp_path):
     with NumPyRedis(*address) as client:
         client.set("k", np.arange(1000))
         kill(process)
-        process, again = start_node("--port", str(address[1]), folder=tmp_path)
+        process, again = start_node("--port", str(address[1]), "--bus-port", "0", "--gossip-port", "0", folder=tmp_path)
         assert again == address
         assert_identical(client.get("k"), np.arange(1000))
         assert client.set("k", np.arange(2))

@@ -342,7 +342,9 @@ def test_fork(fake):
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
-        with c._cluster.nodes._lock:  # as if another thread asked for the map just now
+        asking = _nodes._Asking()
+        c._cluster.nodes._asking["map"] = lambda: asking  # as if another thread asked for the map just now
+        try:
             child = os.fork()
             if child == 0:
                 code = 1
@@ -352,6 +354,8 @@ def test_fork(fake):
                     code = 0
                 finally:
                     os._exit(code)
+        finally:
+            c._cluster.nodes._asking.clear()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(c.mget(KEYS)) == 300
 
@@ -393,10 +397,8 @@ def test_get_or_set(fake):
 
 def test_options_are_those_of_all_nodes():
     c = NumPyRedis.from_url("rediss://u:secret@seed?ssl_check_hostname=True&ssl_cert_reqs=none&max_connections=7&socket_timeout=4", retry_for=1)
-    other = c._cluster.nodes.at(Address("other", 7000))._pool
-    seed = c._cluster.nodes.seed._pool
-    assert (other.connection_kwargs["host"], other.connection_kwargs["port"]) == ("other", 7000)
-    assert {k: v for k, v in other.connection_kwargs.items() if k not in ("host", "port", "retry")} == {
-        k: v for k, v in seed.connection_kwargs.items() if k not in ("host", "port", "retry")
-    }
-    assert other.connection_class is seed.connection_class and other.max_connections == 7
+    other = c._cluster.nodes.at(Address("other", 7000))._channels
+    assert other._address == ("other", 7000) and other._settings is c._cluster.nodes.seed._channels._settings
+    settings = other._settings
+    assert (settings.username, settings.password, settings.max_connections, settings.socket_timeout) == ("u", "secret", 7, 4)
+    assert settings.tls == {"ssl_check_hostname": True, "ssl_cert_reqs": "none"}

@@ -1,7 +1,7 @@
 """Typical uses, for mypy: those marked as wrong must be errors, since unused ignores are errors too."""
 from __future__ import annotations
 
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from ndring import Meta, NumPyRedis, Pipeline
@@ -21,6 +21,26 @@ with client.pipeline(transaction=True) as pipe:
     chained: Pipeline = pipe.set("k", np.arange(3)).get("k").expire("k", 3)
     results: List[Any] = chained.execute()
 
+scalar: np.float64 = np.float64(1)
+named: Dict[str, np.ndarray[Any, Any]] = {"a": np.zeros(3)}
+by_number: Dict[int, np.float32] = {1: np.float32(1)}
+client.set("k", scalar)
+client.set(np.int64(3), np.zeros(3))
+client.mset(named)
+client.mset(by_number)
+client.mset({"a": np.zeros(3), b"b": scalar, 3: np.str_("c")})
+text_keys: List[str] = ["a", "b"]
+client.mget(text_keys)
+pipe.set("k", scalar)
+
+client.set("k", "text")  # type: ignore[arg-type]
+client.set("k", 1.5)  # type: ignore[arg-type]
+client.set("k", [1, 2])  # type: ignore[arg-type]
+client.set("k", None)  # type: ignore[arg-type]
+client.mset({"k": "text"})  # type: ignore[dict-item]
+client.get_or_set("k", lambda: "text")  # type: ignore[arg-type, return-value]
+pipe.set("k", b"bytes")  # type: ignore[arg-type]
+client.set(None, np.zeros(3))  # type: ignore[arg-type]
 client.set("k", np.arange(3), ex="soon")  # type: ignore[arg-type]
 client.set("k", np.arange(3), exx=3)  # type: ignore[call-arg]
 client.get(None)  # type: ignore[arg-type]

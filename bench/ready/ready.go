@@ -1,0 +1,67 @@
+// Package ready waits for the servers that the benchmarks start. A port that takes connections is not enough: a server may still load its
+// data, or wait to become part of its cluster.
+package ready
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// Question is what a server is asked until it answers as one that is ready.
+type Question struct{ Text, Answer string }
+
+var (
+	// Keys asks a RESP server for a key, which it can say only when it serves keys.
+	Keys = Question{"*2\r\n$6\r\nEXISTS\r\n$5\r\nready\r\n", ":"}
+	// Ping asks a RESP server that has no keys.
+	Ping = Question{"*1\r\n$4\r\nPING\r\n", "+PONG"}
+	// Version asks memcached.
+	Version = Question{"version\r\n", "VERSION"}
+)
+
+const (
+	pause   = 2 * time.Millisecond
+	silence = 5 * time.Second // in which an answer has to come
+)
+
+// Wait returns when the server at addr answers as it should, or the error of the last try when ctx is done.
+func Wait(ctx context.Context, addr string, q Question) error {
+	for {
+		err := ask(ctx, addr, q)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not become ready: %w (%w)", addr, err, context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+func ask(ctx context.Context, addr string, q Question) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(silence)); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte(q.Text)); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(line, q.Answer) {
+		return fmt.Errorf("it answers %.200q", line)
+	}
+	return nil
+}

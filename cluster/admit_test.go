@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+func settingCommand(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: name, Value: "1"}}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What a node may ask another one for depends on who it is.
+func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	n := nw.start(t, testConfig(t, "a", 0))
+	ready(t, n)
+	stranger, other := testConfig(t, "s", 0).Self, testConfig(t, "o", 0).Self
+	stranger.Incarnation, other.Incarnation = 7, 7
+	from := Caller{Node: stranger.ID, Store: stranger.Store, Incarnation: stranger.Incarnation}
+	if _, err := n.ServeCall(t.Context(), from, MethodPropose, settingCommand(t, "stranger")); err == nil || !strings.Contains(err.Error(), "is of no cluster") {
+		t.Errorf("a node of no cluster proposes: %v", err)
+	}
+	member := from
+	member.Cluster = n.ID()
+	if _, err := n.ServeCall(t.Context(), member, MethodPropose, settingCommand(t, "member")); err != nil {
+		t.Errorf("a member proposes: %v", err)
+	}
+	join := func(from Caller, request joinRequest) error {
+		t.Helper()
+		request.Shards = n.config.Shards
+		payload, err := json.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.ServeCall(t.Context(), from, MethodJoin, payload)
+		return err
+	}
+	wrongStore := stranger
+	wrongStore.Store = other.Store
+	for name, request := range map[string]joinRequest{
+		"for another node":       {Node: other},
+		"for another store":      {Node: wrongStore},
+		"as if it were a member": {Node: other, Passed: true},
+	} {
+		if err := join(from, request); err == nil || !strings.Contains(err.Error(), "another one") {
+			t.Errorf("a node asks %s: %v", name, err)
+		}
+	}
+	if err := join(member, joinRequest{Node: other, Passed: true}); err != nil {
+		t.Errorf("a member passes a request on: %v", err)
+	}
+	if err := join(from, joinRequest{Node: stranger}); err != nil {
+		t.Errorf("a node asks for itself: %v", err)
+	}
+	eventually(t, "the topology has what was asked for rightly", func() bool {
+		_, joined := n.Topology().Node(stranger.ID)
+		row, passed := n.Topology().Node(other.ID)
+		return joined && passed && row.Store == other.Store && n.Topology().Settings["member"] == "1"
+	})
+	if _, set := n.Topology().Settings["stranger"]; set {
+		t.Error("a node of no cluster has changed a setting")
+	}
+}
+
+// As long as a start of a node lives, no later one is let in, whatever its folder.
+func TestASecondLiveStartIsNotLetIn(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	nodes, _ := bootstrap(t, nw, 2, nil)
+	leader := leaderOf(t, nodes...)
+	other := nodes[0]
+	if other == leader {
+		other = nodes[1]
+	}
+	here(t, nodes)
+	again := *other.row.Load()
+	again.Incarnation++
+	admit := func() joinReply {
+		t.Helper()
+		var reply joinReply
+		eventually(t, "the leader answers", func() (answered bool) {
+			var err error
+			reply, err = leader.admit(leader.agreement.Load(), joinRequest{Node: again, Shards: 16})
+			return err == nil
+		})
+		return reply
+	}
+	if reply := admit(); !strings.Contains(reply.Refused, "runs already") {
+		t.Errorf("a second start of a node that lives: %+v", reply)
+	}
+	if row, _ := leader.Topology().Node(other.self.ID); row.Incarnation != other.self.Incarnation {
+		t.Errorf("it has become %+v", row)
+	}
+	other.kill()
+	if reply := admit(); reply.Refused != "" {
+		t.Errorf("a later start of a node that is gone: %+v", reply)
+	}
+}

@@ -1,0 +1,114 @@
+package vfs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// What is written in more pieces than one system call takes lies behind one another.
+func TestManyPieces(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 2, maxPieces - 1, maxPieces, maxPieces + 1, 3*maxPieces + 7} {
+		f, err := OS{}.Create(filepath.Join(t.TempDir(), "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const offset = 5
+		want := bytes.Repeat([]byte{0}, offset)
+		var pieces [][]byte
+		for i := range n {
+			piece := bytes.Repeat([]byte{byte(i), byte(i >> 8)}, (i+1)%4) // some are empty
+			pieces, want = append(pieces, piece), append(want, piece...)
+		}
+		if err := f.WriteAt(pieces, offset); err != nil {
+			t.Fatalf("%d pieces: %v", n, err)
+		}
+		got := make([]byte, len(want)+1)
+		m, err := f.ReadAt(got, 0)
+		if m != len(want) || err != io.EOF || !bytes.Equal(got[:m], want) {
+			t.Errorf("%d pieces: %d bytes, want %d, %v; equal: %v", n, m, len(want), err, bytes.Equal(got[:m], want))
+		}
+		if size, err := f.Size(); size != int64(len(want)) || err != nil {
+			t.Errorf("%d pieces: %d bytes, %v", n, size, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Each sync asks the system: it refuses what cannot be synced, which no other call would notice.
+func TestSyncsReachTheSystem(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if err := (osFile{w}).Sync(); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("fdatasync of a pipe: %v", err)
+	}
+	if err := (OS{}).SyncDir("/dev/null"); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("fsync of a device: %v", err)
+	}
+	v, err := OS{}.Volume(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Sync(); err != nil {
+		t.Error(err)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := v.Sync(); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("syncfs of a closed descriptor: %v", err)
+	}
+	if err := (OS{}).SyncDir(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that takes its room beforehand has it.
+func TestAllocate(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "f")
+	f, err := OS{}.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 1 << 20
+	if err := f.Allocate(size); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if taken := info.Sys().(*syscall.Stat_t).Blocks * 512; info.Size() != size || taken < size {
+		t.Errorf("%d bytes, %d of them taken", info.Size(), taken)
+	}
+}
+
+// The errors that say what to do next are known however they are wrapped.
+func TestErrorsAreKnown(t *testing.T) {
+	t.Parallel()
+	wrapped := func(err error) error { return &os.PathError{Op: "open", Path: "f", Err: err} }
+	for err, want := range map[error][2]bool{
+		syscall.ENOSPC: {true, false}, syscall.EDQUOT: {true, false}, syscall.EMFILE: {false, true}, syscall.ENFILE: {false, true}, syscall.EIO: {false, false},
+	} {
+		if got := [2]bool{NoSpace(wrapped(err)), NoDescriptors(wrapped(err))}; got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
+		}
+	}
+	if NoSpace(nil) || NoDescriptors(nil) {
+		t.Error("no error is one")
+	}
+}

@@ -1,0 +1,105 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/shard"
+)
+
+// lockedBuffer is a log that a test reads while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// lines returns what was written since the last call.
+func (l *lockedBuffer) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return strings.Split(strings.TrimSpace(l.b.String()), "\n")
+}
+
+// What changes the node for all leaves one line in its log, which says who did it, and no password.
+func TestChangesOfTheNodeAreLogged(t *testing.T) {
+	t.Parallel()
+	s := startOn(t, Config{}, 16, func(*shard.Store) {})
+	s.follow(t, threeNodes())
+	log := new(lockedBuffer)
+	s.log = slog.New(slog.NewTextHandler(log, nil))
+	s.view.Store(&fakeCluster{
+		sights: map[topology.NodeID]Sight{otherID: {}},
+		forget: func(context.Context, topology.NodeID) error { return nil },
+		leave:  func(context.Context) error { return nil },
+		change: func(context.Context, []Setting) error { return nil },
+		reset:  func(context.Context, []string) error { return nil },
+	})
+	c := s.dial(t)
+	c.want("+OK", "CLIENT", "SETNAME", "deploy-7")
+	audited := map[string]bool{}
+	for _, test := range []struct{ command, want string }{
+		{"FLUSHALL", `msg="a client has changed the node" command=FLUSHALL `},
+		{"FLUSHDB SYNC", `command="FLUSHDB SYNC" `},
+		{"CONFIG SET maxclients 77", `command="CONFIG SET maxclients 77" `},
+		{"CONFIG SET maxclients 77 RequirePass s3cret", `msg="a client failed to change the node" command="CONFIG SET maxclients 77 RequirePass (redacted)" `},
+		{"CONFIG SET a requirepass s3cret b", `command="CONFIG SET a requirepass (redacted) b" `},
+		{"CONFIG SET requirepass s3cret x", `command="CONFIG SET requirepass (redacted) x" `},
+		{"CONFIG RESETSTAT", `command="CONFIG RESETSTAT" `},
+		{"CLIENT KILL ID 12345", `command="CLIENT KILL ID 12345" `},
+		{"CLIENT PAUSE 0", `command="CLIENT PAUSE 0" `},
+		{"CLIENT UNPAUSE", `command="CLIENT UNPAUSE" `},
+		{"CLUSTER FORGET " + otherID, `command="CLUSTER FORGET ` + otherID + `" `},
+		{"CLUSTER FORGET nobody", `err="ERR Unknown node nobody"`},
+		{"CLUSTER LEAVE", `command="CLUSTER LEAVE" `},
+		{"CLUSTER CONFIG SET requirepass s3cret", `command="CLUSTER CONFIG SET requirepass (redacted)" `},
+		{"CLUSTER CONFIG RESET timeout", `command="CLUSTER CONFIG RESET timeout" `},
+		{"CLUSTER CONFIG GET *", ""},
+		{"CONFIG GET *", ""},
+		{"NP.SET k $A", ""},
+		{"DEL k", ""},
+	} {
+		args := strings.Fields(strings.ReplaceAll(test.command, "$A", arrayA))
+		c.do(args...)
+		lines := slices.DeleteFunc(log.lines(), func(line string) bool { return line == "" })
+		if test.want == "" {
+			if len(lines) > 0 {
+				t.Errorf("%s: %q", test.command, lines)
+			}
+			continue
+		}
+		client := `client=` + c.LocalAddr().String() + ` name=deploy-7`
+		if len(lines) != 1 || !strings.Contains(lines[0], test.want) || !strings.Contains(lines[0], client) || strings.Contains(lines[0], "s3cret") {
+			t.Errorf("%s: %q, want %s...%s", test.command, lines, test.want, client)
+		}
+		row, err := lookUp([]Arg{{small: []byte(args[0])}, {small: []byte(args[min(1, len(args)-1)])}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		audited[row.full] = true
+	}
+	for _, row := range allRows() {
+		if row.Flags&Audited != 0 && !audited[row.full] {
+			t.Errorf("%s is logged, and has no line above", row.full)
+		}
+	}
+	c.send(command("SHUTDOWN"))
+	if got := c.closed(); got != "" {
+		t.Errorf("SHUTDOWN: %q", got)
+	}
+	if line := log.lines()[0]; !strings.Contains(line, "asks for a shutdown") || !strings.Contains(line, "name=deploy-7") {
+		t.Errorf("SHUTDOWN: %q", line)
+	}
+}

@@ -1,0 +1,72 @@
+"""What to do with a value that cannot be stored. The tests follow each piece of advice and store the result."""
+from __future__ import annotations
+
+import datetime
+import numbers
+from typing import Any
+
+import numpy as np
+
+_LARGEST = 2**63
+
+
+def full_name(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def for_value(value: Any) -> str:
+    """Returns the advice for a value that is neither a numpy array nor a numpy scalar."""
+    if value is None:
+        return "to store that there is nothing, store np.empty(0)"
+    if isinstance(value, (str, bytes, bytearray, memoryview, bool, float, complex)):
+        return "store np.asarray(x)"
+    if isinstance(value, int):
+        return "store np.asarray(x)" if -_LARGEST <= value < _LARGEST else "store its digits, np.asarray(str(x))"
+    if isinstance(value, numbers.Number):
+        return "store np.float64(x), or np.asarray(str(x)) to keep every digit"
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        return "store np.datetime64(x.astimezone(datetime.timezone.utc).replace(tzinfo=None))"
+    if isinstance(value, datetime.date):
+        return "store np.datetime64(x)"
+    if isinstance(value, datetime.timedelta):
+        return "store np.timedelta64(x)"
+    if callable(getattr(value, "to_numpy", None)):
+        return "store x.to_numpy(dtype=float), or another dtype than object; columns of several dtypes under a key each"
+    if callable(getattr(value, "keys", None)):
+        return "store its values under a key each, mset({name: np.asarray(value) for name, value in x.items()})"
+    if hasattr(value, "__getitem__") or hasattr(value, "__array__"):
+        return "store np.asarray(x, dtype=float), or another dtype that fits its items"
+    if hasattr(value, "__iter__"):
+        return "store np.asarray(list(x), dtype=float), or another dtype that fits its items"
+    return "store the arrays that it holds, under a key each"
+
+
+def for_subclass(value: np.ndarray[Any, Any], known_base: bool) -> str:
+    """Returns the advice for an array that would not come back in its class.
+
+    ``known_base``: of a masked array, whether the class of its data would.
+    """
+    if not isinstance(value, np.ma.MaskedArray):
+        return "store np.asarray(x)"
+    if known_base:
+        return "store x.view(np.ma.MaskedArray)"
+    return (
+        "store np.ma.MaskedArray(np.asarray(x.data), mask=np.ma.getmask(x), fill_value=x.fill_value, hard_mask=x.hardmask)"
+    )
+
+
+def for_objects(dtype: np.dtype[Any]) -> str:
+    """Returns the advice for an array that holds Python objects."""
+    if dtype.names is None:
+        return "convert it first: x.astype(float) for numbers, x.astype('U') for texts"
+    name = next(name for name in dtype.names if dtype.fields[name][0].hasobject)  # type: ignore[index]
+    return f"store each field under a key of its own, converted where it holds objects: x[{name!r}].astype('U')"
+
+
+def for_dtype(value: Any) -> str:
+    """Returns the advice for an array or scalar whose dtype cannot be said."""
+    names = value.dtype.names
+    if isinstance(value, np.ma.MaskedArray) and names:
+        # Each field has a mask of its own, which a view as bytes cannot keep.
+        return f"store each field under a key of its own: x[{names[0]!r}]"
+    return f"store the same bytes without the dtype: x.view('V{value.dtype.itemsize}')"

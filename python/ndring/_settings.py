@@ -1,0 +1,101 @@
+"""What a connection needs to know, checked when the client is made. Nothing here does I/O."""
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Mapping, NamedTuple, Optional
+
+from ._tls import TLS_OPTIONS, tls_options
+
+#: What redis-py's clients take and what makes no difference here: arrays are bytes, and the retries are our own.
+_NO_EFFECT = frozenset((
+    "retry", "retry_on_error", "retry_on_timeout", "encoding", "encoding_errors", "decode_responses", "health_check_interval",
+    "socket_read_size", "parser_class", "command_packer", "event_dispatcher",
+))  # fmt: skip
+_REFUSED = ("redis_connect_func", "connection_class", "connection_pool")
+
+
+class Settings(NamedTuple):
+    """``path``: of a Unix socket, to which alone it leads. ``tls``: options for TLS, None without it. ``socket_timeout``: s; None means no limit."""
+
+    path: Optional[str]
+    socket_timeout: Optional[float]
+    socket_connect_timeout: Optional[float]
+    socket_keepalive: bool
+    socket_keepalive_options: Mapping[int, Any]
+    socket_type: int
+    username: Optional[str]
+    password: Any
+    credential_provider: Any
+    client_name: Optional[str]
+    lib_name: Optional[str]
+    lib_version: Optional[str]
+    protocol: int
+    max_connections: Optional[int]
+    max_array_bytes: int
+    tls: Optional[Mapping[str, Any]]
+
+
+def settings_of(options: Dict[str, Any], lib_version: str) -> Settings:
+    """Returns the settings that keywords stand for. Raises TypeError for an unknown one, ValueError for a value that makes no sense."""
+    options = {name: value for name, value in options.items() if name not in _NO_EFFECT}
+    for name in _REFUSED:
+        if options.pop(name, None) is not None:
+            raise ValueError(f"{name} is an option of redis-py that ndring does not support: it makes its own connections")
+    if options.pop("db", 0) not in (0, None):
+        raise ValueError("there is one database, 0")
+    path = options.pop("path", None)
+    tls = tls_options(options) if options.pop("ssl", False) else None
+    take = options.pop
+    result = Settings(
+        path=None if path is None else str(path),
+        socket_timeout=seconds("socket_timeout", take("socket_timeout", None), optional=True),
+        socket_connect_timeout=seconds("socket_connect_timeout", take("socket_connect_timeout", None), optional=True),
+        socket_keepalive=bool(take("socket_keepalive", False)),
+        socket_keepalive_options=dict(take("socket_keepalive_options", None) or {}),
+        socket_type=int(take("socket_type", 0)),
+        username=take("username", None),
+        password=take("password", None),
+        credential_provider=take("credential_provider", None),
+        client_name=take("client_name", None),
+        lib_name=take("lib_name", "ndring"),
+        lib_version=take("lib_version", lib_version),
+        protocol=_protocol(take("protocol", 2)),
+        max_connections=_count("max_connections", take("max_connections", None)),
+        max_array_bytes=_count("max_array_bytes", take("max_array_bytes")) or 0,
+        tls=tls,
+    )
+    for name in options:
+        if name in TLS_OPTIONS:  # must not be ignored: there would be no TLS to check
+            raise TypeError(f"{name} is for TLS: use from_url('rediss://...'), or ssl=True")
+        raise TypeError(f"NumPyRedis got an unexpected option {name!r}")
+    if result.credential_provider is not None and (result.username or result.password):
+        raise ValueError("credential_provider excludes username and password")
+    return result
+
+
+def seconds(name: str, value: Any, *, optional: bool = False, zero: bool = False) -> Any:
+    """Returns a number of s that was checked. ``optional``: None may stand for no limit; ``zero``: 0 is one, too."""
+    if value is None and optional:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+        raise TypeError(f"{name} is a number of seconds{' or None' if optional else ''}, not {value!r}")
+    number = float(value)
+    if math.isnan(number) or number < 0 or number == 0 and not zero:
+        raise ValueError(f"{name} must be {'at least 0' if zero else 'more than 0'} seconds, not {value!r}")
+    return number
+
+
+def _count(name: str, value: Any) -> Optional[int]:
+    if value is None and name == "max_connections":
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} is an int, not {value!r}")
+    if value.__index__() < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
+    return int(value)
+
+
+def _protocol(value: Any) -> int:
+    if value not in (None, 2, 3, "2", "3"):
+        raise ValueError(f"protocol is 2 or 3, not {value}")
+    return int(value or 2)

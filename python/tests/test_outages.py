@@ -1,0 +1,287 @@
+"""Nodes that are gone or hang: calls for their keys fail fast, all others go on, and a service may go on without its cache."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+import ndring
+import numpy as np
+import pytest
+from fake_cluster import FakeNode
+from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
+from ndring import _outages, _patience, _retry
+from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
+from test_failures import client_of as client_of_stub
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Other nodes are asked after a moment of silence, and it is looked often whether a node is back."""
+    monkeypatch.setattr(_patience, "_DOUBT", 0.05)
+    monkeypatch.setattr(_outages, "_PAUSE", 0.05)
+
+
+@pytest.fixture
+def hold():
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def freeze(node, hold):
+    """Lets a node take everything and answer nothing, as a stopped process does."""
+    node.override = lambda node, arguments: (hold.wait(30), FakeNode.DROP)[1]
+    node.alive_for_others = False
+
+
+
+# Nodes that are gone
+
+
+def test_calls_for_a_dead_node_fail_fast_once_one_has_waited(fake, monkeypatch, caplog):
+    cluster = fake()
+    key, other = key_of(cluster, 1), key_of(cluster, 2)
+    with client_of(cluster, retry_for=0.3) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        with caplog.at_level(logging.INFO, "ndring"), pytest.raises(NodeDownError) as caught:
+            c.get(key)
+        assert isinstance(caught.value, ClusterDownError) and isinstance(caught.value, ConnectionError)
+        assert cluster.nodes[1].where in str(caught.value) and "has not answered for" in str(caught.value) and "refused" in str(caught.value)
+        levels = [record.levelname for record in caplog.records]
+        assert levels.count("WARNING") == 1 and levels.count("INFO") >= 2
+        monkeypatch.setattr(_retry.Attempts, "pause", lambda self: pytest.fail("no call waits any more") if self._delay > 0.02 else 0.0)
+        patient = c.with_options(retry_for=0.3)
+        for call in (
+            lambda: patient.get(key), lambda: patient.set(key, A), lambda: patient.get_or_set(key, lambda: A),
+            lambda: patient.pipeline(transaction=True).get(key).execute(), lambda: patient.set(key, A, nx=True),
+        ):  # fmt: skip
+            with pytest.raises(NodeDownError):
+                call()
+        with pytest.raises(PartialError) as caught:
+            c.mget([key, other])
+        assert isinstance(caught.value.errors[key], NodeDownError) and np.array_equal(caught.value.results[other], A)
+        cluster.nodes[1].start()
+        assert np.array_equal(c.get(key), A)  # each call has one try: it costs nothing
+        assert not c._cluster.nodes.outages.known
+
+
+def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        asked = []
+
+        def says(node, arguments):
+            if arguments[0] != b"NP.EXISTS":
+                return None
+            asked.append(node)
+            return b"-CLUSTERDOWN Hash slot 5 is not served: its node is down\r\n" if len(asked) > 2 else b"-MOVED 5 %b\r\n" % cluster.nodes[1].where.encode()
+
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.override = says
+        with pytest.raises(NodeDownError, match="is silent, and .* says: CLUSTERDOWN"):
+            c.get(key)
+        assert len(asked) == 3 and len(cluster.nodes[1].commands) > 0
+        sent = len(cluster.nodes[1].commands)
+        with pytest.raises(NodeDownError, match="has not answered for"):
+            c.get(key)
+        assert all(command == [b"PING"] for command in cluster.nodes[1].commands[sent:])  # no call waits for it any more
+        hold.set()
+        cluster.nodes[1].override = None
+        wait_until(lambda: found(c, key))
+
+
+def found(client, key):
+    try:
+        return np.array_equal(client.get(key), A)
+    except NodeDownError:
+        return False
+
+
+def test_a_silent_node_whose_keys_another_has_is_left(fake, quick, hold):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        cluster.give(key, cluster.nodes[2])
+        assert np.array_equal(c.get(key), A)
+
+
+def test_a_conditional_write_to_a_node_that_hangs_is_uncertain(fake, quick, hold):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.override = lambda node, arguments: b"-CLUSTERDOWN down\r\n" if arguments[0] == b"NP.EXISTS" else None
+        with pytest.raises(UncertainWrite):
+            c.set(key, A, nx=True)
+
+
+def test_keys_that_no_node_serves_fail_fast_once_a_call_has_waited(fake):
+    cluster = fake()
+    key, second = [k for k in KEYS if cluster.owner(k) is cluster.nodes[1]][:2]
+    with client_of(cluster, retry_for=0.2) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        for node in cluster.nodes:
+            node.override = lambda node, arguments: b"-CLUSTERDOWN Hash slot %d is not served: its node is down\r\n" % len(node.commands)
+        with pytest.raises(ClusterDownError):
+            c.get(key)
+        before = sum(len(node.commands) for node in cluster.nodes)
+        for k in (key, second):  # of another slot, for the same reason
+            with pytest.raises(ClusterDownError):
+                c.get(k)
+        assert sum(len(node.commands) for node in cluster.nodes) == before + 2
+
+
+def test_a_lone_node_fails_fast_too(stub):
+    server = stub(b"+OK\r\n")
+    address = server.address
+    with NumPyRedis(*address, retry_for=0.2) as c:
+        assert c.set("k", A)
+        c.close()
+        server.close()
+        server.close = lambda: None  # it is done
+        with pytest.raises(ConnectionError, match="tried .* times in"):
+            c.get("k")
+        outage = c._cluster.nodes.outages.get(c._cluster.nodes.seed.address)
+        tries = outage.tries
+        with pytest.raises(ConnectionError):
+            c.get("k")
+        assert outage.tries == tries + 1
+
+
+# A service that goes on without its cache
+
+
+@pytest.fixture
+def broken(fake):
+    """A client whose node 1 is gone; returns it with a key of that node, and one of another."""
+    cluster = fake()
+    with client_of(cluster, retry_for=0.05, on_error="miss") as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        yield c, key_of(cluster, 1), key_of(cluster, 2)
+
+
+def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
+    c, key, other = broken
+    default = object()
+    with caplog.at_level(logging.WARNING, "ndring"):
+        assert c.get(key) is None and c.get(key, default=default) is default and c.get(key, out=np.zeros_like(A)) is None
+        assert c.mget([key, other])[0] is None and np.array_equal(c.mget([key, other])[1], A)
+        assert c.shape(key) is None and c.meta(key) is None and c.dtype(key) is None and c.memory_usage(key) is None
+        assert c.exists(key, other) == 1 and c.ttl(key) == c.pttl(key) == -2 and c.verify(key) is False
+        reads = c.unanswered
+        assert c.set(key, A) is False and c.set(key, A, nx=True) is False and c.mset({key: A, other: A}) is False
+        assert c.expire(key, 1) is False and c.persist(key) is False and c.delete(key, other) == 1
+        assert c.pipeline().get(key, default).set(key, A).ttl(other).execute() == [default, False, -1]
+        assert c.pipeline(transaction=True).set(key, A).get(key).execute() == [False, None]
+    assert reads.writes == 0 and reads.reads >= 13 and isinstance(reads.error, NodeDownError)
+    assert c.unanswered.writes == 8 and c.unanswered.reads == reads.reads + 2
+    assert any("calls went without the cache" in record.message for record in caplog.records)
+
+
+def test_get_or_set_makes_what_cannot_be_had(broken):
+    c, key, other = broken
+    made = []
+
+    def make():
+        made.append(1)
+        return A + 1
+
+    assert np.array_equal(c.get_or_set(key, make), A + 1) and len(made) == 1
+    assert np.array_equal(c.get_or_set(other, make), A) and len(made) == 1
+    strict = c.with_options(on_error="raise")
+    assert np.array_equal(strict.get_or_set(key, make, on_error="make"), A + 1) and len(made) == 2
+    for call in (lambda: strict.get_or_set(key, make), lambda: c.get_or_set(key, make, on_error="raise")):
+        with pytest.raises(NodeDownError):
+            call()
+    assert len(made) == 2
+    assert c.unanswered.reads == 2
+
+
+def test_an_error_of_make_is_its_callers(broken):
+    c, key, _ = broken
+    for error in (ZeroDivisionError(), TimeoutError("of another client"), ndring.ClusterDownError("CLUSTERDOWN")):
+
+        def make():
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            c.get_or_set(key, make)
+        assert caught.value is error
+
+
+def test_a_value_is_made_once_even_if_the_node_is_lost_afterwards(fake):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    made = []
+
+    def make():
+        made.append(1)
+        for node in cluster.nodes:
+            if node.alive:
+                node.die()
+        return A
+
+    with client_of(cluster, retry_for=0.05, on_error="miss") as c:
+        for node in cluster.nodes:
+            node.override = lambda node, arguments: (node._do(arguments), b"$3\r\n1-1\r\n")[1] if b"WITHVERSION" in arguments else None
+        assert np.array_equal(c.get_or_set(key, make), A) and len(made) == 1
+        assert c.unanswered.writes == 1
+
+
+def test_another_one_that_makes_for_too_long(fake):
+    cluster = fake()
+    with client_of(cluster) as c:
+        for node in cluster.nodes:
+            node.override = lambda node, arguments: b"$-1\r\n" if arguments[0] == b"NP.SET" else b":1\r\n" if arguments[0] == b"NP.EXISTS" else None
+        with pytest.raises(TimeoutError):
+            c.get_or_set("k", lambda: A, wait_for=0.05)
+        assert np.array_equal(c.get_or_set("k", lambda: A, wait_for=0.05, on_error="make"), A)
+
+
+@pytest.mark.parametrize("reply", [b"-NOAUTH no\r\n", b"-NOPERM no\r\n", b"-BADNPY no\r\n", b"-TOOLARGE no\r\n", b"-CROSSSLOT no\r\n", b"-CORRUPT no\r\n", b"-ERR no\r\n",
+                                   b"-NOREPLICAS no\r\n", b":77\r\n"])  # fmt: skip
+def test_what_says_nothing_of_the_cache_still_raises(stub, reply):
+    server = stub(*[reply] * 4)
+    with client_of_stub(server, on_error="miss", retry_for=0) as c:
+        for call in (lambda: c.set("k", A), lambda: c.verify("k"), lambda: c.mset({"a": A}), lambda: c.pipeline().set("k", A).execute()):
+            with pytest.raises(ndring.NdringError):
+                call()
+        for call, error in (
+            (lambda: c.set("k", [1]), ndring.EncodeError), (lambda: c.set("k", np.array([object()])), ndring.EncodeError),
+            (lambda: c.get(b""), ndring.EncodeError), (lambda: c.set("k", A, ex=-1), ValueError), (lambda: c.set("k", A, nx=True, xx=True), ValueError),
+            (lambda: c.get_or_set("k", lambda: A, on_error="x"), ValueError),
+        ):  # fmt: skip
+            with pytest.raises(error):
+                call()
+        assert c.unanswered == (0, 0, None)
+
+
+@pytest.mark.parametrize("reply", [b"-OOM full\r\n", b"-DISKFULL no\r\n", b"-MISCONF no\r\n", b"-BUSY uploads\r\n", b"-LOADING\r\n"])
+def test_a_node_that_takes_nothing_now_drops_writes(stub, reply):
+    with client_of_stub(stub(*[reply] * 3), on_error="miss", retry_for=0) as c:
+        assert c.set("k", A) is False and c.mset({"k": A}) is False and c.unanswered.writes == 2
+
+
+# What may be done twice, and what must not
+
+
+def test_a_conditional_write_is_not_repeated_for_ever(fake, monkeypatch):
+    monkeypatch.setattr(_retry, "_REMEMBERED", 0.1)
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=3600) as c:
+        c.get(key)
+        lose(cluster.nodes[1], times=10**6)
+        with pytest.raises(UncertainWrite):
+            c.set(key, A, nx=True)
+        assert names(cluster.nodes[1]).count(b"NP.SET") >= 2

@@ -1,0 +1,271 @@
+"""Signals: calls end in time however many come in, what a handler raises reaches the caller as it is, and no connection is lost."""
+from __future__ import annotations
+
+import builtins
+import gc
+import pathlib
+import socket
+import sys
+import threading
+import time
+
+import ndring
+import numpy as np
+import pytest
+from ndring import NumPyRedis, TimeoutError
+from ndring import _codec
+from ndring._npy import build_header
+from signal_helpers import Once, signals
+from test_failures import A, client_of, whole
+
+
+def hanging(hold):
+    return lambda connection: hold.wait(30)
+
+
+@pytest.fixture
+def hold():
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+# A call ends in time
+
+
+def test_a_silent_node_ends_a_call_in_time_while_signals_come_in(stub, hold):
+    server = stub(hanging(hold))
+    count = []
+    with client_of(server, socket_timeout=0.4, retry_for=0) as c, signals(lambda: count.append(1), every=0.1):
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            c.get("k")
+        assert time.monotonic() - began < 10  # before, it took as long as the signals went on: for ever
+    assert len(count) >= 2
+
+
+def test_a_node_that_takes_nothing_ends_a_call_in_time_while_signals_come_in(stub, hold):
+    class Full(Exception):
+        pass
+
+    def stop_reading(connection):
+        hold.wait(30)
+
+    server = stub(stop_reading)
+    with client_of(server, socket_timeout=0.4, retry_for=0) as c, signals(lambda: None, every=0.1):
+        with c.pipeline() as p:
+            p.meta("k").set("k", np.zeros(64 << 20, np.uint8))
+            with pytest.raises(TimeoutError):
+                p.execute()
+
+
+def test_connecting_ends_in_time_while_signals_come_in():
+    """Nothing accepts: with a backlog that is full the system lets a client wait for an answer to its first packet."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        full = [socket.socket() for _ in range(4)]
+        try:
+            for s in full:
+                s.setblocking(False)
+                s.connect_ex(server.getsockname())
+            address = server.getsockname()
+            with NumPyRedis(*address, socket_connect_timeout=0.3, socket_timeout=0.3, retry_for=0) as c, signals(lambda: None, every=0.1):
+                with pytest.raises((TimeoutError, ndring.ConnectionError)):
+                    c.ping()
+        finally:
+            for s in full:
+                s.close()
+
+
+def test_a_reply_that_drips_is_no_progress(stub, hold):
+    def drip(connection):
+        for byte in whole():
+            if hold.wait(0.05):
+                return
+            connection.sendall(bytes((byte,)))
+
+    server = stub(drip)
+    with client_of(server, socket_timeout=0.3, retry_for=0) as c:
+        with pytest.raises(TimeoutError):
+            c.get("k")
+    assert not hold.is_set()
+
+
+def test_a_deadline_bounds_a_call_with_all_its_tries(stub, hold):
+    def send_slowly(connection):  # each piece is progress, and there is no end
+        try:
+            connection.sendall(b"*5\r\n$1000000128\r\n" + build_header("<u8", False, (125_000_000,)))
+            while not hold.wait(0.02):
+                connection.sendall(bytes(20_000))
+        except OSError:
+            pass
+
+    server = stub(send_slowly, b"-BUSY\r\n" * 1000)
+    with client_of(server, socket_timeout=10, deadline=0.3) as c:
+        with pytest.raises(TimeoutError, match="deadline"):
+            c.get("k")
+    server = stub(*[b"-BUSY uploads\r\n"] * 1000)
+    with client_of(server) as c:
+        with pytest.raises(ndring.BusyError):
+            c.with_options(deadline=0.2).set("k", A)
+        assert len(server.commands) < 100
+
+
+# What a handler raises
+
+
+@pytest.mark.parametrize("error", [OSError("mine"), builtins.TimeoutError(), ConnectionResetError(104, "mine"), BlockingIOError(11, "mine"), ValueError("mine"), MemoryError("mine")])
+@pytest.mark.parametrize("call", ["get", "set", "nx", "pipeline", "transaction", "mget", "map"])
+def test_what_a_handler_raises_reaches_the_caller(stub, hold, error, call):
+    server = stub(*[hanging(hold)] * 10)
+    if call == "map":
+        server.slots = b""
+    calls = {
+        "get": lambda: c.get("k"),
+        "set": lambda: c.set("k", A),
+        "nx": lambda: c.set("k", A, nx=True),
+        "pipeline": lambda: c.pipeline().get("k").set("k", A).execute(),
+        "transaction": lambda: c.pipeline(transaction=True).set("k", A).execute(),
+        "mget": lambda: c.mget(["a", "b"]),
+        "map": lambda: c.get("k"),
+    }
+    handler = Once(error)
+    with client_of(server, max_connections=1) as c, signals(handler):
+        with pytest.raises(type(error)) as caught:
+            calls[call]()
+        assert caught.value is error and len(server.commands) <= 1
+    hold.set()
+
+
+def test_what_a_handler_raises_while_connecting_reaches_the_caller(stub, hold):
+    server = stub(hanging(hold))
+    error = OSError(111, "mine")
+    with client_of(server, password="secret") as c, signals(Once(error)), pytest.raises(OSError) as caught:
+        c.ping()
+    assert caught.value is error
+    hold.set()
+
+
+class SoftTimeLimit(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimit(), MemoryError(), OSError("mine"), ValueError("mine")])
+def test_what_a_handler_raises_while_decoding_is_no_decode_error(monkeypatch, error):
+    encoded = _codec.encode(np.ma.masked_array([1, 2], [0, 1]))
+    header = _codec.parse_header(encoded.header)
+
+    def interrupted(*arguments):
+        exec(compile("raise error", "handler", "exec"), {"__name__": "service", "error": error})  # as a handler's frame would
+
+    monkeypatch.setattr(_codec._kinds, "unpack", interrupted)
+    with pytest.raises(type(error)) as caught:
+        _codec.decode(header, np.frombuffer(bytearray(encoded.data), np.uint8), encoded.attrs, {})
+    assert caught.value is error
+    monkeypatch.setattr(_codec._kinds, "outline", interrupted)
+    with pytest.raises(type(error)) as caught:
+        _codec.check_out(np.zeros(2, int), header, encoded.attrs)
+    assert caught.value is error
+
+
+# Connections
+
+
+PACKAGE = str(pathlib.Path(ndring.__file__).parent)
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def interrupt_at(number, call):
+    """Runs a call and raises at the line of that number that it comes to in the package. Returns whether it came so far."""
+    left = [number]
+
+    def trace(frame, event, argument):
+        if event == "call":
+            return trace if frame.f_code.co_filename.startswith(PACKAGE) and frame.f_code.co_name != "__del__" else None
+        # At the end of a with statement a tracer, unlike a signal, could keep the lock from being released (bpo-29988).
+        if event == "line" and not _is_with(frame.f_code.co_filename, frame.f_lineno):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Interrupt
+        return trace
+
+    came = []
+
+    def run():
+        sys.settrace(trace)
+        try:
+            call()
+        except Interrupt:
+            came.append(True)
+        finally:
+            sys.settrace(None)
+
+    # In a thread of its own: a tracer that raises within an except clause leaves the exception behind in the thread.
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return bool(came)
+
+
+def _is_with(file, line, seen={}):
+    if file not in seen:
+        seen[file] = [text.strip().startswith("with ") for text in pathlib.Path(file).read_text().splitlines()]
+    return seen[file][line - 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("call", ["get", "set", "pipeline", "transaction", "close", "map"])
+def test_a_call_that_is_interrupted_anywhere_loses_no_connection(fake, call):
+    cluster = fake(1)
+    calls = {
+        "get": lambda: c.get("k"),
+        "set": lambda: c.set("k", A),
+        "pipeline": lambda: c.pipeline().get("k").set("j", A).execute(),
+        "transaction": lambda: c.pipeline(transaction=True).get("k").set("k", A).execute(),
+        "close": lambda: (c.get("k"), c.close(), c.get("k")),
+        "map": lambda: c._cluster.nodes.slots(fresh=True),
+    }
+    with NumPyRedis(*cluster.nodes[0].address, max_connections=1, retry_for=0, socket_timeout=10) as c:
+        c.set("k", A)
+        number = 0
+        while True:
+            number += 1
+            if not interrupt_at(number, calls[call]):
+                break
+            assert np.array_equal(c.get("k"), A), number  # with one connection, which is there
+        assert number > 20
+        gc.collect()
+        assert len(c._cluster.nodes.seed._channels._open) <= 1
+
+
+def test_threads_that_call_while_another_closes(fake):
+    cluster = fake(1)
+    with NumPyRedis(*cluster.nodes[0].address, max_connections=8) as c:
+        c.set("k", A)
+        done = threading.Event()
+        errors = []
+
+        def work():
+            try:
+                while not done.is_set():
+                    assert np.array_equal(c.get("k"), A)
+            except BaseException as exc:
+                errors.append(exc)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for _ in range(60):
+            c.close()
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not errors
+        c.close()
+        gc.collect()
+        assert not c._cluster.nodes.seed._channels._idle and len(c._cluster.nodes.seed._channels._open) == 0

@@ -1,0 +1,133 @@
+"""TLS in front of a node. The key in testdata is for these tests alone."""
+from __future__ import annotations
+
+import pathlib
+import socket
+import ssl
+import threading
+
+import numpy as np
+import pytest
+from fake_cluster import FakeCluster
+from ndring import ConnectionError, NumPyRedis, TimeoutError
+from ndring import _retry
+from routing_helpers import A
+from signal_helpers import signals
+from test_connecting import saying
+
+PEM = str(pathlib.Path(__file__).parent / "testdata" / "tls.pem")
+
+
+class Proxy:
+    """Speaks TLS with clients and passes on to a node what they say."""
+
+    def __init__(self, address):
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(PEM)
+        self._node = address
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = self._server.getsockname()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self):
+        while True:
+            try:
+                plain, _ = self._server.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(plain,)))
+            self._threads[-1].start()
+
+    def _serve(self, plain):
+        with plain:
+            try:
+                client = self._context.wrap_socket(plain, server_side=True)
+            except (ssl.SSLError, OSError):
+                return
+            with client, socket.create_connection(self._node) as node:
+                client.settimeout(0.002)
+                node.settimeout(0.002)
+                try:
+                    while pump(client, node) and pump(node, client):
+                        pass
+                except OSError:
+                    pass
+
+    def close(self):
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+NOT_NOW = (socket.timeout, ssl.SSLWantReadError)
+
+
+def pump(one, other):
+    try:
+        data = one.recv(1 << 16)
+    except NOT_NOW:
+        return True
+    if data:
+        other.settimeout(30)
+        other.sendall(data)
+        other.settimeout(0.002)
+    return bool(data)
+
+
+@pytest.fixture
+def secured():
+    cluster = FakeCluster(1)
+    proxy = Proxy(cluster.nodes[0].address)
+    cluster.nodes[0].slots_override = lambda node: b"-ERR no\r\n"
+    yield proxy.address
+    cluster.close()
+    proxy.close()
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    monkeypatch.setattr(_retry.Attempts, "pause", lambda self: pytest.fail("waiting cannot help here"))
+
+
+def test_arrays_by_tls(secured, at_once):
+    large = np.arange(1 << 17, dtype="<i4")
+    url = f"rediss://{secured[0]}:{secured[1]}?ssl_ca_certs={PEM}&socket_timeout=20"
+    with NumPyRedis.from_url(url) as c:
+        for value in (A, large, A[:0]):
+            assert c.set("k", value) and np.array_equal(c.get("k"), value)
+        assert c.mset({"a": A, "b": large}) and np.array_equal(c.mget(["a", "b"])[1], large)
+
+
+def test_a_certificate_that_is_not_trusted(secured, at_once):
+    with NumPyRedis(*secured, ssl=True) as c, pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
+        c.get("k")
+    with NumPyRedis(*secured, ssl=True, ssl_cert_reqs="none") as c:
+        assert c.get("k") is None
+
+
+def test_a_certificate_for_another_name(secured, at_once):
+    with NumPyRedis("localhost", secured[1], ssl=True, ssl_ca_certs=PEM) as c, pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
+        c.get("k")
+    with NumPyRedis("localhost", secured[1], ssl=True, ssl_ca_certs=PEM, ssl_check_hostname=False) as c:
+        assert c.get("k") is None
+
+
+def test_a_file_that_is_not_there(secured, at_once):
+    with NumPyRedis(*secured, ssl=True, ssl_ca_certs="/no/such/file") as c, pytest.raises(ConnectionError, match="ssl_"):
+        c.get("k")
+
+
+def test_a_node_without_tls(at_once):
+    with saying(b"-ERR Protocol error: unknown\r\n") as address, NumPyRedis(*address, ssl=True) as c:
+        with pytest.raises(ConnectionError, match="does not speak TLS"):
+            c.get("k")
+
+
+def test_a_handshake_that_does_not_go_on_ends_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as hangs:
+        with NumPyRedis(*hangs.getsockname(), ssl=True, socket_connect_timeout=0.4, retry_for=0) as c, signals(lambda: None, every=0.1):
+            with pytest.raises(TimeoutError):
+                c.ping()

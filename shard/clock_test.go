@@ -1,0 +1,268 @@
+package shard
+
+import (
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// clockModel is what a shard must have whatever the clock shows when it is recovered: each key's value and deadline, those that have expired and are not freed yet
+// included, and the answers to requests.
+type clockModel struct {
+	keys    state
+	answers map[[2]string]*clockAnswer // by key and request id
+}
+
+// clockAnswer is an outcome that a repeat has to get while the clock shows less than known.
+type clockAnswer struct {
+	outcome Outcome
+	known   int64
+}
+
+func (m *clockModel) clone() *clockModel {
+	c := &clockModel{keys: maps.Clone(m.keys), answers: map[[2]string]*clockAnswer{}}
+	for id, a := range m.answers {
+		copied := *a
+		c.answers[id] = &copied
+	}
+	return c
+}
+
+// clockRun does random things to one shard and its model. What survives a crash is kept in safe.
+type clockRun struct {
+	*lab
+	seed   uint64
+	r      *rand.Rand
+	n      int
+	logged bool
+	model  *clockModel
+	safe   *clockModel
+}
+
+const clockTag = "{0}"
+
+func (c *clockRun) shard() *Shard { return c.of(clockTag) }
+
+func (c *clockRun) key() string { return fmt.Sprint(clockTag, c.r.IntN(4)) }
+
+func (c *clockRun) live(key string) (fact, bool) {
+	f, there := c.model.keys[key]
+	return f, there && (f.at == 0 || c.now < f.at)
+}
+
+// deadline is a moment from shortly before now on.
+func (c *clockRun) deadline() int64 { return c.now - 200 + c.r.Int64N(4000) }
+
+func (c *clockRun) step(tx *Tx) {
+	c.n++
+	key := c.key()
+	old, there := c.live(key)
+	switch c.r.IntN(8) {
+	case 0:
+		at := c.deadline()
+		done, _ := tx.Expire([]byte(key), at, ExpireCondition{})
+		c.expect(done == there, "expire")
+		if there && at <= tx.now {
+			delete(c.model.keys, key)
+		} else if there {
+			old.at = at
+			c.model.keys[key] = old
+		}
+	case 1:
+		done, _ := tx.Persist([]byte(key))
+		c.expect(done == (there && old.at != 0), "persist")
+		if there {
+			old.at = 0
+			c.model.keys[key] = old
+		}
+	case 2:
+		n, _ := tx.Delete(keys(key))
+		c.expect(n == boolInt(there), "delete")
+		delete(c.model.keys, key)
+	case 3:
+		c.repeat(tx)
+	default:
+		c.set(tx, key, old, there)
+	}
+}
+
+func (c *clockRun) set(tx *Tx, key string, old fact, there bool) {
+	w := Write{Key: []byte(key)}
+	n := c.r.IntN(50)
+	if c.r.IntN(40) == 0 {
+		n = persistence.BlobBytes
+	}
+	var text string
+	w.Value, text = c.value(fmt.Sprint(key, "@", c.n, ":"), n, false)
+	switch c.r.IntN(4) {
+	case 0, 1:
+		w.Expiry.At = c.deadline()
+	case 2:
+		w.Expiry.Keep = true
+	}
+	holds := true
+	switch c.r.IntN(6) {
+	case 0:
+		w.Condition, holds = IfMissing, !there
+	case 1:
+		w.Condition, holds = IfPresent, there
+	case 2:
+		w.Condition, w.IfVersion, holds = IfVersion, old.version, there
+	}
+	if c.r.IntN(2) == 0 {
+		w.RequestID = fmt.Sprint("id", c.n)
+	}
+	o, err := tx.Set(w)
+	must(c.t, o, err)
+	c.expect(o.Done == holds, "set")
+	if w.RequestID != "" {
+		c.model.answers[[2]string{key, w.RequestID}] = &clockAnswer{o, c.now + requestLifetime}
+	}
+	at := w.Expiry.At
+	if w.Expiry.Keep && there {
+		at = old.at
+	}
+	switch {
+	case !holds:
+	case at != 0 && at <= tx.now:
+		delete(c.model.keys, key)
+	default:
+		c.model.keys[key] = fact{text, at, o.Version}
+	}
+}
+
+// repeat sends a request again: it gets the first one's answer and changes nothing.
+func (c *clockRun) repeat(tx *Tx) {
+	for id, a := range c.model.answers {
+		if c.now >= a.known {
+			delete(c.model.answers, id)
+			continue
+		}
+		v, _ := c.value("repeated", 20, false)
+		o, err := tx.Set(Write{Key: []byte(id[0]), Value: v, RequestID: id[1]})
+		must(c.t, o, err)
+		c.expect(o == a.outcome, fmt.Sprintf("repeat of %s: %v, want %v", id, o, a.outcome))
+		return
+	}
+}
+
+func (c *clockRun) expect(ok bool, what string) {
+	c.t.Helper()
+	if !ok {
+		c.t.Fatalf("seed %d, op %d at %d: %s", c.seed, c.n, c.now, what)
+	}
+}
+
+// run does some operations, then ends the process one way or another.
+func (c *clockRun) run(clean bool) {
+	for range 25 {
+		switch c.r.IntN(12) {
+		case 0, 1, 2:
+			c.now += c.r.Int64N(3000) - 1000
+		case 3:
+			c.shard().RemoveExpired(100)
+			maps.DeleteFunc(c.model.keys, func(_ string, f fact) bool { return f.at != 0 && f.at <= c.now })
+		case 4:
+			must(c.t, 0, c.shard().snapshot(true))
+			c.safe = c.model.clone()
+		case 5:
+			if c.r.IntN(3) == 0 {
+				must(c.t, 0, c.shard().Flush())
+				clear(c.model.keys)
+			}
+		default:
+			steps := 1 + c.r.IntN(2)*c.r.IntN(5)
+			must(c.t, 0, c.shard().Hold(true, func(tx *Tx) {
+				for range steps {
+					c.step(tx)
+				}
+			}))
+		}
+		if c.logged {
+			c.safe = c.model.clone()
+		}
+	}
+	if !clean {
+		c.kill()
+		return
+	}
+	must(c.t, 0, c.Close(c.t.Context(), true))
+	c.Release()
+	c.safe = c.model.clone()
+}
+
+// check compares what came back with the model, by any clock, and what is read without a node.
+func (c *clockRun) check(mem *vfs.Mem) {
+	sh := c.shard()
+	got := state{}
+	sh.entries.each(func(e *Entry) bool {
+		got[string(e.Key())] = fact{textOf(e.NPY(), e.CRC()), e.ExpireAt(), e.Version()}
+		return true
+	})
+	if !maps.Equal(got, c.model.keys) {
+		c.t.Fatalf("seed %d: the shard has %s, want %s", c.seed, brief(got), brief(c.model.keys))
+	}
+	c.expect(c.disk.damage.found.Load() == 0, "damage is reported")
+	d, err := persistence.Inspect(mem.Clone(), "data", "a")
+	must(c.t, d, err)
+	defer func() { must(c.t, 0, d.Close(false)) }()
+	x := NewInspection(c.now)
+	report, err := d.Log(sh.id).Read(x)
+	must(c.t, report, err)
+	keys, _, expired := x.Count()
+	live := int64(0)
+	for _, key := range slices.Sorted(maps.Keys(c.model.keys)) {
+		npy, _, err := ReadNPY(d, []byte(key), c.now)
+		must(c.t, npy, err)
+		want := ""
+		if f, there := c.live(key); there {
+			live++
+			want = f.text
+		}
+		c.expect(textOf(npy, crc32.Checksum(npy, castagnoli)) == want, "dump of "+key)
+	}
+	c.expect(keys == live && expired == int64(len(c.model.keys))-live, fmt.Sprintf("check counts %d keys, %d expired", keys, expired))
+}
+
+// Whatever the clock shows at a start, all that was acknowledged comes back: values with their last deadlines, and the answers to requests.
+func TestRecoveryDoesNotGoByTheClock(t *testing.T) {
+	t.Parallel()
+	base := rand.Uint64()
+	t.Logf("seed %d", base)
+	for _, logged := range []bool{true, false} {
+		rounds := uint64(30)
+		if memory.OnGoHeap {
+			rounds = 8
+		}
+		for round := range rounds {
+			c := &clockRun{seed: base + round, r: rand.New(rand.NewPCG(base+round, 5)), logged: logged, model: &clockModel{keys: state{}, answers: map[[2]string]*clockAnswer{}}}
+			c.safe = c.model
+			mem := vfs.NewMem()
+			now := int64(1_000_000)
+			for start := range 4 {
+				l, err := openLabAt(t, mem, "a", FsyncEverysec, logged, now)
+				c.lab = must(t, l, err)
+				c.model = c.safe.clone()
+				for _, a := range c.model.answers {
+					a.known = now + requestLifetime
+				}
+				if start > 0 {
+					c.check(mem)
+				}
+				if start == 3 {
+					c.kill()
+					break
+				}
+				c.run(c.r.IntN(3) == 0)
+				now = c.now + c.r.Int64N(20_000) - 5000
+			}
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package shard
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// segmentOf returns the name and the bytes of the only segment of a shard, and where each of its records begins.
+func segmentOf(t *testing.T, mem *vfs.Mem, sh *Shard) (name string, b []byte, at []int) {
+	t.Helper()
+	d := &damagedDisk{Mem: mem}
+	d.walk(fmt.Sprintf("data/shards/%05d", sh.id))
+	for _, file := range d.files {
+		if bytes.HasPrefix(d.read(file), []byte("NDRLOG")) {
+			if name != "" {
+				t.Fatalf("there are two segments: %s and %s", name, file)
+			}
+			name = file
+		}
+	}
+	b = d.read(name)
+	for i := range b {
+		if bytes.HasPrefix(b[i:], []byte("ndR\x01")) {
+			at = append(at, i)
+		}
+	}
+	return name, b, at
+}
+
+// rewrite makes other bytes those of a file.
+func rewrite(t *testing.T, mem *vfs.Mem, name string, b []byte) {
+	t.Helper()
+	must(t, 0, vfs.Discard(mem, name))
+	f, err := mem.Create(name)
+	must(t, 0, must(t, f, err).WriteAt([][]byte{b}, 0))
+}
+
+// A deadline is that of one value. When damage has taken that one, the value before it has not got more time, or less: it is not the key's any more.
+func TestAnExpireHitsNoOtherValue(t *testing.T) {
+	t.Parallel()
+	for _, before := range []int{10, persistence.BlobBytes} {
+		for _, lost := range []int{20, persistence.BlobBytes + 1} {
+			for _, at := range []int64{0, 1_005_000} {
+				t.Run(fmt.Sprintf("%d bytes after %d, until %d", lost, before, at), func(t *testing.T) {
+					t.Parallel()
+					mem := vfs.NewMem()
+					l := mustLab(t, mem, FsyncEverysec)
+					sh := l.of(asked)
+					l.put(asked, before, 1_001_000)
+					l.put(asked, lost, 1_002_000)
+					done, err := sh.Expire([]byte(asked), max(at, 1_003_000), ExpireCondition{})
+					if at == 0 {
+						done, err = sh.Persist([]byte(asked))
+					}
+					if must(t, done, err); !done {
+						t.Fatal("the deadline was not changed")
+					}
+					l.kill()
+					name, b, records := segmentOf(t, mem, sh)
+					b[records[1]+40]++ // its seq: nothing in the head can be trusted, not even the key
+					rewrite(t, mem, name, b)
+					d, err := persistence.Inspect(mem.Clone(), "data", "a")
+					must(t, d, err)
+					x := NewInspection(1_000_000)
+					report, err := d.Log(sh.id).Read(x)
+					must(t, report, err)
+					if keys, _, expired := x.Count(); keys+expired != 0 || len(report.Damage) != 1 {
+						t.Errorf("check finds %d keys, %d expired, damage %v", keys, expired, report.Damage)
+					}
+					if npy, _, err := ReadNPY(d, []byte(asked), 1_000_000); npy != nil || err != nil {
+						t.Errorf("dump finds %.20q, %v", npy, err)
+					}
+					must(t, 0, d.Close(false))
+					l = mustLab(t, mem, FsyncEverysec)
+					if l.of(asked).Keys() != 0 || l.disk.damage.found.Load() != 1 {
+						t.Errorf("%d keys are back, %d places are said to be damaged", l.of(asked).Keys(), l.disk.damage.found.Load())
+					}
+					l.kill()
+				})
+			}
+		}
+	}
+}
+
+// Programs before this one removed the file of a value that had expired while nothing ran, and left its record: that is no damage, with or without a loss of power, as long as
+// the deadline has passed.
+func TestAnExpiredValueWithoutItsFile(t *testing.T) {
+	t.Parallel()
+	for _, boot := range []string{"a", "b"} {
+		for now, gone := range map[int64]bool{1_000_500: false, 1_002_000: true} {
+			mem := vfs.NewMem()
+			l := mustLab(t, mem, FsyncAlways)
+			l.put("{0}large", persistence.BlobBytes, 1_001_000)
+			l.put("{0}behind", 10, 0)
+			dir := blobDirOf(l.of(asked))
+			l.kill()
+			blobs, err := mem.List(dir)
+			if must(t, blobs, err); len(blobs) != 1 {
+				t.Fatal(blobs)
+			}
+			must(t, 0, mem.Remove(dir+"/"+blobs[0].Name))
+			d, err := persistence.Inspect(mem.Clone(), "data", boot)
+			must(t, d, err)
+			npy, report, err := ReadNPY(d, []byte("{0}behind"), now)
+			must(t, report, err)
+			must(t, 0, d.Close(false))
+			l, err = openLabAt(t, mem, boot, FsyncEverysec, true, now)
+			must(t, l, err)
+			damage, cut := l.disk.damage.found.Load() > 0, !l.has("{0}behind")
+			if l.has("{0}large") || damage != (!gone && boot == "a") || cut != (!gone && boot == "b") {
+				t.Errorf("boot %s, at %d: damage %v, the log ends there: %v", boot, now, damage, cut)
+			}
+			if cut != (npy == nil) {
+				t.Errorf("boot %s, at %d: dump finds %q, the recovery has it: %v", boot, now, npy, !cut)
+			}
+			l.kill()
+		}
+	}
+}
+
+// The manifest may know of more records than a log that has lost its end: no seq is given twice.
+func TestNoSeqIsGivenTwice(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	sh := l.of(asked)
+	for range 5 {
+		l.put(asked, 10, 0)
+	}
+	must(t, 0, l.Close(t.Context(), false))
+	l.Release()
+	name, b, records := segmentOf(t, mem, sh)
+	rewrite(t, mem, name, b[:records[3]])
+	for _, want := range []uint64{6, 7} {
+		l = mustLab(t, mem, FsyncEverysec)
+		if want == 6 && l.disk.damage.found.Load() == 0 {
+			t.Error("two records are gone, and nothing is reported")
+		}
+		if v := l.put(asked, 10, 0); v.Seq != want {
+			t.Errorf("the next record has the seq %d, want %d", v.Seq, want)
+		}
+		l.kill()
+	}
+}

@@ -1,0 +1,309 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// requestCase is a write with a request id, and what happens between it and its repeat.
+type requestCase struct {
+	name  string
+	setup func(l *lab)
+	write func(w *Write, now int64)
+	after func(l *lab)
+	large bool
+	done  bool
+}
+
+const asked = "{0}k" // the key of all cases
+
+func requestCases() []requestCase {
+	some := func(l *lab) { l.put(asked, 10, 0) }
+	nx := func(w *Write, _ int64) { w.Condition = IfMissing }
+	gone := func(l *lab) { must(l.t, 0, l.Store.Flush()) }
+	none := func(*lab) {}
+	deleted := func(l *lab) {
+		_, err := l.of(asked).Delete(keys(asked))
+		must(l.t, 0, err)
+	}
+	return []requestCase{
+		{"done", none, nx, none, false, true},
+		{"done, then deleted", none, nx, deleted, false, true},
+		{"done, then flushed", none, nx, gone, false, true},
+		{"done, then overwritten", none, nx, some, false, true},
+		{"done, then evicted", none, nx, func(l *lab) {
+			e := l.of(asked).Peek([]byte(asked))
+			l.of(asked).evict(e, hashOf([]byte(asked)))
+			e.Release()
+		}, false, true},
+		{"done, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, false, true},
+		{"done, then freed", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) {
+			l.now += 10
+			l.of(asked).RemoveExpired(10)
+		}, false, true},
+		{"a large value, then deleted", none, nx, deleted, true, true},
+		{"a large value, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, true, true},
+		{"born expired", some, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfPresent, now-1 }, some, false, true},
+		{"refused, there is one", some, nx, deleted, false, false},
+		{"refused, there is none", none, func(w *Write, _ int64) { w.Condition = IfPresent }, some, false, false},
+		{"refused, another version", some, func(w *Write, _ int64) { w.Condition, w.IfVersion = IfVersion, Version{1, 1} }, none, false, false},
+	}
+}
+
+// requestStops are the ways in which a process ends. The files are then those of the next one.
+var requestStops = map[string]func(l *lab){
+	"killed": (*lab).kill,
+	"stopped": func(l *lab) {
+		must(l.t, 0, l.Close(l.t.Context(), true))
+		l.Release()
+	},
+	"stopped without a snapshot": func(l *lab) {
+		must(l.t, 0, l.Close(l.t.Context(), false))
+		l.Release()
+	},
+	"killed after a snapshot": func(l *lab) {
+		must(l.t, 0, l.Save())
+		l.kill()
+	},
+}
+
+// A repeat has the first one's answer, whatever came in between and however often the node was started.
+func TestRequestsOverARestart(t *testing.T) {
+	t.Parallel()
+	for stop, end := range requestStops {
+		for _, c := range requestCases() {
+			for _, logged := range []bool{true, false} {
+				if saved := stop == "stopped" || stop == "killed after a snapshot"; !logged && !saved {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s, %s, logged %v", c.name, stop, logged), func(t *testing.T) {
+					t.Parallel()
+					mem := vfs.NewMem()
+					start := func(now int64) *lab {
+						l, err := openLabAt(t, mem, "a", FsyncEverysec, logged, now)
+						must(t, l, err)
+						l.context = t.Context()
+						return l
+					}
+					l := start(1_000_000)
+					c.setup(l)
+					send := func(id string) Outcome {
+						w := Write{Key: []byte(asked), RequestID: id}
+						n := 10
+						if c.large {
+							n = persistence.BlobBytes
+						}
+						w.Value, _ = l.value("v", n, false)
+						c.write(&w, 1_000_000)
+						o, err := l.of(asked).Set(w)
+						return must(t, o, err)
+					}
+					first := send("once")
+					if first.Done != c.done {
+						t.Fatalf("the first one: %v", first)
+					}
+					c.after(l)
+					for restart := range 2 {
+						now := l.now + requestLifetime - 1
+						end(l)
+						l = start(now)
+						before := l.contents()
+						l.now += requestLifetime - 1
+						if again := send("once"); again != first {
+							t.Errorf("after start %d: %v, the first one %v", restart, again, first)
+						}
+						if same := fmt.Sprint(before) == fmt.Sprint(l.contents()); !same {
+							t.Errorf("after start %d: a repeat has changed something", restart)
+						}
+						if c.name == "done" && send("another").Done {
+							t.Errorf("after start %d: another request passes for the first", restart)
+						}
+						l.now -= requestLifetime - 1 // so that the next snapshot has it
+					}
+					end(l)
+				})
+			}
+		}
+	}
+}
+
+// What a repeat is told must survive as much as what the first one would have been told: with always, a loss of power.
+func TestARepeatWaitsForTheSync(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for round := range uint64(20) {
+		mem := vfs.NewMem()
+		l := mustLab(t, mem, FsyncAlways)
+		sh := l.of(asked)
+		write := func() Write {
+			v, _ := l.value("v", 10, false)
+			return Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"}
+		}
+		var first Outcome
+		_, err := sh.hold(func(tx *Tx) { first, _ = tx.Set(write()) }) // its client has gone before the sync
+		must(t, 0, err)
+		again, err := sh.Set(write())
+		if must(t, again, err) != first || !again.Done {
+			t.Fatalf("a repeat: %v, the first one %v", again, first)
+		}
+		image := mem.Crash(rand.New(rand.NewPCG(seed, round)))
+		l.kill()
+		l, err = openLab(t, image, "b", FsyncAlways)
+		must(t, l, err)
+		if !l.has(asked) {
+			t.Fatal("a repeat was told that the write is done, and it is lost")
+		}
+		l.kill()
+	}
+}
+
+// A repeat is answered when nothing can be written.
+func TestARepeatNeedsNoRoom(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	send := func() (Outcome, error) {
+		v, _ := l.value("v", persistence.BlobBytes, true)
+		return l.of(asked).Set(Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"})
+	}
+	first, err := send()
+	must(t, first, err)
+	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
+	mem.SetFree(999)
+	l.disk.checkReserve()
+	if again, err := send(); err != nil || again != first {
+		t.Errorf("%v %v, the first one %v", again, err, first)
+	}
+	l.kill()
+}
+
+// Within one transaction a repeat is known, too, and a transaction that fails has answered nothing.
+func TestRequestsOfATransaction(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	write := func(id string) Write {
+		return Write{Key: []byte("k"), Value: f.value("v"), Condition: IfMissing, RequestID: id}
+	}
+	var outcomes []Outcome
+	must(t, 0, f.Hold(true, func(tx *Tx) {
+		for _, id := range []string{"a", "a", "b", "b", "a"} {
+			o, err := tx.Set(write(id))
+			outcomes = append(outcomes, must(t, o, err))
+		}
+	}))
+	done := Outcome{true, Version{epoch, 1}}
+	if want := []Outcome{done, done, {}, {}, done}; !slices.Equal(outcomes, want) {
+		t.Errorf("%v, want %v", outcomes, want)
+	}
+	if n, m := len(f.requests.index), len(f.requests.queue); n != 2 || m != 2 {
+		t.Errorf("%d requests are known, the queue has %d", n, m)
+	}
+	mem := vfs.NewMem()
+	broken := false
+	l, err := openLab(t, vfs.NewFaulty(mem, func(int) error {
+		if broken {
+			return errIO
+		}
+		return nil
+	}), "a", FsyncEverysec)
+	must(t, l, err)
+	sh := l.of(asked)
+	refuse := func() (Outcome, error) {
+		v, _ := l.value("v", 10, false)
+		return sh.Set(Write{Key: []byte(asked), Value: v, Condition: IfPresent, RequestID: "once"})
+	}
+	broken = true
+	if _, err := refuse(); !errors.Is(err, ErrDisk) {
+		t.Errorf("a write that cannot be logged: %v", err)
+	}
+	broken = false
+	l.put(asked, 10, 0)
+	if o, err := refuse(); err != nil || !o.Done {
+		t.Errorf("a request that got an error is known: %v %v", o, err)
+	}
+	l.kill()
+}
+
+// However many requests a log has and however long their keys are, a shard knows the last 4,096 and takes little memory for them.
+func TestRequestsInALogAreBounded(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	key := []byte(asked + strings.Repeat("k", 1000))
+	send := func(i int) Outcome {
+		v, _ := l.value("v", 10, false)
+		o, err := l.of(asked).Set(Write{Key: key, Value: v, Condition: IfPresent, RequestID: fmt.Sprint(i)})
+		return must(t, o, err)
+	}
+	const n = maxRequests + 100
+	for i := range n {
+		send(i)
+	}
+	if log, _, _ := l.of(asked).log.Sizes(); log > n*200 {
+		t.Errorf("refused writes take %d bytes of the log each", log/n)
+	}
+	l.kill()
+	l = mustLab(t, mem, FsyncEverysec)
+	for saved := range 2 {
+		if got := len(l.of(asked).requests.index); got != maxRequests {
+			t.Errorf("%d requests are known", got)
+		}
+		v, _ := l.value("v", 10, false)
+		o, err := l.of(asked).Set(Write{Key: key, Value: v})
+		must(t, o, err)
+		if send(n - 1).Done {
+			t.Error("the newest request is not known")
+		}
+		if saved == 0 {
+			must(t, 0, l.Close(t.Context(), true))
+			l.Release()
+			l = mustLab(t, mem, FsyncEverysec)
+		}
+	}
+	l.now += requestLifetime
+	l.forgetRequests()
+	if l.of(asked).requests.index != nil || l.of(asked).requests.queue != nil {
+		t.Error("the memory of old requests is kept")
+	}
+	l.kill()
+}
+
+// What a loss of power has taken was never done: its repeat is a first try.
+func TestALostWriteIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	send := func(key string, n int) Outcome {
+		v, _ := l.value("v", n, false)
+		o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: IfMissing, RequestID: "once"})
+		return must(t, o, err)
+	}
+	kept := send("{0}before", 10)
+	send("{0}large", persistence.BlobBytes)
+	send("{0}behind", 10)
+	blobs, err := mem.List(blobDirOf(l.of(asked)))
+	if must(t, blobs, err); len(blobs) != 1 {
+		t.Fatal(blobs)
+	}
+	must(t, 0, mem.Remove(blobDirOf(l.of(asked))+"/"+blobs[0].Name)) // it was not synced
+	l.kill()
+	l, err = openLab(t, mem, "b", FsyncEverysec)
+	must(t, l, err)
+	if again := send("{0}before", 10); again != kept {
+		t.Errorf("a repeat of what is left: %v, the first one %v", again, kept)
+	}
+	for _, key := range []string{"{0}large", "{0}behind"} {
+		if o := send(key, 10); !o.Done || !l.has(key) {
+			t.Errorf("%s: a write that was lost passes for done: %v", key, o)
+		}
+	}
+	l.kill()
+}

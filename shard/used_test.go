@@ -1,0 +1,199 @@
+package shard
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/memory"
+)
+
+// program is a Go runtime whose heap a test fills.
+type program struct {
+	live, dead  int64
+	collections uint64
+	asked       int // collections that the store made
+	time        time.Duration
+}
+
+// runBy puts the store of a cache onto a runtime, with so many bytes of room for entries beside what the runtime has live.
+func (p *program) runBy(c *cache, room int64) {
+	found := p.live // by the last collection
+	e := &c.eviction
+	e.program = func() memory.Program {
+		heap := found
+		if memory.OnGoHeap {
+			heap += c.Buffers()
+		}
+		return memory.Program{Heap: heap, Collections: p.collections}
+	}
+	e.free = func() {
+		p.asked++
+		p.collections++
+		found, p.dead = p.live, 0
+	}
+	e.since = func() time.Duration { return p.time }
+	e.lowest.Store(0) // measure begins anew
+	c.measure()
+	config := *e.config.Load()
+	config.Limit = c.Used() + room
+	e.config.Store(&config)
+}
+
+// collectedByItself is a collection that Go's runtime makes of its own accord.
+func (p *program) collectedByItself(c *cache) {
+	was := p.asked
+	c.eviction.free()
+	p.asked = was
+	c.measure()
+}
+
+const mib = 1 << 20
+
+// What was alive at the last collection and is dead now is not in the way of a write, and nothing is evicted for it.
+func TestDeadHeapEvictsNothing(t *testing.T) {
+	for _, policy := range []Policy{AllKeysLRU, NoEviction} {
+		c := newCache(t, policy, 0)
+		p := &program{live: 10 * mib}
+		p.runBy(c, 64*mib)
+		for i := range 300 {
+			if !c.put(fmt.Sprint("k", i), 100_000, 0) {
+				t.Fatalf("%s: no room for key %d", policy, i)
+			}
+		}
+		p.live += 50 * mib // clients come
+		p.collectedByItself(c)
+		p.live -= 50 * mib // and go
+		for i := range 100 {
+			if !c.put(fmt.Sprint("l", i), 100_000, 0) {
+				t.Fatalf("%s: no room for key %d while the heap is dead", policy, i)
+			}
+		}
+		if s := c.Stats(); s.Keys != 400 || s.Evicted != 0 || p.asked != 1 {
+			t.Errorf("%s: %d keys, %d evicted, %d collections; want 400, 0, 1", policy, s.Keys, s.Evicted, p.asked)
+		}
+	}
+}
+
+// A store at its limit evicts for each write, and does not collect for each: only where that may bring something.
+func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
+	c := newCache(t, AllKeysLRU, 0)
+	p := &program{live: 10 * mib}
+	p.runBy(c, 16*mib)
+	fill := func(n int) {
+		for i := range n {
+			c.now += 10
+			c.put(fmt.Sprint("k", c.now), 100_000+i, 0)
+		}
+	}
+	fill(1000)
+	if p.asked != 0 || c.Stats().Evicted == 0 {
+		t.Errorf("%d collections, %d evicted", p.asked, c.Stats().Evicted)
+	}
+	p.live += 8 * mib // for good
+	p.collectedByItself(c)
+	fill(1000)
+	if p.asked != 1 {
+		t.Errorf("%d collections for one growth", p.asked)
+	}
+	p.time += collectAgain // it may have become less, without anything that says it
+	fill(1000)
+	if p.asked != 2 {
+		t.Errorf("%d collections after a while, want 2", p.asked)
+	}
+}
+
+// Who lets much of the heap go has it collected: at once where room is wanted, else with the next look at what is idle.
+func TestLetGo(t *testing.T) {
+	c := newCache(t, NoEviction, 0)
+	p := &program{live: 10 * mib}
+	p.runBy(c, 16*mib)
+	p.live += 20 * mib
+	p.collectedByItself(c)
+	for range 2 {
+		if c.MakeRoom(1) {
+			t.Fatal("there is room while the heap is alive")
+		}
+	}
+	if p.asked != 1 {
+		t.Errorf("%d collections while the heap is alive, want 1", p.asked)
+	}
+	p.live -= 20 * mib
+	for range 1000 {
+		c.LetGo(20 * mib / 1000)
+	}
+	if !c.MakeRoom(mib) || p.asked != 2 {
+		t.Errorf("no room after what took it has gone; %d collections", p.asked)
+	}
+	c.LetGo(20 * mib)
+	c.Trim(false)
+	c.Trim(false)
+	if p.asked != 3 {
+		t.Errorf("%d collections, want 3", p.asked)
+	}
+}
+
+// The buffers of others count as used, as long as they are held.
+func TestOthersBuffersCount(t *testing.T) {
+	c := newCache(t, NoEviction, 0)
+	var others memory.Pool
+	c.Count(&others)
+	before := c.Used()
+	b := others.New(mib)
+	if got := c.Used() - before; got != b.Cost() {
+		t.Errorf("%d bytes more are used, want %d", got, b.Cost())
+	}
+	b.Release()
+	if c.Used() != before {
+		t.Errorf("%d bytes are used, %d were", c.Used(), before)
+	}
+}
+
+// Of what Go's runtime has, dead objects and free memory do not count.
+func TestMeasureProgram(t *testing.T) {
+	memory.Collect()
+	before := memory.MeasureProgram()
+	waste := 0
+	for range 100 { // garbage, more than the program has alive
+		b := make([]byte, mib)
+		waste += len(b)
+	}
+	memory.Collect()
+	after := memory.MeasureProgram()
+	if grown := after.Heap + after.Beside - before.Heap - before.Beside; grown > int64(waste)/4 || after.Heap <= 0 || after.Beside <= 0 || after.Collections <= before.Collections {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+// While keys are to be kept, none expires or is evicted, though nobody sees those whose time has come.
+func TestKeepUntil(t *testing.T) {
+	c := newCache(t, AllKeysLRU, 0)
+	for i := range 100 {
+		c.put(fmt.Sprint("k", i), 1000, c.now+1000)
+	}
+	config := *c.eviction.config.Load()
+	config.Limit = c.Used() / 2
+	c.eviction.config.Store(&config)
+	look := func() Stats {
+		c.MakeRoom(1)
+		for _, sh := range c.shards {
+			sh.RemoveExpired(100)
+		}
+		return c.Stats()
+	}
+	c.KeepUntil(time.Now().Add(time.Hour))
+	c.now += 2000
+	if s := look(); s.Keys != 100 || s.Expired+s.Evicted != 0 || c.has("k0") {
+		t.Errorf("%+v while they are kept; the first is to be seen: %t", s, c.has("k0"))
+	}
+	c.KeepUntil(time.Time{})
+	if s := look(); s.Keys != 0 || s.Expired == 0 || s.Evicted == 0 {
+		t.Errorf("%+v afterwards", s)
+	}
+	c.KeepUntil(time.Now().Add(-time.Second))
+	c.put("k", 1000, c.now+1000)
+	c.now += 2000
+	if s := look(); s.Keys != 0 {
+		t.Errorf("%+v after the time is over", s)
+	}
+}
