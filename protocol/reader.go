@@ -23,29 +23,6 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Limits bounds what a Reader accepts.
-type Limits struct {
-	MaxArgs int   // arguments of one command
-	MaxBulk int64 // bytes of one argument; a larger one is read past and its command refused, up to MaxSkip
-	MaxSkip int64 // bytes of one argument that are read past; a larger one ends the stream
-	MaxLine int   // bytes of an inline command; 0 for maxLine
-	Free    int64 // bytes of small arguments that cost no budget; 0 for scratchFree
-	Step    int64 // bytes of the budget that more of them take at once; 0 for scratchStep
-	Buffers readBuffers
-	Budget  *Budget       // from the next command on; nil for the one that the Reader has
-	Wait    time.Duration // for room in the budget
-
-	BeforeAuth bool // the limits are those of a client without its password, and errors say so
-}
-
-// reason says what is wrong with a length, as Redis does.
-func (l *Limits) reason() string {
-	if l.BeforeAuth {
-		return "unauthenticated"
-	}
-	return "invalid"
-}
-
 // Arg is one argument of a command.
 type Arg struct {
 	small []byte         // the bytes, when there is no buffer; valid until the next call of Reader.Next
@@ -140,20 +117,8 @@ func (r *Reader) Close() {
 
 // SetLimits changes the limits from the next command on.
 func (r *Reader) SetLimits(limits Limits) {
-	if limits.MaxLine == 0 {
-		limits.MaxLine = maxLine
-	}
-	if limits.Free == 0 {
-		limits.Free = scratchFree
-	}
-	if limits.Step == 0 {
-		limits.Step = scratchStep
-	}
-	if limits.Buffers == (readBuffers{}) {
-		limits.Buffers = usualBuffers
-	}
-	r.limits = limits
-	r.wanted = min(max(r.wanted, limits.Buffers.first), limits.Buffers.large)
+	r.limits = limits.whole()
+	r.wanted = min(max(r.wanted, r.limits.Buffers.first), r.limits.Buffers.large)
 }
 
 // InCommand reports whether a part of a command has been read.
