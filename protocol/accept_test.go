@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"bytes"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -41,7 +40,7 @@ func TestNoDescriptorsForClients(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	log := &syncedLog{}
-	s.log = slog.New(slog.NewTextHandler(log, nil))
+	s.logs.to(log)
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package protocol
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -39,7 +38,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 	s := startOn(t, Config{}, 16, func(*shard.Store) {})
 	s.follow(t, threeNodes())
 	log := new(lockedBuffer)
-	s.log = slog.New(slog.NewTextHandler(log, nil))
+	s.logs.to(log)
 	s.view.Store(&fakeCluster{
 		sights: map[topology.NodeID]Sight{otherID: {}},
 		forget: func(context.Context, topology.NodeID) error { return nil },

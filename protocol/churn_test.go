@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -148,7 +147,7 @@ func TestChurn(t *testing.T) {
 	t.Logf("seed %d, %v", seed, long)
 	s := start(t, Config{MaxReplyBytes: 1 << 30}) // a whole pipeline's replies may wait
 	s.limit(shard.AllKeysLRU, 12<<20)
-	s.log = slog.New(slog.NewTextHandler(t.Output(), nil)) // says why a connection is closed
+	s.logs.to(t.Output()) // says why a connection is closed
 	began := time.Now()
 	goOn := func() bool { // until the time is up and memory was short
 		passed := time.Since(began)

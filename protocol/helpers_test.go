@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ const (
 
 // testServer is a server on a loopback port, with a clock that stands still until a test moves it.
 type testServer struct {
+	logs logTarget
 	*Server
 	addr string
 	pool *memory.Pool
@@ -125,6 +127,27 @@ func (s *testServer) Shutdown(how Shutdown) {
 	s.stops.Add(1)
 }
 
+// logTarget is where the log of a server goes, which a test may change while the server runs. Nowhere, at first.
+type logTarget struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+func (l *logTarget) to(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.w = w
+}
+
+func (l *logTarget) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w == nil {
+		return len(p), nil
+	}
+	return l.w.Write(p)
+}
+
 // start runs a server until the test ends, and then checks that every reference to memory was given back.
 func start(t *testing.T, config Config) *testServer {
 	t.Helper()
@@ -143,7 +166,7 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 	s.topo.Store(topo)
 	store := shard.NewStore(shards, 7, s.now.Load, s.pool)
 	prepare(store)
-	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s.Server = NewServer(config, store, s, s, s.pool, slog.New(slog.NewTextHandler(&s.logs, nil)))
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package protocol
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -328,7 +327,7 @@ func TestHTTPEndsTheConnection(t *testing.T) {
 	for _, password := range []string{"", "secret"} {
 		s := start(t, Config{Password: password})
 		log := new(lockedBuffer)
-		s.log = slog.New(slog.NewTextHandler(log, nil))
+		s.logs.to(log)
 		keeper := s.dial(t)
 		if password != "" {
 			keeper.want("+OK", "AUTH", password)

@@ -3,7 +3,6 @@ package protocol
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -247,7 +246,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	log := new(lockedBuffer)
-	s.log = slog.New(slog.NewTextHandler(log, nil))
+	s.logs.to(log)
 	c := s.dial(t)
 	for name, npy := range map[string]string{"small": arrayA, "large": bytesNPY(100_000, "x")} {
 		c.want("+OK", "NP.SET", name, npy)

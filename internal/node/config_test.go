@@ -133,7 +133,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
 		{"--protected-mode maybe", "is neither yes nor no"},
 		{"--log-format xml", "is neither text nor json"},
-		{"--log-level verbose", `"verbose" for flag -log-level: must be one of the following: debug, info, warn, error`},
+		{"--log-level verbose", `"verbose" for flag --log-level: must be one of the following: debug, info, warn, error`},
 		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
 		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: that stands for all addresses`},
 		{"--listen a=:1,announce=[::]:7379", "which no client can reach: that stands for all addresses"},

@@ -124,7 +124,7 @@ func (m *member) start(args ...string) *process {
 		"--bind", m.host, "--port", fmt.Sprint(m.port), "--http-port", fmt.Sprint(m.http), "--gossip-port", fmt.Sprint(m.gossip),
 		"--dir", m.folder, "--node-id", m.name, "--shards", "64",
 	}, args...)...)
-	cmd.Env = []string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2"}
+	cmd.Env = []string{asProgram + "=1", "GOCOVERDIR=" + coverage, "PATH=" + os.Getenv("PATH"), "GOMAXPROCS=2"}
 	m.process = launch(m.t, cmd)
 	return m.process
 }

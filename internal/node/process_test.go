@@ -26,11 +26,24 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(os.Args[1:], "1.2.3-test", os.Stdout, os.Stderr))
 	}
+	os.Exit(tests(m))
+}
+
+// coverage is the folder for what a program with coverage writes at its end: it would complain without one, on a standard error that may be full.
+var coverage string
+
+func tests(m *testing.M) int {
+	var err error
+	if coverage, err = os.MkdirTemp("", "ndring-coverage-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(coverage)
 	code := m.Run()
 	if builtIn != "" {
 		os.RemoveAll(builtIn)
 	}
-	os.Exit(code)
+	return code
 }
 
 // program returns an ndring command that is killed when the test ends.
@@ -43,7 +56,7 @@ func program(t *testing.T, env []string, args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + coverage, "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 	return cmd
 }
 
