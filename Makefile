@@ -91,6 +91,7 @@ bench-quick: ## the same in two minutes, with fewer cases
 	@scripts/bench -quick -rounds 1 -time 400ms $(if $(SMOKE),-smoke) -out $(RESULTS)
 
 bench-eviction: build ## hit ratios beside redis-server in the same memory (about 6 minutes)
+	@scripts/setup-tools
 	@cd bench && go run ./eviction $(if $(SMOKE),-smoke) -out $(RESULTS)/eviction.md
 
 bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
@@ -109,6 +110,7 @@ bench-smoke: build ## each of these and churn for some seconds, to see that they
 
 CHURN = $(if $(SMOKE),1s,5m)
 churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
+	@scripts/setup-tools
 	@NDRING_CHURN=$(CHURN) go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
 	@NDRING_CHURN=$(CHURN) go test -race -count 1 -timeout 10m -v -run Churn ./protocol
 

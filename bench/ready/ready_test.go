@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // serve answers each connection with the next of the answers, the last one again and again, and counts them.
@@ -55,6 +56,7 @@ func TestWaitSaysWhatTheLastAnswerWas(t *testing.T) {
 	gone := errors.New("it has ended")
 	go func() {
 		for asked() < 3 {
+			time.Sleep(time.Millisecond)
 		}
 		end(gone)
 	}()

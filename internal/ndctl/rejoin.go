@@ -21,7 +21,7 @@ this node, lets it in when it is started, and gives it a vote if there are too f
 A node that is its whole cluster makes that again around its arrays: settings that were made with config set --cluster are lost. If the folder does
 not tell whether the node was alone, say so with --alone or --member.
 
-If you have raft's files as they were when the node last ran, put them back instead: that loses nothing. An older copy is none.`,
+If you have raft's files as they were when the node last ran, put them back instead: that loses nothing. An older copy does not help.`,
 		Example: "  ndctl raft rejoin --dir /data",
 	}
 	c.Flags().StringVar(&dir, "dir", "", "data `FOLDER` of a node that does not run (default NDRING_DIR)")
