@@ -121,6 +121,12 @@ func (f *raftFolder) lastStore() (last string) {
 	return last
 }
 
+// Member reports whether a folder's node has been part of a cluster, or may have.
+func Member(files Files) bool {
+	i, err := loadIdentity(files)
+	return err != nil || i.Cluster != ""
+}
+
 // Promised reports whether a folder's node has promised something to others by its id, or may have.
 func Promised(files Files) bool {
 	i, err := loadIdentity(files)

@@ -110,6 +110,27 @@ func (damagedLog) GetLog(uint64, *raft.Log) error {
 	return &damagedError{"raft.db", boltDamage("a page")}
 }
 
+// StoreLogs fails for a log that is damaged.
+func (damagedLog) StoreLogs([]*raft.Log) error {
+	return &damagedError{"raft.db", boltDamage("a page")}
+}
+
+// Raft is told of a log that cannot be written, since it answers the proposals under way then. The node is silent.
+func TestALogThatCannotBeWrittenAnswersProposals(t *testing.T) {
+	t.Parallel()
+	told := make(chan bool, 1)
+	w := &watchdog{LogStore: damagedLog{}, limit: hungDisk, hangs: func(yes bool) { told <- yes }, log: testLog(t, "a")}
+	answered := make(chan error, 1)
+	go func() { answered <- w.StoreLog(new(raft.Log)) }()
+	if !within(t, told) {
+		t.Error("the node speaks")
+	}
+	var damaged *damagedError
+	if err := within(t, answered); !errors.As(err, &damaged) {
+		t.Errorf("raft hears %v", err)
+	}
+}
+
 // What raft cannot read ends nothing: its goroutine waits for the end, and the node is silent.
 func TestALogThatCannotBeReadSilencesTheNode(t *testing.T) {
 	t.Parallel()

@@ -116,7 +116,16 @@ func (a *agreement) decideOps(ops ...topology.Op) (decision, error) {
 // decide puts a command into the log. This node leads.
 func (a *agreement) decide(command []byte) (d decision, err error) {
 	future := a.Apply(command, applyTimeout)
-	if err := proposalError(future.Error()); err != nil {
+	answered := make(chan error, 1)
+	go func() { answered <- future.Error() }()
+	timer := time.NewTimer(proposeTimeout)
+	defer timer.Stop()
+	select {
+	case err = <-answered:
+	case <-timer.C: // raft gives no answer as long as a write to its log hangs
+		err = ErrUnknown
+	}
+	if err := proposalError(err); err != nil {
 		return d, err
 	}
 	o, ok := future.Response().(outcome)

@@ -39,26 +39,30 @@ func (w *watchdog) StoreLogs(entries []*raft.Log) error {
 		w.log.Warn("the disk works again", "seconds", time.Since(began).Seconds())
 		w.hangs(false)
 	}
-	return w.whole(err)
+	w.silenceIfDamaged(err) // raft takes the error: it answers the proposals and steps down
+	return err
 }
 
-// GetLog implements raft.LogStore.
+// GetLog implements raft.LogStore. Raft ends the process when it cannot read what it has written. So this returns nothing from a log that is damaged: raft's goroutine waits
+// for the node's end. The next start says what to do (LostError).
 func (w *watchdog) GetLog(index uint64, entry *raft.Log) error {
-	return w.whole(w.LogStore.GetLog(index, entry))
+	err := w.LogStore.GetLog(index, entry)
+	if w.silenceIfDamaged(err) {
+		<-w.ended
+		runtime.Goexit()
+	}
+	return err
 }
 
-// whole returns the error of a log that can be read. Raft ends the process when it cannot read what it has written; so from one that is damaged nothing comes back, and the
-// node is silent. The next start says what to do (LostError).
-func (w *watchdog) whole(err error) error {
+// silenceIfDamaged silences the node if its log is damaged, and reports whether it is.
+func (w *watchdog) silenceIfDamaged(err error) bool {
 	var damaged *damagedError
 	if !errors.As(err, &damaged) {
-		return err
+		return false
 	}
 	w.log.Error("the log of the topology is damaged: this node falls silent, and serves what it has until it is stopped", "err", err)
 	w.hangs(true)
-	<-w.ended
-	runtime.Goexit()
-	return nil
+	return true
 }
 
 // stubborn is raft's store of term and vote. Raft ends the process when one of them cannot be written, a full disk included, and with it all that the node could still

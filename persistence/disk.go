@@ -32,6 +32,7 @@ type Options struct {
 	KeepAll     bool                // nothing is removed: what is not needed goes to the quarantine
 	Incarnation func(uint64) uint64 // of that of the last start, 0 for none, makes that of this one
 	Reserve     int64               // bytes that are kept back, for what must go on when the disk is full; 0 for none
+	Member      func(*Disk) bool    // whether the folder's node has been part of a cluster, as far as others than the manifest tell; nil if none does
 }
 
 // Disk is the folder of a node.

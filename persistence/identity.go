@@ -91,7 +91,7 @@ func (d *Disk) NewStore() error {
 // bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
 // one has to follow.
 func (d *Disk) bound(m nodeManifest) (bool, error) {
-	if m.raft != (UUID{}) {
+	if m.raft != (UUID{}) || d.options.Member != nil && d.options.Member(d) {
 		return true, nil
 	}
 	shards, err := d.fs.List(path.Join(d.dir, shardsDir))

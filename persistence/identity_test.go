@@ -52,15 +52,17 @@ func TestAFolderJoinsOneCluster(t *testing.T) {
 // A start that came to nothing does not fix the number of shards; arrays do, and so does having been a member.
 func TestWhatFixesTheNumberOfShards(t *testing.T) {
 	for name, tc := range map[string]struct {
-		do    func(*Disk) error
-		fixed bool
+		do     func(*Disk) error
+		fixed  bool
+		member bool // as other files tell
 	}{
-		"nothing":             {func(*Disk) error { return nil }, false},
-		"another cluster":     {func(d *Disk) error { return d.SetCluster(UUID{1, 2, 3}) }, false},
-		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false},
-		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true},
-		"a raft state":        {func(d *Disk) error { return d.SetRaft(UUID{4, 5, 6}) }, true},
-		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.NewStore()) }, false},
+		"nothing":             {func(*Disk) error { return nil }, false, false},
+		"another cluster":     {func(d *Disk) error { return d.SetCluster(UUID{1, 2, 3}) }, false, false},
+		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
+		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
+		"a raft state":        {func(d *Disk) error { return d.SetRaft(UUID{4, 5, 6}) }, true, false},
+		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.NewStore()) }, false, false},
+		"a part in a cluster": {func(*Disk) error { return nil }, true, true},
 	} {
 		mem := vfs.NewMem()
 		d := open(t, mem, fixedOptions())
@@ -71,6 +73,7 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		}
 		options := fixedOptions()
 		options.Shards *= 2
+		options.Member = func(*Disk) bool { return tc.member }
 		again, err := OpenDisk(mem, "data", options)
 		switch fixed := err != nil && strings.Contains(err.Error(), "their number is fixed when a cluster is made"); {
 		case fixed != tc.fixed || !fixed && err != nil:

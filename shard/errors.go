@@ -12,8 +12,8 @@ var (
 	// ErrPartName is returned when a part's name has other characters than a-z 0-9 _ - or stands twice.
 	ErrPartName = errors.New("invalid part name")
 
-	// ErrDiskFull is returned for a write when the disk has less space left than its reserve.
-	ErrDiskFull = errors.New("the disk has less space left than disk-reserve: delete keys, make room on the disk, or lower disk-reserve")
+	// ErrDiskFull is returned for a write when the disk has less space left than its reserve and what is kept back for deletes.
+	ErrDiskFull = errors.New("the disk has less space left than disk-reserve and what is kept back for deletes: delete keys, make room on the disk, or lower disk-reserve")
 	// ErrNoRoom is returned for a change that stores nothing when the disk has no room even for that.
 	ErrNoRoom = errors.New("the disk is full and what was kept back for deletes is used up: nothing was changed; make room on the disk of the data folder, then try again")
 	// ErrDisk is returned for a write that cannot come into the log.

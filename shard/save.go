@@ -38,7 +38,7 @@ func (s *Store) Save() error {
 	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	return s.saveAll(s.context, savers)
+	return s.saveAll(s.context, savers, openSnapshots/savers)
 }
 
 // SaveInBackground begins what Save does.
@@ -49,7 +49,7 @@ func (s *Store) SaveInBackground() error {
 	if !s.disk.save.begin() {
 		return ErrSaving
 	}
-	s.done.Go(func() { _ = s.saveAll(s.context, backgroundSavers) }) // an error is in the log and in INFO
+	s.done.Go(func() { _ = s.saveAll(s.context, backgroundSavers, openSnapshots/backgroundSavers) }) // an error is in the log and in INFO
 	return nil
 }
 
@@ -58,13 +58,13 @@ const (
 	backgroundSavers = 1 // so that clients notice little
 )
 
-// saveAll is called after begin. It ends early when ctx is done: then the shards that are left count as unsaved, and the error is that of ctx.
-func (s *Store) saveAll(ctx context.Context, workers int) error {
+// saveAll is called after begin. Each worker publishes at most so many shards together. It ends early when ctx is done: then the shards that are left count as unsaved, and the error is that of ctx.
+func (s *Store) saveAll(ctx context.Context, workers, most int) error {
 	var next atomic.Int64
 	var group sync.WaitGroup
 	errs := make([]error, workers)
 	for i := range errs {
-		w := saver{store: s, ctx: ctx}
+		w := saver{store: s, ctx: ctx, most: most}
 		if workers == backgroundSavers {
 			w.pacer = new(pacer)
 		}
@@ -97,16 +97,19 @@ type saver struct {
 	store *Store
 	ctx   context.Context
 	pacer *pacer // nil for no pause
+	most  int    // shards that are published together
 
 	shards    []*Shard // that are written and not published; snapshotting is held of each
 	snapshots []*persistence.Snapshot
 	bytes     int64
 }
 
-// How much is published together at most. Until then there is room for both the old files and the new ones, and each of the new ones is open.
+// How much is published together at most. Until then there is room for both the old files and the new ones, and each of the new ones is open. So is, for each shard that is
+// written to meanwhile, another segment of its log: while clients are served, both have to find their descriptors beside those of the clients.
 const (
-	groupShards = 128
-	groupBytes  = 64 << 20
+	openSnapshots = 32  // of all savers, while clients are served
+	stopGroup     = 128 // of one saver, at a stop
+	groupBytes    = 64 << 20
 )
 
 // run takes shards, whose numbers others count with it, until there are no more.
@@ -120,7 +123,7 @@ func (w *saver) run(next *atomic.Int64) error {
 		if sh := w.store.shards[id]; sh.ready.Load() {
 			errs = append(errs, w.add(sh)...)
 		}
-		if len(w.shards) >= groupShards || w.bytes >= groupBytes {
+		if len(w.shards) >= w.most || w.bytes >= groupBytes {
 			errs = append(errs, w.publish()...)
 		}
 	}

@@ -39,7 +39,7 @@ func (d *disk) checkReserve() {
 	spent := d.KeepReserve(free, reserve)
 	switch full := free < reserve || spent; {
 	case full && !d.full.Swap(true):
-		d.log.Error("the disk is full: values cannot be written", "free", free, "disk-reserve", reserve)
+		d.log.Error("the disk is full: values cannot be written until disk-reserve is free, and room for what is kept back for deletes", "free", free, "disk-reserve", reserve)
 	case !full && d.full.Swap(false):
 		d.log.Info("the disk has room again", "free", free)
 	}
@@ -194,7 +194,7 @@ func (s *Store) closeDisk(ctx context.Context, save bool) error {
 	if clean {
 		s.disk.SyncAll()
 		if save && s.disk.save.begin() {
-			if err := s.saveAll(ctx, savers); err != nil && !s.shards[0].logs {
+			if err := s.saveAll(ctx, savers, stopGroup); err != nil && !s.shards[0].logs {
 				s.disk.log.Error("changes since the last snapshots are lost", "err", err)
 			}
 		}

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	keyBytes = 9   // "k" and 8 digits
-	share    = 0.1 // of the bytes of all keys that are asked for by popularity: the memory that there is for them
+	leastLimit = 4 << 20 // bytes; what a server itself needs changes by about a MiB from moment to moment
+	keyBytes   = 9       // "k" and 8 digits
+	share      = 0.1     // of the bytes of all keys that are asked for by popularity: the memory that there is for them
 )
 
 func main() {
@@ -89,7 +90,7 @@ func compare(w io.Writer, binary string, seeds []uint64, shorter int) error {
 		}
 		for _, seed := range seeds {
 			t := traces(seed, shorter)[i]
-			limit := int64(share * float64(t.working()))
+			limit := max(int64(share*float64(t.working())), leastLimit)
 			for _, policy := range []string{"allkeys-lru", "allkeys-lfu"} {
 				for _, server := range servers(binary) {
 					fmt.Fprintf(os.Stderr, "%s, seed %d: %s %s\n", t.name, seed, server.name, policy)

@@ -72,6 +72,9 @@ func (a *app) rejoin(r *node.Rejoin, yes, alone, member bool) error {
 	case !r.Unknown && alone && !r.Alone:
 		return errors.New("the folder knows of other nodes of its cluster: with --alone there would be two clusters of one id")
 	}
+	if member {
+		report.Alone = false
+	}
 	question := "Have it come back to its cluster as another server, with its arrays?"
 	if report.Alone {
 		question = "Have it make its cluster again, with its arrays and without the settings of the cluster?"

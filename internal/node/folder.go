@@ -39,6 +39,9 @@ func (n *Node) openDisk() error {
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
 		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
 		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
+		Member: func(d *persistence.Disk) bool {
+			return cluster.Member(files{d}) || hasEntries(filepath.Join(dir, raftFolder))
+		},
 	})
 	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
 		return fmt.Errorf("%s: %w: this process runs as user %d, to whom the folder has to belong", dir, err, os.Geteuid())
@@ -58,6 +61,12 @@ func (n *Node) openDisk() error {
 
 // reserveBytes are kept back on disk for a start and for deletes when there is no room left: tens of thousands of deletes.
 const reserveBytes = 4 << 20
+
+// hasEntries reports whether a folder has anything in it, or cannot be read.
+func hasEntries(dir string) bool {
+	found, err := os.ReadDir(dir)
+	return len(found) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
+}
 
 // files are the small files of a data folder, as package cluster wants them.
 type files struct{ disk *persistence.Disk }

@@ -78,7 +78,7 @@ var diskMetrics = []metric[shard.DiskStats]{
 	newMetric("disk_unsaved_changes", "Changes of keys since the last snapshots of their shards.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
 	newMetric("disk_stopped_shards", "Shards that are read-only until the node restarts, because a write to their log failed.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 { return float64(s.Stopped) }),
-	newMetric("disk_full", "1 while the disk of the data folder has less free space than disk-reserve and writes of values are refused, else 0.", prometheus.GaugeValue,
+	newMetric("disk_full", "1 while the disk of the data folder has less free space than disk-reserve, or than what is kept back for deletes needs, and writes of values are refused, else 0.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 {
 			if s.Full {
 				return 1

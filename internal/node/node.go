@@ -69,7 +69,7 @@ func (n *Node) Open(ctx context.Context) error {
 	return n.Ready(ctx)
 }
 
-// Start begins all that the node does, and returns when clients and other nodes can reach it. After an error nothing is left running.
+// Start begins all that the node does, and returns when other nodes can reach it. Clients wait in the system's queue until they can be answered. After an error nothing is left running.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
 		return errors.Join(err, n.abandon(ctx))

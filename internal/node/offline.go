@@ -175,8 +175,12 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 		return errors.Join(err, d.Close(false))
 	}
 	keys := store.LiveKeys() // each shard stays in its epoch: nobody serves it
+	stats, _ := store.DiskStats()
 	if err := store.Close(ctx, false); err != nil {
 		return err
+	}
+	if failed := stats.SnapshotErrors; failed > 0 { // a start goes on without them
+		return fmt.Errorf("%d of its shards could not be written anew, and are as they were: is there room on the disk?", failed)
 	}
 	fmt.Fprintf(stdout, "Repaired: %d keys are whole. What was put away lies in the folders named quarantine.\n", keys)
 	return nil
