@@ -74,6 +74,7 @@ class Channels:
         self._address = address
         self._doubt = doubt
         self._retired = False
+        self.opened = False  # whether there ever was a connection
         self.forget()
         _all.add(self)
 
@@ -99,6 +100,7 @@ class Channels:
         except BaseException:
             self._end(channel)
             raise
+        self.opened = True
         return channel
 
     def _new(self) -> Channel:

@@ -41,11 +41,11 @@ class Nodes:
         #: Whether redirects can be followed: a Unix socket leads to one node.
         self.routable = settings.path is None
         self._transports: Dict[Address, Transport] = {}
+        self._map: Optional[SlotMap] = None
         self.seed = self.at(self._seeds[0])
         #: The node that gets everything, as long as none other is known of.
         self.lone: Optional[Transport] = None if self.routable else self.seed
         self._table: Optional[List[Optional[Transport]]] = None  # by slot
-        self._map: Optional[SlotMap] = None
         self._known: Dict[Address, None] = {}  # all that were ever named, the last of them last
         self._ids: Dict[str, Address] = {}
         self._failed: Dict[Address, None] = {}  # those that did not answer when they were last asked for the map
@@ -88,6 +88,7 @@ class Nodes:
         if transport is None:
             doubt = partial(self._doubt, address) if self.routable else None
             transport = self._transports.setdefault(address, Transport(self._settings, address, doubt))
+            transport.proven = self._map is not None
         return transport
 
     def some(self, besides: Optional[Transport] = None) -> Transport:
@@ -280,6 +281,8 @@ class Nodes:
         if found == self._map and (self.lone is None or not moved):
             return False
         self._map = found
+        for transport in list(self._transports.values()):
+            transport.proven = True
         if self._table is None and (not found.ranges or len(found.nodes) == 1 and not moved):
             self.lone = said  # what a single node calls itself may be a name that does not reach it from here
             return True

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 import threading
-import time
 
 import ndring
 import numpy as np
@@ -155,6 +156,56 @@ def test_a_lone_node_fails_fast_too(stub):
         with pytest.raises(ConnectionError):
             c.get("k")
         assert outage.tries == tries + 1
+
+
+# Names that go away while a container restarts
+
+
+@pytest.fixture
+def names_gone(monkeypatch):
+    """Names that do not resolve, as ports of 127.0.0.1: each look-up of one takes a number off; with none left it resolves again."""
+    code = """
+def getaddrinfo(host, port, *arguments):
+    if gone.get(port):
+        gone[port] -= 1
+        raise gaierror(EAI_NONAME, "Name or service not known")
+    return real(host, port, *arguments)
+"""
+    gone = {}
+    module = {"__name__": "socket", "gone": gone, "real": socket.getaddrinfo, "gaierror": socket.gaierror, "EAI_NONAME": socket.EAI_NONAME}
+    exec(code, module)
+    monkeypatch.setattr(socket, "getaddrinfo", module["getaddrinfo"])
+    return gone
+
+
+@pytest.mark.parametrize("call", ["get", "ping", "mget", "transaction"])
+def test_a_name_that_goes_away_for_a_while_is_waited_for(stub, names_gone, call):
+    answers = {"ping": [b"+PONG\r\n"], "transaction": [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n"]}.get(call, [b"$-1\r\n"])
+    server = stub(*2 * answers)
+    with client_of_stub(server) as c:
+        run = {
+            "get": lambda: c.get("k"), "ping": c.ping, "mget": lambda: c.mget(["k"]), "transaction": lambda: c.pipeline(True).get("k").execute(),
+        }[call]  # fmt: skip
+        expected = run()
+        c.close()
+        names_gone[server.address[1]] = 2
+        assert run() == expected and not names_gone[server.address[1]]
+
+
+def test_a_node_whose_name_stays_away_is_down(fake, names_gone):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=0.1) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        names_gone[cluster.nodes[1].address[1]] = 10**6
+        with pytest.raises(NodeDownError, match="does not resolve"):
+            c.get(key)
+        assert c._cluster.nodes.outages.get(cluster.nodes[1].address).waited
+        assert c.with_options(on_error="miss").get(key) is None
+        names_gone.clear()
+        cluster.nodes[1].start()
+        assert np.array_equal(c.get(key), A)
 
 
 # A service that goes on without its cache
