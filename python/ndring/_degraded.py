@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 from ._calls import Call
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DiskError, MovedError, NdringError, OutOfMemoryError, TimeoutError, UncertainWrite,
+    to_keep,
 )  # fmt: skip
 from ._log import log
 
@@ -51,6 +52,7 @@ class Degraded:
 
     def count(self, writes: bool, error: NdringError) -> None:
         now = time.monotonic()
+        error = to_keep(error)
         with self._lock:
             self._reads += not writes
             self._writes += writes

@@ -26,7 +26,8 @@
 """
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Type
+import copy
+from typing import Any, Dict, Mapping, Type, TypeVar
 
 import redis
 
@@ -134,6 +135,14 @@ class MovedError(ServerError):
 
 class NoReplicasError(ServerError):
     """Is raised when too few copies were there for the write concern; nothing was changed."""
+
+
+E = TypeVar("E", bound=NdringError)
+
+
+def to_keep(error: E) -> E:
+    """Returns an error that says the same, without the traceback and the causes: their frames hold what the call was given, arrays too."""
+    return copy.copy(error)
 
 
 _BY_PREFIX: Dict[str, Type[NdringError]] = {

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
-from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError
+from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, to_keep
 from ._log import log
 from ._outages import Outages
 from ._settings import Settings
@@ -187,9 +187,7 @@ class Nodes:
                 raise TimeoutError("the deadline passed while another thread asked for the map of the cluster")
         error = self._error
         if error is not None:
-            copied = type(error)(*error.args)  # since others raise it too
-            copied.hopeless, copied.unreachable = error.hopeless, error.unreachable
-            raise copied from error
+            raise to_keep(error) from error  # since others raise it too
 
     def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
         """Asks for the map again, unless another thread does that now or has done it just before. ``prefer``: a node that
@@ -258,7 +256,7 @@ class Nodes:
                     self._drop_others()
                     break
         finally:
-            self._error = error
+            self._error = None if error is None else to_keep(error)
             self._asked += 1
             self._pause = _FIRST_PAUSE if news else min(2 * self._pause, _LAST_PAUSE)
             self._not_before = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)

@@ -1,17 +1,19 @@
 """Nodes that are gone or hang: calls for their keys fail fast, all others go on, and a service may go on without its cache."""
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import socket
 import threading
+import weakref
 
 import ndring
 import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
-from ndring import _outages, _patience, _retry
+from ndring import _nodes, _outages, _patience, _retry
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -94,6 +96,27 @@ def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold)
         hold.set()
         cluster.nodes[1].override = None
         wait_until(lambda: found(c, key))
+
+
+def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkeypatch):
+    monkeypatch.setattr(_nodes, "_MOMENT", 0.0)
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=0, deadline=0.1) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        nodes = c._cluster.nodes
+        transport = nodes.at(nodes.find(cluster.nodes[1].where).address)
+        lengths = []
+        for _ in range(10):
+            with pytest.raises((NodeDownError, TimeoutError)) as caught:
+                c.get(key)
+            lengths.append(len(re.sub(r"\d+", "", str(caught.value))))
+            tries = nodes.outages.get(transport.address).tries
+            nodes.look(transport, None)
+            wait_until(lambda: nodes.outages.get(transport.address).tries > tries)
+        assert len(set(lengths[2:])) == 1, lengths
+        assert caught.value.__cause__.__cause__ is None
 
 
 def found(client, key):
@@ -237,6 +260,16 @@ def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
     assert reads.writes == 0 and reads.reads >= 13 and isinstance(reads.error, NodeDownError)
     assert c.unanswered.writes == 8 and c.unanswered.reads == reads.reads + 2
     assert any("calls went without the cache" in record.message for record in caplog.records)
+
+
+def test_a_dropped_write_is_not_kept(broken):
+    c, key, _ = broken
+    value = np.zeros(1 << 17)
+    alive = weakref.ref(value)
+    assert c.set(key, value) is False and c.mset({key: value}) is False and c.pipeline().set(key, value).execute() == [False]
+    del value
+    gc.collect()
+    assert alive() is None and c.unanswered.writes == 3 and isinstance(c.unanswered.error, NodeDownError)
 
 
 def test_get_or_set_makes_what_cannot_be_had(broken):
