@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import threading
+import traceback
 
 import numpy as np
 import pytest
@@ -225,6 +226,14 @@ def test_a_missing_password_is_said_for_values_of_any_size():
             assert c.set("k", A)
     finally:
         stop_node(process)
+
+
+def test_a_refusal_is_not_its_own_cause(stub):
+    server = stub(b"-WRONGPASS invalid username-password pair\r\n")
+    with client_of_stub(server, password="x") as c, pytest.raises(AuthenticationError) as caught:
+        c.ping()
+    assert caught.value.__cause__ is not caught.value
+    traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__)
 
 
 def test_too_many_clients_is_tried_again(stub):
