@@ -203,7 +203,7 @@ class NumPyRedis:
         if on_error not in (None, "raise", "make"):
             raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
         makes = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
-        asks = self.with_options(on_error="raise") if self._cluster.policy.on_error != "raise" else self
+        asks = self._raising()
         options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
         return get_or_set(asks, key, make, wait_for, lease, options, self._degraded if makes else None)
 
@@ -351,13 +351,14 @@ class NumPyRedis:
         start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
+        delete = self._raising().delete
         batch: List[bytes] = []
         for key in self.scan_iter(pattern):
             batch.append(key)
             if len(batch) == 1000:
-                deleted += self.delete(*batch)
+                deleted += delete(*batch)
                 batch = []
-        return deleted + self.delete(*batch)
+        return deleted + delete(*batch)
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
         """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""
@@ -402,6 +403,9 @@ class NumPyRedis:
         """Returns the addresses, ``host:port``, of the nodes that serve keys, as far as the client knows now."""
         slots = self._cluster.slots()
         return [self._where] if slots is None else sorted(str(address) for address in slots.nodes.values())
+
+    def _raising(self) -> "NumPyRedis":
+        return self if self._cluster.policy.on_error == "raise" else self.with_options(on_error="raise")
 
     def _run(self, call: Call[T]) -> T:
         if self._cluster.policy.on_error != "miss":

@@ -262,6 +262,18 @@ def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
     assert any("calls went without the cache" in record.message for record in caplog.records)
 
 
+def test_delete_prefix_drops_nothing_in_silence(fake):
+    cluster = fake(1)
+    with client_of(cluster, retry_for=0.05, on_error="miss") as c:
+        assert c.mset({"a1": A, "a2": A})
+        cluster.nodes[0].override = lambda node, arguments: b"-BUSY uploads\r\n" if arguments[0] == b"NP.DEL" else None
+        with pytest.raises(ndring.BusyError):
+            c.delete_prefix("a")
+        assert c.delete("a1") == 0 and c.unanswered.writes == 1
+        cluster.nodes[0].override = None
+        assert c.delete_prefix("a") == 2
+
+
 def test_a_dropped_write_is_not_kept(broken):
     c, key, _ = broken
     value = np.zeros(1 << 17)
