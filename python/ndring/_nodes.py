@@ -11,7 +11,6 @@ import random
 import threading
 import time
 import weakref
-from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
@@ -20,6 +19,7 @@ from ._log import log
 from ._outages import Outages
 from ._settings import Settings
 from ._slots import Address, SlotMap, parse_slots, redirect_of
+from ._stream import Doubt
 from ._transport import Request, Transport
 from ._wire import pack
 
@@ -86,7 +86,7 @@ class Nodes:
     def at(self, address: Address) -> Transport:
         transport = self._transports.get(address)
         if transport is None:
-            doubt = partial(self._doubt, address) if self.routable else None
+            doubt = _doubt_of(weakref.ref(self), address) if self.routable else None
             transport = self._transports.setdefault(address, Transport(self._settings, address, doubt))
             transport.proven = self._map is not None
         return transport
@@ -122,7 +122,7 @@ class Nodes:
 
     # Nodes that do not answer
 
-    def _doubt(self, address: Address, key: Optional[bytes]) -> None:
+    def _doubt(self, address: Address, key: Optional[bytes], end: float) -> None:
         """Is called when a node was silent for a moment: raises if another node says that it is not worth waiting for."""
         outage = self.outages.get(address)
         if outage is not None and outage.waited:
@@ -133,7 +133,7 @@ class Nodes:
         if other.address == address:
             return
         try:
-            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE)
+            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE, end)
             error: NdringError = TimeoutError(f"silent, and {other.address} serves the key now")
         except ClusterDownError as exc:
             error = NodeDownError(f"CLUSTERDOWN node {address} is silent, and {other.address} says: {exc}")
@@ -153,10 +153,10 @@ class Nodes:
         """Looks, beside the calls, whether a node is back. Waits a moment for the answer, and not beyond ``end``."""
         found = threading.Event()
 
-        def ask() -> None:
+        def ask(patience: float = _PATIENCE, end: Optional[float] = None) -> None:
             began = time.monotonic()
             try:
-                transport.soon(Request(pack(b"PING")), _PATIENCE)
+                transport.soon(Request(pack(b"PING")), patience, end)
             except NdringError as exc:
                 if not exc.is_reply:
                     self.outages.failed(transport.address, began, time.monotonic(), exc)
@@ -167,7 +167,7 @@ class Nodes:
         try:
             threading.Thread(target=ask, name="ndring-look", daemon=True).start()
         except RuntimeError:  # the interpreter ends, or the system has no more threads
-            ask()
+            ask(_MOMENT, end)
         found.wait(_MOMENT if end is None else max(0.0, min(_MOMENT, end - time.monotonic())))
 
     def back(self, address: Address) -> None:
@@ -308,6 +308,17 @@ class Nodes:
         for address in list(self._failed):
             if address not in current and address not in self._known and address not in self._seeds:
                 del self._failed[address]
+
+
+def _doubt_of(held: "weakref.ref[Nodes]", address: Address) -> Doubt:
+    """Returns the ``doubt`` of a node's connections. They do not hold the nodes: a client that is dropped closes what it has at once."""
+
+    def doubt(key: Optional[bytes], end: float) -> None:
+        nodes = held()
+        if nodes is not None:
+            nodes._doubt(address, key, end)
+
+    return doubt
 
 
 def _nothing() -> None:

@@ -2,6 +2,7 @@
 import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -208,3 +209,18 @@ def test_close_ends_a_connection_that_another_thread_uses(stub):
         c.close()
         thread.join(30)
         assert results == [True] and server.connections == 2
+
+
+def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
+    cluster = fake()
+    gc.collect()
+    gc.disable()
+    try:
+        c = NumPyRedis(*cluster.nodes[0].address)
+        assert c.mset({f"k{i}": A for i in range(100)}) and np.array_equal(c.get("k1"), A)
+        channels = [weakref.ref(channel) for t in c._cluster.nodes._transports.values() for channel in t._channels._idle]
+        assert len(channels) == 3
+        del c
+        assert [channel() for channel in channels] == [None] * 3
+    finally:
+        gc.enable()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
-from ndring import _nodes, _outages, _patience, _retry
+from ndring import _nodes, _outages, _patience, _retry, _transport
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -124,6 +124,41 @@ def found(client, key):
         return np.array_equal(client.get(key), A)
     except NodeDownError:
         return False
+
+
+def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
+    ends = []
+    soon = _transport.Transport.soon
+
+    def record(self, request, seconds, end=None):
+        ends.append(end)
+        return soon(self, request, seconds, end)
+
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0, deadline=0.3) as c:
+        c.with_options(deadline=None).mset(dict.fromkeys(KEYS, A))
+        for node in cluster.nodes:
+            freeze(node, hold)
+        monkeypatch.setattr(_transport.Transport, "soon", record)
+        with pytest.raises(TimeoutError):
+            c.get(key)
+        assert ends and None not in ends and len(set(ends)) == 1
+
+
+def test_a_look_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
+    cluster = fake()
+    asked = []
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        transport = c._cluster.nodes.at(cluster.nodes[0].address)
+        monkeypatch.setattr(_transport.Transport, "soon", lambda self, request, seconds, end=None: asked.append((seconds, end)))
+        monkeypatch.setattr(threading.Thread, "start", fails)
+        c._cluster.nodes.look(transport, 12345.0)
+    assert asked == [(_nodes._MOMENT, 12345.0)]
+
+
+def fails(thread):
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_silent_node_whose_keys_another_has_is_left(fake, quick, hold):
