@@ -161,7 +161,10 @@ class Stream:
     def cut(self) -> None:
         """Ends the connection under the thread that uses it, which then sees that the node is gone. Never raises."""
         try:
-            self.sock.shutdown(socket.SHUT_RDWR)
+            if self._tls:  # its own shutdown takes TLS away first: the other thread would go on in plain text
+                super(ssl.SSLSocket, self.sock).shutdown(socket.SHUT_RDWR)
+            else:
+                self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, ValueError):
             pass
 

@@ -101,6 +101,22 @@ def test_arrays_by_tls(secured, at_once):
         assert c.mset({"a": A, "b": large}) and np.array_equal(c.mget(["a", "b"])[1], large)
 
 
+def test_a_connection_that_is_cut_under_its_thread_stays_secured(secured):
+    """It says that it is at its end, and neither sends plain text nor takes what it reads for one."""
+    with NumPyRedis(*secured, ssl=True, ssl_ca_certs=PEM) as c:
+        assert c.ping()
+        channel = c._cluster.nodes.seed._channels.borrow()
+        channel.stream.begin(None, None)
+        channel.stream.cut()
+        assert channel.stream.sock.version()
+        with pytest.raises(ConnectionError):
+            raise channel.stream.send([b"secret"]) or AssertionError("it was sent")
+        with pytest.raises(ConnectionError):
+            channel.reader.reply()
+        c._cluster.nodes.seed._channels.give_back(channel, False)
+        assert c.ping()
+
+
 def test_a_certificate_that_is_not_trusted(secured, at_once):
     with NumPyRedis(*secured, ssl=True) as c, pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
         c.get("k")
