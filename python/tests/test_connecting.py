@@ -96,6 +96,17 @@ def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
         assert c.ping()
 
 
+def test_a_look_up_in_a_module_of_another(at_once, monkeypatch):
+    """Programs put their own caches before getaddrinfo."""
+
+    def getaddrinfo(*arguments):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with NumPyRedis("no-such-host") as c, pytest.raises(ConnectionError, match="'no-such-host' does not resolve"):
+        c.get("k")
+
+
 def test_a_name_that_is_too_long(at_once):
     with NumPyRedis("a" * 70 + ".internal") as c, pytest.raises(ConnectionError, match="is not a valid host name"):
         c.get("k")
