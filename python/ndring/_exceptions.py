@@ -125,7 +125,7 @@ class ClusterDownError(ServerError):
 
 class NodeDownError(ClusterDownError, ConnectionError):
     """Is raised when the node that serves the key has not answered for ``retry_for``. The client goes on looking for it, and until it is
-    back calls for its keys raise this at once."""
+    back calls for its keys raise this at once. A write that was sent before may have been done."""
 
 
 class MovedError(ServerError):
