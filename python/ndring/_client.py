@@ -10,7 +10,7 @@ from . import _calls, _codec
 from ._calls import Call, T
 from ._cluster import Cluster
 from ._commands import Meta, check_crc, meta_request, parse_info, slot
-from ._degraded import UNANSWERED, Degraded, Unanswered
+from ._degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
 from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._making import get_or_set
 from ._nodes import Nodes
@@ -173,7 +173,7 @@ class NumPyRedis:
             try:
                 return self._get_into(encode_key(key), out, default)
             except UNANSWERED as exc:
-                if self._cluster.policy.on_error != "miss":
+                if self._cluster.policy.on_error != "miss" or not is_unanswered(exc):
                     raise
                 return self._degraded.note(_calls.get(key, default), exc)
         return self._run(_calls.get(key, default))
@@ -285,7 +285,7 @@ class NumPyRedis:
                     raise reply
                 results.append(call.finish(reply))
             except NdringError as exc:
-                if misses and isinstance(exc, UNANSWERED):
+                if misses and is_unanswered(exc):
                     results.append(self._degraded.note(call, exc))
                     continue
                 errors.update(dict.fromkeys(group, exc))
@@ -413,6 +413,8 @@ class NumPyRedis:
         try:
             return call.finish(self._cluster.one(call.request))
         except UNANSWERED as exc:
+            if not is_unanswered(exc):
+                raise
             return cast(T, self._degraded.note(call, exc))
 
     def _command(self, *arguments: bytes) -> Any:

@@ -14,10 +14,16 @@ from ._exceptions import (
 )  # fmt: skip
 from ._log import log
 
-#: The errors that say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
+#: The errors that may say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
 UNANSWERED = (ConnectionError, TimeoutError, ClusterDownError, BusyError, MovedError, OutOfMemoryError, DiskError, UncertainWrite)
 
 _LOG_PAUSE = 10.0  # s between two lines
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Whether it is an outage. What can never succeed, such as TLS with a node that does not speak it, is a mistake that must be seen; only
+    that a name which does not resolve may be one of a node that is not there."""
+    return isinstance(error, UNANSWERED) and (error.unreachable or not error.hopeless)
 
 
 class Unanswered(NamedTuple):

@@ -96,6 +96,37 @@ def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
         assert c.ping()
 
 
+def calls_of(client):
+    """One of each kind that may be a miss."""
+    return [
+        lambda: client.get("k"), lambda: client.get("k", out=np.zeros_like(A)), lambda: client.set("k", A), lambda: client.mget(["a", "b"]),
+        lambda: client.pipeline().get("k").execute(), lambda: client.pipeline(True).set("k", A).execute(), lambda: client.get_or_set("k", lambda: A),
+    ]  # fmt: skip
+
+
+def test_a_client_that_is_set_up_wrongly_has_no_misses(at_once):
+    """It would have them for ever."""
+    with saying(b"-ERR Protocol error: unknown\r\n") as address:
+        for c, text in (
+            (NumPyRedis(*address, ssl=True, on_error="miss"), "does not speak TLS"),
+            (NumPyRedis(*address, ssl=True, ssl_ca_certs="/no/such/file", on_error="miss"), "ssl_"),
+            (NumPyRedis("a" * 70 + ".internal", on_error="miss"), "not a valid host name"),
+        ):  # fmt: skip
+            with c:
+                for call in calls_of(c):
+                    with pytest.raises(ConnectionError, match=text):
+                        call()
+                assert c.unanswered == (0, 0, None)
+
+
+def test_a_name_that_does_not_resolve_is_a_miss(at_once, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(socket.gaierror(socket.EAI_NONAME, "Name or service not known")))
+    with NumPyRedis("cache", on_error="miss") as c:
+        assert [call() is None for call in calls_of(c)[:2]] == [True, True]
+        assert c.set("k", A) is False and c.mget(["a", "b"]) == [None, None] and np.array_equal(c.get_or_set("k", lambda: A), A)
+        assert c.pipeline().get("k").execute() == [None] and c.pipeline(True).set("k", A).execute() == [False]
+
+
 def test_a_look_up_in_a_module_of_another(at_once, monkeypatch):
     """Programs put their own caches before getaddrinfo."""
 

@@ -14,7 +14,7 @@ from ndring import ConnectionError, NumPyRedis, TimeoutError
 from ndring import _retry
 from routing_helpers import A
 from signal_helpers import signals
-from test_connecting import saying
+from test_connecting import calls_of, saying
 
 PEM = str(pathlib.Path(__file__).parent / "testdata" / "tls.pem")
 
@@ -123,6 +123,14 @@ def test_a_certificate_that_is_not_trusted(secured, at_once):
         c.get("k")
     with NumPyRedis(*secured, ssl=True, ssl_cert_reqs="none") as c:
         assert c.get("k") is None
+
+
+def test_a_certificate_that_is_not_trusted_is_no_miss(secured, at_once):
+    with NumPyRedis(*secured, ssl=True, on_error="miss") as c:
+        for call in calls_of(c):
+            with pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
+                call()
+        assert c.unanswered == (0, 0, None)
 
 
 def test_a_certificate_for_another_name(secured, at_once):
