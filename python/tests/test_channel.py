@@ -1,5 +1,6 @@
 """Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
 import gc
+import math
 import os
 import threading
 import weakref
@@ -7,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from ndring import CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
+from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
 
 from test_failures import A, client_of, whole
 
@@ -224,3 +225,38 @@ def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
         assert [channel() for channel in channels] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_a_question_for_the_map_that_was_lost_is_asked_by_another(stub, monkeypatch):
+    """Its thread was interrupted, and lives on in a traceback."""
+    with client_of(stub(b"$-1\r\n")) as c:
+        lost = _nodes._Asking()
+        lost._began -= 1000
+        c._cluster.nodes._asking["map"] = weakref.ref(lost)
+        monkeypatch.setattr(_nodes._Asking, "wait", lambda self, end: pytest.fail("there is no answer to wait for"))
+        assert c.get("k") is None
+
+
+def test_connections_that_are_all_in_use_are_not_looked_for_at_each_call(stub, monkeypatch):
+    """To collect garbage takes longer than a call does."""
+    monkeypatch.setattr(_channel, "_COLLECT_PAUSE", math.inf)
+    collected = []
+    with client_of(stub(b"+PONG\r\n"), max_connections=1, retry_for=0) as c:
+        channels = c._cluster.nodes.seed._channels
+        held = channels.borrow()
+        monkeypatch.setattr(gc, "collect", lambda: collected.append(is_free(channels._lock)))
+        for _ in range(20):
+            with pytest.raises(ConnectionError, match="max_connections"):
+                c.ping()
+        assert collected == [True]
+        channels.give_back(held, False)
+        assert c.ping()
+
+
+def is_free(lock):
+    """Whether another thread may have it now."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(lock.acquire(blocking=False) and (lock.release() or True)))
+    thread.start()
+    thread.join()
+    return found[0]
