@@ -417,9 +417,6 @@ class NumPyRedis:
                 raise
             return cast(T, self._degraded.note(call, exc))
 
-    def _command(self, *arguments: bytes) -> Any:
-        return self._cluster.one(Request(pack(*arguments)))
-
 
 def _client_of(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:
     return kind(**arguments)

@@ -162,7 +162,8 @@ class Stream:
         """Ends the connection under the thread that uses it, which then sees that the node is gone. Never raises."""
         try:
             if self._tls:  # its own shutdown takes TLS away first: the other thread would go on in plain text
-                super(ssl.SSLSocket, self.sock).shutdown(socket.SHUT_RDWR)
+                secured: ssl.SSLSocket = self.sock
+                super(ssl.SSLSocket, secured).shutdown(socket.SHUT_RDWR)
             else:
                 self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, ValueError):

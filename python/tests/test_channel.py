@@ -10,6 +10,7 @@ import pytest
 
 from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
 
+from routing_helpers import command
 from test_failures import A, client_of, whole
 
 
@@ -100,12 +101,12 @@ def test_no_more_connections_than_allowed(node):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_has_connections_of_its_own(client):
-    mine = client._command(b"CLIENT", b"ID")
+    mine = command(client, b"CLIENT", b"ID")
     child = os.fork()
     if child == 0:
-        os._exit(1 if client._command(b"CLIENT", b"ID") == mine else 0)
+        os._exit(1 if command(client, b"CLIENT", b"ID") == mine else 0)
     assert os.waitpid(child, 0)[1] == 0
-    assert client._command(b"CLIENT", b"ID") == mine
+    assert command(client, b"CLIENT", b"ID") == mine
 
 
 def test_the_system_watches_the_time(stub):

@@ -12,7 +12,7 @@ import pytest
 from conftest import start_node, stop_node
 from ndring import AuthenticationError, ConnectionError, DecodeError, EncodeError, NumPyRedis, ServerError, TooLargeError
 from ndring import _commands, _retry
-from routing_helpers import A
+from routing_helpers import A, command
 from test_failures import client_of as client_of_stub
 
 
@@ -240,7 +240,7 @@ def test_no_seed_answers():
 
 def test_a_client_names_itself(node):
     with NumPyRedis(*node, client_name="service") as c:
-        text = c._command(b"CLIENT", b"INFO")
+        text = command(c, b"CLIENT", b"INFO")
     text = text if isinstance(text, str) else text.decode()
     assert " lib-name=ndring " in f" {text} " and " lib-ver=" in text and "lib-ver= " not in text and " name=service " in text
 

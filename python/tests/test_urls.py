@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import start_node, stop_node
 from ndring import AuthenticationError, ConnectionError, NumPyRedis
+from routing_helpers import command
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_options_of_a_url(node, query):
     with NumPyRedis.from_url(f"redis://{node[0]}:{node[1]}{query}") as c:
         assert c.set("url", np.arange(3)) and c.get("url").tolist() == [0, 1, 2]
         if "client_name" in query:
-            assert c._command(b"CLIENT", b"GETNAME") == b"me"
+            assert command(c, b"CLIENT", b"GETNAME") == b"me"
 
 
 def test_options_have_their_effect():
