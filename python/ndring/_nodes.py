@@ -126,6 +126,7 @@ class Nodes:
         """Is called when a node was silent for a moment: raises if another node says that it is not worth waiting for."""
         outage = self.outages.get(address)
         if outage is not None and outage.waited:
+            outage.fell_silent()
             raise outage.describe(address, time.monotonic())
         if key is None or self.lone is not None or self._map is None:
             return

@@ -52,6 +52,10 @@ class Outage:
         """Whether not even one try is to be made."""
         return self.took > _CHEAP and self.is_over(now, retry_for)
 
+    def fell_silent(self) -> None:
+        """Says that a try costs time now, whatever it did before."""
+        self.took = max(self.took, 2 * _CHEAP)
+
     def look(self, now: float) -> bool:
         """Whether it is time to look whether the node is back. True for one caller in _PAUSE s."""
         if now - max(self._looked, self.last) < _PAUSE:

@@ -98,6 +98,23 @@ def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold)
         wait_until(lambda: found(c, key))
 
 
+def test_a_node_that_refused_and_then_hangs_is_waited_for_once(fake, quick, hold):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        c.close()
+        with pytest.raises(NodeDownError, match="refused"):
+            c.get(key)
+        freeze(cluster.nodes[1], hold)
+        cluster.nodes[1].start()
+        for _ in range(5):
+            with pytest.raises(NodeDownError):
+                c.get(key)
+        assert names(cluster.nodes[1]).count(b"NP.GET") == 1
+
+
 def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkeypatch):
     monkeypatch.setattr(_nodes, "_MOMENT", 0.0)
     cluster = fake()
@@ -136,13 +153,14 @@ def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, mo
 
     cluster = fake()
     key = key_of(cluster, 1)
-    with client_of(cluster, socket_timeout=30, retry_for=0, deadline=0.3) as c:
-        c.with_options(deadline=None).mset(dict.fromkeys(KEYS, A))
-        for node in cluster.nodes:
-            freeze(node, hold)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.override = lambda node, arguments: b"-CLUSTERDOWN down\r\n" if arguments[0] == b"NP.EXISTS" else None
         monkeypatch.setattr(_transport.Transport, "soon", record)
-        with pytest.raises(TimeoutError):
-            c.get(key)
+        with pytest.raises(NodeDownError):
+            c.with_options(deadline=25).get(key)
         assert ends and None not in ends and len(set(ends)) == 1
 
 
