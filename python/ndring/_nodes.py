@@ -197,7 +197,8 @@ class Nodes:
             self._ask(prefer, moved, end, True)
 
     def _ask(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_Asking"]:
-        """Asks for the map. Returns the one that does so already, if there is one that may still have an answer. ``unless_new``: not just after another has asked."""
+        """Asks for the map. Returns the one that does so already, if there is one that may still have an answer. ``unless_new``: not just
+        after another has asked."""
         mine = _Asking()
         try:
             # A weak reference, since a signal may end the call at a moment when it cannot say so.
