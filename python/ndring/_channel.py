@@ -22,6 +22,7 @@ from ._stream import Doubt, Stream
 from ._wire import ReplyReader
 
 _FRESH = 0.5  # s; for so long an idle connection is taken as it is
+_COLLECT_PAUSE = 1.0  # s between two searches in vain for connections that are lost
 
 
 class Channel:
@@ -74,6 +75,8 @@ class Channels:
         self._address = address
         self._doubt = doubt
         self._retired = False
+        self._collect_again = 0.0  # not before that moment, since it was in vain
+        self.opened = False  # whether there ever was a connection
         self.forget()
         _all.add(self)
 
@@ -99,15 +102,26 @@ class Channels:
         except BaseException:
             self._end(channel)
             raise
+        self.opened = True
         return channel
 
     def _new(self) -> Channel:
+        channel = self._added()
+        if channel is None and time.monotonic() >= self._collect_again:
+            gc.collect()  # of those that interrupted calls have lost
+            channel = self._added()
+            if channel is None:
+                self._collect_again = time.monotonic() + _COLLECT_PAUSE
+        if channel is None:
+            raise ConnectionError(f"all {self._settings.max_connections} connections to {self._address} are in use (max_connections)")
+        return channel
+
+    def _added(self) -> Optional[Channel]:
+        """Returns a new connection, None where there are as many as there may be."""
         most = self._settings.max_connections
         with self._lock:
-            if most is not None and len(self._open) >= most:
-                gc.collect()  # of those that interrupted calls have lost
-                if sum(not channel.ended for channel in self._open) >= most:
-                    raise ConnectionError(f"all {most} connections to {self._address} are in use (max_connections)")
+            if most is not None and sum(not channel.ended for channel in self._open) >= most:
+                return None
             channel = Channel()
             self._open.add(channel)
             return channel

@@ -10,7 +10,7 @@ from . import _calls, _codec
 from ._calls import Call, T
 from ._cluster import Cluster
 from ._commands import Meta, check_crc, meta_request, parse_info, slot
-from ._degraded import UNANSWERED, Degraded, Unanswered
+from ._degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
 from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._making import get_or_set
 from ._nodes import Nodes
@@ -173,7 +173,7 @@ class NumPyRedis:
             try:
                 return self._get_into(encode_key(key), out, default)
             except UNANSWERED as exc:
-                if self._cluster.policy.on_error != "miss":
+                if self._cluster.policy.on_error != "miss" or not is_unanswered(exc):
                     raise
                 return self._degraded.note(_calls.get(key, default), exc)
         return self._run(_calls.get(key, default))
@@ -203,7 +203,7 @@ class NumPyRedis:
         if on_error not in (None, "raise", "make"):
             raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
         makes = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
-        asks = self.with_options(on_error="raise") if self._cluster.policy.on_error != "raise" else self
+        asks = self._raising()
         options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
         return get_or_set(asks, key, make, wait_for, lease, options, self._degraded if makes else None)
 
@@ -285,7 +285,7 @@ class NumPyRedis:
                     raise reply
                 results.append(call.finish(reply))
             except NdringError as exc:
-                if misses and isinstance(exc, UNANSWERED):
+                if misses and is_unanswered(exc):
                     results.append(self._degraded.note(call, exc))
                     continue
                 errors.update(dict.fromkeys(group, exc))
@@ -351,13 +351,14 @@ class NumPyRedis:
         start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
+        delete = self._raising().delete
         batch: List[bytes] = []
         for key in self.scan_iter(pattern):
             batch.append(key)
             if len(batch) == 1000:
-                deleted += self.delete(*batch)
+                deleted += delete(*batch)
                 batch = []
-        return deleted + self.delete(*batch)
+        return deleted + delete(*batch)
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
         """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""
@@ -403,16 +404,18 @@ class NumPyRedis:
         slots = self._cluster.slots()
         return [self._where] if slots is None else sorted(str(address) for address in slots.nodes.values())
 
+    def _raising(self) -> "NumPyRedis":
+        return self if self._cluster.policy.on_error == "raise" else self.with_options(on_error="raise")
+
     def _run(self, call: Call[T]) -> T:
         if self._cluster.policy.on_error != "miss":
             return call.finish(self._cluster.one(call.request))
         try:
             return call.finish(self._cluster.one(call.request))
         except UNANSWERED as exc:
+            if not is_unanswered(exc):
+                raise
             return cast(T, self._degraded.note(call, exc))
-
-    def _command(self, *arguments: bytes) -> Any:
-        return self._cluster.one(Request(pack(*arguments)))
 
 
 def _client_of(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:

@@ -16,7 +16,7 @@ from ._exceptions import (
 )  # fmt: skip
 from ._log import log
 from ._nodes import Nodes
-from ._outages import Outage, same_cause
+from ._outages import Outage, is_remembered, same_cause
 from ._parallel import side_by_side
 from ._retry import Attempts, Policy
 from ._slots import Redirect, SlotMap, redirect_of
@@ -116,7 +116,7 @@ class Cluster:
                 if attempts.is_over(now) or self._gives_up(requests[0], setback, now):
                     raise self._final(setback, attempts)
                 error = exc
-            log.info("a transaction is tried again: %s", error)
+            log.info("a transaction is tried again: %s", str(error))
             time.sleep(wait)
             self._refresh([error], to, attempts.end)
             hops, to = 0, None
@@ -203,7 +203,7 @@ class Cluster:
             if not journeys:
                 return
             if log.isEnabledFor(logging.INFO):
-                log.info("%d commands are tried again in %.0f ms: %s", len(journeys), wait * 1000, next(results[i].error for i in journeys))
+                log.info("%d commands are tried again in %.0f ms: %s", len(journeys), wait * 1000, str(next(results[i].error for i in journeys)))
             time.sleep(wait)
             self._refresh([results[i].error for i in journeys], None, attempts.end)
             for i, journey in journeys.items():
@@ -252,7 +252,7 @@ class Cluster:
     def _record(self, request: Request, setback: Setback, began: float) -> None:
         error, now = setback.error, time.monotonic()
         if error.unreachable:
-            if not (isinstance(error, NodeDownError) and isinstance(error.__cause__, NdringError)):  # not what is only remembered
+            if not is_remembered(error):
                 self.nodes.outages.failed(setback.at.address, began, now, error)
             return
         if error.is_reply and self.nodes.outages.known:
@@ -276,7 +276,7 @@ class Cluster:
         news = self.nodes.outages.gave_up(cause, attempts.waited(now))
         outage = self.nodes.outages.get(cause)
         if news is not None and news.is_over(now, self.policy.retry_for):
-            log.warning("%s: the client has tried for %.1f s; from now on calls do not wait for it", error, now - news.since)
+            log.warning("%s: the client has tried for %.1f s; from now on calls do not wait for it", str(error), now - news.since)
         if outage is None or not error.unreachable or isinstance(error, NodeDownError) and error.__cause__ is not None:
             return error
         if self.nodes.lone is None and self.nodes.slots_known and not isinstance(error, TimeoutError):

@@ -49,7 +49,7 @@ def _addresses(settings: Settings, address: Address) -> List[Tuple[int, int, Any
     try:
         found = socket.getaddrinfo(address.host, address.port, settings.socket_type if settings.socket_type != 1 else 0, socket.SOCK_STREAM)
     except OSError as exc:
-        if not is_of_socket(exc):
+        if not (is_of_socket(exc) or isinstance(exc, socket.gaierror)):  # the look-up may be a function of the program's own
             raise
         error = ConnectionError(f"the name {address.host!r} does not resolve: {exc.strerror}")
         error.unreachable = True
@@ -102,13 +102,20 @@ def _secured(settings: Settings, address: Address, plain: Stream) -> Stream:
     assert settings.tls is not None
     try:
         context = tls_context(settings.tls)
-    except (OSError, ValueError, KeyError) as exc:
+    except (OSError, ValueError, KeyError, TypeError) as exc:
         if not is_of_context(exc):
             raise
-        error = ConnectionError(f"TLS cannot be used with these ssl_* options: {exc}")
-        error.hopeless = True
-        raise error from exc
-    sock = context.wrap_socket(plain.sock, server_hostname=address.host, do_handshake_on_connect=False)
+        raise _unusable(exc) from exc
+    try:
+        sock = context.wrap_socket(plain.sock, server_hostname=address.host, do_handshake_on_connect=False)
+    except OSError as exc:  # the node has closed the connection
+        if not is_of_socket(exc):
+            raise
+        raise failure(exc)
+    except ValueError as exc:
+        if not is_of_context(exc):
+            raise
+        raise _unusable(exc) from exc
     stream = Stream(sock, plain.patience, plain.doubt, plain.key)
     try:
         stream.handshake()
@@ -125,6 +132,12 @@ def _secured(settings: Settings, address: Address, plain: Stream) -> Stream:
         sock.close()
         raise
     return stream
+
+
+def _unusable(exc: Exception) -> ConnectionError:
+    error = ConnectionError(f"TLS cannot be used with these ssl_* options: {exc}")
+    error.hopeless = True
+    return error
 
 
 def _tune(sock: Any, settings: Settings) -> None:

@@ -10,13 +10,20 @@ from typing import Any, NamedTuple, Optional
 from ._calls import Call
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DiskError, MovedError, NdringError, OutOfMemoryError, TimeoutError, UncertainWrite,
+    to_keep,
 )  # fmt: skip
 from ._log import log
 
-#: The errors that say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
+#: The errors that may say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
 UNANSWERED = (ConnectionError, TimeoutError, ClusterDownError, BusyError, MovedError, OutOfMemoryError, DiskError, UncertainWrite)
 
 _LOG_PAUSE = 10.0  # s between two lines
+
+
+def is_unanswered(error: BaseException) -> bool:
+    """Whether it is an outage. What can never succeed, such as TLS with a node that does not speak it, is a mistake that must be seen; only
+    that a name which does not resolve may be one of a node that is not there."""
+    return isinstance(error, UNANSWERED) and (error.unreachable or not error.hopeless)
 
 
 class Unanswered(NamedTuple):
@@ -51,6 +58,7 @@ class Degraded:
 
     def count(self, writes: bool, error: NdringError) -> None:
         now = time.monotonic()
+        error = to_keep(error)
         with self._lock:
             self._reads += not writes
             self._writes += writes

@@ -26,7 +26,8 @@
 """
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Type
+import copy
+from typing import Any, Dict, Mapping, Type, TypeVar
 
 import redis
 
@@ -124,7 +125,7 @@ class ClusterDownError(ServerError):
 
 class NodeDownError(ClusterDownError, ConnectionError):
     """Is raised when the node that serves the key has not answered for ``retry_for``. The client goes on looking for it, and until it is
-    back calls for its keys raise this at once."""
+    back calls for its keys raise this at once. A write that was sent before may have been done."""
 
 
 class MovedError(ServerError):
@@ -134,6 +135,14 @@ class MovedError(ServerError):
 
 class NoReplicasError(ServerError):
     """Is raised when too few copies were there for the write concern; nothing was changed."""
+
+
+E = TypeVar("E", bound=NdringError)
+
+
+def to_keep(error: E) -> E:
+    """Returns an error that says the same, without the traceback and the causes: their frames hold what the call was given, arrays too."""
+    return copy.copy(error)
 
 
 _BY_PREFIX: Dict[str, Type[NdringError]] = {

@@ -38,6 +38,8 @@ class Login:
             if not exc.is_reply:
                 raise
             refusal = _refusal(words, exc)
+            if refusal is exc:
+                raise
             if refusal is not None:
                 raise refusal from exc
             return

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _calls
 from ._commands import get_request
-from ._degraded import UNANSWERED, Degraded
+from ._degraded import UNANSWERED, Degraded, is_unanswered
 from ._exceptions import NdringError, TimeoutError
 from ._options import Key, encode_key
 from ._settings import seconds
@@ -41,7 +41,7 @@ def get_or_set(
     try:
         return _get_or_set(client, key, lock, made, wait_for, lease, options)
     except UNANSWERED as exc:
-        if degraded is None or exc is made.raised:
+        if degraded is None or exc is made.raised or not is_unanswered(exc):
             raise
         degraded.count(made.done, exc)
         return made()

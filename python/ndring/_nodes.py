@@ -11,15 +11,15 @@ import random
 import threading
 import time
 import weakref
-from functools import partial
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
-from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError
+from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, to_keep
 from ._log import log
 from ._outages import Outages
 from ._settings import Settings
 from ._slots import Address, SlotMap, parse_slots, redirect_of
+from ._stream import Doubt
 from ._transport import Request, Transport
 from ._wire import pack
 
@@ -41,11 +41,11 @@ class Nodes:
         #: Whether redirects can be followed: a Unix socket leads to one node.
         self.routable = settings.path is None
         self._transports: Dict[Address, Transport] = {}
+        self._map: Optional[SlotMap] = None
         self.seed = self.at(self._seeds[0])
         #: The node that gets everything, as long as none other is known of.
         self.lone: Optional[Transport] = None if self.routable else self.seed
         self._table: Optional[List[Optional[Transport]]] = None  # by slot
-        self._map: Optional[SlotMap] = None
         self._known: Dict[Address, None] = {}  # all that were ever named, the last of them last
         self._ids: Dict[str, Address] = {}
         self._failed: Dict[Address, None] = {}  # those that did not answer when they were last asked for the map
@@ -86,8 +86,9 @@ class Nodes:
     def at(self, address: Address) -> Transport:
         transport = self._transports.get(address)
         if transport is None:
-            doubt = partial(self._doubt, address) if self.routable else None
+            doubt = _doubt_of(weakref.ref(self), address) if self.routable else None
             transport = self._transports.setdefault(address, Transport(self._settings, address, doubt))
+            transport.proven = self._map is not None
         return transport
 
     def some(self, besides: Optional[Transport] = None) -> Transport:
@@ -121,10 +122,11 @@ class Nodes:
 
     # Nodes that do not answer
 
-    def _doubt(self, address: Address, key: Optional[bytes]) -> None:
+    def _doubt(self, address: Address, key: Optional[bytes], end: float) -> None:
         """Is called when a node was silent for a moment: raises if another node says that it is not worth waiting for."""
         outage = self.outages.get(address)
         if outage is not None and outage.waited:
+            outage.fell_silent()
             raise outage.describe(address, time.monotonic())
         if key is None or self.lone is not None or self._map is None:
             return
@@ -132,7 +134,7 @@ class Nodes:
         if other.address == address:
             return
         try:
-            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE)
+            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE, end)
             error: NdringError = TimeoutError(f"silent, and {other.address} serves the key now")
         except ClusterDownError as exc:
             error = NodeDownError(f"CLUSTERDOWN node {address} is silent, and {other.address} says: {exc}")
@@ -152,10 +154,10 @@ class Nodes:
         """Looks, beside the calls, whether a node is back. Waits a moment for the answer, and not beyond ``end``."""
         found = threading.Event()
 
-        def ask() -> None:
+        def ask(patience: float = _PATIENCE, end: Optional[float] = None) -> None:
             began = time.monotonic()
             try:
-                transport.soon(Request(pack(b"PING")), _PATIENCE)
+                transport.soon(Request(pack(b"PING")), patience, end)
             except NdringError as exc:
                 if not exc.is_reply:
                     self.outages.failed(transport.address, began, time.monotonic(), exc)
@@ -166,7 +168,7 @@ class Nodes:
         try:
             threading.Thread(target=ask, name="ndring-look", daemon=True).start()
         except RuntimeError:  # the interpreter ends, or the system has no more threads
-            ask()
+            ask(_MOMENT, end)
         found.wait(_MOMENT if end is None else max(0.0, min(_MOMENT, end - time.monotonic())))
 
     def back(self, address: Address) -> None:
@@ -186,9 +188,7 @@ class Nodes:
                 raise TimeoutError("the deadline passed while another thread asked for the map of the cluster")
         error = self._error
         if error is not None:
-            copied = type(error)(*error.args)  # since others raise it too
-            copied.hopeless, copied.unreachable = error.hopeless, error.unreachable
-            raise copied from error
+            raise to_keep(error) from error  # since others raise it too
 
     def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
         """Asks for the map again, unless another thread does that now or has done it just before. ``prefer``: a node that
@@ -197,7 +197,8 @@ class Nodes:
             self._ask(prefer, moved, end, True)
 
     def _ask(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_Asking"]:
-        """Asks for the map. Returns the one that does so already, if there is one. ``unless_new``: not just after another has asked."""
+        """Asks for the map. Returns the one that does so already, if there is one that may still have an answer. ``unless_new``: not just
+        after another has asked."""
         mine = _Asking()
         try:
             # A weak reference, since a signal may end the call at a moment when it cannot say so.
@@ -206,6 +207,7 @@ class Nodes:
             if other is not mine:
                 if other is None or other.is_lost():
                     self._asking.pop("map", None)
+                    return None
                 return other
             if not unless_new or time.monotonic() >= self._not_before:
                 self._ask_each(prefer, moved, end)
@@ -257,7 +259,7 @@ class Nodes:
                     self._drop_others()
                     break
         finally:
-            self._error = error
+            self._error = None if error is None else to_keep(error)
             self._asked += 1
             self._pause = _FIRST_PAUSE if news else min(2 * self._pause, _LAST_PAUSE)
             self._not_before = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
@@ -280,6 +282,8 @@ class Nodes:
         if found == self._map and (self.lone is None or not moved):
             return False
         self._map = found
+        for transport in list(self._transports.values()):
+            transport.proven = True
         if self._table is None and (not found.ranges or len(found.nodes) == 1 and not moved):
             self.lone = said  # what a single node calls itself may be a name that does not reach it from here
             return True
@@ -307,6 +311,17 @@ class Nodes:
         for address in list(self._failed):
             if address not in current and address not in self._known and address not in self._seeds:
                 del self._failed[address]
+
+
+def _doubt_of(held: "weakref.ref[Nodes]", address: Address) -> Doubt:
+    """Returns the ``doubt`` of a node's connections. They do not hold the nodes: a client that is dropped closes what it has at once."""
+
+    def doubt(key: Optional[bytes], end: float) -> None:
+        nodes = held()
+        if nodes is not None:
+            nodes._doubt(address, key, end)
+
+    return doubt
 
 
 def _nothing() -> None:

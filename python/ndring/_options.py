@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import codecs
 import datetime
-import inspect
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, TypeVar, Union
 
 import numpy as np

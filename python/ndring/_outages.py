@@ -7,9 +7,9 @@ process that hangs). For those the client looks each _PAUSE s whether the node i
 from __future__ import annotations
 
 import re
-from typing import Dict, Hashable, Optional
+from typing import Dict, Hashable, Optional, cast
 
-from ._exceptions import NdringError, NodeDownError
+from ._exceptions import NdringError, NodeDownError, to_keep
 
 _PAUSE = 1.0  # s between two looks at whether a node is back
 _CHEAP = 0.05  # s; a try that fails sooner than that may be had by each call
@@ -24,6 +24,11 @@ _NUMBERS = re.compile(r"\b(slot|shard) \d+")
 def same_cause(error: NdringError) -> str:
     """Returns what all CLUSTERDOWN replies have in common that have the same cause: their text without the slot."""
     return _NUMBERS.sub(r"\1", str(error))[:500]
+
+
+def is_remembered(error: NdringError) -> bool:
+    """Whether an error says again what ``Outage.describe`` knew, rather than how a try failed."""
+    return isinstance(error, NodeDownError) and isinstance(error.__cause__, NdringError)
 
 
 class Outage:
@@ -46,6 +51,10 @@ class Outage:
     def bars(self, now: float, retry_for: float) -> bool:
         """Whether not even one try is to be made."""
         return self.took > _CHEAP and self.is_over(now, retry_for)
+
+    def fell_silent(self) -> None:
+        """Says that a try costs time now, whatever it did before."""
+        self.took = max(self.took, 2 * _CHEAP)
 
     def look(self, now: float) -> bool:
         """Whether it is time to look whether the node is back. True for one caller in _PAUSE s."""
@@ -81,7 +90,7 @@ class Outages:
         return self.known.get(what)
 
     def failed(self, what: Hashable, began: float, now: float, error: NdringError) -> Outage:
-        """Records a try that began at ``began`` and has failed now."""
+        """Records a try that began at ``began`` and has failed now. One that ended with what is remembered counts, and is no news."""
         outage = self.known.get(what)
         if outage is None or now - outage.last > _kept(what, outage):
             if len(self.known) >= _MOST:
@@ -90,7 +99,10 @@ class Outages:
         outage.last = max(outage.last, now)
         outage.took = now - began
         outage.tries += 1
-        outage.error = error
+        if not is_remembered(error):
+            outage.error = to_keep(error)
+        elif outage.error is None:
+            outage.error = to_keep(cast(NdringError, error.__cause__))
         return outage
 
     def gave_up(self, what: Hashable, waited: float) -> Optional[Outage]:

@@ -7,7 +7,7 @@ from . import _calls
 from ._calls import Call
 from ._cluster import Cluster
 from ._commands import slot
-from ._degraded import UNANSWERED, Degraded
+from ._degraded import UNANSWERED, Degraded, is_unanswered
 from ._exceptions import NdringError
 from ._options import Key, Moment, Seconds, Value, encode_key
 
@@ -57,14 +57,14 @@ class Pipeline:
             try:
                 replies = self._cluster.transaction(requests)
             except UNANSWERED as exc:
-                if self._cluster.policy.on_error != "miss":
+                if self._cluster.policy.on_error != "miss" or not is_unanswered(exc):
                     raise
                 replies = [exc] * len(calls)
         else:
             replies = self._cluster.many(requests)
         results = [_finished(call, reply) for call, reply in zip(calls, replies)]
         if self._cluster.policy.on_error == "miss":
-            results = [self._degraded.note(call, r) if isinstance(r, UNANSWERED) else r for call, r in zip(calls, results)]
+            results = [self._degraded.note(call, r) if is_unanswered(r) else r for call, r in zip(calls, results)]
         if raise_on_error:
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):

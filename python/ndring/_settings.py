@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from ._tls import TLS_OPTIONS, tls_options
@@ -47,7 +49,7 @@ def settings_of(options: Dict[str, Any], lib_version: str) -> Settings:
     tls = tls_options(options) if options.pop("ssl", False) else None
     take = options.pop
     result = Settings(
-        path=None if path is None else str(path),
+        path=None if path is None else _path(str(path)),
         socket_timeout=seconds("socket_timeout", take("socket_timeout", None), optional=True),
         socket_connect_timeout=seconds("socket_connect_timeout", take("socket_connect_timeout", None), optional=True),
         socket_keepalive=bool(take("socket_keepalive", False)),
@@ -83,6 +85,13 @@ def seconds(name: str, value: Any, *, optional: bool = False, zero: bool = False
     if math.isnan(number) or number < 0 or number == 0 and not zero:
         raise ValueError(f"{name} must be {'at least 0' if zero else 'more than 0'} seconds, not {value!r}")
     return number
+
+
+def _path(path: str) -> str:
+    most = 107 if sys.platform == "linux" else 103  # bytes that the system has room for
+    if len(os.fsencode(path)) > most + path.startswith("\0"):
+        raise ValueError(f"the path of a Unix socket has at most {most} bytes: {path[:most]!r}...")
+    return path
 
 
 def _count(name: str, value: Any) -> Optional[int]:

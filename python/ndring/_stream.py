@@ -17,8 +17,9 @@ from ._interrupts import is_of_socket
 from ._patience import Patience
 
 Buffer = Union[bytes, memoryview]
-#: Is asked whether a silent node is worth waiting for, with the key that the command concerns; raises if it is not.
-Doubt = Callable[[Optional[bytes]], None]
+#: Is asked whether a silent node is worth waiting for, with the key that the command concerns and the moment by which the call is over;
+#: raises if it is not.
+Doubt = Callable[[Optional[bytes], float], None]
 
 _MAX_VECTOR = 512  # buffers given to the system at once; Linux takes 1024
 _MAX_TLS = 1 << 20  # bytes given to TLS at once
@@ -51,6 +52,7 @@ class Stream:
 
     def wait(self, reading: bool) -> None:
         """Waits until the socket is ready. Raises TimeoutError, or what ``doubt`` raises."""
+        self._first = 0.0
         ready, patience = self._readable if reading else self._writable, self.patience
         while True:
             now = monotonic()
@@ -62,7 +64,7 @@ class Stream:
             if ready(left if self.doubt is None else min(left, patience.until_doubt(now))):
                 return
             if self.doubt is not None and patience.doubts(monotonic()):
-                self.doubt(self.key)
+                self.doubt(self.key, patience.end)
 
     def recv_into(self, target: memoryview) -> int:
         """Receives at least one byte; 0 means that the node has closed the connection."""
@@ -102,8 +104,7 @@ class Stream:
                 if count == len(left):
                     break
                 left = left[count:]
-                if self.patience.moved(count):
-                    self.patience.renew(monotonic())
+                self._progress(count)
         return None
 
     def _send_many(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
@@ -119,13 +120,18 @@ class Stream:
                     return failure(exc)
                 self._blocked(exc, False)
                 continue
-            if self.patience.moved(count):
-                self.patience.renew(monotonic())
+            self._progress(count)
             while waiting and count >= len(waiting[0]):
                 count -= len(waiting.popleft())
             if count:
                 waiting[0] = memoryview(waiting[0])[count:]
         return None
+
+    def _progress(self, count: int) -> None:
+        """Notes that so many bytes were sent. Where they took time, the limit of the first look is too late."""
+        if self.patience.moved(count):
+            self._first = 0.0
+            self.patience.renew(monotonic())
 
     def handshake(self) -> None:
         """Does TLS' handshake."""
@@ -155,7 +161,11 @@ class Stream:
     def cut(self) -> None:
         """Ends the connection under the thread that uses it, which then sees that the node is gone. Never raises."""
         try:
-            self.sock.shutdown(socket.SHUT_RDWR)
+            if self._tls:  # its own shutdown takes TLS away first: the other thread would go on in plain text
+                secured: ssl.SSLSocket = self.sock
+                super(ssl.SSLSocket, secured).shutdown(socket.SHUT_RDWR)
+            else:
+                self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, ValueError):
             pass
 

@@ -20,7 +20,20 @@ def tls_options(options: Dict[str, Any]) -> Mapping[str, Any]:
     wanted = found.get("ssl_cert_reqs")
     if isinstance(wanted, str) and wanted.lower() not in _REQUIREMENTS:
         raise ValueError(f"ssl_cert_reqs is one of {sorted(_REQUIREMENTS)}, not {wanted!r}")
+    if found.get("ssl_min_version") is not None:
+        found["ssl_min_version"] = _version(found["ssl_min_version"])
     return found
+
+
+def _version(value: Any) -> ssl.TLSVersion:
+    """Returns a version of TLS; text, which a URL has, is its name: ``TLSv1_2``, ``TLSv1.2``."""
+    try:
+        if not isinstance(value, str):
+            return ssl.TLSVersion(value)
+        return next(version for version in ssl.TLSVersion if version.name.lower() == value.lower().replace(".", "_"))
+    except (StopIteration, ValueError):
+        names = ", ".join(version.name for version in ssl.TLSVersion if version.name.startswith("TLS"))
+        raise ValueError(f"ssl_min_version is one of {names}, not {value!r}") from None
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:

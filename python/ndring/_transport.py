@@ -94,6 +94,8 @@ class Transport:
     def __init__(self, settings: Settings, address: Address, doubt: Optional[Doubt] = None) -> None:
         self._channels = Channels(settings, address, doubt)
         self.address = address
+        #: Whether this or another node of the cluster was found once: a name that does not resolve may be back soon then.
+        self.proven = False
 
     def close(self) -> None:
         self._channels.close()
@@ -101,6 +103,12 @@ class Transport:
     def retire(self) -> None:
         """Closes what is idle now and the rest when it comes back: commands under way are not disturbed."""
         self._channels.retire()
+
+    def _explain(self, exc: NdringError, buffers: Sequence[Buffer]) -> NdringError:
+        error = explain(exc, buffers, self.address)
+        if error.hopeless and error.unreachable and (self.proven or self._channels.opened):
+            error.hopeless = False
+        return error
 
     def one(self, request: Request, end: Optional[float] = None) -> Any:
         """Returns the reply to one command, or a Setback. Raises what is final."""
@@ -119,7 +127,7 @@ class Transport:
             in_step = not (broken or channel.reader.pending)
             return result
         except NdringError as exc:
-            error = explain(exc, request.buffers, self.address)
+            error = self._explain(exc, request.buffers)
             in_step = exc.is_reply and channel is not None and not (broken or channel.reader.pending)
             lost = sent and not exc.is_reply
         finally:  # also when interrupted: what is left of a reply must meet no other command
@@ -143,7 +151,7 @@ class Transport:
             in_step = not (broken or channel.reader.pending)
             return result
         except NdringError as exc:
-            raise explain(exc, request.buffers, self.address)  # an error reply ends the connection too: it is rare
+            raise self._explain(exc, request.buffers)  # an error reply ends the connection too: it is rare
         finally:
             if channel is not None:
                 self._channels.give_back(channel, in_step)
@@ -194,7 +202,7 @@ class Transport:
             return results
         except NdringError as exc:
             largest = max(requests, key=lambda request: request.size).buffers
-            error = explain(exc, largest, self.address)
+            error = self._explain(exc, largest)
             if isinstance(error, (ConnectionError, TimeoutError)):
                 if refused and (broken or 0 not in refused):  # EXEC did not come, or does nothing then
                     raise explain(next(iter(refused.values())), largest, self.address)
@@ -225,14 +233,14 @@ class Transport:
                     except NdringError as exc:
                         if not exc.is_reply:
                             raise broken if broken and isinstance(exc, ConnectionError) else exc
-                        error = explain(exc, requests[i].buffers, self.address)
+                        error = self._explain(exc, requests[i].buffers)
                         results[i] = Setback(error, False, self) if is_passing(error) else error
                     done += 1
                 if broken:
                     raise broken
             in_step = not channel.reader.pending
         except NdringError as exc:
-            error = explain(exc, requests[pending[done]].buffers if done < len(pending) else (), self.address)
+            error = self._explain(exc, requests[pending[done]].buffers if done < len(pending) else ())
             for position in range(done, len(pending)):
                 again = is_passing(error) or position > done and not error.hopeless  # what made no sense was the answer to the first of them
                 results[pending[position]] = Setback(error, position < sent, self) if again else error

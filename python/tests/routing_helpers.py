@@ -8,6 +8,8 @@ import numpy as np
 from fake_cluster import FakeNode
 from ndring import NumPyRedis
 from ndring._slots import Address
+from ndring._transport import Request
+from ndring._wire import pack
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
 KEYS = [f"k{i}" for i in range(300)]
@@ -16,6 +18,11 @@ ASKED = Address("seed", 7379)
 
 def client_of(cluster, node=0, **options):
     return NumPyRedis(*cluster.nodes[node].address, **{"socket_timeout": 10, "retry_for": 10, **options})
+
+
+def command(client, *arguments):
+    """Sends a command of any kind; returns its reply."""
+    return client._cluster.one(Request(pack(*arguments)))
 
 
 def key_of(cluster, node):

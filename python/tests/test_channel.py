@@ -1,13 +1,16 @@
 """Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
 import gc
+import math
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
 
-from ndring import CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
+from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
 
+from routing_helpers import command
 from test_failures import A, client_of, whole
 
 
@@ -98,12 +101,12 @@ def test_no_more_connections_than_allowed(node):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_has_connections_of_its_own(client):
-    mine = client._command(b"CLIENT", b"ID")
+    mine = command(client, b"CLIENT", b"ID")
     child = os.fork()
     if child == 0:
-        os._exit(1 if client._command(b"CLIENT", b"ID") == mine else 0)
+        os._exit(1 if command(client, b"CLIENT", b"ID") == mine else 0)
     assert os.waitpid(child, 0)[1] == 0
-    assert client._command(b"CLIENT", b"ID") == mine
+    assert command(client, b"CLIENT", b"ID") == mine
 
 
 def test_the_system_watches_the_time(stub):
@@ -208,3 +211,53 @@ def test_close_ends_a_connection_that_another_thread_uses(stub):
         c.close()
         thread.join(30)
         assert results == [True] and server.connections == 2
+
+
+def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
+    cluster = fake()
+    gc.collect()
+    gc.disable()
+    try:
+        c = NumPyRedis(*cluster.nodes[0].address)
+        assert c.mset({f"k{i}": A for i in range(100)}) and np.array_equal(c.get("k1"), A)
+        channels = [weakref.ref(channel) for t in c._cluster.nodes._transports.values() for channel in t._channels._idle]
+        assert len(channels) == 3
+        del c
+        assert [channel() for channel in channels] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_question_for_the_map_that_was_lost_is_asked_by_another(stub, monkeypatch):
+    """Its thread was interrupted, and lives on in a traceback."""
+    with client_of(stub(b"$-1\r\n")) as c:
+        lost = _nodes._Asking()
+        lost._began -= 1000
+        c._cluster.nodes._asking["map"] = weakref.ref(lost)
+        monkeypatch.setattr(_nodes._Asking, "wait", lambda self, end: pytest.fail("there is no answer to wait for"))
+        assert c.get("k") is None
+
+
+def test_connections_that_are_all_in_use_are_not_looked_for_at_each_call(stub, monkeypatch):
+    """To collect garbage takes longer than a call does."""
+    monkeypatch.setattr(_channel, "_COLLECT_PAUSE", math.inf)
+    collected = []
+    with client_of(stub(b"+PONG\r\n"), max_connections=1, retry_for=0) as c:
+        channels = c._cluster.nodes.seed._channels
+        held = channels.borrow()
+        monkeypatch.setattr(gc, "collect", lambda: collected.append(is_free(channels._lock)))
+        for _ in range(20):
+            with pytest.raises(ConnectionError, match="max_connections"):
+                c.ping()
+        assert collected == [True]
+        channels.give_back(held, False)
+        assert c.ping()
+
+
+def is_free(lock):
+    """Whether another thread may have it now."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(lock.acquire(blocking=False) and (lock.release() or True)))
+    thread.start()
+    thread.join()
+    return found[0]

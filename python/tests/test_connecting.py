@@ -5,13 +5,14 @@ import contextlib
 import logging
 import socket
 import threading
+import traceback
 
 import numpy as np
 import pytest
 from conftest import start_node, stop_node
 from ndring import AuthenticationError, ConnectionError, DecodeError, EncodeError, NumPyRedis, ServerError, TooLargeError
 from ndring import _commands, _retry
-from routing_helpers import A
+from routing_helpers import A, command
 from test_failures import client_of as client_of_stub
 
 
@@ -93,6 +94,48 @@ def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", resolving(away, away, *socket.getaddrinfo("127.0.0.1", server.address[1], 0, socket.SOCK_STREAM)[:1]))
     with NumPyRedis("ndring.internal", server.address[1]) as c:
         assert c.ping()
+
+
+def calls_of(client):
+    """One of each kind that may be a miss."""
+    return [
+        lambda: client.get("k"), lambda: client.get("k", out=np.zeros_like(A)), lambda: client.set("k", A), lambda: client.mget(["a", "b"]),
+        lambda: client.pipeline().get("k").execute(), lambda: client.pipeline(True).set("k", A).execute(), lambda: client.get_or_set("k", lambda: A),
+    ]  # fmt: skip
+
+
+def test_a_client_that_is_set_up_wrongly_has_no_misses(at_once):
+    """It would have them for ever."""
+    with saying(b"-ERR Protocol error: unknown\r\n") as address:
+        for c, text in (
+            (NumPyRedis(*address, ssl=True, on_error="miss"), "does not speak TLS"),
+            (NumPyRedis(*address, ssl=True, ssl_ca_certs="/no/such/file", on_error="miss"), "ssl_"),
+            (NumPyRedis("a" * 70 + ".internal", on_error="miss"), "not a valid host name"),
+        ):  # fmt: skip
+            with c:
+                for call in calls_of(c):
+                    with pytest.raises(ConnectionError, match=text):
+                        call()
+                assert c.unanswered == (0, 0, None)
+
+
+def test_a_name_that_does_not_resolve_is_a_miss(at_once, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(socket.gaierror(socket.EAI_NONAME, "Name or service not known")))
+    with NumPyRedis("cache", on_error="miss") as c:
+        assert [call() is None for call in calls_of(c)[:2]] == [True, True]
+        assert c.set("k", A) is False and c.mget(["a", "b"]) == [None, None] and np.array_equal(c.get_or_set("k", lambda: A), A)
+        assert c.pipeline().get("k").execute() == [None] and c.pipeline(True).set("k", A).execute() == [False]
+
+
+def test_a_look_up_in_a_module_of_another(at_once, monkeypatch):
+    """Programs put their own caches before getaddrinfo."""
+
+    def getaddrinfo(*arguments):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with NumPyRedis("no-such-host") as c, pytest.raises(ConnectionError, match="'no-such-host' does not resolve"):
+        c.get("k")
 
 
 def test_a_name_that_is_too_long(at_once):
@@ -197,7 +240,7 @@ def test_no_seed_answers():
 
 def test_a_client_names_itself(node):
     with NumPyRedis(*node, client_name="service") as c:
-        text = c._command(b"CLIENT", b"INFO")
+        text = command(c, b"CLIENT", b"INFO")
     text = text if isinstance(text, str) else text.decode()
     assert " lib-name=ndring " in f" {text} " and " lib-ver=" in text and "lib-ver= " not in text and " name=service " in text
 
@@ -225,6 +268,14 @@ def test_a_missing_password_is_said_for_values_of_any_size():
             assert c.set("k", A)
     finally:
         stop_node(process)
+
+
+def test_a_refusal_is_not_its_own_cause(stub):
+    server = stub(b"-WRONGPASS invalid username-password pair\r\n")
+    with client_of_stub(server, password="x") as c, pytest.raises(AuthenticationError) as caught:
+        c.ping()
+    assert caught.value.__cause__ is not caught.value
+    traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__)
 
 
 def test_too_many_clients_is_tried_again(stub):

@@ -142,7 +142,36 @@ def test_an_outage_says_what_was_tried():
     error = o.get("n").describe("10.0.0.1:7379", 12.5)
     assert isinstance(error, NodeDownError) and isinstance(error, ClusterDownError) and isinstance(error, ConnectionError)
     assert error.prefix == "CLUSTERDOWN" and "10.0.0.1:7379" in str(error) and "12.5 s (3 tries; the last one: refused)" in str(error)
-    assert error.__cause__ is DOWN
+    assert str(error.__cause__) == "refused" and type(error.__cause__) is ConnectionError
+
+
+def test_what_is_remembered_is_no_news():
+    """A look at a silent node may end with the error that others have left."""
+    o = Outages()
+    first = o.failed("n", 0.0, 2.0, DOWN)
+    o.gave_up("n", 10)
+    said = str(first.describe("n", 10.0))
+    for n in range(10):
+        assert o.failed("n", 3.0 + n, 4.0 + n, first.describe("n", 10.0)) is first
+    error = first.describe("n", 10.0)
+    assert str(error) == said.replace("1 try", "11 tries") and first.last == 13.0
+    assert error.__cause__ is not None and error.__cause__.__cause__ is None
+    o.answered("n")
+    assert "has not answered" not in str(o.failed("n", 20.0, 21.0, error).describe("n", 21.0)).split("last one: ")[1]
+
+
+def test_what_is_remembered_holds_nothing_of_the_call():
+    try:
+        try:
+            raise OSError("refused")
+        except OSError as exc:
+            raise ConnectionError("refused") from exc
+    except ConnectionError as exc:
+        caught = exc
+    caught.unreachable = True
+    kept = Outages().failed("n", 0.0, 0.1, caught).error
+    assert str(kept) == "refused" and type(kept) is ConnectionError and kept.unreachable
+    assert kept.__traceback__ is kept.__cause__ is kept.__context__ is None
 
 
 def test_slots_of_one_node_have_one_cause():

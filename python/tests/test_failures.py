@@ -15,6 +15,7 @@ from ndring import (
     UncertainWrite,
 )  # fmt: skip
 from ndring import _commands
+from routing_helpers import command
 from test_client import npy
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -249,9 +250,9 @@ def test_what_fails_for_all_keys_is_no_partial_failure(stub):
 def test_numbers_of_resp3(stub):
     server = stub(b",1.5\r\n", b"#t\r\n", b"%1\r\n+a\r\n~2\r\n:1\r\n_\r\n", b"=7\r\ntxt:abc\r\n", b",x\r\n")
     with client_of(server) as c:
-        assert c._command(b"X") == 1.5 and c._command(b"X") is True and c._command(b"X") == {"a": [1, None]} and c._command(b"X") == "abc"
+        assert command(c, b"X") == 1.5 and command(c, b"X") is True and command(c, b"X") == {"a": [1, None]} and command(c, b"X") == "abc"
         with pytest.raises(DecodeError):
-            c._command(b"X")
+            command(c, b"X")
 
 
 def test_a_pipeline_that_is_cut_goes_on_where_it_was_cut(stub):

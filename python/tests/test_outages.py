@@ -1,16 +1,19 @@
 """Nodes that are gone or hang: calls for their keys fail fast, all others go on, and a service may go on without its cache."""
 from __future__ import annotations
 
+import gc
 import logging
+import re
+import socket
 import threading
-import time
+import weakref
 
 import ndring
 import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
-from ndring import _outages, _patience, _retry
+from ndring import _nodes, _outages, _patience, _retry, _transport
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -95,11 +98,85 @@ def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold)
         wait_until(lambda: found(c, key))
 
 
+def test_a_node_that_refused_and_then_hangs_is_waited_for_once(fake, quick, hold):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        c.close()
+        with pytest.raises(NodeDownError, match="refused"):
+            c.get(key)
+        freeze(cluster.nodes[1], hold)
+        cluster.nodes[1].start()
+        for _ in range(5):
+            with pytest.raises(NodeDownError):
+                c.get(key)
+        assert names(cluster.nodes[1]).count(b"NP.GET") == 1
+
+
+def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkeypatch):
+    monkeypatch.setattr(_nodes, "_MOMENT", 0.0)
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=0, deadline=0.1) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        nodes = c._cluster.nodes
+        transport = nodes.at(nodes.find(cluster.nodes[1].where).address)
+        lengths = []
+        for _ in range(10):
+            with pytest.raises((NodeDownError, TimeoutError)) as caught:
+                c.get(key)
+            lengths.append(len(re.sub(r"\d+", "", str(caught.value))))
+            tries = nodes.outages.get(transport.address).tries
+            nodes.look(transport, None)
+            wait_until(lambda: nodes.outages.get(transport.address).tries > tries)
+        assert len(set(lengths[2:])) == 1, lengths
+        assert caught.value.__cause__.__cause__ is None
+
+
 def found(client, key):
     try:
         return np.array_equal(client.get(key), A)
     except NodeDownError:
         return False
+
+
+def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
+    ends = []
+    soon = _transport.Transport.soon
+
+    def record(self, request, seconds, end=None):
+        ends.append(end)
+        return soon(self, request, seconds, end)
+
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        freeze(cluster.nodes[1], hold)
+        for node in (cluster.nodes[0], cluster.nodes[2]):
+            node.override = lambda node, arguments: b"-CLUSTERDOWN down\r\n" if arguments[0] == b"NP.EXISTS" else None
+        monkeypatch.setattr(_transport.Transport, "soon", record)
+        with pytest.raises(NodeDownError):
+            c.with_options(deadline=25).get(key)
+        assert ends and None not in ends and len(set(ends)) == 1
+
+
+def test_a_look_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
+    cluster = fake()
+    asked = []
+    with client_of(cluster, socket_timeout=30, retry_for=0) as c:
+        transport = c._cluster.nodes.at(cluster.nodes[0].address)
+        monkeypatch.setattr(_transport.Transport, "soon", lambda self, request, seconds, end=None: asked.append((seconds, end)))
+        monkeypatch.setattr(threading.Thread, "start", fails)
+        c._cluster.nodes.look(transport, 12345.0)
+    assert asked == [(_nodes._MOMENT, 12345.0)]
+
+
+def fails(thread):
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_silent_node_whose_keys_another_has_is_left(fake, quick, hold):
@@ -157,6 +234,56 @@ def test_a_lone_node_fails_fast_too(stub):
         assert outage.tries == tries + 1
 
 
+# Names that go away while a container restarts
+
+
+@pytest.fixture
+def names_gone(monkeypatch):
+    """Names that do not resolve, as ports of 127.0.0.1: each look-up of one takes a number off; with none left it resolves again."""
+    code = """
+def getaddrinfo(host, port, *arguments):
+    if gone.get(port):
+        gone[port] -= 1
+        raise gaierror(EAI_NONAME, "Name or service not known")
+    return real(host, port, *arguments)
+"""
+    gone = {}
+    module = {"__name__": "socket", "gone": gone, "real": socket.getaddrinfo, "gaierror": socket.gaierror, "EAI_NONAME": socket.EAI_NONAME}
+    exec(code, module)
+    monkeypatch.setattr(socket, "getaddrinfo", module["getaddrinfo"])
+    return gone
+
+
+@pytest.mark.parametrize("call", ["get", "ping", "mget", "transaction"])
+def test_a_name_that_goes_away_for_a_while_is_waited_for(stub, names_gone, call):
+    answers = {"ping": [b"+PONG\r\n"], "transaction": [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n"]}.get(call, [b"$-1\r\n"])
+    server = stub(*2 * answers)
+    with client_of_stub(server) as c:
+        run = {
+            "get": lambda: c.get("k"), "ping": c.ping, "mget": lambda: c.mget(["k"]), "transaction": lambda: c.pipeline(True).get("k").execute(),
+        }[call]  # fmt: skip
+        expected = run()
+        c.close()
+        names_gone[server.address[1]] = 2
+        assert run() == expected and not names_gone[server.address[1]]
+
+
+def test_a_node_whose_name_stays_away_is_down(fake, names_gone):
+    cluster = fake()
+    key = key_of(cluster, 1)
+    with client_of(cluster, retry_for=0.1) as c:
+        c.mset(dict.fromkeys(KEYS, A))
+        cluster.nodes[1].die()
+        names_gone[cluster.nodes[1].address[1]] = 10**6
+        with pytest.raises(NodeDownError, match="does not resolve"):
+            c.get(key)
+        assert c._cluster.nodes.outages.get(cluster.nodes[1].address).waited
+        assert c.with_options(on_error="miss").get(key) is None
+        names_gone.clear()
+        cluster.nodes[1].start()
+        assert np.array_equal(c.get(key), A)
+
+
 # A service that goes on without its cache
 
 
@@ -186,6 +313,28 @@ def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
     assert reads.writes == 0 and reads.reads >= 13 and isinstance(reads.error, NodeDownError)
     assert c.unanswered.writes == 8 and c.unanswered.reads == reads.reads + 2
     assert any("calls went without the cache" in record.message for record in caplog.records)
+
+
+def test_delete_prefix_drops_nothing_in_silence(fake):
+    cluster = fake(1)
+    with client_of(cluster, retry_for=0.05, on_error="miss") as c:
+        assert c.mset({"a1": A, "a2": A})
+        cluster.nodes[0].override = lambda node, arguments: b"-BUSY uploads\r\n" if arguments[0] == b"NP.DEL" else None
+        with pytest.raises(ndring.BusyError):
+            c.delete_prefix("a")
+        assert c.delete("a1") == 0 and c.unanswered.writes == 1
+        cluster.nodes[0].override = None
+        assert c.delete_prefix("a") == 2
+
+
+def test_a_dropped_write_is_not_kept(broken):
+    c, key, _ = broken
+    value = np.zeros(1 << 17)
+    alive = weakref.ref(value)
+    assert c.set(key, value) is False and c.mset({key: value}) is False and c.pipeline().set(key, value).execute() == [False]
+    del value
+    gc.collect()
+    assert alive() is None and c.unanswered.writes == 3 and isinstance(c.unanswered.error, NodeDownError)
 
 
 def test_get_or_set_makes_what_cannot_be_had(broken):

@@ -5,7 +5,8 @@ import errno
 import socket
 
 import pytest
-from ndring import ConnectionError, DecodeError, EncodeError
+from ndring import ConnectionError, DecodeError, EncodeError, TimeoutError
+from ndring import _patience, _stream
 from ndring._patience import Patience
 from ndring._stream import Stream
 
@@ -76,3 +77,66 @@ def test_an_error_of_the_socket_is_ours(call):
             CALLS[call](stream)
         for s in sockets:
             s.close()
+
+
+class Slow:
+    """A socket that takes some bytes at a time, and time for each of them on a clock; it never receives anything."""
+
+    def __init__(self, clock, step, blocks):
+        self.clock, self.step, self.blocks, self.calls = clock, step, blocks, 0
+
+    def fileno(self):
+        return 0
+
+    def sendmsg(self, buffers):
+        return self.send(b"".join(buffers))
+
+    def send(self, data):
+        self.calls += 1
+        if self.blocks and self.calls % 2:
+            raise BlockingIOError(errno.EAGAIN, "not now")
+        self.clock[0] += self.step
+        return min(len(data), 20_000)
+
+
+@pytest.mark.parametrize("buffers", [1, 3])
+@pytest.mark.parametrize("blocks", [False, True])
+def test_the_wait_for_a_reply_ends_with_the_call_however_long_it_was_sent(monkeypatch, blocks, buffers):
+    clock, waits = [100.0], []
+
+    def waiter(seconds):
+        waits.append((clock[0], seconds))
+        if not writing:
+            clock[0] += seconds
+        return writing
+
+    monkeypatch.setattr(_stream, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(_stream, "is_of_socket", lambda error: True)
+    monkeypatch.setattr(_stream, "_waiter", lambda sock, reading: waiter)
+    stream = Stream(Slow(clock, 0.1, blocks), Patience(30, 100.0))
+    stream.begin(100.5, None)
+    writing = True
+    assert stream.send([bytes(60_000 // buffers)] * buffers) is None
+    writing = False
+    with pytest.raises(TimeoutError, match="deadline"):
+        stream.recv_into(memoryview(bytearray(5)))
+    assert waits and all(at + seconds <= 100.5 + 1e-9 for at, seconds in waits), waits
+
+
+def test_who_is_asked_about_a_silent_node_knows_when_the_call_ends(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def doubt(*arguments):
+        raise Asked(*arguments)
+
+    monkeypatch.setattr(_patience, "_DOUBT", 0.01)
+    one, other = socket.socketpair()
+    stream = Stream(one, Patience(30, 0.0), doubt)
+    end = _stream.monotonic() + 30
+    stream.begin(end, b"key")
+    with pytest.raises(Asked) as caught:
+        stream.recv_into(memoryview(bytearray(5)))
+    assert caught.value.args == (b"key", end)
+    for s in (one, other):
+        s.close()

@@ -1,6 +1,7 @@
 """TLS in front of a node. The key in testdata is for these tests alone."""
 from __future__ import annotations
 
+import errno
 import pathlib
 import socket
 import ssl
@@ -13,7 +14,7 @@ from ndring import ConnectionError, NumPyRedis, TimeoutError
 from ndring import _retry
 from routing_helpers import A
 from signal_helpers import signals
-from test_connecting import saying
+from test_connecting import calls_of, saying
 
 PEM = str(pathlib.Path(__file__).parent / "testdata" / "tls.pem")
 
@@ -101,11 +102,35 @@ def test_arrays_by_tls(secured, at_once):
         assert c.mset({"a": A, "b": large}) and np.array_equal(c.mget(["a", "b"])[1], large)
 
 
+def test_a_connection_that_is_cut_under_its_thread_stays_secured(secured):
+    """It says that it is at its end, and neither sends plain text nor takes what it reads for one."""
+    with NumPyRedis(*secured, ssl=True, ssl_ca_certs=PEM) as c:
+        assert c.ping()
+        channel = c._cluster.nodes.seed._channels.borrow()
+        channel.stream.begin(None, None)
+        channel.stream.cut()
+        assert channel.stream.sock.version()
+        with pytest.raises(ConnectionError):
+            raise channel.stream.send([b"secret"]) or AssertionError("it was sent")
+        with pytest.raises(ConnectionError):
+            channel.reader.reply()
+        c._cluster.nodes.seed._channels.give_back(channel, False)
+        assert c.ping()
+
+
 def test_a_certificate_that_is_not_trusted(secured, at_once):
     with NumPyRedis(*secured, ssl=True) as c, pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
         c.get("k")
     with NumPyRedis(*secured, ssl=True, ssl_cert_reqs="none") as c:
         assert c.get("k") is None
+
+
+def test_a_certificate_that_is_not_trusted_is_no_miss(secured, at_once):
+    with NumPyRedis(*secured, ssl=True, on_error="miss") as c:
+        for call in calls_of(c):
+            with pytest.raises(ConnectionError, match="the certificate of .* does not hold"):
+                call()
+        assert c.unanswered == (0, 0, None)
 
 
 def test_a_certificate_for_another_name(secured, at_once):
@@ -118,6 +143,34 @@ def test_a_certificate_for_another_name(secured, at_once):
 def test_a_file_that_is_not_there(secured, at_once):
     with NumPyRedis(*secured, ssl=True, ssl_ca_certs="/no/such/file") as c, pytest.raises(ConnectionError, match="ssl_"):
         c.get("k")
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1.3", "tlsv1_3", ssl.TLSVersion.TLSv1_2, int(ssl.TLSVersion.TLSv1_3)])
+def test_the_oldest_version_that_will_do(secured, at_once, version):
+    url = f"rediss://{secured[0]}:{secured[1]}?ssl_ca_certs={PEM}"
+    with NumPyRedis.from_url(url, ssl_min_version=version) as c:
+        assert c.get("k") is None
+        settings = c._cluster.nodes.seed._channels._settings
+        assert settings.tls["ssl_min_version"] in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+    if isinstance(version, str):
+        with NumPyRedis.from_url(f"{url}&ssl_min_version={version}") as c:
+            assert c.ping()
+
+
+@pytest.mark.parametrize("error, text, final", [
+    (OSError(errno.ECONNRESET, "Connection reset by peer"), "reset", False),
+    (ValueError("check_hostname requires server_hostname"), "TLS cannot be used", True),
+])  # fmt: skip
+def test_a_socket_that_cannot_be_secured(monkeypatch, error, text, final):
+    """As one that the node has reset by then."""
+    module = {"__name__": "ssl", "error": error}
+    exec("def wrap_socket(*arguments, **options):\n    raise error", module)
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", module["wrap_socket"])
+    if final:
+        monkeypatch.setattr(_retry.Attempts, "pause", lambda self: pytest.fail("waiting cannot help here"))
+    with saying(b"") as address, NumPyRedis(*address, ssl=True, retry_for=10 if final else 0) as c:
+        with pytest.raises(ConnectionError, match=text):
+            c.get("k")
 
 
 def test_a_node_without_tls(at_once):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from conftest import start_node, stop_node
 from ndring import AuthenticationError, ConnectionError, NumPyRedis
+from routing_helpers import command
 
 
 @pytest.mark.parametrize(
@@ -18,7 +19,7 @@ def test_options_of_a_url(node, query):
     with NumPyRedis.from_url(f"redis://{node[0]}:{node[1]}{query}") as c:
         assert c.set("url", np.arange(3)) and c.get("url").tolist() == [0, 1, 2]
         if "client_name" in query:
-            assert c._command(b"CLIENT", b"GETNAME") == b"me"
+            assert command(c, b"CLIENT", b"GETNAME") == b"me"
 
 
 def test_options_have_their_effect():
@@ -59,6 +60,10 @@ def test_unix_socket(stub, tmp_path):
         ("redis://h?parser_class=x", ValueError, "parser_class cannot"),
         ("redis://h?connection_class=x", ValueError, "connection_class cannot"),
         ("redis://h?redis_connect_func=x", ValueError, "redis_connect_func cannot"),
+        ("rediss://h?ssl_min_version=x", ValueError, "ssl_min_version"),
+        ("rediss://h?ssl_min_version=99", ValueError, "ssl_min_version"),
+        (f"unix:///tmp/{'x' * 103}", ValueError, "path of a Unix socket"),
+        (f"unix:///tmp/{'%C3%A9' * 55}", ValueError, "path of a Unix socket"),
         ("redis://h/1", ValueError, "one database"),
         ("redis://h?db=3", ValueError, "one database"),
         ("redis://h?socket_timeout=x", ValueError, "socket_timeout"),
