@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,7 +38,7 @@ func (l *starved) Accept() (net.Conn, error) {
 func TestNoDescriptorsForClients(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
-	log := &syncedLog{}
+	log := new(lockedBuffer)
 	s.logs.to(log)
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -84,21 +83,4 @@ func TestThrottle(t *testing.T) {
 			t.Errorf("step %d: %d, %v", i, dropped, ok)
 		}
 	}
-}
-
-type syncedLog struct {
-	mu   sync.Mutex // guards text
-	text strings.Builder
-}
-
-func (l *syncedLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *syncedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

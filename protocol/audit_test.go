@@ -24,6 +24,12 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // lines returns what was written since the last call.
 func (l *lockedBuffer) lines() []string {
 	l.mu.Lock()
