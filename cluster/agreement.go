@@ -51,7 +51,7 @@ func openAgreement(local string, kept *stores, servers []server, s *streams, m *
 	return a, nil
 }
 
-// serversIn returns the servers of the cluster that the log in a folder is of; none, if there is no log that can be read.
+// serversIn returns the servers of the cluster whose log is in a folder; none if no log can be read.
 func serversIn(dir, local string, log *slog.Logger) ([]raft.Server, error) {
 	if info, err := os.Stat(filepath.Join(dir, raftFile)); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 { // it would be made
 		return nil, nil
@@ -170,7 +170,7 @@ func awaitChange(change raft.Future, patience time.Duration, push func()) error 
 func (a *agreement) close() error {
 	if a.State() == raft.Leader {
 		given := make(chan error, 1)
-		go func() { given <- a.LeadershipTransfer().Error() }() // there may be nobody who could take it
+		go func() { given <- a.LeadershipTransfer().Error() }() // no other node may be able to take it
 		select {
 		case <-given:
 		case <-time.After(giveLeadTime):

@@ -84,7 +84,7 @@ func (f *boltFile) meta(at int64) (m boltMeta, err error) {
 	sum := fnv.New64a()
 	sum.Write(body[:56])
 	if e.Uint64(b[:]) != uint64(at/max(f.pageSize, 1)) || e.Uint32(body) != boltMagic || e.Uint32(body[4:]) != boltVersion || e.Uint64(body[56:]) != sum.Sum64() {
-		return m, boltDamage("what stands at byte %d is no beginning of a log", at)
+		return m, boltDamage("byte %d does not begin a log", at)
 	}
 	m = boltMeta{
 		pageSize: uint64(e.Uint32(body[8:])), root: e.Uint64(body[16:]), freelist: e.Uint64(body[32:]), pages: e.Uint64(body[40:]), txid: e.Uint64(body[48:]),
@@ -128,7 +128,7 @@ func (f *boltFile) freelist(id uint64) error {
 	}
 	count := int(binary.NativeEndian.Uint16(b[10:]))
 	if binary.NativeEndian.Uint16(b[8:]) != boltFreelist || count == 0xFFFF || boltHeader+8*count > len(b) {
-		return boltDamage("page %d is no list of free pages", id)
+		return boltDamage("page %d is not a list of free pages", id)
 	}
 	return nil
 }
