@@ -43,7 +43,7 @@ func (c *Cluster) pause() bool {
 
 // findCluster returns when the node belongs to a cluster and raft runs.
 func (c *Cluster) findCluster() error {
-	alone := len(c.config.Join) == 0 && c.config.Expect == 0
+	alone := len(c.config.Join) == 0 && c.config.BootstrapExpect == 0
 	if len(c.config.Join) > 0 && c.ID() == "" { // whoever answers first may not be the only one
 		select {
 		case <-c.met:
@@ -76,7 +76,7 @@ func (c *Cluster) findCluster() error {
 
 // makeAlone makes a cluster of this node.
 func (c *Cluster) makeAlone() error {
-	id := c.config.NewCluster
+	id := c.config.NewClusterID
 	if id == "" {
 		id = newUUID()
 	}
@@ -97,7 +97,7 @@ func (m *made) alone() bool { return m != nil && len(m.Servers) == 1 }
 
 // belong writes down that the node is of a cluster, for good. M is how that begins, on the one node that makes it.
 func (c *Cluster) belong(cluster string, m *made) error {
-	if err := c.host.Adopt(cluster); err != nil {
+	if err := c.host.SetClusterID(cluster); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -139,7 +139,7 @@ func (c *Cluster) seek(first bool) error {
 		for id, nodes := range clusters {
 			return c.askIn(id, nodes)
 		}
-	case c.config.Expect > 0:
+	case c.config.BootstrapExpect > 0:
 		return c.makeTogether()
 	case !first:
 		c.await("a node of a cluster at %s", strings.Join(c.config.Join, ", "))
@@ -149,7 +149,7 @@ func (c *Cluster) seek(first bool) error {
 
 // enter starts raft.
 func (c *Cluster) enter(cluster string) error {
-	if err := c.host.Adopt(cluster); err != nil {
+	if err := c.host.SetClusterID(cluster); err != nil {
 		return err
 	}
 	if len(c.config.Join) > 0 { // those seeds may be of another cluster, which has to be known before this one goes on alone

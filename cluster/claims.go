@@ -41,7 +41,7 @@ func (c *Cluster) makeTogether() error {
 	var twice []string // of two nodes with one id the later one ends, and it is not known which one that is
 	for _, i := range c.sights.alive() {
 		switch {
-		case int(i.expect) != min(c.config.Expect, 255) || i.hasData:
+		case int(i.expect) != min(c.config.BootstrapExpect, 255) || i.hasData:
 			others++
 		case i.twice:
 			twice = append(twice, label(i.name, i.node))
@@ -50,10 +50,10 @@ func (c *Cluster) makeTogether() error {
 			names = append(names, label(i.name, i.node))
 		}
 	}
-	if len(all) < c.config.Expect {
-		text := fmt.Sprintf("%d nodes to make a cluster, and sees %d: %s", c.config.Expect, len(all), strings.Join(names, ", "))
+	if len(all) < c.config.BootstrapExpect {
+		text := fmt.Sprintf("%d nodes to make a cluster, and sees %d: %s", c.config.BootstrapExpect, len(all), strings.Join(names, ", "))
 		if others > 0 {
-			text += fmt.Sprintf("; %d more were not started with --bootstrap-expect %d, or have arrays", others, c.config.Expect)
+			text += fmt.Sprintf("; %d more were not started with --bootstrap-expect %d, or have arrays", others, c.config.BootstrapExpect)
 		}
 		if len(twice) > 0 {
 			text += "; there twice, or just started anew: " + strings.Join(twice, ", ")
@@ -65,9 +65,9 @@ func (c *Cluster) makeTogether() error {
 		return nil
 	}
 	slices.Sort(all)
-	members := all[:c.config.Expect]
+	members := all[:c.config.BootstrapExpect]
 	if asker, _, _ := parseServerID(members[0]); asker != c.self.ID {
-		c.await("%s to make the cluster of %d nodes", c.name(asker), c.config.Expect)
+		c.await("%s to make the cluster of %d nodes", c.name(asker), c.config.BootstrapExpect)
 		return nil
 	}
 	if time.Now().Before(c.askAgain) {
@@ -141,7 +141,7 @@ func (c *Cluster) collect(members []string) error {
 	c.log.Info("this node makes a cluster", "cluster", own.Cluster, "nodes", len(members), "voters", voters)
 	for _, member := range members {
 		if member != c.local {
-			c.done.Go(func() { c.callServer(member, MethodMade, nil) })
+			c.done.Go(func() { c.callServer(member, MethodFormed, nil) })
 		}
 	}
 	return nil
@@ -277,8 +277,8 @@ func (c *Cluster) giveClaim(from Caller, request claimRequest) (claimReply, erro
 		return claimReply{Refused: fmt.Sprintf("is of cluster %s already", c.identity.Cluster), Cluster: c.identity.Cluster}, nil
 	case c.config.HasData:
 		return refuse("has arrays in its data folder")
-	case len(wanted.Members) != c.config.Expect:
-		return refuse("was started with --bootstrap-expect %d, not %d", c.config.Expect, len(wanted.Members))
+	case len(wanted.Members) != c.config.BootstrapExpect:
+		return refuse("was started with --bootstrap-expect %d, not %d", c.config.BootstrapExpect, len(wanted.Members))
 	case request.Shards != c.config.Shards || request.Replicas != c.config.Replicas:
 		return refuse("was started with --shards %d and --replicas %d, not %d and %d", c.config.Shards, c.config.Replicas, request.Shards, request.Replicas)
 	case !slices.Contains(wanted.Members, c.local):

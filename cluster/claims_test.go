@@ -62,14 +62,14 @@ func (v villager) Call(ctx context.Context, to Target, m Method, payload []byte)
 	return reply, err
 }
 
-// Adopt implements Host.
-func (*village) Adopt(string) error { return nil }
+// SetClusterID implements Host.
+func (*village) SetClusterID(string) error { return nil }
 
 // Publish implements Host.
 func (*village) Publish(*topology.Topology) {}
 
-// InStep implements Host.
-func (*village) InStep(context.Context, uint64) error { return nil }
+// AwaitTopology implements Host.
+func (*village) AwaitTopology(context.Context, uint64) error { return nil }
 
 func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x", i+1)) }
 
@@ -80,7 +80,7 @@ func (v *village) start(id topology.NodeID, expect int) {
 		old.done.Wait()
 	}
 	c := New(Config{
-		Self: topology.Node{ID: id, Store: string(id)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, FirstEpoch: 1, Expect: expect, Join: []string{"x"},
+		Self: topology.Node{ID: id, Store: string(id)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, FirstEpoch: 1, BootstrapExpect: expect, Join: []string{"x"},
 		Files: v.files[id], Log: slog.New(slog.DiscardHandler),
 	}, villager{v, id}, v)
 	if err := c.load(); err != nil {
@@ -182,8 +182,8 @@ func runVillage(t *testing.T, seed uint64) int {
 	return v.check()
 }
 
-// Found implements Host: these nodes have no folders.
-func (*village) Found(string) error { return nil }
+// SetRaftState implements Host: these nodes have no folders.
+func (*village) SetRaftState(string) error { return nil }
 
 // check compares what the nodes have written down.
 func (v *village) check() (clusters int) {

@@ -83,7 +83,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.machine = newMachine(c.publish)
 	c.streams = newStreams(bus, c.local, c.resolve, c.sights.watch)
 	c.raft = raftFolder{
-		dir: config.RaftDir, store: config.Self.Store, known: config.RaftState, hasData: config.HasData, files: c.files, found: host.Found, log: c.log, logger: raftLogger(c.log),
+		dir: config.RaftDir, store: config.Self.Store, known: config.RaftState, hasData: config.HasData, files: c.files, found: host.SetRaftState, log: c.log, logger: raftLogger(c.log),
 	}
 	c.await(starting)
 	return c
@@ -123,12 +123,12 @@ func (c *Cluster) load() (err error) {
 	if c.book, err = openBook(c.files); err != nil {
 		return err
 	}
-	if c.identity, err = c.raft.identity(c.self.ID, c.config.NewCluster, len(c.book.all()) > 0); err != nil {
+	if c.identity, err = c.raft.identity(c.self.ID, c.config.NewClusterID, len(c.book.all()) > 0); err != nil {
 		return err
 	}
 	c.gossip = newGossip(&c.config, meta{
 		node: c.self.ID, store: c.self.Store, cluster: c.identity.Cluster, incarnation: c.self.Incarnation, busPort: uint16(c.self.BusPort),
-		expect: uint8(min(c.config.Expect, 255)), hasData: c.config.HasData, name: c.self.Name,
+		expect: uint8(min(c.config.BootstrapExpect, 255)), hasData: c.config.HasData, name: c.self.Name,
 	}, c.sights)
 	c.gossip.refused = &c.refused
 	return nil

@@ -14,16 +14,16 @@ import (
 
 // Config says which node this is and how it finds the others.
 type Config struct {
-	Self       topology.Node // all but BusHost
-	Shards     int           // of a cluster that is made here
-	Replicas   int           // likewise: copies of each shard, the primary's included
-	FirstEpoch uint64        // likewise: versions that the folder knows are of lower ones
-	HasData    bool          // the folder has arrays: it keeps them if a cluster of one is made of it, and gives no claim
-	RaftState  string        // id of the raft state that the folder has (Host.Found); empty for none
-	NewCluster string        // id of a cluster of one; empty for a random one
+	Self         topology.Node // all but BusHost
+	Shards       int           // of a cluster that is made here
+	Replicas     int           // likewise: copies of each shard, the primary's included
+	FirstEpoch   uint64        // likewise: versions that the folder knows are of lower ones
+	HasData      bool          // the folder has arrays: it keeps them if a cluster of one is made of it, and gives no claim
+	RaftState    string        // id of the raft state that the folder has (Host.SetRaftState); empty for none
+	NewClusterID string        // id of a cluster of one; empty for a random one
 
-	Join   []string // seeds, HOST[:PORT] of gossip
-	Expect int      // make a cluster together with so many nodes, this one included; 0 for never
+	Join            []string // seeds, HOST[:PORT] of gossip
+	BootstrapExpect int      // make a cluster together with so many nodes, this one included; 0 for never
 
 	GossipBind string // address
 	GossipPort int    // 0 lets the system choose
@@ -70,16 +70,16 @@ type Method uint8
 
 // The methods.
 const (
-	MethodClaim   Method = 1 // an asker wants a claim, or gives one back
-	MethodMade    Method = 2 // the cluster is made
-	MethodJoin    Method = 3 // a node wants in, or has been started anew
-	MethodPropose Method = 4 // a command for the log
-	MethodProbe   Method = 5 // nothing but the handshake
-	MethodInStep  Method = 6 // answered when the node routes by a topology or a later one
+	MethodClaim         Method = 1 // an asker wants a claim, or gives one back
+	MethodFormed        Method = 2 // the cluster is made
+	MethodJoin          Method = 3 // a node wants in, or has been started anew
+	MethodPropose       Method = 4 // a command for the log
+	MethodProbe         Method = 5 // nothing but the handshake
+	MethodAwaitTopology Method = 6 // answered when the node routes by a topology or a later one
 )
 
 // Methods are all methods.
-var Methods = []Method{MethodClaim, MethodMade, MethodJoin, MethodPropose, MethodProbe, MethodInStep}
+var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology}
 
 // Target is a node as its bus is dialled.
 type Target struct {
@@ -100,7 +100,7 @@ type Caller struct {
 type Bus interface {
 	// Dial opens a stream for raft.
 	Dial(ctx context.Context, to Target) (net.Conn, error)
-	// Call does a request. The error is an *AnswerError when the other node has answered with one, and wraps ErrNotSent when it was not asked; anything else
+	// Call does a request. The error is an *RemoteError when the other node has answered with one, and wraps ErrNotSent when it was not asked; anything else
 	// leaves open whether it was done.
 	Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error)
 	// Probe asks who is at an address.
@@ -112,21 +112,21 @@ type Bus interface {
 // ErrNotSent is returned by a Bus when a request has not reached anybody.
 var ErrNotSent = errors.New("the node cannot be reached")
 
-// AnswerError is an error that another node answered with.
-type AnswerError struct{ Text string }
+// RemoteError is an error that another node answered with.
+type RemoteError struct{ Text string }
 
-func (e *AnswerError) Error() string { return e.Text }
+func (e *RemoteError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time, but for InStep.
+// Host is the process around a node. Its methods are called one at a time, but for AwaitTopology.
 type Host interface {
-	// Adopt makes the node part of a cluster for good: its folder belongs to it when Adopt returns.
-	Adopt(cluster string) error
-	// Found notes for good that the node's folder has the raft state of an id.
-	Found(raftState string) error
+	// SetClusterID records durably that the node's data folder belongs to a cluster.
+	SetClusterID(cluster string) error
+	// SetRaftState records durably the id of the raft state that the data folder has.
+	SetRaftState(raftState string) error
 	// Publish hands over a newer topology. It must not block.
 	Publish(*topology.Topology)
-	// InStep returns when the process routes by the topology of an index, or by a later one. It may be called at any time.
-	InStep(ctx context.Context, index uint64) error
+	// AwaitTopology returns when the process routes by the topology of an index, or by a later one. It may be called at any time.
+	AwaitTopology(ctx context.Context, index uint64) error
 }
 
 // memoryFiles are the Files of a node without a folder.

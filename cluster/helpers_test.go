@@ -42,7 +42,7 @@ var testPorts, testIncarnations atomic.Int64
 func testConfig(t testing.TB, name string, expect int, join ...string) Config {
 	return Config{
 		Self:   topology.Node{ID: topology.NodeID(fmt.Sprintf("%040x", []byte(name))), Name: name, Store: fmt.Sprintf("%032x", []byte(name))},
-		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, Expect: expect, GossipBind: "127.0.0.1",
+		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, BootstrapExpect: expect, GossipBind: "127.0.0.1",
 		// Slower than by default: the race detector on a busy machine is no reason to elect another leader.
 		Timing: Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: 500 * time.Millisecond, Rejoin: 500 * time.Millisecond, Tick: 50 * time.Millisecond},
 		Log:    testLog(t, name),
@@ -162,7 +162,7 @@ func (n *testNode) Call(ctx context.Context, to Target, m Method, payload []byte
 		return nil, fmt.Errorf("the connection broke")
 	}
 	if err != nil {
-		return nil, &AnswerError{Text: err.Error()}
+		return nil, &RemoteError{Text: err.Error()}
 	}
 	return reply, nil
 }
@@ -179,8 +179,8 @@ func (n *testNode) Probe(_ context.Context, address string) (Caller, error) {
 // Renew implements Bus.
 func (*testNode) Renew() {}
 
-// Adopt implements Host.
-func (n *testNode) Adopt(cluster string) error {
+// SetClusterID implements Host.
+func (n *testNode) SetClusterID(cluster string) error {
 	if n.adopted != "" && n.adopted != cluster {
 		n.t.Errorf("%s becomes part of cluster %s, and is of %s", n.self.Name, cluster, n.adopted)
 	}
@@ -188,8 +188,8 @@ func (n *testNode) Adopt(cluster string) error {
 	return nil
 }
 
-// Found implements Host.
-func (n *testNode) Found(state string) error { return n.files.Save(stateFile, []byte(state)) }
+// SetRaftState implements Host.
+func (n *testNode) SetRaftState(state string) error { return n.files.Save(stateFile, []byte(state)) }
 
 // stateFile stands for the line of a data folder's manifest.
 const stateFile = "manifest-raft-state"
@@ -204,8 +204,10 @@ func (n *testNode) Publish(t *topology.Topology) {
 	}
 }
 
-// InStep implements Host.
-func (n *testNode) InStep(ctx context.Context, index uint64) error { return n.caughtUp(ctx, index) }
+// AwaitTopology implements Host.
+func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
+	return n.caughtUp(ctx, index)
+}
 
 // ready waits until nodes are part of their cluster.
 func ready(t testing.TB, nodes ...*testNode) {

@@ -77,7 +77,7 @@ func (c *claim) same(d *claim) bool {
 }
 
 // identity returns what the folder's node is. Where identity.json is missing, empty or damaged, the folder may yet be known to be of a cluster: its manifest names that
-// cluster and the raft state (Host.Found), and raft's files are in folders that are named by the store. That is all that a member has to know, since what it has promised
+// cluster and the raft state (Host.SetRaftState), and raft's files are in folders that are named by the store. That is all that a member has to know, since what it has promised
 // before it became one is over; whether raft's files are whole shows when they are opened.
 func (f *raftFolder) identity(self topology.NodeID, cluster string, booked bool) (identity, error) {
 	i, err := loadIdentity(f.files)
@@ -121,20 +121,20 @@ func (f *raftFolder) lastStore() (last string) {
 	return last
 }
 
-// Member reports whether a folder's node has been part of a cluster, or may have.
-func Member(files Files) bool {
+// IsMember reports whether a folder's node has been part of a cluster, or may have.
+func IsMember(files Files) bool {
 	i, err := loadIdentity(files)
 	return err != nil || i.Cluster != ""
 }
 
-// Promised reports whether a folder's node has promised something to others by its id, or may have.
-func Promised(files Files) bool {
+// HasPromised reports whether a folder's node has promised something to others by its id, or may have.
+func HasPromised(files Files) bool {
 	i, err := loadIdentity(files)
 	return err != nil || i.Cluster != "" || i.Claim != nil || i.Round > 0
 }
 
-// KeptNode returns the id of the node that a folder's identity.json is of; empty if it does not tell.
-func KeptNode(files Files) topology.NodeID {
+// StoredNode returns the id of the node that a folder's identity.json is of; empty if it does not tell.
+func StoredNode(files Files) topology.NodeID {
 	i, err := loadIdentity(files)
 	if err != nil {
 		return ""

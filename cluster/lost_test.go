@@ -319,7 +319,7 @@ func TestAMemberWithoutItsIdentity(t *testing.T) {
 			decide(t, nodes[0], "decided", "1")
 			cluster := nodes[0].ID()
 			nodes[1].stop()
-			configs[1].HasData, configs[1].NewCluster = true, cluster
+			configs[1].HasData, configs[1].NewClusterID = true, cluster
 			damage(configs[1].Files.(*memoryFiles).files)
 			nodes[1] = nw.start(t, configs[1])
 			ready(t, nodes...)

@@ -91,7 +91,7 @@ func (c *Cluster) ask(ctx context.Context, node topology.NodeID, m Method, paylo
 		return nil, err
 	}
 	reply, err := c.bus.Call(ctx, to, m, payload)
-	var answer *AnswerError
+	var answer *RemoteError
 	switch {
 	case err == nil:
 		return reply, nil

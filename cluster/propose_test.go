@@ -70,8 +70,8 @@ func TestACallWhoseAnswerIsLostIsUnknown(t *testing.T) {
 		"the connection broke":      {errors.New("broken pipe"), true},
 		"the time was over":         {context.DeadlineExceeded, true},
 		"it was not sent":           {fmt.Errorf("%w: refused", ErrNotSent), false},
-		"the other one says no":     {&AnswerError{ErrNoLeader.Error()}, false},
-		"the other one is not sure": {&AnswerError{ErrUnknown.Error()}, true},
+		"the other one says no":     {&RemoteError{ErrNoLeader.Error()}, false},
+		"the other one is not sure": {&RemoteError{ErrUnknown.Error()}, true},
 	} {
 		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
 		c.sights.note(instance{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})

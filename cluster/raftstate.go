@@ -15,7 +15,7 @@ import (
 )
 
 // A server of raft that has lost its term, its vote or a part of its log would decide again what is decided: it may vote for one who knows less than it did. So the
-// first raft state of a folder gets an id, which stands in raft.db and in the folder's manifest (Host.Found). From then on a start goes on with that state, whole and
+// first raft state of a folder gets an id, which stands in raft.db and in the folder's manifest (Host.SetRaftState). From then on a start goes on with that state, whole and
 // no older than it is known to have been, or not at all (LostError).
 //
 // At the first start the order is: raft.db with its id, under another name, which then is renamed; the manifest; then raft, which may vote. A process that ends in

@@ -43,8 +43,8 @@ type RecoveryVoter struct {
 var (
 	// ErrNoRaft is returned by OpenRecovery when the node has never had a part in deciding anything.
 	ErrNoRaft = errors.New("the folder has no log of a cluster's topology: the node has never been a member")
-	// ErrNotLost is returned by OpenRecovery when the node decides alone already.
-	ErrNotLost = errors.New("this node is the only voter already: start it, and it leads")
+	// ErrOnlyVoter is returned by OpenRecovery when the node decides alone already.
+	ErrOnlyVoter = errors.New("this node is the only voter already: start it, and it leads")
 	// ErrNotMember is returned by OpenRecovery when the cluster had let the node go.
 	ErrNotMember = errors.New("the topology that this node knows is without it: the cluster had let it go. Recover on another node")
 )
@@ -113,7 +113,7 @@ func (r *Recovery) read(files Files) error {
 	case !member:
 		return ErrNotMember
 	case len(r.Voters) == 1 && r.Voters[0].Node == r.Self && r.votes(known):
-		return ErrNotLost
+		return ErrOnlyVoter
 	}
 	return nil
 }

@@ -297,7 +297,7 @@ func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 	for i, n := range nodes {
 		n.stop()
 		r, err := openRecovery(t, configs[i])
-		if alone := n == leader; errors.Is(err, ErrNotLost) != alone {
+		if alone := n == leader; errors.Is(err, ErrOnlyVoter) != alone {
 			t.Errorf("%s, which has the only vote: %v: %v", n.self.Name, alone, err)
 		}
 		if err == nil {

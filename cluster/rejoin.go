@@ -27,8 +27,8 @@ type Rejoin struct {
 	identity identity
 }
 
-// ErrNotForgotten is returned by OpenRejoin when there is nothing wrong with what raft kept.
-var ErrNotForgotten = errors.New("raft's files are whole: start the node, it goes on as the server that it was")
+// ErrRaftIntact is returned by OpenRejoin when there is nothing wrong with what raft kept.
+var ErrRaftIntact = errors.New("raft's files are whole: start the node, it goes on as the server that it was")
 
 // Folder is where a node that does not run keeps its part in a cluster.
 type Folder struct {
@@ -84,7 +84,7 @@ func (r *Rejoin) look() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(ErrNotForgotten, s.close())
+	return errors.Join(ErrRaftIntact, s.close())
 }
 
 // Apply has the next start come back as another server, or make the cluster again if the node was alone. What is left of raft's files is kept aside; it returns where. The folder

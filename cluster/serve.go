@@ -29,7 +29,7 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 		return nil, nil
 	case MethodClaim:
 		return c.answerClaim(from, payload)
-	case MethodMade:
+	case MethodFormed:
 		select {
 		case c.kick <- struct{}{}:
 		default:
@@ -39,8 +39,8 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 		return c.answerJoin(ctx, from, payload)
 	case MethodPropose:
 		return c.answerProposal(payload)
-	case MethodInStep:
-		return c.answerInStep(ctx, payload)
+	case MethodAwaitTopology:
+		return c.answerAwaitTopology(ctx, payload)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
 }
@@ -48,20 +48,20 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 // stepTime is how long a node may take to hear of what was decided; a leader tells it again and again.
 const stepTime = 500 * time.Millisecond
 
-// InStep asks a node to answer when it routes by the topology of an index, or by a later one.
-func (c *Cluster) InStep(ctx context.Context, node topology.NodeID, index uint64) error {
+// AwaitTopology asks a node to answer when it routes by the topology of an index, or by a later one.
+func (c *Cluster) AwaitTopology(ctx context.Context, node topology.NodeID, index uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
-	_, err := c.ask(ctx, node, MethodInStep, binary.BigEndian.AppendUint64(nil, index))
+	_, err := c.ask(ctx, node, MethodAwaitTopology, binary.BigEndian.AppendUint64(nil, index))
 	return err
 }
 
-// answerInStep serves MethodInStep.
-func (c *Cluster) answerInStep(ctx context.Context, payload []byte) ([]byte, error) {
+// answerAwaitTopology serves MethodAwaitTopology.
+func (c *Cluster) answerAwaitTopology(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) != 8 {
 		return nil, fmt.Errorf("an index has 8 bytes, not %d", len(payload))
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
-	return nil, c.host.InStep(ctx, binary.BigEndian.Uint64(payload))
+	return nil, c.host.AwaitTopology(ctx, binary.BigEndian.Uint64(payload))
 }

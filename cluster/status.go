@@ -68,8 +68,8 @@ func (c *Cluster) displaced() string {
 	return ""
 }
 
-// Sight returns whether gossip sees a node alive, and since when; false if it has never heard of it.
-func (c *Cluster) Sight(id topology.NodeID) (alive bool, since time.Time, known bool) {
+// Liveness returns whether gossip sees a node alive, and since when; false if it has never heard of it.
+func (c *Cluster) Liveness(id topology.NodeID) (alive bool, since time.Time, known bool) {
 	if id == c.self.ID {
 		return true, time.Time{}, true
 	}
@@ -87,7 +87,7 @@ func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	if id == c.self.ID {
 		return errForgetSelf
 	}
-	if alive, _, _ := c.Sight(id); alive {
+	if alive, _, _ := c.Liveness(id); alive {
 		return errForgetAlive
 	}
 	row, _ := c.Topology().Node(id) // a later start of it is not meant

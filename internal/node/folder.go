@@ -40,7 +40,7 @@ func (n *Node) openDisk() error {
 		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
 		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
 		Member: func(d *persistence.Disk) bool {
-			return cluster.Member(files{d}) || hasEntries(filepath.Join(dir, raftFolder))
+			return cluster.IsMember(files{d}) || hasEntries(filepath.Join(dir, raftFolder))
 		},
 	})
 	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
@@ -103,7 +103,7 @@ func folderNodeID(in cluster.Files, name string, bound bool) (topology.NodeID, e
 		return "", err
 	}
 	if name != "" && nodeID(name) != id {
-		if !bound && !cluster.Promised(in) { // by a start that came to nothing
+		if !bound && !cluster.HasPromised(in) { // by a start that came to nothing
 			id = nodeID(name)
 			return id, in.Save(nodeIDFile, []byte(id+"\n"))
 		}
@@ -123,7 +123,7 @@ func keptNodeID(in cluster.Files) (topology.NodeID, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	if member := cluster.KeptNode(in); member != "" {
+	if member := cluster.StoredNode(in); member != "" {
 		return member, nil
 	}
 	if err == nil {

@@ -57,7 +57,7 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 		t.Errorf("the folder of a node that runs: %v", r)
 	}
 	loser.kill()
-	if _, err := OpenRejoin(loser.folder); !errors.Is(err, cluster.ErrNotForgotten) {
+	if _, err := OpenRejoin(loser.folder); !errors.Is(err, cluster.ErrRaftIntact) {
 		t.Errorf("a folder that is whole: %v", err)
 	}
 	file := loser.raftFile()

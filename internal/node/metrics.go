@@ -140,7 +140,7 @@ func (n *Node) clusterFigures() clusterFigures {
 	f := clusterFigures{nodes: len(t.Nodes), shards: len(t.Shards), index: t.Index}
 	lives := map[topology.NodeID]bool{}
 	for _, row := range t.Nodes {
-		if lives[row.ID], _, _ = n.cluster.Sight(row.ID); lives[row.ID] {
+		if lives[row.ID], _, _ = n.cluster.Liveness(row.ID); lives[row.ID] {
 			f.alive++
 		}
 	}

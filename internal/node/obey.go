@@ -42,8 +42,8 @@ type obedience struct {
 func newObedience(n *Node) *obedience {
 	return &obedience{
 		self: n.id, incarnation: n.incarnation, store: n.store, log: n.log,
-		newest: n.cluster.Topology, configure: n.adoptSettings, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.InStep,
-		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Sight(id); return alive },
+		newest: n.cluster.Topology, configure: n.adoptSettings, current: n.topology.Store, propose: n.cluster.Propose, hears: n.cluster.AwaitTopology,
+		alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive },
 		news:  make(chan struct{}, 1), step: make(chan struct{}, 1), offered: map[topology.ShardID]uint64{}, parting: map[topology.ShardID]parting{},
 	}
 }

@@ -40,12 +40,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 			BusPort: n.busPort, Listeners: announced(n.config.Listen, n.clients),
 		},
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
-		Join: n.config.Cluster.Join, Expect: n.config.Cluster.Expect,
+		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
 		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: key,
 		Timing: n.config.Cluster.timing, Log: n.log,
 	}
 	if n.disk != nil {
-		config.HasData, config.NewCluster = n.disk.HasData(), n.disk.Cluster().String()
+		config.HasData, config.NewClusterID = n.disk.HasData(), n.disk.Cluster().String()
 		config.RaftState = raftStateOf(n.disk)
 		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
 	}
@@ -105,7 +105,7 @@ func (l link) Call(ctx context.Context, to cluster.Target, m cluster.Method, pay
 	var remote *bus.RemoteError
 	switch {
 	case errors.As(err, &remote):
-		return nil, &cluster.AnswerError{Text: remote.Text}
+		return nil, &cluster.RemoteError{Text: remote.Text}
 	case errors.Is(err, bus.ErrUnreachable):
 		return nil, fmt.Errorf("%w: %w", cluster.ErrNotSent, err)
 	}
@@ -118,8 +118,8 @@ func (l link) Probe(ctx context.Context, address string) (cluster.Caller, error)
 	return caller(peer), err
 }
 
-// Adopt implements cluster.Host: the data folder becomes the cluster's.
-func (n *Node) Adopt(id string) error {
+// SetClusterID implements cluster.Host: the data folder becomes the cluster's.
+func (n *Node) SetClusterID(id string) error {
 	if n.disk == nil || n.disk.Cluster().String() == id {
 		return nil
 	}
@@ -130,8 +130,8 @@ func (n *Node) Adopt(id string) error {
 	return n.disk.SetCluster(uuid)
 }
 
-// Found implements cluster.Host: the data folder's manifest names the raft state.
-func (n *Node) Found(raftState string) error {
+// SetRaftState implements cluster.Host: the data folder's manifest names the raft state.
+func (n *Node) SetRaftState(raftState string) error {
 	id, err := persistence.ParseUUID(raftState)
 	if err != nil {
 		return err
@@ -142,8 +142,8 @@ func (n *Node) Found(raftState string) error {
 // Publish implements cluster.Host.
 func (n *Node) Publish(*topology.Topology) { n.obedience.wake() }
 
-// InStep implements cluster.Host.
-func (n *Node) InStep(ctx context.Context, index uint64) error {
+// AwaitTopology implements cluster.Host.
+func (n *Node) AwaitTopology(ctx context.Context, index uint64) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for n.Topology().Index < index {
@@ -164,7 +164,7 @@ func (n *Node) Self() topology.NodeID { return n.id }
 
 // Sight returns what the node sees of another one.
 func (n *Node) Sight(id topology.NodeID) protocol.Sight {
-	alive, since, _ := n.cluster.Sight(id)
+	alive, since, _ := n.cluster.Liveness(id)
 	return protocol.Sight{Alive: alive, Since: since}
 }
 

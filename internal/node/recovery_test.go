@@ -69,7 +69,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	if r.Cluster != id || len(r.Voters) != 3 || len(r.Topology.Nodes) != 3 || r.Index == 0 || r.Term == 0 {
 		t.Errorf("before the recovery it knows of cluster %s, %d voters, %d nodes, entry %d of term %d", r.Cluster, len(r.Voters), len(r.Topology.Nodes), r.Index, r.Term)
 	}
-	if _, err := OpenRecovery(left.folder); !errors.Is(err, cluster.ErrNotLost) {
+	if _, err := OpenRecovery(left.folder); !errors.Is(err, cluster.ErrOnlyVoter) {
 		t.Errorf("a second recovery: %v", err)
 	}
 	left.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
@@ -235,7 +235,7 @@ func TestRecoveryRefuses(t *testing.T) {
 	for _, tc := range []struct{ name, dir, want string }{
 		{"no folder", filepath.Join(t.TempDir(), "none"), "cannot use the data folder"},
 		{"no data folder", t.TempDir(), "cannot use the data folder"},
-		{"a cluster of one", single.folder, cluster.ErrNotLost.Error()},
+		{"a cluster of one", single.folder, cluster.ErrOnlyVoter.Error()},
 	} {
 		if r, err := OpenRecovery(tc.dir); err == nil || lacks(err.Error(), tc.want) != "" {
 			t.Errorf("%s: %v %v", tc.name, r, err)
