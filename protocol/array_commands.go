@@ -58,7 +58,7 @@ func (c *call) value(i int) (shard.Value, error) {
 	if a.large != nil {
 		value.Buffer = a.large.Retain() // with its frame
 	} else {
-		value.Before, value.After = Frame(len(npy))
+		value.Before, value.After = BulkFrame(len(npy))
 	}
 	return value, nil
 }

@@ -46,7 +46,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 	log := new(lockedBuffer)
 	s.logs.to(log)
 	s.view.Store(&fakeCluster{
-		sights: map[topology.NodeID]Sight{otherID: {}},
+		sights: map[topology.NodeID]Liveness{otherID: {}},
 		forget: func(context.Context, topology.NodeID) error { return nil },
 		leave:  func(context.Context) error { return nil },
 		change: func(context.Context, []Setting) error { return nil },

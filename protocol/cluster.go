@@ -15,8 +15,8 @@ type Cluster interface {
 	Topology() *topology.Topology
 	// Self returns this node's id.
 	Self() topology.NodeID
-	// Sight returns what this node sees of another one.
-	Sight(topology.NodeID) Sight
+	// Liveness returns what gossip on this node knows about another node.
+	Liveness(topology.NodeID) Liveness
 	// Status returns how this node stands in the cluster.
 	Status() ClusterStatus
 	// Links returns the connections to other nodes.
@@ -34,8 +34,8 @@ type Cluster interface {
 	ResetClusterSettings(context.Context, []string) error
 }
 
-// Sight is what a node sees of another one. The zero value is a node of which nothing was ever heard.
-type Sight struct {
+// Liveness is what gossip knows about a node. The zero value is a node that was never seen.
+type Liveness struct {
 	Alive   bool
 	Loading bool      // it still reads its shards from disk, as far as is known
 	Since   time.Time // since when it is alive, or is not

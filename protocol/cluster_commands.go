@@ -103,7 +103,7 @@ func clusterForget(c *call) {
 		c.replies.Error(errors.New("I tried hard but I can't forget myself..."))
 	case !known:
 		c.replies.Error(errUnknownNode(c.arg(2)))
-	case c.server.cluster.Sight(id).Alive:
+	case c.server.cluster.Liveness(id).Alive:
 		c.replies.Error(fmt.Errorf("%s is alive: send it CLUSTER LEAVE, or stop it first", label(node)))
 	default:
 		c.decide(func(ctx context.Context) error { return c.server.cluster.Forget(ctx, id) })
@@ -145,7 +145,7 @@ func (s *Server) keysToServe(topo *topology.Topology) (keys int) {
 // hasHeirs reports whether another node is there to take what this one leaves.
 func (s *Server) hasHeirs(topo *topology.Topology) bool {
 	for _, node := range topo.Nodes {
-		if node.ID != s.cluster.Self() && node.State == topology.Active && s.cluster.Sight(node.ID).Alive {
+		if node.ID != s.cluster.Self() && node.State == topology.Active && s.cluster.Liveness(node.ID).Alive {
 			return true
 		}
 	}

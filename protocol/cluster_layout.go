@@ -190,18 +190,18 @@ func (c *conn) addresses(l *layout) []topology.Address {
 
 // sights is what this node sees of all nodes of a layout.
 type sights struct {
-	of  []Sight
+	of  []Liveness
 	key string // all that replies say of them
 }
 
 func (s *Server) sights(l *layout) sights {
 	self := s.cluster.Self()
-	found := sights{of: make([]Sight, len(l.Nodes))}
+	found := sights{of: make([]Liveness, len(l.Nodes))}
 	var key []byte
 	for i := range l.Nodes {
-		sight := Sight{Alive: true, Loading: s.store.Loading()}
+		sight := Liveness{Alive: true, Loading: s.store.Loading()}
 		if id := l.Nodes[i].ID; id != self {
-			sight = s.cluster.Sight(id)
+			sight = s.cluster.Liveness(id)
 		}
 		found.of[i] = sight
 		switch {
@@ -216,7 +216,7 @@ func (s *Server) sights(l *layout) sights {
 }
 
 // unixMilli returns Since in ms, and 0 if that is not known.
-func (s Sight) unixMilli() int64 {
+func (s Liveness) unixMilli() int64 {
 	if s.Since.IsZero() {
 		return 0
 	}

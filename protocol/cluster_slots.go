@@ -80,7 +80,7 @@ func clusterShards(c *call) {
 	})
 }
 
-func writeShardNode(w *Replies, id topology.NodeID, at topology.Address, role string, seen Sight) {
+func writeShardNode(w *Replies, id topology.NodeID, at topology.Address, role string, seen Liveness) {
 	health := "online"
 	switch {
 	case !seen.Alive:
@@ -149,7 +149,7 @@ func (c *call) stranger(self topology.NodeID) string {
 
 // writeNodeLine writes the fields before the slots: id, address, flags and primary, the time since when a node has not answered, the time of its last pong (which
 // nobody notes here), the highest epoch of its shards, the state of the link.
-func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, role string, seen Sight) {
+func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, role string, seen Liveness) {
 	node, hostname, link, silent := &l.Nodes[i], "", "connected", int64(0)
 	if _, err := netip.ParseAddr(at.Host); err != nil {
 		hostname = "," + at.Host

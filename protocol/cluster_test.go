@@ -64,9 +64,9 @@ func (s *testServer) listen(t testing.TB, name string) *testServer {
 }
 
 func (s *testServer) down(ids ...topology.NodeID) {
-	sights := map[topology.NodeID]Sight{}
+	sights := map[topology.NodeID]Liveness{}
 	for _, id := range ids {
-		sights[id] = Sight{Since: time.UnixMilli(1_700_000_000_000)}
+		sights[id] = Liveness{Since: time.UnixMilli(1_700_000_000_000)}
 	}
 	s.view.Store(&fakeCluster{sights: sights})
 }
@@ -102,7 +102,7 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	const at = `-CLUSTERDOWN Hash slot 12182 is not served: `
 	s.down(thirdID)
 	c.want(at+`its node "node-c" (`+thirdID+`) is down`, "EXISTS", keyC)
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{thirdID: {}}})
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{thirdID: {}}})
 	c.want(at+`its node "node-c" (`+thirdID+`) has not been seen yet`, "EXISTS", keyC)
 	s.view.Store(nil)
 	change(topology.Shard{Epoch: 30})
@@ -222,7 +222,7 @@ func TestShardsOfThreeNodes(t *testing.T) {
 	inside.want(`[{"slots" [:0 :4095 :12288 :16383] "nodes" [`+node(selfID, host, port, "master", "online")+" "+node(otherID, "10.0.0.2", "7379", "replica", "online")+`]}`+
 		` {"slots" [:4096 :8191] "nodes" [`+node(otherID, "10.0.0.2", "7379", "master", "online")+" "+node(thirdID, "fd00::3", "7379", "replica", "fail")+`]}`+
 		` {"slots" [:8192 :12287] "nodes" [`+node(thirdID, "fd00::3", "7379", "master", "fail")+`]}]`, "CLUSTER", "SHARDS")
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{otherID: {Alive: true, Loading: true}}})
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}}})
 	outside.want(`[["slots" [:0 :4095 :12288 :16383] "nodes" [["id" "`+selfID+`" "port" :7001 "ip" "a.example" "endpoint" "a.example" "role" "master" "replication-offset" :0 "health" "online"]`+
 		` ["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "replica" "replication-offset" :0 "health" "loading"]]]`+
 		` ["slots" [:4096 :8191] "nodes" [["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "master" "replication-offset" :0 "health" "loading"]]]]`,
@@ -278,7 +278,7 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 	say("first", "SLOTS SHARDS NODES")
 	s.down(otherID)
 	say("node-b is down", "SHARDS NODES")
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Sight{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
+	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
 	say("node-b is down since another time", "NODES")
 	s.view.Store(nil)
 	say("node-b is back", "SHARDS NODES")
@@ -351,7 +351,7 @@ func TestForget(t *testing.T) {
 	forgotten := make(chan topology.NodeID, 2)
 	decides := func(outcome error) {
 		s.view.Store(&fakeCluster{
-			sights: map[topology.NodeID]Sight{thirdID: {}},
+			sights: map[topology.NodeID]Liveness{thirdID: {}},
 			forget: func(_ context.Context, id topology.NodeID) error { forgotten <- id; return outcome },
 		})
 	}
@@ -376,7 +376,7 @@ func TestLeave(t *testing.T) {
 	var calls atomic.Int64
 	alive := fakeCluster{leave: func(context.Context) error { calls.Add(1); return nil }}
 	alone := alive
-	alone.sights = map[topology.NodeID]Sight{otherID: {}, thirdID: {}}
+	alone.sights = map[topology.NodeID]Liveness{otherID: {}, thirdID: {}}
 	s.view.Store(&alone)
 	c.want(`-ERR no other node is there that could take the shards of this one`, "CLUSTER", "LEAVE")
 	s.view.Store(&alive)

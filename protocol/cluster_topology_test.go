@@ -28,7 +28,7 @@ func TestToldTopology(t *testing.T) {
 	s.follow(t, topo)
 	s.view.Store(&fakeCluster{
 		status: ClusterStatus{Leader: otherID, Term: 3, Voters: 2, VoterIDs: []topology.NodeID{otherID, thirdID}, Quorum: true},
-		sights: map[topology.NodeID]Sight{thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
+		sights: map[topology.NodeID]Liveness{thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
 	})
 	got := told()
 	if got.Cluster != "c1" || got.Index != topo.Index || got.Term != 3 || got.Leader != otherID || !got.Quorum || len(got.Voters) != 2 || got.Self != s.Self() {

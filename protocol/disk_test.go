@@ -39,7 +39,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 	}
 	s := startOn(t, Config{Disk: shard.DiskConfig{Fsync: fsync}}, 256, func(store *shard.Store) {
 		b.store = store
-		store.UseDisk(d, true, Frame, slog.New(slog.DiscardHandler))
+		store.UseDisk(d, true, BulkFrame, slog.New(slog.DiscardHandler))
 	})
 	t.Cleanup(func() { b.fault.Store(nil) }) // before the server's, which empties the store
 	return s, b

@@ -61,7 +61,7 @@ func (s *testServer) Self() topology.NodeID {
 
 // fakeCluster is what the rest of the cluster says, which a test chooses.
 type fakeCluster struct {
-	sights map[topology.NodeID]Sight // those that are not here live
+	sights map[topology.NodeID]Liveness // those that are not here live
 	status ClusterStatus
 	links  []ClusterLink
 	forget func(context.Context, topology.NodeID) error
@@ -79,11 +79,11 @@ func (s *testServer) rest() fakeCluster {
 	return fakeCluster{}
 }
 
-func (s *testServer) Sight(id topology.NodeID) Sight {
+func (s *testServer) Liveness(id topology.NodeID) Liveness {
 	if sight, ok := s.rest().sights[id]; ok {
 		return sight
 	}
-	return Sight{Alive: true}
+	return Liveness{Alive: true}
 }
 
 func (s *testServer) Status() ClusterStatus { return s.rest().status }

@@ -78,7 +78,7 @@ func (s *Server) state(id topology.NodeID) string {
 	if id == s.cluster.Self() {
 		return ""
 	}
-	switch sight := s.cluster.Sight(id); {
+	switch sight := s.cluster.Liveness(id); {
 	case sight.Alive:
 		return ""
 	case sight.Since.IsZero():
@@ -93,7 +93,7 @@ const doubt = 2 * time.Second
 
 // doubtful reports whether a node has only just gone.
 func (s *Server) doubtful(id topology.NodeID) bool {
-	sight := s.cluster.Sight(id)
+	sight := s.cluster.Liveness(id)
 	return !sight.Alive && !sight.Since.IsZero() && time.Since(sight.Since) < doubt
 }
 

@@ -132,8 +132,8 @@ func encode(resp3 bool, write func(*Replies)) []byte {
 	return bytes.Clone(w.pieces[0].b)
 }
 
-// Frame returns what stands around a bulk string of n bytes that NPY is to send by reference.
-func Frame(n int) (before, after []byte) {
+// BulkFrame returns what stands around a bulk string of n bytes that NPY is to send by reference.
+func BulkFrame(n int) (before, after []byte) {
 	if n < byReference {
 		return nil, nil
 	}

@@ -91,7 +91,7 @@ func (n *Node) start(ctx context.Context) error {
 	pool := new(memory.Pool)
 	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)
 	if n.disk != nil {
-		n.store.UseDisk(n.disk, n.config.Logged, protocol.Frame, n.log)
+		n.store.UseDisk(n.disk, n.config.Logged, protocol.BulkFrame, n.log)
 	}
 	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // where a zero is a zero

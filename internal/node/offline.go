@@ -168,7 +168,7 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 		return err
 	}
 	store := shard.NewClosedStore(shards, func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
-	store.UseDisk(d, true, protocol.Frame, log)
+	store.UseDisk(d, true, protocol.BulkFrame, log)
 	store.ConfigureDisk(shard.DiskConfig{Fsync: shard.FsyncEverysec})
 	ctx := context.Background()
 	if err := store.Recover(ctx, log); err != nil {

@@ -162,10 +162,10 @@ func (n *Node) Topology() *topology.Topology { return n.topology.Load() }
 // Self returns the node's id.
 func (n *Node) Self() topology.NodeID { return n.id }
 
-// Sight returns what the node sees of another one.
-func (n *Node) Sight(id topology.NodeID) protocol.Sight {
+// Liveness returns what gossip knows about another node.
+func (n *Node) Liveness(id topology.NodeID) protocol.Liveness {
 	alive, since, _ := n.cluster.Liveness(id)
-	return protocol.Sight{Alive: alive, Since: since}
+	return protocol.Liveness{Alive: alive, Since: since}
 }
 
 // Status returns how the node stands in its cluster.
