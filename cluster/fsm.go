@@ -26,8 +26,8 @@ func newMachine(publish func(*topology.Topology)) *machine {
 // recovery returns with which recovery of the cluster the topology began; 0 for none.
 func (m *machine) recovery() uint64 { return m.current.Load().Recovery }
 
-// outcome is what Apply answers: an error for each operation, nil for one that was done.
-type outcome struct {
+// applied is what Apply answers: an error for each operation, nil for one that was done.
+type applied struct {
 	errs []error
 	err  error // nothing was done
 }
@@ -36,11 +36,11 @@ type outcome struct {
 func (m *machine) Apply(entry *raft.Log) any {
 	command, err := topology.DecodeCommand(entry.Data)
 	if err != nil { // written by a version that this one does not know: all nodes of this version refuse it alike
-		return outcome{err: err}
+		return applied{err: err}
 	}
 	next, errs := m.current.Load().Apply(entry.Index, command)
 	m.set(next)
-	return outcome{errs: errs}
+	return applied{errs: errs}
 }
 
 func (m *machine) set(next *topology.Topology) {

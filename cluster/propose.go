@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/outcome"
 )
 
 var (
@@ -17,8 +19,8 @@ var (
 	ErrNoCluster = errors.New("the node is not part of a cluster yet")
 	// ErrNoLeader is returned when nobody leads, so that nothing can be decided.
 	ErrNoLeader = errors.New("the cluster has no leader: a majority of its voters is missing")
-	// ErrUnknown is returned when a proposal may have been decided, or may yet be.
-	ErrUnknown = errors.New("whether it was decided is not known")
+	// ErrUncertain is returned when the cluster may have decided a proposal, or may still do so.
+	ErrUncertain = outcome.ErrUncertain
 )
 
 const (
@@ -33,7 +35,7 @@ type decision struct {
 }
 
 // Propose has a command decided, wherever the leader is, and returns when this node's topology has it. There is an error for each operation, nil
-// for those that were done. The last error is ErrUnknown when it may yet be decided; after any other one it is not.
+// for those that were done. The last error is ErrUncertain when it may yet be decided; after any other one it is not.
 func (c *Cluster) Propose(ctx context.Context, command topology.Command) ([]error, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
@@ -79,12 +81,12 @@ func (c *Cluster) propose(ctx context.Context, command []byte) (d decision, err 
 		return d, err
 	}
 	if err := json.Unmarshal(reply, &d); err != nil {
-		return d, fmt.Errorf("%w: the leader's answer makes no sense: %w", ErrUnknown, err)
+		return d, fmt.Errorf("%w: the leader's answer cannot be decoded: %w", ErrUncertain, err)
 	}
 	return d, nil
 }
 
-// ask calls another node. What is not known to have failed is ErrUnknown.
+// ask calls another node. What is not known to have failed is ErrUncertain.
 func (c *Cluster) ask(ctx context.Context, node topology.NodeID, m Method, payload []byte) ([]byte, error) {
 	to, err := c.target(node)
 	if err != nil {
@@ -95,12 +97,12 @@ func (c *Cluster) ask(ctx context.Context, node topology.NodeID, m Method, paylo
 	switch {
 	case err == nil:
 		return reply, nil
-	case errors.As(err, &answer) && answer.Text == ErrUnknown.Error():
-		return nil, ErrUnknown
+	case errors.As(err, &answer) && strings.HasPrefix(answer.Text, ErrUncertain.Error()):
+		return nil, fmt.Errorf("%w%s", ErrUncertain, strings.TrimPrefix(answer.Text, ErrUncertain.Error()))
 	case errors.As(err, &answer), errors.Is(err, ErrNotSent):
 		return nil, err
 	default:
-		return nil, fmt.Errorf("%w: %s: %w", ErrUnknown, c.name(node), err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrUncertain, c.name(node), err)
 	}
 }
 
@@ -123,12 +125,12 @@ func (a *agreement) decide(command []byte) (d decision, err error) {
 	select {
 	case err = <-answered:
 	case <-timer.C: // raft gives no answer as long as a write to its log hangs
-		err = ErrUnknown
+		return d, fmt.Errorf("%w: the leader's log has not taken the change in %v", ErrUncertain, proposeTimeout)
 	}
 	if err := proposalError(err); err != nil {
 		return d, err
 	}
-	o, ok := future.Response().(outcome)
+	o, ok := future.Response().(applied)
 	if !ok {
 		return d, fmt.Errorf("the topology answers %v", future.Response())
 	}
@@ -144,7 +146,7 @@ func (a *agreement) decide(command []byte) (d decision, err error) {
 	return d, nil
 }
 
-// proposalError tells what an error of raft's means for a command: ErrNoLeader, when it did not come into the log, or ErrUnknown.
+// proposalError tells what an error of raft's means for a command: ErrNoLeader, when it did not come into the log, or ErrUncertain.
 func proposalError(err error) error {
 	switch {
 	case err == nil:
@@ -152,7 +154,7 @@ func proposalError(err error) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return fmt.Errorf("%w (%w)", ErrNoLeader, err)
 	default: // it was leader when it began
-		return ErrUnknown
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 }
 
@@ -179,7 +181,7 @@ func (c *Cluster) caughtUp(ctx context.Context, index uint64) error {
 	for c.Topology().Index < index {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: the leader has decided, but this node does not hear of it: %w", ErrUnknown, ctx.Err())
+			return fmt.Errorf("%w: the leader has decided, but this node has not received the decision: %w", ErrUncertain, ctx.Err())
 		case <-tick.C:
 		}
 	}

@@ -32,8 +32,8 @@ func TestWhatWasDecidedButNotHeardOfIsUnknown(t *testing.T) {
 		_, err := follower.Propose(ctx, topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}}})
 		last = err
 	}
-	if !errors.Is(last, ErrUnknown) {
-		t.Errorf("%v, want %v", last, ErrUnknown)
+	if !errors.Is(last, ErrUncertain) {
+		t.Errorf("%v, want %v", last, ErrUncertain)
 	}
 	eventually(t, "the leader has decided", func() bool { return leader.Topology().Settings["x"] == "y" })
 }
@@ -43,10 +43,10 @@ func TestWhatRaftsErrorsMeanForACommand(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]error{
 		nil: nil, raft.ErrNotLeader: ErrNoLeader, raft.ErrLeadershipTransferInProgress: ErrNoLeader, raft.ErrEnqueueTimeout: ErrNoLeader,
-		raft.ErrLeadershipLost: ErrUnknown, raft.ErrRaftShutdown: ErrUnknown, raft.ErrAbortedByRestore: ErrUnknown, errors.New("another one"): ErrUnknown,
+		raft.ErrLeadershipLost: ErrUncertain, raft.ErrRaftShutdown: ErrUncertain, raft.ErrAbortedByRestore: ErrUncertain, errors.New("another one"): ErrUncertain,
 	} {
 		got := proposalError(err)
-		if !errors.Is(got, want) || errors.Is(got, ErrUnknown) && errors.Is(got, ErrNoLeader) {
+		if !errors.Is(got, want) || errors.Is(got, ErrUncertain) && errors.Is(got, ErrNoLeader) {
 			t.Errorf("%v means %v, want %v", err, got, want)
 		}
 	}
@@ -71,11 +71,11 @@ func TestACallWhoseAnswerIsLostIsUnknown(t *testing.T) {
 		"the time was over":         {context.DeadlineExceeded, true},
 		"it was not sent":           {fmt.Errorf("%w: refused", ErrNotSent), false},
 		"the other one says no":     {&RemoteError{ErrNoLeader.Error()}, false},
-		"the other one is not sure": {&RemoteError{ErrUnknown.Error()}, true},
+		"the other one is not sure": {&RemoteError{ErrUncertain.Error()}, true},
 	} {
 		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
 		c.sights.note(instance{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
-		if _, err := c.ask(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUnknown) != tc.unknown || err == nil {
+		if _, err := c.ask(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUncertain) != tc.unknown || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

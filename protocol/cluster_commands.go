@@ -166,8 +166,8 @@ func (c *call) decide(propose func(context.Context) error) {
 		}
 	}()
 	err := propose(ctx)
-	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrUndecided) {
-		err = fmt.Errorf("%w, it may still come: %w", ErrUndecided, err)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrUncertain) {
+		err = fmt.Errorf("%w: the cluster has not decided in time and may still do so: %w", ErrUncertain, err)
 	}
 	cancel()
 	<-ended

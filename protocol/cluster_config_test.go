@@ -51,11 +51,11 @@ func TestClusterConfig(t *testing.T) {
 		for outcome, reply := range map[error]string{
 			nil:                              `+OK`,
 			errors.New("the leader is gone"): `-ERR the leader is gone`,
-			&SettingError{Name: "timeout", Reason: "argument x"}:            `-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument x`,
-			&SettingError{Name: "timeout"}:                                  `-ERR Unknown option or number of arguments for CONFIG SET - 'timeout'`,
-			&SettingError{Name: "timeout", Reason: "never", Reset: true}:    `-ERR CLUSTER CONFIG RESET failed (possibly related to argument 'timeout') - never`,
-			&SettingError{Name: "timeout", Reset: true}:                     `-ERR Unknown option or number of arguments for CLUSTER CONFIG RESET - 'timeout'`,
-			fmt.Errorf("%w, it may still come: nobody knows", ErrUndecided): `-UNCERTAIN the cluster has not decided in time, it may still come: nobody knows`,
+			&SettingError{Name: "timeout", Reason: "argument x"}:         `-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument x`,
+			&SettingError{Name: "timeout"}:                               `-ERR Unknown option or number of arguments for CONFIG SET - 'timeout'`,
+			&SettingError{Name: "timeout", Reason: "never", Reset: true}: `-ERR CLUSTER CONFIG RESET failed (possibly related to argument 'timeout') - never`,
+			&SettingError{Name: "timeout", Reset: true}:                  `-ERR Unknown option or number of arguments for CLUSTER CONFIG RESET - 'timeout'`,
+			fmt.Errorf("%w: no answer", ErrUncertain):                    `-UNCERTAIN the outcome is unknown: no answer`,
 		} {
 			decides(outcome)
 			c.talk([]exchange{{tc.command, reply}})

@@ -427,7 +427,7 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := c.reply(); got != `-UNCERTAIN the cluster has not decided in time, it may still come: context canceled` {
+	if got := c.reply(); got != `-UNCERTAIN the outcome is unknown: the cluster has not decided in time and may still do so: context canceled` {
 		t.Error(got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/internal/outcome"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -22,8 +23,8 @@ var (
 	ErrCrossSlot = errors.New("Keys in request don't hash to the same slot")
 	// ErrNoOwner is returned when no node serves a slot that this client could reach, with the reason.
 	ErrNoOwner = errors.New("hash slot not served")
-	// ErrUndecided is returned when the cluster has not decided in time on a change that this node has proposed: it may come yet.
-	ErrUndecided = errors.New("the cluster has not decided in time")
+	// ErrUncertain is returned when a change may or may not have taken effect, or may still do so.
+	ErrUncertain = outcome.ErrUncertain
 
 	// ErrTryAgain is returned when this node ought to serve a shard and still does not after gateWait.
 	ErrTryAgain = errors.New("the shard is being handed over, try again")
@@ -54,8 +55,7 @@ var prefixes = []struct {
 	{ErrExecAbort, "EXECABORT"},
 	{ErrLoading, "LOADING"},
 	{errStarting, "LOADING"},
-	{ErrUndecided, "UNCERTAIN"},
-	{shard.ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
+	{ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
 	{shard.ErrDiskFull, "DISKFULL"},
 	{shard.ErrNoRoom, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},

@@ -2,7 +2,7 @@ package shard
 
 import (
 	"encoding/binary"
-	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/ndring/ndring/persistence"
@@ -33,7 +33,7 @@ func (s *Shard) settle(position persistence.Position) error {
 		return nil
 	}
 	if err := s.log.Sync(position); err != nil {
-		return errors.Join(ErrUncertain, err)
+		return fmt.Errorf("%w: the write is done, but a restart may lose it: %w", ErrUncertain, err)
 	}
 	return nil
 }

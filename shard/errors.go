@@ -1,6 +1,10 @@
 package shard
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ndring/ndring/internal/outcome"
+)
 
 var (
 	// ErrCorrupt is returned when bytes differ from their CRC32C.
@@ -20,8 +24,8 @@ var (
 	ErrDisk = errors.New("the write cannot be kept on disk")
 	// ErrDiskBusy is returned for a write when the disk falls behind.
 	ErrDiskBusy = errors.New("the disk cannot keep up with the writes, try again")
-	// ErrUncertain is returned when a write was done and may not last.
-	ErrUncertain = errors.New("the write was done, but may be gone after a restart")
+	// ErrUncertain is returned when a write is done and a restart may lose it.
+	ErrUncertain = outcome.ErrUncertain
 	// ErrSaving is returned when a snapshot is asked for while one is being written.
 	ErrSaving = errors.New("Background save already in progress")
 	// ErrNoDisk is returned when a snapshot is asked for and there is no data folder.

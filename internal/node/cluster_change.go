@@ -63,7 +63,7 @@ func (n *Node) ResetClusterSettings(ctx context.Context, names []string) error {
 func (n *Node) decideSettings(ctx context.Context, ops []topology.Op) error {
 	errs, err := n.cluster.Propose(ctx, topology.Command{Ops: ops})
 	if err != nil {
-		return undecided(err)
+		return err
 	}
 	for _, err := range errs {
 		if err != nil { // they fail alike

@@ -215,7 +215,7 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 		return
 	}
 	errs, err := o.propose(ctx, topology.Command{Ops: ops})
-	if errors.Is(err, cluster.ErrUnknown) && !o.resign(ctx, ops) {
+	if errors.Is(err, cluster.ErrUncertain) && !o.resign(ctx, ops) {
 		return // the node stops
 	}
 	for i, op := range ops {
@@ -223,7 +223,7 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 			o.takeBack(op)
 		}
 	}
-	if err == nil || errors.Is(err, cluster.ErrUnknown) { // otherwise nothing has changed, and the next try has time
+	if err == nil || errors.Is(err, cluster.ErrUncertain) { // otherwise nothing has changed, and the next try has time
 		o.wake()
 	}
 	o.log.Debug("empty shards were handed over", "shards", len(ops), "err", err)

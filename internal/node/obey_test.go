@@ -58,11 +58,11 @@ func (d *decider) apply(c topology.Command) ([]error, error) {
 	return errs, nil
 }
 
-func (d *decider) unknown(topology.Command) ([]error, error) { return nil, cluster.ErrUnknown }
+func (d *decider) unknown(topology.Command) ([]error, error) { return nil, cluster.ErrUncertain }
 
 func (d *decider) applyUnknown(c topology.Command) ([]error, error) {
 	d.apply(c)
-	return nil, cluster.ErrUnknown
+	return nil, cluster.ErrUncertain
 }
 
 func (d *decider) noLeader(topology.Command) ([]error, error) { return nil, cluster.ErrNoLeader }

@@ -192,16 +192,8 @@ func (n *Node) Links() (all []protocol.ClusterLink) {
 
 // Forget takes a node that is gone for good out of the cluster.
 func (n *Node) Forget(ctx context.Context, id topology.NodeID) error {
-	return undecided(n.cluster.Forget(ctx, id))
+	return n.cluster.Forget(ctx, id)
 }
 
 // Leave takes this node out of the cluster once it holds no copy.
-func (n *Node) Leave(ctx context.Context) error { return undecided(n.cluster.Leave(ctx)) }
-
-// undecided has clients told that what is not known to have failed may still come.
-func undecided(err error) error {
-	if errors.Is(err, cluster.ErrUnknown) {
-		return fmt.Errorf("%w, it may still come: %w", protocol.ErrUndecided, err)
-	}
-	return err
-}
+func (n *Node) Leave(ctx context.Context) error { return n.cluster.Leave(ctx) }

@@ -35,7 +35,7 @@ func TestCancelTravels(t *testing.T) {
 	}()
 	handler := receive(t, "the handler", entered)
 	cancel()
-	if err := receive(t, "the call's error", failed); !errors.Is(err, ErrLost) || !errors.Is(err, context.Canceled) {
+	if err := receive(t, "the call's error", failed); !errors.Is(err, ErrUncertain) || !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	<-handler.Done()
@@ -62,7 +62,7 @@ func TestDeadlineTravels(t *testing.T) {
 		if errors.As(err, &remote) && remote.Code == CodeExpired {
 			continue
 		}
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrLost) == errors.Is(err, ErrUnreachable) {
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) == errors.Is(err, ErrUnreachable) {
 			t.Fatalf("%v: %v", left, err)
 		}
 	}
@@ -108,7 +108,7 @@ func TestNoMoreCallsThanSlots(t *testing.T) {
 	}
 	cancel()
 	for range callsInFlight {
-		if err := receive(t, "an error", failed); !errors.Is(err, ErrLost) {
+		if err := receive(t, "an error", failed); !errors.Is(err, ErrUncertain) {
 			t.Error(err)
 		}
 	}
@@ -198,7 +198,7 @@ func TestPeersThatFail(t *testing.T) {
 				answers = true
 				tc.then(conn, f)
 			})
-			if _, err := a.call(Target{Address: address}, methodEcho, "x"); !errors.Is(err, ErrLost) || errors.Is(err, context.DeadlineExceeded) {
+			if _, err := a.call(Target{Address: address}, methodEcho, "x"); !errors.Is(err, ErrUncertain) || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("first call: %v", err)
 			}
 			eventually(t, "another connection, fast enough for the short timeouts", func() bool {
@@ -229,7 +229,7 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 	lost := 0
 	for range callers {
 		switch err := receive(t, "an error", failed); {
-		case errors.Is(err, ErrLost) && !errors.Is(err, context.DeadlineExceeded):
+		case errors.Is(err, ErrUncertain) && !errors.Is(err, context.DeadlineExceeded):
 			lost++
 			a.cancel() // the rest need not try other connections
 		case !errors.Is(err, ErrUnreachable):
@@ -338,7 +338,7 @@ func TestIdleGuestsGo(t *testing.T) {
 	guest, member := begin(t, who(none, "g")), begin(t, who(clusterA, "m"))
 	for range 3 {
 		for _, n := range []*node{guest, member} {
-			if _, err := n.call(b.target(), methodEcho, "x"); err != nil && !errors.Is(err, ErrLost) { // it may go just now
+			if _, err := n.call(b.target(), methodEcho, "x"); err != nil && !errors.Is(err, ErrUncertain) { // it may go just now
 				t.Error(err)
 			}
 		}
@@ -383,7 +383,7 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 			for range calls {
 				err := receive(t, "an error", failed)
 				var remote *RemoteError
-				if !errors.Is(err, ErrLost) && !(errors.As(err, &remote) && remote.Code == CodeExpired) {
+				if !errors.Is(err, ErrUncertain) && !(errors.As(err, &remote) && remote.Code == CodeExpired) {
 					t.Error(err)
 				}
 			}

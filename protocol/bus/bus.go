@@ -99,7 +99,7 @@ func (b *Bus) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends every connection, those that were handed out included, and every goroutine. It waits for handlers. Calls in flight end with ErrLost, calls from then on
+// Close ends every connection, those that were handed out included, and every goroutine. It waits for handlers. Calls in flight end with ErrUncertain, calls from then on
 // with ErrUnreachable.
 func (b *Bus) Close() error {
 	b.cancel()

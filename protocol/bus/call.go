@@ -12,7 +12,7 @@ import (
 // Call sends a request to a node and returns its reply, and who gave it. The time that ctx leaves, or else CallTimeout, is the remote handler's, too. The payload
 // may be changed once Call has returned.
 //
-// An error is a *RemoteError when the handler answered with one; else it wraps ErrUnreachable when the request had no effect, or ErrLost when that is unknown.
+// An error is a *RemoteError when the handler answered with one; else it wraps ErrUnreachable when the request had no effect, or ErrUncertain when that is unknown.
 // When ctx was the reason, it wraps that one's error, too.
 func (b *Bus) Call(ctx context.Context, target Target, method Method, payload []byte) ([]byte, Peer, error) {
 	if _, ok := ctx.Deadline(); !ok {

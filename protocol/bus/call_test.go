@@ -104,7 +104,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 		if !errors.As(err, &remote) || remote.Code != tc.code || remote.Text != tc.text {
 			t.Errorf("method %d %.10q: %v", tc.method, tc.request, err)
 		}
-		if errors.Is(err, ErrLost) || errors.Is(err, ErrUnreachable) {
+		if errors.Is(err, ErrUncertain) || errors.Is(err, ErrUnreachable) {
 			t.Errorf("method %d: %v is two things", tc.method, err)
 		}
 	}

@@ -233,13 +233,13 @@ func (c *client) call(ctx context.Context, method Method, payload []byte) ([]byt
 		return nil, fmt.Errorf("%w: waiting to send: %w", ErrUnreachable, ctx.Err())
 	case ctx.Err() != nil:
 		c.out.offer(AppendFrame(nil, Frame{Type: uint8(method), Flags: flagCancel, Request: id}))
-		return nil, fmt.Errorf("%w: %w", ErrLost, ctx.Err())
+		return nil, fmt.Errorf("%w: no reply: %w", ErrUncertain, ctx.Err())
 	case unsent:
 		return nil, errUnsent
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return nil, fmt.Errorf("%w: the connection ended: %w", ErrLost, c.err)
+	return nil, fmt.Errorf("%w: no reply: the connection ended: %w", ErrUncertain, c.err)
 }
 
 // remaining returns the milliseconds until the context's deadline, rounded up, at least 1.

@@ -18,7 +18,7 @@
 //
 //	*RemoteError     the handler answered with it
 //	ErrUnreachable   the request had no effect: not connected, refused (*HandshakeError with its reason), or given up before it was sent
-//	ErrLost          the request went out and no reply came: it may have had its effect, or have it yet
+//	ErrUncertain     the request went out and no reply came: it may have had its effect, or have it yet
 //
 // Each error of Call is one of these three. Where the caller's context was the reason, the error wraps that one's as well.
 //

@@ -4,14 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/ndring/ndring/internal/outcome"
 )
 
 // Whether a request had an effect. Each error of Call that is no *RemoteError wraps one of these two, and each of Dial the first.
 var (
 	// ErrUnreachable is returned when a request was not sent, or refused unread: it had no effect.
 	ErrUnreachable = errors.New("not reached")
-	// ErrLost is returned when a request was sent and no reply came: whether it had an effect is unknown.
-	ErrLost = errors.New("no reply, the outcome is unknown")
+	// ErrUncertain is returned when a request was sent and no reply came: whether it had an effect is unknown.
+	ErrUncertain = outcome.ErrUncertain
 )
 
 // Why a handshake failed. The error is a *HandshakeError, which wraps ErrUnreachable, too.

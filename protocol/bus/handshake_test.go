@@ -291,7 +291,7 @@ func TestStrangers(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.Close()
-		if _, err := a.call(Target{Address: l.Addr().String()}, methodEcho, ""); !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrLost) {
+		if _, err := a.call(Target{Address: l.Addr().String()}, methodEcho, ""); !errors.Is(err, ErrUnreachable) || errors.Is(err, ErrUncertain) {
 			t.Error(err)
 		}
 	})
