@@ -55,7 +55,7 @@ func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error)
 		return 0, errors.Join(fmt.Errorf("%w: %w", ErrWrite, err), f.Close(), vfs.Discard(l.disk.fs, l.blobPath(id)))
 	}
 	if state == dead { // of a snapshot, which waits for it soon
-		f.Hasten()
+		f.StartWriteback()
 	}
 	l.disk.written.Add(b.bytes)
 	l.mu.Lock()
@@ -120,8 +120,8 @@ func (l *Log) Abandon(id BlobID) {
 	_ = vfs.Discard(l.disk.fs, l.blobPath(id))
 }
 
-// Drop says that what was written so far has taken the place of the value in a blob.
-func (l *Log) Drop(id BlobID) {
+// Supersede says that what was written so far has taken the place of the value in a blob.
+func (l *Log) Supersede(id BlobID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := l.blobs[id]

@@ -35,7 +35,7 @@ func TestBlobsGoInTime(t *testing.T) {
 		r := put(seq, "k", largePayload)
 		r.Blob, r.Payload = id, nil
 		appendAll(t, l, r)
-		l.Drop(now)
+		l.Supersede(now)
 		now = id
 	}
 	want := func(n int, when string) {
@@ -51,11 +51,11 @@ func TestBlobsGoInTime(t *testing.T) {
 		}
 	}
 	overwrite()
-	sync(l.End())
+	sync(l.Position())
 	overwrite()
 	sync(0) // which has nothing to do
 	want(2, "before the sync")
-	sync(l.End())
+	sync(l.Position())
 	want(1, "after the sync")
 	save := func() {
 		t.Helper()
@@ -66,7 +66,7 @@ func TestBlobsGoInTime(t *testing.T) {
 		r := put(seq, "k", largePayload)
 		r.Blob, r.Payload = now, nil
 		overwrite() // meanwhile
-		sync(l.End())
+		sync(l.Position())
 		if err := s.Write(&r); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestBlobsGoInTime(t *testing.T) {
 	}
 	save()
 	want(2, "with a snapshot")
-	sync(l.End())
+	sync(l.Position())
 	want(2, "with a snapshot, after a sync")
 	save()
 	want(2, "with the next snapshot") // what that one refers to, and what is there now

@@ -24,15 +24,15 @@ import (
 
 // Options say how a Disk is opened.
 type Options struct {
-	Shards      int
-	BootID      string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
-	Log         *slog.Logger
-	Now         func() time.Time    // default time.Now
-	Rand        func([]byte)        // fills with random bytes; default crypto/rand
-	KeepAll     bool                // nothing is removed: what is not needed goes to the quarantine
-	Incarnation func(uint64) uint64 // of that of the last start, 0 for none, makes that of this one
-	Reserve     int64               // bytes that are kept back, for what must go on when the disk is full; 0 for none
-	Member      func(*Disk) bool    // whether the folder's node has been part of a cluster, as far as others than the manifest tell; nil if none does
+	Shards          int
+	BootID          string // of the machine, as long as it runs: with the same one, what was written is there whether it was synced or not
+	Log             *slog.Logger
+	Now             func() time.Time    // default time.Now
+	Rand            func([]byte)        // fills with random bytes; default crypto/rand
+	KeepAll         bool                // nothing is removed: what is not needed goes to the quarantine
+	NextIncarnation func(uint64) uint64 // of that of the last start, 0 for none, makes that of this one
+	Reserve         int64               // bytes that are kept back, for what must go on when the disk is full; 0 for none
+	IsMember        func(*Disk) bool    // whether the folder's node has been part of a cluster, as far as others than the manifest tell; nil if none does
 }
 
 // Disk is the folder of a node.
@@ -163,7 +163,7 @@ func (d *Disk) start() error {
 		}
 	}
 	m.bootID, m.clean = d.options.BootID, false
-	m.incarnation = d.options.Incarnation(m.incarnation)
+	m.incarnation = d.options.NextIncarnation(m.incarnation)
 	d.node = m
 	if err := d.enter(); err != nil {
 		return err

@@ -20,8 +20,8 @@ func fixedOptions() Options {
 	n := byte(0)
 	return Options{
 		Shards: 16, BootID: "boot", Log: slog.New(slog.DiscardHandler),
-		Now:         func() time.Time { return time.UnixMilli(1_700_000_000_000) },
-		Incarnation: func(last uint64) uint64 { return max(last+1, 7) },
+		Now:             func() time.Time { return time.UnixMilli(1_700_000_000_000) },
+		NextIncarnation: func(last uint64) uint64 { return max(last+1, 7) },
 		Rand: func(b []byte) {
 			for i := range b {
 				n++
@@ -73,7 +73,7 @@ func (k keeper) Put(r *Record, read func([]byte) error) error {
 func (k keeper) Delete(key []byte) { delete(k, string(key)) }
 func (k keeper) Flush()            { clear(k) }
 func (k keeper) Reset()            { clear(k) }
-func (k keeper) Note(*Record)      {}
+func (k keeper) Observe(*Record)   {}
 func (k keeper) Expire(key []byte, epoch, seq uint64, at int64) {
 	if v, there := k[string(key)]; there {
 		head, _, _ := bytes.Cut([]byte(v), []byte(fmt.Sprintf("|%d-%d|", epoch, seq)))

@@ -74,8 +74,8 @@ func (d *Disk) SetRaft(raft UUID) error {
 	return nil
 }
 
-// NewStore makes the folder another store, to which no raft state belongs. What is in its shards stays. No node runs on the folder.
-func (d *Disk) NewStore() error {
+// RenewStore makes the folder another store, to which no raft state belongs. What is in its shards stays. No node runs on the folder.
+func (d *Disk) RenewStore() error {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	before := d.node
@@ -91,7 +91,7 @@ func (d *Disk) NewStore() error {
 // bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
 // one has to follow.
 func (d *Disk) bound(m nodeManifest) (bool, error) {
-	if m.raft != (UUID{}) || d.options.Member != nil && d.options.Member(d) {
+	if m.raft != (UUID{}) || d.options.IsMember != nil && d.options.IsMember(d) {
 		return true, nil
 	}
 	shards, err := d.fs.List(path.Join(d.dir, shardsDir))

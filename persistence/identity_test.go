@@ -61,7 +61,7 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
 		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
 		"a raft state":        {func(d *Disk) error { return d.SetRaft(UUID{4, 5, 6}) }, true, false},
-		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.NewStore()) }, false, false},
+		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.RenewStore()) }, false, false},
 		"a part in a cluster": {func(*Disk) error { return nil }, true, true},
 	} {
 		mem := vfs.NewMem()
@@ -73,7 +73,7 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		}
 		options := fixedOptions()
 		options.Shards *= 2
-		options.Member = func(*Disk) bool { return tc.member }
+		options.IsMember = func(*Disk) bool { return tc.member }
 		again, err := OpenDisk(mem, "data", options)
 		switch fixed := err != nil && strings.Contains(err.Error(), "their number is fixed when a cluster is made"); {
 		case fixed != tc.fixed || !fixed && err != nil:
@@ -348,7 +348,7 @@ func TestNoEpochOfWhatWasCutOff(t *testing.T) {
 	recoverShard(t, d, 3)
 	l := d.Log(3)
 	appendAll(t, l, put(1, "a", "kept"))
-	if err := l.Sync(l.End()); err != nil {
+	if err := l.Sync(l.Position()); err != nil {
 		t.Fatal(err)
 	}
 	lost := put(2, "b", "lost")

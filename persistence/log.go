@@ -357,8 +357,8 @@ func (l *Log) end() []byte {
 	return l.encodeManifest(name, l.last.seq)
 }
 
-// End returns the position of all that was written so far.
-func (l *Log) End() Position {
+// Position returns the position of all that was written so far.
+func (l *Log) Position() Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.written

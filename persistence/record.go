@@ -24,10 +24,10 @@ type Reason uint8
 
 // The reasons.
 const (
-	Asked Reason = iota
+	Requested Reason = iota
 	Expired
 	Evicted
-	Void // of a Flush: the shard begins anew, what was there before was of another life
+	Stale // of a Flush: the shard begins anew, what was there before was of another life
 )
 
 // Record is one change of a shard.

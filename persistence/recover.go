@@ -333,7 +333,7 @@ func (r *replay) tear(segment int, at, bytes int64) {
 // apply does what a record says.
 func (r *replay) apply(rec *Record, w *waiting) {
 	r.report.Records++
-	r.handler.Note(rec)
+	r.handler.Observe(rec)
 	switch rec.Type {
 	case Put:
 		if rec.Blob != 0 {

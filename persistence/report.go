@@ -17,8 +17,8 @@ type Handler interface {
 	Expire(key []byte, epoch, seq uint64, at int64)
 	// Flush takes all keys away.
 	Flush()
-	// Note shows each record that counts, in order and before its effect, that of a Put or Delete that a later record undoes included. The record is valid during the call.
-	Note(r *Record)
+	// Observe shows each record that counts, in order and before its effect, that of a Put or Delete that a later record undoes included. The record is valid during the call.
+	Observe(r *Record)
 	// Reset takes all back that was given: the reading begins again.
 	Reset()
 }

@@ -80,9 +80,9 @@ func (d *Disk) withRoom(do func() error) error {
 	return err
 }
 
-// KeepReserve sets bytes aside for deletes on a full disk, unless they are there or free, what the disk has left, is not enough: others may have so much of it. It reports
+// RefillReserve sets bytes aside for deletes on a full disk, unless they are there or free, what the disk has left, is not enough: others may have so much of it. It reports
 // whether such bytes were used and are still missing: until then values must not take what was freed for deletes.
-func (d *Disk) KeepReserve(free, others int64) (spent bool) {
+func (d *Disk) RefillReserve(free, others int64) (spent bool) {
 	r := &d.reserve
 	if free >= others+2*r.size {
 		if err := r.fill(); err != nil && !vfs.NoSpace(err) {

@@ -79,7 +79,7 @@ func (s *scrubber) open(name string, there func() bool) (vfs.File, bool) {
 		s.err = errors.Join(s.err, err)
 		return nil, false
 	}
-	f.Forget()
+	f.DropCache()
 	return f, false
 }
 

@@ -80,7 +80,7 @@ type Snapshot struct {
 	renamed bool
 	errors  int64 // flushErrors of the disk when it was begun
 
-	Pace func() error // is called between two pieces of work that take the processor, and may end them; nil for no pause
+	Throttle func() error // is called between two pieces of work that take the processor, and may end them; nil for no pause
 }
 
 // snapshotBuffer is how much is written at once; payloads of a quarter of it or more are written from where they are.
@@ -281,10 +281,10 @@ func (s *Snapshot) unsyncedBlobs() (blobs []*blob) {
 }
 
 func (s *Snapshot) pause() error {
-	if s.Pace == nil {
+	if s.Throttle == nil {
 		return nil
 	}
-	return s.Pace()
+	return s.Throttle()
 }
 
 // verify reads the snapshot back.

@@ -32,7 +32,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 		return nil
 	})
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
-		Shards: 256, BootID: "a", Log: slog.New(slog.DiscardHandler), Incarnation: func(uint64) uint64 { return 7 },
+		Shards: 256, BootID: "a", Log: slog.New(slog.DiscardHandler), NextIncarnation: func(uint64) uint64 { return 7 },
 	})
 	if err != nil {
 		t.Fatal(err)

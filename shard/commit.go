@@ -74,7 +74,7 @@ func (tx *Tx) commit() (position persistence.Position, err error) {
 	s := tx.s
 	if len(tx.changes) == 0 {
 		if tx.repeats && s.logs {
-			return s.log.End(), nil
+			return s.log.Position(), nil
 		}
 		return 0, nil
 	}

@@ -45,7 +45,7 @@ func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged b
 	t.Helper()
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
 		Shards: labShards, BootID: boot, Log: slog.New(slog.DiscardHandler),
-		Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
+		NextIncarnation: func(last uint64) uint64 { return max(last+1, epoch) },
 	})
 	if err != nil {
 		return nil, err
@@ -220,7 +220,7 @@ func TestPowerLoss(t *testing.T) {
 			rest.step()
 		}
 		for i := range third.shards {
-			must(t, 0, third.shards[i].log.Sync(third.shards[i].log.End()))
+			must(t, 0, third.shards[i].log.Sync(third.shards[i].log.Position()))
 		}
 		last := image.Crash(r)
 		third.kill()

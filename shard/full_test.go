@@ -20,7 +20,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(said, nil))
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
-		Shards: labShards, BootID: "a", Log: log, Reserve: labReserve, Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
+		Shards: labShards, BootID: "a", Log: log, Reserve: labReserve, NextIncarnation: func(last uint64) uint64 { return max(last+1, epoch) },
 	})
 	if err != nil {
 		t.Fatal(err)

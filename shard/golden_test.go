@@ -32,7 +32,7 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 	n := byte(0)
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
 		Shards: labShards, BootID: "boot", Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.UnixMilli(goldenNow) },
-		Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
+		NextIncarnation: func(last uint64) uint64 { return max(last+1, epoch) },
 		Rand: func(b []byte) {
 			for i := range b {
 				n++

@@ -77,8 +77,8 @@ func (x *Inspection) Flush() { clear(x.found) }
 // Reset implements persistence.Handler.
 func (x *Inspection) Reset() { clear(x.found) }
 
-// Note implements persistence.Handler.
-func (x *Inspection) Note(*persistence.Record) {}
+// Observe implements persistence.Handler.
+func (x *Inspection) Observe(*persistence.Record) {}
 
 // Expire implements persistence.Handler.
 func (x *Inspection) Expire(key []byte, epoch, seq uint64, at int64) {
@@ -172,8 +172,8 @@ func (o *oneKey) Flush() { o.npy = nil }
 // Reset implements persistence.Handler.
 func (o *oneKey) Reset() { o.npy = nil }
 
-// Note implements persistence.Handler.
-func (o *oneKey) Note(*persistence.Record) {}
+// Observe implements persistence.Handler.
+func (o *oneKey) Observe(*persistence.Record) {}
 
 // Expire implements persistence.Handler.
 func (o *oneKey) Expire(key []byte, epoch, seq uint64, at int64) {

@@ -94,7 +94,7 @@ func TestExpiredBlobs(t *testing.T) {
 	}
 	l.now += 10
 	l.of("large").RemoveExpired(1)
-	must(t, 0, l.of("large").log.Sync(l.of("large").log.End()))
+	must(t, 0, l.of("large").log.Sync(l.of("large").log.Position()))
 	if blobs, err := mem.List(blobDirOf(l.of("large"))); err != nil || len(blobs) != 0 {
 		t.Errorf("%v %v", blobs, err)
 	}

@@ -282,8 +282,8 @@ func (r *recovery) Reset() {
 	r.requests = requestLog{}
 }
 
-// Note implements persistence.Handler: it remembers the answers to requests, whatever becomes of the values that came with them.
-func (r *recovery) Note(rec *persistence.Record) {
+// Observe implements persistence.Handler: it remembers the answers to requests, whatever becomes of the values that came with them.
+func (r *recovery) Observe(rec *persistence.Record) {
 	switch rec.Type {
 	case persistence.Put:
 		if _, _, _, id, err := parseMeta(rec.Meta, rec.Bytes); err == nil && id != "" {
@@ -292,7 +292,7 @@ func (r *recovery) Note(rec *persistence.Record) {
 	case persistence.Delete:
 		parseAnswers(rec.Meta, func(a answer) { r.requests.remember(a, r.now) })
 	case persistence.Flush:
-		if rec.Reason == persistence.Void {
+		if rec.Reason == persistence.Stale {
 			r.requests = requestLog{}
 		}
 	}

@@ -131,7 +131,7 @@ func (s *script) step() {
 		kind = "sync"
 		for i := range s.shards {
 			acked := len(s.history[i]) - 1
-			if e := s.shards[i].log.Sync(s.shards[i].log.End()); e == nil {
+			if e := s.shards[i].log.Sync(s.shards[i].log.Position()); e == nil {
 				s.synced[i] = acked
 			} else {
 				err = e

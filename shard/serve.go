@@ -162,7 +162,7 @@ func (s *Store) ClearVoid(shard int, born uint64) error {
 // old epoch, and void again.
 func (s *Shard) clearVoid() error {
 	if s.seq > 0 { // then there are records, of entries or of requests
-		if _, err := s.record(change{kind: persistence.Flush, reason: persistence.Void}); err != nil {
+		if _, err := s.record(change{kind: persistence.Flush, reason: persistence.Stale}); err != nil {
 			return err
 		}
 	}

@@ -159,7 +159,7 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 		sh := l.of("k")
 		v := l.put("k", 10, 0)
 		if seed%2 == 0 {
-			must(t, 0, sh.log.Sync(sh.log.End()))
+			must(t, 0, sh.log.Sync(sh.log.Position()))
 		}
 		l.closeAll()
 		born := v.Epoch + 5
@@ -269,7 +269,7 @@ func TestARecoveryLeavesTheEpoch(t *testing.T) {
 	l.kill()
 	for range 2 {
 		d, err := persistence.OpenDisk(mem, "data", persistence.Options{
-			Shards: labShards, BootID: "a", Log: slog.New(slog.DiscardHandler), Incarnation: func(last uint64) uint64 { return last + 1000 },
+			Shards: labShards, BootID: "a", Log: slog.New(slog.DiscardHandler), NextIncarnation: func(last uint64) uint64 { return last + 1000 },
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -240,7 +240,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 		return more // each is in the log with its deadline, and is found to have expired again
 	}
 	for _, id := range blobs { // only now: their records must not outlive them
-		s.log.Drop(id)
+		s.log.Supersede(id)
 	}
 	return more
 }
@@ -298,6 +298,6 @@ func (s *Shard) drop(e *Entry) {
 // dropBlob says that nothing in memory refers to an entry's file any more.
 func (s *Shard) dropBlob(e *Entry) {
 	if id := e.blob(); id != 0 {
-		s.log.Drop(id)
+		s.log.Supersede(id)
 	}
 }

@@ -44,7 +44,7 @@ func (s *Shard) writeSnapshot(force bool, pace func() error) (*persistence.Snaps
 	if err != nil || snapshot == nil {
 		return nil, err
 	}
-	snapshot.Pace = pace
+	snapshot.Throttle = pace
 	if err := state.write(snapshot); err != nil {
 		snapshot.Abort()
 		return nil, err

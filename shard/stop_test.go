@@ -107,7 +107,7 @@ func manyShards(t *testing.T, fs vfs.FS, logged bool, log *slog.Logger) *lab {
 	t.Helper()
 	const shards = 256
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
-		Shards: shards, BootID: "a", Log: log, Incarnation: func(last uint64) uint64 { return max(last+1, epoch) },
+		Shards: shards, BootID: "a", Log: log, NextIncarnation: func(last uint64) uint64 { return max(last+1, epoch) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func TestStoppedShardsAreCounted(t *testing.T) {
 			l.put("other", 10, 0)
 		}
 		broken = true
-		if stop != nil && stop.log.Sync(stop.log.End()) == nil {
+		if stop != nil && stop.log.Sync(stop.log.Position()) == nil {
 			t.Error("the sync is said to be done")
 		}
 		broken = false

@@ -36,7 +36,7 @@ func (d *disk) checkReserve() {
 	}
 	d.room.Store(free)
 	reserve := d.config.Load().Reserve
-	spent := d.KeepReserve(free, reserve)
+	spent := d.RefillReserve(free, reserve)
 	switch full := free < reserve || spent; {
 	case full && !d.full.Swap(true):
 		d.log.Error("the disk is full: values cannot be written until disk-reserve is free, and room for what is kept back for deletes", "free", free, "disk-reserve", reserve)

@@ -38,8 +38,8 @@ func (n *Node) openDisk() error {
 	now := n.incarnation
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
 		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
-		Incarnation: func(last uint64) uint64 { return max(last+1, now) },
-		Member: func(d *persistence.Disk) bool {
+		NextIncarnation: func(last uint64) uint64 { return max(last+1, now) },
+		IsMember: func(d *persistence.Disk) bool {
 			return cluster.IsMember(files{d}) || hasEntries(filepath.Join(dir, raftFolder))
 		},
 	})

@@ -162,7 +162,7 @@ func restoreManifest(dir string, shards int, boot string, stdout io.Writer) erro
 func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	log := slog.New(slog.DiscardHandler)
 	d, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: shards, BootID: boot, Log: log, KeepAll: true, Incarnation: func(last uint64) uint64 { return max(last+1, uint64(time.Now().UnixMilli())) },
+		Shards: shards, BootID: boot, Log: log, KeepAll: true, NextIncarnation: func(last uint64) uint64 { return max(last+1, uint64(time.Now().UnixMilli())) },
 	})
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (r *Rejoin) Apply(alone bool) (kept string, err error) {
 	if kept, err = r.Rejoin.Apply(alone); err != nil {
 		return kept, err
 	}
-	return kept, errors.Join(r.disk.NewStore(), handBack(r.disk.Dir(), r.disk.Dir()))
+	return kept, errors.Join(r.disk.RenewStore(), handBack(r.disk.Dir(), r.disk.Dir()))
 }
 
 // Close gives the folder free.

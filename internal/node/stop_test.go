@@ -88,7 +88,7 @@ func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 	dir := t.TempDir()
 	future := uint64(time.Now().Add(1000 * time.Hour).UnixMilli())
 	d, err := persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: 256, Log: slog.New(slog.DiscardHandler), Incarnation: func(uint64) uint64 { return future },
+		Shards: 256, Log: slog.New(slog.DiscardHandler), NextIncarnation: func(uint64) uint64 { return future },
 	})
 	if err != nil {
 		t.Fatal(err)

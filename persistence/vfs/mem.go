@@ -411,6 +411,6 @@ func (f *memFile) Size() (int64, error) {
 	return int64(len(f.i.data)), nil
 }
 
-func (f *memFile) Hasten()      {}
-func (f *memFile) Forget()      {}
-func (f *memFile) Close() error { return nil }
+func (f *memFile) StartWriteback() {}
+func (f *memFile) DropCache()      {}
+func (f *memFile) Close() error    { return nil }

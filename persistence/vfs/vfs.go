@@ -45,11 +45,11 @@ type File interface {
 	Allocate(size int64) error
 	// Sync makes the bytes survive a loss of power.
 	Sync() error
-	// Hasten begins to write what Sync will wait for, as far as the system knows a way.
-	Hasten()
+	// StartWriteback begins to write what Sync will wait for, as far as the system knows a way.
+	StartWriteback()
 	Size() (int64, error)
-	// Forget lets the next read come from the disk, as far as the system knows a way.
-	Forget()
+	// DropCache lets the next read come from the disk, as far as the system knows a way.
+	DropCache()
 }
 
 // Volume is all that a disk holds, kept open.
