@@ -75,7 +75,7 @@ faults: build ## kill -9 of real nodes, losses of power, errors and damage in th
 e2e: build ## the cluster of containers, its clients inside and on the host, under faults (needs Docker)
 	@scripts/step "cluster of containers" scripts/e2e
 
-lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, shellcheck
+lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, codespell, shellcheck
 	@scripts/step "lint" scripts/lint
 
 fuzz: need-go ## every Go fuzz target, FUZZTIME each
