@@ -115,13 +115,17 @@ churn: need-go ## five minutes of everything at random, with poisoned memory and
 	@NDRING_CHURN=$(CHURN) go test -race -count 1 -timeout 10m -v -run Churn ./protocol
 
 ##@ Look after it
-.PHONY: setup clean
+.PHONY: setup release clean
 setup: ## everything that the tests need (the other targets do this themselves)
 	@scripts/setup-tools
 	@scripts/setup-python test
 
+DIST ?= $(CURDIR)/dist
+release: need-go ## everything that a release publishes, into dist/ (docs/releasing.md); REHEARSE=1 takes any commit
+	@scripts/release $(if $(REHEARSE),--rehearse) $(DIST)
+
 clean: ## remove all that was built or set up in this folder
-	@rm -rf --one-file-system bin .venv .cache
+	@rm -rf --one-file-system bin dist .venv .cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: need-go
