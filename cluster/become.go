@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // become makes the node part of a cluster, and tells that this start of it is there. It ends when the topology has it, or it never will.
@@ -78,7 +79,7 @@ func (c *Cluster) findCluster() error {
 func (c *Cluster) makeAlone() error {
 	id := c.config.NewClusterID
 	if id == "" {
-		id = newUUID()
+		id = uuid.New().String()
 	}
 	return c.belong(id, c.onlyMe())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // claimRequest is what an asker sends to the members of its set.
@@ -82,7 +83,7 @@ func (c *Cluster) collect(members []string) error {
 	c.await("the claims of %d nodes", len(members))
 	c.mu.Lock()
 	c.identity.Round++
-	own := claim{Asker: c.self.ID, Store: c.self.Store, Round: c.identity.Round, Cluster: newUUID(), Members: members}
+	own := claim{Asker: c.self.ID, Store: c.self.Store, Round: c.identity.Round, Cluster: uuid.New().String(), Members: members}
 	c.identity.Claim = &own
 	err := c.identity.save(c.files)
 	c.mu.Unlock()

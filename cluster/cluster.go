@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -253,10 +251,4 @@ func (c *Cluster) name(id topology.NodeID) string {
 		return label(e.Name, id)
 	}
 	return label("", id)
-}
-
-func newUUID() string {
-	b := make([]byte, 16)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
 }

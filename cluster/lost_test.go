@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // losesRaft starts a node, which must refuse: it has lost what raft kept.
@@ -45,7 +47,7 @@ var damages = map[string]func(path string) error{
 		if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 			return err
 		}
-		return makeStores(filepath.Dir(path), newUUID(), nil)
+		return makeStores(filepath.Dir(path), uuid.New().String(), nil)
 	},
 }
 
@@ -355,7 +357,7 @@ func TestAFolderWithoutAStateID(t *testing.T) {
 	setOn(t, nodes, "decided", "1")
 	for i, n := range nodes {
 		n.stop()
-		if state, _ := configs[i].Files.Load(stateFile); len(state) != uuidDigits {
+		if state, _ := configs[i].Files.Load(stateFile); len(state) != uuid.Digits {
 			t.Errorf("%s: the state has the id %q", n.self.Name, state)
 		}
 	}
@@ -412,7 +414,7 @@ func TestAStartThatEndsWhileTheStateIsMade(t *testing.T) {
 			return newFile(filepath.Join(raftDirOf(f.dir, f.store)+".new", raftFile), make([]byte, 5000))
 		},
 		"all but its id in the manifest": func(f *raftFolder) error {
-			return makeStores(raftDirOf(f.dir, f.store), newUUID(), f.logger)
+			return makeStores(raftDirOf(f.dir, f.store), uuid.New().String(), f.logger)
 		},
 		"an empty state of an older version": func(f *raftFolder) error {
 			s, err := openStores(raftDirOf(f.dir, f.store), f.logger)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // meta is what gossip tells of a node beside its address.
@@ -33,7 +34,6 @@ const (
 	metaFixed   = 66
 	maxName     = 64
 	idDigits    = 40
-	uuidDigits  = 32
 )
 
 var errMeta = errors.New("the gossip is not of ndring, or of another version of it")
@@ -70,27 +70,18 @@ func decodeMeta(b []byte) (m meta, err error) {
 	}
 	m.node = topology.NodeID(hex.EncodeToString(b[1:21]))
 	m.store = hex.EncodeToString(b[21:37])
-	m.cluster = uuidOrNone(b[37:53])
+	m.cluster = uuid.UUID(b[37:53]).String()
 	m.incarnation = binary.LittleEndian.Uint64(b[53:])
 	m.busPort = binary.LittleEndian.Uint16(b[61:])
 	m.expect, m.hasData, m.name = b[63], b[64] != 0, string(b[66:])
 	return m, nil
 }
 
-func uuidOrNone(b []byte) string {
-	for _, c := range b {
-		if c != 0 {
-			return hex.EncodeToString(b)
-		}
-	}
-	return ""
-}
-
 // serverID is a node's name in raft, and its address there: a copy of the log is of one node and one store.
 func serverID(node topology.NodeID, store string) string { return string(node) + "/" + store }
 
 func parseServerID(id string) (node topology.NodeID, store string, err error) {
-	if len(id) != idDigits+1+uuidDigits || id[idDigits] != '/' {
+	if len(id) != idDigits+1+uuid.Digits || id[idDigits] != '/' {
 		return "", "", fmt.Errorf("%.80q names no server", id)
 	}
 	return topology.NodeID(id[:idDigits]), id[idDigits+1:], nil
@@ -98,8 +89,8 @@ func parseServerID(id string) (node topology.NodeID, store string, err error) {
 
 // isStore reports whether a name is the id of a store.
 func isStore(name string) bool {
-	_, err := hex.DecodeString(name)
-	return err == nil && len(name) == uuidDigits
+	_, err := uuid.Parse(name)
+	return err == nil
 }
 
 // label is how people are told of a node.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // A server of raft that has lost its term, its vote or a part of its log would decide again what is decided: it may vote for one who knows less than it did. So the
@@ -61,7 +63,7 @@ func (f *raftFolder) open(i *identity) (*stores, error) {
 		return nil, err
 	}
 	if len(left) == 0 && f.known == "" && !f.mustHave(i) {
-		if err := makeStores(dir, newUUID(), f.logger); err != nil {
+		if err := makeStores(dir, uuid.New().String(), f.logger); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +156,7 @@ func (f *raftFolder) settle(s *stores) error {
 		return err
 	}
 	if id == "" {
-		id = newUUID()
+		id = uuid.New().String()
 		if err := s.stable.Set([]byte(keyRaftID), []byte(id)); err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -87,8 +88,8 @@ const (
 
 // nodeManifest is what the MANIFEST of the folder says.
 type nodeManifest struct {
-	cluster, store UUID
-	raft           UUID // zero: none yet
+	cluster, store uuid.UUID
+	raft           uuid.UUID // zero: none yet
 	shards         int
 	incarnation    uint64 // the line is called epoch: when a node was alone, its shards were in the epoch of its start
 	bootID         string
@@ -288,7 +289,7 @@ func (d *Disk) writeManifest() error {
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {"epoch", strconv.FormatUint(m.incarnation, 10)}, {"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
 	}
-	if m.raft != (UUID{}) {
+	if !m.raft.IsZero() {
 		lines = append(lines, line{"raft", m.raft.String()})
 	}
 	return vfs.WriteFile(d.fs, path.Join(d.dir, manifestName), encodeLines(lines))
@@ -300,10 +301,10 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 		return m, err
 	}
 	var errCluster, errStore, errRaft, errShards, errIncarnation error
-	m.cluster, errCluster = ParseUUID(lines["cluster"])
-	m.store, errStore = ParseUUID(lines["store"])
+	m.cluster, errCluster = uuid.Parse(lines["cluster"])
+	m.store, errStore = uuid.Parse(lines["store"])
 	if raft, there := lines["raft"]; there {
-		m.raft, errRaft = ParseUUID(raft)
+		m.raft, errRaft = uuid.Parse(raft)
 	}
 	m.shards, errShards = strconv.Atoi(lines["shards"])
 	m.incarnation, errIncarnation = strconv.ParseUint(lines["epoch"], 10, 64)

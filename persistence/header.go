@@ -2,28 +2,14 @@ package persistence
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
-
-// UUID names a cluster or a store.
-type UUID [16]byte
-
-func (u UUID) String() string { return hex.EncodeToString(u[:]) }
-
-// ParseUUID reads what String writes.
-func ParseUUID(s string) (u UUID, err error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(u) {
-		return u, fmt.Errorf("%.64q is no id of 32 hexadecimal digits", s)
-	}
-	return UUID(b), nil
-}
 
 // EpochStart is a row of the epoch table: the first seq of an epoch.
 type EpochStart struct{ Epoch, Seq uint64 }
@@ -35,7 +21,7 @@ const maxEpochs = 256
 type fileHeader struct {
 	magic   string
 	shard   uint32
-	cluster UUID
+	cluster uuid.UUID
 	epoch   uint64
 	seq     uint64 // of the first record of a segment; of the last one that a snapshot holds
 	time    int64  // Unix time in ms
@@ -85,7 +71,7 @@ func (h *fileHeader) seed() uint32 { return headCRC(h.encode()[headerCRC-crcAt:]
 func (h *fileHeader) bytes() int64 { return int64(fixedHeader + epochBytes*len(h.epochs)) }
 
 // readHeader reads the beginning of a file, which must be of that kind, shard and cluster.
-func readHeader(f vfs.File, magic string, cluster UUID, shard int) (*fileHeader, error) {
+func readHeader(f vfs.File, magic string, cluster uuid.UUID, shard int) (*fileHeader, error) {
 	b := make([]byte, fixedHeader+epochBytes*maxEpochs)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && err != io.EOF {
@@ -121,7 +107,7 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		return nil, fmt.Errorf("%w: its CRC32C differs", errNoHeader)
 	}
 	h := &fileHeader{
-		magic: magic, shard: le.Uint32(b[12:]), cluster: UUID(b[16:32]),
+		magic: magic, shard: le.Uint32(b[12:]), cluster: uuid.UUID(b[16:32]),
 		epoch: le.Uint64(b[32:]), seq: le.Uint64(b[40:]), time: int64(le.Uint64(b[48:])), salt: le.Uint64(b[56:]),
 	}
 	for i := range n {

@@ -1,9 +1,10 @@
 package persistence
 
 import (
-	"crypto/rand"
 	"errors"
 	"path"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // ErrHasData is returned when a folder is to become one of another cluster and has shards.
@@ -19,10 +20,10 @@ func (d *Disk) Fresh() bool { return d.fresh }
 func (d *Disk) Dir() string { return d.dir }
 
 // Store returns the id of the folder, by which its copies of shards are known.
-func (d *Disk) Store() UUID { return d.node.store }
+func (d *Disk) Store() uuid.UUID { return d.node.store }
 
 // Cluster returns the id of the cluster that the folder is of. A new folder has one that nobody else has.
-func (d *Disk) Cluster() UUID {
+func (d *Disk) Cluster() uuid.UUID {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	return d.node.cluster
@@ -36,7 +37,7 @@ func (d *Disk) HasData() bool {
 }
 
 // SetCluster makes the folder one of a cluster, for good when it returns. A folder that has data of another one is not changed: ErrHasData.
-func (d *Disk) SetCluster(cluster UUID) error {
+func (d *Disk) SetCluster(cluster uuid.UUID) error {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	if d.node.cluster == cluster {
@@ -55,14 +56,14 @@ func (d *Disk) SetCluster(cluster UUID) error {
 }
 
 // Raft returns the id of the raft state that belongs to the folder; zero for none.
-func (d *Disk) Raft() UUID {
+func (d *Disk) Raft() uuid.UUID {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	return d.node.raft
 }
 
 // SetRaft notes for good when it returns which raft state belongs to the folder: a start that finds another one, or none, has lost it.
-func (d *Disk) SetRaft(raft UUID) error {
+func (d *Disk) SetRaft(raft uuid.UUID) error {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	before := d.node.raft
@@ -79,8 +80,8 @@ func (d *Disk) RenewStore() error {
 	d.identity.Lock()
 	defer d.identity.Unlock()
 	before := d.node
-	rand.Read(d.node.store[:]) // never fails
-	d.node.raft = UUID{}
+	d.node.store = uuid.New()
+	d.node.raft = uuid.UUID{}
 	if err := d.writeManifest(); err != nil {
 		d.node = before
 		return err
@@ -91,7 +92,7 @@ func (d *Disk) RenewStore() error {
 // bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
 // one has to follow.
 func (d *Disk) bound(m nodeManifest) (bool, error) {
-	if m.raft != (UUID{}) || d.options.IsMember != nil && d.options.IsMember(d) {
+	if !m.raft.IsZero() || d.options.IsMember != nil && d.options.IsMember(d) {
 		return true, nil
 	}
 	shards, err := d.fs.List(path.Join(d.dir, shardsDir))

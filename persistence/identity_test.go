@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -16,8 +17,8 @@ import (
 func TestAFolderJoinsOneCluster(t *testing.T) {
 	mem := vfs.NewMem()
 	d := open(t, mem, fixedOptions())
-	own, other := d.Cluster(), UUID{1, 2, 3}
-	if !d.Fresh() || d.HasData() || own == (UUID{}) || d.Store() == own || d.Dir() != "data" {
+	own, other := d.Cluster(), uuid.UUID{1, 2, 3}
+	if !d.Fresh() || d.HasData() || own == (uuid.UUID{}) || d.Store() == own || d.Dir() != "data" {
 		t.Errorf("fresh %v, data %v, cluster %v, store %v, dir %q", d.Fresh(), d.HasData(), own, d.Store(), d.Dir())
 	}
 	if err := d.SetCluster(other); err != nil || d.Cluster() != other {
@@ -57,11 +58,11 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		member bool // as other files tell
 	}{
 		"nothing":             {func(*Disk) error { return nil }, false, false},
-		"another cluster":     {func(d *Disk) error { return d.SetCluster(UUID{1, 2, 3}) }, false, false},
+		"another cluster":     {func(d *Disk) error { return d.SetCluster(uuid.UUID{1, 2, 3}) }, false, false},
 		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
 		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
-		"a raft state":        {func(d *Disk) error { return d.SetRaft(UUID{4, 5, 6}) }, true, false},
-		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(UUID{4, 5, 6}), d.RenewStore()) }, false, false},
+		"a raft state":        {func(d *Disk) error { return d.SetRaft(uuid.UUID{4, 5, 6}) }, true, false},
+		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(uuid.UUID{4, 5, 6}), d.RenewStore()) }, false, false},
 		"a part in a cluster": {func(*Disk) error { return nil }, true, true},
 	} {
 		mem := vfs.NewMem()
@@ -103,7 +104,7 @@ func TestWhatCountsAsData(t *testing.T) {
 		if err := do(d.Log(3)); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.SetCluster(UUID{9}); !errors.Is(err, ErrHasData) {
+		if err := d.SetCluster(uuid.UUID{9}); !errors.Is(err, ErrHasData) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -111,7 +112,7 @@ func TestWhatCountsAsData(t *testing.T) {
 
 // fixedOptions2 are those of a folder that has been used.
 func fixedOptions2(t *testing.T, fs vfs.FS) Options {
-	m := nodeManifest{cluster: UUID{1}, store: UUID{2}, shards: 16, incarnation: 5, bootID: "boot", clean: true}
+	m := nodeManifest{cluster: uuid.UUID{1}, store: uuid.UUID{2}, shards: 16, incarnation: 5, bootID: "boot", clean: true}
 	if err := (&Disk{fs: fs, dir: "data", node: m}).writeManifest(); err != nil {
 		t.Fatal(err)
 	}
@@ -130,24 +131,12 @@ func TestSetClusterFails(t *testing.T) {
 	}), fixedOptions())
 	own := d.Cluster()
 	broken = true
-	if err := d.SetCluster(UUID{1}); err == nil || d.Cluster() != own {
+	if err := d.SetCluster(uuid.UUID{1}); err == nil || d.Cluster() != own {
 		t.Errorf("%v, cluster %v", err, d.Cluster())
 	}
 	broken = false
-	if err := d.SetCluster(UUID{1}); err != nil || d.Cluster() != (UUID{1}) {
+	if err := d.SetCluster(uuid.UUID{1}); err != nil || d.Cluster() != (uuid.UUID{1}) {
 		t.Errorf("%v, cluster %v", err, d.Cluster())
-	}
-}
-
-func TestUUIDsAreWrittenAndRead(t *testing.T) {
-	u := UUID{1, 0xfe}
-	if got, err := ParseUUID(u.String()); err != nil || got != u {
-		t.Errorf("%v, %v", got, err)
-	}
-	for _, text := range []string{"", "01", strings.Repeat("g", 32), strings.Repeat("0", 34)} {
-		if _, err := ParseUUID(text); err == nil {
-			t.Errorf("%q is read", text)
-		}
 	}
 }
 

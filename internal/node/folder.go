@@ -82,10 +82,7 @@ const raftFolder = "raft"
 
 // raftStateOf returns the id of the raft state that a data folder has; empty for none.
 func raftStateOf(disk *persistence.Disk) string {
-	if id := disk.Raft(); id != (persistence.UUID{}) {
-		return id.String()
-	}
-	return ""
+	return disk.Raft().String()
 }
 
 // nodeIDFile is where a data folder keeps the id of its node.

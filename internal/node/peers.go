@@ -10,7 +10,7 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
 )
@@ -26,12 +26,12 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return cannotListen("other nodes", "--bus-port", err)
 	}
 	n.busPort = socket.Addr().(*net.TCPAddr).Port
-	store := bus.NewID()
+	store := uuid.New()
 	if n.disk != nil {
-		store = bus.ID(n.disk.Store())
+		store = n.disk.Store()
 	}
 	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
-		id, _ := bus.ParseID(n.cluster.ID()) // none, or one that was made here or checked by a handshake
+		id, _ := uuid.ParseOptional(n.cluster.ID()) // none, or one that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
 	config := cluster.Config{
@@ -81,7 +81,7 @@ func caller(p bus.Peer) cluster.Caller {
 }
 
 func target(t cluster.Target) (bus.Target, error) {
-	store, err := bus.ParseID(t.Store)
+	store, err := uuid.ParseOptional(t.Store)
 	return bus.Target{Address: t.Address, Node: t.Node, Store: store}, err
 }
 
@@ -123,16 +123,16 @@ func (n *Node) SetClusterID(id string) error {
 	if n.disk == nil || n.disk.Cluster().String() == id {
 		return nil
 	}
-	uuid, err := persistence.ParseUUID(id)
+	parsed, err := uuid.Parse(id)
 	if err != nil {
 		return err
 	}
-	return n.disk.SetCluster(uuid)
+	return n.disk.SetCluster(parsed)
 }
 
 // SetRaftState implements cluster.Host: the data folder's manifest names the raft state.
 func (n *Node) SetRaftState(raftState string) error {
-	id, err := persistence.ParseUUID(raftState)
+	id, err := uuid.Parse(raftState)
 	if err != nil {
 		return err
 	}

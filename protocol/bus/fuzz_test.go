@@ -11,6 +11,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // Nothing that is read takes more than a few times its own length and what a first step may.
@@ -68,7 +70,7 @@ func quietBus() *Bus {
 func FuzzHandshake(f *testing.F) {
 	for _, g := range []greeting{
 		{message: hello, min: 1, max: 1, kind: KindControl, Identity: who(none, "a")},
-		{message: hello, min: 1, max: 9, kind: KindRaft, Identity: who(clusterA, "a"), wanted: Target{Node: "b", Store: ID{'b', 7}}},
+		{message: hello, min: 1, max: 9, kind: KindRaft, Identity: who(clusterA, "a"), wanted: Target{Node: "b", Store: uuid.UUID{'b', 7}}},
 		{message: hello, min: 1, max: 1, kind: KindRaft, Identity: who(clusterB, "a")},
 		{message: hello, min: 1, max: 1, kind: KindRaft, Identity: who(clusterA, "b")},
 		{message: welcome, min: 1, max: 1, Identity: who(clusterA, "a")},

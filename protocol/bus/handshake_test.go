@@ -10,12 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // The bytes of the three messages, as docs and other versions know them.
 func TestGoldenHandshake(t *testing.T) {
 	t.Parallel()
-	identity := Identity{Cluster: ID{0xaa, 15: 0x01}, Node: "0123456789012345678901234567890123456789", Store: ID{0xbb, 15: 0x02}, Incarnation: 0x0102030405060708}
+	identity := Identity{Cluster: uuid.UUID{0xaa, 15: 0x01}, Node: "0123456789012345678901234567890123456789", Store: uuid.UUID{0xbb, 15: 0x02}, Incarnation: 0x0102030405060708}
 	const encoded = ` aa000000000000000000000000000001
 		30313233343536373839303132333435363738393031323334353637383930313233343536373839
 		bb000000000000000000000000000002 0807060504030201 `
@@ -25,7 +27,7 @@ func TestGoldenHandshake(t *testing.T) {
 		golden string
 	}{
 		{
-			"HELLO", greeting{message: hello, min: 1, max: 1, kind: KindRaft, Identity: identity, wanted: Target{Node: "b", Store: ID{0xcc}}},
+			"HELLO", greeting{message: hello, min: 1, max: 1, kind: KindRaft, Identity: identity, wanted: Target{Node: "b", Store: uuid.UUID{0xcc}}},
 			"4e445242 01 01 01 02 8c00 0000" + encoded +
 				"62" + strings.Repeat("00", 39) + " cc000000000000000000000000000000 1757a6a7",
 		},
@@ -84,7 +86,7 @@ func TestRefusals(t *testing.T) {
 		byDialling bool // without b
 	}{
 		{name: "members", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft},
-		{name: "the node that was wanted", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindControl, wanted: Target{Node: "b", Store: ID{'b', 7}}},
+		{name: "the node that was wanted", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindControl, wanted: Target{Node: "b", Store: uuid.UUID{'b', 7}}},
 		{name: "nobody is in a cluster", a: who(none, "a"), b: who(none, "b"), kind: KindControl},
 		{name: "who joins", a: who(none, "a"), b: who(clusterB, "b"), kind: KindControl},
 		{name: "who is asked to", a: who(clusterA, "a"), b: who(none, "b"), kind: KindControl},
@@ -92,7 +94,7 @@ func TestRefusals(t *testing.T) {
 		{name: "other cluster", a: who(clusterA, "a"), b: who(clusterB, "b"), kind: KindControl, want: ErrOtherCluster},
 		{name: "other cluster's raft", a: who(clusterA, "a"), b: who(clusterB, "b"), kind: KindRaft, want: ErrOtherCluster},
 		{name: "other node", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, wanted: Target{Node: "c"}, want: ErrOtherNode},
-		{name: "other store", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, wanted: Target{Node: "b", Store: ID{1}}, want: ErrOtherStore},
+		{name: "other store", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, wanted: Target{Node: "b", Store: uuid.UUID{1}}, want: ErrOtherStore},
 		{name: "not yet in a cluster", a: who(clusterA, "a"), b: who(none, "b"), kind: KindRaft, want: ErrNotReady},
 		{name: "not in a cluster oneself", a: who(none, "a"), b: who(clusterA, "b"), kind: KindRaft, want: ErrNotReady, byDialling: true},
 		{name: "nobody handles it", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindBulk, want: ErrNotReady},
@@ -100,7 +102,7 @@ func TestRefusals(t *testing.T) {
 		{name: "full", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, full: func(o *Options) { o.MaxLinks = 1 }, want: ErrBusy},
 		{name: "full of guests", a: who(none, "a"), b: who(clusterA, "b"), kind: KindControl, full: func(o *Options) { o.MaxGuests = 1 }, want: ErrBusy},
 		{name: "oneself", a: who(clusterA, "a"), b: who(clusterA, "a"), kind: KindControl, wanted: Target{Node: "c"}, want: ErrSelf},
-		{name: "oneself, started anew", a: who(clusterA, "a"), b: Identity{Cluster: clusterA, Node: "a", Store: ID{'a', 7}, Incarnation: 2}, kind: KindControl},
+		{name: "oneself, started anew", a: who(clusterA, "a"), b: Identity{Cluster: clusterA, Node: "a", Store: uuid.UUID{'a', 7}, Incarnation: 2}, kind: KindControl},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -189,7 +191,7 @@ func TestWelcomeIsChecked(t *testing.T) {
 			t.Parallel()
 			a := begin(t, who(clusterA, "a"))
 			address := pretend(t, tc.reply, func(conn net.Conn) { io.Copy(io.Discard, conn) })
-			conn, _, err := a.Dial(t.Context(), Target{Address: address, Node: "b", Store: ID{'b', 7}}, KindRaft)
+			conn, _, err := a.Dial(t.Context(), Target{Address: address, Node: "b", Store: uuid.UUID{'b', 7}}, KindRaft)
 			if err == nil {
 				conn.Close()
 			}

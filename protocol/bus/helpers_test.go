@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,9 +20,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const testPatience = 20 * time.Second
 
 var (
-	clusterA = ID{0xaa, 1}
-	clusterB = ID{0xbb, 2}
-	none     ID
+	clusterA = uuid.UUID{0xaa, 1}
+	clusterB = uuid.UUID{0xbb, 2}
+	none     uuid.UUID
 )
 
 // node is a Bus under test.
@@ -33,8 +34,8 @@ type node struct {
 	refused  chan error // what it logged of handshakes that failed
 }
 
-func who(cluster ID, name string) Identity {
-	return Identity{Cluster: cluster, Node: topology.NodeID(name), Store: ID{name[0], 7}, Incarnation: 1}
+func who(cluster uuid.UUID, name string) Identity {
+	return Identity{Cluster: cluster, Node: topology.NodeID(name), Store: uuid.UUID{name[0], 7}, Incarnation: 1}
 }
 
 // begin makes a node that listens on a port of its own.

@@ -1,63 +1,17 @@
 package bus
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
 )
-
-// ID names a cluster or a store. The zero ID is none.
-type ID [16]byte
-
-// NewID returns a random ID.
-func NewID() ID {
-	var id ID
-	rand.Read(id[:]) // never fails: crypto/rand ends the process first
-	return id
-}
-
-// ParseID reads what String writes. An empty text is no ID.
-func ParseID(text string) (ID, error) {
-	var id ID
-	if text == "" {
-		return id, nil
-	}
-	if len(text) != 2*len(id) {
-		return ID{}, fmt.Errorf("an id has %d hexadecimal digits, not %d", 2*len(id), len(text))
-	}
-	if _, err := hex.Decode(id[:], []byte(text)); err != nil {
-		return ID{}, fmt.Errorf("not an id: %w", err)
-	}
-	return id, nil
-}
-
-// IsZero tells whether this is no ID.
-func (id ID) IsZero() bool { return id == ID{} }
-
-// String returns 32 hexadecimal digits, or nothing for no ID.
-func (id ID) String() string {
-	if id.IsZero() {
-		return ""
-	}
-	return hex.EncodeToString(id[:])
-}
-
-// MarshalText writes the ID as String does.
-func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
-
-// UnmarshalText reads it as ParseID does.
-func (id *ID) UnmarshalText(text []byte) (err error) {
-	*id, err = ParseID(string(text))
-	return err
-}
 
 // Identity is what a node says of itself in a handshake.
 type Identity struct {
-	Cluster     ID              // none before the node is in a cluster
+	Cluster     uuid.UUID       // none before the node is in a cluster
 	Node        topology.NodeID // at most 40 visible ASCII characters
-	Store       ID              // its data folder
+	Store       uuid.UUID       // its data folder
 	Incarnation uint64          // higher at each start
 }
 
@@ -106,7 +60,7 @@ func (p Peer) Guest() bool { return p.Cluster.IsZero() }
 type Target struct {
 	Address string          // host:port
 	Node    topology.NodeID // whoever answers, when empty
-	Store   ID              // any, when none
+	Store   uuid.UUID       // any, when none
 }
 
 // Kind is what a connection is for.

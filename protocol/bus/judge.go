@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // fits decides whether two nodes may have a connection of a kind with each other.
@@ -67,11 +69,11 @@ func owner(uri *url.URL, mine, theirs Identity) error {
 	switch {
 	case uri.Host == "node" && len(parts) == 1:
 	case uri.Host == "cluster" && len(parts) == 3 && parts[1] == "node":
-		cluster, err := ParseID(parts[0])
+		cluster, err := uuid.Parse(parts[0])
 		if err != nil || cluster.IsZero() {
 			return fmt.Errorf("%s names no cluster", uri)
 		}
-		for _, known := range []ID{theirs.Cluster, mine.Cluster} {
+		for _, known := range []uuid.UUID{theirs.Cluster, mine.Cluster} {
 			if !known.IsZero() && known != cluster {
 				return fmt.Errorf("%s is for another cluster than %s", uri, known)
 			}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // handed is a stream as its handler got it.
@@ -183,8 +185,8 @@ func TestIdentityChanges(t *testing.T) {
 	b.Handle(methodEcho, func(_ context.Context, peer Peer, _ []byte) ([]byte, error) {
 		return []byte(peer.Cluster.String()), nil
 	})
-	for i, step := range []struct{ a, b ID }{{none, none}, {clusterA, none}, {clusterA, clusterA}, {none, clusterA}, {none, clusterB}} {
-		for n, cluster := range map[*node]ID{a: step.a, b: step.b} {
+	for i, step := range []struct{ a, b uuid.UUID }{{none, none}, {clusterA, none}, {clusterA, clusterA}, {none, clusterA}, {none, clusterB}} {
+		for n, cluster := range map[*node]uuid.UUID{a: step.a, b: step.b} {
 			identity := *n.identity.Load()
 			identity.Cluster = cluster
 			n.identity.Store(&identity)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/uuid"
 )
 
 // authority signs certificates for nodes.
@@ -83,7 +85,9 @@ func (a *authority) node(t *testing.T, uris string) func(*Options) {
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	uri := func(cluster ID, node string) string { return "ndring://cluster/" + cluster.String() + "/node/" + node }
+	uri := func(cluster uuid.UUID, node string) string {
+		return "ndring://cluster/" + cluster.String() + "/node/" + node
+	}
 	for _, tc := range []struct {
 		name   string
 		a, b   Identity
