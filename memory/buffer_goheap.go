@@ -26,8 +26,8 @@ func (b *Buffer) pool() *Pool   { return b.of }
 // Cost returns how many bytes the buffer takes, with its frame and its header.
 func (b *Buffer) Cost() int64 { return int64(len(b.b)) + int64(unsafe.Sizeof(*b)) }
 
-// Sparse reports whether moving the buffer would give memory back to the system: Go's collector does so by itself.
-func (b *Buffer) Sparse() bool { return false }
+// Evacuating reports whether moving the buffer would give memory back to the system: Go's collector does so by itself.
+func (b *Buffer) Evacuating() bool { return false }
 
 // OnGoHeap says whether buffers lie on Go's heap.
 const OnGoHeap = true
@@ -61,5 +61,5 @@ func (p *Pool) Idle() int64 { return 0 }
 // Trim gives memory back to the system that nobody has used for some calls, or at once.
 func (p *Pool) Trim(atOnce bool) {}
 
-// Leaving reports whether buffers are Sparse.
-func (p *Pool) Leaving() bool { return false }
+// Evacuating reports whether buffers are Evacuating.
+func (p *Pool) Evacuating() bool { return false }

@@ -40,5 +40,5 @@ func (b *Buffer) pool() *Pool { return slabOf(b).pool }
 // Cost returns how many bytes the buffer takes, with its frame, its header and what is lost by rounding.
 func (b *Buffer) Cost() int64 { return int64(slabOf(b).stride) }
 
-// Sparse reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its slab could go back to the system.
-func (b *Buffer) Sparse() bool { return slabOf(b).sparse.Load() }
+// Evacuating reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its slab could go back to the system.
+func (b *Buffer) Evacuating() bool { return slabOf(b).sparse.Load() }

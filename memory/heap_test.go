@@ -99,7 +99,7 @@ func TestScatteredBlocksCanBeMoved(t *testing.T) {
 	for range 2 * leaveTicks {
 		p.Trim(false)
 		for _, i := range kept {
-			if b := held[i]; b.Sparse() {
+			if b := held[i]; b.Evacuating() {
 				held[i] = p.Copy(b.Bytes())
 				b.Release()
 			}
@@ -129,7 +129,7 @@ func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
 		}
 	}
 	p.Trim(false)
-	if !p.Leaving() {
+	if !p.Evacuating() {
 		t.Fatal("no slab is sparse")
 	}
 	for range leaveTicks + 1 {

@@ -8,7 +8,7 @@ import (
 )
 
 // Small blocks share their pages, so that after many deletions each slab may be held by a few. A slab that is to become empty hands out no
-// blocks; whoever owns one that is Sparse moves it to another buffer when there is time.
+// blocks; whoever owns one that is Evacuating moves it to another buffer when there is time.
 
 const leaveTicks = 20 // calls of Trim after which a slab is used again that did not become empty
 
@@ -53,8 +53,8 @@ func (h *heap) watchLeaving() {
 	h.leaving = kept
 }
 
-// Leaving reports whether there are slabs that are to become empty.
-func (p *Pool) Leaving() bool {
+// Evacuating reports whether there are slabs that are to become empty.
+func (p *Pool) Evacuating() bool {
 	p.heap.mu.Lock()
 	defer p.heap.mu.Unlock()
 	return len(p.heap.leaving) > 0

@@ -102,8 +102,8 @@ func TestFrames(t *testing.T) {
 		if f := b.Framed(); string(f[:5]) != "abcde" || string(f[5+n:]) != "yz" {
 			t.Errorf("%d bytes: the frame is %q %q", n, f[:5], f[5+n:])
 		}
-		if b.Ref().Buffer() != b || b.Ref()>>48 != 0 {
-			t.Errorf("the reference %x is another buffer", b.Ref())
+		if b.Addr().Buffer() != b || b.Addr()>>48 != 0 {
+			t.Errorf("the reference %x is another buffer", b.Addr())
 		}
 		b.Release()
 	}

@@ -68,8 +68,8 @@ func TestGoRedisFollowsTheTopology(t *testing.T) {
 			}
 			fill("m")
 			for i, s := range servers {
-				if stats := s.store.Stats(); stats.Keys < 20 || stats.KeysAside != 0 {
-					t.Errorf("node %d has %d of 100 keys, and keeps %d void ones", i, stats.Keys, stats.KeysAside)
+				if stats := s.store.Stats(); stats.Keys < 20 || stats.KeysNotServed != 0 {
+					t.Errorf("node %d has %d of 100 keys, and keeps %d void ones", i, stats.Keys, stats.KeysNotServed)
 				}
 			}
 			for i := range 100 {

@@ -199,7 +199,7 @@ func (s *Server) sights(l *layout) sights {
 	found := sights{of: make([]Liveness, len(l.Nodes))}
 	var key []byte
 	for i := range l.Nodes {
-		sight := Liveness{Alive: true, Loading: s.store.Loading()}
+		sight := Liveness{Alive: true, Loading: s.store.Disk().Loading()}
 		if id := l.Nodes[i].ID; id != self {
 			sight = s.cluster.Liveness(id)
 		}

@@ -382,7 +382,7 @@ func TestLeave(t *testing.T) {
 	s.view.Store(&alive)
 	c.want(`+OK`, "NP.SET", keyA, arrayA)
 	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
-	s.store.Shard(0).Close() // for a moment, as when its epoch is raised
+	s.store.Shard(0).Role().Close() // for a moment, as when its epoch is raised
 	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
 		t.Error(got)
 	}

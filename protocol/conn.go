@@ -136,7 +136,7 @@ func (c *conn) end() {
 	c.endTransaction()
 	c.reader.Close()
 	releasePieces(c.replies.take())
-	c.server.store.LetGo(connBytes)
+	c.server.store.Memory().AddGarbage(connBytes)
 }
 
 func (c *conn) flush() error {

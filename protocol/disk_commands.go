@@ -6,7 +6,7 @@ import (
 )
 
 func save(c *call) {
-	if err := c.server.store.Save(); err != nil {
+	if err := c.server.store.Disk().Save(); err != nil {
 		c.replies.Error(err)
 		return
 	}
@@ -19,7 +19,7 @@ func bgSave(c *call) {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if err := c.server.store.SaveInBackground(); err != nil {
+	if err := c.server.store.Disk().SaveInBackground(); err != nil {
 		c.replies.Error(err)
 		return
 	}
@@ -28,7 +28,7 @@ func bgSave(c *call) {
 
 func lastSave(c *call) {
 	at := c.server.started
-	if stats, ok := c.server.store.DiskStats(); ok {
+	if stats, ok := c.server.store.Disk().Stats(); ok {
 		at = stats.LastSave
 	}
 	c.replies.Int(at.Unix())
@@ -37,10 +37,10 @@ func lastSave(c *call) {
 // infoPersistence has Redis' fields where there is something to say, its "rdb" being the snapshots and its "aof" the logs.
 func infoPersistence(c *call, _ Stats) []infoField {
 	store := c.server.store
-	loading := store.Loading()
+	loading := store.Disk().Loading()
 	fields := []infoField{{"loading", bit(loading)}}
 	if loading {
-		p := store.Loaded()
+		p := store.Disk().LoadProgress()
 		fields = append(fields,
 			infoField{"loading_start_time", p.Began.Unix()},
 			infoField{"loading_total_bytes", p.Total},
@@ -48,7 +48,7 @@ func infoPersistence(c *call, _ Stats) []infoField {
 			infoField{"loading_loaded_perc", percent(p.Done, p.Total)},
 			infoField{"loading_eta_seconds", int64(p.Left.Seconds())})
 	}
-	d, ok := store.DiskStats()
+	d, ok := store.Disk().Stats()
 	if !ok {
 		return append(fields, infoField{"rdb_bgsave_in_progress", 0}, infoField{"aof_enabled", 0})
 	}

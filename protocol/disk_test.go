@@ -47,7 +47,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 
 func (b *brokenDisk) load(t *testing.T) {
 	t.Helper()
-	if err := b.store.Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
+	if err := b.store.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -97,7 +97,7 @@ func (c *conn) room(before []Arg, n int64) error {
 }
 
 func (s *Server) makeRoom(n int64) error {
-	if s.store.MakeRoom(n) {
+	if s.store.EvictFor(n) {
 		return nil
 	}
 	s.counters.denyOOM.Add(1)
@@ -178,7 +178,7 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 		}
 	}
 	if row.Keys.Step == 0 {
-		if row.Flags&Loading == 0 && s.store.Loading() {
+		if row.Flags&Loading == 0 && s.store.Disk().Loading() {
 			return request, ErrLoading
 		}
 		return request, nil

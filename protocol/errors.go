@@ -57,7 +57,7 @@ var prefixes = []struct {
 	{errStarting, "LOADING"},
 	{ErrUncertain, "UNCERTAIN"}, // before ErrDisk, which it may come with
 	{shard.ErrDiskFull, "DISKFULL"},
-	{shard.ErrNoRoom, "DISKFULL"},
+	{shard.ErrDiskExhausted, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},
 	{shard.ErrDisk, "MISCONF"}, // as Redis says it of its log
 	{ErrNoAuth, "NOAUTH"},

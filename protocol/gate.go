@@ -21,11 +21,11 @@ type place struct {
 
 // enter reports whether the shard serves in the epoch that the topology says; then the caller is inside, and must leave.
 func (p place) enter() bool {
-	if !p.shard.Enter() {
+	if !p.shard.Acquire() {
 		return false
 	}
 	if p.shard.Epoch() != p.epoch {
-		p.shard.Leave()
+		p.shard.Release()
 		return false
 	}
 	return true
@@ -100,7 +100,7 @@ func (s *Server) executeInside(c *call) {
 			return
 		}
 	}
-	defer inside.Leave() // after a panic, too
+	defer inside.Release() // after a panic, too
 	c.shard = inside
 	s.execute(c)
 }

@@ -36,7 +36,7 @@ func (s *testServer) waiting(t *testing.T) {
 
 func (s *testServer) open(t *testing.T, epoch, born uint64) {
 	t.Helper()
-	if err := s.foo().Open(epoch, born); err != nil {
+	if err := s.foo().Role().Open(epoch, born); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -52,13 +52,13 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 		want   string        // of NP.SET foo
 		wait   time.Duration // 0 for what clients get; long where the end of it is not what is tested
 	}{
-		{"handed over", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved, time.Minute},
-		{"refused", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Reopen() }, `"7-1"`, time.Minute},
-		{"given up", func(_ *testing.T, s *testServer) { s.foo().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID, time.Minute},
+		{"handed over", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved, time.Minute},
+		{"refused", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Role().Reopen() }, `"7-1"`, time.Minute},
+		{"given up", func(_ *testing.T, s *testServer) { s.foo().Role().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID, time.Minute},
 		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`, time.Minute},
 		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`, time.Minute},
-		{"come here", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`, time.Minute},
-		{"undecided", func(_ *testing.T, s *testServer) { s.foo().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again", 0},
+		{"come here", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`, time.Minute},
+		{"undecided", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +95,7 @@ func TestCloseEndsTheWaitForAShard(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)
-	s.foo().Close()
+	s.foo().Role().Close()
 	c.send(command("EXISTS", "foo"))
 	s.waiting(t)
 	if err := s.Server.Close(t.Context()); err != nil {
@@ -151,7 +151,7 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 	for i := range uint64(60) {
 		_, before := sh.Newest()
 		eventually(t, "somebody writes", func() bool { _, now := sh.Newest(); return now > before })
-		sh.Close()
+		sh.Role().Close()
 		_, seq := sh.Newest()
 		other := s.dial(t)
 		other.want(":0", "EXISTS", "bar") // some time passes
@@ -179,13 +179,13 @@ func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
 	}{
 		{"a key, nothing happens", "foo", func(*testing.T, *testServer) {}, `[:1]`},
 		{"a missing key, nothing happens", "{foo}none", func(*testing.T, *testServer) {}, `[:0]`},
-		{"a key, closed and opened in the same epoch", "foo", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 7, 0) }, `[:1]`},
-		{"a missing key, closed and opened in the same epoch", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 7, 0) }, `[:0]`},
-		{"a key, elsewhere now", "foo", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
-		{"a missing key, elsewhere now", "{foo}none", func(_ *testing.T, s *testServer) { s.foo().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
-		{"a key, void", "foo", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
-		{"a missing key, void", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
-		{"a missing key, back with the data", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Close(); s.open(t, 9, 7); s.decide(selfID, 9) }, `*nil`},
+		{"a key, closed and opened in the same epoch", "foo", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 7, 0) }, `[:1]`},
+		{"a missing key, closed and opened in the same epoch", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 7, 0) }, `[:0]`},
+		{"a key, elsewhere now", "foo", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a missing key, elsewhere now", "{foo}none", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a key, void", "foo", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a missing key, void", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a missing key, back with the data", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 7); s.decide(selfID, 9) }, `*nil`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -221,7 +221,7 @@ func TestAPanicLeavesTheGate(t *testing.T) {
 	if n := s.counters.panics.Load(); n != 2 {
 		t.Errorf("%d panics are counted", n)
 	}
-	s.foo().Close() // returns
+	s.foo().Role().Close() // returns
 }
 
 func TestNodeWideCommandsRespectGates(t *testing.T) {
@@ -230,7 +230,7 @@ func TestNodeWideCommandsRespectGates(t *testing.T) {
 	c := s.dial(t)
 	c.want("+OK", "NP.SET", "foo", arrayA)
 	c.want("+OK", "NP.SET", "bar", arrayA)
-	s.foo().Close()
+	s.foo().Role().Close()
 	slot := fmt.Sprint(fooSlot)
 	c.talk([]exchange{
 		{"DBSIZE", `:1`},

@@ -96,7 +96,7 @@ func infoClients(c *call, s Stats) []infoField {
 func infoMemory(c *call, s Stats) []infoField {
 	f := c.memory()
 	fragmentation := float64(f.resident) / float64(max(f.used, 1))
-	config, peak := c.server.store.Memory(), c.server.store.Peak()
+	config, peak := c.server.store.Memory().Config(), c.server.store.Memory().Peak()
 	return []infoField{
 		{"used_memory", f.used},
 		{"used_memory_human", human(uint64(f.used))},

@@ -48,7 +48,7 @@ type memoryFacts struct {
 
 func (c *call) memory() memoryFacts {
 	s := c.server
-	f := memoryFacts{stats: s.Stats(), buffers: s.store.Buffers(), idle: s.pool.Idle() + s.clients.Idle()}
+	f := memoryFacts{stats: s.Stats(), buffers: s.store.Memory().Buffers(), idle: s.pool.Idle() + s.clients.Idle()}
 	f.used, f.clients = f.stats.UsedMemory, f.stats.ReplyBytes+f.stats.UploadBytes+f.stats.ClientBytes
 	runtime.ReadMemStats(&f.m)
 	f.resident, _ = memory.Process()
@@ -70,7 +70,7 @@ func memoryStats(c *call) {
 		name  string
 		value int64
 	}{
-		{"peak.allocated", c.server.store.Peak()},
+		{"peak.allocated", c.server.store.Memory().Peak()},
 		{"total.allocated", f.used},
 		{"clients.normal", f.clients},
 		{"uploads.bytes", f.stats.UploadBytes},
@@ -106,7 +106,7 @@ func memoryDoctor(c *call) {
 	if f.resident > f.used+f.used/4+256<<20 {
 		findings = append(findings, fmt.Sprintf("The process has %s from the system and uses %s: MEMORY PURGE gives back what is idle.", human(uint64(f.resident)), human(uint64(f.used))))
 	}
-	if limit := c.server.store.Memory().Limit; limit > 0 && f.used > limit {
+	if limit := c.server.store.Memory().Config().Limit; limit > 0 && f.used > limit {
 		findings = append(findings, fmt.Sprintf("%s are used, which is more than maxmemory (%s).", human(uint64(f.used)), human(uint64(limit))))
 	}
 	if findings == nil {
@@ -141,7 +141,7 @@ var (
 	objectEncoding = object(func(c *call, _ *shard.Entry) { c.replies.Text("npy") })
 	objectIdleTime = object(func(c *call, e *shard.Entry) { c.replies.Int(e.Idle(c.server.store.Now())) })
 	objectFreq     = object(func(c *call, e *shard.Entry) {
-		config := c.server.store.Memory()
+		config := c.server.store.Memory().Config()
 		if !config.Policy.LFU() {
 			c.replies.Error(errNoLFU)
 			return

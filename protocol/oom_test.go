@@ -20,13 +20,13 @@ func limited(t *testing.T, policy shard.Policy, bytes int64) *testServer {
 func (s *testServer) limit(policy shard.Policy, bytes int64) {
 	s.steady()
 	config := *s.config.Load()
-	config.Memory.Policy, config.Memory.Limit = policy, s.store.Used()+bytes
+	config.Memory.Policy, config.Memory.Limit = policy, s.store.Memory().Used()+bytes
 	s.Reconfigure(config)
 }
 
 // steady has the program itself need the same all the time: it shares the heap with other tests.
 func (s *testServer) steady() {
-	s.store.MeasureBy(func() memory.Program { return memory.Program{Heap: 16 << 20, Beside: 16 << 20} })
+	s.store.Memory().MeasureBy(func() memory.Program { return memory.Program{Heap: 16 << 20, Beside: 16 << 20} })
 }
 
 // fill sets a limit that even the stored values are above.

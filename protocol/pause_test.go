@@ -51,7 +51,7 @@ func TestNothingIsEvictedInAPause(t *testing.T) {
 		}
 		s.steady()
 		config := *s.config.Load()
-		config.Memory.Policy, config.Memory.Limit = shard.AllKeysLRU, s.store.Used()-5<<20
+		config.Memory.Policy, config.Memory.Limit = shard.AllKeysLRU, s.store.Memory().Used()-5<<20
 		admin.want("+OK", "CLIENT", "PAUSE", "1000000", "WRITE")
 		s.Reconfigure(config)
 		c.send(command("NP.SET", "k", bytesNPY(bytes, "")))

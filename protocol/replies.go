@@ -27,7 +27,7 @@ type Replies struct {
 // piece is a run of bytes on its way out; held, if set, keeps them.
 type piece struct {
 	b    []byte
-	held shard.Lent
+	held shard.Ref
 }
 
 const crlf = "\r\n"
@@ -105,10 +105,10 @@ func (w *Replies) NPY(e *shard.Entry) {
 		w.Bulk(e.NPY())
 		return
 	}
-	w.lend(e.Lend())
+	w.lend(e.RetainFramed())
 }
 
-func (w *Replies) lend(b []byte, held shard.Lent) {
+func (w *Replies) lend(b []byte, held shard.Ref) {
 	w.cut()
 	w.pieces = append(w.pieces, piece{b, held})
 	w.bytes += int64(len(b))

@@ -97,8 +97,8 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		conns:      make(map[*conn]struct{}),
 		closed:     make(chan struct{}),
 	}
-	store.Count(&s.clients)
-	s.pause.keep = store.KeepUntil
+	store.Memory().CountPool(&s.clients)
+	s.pause.keep = store.PauseRemovals
 	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s
@@ -109,8 +109,8 @@ func (s *Server) Reconfigure(config Config) {
 	s.config.Store(&config)
 	s.budget.SetLimit(config.MaxUploadBytes)
 	s.output.set(&config)
-	s.store.Configure(config.Memory)
-	s.store.ConfigureDisk(config.Disk)
+	s.store.Memory().Configure(config.Memory)
+	s.store.Disk().Configure(config.Disk)
 }
 
 // Serve accepts clients of l until Close, and returns at once.

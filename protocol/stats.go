@@ -221,7 +221,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	c := &s.counters
 	return Stats{
-		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Used(), MaxMemory: s.store.Memory().Limit, MaxClients: s.config.Load().MaxClients,
+		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Memory().Used(), MaxMemory: s.store.Memory().Config().Limit, MaxClients: s.config.Load().MaxClients,
 		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
 		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
 		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),

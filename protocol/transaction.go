@@ -165,10 +165,10 @@ func (c *call) execInside(slot int) error {
 	if err != nil {
 		return err
 	}
-	defer inside.Leave()
+	defer inside.Release()
 	c.replies.cut()
 	before := len(c.replies.pieces)
-	err = inside.Hold(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) })
+	err = inside.Update(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) })
 	if err != nil {
 		c.replies.drop(before) // what the commands answered is not so
 	}

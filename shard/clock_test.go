@@ -179,7 +179,7 @@ func (c *clockRun) run(clean bool) {
 			}
 		default:
 			steps := 1 + c.r.IntN(2)*c.r.IntN(5)
-			must(c.t, 0, c.shard().Hold(true, func(tx *Tx) {
+			must(c.t, 0, c.shard().Update(true, func(tx *Tx) {
 				for range steps {
 					c.step(tx)
 				}

@@ -8,9 +8,9 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Hold calls do with the shard held: no other writer comes in between, and readers see all that do changes, or nothing. After an error nothing of it was
+// Update calls do with the shard held: no other writer comes in between, and readers see all that do changes, or nothing. After an error nothing of it was
 // done, unless the error is ErrUncertain. Stores says that do may store values: then the disk must have room first.
-func (s *Shard) Hold(stores bool, do func(*Tx)) error {
+func (s *Shard) Update(stores bool, do func(*Tx)) error {
 	if stores {
 		if err := s.waitForDisk(); err != nil {
 			return err

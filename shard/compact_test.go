@@ -29,7 +29,7 @@ func TestCompactLeavesReadersTheirs(t *testing.T) {
 	for range 10 {
 		c.Trim(false)
 	}
-	if sparse := c.pool.Leaving(); !sparse && !memory.OnGoHeap {
+	if sparse := c.pool.Evacuating(); !sparse && !memory.OnGoHeap {
 		t.Error("nothing is to be moved: the test shows nothing")
 	}
 	part := func(e *Entry) string { return string(e.Parts()[0].Data.Bytes()) }

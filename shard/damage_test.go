@@ -110,7 +110,7 @@ func (d *damagedDisk) check(t *testing.T, damaged *vfs.Mem, what string, mayBeSi
 			whole = false
 		}
 	}
-	stats, _ := l.DiskStats()
+	stats, _ := l.Disk().Stats()
 	if stats.Damage == 0 && stats.Torn == 0 && !mayBeSilent {
 		t.Fatalf("%s: nothing was reported, all is there: %v", what, whole)
 	}
@@ -126,7 +126,7 @@ func (d *damagedDisk) check(t *testing.T, damaged *vfs.Mem, what string, mayBeSi
 			t.Fatalf("%s: another start finds %s in shard %d, the first one found %s", what, brief(st), id, brief(before[id]))
 		}
 	}
-	if stats, _ := again.DiskStats(); stats.Damage > 0 || stats.Torn > 0 {
+	if stats, _ := again.Disk().Stats(); stats.Damage > 0 || stats.Torn > 0 {
 		t.Fatalf("%s: another start finds damage again: %+v", what, stats)
 	}
 	again.kill()

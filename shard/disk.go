@@ -33,8 +33,9 @@ type DiskConfig struct {
 	ScrubRate int64 // bytes a second at which files are read again; 0 for never
 }
 
-// disk is what a store has to do with files. Without a data folder, it does nothing.
-type disk struct {
+// Disk is what a store keeps in files. Without a data folder, it does nothing.
+type Disk struct {
+	store             *Store
 	*persistence.Disk                                    // nil without a folder
 	frame             func(n int) (before, after []byte) // of a value that is read back
 	log               *slog.Logger
@@ -72,17 +73,20 @@ func (s *Store) UseDisk(d *persistence.Disk, logged bool, frame func(n int) (bef
 	s.disk.loading.Store(&loading{began: time.Now()})
 	for _, sh := range s.shards {
 		sh.log, sh.logs = d.Log(sh.id), logged
-		sh.ready.Store(false)
+		sh.role.ready.Store(false)
 	}
 }
 
-// ConfigureDisk changes how files are written from now on.
-func (s *Store) ConfigureDisk(config DiskConfig) { s.disk.config.Store(&config) }
+// Disk returns what the store keeps in files.
+func (s *Store) Disk() *Disk { return &s.disk }
 
-func (d *disk) fsync() FsyncPolicy { return d.config.Load().Fsync }
+// Configure changes how files are written from now on.
+func (d *Disk) Configure(config DiskConfig) { d.config.Store(&config) }
+
+func (d *Disk) fsync() FsyncPolicy { return d.config.Load().Fsync }
 
 // note counts and logs what a recovery found.
-func (d *disk) note(shard int, report *persistence.Report, log *slog.Logger) {
+func (d *Disk) note(shard int, report *persistence.Report, log *slog.Logger) {
 	if report.Torn > 0 {
 		d.counters.torn.Add(report.Torn)
 		log.Warn("the end of a log was cut: its last write was not complete", "shard", shard, "file", report.TornFile, "offset", report.TornAt, "bytes", report.Torn)
@@ -96,7 +100,7 @@ func (d *disk) note(shard int, report *persistence.Report, log *slog.Logger) {
 	}
 }
 
-func (d *disk) noteDamage(damage persistence.Damage, log *slog.Logger) {
+func (d *Disk) noteDamage(damage persistence.Damage, log *slog.Logger) {
 	d.damage.found.Add(1)
 	log.Error("damage on disk", "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
 }
@@ -122,7 +126,7 @@ func (s *Store) noteWrite(err error, stores bool) error {
 	case persistence.NoSpace(err) && stores:
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
 	case persistence.NoSpace(err):
-		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+		return fmt.Errorf("%w: %w", ErrDiskExhausted, err)
 	}
 	return fmt.Errorf("%w: %w", ErrDisk, err)
 }
@@ -141,14 +145,14 @@ type diskBound struct{ factor, extra float64 }
 const diskWait = 30 * time.Second
 
 // large reports whether one of those who write snapshots is to begin another one: the first from large on, the last well before crowded.
-func (d *disk) large(worker int) bool {
+func (d *Disk) large(worker int) bool {
 	part := float64(worker) / shorteners / 2
 	return d.above(large.factor+part*(crowded.factor-large.factor), large.extra+part*(crowded.extra-large.extra)-d.slack)
 }
 
-func (d *disk) crowded() bool { return d.above(crowded.factor, crowded.extra-d.slack) }
+func (d *Disk) crowded() bool { return d.above(crowded.factor, crowded.extra-d.slack) }
 
-func (d *disk) above(factor, extra float64) bool {
+func (d *Disk) above(factor, extra float64) bool {
 	return float64(d.Bytes()-d.Staged()) > factor*float64(d.live.Load())+extra
 }
 
@@ -193,9 +197,9 @@ type DiskStats struct {
 	ScrubbedBytes, ScrubbedShards, Scrubs int64
 }
 
-// DiskStats returns what is known of the files; false if there are none.
-func (s *Store) DiskStats() (DiskStats, bool) {
-	d := &s.disk
+// Stats returns what is known of the files; false if there are none.
+func (d *Disk) Stats() (DiskStats, bool) {
+	s := d.store
 	if d.Disk == nil {
 		return DiskStats{}, false
 	}

@@ -53,8 +53,8 @@ func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged b
 	l := &lab{t: t, pool: new(memory.Pool), now: now}
 	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
-	l.ConfigureDisk(DiskConfig{Fsync: fsync})
-	if err := l.Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
+	l.Disk().Configure(DiskConfig{Fsync: fsync})
+	if err := l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {
 		return nil, errors.Join(err, d.Close(false))
 	}
 	return l, nil

@@ -25,9 +25,9 @@ type Entry memory.Buffer
 // head is the beginning of an entry. It must hold no pointers, since Go's collector does not see it.
 type head struct {
 	version  Version
-	expireAt int64      // Unix time in ms from which nobody sees the entry; 0 means never
-	npy      memory.Ref // buffer of the .npy; 0 if it is within the entry
-	use                 // what eviction goes by
+	expireAt int64       // Unix time in ms from which nobody sees the entry; 0 means never
+	npy      memory.Addr // buffer of the .npy; 0 if it is within the entry
+	use                  // what eviction goes by
 	crc      uint32
 	heapAt   int32 // place among the deadlines
 	npyBytes uint32
@@ -75,11 +75,11 @@ func newEntry(pool *memory.Pool, key []byte, v *Value, blob persistence.BlobID, 
 	for _, p := range v.Parts {
 		rest[0] = byte(len(p.Name))
 		copy(rest[1:], p.Name)
-		binary.LittleEndian.PutUint64(rest[1+len(p.Name):], uint64(p.Data.Ref()))
+		binary.LittleEndian.PutUint64(rest[1+len(p.Name):], uint64(p.Data.Addr()))
 		rest = rest[1+len(p.Name)+8:]
 	}
 	if v.Buffer != nil {
-		h.npy = v.Buffer.Ref()
+		h.npy = v.Buffer.Addr()
 		return e
 	}
 	h.npyBytes, h.before, h.after = uint32(len(v.NPY)), uint8(len(v.Before)), uint8(len(v.After))
@@ -138,7 +138,7 @@ func (e *Entry) Parts() []Part {
 	rest := e.buffer().Bytes()[headBytes+int(h.blob)+int(h.key)+int(h.attrs):]
 	for i := range parts {
 		n := 1 + int(rest[0])
-		parts[i] = Part{string(rest[1:n]), memory.Ref(binary.LittleEndian.Uint64(rest[n:])).Buffer()}
+		parts[i] = Part{string(rest[1:n]), memory.Addr(binary.LittleEndian.Uint64(rest[n:])).Buffer()}
 		rest = rest[n+8:]
 	}
 	return parts
@@ -165,11 +165,11 @@ func (e *Entry) NPYBytes() int {
 	return int(h.npyBytes)
 }
 
-// Lent is a reference to bytes that somebody else keeps.
-type Lent interface{ Release() }
+// Ref is a counted reference to bytes.
+type Ref interface{ Release() }
 
-// Lend returns the .npy file with its frame, if it was given one, and a reference that the caller must Release.
-func (e *Entry) Lend() (framed []byte, lent Lent) {
+// RetainFramed returns the .npy file with its frame, if it has one, and a reference that the caller must Release.
+func (e *Entry) RetainFramed() (framed []byte, ref Ref) {
 	h := e.head()
 	if h.npy != 0 { // the rest of the entry need not stay
 		b := h.npy.Buffer().Retain()

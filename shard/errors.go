@@ -18,8 +18,8 @@ var (
 
 	// ErrDiskFull is returned for a write when the disk has less space left than its reserve and what is kept back for deletes.
 	ErrDiskFull = errors.New("the disk has less space left than disk-reserve and what is kept back for deletes: delete keys, make room on the disk, or lower disk-reserve")
-	// ErrNoRoom is returned for a change that stores nothing when the disk has no room even for that.
-	ErrNoRoom = errors.New("the disk is full and what was kept back for deletes is used up: nothing was changed; make room on the disk of the data folder, then try again")
+	// ErrDiskExhausted is returned for a change that stores nothing when the disk has no room even for that.
+	ErrDiskExhausted = errors.New("the disk is full and what was kept back for deletes is used up: nothing was changed; make room on the disk of the data folder, then try again")
 	// ErrDisk is returned for a write that cannot come into the log.
 	ErrDisk = errors.New("the write cannot be kept on disk")
 	// ErrDiskBusy is returned for a write when the disk falls behind.

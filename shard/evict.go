@@ -34,63 +34,36 @@ func (p Policy) volatile() bool {
 // LFU reports whether the policy goes by how often an entry is used.
 func (p Policy) LFU() bool { return p == AllKeysLFU || p == VolatileLFU }
 
-// MemoryConfig says how much memory the entries may take.
-type MemoryConfig struct {
-	Limit        int64 // bytes of the process; 0 for no limit
-	Policy       Policy
-	Samples      int // entries that are looked at for each one that goes
-	LFULogFactor int // the higher, the more uses it takes to raise a counter
-	LFUDecay     int // minutes after which an unused counter is lowered; 0 for never
-}
-
-// Defaults of MemoryConfig.
-const (
-	DefaultSamples      = 16
-	DefaultLFULogFactor = 10
-	DefaultLFUDecay     = 1
-)
-
-// Configure sets the limit and what happens at it, from now on.
-func (s *Store) Configure(config MemoryConfig) {
-	if config.Policy == "" {
-		config.Policy = NoEviction
-	}
-	s.eviction.config.Store(&config)
-	s.measure()
-}
-
-// Memory returns the limit and what happens at it.
-func (s *Store) Memory() MemoryConfig { return *s.eviction.config.Load() }
-
-// MakeRoom evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before anything is evicted or refused, dead
-// objects of the Go heap go. It must not be called while a shard is held.
-func (s *Store) MakeRoom(n int64) bool {
-	config := s.eviction.config.Load()
+// EvictFor evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before it evicts or refuses, it frees the dead
+// objects of the Go heap. It must not be called while a shard is locked.
+func (s *Store) EvictFor(n int64) bool {
+	m := &s.memory
+	config := m.config.Load()
 	if config.Limit == 0 {
 		return true
 	}
-	excess := s.Used() + n - config.Limit
-	if excess > 0 && s.worthCollecting() {
-		s.collect(false)
-		excess = s.Used() + n - config.Limit
+	excess := m.Used() + n - config.Limit
+	if excess > 0 && m.worthCollecting() {
+		m.collect(false)
+		excess = m.Used() + n - config.Limit
 	}
 	if excess <= 0 {
 		return true
 	}
-	if config.Policy == NoEviction || n+s.eviction.other.Load() > config.Limit {
+	if config.Policy == NoEviction || n+m.other.Load() > config.Limit {
 		return false
 	}
-	if s.keeping() { // writes wait; one that was let in before goes on, as in Redis
+	if s.removalsPaused() { // writes are paused too; one that was already admitted goes on, as in Redis
 		return true
 	}
-	// What is evicted while somebody reads it becomes free only then: so count what went, not just what is free.
+	// The memory of an evicted entry becomes free only when its last reader has finished, so add up what was evicted instead of watching Used alone.
 	for evicted := int64(0); evicted < excess; {
-		if s.Used()+n <= config.Limit {
+		if m.Used()+n <= config.Limit {
 			return true
 		}
 		bytes := s.evict(config)
 		if bytes == 0 {
-			return s.Used()+n <= config.Limit
+			return m.Used()+n <= config.Limit
 		}
 		evicted += bytes
 	}
@@ -172,7 +145,7 @@ func (s *Store) inTurn(config *MemoryConfig, n int, found []candidate) []candida
 
 // evictable returns how many entries of the shard may go.
 func (s *Shard) evictable(config *MemoryConfig) int64 {
-	if !s.ready.Load() || !s.Serving() {
+	if !s.role.ready.Load() || !s.Serving() {
 		return 0
 	}
 	if config.Policy.volatile() {
@@ -250,12 +223,12 @@ func lfuScore(counter uint32, logFactor int, idle uint32, bytes int64) float64 {
 
 // evict lets an entry go if it is still there, and returns what it took. What this node does not serve stays: a copy must come back as it was when its node may
 // serve it again, and only who serves a shard knows which of its entries are in use. That such copies may leave little room to the others is for an operator
-// to see (Stats.KeysAside); void ones go by ClearVoid.
+// to see (Stats.KeysNotServed); void ones go by ClearVoid.
 func (s *Shard) evict(e *Entry, hash uint64) int64 {
-	if !s.Enter() {
+	if !s.Acquire() {
 		return 0
 	}
-	defer s.Leave()
+	defer s.Release()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	if !s.entries.has(e, hash) {
@@ -275,7 +248,7 @@ func (s *Shard) evict(e *Entry, hash uint64) int64 {
 // touch notes that an entry is used.
 func (s *Shard) touch(e *Entry, now int64) {
 	u := &e.head().use
-	if config := s.store.eviction.config.Load(); config.Policy.LFU() {
+	if config := s.store.memory.config.Load(); config.Policy.LFU() {
 		u.count(now, config.LFULogFactor, config.LFUDecay)
 	}
 	u.touch(now)

@@ -24,7 +24,7 @@ func newCache(t *testing.T, policy Policy, limit int64) *cache {
 	c := &cache{t: t, now: 1_000_000_000}
 	c.Store = NewStore(16, epoch, func() int64 { return c.now }, &c.pool)
 	config := MemoryConfig{Limit: limit, Policy: policy, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay}
-	c.eviction.config.Store(&config) // without measuring the process, so that the limit is that of the entries
+	c.memory.config.Store(&config) // without measuring the process, so that the limit is that of the entries
 	t.Cleanup(func() {
 		c.Flush()
 		if n := c.pool.Buffers() + c.tablePool.Buffers(); n != 0 {
@@ -40,7 +40,7 @@ func (c *cache) of(key string) *Shard {
 
 // put stores an array of n bytes as a client does: room first.
 func (c *cache) put(key string, n int, at int64) bool {
-	if !c.MakeRoom(int64(n)) {
+	if !c.EvictFor(int64(n)) {
 		return false
 	}
 	c.of(key).Set(Write{Key: []byte(key), Value: Value{NPY: make([]byte, n)}, Expiry: Expiry{At: at}})
@@ -68,7 +68,7 @@ func TestNoPolicyPassesTheLimit(t *testing.T) {
 				if !c.put(fmt.Sprint("k", i), rand.IntN(2000), c.now+1_000_000+rand.Int64N(1000)) {
 					refused++
 				}
-				if used := c.Used(); used > limit+8<<10 { // an entry's head, and a table that grew
+				if used := c.memory.Used(); used > limit+8<<10 { // an entry's head, and a table that grew
 					t.Fatalf("%d bytes are used, the limit is %d", used, limit)
 				}
 			}
@@ -76,10 +76,10 @@ func TestNoPolicyPassesTheLimit(t *testing.T) {
 			if policy == NoEviction && (refused == 0 || stats.Evicted > 0) || policy != NoEviction && (refused > 0 || stats.Evicted == 0) {
 				t.Errorf("%d are refused, %d evicted", refused, stats.Evicted)
 			}
-			if c.Used() < limit*9/10 || stats.Keys < 300 {
-				t.Errorf("only %d bytes are used, for %d keys", c.Used(), stats.Keys)
+			if c.memory.Used() < limit*9/10 || stats.Keys < 300 {
+				t.Errorf("only %d bytes are used, for %d keys", c.memory.Used(), stats.Keys)
 			}
-			if c.MakeRoom(limit + 1) {
+			if c.EvictFor(limit + 1) {
 				t.Error("there is room for more than the limit")
 			}
 			if c.Stats().Keys != stats.Keys {
@@ -106,7 +106,7 @@ func TestVolatilePoliciesKeepWhatHasNoTimeToLive(t *testing.T) {
 				t.Fatalf("%s: a key without a time to live is gone", policy)
 			}
 		}
-		c.of("stays0").Hold(true, func(*Tx) {})
+		c.of("stays0").Update(true, func(*Tx) {})
 		for i := 300; c.put(fmt.Sprint("stays", i), 1000, 0); i++ {
 			if i > 2000 {
 				t.Fatalf("%s: there is room without end", policy)
@@ -152,10 +152,10 @@ func TestPoliciesChoose(t *testing.T) {
 				}
 			}
 			c.now += 5000
-			config := *c.eviction.config.Load()
-			config.Limit = c.Used() / 2
-			c.eviction.config.Store(&config)
-			c.MakeRoom(0)
+			config := *c.memory.config.Load()
+			config.Limit = c.memory.Used() / 2
+			c.memory.config.Store(&config)
+			c.EvictFor(0)
 			kept := [2]int{}
 			for i := range n {
 				if c.has(fmt.Sprint("k", i)) {
@@ -181,10 +181,10 @@ func TestSmallShardsAreNotEmptiedFirst(t *testing.T) {
 			c.put(key, 1000, 0)
 		}
 	}
-	config := *c.eviction.config.Load()
-	config.Limit = c.Used() / 2
-	c.eviction.config.Store(&config)
-	c.MakeRoom(0)
+	config := *c.memory.config.Load()
+	config.Limit = c.memory.Used() / 2
+	c.memory.config.Store(&config)
+	c.EvictFor(0)
 	left := 0
 	for i := range few {
 		if c.has(fmt.Sprint("{small}", i)) {
@@ -209,7 +209,7 @@ func TestEvictionIsSizeAware(t *testing.T) {
 			c.get("large0")
 		}
 		c.now += 10_000
-		c.MakeRoom(24 << 20)
+		c.EvictFor(24 << 20)
 		large, small := 0, 0
 		for i := range 100 {
 			if c.has(fmt.Sprint("large", i)) {

@@ -28,7 +28,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
 	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, true, unframed, log)
-	must(t, 0, l.Recover(t.Context(), log))
+	must(t, 0, l.Disk().Recover(t.Context(), log))
 	l.disk.checkReserve()
 	return l
 }
@@ -105,7 +105,7 @@ func TestNotEvenADelete(t *testing.T) {
 			continue // into the last block of the file
 		}
 		_, err := l.of(key).Delete(keys(key))
-		if !errors.Is(err, ErrNoRoom) || !vfs.NoSpace(err) || strings.Contains(err.Error(), "delete keys,") || !l.has(key) {
+		if !errors.Is(err, ErrDiskExhausted) || !vfs.NoSpace(err) || strings.Contains(err.Error(), "delete keys,") || !l.has(key) {
 			t.Errorf("%v", err)
 		}
 		mem.SetSize(0)
@@ -156,7 +156,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 		l.disk.SyncAll()
 		l.kill()
 		l = openFull(t, mem, &said)
-		if stats, _ := l.DiskStats(); !l.has("x") || stats.Damage > 0 {
+		if stats, _ := l.Disk().Stats(); !l.has("x") || stats.Damage > 0 {
 			t.Errorf("%d places are damaged", stats.Damage)
 		}
 		l.kill()
@@ -197,7 +197,7 @@ func TestRoomComesAfterTheStart(t *testing.T) {
 	must(t, 0, mem.Remove("data/RESERVE"))
 	mem.SetSize(1)
 	l = openFull(t, mem, &said)
-	if _, err := l.of("k").Delete(keys("k")); !errors.Is(err, ErrNoRoom) {
+	if _, err := l.of("k").Delete(keys("k")); !errors.Is(err, ErrDiskExhausted) {
 		t.Errorf("a delete: %v", err)
 	}
 	mem.SetSize(0)
@@ -205,7 +205,7 @@ func TestRoomComesAfterTheStart(t *testing.T) {
 	must(t, 0, l.tryPut("x", 10))
 	l.kill() // not clean, and the manifest says that
 	l = openFull(t, mem, &said)
-	if stats, _ := l.DiskStats(); !l.has("x") || !l.has("k") || stats.Damage > 0 {
+	if stats, _ := l.Disk().Stats(); !l.has("x") || !l.has("k") || stats.Damage > 0 {
 		t.Errorf("%d places are damaged; %s", stats.Damage, said.String())
 	}
 	if !strings.Contains(said.String(), "nothing can be written before there is room") {

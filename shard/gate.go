@@ -9,34 +9,31 @@ import (
 // its cache line with nothing else; only who closes the gate waits.
 type gate struct {
 	_     [64]byte
-	state atomic.Int64 // how many are inside; shut is added while the gate is closed
+	state atomic.Int64 // how many are inside; closedBit is added while the gate is closed
 	_     [56]byte
 
 	left chan struct{} // has a token when the last one may have left a closed gate
-
-	mu      sync.Mutex // guards all below; held by who opens or closes, also while that waits
-	offered bool       // closed by CloseIfEmpty
 
 	waiting sync.Mutex    // guards opened
 	opened  chan struct{} // closed when the gate opens; nil while nobody waits for that
 }
 
-// shut is the bit that closes the gate.
-const shut = 1 << 62
+// closedBit closes the gate.
+const closedBit = 1 << 62
 
 func (g *gate) init() {
 	g.left = make(chan struct{}, 1)
-	g.state.Store(shut)
+	g.state.Store(closedBit)
 }
 
-func (g *gate) isOpen() bool { return g.state.Load()&shut == 0 }
+func (g *gate) isOpen() bool { return g.state.Load()&closedBit == 0 }
 
 // enter reports whether the caller is inside; then it must leave.
 func (g *gate) enter() bool {
-	if g.state.Load()&shut != 0 { // so that those who come in vain do not keep the counter from zero
+	if g.state.Load()&closedBit != 0 { // so that those who come in vain do not keep the counter from zero
 		return false
 	}
-	if g.state.Add(1)&shut != 0 {
+	if g.state.Add(1)&closedBit != 0 {
 		g.leave()
 		return false
 	}
@@ -44,7 +41,7 @@ func (g *gate) enter() bool {
 }
 
 func (g *gate) leave() {
-	if g.state.Add(-1) == shut {
+	if g.state.Add(-1) == closedBit {
 		select {
 		case g.left <- struct{}{}:
 		default: // one is enough: who closes looks again
@@ -52,17 +49,17 @@ func (g *gate) leave() {
 	}
 }
 
-// close returns when nobody is inside any more. The gate's mutex is held.
+// close returns when nobody is inside any more. Role.mu is held.
 func (g *gate) close() {
-	g.state.Or(shut)
-	for g.state.Load() != shut {
+	g.state.Or(closedBit)
+	for g.state.Load() != closedBit {
 		<-g.left
 	}
 }
 
-// open lets in who comes from now on, and wakes those who wait for that. The gate's mutex is held.
+// open lets in who comes from now on, and wakes those who wait for that. Role.mu is held.
 func (g *gate) open() {
-	g.state.And(^int64(shut))
+	g.state.And(^int64(closedBit))
 	g.waiting.Lock()
 	defer g.waiting.Unlock()
 	if g.opened != nil {

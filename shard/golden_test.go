@@ -44,8 +44,8 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 	l := &lab{t: t, pool: new(memory.Pool), now: goldenNow}
 	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, true, unframed, slog.New(slog.DiscardHandler))
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec})
-	must(t, 0, l.Recover(t.Context(), slog.New(slog.DiscardHandler)))
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec})
+	must(t, 0, l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))
 	return l
 }
 
@@ -79,7 +79,7 @@ func goldenFolder(t *testing.T) *vfs.Mem {
 	other := l.of("{1}k")
 	l.request("{1}k", "of another life", IfMissing, 0)
 	l.closeAll()
-	must(t, 0, other.Open(epoch+1, epoch+1)) // clears what is void
+	must(t, 0, other.Role().Open(epoch+1, epoch+1)) // clears what is void
 	l.kill()
 	return mem
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// index finds entries by their keys. It is a hash table with linear probing whose slots are the 48 bits of a memory.Ref and 16 bits of the
+// index finds entries by their keys. It is a hash table with linear probing whose slots are the 48 bits of a memory.Addr and 16 bits of the
 // key's hash, so that a wrong entry is looked at once in 65,536 times. It costs 10 to 20 bytes an entry, off Go's heap. The zero value is empty.
 type index struct {
 	slots  []uint64       // a power of two of them; 0 for an empty one
@@ -28,7 +28,7 @@ var seed = maphash.MakeSeed()
 func hashOf(key []byte) uint64 { return maphash.Bytes(seed, key) }
 
 func (x *index) entry(i uint64) *Entry {
-	return (*Entry)(memory.Ref(x.slots[i] & (1<<refBits - 1)).Buffer())
+	return (*Entry)(memory.Addr(x.slots[i] & (1<<refBits - 1)).Buffer())
 }
 
 func (x *index) mask() uint64 { return uint64(len(x.slots) - 1) }
@@ -63,7 +63,7 @@ func (x *index) has(e *Entry, hash uint64) bool {
 	if x.count == 0 {
 		return false
 	}
-	want := uint64(e.buffer().Ref()) | hash>>refBits<<refBits
+	want := uint64(e.buffer().Addr()) | hash>>refBits<<refBits
 	mask := x.mask()
 	for i := hash & mask; x.slots[i] != 0; i = (i + 1) & mask {
 		if x.slots[i] == want {
@@ -85,7 +85,7 @@ func (x *index) put(pool *memory.Pool, e *Entry) (old *Entry) {
 	} else {
 		x.count++
 	}
-	x.slots[i] = uint64(e.buffer().Ref()) | hashOf(key)>>refBits<<refBits
+	x.slots[i] = uint64(e.buffer().Addr()) | hashOf(key)>>refBits<<refBits
 	return old
 }
 

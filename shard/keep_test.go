@@ -181,7 +181,7 @@ func TestScrub(t *testing.T) {
 	var log bytes.Buffer
 	l := mustLab(t, mem, FsyncEverysec)
 	l.disk.log = slog.New(slog.NewTextHandler(&log, nil))
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	s := newScript(l, seed)
@@ -193,7 +193,7 @@ func TestScrub(t *testing.T) {
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec) // so that the segments are closed
 	l.disk.log = slog.New(slog.NewTextHandler(&log, nil))
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
 	want := l.contents()
 	scrubAll := func() {
 		for _, sh := range l.shards {
@@ -251,7 +251,7 @@ func TestDiskReserve(t *testing.T) {
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
 	l.put("k", 10, 0)
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
 	mem.SetFree(999)
 	l.disk.checkReserve()
 	v, _ := l.value("x", 10, false)
@@ -283,11 +283,11 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	l := mustLab(t, mem, FsyncEverysec)
 	l.disk.slack = large.extra - 4<<20
 	l.Open(context.Background())
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 30, Save: []SavePoint{{After: time.Millisecond, Changes: 3}}})
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 30, Save: []SavePoint{{After: time.Millisecond, Changes: 3}}})
 	wait := func(what string, done func(DiskStats) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-			stats, _ := l.DiskStats()
+			stats, _ := l.Disk().Stats()
 			if done(stats) {
 				return
 			}
@@ -301,8 +301,8 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	l.put("b", 10, 0)
 	l.put("c", 10, 0)
 	wait("a save point", func(s DiskStats) bool { return s.Unsaved == 0 && s.Snapshots > 0 && !s.Saving })
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec})
-	before, _ := l.DiskStats()
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec})
+	before, _ := l.Disk().Stats()
 	for range 50 { // far more than may lie there
 		l.put("a", persistence.BlobBytes-100, 0)
 	}
@@ -311,13 +311,13 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	for i := range 20 {
 		l.put(fmt.Sprint("gone", i), persistence.BlobBytes-100, 0)
 	}
-	must(t, 0, l.Save())
+	must(t, 0, l.Disk().Save())
 	must(t, 0, l.Store.Flush())
 	wait("the files of what was deleted to go", func(s DiskStats) bool { return s.Bytes < 8<<20 })
 	l.put("a", 10, 0)
-	must(t, 0, l.SaveInBackground())
+	must(t, 0, l.Disk().SaveInBackground())
 	wait("a snapshot in the background", func(s DiskStats) bool { return !s.Saving && s.Unsaved == 0 })
-	must(t, 0, l.Save())
+	must(t, 0, l.Disk().Save())
 	l.put("d", 10, 0)
 	want := l.contents()
 	must(t, 0, l.Store.Close(context.Background(), true))

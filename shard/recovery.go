@@ -16,7 +16,8 @@ import (
 
 // Recover reads all shards back, several at once; each can be used as soon as it is there. It is called once, after UseDisk and before Open or beside
 // it. After an error some shards never become ready.
-func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
+func (d *Disk) Recover(ctx context.Context, log *slog.Logger) error {
+	s := d.store
 	began := time.Now()
 	s.disk.loading.Store(&loading{began: began})
 	for _, damage := range s.disk.Damage() {
@@ -51,7 +52,7 @@ func (s *Store) Recover(ctx context.Context, log *slog.Logger) error {
 	done, _ := s.disk.Progress()
 	s.disk.loading.Store(nil)
 	if stats := s.Stats(); done > 0 {
-		log.Info("the shards are loaded", "keys", stats.Keys+stats.KeysAside, "bytes", done, "seconds", time.Since(began).Seconds())
+		log.Info("the shards are loaded", "keys", stats.Keys+stats.KeysNotServed, "bytes", done, "seconds", time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -71,7 +72,7 @@ func (s *Store) reportLoading(stop chan struct{}, log *slog.Logger) {
 		case <-stop:
 			return
 		case <-tick.C:
-			p := s.Loaded()
+			p := s.disk.LoadProgress()
 			log.Info("loading", "bytes", p.Done, "of", p.Total, "seconds-left", int(p.Left.Seconds()))
 		}
 	}
@@ -84,14 +85,14 @@ type Progress struct {
 	Left        time.Duration // about
 }
 
-// Loaded returns how far the recovery has come.
-func (s *Store) Loaded() (p Progress) {
-	l := s.disk.loading.Load()
+// LoadProgress returns how far the recovery has come.
+func (d *Disk) LoadProgress() (p Progress) {
+	l := d.loading.Load()
 	if l == nil {
 		return p
 	}
 	p.Began = l.began
-	p.Done, p.Total = s.disk.Progress()
+	p.Done, p.Total = d.Progress()
 	if p.Done > 0 {
 		p.Left = time.Duration(float64(time.Since(l.began)) * float64(max(p.Total-p.Done, 0)) / float64(p.Done))
 	}
@@ -99,10 +100,7 @@ func (s *Store) Loaded() (p Progress) {
 }
 
 // Loading reports whether there are shards that cannot be used yet.
-func (s *Store) Loading() bool { return s.disk.loading.Load() != nil }
-
-// Ready reports whether the shard can be used.
-func (s *Shard) Ready() bool { return s.ready.Load() }
+func (d *Disk) Loading() bool { return d.loading.Load() != nil }
 
 // recover reads the shard back.
 func (s *Shard) recover(log *slog.Logger) error {
@@ -133,7 +131,7 @@ func (s *Shard) recover(log *slog.Logger) error {
 			return fmt.Errorf("shard %d: cannot write a snapshot of what was recovered: %w", s.id, err)
 		}
 	}
-	s.ready.Store(true)
+	s.role.ready.Store(true)
 	return nil
 }
 

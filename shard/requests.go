@@ -88,7 +88,7 @@ func (l *requestLog) drop() {
 // forgetRequests gives the memory back of requests that are not known any more. A shard that is busy has its turn the next time.
 func (s *Store) forgetRequests() {
 	for _, sh := range s.shards {
-		if sh.ready.Load() && sh.writing.TryLock() {
+		if sh.role.ready.Load() && sh.writing.TryLock() {
 			sh.requests.forget(s.clock())
 			sh.writing.Unlock()
 		}

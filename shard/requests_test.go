@@ -69,7 +69,7 @@ var requestStops = map[string]func(l *lab){
 		l.Release()
 	},
 	"killed after a snapshot": func(l *lab) {
-		must(l.t, 0, l.Save())
+		must(l.t, 0, l.Disk().Save())
 		l.kill()
 	},
 }
@@ -176,7 +176,7 @@ func TestARepeatNeedsNoRoom(t *testing.T) {
 	}
 	first, err := send()
 	must(t, first, err)
-	l.ConfigureDisk(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
+	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
 	mem.SetFree(999)
 	l.disk.checkReserve()
 	if again, err := send(); err != nil || again != first {
@@ -193,7 +193,7 @@ func TestRequestsOfATransaction(t *testing.T) {
 		return Write{Key: []byte("k"), Value: f.value("v"), Condition: IfMissing, RequestID: id}
 	}
 	var outcomes []Outcome
-	must(t, 0, f.Hold(true, func(tx *Tx) {
+	must(t, 0, f.Update(true, func(tx *Tx) {
 		for _, id := range []string{"a", "a", "b", "b", "a"} {
 			o, err := tx.Set(write(id))
 			outcomes = append(outcomes, must(t, o, err))

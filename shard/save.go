@@ -31,7 +31,8 @@ func (s *saveState) begin() bool {
 }
 
 // Save writes snapshots of all shards that have changed. There is one at a time; ErrSaving means that it is another's.
-func (s *Store) Save() error {
+func (d *Disk) Save() error {
+	s := d.store
 	if s.disk.Disk == nil {
 		return ErrNoDisk
 	}
@@ -42,7 +43,8 @@ func (s *Store) Save() error {
 }
 
 // SaveInBackground begins what Save does.
-func (s *Store) SaveInBackground() error {
+func (d *Disk) SaveInBackground() error {
+	s := d.store
 	if s.disk.Disk == nil {
 		return ErrNoDisk
 	}
@@ -120,7 +122,7 @@ func (w *saver) run(next *atomic.Int64) error {
 		if id >= len(w.store.shards) {
 			break
 		}
-		if sh := w.store.shards[id]; sh.ready.Load() {
+		if sh := w.store.shards[id]; sh.role.ready.Load() {
 			errs = append(errs, w.add(sh)...)
 		}
 		if len(w.shards) >= w.most || w.bytes >= groupBytes {

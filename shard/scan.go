@@ -48,10 +48,10 @@ type positioned struct {
 
 // scan returns the keys at a position and behind it, in order.
 func (s *Shard) scan(cursor uint64) []positioned {
-	if !s.enterSettled() {
+	if !s.role.acquireSettled() {
 		return nil
 	}
-	defer s.Leave()
+	defer s.Release()
 	s.mu.RLock()
 	now := s.clock()
 	var found []positioned
@@ -73,10 +73,10 @@ func (s *Store) ofSlot(slot int) *Shard { return s.shards[slot/(topology.Slots/l
 func (s *Store) KeysInSlot(slot, limit int) []string { return s.ofSlot(slot).keysInSlot(slot, limit) }
 
 func (s *Shard) keysInSlot(slot, limit int) (keys []string) {
-	if !s.enterSettled() {
+	if !s.role.acquireSettled() {
 		return nil
 	}
-	defer s.Leave()
+	defer s.Release()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()
@@ -94,10 +94,10 @@ func (s *Store) RandomKey() (string, bool) {
 	sizes := make([]int, len(s.shards))
 	total := 0
 	for i, sh := range s.shards {
-		if sh.enterSettled() {
+		if sh.role.acquireSettled() {
 			sizes[i] = sh.Keys()
 			total += sizes[i]
-			sh.Leave()
+			sh.Release()
 		}
 	}
 	if total == 0 {
@@ -118,10 +118,10 @@ func (s *Store) RandomKey() (string, bool) {
 
 // randomKey chooses among the entries that stand together at a random place.
 func (s *Shard) randomKey() (found string, ok bool) {
-	if !s.enterSettled() {
+	if !s.role.acquireSettled() {
 		return "", false
 	}
-	defer s.Leave()
+	defer s.Release()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	now := s.clock()

@@ -174,7 +174,7 @@ func (s *script) step() {
 // batch does several things as one.
 func (s *script) batch(sh *Shard) error {
 	next := maps.Clone(s.last(sh.id))
-	err := sh.Hold(true, func(tx *Tx) {
+	err := sh.Update(true, func(tx *Tx) {
 		for range 1 + s.r.IntN(12) {
 			key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4))
 			if s.of(key) != sh {

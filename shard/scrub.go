@@ -15,7 +15,7 @@ const scrubPause = 10 * time.Second
 // scrub reads cold files again, slowly, and compares their CRC32Cs, so that damage is found while memory still has the values.
 func (s *Store) scrub(ctx context.Context) {
 	for {
-		if s.disk.config.Load().ScrubRate > 0 && !s.Loading() {
+		if s.disk.config.Load().ScrubRate > 0 && !s.disk.Loading() {
 			for _, sh := range s.shards {
 				if ctx.Err() != nil {
 					return

@@ -14,13 +14,12 @@ type Clock func() int64
 
 // Shard is one shard's state on this node. Its methods are those of Tx, each at a moment of its own; who calls them for a client is within Enter and Leave.
 type Shard struct {
-	gate  gate
+	role  Role
 	id    int
 	clock Clock
 	store *Store
 	log   *persistence.Log // nil if nothing is kept on disk
 	logs  bool             // each write comes into the log
-	ready atomic.Bool      // it has been recovered; before, nobody but the recovery uses what follows
 
 	counts           counts
 	expired, evicted atomic.Int64
@@ -207,10 +206,10 @@ func (s *Shard) clear() {
 // A copy that is not served keeps them: nobody sees it, and a record that it gives itself would have the seq of another one that whoever serves the shard writes.
 // They go when the shard is served again, or is void.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
-	if s.store.keeping() || !s.due() || !s.Enter() {
+	if s.store.removalsPaused() || !s.due() || !s.Acquire() {
 		return false
 	}
-	defer s.Leave()
+	defer s.Release()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	now := s.clock()

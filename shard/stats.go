@@ -57,7 +57,7 @@ func (s *Shard) Keys() int { return int(s.counts.keys.Load()) }
 // Stats is what a store counts.
 type Stats struct {
 	Keys, KeysWithTTL              int   // of the shards that this node serves, expired ones that are not freed yet included
-	KeysAside                      int   // of the shards that it has and does not serve
+	KeysNotServed                  int   // of the shards that it has and does not serve
 	AverageTTL                     int64 // ms that those of KeysWithTTL have left on average; 0 if there are none
 	Hits, Misses, Expired, Evicted int64 // since the start, or since ResetStats
 }
@@ -72,7 +72,7 @@ func (s *Store) Stats() Stats {
 			sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
 			expiries += math.Float64frombits(sh.counts.expiries.Load())
 		} else {
-			sum.KeysAside += keys
+			sum.KeysNotServed += keys
 		}
 		sum.Hits += sh.counts.hits.Load()
 		sum.Misses += sh.counts.misses.Load()

@@ -115,7 +115,7 @@ func manyShards(t *testing.T, fs vfs.FS, logged bool, log *slog.Logger) *lab {
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
 	l.Store = NewStore(shards, d.Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, log)
-	must(t, 0, l.Recover(t.Context(), log))
+	must(t, 0, l.Disk().Recover(t.Context(), log))
 	return l
 }
 
@@ -160,7 +160,7 @@ func TestStopOnASlowDisk(t *testing.T) {
 				t.Errorf("it says %s", said.String())
 			}
 			again := manyShards(t, mem, c.logged, log)
-			stats, _ := again.DiskStats()
+			stats, _ := again.Disk().Stats()
 			if n := again.Stats().Keys; n != 3000 || stats.Damage > 0 || stats.Torn > 0 || (stats.Unsaved == 0) != c.saved {
 				t.Errorf("%d keys are back, %d are in no snapshot, %d places are damaged", n, stats.Unsaved, stats.Damage)
 			}
@@ -215,7 +215,7 @@ func TestNoDescriptors(t *testing.T) {
 				t.Errorf("a write that needs a file: %v", err)
 			}
 			opens.set(nil)
-			if stats, _ := l.DiskStats(); stats.Stopped != 0 {
+			if stats, _ := l.Disk().Stats(); stats.Stopped != 0 {
 				t.Fatalf("%d logs have stopped", stats.Stopped)
 			}
 			l.put("other", 10, 0)
@@ -298,7 +298,7 @@ func TestStoppedShardsAreCounted(t *testing.T) {
 			t.Error("the sync is said to be done")
 		}
 		broken = false
-		if stats, _ := l.DiskStats(); stats.Stopped != want {
+		if stats, _ := l.Disk().Stats(); stats.Stopped != want {
 			t.Errorf("%d are counted, want %d", stats.Stopped, want)
 		}
 	}

@@ -20,18 +20,17 @@ const (
 
 // Store is all the shards of a node.
 type Store struct {
-	clock     Clock
-	pool      *memory.Pool // of the entries
-	tablePool memory.Pool  // of their indexes
-	shards    []*Shard
-	beside    []*memory.Pool // of others, whose buffers count too
-	tables    tables
-	eviction  eviction
-	keepUntil atomic.Int64 // Unix time in ns up to which nothing expires or is evicted; 0 for none
-	disk      disk
-	context   context.Context // of what Open started
-	stop      context.CancelFunc
-	done      sync.WaitGroup
+	clock       Clock
+	pool        *memory.Pool // of the entries
+	tablePool   memory.Pool  // of their indexes
+	shards      []*Shard
+	tables      tables
+	memory      Memory
+	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause
+	disk        Disk
+	context     context.Context // of what Open started
+	stop        context.CancelFunc
+	done        sync.WaitGroup
 }
 
 // NewStore returns a store of n empty shards that are all served, in one epoch, as a node alone does. The epoch is the first half of each version; it must be higher at
@@ -40,7 +39,7 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 	s := NewClosedStore(n, clock, pool)
 	for _, sh := range s.shards {
 		sh.epoch.Store(epoch)
-		sh.gate.open()
+		sh.role.gate.open()
 	}
 	return s
 }
@@ -48,15 +47,14 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 // NewClosedStore returns a store of n empty shards whose entries lie in pool. None is served before it is opened.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
-	s.eviction.program, s.eviction.free, s.eviction.since = memory.MeasureProgram, memory.Collect, sinceBegin
-	s.eviction.config.Store(&MemoryConfig{Policy: NoEviction, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay})
+	s.memory.init(pool, &s.tablePool)
+	s.disk.store = s
 	s.disk.kick = make(chan struct{}, 1)
 	s.disk.frame = unframed
 	s.disk.config.Store(&DiskConfig{Fsync: FsyncEverysec})
 	for i := range s.shards {
 		s.shards[i] = &Shard{id: i, clock: clock, store: s}
-		s.shards[i].gate.init()
-		s.shards[i].ready.Store(true)
+		s.shards[i].role.init(s.shards[i])
 	}
 	return s
 }
@@ -66,7 +64,7 @@ func (s *Store) Open(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.context = ctx
 	s.openDisk(ctx)
-	s.measure()
+	s.memory.measure()
 	s.done.Go(func() {
 		tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
 		defer tick.Stop()
@@ -76,13 +74,13 @@ func (s *Store) Open(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				s.measure()
+				s.memory.measure()
 				for _, sh := range s.shards {
-					for sh.ready.Load() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
+					for sh.role.ready.Load() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
 					}
 				}
-				if !s.Loading() {
-					s.MakeRoom(0)
+				if !s.disk.Loading() {
+					s.EvictFor(0)
 				}
 			case <-trim.C:
 				s.forgetRequests()
@@ -103,22 +101,13 @@ func (s *Store) Close(ctx context.Context, save bool) error {
 // Trim gives memory back to the system that nobody has needed for some seconds, or at once: that of the pools, and that of the Go heap. Called once a second, it
 // also moves entries together that lie scattered.
 func (s *Store) Trim(atOnce bool) {
-	s.trimPools(atOnce)
-	if atOnce || s.eviction.garbage.Load() >= s.collectStep() {
-		s.collect(atOnce)
-	}
-	if s.pool.Leaving() {
+	s.memory.trim(atOnce)
+	if s.pool.Evacuating() {
 		for _, sh := range s.shards {
-			if sh.ready.Load() {
+			if sh.role.ready.Load() {
 				sh.compact()
 			}
 		}
-	}
-}
-
-func (s *Store) trimPools(atOnce bool) {
-	for _, pool := range s.pools() {
-		pool.Trim(atOnce)
 	}
 }
 
@@ -133,7 +122,7 @@ func (s *Shard) compact() {
 			continue
 		}
 		e := s.entries.entry(uint64(i))
-		if !e.buffer().Sparse() || e.buffer().Shared() {
+		if !e.buffer().Evacuating() || e.buffer().Shared() {
 			continue
 		}
 		moved := (*Entry)(s.store.pool.Copy(e.buffer().Bytes())) // with the references to its other buffers
@@ -142,7 +131,7 @@ func (s *Shard) compact() {
 		if e.ExpireAt() != 0 {
 			s.deadlines.replace(e, moved)
 		}
-		s.entries.slots[i] = slot>>refBits<<refBits | uint64(moved.buffer().Ref())
+		s.entries.slots[i] = slot>>refBits<<refBits | uint64(moved.buffer().Addr())
 		e.buffer().Release()
 	}
 }
@@ -150,19 +139,23 @@ func (s *Shard) compact() {
 // Now returns the Unix time in ms by which the store hides what has expired.
 func (s *Store) Now() int64 { return s.clock() }
 
-// KeepUntil keeps all keys until then, for whoever compares nodes or moves clients: none expires or is evicted. Readers do not see those whose time has come. Zero ends that.
-func (s *Store) KeepUntil(t time.Time) {
-	if t.IsZero() {
-		s.keepUntil.Store(0)
+// PauseRemovals keeps all keys until the given time: none expires or is evicted, so that clients can be moved or nodes compared. Reads still hide expired keys.
+// The zero time ends the pause.
+func (s *Store) PauseRemovals(until time.Time) {
+	if until.IsZero() {
+		s.pausedUntil.Store(0)
 		return
 	}
-	s.keepUntil.Store(t.UnixNano())
+	s.pausedUntil.Store(until.UnixNano())
 }
 
-func (s *Store) keeping() bool {
-	until := s.keepUntil.Load()
+func (s *Store) removalsPaused() bool {
+	until := s.pausedUntil.Load()
 	return until != 0 && time.Now().UnixNano() < until
 }
+
+// Memory returns what the store knows about the memory of the process.
+func (s *Store) Memory() *Memory { return &s.memory }
 
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
@@ -171,9 +164,9 @@ func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 func (s *Store) Flush() error {
 	var err error
 	for _, sh := range s.shards {
-		if sh.enterSettled() {
+		if sh.role.acquireSettled() {
 			err = errors.Join(err, sh.Flush())
-			sh.Leave()
+			sh.Release()
 		}
 	}
 	return err
@@ -193,5 +186,5 @@ func (s *Store) Release() {
 		sh.mu.Unlock()
 		sh.writing.Unlock()
 	}
-	s.trimPools(true)
+	s.memory.trimPools(true)
 }

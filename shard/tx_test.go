@@ -19,7 +19,7 @@ func TestHoldIsOneMoment(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 500 {
-				f.Hold(true, func(tx *Tx) {
+				f.Update(true, func(tx *Tx) {
 					both := tx.GetAll(keys("a", "b"), true)
 					a, b := string(both[0].NPY()), string(both[1].NPY())
 					both[0].Release()
@@ -70,8 +70,8 @@ func TestMarkChangesWithTheKey(t *testing.T) {
 		t.Error("an expired key has another mark than a missing one")
 	}
 	// In a later epoch, others may have set and deleted it in between.
-	f.Close()
-	must(t, 0, f.Open(epoch+1, 0))
+	f.Role().Close()
+	must(t, 0, f.Role().Open(epoch+1, 0))
 	if f.Mark([]byte("none")) == missing {
 		t.Error("a missing key has the same mark in a later epoch")
 	}

@@ -28,7 +28,7 @@ func (s *Store) openDisk(ctx context.Context) {
 }
 
 // checkReserve finds out whether the disk is too full for more values.
-func (d *disk) checkReserve() {
+func (d *Disk) checkReserve() {
 	free, err := d.Free()
 	if err != nil {
 		d.log.Warn("cannot find out how full the disk is", "err", err)
@@ -78,7 +78,7 @@ func (s *Store) keepSynced(ctx context.Context) {
 }
 
 // writeMarks notes what the logs have on disk, if there is anything to note, and reports whether it was asked for all of them. What cannot be noted is noted later.
-func (d *disk) writeMarks(all bool) bool {
+func (d *Disk) writeMarks(all bool) bool {
 	err := d.WriteMarks(all)
 	if failed := err != nil; failed != d.unmarked.Swap(failed) && failed {
 		d.log.Warn("the marks that would show a lost log cannot be written", "err", err)
@@ -98,7 +98,7 @@ func (s *Store) keepSmall(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.shorten(ctx)
-		if s.saveDue() && s.SaveInBackground() == nil {
+		if s.saveDue() && s.disk.SaveInBackground() == nil {
 			s.disk.log.Info("a save point has come, snapshots are written")
 		}
 	}
@@ -136,7 +136,7 @@ func (s *Store) worst(busy *sync.Map) *Shard {
 	var best *Shard
 	most := 0.25
 	for _, sh := range s.shards {
-		if _, is := busy.Load(sh); is || !sh.logs || !sh.ready.Load() || sh.unsaved.Load() == 0 || sh.log.Err() != nil {
+		if _, is := busy.Load(sh); is || !sh.logs || !sh.role.ready.Load() || sh.unsaved.Load() == 0 || sh.log.Err() != nil {
 			continue
 		}
 		_, _, all := sh.log.Sizes()
@@ -164,7 +164,7 @@ const snapshotRoom = 16 << 10
 
 // saveDue reports whether a save point has come.
 func (s *Store) saveDue() bool {
-	if s.Loading() {
+	if s.disk.Loading() {
 		return false
 	}
 	unsaved := s.disk.unsaved.Load()
@@ -190,7 +190,7 @@ func (s *Store) closeDisk(ctx context.Context, save bool) error {
 	if s.disk.Disk == nil {
 		return nil
 	}
-	clean := !s.Loading()
+	clean := !s.disk.Loading()
 	if clean {
 		s.disk.SyncAll()
 		if save && s.disk.save.begin() {

@@ -180,7 +180,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, metrics, c.node.server.Stats())
 	collect(out, clusterMetrics, c.node.clusterFigures())
 	collect(out, edgeMetrics, c.node)
-	if stats, ok := c.node.store.DiskStats(); ok {
+	if stats, ok := c.node.store.Disk().Stats(); ok {
 		collect(out, diskMetrics, stats)
 	}
 }

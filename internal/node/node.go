@@ -124,7 +124,7 @@ func (n *Node) recover(ctx context.Context) error {
 	if n.disk == nil {
 		return nil
 	}
-	err := n.store.Recover(ctx, n.log)
+	err := n.store.Disk().Recover(ctx, n.log)
 	n.obedience.wake() // the shards can be opened
 	return err
 }

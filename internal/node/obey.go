@@ -121,11 +121,11 @@ func (o *obedience) obey(t *topology.Topology) (ask []topology.NodeID) {
 	o.routed, ask = o.keepBack(t)
 	o.current(o.routed)
 	for _, sh := range lost {
-		sh.Close()
+		sh.Role().Close()
 	}
 	for i, s := range t.Shards {
 		if s.Primary != o.self && s.Born > 0 && o.store.Shard(i).Ready() {
-			if err := o.store.ClearVoid(i, s.Born); err != nil {
+			if err := o.store.Shard(i).Role().ClearStale(s.Born); err != nil {
 				o.log.Warn("what is left of a shard that has begun anew cannot be cleared", "shard", i, "err", err)
 			}
 		}
@@ -166,8 +166,8 @@ func (o *obedience) open(id topology.ShardID, sh *shard.Shard, s topology.Shard)
 	if offered || !sh.Ready() {
 		return false
 	}
-	switch err := sh.Open(s.Epoch, s.Born); {
-	case errors.Is(err, shard.ErrOffered): // a handover has just begun
+	switch err := sh.Role().Open(s.Epoch, s.Born); {
+	case errors.Is(err, shard.ErrHandoverPending): // a handover has just begun
 		return false
 	case err != nil:
 		o.log.Error("a shard of this node's cannot be served", "shard", id, "err", err)
@@ -203,7 +203,7 @@ func (o *obedience) handOver(ctx context.Context, t *topology.Topology) {
 	}
 	ops := t.Handover(o.self, o.alive, func(id topology.ShardID) bool {
 		epoch := t.Shards[id].Epoch // t may be older than what the shards are in step with
-		if !o.store.Shard(int(id)).CloseIfEmpty(epoch) {
+		if !o.store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
 			return false
 		}
 		o.mu.Lock()
@@ -251,7 +251,7 @@ func (o *obedience) takeBack(op topology.Op) {
 	delete(o.offered, op.Shard)
 	o.mu.Unlock()
 	if row := o.newest().Shards[op.Shard]; row.Primary == o.self && row.Epoch == op.Epoch {
-		o.store.Shard(int(op.Shard)).Reopen()
+		o.store.Shard(int(op.Shard)).Role().Reopen()
 	}
 }
 

@@ -169,13 +169,13 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 	}
 	store := shard.NewClosedStore(shards, func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
 	store.UseDisk(d, true, protocol.BulkFrame, log)
-	store.ConfigureDisk(shard.DiskConfig{Fsync: shard.FsyncEverysec})
+	store.Disk().Configure(shard.DiskConfig{Fsync: shard.FsyncEverysec})
 	ctx := context.Background()
-	if err := store.Recover(ctx, log); err != nil {
+	if err := store.Disk().Recover(ctx, log); err != nil {
 		return errors.Join(err, d.Close(false))
 	}
 	keys := store.LiveKeys() // each shard stays in its epoch: nobody serves it
-	stats, _ := store.DiskStats()
+	stats, _ := store.Disk().Stats()
 	if err := store.Close(ctx, false); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 				default:
 				}
 				opened := sh.WhenOpen()
-				if !sh.Enter() {
+				if !sh.Acquire() {
 					refused.Add(1)
 					select {
 					case <-opened:
@@ -44,7 +44,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 					t.Error("the epoch has changed while somebody was inside")
 				}
 				inside.Add(-1)
-				sh.Leave()
+				sh.Release()
 				runtime.Gosched()
 			}
 		})
@@ -52,13 +52,13 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 	for i := range uint64(200) {
 		refusedBefore := refused.Load()
 		if i%2 == 0 {
-			sh.Close()
-			sh.Close()
-		} else if !sh.CloseIfEmpty(sh.Epoch()) {
+			sh.Role().Close()
+			sh.Role().Close()
+		} else if !sh.Role().CloseIfEmpty(sh.Epoch()) {
 			t.Fatal("the empty shard was not closed")
 		}
 		for range 3 {
-			if n := inside.Load(); n != 0 || sh.Serving() || sh.Enter() {
+			if n := inside.Load(); n != 0 || sh.Serving() || sh.Acquire() {
 				t.Fatalf("%d are inside, serving: %v", n, sh.Serving())
 			}
 		}
@@ -66,7 +66,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 			eventually(t, "somebody is refused", func() bool { return refused.Load() > refusedBefore })
 		}
 		before := entered.Load()
-		must(t, 0, sh.Open(epoch+1+i, 0))
+		must(t, 0, sh.Role().Open(epoch+1+i, 0))
 		eventually(t, "somebody enters again", func() bool { return entered.Load() > before })
 	}
 	close(stop)
@@ -100,7 +100,7 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 					return
 				default:
 				}
-				if !sh.Enter() {
+				if !sh.Acquire() {
 					time.Sleep(10 * time.Microsecond)
 					continue
 				}
@@ -112,13 +112,13 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 					stored.Add(1)
 				}
 				there = !there
-				sh.Leave()
+				sh.Release()
 			}
 		})
 	}
 	closed, refused := 0, 0
 	for closed < 100 || refused < 100 {
-		if !sh.CloseIfEmpty(sh.Epoch()) {
+		if !sh.Role().CloseIfEmpty(sh.Epoch()) {
 			refused++
 			if !sh.Serving() {
 				t.Fatal("a shard that is not empty was closed")
@@ -129,10 +129,10 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 		if n := stored.Load(); n != 0 {
 			t.Fatalf("%d entries were acknowledged in a shard that was handed over as empty", n)
 		}
-		if sh.Enter() {
+		if sh.Acquire() {
 			t.Fatal("it is open")
 		}
-		sh.Reopen()
+		sh.Role().Reopen()
 	}
 	close(stop)
 	writers.Wait()
@@ -154,47 +154,47 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 		}
 	}
 	wantServing(false, 0)
-	if sh.CloseIfEmpty(sh.Epoch()) {
+	if sh.Role().CloseIfEmpty(sh.Epoch()) {
 		t.Error("a shard that is not served is handed over")
 	}
-	sh.Reopen()
+	sh.Role().Reopen()
 	wantServing(false, 0)
-	wantErr(ErrEpoch, sh.Open(0, 0))
-	wantErr(nil, sh.Open(5, 5))
+	wantErr(ErrEpoch, sh.Role().Open(0, 0))
+	wantErr(nil, sh.Role().Open(5, 5))
 	wantServing(true, 5)
-	wantErr(nil, sh.Open(5, 5))
-	wantErr(ErrEpoch, sh.Open(4, 0))
+	wantErr(nil, sh.Role().Open(5, 5))
+	wantErr(ErrEpoch, sh.Role().Open(4, 0))
 	wantServing(true, 5)
-	wantErr(nil, sh.Open(6, 5)) // without a Close: the ISR has changed
+	wantErr(nil, sh.Role().Open(6, 5)) // without a Close: the ISR has changed
 	wantServing(true, 6)
-	sh.Close()
+	sh.Role().Close()
 	wantServing(false, 6)
-	wantErr(ErrEpoch, sh.Open(5, 5))
-	wantErr(ErrEpoch, sh.Open(7, 8))
+	wantErr(ErrEpoch, sh.Role().Open(5, 5))
+	wantErr(ErrEpoch, sh.Role().Open(7, 8))
 	wantServing(false, 6)
-	wantErr(nil, sh.Open(6, 5)) // the same one
+	wantErr(nil, sh.Role().Open(6, 5)) // the same one
 	wantServing(true, 6)
 
 	// What is offered comes back by Reopen, by a later epoch, or by a Close and an Open.
 	offer := func() {
 		t.Helper()
-		if !sh.CloseIfEmpty(sh.Epoch()) {
+		if !sh.Role().CloseIfEmpty(sh.Epoch()) {
 			t.Error("an empty shard is not handed over")
 		}
 	}
 	offer()
-	wantErr(ErrOffered, sh.Open(6, 5))
+	wantErr(ErrHandoverPending, sh.Role().Open(6, 5))
 	wantServing(false, 6)
-	sh.Reopen()
+	sh.Role().Reopen()
 	wantServing(true, 6)
 	offer()
-	wantErr(nil, sh.Open(7, 5))
+	wantErr(nil, sh.Role().Open(7, 5))
 	wantServing(true, 7)
 	offer()
-	sh.Close()
-	sh.Reopen() // too late
+	sh.Role().Close()
+	sh.Role().Reopen() // too late
 	wantServing(false, 7)
-	wantErr(nil, sh.Open(7, 5))
+	wantErr(nil, sh.Role().Open(7, 5))
 	wantServing(true, 7)
 }
 
@@ -203,14 +203,14 @@ func TestAShardWithAnExpiredEntryIsNotEmpty(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
-	if f.CloseIfEmpty(f.Epoch()) || !f.Serving() {
+	if f.Role().CloseIfEmpty(f.Epoch()) || !f.Serving() {
 		t.Error("it is closed")
 	}
 	f.RemoveExpired(10)
-	if !f.CloseIfEmpty(f.Epoch()) {
+	if !f.Role().CloseIfEmpty(f.Epoch()) {
 		t.Error("it is not")
 	}
-	f.Reopen()
+	f.Role().Reopen()
 }
 
 // What concerns the whole node leaves out what is not served; and that comes back as it was.
@@ -233,7 +233,7 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	if closed == open {
 		t.Fatal("the keys are of one shard")
 	}
-	closed.Close()
+	closed.Role().Close()
 	slot := int(position([]byte("{foo}")) >> hashBits)
 	wantKeys := func(want int) {
 		t.Helper()
@@ -244,7 +244,7 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 		}
 	}
 	wantKeys(1)
-	if n := store.Stats().KeysAside; n != 2 {
+	if n := store.Stats().KeysNotServed; n != 2 {
 		t.Errorf("%d keys are aside", n)
 	}
 	for range 50 {
@@ -262,14 +262,14 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	if closed.RemoveExpired(10) {
 		t.Error("it expires entries")
 	}
-	store.Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
-	if n := store.evict(store.eviction.config.Load()); n != 0 {
+	store.Memory().Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
+	if n := store.evict(store.memory.config.Load()); n != 0 {
 		t.Errorf("%d bytes were evicted", n)
 	}
 	if _, after := closed.Newest(); after != before || closed.counts.keys.Load() != 2 {
 		t.Errorf("it has changed: seq %d, was %d", after, before)
 	}
-	must(t, 0, closed.Open(epoch+1, epoch))
+	must(t, 0, closed.Role().Open(epoch+1, epoch))
 	keys, _ := store.Scan(0, 100)
 	if len(keys) != 1 || keys[0] != "{foo}a" || closed.Get([]byte("{foo}b"), true) != nil {
 		t.Errorf("it has %q", keys)
@@ -300,12 +300,12 @@ func TestNextEpochHidesNothing(t *testing.T) {
 	at := uint64(epoch)
 	until(func() {
 		at++
-		must(t, 0, sh.Open(at, 0))
+		must(t, 0, sh.Role().Open(at, 0))
 	})
 	until(func() { // so that it takes a moment
-		if sh.Enter() {
+		if sh.Acquire() {
 			runtime.Gosched()
-			sh.Leave()
+			sh.Release()
 		}
 	})
 	for range 2000 {
@@ -337,8 +337,8 @@ func BenchmarkGate(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				sh := store.shards[next.Add(1)%shards]
 				for pb.Next() {
-					if sh.Enter() {
-						sh.Leave()
+					if sh.Acquire() {
+						sh.Release()
 					}
 				}
 			})

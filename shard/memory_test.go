@@ -19,11 +19,11 @@ type program struct {
 // runBy puts the store of a cache onto a runtime, with so many bytes of room for entries beside what the runtime has live.
 func (p *program) runBy(c *cache, room int64) {
 	found := p.live // by the last collection
-	e := &c.eviction
+	e := &c.memory
 	e.program = func() memory.Program {
 		heap := found
 		if memory.OnGoHeap {
-			heap += c.Buffers()
+			heap += c.memory.Buffers()
 		}
 		return memory.Program{Heap: heap, Collections: p.collections}
 	}
@@ -34,18 +34,18 @@ func (p *program) runBy(c *cache, room int64) {
 	}
 	e.since = func() time.Duration { return p.time }
 	e.lowest.Store(0) // measure begins anew
-	c.measure()
+	c.memory.measure()
 	config := *e.config.Load()
-	config.Limit = c.Used() + room
+	config.Limit = c.memory.Used() + room
 	e.config.Store(&config)
 }
 
 // collectedByItself is a collection that Go's runtime makes of its own accord.
 func (p *program) collectedByItself(c *cache) {
 	was := p.asked
-	c.eviction.free()
+	c.memory.free()
 	p.asked = was
-	c.measure()
+	c.memory.measure()
 }
 
 const mib = 1 << 20
@@ -104,14 +104,14 @@ func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
 }
 
 // Who lets much of the heap go has it collected: at once where room is wanted, else with the next look at what is idle.
-func TestLetGo(t *testing.T) {
+func TestAddGarbage(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	p := &program{live: 10 * mib}
 	p.runBy(c, 16*mib)
 	p.live += 20 * mib
 	p.collectedByItself(c)
 	for range 2 {
-		if c.MakeRoom(1) {
+		if c.EvictFor(1) {
 			t.Fatal("there is room while the heap is alive")
 		}
 	}
@@ -120,12 +120,12 @@ func TestLetGo(t *testing.T) {
 	}
 	p.live -= 20 * mib
 	for range 1000 {
-		c.LetGo(20 * mib / 1000)
+		c.memory.AddGarbage(20 * mib / 1000)
 	}
-	if !c.MakeRoom(mib) || p.asked != 2 {
+	if !c.EvictFor(mib) || p.asked != 2 {
 		t.Errorf("no room after what took it has gone; %d collections", p.asked)
 	}
-	c.LetGo(20 * mib)
+	c.memory.AddGarbage(20 * mib)
 	c.Trim(false)
 	c.Trim(false)
 	if p.asked != 3 {
@@ -137,15 +137,15 @@ func TestLetGo(t *testing.T) {
 func TestOthersBuffersCount(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	var others memory.Pool
-	c.Count(&others)
-	before := c.Used()
+	c.memory.CountPool(&others)
+	before := c.memory.Used()
 	b := others.New(mib)
-	if got := c.Used() - before; got != b.Cost() {
+	if got := c.memory.Used() - before; got != b.Cost() {
 		t.Errorf("%d bytes more are used, want %d", got, b.Cost())
 	}
 	b.Release()
-	if c.Used() != before {
-		t.Errorf("%d bytes are used, %d were", c.Used(), before)
+	if c.memory.Used() != before {
+		t.Errorf("%d bytes are used, %d were", c.memory.Used(), before)
 	}
 }
 
@@ -166,31 +166,31 @@ func TestMeasureProgram(t *testing.T) {
 }
 
 // While keys are to be kept, none expires or is evicted, though nobody sees those whose time has come.
-func TestKeepUntil(t *testing.T) {
+func TestPauseRemovals(t *testing.T) {
 	c := newCache(t, AllKeysLRU, 0)
 	for i := range 100 {
 		c.put(fmt.Sprint("k", i), 1000, c.now+1000)
 	}
-	config := *c.eviction.config.Load()
-	config.Limit = c.Used() / 2
-	c.eviction.config.Store(&config)
+	config := *c.memory.config.Load()
+	config.Limit = c.memory.Used() / 2
+	c.memory.config.Store(&config)
 	look := func() Stats {
-		c.MakeRoom(1)
+		c.EvictFor(1)
 		for _, sh := range c.shards {
 			sh.RemoveExpired(100)
 		}
 		return c.Stats()
 	}
-	c.KeepUntil(time.Now().Add(time.Hour))
+	c.PauseRemovals(time.Now().Add(time.Hour))
 	c.now += 2000
 	if s := look(); s.Keys != 100 || s.Expired+s.Evicted != 0 || c.has("k0") {
 		t.Errorf("%+v while they are kept; the first is to be seen: %t", s, c.has("k0"))
 	}
-	c.KeepUntil(time.Time{})
+	c.PauseRemovals(time.Time{})
 	if s := look(); s.Keys != 0 || s.Expired == 0 || s.Evicted == 0 {
 		t.Errorf("%+v afterwards", s)
 	}
-	c.KeepUntil(time.Now().Add(-time.Second))
+	c.PauseRemovals(time.Now().Add(-time.Second))
 	c.put("k", 1000, c.now+1000)
 	c.now += 2000
 	if s := look(); s.Keys != 0 {

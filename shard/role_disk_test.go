@@ -17,7 +17,7 @@ import (
 // closeAll makes a lab one of a cluster: nothing is served.
 func (l *lab) closeAll() *lab {
 	for _, sh := range l.shards {
-		sh.Close()
+		sh.Role().Close()
 	}
 	return l
 }
@@ -32,9 +32,9 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	versions := []Version{first}
 	for i := range uint64(4) {
 		if i%2 == 0 {
-			sh.Close()
+			sh.Role().Close()
 		}
-		must(t, 0, sh.Open(first.Epoch+10*(i+1), first.Epoch))
+		must(t, 0, sh.Role().Open(first.Epoch+10*(i+1), first.Epoch))
 		if !l.has("k") {
 			t.Fatal("it has gone")
 		}
@@ -48,7 +48,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 			t.Errorf("%v comes after %v", v, before)
 		}
 	}
-	must(t, 0, sh.Open(first.Epoch+100, first.Epoch)) // without a write
+	must(t, 0, sh.Role().Open(first.Epoch+100, first.Epoch)) // without a write
 	must(t, 0, sh.snapshot(true))
 	wantScrubbed(t, sh)
 	before := l.contents()
@@ -69,7 +69,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	if n := again.disk.damage.found.Load(); n > 0 {
 		t.Errorf("%d places are damaged", n)
 	}
-	if err := again.of("k").Open(first.Epoch+99, first.Epoch); !errors.Is(err, ErrEpoch) {
+	if err := again.of("k").Role().Open(first.Epoch+99, first.Epoch); !errors.Is(err, ErrEpoch) {
 		t.Errorf("an epoch that was over before the restart: %v", err)
 	}
 	again.kill()
@@ -86,7 +86,7 @@ func wantScrubbed(t *testing.T, sh *Shard) {
 func TestAVoidCopyIsCleared(t *testing.T) {
 	t.Parallel()
 	for _, logged := range []bool{true, false} {
-		for _, way := range []string{"Open", "ClearVoid"} {
+		for _, way := range []string{"Open", "ClearStale"} {
 			mem := vfs.NewMem()
 			l, err := openLabLogged(t, mem, "a", FsyncEverysec, logged)
 			if err != nil {
@@ -106,15 +106,15 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			clear := func() {
 				t.Helper()
 				if way == "Open" {
-					must(t, 0, sh.Open(born+1, born))
+					must(t, 0, sh.Role().Open(born+1, born))
 				} else {
-					must(t, 0, l.ClearVoid(sh.id, first.Version.Epoch)) // it is not void
+					must(t, 0, sh.Role().ClearStale(first.Version.Epoch)) // it is not void
 					if sh.counts.keys.Load() != 2 {
 						t.Error("a copy was cleared that is not void")
 					}
-					must(t, 0, l.ClearVoid(sh.id, born))
+					must(t, 0, sh.Role().ClearStale(born))
 					_, seq := sh.Newest()
-					must(t, 0, l.ClearVoid(sh.id, born))
+					must(t, 0, sh.Role().ClearStale(born))
 					if epoch, again := sh.Newest(); again != seq || epoch != first.Version.Epoch {
 						t.Errorf("the newest is %d-%d, was seq %d", epoch, again, seq)
 					}
@@ -127,8 +127,8 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 				}
 			}
 			clear()
-			if err := sh.store.ClearVoid(sh.id, born+100); err != nil || sh.Serving() != (way == "Open") {
-				t.Errorf("ClearVoid of a shard that is served: %v, serving %v", err, sh.Serving())
+			if err := sh.Role().ClearStale(born + 100); err != nil || sh.Serving() != (way == "Open") {
+				t.Errorf("ClearStale of a shard that is served: %v, serving %v", err, sh.Serving())
 			}
 			_, cleared := sh.Newest()
 			l.kill()
@@ -140,7 +140,7 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			if _, seq := sh.Newest(); logged && (sh.counts.keys.Load() != 0 || seq != cleared) {
 				t.Errorf("%s: %d keys are back, seq %d, was %d", way, sh.counts.keys.Load(), seq, cleared)
 			}
-			must(t, 0, sh.Open(born+2, born))
+			must(t, 0, sh.Role().Open(born+2, born))
 			if o := nx("one"); !o.Done || !o.Version.After(first.Version) {
 				t.Errorf("%s: a request of before is known: %+v", way, o)
 			}
@@ -163,7 +163,7 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 		}
 		l.closeAll()
 		born := v.Epoch + 5
-		must(t, 0, sh.Open(born, born))
+		must(t, 0, sh.Role().Open(born, born))
 		l.put("{k}new", 10, 0)
 		if seed%3 == 0 {
 			must(t, 0, sh.snapshot(true))
@@ -181,7 +181,7 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 		if old && new || old && newest >= born || new && newest < born {
 			t.Fatalf("seed %d: in epoch %d are the old value: %v, and the new one: %v", seed, newest, old, new)
 		}
-		must(t, 0, sh.Open(max(newest, born)+1, born))
+		must(t, 0, sh.Role().Open(max(newest, born)+1, born))
 		if again.has("k") || again.has("{k}new") != new {
 			t.Errorf("seed %d: the old value is there: %v; the new one %v, was %v", seed, again.has("k"), again.has("{k}new"), new)
 		}
@@ -204,14 +204,14 @@ func TestAVoidCopyThatCannotBeCleared(t *testing.T) {
 	sh := l.of("k")
 	v := l.put("k", 10, 0)
 	broken = syscall.EIO
-	if err := sh.Open(v.Epoch+1, v.Epoch+1); !errors.Is(err, ErrDisk) {
+	if err := sh.Role().Open(v.Epoch+1, v.Epoch+1); !errors.Is(err, ErrDisk) {
 		t.Error(err)
 	}
-	if sh.Serving() || sh.Epoch() != v.Epoch || !l.has("k") || sh.Enter() {
+	if sh.Serving() || sh.Epoch() != v.Epoch || !l.has("k") || sh.Acquire() {
 		t.Errorf("serving %v, epoch %d, the value is there: %v", sh.Serving(), sh.Epoch(), l.has("k"))
 	}
 	broken = nil
-	must(t, 0, sh.Open(v.Epoch+1, v.Epoch+1))
+	must(t, 0, sh.Role().Open(v.Epoch+1, v.Epoch+1))
 	if l.has("k") || !sh.Serving() {
 		t.Errorf("serving %v, the value is there: %v", sh.Serving(), l.has("k"))
 	}
@@ -230,10 +230,10 @@ func TestEpochsAndTheScript(t *testing.T) {
 			sh := l.shards[r.IntN(len(l.shards))]
 			switch r.IntN(4) {
 			case 0:
-				must(t, 0, sh.Open(sh.Epoch()+1, 0))
+				must(t, 0, sh.Role().Open(sh.Epoch()+1, 0))
 			case 1:
-				sh.Close()
-				must(t, 0, sh.Open(sh.Epoch(), 0))
+				sh.Role().Close()
+				must(t, 0, sh.Role().Open(sh.Epoch(), 0))
 			default:
 				s.step()
 			}
@@ -278,14 +278,14 @@ func TestARecoveryLeavesTheEpoch(t *testing.T) {
 		l.Store = NewClosedStore(labShards, func() int64 { return l.now }, l.pool)
 		l.UseDisk(d, false, unframed, slog.New(slog.DiscardHandler)) // without a log, a start writes snapshots of what a log has
 		sh := l.of("k")
-		if err := sh.Open(v.Epoch+1, 0); !errors.Is(err, ErrNotRecovered) {
+		if err := sh.Role().Open(v.Epoch+1, 0); !errors.Is(err, ErrNotRecovered) {
 			t.Error(err)
 		}
-		if err := l.ClearVoid(sh.id, v.Epoch+1); !errors.Is(err, ErrNotRecovered) {
+		if err := sh.Role().ClearStale(v.Epoch + 1); !errors.Is(err, ErrNotRecovered) {
 			t.Error(err)
 		}
-		must(t, 0, l.Recover(t.Context(), slog.New(slog.DiscardHandler)))
-		if epoch, seq := sh.Newest(); epoch != v.Epoch || seq != v.Seq || sh.Serving() || l.Stats().KeysAside != 1 {
+		must(t, 0, l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))
+		if epoch, seq := sh.Newest(); epoch != v.Epoch || seq != v.Seq || sh.Serving() || l.Stats().KeysNotServed != 1 {
 			t.Errorf("the newest is %d-%d, want %v; serving %v, %+v", epoch, seq, v, sh.Serving(), l.Stats())
 		}
 		l.kill()

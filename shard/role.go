@@ -1,0 +1,197 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+var (
+	// ErrEpoch is returned when a shard is to be opened in an epoch that is over.
+	ErrEpoch = errors.New("the shard has been in a later epoch")
+	// ErrHandoverPending is returned when a shard is to be opened in the epoch in which CloseIfEmpty closed it: only Reopen, or a later epoch, opens it again.
+	ErrHandoverPending = errors.New("the shard is being handed over in this epoch")
+	// ErrNotRecovered is returned when a shard is to be opened or cleared before it has been read from disk.
+	ErrNotRecovered = errors.New("the shard is still being read from disk")
+)
+
+// Role says whether this node serves a shard, and in which epoch. The reconciler sets it; commands enter through its gate.
+type Role struct {
+	s     *Shard
+	gate  gate
+	ready atomic.Bool // the shard has been recovered; until then only the recovery touches its data
+
+	mu              sync.Mutex // held by who opens or closes the gate, also while that waits; guards all below
+	handoverPending bool       // CloseIfEmpty closed the gate
+}
+
+func (r *Role) init(s *Shard) {
+	r.s = s
+	r.gate.init()
+	r.ready.Store(true)
+}
+
+// Open makes this node serve the shard in an epoch that is not over. EmptySince is the epoch in which the shard last began empty: an older copy is stale, and is
+// cleared before the gate opens. If the shard is open in an earlier epoch, Open closes it first, as Close does; it stays closed if the copy cannot be cleared.
+func (r *Role) Open(epoch, emptySince uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.s
+	switch last := s.epoch.Load(); {
+	case !r.ready.Load():
+		return fmt.Errorf("shard %d: %w", s.id, ErrNotRecovered)
+	case epoch < max(last, emptySince, 1):
+		return fmt.Errorf("shard %d: %w: %d comes after %d", s.id, ErrEpoch, max(last, emptySince), epoch)
+	case epoch == last && r.gate.isOpen():
+		return nil
+	case epoch == last && r.handoverPending:
+		return fmt.Errorf("shard %d: %w", s.id, ErrHandoverPending)
+	}
+	r.gate.close()
+	r.handoverPending = false
+	if err := s.beginEpoch(epoch, emptySince); err != nil {
+		return fmt.Errorf("shard %d cannot be served: %w", s.id, err)
+	}
+	r.gate.open()
+	return nil
+}
+
+// Close closes the gate and returns when the last command has left.
+func (r *Role) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gate.close()
+	r.handoverPending = false
+}
+
+// CloseIfEmpty closes a shard that is open in the given epoch and has no entry, expired or not, so that it can be handed over. When it returns true, no command is
+// inside and the shard holds no acknowledged value. Reopen undoes it. A shard in a later epoch stays open: nothing would reopen it.
+func (r *Role) CloseIfEmpty(epoch uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	keys := &r.s.counts.keys
+	if !r.gate.isOpen() || r.s.epoch.Load() != epoch || keys.Load() > 0 { // this needs no wait for the commands inside
+		return false
+	}
+	r.gate.close()
+	if r.handoverPending = keys.Load() == 0; !r.handoverPending {
+		r.gate.open()
+	}
+	return r.handoverPending
+}
+
+// Reopen opens a shard that CloseIfEmpty closed, unless Close or Open was called since.
+func (r *Role) Reopen() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.handoverPending {
+		r.handoverPending = false
+		r.gate.open()
+	}
+}
+
+// ClearStale clears a copy that this node does not serve if it is older than emptySince, the epoch in which the shard last began empty: it would only take memory.
+// The copy keeps its epoch and so stays stale: being empty does not make it a copy of what other nodes have stored since.
+func (r *Role) ClearStale(emptySince uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.s
+	switch {
+	case !r.ready.Load():
+		return fmt.Errorf("shard %d: %w", s.id, ErrNotRecovered)
+	case r.gate.isOpen() || s.epoch.Load() >= emptySince:
+		return nil
+	}
+	r.handoverPending = false
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.entries.count == 0 && len(s.requests.index) == 0 {
+		return nil
+	}
+	if err := s.clearStale(); err != nil {
+		return fmt.Errorf("the stale copy of shard %d cannot be cleared: %w", s.id, err)
+	}
+	return nil
+}
+
+// acquireSettled is Shard.Acquire for a walk over all shards: it waits for a shard that is moving from one epoch to the next instead of skipping it. The caller holds no shard.
+func (r *Role) acquireSettled() bool {
+	if r.gate.enter() {
+		return true
+	}
+	r.mu.Lock() // whoever else holds it is about to open or close the gate
+	defer r.mu.Unlock()
+	return r.gate.enter()
+}
+
+// Role returns the role of this node for the shard.
+func (s *Shard) Role() *Role { return &s.role }
+
+// Acquire reports whether this node serves the shard. If so, it serves it in the same epoch until the caller's Release. Every read or write for a client happens in
+// between. Acquire never waits.
+func (s *Shard) Acquire() bool { return s.role.gate.enter() }
+
+// Release ends what Acquire began.
+func (s *Shard) Release() { s.role.gate.leave() }
+
+// Serving reports whether this node serves the shard now.
+func (s *Shard) Serving() bool { return s.role.gate.isOpen() }
+
+// WhenOpen returns a channel that is closed when the gate next opens.
+func (s *Shard) WhenOpen() <-chan struct{} { return s.role.gate.whenOpen() }
+
+// Ready reports whether the shard has been recovered.
+func (s *Shard) Ready() bool { return s.role.ready.Load() }
+
+// Epoch returns the newest epoch that the shard has been in here: that in which it is served, or was last, or what was read from disk. It does not change
+// between Enter and Leave.
+func (s *Shard) Epoch() uint64 { return s.epoch.Load() }
+
+// Newest returns the epoch of the local copy, and the seq of its newest change. The shard must be Ready.
+func (s *Shard) Newest() (epoch, seq uint64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.epoch.Load(), s.seq
+}
+
+// Epoch returns the newest epoch that any shard has been in here. All shards must be Ready.
+func (s *Store) Epoch() (newest uint64) {
+	for _, sh := range s.shards {
+		newest = max(newest, sh.Epoch())
+	}
+	return newest
+}
+
+// beginEpoch takes the shard to an epoch. Its gate is closed.
+func (s *Shard) beginEpoch(epoch, emptySince uint64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	stale := s.epoch.Load() < emptySince
+	if before := s.epoch.Swap(epoch); stale {
+		if err := s.clearStale(); err != nil {
+			s.epoch.Store(before)
+			return err
+		}
+	}
+	return nil
+}
+
+// clearStale takes all away that the shard has, in the epoch that it is in. The shard is held for writing, its gate is closed.
+//
+// The Flush survives the end of the process. After a loss of power it may be missing, but then so is all that came behind it in the log: what comes back is of the
+// old epoch, and void again.
+func (s *Shard) clearStale() error {
+	if s.seq > 0 { // then there are records, of entries or of requests
+		if _, err := s.record(change{kind: persistence.Flush, reason: persistence.Stale}); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	s.requests = requestLog{}
+	return nil
+}
