@@ -48,8 +48,11 @@ upgrade: image ## build the image and renew the containers, one after the other
 	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
+.PHONY: check quick test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## lint and test: what has to pass before a change goes in
+
+quick: need-go ## the Go tests with fewer rounds, in about a minute: for the inner loop
+	@go test -short ./...
 
 test: announce race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 
