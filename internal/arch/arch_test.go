@@ -20,7 +20,7 @@ var arrows = map[string][]string{
 	"cmd/node":          {"internal/node", "internal/ndctl"},
 	"cmd/ndctl":         {"internal/ndctl"},
 	"internal/node":     {anything},
-	"internal/ndctl":    {"internal/node", "cluster/topology", "array"},
+	"internal/ndctl":    {"internal/datafolder", "cluster/topology", "array"},
 	"internal/arch":     {},
 	"internal/loadtest": {},
 	"e2e":               {"internal/loadtest"},
@@ -39,6 +39,8 @@ var arrows = map[string][]string{
 	"persistence":       {"persistence/vfs", "internal/uuid"},
 	"persistence/vfs":   {},
 	"memory":            {},
+
+	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }
 
 // fenced says which packages of ours may see a module of others that decides much: what gossips and agrees stays behind one

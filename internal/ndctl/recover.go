@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ndring/ndring/internal/node"
+	"github.com/ndring/ndring/internal/datafolder"
 )
 
 func (a *app) raftRecoverCommand() *cobra.Command {
@@ -39,7 +39,7 @@ come back only with empty folders.`,
 		if dir == "" {
 			return usageError("raft recover needs --dir FOLDER")
 		}
-		r, err := node.OpenRecovery(dir)
+		r, err := datafolder.OpenRecovery(dir)
 		if err != nil {
 			return &exitError{exitFailure, err}
 		}
@@ -63,7 +63,7 @@ type recoverReport struct {
 }
 
 // recover shows what there is, asks, and does it.
-func (a *app) recover(r *node.Recovery, yes, force bool) error {
+func (a *app) recover(r *datafolder.Recovery, yes, force bool) error {
 	report := recoverReportOf(r)
 	if !a.json {
 		a.writeRecovery(report)
@@ -90,7 +90,7 @@ func (a *app) recover(r *node.Recovery, yes, force bool) error {
 	})
 }
 
-func recoverReportOf(r *node.Recovery) recoverReport {
+func recoverReportOf(r *datafolder.Recovery) recoverReport {
 	report := recoverReport{Cluster: r.Cluster, Index: r.Index, Term: r.Term, Shards: len(r.Topology.Shards), Voters: []string{}, Answer: []string{}, Node: string(r.Self)}
 	if row, ok := r.Topology.Node(r.Self); ok && row.Name != "" {
 		report.Node = row.Name

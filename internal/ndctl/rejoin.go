@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ndring/ndring/internal/node"
+	"github.com/ndring/ndring/internal/datafolder"
 )
 
 func (a *app) raftRejoinCommand() *cobra.Command {
@@ -35,7 +35,7 @@ If you have raft's files as they were when the node last ran, put them back inst
 		if dir == "" || alone && member {
 			return usageError("raft rejoin needs --dir FOLDER, and at most one of --alone and --member")
 		}
-		r, err := node.OpenRejoin(dir)
+		r, err := datafolder.OpenRejoin(dir)
 		if err != nil {
 			return &exitError{exitFailure, err}
 		}
@@ -54,7 +54,7 @@ type rejoinReport struct {
 }
 
 // rejoin shows what there is, asks, and does it.
-func (a *app) rejoin(r *node.Rejoin, yes, alone, member bool) error {
+func (a *app) rejoin(r *datafolder.Rejoin, yes, alone, member bool) error {
 	report := rejoinReport{Cluster: r.Cluster, Node: string(r.Self), Why: r.Why.Error(), Alone: r.Alone}
 	if r.Unknown {
 		report.Alone = alone

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/datafolder"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
 )
@@ -204,13 +205,13 @@ func TestHelpNamesEverySetting(t *testing.T) {
 }
 
 func TestNodeID(t *testing.T) {
-	if id := nodeID("node-1"); id != nodeID("node-1") || len(id) != 40 || id == nodeID("node-2") {
+	if id := datafolder.NodeID("node-1"); id != datafolder.NodeID("node-1") || len(id) != 40 || id == datafolder.NodeID("node-2") {
 		t.Errorf("node-1 has the id %s", id)
 	}
-	if first, second := nodeID(""), nodeID(""); first == second {
+	if first, second := datafolder.NodeID(""), datafolder.NodeID(""); first == second {
 		t.Error("two nodes without a name have one id")
 	}
-	if id := nodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
+	if id := datafolder.NodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
 		t.Errorf("an id became %s", id)
 	}
 }

@@ -43,7 +43,7 @@ func TestAStartThatFailedBindsNothing(t *testing.T) {
 		t.Fatalf("after a start that failed: %v", err)
 	}
 	for _, tc := range []struct{ name, shards, want string }{
-		{"second", "64", "it has 32 shards, not 64"}, {"first", "32", "the folder is of another node"},
+		{"second", "64", "it has 32 shards, not 64"}, {"first", "32", "the folder belongs to another node"},
 	} {
 		if err := open(tc.name, tc.shards, "0"); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s with %s shards: %v", tc.name, tc.shards, err)

@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/internal/datafolder"
 )
 
 // rejoinOn does what ndctl raft rejoin does with the folder of a member that does not run.
-func rejoinOn(t *testing.T, m *member) *Rejoin {
+func rejoinOn(t *testing.T, m *member) *datafolder.Rejoin {
 	t.Helper()
-	r, err := OpenRejoin(m.folder)
+	r, err := datafolder.OpenRejoin(m.folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func rejoinOn(t *testing.T, m *member) *Rejoin {
 
 func (m *member) raftFile() string {
 	m.t.Helper()
-	found, err := filepath.Glob(filepath.Join(m.folder, raftFolder, "*", "raft.db"))
+	found, err := filepath.Glob(filepath.Join(m.folder, datafolder.Raft, "*", "raft.db"))
 	if err != nil || len(found) != 1 {
 		m.t.Fatal(found, err)
 	}
@@ -53,11 +54,11 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 	all[0].decides("CLUSTER", "CONFIG", "SET", "timeout", "77")
 	sameSetting(t, all, "timeout", "77")
 	loser := all[1]
-	if r, err := OpenRejoin(loser.folder); err == nil {
+	if r, err := datafolder.OpenRejoin(loser.folder); err == nil {
 		t.Errorf("the folder of a node that runs: %v", r)
 	}
 	loser.kill()
-	if _, err := OpenRejoin(loser.folder); !errors.Is(err, cluster.ErrRaftIntact) {
+	if _, err := datafolder.OpenRejoin(loser.folder); !errors.Is(err, cluster.ErrRaftIntact) {
 		t.Errorf("a folder that is whole: %v", err)
 	}
 	file := loser.raftFile()
@@ -79,7 +80,7 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 
 	// Nothing but the shards and their manifest is left: it does not pass for a cluster of one.
 	loser.kill()
-	for _, gone := range []string{raftFolder, "cluster"} {
+	for _, gone := range []string{datafolder.Raft, "cluster"} {
 		if err := os.RemoveAll(filepath.Join(loser.folder, gone)); err != nil {
 			t.Fatal(err)
 		}

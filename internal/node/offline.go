@@ -10,22 +10,16 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/datafolder"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
 )
-
-// bootID names the time since the machine was started. Without one, each start counts as a new one.
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b)), err
-}
 
 // offlineFlags reads the flags of a command on a folder, and what stands behind them.
 func offlineFlags(flags *flag.FlagSet, args []string, stderr io.Writer, operands int) (dir string, rest []string, ok bool) {
@@ -58,7 +52,7 @@ func check(args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return exitUsage
 	}
-	boot, err := bootID()
+	boot, err := datafolder.BootID()
 	if err != nil {
 		fmt.Fprintln(stderr, "ndring: the system does not say when it was started:", err)
 	}
@@ -194,7 +188,7 @@ func dump(args []string, stdout, stderr io.Writer) int {
 	if !ok {
 		return exitUsage
 	}
-	boot, _ := bootID() // without it, what may have been lost with the power is not read
+	boot, _ := datafolder.BootID() // without it, what may have been lost with the power is not read
 	d, err := persistence.Inspect(vfs.OS{}, dir, boot)
 	if err != nil {
 		fmt.Fprintln(stderr, "ndring: cannot read the data folder:", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/datafolder"
 	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
@@ -46,8 +47,8 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}
 	if n.disk != nil {
 		config.HasData, config.NewClusterID = n.disk.HasData(), n.disk.Cluster().String()
-		config.RaftState = raftStateOf(n.disk)
-		config.Files, config.RaftDir = files{n.disk}, filepath.Join(n.disk.Dir(), raftFolder)
+		config.RaftState = datafolder.RaftState(n.disk)
+		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
 	}
 	link := link{n.bus}
 	n.cluster = cluster.New(config, link, n)

@@ -15,12 +15,13 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/internal/datafolder"
 )
 
 // recoverOn does what ndctl raft recover does with the folder of a member that does not run.
-func recoverOn(t *testing.T, m *member) *Recovery {
+func recoverOn(t *testing.T, m *member) *datafolder.Recovery {
 	t.Helper()
-	r, err := OpenRecovery(m.folder)
+	r, err := datafolder.OpenRecovery(m.folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,13 +32,11 @@ func recoverOn(t *testing.T, m *member) *Recovery {
 	if err = errors.Join(err, r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(kept, r.storeID(), "raft.db")); err != nil {
+	if _, err := os.Stat(filepath.Join(kept, r.Store(), "raft.db")); err != nil {
 		t.Error(err)
 	}
 	return r
 }
-
-func (r *Recovery) storeID() string { return r.disk.Store().String() }
 
 // toldOf is what CLUSTER TOPOLOGY tells that must be the same on all members.
 func (m *member) toldOf() (told struct {
@@ -57,7 +56,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	kept := someArrays(100)
 	kept.store(t, clusterClient(t, all...))
 	left, lost := all[0], all[1:]
-	if _, err := OpenRecovery(left.folder); err == nil || lacks(err.Error(), "another process uses") != "" {
+	if _, err := datafolder.OpenRecovery(left.folder); err == nil || lacks(err.Error(), "another process uses") != "" {
 		t.Errorf("the folder of a node that runs: %v", err)
 	}
 	for _, m := range lost {
@@ -69,7 +68,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	if r.Cluster != id || len(r.Voters) != 3 || len(r.Topology.Nodes) != 3 || r.Index == 0 || r.Term == 0 {
 		t.Errorf("before the recovery it knows of cluster %s, %d voters, %d nodes, entry %d of term %d", r.Cluster, len(r.Voters), len(r.Topology.Nodes), r.Index, r.Term)
 	}
-	if _, err := OpenRecovery(left.folder); !errors.Is(err, cluster.ErrOnlyVoter) {
+	if _, err := datafolder.OpenRecovery(left.folder); !errors.Is(err, cluster.ErrOnlyVoter) {
 		t.Errorf("a second recovery: %v", err)
 	}
 	left.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
@@ -85,7 +84,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	}
 	here.readable(t, left)
 	for _, m := range lost {
-		if reply := left.says("CLUSTER", "FORGET", string(nodeID(m.name))); reply != "OK" {
+		if reply := left.says("CLUSTER", "FORGET", string(datafolder.NodeID(m.name))); reply != "OK" {
 			t.Errorf("FORGET %s: %s", m.name, reply)
 		}
 	}
@@ -144,11 +143,11 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	recoverOn(t, behind)
 	behind.start("--join", seedsOf(all...), "--bootstrap-expect", "5")
 	eventually(t, "n1 leads n2", all, func() string {
-		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_leader:"+string(nodeID("n1")), "cluster_waiting_for:\r", "cluster_id:"+id)
+		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_leader:"+string(datafolder.NodeID("n1")), "cluster_waiting_for:\r", "cluster_id:"+id)
 	})
 	for _, m := range lost {
 		eventually(t, m.name+" is forgotten", all, func() string {
-			if reply := left.says("CLUSTER", "FORGET", string(nodeID(m.name))); reply != "OK" && lacks(reply, "Unknown node") != "" {
+			if reply := left.says("CLUSTER", "FORGET", string(datafolder.NodeID(m.name))); reply != "OK" && lacks(reply, "Unknown node") != "" {
 				return reply
 			}
 			return ""
@@ -237,19 +236,19 @@ func TestRecoveryRefuses(t *testing.T) {
 		{"no data folder", t.TempDir(), "cannot use the data folder"},
 		{"a cluster of one", single.folder, cluster.ErrOnlyVoter.Error()},
 	} {
-		if r, err := OpenRecovery(tc.dir); err == nil || lacks(err.Error(), tc.want) != "" {
+		if r, err := datafolder.OpenRecovery(tc.dir); err == nil || lacks(err.Error(), tc.want) != "" {
 			t.Errorf("%s: %v %v", tc.name, r, err)
 		}
 	}
-	logs, err := filepath.Glob(filepath.Join(single.folder, raftFolder, "*", "raft.db"))
+	logs, err := filepath.Glob(filepath.Join(single.folder, datafolder.Raft, "*", "raft.db"))
 	if err != nil || len(logs) != 1 {
 		t.Fatal(logs, err)
 	}
-	for _, gone := range []string{logs[0], filepath.Join(single.folder, raftFolder)} {
+	for _, gone := range []string{logs[0], filepath.Join(single.folder, datafolder.Raft)} {
 		if err := os.RemoveAll(gone); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenRecovery(single.folder); !errors.Is(err, cluster.ErrNoRaft) {
+		if _, err := datafolder.OpenRecovery(single.folder); !errors.Is(err, cluster.ErrNoRaft) {
 			t.Errorf("without %s: %v", gone, err)
 		}
 		if _, err := os.Stat(gone); !errors.Is(err, fs.ErrNotExist) {
