@@ -1,4 +1,4 @@
-"""What to do with a value that cannot be stored. The tests follow each piece of advice and store the result."""
+"""Suggestions for values that cannot be stored. A test follows every suggestion and stores the result."""
 from __future__ import annotations
 
 import datetime
@@ -15,9 +15,9 @@ def full_name(cls: Any) -> str:
 
 
 def for_value(value: Any) -> str:
-    """Returns the advice for a value that is neither a numpy array nor a numpy scalar."""
+    """Returns the suggestion for a value that is neither a NumPy array nor a NumPy scalar."""
     if value is None:
-        return "to store that there is nothing, store np.empty(0)"
+        return "to record that there is no value, store np.empty(0)"
     if isinstance(value, (str, bytes, bytearray, memoryview, bool, float, complex)):
         return "store np.asarray(x)"
     if isinstance(value, int):
@@ -31,20 +31,20 @@ def for_value(value: Any) -> str:
     if isinstance(value, datetime.timedelta):
         return "store np.timedelta64(x)"
     if callable(getattr(value, "to_numpy", None)):
-        return "store x.to_numpy(dtype=float), or another dtype than object; columns of several dtypes under a key each"
+        return "store x.to_numpy(dtype=float), or with another dtype than object; columns of different dtypes under one key each"
     if callable(getattr(value, "keys", None)):
-        return "store its values under a key each, mset({name: np.asarray(value) for name, value in x.items()})"
+        return "store its values under one key each, mset({name: np.asarray(value) for name, value in x.items()})"
     if hasattr(value, "__getitem__") or hasattr(value, "__array__"):
-        return "store np.asarray(x, dtype=float), or another dtype that fits its items"
+        return "store np.asarray(x, dtype=float), or with another dtype that fits its items"
     if hasattr(value, "__iter__"):
-        return "store np.asarray(list(x), dtype=float), or another dtype that fits its items"
-    return "store the arrays that it holds, under a key each"
+        return "store np.asarray(list(x), dtype=float), or with another dtype that fits its items"
+    return "store the arrays that it contains, under one key each"
 
 
 def for_subclass(value: np.ndarray[Any, Any], known_base: bool) -> str:
-    """Returns the advice for an array that would not come back in its class.
+    """Returns the suggestion for an array whose class would be lost.
 
-    ``known_base``: of a masked array, whether the class of its data would.
+    ``known_base``: for a masked array, whether the class of its data can be restored.
     """
     if not isinstance(value, np.ma.MaskedArray):
         return "store np.asarray(x)"
@@ -56,17 +56,17 @@ def for_subclass(value: np.ndarray[Any, Any], known_base: bool) -> str:
 
 
 def for_objects(dtype: np.dtype[Any]) -> str:
-    """Returns the advice for an array that holds Python objects."""
+    """Returns the suggestion for an array of Python objects."""
     if dtype.names is None:
-        return "convert it first: x.astype(float) for numbers, x.astype('U') for texts"
+        return "convert it first: x.astype(float) for numbers, x.astype('U') for strings"
     name = next(name for name in dtype.names if dtype.fields[name][0].hasobject)  # type: ignore[index]
-    return f"store each field under a key of its own, converted where it holds objects: x[{name!r}].astype('U')"
+    return f"store each field under its own key, converted if it holds objects: x[{name!r}].astype('U')"
 
 
 def for_dtype(value: Any) -> str:
-    """Returns the advice for an array or scalar whose dtype cannot be said."""
+    """Returns the suggestion for an array or scalar whose dtype cannot be described."""
     names = value.dtype.names
     if isinstance(value, np.ma.MaskedArray) and names:
-        # Each field has a mask of its own, which a view as bytes cannot keep.
-        return f"store each field under a key of its own: x[{names[0]!r}]"
+        # Each field has its own mask, which a view as bytes would lose.
+        return f"store each field under its own key: x[{names[0]!r}]"
     return f"store the same bytes without the dtype: x.view('V{value.dtype.itemsize}')"

@@ -1,4 +1,4 @@
-"""One ndarray, its dtype, its layout and its flags: to bytes and what attrs say of them, and back."""
+"""One ndarray with its dtype, layout and flags, to bytes and attrs and back."""
 from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, Optional, Tuple
@@ -8,15 +8,15 @@ import numpy as np
 from . import _advice, _dtypes, _layout, _strings
 from ._attrs import flag, optional
 from ._exceptions import DecodeError, EncodeError
-from ._mapped import refuse_cut_off
+from ._memmap import refuse_truncated
 from ._npy import Header
 
-#: The keys that stand in ``py`` for any array, and their types.
+#: The keys that any array may have in ``py``, and their types.
 KEYS: Dict[str, Any] = {"dtype": object, "string": dict, "strides": list, "misaligned": int, "readonly": bool}
 
 
 class Packed:
-    """An array in bytes: ``descr``, ``fortran`` and ``shape`` for the header, ``data``, and what attrs and parts say."""
+    """An encoded array: ``descr``, ``fortran`` and ``shape`` for the header, ``data``, and the contents of attrs and parts."""
 
     __slots__ = ("descr", "fortran", "shape", "data", "py", "parts", "keep")
 
@@ -40,8 +40,8 @@ class Packed:
 
 
 def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) -> Packed:
-    """Packs an array of any class, as the plain ndarray that it is underneath. Raises EncodeError."""
-    refuse_cut_off(value)
+    """Packs an array of any class as a plain ndarray. Raises EncodeError."""
+    refuse_truncated(value)
     base = np.ndarray.view(value, np.ndarray)
     py: Dict[str, Any] = {}
     parts: List[Tuple[bytes, memoryview]] = []
@@ -53,7 +53,7 @@ def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) ->
     else:
         try:
             descr, node = _dtypes.header_descr(base.dtype, drop_metadata)
-        except _dtypes.Unsayable as exc:
+        except _dtypes.UnsupportedDtype as exc:
             raise EncodeError(f"{exc}; {_advice.for_dtype(value)}") from exc
         if node is not None:
             py["dtype"] = node
@@ -62,26 +62,26 @@ def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) ->
     if strides is not None:
         py["strides"] = list(strides)
     if not value.flags.aligned:
-        py["misaligned"] = _layout.residue(base)
+        py["misaligned"] = _layout.misalignment(base)
     if not is_writeable(value):
         py["readonly"] = True
     return Packed(descr, fortran, base.shape, data, py, parts, value)
 
 
 def is_writeable(array: np.ndarray[Any, Any]) -> bool:
-    """Returns ``array.flags.writeable`` without the warning that numpy has for results of ``np.broadcast_arrays``."""
+    """Returns ``array.flags.writeable`` without the warning that numpy issues for results of ``np.broadcast_arrays``."""
     try:
         return not array.__array_interface__["data"][1] or array.flags.writeable
-    except FutureWarning:  # Where the caller makes errors of warnings. Such an array is writable.
+    except FutureWarning:  # raised if the caller turns warnings into errors; such an array is writable
         return True
 
 
 def unpack_array(
     header: Header, data: np.ndarray[Any, Any], py: Mapping[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
 ) -> np.ndarray[Any, Any]:
-    """Returns the array that ``pack_array`` packed, writable for now: see ``settle``. Raises DecodeError.
+    """Returns the array that ``pack_array`` packed, still writable: see ``apply_flags``. Raises DecodeError.
 
-    ``data``: ``header.nbytes`` of 1-d uint8. ``py``: checked for its keys and their types, not for more.
+    ``data``: 1-d uint8 of ``header.nbytes`` bytes. ``py``: only its keys and their types have been checked.
     """
     dtype = dtype_of(header, py)
     if "string" in py:
@@ -101,21 +101,21 @@ def unpack_array(
 
 
 def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype[Any]:
-    """Returns the dtype of the array, new or immutable. Raises DecodeError where attrs and header disagree."""
+    """Returns the dtype of the array, either new or immutable. Raises DecodeError if attrs and header disagree."""
     if "string" in py:
         if "dtype" in py or header.descr != _strings.END.str:
-            raise DecodeError("attrs say StringDType, the header is not of its ends (<u8)")
+            raise DecodeError("attrs say StringDType, but the header does not hold the ends of texts (<u8)")
         return _strings.restore(py["string"])
     if "dtype" not in py:
         return header.dtype
     dtype = _dtypes.restore(py["dtype"])
     if dtype.itemsize != header.itemsize or dtype.hasobject or dtype.subdtype is not None:
-        raise DecodeError(f"attrs say dtype {dtype!r}, which does not fit the header's items of {header.itemsize} bytes")
+        raise DecodeError(f"attrs say dtype {dtype!r}, which does not match the header's items of {header.itemsize} bytes")
     return dtype
 
 
-def settle(array: np.ndarray[Any, Any], py: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """Sets the flags that attrs record, last of all, since views recompute them. Returns ``array``."""
+def apply_flags(array: np.ndarray[Any, Any], py: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Sets the flags that attrs record and returns ``array``. Must come last, because views recompute the flags."""
     if "misaligned" in py:
         array.setflags(align=False)
     if flag(py, "readonly"):

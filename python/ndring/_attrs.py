@@ -1,7 +1,7 @@
-"""The attrs of a value: a JSON object, of which ndring's Python client uses two keys, ``v`` and ``py``.
+"""The attrs of a value: a JSON object, in which ndring's Python client uses the keys ``v`` and ``py``.
 
-``docs/attrs.md`` documents what stands in ``py``. Other keys beside the two belong to others and are left alone.
-What is read here came over the network: it is taken for hostile until every key and type has been checked.
+docs/attrs.md documents ``py``. Other keys belong to other programs and are ignored. Attrs come over the network and are treated as hostile
+until every key and type has been checked.
 """
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _MAX_METADATA_NESTING = 32
 
 
 def dump(py: Mapping[str, Any], value: Any) -> bytes:
-    """Returns attrs that carry ``py`` of a value, empty when there is nothing to say. Raises EncodeError above 64 KiB."""
+    """Returns the attrs for ``py``, empty if ``py`` is. Raises EncodeError above 64 KiB."""
     if not py:
         return b""
     raw = json.dumps({"v": VERSION, "py": py}, separators=(",", ":"), allow_nan=False).encode("ascii")
     if len(raw) > MAX_ATTRS:
         raise EncodeError(
-            f"what .npy cannot say of this array takes {len(raw)} bytes of attrs; the limit is {MAX_ATTRS}. "
-            f"Pass metadata='drop' where it is the metadata that is long, else {_advice.for_dtype(value)}"
+            f"describing what .npy cannot express of this array takes {len(raw)} bytes of attrs; the limit is {MAX_ATTRS}. "
+            f"Pass metadata='drop' if the metadata is that long, else {_advice.for_dtype(value)}"
         )
     return raw
 
 
 def load(raw: Any) -> Dict[str, Any]:
-    """Returns the ``py`` object of attrs, empty when there is none. Raises DecodeError."""
+    """Returns the ``py`` object of attrs, empty if there is none. Raises DecodeError."""
     if not raw:
         return {}
     raw = bytes(raw)
     if len(raw) > MAX_ATTRS:
         raise DecodeError(f"attrs of {len(raw)} bytes; the limit is {MAX_ATTRS}")
     try:
-        attrs = json.loads(raw.decode("utf8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        attrs = json.loads(raw.decode("utf8"), object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as exc:
         raise DecodeError(f"attrs are not JSON: {exc}") from exc
     if type(attrs) is not dict:
@@ -46,27 +46,27 @@ def load(raw: Any) -> Dict[str, Any]:
     if "py" not in attrs:
         return {}
     if type(attrs.get("v")) is not int or attrs["v"] != VERSION:
-        raise DecodeError(f"attrs are of version {str(attrs.get('v'))[:40]}; this client knows {VERSION}: update ndring")
+        raise DecodeError(f"attrs have version {str(attrs.get('v'))[:40]}, this client knows {VERSION}: update ndring")
     if type(attrs["py"]) is not dict:
         raise DecodeError("'py' in attrs is not an object")
     return attrs["py"]
 
 
-def _no_twins(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def _reject_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice")
     return result
 
 
-def _no_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 def check_keys(node: Any, what: str, known: Mapping[str, Any]) -> None:
-    """Raises DecodeError unless ``node`` is an object with keys of ``known`` only, each of the type it names.
+    """Raises DecodeError unless ``node`` is an object whose keys are all in ``known`` and have the type given there.
 
-    An unknown key is refused, since it would say something of the array that were lost in silence.
+    An unknown key is an error, because ignoring it would silently lose a property of the array.
     """
     if type(node) is not dict:
         raise DecodeError(f"{what} in attrs is not an object")
@@ -74,11 +74,11 @@ def check_keys(node: Any, what: str, known: Mapping[str, Any]) -> None:
         if key not in known:
             raise DecodeError(f"{what} in attrs has the unknown key {key[:40]!r}: it was stored by a newer ndring")
         if type(value) is not known[key] and known[key] is not object:
-            raise DecodeError(f"{key!r} of {what} in attrs is of the wrong type")
+            raise DecodeError(f"{key!r} of {what} in attrs has the wrong type")
 
 
 def flag(node: Mapping[str, Any], key: str) -> bool:
-    """Returns whether a flag is set. Flags are written only when set: false is refused. Raises DecodeError."""
+    """Returns whether a flag is set. Flags are written only when set, so false is an error. Raises DecodeError."""
     if key not in node:
         return False
     if node[key] is not True:
@@ -87,12 +87,12 @@ def flag(node: Mapping[str, Any], key: str) -> bool:
 
 
 def plain_json(value: Any, what: str) -> Dict[str, Any]:
-    """Returns a copy of a mapping that comes back from JSON exactly as it is. Raises EncodeError for any other."""
-    copy: Dict[str, Any] = _plain(value if type(value) is dict else dict(value), 0)
+    """Returns a copy of a mapping that JSON restores exactly. Raises EncodeError for any other mapping."""
+    copy: Dict[str, Any] = _copy_plain(value if type(value) is dict else dict(value), 0)
     if copy is _NOT_PLAIN:
         raise EncodeError(
-            f"{what} is not plain JSON (dicts with text keys, lists, text, numbers, bools, None) and would not come "
-            "back as it is; pass metadata='drop' to store the array without it"
+            f"{what} is not plain JSON (dicts with str keys, lists, str, numbers, bools, None) and would not come "
+            "back unchanged; pass metadata='drop' to store the array without it"
         )
     return copy
 
@@ -100,7 +100,7 @@ def plain_json(value: Any, what: str) -> Dict[str, Any]:
 _NOT_PLAIN: Any = object()
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _copy_plain(value: Any, depth: int) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -113,18 +113,18 @@ def _plain(value: Any, depth: int) -> Any:
     if depth >= _MAX_METADATA_NESTING:
         return _NOT_PLAIN
     if kind is list:
-        items = [_plain(item, depth + 1) for item in value]
+        items = [_copy_plain(item, depth + 1) for item in value]
         return _NOT_PLAIN if any(item is _NOT_PLAIN for item in items) else items
     if kind is dict:
         if any(type(key) is not str or not _is_unicode(key) for key in value):
             return _NOT_PLAIN
-        pairs = {key: _plain(item, depth + 1) for key, item in value.items()}
+        pairs = {key: _copy_plain(item, depth + 1) for key, item in value.items()}
         return _NOT_PLAIN if any(item is _NOT_PLAIN for item in pairs.values()) else pairs
     return _NOT_PLAIN
 
 
 def _is_unicode(text: str) -> bool:
-    # Two lone surrogates side by side come back from JSON as one character.
+    # JSON would turn two adjacent lone surrogates into one character.
     try:
         text.encode("utf8")
     except UnicodeEncodeError:
@@ -133,7 +133,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def optional(node: Mapping[str, Any], key: str) -> Optional[Any]:
-    """Returns the value of a key that may be absent; a null in its place is refused. Raises DecodeError."""
+    """Returns the value of a key that may be absent. A null is an error. Raises DecodeError."""
     if key not in node:
         return None
     if node[key] is None:

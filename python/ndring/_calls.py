@@ -1,4 +1,4 @@
-"""The commands that concern one key, each as a request and what its reply means. Client and pipeline share them."""
+"""One Call per method of the client: its request, and how to turn the reply into the result. Client and pipeline share them."""
 from __future__ import annotations
 
 import uuid
@@ -7,7 +7,7 @@ from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, Type
 import numpy as np
 
 from ._commands import Meta, get_request, meta_request, restore, set_request
-from ._options import Key, Moment, Seconds, Value, encode_key, moment, set_options, whole
+from ._options import Key, UnixTime, Seconds, Value, encode_key, unix_time, set_options, duration
 from ._replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
 from ._transport import Request
 from ._wire import pack
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """A request; ``finish`` makes the result of its reply. ``keys``: those that it concerns. ``writes``: whether it changes something.
-    ``miss``: the result that says that there is nothing, or that nothing was done."""
+    """A request and ``finish``, which turns its reply into the result. ``keys``: the keys it concerns. ``writes``: whether it
+    changes anything. ``miss``: the result that means "nothing there" or "nothing done"."""
 
     __slots__ = ("request", "finish", "keys", "writes", "miss")
 
@@ -42,8 +42,8 @@ def set_(
     *,
     ex: Optional[Seconds] = None,
     px: Optional[Seconds] = None,
-    exat: Optional[Moment] = None,
-    pxat: Optional[Moment] = None,
+    exat: Optional[UnixTime] = None,
+    pxat: Optional[UnixTime] = None,
     keepttl: bool = False,
     nx: bool = False,
     xx: bool = False,
@@ -65,7 +65,7 @@ def _is_done(reply: Any) -> bool:
 
 
 def set_version(key: Key, value: Any, *, px: int, nx: bool = False, if_version: Optional[str] = None) -> Call[Optional[str]]:
-    """Is a conditional write whose result is the new version, None if the condition did not hold."""
+    """A conditional write that returns the new version, or None if the condition did not hold."""
     words = set_options(None, px, None, None, False, nx, False, if_version, None) + [b"WITHVERSION"]
     return _set(key, value, words, True, "packed", "error", lambda reply: None if reply is None else reply.decode(), is_version_or_null)
 
@@ -87,8 +87,8 @@ def get(key: Key, default: Any = None) -> Call[Any]:
     return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,), False, default)
 
 
-def counted(name: bytes, keys: Sequence[bytes]) -> Call[int]:
-    """Is DEL or EXISTS of keys of one slot."""
+def count_keys(name: bytes, keys: Sequence[bytes]) -> Call[int]:
+    """DEL or EXISTS for keys of one slot."""
     return Call(Request(pack(name, *keys), checked(name.decode(), up_to(len(keys))), key=keys[0]), int, tuple(keys), name == b"NP.DEL", 0)
 
 
@@ -116,15 +116,15 @@ def verify(key: Key) -> Call[bool]:
 
 
 def expire(key: Key, seconds: Seconds) -> Call[bool]:
-    return _call(is_flag, bool, b"NP.EXPIRE", key, b"%d" % whole(seconds, 1, "seconds"))
+    return _call(is_flag, bool, b"NP.EXPIRE", key, b"%d" % duration(seconds, 1, "seconds"))
 
 
 def pexpire(key: Key, milliseconds: Seconds) -> Call[bool]:
-    return _call(is_flag, bool, b"NP.PEXPIRE", key, b"%d" % whole(milliseconds, 1000, "milliseconds"))
+    return _call(is_flag, bool, b"NP.PEXPIRE", key, b"%d" % duration(milliseconds, 1000, "milliseconds"))
 
 
-def expireat(key: Key, when: Moment) -> Call[bool]:
-    return _call(is_flag, bool, b"EXPIREAT", key, b"%d" % moment(when, 1, "when"))
+def expireat(key: Key, when: UnixTime) -> Call[bool]:
+    return _call(is_flag, bool, b"EXPIREAT", key, b"%d" % unix_time(when, 1, "when"))
 
 
 def persist(key: Key) -> Call[bool]:

@@ -1,4 +1,4 @@
-"""NumPyRedis, the client."""
+"""NumPyRedis, the client: checks arguments, encodes and decodes, and leaves routing and retries to _cluster."""
 from __future__ import annotations
 
 import copy
@@ -12,16 +12,16 @@ from ._cluster import Cluster
 from ._commands import Meta, check_crc, meta_request, parse_info, slot
 from ._degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
 from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
-from ._making import get_or_set
+from ._get_or_set import get_or_set
 from ._nodes import Nodes
 from ._npy import Header
-from ._options import K, Key, Moment, Seconds, Value, encode_key, key_list, url_options
+from ._options import K, Key, Seconds, UnixTime, Value, encode_key, key_list, url_options
 from ._pipeline import Pipeline
 from ._replies import checked, is_pong, is_text
-from ._retry import policy_of
+from ._retry import make_policy
 from ._scan import scan
-from ._seeds import DEFAULT_PORT, seeds_of
-from ._settings import settings_of
+from ._seeds import DEFAULT_PORT, parse_seeds
+from ._settings import parse_settings
 from ._slots import Address
 from ._transport import Request
 from ._version import __version__
@@ -31,25 +31,30 @@ _CHANGEABLE = ("retry_for", "deadline", "on_error")
 
 
 class NumPyRedis:
-    """A client of ndring: what you store is exactly what you get back.
+    """A client for an ndring cluster: what you store is exactly what you get back.
 
-    One node of a cluster is enough to find the others: the client asks who serves what at the first call with a key, and again
-    when that has changed. Several may be given, of which any is enough: ``NumPyRedis(["a:7379", "b:7379"])``, or ``startup_nodes=``.
-    Options, ``max_connections`` too, are for each node; with TLS each node's certificate must hold for the
-    address that the cluster announces. A Unix socket leads to the one node that has it.
+    One node is enough: the client asks it which node serves which keys at the first call with a key, and
+    asks again when that changes. With several nodes any one that answers will do:
+    ``NumPyRedis(["a:7379", "b:7379"])`` or ``startup_nodes=``. All options, also ``max_connections``, apply to
+    each node. With TLS, each node's certificate must be valid for the address that the cluster announces. A
+    Unix socket connects to one node only.
 
-    One client may be used by any number of threads, and by the child of a fork; a pickled one is another client with the same options, its
-    password included. Every call is bounded: a node may be
-    silent for ``socket_timeout`` seconds, and a lost connection, a busy node, or a key that no node serves is tried again
-    for ``retry_for`` seconds where a second try cannot do harm. ``deadline``: seconds after which a call is over in any case. Conditional
-    writes (``nx``, ``xx``, ``if_version``) are safe to repeat too: the node knows a repeat by its request id.
+    Threads may share a client, and so may a forked child. A pickled client becomes a new client with the same
+    options, including the password.
 
-    Calls for the keys of a node that has not answered for ``retry_for`` raise NodeDownError at once, until it is back.
-    ``on_error="miss"`` lets a service go on without its cache: a read that cannot be answered is a miss, a write is dropped;
-    ``unanswered`` counts them. Wrong arguments, values that cannot be stored, a wrong password and damaged bytes still raise.
+    Every call is bounded. A node may be silent for ``socket_timeout`` seconds. Where a repeat is safe, the client
+    retries for ``retry_for`` seconds after a lost connection, while a node is busy, and while no node serves the key.
+    ``deadline`` limits the whole call, in seconds. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to
+    repeat too, because they carry a request id that the node recognizes.
 
-    ``max_array_bytes``: largest array that ``get`` allocates memory for. Further options are those of redis-py: ``username``, ``password``,
-    ``credential_provider``, ``client_name``, ``protocol``, ``socket_keepalive``, ``max_connections``, ``ssl=True`` and ``ssl_...``.
+    When a node has not answered for ``retry_for`` seconds, calls for its keys raise NodeDownError at once until it
+    answers again. With ``on_error="miss"`` a service works on without its cache: reads that cannot be answered are
+    misses, writes are dropped, and ``unanswered`` counts both. Wrong arguments, values that cannot be stored, a wrong
+    password and corrupt data still raise.
+
+    ``max_array_bytes``: the largest array that ``get`` allocates memory for, in bytes. Further options are those of
+    redis-py: ``username``, ``password``, ``credential_provider``, ``client_name``, ``protocol``, ``socket_keepalive``,
+    ``max_connections``, ``ssl=True`` and ``ssl_...``. docs/python.md lists every option.
     """
 
     def __init__(
@@ -71,34 +76,35 @@ class NumPyRedis:
             "socket_connect_timeout": socket_connect_timeout, "retry_for": retry_for, "deadline": deadline, "on_error": on_error,
             "max_array_bytes": max_array_bytes, **options,
         }  # fmt: skip
-        policy = policy_of(retry_for, deadline, on_error)
+        policy = make_policy(retry_for, deadline, on_error)
         options.update(socket_timeout=socket_timeout, socket_connect_timeout=socket_connect_timeout, max_array_bytes=max_array_bytes)
-        settings = settings_of(options, __version__)
-        seeds = [Address("", 0)] if settings.path is not None else seeds_of(host, port, startup_nodes)
+        settings = parse_settings(options, __version__)
+        seeds = [Address("", 0)] if settings.path is not None else parse_seeds(host, port, startup_nodes)
         self._cluster = Cluster(Nodes(settings, seeds), policy)
-        self._where = settings.path or ", ".join(map(str, seeds))
+        self._label = settings.path or ", ".join(map(str, seeds))
         self._degraded = Degraded()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "NumPyRedis":
-        """Returns a client for a URL that redis-py understands: ``redis://[user:password@]host[:7379]``, ``rediss://`` for TLS,
-        ``unix://path``; several hosts are separated by commas. Options in its query, such as ``?socket_timeout=3&retry_for=1``, and keywords
-        are those of the constructor."""
+        """Returns a client for a URL in redis-py's syntax: ``redis://[user:password@]host[:7379]``, ``rediss://`` for
+        TLS, ``unix://path``. Commas separate several hosts: ``redis://a:7379,b:7379``. The query string
+        (``?socket_timeout=3&retry_for=1``) and keyword arguments take the constructor's options; keywords win.
+        Raises ValueError for an invalid URL."""
         return cls(**{**url_options(url), **options})
 
     def with_options(self, **changed: Any) -> "NumPyRedis":
-        """Returns a client with the same connections and another ``deadline``, ``retry_for`` or ``on_error``:
-        ``client.with_options(deadline=0.2).get(key)``."""
+        """Returns a client that shares this one's connections but has another ``deadline``, ``retry_for`` or
+        ``on_error``: ``client.with_options(deadline=0.2).get(key)``."""
         for name in changed:
             if name not in _CHANGEABLE:
-                raise TypeError(f"with_options takes {', '.join(_CHANGEABLE)}, not {name!r}")
+                raise TypeError(f"with_options accepts {', '.join(_CHANGEABLE)}, not {name!r}")
         other = copy.copy(self)
         other._arguments = {**self._arguments, **changed}
-        other._cluster = Cluster(self._cluster.nodes, policy_of(*(other._arguments[name] for name in _CHANGEABLE)))
+        other._cluster = Cluster(self._cluster.nodes, make_policy(*(other._arguments[name] for name in _CHANGEABLE)))
         return other
 
     def __reduce__(self) -> Any:
-        return _client_of, (type(self), self._arguments)
+        return _rebuild, (type(self), self._arguments)
 
     def __copy__(self) -> "NumPyRedis":
         other = object.__new__(type(self))
@@ -107,7 +113,7 @@ class NumPyRedis:
 
     @property
     def unanswered(self) -> Unanswered:
-        """How many reads and writes were not answered and did not raise, because of ``on_error``."""
+        """How many reads became misses and how many writes were dropped because of ``on_error``, and the last error."""
         return self._degraded.counts()
 
     def __enter__(self) -> "NumPyRedis":
@@ -117,10 +123,10 @@ class NumPyRedis:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._where})"
+        return f"{type(self).__name__}({self._label})"
 
     def close(self) -> None:
-        """Closes all connections. A later call opens new ones."""
+        """Closes all connections, also those in use. A later call opens new ones."""
         self._cluster.nodes.close()
 
     # Arrays
@@ -132,8 +138,8 @@ class NumPyRedis:
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
-        exat: Optional[Moment] = None,
-        pxat: Optional[Moment] = None,
+        exat: Optional[UnixTime] = None,
+        pxat: Optional[UnixTime] = None,
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
@@ -142,18 +148,19 @@ class NumPyRedis:
         layout: str = "auto",
         metadata: str = "error",
     ) -> bool:
-        """Stores a numpy array or scalar; False when ``nx``, ``xx`` or ``if_version`` kept it from being stored.
+        """Stores a NumPy array or scalar. Returns False if ``nx``, ``xx`` or ``if_version`` prevented it, else True.
 
-        ``ex``, ``px``: time to live in s, in ms, or a timedelta. ``exat``, ``pxat``: the Unix time in s, in ms, or a
-        datetime, at which it expires. ``keepttl``: the time to live of the old value stays. ``nx``: only if the key is
-        missing; ``xx``: only if it is there; ``if_version``: only if it is still this version (``meta(key).version``).
-        ``write_concern``: ``"ONE"``, ``"SYNC"`` or ``"ALL"`` copies have it before this returns. ``layout``: ``"auto"``
-        restores unusual strides unless they span more than 8 times the data, ``"exact"`` always, ``"packed"`` never.
-        ``metadata="drop"`` leaves out ``dtype.metadata`` that is not plain JSON instead of raising.
+        ``ex``, ``px``: time to live in seconds or milliseconds, or as a timedelta. ``exat``, ``pxat``: expiry as Unix
+        time in seconds or milliseconds, or as a datetime. ``keepttl``: keep the old value's time to live. ``nx``: only
+        if the key is missing. ``xx``: only if it exists. ``if_version``: only if the stored array has this version
+        (``meta(key).version``). ``write_concern``: wait until ``"ONE"``, ``"SYNC"`` (all in-sync) or ``"ALL"`` copies
+        have it. ``layout``: ``"auto"`` restores unusual strides unless they span more than 8 times the data, ``"exact"``
+        always restores them, ``"packed"`` never. ``metadata="drop"`` omits ``dtype.metadata`` that is not plain JSON
+        instead of raising.
 
-        The array must not change until this returns. Raises EncodeError for what would not come back as it is (object
-        arrays, unknown subclasses), ValueError for options that exclude each other, ServerError, ConnectionError, TimeoutError;
-        UncertainWrite when the answer to a conditional write was lost for good.
+        Do not modify the array until this returns. Raises EncodeError for values that would not come back unchanged
+        (object arrays, unknown subclasses), ValueError for options that exclude each other, UncertainWrite if the
+        outcome of a conditional write is unknown, and ServerError, ConnectionError or TimeoutError.
         """
         return self._run(
             _calls.set_(
@@ -163,11 +170,12 @@ class NumPyRedis:
         )  # fmt: skip
 
     def get(self, key: Key, out: Optional[np.ndarray[Any, Any]] = None, default: Any = None) -> Any:
-        """Returns the stored array or scalar, as it was stored; ``default`` for a missing key.
+        """Returns the stored array or scalar, or ``default`` for a missing key.
 
-        ``out``: an array of the stored dtype, shape and layout that receives the data and is returned. A mismatch raises
-        DecodeError before anything is written; a stored array that was read-only leaves ``out`` writeable. When the transfer
-        itself fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError, TimeoutError.
+        ``out``: an array with the stored dtype, shape and layout that receives the data and is returned. A mismatch
+        raises DecodeError before anything is written. ``out`` stays writeable even if the stored array was read-only.
+        If the transfer fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError,
+        ConnectionError or TimeoutError.
         """
         if out is not None:
             try:
@@ -175,7 +183,7 @@ class NumPyRedis:
             except UNANSWERED as exc:
                 if self._cluster.policy.on_error != "miss" or not is_unanswered(exc):
                     raise
-                return self._degraded.note(_calls.get(key, default), exc)
+                return self._degraded.record(_calls.get(key, default), exc)
         return self._run(_calls.get(key, default))
 
     def get_or_set(
@@ -191,24 +199,26 @@ class NumPyRedis:
         lease: float = 10.0,
         on_error: Optional[str] = None,
     ) -> Any:
-        """Returns the stored array; where there is none, stores and returns what ``make()`` returns.
+        """Returns the stored array. If the key is missing, stores what ``make()`` returns and returns that.
 
-        Of all callers on all machines one makes it, the others wait for up to ``wait_for`` s, then raise TimeoutError. A maker that
-        dies is succeeded after ``lease`` s; one that lives may take as long as it needs. When ``make`` raises, its caller gets
-        the exception and another one makes. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``. What is returned is read back
-        from the node, unless it has expired already: then it is what was made. ``on_error="make"``: when the nodes cannot be asked, or another
-        caller takes longer than ``wait_for``, ``make()`` is called and its result returned without an error; so it is by default where the client
-        has ``on_error="miss"``.
+        Of all callers on all machines only one calls ``make``. The others wait for up to ``wait_for`` seconds, then
+        raise TimeoutError. While ``make`` runs, its caller holds a lease and renews it, so ``make`` may take as long as
+        it needs. If that process dies, another caller takes over after ``lease`` seconds. If ``make`` raises, its caller
+        gets the exception and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+        The result is read back from the node, unless it has already expired.
+
+        ``on_error="make"``: if no node answers, or another caller takes longer than ``wait_for``, call ``make()`` and
+        return its result without raising. This is the default for a client with ``on_error="miss"``.
         """
         if on_error not in (None, "raise", "make"):
             raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
         makes = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
-        asks = self._raising()
+        store = self._raising()
         options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
-        return get_or_set(asks, key, make, wait_for, lease, options, self._degraded if makes else None)
+        return get_or_set(store, store._cluster, key, make, wait_for, lease, options, self._degraded if makes else None)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
-        """Returns a Pipeline, which collects commands and sends them together."""
+        """Returns a Pipeline, which collects commands and sends them together. ``transaction``: execute them atomically."""
         return Pipeline(self._cluster, transaction, self._degraded)
 
     def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
@@ -216,14 +226,14 @@ class NumPyRedis:
         meta: Optional[Meta]
 
         def read(reader: ReplyReader) -> Optional[Stored]:
-            def place(header: Header) -> Optional[memoryview]:
+            def choose_buffer(header: Header) -> Optional[memoryview]:
                 nonlocal written
-                if meta is not None and _same(header, meta.header):
+                if meta is not None and _same_header(header, meta.header):
                     written = True
                     return target
-                return None  # another array by now
+                return None  # the array has been replaced since NP.META
 
-            return reader.stored(place)
+            return reader.stored(choose_buffer)
 
         for _ in range(3):
             try:
@@ -238,12 +248,12 @@ class NumPyRedis:
                     check_crc(stored)
                     return out
             except NdringError as exc:
-                if written:  # in this round or, before the array was replaced, in an earlier one
+                if written:  # in this round, or in an earlier one before the array was replaced
                     exc.args = (f"{exc}; the content of out is undefined",)
                 raise
-        raise DecodeError("the array was replaced again and again while it was read; the content of out is undefined")
+        raise DecodeError("the array was replaced during each of 3 attempts to read it; the content of out is undefined")
 
-    # Two, since a Mapping of keys of one type is none of keys of several types.
+    # Two overloads, since Mapping is invariant in its key type: Mapping[str, Value] is not a Mapping[Key, Value].
     @overload
     def mset(self, mapping: Mapping[Key, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
 
@@ -251,30 +261,30 @@ class NumPyRedis:
     def mset(self, mapping: Mapping[K, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
 
     def mset(self, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> bool:
-        """Stores several arrays in one go, each whole; other clients may see some of them before the others.
+        """Stores several arrays, sent together. Each array is stored atomically, the set of them is not.
 
-        Nothing is sent if one of them cannot be encoded. Raises PartialError when some could not be stored; when none could,
-        and all for the same reason, that error.
+        Sends nothing if one of them cannot be encoded. If only some could be stored it raises PartialError; if all
+        failed for the same reason, it raises that error.
         """
         if not hasattr(mapping, "keys"):
-            raise EncodeError(f"mset takes a mapping of keys to arrays, not {type(mapping).__name__}")
+            raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
         keys = list(mapping.keys())
         calls = [_calls.set_(key, mapping[key], layout=layout, metadata=metadata) for key in keys]
-        return all(self._several([[key] for key in keys], calls))
+        return all(self._fan_out([[key] for key in keys], calls))
 
     def mget(self, keys: Iterable[Key]) -> List[Any]:
-        """Returns the arrays of several keys in their order, None for a missing one.
+        """Returns the arrays of several keys in order, None for each missing key.
 
-        Raises PartialError when some could not be read; when none could, and all for the same reason, that error.
+        If only some could be read it raises PartialError; if all failed for the same reason, it raises that error.
         """
         keys = key_list(keys)
-        return self._several([[key] for key in keys], [_calls.get(key) for key in keys])
+        return self._fan_out([[key] for key in keys], [_calls.get(key) for key in keys])
 
-    def _several(
+    def _fan_out(
         self, groups: List[List[Key]], calls: List[Call[Any]], share: Callable[[Any, Any], Any] = lambda group, result: result
     ) -> List[Any]:
-        """Returns the results of calls that concern a group of keys each. Raises PartialError, to which ``share`` tells what
-        a group's result is for each of its keys, or the error itself where there is nothing partial about it."""
+        """Returns the results of calls, each of which concerns a group of keys. Raises the error itself if all calls failed
+        alike, else PartialError. ``share(group, result)``: the result of each single key of a group, for PartialError."""
         results: List[Any] = []
         errors: Dict[Any, Exception] = {}
         misses = self._cluster.policy.on_error == "miss"
@@ -286,7 +296,7 @@ class NumPyRedis:
                 results.append(call.finish(reply))
             except NdringError as exc:
                 if misses and is_unanswered(exc):
-                    results.append(self._degraded.note(call, exc))
+                    results.append(self._degraded.record(call, exc))
                     continue
                 errors.update(dict.fromkeys(group, exc))
                 results.append(exc)
@@ -296,58 +306,62 @@ class NumPyRedis:
             raise results[0]
         raise PartialError(errors, {k: share(g, r) for g, r in zip(groups, results) for k in g if k not in errors})
 
-    # What is known without the data
+    # Metadata
 
     def meta(self, key: Key) -> Optional[Meta]:
-        """Returns all that is known of an array without its data, None for a missing key."""
+        """Returns the array's metadata without transferring its data, or None for a missing key."""
         return self._run(_calls.meta(key))
 
     def shape(self, key: Key) -> Optional[Tuple[int, ...]]:
-        """Returns the shape, None for a missing key. No data travels."""
+        """Returns the shape without transferring the data, or None for a missing key."""
         return self._run(_calls.shape(key))
 
     def dtype(self, key: Key) -> Optional[np.dtype[Any]]:
-        """Returns the dtype, None for a missing key. No data travels."""
+        """Returns the dtype without transferring the data, or None for a missing key."""
         return self._run(_calls.dtype(key))
 
     def verify(self, key: Key) -> bool:
-        """Has the node compute the CRC32C of the stored bytes again. False for a missing key. Raises CorruptError if it differs."""
+        """Makes the node recompute the CRC32C of the stored bytes. Returns True if it matches, False for a missing key.
+        Raises CorruptError if it differs."""
         return self._run(_calls.verify(key))
 
     def memory_usage(self, key: Key) -> Optional[int]:
-        """Returns about how many bytes of the node's memory a key and its array take, None for a missing key."""
+        """Returns approximately how many bytes of the node's memory the key and its array use, or None for a missing key."""
         return self._run(_calls.memory_usage(key))
 
     # Keys
 
     def delete(self, *keys: Key) -> int:
-        """Deletes keys and returns how many were there (fewer, if an answer was lost and the command repeated)."""
-        return self._counted(b"NP.DEL", keys)
+        """Deletes keys and returns how many existed (possibly fewer, if the client had to repeat the command after a lost
+        reply)."""
+        return self._count_keys(b"NP.DEL", keys)
 
     def exists(self, *keys: Key) -> int:
-        """Returns how many of the keys are there; one that is named twice counts twice."""
-        return self._counted(b"NP.EXISTS", keys)
+        """Returns how many of the keys exist. A key that is named twice counts twice."""
+        return self._count_keys(b"NP.EXISTS", keys)
 
-    def _counted(self, command: bytes, keys: Iterable[Key]) -> int:
+    def _count_keys(self, command: bytes, keys: Iterable[Key]) -> int:
         by_slot: Dict[int, List[Key]] = {}
         for key in keys:
             by_slot.setdefault(slot(encode_key(key)), []).append(key)
         groups = list(by_slot.values())
-        calls = [_calls.counted(command, [encode_key(key) for key in group]) for group in groups]
-        # Of keys that shared a command only their number is known, unless it is none or all of them.
-        return sum(self._several(groups, calls, lambda group, n: {0: 0, len(group): 1}.get(n)))
+        calls = [_calls.count_keys(command, [encode_key(key) for key in group]) for group in groups]
+        # For keys that share a command only their count is known, and so each key's result only if that is none or all.
+        return sum(self._fan_out(groups, calls, lambda group, n: {0: 0, len(group): 1}.get(n)))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
-        """Yields the keys of all nodes. ``match`` is a pattern as Redis' KEYS has it (``*  ?  [a-z]``, ``\\`` before what is meant as it is).
+        """Yields the keys of all nodes. ``match``: a glob pattern as in Redis' KEYS (``*``, ``?``, ``[a-z]``, ``\\`` to
+        escape). ``count``: approximately how many keys to fetch per round trip.
 
-        A key that is there all the time comes exactly once, also when nodes restart, come, or hand on slots that have no keys
-        meanwhile; one that comes or goes may come or not. ``count``: about so many keys a round trip. When some slots are
-        served by nobody it raises ClusterDownError, when a node is lost ConnectionError, rather than leave keys out.
+        A key that exists throughout the scan is yielded exactly once, even if nodes restart, join, or hand over slots
+        without keys. A key that is stored or deleted meanwhile may or may not be yielded. The scan never omits keys
+        silently: it raises ClusterDownError if no node serves some of the slots, ConnectionError if it loses a node.
         """
         return scan(self._cluster, None if match is None else encode_key(match, "a pattern"), count)
 
     def delete_prefix(self, prefix: Key) -> int:
-        """Deletes all keys that begin with ``prefix`` and returns how many there were. Not atomic: what is stored meanwhile may stay."""
+        """Deletes all keys that begin with ``prefix`` and returns how many it deleted. Not atomic: keys stored meanwhile may
+        remain."""
         start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
@@ -361,48 +375,49 @@ class NumPyRedis:
         return deleted + delete(*batch)
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
-        """Sets the time to live, in s or as a timedelta. False for a missing key. 0 and less deletes it."""
+        """Sets the time to live, in seconds or as a timedelta; 0 or less deletes the key. Returns False for a missing key."""
         return self._run(_calls.expire(key, seconds))
 
     def pexpire(self, key: Key, milliseconds: Seconds) -> bool:
-        """Sets the time to live, in ms or as a timedelta. False for a missing key. 0 and less deletes it."""
+        """Sets the time to live, in milliseconds or as a timedelta; 0 or less deletes the key. Returns False for a missing
+        key."""
         return self._run(_calls.pexpire(key, milliseconds))
 
-    def expireat(self, key: Key, when: Moment) -> bool:
-        """Sets when it expires: a Unix time in s, or a datetime. False for a missing key. A time that has passed deletes it."""
+    def expireat(self, key: Key, when: UnixTime) -> bool:
+        """Sets the expiry: Unix time in seconds, or a datetime; a past time deletes the key. Returns False for a missing key."""
         return self._run(_calls.expireat(key, when))
 
     def persist(self, key: Key) -> bool:
-        """Takes the time to live away; False if there was none, or no key."""
+        """Removes the time to live. Returns False if there was none, or for a missing key."""
         return self._run(_calls.persist(key))
 
     def ttl(self, key: Key) -> int:
-        """Returns the time to live in s, rounded; -1 for none, -2 for a missing key."""
+        """Returns the time to live in seconds, rounded; -1 if the key does not expire, -2 for a missing key."""
         return self._run(_calls.ttl(key))
 
     def pttl(self, key: Key) -> int:
-        """Returns the time to live in ms; -1 for none, -2 for a missing key."""
+        """Returns the time to live in milliseconds; -1 if the key does not expire, -2 for a missing key."""
         return self._run(_calls.pttl(key))
 
-    # The nodes
+    # Nodes
 
     def ping(self) -> bool:
-        """Returns True when a node answers: the one that was given, else another one."""
+        """Returns True if a node answers: the one given to the constructor, or else another one."""
         return bool(self._cluster.one(Request(pack(b"PING"), checked("PING", is_pong))))
 
     def info(self, section: Optional[str] = None, *, node: Optional[str] = None) -> Dict[str, Any]:
-        """Returns facts and counters of a node, of one section or of all. ``node``: one of ``nodes()``, by default the one that was
-        given when the client was made, or another one where that does not answer."""
+        """Returns the sections of Redis' INFO for one node as a dict. ``section``: only this one. ``node``: one of
+        ``nodes()``; by default the one given to the constructor, or another one if that does not answer."""
         if node is not None and node not in self.nodes():
-            raise ValueError(f"no node {node!r}; there are {', '.join(self.nodes())}")
+            raise ValueError(f"unknown node {node!r}; the nodes are {', '.join(self.nodes())}")
         words = [b"INFO", section.encode()] if section else [b"INFO"]
         reply = self._cluster.one(Request(pack(*words), checked("INFO", is_text), node=node))
         return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
 
     def nodes(self) -> List[str]:
-        """Returns the addresses, ``host:port``, of the nodes that serve keys, as far as the client knows now."""
+        """Returns the addresses (``host:port``) of the nodes that currently serve keys, as far as the client knows."""
         slots = self._cluster.slots()
-        return [self._where] if slots is None else sorted(str(address) for address in slots.nodes.values())
+        return [self._label] if slots is None else sorted(str(address) for address in slots.nodes.values())
 
     def _raising(self) -> "NumPyRedis":
         return self if self._cluster.policy.on_error == "raise" else self.with_options(on_error="raise")
@@ -415,12 +430,12 @@ class NumPyRedis:
         except UNANSWERED as exc:
             if not is_unanswered(exc):
                 raise
-            return cast(T, self._degraded.note(call, exc))
+            return cast(T, self._degraded.record(call, exc))
 
 
-def _client_of(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:
+def _rebuild(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:
     return kind(**arguments)
 
 
-def _same(a: Header, b: Header) -> bool:
+def _same_header(a: Header, b: Header) -> bool:
     return a.shape == b.shape and a.fortran == b.fortran and a.nbytes == b.nbytes and repr(a.descr) == repr(b.descr)

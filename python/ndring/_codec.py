@@ -1,7 +1,7 @@
-"""Arrays to bytes and back: what is stored is exactly what comes back.
+"""Encodes arrays as bytes and decodes them again: what comes back is exactly what was stored.
 
-A plain array (of class ndarray, contiguous, writable, aligned, of a dtype that .npy can say) is its header and its own
-memory, and nothing is copied either way. What .npy cannot say goes into ``attrs`` and ``parts``; see docs/attrs.md.
+A plain array (exactly ndarray, contiguous, writable, aligned, with a dtype that .npy can express) is sent and received as a header and
+the array's own memory, without a copy. What .npy cannot express goes into ``attrs`` and ``parts``; see docs/attrs.md.
 """
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from . import _attrs, _kinds
 from ._exceptions import DecodeError
-from ._interrupts import is_of_decoding
+from ._exception_origin import is_decode_error
 from ._layout import LAYOUTS, byte_view, checked_strides, default_strides
-from ._mapped import missing_bytes, refuse_cut_off
+from ._memmap import missing_bytes, refuse_truncated
 from ._npy import Header, build_header, parse_header
-from ._plain import dtype_from_str
+from ._descr import dtype_from_str
 
 __all__ = ["Encoded", "Header", "check_out", "decode", "encode", "parse_header"]
 
@@ -26,11 +26,11 @@ _METADATA = ("error", "drop")
 
 
 class Encoded:
-    """One value, ready to be sent: ``header`` and ``data`` run together are a complete .npy file.
+    """An encoded value: ``header`` followed by ``data`` is a complete .npy file.
 
-    ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often the array's own memory, so the array
-    must not change until it is sent. ``attrs``: JSON, or empty. ``parts``: pairs of a name and a memoryview of bytes.
-    ``keep``: what the views look into.
+    ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often of the array's own memory, so the array must not change
+    until it is sent. ``attrs``: JSON, or empty. ``parts``: pairs of name and memoryview of bytes. ``keep``: the object that owns the
+    memory of the views.
     """
 
     __slots__ = ("header", "data", "attrs", "parts", "keep")
@@ -51,12 +51,11 @@ class Encoded:
 
 
 def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Encoded:
-    """Returns the bytes of a numpy array or scalar.
+    """Encodes a NumPy array or scalar.
 
-    ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data, ``"exact"`` records
-    them always, ``"packed"`` never. ``metadata``: what to do with a ``dtype.metadata`` that is not plain JSON,
-    ``"error"`` or ``"drop"``; ``"drop"`` leaves out all metadata. Raises EncodeError for a value that would not come
-    back as it is, ValueError for another ``layout`` or ``metadata``.
+    ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data, ``"exact"`` always records them,
+    ``"packed"`` never. ``metadata``: ``"error"`` raises for a ``dtype.metadata`` that is not plain JSON, ``"drop"`` omits all metadata.
+    Raises EncodeError for a value that would not come back unchanged, ValueError for another ``layout`` or ``metadata``.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, not {layout!r}")
@@ -69,7 +68,7 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
             plain = _plain_header(char, dtype.str, value.shape, value.strides)
             if plain is not None and value.flags.behaved:
                 header, fortran = plain
-                refuse_cut_off(value)
+                refuse_truncated(value)
                 source = value.T if fortran else value
                 return Encoded(header, memoryview(_ndarray((value.nbytes,), _BYTE, source)), b"", (), value)
     packed = _kinds.pack(value, layout, metadata == "drop")
@@ -81,12 +80,12 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
 def _plain_header(
     char: str, text: str, shape: Tuple[int, ...], strides: Tuple[int, ...]
 ) -> Optional[Tuple[bytes, bool]]:
-    """Returns the header and whether it is in F order; None for what needs more than a header."""
+    """Returns the header and whether the data is in F order, or None if the array needs more than a header."""
     try:
         dtype = dtype_from_str(text)
     except DecodeError:
         return None
-    # The character tells apart what compares equal: 'l' and 'q', 'S1' and 'c'.
+    # Compare the type characters, because dtypes that differ in them compare equal: 'l' and 'q', 'S1' and 'c'.
     if dtype.char != char or dtype.itemsize == 0:
         return None
     if strides == default_strides(shape, dtype.itemsize, False):
@@ -106,10 +105,9 @@ def decode(
 ) -> Any:
     """Returns the stored value.
 
-    ``data``: ``header.nbytes`` bytes, 1-d uint8, writable and not used elsewhere: a plain array is a view of this very
-    memory. Writable ``parts`` are taken over likewise, read-only ones copied. ``max_bytes``: bounds what is allocated
-    beside ``data`` to restore a layout; by default 512 MiB, or 8 times the data where that is more. Raises DecodeError
-    and nothing else for whatever it is given.
+    ``data``: 1-d uint8 of ``header.nbytes`` bytes, writable and not used elsewhere, because a plain array becomes a view of this memory.
+    So do writable ``parts``; read-only ones are copied. ``max_bytes``: limit on memory allocated beside ``data`` to restore a layout; by
+    default 512 MiB, or 8 times the data if that is more. Raises DecodeError, and nothing else, for any invalid input.
     """
     if not attrs:
         dtype = header._dtype
@@ -117,66 +115,65 @@ def decode(
             try:
                 array = _ndarray(header.shape, dtype, data, 0, header.strides)
             except (TypeError, ValueError) as exc:
-                raise DecodeError(f"the data does not fit its header: {exc}") from exc
+                raise DecodeError(f"the data does not match its header: {exc}") from exc
             if array.flags.behaved:
                 return array
     try:
-        return _kinds.unpack(header, _owned(data, header.nbytes), _attrs.load(attrs), parts or {}, max_bytes)
+        return _kinds.unpack(header, _writable_bytes(data, header.nbytes), _attrs.load(attrs), parts or {}, max_bytes)
     except DecodeError:
         raise
-    except Exception as exc:  # Whatever numpy raises for attrs that are well-formed and make no sense.
-        if not is_of_decoding(exc):
+    except Exception as exc:  # numpy may raise anything for attrs that are well-formed but make no sense
+        if not is_decode_error(exc):
             raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
 
 
-def _owned(data: Any, nbytes: int) -> np.ndarray[Any, Any]:
-    """Returns ``data`` as writable 1-d uint8 of that many bytes, copied when it is not writable."""
+def _writable_bytes(data: Any, nbytes: int) -> np.ndarray[Any, Any]:
+    """Returns ``data`` as writable 1-d uint8 of ``nbytes`` bytes; copies it if it is read-only."""
     array: np.ndarray[Any, Any] = data if isinstance(data, _ndarray) else np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)
     if array.dtype != _BYTE or array.ndim != 1 or not array.flags.c_contiguous:
         raise DecodeError("data is not 1-d uint8")
     if array.nbytes != nbytes:
-        raise DecodeError(f"{array.nbytes} bytes of data; the header says {nbytes}")
+        raise DecodeError(f"{array.nbytes} bytes of data, but the header says {nbytes}")
     return array if array.flags.writeable else array.copy()
 
 
 def check_out(
     out: Any, header: Header, attrs: Optional[bytes], part_sizes: Optional[Mapping[str, int]] = None
 ) -> memoryview:
-    """Returns the writable bytes of ``out`` into which the stored data can be received as it is.
+    """Returns the writable bytes of ``out``, ready to receive the stored data.
 
-    ``out`` must be an ndarray of the stored class, dtype (as ``==`` has it) and shape, contiguous in the stored order,
-    and have the recorded strides where there are any (axes of length 1 aside). It stays writable when the stored array
-    was not. ``part_sizes`` is there for kinds to come: those of today that have parts cannot be received into ``out``.
-    Raises DecodeError on a mismatch; nothing has been written then.
+    ``out`` must be an ndarray of the stored class, dtype (compared with ``==``) and shape, contiguous in the stored order, and with the
+    recorded strides if there are any (axes of length 1 aside). It stays writable even if the stored array was read-only. ``part_sizes`` is
+    reserved: no value that has parts today can be received into ``out``. Raises DecodeError on a mismatch, before anything is written.
     """
     try:
         kind, dtype, strides = _kinds.outline(header, _attrs.load(attrs))
     except DecodeError:
         raise
-    except Exception as exc:  # As in decode: attrs that are well-formed and make no sense, packages that fail to load.
-        if not is_of_decoding(exc):
+    except Exception as exc:  # as in decode; also packages that fail to load
+        if not is_decode_error(exc):
             raise
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
     if not isinstance(out, _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, not an ndarray")
     if kind is None:
-        raise DecodeError("what is stored is no plain array (a scalar, a masked array or StringDType): get it without out=")
+        raise DecodeError("the stored value is not a plain array (it is a scalar, a masked array or StringDType): get it without out=")
     if type(out) is not kind and not (type(out) is np.memmap and kind is _ndarray):
-        raise DecodeError(f"out is {type(out).__name__}, stored is {kind.__name__}")
+        raise DecodeError(f"out is {type(out).__name__}, but the stored array is {kind.__name__}")
     base = _ndarray.view(out, _ndarray)
     if base.dtype != dtype:
-        raise DecodeError(f"out is of dtype {base.dtype!r}, stored is {dtype!r}")
+        raise DecodeError(f"out is of dtype {base.dtype!r}, but the stored array is of {dtype!r}")
     if base.shape != header.shape:
-        raise DecodeError(f"out is of shape {base.shape}, stored is {header.shape}")
+        raise DecodeError(f"out is of shape {base.shape}, but the stored array is of {header.shape}")
     if not out.flags.writeable:
         raise DecodeError("out is read-only")
     missing = missing_bytes(base)
     if missing:
-        raise DecodeError(f"out is mapped from a file that has become shorter: {missing} bytes of it are gone")
+        raise DecodeError(f"out maps a file that was truncated: {missing} bytes of it are gone")
     if not (base.flags.f_contiguous if header.fortran else base.flags.c_contiguous):
-        raise DecodeError(f"out is not contiguous in the stored order, which is {'F' if header.fortran else 'C'}")
+        raise DecodeError(f"out is not contiguous in the stored order, {'F' if header.fortran else 'C'}")
     wanted = checked_strides(strides, base.ndim)
     if wanted is not None and any(n > 1 and a != b for n, a, b in zip(base.shape, wanted, base.strides)) and base.size:
-        raise DecodeError(f"out has strides {base.strides}, stored are {wanted}: get it without out=")
+        raise DecodeError(f"out has strides {base.strides}, but the stored array has {wanted}: get it without out=")
     return byte_view(base.T if header.fortran else base) if base.nbytes else memoryview(bytearray())

@@ -1,4 +1,4 @@
-"""Commands as requests, and their replies as Python objects. Nothing here touches a connection."""
+"""Builds requests and parses replies. Nothing here touches a connection."""
 from __future__ import annotations
 
 import binascii
@@ -10,22 +10,23 @@ import numpy as np
 from . import _codec, _kinds
 from ._attrs import load
 from ._exceptions import CorruptError, DecodeError
-from ._interrupts import is_of_decoding
+from ._exception_origin import is_decode_error
 from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._replies import checked, is_ok, is_size, is_time, is_version_or_null
 from ._transport import Request
-from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_behind
+from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
 
 
 @dataclass(frozen=True)
 class Meta:
-    """All that is known of a stored array without its data.
+    """The metadata of a stored array.
 
-    ``shape``: lengths of the axes. ``dtype``: the array's own. ``fortran_order``: whether the data lies in F order.
-    ``itemsize``, ``nbytes``: bytes of an element and of the data. ``size``: elements. ``npy_bytes``: bytes of the .npy
-    file, ``data_offset`` of them before the data. ``version``: of the write that made it. ``crc32c``: of all its bytes.
-    ``pttl``: ms until it expires, -1 for never. ``attrs``: the JSON beside it, or None. ``parts``: bytes of each part.
+    ``shape``: lengths of the axes. ``dtype``: the array's own. ``fortran_order``: whether the data is in F order.
+    ``itemsize``, ``nbytes``: bytes per element, bytes of data. ``size``: number of elements. ``npy_bytes``: bytes of the
+    .npy file, the first ``data_offset`` of which are its header. ``version``: of the write that stored it. ``crc32c``: over
+    all stored bytes. ``pttl``: milliseconds until it expires, -1 for never. ``attrs``: JSON stored beside it, or None.
+    ``parts``: name -> bytes of each part.
     """
 
     shape: Tuple[int, ...]
@@ -45,7 +46,7 @@ class Meta:
 
 
 def slot(key: bytes) -> int:
-    """Returns the hash slot of a key, as Redis Cluster computes it."""
+    """Returns the hash slot of a key, computed as Redis Cluster does."""
     opening = key.find(b"{")
     if opening >= 0:
         closing = key.find(b"}", opening + 1)
@@ -54,7 +55,7 @@ def slot(key: bytes) -> int:
     return binascii.crc_hqx(key, 0) % 16384
 
 
-_JOINED = 32 << 10  # bytes; up to here one copy costs less than to send three pieces
+_JOINED = 32 << 10  # bytes; up to this size one copy costs less than sending three buffers
 
 
 _read_ok = checked("NP.SET", is_ok)
@@ -63,7 +64,7 @@ _read_ok = checked("NP.SET", is_ok)
 def set_request(
     key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False, check: Callable[[Any], bool] = is_ok
 ) -> Request:
-    """Returns NP.SET of an encoded value; the memory of the value is sent as it is."""
+    """Returns NP.SET for a value. The request refers to the value's memory instead of copying it."""
     encoded = _codec.encode(value, layout=layout, metadata=metadata)
     read = _read_ok if check is is_ok else checked("NP.SET", check)
     header, data = encoded.header, encoded.data
@@ -79,12 +80,12 @@ def set_request(
         for name, part in encoded.parts:
             crc = _crc32c(part, _crc32c(name, crc))
         options += (b"CRC32C", b"%d" % crc)
-    # The .npy is two buffers on our side and one argument on the wire.
+    # The .npy file is two buffers here and one argument on the wire.
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
-    rest = pack_behind(b"\r\n", options)
+    rest = pack_after(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, brief=True, key=key)
-    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, brief=True, key=key)
+        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key)
+    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key)
 
 
 def meta_request(key: bytes) -> Request:
@@ -100,7 +101,7 @@ def get_request(key: bytes) -> Request:
 
 
 def restore(stored: Optional[Stored]) -> Any:
-    """Returns the array of a reply, None for none. Raises CorruptError or DecodeError."""
+    """Returns the array in a reply, None for a missing key. Raises CorruptError or DecodeError."""
     if stored is None:
         return None
     check_crc(stored)
@@ -108,7 +109,7 @@ def restore(stored: Optional[Stored]) -> Any:
 
 
 def check_crc(stored: Stored) -> None:
-    """Raises CorruptError when bytes are not those that the node has summed."""
+    """Raises CorruptError if the received bytes do not match the checksum that the node stores."""
     crc = stored.npy_crc
     if crc is None:
         return
@@ -117,15 +118,15 @@ def check_crc(stored: Stored) -> None:
     for name, part in stored.parts.items():
         crc = _crc32c(part, _crc32c(name.encode(), crc))
     if crc != stored.crc32c:
-        raise CorruptError(f"CRC32C of the bytes that arrived is {crc}, of those that are stored {stored.crc32c}")
+        raise CorruptError(f"the received bytes have CRC32C {crc}, the stored ones {stored.crc32c}")
 
 
 def parse_meta(reply: Any) -> Optional[Meta]:
-    """Returns the reply to NP.META as an object, None for a missing key. Raises DecodeError."""
+    """Returns the reply to NP.META, None for a missing key. Raises DecodeError."""
     if reply is None:
         return None
     if not isinstance(reply, (dict, list)):
-        raise DecodeError(f"NP.META cannot answer {repr(reply)[:60]}")
+        raise DecodeError(f"unexpected reply to NP.META: {repr(reply)[:60]}")
     try:
         fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2]))
         named: Dict[str, Any] = {name.decode(): value for name, value in fields.items()}
@@ -140,19 +141,19 @@ def parse_meta(reply: Any) -> Optional[Meta]:
             {name.decode(): size for name, size in zip(named["parts"][::2], named["parts"][1::2])}, header,
         )  # fmt: skip
     except (LiteralError, KeyError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as exc:
-        if not is_of_decoding(exc):
+        if not is_decode_error(exc):
             raise
-        raise DecodeError(f"NP.META answers something else than described: {type(exc).__name__}: {exc}") from exc
+        raise DecodeError(f"malformed reply to NP.META: {type(exc).__name__}: {exc}") from exc
 
 
 def _check_meta(named: Mapping[str, Any], header: Header) -> None:
     sizes = [*header.shape, *(named[name] for name in ("itemsize", "size", "nbytes", "npy_bytes", "data_offset", "crc32c")), *named["parts"][1::2]]
     if not all(map(is_size, sizes)) or not is_time(named["pttl"]) or named["fortran_order"] not in (0, 1) or named["crc32c"] >= 1 << 32:
-        raise DecodeError(f"NP.META answers numbers that make no sense: {str(sizes)[:80]}")
+        raise DecodeError(f"NP.META replied with impossible numbers: {str(sizes)[:80]}")
     if named["nbytes"] != header.nbytes or named["npy_bytes"] != header.data_offset + header.nbytes or named["itemsize"] != header.itemsize:
-        raise DecodeError("NP.META answers sizes that contradict each other")
+        raise DecodeError("NP.META replied with sizes that contradict each other")
     if not is_version_or_null(named["version"]) or type(named["attrs"]) not in (bytes, type(None)):
-        raise DecodeError(f"NP.META answers the version {str(named['version'])[:40]!r} and attrs of type {type(named['attrs']).__name__}")
+        raise DecodeError(f"NP.META replied with version {str(named['version'])[:40]!r} and attrs of type {type(named['attrs']).__name__}")
 
 
 def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype[Any]:
@@ -160,7 +161,7 @@ def dtype_of(header: Header, attrs: Optional[bytes]) -> np.dtype[Any]:
 
 
 def parse_info(text: str) -> Dict[str, Any]:
-    """Returns INFO as a dict: numbers as int or float, ``a=1,b=2`` as a dict, all else as text."""
+    """Returns INFO as a dict: numbers as int or float, ``a=1,b=2`` as a dict, everything else as str."""
     result: Dict[str, Any] = {}
     for line in text.splitlines():
         name, colon, value = line.partition(":")

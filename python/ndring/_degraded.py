@@ -1,4 +1,4 @@
-"""What becomes of calls that cannot be answered when a service is to go on without its cache. Pure but for the log."""
+"""on_error="miss": which errors are outages, what a call returns during one, and how often that happened. Pure but for the log."""
 from __future__ import annotations
 
 import os
@@ -10,24 +10,24 @@ from typing import Any, NamedTuple, Optional
 from ._calls import Call
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DiskError, MovedError, NdringError, OutOfMemoryError, TimeoutError, UncertainWrite,
-    to_keep,
+    without_traceback,
 )  # fmt: skip
 from ._log import log
 
-#: The errors that may say that the cache is not available, and nothing of the call, of the caller's rights, or of the bytes.
+#: Errors that mean the cache is unavailable, and do not concern the arguments, the caller's permissions or the stored bytes.
 UNANSWERED = (ConnectionError, TimeoutError, ClusterDownError, BusyError, MovedError, OutOfMemoryError, DiskError, UncertainWrite)
 
-_LOG_PAUSE = 10.0  # s between two lines
+_LOG_PAUSE = 10.0  # s between two log lines
 
 
 def is_unanswered(error: BaseException) -> bool:
-    """Whether it is an outage. What can never succeed, such as TLS with a node that does not speak it, is a mistake that must be seen; only
-    that a name which does not resolve may be one of a node that is not there."""
+    """Whether an error is an outage. A mistake that can never succeed, such as TLS to a node without TLS, must stay visible; only an
+    unresolvable name counts as an outage, since its node may merely be gone."""
     return isinstance(error, UNANSWERED) and (error.unreachable or not error.hopeless)
 
 
 class Unanswered(NamedTuple):
-    """``reads``: that counted as misses. ``writes``: that were dropped. ``error``: why the last one was."""
+    """``reads``: reads that became misses. ``writes``: writes that were dropped. ``error``: the last error."""
 
     reads: int
     writes: int
@@ -35,30 +35,30 @@ class Unanswered(NamedTuple):
 
 
 class Degraded:
-    """Counts, logs now and then, and names the result that a call has without an answer."""
+    """Counts calls without an answer, logs from time to time, and supplies their results."""
 
     def __init__(self) -> None:
-        self.forget()
+        self.reset_after_fork()
         self._reads = self._writes = self._since = 0
         self._error: Optional[NdringError] = None
         self._logged = float("-inf")
         _all.add(self)
 
-    def forget(self) -> None:
-        """Drops what a thread may hold that is not there after a fork."""
-        self._lock = threading.RLock()  # guards the counts; a signal handler may make a call too
+    def reset_after_fork(self) -> None:
+        """Replaces the lock, which another thread may have held during the fork."""
+        self._lock = threading.RLock()  # guards the counts; reentrant, since a signal handler may make a call
 
     def counts(self) -> Unanswered:
         return Unanswered(self._reads, self._writes, self._error)
 
-    def note(self, call: Call[Any], error: NdringError) -> Any:
-        """Counts a call that was not answered, and returns its result."""
+    def record(self, call: Call[Any], error: NdringError) -> Any:
+        """Counts a call without an answer and returns its result."""
         self.count(call.writes, error)
         return call.miss
 
     def count(self, writes: bool, error: NdringError) -> None:
         now = time.monotonic()
-        error = to_keep(error)
+        error = without_traceback(error)
         with self._lock:
             self._reads += not writes
             self._writes += writes
@@ -69,7 +69,7 @@ class Degraded:
             if due:
                 self._logged, self._since = now, 0
         if due:
-            log.warning("%d calls went without the cache since the last such line: %s", since, error)
+            log.warning("%d calls bypassed the cache since the last such line: %s", since, error)
 
 
 _all: "weakref.WeakSet[Degraded]" = weakref.WeakSet()
@@ -77,7 +77,7 @@ _all: "weakref.WeakSet[Degraded]" = weakref.WeakSet()
 
 def _after_fork() -> None:
     for degraded in list(_all):
-        degraded.forget()
+        degraded.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,11 +1,11 @@
-"""dtypes whole, to and from JSON: what descr cannot say of them.
+"""Complete dtypes to and from JSON, including what descr cannot express.
 
-A node is a text such as ``"<f8"`` where that says it all, else an object:
+A node is a string such as ``"<f8"`` if that describes the dtype completely, else an object:
 
 =========  ==========================================================================================
 key        meaning
 =========  ==========================================================================================
-str        the dtype's text; with ``char``, numpy's type character where it differs (``q`` for ``l``, ``c`` for ``S1``)
+str        the dtype's string; with ``char``, numpy's type character if it differs (``q`` for ``l``, ``c`` for ``S1``)
 ext        ``package.name`` of a registered dtype; with ``order``, ``<``, ``>`` or ``|``
 base       node of the items of a subarray; with ``shape``
 fields     list of ``[name, node, offset]`` or ``[name, node, offset, title]``; with ``size``, and ``align``, ``of``
@@ -26,7 +26,7 @@ import numpy as np
 from . import _advice, _registered
 from ._attrs import check_keys, flag, plain_json
 from ._exceptions import DecodeError, EncodeError
-from ._plain import MAX_NESTING, descr_of, dtype_from_descr, dtype_from_str, struct, subarray
+from ._descr import MAX_NESTING, descr_of, dtype_from_descr, dtype_from_str, struct, subarray
 
 Node = Union[str, Dict[str, Any]]
 
@@ -35,7 +35,7 @@ _KEYS = {
     "str": str, "char": str, "ext": str, "order": str, "base": object, "shape": list, "fields": list, "size": int,
     "align": bool, "of": object, "record": bool, "meta": dict,
 }  # fmt: skip
-#: Which keys stand together, apart from meta and record.
+#: Which keys occur together, apart from meta and record.
 _FORMS = (
     {"str"}, {"str", "char"}, {"ext", "order"}, {"base", "shape"}, {"fields", "size"}, {"fields", "size", "align"},
     {"fields", "size", "of"},
@@ -45,24 +45,24 @@ _FORMS = (
 # ---- writing
 
 
-class Unsayable(EncodeError):
-    """Is raised for a dtype that cannot be restored. The caller, who knows the array, adds what to do about it."""
+class UnsupportedDtype(EncodeError):
+    """Raised for a dtype that cannot be restored. The caller, who knows the array, adds what to do about it."""
 
 
 def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) -> Node:
-    """Returns the node of a dtype. Raises EncodeError for one that holds objects or cannot be restored."""
+    """Returns the node for a dtype. Raises EncodeError if it holds objects or cannot be restored."""
     if dtype.hasobject:
-        raise EncodeError(f"dtype {dtype} holds Python objects, which are never pickled here; {_advice.for_objects(dtype)}")
+        raise EncodeError(f"dtype {dtype} holds Python objects, which ndring never pickles; {_advice.for_objects(dtype)}")
     if depth >= MAX_NESTING:
-        raise Unsayable(f"the dtype nests deeper than {MAX_NESTING}")
+        raise UnsupportedDtype(f"the dtype nests deeper than {MAX_NESTING} levels")
     node: Node
     if dtype.names is not None:
         node = _describe_struct(dtype, drop_metadata, depth)
     elif dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        # np.concatenate of structs with gaps, in numpy 1.24, makes subarrays of the old size over items of the new one.
+        # np.concatenate of structs with gaps, in numpy 1.24, builds subarrays of the old size over items of the new one.
         if (math.prod(shape) * base.itemsize, base.alignment) != (dtype.itemsize, dtype.alignment):
-            raise Unsayable(f"numpy has made a field of {dtype.itemsize} bytes, aligned to {dtype.alignment}, for {dtype!r}")
+            raise UnsupportedDtype(f"numpy built a field of {dtype.itemsize} bytes, aligned to {dtype.alignment}, for {dtype!r}")
         node = {"base": describe(base, drop_metadata, depth + 1), "shape": list(shape)}
     else:
         node = _describe_item(dtype)
@@ -73,23 +73,23 @@ def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) 
 
 
 def _describe_item(dtype: np.dtype[Any]) -> Node:
-    if _registered.is_foreign(dtype):
+    if _registered.is_registered(dtype):
         name = _registered.name_of(dtype)
         if name is None:
-            raise Unsayable(f"dtype {dtype!r} ({dtype.type.__module__}) is not one that ndring restores")
+            raise UnsupportedDtype(f"ndring cannot restore dtype {dtype!r} ({dtype.type.__module__})")
         return {"ext": name, "order": "|" if dtype.itemsize == 1 else _ORDER}
     text = dtype.str
     try:
         plain = dtype_from_str(text)
     except DecodeError as exc:
-        raise Unsayable(f"dtype {dtype!r} cannot be stored: {exc}") from exc
+        raise UnsupportedDtype(f"dtype {dtype!r} cannot be stored: {exc}") from exc
     node: Node = text
     if plain.char != dtype.char:
         node = {"str": text, "char": dtype.char}
     if dtype.type is np.record:
         return {"str": text, "record": True}
     if dtype.type is not plain.type and plain.char == dtype.char:
-        raise Unsayable(f"dtype {dtype!r} has the scalar type {dtype.type}, which cannot be restored")
+        raise UnsupportedDtype(f"dtype {dtype!r} has the scalar type {dtype.type}, which cannot be restored")
     return node
 
 
@@ -98,7 +98,7 @@ def _describe_struct(dtype: np.dtype[Any], drop_metadata: bool, depth: int) -> N
     for name in dtype.names:  # type: ignore[union-attr]
         inner, offset, *title = dtype.fields[name]  # type: ignore[index]
         if title and type(title[0]) is not str:
-            raise Unsayable(f"the title {title[0]!r} of field {name!r} is not text")
+            raise UnsupportedDtype(f"the title {title[0]!r} of field {name!r} is not a string")
         fields.append([name, describe(inner, drop_metadata, depth + 1), offset, *title])
     node: Dict[str, Any] = {"fields": fields, "size": dtype.itemsize}
     if dtype.isalignedstruct:
@@ -111,14 +111,14 @@ def _describe_struct(dtype: np.dtype[Any], drop_metadata: bool, depth: int) -> N
 
 
 def text_of(dtype: np.dtype[Any]) -> str:
-    """Returns the text that goes into a header for a dtype that is no struct."""
-    return _registered.bits_of(dtype) if _registered.is_foreign(dtype) else dtype.str
+    """Returns the header's text for a dtype without fields."""
+    return _registered.bits_of(dtype) if _registered.is_registered(dtype) else dtype.str
 
 
 def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
-    """Returns descr for the header, and the node for attrs: None where descr says it all.
+    """Returns descr for the header, and the node for attrs: None if descr describes the dtype completely.
 
-    Raises EncodeError for a dtype that cannot be stored or would not come back as it is.
+    Raises EncodeError for a dtype that cannot be stored or would not come back unchanged.
     """
     node = describe(dtype, drop_metadata)
     descr = descr_of(dtype, text_of)
@@ -127,7 +127,7 @@ def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
             return descr, None
         _check_restorable(json.dumps(node), dtype.alignment, dtype.itemsize)
     except DecodeError as exc:
-        raise Unsayable(f"dtype {dtype!r} cannot be restored: {exc}") from exc
+        raise UnsupportedDtype(f"dtype {dtype!r} cannot be restored: {exc}") from exc
     return descr, node
 
 
@@ -135,18 +135,18 @@ def header_descr(dtype: np.dtype[Any], drop_metadata: bool) -> Tuple[str, Any]:
 def _check_restorable(node: str, alignment: int, itemsize: int) -> None:
     back = restore(json.loads(node))
     if json.dumps(describe(back)) != node or (back.alignment, back.itemsize) != (alignment, itemsize):
-        raise Unsayable(f"numpy builds a different dtype from the description of this one: {node[:200]}")
+        raise UnsupportedDtype(f"numpy builds a different dtype from the description of this one: {node[:200]}")
 
 
 # ---- reading
 
 
 def restore(node: Any, depth: int = 0) -> np.dtype[Any]:
-    """Returns a new dtype from its node. Raises DecodeError for anything else, and for object dtypes."""
+    """Returns a new dtype from its node. Raises DecodeError for invalid nodes and for object dtypes."""
     if type(node) is str:
         return dtype_from_str(node)
     if depth >= MAX_NESTING:
-        raise DecodeError(f"the dtype in attrs nests deeper than {MAX_NESTING}")
+        raise DecodeError(f"the dtype in attrs nests deeper than {MAX_NESTING} levels")
     check_keys(node, "dtype", _KEYS)
     if node.keys() - {"meta", "record"} not in _FORMS:
         raise DecodeError("the dtype in attrs is incomplete")
@@ -154,14 +154,14 @@ def restore(node: Any, depth: int = 0) -> np.dtype[Any]:
         dtype = _restore(node, depth)
         if flag(node, "record"):
             if dtype.type is not np.void or dtype.subdtype is not None:
-                raise DecodeError("'record' in attrs stands on a dtype that is no struct")
+                raise DecodeError("'record' in attrs applies to a dtype without fields")
             dtype = np.dtype((np.record, dtype))
         if "meta" in node:
             dtype = np.dtype(dtype, metadata=node["meta"])  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError) as exc:
         if isinstance(exc, DecodeError):
             raise
-        raise DecodeError(f"numpy has no dtype as attrs describe it: {exc}") from exc
+        raise DecodeError(f"numpy cannot build the dtype that attrs describe: {exc}") from exc
     return dtype
 
 
@@ -171,8 +171,8 @@ def _restore(node: Dict[str, Any], depth: int) -> np.dtype[Any]:
     if "base" in node:
         return subarray(restore(node["base"], depth + 1), node["shape"])
     if "ext" in node:
-        if node["order"] != ("|" if _registered.split(node["ext"])[2] == 1 else _ORDER):
-            raise DecodeError(f"{node['ext']} was stored on a machine of the other byte order")
+        if node["order"] != ("|" if _registered.parse_name(node["ext"])[2] == 1 else _ORDER):
+            raise DecodeError(f"{node['ext']} was stored on a machine with the other byte order")
         return _registered.load(node["ext"])
     dtype = dtype_from_str(node["str"])
     return _with_char(dtype, node["char"]) if "char" in node else dtype
@@ -184,7 +184,7 @@ def _with_char(dtype: np.dtype[Any], char: str) -> np.dtype[Any]:
     other = np.dtype(char)
     if not dtype.isnative:
         other = other.newbyteorder()
-    # Characters differ between platforms: where this one means another size, the text alone decides.
+    # Characters differ between platforms: if this one stands for another size, only the string counts.
     return other if other.str == dtype.str else dtype
 
 
@@ -195,7 +195,7 @@ def _restore_struct(node: Dict[str, Any], depth: int) -> np.dtype[Any]:
             raise DecodeError("a field in attrs is not [name, dtype, offset] or [name, dtype, offset, title]")
         name, inner, offset, title = field if len(field) == 4 else (*field, None)
         if type(name) is not str or type(offset) is not int or (len(field) == 4 and type(title) is not str):
-            raise DecodeError("a field in attrs has no proper name, offset or title")
+            raise DecodeError("a field in attrs has an invalid name, offset or title")
         names.append(name)
         formats.append(restore(inner, depth + 1))
         offsets.append(offset)
@@ -204,6 +204,6 @@ def _restore_struct(node: Dict[str, Any], depth: int) -> np.dtype[Any]:
     if "of" in node:
         base = restore(node["of"], depth + 1)
         if base.itemsize != dtype.itemsize or base.names is not None or base.subdtype is not None or base.type is np.void:
-            raise DecodeError("the base of a dtype in attrs does not fit its fields")
+            raise DecodeError("the base of a dtype in attrs does not match its fields")
         dtype = np.dtype((base, dtype))
     return dtype

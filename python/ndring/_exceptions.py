@@ -5,23 +5,23 @@
     redis.RedisError
      +-- NdringError
           +-- EncodeError       (also TypeError)              the value or key cannot be stored
-          +-- DecodeError       (also ValueError)             what came back cannot be read
-          +-- CorruptError                                    bytes differ from their CRC32C
-          +-- ConnectionError   (also redis.ConnectionError)  no connection, or it was lost
+          +-- DecodeError       (also ValueError)             the reply or the stored value cannot be read
+          +-- CorruptError                                    the bytes do not match their CRC32C
+          +-- ConnectionError   (also redis.ConnectionError)  the connection failed or was lost
           +-- TimeoutError      (also redis.TimeoutError)     the node was silent for too long
-          +-- UncertainWrite                                  lost after it was sent: it may have been done
-          +-- PartialError                                    some keys of several failed
-          +-- ServerError       (also redis.ResponseError)    the node answered with an error
+          +-- UncertainWrite                                  the reply was lost: the write may have been done
+          +-- PartialError                                    some of several keys failed
+          +-- ServerError       (also redis.ResponseError)    the node replied with an error
                +-- InvalidArrayError    BADNPY
                +-- TooLargeError        TOOLARGE
-               +-- BusyError            BUSY LOADING TRYAGAIN  is tried again by itself for a while
+               +-- BusyError            BUSY LOADING TRYAGAIN  the client retries it for a while
                +-- OutOfMemoryError     OOM
                +-- DiskError            DISKFULL MISCONF
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
                +-- CrossSlotError       CROSSSLOT
-               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN is tried again, too
-               |    +-- NodeDownError   (also ConnectionError)  the client found the key's node down, and does not wait for it
-               +-- MovedError           MOVED ASK              is followed, so that few see it
+               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN the client retries it for a while
+               |    +-- NodeDownError   (also ConnectionError)  the key's node is down, and calls do not wait for it
+               +-- MovedError           MOVED ASK              the client follows it, so it is rarely raised
                +-- NoReplicasError      NOREPLICAS
 """
 from __future__ import annotations
@@ -33,44 +33,44 @@ import redis
 
 
 class NdringError(redis.RedisError):
-    """The base of everything that ndring raises on its own account."""
+    """The base class of all exceptions that ndring raises itself."""
 
-    #: Whether it is the node's answer to the command.
+    #: Whether it is the node's reply to the command.
     is_reply = False
-    #: Whether it says that the node cannot be reached, rather than that one connection was lost.
+    #: Whether the node cannot be reached, as opposed to one lost connection.
     unreachable = False
-    #: Whether another try cannot succeed.
+    #: Whether retrying cannot succeed.
     hopeless = False
 
 
 class EncodeError(NdringError, TypeError):
-    """Is raised when a value cannot be stored so that exactly it comes back; the message names the way out."""
+    """Raised when a value would not come back unchanged. The message suggests what to store instead."""
 
 
 class DecodeError(NdringError, ValueError):
-    """Is raised when what came back cannot be read; nothing was handed out."""
+    """Raised when a reply or a stored value cannot be read. Nothing of it is returned."""
 
 
 class CorruptError(NdringError):
-    """Is raised when bytes differ from their CRC32C, in the node's memory or after the way through the network."""
+    """Raised when bytes do not match their CRC32C, in the node's memory or after the transfer."""
 
 
 class ConnectionError(NdringError, redis.ConnectionError):
-    """Is raised when no connection could be made, or it was lost, for as long as the client goes on trying."""
+    """Raised when no connection could be made, or it was lost, and retrying for ``retry_for`` seconds did not help."""
 
 
 class TimeoutError(NdringError, redis.TimeoutError):
-    """Is raised when a node did not answer, or take what was sent, within ``socket_timeout``."""
+    """Raised when a node neither replied nor accepted data within ``socket_timeout``, or the ``deadline`` passed."""
 
 
 class UncertainWrite(NdringError):
-    """Is raised when a write was sent, its answer was lost, and to send it again could do it twice: it is not known whether it was done."""
+    """Raised when a write was sent, its reply was lost, and repeating it could apply it twice. It may or may not have been done."""
 
 
 class PartialError(NdringError):
-    """Is raised when a call for several keys failed for some of them.
+    """Raised when a call for several keys failed for some of them.
 
-    ``errors``: key -> exception. ``results``: key -> result of the keys that did not fail.
+    ``errors``: key -> exception. ``results``: key -> result, for the keys that succeeded.
     """
 
     def __init__(self, errors: Mapping[Any, Exception], results: Mapping[Any, Any]) -> None:
@@ -84,7 +84,7 @@ class PartialError(NdringError):
 
 
 class ServerError(NdringError, redis.ResponseError):
-    """Is raised when the node answered with an error; nothing was changed. ``prefix`` is its first word."""
+    """Raised when the node replied with an error; nothing was changed. ``prefix``: its first word."""
 
     @property
     def prefix(self) -> str:
@@ -92,56 +92,56 @@ class ServerError(NdringError, redis.ResponseError):
 
 
 class InvalidArrayError(ServerError):
-    """Is raised when the node takes what was sent for no valid .npy file."""
+    """Raised when the node rejects the bytes as an invalid .npy file."""
 
 
 class TooLargeError(ServerError):
-    """Is raised when an array, its attrs or a key is above the node's limit."""
+    """Raised when an array, its attrs or its key exceeds the node's limit."""
 
 
 class BusyError(ServerError):
-    """Is raised when the node could not take the command now, for as long as the client goes on trying."""
+    """Raised when the node is too busy for the command, and retrying for ``retry_for`` seconds did not help."""
 
 
 class OutOfMemoryError(ServerError):
-    """Is raised when the node's memory is full."""
+    """Raised when the node's memory is full."""
 
 
 class DiskError(ServerError):
-    """Is raised when the node cannot keep the write on its disk; nothing was changed, and reads go on."""
+    """Raised when the node cannot write to its disk. Nothing was changed, and reads still work."""
 
 
 class AuthenticationError(ServerError):
-    """Is raised when the node wants another password, or the user may not do this."""
+    """Raised when the password is missing or wrong, or the user lacks the permission."""
 
 
 class CrossSlotError(ServerError):
-    """Is raised when the keys of one command are of different slots."""
+    """Raised when the keys of one command belong to different slots."""
 
 
 class ClusterDownError(ServerError):
-    """Is raised when no node serves the key, for as long as the client goes on trying."""
+    """Raised when no node serves the key, and retrying for ``retry_for`` seconds did not help."""
 
 
 class NodeDownError(ClusterDownError, ConnectionError):
-    """Is raised when the node that serves the key has not answered for ``retry_for``. The client goes on looking for it, and until it is
-    back calls for its keys raise this at once. A write that was sent before may have been done."""
+    """Raised when the node that serves the key has not answered for ``retry_for`` seconds. The client keeps probing the node, and until it
+    answers calls for its keys raise this at once. A write that was already sent may have been done."""
 
 
 class MovedError(ServerError):
-    """Is raised when another node serves the key, which the message names, and it could not be followed there: nodes point at each other, or
-    the client knows no way to others."""
+    """Raised when another node serves the key and the client cannot follow the redirect: the nodes point at each other, or the client
+    uses a Unix socket. The message names that node."""
 
 
 class NoReplicasError(ServerError):
-    """Is raised when too few copies were there for the write concern; nothing was changed."""
+    """Raised when too few copies were available for the write concern. Nothing was changed."""
 
 
 E = TypeVar("E", bound=NdringError)
 
 
-def to_keep(error: E) -> E:
-    """Returns an error that says the same, without the traceback and the causes: their frames hold what the call was given, arrays too."""
+def without_traceback(error: E) -> E:
+    """Returns a copy without traceback and causes, whose frames would keep the call's arguments alive, including arrays."""
     return copy.copy(error)
 
 
@@ -169,7 +169,7 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
 
 
 def error_reply(text: str) -> NdringError:
-    """Returns the exception for an error reply, by its first word."""
+    """Returns the exception for an error reply, chosen by its first word."""
     error = _BY_PREFIX.get(text.partition(" ")[0], ServerError)(text)
     error.is_reply = True
     return error

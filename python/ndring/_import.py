@@ -1,6 +1,6 @@
-"""``python -m ndring import``: copies arrays that were stored with ``np.save`` out of a Redis.
+"""``python -m ndring import``: copies arrays that were stored with ``np.save`` from Redis.
 
-A value is an array when it is one whole .npy file and no more. Everything else is left where it is and reported; nothing is ever
+A value counts as an array if it is exactly one complete .npy file. Everything else stays where it is and is reported. Nothing is ever
 unpickled.
 """
 from __future__ import annotations
@@ -23,42 +23,42 @@ from ._exceptions import (
 from ._literal import LiteralError
 
 DESCRIPTION = (
-    "Copies arrays that were stored as the bytes of np.save out of a Redis, or a Redis Cluster, into ndring. Times to live are "
-    "kept. What is no array is reported and not copied. Exit code: 0 if all arrays are in ndring, 1 if some could not be copied, "
-    "2 if a server cannot be reached or an option makes no sense, 130 after Ctrl-C."
+    "Copies arrays that were stored as np.save bytes from Redis or a Redis Cluster into ndring, with their times to live. "
+    "Reports values that are not arrays and does not copy them. Exit code: 0 if all arrays are in ndring, 1 if some could not be "
+    "copied, 2 if a server cannot be reached or an option is invalid, 130 after Ctrl-C."
 )
 _MAGIC = b"\x93NUMPY"
-_PEEK = 16  # bytes that tell an array from anything else
-_SHOWN = 20  # keys of each reason in the report
-_BATCH_BYTES = 64 << 20  # that are fetched at once, unless one value alone has more
-_LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, as many as ndring takes; apart since numpy 1.24's types lack it
-_TRIES = 4  # of a read from a source that is lost
+_PEEK = 16  # bytes at the start of a value that tell an array from anything else
+_SHOWN = 20  # keys to list per reason
+_BATCH_BYTES = 64 << 20  # bytes to fetch at once, unless a single value is larger
+_LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, ndring's limit; a dict because numpy 1.24's type stubs lack it
+_TRIES = 4  # per read from the source
 _LOST = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError, redis.exceptions.RedisClusterException)
-_SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)  # the second is no RedisError
-# What np.load raises for bytes that are no array.
+_SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)  # the second one is not a RedisError
+# What np.load raises for bytes that are not an array.
 _BROKEN = (
     LiteralError, LookupError, ArithmeticError, ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, RecursionError,
 )  # fmt: skip
 
 
 class _Stop(Exception):
-    """A reason to end, for the user."""
+    """Ends the import; its text is for the user."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="URL", help="the Redis: redis://[user:password@]host:port[/db], rediss:// or unix://")
-    parser.add_argument("--to", metavar="URL", default="redis://localhost:7379", help="ndring, of a cluster any node (default: %(default)s)")
+    parser.add_argument("source", metavar="URL", help="the Redis server: redis://[user:password@]host:port[/db], rediss:// or unix://")
+    parser.add_argument("--to", metavar="URL", default="redis://localhost:7379", help="ndring, any node of the cluster (default: %(default)s)")
     parser.add_argument("--match", metavar="PATTERN", help="only keys that match, such as 'features:*'")
-    parser.add_argument("--count", metavar="N", type=int, default=500, help="keys a round trip (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what ndring has under a key already")
+    parser.add_argument("--count", metavar="N", type=int, default=500, help="keys per round trip (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace arrays that already exist in ndring")
     parser.add_argument("--dry-run", action="store_true", help="copy nothing, only report")
-    parser.add_argument("--max-array-bytes", metavar="N", type=int, default=512 << 20, help="leave out larger ones (default: %(default)s)")
-    parser.add_argument("--report", metavar="FILE", help="write what was not copied to FILE, a line of JSON a key")
+    parser.add_argument("--max-array-bytes", metavar="N", type=int, default=512 << 20, help="skip larger arrays (default: %(default)s)")
+    parser.add_argument("--report", metavar="FILE", help="write the keys that were not copied to FILE, one line of JSON per key")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
 
 
 class Report:
-    """What became of the keys."""
+    """Counts what happened to the keys."""
 
     def __init__(self, file: Optional[IO[str]]) -> None:
         self.counts: Counter[str] = Counter()
@@ -67,8 +67,8 @@ class Report:
         self._reasons: Dict[str, List[str]] = {}
         self._file = file
 
-    def left(self, key: bytes, kind: str, size: Optional[int], reason: str, detail: str = "", failed: bool = False) -> None:
-        """Notes a key that was not copied. Keys are counted by reason; what differs from key to key is the detail."""
+    def skipped(self, key: bytes, kind: str, size: Optional[int], reason: str, detail: str = "", failed: bool = False) -> None:
+        """Records a key that was not copied. Keys are grouped by reason; ``detail`` holds what differs between them."""
         self.failed += failed
         self.counts["left"] += 1
         keys = self._reasons.setdefault(reason, [])
@@ -77,7 +77,7 @@ class Report:
             about = kind if size is None else f"{kind}, {_human(size)}"
             keys.append(f"{_short(key, 100)}  ({about}{': ' + detail if detail else ''})")
         if self._file:
-            # The repr, since other keys could be the text that a key's odd bytes become.
+            # repr(), because decoding the key's bytes could produce the text of another key.
             line = {"key": _short(key, 1000), "type": kind, "bytes": size, "reason": reason, "detail": detail, "failed": failed}
             try:
                 self._file.write(json.dumps(line) + "\n")
@@ -88,7 +88,7 @@ class Report:
         counts = self.counts
         verb = "would be copied" if dry else "copied"
         out.write(
-            f"{counts['scanned']} keys: {counts['copied']} arrays {verb} ({_human(self.bytes)}), {counts['there']} were there already, "
+            f"{counts['scanned']} keys: {counts['copied']} arrays {verb} ({_human(self.bytes)}), {counts['there']} already there, "
             f"{counts['gone']} expired meanwhile, {counts['left']} not copied"
             f"{f', {self.failed} of them failed' if self.failed else ''}\n"
         )
@@ -102,7 +102,7 @@ class Report:
 
 
 class _Progress:
-    """A bar on a terminal; elsewhere a line now and then."""
+    """A progress bar on a terminal, otherwise a line every few seconds."""
 
     def __init__(self, out: IO[str], total: int, quiet: bool) -> None:
         self._out = out
@@ -157,7 +157,7 @@ def run(options: argparse.Namespace) -> int:
         target.close()
     except KeyboardInterrupt:
         code = 130
-        print(file=sys.stderr)  # behind the bar and the terminal's ^C
+        print(file=sys.stderr)  # ends the line with the bar and the terminal's ^C
     finally:
         try:
             if file:
@@ -170,40 +170,40 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _connect(url: str) -> Tuple[Any, int, bool]:
-    """Returns a client of the source, about how many keys there are, and whether it tells the moments at which they expire."""
+    """Returns a client for the source, approximately how many keys it has, and whether it supports PEXPIRETIME."""
     patience = {"socket_timeout": 30} if url.startswith("unix:") else {"socket_timeout": 30, "socket_connect_timeout": 5}
     source: Any = redis.Redis.from_url(url, **patience)
     total = int(source.dbsize())
-    # Tried out here, since redis-py's cluster client fails as a whole at a command that the servers do not know.
+    # Tested here, because redis-py's cluster client raises from the whole pipeline if a server does not know a command.
     exact = True
     try:
         source.execute_command("PEXPIRETIME", "k")
     except (redis.exceptions.MovedError, redis.exceptions.ClusterDownError):
-        pass  # it knows the command, and only has not got the key
+        pass  # the server knows the command, but does not serve this key
     except redis.ResponseError:
         exact = False
     info = source.info()
     if "ndring_version" in info:
-        raise ValueError("the source is ndring itself, not a Redis")
+        raise ValueError("the source is ndring itself, not Redis")
     if info.get("cluster_enabled"):
         source.close()
         try:
             source = redis.RedisCluster.from_url(url, **patience)
-        except IndexError as exc:  # redis-py's, when no server has slots
+        except IndexError as exc:  # raised by redis-py if no server has slots
             raise redis.exceptions.ClusterDownError("the source is a cluster without slots") from exc
         total = sum(int(node.dbsize()) for node in _nodes(source))
     return source, total, exact
 
 
 def _nodes(source: Any) -> List[Any]:
-    """Returns a client of each server that holds keys."""
+    """Returns a client for each server that holds keys."""
     if isinstance(source, redis.RedisCluster):
         return [source.get_redis_connection(node) for node in source.get_primaries()]
     return [source]
 
 
-def _again(call: Callable[[], Any]) -> Any:
-    """Returns what a read from the source returns, and tries it again when the connection is lost."""
+def _retry(call: Callable[[], Any]) -> Any:
+    """Returns the result of a read from the source. Retries after a lost connection."""
     left = _TRIES
     while True:
         try:
@@ -216,12 +216,12 @@ def _again(call: Callable[[], Any]) -> Any:
 
 
 def _batches(source: Any, options: argparse.Namespace) -> Iterator[List[bytes]]:
-    """Yields the keys in batches. One that SCAN returns twice comes twice; it is there already then."""
+    """Yields the keys in batches. SCAN may return a key twice; the second time the array already exists in ndring."""
     for node in _nodes(source):
         cursor = 0
         while True:
-            # Not scan_iter: a cursor outlives a lost connection, a generator that raised does not.
-            cursor, keys = _again(lambda: node.scan(cursor, match=options.match, count=options.count))
+            # Not scan_iter: a cursor survives a lost connection, a generator that raised does not.
+            cursor, keys = _retry(lambda: node.scan(cursor, match=options.match, count=options.count))
             for start in range(0, len(keys), options.count):
                 yield keys[start : start + options.count]
             if cursor == 0:
@@ -235,7 +235,7 @@ def _pipelined(source: Any, *commands: Tuple[Any, ...]) -> List[Any]:
                 p.execute_command(*command)
             return p.execute(raise_on_error=False)
 
-    return list(_again(call)) if commands else []
+    return list(_retry(call)) if commands else []
 
 
 def _copy(
@@ -244,31 +244,31 @@ def _copy(
     kinds = _pipelined(source, *(("TYPE", key) for key in keys))
     strings = [key for key, kind in zip(keys, kinds) if kind in (b"string", "string")]
     others = [(key, kind) for key, kind in zip(keys, kinds) if kind not in (b"string", "string")]
-    # What such a value takes in memory is nice to know, and not more: some servers do not tell.
+    # The memory usage of the other values is only informative: some servers do not support the command.
     usage = _pipelined(source, *(("MEMORY USAGE", key) for key, _ in others))
     for (key, kind), size in zip(others, usage):
         report.counts["scanned"] += 1
         name = kind.decode() if isinstance(kind, bytes) else str(kind)
         if isinstance(kind, Exception):
-            _refused(report, key, kind)
+            _record_refusal(report, key, kind)
         elif name == "none":
             report.counts["gone"] += 1
         else:
-            report.left(key, name, size if isinstance(size, int) else None, f"a {name}, no string")
+            report.skipped(key, name, size if isinstance(size, int) else None, f"a {name}, not a string")
     looks = _pipelined(source, *(c for key in strings for c in (("STRLEN", key), ("GETRANGE", key, 0, _PEEK - 1), ("EXISTS", key))))
     wanted: List[bytes] = []
     waiting = 0
     for key, size, start, there in zip(strings, looks[::3], looks[1::3], looks[2::3]):
         error = next((x for x in (size, start) if isinstance(x, Exception)), None)
-        reason = None if error else _what(start, size, options.max_array_bytes)
+        reason = None if error else _skip_reason(start, size, options.max_array_bytes)
         if error or reason:
             report.counts["scanned"] += 1
             if error:
-                _refused(report, key, error)
+                _record_refusal(report, key, error)
             elif size == 0 and there == 0:
                 report.counts["gone"] += 1
             else:
-                report.left(key, "string", size, str(reason))
+                report.skipped(key, "string", size, str(reason))
             continue
         if wanted and waiting + size > _BATCH_BYTES:
             _fetch(source, target, wanted, options, report, progress)
@@ -279,31 +279,31 @@ def _copy(
     progress.show(report)
 
 
-def _refused(report: Report, key: bytes, error: Exception) -> None:
-    """Notes a key that the source does not hand out. It may well be an array, so this is a failure."""
+def _record_refusal(report: Report, key: bytes, error: Exception) -> None:
+    """Records a key that the source does not return. It may be an array, so this counts as a failure."""
     if str(error).startswith("WRONGTYPE"):
-        report.left(key, "unknown", None, "another type since it was looked at")
+        report.skipped(key, "unknown", None, "changed its type during the import")
     else:
-        report.left(key, "unknown", None, f"the source does not hand it out: {error}", failed=True)
+        report.skipped(key, "unknown", None, f"the source does not return it: {error}", failed=True)
 
 
-def _what(start: bytes, size: int, limit: int) -> Optional[str]:
-    """Returns why a value is no array that is copied, None if it may be one."""
+def _skip_reason(start: bytes, size: int, limit: int) -> Optional[str]:
+    """Returns why a value is not an array to copy, or None if it may be one."""
     if not start.startswith(_MAGIC):
         if not start:
             return "an empty string"
         if start.startswith(b"PK\x03\x04"):
-            return "a zip file, as np.savez writes; save its arrays one by one"
+            return "a zip file as written by np.savez; save its arrays one by one"
         if start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5:
             return "a pickle, which is never loaded"
-        return "no .npy file"
+        return "not a .npy file"
     return f"larger than --max-array-bytes {limit}" if size > limit else None
 
 
 def _fetch(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    # PTTL counts from when it is asked, which a slow network makes a little too late; PEXPIRETIME, which Redis has since 7.0, does not.
+    # PTTL counts from when the source replies, so a slow network makes the expiry slightly late; PEXPIRETIME (Redis 7.0) avoids that.
     expiry = "PEXPIRETIME" if options.exact else "PTTL"
     found = _pipelined(source, *(c for key in keys for c in (("GET", key), (expiry, key))))
     asked = round(1000 * time.time())
@@ -311,16 +311,16 @@ def _fetch(
         report.counts["scanned"] += 1
         error = next((x for x in (value, at) if isinstance(x, Exception)), None)
         if error:
-            _refused(report, key, error)
+            _record_refusal(report, key, error)
             continue
         if at >= 0 and not options.exact:
             at += asked
         if value is None or at == -2 or 0 <= at <= 1000 * time.time():
             report.counts["gone"] += 1
             continue
-        reason = _what(value[:_PEEK], len(value), options.max_array_bytes)  # it may be another one by now
+        reason = _skip_reason(value[:_PEEK], len(value), options.max_array_bytes)  # again, since the value may have changed
         if reason:
-            report.left(key, "string", len(value), reason)
+            report.skipped(key, "string", len(value), reason)
         else:
             _store(target, key, value, None if at == -1 else at, options, report)
         progress.show(report)
@@ -332,10 +332,10 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
         array = np.load(stream, allow_pickle=False, **_LOAD)
     except _BROKEN as exc:
         pickled = "allow_pickle" in str(exc)
-        report.left(key, "string", len(value), "an array of objects, which is a pickle" if pickled else "a broken .npy file")
+        report.skipped(key, "string", len(value), "an array of objects, which is a pickle" if pickled else "a broken .npy file")
         return
     if stream.read(1):
-        report.left(key, "string", len(value), "a .npy file with something behind it")
+        report.skipped(key, "string", len(value), "a .npy file followed by other bytes")
         return
     try:
         if options.dry_run:
@@ -343,14 +343,14 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
         else:
             stored = target.set(key, array, pxat=at, nx=not options.overwrite)
     except (ConnectionError, TimeoutError, AuthenticationError, ClusterDownError, UncertainWrite) as exc:
-        # The next keys would fare no better, each after seconds of trying again.
-        report.left(key, "string", len(value), "ndring was lost", str(exc), failed=True)
+        # The next keys would fail too, each only after seconds of retrying.
+        report.skipped(key, "string", len(value), "the connection to ndring was lost", str(exc), failed=True)
         raise _Stop(f"ndring fails: {exc}") from exc
     except EncodeError as exc:
-        report.left(key, "string", len(value), "ndring cannot store it", str(exc), failed=True)
+        report.skipped(key, "string", len(value), "ndring cannot store it", str(exc), failed=True)
     except NdringError as exc:
         answer = exc.prefix if isinstance(exc, ServerError) else type(exc).__name__
-        report.left(key, "string", len(value), f"ndring refused it: {answer}", str(exc), failed=True)
+        report.skipped(key, "string", len(value), f"ndring refused it: {answer}", str(exc), failed=True)
     else:
         report.counts["copied" if stored else "there"] += 1
         report.bytes += array.nbytes if stored else 0

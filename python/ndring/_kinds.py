@@ -1,6 +1,6 @@
-"""The classes beside ndarray that come back as themselves: scalars, matrix, recarray, chararray, MaskedArray.
+"""The classes beside ndarray that are restored: scalars, matrix, recarray, chararray, MaskedArray.
 
-Exactly these: a subclass that is not known here may carry what nobody would restore, and is refused.
+Only these. Any other subclass may have state that the client cannot restore, and is refused.
 """
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from . import _advice, _masked
-from ._arrays import KEYS, Packed, dtype_of, pack_array, settle, unpack_array
+from ._arrays import KEYS, Packed, dtype_of, pack_array, apply_flags, unpack_array
 from ._attrs import check_keys
-from ._classes import KIND_OF, SUBCLASSES, as_class, refuse_attributes
+from ._subclasses import KIND_OF, SUBCLASSES, as_class, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
 from ._layout import byte_view
 from ._npy import Header
-from ._registered import is_foreign
+from ._registered import is_registered
 
 _UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 
 
 def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
-    """Packs an array or scalar of any class that is known. Raises EncodeError."""
+    """Packs an array or scalar of any known class. Raises EncodeError."""
     cls = type(value)
     if cls is np.ndarray:
         return pack_array(value, layout, drop_metadata)
@@ -40,30 +40,30 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     if isinstance(value, np.ndarray):
         known_base = _masked.is_known_base(getattr(value, "_baseclass", None))
         raise EncodeError(
-            f"arrays of class {_advice.full_name(cls)} would not come back as such; {_advice.for_subclass(value, known_base)}"
+            f"an array of class {_advice.full_name(cls)} would not come back as such; {_advice.for_subclass(value, known_base)}"
         )
-    raise EncodeError(f"only numpy arrays and scalars are stored, not {_advice.full_name(cls)}; {_advice.for_value(value)}")
+    raise EncodeError(f"only NumPy arrays and scalars can be stored, not {_advice.full_name(cls)}; {_advice.for_value(value)}")
 
 
 def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
     dtype = value.dtype
     if type(value) is not dtype.type:
         raise EncodeError(
-            f"scalars of class {_advice.full_name(type(value))} would not come back as such; store np.asarray(x)"
+            f"a scalar of class {_advice.full_name(type(value))} would not come back as such; store np.asarray(x)"
         )
     if dtype.type is np.str_:
-        # Not str(value), which drops trailing NULs.
+        # Not str(value), which would drop trailing NULs.
         raw = value.encode(_UTF32, "surrogatepass")  # type: ignore[attr-defined]
         try:
             raw.decode(_UTF32, "surrogatepass")
         except UnicodeDecodeError as exc:
             raise EncodeError(f"the text has a character beyond U+10FFFF ({exc}); store np.asarray(x)") from exc
-    elif dtype.type is np.bytes_ or issubclass(dtype.type, np.void) or is_foreign(dtype):
+    elif dtype.type is np.bytes_ or issubclass(dtype.type, np.void) or is_registered(dtype):
         raw = value.tobytes()
     else:
         raw = bytes(memoryview(value))  # type: ignore[arg-type]  # The padding of a longdouble too.
     memory = np.frombuffer(raw, np.uint8) if raw else np.empty(0, np.uint8)
-    # numpy makes arrays of text without characters one character wide, unless it is given their memory.
+    # numpy makes arrays of empty text one character wide unless it is given their memory.
     packed = pack_array(np.ndarray((), dtype, memory), "packed", drop_metadata)
     packed.py = {"kind": "scalar", **{key: node for key, node in packed.py.items() if key == "dtype"}}
     return packed
@@ -72,7 +72,7 @@ def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
 def unpack(
     header: Header, data: np.ndarray[Any, Any], py: Dict[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
 ) -> Any:
-    """Returns the value that ``pack`` packed. ``data``: ``header.nbytes`` of writable 1-d uint8. Raises DecodeError."""
+    """Returns the value that ``pack`` packed. ``data``: writable 1-d uint8 of ``header.nbytes`` bytes. Raises DecodeError."""
     kind = _kind(py)
     if kind == "masked":
         return _masked.unpack(header, data, py, parts, max_span)
@@ -81,7 +81,7 @@ def unpack(
         return _scalar(array)
     if kind is not None:
         array = as_class(array, SUBCLASSES[kind])
-    return settle(array, py)
+    return apply_flags(array, py)
 
 
 def _kind(py: Mapping[str, Any]) -> Optional[str]:
@@ -95,13 +95,13 @@ def _kind(py: Mapping[str, Any]) -> Optional[str]:
     elif kind == "scalar":
         check_keys(py, "py", {"kind": str, "dtype": object})
     else:
-        raise DecodeError(f"kind {str(kind)[:40]!r} in attrs is not known: it was stored by a newer ndring")
+        raise DecodeError(f"kind {str(kind)[:40]!r} in attrs is unknown: it was stored by a newer ndring")
     return kind
 
 
 def _scalar(array: np.ndarray[Any, Any]) -> Any:
     if array.shape != ():
-        raise DecodeError(f"a scalar of shape {array.shape}")
+        raise DecodeError(f"a scalar with shape {array.shape}")
     if array.dtype.hasobject:
         raise DecodeError("a scalar of StringDType")
     if array.dtype.type is np.str_:
@@ -113,7 +113,7 @@ def _scalar(array: np.ndarray[Any, Any]) -> Any:
 
 
 def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype[Any], Any]:
-    """Returns class, dtype and recorded strides of a stored array; no class for what has more to it than data."""
+    """Returns class, dtype and recorded strides of a stored array. The class is None if the array has more than data."""
     kind = _kind(py)
     cls = np.ndarray if kind is None else SUBCLASSES.get(kind)
     if "string" in py:

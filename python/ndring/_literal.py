@@ -1,14 +1,14 @@
-"""The text of a .npy header, read by a small fixed grammar.
+"""Parses the text of a .npy header with a small fixed grammar.
 
-numpy writes the header as a Python literal. Only what occurs in one is understood: dicts, lists, tuples, strings,
-whole numbers, ``True``, ``False`` and ``None``. Nothing is evaluated, and depth and length are bounded.
+numpy writes the header as a Python literal. The grammar has what occurs in one: dicts, lists, tuples, strings, integers, ``True``, ``False``
+and ``None``. Nothing is evaluated, and depth and length are bounded.
 """
 from __future__ import annotations
 
 import re
 from typing import Any, Dict, List, Tuple
 
-#: Structs nest by two brackets a level; numpy itself is never seen past a handful.
+#: A struct nests two brackets per level; numpy itself writes only a few.
 MAX_DEPTH = 160
 
 _TOKEN = re.compile(
@@ -25,14 +25,14 @@ _WORDS = {"True": True, "False": False, "None": None}
 
 
 class LiteralError(ValueError):
-    """Is raised when the text is not one literal of the grammar; the message says where."""
+    """Raised when the text is not a literal of the grammar. The message says where."""
 
 
 def parse_literal(text: str) -> Any:
-    """Returns the value that ``text`` writes. Raises LiteralError for anything outside the grammar."""
+    """Returns the value of a literal. Raises LiteralError for anything outside the grammar."""
     value, position = _value(text, 0, 0)
     if _next(text, position)[0] != "end":
-        raise LiteralError(f"something follows the literal at character {position}")
+        raise LiteralError(f"unexpected text after the literal at character {position}")
     return value
 
 
@@ -53,10 +53,10 @@ def _value(text: str, position: int, depth: int) -> Tuple[Any, int]:
     if kind == "word":
         return _WORDS[token], position
     if depth >= MAX_DEPTH:
-        raise LiteralError(f"nested deeper than {MAX_DEPTH}")
+        raise LiteralError(f"nested deeper than {MAX_DEPTH} levels")
     if token == "(":
         items, commas, position = _items(text, position, ")", depth)
-        # (x) is x in brackets, only (x,) is a tuple.
+        # (x) is just x, only (x,) is a tuple.
         return (items[0] if len(items) == 1 and not commas else tuple(items)), position
     if token == "[":
         items, _, position = _items(text, position, "]", depth)
@@ -74,7 +74,7 @@ def _items(text: str, position: int, closing: str, depth: int) -> Tuple[List[Any
         if token == closing and kind == "punct":
             return items, commas, after
         if len(items) > commas:
-            raise LiteralError(f"a comma is missing at character {position}")
+            raise LiteralError(f"missing comma at character {position}")
         value, position = _value(text, position, depth + 1)
         items.append(value)
         kind, token, after = _next(text, position)
@@ -91,13 +91,13 @@ def _dict(text: str, position: int, depth: int) -> Tuple[Dict[Any, Any], int]:
         if token == "}" and kind == "punct":
             return result, after
         if kind != "str" or not open_for_more:
-            raise LiteralError(f"a key or a comma is missing at character {position}")
+            raise LiteralError(f"missing key or comma at character {position}")
         key = _string(token[1:-1])
         if key in result:
             raise LiteralError(f"the key {key!r} occurs twice")
         kind, token, after = _next(text, after)
         if token != ":" or kind != "punct":
-            raise LiteralError(f"a colon is missing at character {after}")
+            raise LiteralError(f"missing colon at character {after}")
         result[key], position = _value(text, after, depth + 1)
         kind, token, after = _next(text, position)
         open_for_more = token == "," and kind == "punct"

@@ -1,4 +1,4 @@
-"""The logger. A program that sets up no logging gets no lines on its standard error."""
+"""The logger. A program that does not configure logging sees nothing on its standard error."""
 import logging
 
 log = logging.getLogger("ndring")

@@ -1,4 +1,4 @@
-"""np.ma.MaskedArray: the data under the mask too, the mask, whether it is hard, and the fill value."""
+"""np.ma.MaskedArray: the data including masked elements, the mask, whether it is hard, and the fill value."""
 from __future__ import annotations
 
 import math
@@ -8,19 +8,19 @@ import numpy as np
 
 from . import _advice, _dtypes, _layout
 from ._arrays import KEYS as _ARRAY_KEYS
-from ._arrays import Packed, is_writeable, pack_array, settle, unpack_array
+from ._arrays import Packed, is_writeable, pack_array, apply_flags, unpack_array
 from ._attrs import check_keys, flag, optional, plain_json
-from ._classes import KIND_OF, SUBCLASSES, as_class, own_attributes, refuse_attributes
+from ._subclasses import KIND_OF, SUBCLASSES, as_class, added_attributes, refuse_attributes
 from ._exceptions import DecodeError, EncodeError
-from ._mapped import refuse_cut_off
+from ._memmap import refuse_truncated
 from ._npy import Header
-from ._plain import MAX_ITEMSIZE, MAX_NDIM
+from ._descr import MAX_ITEMSIZE, MAX_NDIM
 
-#: The keys that stand in ``py`` for a masked array beside those of any array, and their types.
+#: The keys that a masked array may have in ``py`` beside those of any array, and their types.
 KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}
 _MASK_KEYS = {"kind": str, "order": str, **{key: kind for key, kind in _ARRAY_KEYS.items() if key != "string"}}
 _OWN = {"_mask", "_fill_value", "_hardmask", "_sharedmask", "_isfield", "_baseclass", "_optinfo", "_basedict"}
-_mask_dtype: Callable[[Any], Any] = np.ma.make_mask_descr  # which numpy leaves untyped
+_mask_dtype: Callable[[Any], Any] = np.ma.make_mask_descr  # untyped in numpy
 
 
 def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
@@ -40,11 +40,11 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
     info = {key: item for key, item in state.items() if key not in _OWN}
     info.update(state["_optinfo"])
     if base is np.memmap:
-        info = own_attributes(info, base)  # It hands its own on to what is made of it, and comes back as an array.
+        info = added_attributes(info, base)  # a memmap passes its attributes on to views, but comes back as an array
     if info and not drop_metadata:
-        py["info"] = plain_json(info, "what the MaskedArray carries beside data and mask")
+        py["info"] = plain_json(info, "the MaskedArray's additional state")
         if py["info"].keys() & (_OWN | set(dir(np.ma.MaskedArray))):
-            raise EncodeError("an attribute of the MaskedArray has a name of numpy's own; pass metadata='drop'")
+            raise EncodeError("an attribute of the MaskedArray has a name that numpy uses itself; pass metadata='drop'")
     mask = state["_mask"]
     if mask is not np.ma.nomask:
         py["mask"] = _pack_mask(mask, value, packed, layout, drop_metadata)
@@ -56,7 +56,7 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
 
 
 def is_known_base(cls: Any) -> bool:
-    """Returns whether a masked array over data of that class comes back."""
+    """Returns whether a masked array over data of that class can be restored."""
     return cls in KIND_OF or cls is np.ndarray or cls is np.memmap
 
 
@@ -64,19 +64,19 @@ def _pack_mask(
     mask: np.ndarray[Any, Any], value: Any, packed: Packed, layout: str, drop_metadata: bool
 ) -> Dict[str, Any]:
     node: Dict[str, Any] = {}
-    if isinstance(mask, (np.bool_, np.void)):  # which numpy makes of a row of a masked struct
+    if isinstance(mask, (np.bool_, np.void)):  # numpy creates these for a row of a masked struct
         node["kind"] = "scalar"
         mask = np.asarray(mask)
     if not is_known_base(type(mask)) or mask.shape != packed.shape:
         raise EncodeError(
-            f"the mask of the MaskedArray is of class {_advice.full_name(type(mask))} and shape {np.shape(mask)}, not an "
+            f"the mask of the MaskedArray has class {_advice.full_name(type(mask))} and shape {np.shape(mask)}, it is not an "
             f"array of shape {packed.shape}; store np.ma.MaskedArray(x.data, mask=m) with a mask m of that shape"
         )
     if type(mask) in KIND_OF:
         node["kind"] = KIND_OF[type(mask)]
     if not drop_metadata:
         refuse_attributes(mask, "mask of the MaskedArray")
-    refuse_cut_off(mask)
+    refuse_truncated(mask)
     mask = np.ndarray.view(mask, np.ndarray)
     fortran, data = _layout.pack(mask)
     if fortran:
@@ -88,7 +88,7 @@ def _pack_mask(
     if strides is not None:
         node["strides"] = list(strides)
     if not mask.flags.aligned:
-        node["misaligned"] = _layout.residue(mask)
+        node["misaligned"] = _layout.misalignment(mask)
     if not is_writeable(mask):
         node["readonly"] = True
     packed.parts.append((b"mask", data))
@@ -119,31 +119,31 @@ def unpack(
     base: Any = np.ndarray
     if "base" in py:
         if py["base"] not in SUBCLASSES:
-            raise DecodeError(f"the base {py['base'][:40]!r} of a masked array in attrs is not known")
+            raise DecodeError(f"the base {py['base'][:40]!r} of a masked array in attrs is unknown")
         base = SUBCLASSES[py["base"]]
     info = py.get("info", {})
     if info.keys() & (_OWN | set(dir(np.ma.MaskedArray))):
-        raise DecodeError("'info' in attrs has a name of numpy's own")
+        raise DecodeError("'info' in attrs has a name that numpy uses itself")
     mask: Any = np.ma.nomask
     if "mask" in py:
         mask = _unpack_mask(py["mask"], array, parts, max_span)
     fill = _unpack_fill(py["fill"], array.dtype, parts) if "fill" in py else None
     masked = as_class(array, np.ma.MaskedArray)
-    # Through __dict__: the public setters copy the mask and convert the fill value.
+    # Write to __dict__, because the public setters copy the mask and convert the fill value.
     vars(masked).update(
         _mask=mask, _sharedmask=False, _isfield=False, _hardmask=flag(py, "hard"), _fill_value=fill, _baseclass=base,
         _optinfo=info, _basedict=info, **info,
     )  # fmt: skip
-    return settle(masked, py)
+    return apply_flags(masked, py)
 
 
 def _part(parts: Mapping[str, Any], name: str, nbytes: int) -> np.ndarray[Any, Any]:
     if name not in parts:
-        raise DecodeError(f"the part {name} of a masked array is missing")
+        raise DecodeError(f"part {name} of a masked array is missing")
     raw = parts[name]
     array = np.frombuffer(raw, np.uint8) if len(raw) else np.empty(0, np.uint8)
     if array.nbytes != nbytes:
-        raise DecodeError(f"the part {name} has {array.nbytes} bytes, not {nbytes}")
+        raise DecodeError(f"part {name} has {array.nbytes} bytes, not {nbytes}")
     return array if array.flags.writeable else array.copy()
 
 
@@ -153,7 +153,7 @@ def _unpack_mask(
     check_keys(node, "mask", _MASK_KEYS)
     dtype = _dtypes.restore(node["dtype"]) if "dtype" in node else _mask_dtype(array.dtype)
     if not _is_bool(dtype) or node.get("order", "F") != "F":
-        raise DecodeError("the mask in attrs is not of bools, or its order is unknown")
+        raise DecodeError("the mask in attrs is not boolean, or its order is unknown")
     misaligned = optional(node, "misaligned")
     if misaligned is not None and misaligned < 0:
         raise DecodeError("'misaligned' in attrs is negative")
@@ -168,13 +168,13 @@ def _unpack_mask(
     )
     if node.get("kind") == "scalar":
         if array.shape != ():
-            raise DecodeError("the mask in attrs is a scalar, the array is not")
-        return settle(mask, node)[()]  # type: ignore[no-any-return]
+            raise DecodeError("the mask in attrs is a scalar, but the array is not")
+        return apply_flags(mask, node)[()]  # type: ignore[no-any-return]
     if "kind" in node:
         if node["kind"] not in SUBCLASSES:
-            raise DecodeError(f"the class {node['kind'][:40]!r} of a mask in attrs is not known")
+            raise DecodeError(f"the class {node['kind'][:40]!r} of a mask in attrs is unknown")
         mask = as_class(mask, SUBCLASSES[node["kind"]])
-    return settle(mask, node)
+    return apply_flags(mask, node)
 
 
 def _is_bool(dtype: np.dtype[Any]) -> bool:
@@ -189,9 +189,9 @@ def _unpack_fill(node: Mapping[str, Any], dtype: np.dtype[Any], parts: Mapping[s
     check_keys(node, "fill", {"dtype": object, "shape": list})
     shape = tuple(node.get("shape", ()))
     if len(shape) > MAX_NDIM or any(type(n) is not int or not 0 <= n <= MAX_ITEMSIZE for n in shape):
-        raise DecodeError("the shape of the fill value in attrs is not one length an axis")
+        raise DecodeError("the shape of the fill value in attrs is not one length per axis")
     own = _dtypes.restore(node["dtype"]) if "dtype" in node else dtype
     if own.hasobject or own.subdtype is not None:
-        raise DecodeError("the dtype of the fill value in attrs cannot be one")
+        raise DecodeError("the dtype of the fill value in attrs is not valid for one")
     packed = _layout.default_strides(shape, own.itemsize, False)
     return _layout.lay_out(shape, own, packed, _part(parts, "fill", math.prod(shape) * own.itemsize), None, None, None)

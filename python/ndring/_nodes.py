@@ -1,8 +1,8 @@
-"""The nodes of a cluster: which of them serves which slot, and how to reach each.
+"""The nodes of a cluster: which node serves which slot, and the connections to each.
 
-The map is asked for at the first call that has a key, and again when a node says MOVED, is gone, or may not serve. However many
-threads want that at once, one of them asks, for all; and never more often than each ``_FIRST_PAUSE``, while asking tells
-nothing new up to ``_LAST_PAUSE``.
+The slot map is fetched at the first call with a key, and again when a node replies MOVED, does not answer, or does not serve the key. However
+many threads need it, one of them fetches it for all, at most once per ``_MIN_FETCH_INTERVAL``; while it does not change, the interval grows to
+``_MAX_FETCH_INTERVAL``.
 """
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ import weakref
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from ._commands import slot
-from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, to_keep
+from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, without_traceback
 from ._log import log
 from ._outages import Outages
 from ._settings import Settings
-from ._slots import Address, SlotMap, parse_slots, redirect_of
-from ._stream import Doubt
+from ._slots import Address, SlotMap, parse_slots, parse_redirect
+from ._stream import SilenceCheck
 from ._transport import Request, Transport
 from ._wire import pack
 
-_FIRST_PAUSE = 0.1  # s between two questions for the map; a random part of it comes on top
-_LAST_PAUSE = 1.0  # s
-_FIRST_PATIENCE = 0.5  # s that a node has to answer it, as long as there are others to ask
-_PATIENCE = 2.0  # s that it has when none of them did
-_ASKED_AT_ONCE = 4  # nodes, one after the other, until one answers
-_MOST_KNOWN = 1000  # addresses
-_MOMENT = 0.1  # s that a call waits for a look at a node that was down
+_MIN_FETCH_INTERVAL = 0.1  # s between two fetches of the slot map, plus a random part
+_MAX_FETCH_INTERVAL = 1.0  # s
+_SHORT_TIMEOUT = 0.5  # s for a node to reply, while there are other nodes to try
+_LONG_TIMEOUT = 2.0  # s for a second try, after no node has replied
+_MAX_CANDIDATES = 4  # nodes to try, one after the other, until one replies
+_MAX_KNOWN = 1000  # addresses
+_PROBE_WAIT = 0.1  # s that a call waits for the probe of a node that was down
 
 
 class Nodes:
-    """Safe across threads, forks and signals. ``seeds``: the nodes that were given, of which one is enough."""
+    """Safe to use from several threads, after a fork, and in signal handlers. ``seeds``: the given nodes, any one of which is enough."""
 
     def __init__(self, settings: Settings, seeds: Sequence[Address]) -> None:
         self._settings = settings
         self._seeds = list(dict.fromkeys(seeds))
-        #: Whether redirects can be followed: a Unix socket leads to one node.
+        #: Whether redirects can be followed. A Unix socket reaches one node only.
         self.routable = settings.path is None
         self._transports: Dict[Address, Transport] = {}
         self._map: Optional[SlotMap] = None
         self.seed = self.at(self._seeds[0])
-        #: The node that gets everything, as long as none other is known of.
-        self.lone: Optional[Transport] = None if self.routable else self.seed
+        #: The node that gets every command while no other node is known, else None.
+        self.single: Optional[Transport] = None if self.routable else self.seed
         self._table: Optional[List[Optional[Transport]]] = None  # by slot
-        self._known: Dict[Address, None] = {}  # all that were ever named, the last of them last
+        self._known: Dict[Address, None] = {}  # every address seen so far, the latest last
         self._ids: Dict[str, Address] = {}
-        self._failed: Dict[Address, None] = {}  # those that did not answer when they were last asked for the map
-        self._pause = _FIRST_PAUSE
+        self._failed: Dict[Address, None] = {}  # nodes that did not answer the last fetch of the slot map
+        self._pause = _MIN_FETCH_INTERVAL
         self.outages = Outages()
-        self.forget()
+        self.reset_after_fork()
         _all.add(self)
 
-    def forget(self) -> None:
-        """Drops what belongs to threads that are not there after a fork."""
-        self._asking: Dict[str, Callable[[], Optional[_Asking]]] = {}  # holds the one that asks for the map
-        self._asked = 0  # how often that was done
-        self._not_before = 0.0
-        self._error: Optional[NdringError] = None  # of the last time
+    def reset_after_fork(self) -> None:
+        """Drops the state of threads that do not exist after a fork."""
+        self._fetching: Dict[str, Callable[[], Optional[_MapFetch]]] = {}  # at most one entry: the fetch under way
+        self._fetches = 0  # fetches completed so far
+        self._next_fetch = 0.0
+        self._error: Optional[NdringError] = None  # of the last fetch
 
-    # Where a command goes
+    # Routing
 
     def route(self, request: Request, end: Optional[float] = None) -> Transport:
-        """Returns the node for a command. Raises NdringError when the first map cannot be had, ValueError for an unknown node."""
+        """Returns the node for a command. Raises NdringError if the first slot map cannot be fetched, ValueError for an unknown node."""
         if request.node is not None:
             return self.find(request.node)
         if request.key is None:
-            return self.lone or self._first_seed()
-        if self._table is None and self.lone is None:
-            self._ask_now(end)
-        lone, table = self.lone, self._table
-        if lone is not None or table is None:
-            return lone or self.seed
-        return table[slot(request.key)] or self.some()
+            return self.single or self._first_seed()
+        if self._table is None and self.single is None:
+            self._fetch_map(end)
+        single, table = self.single, self._table
+        if single is not None or table is None:
+            return single or self.seed
+        return table[slot(request.key)] or self.any_node()
 
     def _first_seed(self) -> Transport:
         if self.outages.known or self._failed:
@@ -86,61 +86,62 @@ class Nodes:
     def at(self, address: Address) -> Transport:
         transport = self._transports.get(address)
         if transport is None:
-            doubt = _doubt_of(weakref.ref(self), address) if self.routable else None
-            transport = self._transports.setdefault(address, Transport(self._settings, address, doubt))
-            transport.proven = self._map is not None
+            silence_check = _silence_check_for(weakref.ref(self), address) if self.routable else None
+            transport = self._transports.setdefault(address, Transport(self._settings, address, silence_check))
+            transport.cluster_seen = self._map is not None
         return transport
 
-    def some(self, besides: Optional[Transport] = None) -> Transport:
-        """Returns a node by chance, another one than ``besides`` if there is."""
-        current = self._map.nodes.values() if self._map is not None and self.lone is None else ()
+    def any_node(self, besides: Optional[Transport] = None) -> Transport:
+        """Returns a random node, preferably one that works, and not ``besides`` if there is another."""
+        current = self._map.nodes.values() if self._map is not None and self.single is None else ()
         all_known = [self.at(address) for address in dict.fromkeys((*self._seeds, *current))]
         others = [t for t in all_known if t is not besides]
         well = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
         return random.choice(well or others) if others else besides or self.seed
 
     def slots(self, fresh: bool, end: Optional[float] = None) -> Optional[SlotMap]:
-        """Returns who serves what, None while one node gets everything. ``fresh``: asks for it now. Raises why it is not known."""
+        """Returns the slot map, or None while a single node serves everything. ``fresh``: fetches it now. Raises the reason if it is
+        unknown."""
         if self.routable and (fresh or self._map is None):
-            self._ask_now(end)
-        return None if self.lone is not None else self._map
+            self._fetch_map(end)
+        return None if self.single is not None else self._map
 
     @property
     def slots_known(self) -> bool:
         return self._table is not None
 
     def find(self, node: str) -> Transport:
-        """Returns a node by its id or its ``host:port``. Raises ValueError for one that was never heard of."""
+        """Returns a node by its id or its ``host:port``. Raises ValueError for an unknown one."""
         address = self._ids.get(node)
         for address in [address] if address else [a for a in list(self._transports) if str(a) == node]:
             return self.at(address)
-        raise ValueError(f"no node {node!r} is known; nodes() names them")
+        raise ValueError(f"unknown node {node!r}; nodes() lists them")
 
     def close(self) -> None:
         for transport in list(self._transports.values()):
             transport.close()
 
-    # Nodes that do not answer
+    # Outages
 
-    def _doubt(self, address: Address, key: Optional[bytes], end: float) -> None:
-        """Is called when a node was silent for a moment: raises if another node says that it is not worth waiting for."""
+    def _check_silent(self, address: Address, key: Optional[bytes], end: float) -> None:
+        """Called when a node has been silent for a while. Raises if another node says that waiting for it is useless."""
         outage = self.outages.get(address)
         if outage is not None and outage.waited:
-            outage.fell_silent()
-            raise outage.describe(address, time.monotonic())
-        if key is None or self.lone is not None or self._map is None:
+            outage.mark_slow()
+            raise outage.to_error(address, time.monotonic())
+        if key is None or self.single is not None or self._map is None:
             return
-        other = self.some(self.at(address))
+        other = self.any_node(self.at(address))
         if other.address == address:
             return
         try:
-            other.soon(Request(pack(b"NP.EXISTS", key)), _FIRST_PATIENCE, end)
+            other.with_timeout(Request(pack(b"NP.EXISTS", key)), _SHORT_TIMEOUT, end)
             error: NdringError = TimeoutError(f"silent, and {other.address} serves the key now")
         except ClusterDownError as exc:
             error = NodeDownError(f"CLUSTERDOWN node {address} is silent, and {other.address} says: {exc}")
         except MovedError as exc:
             try:
-                if redirect_of(str(exc), other.address).address == address:
+                if parse_redirect(str(exc), other.address).address == address:
                     return
             except DecodeError:
                 return
@@ -150,125 +151,125 @@ class Nodes:
         error.unreachable = True
         raise error
 
-    def look(self, transport: Transport, end: Optional[float]) -> None:
-        """Looks, beside the calls, whether a node is back. Waits a moment for the answer, and not beyond ``end``."""
+    def probe(self, transport: Transport, end: Optional[float]) -> None:
+        """Pings a node in the background to see if it answers again. Waits briefly for the result, and not beyond ``end``."""
         found = threading.Event()
 
-        def ask(patience: float = _PATIENCE, end: Optional[float] = None) -> None:
+        def ask(timeout: float = _LONG_TIMEOUT, end: Optional[float] = None) -> None:
             began = time.monotonic()
             try:
-                transport.soon(Request(pack(b"PING")), patience, end)
+                transport.with_timeout(Request(pack(b"PING")), timeout, end)
             except NdringError as exc:
                 if not exc.is_reply:
-                    self.outages.failed(transport.address, began, time.monotonic(), exc)
+                    self.outages.record_failure(transport.address, began, time.monotonic(), exc)
                     return
-            self.back(transport.address)
+            self.mark_alive(transport.address)
             found.set()
 
         try:
             threading.Thread(target=ask, name="ndring-look", daemon=True).start()
-        except RuntimeError:  # the interpreter ends, or the system has no more threads
-            ask(_MOMENT, end)
-        found.wait(_MOMENT if end is None else max(0.0, min(_MOMENT, end - time.monotonic())))
+        except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
+            ask(_PROBE_WAIT, end)
+        found.wait(_PROBE_WAIT if end is None else max(0.0, min(_PROBE_WAIT, end - time.monotonic())))
 
-    def back(self, address: Address) -> None:
-        """Says that a node has answered."""
-        outage = self.outages.answered(address)
+    def mark_alive(self, address: Address) -> None:
+        """Records that a node has answered."""
+        outage = self.outages.record_answer(address)
         if outage is not None and outage.waited:
             log.warning("node %s answers again, after %.1f s", address, time.monotonic() - outage.since)
 
-    # Asking for the map
+    # Fetching the slot map
 
-    def _ask_now(self, end: Optional[float] = None) -> None:
-        """Waits for an answer, to this thread or to another that has asked meanwhile. Raises why there is none."""
-        seen = self._asked
-        while self._asked == seen:
-            other = self._ask(None, False, end)
+    def _fetch_map(self, end: Optional[float] = None) -> None:
+        """Waits until this or another thread has fetched the slot map. Raises the error if that failed."""
+        seen = self._fetches
+        while self._fetches == seen:
+            other = self._fetch_or_join(None, False, end)
             if other is not None and not other.wait(end):
-                raise TimeoutError("the deadline passed while another thread asked for the map of the cluster")
+                raise TimeoutError("the deadline passed while another thread fetched the slot map")
         error = self._error
         if error is not None:
-            raise to_keep(error) from error  # since others raise it too
+            raise without_traceback(error) from error  # a copy, because other threads raise it too
 
     def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
-        """Asks for the map again, unless another thread does that now or has done it just before. ``prefer``: a node that
-        is known to answer. ``moved``: there is more than one node, whatever it says."""
-        if self._map is not None and time.monotonic() >= self._not_before:
-            self._ask(prefer, moved, end, True)
+        """Fetches the slot map again, unless another thread is doing so or has just done it. ``prefer``: a node that is known to answer.
+        ``moved``: a redirect proved that there are several nodes, whatever this node says."""
+        if self._map is not None and time.monotonic() >= self._next_fetch:
+            self._fetch_or_join(prefer, moved, end, True)
 
-    def _ask(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_Asking"]:
-        """Asks for the map. Returns the one that does so already, if there is one that may still have an answer. ``unless_new``: not just
-        after another has asked."""
-        mine = _Asking()
+    def _fetch_or_join(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_MapFetch"]:
+        """Fetches the slot map, or returns the fetch already under way, if that may still succeed. ``unless_new``: does nothing right
+        after another fetch."""
+        mine = _MapFetch()
         try:
-            # A weak reference, since a signal may end the call at a moment when it cannot say so.
-            held = self._asking.setdefault("map", weakref.ref(mine))
+            # A weak reference, because a signal may end the call before it can remove its entry.
+            held = self._fetching.setdefault("map", weakref.ref(mine))
             other = held()
             if other is not mine:
                 if other is None or other.is_lost():
-                    self._asking.pop("map", None)
+                    self._fetching.pop("map", None)
                     return None
                 return other
-            if not unless_new or time.monotonic() >= self._not_before:
-                self._ask_each(prefer, moved, end)
+            if not unless_new or time.monotonic() >= self._next_fetch:
+                self._fetch_from_candidates(prefer, moved, end)
             return None
         finally:
-            held = self._asking.get("map", _nothing)
+            held = self._fetching.get("map", _nothing)
             if held() is mine:
-                self._asking.pop("map", None)
+                self._fetching.pop("map", None)
             mine.done.set()
 
-    def _ask_each(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> None:
+    def _fetch_from_candidates(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> None:
         news = False
         error: Optional[NdringError] = None
         silent: List[Transport] = []
         try:
-            candidates = zip(self._candidates(prefer), range(_ASKED_AT_ONCE))
-            # Each has a short time first, since one that hangs must not hold up the call while others would answer.
-            rounds = [(transport, _FIRST_PATIENCE) for transport, _ in candidates]
-            rounds = [(transport, _PATIENCE) for transport, _ in rounds] if len(rounds) == 1 else rounds
+            candidates = zip(self._candidates(prefer), range(_MAX_CANDIDATES))
+            # Each node gets a short timeout first, so that one that hangs does not delay the call while others would reply.
+            rounds = [(transport, _SHORT_TIMEOUT) for transport, _ in candidates]
+            rounds = [(transport, _LONG_TIMEOUT) for transport, _ in rounds] if len(rounds) == 1 else rounds
             while rounds:
-                transport, patience = rounds.pop(0)
+                transport, timeout = rounds.pop(0)
                 began = time.monotonic()
                 try:
-                    reply = transport.soon(Request(pack(b"CLUSTER", b"SLOTS")), patience, end)
+                    reply = transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
                     found = parse_slots(reply, transport.address)
                 except NdringError as exc:
                     if exc.hopeless and len(self._seeds) == 1 and self._map is None:
                         error = exc
                         break
                     if not exc.is_reply and not isinstance(exc, DecodeError):
-                        error = error if error is not None and exc.hopeless else exc  # while another seed may come back, there is hope
+                        error = error if error is not None and exc.hopeless else exc  # not hopeless while another seed may come back
                         self._failed[transport.address] = None
-                        if isinstance(exc, TimeoutError) and patience < _PATIENCE:
+                        if isinstance(exc, TimeoutError) and timeout < _LONG_TIMEOUT:
                             silent.append(transport)
                         elif exc.unreachable:
-                            self.outages.failed(transport.address, began, time.monotonic(), exc)
+                            self.outages.record_failure(transport.address, began, time.monotonic(), exc)
                         if not rounds:
-                            rounds, silent = [(t, _PATIENCE) for t in silent], []
+                            rounds, silent = [(t, _LONG_TIMEOUT) for t in silent], []
                         continue
                     if isinstance(exc, AuthenticationError) and exc.prefix != "NOPERM":
                         error = exc
                         break
-                    found = SlotMap((), {})  # it knows of no cluster, or may not tell
+                    found = SlotMap((), {})  # not a cluster, or the user may not ask
                 self._failed.pop(transport.address, None)
-                self.outages.answered(transport.address)
+                self.outages.record_answer(transport.address)
                 error = None
                 if found.ranges or self._map is None:
-                    news = self._adopt(found, transport, moved)
-                    self._drop_others()
+                    news = self._install_map(found, transport, moved)
+                    self._drop_unlisted()
                     break
         finally:
-            self._error = None if error is None else to_keep(error)
-            self._asked += 1
-            self._pause = _FIRST_PAUSE if news else min(2 * self._pause, _LAST_PAUSE)
-            self._not_before = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
+            self._error = None if error is None else without_traceback(error)
+            self._fetches += 1
+            self._pause = _MIN_FETCH_INTERVAL if news else min(2 * self._pause, _MAX_FETCH_INTERVAL)
+            self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
 
     def _candidates(self, prefer: Optional[Transport]) -> Iterator[Transport]:
-        """Yields whom to ask: first those that answered last time, in any order, lest all clients ask the same one."""
+        """Yields the nodes to ask: first those that answered last time, shuffled, so that clients do not all ask the same one."""
         if prefer is not None:
             yield prefer
-        current = list(self._map.nodes.values()) if self._map is not None and self.lone is None else []
+        current = list(self._map.nodes.values()) if self._map is not None and self.single is None else []
         random.shuffle(current)
         former = [address for address in self._known if address not in current]
         random.shuffle(former)
@@ -277,59 +278,59 @@ class Nodes:
             if prefer is None or address != prefer.address:
                 yield self.at(address)
 
-    def _adopt(self, found: SlotMap, said: Transport, moved: bool) -> bool:
-        """Makes it the map; returns whether it is another one than before."""
-        if found == self._map and (self.lone is None or not moved):
+    def _install_map(self, found: SlotMap, said: Transport, moved: bool) -> bool:
+        """Installs a slot map. Returns whether it differs from the previous one."""
+        if found == self._map and (self.single is None or not moved):
             return False
         self._map = found
         for transport in list(self._transports.values()):
-            transport.proven = True
+            transport.cluster_seen = True
         if self._table is None and (not found.ranges or len(found.nodes) == 1 and not moved):
-            self.lone = said  # what a single node calls itself may be a name that does not reach it from here
+            self.single = said  # keep this address: the one in the node's reply may not be reachable from here
             return True
         transports = {address: self.at(address) for address in found.nodes.values()}
         self._table = [None if owner is None else transports[owner] for owner in found.owners()]
-        self.lone = None
+        self.single = None
         for address in transports:
             self._known.pop(address, None)
             self._known[address] = None
         self._ids = {**{name: address for name, address in self._ids.items() if name not in found.nodes}, **found.nodes}
-        for address in list(self._known)[:-_MOST_KNOWN]:
+        for address in list(self._known)[:-_MAX_KNOWN]:
             del self._known[address]
-        for node in list(self._ids)[:-_MOST_KNOWN]:
+        for node in list(self._ids)[:-_MAX_KNOWN]:
             del self._ids[node]
         return True
 
-    def _drop_others(self) -> None:
-        """Gives up the connections to what is not, or no longer, in the map."""
+    def _drop_unlisted(self) -> None:
+        """Closes the connections to nodes that are not in the slot map."""
         current = set(self._map.nodes.values()) if self._map is not None else set()
         for address, transport in list(self._transports.items()):
             if address not in current and address not in self._seeds:
                 del self._transports[address]
                 transport.retire()
-                self.outages.answered(address)
+                self.outages.record_answer(address)
         for address in list(self._failed):
             if address not in current and address not in self._known and address not in self._seeds:
                 del self._failed[address]
 
 
-def _doubt_of(held: "weakref.ref[Nodes]", address: Address) -> Doubt:
-    """Returns the ``doubt`` of a node's connections. They do not hold the nodes: a client that is dropped closes what it has at once."""
+def _silence_check_for(held: "weakref.ref[Nodes]", address: Address) -> SilenceCheck:
+    """Returns the silence check for connections to a node. It holds Nodes weakly, so that a dropped client closes its connections at once."""
 
-    def doubt(key: Optional[bytes], end: float) -> None:
+    def silence_check(key: Optional[bytes], end: float) -> None:
         nodes = held()
         if nodes is not None:
-            nodes._doubt(address, key, end)
+            nodes._check_silent(address, key, end)
 
-    return doubt
+    return silence_check
 
 
 def _nothing() -> None:
     return None
 
 
-class _Asking:
-    """One thread's question for the map. ``done`` is set when it has its answer."""
+class _MapFetch:
+    """A fetch of the slot map by one thread. ``done``: set when it has ended."""
 
     __slots__ = ("done", "_began", "__weakref__")
 
@@ -338,12 +339,12 @@ class _Asking:
         self._began = time.monotonic()
 
     def is_lost(self) -> bool:
-        """Whether it takes longer than it can: its call was interrupted, and lives on in a traceback."""
-        return time.monotonic() - self._began > 3 * _ASKED_AT_ONCE * _PATIENCE
+        """Whether it has taken longer than possible: its call was interrupted, and a traceback keeps it alive."""
+        return time.monotonic() - self._began > 3 * _MAX_CANDIDATES * _LONG_TIMEOUT
 
     def wait(self, end: Optional[float]) -> bool:
-        """Waits for the answer. False if ``end`` came first."""
-        left = 3 * _ASKED_AT_ONCE * _PATIENCE if end is None else max(0.0, end - time.monotonic())
+        """Waits for the end of the fetch. Returns False if ``end`` came first."""
+        left = 3 * _MAX_CANDIDATES * _LONG_TIMEOUT if end is None else max(0.0, end - time.monotonic())
         return self.done.wait(left) or end is None
 
 
@@ -352,7 +353,7 @@ _all: "weakref.WeakSet[Nodes]" = weakref.WeakSet()
 
 def _after_fork() -> None:
     for nodes in list(_all):
-        nodes.forget()
+        nodes.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,10 +1,10 @@
-"""Headers of .npy files: written byte for byte as numpy writes them, read without evaluating anything.
+"""Headers of .npy files: written byte for byte as numpy does, read without evaluating anything.
 
 ::
 
     \\x93NUMPY | major minor | length: <H (1.0) or <I (2.0, 3.0) | literal, padded with spaces to 64 bytes, newline | data
 
-Version 1.0 up to 65,535 bytes of latin-1, 2.0 above, 3.0 (UTF-8) where latin-1 does not suffice.
+Version 1.0 up to 65,535 bytes of latin-1, 2.0 above, 3.0 (UTF-8) if the text is not latin-1.
 """
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ import numpy as np
 from ._exceptions import DecodeError, EncodeError
 from ._layout import default_strides
 from ._literal import LiteralError, parse_literal
-from ._plain import MAX_NDIM, dtype_from_descr
+from ._descr import MAX_NDIM, dtype_from_descr
 
 MAGIC = b"\x93NUMPY"
-#: Longest header that is written or read, in bytes, magic included. The server has the same limit.
+#: Maximum bytes of a header, including the magic. The server has the same limit.
 MAX_HEADER = 1 << 20
-#: numpy leaves room for the growing axis to reach this many digits, so that files can be appended to in place.
+#: numpy pads the header so that the growing axis may reach this many digits when a file is appended to in place.
 _GROWTH_DIGITS = 21
 _ALIGN = 64
-#: Headers above this many bytes are parsed again each time, so that the cache stays within about 4 MiB.
+#: Longer headers are parsed again each time, to keep the cache within about 4 MiB.
 _CACHED_HEADER = 4096
 _INTP_MAX = 2**63 - 1
 
 
 class Header:
-    """One parsed header. Immutable; shared between threads and calls.
+    """A parsed header. Immutable; shared between threads and calls.
 
-    ``shape``: lengths of the axes. ``fortran``: whether the data is in F order. ``data_offset``: bytes before the
-    data. ``nbytes``: bytes of data. ``strides``: in bytes, those of a fresh array of that shape and order.
-    ``descr``: numpy's descr, a string or a list of fields.
+    ``shape``: lengths of the axes. ``fortran``: whether the data is in F order. ``data_offset``: bytes before the data. ``nbytes``: bytes of
+    data. ``strides``: in bytes, of a new array with that shape and order. ``descr``: numpy's descr, a string or a list of fields.
     """
 
     __slots__ = ("descr", "shape", "fortran", "data_offset", "nbytes", "itemsize", "strides", "_dtype")
@@ -43,7 +42,7 @@ class Header:
         dtype = dtype_from_descr(descr)
         if len(shape) > MAX_NDIM:
             raise DecodeError(f"{len(shape)} dimensions; the installed numpy has at most {MAX_NDIM}")
-        # numpy leaves zero-length axes out when it looks for overflow, so this does too.
+        # numpy ignores zero-length axes when it checks for overflow, so this does too.
         count, nonzero = 1, max(dtype.itemsize, 1)
         for length in shape:
             count *= length
@@ -57,12 +56,12 @@ class Header:
         self.itemsize = dtype.itemsize
         self.nbytes = count * dtype.itemsize
         self.strides = default_strides(shape, dtype.itemsize, fortran)
-        # `a.dtype.names = ...` changes a struct dtype in place, so those are built anew for each array.
+        # `a.dtype.names = ...` changes a struct dtype in place, so each array gets a new one.
         self._dtype: Optional[np.dtype[Any]] = dtype if dtype.names is None else None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype that the header says; struct dtypes are a new object at each call."""
+        """The dtype; a new object per call if it is a struct."""
         return self._dtype if self._dtype is not None else dtype_from_descr(self.descr)
 
     def __repr__(self) -> str:
@@ -71,7 +70,7 @@ class Header:
 
 
 def build_header(descr: Any, fortran: bool, shape: Tuple[int, ...]) -> bytes:
-    """Returns magic and header, a multiple of 64 bytes. Raises EncodeError above 1 MiB.
+    """Returns magic and header, a multiple of 64 bytes in length. Raises EncodeError above 1 MiB.
 
     ``descr`` is numpy's: a string such as ``"<f8"``, or a list of ``(name, descr[, shape])``.
     """
@@ -81,7 +80,7 @@ def build_header(descr: Any, fortran: bool, shape: Tuple[int, ...]) -> bytes:
     try:
         raw, version, prefix = text.encode("latin1"), 1, 10
     except UnicodeEncodeError:
-        # repr() has escaped lone surrogates, so UTF-8 can always say it.
+        # UTF-8 always works, because repr() escapes lone surrogates.
         raw, version, prefix = text.encode("utf8"), 3, 12
     total = _padded(prefix + len(raw) + 1)
     if version == 1 and total - prefix > 0xFFFF:
@@ -98,10 +97,9 @@ def _padded(size: int) -> int:
 
 
 def parse_header(prefix: Union[bytes, bytearray, memoryview]) -> Optional[Header]:
-    """Returns the header at the start of ``prefix``, or None when more bytes are needed.
+    """Returns the header at the start of ``prefix``, or None if it needs more bytes.
 
-    Raises DecodeError for anything that is not the header of a .npy file, for object dtypes, and for what the
-    installed numpy cannot hold.
+    Raises DecodeError if it is not the header of a .npy file, has an object dtype, or does not fit the installed numpy.
     """
     size = len(prefix)
     if size < 12:
@@ -129,7 +127,7 @@ def _check_preamble(raw: bytes) -> None:
     if raw[:6] != MAGIC:
         raise DecodeError("not a .npy file: wrong magic")
     if raw[7] != 0 or not 1 <= raw[6] <= 3:
-        raise DecodeError(f".npy version {raw[6]}.{raw[7]} is not known")
+        raise DecodeError(f".npy version {raw[6]}.{raw[7]} is unknown")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""Keys and options of calls, checked before anything is sent."""
+"""Checks the keys and options of calls before anything is sent."""
 from __future__ import annotations
 
 import codecs
@@ -14,22 +14,22 @@ from ._seeds import split_url
 
 Key = Union[str, bytes, int, float, "np.integer[Any]"]
 K = TypeVar("K", bound=Key)
-#: What can be stored: an array or a scalar of numpy's.
+#: What can be stored: a NumPy array or scalar.
 Value = Union["np.ndarray[Any, Any]", np.generic]
 Seconds = Union[int, datetime.timedelta]
-Moment = Union[int, datetime.datetime]
+UnixTime = Union[int, datetime.datetime]
 
 _CONCERNS = ("ONE", "SYNC", "ALL")
 
 
 def encode_key(key: Key, what: str = "a key") -> bytes:
-    """Returns a key as bytes: the same ones on every version of Python, numpy and redis-py.
+    """Returns a key as bytes, the same bytes on every version of Python, numpy and redis-py.
 
-    Text goes as UTF-8, bytes as they are, a whole number as its digits, a float as ``repr(float(key))``; a member of an enum of
-    these types as its value. ``what`` stands in errors. Raises EncodeError for what is no key.
+    str is encoded as UTF-8, bytes are unchanged, an integer becomes its digits, a float ``repr(float(key))``, a member of an enum of these
+    types its value. ``what``: names the key in errors. Raises EncodeError for anything else.
     """
     try:
-        # The types' own methods, since subclasses such as np.float64 and IntEnum have others from version to version.
+        # Call the base types' own methods, because subclasses such as np.float64 and IntEnum differ between versions.
         if isinstance(key, str):
             encoded = str.encode(key)
         elif isinstance(key, (bytes, bytearray, memoryview)):
@@ -39,9 +39,9 @@ def encode_key(key: Key, what: str = "a key") -> bytes:
         elif isinstance(key, float):
             encoded = float.__repr__(key).encode()
         else:
-            several = "; give several keys one by one, as in delete(*keys)" if isinstance(key, (list, tuple, set, frozenset, dict)) else ""
-            raise EncodeError(f"{what} is str, bytes, int or float, not {type(key).__name__}{several}")
-    except ValueError as exc:  # a lone surrogate; more digits than Python prints
+            several = "; pass several keys one by one, as in delete(*keys)" if isinstance(key, (list, tuple, set, frozenset, dict)) else ""
+            raise EncodeError(f"{what} must be str, bytes, int or float, not {type(key).__name__}{several}")
+    except ValueError as exc:  # a lone surrogate, or more digits than Python prints
         raise EncodeError(f"{what} cannot be encoded: {exc}") from exc
     if not encoded:
         raise EncodeError(f"{what} must not be empty")
@@ -49,54 +49,54 @@ def encode_key(key: Key, what: str = "a key") -> bytes:
 
 
 def key_list(keys: Iterable[K]) -> List[K]:
-    """Returns several keys as a list. Raises EncodeError for one key, each character of which would be taken for a key."""
+    """Returns several keys as a list. Raises EncodeError for a single key, whose characters would otherwise become the keys."""
     if isinstance(keys, (str, bytes, bytearray, memoryview)):
-        raise EncodeError(f"several keys are expected, not one {type(keys).__name__}: give [key], or call get(key)")
+        raise EncodeError(f"expected several keys, not one {type(keys).__name__}: pass [key], or call get(key)")
     return list(keys)
 
 
-def whole(value: Any, unit: int, name: str) -> int:
-    """Returns a number of units, of which there are so many in a second. A timedelta is rounded up to whole units."""
+def duration(value: Any, unit: int, name: str) -> int:
+    """Returns a duration in units of 1/``unit`` seconds. Rounds a timedelta up."""
     if isinstance(value, datetime.timedelta):
         microseconds = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
         return -(-microseconds * unit // 1_000_000)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is an int or a timedelta, not {type(value).__name__}")
+        raise TypeError(f"{name} must be an int or a timedelta, not {type(value).__name__}")
     return int(value.__index__())
 
 
-def moment(value: Any, unit: int, name: str) -> int:
-    """Returns a Unix time in units, of which there are so many in a second. A datetime is rounded up to whole units."""
+def unix_time(value: Any, unit: int, name: str) -> int:
+    """Returns a Unix time in units of 1/``unit`` seconds. Rounds a datetime up."""
     if isinstance(value, datetime.datetime):
-        # Whole seconds and the rest apart, since a float of both would lose bits.
+        # Seconds and microseconds separately, because a float of both would lose bits.
         return int(value.replace(microsecond=0).timestamp()) * unit + -(-value.microsecond * unit // 1_000_000)
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is an int or a datetime, not {type(value).__name__}")
+        raise TypeError(f"{name} must be an int or a datetime, not {type(value).__name__}")
     return int(value.__index__())
 
 
 def set_options(
     ex: Optional[Seconds],
     px: Optional[Seconds],
-    exat: Optional[Moment],
-    pxat: Optional[Moment],
+    exat: Optional[UnixTime],
+    pxat: Optional[UnixTime],
     keepttl: bool,
     nx: bool,
     xx: bool,
     if_version: Optional[str],
     write_concern: Optional[str],
 ) -> List[bytes]:
-    """Returns the words of NP.SET's options. Raises ValueError for options that exclude each other."""
+    """Returns the arguments of NP.SET's options. Raises ValueError for options that exclude each other."""
     if sum(x is not None for x in (ex, px, exat, pxat)) + bool(keepttl) > 1:
-        raise ValueError("only one of ex, px, exat, pxat and keepttl may be given")
+        raise ValueError("pass only one of ex, px, exat, pxat and keepttl")
     if bool(nx) + bool(xx) + (if_version is not None) > 1:
-        raise ValueError("only one of nx, xx and if_version may be given")
+        raise ValueError("pass only one of nx, xx and if_version")
     words: List[bytes] = []
     for name, value, amount in (
-        ("ex", ex, None if ex is None else whole(ex, 1, "ex")),
-        ("px", px, None if px is None else whole(px, 1000, "px")),
-        ("exat", exat, None if exat is None else moment(exat, 1, "exat")),
-        ("pxat", pxat, None if pxat is None else moment(pxat, 1000, "pxat")),
+        ("ex", ex, None if ex is None else duration(ex, 1, "ex")),
+        ("px", px, None if px is None else duration(px, 1000, "px")),
+        ("exat", exat, None if exat is None else unix_time(exat, 1, "exat")),
+        ("pxat", pxat, None if pxat is None else unix_time(pxat, 1000, "pxat")),
     ):
         if amount is None:
             continue
@@ -118,7 +118,7 @@ def set_options(
     return words
 
 
-# What redis-py leaves as text.
+# Options that redis-py leaves as text.
 _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "retry_for": float,
     "deadline": float,
@@ -129,7 +129,7 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "socket_type": int,
     "encoding": lambda name: codecs.lookup(name).name,
 }
-# Objects, which no text can be.
+# Objects, which have no text form.
 _NOT_IN_URLS = (
     "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
     "socket_keepalive_options", "ssl_ocsp_context", "startup_nodes",
@@ -137,7 +137,7 @@ _NOT_IN_URLS = (
 
 
 def url_options(url: str) -> Dict[str, Any]:
-    """Returns the options that a URL holds. Raises ValueError for one that makes no sense."""
+    """Returns the options in a URL. Raises ValueError for invalid ones."""
     url, hosts = split_url(url)
     options: Dict[str, Any] = dict(parse_url(url))
     for name in _NOT_IN_URLS:
@@ -149,11 +149,11 @@ def url_options(url: str) -> Dict[str, Any]:
                 options[name] = kind(options[name])
             except (ValueError, LookupError):
                 raise ValueError(f"invalid value for {name} in the URL: {options[name]!r}") from None
-    options.pop("timeout", None)  # how long to wait for one of max_connections; retry_for says that too
+    options.pop("timeout", None)  # redis-py's wait for a free connection; retry_for covers it
     connection: Any = options.pop("connection_class", None)
     if connection is not None and issubclass(connection, redis.SSLConnection):
         options["ssl"] = True
     if hosts:
         options.update(host=hosts)
-        options.pop("port", None)  # the first one's own
+        options.pop("port", None)  # of the first host, which is already in hosts
     return options

@@ -1,18 +1,18 @@
-"""Work for several nodes at the same time: a thread for each but one, which the caller does itself."""
+"""Runs work for several nodes in parallel: one part in the caller's thread, the others in a thread each."""
 from __future__ import annotations
 
 import threading
 from collections import deque
 from typing import Callable, Deque, List, Sequence
 
-_MOST = 16  # threads of one call
+_MAX_THREADS = 16  # per call
 
 
-def side_by_side(parts: Sequence[Callable[[], None]]) -> None:
-    """Runs all parts and returns when all have ended. Raises what the first one raised that did.
+def run_parallel(parts: Sequence[Callable[[], None]]) -> None:
+    """Runs all parts and returns when all have ended. Raises the first exception that one of them raised.
 
-    The threads end with the call: none is left over for a fork or for the end of the interpreter. Where no thread can be
-    started any more, the caller does everything.
+    The threads end with the call, so none is left for a fork or for the interpreter's shutdown. If no thread can be started, the caller runs
+    everything itself.
     """
     if len(parts) == 1:
         parts[0]()
@@ -33,16 +33,16 @@ def side_by_side(parts: Sequence[Callable[[], None]]) -> None:
             raised.append(exc)
 
     threads: List[threading.Thread] = []
-    for _ in range(min(len(parts), _MOST) - 1):
+    for _ in range(min(len(parts), _MAX_THREADS) - 1):
         thread = threading.Thread(target=work, name="ndring-node", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter ends, or the system has no more threads
+        except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
             break
         threads.append(thread)
     work()
     for exc in raised:
-        if not isinstance(exc, Exception):  # Ctrl-C: nobody is waited for
+        if not isinstance(exc, Exception):  # Ctrl-C: do not wait for the threads
             raise exc
     for thread in threads:
         thread.join()

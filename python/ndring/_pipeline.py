@@ -1,4 +1,4 @@
-"""Pipeline: commands that are collected and sent together."""
+"""Pipeline: collects commands and sends them together."""
 from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
@@ -9,18 +9,18 @@ from ._cluster import Cluster
 from ._commands import slot
 from ._degraded import UNANSWERED, Degraded, is_unanswered
 from ._exceptions import NdringError
-from ._options import Key, Moment, Seconds, Value, encode_key
+from ._options import Key, UnixTime, Seconds, Value, encode_key
 
 
 class Pipeline:
-    """Commands for one round trip, one to each node that serves their keys, made by ``NumPyRedis.pipeline()``.
+    """Commands that are sent together, one batch per node. Created by ``NumPyRedis.pipeline()``.
 
-    Each method takes what the client's method of that name takes, and returns the pipeline; only that ``get`` has no ``out``, and
-    the keys of one ``delete`` or ``exists`` must be of one slot. ``execute`` sends them all and returns their results in order.
-    Arrays are not copied: they must not change before ``execute`` returns.
+    Each method takes the arguments of the client's method of that name and returns the pipeline, except that ``get`` has no ``out``, and the
+    keys of one ``delete`` or ``exists`` must belong to one slot. ``execute`` sends the commands and returns their results in order. Arrays are
+    not copied, so do not modify them until ``execute`` returns.
 
-    With ``transaction=True`` nothing of other clients comes in between, and nothing is done at all if the node refuses a
-    command beforehand. All keys must then be of one slot, which those with the same ``{tag}`` are.
+    With ``transaction=True`` the node executes all commands atomically, or none if it rejects one of them beforehand. All keys must then
+    belong to one slot; keys with the same ``{tag}`` do.
     """
 
     def __init__(self, cluster: Cluster, transaction: bool, degraded: Degraded) -> None:
@@ -39,14 +39,14 @@ class Pipeline:
         return len(self._calls)
 
     def reset(self) -> None:
-        """Forgets the commands that were collected."""
+        """Discards the collected commands."""
         self._calls = []
 
     def execute(self, raise_on_error: bool = True) -> List[Any]:
-        """Sends the commands, forgets them, and returns their results.
+        """Sends the commands, discards them, and returns their results.
 
-        A command that failed raises its error, once all others are done; with ``raise_on_error=False`` the exception stands among
-        the results instead. A transaction is not repeated once it may have been done: a lost answer raises UncertainWrite.
+        If a command failed, this raises its error after all others have been executed; with ``raise_on_error=False`` the exception takes the
+        place of its result. A transaction that may have been executed is not repeated: a lost reply raises UncertainWrite.
         """
         calls, self._calls = self._calls, []
         if not calls:
@@ -64,11 +64,11 @@ class Pipeline:
             replies = self._cluster.many(requests)
         results = [_finished(call, reply) for call, reply in zip(calls, replies)]
         if self._cluster.policy.on_error == "miss":
-            results = [self._degraded.note(call, r) if is_unanswered(r) else r for call, r in zip(calls, results)]
+            results = [self._degraded.record(call, r) if is_unanswered(r) else r for call, r in zip(calls, results)]
         if raise_on_error:
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):
-                    result.args = (f"{result} (command {number} of the pipeline)", *result.args[1:])  # the prefix stays in front
+                    result.args = (f"{result} (command {number} of the pipeline)", *result.args[1:])  # appended: the prefix must stay first
                     raise result
         return results
 
@@ -79,8 +79,8 @@ class Pipeline:
         *,
         ex: Optional[Seconds] = None,
         px: Optional[Seconds] = None,
-        exat: Optional[Moment] = None,
-        pxat: Optional[Moment] = None,
+        exat: Optional[UnixTime] = None,
+        pxat: Optional[UnixTime] = None,
         keepttl: bool = False,
         nx: bool = False,
         xx: bool = False,
@@ -100,15 +100,15 @@ class Pipeline:
         return self._add(_calls.get(key, default))
 
     def delete(self, *keys: Key) -> "Pipeline":
-        return self._counted(b"NP.DEL", keys)
+        return self._count_keys(b"NP.DEL", keys)
 
     def exists(self, *keys: Key) -> "Pipeline":
-        return self._counted(b"NP.EXISTS", keys)
+        return self._count_keys(b"NP.EXISTS", keys)
 
-    def _counted(self, name: bytes, keys: Tuple[Key, ...]) -> "Pipeline":
+    def _count_keys(self, name: bytes, keys: Tuple[Key, ...]) -> "Pipeline":
         if not keys:
-            raise ValueError("at least one key must be given")
-        call = _calls.counted(name, [encode_key(key) for key in keys])
+            raise ValueError("pass at least one key")
+        call = _calls.count_keys(name, [encode_key(key) for key in keys])
         _check_slots([call])
         return self._add(call)
 
@@ -130,7 +130,7 @@ class Pipeline:
     def pexpire(self, key: Key, milliseconds: Seconds) -> "Pipeline":
         return self._add(_calls.pexpire(key, milliseconds))
 
-    def expireat(self, key: Key, when: Moment) -> "Pipeline":
+    def expireat(self, key: Key, when: UnixTime) -> "Pipeline":
         return self._add(_calls.expireat(key, when))
 
     def persist(self, key: Key) -> "Pipeline":
@@ -160,11 +160,11 @@ def _finished(call: Call[Any], reply: Any) -> Any:
 
 
 def _check_slots(calls: List[Call[Any]]) -> None:
-    """Raises ValueError when keys are of different slots."""
+    """Raises ValueError if the keys belong to different slots."""
     seen: Dict[int, bytes] = {}
     for call in calls:
         for key in call.keys:
             seen.setdefault(slot(key), key)
             if len(seen) > 1:
                 one, other = seen.values()
-                raise ValueError(f"keys {one!r} and {other!r} are of different slots; those with the same {{tag}} are of one")
+                raise ValueError(f"keys {one!r} and {other!r} belong to different slots; give them the same {{tag}}")

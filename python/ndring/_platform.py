@@ -1,4 +1,4 @@
-"""What ndring needs of the system, asked for when it is imported."""
+"""Checks, on import, that the system has what ndring needs."""
 from __future__ import annotations
 
 import socket
@@ -6,6 +6,6 @@ import sys
 
 if not hasattr(socket.socket, "sendmsg"):
     raise ImportError(
-        f"ndring sends arrays from where they are with socket.sendmsg, which Python has not on this system ({sys.platform}). "
+        f"ndring sends arrays without copying them, with socket.sendmsg, which Python lacks on this system ({sys.platform}). "
         "It runs on Linux, macOS and other Unix systems; on Windows use it within WSL"
     )

@@ -1,4 +1,4 @@
-"""What each command can answer. After anything else the stream cannot be trusted, and the connection is closed."""
+"""Checks what a command may reply. After any other reply the stream cannot be trusted, and the client closes the connection."""
 from __future__ import annotations
 
 import re
@@ -13,12 +13,12 @@ _MAX_DIMENSIONS = 64
 
 
 def checked(command: str, check: Callable[[Any], bool]) -> Callable[[ReplyReader], Any]:
-    """Returns a function that reads a reply and raises DecodeError for one that fails the check."""
+    """Returns a function that reads a reply and raises DecodeError unless it passes the check."""
 
     def read(reader: ReplyReader) -> Any:
         reply = reader.reply()
         if not check(reply):
-            raise DecodeError(f"{command} cannot answer {repr(reply)[:60]}: the connection is out of step, or this is not ndring")
+            raise DecodeError(f"unexpected reply to {command}: {repr(reply)[:60]}: the connection is out of sync, or this is not ndring")
         return reply
 
     return read
@@ -49,7 +49,7 @@ def is_size(reply: Any) -> bool:
 
 
 def is_time(reply: Any) -> bool:
-    """Of TTL: -1 stands for no end, -2 for no key."""
+    """For TTL: -1 means that the key does not expire, -2 that it is missing."""
     return type(reply) is int and -2 <= reply <= _LARGEST
 
 
@@ -66,7 +66,7 @@ def is_text(reply: Any) -> bool:
 
 
 def is_page(reply: Any) -> bool:
-    """Of NP.SCAN: a cursor and keys."""
+    """For NP.SCAN: a cursor and keys."""
     if type(reply) is not list or len(reply) != 2 or type(reply[1]) is not list:
         return False
     cursor, keys = reply

@@ -1,4 +1,4 @@
-"""When a command is tried again, and when not. Pure: it is told the time, and how long to wait is all that it says."""
+"""Decides how long a call retries. Pure: callers pass the time, and do the sleeping."""
 from __future__ import annotations
 
 import math
@@ -7,15 +7,13 @@ from typing import Any, NamedTuple, Optional
 
 from ._settings import seconds
 
-_FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, and is cut to a random part
+_FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, then randomized
 _LAST_DELAY = 1.0  # s
-# How long a node knows a request id is 60 s: a repeat must come well before.
-_REMEMBERED = 45.0  # s
+_SAFE_REPEAT = 45.0  # s; the node remembers a request id for 60 s, and a repeat must arrive well before that
 
 
 class Policy(NamedTuple):
-    """``retry_for``: s for which a call is tried again. ``deadline``: s after which it is over in any case. ``on_error``: what becomes of a
-    call that cannot be answered."""
+    """``retry_for``: s to retry for. ``deadline``: s after which a call ends in any case. ``on_error``: ``"raise"`` or ``"miss"``."""
 
     retry_for: float
     deadline: Optional[float]
@@ -25,15 +23,15 @@ class Policy(NamedTuple):
         return None if self.deadline is None else began + self.deadline
 
 
-def policy_of(retry_for: Any, deadline: Any, on_error: Any) -> Policy:
-    """Returns a policy that was checked. Raises TypeError or ValueError."""
+def make_policy(retry_for: Any, deadline: Any, on_error: Any) -> Policy:
+    """Returns a validated policy. Raises TypeError or ValueError."""
     if on_error not in ("raise", "miss"):
         raise ValueError(f"on_error must be 'raise' or 'miss', not {on_error!r}")
     return Policy(seconds("retry_for", retry_for, zero=True), seconds("deadline", deadline, optional=True), on_error)
 
 
 class Attempts:
-    """The tries of one call. ``end``: the moment by which it must be over."""
+    """The tries of one call. ``end``: the time by which it must be over, None for no deadline."""
 
     __slots__ = ("began", "end", "_retry_for", "_delay", "_wait")
 
@@ -44,19 +42,19 @@ class Attempts:
         self._delay = _FIRST_DELAY
         self._wait = 0.0
 
-    def pause(self) -> float:
-        """Returns for how many s to wait before the next try, if there is time for one."""
+    def next_pause(self) -> float:
+        """Returns the pause, in s, before the next try, if there is time for one."""
         self._wait = random.uniform(self._delay / 2, self._delay)
         self._delay = min(2 * self._delay, _LAST_DELAY)
         return self._wait
 
-    def waited(self, now: float) -> float:
-        """Returns for how long a node that did not answer was given: all the time that the call has, or what its deadline left of that."""
+    def time_given(self, now: float) -> float:
+        """Returns how long the call has waited for a node in vain: ``retry_for``, or less if its deadline came first."""
         return self._retry_for if self.end is None or now + self._wait < self.end else min(self._retry_for, now - self.began)
 
-    def is_over(self, now: float, conditional: bool = False) -> bool:
-        """Whether there is no time for the pause and another try. A ``conditional`` write must not be repeated when the node may have
-        forgotten its request id."""
+    def out_of_time(self, now: float, conditional: bool = False) -> bool:
+        """Whether there is no time left for the pause and another try. A ``conditional`` write must not be repeated once the node may
+        have forgotten its request id."""
         next_try = now + self._wait
-        limit = min(self._retry_for, _REMEMBERED) if conditional else self._retry_for
+        limit = min(self._retry_for, _SAFE_REPEAT) if conditional else self._retry_for
         return next_try - self.began > limit or next_try >= (math.inf if self.end is None else self.end)

@@ -1,4 +1,4 @@
-"""The walk over the keys of all nodes, one after the other."""
+"""Iterates over the keys of all nodes, one node after the other."""
 from __future__ import annotations
 
 from typing import Iterator, Optional
@@ -17,7 +17,7 @@ def scan(cluster: Cluster, match: Optional[bytes], count: int) -> Iterator[bytes
     if slots is None:
         yield from _node(cluster, None, match, count)
         return
-    # What changes its owner has no keys, so that those that are there all the time are with whom they were with at the start.
+    # Slots are handed over without keys only, so a key that exists throughout stays on the node that had it at the start.
     for node in list(slots.nodes):
         yield from _node(cluster, node, match, count)
 
@@ -28,13 +28,13 @@ def _node(cluster: Cluster, node: Optional[str], match: Optional[bytes], count: 
         words += (b"MATCH", match)
     while True:
         try:
-            # By its id, since it may come back with another address; its cursor is still good then.
+            # By node id, because the node may restart with another address, and its cursor is still valid then.
             words[1], keys = cluster.one(Request(pack(*words), _read_page, node=node))
         except (ConnectionError, TimeoutError):
             slots = cluster.slots(fresh=True)
             if node is None or slots is None or node in slots.nodes or not slots.complete:
                 raise
-            return  # it has left, and handed on what it had: nothing
+            return  # the node left the cluster, after handing over its slots without keys
         yield from keys
         if words[1] == b"0":
             return

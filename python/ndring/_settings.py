@@ -1,4 +1,4 @@
-"""What a connection needs to know, checked when the client is made. Nothing here does I/O."""
+"""Validates the options of connections when the client is created. Nothing here does I/O."""
 from __future__ import annotations
 
 import math
@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from ._tls import TLS_OPTIONS, tls_options
 
-#: What redis-py's clients take and what makes no difference here: arrays are bytes, and the retries are our own.
+#: Options of redis-py that are accepted and ignored: arrays are bytes, and the client retries on its own.
 _NO_EFFECT = frozenset((
     "retry", "retry_on_error", "retry_on_timeout", "encoding", "encoding_errors", "decode_responses", "health_check_interval",
     "socket_read_size", "parser_class", "command_packer", "event_dispatcher",
@@ -17,7 +17,7 @@ _REFUSED = ("redis_connect_func", "connection_class", "connection_pool")
 
 
 class Settings(NamedTuple):
-    """``path``: of a Unix socket, to which alone it leads. ``tls``: options for TLS, None without it. ``socket_timeout``: s; None means no limit."""
+    """``path``: of a Unix socket; redirects are not followed then. ``tls``: TLS options, None without TLS. Timeouts are in s, None for no limit."""
 
     path: Optional[str]
     socket_timeout: Optional[float]
@@ -37,14 +37,14 @@ class Settings(NamedTuple):
     tls: Optional[Mapping[str, Any]]
 
 
-def settings_of(options: Dict[str, Any], lib_version: str) -> Settings:
-    """Returns the settings that keywords stand for. Raises TypeError for an unknown one, ValueError for a value that makes no sense."""
+def parse_settings(options: Dict[str, Any], lib_version: str) -> Settings:
+    """Returns the settings for keyword arguments. Raises TypeError for an unknown option, ValueError for an invalid value."""
     options = {name: value for name, value in options.items() if name not in _NO_EFFECT}
     for name in _REFUSED:
         if options.pop(name, None) is not None:
-            raise ValueError(f"{name} is an option of redis-py that ndring does not support: it makes its own connections")
+            raise ValueError(f"ndring does not support redis-py's option {name}: it makes its own connections")
     if options.pop("db", 0) not in (0, None):
-        raise ValueError("there is one database, 0")
+        raise ValueError("db must be 0: there is only one database")
     path = options.pop("path", None)
     tls = tls_options(options) if options.pop("ssl", False) else None
     take = options.pop
@@ -62,13 +62,13 @@ def settings_of(options: Dict[str, Any], lib_version: str) -> Settings:
         lib_name=take("lib_name", "ndring"),
         lib_version=take("lib_version", lib_version),
         protocol=_protocol(take("protocol", 2)),
-        max_connections=_count("max_connections", take("max_connections", None)),
-        max_array_bytes=_count("max_array_bytes", take("max_array_bytes")) or 0,
+        max_connections=_positive_int("max_connections", take("max_connections", None)),
+        max_array_bytes=_positive_int("max_array_bytes", take("max_array_bytes")) or 0,
         tls=tls,
     )
     for name in options:
-        if name in TLS_OPTIONS:  # must not be ignored: there would be no TLS to check
-            raise TypeError(f"{name} is for TLS: use from_url('rediss://...'), or ssl=True")
+        if name in TLS_OPTIONS:  # not ignored, because without ssl=True the connection would be unencrypted
+            raise TypeError(f"{name} requires TLS: use from_url('rediss://...') or ssl=True")
         raise TypeError(f"NumPyRedis got an unexpected option {name!r}")
     if result.credential_provider is not None and (result.username or result.password):
         raise ValueError("credential_provider excludes username and password")
@@ -76,11 +76,11 @@ def settings_of(options: Dict[str, Any], lib_version: str) -> Settings:
 
 
 def seconds(name: str, value: Any, *, optional: bool = False, zero: bool = False) -> Any:
-    """Returns a number of s that was checked. ``optional``: None may stand for no limit; ``zero``: 0 is one, too."""
+    """Returns a validated number of seconds. ``optional``: None is allowed and means no limit. ``zero``: 0 is allowed."""
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
-        raise TypeError(f"{name} is a number of seconds{' or None' if optional else ''}, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds{' or None' if optional else ''}, not {value!r}")
     number = float(value)
     if math.isnan(number) or number < 0 or number == 0 and not zero:
         raise ValueError(f"{name} must be {'at least 0' if zero else 'more than 0'} seconds, not {value!r}")
@@ -88,17 +88,17 @@ def seconds(name: str, value: Any, *, optional: bool = False, zero: bool = False
 
 
 def _path(path: str) -> str:
-    most = 107 if sys.platform == "linux" else 103  # bytes that the system has room for
+    most = 107 if sys.platform == "linux" else 103  # bytes in sockaddr_un
     if len(os.fsencode(path)) > most + path.startswith("\0"):
-        raise ValueError(f"the path of a Unix socket has at most {most} bytes: {path[:most]!r}...")
+        raise ValueError(f"the path of a Unix socket is longer than {most} bytes: {path[:most]!r}...")
     return path
 
 
-def _count(name: str, value: Any) -> Optional[int]:
+def _positive_int(name: str, value: Any) -> Optional[int]:
     if value is None and name == "max_connections":
         return None
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} is an int, not {value!r}")
+        raise TypeError(f"{name} must be an int, not {value!r}")
     if value.__index__() < 1:
         raise ValueError(f"{name} must be at least 1, not {value!r}")
     return int(value)
@@ -106,5 +106,5 @@ def _count(name: str, value: Any) -> Optional[int]:
 
 def _protocol(value: Any) -> int:
     if value not in (None, 2, 3, "2", "3"):
-        raise ValueError(f"protocol is 2 or 3, not {value}")
+        raise ValueError(f"protocol must be 2 or 3, not {value}")
     return int(value or 2)

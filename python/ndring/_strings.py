@@ -1,8 +1,8 @@
-"""NumPy 2's StringDType: its memory holds pointers, so the texts themselves travel.
+"""NumPy 2's StringDType. Its memory holds pointers, so the texts are stored instead.
 
-The .npy holds, in the logical shape, one unsigned 64-bit number an element: where its text ends in the part ``utf8``,
-in which all texts stand one after another in the order of the data. Missing elements (``na_object``) are marked in
-the part ``na``, one byte (0 or 1) an element, in the same order.
+The .npy has one unsigned 64-bit integer per element, in the logical shape: the end of its text within the part ``utf8``, which holds all
+texts one after another in the order of the data. The part ``na`` marks missing elements (``na_object``), one byte (0 or 1) per element in
+the same order.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_string(dtype: np.dtype[Any]) -> bool:
 
 
 def describe(dtype: Any) -> Dict[str, Any]:
-    """Returns what attrs say of a StringDType. Raises EncodeError for an ``na_object`` other than None and nan."""
+    """Returns what attrs record of a StringDType. Raises EncodeError for an ``na_object`` other than None and nan."""
     node: Dict[str, Any] = {}
     if not dtype.coerce:
         node["strict"] = True
@@ -45,7 +45,7 @@ def describe(dtype: Any) -> Dict[str, Any]:
 
 
 def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview, Parts]:
-    """Returns whether the elements are in F order, their ends (see above) as bytes, and the parts."""
+    """Returns whether the elements are in F order, the ends of their texts as bytes, and the parts."""
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     texts: List[Any] = array.ravel("F" if fortran else "C").tolist()
     has_na = hasattr(array.dtype, "na_object")
@@ -59,13 +59,13 @@ def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview, Parts]:
 
 
 def restore(node: Any) -> np.dtype[Any]:
-    """Returns a new StringDType as attrs describe it. Raises DecodeError, also when numpy is older than 2.0."""
+    """Returns a new StringDType from attrs. Raises DecodeError, also if numpy is older than 2.0."""
     check_keys(node, "string", {"strict": bool, "na": str})
     na = optional(node, "na")
     if na not in (None, "none", "nan"):
         raise DecodeError("'na' of the string dtype in attrs is neither none nor nan")
     if _StringDType is None:
-        raise DecodeError(f"the stored array is of StringDType, which needs numpy 2.0 or newer, not {np.__version__}")
+        raise DecodeError(f"the stored array is of StringDType, which requires numpy 2.0 or newer; this is {np.__version__}")
     options: Dict[str, Any] = {} if na is None else {"na_object": None if na == "none" else np.nan}
     dtype: np.dtype[Any] = _StringDType(coerce=not flag(node, "strict"), **options)
     return dtype
@@ -82,8 +82,7 @@ def unpack(
 ) -> np.ndarray[Any, Any]:
     """Returns an array of StringDType ``dtype`` from the ends in ``data`` (1-d uint8) and the parts.
 
-    ``strides``: as attrs have them, in bytes. ``max_span``: bytes that may be allocated for the elements. Raises
-    DecodeError.
+    ``strides``: from attrs, in bytes. ``max_span``: limit on bytes allocated for the elements. Raises DecodeError.
     """
     texts = _texts(data.view(END), dtype, parts)
     wanted = checked_strides(strides, len(shape))
@@ -92,11 +91,11 @@ def unpack(
     low, high = bounds(shape, packed if wanted is None else wanted, dtype.itemsize)
     size = len(texts) * dtype.itemsize
     if high - low > (max(EXACT_SPAN, AUTO_SPAN * size) if max_span is None else max_span):
-        raise DecodeError(f"the stored layout takes {high - low} bytes for {len(texts)} texts: above the limit")
-    # Elements hold pointers: two that overlap in part would be read as one that nobody wrote.
+        raise DecodeError(f"the stored layout needs {high - low} bytes for {len(texts)} texts, which exceeds the limit")
+    # Elements hold pointers: a partial overlap of two would create a third, arbitrary one.
     if wanted and any(n > 1 and s % dtype.itemsize for n, s in zip(shape, wanted)):
-        raise DecodeError("strides in attrs are no multiple of the item size of StringDType")
-    # The flat array owns the texts; the result is a view of it, with the very same dtype object.
+        raise DecodeError("strides in attrs are not multiples of the item size of StringDType")
+    # The flat array owns the texts; the result is a view of it with the same dtype object.
     memory = np.empty((high - low) // dtype.itemsize, dtype)
     array: np.ndarray[Any, Any] = np.ndarray(shape, memory.dtype, memory, -low, packed if wanted is None else wanted)
     if texts:
@@ -106,25 +105,25 @@ def unpack(
 
 def _texts(ends: np.ndarray[Any, Any], dtype: Any, parts: Mapping[str, Any]) -> List[Any]:
     if "utf8" not in parts:
-        raise DecodeError("the part utf8 of a StringDType array is missing")
+        raise DecodeError("part utf8 of a StringDType array is missing")
     blob = bytes(parts["utf8"])
     missing = b"\0" * len(ends)
     if hasattr(dtype, "na_object"):
         if "na" not in parts:
-            raise DecodeError("the part na of a StringDType array is missing")
+            raise DecodeError("part na of a StringDType array is missing")
         missing = bytes(parts["na"])
         if len(missing) != len(ends) or missing.count(0) + missing.count(1) != len(missing):
-            raise DecodeError("the part na of a StringDType array is not one byte of 0 or 1 an element")
+            raise DecodeError("part na of a StringDType array is not one byte of 0 or 1 per element")
     texts: List[Any] = []
     start = 0
     for end, gone in zip(ends.tolist(), missing):
         if not start <= end <= len(blob) or (gone and end != start):
-            raise DecodeError("the ends of a StringDType array do not fit its part utf8")
+            raise DecodeError("the ends of a StringDType array do not match its part utf8")
         try:
             texts.append(dtype.na_object if gone else blob[start:end].decode("utf8"))
         except UnicodeDecodeError as exc:
-            raise DecodeError(f"the part utf8 of a StringDType array is not UTF-8: {exc}") from exc
+            raise DecodeError(f"part utf8 of a StringDType array is not UTF-8: {exc}") from exc
         start = end
     if start != len(blob):
-        raise DecodeError("the part utf8 of a StringDType array is longer than its texts")
+        raise DecodeError("part utf8 of a StringDType array is longer than its texts")
     return texts

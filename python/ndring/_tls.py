@@ -1,4 +1,4 @@
-"""TLS' context from the options that redis-py has for it."""
+"""Creates a TLS context from redis-py's options."""
 from __future__ import annotations
 
 import ssl
@@ -12,33 +12,32 @@ _REQUIREMENTS = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required
 
 
 def tls_options(options: Dict[str, Any]) -> Mapping[str, Any]:
-    """Takes TLS' options out of others. Raises ValueError for a value that makes no sense."""
+    """Removes the TLS options from ``options`` and returns them. Raises ValueError for an invalid value."""
     found = {name: options.pop(name) for name in TLS_OPTIONS if name in options}
     for name in TLS_OPTIONS:
         if "ocsp" in name and found.pop(name, None):
-            raise ValueError(f"{name} is an option of redis-py that ndring does not support: certificates are checked without OCSP")
+            raise ValueError(f"ndring does not support redis-py's option {name}: it checks certificates without OCSP")
     wanted = found.get("ssl_cert_reqs")
     if isinstance(wanted, str) and wanted.lower() not in _REQUIREMENTS:
-        raise ValueError(f"ssl_cert_reqs is one of {sorted(_REQUIREMENTS)}, not {wanted!r}")
+        raise ValueError(f"ssl_cert_reqs must be one of {sorted(_REQUIREMENTS)}, not {wanted!r}")
     if found.get("ssl_min_version") is not None:
         found["ssl_min_version"] = _version(found["ssl_min_version"])
     return found
 
 
 def _version(value: Any) -> ssl.TLSVersion:
-    """Returns a version of TLS; text, which a URL has, is its name: ``TLSv1_2``, ``TLSv1.2``."""
+    """Returns a TLS version. In a URL it is a name: ``TLSv1_2`` or ``TLSv1.2``."""
     try:
         if not isinstance(value, str):
             return ssl.TLSVersion(value)
         return next(version for version in ssl.TLSVersion if version.name.lower() == value.lower().replace(".", "_"))
     except (StopIteration, ValueError):
         names = ", ".join(version.name for version in ssl.TLSVersion if version.name.startswith("TLS"))
-        raise ValueError(f"ssl_min_version is one of {names}, not {value!r}") from None
+        raise ValueError(f"ssl_min_version must be one of {names}, not {value!r}") from None
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Returns a context that checks the node's certificate and name unless the options say otherwise. Raises OSError for files
-    that cannot be read."""
+    """Returns a context that checks certificate and host name unless the options say otherwise. Raises OSError for unreadable files."""
     wanted = options.get("ssl_cert_reqs", "required")
     context = ssl.create_default_context()
     if isinstance(wanted, str):

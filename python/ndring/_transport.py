@@ -1,32 +1,32 @@
-"""Commands to one node: borrow a connection, send, read. Each once: ``_cluster`` tries again."""
+"""Executes commands on one node: acquires a connection, sends, reads. Tries each command once; retries are up to _cluster."""
 from __future__ import annotations
 
 from time import monotonic
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ._channel import Channels
+from ._pool import ConnectionPool
 from ._exceptions import BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, TimeoutError, UncertainWrite
-from ._explain import explain
+from ._error_hints import with_hint
 from ._settings import Settings
 from ._slots import Address
-from ._stream import Doubt
+from ._stream import SilenceCheck
 from ._wire import Buffer, ReplyReader, pack
 
-# Replies that nobody reads while commands are still being sent would block both sides: so many commands, and so many bytes of them
-# behind one with a long answer, fit what lies between. A node goes on reading while the short answers to writes wait.
-_BATCH = 128
-_BATCH_BYTES = 32 << 10
+# The client sends several commands before it reads a reply. Unread replies must not block both sides, so after a command with a long reply
+# only this many commands and bytes follow; they fit into the socket buffers. A node keeps reading while short replies to writes queue up.
+_MAX_BATCH = 128
+_MAX_BATCH_BYTES = 32 << 10
 
 
 class Request:
-    """One command. ``read`` reads its reply from a ReplyReader. ``key``: one that it concerns; None where any node will do,
-    or the one that ``node`` names.
+    """One command. ``read``: reads its reply from a ReplyReader. ``key``: one of its keys, None if any node, or the one named ``node``, can
+    execute it.
 
-    Sent again after its answer was lost, a command does no harm: most do the same once more, and a ``conditional`` write
-    carries a request id by which the node knows it, for a while.
+    Repeating a command after a lost reply is safe: most commands have the same effect twice, and a ``conditional`` write carries a request
+    id that the node remembers for a while.
     """
 
-    __slots__ = ("buffers", "read", "conditional", "keep", "brief", "key", "node")
+    __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node")
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class Request:
         read: Callable[[ReplyReader], Any] = ReplyReader.reply,
         conditional: bool = False,
         keep: object = None,
-        brief: bool = False,
+        short_reply: bool = False,
         key: Optional[bytes] = None,
         node: Optional[str] = None,
     ) -> None:
         self.buffers = buffers
         self.read = read
         self.conditional = conditional
-        self.keep = keep  # owns the memory of the buffers
-        self.brief = brief  # its answer is short, whatever it is
+        self.keep = keep  # owner of the buffers' memory
+        self.short_reply = short_reply  # whether every possible reply is short
         self.key = key
         self.node = node
 
@@ -51,7 +51,7 @@ class Request:
         return sum(map(len, self.buffers))
 
     def asking(self) -> "Request":
-        """Returns it as a node wants it that has said ASK by another's mouth."""
+        """Returns this command preceded by ASKING, as a node requires after another one replied ASK."""
 
         def read(reader: ReplyReader) -> Any:
             try:
@@ -59,15 +59,16 @@ class Request:
             except NdringError as exc:
                 if not exc.is_reply:
                     raise
-            return self.read(reader)  # where ASKING was refused, so is this
+            return self.read(reader)  # if ASKING was refused, this command is too
 
-        return Request([*pack(b"ASKING"), *self.buffers], read, self.conditional, self.keep, self.brief, self.key)
+        return Request([*pack(b"ASKING"), *self.buffers], read, self.conditional, self.keep, self.short_reply, self.key)
 
 
-class Setback:
-    """What stands in place of a result for a command that may be tried again, here or elsewhere.
+class Failure:
+    """The result of a command that may be retried, here or on another node.
 
-    ``error``: why. ``lost``: it was sent, and no answer came: it may have been done. Otherwise it was not. ``at``: where.
+    ``error``: the reason. ``lost``: the command was sent and its reply was lost, so it may have been executed; otherwise it was not. ``at``:
+    the node.
     """
 
     __slots__ = ("error", "lost", "at")
@@ -79,105 +80,106 @@ class Setback:
 
 
 _LOST = (ConnectionError, TimeoutError)
-#: The errors that are a setback, and not the end.
-PASSING = (*_LOST, BusyError, ClusterDownError, MovedError)
+#: Errors after which a retry may succeed.
+RETRYABLE = (*_LOST, BusyError, ClusterDownError, MovedError)
 
 
-def is_passing(error: BaseException) -> bool:
-    """Whether another try may help."""
-    return isinstance(error, PASSING) and not error.hopeless
+def is_retryable(error: BaseException) -> bool:
+    """Whether a retry may succeed."""
+    return isinstance(error, RETRYABLE) and not error.hopeless
 
 
 class Transport:
-    """The connections to one node. Safe across threads, forks and signals. ``end`` is the moment by which a call has to be over."""
+    """The connections to one node. Safe to use from several threads, after a fork, and in signal handlers. ``end``: time by which a call must
+    be over."""
 
-    def __init__(self, settings: Settings, address: Address, doubt: Optional[Doubt] = None) -> None:
-        self._channels = Channels(settings, address, doubt)
+    def __init__(self, settings: Settings, address: Address, silence_check: Optional[SilenceCheck] = None) -> None:
+        self._pool = ConnectionPool(settings, address, silence_check)
         self.address = address
-        #: Whether this or another node of the cluster was found once: a name that does not resolve may be back soon then.
-        self.proven = False
+        #: Whether any node of the cluster has been reached: then an unresolvable name may be an outage rather than a typo.
+        self.cluster_seen = False
 
     def close(self) -> None:
-        self._channels.close()
+        self._pool.close()
 
     def retire(self) -> None:
-        """Closes what is idle now and the rest when it comes back: commands under way are not disturbed."""
-        self._channels.retire()
+        """Closes idle connections now and the others when they are released. Commands under way continue."""
+        self._pool.retire()
 
-    def _explain(self, exc: NdringError, buffers: Sequence[Buffer]) -> NdringError:
-        error = explain(exc, buffers, self.address)
-        if error.hopeless and error.unreachable and (self.proven or self._channels.opened):
+    def _with_hint(self, exc: NdringError, buffers: Sequence[Buffer]) -> NdringError:
+        error = with_hint(exc, buffers, self.address)
+        if error.hopeless and error.unreachable and (self.cluster_seen or self._pool.ever_connected):
             error.hopeless = False
         return error
 
     def one(self, request: Request, end: Optional[float] = None) -> Any:
-        """Returns the reply to one command, or a Setback. Raises what is final."""
-        # The way of nearly all calls: one connection, one command, one answer.
-        channel = broken = None
-        in_step = sent = False
+        """Returns the reply to one command, or a Failure if it may be retried. Raises final errors."""
+        # The hot path: one connection, one command, one reply.
+        connection = broken = None
+        reusable = sent = False
         try:
-            channel = self._channels.borrow(end, request.key)
-            channel.stream.begin(end, request.key)
+            connection = self._pool.acquire(end, request.key)
+            connection.stream.begin(end, request.key)
             sent = True
-            broken = channel.stream.send(request.buffers)
+            broken = connection.stream.send(request.buffers)
             try:
-                result = request.read(channel.reader)
+                result = request.read(connection.reader)
             except ConnectionError as exc:
                 raise broken or exc
-            in_step = not (broken or channel.reader.pending)
+            reusable = not (broken or connection.reader.pending)
             return result
         except NdringError as exc:
-            error = self._explain(exc, request.buffers)
-            in_step = exc.is_reply and channel is not None and not (broken or channel.reader.pending)
+            error = self._with_hint(exc, request.buffers)
+            reusable = exc.is_reply and connection is not None and not (broken or connection.reader.pending)
             lost = sent and not exc.is_reply
-        finally:  # also when interrupted: what is left of a reply must meet no other command
-            if channel is not None:
-                self._channels.give_back(channel, in_step)
-        if is_passing(error):
-            return Setback(error, lost, self)
+        finally:  # also if interrupted, since the next command must not read the rest of this reply
+            if connection is not None:
+                self._pool.release(connection, reusable)
+        if is_retryable(error):
+            return Failure(error, lost, self)
         raise error
 
-    def soon(self, request: Request, seconds: float, end: Optional[float] = None) -> Any:
-        """Returns the reply to one command, for which the node has so many seconds. Raises any error."""
-        channel = None
-        in_step = False
+    def with_timeout(self, request: Request, seconds: float, end: Optional[float] = None) -> Any:
+        """Returns the reply to one command within ``seconds``. Raises any error."""
+        connection = None
+        reusable = False
         until = monotonic() + seconds
         until = until if end is None else min(until, end)
         try:
-            channel = self._channels.borrow(until, None)
-            channel.stream.begin(until, None)
-            broken = channel.stream.send(request.buffers)
-            result = request.read(channel.reader)
-            in_step = not (broken or channel.reader.pending)
+            connection = self._pool.acquire(until, None)
+            connection.stream.begin(until, None)
+            broken = connection.stream.send(request.buffers)
+            result = request.read(connection.reader)
+            reusable = not (broken or connection.reader.pending)
             return result
         except NdringError as exc:
-            raise self._explain(exc, request.buffers)  # an error reply ends the connection too: it is rare
+            raise self._with_hint(exc, request.buffers)  # even an error reply closes the connection; it is rare
         finally:
-            if channel is not None:
-                self._channels.give_back(channel, in_step)
+            if connection is not None:
+                self._pool.release(connection, reusable)
 
     def transaction(self, requests: Sequence[Request], end: Optional[float] = None) -> List[Any]:
-        """Returns the replies to commands that are done as one; an exception stands where one failed. Raises what kept it from being
-        done, or UncertainWrite."""
-        channel = broken = None
-        sent = in_step = False
-        refused: Dict[int, NdringError] = {}  # by the number of the command; 0 is MULTI
+        """Returns the replies to commands that are executed atomically, with the exception in place of a failed one. Raises what prevented
+        the execution, or UncertainWrite."""
+        connection = broken = None
+        sent = reusable = False
+        refused: Dict[int, NdringError] = {}  # by number of the command; 0 is MULTI
         try:
-            channel = self._channels.borrow(end, requests[0].key)
-            channel.stream.begin(end, requests[0].key)
-            reader = channel.reader
+            connection = self._pool.acquire(end, requests[0].key)
+            connection.stream.begin(end, requests[0].key)
+            reader = connection.reader
             buffers: List[Buffer] = pack(b"MULTI")
             for request in requests:
                 buffers += request.buffers
-            # The node answers each with a few bytes only, so that nobody need read before all is sent. EXEC is last: what was
-            # cut before it has not been done.
-            broken = channel.stream.send(buffers + pack(b"EXEC"))
+            # The node replies to each command with a few bytes, so all can be sent before any reply is read. EXEC comes last: a transaction
+            # whose connection breaks before it has not been executed.
+            broken = connection.stream.send(buffers + pack(b"EXEC"))
             sent = broken is None
             for number in range(1 + len(requests)):
                 try:
                     reply = reader.reply()
-                    if reply != ("QUEUED" if number else "OK"):  # it was done at once: that must not be repeated
-                        raise DecodeError(f"the node answers {str(reply)[:20]!r} to command {number} of a transaction")
+                    if reply != ("QUEUED" if number else "OK"):  # executed at once, so it must not be repeated
+                        raise DecodeError(f"unexpected reply to command {number} of a transaction: {str(reply)[:20]!r}")
                 except NdringError as exc:
                     if not exc.is_reply:
                         raise broken or exc
@@ -186,81 +188,81 @@ class Transport:
             try:
                 count = reader.items()
             except NdringError as exc:
-                in_step = exc.is_reply and not (broken or reader.pending)
+                reusable = exc.is_reply and not (broken or reader.pending)
                 raise next(iter(refused.values()), exc) if exc.is_reply else exc
             if count != len(requests):
-                raise DecodeError(f"EXEC answers {count} replies to {len(requests)} commands")
+                raise DecodeError(f"EXEC replied with {count} items for {len(requests)} commands")
             for request in requests:
-                channel.stream.patience.renew(monotonic())
+                connection.stream.limits.restart(monotonic())
                 try:
                     results.append(request.read(reader))
                 except NdringError as exc:
                     if not exc.is_reply:
                         raise
                     results.append(exc)
-            in_step = not (broken or reader.pending)
+            reusable = not (broken or reader.pending)
             return results
         except NdringError as exc:
             largest = max(requests, key=lambda request: request.size).buffers
-            error = self._explain(exc, largest)
+            error = self._with_hint(exc, largest)
             if isinstance(error, (ConnectionError, TimeoutError)):
-                if refused and (broken or 0 not in refused):  # EXEC did not come, or does nothing then
-                    raise explain(next(iter(refused.values())), largest, self.address)
+                if refused and (broken or 0 not in refused):  # EXEC was not received, or has no effect
+                    raise with_hint(next(iter(refused.values())), largest, self.address)
                 if sent and not exc.is_reply:
-                    raise UncertainWrite(f"whether the transaction was done is not known, the answer was lost: {error}") from error
+                    raise UncertainWrite(f"the reply was lost, so it is unknown whether the transaction was executed: {error}") from error
             raise error
         finally:
-            if channel is not None:
-                self._channels.give_back(channel, in_step)
+            if connection is not None:
+                self._pool.release(connection, reusable)
 
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
-        """Sends the pending commands on one connection and fills in their results: a reply, an exception that is final, or a Setback."""
+        """Sends the pending commands on one connection and stores in ``results`` a reply, a final exception, or a Failure for each."""
         sent = done = 0
-        in_step = False
-        channel = None
+        reusable = False
+        connection = None
         broken: Optional[ConnectionError] = None
         try:
-            channel = self._channels.borrow(end, requests[pending[0]].key)
-            channel.stream.begin(end, requests[pending[0]].key)
+            connection = self._pool.acquire(end, requests[pending[0]].key)
+            connection.stream.begin(end, requests[pending[0]].key)
             while done < len(pending):
                 batch, sent = _batch(requests, pending, sent, done)
-                broken = channel.stream.send(batch)
+                broken = connection.stream.send(batch)
                 while done < sent:
                     i = pending[done]
-                    channel.stream.patience.renew(monotonic())
+                    connection.stream.limits.restart(monotonic())
                     try:
-                        results[i] = requests[i].read(channel.reader)
+                        results[i] = requests[i].read(connection.reader)
                     except NdringError as exc:
                         if not exc.is_reply:
                             raise broken if broken and isinstance(exc, ConnectionError) else exc
-                        error = self._explain(exc, requests[i].buffers)
-                        results[i] = Setback(error, False, self) if is_passing(error) else error
+                        error = self._with_hint(exc, requests[i].buffers)
+                        results[i] = Failure(error, False, self) if is_retryable(error) else error
                     done += 1
                 if broken:
                     raise broken
-            in_step = not channel.reader.pending
+            reusable = not connection.reader.pending
         except NdringError as exc:
-            error = self._explain(exc, requests[pending[done]].buffers if done < len(pending) else ())
+            error = self._with_hint(exc, requests[pending[done]].buffers if done < len(pending) else ())
             for position in range(done, len(pending)):
-                again = is_passing(error) or position > done and not error.hopeless  # what made no sense was the answer to the first of them
-                results[pending[position]] = Setback(error, position < sent, self) if again else error
+                again = is_retryable(error) or position > done and not error.hopeless  # a malformed reply concerns only the first of them
+                results[pending[position]] = Failure(error, position < sent, self) if again else error
         finally:
-            if channel is not None:
-                self._channels.give_back(channel, in_step)
+            if connection is not None:
+                self._pool.release(connection, reusable)
 
 
 def _batch(requests: Sequence[Request], pending: Sequence[int], sent: int, done: int) -> Tuple[List[Buffer], int]:
-    """Returns what may be sent now, after ``sent`` commands of which ``done`` are answered, and how many are sent then."""
+    """Returns the buffers to send next, given that ``sent`` commands were sent and ``done`` answered, and the new ``sent``."""
     batch: List[Buffer] = []
-    behind = 0  # bytes behind the first command with a long answer
-    brief = True
-    while sent < len(pending) and sent - done < _BATCH:
+    behind = 0  # bytes after the first command with a long reply
+    short_reply = True
+    while sent < len(pending) and sent - done < _MAX_BATCH:
         request = requests[pending[sent]]
-        if not brief:
+        if not short_reply:
             behind += request.size
-            if behind > _BATCH_BYTES:
+            if behind > _MAX_BATCH_BYTES:
                 break
         batch += request.buffers
-        brief = brief and request.brief
+        short_reply = short_reply and request.short_reply
         sent += 1
     return batch, sent

@@ -1,4 +1,4 @@
-"""RESP: buffers that go out without being joined, arrays that come in straight into their own memory."""
+"""RESP: sends commands without joining their buffers, and receives arrays directly into their own memory."""
 from __future__ import annotations
 
 import re
@@ -12,32 +12,32 @@ from ._npy import MAX_HEADER, Header, parse_header
 
 Buffer = Union[bytes, memoryview]
 
-_FIRST_BUFFER = 20 << 10  # bytes; the answer for 16 KiB of data fits
+_FIRST_BUFFER = 20 << 10  # bytes; fits the reply for 16 KiB of data
 _MAX_LINE = 64 << 10  # bytes
-_MAX_TEXT = 64 << 20  # bytes of any reply that is no array
+_MAX_TEXT = 64 << 20  # bytes of a reply that is not an array
 _MAX_ITEMS = 1 << 20
 _MAX_DEPTH = 16
-_CHUNK = 1 << 20  # bytes that are received, then summed while they are in the processor's cache
-# What follows the .npy in the answer for an array that is nothing but that: no attrs, version, CRC32C, no parts.
+_CHUNK = 1 << 20  # bytes to receive, then sum while they are in the processor's cache
+# What follows the .npy of a plain array in a reply: no attrs, version, CRC32C, no parts.
 _PLAIN_REST = re.compile(rb"\r\n(?:\$-1|_)\r\n\$\d\d?\r\n(\d+-\d+)\r\n:(\d+)\r\n\*0\r\n\Z")
 _MAX_REST = 128  # bytes
 
 try:
     from crc32c import crc32c, hardware_based
-except ImportError:  # the extra of that name: without it the node alone checks
+except ImportError:  # the optional extra crc32c; without it only the node verifies checksums
     crc32c = None
     hardware_based = False
-# Without the processor's instruction (Debian 12's package is built so) a sum takes longer than the transfer of the bytes.
+# Without the CPU instruction (as in Debian 12's package) summing takes longer than transferring the bytes.
 MAX_SUMMED = sys.maxsize if hardware_based else 64 << 10 if crc32c is not None else -1
 
 
 def pack(*arguments: Buffer) -> List[Buffer]:
-    """Returns a command as buffers; a large argument is one of them, as it is."""
-    return pack_behind(b"*%d\r\n" % len(arguments), arguments)
+    """Returns a command as buffers. A large argument stays a buffer of its own."""
+    return pack_after(b"*%d\r\n" % len(arguments), arguments)
 
 
-def pack_behind(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
-    """Returns ``start``, the beginning of a command, and further arguments as buffers."""
+def pack_after(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
+    """Returns a command that starts with ``start``, followed by more arguments, as buffers."""
     buffers: List[Buffer] = []
     text = bytearray(start)
     for argument in arguments:
@@ -53,8 +53,8 @@ def pack_behind(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
 
 
 class Stored(NamedTuple):
-    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of header and data as they came, None above
-    MAX_SUMMED. ``data``: 1-d bytes, or None if it is in ``out``."""
+    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of the received header and data, None if they are longer than MAX_SUMMED. ``data``:
+    1-d bytes, or None if the data is in ``out``."""
 
     header: Header
     npy_crc: Optional[int]
@@ -68,8 +68,8 @@ class Stored(NamedTuple):
 class ReplyReader:
     """Reads replies from a Stream.
 
-    An error reply is raised as the exception that it stands for, after which the next reply can be read. Any other
-    exception means that the stream is out of step: the connection must be dropped.
+    An error reply is raised as the corresponding exception, after which the next reply can be read. After any other exception the position in
+    the stream is unknown, and the connection must be closed.
     """
 
     def __init__(self, stream: Any, max_bytes: int) -> None:
@@ -80,14 +80,14 @@ class ReplyReader:
 
     @property
     def pending(self) -> bool:
-        """Whether bytes have come in that no reply has used."""
+        """Whether received bytes are left that no reply has used."""
         return self._start != self._end
 
     def reply(self, depth: int = 0) -> Any:
         """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool, None, list or dict."""
         if self._start == self._end:
-            self._more()
-            if self._end == 5 and self._buffer.startswith(b"+OK\r\n"):  # the commonest of all
+            self._receive()
+            if self._end == 5 and self._buffer.startswith(b"+OK\r\n"):  # the most frequent reply
                 self._start = 5
                 return "OK"
         line = self._line()
@@ -104,7 +104,7 @@ class ReplyReader:
             try:
                 return float(rest)
             except ValueError:
-                raise DecodeError(f"{rest[:20]!r} is no number") from None
+                raise DecodeError(f"{rest[:20]!r} is not a number") from None
         if mark == b"#":
             return rest == b"t"
         if mark in (b"$", b"="):
@@ -120,16 +120,16 @@ class ReplyReader:
             if size is None:
                 return None
             if depth == _MAX_DEPTH:
-                raise DecodeError("the reply nests too deeply")
+                raise DecodeError("the reply is nested too deeply")
             if mark == b"%":
-                # An error within a reply would leave it half read; there is none in what a node answers.
+                # An error inside a reply would leave it half read, but nodes never send one.
                 items = [self._item(depth) for _ in range(2 * size)]
                 return dict(zip(items[::2], items[1::2]))
             return [self._item(depth) for _ in range(size)]
-        raise _nonsense(f"no reply begins with {line[:20]!r}", line)
+        raise _not_a_reply(f"{line[:20]!r} does not start a reply", line)
 
     def items(self) -> Optional[int]:
-        """Returns how many items the next reply, an array, has; None for null. The caller reads them."""
+        """Returns the length of the next reply, an array, None for null. The caller reads the items."""
         line = self._line()
         if line[:1] == b"-":
             raise error_reply(line[1:].decode("utf8", "replace"))
@@ -143,15 +143,15 @@ class ReplyReader:
         try:
             return self.reply(depth + 1)
         except NdringError as exc:
-            raise DecodeError(f"an error within a reply: {exc}") from exc
+            raise DecodeError(f"an error inside a reply: {exc}") from exc
 
-    def stored(self, place: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Optional[Stored]:
+    def stored(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Optional[Stored]:
         """Returns the reply to NP.GET WITHATTRS, None for a missing key.
 
-        ``place`` may name the memory for the data once the header is known; None of it means fresh memory.
+        ``choose_buffer``: called with the header, returns the memory for the data, or None to allocate it.
         """
-        if place is None and self._start == self._end:
-            plain = self._plain()
+        if choose_buffer is None and self._start == self._end:
+            plain = self._read_plain()
             if plain is not None:
                 return plain
         line = self._line()
@@ -160,13 +160,13 @@ class ReplyReader:
         if line in (b"$-1", b"_", b"*-1"):
             return None
         if line != b"*5":
-            raise _nonsense(f"NP.GET answers {line[:20]!r}", line)
+            raise _not_a_reply(f"unexpected reply to NP.GET: {line[:20]!r}", line)
         size = self._bulk_length(self._max_bytes + MAX_HEADER)
         header = self._npy_header(size)
         if header.data_offset + header.nbytes != size:
-            raise DecodeError(f"{size - header.data_offset} bytes of data; the header says {header.nbytes}")
+            raise DecodeError(f"{size - header.data_offset} bytes of data, but the header says {header.nbytes}")
         npy_header = bytes(self._take(header.data_offset))
-        target = place(header) if place else None
+        target = choose_buffer(header) if choose_buffer else None
         data = None
         if target is None:
             data = np.empty(header.nbytes, np.uint8)
@@ -177,7 +177,7 @@ class ReplyReader:
         line = self._line()
         count = self._length(line[1:], 8) if line[:1] == b"*" else None
         if count is None or count % 2 or type(crc) is not int or type(version) is not bytes or type(attrs) not in (bytes, type(None)):
-            raise DecodeError("NP.GET answers something else than npy, attrs, version, crc32c, parts")
+            raise DecodeError("the reply to NP.GET is not npy, attrs, version, crc32c and parts")
         parts: Dict[str, np.ndarray[Any, Any]] = {}
         left = self._max_bytes
         for _ in range(count // 2):
@@ -191,9 +191,9 @@ class ReplyReader:
             parts[name.decode("utf8", "replace")] = part
         return Stored(header, npy_crc, data, attrs, version.decode("ascii", "replace"), crc, parts)
 
-    def _plain(self) -> Optional[Stored]:
-        """Returns the reply if it is that of a plain array and has come in one piece. Otherwise nothing of it is used up."""
-        self._more()
+    def _read_plain(self) -> Optional[Stored]:
+        """Returns the reply if it is a plain array that arrived in one piece. Otherwise consumes nothing."""
+        self._receive()
         buffer, end = self._buffer, self._end
         if not buffer.startswith(b"*5\r\n$"):
             return None
@@ -208,7 +208,7 @@ class ReplyReader:
             return None
         header = parse_header(npy)
         if header is None or header.data_offset + header.nbytes != len(npy):
-            return None  # the slow way says what is wrong
+            return None  # the general path reports what is wrong
         crc = crc32c(npy) if MAX_SUMMED >= 0 else None
         data = np.frombuffer(bytearray(npy[header.data_offset :]), np.uint8) if header.nbytes else np.empty(0, np.uint8)
         self._start = end
@@ -220,8 +220,8 @@ class ReplyReader:
             if header is not None:
                 return header
             if self._end - self._start >= size:
-                raise DecodeError("the .npy file ends within its header")
-            self._more()
+                raise DecodeError("the .npy file ends inside its header")
+            self._receive()
 
     def _bulk_length(self, limit: int) -> int:
         line = self._line()
@@ -232,18 +232,18 @@ class ReplyReader:
 
     def _int(self, text: bytes) -> int:
         if len(text) > 20:
-            raise DecodeError(f"{text[:20]!r}... is no integer")
+            raise DecodeError(f"{text[:20]!r}... is not an integer")
         try:
             return int(text)
         except ValueError:
-            raise DecodeError(f"{text!r} is no integer") from None
+            raise DecodeError(f"{text!r} is not an integer") from None
 
     def _length(self, text: bytes, limit: int) -> Optional[int]:
         size = self._int(text)
         if size == -1:
             return None
         if not 0 <= size <= limit:
-            raise DecodeError(f"a reply of {size} bytes or items; the limit is {limit}")
+            raise DecodeError(f"a reply of {size} bytes or items exceeds the limit of {limit}")
         return size
 
     def _line(self) -> bytes:
@@ -255,15 +255,15 @@ class ReplyReader:
                 self._start = at + 2
                 return line
             seen = max(0, self._end - self._start - 1)
-            if seen > _MAX_LINE or self._start < self._end and self._buffer[self._start] == 0x15:  # an alert of TLS, which no line end follows
-                raise _nonsense("a line of the reply does not end", bytes(self._buffer[self._start : self._start + 20]))
-            self._more()
+            if seen > _MAX_LINE or self._start < self._end and self._buffer[self._start] == 0x15:  # a TLS alert, which has no line end
+                raise _not_a_reply("a line of the reply is too long", bytes(self._buffer[self._start : self._start + 20]))
+            self._receive()
 
     def _crlf(self) -> None:
         while self._end - self._start < 2:
-            self._more()
+            self._receive()
         if self._take(2) != b"\r\n":
-            raise DecodeError("a bulk string does not end where it says")
+            raise DecodeError("a bulk string does not end at its stated length")
 
     def _take(self, size: int) -> bytearray:
         taken = self._buffer[self._start : self._start + size]
@@ -271,18 +271,18 @@ class ReplyReader:
         return taken
 
     def _fill(self, target: memoryview) -> None:
-        """Reads as many bytes as ``target`` has: what has come in already, then from the socket into it."""
+        """Fills ``target`` from the buffer first, then from the socket."""
         ready = min(len(target), self._end - self._start)
         target[:ready] = memoryview(self._buffer)[self._start : self._start + ready]
         self._start += ready
         while ready < len(target):
             got = self._recv_into(target[ready:])
             if not got:
-                raise ConnectionError("the node closed the connection within a reply")
+                raise ConnectionError("the node closed the connection inside a reply")
             ready += got
 
     def _fill_summed(self, target: memoryview, before: bytes) -> Optional[int]:
-        """Fills ``target`` and returns the CRC32C of ``before`` and it, None if that is too much."""
+        """Fills ``target`` and returns the CRC32C of ``before`` and ``target``, None if it is longer than MAX_SUMMED."""
         if len(target) > MAX_SUMMED:
             self._fill(target)
             return None
@@ -293,8 +293,8 @@ class ReplyReader:
             crc = crc32c(piece, crc)
         return int(crc)
 
-    def _more(self) -> None:
-        """Reads what has come in, at least one byte, behind what is there."""
+    def _receive(self) -> None:
+        """Receives at least one byte into the buffer."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._buffer):
@@ -308,12 +308,12 @@ class ReplyReader:
         self._end += got
 
 
-def _nonsense(text: str, start: bytes) -> DecodeError:
-    """Returns the error for what is not a reply, with what it looks like."""
+def _not_a_reply(text: str, start: bytes) -> DecodeError:
+    """Returns the error for bytes that are not a reply, with a hint if their protocol is recognized."""
     if start.startswith(b"HTTP/"):
-        text = f"the port answers HTTP ({start[:20]!r}), not Redis' protocol: it is an HTTP port. Clients use the other one, by default 7379"
+        text = f"the port speaks HTTP ({start[:20]!r}), not the Redis protocol; the port for clients is 7379 by default"
     elif start[:2] == b"\x15\x03":
         text = "the port speaks TLS: use from_url('rediss://...')"
     elif start.startswith((b"SSH-", b"220 ", b"EHLO")):
-        text = f"the port answers {start[:20]!r}: this is not ndring"
+        text = f"the port replies {start[:20]!r}: this is not ndring"
     return DecodeError(text)

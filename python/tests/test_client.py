@@ -234,7 +234,7 @@ def test_client_cap(node, key):
         small.set(key, np.zeros(10, np.uint8))
         assert small.get(key).nbytes == 10
         small.set(key, np.zeros(2 << 20, np.uint8))
-        with pytest.raises(DecodeError, match="the limit is"):
+        with pytest.raises(DecodeError, match="exceeds the limit of"):
             small.get(key)
         assert small.ping()
 

@@ -98,7 +98,7 @@ def test_mappings():
 
 
 def test_any_other_object():
-    assert "the arrays that it holds" in advice(object())
+    assert "the arrays that it contains" in advice(object())
 
 
 def masked_like(value: Any, expression: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite, _making
+from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite, _get_or_set
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -135,7 +135,7 @@ def test_lock_that_is_answered_too_late_is_not_held(stub):
 def test_renewal_whose_answer_was_lost(stub, ours):
     server = stub(VERSION % 1)
     with client_of(server, retry_for=0) as c:
-        lease = _making._Lease(c, b"lock", 600)  # so long that its thread does nothing here
+        lease = _get_or_set._Lease(c._cluster, b"lock", 600)  # so long that its thread does nothing here
         assert lease.__enter__() is True
         token = server.commands[0][2] if ours else server.commands[0][2][:-1] + b"?"
         lock = whole(data=token).replace(VERSION % 1, VERSION % 2)  # as the node has it
@@ -186,7 +186,7 @@ def test_waiting_has_an_end(node, client, key):
     thread.start()
     entered.wait(60)
     try:
-        with NumPyRedis(*node) as c, pytest.raises(TimeoutError, match="nobody has made .* within 0.1 s"):
+        with NumPyRedis(*node) as c, pytest.raises(TimeoutError, match="no caller has stored .* within 0.1 s"):
             c.get_or_set(key, lambda: A, wait_for=0.1)
     finally:
         leave.set()

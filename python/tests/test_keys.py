@@ -71,7 +71,7 @@ def test_several_keys_in_the_place_of_one(keys):
 
 @pytest.mark.parametrize("key", ["abc", b"abc", bytearray(b"abc"), memoryview(b"abc"), "", np.str_("abc")], ids=repr)
 def test_one_key_in_the_place_of_several(key):
-    with pytest.raises(ndring.EncodeError, match=r"give \[key\]"):
+    with pytest.raises(ndring.EncodeError, match=r"pass \[key\]"):
         ndring.NumPyRedis("127.0.0.1", 1).mget(key)
 
 

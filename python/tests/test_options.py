@@ -70,7 +70,7 @@ class Provider:
 def test_a_pickled_client_has_the_same_options(make):
     c = make()
     for other in (pickle.loads(pickle.dumps(c)), pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(c)))), copy.deepcopy(c)):
-        mine, its = (x._cluster.nodes.seed._channels._settings for x in (c, other))
+        mine, its = (x._cluster.nodes.seed._pool._settings for x in (c, other))
         if mine.credential_provider is not None:
             mine, its = (s._replace(credential_provider=type(s.credential_provider)) for s in (mine, its))
         assert mine == its and other._cluster.policy == c._cluster.policy and repr(other) == repr(c)
@@ -122,7 +122,7 @@ def test_errors_are_all_ours(stub):
     with client_of(server, retry_for=0, password="x") as c, pytest.raises(ndring.NdringError):
         c.ping()
     with client_of(server, retry_for=0, max_connections=1) as c:
-        held = c._cluster.nodes.seed._channels._new()
+        held = c._cluster.nodes.seed._pool._create()
         with pytest.raises(ndring.ConnectionError, match="max_connections"):
             c.ping()
         assert not c._cluster.nodes.outages.known and held is not None  # it says nothing of the node

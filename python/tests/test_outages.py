@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
-from ndring import _nodes, _outages, _patience, _retry, _transport
+from ndring import _nodes, _outages, _wait_limits, _retry, _transport
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -21,8 +21,8 @@ from test_failures import client_of as client_of_stub
 @pytest.fixture
 def quick(monkeypatch):
     """Other nodes are asked after a moment of silence, and it is looked often whether a node is back."""
-    monkeypatch.setattr(_patience, "_DOUBT", 0.05)
-    monkeypatch.setattr(_outages, "_PAUSE", 0.05)
+    monkeypatch.setattr(_wait_limits, "_SILENCE_CHECK_AFTER", 0.05)
+    monkeypatch.setattr(_outages, "_PROBE_INTERVAL", 0.05)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_calls_for_a_dead_node_fail_fast_once_one_has_waited(fake, monkeypatch, 
         assert cluster.nodes[1].where in str(caught.value) and "has not answered for" in str(caught.value) and "refused" in str(caught.value)
         levels = [record.levelname for record in caplog.records]
         assert levels.count("WARNING") == 1 and levels.count("INFO") >= 2
-        monkeypatch.setattr(_retry.Attempts, "pause", lambda self: pytest.fail("no call waits any more") if self._delay > 0.02 else 0.0)
+        monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("no call waits any more") if self._delay > 0.02 else 0.0)
         patient = c.with_options(retry_for=0.3)
         for call in (
             lambda: patient.get(key), lambda: patient.set(key, A), lambda: patient.get_or_set(key, lambda: A),
@@ -116,7 +116,7 @@ def test_a_node_that_refused_and_then_hangs_is_waited_for_once(fake, quick, hold
 
 
 def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkeypatch):
-    monkeypatch.setattr(_nodes, "_MOMENT", 0.0)
+    monkeypatch.setattr(_nodes, "_PROBE_WAIT", 0.0)
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=0, deadline=0.1) as c:
@@ -130,7 +130,7 @@ def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkey
                 c.get(key)
             lengths.append(len(re.sub(r"\d+", "", str(caught.value))))
             tries = nodes.outages.get(transport.address).tries
-            nodes.look(transport, None)
+            nodes.probe(transport, None)
             wait_until(lambda: nodes.outages.get(transport.address).tries > tries)
         assert len(set(lengths[2:])) == 1, lengths
         assert caught.value.__cause__.__cause__ is None
@@ -145,7 +145,7 @@ def found(client, key):
 
 def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
     ends = []
-    soon = _transport.Transport.soon
+    soon = _transport.Transport.with_timeout
 
     def record(self, request, seconds, end=None):
         ends.append(end)
@@ -158,7 +158,7 @@ def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, mo
         freeze(cluster.nodes[1], hold)
         for node in (cluster.nodes[0], cluster.nodes[2]):
             node.override = lambda node, arguments: b"-CLUSTERDOWN down\r\n" if arguments[0] == b"NP.EXISTS" else None
-        monkeypatch.setattr(_transport.Transport, "soon", record)
+        monkeypatch.setattr(_transport.Transport, "with_timeout", record)
         with pytest.raises(NodeDownError):
             c.with_options(deadline=25).get(key)
         assert ends and None not in ends and len(set(ends)) == 1
@@ -169,10 +169,10 @@ def test_a_look_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
     asked = []
     with client_of(cluster, socket_timeout=30, retry_for=0) as c:
         transport = c._cluster.nodes.at(cluster.nodes[0].address)
-        monkeypatch.setattr(_transport.Transport, "soon", lambda self, request, seconds, end=None: asked.append((seconds, end)))
+        monkeypatch.setattr(_transport.Transport, "with_timeout", lambda self, request, seconds, end=None: asked.append((seconds, end)))
         monkeypatch.setattr(threading.Thread, "start", fails)
-        c._cluster.nodes.look(transport, 12345.0)
-    assert asked == [(_nodes._MOMENT, 12345.0)]
+        c._cluster.nodes.probe(transport, 12345.0)
+    assert asked == [(_nodes._PROBE_WAIT, 12345.0)]
 
 
 def fails(thread):
@@ -312,7 +312,7 @@ def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
         assert c.pipeline(transaction=True).set(key, A).get(key).execute() == [False, None]
     assert reads.writes == 0 and reads.reads >= 13 and isinstance(reads.error, NodeDownError)
     assert c.unanswered.writes == 8 and c.unanswered.reads == reads.reads + 2
-    assert any("calls went without the cache" in record.message for record in caplog.records)
+    assert any("calls bypassed the cache" in record.message for record in caplog.records)
 
 
 def test_delete_prefix_drops_nothing_in_silence(fake):
@@ -425,7 +425,7 @@ def test_a_node_that_takes_nothing_now_drops_writes(stub, reply):
 
 
 def test_a_conditional_write_is_not_repeated_for_ever(fake, monkeypatch):
-    monkeypatch.setattr(_retry, "_REMEMBERED", 0.1)
+    monkeypatch.setattr(_retry, "_SAFE_REPEAT", 0.1)
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=3600) as c:

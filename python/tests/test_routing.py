@@ -13,7 +13,7 @@ import pytest
 from fake_cluster import FakeNode
 from ndring import BusyError, ClusterDownError, DecodeError, MovedError, NumPyRedis, OutOfMemoryError, UncertainWrite
 from ndring import _commands, _nodes
-from ndring._slots import Address, address_of, parse_slots, redirect_of
+from ndring._slots import Address, parse_address, parse_slots, parse_redirect
 from routing_helpers import A, ASKED, KEYS, client_of, in_threads, key_of, lose, names
 from test_failures import whole
 
@@ -50,13 +50,13 @@ def test_slots_that_make_no_sense(reply):
 
 
 def test_addresses():
-    assert redirect_of("MOVED 12182 10.0.0.1:7000", ASKED) == (("10.0.0.1", 7000), False)
-    assert redirect_of("ASK 1 ::1:7000", ASKED) == (("::1", 7000), True)
-    assert redirect_of("MOVED 1 :7000", ASKED) == (("seed", 7000), False)
-    assert address_of("[::1]:7000", ASKED) == ("::1", 7000)
+    assert parse_redirect("MOVED 12182 10.0.0.1:7000", ASKED) == (("10.0.0.1", 7000), False)
+    assert parse_redirect("ASK 1 ::1:7000", ASKED) == (("::1", 7000), True)
+    assert parse_redirect("MOVED 1 :7000", ASKED) == (("seed", 7000), False)
+    assert parse_address("[::1]:7000", ASKED) == ("::1", 7000)
     for text in ("MOVED", "MOVED 1", "MOVED 1 host", "MOVED 1 host:", "MOVED 1 host:x", "MOVED 1 h:0", "MOVED 1 h:65536", "MOVED 1 h:123456", "MOVED 1 h:²"):
         with pytest.raises(DecodeError):
-            redirect_of(text, ASKED)
+            parse_redirect(text, ASKED)
 
 
 # The map
@@ -81,7 +81,7 @@ def test_calls_without_a_key_ask_for_no_map(fake):
         assert c.ping() and c.info()["name"] == 1
         assert cluster.asked_for_slots == 0 and names(cluster.nodes[1]) == [b"PING", b"INFO"]
         assert c.info(node=cluster.nodes[2].where)["name"] == 2
-        with pytest.raises(ValueError, match="no node 'elsewhere:1'; there are 127.0.0.1"):
+        with pytest.raises(ValueError, match="unknown node 'elsewhere:1'; the nodes are 127.0.0.1"):
             c.info(node="elsewhere:1")
 
 
@@ -106,7 +106,7 @@ def test_a_node_that_tells_of_no_cluster(stub, slots):
 
 
 def test_a_node_that_becomes_one_of_several(fake, monkeypatch):
-    monkeypatch.setattr(_nodes, "_FIRST_PAUSE", 0)  # the second question may follow the first at once
+    monkeypatch.setattr(_nodes, "_MIN_FETCH_INTERVAL", 0)  # the second question may follow the first at once
     cluster = fake(2)
     first, second = cluster.nodes
     everything, cluster.owners = cluster.owners, [first] * 16384
@@ -342,8 +342,8 @@ def test_fork(fake):
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
-        asking = _nodes._Asking()
-        c._cluster.nodes._asking["map"] = lambda: asking  # as if another thread asked for the map just now
+        asking = _nodes._MapFetch()
+        c._cluster.nodes._fetching["map"] = lambda: asking  # as if another thread asked for the map just now
         try:
             child = os.fork()
             if child == 0:
@@ -355,7 +355,7 @@ def test_fork(fake):
                 finally:
                     os._exit(code)
         finally:
-            c._cluster.nodes._asking.clear()
+            c._cluster.nodes._fetching.clear()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert len(c.mget(KEYS)) == 300
 
@@ -397,8 +397,8 @@ def test_get_or_set(fake):
 
 def test_options_are_those_of_all_nodes():
     c = NumPyRedis.from_url("rediss://u:secret@seed?ssl_check_hostname=True&ssl_cert_reqs=none&max_connections=7&socket_timeout=4", retry_for=1)
-    other = c._cluster.nodes.at(Address("other", 7000))._channels
-    assert other._address == ("other", 7000) and other._settings is c._cluster.nodes.seed._channels._settings
+    other = c._cluster.nodes.at(Address("other", 7000))._pool
+    assert other._address == ("other", 7000) and other._settings is c._cluster.nodes.seed._pool._settings
     settings = other._settings
     assert (settings.username, settings.password, settings.max_connections, settings.socket_timeout) == ("u", "secret", 7, 4)
     assert settings.tls == {"ssl_check_hostname": True, "ssl_cert_reqs": "none"}

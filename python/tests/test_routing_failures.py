@@ -125,7 +125,7 @@ def test_a_busy_node_is_not_asked_for_the_map(fake):
 
 
 def test_a_node_that_hangs_holds_up_nobody_who_asks_for_the_map(fake, monkeypatch):
-    monkeypatch.setattr(_nodes, "_PATIENCE", 0.2)
+    monkeypatch.setattr(_nodes, "_LONG_TIMEOUT", 0.2)
     cluster = fake()
     hold = threading.Event()
     with client_of(cluster, 1) as c:

@@ -240,7 +240,7 @@ def test_a_call_that_is_interrupted_anywhere_loses_no_connection(fake, call):
             assert np.array_equal(c.get("k"), A), number  # with one connection, which is there
         assert number > 20
         gc.collect()
-        assert len(c._cluster.nodes.seed._channels._open) <= 1
+        assert len(c._cluster.nodes.seed._pool._open) <= 1
 
 
 def test_threads_that_call_while_another_closes(fake):
@@ -268,4 +268,4 @@ def test_threads_that_call_while_another_closes(fake):
         assert not errors
         c.close()
         gc.collect()
-        assert not c._cluster.nodes.seed._channels._idle and len(c._cluster.nodes.seed._channels._open) == 0
+        assert not c._cluster.nodes.seed._pool._idle and len(c._cluster.nodes.seed._pool._open) == 0

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from ndring import ConnectionError, DecodeError, EncodeError, TimeoutError
-from ndring import _patience, _stream
-from ndring._patience import Patience
+from ndring import _wait_limits, _stream
+from ndring._wait_limits import WaitLimits
 from ndring._stream import Stream
 
 CODE = """
@@ -26,7 +26,7 @@ def raising(module, error):
     names = {"__name__": module}
     exec(CODE, names)
     other.send(b"x")
-    stream = Stream(names["Socket"](one, error), Patience(10, 0.0))
+    stream = Stream(names["Socket"](one, error), WaitLimits(10, 0.0))
     stream.begin(None, None)
     return stream, (one, other)
 
@@ -35,7 +35,7 @@ CALLS = {
     "recv_into": lambda stream: stream.recv_into(memoryview(bytearray(5))),
     "send": lambda stream: stream.send([b"one"]),
     "send many": lambda stream: stream.send([b"one", b"two"]),
-    "handshake": lambda stream: stream.handshake(),
+    "handshake": lambda stream: stream.tls_handshake(),
 }
 
 
@@ -111,9 +111,9 @@ def test_the_wait_for_a_reply_ends_with_the_call_however_long_it_was_sent(monkey
         return writing
 
     monkeypatch.setattr(_stream, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(_stream, "is_of_socket", lambda error: True)
-    monkeypatch.setattr(_stream, "_waiter", lambda sock, reading: waiter)
-    stream = Stream(Slow(clock, 0.1, blocks), Patience(30, 100.0))
+    monkeypatch.setattr(_stream, "is_socket_error", lambda error: True)
+    monkeypatch.setattr(_stream, "_poller", lambda sock, reading: waiter)
+    stream = Stream(Slow(clock, 0.1, blocks), WaitLimits(30, 100.0))
     stream.begin(100.5, None)
     writing = True
     assert stream.send([bytes(60_000 // buffers)] * buffers) is None
@@ -130,9 +130,9 @@ def test_who_is_asked_about_a_silent_node_knows_when_the_call_ends(monkeypatch):
     def doubt(*arguments):
         raise Asked(*arguments)
 
-    monkeypatch.setattr(_patience, "_DOUBT", 0.01)
+    monkeypatch.setattr(_wait_limits, "_SILENCE_CHECK_AFTER", 0.01)
     one, other = socket.socketpair()
-    stream = Stream(one, Patience(30, 0.0), doubt)
+    stream = Stream(one, WaitLimits(30, 0.0), doubt)
     end = _stream.monotonic() + 30
     stream.begin(end, b"key")
     with pytest.raises(Asked) as caught:

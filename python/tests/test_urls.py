@@ -24,12 +24,12 @@ def test_options_of_a_url(node, query):
 
 def test_options_have_their_effect():
     c = NumPyRedis.from_url("redis://u:p%40ss@h:1?socket_timeout=3&max_connections=7&retry_for=1.5&max_array_bytes=10&socket_keepalive=1", socket_timeout=4)
-    settings = c._cluster.nodes.seed._channels._settings
+    settings = c._cluster.nodes.seed._pool._settings
     assert (c._cluster.nodes.seed.address, settings.username, settings.password, settings.socket_timeout) == (("h", 1), "u", "p@ss", 4)
     assert settings.socket_keepalive and settings.max_connections == 7 and settings.tls is None
     assert c._cluster.policy.retry_for == 1.5 and settings.max_array_bytes == 10
     tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
-    assert tls._cluster.nodes.seed._channels._settings.tls == {"ssl_check_hostname": False, "ssl_cert_reqs": "none"} and tls._where == "h:7379"
+    assert tls._cluster.nodes.seed._pool._settings.tls == {"ssl_check_hostname": False, "ssl_cert_reqs": "none"} and tls._label == "h:7379"
     for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # ours are what counts, and how a failure is said
         with NumPyRedis.from_url(f"redis://127.0.0.1:1?retry_for=0&{redis_retries}") as c, pytest.raises(ConnectionError):
             c.ping()
@@ -39,7 +39,7 @@ def test_unix_socket(stub, tmp_path):
     server = stub(b"+OK\r\n", b"+PONG\r\n", path=tmp_path / "a socket")
     query = "db=0&socket_timeout=3&socket_connect_timeout=1&socket_keepalive=1&retry_on_timeout=1&health_check_interval=5&retry_for=2"
     with NumPyRedis.from_url(f"unix://:secret@{tmp_path}/a%20socket?{query}") as c:
-        assert c.ping() and c._where == f"{tmp_path}/a socket" and c._cluster.policy.retry_for == 2
+        assert c.ping() and c._label == f"{tmp_path}/a socket" and c._cluster.policy.retry_for == 2
     assert server.commands == [[b"AUTH", b"secret"], [b"PING"]]
 
 
@@ -51,7 +51,7 @@ def test_unix_socket(stub, tmp_path):
         ("unix:///x?nosuch=1", TypeError, "nosuch"),
         ("unix:///x?db=1", ValueError, "one database"),
         ("redis://h?ssl_check_hostname=1", TypeError, "ssl_check_hostname"),  # must not be ignored: there is no TLS to check
-        ("redis://h?protocol=4", ValueError, "protocol is 2 or 3"),
+        ("redis://h?protocol=4", ValueError, "protocol must be 2 or 3"),
         ("redis://h?timeout=x", ValueError, "timeout"),
         ("redis://h?max_connections=x", ValueError, "max_connections"),
         ("redis://h?socket_type=x", ValueError, "socket_type"),

@@ -1,4 +1,4 @@
-"""Says of an error what it means to the caller, where the node's own words do not. Pure."""
+"""Adds to an error what it means for the caller, where the node's own text does not tell. Pure."""
 from __future__ import annotations
 
 from typing import Sequence
@@ -10,8 +10,8 @@ from ._stream import Buffer
 _LARGE = 1 << 20  # bytes
 
 
-def explain(error: NdringError, buffers: Sequence[Buffer], address: Address) -> NdringError:
-    """Returns the error for the command in ``buffers``, or a better one."""
+def with_hint(error: NdringError, buffers: Sequence[Buffer], address: Address) -> NdringError:
+    """Returns the error for the command in ``buffers``, with a hint if there is one."""
     if isinstance(error, (ConnectionError, TimeoutError)) and not error.is_reply:
         where = str(address) if address.host else "the node"
         if where not in str(error):
@@ -22,12 +22,12 @@ def explain(error: NdringError, buffers: Sequence[Buffer], address: Address) -> 
     text = str(error)
     result: NdringError
     if text.lower().startswith("err unknown command") and "np." in text.lower():
-        result = ServerError(f"{text} ({address} speaks Redis' protocol but is not ndring: a Redis, or another port?)")
+        result = ServerError(f"{text} ({address} speaks the Redis protocol but is not ndring: is it a Redis server, or the wrong port?)")
     elif "unauthenticated" in text:
-        result = AuthenticationError(f"NOAUTH {text} Give the client a password: NumPyRedis(..., password=...)")
+        result = AuthenticationError(f"NOAUTH {text} Pass a password: NumPyRedis(..., password=...)")
     elif "bulk length" in text and sum(map(len, buffers)) >= _LARGE:
         result = TooLargeError(
-            f"TOOLARGE {address} does not take an array of {max(map(len, buffers))} bytes; its limit is --max-array-bytes ({text})"
+            f"TOOLARGE {address} rejects an array of {max(map(len, buffers))} bytes; its limit is --max-array-bytes ({text})"
         )
     else:
         return error

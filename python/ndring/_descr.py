@@ -1,7 +1,7 @@
-"""dtypes as a .npy header can say them: numpy's descr, to and from ``np.dtype``.
+"""numpy's descr, the description of a dtype in a .npy header, to and from ``np.dtype``.
 
-Every descr is built or read by hand: ``np.dtype(text)`` on text from elsewhere knows too many spellings, and numpy
-1.x lets item sizes wrap around to negative numbers.
+Every descr is built and parsed by hand: ``np.dtype(text)`` accepts too many spellings from untrusted text, and numpy 1.x lets item sizes overflow
+to negative numbers.
 """
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ._exceptions import DecodeError
 
 #: numpy keeps item sizes in a C int.
 MAX_ITEMSIZE = 2**31 - 1
-#: Structs within structs; bounds the recursion here and in _dtypes.
+#: Maximum nesting of structs; bounds the recursion here and in _dtypes.
 MAX_NESTING = 64
-#: Axes of an array, as the installed numpy has it.
+#: Maximum axes of an array in the installed numpy.
 MAX_NDIM = 32 if int(np.__version__.split(".")[0]) < 2 else 64
 _MAX_SUBARRAY_NDIM = 32
 
@@ -30,21 +30,21 @@ _SPELLING = re.compile(
 
 @functools.lru_cache(maxsize=1024)
 def dtype_from_str(text: str) -> np.dtype[Any]:
-    """Returns the builtin dtype that numpy spells ``text``, for example ``<f8`` or ``>M8[25us]``.
+    """Returns the builtin dtype with numpy's spelling ``text``, for example ``<f8`` or ``>M8[25us]``.
 
-    Raises DecodeError for object dtypes and for every other spelling.
+    Raises DecodeError for object dtypes and for any other spelling.
     """
     match = _SPELLING.match(text)
     if match is None:
         if text.lstrip("<>|=")[:1] == "O":
-            raise DecodeError("object dtypes are pickles and are never read")
-        raise DecodeError(f"not a dtype that .npy has: {text[:80]!r}")
+            raise DecodeError("object dtypes are pickles, which ndring never reads")
+        raise DecodeError(f"not a valid dtype in a .npy file: {text[:80]!r}")
     if match.group("sized"):
         check_itemsize(int(match.group("size")) * (4 if match.group("sized") == "U" else 1))
     try:
         return np.dtype(text)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise DecodeError(f"this numpy has no dtype {text[:80]!r}") from exc
+        raise DecodeError(f"the installed numpy has no dtype {text[:80]!r}") from exc
 
 
 def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype[Any]:
@@ -68,8 +68,8 @@ def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype[Any]:
         if type(name) is tuple and len(name) == 2:
             title, name = name
         if type(name) is not str or not (title is None or type(title) is str):
-            raise DecodeError("the name of a field in descr is not text")
-        # numpy writes the gaps of a struct as nameless void fields, and takes nameless subarrays for such too.
+            raise DecodeError("the name of a field in descr is not a string")
+        # numpy writes the gaps of a struct as unnamed void fields, and also reads unnamed subarrays as gaps.
         if not (name == "" and dtype.type is np.void and dtype.names is None):
             names.append(name)
             titles.append(title)
@@ -87,15 +87,15 @@ def struct(
     itemsize: int,
     align: bool = False,
 ) -> np.dtype[Any]:
-    """Returns a struct dtype. Sizes and offsets are in bytes. Raises DecodeError where numpy refuses."""
+    """Returns a struct dtype. Sizes and offsets are in bytes. Raises DecodeError if they are invalid."""
     check_itemsize(itemsize)
     for dtype, offset in zip(formats, offsets):
         if dtype.hasobject:
-            raise DecodeError("object dtypes are pickles and are never read")
+            raise DecodeError("object dtypes are pickles, which ndring never reads")
         if not 0 <= offset or offset + dtype.itemsize > itemsize:
-            raise DecodeError("a field lies outside of its struct")
+            raise DecodeError("a field extends beyond its struct")
         if align and not dtype.alignment:
-            # numpy would divide by it, and end the process.
+            # numpy would divide by zero and crash the process.
             raise DecodeError("an aligned struct cannot hold an aligned struct without fields")
     spec = {"names": list(names), "formats": list(formats), "offsets": list(offsets), "itemsize": itemsize}
     if any(title is not None for title in titles):
@@ -103,12 +103,12 @@ def struct(
     try:
         made: np.dtype[Any] = np.dtype(spec, align=align)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError) as exc:
-        raise DecodeError(f"these fields make no dtype: {exc}") from exc
+        raise DecodeError(f"these fields do not form a dtype: {exc}") from exc
     return made
 
 
 def subarray(base: np.dtype[Any], shape: Any) -> np.dtype[Any]:
-    """Returns the dtype of a field that holds an array of ``base``. Raises DecodeError."""
+    """Returns the dtype of a field that is an array of ``base``. Raises DecodeError."""
     if type(shape) is int:
         shape = (shape,)
     if (
@@ -121,19 +121,20 @@ def subarray(base: np.dtype[Any], shape: Any) -> np.dtype[Any]:
     try:
         return np.dtype((base, tuple(shape)))
     except (TypeError, ValueError, OverflowError) as exc:
-        raise DecodeError(f"this numpy has no such subarray: {exc}") from exc
+        raise DecodeError(f"the installed numpy has no such subarray: {exc}") from exc
 
 
 def check_itemsize(size: int) -> int:
-    """Returns ``size`` (bytes), or raises DecodeError when numpy could not hold an item of it."""
+    """Returns ``size`` (bytes). Raises DecodeError if numpy cannot represent an item of that size."""
     if not 0 <= size <= MAX_ITEMSIZE:
         raise DecodeError(f"items of {size} bytes; numpy has at most {MAX_ITEMSIZE}")
     return size
 
 
 def descr_of(dtype: np.dtype[Any], spelled: "Any") -> Any:
-    """Returns the descr that goes into the header: the truth where .npy can say it, else something plain of the
-    same item size. ``spelled(dtype)`` returns the text for one that is no struct.
+    """Returns the descr for the header: the exact one if .npy can express it, else a plain one of the same item size.
+
+    ``spelled(dtype)``: the text for a dtype without fields.
     """
     names = dtype.names
     if names is None or not issubclass(dtype.type, np.void):

@@ -31,7 +31,7 @@ def test_cut_off(tmp_path, offset):
     beginning = array[:PAGE]
     os.truncate(tmp_path / "m", offset + 2 * PAGE)
     for name, value in whole.items():
-        with pytest.raises(EncodeError, match="shorter"):
+        with pytest.raises(EncodeError, match="truncated"):
             _codec.encode(value)
     assert roundtrip(beginning).tobytes() == beginning.tobytes()
     assert roundtrip(array[: 2 * PAGE]).nbytes == 2 * PAGE
@@ -66,7 +66,7 @@ def test_masks(tmp_path):
     array = np.ma.MaskedArray(np.zeros(4 * PAGE, "u1"))
     vars(array)["_mask"] = mapped(tmp_path / "m", 0).view(bool)
     os.truncate(tmp_path / "m", PAGE)
-    with pytest.raises(EncodeError, match="shorter"):
+    with pytest.raises(EncodeError, match="truncated"):
         _codec.encode(array)
 
 
@@ -75,5 +75,5 @@ def test_out(tmp_path):
     header = _codec.parse_header(_codec.encode(np.zeros(4 * PAGE, "u1")).header)
     assert len(_codec.check_out(array, header, None)) == 4 * PAGE
     os.truncate(tmp_path / "m", PAGE)
-    with pytest.raises(DecodeError, match="shorter"):
+    with pytest.raises(DecodeError, match="truncated"):
         _codec.check_out(array, header, None)

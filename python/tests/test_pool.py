@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _channel, _commands, _nodes
+from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _pool, _commands, _nodes
 
 from routing_helpers import command
 from test_failures import A, client_of, whole
@@ -63,7 +63,7 @@ def test_a_connection_is_used_again(stub):
 
 
 def test_one_that_was_idle_is_looked_at(stub, monkeypatch):
-    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     server = stub(*[b"+PONG\r\n"] * 5)
     with client_of(server) as c:
         for _ in range(5):
@@ -96,7 +96,7 @@ def test_no_more_connections_than_allowed(node):
         for thread in threads:
             thread.join()
         assert c.info("clients")["connected_clients"] >= 1
-        assert len(c._cluster.nodes.seed._channels._idle) <= 3
+        assert len(c._cluster.nodes.seed._pool._idle) <= 3
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -139,44 +139,44 @@ def test_close_while_another_thread_has_a_connection(stub):
     asked, go_on = threading.Event(), threading.Event()
     server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
-        channel = c._cluster.nodes.seed._channels.borrow()
-        channel.stream.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
+        connection = c._cluster.nodes.seed._pool.acquire()
+        connection.stream.sock.sendall(b"*1\r\n$4\r\nPING\r\n")
         assert asked.wait(20)
         c.close()
-        c._cluster.nodes.seed._channels.give_back(channel, True)
+        c._cluster.nodes.seed._pool.release(connection, True)
         go_on.set()
-        assert not c._cluster.nodes.seed._channels._idle and c.ping()
+        assert not c._cluster.nodes.seed._pool._idle and c.ping()
 
 
 def test_an_idle_connection_that_the_node_closed_is_not_used(stub, monkeypatch):
-    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     closed = threading.Event()
     server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), closed.set()), b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n")
     with client_of(server, retry_for=0) as c:
         assert c.ping() and closed.wait(20)
-        (channel,) = c._cluster.nodes.seed._channels._idle
-        while channel.stream.idle():
+        (connection,) = c._cluster.nodes.seed._pool._idle
+        while connection.stream.is_quiet():
             threading.Event().wait(0.005)
         assert c.pipeline(transaction=True).set("k", A).execute() == [True]  # which cannot be repeated
     assert server.connections == 2
 
 
 def test_an_idle_connection_on_which_the_node_said_something_is_not_used(stub, monkeypatch):
-    monkeypatch.setattr(_channel, "_FRESH", -1.0)
+    monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), said.wait(20), connection.sendall(b"-ERR idle for too long\r\n")), b"$-1\r\n")
     said = threading.Event()
     with client_of(server, retry_for=0) as c:
         assert c.ping()
-        (channel,) = c._cluster.nodes.seed._channels._idle
+        (connection,) = c._cluster.nodes.seed._pool._idle
         said.set()
-        while channel.stream.idle():
+        while connection.stream.is_quiet():
             threading.Event().wait(0.005)
         assert c.get("k") is None
     assert server.connections == 2
 
 
 def test_the_limit_of_a_question_for_the_map_is_not_that_of_the_next_command(stub, monkeypatch):
-    monkeypatch.setattr(_nodes, "_PATIENCE", 0.2)
+    monkeypatch.setattr(_nodes, "_LONG_TIMEOUT", 0.2)
     server = stub(lambda connection: (threading.Event().wait(0.4), connection.sendall(whole())))
     with client_of(server, retry_for=0) as c:
         assert np.array_equal(c.get("k"), A)
@@ -190,7 +190,7 @@ def test_a_connection_that_only_a_cycle_holds_does_not_count(stub):
         assert c.ping()
         gc.disable()
         try:
-            cycle = [c._cluster.nodes.seed._channels.borrow()]
+            cycle = [c._cluster.nodes.seed._pool.acquire()]
             cycle.append(cycle)
             del cycle
             assert c.ping()
@@ -220,10 +220,10 @@ def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
     try:
         c = NumPyRedis(*cluster.nodes[0].address)
         assert c.mset({f"k{i}": A for i in range(100)}) and np.array_equal(c.get("k1"), A)
-        channels = [weakref.ref(channel) for t in c._cluster.nodes._transports.values() for channel in t._channels._idle]
-        assert len(channels) == 3
+        pool = [weakref.ref(connection) for t in c._cluster.nodes._transports.values() for connection in t._pool._idle]
+        assert len(pool) == 3
         del c
-        assert [channel() for channel in channels] == [None] * 3
+        assert [connection() for connection in pool] == [None] * 3
     finally:
         gc.enable()
 
@@ -231,26 +231,26 @@ def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
 def test_a_question_for_the_map_that_was_lost_is_asked_by_another(stub, monkeypatch):
     """Its thread was interrupted, and lives on in a traceback."""
     with client_of(stub(b"$-1\r\n")) as c:
-        lost = _nodes._Asking()
+        lost = _nodes._MapFetch()
         lost._began -= 1000
-        c._cluster.nodes._asking["map"] = weakref.ref(lost)
-        monkeypatch.setattr(_nodes._Asking, "wait", lambda self, end: pytest.fail("there is no answer to wait for"))
+        c._cluster.nodes._fetching["map"] = weakref.ref(lost)
+        monkeypatch.setattr(_nodes._MapFetch, "wait", lambda self, end: pytest.fail("there is no answer to wait for"))
         assert c.get("k") is None
 
 
 def test_connections_that_are_all_in_use_are_not_looked_for_at_each_call(stub, monkeypatch):
     """To collect garbage takes longer than a call does."""
-    monkeypatch.setattr(_channel, "_COLLECT_PAUSE", math.inf)
+    monkeypatch.setattr(_pool, "_COLLECT_INTERVAL", math.inf)
     collected = []
     with client_of(stub(b"+PONG\r\n"), max_connections=1, retry_for=0) as c:
-        channels = c._cluster.nodes.seed._channels
-        held = channels.borrow()
-        monkeypatch.setattr(gc, "collect", lambda: collected.append(is_free(channels._lock)))
+        pool = c._cluster.nodes.seed._pool
+        held = pool.acquire()
+        monkeypatch.setattr(gc, "collect", lambda: collected.append(is_free(pool._lock)))
         for _ in range(20):
             with pytest.raises(ConnectionError, match="max_connections"):
                 c.ping()
         assert collected == [True]
-        channels.give_back(held, False)
+        pool.release(held, False)
         assert c.ping()
 
 

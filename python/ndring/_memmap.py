@@ -1,4 +1,4 @@
-"""Arrays over memory-mapped files. To touch a page that the file no longer has ends the process with SIGBUS, so it is asked first."""
+"""Memory-mapped arrays. Touching a page that was truncated from the file kills the process with SIGBUS, so check the file first."""
 from __future__ import annotations
 
 import mmap
@@ -11,9 +11,9 @@ from ._layout import bounds
 
 
 def missing_bytes(array: np.ndarray[Any, Any]) -> int:
-    """Returns how many bytes of an array lie past the end of the file that it is mapped from; 0 for any other array.
+    """Returns how many bytes of an array lie past the end of the file that it maps; 0 for any other array.
 
-    The file may be cut off between this look and the transfer; then the transfer fails.
+    The file may still be truncated between this check and the transfer; then the transfer fails.
     """
     found = _mapping(array)
     if found is None or not array.nbytes:
@@ -21,7 +21,7 @@ def missing_bytes(array: np.ndarray[Any, Any]) -> int:
     mapping, offset = found
     try:
         size = mapping.size()
-    except (OSError, ValueError):  # anonymous memory; a mapping that keeps no descriptor, or has been closed
+    except (OSError, ValueError):  # anonymous memory, or a mapping that is closed or has no descriptor
         return 0
     start: int = np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
     first: int = array.__array_interface__["data"][0]
@@ -29,17 +29,17 @@ def missing_bytes(array: np.ndarray[Any, Any]) -> int:
     return max(0, offset + end - size)
 
 
-def refuse_cut_off(array: np.ndarray[Any, Any]) -> None:
-    """Raises EncodeError for an array of which bytes are missing."""
+def refuse_truncated(array: np.ndarray[Any, Any]) -> None:
+    """Raises EncodeError if the file that the array maps was truncated."""
     missing = 0 if array.base is None else missing_bytes(array)
     if missing:
         raise EncodeError(
-            f"the file that the array is mapped from has become shorter: {missing} bytes of the array are gone. Map the file again"
+            f"the file that the array maps was truncated: {missing} bytes of the array are gone. Map the file again"
         )
 
 
 def _mapping(array: Any) -> Optional[Tuple[mmap.mmap, int]]:
-    """Returns what an array is mapped from, and where in the file the mapping begins: 0 where that is not known."""
+    """Returns what an array maps, and the mapping's offset in the file (0 if unknown)."""
     offset = 0
     while array is not None:
         if isinstance(array, mmap.mmap):
