@@ -29,102 +29,126 @@ func (b *diskBench) stalls() error {
 	return nil
 }
 
+// stallLoad uses a server while it saves: four clients read small arrays, one overwrites large ones.
+type stallLoad struct {
+	server       *diskServer
+	small, large *array
+
+	saving, stop atomic.Bool
+	peak, before atomic.Int64 // resident bytes while the server saves, and before
+
+	mu    sync.Mutex // guards times
+	times map[bool][]time.Duration
+}
+
 func (b *diskBench) stall(name string) error {
 	s, err := b.fresh(name)
 	if err != nil {
 		return err
 	}
 	defer b.discard(s)
-	small, large := newArray(1<<10, 100_000/b.fewer), newArray(64<<10, int(b.live)/(64<<10))
-	if err := errors.Join(s.process.fill(small), s.process.fill(large)); err != nil {
+	l := &stallLoad{server: s, small: newArray(1<<10, 100_000/b.fewer), large: newArray(64<<10, int(b.live)/(64<<10)), times: map[bool][]time.Duration{}}
+	if err := errors.Join(s.process.fill(l.small), s.process.fill(l.large)); err != nil {
 		return err
 	}
-	c, err := s.dial(small)
+	took, err := l.run(b.long)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	var saving, stop atomic.Bool
-	var peak, before atomic.Int64
-	var mu sync.Mutex
-	var group sync.WaitGroup
-	times := map[bool][]time.Duration{}
-	errs := make([]error, 6)
-	for w := range 4 {
-		group.Go(func() {
-			errs[w] = s.each(1, small, func(_ int, c *client) error {
-				mine := map[bool][]time.Duration{}
-				for i := w; !stop.Load(); i += 7919 {
-					during, began := saving.Load(), time.Now()
-					if err := c.gets([]int{i % small.keys}); err != nil {
-						return err
-					}
-					mine[during] = append(mine[during], time.Since(began))
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				for during, t := range mine {
-					times[during] = append(times[during], t...)
-				}
-				return nil
-			})
-		})
+	for _, t := range l.times {
+		slices.Sort(t)
 	}
-	group.Go(func() {
-		errs[4] = s.each(1, large, func(_ int, c *client) error {
-			for i := 0; !stop.Load(); i += 7919 {
-				if err := c.sets([]int{i % large.keys}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	})
-	group.Go(func() {
-		for !stop.Load() {
-			at := &before
-			if saving.Load() {
-				at = &peak
-			}
-			at.Store(max(at.Load(), s.residentWithChildren()))
-			time.Sleep(20 * time.Millisecond)
-		}
-	})
-	time.Sleep(b.long)
-	saving.Store(true)
+	var longest time.Duration
+	if during := l.times[true]; len(during) > 0 {
+		longest = during[len(during)-1]
+	}
+	b.say("| %s | %.0f | %.0f | **%.2f** | %v | **%.2f** | %.2f s |", name, l.p99(false), l.p99(true), l.p99(true)/l.p99(false), longest.Round(10*time.Microsecond),
+		float64(l.peak.Load())/float64(l.before.Load()), took.Seconds())
+	return nil
+}
+
+// run starts the load, waits, and lets the server save. It returns how long saving took.
+func (l *stallLoad) run(quiet time.Duration) (took time.Duration, err error) {
+	c, err := l.server.dial(l.small)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	var group sync.WaitGroup
+	errs := make([]error, 5)
+	for i := range 4 {
+		group.Go(func() { errs[i] = l.server.each(1, l.small, func(_ int, c *client) error { return l.read(c, i) }) })
+	}
+	group.Go(func() { errs[4] = l.server.each(1, l.large, func(_ int, c *client) error { return l.write(c) }) })
+	group.Go(l.watchMemory)
+	time.Sleep(quiet)
+	l.saving.Store(true)
 	began := time.Now()
-	_, err = c.ask("BGSAVE")
-	for err == nil {
-		var busy int64
-		if busy, err = c.info("rdb_bgsave_in_progress"); err == nil && busy == 0 {
-			break
+	err = save(c)
+	took = time.Since(began)
+	l.saving.Store(false)
+	l.stop.Store(true)
+	group.Wait()
+	return took, errors.Join(append(errs, err)...)
+}
+
+// save runs BGSAVE and returns when it has ended.
+func save(c *client) error {
+	if _, err := c.ask("BGSAVE"); err != nil {
+		return err
+	}
+	for {
+		if busy, err := c.info("rdb_bgsave_in_progress"); err != nil || busy == 0 {
+			return err
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	took := time.Since(began)
-	saving.Store(false)
-	stop.Store(true)
-	group.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return err
-	}
-	for _, t := range times {
-		slices.Sort(t)
-	}
-	p99 := func(during bool) float64 {
-		t := times[during]
-		if len(t) == 0 { // too short for one answer
-			return 0
+}
+
+func (l *stallLoad) read(c *client, from int) error {
+	mine := map[bool][]time.Duration{}
+	for i := from; !l.stop.Load(); i += 7919 {
+		during, began := l.saving.Load(), time.Now()
+		if err := c.gets([]int{i % l.small.keys}); err != nil {
+			return err
 		}
-		return float64(t[int(0.99*float64(len(t)-1))].Nanoseconds()) / 1000
+		mine[during] = append(mine[during], time.Since(began))
 	}
-	var longest time.Duration
-	if during := times[true]; len(during) > 0 {
-		longest = during[len(during)-1]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for during, t := range mine {
+		l.times[during] = append(l.times[during], t...)
 	}
-	b.say("| %s | %.0f | %.0f | **%.2f** | %v | **%.2f** | %.2f s |", name, p99(false), p99(true), p99(true)/p99(false), longest.Round(10*time.Microsecond),
-		float64(peak.Load())/float64(before.Load()), took.Seconds())
 	return nil
+}
+
+func (l *stallLoad) write(c *client) error {
+	for i := 0; !l.stop.Load(); i += 7919 {
+		if err := c.sets([]int{i % l.large.keys}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *stallLoad) watchMemory() {
+	for !l.stop.Load() {
+		at := &l.before
+		if l.saving.Load() {
+			at = &l.peak
+		}
+		at.Store(max(at.Load(), l.server.residentWithChildren()))
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// p99 returns microseconds, or 0 where the run was too short for one reply.
+func (l *stallLoad) p99(during bool) float64 {
+	t := l.times[during]
+	if len(t) == 0 {
+		return 0
+	}
+	return float64(t[int(0.99*float64(len(t)-1))].Nanoseconds()) / 1000
 }
 
 // residentWithChildren counts each page of the process and of those it has forked once.

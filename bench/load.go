@@ -82,7 +82,7 @@ func (p *process) fill(a *array) error {
 	})
 }
 
-// run uses a server for about so long.
+// run loads a server for about this long, after an eighth of that to warm up.
 func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 	clients := make([]*client, l.Connections)
 	for i := range clients {
@@ -93,62 +93,56 @@ func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 		defer c.Close()
 		clients[i] = c
 	}
-	var mu sync.Mutex
-	var times []time.Duration
-	var failed error
-	var group sync.WaitGroup
-	var from, to time.Time
-	var before time.Duration
-	measured := 0
-	for phase, until := range []time.Duration{long / 8, long} { // the first one warms up
-		if phase == 1 {
-			from, before = time.Now(), p.cpu()
-		}
-		end := time.Now().Add(until)
-		for _, c := range clients {
-			group.Go(func() {
-				keys := make([]int, l.Pipeline)
-				var mine []time.Duration
-				for first := true; first || time.Now().Before(end); first = false {
-					for i := range keys {
-						keys[i] = rand.IntN(a.keys)
-					}
-					began := time.Now()
-					do := c.gets
-					if l.Op == "SET" {
-						do = c.sets
-					}
-					if err := do(keys); err != nil {
-						mu.Lock()
-						failed = err
-						mu.Unlock()
-						return
-					}
-					mine = append(mine, time.Since(began))
-				}
-				if phase == 1 {
-					mu.Lock()
-					defer mu.Unlock()
-					times = append(times, mine...)
-					measured += len(mine) * l.Pipeline
-				}
-			})
-		}
-		group.Wait()
-		if failed != nil {
-			return sample{}, failed
-		}
+	if _, err := l.phase(clients, a, long/8); err != nil {
+		return sample{}, err
 	}
-	to = time.Now()
+	from, before := time.Now(), p.cpu()
+	times, err := l.phase(clients, a, long)
+	if err != nil {
+		return sample{}, err
+	}
+	to := time.Now()
 	cpu := p.cpu() - before
 	slices.Sort(times)
 	at := func(part float64) float64 {
 		return float64(times[int(part*float64(len(times)-1))].Nanoseconds()) / 1000
 	}
-	ops, seconds := float64(measured), to.Sub(from).Seconds()
+	ops, seconds := float64(len(times)*l.Pipeline), to.Sub(from).Seconds()
 	bytes := ops * float64(len(a.file))
 	return sample{
 		Ops: ops / seconds, MB: bytes / 1e6 / seconds, P50: at(0.5), P99: at(0.99),
 		CPUPerGB: cpu.Seconds() / (bytes / 1e9), CPUPerMop: cpu.Seconds() / (ops / 1e6),
 	}, nil
+}
+
+// phase lets every client send pipelines for this long and returns how long each pipeline took.
+func (l load) phase(clients []*client, a *array, long time.Duration) ([]time.Duration, error) {
+	times, errs := make([][]time.Duration, len(clients)), make([]error, len(clients))
+	end := time.Now().Add(long)
+	var group sync.WaitGroup
+	for i, c := range clients {
+		group.Go(func() { times[i], errs[i] = l.pipelines(c, a, end) })
+	}
+	group.Wait()
+	return slices.Concat(times...), errors.Join(errs...)
+}
+
+// pipelines sends pipelines of random keys until a point in time, at least one.
+func (l load) pipelines(c *client, a *array, end time.Time) (times []time.Duration, err error) {
+	send := c.gets
+	if l.Op == "SET" {
+		send = c.sets
+	}
+	keys := make([]int, l.Pipeline)
+	for first := true; first || time.Now().Before(end); first = false {
+		for i := range keys {
+			keys[i] = rand.IntN(a.keys)
+		}
+		began := time.Now()
+		if err := send(keys); err != nil {
+			return nil, err
+		}
+		times = append(times, time.Since(began))
+	}
+	return times, nil
 }
