@@ -6,6 +6,7 @@ import (
 
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -30,7 +31,7 @@ func npSet(c *call) {
 		c.replies.Error(err)
 		return
 	}
-	outcome, err := c.shard.Set(shard.Write{
+	result, err := c.shard.Set(shard.Write{
 		Key: c.arg(1), Value: value,
 		Condition: options.condition, IfVersion: options.ifVersion,
 		Expiry: options.expiry, RequestID: options.requestID,
@@ -38,10 +39,10 @@ func npSet(c *call) {
 	switch {
 	case err != nil:
 		c.replies.Error(err)
-	case !outcome.Done:
+	case !result.Done:
 		c.replies.Null()
 	case options.withVersion:
-		c.replies.Text(outcome.Version.String())
+		c.replies.Text(result.Version.String())
 	default:
 		c.replies.OK()
 	}
@@ -55,10 +56,8 @@ func (c *call) value(i int) (shard.Value, error) {
 		return shard.Value{}, err
 	}
 	value := shard.Value{NPY: npy, CRC: a.CRC()}
-	if a.large != nil {
-		value.Buffer = a.large.Retain() // with its frame
-	} else {
-		value.Before, value.After = BulkFrame(len(npy))
+	if value.Buffer = a.Retain(); value.Buffer == nil { // a buffer has its frame
+		value.Before, value.After = resp.BulkFrame(len(npy))
 	}
 	return value, nil
 }
@@ -155,7 +154,7 @@ func npGet(c *call) {
 	case withAttrs:
 		c.writeWhole(entry)
 	default:
-		c.replies.NPY(entry)
+		c.writeNPY(entry)
 	}
 }
 
@@ -163,7 +162,7 @@ func npGet(c *call) {
 func (c *call) writeWhole(e *shard.Entry) {
 	w := &c.replies
 	w.Array(5)
-	w.NPY(e)
+	c.writeNPY(e)
 	c.writeAttrs(e)
 	w.Text(e.Version().String())
 	w.Int(int64(e.CRC()))
@@ -173,6 +172,15 @@ func (c *call) writeWhole(e *shard.Entry) {
 		w.Text(p.Name)
 		w.Buffer(p.Data)
 	}
+}
+
+// writeNPY writes the .npy file of an entry as a bulk string. The caller keeps its own reference.
+func (c *call) writeNPY(e *shard.Entry) {
+	if e.NPYBytes() < resp.ByReference {
+		c.replies.Bulk(e.NPY())
+		return
+	}
+	c.replies.Framed(e.RetainFramed())
 }
 
 func (c *call) writeAttrs(e *shard.Entry) {
@@ -191,7 +199,7 @@ func npMGet(c *call) {
 			c.replies.Null()
 			continue
 		}
-		c.replies.NPY(e)
+		c.writeNPY(e)
 		e.Release()
 	}
 }

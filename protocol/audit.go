@@ -10,7 +10,7 @@ func (s *Server) audit(c *call, failed bool) {
 	}
 	attrs := []any{"command", strings.Join(redacted(c.row, shownArgs(c.args)), " "), "client", c.addr(), "name", c.identity.Load().name}
 	if failed {
-		s.log.Info("a client failed to change the node", append(attrs, "err", c.replies.lastError)...)
+		s.log.Info("a client failed to change the node", append(attrs, "err", c.replies.LastError())...)
 		return
 	}
 	s.log.Info("a client has changed the node", attrs...)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -89,7 +90,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		if len(lines) != 1 || !strings.Contains(lines[0], test.want) || !strings.Contains(lines[0], client) || strings.Contains(lines[0], "s3cret") {
 			t.Errorf("%s: %q, want %s...%s", test.command, lines, test.want, client)
 		}
-		row, err := lookUp([]Arg{{small: []byte(args[0])}, {small: []byte(args[min(1, len(args)-1)])}})
+		row, err := lookUp([]resp.Arg{resp.NewArg([]byte(args[0])), resp.NewArg([]byte(args[min(1, len(args)-1)]))})
 		if err != nil {
 			t.Fatal(err)
 		}

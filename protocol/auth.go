@@ -74,7 +74,12 @@ func (c *conn) logIn(user string, password []byte) bool {
 
 // setAuthenticated changes what the client may do, and how much it may send from its next command on.
 func (c *conn) setAuthenticated(yes bool) {
-	c.authenticated, c.out.stranger = yes, !yes
+	c.authenticated = yes
+	if yes {
+		c.out.SetMax(0)
+	} else {
+		c.out.SetMax(strangerOutput)
+	}
 	limits := c.config.limits(yes)
 	if limits.Budget = c.server.budget; !yes {
 		limits.Budget = c.server.strangers
@@ -89,9 +94,9 @@ func reset(c *call) {
 	c.change(func(id *identity) {
 		*id = identity{proto: 2, library: id.library, libraryVersion: id.libraryVersion}
 	})
-	c.replies.resp3 = false
+	c.replies.RESP3 = false
 	c.noTouch = false
-	c.mute = mute{hushed: c.mute.hushed, wanted: c.mute.off} // after OFF it is answered, not after SKIP
+	c.replyMode = replyMode{suppressing: c.replyMode.suppressing, answer: c.replyMode.off} // answered after OFF, not after SKIP
 	c.setAuthenticated(c.server.config.Load().Password == "")
 	c.replies.Simple("RESET")
 }

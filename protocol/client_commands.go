@@ -6,53 +6,53 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
-// mute is CLIENT REPLY.
-type mute struct {
+// replyMode is the state of CLIENT REPLY.
+type replyMode struct {
 	off  bool // no replies until ON
-	skip bool // none for the next command
+	skip bool // no reply to the next command
 
-	hushed bool // the command that is being done is one whose reply is not wanted
-	wanted bool // and yet it is: the command ended the silence, and says so
+	suppressing bool // the reply to the current command is suppressed
+	answer      bool // and yet it is sent: the command ended the suppression
 }
 
-// hush puts the replies that wait aside when those of the next command are not wanted.
-func (c *conn) hush() (saved Replies, hushed bool) {
-	if !c.mute.off && !c.mute.skip {
-		return Replies{}, false
+// suppressReplies sets the pending replies aside if the reply to the next command is to be dropped.
+func (c *conn) suppressReplies() (pending resp.Chain, suppressing bool) {
+	if !c.replyMode.off && !c.replyMode.skip {
+		return resp.Chain{}, false
 	}
-	saved = c.replies
-	c.replies = Replies{resp3: saved.resp3, errors: saved.errors, count: saved.count}
-	c.mute.skip, c.mute.hushed, c.mute.wanted = false, true, false
-	return saved, true
+	pending, c.replies.Out = c.replies.Out, resp.Chain{}
+	c.replyMode.skip, c.replyMode.suppressing, c.replyMode.answer = false, true, false
+	return pending, true
 }
 
-// unhush takes back the replies before the command, and drops those to it unless they are wanted after all.
-func (c *conn) unhush(saved Replies, hushed bool) {
-	if !hushed {
+// restoreReplies undoes suppressReplies, and drops the reply to the command unless it must be sent.
+func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
+	if !suppressing {
 		return
 	}
-	written := c.replies.take()
-	saved.resp3, saved.errors = c.replies.resp3, c.replies.errors
-	c.replies = saved
-	if c.mute.wanted {
-		c.replies.append(written)
+	written := c.replies.Out.Take()
+	c.replies.Out = pending
+	if c.replyMode.answer {
+		c.replies.Out.Append(written)
 	} else {
-		releasePieces(written)
+		resp.Release(written)
 	}
-	c.mute.hushed, c.mute.wanted = false, false
+	c.replyMode.suppressing, c.replyMode.answer = false, false
 }
 
 func clientReply(c *call) {
 	switch c.option(2) {
 	case "ON":
-		c.mute = mute{hushed: c.mute.hushed, wanted: true} // also after SKIP
+		c.replyMode = replyMode{suppressing: c.replyMode.suppressing, answer: true} // also after SKIP
 		c.replies.OK()
 	case "OFF":
-		c.mute.off = true
+		c.replyMode.off = true
 	case "SKIP":
-		c.mute.skip = !c.mute.off
+		c.replyMode.skip = !c.replyMode.off
 	default:
 		c.replies.Error(errSyntax)
 	}
@@ -99,7 +99,7 @@ func clientTracking(c *call) {
 }
 
 // checkTrackingOptions reads the options of CLIENT TRACKING, which Redis takes with OFF too.
-func checkTrackingOptions(args []Arg) error {
+func checkTrackingOptions(args []resp.Arg) error {
 	for i := 0; i < len(args); i++ {
 		switch option := upper(string(args[i].Bytes())); {
 		case option == "BCAST", option == "OPTIN", option == "OPTOUT", option == "NOLOOP":
@@ -107,7 +107,7 @@ func checkTrackingOptions(args []Arg) error {
 			i++
 		case option == "REDIRECT" && i+1 < len(args):
 			i++
-			if _, ok := parseInt(args[i].Bytes()); !ok {
+			if _, ok := resp.ParseInt(args[i].Bytes()); !ok {
 				return errInteger
 			}
 		default:
@@ -121,7 +121,7 @@ func checkTrackingOptions(args []Arg) error {
 func clientGetRedir(c *call) { c.replies.Int(-1) }
 
 func clientPause(c *call) {
-	ms, ok := parseInt(c.arg(2))
+	ms, ok := resp.ParseInt(c.arg(2))
 	switch {
 	case !ok || ms > math.MaxInt64/int64(time.Millisecond):
 		c.replies.Error(errors.New("timeout is not an integer or out of range"))
@@ -171,7 +171,7 @@ func clientKill(c *call) {
 	c.replies.Int(int64(c.kill(fits, skipMe)))
 }
 
-func (c *call) killFilter(args []Arg) (fits func(*conn) bool, skipMe bool, err error) {
+func (c *call) killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error) {
 	if len(args)%2 != 0 {
 		return nil, false, errSyntax
 	}
@@ -182,7 +182,7 @@ func (c *call) killFilter(args []Arg) (fits func(*conn) bool, skipMe bool, err e
 		var fit func(*conn) bool
 		switch upper(string(args[i].Bytes())) {
 		case "ID":
-			id, ok := parseInt(args[i+1].Bytes())
+			id, ok := resp.ParseInt(args[i+1].Bytes())
 			if !ok || id < 1 {
 				return nil, false, errors.New("client-id should be greater than 0")
 			}
@@ -192,7 +192,7 @@ func (c *call) killFilter(args []Arg) (fits func(*conn) bool, skipMe bool, err e
 		case "LADDR":
 			fit = func(other *conn) bool { return other.nc.LocalAddr().String() == value }
 		case "MAXAGE":
-			age, ok := parseInt(args[i+1].Bytes())
+			age, ok := resp.ParseInt(args[i+1].Bytes())
 			if !ok || age < 1 {
 				return nil, false, errors.New("maxage should be greater than 0")
 			}

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // shows returns the number of a field in a client's line of CLIENT LIST.
@@ -30,7 +32,7 @@ func TestClientListShowsMemory(t *testing.T) {
 	}
 	within := func(low, high int) func(int) bool { return func(n int) bool { return low <= n && n <= high } }
 	is("qbuf", within(0, 0))
-	is("qbuf-free", within(0, usualBuffers.large))
+	is("qbuf-free", within(0, resp.DefaultBuffers.Large))
 	is("argv-mem", within(0, 0))
 	is("oll", within(0, 0))
 	is("omem", within(0, 0))

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // identity is what a client has said of itself. It is replaced, never changed, so that others may read it.
@@ -42,13 +44,13 @@ type usage struct {
 
 // publish makes known what the connection takes.
 func (c *conn) publish() {
-	unread, free, args, kept := c.reader.sizes()
+	unread, free, args, kept := c.reader.Sizes()
 	c.usage.unread.Store(unread)
 	c.usage.free.Store(free)
 	c.usage.args.Store(args)
 	c.usage.queued.Store(kept)
-	c.usage.replies.Store(c.replies.Len())
-	c.usage.replyBuffer.Store(int64(cap(c.replies.tail)))
+	c.usage.replies.Store(c.replies.Out.Len())
+	c.usage.replyBuffer.Store(c.replies.Out.BufferBytes())
 }
 
 // change replaces the identity by one that edit has changed. Only the connection's own goroutine calls it.
@@ -74,7 +76,7 @@ func (c *conn) describe() string {
 	now := time.Now()
 	idle := max(0, now.UnixMilli()-c.lastUse.Load()) / 1000
 	u := &c.usage
-	bytes, pieces := c.out.queued()
+	bytes, pieces := c.out.Queued()
 	events := "r"
 	if bytes > 0 {
 		events = "rw"
@@ -142,7 +144,7 @@ func clientList(c *call) {
 }
 
 // clientFilter reads TYPE and ID of CLIENT LIST.
-func clientFilter(args []Arg) (func(*conn) bool, error) {
+func clientFilter(args []resp.Arg) (func(*conn) bool, error) {
 	if len(args) == 0 {
 		return func(*conn) bool { return true }, nil
 	}
@@ -158,7 +160,7 @@ func clientFilter(args []Arg) (func(*conn) bool, error) {
 	case "ID":
 		var ids []int64
 		for _, a := range args[1:] {
-			id, ok := parseInt(a.Bytes())
+			id, ok := resp.ParseInt(a.Bytes())
 			if !ok {
 				return nil, errors.New("Invalid client ID")
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // decisionTime is for how long a client waits until the cluster has decided on a change.
@@ -75,10 +76,10 @@ func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 
 // clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
 func clusterMeet(c *call) {
-	port, ok := parseInt(c.arg(3))
+	port, ok := resp.ParseInt(c.arg(3))
 	busOK := true
 	if len(c.args) > 4 {
-		_, busOK = parseInt(c.arg(4))
+		_, busOK = resp.ParseInt(c.arg(4))
 	}
 	switch {
 	case len(c.args) > 5:

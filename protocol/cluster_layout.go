@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // layouts keeps the layout of the newest topology. When that changes, all clients fetch it again, thousands at the same moment: each reply is made once.
@@ -150,13 +151,13 @@ func (l *layout) add(r run) {
 }
 
 // reply returns the kept reply of a key, or makes it. Those who ask for it meanwhile wait, and get the same.
-func (l *layout) reply(key replyKey, write func(*Replies)) []byte {
+func (l *layout) reply(key replyKey, write func(*resp.Writer)) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if kept, ok := l.replies[key]; ok {
 		return kept
 	}
-	made := encode(key.resp3, write)
+	made := resp.Encode(key.resp3, write)
 	if len(l.replies) >= maxKept || l.bytes+len(made) > maxKeptBytes {
 		clear(l.replies)
 		l.bytes = 0
@@ -167,14 +168,14 @@ func (l *layout) reply(key replyKey, write func(*Replies)) []byte {
 }
 
 // answer writes a reply that depends on nothing but the topology, the addresses that this client is told, and sights.
-func (c *call) answer(what string, l *layout, s sights, write func(*Replies, []topology.Address)) {
-	key := replyKey{what: what, resp3: c.replies.resp3, listener: c.listener, sights: s.key}
+func (c *call) answer(what string, l *layout, s sights, write func(*resp.Writer, []topology.Address)) {
+	key := replyKey{what: what, resp3: c.replies.RESP3, listener: c.listener, sights: s.key}
 	if at, ok := l.index[c.server.cluster.Self()]; ok {
 		if own := l.Nodes[at].Listeners[c.listener]; own.Derived || own.Host == "" || own.Port == 0 {
 			key.local = c.nc.LocalAddr().String()
 		}
 	}
-	c.replies.Encoded(l.reply(key, func(w *Replies) { write(w, c.addresses(l)) }))
+	c.replies.Encoded(l.reply(key, func(w *resp.Writer) { write(w, c.addresses(l)) }))
 }
 
 // addresses returns where this client reaches each node; without a port, those that it does not.

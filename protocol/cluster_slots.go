@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // What a client cannot reach is left out of all these replies: a wrong address is worse than none.
@@ -13,7 +14,7 @@ import (
 // clusterSlots answers a row a run of slots: the primary, then the nodes that have a copy in step and serve nothing themselves.
 func clusterSlots(c *call) {
 	l := c.server.layout()
-	c.answer("slots", l, sights{}, func(w *Replies, at []topology.Address) {
+	c.answer("slots", l, sights{}, func(w *resp.Writer, at []topology.Address) {
 		rows := 0
 		for _, r := range l.runs {
 			if at[r.primary].Port != 0 {
@@ -53,7 +54,7 @@ func reachable(nodes []int, at []topology.Address) (some []int) {
 func clusterShards(c *call) {
 	l := c.server.layout()
 	seen := c.server.sights(l)
-	c.answer("shards", l, seen, func(w *Replies, at []topology.Address) {
+	c.answer("shards", l, seen, func(w *resp.Writer, at []topology.Address) {
 		var primaries []int
 		for i := range l.nodes {
 			if l.nodes[i].slots > 0 && at[i].Port != 0 {
@@ -80,7 +81,7 @@ func clusterShards(c *call) {
 	})
 }
 
-func writeShardNode(w *Replies, id topology.NodeID, at topology.Address, role string, seen Liveness) {
+func writeShardNode(w *resp.Writer, id topology.NodeID, at topology.Address, role string, seen Liveness) {
 	health := "online"
 	switch {
 	case !seen.Alive:
@@ -112,7 +113,7 @@ func clusterNodes(c *call) {
 		return
 	}
 	seen := c.server.sights(l)
-	c.answer("nodes", l, seen, func(w *Replies, at []topology.Address) { w.Verbatim(c.nodeLines(l, seen, at)) })
+	c.answer("nodes", l, seen, func(w *resp.Writer, at []topology.Address) { w.Verbatim(c.nodeLines(l, seen, at)) })
 }
 
 func (c *call) nodeLines(l *layout, seen sights, at []topology.Address) string {

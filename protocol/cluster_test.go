@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -297,7 +298,7 @@ func TestKeptRepliesAreBounded(t *testing.T) {
 		if i < maxKeptBytes>>20+4 {
 			size = 1 << 20
 		}
-		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *Replies) { w.Text(strings.Repeat("x", size)) })
+		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *resp.Writer) { w.Text(strings.Repeat("x", size)) })
 		if len(reply) < size || len(l.replies) > maxKept || l.bytes > maxKeptBytes+len(reply) {
 			t.Fatalf("%d replies of %d bytes are kept", len(l.replies), l.bytes)
 		}

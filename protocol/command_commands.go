@@ -4,6 +4,9 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/ndring/ndring/protocol/glob"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 func commandAll(c *call) {
@@ -47,7 +50,7 @@ func commandList(c *call) {
 			category := strings.ToLower(string(operand))
 			keep = func(row *Command) bool { return slices.Contains(row.categories(), category) }
 		case "PATTERN":
-			keep = func(row *Command) bool { return globMatches(operand, []byte(row.full)) }
+			keep = func(row *Command) bool { return glob.Match(operand, []byte(row.full)) }
 		default:
 			c.replies.Error(errSyntax)
 			return
@@ -87,7 +90,7 @@ func commandGetKeysAndFlags(c *call) {
 }
 
 // withKeysOf answers an array of what write writes for each key of a command, or why it has none.
-func (c *call) withKeysOf(args []Arg, write func(row *Command, key []byte)) {
+func (c *call) withKeysOf(args []resp.Arg, write func(row *Command, key []byte)) {
 	row, err := lookUp(args)
 	switch {
 	case err != nil:

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // writeRow writes the ten fields of COMMAND's reply since Redis 7.0.
-func writeRow(w *Replies, row *Command) {
+func writeRow(w *resp.Writer, row *Command) {
 	w.Array(10)
 	w.Text(row.full)
 	w.Int(int64(row.Arity))
@@ -75,7 +77,7 @@ func (c *Command) categories() (names []string) {
 	return names
 }
 
-func writeKeySpecs(w *Replies, row *Command) {
+func writeKeySpecs(w *resp.Writer, row *Command) {
 	if row.Keys.Step == 0 {
 		w.Set(0)
 		return
@@ -113,7 +115,7 @@ func writeKeySpecs(w *Replies, row *Command) {
 	w.Int(0)
 }
 
-func writeDocs(w *Replies, row *Command) {
+func writeDocs(w *resp.Writer, row *Command) {
 	summary := row.Summary
 	if row.Syntax != "" {
 		summary = fmt.Sprintf("%s (%s %s)", summary, strings.ToUpper(strings.ReplaceAll(row.full, "|", " ")), row.Syntax)

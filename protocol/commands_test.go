@@ -78,7 +78,7 @@ func TestSetOptions(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)
-	crc := crc32.Update(checksum(arrayA), castagnoli, []byte(`{"a":1}maskMMM`))
+	crc := crc32.Update(checksum(arrayA), crc32.MakeTable(crc32.Castagnoli), []byte(`{"a":1}maskMMM`))
 	c.talk([]exchange{
 		{"NP.SET k $A XX", `$nil`},
 		{"NP.SET k $A NX WITHVERSION", `"7-1"`},
@@ -460,7 +460,7 @@ func TestPipelineThatIsSentWholeBeforeItIsRead(t *testing.T) {
 	}
 }
 
-func checksum(s string) uint32 { return crc32.Checksum([]byte(s), castagnoli) }
+func checksum(s string) uint32 { return crc32.Checksum([]byte(s), crc32.MakeTable(crc32.Castagnoli)) }
 
 func TestManyKeys(t *testing.T) {
 	t.Parallel()

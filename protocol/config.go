@@ -3,6 +3,7 @@ package protocol
 import (
 	"time"
 
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -77,14 +78,21 @@ func setDefault[T comparable](field *T, value T) {
 // minSkip is what is read past at least, so that one who sends too large an array is told so, and not that this is no RESP.
 const minSkip = 512 << 20
 
+// outputLimits returns how many bytes of replies may wait.
+func (c *Config) outputLimits() resp.OutputLimits {
+	return resp.OutputLimits{
+		Client: c.MaxReplyBytes, All: c.MaxOutputBytes, Hard: c.OutputHard, Soft: c.OutputSoft, SoftTime: c.OutputSoftTime, Stall: c.ReplyStall,
+	}
+}
+
 // limits returns what a client may send.
-func (c *Config) limits(authenticated bool) Limits {
+func (c *Config) limits(authenticated bool) resp.Limits {
 	largest := c.MaxArrayBytes + maxHeader
-	limits := Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
+	limits := resp.Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
 	if !authenticated {
 		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
 		limits.BeforeAuth = true
-		limits.MaxLine, limits.Free, limits.Step, limits.Buffers, limits.Wait = maxLineBeforeAuth, freeBeforeAuth, maxBulkBeforeAuth, strangerBuffers, 0
+		limits.MaxLine, limits.Free, limits.Step, limits.Buffers, limits.Wait = maxLineBeforeAuth, freeBeforeAuth, maxBulkBeforeAuth, resp.BufferSizes{First: 1 << 10, Large: 1 << 10}, 0
 	}
 	return limits
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/ndring/ndring/protocol/glob"
 )
 
 // Setting is a setting as CONFIG shows it.
@@ -34,7 +36,7 @@ func (c *call) showSettings(settings []Setting, from int) {
 	for _, setting := range settings {
 		for i := from; i < len(c.args); i++ {
 			pattern := string(c.arg(i))
-			if !globMatches([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
+			if !glob.Match([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
 				continue
 			}
 			if strings.EqualFold(pattern, setting.Name) {

@@ -9,23 +9,25 @@ import (
 	"runtime/debug"
 	"sync/atomic"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // conn is one client.
 type conn struct {
-	server   *Server
-	config   *Config // as of the last command
-	nc       net.Conn
-	listener string
-	id       int64
-	reader   *Reader
-	input    *input
-	replies  Replies
-	out      *outbox
-	tx       transaction
-	mute     mute
-	checked  checkedHeader
-	noTouch  bool // CLIENT NO-TOUCH
+	server    *Server
+	config    *Config // as of the last command
+	nc        net.Conn
+	listener  string
+	id        int64
+	reader    *resp.Reader
+	input     *resp.Input
+	replies   resp.Writer
+	out       *resp.Outbox
+	tx        transaction
+	replyMode replyMode
+	checked   checkedHeader
+	noTouch   bool // CLIENT NO-TOUCH
 
 	request    call      // the command that is being done
 	keyScratch [][]byte  // for its keys
@@ -34,7 +36,7 @@ type conn struct {
 
 	authenticated bool
 	activity
-	pace
+	uploadRate
 
 	deadline time.Time // of reading; zero for none
 	stopping atomic.Bool
@@ -60,11 +62,10 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.identity.Store(&identity{proto: 2})
 	c.lastUse.Store(c.since.UnixMilli())
 	c.queueShown.Store(-1)
-	c.replies.count = s.countError
-	c.input = newInput(nc)
-	c.reader = NewReader(commandSource{c}, s.pool, &s.clients, s.budget, c.config.limits(false), s.admit)
-	c.reader.room = c.room
-	c.out = newOutbox(nc, &s.output)
+	c.replies = resp.NewWriter(wireError, s.countError)
+	c.input = resp.NewInput(nc)
+	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, c.config.limits(false), s.admit, c.reserve)
+	c.out = resp.NewOutbox(nc, &s.output)
 	c.setAuthenticated(c.config.Password == "")
 	return c
 }
@@ -72,17 +73,17 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 func (c *conn) serve() {
 	defer c.end()
 	for !c.quit {
-		c.pace = pace{} // each command has its own
+		c.uploadRate = uploadRate{} // one for each command
 		args, err := c.reader.Next()
 		if err == nil {
 			c.server.counters.commands.Add(1)
-			saved, hushed := c.hush()
+			pending, suppressing := c.suppressReplies()
 			c.server.dispatch(c, args)
-			c.unhush(saved, hushed)
+			c.restoreReplies(pending, suppressing)
 		} else if !c.refuse(err) {
 			return
 		}
-		if c.replies.Len() >= c.flushAt() && c.flush() != nil {
+		if c.replies.Out.Len() >= c.flushAt() && c.flush() != nil {
 			return
 		}
 		if config := c.server.config.Load(); config != c.config {
@@ -97,19 +98,19 @@ func (c *conn) serve() {
 
 // refuse answers a command that could not be read, and reports whether the connection goes on.
 func (c *conn) refuse(err error) bool {
-	var refusal refused
+	var refusal resp.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		c.server.counters.commands.Add(1)
-		if errors.Is(err, ErrBusy) {
+		if errors.Is(err, resp.ErrBusy) {
 			c.server.counters.busyUploads.Add(1)
 		}
 		c.tx.failed = c.tx.open
-		saved, hushed := c.hush()
-		c.replies.Error(refusal.error)
-		c.unhush(saved, hushed)
+		pending, suppressing := c.suppressReplies()
+		c.replies.Error(refusal.Err)
+		c.restoreReplies(pending, suppressing)
 		return true
-	case errors.Is(err, ErrProtocol):
+	case errors.Is(err, resp.ErrProtocol):
 		c.server.counters.protocolErrors.Add(1)
 		c.goodbye(err)
 	case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
@@ -126,7 +127,7 @@ func (c *conn) end() {
 	}
 	c.nc.Close()
 	switch err := c.out.Close(); {
-	case errors.Is(err, ErrOutput):
+	case errors.Is(err, resp.ErrOutputLimit):
 		c.server.counters.outputLimits.Add(1)
 		c.server.log.Warn("a client is closed", "client", c.nc.RemoteAddr(), "err", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -135,20 +136,20 @@ func (c *conn) end() {
 	}
 	c.endTransaction()
 	c.reader.Close()
-	releasePieces(c.replies.take())
+	resp.Release(c.replies.Out.Take())
 	c.server.store.Memory().AddGarbage(connBytes)
 }
 
 func (c *conn) flush() error {
-	if c.replies.Len() == 0 {
+	if c.replies.Out.Len() == 0 {
 		return nil
 	}
-	c.server.counters.bytesOut.Add(c.replies.Len())
-	if n := c.replies.Len(); n > c.usage.replyPeak.Load() {
+	c.server.counters.bytesOut.Add(c.replies.Out.Len())
+	if n := c.replies.Out.Len(); n > c.usage.replyPeak.Load() {
 		c.usage.replyPeak.Store(n)
 	}
 	c.now = time.Time{} // Send may wait
-	return c.out.Send(c.replies.take())
+	return c.out.Send(c.replies.Out.Take())
 }
 
 // goodbye tells the client why its connection ends.

@@ -3,6 +3,8 @@ package protocol
 import (
 	"errors"
 	"fmt"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // redisVersion is the version of Redis whose behaviour clients may expect: some of them look at it before they use a command.
@@ -27,7 +29,7 @@ func quit(c *call) {
 }
 
 func selectDB(c *call) {
-	switch n, ok := parseInt(c.arg(1)); {
+	switch n, ok := resp.ParseInt(c.arg(1)); {
 	case !ok:
 		c.replies.Error(errInteger)
 	case n != 0:
@@ -43,7 +45,7 @@ func hello(c *call) {
 		c.replies.ErrorText(err.Error())
 		return
 	}
-	c.replies.resp3 = proto == 3
+	c.replies.RESP3 = proto == 3
 	c.change(func(id *identity) {
 		id.proto = proto
 		if name != nil {
@@ -72,7 +74,7 @@ func hello(c *call) {
 func parseHello(c *call) (proto int, name *string, err error) {
 	proto = c.identity.Load().proto
 	if len(c.args) > 1 {
-		n, ok := parseInt(c.arg(1))
+		n, ok := resp.ParseInt(c.arg(1))
 		if !ok {
 			return 0, nil, errors.New("ERR Protocol version is not an integer or out of range")
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -39,7 +40,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 	}
 	s := startOn(t, Config{Disk: shard.DiskConfig{Fsync: fsync}}, 256, func(store *shard.Store) {
 		b.store = store
-		store.UseDisk(d, true, BulkFrame, slog.New(slog.DiscardHandler))
+		store.UseDisk(d, true, resp.BulkFrame, slog.New(slog.DiscardHandler))
 	})
 	t.Cleanup(func() { b.fault.Store(nil) }) // before the server's, which empties the store
 	return s, b

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -33,10 +34,10 @@ const noSlot = -1
 type call struct {
 	*conn
 	row   *Command
-	args  []Arg    // with the name
-	slot  int      // of the keys, or noSlot
-	place place    // of the slot, as it was when the command came
-	shard keyspace // of the keys, which the command is within; nil for a command without keys
+	args  []resp.Arg // with the name
+	slot  int        // of the keys, or noSlot
+	place place      // of the slot, as it was when the command came
+	shard keyspace   // of the keys, which the command is within; nil for a command without keys
 }
 
 // arg returns the bytes of argument i.
@@ -58,7 +59,7 @@ func (c *call) keys() [][]byte {
 const maxKeyScratch = 64
 
 // appendKeys appends the bytes of those arguments of the command that are keys.
-func (c *Command) appendKeys(keys [][]byte, args []Arg) [][]byte {
+func (c *Command) appendKeys(keys [][]byte, args []resp.Arg) [][]byte {
 	first, last, step := c.Keys.positions(len(args))
 	for i := first; i <= last; i += step {
 		keys = append(keys, args[i].Bytes())
@@ -67,7 +68,7 @@ func (c *Command) appendKeys(keys [][]byte, args []Arg) [][]byte {
 }
 
 // admit refuses, before it is read, an argument that no command could want.
-func (s *Server) admit(before []Arg, total int, n int64) error {
+func (s *Server) admit(before []resp.Arg, total int, n int64) error {
 	if n <= maxPlainArg {
 		return nil
 	}
@@ -82,21 +83,22 @@ func (s *Server) admit(before []Arg, total int, n int64) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", ErrTooLarge, n, maxPlainArg)
+	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", resp.ErrTooLarge, n, maxPlainArg)
 }
 
-// room makes room in memory for an argument of n bytes that is to be stored. In a pause nothing is evicted for it: it waits before its bytes come.
-func (c *conn) room(before []Arg, n int64) error {
+// reserve frees memory for an argument of n bytes that is to be stored. During a pause it waits instead of
+// evicting, before the bytes arrive.
+func (c *conn) reserve(before []resp.Arg, n int64) error {
 	if len(before) > 0 {
 		if row, err := lookUp(before); err == nil && row.Flags&DenyOOM != 0 {
 			c.server.pause.wait(c, row)
-			return c.server.makeRoom(n)
+			return c.server.evictFor(n)
 		}
 	}
 	return nil
 }
 
-func (s *Server) makeRoom(n int64) error {
+func (s *Server) evictFor(n int64) error {
 	if s.store.EvictFor(n) {
 		return nil
 	}
@@ -104,16 +106,8 @@ func (s *Server) makeRoom(n int64) error {
 	return ErrOOM
 }
 
-// smallBytes returns the length of those arguments that the store would have to copy.
-func smallBytes(args []Arg) (n int64) {
-	for i := range args {
-		n += int64(len(args[i].small))
-	}
-	return n
-}
-
 // dispatch does one command, or queues it within a transaction, and writes its reply.
-func (s *Server) dispatch(c *conn, args []Arg) {
+func (s *Server) dispatch(c *conn, args []resp.Arg) {
 	request, err := s.prepare(c, args)
 	if err != nil && request.row == nil && speaksHTTP(args[0].Bytes()) {
 		s.endHTTP(c)
@@ -148,7 +142,7 @@ func (c *conn) reject(row *Command, err error) {
 }
 
 // prepare finds out what a command is, and refuses what cannot be done.
-func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
+func (s *Server) prepare(c *conn, args []resp.Arg) (*call, error) {
 	request := &c.request
 	*request = call{conn: c, args: args, slot: noSlot}
 	row, err := lookUp(args)
@@ -169,11 +163,11 @@ func (s *Server) prepare(c *conn, args []Arg) (*call, error) {
 	s.pause.wait(c, row)
 	switch {
 	case row.Flags&DenyOOM != 0:
-		if err := s.makeRoom(smallBytes(args)); err != nil {
+		if err := s.evictFor(resp.SmallBytes(args)); err != nil {
 			return request, err
 		}
 	case row.Name == "exec" && c.tx.stores > 0:
-		if err := s.makeRoom(c.tx.stores); err != nil {
+		if err := s.evictFor(c.tx.stores); err != nil {
 			return request, err
 		}
 	}
@@ -198,12 +192,12 @@ func (s *Server) execute(c *call) {
 		began = time.Now()
 	}
 	c.used(c.row, began)
-	failedBefore, sentBefore := c.replies.errors, c.replies.Len()
+	failedBefore, sentBefore := c.replies.Errors(), c.replies.Out.Len()
 	c.row.Handler(c)
 	took := time.Since(began)
 	c.now = began.Add(took) // cheaper than to ask for the time of day again
-	failed := c.replies.errors > failedBefore
-	s.statistics.observe(c, took, failed, c.replies.Len()-sentBefore)
+	failed := c.replies.Errors() > failedBefore
+	s.statistics.observe(c, took, failed, c.replies.Out.Len()-sentBefore)
 	if c.row.Flags&Audited != 0 {
 		s.audit(c, failed)
 	}
@@ -217,7 +211,7 @@ func (s *Server) execute(c *call) {
 }
 
 // lookUp returns the row of a command, of which at least the name is there.
-func lookUp(args []Arg) (*Command, error) {
+func lookUp(args []resp.Arg) (*Command, error) {
 	row := commands.find(args[0].Bytes())
 	if row == nil {
 		return nil, unknownCommand(args)
@@ -245,7 +239,7 @@ func checkKey(key []byte) error {
 		return errEmptyKey
 	}
 	if len(key) > maxKey {
-		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", ErrTooLarge, len(key), maxKey)
+		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", resp.ErrTooLarge, len(key), maxKey)
 	}
 	return nil
 }

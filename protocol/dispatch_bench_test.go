@@ -5,11 +5,28 @@ import (
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
+
+// endless repeats a command without end.
+type endless struct {
+	command string
+	at      int
+}
+
+func (e *endless) Read(b []byte) (n int, err error) {
+	for n < len(b) {
+		took := copy(b[n:], e.command[e.at:])
+		n += took
+		e.at = (e.at + took) % len(e.command)
+	}
+	return n, nil
+}
 
 // benchCluster is a cluster of one node.
 type benchCluster struct {
@@ -29,6 +46,7 @@ func BenchmarkDispatch(b *testing.B) {
 	pool := new(memory.Pool)
 	store := shard.NewStore(256, 7, func() int64 { return 1_700_000_000_000 }, pool)
 	s := NewServer(Config{}, store, benchCluster{topology: topo}, nil, pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	limits := resp.Limits{MaxArgs: 100, MaxBulk: 100_000, MaxSkip: 400_000, Wait: time.Millisecond}
 	for name, text := range map[string]string{
 		"GET":    command("NP.GET", "key:123"),
 		"EXISTS": command("EXISTS", "key:123"),
@@ -40,7 +58,7 @@ func BenchmarkDispatch(b *testing.B) {
 				defer theirs.Close()
 				c := newConn(s, ours, "default", s.nextID.Add(1))
 				defer c.end()
-				c.reader = NewReader(&endless{command: text}, pool, new(memory.Pool), NewBudget(1<<30), testLimits, nil)
+				c.reader = resp.NewReader(resp.Stream(&endless{command: text}), pool, new(memory.Pool), resp.NewBudget(1<<30), limits, nil, nil)
 				for pb.Next() {
 					args, err := c.reader.Next()
 					if err != nil {
@@ -48,7 +66,7 @@ func BenchmarkDispatch(b *testing.B) {
 						return
 					}
 					s.dispatch(c, args)
-					releasePieces(c.replies.take())
+					resp.Release(c.replies.Out.Take())
 				}
 			})
 		})

@@ -2,21 +2,15 @@ package protocol
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/internal/outcome"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
 var (
-	// ErrProtocol is returned when the stream is no RESP; the connection is closed after it, since nobody can tell where the next command starts.
-	ErrProtocol = errors.New("Protocol error")
-	// ErrTooLarge is returned when an argument or a whole command is above its limit.
-	ErrTooLarge = errors.New("too large")
-	// ErrBusy is returned when there was no room in the upload budget for as long as a command may wait.
-	ErrBusy = errors.New("too many uploads at once, try again")
 	// ErrOOM is returned when there is no memory for what a command would store. The text is Redis'.
 	ErrOOM = errors.New("command not allowed when used memory > 'maxmemory'.")
 	// ErrCrossSlot is returned when the keys of one command are of different slots.
@@ -45,8 +39,8 @@ var prefixes = []struct {
 	{array.ErrTooLarge, "TOOLARGE"}, // before ErrInvalid, which it may wrap
 	{array.ErrInvalid, "BADNPY"},
 	{shard.ErrCorrupt, "CORRUPT"},
-	{ErrTooLarge, "TOOLARGE"},
-	{ErrBusy, "BUSY"},
+	{resp.ErrTooLarge, "TOOLARGE"},
+	{resp.ErrBusy, "BUSY"},
 	{errExecRejected, "EXECABORT"}, // before what it wraps
 	{ErrOOM, "OOM"},
 	{ErrCrossSlot, "CROSSSLOT"},
@@ -81,7 +75,3 @@ func wireError(err error) string {
 }
 
 var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
-
-func protocolError(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, args...)...)
-}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -210,7 +211,7 @@ func TestAPanicLeavesTheGate(t *testing.T) {
 			row := &Command{Name: "panic", full: "panic", Handler: func(*call) { panic("on purpose") }}
 			c := newConn(s.Server, s.dial(t).Conn, "default", 1)
 			defer c.end() // counts the panic
-			c.tx.queue = []queued{{row, &Kept{}}}
+			c.tx.queue = []queued{{row, &resp.Kept{}}}
 			p, err := s.locate(c, fooSlot)
 			if err != nil {
 				t.Fatal(err)

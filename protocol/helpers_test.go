@@ -183,7 +183,7 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 		if n, b := s.pool.Buffers(), s.pool.Bytes(); n != 0 || b != 0 {
 			t.Errorf("%d buffers of %d bytes are still held", n, b)
 		}
-		if n := s.output.waiting.Load(); n != 0 {
+		if n := s.output.Waiting(); n != 0 {
 			t.Errorf("%d bytes of replies are still counted", n)
 		}
 		if n := s.clients.Buffers(); n != 0 {

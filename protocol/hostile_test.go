@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/internal/resptest"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // goodClient stores and fetches arrays beside whatever the test does, until the test ends, and must never fail.
@@ -277,7 +278,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	s := start(t, Config{})
 	server, end := net.Pipe()
 	c := newConn(s.Server, server, "default", 99)
-	c.reader.src = eager{panicSource{}}
+	c.reader = resp.NewReader(resp.Stream(panicSource{}), s.pool, &s.clients, s.budget, c.config.limits(true), nil, nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -41,7 +42,7 @@ func typeOf(c *call) {
 // expire makes the handler of a command whose operand has a unit of so many ms and counts from now, or from 1970.
 func expire(unit int64, relative bool) func(*call) {
 	return func(c *call) {
-		n, ok := parseInt(c.arg(2))
+		n, ok := resp.ParseInt(c.arg(2))
 		if !ok {
 			c.replies.Error(errInteger)
 			return
@@ -60,7 +61,7 @@ func expire(unit int64, relative bool) func(*call) {
 	}
 }
 
-func expireCondition(args []Arg) (condition shard.ExpireCondition, err error) {
+func expireCondition(args []resp.Arg) (condition shard.ExpireCondition, err error) {
 	for i := range args {
 		switch option := args[i].Bytes(); upper(string(option)) {
 		case "NX":

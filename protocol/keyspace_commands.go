@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/glob"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 const defaultScanCount = 10
@@ -26,7 +28,7 @@ func scan(c *call) {
 		switch upper(string(c.arg(i))) {
 		case "COUNT":
 			var ok bool
-			if count, ok = parseInt(operand); !ok {
+			if count, ok = resp.ParseInt(operand); !ok {
 				c.replies.Error(errInteger)
 				return
 			}
@@ -46,7 +48,7 @@ func scan(c *call) {
 	keys, next := c.server.store.Scan(cursor, int(min(count, 1<<20)))
 	matching := keys[:0]
 	for _, key := range keys {
-		if ofType && (pattern == nil || globMatches(pattern, []byte(key))) {
+		if ofType && (pattern == nil || glob.Match(pattern, []byte(key))) {
 			matching = append(matching, key)
 		}
 	}
@@ -72,7 +74,7 @@ func randomKey(c *call) {
 }
 
 func clusterCountKeysInSlot(c *call) {
-	slot, ok := parseInt(c.arg(2))
+	slot, ok := resp.ParseInt(c.arg(2))
 	switch {
 	case !ok:
 		c.replies.Error(errInteger)
@@ -85,8 +87,8 @@ func clusterCountKeysInSlot(c *call) {
 }
 
 func clusterGetKeysInSlot(c *call) {
-	slot, ok := parseInt(c.arg(2))
-	limit, ok2 := parseInt(c.arg(3))
+	slot, ok := resp.ParseInt(c.arg(2))
+	limit, ok2 := resp.ParseInt(c.arg(3))
 	switch {
 	case !ok || !ok2:
 		c.replies.Error(errInteger)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // maxSamples is how many samples of one event are kept, as in Redis.
@@ -126,7 +128,7 @@ func latencyHistogram(c *call) {
 	}
 }
 
-func writeHistogram(w *Replies, stat *commandStat) {
+func writeHistogram(w *resp.Writer, stat *commandStat) {
 	var bounds, counts []int64 // only where the count grows, as in Redis
 	var calls int64
 	for i := range stat.latency {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // A client that sends nothing is closed after the idle time, quietly as in Redis; one that is at work is not.
@@ -122,7 +124,7 @@ func TestSoftLimitForgivesThoseWhoCatchUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{OutputSoft: 1 << 20, OutputSoftTime: time.Hour})
 	c := unread(t, s, 20<<20)
-	eventually(t, "much waits", func() bool { return s.output.waiting.Load() > 1<<20 })
+	eventually(t, "much waits", func() bool { return s.output.Waiting() > 1<<20 })
 	for range 19 {
 		c.reply()
 	}
@@ -144,9 +146,9 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 		c := s.dial(t)
 		go io.WriteString(c, strings.Repeat(command("NP.GET", "k"), 300)) // fails when the test ends
 	}
-	most := int64(limit + clients*(outputShare+flushAt+2*len(array)))
+	most := int64(limit + clients*(resp.OutputShare+flushAt+2*len(array)))
 	eventually(t, "the limit is reached", func() bool {
-		waiting := s.output.waiting.Load()
+		waiting := s.output.Waiting()
 		if waiting > most {
 			t.Fatalf("%d bytes wait, at most %d may", waiting, most)
 		}
@@ -156,9 +158,9 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 	eventually(t, "they wait", func() bool { // the good client alone goes on
 		after := s.Stats().Commands
 		defer func() { before = after }()
-		return s.output.waiting.Load() > limit && after-before < 100
+		return s.output.Waiting() > limit && after-before < 100
 	})
-	if waiting := s.output.waiting.Load(); waiting > most {
+	if waiting := s.output.Waiting(); waiting > most {
 		t.Errorf("%d bytes wait, at most %d may", waiting, most)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -17,7 +18,7 @@ func memoryUsage(c *call) {
 			c.replies.Error(errSyntax)
 			return
 		}
-		switch n, ok := parseInt(c.arg(i + 1)); {
+		switch n, ok := resp.ParseInt(c.arg(i + 1)); {
 		case !ok:
 			c.replies.Error(errInteger)
 			return

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -57,10 +58,10 @@ type Server struct {
 	host    Host
 	pool    *memory.Pool // of values
 	clients memory.Pool  // of what is read of commands, and is no large argument
-	budget  *Budget
-	output  outputLimits
+	budget  *resp.Budget
+	output  resp.Outputs
 
-	strangers *Budget // of clients before AUTH
+	strangers *resp.Budget // of clients before AUTH
 	log       *slog.Logger
 	started   time.Time
 
@@ -90,8 +91,8 @@ type Server struct {
 func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, pool *memory.Pool, log *slog.Logger) *Server {
 	s := &Server{
 		store: store, cluster: cluster, host: host, pool: pool, log: log,
-		budget:     NewBudget(0),
-		strangers:  NewBudget(strangersBudget),
+		budget:     resp.NewBudget(0),
+		strangers:  resp.NewBudget(strangersBudget),
 		statistics: newStatistics(),
 		started:    time.Now(),
 		conns:      make(map[*conn]struct{}),
@@ -108,7 +109,7 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 func (s *Server) Reconfigure(config Config) {
 	s.config.Store(&config)
 	s.budget.SetLimit(config.MaxUploadBytes)
-	s.output.set(&config)
+	s.output.SetLimits(config.outputLimits())
 	s.store.Memory().Configure(config.Memory)
 	s.store.Disk().Configure(config.Disk)
 }

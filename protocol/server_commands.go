@@ -5,6 +5,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 func dbSize(c *call) { c.replies.Int(int64(c.server.store.Stats().Keys)) }
@@ -26,11 +28,11 @@ func role(c *call) {
 
 // wait answers how many replicas have the writes: there are none to wait for.
 func wait(c *call) {
-	if _, ok := parseInt(c.arg(1)); !ok {
+	if _, ok := resp.ParseInt(c.arg(1)); !ok {
 		c.replies.Error(errInteger)
 		return
 	}
-	switch timeout, ok := parseInt(c.arg(2)); {
+	switch timeout, ok := resp.ParseInt(c.arg(2)); {
 	case !ok:
 		c.replies.Error(errors.New("timeout is not an integer or out of range"))
 	case timeout < 0:

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -37,7 +38,7 @@ var optionGroup = map[string]string{
 }
 
 // parseSetOptions reads the arguments from the third on.
-func parseSetOptions(args []Arg, now int64) (o setOptions, err error) {
+func parseSetOptions(args []resp.Arg, now int64) (o setOptions, err error) {
 	given := map[string]bool{}
 	for i := 3; i < len(args); i++ {
 		if len(args[i].Bytes()) > maxOption {
@@ -62,7 +63,7 @@ func parseSetOptions(args []Arg, now int64) (o setOptions, err error) {
 		}
 		if name == "PART" {
 			if len(o.parts) == shard.MaxParts {
-				return o, fmt.Errorf("%w: more than %d parts", ErrTooLarge, shard.MaxParts)
+				return o, fmt.Errorf("%w: more than %d parts", resp.ErrTooLarge, shard.MaxParts)
 			}
 			if len(args[i+1].Bytes()) > shard.MaxPartName {
 				return o, fmt.Errorf("%w: it has more than %d characters", shard.ErrPartName, shard.MaxPartName)
@@ -95,7 +96,7 @@ func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 		o.expiry.Keep = true
 	case "ATTRS":
 		if len(operand) > shard.MaxAttrs {
-			return fmt.Errorf("%w: attrs have %d bytes, the limit is %d", ErrTooLarge, len(operand), shard.MaxAttrs)
+			return fmt.Errorf("%w: attrs have %d bytes, the limit is %d", resp.ErrTooLarge, len(operand), shard.MaxAttrs)
 		}
 		o.attrs = operand
 	case "CRC32C":
@@ -125,7 +126,7 @@ func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 
 // parseExpiry returns the Unix time in ms that an option such as EX gives.
 func parseExpiry(option string, operand []byte, command string, now int64) (int64, error) {
-	n, ok := parseInt(operand)
+	n, ok := resp.ParseInt(operand)
 	if !ok {
 		return 0, errInteger
 	}
@@ -163,7 +164,7 @@ func errInvalidExpire(command string) error {
 }
 
 func errPartTooLarge(name string, n int, limit int64) error {
-	return fmt.Errorf("%w: part %s has %d bytes, the limit is %d", ErrTooLarge, name, n, limit)
+	return fmt.Errorf("%w: part %s has %d bytes, the limit is %d", resp.ErrTooLarge, name, n, limit)
 }
 
 func errArrivedCorrupt(sent, arrived uint32) error {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // slotMetrics are the statistics of a slot, by the names that Redis and Valkey give them.
@@ -34,8 +35,8 @@ func clusterSlotStats(c *call) {
 			c.replies.Error(errSlotStats)
 			return
 		}
-		first, ok := parseInt(c.arg(3))
-		last, ok2 := parseInt(c.arg(4))
+		first, ok := resp.ParseInt(c.arg(3))
+		last, ok2 := resp.ParseInt(c.arg(4))
 		switch {
 		case !ok || !ok2 || first < 0 || last < 0 || first >= topology.Slots || last >= topology.Slots:
 			c.replies.Error(errSlot)
@@ -81,7 +82,7 @@ func (c *call) slotsByMetric() {
 		case option == "LIMIT" && i+1 < len(c.args):
 			i++
 			limited = true
-			n, ok := parseInt(c.arg(i))
+			n, ok := resp.ParseInt(c.arg(i))
 			if !ok || n < 1 || n > topology.Slots {
 				c.replies.Error(errors.New("Limit has to lie in between 1 and 16384 (maximum number of slots)."))
 				return

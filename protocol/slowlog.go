@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // What a slow command's entry shows of it, as in Redis.
@@ -44,7 +46,7 @@ func (l *slowlog) add(c *call, at time.Time, took time.Duration, limit int) {
 }
 
 // shownArgs copies the beginning of a command.
-func shownArgs(args []Arg) []string {
+func shownArgs(args []resp.Arg) []string {
 	n := len(args)
 	if n > slowlogArgs {
 		n = slowlogArgs - 1
@@ -105,7 +107,7 @@ func slowlogGet(c *call) {
 	}
 	count := int64(defaultSlowlogCount)
 	if len(c.args) > 2 {
-		n, ok := parseInt(c.arg(2))
+		n, ok := resp.ParseInt(c.arg(2))
 		if !ok || n < -1 {
 			c.replies.Error(errors.New("count should be greater than or equal to -1"))
 			return

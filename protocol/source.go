@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 var (
@@ -17,36 +19,25 @@ var (
 )
 
 const (
-	paceTick  = time.Second     // how often a silent upload is looked at
-	paceGrace = 5 * time.Second // how long an upload may take before its rate counts
+	uploadTick  = time.Second     // between two checks of a silent upload
+	uploadGrace = 5 * time.Second // for an upload before its rate counts
 )
 
-// pace is how fast the command comes that is being read. Only time in which the client could have sent counts.
-type pace struct {
+// uploadRate measures how fast the command that is being read arrives. Only time in which the client
+// could have sent counts.
+type uploadRate struct {
 	uploading bool
 	spent     time.Duration // since the command's first byte
 	silent    time.Duration // since the last byte
-	came      int64         // bytes
+	received  int64         // bytes
 }
 
-// commandSource is what the Reader reads from: before it waits for the client, the client gets its replies.
+// commandSource is what a connection's Reader reads from. It sends the pending replies before it waits
+// for the client, and enforces the idle time and the upload limits.
 type commandSource struct{ *conn }
 
-// Read implements source.
-func (c commandSource) Read(p []byte) (int, error) {
-	c.input.direct = p
-	defer func() { c.input.direct = nil }()
-	return c.receive()
-}
-
-// ReadInto implements source.
-func (c commandSource) ReadInto(m aheadMemory) (int, error) {
-	c.input.memory = m
-	defer func() { c.input.memory = nil }()
-	return c.receive()
-}
-
-func (c commandSource) receive() (int, error) {
+// Receive implements resp.Source.
+func (c commandSource) Receive(dst resp.Destination) (int, error) {
 	if err := c.flush(); err != nil {
 		return 0, err
 	}
@@ -54,33 +45,33 @@ func (c commandSource) receive() (int, error) {
 	c.publish()
 	// A transaction that holds room for its uploads is an upload until its EXEC.
 	inCommand := c.reader.InCommand()
-	within := inCommand || c.reader.Held() > smallBulk
+	within := inCommand || c.reader.Held() > resp.SmallBulk
 	if within != c.uploading {
-		c.pace = pace{uploading: within}
+		c.uploadRate = uploadRate{uploading: within}
 	}
 	for {
 		if c.stopping.Load() && !inCommand {
 			return 0, net.ErrClosed
 		}
-		patience := c.config.IdleTimeout
+		timeout := c.config.IdleTimeout
 		if within {
-			patience = min(paceTick, c.config.UploadStall-c.silent)
+			timeout = min(uploadTick, c.config.UploadStall-c.silent)
 		}
 		began := time.Now()
-		if left := c.deadline.Sub(began); patience > 0 && (left > patience || left < patience/2) || patience <= 0 && !c.deadline.IsZero() {
+		if left := c.deadline.Sub(began); timeout > 0 && (left > timeout || left < timeout/2) || timeout <= 0 && !c.deadline.IsZero() {
 			var until time.Time
-			if patience > 0 {
-				until = began.Add(patience)
+			if timeout > 0 {
+				until = began.Add(timeout)
 			}
 			if err := c.nc.SetReadDeadline(until); err != nil {
 				return 0, err
 			}
 			c.deadline = until
-			if c.stopping.Load() && !inCommand { // stop came in between; its deadline is overwritten
+			if c.stopping.Load() && !inCommand { // stop ran in between, and its deadline was overwritten
 				return 0, net.ErrClosed
 			}
 		}
-		n, err := c.input.read()
+		n, err := c.input.Receive(dst)
 		c.server.counters.bytesIn.Add(int64(n))
 		timedOut := n == 0 && isTimeout(err)
 		if timedOut {
@@ -107,11 +98,11 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// step notes what one read has brought, and returns an error when the upload must not go on.
+// step counts the result of one read, and returns an error when the upload must end.
 func (c commandSource) step(n int, took time.Duration) error {
 	c.spent += took
 	c.silent += took
-	c.came += int64(n)
+	c.received += int64(n)
 	if n > 0 {
 		c.silent = 0
 	}
@@ -119,10 +110,10 @@ func (c commandSource) step(n int, took time.Duration) error {
 		c.server.counters.uploadStalls.Add(1)
 		return fmt.Errorf("%w: nothing came for %v", ErrStalled, c.config.UploadStall)
 	}
-	if c.spent < paceGrace || c.reader.Held() == 0 || !c.server.budget.Wanted() {
+	if c.spent < uploadGrace || c.reader.Held() == 0 || !c.server.budget.Wanted() {
 		return nil
 	}
-	if rate := float64(c.came) / c.spent.Seconds(); rate < float64(c.config.MinUploadRate) {
+	if rate := float64(c.received) / c.spent.Seconds(); rate < float64(c.config.MinUploadRate) {
 		c.server.counters.slowUploads.Add(1)
 		return fmt.Errorf("%w: %.0f bytes a second came, the least is %d", ErrTooSlow, rate, c.config.MinUploadRate)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -56,7 +57,7 @@ func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut 
 	if c.slot != noSlot {
 		slot := &s.slots[c.slot]
 		slot.nanoseconds.Add(int64(took))
-		slot.bytesIn.Add(wireSize(c.args))
+		slot.bytesIn.Add(resp.WireSize(c.args))
 		slot.bytesOut.Add(bytesOut)
 	}
 }
@@ -64,22 +65,6 @@ func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut 
 func latencyClass(took time.Duration) int {
 	µs := uint64((took + time.Microsecond - 1) / time.Microsecond)
 	return min(bits.Len64(max(µs, 1)-1), latencyClasses-1)
-}
-
-// wireSize returns how many bytes a command has as an array of bulk strings.
-func wireSize(args []Arg) int64 {
-	digits := func(n int) (d int64) {
-		for d = 1; n >= 10; n /= 10 {
-			d++
-		}
-		return d
-	}
-	size := 3 + digits(len(args))
-	for i := range args {
-		n := len(args[i].Bytes())
-		size += 5 + digits(n) + int64(n)
-	}
-	return size
 }
 
 // countError counts an error reply by its prefix, of which there are few.
@@ -229,6 +214,6 @@ func (s *Server) Stats() Stats {
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
 		DeniedOOM: c.denyOOM.Load(),
 		BytesIn:   c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		UploadBytes: s.budget.Used(), ReplyBytes: s.output.waiting.Load(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
+		UploadBytes: s.budget.Used(), ReplyBytes: s.output.Waiting(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
 	}
 }

@@ -67,18 +67,6 @@ func TestLatencyClasses(t *testing.T) {
 	}
 }
 
-func TestWireSizeIsWhatTravels(t *testing.T) {
-	for _, args := range [][]string{{"PING"}, {"A", "", strings.Repeat("x", 9), strings.Repeat("x", 10), strings.Repeat("x", 1000)}, strings.Fields(strings.Repeat("a ", 11))} {
-		parsed := make([]Arg, len(args))
-		for i := range args {
-			parsed[i].small = []byte(args[i])
-		}
-		if got, want := wireSize(parsed), int64(len(command(args...))); got != want {
-			t.Errorf("%d arguments: %d bytes, want %d", len(args), got, want)
-		}
-	}
-}
-
 func TestSlotStatistics(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // strangers lets n clients without a password send a pipeline each, of which they read no answer.
@@ -53,7 +55,7 @@ func TestStrangersHoldLittle(t *testing.T) {
 				c.Close()
 			}
 			eventually(t, "all is given back", func() bool {
-				return s.clients.Buffers() == 0 && s.strangers.Used() == 0 && s.output.waiting.Load() == 0
+				return s.clients.Buffers() == 0 && s.strangers.Used() == 0 && s.output.Waiting() == 0
 			})
 		})
 	}
@@ -65,9 +67,9 @@ func TestStrangersRepliesDoNotWait(t *testing.T) {
 	s := start(t, Config{Password: "secret", ReplyStall: time.Hour})
 	strangers(t, s, 1, strings.Repeat("PING\r\n", 2<<20))
 	const most = 2*strangerOutput + 128 // what waits when more is made, that, and a reply of each
-	eventually(t, "replies wait", func() bool { return s.output.waiting.Load() > 0 })
+	eventually(t, "replies wait", func() bool { return s.output.Waiting() > 0 })
 	for range 100 {
-		if got := s.output.waiting.Load(); got > most {
+		if got := s.output.Waiting(); got > most {
 			t.Fatalf("%d bytes of replies wait", got)
 		}
 		time.Sleep(time.Millisecond) // looks while it goes on, waits for nothing
@@ -107,7 +109,7 @@ func TestIdleClientsHoldLittle(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "they hold little", func() bool { return s.clients.Allocated() <= int64(n*(2*usualBuffers.first+256)) })
+	eventually(t, "they hold little", func() bool { return s.clients.Allocated() <= int64(n*(2*resp.DefaultBuffers.First+256)) })
 	if n := s.budget.Used(); n != 0 {
 		t.Errorf("%d bytes of the budget are taken", n)
 	}

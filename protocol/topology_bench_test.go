@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -154,7 +155,7 @@ func startBench(b *testing.B, topo *topology.Topology) *benchServer {
 func unmerged(topo *topology.Topology) int {
 	l := newLayout(topo)
 	width := topology.Slots / len(topo.Shards)
-	return len(encode(false, func(w *Replies) {
+	return len(resp.Encode(false, func(w *resp.Writer) {
 		w.Array(len(topo.Shards))
 		for i := range topo.Shards {
 			node := &topo.Nodes[l.index[topo.Shards[i].Primary]]

@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -42,7 +43,7 @@ type transaction struct {
 
 type queued struct {
 	row *Command
-	*Kept
+	*resp.Kept
 }
 
 type watched struct {
@@ -53,7 +54,7 @@ type watched struct {
 // queue keeps a command for EXEC.
 func (c *conn) queue(row *Command) {
 	t := &c.tx
-	kept, err := (*Kept)(nil), errTooManyQueued
+	kept, err := (*resp.Kept)(nil), errTooManyQueued
 	if len(t.queue) < maxQueued {
 		kept, err = c.reader.Keep()
 	}
@@ -65,7 +66,7 @@ func (c *conn) queue(row *Command) {
 	t.queue = append(t.queue, queued{row, kept})
 	t.writes = t.writes || row.Flags&Write != 0
 	if row.Flags&DenyOOM != 0 {
-		t.stores += smallBytes(kept.Args)
+		t.stores += resp.SmallBytes(kept.Args)
 	}
 	c.queueShown.Store(int64(len(t.queue)))
 	c.replies.Simple("QUEUED")
@@ -166,11 +167,10 @@ func (c *call) execInside(slot int) error {
 		return err
 	}
 	defer inside.Release()
-	c.replies.cut()
-	before := len(c.replies.pieces)
+	before := c.replies.Out.Mark()
 	err = inside.Update(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) })
 	if err != nil {
-		c.replies.drop(before) // what the commands answered is not so
+		c.replies.Out.Rollback(before) // nothing that the commands answered happened
 	}
 	return err
 }
@@ -184,8 +184,8 @@ func (c *call) executeQueue(held keyspace, slot int) {
 		}
 	}
 	c.replies.Array(len(c.tx.queue))
-	failures := c.replies.errors
-	defer func() { c.replies.errors = failures }() // EXEC has not failed where a command inside it has
+	failures := c.replies.Errors()
+	defer func() { c.replies.SetErrors(failures) }() // EXEC has not failed where a command inside it has
 	for _, q := range c.tx.queue {
 		of := slot
 		if q.row.Keys.Step == 0 {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
 )
 
 // instead names what ndring has in place of the Redis commands that users try first.
@@ -15,7 +17,7 @@ var instead = map[string]string{
 
 // unknownCommand begins as Redis' error does, with up to 128 bytes of the arguments: clients look
 // for its beginning. The hint at the end is ndring's own.
-func unknownCommand(args []Arg) error {
+func unknownCommand(args []resp.Arg) error {
 	shown := ""
 	for _, a := range args[1:] {
 		if len(shown) >= 128 {

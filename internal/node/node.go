@@ -17,6 +17,7 @@ import (
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -91,7 +92,7 @@ func (n *Node) start(ctx context.Context) error {
 	pool := new(memory.Pool)
 	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)
 	if n.disk != nil {
-		n.store.UseDisk(n.disk, n.config.Logged, protocol.BulkFrame, n.log)
+		n.store.UseDisk(n.disk, n.config.Logged, resp.BulkFrame, n.log)
 	}
 	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // where a zero is a zero

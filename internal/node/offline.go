@@ -17,7 +17,7 @@ import (
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
-	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -162,7 +162,7 @@ func repairFolder(dir string, shards int, boot string, stdout io.Writer) error {
 		return err
 	}
 	store := shard.NewClosedStore(shards, func() int64 { return time.Now().UnixMilli() }, new(memory.Pool))
-	store.UseDisk(d, true, protocol.BulkFrame, log)
+	store.UseDisk(d, true, resp.BulkFrame, log)
 	store.Disk().Configure(shard.DiskConfig{Fsync: shard.FsyncEverysec})
 	ctx := context.Background()
 	if err := store.Disk().Recover(ctx, log); err != nil {

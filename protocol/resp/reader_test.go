@@ -1,4 +1,4 @@
-package protocol
+package resp
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ var testLimits = Limits{MaxArgs: 100, MaxBulk: 100_000, MaxSkip: 400_000, Wait: 
 func readAll(r *Reader) (commands []string, err error) {
 	for {
 		args, err := r.Next()
-		var refusal refused
+		var refusal Refusal
 		switch {
 		case errors.As(err, &refusal):
 			commands = append(commands, "!"+err.Error())
@@ -110,7 +110,7 @@ func TestReader(t *testing.T) {
 		for how, chunking := range chunkings {
 			t.Run(name+"/"+how, func(t *testing.T) {
 				pool, budget := new(memory.Pool), NewBudget(1<<20)
-				r := NewReader(chunking(strings.NewReader(test.stream)), pool, pool, budget, testLimits, nil)
+				r := NewReader(Stream(chunking(strings.NewReader(test.stream))), pool, pool, budget, testLimits, nil, nil)
 				got, err := readAll(r)
 				if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", test.commands) {
 					t.Errorf("got %.300q, want %.300q", got, test.commands)
@@ -129,18 +129,18 @@ func TestReader(t *testing.T) {
 
 func TestReaderSumsLargeArguments(t *testing.T) {
 	pool := new(memory.Pool)
-	for _, n := range []int{0, 1, smallBulk, smallBulk + 1, chunk - 1, chunk, chunk + 1, 3*chunk + 7} {
+	for _, n := range []int{0, 1, SmallBulk, SmallBulk + 1, chunk - 1, chunk, chunk + 1, 3*chunk + 7} {
 		content := bytes.Repeat([]byte{1, 2, 3, 5, 7}, n/5+1)[:n]
 		limits := testLimits
 		limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
-		r := NewReader(iotest.HalfReader(strings.NewReader(command("X", string(content)))), pool, new(memory.Pool), NewBudget(1<<22), limits, nil)
+		r := NewReader(Stream(iotest.HalfReader(strings.NewReader(command("X", string(content))))), pool, new(memory.Pool), NewBudget(1<<22), limits, nil, nil)
 		args, err := r.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
 		buffer, crc := args[1].Take(pool), args[1].CRC()
 		r.Close()
-		if n > smallBulk && string(buffer.Framed()) != fmt.Sprintf("$%d\r\n%s\r\n", n, content) {
+		if n > SmallBulk && string(buffer.Framed()) != fmt.Sprintf("$%d\r\n%s\r\n", n, content) {
 			t.Errorf("%d bytes: the frame is wrong", n)
 		}
 		if !bytes.Equal(buffer.Bytes(), content) || crc != checksum(string(content)) {
@@ -163,7 +163,7 @@ func TestReaderAsksBeforeItReads(t *testing.T) {
 	}
 	long := strings.Repeat("x", 20_000)
 	stream := command("TAKE", long) + command("ECHO", "a", long, "b") + command(long) + command("PING")
-	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), NewBudget(1<<20), testLimits, admit))
+	got, err := readAll(NewReader(Stream(strings.NewReader(stream)), new(memory.Pool), new(memory.Pool), NewBudget(1<<20), testLimits, admit, nil))
 	want := []string{"TAKE " + long, "!no: 2 of 4", "!no: 0 of 1", "PING"}
 	if err != io.EOF || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %.200q, %v", got, err)
@@ -176,7 +176,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 		t.Fatal("an empty budget gives nothing")
 	}
 	stream := command("SET", strings.Repeat("x", 30_000)) + command("PING")
-	got, err := readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), budget, testLimits, nil))
+	got, err := readAll(NewReader(Stream(strings.NewReader(stream)), new(memory.Pool), new(memory.Pool), budget, testLimits, nil, nil))
 	if err != io.EOF || fmt.Sprint(got) != fmt.Sprint([]string{"!" + ErrBusy.Error(), "PING"}) {
 		t.Errorf("got %.200q, %v", got, err)
 	}
@@ -187,7 +187,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 		defer close(released)
 		budget.Release(30_000)
 	}()
-	got, err = readAll(NewReader(strings.NewReader(stream), new(memory.Pool), new(memory.Pool), budget, limits, nil))
+	got, err = readAll(NewReader(Stream(strings.NewReader(stream)), new(memory.Pool), new(memory.Pool), budget, limits, nil, nil))
 	if err != io.EOF || len(got) != 2 || got[1] != "PING" || !strings.HasPrefix(got[0], "SET x") {
 		t.Errorf("got %.200q, %v", got, err)
 	}
@@ -197,11 +197,11 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 // A pipeline gets a large buffer, unless all clients together have read ahead much already.
 func TestReadAheadIsBounded(t *testing.T) {
 	stream := strings.Repeat(command("PING"), 10_000)
-	for _, test := range []struct{ others, least, most int }{{0, usualBuffers.large, 2 * usualBuffers.large}, {largeTotal, usualBuffers.first, 2 * usualBuffers.first}} {
+	for _, test := range []struct{ others, least, most int }{{0, DefaultBuffers.Large, 2 * DefaultBuffers.Large}, {largeTotal, DefaultBuffers.First, 2 * DefaultBuffers.First}} {
 		own := new(memory.Pool)
 		others := own.New(test.others)
 		before := own.Allocated()
-		r := NewReader(strings.NewReader(stream), new(memory.Pool), own, NewBudget(1<<20), testLimits, nil)
+		r := NewReader(Stream(strings.NewReader(stream)), new(memory.Pool), own, NewBudget(1<<20), testLimits, nil, nil)
 		most := int64(0)
 		commands := 0
 		for _, err := r.Next(); err == nil; _, err = r.Next() {
@@ -235,13 +235,13 @@ func TestParseInt(t *testing.T) {
 	for s, want := range map[string]int64{
 		"0": 0, "1": 1, "-1": -1, "9223372036854775807": 1<<63 - 1, "-9223372036854775808": -1 << 63,
 	} {
-		if got, ok := parseInt([]byte(s)); !ok || got != want {
-			t.Errorf("parseInt(%q) = %d, %v", s, got, ok)
+		if got, ok := ParseInt([]byte(s)); !ok || got != want {
+			t.Errorf("ParseInt(%q) = %d, %v", s, got, ok)
 		}
 	}
 	for _, s := range []string{"", "-", "+1", "01", "-0", " 1", "1 ", "1x", "9223372036854775808", "-9223372036854775809", "18446744073709551616"} {
-		if got, ok := parseInt([]byte(s)); ok {
-			t.Errorf("parseInt(%q) = %d", s, got)
+		if got, ok := ParseInt([]byte(s)); ok {
+			t.Errorf("ParseInt(%q) = %d", s, got)
 		}
 	}
 }
@@ -258,7 +258,7 @@ func FuzzReader(f *testing.F) {
 		var first string
 		for i, chunking := range []string{"whole", "bytes", "eight bytes"} {
 			pool, budget := new(memory.Pool), NewBudget(1<<20)
-			r := NewReader(chunkings[chunking](bytes.NewReader(stream)), pool, pool, budget, testLimits, nil)
+			r := NewReader(Stream(chunkings[chunking](bytes.NewReader(stream))), pool, pool, budget, testLimits, nil, nil)
 			commands, err := readAll(r)
 			r.Close()
 			if pool.Bytes() != 0 || budget.Used() != 0 {

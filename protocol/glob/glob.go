@@ -1,8 +1,10 @@
-package protocol
+// Package glob matches names against the patterns of Redis' KEYS.
+package glob
 
-// globMatches reports whether text matches a pattern as in Redis' KEYS: * ? [abc] [a-z] [^a] and \ before a character that is meant as it is.
-// It goes back to the last star only, so that no pattern takes more than the product of both lengths.
-func globMatches(pattern, text []byte) bool {
+// Match reports whether text matches a pattern: * ? [abc] [a-z] [^a], and \ before a character that
+// stands for itself. It backtracks to the last star only, which bounds its time by the product of both
+// lengths.
+func Match(pattern, text []byte) bool {
 	star, resume := -1, 0
 	p, t := 0, 0
 	for t < len(text) {
@@ -30,7 +32,7 @@ func globMatches(pattern, text []byte) bool {
 	return p == len(pattern)
 }
 
-// matchOne matches one character with the first element of a pattern, of which it returns the length.
+// matchOne matches a character with the first element of a pattern, and returns the length of the element.
 func matchOne(pattern []byte, c byte) (matches bool, width int) {
 	switch {
 	case pattern[0] == '?':
@@ -43,7 +45,7 @@ func matchOne(pattern []byte, c byte) (matches bool, width int) {
 	return pattern[0] == c, 1
 }
 
-// matchClass matches [...]; one that is not closed ends with the pattern, as in Redis.
+// matchClass matches [...]. The end of the pattern closes an open class, as in Redis.
 func matchClass(pattern []byte, c byte) (matches bool, width int) {
 	i := 1
 	negated := i < len(pattern) && pattern[i] == '^'

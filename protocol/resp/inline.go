@@ -1,8 +1,8 @@
-package protocol
+package resp
 
 import "bytes"
 
-// inline reads a command that is typed as a line of words, as with telnet.
+// inline reads a command that is a line of words, as typed in telnet.
 func (r *Reader) inline() error {
 	line, err := r.line(r.limits.MaxLine, "")
 	if err != nil {
@@ -17,7 +17,7 @@ func (r *Reader) inline() error {
 	}
 	for _, word := range words {
 		if err := r.admit(r.args, len(words), int64(len(word))); err != nil {
-			return refused{err}
+			return Refusal{err}
 		}
 		r.args = append(r.args, Arg{small: word})
 		r.argBytes += int64(len(word))
@@ -25,7 +25,8 @@ func (r *Reader) inline() error {
 	return nil
 }
 
-// splitWords splits as Redis does: words at blanks, "..." with escapes, '...' with \' alone; a quote must be followed by a blank.
+// splitWords splits a line as Redis does: at blanks, except within "...", where escapes count, and
+// within '...', where only \' does. A blank must follow a closing quote.
 func splitWords(line []byte) (words [][]byte, ok bool) {
 	line = bytes.Clone(line)
 	for {
@@ -51,7 +52,7 @@ func splitWords(line []byte) (words [][]byte, ok bool) {
 	}
 }
 
-// quoted appends the text up to the closing quote to word, and returns what follows the quote.
+// quoted appends the text before the closing quote to word, and returns the text behind the quote.
 func quoted(word, text []byte, quote byte) (_, rest []byte, closed bool) {
 	for len(text) > 0 {
 		c := text[0]

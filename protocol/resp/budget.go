@@ -1,25 +1,26 @@
-package protocol
+package resp
 
 import (
 	"sync"
 	"time"
 )
 
-// Budget bounds the bytes of all commands that are on their way in, so that clients together cannot take more memory than is there.
+// Budget bounds the bytes of all commands that are being read, so that clients together cannot exhaust
+// the memory.
 type Budget struct {
 	mu      sync.Mutex // guards all below
 	limit   int64
 	used    int64
 	waiting int           // callers of Acquire
-	changed chan struct{} // closed when room is given back; nil while nobody waits
+	changed chan struct{} // closed when bytes are released or the limit changes; nil while no caller waits
 }
 
 // NewBudget returns a budget of limit bytes.
 func NewBudget(limit int64) *Budget { return &Budget{limit: limit} }
 
-// Acquire takes n bytes for a command that holds held bytes already, and waits up to patience for them. It reports whether they were
-// given. A command that is alone always gets them, since waiting would change nothing.
-func (b *Budget) Acquire(n, held int64, patience time.Duration) bool {
+// Acquire acquires n bytes for a command that already holds held bytes, and waits up to wait for them. It
+// reports whether it succeeded. A command that is alone always succeeds: waiting would free nothing.
+func (b *Budget) Acquire(n, held int64, wait time.Duration) bool {
 	var timeout <-chan time.Time
 	for {
 		b.mu.Lock()
@@ -38,7 +39,7 @@ func (b *Budget) Acquire(n, held int64, patience time.Duration) bool {
 		}
 		b.mu.Unlock()
 		if timeout == nil {
-			timer := time.NewTimer(patience)
+			timer := time.NewTimer(wait)
 			defer timer.Stop()
 			timeout = timer.C
 		}
@@ -50,7 +51,7 @@ func (b *Budget) Acquire(n, held int64, patience time.Duration) bool {
 	}
 }
 
-// Release gives n bytes back.
+// Release returns n bytes to the budget.
 func (b *Budget) Release(n int64) {
 	if n == 0 {
 		return
@@ -70,14 +71,14 @@ func (b *Budget) stopWaiting() {
 	b.waiting--
 }
 
-// Limit returns the bytes that there are in all.
+// Limit returns the size of the budget.
 func (b *Budget) Limit() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.limit
 }
 
-// SetLimit changes the bytes that there are in all. What is taken already stays taken.
+// SetLimit changes the size of the budget. Acquired bytes stay acquired.
 func (b *Budget) SetLimit(n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,14 +89,14 @@ func (b *Budget) SetLimit(n int64) {
 	}
 }
 
-// Wanted reports whether somebody waits for room.
+// Wanted reports whether a command waits for bytes.
 func (b *Budget) Wanted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.waiting > 0
 }
 
-// Used returns the bytes that are taken.
+// Used returns the acquired bytes.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,4 +1,4 @@
-package protocol
+package resp
 
 import (
 	"io"
@@ -32,7 +32,7 @@ func BenchmarkReader(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			limits := testLimits
 			limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
-			r := NewReader(&endless{command: text}, new(memory.Pool), new(memory.Pool), NewBudget(1<<30), limits, nil)
+			r := NewReader(Stream(&endless{command: text}), new(memory.Pool), new(memory.Pool), NewBudget(1<<30), limits, nil, nil)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,0 +1,29 @@
+package resp
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrProtocol is returned when the stream is not RESP. The connection must be closed: the start of
+	// the next command is unknown.
+	ErrProtocol = errors.New("Protocol error")
+	// ErrTooLarge is returned when an argument or a whole command exceeds its limit.
+	ErrTooLarge = errors.New("too large")
+	// ErrBusy is returned when the upload budget stayed full for as long as a command may wait.
+	ErrBusy = errors.New("too many uploads at once, try again")
+	// ErrOutputLimit is returned when more bytes wait for a client than its limit allows.
+	ErrOutputLimit = errors.New("output limit exceeded")
+)
+
+// Refusal is an error after which the stream goes on: the whole command has been skipped.
+type Refusal struct{ Err error }
+
+func (r Refusal) Error() string { return r.Err.Error() }
+
+func (r Refusal) Unwrap() error { return r.Err }
+
+func protocolError(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, args...)...)
+}
