@@ -121,7 +121,7 @@ func startNodes(t *testing.T, env ...string) (nodes []serving) {
 			cmd.Wait()
 		})
 		nodes, logs = append(nodes, serving{cmd.Process, ""}), append(logs, l)
-		seed = l.find(t, `the node can be reached.* gossip=(\S+)`)
+		seed = l.find(t, `reachable by other nodes.* gossip=(\S+)`)
 	}
 	for i, l := range logs {
 		nodes[i].addr = l.find(t, `ndring is ready.* resp=(\S+)`)

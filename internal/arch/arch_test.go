@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"protocol/glob":     {},
 	"protocol/bus":      {"cluster/topology", "internal/outcome", "internal/uuid"},
 	"shard":             {"persistence", "cluster/topology", "array", "memory", "internal/outcome"},
+	"shard/reconcile":   {"shard", "cluster/topology", "internal/outcome"},
 	"cluster":           {"cluster/topology", "cluster/screen", "internal/outcome", "internal/uuid"},
 	"cluster/screen":    {},
 	"cluster/topology":  {},

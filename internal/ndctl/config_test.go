@@ -38,7 +38,7 @@ func TestClusterSettings(t *testing.T) {
 		{"set timeout 8 maxclients many", "n1 (@n1): ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument "},
 		{"set timeout 8 nosuch 1", "n1 (@n1): ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\n"},
 		{"set timeout 8 port 1", "argument 'port') - can't set immutable config\n"},
-		{"set timeout 8 requirepass hidden", "argument 'requirepass') - a password that all nodes keep would stand in plain text"},
+		{"set timeout 8 requirepass hidden", "argument 'requirepass') - the cluster would keep the password in plain text"},
 		{"reset timeout nosuch", "ERR Unknown option or number of arguments for CLUSTER CONFIG RESET - 'nosuch'\n"},
 	} {
 		do(1, "", tc.said, append(strings.Fields("config "+tc.args), "--cluster")...)

@@ -29,7 +29,7 @@ func TestBootstrapOfOneFolderTwice(t *testing.T) {
 	twin := all[3]
 	all, twin.folder = all[:3], all[0].folder
 	startAll(all)
-	eventually(t, "the first has its folder", all, func() string { return lacks(all[0].logged(), "can be reached") })
+	eventually(t, "the first has its folder", all, func() string { return lacks(all[0].logged(), "reachable by other nodes") })
 	twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 	twin.fails("ndring cannot start", "another process uses "+all[0].folder)
 	whole(t, all...)
@@ -47,7 +47,7 @@ func TestBootstrapOfOneNodeTwice(t *testing.T) {
 			all = all[:3]
 			if early {
 				all[0].start("--join", seedsOf(all...), "--bootstrap-expect", "3")
-				eventually(t, "the first runs", all, func() string { return lacks(all[0].logged(), "can be reached") })
+				eventually(t, "the first runs", all, func() string { return lacks(all[0].logged(), "reachable by other nodes") })
 				twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 				for _, m := range all[1:] {
 					m.start("--join", seedsOf(all...), "--bootstrap-expect", "3")

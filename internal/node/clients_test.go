@@ -163,7 +163,7 @@ func TestReadyOnlyWhileItServes(t *testing.T) {
 	if code, _ := httpGet(t, "http://"+n.HTTPAddr().String()+"/healthz"); code != 200 {
 		t.Errorf("a process that lives answers %d", code)
 	}
-	if err := New(n.config, n.log, n.level).Close(t.Context()); err != nil {
+	if err := New(n.config, n.log, n.effective.level).Close(t.Context()); err != nil {
 		t.Errorf("closing a node that was never opened: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -134,6 +135,14 @@ func (c *Config) complete() error {
 func (c *Config) openGossip() bool {
 	ip, err := netip.ParseAddr(c.Bind)
 	return c.Cluster.GossipKeyFile == "" && (err != nil && c.Bind != "localhost" || err == nil && !ip.IsLoopback())
+}
+
+// warnOfOpenGossip logs that gossip needs no key, if that is so.
+func (c *Config) warnOfOpenGossip(log *slog.Logger) {
+	if c.openGossip() {
+		log.Warn("gossip has no key (--insecure): anyone who reaches its port can make this node see nodes that do not exist, or take nodes for dead",
+			"port", c.Cluster.GossipPort, "mend", "--gossip-key-file")
+	}
 }
 
 // orAny is how an address to listen on is named.

@@ -119,10 +119,10 @@ func TestTooFewFilesEndTheStart(t *testing.T) {
 // A setting of the cluster that this node has not the descriptors for does not count here.
 func TestClustersMaxClientsMayBeTooMany(t *testing.T) {
 	config := Config{Descriptors: Descriptors{Clients: 100}}
-	if err := checkAdoption(config, "maxclients", "101"); err == nil || !strings.Contains(err.Error(), "try with 100") {
+	if err := checkClusterSetting(config, "maxclients", "101"); err == nil || !strings.Contains(err.Error(), "try with 100") {
 		t.Error(err)
 	}
-	if err := checkAdoption(config, "maxclients", "100"); err != nil {
+	if err := checkClusterSetting(config, "maxclients", "100"); err != nil {
 		t.Error(err)
 	}
 }

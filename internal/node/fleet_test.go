@@ -99,7 +99,7 @@ func (f *fleet) stop(name string) {
 // leader returns who leads; empty for nobody.
 func (f *fleet) leader() string {
 	for name, n := range f.alive() {
-		if n.Status().Leader == n.Self() {
+		if n.view.Status().Leader == n.Self() {
 			return name
 		}
 	}
@@ -135,7 +135,7 @@ func (f *fleet) eventually(what string, is func() bool) {
 	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			for name, n := range f.alive() {
-				f.t.Logf("%s: %+v, topology %d of %d nodes", name, n.Status(), n.Topology().Index, len(n.Topology().Nodes))
+				f.t.Logf("%s: %+v, topology %d of %d nodes", name, n.view.Status(), n.Topology().Index, len(n.Topology().Nodes))
 			}
 			f.t.Fatalf("%s: not within a minute", what)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // handler serves /healthz (the process lives), /readyz (it serves clients) and /metrics (for Prometheus).
-func (n *Node) handler() http.Handler {
+func handler(n *Node) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{node: n})
 	mux := http.NewServeMux()
@@ -22,7 +22,7 @@ func (n *Node) handler() http.Handler {
 		case n.closing.Load():
 			http.Error(w, "not ready: the node stops", http.StatusServiceUnavailable)
 		default:
-			http.Error(w, "not ready: the node waits for "+n.Status().Waiting, http.StatusServiceUnavailable)
+			http.Error(w, "not ready: the node waits for "+n.view.Status().Waiting, http.StatusServiceUnavailable)
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

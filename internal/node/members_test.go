@@ -70,7 +70,11 @@ func (m *member) move() {
 func (m *member) choosePorts() bool {
 	m.t.Helper()
 	var held []net.Listener // until all are chosen, so that none is chosen twice
-	defer func() { closeAll(held) }()
+	defer func() {
+		for _, socket := range held {
+			socket.Close()
+		}
+	}()
 	listen := func(port int) (int, error) {
 		socket, err := net.Listen("tcp", joinHostPort(m.host, port))
 		if err != nil {

@@ -135,24 +135,24 @@ type clusterFigures struct {
 	index                                uint64
 }
 
-func (n *Node) clusterFigures() clusterFigures {
-	t, status := n.Topology(), n.cluster.Status()
+func (c *clientCluster) figures() clusterFigures {
+	t, status := c.Topology(), c.cluster.Status()
 	f := clusterFigures{nodes: len(t.Nodes), shards: len(t.Shards), index: t.Index}
-	lives := map[topology.NodeID]bool{}
+	alive := map[topology.NodeID]bool{}
 	for _, row := range t.Nodes {
-		if lives[row.ID], _, _ = n.cluster.Liveness(row.ID); lives[row.ID] {
+		if alive[row.ID], _, _ = c.cluster.Liveness(row.ID); alive[row.ID] {
 			f.alive++
 		}
 	}
 	for _, s := range t.Shards {
 		switch {
-		case s.Primary == n.id:
+		case s.Primary == c.self:
 			f.served++
-		case !lives[s.Primary]:
+		case !alive[s.Primary]:
 			f.vacant++
 		}
 	}
-	if status.Leader == n.id {
+	if status.Leader == c.self {
 		f.leads = 1
 	}
 	if status.Quorum {
@@ -178,7 +178,7 @@ func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, metrics, c.node.server.Stats())
-	collect(out, clusterMetrics, c.node.clusterFigures())
+	collect(out, clusterMetrics, c.node.view.figures())
 	collect(out, edgeMetrics, c.node)
 	if stats, ok := c.node.store.Disk().Stats(); ok {
 		collect(out, diskMetrics, stats)

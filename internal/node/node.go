@@ -6,60 +6,62 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
+	"github.com/ndring/ndring/shard/reconcile"
 )
 
-// Node is one ndring process' worth of node. New, then Open, then Close. Open is Start, which returns when others can reach the node, and Ready.
+// Node is one node in this process. New, then Open, then Close. Open is Start, which returns when other nodes can reach
+// the node, and Ready.
 type Node struct {
-	config Config // that the node was started with; tuning has what counts now
-	log    *slog.Logger
-	level  *slog.LevelVar // of log
-	tuning tuning
+	config    Config // what the node was started with; effective has the configuration in effect
+	log       *slog.Logger
+	effective *effectiveConfig
 
 	id          topology.NodeID
 	incarnation uint64
-	disk        *persistence.Disk // nil without a folder
+	disk        *persistence.Disk // nil without a data folder
 	store       *shard.Store
 	server      *protocol.Server
 	bus         *bus.Bus
 	cluster     *cluster.Cluster
-	obedience   *obedience
-	topology    atomic.Pointer[topology.Topology] // that the shards are in step with
+	reconciler  *reconcile.Reconciler
+	view        *clientCluster
 
 	http      *http.Server
 	httpAddr  net.Addr
 	busPort   int
-	clients   []net.Addr // of the client listeners, in the order of Config.Listen
-	recovered chan error // how the reading of the shards has ended
-	stop      context.CancelFunc
+	clients   *clientPorts
+	recovered chan error // the result of reading the shards
+	cancel    context.CancelFunc
 	done      sync.WaitGroup
 
-	ready    atomic.Bool
-	closing  atomic.Bool
-	close    sync.Once
-	closed   error
-	shutdown sync.Once
-	asked    chan struct{}     // closed by shutdown
-	how      protocol.Shutdown // set before
+	ready   atomic.Bool
+	closing atomic.Bool
+	close   sync.Once
+	closed  error
+	stop    *stopRequest
 }
 
-// New returns a node that does nothing yet. Level is that of log, which CONFIG SET log-level changes.
+// New returns a node that does nothing yet. Level is the level of log; CONFIG SET log-level changes it.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
-	n := &Node{config: config, tuning: newTuning(config), log: log, level: level, asked: make(chan struct{}), recovered: make(chan error, 1), stop: func() {}}
-	n.topology.Store(&topology.Topology{})
-	return n
+	return &Node{
+		config: config, log: log, effective: newEffectiveConfig(config, log, level),
+		clients: &clientPorts{}, recovered: make(chan error, 1), cancel: func() {}, stop: newStopRequest(),
+	}
 }
 
 // Open starts the node and returns when it serves. After an error nothing is left running.
@@ -70,7 +72,8 @@ func (n *Node) Open(ctx context.Context) error {
 	return n.Ready(ctx)
 }
 
-// Start begins all that the node does, and returns when other nodes can reach it. Clients wait in the system's queue until they can be answered. After an error nothing is left running.
+// Start starts the node, and returns when other nodes can reach it. Clients wait in the system's queue until the node can
+// answer them. After an error nothing is left running.
 func (n *Node) Start(ctx context.Context) error {
 	if err := n.start(ctx); err != nil {
 		return errors.Join(err, n.abandon(ctx))
@@ -78,7 +81,7 @@ func (n *Node) Start(ctx context.Context) error {
 	return nil
 }
 
-// abandon ends a start. That ctx is over may be why; what the start has begun has the time of a stop to end in order.
+// abandon closes a node that could not start. It has the time of an orderly stop even if ctx is done.
 func (n *Node) abandon(ctx context.Context) error {
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
@@ -89,54 +92,119 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openDisk(); err != nil {
 		return err
 	}
+	running := n.openStore(ctx)
+	ports, err := openClientPorts(ctx, &n.config)
+	if err != nil {
+		return err
+	}
+	n.clients = ports
+	if err := n.openCluster(ctx); err != nil {
+		return errors.Join(err, ports.close())
+	}
+	if err := n.openHTTP(ctx); err != nil {
+		return errors.Join(err, ports.close())
+	}
+	n.done.Go(func() { ports.serve(running, n.server, n.view) })
+	n.done.Go(func() { n.recovered <- n.recover(running) })
+	n.done.Go(func() { n.reconciler.Run(running) })
+	if err := n.cluster.Open(ctx); err != nil {
+		return err
+	}
+	host, port := n.cluster.GossipAddress()
+	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
+	return nil
+}
+
+// openStore opens the store, with its shards closed, and makes the server of its clients. The context that it returns lasts
+// until Close.
+func (n *Node) openStore(ctx context.Context) context.Context {
 	pool := new(memory.Pool)
 	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)
 	if n.disk != nil {
 		n.store.UseDisk(n.disk, n.config.Logged, resp.BulkFrame, n.log)
 	}
-	n.server = protocol.NewServer(n.config.Server, n.store, n, n, pool, n.log)
-	n.server.Reconfigure(n.config.Server) // where a zero is a zero
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	n.stop = stop
+	n.view = &clientCluster{self: n.id, ready: &n.ready, effective: n.effective}
+	n.server = protocol.NewServer(n.config.Server, n.store, n.view, &clientHost{n.effective, n.stop}, pool, n.log)
+	n.server.Reconfigure(n.config.Server) // unlike NewServer, it keeps zeros
+	n.effective.reconfigure = n.server.Reconfigure
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n.cancel = cancel
 	n.store.Open(running)
-	sockets, err := n.bind(ctx)
+	return running
+}
+
+// openCluster opens the bus, and makes the node's parts of the cluster: gossip, consensus and reconciler do nothing yet.
+func (n *Node) openCluster(ctx context.Context) error {
+	key, err := n.config.Cluster.gossipKey()
 	if err != nil {
 		return err
 	}
-	if err := n.openCluster(ctx); err != nil {
-		return errors.Join(err, closeAll(sockets))
+	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.Cluster.BusPort))
+	if err != nil {
+		return cannotListen("other nodes", "--bus-port", err)
 	}
-	if err := n.listenHTTP(ctx); err != nil {
-		return errors.Join(err, closeAll(sockets))
+	n.busPort = socket.Addr().(*net.TCPAddr).Port
+	store := uuid.New()
+	if n.disk != nil {
+		store = n.disk.Store()
 	}
-	n.done.Go(func() { n.serveClients(running, sockets) })
-	n.done.Go(func() { n.recovered <- n.recover(running) })
-	n.done.Go(func() { n.obedience.run(running) })
-	if err := n.cluster.Open(ctx); err != nil {
-		return err
+	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
+		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
+		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
+	}})
+	link, host := link{n.bus}, &clusterHost{disk: n.disk}
+	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
+	n.reconciler = reconcile.New(reconcile.Config{
+		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
+		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
+		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive },
+	})
+	host.reconciler = n.reconciler
+	n.view.bus, n.view.cluster, n.view.reconciler = n.bus, n.cluster, n.reconciler
+	link.serve(n.cluster)
+	if err := n.bus.Serve(socket); err != nil {
+		return errors.Join(err, socket.Close())
 	}
-	host, port := n.cluster.GossipAddress()
-	n.log.Info("the node can be reached", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
+	n.config.warnOfOpenGossip(n.log)
 	return nil
 }
 
-// recover reads the shards back. Clients are told LOADING meanwhile, or that their shard is there.
+func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
+	config := cluster.Config{
+		Self: topology.Node{
+			ID: n.id, Name: n.config.NodeID, Store: store, Incarnation: n.incarnation, Zone: n.config.Zone,
+			BusPort: n.busPort, Listeners: announced(n.config.Listen, n.clients.addrs),
+		},
+		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
+		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
+		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey,
+		Timing: n.config.Cluster.timing, Log: n.log,
+	}
+	if n.disk != nil {
+		config.HasData, config.NewClusterID = n.disk.HasData(), n.disk.Cluster().String()
+		config.RaftState = datafolder.RaftState(n.disk)
+		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
+	}
+	return config
+}
+
+// recover reads the shards from disk. Meanwhile clients get LOADING, unless their shard has been read.
 func (n *Node) recover(ctx context.Context) error {
 	if n.disk == nil {
 		return nil
 	}
 	err := n.store.Disk().Recover(ctx, n.log)
-	n.obedience.wake() // the shards can be opened
+	n.reconciler.Wake() // the shards can be opened
 	return err
 }
 
-// Ready returns when the node serves what the cluster wants of it. After an error nothing is left running.
+// Ready returns when the node serves all that the cluster wants it to serve. After an error nothing is left running.
 func (n *Node) Ready(ctx context.Context) error {
 	if err := n.await(ctx); err != nil {
 		return errors.Join(err, n.abandon(ctx))
 	}
 	n.ready.Store(true)
-	n.tellReady()
+	n.logReady()
 	return nil
 }
 
@@ -144,7 +212,7 @@ func (n *Node) await(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	recovered := make(chan struct{})
-	go func() { // a folder that cannot be read ends the wait for the cluster
+	go func() { // a data folder that cannot be read ends the wait for the cluster
 		defer close(recovered)
 		select {
 		case err := <-n.recovered:
@@ -154,7 +222,7 @@ func (n *Node) await(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	for _, step := range []func(context.Context) error{n.cluster.Ready, n.obedience.settled} {
+	for _, step := range []func(context.Context) error{n.cluster.Ready, n.reconciler.AwaitSettled} {
 		if err := step(ctx); err != nil {
 			if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 				return cause
@@ -169,83 +237,35 @@ func (n *Node) await(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (n *Node) tellReady() {
+func (n *Node) logReady() {
 	args := []any{"version", n.config.Server.Version, "node", n.id, "cluster", n.cluster.ID(), "nodes", len(n.Topology().Nodes), "shards", n.config.Shards}
 	for i, l := range n.config.Listen {
 		name := "resp"
 		if len(n.config.Listen) > 1 {
 			name += "." + l.Name
 		}
-		args = append(args, name, n.clients[i].String())
+		args = append(args, name, n.clients.addrs[i].String())
 	}
 	n.log.Info("ndring is ready", append(args, "http", n.httpAddr.String())...)
 }
 
-// bind opens the ports for clients, which nobody serves yet.
-func (n *Node) bind(ctx context.Context) (sockets []net.Listener, err error) {
-	var lc net.ListenConfig
-	for _, l := range n.config.Listen {
-		socket, err := lc.Listen(ctx, "tcp", l.Address)
-		if err != nil {
-			return nil, errors.Join(cannotListen("clients", l.flag(&n.config), err), closeAll(sockets))
-		}
-		sockets = append(sockets, socket)
-		n.clients = append(n.clients, socket.Addr())
-	}
-	return sockets, nil
-}
-
-// holdTime is how long clients are left to the system's queue while the node starts.
-const holdTime = 3 * time.Second
-
-// serveClients takes clients once the node can answer them. One that waits for nothing but itself is there in a moment: until then the system keeps their
-// connections, which costs them less than an error. One that waits for others says so.
-func (n *Node) serveClients(ctx context.Context, sockets []net.Listener) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for limit := time.Now().Add(holdTime); n.Status().Starting && !n.placed() && time.Now().Before(limit) && ctx.Err() == nil; {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-	}
-	for i, l := range n.config.Listen {
-		if err := n.server.Serve(protocol.Listener{Listener: sockets[i], Name: l.Name}); err != nil { // the node stops
-			sockets[i].Close()
-		}
-	}
-}
-
-// placed reports whether each shard has a node that serves it.
-func (n *Node) placed() bool {
-	t := n.Topology()
-	return len(t.Shards) > 0 && !slices.ContainsFunc(t.Shards, func(s topology.Shard) bool { return s.Primary == "" })
-}
-
-func closeAll(sockets []net.Listener) (err error) {
-	for _, s := range sockets {
-		err = errors.Join(err, s.Close())
-	}
-	return err
-}
-
-func (n *Node) listenHTTP(ctx context.Context) error {
+func (n *Node) openHTTP(ctx context.Context) error {
 	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
 	if err != nil {
 		return cannotListen("HTTP", "--http-port", err)
 	}
 	n.httpAddr = socket.Addr()
-	n.http = &http.Server{Handler: n.handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+	n.http = &http.Server{Handler: handler(n), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}
 	go func() {
 		if err := n.http.Serve(bound(socket, n.config.Descriptors.HTTP)); !errors.Is(err, http.ErrServerClosed) {
-			n.log.Error("the HTTP port failed", "err", err)
+			n.log.Error("HTTP port failed", "err", err)
 		}
 	}()
 	return nil
 }
 
-// Close stops the node in order; commands under way may end until ctx is done. It may be called more than once.
+// Close stops the node in the reverse order of Open. Commands under way may finish until ctx is done. It is idempotent.
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
 		n.closing.Store(true)
@@ -262,7 +282,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if n.bus != nil {
 			n.closed = errors.Join(n.closed, n.bus.Close())
 		}
-		n.stop()
+		n.cancel()
 		n.done.Wait()
 		if n.store != nil {
 			n.closed = errors.Join(n.closed, n.closeStore(ctx))
@@ -274,10 +294,11 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) closeStore(ctx context.Context) error {
-	save := n.how == protocol.ShutdownSave || n.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective().Server.Disk.Save) > 0)
-	if deadline, limited := ctx.Deadline(); !n.config.Logged { // the snapshots are all there is
+	save := n.stop.how == protocol.ShutdownSave ||
+		n.stop.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective.config().Server.Disk.Save) > 0)
+	if deadline, limited := ctx.Deadline(); !n.config.Logged { // without a log, the snapshots must be complete
 		ctx = context.WithoutCancel(ctx)
-	} else if limited { // the rest of the time is for what cannot be left out
+	} else if limited { // keep a fifth of the time for what must follow the snapshots
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-stopTime/5))
 		defer cancel()
@@ -287,10 +308,22 @@ func (n *Node) closeStore(ctx context.Context) error {
 	return err
 }
 
-// ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
-func (n *Node) ClientAddrs() []net.Addr { return n.clients }
+// Shutdown asks the owner of the node to Close it.
+func (n *Node) Shutdown(how protocol.Shutdown) { n.stop.request(how) }
 
-// GossipAddr returns where other nodes find this one: what they are given with --join.
+// ShutdownAsked is closed when a client has asked for a shutdown.
+func (n *Node) ShutdownAsked() <-chan struct{} { return n.stop.done }
+
+// Topology returns the topology by which the node routes clients.
+func (n *Node) Topology() *topology.Topology { return n.view.Topology() }
+
+// Self returns the node's id.
+func (n *Node) Self() topology.NodeID { return n.id }
+
+// ClientAddrs returns where the node listens for clients, in the order of Config.Listen.
+func (n *Node) ClientAddrs() []net.Addr { return n.clients.addrs }
+
+// GossipAddr returns the address to give to other nodes with --join.
 func (n *Node) GossipAddr() string { return joinHostPort(n.cluster.GossipAddress()) }
 
 // HTTPAddr returns where the node listens for HTTP.

@@ -121,7 +121,7 @@ func TestAStopWhileWaitingForTheCluster(t *testing.T) {
 	t.Parallel()
 	p := launch(t, program(t, nil, "--port", "0", "--http-port", "0", "--gossip-port", "0", "--bus-port", "0", "--shards", "16", "--dir", t.TempDir(),
 		"--bootstrap-expect", "3", "--join", "127.0.0.1:1", "--bind", "127.0.0.1"))
-	p.awaitLog(t, "the node can be reached")
+	p.awaitLog(t, "reachable by other nodes")
 	p.stopped(t)
 	if text := p.logged(); strings.Contains(text, "level=ERROR") || strings.Contains(text, "snapshot") {
 		t.Error(text)

@@ -90,7 +90,7 @@ class Cluster:
             "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", "0", "--node-id", f"n{i}", *arguments,
             folder=self._folder / f"n{i}",
         )  # fmt: skip
-        self._seeds[i] = read_log(process, r'msg="the node can be reached".* gossip=(\S+)')[1]
+        self._seeds[i] = read_log(process, r'msg="reachable by other nodes".* gossip=(\S+)')[1]
         return process
 
     def kill(self, i):

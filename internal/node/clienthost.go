@@ -3,13 +3,20 @@ package node
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/ndring/ndring/protocol"
 )
 
-// Settings is what CONFIG GET shows: the table of settings, with what counts now, and what a node like this always answers.
-func (n *Node) Settings() []protocol.Setting {
-	config := n.effective()
+// clientHost is the node as package protocol sees it. It implements protocol.Host.
+type clientHost struct {
+	effective *effectiveConfig
+	stop      *stopRequest
+}
+
+// Settings implements protocol.Host: the settings table with the values in effect, and facts.
+func (h *clientHost) Settings() []protocol.Setting {
+	config := h.effective.config()
 	all := slices.Clone(facts)
 	for _, s := range settings {
 		all = append(all, protocol.Setting{Name: s.name, Value: s.get(&config)})
@@ -18,22 +25,32 @@ func (n *Node) Settings() []protocol.Setting {
 	return all
 }
 
-// ChangeSettings does CONFIG SET: all changes, or none and a *protocol.SettingError.
-func (n *Node) ChangeSettings(changes []protocol.Setting) error {
-	n.tuning.mu.Lock()
-	defer n.tuning.mu.Unlock()
-	values, err := checkChanges(n.tuning.now, changes)
-	if err != nil {
-		return err
-	}
-	for _, v := range values {
-		n.tuning.own[v.Name] = v.Value
-	}
-	n.tune()
-	return nil
+// ChangeSettings implements protocol.Host.
+func (h *clientHost) ChangeSettings(changes []protocol.Setting) error {
+	return h.effective.change(changes)
 }
 
-// checkChanges returns the changes with their values as CONFIG GET shows them, or a *protocol.SettingError for the first that cannot be made.
+// Shutdown implements protocol.Host.
+func (h *clientHost) Shutdown(how protocol.Shutdown) { h.stop.request(how) }
+
+// stopRequest passes a client's SHUTDOWN on to the code that closes the node.
+type stopRequest struct {
+	once sync.Once
+	done chan struct{}     // closed by the first request
+	how  protocol.Shutdown // of that request; set before done is closed
+}
+
+func newStopRequest() *stopRequest { return &stopRequest{done: make(chan struct{})} }
+
+func (r *stopRequest) request(how protocol.Shutdown) {
+	r.once.Do(func() {
+		r.how = how
+		close(r.done)
+	})
+}
+
+// checkChanges returns the changes with their values as CONFIG GET shows them, or a *protocol.SettingError for the first
+// that cannot be made.
 func checkChanges(config Config, changes []protocol.Setting) (values []protocol.Setting, err error) {
 	seen := map[string]bool{}
 	for _, change := range changes {
@@ -53,7 +70,8 @@ func checkChanges(config Config, changes []protocol.Setting) (values []protocol.
 	return values, nil
 }
 
-// changeable returns a setting that may change while the node runs, or why there is none; an empty reason for no setting at all. It notes the name in seen.
+// changeable returns a setting that may change while the node runs, or nil and the reason; the reason is empty if there is
+// no such setting. It adds the name to seen.
 func changeable(name string, seen map[string]bool) (s *setting, reason string) {
 	if seen[name] {
 		return nil, "duplicate parameter"
@@ -72,16 +90,5 @@ func changeable(name string, seen map[string]bool) (s *setting, reason string) {
 	return &settings[i], ""
 }
 
-// immutable is what Redis says of a setting that only a new start changes.
+// immutable is Redis' text for a setting that takes a restart to change.
 const immutable = "can't set immutable config"
-
-// Shutdown asks whoever runs the node to Close it.
-func (n *Node) Shutdown(how protocol.Shutdown) {
-	n.shutdown.Do(func() {
-		n.how = how
-		close(n.asked)
-	})
-}
-
-// ShutdownAsked is closed when a client has asked for a shutdown.
-func (n *Node) ShutdownAsked() <-chan struct{} { return n.asked }

@@ -120,8 +120,8 @@ func TestClusterSettingsThatAreRefused(t *testing.T) {
 		}
 		expect(t, n, want, "CLUSTER "+command)
 	}
-	const secret = "a password that all nodes keep would stand in plain text in the log and in the folder of each of them: " +
-		"give it to each node with CONFIG SET, and with NDRING_REQUIREPASS for its next start"
+	const secret = "the cluster would keep the password in plain text in the log and the data folder of every node: " +
+		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS for its next start"
 	for command, want := range map[string]string{
 		"SET timeout 9 requirepass hidden":   "CONFIG SET failed (possibly related to argument 'requirepass') - " + secret,
 		"RESET timeout requirepass":          "CLUSTER CONFIG RESET failed (possibly related to argument 'requirepass') - " + secret,
@@ -176,7 +176,7 @@ func TestClusterSettingsAtOnce(t *testing.T) {
 				v := fmt.Sprint(1 + 100*i + j)
 				change := []protocol.Setting{{Name: "timeout", Value: v}, {Name: "maxclients", Value: v}}
 				for deadline := time.Now().Add(clusterTime); ; { // on a busy machine another one may come to lead meanwhile
-					err := n.ChangeClusterSettings(t.Context(), change)
+					err := n.view.ChangeClusterSettings(t.Context(), change)
 					if err == nil {
 						break
 					}
@@ -239,7 +239,7 @@ func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
 	n := openNode(t, "--timeout", "60")
 	old := n.cluster.Topology()
 	expect(t, n, "+OK", "CLUSTER CONFIG SET timeout 5")
-	n.adoptSettings(old)
+	n.effective.applyCluster(old)
 	expect(t, n, `["timeout" "5"]`, "CONFIG GET timeout")
 	expect(t, n, `["timeout" "5"]`, "CLUSTER CONFIG GET *")
 }
@@ -258,7 +258,7 @@ func TestClusterSettingsThatARecoveryTakesBack(t *testing.T) {
 	}
 	awaitSetting(t, []*Node{n}, "timeout", "5")
 	expect(t, n, "+OK", "CONFIG SET timeout 6")
-	n.adoptSettings(before.Recovered(n.cluster.Topology().Index+topology.RecoveryGap, topology.RecoveryGap))
+	n.effective.applyCluster(before.Recovered(n.cluster.Topology().Index+topology.RecoveryGap, topology.RecoveryGap))
 	expect(t, n, `["timeout" "60"]`, "CONFIG GET timeout")
 	expect(t, n, `["maxclients" "50"]`, "CLUSTER CONFIG GET *")
 	wantInfo(t, n, "cluster_settings:1", "cluster_settings_refused:", "cluster_settings_overridden:")

@@ -10,8 +10,11 @@ import (
 	"github.com/ndring/ndring/protocol"
 )
 
+// hostOf returns the node as its client server sees it.
+func hostOf(n *Node) *clientHost { return &clientHost{n.effective, n.stop} }
+
 func value(n *Node, name string) string {
-	for _, s := range n.Settings() {
+	for _, s := range hostOf(n).Settings() {
 		if s.Name == name {
 			return s.Value
 		}
@@ -28,7 +31,7 @@ func TestSettingsReadBack(t *testing.T) {
 			t.Fatalf("%s is incomplete", s.name)
 		}
 		before := value(n, s.name)
-		err := n.ChangeSettings([]protocol.Setting{{Name: s.name, Value: before}})
+		err := hostOf(n).ChangeSettings([]protocol.Setting{{Name: s.name, Value: before}})
 		if (err == nil) != s.live {
 			t.Errorf("%s = %q: %v", s.name, before, err)
 		}
@@ -49,7 +52,7 @@ func TestChangeSettings(t *testing.T) {
 		for i := 0; i < len(pairs); i += 2 {
 			changes = append(changes, protocol.Setting{Name: pairs[i], Value: pairs[i+1]})
 		}
-		return n.ChangeSettings(changes)
+		return hostOf(n).ChangeSettings(changes)
 	}
 	if err := change("max-array-bytes", "1kb", "timeout", "5", "log-level", "debug", "client-output-buffer-limit", "normal 8mb 2mb 10",
 		"slowlog-log-slower-than", "0", "latency-monitor-threshold", "100", "upload-stall", "7s"); err != nil {
@@ -63,8 +66,8 @@ func TestChangeSettings(t *testing.T) {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
-	if n.level.Level() != slog.LevelDebug {
-		t.Errorf("the log's level is %v", n.level.Level())
+	if n.effective.level.Level() != slog.LevelDebug {
+		t.Errorf("the log's level is %v", n.effective.level.Level())
 	}
 	for _, bad := range [][]string{
 		{"timeout", "9", "max-array-bytes", "0"}, {"timeout", "9", "nosuch", "1"}, {"timeout", "9", "port", "1"}, {"timeout", "9", "timeout", "9"},

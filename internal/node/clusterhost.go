@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/uuid"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/shard/reconcile"
+)
+
+// clusterHost is the process around a node as package cluster sees it. It implements cluster.Host.
+type clusterHost struct {
+	disk       *persistence.Disk // nil without a data folder
+	reconciler *reconcile.Reconciler
+}
+
+// SetClusterID implements cluster.Host: the manifest names the cluster.
+func (h *clusterHost) SetClusterID(id string) error {
+	if h.disk == nil || h.disk.Cluster().String() == id {
+		return nil
+	}
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return err
+	}
+	return h.disk.SetCluster(parsed)
+}
+
+// SetRaftState implements cluster.Host: the manifest names the raft state.
+func (h *clusterHost) SetRaftState(raftState string) error {
+	id, err := uuid.Parse(raftState)
+	if err != nil {
+		return err
+	}
+	return h.disk.SetRaft(id)
+}
+
+// Publish implements cluster.Host.
+func (h *clusterHost) Publish(*topology.Topology) { h.reconciler.Wake() }
+
+// AwaitTopology implements cluster.Host.
+func (h *clusterHost) AwaitTopology(ctx context.Context, index uint64) error {
+	return h.reconciler.AwaitApplied(ctx, index)
+}

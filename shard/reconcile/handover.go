@@ -1,0 +1,79 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/outcome"
+)
+
+// handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome is known.
+func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
+	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
+		return
+	}
+	ops := t.Handover(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
+		epoch := t.Shards[id].Epoch // t may be older than the topology that the shards match
+		if !r.config.Store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
+			return false
+		}
+		r.mu.Lock()
+		r.pending[id] = epoch
+		r.mu.Unlock()
+		return true
+	})
+	if len(ops) == 0 {
+		return
+	}
+	errs, err := r.config.Propose(ctx, topology.Command{Ops: ops})
+	uncertain := errors.Is(err, outcome.ErrUncertain)
+	if uncertain && !r.resign(ctx, ops) {
+		return // the node is stopping
+	}
+	for i, op := range ops {
+		if refused := err != nil || errs[i] != nil; refused {
+			r.takeBack(op)
+		}
+	}
+	if err == nil || uncertain { // otherwise the topology is unchanged, and the next attempt can wait
+		r.Wake()
+	}
+	r.config.Log.Debug("handed over empty shards", "shards", len(ops), "err", err)
+}
+
+// resign gives up shards whose handover has an unknown outcome, and returns when the cluster has decided that. Resigning
+// raises the epochs: afterwards the handover has either happened or never will. It reports false if the node is stopping.
+func (r *Reconciler) resign(ctx context.Context, handed []topology.Op) bool {
+	var ops []topology.Op
+	for _, op := range handed {
+		ops = append(ops, topology.Op{Kind: topology.Resign, Shard: op.Shard, Epoch: op.Epoch, Node: r.config.Self})
+	}
+	for ctx.Err() == nil {
+		if _, err := r.config.Propose(ctx, topology.Command{Ops: ops}); err == nil {
+			return true
+		}
+		pause(ctx, interval)
+	}
+	return false
+}
+
+// takeBack reopens a shard whose handover was refused, unless the topology has changed its row meanwhile.
+func (r *Reconciler) takeBack(op topology.Op) {
+	r.mu.Lock()
+	delete(r.pending, op.Shard)
+	r.mu.Unlock()
+	if row := r.config.Newest().Shards[op.Shard]; row.Primary == r.config.Self && row.Epoch == op.Epoch {
+		r.config.Store.Shard(int(op.Shard)).Role().Reopen()
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
