@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	iofs "io/fs"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -324,7 +324,7 @@ func encodeLines(lines []line) []byte {
 	for _, l := range lines {
 		fmt.Fprintf(&b, "%s %s\n", l.name, l.value)
 	}
-	fmt.Fprintf(&b, "crc32c %08x\n", crc32.Checksum(b.Bytes(), castagnoli))
+	fmt.Fprintf(&b, "crc32c %08x\n", crc32c.Checksum(b.Bytes()))
 	return b.Bytes()
 }
 
@@ -339,7 +339,7 @@ func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, er
 		return nil, err
 	}
 	at := bytes.LastIndex(b, []byte("crc32c "))
-	if at < 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32.Checksum(b[:at], castagnoli)) {
+	if at < 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32c.Checksum(b[:at])) {
 		return nil, fmt.Errorf("%w: %s does not end with its CRC32C", errManifest, name)
 	}
 	lines := map[string]string{}

@@ -3,12 +3,12 @@ package persistence
 import (
 	"bytes"
 	"errors"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -66,7 +66,7 @@ func readAnything(t *testing.T, s *scanner) (records int) {
 			t.Fatalf("a record of %d bytes up to %d of %d", n, s.at, s.end)
 		}
 		if r.Type == Put && r.Blob == 0 {
-			if len(r.Payload[0]) > MaxInline || crc32.Checksum(r.Payload[0], castagnoli) != r.CRC {
+			if len(r.Payload[0]) > MaxInline || crc32c.Checksum(r.Payload[0]) != r.CRC {
 				t.Fatal("a payload whose CRC32C differs")
 			}
 		}

@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -62,7 +62,7 @@ func (h *fileHeader) encode() []byte {
 }
 
 func headerSum(b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(b[:headerCRC], castagnoli), castagnoli, b[fixedHeader:])
+	return crc32c.Update(crc32c.Checksum(b[:headerCRC]), b[fixedHeader:])
 }
 
 // seed returns what the CRCs of the file's records begin with.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"maps"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -44,7 +44,7 @@ func open(t testing.TB, fs vfs.FS, o Options) *Disk {
 func put(seq uint64, key, payload string) Record {
 	return Record{
 		Type: Put, Epoch: 7, Seq: seq, Key: []byte(key), Meta: []byte("m"), Payload: [][]byte{[]byte(payload[:len(payload)/2]), []byte(payload[len(payload)/2:])},
-		Bytes: uint64(len(payload)), CRC: crc32.Checksum([]byte(payload), castagnoli),
+		Bytes: uint64(len(payload)), CRC: crc32c.Checksum([]byte(payload)),
 	}
 }
 

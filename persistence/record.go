@@ -4,7 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
+
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // Type says what a record does to its key.
@@ -75,8 +76,6 @@ const (
 // ErrTooLarge is returned for a record that is above the format's limits.
 var ErrTooLarge = errors.New("too large for the log")
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // inline returns how many bytes follow the head, key and meta.
 func (r *Record) inline() uint64 {
 	if r.Blob != 0 {
@@ -121,7 +120,7 @@ func (r *Record) appendHead(b []byte, seed uint32) []byte {
 	b = append(b, head[:]...)
 	b = append(b, r.Key...)
 	b = append(b, r.Meta...)
-	le.PutUint32(b[at+crcAt:], crc32.Update(seed, castagnoli, b[at+afterCRC:]))
+	le.PutUint32(b[at+crcAt:], crc32c.Update(seed, b[at+afterCRC:]))
 	return b
 }
 
@@ -173,7 +172,7 @@ func appendBatch(b []byte, at []int, records []Record, seed uint32) ([]byte, []i
 		at = append(at, len(b))
 		b = records[i].appendHead(b, seed)
 		batch.Bytes += uint64(records[i].size())
-		batch.CRC = crc32.Update(batch.CRC, castagnoli, b[at[len(at)-1]+crcAt:][:4])
+		batch.CRC = crc32c.Update(batch.CRC, b[at[len(at)-1]+crcAt:][:4])
 	}
 	batch.appendHead(b[:first], seed)
 	return b, at

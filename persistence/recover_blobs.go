@@ -3,13 +3,13 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	iofs "io/fs"
 	"maps"
 	"path"
 	"slices"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -104,7 +104,7 @@ func (b *blobReader) read(dst []byte) error {
 			b.err = err
 			return err
 		}
-		b.crc = crc32.Update(b.crc, castagnoli, part)
+		b.crc = crc32c.Update(b.crc, part)
 		b.at += int64(len(part))
 		dst = dst[len(part):]
 	}

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -80,7 +80,7 @@ func (s *scanner) record(at int64) (*Record, int64, error) {
 	if head, err = s.bytes(at, fixed); err != nil {
 		return nil, 0, err
 	}
-	if crc32.Update(s.seed, castagnoli, head[afterCRC:]) != headCRC(head) {
+	if crc32c.Update(s.seed, head[afterCRC:]) != headCRC(head) {
 		return nil, 0, &damagedError{what: "the CRC32C of the record's head differs"}
 	}
 	if r.Type == Batch {
@@ -100,7 +100,7 @@ func (s *scanner) record(at int64) (*Record, int64, error) {
 	r.Key = all[headBytes:][:key:key]
 	r.Meta = all[headBytes+key:][:meta:meta]
 	if payload := all[fixed:]; r.Blob == 0 {
-		if crc32.Checksum(payload, castagnoli) != r.CRC {
+		if crc32c.Checksum(payload) != r.CRC {
 			return nil, 0, &damagedError{"the CRC32C of the payload differs", bytes.Clone(r.Key), at + int64(n)}
 		}
 		r.Payload = [][]byte{payload}
@@ -133,7 +133,7 @@ func (s *scanner) checkBatch(batch *Record, at int64) error {
 		if err != nil {
 			return err
 		}
-		crc = crc32.Update(crc, castagnoli, head[crcAt:][:4])
+		crc = crc32c.Update(crc, head[crcAt:][:4])
 		at += n
 	}
 	if at != end || crc != batch.CRC {

@@ -3,11 +3,11 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	iofs "io/fs"
 	"path"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -199,7 +199,7 @@ func (s *scrubber) sum(f vfs.File) (crc uint32, size int64, err error) {
 	b := make([]byte, scanChunk)
 	for s.goOn {
 		n, err := f.ReadAt(b, size)
-		crc = crc32.Update(crc, castagnoli, b[:n])
+		crc = crc32c.Update(crc, b[:n])
 		size += int64(n)
 		if err == io.EOF {
 			break

@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"slices"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -37,7 +37,7 @@ func (f *footer) encode(seed uint32) []byte {
 	le.PutUint64(b[32:], f.seq)
 	le.PutUint32(b[40:], f.running)
 	copy(b[48:], footerEnd)
-	le.PutUint32(b[crcAt:], crc32.Update(seed, castagnoli, b[afterCRC:]))
+	le.PutUint32(b[crcAt:], crc32c.Update(seed, b[afterCRC:]))
 	return b
 }
 
@@ -136,7 +136,7 @@ func (s *Snapshot) Write(r *Record) error {
 	from := len(s.buffer)
 	s.buffer = r.appendHead(s.buffer, s.seed)
 	s.foot.count++
-	s.foot.running = crc32.Update(s.foot.running, castagnoli, s.buffer[from+crcAt:][:4])
+	s.foot.running = crc32c.Update(s.foot.running, s.buffer[from+crcAt:][:4])
 	if r.inline() >= snapshotBuffer/4 {
 		return s.flush(r.Payload)
 	}
@@ -344,7 +344,7 @@ func (f *footer) compare(found *footer) error {
 func (f *footer) add(scan *scanner, at int64) {
 	if head, err := scan.bytes(at, headBytes); err == nil { // it lies in the window
 		f.count++
-		f.running = crc32.Update(f.running, castagnoli, head[crcAt:][:4])
+		f.running = crc32c.Update(f.running, head[crcAt:][:4])
 	}
 }
 

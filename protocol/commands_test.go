@@ -2,13 +2,13 @@ package protocol
 
 import (
 	"fmt"
-	"hash/crc32"
 	"io"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // exchange is a command, its words separated by blanks, and the reply to it as resptest.Render writes it. $A and $B stand for arrays.
@@ -78,7 +78,7 @@ func TestSetOptions(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)
-	crc := crc32.Update(checksum(arrayA), crc32.MakeTable(crc32.Castagnoli), []byte(`{"a":1}maskMMM`))
+	crc := crc32c.Update(checksum(arrayA), []byte(`{"a":1}maskMMM`))
 	c.talk([]exchange{
 		{"NP.SET k $A XX", `$nil`},
 		{"NP.SET k $A NX WITHVERSION", `"7-1"`},
@@ -460,7 +460,7 @@ func TestPipelineThatIsSentWholeBeforeItIsRead(t *testing.T) {
 	}
 }
 
-func checksum(s string) uint32 { return crc32.Checksum([]byte(s), crc32.MakeTable(crc32.Castagnoli)) }
+func checksum(s string) uint32 { return crc32c.Checksum([]byte(s)) }
 
 func TestManyKeys(t *testing.T) {
 	t.Parallel()

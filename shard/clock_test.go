@@ -2,12 +2,12 @@ package shard
 
 import (
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
@@ -226,7 +226,7 @@ func (c *clockRun) check(mem *vfs.Mem) {
 			live++
 			want = f.text
 		}
-		c.expect(textOf(npy, crc32.Checksum(npy, castagnoli)) == want, "dump of "+key)
+		c.expect(textOf(npy, crc32c.Checksum(npy)) == want, "dump of "+key)
 	}
 	c.expect(keys == live && expired == int64(len(c.model.keys))-live, fmt.Sprintf("check counts %d keys, %d expired", keys, expired))
 }

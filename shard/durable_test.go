@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
@@ -127,7 +127,7 @@ func (l *lab) value(text string, n int, rich bool) (Value, string) {
 		v.Attrs = []byte(`{"a":"` + text + `"}`)
 		v.Parts = []Part{{"mask", l.pool.Copy([]byte(text + "mask"))}, {"x", l.pool.Copy(nil)}}
 	}
-	v.CRC = v.Checksum(crc32.Checksum(v.NPY, castagnoli))
+	v.CRC = v.Checksum(crc32c.Checksum(v.NPY))
 	whole := textOf(npy, v.CRC)
 	if rich {
 		whole += string(v.Attrs) + "|mask=" + text + "mask|x="

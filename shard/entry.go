@@ -3,11 +3,11 @@ package shard
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"unsafe"
 
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 )
@@ -211,7 +211,7 @@ func (e *Entry) expired(now int64) bool {
 // Verify computes the CRC32C from the bytes and returns ErrCorrupt if it is another.
 func (e *Entry) Verify() error {
 	v := Value{Attrs: e.Attrs(), Parts: e.Parts()}
-	if got := v.Checksum(crc32.Checksum(e.NPY(), castagnoli)); got != e.CRC() {
+	if got := v.Checksum(crc32c.Checksum(e.NPY())); got != e.CRC() {
 		return fmt.Errorf("%w: expected %d, the bytes have %d", ErrCorrupt, e.CRC(), got)
 	}
 	return nil

@@ -1,11 +1,11 @@
 package shard
 
 import (
-	"hash/crc32"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 )
 
@@ -36,7 +36,7 @@ func newFixture(t testing.TB) *fixture {
 // value makes a value whose bytes are a text: the shard does not look into them.
 func (f *fixture) value(text string) Value {
 	v := Value{NPY: []byte(text)}
-	v.CRC = v.Checksum(crc32.Checksum([]byte(text), castagnoli))
+	v.CRC = v.Checksum(crc32c.Checksum([]byte(text)))
 	return v
 }
 

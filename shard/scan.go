@@ -2,11 +2,11 @@ package shard
 
 import (
 	"cmp"
-	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // A scan walks the keys in the order of their position: slot, then a hash of the key. A key's position never changes, so a cursor that is a position
@@ -14,7 +14,7 @@ import (
 const hashBits = 32
 
 func position(key []byte) uint64 {
-	return uint64(topology.Slot(key))<<hashBits | uint64(crc32.Checksum(key, castagnoli))
+	return uint64(topology.Slot(key))<<hashBits | uint64(crc32c.Checksum(key))
 }
 
 // minScanShare keeps a scan with a small count from passing over a large shard too many times.

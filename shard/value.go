@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"hash/crc32"
 	"unicode/utf8"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 )
 
@@ -16,8 +16,6 @@ const (
 	MaxParts    = 4
 	MaxPartName = 32 // bytes
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Part is a further byte string of a value, such as a mask.
 type Part struct {
@@ -39,11 +37,11 @@ type Value struct {
 func (v *Value) Checksum(npyCRC uint32) uint32 {
 	crc := npyCRC
 	if len(v.Attrs) > 0 {
-		crc = crc32.Update(crc, castagnoli, v.Attrs)
+		crc = crc32c.Update(crc, v.Attrs)
 	}
 	for _, p := range v.Parts {
-		crc = crc32.Update(crc, castagnoli, []byte(p.Name))
-		crc = crc32.Update(crc, castagnoli, p.Data.Bytes())
+		crc = crc32c.Update(crc, []byte(p.Name))
+		crc = crc32c.Update(crc, p.Data.Bytes())
 	}
 	return crc
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // importOptions are the flags of import.
@@ -204,7 +204,7 @@ func (v *view) keep(ctx context.Context, key string, npy []byte, at int64, o imp
 			cmd.SetErr(redis.Nil)
 		}
 	} else {
-		args := []any{"NP.SET", key, npy, "CRC32C", crc32.Checksum(npy, castagnoli)}
+		args := []any{"NP.SET", key, npy, "CRC32C", crc32c.Checksum(npy)}
 		if !o.overwrite {
 			args = append(args, "NX")
 		}

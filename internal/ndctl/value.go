@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,9 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/internal/crc32c"
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (a *app) getCommand() *cobra.Command {
 	var out string
@@ -78,7 +76,7 @@ func checked(reply []any) (string, error) {
 	if !ok || !ok2 {
 		return "", errors.New("the node's answer makes no sense")
 	}
-	crc := crc32.New(castagnoli)
+	crc := crc32c.New()
 	io.WriteString(crc, npy)
 	attrs, _ := reply[1].(string)
 	io.WriteString(crc, attrs)
@@ -188,7 +186,7 @@ func (a *app) read(path string) (npy []byte, err error) {
 
 // put stores an array; unmet is the error for a condition that does not hold.
 func (v *view) put(ctx context.Context, key string, npy []byte, options []any, unmet error) error {
-	args := append([]any{"NP.SET", key, npy, "CRC32C", crc32.Checksum(npy, castagnoli)}, options...)
+	args := append([]any{"NP.SET", key, npy, "CRC32C", crc32c.Checksum(npy)}, options...)
 	err := v.keyed(ctx, key, int64(len(npy)), args...).Err()
 	if errors.Is(err, redis.Nil) && unmet != nil {
 		return unmet

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -21,6 +20,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // stored is what a key must have: the CRC32C and length of its bytes; zero for nothing.
@@ -30,7 +31,7 @@ type stored struct {
 }
 
 func storedOf(npy string) stored {
-	return stored{crc32.Checksum([]byte(npy), crc32.MakeTable(crc32.Castagnoli)), len(npy)}
+	return stored{crc32c.Checksum([]byte(npy)), len(npy)}
 }
 
 // killWriter writes to keys of its own, and knows what was acknowledged.

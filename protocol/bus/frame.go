@@ -3,11 +3,12 @@ package bus
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"net"
 	"slices"
+
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 const (
@@ -18,8 +19,6 @@ const (
 	crcAt      = 28
 	firstStep  = 64 << 10 // of a payload's memory: the rest comes as its bytes come
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Frame is one message. What its fields mean is the matter of the connection's kind.
 type Frame struct {
@@ -47,9 +46,9 @@ func (f *Frame) header(parts ...[]byte) [HeaderSize]byte {
 	binary.LittleEndian.PutUint64(h[8:], f.Epoch)
 	binary.LittleEndian.PutUint64(h[16:], f.Request)
 	binary.LittleEndian.PutUint32(h[24:], uint32(length))
-	sum := crc32.Update(0, castagnoli, h[:crcAt])
+	sum := crc32c.Update(0, h[:crcAt])
 	for _, p := range parts {
-		sum = crc32.Update(sum, castagnoli, p)
+		sum = crc32c.Update(sum, p)
 	}
 	binary.LittleEndian.PutUint32(h[crcAt:], sum)
 	return h
@@ -101,7 +100,7 @@ func ReadFrame(r io.Reader, buf []byte, limit int) (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
-	sum := crc32.Update(crc32.Update(0, castagnoli, h[:crcAt]), castagnoli, payload)
+	sum := crc32c.Update(crc32c.Update(0, h[:crcAt]), payload)
 	if want := binary.LittleEndian.Uint32(h[crcAt:]); sum != want {
 		return Frame{}, fmt.Errorf("%w: type %d of %d bytes has checksum %08x, not %08x", ErrFrame, h[2], length, sum, want)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"hash/crc32"
 	"io"
 	"net"
 	"reflect"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 func unhex(t testing.TB, text string) []byte {
@@ -106,7 +107,7 @@ func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
 	f := Frame{Type: 1}
 	h := f.header()
 	binary.LittleEndian.PutUint32(h[24:], 1<<30)
-	binary.LittleEndian.PutUint32(h[crcAt:], crc32.Checksum(h[:crcAt], castagnoli))
+	binary.LittleEndian.PutUint32(h[crcAt:], crc32c.Checksum(h[:crcAt]))
 	allocated := allocating(func() {
 		if _, err := ReadFrame(io.MultiReader(bytes.NewReader(h[:]), strings.NewReader("a little")), nil, 1<<30); err != io.ErrUnexpectedEOF {
 			t.Error(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/internal/uuid"
 )
 
@@ -134,7 +134,7 @@ func sealed(b []byte) []byte {
 	}
 	b = bytes.Clone(b)
 	b[8], b[9] = byte(len(b)-prefixSize+4), byte((len(b)-prefixSize+4)>>8)
-	sum := crc32.Checksum(b, castagnoli)
+	sum := crc32c.Checksum(b)
 	return append(b, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
 }
 

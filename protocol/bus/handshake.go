@@ -3,10 +3,10 @@ package bus
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/crc32c"
 )
 
 // Versions of the protocol that this program speaks.
@@ -75,7 +75,7 @@ func (g *greeting) append(dst []byte) ([]byte, error) {
 		dst = append(dst, g.detail[:min(len(g.detail), maxDetail)]...)
 	}
 	binary.LittleEndian.PutUint16(dst[start+8:], uint16(len(dst)-start-prefixSize+4))
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli)), nil
+	return binary.LittleEndian.AppendUint32(dst, crc32c.Checksum(dst[start:])), nil
 }
 
 func appendNode(dst []byte, id topology.NodeID) []byte {
@@ -105,7 +105,7 @@ func readGreeting(r io.Reader) (greeting, error) {
 		return greeting{}, err
 	}
 	covered, sum := buf[:len(buf)-4], binary.LittleEndian.Uint32(buf[len(buf)-4:])
-	if crc32.Checksum(covered, castagnoli) != sum {
+	if crc32c.Checksum(covered) != sum {
 		return greeting{}, fmt.Errorf("%w: wrong checksum", ErrNoBus)
 	}
 	return parseGreeting(covered)

@@ -1,12 +1,9 @@
 package resp
 
 import (
-	"hash/crc32"
-
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Arg is one argument of a command. It is valid until the next call of Reader.Next.
 type Arg struct {
@@ -48,7 +45,7 @@ func (a *Arg) CRC() uint32 {
 	if a.large != nil {
 		return a.crc
 	}
-	return crc32.Checksum(a.small, castagnoli)
+	return crc32c.Checksum(a.small)
 }
 
 // SmallBytes returns the total length of the small arguments, which the store would have to copy.

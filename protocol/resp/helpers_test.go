@@ -1,12 +1,12 @@
 package resp
 
 import (
-	"hash/crc32"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/internal/resptest"
 )
 
@@ -14,7 +14,7 @@ var command = resptest.Command
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func checksum(s string) uint32 { return crc32.Checksum([]byte(s), castagnoli) }
+func checksum(s string) uint32 { return crc32c.Checksum([]byte(s)) }
 
 // receive waits for a value from a channel, with a timeout.
 func receive[T any](t testing.TB, what string, from <-chan T) T {

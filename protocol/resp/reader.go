@@ -3,11 +3,11 @@ package resp
 import (
 	"bytes"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"time"
 	"unsafe"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 )
 
@@ -335,7 +335,7 @@ func (r *Reader) large(n int) error {
 				return unexpected(err)
 			}
 		}
-		crc = crc32.Update(crc, castagnoli, b[at:at+took])
+		crc = crc32c.Update(crc, b[at:at+took])
 		at += took
 	}
 	r.args[len(r.args)-1].crc = crc
