@@ -1,24 +1,35 @@
-"""The README as a newcomer uses it: its program runs as it is written, and every `make` target that it names is there."""
+"""The pages that users read: their programs run as written, their commands parse, and the client's page is complete."""
 from __future__ import annotations
 
+import argparse
+import inspect
+import os
 import pathlib
 import re
+import shlex
+import subprocess
+import sys
 
 import ndring
 import numpy as np
 import pytest
+from ndring import _import, _settings, _tls
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "bench/README.md", "python/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "bench/README.md", "python/README.md", "docs/python.md"]
+
+
+def blocks(page: str, language: str) -> list:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def programs(page: str) -> list:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return blocks(page, "python")
 
 
-@pytest.mark.parametrize(("page", "number"), [(page, n) for page in PAGES for n in range(len(programs(page)))])
+@pytest.mark.parametrize(("page", "number"), [(page, n) for page in PAGES[:4] for n in range(len(programs(page)))])
 def test_programs_run_as_they_are_written(page, number, node, monkeypatch):
-    # The suite's node has another port than 7379: the name, as the program imports it, leads to it.
+    # The suite's node does not listen on 7379, so the imported name connects to its port.
     client = ndring.NumPyRedis
     monkeypatch.setattr(ndring, "NumPyRedis", lambda: client(*node))
     names: dict = {"array": np.arange(3)} if page == "python/README.md" else {}
@@ -34,10 +45,54 @@ def test_the_readme_has_its_program():
     assert len(programs("README.md")) == 1 and "retrieved" in programs("README.md")[0]
 
 
+@pytest.mark.parametrize("number", range(len(programs("docs/python.md"))))
+def test_examples_of_the_client_page(number, node, tmp_path):
+    """Each runs after the page's first lines, as a script, since workers that are spawned import it."""
+    example = programs("docs/python.md")[0] + (programs("docs/python.md")[number] if number else "")
+    host, port = node
+    example = example.replace("NumPyRedis()", f"NumPyRedis({host!r}, {port})")
+    example = example.replace('["cache-a:7379", "cache-b:7379"]', f'["{host}:{port}", "{host}:{port}"]')
+    script = tmp_path / "example.py"
+    script.write_text(example)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=100,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+    )  # fmt: skip
+    assert run.returncode == 0 and run.stderr == "", f"{run.stderr}\n{example}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_shell_examples(page):
+    parser = argparse.ArgumentParser()
+    _import.add_arguments(parser)
+    lines = [shlex.split(line, comments=True) for block in blocks(page, "sh") for line in block.splitlines()]
+    for words in lines:
+        if words[:4] == ["python", "-m", "ndring", "import"]:
+            parser.parse_args(words[4:])
+        if words[:2] == ["pip", "install"]:
+            assert (ROOT / words[2] / "pyproject.toml").exists()
+    assert any(words[:4] == ["python", "-m", "ndring", "import"] for words in lines)
+
+
+def test_the_client_page_is_complete():
+    text = (ROOT / "docs/python.md").read_text()
+    named = set(re.findall(r"\w+", text))
+    options = {name for name in inspect.signature(ndring.NumPyRedis).parameters if name != "options"}
+    options |= set(_settings.Settings._fields) - {"path", "tls"} | set(_settings._NO_EFFECT) | set(_settings._REFUSED) | {"ssl"}
+    assert options <= named, f"options: {options - named}"
+    methods = {name for name in vars(ndring.NumPyRedis) if not name.startswith("_")}
+    assert methods <= named, f"methods: {methods - named}"
+    errors = {name for name in ndring.__all__ if name.endswith(("Error", "Write"))}
+    assert errors <= named, f"exceptions: {errors - named}"
+    fields = set(ndring.Meta.__dataclass_fields__)
+    assert fields <= named, f"fields of Meta: {fields - named}"
+    assert all(name.startswith("ssl_") for name in _tls.TLS_OPTIONS)  # which the page does not list one by one
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_targets_exist(page):
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = (ROOT / page).read_text()
     named = set(re.findall(r"`make ([a-z0-9-]+)[^`]*`", text)) | set(re.findall(r"^make ([a-z0-9-]+)", text, re.MULTILINE))
-    assert named or page == "python/README.md"
+    assert named or page in ("python/README.md", "docs/python.md")
     assert named <= targets, f"{page} names {named - targets}"
