@@ -1,25 +1,26 @@
 package protocol
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/cluster/view"
 )
 
-// CLUSTER TOPOLOGY tells names, single shards and voters, with the addresses of the listener that was asked.
-func TestToldTopology(t *testing.T) {
+// CLUSTER TOPOLOGY returns names, single shards and voters, with the addresses of the listener that was asked.
+func TestClusterTopology(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
-	told := func() (told toldTopology) {
+	answer := func() *view.Cluster {
 		t.Helper()
 		text := strings.Trim(c.do("CLUSTER", "TOPOLOGY"), `"`)
-		if err := json.Unmarshal([]byte(text), &told); err != nil {
+		v, err := view.Decode([]byte(text))
+		if err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		return told
+		return v
 	}
 	topo := threeNodes()
 	topo.Nodes[1].State = topology.Leaving
@@ -30,35 +31,35 @@ func TestToldTopology(t *testing.T) {
 		status: ClusterStatus{Leader: otherID, Term: 3, Voters: 2, VoterIDs: []topology.NodeID{otherID, thirdID}, Quorum: true},
 		sights: map[topology.NodeID]Liveness{thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
 	})
-	got := told()
-	if got.Cluster != "c1" || got.Index != topo.Index || got.Term != 3 || got.Leader != otherID || !got.Quorum || len(got.Voters) != 2 || got.Self != s.Self() {
-		t.Errorf("the cluster: %+v", got)
+	got := answer()
+	if got.ID != "c1" || got.Index != topo.Index || got.Term != 3 || got.Leader != otherID || !got.Quorum || len(got.Voters) != 2 || got.Self != s.Self() {
+		t.Errorf("cluster: %+v", got)
 	}
 	if len(got.Nodes) != 3 || len(got.Shards) != 16 || got.Shards[15].Primary != "" || got.Shards[0].Primary == "" || got.Shards[0].Epoch == 0 {
 		t.Fatalf("nodes and shards: %+v", got)
 	}
-	byID := map[topology.NodeID]toldNode{}
+	byID := map[topology.NodeID]view.Node{}
 	for _, n := range got.Nodes {
 		byID[n.ID] = n
 	}
 	if n := byID[otherID]; n.Name != "node-b" || !n.Leaving || !n.Up || n.Host == "" || n.Port == 0 {
-		t.Errorf("the one that leaves: %+v", n)
+		t.Errorf("a leaving node: %+v", n)
 	}
 	if n := byID[thirdID]; n.Up || n.Since != 1_700_000_000_000 || n.Host != "" || n.Port != 0 {
-		t.Errorf("the one that is down and has no listener of this name: %+v", n)
+		t.Errorf("a node that is down and has no listener of this name: %+v", n)
 	}
 	if n := byID[s.Self()]; !n.Up || n.Port == 0 {
-		t.Errorf("this one: %+v", n)
+		t.Errorf("this node: %+v", n)
 	}
 
 	s.follow(t, &topology.Topology{})
-	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "1 of 3 nodes is here"}})
-	if got := told(); got.Cluster != "" || got.Waiting != "1 of 3 nodes is here" || len(got.Nodes) != 0 || len(got.Shards) != 0 {
+	s.view.Store(&fakeCluster{status: ClusterStatus{Waiting: "2 more nodes"}})
+	if got := answer(); got.ID != "" || got.Waiting != "2 more nodes" || len(got.Nodes) != 0 || len(got.Shards) != 0 {
 		t.Errorf("without a cluster: %+v", got)
 	}
 }
 
-// ndctl and scripts of every version read the JSON: it stays byte for byte.
+// ndctl and scripts of every version read the JSON, so it stays the same byte for byte.
 func TestJSONOfClusterTopology(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
