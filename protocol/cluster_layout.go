@@ -89,7 +89,7 @@ func newLayout(topo *topology.Topology) *layout {
 		l.vacant = topology.Slots
 		return l
 	}
-	width := topology.Slots / len(topo.Shards)
+	width := topology.SlotsPerShard(len(topo.Shards))
 	for i := range topo.Shards {
 		if primary, known := l.index[topo.Shards[i].Primary]; known {
 			l.nodes[primary].slots += width
@@ -113,8 +113,9 @@ func newLayout(topo *topology.Topology) *layout {
 				}
 			}
 		}
-		l.nodes[primary].add(i*width, (i+1)*width-1, row.Epoch, copies)
-		l.add(run{i * width, (i+1)*width - 1, primary, only})
+		first, last := topology.ShardID(i).Slots(len(topo.Shards))
+		l.nodes[primary].add(first, last, row.Epoch, copies)
+		l.add(run{first, last, primary, only})
 	}
 	return l
 }

@@ -88,7 +88,7 @@ func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
 	outside.talk([]exchange{
 		{"EXISTS " + keyA, `:0`},
 		{"EXISTS " + keyB, `-MOVED 5061 b.example:7002`},
-		{"EXISTS " + keyC, `-CLUSTERDOWN Hash slot 12182 is served by node "node-c" (` + thirdID + `), which tells no address for clients of the listener "outside"`},
+		{"EXISTS " + keyC, `-CLUSTERDOWN Hash slot 12182 is served by node node-c (` + thirdID[:8] + `), which tells no address for clients of the listener "outside"`},
 	})
 }
 
@@ -102,15 +102,15 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	}
 	const at = `-CLUSTERDOWN Hash slot 12182 is not served: `
 	s.down(thirdID)
-	c.want(at+`its node "node-c" (`+thirdID+`) is down`, "EXISTS", keyC)
+	c.want(at+`its node node-c (`+thirdID[:8]+`) is down`, "EXISTS", keyC)
 	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{thirdID: {}}})
-	c.want(at+`its node "node-c" (`+thirdID+`) has not been seen yet`, "EXISTS", keyC)
+	c.want(at+`its node node-c (`+thirdID[:8]+`) has not been seen yet`, "EXISTS", keyC)
 	s.view.Store(nil)
 	change(topology.Shard{Epoch: 30})
 	c.want(at+`shard 11 has no primary`, "EXISTS", keyC)
 	change(topology.Shard{Epoch: 30, ISR: []topology.NodeID{thirdID, otherID}})
 	s.down(thirdID)
-	c.want(at+`shard 11 has no primary; its copies are on: node "node-c" (`+thirdID+`), which is down; node "node-b" (`+otherID+`)`, "EXISTS", keyC)
+	c.want(at+`shard 11 has no primary; its copies are on: node node-c (`+thirdID[:8]+`), which is down; node node-b (`+otherID[:8]+`)`, "EXISTS", keyC)
 	change(topology.Shard{Epoch: 30, Primary: "f00"})
 	c.want(at+`its node f00 is not known here`, "EXISTS", keyC)
 
@@ -359,7 +359,7 @@ func TestForget(t *testing.T) {
 	decides(nil)
 	c.want(`-ERR I tried hard but I can't forget myself...`, "CLUSTER", "FORGET", selfID)
 	c.want(`-ERR Unknown node nobody`, "CLUSTER", "FORGET", "nobody")
-	c.want(`-ERR node "node-b" (`+otherID+`) is alive: send it CLUSTER LEAVE, or stop it first`, "CLUSTER", "FORGET", otherID)
+	c.want(`-ERR node node-b (`+otherID[:8]+`) is alive: send it CLUSTER LEAVE, or stop it first`, "CLUSTER", "FORGET", otherID)
 	if len(forgotten) > 0 {
 		t.Fatalf("%s was forgotten", <-forgotten)
 	}

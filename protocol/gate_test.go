@@ -16,7 +16,7 @@ import (
 const fooSlot = 12182
 
 // foo returns the shard of the key foo.
-func (s *testServer) foo() *shard.Shard { return s.store.Shard(fooSlot / (topology.Slots / 256)) }
+func (s *testServer) foo() *shard.Shard { return s.store.Shard(int(topology.ShardOf(fooSlot, 256))) }
 
 // decide makes a topology in which the shard of foo is another's, or nobody's, in an epoch.
 func (s *testServer) decide(primary topology.NodeID, epoch uint64) {

@@ -10,7 +10,7 @@ import (
 
 // removeExpired does what the store does ten times a second.
 func (s *testServer) removeExpired(key string) {
-	s.store.Shard(topology.Slot([]byte(key)) / (topology.Slots / 256)).RemoveExpired(100)
+	s.store.Shard(int(topology.ShardOfKey([]byte(key), 256))).RemoveExpired(100)
 }
 
 // In a pause nothing expires: what is read has expired, and is still there.

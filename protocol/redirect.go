@@ -117,10 +117,7 @@ func (s *Server) copies(topo *topology.Topology, ids []topology.NodeID) string {
 
 // label names a node to people.
 func label(node topology.Node) string {
-	if node.Name == "" || node.Name == string(node.ID) {
-		return "node " + string(node.ID)
-	}
-	return fmt.Sprintf("node %q (%s)", node.Name, node.ID)
+	return "node " + topology.Label(node.Name, node.ID)
 }
 
 // addressOf returns where this client reaches a node: on the listener of the same name as the one that it came in by. Only a node itself knows what stands for

@@ -239,7 +239,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	for name, npy := range map[string]string{"small": arrayA, "large": bytesNPY(100_000, "x")} {
 		c.want("+OK", "NP.SET", name, npy)
 		c.want("+OK", "NP.VERIFY", name)
-		entry := s.store.Shard(topology.Slot([]byte(name))/(topology.Slots/256)).Get([]byte(name), false)
+		entry := s.store.Shard(int(topology.ShardOfKey([]byte(name), 256))).Get([]byte(name), false)
 		entry.NPY()[len(npy)-1] ^= 1
 		entry.Release()
 		if got := c.do("NP.VERIFY", name); !strings.HasPrefix(got, "-CORRUPT ") {

@@ -154,14 +154,14 @@ func startBench(b *testing.B, topo *topology.Topology) *benchServer {
 // unmerged returns the bytes of CLUSTER SLOTS with a row a shard.
 func unmerged(topo *topology.Topology) int {
 	l := newLayout(topo)
-	width := topology.Slots / len(topo.Shards)
 	return len(resp.Encode(false, func(w *resp.Writer) {
 		w.Array(len(topo.Shards))
 		for i := range topo.Shards {
 			node := &topo.Nodes[l.index[topo.Shards[i].Primary]]
 			w.Array(3)
-			w.Int(int64(i * width))
-			w.Int(int64((i+1)*width - 1))
+			first, last := topology.ShardID(i).Slots(len(topo.Shards))
+			w.Int(int64(first))
+			w.Int(int64(last))
 			w.Array(4)
 			w.Text(node.Listeners["default"].Host)
 			w.Int(int64(node.Listeners["default"].Port))

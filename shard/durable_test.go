@@ -70,7 +70,7 @@ func (l *lab) kill() {
 }
 
 func (l *lab) of(key string) *Shard {
-	return l.shards[topology.Slot([]byte(key))/(topology.Slots/labShards)]
+	return l.shards[topology.ShardOfKey([]byte(key), labShards)]
 }
 
 // fact is what a key has.

@@ -35,7 +35,7 @@ func newCache(t *testing.T, policy Policy, limit int64) *cache {
 }
 
 func (c *cache) of(key string) *Shard {
-	return c.Shard(topology.Slot([]byte(key)) / (topology.Slots / 16))
+	return c.Shard(int(topology.ShardOfKey([]byte(key), 16)))
 }
 
 // put stores an array of n bytes as a client does: room first.

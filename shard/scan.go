@@ -23,7 +23,7 @@ const minScanShare = 8
 // Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it. It passes over shards that this node does not
 // serve.
 func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
-	width := uint64(topology.Slots/len(s.shards)) << hashBits
+	width := uint64(topology.SlotsPerShard(len(s.shards))) << hashBits
 	for id := cursor / width; id < uint64(len(s.shards)); id++ {
 		found := s.shards[id].scan(cursor)
 		want := max(count-len(keys), len(found)/minScanShare)
@@ -66,8 +66,8 @@ func (s *Shard) scan(cursor uint64) []positioned {
 	return found
 }
 
-// ofSlot returns the shard that a slot is in.
-func (s *Store) ofSlot(slot int) *Shard { return s.shards[slot/(topology.Slots/len(s.shards))] }
+// ofSlot returns the shard that holds a slot.
+func (s *Store) ofSlot(slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
 
 // KeysInSlot returns up to limit keys of a slot; none if this node does not serve it.
 func (s *Store) KeysInSlot(slot, limit int) []string { return s.ofSlot(slot).keysInSlot(slot, limit) }

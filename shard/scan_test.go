@@ -20,7 +20,7 @@ func storeOf(t *testing.T, now *int64) (*Store, func(key string, at int64)) {
 		}
 	})
 	return store, func(key string, at int64) {
-		id := topology.Slot([]byte(key)) / (topology.Slots / 16)
+		id := int(topology.ShardOfKey([]byte(key), 16))
 		store.Shard(id).Set(Write{Key: []byte(key), Value: Value{NPY: []byte("x")}, Expiry: Expiry{At: at}})
 	}
 }
@@ -48,7 +48,7 @@ func TestScanFindsWhatStays(t *testing.T) {
 			for range 20 {
 				put(fmt.Sprint("comes", r.IntN(500)), 0)
 				gone := fmt.Sprint("comes", r.IntN(500))
-				store.Shard(topology.Slot([]byte(gone)) / (topology.Slots / 16)).Delete([][]byte{[]byte(gone)})
+				store.Shard(int(topology.ShardOfKey([]byte(gone), 16))).Delete([][]byte{[]byte(gone)})
 			}
 			if next == 0 {
 				break

@@ -116,7 +116,7 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 	store, put := storeOf(t, &now)
 	for range 3000 {
 		key := fmt.Sprint("k", rand.IntN(100))
-		sh := store.Shard(topology.Slot([]byte(key)) / (topology.Slots / 16))
+		sh := store.Shard(int(topology.ShardOfKey([]byte(key), 16)))
 		switch rand.IntN(5) {
 		case 0:
 			sh.Delete([][]byte{[]byte(key)})

@@ -5,6 +5,24 @@ import "bytes"
 // Slots is the number of hash slots. It is Redis Cluster's, since its clients route by it.
 const Slots = 16384
 
+// ShardID numbers the shards from 0. Each shard holds a run of slots; all runs have the same length.
+type ShardID int
+
+// SlotsPerShard returns how many slots each of a number of shards holds. The number must pass CheckShards, here and below.
+func SlotsPerShard(shards int) int { return Slots / shards }
+
+// ShardOf returns which of a number of shards holds a slot.
+func ShardOf(slot, shards int) ShardID { return ShardID(slot / SlotsPerShard(shards)) }
+
+// ShardOfKey returns which of a number of shards holds a key.
+func ShardOfKey(key []byte, shards int) ShardID { return ShardOf(Slot(key), shards) }
+
+// Slots returns the first and the last slot that a shard holds, one of a number of shards.
+func (id ShardID) Slots(shards int) (first, last int) {
+	width := SlotsPerShard(shards)
+	return int(id) * width, (int(id)+1)*width - 1
+}
+
 // Slot returns the hash slot of a key: CRC16 of the key, or of its hash tag, the text between the first '{' and the next '}',
 // where that is not empty (Redis Cluster specification, "Hash tags").
 func Slot(key []byte) int {

@@ -45,8 +45,13 @@ type Node struct {
 	State       NodeState          `json:"state,omitempty"`
 }
 
-// ShardID numbers the shards from 0. Shard i holds the slots [i*Slots/shards, (i+1)*Slots/shards).
-type ShardID int
+// Label names a node to people: its name and the start of its id, or the id alone.
+func Label(name string, id NodeID) string {
+	if name == "" || name == string(id) {
+		return string(id)
+	}
+	return fmt.Sprintf("%s (%.8s)", name, id)
+}
 
 // Shard is the configuration of one shard. A copy is known by its node and that node's Store: a node that comes with another store is in no ISR.
 type Shard struct {
@@ -95,8 +100,8 @@ func Single(node Node, shards int, epoch uint64) (*Topology, error) {
 	return t, nil
 }
 
-// ShardOf returns the shard that a slot is in. The topology must have shards.
-func (t *Topology) ShardOf(slot int) ShardID { return ShardID(slot / (Slots / len(t.Shards))) }
+// ShardOf returns the shard that holds a slot. The topology must have shards.
+func (t *Topology) ShardOf(slot int) ShardID { return ShardOf(slot, len(t.Shards)) }
 
 // Owner returns the node that serves a slot.
 func (t *Topology) Owner(slot int) (Node, bool) {
@@ -126,13 +131,13 @@ func (t *Topology) Ranges() []Range {
 	if len(t.Shards) == 0 {
 		return nil
 	}
-	width := Slots / len(t.Shards)
 	for i, s := range t.Shards {
+		first, last := ShardID(i).Slots(len(t.Shards))
 		if n := len(out); n > 0 && out[n-1].Primary == s.Primary {
-			out[n-1].Last += width
+			out[n-1].Last = last
 			continue
 		}
-		out = append(out, Range{First: i * width, Last: (i+1)*width - 1, Primary: s.Primary})
+		out = append(out, Range{First: first, Last: last, Primary: s.Primary})
 	}
 	return out
 }

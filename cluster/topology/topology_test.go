@@ -46,7 +46,11 @@ func TestEverySlotIsInOneShardInOrder(t *testing.T) {
 		}
 		count := make([]int, shards)
 		for slot := range Slots {
-			count[topo.ShardOf(slot)]++
+			id := topo.ShardOf(slot)
+			if first, last := id.Slots(shards); slot < first || slot > last || last-first+1 != SlotsPerShard(shards) {
+				t.Fatalf("%d shards: slot %d is in shard %d, which holds %d to %d", shards, slot, id, first, last)
+			}
+			count[id]++
 		}
 		for id, n := range count {
 			if n != Slots/shards {
@@ -72,5 +76,14 @@ func TestRangesMergeNeighboursOfOneOwner(t *testing.T) {
 	}
 	if owner, ok := topo.Owner(2000); !ok || owner.ID != "b" {
 		t.Fatalf("Owner(2000) = %v, %v", owner, ok)
+	}
+}
+
+func TestLabel(t *testing.T) {
+	const id = "40b3eab6f2d1c0000000000000000000000000ff"
+	for name, want := range map[string]string{"": id, id: id, "n1": "n1 (40b3eab6)"} {
+		if got := Label(name, id); got != want {
+			t.Errorf("Label(%q) = %q, want %q", name, got, want)
+		}
 	}
 }

@@ -142,16 +142,13 @@ func (v *view) meant(name, flag string) (*member, error) {
 // shardOf returns the shard that a key is in, and its row.
 func (v *view) shardOf(key string) (slot, shard int, row toldShard) {
 	slot = topology.Slot([]byte(key))
-	shard = slot / v.width()
+	shard = int(topology.ShardOf(slot, len(v.told.Shards)))
 	return slot, shard, v.told.Shards[shard]
 }
 
-// width is how many slots a shard has.
-func (v *view) width() int { return max(1, topology.Slots/max(1, len(v.told.Shards))) }
-
 // slotsOf returns the first and the last slot of a shard.
 func (v *view) slotsOf(shard int) (first, last int) {
-	return shard * v.width(), (shard+1)*v.width() - 1
+	return topology.ShardID(shard).Slots(len(v.told.Shards))
 }
 
 // served reports whether a shard has a primary that lives, as the node that was asked sees it.

@@ -16,7 +16,7 @@ func TestMembershipForget(t *testing.T) {
 	kept.store(t, clusterClient(t, all...))
 	gone, here := all[2], all[:2]
 	goneID := gone.says("CLUSTER", "MYID")
-	if reply := here[0].says("CLUSTER", "FORGET", goneID); lacks(reply, `ERR node "n3" (`, ") is alive: send it CLUSTER LEAVE, or stop it first") != "" {
+	if reply := here[0].says("CLUSTER", "FORGET", goneID); lacks(reply, `ERR node n3 (`, ") is alive: send it CLUSTER LEAVE, or stop it first") != "" {
 		t.Errorf("FORGET of a node that is alive: %s", reply)
 	}
 	gone.kill()
