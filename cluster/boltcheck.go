@@ -9,22 +9,23 @@ import (
 	"io"
 )
 
-// bbolt trusts its file: it maps it into memory, follows page numbers, and panics at what makes no sense, in goroutines of its own too, or the process ends with a
-// bus error where the file is shorter than it was. So the file is read here before bbolt opens it, page by page, as bbolt's Tx.Check would. Pages have no checksums:
-// what this finds is a structure that is broken. What stands in the entries of the log, checkLog reads.
+// bbolt trusts its file: it maps the file into memory, follows page numbers, and panics at malformed pages, in its own goroutines too; a
+// file that is shorter than it was ends the process with a bus error. So this reads the file before bbolt opens it, page by page, as
+// bbolt's Tx.Check would. Pages have no checksums, so it finds only a broken structure; checkLog reads the entries of the log.
 //
-// The layout is that of go.etcd.io/bbolt/internal/common: two meta pages, then a tree of branch and leaf pages, whose numbers are in the byte order of the machine.
+// The layout is defined in go.etcd.io/bbolt/internal/common: two meta pages, then a tree of branch and leaf pages. Numbers are in the
+// byte order of the machine.
 const (
 	boltMagic      = 0xED0CDAED
 	boltVersion    = 2
-	boltHeader     = 16 // of a page, and of each element
-	boltBucket     = 16 // what stands before a bucket's inline page
+	boltHeader     = 16 // bytes before a page's content, and bytes of each element
+	boltBucket     = 16 // bytes before a bucket's inline page
 	boltBranch     = 0x01
 	boltLeaf       = 0x02
 	boltFreelist   = 0x10
 	boltNoFreelist = ^uint64(0)
 	maxBoltPage    = 64 << 10
-	maxBoltRun     = 1 << 30 // bytes of one page with its overflow
+	maxBoltRun     = 1 << 30 // bytes of a page with its overflow pages
 )
 
 var errBolt = errors.New("the file is damaged")
@@ -33,19 +34,19 @@ func boltDamage(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errBolt, fmt.Sprintf(format, args...))
 }
 
-// boltFile is a file of bbolt that is being checked.
+// boltFile is a bbolt file under check.
 type boltFile struct {
 	io.ReaderAt
 	size     int64
 	pageSize int64
-	pages    uint64          // that the file has, used or free
-	seen     map[uint64]bool // pages that something refers to
+	pages    uint64          // in the file, used or free
+	seen     map[uint64]bool // pages that another page refers to
 }
 
 // boltMeta is a meta page.
 type boltMeta struct{ pageSize, root, freelist, pages, txid uint64 }
 
-// checkBolt reads a file of bbolt that is not empty, and returns an error if bbolt could not.
+// checkBolt returns an error if bbolt could not read a file that is not empty.
 func checkBolt(r io.ReaderAt, size int64) error {
 	f := &boltFile{ReaderAt: r, size: size, seen: map[uint64]bool{}}
 	first, err := f.meta(0)
@@ -55,16 +56,16 @@ func checkBolt(r io.ReaderAt, size int64) error {
 	f.pageSize = int64(first.pageSize)
 	second, err := f.meta(f.pageSize)
 	switch {
-	case err != nil: // bbolt would take the other one, with what was there before the last change
+	case err != nil: // bbolt would use the other one, without the last change
 		return err
-	case second.pageSize != first.pageSize || first.txid != second.txid+1 && second.txid != first.txid+1: // they are written in turn
-		return boltDamage("its first two pages, of changes %d and %d, are not of one time", first.txid, second.txid)
+	case second.pageSize != first.pageSize || first.txid != second.txid+1 && second.txid != first.txid+1: // bbolt writes them alternately
+		return boltDamage("its meta pages are of transactions %d and %d, which do not follow each other", first.txid, second.txid)
 	case second.txid > first.txid:
 		first = second
 	}
 	f.pages = first.pages
 	if f.pages < 2 || f.pages > uint64(size)/first.pageSize {
-		return boltDamage("it has %d bytes, too few for %d pages of %d", size, f.pages, f.pageSize)
+		return boltDamage("%d bytes are too few for %d pages of %d", size, f.pages, f.pageSize)
 	}
 	if first.freelist != boltNoFreelist {
 		if err := f.freelist(first.freelist); err != nil {
@@ -84,21 +85,21 @@ func (f *boltFile) meta(at int64) (m boltMeta, err error) {
 	sum := fnv.New64a()
 	sum.Write(body[:56])
 	if e.Uint64(b[:]) != uint64(at/max(f.pageSize, 1)) || e.Uint32(body) != boltMagic || e.Uint32(body[4:]) != boltVersion || e.Uint64(body[56:]) != sum.Sum64() {
-		return m, boltDamage("byte %d does not begin a log", at)
+		return m, boltDamage("no valid meta page at byte %d", at)
 	}
 	m = boltMeta{
 		pageSize: uint64(e.Uint32(body[8:])), root: e.Uint64(body[16:]), freelist: e.Uint64(body[32:]), pages: e.Uint64(body[40:]), txid: e.Uint64(body[48:]),
 	}
 	if m.pageSize < 1024 || m.pageSize > maxBoltPage || m.pageSize&(m.pageSize-1) != 0 {
-		return m, boltDamage("pages of %d bytes", m.pageSize)
+		return m, boltDamage("a page size of %d bytes", m.pageSize)
 	}
 	return m, nil
 }
 
-// page reads a page with those that it goes on in, each of which may be referred to once.
+// page reads a page with its overflow pages. Each page may be referred to once.
 func (f *boltFile) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= f.pages {
-		return nil, boltDamage("page %d of %d", id, f.pages)
+		return nil, boltDamage("reference to page %d of %d", id, f.pages)
 	}
 	var head [boltHeader]byte
 	if _, err := f.ReadAt(head[:], int64(id)*f.pageSize); err != nil {
@@ -106,11 +107,11 @@ func (f *boltFile) page(id uint64) ([]byte, error) {
 	}
 	run := 1 + uint64(binary.NativeEndian.Uint32(head[12:]))
 	if binary.NativeEndian.Uint64(head[:]) != id || run > f.pages-id || int64(run)*f.pageSize > maxBoltRun {
-		return nil, boltDamage("page %d is not where it should be", id)
+		return nil, boltDamage("page %d has a wrong number or length", id)
 	}
 	for i := range run {
 		if f.seen[id+i] {
-			return nil, boltDamage("page %d is there twice", id+i)
+			return nil, boltDamage("two references to page %d", id+i)
 		}
 		f.seen[id+i] = true
 	}
@@ -128,12 +129,12 @@ func (f *boltFile) freelist(id uint64) error {
 	}
 	count := int(binary.NativeEndian.Uint16(b[10:]))
 	if binary.NativeEndian.Uint16(b[8:]) != boltFreelist || count == 0xFFFF || boltHeader+8*count > len(b) {
-		return boltDamage("page %d is not a list of free pages", id)
+		return boltDamage("page %d is not a valid free list", id)
 	}
 	return nil
 }
 
-// tree checks a page and those below it. Its keys are not before from, and before to; nil is no bound.
+// tree checks a page and the pages below it. Invariant: from <= key < to; nil means no bound.
 func (f *boltFile) tree(id uint64, from, to []byte) error {
 	b, err := f.page(id)
 	if err != nil {
@@ -142,7 +143,7 @@ func (f *boltFile) tree(id uint64, from, to []byte) error {
 	return f.node(b, id, from, to)
 }
 
-// node checks a branch or a leaf. Inline ones are within a page.
+// node checks a branch or a leaf, which may be inline within a page.
 func (f *boltFile) node(b []byte, id uint64, from, to []byte) error {
 	e := binary.NativeEndian
 	flags, count := e.Uint16(b[8:]), int(e.Uint16(b[10:]))
@@ -160,11 +161,11 @@ func (f *boltFile) node(b []byte, id uint64, from, to []byte) error {
 		start := uint64(at) + uint64(position)
 		end := start + uint64(keyLen) + uint64(valueLen)
 		if keyLen == 0 || position < boltHeader || end > uint64(len(b)) {
-			return boltDamage("page %d: element %d is not within it", id, i)
+			return boltDamage("page %d: element %d exceeds the page", id, i)
 		}
 		key := b[start : start+uint64(keyLen)]
 		if i == 0 && bytes.Compare(key, from) < 0 || i > 0 && bytes.Compare(keys[i-1], key) >= 0 || to != nil && bytes.Compare(key, to) >= 0 {
-			return boltDamage("page %d: its keys are not in order", id)
+			return boltDamage("page %d: keys are out of order", id)
 		}
 		keys = append(keys, key)
 		if flags == boltLeaf {
@@ -185,14 +186,14 @@ func (f *boltFile) node(b []byte, id uint64, from, to []byte) error {
 	return nil
 }
 
-// bucket checks the element of a leaf, if it is a bucket.
+// bucket checks an element of a leaf if it is a bucket.
 func (f *boltFile) bucket(element, value []byte, id uint64) error {
 	e := binary.NativeEndian
 	switch {
 	case e.Uint32(element) == 0: // a key and a value
 		return nil
 	case e.Uint32(element) != 1 || len(value) < boltBucket:
-		return boltDamage("page %d has a bucket that is none", id)
+		return boltDamage("page %d has a malformed bucket", id)
 	}
 	if root := e.Uint64(value); root != 0 {
 		return f.tree(root, nil, nil)

@@ -71,7 +71,7 @@ func TestAFounderForgetsHowTheClusterBegan(t *testing.T) {
 	nodes, configs := bootstrap(t, nw, 2, onDisk)
 	eventually(t, "no folder says how the cluster began", func() bool {
 		for i := range nodes {
-			if kept, err := loadIdentity(configs[i].Files); err != nil || kept.Made != nil || kept.Cluster == "" {
+			if kept, err := loadIdentity(configs[i].Files); err != nil || kept.Bootstrap != nil || kept.Cluster == "" {
 				return false
 			}
 		}
@@ -111,7 +111,7 @@ func TestANodeThatIsMissingIsNamed(t *testing.T) {
 	a := nw.start(t, testConfig(t, "a", 3))
 	b := nw.start(t, testConfig(t, "b", 3, a.seed()))
 	eventually(t, "a says what it waits for", func() bool {
-		return strings.Contains(a.Waiting(), "3 nodes to make a cluster, and sees 2: a (") && strings.Contains(a.Waiting(), "b (")
+		return strings.Contains(a.Waiting(), "3 nodes to bootstrap a cluster; it sees 2: a (") && strings.Contains(a.Waiting(), "b (")
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -174,7 +174,7 @@ func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	ready(t, other)
 	old.Join = []string{other.seed()}
 	again := nw.start(t, old)
-	if err := readyError(t, again); err == nil || !strings.Contains(err.Error(), "there are nodes of another one: start this node with an empty folder") {
+	if err := readyError(t, again); err == nil || !strings.Contains(err.Error(), "belong to another one: start this node with an empty folder") {
 		t.Errorf("Ready: %v", err)
 	}
 	if len(other.Topology().Nodes) != 1 {
@@ -208,17 +208,17 @@ func TestAStrangerAtARememberedAddress(t *testing.T) {
 	configs[0].Join = nil
 	nodes[0] = nw.start(t, configs[0])
 	eventually(t, "the stranger was met", func() bool {
-		nodes[0].sights.mu.Lock()
-		defer nodes[0].sights.mu.Unlock()
-		_, met := nodes[0].sights.others[was]
-		return met && nodes[0].foreign.Load() != nil
+		nodes[0].members.mu.Lock()
+		defer nodes[0].members.mu.Unlock()
+		_, met := nodes[0].members.foreign[was]
+		return met && nodes[0].startup.seeds.foreign.Load() != nil
 	})
 	for range 2 { // the second time it has begun after that
-		nodes[0].await("the test")
+		nodes[0].readiness.await("the test")
 		eventually(t, "the node has looked around again", func() bool {
 			select {
-			case <-nodes[0].failed:
-				t.Fatalf("the node ends: %v", *nodes[0].fatal.Load())
+			case <-nodes[0].readiness.failed:
+				t.Fatalf("the node ends: %v", *nodes[0].readiness.fatal.Load())
 			default:
 			}
 			return nodes[0].Waiting() != "the test"
@@ -251,7 +251,7 @@ func TestTwoNodesOfOneIDAreTold(t *testing.T) {
 	twin := testConfig(t, "a", 0, a.seed())
 	twin.Self.Store = strings.Repeat("f", 32)
 	second := nw.start(t, twin)
-	if err := readyError(t, second); err == nil || !strings.Contains(err.Error(), "runs") {
+	if err := readyError(t, second); err == nil || !strings.Contains(err.Error(), "is running at") {
 		t.Errorf("Ready: %v", err)
 	}
 }
@@ -313,12 +313,12 @@ func TestAnotherGossipKeyKeepsNodesApart(t *testing.T) {
 	b := nw.start(t, keyed("b", "0123456789abcdef", a.seed()))
 	ready(t, a, b)
 	for _, n := range []*testNode{stranger, plain} {
-		if n.ID() != "" || !strings.Contains(n.Waiting(), "sees 1") && !strings.Contains(n.Waiting(), "the start") {
+		if n.ID() != "" || !strings.Contains(n.Waiting(), "sees 1") && !strings.Contains(n.Waiting(), starting) {
 			t.Errorf("%s is of cluster %q, and waits for %s", n.self.Name, n.ID(), n.Waiting())
 		}
 	}
 	eventually(t, "a sees b alone", func() bool {
-		seen := len(a.sights.alive())
+		seen := len(a.members.alive())
 		if seen > 1 {
 			t.Fatalf("a sees %d nodes", seen)
 		}

@@ -15,22 +15,22 @@ import (
 // Config says which node this is and how it finds the others.
 type Config struct {
 	Self         topology.Node // all but BusHost
-	Shards       int           // of a cluster that is made here
-	Replicas     int           // likewise: copies of each shard, the primary's included
-	FirstEpoch   uint64        // likewise: versions that the folder knows are of lower ones
-	HasData      bool          // the folder has arrays: it keeps them if a cluster of one is made of it, and gives no claim
-	RaftState    string        // id of the raft state that the folder has (Host.SetRaftState); empty for none
-	NewClusterID string        // id of a cluster of one; empty for a random one
+	Shards       int           // in a cluster that this node bootstraps
+	Replicas     int           // copies of each shard, the primary included, in a cluster that this node bootstraps
+	FirstEpoch   uint64        // lowest epoch in a cluster that this node bootstraps; above all versions in the data folder
+	HasData      bool          // the data folder has arrays: the node keeps them in a cluster of one, and grants no claim
+	RaftState    string        // id that Host.SetRaftState recorded; empty for none
+	NewClusterID string        // for a cluster of one; empty for a random id
 
-	Join            []string // seeds, HOST[:PORT] of gossip
-	BootstrapExpect int      // make a cluster together with so many nodes, this one included; 0 for never
+	Join            []string // seeds: HOST[:PORT] of gossip
+	BootstrapExpect int      // bootstrap a cluster of this many nodes, this one included; 0: never
 
 	GossipBind string // address
-	GossipPort int    // 0 lets the system choose
+	GossipPort int    // 0: the system chooses
 	GossipKey  []byte // 16, 24 or 32 bytes; nil: gossip is not encrypted
 
-	RaftDir string // folder of raft's files, in one of their own for each store; empty: in memory
-	Files   Files  // of the node's folder; nil: in memory
+	RaftDir string // holds one folder of raft's files per store; empty: in memory
+	Files   Files  // in the node's data folder; nil: in memory
 
 	Timing Timing
 	Log    *slog.Logger
@@ -38,11 +38,11 @@ type Config struct {
 
 // Timing is how fast the cluster notices and decides. Zero values get the defaults.
 type Timing struct {
-	Heartbeat time.Duration // without word from its leader a follower asks for votes; default 300 ms
-	Lease     time.Duration // without word from a majority a leader gives the lead away; default 200 ms
-	Probe     time.Duration // each node looks after another one so often; default 200 ms
-	Rejoin    time.Duration // how often known addresses are tried that gossip does not see; default 5 s
-	Tick      time.Duration // of the controller, and of a node that waits to become part of a cluster; default 200 ms
+	Heartbeat time.Duration // a follower that hears nothing from its leader for this long starts an election; default 300 ms
+	Lease     time.Duration // a leader that cannot reach a majority for this long steps down; default 200 ms
+	Probe     time.Duration // interval at which gossip probes another node; default 200 ms
+	Rejoin    time.Duration // interval at which known addresses that gossip does not see are tried; default 5 s
+	Tick      time.Duration // of the controller, and of a node that is not ready yet; default 200 ms
 }
 
 func (t Timing) withDefaults() Timing {
@@ -59,9 +59,9 @@ func (t Timing) withDefaults() Timing {
 	return t
 }
 
-// Files keeps small named files. Save returns when the file will survive the end of the machine.
+// Files keeps small named files. Save returns when the file survives a crash of the machine.
 type Files interface {
-	Load(name string) ([]byte, error) // fs.ErrNotExist if there is none
+	Load(name string) ([]byte, error) // fs.ErrNotExist if the file is missing
 	Save(name string, content []byte) error
 }
 
@@ -70,66 +70,66 @@ type Method uint8
 
 // The methods.
 const (
-	MethodClaim         Method = 1 // an asker wants a claim, or gives one back
-	MethodFormed        Method = 2 // the cluster is made
-	MethodJoin          Method = 3 // a node wants in, or has been started anew
+	MethodClaim         Method = 1 // a coordinator wants or releases a claim, or a member asks what became of its claim
+	MethodFormed        Method = 2 // the coordinator has formed the cluster
+	MethodJoin          Method = 3 // a node, or a new incarnation of one, wants to be admitted
 	MethodPropose       Method = 4 // a command for the log
-	MethodProbe         Method = 5 // nothing but the handshake
-	MethodAwaitTopology Method = 6 // answered when the node routes by a topology or a later one
+	MethodProbe         Method = 5 // the handshake alone
+	MethodAwaitTopology Method = 6 // answered when the node routes by a given topology or a later one
 )
 
 // Methods are all methods.
 var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology}
 
-// Target is a node as its bus is dialled.
+// Target says how to dial a node's bus and who has to answer.
 type Target struct {
 	Address string          // host:port
-	Node    topology.NodeID // empty: whoever answers
-	Store   string          // empty: any
+	Node    topology.NodeID // empty: any node
+	Store   string          // empty: any store
 }
 
-// Caller is the node that a request came from.
+// Caller is the node that sent a request.
 type Caller struct {
 	Node        topology.NodeID
 	Store       string
 	Incarnation uint64
-	Cluster     string // empty before it is part of one
+	Cluster     string // empty before the node belongs to one
 }
 
 // Bus is how a node reaches the others.
 type Bus interface {
 	// Dial opens a stream for raft.
 	Dial(ctx context.Context, to Target) (net.Conn, error)
-	// Call does a request. The error is an *RemoteError when the other node has answered with one, and wraps ErrNotSent when it was not asked; anything else
-	// leaves open whether it was done.
+	// Call sends a request and returns the reply. The error is a *RemoteError if the other node answered with one, and wraps
+	// ErrNotSent if the request was not sent. After any other error the request may or may not have been handled.
 	Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error)
 	// Probe asks who is at an address.
 	Probe(ctx context.Context, address string) (Caller, error)
-	// Renew has requests go over new connections from now on: those that were made from another address of this machine lead nowhere.
+	// Renew makes further requests use new connections. Those made from an address that this machine has lost are dead.
 	Renew()
 }
 
-// ErrNotSent is returned by a Bus when a request has not reached anybody.
+// ErrNotSent is returned by a Bus when a request did not reach the other node.
 var ErrNotSent = errors.New("the node cannot be reached")
 
-// RemoteError is an error that another node answered with.
+// RemoteError is an error with which another node answered.
 type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time, but for AwaitTopology.
+// Host is the process around a node. Its methods are called one at a time, except AwaitTopology.
 type Host interface {
 	// SetClusterID records durably that the node's data folder belongs to a cluster.
 	SetClusterID(cluster string) error
 	// SetRaftState records durably the id of the raft state that the data folder has.
-	SetRaftState(raftState string) error
-	// Publish hands over a newer topology. It must not block.
+	SetRaftState(id string) error
+	// Publish passes on a newer topology. It must not block.
 	Publish(*topology.Topology)
-	// AwaitTopology returns when the process routes by the topology of an index, or by a later one. It may be called at any time.
+	// AwaitTopology returns when the process routes by the topology of an index or a later one. It may be called at any time.
 	AwaitTopology(ctx context.Context, index uint64) error
 }
 
-// memoryFiles are the Files of a node without a folder.
+// memoryFiles are the Files of a node without a data folder.
 type memoryFiles struct {
 	mu    sync.Mutex // guards files
 	files map[string][]byte

@@ -112,7 +112,7 @@ func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 4, nil)
 	votes := func(by *testNode) (voters []string) {
-		future := by.agreement.Load().GetConfiguration()
+		future := by.consensus.Load().GetConfiguration()
 		if future.Error() != nil {
 			return nil
 		}
@@ -126,7 +126,7 @@ func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
 	var bystander, victim *testNode // one without a vote, and a voter that does not lead
 	leader := leaderOf(t, nodes...)
 	for _, n := range nodes {
-		switch voter := slices.Contains(votes(leader), n.local); {
+		switch voter := slices.Contains(votes(leader), n.self.server); {
 		case !voter:
 			bystander = n
 		case n != leader:
@@ -136,7 +136,7 @@ func TestAVoterThatStaysDeadIsReplaced(t *testing.T) {
 	victim.kill()
 	eventually(t, "the vote goes to the one that had none, and all others know it", func() bool {
 		for _, n := range nodes { // the leader knows what is not decided yet
-			if now := votes(n); n != victim && (len(now) != 3 || !slices.Contains(now, bystander.local) || slices.Contains(now, victim.local)) {
+			if now := votes(n); n != victim && (len(now) != 3 || !slices.Contains(now, bystander.self.server) || slices.Contains(now, victim.self.server)) {
 				return false
 			}
 		}
@@ -224,7 +224,7 @@ func TestANodeThatHasLeftComesBackWithItsFolder(t *testing.T) {
 	eventually(t, "it leaves", func() bool { return late.Leave(t.Context()) == nil })
 	eventually(t, "it is forgotten", func() bool {
 		_, known := nodes[0].Topology().Node(late.self.ID)
-		return !known && !hasServer(leaderOf(t, nodes...).agreement.Load().GetConfiguration().Configuration(), late.local)
+		return !known && !hasServer(leaderOf(t, nodes...).consensus.Load().GetConfiguration().Configuration(), late.self.server)
 	})
 	late.stop()
 	back := nw.start(t, config)

@@ -1,58 +1,77 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// machine is raft's state machine: the topology, which package topology changes.
-type machine struct {
+// fsm is raft's state machine: the topology, which package topology changes.
+type fsm struct {
 	current atomic.Pointer[topology.Topology]
 	publish func(*topology.Topology)
 }
 
-func newMachine(publish func(*topology.Topology)) *machine {
-	m := &machine{publish: publish}
-	m.current.Store(&topology.Topology{})
-	return m
+func newFSM(publish func(*topology.Topology)) *fsm {
+	f := &fsm{publish: publish}
+	f.current.Store(&topology.Topology{})
+	return f
 }
 
-// recovery returns with which recovery of the cluster the topology began; 0 for none.
-func (m *machine) recovery() uint64 { return m.current.Load().Recovery }
+// recovery returns the index at which the topology's last recovery began; 0 if it was never recovered.
+func (f *fsm) recovery() uint64 { return f.current.Load().Recovery }
 
-// applied is what Apply answers: an error for each operation, nil for one that was done.
+// applied is the result of Apply: an error for each operation, nil for one that took effect.
 type applied struct {
 	errs []error
-	err  error // nothing was done
+	err  error // no operation took effect
 }
 
 // Apply implements raft.FSM.
-func (m *machine) Apply(entry *raft.Log) any {
+func (f *fsm) Apply(entry *raft.Log) any {
 	command, err := topology.DecodeCommand(entry.Data)
-	if err != nil { // written by a version that this one does not know: all nodes of this version refuse it alike
+	if err != nil { // written by a later version: all nodes of this version refuse it in the same way
 		return applied{err: err}
 	}
-	next, errs := m.current.Load().Apply(entry.Index, command)
-	m.set(next)
+	next, errs := f.current.Load().Apply(entry.Index, command)
+	f.set(next)
 	return applied{errs: errs}
 }
 
-func (m *machine) set(next *topology.Topology) {
-	m.current.Store(next)
-	m.publish(next)
+// await waits until this node has applied the log up to an index that is committed.
+func (f *fsm) await(ctx context.Context, index uint64) error {
+	if f.current.Load().Index >= index {
+		return nil
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for f.current.Load().Index < index {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: the leader has decided, but this node has not received the decision: %w", ErrUncertain, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (f *fsm) set(next *topology.Topology) {
+	f.current.Store(next)
+	f.publish(next)
 }
 
 // Snapshot implements raft.FSM.
-func (m *machine) Snapshot() (raft.FSMSnapshot, error) { return snapshot{m.current.Load()}, nil }
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.current.Load()}, nil }
 
 // Restore implements raft.FSM.
-func (m *machine) Restore(r io.ReadCloser) error {
+func (f *fsm) Restore(r io.ReadCloser) error {
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, maxSnapshot+1))
 	if err != nil {
@@ -65,7 +84,7 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return fmt.Errorf("the snapshot of the topology is damaged: %w", err)
 	}
-	m.set(t)
+	f.set(t)
 	return nil
 }
 

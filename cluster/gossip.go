@@ -17,34 +17,39 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// DefaultGossipPort is that of seeds that are given without one.
+// DefaultGossipPort is the port of a seed given without one.
 const DefaultGossipPort = 7946
 
-// gossip finds other nodes and notices when they go. What it sees it keeps in sights, and it wakes whoever listens.
+// gossip finds other nodes and notices failures. It records what it sees in members.
 type gossip struct {
 	config  *Config
 	log     *slog.Logger
-	sights  *sights
-	refused *atomic.Int64 // messages that the screens have kept out
-	bind    net.IP        // to listen on
-	first   net.IP        // where others reached the node when it started
-	end     sync.Once     // of list
+	members *members
+	refused atomic.Int64 // messages that screen refused
+	bind    net.IP       // to listen on
+	first   net.IP       // address that others were told when the node started
+	end     sync.Once    // shuts list down
 
-	turn sync.Mutex // held while something is told to others, or list is replaced; before mu
+	sending sync.Mutex // held while others are told something or list is replaced; taken before mu
 
 	mu    sync.Mutex // guards all below
 	self  meta
-	list  *memberlist.Memberlist // nil while nobody can be heard
-	host  string                 // where others reach list
+	list  *memberlist.Memberlist // nil while gossip is not running
+	host  string                 // at which others reach list
 	port  int
 	moves int // how often host has changed
 }
 
-func newGossip(config *Config, self meta, s *sights) *gossip {
-	return &gossip{config: config, log: config.Log, sights: s, self: self, refused: new(atomic.Int64)}
+func newGossip(config *Config, m *members) *gossip {
+	self := config.Self
+	return &gossip{config: config, log: config.Log, members: m, self: meta{
+		node: self.ID, store: self.Store, incarnation: self.Incarnation, busPort: uint16(self.BusPort),
+		expect: uint8(min(config.BootstrapExpect, 255)), hasData: config.HasData, name: self.Name,
+	}}
 }
 
-// memberName is unique for each start of a node, and for each address that it has had since: memberlist would not let a name that it knows come back with another address at once.
+// memberName differs for each incarnation of a node and for each address that it has had: memberlist would reject a known name at a new
+// address until it has given up the old one.
 func memberName(id topology.NodeID, incarnation uint64, moves int) string {
 	name := string(id) + "/" + strconv.FormatUint(incarnation, 10)
 	if moves > 0 {
@@ -53,7 +58,7 @@ func memberName(id topology.NodeID, incarnation uint64, moves int) string {
 	return name
 }
 
-// movesIn returns how often a member had changed its address when it took a name.
+// movesIn returns how often a member had changed its address when it took this name.
 func movesIn(name string) int {
 	parts := strings.Split(name, "/")
 	if len(parts) < 3 {
@@ -66,7 +71,7 @@ func movesIn(name string) int {
 func (g *gossip) open() error {
 	var err error
 	if g.bind, err = bindIP(g.config.GossipBind); err == nil {
-		g.first, err = advertised(g.bind)
+		g.first, err = advertisedIP(g.bind)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot listen for gossip: %w", err)
@@ -74,7 +79,7 @@ func (g *gossip) open() error {
 	return g.listen(g.first, g.config.GossipPort, 0)
 }
 
-// listen starts gossip that others reach at an address.
+// listen starts gossip that others reach at the advertised address.
 func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c := memberlist.DefaultLANConfig()
 	c.Name = memberName(g.self.node, g.self.incarnation, moves)
@@ -89,11 +94,11 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c.DeadNodeReclaimTime = time.Second
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
-	c.Delegate, c.Events, c.Alive, c.Merge = g, events{g, moves}, g, g
-	transport, err := screen.Listen(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: g.refused})
+	c.Delegate, c.Events, c.Alive, c.Merge = g, listEvents{g, moves}, g, g
+	transport, err := screen.Listen(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: &g.refused})
 	if err != nil {
-		if strings.Contains(err.Error(), "address already in use") { // memberlist passes on no more than the text
-			err = fmt.Errorf("%w: another process has it, perhaps another node; give another port with --gossip-port, or 0 for any", err)
+		if strings.Contains(err.Error(), "address already in use") { // memberlist passes on only the text
+			err = fmt.Errorf("%w: another process, perhaps another node, uses it; choose another port with --gossip-port, or 0 for any", err)
 		}
 		return fmt.Errorf("cannot listen for gossip (--gossip-port): %w", err)
 	}
@@ -109,7 +114,7 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	return nil
 }
 
-// current returns what gossips now; nil while nothing does.
+// current returns the running list; nil while gossip is not running.
 func (g *gossip) current() *memberlist.Memberlist {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -123,25 +128,25 @@ func (g *gossip) address() (host string, port int) {
 	return g.host, g.port
 }
 
-// tell changes what this node says of itself.
+// tell changes what this node tells about itself.
 func (g *gossip) tell(change func(*meta)) error {
-	g.turn.Lock()
-	defer g.turn.Unlock()
+	g.sending.Lock()
+	defer g.sending.Unlock()
 	g.mu.Lock()
 	change(&g.self)
 	list := g.list
 	g.mu.Unlock()
 	if list == nil {
-		return nil // nobody hears it yet
+		return nil // listen will tell
 	}
 	return list.UpdateNode(5 * time.Second)
 }
 
-// join tries addresses side by side. Foreign are those where a node of another cluster has answered, silent those where nobody has.
+// join contacts addresses concurrently. At the foreign ones a node of another cluster answered, at the silent ones no node did.
 func (g *gossip) join(addresses []string) (answered int, foreign, silent []string, err error) {
 	list := g.current()
 	if list == nil {
-		return 0, nil, addresses, errors.New("this machine has no address that others could reach")
+		return 0, nil, addresses, errNoAddressHere
 	}
 	var mu sync.Mutex // guards the results
 	var wait sync.WaitGroup
@@ -154,7 +159,7 @@ func (g *gossip) join(addresses []string) (answered int, foreign, silent []strin
 			if failure != nil {
 				err = errors.Join(err, failure)
 				switch {
-				case strings.Contains(failure.Error(), foreignText): // memberlist passes on no more than the text
+				case strings.Contains(failure.Error(), foreignText): // memberlist passes on only the text
 					foreign = append(foreign, a)
 				case n == 0:
 					silent = append(silent, a)
@@ -166,10 +171,10 @@ func (g *gossip) join(addresses []string) (answered int, foreign, silent []strin
 	return answered, foreign, silent, err
 }
 
-// foreignText is in the error of a join that met a node of another cluster.
-const foreignText = "is of another cluster"
+// foreignText is part of the error of a join that reached a node of another cluster.
+const foreignText = "belongs to another cluster"
 
-// withPort completes a seed.
+// withPort adds the default port to a seed without one.
 func withPort(seed string) string {
 	if _, _, err := net.SplitHostPort(seed); err == nil {
 		return seed
@@ -177,15 +182,15 @@ func withPort(seed string) string {
 	return net.JoinHostPort(strings.Trim(seed, "[]"), strconv.Itoa(DefaultGossipPort))
 }
 
-// leave tells the others that this node goes, so that they need not find out.
+// leave tells the others that this node leaves, which saves them the time to notice, and ends gossip.
 func (g *gossip) leave(wait time.Duration) (err error) {
 	list := g.current()
 	if list == nil {
 		return nil
 	}
 	g.end.Do(func() {
-		if err := list.Leave(wait); err != nil { // the others will find out
-			g.log.Debug("the others may not have heard that this node goes", "err", err)
+		if err := list.Leave(wait); err != nil { // the others will notice
+			g.log.Debug("not all nodes were told that this node leaves", "err", err)
 		}
 		err = list.Shutdown()
 	})
@@ -199,22 +204,22 @@ func (g *gossip) NodeMeta(int) []byte {
 	return g.self.encode()
 }
 
-// NotifyMsg implements memberlist.Delegate: there are no messages.
+// NotifyMsg implements memberlist.Delegate: nodes send no messages of their own.
 func (*gossip) NotifyMsg([]byte) {}
 
-// GetBroadcasts implements memberlist.Delegate: there are none.
+// GetBroadcasts implements memberlist.Delegate: nodes send no broadcasts of their own.
 func (*gossip) GetBroadcasts(int, int) [][]byte { return nil }
 
-// LocalState implements memberlist.Delegate: there is none.
+// LocalState implements memberlist.Delegate: nodes exchange no state of their own.
 func (*gossip) LocalState(bool) []byte { return nil }
 
-// MergeRemoteState implements memberlist.Delegate: there is none.
+// MergeRemoteState implements memberlist.Delegate.
 func (*gossip) MergeRemoteState([]byte, bool) {}
 
-// NotifyAlive implements memberlist.AliveDelegate: nodes of other clusters stay out.
+// NotifyAlive implements memberlist.AliveDelegate: it rejects nodes of other clusters.
 func (g *gossip) NotifyAlive(n *memberlist.Node) error { return g.check(n) }
 
-// NotifyMerge implements memberlist.MergeDelegate.
+// NotifyMerge implements memberlist.MergeDelegate: it rejects a merge with nodes of other clusters.
 func (g *gossip) NotifyMerge(nodes []*memberlist.Node) error {
 	for _, n := range nodes {
 		if err := g.check(n); err != nil {
@@ -236,43 +241,44 @@ func (g *gossip) check(n *memberlist.Node) error {
 		return nil
 	}
 	address := n.FullAddress().Addr
-	if g.sights.foreign(address, m) {
-		g.log.Warn("a node of another cluster is kept out", "node", label(m.name, m.node), "address", address, "cluster", m.cluster, "ours", own)
+	if g.members.observeForeign(address, m) {
+		g.log.Warn("rejected a node of another cluster", "node", label(m.name, m.node), "address", address, "cluster", m.cluster, "ours", own)
 	}
-	return fmt.Errorf("node %s at %s %s: %s, this one is of %s", label(m.name, m.node), address, foreignText, m.cluster, own)
+	return fmt.Errorf("node %s at %s %s: %s, not %s", label(m.name, m.node), address, foreignText, m.cluster, own)
 }
 
-// events are what one start of gossip tells.
-type events struct {
+// listEvents passes on what one memberlist reports.
+type listEvents struct {
 	*gossip
-	moves int // what they were when it started
+	moves int // gossip.moves when the list started
 }
 
 // NotifyJoin implements memberlist.EventDelegate.
-func (e events) NotifyJoin(n *memberlist.Node) { e.note(n, true) }
+func (e listEvents) NotifyJoin(n *memberlist.Node) { e.observe(n, true) }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (e events) NotifyUpdate(n *memberlist.Node) { e.note(n, true) }
+func (e listEvents) NotifyUpdate(n *memberlist.Node) { e.observe(n, true) }
 
 // NotifyLeave implements memberlist.EventDelegate.
-func (e events) NotifyLeave(n *memberlist.Node) { e.note(n, false) }
+func (e listEvents) NotifyLeave(n *memberlist.Node) { e.observe(n, false) }
 
-// note passes on what the present start of gossip tells. What an earlier one still tells nobody would ever correct.
-func (e events) note(n *memberlist.Node, alive bool) {
+// observe ignores a list that has been replaced: its late reports would never be corrected.
+func (e listEvents) observe(n *memberlist.Node, alive bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.moves == e.gossip.moves {
-		e.gossip.note(n, alive)
+		e.gossip.observe(n, alive)
 	}
 }
 
-func (g *gossip) note(n *memberlist.Node, alive bool) {
+func (g *gossip) observe(n *memberlist.Node, alive bool) {
 	m, err := decodeMeta(n.Meta)
 	if err != nil {
-		return // it was let in by check before
+		return // check rejects such nodes
 	}
 	host := n.Addr.String()
-	g.sights.note(instance{
-		meta: m, moves: movesIn(n.Name), alive: alive, gossip: net.JoinHostPort(host, strconv.Itoa(int(n.Port))), bus: net.JoinHostPort(host, strconv.Itoa(int(m.busPort))),
+	g.members.observe(incarnation{
+		meta: m, moves: movesIn(n.Name), alive: alive,
+		gossip: net.JoinHostPort(host, strconv.Itoa(int(n.Port))), bus: net.JoinHostPort(host, strconv.Itoa(int(m.busPort))),
 	})
 }

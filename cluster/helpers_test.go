@@ -14,7 +14,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// network is the buses of nodes in one process: streams are pipes, requests are calls. A node can be cut off.
+// network is the buses of nodes in one process: streamLayer are pipes, requests are calls. A node can be cut off.
 type network struct {
 	mu    sync.Mutex           // guards all below
 	nodes map[string]*testNode // by bus address
@@ -140,7 +140,7 @@ func (n *testNode) Dial(_ context.Context, to Target) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if other.Cluster.agreement.Load() == nil {
+	if other.Cluster.consensus.Load() == nil {
 		return nil, fmt.Errorf("%w: it is not ready", ErrNotSent)
 	}
 	near, far := net.Pipe()
@@ -189,7 +189,9 @@ func (n *testNode) SetClusterID(cluster string) error {
 }
 
 // SetRaftState implements Host.
-func (n *testNode) SetRaftState(state string) error { return n.files.Save(stateFile, []byte(state)) }
+func (n *testNode) SetRaftState(state string) error {
+	return n.config.Files.Save(stateFile, []byte(state))
+}
 
 // stateFile stands for the line of a data folder's manifest.
 const stateFile = "manifest-raft-state"
@@ -206,7 +208,7 @@ func (n *testNode) Publish(t *topology.Topology) {
 
 // AwaitTopology implements Host.
 func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
-	return n.caughtUp(ctx, index)
+	return n.fsm.await(ctx, index)
 }
 
 // ready waits until nodes are part of their cluster.

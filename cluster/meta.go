@@ -10,14 +10,14 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// meta is what gossip tells of a node beside its address.
+// meta is what gossip tells about a node besides its address.
 type meta struct {
 	node        topology.NodeID
 	store       string // 32 hexadecimal digits
-	cluster     string // likewise; empty for none
+	cluster     string // 32 hexadecimal digits; empty for none
 	incarnation uint64
 	busPort     uint16
-	expect      uint8 // --bootstrap-expect of a node that waits for a cluster; 0 for a node that would only join one
+	expect      uint8 // --bootstrap-expect of a node without a cluster; 0 if it can only join one
 	hasData     bool
 	name        string
 }
@@ -36,7 +36,7 @@ const (
 	idDigits    = 40
 )
 
-var errMeta = errors.New("the gossip is not of ndring, or of another version of it")
+var errMeta = errors.New("gossip from a program other than ndring, or from another version of it")
 
 func (m *meta) encode() []byte {
 	b := make([]byte, metaFixed, metaFixed+len(m.name))
@@ -54,7 +54,7 @@ func (m *meta) encode() []byte {
 	return append(b, m.name...)
 }
 
-// decodeHex fills b from digits; what is no such number leaves it zero.
+// decodeHex fills b from digits, and leaves it zero if they are malformed or of another length.
 func decodeHex(b []byte, digits string) {
 	if len(digits) != 2*len(b) {
 		return
@@ -77,12 +77,12 @@ func decodeMeta(b []byte) (m meta, err error) {
 	return m, nil
 }
 
-// serverID is a node's name in raft, and its address there: a copy of the log is of one node and one store.
+// serverID is both the name and the address of a node in raft. A copy of the log belongs to one node and one store.
 func serverID(node topology.NodeID, store string) string { return string(node) + "/" + store }
 
 func parseServerID(id string) (node topology.NodeID, store string, err error) {
 	if len(id) != idDigits+1+uuid.Digits || id[idDigits] != '/' {
-		return "", "", fmt.Errorf("%.80q names no server", id)
+		return "", "", fmt.Errorf("%.80q is not a server id", id)
 	}
 	return topology.NodeID(id[:idDigits]), id[idDigits+1:], nil
 }
@@ -93,7 +93,7 @@ func isStore(name string) bool {
 	return err == nil
 }
 
-// label is how people are told of a node.
+// label is how messages show a node.
 func label(name string, id topology.NodeID) string {
 	if name == "" {
 		return string(id)

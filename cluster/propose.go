@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -15,45 +15,60 @@ import (
 )
 
 var (
-	// ErrNoCluster is returned by a node that is not part of a cluster yet.
+	// ErrNoCluster is returned when the node is not part of a cluster yet.
 	ErrNoCluster = errors.New("the node is not part of a cluster yet")
-	// ErrNoLeader is returned when nobody leads, so that nothing can be decided.
+	// ErrNoLeader is returned when no leader is known, so that nothing can be committed.
 	ErrNoLeader = errors.New("the cluster has no leader: a majority of its voters is missing")
-	// ErrUncertain is returned when the cluster may have decided a proposal, or may still do so.
+	// ErrUncertain is returned when a proposal may have been committed, or may be committed later.
 	ErrUncertain = outcome.ErrUncertain
 )
 
 const (
 	applyTimeout   = 2 * time.Second // for a place in the leader's queue
-	proposeTimeout = 5 * time.Second // for the whole of a proposal, if the caller gives no end
+	proposeTimeout = 5 * time.Second // for a whole proposal, unless the caller's deadline is earlier
 )
 
-// decision is what a proposal came to.
-type decision struct {
-	Index uint64   `json:"index"`          // of the log
-	Errs  []string `json:"errs,omitempty"` // by operation; empty for what was done
+// committed is the result of a proposal that is in the log.
+type committed struct {
+	Index uint64   `json:"index"`          // in the log
+	Errs  []string `json:"errs,omitempty"` // by operation; empty for one that was applied
 }
 
-// Propose has a command decided, wherever the leader is, and returns when this node's topology has it. There is an error for each operation, nil
-// for those that were done. The last error is ErrUncertain when it may yet be decided; after any other one it is not.
+// proposer gets commands committed, wherever the leader is.
+type proposer struct {
+	self      *localNode
+	peers     *peers
+	fsm       *fsm
+	consensus *consensusRef
+
+	proposed, failed atomic.Int64 // totals since the start
+}
+
+// Propose gets a command committed and returns when this node's topology has it, with an error for each operation, nil for those that
+// were applied. If the last error is ErrUncertain, the command may have been committed or may be later; after any other error it was not
+// and will not be.
 func (c *Cluster) Propose(ctx context.Context, command topology.Command) ([]error, error) {
+	return c.proposer.propose(ctx, command)
+}
+
+func (p *proposer) propose(ctx context.Context, command topology.Command) ([]error, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	c.proposals.proposed.Add(1)
+	p.proposed.Add(1)
 	encoded, err := command.Encode()
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.propose(ctx, encoded)
+	result, err := p.commit(ctx, encoded)
 	if err != nil {
-		c.proposals.failed.Add(1)
+		p.failed.Add(1)
 		return nil, err
 	}
-	if err := c.caughtUp(ctx, d.Index); err != nil {
+	if err := p.fsm.await(ctx, result.Index); err != nil {
 		return nil, err
 	}
 	errs := make([]error, len(command.Ops))
-	for i, text := range d.Errs {
+	for i, text := range result.Errs {
 		if text != "" && i < len(errs) {
 			errs[i] = errors.New(text)
 		}
@@ -61,62 +76,65 @@ func (c *Cluster) Propose(ctx context.Context, command topology.Command) ([]erro
 	return errs, nil
 }
 
-func (c *Cluster) propose(ctx context.Context, command []byte) (d decision, err error) {
-	a := c.agreement.Load()
+// proposeOne proposes a single operation and returns its error.
+func (p *proposer) proposeOne(ctx context.Context, op topology.Op) error {
+	errs, err := p.propose(ctx, topology.Command{Ops: []topology.Op{op}})
+	if err == nil && len(errs) == 1 && errs[0] != nil {
+		err = fmt.Errorf("refused: %w", errs[0])
+	}
+	return err
+}
+
+// commit sends an encoded command to the leader, or commits it if this node leads.
+func (p *proposer) commit(ctx context.Context, command []byte) (result committed, err error) {
+	a := p.consensus.Load()
 	if a == nil {
-		return d, ErrNoCluster
+		return result, ErrNoCluster
 	}
 	leader := a.leader()
 	switch leader {
 	case "":
-		return d, ErrNoLeader
-	case c.self.ID:
-		return a.decide(command)
+		return result, ErrNoLeader
+	case p.self.ID:
+		return a.commit(command)
 	}
-	reply, err := c.ask(ctx, leader, MethodPropose, command)
+	reply, err := p.peers.call(ctx, leader, MethodPropose, command)
 	switch {
 	case errors.Is(err, ErrNotSent):
-		return d, fmt.Errorf("%s leads the cluster, and does not answer: %w", c.name(leader), err)
+		return result, fmt.Errorf("%s leads the cluster but does not answer: %w", p.peers.name(leader), err)
 	case err != nil:
-		return d, err
+		return result, err
 	}
-	if err := json.Unmarshal(reply, &d); err != nil {
-		return d, fmt.Errorf("%w: the leader's answer cannot be decoded: %w", ErrUncertain, err)
+	if err := json.Unmarshal(reply, &result); err != nil {
+		return result, fmt.Errorf("%w: the leader's answer cannot be decoded: %w", ErrUncertain, err)
 	}
-	return d, nil
+	return result, nil
 }
 
-// ask calls another node. What is not known to have failed is ErrUncertain.
-func (c *Cluster) ask(ctx context.Context, node topology.NodeID, m Method, payload []byte) ([]byte, error) {
-	to, err := c.target(node)
+// answer serves MethodPropose.
+func (p *proposer) answer(command []byte) ([]byte, error) {
+	a := p.consensus.Load()
+	if a == nil {
+		return nil, ErrNoCluster
+	}
+	result, err := a.commit(command)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := c.bus.Call(ctx, to, m, payload)
-	var answer *RemoteError
-	switch {
-	case err == nil:
-		return reply, nil
-	case errors.As(err, &answer) && strings.HasPrefix(answer.Text, ErrUncertain.Error()):
-		return nil, fmt.Errorf("%w%s", ErrUncertain, strings.TrimPrefix(answer.Text, ErrUncertain.Error()))
-	case errors.As(err, &answer), errors.Is(err, ErrNotSent):
-		return nil, err
-	default:
-		return nil, fmt.Errorf("%w: %s: %w", ErrUncertain, c.name(node), err)
-	}
+	return json.Marshal(result)
 }
 
-// decideOps puts operations into the log. This node leads.
-func (a *agreement) decideOps(ops ...topology.Op) (decision, error) {
+// commitOps appends operations to the log. This node leads.
+func (a *consensus) commitOps(ops ...topology.Op) (committed, error) {
 	encoded, err := topology.Command{Ops: ops}.Encode()
 	if err != nil {
-		return decision{}, err
+		return committed{}, err
 	}
-	return a.decide(encoded)
+	return a.commit(encoded)
 }
 
-// decide puts a command into the log. This node leads.
-func (a *agreement) decide(command []byte) (d decision, err error) {
+// commit appends a command to the log and waits until it is applied. This node leads.
+func (a *consensus) commit(command []byte) (result committed, err error) {
 	future := a.Apply(command, applyTimeout)
 	answered := make(chan error, 1)
 	go func() { answered <- future.Error() }()
@@ -124,66 +142,36 @@ func (a *agreement) decide(command []byte) (d decision, err error) {
 	defer timer.Stop()
 	select {
 	case err = <-answered:
-	case <-timer.C: // raft gives no answer as long as a write to its log hangs
-		return d, fmt.Errorf("%w: the leader's log has not taken the change in %v", ErrUncertain, proposeTimeout)
+	case <-timer.C: // raft does not answer while a write to its log hangs
+		return result, fmt.Errorf("%w: the leader's log has not taken the change in %v", ErrUncertain, proposeTimeout)
 	}
 	if err := proposalError(err); err != nil {
-		return d, err
+		return result, err
 	}
-	o, ok := future.Response().(applied)
+	applied, ok := future.Response().(applied)
 	if !ok {
-		return d, fmt.Errorf("the topology answers %v", future.Response())
+		return result, fmt.Errorf("unexpected result of a command: %v", future.Response())
 	}
-	if o.err != nil {
-		return d, o.err
+	if applied.err != nil {
+		return result, applied.err
 	}
-	d.Index, d.Errs = future.Index(), make([]string, len(o.errs))
-	for i, err := range o.errs {
+	result.Index, result.Errs = future.Index(), make([]string, len(applied.errs))
+	for i, err := range applied.errs {
 		if err != nil {
-			d.Errs[i] = err.Error()
+			result.Errs[i] = err.Error()
 		}
 	}
-	return d, nil
+	return result, nil
 }
 
-// proposalError tells what an error of raft's means for a command: ErrNoLeader, when it did not come into the log, or ErrUncertain.
+// proposalError translates an error of raft: ErrNoLeader if the command did not get into the log, else ErrUncertain.
 func proposalError(err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return fmt.Errorf("%w (%w)", ErrNoLeader, err)
-	default: // it was leader when it began
+	default: // this node led when it appended the command
 		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
-}
-
-// answerProposal serves MethodPropose.
-func (c *Cluster) answerProposal(payload []byte) ([]byte, error) {
-	a := c.agreement.Load()
-	if a == nil {
-		return nil, ErrNoCluster
-	}
-	d, err := a.decide(payload)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(d)
-}
-
-// caughtUp waits until this node has what was decided up to an index.
-func (c *Cluster) caughtUp(ctx context.Context, index uint64) error {
-	if c.Topology().Index >= index {
-		return nil
-	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for c.Topology().Index < index {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: the leader has decided, but this node has not received the decision: %w", ErrUncertain, ctx.Err())
-		case <-tick.C:
-		}
-	}
-	return nil
 }

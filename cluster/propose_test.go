@@ -74,8 +74,8 @@ func TestACallWhoseAnswerIsLostIsUnknown(t *testing.T) {
 		"the other one is not sure": {&RemoteError{ErrUncertain.Error()}, true},
 	} {
 		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
-		c.sights.note(instance{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
-		if _, err := c.ask(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUncertain) != tc.unknown || err == nil {
+		c.members.observe(incarnation{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
+		if _, err := c.peers.call(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUncertain) != tc.unknown || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -96,7 +96,7 @@ func TestALeaderDecidesBehindItsBarrier(t *testing.T) {
 		decide: func() { decisions++ },
 	}
 	for round := range 2 {
-		passes, barriers, decisions, term.current = false, 0, 0, false
+		passes, barriers, decisions, term.caughtUp = false, 0, 0, false
 		for range 3 {
 			if term.step(); decisions != 0 {
 				t.Fatalf("term %d: it decides without its barrier", round)

@@ -1,109 +1,106 @@
 package cluster
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Rejoin is the way out when a folder has lost what raft kept in it: the node comes back as another server, which has no vote until it is given one, and with the copies that
-// are in the folder. It works on the files of a node that does not run. OpenRejoin, then Apply, then the folder gets another store.
-//
-// A node that was alone in its cluster makes that again, around its arrays; its settings are lost. Where it is not known whether it was alone, whoever asks has to say it: a
-// member that made its cluster again would be a second one of that id.
-type Rejoin struct {
-	Cluster string
-	Self    topology.NodeID
-	Why     error // what is lost
-	Alone   bool  // the node was alone, as far as the folder tells
-	Unknown bool  // the folder does not tell
+// rejoiner keeps a running node in touch with its cluster: it contacts known addresses that gossip does not see, since a partition does
+// not heal by itself, and keeps this incarnation and its address in the topology.
+type rejoiner struct {
+	life     *lifetime
+	log      *slog.Logger
+	interval time.Duration
+	self     *localNode
 
-	folder   raftFolder
-	identity identity
+	identity   *identityStore
+	members    *members
+	book       *addressBook
+	readiness  *readiness
+	seeds      *seeds
+	joiner     *joiner
+	advertiser *advertiser
+	fsm        *fsm
+	consensus  *consensusRef
+
+	attempt int // of findLeader; only loop uses it
 }
 
-// ErrRaftIntact is returned by OpenRejoin when there is nothing wrong with what raft kept.
-var ErrRaftIntact = errors.New("raft's files are whole: start the node, it goes on as the server that it was")
-
-// Folder is where a node that does not run keeps its part in a cluster.
-type Folder struct {
-	Self      topology.NodeID
-	Store     string
-	Cluster   string // that its manifest names
-	RaftState string // likewise
-	RaftDir   string
-	HasData   bool
-	Files     Files
-}
-
-// OpenRejoin finds out what a folder has lost, and changes nothing.
-func OpenRejoin(f Folder, log *slog.Logger) (*Rejoin, error) {
-	r := &Rejoin{Cluster: f.Cluster, Self: f.Self, folder: raftFolder{
-		dir: f.RaftDir, store: f.Store, known: f.RaftState, hasData: f.HasData, files: f.Files, found: func(string) error { return nil }, log: log, logger: raftLogger(log),
-	}}
-	book, err := openBook(f.Files)
-	if err != nil {
-		return nil, err
-	}
-	i, err := loadIdentity(f.Files)
-	switch {
-	case err != nil && !errors.Is(err, errIdentity):
-		return nil, err
-	case i.Cluster != "":
-		r.Cluster, r.identity = i.Cluster, i
-		r.Alone = i.Made.alone() && len(book.all()) == 0
-	case r.folder.lastStore() == "" && !f.HasData:
-		return nil, ErrNoRaft
-	default: // what identity.json said is lost too
-		r.identity = identity{Cluster: f.Cluster, Server: serverID(f.Self, f.Store)}
-		r.Unknown = len(book.all()) == 0
-	}
-	err = r.look()
-	var lost *LostError
-	if !errors.As(err, &lost) {
-		return nil, err
-	}
-	r.Why = errors.New(lost.What)
-	return r, nil
-}
-
-// look returns the LostError that a start would end with, or another one if it would not.
-func (r *Rejoin) look() error {
-	if local := serverID(r.Self, r.folder.store); r.identity.Server != local {
-		if _, err := r.folder.serversOf(r.identity.Server); err != nil {
-			return err
+// loop runs until the node closes.
+func (r *rejoiner) loop() {
+	seen := make(chan struct{}, 1)
+	defer r.members.watch(seen)()
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-r.life.ctx.Done():
+			return
+		case <-seen:
+			r.recordMembers()
+		case <-next.C:
+			r.advertiser.update()
+			r.recordMembers()
+			r.seeds.contactMissing()
+			r.ensureMember()
+			wait := r.interval
+			if r.readiness.waitingFor() != "" {
+				wait = min(wait, time.Second)
+			}
+			next.Reset(wait)
 		}
-		return errors.New("the node comes back as another server with its next start already")
 	}
-	s, err := r.folder.openOld(&r.identity)
-	if err != nil {
-		return err
-	}
-	return errors.Join(ErrRaftIntact, s.close())
 }
 
-// Apply has the next start come back as another server, or make the cluster again if the node was alone. What is left of raft's files is kept aside; it returns where. The folder
-// has to get another store then, by which the start sees it; until it has one, the node does not start.
-func (r *Rejoin) Apply(alone bool) (kept string, err error) {
-	if alone {
-		r.identity.Made = &made{Servers: []server{{ID: r.identity.Server, Voter: true}}}
-	} else {
-		r.identity.Made = nil
+// ensureMember keeps this incarnation a member, under its present address. A recovery can take the topology back to before this node
+// joined or restarted (OpenRecovery). The new leader need not know that this node exists, so a node without a leader asks other members.
+func (r *rejoiner) ensureMember() {
+	a, t := r.consensus.Load(), r.fsm.current.Load()
+	if a == nil || t.Cluster == "" || r.readiness.waitingFor() != "" { // startup is on it
+		return
 	}
-	if err := r.identity.save(r.folder.files); err != nil {
-		return "", err
+	leader := a.leader()
+	row, member := t.Node(r.self.ID)
+	switch {
+	case member && row.Incarnation > r.self.Incarnation, !member && t.Forgotten[r.self.ID] >= r.self.Incarnation:
+		return // only a later incarnation can be a member
+	case leader == "":
+		r.attempt++
+		if err := r.joiner.findLeader(r.identity.clusterID(), r.attempt); err != nil {
+			r.log.Debug("cannot find the leader yet", "err", err)
+		}
+	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != r.self.row.Load().BusHost:
+		if err := r.joiner.announceTo(a, leader); err != nil {
+			r.log.Debug("cannot announce this incarnation and its address yet", "err", err)
+		}
 	}
-	if _, err := os.Stat(r.folder.dir); errors.Is(err, os.ErrNotExist) {
-		return "", nil
+}
+
+// recordMembers keeps the addresses of the members on disk, and drops nodes that are no longer members.
+func (r *rejoiner) recordMembers() {
+	own, t := r.identity.clusterID(), r.fsm.current.Load()
+	if own == "" {
+		return
 	}
-	kept = r.folder.dir + ".lost-" + time.Now().UTC().Format("20060102T150405.000Z")
-	if err := os.Rename(r.folder.dir, kept); err != nil {
-		return "", fmt.Errorf("raft's files cannot be put aside: %w", err)
+	isMember := func(id topology.NodeID) bool {
+		_, known := t.Node(id)
+		return known || t.Cluster == ""
 	}
-	return kept, syncDir(filepath.Dir(kept))
+	for _, i := range r.members.alive() {
+		if i.cluster == own && isMember(i.node) {
+			r.book.put(i.node, entry{Gossip: i.gossip, Bus: i.bus, Name: i.name})
+		}
+	}
+	r.book.retain(isMember)
+	r.members.prune(isMember)
+	if len(t.Nodes) > 1 {
+		if err := r.identity.clearBootstrap(); err != nil {
+			r.log.Warn("cannot save that the cluster has other members", "file", identityFile, "err", err)
+		}
+	}
+	if err := r.book.save(); err != nil {
+		r.log.Warn("cannot save the address book", "file", bookFile, "err", err)
+	}
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// ServeStream takes a stream that another node has opened for raft.
+// ServeStream accepts a stream that another node has opened for raft.
 func (c *Cluster) ServeStream(conn net.Conn) {
-	if c.agreement.Load() == nil {
-		conn.Close() // it comes again
+	if c.consensus.Load() == nil {
+		conn.Close() // the other node dials again
 		return
 	}
 	c.streams.serve(conn)
@@ -22,46 +22,42 @@ func (c *Cluster) ServeStream(conn net.Conn) {
 // ServeCall answers a request of another node.
 func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
 	if from.Cluster == "" && m == MethodPropose {
-		return nil, fmt.Errorf("node %s is of no cluster", from.Node)
+		return nil, fmt.Errorf("node %s belongs to no cluster", from.Node)
 	}
 	switch m {
 	case MethodProbe:
 		return nil, nil
 	case MethodClaim:
-		return c.answerClaim(from, payload)
+		return c.bootstrapper.answerClaim(from, payload)
 	case MethodFormed:
-		select {
-		case c.kick <- struct{}{}:
-		default:
-		}
+		c.startup.notifyFormed()
 		return nil, nil
 	case MethodJoin:
-		return c.answerJoin(ctx, from, payload)
+		return c.admitter.answer(ctx, from, payload)
 	case MethodPropose:
-		return c.answerProposal(payload)
+		return c.proposer.answer(payload)
 	case MethodAwaitTopology:
 		return c.answerAwaitTopology(ctx, payload)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
 }
 
-// stepTime is how long a node may take to hear of what was decided; a leader tells it again and again.
-const stepTime = 500 * time.Millisecond
+// awaitTopologyTimeout bounds how long a node waits for another one to route by a topology.
+const awaitTopologyTimeout = 500 * time.Millisecond
 
-// AwaitTopology asks a node to answer when it routes by the topology of an index, or by a later one.
+// AwaitTopology returns when another node routes by the topology of an index or a later one.
 func (c *Cluster) AwaitTopology(ctx context.Context, node topology.NodeID, index uint64) error {
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	ctx, cancel := context.WithTimeout(ctx, awaitTopologyTimeout)
 	defer cancel()
-	_, err := c.ask(ctx, node, MethodAwaitTopology, binary.BigEndian.AppendUint64(nil, index))
+	_, err := c.peers.call(ctx, node, MethodAwaitTopology, binary.BigEndian.AppendUint64(nil, index))
 	return err
 }
 
-// answerAwaitTopology serves MethodAwaitTopology.
 func (c *Cluster) answerAwaitTopology(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) != 8 {
 		return nil, fmt.Errorf("an index has 8 bytes, not %d", len(payload))
 	}
-	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	ctx, cancel := context.WithTimeout(ctx, awaitTopologyTimeout)
 	defer cancel()
 	return nil, c.host.AwaitTopology(ctx, binary.BigEndian.Uint64(payload))
 }

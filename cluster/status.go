@@ -11,26 +11,26 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Status is how a node stands in its cluster.
+// Status is the state of a node in its cluster.
 type Status struct {
-	Waiting          string // what for; empty when the node serves
-	Starting         bool   // Waiting is for nothing but this node itself, which is short
+	Waiting          string // completes "waiting for"; empty while the node serves
+	Starting         bool   // the node waits only for itself, which is short
 	Leader           topology.NodeID
 	Term             uint64
 	Voters           int
-	VoterNodes       []topology.NodeID // theirs
-	Quorum           bool              // the leader was heard from lately, so that the topology can change
+	VoterNodes       []topology.NodeID
+	Quorum           bool // this node leads, or heard from the leader lately: the topology can change
 	Proposed, Failed int64
 }
 
 // Status never waits for another node.
 func (c *Cluster) Status() Status {
-	s := Status{Waiting: c.Waiting(), Proposed: c.proposals.proposed.Load(), Failed: c.proposals.failed.Load()}
+	s := Status{Waiting: c.Waiting(), Proposed: c.proposer.proposed.Load(), Failed: c.proposer.failed.Load()}
 	if s.Waiting == "" {
-		s.Waiting = c.displaced()
+		s.Waiting = c.removed()
 	}
 	s.Starting = s.Waiting == starting
-	a := c.agreement.Load()
+	a := c.consensus.Load()
 	if a == nil {
 		return s
 	}
@@ -52,28 +52,28 @@ func (c *Cluster) Status() Status {
 	case s.Leader == c.self.ID:
 		s.Quorum = a.State() == raft.Leader
 	case s.Leader != "":
-		s.Quorum = time.Since(a.LastContact()) < 2*c.timing.Heartbeat
+		s.Quorum = time.Since(a.LastContact()) < 2*c.config.Timing.Heartbeat
 	}
 	return s
 }
 
-// displaced says why a node that was part of the topology is so no longer; nothing if it is.
-func (c *Cluster) displaced() string {
+// removed says why this incarnation is no longer a member; empty while it is.
+func (c *Cluster) removed() string {
 	switch row, member := c.Topology().Node(c.self.ID); {
 	case !member:
-		return "its end: the cluster has let it go (CLUSTER LEAVE or FORGET), so that it may be stopped; started anew, it joins again"
+		return "its shutdown: the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; after a restart it joins again"
 	case row.Incarnation != c.self.Incarnation:
-		return fmt.Sprintf("its end: a later start of this node has taken its place, at %s", c.busOf(row))
+		return fmt.Sprintf("its shutdown: a later incarnation of this node has replaced it, at %s", busAddress(row))
 	}
 	return ""
 }
 
-// Liveness returns whether gossip sees a node alive, and since when; false if it has never heard of it.
+// Liveness returns whether gossip sees a node alive, and since when. A node that gossip has never seen is not known.
 func (c *Cluster) Liveness(id topology.NodeID) (alive bool, since time.Time, known bool) {
 	if id == c.self.ID {
 		return true, time.Time{}, true
 	}
-	i, known := c.sights.get(id)
+	i, known := c.members.get(id)
 	return i.alive, i.since, known
 }
 
@@ -82,7 +82,7 @@ var (
 	errForgetSelf  = errors.New("a node cannot forget itself: send it CLUSTER LEAVE")
 )
 
-// Forget gives a dead node up for good, with all copies that it had.
+// Forget removes a dead node from the cluster for good, with all its copies.
 func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	if id == c.self.ID {
 		return errForgetSelf
@@ -90,20 +90,11 @@ func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	if alive, _, _ := c.Liveness(id); alive {
 		return errForgetAlive
 	}
-	row, _ := c.Topology().Node(id) // a later start of it is not meant
-	return c.one(ctx, topology.Op{Kind: topology.NodeForget, Node: id, Incarnation: row.Incarnation})
+	row, _ := c.Topology().Node(id) // a later incarnation is not forgotten
+	return c.proposer.proposeOne(ctx, topology.Op{Kind: topology.NodeForget, Node: id, Incarnation: row.Incarnation})
 }
 
-// Leave says that this node is to have no shards any more. It is forgotten once it holds no copy.
+// Leave asks the cluster to assign no shards to this node. The cluster forgets the node once it holds no copy.
 func (c *Cluster) Leave(ctx context.Context) error {
-	return c.one(ctx, topology.Op{Kind: topology.NodeLeave, Node: c.self.ID})
-}
-
-// one has a single operation decided.
-func (c *Cluster) one(ctx context.Context, op topology.Op) error {
-	errs, err := c.Propose(ctx, topology.Command{Ops: []topology.Op{op}})
-	if err == nil && len(errs) == 1 && errs[0] != nil {
-		err = fmt.Errorf("refused: %w", errs[0])
-	}
-	return err
+	return c.proposer.proposeOne(ctx, topology.Op{Kind: topology.NodeLeave, Node: c.self.ID})
 }

@@ -13,7 +13,7 @@ import (
 
 // votersBy returns the servers with a vote, as a node knows them.
 func votersBy(n *testNode) (voters []string) {
-	future := n.agreement.Load().GetConfiguration()
+	future := n.consensus.Load().GetConfiguration()
 	if future.Error() != nil {
 		return nil
 	}
@@ -35,13 +35,13 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	var victim *testNode
 	for _, n := range nodes {
 		switch {
-		case !slices.Contains(votersBy(leader), n.local):
+		case !slices.Contains(votersBy(leader), n.self.server):
 			others = append(others, n)
 		case n != leader:
 			victim = n
 		}
 	}
-	slices.SortFunc(others, func(a, b *testNode) int { return strings.Compare(a.local, b.local) })
+	slices.SortFunc(others, func(a, b *testNode) int { return strings.Compare(a.self.server, b.self.server) })
 	if len(others) != 2 {
 		t.Fatalf("%d of 7 nodes have no vote", len(others))
 	}
@@ -50,9 +50,9 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	victim.kill()
 	eventually(t, "the vote goes to the one that answers", func() bool {
 		now := votersBy(leader)
-		return len(now) == 5 && slices.Contains(now, heir.local) && !slices.Contains(now, victim.local)
+		return len(now) == 5 && slices.Contains(now, heir.self.server) && !slices.Contains(now, victim.self.server)
 	})
-	if i, _ := leader.sights.get(silent.self.ID); !i.alive || slices.Contains(votersBy(leader), silent.local) {
+	if i, _ := leader.members.get(silent.self.ID); !i.alive || slices.Contains(votersBy(leader), silent.self.server) {
 		t.Errorf("the silent one: gossip sees it %v, and it is among the voters %v", i.alive, votersBy(leader))
 	}
 }
@@ -67,26 +67,26 @@ func TestVotesDoNotComeAndGo(t *testing.T) {
 	members := []topology.Node{{ID: "lost"}, {ID: "gone"}}
 	for i, n := range nodes {
 		members = append(members, topology.Node{ID: n.self.ID, Store: n.self.Store})
-		servers = append(servers, topology.Server{ID: n.local, Node: n.self.ID, Voter: i == 0, Alive: true})
+		servers = append(servers, topology.Server{ID: n.self.server, Node: n.self.ID, Voter: i == 0, Alive: true})
 	}
-	plan := func(m *membership, voters int) (promote, demote []string) {
+	plan := func(m *history, voters int) (promote, demote []string) {
 		now := slices.Clone(servers)
 		for i := range now {
 			now[i].Voter = i < voters
 		}
-		promote, demote, _ = nodes[0].planVoters(m, now, members)
+		promote, demote, _ = nodes[0].startup.controller.planVoters(m, now, members)
 		return promote, demote
 	}
-	if promote, demote := plan(newMembership(), 1); len(promote) != 1 || len(demote) > 0 {
+	if promote, demote := plan(newHistory(), 1); len(promote) != 1 || len(demote) > 0 {
 		t.Errorf("with two others: %v, %v", promote, demote)
 	}
 	nodes[2].vanish()
-	m := newMembership()
+	m := newHistory()
 	for range 3 {
 		if promote, demote := plan(m, 1); len(promote)+len(demote) > 0 {
 			t.Errorf("with one other: %v, %v", promote, demote)
 		}
-		clear(m.silent) // a second later
+		clear(m.probedAt) // a second later
 	}
 	if promote, demote := plan(m, 2); len(promote) > 0 || len(demote) != 1 {
 		t.Errorf("with a vote too many: %v, %v", promote, demote)
@@ -103,7 +103,7 @@ func TestAChangeOfVotersIsPushed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []error{nil, raft.ErrLeadershipLost} {
 		change, pushed := make(slowChange, 1), 0
-		err := awaitChange(change, time.Millisecond, func() {
+		err := awaitPushed(change, time.Millisecond, func() {
 			if pushed++; pushed == 2 {
 				change <- outcome
 			}

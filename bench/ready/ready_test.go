@@ -41,7 +41,7 @@ func serve(t *testing.T, answers ...string) (addr string, asked func() int) {
 }
 
 func TestWaitAsksUntilKeysAreServed(t *testing.T) {
-	addr, asked := serve(t, "-CLUSTERDOWN this node is not part of a cluster yet: the start\r\n", "-LOADING data\r\n", "", ":0\r\n")
+	addr, asked := serve(t, "-CLUSTERDOWN this node is not part of a cluster yet: its own startup\r\n", "-LOADING data\r\n", "", ":0\r\n")
 	if err := Wait(t.Context(), addr, Keys); err != nil {
 		t.Fatal(err)
 	}

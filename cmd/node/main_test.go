@@ -204,7 +204,7 @@ func withoutAMajority(t *testing.T, nodes []serving, env []string) {
 		if code == 1 && out == "" && strings.Contains(said, uncertain) {
 			break
 		}
-		if !strings.Contains(said, "the cluster has no leader") && !strings.Contains(said, "leads the cluster, and does not answer") || time.Now().After(deadline) { // it was known already
+		if !strings.Contains(said, "the cluster has no leader") && !strings.Contains(said, "leads the cluster but does not answer") || time.Now().After(deadline) { // it was known already
 			t.Fatalf("without a majority: exit code %d\n%s%s", code, out, said)
 		}
 	}

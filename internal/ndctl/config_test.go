@@ -145,7 +145,7 @@ func TestChangesWaitForALeader(t *testing.T) {
 		asked          int32
 	}{
 		{"true", "ERR the cluster has no leader: a majority of its voters is missing", 0, 3},
-		{"true", "ERR n2 (bb) leads the cluster, and does not answer: the node cannot be reached", 0, 3},
+		{"true", "ERR n2 (bb) leads the cluster but does not answer: the node cannot be reached", 0, 3},
 		{"false", "ERR the cluster has no leader: a majority of its voters is missing", 1, 1},
 		{"true", "ERR refused: something else", 1, 1},
 	} {

@@ -224,7 +224,7 @@ func (v *view) decide(ctx context.Context, m *member, look string, args ...any) 
 
 // leaderless reports whether an error is that nobody leads at the moment, so that nothing was done.
 func leaderless(err error) bool {
-	return strings.HasPrefix(err.Error(), "ERR the cluster has no leader") || strings.Contains(err.Error(), " leads the cluster, and does not answer")
+	return strings.HasPrefix(err.Error(), "ERR the cluster has no leader") || strings.Contains(err.Error(), " leads the cluster but does not answer")
 }
 
 // undecidedError is that of a change of which it is not known what becomes of it.

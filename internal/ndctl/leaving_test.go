@@ -31,7 +31,7 @@ func TestLeave(t *testing.T) {
 		"config get timeout --cluster", "config reset timeout --cluster", "get k -o -", "where k",
 	} {
 		r := c.run(at2, strings.Fields(args)...)
-		if r.code != 1 || r.out != "" || !matches(c.plainly(r.err), "ndctl: @"+name(gone)+": it is not part of the cluster any more: it waits for its end: ") {
+		if r.code != 1 || r.out != "" || !matches(c.plainly(r.err), "ndctl: @"+name(gone)+": it is not part of the cluster any more: it waits for its shutdown: ") {
 			t.Errorf("ndctl %s at a node that has left: %+v", args, r)
 		}
 	}

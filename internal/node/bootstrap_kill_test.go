@@ -117,7 +117,7 @@ func (m *member) phase() string {
 	return "nothing"
 }
 
-var makesLine = regexp.MustCompile(`msg="this node makes a cluster" cluster=(\S+)`)
+var makesLine = regexp.MustCompile(`msg="bootstrapping a cluster" cluster=(\S+)`)
 
 // count notes the clusters that a process says it has made.
 func count(made map[string]int, m *member) {

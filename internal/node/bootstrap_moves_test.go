@@ -21,7 +21,7 @@ func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
 		t.Errorf("cluster %s has become %s", id, again)
 	}
 	eventually(t, "the node warns", ours, func() string {
-		return lacks(ours[0].logged(), `level=WARN msg="a node of another cluster is kept out"`, otherID)
+		return lacks(ours[0].logged(), `level=WARN msg="rejected a node of another cluster"`, otherID)
 	})
 	kept.readable(t, ours...)
 

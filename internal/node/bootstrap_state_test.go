@@ -70,16 +70,16 @@ func TestBootstrapOverOneFolderOfThree(t *testing.T) {
 	all[2].wipe()
 	startAll(all)
 	eventually(t, "the node with the folder says what it misses", all, func() string {
-		return lacks(all[1].info()["cluster_waiting_for"], "1 more of the 3 voters to have a majority; missing: ", "n1 (", "n3 (", "with the data folder that it had")
+		return lacks(all[1].info()["cluster_waiting_for"], "1 more of the 3 voters to have a majority; missing: ", "n1 (", "n3 (", "with its previous data folder")
 	})
 	for _, m := range []*member{all[0], all[2]} {
 		eventually(t, "the others wait for it", all, func() string {
-			return lacks(m.info()["cluster_waiting_for"], "cluster "+id+" to let it in: n2 (", "no leader")
+			return lacks(m.info()["cluster_waiting_for"], "cluster "+id+" to admit it: n2 (", "no leader")
 		})
 	}
 	for _, m := range all {
 		t.Logf("%s: %s", m.name, m.readyz())
-		if made := strings.Count(m.logged(), "makes a cluster"); made != 0 {
+		if made := strings.Count(m.logged(), "bootstrapping a cluster"); made != 0 {
 			t.Errorf("%s has made a cluster:\n%s", m.name, m.logged())
 		}
 	}
@@ -101,7 +101,7 @@ func TestBootstrapOverArraysOfAClusterOfOne(t *testing.T) {
 	}
 	other := whole(t, others...)
 	alone.start("--join", seedsOf(others...))
-	alone.fails("ndring cannot start", "the data folder is of cluster "+id, others[0].seed(), "start this node with an empty folder to join that")
+	alone.fails("ndring cannot start", "the data folder belongs to cluster "+id, others[0].seed(), "start this node with an empty folder to join that")
 	if again := whole(t, others...); again != other {
 		t.Errorf("cluster %s has become %s", other, again)
 	}

@@ -40,7 +40,7 @@ func (m *member) raftFile() string {
 func (m *member) saysLost(what string, args ...string) {
 	m.t.Helper()
 	m.start(args...)
-	m.fails("ndring cannot start", what, "this node has forgotten how it has voted", "ndctl raft rejoin --dir "+m.folder)
+	m.fails("ndring cannot start", what, "this node has lost its raft votes", "ndctl raft rejoin --dir "+m.folder)
 }
 
 // A voter loses its log: it does not start. As another server it comes back, with its arrays.

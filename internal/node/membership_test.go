@@ -73,7 +73,7 @@ func TestMembershipLeave(t *testing.T) {
 	}
 	whole(t, here...)
 	eventually(t, "the node says that it may be stopped", all, func() string {
-		return lacks(leaver.info()["cluster_waiting_for"], "the cluster has let it go (CLUSTER LEAVE or FORGET), so that it may be stopped; started anew, it joins again")
+		return lacks(leaver.info()["cluster_waiting_for"], "the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; after a restart it joins again")
 	})
 	t.Logf("cluster_waiting_for: %s", leaver.info()["cluster_waiting_for"])
 	t.Logf("a client is told: %s", leaver.says("NP.GET", "foo"))

@@ -88,7 +88,7 @@ func TestPartitionNewAddresses(t *testing.T) {
 			nw.settle(i, at[i])
 		}
 		for _, i := range nodes {
-			awaitLog(t, procs[i], fmt.Sprintf(`msg="the address of this node has changed" was=%s is=%s`, nw.address(at[i]-by), nw.address(at[i])))
+			awaitLog(t, procs[i], fmt.Sprintf(`msg="advertised address changed" was=%s is=%s`, nw.address(at[i]-by), nw.address(at[i])))
 		}
 	}
 	move([]int{2}, 20)

@@ -11,9 +11,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// book is where the nodes were that this one has ever seen in its cluster. It outlives the process, so that a cluster finds itself again without
-// any seed.
-type book struct {
+// addressBook has the last known addresses of the members. It is on disk, so a restarted cluster finds itself without seeds.
+type addressBook struct {
 	files Files
 
 	mu    sync.Mutex // guards all below
@@ -21,7 +20,7 @@ type book struct {
 	dirty bool
 }
 
-// entry is where a node was last.
+// entry is where a node was last seen.
 type entry struct {
 	Gossip string `json:"gossip"`
 	Bus    string `json:"bus"`
@@ -33,22 +32,34 @@ const (
 	maxBooked = 4096
 )
 
-func openBook(files Files) (*book, error) {
-	b := &book{files: files, nodes: map[topology.NodeID]entry{}}
-	content, err := files.Load(bookFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(content, &b.nodes); err != nil {
-		return nil, fmt.Errorf("the address book %s is damaged; it may be removed: %w", bookFile, err)
-	}
-	return b, nil
+func newAddressBook(files Files) *addressBook {
+	return &addressBook{files: files, nodes: map[topology.NodeID]entry{}}
 }
 
-func (b *book) get(id topology.NodeID) (entry, bool) {
+// openAddressBook returns the address book of a data folder.
+func openAddressBook(files Files) (*addressBook, error) {
+	b := newAddressBook(files)
+	return b, b.load()
+}
+
+// load reads the file, if there is one.
+func (b *addressBook) load() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	content, err := b.files.Load(bookFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(content, &b.nodes); err != nil {
+		return fmt.Errorf("the address book %s is damaged (you can delete it): %w", bookFile, err)
+	}
+	return nil
+}
+
+func (b *addressBook) get(id topology.NodeID) (entry, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e, ok := b.nodes[id]
@@ -56,14 +67,14 @@ func (b *book) get(id topology.NodeID) (entry, bool) {
 }
 
 // all returns a copy.
-func (b *book) all() map[topology.NodeID]entry {
+func (b *addressBook) all() map[topology.NodeID]entry {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.nodes)
 }
 
-// put notes where a node is.
-func (b *book) put(id topology.NodeID, e entry) {
+// put records where a node is.
+func (b *addressBook) put(id topology.NodeID, e entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if old, known := b.nodes[id]; old != e && (known || len(b.nodes) < maxBooked) {
@@ -71,8 +82,8 @@ func (b *book) put(id topology.NodeID, e entry) {
 	}
 }
 
-// forget drops all nodes but those of which keep is true.
-func (b *book) forget(keep func(topology.NodeID) bool) {
+// retain drops all nodes for which keep returns false.
+func (b *addressBook) retain(keep func(topology.NodeID) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id := range b.nodes {
@@ -83,8 +94,8 @@ func (b *book) forget(keep func(topology.NodeID) bool) {
 	}
 }
 
-// save writes the book if it has changed.
-func (b *book) save() error {
+// save writes the file if an address has changed.
+func (b *addressBook) save() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.dirty {

@@ -15,10 +15,13 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// raftFile has raft's log, term and vote.
+// raftFile holds raft's log, term and vote.
 const raftFile = "raft.db"
 
-// stores are what raft keeps: its log, its term and vote, its snapshots.
+// storeDir returns the folder of the raft state of one store.
+func storeDir(dir, store string) string { return filepath.Join(dir, store) }
+
+// stores hold raft's log, its term and vote, and its snapshots.
 type stores struct {
 	logs      raft.LogStore
 	stable    raft.StableStore
@@ -34,13 +37,13 @@ func (s *stores) close() error {
 	return s.file.Close()
 }
 
-// memoryStores are those of a node without a folder.
+// memoryStores are the stores of a node without a data folder.
 func memoryStores() *stores {
 	inmem := raft.NewInmemStore()
 	return &stores{logs: inmem, stable: inmem, snapshots: raft.NewInmemSnapshotStore()}
 }
 
-// openStores opens raft's files in a folder, once it has seen that they can be read. It makes those that are missing.
+// openStores checks raft's files in a folder and opens them. It creates those that are missing.
 func openStores(dir string, logger hclog.Logger) (*stores, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -55,7 +58,7 @@ func openStores(dir string, logger hclog.Logger) (*stores, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the log of the topology, %s: %w", path, err)
+		return nil, fmt.Errorf("cannot open raft's log %s: %w", path, err)
 	}
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger)
 	if err != nil {
@@ -64,7 +67,7 @@ func openStores(dir string, logger hclog.Logger) (*stores, error) {
 	return &stores{logs: g, stable: g, snapshots: snapshots, file: g, path: path}, nil
 }
 
-// checkRaftFile returns an error if the file is there, has something in it, and cannot be read.
+// checkRaftFile returns an error if the file exists, is not empty, and cannot be read.
 func checkRaftFile(path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -84,7 +87,7 @@ func checkRaftFile(path string) error {
 	return nil
 }
 
-// damagedError is a file of raft's that cannot be read.
+// damagedError reports a file of raft's that cannot be read.
 type damagedError struct {
 	path string
 	err  error
@@ -94,8 +97,8 @@ func (e *damagedError) Error() string { return fmt.Sprintf("%s: %v", e.path, e.e
 
 func (e *damagedError) Unwrap() error { return e.err }
 
-// guarded is a store in a file of bbolt, which panics, or has the machine send a signal, where a page makes no sense or cannot be read. That is an error here: it must
-// not end the process, which has arrays to serve.
+// guarded turns panics and memory faults of bbolt, which malformed or unreadable pages cause, into errors. They must not end the process,
+// which has arrays to serve.
 type guarded struct {
 	store *raftboltdb.BoltStore
 	path  string

@@ -26,7 +26,7 @@ func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 	stranger, other := testConfig(t, "s", 0).Self, testConfig(t, "o", 0).Self
 	stranger.Incarnation, other.Incarnation = 7, 7
 	from := Caller{Node: stranger.ID, Store: stranger.Store, Incarnation: stranger.Incarnation}
-	if _, err := n.ServeCall(t.Context(), from, MethodPropose, settingCommand(t, "stranger")); err == nil || !strings.Contains(err.Error(), "is of no cluster") {
+	if _, err := n.ServeCall(t.Context(), from, MethodPropose, settingCommand(t, "stranger")); err == nil || !strings.Contains(err.Error(), "belongs to no cluster") {
 		t.Errorf("a node of no cluster proposes: %v", err)
 	}
 	member := from
@@ -49,13 +49,13 @@ func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 	for name, request := range map[string]joinRequest{
 		"for another node":       {Node: other},
 		"for another store":      {Node: wrongStore},
-		"as if it were a member": {Node: other, Passed: true},
+		"as if it were a member": {Node: other, Forwarded: true},
 	} {
-		if err := join(from, request); err == nil || !strings.Contains(err.Error(), "another one") {
+		if err := join(from, request); err == nil || !strings.Contains(err.Error(), "another node") {
 			t.Errorf("a node asks %s: %v", name, err)
 		}
 	}
-	if err := join(member, joinRequest{Node: other, Passed: true}); err != nil {
+	if err := join(member, joinRequest{Node: other, Forwarded: true}); err != nil {
 		t.Errorf("a member passes a request on: %v", err)
 	}
 	if err := join(from, joinRequest{Node: stranger}); err != nil {
@@ -82,19 +82,19 @@ func TestASecondLiveStartIsNotLetIn(t *testing.T) {
 		other = nodes[1]
 	}
 	here(t, nodes)
-	again := *other.row.Load()
+	again := *other.self.row.Load()
 	again.Incarnation++
 	admit := func() joinReply {
 		t.Helper()
 		var reply joinReply
 		eventually(t, "the leader answers", func() (answered bool) {
 			var err error
-			reply, err = leader.admit(leader.agreement.Load(), joinRequest{Node: again, Shards: 16})
+			reply, err = leader.admitter.admit(leader.consensus.Load(), joinRequest{Node: again, Shards: 16})
 			return err == nil
 		})
 		return reply
 	}
-	if reply := admit(); !strings.Contains(reply.Refused, "runs already") {
+	if reply := admit(); !strings.Contains(reply.Refused, "is running at") {
 		t.Errorf("a second start of a node that lives: %+v", reply)
 	}
 	if row, _ := leader.Topology().Node(other.self.ID); row.Incarnation != other.self.Incarnation {

@@ -24,7 +24,7 @@ func (nw *network) losesRaft(t *testing.T, c Config, what string) {
 	if !errors.As(err, &lost) {
 		t.Fatalf("%s: the node does not say that it has lost its votes: %v", what, err)
 	}
-	for _, part := range []string{c.RaftDir, "forgotten how it has voted", "ndctl raft rejoin --dir " + filepath.Dir(c.RaftDir)} {
+	for _, part := range []string{c.RaftDir, "lost its raft votes", "ndctl raft rejoin --dir " + filepath.Dir(c.RaftDir)} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: %q is not in %q", what, part, err)
 		}
@@ -32,7 +32,7 @@ func (nw *network) losesRaft(t *testing.T, c Config, what string) {
 	n.stop()
 }
 
-func raftPath(c Config) string { return filepath.Join(raftDirOf(c.RaftDir, c.Self.Store), raftFile) }
+func raftPath(c Config) string { return filepath.Join(storeDir(c.RaftDir, c.Self.Store), raftFile) }
 
 // damages are what may become of raft's file, other than that it is an older one.
 var damages = map[string]func(path string) error{
@@ -193,7 +193,7 @@ func TestALostSnapshotIsNotGoneOnWithout(t *testing.T) {
 			n := nw.start(t, configs[0])
 			ready(t, n)
 			n.stop()
-			if err := damage(filepath.Join(raftDirOf(configs[0].RaftDir, configs[0].Self.Store), "snapshots")); err != nil {
+			if err := damage(filepath.Join(storeDir(configs[0].RaftDir, configs[0].Self.Store), "snapshots")); err != nil {
 				t.Fatal(err)
 			}
 			nw.losesRaft(t, configs[0], name)
@@ -384,7 +384,7 @@ func forgetStateID(t *testing.T, c Config) {
 	t.Helper()
 	delete(c.Files.(*memoryFiles).files, stateFile)
 	delete(c.Files.(*memoryFiles).files, markFile)
-	s, err := openStores(raftDirOf(c.RaftDir, c.Self.Store), raftLogger(testLog(t, c.Self.Name)))
+	s, err := openStores(storeDir(c.RaftDir, c.Self.Store), raftLogger(testLog(t, c.Self.Name)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,24 +400,24 @@ func TestAStartThatEndsWhileTheStateIsMade(t *testing.T) {
 	of := func(t *testing.T) (*raftFolder, *string) {
 		known := new(string)
 		return &raftFolder{
-			dir: filepath.Join(t.TempDir(), "raft"), store: fmt.Sprintf("%032x", 7), files: &memoryFiles{}, found: func(id string) error { *known = id; return nil },
+			dir: filepath.Join(t.TempDir(), "raft"), store: fmt.Sprintf("%032x", 7), files: &memoryFiles{}, setState: func(id string) error { *known = id; return nil },
 			log: testLog(t, "a"), logger: raftLogger(testLog(t, "a")),
 		}, known
 	}
 	for name, before := range map[string]func(f *raftFolder) error{
 		"nothing was made": func(*raftFolder) error { return nil },
-		"an empty folder":  func(f *raftFolder) error { return os.MkdirAll(raftDirOf(f.dir, f.store), 0o700) },
+		"an empty folder":  func(f *raftFolder) error { return os.MkdirAll(storeDir(f.dir, f.store), 0o700) },
 		"an empty file": func(f *raftFolder) error {
-			return newFile(filepath.Join(raftDirOf(f.dir, f.store)+".new", raftFile), nil)
+			return newFile(filepath.Join(storeDir(f.dir, f.store)+".new", raftFile), nil)
 		},
 		"a part of the file": func(f *raftFolder) error {
-			return newFile(filepath.Join(raftDirOf(f.dir, f.store)+".new", raftFile), make([]byte, 5000))
+			return newFile(filepath.Join(storeDir(f.dir, f.store)+".new", raftFile), make([]byte, 5000))
 		},
 		"all but its id in the manifest": func(f *raftFolder) error {
-			return makeStores(raftDirOf(f.dir, f.store), uuid.New().String(), f.logger)
+			return makeStores(storeDir(f.dir, f.store), uuid.New().String(), f.logger)
 		},
 		"an empty state of an older version": func(f *raftFolder) error {
-			s, err := openStores(raftDirOf(f.dir, f.store), f.logger)
+			s, err := openStores(storeDir(f.dir, f.store), f.logger)
 			if err != nil {
 				return err
 			}

@@ -41,19 +41,19 @@ func TestALogThatBeganHalf(t *testing.T) {
 	for writes := range 4 {
 		store := &halting{InmemStore: raft.NewInmemStore(), left: writes}
 		snapshots := raft.NewInmemSnapshotStore()
-		if err := begin(config, store, store, snapshots, transport, first); (err != nil) != (writes < 2) {
+		if err := bootstrapLog(config, store, store, snapshots, transport, first); (err != nil) != (writes < 2) {
 			t.Fatalf("the process ends after %d writes: %v", writes, err)
 		}
 		for range 2 {
 			store.left = 100
-			if err := begin(config, store, store, snapshots, transport, first); err != nil {
+			if err := bootstrapLog(config, store, store, snapshots, transport, first); err != nil {
 				t.Fatalf("%d writes: the next start: %v", writes, err)
 			}
 		}
 		last, _ := store.LastIndex()
 		term, _ := store.GetUint64([]byte("CurrentTerm"))
 		probe := *config
-		found, err := raft.GetConfiguration(&probe, newMachine(nil), store, store, snapshots, transport)
+		found, err := raft.GetConfiguration(&probe, newFSM(nil), store, store, snapshots, transport)
 		if err != nil || len(found.Servers) != 2 || last != 1 || term != 1 {
 			t.Errorf("%d writes: servers %v, last entry %d, term %d, %v", writes, found.Servers, last, term, err)
 		}

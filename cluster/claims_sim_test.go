@@ -76,8 +76,7 @@ func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x",
 // start starts a node anew, with what its files remember.
 func (v *village) start(id topology.NodeID, expect int) {
 	if old := v.nodes[id]; old != nil {
-		old.cancel()
-		old.done.Wait()
+		old.life.end()
 	}
 	c := New(Config{
 		Self: topology.Node{ID: id, Store: string(id)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, FirstEpoch: 1, BootstrapExpect: expect, Join: []string{"x"},
@@ -88,7 +87,7 @@ func (v *village) start(id topology.NodeID, expect int) {
 	}
 	for other := range v.nodes {
 		if other != id {
-			c.sights.note(instance{meta: meta{node: other, store: string(other)[8:], incarnation: 1, expect: uint8(expect)}, alive: true, bus: "bus"})
+			c.members.observe(incarnation{meta: meta{node: other, store: string(other)[8:], incarnation: 1, expect: uint8(expect)}, alive: true, bus: "bus"})
 		}
 	}
 	v.nodes[id] = c
@@ -140,8 +139,7 @@ func runVillage(t *testing.T, seed uint64) int {
 	}
 	defer func() {
 		for _, c := range v.nodes {
-			c.cancel()
-			c.done.Wait()
+			c.life.end()
 		}
 	}()
 	for range 120 {
@@ -158,7 +156,7 @@ func runVillage(t *testing.T, seed uint64) int {
 		if c.ID() != "" {
 			continue
 		}
-		binds, err := c.heedClaim()
+		binds, err := c.bootstrapper.resolveClaim()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,17 +164,17 @@ func runVillage(t *testing.T, seed uint64) int {
 			continue
 		}
 		// A view of its own: any set in which it is the first.
-		members := []string{c.local}
+		members := []string{c.self.server}
 		for i := range population {
 			if id := testID(i); id > c.self.ID && len(members) < expect && source.IntN(2) == 0 {
-				members = append(members, v.nodes[id].local)
+				members = append(members, v.nodes[id].self.server)
 			}
 		}
 		if len(members) == expect {
-			if err := c.collect(members); err != nil {
+			if err := c.bootstrapper.collect(members); err != nil {
 				t.Fatal(err)
 			}
-			c.done.Wait() // what it sends without waiting for answers
+			c.life.running.Wait() // for requests that collect does not wait for
 		}
 	}
 	return v.check()
@@ -189,28 +187,28 @@ func (*village) SetRaftState(string) error { return nil }
 func (v *village) check() (clusters int) {
 	owner := map[string]string{} // cluster by server
 	for _, c := range v.nodes {
-		if c.identity.Made == nil {
+		if c.identity.get().Bootstrap == nil {
 			continue
 		}
 		clusters++
 		var members []string
-		for _, s := range c.identity.Made.Servers {
+		for _, s := range c.identity.get().Bootstrap.Servers {
 			members = append(members, s.ID)
 			if other := owner[s.ID]; other != "" {
-				v.t.Errorf("node %s is a member of clusters %s and %s", s.ID, other, c.identity.Cluster)
+				v.t.Errorf("node %s is a member of clusters %s and %s", s.ID, other, c.identity.get().Cluster)
 			}
-			owner[s.ID] = c.identity.Cluster
+			owner[s.ID] = c.identity.get().Cluster
 		}
-		if !slices.Contains(members, c.local) {
-			v.t.Errorf("%s has made a cluster without itself", c.local)
+		if !slices.Contains(members, c.self.server) {
+			v.t.Errorf("%s has made a cluster without itself", c.self.server)
 		}
 	}
 	for _, c := range v.nodes {
-		if c.identity.Cluster != "" && owner[c.local] != c.identity.Cluster {
-			v.t.Errorf("%s is of cluster %s, but a member of %q", c.local, c.identity.Cluster, owner[c.local])
+		if c.identity.get().Cluster != "" && owner[c.self.server] != c.identity.get().Cluster {
+			v.t.Errorf("%s is of cluster %s, but a member of %q", c.self.server, c.identity.get().Cluster, owner[c.self.server])
 		}
-		if of := owner[c.local]; of != "" && c.identity.Cluster == "" && (c.identity.Claim == nil || c.identity.Claim.Cluster != of) {
-			v.t.Errorf("%s is a member of cluster %s, but has taken its claim back", c.local, of)
+		if of := owner[c.self.server]; of != "" && c.identity.get().Cluster == "" && (c.identity.get().Claim == nil || c.identity.get().Claim.Cluster != of) {
+			v.t.Errorf("%s is a member of cluster %s, but has taken its claim back", c.self.server, of)
 		}
 	}
 	return clusters

@@ -14,16 +14,16 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Recovery is the way out when a majority of the voters is lost for good: what one node knows becomes what the cluster knows, with that node as the only voter. It works on the files of
-// a node that does not run. OpenRecovery, then Recover if that is wanted, then Close.
+// Recovery restores a cluster that has lost a majority of its voters for good: one node's topology becomes the cluster's, with that node
+// as the only voter. It works on the files of a node that is not running: OpenRecovery, then Recover if wanted, then Close.
 //
-// Other nodes that live may have been told of decisions that this one does not know of, and have them in their logs. So the log goes on far behind all that they can have, in a term
-// and in epochs above theirs: raft then gives them this node's topology as a whole, in place of their own.
+// Other live nodes may have decisions in their logs that this node never received. So the log continues far beyond any index that they
+// can have, in a term and in epochs above theirs. Raft then replaces their topology by this node's as a whole.
 type Recovery struct {
 	Cluster  string
 	Self     topology.NodeID
-	Index    uint64 // of the last log entry that the node has
-	Term     uint64 // in which that was written
+	Index    uint64 // of the node's last log entry
+	Term     uint64 // of the node's last log entry
 	Voters   []RecoveryVoter
 	Topology *topology.Topology
 
@@ -33,27 +33,28 @@ type Recovery struct {
 	current uint64 // raft's term
 }
 
-// RecoveryVoter is a voter as the node knows it.
+// RecoveryVoter is a voter according to the node's log.
 type RecoveryVoter struct {
 	Node topology.NodeID
 	Name string
-	Bus  string // where it was last; empty if that is not known
+	Bus  string // last known address; empty if unknown
 }
 
 var (
-	// ErrNoRaft is returned by OpenRecovery when the node has never had a part in deciding anything.
+	// ErrNoRaft is returned by OpenRecovery when the node has never been a raft server.
 	ErrNoRaft = errors.New("the folder has no log of a cluster's topology: the node has never been a member")
-	// ErrOnlyVoter is returned by OpenRecovery when the node decides alone already.
+	// ErrOnlyVoter is returned by OpenRecovery when the node can lead without a recovery.
 	ErrOnlyVoter = errors.New("this node is the only voter already: start it, and it leads")
-	// ErrNotMember is returned by OpenRecovery when the cluster had let the node go.
-	ErrNotMember = errors.New("the topology that this node knows is without it: the cluster had let it go. Recover on another node")
+	// ErrNotMember is returned by OpenRecovery when the cluster had removed the node.
+	ErrNotMember = errors.New("this node is not in its own topology: the cluster had removed it. Recover on another node")
 )
 
-// recoveryGap is by how much a recovery raises index, term and epochs: above all that the lost majority may have come to without this node knowing, and by
-// a number of its own. If it is done on two nodes, the one that chose more prevails when they meet: with the same index and term raft would take their logs for one.
+// recoveryGap is by how much a recovery raises index, term and epochs: beyond anything that the lost majority can have reached, and by a
+// random number. If two nodes are recovered, the one with the larger number prevails when they meet; with equal index and term, raft
+// would take their logs for the same.
 func recoveryGap() uint64 { return topology.RecoveryGap + rand.Uint64N(4*topology.RecoveryGap) }
 
-// OpenRecovery reads what a node knows of its cluster, and changes nothing. Files and dir, which is raft's of all stores, are those of its folder.
+// OpenRecovery reads what a node knows about its cluster. It changes nothing. Dir has a folder of raft's files for each store.
 func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slog.Logger) (*Recovery, error) {
 	i, err := loadIdentity(files)
 	if err != nil {
@@ -63,11 +64,11 @@ func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slo
 	if i.Cluster == "" || i.Server != r.local {
 		return nil, ErrNoRaft
 	}
-	if _, err := os.Stat(filepath.Join(raftDirOf(dir, store), raftFile)); errors.Is(err, fs.ErrNotExist) { // it would be made
+	if _, err := os.Stat(filepath.Join(storeDir(dir, store), raftFile)); errors.Is(err, fs.ErrNotExist) { // opening it would create it
 		return nil, ErrNoRaft
 	}
 	logger := raftLogger(log)
-	if r.stores, err = openStores(raftDirOf(dir, store), logger); err != nil {
+	if r.stores, err = openStores(storeDir(dir, store), logger); err != nil {
 		return nil, err
 	}
 	if _, err := checkLog(r.stores); err != nil { // raft would panic
@@ -80,7 +81,7 @@ func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slo
 	return r, nil
 }
 
-// read finds out what there is: it has raft recover into nothing.
+// read reads the state by a dry run of raft's recovery.
 func (r *Recovery) read(files Files) error {
 	there, err := raft.HasExistingState(r.logs, r.stable, r.snapshots)
 	if err != nil {
@@ -93,18 +94,18 @@ func (r *Recovery) read(files Files) error {
 		return err
 	}
 	dry := &drySnapshots{SnapshotStore: r.snapshots}
-	m := newMachine(func(*topology.Topology) {})
+	m := newFSM(func(*topology.Topology) {})
 	if err := r.run(m, dryLogs{r.logs}, dry); err != nil {
 		return err
 	}
 	r.Index, r.Term, r.Topology = dry.index, dry.term, m.current.Load()
-	config := *r.config // it is changed
+	config := *r.config // raft changes it
 	_, nowhere := raft.NewInmemTransport("")
-	known, err := raft.GetConfiguration(&config, newMachine(func(*topology.Topology) {}), r.logs, r.stable, r.snapshots, nowhere)
+	known, err := raft.GetConfiguration(&config, newFSM(func(*topology.Topology) {}), r.logs, r.stable, r.snapshots, nowhere)
 	if err != nil {
 		return err
 	}
-	if err := r.note(known.Servers, files); err != nil {
+	if err := r.recordVoters(known.Servers, files); err != nil {
 		return err
 	}
 	switch _, member := r.Topology.Node(r.Self); {
@@ -112,20 +113,19 @@ func (r *Recovery) read(files Files) error {
 		return ErrNoRaft
 	case !member:
 		return ErrNotMember
-	case len(r.Voters) == 1 && r.Voters[0].Node == r.Self && r.votes(known):
+	case len(r.Voters) == 1 && r.Voters[0].Node == r.Self && r.isVoter(known):
 		return ErrOnlyVoter
 	}
 	return nil
 }
 
-// votes reports whether the node itself is a voter, with the data folder that it has.
-func (r *Recovery) votes(known raft.Configuration) bool {
+// isVoter reports whether this node, with its present store, is a voter.
+func (r *Recovery) isVoter(known raft.Configuration) bool {
 	return slices.ContainsFunc(known.Servers, func(s raft.Server) bool { return string(s.ID) == r.local && s.Suffrage == raft.Voter })
 }
 
-// note takes down who the voters are.
-func (r *Recovery) note(servers []raft.Server, files Files) error {
-	book, err := openBook(files)
+func (r *Recovery) recordVoters(servers []raft.Server, files Files) error {
+	book, err := openAddressBook(files)
 	if err != nil {
 		return err
 	}
@@ -141,20 +141,20 @@ func (r *Recovery) note(servers []raft.Server, files Files) error {
 	return nil
 }
 
-// Recover makes the node the only voter. When it returns, that is on disk.
+// Recover makes the node the only voter, durably.
 func (r *Recovery) Recover() error {
 	gap := recoveryGap()
 	term := max(r.current, r.Term) + gap
-	if err := r.stable.SetUint64([]byte(keyTerm), term); err != nil { // before a log of that term is there
+	if err := r.stable.SetUint64([]byte(keyTerm), term); err != nil { // before the log has an entry of that term
 		return err
 	}
 	end := raft.Log{Index: r.Index + gap, Term: term, Type: raft.LogNoop}
-	return r.run(&recovering{newMachine(func(*topology.Topology) {}), end.Index, gap}, ahead{r.logs, r.Index, end}, r.snapshots)
+	return r.run(&recoveringFSM{newFSM(func(*topology.Topology) {}), end.Index, gap}, extendedLog{r.logs, r.Index, end}, r.snapshots)
 }
 
 func (r *Recovery) run(m raft.FSM, logs raft.LogStore, snapshots raft.SnapshotStore) error {
 	_, nowhere := raft.NewInmemTransport("")
-	config := *r.config
+	config := *r.config // raft changes it
 	return raft.RecoverCluster(&config, m, logs, r.stable, snapshots, nowhere, raft.Configuration{
 		Servers: []raft.Server{{ID: raft.ServerID(r.local), Address: raft.ServerAddress(r.local), Suffrage: raft.Voter}},
 	})
@@ -163,29 +163,29 @@ func (r *Recovery) run(m raft.FSM, logs raft.LogStore, snapshots raft.SnapshotSt
 // Close closes the files.
 func (r *Recovery) Close() error { return r.close() }
 
-// recovering is the machine whose snapshot the cluster goes on with.
-type recovering struct {
-	*machine
+// recoveringFSM writes the snapshot with which the cluster continues.
+type recoveringFSM struct {
+	*fsm
 	index, gap uint64
 }
 
 // Snapshot implements raft.FSM.
-func (r *recovering) Snapshot() (raft.FSMSnapshot, error) {
+func (r *recoveringFSM) Snapshot() (raft.FSMSnapshot, error) {
 	return snapshot{r.current.Load().Recovered(r.index, r.gap)}, nil
 }
 
-// ahead is a log with one entry more, that says nothing and is far behind the last one.
-type ahead struct {
+// extendedLog is a log with one more, empty entry whose index is far beyond the last one.
+type extendedLog struct {
 	raft.LogStore
-	last uint64 // of what the node knows
+	last uint64 // index of the node's last entry
 	end  raft.Log
 }
 
 // LastIndex implements raft.LogStore.
-func (a ahead) LastIndex() (uint64, error) { return a.last + 1, nil }
+func (a extendedLog) LastIndex() (uint64, error) { return a.last + 1, nil }
 
 // GetLog implements raft.LogStore.
-func (a ahead) GetLog(index uint64, entry *raft.Log) error {
+func (a extendedLog) GetLog(index uint64, entry *raft.Log) error {
 	if index <= a.last {
 		return a.LogStore.GetLog(index, entry)
 	}
@@ -193,13 +193,13 @@ func (a ahead) GetLog(index uint64, entry *raft.Log) error {
 	return nil
 }
 
-// dryLogs is a log of which nothing is removed.
+// dryLogs is a log from which nothing is deleted.
 type dryLogs struct{ raft.LogStore }
 
 // DeleteRange implements raft.LogStore.
 func (dryLogs) DeleteRange(uint64, uint64) error { return nil }
 
-// drySnapshots reads snapshots and writes none, but notes of what the next one would have been.
+// drySnapshots reads snapshots and writes none, but records the position of the one that would be written.
 type drySnapshots struct {
 	raft.SnapshotStore
 	index, term uint64

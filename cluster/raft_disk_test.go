@@ -32,16 +32,16 @@ func (d *badDisk) SetUint64(key []byte, value uint64) error {
 // silence notes what a node was told: true to fall silent.
 type silence struct{ told []bool }
 
-func (s *silence) hangs(yes bool) { s.told = append(s.told, yes) }
+func (s *silence) mute(yes bool) { s.told = append(s.told, yes) }
 
 func TestANodeIsSilentWhileItsDiskHangs(t *testing.T) {
 	for _, test := range []struct {
 		hang time.Duration
 		want []bool
-	}{{hungDisk - time.Millisecond, nil}, {hungDisk + time.Millisecond, []bool{true, false}}} {
+	}{{stallLimit - time.Millisecond, nil}, {stallLimit + time.Millisecond, []bool{true, false}}} {
 		synctest.Test(t, func(t *testing.T) {
 			var s silence
-			w := &watchdog{LogStore: &badDisk{InmemStore: raft.NewInmemStore(), hang: test.hang}, limit: hungDisk, hangs: s.hangs, log: testLog(t, "a")}
+			w := &stallDetectingLog{LogStore: &badDisk{InmemStore: raft.NewInmemStore(), hang: test.hang}, limit: stallLimit, mute: s.mute, log: testLog(t, "a")}
 			if err := w.StoreLog(&raft.Log{Index: 1}); err != nil {
 				t.Error(err)
 			}
@@ -57,12 +57,12 @@ func TestATermThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 		var s silence
 		disk := &badDisk{InmemStore: raft.NewInmemStore()}
 		disk.failures.Store(5)
-		store := &stubborn{StableStore: disk, ended: make(chan struct{}), hangs: s.hangs, log: testLog(t, "a")}
+		store := &retryingStableStore{StableStore: disk, closing: make(chan struct{}), mute: s.mute, log: testLog(t, "a")}
 		began := time.Now()
 		if err := store.SetUint64([]byte("term"), 7); err != nil {
 			t.Error(err)
 		}
-		if got, _ := disk.GetUint64([]byte("term")); got != 7 || time.Since(began) != 5*stubbornRetry || len(s.told) != 2 {
+		if got, _ := disk.GetUint64([]byte("term")); got != 7 || time.Since(began) != 5*stableRetry || len(s.told) != 2 {
 			t.Errorf("after %v the term is %d, and the node was told %v", time.Since(began), got, s.told)
 		}
 	})
@@ -74,7 +74,7 @@ func TestATermThatCannotBeWrittenKeepsNobodyFromClosing(t *testing.T) {
 		disk := &badDisk{InmemStore: raft.NewInmemStore()}
 		disk.failures.Store(1 << 40)
 		ended := make(chan struct{})
-		store := &stubborn{StableStore: disk, ended: ended, hangs: s.hangs, log: testLog(t, "a")}
+		store := &retryingStableStore{StableStore: disk, closing: ended, mute: s.mute, log: testLog(t, "a")}
 		gone := make(chan bool)
 		go func() {
 			defer close(gone)

@@ -1,15 +1,17 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"time"
 )
 
-// mark is how far a raft state has come, kept beside it: a copy of raft's files that was made earlier is whole, and has forgotten what came since.
+// mark is how far a raft state has come, kept in another file: an older copy of raft's files is whole, but lacks what was written since.
 //
-// It is written behind raft and at most once a second, so that no election waits for it. What came in the last second before the process ended it may lack.
+// It is written behind raft and at most once a second, which no election waits for. It may lack the last second before a crash.
 type mark struct {
 	Raft string `json:"raft"` // id of the state
 	position
@@ -29,7 +31,7 @@ func loadMark(files Files) (m mark, err error) {
 		return m, err
 	}
 	if json.Unmarshal(content, &m) != nil {
-		return mark{}, nil // what it would have shown is not shown
+		return mark{}, nil // without it an older copy goes unnoticed
 	}
 	return m, nil
 }
@@ -41,13 +43,13 @@ func (f *raftFolder) checkMark(id string, reached position) error {
 		return err
 	}
 	if reached.Term < m.Term || reached.Index < m.Index {
-		return f.lost("%s is older than it was: it ends with entry %d in term %d, and had come to entry %d in term %d", f.path(), reached.Index, reached.Term, m.Index, m.Term)
+		return f.lost("%s is an older copy: it ends at entry %d of term %d, but had reached entry %d of term %d", f.path(), reached.Index, reached.Term, m.Index, m.Term)
 	}
 	return nil
 }
 
-// keepMark writes down how far raft has come, until the node's part in the cluster ends, and then once more.
-func (c *Cluster) keepMark(a *agreement, raft string) {
+// keepMark records how far raft has come until ctx is done, and then once more.
+func (a *consensus) keepMark(ctx context.Context, files Files, raft string, log *slog.Logger) {
 	tick := time.NewTicker(markInterval)
 	defer tick.Stop()
 	var kept mark
@@ -55,12 +57,12 @@ func (c *Cluster) keepMark(a *agreement, raft string) {
 	for {
 		now := mark{raft, position{Term: a.CurrentTerm(), Index: a.AppliedIndex()}}
 		if now != kept {
-			switch err := now.save(c.files); {
+			switch err := now.save(files); {
 			case err == nil:
 				kept, failing = now, false
 			case !failing:
 				failing = true
-				c.log.Warn("cannot write down how far the log of the topology has come", "file", markFile, "err", err)
+				log.Warn("cannot record the position of raft's log", "file", markFile, "err", err)
 			}
 		}
 		if ended {
@@ -68,7 +70,7 @@ func (c *Cluster) keepMark(a *agreement, raft string) {
 		}
 		select {
 		case <-tick.C:
-		case <-c.context.Done():
+		case <-ctx.Done():
 			ended = true
 		}
 	}

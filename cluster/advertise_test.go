@@ -36,7 +36,7 @@ func TestElsewhere(t *testing.T) {
 			present = append(present, net.ParseIP(a))
 		}
 		got := ""
-		if ip := elsewhere(net.ParseIP(test.known), net.ParseIP(first), present); ip != nil {
+		if ip := betterAddress(net.ParseIP(test.known), net.ParseIP(first), present); ip != nil {
 			got = ip.String()
 		}
 		if got != test.want {
@@ -61,10 +61,10 @@ func TestMoveIsFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "b sees a under its new name alone", func() bool {
-			i, _ := b.sights.get(a.self.ID)
+			i, _ := b.members.get(a.self.ID)
 			return i.alive && i.moves == moves && !slices.ContainsFunc(b.gossip.current().Members(), func(n *memberlist.Node) bool { return n.Name == was })
 		})
-		eventually(t, "a sees b again", func() bool { return len(a.sights.alive()) == 1 })
+		eventually(t, "a sees b again", func() bool { return len(a.members.alive()) == 1 })
 		was = memberName(a.self.ID, a.self.Incarnation, moves)
 	}
 }
@@ -79,24 +79,24 @@ func TestMoveForgetsSuspicion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old, heard := a.gossip.current(), events{a.gossip, a.gossip.moves}
+	old, heard := a.gossip.current(), listEvents{a.gossip, a.gossip.moves}
 	if err := a.gossip.move(net.IPv4(127, 0, 0, 1)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a sees b again", func() bool { return len(a.sights.alive()) == 1 })
+	eventually(t, "a sees b again", func() bool { return len(a.members.alive()) == 1 })
 	for _, n := range old.Members() {
 		heard.NotifyLeave(n) // its suspicion has run out
 	}
-	if i, _ := a.sights.get(b.self.ID); !i.alive {
+	if i, _ := a.members.get(b.self.ID); !i.alive {
 		t.Error("a believes what its old gossip has said of b")
 	}
 }
 
 // What is told late of an old address does not hide the new one.
 func TestSightsKeepTheNewestAddress(t *testing.T) {
-	s := newSights("self", 1, testLog(t, "self"))
+	s := newMembers("self", 1, testLog(t, "self"))
 	at := func(moves int, alive bool, bus string) {
-		s.note(instance{meta: meta{node: "n", incarnation: 7}, moves: moves, alive: alive, bus: bus})
+		s.observe(incarnation{meta: meta{node: "n", incarnation: 7}, moves: moves, alive: alive, bus: bus})
 	}
 	at(0, true, "old")
 	at(1, true, "new")
@@ -118,7 +118,7 @@ func TestMoveThatFailsIsTriedAgain(t *testing.T) {
 	config.Timing.Rejoin = time.Hour
 	a := nw.start(t, config)
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
-	eventually(t, "they see each other", func() bool { return len(a.sights.alive()) == 1 && len(b.sights.alive()) == 1 })
+	eventually(t, "they see each other", func() bool { return len(a.members.alive()) == 1 && len(b.members.alive()) == 1 })
 	list := a.gossip.current()
 	host, port := a.gossip.address()
 	if err := list.Shutdown(); err != nil {
@@ -131,27 +131,27 @@ func TestMoveThatFailsIsTriedAgain(t *testing.T) {
 	if err := a.gossip.move(net.ParseIP(host)); err == nil || a.gossip.current() != nil {
 		t.Fatalf("it listens where somebody else does: %v", err)
 	}
-	if len(a.sights.alive()) > 0 {
+	if len(a.members.alive()) > 0 {
 		t.Error("it sees others, and hears nobody")
 	}
-	events{a.gossip, 0}.NotifyJoin(list.Members()[0])
-	events{a.gossip, 0}.NotifyJoin(b.gossip.current().LocalNode())
-	if len(a.sights.alive()) > 0 {
+	listEvents{a.gossip, 0}.NotifyJoin(list.Members()[0])
+	listEvents{a.gossip, 0}.NotifyJoin(b.gossip.current().LocalNode())
+	if len(a.members.alive()) > 0 {
 		t.Error("what gossip tells that is over is heard")
 	}
-	if _, err := a.gossip.followTo(nil); err == nil {
+	if _, err := a.gossip.updateAdvertisedFrom(nil); err == nil {
 		t.Error("it has moved to a port that is taken")
 	}
 	taken.Close()
-	if moved, err := a.gossip.followTo(nil); err != nil || !moved || a.gossip.current() == nil {
+	if moved, err := a.gossip.updateAdvertisedFrom(nil); err != nil || !moved || a.gossip.current() == nil {
 		t.Fatalf("moved %v: %v", moved, err)
 	}
-	if moved, err := a.gossip.followTo(nil); err != nil || moved {
+	if moved, err := a.gossip.updateAdvertisedFrom(nil); err != nil || moved {
 		t.Errorf("it moves without need: %v %v", moved, err)
 	}
 	eventually(t, "the others see it again", func() bool {
 		a.gossip.join([]string{b.seed()})
-		i, _ := b.sights.get(a.self.ID)
-		return i.alive && i.moves > 0 && len(a.sights.alive()) == 1
+		i, _ := b.members.get(a.self.ID)
+		return i.alive && i.moves > 0 && len(a.members.alive()) == 1
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// What raft and memberlist say is for those who look into them: the events that operators need are logged by this package. A node that is gone
-// would otherwise fill the log.
+// Messages of raft and memberlist are for debugging; this package logs the events that operators need. At a higher level, a node that is
+// down would fill the log.
 const libraryLevel = slog.LevelDebug
 
-// raftLogger hands raft's messages to slog.
+// raftLogger passes raft's messages to slog.
 func raftLogger(to *slog.Logger) hclog.Logger {
 	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Debug, Output: io.Discard})
 	l.RegisterSink(raftSink{to})
@@ -30,7 +30,7 @@ func (s raftSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	}
 }
 
-// gossipLogger hands memberlist's messages to slog.
+// gossipLogger passes memberlist's messages to slog.
 func gossipLogger(to *slog.Logger) *log.Logger { return log.New(gossipSink{to}, "", 0) }
 
 type gossipSink struct{ to *slog.Logger }

@@ -106,7 +106,7 @@ func TestARecoveryLeavesAGap(t *testing.T) {
 	if err := errors.Join(r.Recover(), r.Close()); err != nil {
 		t.Fatal(err)
 	}
-	s, err := openStores(raftDirOf(c.RaftDir, c.Self.Store), raftLogger(testLog(t, "a")))
+	s, err := openStores(storeDir(c.RaftDir, c.Self.Store), raftLogger(testLog(t, "a")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestARecoveryLeavesAGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMachine(func(*topology.Topology) {})
+	m := newFSM(func(*topology.Topology) {})
 	if err := m.Restore(content); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestRecoveryOutlastsAMajorityThatDecides(t *testing.T) {
 	})
 	eventually(t, "it sees the others", func() bool {
 		nodes[0].gossip.join([]string{nodes[1].seed()})
-		return len(nodes[0].sights.alive()) == 2
+		return len(nodes[0].members.alive()) == 2
 	})
 	recovered(t, nodes)
 	if value, there := nodes[1].Topology().Settings["elsewhere"]; there {
@@ -227,7 +227,7 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		theirs, ours uint64
-		heeded       bool
+		accepted     bool
 	}{{0, 0, true}, {7, 0, true}, {7, 7, true}, {8, 7, true}, {6, 7, false}, {0, 7, false}} {
 		of := func(recovery uint64) *transport {
 			return &transport{NetworkTransport: &raft.NetworkTransport{}, recovery: func() uint64 { return recovery }}
@@ -243,10 +243,10 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 		} {
 			content := strings.NewReader("a snapshot")
 			answer := make(chan raft.RPCResponse, 1)
-			if got := of(tc.ours).heeds(raft.RPC{Command: command, Reader: content, RespChan: answer}); got != tc.heeded {
-				t.Errorf("%T of recovery %d, here %d: heeded %v", command, tc.theirs, tc.ours, got)
+			if got := of(tc.ours).accepts(raft.RPC{Command: command, Reader: content, RespChan: answer}); got != tc.accepted {
+				t.Errorf("%T of recovery %d, here %d: accepted %v", command, tc.theirs, tc.ours, got)
 			}
-			if tc.heeded {
+			if tc.accepted {
 				continue
 			}
 			if a := within(t, answer); a.Response != nil || a.Error == nil || content.Len() > 0 {
@@ -319,10 +319,10 @@ func TestWhoAsksAgainWritesNothing(t *testing.T) {
 	here(t, nodes)
 	writesNothing := func(what string, want error) {
 		t.Helper()
-		a := leader.agreement.Load()
+		a := leader.consensus.Load()
 		eventually(t, what+", and no entry is written", func() bool { // but those of the controller
 			before := a.LastIndex()
-			_, err := leader.admit(a, joinRequest{Node: *other.row.Load(), Shards: 16})
+			_, err := leader.admitter.admit(a, joinRequest{Node: *other.self.row.Load(), Shards: 16})
 			return (err == nil) == (want == nil) && a.LastIndex() == before
 		})
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// pipes is a bus whose streams are pipes, the far end of each of which the test has.
+// pipes is a bus whose streamLayer are pipes, the far end of each of which the test has.
 type pipes struct {
 	Bus
 	far chan net.Conn
@@ -24,26 +24,26 @@ func (p *pipes) Dial(context.Context, Target) (net.Conn, error) {
 	return near, nil
 }
 
-func newTestStreams(t *testing.T, bus Bus) *streams {
-	s := newStreams(bus, serverID(testConfig(t, "a", 0).Self.ID, testConfig(t, "a", 0).Self.Store),
+func newTestStreamLayer(t *testing.T, bus Bus) *streamLayer {
+	s := newStreamLayer(bus, serverID(testConfig(t, "a", 0).Self.ID, testConfig(t, "a", 0).Self.Store),
 		func(topology.NodeID) (string, bool) { return "there", true }, func(chan<- struct{}) func() { return func() {} })
 	t.Cleanup(func() { s.Close() })
 	return s
 }
 
-func (s *streams) isMuted() bool {
+func (s *streamLayer) isMuted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.muted
 }
 
-// A node that falls silent ends the streams that it has, and opens none until it speaks again.
+// A node that falls silent ends the streamLayer that it has, and opens none until it speaks again.
 func TestASilentNodeHasNoStreams(t *testing.T) {
 	t.Parallel()
 	bus := &pipes{far: make(chan net.Conn, 10)}
-	s, other := newTestStreams(t, bus), testConfig(t, "b", 0).Self
+	s, other := newTestStreamLayer(t, bus), testConfig(t, "b", 0).Self
 	dial := func() (net.Conn, error) {
-		conn, _, err := s.try(t.Context(), other.ID, other.Store, rpcTimeout)
+		conn, _, err := s.dialOnce(t.Context(), other.ID, other.Store, rpcTimeout)
 		return conn, err
 	}
 	if _, err := dial(); err != nil {
@@ -82,14 +82,14 @@ func (h *hangingLog) StoreLogs(entries []*raft.Log) error {
 // A node whose disk hangs is silent as long as it does.
 func TestAHungDiskSilencesTheStreams(t *testing.T) {
 	t.Parallel()
-	s := newTestStreams(t, &pipes{far: make(chan net.Conn, 10)})
+	s := newTestStreamLayer(t, &pipes{far: make(chan net.Conn, 10)})
 	kept, hanging := memoryStores(), &hangingLog{InmemStore: raft.NewInmemStore(), goOn: make(chan struct{})}
 	kept.logs = hanging
 	opened := make(chan error, 1)
-	var a *agreement
+	var a *consensus
 	go func() { // its first write is that of its servers
 		var err error
-		a, err = openAgreement(s.local, kept, []server{{ID: s.local, Voter: true}}, s, newMachine(func(*topology.Topology) {}), testConfig(t, "a", 0).Timing.withDefaults(), testLog(t, "a"))
+		a, err = openConsensus(s.local, kept, []server{{ID: s.local, Voter: true}}, s, newFSM(func(*topology.Topology) {}), testConfig(t, "a", 0).Timing.withDefaults(), testLog(t, "a"))
 		opened <- err
 	}()
 	eventually(t, "the node is silent", s.isMuted)
@@ -119,7 +119,7 @@ func (damagedLog) StoreLogs([]*raft.Log) error {
 func TestALogThatCannotBeWrittenAnswersProposals(t *testing.T) {
 	t.Parallel()
 	told := make(chan bool, 1)
-	w := &watchdog{LogStore: damagedLog{}, limit: hungDisk, hangs: func(yes bool) { told <- yes }, log: testLog(t, "a")}
+	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, mute: func(yes bool) { told <- yes }, log: testLog(t, "a")}
 	answered := make(chan error, 1)
 	go func() { answered <- w.StoreLog(new(raft.Log)) }()
 	if !within(t, told) {
@@ -135,7 +135,7 @@ func TestALogThatCannotBeWrittenAnswersProposals(t *testing.T) {
 func TestALogThatCannotBeReadSilencesTheNode(t *testing.T) {
 	t.Parallel()
 	told, ended, gone := make(chan bool, 1), make(chan struct{}), make(chan bool, 1)
-	w := &watchdog{LogStore: damagedLog{}, limit: hungDisk, ended: ended, hangs: func(yes bool) { told <- yes }, log: testLog(t, "a")}
+	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, closing: ended, mute: func(yes bool) { told <- yes }, log: testLog(t, "a")}
 	go func() {
 		defer close(gone)
 		w.GetLog(1, new(raft.Log))

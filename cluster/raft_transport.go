@@ -10,11 +10,12 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transport is raft's own, over streams, with a way to tell this node to stand for election now, as a leader that gives up its lead tells another one.
+// transport is raft's network transport over streamLayer. It can also make this node start an election at once, as a leader does that
+// transfers its leadership.
 //
-// Each request says with which recovery of the cluster (OpenRecovery) the sender's topology began. One whose topology began before this node's is not heard, and
-// is told nothing: a majority that was taken for lost and comes back would otherwise outvote the recovered cluster, without ever being able to give it its log.
-// It becomes part of that cluster instead.
+// Each request carries the recovery (OpenRecovery) at which the sender's topology began. The transport rejects a sender with an earlier
+// one, and tells it nothing. Otherwise a majority that comes back after a recovery would outvote the recovered cluster without ever
+// being able to replicate its log to it. This way its nodes join the recovered cluster.
 type transport struct {
 	*raft.NetworkTransport
 	recovery func() uint64 // of this node's topology
@@ -31,8 +32,8 @@ func newTransport(config *raft.NetworkTransportConfig, recovery func() uint64) *
 		for {
 			select {
 			case rpc := <-t.NetworkTransport.Consumer():
-				if t.heeds(rpc) {
-					t.hand(rpc)
+				if t.accepts(rpc) {
+					t.deliver(rpc)
 				}
 			case <-t.ended:
 				return
@@ -42,7 +43,7 @@ func newTransport(config *raft.NetworkTransportConfig, recovery func() uint64) *
 	return t
 }
 
-func (t *transport) hand(rpc raft.RPC) {
+func (t *transport) deliver(rpc raft.RPC) {
 	select {
 	case t.rpcs <- rpc:
 	case <-t.ended:
@@ -55,16 +56,16 @@ func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
 // SetHeartbeatHandler implements raft.Transport.
 func (t *transport) SetHeartbeatHandler(handle func(raft.RPC)) {
 	t.NetworkTransport.SetHeartbeatHandler(func(rpc raft.RPC) {
-		if t.heeds(rpc) {
+		if t.accepts(rpc) {
 			handle(rpc)
 		}
 	})
 }
 
-var errBeforeRecovery = errors.New("the cluster was recovered, without this node's knowing")
+var errBeforeRecovery = errors.New("the cluster was recovered, which this node has not learned yet")
 
-// heeds reports whether this node hears a request; else it has answered it.
-func (t *transport) heeds(rpc raft.RPC) bool {
+// accepts reports whether raft handles a request. A rejected one is answered here.
+func (t *transport) accepts(rpc raft.RPC) bool {
 	request, ok := rpc.Command.(raft.WithRPCHeader)
 	if !ok {
 		return true
@@ -73,7 +74,7 @@ func (t *transport) heeds(rpc raft.RPC) bool {
 		return true
 	}
 	if rpc.Reader != nil {
-		io.Copy(io.Discard, rpc.Reader) // behind it is the next request; if it breaks, that cannot be read either
+		io.Copy(io.Discard, rpc.Reader) // the next request follows on the stream; after an error that one fails too
 	}
 	rpc.Respond(nil, errBeforeRecovery)
 	return false
@@ -81,7 +82,7 @@ func (t *transport) heeds(rpc raft.RPC) bool {
 
 const recoveryMark = "#"
 
-// EncodePeer implements raft.Transport: the address, and the recovery if there was one.
+// EncodePeer implements raft.Transport: the address, then the recovery if there was one.
 func (t *transport) EncodePeer(id raft.ServerID, address raft.ServerAddress) []byte {
 	b := t.NetworkTransport.EncodePeer(id, address)
 	if recovery := t.recovery(); recovery > 0 {
@@ -96,7 +97,7 @@ func (t *transport) DecodePeer(b []byte) raft.ServerAddress {
 	return raft.ServerAddress(address)
 }
 
-// cutRecovery parts what EncodePeer has put together.
+// cutRecovery splits what EncodePeer writes.
 func cutRecovery(b []byte) (address []byte, recovery uint64) {
 	address, mark, marked := bytes.Cut(b, []byte(recoveryMark))
 	if !marked {
@@ -109,11 +110,11 @@ func cutRecovery(b []byte) (address []byte, recovery uint64) {
 	return address, recovery
 }
 
-// elect makes the node a candidate at once.
+// elect makes this node a candidate at once.
 func (t *transport) elect() {
 	t.done.Go(func() {
-		t.hand(raft.RPC{
-			Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, // from nobody
+		t.deliver(raft.RPC{
+			Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, // without a sender
 			RespChan: make(chan raft.RPCResponse, 1),
 		})
 	})

@@ -16,48 +16,48 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// A server of raft that has lost its term, its vote or a part of its log would decide again what is decided: it may vote for one who knows less than it did. So the
-// first raft state of a folder gets an id, which stands in raft.db and in the folder's manifest (Host.SetRaftState). From then on a start goes on with that state, whole and
-// no older than it is known to have been, or not at all (LostError).
+// A raft server that has lost its term, its vote or a part of its log can undo decisions: it may vote for a server that knows less than
+// it did. So the first raft state of a data folder gets an id, kept in raft.db and in the manifest (Host.SetRaftState). From then on the
+// node starts only with that state, complete and no older than it is known to have been; otherwise the start ends with a LostError.
 //
-// At the first start the order is: raft.db with its id, under another name, which then is renamed; the manifest; then raft, which may vote. A process that ends in
-// between has voted for nobody. A folder of a version without ids has a state without one, which is given one.
+// The first start writes raft.db with its id under a temporary name and renames it, then writes the manifest, then starts raft, which
+// may vote. A crash in between comes before any vote. A state written by a version without ids gets one.
 
-// LostError is returned when a folder has had a part in a cluster, and what raft kept in it is missing, damaged or older than it was.
+// LostError is returned when the node of a data folder was a member and its raft state is missing, damaged or older than it was.
 type LostError struct {
-	What string // with the name of the file
+	What string // what is wrong, with the name of the file
 	Dir  string // data folder
 }
 
 func (e *LostError) Error() string {
-	return fmt.Sprintf("%s: this node has forgotten how it has voted, or what it was told of the cluster's decisions, and cannot go on as the server that it was. "+
-		"Put raft's files back as they were when the node last ran, or have it come back as another server, with its arrays: ndctl raft rejoin --dir %s", e.What, e.Dir)
+	return fmt.Sprintf("%s: this node has lost its raft votes or a part of its raft log, and cannot continue as the same raft server. "+
+		"Restore raft's files as they were when the node last ran, or rejoin as a new raft server that keeps its arrays: ndctl raft rejoin --dir %s", e.What, e.Dir)
 }
 
-// keyRaftID is where raft.db has the id of the state.
+// keyRaftID is the key of the state's id in raft.db.
 const keyRaftID = "NdringState"
 
-// raftFolder is where a node keeps raft's state, and what it knows of that from elsewhere.
+// raftFolder is where a node keeps its raft state, with what the manifest says about that state.
 type raftFolder struct {
-	dir     string // of all stores
-	store   string // that the folder has
-	known   string // id that the manifest has; empty for none
-	hasData bool
-	files   Files
-	found   func(id string) error // writes it to the manifest
-	log     *slog.Logger
-	logger  hclog.Logger
+	dir      string // has a folder for each store
+	store    string // the data folder's present store
+	known    string // the state's id in the manifest; empty for none
+	hasData  bool
+	files    Files
+	setState func(id string) error // writes the id to the manifest
+	log      *slog.Logger
+	logger   hclog.Logger
 }
 
-func (f *raftFolder) path() string { return filepath.Join(raftDirOf(f.dir, f.store), raftFile) }
+func (f *raftFolder) path() string { return filepath.Join(storeDir(f.dir, f.store), raftFile) }
 
 func (f *raftFolder) lost(format string, args ...any) error {
 	return &LostError{What: fmt.Sprintf(format, args...), Dir: filepath.Dir(f.dir)}
 }
 
-// open opens the state that belongs to the folder, or makes the first one.
+// open opens the folder's state, or creates the first one.
 func (f *raftFolder) open(i *identity) (*stores, error) {
-	dir := raftDirOf(f.dir, f.store)
+	dir := storeDir(f.dir, f.store)
 	left, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -67,18 +67,18 @@ func (f *raftFolder) open(i *identity) (*stores, error) {
 			return nil, err
 		}
 	}
-	s, err := f.openOld(i)
+	s, err := f.openExisting(i)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.settle(s); err != nil {
+	if err := f.matchIDs(s); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-// openOld opens the state that is there, which has to be the folder's.
-func (f *raftFolder) openOld(i *identity) (*stores, error) {
+// openExisting opens the state in the folder and checks that it is the right one.
+func (f *raftFolder) openExisting(i *identity) (*stores, error) {
 	info, err := os.Stat(f.path())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -88,7 +88,7 @@ func (f *raftFolder) openOld(i *identity) (*stores, error) {
 	case info.Size() == 0 && f.known != "":
 		return nil, f.lost("%s is empty", f.path())
 	}
-	s, err := openStores(raftDirOf(f.dir, f.store), f.logger)
+	s, err := openStores(storeDir(f.dir, f.store), f.logger)
 	var damaged *damagedError
 	if errors.As(err, &damaged) {
 		return nil, f.lost("%v", err)
@@ -102,11 +102,13 @@ func (f *raftFolder) openOld(i *identity) (*stores, error) {
 	return s, nil
 }
 
-// mustHave reports whether the folder has had a raft state, as far as versions that gave it no id have left traces: there are arrays, and the node neither made a cluster of
-// them nor brought them along as another server.
-func (f *raftFolder) mustHave(i *identity) bool { return f.hasData && i.Made == nil && len(i.Was) == 0 }
+// mustHave reports whether the folder must have a raft state, as far as a folder without a state id can tell: it has arrays, and the
+// node neither bootstrapped a cluster around them nor brought them along as a new server.
+func (f *raftFolder) mustHave(i *identity) bool {
+	return f.hasData && i.Bootstrap == nil && len(i.FormerStores) == 0
+}
 
-// check returns a LostError unless a state is the folder's, whole, and as new as it should be.
+// check returns a LostError unless a state is the folder's, complete, and no older than it is known to have been.
 func (f *raftFolder) check(s *stores, i *identity) error {
 	id, err := s.id()
 	if err != nil {
@@ -120,7 +122,7 @@ func (f *raftFolder) check(s *stores, i *identity) error {
 	case f.known != "" && id == "":
 		return f.lost("%s is empty", f.path())
 	case f.known != "" && id != f.known:
-		return f.lost("%s is of another folder", f.path())
+		return f.lost("%s belongs to another data folder", f.path())
 	case id == "" && !there && f.mustHave(i):
 		return f.lost("%s is empty", f.path())
 	}
@@ -131,13 +133,13 @@ func (f *raftFolder) check(s *stores, i *identity) error {
 	return f.checkMark(id, reached)
 }
 
-// serversOf returns the servers of the cluster as far as an earlier store of the folder knows them, which was that server; none, if it has no log.
+// serversOf returns the servers of the cluster according to the log of an earlier server of this folder; none if there is no log.
 func (f *raftFolder) serversOf(was string) ([]raft.Server, error) {
 	_, store, err := parseServerID(was)
 	if err != nil || f.dir == "" {
 		return nil, err
 	}
-	servers, err := serversIn(raftDirOf(f.dir, store), was, f.log)
+	servers, err := serversIn(storeDir(f.dir, store), was, f.log)
 	return servers, f.lostIfDamaged(err)
 }
 
@@ -149,8 +151,8 @@ func (f *raftFolder) lostIfDamaged(err error) error {
 	return err
 }
 
-// settle sees to it that state and manifest have one id.
-func (f *raftFolder) settle(s *stores) error {
+// matchIDs makes the state and the manifest have the same id.
+func (f *raftFolder) matchIDs(s *stores) error {
 	id, err := s.id()
 	if err != nil {
 		return err
@@ -164,14 +166,14 @@ func (f *raftFolder) settle(s *stores) error {
 	if id == f.known {
 		return nil
 	}
-	if err := f.found(id); err != nil {
+	if err := f.setState(id); err != nil {
 		return err
 	}
 	f.known = id
 	return nil
 }
 
-// id returns that of the state; empty for none.
+// id returns the id of the state; empty for none.
 func (s *stores) id() (string, error) {
 	b, err := s.stable.Get([]byte(keyRaftID))
 	if err != nil && err.Error() != "not found" {
@@ -180,7 +182,7 @@ func (s *stores) id() (string, error) {
 	return string(b), nil
 }
 
-// makeStores makes an empty state with an id, all of it or nothing.
+// makeStores creates an empty state with an id, atomically.
 func makeStores(dir, id string, logger hclog.Logger) error {
 	fresh := dir + ".new"
 	if err := os.RemoveAll(fresh); err != nil {
@@ -193,7 +195,7 @@ func makeStores(dir, id string, logger hclog.Logger) error {
 	if err := errors.Join(s.stable.Set([]byte(keyRaftID), []byte(id)), s.close(), syncDir(fresh)); err != nil {
 		return err
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // it is empty
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty folder
 		return err
 	}
 	if err := os.Rename(fresh, dir); err != nil {
@@ -210,10 +212,10 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// position is how far a state has come.
+// position is the end of a raft state.
 type position struct{ Term, Index uint64 }
 
-// checkLog reads all of a state, and returns how far it has come. The log must go on where the newest snapshot ends that can be read.
+// checkLog reads all of a state and returns its position. The log must continue where the newest readable snapshot ends.
 func checkLog(s *stores) (at position, err error) {
 	damage := func(format string, args ...any) error { return &damagedError{s.path, boltDamage(format, args...)} }
 	defer func() {
@@ -232,13 +234,13 @@ func checkLog(s *stores) (at position, err error) {
 	if err != nil {
 		return at, err
 	}
-	for index := taken + 1; index <= last; index++ { // what stands before need not be without gaps, and counts no more
+	for index := taken + 1; index <= last; index++ { // entries before it may have gaps: raft no longer reads them
 		var entry raft.Log
 		if err := s.logs.GetLog(index, &entry); err != nil {
-			return at, damage("entry %d of its log cannot be read, and the newest snapshot that can be ends with entry %d: %v", index, taken, err)
+			return at, damage("entry %d of the log cannot be read, and the newest readable snapshot ends at entry %d: %v", index, taken, err)
 		}
 		if entry.Index != index || entry.Term > at.Term || entry.Type == raft.LogCommand && !json.Valid(entry.Data) {
-			return at, damage("entry %d makes no sense", index)
+			return at, damage("entry %d is malformed", index)
 		}
 		if entry.Type == raft.LogConfiguration {
 			raft.DecodeConfiguration(entry.Data)
@@ -248,14 +250,14 @@ func checkLog(s *stores) (at position, err error) {
 	return at, nil
 }
 
-// newestSnapshot returns the index of the newest snapshot that can be read, which raft will begin with; 0 if there is none.
+// newestSnapshot returns the index of the newest readable snapshot, with which raft will start; 0 if there is no snapshot.
 func newestSnapshot(snapshots raft.SnapshotStore) (uint64, error) {
 	list, err := snapshots.List()
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
 	for _, s := range list {
-		_, content, err := snapshots.Open(s.ID) // which compares checksums
+		_, content, err := snapshots.Open(s.ID) // compares checksums
 		if err == nil {
 			_, err = io.Copy(io.Discard, content)
 			content.Close()
@@ -264,5 +266,5 @@ func newestSnapshot(snapshots raft.SnapshotStore) (uint64, error) {
 			return s.Index, nil
 		}
 	}
-	return 0, errors.New("none of its snapshots can be read")
+	return 0, errors.New("no snapshot can be read")
 }

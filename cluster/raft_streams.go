@@ -14,17 +14,18 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// streams is raft's way to the other nodes: it resolves a server's id when it is dialled.
+// streamLayer connects raft to the other nodes. It resolves a server id each time it is dialled.
 //
-// A dial of a node that is gone waits until that is back. Raft would otherwise count each failure and, after some minutes, rest for ten seconds between
-// two tries; a node that comes back would be kept waiting for that long. Of many who wait for one node, the longest waiting give up.
-type streams struct {
+// Dialling a node that is down waits until the node is back. Otherwise raft would count each failure and, after some minutes, rest for
+// ten seconds between attempts, and a node that comes back would wait that long. At most maxWaiting dials wait for one server; further
+// ones make the oldest give up.
+type streamLayer struct {
 	bus     Bus
 	resolve func(topology.NodeID) (address string, alive bool)
 	watch   func(chan<- struct{}) (stop func())
 	local   string
 	inbound chan net.Conn
-	context context.Context // ends with Close
+	ctx     context.Context // done after Close
 	cancel  context.CancelFunc
 
 	mu      sync.Mutex // guards all below
@@ -34,52 +35,52 @@ type streams struct {
 }
 
 const (
-	dialRetry  = 100 * time.Millisecond // of a node that lives
-	dialAgain  = time.Second            // of one that seems to be gone
+	retryAlive = 100 * time.Millisecond // interval between dials of a node that gossip sees alive
+	retryDown  = time.Second            // interval between dials of a node that seems to be down
 	maxWaiting = 8
 )
 
 var (
-	errMuted   = errors.New("this node's disk hangs, it does not speak")
-	errEvicted = errors.New("the node is not there")
+	errMuted  = errors.New("muted: this node's disk hangs or its raft log is damaged")
+	errGaveUp = errors.New("gave up dialling the node")
 )
 
-func newStreams(bus Bus, local string, resolve func(topology.NodeID) (string, bool), watch func(chan<- struct{}) func()) *streams {
-	s := &streams{
+func newStreamLayer(bus Bus, local string, resolve func(topology.NodeID) (string, bool), watch func(chan<- struct{}) func()) *streamLayer {
+	s := &streamLayer{
 		bus: bus, local: local, resolve: resolve, watch: watch, inbound: make(chan net.Conn),
 		conns: map[*tracked]struct{}{}, waiting: map[raft.ServerAddress][]*waiter{},
 	}
-	s.context, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
 // Accept implements net.Listener.
-func (s *streams) Accept() (net.Conn, error) {
+func (s *streamLayer) Accept() (net.Conn, error) {
 	select {
 	case c := <-s.inbound:
 		return c, nil
-	case <-s.context.Done():
+	case <-s.ctx.Done():
 		return nil, net.ErrClosed
 	}
 }
 
-// serve takes a stream that another node has opened.
-func (s *streams) serve(c net.Conn) {
+// serve passes a stream that another node has opened to raft.
+func (s *streamLayer) serve(c net.Conn) {
 	select {
 	case s.inbound <- c:
-	case <-s.context.Done():
+	case <-s.ctx.Done():
 		c.Close()
 	}
 }
 
 // Close implements net.Listener.
-func (s *streams) Close() error {
+func (s *streamLayer) Close() error {
 	s.cancel()
 	return nil
 }
 
 // Addr implements net.Listener.
-func (s *streams) Addr() net.Addr { return serverAddr(s.local) }
+func (s *streamLayer) Addr() net.Addr { return serverAddr(s.local) }
 
 type serverAddr string
 
@@ -87,28 +88,28 @@ func (serverAddr) Network() string  { return "raft" }
 func (a serverAddr) String() string { return string(a) }
 
 // Dial implements raft.StreamLayer.
-func (s *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	node, store, err := parseServerID(string(address))
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(s.context)
+	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	changed := make(chan struct{}, 1)
 	defer s.watch(changed)()
-	waits := false
+	waiting := false
 	for {
-		conn, alive, err := s.try(ctx, node, store, timeout)
+		conn, alive, err := s.dialOnce(ctx, node, store, timeout)
 		if err == nil {
 			return conn, nil
 		}
-		if !waits {
-			waits = true
-			defer s.wait(address, cancel)()
+		if !waiting {
+			waiting = true
+			defer s.addWaiter(address, cancel)()
 		}
-		retry := dialAgain
+		retry := retryDown
 		if alive {
-			retry = dialRetry
+			retry = retryAlive
 		}
 		timer := time.NewTimer(retry)
 		select {
@@ -116,13 +117,13 @@ func (s *streams) Dial(address raft.ServerAddress, timeout time.Duration) (net.C
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, fmt.Errorf("%w: %w", errEvicted, err)
+			return nil, fmt.Errorf("%w: %w", errGaveUp, err)
 		}
 		timer.Stop()
 	}
 }
 
-func (s *streams) try(ctx context.Context, node topology.NodeID, store string, timeout time.Duration) (net.Conn, bool, error) {
+func (s *streamLayer) dialOnce(ctx context.Context, node topology.NodeID, store string, timeout time.Duration) (net.Conn, bool, error) {
 	s.mu.Lock()
 	muted := s.muted
 	s.mu.Unlock()
@@ -131,7 +132,7 @@ func (s *streams) try(ctx context.Context, node topology.NodeID, store string, t
 	}
 	at, alive := s.resolve(node)
 	if at == "" {
-		return nil, false, fmt.Errorf("nobody knows where node %s is", node)
+		return nil, false, errNoAddress(node)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -150,11 +151,11 @@ func (s *streams) try(ctx context.Context, node topology.NodeID, store string, t
 	return t, alive, nil
 }
 
-// waiter is one who waits for a node to come back.
+// waiter is a dial that waits for a node to come back.
 type waiter struct{ giveUp context.CancelFunc }
 
-// wait counts one who waits for a server, and ends the wait of the oldest one when there are too many.
-func (s *streams) wait(address raft.ServerAddress, giveUp context.CancelFunc) (done func()) {
+// addWaiter registers a dial that waits for a server, and makes the oldest one give up if there are too many.
+func (s *streamLayer) addWaiter(address raft.ServerAddress, giveUp context.CancelFunc) (done func()) {
 	w := &waiter{giveUp}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,8 +171,8 @@ func (s *streams) wait(address raft.ServerAddress, giveUp context.CancelFunc) (d
 	}
 }
 
-// mute cuts all streams and opens none, so that the others take this node for gone; or lets it speak again.
-func (s *streams) mute(yes bool) {
+// mute cuts all streams and opens no others, which makes this node look dead to raft on the other nodes; mute(false) ends that.
+func (s *streamLayer) mute(yes bool) {
 	s.mu.Lock()
 	s.muted = yes
 	s.mu.Unlock()
@@ -180,8 +181,8 @@ func (s *streams) mute(yes bool) {
 	}
 }
 
-// renew cuts all streams, so that others are opened.
-func (s *streams) renew() {
+// renew cuts all streams, and raft dials again.
+func (s *streamLayer) renew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
@@ -193,7 +194,7 @@ func (s *streams) renew() {
 // tracked is an outbound stream.
 type tracked struct {
 	net.Conn
-	of *streams
+	of *streamLayer
 }
 
 func (t *tracked) Close() error {
