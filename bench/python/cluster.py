@@ -96,7 +96,8 @@ def report(client, count, out):
     lines = [
         f"# {sum(keys):,} keys over {len(after)} nodes",
         "",
-        f"Python {sys.version.split()[0]}, numpy {np.__version__}, redis-py {redis.__version__}; one thread, arrays of 16 float32; {os.cpu_count()} cores for client and nodes.",
+        f"Python {sys.version.split()[0]}, numpy {np.__version__}, redis-py {redis.__version__}; "
+        f"one thread, arrays of 16 float32; {os.cpu_count()} cores for client and nodes.",
         "",
         "| node | keys | bytes |", "| --- | --- | --- |",
         *(f"| {number} | {k:,} | {b:,} |" for number, (k, b) in enumerate(zip(keys, size), 1)),

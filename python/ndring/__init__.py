@@ -8,7 +8,7 @@
     client.set("k", array, ex=60)
     array = client.get("k")
 """
-from . import _platform  # isort: skip  # before all that needs it
+from . import _platform  # noqa: F401  # first, since it checks what the others need
 from ._client import NumPyRedis
 from ._commands import Meta
 from ._degraded import Unanswered
@@ -35,7 +35,7 @@ from ._exceptions import (
     UncertainWrite,
 )
 from ._pipeline import Pipeline
-from ._version import __version__ as __version__
+from ._version import __version__ as __version__  # noqa: F401
 
 __all__ = [
     "AuthenticationError",

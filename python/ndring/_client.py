@@ -302,7 +302,7 @@ class NumPyRedis:
                 results.append(exc)
         if not errors:
             return results
-        if all(type(result) is type(results[0]) for result in results):
+        if len({type(result) for result in results}) == 1:
             raise results[0]
         raise PartialError(errors, {k: share(g, r) for g, r in zip(groups, results) for k in g if k not in errors})
 

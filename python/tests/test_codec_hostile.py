@@ -77,7 +77,8 @@ def test_attrs_of_others_are_left_alone(raw):
 
 F4 = filled(3, "f4")
 BAD_ATTRS = [
-    {"unknown": 1}, {"kind": "pickle"}, {"kind": None}, {"kind": 1}, {"kind": []}, {"kind": "scalar"}, {"readonly": 1}, {"readonly": False}, {"readonly": None}, {"misaligned": -1},
+    {"unknown": 1}, {"kind": "pickle"}, {"kind": None}, {"kind": 1}, {"kind": []}, {"kind": "scalar"}, {"readonly": 1},
+    {"readonly": False}, {"readonly": None}, {"misaligned": -1},
     {"misaligned": True}, {"misaligned": "1"}, {"strides": None}, {"strides": []}, {"strides": [4, 4]}, {"strides": [4.0]},
     {"strides": ["4"]}, {"strides": [True]}, {"strides": [2**63]}, {"strides": [2**62]}, {"strides": [-(2**62)]},
     {"strides": [2**40]}, {"strides": {"0": 4}}, {"dtype": None}, {"dtype": 1}, {"dtype": []}, {"dtype": {}},

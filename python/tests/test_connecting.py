@@ -178,9 +178,12 @@ def test_a_plain_redis(stub, at_once):
 
 
 @pytest.mark.parametrize("arguments, error, text", [
-    (("redis://h:1",), ValueError, "from_url"), (("h:1",), ValueError, r"NumPyRedis\('h', 1\)"), (("h", 0), ValueError, "port"), (("h", 65536), ValueError, "port"),
-    (("h", "x"), TypeError, "port"), (("h", None), TypeError, "port"), (("h", True), TypeError, "port"), (("h/x",), ValueError, "not a host name"), (("",), ValueError, "not a host name"),
-    ((None,), TypeError, "list"), ((b"h",), TypeError, "list"), ((["h:x"],), TypeError, "port"), (([],), ValueError, "empty"), ((["redis://h"],), ValueError, "from_url"),
+    (("redis://h:1",), ValueError, "from_url"), (("h:1",), ValueError, r"NumPyRedis\('h', 1\)"), (("h", 0), ValueError, "port"),
+    (("h", 65536), ValueError, "port"),
+    (("h", "x"), TypeError, "port"), (("h", None), TypeError, "port"), (("h", True), TypeError, "port"),
+    (("h/x",), ValueError, "not a host name"), (("",), ValueError, "not a host name"),
+    ((None,), TypeError, "list"), ((b"h",), TypeError, "list"), ((["h:x"],), TypeError, "port"), (([],), ValueError, "empty"),
+    ((["redis://h"],), ValueError, "from_url"),
     (([5],), TypeError, "a node must be"), (([("h",)],), TypeError, "a node must be"),
 ])  # fmt: skip
 def test_addresses_that_make_no_sense(arguments, error, text):
@@ -356,5 +359,3 @@ def test_memory_that_cannot_be_read_is_no_lost_connection(stub, monkeypatch, tmp
     mapped = np.memmap(path, np.uint8, "w+", 0, 1 << 20)
     with client_of_stub(stub()) as c, pytest.raises(EncodeError, match="cannot read the memory of the array"):
         c.set("k", mapped)
-
-

@@ -205,7 +205,8 @@ def test_what_ndring_refuses(filled):
 def test_nobody_there(filled, target):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    for code, out, err in (run(port, target), run(filled, f"redis://127.0.0.1:{port}?retry_for=0"), run(filled, "http://x"), run(filled, target, "--count", "0")):
+    runs = [run(port, target), run(filled, f"redis://127.0.0.1:{port}?retry_for=0"), run(filled, "http://x"), run(filled, target, "--count", "0")]
+    for code, out, err in runs:
         assert code == 2 and out == "" and err.startswith("ndring: ") and "Traceback" not in err and err.count("\n") == 1
     code, _, err = run(filled, target, "--report", "/nowhere/" + uuid.uuid4().hex)
     assert code == 2 and "cannot write the report" in err

@@ -48,7 +48,8 @@ def test_options_that_exclude_each_other_or_do_not_exist_for_tls():
 
 @pytest.mark.parametrize("options", [
     {"retry_for": 0}, {"retry_for": np.float64(2)}, {"retry_for": math.inf}, {"socket_timeout": None}, {"socket_connect_timeout": None}, {"deadline": 0.5},
-    {"max_connections": np.int64(3)}, {"max_connections": None}, {"protocol": "3"}, {"db": None}, {"decode_responses": True}, {"ssl": True, "ssl_cert_reqs": "none"},
+    {"max_connections": np.int64(3)}, {"max_connections": None}, {"protocol": "3"}, {"db": None}, {"decode_responses": True},
+    {"ssl": True, "ssl_cert_reqs": "none"},
 ])  # fmt: skip
 def test_options_that_make_sense(options):
     NumPyRedis(**options)

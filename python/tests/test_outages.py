@@ -38,7 +38,6 @@ def freeze(node, hold):
     node.alive_for_others = False
 
 
-
 # Nodes that are gone
 
 
@@ -397,7 +396,8 @@ def test_another_one_that_makes_for_too_long(fake):
         assert np.array_equal(c.get_or_set("k", lambda: A, wait_for=0.05, on_error="make"), A)
 
 
-@pytest.mark.parametrize("reply", [b"-NOAUTH no\r\n", b"-NOPERM no\r\n", b"-BADNPY no\r\n", b"-TOOLARGE no\r\n", b"-CROSSSLOT no\r\n", b"-CORRUPT no\r\n", b"-ERR no\r\n",
+@pytest.mark.parametrize("reply", [b"-NOAUTH no\r\n", b"-NOPERM no\r\n", b"-BADNPY no\r\n", b"-TOOLARGE no\r\n",
+    b"-CROSSSLOT no\r\n", b"-CORRUPT no\r\n", b"-ERR no\r\n",
                                    b"-NOREPLICAS no\r\n", b":77\r\n"])  # fmt: skip
 def test_what_says_nothing_of_the_cache_still_raises(stub, reply):
     server = stub(*[reply] * 4)

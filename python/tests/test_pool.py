@@ -46,7 +46,8 @@ def test_both_ways_find_damage(stub):
         assert c.ping()  # the connection is in step
 
 
-@pytest.mark.parametrize("change", [lambda r: r.replace(b"*5", b"*4", 1), lambda r: r.replace(b"NUMPY", b"NUMPI"), lambda r: r.replace(b"$152", b"$151"), lambda r: b"$9\r\n" + r])
+@pytest.mark.parametrize("change", [lambda r: r.replace(b"*5", b"*4", 1), lambda r: r.replace(b"NUMPY", b"NUMPI"),
+    lambda r: r.replace(b"$152", b"$151"), lambda r: b"$9\r\n" + r])
 def test_nonsense_is_found_whether_it_comes_whole_or_not(stub, change):
     reply = change(whole(np.arange(3.0)))
     for answer in (reply, in_pieces(reply, 50)):

@@ -14,10 +14,12 @@ NOT_COUNT = [b":-5\r\n", b":3\r\n", b"+OK\r\n", b"$-1\r\n", b",1\r\n", b"*0\r\n"
 NOT_TIME = [b":-3\r\n", b",inf\r\n", b"+OK\r\n", b"_\r\n", b"$2\r\n-1\r\n", b":9223372036854775808\r\n", b"*0\r\n"]
 NOT_SIZE = [b":-1\r\n", b",1.5\r\n", b"+OK\r\n", b"$1\r\n1\r\n", b"*0\r\n"]
 NOT_SHAPE = [b"*2\r\n+a\r\n$1\r\nb\r\n", b"*1\r\n:-1\r\n", b"*1\r\n,2\r\n", b":5\r\n", b"*65\r\n" + b":1\r\n" * 65, b"*1\r\n_\r\n", b"%1\r\n:1\r\n:2\r\n"]
-NOT_META = [b":5\r\n", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"%1\r\n+shape\r\n:1\r\n", META.replace(b":2\r\n", b":-2\r\n", 1), META.replace(b":24\r\n", b":25\r\n"),
+NOT_META = [b":5\r\n", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"%1\r\n+shape\r\n:1\r\n", META.replace(b":2\r\n", b":-2\r\n", 1),
+    META.replace(b":24\r\n", b":25\r\n"),
             META.replace(b"<f4", b"|O\r"), META.replace(b"1-1", b"x-y"), META.replace(b"pttl\r\n:-1", b"pttl\r\n:-9"), META.replace(b"$-1", b":77"),
             META.replace(b":152", b":-52"), META.replace(b"crc32c\r\n:0", b"crc32c\r\n:-1"), META.replace(b"parts\r\n*0", b"parts\r\n:0")]  # fmt: skip
-NOT_PAGE = [b":5\r\n", b"*1\r\n:0\r\n", b"*2\r\n:0\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n:5\r\n", b"*2\r\n$1\r\nx\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n$1\r\nk\r\n", b"_\r\n"]
+NOT_PAGE = [b":5\r\n", b"*1\r\n:0\r\n", b"*2\r\n:0\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n:5\r\n", b"*2\r\n$1\r\nx\r\n*0\r\n",
+    b"*2\r\n$1\r\n0\r\n$1\r\nk\r\n", b"_\r\n"]
 NOT_GET = [b":1\r\n", b"+OK\r\n", b"*0\r\n", b"$5\r\nhello\r\n", b"#t\r\n"]
 
 # By name: what to call, on a client or a pipeline, and what no node answers to it.

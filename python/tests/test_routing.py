@@ -96,7 +96,8 @@ def test_a_lone_node_gets_everything_whatever_it_calls_itself(stub, monkeypatch)
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("slots", [b"-ERR This instance has cluster support disabled\r\n", b"-NOPERM no\r\n", b"*0\r\n", b"+OK\r\n", b"*1\r\n:1\r\n", b"-LOADING\r\n"])
+@pytest.mark.parametrize("slots", [b"-ERR This instance has cluster support disabled\r\n", b"-NOPERM no\r\n", b"*0\r\n",
+    b"+OK\r\n", b"*1\r\n:1\r\n", b"-LOADING\r\n"])
 def test_a_node_that_tells_of_no_cluster(stub, slots):
     server = stub(b"+OK\r\n", whole())
     server.slots = slots

@@ -237,7 +237,8 @@ def test_scan_leaves_no_keys_out_in_silence(fake):
 def test_scan_while_a_node_leaves(fake):
     cluster = fake()
     with client_of(cluster, retry_for=0.3) as c:
-        cluster.owners = [node if i // 64 in {_commands.slot(key.encode()) // 64 for key in KEYS[:50]} else cluster.nodes[2] for i, node in enumerate(cluster.owners)]
+        kept = {_commands.slot(key.encode()) // 64 for key in KEYS[:50]}
+        cluster.owners = [node if i // 64 in kept else cluster.nodes[2] for i, node in enumerate(cluster.owners)]
         c.mset(dict.fromkeys([key for key in KEYS[:50] if cluster.owner(key) is not cluster.nodes[2]], A))
         keys = {key for node in cluster.nodes for key in node.data}
         walk = c.scan_iter(count=5)

@@ -115,7 +115,8 @@ def test_a_deadline_bounds_a_call_with_all_its_tries(stub, hold):
 # What a handler raises
 
 
-@pytest.mark.parametrize("error", [OSError("mine"), builtins.TimeoutError(), ConnectionResetError(104, "mine"), BlockingIOError(11, "mine"), ValueError("mine"), MemoryError("mine")])
+@pytest.mark.parametrize("error", [OSError("mine"), builtins.TimeoutError(), ConnectionResetError(104, "mine"),
+    BlockingIOError(11, "mine"), ValueError("mine"), MemoryError("mine")])
 @pytest.mark.parametrize("call", ["get", "set", "nx", "pipeline", "transaction", "mget", "map"])
 def test_what_a_handler_raises_reaches_the_caller(stub, hold, error, call):
     server = stub(*[hanging(hold)] * 10)

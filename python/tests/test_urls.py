@@ -11,7 +11,8 @@ from routing_helpers import command
 @pytest.mark.parametrize(
     "query",
     ["", "/0", "?db=0", "?socket_timeout=3", "?socket_connect_timeout=2.5", "?socket_keepalive=yes", "?retry_on_timeout=true", "?max_connections=7",
-     "?health_check_interval=5", "?client_name=me", "?encoding=utf-8", "?encoding_errors=strict", "?decode_responses=", "?retry_for=1.5&max_array_bytes=1000000",
+     "?health_check_interval=5", "?client_name=me", "?encoding=utf-8", "?encoding_errors=strict", "?decode_responses=",
+    "?retry_for=1.5&max_array_bytes=1000000",
      "?decode_responses=True", "?socket_read_size=1000", "?socket_type=2", "?timeout=5", "?retry_on_error=ConnectionError", "?protocol=2", "?protocol=3",
      "?lib_name=me&lib_version=1", "?socket_timeout=3&client_name=me&max_connections=2"],
 )  # fmt: skip
