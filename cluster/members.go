@@ -226,13 +226,13 @@ func (m *members) alive() []incarnation {
 }
 
 // liveness returns what the controller needs to know about each node, this one included.
-func (m *members) liveness() map[topology.NodeID]topology.Sight {
+func (m *members) liveness() map[topology.NodeID]topology.Liveness {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := map[topology.NodeID]topology.Sight{m.self: {Alive: true, Incarnation: m.incarnation}}
+	all := map[topology.NodeID]topology.Liveness{m.self: {Alive: true, Incarnation: m.incarnation}}
 	for id, n := range m.nodes {
 		i, _ := n.current()
-		liveness := topology.Sight{Alive: i.alive, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
+		liveness := topology.Liveness{Alive: i.alive, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
 		for _, t := range n.deaths {
 			if m.now().Sub(t) <= flapWindow {
 				liveness.Flaps++

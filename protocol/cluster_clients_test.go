@@ -61,7 +61,7 @@ func TestGoRedisFollowsTheTopology(t *testing.T) {
 			moved.Shards = slices.Clone(topo.Shards)
 			for i := range moved.Shards {
 				owner := topo.Nodes[(i+1)%3].ID
-				moved.Shards[i] = topology.Shard{Epoch: 8, Born: 8, Primary: owner, ISR: []topology.NodeID{owner}}
+				moved.Shards[i] = topology.Shard{Epoch: 8, EmptySince: 8, Primary: owner, ISR: []topology.NodeID{owner}}
 			}
 			for _, s := range servers {
 				s.follow(t, &moved)

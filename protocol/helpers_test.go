@@ -206,7 +206,7 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	}
 	for i, row := range rows {
 		if row.Primary == s.Self() {
-			if err := s.store.Shard(i).Role().Open(row.Epoch, row.Born); err != nil {
+			if err := s.store.Shard(i).Role().Open(row.Epoch, row.EmptySince); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -215,7 +215,7 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	for i, row := range rows {
 		if row.Primary != s.Self() {
 			s.store.Shard(i).Role().Close()
-			if err := s.store.Shard(i).Role().ClearStale(row.Born); err != nil {
+			if err := s.store.Shard(i).Role().ClearStale(row.EmptySince); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -94,7 +94,7 @@ func (e *edit) create(op Op) error {
 			return refused("node id %q is empty or there twice", nodes[i].ID)
 		}
 	}
-	row := Shard{Epoch: op.Epoch, Born: op.Epoch}
+	row := Shard{Epoch: op.Epoch, EmptySince: op.Epoch}
 	if op.Node != "" {
 		if _, ok := find(nodes, op.Node); !ok {
 			return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)

@@ -56,7 +56,7 @@ func (e *edit) member(op Op) (Node, error) {
 // begin makes a row whose shard begins empty on one node, in the next epoch. What copies there are, of nodes that catch up too, are of an earlier one, and void.
 func (s *Shard) begin(on NodeID) {
 	s.Epoch++
-	s.Born, s.Primary, s.ISR, s.Learners = s.Epoch, on, []NodeID{on}, nil
+	s.EmptySince, s.Primary, s.ISR, s.Learners = s.Epoch, on, []NodeID{on}, nil
 }
 
 func (e *edit) assign(row *Shard, op Op) error {

@@ -41,7 +41,7 @@ func ids(s string) []NodeID {
 // Each op on a row: what it becomes, or why not.
 func TestOpsOnAShard(t *testing.T) {
 	row := func(epoch, born uint64, primary NodeID, isr, learners string) Shard {
-		return Shard{Epoch: epoch, Born: born, Primary: primary, ISR: ids(isr), Learners: ids(learners)}
+		return Shard{Epoch: epoch, EmptySince: born, Primary: primary, ISR: ids(isr), Learners: ids(learners)}
 	}
 	for _, tc := range []struct {
 		name string
@@ -95,7 +95,7 @@ func TestOpsOnAShard(t *testing.T) {
 		{"transfer empty", row(7, 5, "a", "a", "b,c"), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1, Empty: true}, row(8, 8, "b", "b", ""), nil},
 		{"transfer to an earlier process", row(7, 5, "a", "a,b", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 0}, Shard{}, ErrStale},
 
-		{"assign, in the same epoch", row(7, 5, "a", "a", ""), Op{Kind: Assign, Epoch: 7, Members: ids("c,b")}, Shard{Epoch: 7, Born: 5, Primary: "a", ISR: ids("a"), Assigned: ids("c,b")}, nil},
+		{"assign, in the same epoch", row(7, 5, "a", "a", ""), Op{Kind: Assign, Epoch: 7, Members: ids("c,b")}, Shard{Epoch: 7, EmptySince: 5, Primary: "a", ISR: ids("a"), Assigned: ids("c,b")}, nil},
 		{"assign to a stranger", row(7, 5, "a", "a", ""), Op{Kind: Assign, Epoch: 7, Members: ids("c,z")}, Shard{}, ErrUnknownNode},
 		{"assign twice to one", row(7, 5, "a", "a", ""), Op{Kind: Assign, Epoch: 7, Members: ids("c,c")}, Shard{}, ErrRefused},
 		{"assign in an earlier epoch", row(7, 5, "a", "a", ""), Op{Kind: Assign, Epoch: 6, Members: ids("c")}, Shard{}, ErrStale},
@@ -196,9 +196,9 @@ func TestOpsOnTheCluster(t *testing.T) {
 // A data folder that has another name since it lost its votes has the copies that it had; one that is said to be another folder has none.
 func TestANewStoreKeepsItsCopiesByItsOldName(t *testing.T) {
 	for _, row := range []Shard{
-		{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")},
-		{Epoch: 9, Born: 7, Primary: "b", ISR: ids("a,b")},
-		{Epoch: 9, Born: 7, ISR: ids("a")},
+		{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")},
+		{Epoch: 9, EmptySince: 7, Primary: "b", ISR: ids("a,b")},
+		{Epoch: 9, EmptySince: 7, ISR: ids("a")},
 	} {
 		for _, tc := range []struct {
 			stores []string
@@ -210,7 +210,7 @@ func TestANewStoreKeepsItsCopiesByItsOldName(t *testing.T) {
 				t.Fatalf("%+v by %v: %v", row, tc.stores, err)
 			}
 			got := is.Shards[0]
-			if slices.Contains(got.ISR, "a") != tc.keeps || got.Primary == "a" || got.Epoch <= 9 || got.Born != 7 || !reflect.DeepEqual(got.Learners, row.Learners) {
+			if slices.Contains(got.ISR, "a") != tc.keeps || got.Primary == "a" || got.Epoch <= 9 || got.EmptySince != 7 || !reflect.DeepEqual(got.Learners, row.Learners) {
 				t.Errorf("%+v by %v has become %+v", row, tc.stores, got)
 			}
 		}

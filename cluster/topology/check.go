@@ -62,8 +62,8 @@ func (t *Topology) checkSettings() error {
 }
 
 func (t *Topology) checkRow(row Shard) error {
-	if row.Epoch == 0 || row.Epoch > 2*maxFirstEpoch || row.Born > row.Epoch {
-		return fmt.Errorf("epoch %d, born in %d", row.Epoch, row.Born)
+	if row.Epoch == 0 || row.Epoch > 2*maxFirstEpoch || row.EmptySince > row.Epoch {
+		return fmt.Errorf("epoch %d, born in %d", row.Epoch, row.EmptySince)
 	}
 	if row.Primary != "" && !slices.Contains(row.ISR, row.Primary) {
 		return fmt.Errorf("the primary %s is not in the ISR %v", row.Primary, row.ISR)
@@ -132,14 +132,14 @@ func checkSettingsStep(was, is *Topology) error {
 }
 
 func checkRowStep(was, is Shard) error {
-	same := is.Primary == was.Primary && slices.Equal(is.ISR, was.ISR) && is.Born == was.Born
+	same := is.Primary == was.Primary && slices.Equal(is.ISR, was.ISR) && is.EmptySince == was.EmptySince
 	switch {
-	case is.Epoch < was.Epoch || is.Born < was.Born:
-		return fmt.Errorf("epoch %d, born in %d, after epoch %d, born in %d", is.Epoch, is.Born, was.Epoch, was.Born)
+	case is.Epoch < was.Epoch || is.EmptySince < was.EmptySince:
+		return fmt.Errorf("epoch %d, born in %d, after epoch %d, born in %d", is.Epoch, is.EmptySince, was.Epoch, was.EmptySince)
 	case is.Epoch == was.Epoch && !same:
 		return fmt.Errorf("primary %q and ISR %v became %q and %v in one epoch, %d", was.Primary, was.ISR, is.Primary, is.ISR, is.Epoch)
-	case is.Born != was.Born && is.Born <= was.Epoch:
-		return fmt.Errorf("it began empty in epoch %d, which was over: it was in %d", is.Born, was.Epoch)
+	case is.EmptySince != was.EmptySince && is.EmptySince <= was.Epoch:
+		return fmt.Errorf("it began empty in epoch %d, which was over: it was in %d", is.EmptySince, was.Epoch)
 	}
 	return nil
 }

@@ -69,5 +69,5 @@ func members(t *Topology) []Node {
 
 // equal reports whether two rows say the same.
 func (s Shard) equal(o Shard) bool {
-	return s.Epoch == o.Epoch && s.Born == o.Born && s.Primary == o.Primary && slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Assigned, o.Assigned) && slices.Equal(s.Learners, o.Learners)
+	return s.Epoch == o.Epoch && s.EmptySince == o.EmptySince && s.Primary == o.Primary && slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Assigned, o.Assigned) && slices.Equal(s.Learners, o.Learners)
 }

@@ -6,7 +6,7 @@ import (
 )
 
 func TestTopologyComesBackFromItsBytes(t *testing.T) {
-	topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Assigned: ids("c"), Learners: ids("c")})
+	topo := made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b"), Assigned: ids("c"), Learners: ids("c")})
 	topo, _ = topo.Apply(5, Command{[]Op{{Kind: ConfigSet, Name: "x", Value: "y"}, {Kind: ConfigReset, Name: "z"}, {Kind: NodeLeave, Node: "b"}}})
 	b, err := topo.Encode()
 	if err != nil {
@@ -31,8 +31,8 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		"a node twice":                        func(x *Topology) { x.Nodes[1] = x.Nodes[0] },
 		"a node in a state that is none":      func(x *Topology) { x.Nodes[1].State = "happy" },
 		"a member that is forgotten":          func(x *Topology) { x.Forgotten = map[NodeID]uint64{"a": 1} },
-		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].Born = 0, 0 },
-		"born in the future":                  func(x *Topology) { x.Shards[0].Born = 100 },
+		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].EmptySince = 0, 0 },
+		"born in the future":                  func(x *Topology) { x.Shards[0].EmptySince = 100 },
 		"a primary without a copy in step":    func(x *Topology) { x.Shards[0].ISR = ids("b") },
 		"a copy of a stranger":                func(x *Topology) { x.Shards[0].ISR = ids("a,z") },
 		"a copy twice":                        func(x *Topology) { x.Shards[0].ISR = ids("a,a") },
@@ -44,7 +44,7 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		"a setting of the future":             func(x *Topology) { x.SetAt = map[string]uint64{"x": 100} },
 		"an epoch that will begin again at 0": func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
 	} {
-		topo := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
+		topo := made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b")})
 		damage(topo)
 		b, err := topo.Encode()
 		if err != nil {
@@ -69,8 +69,8 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"an epoch goes down":               func(x *Topology) { x.Shards[0].Epoch = 8 },
 		"two primaries in one epoch":       func(x *Topology) { x.Shards[0].Primary = "b" },
 		"two ISRs in one epoch":            func(x *Topology) { x.Shards[0].ISR = ids("a") },
-		"born anew in one epoch":           func(x *Topology) { x.Shards[0].Born = 9 },
-		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].Born, x.Shards[0].Epoch = 8, 10 },
+		"born anew in one epoch":           func(x *Topology) { x.Shards[0].EmptySince = 9 },
+		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].EmptySince, x.Shards[0].Epoch = 8, 10 },
 		"an earlier start of a node":       func(x *Topology) { x.Nodes[2].Incarnation = 0 },
 		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
 		"a setting changes unseen":         func(x *Topology) { x.Settings["x"] = "z" },
@@ -80,8 +80,8 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"a setting was set by another":     func(x *Topology) { x.SetAt["x"] = 0 },
 		"an empty folder keeps its copies": func(x *Topology) { x.Nodes[1].Incarnation, x.Nodes[1].Store = 2, "other" },
 	} {
-		was := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
-		is := made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b")})
+		was := made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b")})
+		is := made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b")})
 		is.Index = 2
 		for _, topo := range []*Topology{was, is} {
 			topo.Settings, topo.SetAt = map[string]string{"x": "y"}, map[string]uint64{"x": 1}
@@ -114,7 +114,7 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, topo := range []*Topology{{}, made(t, Shard{Epoch: 9, Born: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")})} {
+		for _, topo := range []*Topology{{}, made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")})} {
 			before, _ := topo.Encode()
 			is, errs := topo.Apply(topo.Index+1, c)
 			again, _ := topo.Apply(topo.Index+1, c)

@@ -15,8 +15,8 @@ const (
 	MaxFlaps = 3
 )
 
-// Sight is what the controller sees of one node.
-type Sight struct {
+// Liveness is what the controller sees of one node.
+type Liveness struct {
 	Alive       bool
 	Incarnation uint64 // of the process that is alive
 	Since       int64  // ms since when it is as it is
@@ -27,7 +27,7 @@ type Sight struct {
 // View is what the controller sees of the world. Its times are of one clock, the controller's.
 type View struct {
 	Now          int64 // ms
-	Nodes        map[NodeID]Sight
+	Nodes        map[NodeID]Liveness
 	NodesChanged int64 // ms of the last change of the set of members
 }
 
@@ -128,7 +128,7 @@ func (p *planner) best(nodes, assigned []NodeID) NodeID {
 		return ""
 	}
 	return slices.MinFunc(nodes, func(a, b NodeID) int {
-		return cmp.Or(p.doubt(a)-p.doubt(b), place(a, assigned)-place(b, assigned), p.load[a]-p.load[b], cmp.Compare(a, b))
+		return cmp.Or(p.doubt(a)-p.doubt(b), rank(a, assigned)-rank(b, assigned), p.load[a]-p.load[b], cmp.Compare(a, b))
 	})
 }
 
@@ -143,7 +143,7 @@ func (p *planner) doubt(id NodeID) int {
 	return doubt
 }
 
-func place(id NodeID, assigned []NodeID) int {
+func rank(id NodeID, assigned []NodeID) int {
 	if i := slices.Index(assigned, id); i >= 0 {
 		return i
 	}

@@ -13,11 +13,11 @@ func TestAPlanIsPossibleAndComplete(t *testing.T) {
 	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		topo := made(t, Shard{})
-		view := View{Now: 1_000_000, NodesChanged: 1_000_000 - r.Int64N(2*SettleTime), Nodes: map[NodeID]Sight{}}
+		view := View{Now: 1_000_000, NodesChanged: 1_000_000 - r.Int64N(2*SettleTime), Nodes: map[NodeID]Liveness{}}
 		for i := range 60 {
 			topo, _ = topo.Apply(uint64(2+i), Command{[]Op{randomOp(r, topo)}})
 			for _, n := range topo.Nodes {
-				view.Nodes[n.ID] = Sight{Alive: r.IntN(3) > 0, Incarnation: n.Incarnation + r.Uint64N(5)/4, Flaps: r.IntN(5), LastFlap: view.Now - r.Int64N(2*FlapPenalty)}
+				view.Nodes[n.ID] = Liveness{Alive: r.IntN(3) > 0, Incarnation: n.Incarnation + r.Uint64N(5)/4, Flaps: r.IntN(5), LastFlap: view.Now - r.Int64N(2*FlapPenalty)}
 			}
 			ops := topo.Plan(view)
 			next, errs := topo.Apply(topo.Index+1, Command{ops})
@@ -111,9 +111,9 @@ func BenchmarkPlanAtRest(b *testing.B) {
 	for _, size := range []struct{ nodes, shards, replicas int }{{3, 256, 2}, {30, 256, 2}, {100, 1024, 2}} {
 		b.Run(fmt.Sprintf("%d nodes, %d shards", size.nodes, size.shards), func(b *testing.B) {
 			nodes := someNodes(1, size.nodes, 3)
-			view := View{Now: time.Hour.Milliseconds(), Nodes: map[NodeID]Sight{}}
+			view := View{Now: time.Hour.Milliseconds(), Nodes: map[NodeID]Liveness{}}
 			for _, n := range nodes {
-				view.Nodes[n.ID] = Sight{Alive: true}
+				view.Nodes[n.ID] = Liveness{Alive: true}
 			}
 			topo, _ := (*Topology)(nil).Apply(1, Command{[]Op{{Kind: Create, Cluster: "c", Shards: size.shards, Replicas: size.replicas, Epoch: 1, Nodes: nodes}}})
 			topo, _ = topo.Apply(2, Command{topo.Plan(view)})

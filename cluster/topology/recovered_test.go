@@ -12,18 +12,18 @@ func TestRecovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before.Index, before.Shards[3].Born = 5, 90
+	before.Index, before.Shards[3].EmptySince = 5, 90
 	after := before.Recovered(1_000_000, RecoveryGap)
 	if after.Index != 1_000_000 || after.Recovery != after.Index || before.Recovery != 0 || after.Cluster != before.Cluster || !reflect.DeepEqual(after.Nodes, before.Nodes) {
 		t.Errorf("%+v", after)
 	}
 	for i, s := range after.Shards {
 		was := before.Shards[i]
-		if s.Primary != "" || s.Epoch != 100+RecoveryGap || s.Born != was.Born || !reflect.DeepEqual(s.ISR, was.ISR) || was.Primary != "a" || was.Epoch != 100 {
+		if s.Primary != "" || s.Epoch != 100+RecoveryGap || s.EmptySince != was.EmptySince || !reflect.DeepEqual(s.ISR, was.ISR) || was.Primary != "a" || was.Epoch != 100 {
 			t.Errorf("shard %d: %+v, was %+v", i, s, was)
 		}
 	}
-	ops := after.Plan(View{Nodes: map[NodeID]Sight{"a": {Alive: true, Incarnation: 7}}})
+	ops := after.Plan(View{Nodes: map[NodeID]Liveness{"a": {Alive: true, Incarnation: 7}}})
 	served, errs := after.Apply(1_000_001, Command{ops})
 	for i, err := range errs {
 		if err != nil {

@@ -171,8 +171,8 @@ func (s *sim) serve(n *simNode) {
 		}
 		s.served[key] = process
 		copy := &n.copies[shard]
-		if copy.born < row.Born {
-			*copy = simCopy{born: row.Born}
+		if copy.born < row.EmptySince {
+			*copy = simCopy{born: row.EmptySince}
 		}
 		if copy.data && copy.life != s.lives[n.applied][shard] {
 			s.fail("%s serves shard %d with data of life %d: it has had %d", n.id, shard, copy.life, s.lives[n.applied][shard])

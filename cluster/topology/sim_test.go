@@ -64,7 +64,7 @@ type sim struct {
 	inFlight []simMessage
 	weights  []int             // of simActions, summed up
 	served   map[string]string // (shard, epoch) to the process that served it
-	flaps    map[NodeID]Sight
+	flaps    map[NodeID]Liveness
 	settings map[string]string // that the log has set, kept beside it
 	trace    uint64
 	events   []string
@@ -72,7 +72,7 @@ type sim struct {
 }
 
 func newSim(t testing.TB, seed uint64) *sim {
-	s := &sim{t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, served: map[string]string{}, flaps: map[NodeID]Sight{}, settings: map[string]string{}, counts: map[string]int{}}
+	s := &sim{t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, served: map[string]string{}, flaps: map[NodeID]Liveness{}, settings: map[string]string{}, counts: map[string]int{}}
 	s.history, s.lives = []*Topology{{}}, make([][simShards]int, 1)
 	return s
 }
@@ -214,7 +214,7 @@ func (s *sim) flap(n *simNode) {
 	if s.now-f.LastFlap > FlapPenalty {
 		f.Flaps = 0
 	}
-	s.flaps[n.id] = Sight{Flaps: f.Flaps + 1, LastFlap: s.now}
+	s.flaps[n.id] = Liveness{Flaps: f.Flaps + 1, LastFlap: s.now}
 }
 
 // join asks to be let in, as long as the process does not see itself. One that was forgotten ends, and is started anew: it must not come back as who it was.
@@ -265,7 +265,7 @@ func (s *sim) deliver() {
 
 // view is what gossip shows the controller, at times what is not so.
 func (s *sim) view(wrong bool) View {
-	v := View{Now: s.now, Nodes: map[NodeID]Sight{}, NodesChanged: s.now - s.r.Int64N(3*SettleTime)}
+	v := View{Now: s.now, Nodes: map[NodeID]Liveness{}, NodesChanged: s.now - s.r.Int64N(3*SettleTime)}
 	for _, n := range s.nodes {
 		sight := s.flaps[n.id]
 		sight.Alive, sight.Incarnation = n.up, n.incarnation

@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // Shard counts that a cluster may be made with, and the one it has when nobody says.
@@ -55,12 +56,12 @@ func Label(name string, id NodeID) string {
 
 // Shard is the configuration of one shard. A copy is known by its node and that node's Store: a node that comes with another store is in no ISR.
 type Shard struct {
-	Epoch    uint64   `json:"epoch"`              // raised by every change of Primary or ISR
-	Born     uint64   `json:"born,omitempty"`     // epoch in which the shard last began empty: a copy of an earlier one is void
-	Primary  NodeID   `json:"primary,omitempty"`  // who serves it; empty while nobody may
-	ISR      []NodeID `json:"isr,omitempty"`      // copies in step, the primary's included
-	Assigned []NodeID `json:"assigned,omitempty"` // where copies ought to be, the primary's place first
-	Learners []NodeID `json:"learners,omitempty"` // copies that catch up
+	Epoch      uint64   `json:"epoch"`              // raised by every change of Primary or ISR
+	EmptySince uint64   `json:"born,omitempty"`     // epoch in which the shard last began empty: a copy of an earlier one is void
+	Primary    NodeID   `json:"primary,omitempty"`  // who serves it; empty while nobody may
+	ISR        []NodeID `json:"isr,omitempty"`      // copies in step, the primary's included
+	Assigned   []NodeID `json:"assigned,omitempty"` // where copies ought to be, the primary's place first
+	Learners   []NodeID `json:"learners,omitempty"` // copies that catch up
 }
 
 // Topology is which nodes there are and which of them owns what. It is immutable; a change makes a new one.
@@ -117,6 +118,18 @@ func (t *Topology) Node(id NodeID) (Node, bool) {
 		return t.Nodes[i], true
 	}
 	return Node{}, false
+}
+
+// WithoutPrimary returns the topology as a node sees it that must serve nothing: the shards that it is the primary of have none.
+func (t *Topology) WithoutPrimary(id NodeID) *Topology {
+	changed := *t
+	changed.Shards = slices.Clone(t.Shards)
+	for i := range changed.Shards {
+		if s := &changed.Shards[i]; s.Primary == id {
+			s.Primary = ""
+		}
+	}
+	return &changed
 }
 
 // Range is a run of slots, both ends included, with one owner.

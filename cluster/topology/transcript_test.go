@@ -34,7 +34,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Sight{}}}
+			s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Liveness{}}}
 			got := s.run(string(text))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -99,7 +99,7 @@ func (s *script) command(words []string) {
 		op := Op{Kind: Create, Cluster: "c", Shards: MinShards, Replicas: int(number(options["replicas"])), Epoch: number(options["epoch"]), Node: NodeID(options["keep"])}
 		for _, id := range ids(arg(0)) {
 			op.Nodes = append(op.Nodes, Node{ID: id, Incarnation: 1, Store: string(id) + "'s"})
-			s.view.Nodes[id] = Sight{Alive: true, Incarnation: 1}
+			s.view.Nodes[id] = Liveness{Alive: true, Incarnation: 1}
 		}
 		s.apply(op)
 	case "join":
@@ -112,7 +112,7 @@ func (s *script) command(words []string) {
 		if len(s.topo.Nodes) != before {
 			s.view.NodesChanged = s.view.Now
 		}
-		s.view.Nodes[id] = Sight{Alive: true, Incarnation: n.Incarnation}
+		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: n.Incarnation}
 	case "leave":
 		s.apply(Op{Kind: NodeLeave, Node: id})
 		s.view.NodesChanged = s.view.Now
@@ -120,9 +120,9 @@ func (s *script) command(words []string) {
 		s.apply(Op{Kind: NodeForget, Node: id})
 		s.view.NodesChanged = s.view.Now
 	case "see":
-		s.view.Nodes[id] = Sight{Alive: true, Incarnation: number(options["inc"]), Flaps: int(number(options["flaps"])), LastFlap: s.view.Now}
+		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: number(options["inc"]), Flaps: int(number(options["flaps"])), LastFlap: s.view.Now}
 	case "dead":
-		s.view.Nodes[id] = Sight{}
+		s.view.Nodes[id] = Liveness{}
 	case "pass":
 		s.view.Now += int64(number(arg(0)))
 	case "plan":
@@ -191,7 +191,7 @@ func (s *script) show() {
 	}
 	s.group(len(s.topo.Shards), func(i int) (string, ShardID) {
 		row := s.topo.Shards[i]
-		line := fmt.Sprintf("epoch %d born %d primary %s isr %v assigned %v", row.Epoch, row.Born, cmp.Or(row.Primary, "-"), row.ISR, row.Assigned)
+		line := fmt.Sprintf("epoch %d born %d primary %s isr %v assigned %v", row.Epoch, row.EmptySince, cmp.Or(row.Primary, "-"), row.ISR, row.Assigned)
 		if len(row.Learners) > 0 {
 			line += fmt.Sprint(" learners ", row.Learners)
 		}

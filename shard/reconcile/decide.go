@@ -28,7 +28,7 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 	row, known := t.Node(self)
 	d := decision{member: known && row.Incarnation == incarnation, topology: t}
 	if !d.member {
-		d.topology = withoutPrimary(t, self)
+		d.topology = t.WithoutPrimary(self)
 	}
 	d.settled = d.member && len(t.Shards) > 0
 	for i, row := range d.topology.Shards {
@@ -43,7 +43,7 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 			continue
 		}
 		d.close = append(d.close, id)
-		if row.Born > 0 && local.ready {
+		if row.EmptySince > 0 && local.ready {
 			d.clear = append(d.clear, id)
 		}
 		if row.Primary == "" && mayServe(row, self) {
@@ -51,18 +51,6 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 		}
 	}
 	return d
-}
-
-// withoutPrimary returns a topology in which a node serves nothing.
-func withoutPrimary(t *topology.Topology, id topology.NodeID) *topology.Topology {
-	changed := *t
-	changed.Shards = slices.Clone(t.Shards)
-	for i := range changed.Shards {
-		if s := &changed.Shards[i]; s.Primary == id {
-			s.Primary = ""
-		}
-	}
-	return &changed
 }
 
 // mayServe reports whether the controller may promote a node to primary of a vacant shard.

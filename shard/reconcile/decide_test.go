@@ -23,8 +23,8 @@ func TestDecide(t *testing.T) {
 		"ours, handover pending":            {mine, shardState{true, 3}, false, false, false},
 		"ours, handover of an older epoch":  {mine, shardState{true, 2}, true, false, true},
 		"another node's":                    {topology.Shard{Epoch: 3, Primary: "b"}, ready, false, false, true},
-		"another node's, stale copy":        {topology.Shard{Epoch: 3, Born: 2, Primary: "b"}, ready, false, true, true},
-		"another node's, not read":          {topology.Shard{Epoch: 3, Born: 2, Primary: "b"}, shardState{}, false, false, true},
+		"another node's, stale copy":        {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, ready, false, true, true},
+		"another node's, not read":          {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, shardState{}, false, false, true},
 		"vacant, we are in the ISR":         {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"a"}}, ready, false, false, false},
 		"vacant, another node in the ISR":   {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"b"}}, ready, false, false, true},
 		"vacant, no copies, assigned to us": {topology.Shard{Epoch: 3, Assigned: []topology.NodeID{"a", "b"}}, ready, false, false, false},
@@ -44,7 +44,7 @@ func TestDecide(t *testing.T) {
 // A topology without this incarnation of the node gives it no shard, and names it as the primary of none.
 func TestDecideWithoutMembership(t *testing.T) {
 	t.Parallel()
-	rows := []topology.Shard{{Epoch: 3, Primary: "a"}, {Epoch: 3, Born: 2, Primary: "a"}, {Epoch: 3, Primary: "b"}}
+	rows := []topology.Shard{{Epoch: 3, Primary: "a"}, {Epoch: 3, EmptySince: 2, Primary: "a"}, {Epoch: 3, Primary: "b"}}
 	for name, nodes := range map[string][]topology.Node{
 		"removed":             {{ID: "b", Incarnation: 1}},
 		"earlier incarnation": {{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}},

@@ -122,7 +122,7 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 		r.config.Store.Shard(int(id)).Role().Close()
 	}
 	for _, id := range d.clear {
-		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].Born); err != nil {
+		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
 			r.config.Log.Warn("cannot clear the stale copy of a shard", "shard", id, "err", err)
 		}
 	}
@@ -152,7 +152,7 @@ func (r *Reconciler) state(id topology.ShardID) shardState {
 
 // open opens a shard in the epoch of its row, and reports whether it is open.
 func (r *Reconciler) open(id topology.ShardID, row topology.Shard) bool {
-	switch err := r.config.Store.Shard(int(id)).Role().Open(row.Epoch, row.Born); {
+	switch err := r.config.Store.Shard(int(id)).Role().Open(row.Epoch, row.EmptySince); {
 	case errors.Is(err, shard.ErrHandoverPending): // a handover has begun since decide
 		return false
 	case err != nil:
