@@ -4,53 +4,63 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// MaxFile is the largest file that SaveFile keeps.
+// MaxFile is the largest content that Files saves.
 const MaxFile = 1 << 20 // bytes
 
-// SaveFile keeps b under a name, in a folder of its own beside the shards, for who opened the disk. After a loss of power there is either b or what was there before.
-func (d *Disk) SaveFile(name string, b []byte) error {
-	file, err := d.filePath(name)
+// Files are small files of the cluster, in a folder beside the shards. They are no part of the format.
+type Files struct {
+	fs  vfs.FS
+	dir string // the data folder
+
+	mu   sync.Mutex // held by Save; guards all below
+	made bool       // their folder exists
+}
+
+// Save replaces a file. After a loss of power it has either b or its former content.
+func (f *Files) Save(name string, b []byte) error {
+	file, err := f.path(name)
 	if err != nil {
 		return err
 	}
 	if len(b) > MaxFile {
-		return fmt.Errorf("%s cannot be kept: it has %d bytes, the limit is %d", name, len(b), MaxFile)
+		return fmt.Errorf("%s cannot be saved: it has %d bytes, the limit is %d", name, len(b), MaxFile)
 	}
-	d.saving.Lock()
-	defer d.saving.Unlock()
-	if !d.filesMade {
-		if err := d.fs.Mkdir(path.Dir(file)); err != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.made {
+		if err := f.fs.Mkdir(path.Dir(file)); err != nil {
 			return err
 		}
-		if err := d.fs.SyncDir(d.dir); err != nil {
+		if err := f.fs.SyncDir(f.dir); err != nil {
 			return err
 		}
-		d.filesMade = true
+		f.made = true
 	}
-	return vfs.WriteFile(d.fs, file, b)
+	return vfs.WriteFile(f.fs, file, b)
 }
 
-// LoadFile returns what SaveFile has kept; the error is fs.ErrNotExist if there is nothing.
-func (d *Disk) LoadFile(name string) ([]byte, error) {
-	file, err := d.filePath(name)
+// Load returns what Save has saved under a name; fs.ErrNotExist if that is nothing.
+func (f *Files) Load(name string) ([]byte, error) {
+	file, err := f.path(name)
 	if err != nil {
 		return nil, err
 	}
-	b, err := vfs.ReadFile(d.fs, file, MaxFile+1)
+	b, err := vfs.ReadFile(f.fs, file, MaxFile+1)
 	if err == nil && len(b) > MaxFile {
-		return nil, fmt.Errorf("%s has more than %d bytes: it was not written by this program", file, MaxFile)
+		return nil, fmt.Errorf("%s has more than %d bytes: this program did not write it", file, MaxFile)
 	}
 	return b, err
 }
 
-func (d *Disk) filePath(name string) (string, error) {
+func (f *Files) path(name string) (string, error) {
 	odd := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
 	if name == "" || name[0] == '.' || strings.HasSuffix(name, tempSuffix) || strings.ContainsFunc(name, odd) {
-		return "", fmt.Errorf("%q is no name for a file: it may have a-z 0-9 - _ and dots within", name)
+		return "", fmt.Errorf("%q is not a valid file name: use a-z 0-9 - _ and dots, not at the start", name)
 	}
-	return path.Join(d.dir, filesDir, name), nil
+	return path.Join(f.dir, filesDir, name), nil
 }

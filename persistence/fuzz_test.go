@@ -119,7 +119,6 @@ func FuzzRecovery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, segment, snapshot, manifest []byte, powerLoss bool) {
 		mem := vfs.NewMem()
 		d := open(t, mem, fixedOptions())
-		d.powerLoss = powerLoss
 		if err := mem.Mkdir("data/shards/00003/blobs"); err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +132,9 @@ func FuzzRecovery(f *testing.F) {
 			}
 		}
 		l := d.Log(3)
-		if err := l.list(); err != nil {
+		l.reader.policy.powerLoss = powerLoss
+		var err error
+		if l.reader.listing, err = scanDir(mem, l.folder.dir); err != nil {
 			t.Fatal(err)
 		}
 		_, report := recoverShard(t, d, 3)

@@ -11,12 +11,6 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// EpochStart is a row of the epoch table: the first seq of an epoch.
-type EpochStart struct{ Epoch, Seq uint64 }
-
-// maxEpochs is how many rows of its epoch table a shard keeps. Older ones only cost a full copy where a part of one would have done.
-const maxEpochs = 256
-
 // fileHeader is the beginning of a segment or a snapshot.
 type fileHeader struct {
 	magic   string
@@ -26,7 +20,7 @@ type fileHeader struct {
 	seq     uint64 // of the first record of a segment; of the last one that a snapshot holds
 	time    int64  // Unix time in ms
 	salt    uint64 // random
-	epochs  []EpochStart
+	epochs  epochTable
 }
 
 const (

@@ -2,108 +2,140 @@ package persistence
 
 import (
 	"errors"
-	"path"
+	"log/slog"
+	"sync"
 
 	"github.com/ndring/ndring/internal/uuid"
+	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// ErrHasData is returned when a folder is to become one of another cluster and has shards.
+// ErrHasData is returned when a data folder is to join another cluster although its shards have data.
 var ErrHasData = errors.New("the data folder has data of its cluster")
 
-// Incarnation returns the number of this start. It is higher than those before.
-func (d *Disk) Incarnation() uint64 { return d.node.incarnation }
+// Identity is what the MANIFEST of a data folder says: whose folder it is, and which start of its node this is.
+type Identity struct {
+	fs  vfs.FS
+	dir string
+	log *slog.Logger
 
-// Fresh reports whether the folder was made, or first used, by this start.
-func (d *Disk) Fresh() bool { return d.fresh }
+	fresh bool // this start wrote the folder's first manifest
 
-// Dir returns the path of the folder.
-func (d *Disk) Dir() string { return d.dir }
-
-// Store returns the id of the folder, by which its copies of shards are known.
-func (d *Disk) Store() uuid.UUID { return d.node.store }
-
-// Cluster returns the id of the cluster that the folder is of. A new folder has one that nobody else has.
-func (d *Disk) Cluster() uuid.UUID {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	return d.node.cluster
+	mu      sync.Mutex   // guards writing the manifest, and all below
+	m       nodeManifest // Invariant: once hasData is set, m.cluster never changes
+	hasData bool         // files may name the cluster
+	pending bool         // the disk was too full for the manifest of this start. Until it is written, no file of a shard is
 }
 
-// HasData reports whether any shard has a file: each names the cluster.
-func (d *Disk) HasData() bool {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	return d.hasData
+// Incarnation returns the number of this start. It is higher than those of all starts before.
+func (i *Identity) Incarnation() uint64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.incarnation
 }
 
-// SetCluster makes the folder one of a cluster, for good when it returns. A folder that has data of another one is not changed: ErrHasData.
-func (d *Disk) SetCluster(cluster uuid.UUID) error {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	if d.node.cluster == cluster {
+// Fresh reports whether this start made the folder, or is the first to use it.
+func (i *Identity) Fresh() bool { return i.fresh }
+
+// Store returns the id of the folder. Other nodes know its copies of shards by it.
+func (i *Identity) Store() uuid.UUID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.store
+}
+
+// Cluster returns the id of the folder's cluster. A new folder has a random one.
+func (i *Identity) Cluster() uuid.UUID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.cluster
+}
+
+// HasData reports whether any shard has a file. Each file names the cluster.
+func (i *Identity) HasData() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.hasData
+}
+
+// SetCluster makes the folder one of a cluster; when it returns, that is durable. It returns ErrHasData for a folder with data of another cluster.
+func (i *Identity) SetCluster(cluster uuid.UUID) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m.cluster == cluster {
 		return nil
 	}
-	if d.hasData {
+	if i.hasData {
 		return ErrHasData
 	}
-	before := d.node.cluster
-	d.node.cluster = cluster
-	if err := d.writeManifest(); err != nil {
-		d.node.cluster = before
-		return err
-	}
-	return nil
+	return i.change(func(m *nodeManifest) { m.cluster = cluster })
 }
 
 // Raft returns the id of the raft state that belongs to the folder; zero for none.
-func (d *Disk) Raft() uuid.UUID {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	return d.node.raft
+func (i *Identity) Raft() uuid.UUID {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.raft
 }
 
-// SetRaft notes for good when it returns which raft state belongs to the folder: a start that finds another one, or none, has lost it.
-func (d *Disk) SetRaft(raft uuid.UUID) error {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	before := d.node.raft
-	d.node.raft = raft
-	if err := d.writeManifest(); err != nil {
-		d.node.raft = before
+// SetRaft records which raft state belongs to the folder; when it returns, that is durable. A start that finds another one, or none, has lost it.
+func (i *Identity) SetRaft(raft uuid.UUID) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.change(func(m *nodeManifest) { m.raft = raft })
+}
+
+// RenewStore gives the folder another store id and no raft state, and keeps its shards. The folder's node must not run.
+func (i *Identity) RenewStore() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.change(func(m *nodeManifest) {
+		m.store, m.raft = uuid.New(), uuid.UUID{}
+	})
+}
+
+// change changes the manifest and writes it. After an error the manifest is what it was. The caller holds mu.
+func (i *Identity) change(f func(*nodeManifest)) error {
+	before := i.m
+	f(&i.m)
+	if err := i.m.write(i.fs, i.dir); err != nil {
+		i.m = before
 		return err
 	}
 	return nil
 }
 
-// RenewStore makes the folder another store, to which no raft state belongs. What is in its shards stays. No node runs on the folder.
-func (d *Disk) RenewStore() error {
-	d.identity.Lock()
-	defer d.identity.Unlock()
-	before := d.node
-	d.node.store = uuid.New()
-	d.node.raft = uuid.UUID{}
-	if err := d.writeManifest(); err != nil {
-		d.node = before
-		return err
+// begin writes the manifest of this start. On a disk that is too full for it the folder can be read, but no file of a shard is written until there is space: as
+// long as the manifest is that of the last run, the logs must be, too.
+func (i *Identity) begin(reserve *reserve) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	err := reserve.use(func() error { return i.m.write(i.fs, i.dir) })
+	if i.pending = vfs.NoSpace(err) && !i.fresh; i.pending {
+		i.log.Error("disk full: shards are read-only until there is space", "dir", i.dir, "err", err)
+		return nil
 	}
-	return nil
+	return err
 }
 
-// bound reports whether the number of shards of a folder is for good: its node has been a member of a cluster, or a shard has files. A start that came to neither leaves no trace that the next
-// one has to follow.
-func (d *Disk) bound(m nodeManifest) (bool, error) {
-	if !m.raft.IsZero() || d.options.IsMember != nil && d.options.IsMember(d) {
-		return true, nil
-	}
-	shards, err := d.fs.List(path.Join(d.dir, shardsDir))
-	if err != nil {
-		return false, err
-	}
-	for _, s := range shards {
-		files, err := d.fs.List(path.Join(d.dir, shardsDir, s.Name))
-		if err != nil || len(files) > 0 {
-			return true, err
+// pin returns the cluster for a file of a shard that is about to be made. From then on the cluster cannot change, since the file names it.
+func (i *Identity) pin() (uuid.UUID, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.pending {
+		if err := i.m.write(i.fs, i.dir); err != nil {
+			return uuid.UUID{}, err
 		}
+		i.pending = false
+		i.log.Info("disk has space again: shards are writable", "dir", i.dir)
 	}
-	return false, nil
+	i.hasData = true
+	return i.m.cluster, nil
+}
+
+// end records a clean stop.
+func (i *Identity) end() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.m.clean = true
+	return i.m.write(i.fs, i.dir)
 }

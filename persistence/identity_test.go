@@ -17,25 +17,25 @@ import (
 func TestAFolderJoinsOneCluster(t *testing.T) {
 	mem := vfs.NewMem()
 	d := open(t, mem, fixedOptions())
-	own, other := d.Cluster(), uuid.UUID{1, 2, 3}
-	if !d.Fresh() || d.HasData() || own == (uuid.UUID{}) || d.Store() == own || d.Dir() != "data" {
-		t.Errorf("fresh %v, data %v, cluster %v, store %v, dir %q", d.Fresh(), d.HasData(), own, d.Store(), d.Dir())
+	own, other := d.Identity().Cluster(), uuid.UUID{1, 2, 3}
+	if !d.Identity().Fresh() || d.Identity().HasData() || own == (uuid.UUID{}) || d.Identity().Store() == own || d.Dir() != "data" {
+		t.Errorf("fresh %v, data %v, cluster %v, store %v, dir %q", d.Identity().Fresh(), d.Identity().HasData(), own, d.Identity().Store(), d.Dir())
 	}
-	if err := d.SetCluster(other); err != nil || d.Cluster() != other {
-		t.Fatalf("%v, cluster %v", err, d.Cluster())
+	if err := d.Identity().SetCluster(other); err != nil || d.Identity().Cluster() != other {
+		t.Fatalf("%v, cluster %v", err, d.Identity().Cluster())
 	}
-	store := d.Store()
+	store := d.Identity().Store()
 	d = open(t, mem.Crash(rand.New(rand.NewPCG(1, 1))), fixedOptions()) // it was durable when SetCluster returned
-	if d.Fresh() || d.Cluster() != other || d.Store() != store || d.HasData() {
-		t.Errorf("fresh %v, cluster %v, store %v, data %v", d.Fresh(), d.Cluster(), d.Store(), d.HasData())
+	if d.Identity().Fresh() || d.Identity().Cluster() != other || d.Identity().Store() != store || d.Identity().HasData() {
+		t.Errorf("fresh %v, cluster %v, store %v, data %v", d.Identity().Fresh(), d.Identity().Cluster(), d.Identity().Store(), d.Identity().HasData())
 	}
 	recoverShard(t, d, 3)
 	appendAll(t, d.Log(3), put(1, "k", "v"))
 	for range 2 { // written now, then found
-		if err := d.SetCluster(own); !errors.Is(err, ErrHasData) || d.Cluster() != other || !d.HasData() {
-			t.Errorf("%v, cluster %v, data %v", err, d.Cluster(), d.HasData())
+		if err := d.Identity().SetCluster(own); !errors.Is(err, ErrHasData) || d.Identity().Cluster() != other || !d.Identity().HasData() {
+			t.Errorf("%v, cluster %v, data %v", err, d.Identity().Cluster(), d.Identity().HasData())
 		}
-		if err := d.SetCluster(other); err != nil { // which it has
+		if err := d.Identity().SetCluster(other); err != nil { // which it has
 			t.Error(err)
 		}
 		if err := d.Close(true); err != nil {
@@ -57,18 +57,20 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		fixed  bool
 		member bool // as other files tell
 	}{
-		"nothing":             {func(*Disk) error { return nil }, false, false},
-		"another cluster":     {func(d *Disk) error { return d.SetCluster(uuid.UUID{1, 2, 3}) }, false, false},
-		"an empty folder":     {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
-		"a record":            {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
-		"a raft state":        {func(d *Disk) error { return d.SetRaft(uuid.UUID{4, 5, 6}) }, true, false},
-		"one that it has not": {func(d *Disk) error { return errors.Join(d.SetRaft(uuid.UUID{4, 5, 6}), d.RenewStore()) }, false, false},
+		"nothing":         {func(*Disk) error { return nil }, false, false},
+		"another cluster": {func(d *Disk) error { return d.Identity().SetCluster(uuid.UUID{1, 2, 3}) }, false, false},
+		"an empty folder": {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
+		"a record":        {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
+		"a raft state":    {func(d *Disk) error { return d.Identity().SetRaft(uuid.UUID{4, 5, 6}) }, true, false},
+		"one that it has not": {func(d *Disk) error {
+			return errors.Join(d.Identity().SetRaft(uuid.UUID{4, 5, 6}), d.Identity().RenewStore())
+		}, false, false},
 		"a part in a cluster": {func(*Disk) error { return nil }, true, true},
 	} {
 		mem := vfs.NewMem()
 		d := open(t, mem, fixedOptions())
 		recoverShard(t, d, 3)
-		store := d.Store()
+		store := d.Identity().Store()
 		if err := errors.Join(tc.do(d), d.Close(false)); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -79,8 +81,8 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		switch fixed := err != nil && strings.Contains(err.Error(), "their number is fixed when a cluster is made"); {
 		case fixed != tc.fixed || !fixed && err != nil:
 			t.Errorf("%s: %v", name, err)
-		case !fixed && (again.Shards() != options.Shards || (again.Store() == store) != (name != "one that it has not")):
-			t.Errorf("%s: %d shards, store %v, was %v", name, again.Shards(), again.Store(), store)
+		case !fixed && (again.Shards() != options.Shards || (again.Identity().Store() == store) != (name != "one that it has not")):
+			t.Errorf("%s: %d shards, store %v, was %v", name, again.Shards(), again.Identity().Store(), store)
 		}
 	}
 }
@@ -98,13 +100,13 @@ func TestWhatCountsAsData(t *testing.T) {
 		}
 		d := open(t, mem, fixedOptions2(t, mem))
 		recoverShard(t, d, 3)
-		if d.HasData() {
+		if d.Identity().HasData() {
 			t.Fatal("an empty folder counts as data")
 		}
 		if err := do(d.Log(3)); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.SetCluster(uuid.UUID{9}); !errors.Is(err, ErrHasData) {
+		if err := d.Identity().SetCluster(uuid.UUID{9}); !errors.Is(err, ErrHasData) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -113,7 +115,7 @@ func TestWhatCountsAsData(t *testing.T) {
 // fixedOptions2 are those of a folder that has been used.
 func fixedOptions2(t *testing.T, fs vfs.FS) Options {
 	m := nodeManifest{cluster: uuid.UUID{1}, store: uuid.UUID{2}, shards: 16, incarnation: 5, bootID: "boot", clean: true}
-	if err := (&Disk{fs: fs, dir: "data", node: m}).writeManifest(); err != nil {
+	if err := m.write(fs, "data"); err != nil {
 		t.Fatal(err)
 	}
 	return fixedOptions()
@@ -129,14 +131,14 @@ func TestSetClusterFails(t *testing.T) {
 		}
 		return nil
 	}), fixedOptions())
-	own := d.Cluster()
+	own := d.Identity().Cluster()
 	broken = true
-	if err := d.SetCluster(uuid.UUID{1}); err == nil || d.Cluster() != own {
-		t.Errorf("%v, cluster %v", err, d.Cluster())
+	if err := d.Identity().SetCluster(uuid.UUID{1}); err == nil || d.Identity().Cluster() != own {
+		t.Errorf("%v, cluster %v", err, d.Identity().Cluster())
 	}
 	broken = false
-	if err := d.SetCluster(uuid.UUID{1}); err != nil || d.Cluster() != (uuid.UUID{1}) {
-		t.Errorf("%v, cluster %v", err, d.Cluster())
+	if err := d.Identity().SetCluster(uuid.UUID{1}); err != nil || d.Identity().Cluster() != (uuid.UUID{1}) {
+		t.Errorf("%v, cluster %v", err, d.Identity().Cluster())
 	}
 }
 
@@ -156,14 +158,14 @@ func TestFilesOfOthers(t *testing.T) {
 			}
 			return nil
 		}), fixedOptions())
-		if _, err := d.LoadFile("claim"); !errors.Is(err, iofs.ErrNotExist) {
+		if _, err := d.Files().Load("claim"); !errors.Is(err, iofs.ErrNotExist) {
 			t.Fatal(err)
 		}
-		if err := d.SaveFile("claim", old); err != nil {
+		if err := d.Files().Save("claim", old); err != nil {
 			t.Fatal(err)
 		}
 		saving = 0
-		if err := d.SaveFile("claim", new); err != nil {
+		if err := d.Files().Save("claim", new); err != nil {
 			t.Fatal(err)
 		}
 		if image == nil {
@@ -171,12 +173,12 @@ func TestFilesOfOthers(t *testing.T) {
 				t.Fatalf("there were only %d changes", moment)
 			}
 			again := open(t, mem.Crash(rand.New(rand.NewPCG(1, 1))), fixedOptions())
-			if b, err := again.LoadFile("claim"); err != nil || !bytes.Equal(b, new) {
+			if b, err := again.Files().Load("claim"); err != nil || !bytes.Equal(b, new) {
 				t.Fatalf("%d bytes, %v", len(b), err)
 			}
 			return
 		}
-		b, err := open(t, image, fixedOptions()).LoadFile("claim")
+		b, err := open(t, image, fixedOptions()).Files().Load("claim")
 		if err != nil || !bytes.Equal(b, old) && !bytes.Equal(b, new) {
 			t.Fatalf("moment %d: %.20q, %v", moment, b, err)
 		}
@@ -187,21 +189,21 @@ func TestFilesOfOthers(t *testing.T) {
 func TestNamesAndSizesOfFilesOfOthers(t *testing.T) {
 	d := open(t, vfs.NewMem(), fixedOptions())
 	for _, name := range []string{"", ".", "..", ".x", "a/b", "../MANIFEST", "x.tmp", "A", "a b", "\x00"} {
-		if err := d.SaveFile(name, nil); err == nil {
+		if err := d.Files().Save(name, nil); err == nil {
 			t.Errorf("%q is a name", name)
 		}
-		if _, err := d.LoadFile(name); err == nil || errors.Is(err, iofs.ErrNotExist) {
+		if _, err := d.Files().Load(name); err == nil || errors.Is(err, iofs.ErrNotExist) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
 	large := make([]byte, MaxFile)
-	if err := d.SaveFile("addresses.json", large); err != nil {
+	if err := d.Files().Save("addresses.json", large); err != nil {
 		t.Error(err)
 	}
-	if b, err := d.LoadFile("addresses.json"); err != nil || len(b) != len(large) {
+	if b, err := d.Files().Load("addresses.json"); err != nil || len(b) != len(large) {
 		t.Errorf("%d bytes, %v", len(b), err)
 	}
-	if err := d.SaveFile("addresses.json", append(large, 0)); err == nil {
+	if err := d.Files().Save("addresses.json", append(large, 0)); err == nil {
 		t.Error("it is too large")
 	}
 }
@@ -210,7 +212,7 @@ func TestNamesAndSizesOfFilesOfOthers(t *testing.T) {
 func TestOtherFoldersAreLeftAlone(t *testing.T) {
 	mem, want := goldenDisk(t)
 	d := open(t, mem, fixedOptions())
-	if err := d.SaveFile("identity", []byte("x")); err != nil {
+	if err := d.Files().Save("identity", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	if err := mem.Mkdir("data/raft/snapshots"); err != nil {
@@ -233,7 +235,7 @@ func TestOtherFoldersAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keeper{}
-	report, err := inspected.Log(3).Read(k)
+	report, err := inspected.Reader(3).Read(k)
 	if err != nil || len(report.Damage) > 0 {
 		t.Fatal(err, report)
 	}
@@ -280,7 +282,7 @@ func TestEpochsRiseWithinALog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if report, err := inspected.Log(3).Read(keeper{}); err != nil || len(report.Damage) > 0 || report.Torn > 0 {
+		if report, err := inspected.Reader(3).Read(keeper{}); err != nil || len(report.Damage) > 0 || report.Torn > 0 {
 			t.Errorf("check: %v, %+v", err, report)
 		}
 		if err := inspected.Close(false); err != nil {

@@ -5,26 +5,20 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path"
-	"slices"
 	"strconv"
+	"sync"
 
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// marksName is a file beside the shards. For each of them it says up to which record its files must go at least, and in which of them that record is: so the loss
-// of a whole file or folder shows, and so does an older copy of one.
-//
-// A mark only says what is true for good. It is taken after the sync, or the snapshot, that made the record survive a loss of power, it is published whole, and
-// no start gives a seq twice. It is written when a log goes on in another file, now and then, and at a clean stop.
-const marksName = "MARKS"
-
-// maxMarks is the longest such file that is read.
+// maxMarks is the longest MARKS that is read.
 const maxMarks = 4 << 20 // bytes
 
-// recordID is where a record stands in the history of its shard.
+// recordID places a record in the history of its shard.
 type recordID struct{ epoch, seq uint64 }
 
-// before reports whether a comes earlier in a history than b.
+// before reports whether a precedes b.
 func (a recordID) before(b recordID) bool {
 	return a.epoch < b.epoch || a.epoch == b.epoch && a.seq < b.seq
 }
@@ -36,46 +30,57 @@ func (a recordID) later(b recordID) recordID {
 	return a
 }
 
-// mark is what must be there of a shard at least.
+// mark is a record that a shard's files must reach, and the file that had it.
 type mark struct {
 	recordID
-	file string // that has the record
+	file string
 }
 
-// loadMarks reads what an earlier start has written. A folder of a program that knew none has no marks. A damaged file says nothing, which is reported.
-func (d *Disk) loadMarks() error {
-	d.marks = make([]mark, d.node.shards)
-	d.expected = d.marks
-	lines, err := readLines(d.fs, path.Join(d.dir, marksName), "marks", maxMarks)
+// marks are the file MARKS: one mark per shard. They reveal that a whole file or folder is missing, or that it was put back from an older copy.
+//
+// Invariant: a mark stays true. It is taken after the sync or the snapshot that made its record survive a loss of power, MARKS is replaced as a whole, and no start
+// uses a seq twice. It is written when a log goes on in another file, now and then, and at a clean stop.
+type marks struct {
+	fs       vfs.FS
+	dir      string
+	expected []mark // of the last start; set by load
+
+	mu      sync.Mutex // guards written
+	written []mark     // as they are on disk; a slice is never changed
+}
+
+func (m *marks) path() string { return path.Join(m.dir, marksName) }
+
+// load reads the marks of the last start. Programs before marks wrote none. Damaged ones say nothing; that is reported.
+func (m *marks) load(cluster uuid.UUID, shards int) (damage []Damage, err error) {
+	m.written = make([]mark, shards)
+	m.expected = m.written
+	lines, err := readLines(m.fs, m.path(), "marks", maxMarks)
 	if err == nil {
-		err = d.parseMarks(lines)
+		err = m.parse(lines, cluster)
 	}
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
-		return nil
+		return nil, nil
 	case errors.Is(err, errManifest):
-		clear(d.marks)
-		d.damage = append(d.damage, Damage{File: path.Join(d.dir, marksName), What: err.Error()})
-		return nil
+		clear(m.written)
+		return []Damage{{File: m.path(), What: err.Error()}}, nil
 	}
-	return err
+	return nil, err
 }
 
-// Damage returns what is damaged of the files that are of no shard.
-func (d *Disk) Damage() []Damage { return d.damage }
-
-func (d *Disk) parseMarks(lines map[string]string) error {
-	if lines["cluster"] != d.node.cluster.String() {
-		return fmt.Errorf("%w: %s is the one of cluster %.64q", errManifest, marksName, lines["cluster"])
+func (m *marks) parse(lines map[string]string, cluster uuid.UUID) error {
+	if lines["cluster"] != cluster.String() {
+		return fmt.Errorf("%w: %s belongs to cluster %.64q", errManifest, marksName, lines["cluster"])
 	}
-	for id := range d.marks {
-		text, there := lines[markLine(id)]
-		if !there {
+	for id := range m.written {
+		text, ok := lines[markLine(id)]
+		if !ok {
 			continue
 		}
-		m := &d.marks[id]
-		if n, err := fmt.Sscanf(text, "%d %d %s", &m.epoch, &m.seq, &m.file); n != 3 || err != nil || !isRecordFile(m.file) {
-			return fmt.Errorf("%w: %s says %.64q of shard %d", errManifest, marksName, text, id)
+		mark := &m.written[id]
+		if n, err := fmt.Sscanf(text, "%d %d %s", &mark.epoch, &mark.seq, &mark.file); n != 3 || err != nil || !isRecordFile(mark.file) {
+			return fmt.Errorf("%w: %s has the line %.64q for shard %d", errManifest, marksName, text, id)
 		}
 	}
 	return nil
@@ -83,51 +88,12 @@ func (d *Disk) parseMarks(lines map[string]string) error {
 
 func markLine(shard int) string { return fmt.Sprintf("%05d", shard) }
 
-func isRecordFile(name string) bool {
-	_, segment := parseSegmentName(name)
-	_, _, snapshot := parseSnapshotName(name)
-	return segment || snapshot
-}
-
-// mark returns what of the log survives a loss of power now.
-func (l *Log) mark() mark {
-	if !l.ready.Load() {
-		return mark{}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m := mark{recordID: l.durable}
-	if l.snapshot != nil {
-		m.file = l.snapshot.name
-	}
-	for _, s := range l.segments {
-		if s.first <= l.durable.seq {
-			m.file = s.name
-		}
-	}
-	return m
-}
-
-// WriteMarks publishes what the shards have on disk for certain, if a record has come into a file that the marks do not name; with all, if any record has come.
-func (d *Disk) WriteMarks(all bool) error {
-	d.marking.Lock()
-	defer d.marking.Unlock()
-	next, due := d.nextMarks(all)
-	if !due {
-		return nil
-	}
-	if err := vfs.WriteFile(d.fs, path.Join(d.dir, marksName), d.encodeMarks(next)); err != nil {
-		return fmt.Errorf("cannot note what is on disk: %w", err)
-	}
-	d.marks = next
-	return nil
-}
-
-// nextMarks returns the marks of now, and whether it is time to write them. Marking is held.
-func (d *Disk) nextMarks(all bool) (next []mark, due bool) {
-	next = make([]mark, len(d.marks))
-	for i, l := range d.logs {
-		next[i] = d.marks[i]
+// next returns the marks of now, and whether to write them: if a record is in a file that the marks do not name or, with all, if there is any new record. The caller
+// holds mu.
+func (m *marks) next(logs []*Log, all bool) (next []mark, due bool) {
+	next = make([]mark, len(m.written))
+	for i, l := range logs {
+		next[i] = m.written[i]
 		if now := l.mark(); now.file != "" && next[i].before(now.recordID) {
 			due = due || all || next[i].file != now.file
 			next[i] = now
@@ -136,8 +102,8 @@ func (d *Disk) nextMarks(all bool) (next []mark, due bool) {
 	return next, due
 }
 
-func (d *Disk) encodeMarks(marks []mark) []byte {
-	lines := []line{{"ndring", "marks"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", d.Cluster().String()}}
+func encodeMarks(cluster uuid.UUID, marks []mark) []byte {
+	lines := []line{{"ndring", "marks"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", cluster.String()}}
 	for id, m := range marks {
 		if m.file != "" {
 			lines = append(lines, line{markLine(id), fmt.Sprintf("%d %d %s", m.epoch, m.seq, m.file)})
@@ -146,43 +112,18 @@ func (d *Disk) encodeMarks(marks []mark) []byte {
 	return encodeLines(lines)
 }
 
-// mayLack reports whether a record, and what comes behind it, may be missing without damage: power was lost, and no mark says that the record survived that.
-func (r *replay) mayLack(seq uint64) bool {
-	return r.disk.powerLoss && seq > r.disk.expected[r.shard].seq
-}
-
-// checkMark compares what was found with the mark, and takes over its seq: none is given twice.
-func (r *replay) checkMark() {
-	m := r.disk.expected[r.shard]
-	if !r.reached().before(m.recordID) {
-		return
+// WriteMarks writes down which records are durable, if a log has gone on in another file since; with all, if there is any new one.
+func (d *Disk) WriteMarks(all bool) error {
+	m := &d.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next, due := m.next(d.logs, all)
+	if !due {
+		return nil
 	}
-	if !r.gap { // otherwise the damage at the end has been reported
-		r.damage(Damage{File: m.file, What: r.missingBehind(m)})
+	if err := vfs.WriteFile(d.fs, m.path(), encodeMarks(d.identity.Cluster(), next)); err != nil {
+		return fmt.Errorf("cannot write %s: %w", marksName, err)
 	}
-	r.report.Seq, r.report.Epoch = max(r.report.Seq, m.seq), max(r.report.Epoch, m.epoch)
-}
-
-// reached returns the newest record that was read.
-func (r *replay) reached() recordID { return recordID{r.report.Epoch, r.report.Seq} }
-
-// missingBehind says what is missing, and what of it can be seen.
-func (r *replay) missingBehind(m mark) string {
-	state := "the file is missing"
-	for _, f := range slices.Concat(r.found.segments, r.found.snapshots) {
-		if f.name == m.file {
-			state = fmt.Sprintf("the file ends too early, or is an older copy: it has %d bytes", f.bytes)
-		}
-	}
-	return fmt.Sprintf("the records behind %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Seq, m.epoch, m.seq, state)
-}
-
-// missingFolder is the report on a shard without a folder.
-func (l *Log) missingFolder() *Report {
-	m := l.disk.expected[l.shard]
-	if m.file == "" {
-		return &Report{}
-	}
-	what := fmt.Sprintf("the folder is missing, with the records up to %d-%d", m.epoch, m.seq)
-	return &Report{Seq: m.seq, Epoch: m.epoch, Damage: []Damage{{File: l.dir, What: what}}}
+	m.written = next
+	return nil
 }

@@ -7,12 +7,117 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-var errFlush = errors.New("a sync of the file system has failed since the snapshot was begun")
+// errFlush is returned for a snapshot whose bytes may be lost although a later sync succeeded: the system reports an error only once.
+var errFlush = errors.New("a sync of the file system has failed since the snapshot began")
 
-// CommitAll does what Commit does for each of several snapshots, of different shards, with two syncs for all of them. It returns an error for each of those that were not
-// published; nothing of what was there before is gone for them. When ctx is done, it begins no sync for what is not published.
+// Commit publishes the snapshot and removes what it makes obsolete. After an error everything from before is still there.
+func (s *Snapshot) Commit() error {
+	f := s.log.folder
+	err := s.finish()
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err == nil && len(s.pinned) > 0 {
+		err = s.syncBlobs()
+	}
+	if err == nil {
+		err = s.verify()
+	}
+	if err == nil {
+		err = s.rename()
+	}
+	if err == nil {
+		err = vfs.ReplaceFile(f.fs, f.path(manifestName), s.manifest())
+	}
+	if err == nil {
+		err = s.syncNames()
+	}
+	if err != nil {
+		s.Abort()
+		return err
+	}
+	return s.publish()
+}
+
+// manifest returns the shard's manifest that names the snapshot.
+func (s *Snapshot) manifest() []byte {
+	return encodeShardManifest(s.header.cluster, s.log.shard, s.name, s.header.seq)
+}
+
+// syncNames syncs the snapshot's name and those for which the log waits. An error is reported only once, so it stops the log, too.
+func (s *Snapshot) syncNames() error {
+	l := s.log
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	if err := l.folder.sync(nil, nil, names{files: true, parent: l.folder.state().parent}); err != nil {
+		return l.stop(err)
+	}
+	return nil
+}
+
+// syncBlobs syncs the blobs to which the snapshot refers. The log may refer to them, too, and wait for the same sync.
+func (s *Snapshot) syncBlobs() error {
+	l := s.log
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	blobs, dirty := l.blobs.unsyncedOf(s.pinned), l.folder.state()
+	if len(blobs) == 0 {
+		return nil
+	}
+	if err := l.folder.sync(blobs, nil, names{blobs: true, files: dirty.files, parent: dirty.parent}); err != nil {
+		return l.stop(err)
+	}
+	l.blobs.closeSynced(blobs)
+	return nil
+}
+
+// publish makes the snapshot the one that counts.
+func (s *Snapshot) publish() error {
+	l := s.log
+	l.syncing.Lock()
+	l.manifest = s.header.seq
+	l.mu.Lock()
+	old := l.files.snapshot
+	l.files.snapshot = &snapshotFile{name: s.name, epoch: s.header.epoch, seq: s.header.seq, bytes: s.size, blobs: s.pinned}
+	l.synced = max(l.synced, s.begin) // the log up to there is obsolete
+	held := recordID{s.header.epoch, s.header.seq}
+	l.last, l.durable = l.last.later(held), l.durable.later(held)
+	synced := l.synced
+	l.mu.Unlock()
+	err := s.file.Close()
+	for _, seg := range s.obsolete {
+		s.removeSegment(seg)
+	}
+	l.blobs.removeDead(synced)
+	l.syncing.Unlock()
+	if old != nil {
+		if old.name != s.name { // otherwise it was replaced
+			l.folder.retire(old.name, old.damaged)
+		}
+		l.mu.Lock()
+		l.files.snapshotBytes.add(-old.bytes)
+		l.mu.Unlock()
+		s.unpin(old.blobs)
+	}
+	return err
+}
+
+// removeSegment removes an obsolete segment. The caller holds syncing.
+func (s *Snapshot) removeSegment(seg *segment) {
+	l := s.log
+	l.mu.Lock()
+	removed := l.files.remove(seg)
+	l.mu.Unlock()
+	if removed { // otherwise a later segment has its name
+		seg.close()
+		l.folder.retire(seg.name, seg.damaged)
+	}
+}
+
+// CommitAll commits snapshots of different shards, with two syncs for all of them. It returns an error for each that was not published; for these everything from
+// before is still there. When ctx is done, it begins no sync for what is not published.
 func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
-	g := group{disk: d, all: all, errs: make([]error, len(all))}
+	g := snapshotGroup{volume: &d.volume, all: all, errs: make([]error, len(all))}
 	if len(all) < manySnapshots {
 		for i, s := range all {
 			if g.errs[i] = ctx.Err(); g.errs[i] != nil {
@@ -33,7 +138,7 @@ func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	for i, s := range all {
 		if g.errs[i] != nil {
 			s.Abort()
-			_ = vfs.Discard(d.fs, s.log.path(manifestName+tempSuffix)) // or the next one does it
+			_ = vfs.Discard(d.fs, s.log.folder.path(manifestName+tempSuffix)) // or the next one does it
 		} else {
 			g.errs[i] = s.publish()
 		}
@@ -41,18 +146,18 @@ func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	return g.errs
 }
 
-// manySnapshots is from how many on two syncs of the file system cost less than three syncs of each snapshot.
+// manySnapshots is from how many snapshots on two syncs of the file system cost less than three syncs of each.
 const manySnapshots = 3
 
-// group are snapshots that are published together.
-type group struct {
-	disk *Disk
-	all  []*Snapshot
-	errs []error // why one is not
+// snapshotGroup are snapshots that are published together.
+type snapshotGroup struct {
+	volume *volume
+	all    []*Snapshot
+	errs   []error // why a snapshot is not published
 }
 
-// each does a step with all that nothing is wrong with.
-func (g *group) each(step func(*Snapshot) error) {
+// each takes a step with every snapshot that has no error.
+func (g *snapshotGroup) each(step func(*Snapshot) error) {
 	for i, s := range g.all {
 		if g.errs[i] == nil {
 			g.errs[i] = step(s)
@@ -60,14 +165,15 @@ func (g *group) each(step func(*Snapshot) error) {
 	}
 }
 
-// sync makes everything survive a loss of power that the group has written. If that fails, or has failed for another since, it may be about any of its files.
-func (g *group) sync(ctx context.Context) {
+// sync makes everything survive a loss of power that the group has written. A failure, of this sync or another one since a snapshot began, may concern any of its
+// files.
+func (g *snapshotGroup) sync(ctx context.Context) {
 	err := ctx.Err()
 	if err == nil {
-		err = g.disk.syncVolume()
+		err = g.volume.sync()
 	}
 	g.each(func(s *Snapshot) error {
-		if err == nil && s.errors != g.disk.flushErrors.Load() {
+		if err == nil && s.errors != g.volume.errors.Load() {
 			return errFlush
 		}
 		return err
@@ -76,7 +182,7 @@ func (g *group) sync(ctx context.Context) {
 
 // prepare writes all that is to be synced: the rest of the snapshot, and the manifest that names it.
 func (s *Snapshot) prepare() error {
-	if s.log.Err() != nil { // the error that has stopped the log may be about a file that the snapshot refers to: that is known of each file alone
+	if s.log.Err() != nil { // the error may concern a blob of the snapshot: only a sync of each tells
 		if err := s.syncBlobs(); err != nil {
 			return err
 		}
@@ -84,19 +190,15 @@ func (s *Snapshot) prepare() error {
 	if err := s.finish(); err != nil {
 		return err
 	}
-	return vfs.PrepareFile(s.log.disk.fs, s.log.path(manifestName), s.log.encodeManifest(s.name, s.header.seq))
+	return vfs.PrepareFile(s.log.folder.fs, s.log.folder.path(manifestName), s.manifest())
 }
 
-// closeBlobs closes the files that the snapshot refers to: they are synced.
+// closeBlobs closes the blobs to which the snapshot refers. They are synced.
 func (s *Snapshot) closeBlobs() error {
 	l := s.log
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, b := range s.unsyncedBlobs() {
-		b.close()
-	}
+	l.blobs.closeSynced(l.blobs.unsyncedOf(s.pinned))
 	return nil
 }
 
@@ -105,6 +207,6 @@ func (s *Snapshot) replace() error {
 	if err := s.rename(); err != nil {
 		return err
 	}
-	name := s.log.path(manifestName)
-	return s.log.disk.fs.Rename(name+tempSuffix, name)
+	f := s.log.folder
+	return f.fs.Rename(f.path(manifestName+tempSuffix), f.path(manifestName))
 }

@@ -88,7 +88,7 @@ func TestASyncThatHasFailedForAnother(t *testing.T) {
 		return nil
 	}))
 	fail = true
-	if err := d.syncVolume(); !errors.Is(err, syscall.EIO) {
+	if err := d.volume.sync(); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
 	fail = false
@@ -212,7 +212,7 @@ func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 		appendAll(t, l, r)
 	}
 	snapshotOf(t, l, 3, records...)
-	name := l.path(snapshotName(7, 3))
+	name := l.folder.path(snapshotName(7, 3))
 	b, err := vfs.ReadFile(mem, name, 1<<20)
 	if err != nil {
 		t.Fatal(err)

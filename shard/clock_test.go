@@ -214,7 +214,7 @@ func (c *clockRun) check(mem *vfs.Mem) {
 	must(c.t, d, err)
 	defer func() { must(c.t, 0, d.Close(false)) }()
 	x := NewInspection(c.now)
-	report, err := d.Log(sh.id).Read(x)
+	report, err := d.Reader(sh.id).Read(x)
 	must(c.t, report, err)
 	keys, _, expired := x.Count()
 	live := int64(0)

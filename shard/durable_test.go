@@ -51,7 +51,7 @@ func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged b
 		return nil, err
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: now}
-	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
+	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
 	l.Disk().Configure(DiskConfig{Fsync: fsync})
 	if err := l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {

@@ -66,7 +66,7 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 					d, err := persistence.Inspect(mem.Clone(), "data", "a")
 					must(t, d, err)
 					x := NewInspection(1_000_000)
-					report, err := d.Log(sh.id).Read(x)
+					report, err := d.Reader(sh.id).Read(x)
 					must(t, report, err)
 					if keys, _, expired := x.Count(); keys+expired != 0 || len(report.Damage) != 1 {
 						t.Errorf("check finds %d keys, %d expired, damage %v", keys, expired, report.Damage)

@@ -26,7 +26,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
-	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
+	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, true, unframed, log)
 	must(t, 0, l.Disk().Recover(t.Context(), log))
 	l.disk.checkReserve()

@@ -42,7 +42,7 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 	})
 	must(t, d, err)
 	l := &lab{t: t, pool: new(memory.Pool), now: goldenNow}
-	l.Store = NewStore(labShards, d.Incarnation(), func() int64 { return l.now }, l.pool)
+	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, true, unframed, slog.New(slog.DiscardHandler))
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec})
 	must(t, 0, l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))

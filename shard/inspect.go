@@ -112,7 +112,7 @@ func (s *Store) LiveKeys() (n int) {
 // ReadNPY returns the .npy file of a key in the folder of a node that does not run; nil if it is not there.
 func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.Report, error) {
 	found := &oneKey{key: string(key), now: now, all: d.PowerLoss()}
-	report, err := d.Log(int(topology.ShardOfKey(key, d.Shards()))).Read(found)
+	report, err := d.Reader(int(topology.ShardOfKey(key, d.Shards()))).Read(found)
 	if err != nil {
 		return nil, nil, err
 	}

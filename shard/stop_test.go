@@ -113,7 +113,7 @@ func manyShards(t *testing.T, fs vfs.FS, logged bool, log *slog.Logger) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
-	l.Store = NewStore(shards, d.Incarnation(), func() int64 { return l.now }, l.pool)
+	l.Store = NewStore(shards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, logged, unframed, log)
 	must(t, 0, l.Disk().Recover(t.Context(), log))
 	return l

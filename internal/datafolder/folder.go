@@ -30,13 +30,13 @@ const nodeIDFile = "node-id"
 type Files struct{ Disk *persistence.Disk }
 
 // Load implements cluster.Files.
-func (f Files) Load(name string) ([]byte, error) { return f.Disk.LoadFile(name) }
+func (f Files) Load(name string) ([]byte, error) { return f.Disk.Files().Load(name) }
 
 // Save implements cluster.Files.
-func (f Files) Save(name string, content []byte) error { return f.Disk.SaveFile(name, content) }
+func (f Files) Save(name string, content []byte) error { return f.Disk.Files().Save(name, content) }
 
 // RaftState returns the id of the raft state in a data folder, or "" if there is none.
-func RaftState(disk *persistence.Disk) string { return disk.Raft().String() }
+func RaftState(disk *persistence.Disk) string { return disk.Identity().Raft().String() }
 
 // BootID identifies the current boot of the machine. Without it, every start counts as the first after a boot.
 func BootID() (string, error) {

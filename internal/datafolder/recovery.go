@@ -31,7 +31,7 @@ func OpenRecovery(dir string) (*Recovery, error) {
 	r := &Recovery{disk: disk}
 	id, err := keptNodeID(Files{disk})
 	if err == nil {
-		r.Recovery, err = cluster.OpenRecovery(id, disk.Store().String(), filepath.Join(dir, Raft), Files{disk}, slog.New(slog.DiscardHandler))
+		r.Recovery, err = cluster.OpenRecovery(id, disk.Identity().Store().String(), filepath.Join(dir, Raft), Files{disk}, slog.New(slog.DiscardHandler))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), disk.Close(false))
@@ -40,7 +40,7 @@ func OpenRecovery(dir string) (*Recovery, error) {
 }
 
 // Store is the store that the folder holds.
-func (r *Recovery) Store() string { return r.disk.Store().String() }
+func (r *Recovery) Store() string { return r.disk.Identity().Store().String() }
 
 // Backup copies raft's files and returns the folder with the copy, which is synced to disk.
 func (r *Recovery) Backup() (string, error) {

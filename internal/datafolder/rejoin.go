@@ -28,8 +28,8 @@ func OpenRejoin(dir string) (*Rejoin, error) {
 	id, err := keptNodeID(Files{disk})
 	if err == nil {
 		r.Rejoin, err = cluster.OpenRejoin(cluster.Folder{
-			Self: id, Store: disk.Store().String(), Cluster: disk.Cluster().String(), RaftState: RaftState(disk), RaftDir: filepath.Join(dir, Raft),
-			HasData: disk.HasData(), Files: Files{disk},
+			Self: id, Store: disk.Identity().Store().String(), Cluster: disk.Identity().Cluster().String(), RaftState: RaftState(disk), RaftDir: filepath.Join(dir, Raft),
+			HasData: disk.Identity().HasData(), Files: Files{disk},
 		}, slog.New(slog.DiscardHandler))
 	}
 	if err != nil {
@@ -44,7 +44,7 @@ func (r *Rejoin) Apply(alone bool) (kept string, err error) {
 	if kept, err = r.Rejoin.Apply(alone); err != nil {
 		return kept, err
 	}
-	return kept, errors.Join(r.disk.RenewStore(), chownLike(r.disk.Dir(), r.disk.Dir()))
+	return kept, errors.Join(r.disk.Identity().RenewStore(), chownLike(r.disk.Dir(), r.disk.Dir()))
 }
 
 // Close unlocks the folder.

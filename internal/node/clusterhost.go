@@ -17,14 +17,14 @@ type clusterHost struct {
 
 // SetClusterID implements cluster.Host: the manifest names the cluster.
 func (h *clusterHost) SetClusterID(id string) error {
-	if h.disk == nil || h.disk.Cluster().String() == id {
+	if h.disk == nil || h.disk.Identity().Cluster().String() == id {
 		return nil
 	}
 	parsed, err := uuid.Parse(id)
 	if err != nil {
 		return err
 	}
-	return h.disk.SetCluster(parsed)
+	return h.disk.Identity().SetCluster(parsed)
 }
 
 // SetRaftState implements cluster.Host: the manifest names the raft state.
@@ -33,7 +33,7 @@ func (h *clusterHost) SetRaftState(raftState string) error {
 	if err != nil {
 		return err
 	}
-	return h.disk.SetRaft(id)
+	return h.disk.Identity().SetRaft(id)
 }
 
 // Publish implements cluster.Host.

@@ -46,8 +46,8 @@ func (n *Node) openDisk() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
-	n.incarnation = n.disk.Incarnation()
-	if n.id, err = datafolder.ClaimNodeID(datafolder.Files{Disk: n.disk}, n.config.NodeID, n.disk.HasData() || datafolder.RaftState(n.disk) != ""); err != nil {
+	n.incarnation = n.disk.Identity().Incarnation()
+	if n.id, err = datafolder.ClaimNodeID(datafolder.Files{Disk: n.disk}, n.config.NodeID, n.disk.Identity().HasData() || datafolder.RaftState(n.disk) != ""); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {

@@ -146,7 +146,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	n.busPort = socket.Addr().(*net.TCPAddr).Port
 	store := uuid.New()
 	if n.disk != nil {
-		store = n.disk.Store()
+		store = n.disk.Identity().Store()
 	}
 	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
@@ -181,7 +181,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		Timing: n.config.Cluster.timing, Log: n.log,
 	}
 	if n.disk != nil {
-		config.HasData, config.NewClusterID = n.disk.HasData(), n.disk.Cluster().String()
+		config.HasData, config.NewClusterID = n.disk.Identity().HasData(), n.disk.Identity().Cluster().String()
 		config.RaftState = datafolder.RaftState(n.disk)
 		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
 	}

@@ -102,13 +102,13 @@ func inspect(d *persistence.Disk, stdout io.Writer) (whole bool, err error) {
 	}
 	now := time.Now().UnixMilli()
 	for id := range d.Shards() {
-		l := d.Log(id)
-		contents, err := l.Contents()
+		files := d.Reader(id)
+		contents, err := files.Contents()
 		if err != nil {
 			return false, err
 		}
 		x := shard.NewInspection(now)
-		report, err := l.Read(x)
+		report, err := files.Read(x)
 		if err != nil {
 			return false, fmt.Errorf("shard %d: %w", id, err)
 		}

@@ -106,7 +106,7 @@ func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 		if err := n.openDisk(); err != nil {
 			t.Fatal(err)
 		}
-		if n.incarnation != last+1 || n.disk.Incarnation() != n.incarnation {
+		if n.incarnation != last+1 || n.disk.Identity().Incarnation() != n.incarnation {
 			t.Errorf("start %d comes after %d", n.incarnation, last)
 		}
 		last = n.incarnation

@@ -6,15 +6,14 @@ import (
 	"io"
 	iofs "io/fs"
 	"maps"
-	"path"
 	"slices"
 
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// readBlobs reads the values that lie in files of their own. After a loss of power, it returns the first one in the log that was lost with it.
-func (r *replay) readBlobs() (missing *waiting, err error) {
+// readBlobs reads the values in blobs. It returns the first one in the log, if any, that a loss of power took.
+func (r *replay) readBlobs() (missing *blobRecord, err error) {
 	for _, key := range slices.Sorted(maps.Keys(r.pending)) {
 		w := r.pending[key]
 		err := r.readBlob(w)
@@ -22,23 +21,23 @@ func (r *replay) readBlobs() (missing *waiting, err error) {
 		switch {
 		case err == nil:
 		case err == ErrSkip:
-			r.forget(w.Key)
+			r.remove(w.Key)
 		case !errors.As(err, &d):
 			return nil, err
-		case w.fromLog && r.mayLack(w.Seq):
+		case w.fromLog && r.policy.mayLack(w.Seq):
 			if missing == nil || w.unit < missing.unit {
 				missing = w
 			}
 		default:
-			r.damage(Damage{path.Join(blobsDir, w.Blob.String()), 0, int64(w.Bytes), w.Key, d.what + ", to which " + w.file + " refers"})
+			r.damage(Damage{blobName(w.Blob), 0, int64(w.Bytes), w.Key, d.what + ", to which " + w.file + " refers"})
 		}
 	}
 	return missing, nil
 }
 
-// readBlob gives a value in a blob to the handler, which may not want it any more: then its file need not be there.
-func (r *replay) readBlob(w *waiting) error {
-	b := blobReader{disk: r.disk, path: r.blobPath(w.Blob), size: int64(w.Bytes)}
+// readBlob gives a value in a blob to the handler. The file need not exist if the handler skips the value.
+func (r *replay) readBlob(w *blobRecord) error {
+	b := blobReader{fs: r.fs, path: r.path(blobName(w.Blob)), size: int64(w.Bytes)}
 	defer b.close()
 	err := r.handler.Put(&w.Record, b.read)
 	switch {
@@ -52,13 +51,13 @@ func (r *replay) readBlob(w *waiting) error {
 		r.handler.Delete(w.Key)
 		return &damagedError{what: "the CRC32C of the file differs"}
 	}
-	r.disk.loaded.Add(b.size)
+	r.recovered.Add(b.size)
 	return nil
 }
 
-// blobReader reads a blob from its beginning. The file is opened with the first read.
+// blobReader reads a blob from its beginning. The first read opens the file.
 type blobReader struct {
-	disk     *Disk
+	fs       vfs.FS
 	path     string
 	f        vfs.File
 	at, size int64
@@ -67,7 +66,7 @@ type blobReader struct {
 }
 
 func (b *blobReader) open() error {
-	f, err := b.disk.fs.Open(b.path)
+	f, err := b.fs.Open(b.path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return ErrNoBlob
 	}

@@ -1,0 +1,31 @@
+package persistence
+
+import "slices"
+
+// EpochStart is a row of an epoch table: the first seq of an epoch.
+type EpochStart struct{ Epoch, Seq uint64 }
+
+// maxEpochs is how many rows of its epoch table a shard keeps. Older rows only spare a full copy where a partial one suffices.
+const maxEpochs = 256
+
+// epochTable says where the epochs of a log begin. Epochs and seqs rise from row to row.
+type epochTable []EpochStart
+
+// last returns the newest epoch, 0 for an empty table.
+func (t epochTable) last() uint64 {
+	if len(t) == 0 {
+		return 0
+	}
+	return t[len(t)-1].Epoch
+}
+
+// extended returns the table with a row for the epoch, if that is newer than the last one. The newest maxEpochs rows stay.
+func (t epochTable) extended(epoch, seq uint64) epochTable {
+	if epoch <= t.last() {
+		return t
+	}
+	if t = append(t, EpochStart{epoch, seq}); len(t) > maxEpochs {
+		return slices.Clone(t[len(t)-maxEpochs:])
+	}
+	return t
+}

@@ -1,0 +1,116 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/ndring/ndring/internal/crc32c"
+	"github.com/ndring/ndring/internal/uuid"
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// nodeManifest is the content of the MANIFEST of a data folder.
+type nodeManifest struct {
+	cluster, store uuid.UUID
+	raft           uuid.UUID // zero for none
+	shards         int
+	incarnation    uint64
+	bootID         string
+	clean          bool // the last stop synced every log
+}
+
+// incarnationLine holds the incarnation. Format 1 calls it epoch: when a node was alone, its shards were in the epoch of its start.
+const incarnationLine = "epoch"
+
+func (m *nodeManifest) write(fs vfs.FS, dir string) error {
+	clean := "no"
+	if m.clean {
+		clean = "yes"
+	}
+	lines := []line{
+		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
+		{"shards", strconv.Itoa(m.shards)}, {incarnationLine, strconv.FormatUint(m.incarnation, 10)},
+		{"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
+	}
+	if !m.raft.IsZero() {
+		lines = append(lines, line{"raft", m.raft.String()})
+	}
+	return vfs.WriteFile(fs, path.Join(dir, manifestName), encodeLines(lines))
+}
+
+func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
+	lines, err := readLines(fs, path.Join(dir, manifestName), "node", maxManifest)
+	if err != nil {
+		return m, err
+	}
+	var errCluster, errStore, errRaft, errShards, errIncarnation error
+	m.cluster, errCluster = uuid.Parse(lines["cluster"])
+	m.store, errStore = uuid.Parse(lines["store"])
+	if raft, ok := lines["raft"]; ok {
+		m.raft, errRaft = uuid.Parse(raft)
+	}
+	m.shards, errShards = strconv.Atoi(lines["shards"])
+	m.incarnation, errIncarnation = strconv.ParseUint(lines[incarnationLine], 10, 64)
+	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
+	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestName, err)
+	}
+	return m, nil
+}
+
+// encodeShardManifest encodes the MANIFEST of a shard: its newest snapshot, empty for none, and the seq that its records must reach.
+func encodeShardManifest(cluster uuid.UUID, shard int, snapshot string, seq uint64) []byte {
+	if snapshot == "" {
+		snapshot = "-"
+	}
+	return encodeLines([]line{
+		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", cluster.String()}, {"shard", strconv.Itoa(shard)},
+		{"snapshot", snapshot}, {"seq", strconv.FormatUint(seq, 10)},
+	})
+}
+
+// line is one line of a manifest or of the marks.
+type line struct{ name, value string }
+
+// encodeLines encodes lines, each a name and a value, and ends them with the CRC32C of what precedes it.
+func encodeLines(lines []line) []byte {
+	var b bytes.Buffer
+	for _, l := range lines {
+		fmt.Fprintf(&b, "%s %s\n", l.name, l.value)
+	}
+	fmt.Fprintf(&b, "crc32c %08x\n", crc32c.Checksum(b.Bytes()))
+	return b.Bytes()
+}
+
+// maxManifest is the longest manifest that is read.
+const maxManifest = 64 << 10 // bytes
+
+// errManifest is returned for a manifest or marks that are damaged, or of another kind or format.
+var errManifest = errors.New("damaged manifest")
+
+func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, error) {
+	b, err := vfs.ReadFile(fs, name, limit)
+	if err != nil {
+		return nil, err
+	}
+	at := bytes.LastIndex(b, []byte("crc32c "))
+	if at < 0 || string(b[at:]) != fmt.Sprintf("crc32c %08x\n", crc32c.Checksum(b[:at])) {
+		return nil, fmt.Errorf("%w: %s does not end with its CRC32C", errManifest, name)
+	}
+	lines := map[string]string{}
+	for _, l := range strings.Split(string(b[:at]), "\n") {
+		name, value, _ := strings.Cut(l, " ")
+		lines[name] = value
+	}
+	if lines["ndring"] != kind {
+		return nil, fmt.Errorf("%w: %s is not the manifest of a %s", errManifest, name, kind)
+	}
+	if lines["format"] != strconv.Itoa(formatVersion) {
+		return nil, fmt.Errorf("%w: %s has format %.16q, this program reads format %d", errManifest, name, lines["format"], formatVersion)
+	}
+	return lines, nil
+}
