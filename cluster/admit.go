@@ -97,14 +97,14 @@ func (d *admitter) refusal(t *topology.Topology, request joinRequest) (refused s
 		return fmt.Sprintf("it has %d shards, but the node was started with --shards %d", len(t.Shards), request.Shards), nil
 	}
 	if last, forgotten := t.Forgotten[node.ID]; forgotten && node.Incarnation <= last {
-		return "", fmt.Errorf("node %s was forgotten and has not been restarted since", label(node.Name, node.ID))
+		return "", fmt.Errorf("node %s was forgotten and has not been restarted since", topology.Label(node.Name, node.ID))
 	}
 	old, member := t.Node(node.ID)
 	switch {
 	case member && old.Incarnation > node.Incarnation:
-		return fmt.Sprintf("a later incarnation of node %s is known: its clock went back, or two nodes share that id", label(node.Name, node.ID)), nil
+		return fmt.Sprintf("a later incarnation of node %s is known: its clock went back, or two nodes share that id", topology.Label(node.Name, node.ID)), nil
 	case member && old.Incarnation < node.Incarnation && d.peers.runs(d.life.ctx, old):
-		return fmt.Sprintf(duplicateText, label(node.Name, node.ID), busAddress(old)), nil
+		return fmt.Sprintf(duplicateText, topology.Label(node.Name, node.ID), busAddress(old)), nil
 	}
 	return "", nil
 }

@@ -84,10 +84,10 @@ func (b *bootstrapper) candidates() (servers []string, short string) {
 		case int(i.expect) != min(b.config.BootstrapExpect, 255) || i.hasData:
 			others++
 		case i.duplicated:
-			duplicated = append(duplicated, label(i.name, i.node))
+			duplicated = append(duplicated, topology.Label(i.name, i.node))
 		default:
 			servers = append(servers, serverID(i.node, i.store))
-			names = append(names, label(i.name, i.node))
+			names = append(names, topology.Label(i.name, i.node))
 		}
 	}
 	if len(servers) >= b.config.BootstrapExpect {

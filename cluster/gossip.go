@@ -242,9 +242,9 @@ func (g *gossip) check(n *memberlist.Node) error {
 	}
 	address := n.FullAddress().Addr
 	if g.members.observeForeign(address, m) {
-		g.log.Warn("rejected a node of another cluster", "node", label(m.name, m.node), "address", address, "cluster", m.cluster, "ours", own)
+		g.log.Warn("rejected a node of another cluster", "node", topology.Label(m.name, m.node), "address", address, "cluster", m.cluster, "ours", own)
 	}
-	return fmt.Errorf("node %s at %s %s: %s, not %s", label(m.name, m.node), address, foreignText, m.cluster, own)
+	return fmt.Errorf("node %s at %s %s: %s, not %s", topology.Label(m.name, m.node), address, foreignText, m.cluster, own)
 }
 
 // listEvents passes on what one memberlist reports.

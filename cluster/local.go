@@ -43,7 +43,7 @@ func (l *localNode) in(t *topology.Topology) bool {
 	return member && row.Incarnation == l.Incarnation && row.Store == l.Store
 }
 
-func (l *localNode) label() string { return label(l.Name, l.ID) }
+func (l *localNode) label() string { return topology.Label(l.Name, l.ID) }
 
 // lifetime bounds all goroutines of a Cluster.
 type lifetime struct {

@@ -95,7 +95,7 @@ func (m *members) observe(i incarnation) {
 		return
 	}
 	now, _ := node.current()
-	who := []any{"node", label(now.name, now.node), "address", now.bus}
+	who := []any{"node", topology.Label(now.name, now.node), "address", now.bus}
 	switch {
 	case before.alive && !now.alive:
 		node.died(m.now())

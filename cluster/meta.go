@@ -92,11 +92,3 @@ func isStore(name string) bool {
 	_, err := uuid.Parse(name)
 	return err == nil
 }
-
-// label is how messages show a node.
-func label(name string, id topology.NodeID) string {
-	if name == "" {
-		return string(id)
-	}
-	return fmt.Sprintf("%s (%.8s)", name, id)
-}

@@ -45,12 +45,12 @@ func (p *peers) name(id topology.NodeID) string {
 		return p.self.label()
 	}
 	if i, ok := p.members.get(id); ok {
-		return label(i.name, id)
+		return topology.Label(i.name, id)
 	}
 	if e, ok := p.book.get(id); ok {
-		return label(e.Name, id)
+		return topology.Label(e.Name, id)
 	}
-	return label("", id)
+	return topology.Label("", id)
 }
 
 // seesServer reports whether gossip sees a node alive with the store of a raft server.

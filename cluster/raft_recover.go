@@ -136,7 +136,7 @@ func (r *Recovery) recordVoters(servers []raft.Server, files Files) error {
 		}
 		row, _ := r.Topology.Node(node)
 		known, _ := book.get(node)
-		r.Voters = append(r.Voters, RecoveryVoter{Node: node, Name: label(row.Name, node), Bus: known.Bus})
+		r.Voters = append(r.Voters, RecoveryVoter{Node: node, Name: topology.Label(row.Name, node), Bus: known.Bus})
 	}
 	return nil
 }
