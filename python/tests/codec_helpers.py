@@ -1,4 +1,4 @@
-"""A value through the codec and back, as the client would take it."""
+"""Encodes a value and decodes it again, as the client does."""
 from __future__ import annotations
 
 import io
@@ -11,14 +11,14 @@ from ndring import _codec
 
 
 def aligned_buffer(raw: Any) -> np.ndarray:
-    """Returns bytes as the client receives them: 1-d uint8, writable, owned."""
+    """Returns bytes as the client receives them: 1-d uint8, writable, not shared."""
     buffer = np.empty(len(raw), np.uint8)
     buffer[...] = np.frombuffer(raw, np.uint8) if len(raw) else 0
     return buffer
 
 
 def unpack(encoded: _codec.Encoded, **options: Any) -> Any:
-    """Returns what comes back of an encoded value."""
+    """Decodes an encoded value."""
     wire = encoded.header + bytes(encoded.data)
     header = _codec.parse_header(wire)
     assert header is not None
@@ -29,14 +29,14 @@ def unpack(encoded: _codec.Encoded, **options: Any) -> Any:
 
 
 def roundtrip(value: Any, **options: Any) -> Any:
-    """Returns what comes back of ``value``, having checked what any reader must find on the wire."""
+    """Encodes and decodes ``value``, and checks what any reader must find on the wire."""
     encoded = _codec.encode(value, **options)
     check_wire(encoded, value)
     return unpack(encoded)
 
 
 def check_wire(encoded: _codec.Encoded, value: Any) -> None:
-    """Fails unless what travels is a .npy of the logical shape that numpy itself reads."""
+    """Fails unless the encoded bytes are a .npy of the logical shape that numpy itself reads."""
     assert len(encoded.header) % 64 == 0 and encoded.header.endswith(b"\n")
     assert encoded.data.format == "B" and encoded.data.ndim == 1 and encoded.data.contiguous
     for name, part in encoded.parts:
@@ -54,12 +54,12 @@ def check_wire(encoded: _codec.Encoded, value: Any) -> None:
         assert base.dtype.names is not None or loaded.tobytes() == base.tobytes()
 
 
-#: numpy refuses headers above 10,000 characters unless told.
+#: numpy rejects headers above 10,000 characters by default.
 LOAD_OPTIONS: Any = {"max_header_size": 1 << 20}
 
 
 def same_memory(array: np.ndarray, view: memoryview) -> bool:
-    """Returns whether a view looks into an array's memory."""
+    """Returns whether a view refers to an array's memory."""
     return np.shares_memory(array, np.frombuffer(view, np.uint8))
 
 

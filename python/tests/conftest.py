@@ -1,4 +1,4 @@
-"""A real node for the suite, and a stub of one that fails as it is told."""
+"""Real nodes for the suite, and a scripted stub of a node that fails."""
 from __future__ import annotations
 
 import faulthandler
@@ -19,9 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def start_node(*arguments, folder=None):
-    """Starts a node on ports that the system chooses; returns the process and its address once it is ready.
+    """Starts a node on ports chosen by the system. Returns the process and its address once it is ready.
 
-    Its data folder is a new one, or ``folder``, which stays.
+    Its data folder is temporary, unless ``folder`` is given, which is kept.
     """
     return wait_until_ready(launch_node(*arguments, folder=folder))
 
@@ -37,7 +37,7 @@ def launch_node(*arguments, folder=None):
 
 
 def read_log(process, pattern):
-    """Reads a node's log up to a line, and returns how that matches."""
+    """Reads a node's log up to a line that matches, and returns the match."""
     log = []
     for line in process.stderr:
         log.append(line)
@@ -51,7 +51,7 @@ def read_log(process, pattern):
 
 def wait_until_ready(process):
     ready = read_log(process, r'msg="ndring is ready".* resp=(\S+):(\d+) ')
-    # Its log is read to the end, so that it does not fill the pipe.
+    # Keep reading the log, so that the pipe does not fill up.
     process.log_reader = threading.Thread(target=lambda: [None for _ in process.stderr])
     process.log_reader.start()
     return process, (ready[1], int(ready[2]))
@@ -66,11 +66,11 @@ def kill_node(process):
 
 
 class Cluster:
-    """Real nodes that have formed a cluster. ``addresses``: of each, in order; ``processes``: None for one that was killed."""
+    """Real nodes that form a cluster. ``addresses``: of each node, in order. ``processes``: None for a killed node."""
 
     def __init__(self, count, folder):
         self._folder = folder
-        self._seeds = {}  # where the gossip of each is reached
+        self._seeds = {}  # gossip address of each node
         self.processes = []
         self.addresses = []
         try:
@@ -98,12 +98,12 @@ class Cluster:
         self.processes[i] = None
 
     def restart(self, i):
-        """Starts a node that was killed, at its old address."""
+        """Starts a killed node again, at its old address."""
         self.processes[i] = self._launch(i, self.addresses[i][1])
         assert wait_until_ready(self.processes[i])[1] == self.addresses[i]
 
     def add(self):
-        """Starts one node more, which joins the cluster; returns its address once it is ready. Shards may come to it later."""
+        """Starts one more node, which joins the cluster, and returns its address once it is ready. It may receive shards later."""
         process, address = wait_until_ready(self._launch(len(self.processes), 0))
         self.processes.append(process)
         self.addresses.append(address)
@@ -114,7 +114,7 @@ class Cluster:
 
 
 def start_cluster(count, folder):
-    """Starts so many nodes, which are ready. Their data is under ``folder``."""
+    """Starts a cluster of ``count`` nodes and waits until they are ready. Their data is under ``folder``."""
     return Cluster(count, pathlib.Path(folder))
 
 
@@ -123,7 +123,7 @@ def stop_node(process):
 
 
 def stop_nodes(processes):
-    """Tells all of them to stop, once, since a second signal ends a process at once. Then waits for them."""
+    """Sends each node one signal, since a second one kills it at once, and waits for all of them."""
     for process in processes:
         process.terminate()
     try:
@@ -133,14 +133,14 @@ def stop_nodes(processes):
             kill_node(process)
 
 
-LIMIT = float(os.environ.get("NDRING_TEST_LIMIT", "120"))  # s that a test has, and each of its fixtures' set-ups
+LIMIT = float(os.environ.get("NDRING_TEST_LIMIT", "120"))  # s per test, and per setup of a fixture
 
 
 def _limited(what):
-    """Lets a test that hangs fail, with where it hangs; one that cannot be interrupted ends the run."""
+    """Fails a test that hangs, with a traceback; if it cannot be interrupted, ends the run."""
 
     def late(number, frame):
-        pytest.fail(f"{what} takes longer than {LIMIT:.0f} s (NDRING_TEST_LIMIT)")
+        pytest.fail(f"{what} took longer than {LIMIT:.0f} s (NDRING_TEST_LIMIT)")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, LIMIT, 5)
@@ -155,7 +155,7 @@ def _limited(what):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_setup(item):
-    yield from _limited(f"the set-up of {item.nodeid}")
+    yield from _limited(f"the setup of {item.nodeid}")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -165,7 +165,7 @@ def pytest_runtest_call(item):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_teardown(item):
-    yield from _limited(f"the end of {item.nodeid}")
+    yield from _limited(f"the teardown of {item.nodeid}")
 
 
 @pytest.fixture(scope="session")
@@ -182,10 +182,10 @@ def client(node):
 
 
 class Stub:
-    """A server that answers each command with what the test scripted, and writes down what it was sent.
+    """A server that replies to each command as the test has scripted, and records the commands.
 
-    An answer is bytes to send; None closes the connection instead; a function is called with the socket. CLUSTER SLOTS is answered
-    with ``slots`` and counted, not written down.
+    A reply is bytes to send, None to close the connection, or a function that is called with the socket. CLUSTER SLOTS is answered
+    with ``slots`` and counted, but not recorded.
     """
 
     def __init__(self, answers, path=None):
@@ -211,13 +211,13 @@ class Stub:
             except OSError:
                 return
             self.connections += 1
-            if connection.family == socket.AF_INET:  # small answers do not wait for each other
+            if connection.family == socket.AF_INET:  # send small replies at once
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with connection:
                 try:
                     self._serve(connection)
                 except (ConnectionError, ValueError):
-                    pass  # the client has gone
+                    pass  # the client has closed the connection
 
     def _serve(self, connection):
         with connection.makefile("rb") as stream:
@@ -233,7 +233,7 @@ class Stub:
                 size = int(stream.readline()[1:])
                 arguments.append(stream.read(size))
                 stream.read(2)
-            if arguments[0].upper() == b"CLIENT":  # what newer versions of redis-py say of themselves
+            if arguments[0].upper() == b"CLIENT":  # sent by newer versions of redis-py
                 connection.sendall(b"+OK\r\n")
                 continue
             if arguments == [b"CLUSTER", b"SLOTS"]:
@@ -258,7 +258,7 @@ class Stub:
 
 @pytest.fixture
 def stub():
-    """Returns a function that starts a stub with its answers."""
+    """Returns a function that starts a stub with its replies."""
     stubs = []
 
     def start(*answers, path=None):
@@ -272,7 +272,7 @@ def stub():
 
 @pytest.fixture
 def fake():
-    """Returns a function that starts a cluster of so many stubs."""
+    """Returns a function that starts a cluster of stubs."""
     clusters = []
 
     def start(count=3):

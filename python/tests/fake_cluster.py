@@ -1,7 +1,7 @@
-"""A cluster of stubs: each node serves the slots that it is told, keeps what it is sent, and fails as the test wants.
+"""A cluster of stubs: each node serves the slots that it is given, stores what it receives, and fails as the test wants.
 
-Nodes listen on 127.0.0.1; every connection has a thread. A value is whatever NP.SET was given, of which no more than the plain array
-is understood.
+Nodes listen on 127.0.0.1, and every connection has a thread. A node stores what NP.SET sends without parsing more of it than a plain
+array.
 """
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def bulk(text):
 
 
 class FakeNode:
-    """``commands``: all that came, but CLUSTER SLOTS, which is counted. ``override``: a function of (node, arguments) whose bytes are the
-    answer; None of it means the usual one, and DROP that the connection is closed."""
+    """``commands``: all commands received except CLUSTER SLOTS, which is counted. ``override``: a function of (node, arguments) that returns the
+    reply in bytes, None for the usual reply, or DROP to close the connection."""
 
     DROP = object()
 
@@ -65,7 +65,7 @@ class FakeNode:
                 connection, _ = server.accept()
             except OSError:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small answers do not wait for each other
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send small replies at once
             self._open.add(connection)
             thread = threading.Thread(target=self._serve, args=(connection,))
             self._threads.append(thread)
@@ -170,14 +170,14 @@ class FakeNode:
 
 
 class FakeCluster:
-    """``owners``: the node that serves each slot, None where nobody does. ``told``: what CLUSTER SLOTS says, where that differs."""
+    """``owners``: the node that serves each slot, None for none. ``told``: what CLUSTER SLOTS reports, if that differs."""
 
     def __init__(self, count):
         self.owners = [None] * 16384
         self.told = None
         self.nodes = [FakeNode(self, f"{i:040d}") for i in range(count)]
         for slot in range(16384):
-            self.owners[slot] = self.nodes[slot // 64 % count]  # shards of 64 slots in turn
+            self.owners[slot] = self.nodes[slot // 64 % count]  # shards of 64 slots, round-robin
 
     def slots_reply(self):
         owners = self.told or self.owners
@@ -195,7 +195,7 @@ class FakeCluster:
         return self.owners[_commands.slot(key.encode() if isinstance(key, str) else key)]
 
     def give(self, key, node):
-        """Hands the shard of a key to another node, with what it holds."""
+        """Moves the shard of a key, with its content, to another node."""
         first = _commands.slot(key.encode()) // 64 * 64
         old = self.owners[first]
         self.owners[first : first + 64] = [node] * 64

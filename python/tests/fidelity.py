@@ -1,6 +1,6 @@
-"""What "exactly what you get back" means: one assertion, and arrays for which it is hard to keep.
+"""What "exactly what you get back" means: one assertion, and arrays for which it is hard to satisfy.
 
-Uses numpy alone and nothing of ndring, so that it cannot share its mistakes.
+Imports numpy and nothing of ndring, so that it cannot share ndring's mistakes.
 """
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HAS_STRING_DTYPE = hasattr(getattr(np, "dtypes", None), "StringDType")
 
 
 def assert_identical(got: Any, want: Any, *, layout: bool = True, flags: bool = True) -> None:
-    """Fails unless ``got`` is ``want`` in class, dtype, shape, strides, flags and every byte.
+    """Fails unless ``got`` equals ``want`` in class, dtype, shape, strides, flags and every byte.
 
-    ``layout=False`` leaves out strides and order, ``flags=False`` the flags. np.memmap counts as ndarray. What cannot
-    be kept is not compared: OWNDATA, base, the WARN_ON_WRITE flag, gaps between elements.
+    ``layout=False`` ignores strides and order, ``flags=False`` the flags. np.memmap counts as ndarray. Ignores what cannot be
+    kept: OWNDATA, base, the WARN_ON_WRITE flag, gaps between elements.
     """
     cls = np.ndarray if type(want) is np.memmap else type(want)
     assert type(got) is cls, f"class {type(got)}, not {cls}"
@@ -30,7 +30,7 @@ def assert_identical(got: Any, want: Any, *, layout: bool = True, flags: bool = 
     assert got.shape == want.shape, f"shape {got.shape}, not {want.shape}"
     if layout:
         assert got.strides == want.strides, f"strides {got.strides}, not {want.strides}"
-        # They follow from shape and strides, but for items of no bytes, where numpy goes by the history.
+        # They follow from shape and strides, except for items of zero bytes, for which numpy's flags depend on how the array was made.
         assert got.flags.c_contiguous == want.flags.c_contiguous or not want.itemsize
         assert got.flags.f_contiguous == want.flags.f_contiguous or not want.itemsize
     if flags:
@@ -56,20 +56,20 @@ def _assert_same_mask(got: Any, want: Any, layout: bool, flags: bool) -> None:
 
 
 def vars_of_memmap(array: Any) -> Iterable[str]:
-    """Returns the attributes that a masked array has of the memmap that it was made of."""
+    """Returns the attributes that a masked array has inherited from a memmap."""
     return ("_mmap", "filename", "offset", "mode") if array._baseclass is np.memmap else ()
 
 
 def assert_same_dtype(got: np.dtype, want: np.dtype) -> None:
-    """Fails unless two dtypes agree in all that Python can see of them; ``==`` overlooks a good deal."""
+    """Fails unless two dtypes agree in everything that Python can see; ``==`` ignores much of it."""
     assert dtype_facts(got) == dtype_facts(want), f"{dtype_facts(got)}, not {dtype_facts(want)}"
     assert type(got) is type(want)
 
 
 def dtype_facts(dtype: np.dtype) -> Any:
-    """Returns all that Python can see of a dtype, metadata with the types within."""
-    # newbyteorder("<") leaves a "<" where numpy otherwise says "=", also in repr; both are the native order.
-    # NPY_NEEDS_PYAPI (0x10) and NPY_NEEDS_INIT (0x08) say how numpy copies and makes items; structs have them or not by
+    """Returns everything that Python can see of a dtype, including metadata with the types inside it."""
+    # After newbyteorder("<") numpy says "<" where it otherwise says "=", also in repr; both mean the native order.
+    # NPY_NEEDS_PYAPI (0x10) and NPY_NEEDS_INIT (0x08) say how numpy copies and creates items; whether structs have them depends on
     # how they were made.
     facts: List[Any] = [
         dtype.str, dtype.char, dtype.kind, dtype.num, dtype.type, dtype.itemsize, dtype.alignment, dtype.isnative,
@@ -89,7 +89,7 @@ def dtype_facts(dtype: np.dtype) -> Any:
 
 
 def typed(value: Any) -> Any:
-    """Returns a value with the types spelled out: ``1``, ``True`` and ``1.0`` are equal to ``==``."""
+    """Returns a value with its types spelled out, because ``1``, ``True`` and ``1.0`` compare equal."""
     if isinstance(value, dict):
         return {(type(key), key): typed(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -103,7 +103,7 @@ def is_string(dtype: np.dtype) -> bool:
 
 
 def writeable(array: np.ndarray) -> bool:
-    """Returns the WRITEABLE flag; results of np.broadcast_arrays warn when it is read."""
+    """Returns the WRITEABLE flag without the warning for results of np.broadcast_arrays."""
     try:
         return bool(array.flags.writeable)
     except FutureWarning:
@@ -111,25 +111,25 @@ def writeable(array: np.ndarray) -> bool:
 
 
 def residue(array: np.ndarray) -> int:
-    """Returns the bytes by which the first element lies past its alignment."""
+    """Returns the bytes between the first element and the preceding multiple of its alignment."""
     address: int = array.__array_interface__["data"][0]
     return address % (array.dtype.alignment or 1)
 
 
 def item_bytes(array: np.ndarray) -> Any:
-    """Returns the memory of every item in C order, padding within items included; of StringDType, the texts."""
+    """Returns the memory of every item in C order, including padding inside items; for StringDType, the texts."""
     base = np.ndarray.view(array, np.ndarray)
     if is_string(base.dtype):
         return [None if item is None else "nan" if isinstance(item, float) and math.isnan(item) else item
                 for item in base.ravel().tolist()]  # fmt: skip
     if not base.nbytes:
         return b""
-    # A copy of void items is a copy of memory; struct items would be copied field by field.
+    # Copying void items copies their memory; struct items would be copied field by field.
     return base.view(np.dtype(f"V{base.itemsize}")).tobytes()
 
 
 def scalar_bytes(scalar: np.generic) -> Any:
-    """Returns the memory of a scalar; for text its characters, of which trailing NULs are part."""
+    """Returns the memory of a scalar; for text its characters, including trailing NULs."""
     if isinstance(scalar, np.str_):
         return [ord(character) for character in scalar]
     if isinstance(scalar, np.bytes_):
@@ -140,19 +140,19 @@ def scalar_bytes(scalar: np.generic) -> Any:
 
 
 def memory(size: int, start: int = 1) -> np.ndarray:
-    """Returns ``size`` bytes, 1-d uint8, no two neighbours alike."""
+    """Returns ``size`` bytes, 1-d uint8, in which neighbours differ."""
     return (np.arange(start, start + size, dtype=np.uint64) * 37 % 251).astype(np.uint8)
 
 
 def filled(shape: Any, dtype: Any) -> np.ndarray:
-    """Returns an array whose memory is ``memory()``, padding included."""
+    """Returns an array whose memory is ``memory()``, including padding."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return np.ndarray(shape, dtype, memory(math.prod(shape) * dtype.itemsize))
 
 
 def awkward_arrays() -> Iterator[Tuple[str, Any]]:
-    """Yields pairs of a name and an array or scalar that must come back identical with default options."""
+    """Yields pairs of a name and an array or scalar that must come back identical with the default options."""
     yield from _plain()
     yield from _layouts()
     yield from _dtypes()
@@ -318,7 +318,7 @@ def _classes() -> Iterator[Tuple[str, Any]]:
 
 
 def _odd_classes() -> Iterator[Tuple[str, Any]]:
-    """Arrays that numpy's classes refuse to be when asked, and that numpy makes of them all the same."""
+    """Arrays that numpy's classes refuse to become by conversion, and that numpy creates nevertheless."""
     matrix = filled((1, 10), [("a", "f8"), ("b", "f8")]).view(np.matrix).view((float, 2))
     yield "matrix of three axes", matrix
     yield "matrix of one axis", np.ndarray.reshape(filled((2, 2), "i4").view(np.matrix)[:, None], -1)

@@ -1,4 +1,4 @@
-"""What the tests of routing share."""
+"""Helpers for the routing tests."""
 from __future__ import annotations
 
 import threading
@@ -21,12 +21,12 @@ def client_of(cluster, node=0, **options):
 
 
 def command(client, *arguments):
-    """Sends a command of any kind; returns its reply."""
+    """Sends any command and returns its reply."""
     return client._cluster.one(Request(pack(*arguments)))
 
 
 def key_of(cluster, node):
-    """A key that the node serves."""
+    """Returns a key that the node serves."""
     return next(key for key in KEYS if cluster.owner(key) is cluster.nodes[node])
 
 
@@ -54,7 +54,7 @@ def in_threads(count, work):
 
 
 def lose(node, times=1, do=True):
-    """Lets the node do commands and close the connection instead of an answer."""
+    """Makes the node execute commands and close the connection instead of replying."""
 
     def override(node, arguments):
         if arguments[0] != b"NP.SET" or not lost:

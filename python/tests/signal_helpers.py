@@ -1,4 +1,4 @@
-"""Signals that come in while a call runs."""
+"""Signals that arrive during a call."""
 import contextlib
 import signal
 import threading
@@ -7,7 +7,7 @@ import time
 
 @contextlib.contextmanager
 def signals(handler, every=0.05, after=0.05):
-    """Sends this thread a signal again and again, which ``handler`` handles."""
+    """Sends a signal to this thread repeatedly, with ``handler`` installed."""
     done = threading.Event()
     main = threading.get_ident()
 

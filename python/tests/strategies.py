@@ -1,4 +1,4 @@
-"""Hypothesis strategies: dtypes and arrays of every sort that numpy can make."""
+"""Hypothesis strategies: dtypes and arrays of every kind that numpy can create."""
 from __future__ import annotations
 
 import math
@@ -23,7 +23,7 @@ METADATA = st.dictionaries(st.sampled_from(["unit", "v", "größe", ""]), JSON, 
 
 @st.composite
 def leaf_dtypes(draw: Any) -> np.dtype:
-    """A dtype without fields: any character, byte order, unit or length, now and then with metadata."""
+    """A dtype without fields: any character, byte order, unit or length, sometimes with metadata."""
     kind = draw(st.sampled_from(["char", "sized", "time"]))
     if kind == "char":
         dtype = np.dtype(draw(st.sampled_from(list("?bhilqpBHILQPefdgFDGc"))))
@@ -60,7 +60,7 @@ def struct_dtypes(draw: Any, inner: Any) -> np.dtype:
         spec["offsets"] = [draw(st.integers(0, 20)) for _ in names]
         end = max((o + f.itemsize for o, f in zip(spec["offsets"], formats)), default=0)
         spec["itemsize"] = end + draw(st.integers(0, 3))
-    # An aligned struct without fields has the alignment 0, and numpy ends the process over a field of it.
+    # An aligned struct without fields has alignment 0, and numpy crashes on a field of it.
     dtype = np.dtype(spec, align=style == "aligned" and count > 0 and all(f.alignment for f in formats))
     if draw(st.integers(0, 4)) == 0 and dtype.itemsize:
         dtype = np.dtype((np.record, dtype))
@@ -80,14 +80,14 @@ def base_dtypes(draw: Any) -> np.dtype:
 
 
 def dtypes() -> Any:
-    """Any dtype that can be stored, but StringDType and what other packages register."""
+    """Any dtype that can be stored, except StringDType and registered dtypes."""
     leaves = leaf_dtypes() | base_dtypes()
     return leaves | struct_dtypes(st.recursive(leaves, struct_dtypes, max_leaves=3))
 
 
 @st.composite
 def arrays(draw: Any, dtype: Any = None) -> np.ndarray:
-    """An array over memory that is never all alike: any order, view, overlap, misalignment and flag."""
+    """An array over memory without repetition: any order, view, overlap, misalignment and flags."""
     dtype = draw(dtypes() if dtype is None else dtype)
     shape = tuple(draw(st.lists(st.sampled_from([0, 1, 1, 2, 3, 4]), max_size=4)))
     style = draw(st.sampled_from(["fresh", "views", "windows"]))
@@ -130,9 +130,9 @@ def _viewed(draw: Any, array: np.ndarray) -> np.ndarray:
     return array
 
 
-#: numpy's classes, and masked arrays over each.
+#: numpy's classes, and masked arrays over each of them.
 CLASSES = [np.ndarray, np.matrix, np.recarray, np.char.chararray, np.ma.MaskedArray, mrecords.MaskedRecords]
-#: What a program does with an array before it stores it. What numpy refuses is left out.
+#: What programs do with arrays before they store them. Operations that numpy rejects are skipped.
 OPERATIONS: Dict[str, Callable[[Any], Any]] = {
     "first": lambda x: x[0],
     "first element": lambda x: x[(0,) * x.ndim],
@@ -179,7 +179,7 @@ OPERATIONS: Dict[str, Callable[[Any], Any]] = {
     "items as pairs": lambda x: x.view((f"V{x.itemsize // 2}", 2)),
     "items as structs": lambda x: x.view([("a", f"V{x.itemsize // 2}"), ("b", f"S{x.itemsize // 2}")]),
 }
-#: Not of structs: numpy 1.24 damages its own memory when it brings some to a common dtype, and when it sorts them.
+#: Not for structs: numpy 1.24 corrupts its own memory when it promotes or sorts some of them.
 NOT_OF_STRUCTS = {
     "mean", "sum", "sum of all", "kept dimensions", "any", "cumsum", "comparison", "product", "negative", "concatenate", "masked concatenate",
     "stack", "sorted", "argsort",
@@ -188,7 +188,7 @@ NOT_OF_STRUCTS = {
 
 @st.composite
 def values(draw: Any) -> Any:
-    """Any value that numpy makes of an array: of each class, after operations that change class, shape, dtype and mask."""
+    """Any value that numpy computes from an array: of each class, after operations that change class, shape, dtype and mask."""
     value = draw(arrays(leaf_dtypes() | dtypes()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -206,5 +206,5 @@ def _changed(draw: Any, value: Any, step: Any) -> Any:
             mask = np.resize(np.array(draw(st.lists(st.booleans(), min_size=1, max_size=3))), value.shape)
             return np.ma.MaskedArray(value, mask if draw(st.booleans()) else np.ma.nomask, copy=False, subok=draw(st.booleans()))
         return OPERATIONS[step](value) if isinstance(step, str) else value.view(step)
-    except Exception:  # What numpy does not do, a program does not store.
+    except Exception:  # numpy does not support this operation
         return None

@@ -60,13 +60,13 @@ def test_keys(client, kind):
 
 
 @pytest.mark.parametrize("key", [None, True, ["k"], "", b""])
-def test_what_is_no_key(client, key):
+def test_invalid_keys(client, key):
     for call in (client.get, client.shape, client.delete, client.ttl, lambda k: client.set(k, A)):
         with pytest.raises(EncodeError):
             call(key)
 
 
-def test_missing(client):
+def test_missing_keys(client):
     marker = object()
     assert client.get("none") is None
     assert client.get("none", default=marker) is marker
@@ -81,7 +81,7 @@ def test_missing(client):
     assert client.expire("none", 5) is False and client.persist("none") is False
 
 
-def test_conditions(client, key):
+def test_conditional_writes(client, key):
     assert client.set(key, A, xx=True) is False
     assert client.set(key, A, nx=True) is True
     assert client.set(key, B, nx=True) is False
@@ -130,13 +130,13 @@ def test_time_to_live(client, key):
     ],
     ids=str,
 )  # fmt: skip
-def test_options_that_make_no_sense(client, key, options, error):
+def test_invalid_options(client, key, options, error):
     with pytest.raises(error):
         client.set(key, A, **options)
     assert client.get(key) is None
 
 
-def test_values_that_cannot_be_kept(client, key):
+def test_values_that_cannot_be_stored(client, key):
     for value in (np.array([object()]), [1, 2], "text", None, 3.5, np.array([(1, None)], "i4,O")):
         with pytest.raises(EncodeError):
             client.set(key, value)
@@ -229,7 +229,7 @@ def test_large_array(client, key):
     assert client.ping()
 
 
-def test_client_cap(node, key):
+def test_max_array_bytes(node, key):
     with NumPyRedis(*node, max_array_bytes=1000) as small:
         small.set(key, np.zeros(10, np.uint8))
         assert small.get(key).nbytes == 10
@@ -259,7 +259,7 @@ def test_from_url(node):
         NumPyRedis.from_url("http://somewhere")
 
 
-def test_closed_clients_open_again(node):
+def test_closed_client_reconnects(node):
     c = NumPyRedis(*node)
     with c:
         assert c.ping()

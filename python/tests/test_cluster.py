@@ -16,7 +16,7 @@ from redis.cluster import RedisCluster
 from test_client import npy
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
-# redis-py 6 warns of a default of its own RedisCluster.
+# redis-py 6 warns about a default of its own RedisCluster.
 pytestmark = pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")
 
 
@@ -47,7 +47,7 @@ def dbsizes(cluster):
 
 
 def moved(client):
-    """How often all nodes together have said MOVED."""
+    """Returns how often all nodes together have replied MOVED."""
     return sum(client.info("errorstats", node=node).get("errorstat_MOVED", {}).get("count", 0) for node in client.nodes())
 
 
@@ -98,7 +98,7 @@ def test_large_arrays(client, prefix):
     assert client.delete_prefix(prefix) == 20
 
 
-def test_conditions(client, prefix):
+def test_conditional_writes(client, prefix):
     for key in (f"{prefix}{i}" for i in range(50)):
         assert client.set(key, A, xx=True) is False and client.set(key, A, nx=True) is True and client.set(key, A, nx=True) is False
         version = client.meta(key).version
@@ -148,7 +148,7 @@ def new_redis_py(address, **options):
     return RedisCluster(host=address[0], port=address[1], **options)
 
 
-# RESP3 is what redis-py has from version 5 on.
+# redis-py uses RESP3 by default since version 5.
 PROTOCOLS = [{}, {"protocol": 3}] if int(redis.__version__.split(".")[0]) >= 5 else [{}]
 
 
@@ -224,7 +224,7 @@ def test_redis_py_node_by_node(cluster, plain, prefix):
 
 
 def slot_map(address):
-    """Returns the owners of all slots, as (first, last, host, port), as the node at the address tells them."""
+    """Returns the owners of all slots, as (first, last, host, port), as the node at that address reports them."""
     with redis.Redis(*address) as r:
         rows = r.execute_command("CLUSTER", "SLOTS")
     return sorted((first, last, primary[0].decode(), primary[1]) for first, last, primary, *_ in rows)
@@ -235,7 +235,7 @@ def owner(address, slot):
 
 
 def settled(addresses):
-    """Do all nodes tell the same owners, each of them a fair share?"""
+    """Returns whether all nodes report the same owners, each with a fair share."""
     maps = [slot_map(address) for address in addresses]
     shares = {address: sum(last - first + 1 for first, last, *at in maps[0] if tuple(at) == address) for address in addresses}
     return all(m == maps[0] for m in maps) and all(share > 16384 / len(addresses) / 2 for share in shares.values())
@@ -249,7 +249,7 @@ def wait_until(condition, limit=60):
 
 
 def test_redis_py_follows_shards_to_a_new_node(tmp_path):
-    """Empty shards come to a node that joins: what clients know is wrong then, until they are told."""
+    """A node that joins receives empty shards, so the clients' slot maps are wrong until they are redirected."""
     started = start_cluster(2, tmp_path)
     clients = []
     try:
@@ -299,7 +299,7 @@ def test_a_node_is_killed_and_comes_back(tmp_path):
             for key in sorted(set(arrays) - lost)[:50]:
                 assert hasty.set(key, arrays[key]) is True
             results = []
-            waiting = threading.Thread(target=lambda: results.append(c.mget(arrays)))  # goes on trying until the node is there
+            waiting = threading.Thread(target=lambda: results.append(c.mget(arrays)))  # retries until the node is back
             waiting.start()
             started.restart(2)
             waiting.join(90)
@@ -307,7 +307,7 @@ def test_a_node_is_killed_and_comes_back(tmp_path):
             for got, array in zip(results[0], arrays.values()):
                 assert_identical(got, array)
             assert sorted(key.decode() for key in c.scan_iter()) == sorted(arrays)
-            # Also one that knows the first node only, which is dead now.
+            # Also a client that knows only the first node, which is dead now.
             started.kill(0)
             with redis.Redis(*started.addresses[1]) as r:
                 alive = [key for key in r.scan_iter(count=1000)]

@@ -1,4 +1,4 @@
-"""The advice in errors, followed: what it says to store can be stored, and holds what the value held."""
+"""The suggestions in errors, followed: what they say to store can be stored, and holds what the value held."""
 from __future__ import annotations
 
 import collections
@@ -18,19 +18,19 @@ from numpy.ma import mrecords
 
 
 class Subclass(np.ndarray):
-    """An ndarray of someone's own."""
+    """A subclass of ndarray in a user's program."""
 
 
 class SubclassOfMasked(np.ma.MaskedArray):
-    """A MaskedArray of someone's own."""
+    """A subclass of MaskedArray in a user's program."""
 
 
 class Float(np.float64):
-    """A scalar of someone's own."""
+    """A scalar type in a user's program."""
 
 
 class Table:
-    """Has what a DataFrame has of the methods that matter here, as the pages of pandas describe them."""
+    """Has the methods of a DataFrame that matter here, as pandas documents them."""
 
     def __init__(self, columns: dict) -> None:
         self.columns = columns
@@ -52,7 +52,7 @@ def advice(value: Any, **options: Any) -> str:
 
 
 def followed(value: Any, expression: str, **options: Any) -> Any:
-    """Returns what came back of what the error says to store, having checked that the error says so."""
+    """Follows the suggestion in the error, checks that it is there, and returns what comes back."""
     assert expression in advice(value, **options)
     new = eval(expression, {"x": value, "np": np, "datetime": datetime})
     back = roundtrip(new)
@@ -106,7 +106,7 @@ def masked_like(value: Any, expression: str) -> None:
     assert type(back) is np.ma.MaskedArray and back.shape == value.shape
     assert np.ma.getmaskarray(back).tolist() == np.asarray(np.ma.getmaskarray(value)).tolist()
     assert np.asarray(back.data).tobytes() == np.asarray(value.data).tobytes()
-    if value is not np.ma.masked:  # which has no fill value that could be asked for
+    if value is not np.ma.masked:  # np.ma.masked has no fill value to ask for
         assert back.fill_value == value.fill_value and back.hardmask == value.hardmask
 
 
@@ -147,7 +147,7 @@ def test_other_classes(value):
     assert followed(value, "np.asarray(x)").tobytes() == value.tobytes()
 
 
-def test_text_beyond_unicode():
+def test_characters_beyond_unicode():
     value = np.array([0x110000, 0x41], "<u4").view("<U2")[0]
     back = followed(value, "np.asarray(x)")
     assert back.tobytes() == np.array([0x110000, 0x41], "<u4").tobytes()
@@ -184,12 +184,12 @@ def nested(depth: int) -> np.dtype:
     ],
     ids=["nested", "title", "large"],
 )  # fmt: skip
-def test_dtypes_that_do_not_fit(dtype):
+def test_dtypes_too_large_for_attrs(dtype):
     value = filled(3, dtype)
     assert followed(value, f"x.view('V{dtype.itemsize}')").tobytes() == value.view(f"V{dtype.itemsize}").tobytes()
 
 
-def test_dtypes_that_numpy_gets_wrong():
+def test_dtypes_that_numpy_builds_wrongly():
     struct = np.dtype({"names": ["a", "b"], "formats": ["?", "?"], "offsets": [0, 0], "itemsize": 3})
     value = np.concatenate([filled(2, [("x", struct, (1,))])] * 2)
     if value.dtype.itemsize != 3 or value.dtype["x"].subdtype[0].itemsize == 3:
@@ -197,19 +197,19 @@ def test_dtypes_that_numpy_gets_wrong():
     assert followed(value, "x.view('V3')").nbytes == 12
 
 
-def test_masked_dtypes_that_do_not_fit():
+def test_masked_dtypes_too_large_for_attrs():
     dtype = np.dtype({"names": ["a", "b"], "formats": ["i4", "u1"], "titles": [5, None]})
     back = followed(np.ma.MaskedArray(filled(3, dtype), [(1, 0), (0, 1), (0, 0)]), "x['a']")
     assert back.mask.tolist() == [True, False, False]
 
 
-def test_scalars_that_do_not_fit():
+def test_scalars_too_large_for_attrs():
     value = filled(1, {"names": ["a"], "formats": ["i4"], "titles": [5]})[0]
     assert followed(value, "x.view('V4')").tobytes() == value.tobytes()
 
 
 def test_spans():
-    value = np.zeros(600 << 20, "u1")[:: (600 << 20) - 1]  # of which numpy makes two pages only
+    value = np.zeros(600 << 20, "u1")[:: (600 << 20) - 1]  # numpy touches only two pages of it
     assert "layout='packed'" in advice(value, layout="exact")
     assert_identical(roundtrip(value, layout="packed"), value, layout=False)
 

@@ -1,4 +1,4 @@
-"""Whatever arrives is decoded or refused with DecodeError; nothing else, and never much memory for little data."""
+"""Any input is either decoded or refused with DecodeError, and little data never allocates much memory."""
 from __future__ import annotations
 
 import json
@@ -22,7 +22,7 @@ FUZZ = settings(deadline=None, max_examples=1000, database=None, suppress_health
 
 
 def take(header_bytes: bytes, data: Any, attrs: Any, parts: Any) -> Any:
-    """Returns what is decoded, or None when it is refused."""
+    """Returns the decoded value, or None if it was refused."""
     try:
         header = _codec.parse_header(header_bytes)
         if header is None:
@@ -31,7 +31,7 @@ def take(header_bytes: bytes, data: Any, attrs: Any, parts: Any) -> Any:
             data = (bytes(data) + bytes(header.nbytes))[: header.nbytes]
         value = _codec.decode(header, aligned_buffer(data), attrs, parts, max_bytes=LIMIT)
         if isinstance(value, np.ndarray) and value.size:
-            # Every element lies in memory of the array's own; reading out of bounds may end the process.
+            # Every element is in memory of the array's own; an out-of-bounds read may crash the process.
             np.ndarray.view(value, np.ndarray).tobytes()
         return value
     except DecodeError:
@@ -69,7 +69,7 @@ def test_bad_json(raw):
 
 
 @pytest.mark.parametrize("raw", [b"{}", b'{"mine":{"py":1}}', attrs({}), b'{"v":1,"py":{},"mine":[1]}', b'{"v":7}'])
-def test_attrs_of_others_are_left_alone(raw):
+def test_keys_of_other_programs_are_ignored(raw):
     encoded = _codec.encode(filled(3, "f4"))
     header = _codec.parse_header(encoded.header)
     assert _codec.decode(header, aligned_buffer(encoded.data), raw, {"mine": b"x"}).tobytes() == filled(3, "f4").tobytes()
@@ -108,15 +108,15 @@ def test_bad_attrs(py):
     refused(F4, attrs(py))
 
 
-def test_alignment_of_zero():
-    # numpy 1.x gives an aligned struct without fields the alignment 0, and divides by it.
+def test_alignment_zero():
+    # numpy 1.x gives an aligned struct without fields alignment 0, and divides by it.
     empty = {"fields": [], "size": 0, "align": True}
     take(_codec.encode(F4).header, F4, attrs({"dtype": {"fields": [["a", empty, 0]], "size": 4, "align": True}}), {})
     take(_codec.encode(F4).header, F4, attrs({"dtype": {"fields": [], "size": 4, "align": True}, "misaligned": 1}), {})
 
 
-def test_masks_of_fields_without_bytes():
-    # 2**40 items of no bytes take no data, but a mask of one byte each.
+def test_masks_of_zero_byte_items():
+    # 2**40 items of zero bytes need no data, but a mask of one byte each.
     header = _npy.build_header([("a", "|S0"), ("b", "<U0")], False, (2**40,))
     assert take(header, b"", attrs({"kind": "masked"}), {})._mask is np.ma.nomask
     assert take(header, b"", attrs({"kind": "masked", "mask": {}}), {"mask": b""}) is None
@@ -124,20 +124,20 @@ def test_masks_of_fields_without_bytes():
 
 @pytest.mark.parametrize("kind", ["matrix", "recarray", "chararray", "masked"])
 def test_classes_of_any_shape_and_dtype(kind):
-    # numpy makes a matrix of one axis and a chararray of floats only by detours, but it makes them.
+    # numpy creates a 1-d matrix and a chararray of floats only indirectly, but it does create them.
     value = take(_codec.encode(F4).header, F4, attrs({"kind": kind}), {})
     assert type(value).__name__.lower().startswith(kind) and value.tobytes() == F4.tobytes()
 
 
-def test_alignment_is_only_a_remainder():
+def test_misaligned_is_taken_modulo_the_alignment():
     encoded = _codec.encode(F4)
     value = take(encoded.header, encoded.data, attrs({"misaligned": 10**30}), {})
     assert value.tobytes() == F4.tobytes() and not value.flags.aligned
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 2), (2, 1, 9)])
-def test_strides_that_wrap_around(shape):
-    # numpy's own check adds up in 64 bits and takes these.
+def test_strides_that_overflow(shape):
+    # numpy's own check adds in 64 bits, overflows and accepts these.
     array = filled(shape, "f8")
     for wild in (2**62, -(2**62), 2**61, 2**63 - 1, -(2**63)):
         for axis in range(len(shape)):
@@ -189,30 +189,30 @@ def test_bad_strings(ends, parts, node):
 @pytest.mark.skipif(not HAS_STRING_DTYPE, reason="StringDType came with numpy 2.0")
 @pytest.mark.parametrize("strides", [[8], [1], [2**40], [-8]])
 def test_bad_strides_of_strings(strides):
-    # Elements that overlap in part would be pointers made of others' halves.
+    # Partly overlapping elements would be pointers made of two halves.
     refused(np.array([1, 2], "<u8"), attrs({"string": {}, "strides": strides}), {"utf8": b"ab"})
 
 
 @pytest.mark.skipif(HAS_STRING_DTYPE, reason="for numpy before 2.0")
-def test_strings_need_numpy_2():
+def test_strings_require_numpy_2():
     assert "numpy 2.0" in refused(np.array([1, 2], "<u8"), attrs({"string": {}}), {"utf8": b"ab"})
 
 
 @pytest.mark.parametrize("data", [np.zeros(3, "f4"), np.zeros((2, 6), "u1"), np.zeros(24, "u1")[::2], b"", b"x", bytes(13)])
-def test_data_of_the_wrong_sort(data):
+def test_data_of_the_wrong_type(data):
     header = _codec.parse_header(_codec.encode(F4).header)
     for raw in (None, attrs({"readonly": True})):
         if isinstance(data, np.ndarray) and data.nbytes == 12 and raw is None:
-            continue  # The plain path looks at the size alone: the memory is the caller's, and fits.
+            continue  # The plain path checks only the size: the memory is the caller's, and fits.
         with pytest.raises(DecodeError):
             _codec.decode(header, data, raw)
 
 
-# ---- mutations of what is valid
+# ---- mutations of valid input
 
 
 def mutate(raw: bytes, rng: random.Random) -> bytes:
-    """A few bytes flipped, dropped, doubled or replaced by what means something here."""
+    """Flips, drops, doubles or replaces some bytes, also by bytes that have a meaning here."""
     out = bytearray(raw)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(out) + 1)
@@ -247,7 +247,7 @@ def test_mutated_bytes(index, seed):
 
 
 def tree(value: Any, rng: random.Random) -> Any:
-    """A JSON value with some nodes replaced by others, or by nodes of other valid attrs."""
+    """Returns a JSON value with some nodes replaced, also by nodes of other valid attrs."""
     if rng.random() < 0.1:
         return rng.choice(NODES)
     if isinstance(value, dict):
@@ -267,7 +267,7 @@ NODES: list = [None, True, False, 0, 1, -1, 3, 8, 16, 2**31, 2**62, 2**70, 1.5, 
 
 
 def collect(value: Any) -> None:
-    """Adds every node of valid attrs to the NODES."""
+    """Adds every node of valid attrs to NODES."""
     NODES.append(value)
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         collect(item)

@@ -1,4 +1,4 @@
-"""Layouts: what is copied, what is recorded, what is given up and what is refused."""
+"""Layouts: what is copied, recorded, dropped and refused."""
 from __future__ import annotations
 
 import json
@@ -38,7 +38,7 @@ def test_received_memory_is_the_result(array):
     assert np.shares_memory(_codec.decode(header, buffer, None), buffer)
 
 
-def test_the_value_stays_alive():
+def test_encoding_keeps_the_value_alive():
     encoded = _codec.encode(filled(1000, "f8"))
     assert bytes(encoded.data) == filled(1000, "f8").tobytes()
 
@@ -53,8 +53,8 @@ def test_packed_span():
     assert_identical(roundtrip(kept, layout="packed"), kept.copy())
 
 
-def test_exact_has_a_limit():
-    # Mapped lazily: two bytes of a gigabyte are touched.
+def test_limit_of_exact():
+    # Mapped lazily: only two bytes of a gigabyte are touched.
     array = np.zeros(1 << 30, np.uint8)[:: (1 << 30) - 1]
     with pytest.raises(EncodeError, match="layout='packed'"):
         _codec.encode(array, layout="exact")
@@ -90,13 +90,13 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def test_broadcast_arrays_give_no_warning():
+def test_broadcast_arrays_cause_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _codec.encode(np.broadcast_arrays(filled(3, "i2"), np.zeros((2, 3)))[0])
 
 
-def test_decode_limits_what_it_allocates():
+def test_decode_limits_allocations():
     array = filled((100, 8), "f8")[:, 0]
     encoded = _codec.encode(array)
     span = 99 * 64 + 8
@@ -106,7 +106,7 @@ def test_decode_limits_what_it_allocates():
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-def test_mapped_arrays_come_back_in_memory(tmp_path, mode):
+def test_memmaps_come_back_as_arrays_in_memory(tmp_path, mode):
     filled((3, 4), "f4").tofile(tmp_path / "mapped")
     mapped = np.memmap(tmp_path / "mapped", "f4", mode, shape=(3, 4), order="F")
     back = roundtrip(mapped)
@@ -115,14 +115,14 @@ def test_mapped_arrays_come_back_in_memory(tmp_path, mode):
     assert_identical(roundtrip(mapped[::2]), mapped[::2])
 
 
-def test_unaligned_memory_is_made_up_for():
+def test_unaligned_input_memory_is_realigned():
     encoded = _codec.encode(filled(5, "f8"))
     buffer = np.empty(41, np.uint8)[1:]
     buffer[...] = np.frombuffer(encoded.data, np.uint8)
     assert_identical(_codec.decode(_codec.parse_header(encoded.header), buffer, None), filled(5, "f8"))
 
 
-def test_read_only_memory_is_copied():
+def test_read_only_input_is_copied():
     encoded = _codec.encode(filled(5, "f8"))
     back = _codec.decode(_codec.parse_header(encoded.header), np.frombuffer(bytes(encoded.data), np.uint8), None)
     assert_identical(back, filled(5, "f8"))
@@ -152,7 +152,7 @@ def test_out_is_filled(stored):
     assert_identical(checked(np.copy(stored, order="K", subok=True), stored), stored)
 
 
-def test_out_may_be_mapped(tmp_path):
+def test_out_may_be_a_memmap(tmp_path):
     out = np.memmap(tmp_path / "out", "f4", "w+", shape=(3, 2))
     assert checked(out, filled((3, 2), "f4")).tobytes() == filled((3, 2), "f4").tobytes()
 
@@ -191,7 +191,7 @@ def test_out_with_the_recorded_strides():
         pytest.param(bytearray(12), filled(3, "f4"), id="bytearray"),
     ],
 )
-def test_out_that_does_not_fit(out, stored):
+def test_out_that_does_not_match(out, stored):
     before = bytes(np.ascontiguousarray(out)) if isinstance(out, np.ndarray) else bytes(out)
     with pytest.raises(DecodeError, match="out"):
         checked(out, stored)

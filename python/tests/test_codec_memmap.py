@@ -1,4 +1,4 @@
-"""Arrays over files that have become shorter: an error, where the next touch would end the process."""
+"""Arrays over truncated files: an error instead of a crash at the next access."""
 from __future__ import annotations
 
 import mmap
@@ -21,7 +21,7 @@ def mapped(path, offset, size=4 * PAGE):
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_cut_off(tmp_path, offset):
+def test_truncated_file(tmp_path, offset):
     array = mapped(tmp_path / "m", offset)
     assert_identical(roundtrip(array), array)
     whole = {
@@ -35,18 +35,18 @@ def test_cut_off(tmp_path, offset):
             _codec.encode(value)
     assert roundtrip(beginning).tobytes() == beginning.tobytes()
     assert roundtrip(array[: 2 * PAGE]).nbytes == 2 * PAGE
-    os.truncate(tmp_path / "m", offset + 2 * PAGE - 1)  # one byte of a page that is still there: it would read as zero
+    os.truncate(tmp_path / "m", offset + 2 * PAGE - 1)  # one byte of the page is left: the rest of it would read as zero
     with pytest.raises(EncodeError, match="1 bytes of the array"):
         _codec.encode(array[: 2 * PAGE])
 
 
-def test_a_file_that_has_been_removed_is_still_whole(tmp_path):
+def test_a_removed_file_is_still_complete(tmp_path):
     array = mapped(tmp_path / "m", 0)
     os.unlink(tmp_path / "m")
     assert roundtrip(array).tobytes() == array.tobytes()
 
 
-def test_memory_that_is_no_file():
+def test_anonymous_memory():
     array = np.frombuffer(mmap.mmap(-1, PAGE), "f8")
     assert roundtrip(array).tobytes() == array.tobytes()
     text = np.frombuffer(memoryview(bytearray(16)), "f8")

@@ -1,4 +1,4 @@
-"""Headers: written as numpy writes them, read without evaluating, refused when they make no sense."""
+"""Headers: written as numpy writes them, parsed without evaluation, refused if they are invalid."""
 from __future__ import annotations
 
 import io
@@ -13,7 +13,7 @@ from ndring._exceptions import DecodeError, EncodeError
 from ndring._literal import LiteralError, parse_literal
 
 with warnings.catch_warnings():
-    # It uses a mark of numpy's own pytest settings.
+    # It uses a marker from numpy's own pytest settings.
     warnings.simplefilter("ignore")
     from numpy.lib.tests import test_format as numpy_tests
 
@@ -60,7 +60,7 @@ def test_versions(dtype, version):
     assert_identical(roundtrip(array), array)
 
 
-def test_more_bytes_are_asked_for():
+def test_incomplete_headers():
     raw = _codec.encode(filled(3, [("x" * 300, "f4"), ("名", "i4")])).header
     for end in range(len(raw)):
         assert _codec.parse_header(raw[:end]) is None
@@ -82,7 +82,7 @@ def test_struct_dtypes_are_not_shared():
 
 
 def literal(text: str, version: int = 1) -> bytes:
-    """A header around any text."""
+    """Builds a header around any text."""
     raw = text.encode("utf8" if version == 3 else "latin1")
     return b"\x93NUMPY" + bytes((version, 0)) + len(raw).to_bytes(2 if version == 1 else 4, "little") + raw
 
@@ -159,7 +159,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("raw", [pytest.param(raw, id=name) for name, raw in BAD.items()])
-def test_nonsense_is_refused(raw):
+def test_invalid_headers_are_refused(raw):
     with pytest.raises(DecodeError):
         assert _codec.parse_header(raw) is not None
 
@@ -175,7 +175,7 @@ def test_numpys_own_arrays(name):
 
 
 @pytest.mark.parametrize("dtype", [pytest.param(dtype, id=name) for name, dtype in awkward_dtypes()])
-def test_header_item_size_is_true(dtype):
+def test_header_has_the_real_item_size(dtype):
     parsed = _codec.parse_header(_codec.encode(filled(2, dtype)).header)
     assert parsed is not None and parsed.itemsize == dtype.itemsize and parsed.dtype.itemsize == dtype.itemsize
 

@@ -1,4 +1,4 @@
-"""Whatever array numpy can make comes back as it was."""
+"""Any array that numpy can create comes back unchanged."""
 from __future__ import annotations
 
 import numpy as np
@@ -14,7 +14,7 @@ SLOW = settings(deadline=None, max_examples=300, database=None, suppress_health_
 
 
 def spans(array: np.ndarray) -> int:
-    """Bytes between the first and the last that an array touches."""
+    """Returns the bytes between the first and the last one that an array touches."""
     low, high = np.lib.array_utils.byte_bounds(array) if hasattr(np.lib, "array_utils") else np.byte_bounds(array)
     return int(high - low)
 
@@ -45,7 +45,7 @@ def test_packed_keeps_the_bytes(array):
 
 @SLOW
 @given(strategies.dtypes(), st.sampled_from([(), (3,), (2, 3), (0, 2), (1, 4)]), st.sampled_from("CF"))
-def test_fresh_arrays_need_attrs_for_their_dtype_only(dtype, shape, order):
+def test_new_arrays_need_attrs_only_for_their_dtype(dtype, shape, order):
     array = np.empty(shape, dtype, order)
     encoded = _codec.encode(array)
     _, node = _dtypes.header_descr(dtype, False)

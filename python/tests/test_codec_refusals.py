@@ -1,4 +1,4 @@
-"""What cannot come back as it is, is refused, and the message says what to do."""
+"""Values that would not come back unchanged are refused, and the message suggests what to do."""
 from __future__ import annotations
 
 import collections
@@ -13,22 +13,22 @@ from ndring._exceptions import DecodeError, EncodeError, NdringError
 
 
 class Subclass(np.ndarray):
-    """An ndarray of someone's own."""
+    """A subclass of ndarray in a user's program."""
 
 
 class SubclassOfMatrix(np.matrix):
-    """A matrix of someone's own."""
+    """A subclass of matrix in a user's program."""
 
 
 class SubclassOfMasked(np.ma.MaskedArray):
-    """A MaskedArray of someone's own."""
+    """A subclass of MaskedArray in a user's program."""
 
 
 class Float(np.float64):
-    """A scalar of someone's own."""
+    """A scalar type in a user's program."""
 
 
-def test_errors_are_ordinary_errors_too():
+def test_errors_are_also_builtin_errors():
     assert issubclass(EncodeError, (NdringError, TypeError)) and issubclass(DecodeError, NdringError)
     assert issubclass(EncodeError, TypeError) and issubclass(DecodeError, ValueError)
 
@@ -83,12 +83,12 @@ def test_metadata_that_is_too_large():
         _codec.encode(filled(3, np.dtype("f4", metadata={"a": "x" * 70_000})))
 
 
-def test_drop_leaves_out_all_metadata():
+def test_drop_omits_all_metadata():
     array = filled(3, np.dtype("f4", metadata={"a": 1}))
     assert _codec.encode(array, metadata="drop").attrs == b""
 
 
-def test_titles_that_are_not_text():
+def test_titles_that_are_not_strings():
     with pytest.raises(EncodeError, match="title"):
         _codec.encode(np.zeros(1, {"names": ["a"], "formats": ["i4"], "titles": [5]}))
 
@@ -103,7 +103,7 @@ def test_attributes_of_a_subclass(tmp_path):
 
 
 @pytest.mark.parametrize("info", [{"a": (1,)}, {"a": np.zeros(2)}, {"sum": 1}, {"_mask": 1}, {1: 2}], ids=repr)
-def test_what_a_masked_array_carries(info):
+def test_additional_state_of_a_masked_array(info):
     masked = np.ma.MaskedArray(filled(3, "f4"), [1, 0, 1])
     masked._optinfo.update(info)
     with pytest.raises(EncodeError, match="metadata='drop'"):
@@ -149,7 +149,7 @@ def test_masked_strings_with_a_fill_value():
         _codec.encode(masked)
 
 
-def test_nested_too_deep():
+def test_dtypes_nested_too_deeply():
     dtype = np.dtype("i4")
     for _ in range(80):
         dtype = np.dtype([("a", dtype)])

@@ -1,4 +1,4 @@
-"""dtypes of other packages: with ml_dtypes where it is installed, else with a stand-in of void types of its names."""
+"""Registered dtypes: with ml_dtypes if it is installed, and with a stand-in of void types with its names."""
 from __future__ import annotations
 
 import json
@@ -21,7 +21,7 @@ except ImportError:
 
 
 def stand_in() -> types.ModuleType:
-    """A module named ml_dtypes whose scalar types lie over void: numpy registers new ones from C only."""
+    """A module named ml_dtypes whose scalar types derive from void, because numpy registers new dtypes only from C."""
     module = types.ModuleType("ml_dtypes")
     for name, size in _registered.ALLOWED["ml_dtypes"].items():
         scalar = type(name, (np.void,), {"__module__": "ml_dtypes"})
@@ -32,7 +32,7 @@ def stand_in() -> types.ModuleType:
 
 @pytest.fixture(params=["stand-in", "real"] if real else ["stand-in"])
 def package(request, monkeypatch):
-    """The package; the real one only where it is installed."""
+    """The package; the real one only if it is installed."""
     module = stand_in() if request.param == "stand-in" else real
     monkeypatch.setitem(sys.modules, "ml_dtypes", module)
     return module
@@ -69,8 +69,8 @@ def test_in_structs_masks_and_scalars(package, name):
     assert_identical(roundtrip(masked), masked)
 
 
-def test_characters_that_collide_with_numpys(package):
-    # ml_dtypes' float8_e4m3b11fnuz has the character of numpy's uint64.
+def test_type_characters_that_numpy_also_uses(package):
+    # ml_dtypes' float8_e4m3b11fnuz has the type character of numpy's uint64.
     array = filled(3, dtype_of(package, "float8_e4m3b11fnuz"))
     assert_identical(roundtrip(filled(3, "L")), filled(3, "L"))
     assert_identical(roundtrip(array), array)
@@ -110,7 +110,7 @@ def test_package_too_old(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["os.system", "ml_dtypes.finfo", "ml_dtypes.__name__", "numpy.float32", "ml_dtypes.", "", "ml_dtypes.x.y"])
-def test_names_off_the_list(package, name):
+def test_names_that_are_not_allowed(package, name):
     encoded = _codec.encode(filled(3, "u2"))
     encoded.attrs = json.dumps({"v": 1, "py": {"dtype": {"ext": name, "order": "<"}}}).encode()
     with pytest.raises(DecodeError, match="ndring cannot restore the dtype"):

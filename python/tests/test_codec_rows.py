@@ -1,4 +1,4 @@
-"""Every row of the table of what ndring keeps, each with arrays that have the property."""
+"""Every row of the table of properties that ndring keeps, with arrays that have the property."""
 from __future__ import annotations
 
 import pickle
@@ -24,7 +24,7 @@ OPERATIONS = {
 
 
 def outcome(operation, value):
-    """Returns what an operation answers or raises: both have to be the same for what came back."""
+    """Returns the result of an operation or the exception it raises, which must be the same after the round trip."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -36,7 +36,7 @@ def outcome(operation, value):
 @pytest.mark.parametrize(
     "value", [pytest.param(value, id=name) for name, value in AWKWARD if type(value) is not np.ndarray and isinstance(value, np.ndarray)]
 )
-def test_of_numpys_classes_behave_as_before(value):
+def test_instances_of_numpys_classes_behave_as_before(value):
     back = roundtrip(value)
     for name, operation in OPERATIONS.items():
         assert outcome(operation, back) == outcome(operation, value), name

@@ -1,4 +1,4 @@
-"""The first call: what it says when nothing listens or something else does, several seeds, how a client names itself, TLS."""
+"""The first call: errors if nothing or another server listens, several seeds, identification, TLS."""
 from __future__ import annotations
 
 import contextlib
@@ -17,14 +17,14 @@ from test_failures import client_of as client_of_stub
 
 
 def nothing():
-    """An address at which nothing listens."""
+    """Returns an address at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         return closed.getsockname()
 
 
 @contextlib.contextmanager
 def saying(answer, read=True):
-    """A server of another kind, which says the same to all that connect, and may read first."""
+    """A server of another kind, which sends the same bytes to every client, and may read first."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -50,12 +50,12 @@ def saying(answer, read=True):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Fails where a call waits for another try."""
-    monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("waiting cannot help here"))
+    """Fails if a call pauses before a retry."""
+    monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("a retry cannot help here"))
 
 
 def resolving(*answers):
-    """A function in place of getaddrinfo: raises errors, as that module does, then returns an address; the last answer goes on."""
+    """Returns a replacement for getaddrinfo: raises errors, as that module does, then returns an address. The last result repeats."""
     code = """
 def getaddrinfo(*arguments):
     answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -68,7 +68,7 @@ def getaddrinfo(*arguments):
     return module["getaddrinfo"]
 
 
-# Nothing, or something else
+# Nothing listens, or another server
 
 
 def test_nothing_listens(caplog):
@@ -77,10 +77,10 @@ def test_nothing_listens(caplog):
         for call in (lambda: c.get("k"), lambda: c.ping(), lambda: c.nodes()):
             with pytest.raises(ConnectionError, match=f"{host}:{port}.*Connection refused.*tried .* in .* s. Check that ndring runs there"):
                 call()
-    assert any(record.levelno == logging.INFO and "refused" in record.message for record in caplog.records)  # while it waits
+    assert any(record.levelno == logging.INFO and "refused" in record.message for record in caplog.records)  # logged while it waits
 
 
-def test_a_name_that_does_not_resolve(at_once, monkeypatch):
+def test_an_unknown_name(at_once, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", resolving(socket.gaierror(socket.EAI_NONAME, "Name or service not known")))
     with NumPyRedis("no-such-host") as c:
         for call in (lambda: c.get("k"), c.ping, lambda: c.mget(["a", "b"]), lambda: c.pipeline(True).get("k").execute()):
@@ -88,7 +88,7 @@ def test_a_name_that_does_not_resolve(at_once, monkeypatch):
                 call()
 
 
-def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
+def test_a_temporary_failure_of_the_name_server(stub, monkeypatch):
     server = stub(b"+PONG\r\n")
     away = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     monkeypatch.setattr(socket, "getaddrinfo", resolving(away, away, *socket.getaddrinfo("127.0.0.1", server.address[1], 0, socket.SOCK_STREAM)[:1]))
@@ -97,15 +97,15 @@ def test_a_name_server_that_is_away_for_a_moment(stub, monkeypatch):
 
 
 def calls_of(client):
-    """One of each kind that may be a miss."""
+    """One call of each kind that may be a miss."""
     return [
         lambda: client.get("k"), lambda: client.get("k", out=np.zeros_like(A)), lambda: client.set("k", A), lambda: client.mget(["a", "b"]),
         lambda: client.pipeline().get("k").execute(), lambda: client.pipeline(True).set("k", A).execute(), lambda: client.get_or_set("k", lambda: A),
     ]  # fmt: skip
 
 
-def test_a_client_that_is_set_up_wrongly_has_no_misses(at_once):
-    """It would have them for ever."""
+def test_wrong_settings_are_not_misses(at_once):
+    """Otherwise every call would be a miss for ever."""
     with saying(b"-ERR Protocol error: unknown\r\n") as address:
         for c, text in (
             (NumPyRedis(*address, ssl=True, on_error="miss"), "does not speak TLS"),
@@ -119,7 +119,7 @@ def test_a_client_that_is_set_up_wrongly_has_no_misses(at_once):
                 assert c.unanswered == (0, 0, None)
 
 
-def test_a_name_that_does_not_resolve_is_a_miss(at_once, monkeypatch):
+def test_an_unknown_name_is_a_miss(at_once, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", resolving(socket.gaierror(socket.EAI_NONAME, "Name or service not known")))
     with NumPyRedis("cache", on_error="miss") as c:
         assert [call() is None for call in calls_of(c)[:2]] == [True, True]
@@ -127,8 +127,8 @@ def test_a_name_that_does_not_resolve_is_a_miss(at_once, monkeypatch):
         assert c.pipeline().get("k").execute() == [None] and c.pipeline(True).set("k", A).execute() == [False]
 
 
-def test_a_look_up_in_a_module_of_another(at_once, monkeypatch):
-    """Programs put their own caches before getaddrinfo."""
+def test_a_replaced_getaddrinfo(at_once, monkeypatch):
+    """Programs wrap getaddrinfo with their own caches."""
 
     def getaddrinfo(*arguments):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -138,7 +138,7 @@ def test_a_look_up_in_a_module_of_another(at_once, monkeypatch):
         c.get("k")
 
 
-def test_a_name_that_is_too_long(at_once):
+def test_a_host_name_that_is_too_long(at_once):
     with NumPyRedis("a" * 70 + ".internal") as c, pytest.raises(ConnectionError, match="is not a valid host name"):
         c.get("k")
 
@@ -149,7 +149,7 @@ def test_a_name_that_is_too_long(at_once):
     (b"SSH-2.0-OpenSSH_9.2\r\n", "not ndring"),
     (b"-DENIED ndring runs in protected mode\r\n", "DENIED"),
 ])  # fmt: skip
-def test_something_else_listens(at_once, answer, text):
+def test_another_server_listens(at_once, answer, text):
     with saying(answer) as address, NumPyRedis(*address) as c:
         for call in (lambda: c.get("k"), c.ping):
             with pytest.raises((DecodeError, ServerError), match=text):
@@ -168,7 +168,7 @@ def test_the_http_port_of_a_node(at_once):
         stop_node(process)
 
 
-def test_a_plain_redis(stub, at_once):
+def test_a_redis_server(stub, at_once):
     server = stub(b"-ERR unknown command 'NP.GET', with args beginning with: 'k' 'WITHATTRS' \r\n", b"-ERR unknown command `NP.SET`\r\n")
     server.slots = b"-ERR This instance has cluster support disabled\r\n"
     with client_of_stub(server) as c:
@@ -186,7 +186,7 @@ def test_a_plain_redis(stub, at_once):
     ((["redis://h"],), ValueError, "from_url"),
     (([5],), TypeError, "a node must be"), (([("h",)],), TypeError, "a node must be"),
 ])  # fmt: skip
-def test_addresses_that_make_no_sense(arguments, error, text):
+def test_invalid_addresses(arguments, error, text):
     with pytest.raises(error, match=text):
         NumPyRedis(*arguments)
 
@@ -198,7 +198,7 @@ def seeds(client):
     return [str(address) for address in client._cluster.nodes._seeds]
 
 
-def test_ways_to_name_several_nodes():
+def test_forms_of_several_nodes():
     class Node:
         host, port = "c", 3
 
@@ -226,7 +226,7 @@ def test_a_dead_first_seed_costs_no_time(fake, at_once):
             assert c.ping() and c.info()["name"] == 1
 
 
-def test_a_first_seed_that_hangs_costs_a_moment(fake):
+def test_a_first_seed_that_hangs_delays_briefly(fake):
     cluster = fake()
     with socket.create_server(("127.0.0.1", 0)) as hangs, NumPyRedis([hangs.getsockname(), cluster.nodes[1].address], deadline=20) as c:
         assert c.get("k") is None and len(c.nodes()) == 3
@@ -238,23 +238,23 @@ def test_no_seed_answers():
         c.get("k")
 
 
-# Who we are
+# Identification
 
 
-def test_a_client_names_itself(node):
+def test_a_client_identifies_itself(node):
     with NumPyRedis(*node, client_name="service") as c:
         text = command(c, b"CLIENT", b"INFO")
     text = text if isinstance(text, str) else text.decode()
     assert " lib-name=ndring " in f" {text} " and " lib-ver=" in text and "lib-ver= " not in text and " name=service " in text
 
 
-def test_a_node_that_knows_no_names_serves_all_the_same():
+def test_a_node_without_client_setinfo_works():
     with saying(b"-ERR unknown subcommand\r\n" * 2 + b"+PONG\r\n", read=False) as address:
         with NumPyRedis(*address, retry_for=0) as c, pytest.raises(DecodeError, match="more than the expected replies"):
             c.ping()
 
 
-def test_a_missing_password_is_said_for_values_of_any_size():
+def test_a_missing_password_is_reported_for_values_of_any_size():
     process, address = start_node("--requirepass", "secret")
     try:
         with NumPyRedis(*address) as c:
@@ -273,7 +273,7 @@ def test_a_missing_password_is_said_for_values_of_any_size():
         stop_node(process)
 
 
-def test_a_refusal_is_not_its_own_cause(stub):
+def test_a_refused_login_is_not_its_own_cause(stub):
     server = stub(b"-WRONGPASS invalid username-password pair\r\n")
     with client_of_stub(server, password="x") as c, pytest.raises(AuthenticationError) as caught:
         c.ping()
@@ -281,17 +281,17 @@ def test_a_refusal_is_not_its_own_cause(stub):
     traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__)
 
 
-def test_too_many_clients_is_tried_again(stub):
+def test_too_many_clients_is_retried(stub):
     server = stub(lambda connection: connection.sendall(b"-ERR max number of clients reached\r\n"), b"+OK\r\n", b"+PONG\r\n")
     with client_of_stub(server, password="x") as c:
         assert c.ping()
 
 
-# Values that the node or the memory does not have room for
+# Values for which the node or the client has no memory
 
 
 class Refusing:
-    """Answers the first command at once, and closes the connection with the rest of it unread."""
+    """Replies to the first command at once, and closes the connection without reading the rest of it."""
 
     def __init__(self, answer):
         self.answer = answer
@@ -302,7 +302,7 @@ class Refusing:
 
 @pytest.mark.parametrize("answer, error", [(b"-ERR Protocol error: invalid bulk length\r\n", TooLargeError), (b"-TOOLARGE the limit is 5\r\n", TooLargeError),
                                            (b"-ERR Protocol error: unauthenticated bulk length\r\n", AuthenticationError)])  # fmt: skip
-def test_what_the_node_said_before_it_closed_the_connection(answer, error):
+def test_the_last_reply_before_the_node_closes_the_connection(answer, error):
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -343,8 +343,8 @@ def test_what_the_node_said_before_it_closed_the_connection(answer, error):
         thread.join()
 
 
-def test_memory_that_cannot_be_read_is_no_lost_connection(stub, monkeypatch, tmp_path):
-    """The file becomes shorter between encoding and sending."""
+def test_unreadable_memory_is_not_a_lost_connection(stub, monkeypatch, tmp_path):
+    """The file is truncated between encoding and sending."""
     encode = _commands._codec.encode
 
     def then_cut(value, **options):

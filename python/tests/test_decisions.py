@@ -1,4 +1,4 @@
-"""What the client decides without I/O: how long to wait, when to try again, what it remembers of nodes that do not answer."""
+"""The client's decisions without I/O: how long to wait, when to retry, and what to remember about nodes that do not answer."""
 import pytest
 from ndring import ClusterDownError, ConnectionError, NodeDownError, TimeoutError
 from ndring._outages import Outages, cause_key
@@ -14,11 +14,11 @@ DOWN = ConnectionError("refused")
 def test_silence_ends_a_wait():
     p = WaitLimits(30.0, 100.0)
     assert p.remaining(100) == 30 and p.remaining(129) == 1 and p.remaining(131) == -1
-    assert not p.made_progress(100_000) or p.restart(129) is None  # much has come: that is progress
+    assert not p.made_progress(100_000) or p.restart(129) is None  # many bytes are progress
     assert p.remaining(129) == 30 and not p.deadline_passed(1e9) and "silent for" in p.describe(160)
 
 
-def test_a_byte_now_and_then_is_no_progress():
+def test_a_byte_now_and_then_is_not_progress():
     p = WaitLimits(1.0, 0.0)
     for tenth in range(10):
         assert not p.made_progress(1)
@@ -27,7 +27,7 @@ def test_a_byte_now_and_then_is_no_progress():
     assert p.made_progress(16 << 10)
 
 
-def test_the_deadline_ends_a_wait_whatever_comes():
+def test_the_deadline_ends_a_wait_despite_progress():
     p = WaitLimits(30.0, 0.0, 5.0)
     p.restart(4.9)
     assert p.remaining(4.9) == pytest.approx(0.1) and p.deadline_passed(5.0) and "deadline" in p.describe(5.0)
@@ -43,29 +43,29 @@ def test_another_node_is_asked_once_a_second():
     assert not p.silence_check_due(3.0)
 
 
-# When to try again
+# When to retry
 
 
 def attempts(retry_for, deadline=None):
     return Attempts(Policy(retry_for, deadline, "raise"), 0.0)
 
 
-def test_tries_end_after_retry_for():
+def test_retries_end_after_retry_for():
     a = attempts(10)
     waits = [a.next_pause() for _ in range(12)]
     assert waits[0] <= 0.02 and max(waits) <= 1.0 and waits[-1] >= 0.5
     assert not a.out_of_time(8.9) and a.out_of_time(9.6)
 
 
-def test_a_conditional_write_is_not_repeated_when_its_request_id_may_be_forgotten():
-    """The node remembers it for 60 s."""
+def test_a_conditional_write_is_not_repeated_once_its_request_id_may_be_forgotten():
+    """The node remembers a request id for 60 s."""
     a = attempts(1000)
     a.next_pause()
     assert not a.out_of_time(44.9, conditional=True) and a.out_of_time(45.1, conditional=True)
     assert not a.out_of_time(45.1) and not a.out_of_time(999)
 
 
-def test_the_deadline_ends_the_tries():
+def test_the_deadline_ends_the_retries():
     a = attempts(1000, 2.0)
     assert a.end == 2.0 and not a.out_of_time(1.9) and a.out_of_time(2.0)
     assert attempts(10).end is None
@@ -78,24 +78,24 @@ def test_a_call_with_a_short_deadline_has_not_waited_long():
     o = Outages()
     o.record_failure("n", 0.0, 0.2, TimeoutError("silent"))
     o.record_give_up("n", short.time_given(0.2))
-    assert not o.get("n").blocks_tries(0.3, 10)  # those that are more patient go on trying
+    assert not o.get("n").blocks_tries(0.3, 10)  # calls with a longer retry_for still try
     assert o.get("n").blocks_tries(10.1, 10)
 
 
-# What is remembered
+# What to remember
 
 
-def test_calls_wait_until_one_has_given_up():
+def test_calls_wait_until_one_of_them_has_given_up():
     o = Outages()
     assert not o.known
     o.record_failure("n", 0.0, 0.001, DOWN)
     assert o.known and not o.get("n").is_exhausted(5.0, 10.0)
     o.record_failure("n", 1.5, 1.501, DOWN)
-    assert o.record_give_up("n", 10.0) is not None and o.record_give_up("n", 10.0) is None  # news once
+    assert o.record_give_up("n", 10.0) is not None and o.record_give_up("n", 10.0) is None  # reported once
     assert o.get("n").is_exhausted(1.6, 10.0) and not o.get("n").is_exhausted(1.6, 20.0)
 
 
-def test_a_try_that_costs_nothing_is_always_made():
+def test_a_try_that_fails_fast_is_always_made():
     o = Outages()
     o.record_failure("n", 0.0, 0.001, DOWN)
     o.record_give_up("n", 10)
@@ -104,7 +104,7 @@ def test_a_try_that_costs_nothing_is_always_made():
     assert o.get("n").blocks_tries(3.1, 10) and not o.get("n").blocks_tries(3.1, 1000)
 
 
-def test_one_caller_a_second_looks():
+def test_one_caller_a_second_probes():
     o = Outages()
     outage = o.record_failure("n", 0.0, 2.0, DOWN)
     assert not outage.probe_due(2.9) and outage.probe_due(3.0) and not outage.probe_due(3.9) and outage.probe_due(4.0)
@@ -124,18 +124,18 @@ def test_failures_far_apart_are_two_outages():
         assert o.record_failure(what, 100.0, 100.1, DOWN).since == 100.0
         assert o.record_failure(what, 110.0, 110.1, DOWN).since == 110.0
         o.record_give_up(what, 10)
-        assert o.record_failure(what, 109.0 + kept, 110.0 + kept, DOWN).since == 110.0  # this one was waited for in vain: it goes on
+        assert o.record_failure(what, 109.0 + kept, 110.0 + kept, DOWN).since == 110.0  # a call has given up on this outage, so it continues
         assert o.record_failure(what, 111.0 + 2 * kept, 111.1 + 2 * kept, DOWN).since == 111.0 + 2 * kept
 
 
-def test_what_is_remembered_is_bounded():
+def test_outages_are_bounded():
     o = Outages()
     for n in range(5000):
         o.record_failure(n, 0.0, 0.1, DOWN)
     assert len(o.known) <= 1000
 
 
-def test_an_outage_says_what_was_tried():
+def test_an_outage_reports_what_was_tried():
     o = Outages()
     for at in (0.0, 1.0, 2.0):
         o.record_failure("n", at, at + 0.1, DOWN)
@@ -145,8 +145,8 @@ def test_an_outage_says_what_was_tried():
     assert str(error.__cause__) == "refused" and type(error.__cause__) is ConnectionError
 
 
-def test_what_is_remembered_is_no_news():
-    """A look at a silent node may end with the error that others have left."""
+def test_a_repeated_error_does_not_replace_its_cause():
+    """A probe of a silent node may end with the error that earlier tries have left."""
     o = Outages()
     first = o.record_failure("n", 0.0, 2.0, DOWN)
     o.record_give_up("n", 10)
@@ -160,7 +160,7 @@ def test_what_is_remembered_is_no_news():
     assert "has not answered" not in str(o.record_failure("n", 20.0, 21.0, error).to_error("n", 21.0)).split("last one: ")[1]
 
 
-def test_what_is_remembered_holds_nothing_of_the_call():
+def test_an_outage_keeps_no_reference_to_the_call():
     try:
         try:
             raise OSError("refused")
@@ -174,7 +174,7 @@ def test_what_is_remembered_holds_nothing_of_the_call():
     assert kept.__traceback__ is kept.__cause__ is kept.__context__ is None
 
 
-def test_slots_of_one_node_have_one_cause():
+def test_slots_of_one_node_share_one_cause():
     text = 'CLUSTERDOWN Hash slot {} is not served: its node "{}" is down'
     assert cause_key(ClusterDownError(text.format(1, "a"))) == cause_key(ClusterDownError(text.format(16000, "a")))
     assert cause_key(ClusterDownError(text.format(1, "a"))) != cause_key(ClusterDownError(text.format(1, "b")))

@@ -1,4 +1,4 @@
-"""What the client does when the node, or what lies between, fails."""
+"""What the client does if the node or the network fails."""
 from __future__ import annotations
 
 import pickle
@@ -22,7 +22,7 @@ A = np.arange(6, dtype="<f4").reshape(2, 3)
 
 
 def whole(array=A, attrs=b"$-1\r\n", crc=None, parts=b"*0\r\n", data=None):
-    """The reply to NP.GET WITHATTRS, by default without attrs and parts."""
+    """Returns a reply to NP.GET WITHATTRS, by default without attrs and parts."""
     body = npy(array) if data is None else data
     if not crc:
         crc = _commands._crc32c(body, 0) if _commands._crc32c else 0
@@ -34,7 +34,7 @@ def client_of(stub, **options):
 
 
 def test_a_lost_read_is_repeated(stub):
-    server = stub(None, whole()[:100], whole())  # closed; cut within the reply
+    server = stub(None, whole()[:100], whole())  # closed; cut inside the reply
     server.answers[1] = lambda connection: connection.sendall(whole()[:100])
     with client_of(server) as c:
         assert np.array_equal(c.get("k"), A)
@@ -48,7 +48,7 @@ def test_a_lost_write_is_repeated(stub):
     assert len(server.commands) == 2 and server.commands[0] == server.commands[1]
 
 
-def test_a_lost_conditional_write_is_repeated_under_its_request_id(stub):
+def test_a_lost_conditional_write_is_repeated_with_its_request_id(stub):
     server = stub(None, b"$-1\r\n", b"+OK\r\n")
     with client_of(server) as c:
         assert c.set("k", A, nx=True) is False
@@ -57,7 +57,7 @@ def test_a_lost_conditional_write_is_repeated_under_its_request_id(stub):
     assert first == second != third
 
 
-def test_a_conditional_write_that_stays_unanswered_is_uncertain(stub):
+def test_a_conditional_write_without_a_reply_is_uncertain(stub):
     server = stub()
     with client_of(server, retry_for=0.05) as c:
         with pytest.raises(UncertainWrite) as caught:
@@ -74,7 +74,7 @@ def test_a_conditional_write_that_was_never_sent_is_not_uncertain():
         c.set("k", A, nx=True)
 
 
-def test_a_node_that_comes_back_is_found_again():
+def test_a_restarted_node_is_found_again():
     process, address = start_node()
     with NumPyRedis(*address, retry_for=60) as c:
         c.set("k", A)
@@ -83,7 +83,7 @@ def test_a_node_that_comes_back_is_found_again():
         thread = threading.Thread(target=lambda: restarted.append(start_node("--listen", f"default={address[0]}:{address[1]}")))
         thread.start()
         try:
-            assert c.get("k") is None  # it has nothing on disk yet
+            assert c.get("k") is None  # the node started with an empty disk
             assert c.set("k", A)
         finally:
             thread.join()
@@ -91,7 +91,7 @@ def test_a_node_that_comes_back_is_found_again():
 
 
 @pytest.mark.parametrize("reply", [b"-BUSY too many uploads\r\n", b"-LOADING\r\n", b"-TRYAGAIN later\r\n"])
-def test_a_busy_node_is_tried_again(stub, reply):
+def test_a_busy_node_is_retried(stub, reply):
     server = stub(reply, reply, b"+OK\r\n", *[reply] * 1000)
     with client_of(server) as c:
         assert c.set("k", A)
@@ -163,13 +163,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_replies_that_make_no_sense(stub, name):
+def test_invalid_replies(stub, name):
     server = stub(lambda connection: connection.sendall(BAD[name]), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
         with pytest.raises(NdringError) as caught:
             c.get("k")
         assert isinstance(caught.value, (DecodeError, ConnectionError, CorruptError)), caught.value
-        assert c.ping()  # on a connection of its own
+        assert c.ping()  # on a new connection
     assert server.connections == 2
 
 
@@ -183,7 +183,7 @@ def test_attrs_of_another_version(stub):
     assert server.connections == 1
 
 
-def test_answers_that_nobody_asked_for(stub):
+def test_unsolicited_replies(stub):
     server = stub(b"+PONG\r\n+PONG\r\n", b"$-1\r\n")
     with client_of(server) as c:
         assert c.ping()
@@ -204,10 +204,10 @@ def test_failed_transfer_into_out(stub):
         with pytest.raises(ConnectionError, match="content of out is undefined"):
             c.get("k", out=out)
         out[...] = 0
-        assert c.get("k", out=out) is out and np.array_equal(out, A)  # it was another array for a moment
+        assert c.get("k", out=out) is out and np.array_equal(out, A)  # the array was another one for a moment
 
 
-def test_array_that_is_replaced_while_it_is_read_into_out(stub):
+def test_array_replaced_while_it_is_read_into_out(stub):
     attrs = b'{"of": "another reader"}'
     changed = whole(attrs=b"$%d\r\n%b\r\n" % (len(attrs), attrs))
     server = stub(META, changed, META.replace(b"<f4", b"<i4"), *[META, changed] * 3)
@@ -218,7 +218,7 @@ def test_array_that_is_replaced_while_it_is_read_into_out(stub):
                 c.get("k", out=out)
 
 
-def test_many_keys_of_a_node_that_is_gone():
+def test_many_keys_of_a_dead_node():
     with socket.create_server(("127.0.0.1", 0)) as closed:
         address = closed.getsockname()
     with NumPyRedis(*address, retry_for=0.05) as c, pytest.raises(ConnectionError):
@@ -234,7 +234,7 @@ def test_partial_failure_of_a_pipeline(stub):
     assert again.results == caught.value.results and str(again) == str(caught.value)
 
 
-def test_what_fails_for_all_keys_is_no_partial_failure(stub):
+def test_failure_of_all_keys_is_not_a_partial_error(stub):
     server = stub(b"-OOM full\r\n", b"-OOM full\r\n", b"-ERR no\r\n")
     with client_of(server) as c:
         with pytest.raises(ndring.OutOfMemoryError):
@@ -255,7 +255,7 @@ def test_numbers_of_resp3(stub):
             command(c, b"X")
 
 
-def test_a_pipeline_that_is_cut_goes_on_where_it_was_cut(stub):
+def test_an_interrupted_pipeline_resumes_where_it_stopped(stub):
     server = stub(whole(), None, whole(A + 1), whole(A + 2))
     with client_of(server) as c:
         a, b, third = c.mget(["a", "b", "c"])
@@ -265,7 +265,7 @@ def test_a_pipeline_that_is_cut_goes_on_where_it_was_cut(stub):
 
 def test_resp3_connections(node):
     if int(redis.__version__.split(".")[0]) < 5:
-        with NumPyRedis(*node) as c:  # redis-py 4 has no RESP3: what is read there is RESP2
+        with NumPyRedis(*node) as c:  # redis-py 4 has no RESP3: the values read there are RESP2
             assert c.ping()
         return
     with NumPyRedis(*node, protocol=3) as c:

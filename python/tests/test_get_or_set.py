@@ -1,4 +1,4 @@
-"""get_or_set: one makes, the others wait."""
+"""get_or_set: one caller computes, the others wait."""
 from __future__ import annotations
 
 import os
@@ -24,12 +24,12 @@ def key():
     return "made-" + uuid.uuid4().hex
 
 
-def test_made_once_for_all(node, key):
+def test_one_caller_computes_for_all(node, key):
     made = []
 
     def make():
         made.append(threading.get_ident())
-        time.sleep(0.3)  # so that the others come meanwhile
+        time.sleep(0.3)  # time for the others to arrive
         return A
 
     results = []
@@ -49,13 +49,13 @@ def test_made_once_for_all(node, key):
 
 
 @pytest.mark.parametrize("value", [np.float64(0), np.array(False), np.zeros(0), np.ma.MaskedArray([1, 2], mask=[1, 0])], ids=repr)
-def test_any_value_that_set_takes(client, key, value):
+def test_any_value_that_set_accepts(client, key, value):
     got = client.get_or_set(key, lambda: value)
     assert type(got) is type(value) and got.shape == value.shape and got.dtype == value.dtype
     assert client.get_or_set(key, lambda: pytest.fail("it is there")) is not None
 
 
-def test_make_that_fails_lets_the_next_one_make(client, key):
+def test_after_a_failed_make_the_next_caller_computes(client, key):
     def fail():
         raise RuntimeError("no")
 
@@ -65,10 +65,10 @@ def test_make_that_fails_lets_the_next_one_make(client, key):
     with pytest.raises(EncodeError):
         client.get_or_set(key, lambda: object(), lease=60)
     assert np.array_equal(client.get_or_set(key, lambda: A, lease=60), A)
-    assert time.monotonic() - began < 30  # nobody has waited for a lease to end
+    assert time.monotonic() - began < 30  # no caller has waited for a lease to end
 
 
-def test_make_that_fails_lets_one_who_waits_make(node, client, key):
+def test_after_a_failed_make_a_waiting_caller_computes(node, client, key):
     entered = threading.Event()
     results = []
 
@@ -82,7 +82,7 @@ def test_make_that_fails_lets_one_who_waits_make(node, client, key):
 
     def fail():
         entered.set()
-        time.sleep(0.3)  # so that the other waits by now
+        time.sleep(0.3)  # time for the other caller to start waiting
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
@@ -97,7 +97,7 @@ def test_longest_key(client):
     assert client.delete(longest) == 1
 
 
-def test_made_once_by_several_processes(node, client, key):
+def test_one_of_several_processes_computes(node, client, key):
     code = f"""
 import time
 import numpy as np
@@ -118,27 +118,27 @@ with NumPyRedis({node[0]!r}, {node[1]}) as c:
 NONE, VERSION = b"$-1\r\n", b"$3\r\n1-%d\r\n"
 
 
-def test_lock_that_is_answered_too_late_is_not_held(stub):
+def test_a_lock_granted_too_late_is_not_held(stub):
     def late(connection):
         time.sleep(0.3)
         connection.sendall(VERSION % 1)
 
     server = stub(NONE, late, VERSION % 2)
     with client_of(server) as c, pytest.raises(TimeoutError):
-        c.get_or_set("k", lambda: pytest.fail("somebody else may hold the lock by now"), lease=0.6, wait_for=0)
+        c.get_or_set("k", lambda: pytest.fail("another caller may hold the lock by now"), lease=0.6, wait_for=0)
     assert [command[0] for command in server.commands] == [b"NP.GET", b"NP.SET", b"NP.SET"]
     released = server.commands[2]
     assert released[released.index(b"IFVERSION") + 1] == b"1-1" and released[released.index(b"PX") + 1] == b"1"
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_renewal_whose_answer_was_lost(stub, ours):
+def test_renewal_whose_reply_was_lost(stub, ours):
     server = stub(VERSION % 1)
     with client_of(server, retry_for=0) as c:
-        lease = _get_or_set._Lease(c._cluster, b"lock", 600)  # so long that its thread does nothing here
+        lease = _get_or_set._Lease(c._cluster, b"lock", 600)  # long enough that its thread does nothing here
         assert lease.__enter__() is True
         token = server.commands[0][2] if ours else server.commands[0][2][:-1] + b"?"
-        lock = whole(data=token).replace(VERSION % 1, VERSION % 2)  # as the node has it
+        lock = whole(data=token).replace(VERSION % 1, VERSION % 2)  # the lock as the node has it
         server.answers += [None, NONE, lock, *([VERSION % 3, VERSION % 4] if ours else [NONE, NONE])]
         with pytest.raises(UncertainWrite):
             lease._extend(600)
@@ -148,10 +148,10 @@ def test_renewal_whose_answer_was_lost(stub, ours):
     assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1", b"1-1"])
 
 
-def test_one_who_waits_looks_before_it_tries(stub):
+def test_a_waiting_caller_checks_the_lock_before_it_tries(stub):
     server = stub(NONE, NONE, NONE, b":1\r\n", NONE, b":1\r\n", whole())
     with client_of(server) as c:
-        assert np.array_equal(c.get_or_set("k", lambda: pytest.fail("somebody else makes it")), A)
+        assert np.array_equal(c.get_or_set("k", lambda: pytest.fail("another caller is computing it")), A)
     assert [c[0] for c in server.commands] == [b"NP.GET", b"NP.SET", b"NP.GET", b"NP.EXISTS", b"NP.GET", b"NP.EXISTS", b"NP.GET"]
 
 
@@ -174,7 +174,7 @@ def test_make_may_take_longer_than_the_lease(node, client, key):
     assert len(others) == 1 and np.array_equal(others[0], A)
 
 
-def test_waiting_has_an_end(node, client, key):
+def test_waiting_is_bounded(node, client, key):
     entered, leave = threading.Event(), threading.Event()
 
     def make():
@@ -195,7 +195,7 @@ def test_waiting_has_an_end(node, client, key):
         client.get_or_set(key, lambda: A, lease=0)
 
 
-def test_what_is_stored_meanwhile_stays(client, key):
+def test_a_value_stored_meanwhile_is_kept(client, key):
     def make():
         client.set(key, A + 1)
         return A
@@ -203,7 +203,7 @@ def test_what_is_stored_meanwhile_stays(client, key):
     assert np.array_equal(client.get_or_set(key, make), A + 1)
 
 
-def test_maker_that_dies_is_succeeded(node, client, key):
+def test_if_the_computing_process_dies_another_takes_over(node, client, key):
     code = f"""
 import sys, time
 from ndring import NumPyRedis
@@ -216,7 +216,7 @@ NumPyRedis({node[0]!r}, {node[1]}).get_or_set({key!r}, make, lease=1.0)
     try:
         assert maker.stdout.readline() == b"making\n"
         with pytest.raises(TimeoutError):
-            client.get_or_set(key, lambda: A, wait_for=2.0)  # twice the lease: it lives
+            client.get_or_set(key, lambda: A, wait_for=2.0)  # twice the lease: the process still renews it
         maker.send_signal(signal.SIGKILL)
         maker.wait()
         assert np.array_equal(client.get_or_set(key, lambda: A, wait_for=60), A)

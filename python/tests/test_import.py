@@ -135,7 +135,7 @@ def other_things(source):
     source.sadd("x-set", "a")
 
 
-def test_arrays_come_over(filled, target, tmp_path):
+def test_arrays_are_copied(filled, target, tmp_path):
     other_things(filled)
     code, out, err = run(filled, target, "--report", str(tmp_path / "report"), "--count", "3")
     assert code == 0 and "Traceback" not in err
@@ -174,7 +174,7 @@ def test_arrays_come_over(filled, target, tmp_path):
     assert "3 x not a .npy file:\n" in out and "    b'x-text'  (string, 5 B)\n" in out
 
 
-def test_what_is_there_stays_unless_told(filled, target):
+def test_existing_arrays_are_kept_unless_overwrite(filled, target):
     with NumPyRedis.from_url(target) as c:
         c.set("plain", np.zeros(1))
         code, out, _ = run(filled, target, "--dry-run")
@@ -187,12 +187,12 @@ def test_what_is_there_stays_unless_told(filled, target):
         assert code == 0 and "1 keys: 1 arrays copied" in out and c.shape("plain") == (10,)
 
 
-def test_what_is_too_large(filled, target):
+def test_arrays_above_the_limit(filled, target):
     code, out, _ = run(filled, target, "--max-array-bytes", "100000")
     assert code == 0 and "larger than --max-array-bytes 100000" in out and "13 arrays copied" in out
 
 
-def test_what_ndring_refuses(filled):
+def test_arrays_that_ndring_refuses(filled):
     process, address = start_node("--max-array-bytes", "1000")
     try:
         code, out, _ = run(filled, f"redis://{address[0]}:{address[1]}")
@@ -202,7 +202,7 @@ def test_what_ndring_refuses(filled):
     assert "1 x ndring refused it: TOOLARGE:\n" in out and "b'big'  (string, 7.6 MiB: TOOLARGE " in out
 
 
-def test_nobody_there(filled, target):
+def test_no_server_listens(filled, target):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     runs = [run(port, target), run(filled, f"redis://127.0.0.1:{port}?retry_for=0"), run(filled, "http://x"), run(filled, target, "--count", "0")]
@@ -233,23 +233,23 @@ def test_progress_on_a_terminal():
     report.counts["scanned"], report.counts["copied"], report.bytes = 100, 60, 3 << 20
     progress.show(report)
     assert out.getvalue() == "\r[###############               ] 100 of 200 keys, 60 arrays, 3.0 MiB\x1b[K"
-    report.counts["scanned"] = 250  # keys that came meanwhile
+    report.counts["scanned"] = 250  # keys that were added meanwhile
     progress.show(report, last=True)
     assert out.getvalue().endswith("\r[" + "#" * 30 + "] 250 of 250 keys, 60 arrays, 3.0 MiB\x1b[K\n")
 
 
-HELLO = (b":5\r\n", b":-2\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n")  # what a source answers as it is connected to
+HELLO = (b":5\r\n", b":-2\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n")  # a source's replies while the import connects
 
 
-def test_source_that_goes_away(stub, target):
-    """What was copied until then is reported, and the exit code tells."""
+def test_source_that_is_lost(stub, target):
+    """Reports what was copied until then, and exits with an error."""
     server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n")
     code, out, err = run(server.address[1], target)
     assert code == 1 and "ndring: the source fails: " in err and "Traceback" not in err and out.startswith("0 keys: 0 arrays copied")
 
 
 def test_source_that_is_lost_once(stub, target):
-    """It goes on at the cursor where it was."""
+    """The import continues at the same cursor."""
     value = npy(np.arange(3))
     server = stub(
         *HELLO, b"*2\r\n$1\r\n7\r\n*0\r\n", None, b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"+string\r\n",
@@ -261,7 +261,7 @@ def test_source_that_is_lost_once(stub, target):
 
 
 def test_redis_before_7(stub, target):
-    """It has no PEXPIRETIME: the time to live is what PTTL says."""
+    """Without PEXPIRETIME the time to live comes from PTTL."""
     value = npy(np.arange(3))
     server = stub(
         HELLO[0], b"-ERR unknown command `PEXPIRETIME`\r\n", HELLO[2], b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", b"+string\r\n",
@@ -273,7 +273,7 @@ def test_redis_before_7(stub, target):
         assert 4_980_000 < c.pttl("k") <= 5_000_000
 
 
-def test_what_expires_meanwhile(stub, target):
+def test_keys_that_expire_meanwhile(stub, target):
     missing = b":-2\r\n"
     server = stub(
         *HELLO, b"*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n", b"+string\r\n", b"+string\r\n",
@@ -285,26 +285,26 @@ def test_what_expires_meanwhile(stub, target):
 
 
 @pytest.mark.parametrize("command", ["type", "strlen", "getrange", "get", "pexpiretime"])
-def test_what_the_source_does_not_hand_out(filled, target, command):
-    """A user without the right to look is told so; it does not pass for nothing to do."""
+def test_keys_that_the_source_does_not_return(filled, target, command):
+    """A user without permission gets an error, instead of an import that finds nothing to copy."""
     filled.execute_command("ACL", "SETUSER", "some", "reset", "on", ">p", "~*", "&*", "+@all", "-" + command)
     code, out, err = run(filled, target, user="some:p@")
     assert "Traceback" not in err
-    if command == "pexpiretime":  # PTTL serves as well
+    if command == "pexpiretime":  # falls back to PTTL
         assert code == 0 and "14 arrays copied" in out
     else:
         assert code == 1 and "0 arrays copied" in out and "14 not copied, 14 of them failed" in out and "no permissions" in out
 
 
-def test_ndring_that_goes_away(filled, stub):
-    """The other keys are not tried one by one, each for retry_for seconds."""
+def test_ndring_is_lost(filled, stub):
+    """The import does not try the remaining keys one by one, each for retry_for seconds."""
     server = stub(b"+PONG\r\n")
     code, out, err = run(filled, f"redis://127.0.0.1:{server.address[1]}?retry_for=0")
     assert code == 1 and "ndring: ndring fails: " in err and "Traceback" not in err
     assert "0 arrays copied" in out and "1 of them failed" in out and "1 x the connection to ndring was lost:" in out
 
 
-def test_ndring_is_no_source(target):
+def test_ndring_as_the_source(target):
     code, out, err = run(int(target.rpartition(":")[2]), target)
     assert (code, out) == (2, "") and err == "ndring: cannot connect: the source is ndring itself, not Redis\n"
 
@@ -323,7 +323,7 @@ def arguments(*words):
 
 @pytest.fixture
 def interruptible():
-    """Processes that are started meanwhile are ended by SIGINT, also where that is ignored: by what a shell runs in the background, for one."""
+    """SIGINT ends processes started here even if it is ignored, for example by the background jobs of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -347,9 +347,9 @@ def test_ctrl_c(stub, target, interruptible):
     assert out.startswith("1 keys: 0 arrays copied") and "b'k'  (list, 60 B)" in out
 
 
-@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
-def test_values_are_never_fetched_all_at_once(filled, target, monkeypatch, capsys):
-    """A batch has so many bytes at most; what is larger comes alone."""
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 about its own default
+def test_values_are_fetched_in_batches(filled, target, monkeypatch, capsys):
+    """A batch has a maximum size, and a larger value is fetched alone."""
     sizes = []
     pipelined = _import._pipelined
 

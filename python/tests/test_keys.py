@@ -1,4 +1,4 @@
-"""Keys: the same bytes from every version of Python and numpy, and a clear error for what is no key."""
+"""Keys: the same bytes from every version of Python and numpy, and a clear error for invalid keys."""
 from __future__ import annotations
 
 import enum
@@ -50,19 +50,19 @@ NO_KEYS = [
 
 
 @pytest.mark.parametrize("key", NO_KEYS, ids=lambda key: repr(key)[:20])
-def test_what_is_no_key(key):
+def test_invalid_keys(key):
     with pytest.raises(ndring.EncodeError, match="a key "):
         encode_key(key)
 
 
 @pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="Python prints numbers of any length")
-def test_numbers_that_python_does_not_print():
+def test_numbers_too_long_for_python_to_print():
     with pytest.raises(ndring.EncodeError, match="a key "):
         encode_key(10**5000)
 
 
 @pytest.mark.parametrize("keys", [["a"], ("a", "b"), {"a"}, {"a": 1}], ids=str)
-def test_several_keys_in_the_place_of_one(keys):
+def test_several_keys_instead_of_one(keys):
     client = ndring.NumPyRedis("127.0.0.1", 1)
     for method in (client.delete, client.exists, client.get, client.pipeline().delete, client.pipeline().exists, client.pipeline().get):
         with pytest.raises(ndring.EncodeError, match=r"delete\(\*keys\)"):
@@ -70,18 +70,18 @@ def test_several_keys_in_the_place_of_one(keys):
 
 
 @pytest.mark.parametrize("key", ["abc", b"abc", bytearray(b"abc"), memoryview(b"abc"), "", np.str_("abc")], ids=repr)
-def test_one_key_in_the_place_of_several(key):
+def test_one_key_instead_of_several(key):
     with pytest.raises(ndring.EncodeError, match=r"pass \[key\]"):
         ndring.NumPyRedis("127.0.0.1", 1).mget(key)
 
 
 @pytest.mark.parametrize("pairs", [[("a", np.zeros(1))], "ab", np.zeros(2), {"a"}], ids=lambda value: type(value).__name__)
-def test_mset_takes_a_mapping(pairs):
+def test_mset_requires_a_mapping(pairs):
     with pytest.raises(ndring.EncodeError, match="mapping"):
         ndring.NumPyRedis("127.0.0.1", 1).mset(pairs)
 
 
-def test_patterns_and_prefixes_say_what_they_are():
+def test_errors_name_patterns_and_prefixes():
     client = ndring.NumPyRedis("127.0.0.1", 1)
     with pytest.raises(ndring.EncodeError, match="a pattern "):
         client.scan_iter("\udc80")

@@ -1,4 +1,4 @@
-"""Options are checked when the client is made, and come along when it is pickled."""
+"""Options are validated when the client is created, and pickled with it."""
 from __future__ import annotations
 
 import copy
@@ -31,13 +31,13 @@ NAN = math.nan
     ("redis_connect_func", [print]),
     ("connection_class", [dict]),
 ])  # fmt: skip
-def test_options_that_make_no_sense(name, values):
+def test_invalid_options(name, values):
     for value in values:
         with pytest.raises((TypeError, ValueError), match=name if name != "db" else "database"):
             NumPyRedis(**{name: value})
 
 
-def test_options_that_exclude_each_other_or_do_not_exist_for_tls():
+def test_options_that_exclude_each_other_or_require_tls():
     with pytest.raises(ValueError, match="credential_provider excludes"):
         NumPyRedis(credential_provider=object(), password="x")
     with pytest.raises(ValueError, match="ssl_validate_ocsp"):
@@ -51,7 +51,7 @@ def test_options_that_exclude_each_other_or_do_not_exist_for_tls():
     {"max_connections": np.int64(3)}, {"max_connections": None}, {"protocol": "3"}, {"db": None}, {"decode_responses": True},
     {"ssl": True, "ssl_cert_reqs": "none"},
 ])  # fmt: skip
-def test_options_that_make_sense(options):
+def test_valid_options(options):
     NumPyRedis(**options)
 
 
@@ -82,7 +82,7 @@ class Mine(NumPyRedis):
     pass
 
 
-def test_a_subclass_stays_one():
+def test_a_pickled_subclass_keeps_its_class():
     assert type(pickle.loads(pickle.dumps(Mine("a")))) is Mine
 
 
@@ -91,14 +91,14 @@ def work(client):
     return client.get("to a child")
 
 
-def test_a_client_goes_to_a_process_that_is_spawned(client):
+def test_a_client_is_passed_to_a_spawned_process(client):
     client.set("to a child", A)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert np.array_equal(pool.apply(work, (client,)), A)
     assert client.get("from a child").tolist() == [1, 2, 3]
 
 
-def test_other_options_with_the_same_connections(stub):
+def test_with_options_shares_the_connections(stub):
     server = stub(*[b"+PONG\r\n"] * 3)
     with client_of(server) as c:
         other = c.with_options(deadline=5, on_error="miss", retry_for=1)
@@ -117,8 +117,8 @@ def test_the_password_of_a_provider(stub):
     assert server.commands[0] == [b"AUTH", b"user", b"pass"]
 
 
-def test_errors_are_all_ours(stub):
-    """What redis-py would raise by itself is raised by neither the pool nor the login."""
+def test_pool_and_login_raise_our_errors(stub):
+    """Neither the pool nor the login raises what redis-py would raise."""
     server = stub(*[lambda connection: None] * 4)
     with client_of(server, retry_for=0, password="x") as c, pytest.raises(ndring.NdringError):
         c.ping()
@@ -126,4 +126,4 @@ def test_errors_are_all_ours(stub):
         held = c._cluster.nodes.seed._pool._create()
         with pytest.raises(ndring.ConnectionError, match="max_connections"):
             c.ping()
-        assert not c._cluster.nodes.outages.known and held is not None  # it says nothing of the node
+        assert not c._cluster.nodes.outages.known and held is not None  # unrelated to the node's health

@@ -1,4 +1,4 @@
-"""What is no client of ours reads and writes the same values: redis-py as it is, and np.load."""
+"""Other clients read and write the same values: plain redis-py, and np.load."""
 from __future__ import annotations
 
 import io
@@ -21,7 +21,7 @@ def plain(request, node):
     client.close()
 
 
-# redis-py 6 warns of a default of its own RedisCluster.
+# redis-py 6 warns about a default of its own RedisCluster.
 @pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype.str}{a.shape}")
 def test_redis_py(plain, node, array):
@@ -37,7 +37,7 @@ def test_redis_py(plain, node, array):
     assert plain.delete("plain") == 1
 
 
-def test_np_load_reads_what_our_client_stores(node):
+def test_np_load_reads_what_the_client_stores(node):
     with NumPyRedis(*node) as c, redis.Redis(*node) as plain:
         for array in (*ARRAYS, np.arange(12).reshape(3, 4)[::-1, ::2], np.ma.masked_array([1.0, 2.0], [True, False])):
             c.set("ours", array)
@@ -56,7 +56,7 @@ def test_redis_py_pipelines(node):
         assert all(np.load(io.BytesIO(raw)).tolist() == [i] * i for i, raw in enumerate(replies[100:]))
 
 
-def test_slices_are_those_of_numpy(node):
+def test_slices_match_numpy(node):
     seed = random.randrange(1 << 32)
     print("seed", seed)  # shown when the test fails
     rng = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Nodes that are gone or hang: calls for their keys fail fast, all others go on, and a service may go on without its cache."""
+"""Nodes that are down or hang: calls for their keys fail fast, all others continue, and a service may work on without its cache."""
 from __future__ import annotations
 
 import gc
@@ -20,7 +20,7 @@ from test_failures import client_of as client_of_stub
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Other nodes are asked after a moment of silence, and it is looked often whether a node is back."""
+    """Shortens the silence before another node is asked, and the interval between probes."""
     monkeypatch.setattr(_wait_limits, "_SILENCE_CHECK_AFTER", 0.05)
     monkeypatch.setattr(_outages, "_PROBE_INTERVAL", 0.05)
 
@@ -33,15 +33,15 @@ def hold():
 
 
 def freeze(node, hold):
-    """Lets a node take everything and answer nothing, as a stopped process does."""
+    """Makes a node accept everything and reply to nothing, as a stopped process does."""
     node.override = lambda node, arguments: (hold.wait(30), FakeNode.DROP)[1]
     node.alive_for_others = False
 
 
-# Nodes that are gone
+# Nodes that are down
 
 
-def test_calls_for_a_dead_node_fail_fast_once_one_has_waited(fake, monkeypatch, caplog):
+def test_calls_for_a_dead_node_fail_fast_after_one_has_waited(fake, monkeypatch, caplog):
     cluster = fake()
     key, other = key_of(cluster, 1), key_of(cluster, 2)
     with client_of(cluster, retry_for=0.3) as c:
@@ -65,11 +65,11 @@ def test_calls_for_a_dead_node_fail_fast_once_one_has_waited(fake, monkeypatch, 
             c.mget([key, other])
         assert isinstance(caught.value.errors[key], NodeDownError) and np.array_equal(caught.value.results[other], A)
         cluster.nodes[1].start()
-        assert np.array_equal(c.get(key), A)  # each call has one try: it costs nothing
+        assert np.array_equal(c.get(key), A)  # each call tries once, since that is fast
         assert not c._cluster.nodes.outages.known
 
 
-def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold):
+def test_a_node_that_hangs_is_given_up_if_another_says_so(fake, quick, hold):
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, socket_timeout=30, retry_for=0) as c:
@@ -91,13 +91,13 @@ def test_a_node_that_hangs_is_given_up_when_the_others_say_so(fake, quick, hold)
         sent = len(cluster.nodes[1].commands)
         with pytest.raises(NodeDownError, match="has not answered for"):
             c.get(key)
-        assert all(command == [b"PING"] for command in cluster.nodes[1].commands[sent:])  # no call waits for it any more
+        assert all(command == [b"PING"] for command in cluster.nodes[1].commands[sent:])  # no call waits for it
         hold.set()
         cluster.nodes[1].override = None
         wait_until(lambda: found(c, key))
 
 
-def test_a_node_that_refused_and_then_hangs_is_waited_for_once(fake, quick, hold):
+def test_a_node_that_refused_connections_and_then_hangs_is_waited_for_once(fake, quick, hold):
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, socket_timeout=30, retry_for=0) as c:
@@ -142,7 +142,7 @@ def found(client, key):
         return False
 
 
-def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
+def test_the_check_of_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
     ends = []
     soon = _transport.Transport.with_timeout
 
@@ -163,7 +163,7 @@ def test_a_question_about_a_silent_node_ends_with_the_call(fake, quick, hold, mo
         assert ends and None not in ends and len(set(ends)) == 1
 
 
-def test_a_look_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
+def test_a_probe_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
     cluster = fake()
     asked = []
     with client_of(cluster, socket_timeout=30, retry_for=0) as c:
@@ -178,7 +178,7 @@ def fails(thread):
     raise RuntimeError("can't start new thread")
 
 
-def test_a_silent_node_whose_keys_another_has_is_left(fake, quick, hold):
+def test_a_silent_node_is_left_if_another_serves_the_key(fake, quick, hold):
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, socket_timeout=30) as c:
@@ -200,7 +200,7 @@ def test_a_conditional_write_to_a_node_that_hangs_is_uncertain(fake, quick, hold
             c.set(key, A, nx=True)
 
 
-def test_keys_that_no_node_serves_fail_fast_once_a_call_has_waited(fake):
+def test_keys_without_a_node_fail_fast_after_one_call_has_waited(fake):
     cluster = fake()
     key, second = [k for k in KEYS if cluster.owner(k) is cluster.nodes[1]][:2]
     with client_of(cluster, retry_for=0.2) as c:
@@ -210,20 +210,20 @@ def test_keys_that_no_node_serves_fail_fast_once_a_call_has_waited(fake):
         with pytest.raises(ClusterDownError):
             c.get(key)
         before = sum(len(node.commands) for node in cluster.nodes)
-        for k in (key, second):  # of another slot, for the same reason
+        for k in (key, second):  # of another slot, with the same cause
             with pytest.raises(ClusterDownError):
                 c.get(k)
         assert sum(len(node.commands) for node in cluster.nodes) == before + 2
 
 
-def test_a_lone_node_fails_fast_too(stub):
+def test_a_single_node_fails_fast_too(stub):
     server = stub(b"+OK\r\n")
     address = server.address
     with NumPyRedis(*address, retry_for=0.2) as c:
         assert c.set("k", A)
         c.close()
         server.close()
-        server.close = lambda: None  # it is done
+        server.close = lambda: None  # already closed
         with pytest.raises(ConnectionError, match="tried .* times in"):
             c.get("k")
         outage = c._cluster.nodes.outages.get(c._cluster.nodes.seed.address)
@@ -233,12 +233,12 @@ def test_a_lone_node_fails_fast_too(stub):
         assert outage.tries == tries + 1
 
 
-# Names that go away while a container restarts
+# Names that disappear while a container restarts
 
 
 @pytest.fixture
 def names_gone(monkeypatch):
-    """Names that do not resolve, as ports of 127.0.0.1: each look-up of one takes a number off; with none left it resolves again."""
+    """Unresolvable names, by port on 127.0.0.1. Each lookup decrements the port's counter; at zero the name resolves again."""
     code = """
 def getaddrinfo(host, port, *arguments):
     if gone.get(port):
@@ -254,7 +254,7 @@ def getaddrinfo(host, port, *arguments):
 
 
 @pytest.mark.parametrize("call", ["get", "ping", "mget", "transaction"])
-def test_a_name_that_goes_away_for_a_while_is_waited_for(stub, names_gone, call):
+def test_a_name_that_disappears_for_a_while_is_waited_for(stub, names_gone, call):
     answers = {"ping": [b"+PONG\r\n"], "transaction": [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$-1\r\n"]}.get(call, [b"$-1\r\n"])
     server = stub(*2 * answers)
     with client_of_stub(server) as c:
@@ -267,7 +267,7 @@ def test_a_name_that_goes_away_for_a_while_is_waited_for(stub, names_gone, call)
         assert run() == expected and not names_gone[server.address[1]]
 
 
-def test_a_node_whose_name_stays_away_is_down(fake, names_gone):
+def test_a_node_whose_name_does_not_return_is_down(fake, names_gone):
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=0.1) as c:
@@ -283,12 +283,12 @@ def test_a_node_whose_name_stays_away_is_down(fake, names_gone):
         assert np.array_equal(c.get(key), A)
 
 
-# A service that goes on without its cache
+# on_error="miss"
 
 
 @pytest.fixture
 def broken(fake):
-    """A client whose node 1 is gone; returns it with a key of that node, and one of another."""
+    """A client whose node 1 is dead. Yields the client, a key of that node, and a key of another."""
     cluster = fake()
     with client_of(cluster, retry_for=0.05, on_error="miss") as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -314,7 +314,7 @@ def test_reads_are_misses_and_writes_are_dropped(broken, caplog):
     assert any("calls bypassed the cache" in record.message for record in caplog.records)
 
 
-def test_delete_prefix_drops_nothing_in_silence(fake):
+def test_delete_prefix_drops_nothing_silently(fake):
     cluster = fake(1)
     with client_of(cluster, retry_for=0.05, on_error="miss") as c:
         assert c.mset({"a1": A, "a2": A})
@@ -326,7 +326,7 @@ def test_delete_prefix_drops_nothing_in_silence(fake):
         assert c.delete_prefix("a") == 2
 
 
-def test_a_dropped_write_is_not_kept(broken):
+def test_a_dropped_write_is_not_kept_in_memory(broken):
     c, key, _ = broken
     value = np.zeros(1 << 17)
     alive = weakref.ref(value)
@@ -336,7 +336,7 @@ def test_a_dropped_write_is_not_kept(broken):
     assert alive() is None and c.unanswered.writes == 3 and isinstance(c.unanswered.error, NodeDownError)
 
 
-def test_get_or_set_makes_what_cannot_be_had(broken):
+def test_get_or_set_calls_make_during_an_outage(broken):
     c, key, other = broken
     made = []
 
@@ -355,7 +355,7 @@ def test_get_or_set_makes_what_cannot_be_had(broken):
     assert c.unanswered.reads == 2
 
 
-def test_an_error_of_make_is_its_callers(broken):
+def test_an_error_of_make_reaches_the_caller(broken):
     c, key, _ = broken
     for error in (ZeroDivisionError(), TimeoutError("of another client"), ndring.ClusterDownError("CLUSTERDOWN")):
 
@@ -367,7 +367,7 @@ def test_an_error_of_make_is_its_callers(broken):
         assert caught.value is error
 
 
-def test_a_value_is_made_once_even_if_the_node_is_lost_afterwards(fake):
+def test_make_is_called_once_even_if_the_node_is_lost_afterwards(fake):
     cluster = fake()
     key = key_of(cluster, 1)
     made = []
@@ -386,7 +386,7 @@ def test_a_value_is_made_once_even_if_the_node_is_lost_afterwards(fake):
         assert c.unanswered.writes == 1
 
 
-def test_another_one_that_makes_for_too_long(fake):
+def test_another_caller_computes_for_too_long(fake):
     cluster = fake()
     with client_of(cluster) as c:
         for node in cluster.nodes:
@@ -399,7 +399,7 @@ def test_another_one_that_makes_for_too_long(fake):
 @pytest.mark.parametrize("reply", [b"-NOAUTH no\r\n", b"-NOPERM no\r\n", b"-BADNPY no\r\n", b"-TOOLARGE no\r\n",
     b"-CROSSSLOT no\r\n", b"-CORRUPT no\r\n", b"-ERR no\r\n",
                                    b"-NOREPLICAS no\r\n", b":77\r\n"])  # fmt: skip
-def test_what_says_nothing_of_the_cache_still_raises(stub, reply):
+def test_errors_that_are_not_outages_still_raise(stub, reply):
     server = stub(*[reply] * 4)
     with client_of_stub(server, on_error="miss", retry_for=0) as c:
         for call in (lambda: c.set("k", A), lambda: c.verify("k"), lambda: c.mset({"a": A}), lambda: c.pipeline().set("k", A).execute()):
@@ -416,15 +416,15 @@ def test_what_says_nothing_of_the_cache_still_raises(stub, reply):
 
 
 @pytest.mark.parametrize("reply", [b"-OOM full\r\n", b"-DISKFULL no\r\n", b"-MISCONF no\r\n", b"-BUSY uploads\r\n", b"-LOADING\r\n"])
-def test_a_node_that_takes_nothing_now_drops_writes(stub, reply):
+def test_writes_that_the_node_cannot_accept_now_are_dropped(stub, reply):
     with client_of_stub(stub(*[reply] * 3), on_error="miss", retry_for=0) as c:
         assert c.set("k", A) is False and c.mset({"k": A}) is False and c.unanswered.writes == 2
 
 
-# What may be done twice, and what must not
+# What may be repeated, and what must not
 
 
-def test_a_conditional_write_is_not_repeated_for_ever(fake, monkeypatch):
+def test_repeats_of_a_conditional_write_are_bounded(fake, monkeypatch):
     monkeypatch.setattr(_retry, "_SAFE_REPEAT", 0.1)
     cluster = fake()
     key = key_of(cluster, 1)

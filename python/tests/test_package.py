@@ -1,4 +1,4 @@
-"""The package as others see it."""
+"""The package as its users see it."""
 from __future__ import annotations
 
 import pathlib
@@ -11,7 +11,7 @@ import redis
 from ndring import _exceptions
 
 
-def test_all_is_what_is_public():
+def test_all_lists_what_is_public():
     public = {name for name in vars(ndring) if not name.startswith("_")}
     assert public == set(ndring.__all__), public ^ set(ndring.__all__)
     assert ndring.__all__ == sorted(ndring.__all__)
@@ -41,15 +41,15 @@ def test_every_method_is_documented():
             assert (value.__func__ if isinstance(value, classmethod) else value).__doc__, name
 
 
-def test_the_license_is_that_of_the_repository():
+def test_the_license_is_the_repositorys():
     here = pathlib.Path(__file__).resolve().parents[1]
     if not (here.parent / "LICENSE").exists():
-        pytest.skip("the folder python/ stands alone, as where the suite runs with another NumPy")
+        pytest.skip("the folder python/ stands alone, as when the suite runs with another NumPy")
     assert (here / "LICENSE").read_bytes() == (here.parent / "LICENSE").read_bytes()
 
 
 def test_a_system_without_sendmsg():
-    # As on Windows: socket.socket has no sendmsg there.
+    # As on Windows, where socket.socket has no sendmsg.
     program = """
 import redis, socket, ssl
 class Socket: pass

@@ -30,7 +30,7 @@ def test_results_in_order(client):
         assert results == [True, False, True, "none", (300_000,), np.dtype("<f4"), None, True, 2, 100, -2, True, True, True, False, 2]
 
 
-def test_what_is_stored_comes_back_as_it_was(client):
+def test_arrays_come_back_unchanged(client):
     masked = np.ma.MaskedArray([1, 2, 3], mask=[0, 1, 0])
     with client.pipeline(transaction=True) as p:
         got = p.set("{p}m", masked).get("{p}m").set("{p}m", np.float32(2)).get("{p}m").execute()
@@ -98,7 +98,7 @@ def test_transaction_on_the_wire(stub):
     assert server.connections == 1
 
 
-def test_refused_transaction_raises_the_reason(stub):
+def test_a_refused_transaction_raises_the_reason(stub):
     refused = (b"+OK\r\n", b"-TOOLARGE 5 bytes\r\n", b"+QUEUED\r\n", b"-EXECABORT because of previous errors\r\n")
     server = stub(*refused, b"+PONG\r\n")
     with client_of(server) as c:
@@ -108,7 +108,7 @@ def test_refused_transaction_raises_the_reason(stub):
     assert server.connections == 1
 
 
-def test_refused_transaction_is_not_uncertain_when_the_rest_is_lost(stub):
+def test_a_refused_transaction_is_not_uncertain_if_the_rest_is_lost(stub):
     server = stub(b"+OK\r\n", b"+QUEUED\r\n", b"-BADNPY no\r\n", None)
     with client_of(server) as c, pytest.raises(InvalidArrayError):
         c.pipeline(True).ttl("a").set("a", A).execute()
@@ -116,7 +116,7 @@ def test_refused_transaction_is_not_uncertain_when_the_rest_is_lost(stub):
 
 
 @pytest.mark.parametrize("answers", [(b"-BUSY later\r\n", b"+OK\r\n"), (b"+OK\r\n", b"+OK\r\n"), (b"+QUEUED\r\n",)], ids=repr)
-def test_what_was_done_outside_of_a_transaction_is_not_repeated(stub, answers):
+def test_commands_executed_outside_a_transaction_are_not_repeated(stub, answers):
     server = stub(*answers, b"-ERR EXEC without MULTI\r\n", b"+PONG\r\n")
     with client_of(server) as c, pytest.raises(DecodeError, match="unexpected reply to command [01] of a transaction"):
         c.pipeline(True).set("a", A).execute()
@@ -124,16 +124,16 @@ def test_what_was_done_outside_of_a_transaction_is_not_repeated(stub, answers):
 
 
 @pytest.mark.parametrize("reply", [b"*-1\r\n", b"*1\r\n+OK\r\n", b"+OK\r\n", b"*2\r\n+OK\r\n*0\r\n"], ids=repr)
-def test_exec_that_makes_no_sense(stub, reply):
+def test_invalid_reply_to_exec(stub, reply):
     server = stub(b"+OK\r\n", b"+QUEUED\r\n", b"+QUEUED\r\n", reply, b"+PONG\r\n")
     with client_of(server) as c:
         with pytest.raises(DecodeError):
             c.pipeline(True).set("a", A).get("a").execute()
-        assert c.ping()  # on a connection of its own
+        assert c.ping()  # on a new connection
     assert server.connections == 2
 
 
-def test_busy_transaction_is_tried_again(stub):
+def test_a_busy_transaction_is_retried(stub):
     refused = (b"+OK\r\n", b"-BUSY later\r\n", b"-EXECABORT because of previous errors\r\n")
     server = stub(*refused, *refused, b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n", *refused * 1000)
     with client_of(server) as c:
@@ -142,21 +142,21 @@ def test_busy_transaction_is_tried_again(stub):
         c.pipeline(True).set("a", A).execute()
 
 
-def test_lost_transaction(stub):
+def test_a_lost_transaction_is_uncertain(stub):
     server = stub(b"+OK\r\n", b"+QUEUED\r\n", None)
     with client_of(server) as c, pytest.raises(UncertainWrite, match="reply was lost"):
         c.pipeline(True).set("a", A).execute()
     assert server.connections == 1
 
 
-def test_transaction_to_nobody_is_not_uncertain(node):
+def test_a_transaction_without_a_node_is_not_uncertain(node):
     process, address = start_node()
     stop_node(process)
     with NumPyRedis(*address, retry_for=0.05) as c, pytest.raises(ConnectionError):
         c.pipeline(True).set("a", A).execute()
 
 
-def test_nobody_sees_half_of_a_transaction(node, client):
+def test_a_transaction_is_atomic(node, client):
     client.set("{p}x", np.zeros(10))
     client.set("{p}y", np.zeros(10))
     stop = threading.Event()
@@ -179,13 +179,13 @@ def test_nobody_sees_half_of_a_transaction(node, client):
         writer.join()
 
 
-@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 about its own default
 def test_redis_pipelines(node):
     import redis
     from test_client import npy
 
     keys = [f"{{r}}{i}" for i in range(50)]
-    of_clusters = (None, True) if int(redis.__version__.split(".")[0]) >= 6 else (None,)  # redis-py 6 has transactions for clusters
+    of_clusters = (None, True) if int(redis.__version__.split(".")[0]) >= 6 else (None,)  # redis-py 6 supports transactions in clusters
     for cls, transactions in ((redis.Redis, (True, False)), (redis.RedisCluster, of_clusters)):
         with cls(host=node[0], port=node[1]) as r:
             for transaction in transactions:
@@ -218,7 +218,7 @@ def test_redis_transactions_with_watch(node):
         assert r.exists("{w}a") == 1
 
 
-@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 of its own default
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts:DeprecationWarning")  # redis-py 6 about its own default
 def test_redis_asyncio(node):
     import asyncio
 

@@ -1,4 +1,4 @@
-"""Connections that stay with the client between calls, and the short way that the answers for plain arrays take."""
+"""Connections kept between calls, and the fast path for replies that are plain arrays."""
 import gc
 import math
 import os
@@ -15,7 +15,7 @@ from test_failures import A, client_of, whole
 
 
 def in_pieces(reply, *cuts):
-    """An answer that comes in several pieces, each of which the client reads before the next is sent."""
+    """A reply in several pieces; the client reads each of them before the next is sent."""
 
     def send(connection):
         for begin, end in zip((0, *cuts), (*cuts, len(reply))):
@@ -26,7 +26,7 @@ def in_pieces(reply, *cuts):
 
 
 @pytest.mark.parametrize("array", [A, A[:0], np.arange(6.0).reshape(2, 3).T, np.array(7, ">i2"), np.zeros(3, [("x", "<i4"), ("y", "u1")])])
-def test_short_and_long_way_agree(stub, array):
+def test_fast_and_general_path_agree(stub, array):
     reply = whole(array)
     answers = [reply] + [in_pieces(reply, cut) for cut in (1, 7, 60, 140, len(reply) - 40, len(reply) - 2)]
     with client_of(stub(*answers)) as c:
@@ -37,25 +37,25 @@ def test_short_and_long_way_agree(stub, array):
 
 
 @pytest.mark.skipif(_commands._crc32c is None, reason="the crc32c package is not installed")
-def test_both_ways_find_damage(stub):
+def test_both_paths_find_corruption(stub):
     reply = whole(crc=12345)
     with client_of(stub(reply, in_pieces(reply, 70), b"+PONG\r\n")) as c:
         for _ in range(2):
             with pytest.raises(CorruptError):
                 c.get("k")
-        assert c.ping()  # the connection is in step
+        assert c.ping()  # the connection is in sync
 
 
 @pytest.mark.parametrize("change", [lambda r: r.replace(b"*5", b"*4", 1), lambda r: r.replace(b"NUMPY", b"NUMPI"),
     lambda r: r.replace(b"$152", b"$151"), lambda r: b"$9\r\n" + r])
-def test_nonsense_is_found_whether_it_comes_whole_or_not(stub, change):
+def test_invalid_replies_are_found_in_one_piece_and_in_several(stub, change):
     reply = change(whole(np.arange(3.0)))
     for answer in (reply, in_pieces(reply, 50)):
         with client_of(stub(answer), retry_for=0) as c, pytest.raises(DecodeError):
             c.get("k")
 
 
-def test_a_connection_is_used_again(stub):
+def test_a_connection_is_reused(stub):
     server = stub(*[b"+PONG\r\n"] * 20)
     with client_of(server) as c:
         for _ in range(20):
@@ -63,7 +63,7 @@ def test_a_connection_is_used_again(stub):
     assert server.connections == 1
 
 
-def test_one_that_was_idle_is_looked_at(stub, monkeypatch):
+def test_an_idle_connection_is_checked(stub, monkeypatch):
     monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     server = stub(*[b"+PONG\r\n"] * 5)
     with client_of(server) as c:
@@ -72,24 +72,24 @@ def test_one_that_was_idle_is_looked_at(stub, monkeypatch):
     assert server.connections == 1
 
 
-def test_one_that_the_node_closed_is_replaced(stub):
-    server = stub(b"+PONG\r\n", None, b"+PONG\r\n")  # None closes it instead of an answer
+def test_a_connection_closed_by_the_node_is_replaced(stub):
+    server = stub(b"+PONG\r\n", None, b"+PONG\r\n")  # None closes the connection
     with client_of(server) as c:
         assert c.ping() and c.ping()
     assert server.connections == 2
 
 
-def test_close_gives_all_back(stub):
+def test_close_frees_all_connections(stub):
     server = stub(b"+PONG\r\n", b"+PONG\r\n")
     c = client_of(server, max_connections=1)
     assert c.ping()
     c.close()
-    assert c.ping()  # one connection may be there: the first is not lost
+    assert c.ping()  # max_connections is 1, so the first connection was freed
     c.close()
     assert server.connections == 2
 
 
-def test_no_more_connections_than_allowed(node):
+def test_max_connections(node):
     with NumPyRedis(*node, max_connections=3) as c:
         threads = [threading.Thread(target=lambda: [c.ping() for _ in range(200)]) for _ in range(3)]
         for thread in threads:
@@ -101,7 +101,7 @@ def test_no_more_connections_than_allowed(node):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_child_has_connections_of_its_own(client):
+def test_a_forked_child_has_its_own_connections(client):
     mine = command(client, b"CLIENT", b"ID")
     child = os.fork()
     if child == 0:
@@ -110,7 +110,7 @@ def test_a_child_has_connections_of_its_own(client):
     assert command(client, b"CLIENT", b"ID") == mine
 
 
-def test_the_system_watches_the_time(stub):
+def test_socket_timeout(stub):
     waiting = threading.Event()
     with client_of(stub(lambda connection: waiting.wait(20)), socket_timeout=0.2, retry_for=0) as c:
         with pytest.raises(TimeoutError):
@@ -118,16 +118,16 @@ def test_the_system_watches_the_time(stub):
         waiting.set()
 
 
-def test_large_arrays_of_one_mset_do_not_wait_for_each_other(stub):
-    """The node answers only when all have come."""
+def test_mset_sends_large_arrays_before_it_reads_replies(stub):
+    """The node replies only after it has received all of them."""
     count = 20
     server = stub(*[b""] * (count - 1), b"+OK\r\n" * count)
     with client_of(server, retry_for=0) as c:
         assert c.mset({f"k{i}": np.zeros(1 << 20, np.uint8) for i in range(count)})
 
 
-def test_what_stands_behind_a_long_answer_waits_for_it(stub):
-    """Otherwise both sides could wait for each other: the node until its answer is read, the client until its command is."""
+def test_commands_after_a_long_reply_wait_for_it(stub):
+    """Otherwise both sides could wait for each other: the node until its reply is read, the client until its command is."""
     server = stub(whole(), b"+OK\r\n", b"+OK\r\n")
     with client_of(server, retry_for=0) as c:
         with c.pipeline() as p:
@@ -135,8 +135,8 @@ def test_what_stands_behind_a_long_answer_waits_for_it(stub):
             assert len(p.execute()) == 3
 
 
-def test_close_while_another_thread_has_a_connection(stub):
-    """What close() has ended does not come back among those that are kept."""
+def test_close_while_another_thread_uses_a_connection(stub):
+    """A connection that close() has ended does not return to the pool."""
     asked, go_on = threading.Event(), threading.Event()
     server = stub(lambda connection: (asked.set(), go_on.wait(20), connection.sendall(b"+PONG\r\n")), b"+PONG\r\n")
     with client_of(server, retry_for=0) as c:
@@ -149,7 +149,7 @@ def test_close_while_another_thread_has_a_connection(stub):
         assert not c._cluster.nodes.seed._pool._idle and c.ping()
 
 
-def test_an_idle_connection_that_the_node_closed_is_not_used(stub, monkeypatch):
+def test_an_idle_connection_closed_by_the_node_is_not_used(stub, monkeypatch):
     monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     closed = threading.Event()
     server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), closed.set()), b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n")
@@ -158,11 +158,11 @@ def test_an_idle_connection_that_the_node_closed_is_not_used(stub, monkeypatch):
         (connection,) = c._cluster.nodes.seed._pool._idle
         while connection.stream.is_quiet():
             threading.Event().wait(0.005)
-        assert c.pipeline(transaction=True).set("k", A).execute() == [True]  # which cannot be repeated
+        assert c.pipeline(transaction=True).set("k", A).execute() == [True]  # a transaction cannot be repeated
     assert server.connections == 2
 
 
-def test_an_idle_connection_on_which_the_node_said_something_is_not_used(stub, monkeypatch):
+def test_an_idle_connection_with_unexpected_data_is_not_used(stub, monkeypatch):
     monkeypatch.setattr(_pool, "_TRUSTED_IDLE", -1.0)
     server = stub(lambda connection: (connection.sendall(b"+PONG\r\n"), said.wait(20), connection.sendall(b"-ERR idle for too long\r\n")), b"$-1\r\n")
     said = threading.Event()
@@ -176,7 +176,7 @@ def test_an_idle_connection_on_which_the_node_said_something_is_not_used(stub, m
     assert server.connections == 2
 
 
-def test_the_limit_of_a_question_for_the_map_is_not_that_of_the_next_command(stub, monkeypatch):
+def test_the_time_limit_of_a_map_fetch_does_not_apply_to_the_next_command(stub, monkeypatch):
     monkeypatch.setattr(_nodes, "_LONG_TIMEOUT", 0.2)
     server = stub(lambda connection: (threading.Event().wait(0.4), connection.sendall(whole())))
     with client_of(server, retry_for=0) as c:
@@ -184,8 +184,8 @@ def test_the_limit_of_a_question_for_the_map_is_not_that_of_the_next_command(stu
     assert server.connections == 1 and server.asked_for_slots == 1
 
 
-def test_a_connection_that_only_a_cycle_holds_does_not_count(stub):
-    """As the traceback of an interrupted call may."""
+def test_a_connection_held_only_by_a_reference_cycle_does_not_count(stub):
+    """The traceback of an interrupted call may form such a cycle."""
     server = stub(b"+PONG\r\n", b"+PONG\r\n")
     with client_of(server, max_connections=1, retry_for=0) as c:
         assert c.ping()
@@ -200,8 +200,8 @@ def test_a_connection_that_only_a_cycle_holds_does_not_count(stub):
     assert server.connections == 2
 
 
-def test_close_ends_a_connection_that_another_thread_uses(stub):
-    """Its call goes on with another one, rather than wait for an answer to come on this one."""
+def test_close_ends_a_connection_in_use(stub):
+    """The call in the other thread continues on a new connection, instead of waiting for a reply on this one."""
     asked = threading.Event()
     server = stub(lambda connection: (asked.set(), connection.recv(1)), b"+PONG\r\n")
     with client_of(server, socket_timeout=60) as c:
@@ -214,7 +214,7 @@ def test_close_ends_a_connection_that_another_thread_uses(stub):
         assert results == [True] and server.connections == 2
 
 
-def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
+def test_a_dropped_client_closes_its_connections_at_once(fake):
     cluster = fake()
     gc.collect()
     gc.disable()
@@ -229,18 +229,18 @@ def test_a_client_that_is_dropped_closes_its_connections_at_once(fake):
         gc.enable()
 
 
-def test_a_question_for_the_map_that_was_lost_is_asked_by_another(stub, monkeypatch):
-    """Its thread was interrupted, and lives on in a traceback."""
+def test_a_lost_map_fetch_is_replaced(stub, monkeypatch):
+    """Its thread was interrupted, and a traceback keeps it alive."""
     with client_of(stub(b"$-1\r\n")) as c:
         lost = _nodes._MapFetch()
         lost._began -= 1000
         c._cluster.nodes._fetching["map"] = weakref.ref(lost)
-        monkeypatch.setattr(_nodes._MapFetch, "wait", lambda self, end: pytest.fail("there is no answer to wait for"))
+        monkeypatch.setattr(_nodes._MapFetch, "wait", lambda self, end: pytest.fail("this fetch never ends"))
         assert c.get("k") is None
 
 
-def test_connections_that_are_all_in_use_are_not_looked_for_at_each_call(stub, monkeypatch):
-    """To collect garbage takes longer than a call does."""
+def test_garbage_is_not_collected_at_every_call(stub, monkeypatch):
+    """A garbage collection takes longer than a call."""
     monkeypatch.setattr(_pool, "_COLLECT_INTERVAL", math.inf)
     collected = []
     with client_of(stub(b"+PONG\r\n"), max_connections=1, retry_for=0) as c:
@@ -256,7 +256,7 @@ def test_connections_that_are_all_in_use_are_not_looked_for_at_each_call(stub, m
 
 
 def is_free(lock):
-    """Whether another thread may have it now."""
+    """Returns whether another thread can acquire the lock now."""
     found = []
     thread = threading.Thread(target=lambda: found.append(lock.acquire(blocking=False) and (lock.release() or True)))
     thread.start()

@@ -47,7 +47,7 @@ def test_the_readme_has_its_program():
 
 @pytest.mark.parametrize("number", range(len(programs("docs/python.md"))))
 def test_examples_of_the_client_page(number, node, tmp_path):
-    """Each runs after the page's first lines, as a script, since workers that are spawned import it."""
+    """Each runs after the page's first lines, as a script, because spawned workers import it."""
     example = programs("docs/python.md")[0] + (programs("docs/python.md")[number] if number else "")
     host, port = node
     example = example.replace("NumPyRedis()", f"NumPyRedis({host!r}, {port})")
@@ -86,7 +86,7 @@ def test_the_client_page_is_complete():
     assert errors <= named, f"exceptions: {errors - named}"
     fields = set(ndring.Meta.__dataclass_fields__)
     assert fields <= named, f"fields of Meta: {fields - named}"
-    assert all(name.startswith("ssl_") for name in _tls.TLS_OPTIONS)  # which the page does not list one by one
+    assert all(name.startswith("ssl_") for name in _tls.TLS_OPTIONS)  # the page does not list them one by one
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""Each reply is one that its command can give, or the call fails and the connection goes."""
+"""If a command gets a reply that it cannot have, the call fails and the connection is closed."""
 from __future__ import annotations
 
 import numpy as np
@@ -22,7 +22,7 @@ NOT_PAGE = [b":5\r\n", b"*1\r\n:0\r\n", b"*2\r\n:0\r\n*0\r\n", b"*2\r\n$1\r\n0\r
     b"*2\r\n$1\r\n0\r\n$1\r\nk\r\n", b"_\r\n"]
 NOT_GET = [b":1\r\n", b"+OK\r\n", b"*0\r\n", b"$5\r\nhello\r\n", b"#t\r\n"]
 
-# By name: what to call, on a client or a pipeline, and what no node answers to it.
+# By name: the call, on a client or a pipeline, and replies that no node gives to it.
 CALLS = {
     "set": (lambda c: c.set("k", A), [*NOT_OK, b"$-1\r\n", b"_\r\n"]),
     "set nx": (lambda c: c.set("k", A, nx=True), NOT_OK),
@@ -63,7 +63,7 @@ def test_replies_that_no_node_gives(stub, name):
             with pytest.raises(DecodeError):
                 print(reply, call(c))
             if name != "ping":
-                assert c.ping() and server.connections == number + 1, reply  # on another connection
+                assert c.ping() and server.connections == number + 1, reply  # on a new connection
             else:
                 server.answers.pop(0)
 
@@ -93,14 +93,14 @@ def test_replies_that_no_node_gives_in_a_transaction(stub, name):
             assert c.ping()
 
 
-def test_a_login_that_is_answered_with_nonsense(stub):
+def test_invalid_reply_to_the_login(stub):
     for reply in (b":1\r\n", b"+QUEUED\r\n", b"*0\r\n"):
         server = stub(reply, PING)
         with client_of(server, retry_for=0, password="x") as c, pytest.raises(DecodeError):
             c.ping()
 
 
-def test_a_reply_that_begins_where_the_buffer_ends():
+def test_a_reply_that_begins_at_the_end_of_the_buffer():
     size = _wire._FIRST_BUFFER
     pieces = [b":1\r\n" * (size // 4), b"*2\r\n"]
 
@@ -116,10 +116,10 @@ def test_a_reply_that_begins_where_the_buffer_ends():
     assert reader.items() == 2
 
 
-# What a connection must not be used for again
+# Connections that must not be reused
 
 
-def test_bytes_behind_an_error_reply_meet_no_other_command(stub):
+def test_bytes_after_an_error_reply_do_not_reach_the_next_command(stub):
     server = stub(b"-ERR no\r\n+PONG\r\n", b"$-1\r\n")
     with client_of(server, retry_for=0) as c:
         with pytest.raises(ServerError, match="ERR no"):

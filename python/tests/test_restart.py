@@ -1,4 +1,4 @@
-"""What was stored is there after the node was killed, and after it was stopped, and exactly so."""
+"""Stored arrays are unchanged after the node was killed, and after it was stopped."""
 import time
 
 import numpy as np
@@ -9,7 +9,7 @@ from fidelity import assert_identical, awkward_arrays
 from ndring import NumPyRedis
 
 
-def test_everything_is_there_after_a_kill_and_after_a_stop(tmp_path):
+def test_arrays_survive_a_kill_and_a_stop(tmp_path):
     values = dict(awkward_arrays())
     values["large"] = np.random.default_rng(5).standard_normal((3, 1 << 17))[:, ::2]
     process, address = start_node(folder=tmp_path)
@@ -38,7 +38,7 @@ def test_everything_is_there_after_a_kill_and_after_a_stop(tmp_path):
     stop_node(process)
 
 
-def test_a_client_goes_on_after_a_restart(tmp_path):
+def test_a_client_continues_after_a_restart(tmp_path):
     process, address = start_node(folder=tmp_path)
     with NumPyRedis(*address) as client:
         client.set("k", np.arange(1000))
@@ -50,7 +50,7 @@ def test_a_client_goes_on_after_a_restart(tmp_path):
     stop_node(process)
 
 
-def test_get_or_set_does_not_make_again_what_is_on_disk(tmp_path):
+def test_get_or_set_finds_what_is_on_disk(tmp_path):
     process, address = start_node(folder=tmp_path)
     with NumPyRedis(*address) as client:
         client.get_or_set("made", lambda: np.arange(5), ex=100)

@@ -1,4 +1,4 @@
-"""Which node gets which command, and what happens when that changes or fails: against a cluster of stubs."""
+"""Which node gets which command, and what happens if that changes or fails. Against a cluster of stubs."""
 from __future__ import annotations
 
 import os
@@ -20,7 +20,7 @@ from test_failures import whole
 PYTHON = Path(__file__).resolve().parents[1]
 
 
-# What the network says
+# Parsing
 
 
 def test_slots():
@@ -44,7 +44,7 @@ def test_slots():
     ],
     ids=lambda reply: repr(reply)[:40],
 )  # fmt: skip
-def test_slots_that_make_no_sense(reply):
+def test_invalid_slots(reply):
     with pytest.raises(DecodeError):
         parse_slots(reply, ASKED)
 
@@ -59,7 +59,7 @@ def test_addresses():
             parse_redirect(text, ASKED)
 
 
-# The map
+# The slot map
 
 
 def test_one_node_is_enough_to_find_the_rest(fake):
@@ -75,7 +75,7 @@ def test_one_node_is_enough_to_find_the_rest(fake):
     assert sum(len(node.data) for node in cluster.nodes) == 300 and all(len(node.data) > 50 for node in cluster.nodes)
 
 
-def test_calls_without_a_key_ask_for_no_map(fake):
+def test_calls_without_a_key_fetch_no_map(fake):
     cluster = fake()
     with client_of(cluster, 1) as c:
         assert c.ping() and c.info()["name"] == 1
@@ -85,9 +85,9 @@ def test_calls_without_a_key_ask_for_no_map(fake):
             c.info(node="elsewhere:1")
 
 
-def test_a_lone_node_gets_everything_whatever_it_calls_itself(stub, monkeypatch):
+def test_a_single_node_gets_everything_whatever_address_it_reports(stub, monkeypatch):
     server = stub(*[b"+OK\r\n"] * 10, b":7\r\n", b"*2\r\n$1\r\n0\r\n*0\r\n")
-    server.slots = server.slots.replace(b"$0\r\n\r\n", b"$12\r\n192.0.2.1\r\n\r\n"[0:5] + b"192.0.2.1xyz\r\n")  # reaches nobody
+    server.slots = server.slots.replace(b"$0\r\n\r\n", b"$12\r\n192.0.2.1\r\n\r\n"[0:5] + b"192.0.2.1xyz\r\n")  # an unreachable address
     with NumPyRedis(*server.address, retry_for=0) as c:
         monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail("a thread for one node"))
         assert c.mset({f"k{i}": A for i in range(10)}) and c.ttl("k") == 7
@@ -98,7 +98,7 @@ def test_a_lone_node_gets_everything_whatever_it_calls_itself(stub, monkeypatch)
 
 @pytest.mark.parametrize("slots", [b"-ERR This instance has cluster support disabled\r\n", b"-NOPERM no\r\n", b"*0\r\n",
     b"+OK\r\n", b"*1\r\n:1\r\n", b"-LOADING\r\n"])
-def test_a_node_that_tells_of_no_cluster(stub, slots):
+def test_a_node_that_is_not_in_a_cluster(stub, slots):
     server = stub(b"+OK\r\n", whole())
     server.slots = slots
     with NumPyRedis(*server.address) as c:
@@ -106,8 +106,8 @@ def test_a_node_that_tells_of_no_cluster(stub, slots):
     assert server.asked_for_slots == 1
 
 
-def test_a_node_that_becomes_one_of_several(fake, monkeypatch):
-    monkeypatch.setattr(_nodes, "_MIN_FETCH_INTERVAL", 0)  # the second question may follow the first at once
+def test_a_single_node_becomes_one_of_several(fake, monkeypatch):
+    monkeypatch.setattr(_nodes, "_MIN_FETCH_INTERVAL", 0)  # the second fetch may follow at once
     cluster = fake(2)
     first, second = cluster.nodes
     everything, cluster.owners = cluster.owners, [first] * 16384
@@ -121,7 +121,7 @@ def test_a_node_that_becomes_one_of_several(fake, monkeypatch):
     assert cluster.redirects == 1 and cluster.asked_for_slots == 2
 
 
-def test_first_map_for_many_threads(fake):
+def test_many_threads_share_the_first_fetch(fake):
     cluster = fake()
     slow = threading.Event()
     cluster.nodes[0].slots_override = lambda node: (slow.wait(0.2), cluster.slots_reply())[1]
@@ -139,13 +139,13 @@ def test_moved(fake):
     with client_of(cluster) as c:
         c.set(key, A)
         cluster.give(key, cluster.nodes[2])
-        time.sleep(0.2)  # the first map is younger than that no other is asked for
+        time.sleep(0.2)  # at first the map is too new to be fetched again
         for _ in range(5):
             assert np.array_equal(c.get(key), A)
     assert cluster.redirects == 1 and cluster.asked_for_slots == 2
 
 
-def test_moved_to_a_node_that_nobody_has_told_of(fake):
+def test_moved_to_an_unknown_node(fake):
     cluster = fake(2)
     key = key_of(cluster, 0)
     with client_of(cluster) as c:
@@ -157,13 +157,13 @@ def test_moved_to_a_node_that_nobody_has_told_of(fake):
         for _ in range(5):
             assert np.array_equal(c.get(key), A)
         cluster.told = None
-        time.sleep(2)  # the longest pause between two questions
+        time.sleep(2)  # the longest pause between two fetches
         for _ in range(5):
             assert np.array_equal(c.get(key), A)
     assert cluster.redirects <= 6
 
 
-def test_moved_without_a_host_is_where_one_has_asked(fake):
+def test_moved_without_a_host_means_the_same_host(fake):
     cluster = fake(2)
     key = key_of(cluster, 0)
     port = cluster.nodes[1].address[1]
@@ -173,7 +173,7 @@ def test_moved_without_a_host_is_where_one_has_asked(fake):
         assert np.array_equal(c.get(key), A)
 
 
-def test_ask_is_for_once(fake):
+def test_ask_applies_to_one_command(fake):
     cluster = fake()
     key = key_of(cluster, 0)
     with client_of(cluster) as c:
@@ -191,7 +191,7 @@ def test_ask_is_for_once(fake):
 
 
 @pytest.mark.parametrize("reply", [b"-TRYAGAIN later\r\n", b"-CLUSTERDOWN starting\r\n", b"-LOADING\r\n", b"-BUSY uploads\r\n", b"-MASTERDOWN\r\n"])
-def test_what_passes_is_waited_for(fake, reply):
+def test_temporary_errors_are_waited_for(fake, reply):
     cluster = fake()
     key = key_of(cluster, 2)
     answers = [reply] * 3
@@ -203,7 +203,7 @@ def test_what_passes_is_waited_for(fake, reply):
     assert len(requests) == 1
 
 
-def test_what_does_not_pass_is_an_error(fake):
+def test_temporary_errors_that_persist_are_raised(fake):
     cluster = fake()
     key = key_of(cluster, 2)
     with client_of(cluster, retry_for=0.3) as c:
@@ -223,14 +223,14 @@ def test_nodes_that_point_at_each_other(fake):
         for call in (lambda: c.get(key), lambda: c.mget([key])):
             with pytest.raises(MovedError):
                 call()
-            assert sum(len(node.commands) for node in cluster.nodes) == 6  # the first, and five that followed
+            assert sum(len(node.commands) for node in cluster.nodes) == 6  # the first command, and five redirects
             for node in cluster.nodes:
                 node.commands.clear()
     with client_of(cluster, retry_for=0.5) as c, pytest.raises(MovedError):
         c.pipeline(True).get(key).execute()
 
 
-def test_a_redirect_that_makes_no_sense(fake):
+def test_an_invalid_redirect(fake):
     cluster = fake()
     for node in cluster.nodes:
         node.override = lambda node, arguments: b"-MOVED 1 nowhere\r\n"
@@ -238,7 +238,7 @@ def test_a_redirect_that_makes_no_sense(fake):
         c.get("k")
 
 
-def test_a_unix_socket_leads_to_one_node(stub, tmp_path):
+def test_a_unix_socket_reaches_one_node(stub, tmp_path):
     server = stub(b"+OK\r\n", b"-MOVED 1 10.0.0.1:7379\r\n", path=tmp_path / "socket")
     with NumPyRedis.from_url(f"unix://{tmp_path}/socket?retry_for=0") as c:
         assert c.set("k", A)
@@ -251,7 +251,7 @@ def test_a_unix_socket_leads_to_one_node(stub, tmp_path):
 # Conditional writes
 
 
-def test_a_conditional_write_that_is_moved_was_not_done(fake):
+def test_a_redirected_conditional_write_was_not_done(fake):
     cluster = fake()
     key = key_of(cluster, 0)
     with client_of(cluster) as c:
@@ -262,7 +262,7 @@ def test_a_conditional_write_that_is_moved_was_not_done(fake):
     assert len(ids) > len(set(ids)) == 2
 
 
-def test_a_lost_conditional_write_that_is_then_moved_is_uncertain(fake):
+def test_a_lost_conditional_write_that_is_then_redirected_is_uncertain(fake):
     cluster = fake()
     key = key_of(cluster, 0)
     first, second = cluster.nodes[:2]
@@ -307,23 +307,23 @@ def test_a_lost_conditional_write_whose_node_dies_is_uncertain(fake):
         with pytest.raises(UncertainWrite):
             c.set(key, A, nx=True)
         assert b"NP.SET" not in names(cluster.nodes[1])
-        assert c.set(key, A) is True  # without a condition there is no doubt
+        assert c.set(key, A) is True  # an unconditional write is repeated
         assert c.set(key, A, nx=True) is False
 
 
-def test_a_lost_conditional_write_is_repeated_where_it_was(fake):
+def test_a_lost_conditional_write_is_repeated_on_the_same_node(fake):
     cluster = fake()
     key = key_of(cluster, 0)
     with client_of(cluster) as c:
         c.get(key)
         lose(cluster.nodes[0], do=False)
-        cluster.told = [cluster.nodes[1]] * 16384  # a map that is wrong does not matter
+        cluster.told = [cluster.nodes[1]] * 16384  # even if the map says otherwise
         assert c.set(key, A, nx=True) is True
     assert names(cluster.nodes[0]).count(b"NP.SET") == 2 and b"NP.SET" not in names(cluster.nodes[1])
 
 
 @pytest.mark.parametrize("reply", [b"-BUSY later\r\n", b"-OOM full\r\n", b"-CLUSTERDOWN no\r\n"])
-def test_an_error_to_the_repeat_says_nothing_of_the_first(fake, reply):
+def test_an_error_reply_to_the_repeat_leaves_the_first_uncertain(fake, reply):
     cluster = fake(1)
     with client_of(cluster, retry_for=0.2) as c:
         c.get("k")
@@ -344,7 +344,7 @@ def test_fork(fake):
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
         asking = _nodes._MapFetch()
-        c._cluster.nodes._fetching["map"] = lambda: asking  # as if another thread asked for the map just now
+        c._cluster.nodes._fetching["map"] = lambda: asking  # as if another thread were fetching the map
         try:
             child = os.fork()
             if child == 0:
@@ -361,7 +361,7 @@ def test_fork(fake):
         assert len(c.mget(KEYS)) == 300
 
 
-def test_at_the_end_of_the_interpreter(fake):
+def test_calls_during_interpreter_shutdown(fake):
     cluster = fake()
     code = f"""
 import atexit
@@ -389,14 +389,14 @@ def test_get_or_set(fake):
 
     with client_of(cluster) as c:
         c.get("k")
-        for node in cluster.nodes:  # versions are more than the stubs know
+        for node in cluster.nodes:  # the stubs do not know versions
             node.override = lambda node, arguments: (node._do(arguments), b"$3\r\n1-1\r\n")[1] if b"WITHVERSION" in arguments else None
         for key in KEYS[:20]:
             assert np.array_equal(c.get_or_set(key, make), A)
     assert len(made) == 20 and cluster.redirects == 0
 
 
-def test_options_are_those_of_all_nodes():
+def test_options_apply_to_all_nodes():
     c = NumPyRedis.from_url("rediss://u:secret@seed?ssl_check_hostname=True&ssl_cert_reqs=none&max_connections=7&socket_timeout=4", retry_for=1)
     other = c._cluster.nodes.at(Address("other", 7000))._pool
     assert other._address == ("other", 7000) and other._settings is c._cluster.nodes.seed._pool._settings

@@ -1,4 +1,4 @@
-"""Nodes that die, hang, move or come back, and how often the client asks for the map meanwhile: against a cluster of stubs."""
+"""Nodes that die, hang, move or come back, and how often the client fetches the slot map meanwhile. Against a cluster of stubs."""
 from __future__ import annotations
 
 import threading
@@ -10,10 +10,10 @@ from ndring import _nodes
 from routing_helpers import A, KEYS, client_of, in_threads, key_of, wait_until
 
 
-# Failures of nodes
+# Failing nodes
 
 
-def test_the_others_tell_when_the_first_node_is_gone(fake):
+def test_another_node_has_the_map_if_the_first_is_dead(fake):
     cluster = fake()
     with client_of(cluster, retry_for=5) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -26,8 +26,8 @@ def test_the_others_tell_when_the_first_node_is_gone(fake):
         assert len(list(c.scan_iter())) == 300
 
 
-def test_the_name_that_was_given_is_tried_again(fake):
-    """All nodes come back elsewhere at once; only what was given is where it was."""
+def test_the_seed_is_retried(fake):
+    """All nodes restart with new addresses at once; only the seed still has its address."""
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -51,7 +51,7 @@ def test_no_map_from_a_dead_seed():
                 call()
 
 
-def test_a_seed_that_does_not_answer_ends_in_time(stub):
+def test_a_silent_seed_is_given_up_in_time(stub):
     hold = threading.Event()
     server = stub()
     server.slots = b""
@@ -75,10 +75,10 @@ def test_connections_to_a_node_that_left_are_closed(fake):
         assert len(c._cluster.nodes._transports) == 2
 
 
-# Questions for the map
+# How often the map is fetched
 
 
-def test_many_threads_that_see_moved_ask_once(fake):
+def test_many_redirected_threads_fetch_the_map_once(fake):
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -93,7 +93,7 @@ def test_many_threads_that_see_moved_ask_once(fake):
         assert cluster.redirects <= 2 * 16
 
 
-def test_a_dead_node_causes_no_storm(fake):
+def test_a_dead_node_causes_few_fetches(fake):
     cluster = fake()
     with client_of(cluster, retry_for=2) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -112,7 +112,7 @@ def test_a_dead_node_causes_no_storm(fake):
         assert cluster.asked_for_slots - before <= 4 + took
 
 
-def test_a_busy_node_is_not_asked_for_the_map(fake):
+def test_a_busy_node_causes_no_fetch(fake):
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=0.5) as c:
@@ -124,7 +124,7 @@ def test_a_busy_node_is_not_asked_for_the_map(fake):
     assert cluster.asked_for_slots == 1
 
 
-def test_a_node_that_hangs_holds_up_nobody_who_asks_for_the_map(fake, monkeypatch):
+def test_a_node_that_hangs_does_not_delay_a_fetch(fake, monkeypatch):
     monkeypatch.setattr(_nodes, "_LONG_TIMEOUT", 0.2)
     cluster = fake()
     hold = threading.Event()
@@ -132,7 +132,7 @@ def test_a_node_that_hangs_holds_up_nobody_who_asks_for_the_map(fake, monkeypatc
         c.mset(dict.fromkeys(KEYS, A))
         cluster.nodes[0].slots_override = lambda node: (hold.wait(30), b"")[1]
         cluster.nodes[0].die()
-        cluster.nodes[0].start()  # its connections are new ones, of which none answers in time
+        cluster.nodes[0].start()  # only new connections, none of which is answered in time
         key = key_of(cluster, 2)
         cluster.give(key, cluster.nodes[1])
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Calls of many keys against a cluster of stubs: side by side, in pipelines, in transactions, in walks over all nodes."""
+"""Calls for many keys: in parallel, in pipelines, in transactions, in scans. Against a cluster of stubs."""
 from __future__ import annotations
 
 import threading
@@ -16,13 +16,13 @@ from routing_helpers import A, KEYS, client_of, key_of, names
 # Several keys
 
 
-def test_several_keys_go_side_by_side_and_come_in_order(fake):
+def test_several_keys_are_requested_in_parallel_and_returned_in_order(fake):
     cluster = fake()
     together = threading.Barrier(3, timeout=30)
 
     def meet(node, arguments):
         if arguments[1] == first[node]:
-            together.wait()  # no node answers before all have been asked
+            together.wait()  # no node replies before all have received a command
 
     with client_of(cluster) as c:
         c.get("k")
@@ -38,7 +38,7 @@ def test_several_keys_go_side_by_side_and_come_in_order(fake):
     assert cluster.redirects == 0 and all(t.name != "ndring-node" for t in threading.enumerate())
 
 
-def test_keys_that_are_moved_meanwhile(fake):
+def test_keys_whose_slots_move_meanwhile(fake):
     cluster = fake()
     with client_of(cluster) as c:
         assert c.mset(dict.fromkeys(KEYS[:10], A))
@@ -75,7 +75,7 @@ def test_partial_failure_names_exactly_the_keys_of_the_dead_node(fake):
         assert all(a is None for a in c.mget(set(KEYS) - lost)) and all(a is not None for a in c.mget(lost))
 
 
-def test_results_of_keys_that_shared_a_command(fake):
+def test_results_of_keys_that_share_a_command(fake):
     cluster = fake(2)
     here, there = key_of(cluster, 0), key_of(cluster, 1)
     with client_of(cluster, retry_for=0) as c:
@@ -98,7 +98,7 @@ def test_no_thread_can_be_started(fake, monkeypatch):
         assert c.mset(dict.fromkeys(KEYS, A)) and len(c.mget(KEYS)) == 300
 
 
-def test_side_by_side_raises_what_a_part_raises():
+def test_run_parallel_raises_the_exception_of_a_part():
     done = []
 
     def fail():
@@ -111,7 +111,7 @@ def test_side_by_side_raises_what_a_part_raises():
     assert done.count(2) == 50
 
 
-def test_large_arrays_do_not_wait_for_each_other(fake):
+def test_large_arrays_are_sent_in_parallel(fake):
     cluster = fake()
     arrays = {key: np.full(1 << 20, i, np.uint8) for i, key in enumerate(KEYS[:30])}
     with client_of(cluster) as c:
@@ -142,7 +142,7 @@ def test_pipelines(fake):
     assert cluster.redirects == 0
 
 
-def test_a_transaction_that_is_moved_is_done_whole_elsewhere(fake):
+def test_a_redirected_transaction_is_executed_completely_elsewhere(fake):
     cluster = fake()
     first, second = cluster.owner("{t}a"), next(node for node in cluster.nodes if cluster.owner("{t}a") is not node)
     with client_of(cluster) as c:
@@ -154,7 +154,7 @@ def test_a_transaction_that_is_moved_is_done_whole_elsewhere(fake):
         assert c.pipeline(True).exists("{t}a", "{t}b").execute() == [2]
         assert cluster.redirects == 2 and cluster.asked_for_slots == 2
         first.data.clear()
-        # MOVED at the last moment, and at the first: nothing was done either way
+        # MOVED for the last command, and for the first: nothing was executed in either case
         for when in (b"EXEC", b"MULTI"):
             cluster.give("{t}a", first)
             c._cluster.nodes.refresh()
@@ -167,12 +167,12 @@ def test_a_transaction_that_is_moved_is_done_whole_elsewhere(fake):
                 return None
 
             first.override = override
-            time.sleep(1.6)  # so that the map is that with ``first``
+            time.sleep(1.6)  # so that the client has the map with ``first``
             assert c.pipeline(True).set("{t}c", A).execute() == [True] and b"{t}c" not in first.data
             first.override = None
 
 
-# Walks
+# Scans
 
 
 def test_scan_of_all_nodes(fake):
@@ -182,7 +182,7 @@ def test_scan_of_all_nodes(fake):
         assert sorted(c.scan_iter(count=7)) == sorted(key.encode() for key in KEYS)
         walk = c.scan_iter(count=10)
         found = [next(walk)]
-        # Slots without keys go to another node, and a new node comes: those that are there come once.
+        # Slots without keys move, and a new node joins: every key is still yielded once.
         full = {_commands.slot(key.encode()) // 64 for key in KEYS}
         new = FakeNode(cluster, "n" * 40)
         cluster.nodes.append(new)
@@ -192,7 +192,7 @@ def test_scan_of_all_nodes(fake):
         assert sorted(found) == sorted(key.encode() for key in KEYS)
 
 
-def test_scan_notices_nodes_that_have_come(fake):
+def test_scan_notices_new_nodes(fake):
     cluster = fake(3)
     third = cluster.nodes[2]
     cluster.owners = [node if node is not third else cluster.nodes[0] for node in cluster.owners]
@@ -205,7 +205,7 @@ def test_scan_notices_nodes_that_have_come(fake):
         assert len(list(c.scan_iter())) == 101
 
 
-def test_scan_of_a_node_that_comes_back_elsewhere(fake):
+def test_scan_of_a_node_that_restarts_with_another_address(fake):
     cluster = fake(2)
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -217,7 +217,7 @@ def test_scan_of_a_node_that_comes_back_elsewhere(fake):
         assert sorted([*found, *walk]) == sorted(key.encode() for key in KEYS)
 
 
-def test_scan_leaves_no_keys_out_in_silence(fake):
+def test_scan_omits_no_keys_silently(fake):
     cluster = fake()
     with client_of(cluster, retry_for=0.3) as c:
         c.mset(dict.fromkeys(KEYS, A))
@@ -229,7 +229,7 @@ def test_scan_leaves_no_keys_out_in_silence(fake):
         for call in (lambda: list(c.scan_iter()), lambda: c.delete_prefix("k")):
             with pytest.raises(ClusterDownError, match="no node serves"):
                 call()
-        # It has left: others have its slots, and its keys are gone with it.
+        # The node has left: others have its slots, and its keys are lost.
         cluster.owners = [cluster.nodes[0] if node is None else node for node in cluster.owners]
         assert len(list(c.scan_iter())) == sum(len(node.data) for node in cluster.nodes if node is not dead)
 

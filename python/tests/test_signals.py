@@ -1,4 +1,4 @@
-"""Signals: calls end in time however many come in, what a handler raises reaches the caller as it is, and no connection is lost."""
+"""Signals: they extend no call, what a handler raises reaches the caller unchanged, and no connection is lost."""
 from __future__ import annotations
 
 import builtins
@@ -30,21 +30,21 @@ def hold():
     event.set()
 
 
-# A call ends in time
+# Calls are bounded
 
 
-def test_a_silent_node_ends_a_call_in_time_while_signals_come_in(stub, hold):
+def test_a_call_to_a_silent_node_is_bounded_during_signals(stub, hold):
     server = stub(hanging(hold))
     count = []
     with client_of(server, socket_timeout=0.4, retry_for=0) as c, signals(lambda: count.append(1), every=0.1):
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             c.get("k")
-        assert time.monotonic() - began < 10  # before, it took as long as the signals went on: for ever
+        assert time.monotonic() - began < 10  # with blocking sockets it lasted as long as the signals did
     assert len(count) >= 2
 
 
-def test_a_node_that_takes_nothing_ends_a_call_in_time_while_signals_come_in(stub, hold):
+def test_a_call_to_a_node_that_reads_nothing_is_bounded_during_signals(stub, hold):
     class Full(Exception):
         pass
 
@@ -59,8 +59,8 @@ def test_a_node_that_takes_nothing_ends_a_call_in_time_while_signals_come_in(stu
                 p.execute()
 
 
-def test_connecting_ends_in_time_while_signals_come_in():
-    """Nothing accepts: with a backlog that is full the system lets a client wait for an answer to its first packet."""
+def test_connecting_is_bounded_during_signals():
+    """No connection is accepted: if the backlog is full, the system leaves the client's first packet unanswered."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -78,7 +78,7 @@ def test_connecting_ends_in_time_while_signals_come_in():
                 s.close()
 
 
-def test_a_reply_that_drips_is_no_progress(stub, hold):
+def test_a_dripping_reply_is_not_progress(stub, hold):
     def drip(connection):
         for byte in whole():
             if hold.wait(0.05):
@@ -92,8 +92,8 @@ def test_a_reply_that_drips_is_no_progress(stub, hold):
     assert not hold.is_set()
 
 
-def test_a_deadline_bounds_a_call_with_all_its_tries(stub, hold):
-    def send_slowly(connection):  # each piece is progress, and there is no end
+def test_a_deadline_bounds_a_call_with_all_its_retries(stub, hold):
+    def send_slowly(connection):  # every piece is progress, and they never end
         try:
             connection.sendall(b"*5\r\n$1000000128\r\n" + build_header("<u8", False, (125_000_000,)))
             while not hold.wait(0.02):
@@ -112,7 +112,7 @@ def test_a_deadline_bounds_a_call_with_all_its_tries(stub, hold):
         assert len(server.commands) < 100
 
 
-# What a handler raises
+# Exceptions of handlers
 
 
 @pytest.mark.parametrize("error", [OSError("mine"), builtins.TimeoutError(), ConnectionResetError(104, "mine"),
@@ -153,12 +153,12 @@ class SoftTimeLimit(Exception):
 
 
 @pytest.mark.parametrize("error", [SoftTimeLimit(), MemoryError(), OSError("mine"), ValueError("mine")])
-def test_what_a_handler_raises_while_decoding_is_no_decode_error(monkeypatch, error):
+def test_what_a_handler_raises_while_decoding_is_not_a_decode_error(monkeypatch, error):
     encoded = _codec.encode(np.ma.masked_array([1, 2], [0, 1]))
     header = _codec.parse_header(encoded.header)
 
     def interrupted(*arguments):
-        exec(compile("raise error", "handler", "exec"), {"__name__": "service", "error": error})  # as a handler's frame would
+        exec(compile("raise error", "handler", "exec"), {"__name__": "service", "error": error})  # as in a handler's frame
 
     monkeypatch.setattr(_codec._kinds, "unpack", interrupted)
     with pytest.raises(type(error)) as caught:
@@ -181,13 +181,13 @@ class Interrupt(BaseException):
 
 
 def interrupt_at(number, call):
-    """Runs a call and raises at the line of that number that it comes to in the package. Returns whether it came so far."""
+    """Runs a call and raises at its ``number``-th line in the package. Returns whether the call got that far."""
     left = [number]
 
     def trace(frame, event, argument):
         if event == "call":
             return trace if frame.f_code.co_filename.startswith(PACKAGE) and frame.f_code.co_name != "__del__" else None
-        # At the end of a with statement a tracer, unlike a signal, could keep the lock from being released (bpo-29988).
+        # At the end of a with statement a tracer, unlike a signal, could prevent the release of the lock (bpo-29988).
         if event == "line" and not _is_with(frame.f_code.co_filename, frame.f_lineno):
             left[0] -= 1
             if left[0] == 0:
@@ -205,7 +205,7 @@ def interrupt_at(number, call):
         finally:
             sys.settrace(None)
 
-    # In a thread of its own: a tracer that raises within an except clause leaves the exception behind in the thread.
+    # In its own thread: a tracer that raises inside an except clause leaves the exception behind in the thread.
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
@@ -221,7 +221,7 @@ def _is_with(file, line, seen={}):
 @pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("call", ["get", "set", "pipeline", "transaction", "close", "map"])
-def test_a_call_that_is_interrupted_anywhere_loses_no_connection(fake, call):
+def test_a_call_interrupted_anywhere_loses_no_connection(fake, call):
     cluster = fake(1)
     calls = {
         "get": lambda: c.get("k"),
@@ -238,13 +238,13 @@ def test_a_call_that_is_interrupted_anywhere_loses_no_connection(fake, call):
             number += 1
             if not interrupt_at(number, calls[call]):
                 break
-            assert np.array_equal(c.get("k"), A), number  # with one connection, which is there
+            assert np.array_equal(c.get("k"), A), number  # with max_connections=1, so no connection was lost
         assert number > 20
         gc.collect()
         assert len(c._cluster.nodes.seed._pool._open) <= 1
 
 
-def test_threads_that_call_while_another_closes(fake):
+def test_close_during_calls_in_other_threads(fake):
     cluster = fake(1)
     with NumPyRedis(*cluster.nodes[0].address, max_connections=8) as c:
         c.set("k", A)

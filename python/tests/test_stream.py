@@ -1,4 +1,4 @@
-"""What a call on a socket raises, and what a handler raises that runs within it."""
+"""Exceptions that a socket call raises, and those that a signal handler raises during it."""
 from __future__ import annotations
 
 import errno
@@ -21,7 +21,7 @@ class Socket:
 
 
 def raising(module, error):
-    """A stream on a socket all of whose calls raise an error, in code of a module."""
+    """Returns a stream on a socket whose calls all raise an error, from code of the given module."""
     one, other = socket.socketpair()
     names = {"__name__": module}
     exec(CODE, names)
@@ -41,7 +41,7 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("code", [errno.ECONNRESET, errno.EPIPE, errno.EAGAIN, errno.EFAULT, errno.ETIMEDOUT])
-def test_an_error_of_a_handler_within_the_call_is_the_callers(call, code):
+def test_an_error_of_a_handler_reaches_the_caller(call, code):
     error = OSError(code, "of a handler")
     stream, sockets = raising("service", error)
     with pytest.raises(OSError) as caught:
@@ -52,8 +52,8 @@ def test_an_error_of_a_handler_within_the_call_is_the_callers(call, code):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_without_a_number_is_no_sockets(call):
-    """An exception that another thread sets has no frame of its own."""
+def test_an_error_without_errno_is_not_the_sockets(call):
+    """An exception injected by another thread has no frame of its own."""
     error = OSError("deadline")
     stream, sockets = raising("ssl", error)
     with pytest.raises(OSError) as caught:
@@ -64,14 +64,14 @@ def test_an_error_without_a_number_is_no_sockets(call):
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_an_error_of_the_socket_is_ours(call):
+def test_an_error_of_the_socket_becomes_ours(call):
     for module in ("ssl", "socket", "gevent._socket3"):
         stream, sockets = raising(module, OSError(errno.ECONNRESET, "reset"))
         if call in ("recv_into", "handshake"):
             with pytest.raises(ConnectionError, match="reset"):
                 CALLS[call](stream)
         else:
-            assert "reset" in str(CALLS[call](stream))  # what the node said before is still to be read
+            assert "reset" in str(CALLS[call](stream))  # the node's last reply is still to be read
         stream.sock.error = OSError(errno.EFAULT, "Bad address")
         with pytest.raises(DecodeError if call == "recv_into" else EncodeError, match="memory of"):
             CALLS[call](stream)
@@ -80,7 +80,7 @@ def test_an_error_of_the_socket_is_ours(call):
 
 
 class Slow:
-    """A socket that takes some bytes at a time, and time for each of them on a clock; it never receives anything."""
+    """A socket that accepts a few bytes at a time, each time advancing a clock, and never receives anything."""
 
     def __init__(self, clock, step, blocks):
         self.clock, self.step, self.blocks, self.calls = clock, step, blocks, 0
@@ -101,7 +101,7 @@ class Slow:
 
 @pytest.mark.parametrize("buffers", [1, 3])
 @pytest.mark.parametrize("blocks", [False, True])
-def test_the_wait_for_a_reply_ends_with_the_call_however_long_it_was_sent(monkeypatch, blocks, buffers):
+def test_the_wait_for_a_reply_ends_with_the_call_however_long_sending_took(monkeypatch, blocks, buffers):
     clock, waits = [100.0], []
 
     def waiter(seconds):
@@ -123,7 +123,7 @@ def test_the_wait_for_a_reply_ends_with_the_call_however_long_it_was_sent(monkey
     assert waits and all(at + seconds <= 100.5 + 1e-9 for at, seconds in waits), waits
 
 
-def test_who_is_asked_about_a_silent_node_knows_when_the_call_ends(monkeypatch):
+def test_the_silence_check_receives_key_and_deadline(monkeypatch):
     class Asked(Exception):
         pass
 

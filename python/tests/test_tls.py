@@ -1,4 +1,4 @@
-"""TLS in front of a node. The key in testdata is for these tests alone."""
+"""TLS in front of a node. The key in testdata serves these tests only."""
 from __future__ import annotations
 
 import errno
@@ -20,7 +20,7 @@ PEM = str(pathlib.Path(__file__).parent / "testdata" / "tls.pem")
 
 
 class Proxy:
-    """Speaks TLS with clients and passes on to a node what they say."""
+    """Terminates TLS and forwards everything to a node."""
 
     def __init__(self, address):
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -90,10 +90,10 @@ def secured():
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("waiting cannot help here"))
+    monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("a retry cannot help here"))
 
 
-def test_arrays_by_tls(secured, at_once):
+def test_arrays_over_tls(secured, at_once):
     large = np.arange(1 << 17, dtype="<i4")
     url = f"rediss://{secured[0]}:{secured[1]}?ssl_ca_certs={PEM}&socket_timeout=20"
     with NumPyRedis.from_url(url) as c:
@@ -102,8 +102,8 @@ def test_arrays_by_tls(secured, at_once):
         assert c.mset({"a": A, "b": large}) and np.array_equal(c.mget(["a", "b"])[1], large)
 
 
-def test_a_connection_that_is_cut_under_its_thread_stays_secured(secured):
-    """It says that it is at its end, and neither sends plain text nor takes what it reads for one."""
+def test_a_connection_closed_during_use_stays_encrypted(secured):
+    """It reports its end, and neither sends nor reads plain text."""
     with NumPyRedis(*secured, ssl=True, ssl_ca_certs=PEM) as c:
         assert c.ping()
         connection = c._cluster.nodes.seed._pool.acquire()
@@ -118,14 +118,14 @@ def test_a_connection_that_is_cut_under_its_thread_stays_secured(secured):
         assert c.ping()
 
 
-def test_a_certificate_that_is_not_trusted(secured, at_once):
+def test_an_untrusted_certificate(secured, at_once):
     with NumPyRedis(*secured, ssl=True) as c, pytest.raises(ConnectionError, match="the certificate of .* is not valid"):
         c.get("k")
     with NumPyRedis(*secured, ssl=True, ssl_cert_reqs="none") as c:
         assert c.get("k") is None
 
 
-def test_a_certificate_that_is_not_trusted_is_no_miss(secured, at_once):
+def test_an_untrusted_certificate_is_not_a_miss(secured, at_once):
     with NumPyRedis(*secured, ssl=True, on_error="miss") as c:
         for call in calls_of(c):
             with pytest.raises(ConnectionError, match="the certificate of .* is not valid"):
@@ -140,13 +140,13 @@ def test_a_certificate_for_another_name(secured, at_once):
         assert c.get("k") is None
 
 
-def test_a_file_that_is_not_there(secured, at_once):
+def test_a_missing_ca_file(secured, at_once):
     with NumPyRedis(*secured, ssl=True, ssl_ca_certs="/no/such/file") as c, pytest.raises(ConnectionError, match="ssl_"):
         c.get("k")
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1.3", "tlsv1_3", ssl.TLSVersion.TLSv1_2, int(ssl.TLSVersion.TLSv1_3)])
-def test_the_oldest_version_that_will_do(secured, at_once, version):
+def test_minimum_version(secured, at_once, version):
     url = f"rediss://{secured[0]}:{secured[1]}?ssl_ca_certs={PEM}"
     with NumPyRedis.from_url(url, ssl_min_version=version) as c:
         assert c.get("k") is None
@@ -161,13 +161,13 @@ def test_the_oldest_version_that_will_do(secured, at_once, version):
     (OSError(errno.ECONNRESET, "Connection reset by peer"), "reset", False),
     (ValueError("check_hostname requires server_hostname"), "invalid ssl_. options", True),
 ])  # fmt: skip
-def test_a_socket_that_cannot_be_secured(monkeypatch, error, text, final):
-    """As one that the node has reset by then."""
+def test_wrap_socket_fails(monkeypatch, error, text, final):
+    """For example because the node has just reset the connection."""
     module = {"__name__": "ssl", "error": error}
     exec("def wrap_socket(*arguments, **options):\n    raise error", module)
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", module["wrap_socket"])
     if final:
-        monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("waiting cannot help here"))
+        monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("a retry cannot help here"))
     with saying(b"") as address, NumPyRedis(*address, ssl=True, retry_for=10 if final else 0) as c:
         with pytest.raises(ConnectionError, match=text):
             c.get("k")
@@ -179,7 +179,7 @@ def test_a_node_without_tls(at_once):
             c.get("k")
 
 
-def test_a_handshake_that_does_not_go_on_ends_in_time():
+def test_a_stalled_handshake_ends_in_time():
     with socket.create_server(("127.0.0.1", 0)) as hangs:
         with NumPyRedis(*hangs.getsockname(), ssl=True, socket_connect_timeout=0.4, retry_for=0) as c, signals(lambda: None, every=0.1):
             with pytest.raises(TimeoutError):

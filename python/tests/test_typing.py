@@ -1,4 +1,4 @@
-"""The types that the package tells its users, as mypy sees them."""
+"""The package's types, as mypy sees them in a user's program."""
 from __future__ import annotations
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""from_url: what redis-py takes, ndring takes."""
+"""from_url accepts the URLs that redis-py accepts."""
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +31,7 @@ def test_options_have_their_effect():
     assert c._cluster.policy.retry_for == 1.5 and settings.max_array_bytes == 10
     tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
     assert tls._cluster.nodes.seed._pool._settings.tls == {"ssl_check_hostname": False, "ssl_cert_reqs": "none"} and tls._label == "h:7379"
-    for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # ours are what counts, and how a failure is said
+    for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # accepted, but the client retries on its own and has its own errors
         with NumPyRedis.from_url(f"redis://127.0.0.1:1?retry_for=0&{redis_retries}") as c, pytest.raises(ConnectionError):
             c.ping()
 
@@ -73,7 +73,7 @@ def test_unix_socket(stub, tmp_path):
         ("http://h", ValueError, "redis://"),
     ],
 )
-def test_options_that_make_no_sense(url, error, text):
+def test_invalid_urls(url, error, text):
     with pytest.raises(error, match=text):
         NumPyRedis.from_url(url)
 

@@ -1,4 +1,4 @@
-"""Typical uses, for mypy: those marked as wrong must be errors, since unused ignores are errors too."""
+"""Typical uses, for mypy. Lines marked as wrong must be errors, because unused ignores are errors too."""
 from __future__ import annotations
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
