@@ -10,26 +10,26 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-func TestElsewhere(t *testing.T) {
+func TestBetterAddress(t *testing.T) {
 	const first = "192.168.0.5"
 	for name, test := range map[string]struct {
 		known   string
 		present []string
 		want    string // "" for none
 	}{
-		"as it was":                   {"172.18.0.2", []string{"127.0.0.1", "172.18.0.2"}, ""},
-		"as it was, beside a new one": {"172.18.0.2", []string{"127.0.0.1", "10.0.0.1", "172.18.0.2"}, ""},
+		"unchanged":                   {"172.18.0.2", []string{"127.0.0.1", "172.18.0.2"}, ""},
+		"unchanged, beside a new one": {"172.18.0.2", []string{"127.0.0.1", "10.0.0.1", "172.18.0.2"}, ""},
 		"another one":                 {"172.18.0.2", []string{"127.0.0.1", "172.18.0.7"}, "172.18.0.7"},
 		"private before public":       {"172.18.0.2", []string{"127.0.0.1", "8.8.8.8", "10.0.0.1"}, "10.0.0.1"},
 		"off every network":           {"172.18.0.2", []string{"127.0.0.1"}, ""},
-		"none at all":                 {"172.18.0.2", nil, ""},
-		"link-local alone":            {"172.18.0.2", []string{"127.0.0.1", "169.254.1.1"}, ""},
+		"no address":                  {"172.18.0.2", nil, ""},
+		"only link-local":             {"172.18.0.2", []string{"127.0.0.1", "169.254.1.1"}, ""},
 		"started off every network":   {"127.0.0.1", []string{"127.0.0.1", "172.18.0.7"}, "172.18.0.7"},
-		"version 6":                   {"fd00::2", []string{"::1", "fd00::3", "fe80::1"}, "fd00::3"},
-		"off its network, with a bridge for containers":    {"10.0.0.1", []string{"127.0.0.1", "172.17.0.1"}, "172.17.0.1"},
-		"back on the network that it was started on":       {"172.17.0.1", []string{"127.0.0.1", "172.17.0.1", first}, first},
-		"back on the network that it was started on alone": {"172.17.0.1", []string{"127.0.0.1", first}, first},
-		"on the network that it was started on":            {first, []string{"10.0.0.1", first}, ""},
+		"IPv6":                        {"fd00::2", []string{"::1", "fd00::3", "fe80::1"}, "fd00::3"},
+		"off its network, with a bridge for containers": {"10.0.0.1", []string{"127.0.0.1", "172.17.0.1"}, "172.17.0.1"},
+		"back on its first network":                     {"172.17.0.1", []string{"127.0.0.1", "172.17.0.1", first}, first},
+		"back on its first network alone":               {"172.17.0.1", []string{"127.0.0.1", first}, first},
+		"on its first network":                          {first, []string{"10.0.0.1", first}, ""},
 	} {
 		var present []net.IP
 		for _, a := range test.present {
@@ -45,8 +45,8 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// A node that has moved is known where it is now, also once the others have given up the address that it had.
-func TestMoveIsFollowed(t *testing.T) {
+// Others know a moved node at its new address, even after gossip has given up the old one.
+func TestMembersSeeAMovedNodeAtItsNewAddress(t *testing.T) {
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
@@ -60,7 +60,7 @@ func TestMoveIsFollowed(t *testing.T) {
 		if err := a.gossip.move(net.IPv4(127, 0, 0, 1)); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "b sees a under its new name alone", func() bool {
+		eventually(t, "b sees a only under its new name", func() bool {
 			i, _ := b.members.get(a.self.ID)
 			return i.alive && i.moves == moves && !slices.ContainsFunc(b.gossip.current().Members(), func(n *memberlist.Node) bool { return n.Name == was })
 		})
@@ -69,8 +69,8 @@ func TestMoveIsFollowed(t *testing.T) {
 	}
 }
 
-// A node that was cut off has suspected others when it moves. What its old gossip comes to say of them later does not count: its new one sees them.
-func TestMoveForgetsSuspicion(t *testing.T) {
+// A node that was cut off suspects others when it moves. Late reports of the old list are ignored: the new list sees them alive.
+func TestMoveDiscardsSuspicions(t *testing.T) {
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
@@ -79,21 +79,21 @@ func TestMoveForgetsSuspicion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	old, heard := a.gossip.current(), listEvents{a.gossip, a.gossip.moves}
+	old, reports := a.gossip.current(), listEvents{a.gossip, a.gossip.moves}
 	if err := a.gossip.move(net.IPv4(127, 0, 0, 1)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a sees b again", func() bool { return len(a.members.alive()) == 1 })
 	for _, n := range old.Members() {
-		heard.NotifyLeave(n) // its suspicion has run out
+		reports.NotifyLeave(n) // the suspicion times out
 	}
 	if i, _ := a.members.get(b.self.ID); !i.alive {
-		t.Error("a believes what its old gossip has said of b")
+		t.Error("a believes the old list's report about b")
 	}
 }
 
-// What is told late of an old address does not hide the new one.
-func TestSightsKeepTheNewestAddress(t *testing.T) {
+// Late reports about an old address do not hide the new one.
+func TestMembersKeepTheNewestAddress(t *testing.T) {
 	s := newMembers("self", 1, testLog(t, "self"))
 	at := func(moves int, alive bool, bus string) {
 		s.observe(incarnation{meta: meta{node: "n", incarnation: 7}, moves: moves, alive: alive, bus: bus})
@@ -107,12 +107,12 @@ func TestSightsKeepTheNewestAddress(t *testing.T) {
 	}
 	at(1, false, "new")
 	if i, _ := s.get("n"); i.alive {
-		t.Error("a node that has gone from its new address counts as alive")
+		t.Error("a node that died at its new address counts as alive")
 	}
 }
 
-// A node that cannot listen where it has moved to tries again, also when it is back where it was.
-func TestMoveThatFailsIsTriedAgain(t *testing.T) {
+// A node that cannot listen at its new address retries, even when its old address is back.
+func TestFailedMoveIsRetried(t *testing.T) {
 	nw := newNetwork()
 	config := testConfig(t, "a", 2)
 	config.Timing.Rejoin = time.Hour
@@ -129,18 +129,18 @@ func TestMoveThatFailsIsTriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := a.gossip.move(net.ParseIP(host)); err == nil || a.gossip.current() != nil {
-		t.Fatalf("it listens where somebody else does: %v", err)
+		t.Fatalf("it listens on a port that is taken: %v", err)
 	}
 	if len(a.members.alive()) > 0 {
-		t.Error("it sees others, and hears nobody")
+		t.Error("it sees others while gossip is not running")
 	}
 	listEvents{a.gossip, 0}.NotifyJoin(list.Members()[0])
 	listEvents{a.gossip, 0}.NotifyJoin(b.gossip.current().LocalNode())
 	if len(a.members.alive()) > 0 {
-		t.Error("what gossip tells that is over is heard")
+		t.Error("reports of a list that has ended are recorded")
 	}
 	if _, err := a.gossip.updateAdvertisedFrom(nil); err == nil {
-		t.Error("it has moved to a port that is taken")
+		t.Error("it moved to a port that is taken")
 	}
 	taken.Close()
 	if moved, err := a.gossip.updateAdvertisedFrom(nil); err != nil || !moved || a.gossip.current() == nil {

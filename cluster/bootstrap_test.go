@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestANodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
+func TestNodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	config := onDisk(t, testConfig(t, "a", 0))
@@ -26,13 +26,13 @@ func TestANodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
 	n.stop()
 	n = nw.start(t, config)
 	ready(t, n)
-	eventually(t, "its next start serves them", func() bool { return served(n, n) == 16 && n.Topology().Shards[0].Epoch > before })
+	eventually(t, "its next incarnation serves them", func() bool { return served(n, n) == 16 && n.Topology().Shards[0].Epoch > before })
 	if n.ID() != first.Cluster {
-		t.Errorf("the cluster was %s, and is %s", first.Cluster, n.ID())
+		t.Errorf("the cluster id was %s, now it is %s", first.Cluster, n.ID())
 	}
 }
 
-// served counts the shards that n serves as seen by another node.
+// served counts the shards that n serves according to another node.
 func served(n, by *testNode) (count int) {
 	for _, s := range by.Topology().Shards {
 		if s.Primary == n.self.ID {
@@ -42,7 +42,7 @@ func served(n, by *testNode) (count int) {
 	return count
 }
 
-// bootstrap starts nodes that make a cluster together, each with the seeds of all that were started before it.
+// bootstrap starts nodes that bootstrap a cluster. Each has all nodes started before it as seeds.
 func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, Config) Config) (nodes []*testNode, configs []Config) {
 	t.Helper()
 	var seeds []string
@@ -58,18 +58,18 @@ func bootstrap(t *testing.T, nw *network, count int, configure func(testing.TB, 
 	ready(t, nodes...)
 	for _, n := range nodes {
 		if n.ID() != nodes[0].ID() {
-			t.Fatalf("%s is of cluster %s, %s of %s", n.self.Name, n.ID(), nodes[0].self.Name, nodes[0].ID())
+			t.Fatalf("%s belongs to cluster %s, %s to %s", n.self.Name, n.ID(), nodes[0].self.Name, nodes[0].ID())
 		}
 	}
 	return nodes, configs
 }
 
-// How the cluster began is forgotten once it has other members: a founder must not begin it again.
-func TestAFounderForgetsHowTheClusterBegan(t *testing.T) {
+// A coordinator that loses its log must not bootstrap the cluster a second time.
+func TestBootstrapRecordIsClearedOnceThereAreOtherMembers(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 2, onDisk)
-	eventually(t, "no folder says how the cluster began", func() bool {
+	eventually(t, "no data folder has the bootstrap record", func() bool {
 		for i := range nodes {
 			if kept, err := loadIdentity(configs[i].Files); err != nil || kept.Bootstrap != nil || kept.Cluster == "" {
 				return false
@@ -79,14 +79,14 @@ func TestAFounderForgetsHowTheClusterBegan(t *testing.T) {
 	})
 }
 
-func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
+func TestBootstrapInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for round := range 2 {
 		nw := newNetwork()
 		seed := rand.Uint64()
 		r := rand.New(rand.NewPCG(seed, 1))
 		const count = 5
-		// All seeds lead to the first node that happens to be started, or to the last that was.
+		// Each node has one of the nodes started before it as its seed.
 		var nodes []*testNode
 		for _, i := range r.Perm(count) {
 			var seeds []string
@@ -98,19 +98,19 @@ func TestNodesMakeAClusterInAnyOrder(t *testing.T) {
 		ready(t, nodes...)
 		for _, n := range nodes {
 			if n.ID() != nodes[0].ID() || len(n.Topology().Nodes) != count {
-				t.Errorf("round %d, seed %d: %s is of cluster %s with %d nodes, not %s", round, seed, n.self.Name, n.ID(), len(n.Topology().Nodes), nodes[0].ID())
+				t.Errorf("round %d, seed %d: %s belongs to cluster %s with %d nodes, not to %s", round, seed, n.self.Name, n.ID(), len(n.Topology().Nodes), nodes[0].ID())
 			}
 		}
 		eventually(t, "5 voters", func() bool { return nodes[0].Status().Voters == count })
 	}
 }
 
-func TestANodeThatIsMissingIsNamed(t *testing.T) {
+func TestMissingNodesAreReported(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 3))
 	b := nw.start(t, testConfig(t, "b", 3, a.seed()))
-	eventually(t, "a says what it waits for", func() bool {
+	eventually(t, "a reports what it waits for", func() bool {
 		return strings.Contains(a.Waiting(), "3 nodes to bootstrap a cluster; it sees 2: a (") && strings.Contains(a.Waiting(), "b (")
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -120,18 +120,18 @@ func TestANodeThatIsMissingIsNamed(t *testing.T) {
 	}
 	c := nw.start(t, testConfig(t, "c", 3, b.seed()))
 	ready(t, a, b, c)
-	// One more than was expected joins.
+	// One more node than expected joins.
 	d := nw.start(t, testConfig(t, "d", 3, c.seed()))
 	ready(t, d)
 	if d.ID() != a.ID() {
-		t.Errorf("the fourth node is of cluster %s, not %s", d.ID(), a.ID())
+		t.Errorf("the fourth node belongs to cluster %s, not to %s", d.ID(), a.ID())
 	}
 }
 
-func TestOverlappingSeedsMakeOneCluster(t *testing.T) {
+func TestOverlappingSeedsFormOneCluster(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
-	// Two groups that see only themselves at first: a b c, and d e f, where 4 make a cluster. Then one node joins both.
+	// Two groups of three see only themselves, where four nodes bootstrap a cluster. Then one node joins both.
 	group := func(names ...string) (nodes []*testNode) {
 		var seeds []string
 		for _, name := range names {
@@ -146,12 +146,12 @@ func TestOverlappingSeedsMakeOneCluster(t *testing.T) {
 	ready(t, all...)
 	for _, n := range all {
 		if n.ID() != bridge.ID() {
-			t.Errorf("%s is of cluster %s, %s of %s", n.self.Name, n.ID(), bridge.self.Name, bridge.ID())
+			t.Errorf("%s belongs to cluster %s, %s to %s", n.self.Name, n.ID(), bridge.self.Name, bridge.ID())
 		}
 	}
 }
 
-func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
+func TestNodeWithDataDoesNotBootstrap(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))
@@ -163,7 +163,7 @@ func TestNodesWithDataMakeNoClusterTogether(t *testing.T) {
 	}
 }
 
-func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
+func TestDataFolderOfAnotherClusterIsRejected(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	old := onDisk(t, testConfig(t, "a", 0))
@@ -182,14 +182,14 @@ func TestAFolderOfAnotherClusterIsRefused(t *testing.T) {
 	}
 }
 
-// Where a member was when it was last seen there is a node of another cluster now. That one is kept out, and nothing else.
-func TestAStrangerAtARememberedAddress(t *testing.T) {
+// A node of another cluster now runs at the address of a member in the book. It is rejected, and nothing else happens.
+func TestForeignNodeAtAnAddressInTheBook(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)
 	id, was := nodes[0].ID(), nodes[2].seed()
 	for _, n := range nodes {
-		eventually(t, n.self.Name+" remembers where the others are", func() bool { return len(n.book.all()) == 2 })
+		eventually(t, n.self.Name+" has the others in its address book", func() bool { return len(n.book.all()) == 2 })
 	}
 	for _, n := range nodes {
 		n.stop()
@@ -207,18 +207,18 @@ func TestAStrangerAtARememberedAddress(t *testing.T) {
 	ready(t, z)
 	configs[0].Join = nil
 	nodes[0] = nw.start(t, configs[0])
-	eventually(t, "the stranger was met", func() bool {
+	eventually(t, "the foreign node answers", func() bool {
 		nodes[0].members.mu.Lock()
 		defer nodes[0].members.mu.Unlock()
 		_, met := nodes[0].members.foreign[was]
 		return met && nodes[0].startup.seeds.foreign.Load() != nil
 	})
-	for range 2 { // the second time it has begun after that
+	for range 2 { // the second attempt begins after the foreign node answered
 		nodes[0].readiness.await("the test")
-		eventually(t, "the node has looked around again", func() bool {
+		eventually(t, "the node has made another attempt", func() bool {
 			select {
 			case <-nodes[0].readiness.failed:
-				t.Fatalf("the node ends: %v", *nodes[0].readiness.fatal.Load())
+				t.Fatalf("the node fails: %v", *nodes[0].readiness.fatal.Load())
 			default:
 			}
 			return nodes[0].Waiting() != "the test"
@@ -228,11 +228,11 @@ func TestAStrangerAtARememberedAddress(t *testing.T) {
 	nodes[1] = nw.start(t, configs[1])
 	ready(t, nodes[:2]...)
 	if nodes[0].ID() != id || z.ID() == id || len(z.Topology().Nodes) != 1 {
-		t.Errorf("cluster %s is %s, the other one is %s with %d nodes", id, nodes[0].ID(), z.ID(), len(z.Topology().Nodes))
+		t.Errorf("cluster %s is now %s, the other one is %s with %d nodes", id, nodes[0].ID(), z.ID(), len(z.Topology().Nodes))
 	}
 }
 
-func TestSeedsOfTwoClustersAreRefused(t *testing.T) {
+func TestSeedsOfTwoClustersAreRejected(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	a, b := nw.start(t, testConfig(t, "a", 0)), nw.start(t, testConfig(t, "b", 0))
@@ -243,7 +243,7 @@ func TestSeedsOfTwoClustersAreRefused(t *testing.T) {
 	}
 }
 
-func TestTwoNodesOfOneIDAreTold(t *testing.T) {
+func TestDuplicateNodeIDIsRejected(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 0))
@@ -256,7 +256,7 @@ func TestTwoNodesOfOneIDAreTold(t *testing.T) {
 	}
 }
 
-func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
+func TestDifferentNumberOfShardsIsRejected(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 0))
@@ -269,8 +269,7 @@ func TestAnotherNumberOfShardsIsRefused(t *testing.T) {
 	}
 }
 
-// All nodes are stopped, and come back with other addresses of everything, without seeds: a node keeps the addresses that it knew, but none of them
-// leads anywhere any more, so that one seed has to.
+// All nodes restart at new addresses. The addresses in their books lead nowhere, so each node but the first needs one seed.
 func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -281,7 +280,7 @@ func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	}
 	configs[0].Join = nil
 	nodes[0] = nw.start(t, configs[0])
-	eventually(t, "the first one says who is missing", func() bool {
+	eventually(t, "the first one reports who is missing", func() bool {
 		return strings.Contains(nodes[0].Waiting(), "1 more of the 3 voters") && strings.Contains(nodes[0].Waiting(), "b (")
 	})
 	for i := range configs[1:] {
@@ -291,7 +290,7 @@ func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	ready(t, nodes...)
 	for _, n := range nodes {
 		if n.ID() != cluster || len(n.Topology().Nodes) != 3 {
-			t.Errorf("%s is of cluster %s with %d nodes", n.self.Name, n.ID(), len(n.Topology().Nodes))
+			t.Errorf("%s belongs to cluster %s with %d nodes", n.self.Name, n.ID(), len(n.Topology().Nodes))
 		}
 	}
 	eventually(t, "all shards are served", func() bool {
@@ -299,7 +298,7 @@ func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	})
 }
 
-func TestAnotherGossipKeyKeepsNodesApart(t *testing.T) {
+func TestDifferentGossipKeysKeepNodesApart(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	keyed := func(name, key string, join ...string) Config {
@@ -314,10 +313,10 @@ func TestAnotherGossipKeyKeepsNodesApart(t *testing.T) {
 	ready(t, a, b)
 	for _, n := range []*testNode{stranger, plain} {
 		if n.ID() != "" || !strings.Contains(n.Waiting(), "sees 1") && !strings.Contains(n.Waiting(), starting) {
-			t.Errorf("%s is of cluster %q, and waits for %s", n.self.Name, n.ID(), n.Waiting())
+			t.Errorf("%s belongs to cluster %q, and waits for %s", n.self.Name, n.ID(), n.Waiting())
 		}
 	}
-	eventually(t, "a sees b alone", func() bool {
+	eventually(t, "a sees only b", func() bool {
 		seen := len(a.members.alive())
 		if seen > 1 {
 			t.Fatalf("a sees %d nodes", seen)

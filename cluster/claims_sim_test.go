@@ -17,8 +17,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// village is nodes that can ask each other for claims, by a bus that loses requests and answers as a seed says.
-type village struct {
+// claimSim is a set of nodes that ask each other for claims over a bus that loses requests and answers, driven by a seed.
+type claimSim struct {
 	t     *testing.T
 	seed  uint64
 	nodes map[topology.NodeID]*Cluster
@@ -26,31 +26,31 @@ type village struct {
 
 	mu     sync.Mutex            // guards all below
 	chance map[string]*rand.Rand // by sender and receiver
-	late   []func()              // copies of requests that arrive once more, later
+	late   []func()              // duplicates of requests that arrive later
 }
 
 var errNoAnswer = errors.New("no answer")
 
 // Dial implements Bus.
-func (*village) Dial(context.Context, Target) (net.Conn, error) { return nil, errNoAnswer }
+func (*claimSim) Dial(context.Context, Target) (net.Conn, error) { return nil, errNoAnswer }
 
 // Probe implements Bus.
-func (*village) Probe(context.Context, string) (Caller, error) { return Caller{}, errNoAnswer }
+func (*claimSim) Probe(context.Context, string) (Caller, error) { return Caller{}, errNoAnswer }
 
-// villager is one node's bus.
-type villager struct {
-	*village
+// claimBus is one node's bus.
+type claimBus struct {
+	*claimSim
 	self topology.NodeID
 }
 
 // Call implements Bus.
-func (v villager) Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error) {
+func (v claimBus) Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error) {
 	if v.lost(to.Node) {
 		return nil, errNoAnswer
 	}
 	from := v.nodes[v.self]
 	caller := Caller{Node: v.self, Store: from.self.Store, Cluster: from.ID()}
-	if v.lost(to.Node) { // or so it seems
+	if v.lost(to.Node) { // a duplicate arrives later
 		v.mu.Lock()
 		v.late = append(v.late, func() { v.nodes[to.Node].ServeCall(context.Background(), caller, m, payload) })
 		v.mu.Unlock()
@@ -63,25 +63,25 @@ func (v villager) Call(ctx context.Context, to Target, m Method, payload []byte)
 }
 
 // SetClusterID implements Host.
-func (*village) SetClusterID(string) error { return nil }
+func (*claimSim) SetClusterID(string) error { return nil }
 
 // Publish implements Host.
-func (*village) Publish(*topology.Topology) {}
+func (*claimSim) Publish(*topology.Topology) {}
 
 // AwaitTopology implements Host.
-func (*village) AwaitTopology(context.Context, uint64) error { return nil }
+func (*claimSim) AwaitTopology(context.Context, uint64) error { return nil }
 
 func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x", i+1)) }
 
-// start starts a node anew, with what its files remember.
-func (v *village) start(id topology.NodeID, expect int) {
+// start restarts a node with its files.
+func (v *claimSim) start(id topology.NodeID, expect int) {
 	if old := v.nodes[id]; old != nil {
 		old.life.end()
 	}
 	c := New(Config{
 		Self: topology.Node{ID: id, Store: string(id)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, FirstEpoch: 1, BootstrapExpect: expect, Join: []string{"x"},
 		Files: v.files[id], Log: slog.New(slog.DiscardHandler),
-	}, villager{v, id}, v)
+	}, claimBus{v, id}, v)
 	if err := c.load(); err != nil {
 		v.t.Fatal(err)
 	}
@@ -94,10 +94,10 @@ func (v *village) start(id topology.NodeID, expect int) {
 }
 
 // Renew implements Bus.
-func (villager) Renew() {}
+func (claimBus) Renew() {}
 
-// lost reports whether the next message between two nodes gets lost. Calls run side by side, so that each pair has a chance of its own.
-func (v villager) lost(to topology.NodeID) bool {
+// lost reports whether the next message between two nodes is lost. Calls run concurrently, so each pair has its own random source.
+func (v claimBus) lost(to topology.NodeID) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	pair := string(v.self) + string(to)
@@ -108,29 +108,29 @@ func (v villager) lost(to topology.NodeID) bool {
 	return v.chance[pair].Float64() < 0.15
 }
 
-// Whatever each node sees, whoever is started anew, whatever is lost: two clusters never share a member, and who is of one has claimed it.
-func TestClaimsNeverMakeTwoClusters(t *testing.T) {
+// Whatever each node sees, whichever node restarts, whatever is lost: two clusters never share a node, and every member granted its claim.
+func TestClaimsNeverFormOverlappingClusters(t *testing.T) {
 	rounds := 300
 	if s := os.Getenv("NDRING_SIM_SEEDS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 	}
-	madeAll := 0
+	formed := 0
 	for seed := range rounds {
-		madeAll += runVillage(t, uint64(seed))
+		formed += simulateClaims(t, uint64(seed))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
-	if madeAll < rounds/4 {
-		t.Errorf("only %d clusters came of %d villages: the test does not reach what it is for", madeAll, rounds)
+	if formed < rounds/4 {
+		t.Errorf("only %d clusters formed in %d simulations: the test exercises too little", formed, rounds)
 	}
 }
 
-func runVillage(t *testing.T, seed uint64) int {
+func simulateClaims(t *testing.T, seed uint64) int {
 	const population = 7
 	expect := 2 + int(seed%3)
 	source := rand.New(rand.NewPCG(seed, 11))
-	v := &village{t: t, seed: seed, chance: map[string]*rand.Rand{}, nodes: map[topology.NodeID]*Cluster{}, files: map[topology.NodeID]*memoryFiles{}}
+	v := &claimSim{t: t, seed: seed, chance: map[string]*rand.Rand{}, nodes: map[topology.NodeID]*Cluster{}, files: map[topology.NodeID]*memoryFiles{}}
 	for i := range population {
 		v.nodes[testID(i)], v.files[testID(i)] = nil, &memoryFiles{}
 	}
@@ -163,7 +163,7 @@ func runVillage(t *testing.T, seed uint64) int {
 		if binds || c.ID() != "" {
 			continue
 		}
-		// A view of its own: any set in which it is the first.
+		// Each node has its own view: any set in which it is the first.
 		members := []string{c.self.server}
 		for i := range population {
 			if id := testID(i); id > c.self.ID && len(members) < expect && source.IntN(2) == 0 {
@@ -180,11 +180,11 @@ func runVillage(t *testing.T, seed uint64) int {
 	return v.check()
 }
 
-// SetRaftState implements Host: these nodes have no folders.
-func (*village) SetRaftState(string) error { return nil }
+// SetRaftState implements Host: these nodes have no data folders.
+func (*claimSim) SetRaftState(string) error { return nil }
 
-// check compares what the nodes have written down.
-func (v *village) check() (clusters int) {
+// check compares the identities of the nodes.
+func (v *claimSim) check() (clusters int) {
 	owner := map[string]string{} // cluster by server
 	for _, c := range v.nodes {
 		if c.identity.get().Bootstrap == nil {
@@ -200,15 +200,15 @@ func (v *village) check() (clusters int) {
 			owner[s.ID] = c.identity.get().Cluster
 		}
 		if !slices.Contains(members, c.self.server) {
-			v.t.Errorf("%s has made a cluster without itself", c.self.server)
+			v.t.Errorf("%s formed a cluster without itself", c.self.server)
 		}
 	}
 	for _, c := range v.nodes {
 		if c.identity.get().Cluster != "" && owner[c.self.server] != c.identity.get().Cluster {
-			v.t.Errorf("%s is of cluster %s, but a member of %q", c.self.server, c.identity.get().Cluster, owner[c.self.server])
+			v.t.Errorf("%s belongs to cluster %s, but is a member of %q", c.self.server, c.identity.get().Cluster, owner[c.self.server])
 		}
 		if of := owner[c.self.server]; of != "" && c.identity.get().Cluster == "" && (c.identity.get().Claim == nil || c.identity.get().Claim.Cluster != of) {
-			v.t.Errorf("%s is a member of cluster %s, but has taken its claim back", c.self.server, of)
+			v.t.Errorf("%s is a member of cluster %s, but has withdrawn its claim", c.self.server, of)
 		}
 	}
 	return clusters

@@ -14,48 +14,48 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// network is the buses of nodes in one process: streamLayer are pipes, requests are calls. A node can be cut off.
+// network connects nodes in one process: streams are pipes, requests are calls. A node can be cut off.
 type network struct {
 	mu    sync.Mutex           // guards all below
 	nodes map[string]*testNode // by bus address
-	pipes map[net.Conn]string  // both ends, with the address of the node that has it
+	pipes map[net.Conn]string  // both ends, with the address of the node at that end
 }
 
 func newNetwork() *network {
 	return &network{nodes: map[string]*testNode{}, pipes: map[net.Conn]string{}}
 }
 
-// testNode is a start of a node.
+// testNode is one incarnation of a node.
 type testNode struct {
 	*Cluster
 	t       testing.TB
 	network *network
 	address string // of its bus
 	dead    atomic.Bool
-	deaf    atomic.Pointer[chan struct{}] // while it is there and open, the node takes in nothing that is decided
+	deaf    atomic.Pointer[chan struct{}] // while set and open, the node applies nothing that is committed
 	adopted string
 }
 
 var testPorts, testIncarnations atomic.Int64
 
-// testConfig is that of a node without a folder.
+// testConfig configures a node without a data folder.
 func testConfig(t testing.TB, name string, expect int, join ...string) Config {
 	return Config{
 		Self:   topology.Node{ID: topology.NodeID(fmt.Sprintf("%040x", []byte(name))), Name: name, Store: fmt.Sprintf("%032x", []byte(name))},
 		Shards: 16, Replicas: 1, FirstEpoch: 1, Join: join, BootstrapExpect: expect, GossipBind: "127.0.0.1",
-		// Slower than by default: the race detector on a busy machine is no reason to elect another leader.
+		// Slower than the defaults: the race detector on a busy machine must not cause elections.
 		Timing: Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: 500 * time.Millisecond, Rejoin: 500 * time.Millisecond, Tick: 50 * time.Millisecond},
 		Log:    testLog(t, name),
 	}
 }
 
-// onDisk gives a node a folder, which its next start may have too.
+// onDisk gives a node a data folder, which later incarnations can share.
 func onDisk(t testing.TB, config Config) Config {
 	config.Files, config.RaftDir = &memoryFiles{}, t.TempDir()
 	return config
 }
 
-// start starts a node on ports of its own, which are others than those of its last start.
+// start starts a node on ports that no earlier incarnation had.
 func (nw *network) start(t testing.TB, config Config) *testNode {
 	t.Helper()
 	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
@@ -77,13 +77,13 @@ func (nw *network) start(t testing.TB, config Config) *testNode {
 	return n
 }
 
-// gossipPort returns the address by which others join.
+// seed returns the address at which others join.
 func (n *testNode) seed() string {
 	host, port := n.GossipAddress()
 	return net.JoinHostPort(host, fmt.Sprint(port))
 }
 
-// stop ends the node in order.
+// stop closes the node.
 func (n *testNode) stop() {
 	if err := n.Close(context.Background()); err != nil && !n.dead.Load() {
 		n.t.Errorf("%s: %v", n.self.Name, err)
@@ -91,7 +91,7 @@ func (n *testNode) stop() {
 	n.vanish()
 }
 
-// vanish takes the node off the network, as if its machine were gone.
+// vanish takes the node off the network, as if its machine had lost power.
 func (n *testNode) vanish() {
 	n.dead.Store(true)
 	n.network.mu.Lock()
@@ -107,7 +107,7 @@ func (n *testNode) vanish() {
 	}
 }
 
-// kill ends the node without a word to anybody.
+// kill ends the node without telling the others.
 func (n *testNode) kill() {
 	n.vanish()
 	n.gossip.end.Do(func() { n.gossip.current().Shutdown() })
@@ -120,7 +120,7 @@ func (n *testNode) reach(to Target) (*testNode, error) {
 	other := n.network.nodes[to.Address]
 	switch {
 	case n.dead.Load(), other == nil, other.dead.Load():
-		return nil, fmt.Errorf("%w: nobody is at %s", ErrNotSent, to.Address)
+		return nil, fmt.Errorf("%w: no node is at %s", ErrNotSent, to.Address)
 	case to.Node != "" && other.self.ID != to.Node, to.Store != "" && other.self.Store != to.Store:
 		return nil, fmt.Errorf("%w: another node is at %s", ErrNotSent, to.Address)
 	}
@@ -141,7 +141,7 @@ func (n *testNode) Dial(_ context.Context, to Target) (net.Conn, error) {
 		return nil, err
 	}
 	if other.Cluster.consensus.Load() == nil {
-		return nil, fmt.Errorf("%w: it is not ready", ErrNotSent)
+		return nil, fmt.Errorf("%w: the node is not ready", ErrNotSent)
 	}
 	near, far := net.Pipe()
 	n.network.mu.Lock()
@@ -159,7 +159,7 @@ func (n *testNode) Call(ctx context.Context, to Target, m Method, payload []byte
 	}
 	reply, err := other.ServeCall(ctx, n.caller(), m, payload)
 	if n.dead.Load() || other.dead.Load() {
-		return nil, fmt.Errorf("the connection broke")
+		return nil, fmt.Errorf("connection reset")
 	}
 	if err != nil {
 		return nil, &RemoteError{Text: err.Error()}
@@ -182,7 +182,7 @@ func (*testNode) Renew() {}
 // SetClusterID implements Host.
 func (n *testNode) SetClusterID(cluster string) error {
 	if n.adopted != "" && n.adopted != cluster {
-		n.t.Errorf("%s becomes part of cluster %s, and is of %s", n.self.Name, cluster, n.adopted)
+		n.t.Errorf("%s joins cluster %s, but belongs to %s", n.self.Name, cluster, n.adopted)
 	}
 	n.adopted = cluster
 	return nil
@@ -193,7 +193,7 @@ func (n *testNode) SetRaftState(state string) error {
 	return n.config.Files.Save(stateFile, []byte(state))
 }
 
-// stateFile stands for the line of a data folder's manifest.
+// stateFile stands for a line in the data folder's manifest.
 const stateFile = "manifest-raft-state"
 
 // Publish implements Host.
@@ -201,8 +201,8 @@ func (n *testNode) Publish(t *topology.Topology) {
 	if err := t.Check(); err != nil {
 		n.t.Errorf("%s: %v", n.self.Name, err)
 	}
-	if hears := n.deaf.Load(); hears != nil {
-		<-*hears
+	if resume := n.deaf.Load(); resume != nil {
+		<-*resume
 	}
 }
 
@@ -211,7 +211,7 @@ func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
 	return n.fsm.await(ctx, index)
 }
 
-// ready waits until nodes are part of their cluster.
+// ready waits until nodes are ready.
 func ready(t testing.TB, nodes ...*testNode) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -223,7 +223,7 @@ func ready(t testing.TB, nodes ...*testNode) {
 	}
 }
 
-// readyError returns what Ready says within a bound.
+// readyError returns the error of Ready, within a minute.
 func readyError(t testing.TB, n *testNode) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -231,31 +231,31 @@ func readyError(t testing.TB, n *testNode) error {
 	return n.Ready(ctx)
 }
 
-// within returns what comes on a channel, and fails the test if nothing does.
+// within receives from a channel, and fails the test after a minute.
 func within[T any](t testing.TB, c <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-c:
 	case <-time.After(time.Minute):
-		t.Fatal("nothing comes, in a minute")
+		t.Fatal("nothing received in a minute")
 	}
 	return got
 }
 
-// eventually waits for a condition, and says what was missing when it does not come.
+// eventually waits for a condition, and fails the test after a minute.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
 
-// leaderOf returns the one of the nodes that leads, once the others follow it.
+// leaderOf returns the leader once all nodes agree on it.
 func leaderOf(t testing.TB, nodes ...*testNode) (leader *testNode) {
 	t.Helper()
-	eventually(t, "one leader that all know", func() bool {
+	eventually(t, "all nodes know one leader", func() bool {
 		leader = nil
 		for _, n := range nodes {
 			id := n.Status().Leader
@@ -271,7 +271,7 @@ func leaderOf(t testing.TB, nodes ...*testNode) (leader *testNode) {
 	return leader
 }
 
-// testLog writes to the test's log, so that it is shown when that fails.
+// testLog writes to the test's log.
 func testLog(t testing.TB, name string) *slog.Logger {
 	w := &testWriter{t: t}
 	t.Cleanup(func() { w.ended.Store(true) })

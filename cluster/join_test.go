@@ -17,7 +17,6 @@ func settingCommand(t *testing.T, name string) []byte {
 	return b
 }
 
-// What a node may ask another one for depends on who it is.
 func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -27,12 +26,12 @@ func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 	stranger.Incarnation, other.Incarnation = 7, 7
 	from := Caller{Node: stranger.ID, Store: stranger.Store, Incarnation: stranger.Incarnation}
 	if _, err := n.ServeCall(t.Context(), from, MethodPropose, settingCommand(t, "stranger")); err == nil || !strings.Contains(err.Error(), "belongs to no cluster") {
-		t.Errorf("a node of no cluster proposes: %v", err)
+		t.Errorf("a proposal by a node without a cluster: %v", err)
 	}
 	member := from
 	member.Cluster = n.ID()
 	if _, err := n.ServeCall(t.Context(), member, MethodPropose, settingCommand(t, "member")); err != nil {
-		t.Errorf("a member proposes: %v", err)
+		t.Errorf("a proposal by a member: %v", err)
 	}
 	join := func(from Caller, request joinRequest) error {
 		t.Helper()
@@ -52,27 +51,27 @@ func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 		"as if it were a member": {Node: other, Forwarded: true},
 	} {
 		if err := join(from, request); err == nil || !strings.Contains(err.Error(), "another node") {
-			t.Errorf("a node asks %s: %v", name, err)
+			t.Errorf("a join request %s: %v", name, err)
 		}
 	}
 	if err := join(member, joinRequest{Node: other, Forwarded: true}); err != nil {
-		t.Errorf("a member passes a request on: %v", err)
+		t.Errorf("a request that a member forwards: %v", err)
 	}
 	if err := join(from, joinRequest{Node: stranger}); err != nil {
-		t.Errorf("a node asks for itself: %v", err)
+		t.Errorf("a request of the node itself: %v", err)
 	}
-	eventually(t, "the topology has what was asked for rightly", func() bool {
+	eventually(t, "the topology has every valid request", func() bool {
 		_, joined := n.Topology().Node(stranger.ID)
 		row, passed := n.Topology().Node(other.ID)
 		return joined && passed && row.Store == other.Store && n.Topology().Settings["member"] == "1"
 	})
 	if _, set := n.Topology().Settings["stranger"]; set {
-		t.Error("a node of no cluster has changed a setting")
+		t.Error("a node without a cluster has changed a setting")
 	}
 }
 
-// As long as a start of a node lives, no later one is let in, whatever its folder.
-func TestASecondLiveStartIsNotLetIn(t *testing.T) {
+// While an incarnation of a node is alive, no later one is admitted, whatever its data folder.
+func TestSecondLiveIncarnationIsRejected(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 2, nil)
@@ -81,7 +80,7 @@ func TestASecondLiveStartIsNotLetIn(t *testing.T) {
 	if other == leader {
 		other = nodes[1]
 	}
-	here(t, nodes)
+	joined(t, nodes)
 	again := *other.self.row.Load()
 	again.Incarnation++
 	admit := func() joinReply {
@@ -95,13 +94,13 @@ func TestASecondLiveStartIsNotLetIn(t *testing.T) {
 		return reply
 	}
 	if reply := admit(); !strings.Contains(reply.Refused, "is running at") {
-		t.Errorf("a second start of a node that lives: %+v", reply)
+		t.Errorf("a second incarnation of a live node: %+v", reply)
 	}
 	if row, _ := leader.Topology().Node(other.self.ID); row.Incarnation != other.self.Incarnation {
-		t.Errorf("it has become %+v", row)
+		t.Errorf("the topology has %+v", row)
 	}
 	other.kill()
 	if reply := admit(); reply.Refused != "" {
-		t.Errorf("a later start of a node that is gone: %+v", reply)
+		t.Errorf("a later incarnation of a dead node: %+v", reply)
 	}
 }

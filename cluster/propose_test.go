@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Who takes "not heard of" for "not decided" opens a shard again that is another node's.
-func TestWhatWasDecidedButNotHeardOfIsUnknown(t *testing.T) {
+// A node that took "not received" for "not committed" would reopen a shard that another node serves.
+func TestCommittedButNotReceivedIsUncertain(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 3, nil)
@@ -22,24 +22,24 @@ func TestWhatWasDecidedButNotHeardOfIsUnknown(t *testing.T) {
 	if follower == leader {
 		follower = nodes[1]
 	}
-	hears := make(chan struct{})
-	follower.deaf.Store(&hears)
-	defer close(hears)
+	resume := make(chan struct{})
+	follower.deaf.Store(&resume)
+	defer close(resume)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	var last error
-	for range 2 { // what was decided last is there before the host is told
+	for range 2 { // the FSM has the last change before it publishes it
 		_, err := follower.Propose(ctx, topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}}})
 		last = err
 	}
 	if !errors.Is(last, ErrUncertain) {
 		t.Errorf("%v, want %v", last, ErrUncertain)
 	}
-	eventually(t, "the leader has decided", func() bool { return leader.Topology().Settings["x"] == "y" })
+	eventually(t, "the leader has committed the change", func() bool { return leader.Topology().Settings["x"] == "y" })
 }
 
-// A command that may be in a log is not said to be lost, and one that is in none not to be unknown.
-func TestWhatRaftsErrorsMeanForACommand(t *testing.T) {
+// A command that may be in a log is uncertain; one that is in none has failed.
+func TestProposalErrors(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]error{
 		nil: nil, raft.ErrNotLeader: ErrNoLeader, raft.ErrLeadershipTransferInProgress: ErrNoLeader, raft.ErrEnqueueTimeout: ErrNoLeader,
@@ -47,12 +47,12 @@ func TestWhatRaftsErrorsMeanForACommand(t *testing.T) {
 	} {
 		got := proposalError(err)
 		if !errors.Is(got, want) || errors.Is(got, ErrUncertain) && errors.Is(got, ErrNoLeader) {
-			t.Errorf("%v means %v, want %v", err, got, want)
+			t.Errorf("%v becomes %v, want %v", err, got, want)
 		}
 	}
 }
 
-// answering is a bus by which each call ends the same way.
+// answering is a bus on which each call fails in the same way.
 type answering struct {
 	Bus
 	err error
@@ -60,29 +60,29 @@ type answering struct {
 
 func (a answering) Call(context.Context, Target, Method, []byte) ([]byte, error) { return nil, a.err }
 
-func TestACallWhoseAnswerIsLostIsUnknown(t *testing.T) {
+func TestCallWithoutAnAnswerIsUncertain(t *testing.T) {
 	t.Parallel()
 	other := testConfig(t, "b", 0).Self
 	for name, tc := range map[string]struct {
-		err     error
-		unknown bool
+		err       error
+		uncertain bool
 	}{
-		"the connection broke":      {errors.New("broken pipe"), true},
-		"the time was over":         {context.DeadlineExceeded, true},
-		"it was not sent":           {fmt.Errorf("%w: refused", ErrNotSent), false},
-		"the other one says no":     {&RemoteError{ErrNoLeader.Error()}, false},
-		"the other one is not sure": {&RemoteError{ErrUncertain.Error()}, true},
+		"connection reset":            {errors.New("broken pipe"), true},
+		"timeout":                     {context.DeadlineExceeded, true},
+		"not sent":                    {fmt.Errorf("%w: refused", ErrNotSent), false},
+		"the other node refuses":      {&RemoteError{ErrNoLeader.Error()}, false},
+		"the other node is uncertain": {&RemoteError{ErrUncertain.Error()}, true},
 	} {
 		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
 		c.members.observe(incarnation{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
-		if _, err := c.peers.call(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUncertain) != tc.unknown || err == nil {
+		if _, err := c.peers.call(t.Context(), other.ID, MethodPropose, nil); errors.Is(err, ErrUncertain) != tc.uncertain || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// A leader decides nothing before it has what was decided in earlier terms, in each of its terms.
-func TestALeaderDecidesBehindItsBarrier(t *testing.T) {
+// In each of its terms, a leader decides only after it has applied what earlier terms committed.
+func TestLeaderDecidesAfterItsBarrier(t *testing.T) {
 	t.Parallel()
 	barriers, decisions, passes := 0, 0, false
 	term := term{
@@ -99,7 +99,7 @@ func TestALeaderDecidesBehindItsBarrier(t *testing.T) {
 		passes, barriers, decisions, term.caughtUp = false, 0, 0, false
 		for range 3 {
 			if term.step(); decisions != 0 {
-				t.Fatalf("term %d: it decides without its barrier", round)
+				t.Fatalf("term %d: it decides before its barrier", round)
 			}
 		}
 		passes = true

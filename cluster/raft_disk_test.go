@@ -10,11 +10,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// badDisk is a log and a stable store that hang or fail as they are told.
+// badDisk is a log and a stable store that hang or fail on request.
 type badDisk struct {
 	*raft.InmemStore
 	hang     time.Duration
-	failures atomic.Int64 // of the next writes of the stable store
+	failures atomic.Int64 // how many of the next writes to the stable store fail
 }
 
 func (d *badDisk) StoreLogs(entries []*raft.Log) error {
@@ -29,32 +29,32 @@ func (d *badDisk) SetUint64(key []byte, value uint64) error {
 	return d.InmemStore.SetUint64(key, value)
 }
 
-// silence notes what a node was told: true to fall silent.
-type silence struct{ told []bool }
+// muteCalls records the calls of mute.
+type muteCalls struct{ made []bool }
 
-func (s *silence) mute(yes bool) { s.told = append(s.told, yes) }
+func (c *muteCalls) mute(yes bool) { c.made = append(c.made, yes) }
 
-func TestANodeIsSilentWhileItsDiskHangs(t *testing.T) {
+func TestNodeIsMutedWhileItsDiskHangs(t *testing.T) {
 	for _, test := range []struct {
 		hang time.Duration
 		want []bool
 	}{{stallLimit - time.Millisecond, nil}, {stallLimit + time.Millisecond, []bool{true, false}}} {
 		synctest.Test(t, func(t *testing.T) {
-			var s silence
+			var s muteCalls
 			w := &stallDetectingLog{LogStore: &badDisk{InmemStore: raft.NewInmemStore(), hang: test.hang}, limit: stallLimit, mute: s.mute, log: testLog(t, "a")}
 			if err := w.StoreLog(&raft.Log{Index: 1}); err != nil {
 				t.Error(err)
 			}
-			if len(s.told) != len(test.want) || len(s.told) == 2 && (!s.told[0] || s.told[1]) {
-				t.Errorf("a write of %v: the node was told %v, want %v", test.hang, s.told, test.want)
+			if len(s.made) != len(test.want) || len(s.made) == 2 && (!s.made[0] || s.made[1]) {
+				t.Errorf("a write of %v: mute was called with %v, want %v", test.hang, s.made, test.want)
 			}
 		})
 	}
 }
 
-func TestATermThatCannotBeWrittenIsTriedAgain(t *testing.T) {
+func TestFailedWriteOfTheTermIsRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s silence
+		var s muteCalls
 		disk := &badDisk{InmemStore: raft.NewInmemStore()}
 		disk.failures.Store(5)
 		store := &retryingStableStore{StableStore: disk, closing: make(chan struct{}), mute: s.mute, log: testLog(t, "a")}
@@ -62,15 +62,15 @@ func TestATermThatCannotBeWrittenIsTriedAgain(t *testing.T) {
 		if err := store.SetUint64([]byte("term"), 7); err != nil {
 			t.Error(err)
 		}
-		if got, _ := disk.GetUint64([]byte("term")); got != 7 || time.Since(began) != 5*stableRetry || len(s.told) != 2 {
-			t.Errorf("after %v the term is %d, and the node was told %v", time.Since(began), got, s.told)
+		if got, _ := disk.GetUint64([]byte("term")); got != 7 || time.Since(began) != 5*stableRetry || len(s.made) != 2 {
+			t.Errorf("after %v the term is %d, and mute was called with %v", time.Since(began), got, s.made)
 		}
 	})
 }
 
-func TestATermThatCannotBeWrittenKeepsNobodyFromClosing(t *testing.T) {
+func TestFailingWriteOfTheTermDoesNotBlockClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s silence
+		var s muteCalls
 		disk := &badDisk{InmemStore: raft.NewInmemStore()}
 		disk.failures.Store(1 << 40)
 		ended := make(chan struct{})
@@ -84,7 +84,7 @@ func TestATermThatCannotBeWrittenKeepsNobodyFromClosing(t *testing.T) {
 		time.Sleep(time.Minute)
 		close(ended)
 		if _, returned := <-gone; returned {
-			t.Error("the write came back, and it was not done")
+			t.Error("the write returned without success")
 		}
 	})
 }

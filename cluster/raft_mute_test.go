@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// pipes is a bus whose streamLayer are pipes, the far end of each of which the test has.
+// pipes is a bus whose streams are pipes. The test has the far ends.
 type pipes struct {
 	Bus
 	far chan net.Conn
@@ -37,8 +37,8 @@ func (s *streamLayer) isMuted() bool {
 	return s.muted
 }
 
-// A node that falls silent ends the streamLayer that it has, and opens none until it speaks again.
-func TestASilentNodeHasNoStreams(t *testing.T) {
+// Muting a node closes its streams, and it opens none until it is unmuted.
+func TestMutedNodeHasNoStreams(t *testing.T) {
 	t.Parallel()
 	bus := &pipes{far: make(chan net.Conn, 10)}
 	s, other := newTestStreamLayer(t, bus), testConfig(t, "b", 0).Self
@@ -51,24 +51,24 @@ func TestASilentNodeHasNoStreams(t *testing.T) {
 	}
 	far := within(t, bus.far)
 	s.mute(true)
-	heard := make(chan error, 1)
+	received := make(chan error, 1)
 	go func() {
 		_, err := far.Read(make([]byte, 1))
-		heard <- err
+		received <- err
 	}()
-	if err := within(t, heard); !errors.Is(err, io.EOF) {
-		t.Errorf("the other end of a stream hears %v", err)
+	if err := within(t, received); !errors.Is(err, io.EOF) {
+		t.Errorf("the other end of a stream gets %v", err)
 	}
 	if _, err := dial(); !errors.Is(err, errMuted) {
-		t.Errorf("a silent node opens a stream: %v", err)
+		t.Errorf("a muted node opens a stream: %v", err)
 	}
 	s.mute(false)
 	if _, err := dial(); err != nil {
-		t.Errorf("it speaks again: %v", err)
+		t.Errorf("unmuted: %v", err)
 	}
 }
 
-// hangingLog is a log whose writes hang until the test lets them go on.
+// hangingLog is a log whose writes hang until goOn is closed.
 type hangingLog struct {
 	*raft.InmemStore
 	goOn chan struct{}
@@ -79,73 +79,72 @@ func (h *hangingLog) StoreLogs(entries []*raft.Log) error {
 	return h.InmemStore.StoreLogs(entries)
 }
 
-// A node whose disk hangs is silent as long as it does.
-func TestAHungDiskSilencesTheStreams(t *testing.T) {
+// A node is muted while its disk hangs.
+func TestHungDiskMutesTheStreams(t *testing.T) {
 	t.Parallel()
 	s := newTestStreamLayer(t, &pipes{far: make(chan net.Conn, 10)})
 	kept, hanging := memoryStores(), &hangingLog{InmemStore: raft.NewInmemStore(), goOn: make(chan struct{})}
 	kept.logs = hanging
 	opened := make(chan error, 1)
 	var a *consensus
-	go func() { // its first write is that of its servers
+	go func() { // its first write is the bootstrap of the log
 		var err error
 		a, err = openConsensus(s.local, kept, []server{{ID: s.local, Voter: true}}, s, newFSM(func(*topology.Topology) {}), testConfig(t, "a", 0).Timing.withDefaults(), testLog(t, "a"))
 		opened <- err
 	}()
-	eventually(t, "the node is silent", s.isMuted)
+	eventually(t, "the node is muted", s.isMuted)
 	close(hanging.goOn)
 	if err := within(t, opened); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node speaks again", func() bool { return !s.isMuted() })
+	eventually(t, "the node is unmuted", func() bool { return !s.isMuted() })
 	if err := a.close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// damagedLog is a log that cannot be read.
+// damagedLog is a log that can be neither read nor written.
 type damagedLog struct{ raft.LogStore }
 
 func (damagedLog) GetLog(uint64, *raft.Log) error {
 	return &damagedError{"raft.db", boltDamage("a page")}
 }
 
-// StoreLogs fails for a log that is damaged.
 func (damagedLog) StoreLogs([]*raft.Log) error {
 	return &damagedError{"raft.db", boltDamage("a page")}
 }
 
-// Raft is told of a log that cannot be written, since it answers the proposals under way then. The node is silent.
-func TestALogThatCannotBeWrittenAnswersProposals(t *testing.T) {
+// Raft gets the error of a failed write, since it then answers the pending proposals. The node is muted.
+func TestDamagedLogFailsProposals(t *testing.T) {
 	t.Parallel()
-	told := make(chan bool, 1)
-	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, mute: func(yes bool) { told <- yes }, log: testLog(t, "a")}
+	muted := make(chan bool, 1)
+	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, mute: func(yes bool) { muted <- yes }, log: testLog(t, "a")}
 	answered := make(chan error, 1)
 	go func() { answered <- w.StoreLog(new(raft.Log)) }()
-	if !within(t, told) {
-		t.Error("the node speaks")
+	if !within(t, muted) {
+		t.Error("the node is not muted")
 	}
 	var damaged *damagedError
 	if err := within(t, answered); !errors.As(err, &damaged) {
-		t.Errorf("raft hears %v", err)
+		t.Errorf("raft gets %v", err)
 	}
 }
 
-// What raft cannot read ends nothing: its goroutine waits for the end, and the node is silent.
-func TestALogThatCannotBeReadSilencesTheNode(t *testing.T) {
+// An unreadable entry does not end the process: raft's goroutine waits until the node closes, and the node is muted.
+func TestUnreadableLogMutesTheNode(t *testing.T) {
 	t.Parallel()
-	told, ended, gone := make(chan bool, 1), make(chan struct{}), make(chan bool, 1)
-	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, closing: ended, mute: func(yes bool) { told <- yes }, log: testLog(t, "a")}
+	muted, ended, gone := make(chan bool, 1), make(chan struct{}), make(chan bool, 1)
+	w := &stallDetectingLog{LogStore: damagedLog{}, limit: stallLimit, closing: ended, mute: func(yes bool) { muted <- yes }, log: testLog(t, "a")}
 	go func() {
 		defer close(gone)
 		w.GetLog(1, new(raft.Log))
 		gone <- true
 	}()
-	if !within(t, told) {
-		t.Error("the node speaks")
+	if !within(t, muted) {
+		t.Error("the node is not muted")
 	}
 	close(ended)
 	if within(t, gone) {
-		t.Error("raft was given the error, at which it would end the process")
+		t.Error("raft got the error, which would end the process")
 	}
 }

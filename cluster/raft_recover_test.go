@@ -13,13 +13,13 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// openRecovery reads the folder of a node that does not run.
+// openRecovery reads the data folder of a stopped node.
 func openRecovery(t *testing.T, c Config) (*Recovery, error) {
 	t.Helper()
 	return OpenRecovery(c.Self.ID, c.Self.Store, c.RaftDir, c.Files, testLog(t, c.Self.Name))
 }
 
-// recoverFolder makes a node that does not run the only voter.
+// recoverFolder makes a stopped node the only voter.
 func recoverFolder(t *testing.T, c Config) {
 	t.Helper()
 	r, err := openRecovery(t, c)
@@ -31,16 +31,16 @@ func recoverFolder(t *testing.T, c Config) {
 	}
 }
 
-// decide has a setting changed, whatever it takes.
+// decide changes a setting, and retries until the change is committed.
 func decide(t *testing.T, n *testNode, name, value string) {
 	t.Helper()
-	eventually(t, name+" is decided", func() bool {
+	eventually(t, name+" is committed", func() bool {
 		errs, err := n.Propose(t.Context(), topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: name, Value: value}}})
 		return err == nil && errs[0] == nil
 	})
 }
 
-// setOn waits until a setting has a value on all nodes.
+// setOn waits until all nodes have a setting's value.
 func setOn(t *testing.T, nodes []*testNode, name, value string) {
 	t.Helper()
 	for _, n := range nodes {
@@ -48,8 +48,8 @@ func setOn(t *testing.T, nodes []*testNode, name, value string) {
 	}
 }
 
-// here waits until the nodes are members as those processes that run.
-func here(t *testing.T, nodes []*testNode) {
+// joined waits until the present incarnations of the nodes are members.
+func joined(t *testing.T, nodes []*testNode) {
 	t.Helper()
 	for _, of := range nodes {
 		eventually(t, "all know "+of.self.Name, func() bool {
@@ -63,8 +63,8 @@ func here(t *testing.T, nodes []*testNode) {
 	}
 }
 
-// The lost majority comes back as it was, all at once: it takes over what was decided without it.
-func TestRecoveryOutlastsTheLostMajority(t *testing.T) {
+// The lost majority comes back as it was, all at once, and takes over what was committed without it.
+func TestRecoveryPrevailsOverTheReturningMajority(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)
@@ -85,8 +85,8 @@ func TestRecoveryOutlastsTheLostMajority(t *testing.T) {
 	recovered(t, nodes)
 }
 
-// A recovery raises index, term and epochs above all that the lost majority may have come to.
-func TestARecoveryLeavesAGap(t *testing.T) {
+// A recovery raises index, term and epochs beyond anything that the lost majority can have reached.
+func TestRecoveryLeavesAGap(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 2, onDisk)
@@ -120,7 +120,7 @@ func TestARecoveryLeavesAGap(t *testing.T) {
 		t.Fatal(taken, err)
 	}
 	if after.Term < before.Term+topology.RecoveryGap || taken[0].Term != after.Term || after.Index < before.Index+topology.RecoveryGap || taken[0].Index != after.Index {
-		t.Errorf("entry %d of term %d has become %d of term %d, the snapshot ends with %d of term %d", before.Index, before.Term, after.Index, after.Term, taken[0].Index, taken[0].Term)
+		t.Errorf("entry %d of term %d became %d of term %d; the snapshot ends at %d of term %d", before.Index, before.Term, after.Index, after.Term, taken[0].Index, taken[0].Term)
 	}
 	_, content, err := s.snapshots.Open(taken[0].ID)
 	if err != nil {
@@ -131,21 +131,21 @@ func TestARecoveryLeavesAGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := m.current.Load(); got.Shards[0].Epoch < epoch+topology.RecoveryGap || got.Recovery != after.Index {
-		t.Errorf("epoch %d has become %d, the recovery is %d", epoch, got.Shards[0].Epoch, got.Recovery)
+		t.Errorf("epoch %d became %d, the recovery is %d", epoch, got.Shards[0].Epoch, got.Recovery)
 	}
 }
 
-// recovered waits until nodes are one cluster that has what was decided before and after a recovery.
+// recovered waits until nodes are one cluster with the changes committed before and after a recovery.
 func recovered(t *testing.T, nodes []*testNode) {
 	t.Helper()
 	leaderOf(t, nodes...)
 	setOn(t, nodes, "before", "1")
 	setOn(t, nodes, "after", "1")
-	here(t, nodes)
+	joined(t, nodes)
 	sameTopology(t, nodes)
 }
 
-// meet has the nodes of two networks reach each other.
+// meet connects the nodes of two networks.
 func (nw *network) meet(other *network) {
 	for _, pair := range [][2]*network{{nw, other}, {other, nw}} {
 		pair[0].mu.Lock()
@@ -157,8 +157,8 @@ func (nw *network) meet(other *network) {
 	}
 }
 
-// The majority that was taken for lost was only cut off, and has decided all the time. It reaches the recovered node before that one sees it.
-func TestRecoveryOutlastsAMajorityThatDecides(t *testing.T) {
+// The majority was only cut off and kept committing changes. It reaches the recovered node before that node sees it.
+func TestRecoveryPrevailsOverAMajorityThatKeptDeciding(t *testing.T) {
 	t.Parallel()
 	nw, cut := newNetwork(), newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)
@@ -177,7 +177,7 @@ func TestRecoveryOutlastsAMajorityThatDecides(t *testing.T) {
 	nw.mu.Lock()
 	nw.nodes[was] = nodes[0]
 	nw.mu.Unlock()
-	eventually(t, "the others have reached it", func() bool {
+	eventually(t, "the others reach it", func() bool {
 		nw.mu.Lock()
 		defer nw.mu.Unlock()
 		return slices.Contains(slices.Collect(maps.Values(nw.pipes)), nodes[0].address)
@@ -188,11 +188,11 @@ func TestRecoveryOutlastsAMajorityThatDecides(t *testing.T) {
 	})
 	recovered(t, nodes)
 	if value, there := nodes[1].Topology().Settings["elsewhere"]; there {
-		t.Errorf("what the others have decided is still there: %s", value)
+		t.Errorf("a change that the others committed still exists: %s", value)
 	}
 }
 
-// It was done on two nodes: when they meet, one of them prevails.
+// Two nodes were recovered: when they meet, one of them prevails.
 func TestRecoveryOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	nw, cut := newNetwork(), newNetwork()
@@ -216,14 +216,14 @@ func TestRecoveryOnTwoNodes(t *testing.T) {
 	nw.meet(cut)
 	both := []*testNode{a, b}
 	leaderOf(t, both...)
-	here(t, both)
+	joined(t, both)
 	decide(t, a, "after", "2")
 	decide(t, b, "after", "1")
 	recovered(t, both)
 }
 
-// Requests of nodes that do not know of the recovery are refused, and their senders learn nothing by it.
-func TestTransportHeedsTheRecovery(t *testing.T) {
+// Requests of nodes that have not learned of the recovery are rejected, and the answers tell them nothing.
+func TestTransportRejectsEarlierRecoveries(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		theirs, ours uint64
@@ -234,7 +234,7 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 		}
 		from := of(tc.theirs).EncodePeer("node/store", "node/store")
 		if got := of(tc.ours).DecodePeer(from); got != "node/store" {
-			t.Errorf("%s is read as %s", from, got)
+			t.Errorf("%s is decoded as %s", from, got)
 		}
 		for _, command := range []any{
 			&raft.AppendEntriesRequest{RPCHeader: raft.RPCHeader{Addr: from}}, &raft.RequestVoteRequest{RPCHeader: raft.RPCHeader{Addr: from}},
@@ -250,13 +250,13 @@ func TestTransportHeedsTheRecovery(t *testing.T) {
 				continue
 			}
 			if a := within(t, answer); a.Response != nil || a.Error == nil || content.Len() > 0 {
-				t.Errorf("%T is answered %+v, with %d bytes left", command, a, content.Len())
+				t.Errorf("%T is answered with %+v, with %d bytes left", command, a, content.Len())
 			}
 		}
 	}
 }
 
-// The node that is recovered had been away: it has not heard of one that has come since, and of a new start of another one. Both run all the time.
+// The recovered node was away. It never learned of a node that joined since, nor of a restart of another one. Both kept running.
 func TestRecoveryOfANodeThatWasAway(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -274,7 +274,7 @@ func TestRecoveryOfANodeThatWasAway(t *testing.T) {
 	for _, n := range others {
 		n.kill()
 	}
-	eventually(t, "there is no majority", func() bool { return !late.Status().Quorum && !again.Status().Quorum })
+	eventually(t, "there is no quorum", func() bool { return !late.Status().Quorum && !again.Status().Quorum })
 	recoverFolder(t, configs[0])
 	c = configs[0]
 	c.Join = []string{late.seed()}
@@ -282,13 +282,13 @@ func TestRecoveryOfANodeThatWasAway(t *testing.T) {
 	left := []*testNode{back, again, late}
 	ready(t, left...)
 	leaderOf(t, left...)
-	here(t, left)
+	joined(t, left)
 	decide(t, late, "after", "1")
 	setOn(t, left, "after", "1")
 	sameTopology(t, left)
 }
 
-// A node that has the only vote leads without a recovery, whoever else is lost: a recovery would take the shards from all.
+// The only voter can lead without a recovery, which would take every node's shards away.
 func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -298,7 +298,7 @@ func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 		n.stop()
 		r, err := openRecovery(t, configs[i])
 		if alone := n == leader; errors.Is(err, ErrOnlyVoter) != alone {
-			t.Errorf("%s, which has the only vote: %v: %v", n.self.Name, alone, err)
+			t.Errorf("%s, the only voter: %v: %v", n.self.Name, alone, err)
 		}
 		if err == nil {
 			r.Close()
@@ -306,8 +306,8 @@ func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 	}
 }
 
-// A member that hears of no leader asks to be let in every few seconds: that it is there already, or is not to come back, is no entry of the log.
-func TestWhoAsksAgainWritesNothing(t *testing.T) {
+// A member without a leader asks to be admitted every few seconds. That must not write to the log if it is a member or was forgotten.
+func TestRepeatedJoinRequestWritesNothing(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 3, nil)
@@ -316,11 +316,11 @@ func TestWhoAsksAgainWritesNothing(t *testing.T) {
 	if other == leader {
 		other = nodes[1]
 	}
-	here(t, nodes)
+	joined(t, nodes)
 	writesNothing := func(what string, want error) {
 		t.Helper()
 		a := leader.consensus.Load()
-		eventually(t, what+", and no entry is written", func() bool { // but those of the controller
+		eventually(t, what+", and no entry is written", func() bool { // except by the controller
 			before := a.LastIndex()
 			_, err := leader.admitter.admit(a, joinRequest{Node: *other.self.row.Load(), Shards: 16})
 			return (err == nil) == (want == nil) && a.LastIndex() == before
@@ -331,5 +331,5 @@ func TestWhoAsksAgainWritesNothing(t *testing.T) {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		t.Fatal(err)
 	}
-	writesNothing("one asks that was forgotten", topology.ErrStale)
+	writesNothing("a forgotten node asks", topology.ErrStale)
 }

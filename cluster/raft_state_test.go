@@ -15,14 +15,14 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// losesRaft starts a node, which must refuse: it has lost what raft kept.
-func (nw *network) losesRaft(t *testing.T, c Config, what string) {
+// failsToStart starts a node that must report that it has lost its raft state.
+func (nw *network) failsToStart(t *testing.T, c Config, what string) {
 	t.Helper()
 	n := nw.start(t, c)
 	err := readyError(t, n)
 	var lost *LostError
 	if !errors.As(err, &lost) {
-		t.Fatalf("%s: the node does not say that it has lost its votes: %v", what, err)
+		t.Fatalf("%s: the node does not report that it has lost its raft state: %v", what, err)
 	}
 	for _, part := range []string{c.RaftDir, "lost its raft votes", "ndctl raft rejoin --dir " + filepath.Dir(c.RaftDir)} {
 		if !strings.Contains(err.Error(), part) {
@@ -34,16 +34,16 @@ func (nw *network) losesRaft(t *testing.T, c Config, what string) {
 
 func raftPath(c Config) string { return filepath.Join(storeDir(c.RaftDir, c.Self.Store), raftFile) }
 
-// damages are what may become of raft's file, other than that it is an older one.
+// damages are what can happen to raft's file, except that it is replaced by an older copy.
 var damages = map[string]func(path string) error{
-	"removed":                 os.Remove,
-	"emptied":                 func(path string) error { return os.Truncate(path, 0) },
-	"zeroed":                  func(path string) error { return zero(path, 0) },
-	"cut off":                 func(path string) error { return os.Truncate(path, int64(3*os.Getpagesize())) },
-	"zeroed but for its head": func(path string) error { return zero(path, 2*os.Getpagesize()) },
-	"its folder removed":      func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
-	"all folders removed":     func(path string) error { return os.RemoveAll(filepath.Dir(filepath.Dir(path))) },
-	"made anew": func(path string) error { // a state of its own
+	"removed":                      os.Remove,
+	"emptied":                      func(path string) error { return os.Truncate(path, 0) },
+	"zeroed":                       func(path string) error { return zero(path, 0) },
+	"cut off":                      func(path string) error { return os.Truncate(path, int64(3*os.Getpagesize())) },
+	"zeroed except its meta pages": func(path string) error { return zero(path, 2*os.Getpagesize()) },
+	"its folder removed":           func(path string) error { return os.RemoveAll(filepath.Dir(path)) },
+	"all folders removed":          func(path string) error { return os.RemoveAll(filepath.Dir(filepath.Dir(path))) },
+	"recreated": func(path string) error { // a state with its own id
 		if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 			return err
 		}
@@ -51,7 +51,7 @@ var damages = map[string]func(path string) error{
 	},
 }
 
-// zero writes zeros from an offset on.
+// zero overwrites a file with zeros from an offset on.
 func zero(path string, from int) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -61,17 +61,18 @@ func zero(path string, from int) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
-// Three voters, one of them behind. What the two others have decided stays decided, though one of them loses its votes: it does not let the one that is behind lead.
-func TestAVoterWithoutItsLogDoesNotVote(t *testing.T) {
+// Of three voters one is behind. Changes that the other two committed survive although one of them loses its votes: that one must not
+// elect the one that is behind.
+func TestVoterWithoutItsLogDoesNotVote(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"removed", "cut off", "made anew"} { // the others a lone node has
+	for _, name := range []string{"removed", "cut off", "recreated"} { // the rest are tested on a lone node
 		damage := damages[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			nw := newNetwork()
 			nodes, configs := bootstrap(t, nw, 3, onDisk)
 			nodes[2].stop()
-			eventually(t, "two are left, of which one leads", func() bool { return leads(nodes[0]) != leads(nodes[1]) })
+			eventually(t, "one of the two remaining nodes leads", func() bool { return leads(nodes[0]) != leads(nodes[1]) })
 			late := onDisk(t, testConfig(t, "d", 0, nodes[0].seed()))
 			d := nw.start(t, late)
 			ready(t, d)
@@ -86,7 +87,7 @@ func TestAVoterWithoutItsLogDoesNotVote(t *testing.T) {
 			c := nw.start(t, configs[2])
 			again := configs[1]
 			again.Join = []string{c.seed()}
-			nw.losesRaft(t, again, name)
+			nw.failsToStart(t, again, name)
 			if c.Status().Quorum {
 				t.Error("one of three voters has a quorum")
 			}
@@ -96,7 +97,7 @@ func TestAVoterWithoutItsLogDoesNotVote(t *testing.T) {
 			ready(t, all...)
 			setOn(t, all, "decided", "1")
 			if _, member := c.Topology().Node(d.self.ID); !member {
-				t.Error("a member is gone")
+				t.Error("a member is lost")
 			}
 		})
 	}
@@ -104,8 +105,8 @@ func TestAVoterWithoutItsLogDoesNotVote(t *testing.T) {
 
 func leads(n *testNode) bool { return n.Status().Leader == n.self.ID && n.Status().Quorum }
 
-// The settings of a cluster of one do not vanish silently either.
-func TestALoneNodeWithoutItsLogSaysSo(t *testing.T) {
+// The settings of a cluster of one are not silently lost either.
+func TestLoneNodeWithoutItsLogFails(t *testing.T) {
 	t.Parallel()
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
@@ -118,13 +119,13 @@ func TestALoneNodeWithoutItsLogSaysSo(t *testing.T) {
 			if err := damage(raftPath(c)); err != nil {
 				t.Fatal(err)
 			}
-			nw.losesRaft(t, c, name)
+			nw.failsToStart(t, c, name)
 		})
 	}
 }
 
-// A copy of raft's files that was made earlier is whole, and has forgotten what came since.
-func TestAnOlderLogIsNotGoneOnWith(t *testing.T) {
+// An older copy of raft's files is complete but lacks what was written since.
+func TestOlderLogIsRejected(t *testing.T) {
 	t.Parallel()
 	nw, c := newNetwork(), onDisk(t, testConfig(t, "a", 0))
 	run := func(name string) {
@@ -133,7 +134,7 @@ func TestAnOlderLogIsNotGoneOnWith(t *testing.T) {
 		ready(t, n)
 		decide(t, n, name, "1")
 		at := n.Topology().Index
-		eventually(t, "how far it has come is written down", func() bool {
+		eventually(t, "the mark is written", func() bool {
 			m, err := loadMark(c.Files)
 			return err == nil && m.Index >= at && m.Term > 0
 		})
@@ -155,15 +156,15 @@ func TestAnOlderLogIsNotGoneOnWith(t *testing.T) {
 		}
 	}
 	write(old)
-	nw.losesRaft(t, c, "an older copy")
+	nw.failsToStart(t, c, "an older copy")
 	write(newer)
 	n := nw.start(t, c)
 	ready(t, n)
 	setOn(t, []*testNode{n}, "second", "1")
 }
 
-// A node that takes a snapshot and loses it has lost what the log does not have any more.
-func TestALostSnapshotIsNotGoneOnWithout(t *testing.T) {
+// A snapshot holds what the log no longer has.
+func TestLostSnapshotIsDetected(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(dir string) error{
 		"the folder": os.RemoveAll,
@@ -189,14 +190,14 @@ func TestALostSnapshotIsNotGoneOnWithout(t *testing.T) {
 			for _, n := range nodes {
 				n.stop()
 			}
-			recoverFolder(t, configs[0]) // which leaves nothing but a snapshot
+			recoverFolder(t, configs[0]) // which leaves only a snapshot
 			n := nw.start(t, configs[0])
 			ready(t, n)
 			n.stop()
 			if err := damage(filepath.Join(storeDir(configs[0].RaftDir, configs[0].Self.Store), "snapshots")); err != nil {
 				t.Fatal(err)
 			}
-			nw.losesRaft(t, configs[0], name)
+			nw.failsToStart(t, configs[0], name)
 		})
 	}
 }
@@ -210,8 +211,8 @@ func eachFile(dir string, do func(path string) error) error {
 	})
 }
 
-// Whatever stands in raft's file: a start ends with an error, or goes on with all that was decided.
-func TestADamagedLogIsAnError(t *testing.T) {
+// Whatever is in raft's file, a start ends with an error or continues with everything that was committed.
+func TestDamagedLogIsDetected(t *testing.T) {
 	t.Parallel()
 	nw, c := newNetwork(), onDisk(t, testConfig(t, "a", 0))
 	n := nw.start(t, c)
@@ -250,7 +251,7 @@ func TestADamagedLogIsAnError(t *testing.T) {
 	refused, size := 0, os.Getpagesize()
 	const rounds = 200
 	for round := range rounds {
-		got, err := read(harm(r, round, whole, size))
+		got, err := read(damagePage(r, round, whole, size))
 		var lost *LostError
 		switch {
 		case errors.As(err, &lost):
@@ -258,16 +259,16 @@ func TestADamagedLogIsAnError(t *testing.T) {
 		case err != nil:
 			t.Errorf("seed %d, round %d: %v", seed, round, err)
 		case got != want:
-			t.Errorf("seed %d, round %d: goes on with %.2000s, not with %.2000s", seed, round, got, want)
+			t.Errorf("seed %d, round %d: continues with %.2000s, not with %.2000s", seed, round, got, want)
 		}
 	}
 	if refused < rounds/4 {
-		t.Errorf("seed %d: only %d of %d damaged files are found out", seed, refused, rounds)
+		t.Errorf("seed %d: only %d of %d damaged files are detected", seed, refused, rounds)
 	}
 }
 
-// harm returns a file with something wrong in one of its pages.
-func harm(r *rand.Rand, round int, whole []byte, size int) []byte {
+// damagePage returns a copy of a file with one damaged page.
+func damagePage(r *rand.Rand, round int, whole []byte, size int) []byte {
 	bad := slices.Clone(whole)
 	page := bad[size*r.IntN(len(bad)/size):][:size]
 	switch round % 4 {
@@ -277,15 +278,15 @@ func harm(r *rand.Rand, round int, whole []byte, size int) []byte {
 		for i := range page {
 			page[i] = byte(r.Uint32())
 		}
-	case 2: // another page in its place
+	case 2: // replaced by another page
 		copy(page, whole[size*r.IntN(len(bad)/size):])
-	case 3: // in its head
+	case 3: // a wrong byte in its header
 		page[r.IntN(64)] ^= byte(1 + r.IntN(255))
 	}
 	return bad
 }
 
-// contentOf tells all that a state says.
+// contentOf returns everything in a state as text.
 func contentOf(t *testing.T, s *stores) string {
 	t.Helper()
 	var all strings.Builder
@@ -305,8 +306,8 @@ func contentOf(t *testing.T, s *stores) string {
 	return all.String()
 }
 
-// What identity.json says is known from elsewhere too, once the node is a member.
-func TestAMemberWithoutItsIdentity(t *testing.T) {
+// A member's identity can be restored from other files.
+func TestMemberWithoutItsIdentityFile(t *testing.T) {
 	t.Parallel()
 	for name, damage := range map[string]func(map[string][]byte){
 		"removed": func(files map[string][]byte) { delete(files, identityFile) },
@@ -326,23 +327,23 @@ func TestAMemberWithoutItsIdentity(t *testing.T) {
 			nodes[1] = nw.start(t, configs[1])
 			ready(t, nodes...)
 			if nodes[1].ID() != cluster {
-				t.Errorf("it is of cluster %s, not %s", nodes[1].ID(), cluster)
+				t.Errorf("it belongs to cluster %s, not to %s", nodes[1].ID(), cluster)
 			}
 			setOn(t, nodes, "decided", "1")
 			nodes[1].stop()
 
-			// Without raft's files it would be no member any more.
+			// Not without raft's files.
 			damage(configs[1].Files.(*memoryFiles).files)
 			if err := os.RemoveAll(configs[1].RaftDir); err != nil {
 				t.Fatal(err)
 			}
-			nw.losesRaft(t, configs[1], name)
+			nw.failsToStart(t, configs[1], name)
 		})
 	}
 }
 
-// Folders of versions that gave their raft states no ids keep working, and have one from then on.
-func TestAFolderWithoutAStateID(t *testing.T) {
+// A folder of a version without state ids keeps working, and gets an id.
+func TestFolderWithoutAStateID(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)
@@ -364,22 +365,22 @@ func TestAFolderWithoutAStateID(t *testing.T) {
 	if err := os.Remove(raftPath(configs[0])); err != nil {
 		t.Fatal(err)
 	}
-	nw.losesRaft(t, configs[0], "a folder that was given an id")
+	nw.failsToStart(t, configs[0], "a folder that got an id")
 
-	// One that has lost its log before it had an id has arrays, and yet made no cluster of them.
+	// A folder that lost its log before it got an id has arrays but no bootstrap record.
 	forgetStateID(t, configs[1])
 	if err := os.Truncate(raftPath(configs[1]), 0); err != nil {
 		t.Fatal(err)
 	}
-	nw.losesRaft(t, configs[1], "an old folder")
+	nw.failsToStart(t, configs[1], "an old folder")
 	forgetStateID(t, configs[2])
 	if err := os.RemoveAll(configs[2].RaftDir); err != nil {
 		t.Fatal(err)
 	}
-	nw.losesRaft(t, configs[2], "an old folder without raft's")
+	nw.failsToStart(t, configs[2], "an old folder without raft's files")
 }
 
-// forgetStateID makes a folder what it would be by an older version.
+// forgetStateID turns a folder into one of an older version.
 func forgetStateID(t *testing.T, c Config) {
 	t.Helper()
 	delete(c.Files.(*memoryFiles).files, stateFile)
@@ -394,8 +395,8 @@ func forgetStateID(t *testing.T, c Config) {
 	}
 }
 
-// A process may end at any moment of the first start.
-func TestAStartThatEndsWhileTheStateIsMade(t *testing.T) {
+// A crash can happen at any moment of the first start.
+func TestCrashWhileTheStateIsCreated(t *testing.T) {
 	t.Parallel()
 	of := func(t *testing.T) (*raftFolder, *string) {
 		known := new(string)
@@ -405,15 +406,15 @@ func TestAStartThatEndsWhileTheStateIsMade(t *testing.T) {
 		}, known
 	}
 	for name, before := range map[string]func(f *raftFolder) error{
-		"nothing was made": func(*raftFolder) error { return nil },
-		"an empty folder":  func(f *raftFolder) error { return os.MkdirAll(storeDir(f.dir, f.store), 0o700) },
+		"nothing":         func(*raftFolder) error { return nil },
+		"an empty folder": func(f *raftFolder) error { return os.MkdirAll(storeDir(f.dir, f.store), 0o700) },
 		"an empty file": func(f *raftFolder) error {
 			return newFile(filepath.Join(storeDir(f.dir, f.store)+".new", raftFile), nil)
 		},
-		"a part of the file": func(f *raftFolder) error {
+		"part of the file": func(f *raftFolder) error {
 			return newFile(filepath.Join(storeDir(f.dir, f.store)+".new", raftFile), make([]byte, 5000))
 		},
-		"all but its id in the manifest": func(f *raftFolder) error {
+		"everything except its id in the manifest": func(f *raftFolder) error {
 			return makeStores(storeDir(f.dir, f.store), uuid.New().String(), f.logger)
 		},
 		"an empty state of an older version": func(f *raftFolder) error {

@@ -11,7 +11,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// votersBy returns the servers with a vote, as a node knows them.
+// votersBy returns the voters according to a node.
 func votersBy(n *testNode) (voters []string) {
 	future := n.consensus.Load().GetConfiguration()
 	if future.Error() != nil {
@@ -25,13 +25,13 @@ func votersBy(n *testNode) (voters []string) {
 	return voters
 }
 
-// A node that gossip sees and that does not answer gets no vote, and keeps no other one from it.
-func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
+// A node that gossip sees alive but that does not answer gets no vote, and the next one does.
+func TestVoteSkipsANodeThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 7, nil)
 	leader := leaderOf(t, nodes...)
-	var others []*testNode // without a vote, by id
+	var others []*testNode // non-voters, by id
 	var victim *testNode
 	for _, n := range nodes {
 		switch {
@@ -43,23 +43,23 @@ func TestAVotePassesOverANodeThatDoesNotAnswer(t *testing.T) {
 	}
 	slices.SortFunc(others, func(a, b *testNode) int { return strings.Compare(a.self.server, b.self.server) })
 	if len(others) != 2 {
-		t.Fatalf("%d of 7 nodes have no vote", len(others))
+		t.Fatalf("%d of 7 nodes are non-voters", len(others))
 	}
-	silent, heir := others[0], others[1] // the first one would be chosen
-	silent.vanish()                      // its gossip stays
+	silent, candidate := others[0], others[1] // the first one would be chosen
+	silent.vanish()                           // its gossip keeps running
 	victim.kill()
-	eventually(t, "the vote goes to the one that answers", func() bool {
+	eventually(t, "the node that answers gets the vote", func() bool {
 		now := votersBy(leader)
-		return len(now) == 5 && slices.Contains(now, heir.self.server) && !slices.Contains(now, victim.self.server)
+		return len(now) == 5 && slices.Contains(now, candidate.self.server) && !slices.Contains(now, victim.self.server)
 	})
 	if i, _ := leader.members.get(silent.self.ID); !i.alive || slices.Contains(votersBy(leader), silent.self.server) {
-		t.Errorf("the silent one: gossip sees it %v, and it is among the voters %v", i.alive, votersBy(leader))
+		t.Errorf("the silent node: gossip sees it alive: %v; the voters are %v", i.alive, votersBy(leader))
 	}
 }
 
-// Of five members two are left, and one that gossip sees and nobody reaches: with that there would be three voters. It would come to two and back to one again
-// and again.
-func TestVotesDoNotComeAndGo(t *testing.T) {
+// Of five members two are left, and a third one that gossip sees but that does not answer. Counting the third, there should be three
+// voters, and the controller would alternate between one and two.
+func TestVotesDoNotFlap(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 3, nil)
@@ -89,17 +89,17 @@ func TestVotesDoNotComeAndGo(t *testing.T) {
 		clear(m.probedAt) // a second later
 	}
 	if promote, demote := plan(m, 2); len(promote) > 0 || len(demote) != 1 {
-		t.Errorf("with a vote too many: %v, %v", promote, demote)
+		t.Errorf("with one voter too many: %v, %v", promote, demote)
 	}
 }
 
-// slowChange is decided with the next entry.
+// slowChange is committed with the next entry.
 type slowChange chan error
 
 func (c slowChange) Error() error { return <-c }
 
-// A change of the voters that raft has not counted is decided with the next entry: the controller sees to it that there is one, and does not wait for ever.
-func TestAChangeOfVotersIsPushed(t *testing.T) {
+// A change of the voters that raft did not count is committed with the next entry: the controller appends one instead of waiting forever.
+func TestChangeOfVotersIsPushed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []error{nil, raft.ErrLeadershipLost} {
 		change, pushed := make(slowChange, 1), 0
@@ -109,7 +109,7 @@ func TestAChangeOfVotersIsPushed(t *testing.T) {
 			}
 		})
 		if err != outcome || pushed < 2 {
-			t.Errorf("pushed %d times it comes to %v, want %v", pushed, err, outcome)
+			t.Errorf("after %d pushes: %v, want %v", pushed, err, outcome)
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestBootstrapOfOneNodeTwice(t *testing.T) {
 				serves(t, all...)
 				twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 			}
-			twin.fails("ndring cannot start", "n1 (", "runs")
+			twin.fails("ndring cannot start", "n1 (", "is running at")
 			whole(t, all...)
 			serves(t, all...)
 		})
