@@ -170,7 +170,7 @@ func (c *clockRun) run(clean bool) {
 			c.shard().RemoveExpired(100)
 			maps.DeleteFunc(c.model.keys, func(_ string, f fact) bool { return f.at != 0 && f.at <= c.now })
 		case 4:
-			must(c.t, 0, c.shard().snapshot(true))
+			must(c.t, 0, c.shard().snapshots.write(true))
 			c.safe = c.model.clone()
 		case 5:
 			if c.r.IntN(3) == 0 {
@@ -202,14 +202,14 @@ func (c *clockRun) run(clean bool) {
 func (c *clockRun) check(mem *vfs.Mem) {
 	sh := c.shard()
 	got := state{}
-	sh.entries.each(func(e *Entry) bool {
+	sh.index.table.each(func(e *Entry) bool {
 		got[string(e.Key())] = fact{textOf(e.NPY(), e.CRC()), e.ExpireAt(), e.Version()}
 		return true
 	})
 	if !maps.Equal(got, c.model.keys) {
 		c.t.Fatalf("seed %d: the shard has %s, want %s", c.seed, brief(got), brief(c.model.keys))
 	}
-	c.expect(c.disk.damage.found.Load() == 0, "damage is reported")
+	c.expect(c.disk.counters.damageFound.Load() == 0, "damage is reported")
 	d, err := persistence.Inspect(mem.Clone(), "data", "a")
 	must(c.t, d, err)
 	defer func() { must(c.t, 0, d.Close(false)) }()

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -9,75 +10,86 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// FsyncPolicy says when what was written is made to survive the end of the machine. The names are Redis'.
+// FsyncPolicy says when writes are made to survive a loss of power. The names are Redis'.
 type FsyncPolicy string
 
 // The policies.
 const (
 	FsyncAlways   FsyncPolicy = "always"   // before the reply
 	FsyncEverysec FsyncPolicy = "everysec" // once a second
-	FsyncNo       FsyncPolicy = "no"       // when the system likes, or a file goes
+	FsyncNo       FsyncPolicy = "no"       // when the system decides, or before a file is deleted
 )
 
-// SavePoint asks for a snapshot when so many changes are older than so many seconds.
+// SavePoint asks for a snapshot once there are this many changes and the last snapshot is this old.
 type SavePoint struct {
 	After   time.Duration
 	Changes int64
 }
 
-// DiskConfig says what is kept on disk, and how.
+// DiskConfig says how files are written.
 type DiskConfig struct {
 	Fsync     FsyncPolicy
 	Save      []SavePoint
 	Reserve   int64 // bytes of the file system that writes leave free
-	ScrubRate int64 // bytes a second at which files are read again; 0 for never
+	ScrubRate int64 // bytes per second that the scrubber reads; 0 turns it off
 }
 
-// Disk is what a store keeps in files. Without a data folder, it does nothing.
+// Disk is what a store keeps in its data folder. Without a folder it does nothing.
 type Disk struct {
-	store             *Store
-	*persistence.Disk                                    // nil without a folder
-	frame             func(n int) (before, after []byte) // of a value that is read back
-	log               *slog.Logger
-	config            atomic.Pointer[DiskConfig]
+	shards []*Shard
+	folder *persistence.Disk                  // nil without a data folder
+	logged bool                               // every change goes to a log; otherwise there are only snapshots
+	frame  func(n int) (before, after []byte) // of a value that is read back
+	log    *slog.Logger
+	config atomic.Pointer[DiskConfig]
 
-	loading  atomic.Pointer[loading]
-	live     atomic.Int64  // bytes that all values take, overwritten ones not counted
-	unsaved  atomic.Int64  // changes since the last snapshot of all
-	full     atomic.Bool   // there is less than the reserve
-	room     atomic.Int64  // bytes that the disk has left, as of the last look
-	kick     chan struct{} // asks for room, now
-	unmarked atomic.Bool   // the marks could not be written
-	slack    float64       // bytes that a test takes off the bounds
-
+	unsaved   atomic.Int64 // changes since the last snapshots of all shards
 	counters  diskCounters
-	save      saveState
-	scrubbing scrubState
-	damage    damageLog
+	recovery  recoveryState
+	guard     diskGuard
+	syncer    syncer
+	saver     saver
+	compactor compactor
+	scrubber  scrubber
 }
 
 // diskCounters are totals since the start.
 type diskCounters struct {
-	writeErrors, snapshots, snapshotErrors, delayedSyncs, throttled atomic.Int64
-	torn, lost                                                      atomic.Int64 // bytes
-	lastWriteFailed                                                 atomic.Bool
+	writeErrors, snapshots, snapshotErrors atomic.Int64
+	torn, lost                             atomic.Int64 // bytes
+	damageFound, damageRepaired            atomic.Int64 // places
+	lastWriteFailed                        atomic.Bool
 }
 
-// damageLog keeps count of damage that was found.
-type damageLog struct{ found, repaired atomic.Int64 }
+func (d *Disk) init(s *Store) {
+	d.shards = s.shards
+	d.frame = unframed
+	d.config.Store(&DiskConfig{Fsync: FsyncEverysec})
+	d.guard = diskGuard{disk: d, live: &s.stats.liveBytes, kick: make(chan struct{}, 1)}
+	d.syncer = syncer{disk: d}
+	d.saver = saver{disk: d, store: s}
+	d.compactor = compactor{disk: d}
+	d.scrubber = scrubber{disk: d}
+}
 
-// UseDisk lets the store keep its shards on disk. Logged says that each write comes into the log; otherwise there are snapshots alone. Frame
-// makes what a reader wants around a value. It is called before Recover and Open, with the config of Configure.
-func (s *Store) UseDisk(d *persistence.Disk, logged bool, frame func(n int) (before, after []byte), log *slog.Logger) {
-	s.disk.Disk, s.disk.frame, s.disk.log = d, frame, log
-	s.disk.loading.Store(&loading{began: time.Now()})
+// unframed is the frame of values that are not sent to clients.
+func unframed(int) (before, after []byte) { return nil, nil }
+
+// UseDisk makes the store keep its shards in a data folder. Logged says that every change goes to the log; otherwise there are only snapshots. Frame returns what readers
+// want around a value of n bytes. Call UseDisk before Disk.Recover and Open.
+func (s *Store) UseDisk(folder *persistence.Disk, logged bool, frame func(n int) (before, after []byte), log *slog.Logger) {
+	d := &s.disk
+	d.folder, d.logged, d.frame, d.log = folder, logged, frame, log
+	now := time.Now()
+	d.recovery.began.Store(&now)
 	for _, sh := range s.shards {
-		sh.log, sh.logs = d.Log(sh.id), logged
+		log := folder.Log(sh.id)
+		sh.index.log, sh.writer.log, sh.writer.logged = log, log, logged
 		sh.role.ready.Store(false)
 	}
 }
 
-// Disk returns what the store keeps in files.
+// Disk returns what the store keeps in its data folder.
 func (s *Store) Disk() *Disk { return &s.disk }
 
 // Configure changes how files are written from now on.
@@ -85,43 +97,63 @@ func (d *Disk) Configure(config DiskConfig) { d.config.Store(&config) }
 
 func (d *Disk) fsync() FsyncPolicy { return d.config.Load().Fsync }
 
-// note counts and logs what a recovery found.
-func (d *Disk) note(shard int, report *persistence.Report, log *slog.Logger) {
-	if report.Torn > 0 {
-		d.counters.torn.Add(report.Torn)
-		log.Warn("the end of a log was cut: its last write was not complete", "shard", shard, "file", report.TornFile, "offset", report.TornAt, "bytes", report.Torn)
+// open starts the background work on the files. Its goroutines end with the store.
+func (d *Disk) open(ctx context.Context) {
+	if d.folder == nil {
+		return
 	}
-	if report.Lost > 0 {
-		d.counters.lost.Add(report.Lost)
-		log.Warn("what stood behind the end of a log was put into the quarantine", "shard", shard, "bytes", report.Lost)
-	}
-	for _, damage := range report.Damage {
-		d.noteDamage(damage, log.With("shard", shard))
+	d.saver.open()
+	d.guard.check()
+	done := &d.saver.store.done
+	done.Go(func() { d.syncer.loop(ctx) })
+	done.Go(func() { d.compactionLoop(ctx) })
+	done.Go(func() { d.scrubber.loop(ctx) })
+}
+
+// compactionLoop compacts shards when the folder has grown too large, and saves all of them at a save point.
+func (d *Disk) compactionLoop(ctx context.Context) {
+	tick := time.NewTicker(checkInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.guard.kick:
+		case <-tick.C:
+		}
+		d.compactor.compactShards(ctx)
+		if d.saver.due() && d.SaveInBackground() == nil {
+			d.log.Info("save point reached, writing snapshots")
+		}
 	}
 }
 
-func (d *Disk) noteDamage(damage persistence.Damage, log *slog.Logger) {
-	d.damage.found.Add(1)
-	log.Error("damage on disk", "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
-}
-
-// mayWrite returns an error when no values may be written now.
-func (s *Store) mayWrite() error {
-	if s.disk.full.Load() {
-		return ErrDiskFull
+// close syncs everything and, if save is true, writes snapshots until ctx is done. With a log, they only make the next start faster.
+func (d *Disk) close(ctx context.Context, save bool) error {
+	if d.folder == nil {
+		return nil
 	}
-	return nil
+	clean := !d.Loading()
+	if clean {
+		d.folder.SyncAll()
+		if save && d.saver.begin() {
+			if err := d.saver.run(ctx, savers, stopGroup); err != nil && !d.logged {
+				d.log.Error("changes since the last snapshots are lost", "err", err)
+			}
+		}
+	}
+	return d.folder.Close(clean)
 }
 
-// noteWrite counts the outcome of a write to the disk, and returns the error that the client is to see. Stores says that there was a value in it.
-func (s *Store) noteWrite(err error, stores bool) error {
-	if failed := err != nil; failed != s.disk.counters.lastWriteFailed.Load() {
-		s.disk.counters.lastWriteFailed.Store(failed)
+// countWrite counts the outcome of a write to the disk and returns the error for the client. Stores says that the write stored a value.
+func (d *Disk) countWrite(err error, stores bool) error {
+	if failed := err != nil; failed != d.counters.lastWriteFailed.Load() {
+		d.counters.lastWriteFailed.Store(failed)
 	}
 	if err == nil {
 		return nil
 	}
-	s.disk.counters.writeErrors.Add(1)
+	d.counters.writeErrors.Add(1)
 	switch {
 	case persistence.NoSpace(err) && stores:
 		return fmt.Errorf("%w: %w", ErrDiskFull, err)
@@ -131,56 +163,17 @@ func (s *Store) noteWrite(err error, stores bool) error {
 	return fmt.Errorf("%w: %w", ErrDisk, err)
 }
 
-// The files of a store take at most three times its live bytes and 512 MiB. From large on, snapshots of the shards with the most garbage are written; from crowded
-// on, writes wait for them. The rest is for a snapshot that is being written, and for values on their way.
-var (
-	large   = diskBound{1.75, 192 << 20}
-	crowded = diskBound{2.5, 320 << 20}
-)
-
-// diskBound is a number of bytes for each live byte, and some beside.
-type diskBound struct{ factor, extra float64 }
-
-// diskWait is how long a write waits before it is refused.
-const diskWait = 30 * time.Second
-
-// large reports whether one of those who write snapshots is to begin another one: the first from large on, the last well before crowded.
-func (d *Disk) large(worker int) bool {
-	part := float64(worker) / shorteners / 2
-	return d.above(large.factor+part*(crowded.factor-large.factor), large.extra+part*(crowded.extra-large.extra)-d.slack)
+// reportDamage counts and logs a damaged place.
+func (d *Disk) reportDamage(damage persistence.Damage, log *slog.Logger) {
+	d.counters.damageFound.Add(1)
+	log.Error("damage on disk", "file", damage.File, "offset", damage.Offset, "bytes", damage.Bytes, "what", damage.What, "key", string(damage.Key))
 }
 
-func (d *Disk) crowded() bool { return d.above(crowded.factor, crowded.extra-d.slack) }
-
-func (d *Disk) above(factor, extra float64) bool {
-	return float64(d.Bytes()-d.Staged()) > factor*float64(d.live.Load())+extra
-}
-
-// waitForDisk returns when a write may go on. It is called while no shard is held. Who closes the shard is not kept waiting.
-func (s *Shard) waitForDisk() error {
-	d := &s.store.disk
-	if d.Disk == nil || !s.logs || !d.crowded() { // without a log, writes do not come to the disk
-		return nil
-	}
-	d.counters.throttled.Add(1)
-	for began := time.Now(); d.crowded(); {
-		if time.Since(began) > diskWait || !s.Serving() {
-			return ErrDiskBusy
-		}
-		select {
-		case d.kick <- struct{}{}:
-		default: // it is known already
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return nil
-}
-
-// DiskStats is what a store counts of its files.
+// DiskStats is what a store counts about its files.
 type DiskStats struct {
 	Logged                                bool
 	Config                                DiskConfig
-	Bytes, Live, Written                  int64 // bytes of all files; that values take; written since the start
+	Bytes, Live, Written                  int64 // bytes of all files; of the present values; written since the start
 	LogBytes, DeadBytes                   int64
 	Unsaved                               int64 // changes
 	Syncs, DelayedSyncs                   int64
@@ -197,31 +190,27 @@ type DiskStats struct {
 	ScrubbedBytes, ScrubbedShards, Scrubs int64
 }
 
-// Stats returns what is known of the files; false if there are none.
+// Stats returns the state of the files; false without a data folder.
 func (d *Disk) Stats() (DiskStats, bool) {
-	s := d.store
-	if d.Disk == nil {
+	if d.folder == nil {
 		return DiskStats{}, false
 	}
 	c := &d.counters
 	stats := DiskStats{
-		Logged: s.shards[0].logs, Config: *d.config.Load(), Bytes: d.Bytes(), Live: d.live.Load(), Written: d.Written(), Unsaved: d.unsaved.Load(),
-		Syncs: d.Syncs(), DelayedSyncs: c.delayedSyncs.Load(), WriteErrors: c.writeErrors.Load(), Throttled: c.throttled.Load(),
-		LastWriteFailed: c.lastWriteFailed.Load(), Full: d.full.Load(), Snapshots: c.snapshots.Load(), SnapshotErrors: c.snapshotErrors.Load(),
-		Torn: c.torn.Load(), Lost: c.lost.Load(), Damage: d.damage.found.Load(), Repaired: d.damage.repaired.Load(),
-		ScrubbedBytes: d.scrubbing.bytes.Load(), ScrubbedShards: d.scrubbing.shards.Load(), Scrubs: d.scrubbing.rounds.Load(),
+		Logged: d.logged, Config: *d.config.Load(), Bytes: d.folder.Bytes(), Live: d.guard.live.Load(), Written: d.folder.Written(), Unsaved: d.unsaved.Load(),
+		Syncs: d.folder.Syncs(), DelayedSyncs: d.syncer.delayed.Load(), WriteErrors: c.writeErrors.Load(), Throttled: d.guard.throttled.Load(),
+		LastWriteFailed: c.lastWriteFailed.Load(), Full: d.guard.full.Load(), Snapshots: c.snapshots.Load(), SnapshotErrors: c.snapshotErrors.Load(),
+		Torn: c.torn.Load(), Lost: c.lost.Load(), Damage: c.damageFound.Load(), Repaired: c.damageRepaired.Load(),
+		ScrubbedBytes: d.scrubber.bytes.Load(), ScrubbedShards: d.scrubber.shards.Load(), Scrubs: d.scrubber.rounds.Load(),
 	}
-	for _, sh := range s.shards {
-		log, dead, _ := sh.log.Sizes()
+	for _, sh := range d.shards {
+		log, dead, _ := sh.writer.log.Sizes()
 		stats.LogBytes += log
 		stats.DeadBytes += dead
-		if sh.log.Err() != nil {
+		if sh.writer.log.Err() != nil {
 			stats.Stopped++
 		}
 	}
-	d.save.mu.Lock()
-	defer d.save.mu.Unlock()
-	stats.Saving, stats.SaveBegan, stats.LastSave = d.save.active, d.save.began, d.save.last
-	stats.LastSaveFailed, stats.LastSaveTook = d.save.failed, d.save.took
+	d.saver.addTo(&stats)
 	return stats, true
 }

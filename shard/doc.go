@@ -1,34 +1,35 @@
-// Package shard holds the state of a node's shards: entries, versions, time to live, conditions of a write, and what of it is on disk.
+// Package shard holds the shards of a node: their entries, versions and deadlines, the conditions of writes, and what of them is on disk.
 //
-// A shard orders the writes to its keys. It knows nothing of connections, RESP or other nodes' addresses: it takes decoded writes and
-// gives out immutable entries.
+// A shard orders the writes to its keys. The package takes decoded writes and returns immutable entries. It must never know of connections, RESP, raft or the addresses of
+// other nodes.
+//
+// # Parts
+//
+//	Store     all shards of a node, background work
+//	Shard     one shard; joins the parts below
+//	Role      whether this node serves the shard, and in which epoch; the gate that commands pass
+//	writer    orders changes, logs them, applies them (write.go shows the way of a write)
+//	index     the entries that readers see, by key and by deadline, with their counts
+//	Tx        a transaction
+//	Memory    how much memory the process uses; evictor frees it
+//	Disk      recovery, snapshots, compaction, scrubbing; diskGuard throttles writes. docs/persistence.md describes them
 //
 // # Ownership
 //
-// The bytes of an entry lie in counted buffers (package memory). The shard holds one reference to each buffer of an entry that it
-// stores. Shard.Get retains the buffers for the caller, who calls Entry.Release when the bytes are no longer needed; an
-// overwrite in between replaces the entry and takes nothing from that caller. Shard.Set takes over the references of
-// what it is given, stored or not, and copies what was only lent.
+// An entry is one counted buffer (package memory), and large .npy files and parts have buffers of their own. The index holds one reference to every entry. Shard.Get retains
+// the entry for the caller, who calls Entry.Release when the bytes are no longer needed; an overwrite in between does not affect that caller. Shard.Set takes over the
+// references of the value, stored or not, and copies what is only borrowed.
 //
 // # Locks
 //
-// Each shard has a lock for its writers, which is held across the write to the log, and one for its index and deadlines, which readers share and which
-// is held for moments; nothing is copied, checked, sent or written to disk under it, but for small entries that are moved together. Who changes
-// the index holds both, the writers' first. No lock of a shard is taken while another shard's is held. The lock of a memory pool is the innermost.
+// In this order:
 //
-// # Gates
+//	Role.mu            who opens or closes a shard, while it waits for the commands inside
+//	snapshotter.mu     who writes a snapshot of the shard
+//	writer.mu          who changes the shard, across the write to the log
+//	index.mu           readers share it; who changes the index holds it for a moment
+//	the lock of a memory pool
 //
-// A command is in its shard between Enter and Leave. That is possible while this node serves the shard (serve.go), which others decide: Open, Close. The epoch of
-// a shard, in which its versions and records are made, changes only while nobody is inside. Who opens or closes holds the gate's mutex, which comes before the
-// locks above; those inside never take it.
-//
-// # Disk
-//
-// With UseDisk, a change comes into the shard's log before anybody sees it (commit.go); recovery.go reads it back, upkeep.go looks after the files: see
-// docs/persistence.md.
-//
-// # Memory
-//
-// An entry is one block off Go's heap, and so is an index: see docs/memory.md. Entries go when memory is short (evict.go): whoever needs room
-// calls Store.MakeRoom first.
+// Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are moved together. No goroutine holds the locks of two shards.
+// The epoch of a shard changes only while its gate is closed and no command is inside. Commands inside the gate never take Role.mu.
 package shard

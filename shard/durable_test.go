@@ -66,7 +66,7 @@ func (l *lab) kill() {
 	if n := l.pool.Buffers() + l.tablePool.Buffers(); n != 0 {
 		l.t.Errorf("%d buffers are still held", n)
 	}
-	_ = l.disk.Close(false) // it may be broken on purpose
+	_ = l.disk.folder.Close(false) // it may be broken on purpose
 }
 
 func (l *lab) of(key string) *Shard {
@@ -88,7 +88,7 @@ func (l *lab) contents() map[int]state {
 	all := map[int]state{}
 	for i, sh := range l.shards {
 		all[i] = state{}
-		sh.entries.each(func(e *Entry) bool {
+		sh.index.table.each(func(e *Entry) bool {
 			if e.expired(l.now) {
 				return true
 			}
@@ -196,7 +196,7 @@ func TestPowerLoss(t *testing.T) {
 				shorter++
 			}
 		}
-		if n := again.disk.damage.found.Load(); n > 0 {
+		if n := again.disk.counters.damageFound.Load(); n > 0 {
 			t.Errorf("seed %d, moment %d: %d files are said to be damaged", seed, moment, n)
 		}
 		// It goes on from there, and comes back once more.
@@ -220,7 +220,7 @@ func TestPowerLoss(t *testing.T) {
 			rest.step()
 		}
 		for i := range third.shards {
-			must(t, 0, third.shards[i].log.Sync(third.shards[i].log.Position()))
+			must(t, 0, third.shards[i].writer.log.Sync(third.shards[i].writer.log.Position()))
 		}
 		last := image.Crash(r)
 		third.kill()
@@ -322,7 +322,7 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 			t.Fatalf("operation %d of %d (%v): after a restart shard %d has\n%s, want\n%s", i, hits, s.errs, id, brief(got), brief(want))
 		}
 	}
-	if n := again.disk.damage.found.Load(); n > 0 {
+	if n := again.disk.counters.damageFound.Load(); n > 0 {
 		t.Errorf("operation %d: %d files are said to be damaged", i, n)
 	}
 	again.kill()

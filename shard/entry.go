@@ -12,24 +12,24 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Entry is a stored value. It never changes, but for what is known of its use; a write, or another deadline, replaces it.
+// Entry is a stored value. It never changes, except for its access information: a write or a new deadline replaces it.
 //
-// It is one buffer, so that a million of them are a million blocks and nothing that Go's collector has to look at:
+// An entry is one buffer, which Go's garbage collector does not scan:
 //
 //	head | blob | key | attrs | parts | before | npy | after
 //
-// A .npy file that came in a buffer of its own stays there, with its frame, and the head holds the reference. A part is the length of its
-// name (1 byte), the name, and the reference to its data (8 bytes). The id of the blob that has the value on disk (8 bytes) is there if there is one.
+// A .npy file that arrived in a buffer of its own stays there with its frame, and the head holds the reference. A part is the length of its
+// name (1 byte), the name, and the address of its data (8 bytes). The blob id (8 bytes) is present if the value has a blob on disk.
 type Entry memory.Buffer
 
-// head is the beginning of an entry. It must hold no pointers, since Go's collector does not see it.
+// head is the beginning of an entry. It must hold no Go pointers: the garbage collector does not see them.
 type head struct {
 	version  Version
-	expireAt int64       // Unix time in ms from which nobody sees the entry; 0 means never
+	expireAt int64       // Unix time in ms from which readers hide the entry; 0 means never
 	npy      memory.Addr // buffer of the .npy; 0 if it is within the entry
-	use                  // what eviction goes by
+	access   accessInfo
 	crc      uint32
-	heapAt   int32 // place among the deadlines
+	heapAt   int32 // position in the heap of deadlines
 	npyBytes uint32
 	attrs    uint32 // bytes
 	key      uint16 // bytes
@@ -45,7 +45,7 @@ const (
 	blobBytes = 8
 )
 
-// newEntry makes an entry of a value, whose references it takes over. Version and deadline are set by whoever stores it. Blob is 0 for none.
+// newEntry makes an entry of a value, whose references it takes over. The caller sets version and deadline. Blob is 0 for none.
 func newEntry(pool *memory.Pool, key []byte, v *Value, blob persistence.BlobID, now int64) *Entry {
 	parts := 0
 	for _, p := range v.Parts {
@@ -63,7 +63,7 @@ func newEntry(pool *memory.Pool, key []byte, v *Value, blob persistence.BlobID, 
 	e := (*Entry)(b)
 	h := e.head()
 	*h = head{blob: uint8(blobSize), crc: v.CRC, key: uint16(len(key)), attrs: uint32(len(v.Attrs)), slot: uint16(topology.Slot(key)), parts: uint8(len(v.Parts))}
-	h.use.begin(now)
+	h.access.init(now)
 	rest := b.Bytes()[headBytes:]
 	put := func(bytes []byte) { rest = rest[copy(rest, bytes):] }
 	if blob != 0 {
@@ -98,8 +98,8 @@ func (e *Entry) withDeadline(pool *memory.Pool, at int64) *Entry {
 		version: old.version, expireAt: at, npy: old.npy, crc: old.crc, npyBytes: old.npyBytes, attrs: old.attrs,
 		key: old.key, slot: old.slot, parts: old.parts, before: old.before, after: old.after, blob: old.blob,
 	}
-	h.at.Store(old.at.Load())
-	h.freq.Store(old.freq.Load())
+	h.access.at.Store(old.access.at.Load())
+	h.access.freq.Store(old.access.freq.Load())
 	copy(b.Bytes()[headBytes:], e.buffer().Bytes()[headBytes:])
 	if h.npy != 0 {
 		h.npy.Buffer().Retain()
@@ -114,7 +114,7 @@ func (e *Entry) buffer() *memory.Buffer { return (*memory.Buffer)(e) }
 
 func (e *Entry) head() *head { return (*head)(unsafe.Pointer(unsafe.SliceData(e.buffer().Bytes()))) }
 
-// Key returns the key. It is valid as long as the caller's reference, as all the bytes of an entry are.
+// Key returns the key. Like all bytes of an entry, it is valid as long as the caller's reference.
 func (e *Entry) Key() []byte { return e.section(0, int(e.head().key)) }
 
 // Attrs returns the attrs, empty if there are none.
@@ -171,7 +171,7 @@ type Ref interface{ Release() }
 // RetainFramed returns the .npy file with its frame, if it has one, and a reference that the caller must Release.
 func (e *Entry) RetainFramed() (framed []byte, ref Ref) {
 	h := e.head()
-	if h.npy != 0 { // the rest of the entry need not stay
+	if h.npy != 0 { // the rest of the entry may be freed
 		b := h.npy.Buffer().Retain()
 		return b.Framed(), b
 	}
@@ -180,19 +180,19 @@ func (e *Entry) RetainFramed() (framed []byte, ref Ref) {
 	return b[len(b)-int(h.after)-int(h.npyBytes)-int(h.before):], e
 }
 
-// Header returns what the .npy file says of its data.
+// Header returns the parsed header of the .npy file.
 func (e *Entry) Header() (*array.Header, error) { return array.Parse(e.NPY()) }
 
-// Version returns the name of the write that made the value.
+// Version returns the version of the value.
 func (e *Entry) Version() Version { return e.head().version }
 
-// ExpireAt returns the Unix time in ms from which nobody sees the entry; 0 means never.
+// ExpireAt returns the Unix time in ms from which readers hide the entry; 0 means never.
 func (e *Entry) ExpireAt() int64 { return e.head().expireAt }
 
 // CRC returns the CRC32C of the value.
 func (e *Entry) CRC() uint32 { return e.head().crc }
 
-// blob returns the id of the file that has the value on disk; 0 if there is none.
+// blob returns the id of the value's blob on disk; 0 if there is none.
 func (e *Entry) blob() persistence.BlobID {
 	if e.head().blob == 0 {
 		return 0
@@ -208,7 +208,7 @@ func (e *Entry) expired(now int64) bool {
 	return at != 0 && now >= at
 }
 
-// Verify computes the CRC32C from the bytes and returns ErrCorrupt if it is another.
+// Verify recomputes the CRC32C from the bytes and returns ErrCorrupt if it differs.
 func (e *Entry) Verify() error {
 	v := Value{Attrs: e.Attrs(), Parts: e.Parts()}
 	if got := v.Checksum(crc32c.Checksum(e.NPY())); got != e.CRC() {
@@ -246,13 +246,13 @@ func (e *Entry) recordBytes() int64 {
 	return n
 }
 
-// recordHead is about what a record has beside key and value.
+// recordHead is about what a record has besides key and value.
 const recordHead = 72 // bytes
 
 // retain adds a reference for a reader.
 func (e *Entry) retain() { e.buffer().Retain() }
 
-// Release gives back one reference; with the last one, those to the buffers that the entry holds go too.
+// Release gives back one reference. The last one also releases the buffers that the entry holds.
 func (e *Entry) Release() {
 	e.buffer().ReleaseThen(func(b *memory.Buffer) {
 		h := (*Entry)(b).head()

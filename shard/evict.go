@@ -9,10 +9,10 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Policy says which entries go when memory is short. The names are Redis'.
+// Policy says which entries to evict when memory is short. The names are Redis'.
 type Policy string
 
-// The policies. Volatile ones take only entries with a time to live.
+// The policies. The volatile ones evict only entries that have a deadline.
 const (
 	NoEviction     Policy = "noeviction"
 	AllKeysLRU     Policy = "allkeys-lru"
@@ -24,14 +24,14 @@ const (
 	VolatileTTL    Policy = "volatile-ttl"
 )
 
-// Policies are all of them, in the order in which Redis lists them.
+// Policies lists all of them in Redis' order.
 var Policies = []Policy{VolatileLRU, VolatileLFU, VolatileRandom, VolatileTTL, AllKeysLRU, AllKeysLFU, AllKeysRandom, NoEviction}
 
 func (p Policy) volatile() bool {
 	return p == VolatileLRU || p == VolatileLFU || p == VolatileTTL || p == VolatileRandom
 }
 
-// LFU reports whether the policy goes by how often an entry is used.
+// LFU reports whether the policy goes by how often an entry is accessed.
 func (p Policy) LFU() bool { return p == AllKeysLFU || p == VolatileLFU }
 
 // EvictFor evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before it evicts or refuses, it frees the dead
@@ -61,7 +61,7 @@ func (s *Store) EvictFor(n int64) bool {
 		if m.Used()+n <= config.Limit {
 			return true
 		}
-		bytes := s.evict(config)
+		bytes := s.evictor.evictOne(config)
 		if bytes == 0 {
 			return m.Used()+n <= config.Limit
 		}
@@ -70,7 +70,14 @@ func (s *Store) EvictFor(n int64) bool {
 	return true
 }
 
-// candidate is an entry that was looked at. It may have gone since: it is looked up before it is touched.
+// evictor chooses the entries to evict. It samples, as Redis does: no order of all entries is kept.
+type evictor struct {
+	shards []*Shard
+	memory *Memory
+	clock  Clock
+}
+
+// candidate is an entry that may be evicted. It may be gone since: look it up before touching it.
 type candidate struct {
 	shard *Shard
 	entry *Entry
@@ -81,108 +88,132 @@ type candidate struct {
 // maxSamples bounds MemoryConfig.Samples.
 const maxSamples = 64
 
-// sampledShards is from how many shards the entries are taken that are looked at for one eviction.
+// sampledShards is from how many shards one eviction takes its samples.
 const sampledShards = 4
 
-// evict looks at some entries, lets the one go that is worth the least, and returns what it took; 0 if there is none that may go.
-func (s *Store) evict(config *MemoryConfig) int64 {
-	for range 64 { // an attempt fails only when others remove the same entries at the same time
+// evictOne evicts the entry with the highest score of a sample and returns how many bytes it took; 0 if no entry can be evicted.
+func (v *evictor) evictOne(config *MemoryConfig) int64 {
+	for range 64 { // an attempt fails only when other goroutines remove the same entries at the same time
 		var space [maxSamples]candidate
-		found := s.sample(config, space[:0])
+		found := v.sample(config, space[:0])
 		if len(found) == 0 {
 			return 0
 		}
 		worst := slices.MaxFunc(found, func(a, b candidate) int { return cmp.Compare(a.score, b.score) })
-		if n := worst.shard.evict(worst.entry, worst.hash); n > 0 {
+		if n := v.evict(&worst); n > 0 {
 			return n
 		}
 	}
 	return 0
 }
 
-// sample appends entries that may go, of some shards. A shard is chosen the more often the more of them it has: else those of a small one would go first, however much
-// they are used.
-func (s *Store) sample(config *MemoryConfig, found []candidate) []candidate {
+// sample appends candidates of some shards. A shard is chosen in proportion to its evictable entries; otherwise those of a small shard would be evicted first,
+// however often they are accessed.
+func (v *evictor) sample(config *MemoryConfig, found []candidate) []candidate {
 	want := min(max(config.Samples, 1), maxSamples)
-	if config.Policy == VolatileTTL { // the first of each shard is known
-		return s.inTurn(config, want, found)
+	if config.Policy == VolatileTTL { // the next to expire of each shard is known
+		return v.sampleAll(config, want, found)
 	}
 	total := int64(0)
-	for _, sh := range s.shards {
-		total += sh.evictable(config)
+	for _, sh := range v.shards {
+		total += evictable(sh, config)
 	}
 	if total == 0 {
 		return found
 	}
-	var places [sampledShards]int64
-	for i := range places {
-		places[i] = rand.Int64N(total)
+	var ranks [sampledShards]int64
+	for i := range ranks {
+		ranks[i] = rand.Int64N(total)
 	}
-	slices.Sort(places[:])
+	slices.Sort(ranks[:])
 	passed, next := int64(0), 0
-	for _, sh := range s.shards {
-		passed += sh.evictable(config)
-		for ; next < sampledShards && places[next] < passed; next++ {
-			found = sh.candidates(config, (want+next)/sampledShards, found)
+	for _, sh := range v.shards {
+		passed += evictable(sh, config)
+		for ; next < sampledShards && ranks[next] < passed; next++ {
+			found = v.candidates(sh, config, (want+next)/sampledShards, found)
 		}
 	}
-	if len(found) == 0 { // what was there has gone meanwhile
-		return s.inTurn(config, want, found)
+	if len(found) == 0 { // those entries are gone since
+		return v.sampleAll(config, want, found)
 	}
 	return found
 }
 
-// inTurn appends up to n entries that may go, of shards in turn.
-func (s *Store) inTurn(config *MemoryConfig, n int, found []candidate) []candidate {
-	first := rand.IntN(len(s.shards))
-	for i := range s.shards {
-		if found = s.shards[(first+i)%len(s.shards)].candidates(config, n-len(found), found); len(found) == n {
+// sampleAll appends up to n candidates from all shards, beginning with a random one.
+func (v *evictor) sampleAll(config *MemoryConfig, n int, found []candidate) []candidate {
+	first := rand.IntN(len(v.shards))
+	for i := range v.shards {
+		if found = v.candidates(v.shards[(first+i)%len(v.shards)], config, n-len(found), found); len(found) == n {
 			break
 		}
 	}
 	return found
 }
 
-// evictable returns how many entries of the shard may go.
-func (s *Shard) evictable(config *MemoryConfig) int64 {
-	if !s.role.ready.Load() || !s.Serving() {
+// evictable returns how many entries of a shard may be evicted.
+func evictable(sh *Shard, config *MemoryConfig) int64 {
+	if !sh.Ready() || !sh.Serving() {
 		return 0
 	}
 	if config.Policy.volatile() {
-		return s.counts.keysWithTTL.Load()
+		return sh.index.counts.keysWithTTL.Load()
 	}
-	return s.counts.keys.Load()
+	return sh.index.counts.keys.Load()
 }
 
-// candidates appends up to n entries of the shard that may go.
-func (s *Shard) candidates(config *MemoryConfig, n int, found []candidate) []candidate {
-	if n == 0 || s.evictable(config) == 0 {
+// candidates appends up to n candidates of a shard.
+func (v *evictor) candidates(sh *Shard, config *MemoryConfig, n int, found []candidate) []candidate {
+	if n == 0 || evictable(sh, config) == 0 {
 		return found
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	now := s.clock()
+	x := &sh.index
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	now := v.clock()
 	add := func(e *Entry) {
-		found = append(found, candidate{s, e, hashOf(e.Key()), e.score(config, now)})
+		found = append(found, candidate{sh, e, hashOf(e.Key()), e.score(config, now)})
 	}
 	switch {
 	case !config.Policy.volatile():
-		s.entries.random(n, add)
-	case len(s.deadlines) == 0:
+		x.table.random(n, add)
+	case len(x.deadlines) == 0:
 	case config.Policy == VolatileTTL:
-		add(s.deadlines[0])
+		add(x.deadlines[0])
 	default:
-		first := rand.IntN(len(s.deadlines))
-		for i := range min(n, len(s.deadlines)) {
-			add(s.deadlines[(first+i)%len(s.deadlines)])
+		first := rand.IntN(len(x.deadlines))
+		for i := range min(n, len(x.deadlines)) {
+			add(x.deadlines[(first+i)%len(x.deadlines)])
 		}
 	}
 	return found
 }
 
-// score says how little an entry is worth: the highest goes first.
+// evict evicts a candidate if it is still stored and returns how many bytes it took. Shards that this node does not serve keep their entries: the copy must be unchanged
+// when its node serves it again, and only the primary knows which entries are in use. Such copies may leave little memory to the other shards; Stats.KeysNotServed shows
+// them to operators, and Role.ClearStale clears the stale ones.
+func (v *evictor) evict(c *candidate) int64 {
+	if !c.shard.Acquire() {
+		return 0
+	}
+	defer c.shard.Release()
+	w := &c.shard.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.index.table.has(c.entry, c.hash) {
+		return 0
+	}
+	n := c.entry.Footprint()
+	gone := []change{{kind: persistence.Delete, reason: persistence.Evicted, key: c.entry.Key()}}
+	if _, err := w.commit(gone, v.clock()); err != nil {
+		return 0 // a restart would bring it back
+	}
+	w.index.counts.evicted.Add(1)
+	return n
+}
+
+// score says how little an entry is worth: the highest score is evicted first.
 func (e *Entry) score(config *MemoryConfig, now int64) float64 {
-	u := &e.head().use
+	a := &e.head().access
 	switch {
 	case e.expired(now):
 		return math.Inf(1)
@@ -191,70 +222,36 @@ func (e *Entry) score(config *MemoryConfig, now int64) float64 {
 	case config.Policy == VolatileTTL:
 		return -float64(e.ExpireAt())
 	case config.Policy.LFU():
-		return lfuScore(u.counter(now, config.LFUDecay), config.LFULogFactor, u.idle(now), e.Footprint())
+		return lfuScore(a.counter(now, config.LFUDecay), config.LFULogFactor, a.idle(now), e.Footprint())
 	}
-	return lruScore(u.idle(now), u.hit(), e.Footprint())
+	return lruScore(a.idle(now), a.accessed(), e.Footprint())
 }
 
-// What disuse is weighed with. An array that takes more room has to be used more to stay, though not in proportion: that would keep
-// small ones for ever. One that nobody has read since it came counts as idle for longer, so that a scan does not push out what is in use.
-// bench/eviction has a simulation of these and other weights.
+// Weights of idle time. A larger array needs more accesses to stay, though not in proportion: that would keep small arrays forever. An array that was never
+// accessed counts as idle for longer, or a scan would push out arrays in use. bench/eviction simulates these and other weights.
 const (
-	lruSize  = 0.25
-	lfuSize  = 0.1
-	neverHit = 4
+	lruSize       = 0.25
+	lfuSize       = 0.1
+	neverAccessed = 4
 )
 
-func lruScore(idle uint32, hit bool, bytes int64) float64 {
+func lruScore(idle uint32, accessed bool, bytes int64) float64 {
 	score := (float64(idle) + 1) * math.Pow(float64(bytes), lruSize)
-	if !hit {
-		score *= neverHit
+	if !accessed {
+		score *= neverAccessed
 	}
 	return score
 }
 
 func lfuScore(counter uint32, logFactor int, idle uint32, bytes int64) float64 {
 	n := max(float64(counter)-lfuInitial, 0)
-	hits := n + float64(logFactor)*n*(n-1)/2 // that it takes on average to raise the counter so far
+	hits := n + float64(logFactor)*n*(n-1)/2 // accesses that raise the counter this far on average
 	below := max(lfuInitial-float64(counter), 0)
 	score := math.Pow(float64(bytes), lfuSize) / (hits + 1) * (1 + below)
-	return score * (1 + float64(idle)/(1<<32)) // between equals, who was used longer ago
+	return score * (1 + float64(idle)/(1<<32)) // between equals, the one accessed longer ago
 }
 
-// evict lets an entry go if it is still there, and returns what it took. What this node does not serve stays: a copy must come back as it was when its node may
-// serve it again, and only who serves a shard knows which of its entries are in use. That such copies may leave little room to the others is for an operator
-// to see (Stats.KeysNotServed); void ones go by ClearVoid.
-func (s *Shard) evict(e *Entry, hash uint64) int64 {
-	if !s.Acquire() {
-		return 0
-	}
-	defer s.Release()
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if !s.entries.has(e, hash) {
-		return 0
-	}
-	n := e.Footprint()
-	if _, err := s.record(change{kind: persistence.Delete, reason: persistence.Evicted, key: e.Key()}); err != nil {
-		return 0 // it would be back after a restart
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.remove(e.Key())
-	s.evicted.Add(1)
-	return n
-}
-
-// touch notes that an entry is used.
-func (s *Shard) touch(e *Entry, now int64) {
-	u := &e.head().use
-	if config := s.store.memory.config.Load(); config.Policy.LFU() {
-		u.count(now, config.LFULogFactor, config.LFUDecay)
-	}
-	u.touch(now)
-}
-
-// Freq returns the counter of how often an entry is used, as Redis' OBJECT FREQ does.
+// Freq returns the access counter of an entry, as Redis' OBJECT FREQ does.
 func (e *Entry) Freq(config MemoryConfig, now int64) int64 {
-	return int64(e.head().use.counter(now, config.LFUDecay))
+	return int64(e.head().access.counter(now, config.LFUDecay))
 }

@@ -243,9 +243,9 @@ func TestScore(t *testing.T) {
 }
 
 func TestFrequency(t *testing.T) {
-	var u use
+	var u accessInfo
 	now := int64(1_700_000_000_000)
-	u.begin(now)
+	u.init(now)
 	for range 1000 {
 		u.count(now, 10, 1)
 	}
@@ -265,10 +265,10 @@ func TestFrequency(t *testing.T) {
 	if u.counter(now, 0) != 255 {
 		t.Errorf("the counter is %d after a million uses", u.counter(now, 0))
 	}
-	if u.hit() {
+	if u.accessed() {
 		t.Error("counting is no hit")
 	}
-	if u.touch(now - 1000); u.idle(now) != 100 || u.idle(now-5000) != 0 || !u.hit() {
+	if u.touch(now - 1000); u.idle(now) != 100 || u.idle(now-5000) != 0 || !u.accessed() {
 		t.Errorf("idle for %d", u.idle(now))
 	}
 }

@@ -76,8 +76,8 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 					}
 					must(t, 0, d.Close(false))
 					l = mustLab(t, mem, FsyncEverysec)
-					if l.of(asked).Keys() != 0 || l.disk.damage.found.Load() != 1 {
-						t.Errorf("%d keys are back, %d places are said to be damaged", l.of(asked).Keys(), l.disk.damage.found.Load())
+					if l.of(asked).Keys() != 0 || l.disk.counters.damageFound.Load() != 1 {
+						t.Errorf("%d keys are back, %d places are said to be damaged", l.of(asked).Keys(), l.disk.counters.damageFound.Load())
 					}
 					l.kill()
 				})
@@ -110,7 +110,7 @@ func TestAnExpiredValueWithoutItsFile(t *testing.T) {
 			must(t, 0, d.Close(false))
 			l, err = openLabAt(t, mem, boot, FsyncEverysec, true, now)
 			must(t, l, err)
-			damage, cut := l.disk.damage.found.Load() > 0, !l.has("{0}behind")
+			damage, cut := l.disk.counters.damageFound.Load() > 0, !l.has("{0}behind")
 			if l.has("{0}large") || damage != (!gone && boot == "a") || cut != (!gone && boot == "b") {
 				t.Errorf("boot %s, at %d: damage %v, the log ends there: %v", boot, now, damage, cut)
 			}
@@ -137,7 +137,7 @@ func TestNoSeqIsGivenTwice(t *testing.T) {
 	rewrite(t, mem, name, b[:records[3]])
 	for _, want := range []uint64{6, 7} {
 		l = mustLab(t, mem, FsyncEverysec)
-		if want == 6 && l.disk.damage.found.Load() == 0 {
+		if want == 6 && l.disk.counters.damageFound.Load() == 0 {
 			t.Error("two records are gone, and nothing is reported")
 		}
 		if v := l.put(asked, 10, 0); v.Seq != want {

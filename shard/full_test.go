@@ -29,7 +29,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
 	l.UseDisk(d, true, unframed, log)
 	must(t, 0, l.Disk().Recover(t.Context(), log))
-	l.disk.checkReserve()
+	l.disk.guard.check()
 	return l
 }
 
@@ -66,16 +66,16 @@ func TestDeletesOnAFullDisk(t *testing.T) {
 			t.Fatalf("delete %d of %d: %v", i, n, err)
 		}
 		if i == n/2 {
-			l.disk.checkReserve()
+			l.disk.guard.check()
 			if err := l.tryPut("x", 10); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "delete keys") {
 				t.Errorf("a value took the room that is for deletes: %v", err)
 			}
 		}
 	}
-	l.disk.SyncAll()
-	l.disk.checkReserve()
-	l.shorten(context.Background())
-	l.disk.checkReserve()
+	l.disk.folder.SyncAll()
+	l.disk.guard.check()
+	l.disk.compactor.compactShards(context.Background())
+	l.disk.guard.check()
 	must(t, 0, l.tryPut("x", 10))
 	l.kill()
 	again := openFull(t, mem, &said)
@@ -153,7 +153,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 		mem.SetSize(0)
 		l = openFull(t, mem, &said)
 		must(t, 0, l.tryPut("x", 10))
-		l.disk.SyncAll()
+		l.disk.folder.SyncAll()
 		l.kill()
 		l = openFull(t, mem, &said)
 		if stats, _ := l.Disk().Stats(); !l.has("x") || stats.Damage > 0 {
@@ -178,8 +178,8 @@ func TestStartOnAnAlmostFullDisk(t *testing.T) {
 		mem.SetSize(1)
 		mem.SetSize(1 - l.mustFree(mem) + c.left)
 		l = openFull(t, mem, &said)
-		if _, err := mem.Open("data/RESERVE"); (err != nil) != c.spent || l.disk.full.Load() != c.spent || !l.has("k") {
-			t.Errorf("%d bytes left: the reserve: %v, full %v", c.left, err, l.disk.full.Load())
+		if _, err := mem.Open("data/RESERVE"); (err != nil) != c.spent || l.disk.guard.full.Load() != c.spent || !l.has("k") {
+			t.Errorf("%d bytes left: the reserve: %v, full %v", c.left, err, l.disk.guard.full.Load())
 		}
 		l.kill()
 	}
@@ -201,7 +201,7 @@ func TestRoomComesAfterTheStart(t *testing.T) {
 		t.Errorf("a delete: %v", err)
 	}
 	mem.SetSize(0)
-	l.disk.checkReserve()
+	l.disk.guard.check()
 	must(t, 0, l.tryPut("x", 10))
 	l.kill() // not clean, and the manifest says that
 	l = openFull(t, mem, &said)

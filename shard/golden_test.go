@@ -68,7 +68,7 @@ func goldenFolder(t *testing.T) *vfs.Mem {
 		l.request("{0}"+when, when+" born expired", IfPresent, goldenNow-1)
 	}
 	requests("saved")
-	must(t, 0, sh.snapshot(false)) // of one value: their order is another one each time
+	must(t, 0, sh.snapshots.write(false)) // of one value: their order is another one each time
 	must(t, 0, sh.Flush())
 	requests("flushed")
 	l.put("{0}short", 10, goldenNow+1000)
@@ -140,11 +140,11 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 				t.Errorf("%s: %s is there: %v", file, key, !want)
 			}
 		}
-		if n := l.disk.damage.found.Load(); n != 0 {
+		if n := l.disk.counters.damageFound.Load(); n != 0 {
 			t.Errorf("%s: %d places are said to be damaged", file, n)
 		}
 		l.now = 1_000_000 // the requests are known from the start on
-		requests := l.of(asked).requests.index
+		requests := l.of(asked).writer.requests.index
 		wantRequests := 1 // that stands beside a value in the log
 		if all {
 			wantRequests = 6
@@ -160,7 +160,7 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 					}
 				}
 			}
-			if n := len(l.of("{1}k").requests.index); n != 0 {
+			if n := len(l.of("{1}k").writer.requests.index); n != 0 {
 				t.Errorf("%d requests of another life are known", n)
 			}
 		}

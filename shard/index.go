@@ -1,173 +1,138 @@
 package shard
 
 import (
-	"bytes"
-	"hash/maphash"
-	"math/rand/v2"
-	"unsafe"
+	"sync"
 
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
 )
 
-// index finds entries by their keys. It is a hash table with linear probing whose slots are the 48 bits of a memory.Addr and 16 bits of the
-// key's hash, so that a wrong entry is looked at once in 65,536 times. It costs 10 to 20 bytes an entry, off Go's heap. The zero value is empty.
+// index holds the entries of a shard as readers see them: by key and by deadline, with their counts.
+//
+// Who changes it holds writer.mu and then mu. So readers may hold either one.
+//
+// Invariant: every entry in the table has one reference, is in deadlines if and only if it has a deadline, and is counted once in counts and in the store's stats.
 type index struct {
-	slots  []uint64       // a power of two of them; 0 for an empty one
-	memory *memory.Buffer // in which they lie
-	count  int
+	entryPool *memory.Pool
+	tablePool *memory.Pool
+	log       *persistence.Log // told which blobs are superseded; nil without a data folder
+	stats     *storeStats
+	counts    counts
+
+	mu        sync.RWMutex // guards all below
+	table     hashTable
+	deadlines deadlines
+	expirySum float64 // of all deadlines, in ms since expiryBase, for their average
 }
 
-const (
-	refBits   = 48
-	firstSize = 16 // slots
-)
+// get returns the entry of a key, expired or not; nil if it is missing.
+func (x *index) get(key []byte) *Entry { return x.table.get(key) }
 
-// seed keeps who chooses keys from choosing which of them collide.
-var seed = maphash.MakeSeed()
-
-func hashOf(key []byte) uint64 { return maphash.Bytes(seed, key) }
-
-func (x *index) entry(i uint64) *Entry {
-	return (*Entry)(memory.Addr(x.slots[i] & (1<<refBits - 1)).Buffer())
-}
-
-func (x *index) mask() uint64 { return uint64(len(x.slots) - 1) }
-
-// find returns the slot of a key and whether it is there; if it is not, the slot is empty. The index must have slots.
-func (x *index) find(key []byte) (slot uint64, found bool) {
-	hash := hashOf(key)
-	mask := x.mask()
-	for i := hash & mask; ; i = (i + 1) & mask {
-		if x.slots[i] == 0 {
-			return i, false
+// put makes e the entry of its key and takes over the caller's reference. It releases the entry that it replaces.
+func (x *index) put(e *Entry) {
+	x.addStats(e, 1)
+	if e.ExpireAt() != 0 {
+		x.deadlines.add(e)
+		x.expirySum += float64(e.ExpireAt() - expiryBase)
+	}
+	if old := x.table.put(x.tablePool, e); old != nil {
+		e.head().access.inherit(&old.head().access)
+		if old.blob() != e.blob() {
+			x.supersedeBlob(old)
 		}
-		if x.slots[i]>>refBits == hash>>refBits && bytes.Equal(x.entry(i).Key(), key) {
-			return i, true
-		}
+		x.drop(old)
+	}
+	x.syncCounts()
+}
+
+// remove removes a key, if it is there, and its blob.
+func (x *index) remove(key []byte) {
+	if e := x.table.remove(x.tablePool, key); e != nil {
+		x.supersedeBlob(e)
+		x.drop(e)
+		x.syncCounts()
 	}
 }
 
-// get returns the entry of a key, nil if there is none.
-func (x *index) get(key []byte) *Entry {
-	if x.count == 0 {
-		return nil
+// forget removes a key, if it is there, from memory alone: a record of it may still refer to its blob.
+func (x *index) forget(key []byte) {
+	if e := x.table.remove(x.tablePool, key); e != nil {
+		x.drop(e)
+		x.syncCounts()
 	}
-	if i, found := x.find(key); found {
-		return x.entry(i)
-	}
-	return nil
 }
 
-// has reports whether exactly this entry is stored.
-func (x *index) has(e *Entry, hash uint64) bool {
-	if x.count == 0 {
-		return false
-	}
-	want := uint64(e.buffer().Addr()) | hash>>refBits<<refBits
-	mask := x.mask()
-	for i := hash & mask; x.slots[i] != 0; i = (i + 1) & mask {
-		if x.slots[i] == want {
-			return true
-		}
-	}
-	return false
+// clear removes all entries and their blobs.
+func (x *index) clear() {
+	x.table.each(func(e *Entry) bool {
+		x.addStats(e, -1)
+		x.supersedeBlob(e)
+		e.Release()
+		return true
+	})
+	x.table.release()
+	x.deadlines = nil
+	x.syncCounts()
 }
 
-// put stores an entry under its key and returns the one that was there, nil if none was.
-func (x *index) put(pool *memory.Pool, e *Entry) (old *Entry) {
-	if (x.count+1)*5 > len(x.slots)*4 {
-		x.resize(pool, max(firstSize, 2*len(x.slots)))
-	}
-	key := e.Key()
-	i, found := x.find(key)
-	if found {
-		old = x.entry(i)
-	} else {
-		x.count++
-	}
-	x.slots[i] = uint64(e.buffer().Addr()) | hashOf(key)>>refBits<<refBits
-	return old
+// release frees all entries at the end of the store. It updates neither counts nor blobs.
+func (x *index) release() {
+	x.table.each(func(e *Entry) bool {
+		e.Release()
+		return true
+	})
+	x.table.release()
+	x.deadlines = nil
 }
 
-// remove takes a key out and returns its entry, nil if there is none.
-func (x *index) remove(pool *memory.Pool, key []byte) *Entry {
-	if x.count == 0 {
-		return nil
+// drop releases an entry that has left the table.
+func (x *index) drop(e *Entry) {
+	x.addStats(e, -1)
+	if e.ExpireAt() != 0 {
+		x.deadlines.remove(e)
+		x.expirySum -= float64(e.ExpireAt() - expiryBase)
 	}
-	hole, found := x.find(key)
-	if !found {
-		return nil
-	}
-	e := x.entry(hole)
-	x.count--
-	// What stands behind the hole, up to the next one, may be there only because of it.
-	mask := x.mask()
-	for i := (hole + 1) & mask; x.slots[i] != 0; i = (i + 1) & mask {
-		home := hashOf(x.entry(i).Key()) & mask
-		if (i-home)&mask >= (i-hole)&mask {
-			x.slots[hole] = x.slots[i]
-			hole = i
-		}
-	}
-	x.slots[hole] = 0
-	if x.count == 0 {
-		x.release()
-	} else if len(x.slots) > firstSize && x.count*8 < len(x.slots) {
-		x.resize(pool, len(x.slots)/2)
-	}
-	return e
+	e.Release()
 }
 
-func (x *index) resize(pool *memory.Pool, size int) {
-	old := *x
-	x.memory = pool.New(8 * size)
-	b := x.memory.Bytes()
-	clear(b)
-	x.slots = unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), size)
-	mask := x.mask()
-	for i, slot := range old.slots {
+// supersedeBlob tells the log that no entry refers to the blob of e any longer.
+func (x *index) supersedeBlob(e *Entry) {
+	if id := e.blob(); id != 0 {
+		x.log.Supersede(id)
+	}
+}
+
+// defragment moves entries out of slabs that are being evacuated. An entry that a reader holds stays: the copy takes over the references to the other buffers.
+func (x *index) defragment() {
+	for i, slot := range x.table.slots {
 		if slot == 0 {
 			continue
 		}
-		to := hashOf(old.entry(uint64(i)).Key()) & mask
-		for x.slots[to] != 0 {
-			to = (to + 1) & mask
+		e := x.table.entry(uint64(i))
+		if !e.buffer().Evacuating() || e.buffer().Shared() {
+			continue
 		}
-		x.slots[to] = slot
-	}
-	if old.memory != nil {
-		old.memory.Release()
+		moved := (*Entry)(x.entryPool.Copy(e.buffer().Bytes()))
+		x.addStats(e, -1)
+		x.addStats(moved, 1)
+		if e.ExpireAt() != 0 {
+			x.deadlines.replace(e, moved)
+		}
+		x.table.slots[i] = slot>>addrBits<<addrBits | uint64(moved.buffer().Addr())
+		e.buffer().Release()
 	}
 }
 
-// release empties the index; the entries are the caller's.
-func (x *index) release() {
-	if x.memory != nil {
-		x.memory.Release()
-	}
-	*x = index{}
+// eachLive calls do with every entry that has not expired until it returns false, under mu.
+func (x *index) eachLive(now int64, do func(*Entry) bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.table.each(func(e *Entry) bool { return e.expired(now) || do(e) })
 }
 
-// each calls do with all entries until it returns false. Do must not change the index.
-func (x *index) each(do func(*Entry) bool) {
-	for i, slot := range x.slots {
-		if slot != 0 && !do(x.entry(uint64(i))) {
-			return
-		}
-	}
-}
-
-// random calls do with up to n entries that stand together at a random place.
-func (x *index) random(n int, do func(*Entry)) {
-	if x.count == 0 {
-		return
-	}
-	mask := x.mask()
-	at := rand.Uint64() & mask
-	for left := min(n, x.count); left > 0; at = (at + 1) & mask {
-		if x.slots[at] != 0 {
-			do(x.entry(at))
-			left--
-		}
-	}
+// due reports whether an entry has expired.
+func (x *index) due(now int64) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.deadlines.due(now)
 }

@@ -7,25 +7,25 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Inspection finds out what a shard on disk has: the same as a recovery would.
+// Inspection counts what a shard has on disk, as a recovery would find it.
 type Inspection struct {
 	found map[string]foundValue
 	now   int64
 }
 
-// foundValue is what is known of a value that is not kept.
+// foundValue describes a value without its bytes.
 type foundValue struct {
 	bytes   int64 // of the payload
 	expiry  int64
 	version Version
 }
 
-// NewInspection returns a handler that counts. Now is when values expire, not when they go: a later record of the key may give one more time.
+// NewInspection returns a handler that counts. A value that has expired at now stays until the end: a later record of the key may extend its deadline.
 func NewInspection(now int64) *Inspection {
 	return &Inspection{found: map[string]foundValue{}, now: now}
 }
 
-// Count returns how many keys there are and the bytes of their values, without those that have expired, which are counted apart.
+// Count returns the number of keys and the bytes of their values, and separately the number of expired keys.
 func (x *Inspection) Count() (keys, bytes, expired int64) {
 	for _, v := range x.found {
 		if v.expiry != 0 && x.now >= v.expiry {
@@ -40,23 +40,19 @@ func (x *Inspection) Count() (keys, bytes, expired int64) {
 
 // Put implements persistence.Handler.
 func (x *Inspection) Put(r *persistence.Record, read func([]byte) error) error {
-	npy, attrs, parts, _, err := parseMeta(r.Meta, r.Bytes)
+	meta, err := parseMeta(r.Meta, r.Bytes)
 	if err != nil {
 		return err
 	}
-	rest := npy + attrs
-	for _, p := range parts {
-		rest += p.name + p.data
-	}
-	if err := readOver(rest, read); err != nil {
+	if err := discardPayload(meta.npy+meta.extras(), read); err != nil {
 		return skipExpired(err, r, x.now)
 	}
 	x.found[string(r.Key)] = foundValue{int64(r.Bytes), r.Expiry, Version{r.Epoch, r.Seq}}
 	return nil
 }
 
-// readOver reads n bytes for nothing but their CRC32C, which is compared as they are read.
-func readOver(n int, read func([]byte) error) error {
+// discardPayload reads n bytes only to have their CRC32C compared.
+func discardPayload(n int, read func([]byte) error) error {
 	b := make([]byte, min(1<<20, n))
 	for n > 0 {
 		part := b[:min(n, len(b))]
@@ -82,9 +78,9 @@ func (x *Inspection) Observe(*persistence.Record) {}
 
 // Expire implements persistence.Handler.
 func (x *Inspection) Expire(key []byte, epoch, seq uint64, at int64) {
-	v, there := x.found[string(key)]
+	v, found := x.found[string(key)]
 	switch {
-	case !there:
+	case !found:
 	case v.version != Version{epoch, seq}:
 		delete(x.found, string(key))
 	default:
@@ -93,23 +89,7 @@ func (x *Inspection) Expire(key []byte, epoch, seq uint64, at int64) {
 	}
 }
 
-// LiveKeys returns how many keys there are that have not expired, whether this node serves them or not.
-func (s *Store) LiveKeys() (n int) {
-	now := s.clock()
-	for _, sh := range s.shards {
-		sh.mu.RLock()
-		sh.entries.each(func(e *Entry) bool {
-			if !e.expired(now) {
-				n++
-			}
-			return true
-		})
-		sh.mu.RUnlock()
-	}
-	return n
-}
-
-// ReadNPY returns the .npy file of a key in the folder of a node that does not run; nil if it is not there.
+// ReadNPY returns the .npy file of a key in the folder of a stopped node; nil if it is missing.
 func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.Report, error) {
 	found := &oneKey{key: string(key), now: now, all: d.PowerLoss()}
 	report, err := d.Reader(int(topology.ShardOfKey(key, d.Shards()))).Read(found)
@@ -122,10 +102,10 @@ func ReadNPY(d *persistence.Disk, key []byte, now int64) ([]byte, *persistence.R
 	return found.npy, report, nil
 }
 
-// oneKey keeps the value of one key.
+// oneKey is a handler that keeps the value of one key.
 type oneKey struct {
 	key         string
-	all         bool // read those of other keys, too: a file that was lost with the power ends the log, before this key's record perhaps
+	all         bool // read the values of other keys too: after a loss of power a missing blob ends the log, perhaps before this key's record
 	now, expiry int64
 	version     Version
 	npy         []byte
@@ -137,20 +117,16 @@ func (o *oneKey) Put(r *persistence.Record, read func([]byte) error) error {
 		if !o.all {
 			return persistence.ErrSkip
 		}
-		return skipExpired(readOver(int(r.Bytes), read), r, o.now)
+		return skipExpired(discardPayload(int(r.Bytes), read), r, o.now)
 	}
-	npy, attrs, parts, _, err := parseMeta(r.Meta, r.Bytes)
+	meta, err := parseMeta(r.Meta, r.Bytes)
 	if err != nil {
 		return fmt.Errorf("key %.128q: %w", r.Key, err)
 	}
-	b := make([]byte, npy)
+	b := make([]byte, meta.npy)
 	err = read(b)
-	rest := attrs
-	for _, p := range parts {
-		rest += p.name + p.data
-	}
 	if err == nil {
-		err = readOver(rest, read)
+		err = discardPayload(meta.extras(), read)
 	}
 	if err != nil {
 		return skipExpired(err, r, o.now)

@@ -73,7 +73,7 @@ func TestDeadlinesOverARestart(t *testing.T) {
 		if l.has("freed") {
 			t.Error("a key that had expired is back")
 		}
-		if n := l.disk.damage.found.Load(); n > 0 {
+		if n := l.disk.counters.damageFound.Load(); n > 0 {
 			t.Errorf("restart %d: %d places are said to be damaged", restart, n)
 		}
 		l.kill()
@@ -94,13 +94,13 @@ func TestExpiredBlobs(t *testing.T) {
 	}
 	l.now += 10
 	l.of("large").RemoveExpired(1)
-	must(t, 0, l.of("large").log.Sync(l.of("large").log.Position()))
+	must(t, 0, l.of("large").writer.log.Sync(l.of("large").writer.log.Position()))
 	if blobs, err := mem.List(blobDirOf(l.of("large"))); err != nil || len(blobs) != 0 {
 		t.Errorf("%v %v", blobs, err)
 	}
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
-	if n := l.disk.damage.found.Load(); n > 0 || l.has("large") {
+	if n := l.disk.counters.damageFound.Load(); n > 0 || l.has("large") {
 		t.Errorf("%d places are said to be damaged", n)
 	}
 	l.kill()
@@ -125,7 +125,7 @@ func TestVersionsAndRequestsOverARestart(t *testing.T) {
 			last = v
 		}
 		if i == 2 {
-			must(t, 0, l.of("k").snapshot(true))
+			must(t, 0, l.of("k").snapshots.write(true))
 		}
 		v, _ := l.value("n", 10, false)
 		o, err := l.of("new").Set(Write{Key: []byte("new"), Value: v, Condition: IfMissing, RequestID: "once"})
@@ -151,7 +151,7 @@ func TestWithoutALog(t *testing.T) {
 	l = start()
 	l.put("lost", 10, 0)
 	l.put("large", persistence.BlobBytes+1, 0)
-	must(t, 0, l.of("large").snapshot(false))
+	must(t, 0, l.of("large").snapshots.write(false))
 	l.put("large", persistence.BlobBytes+2, 0)
 	l.kill()
 	for range 2 {
@@ -166,8 +166,8 @@ func TestWithoutALog(t *testing.T) {
 			t.Errorf("large has %d bytes", e.NPYBytes())
 		}
 		e.Release()
-		must(t, 0, l.of("large").snapshot(true)) // writes its own files, and removes those of the one before
-		if n := l.disk.damage.found.Load(); n > 0 {
+		must(t, 0, l.of("large").snapshots.write(true)) // writes its own files, and removes those of the one before
+		if n := l.disk.counters.damageFound.Load(); n > 0 {
 			t.Errorf("%d places are said to be damaged", n)
 		}
 		l.kill()
@@ -197,11 +197,11 @@ func TestScrub(t *testing.T) {
 	want := l.contents()
 	scrubAll := func() {
 		for _, sh := range l.shards {
-			l.scrubShard(t.Context(), sh)
+			l.disk.scrubber.scrubShard(t.Context(), sh)
 		}
 	}
 	scrubAll()
-	if n := l.disk.damage.found.Load(); n != 0 {
+	if n := l.disk.counters.damageFound.Load(); n != 0 {
 		t.Fatalf("%d places are said to be damaged: %s", n, &log)
 	}
 	d := &damagedDisk{Mem: mem}
@@ -224,12 +224,12 @@ func TestScrub(t *testing.T) {
 		damaged++
 	}
 	scrubAll()
-	if found := l.disk.damage.found.Load(); found == 0 || l.disk.damage.repaired.Load() != found || !strings.Contains(log.String(), "offset=") {
-		t.Errorf("%d places found and %d repaired with %d files damaged: %s", found, l.disk.damage.repaired.Load(), damaged, &log)
+	if found := l.disk.counters.damageFound.Load(); found == 0 || l.disk.counters.damageRepaired.Load() != found || !strings.Contains(log.String(), "offset=") {
+		t.Errorf("%d places found and %d repaired with %d files damaged: %s", found, l.disk.counters.damageRepaired.Load(), damaged, &log)
 	}
-	found := l.disk.damage.found.Load()
+	found := l.disk.counters.damageFound.Load()
 	scrubAll()
-	if again := l.disk.damage.found.Load(); again != found {
+	if again := l.disk.counters.damageFound.Load(); again != found {
 		t.Errorf("after the repair there is more damage: %s", &log)
 	}
 	l.kill()
@@ -239,7 +239,7 @@ func TestScrub(t *testing.T) {
 			t.Errorf("shard %d has %s, want %s", id, brief(got), brief(want[id]))
 		}
 	}
-	if n := l.disk.damage.found.Load(); n > 0 {
+	if n := l.disk.counters.damageFound.Load(); n > 0 {
 		t.Errorf("a restart finds %d places damaged", n)
 	}
 	l.kill()
@@ -253,7 +253,7 @@ func TestDiskReserve(t *testing.T) {
 	l.put("k", 10, 0)
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
 	mem.SetFree(999)
-	l.disk.checkReserve()
+	l.disk.guard.check()
 	v, _ := l.value("x", 10, false)
 	if _, err := l.of("x").Set(Write{Key: []byte("x"), Value: v}); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("a write: %v", err)
@@ -271,7 +271,7 @@ func TestDiskReserve(t *testing.T) {
 		t.Errorf("%v %v, %v %v", done, err, n, err2)
 	}
 	mem.SetFree(1000)
-	l.disk.checkReserve()
+	l.disk.guard.check()
 	l.put("k", 10, 0)
 	l.kill()
 }
@@ -281,7 +281,7 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
-	l.disk.slack = large.extra - 4<<20
+	l.disk.guard.testSlack = compactAt.extra - 4<<20
 	l.Open(context.Background())
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 30, Save: []SavePoint{{After: time.Millisecond, Changes: 3}}})
 	wait := func(what string, done func(DiskStats) bool) {
@@ -322,7 +322,7 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	want := l.contents()
 	must(t, 0, l.Store.Close(context.Background(), true))
 	for _, sh := range l.shards { // nothing is in a log any more
-		if log, _, _ := sh.log.Sizes(); log > 200 {
+		if log, _, _ := sh.writer.log.Sizes(); log > 200 {
 			t.Errorf("shard %d has a log of %d bytes", sh.id, log)
 		}
 	}
@@ -330,7 +330,7 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	if _, err := l.of("late").Set(Write{Key: []byte("late"), Value: v}); !errors.Is(err, ErrDisk) {
 		t.Errorf("a write after the end: %v", err)
 	}
-	l.Store.disk.Disk = nil
+	l.Store.disk.folder = nil
 	l2 := mustLab(t, mem, FsyncEverysec)
 	for id, got := range l2.contents() {
 		if !maps.Equal(got, want[id]) {

@@ -3,20 +3,19 @@ package shard
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"slices"
 )
 
-// A client whose reply was lost does not know whether its conditional write was done: repeated, `NX` would answer null because of
-// the client's own first try. So the shard remembers the outcome of each write that has a request id, for a while.
+// A client whose reply was lost does not know whether its conditional write happened: a repeated NX would answer null because of the client's own first
+// attempt. So the shard remembers the outcome of every write with a request id for a while.
 //
-// The log and the snapshots have each outcome, too, so that a repeat is known after a restart. They do not say when it was: the time after a restart counts
-// from the start, so that no clock that was set forward in between makes the shard forget too early.
+// The log and the snapshots have the outcomes too, so a repeat is recognized after a restart. They have no times: after a restart every outcome counts from the
+// start, because a clock that was set forward in between would make the shard forget too early.
 const (
 	requestLifetime = 60_000 // ms
-	maxRequests     = 4096   // a shard; the oldest go first
+	maxRequests     = 4096   // per shard; the oldest is dropped first
 )
 
-// requestKey names a request: the beginning of the SHA-256 of its key and id, so that a request takes the same memory however long its key is. Zero stands for none.
+// requestKey names a request: the beginning of the SHA-256 of its key and id, which takes the same memory however long the key is. Zero means none.
 type requestKey [16]byte
 
 func requestOf(key []byte, id string) (k requestKey) {
@@ -42,17 +41,17 @@ type answer struct {
 // requestLog is a queue by age with an index. The zero value is empty.
 type requestLog struct {
 	index map[requestKey]Outcome
-	queue []request // oldest first, from head on; each is in the index
+	queue []request // oldest first, from head on; the index has every one of them
 	head  int
 }
 
 func (l *requestLog) find(k requestKey, now int64) (Outcome, bool) {
-	l.forget(now)
+	l.expire(now)
 	outcome, found := l.index[k]
 	return outcome, found
 }
 
-// remember notes the outcome of a request, unless there is an earlier one, which stands.
+// remember records the outcome of a request. The first outcome of a request stays.
 func (l *requestLog) remember(a answer, now int64) {
 	if _, known := l.index[a.request]; known {
 		return
@@ -67,8 +66,8 @@ func (l *requestLog) remember(a answer, now int64) {
 	l.queue = append(l.queue, request{a.request, now})
 }
 
-// forget drops what is older than requestLifetime.
-func (l *requestLog) forget(now int64) {
+// expire drops requests that are older than requestLifetime.
+func (l *requestLog) expire(now int64) {
 	for l.head < len(l.queue) && now-l.queue[l.head].at >= requestLifetime {
 		l.drop()
 	}
@@ -79,19 +78,9 @@ func (l *requestLog) drop() {
 	l.head++
 	if l.head == len(l.queue) {
 		*l = requestLog{}
-	} else if l.head*2 >= len(l.queue) { // so that each element is moved at most once for each one dropped
+	} else if l.head*2 >= len(l.queue) { // then each drop pays for moving at most one request
 		n := copy(l.queue, l.queue[l.head:])
 		l.queue, l.head = l.queue[:n], 0
-	}
-}
-
-// forgetRequests gives the memory back of requests that are not known any more. A shard that is busy has its turn the next time.
-func (s *Store) forgetRequests() {
-	for _, sh := range s.shards {
-		if sh.role.ready.Load() && sh.writing.TryLock() {
-			sh.requests.forget(s.clock())
-			sh.writing.Unlock()
-		}
 	}
 }
 
@@ -102,31 +91,4 @@ func (l *requestLog) answers() []answer {
 		list = append(list, answer{r.requestKey, l.index[r.requestKey]})
 	}
 	return list
-}
-
-// An answer on disk: the request, then epoch and seq of the write, both 0 for one whose condition did not hold.
-const (
-	answerBytes   = len(requestKey{}) + 16
-	answersRecord = 4096 / answerBytes // that fit into the meta of a record
-)
-
-func appendAnswers(b []byte, answers []answer) []byte {
-	b = slices.Grow(b, len(answers)*answerBytes)
-	for _, a := range answers {
-		b = append(b, a.request[:]...)
-		b = binary.LittleEndian.AppendUint64(b, a.outcome.Version.Epoch)
-		b = binary.LittleEndian.AppendUint64(b, a.outcome.Version.Seq)
-	}
-	return b
-}
-
-// parseAnswers reads what appendAnswers wrote. Bytes that are left over are none.
-func parseAnswers(b []byte, each func(answer)) {
-	for ; len(b) >= answerBytes; b = b[answerBytes:] {
-		a := answer{request: requestKey(b)}
-		rest := b[len(a.request):]
-		a.outcome.Version = Version{binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])}
-		a.outcome.Done = a.outcome.Version != Version{}
-		each(a)
-	}
 }

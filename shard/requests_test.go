@@ -40,7 +40,7 @@ func requestCases() []requestCase {
 		{"done, then overwritten", none, nx, some, false, true},
 		{"done, then evicted", none, nx, func(l *lab) {
 			e := l.of(asked).Peek([]byte(asked))
-			l.of(asked).evict(e, hashOf([]byte(asked)))
+			l.evictor.evict(&candidate{shard: l.of(asked), entry: e, hash: hashOf([]byte(asked))})
 			e.Release()
 		}, false, true},
 		{"done, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, false, true},
@@ -148,7 +148,7 @@ func TestARepeatWaitsForTheSync(t *testing.T) {
 			return Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"}
 		}
 		var first Outcome
-		_, err := sh.hold(func(tx *Tx) { first, _ = tx.Set(write()) }) // its client has gone before the sync
+		_, err := sh.writer.runTx(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client has gone before the sync
 		must(t, 0, err)
 		again, err := sh.Set(write())
 		if must(t, again, err) != first || !again.Done {
@@ -178,7 +178,7 @@ func TestARepeatNeedsNoRoom(t *testing.T) {
 	must(t, first, err)
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, Reserve: 1000})
 	mem.SetFree(999)
-	l.disk.checkReserve()
+	l.disk.guard.check()
 	if again, err := send(); err != nil || again != first {
 		t.Errorf("%v %v, the first one %v", again, err, first)
 	}
@@ -203,7 +203,7 @@ func TestRequestsOfATransaction(t *testing.T) {
 	if want := []Outcome{done, done, {}, {}, done}; !slices.Equal(outcomes, want) {
 		t.Errorf("%v, want %v", outcomes, want)
 	}
-	if n, m := len(f.requests.index), len(f.requests.queue); n != 2 || m != 2 {
+	if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n != 2 || m != 2 {
 		t.Errorf("%d requests are known, the queue has %d", n, m)
 	}
 	mem := vfs.NewMem()
@@ -247,13 +247,13 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	for i := range n {
 		send(i)
 	}
-	if log, _, _ := l.of(asked).log.Sizes(); log > n*200 {
+	if log, _, _ := l.of(asked).writer.log.Sizes(); log > n*200 {
 		t.Errorf("refused writes take %d bytes of the log each", log/n)
 	}
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
 	for saved := range 2 {
-		if got := len(l.of(asked).requests.index); got != maxRequests {
+		if got := len(l.of(asked).writer.requests.index); got != maxRequests {
 			t.Errorf("%d requests are known", got)
 		}
 		v, _ := l.value("v", 10, false)
@@ -269,8 +269,8 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 		}
 	}
 	l.now += requestLifetime
-	l.forgetRequests()
-	if l.of(asked).requests.index != nil || l.of(asked).requests.queue != nil {
+	l.expireRequests()
+	if l.of(asked).writer.requests.index != nil || l.of(asked).writer.requests.queue != nil {
 		t.Error("the memory of old requests is kept")
 	}
 	l.kill()

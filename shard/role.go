@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"github.com/ndring/ndring/persistence"
 )
 
 var (
@@ -20,16 +18,17 @@ var (
 
 // Role says whether this node serves a shard, and in which epoch. The reconciler sets it; commands enter through its gate.
 type Role struct {
-	s     *Shard
-	gate  gate
-	ready atomic.Bool // the shard has been recovered; until then only the recovery touches its data
+	shard  int
+	writer *writer
+	gate   gate
+	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
 
 	mu              sync.Mutex // held by who opens or closes the gate, also while that waits; guards all below
 	handoverPending bool       // CloseIfEmpty closed the gate
 }
 
-func (r *Role) init(s *Shard) {
-	r.s = s
+func (r *Role) init(shard int, w *writer) {
+	r.shard, r.writer = shard, w
 	r.gate.init()
 	r.ready.Store(true)
 }
@@ -39,21 +38,20 @@ func (r *Role) init(s *Shard) {
 func (r *Role) Open(epoch, emptySince uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.s
-	switch last := s.epoch.Load(); {
+	switch last := r.writer.epoch.Load(); {
 	case !r.ready.Load():
-		return fmt.Errorf("shard %d: %w", s.id, ErrNotRecovered)
+		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
 	case epoch < max(last, emptySince, 1):
-		return fmt.Errorf("shard %d: %w: %d comes after %d", s.id, ErrEpoch, max(last, emptySince), epoch)
+		return fmt.Errorf("shard %d: %w: %d comes after %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
 	case epoch == last && r.gate.isOpen():
 		return nil
 	case epoch == last && r.handoverPending:
-		return fmt.Errorf("shard %d: %w", s.id, ErrHandoverPending)
+		return fmt.Errorf("shard %d: %w", r.shard, ErrHandoverPending)
 	}
 	r.gate.close()
 	r.handoverPending = false
-	if err := s.beginEpoch(epoch, emptySince); err != nil {
-		return fmt.Errorf("shard %d cannot be served: %w", s.id, err)
+	if err := r.writer.beginEpoch(epoch, emptySince); err != nil {
+		return fmt.Errorf("shard %d cannot be served: %w", r.shard, err)
 	}
 	r.gate.open()
 	return nil
@@ -72,8 +70,8 @@ func (r *Role) Close() {
 func (r *Role) CloseIfEmpty(epoch uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	keys := &r.s.counts.keys
-	if !r.gate.isOpen() || r.s.epoch.Load() != epoch || keys.Load() > 0 { // this needs no wait for the commands inside
+	keys := &r.writer.index.counts.keys
+	if !r.gate.isOpen() || r.writer.epoch.Load() != epoch || keys.Load() > 0 { // this needs no wait for the commands inside
 		return false
 	}
 	r.gate.close()
@@ -98,21 +96,21 @@ func (r *Role) Reopen() {
 func (r *Role) ClearStale(emptySince uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.s
+	w := r.writer
 	switch {
 	case !r.ready.Load():
-		return fmt.Errorf("shard %d: %w", s.id, ErrNotRecovered)
-	case r.gate.isOpen() || s.epoch.Load() >= emptySince:
+		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
+	case r.gate.isOpen() || w.epoch.Load() >= emptySince:
 		return nil
 	}
 	r.handoverPending = false
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if s.entries.count == 0 && len(s.requests.index) == 0 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.index.table.count == 0 && len(w.requests.index) == 0 {
 		return nil
 	}
-	if err := s.clearStale(); err != nil {
-		return fmt.Errorf("the stale copy of shard %d cannot be cleared: %w", s.id, err)
+	if err := w.clearStale(); err != nil {
+		return fmt.Errorf("the stale copy of shard %d cannot be cleared: %w", r.shard, err)
 	}
 	return nil
 }
@@ -145,53 +143,3 @@ func (s *Shard) WhenOpen() <-chan struct{} { return s.role.gate.whenOpen() }
 
 // Ready reports whether the shard has been recovered.
 func (s *Shard) Ready() bool { return s.role.ready.Load() }
-
-// Epoch returns the newest epoch that the shard has been in here: that in which it is served, or was last, or what was read from disk. It does not change
-// between Enter and Leave.
-func (s *Shard) Epoch() uint64 { return s.epoch.Load() }
-
-// Newest returns the epoch of the local copy, and the seq of its newest change. The shard must be Ready.
-func (s *Shard) Newest() (epoch, seq uint64) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	return s.epoch.Load(), s.seq
-}
-
-// Epoch returns the newest epoch that any shard has been in here. All shards must be Ready.
-func (s *Store) Epoch() (newest uint64) {
-	for _, sh := range s.shards {
-		newest = max(newest, sh.Epoch())
-	}
-	return newest
-}
-
-// beginEpoch takes the shard to an epoch. Its gate is closed.
-func (s *Shard) beginEpoch(epoch, emptySince uint64) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	stale := s.epoch.Load() < emptySince
-	if before := s.epoch.Swap(epoch); stale {
-		if err := s.clearStale(); err != nil {
-			s.epoch.Store(before)
-			return err
-		}
-	}
-	return nil
-}
-
-// clearStale takes all away that the shard has, in the epoch that it is in. The shard is held for writing, its gate is closed.
-//
-// The Flush survives the end of the process. After a loss of power it may be missing, but then so is all that came behind it in the log: what comes back is of the
-// old epoch, and void again.
-func (s *Shard) clearStale() error {
-	if s.seq > 0 { // then there are records, of entries or of requests
-		if _, err := s.record(change{kind: persistence.Flush, reason: persistence.Stale}); err != nil {
-			return err
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clear()
-	s.requests = requestLog{}
-	return nil
-}

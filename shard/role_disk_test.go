@@ -40,7 +40,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 		}
 		versions = append(versions, l.put("k", 10, 0))
 		if i == 2 {
-			must(t, 0, sh.snapshot(false))
+			must(t, 0, sh.snapshots.write(false))
 		}
 	}
 	for i, v := range versions[1:] {
@@ -49,7 +49,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 		}
 	}
 	must(t, 0, sh.Role().Open(first.Epoch+100, first.Epoch)) // without a write
-	must(t, 0, sh.snapshot(true))
+	must(t, 0, sh.snapshots.write(true))
 	wantScrubbed(t, sh)
 	before := l.contents()
 	l.kill()
@@ -66,7 +66,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 			t.Errorf("shard %d has %s, want %s", i, brief(got), brief(before[i]))
 		}
 	}
-	if n := again.disk.damage.found.Load(); n > 0 {
+	if n := again.disk.counters.damageFound.Load(); n > 0 {
 		t.Errorf("%d places are damaged", n)
 	}
 	if err := again.of("k").Role().Open(first.Epoch+99, first.Epoch); !errors.Is(err, ErrEpoch) {
@@ -77,7 +77,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 
 func wantScrubbed(t *testing.T, sh *Shard) {
 	t.Helper()
-	if damage, err := sh.log.Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
+	if damage, err := sh.writer.log.Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
 		t.Errorf("scrub: %v, %v", damage, err)
 	}
 }
@@ -100,7 +100,7 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			}
 			first := nx("one")
 			l.put("{k}large", 2<<20, 0)
-			must(t, 0, sh.snapshot(false))
+			must(t, 0, sh.snapshots.write(false))
 			l.closeAll()
 			born := first.Version.Epoch + 5
 			clear := func() {
@@ -109,7 +109,7 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 					must(t, 0, sh.Role().Open(born+1, born))
 				} else {
 					must(t, 0, sh.Role().ClearStale(first.Version.Epoch)) // it is not void
-					if sh.counts.keys.Load() != 2 {
+					if sh.index.counts.keys.Load() != 2 {
 						t.Error("a copy was cleared that is not void")
 					}
 					must(t, 0, sh.Role().ClearStale(born))
@@ -122,7 +122,7 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 						t.Error("it is open")
 					}
 				}
-				if n := sh.counts.keys.Load(); n != 0 || l.has("k") {
+				if n := sh.index.counts.keys.Load(); n != 0 || l.has("k") {
 					t.Errorf("%d keys are left", n)
 				}
 			}
@@ -137,8 +137,8 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			}
 			l.closeAll()
 			sh = l.of("k")
-			if _, seq := sh.Newest(); logged && (sh.counts.keys.Load() != 0 || seq != cleared) {
-				t.Errorf("%s: %d keys are back, seq %d, was %d", way, sh.counts.keys.Load(), seq, cleared)
+			if _, seq := sh.Newest(); logged && (sh.index.counts.keys.Load() != 0 || seq != cleared) {
+				t.Errorf("%s: %d keys are back, seq %d, was %d", way, sh.index.counts.keys.Load(), seq, cleared)
 			}
 			must(t, 0, sh.Role().Open(born+2, born))
 			if o := nx("one"); !o.Done || !o.Version.After(first.Version) {
@@ -159,14 +159,14 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 		sh := l.of("k")
 		v := l.put("k", 10, 0)
 		if seed%2 == 0 {
-			must(t, 0, sh.log.Sync(sh.log.Position()))
+			must(t, 0, sh.writer.log.Sync(sh.writer.log.Position()))
 		}
 		l.closeAll()
 		born := v.Epoch + 5
 		must(t, 0, sh.Role().Open(born, born))
 		l.put("{k}new", 10, 0)
 		if seed%3 == 0 {
-			must(t, 0, sh.snapshot(true))
+			must(t, 0, sh.snapshots.write(true))
 		}
 		r := rand.New(rand.NewPCG(seed, 4))
 		image := mem.Crash(r)
@@ -253,7 +253,7 @@ func TestEpochsAndTheScript(t *testing.T) {
 				t.Fatalf("seed %d: shard %d has %s, want %s", seed, i, brief(got), brief(before[i]))
 			}
 		}
-		if n := again.disk.damage.found.Load(); n > 0 || slices.Max(epochs) == slices.Min(epochs) {
+		if n := again.disk.counters.damageFound.Load(); n > 0 || slices.Max(epochs) == slices.Min(epochs) {
 			t.Errorf("seed %d: %d places are damaged, epochs %v", seed, n, epochs)
 		}
 		again.kill()

@@ -263,10 +263,10 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 		t.Error("it expires entries")
 	}
 	store.Memory().Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
-	if n := store.evict(store.memory.config.Load()); n != 0 {
+	if n := store.evictor.evictOne(store.memory.config.Load()); n != 0 {
 		t.Errorf("%d bytes were evicted", n)
 	}
-	if _, after := closed.Newest(); after != before || closed.counts.keys.Load() != 2 {
+	if _, after := closed.Newest(); after != before || closed.index.counts.keys.Load() != 2 {
 		t.Errorf("it has changed: seq %d, was %d", after, before)
 	}
 	must(t, 0, closed.Role().Open(epoch+1, epoch))
@@ -282,7 +282,7 @@ func TestNextEpochHidesNothing(t *testing.T) {
 	f := newFixture(t)
 	store, key := f.store, []byte("bar")
 	slot := int(position(key) >> hashBits)
-	sh := store.ofSlot(slot)
+	sh := store.shardOf(slot)
 	var others sync.WaitGroup
 	stop := make(chan struct{})
 	until := func(do func()) {
@@ -313,8 +313,8 @@ func TestNextEpochHidesNothing(t *testing.T) {
 		must(t, 0, err)
 		keys, _ := store.Scan(0, 100)
 		random, ok := store.RandomKey()
-		if ofSlot := store.KeysInSlot(slot, 10); len(keys) != 1 || len(ofSlot) != 1 || !ok {
-			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, ofSlot, random)
+		if shardOf := store.KeysInSlot(slot, 10); len(keys) != 1 || len(shardOf) != 1 || !ok {
+			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, shardOf, random)
 		}
 		must(t, 0, store.Flush())
 		if n := sh.Keys(); n != 0 {

@@ -9,23 +9,26 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// A scan walks the keys in the order of their position: slot, then a hash of the key. A key's position never changes, so a cursor that is a position
-// needs no state: what is there from the first call to the last is returned, and each call gets further.
+// A scan walks the keys by position: slot, then a hash of the key. The position of a key never changes, so the cursor is a position and the server keeps no state: a scan
+// returns every key that exists from its first call to its last, and every call makes progress.
 const hashBits = 32
 
 func position(key []byte) uint64 {
 	return uint64(topology.Slot(key))<<hashBits | uint64(crc32c.Checksum(key))
 }
 
-// minScanShare keeps a scan with a small count from passing over a large shard too many times.
+// minScanShare bounds how often a scan with a small count passes over a large shard.
 const minScanShare = 8
 
-// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it. It passes over shards that this node does not
-// serve.
+// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it. It skips shards that this node does not serve.
 func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
-	width := uint64(topology.SlotsPerShard(len(s.shards))) << hashBits
+	width := uint64(topology.Slots/len(s.shards)) << hashBits
 	for id := cursor / width; id < uint64(len(s.shards)); id++ {
-		found := s.shards[id].scan(cursor)
+		var found []positioned
+		if sh := s.shards[id]; sh.role.acquireSettled() {
+			found = sh.index.keysFrom(cursor, s.clock())
+			sh.Release()
+		}
 		want := max(count-len(keys), len(found)/minScanShare)
 		for i, f := range found {
 			if i >= want && f.position != found[i-1].position {
@@ -46,42 +49,27 @@ type positioned struct {
 	key      string
 }
 
-// scan returns the keys at a position and behind it, in order.
-func (s *Shard) scan(cursor uint64) []positioned {
-	if !s.role.acquireSettled() {
-		return nil
-	}
-	defer s.Release()
-	s.mu.RLock()
-	now := s.clock()
-	var found []positioned
-	s.entries.each(func(e *Entry) bool {
-		if p := position(e.Key()); p >= cursor && !e.expired(now) {
+// keysFrom returns the keys at a position and behind it, in order.
+func (x *index) keysFrom(cursor uint64, now int64) (found []positioned) {
+	x.eachLive(now, func(e *Entry) bool {
+		if p := position(e.Key()); p >= cursor {
 			found = append(found, positioned{p, string(e.Key())})
 		}
 		return true
 	})
-	s.mu.RUnlock()
 	slices.SortFunc(found, func(a, b positioned) int { return cmp.Compare(a.position, b.position) })
 	return found
 }
 
-// ofSlot returns the shard that holds a slot.
-func (s *Store) ofSlot(slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
-
 // KeysInSlot returns up to limit keys of a slot; none if this node does not serve it.
-func (s *Store) KeysInSlot(slot, limit int) []string { return s.ofSlot(slot).keysInSlot(slot, limit) }
-
-func (s *Shard) keysInSlot(slot, limit int) (keys []string) {
-	if !s.role.acquireSettled() {
+func (s *Store) KeysInSlot(slot, limit int) (keys []string) {
+	sh := s.shardOf(slot)
+	if !sh.role.acquireSettled() {
 		return nil
 	}
-	defer s.Release()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	now := s.clock()
-	s.entries.each(func(e *Entry) bool {
-		if len(keys) < limit && e.Slot() == slot && !e.expired(now) {
+	defer sh.Release()
+	sh.index.eachLive(s.clock(), func(e *Entry) bool {
+		if len(keys) < limit && e.Slot() == slot {
 			keys = append(keys, string(e.Key()))
 		}
 		return len(keys) < limit
@@ -103,30 +91,30 @@ func (s *Store) RandomKey() (string, bool) {
 	if total == 0 {
 		return "", false
 	}
-	// The shard by its size, then the next ones if all that it had has expired.
+	// Choose a shard by its size; if all its keys have expired, try the ones after it.
 	first, at := 0, rand.IntN(total)
 	for ; at >= sizes[first]; first++ {
 		at -= sizes[first]
 	}
 	for i := range s.shards {
-		if key, ok := s.shards[(first+i)%len(s.shards)].randomKey(); ok {
+		sh := s.shards[(first+i)%len(s.shards)]
+		if !sh.role.acquireSettled() {
+			continue
+		}
+		key, ok := sh.index.randomKey(s.clock())
+		sh.Release()
+		if ok {
 			return key, true
 		}
 	}
 	return "", false
 }
 
-// randomKey chooses among the entries that stand together at a random place.
-func (s *Shard) randomKey() (found string, ok bool) {
-	if !s.role.acquireSettled() {
-		return "", false
-	}
-	defer s.Release()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	now := s.clock()
+// randomKey chooses one of the live entries near a random position.
+func (x *index) randomKey(now int64) (found string, ok bool) {
+	x.mu.RLock()
 	seen := 0
-	s.entries.random(64, func(e *Entry) {
+	x.table.random(64, func(e *Entry) {
 		if e.expired(now) {
 			return
 		}
@@ -134,14 +122,25 @@ func (s *Shard) randomKey() (found string, ok bool) {
 			found, ok = string(e.Key()), true
 		}
 	})
+	x.mu.RUnlock()
 	if ok {
 		return found, ok
 	}
-	s.entries.each(func(e *Entry) bool { // most have expired
-		if !e.expired(now) {
-			found, ok = string(e.Key()), true
-		}
-		return !ok
+	x.eachLive(now, func(e *Entry) bool { // most have expired
+		found, ok = string(e.Key()), true
+		return false
 	})
 	return found, ok
+}
+
+// LiveKeys returns how many keys have not expired, whether this node serves them or not.
+func (s *Store) LiveKeys() (n int) {
+	now := s.clock()
+	for _, sh := range s.shards {
+		sh.index.eachLive(now, func(*Entry) bool {
+			n++
+			return true
+		})
+	}
+	return n
 }

@@ -131,21 +131,21 @@ func (s *script) step() {
 		kind = "sync"
 		for i := range s.shards {
 			acked := len(s.history[i]) - 1
-			if e := s.shards[i].log.Sync(s.shards[i].log.Position()); e == nil {
+			if e := s.shards[i].writer.log.Sync(s.shards[i].writer.log.Position()); e == nil {
 				s.synced[i] = acked
 			} else {
 				err = e
 			}
 		}
-		if e := s.disk.WriteMarks(s.r.IntN(2) == 0); e != nil {
+		if e := s.disk.folder.WriteMarks(s.r.IntN(2) == 0); e != nil {
 			err = e
 		}
 	default:
 		kind = "snapshot"
 		if s.r.IntN(2) == 0 {
-			err = sh.snapshot(false)
+			err = sh.snapshots.write(false)
 		} else { // of all that have changed, published together
-			kind, err = "save", (&saver{store: s.Store, ctx: context.Background(), most: stopGroup}).run(new(atomic.Int64))
+			kind, err = "save", (&saveWorker{disk: &s.disk, ctx: context.Background(), most: stopGroup}).run(new(atomic.Int64))
 		}
 	}
 	s.did[kind]++

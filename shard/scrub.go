@@ -4,25 +4,29 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/ndring/ndring/persistence"
 )
 
-// scrubState is what the scrubber counts.
-type scrubState struct{ bytes, shards, rounds atomic.Int64 }
+// scrubber reads cold files slowly and compares their CRC32Cs, to find damage while memory still has the values.
+type scrubber struct {
+	disk                  *Disk
+	bytes, shards, rounds atomic.Int64 // totals
+}
 
-// scrubPause is how long the scrubber waits when it has read everything, or has nothing to do.
+// scrubPause is the time between two rounds.
 const scrubPause = 10 * time.Second
 
-// scrub reads cold files again, slowly, and compares their CRC32Cs, so that damage is found while memory still has the values.
-func (s *Store) scrub(ctx context.Context) {
+func (c *scrubber) loop(ctx context.Context) {
 	for {
-		if s.disk.config.Load().ScrubRate > 0 && !s.disk.Loading() {
-			for _, sh := range s.shards {
+		if c.disk.config.Load().ScrubRate > 0 && !c.disk.Loading() {
+			for _, sh := range c.disk.shards {
 				if ctx.Err() != nil {
 					return
 				}
-				s.scrubShard(ctx, sh)
+				c.scrubShard(ctx, sh)
 			}
-			s.disk.scrubbing.rounds.Add(1)
+			c.rounds.Add(1)
 		}
 		select {
 		case <-ctx.Done():
@@ -32,14 +36,37 @@ func (s *Store) scrub(ctx context.Context) {
 	}
 }
 
-// scrubShard reads the files of one shard, and repairs what is damaged.
-func (s *Store) scrubShard(ctx context.Context, sh *Shard) {
+// scrubShard reads the files of one shard and repairs damage.
+func (c *scrubber) scrubShard(ctx context.Context, sh *Shard) {
+	log := c.disk.log.With("shard", sh.id)
+	damage, err := sh.writer.log.Scrub(c.throttle(ctx))
+	if err != nil {
+		log.Warn("cannot read the files of a shard", "err", err)
+	}
+	c.shards.Add(1)
+	if len(damage) == 0 {
+		return
+	}
+	for _, d := range damage {
+		c.disk.reportDamage(d, log)
+	}
+	repaired := c.repairBlobs(sh)
+	if err := sh.snapshots.write(true); err != nil {
+		log.Error("cannot repair the damage", "err", err)
+		return
+	}
+	c.disk.counters.damageRepaired.Add(int64(len(damage)))
+	log.Info("damage repaired: a snapshot of the values in memory has replaced the files", "blobs", repaired)
+}
+
+// throttle returns a function that keeps to the scrub rate. It returns false to end the scrub.
+func (c *scrubber) throttle(ctx context.Context) func(n int64) bool {
 	began, read := time.Now(), int64(0)
-	damage, err := sh.log.Scrub(func(n int64) bool {
-		s.disk.scrubbing.bytes.Add(n)
+	return func(n int64) bool {
+		c.bytes.Add(n)
 		read += n
 		for {
-			rate := s.disk.config.Load().ScrubRate
+			rate := c.disk.config.Load().ScrubRate
 			if rate <= 0 {
 				return false
 			}
@@ -53,54 +80,41 @@ func (s *Store) scrubShard(ctx context.Context, sh *Shard) {
 			case <-time.After(min(ahead, time.Second)):
 			}
 		}
-	})
-	if err != nil {
-		s.disk.log.Warn("a shard's files cannot be read", "shard", sh.id, "err", err)
 	}
-	s.disk.scrubbing.shards.Add(1)
-	if len(damage) == 0 {
-		return
-	}
-	for _, d := range damage {
-		s.disk.damage.found.Add(1)
-		s.disk.log.Error("damage on disk", "shard", sh.id, "file", d.File, "offset", d.Offset, "bytes", d.Bytes, "what", d.What)
-	}
-	repaired := sh.repairBlobs()
-	if err := sh.snapshot(true); err != nil {
-		s.disk.log.Error("damage cannot be repaired", "shard", sh.id, "err", err)
-		return
-	}
-	s.disk.damage.repaired.Add(int64(len(damage)))
-	s.disk.log.Info("damage is repaired: a snapshot of what memory has took the place of the files", "shard", sh.id, "blobs", repaired)
 }
 
-// repairBlobs gives the values of damaged blobs new ones.
-func (s *Shard) repairBlobs() (repaired int) {
-	for _, id := range s.log.DamagedBlobs() {
-		var found *Entry
-		s.mu.RLock()
-		s.entries.each(func(e *Entry) bool {
-			if e.blob() == id {
-				e.retain()
-				found = e
-			}
-			return found == nil
-		})
-		s.mu.RUnlock()
-		if found == nil {
-			continue // no value has it: it goes with its snapshot
+// repairBlobs rewrites the damaged blobs of a shard from memory and returns how many it has repaired. A blob that no entry has goes with its snapshot.
+func (c *scrubber) repairBlobs(sh *Shard) (repaired int) {
+	for _, id := range sh.writer.log.DamagedBlobs() {
+		e := sh.index.byBlob(id)
+		if e == nil {
+			continue
 		}
-		v := Value{NPY: found.NPY(), Attrs: found.Attrs(), Parts: found.Parts()}
-		err := found.Verify()
+		v := Value{NPY: e.NPY(), Attrs: e.Attrs(), Parts: e.Parts()}
+		err := e.Verify()
 		if err == nil {
-			err = s.log.RewriteBlob(id, v.payload(nil))
+			err = sh.writer.log.RewriteBlob(id, v.payload(nil))
 		}
-		found.Release()
+		e.Release()
 		if err != nil {
-			s.store.disk.log.Error("a damaged file cannot be repaired", "shard", s.id, "blob", id.String(), "err", err)
+			c.disk.log.Error("cannot repair a damaged blob", "shard", sh.id, "blob", id.String(), "err", err)
 			continue
 		}
 		repaired++
 	}
 	return repaired
+}
+
+// byBlob returns the entry that has a blob, with a reference; nil if there is none.
+func (x *index) byBlob(id persistence.BlobID) (found *Entry) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.table.each(func(e *Entry) bool {
+		if e.blob() == id {
+			e.retain()
+			found = e
+		}
+		return found == nil
+	})
+	return found
 }

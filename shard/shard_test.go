@@ -97,7 +97,7 @@ func TestExpiredEntriesGiveTheirMemoryBack(t *testing.T) {
 	if n := f.pool.Buffers(); n != 401 {
 		t.Errorf("%d buffers are held, want 401", n)
 	}
-	if n := f.expired.Load(); n != 600 {
+	if n := f.index.counts.expired.Load(); n != 600 {
 		t.Errorf("%d entries are counted as expired", n)
 	}
 	f.now += 10_000
@@ -260,7 +260,7 @@ func TestRequestLogIsBounded(t *testing.T) {
 	f := newFixture(t)
 	for i := range 3 * maxRequests {
 		f.set("k", "a", requestID(fmt.Sprint(i)))
-		if n, m := len(f.requests.index), len(f.requests.queue); n > maxRequests || m > 2*maxRequests+1 {
+		if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n > maxRequests || m > 2*maxRequests+1 {
 			t.Fatalf("after %d requests %d are known, the queue has %d", i, n, m)
 		}
 	}
@@ -271,7 +271,7 @@ func TestRequestLogIsBounded(t *testing.T) {
 	}
 	f.now += requestLifetime
 	f.set("k", "a", requestID("x"))
-	if n, m := len(f.requests.index), len(f.requests.queue); n != 1 || m != 1 {
+	if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n != 1 || m != 1 {
 		t.Errorf("after a minute %d are known, the queue has %d", n, m)
 	}
 }
@@ -419,8 +419,8 @@ func TestShardIsAMap(t *testing.T) {
 				t.Fatalf("step %d: %s is %q, want %q", step, key, got, want)
 			}
 		}
-		if n := f.pool.Buffers(); n != int64(f.entries.count) {
-			t.Fatalf("step %d: %d buffers are held for %d entries", step, n, f.entries.count)
+		if n := f.pool.Buffers(); n != int64(f.index.table.count) {
+			t.Fatalf("step %d: %d buffers are held for %d entries", step, n, f.index.table.count)
 		}
 	}
 }

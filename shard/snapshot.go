@@ -5,46 +5,43 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
+	"sync"
 
 	"github.com/ndring/ndring/persistence"
 )
 
-// pacer makes work in the background take a part of a processor's time.
-type pacer struct{ worked time.Time }
+// snapshotter writes snapshots of one shard while writes go on. It does so whether the shard is served or not: a snapshot says what the copy has, and of which epoch and
+// seq.
+type snapshotter struct {
+	shard  int
+	writer *writer
+	disk   *Disk
 
-// restFor is how long a pacer rests for the time that it has worked.
-const restFor = 2
-
-func (p *pacer) pause() {
-	if now := time.Now(); !p.worked.IsZero() {
-		time.Sleep(min(restFor*now.Sub(p.worked), 20*time.Millisecond))
-	}
-	p.worked = time.Now()
+	mu sync.Mutex // held from prepare until the snapshot is committed; comes before writer.mu
 }
 
-// snapshot writes the shard to a snapshot, as it is now, while writes go on. Unless it is forced, it does nothing when there is nothing new. Whether the shard
-// is served does not matter: a snapshot says what the copy has already, and of which epoch and seq that is.
-func (s *Shard) snapshot(force bool) error {
-	s.snapshotting.Lock()
-	defer s.snapshotting.Unlock()
-	snapshot, err := s.writeSnapshot(force, nil)
+// write writes and commits a snapshot. Unless it is forced, it does nothing if nothing has changed since the last one.
+func (n *snapshotter) write(force bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	snapshot, err := n.prepare(force, nil)
 	if err == nil && snapshot == nil {
 		return nil
 	}
 	if err == nil {
 		err = snapshot.Commit()
 	}
-	return s.noteSnapshot(err)
+	return n.finish(err)
 }
 
-// writeSnapshot writes all that a snapshot has, and leaves it to be committed; nil if there is nothing new. Snapshotting is held until then.
-func (s *Shard) writeSnapshot(force bool, pace func() error) (*persistence.Snapshot, error) {
-	state, snapshot, err := s.beginSnapshot(force)
+// prepare writes a snapshot and leaves it to the caller to commit it; nil if nothing has changed. The caller holds mu until then. Throttle is called now and then; an
+// error that it returns ends the snapshot.
+func (n *snapshotter) prepare(force bool, throttle func() error) (*persistence.Snapshot, error) {
+	state, snapshot, err := n.capture(force)
 	if err != nil || snapshot == nil {
 		return nil, err
 	}
-	snapshot.Throttle = pace
+	snapshot.Throttle = throttle
 	if err := state.write(snapshot); err != nil {
 		snapshot.Abort()
 		return nil, err
@@ -52,58 +49,60 @@ func (s *Shard) writeSnapshot(force bool, pace func() error) (*persistence.Snaps
 	return snapshot, nil
 }
 
-// noteSnapshot counts what has become of a snapshot. One that failed is tried again.
-func (s *Shard) noteSnapshot(err error) error {
+// finish counts the outcome of a snapshot. After an error the shard counts as changed, so that it is tried again.
+func (n *snapshotter) finish(err error) error {
 	if err == nil {
-		s.store.disk.counters.snapshots.Add(1)
+		n.disk.counters.snapshots.Add(1)
 		return nil
 	}
-	s.unsaved.Add(1)
-	s.store.disk.unsaved.Add(1)
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) { // a stop
-		s.store.disk.counters.snapshotErrors.Add(1)
+	n.writer.unsaved.Add(1)
+	n.disk.unsaved.Add(1)
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) { // those mean that the node stops
+		n.disk.counters.snapshotErrors.Add(1)
 	}
-	return fmt.Errorf("snapshot of shard %d: %w", s.id, err)
+	return fmt.Errorf("snapshot of shard %d: %w", n.shard, err)
 }
 
-// savedState is what a shard has at one moment: all entries, each with a reference, and the answers that a repeated request has to get.
+// shardState is what a shard has at one moment: all entries, each with a reference, and the outcomes of requests.
 //
-// Entries that have expired and are not freed yet belong to it: the clock may go back, and until the record that takes an entry away is in the log, another one may
-// give it more time.
-type savedState struct {
+// It includes expired entries that are not freed yet: the clock may be set back, and until the record of its removal is in the log, another record may extend an entry's
+// deadline.
+type shardState struct {
 	entries []*Entry
 	answers []answer
 }
 
-func (s *Shard) beginSnapshot(force bool) (state savedState, snapshot *persistence.Snapshot, err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if s.unsaved.Load() == 0 && !force {
+// capture returns the state of the shard and begins the snapshot of exactly this state.
+func (n *snapshotter) capture(force bool) (state shardState, snapshot *persistence.Snapshot, err error) {
+	w := n.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.unsaved.Load() == 0 && !force {
 		return state, nil, nil
 	}
 	var blobs []persistence.BlobID
-	state.entries = make([]*Entry, 0, s.entries.count)
-	s.entries.each(func(e *Entry) bool {
+	state.entries = make([]*Entry, 0, w.index.table.count)
+	w.index.table.each(func(e *Entry) bool {
 		state.entries = append(state.entries, e)
 		if id := e.blob(); id != 0 {
 			blobs = append(blobs, id)
 		}
 		return true
 	})
-	if snapshot, err = s.log.BeginSnapshot(s.epoch.Load(), s.seq, blobs); err != nil {
+	if snapshot, err = w.log.BeginSnapshot(w.epoch.Load(), w.seq, blobs); err != nil {
 		return state, nil, err
 	}
 	for _, e := range state.entries {
 		e.retain()
 	}
-	s.requests.forget(s.clock())
-	state.answers = s.requests.answers()
-	s.store.disk.unsaved.Add(-s.unsaved.Swap(0))
+	w.requests.expire(w.clock())
+	state.answers = w.requests.answers()
+	n.disk.unsaved.Add(-w.unsaved.Swap(0))
 	return state, snapshot, nil
 }
 
 // write writes the state to a snapshot and releases the entries.
-func (state *savedState) write(snapshot *persistence.Snapshot) (err error) {
+func (state *shardState) write(snapshot *persistence.Snapshot) (err error) {
 	var x encoder
 	for list := range slices.Chunk(state.answers, answersRecord) {
 		if err == nil {
@@ -113,19 +112,19 @@ func (state *savedState) write(snapshot *persistence.Snapshot) (err error) {
 	}
 	for _, e := range state.entries {
 		if err == nil {
-			err = x.write(e, snapshot)
+			err = writeEntry(&x, e, snapshot)
 		}
 		e.Release()
 	}
 	return err
 }
 
-func (x *encoder) write(e *Entry, snapshot *persistence.Snapshot) error {
+func writeEntry(x *encoder, e *Entry, snapshot *persistence.Snapshot) error {
 	defer x.reset()
 	version := e.Version()
 	r := persistence.Record{Type: persistence.Put, Epoch: version.Epoch, Seq: version.Seq, Key: e.Key()}
 	x.value(&r, e, "")
-	if r.Blob == 0 && r.Bytes >= persistence.BlobBytes { // without a log, it has none yet
+	if r.Blob == 0 && r.Bytes >= persistence.BlobBytes { // without a log it has no blob yet
 		id, err := snapshot.Stage(r.Payload)
 		if err != nil {
 			return err

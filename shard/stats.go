@@ -8,106 +8,105 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// counts is what a shard counts. They are atomic so that whoever asks for them takes no lock.
+// counts are numbers of one shard. They are atomic, so reading them takes no lock.
 type counts struct {
-	keys, keysWithTTL atomic.Int64
-	expiries          atomic.Uint64 // Shard.expiries, as math.Float64bits
-	hits, misses      atomic.Int64
+	keys, keysWithTTL              atomic.Int64
+	expirySum                      atomic.Uint64 // index.expirySum as math.Float64bits
+	hits, misses, expired, evicted atomic.Int64  // since the start or ResetStats
+	liveBytes                      atomic.Int64  // that the present values take on disk
 }
 
-// expiryBase is near all deadlines, so that a sum of their distances from it is exact for long, and no sum overflows.
+// expiryBase is near all deadlines: a sum of their distances from it stays exact for long and cannot overflow.
 const expiryBase = 1_700_000_000_000 // Unix time in ms
 
-// recount follows a change of the maps. The shard is held.
-func (s *Shard) recount() {
-	s.counts.keys.Store(int64(s.entries.count))
-	s.counts.keysWithTTL.Store(int64(s.deadlines.Len()))
-	if s.deadlines.Len() == 0 {
-		s.expiries = 0 // whatever rounding has left
+// syncCounts copies the sizes of the index into its counts. The caller holds index.mu.
+func (x *index) syncCounts() {
+	x.counts.keys.Store(int64(x.table.count))
+	x.counts.keysWithTTL.Store(int64(x.deadlines.Len()))
+	if x.deadlines.Len() == 0 {
+		x.expirySum = 0 // drop the rounding error
 	}
-	s.counts.expiries.Store(math.Float64bits(s.expiries))
+	x.counts.expirySum.Store(math.Float64bits(x.expirySum))
 }
 
-// SizeClasses is the number of classes by which Sizes counts values: class i holds those of 2^(i-1) to 2^i - 1 bytes, class 0 empty ones.
+// SizeClasses is the number of size classes: class i has values of 2^(i-1) to 2^i - 1 bytes, class 0 empty ones.
 const SizeClasses = 48
 
-// tables are the counts of a store that do not follow its shards.
-type tables struct {
+// storeStats are sums over all shards, by slot and by size.
+type storeStats struct {
 	slots [topology.Slots]struct {
 		keys  atomic.Int32
 		bytes atomic.Int64
 	}
-	sizes [SizeClasses]atomic.Int64
+	sizes     [SizeClasses]atomic.Int64
+	liveBytes atomic.Int64 // that the present values take on disk
 }
 
-// account adds an entry that comes (1) to the tables, or takes one away that goes (-1).
-func (s *Shard) account(e *Entry, sign int64) {
-	slot := &s.store.tables.slots[e.Slot()]
+// addStats counts an entry that joins the index (1) or leaves it (-1).
+func (x *index) addStats(e *Entry, sign int64) {
+	slot := &x.stats.slots[e.Slot()]
 	slot.keys.Add(int32(sign))
 	slot.bytes.Add(sign * e.Footprint())
 	bytes := sign * e.recordBytes()
-	s.live.Add(bytes)
-	s.store.disk.live.Add(bytes)
-	s.store.tables.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
+	x.counts.liveBytes.Add(bytes)
+	x.stats.liveBytes.Add(bytes)
+	x.stats.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
 }
-
-// Keys returns how many keys the shard has, whether it is served or not, expired ones that are not freed yet included. It takes no lock.
-func (s *Shard) Keys() int { return int(s.counts.keys.Load()) }
 
 // Stats is what a store counts.
 type Stats struct {
-	Keys, KeysWithTTL              int   // of the shards that this node serves, expired ones that are not freed yet included
+	Keys, KeysWithTTL              int   // of the shards that this node serves, including expired keys that are not freed yet
 	KeysNotServed                  int   // of the shards that it has and does not serve
-	AverageTTL                     int64 // ms that those of KeysWithTTL have left on average; 0 if there are none
-	Hits, Misses, Expired, Evicted int64 // since the start, or since ResetStats
+	AverageTTL                     int64 // ms that KeysWithTTL have left on average; 0 if there are none
+	Hits, Misses, Expired, Evicted int64 // since the start or ResetStats
 }
 
 // Stats returns the counts of all shards. It takes no lock.
 func (s *Store) Stats() Stats {
 	var sum Stats
-	expiries := float64(0)
+	expirySum := float64(0)
 	for _, sh := range s.shards {
 		if keys := sh.Keys(); sh.Serving() {
 			sum.Keys += keys
-			sum.KeysWithTTL += int(sh.counts.keysWithTTL.Load())
-			expiries += math.Float64frombits(sh.counts.expiries.Load())
+			sum.KeysWithTTL += int(sh.index.counts.keysWithTTL.Load())
+			expirySum += math.Float64frombits(sh.index.counts.expirySum.Load())
 		} else {
 			sum.KeysNotServed += keys
 		}
-		sum.Hits += sh.counts.hits.Load()
-		sum.Misses += sh.counts.misses.Load()
-		sum.Expired += sh.expired.Load()
-		sum.Evicted += sh.evicted.Load()
+		sum.Hits += sh.index.counts.hits.Load()
+		sum.Misses += sh.index.counts.misses.Load()
+		sum.Expired += sh.index.counts.expired.Load()
+		sum.Evicted += sh.index.counts.evicted.Load()
 	}
 	if sum.KeysWithTTL > 0 {
-		sum.AverageTTL = int64(max(0, math.Round(expiries/float64(sum.KeysWithTTL)+float64(expiryBase-s.clock()))))
+		sum.AverageTTL = int64(max(0, math.Round(expirySum/float64(sum.KeysWithTTL)+float64(expiryBase-s.clock()))))
 	}
 	return sum
 }
 
-// ResetStats sets the counts of what has happened to zero.
+// ResetStats sets the counts of events to zero.
 func (s *Store) ResetStats() {
 	for _, sh := range s.shards {
-		sh.counts.hits.Store(0)
-		sh.counts.misses.Store(0)
-		sh.expired.Store(0)
-		sh.evicted.Store(0)
+		sh.index.counts.hits.Store(0)
+		sh.index.counts.misses.Store(0)
+		sh.index.counts.expired.Store(0)
+		sh.index.counts.evicted.Store(0)
 	}
 }
 
-// SlotStats returns how many keys a slot has and about how many bytes they take; none if this node does not serve it.
+// SlotStats returns how many keys a slot has and about how many bytes they take; 0 if this node does not serve it.
 func (s *Store) SlotStats(slot int) (keys int, bytes int64) {
-	if !s.ofSlot(slot).Serving() {
+	if !s.shardOf(slot).Serving() {
 		return 0, 0
 	}
-	t := &s.tables.slots[slot]
+	t := &s.stats.slots[slot]
 	return int(t.keys.Load()), t.bytes.Load()
 }
 
-// Sizes returns how many .npy files there are of each size class.
+// Sizes returns the number of .npy files in each size class.
 func (s *Store) Sizes() (counts [SizeClasses]int64) {
 	for i := range counts {
-		counts[i] = s.tables.sizes[i].Load()
+		counts[i] = s.stats.sizes[i].Load()
 	}
 	return counts
 }

@@ -124,7 +124,7 @@ func (l *lab) storeMany() {
 	for i := range 3000 {
 		key := fmt.Sprint("key ", i)
 		v, _ := l.value(key, 20, false)
-		o, err := l.ofSlot(topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v})
+		o, err := l.shardOf(topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v})
 		if must(l.t, o, err); !o.Done {
 			l.t.Fatal(key)
 		}
@@ -198,16 +198,16 @@ func TestNoDescriptors(t *testing.T) {
 			opens := &openless{FS: mem}
 			l := mustLab(t, opens, fsync)
 			l.put("k", 10, 0)
-			l.disk.SyncAll()
+			l.disk.folder.SyncAll()
 			l.put("k", 20, 0) // into a file whose folder is to be opened again for the sync
-			must(t, 0, l.of("k").snapshot(true))
+			must(t, 0, l.of("k").snapshots.write(true))
 			l.put("k", 30, 0)
 			opens.set(none)
 			l.put("k", 40, 0) // its segment is open
-			if n := l.disk.SyncAll(); fsync == FsyncEverysec && n != 1 {
+			if n := l.disk.folder.SyncAll(); fsync == FsyncEverysec && n != 1 {
 				t.Errorf("%d logs were synced", n)
 			}
-			if err := l.of("k").snapshot(true); !errors.Is(err, none) {
+			if err := l.of("k").snapshots.write(true); !errors.Is(err, none) {
 				t.Errorf("a snapshot: %v", err)
 			}
 			v, _ := l.value("x", 10, false)
@@ -220,13 +220,13 @@ func TestNoDescriptors(t *testing.T) {
 			}
 			l.put("other", 10, 0)
 			l.put("k", 50, 0)
-			l.disk.SyncAll()
-			must(t, 0, l.of("k").snapshot(true))
+			l.disk.folder.SyncAll()
+			must(t, 0, l.of("k").snapshots.write(true))
 			want := l.contents()
 			must(t, 0, l.Store.Close(t.Context(), true))
 			l.Release()
 			again := mustLab(t, mem, fsync)
-			if got := again.contents(); brief(got[l.of("k").id]) != brief(want[l.of("k").id]) || !again.has("other") || again.disk.damage.found.Load() > 0 {
+			if got := again.contents(); brief(got[l.of("k").id]) != brief(want[l.of("k").id]) || !again.has("other") || again.disk.counters.damageFound.Load() > 0 {
 				t.Errorf("%v, %s", none, brief(got[l.of("k").id]))
 			}
 			again.kill()
@@ -294,7 +294,7 @@ func TestStoppedShardsAreCounted(t *testing.T) {
 			l.put("other", 10, 0)
 		}
 		broken = true
-		if stop != nil && stop.log.Sync(stop.log.Position()) == nil {
+		if stop != nil && stop.writer.log.Sync(stop.writer.log.Position()) == nil {
 			t.Error("the sync is said to be done")
 		}
 		broken = false

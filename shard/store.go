@@ -7,136 +7,124 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/memory"
 )
 
-// How often expired entries are freed, and how many of a shard before its lock is let go for others; how often memory that nobody needs is
-// looked for.
 const (
-	expiryInterval = 100 * time.Millisecond
-	expiryBatch    = 256
-	trimInterval   = time.Second
+	expiryInterval = 100 * time.Millisecond // between two rounds that free expired entries
+	expiryBatch    = 256                    // entries freed under one lock of a shard
+	trimInterval   = time.Second            // between two looks for idle memory
 )
 
 // Store is all the shards of a node.
 type Store struct {
 	clock       Clock
-	pool        *memory.Pool // of the entries
-	tablePool   memory.Pool  // of their indexes
+	pool        *memory.Pool // for entries
+	tablePool   memory.Pool  // for hash tables
 	shards      []*Shard
-	tables      tables
+	stats       storeStats
 	memory      Memory
-	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause
+	evictor     evictor
 	disk        Disk
-	context     context.Context // of what Open started
-	stop        context.CancelFunc
-	done        sync.WaitGroup
+	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause
+
+	context context.Context // of the goroutines that Open started
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
-// NewStore returns a store of n empty shards that are all served, in one epoch, as a node alone does. The epoch is the first half of each version; it must be higher at
-// each start, so that versions never repeat.
+// NewStore returns a store of n empty shards that are all served in one epoch, as a lone node serves them. The epoch is the first half of every version; it must be
+// higher at each start, or versions repeat.
 func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 	s := NewClosedStore(n, clock, pool)
 	for _, sh := range s.shards {
-		sh.epoch.Store(epoch)
+		sh.writer.epoch.Store(epoch)
 		sh.role.gate.open()
 	}
 	return s
 }
 
-// NewClosedStore returns a store of n empty shards whose entries lie in pool. None is served before it is opened.
+// NewClosedStore returns a store of n empty shards that are all closed. Entries live in pool.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
 	s.memory.init(pool, &s.tablePool)
-	s.disk.store = s
-	s.disk.kick = make(chan struct{}, 1)
-	s.disk.frame = unframed
-	s.disk.config.Store(&DiskConfig{Fsync: FsyncEverysec})
+	s.disk.init(s)
 	for i := range s.shards {
-		s.shards[i] = &Shard{id: i, clock: clock, store: s}
-		s.shards[i].role.init(s.shards[i])
+		s.shards[i] = newShard(i, s)
 	}
+	s.evictor = evictor{shards: s.shards, memory: &s.memory, clock: clock}
 	return s
 }
 
-// Open starts the freeing of expired entries and of memory that nobody needs.
+// Open starts the background work: it frees expired entries and idle memory, and looks after the files.
 func (s *Store) Open(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.context = ctx
-	s.openDisk(ctx)
+	s.disk.open(ctx)
 	s.memory.measure()
-	s.done.Go(func() {
-		tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
-		defer tick.Stop()
-		defer trim.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				s.memory.measure()
-				for _, sh := range s.shards {
-					for sh.role.ready.Load() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
-					}
-				}
-				if !s.disk.Loading() {
-					s.EvictFor(0)
-				}
-			case <-trim.C:
-				s.forgetRequests()
-				s.Trim(false)
-			}
-		}
-	})
+	s.done.Go(func() { s.freeLoop(ctx) })
 }
 
-// Close ends what Open started. With a data folder, everything is synced; save says that snapshots are written too, as long as ctx lasts. The
-// entries stay readable, and nothing can be written any more.
+func (s *Store) freeLoop(ctx context.Context) {
+	tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
+	defer tick.Stop()
+	defer trim.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.memory.measure()
+			for _, sh := range s.shards {
+				for sh.Ready() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
+				}
+			}
+			if !s.disk.Loading() {
+				s.EvictFor(0)
+			}
+		case <-trim.C:
+			s.expireRequests()
+			s.Trim(false)
+		}
+	}
+}
+
+// Close ends what Open started. With a data folder it syncs everything and, if save is true, writes snapshots until ctx is done. Entries stay readable; writes fail.
 func (s *Store) Close(ctx context.Context, save bool) error {
 	s.stop()
 	s.done.Wait()
-	return s.closeDisk(ctx, save)
+	return s.disk.close(ctx, save)
 }
 
-// Trim gives memory back to the system that nobody has needed for some seconds, or at once: that of the pools, and that of the Go heap. Called once a second, it
-// also moves entries together that lie scattered.
+// Trim returns memory to the system that has been idle for some seconds, or at once. Called once a second, it also defragments the entries.
 func (s *Store) Trim(atOnce bool) {
 	s.memory.trim(atOnce)
-	if s.pool.Evacuating() {
-		for _, sh := range s.shards {
-			if sh.role.ready.Load() {
-				sh.compact()
-			}
+	if !s.pool.Evacuating() {
+		return
+	}
+	for _, sh := range s.shards {
+		if sh.Ready() {
+			sh.writer.mu.Lock()
+			sh.index.mu.Lock()
+			sh.index.defragment()
+			sh.index.mu.Unlock()
+			sh.writer.mu.Unlock()
 		}
 	}
 }
 
-// compact moves entries out of slabs that are mostly empty.
-func (s *Shard) compact() {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, slot := range s.entries.slots {
-		if slot == 0 {
-			continue
+// expireRequests frees the memory of expired requests. It skips shards that are being written to until the next round.
+func (s *Store) expireRequests() {
+	for _, sh := range s.shards {
+		if sh.Ready() && sh.writer.mu.TryLock() {
+			sh.writer.requests.expire(s.clock())
+			sh.writer.mu.Unlock()
 		}
-		e := s.entries.entry(uint64(i))
-		if !e.buffer().Evacuating() || e.buffer().Shared() {
-			continue
-		}
-		moved := (*Entry)(s.store.pool.Copy(e.buffer().Bytes())) // with the references to its other buffers
-		s.account(e, -1)
-		s.account(moved, 1)
-		if e.ExpireAt() != 0 {
-			s.deadlines.replace(e, moved)
-		}
-		s.entries.slots[i] = slot>>refBits<<refBits | uint64(moved.buffer().Addr())
-		e.buffer().Release()
 	}
 }
 
-// Now returns the Unix time in ms by which the store hides what has expired.
+// Now returns the Unix time in ms by which the store hides expired keys.
 func (s *Store) Now() int64 { return s.clock() }
 
 // PauseRemovals keeps all keys until the given time: none expires or is evicted, so that clients can be moved or nodes compared. Reads still hide expired keys.
@@ -160,6 +148,17 @@ func (s *Store) Memory() *Memory { return &s.memory }
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
+// shardOf returns the shard of a slot.
+func (s *Store) shardOf(slot int) *Shard { return s.shards[slot/(topology.Slots/len(s.shards))] }
+
+// Epoch returns the newest epoch that this node knows of any shard. All shards must be Ready.
+func (s *Store) Epoch() (newest uint64) {
+	for _, sh := range s.shards {
+		newest = max(newest, sh.Epoch())
+	}
+	return newest
+}
+
 // Flush removes all keys of the shards that this node serves. After an error some of them may be left.
 func (s *Store) Flush() error {
 	var err error
@@ -172,19 +171,14 @@ func (s *Store) Flush() error {
 	return err
 }
 
-// Release lets all entries go, without a word to the log. Nobody uses the store afterwards.
+// Release frees all entries without logging it. The store must not be used afterwards.
 func (s *Store) Release() {
 	for _, sh := range s.shards {
-		sh.writing.Lock()
-		sh.mu.Lock()
-		sh.entries.each(func(e *Entry) bool {
-			e.Release()
-			return true
-		})
-		sh.entries.release()
-		sh.deadlines = nil
-		sh.mu.Unlock()
-		sh.writing.Unlock()
+		sh.writer.mu.Lock()
+		sh.index.mu.Lock()
+		sh.index.release()
+		sh.index.mu.Unlock()
+		sh.writer.mu.Unlock()
 	}
 	s.memory.trimPools(true)
 }

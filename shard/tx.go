@@ -6,42 +6,22 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Tx is a shard that is held: all that is done through it is done at one moment, with nothing of others in between. What it changes is seen by
-// itself at once, and by others when it is done and in the log.
+// Tx is a transaction on a shard. It reads and writes atomically: it sees its own changes at once, and others see all of them together, when they are in the log.
 type Tx struct {
 	s       *Shard
 	now     int64  // Unix time in ms
 	seq     uint64 // of the last change
 	changes []change
-	latest  map[string]int         // the last change of each key; nil while there are few
-	answers map[requestKey]Outcome // to the requests among the changes
-	repeats bool                   // a request was answered with what an earlier write has in the log
+	latest  map[string]int         // index of the last change of each key; nil while there are few changes
+	answers map[requestKey]Outcome // of the requests among the changes
+	repeats bool                   // a request got the outcome of an earlier write, which must be durable before the reply
 }
 
-// change is what a Tx will do to a key.
-type change struct {
-	kind      persistence.Type
-	reason    persistence.Reason
-	seq       uint64
-	key       []byte
-	entry     *Entry // that the key will have; nil for none
-	requestID string
-	request   requestKey
-	answers   bool // it has no key and takes nothing away: the condition of a write did not hold, which the answer to its request says
-}
-
-// outcome is the answer to the request of a change.
-func (c *change) outcome(epoch uint64) Outcome {
-	if c.answers {
-		return Outcome{}
-	}
-	return Outcome{true, Version{epoch, c.seq}}
-}
-
-// fewChanges are looked through faster than a map is made.
+// Searching this many changes is faster than making a map.
 const fewChanges = 8
 
-func (tx *Tx) change(c change) {
+// add adds a change.
+func (tx *Tx) add(c change) {
 	tx.seq++
 	c.seq = tx.seq
 	tx.changes = append(tx.changes, c)
@@ -49,7 +29,7 @@ func (tx *Tx) change(c change) {
 		if tx.answers == nil {
 			tx.answers = make(map[requestKey]Outcome)
 		}
-		tx.answers[c.request] = c.outcome(tx.s.epoch.Load())
+		tx.answers[c.request] = c.outcome(tx.s.writer.epoch.Load())
 	}
 	switch n := len(tx.changes); {
 	case n == fewChanges+1:
@@ -62,23 +42,23 @@ func (tx *Tx) change(c change) {
 	}
 }
 
-// entry returns what a key has, expired or not; nil for nothing.
+// entry returns the entry of a key, expired or not; nil if it is missing.
 func (tx *Tx) entry(key []byte) *Entry {
 	if tx.latest != nil {
 		if i, found := tx.latest[string(key)]; found {
 			return tx.changes[i].entry
 		}
-		return tx.s.entries.get(key)
+		return tx.s.index.get(key)
 	}
 	for i := len(tx.changes) - 1; i >= 0; i-- {
 		if bytes.Equal(tx.changes[i].key, key) {
 			return tx.changes[i].entry
 		}
 	}
-	return tx.s.entries.get(key)
+	return tx.s.index.get(key)
 }
 
-// live returns what a key has unless it has expired.
+// live returns the entry of a key unless it has expired.
 func (tx *Tx) live(key []byte) *Entry {
 	if e := tx.entry(key); e != nil && !e.expired(tx.now) {
 		return e
@@ -87,16 +67,16 @@ func (tx *Tx) live(key []byte) *Entry {
 }
 
 // Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns nil for a missing key.
-// Touch makes the key count as used now.
+// Touch records an access.
 func (tx *Tx) Get(key []byte, touch bool) *Entry {
 	e := tx.live(key)
 	if e == nil {
-		tx.s.counts.misses.Add(1)
+		tx.s.index.counts.misses.Add(1)
 		return nil
 	}
-	tx.s.counts.hits.Add(1)
+	tx.s.index.counts.hits.Add(1)
 	if touch {
-		tx.s.touch(e, tx.now)
+		tx.touch(e)
 	}
 	e.retain()
 	return e
@@ -111,7 +91,16 @@ func (tx *Tx) GetAll(keys [][]byte, touch bool) []*Entry {
 	return entries
 }
 
-// Peek returns the entry of a key as Get does, but leaves no trace: it is neither a hit nor a use.
+// touch records an access to an entry.
+func (tx *Tx) touch(e *Entry) {
+	a := &e.head().access
+	if config := tx.s.store.memory.config.Load(); config.Policy.LFU() {
+		a.count(tx.now, config.LFULogFactor, config.LFUDecay)
+	}
+	a.touch(tx.now)
+}
+
+// Peek is Get without a trace: it counts neither a hit nor an access.
 func (tx *Tx) Peek(key []byte) *Entry {
 	e := tx.live(key)
 	if e != nil {
@@ -120,33 +109,101 @@ func (tx *Tx) Peek(key []byte) *Entry {
 	return e
 }
 
-// Delete removes keys and returns how many of them were there.
+// Set performs one write. It takes over the references of w.Value, whatever the outcome.
+func (tx *Tx) Set(w Write) (Outcome, error) {
+	if w.RequestID != "" && w.request == (requestKey{}) {
+		w.request = requestOf(w.Key, w.RequestID)
+	}
+	if earlier, found := tx.answered(w.request); found {
+		tx.s.writer.discardWrite(&w)
+		return earlier, nil
+	}
+	if err := tx.s.writer.prepare(&w); err != nil {
+		return Outcome{}, err
+	}
+	outcome := tx.set(&w)
+	if !outcome.Done && w.RequestID != "" {
+		tx.add(change{kind: persistence.Delete, refused: true, request: w.request})
+	}
+	return outcome, nil
+}
+
+// answered returns the outcome of an earlier request with the same id.
+func (tx *Tx) answered(request requestKey) (outcome Outcome, found bool) {
+	if request == (requestKey{}) {
+		return outcome, false
+	}
+	if outcome, found = tx.answers[request]; !found {
+		outcome, found = tx.s.writer.requests.find(request, tx.now)
+	}
+	tx.repeats = tx.repeats || found
+	return outcome, found
+}
+
+// SetAll performs unconditional writes.
+func (tx *Tx) SetAll(writes []Write) error {
+	if err := tx.s.writer.prepareAll(writes); err != nil {
+		return err
+	}
+	for i := range writes {
+		tx.set(&writes[i])
+	}
+	return nil
+}
+
+// set adds the change of a prepared write if its condition holds.
+func (tx *Tx) set(w *Write) Outcome {
+	var old *Entry
+	if w.Condition != Always || w.Expiry.Keep {
+		old = tx.live(w.Key)
+	}
+	if !w.conditionHolds(old) {
+		tx.s.writer.discard(w.entry, true)
+		return Outcome{}
+	}
+	at := w.Expiry.At
+	if w.Expiry.Keep && old != nil {
+		at = old.ExpireAt()
+	}
+	epoch := tx.s.writer.epoch.Load()
+	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
+		tx.s.writer.discard(w.entry, true)
+		tx.add(change{kind: persistence.Delete, key: w.Key, request: w.request})
+		return Outcome{Done: true, Version: Version{epoch, tx.seq}}
+	}
+	h := w.entry.head()
+	h.version, h.expireAt = Version{epoch, tx.seq + 1}, at
+	tx.add(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID, request: w.request})
+	return Outcome{Done: true, Version: h.version}
+}
+
+// Delete removes keys and returns how many of them existed.
 func (tx *Tx) Delete(keys [][]byte) (deleted int, err error) {
 	for _, key := range keys {
 		if e := tx.entry(key); e != nil {
 			if !e.expired(tx.now) {
 				deleted++
 			}
-			tx.change(change{kind: persistence.Delete, key: key})
+			tx.add(change{kind: persistence.Delete, key: key})
 		}
 	}
 	return deleted, nil
 }
 
-// Exists returns how many of the keys are there; a key that is named twice counts twice.
+// Exists returns how many of the keys exist; a key that is named twice counts twice.
 func (tx *Tx) Exists(keys [][]byte, touch bool) (found int) {
 	for _, key := range keys {
 		if e := tx.live(key); e != nil {
 			found++
 			if touch {
-				tx.s.touch(e, tx.now)
+				tx.touch(e)
 			}
 		}
 	}
 	return found
 }
 
-// Results of Deadline that are no time, as Redis' TTL has them.
+// Results of Deadline that are not a time, as Redis' TTL has them.
 const (
 	NoDeadline = -1
 	NoKey      = -2
@@ -164,33 +221,33 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 	}
 }
 
-// Mark is what a key was like at a moment. Two equal marks of a key mean that it has the same value and deadline, or none since: a shard that was
-// served elsewhere in between is in a later epoch.
+// Mark is the state of a key at a moment. Two equal marks of a key mean that it had the same value and deadline, or was missing, all the time in between: a shard that another node served
+// meanwhile is in a later epoch.
 type Mark struct {
-	version  Version // of a missing key: the shard's epoch, and 0
+	version  Version // of a missing key: the shard's epoch and 0
 	expireAt int64
 }
 
-// Mark returns what a key is like now.
+// Mark returns the present state of a key.
 func (tx *Tx) Mark(key []byte) Mark {
 	e := tx.live(key)
 	if e == nil {
-		return Mark{version: Version{Epoch: tx.s.epoch.Load()}}
+		return Mark{version: Version{Epoch: tx.s.writer.epoch.Load()}}
 	}
 	return Mark{e.Version(), e.ExpireAt()}
 }
 
-// ExpireCondition says when Expire changes a deadline at all; zero for always. "No deadline" counts as infinitely late.
+// ExpireCondition says when Expire changes a deadline; zero for always. "No deadline" counts as infinitely late.
 type ExpireCondition struct{ NX, XX, GT, LT bool }
 
-// Expire makes at (Unix time in ms) the deadline of a key; a time that has passed deletes it. It reports whether it did anything.
+// Expire sets the deadline of a key (Unix time in ms); a time that has passed deletes the key. It reports whether it changed anything.
 func (tx *Tx) Expire(key []byte, at int64, condition ExpireCondition) (bool, error) {
 	e := tx.live(key)
 	if e == nil || !condition.holds(e.ExpireAt(), at) {
 		return false, nil
 	}
 	if at <= tx.now {
-		tx.change(change{kind: persistence.Delete, key: key})
+		tx.add(change{kind: persistence.Delete, key: key})
 		return true, nil
 	}
 	tx.setDeadline(e, at)
@@ -209,7 +266,7 @@ func (c ExpireCondition) holds(old, at int64) bool {
 	return true
 }
 
-// Persist takes a key's deadline away and reports whether there was one.
+// Persist removes the deadline of a key and reports whether there was one.
 func (tx *Tx) Persist(key []byte) (bool, error) {
 	e := tx.live(key)
 	if e == nil || e.ExpireAt() == 0 {
@@ -219,8 +276,26 @@ func (tx *Tx) Persist(key []byte) (bool, error) {
 	return true, nil
 }
 
-// setDeadline changes when an entry expires, 0 for never.
+// setDeadline changes when an entry expires; 0 means never.
 func (tx *Tx) setDeadline(e *Entry, at int64) {
 	changed := e.withDeadline(tx.s.store.pool, at)
-	tx.change(change{kind: persistence.Expire, key: changed.Key(), entry: changed})
+	tx.add(change{kind: persistence.Expire, key: changed.Key(), entry: changed})
+}
+
+// reset forgets the changes and releases the entries of those that were not applied.
+func (tx *Tx) reset() {
+	for i := range tx.changes {
+		if c := &tx.changes[i]; c.entry != nil {
+			tx.s.writer.discard(c.entry, c.kind == persistence.Put)
+		}
+	}
+	if len(tx.answers) > maxKept {
+		tx.answers = nil
+	}
+	clear(tx.answers)
+	clear(tx.changes)
+	if cap(tx.changes) > maxKept {
+		tx.changes = nil
+	}
+	tx.changes = tx.changes[:0]
 }

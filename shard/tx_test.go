@@ -103,9 +103,9 @@ func TestIdle(t *testing.T) {
 			t.Errorf("idle for %d s after a use", n)
 		}
 	}
-	before := f.counts.hits.Load() + f.counts.misses.Load()
+	before := f.index.counts.hits.Load() + f.index.counts.misses.Load()
 	idle()
-	if after := f.counts.hits.Load() + f.counts.misses.Load(); after != before {
+	if after := f.index.counts.hits.Load() + f.index.counts.misses.Load(); after != before {
 		t.Error("a peek is counted")
 	}
 }
@@ -136,7 +136,7 @@ func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 		keys, bytes, stats := map[int]int{}, map[int]int64{}, Stats{}
 		left := int64(0)
 		for _, sh := range store.shards {
-			sh.entries.each(func(e *Entry) bool {
+			sh.index.table.each(func(e *Entry) bool {
 				slot := topology.Slot(e.Key())
 				keys[slot]++
 				bytes[slot] += e.Footprint()

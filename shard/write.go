@@ -1,8 +1,26 @@
 package shard
 
-import "github.com/ndring/ndring/persistence"
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 
-// Condition says when a write is done at all.
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence"
+)
+
+// The way of a write. This file reads in its order; all changes of a shard take it:
+//
+//	prepare      copy the value into an entry, stage its blob        no lock
+//	runTx        check conditions, collect changes                   writer.mu
+//	append       give the changes their seqs, write them to the log  writer.mu
+//	apply        make them visible                                   writer.mu, index.mu
+//	waitDurable  under appendfsync always, sync the log              no lock
+//
+// Eviction and expiry begin at commit, which is append and then apply. Recovery applies what an earlier run appended.
+
+// Condition says whether a write happens at all.
 type Condition int
 
 // The conditions that Redis' SET has, and IfVersion.
@@ -13,9 +31,9 @@ const (
 	IfVersion           // the stored version is exactly Write.IfVersion
 )
 
-// Expiry says what becomes of the time to live in a write.
+// Expiry says which deadline a write leaves the key with.
 type Expiry struct {
-	Keep bool  // the old value's time to live stays
+	Keep bool  // keep the old value's deadline
 	At   int64 // Unix time in ms; 0 means never
 }
 
@@ -26,10 +44,10 @@ type Write struct {
 	Condition Condition
 	IfVersion Version
 	Expiry    Expiry
-	RequestID string // "" or a name for this request, by which a repeat is known
+	RequestID string // names the request, so that a repeat is recognized; "" for none
 
 	request requestKey // of Key and RequestID
-	entry   *Entry     // made of Key and Value, which it has taken over
+	entry   *Entry     // made of Key and Value, which it has taken over; nil before prepare
 }
 
 // Outcome is what became of a Write.
@@ -38,92 +56,87 @@ type Outcome struct {
 	Version Version
 }
 
-// prepare makes the entry that the write is to store. A large value comes to the disk here, before anybody has to wait for it. After an error the value's
-// references are gone.
-func (s *Shard) prepare(w *Write) error {
-	if w.entry != nil {
+func (w *Write) conditionHolds(old *Entry) bool {
+	switch w.Condition {
+	case IfMissing:
+		return old == nil
+	case IfPresent:
+		return old != nil
+	case IfVersion:
+		return old != nil && old.Version() == w.IfVersion
+	}
+	return true
+}
+
+// change is one effect of a write on a shard.
+type change struct {
+	kind      persistence.Type
+	reason    persistence.Reason
+	seq       uint64
+	key       []byte
+	entry     *Entry // that the key gets, of a Put or Expire; else nil
+	requestID string
+	request   requestKey
+	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
+}
+
+// outcome returns the outcome of the change's request.
+func (c *change) outcome(epoch uint64) Outcome {
+	if c.refused {
+		return Outcome{}
+	}
+	return Outcome{true, Version{epoch, c.seq}}
+}
+
+// writer orders the changes of a shard, logs them and applies them to the index.
+//
+// Invariant: the index and the requests are the result of all changes up to seq, in the order of the log.
+type writer struct {
+	clock  Clock
+	pool   *memory.Pool // for entries
+	index  *index
+	disk   *Disk
+	log    *persistence.Log // nil without a data folder
+	logged bool             // every change goes to the log
+
+	epoch   atomic.Uint64 // of the next change; it changes only while the gate is closed
+	unsaved atomic.Int64  // changes since the last snapshot
+
+	// mu is held from the first look at the shard to the last change, across the write to the log. It comes before index.mu. No goroutine holds it for two shards.
+	// It guards all below.
+	mu       sync.Mutex
+	seq      uint64 // of the newest change
+	requests requestLog
+	tx       Tx // reused by runTx
+	encoder  encoder
+}
+
+// prepare makes the entry that a write is to store. It writes the blob of a large value before any lock is taken. On an error it releases the value.
+func (w *writer) prepare(write *Write) error {
+	if write.entry != nil {
 		return nil
 	}
 	var blob persistence.BlobID
-	err := s.store.mayWrite()
-	if payload := w.Value.payloadBytes(); err == nil && s.logs && payload >= persistence.BlobBytes {
-		blob, err = s.log.Stage(w.Value.payload(nil))
-		err = s.store.noteWrite(err, true)
+	err := w.disk.guard.checkFull()
+	if payload := write.Value.payloadBytes(); err == nil && w.logged && payload >= persistence.BlobBytes {
+		blob, err = w.log.Stage(write.Value.payload(nil))
+		err = w.disk.countWrite(err, true)
 	}
 	if err != nil {
-		w.Value.Release()
+		write.Value.Release()
 		return err
 	}
-	w.entry = newEntry(s.store.pool, w.Key, &w.Value, blob, s.clock())
+	write.entry = newEntry(w.pool, write.Key, &write.Value, blob, w.clock())
 	return nil
 }
 
-// discard lets an entry go that was prepared, or was to come, and is not stored.
-func (s *Shard) discard(e *Entry, staged bool) {
-	if staged && e.blob() != 0 {
-		s.log.Abandon(e.blob())
-	}
-	e.Release()
-}
-
-// Set does one write. It takes over the references of w.Value, whatever the outcome.
-func (tx *Tx) Set(w Write) (Outcome, error) {
-	if w.RequestID != "" && w.request == (requestKey{}) {
-		w.request = requestOf(w.Key, w.RequestID)
-	}
-	if earlier, found := tx.answered(w.request); found {
-		tx.s.letGo(&w)
-		return earlier, nil
-	}
-	if err := tx.s.prepare(&w); err != nil {
-		return Outcome{}, err
-	}
-	outcome := tx.set(&w)
-	if !outcome.Done && w.RequestID != "" {
-		tx.change(change{kind: persistence.Delete, answers: true, request: w.request})
-	}
-	return outcome, nil
-}
-
-// answered returns the outcome of an earlier request of the same name. What made it is in the log, but perhaps not synced yet: that has to come before the reply.
-func (tx *Tx) answered(request requestKey) (outcome Outcome, found bool) {
-	if request == (requestKey{}) {
-		return outcome, false
-	}
-	if outcome, found = tx.answers[request]; !found {
-		outcome, found = tx.s.requests.find(request, tx.now)
-	}
-	tx.repeats = tx.repeats || found
-	return outcome, found
-}
-
-// letGo gives back what a write holds that is not to be done.
-func (s *Shard) letGo(w *Write) {
-	if w.entry != nil {
-		s.discard(w.entry, true)
-	} else {
-		w.Value.Release()
-	}
-}
-
-// SetAll does unconditional writes as one: no reader sees some of them without the others.
-func (tx *Tx) SetAll(writes []Write) error {
-	if err := tx.s.prepareAll(writes); err != nil {
-		return err
-	}
+// prepareAll prepares all writes or, on an error, releases the values of all of them.
+func (w *writer) prepareAll(writes []Write) error {
 	for i := range writes {
-		tx.set(&writes[i])
-	}
-	return nil
-}
-
-// prepareAll prepares all writes, or none.
-func (s *Shard) prepareAll(writes []Write) error {
-	for i := range writes {
-		if err := s.prepare(&writes[i]); err != nil {
+		if err := w.prepare(&writes[i]); err != nil {
 			for j := range writes {
 				if j < i {
-					s.discard(writes[j].entry, true)
+					w.discard(writes[j].entry, true)
 				} else if j > i {
 					writes[j].Value.Release()
 				}
@@ -134,39 +147,156 @@ func (s *Shard) prepareAll(writes []Write) error {
 	return nil
 }
 
-func (tx *Tx) set(w *Write) Outcome {
-	var old *Entry
-	if w.Condition != Always || w.Expiry.Keep {
-		old = tx.live(w.Key)
+// discard releases an entry that is not going to be stored. Staged says that its blob was written for it.
+func (w *writer) discard(e *Entry, staged bool) {
+	if staged && e.blob() != 0 {
+		w.log.Abandon(e.blob())
 	}
-	if !w.holds(old) {
-		tx.s.discard(w.entry, true)
-		return Outcome{}
-	}
-	at := w.Expiry.At
-	if w.Expiry.Keep && old != nil {
-		at = old.ExpireAt()
-	}
-	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
-		tx.s.discard(w.entry, true)
-		tx.change(change{kind: persistence.Delete, key: w.Key, request: w.request})
-		return Outcome{Done: true, Version: Version{tx.s.epoch.Load(), tx.seq}}
-	}
-	h := w.entry.head()
-	h.version = Version{tx.s.epoch.Load(), tx.seq + 1}
-	h.expireAt = at
-	tx.change(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID, request: w.request})
-	return Outcome{Done: true, Version: h.version}
+	e.Release()
 }
 
-func (w *Write) holds(old *Entry) bool {
-	switch w.Condition {
-	case IfMissing:
-		return old == nil
-	case IfPresent:
-		return old != nil
-	case IfVersion:
-		return old != nil && old.Version() == w.IfVersion
+// discardWrite releases what a write holds that is not going to happen.
+func (w *writer) discardWrite(write *Write) {
+	if write.entry != nil {
+		w.discard(write.entry, true)
+	} else {
+		write.Value.Release()
 	}
-	return true
+}
+
+// update runs a transaction and waits until it is durable.
+func (w *writer) update(s *Shard, do func(*Tx)) error {
+	end, err := w.runTx(s, do)
+	if err != nil {
+		return err
+	}
+	return w.waitDurable(end)
+}
+
+// runTx runs a transaction and commits its changes. It returns the position in the log that must be durable before the reply; 0 for none.
+func (w *writer) runTx(s *Shard, do func(*Tx)) (persistence.Position, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	tx := &w.tx
+	*tx = Tx{s: s, now: w.clock(), seq: w.seq, changes: tx.changes[:0], answers: tx.answers}
+	defer tx.reset() // after a panic of do, too
+	do(tx)
+	if len(tx.changes) > 0 {
+		return w.commit(tx.changes, tx.now)
+	}
+	if tx.repeats && w.logged {
+		return w.log.Position(), nil
+	}
+	return 0, nil
+}
+
+// commit logs changes and makes them visible. It holds writer.mu.
+//
+// With one copy of a shard, a change is committed once it is appended. Replication will put its wait between the two calls: append and send under the lock, apply when the
+// ISR has acknowledged.
+func (w *writer) commit(changes []change, now int64) (persistence.Position, error) {
+	end, err := w.append(changes)
+	if err != nil {
+		return 0, err
+	}
+	w.apply(changes, now)
+	return end, nil
+}
+
+// append gives changes their seqs, writes them to the log and counts them. No other function writes a shard's log. It holds writer.mu.
+func (w *writer) append(changes []change) (end persistence.Position, err error) {
+	for i := range changes {
+		changes[i].seq = w.seq + 1 + uint64(i)
+	}
+	if w.logged {
+		end, err = w.log.Append(w.encoder.changes(w.epoch.Load(), changes))
+		w.encoder.reset()
+		if err = w.disk.countWrite(err, err != nil && storesValue(changes)); err != nil {
+			return 0, err
+		}
+	}
+	w.seq += uint64(len(changes))
+	w.unsaved.Add(int64(len(changes)))
+	w.disk.unsaved.Add(int64(len(changes)))
+	return end, nil
+}
+
+func storesValue(changes []change) bool {
+	return slices.ContainsFunc(changes, func(c change) bool { return c.kind == persistence.Put })
+}
+
+// apply makes appended changes visible, all at one moment, and takes over their entries. It holds writer.mu.
+func (w *writer) apply(changes []change, now int64) {
+	epoch := w.epoch.Load()
+	w.index.mu.Lock()
+	defer w.index.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		if c.request != (requestKey{}) {
+			w.requests.remember(answer{c.request, c.outcome(epoch)}, now)
+		}
+		switch {
+		case c.refused:
+		case c.kind == persistence.Flush:
+			w.index.clear()
+			if c.reason == persistence.Stale {
+				w.requests = requestLog{}
+			}
+		case c.entry == nil:
+			w.index.remove(c.key)
+		default:
+			w.index.put(c.entry)
+			c.entry = nil // owned by the index now
+		}
+	}
+}
+
+// waitDurable waits until the log up to a position survives a loss of power, if the reply has to wait for that. No lock is held.
+func (w *writer) waitDurable(end persistence.Position) error {
+	if end == 0 || w.disk.fsync() != FsyncAlways {
+		return nil
+	}
+	if err := w.log.Sync(end); err != nil {
+		return fmt.Errorf("%w: the write is done, but a restart may lose it: %w", ErrUncertain, err)
+	}
+	return nil
+}
+
+// flush removes all keys.
+func (w *writer) flush() (persistence.Position, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.index.table.count == 0 {
+		return 0, nil
+	}
+	return w.commit([]change{{kind: persistence.Flush}}, w.clock())
+}
+
+// beginEpoch moves the shard to an epoch, and clears the copy if it is older than emptySince. The gate is closed.
+func (w *writer) beginEpoch(epoch, emptySince uint64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.epoch.Swap(epoch)
+	if before >= emptySince {
+		return nil
+	}
+	if err := w.clearStale(); err != nil {
+		w.epoch.Store(before)
+		return err
+	}
+	return nil
+}
+
+// clearStale removes everything the shard has, in its present epoch. The gate is closed, and writer.mu is held.
+//
+// The Flush survives the end of the process. A loss of power may lose it, but then also everything that follows it in the log: what comes back is of the old epoch and
+// stale again.
+func (w *writer) clearStale() error {
+	all := []change{{kind: persistence.Flush, reason: persistence.Stale}}
+	if w.seq == 0 { // the log has no record, of entries or of requests
+		w.apply(all, 0)
+		return nil
+	}
+	_, err := w.commit(all, 0)
+	return err
 }

@@ -13,7 +13,7 @@ func TestIndexIsAMap(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	f := newFixture(t)
 	pool := &f.store.tablePool
-	var x index
+	var x hashTable
 	model := map[string]*Entry{}
 	for step := range 60_000 {
 		// Grow for a while, then shrink, so that both happen.
