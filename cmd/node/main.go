@@ -1,4 +1,5 @@
-// Command node is the ndring server. `ndring --help` says how to run it. `ndring ctl` is ndctl, for where there is one binary alone.
+// Command node is the ndring server, and the tools that come with it: `ndring --help` lists them. `ndring ctl` is ndctl, so
+// that an image with this one binary has it too.
 package main
 
 import (
@@ -12,8 +13,6 @@ import (
 var version = "0.1.0-dev"
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "ctl" {
-		os.Exit(ndctl.Run("ndring ctl", os.Args[2:], version))
-	}
-	os.Exit(node.Run(os.Args[1:], version, os.Stdout, os.Stderr))
+	ctl := func(args []string) int { return ndctl.Run("ndring ctl", args, version) }
+	os.Exit(node.Run(os.Args[1:], version, ctl, os.Stdout, os.Stderr))
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -74,7 +73,7 @@ func (c *testCluster) launch(i int, args ...string) {
 			all = append(all, "--join", n.GossipAddr())
 		}
 	}
-	config, err := node.ParseConfig(append(all, args...), func(string) (string, bool) { return "", false }, "1.2.3-test", io.Discard)
+	config, err := node.ParseConfig(append(all, args...), func(string) (string, bool) { return "", false }, "1.2.3-test")
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +30,7 @@ func openNode(t *testing.T, args ...string) *Node {
 // newNode makes a node that ends with the test.
 func newNode(t *testing.T, args ...string) *Node {
 	t.Helper()
-	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name(), "--dir", t.TempDir()}, args...), environment(), "test", &bytes.Buffer{})
+	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name(), "--dir", t.TempDir()}, args...), environment(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"reflect"
@@ -17,7 +16,7 @@ import (
 // say otherwise.
 func openCluster(t *testing.T, count int, args ...string) []*Node {
 	t.Helper()
-	config, err := ParseConfig(append([]string{"--dev", strconv.Itoa(count), "--port", "0", "--http-port", "0"}, args...), environment(), "test", &bytes.Buffer{})
+	config, err := ParseConfig(append([]string{"--dev", strconv.Itoa(count), "--port", "0", "--http-port", "0"}, args...), environment(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +37,7 @@ func joinCluster(t *testing.T, others []*Node, args ...string) *Node {
 	t.Helper()
 	host, port := others[0].cluster.GossipAddress()
 	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", "joined", "--dir", t.TempDir(),
-		"--shards", strconv.Itoa(others[0].config.Shards), "--join", joinHostPort(host, port)}, args...), environment(), "test", &bytes.Buffer{})
+		"--shards", strconv.Itoa(others[0].config.Shards), "--join", joinHostPort(host, port)}, args...), environment(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,6 @@
 package node
 
 import (
-	"bytes"
-	"errors"
-	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +27,7 @@ func environment(pairs ...string) func(string) (string, bool) {
 }
 
 func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
-	defaults, err := ParseConfig(nil, environment(), "v", io.Discard)
+	defaults, err := ParseConfig(nil, environment(), "v")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +47,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 		t.Errorf("defaults: %+v\nwant %+v", defaults, want)
 	}
 	env := environment("NDRING_PORT", "1", "NDRING_MAX_ARRAY_BYTES", "1k", "NDRING_BIND", "::1", "NDRING_LISTEN", "")
-	given, err := ParseConfig([]string{"--port", "2", "--upload-stall=1m", "--log-level", "debug"}, env, "v", io.Discard)
+	given, err := ParseConfig([]string{"--port", "2", "--upload-stall=1m", "--log-level", "debug"}, env, "v")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +57,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	if given.Listen[0].Address != "[::1]:2" {
 		t.Errorf("listens on %s", given.Listen[0].Address)
 	}
-	listeners, err := ParseConfig(nil, environment("NDRING_LISTEN", "internal=:7379,announce=node1:7379 host=:17001,announce=127.0.0.1:17001"), "", io.Discard)
+	listeners, err := ParseConfig(nil, environment("NDRING_LISTEN", "internal=:7379,announce=node1:7379 host=:17001,announce=127.0.0.1:17001"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +72,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 func TestConfigOfACluster(t *testing.T) {
 	parse := func(args string, env ...string) ClusterConfig {
 		t.Helper()
-		c, err := ParseConfig(strings.Fields(args), environment(env...), "", io.Discard)
+		c, err := ParseConfig(strings.Fields(args), environment(env...), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,55 +117,55 @@ func TestGossipKeyFile(t *testing.T) {
 
 func TestConfigErrorsNameTheSetting(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"--port x", `"x" for flag --port: is no number from 0 to 65535`},
-		{"--port 70000", "is no number from 0 to 65535"},
+		{"--port x", `"x" for --port: must be a number from 0 to 65535`},
+		{"--port 70000", "must be a number from 0 to 65535"},
 		{"--shards 100", "a power of two from 16 to 16384, not 100"},
-		{"--max-array-bytes -1", "is no size from"},
-		{"--max-array-bytes 1zb", "is no size from"},
-		{"--max-array-bytes 99999999tb", "is no size from"},
-		{"--listen here", "is not of the form NAME=ADDRESS:PORT"},
-		{"--listen a=nowhere", "where HOST:PORT must stand"},
-		{"--listen a=:1,tell=b:1", "where only announce=HOST:PORT may stand"},
+		{"--max-array-bytes -1", "must be a size from"},
+		{"--max-array-bytes 1zb", "must be a size from"},
+		{"--max-array-bytes 99999999tb", "must be a size from"},
+		{"--listen here", "must have the form NAME=ADDRESS:PORT"},
+		{"--listen a=nowhere", `"nowhere" in place of HOST:PORT`},
+		{"--listen a=:1,tell=b:1", `"tell=b:1" in place of announce=HOST:PORT`},
 		{"--listen a=:1,announce=:1", "which no client can reach"},
-		{"--listen a=:1 --listen a=:2", `two listeners of the name "a"`},
-		{"--protected-mode maybe", "is neither yes nor no"},
-		{"--log-format xml", "is neither text nor json"},
-		{"--log-level verbose", `"verbose" for flag --log-level: must be one of the following: debug, info, warn, error`},
+		{"--listen a=:1 --listen a=:2", `two listeners named "a"`},
+		{"--protected-mode maybe", "must be yes or no"},
+		{"--log-format xml", "must be text or json"},
+		{"--log-level verbose", `"verbose" for --log-level: must be one of the following: debug, info, warn, error`},
 		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
-		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: that stands for all addresses`},
-		{"--listen a=:1,announce=[::]:7379", "which no client can reach: that stands for all addresses"},
-		{"--listen a=:1,announce=a,b:7379", `announces "a,b:7379", which no client can reach: its host is neither a name nor an IP address; one --listen announces one address`},
-		{"--listen a=:1,announce=http://a:1", `has "http://a:1" where HOST:PORT must stand`},
-		{"--join http://x:1", `has "http://x:1", which is a URL, where HOST[:PORT] of a node's gossip must stand`},
-		{"--join tcp://x", `has "tcp://x", which is a URL`},
-		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the gossip port, and nothing keeps strangers out: give all nodes the same --gossip-key-file"},
+		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: it means all addresses`},
+		{"--listen a=:1,announce=[::]:7379", "which no client can reach: it means all addresses"},
+		{"--listen a=:1,announce=a,b:7379", `announces "a,b:7379", which no client can reach: the host is neither a name nor an IP address; one --listen announces one address`},
+		{"--listen a=:1,announce=http://a:1", `has "http://a:1" in place of HOST:PORT`},
+		{"--join http://x:1", `has the URL "http://x:1" in place of a gossip address HOST[:PORT]`},
+		{"--join tcp://x", `has the URL "tcp://x"`},
+		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the gossip port, which has no key: give all nodes the same --gossip-key-file"},
 		{"--bind=", "with --bind '' (all addresses) other machines reach the gossip port"},
 		{"--bind node1 --insecure no", "or, in a network that you trust, --insecure (NDRING_INSECURE=yes)"},
 		{"--bind :: --dev 3", "with --bind :: other machines reach the gossip port"},
 		{"--insecure maybe", `unexpected argument "maybe"`},
-		{"--upload-stall 5", "is no duration such as 30s"},
-		{"--node-id " + strings.Repeat("n", 65), "more than 64 characters"},
-		{"--join host:0", "where HOST[:PORT] must stand"},
-		{"--join :7946", "where HOST[:PORT] must stand"},
-		{"--join a,b:x", `"b:x" where HOST[:PORT] must stand`},
-		{"--bootstrap-expect 256", "is no number from 0 to 255"},
-		{"--replicas 0", "is no number from 1 to 5"},
-		{"--bus-port 65536", "is no number from 0 to 65535"},
-		{"--port 60000", "leaves no place for --bus-port"},
-		{"--dev 3 --join a", "--dev makes a cluster of its own"},
+		{"--upload-stall 5", "must be a positive duration such as 30s"},
+		{"--node-id " + strings.Repeat("n", 65), "must have at most 64 characters"},
+		{"--join host:0", "in place of HOST[:PORT]"},
+		{"--join :7946", "in place of HOST[:PORT]"},
+		{"--join a,b:x", `"b:x" in place of HOST[:PORT]`},
+		{"--bootstrap-expect 256", "must be a number from 0 to 255"},
+		{"--replicas 0", "must be a number from 1 to 5"},
+		{"--bus-port 65536", "must be a number from 0 to 65535"},
+		{"--port 60000", "leaves no room for --bus-port"},
+		{"--dev 3 --join a", "--dev runs its own cluster"},
 		{"--dev 3 --listen a=:0", "--dev excludes --listen"},
-		{"--dev 17", "is no number from 0 to 16"},
-		{"--no-such-flag", "flag provided but not defined: --no-such-flag"},
-		{"-no-such-flag", "not defined: --no-such-flag"},
+		{"--dev 17", "must be a number from 0 to 16"},
+		{"--no-such-flag", "unknown flag: --no-such-flag"},
+		{"-no-such-flag", "unknown flag: --no-such-flag"},
 		{"--port", "flag needs an argument: --port"},
-		{`--node-id for"flag-x --shards "-shards`, `invalid value "\"-shards" for flag --shards: `},
+		{`--node-id for"flag-x --shards "-shards`, `invalid value "\"-shards" for --shards: `},
 		{"start", `unexpected argument "start"`},
 	} {
-		if _, err := ParseConfig(strings.Fields(test.args), environment(), "", io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := ParseConfig(strings.Fields(test.args), environment(), ""); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", test.args, err, test.want)
 		}
 	}
-	if _, err := ParseConfig(nil, environment("NDRING_MAXCLIENTS", "many"), "", io.Discard); err == nil || !strings.Contains(err.Error(), `"many" in NDRING_MAXCLIENTS`) {
+	if _, err := ParseConfig(nil, environment("NDRING_MAXCLIENTS", "many"), ""); err == nil || !strings.Contains(err.Error(), `"many" in NDRING_MAXCLIENTS`) {
 		t.Errorf("environment: %v", err)
 	}
 }
@@ -181,25 +177,8 @@ func TestGossipOfOtherMachines(t *testing.T) {
 		"--bind 10.0.0.1 --insecure": nil, "--bind 10.0.0.1 --insecure yes --port 1": nil, "--insecure --bind 10.0.0.1": nil, "--bind 10.0.0.1 -insecure=yes": nil,
 		"--bind 10.0.0.1": {"NDRING_INSECURE", "yes"}, "--bind 10.0.0.2": {"NDRING_GOSSIP_KEY_FILE", "key"},
 	} {
-		if _, err := ParseConfig(strings.Fields(args), environment(env...), "", io.Discard); err != nil {
+		if _, err := ParseConfig(strings.Fields(args), environment(env...), ""); err != nil {
 			t.Errorf("%s %q: %v", args, env, err)
-		}
-	}
-}
-
-func TestHelpNamesEverySetting(t *testing.T) {
-	var out strings.Builder
-	if _, err := ParseConfig([]string{"--help"}, environment(), "", &out); !errors.Is(err, flag.ErrHelp) {
-		t.Fatal(err)
-	}
-	for _, s := range settings {
-		if !strings.Contains(out.String(), "\n  --"+s.name+" "+s.value) {
-			t.Errorf("the help lacks --%s", s.name)
-		}
-	}
-	for _, line := range strings.Split(out.String(), "\n") {
-		if len(line) > 100 {
-			t.Errorf("a line of the help has %d characters: %s", len(line), line)
 		}
 	}
 }
@@ -213,30 +192,5 @@ func TestNodeID(t *testing.T) {
 	}
 	if id := datafolder.NodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
 		t.Errorf("an id became %s", id)
-	}
-}
-
-// The small commands name their flags as the server does.
-func TestSmallCommandsNameTheirFlags(t *testing.T) {
-	for _, test := range []struct {
-		run  func(args []string, stdout, stderr io.Writer) int
-		args []string
-		want string
-	}{
-		{check, []string{"--nosuch"}, "ndring: check: flag provided but not defined: --nosuch\n"},
-		{check, []string{"--shards", "x"}, `ndring: check: invalid value "x" for flag --shards: `},
-		{check, []string{"--repair=maybe"}, `ndring: check: invalid boolean value "maybe" for --repair: `},
-		{dump, []string{"--dir"}, "ndring: dump: flag needs an argument: --dir\n"},
-		{dump, []string{"-o"}, "ndring: dump: flag needs an argument: -o\n"},
-		{healthcheck, []string{"-port", "1"}, "ndring: healthcheck: flag provided but not defined: --port\n"},
-	} {
-		var out, errs bytes.Buffer
-		if code := test.run(test.args, &out, &errs); code != exitUsage || !strings.HasPrefix(errs.String(), test.want) || !strings.Contains(errs.String(), "\n  --") {
-			t.Errorf("%q: %d, %q, want %q", test.args, code, &errs, test.want)
-		}
-	}
-	var out, errs bytes.Buffer
-	if code := healthcheck([]string{"--help"}, &out, &errs); code != exitOK || !strings.Contains(errs.String(), "--addr string\n        HTTP address of the node (default 127.0.0.1:7380)") {
-		t.Errorf("--help: %d, %q", code, &errs)
 	}
 }

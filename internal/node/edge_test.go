@@ -146,7 +146,7 @@ func TestStopWaitsForCommands(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	p.awaitLog(t, `msg="ndring stops" reason="terminated signal received"`)
+	p.awaitLog(t, `msg="ndring is stopping" reason="terminated signal received"`)
 	if code, body := httpGet(t, "http://"+p.http+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the node stops") {
 		t.Errorf("/readyz during the stop: %d %s", code, body)
 	}
@@ -213,26 +213,26 @@ func (p *process) awaitMetric(t *testing.T, pattern string) {
 func TestVariablesOfKubernetes(t *testing.T) {
 	t.Parallel()
 	c, err := ParseConfig(nil, environment("NDRING_PORT", "tcp://10.96.0.1:7379", "NDRING_HTTP_PORT", "tcp://10.96.0.2:7380", "NDRING_GOSSIP_PORT", "udp://10.96.0.3:7946",
-		"NDRING_SERVICE_HOST", "10.96.0.1", "NDRING_SERVICE_PORT", "7379", "NDRING_PORT_7379_TCP", "tcp://10.96.0.1:7379"), "", io.Discard)
+		"NDRING_SERVICE_HOST", "10.96.0.1", "NDRING_SERVICE_PORT", "7379", "NDRING_PORT_7379_TCP", "tcp://10.96.0.1:7379"), "")
 	if err != nil || len(c.Warnings) != 3 || c.Port != 7379 || c.HTTPPort != 7380 || c.Cluster.GossipPort != 7946 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	env := []string{"NDRING_BUS_PORT=tcp://10.96.0.1:17379", "NDRING_HTTP_PORT=tcp://10.96.0.2:7380"}
 	p := startCommand(t, program(t, env, "--port", "0", "--http-port", "0", "--shards", "16", "--dir", t.TempDir()))
-	if !strings.Contains(p.logged(), "NDRING_BUS_PORT=tcp://10.96.0.1:17379 is not used: Kubernetes sets it") {
+	if !strings.Contains(p.logged(), "ignoring NDRING_BUS_PORT=tcp://10.96.0.1:17379: Kubernetes sets it") {
 		t.Errorf("no warning:\n%s", p.logged())
 	}
 	out, err := program(t, env, "healthcheck").CombinedOutput() // at the usual port, where another node may be
-	warning := "ndring: NDRING_HTTP_PORT=tcp://10.96.0.2:7380 is not used: Kubernetes sets it for a Service of that name\n"
+	warning := "ndring: ignoring NDRING_HTTP_PORT=tcp://10.96.0.2:7380: Kubernetes sets it for a Service of that name\n"
 	if said, warned := strings.CutPrefix(string(out), warning); !warned || exitCode(err) == exitUsage || strings.Contains(said, "10.96.0.2") {
 		t.Errorf("healthcheck: %s%v", out, err)
 	}
 	for _, bad := range []string{"tcp:/x", "http://x", "10.96.0.1"} {
-		if _, err := ParseConfig(nil, environment("NDRING_PORT", bad), "", io.Discard); err == nil {
+		if _, err := ParseConfig(nil, environment("NDRING_PORT", bad), ""); err == nil {
 			t.Errorf("NDRING_PORT=%s is taken", bad)
 		}
 	}
-	if c, err := ParseConfig(nil, environment("NDRING_REQUIREPASS", "tcp://secret"), "", io.Discard); err != nil || c.Server.Password != "tcp://secret" {
+	if c, err := ParseConfig(nil, environment("NDRING_REQUIREPASS", "tcp://secret"), ""); err != nil || c.Server.Password != "tcp://secret" {
 		t.Errorf("a password that looks like an address: %v", err)
 	}
 }

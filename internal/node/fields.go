@@ -19,11 +19,22 @@ func textField(at func(*Config) *string) field {
 	}
 }
 
+// shortTextField is a name of at most 64 characters.
+func shortTextField(at func(*Config) *string) field {
+	f := textField(at)
+	return field{get: f.get, set: func(c *Config, s string) error {
+		if len(s) > 64 {
+			return errors.New("must have at most 64 characters")
+		}
+		return f.set(c, s)
+	}}
+}
+
 func boolField(at func(*Config) *bool) field {
 	return field{
 		set: func(c *Config, s string) error {
 			if s != "yes" && s != "no" {
-				return errors.New("is neither yes nor no")
+				return errors.New("must be yes or no")
 			}
 			*at(c) = s == "yes"
 			return nil
@@ -42,7 +53,7 @@ func intField(low, high int, at func(*Config) *int) field {
 		set: func(c *Config, s string) error {
 			n, err := strconv.Atoi(s)
 			if err != nil || n < low || n > high {
-				return fmt.Errorf("is no number from %d to %d", low, high)
+				return fmt.Errorf("must be a number from %d to %d", low, high)
 			}
 			*at(c) = n
 			return nil
@@ -56,7 +67,7 @@ func bytesField(low, high int64, at func(*Config) *int64) field {
 		set: func(c *Config, s string) error {
 			n, err := parseBytes(s)
 			if err != nil || n < low || n > high {
-				return fmt.Errorf("is no size from %d to %d bytes, such as 512mb", low, high)
+				return fmt.Errorf("must be a size from %d to %d bytes, such as 512mb", low, high)
 			}
 			*at(c) = n
 			return nil
@@ -70,7 +81,7 @@ func durationField(at func(*Config) *time.Duration) field {
 		set: func(c *Config, s string) error {
 			d, err := time.ParseDuration(s)
 			if err != nil || d <= 0 {
-				return errors.New("is no duration such as 30s")
+				return errors.New("must be a positive duration such as 30s")
 			}
 			*at(c) = d
 			return nil
@@ -79,13 +90,13 @@ func durationField(at func(*Config) *time.Duration) field {
 	}
 }
 
-// unitField is a duration that is given, as Redis does, as a number of units: -1 and 0 are values like others.
+// unitField is a duration as a plain number of units, as in Redis. Zero and -1 have no special meaning here.
 func unitField(unit time.Duration, low int64, at func(*Config) *time.Duration) field {
 	return field{
 		set: func(c *Config, s string) error {
 			n, err := strconv.ParseInt(s, 10, 64)
 			if err != nil || n < low || n > int64(math.MaxInt64/unit) {
-				return fmt.Errorf("is no number from %d on", low)
+				return fmt.Errorf("must be a number of at least %d", low)
 			}
 			*at(c) = time.Duration(n) * unit
 			return nil
@@ -94,17 +105,17 @@ func unitField(unit time.Duration, low int64, at func(*Config) *time.Duration) f
 	}
 }
 
-// setOutputLimit reads class, hard limit, soft limit and seconds. There is one class of clients here.
+// setOutputLimit reads class, hard limit, soft limit and seconds. The only class is normal.
 func setOutputLimit(c *Config, s string) error {
 	words := strings.Fields(s)
 	if len(words) != 4 || strings.ToLower(words[0]) != "normal" {
-		return errors.New("is not of the form 'normal HARD SOFT SECONDS'")
+		return errors.New("must have the form 'normal HARD SOFT SECONDS'")
 	}
 	hard, errHard := parseBytes(words[1])
 	soft, errSoft := parseBytes(words[2])
 	seconds, err := strconv.ParseInt(words[3], 10, 32)
 	if errHard != nil || errSoft != nil || err != nil || seconds < 0 {
-		return errors.New("has no two sizes and seconds behind normal")
+		return errors.New("must have two sizes and a number of seconds after normal")
 	}
 	c.Server.OutputHard, c.Server.OutputSoft, c.Server.OutputSoftTime = hard, soft, time.Duration(seconds)*time.Second
 	return nil
@@ -114,7 +125,7 @@ func getOutputLimit(c *Config) string {
 	return fmt.Sprintf("normal %d %d %d", c.Server.OutputHard, c.Server.OutputSoft, c.Server.OutputSoftTime/time.Second)
 }
 
-// parseBytes reads a size with Redis' units.
+// parseBytes reads a size in Redis' units.
 func parseBytes(s string) (int64, error) {
 	lower := strings.ToLower(s)
 	unit := int64(1)
@@ -131,7 +142,7 @@ func parseBytes(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(lower, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return 0, fmt.Errorf("%q is no size", s)
+		return 0, fmt.Errorf("%q is not a size", s)
 	}
 	return n * unit, nil
 }
@@ -166,14 +177,14 @@ func setFsync(c *Config, s string) error {
 func setSave(c *Config, s string) error {
 	words := strings.Fields(s)
 	if len(words)%2 != 0 {
-		return errors.New("is not of the form 'SECONDS CHANGES ...'")
+		return errors.New("must have the form 'SECONDS CHANGES ...'")
 	}
 	var points []shard.SavePoint
 	for i := 0; i < len(words); i += 2 {
 		seconds, errSeconds := strconv.ParseInt(words[i], 10, 32)
 		changes, errChanges := strconv.ParseInt(words[i+1], 10, 64)
 		if errSeconds != nil || errChanges != nil || seconds < 1 || changes < 0 {
-			return errors.New("is not of the form 'SECONDS CHANGES ...'")
+			return errors.New("must have the form 'SECONDS CHANGES ...'")
 		}
 		points = append(points, shard.SavePoint{After: time.Duration(seconds) * time.Second, Changes: changes})
 	}

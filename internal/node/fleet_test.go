@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -51,7 +50,7 @@ func (f *fleet) start(expect int, names ...string) error {
 			host, port := n.cluster.GossipAddress()
 			args = append(args, "--join", net.JoinHostPort(host, strconv.Itoa(port)))
 		}
-		config, err := ParseConfig(args, environment(), "test", io.Discard)
+		config, err := ParseConfig(args, environment(), "test")
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -23,7 +22,7 @@ func TestAStartThatFailedBindsNothing(t *testing.T) {
 	open := func(name, shards, port string) error {
 		t.Helper()
 		args := []string{"--dir", dir, "--node-id", name, "--shards", shards, "--port", port, "--http-port", "0", "--bus-port", "0", "--gossip-port", "0"}
-		config, err := ParseConfig(args, environment(), "test", &bytes.Buffer{})
+		config, err := ParseConfig(args, environment(), "test")
 		if err != nil {
 			t.Fatal(err)
 		}

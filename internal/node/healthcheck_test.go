@@ -28,19 +28,17 @@ func TestHealthcheck(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	t.Setenv("NDRING_BIND", "127.0.0.2")
 	t.Setenv("NDRING_HTTP_PORT", port)
-	var out, errs strings.Builder
-	if code := healthcheck(nil, &out, &errs); code != exitFailure || !strings.Contains(errs.String(), "the node waits for 5 nodes, 2 are there") {
-		t.Errorf("not ready: exit code %d, %q", code, errs.String())
+	if _, said, code := runProgram("healthcheck"); code != exitFailure || !strings.Contains(said, "the node waits for 5 nodes, 2 are there") {
+		t.Errorf("not ready: exit code %d, %q", code, said)
 	}
 	ready.Store(true)
-	if code := healthcheck(nil, &out, &errs); code != exitOK || out.String() != "ready\n" {
-		t.Errorf("ready: exit code %d, %q, %q", code, out.String(), errs.String())
+	if out, said, code := runProgram("healthcheck"); code != exitOK || out != "ready\n" {
+		t.Errorf("ready: exit code %d, %q, %q", code, out, said)
 	}
 	for _, any := range []string{"", "0.0.0.0", "::"} { // on all addresses: it is asked on loopback
 		t.Setenv("NDRING_BIND", any)
-		errs.Reset()
-		if code := healthcheck(nil, &out, &errs); code != exitFailure || !strings.Contains(errs.String(), "127.0.0.1:"+port) {
-			t.Errorf("bound to %q: exit code %d, %q", any, code, errs.String())
+		if _, said, code := runProgram("healthcheck"); code != exitFailure || !strings.Contains(said, "127.0.0.1:"+port) {
+			t.Errorf("bound to %q: exit code %d, %q", any, code, said)
 		}
 	}
 }

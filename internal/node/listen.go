@@ -16,10 +16,10 @@ import (
 type ListenerConfig struct {
 	Name     string
 	Address  string           // host:port to listen on
-	Announce topology.Address // zero: clients are told the address that they came in by
+	Announce topology.Address // zero: each client is given the address that it connected to
 }
 
-// setListen reads NAME=ADDRESS:PORT[,announce=HOST:PORT], or several of them separated by blanks.
+// setListen reads one or more NAME=ADDRESS:PORT[,announce=HOST:PORT], separated by blanks.
 func setListen(c *Config, s string) error {
 	for _, one := range strings.Fields(s) {
 		l, err := parseListener(one)
@@ -28,7 +28,7 @@ func setListen(c *Config, s string) error {
 		}
 		for _, earlier := range c.Listen {
 			if earlier.Name == l.Name {
-				return fmt.Errorf("has two listeners of the name %q", l.Name)
+				return fmt.Errorf("has two listeners named %q", l.Name)
 			}
 		}
 		c.Listen = append(c.Listen, l)
@@ -52,7 +52,7 @@ func parseListener(s string) (ListenerConfig, error) {
 	spec, announce, announced := strings.Cut(s, ",")
 	name, address, ok := strings.Cut(spec, "=")
 	if !ok || name == "" {
-		return ListenerConfig{}, errors.New("is not of the form NAME=ADDRESS:PORT[,announce=HOST:PORT]")
+		return ListenerConfig{}, errors.New("must have the form NAME=ADDRESS:PORT[,announce=HOST:PORT]")
 	}
 	if _, err := parseAddress(address); err != nil {
 		return ListenerConfig{}, err
@@ -61,7 +61,7 @@ func parseListener(s string) (ListenerConfig, error) {
 	if announced {
 		value, ok := strings.CutPrefix(announce, "announce=")
 		if !ok {
-			return ListenerConfig{}, fmt.Errorf("has %q where only announce=HOST:PORT may stand", announce)
+			return ListenerConfig{}, fmt.Errorf("has %q in place of announce=HOST:PORT", announce)
 		}
 		a, err := parseAddress(value)
 		if err != nil {
@@ -75,16 +75,16 @@ func parseListener(s string) (ListenerConfig, error) {
 	return l, nil
 }
 
-// checkAnnounced refuses what no client could connect to. Clients cut MOVED at blanks and at the last colon.
+// checkAnnounced refuses addresses to which no client can connect. Clients split MOVED at blanks and at the last colon.
 func checkAnnounced(a topology.Address) error {
 	ip, err := netip.ParseAddr(a.Host)
 	switch {
 	case a.Host == "" || a.Port == 0:
-		return errors.New("it lacks a host or a port")
+		return errors.New("the host or the port is missing")
 	case err == nil && ip.IsUnspecified():
-		return errors.New("that stands for all addresses; announce one of this machine, or its name")
+		return errors.New("it means all addresses; announce one address or the name of this machine")
 	case err != nil && strings.Trim(strings.ToLower(a.Host), "abcdefghijklmnopqrstuvwxyz0123456789-._") != "":
-		return errors.New("its host is neither a name nor an IP address; one --listen announces one address")
+		return errors.New("the host is neither a name nor an IP address; one --listen announces one address")
 	}
 	return nil
 }
@@ -92,25 +92,25 @@ func checkAnnounced(a topology.Address) error {
 func parseAddress(s string) (topology.Address, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return topology.Address{}, fmt.Errorf("has %q where HOST:PORT must stand", s)
+		return topology.Address{}, fmt.Errorf("has %q in place of HOST:PORT", s)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return topology.Address{}, fmt.Errorf("has %q where a port must stand", port)
+		return topology.Address{}, fmt.Errorf("has %q in place of a port number", port)
 	}
 	return topology.Address{Host: host, Port: int(n)}, nil
 }
 
-// cannotListen says for whom, and by which flag the port is another one.
+// cannotListen returns the error of a port that cannot be opened: for which clients, and which flag changes it.
 func cannotListen(whom, flag string, err error) error {
 	err = fmt.Errorf("cannot listen for %s (%s): %w", whom, flag, err)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		err = fmt.Errorf("%w: another process has it, perhaps another node; give another port with %s, or 0 for any", err, flag)
+		err = fmt.Errorf("%w: another process uses it, perhaps another node; choose another port with %s, or 0 for any", err, flag)
 	}
 	return err
 }
 
-// flag returns what says where a listener listens.
+// flag returns the flag that sets the address of a listener.
 func (l ListenerConfig) flag(c *Config) string {
 	if l.Name == "default" && l.Address == joinHostPort(c.Bind, c.Port) {
 		return "--port"

@@ -24,7 +24,7 @@ const asProgram = "NDRING_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		os.Exit(Run(os.Args[1:], "1.2.3-test", os.Stdout, os.Stderr))
+		os.Exit(Run(os.Args[1:], "1.2.3-test", nil, os.Stdout, os.Stderr))
 	}
 	os.Exit(tests(m))
 }
@@ -255,7 +255,7 @@ func TestProcessStopsOnSHUTDOWN(t *testing.T) {
 	if got := c.say("SHUTDOWN", "NOSAVE"); got != "failed: EOF" {
 		t.Errorf("SHUTDOWN answers %s", got)
 	}
-	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) || !strings.Contains(p.logged(), `msg="ndring stops" reason="SHUTDOWN of a client"`) ||
+	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) || !strings.Contains(p.logged(), `msg="ndring is stopping" reason="SHUTDOWN command"`) ||
 		!strings.Contains(p.logged(), `msg="a client asks for a shutdown" client=`+nc.LocalAddr().String()) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
@@ -272,11 +272,11 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 		{"--port x", exitUsage, "Try 'ndring --help'"},
 		{"healthcheck --port 1", exitUsage, "-port"},
 		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients (--listen a=)"},
-		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process has it, perhaps another node; give another port with --port, or 0 for any"},
-		{"--port 0 --http-port 0 --dir= --bus-port " + portIn(p.resp), exitFailure, "give another port with --bus-port, or 0 for any"},
+		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process uses it, perhaps another node; choose another port with --port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --bus-port " + portIn(p.resp), exitFailure, "choose another port with --bus-port, or 0 for any"},
 		{"--port 0 --http-port 0 --dir= --gossip-port " + portIn(p.resp), exitFailure, "give another port with --gossip-port, or 0 for any"},
 
-		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "give another port with --http-port, or 0 for any"},
+		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "choose another port with --http-port, or 0 for any"},
 		{"--dir= --bind 203.0.113.1 --insecure", exitFailure, "cannot listen"},
 		{"--dir= --bind 203.0.113.1", exitUsage, "--gossip-key-file"},
 	} {

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"strings"
@@ -67,7 +66,7 @@ func TestGoMemoryLimit(t *testing.T) {
 // A limit that is set while the node runs may be too much for its container too: the cluster's is one for all.
 func TestTooMuchWhileItRuns(t *testing.T) {
 	t.Parallel()
-	config, err := ParseConfig([]string{"--port", "0", "--http-port", "0", "--dir", "", "--maxmemory", "1mb"}, environment(), "test", io.Discard)
+	config, err := ParseConfig([]string{"--port", "0", "--http-port", "0", "--dir", "", "--maxmemory", "1mb"}, environment(), "test")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,6 @@ package node
 
 import (
 	"errors"
-	"flag"
-	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,35 +12,32 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Config is what a node is started with. The settings table says what each field means.
-type Config struct {
-	Port      int
-	Bind      string
-	Listen    []ListenerConfig
-	HTTPPort  int
-	NodeID    string
-	Zone      string
-	Cluster   ClusterConfig
-	Dev       int // so many nodes in this process; 0 for one, as it is configured
-	Shards    int
-	Dir       string // "" for nothing on disk
-	Logged    bool   // each write comes into a log
-	LogLevel  slog.Level
-	LogFormat string
-	Container int64           // bytes of memory that the container of this process has; 0 for no limit
-	Warnings  []string        // about what was given and is not used
-	logLost   func() int64    // dropped lines of the log; nil where they are not counted
-	Server    protocol.Config // what clients may do
-
-	Descriptors Descriptors // that there are for this node
+// settingGroup is a part of the settings table, as help and docs show it.
+type settingGroup struct {
+	title    string
+	settings []setting
 }
 
-// setting is a row of the settings table: the flag, the NDRING_ name in the environment, the help and the name in CONFIG are all read from it.
+// settingGroups is the settings table. Flags, environment, CONFIG, help and docs/settings.md are all read from it.
+var settingGroups = []settingGroup{
+	{"Basics", basicSettings}, {"Cluster", clusterSettings}, {"Persistence", persistenceSettings}, {"Memory", memorySettings},
+	{"Limits for clients", limitSettings}, {"Security", securitySettings}, {"Logs", logSettings},
+}
+
+// settings are all rows of the table.
+var settings = func() (all []setting) {
+	for _, g := range settingGroups {
+		all = append(all, g.settings...)
+	}
+	return all
+}()
+
+// setting is one row of the settings table.
 type setting struct {
 	name  string // of the flag; the environment has it as NDRING_NAME
-	value string // what its operand is called in the help
+	value string // what help calls its value
 	def   string
-	help  string // what it is, its unit and what follows from it
+	help  string // meaning, unit and consequence
 	field        // how it is read and written
 	live  bool   // CONFIG SET may change it
 }
@@ -55,102 +48,136 @@ type field struct {
 	get func(*Config) string
 }
 
-var settings = slices.Concat(nodeSettings, clusterSettings, serverSettings)
+// yesNo is the value of a boolean setting.
+const yesNo = "yes|no"
 
-// nodeSettings say which node this is, and where it listens.
-var nodeSettings = []setting{
+// choices returns the values that a setting may have, if they are few.
+func (s setting) choices() []string {
+	if !strings.Contains(s.value, "|") || strings.ContainsAny(s.value, " =[") {
+		return nil
+	}
+	return strings.Split(s.value, "|")
+}
+
+func (s setting) env() string {
+	return "NDRING_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
+}
+
+var basicSettings = []setting{
+	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. The data folder remembers it. Default: random",
+		shortTextField(func(c *Config) *string { return &c.NodeID }), false},
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
-	{"bind", "ADDRESS", "127.0.0.1", "address for clients and for HTTP; the HTTP port has no password",
+	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP, bus and gossip ports have no password",
 		textField(func(c *Config) *string { return &c.Bind }), false},
 	{"listen", "NAME=ADDRESS:PORT[,announce=HOST:PORT]", "",
-		"a client listener in place of --bind and --port. Clients are told the announced address of the listener that they came in by. " +
-			"May be given several times; in the environment separated by blanks", field{setListen, getListen}, false},
+		"a client listener that replaces --bind and --port. Clients are redirected to the addresses announced by the listeners of the same name. " +
+			"Repeatable; in the environment, separate several by blanks", field{setListen, getListen}, false},
 	{"http-port", "N", "7380", "port for /healthz, /readyz and /metrics; 0 lets the system choose",
 		intField(0, 65535, func(c *Config) *int { return &c.HTTPPort }), false},
-	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. Random by default. The data folder remembers it", field{
-		set: func(c *Config, s string) error {
-			if len(s) > 64 {
-				return errors.New("has more than 64 characters")
-			}
-			c.NodeID = s
-			return nil
-		},
-		get: func(c *Config) string { return c.NodeID },
-	}, false},
-	{"shards", "N", strconv.Itoa(topology.DefaultShards), "number of shards, a power of two from 16 to 16384; fixed when a cluster is made", field{
+	{"dev", "N", "0", "run a cluster of N nodes in this process, to try things out. Clients use --port to --port + N - 1; the system chooses all other ports. " +
+		"The data is in a temporary folder that is removed when the process ends", intField(0, maxDev, func(c *Config) *int { return &c.Dev }), false},
+}
+
+var clusterSettings = []setting{
+	{"join", "HOST[:PORT],...", "", "gossip addresses of other nodes of the cluster; one that answers is enough. Names are resolved at every attempt. " +
+		"Without --join and --bootstrap-expect the node is a cluster of one, which others may join", field{setJoin, getJoin}, false},
+	{"bootstrap-expect", "N", "0", "make a new cluster as soon as N nodes that were started with the same N see each other through --join. Only nodes with an empty " +
+		"data folder do so; the others remember their cluster. 0: join an existing cluster", intField(0, maxExpect, func(c *Config) *int { return &c.Cluster.Expect }), false},
+	{"shards", "N", strconv.Itoa(topology.DefaultShards), "number of shards, a power of two from 16 to 16384. It cannot change once the cluster exists", field{
 		set: func(c *Config, s string) error {
 			n, err := strconv.Atoi(s)
 			if err != nil {
-				return errors.New("is no number")
+				return errors.New("must be a number")
 			}
 			c.Shards = n
 			return topology.CheckShards(n)
 		},
 		get: func(c *Config) string { return strconv.Itoa(c.Shards) },
 	}, false},
-	{"dev", "N", "0", "run a cluster of N nodes in this process, for trying things out: clients at --port to --port + N - 1, all other ports chosen by the system, " +
-		"data in a temporary folder that goes with the process", intField(0, maxDev, func(c *Config) *int { return &c.Dev }), false},
+	{"replicas", "N", "2", "copies of each shard, the primary included, in a cluster that this node bootstraps. Nodes are assigned, but copies are not kept yet: replication does not exist",
+		intField(1, 5, func(c *Config) *int { return &c.Cluster.Replicas }), false},
+	{"zone", "NAME", "", "where the node is, such as a rack or a data centre. The copies of a shard are assigned to different zones where possible",
+		shortTextField(func(c *Config) *string { return &c.Zone }), false},
+	{"bus-port", "N", "", "port for other nodes (TCP): raft, and requests between nodes. Default: --port + 10000. 0 lets the system choose, as --port 0 does by default",
+		field{
+			set: func(c *Config, s string) error { return setPort(&c.Cluster.busPort, s) },
+			get: func(c *Config) string { return strconv.Itoa(c.Cluster.BusPort) },
+		}, false},
+	{"gossip-port", "N", "", "port on which nodes find each other (TCP and UDP). Default: 7946. 0 lets the system choose, as --port 0 does by default",
+		field{
+			set: func(c *Config, s string) error { return setPort(&c.Cluster.gossipPort, s) },
+			get: func(c *Config) string { return strconv.Itoa(c.Cluster.GossipPort) },
+		}, false},
 }
 
-// serverSettings say what the node keeps, and what clients may do.
-var serverSettings = []setting{
-	{"dir", "FOLDER", "ndring-data", "data folder: logs and snapshots of the shards. One node uses it at a time. Empty: nothing is kept on disk",
+var persistenceSettings = []setting{
+	{"dir", "FOLDER", "ndring-data", "data folder: logs and snapshots of the shards. Only one node may use it at a time. Empty: nothing is kept on disk",
 		textField(func(c *Config) *string { return &c.Dir }), false},
-	{"appendonly", "yes|no", "yes", "write each change to the log of its shard before the reply; with no, there are snapshots alone",
+	{"appendonly", yesNo, "yes", "write each change to the log of its shard before the reply. no: only snapshots reach the disk",
 		boolField(func(c *Config) *bool { return &c.Logged }), false},
-	{"appendfsync", "POLICY", string(shard.FsyncEverysec), "when the log survives a loss of power: always (before the reply), everysec (a second later, about), no (when the system likes). " +
-		"It survives the end of the process in any case", field{setFsync, func(c *Config) string { return string(c.Server.Disk.Fsync) }}, true},
-	{"save", "'SECONDS CHANGES ...'", "", "write snapshots of all shards that have changed when so many seconds have passed and so many changes were made. " +
-		"With a log there is no need to: a shard's snapshot is written when its log has grown as long as its values", field{setSave, getSave}, true},
-	{"disk-reserve", "BYTES", "128mb", "space that values leave free on the disk; below, writes get DISKFULL and reads go on",
+	{"appendfsync", "always|everysec|no", string(shard.FsyncEverysec), "when the log survives a power loss: always (before the reply), everysec (about a second later), no (when the system decides). " +
+		"It always survives the end of the process", field{setFsync, func(c *Config) string { return string(c.Server.Disk.Fsync) }}, true},
+	{"save", "'SECONDS CHANGES ...'", "", "write snapshots of all changed shards once SECONDS have passed and CHANGES were made. " +
+		"Not needed with a log: a shard writes a snapshot when its log is as large as its values", field{setSave, getSave}, true},
+	{"disk-reserve", "BYTES", "128mb", "disk space that values leave free. With less, writes get DISKFULL; reads continue",
 		bytesField(0, 1<<50, func(c *Config) *int64 { return &c.Server.Disk.Reserve }), true},
-	{"scrub-rate", "BYTES", "4mb", "bytes a second of the data folder that are read again and compared with their CRC32C; 0 for none",
+	{"scrub-rate", "BYTES", "4mb", "bytes per second at which the data folder is read again and compared with its CRC32C; 0 disables that",
 		bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Server.Disk.ScrubRate }), true},
-	{"max-array-bytes", "BYTES", "512mb", "largest array, data only; a larger one is refused with TOOLARGE",
-		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
-	{"maxmemory", "BYTES", "0", "memory that the process may use, uploads, replies and itself included; at the limit the policy decides. 0 for no limit",
+}
+
+var memorySettings = []setting{
+	{"maxmemory", "BYTES", "0", "memory that the process may use, including uploads, replies and itself. At the limit, maxmemory-policy decides. 0: no limit",
 		bytesField(0, 1<<50, func(c *Config) *int64 { return &c.Server.Memory.Limit }), true},
-	{"maxmemory-policy", "POLICY", string(shard.NoEviction), "what happens at maxmemory: " + policyNames() + ". Volatile ones evict only keys with a time to live; " +
-		"large arrays go before small ones that are used as much; noeviction refuses writes with OOM",
+	{"maxmemory-policy", "POLICY", string(shard.NoEviction), "what happens at maxmemory: " + policyNames() + ". The volatile ones evict only keys with a time to live. " +
+		"Among equally used arrays, large ones are evicted first. noeviction refuses writes with OOM",
 		field{setPolicy, func(c *Config) string { return string(c.Server.Memory.Policy) }}, true},
-	{"maxmemory-samples", "N", strconv.Itoa(shard.DefaultSamples), "keys that are looked at for each one that is evicted: more choose better and take longer",
+	{"maxmemory-samples", "N", strconv.Itoa(shard.DefaultSamples), "keys compared for each eviction; more choose better and take longer",
 		intField(1, 64, func(c *Config) *int { return &c.Server.Memory.Samples }), true},
-	{"lfu-log-factor", "N", strconv.Itoa(shard.DefaultLFULogFactor), "how many uses it takes to raise a key's counter, as Redis has it",
+	{"lfu-log-factor", "N", strconv.Itoa(shard.DefaultLFULogFactor), "how many accesses raise the access counter of a key, as in Redis",
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFULogFactor }), true},
-	{"lfu-decay-time", "MINUTES", strconv.Itoa(shard.DefaultLFUDecay), "after which the counter of a key that nobody uses is lowered by one; 0 for never",
+	{"lfu-decay-time", "MINUTES", strconv.Itoa(shard.DefaultLFUDecay), "time after which the access counter of an unused key drops by one; 0: never",
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFUDecay }), true},
-	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are on their way in; more of them wait, then get BUSY",
+}
+
+var limitSettings = []setting{
+	{"max-array-bytes", "BYTES", "512mb", "largest array, data only. A larger one is refused with TOOLARGE",
+		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
+	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. Bounded by the open files that disk and cluster leave",
+		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
+	{"timeout", "SECONDS", "0", "close clients that send no command for this long; 0: never",
+		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
+	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are being received. Beyond it, commands wait, then get BUSY",
 		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxUploadBytes }), true},
-	{"min-upload-rate", "BYTES", "256kb", "bytes a second; an upload that is slower for 5 s is closed when others wait for room",
+	{"min-upload-rate", "BYTES", "256kb", "bytes per second. An upload that is slower for 5 s is closed if others wait for its memory",
 		bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Server.MinUploadRate }), true},
-	{"upload-wait", "DURATION", protocol.DefaultUploadWait.String(), "how long a command waits for room among the uploads before it gets BUSY",
+	{"upload-wait", "DURATION", protocol.DefaultUploadWait.String(), "how long a command waits for upload memory before it gets BUSY",
 		durationField(func(c *Config) *time.Duration { return &c.Server.UploadWait }), true},
-	{"upload-stall", "DURATION", protocol.DefaultUploadStall.String(), "longest silence within a command; then its connection is closed",
+	{"upload-stall", "DURATION", protocol.DefaultUploadStall.String(), "longest silence within a command before its connection is closed",
 		durationField(func(c *Config) *time.Duration { return &c.Server.UploadStall }), true},
-	{"max-reply-bytes", "BYTES", "64mb", "replies that may wait for one client which does not read them; above, its commands wait",
+	{"max-reply-bytes", "BYTES", "64mb", "unread replies of one client; beyond it, the client's commands wait",
 		bytesField(1<<10, 1<<42, func(c *Config) *int64 { return &c.Server.MaxReplyBytes }), true},
-	{"max-output-bytes", "BYTES", "1gb", "replies that may wait for all clients together; above, commands of those wait that have more than 64 KiB waiting",
+	{"max-output-bytes", "BYTES", "1gb", "unread replies of all clients; beyond it, commands of clients with more than 64 KiB of unread replies wait",
 		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxOutputBytes }), true},
-	{"reply-stall", "DURATION", protocol.DefaultReplyStall.String(), "a client that takes nothing of its replies for so long is closed",
+	{"reply-stall", "DURATION", protocol.DefaultReplyStall.String(), "close clients that read none of their replies for this long",
 		durationField(func(c *Config) *time.Duration { return &c.Server.ReplyStall }), true},
 	{"client-output-buffer-limit", "'normal HARD SOFT SECONDS'", "normal 0 0 0",
-		"a client is closed when more than HARD bytes of replies wait for it, or more than SOFT for so many seconds; 0 for no limit",
+		"close a client that has more than HARD bytes of unread replies, or more than SOFT for SECONDS; 0: no limit",
 		field{setOutputLimit, getOutputLimit}, true},
-	{"timeout", "SECONDS", "0", "a client that sends no command for so long is closed; 0 for never",
-		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
-	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. At most what the limit of open files leaves beside those that the disk and the cluster need",
-		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
-	{"requirepass", "PASSWORD", "", "password that clients must give with AUTH. Better in the environment, where no list of processes shows it",
+}
+
+var securitySettings = []setting{
+	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer the environment: a process list shows flags",
 		textField(func(c *Config) *string { return &c.Server.Password }), true},
-	{"protected-mode", "yes|no", "yes", "without a password, serve clients from this machine alone",
+	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
 		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
-	{"slowlog-log-slower-than", "MICROSECONDS", "10000", "commands that take so long are kept for SLOWLOG; negative for none",
-		unitField(time.Microsecond, -1, func(c *Config) *time.Duration { return &c.Server.SlowlogSlowerThan }), true},
-	{"slowlog-max-len", "N", strconv.Itoa(protocol.DefaultSlowlogMaxLen), "how many of them are kept",
-		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.SlowlogMaxLen }), true},
-	{"latency-monitor-threshold", "MILLISECONDS", "0", "commands that take so long are samples for LATENCY; 0 for none",
-		unitField(time.Millisecond, 0, func(c *Config) *time.Duration { return &c.Server.LatencyThreshold }), true},
-	{"log-level", "LEVEL", "info", "debug, info, warn or error", field{
+	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
+		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
+	{"insecure", yesNo, "no", "allow gossip without --gossip-key-file on an address that other machines reach. Anyone who reaches the gossip port can then make " +
+		"this node see nodes that do not exist, or take nodes for dead", boolField(func(c *Config) *bool { return &c.Cluster.Insecure }), false},
+}
+
+var logSettings = []setting{
+	{"log-level", "debug|info|warn|error", "info", "least severe level that is logged", field{
 		set: func(c *Config, s string) error {
 			if !slices.Contains(logLevels, strings.ToLower(s)) {
 				return errors.New("must be one of the following: " + strings.Join(logLevels, ", ")) // in Redis' words
@@ -159,144 +186,28 @@ var serverSettings = []setting{
 		},
 		get: func(c *Config) string { return strings.ToLower(c.LogLevel.String()) },
 	}, true},
-	{"log-format", "FORMAT", "text", "text or json; the log goes to standard error", field{
+	{"log-format", "text|json", "text", "format of the log on standard error", field{
 		set: func(c *Config, s string) error {
 			if s != "text" && s != "json" {
-				return errors.New("is neither text nor json")
+				return errors.New("must be text or json")
 			}
 			c.LogFormat = s
 			return nil
 		},
 		get: func(c *Config) string { return c.LogFormat },
 	}, false},
+	{"slowlog-log-slower-than", "MICROSECONDS", "10000", "keep commands that take at least this long for SLOWLOG; negative: none",
+		unitField(time.Microsecond, -1, func(c *Config) *time.Duration { return &c.Server.SlowlogSlowerThan }), true},
+	{"slowlog-max-len", "N", strconv.Itoa(protocol.DefaultSlowlogMaxLen), "number of commands that SLOWLOG keeps",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.SlowlogMaxLen }), true},
+	{"latency-monitor-threshold", "MILLISECONDS", "0", "sample commands that take at least this long for LATENCY; 0: none",
+		unitField(time.Millisecond, 0, func(c *Config) *time.Duration { return &c.Server.LatencyThreshold }), true},
 }
 
 var logLevels = []string{"debug", "info", "warn", "error"}
 
-// facts are settings of Redis that CONFIG GET is asked for and that have one value here.
+// facts are Redis settings that clients read with CONFIG GET and that have one fixed value here.
 var facts = []protocol.Setting{
 	{Name: "cluster-enabled", Value: "yes"},
 	{Name: "databases", Value: "1"},
-}
-
-// ParseConfig reads arguments, then NDRING_ variables for what they leave open, then defaults. flag.ErrHelp means that help was asked for
-// and has been written to output.
-func ParseConfig(args []string, environ func(string) (string, bool), version string, output io.Writer) (*Config, error) {
-	c := &Config{Server: protocol.Config{Version: version}}
-	given := map[string]bool{}
-	flags := flag.NewFlagSet("ndring", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // errors are returned, and Usage writes help to output itself
-	flags.Usage = func() {}
-	for _, s := range settings {
-		flags.Func(s.name, s.help, func(value string) error {
-			given[s.name] = true
-			return s.set(c, value)
-		})
-	}
-	if err := flags.Parse(withValues(args)); errors.Is(err, flag.ErrHelp) {
-		writeHelp(output)
-		return nil, err
-	} else if err != nil {
-		return nil, fmt.Errorf("%w\nTry 'ndring --help'", dashed(err))
-	}
-	if flags.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q\nTry 'ndring --help'", flags.Arg(0))
-	}
-	for _, s := range settings {
-		if given[s.name] {
-			continue
-		}
-		value, from := s.def, "the default"
-		if v, ok := environ(s.env()); ok && ofKubernetes(s.env(), v) {
-			c.Warnings = append(c.Warnings, fmt.Sprintf("%s=%s is not used: Kubernetes sets it for a Service of that name; enableServiceLinks: false keeps it out, --%s says the port", s.env(), v, s.name))
-		} else if ok {
-			value, from = v, s.env()
-		}
-		if value == "" {
-			continue
-		}
-		if err := s.set(c, value); err != nil {
-			return nil, fmt.Errorf("invalid value %q in %s: %w", value, from, err)
-		}
-	}
-	if len(c.Listen) == 0 {
-		c.Listen = []ListenerConfig{{Name: "default", Address: joinHostPort(c.Bind, c.Port)}}
-	}
-	return c, c.complete()
-}
-
-// ofKubernetes reports whether a variable is not a setting: in a namespace that has a Service named ndring or ndring-http, Kubernetes gives each container its address as
-// NDRING_PORT or NDRING_HTTP_PORT.
-func ofKubernetes(name, value string) bool {
-	scheme, _, is := strings.Cut(value, "://")
-	return is && strings.HasSuffix(name, "_PORT") && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)
-}
-
-// alone are flags that may stand without their value, which is then yes.
-var alone = []string{"insecure"}
-
-// withValues gives the flags that stand alone their value.
-func withValues(args []string) []string {
-	var all []string
-	for i := 0; i < len(args); i++ {
-		name, dashed := strings.CutPrefix(args[i], "-")
-		if name = strings.TrimPrefix(name, "-"); !dashed || !slices.Contains(alone, name) {
-			all = append(all, args[i])
-			continue
-		}
-		value := "yes"
-		if i+1 < len(args) && (args[i+1] == "yes" || args[i+1] == "no") {
-			i++
-			value = args[i]
-		}
-		all = append(all, "--"+name+"="+value)
-	}
-	return all
-}
-
-func (s setting) env() string {
-	return "NDRING_" + strings.ToUpper(strings.ReplaceAll(s.name, "-", "_"))
-}
-
-func writeHelp(w io.Writer) {
-	fmt.Fprint(w, `ndring is a cache for NumPy arrays: what you store is exactly what you get back.
-
-Usage:
-  ndring [--flag value ...]                    run a node
-  ndring check [--repair] --dir FOLDER         read a data folder that no node uses
-  ndring dump --dir FOLDER KEY [-o FILE]       write one array of it as a .npy file
-  ndring ctl ...                               look at a cluster, or change it (--help)
-  ndring healthcheck [--addr 127.0.0.1:7380]   exit 0 if a node is ready, 1 if not
-  ndring version                               print the version
-
-Flags; each may also be given in the environment, --http-port as NDRING_HTTP_PORT:
-`)
-	for _, s := range settings {
-		fmt.Fprintf(w, "\n  --%s %s", s.name, s.value)
-		if s.def != "" {
-			fmt.Fprintf(w, "   (default %s)", s.def)
-		}
-		fmt.Fprintf(w, "\n%s\n", wrap(s.help, 8, 90))
-	}
-	fmt.Fprint(w, "\nBYTES may end in k, kb, m, mb, g, gb as in Redis: 1k is 1000, 1kb is 1024.\n")
-}
-
-// wrap breaks text at blanks and indents it.
-func wrap(text string, indent, width int) string {
-	margin := strings.Repeat(" ", indent)
-	var b strings.Builder
-	column := width + 1
-	for _, word := range strings.Fields(text) {
-		if column+1+len(word) > width {
-			if b.Len() > 0 {
-				b.WriteByte('\n')
-			}
-			b.WriteString(margin + word)
-			column = indent + len(word)
-			continue
-		}
-		b.WriteString(" " + word)
-		column += 1 + len(word)
-	}
-	return b.String()
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"os"
@@ -98,7 +97,7 @@ func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 	}
 	last := future
 	for range 2 {
-		config, err := ParseConfig([]string{"--dir", dir, "--port", "0"}, environment(), "test", &bytes.Buffer{})
+		config, err := ParseConfig([]string{"--dir", dir, "--port", "0"}, environment(), "test")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +160,7 @@ func TestALostLogIsMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := program(t, nil, "check", "--dir", dir).CombinedOutput()
-	if exitCode(err) != exitFailure || !strings.Contains(string(out), newest) || !strings.Contains(string(out), "1 places are damaged") {
+	if exitCode(err) != exitFailure || !strings.Contains(string(out), newest) || !strings.Contains(string(out), "damaged places: 1,") {
 		t.Errorf("%v: %s", err, out)
 	}
 	p = startProcess(t, "--dir", dir, "--shards", "16")

@@ -72,7 +72,7 @@ func TestCheckAndDump(t *testing.T) {
 		return string(out)
 	}
 	for range 2 { // a folder that is read is not changed
-		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 41 keys with") || !strings.Contains(out, "0 places are damaged, 0 bytes torn off") {
+		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 41 keys with") || !strings.Contains(out, "damaged places: 0, torn bytes: 0") {
 			t.Error(out)
 		}
 	}
@@ -176,10 +176,10 @@ func TestCheckRepair(t *testing.T) {
 	}
 	out := repair(exitOK)
 	_, found, _ := strings.Cut(out, " shards, ")
-	if keys, _, _ := strings.Cut(found, " keys"); !strings.Contains(repaired, "Repaired: "+keys+" keys are whole") {
+	if keys, _, _ := strings.Cut(found, " keys"); !strings.Contains(repaired, "Repaired: "+keys+" keys are intact") {
 		t.Errorf("the repair says\n%s, and a check behind it\n%s", repaired, out)
 	}
-	if !strings.Contains(out, "0 places are damaged") || strings.Contains(out, " 0 files in the quarantine") {
+	if !strings.Contains(out, "damaged places: 0,") || strings.Contains(out, "quarantined files: 0\n") {
 		t.Error(out)
 	}
 	p := startProcess(t, "--dir", dir, "--shards", "16")

@@ -1,0 +1,157 @@
+package node
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// ClusterConfig is how a node finds the others, and how they find it.
+type ClusterConfig struct {
+	BusPort       int // 0 lets the system choose
+	GossipPort    int // 0 lets the system choose
+	Join          []string
+	Expect        int
+	Replicas      int
+	GossipKeyFile string
+	Insecure      bool // gossip with other machines without a key
+
+	busPort, gossipPort string // as given; empty: derived from Port
+	timing              cluster.Timing
+}
+
+// SetTiming changes how fast the cluster detects failures and decides; for tests on a busy machine.
+func (c *ClusterConfig) SetTiming(t cluster.Timing) { c.timing = t }
+
+// maxExpect is the largest number of nodes that bootstrap a cluster together; more can join later.
+const maxExpect = 255
+
+// busOffset is the default distance from the client port to the bus port, as in Redis.
+const busOffset = 10_000
+
+func setPort(at *string, s string) error {
+	if n, err := strconv.Atoi(s); err != nil || n < 0 || n > 65535 {
+		return errors.New("must be a number from 0 to 65535")
+	}
+	*at = s
+	return nil
+}
+
+// setJoin reads addresses separated by commas or blanks. Repeated --join add up.
+func setJoin(c *Config, s string) error {
+	for _, address := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if strings.Contains(address, "://") {
+			return fmt.Errorf("has the URL %q in place of a gossip address HOST[:PORT]", address)
+		}
+		host, port := address, ""
+		if h, p, err := net.SplitHostPort(address); err == nil {
+			host, port = h, p
+		} else if strings.Count(address, ":") == 1 {
+			return fmt.Errorf("has %q in place of HOST[:PORT]", address)
+		}
+		if n, err := strconv.Atoi(port); port != "" && (err != nil || n < 1 || n > 65535) || host == "" {
+			return fmt.Errorf("has %q in place of HOST[:PORT]", address)
+		}
+		c.Cluster.Join = append(c.Cluster.Join, address)
+	}
+	return nil
+}
+
+func getJoin(c *Config) string { return strings.Join(c.Cluster.Join, ",") }
+
+// complete derives settings from others, and refuses combinations that exclude each other.
+func (c *Config) complete() error {
+	c.Cluster.BusPort, c.Cluster.GossipPort = c.Port+busOffset, cluster.DefaultGossipPort
+	if c.Port == 0 {
+		c.Cluster.BusPort, c.Cluster.GossipPort = 0, 0
+	}
+	for _, p := range []struct {
+		given string
+		port  *int
+	}{{c.Cluster.busPort, &c.Cluster.BusPort}, {c.Cluster.gossipPort, &c.Cluster.GossipPort}} {
+		if p.given != "" {
+			*p.port, _ = strconv.Atoi(p.given) // setPort has checked it
+		}
+	}
+	switch {
+	case c.openGossip() && !c.Cluster.Insecure:
+		return fmt.Errorf("with --bind %s other machines reach the gossip port, which has no key: give all nodes the same --gossip-key-file "+
+			"(openssl rand -hex 32 makes one), or, in a network that you trust, --insecure (NDRING_INSECURE=yes)", orAny(c.Bind))
+	case c.Cluster.BusPort > 65535:
+		return fmt.Errorf("--port %d leaves no room for --bus-port, by default %d more: set --bus-port", c.Port, busOffset)
+	case c.Dev > 0 && (len(c.Cluster.Join) > 0 || c.Cluster.Expect > 0):
+		return errors.New("--dev runs its own cluster: it excludes --join and --bootstrap-expect")
+	case c.Dev > 0 && len(c.Listen) > 1, c.Dev > 0 && c.Listen[0].Name != "default":
+		return errors.New("--dev excludes --listen")
+	}
+	return nil
+}
+
+// openGossip reports whether other machines can reach the gossip port without a key.
+func (c *Config) openGossip() bool {
+	ip, err := netip.ParseAddr(c.Bind)
+	return c.Cluster.GossipKeyFile == "" && (err != nil && c.Bind != "localhost" || err == nil && !ip.IsLoopback())
+}
+
+// warnOfOpenGossip logs that gossip needs no key, if that is so.
+func (c *Config) warnOfOpenGossip(log *slog.Logger) {
+	if c.openGossip() {
+		log.Warn("gossip is open (--insecure): anyone who reaches its port can make this node see nodes that do not exist, or take nodes for dead",
+			"port", c.Cluster.GossipPort, "fix", "--gossip-key-file")
+	}
+}
+
+// orAny returns a name for an address to listen on.
+func orAny(bind string) string {
+	if bind == "" {
+		return "'' (all addresses)"
+	}
+	return bind
+}
+
+// gossipKey reads the key file.
+func (c *ClusterConfig) gossipKey() ([]byte, error) {
+	if c.GossipKeyFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.GossipKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the gossip key: %w", err)
+	}
+	text = bytes.TrimSpace(text)
+	key, err := hex.DecodeString(string(text))
+	if err != nil {
+		key, err = base64.StdEncoding.DecodeString(string(text))
+	}
+	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
+		return nil, fmt.Errorf("%s does not hold a gossip key: 16, 24 or 32 bytes in base64 or hexadecimal digits", c.GossipKeyFile)
+	}
+	return key, nil
+}
+
+// announced returns the addresses that clients are given for the listeners. Bound are the addresses of their sockets.
+func announced(config []ListenerConfig, bound []net.Addr) map[string]topology.Address {
+	all := map[string]topology.Address{}
+	for i, l := range config {
+		at := l.Announce
+		if tcp, ok := bound[i].(*net.TCPAddr); ok && at == (topology.Address{}) {
+			at = topology.Address{Port: tcp.Port, Derived: true}
+			if !tcp.IP.IsUnspecified() {
+				at.Host = tcp.IP.String()
+			}
+		}
+		all[l.Name] = at
+	}
+	return all
+}
