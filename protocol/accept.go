@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	acceptPause = 10 * time.Millisecond  // after a failure
-	refusalTime = 100 * time.Millisecond // for a client that is to be refused, and may have gone by itself
-	warnEach    = 10 * time.Second
+	acceptPause  = 10 * time.Millisecond  // after a failure
+	refusalTime  = 100 * time.Millisecond // to accept a client that is to be refused, and may have disconnected
+	warnInterval = 10 * time.Second
 )
 
+// accept accepts clients of a listener until it is closed.
 func (s *Server) accept(l Listener) {
 	for {
 		nc, err := l.Accept()
@@ -22,72 +23,73 @@ func (s *Server) accept(l Listener) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			if dropped, tell := s.acceptWarning.pass(time.Now()); tell {
-				s.log.Warn("accept failed", "listener", l.Name, "err", err, "also", dropped)
+			if dropped, ok := s.acceptWarning.pass(time.Now()); ok {
+				s.log.Warn("accept failed", "listener", l.Name, "err", err, "suppressed", dropped)
 			}
-			if !outOfFiles(err) || !s.spare.refuse(l, s.turnAwayFull) {
-				time.Sleep(acceptPause) // others may close soon
+			if !outOfFiles(err) || !s.spare.refuse(l, s.rejectFull) {
+				time.Sleep(acceptPause) // other connections may close soon
 			}
 			continue
 		}
-		s.welcome(nc, l.Name)
+		s.acceptConn(nc, l.Name)
 	}
 }
 
-func (s *Server) welcome(nc net.Conn, listener string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		nc.Close()
-		return
-	}
-	if len(s.conns) >= s.config.Load().MaxClients {
-		s.turnAwayFull(nc)
-		return
-	}
-	if s.protected(nc.RemoteAddr()) {
-		s.counters.denied.Add(1)
-		turnAway(nc, deniedText)
-		return
-	}
-	s.counters.connections.Add(1)
-	c := newConn(s, nc, listener, s.nextID.Add(1))
-	s.conns[c] = struct{}{}
-	s.done.Go(func() {
-		defer s.forget(c)
-		c.serve()
+// acceptConn serves a client, or rejects it.
+func (s *Server) acceptConn(nc net.Conn, listener string) {
+	c, err := s.connections.add(s.config.Load().MaxClients, func(id int64) *conn {
+		if s.protected(nc.RemoteAddr()) {
+			return nil
+		}
+		return newConn(s, nc, listener, id)
 	})
+	switch {
+	case errors.Is(err, errTooManyClients):
+		s.rejectFull(nc)
+	case err != nil:
+		nc.Close()
+	case c == nil:
+		s.counters.denied.Add(1)
+		reject(nc, deniedText)
+	default:
+		s.counters.connections.Add(1)
+		s.connections.done.Go(func() {
+			defer s.connections.remove(c)
+			c.serve()
+		})
+	}
 }
 
-// turnAwayFull closes a connection for which there is no place.
-func (s *Server) turnAwayFull(nc net.Conn) {
+// rejectFull rejects a client because there are too many.
+func (s *Server) rejectFull(nc net.Conn) {
 	s.counters.rejected.Add(1)
-	turnAway(nc, "ERR max number of clients reached")
+	reject(nc, "ERR "+errTooManyClients.Error())
 }
 
-// turnAway closes a connection with an error. One short write to an empty socket does not block.
-func turnAway(nc net.Conn, text string) {
+// reject closes a new connection with an error. One short write to an empty socket does not block.
+func reject(nc net.Conn, text string) {
 	nc.SetWriteDeadline(time.Now().Add(time.Second))
-	nc.Write([]byte("-" + text + "\r\n")) // if it fails, the client has gone
+	nc.Write([]byte("-" + text + "\r\n")) // fails if the client has disconnected
 	nc.Close()
 }
 
-// outOfFiles reports whether the process, or the system, has no file descriptor left.
+// outOfFiles reports whether the process or the system has run out of file descriptors.
 func outOfFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// spareFile is a file descriptor that is held for the moment at which there is no other: to accept a client and tell it so.
+// spareFile keeps a file descriptor for when there is no other: it is closed to accept a client and
+// refuse it with an error.
 type spareFile struct {
-	mu   sync.Mutex // guards file, and that one client is refused at a time
-	file *os.File   // nil: the descriptor is in use elsewhere
+	mu   sync.Mutex // guards file; held while a client is refused
+	file *os.File   // nil when there is no spare descriptor
 }
 
 func (s *spareFile) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.file == nil {
-		s.file, _ = os.Open(os.DevNull) // without it, clients wait to be accepted
+		s.file, _ = os.Open(os.DevNull) // if it fails, clients wait in the backlog instead
 	}
 }
 
@@ -100,34 +102,35 @@ func (s *spareFile) close() {
 	}
 }
 
-// refuse accepts the next client of l in place of the spare file, and has it turned away. It reports whether it could.
-func (s *spareFile) refuse(l Listener, turnAway func(net.Conn)) bool {
+// refuse closes the spare file, accepts the next client of l in its place, and rejects it. It reports
+// whether it could.
+func (s *spareFile) refuse(l Listener, reject func(net.Conn)) bool {
 	defer s.hold()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	patient, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
-	if s.file == nil || !ok || patient.SetDeadline(time.Now().Add(refusalTime)) != nil {
+	deadliner, ok := l.Listener.(interface{ SetDeadline(time.Time) error })
+	if s.file == nil || !ok || deadliner.SetDeadline(time.Now().Add(refusalTime)) != nil {
 		return false
 	}
 	s.file.Close()
 	s.file = nil
 	nc, err := l.Accept()
-	patient.SetDeadline(time.Time{}) // fails for a listener that is closed, which the next Accept tells
+	deadliner.SetDeadline(time.Time{}) // fails if the listener is closed, which the next Accept reports
 	if err != nil {
 		return false
 	}
-	turnAway(nc)
+	reject(nc)
 	return true
 }
 
-// throttle lets a warning pass from time to time.
+// throttle limits how often a warning is logged.
 type throttle struct {
 	mu      sync.Mutex // guards all below
 	next    time.Time
 	dropped int
 }
 
-// pass reports whether the warning may be given, and how many were not since the last one.
+// pass reports whether to log the warning, and how many were suppressed since the last one.
 func (t *throttle) pass(now time.Time) (dropped int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,6 +138,6 @@ func (t *throttle) pass(now time.Time) (dropped int, ok bool) {
 		t.dropped++
 		return 0, false
 	}
-	dropped, t.dropped, t.next = t.dropped, 0, now.Add(warnEach)
+	dropped, t.dropped, t.next = t.dropped, 0, now.Add(warnInterval)
 	return dropped, true
 }

@@ -78,7 +78,7 @@ func TestThrottle(t *testing.T) {
 		after   time.Duration
 		ok      bool
 		dropped int
-	}{{0, true, 0}, {0, false, 0}, {warnEach - 1, false, 0}, {warnEach, true, 2}, {warnEach, false, 0}, {2 * warnEach, true, 1}} {
+	}{{0, true, 0}, {0, false, 0}, {warnInterval - 1, false, 0}, {warnInterval, true, 2}, {warnInterval, false, 0}, {2 * warnInterval, true, 1}} {
 		if dropped, ok := th.pass(now.Add(step.after)); ok != step.ok || dropped != step.dropped {
 			t.Errorf("step %d: %d, %v", i, dropped, ok)
 		}

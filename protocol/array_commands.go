@@ -10,28 +10,28 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-func npSet(c *call) {
-	options, err := parseSetOptions(c.args, c.server.store.Now())
+func npSet(c *call, k *keyAccess) {
+	options, err := parseSetOptions(c.args, k.store.Now())
 	if err != nil {
 		c.replies.Error(err)
 		return
 	}
-	value, err := c.value(2)
+	value, err := k.value(&c.args[2])
 	if err != nil {
 		c.replies.Error(err)
 		return
 	}
 	value.Attrs = options.attrs
 	for _, i := range options.parts {
-		value.Parts = append(value.Parts, shard.Part{Name: string(c.arg(i)), Data: c.args[i+1].Take(c.server.pool)})
+		value.Parts = append(value.Parts, shard.Part{Name: string(c.arg(i)), Data: c.args[i+1].Take(k.pool)})
 	}
 	value.CRC = value.Checksum(value.CRC)
-	if err := c.checkValue(&value, options); err != nil {
+	if err := k.checkValue(&value, options); err != nil {
 		value.Release()
 		c.replies.Error(err)
 		return
 	}
-	result, err := c.shard.Set(shard.Write{
+	result, err := k.shard.Set(shard.Write{
 		Key: c.arg(1), Value: value,
 		Condition: options.condition, IfVersion: options.ifVersion,
 		Expiry: options.expiry, RequestID: options.requestID,
@@ -49,10 +49,9 @@ func npSet(c *call) {
 }
 
 // value makes argument i a value without attrs and parts. Its CRC is of the .npy alone.
-func (c *call) value(i int) (shard.Value, error) {
-	a := &c.args[i]
+func (k *keyAccess) value(a *resp.Arg) (shard.Value, error) {
 	npy := a.Bytes()
-	if err := c.checked.check(npy, c.config.MaxArrayBytes); err != nil {
+	if err := k.header.check(npy, k.maxArrayBytes); err != nil {
 		return shard.Value{}, err
 	}
 	value := shard.Value{NPY: npy, CRC: a.CRC()}
@@ -72,24 +71,24 @@ type checkedHeader struct {
 const maxChecked = 1 << 10 // bytes
 
 // check does what array.Check does.
-func (k *checkedHeader) check(npy []byte, maxData int64) error {
-	if k.parsed != nil && bytes.HasPrefix(npy, k.text) && int64(len(npy)) == k.parsed.FileBytes() && k.parsed.DataBytes() <= maxData {
+func (h *checkedHeader) check(npy []byte, maxData int64) error {
+	if h.parsed != nil && bytes.HasPrefix(npy, h.text) && int64(len(npy)) == h.parsed.FileBytes() && h.parsed.DataBytes() <= maxData {
 		return nil
 	}
 	header, err := array.Check(npy, maxData)
 	if err == nil && header.DataOffset <= maxChecked {
-		k.text, k.parsed = append(k.text[:0], npy[:header.DataOffset]...), header
+		h.text, h.parsed = append(h.text[:0], npy[:header.DataOffset]...), header
 	}
 	return err
 }
 
-func (c *call) checkValue(v *shard.Value, options setOptions) error {
+func (k *keyAccess) checkValue(v *shard.Value, options setOptions) error {
 	if err := v.CheckExtras(); err != nil {
 		return err
 	}
 	for _, p := range v.Parts {
-		if int64(p.Data.Len()) > c.config.MaxArrayBytes {
-			return errPartTooLarge(p.Name, p.Data.Len(), c.config.MaxArrayBytes)
+		if int64(p.Data.Len()) > k.maxArrayBytes {
+			return errPartTooLarge(p.Name, p.Data.Len(), k.maxArrayBytes)
 		}
 	}
 	if options.hasCRC && options.crc != v.CRC {
@@ -98,14 +97,14 @@ func (c *call) checkValue(v *shard.Value, options setOptions) error {
 	return nil
 }
 
-func npMSet(c *call) {
+func npMSet(c *call, k *keyAccess) {
 	if len(c.args)%2 == 0 {
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.row.ArityError())
 		return
 	}
 	writes := make([]shard.Write, 0, len(c.args)/2)
 	for i := 1; i < len(c.args); i += 2 {
-		value, err := c.value(i + 1)
+		value, err := k.value(&c.args[i+1])
 		if err != nil {
 			for _, w := range writes {
 				w.Value.Release()
@@ -115,14 +114,14 @@ func npMSet(c *call) {
 		}
 		writes = append(writes, shard.Write{Key: c.arg(i), Value: value})
 	}
-	if err := c.shard.SetAll(writes); err != nil {
+	if err := k.shard.SetAll(writes); err != nil {
 		c.replies.Error(err)
 		return
 	}
 	c.replies.OK()
 }
 
-func npGet(c *call) {
+func npGet(c *call, k *keyAccess) {
 	var withAttrs, ifNewer bool
 	var than shard.Version
 	for i := 2; i < len(c.args); i++ {
@@ -142,7 +141,7 @@ func npGet(c *call) {
 			return
 		}
 	}
-	entry := c.shard.Get(c.arg(1), c.touch())
+	entry := k.shard.Get(c.arg(1), k.touch)
 	if entry == nil {
 		c.replies.Null()
 		return
@@ -160,7 +159,7 @@ func npGet(c *call) {
 
 // writeWhole writes npy, attrs, version, crc32c, parts.
 func (c *call) writeWhole(e *shard.Entry) {
-	w := &c.replies
+	w := c.replies
 	w.Array(5)
 	c.writeNPY(e)
 	c.writeAttrs(e)
@@ -191,8 +190,8 @@ func (c *call) writeAttrs(e *shard.Entry) {
 	c.replies.Bulk(e.Attrs())
 }
 
-func npMGet(c *call) {
-	entries := c.shard.GetAll(c.keys(), c.touch())
+func npMGet(c *call, k *keyAccess) {
+	entries := k.shard.GetAll(c.keys, k.touch)
 	c.replies.Array(len(entries))
 	for _, e := range entries {
 		if e == nil {
@@ -204,16 +203,16 @@ func npMGet(c *call) {
 	}
 }
 
-func npShape(c *call) {
-	c.withHeader(func(_ *shard.Entry, h *array.Header) { c.writeShape(h.Shape) })
+func npShape(c *call, k *keyAccess) {
+	c.withHeader(k, func(_ *shard.Entry, h *array.Header) { c.writeShape(h.Shape) })
 }
 
-func npDtype(c *call) {
-	c.withHeader(func(_ *shard.Entry, h *array.Header) { c.replies.Text(h.Descr) })
+func npDtype(c *call, k *keyAccess) {
+	c.withHeader(k, func(_ *shard.Entry, h *array.Header) { c.replies.Text(h.Descr) })
 }
 
-func npSlice(c *call) {
-	c.withHeader(func(e *shard.Entry, h *array.Header) {
+func npSlice(c *call, k *keyAccess) {
+	c.withHeader(k, func(e *shard.Entry, h *array.Header) {
 		part, err := h.Slice(string(c.arg(2)))
 		if err != nil {
 			c.replies.Error(err)
@@ -221,7 +220,7 @@ func npSlice(c *call) {
 		}
 		var npy *memory.Buffer
 		part.Copy(e.NPY(), func(n int) []byte {
-			npy = c.server.pool.New(n)
+			npy = k.pool.New(n)
 			return npy.Bytes()
 		})
 		c.replies.Buffer(npy)
@@ -229,10 +228,10 @@ func npSlice(c *call) {
 	})
 }
 
-func npVerify(c *call) {
-	c.withEntry(func(e *shard.Entry) {
+func npVerify(c *call, k *keyAccess) {
+	c.withEntry(k, func(e *shard.Entry) {
 		if err := e.Verify(); err != nil {
-			c.server.log.Error("a stored value is corrupt", "key", string(c.arg(1)), "version", e.Version(), "err", err)
+			k.log.Error("a stored value is corrupt", "key", string(c.arg(1)), "version", e.Version(), "err", err)
 			c.replies.Error(err)
 			return
 		}
@@ -240,12 +239,12 @@ func npVerify(c *call) {
 	})
 }
 
-func npMeta(c *call) {
-	c.withHeader(func(e *shard.Entry, h *array.Header) {
-		w := &c.replies
+func npMeta(c *call, k *keyAccess) {
+	c.withHeader(k, func(e *shard.Entry, h *array.Header) {
+		w := c.replies
 		pttl := int64(shard.NoDeadline)
 		if at := e.ExpireAt(); at != 0 {
-			pttl = max(0, at-c.server.store.Now())
+			pttl = max(0, at-k.store.Now())
 		}
 		w.Map(13)
 		w.Text("shape")
@@ -284,8 +283,8 @@ func npMeta(c *call) {
 }
 
 // withEntry calls write with the entry of the only key, or writes null.
-func (c *call) withEntry(write func(*shard.Entry)) {
-	entry := c.shard.Get(c.arg(1), c.touch())
+func (c *call) withEntry(k *keyAccess, write func(*shard.Entry)) {
+	entry := k.shard.Get(c.arg(1), k.touch)
 	if entry == nil {
 		c.replies.Null()
 		return
@@ -295,8 +294,8 @@ func (c *call) withEntry(write func(*shard.Entry)) {
 }
 
 // withHeader is withEntry for what the header says.
-func (c *call) withHeader(write func(*shard.Entry, *array.Header)) {
-	c.withEntry(func(e *shard.Entry) {
+func (c *call) withHeader(k *keyAccess, write func(*shard.Entry, *array.Header)) {
+	c.withEntry(k, func(e *shard.Entry) {
 		h, err := e.Header()
 		if err != nil { // it was checked when it came
 			c.replies.Error(fmt.Errorf("%w: %w", shard.ErrCorrupt, err))

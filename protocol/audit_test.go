@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
@@ -90,18 +91,18 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		if len(lines) != 1 || !strings.Contains(lines[0], test.want) || !strings.Contains(lines[0], client) || strings.Contains(lines[0], "s3cret") {
 			t.Errorf("%s: %q, want %s...%s", test.command, lines, test.want, client)
 		}
-		row, err := lookUp([]resp.Arg{resp.NewArg([]byte(args[0])), resp.NewArg([]byte(args[min(1, len(args)-1)]))})
+		row, err := commands.LookUp([]resp.Arg{resp.NewArg([]byte(args[0])), resp.NewArg([]byte(args[min(1, len(args)-1)]))})
 		if err != nil {
 			t.Fatal(err)
 		}
-		audited[row.full] = true
+		audited[row.Full] = true
 	}
-	for _, row := range allRows() {
-		if row.Flags&Audited != 0 && !audited[row.full] {
-			t.Errorf("%s is logged, and has no line above", row.full)
+	for _, row := range commands.All() {
+		if row.Flags&command.Audited != 0 && !audited[row.Full] {
+			t.Errorf("%s is logged, and has no line above", row.Full)
 		}
 	}
-	c.send(command("SHUTDOWN"))
+	c.send(encode("SHUTDOWN"))
 	if got := c.closed(); got != "" {
 		t.Errorf("SHUTDOWN: %q", got)
 	}

@@ -3,7 +3,6 @@ package protocol
 import (
 	"crypto/subtle"
 	"errors"
-	"net"
 )
 
 var (
@@ -31,20 +30,11 @@ const (
 const deniedText = "DENIED ndring is in protected mode: it has no password, so it takes clients from this machine alone. " +
 	"Start it with --requirepass, or with --protected-mode no where the network is trusted."
 
-// protected reports whether a client from an address must be turned away.
-func (s *Server) protected(remote net.Addr) bool {
-	if config := s.config.Load(); config.Password != "" || !config.ProtectedMode {
-		return false
-	}
-	tcp, ok := remote.(*net.TCPAddr)
-	return ok && !tcp.IP.IsLoopback()
-}
-
-func auth(c *call) {
+func auth(c *call, x *conn) {
 	user, password := "default", c.arg(1)
 	switch len(c.args) {
 	case 2:
-		if c.server.config.Load().Password == "" {
+		if x.server.config.Load().Password == "" {
 			c.replies.Error(errNoPassword)
 			return
 		}
@@ -54,7 +44,7 @@ func auth(c *call) {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if !c.logIn(user, password) {
+	if !x.logIn(user, password) {
 		c.replies.Error(errWrongPass)
 		return
 	}
@@ -89,14 +79,14 @@ func (c *conn) setAuthenticated(yes bool) {
 
 // reset resets the connection: RESP2, no name, no transaction, before AUTH where there is a password.
 // It keeps the library's name and version, as Redis does.
-func reset(c *call) {
-	c.endTransaction()
-	c.change(func(id *identity) {
+func reset(c *call, x *conn) {
+	x.endTransaction()
+	x.change(func(id *identity) {
 		*id = identity{proto: 2, library: id.library, libraryVersion: id.libraryVersion}
 	})
 	c.replies.RESP3 = false
-	c.noTouch = false
-	c.replyMode = replyMode{suppressing: c.replyMode.suppressing, answer: c.replyMode.off} // answered after OFF, not after SKIP
-	c.setAuthenticated(c.server.config.Load().Password == "")
+	x.keys.touch = true
+	x.replyMode = replyMode{suppressing: x.replyMode.suppressing, answer: x.replyMode.off} // answered after OFF, not after SKIP
+	x.setAuthenticated(x.server.config.Load().Password == "")
 	c.replies.Simple("RESET")
 }

@@ -31,14 +31,14 @@ func chaosCommand(random *rand.Rand) []string {
 			{"CLIENT", "KILL", "ID", fmt.Sprint(random.IntN(40))}, {"SLOWLOG", "GET"}, {"MEMORY", "USAGE", key}, {"LATENCY", "HISTOGRAM"},
 		})
 	}
-	rows := allRows()
+	rows := commands.All()
 	row := rows[random.IntN(len(rows))]
-	args := strings.Split(row.full, "|")
+	args := strings.Split(row.Full, "|")
 	for range random.IntN(5) {
 		args = append(args, pick(chaosWords))
 	}
 	switch {
-	case row.Name == "shutdown", row.Name == "quit", row.full == "client|reply", row.full == "client|pause", row.full == "config|set":
+	case row.Name == "shutdown", row.Name == "quit", row.Full == "client|reply", row.Full == "client|pause", row.Full == "config|set":
 		return []string{"PING"}
 	}
 	return args
@@ -87,7 +87,7 @@ func chaosClient(t *testing.T, s *testServer, random *rand.Rand) bool {
 		defer close(sent)
 		defer nc.(*net.TCPConn).CloseWrite()
 		for range 60 {
-			stream := command(chaosCommand(random)...)
+			stream := encode(chaosCommand(random)...)
 			if random.IntN(200) == 0 {
 				stream = stream[:random.IntN(len(stream))] // it leaves in the middle
 			}

@@ -64,24 +64,24 @@ func (c *churner) command() string {
 	key := c.key()
 	switch c.rand.IntN(14) {
 	case 0:
-		return command("NP.DEL", key)
+		return encode("NP.DEL", key)
 	case 1:
-		return command("PEXPIRE", key, strconv.Itoa(c.rand.IntN(300)))
+		return encode("PEXPIRE", key, strconv.Itoa(c.rand.IntN(300)))
 	case 2, 3, 4, 5, 6:
 		n := c.size()
 		npy := bytesNPY(n, string(pattern(n, c.rand.Uint64())))
 		if c.rand.IntN(4) == 0 {
-			return command("NP.SET", key, npy, "ATTRS", `{"a": 1}`, "PART", "mask", string(pattern(c.size(), c.rand.Uint64())))
+			return encode("NP.SET", key, npy, "ATTRS", `{"a": 1}`, "PART", "mask", string(pattern(c.size(), c.rand.Uint64())))
 		}
-		return command("NP.SET", key, npy)
+		return encode("NP.SET", key, npy)
 	case 7:
-		return command("NP.MGET", key, key[:3]+"1", key[:3]+"2")
+		return encode("NP.MGET", key, key[:3]+"1", key[:3]+"2")
 	case 8:
-		return command("NP.GET", key, "WITHATTRS")
+		return encode("NP.GET", key, "WITHATTRS")
 	case 9:
-		return command("NP.VERIFY", key)
+		return encode("NP.VERIFY", key)
 	}
-	return command("NP.GET", key)
+	return encode("NP.GET", key)
 }
 
 // reply reads one reply and checks the bytes of each .npy and part in it.

@@ -44,39 +44,39 @@ func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
 	c.replyMode.suppressing, c.replyMode.answer = false, false
 }
 
-func clientReply(c *call) {
+func clientReply(c *call, x *conn) {
 	switch c.option(2) {
 	case "ON":
-		c.replyMode = replyMode{suppressing: c.replyMode.suppressing, answer: true} // also after SKIP
+		x.replyMode = replyMode{suppressing: x.replyMode.suppressing, answer: true} // also after SKIP
 		c.replies.OK()
 	case "OFF":
-		c.replyMode.off = true
+		x.replyMode.off = true
 	case "SKIP":
-		c.replyMode.skip = !c.replyMode.off
+		x.replyMode.skip = !x.replyMode.off
 	default:
 		c.replies.Error(errSyntax)
 	}
 }
 
 // clientNoEvict is accepted: no connection is ever closed for want of memory.
-func clientNoEvict(c *call) {
+func clientNoEvict(c *call, x *conn) {
 	on, ok := onOff(c.option(2))
 	if !ok {
 		c.replies.Error(errSyntax)
 		return
 	}
-	c.change(func(id *identity) { id.noEvict = on })
+	x.change(func(id *identity) { id.noEvict = on })
 	c.replies.OK()
 }
 
-func clientNoTouch(c *call) {
+func clientNoTouch(c *call, x *conn) {
 	on, ok := onOff(c.option(2))
 	if !ok {
 		c.replies.Error(errSyntax)
 		return
 	}
-	c.noTouch = on
-	c.change(func(id *identity) { id.noTouch = on })
+	x.keys.touch = !on
+	x.change(func(id *identity) { id.noTouch = on })
 	c.replies.OK()
 }
 
@@ -120,7 +120,7 @@ func checkTrackingOptions(args []resp.Arg) error {
 // clientGetRedir answers -1: tracking is off.
 func clientGetRedir(c *call) { c.replies.Int(-1) }
 
-func clientPause(c *call) {
+func clientPause(c *call, p *pause) {
 	ms, ok := resp.ParseInt(c.arg(2))
 	switch {
 	case !ok || ms > math.MaxInt64/int64(time.Millisecond):
@@ -143,40 +143,40 @@ func clientPause(c *call) {
 		}
 		all = mode == "ALL"
 	}
-	c.server.pause.set(time.Now().Add(time.Duration(ms)*time.Millisecond), all)
+	p.set(time.Now().Add(time.Duration(ms)*time.Millisecond), all)
 	c.replies.OK()
 }
 
-func clientUnpause(c *call) {
-	c.server.pause.end()
+func clientUnpause(c *call, p *pause) {
+	p.end()
 	c.replies.OK()
 }
 
 // clientKill takes an address, as it always did, or filters, all of which must fit.
-func clientKill(c *call) {
+func clientKill(c *call, x *conn, all *connections) {
 	if len(c.args) == 3 {
 		addr := string(c.arg(2))
-		if c.kill(func(other *conn) bool { return other.addr() == addr }, false) == 0 {
+		if all.kill(x, func(other *conn) bool { return other.addr() == addr }, false) == 0 {
 			c.replies.Error(errors.New("No such client"))
 			return
 		}
 		c.replies.OK()
 		return
 	}
-	fits, skipMe, err := c.killFilter(c.args[2:])
+	fits, skipMe, err := killFilter(c.args[2:])
 	if err != nil {
 		c.replies.Error(err)
 		return
 	}
-	c.replies.Int(int64(c.kill(fits, skipMe)))
+	c.replies.Int(int64(all.kill(x, fits, skipMe)))
 }
 
-func (c *call) killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error) {
+func killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error) {
 	if len(args)%2 != 0 {
 		return nil, false, errSyntax
 	}
 	skipMe = true
-	var all []func(*conn) bool
+	var filters []func(*conn) bool
 	for i := 0; i < len(args); i += 2 {
 		value := string(args[i+1].Bytes())
 		var fit func(*conn) bool
@@ -190,7 +190,7 @@ func (c *call) killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, 
 		case "ADDR":
 			fit = func(other *conn) bool { return other.addr() == value }
 		case "LADDR":
-			fit = func(other *conn) bool { return other.nc.LocalAddr().String() == value }
+			fit = func(other *conn) bool { return other.origin.local.String() == value }
 		case "MAXAGE":
 			age, ok := resp.ParseInt(args[i+1].Bytes())
 			if !ok || age < 1 {
@@ -219,10 +219,10 @@ func (c *call) killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, 
 		default:
 			return nil, false, errSyntax
 		}
-		all = append(all, fit)
+		filters = append(filters, fit)
 	}
 	return func(other *conn) bool {
-		for _, fit := range all {
+		for _, fit := range filters {
 			if !fit(other) {
 				return false
 			}
@@ -232,12 +232,12 @@ func (c *call) killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, 
 }
 
 // kill closes the connections that fit and returns how many they are. One's own gets its reply first.
-func (c *call) kill(fits func(*conn) bool, skipMe bool) (killed int) {
-	for _, other := range c.server.connections() {
+func (all *connections) kill(x *conn, fits func(*conn) bool, skipMe bool) (killed int) {
+	for _, other := range all.sorted() {
 		switch {
-		case !fits(other) || other == c.conn && skipMe || other.killed.Swap(true):
-		case other == c.conn:
-			c.quit = true
+		case !fits(other) || other == x && skipMe || other.killed.Swap(true):
+		case other == x:
+			x.quit = true
 			killed++
 		default:
 			other.nc.Close()

@@ -72,7 +72,7 @@ func TestClientListShowsMemory(t *testing.T) {
 		t.Errorf("rbp=%d", n)
 	}
 
-	c.send(strings.Repeat(command("NP.GET", "k"), 200)) // 20 MB that nobody reads
+	c.send(strings.Repeat(encode("NP.GET", "k"), 200)) // 20 MB that nobody reads
 	is("oll", func(n int) bool { return n > 0 })
 	is("omem", func(n int) bool { return n > 1_000_000 })
 	if line := watcher.do("CLIENT", "LIST", "ID", id); field(line, "events", "=") != "rw" {

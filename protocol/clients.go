@@ -11,6 +11,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
@@ -25,7 +26,7 @@ type identity struct {
 type activity struct {
 	since       time.Time
 	identity    atomic.Pointer[identity]
-	lastCommand atomic.Pointer[Command]
+	lastCommand atomic.Pointer[command.Spec]
 	lastUse     atomic.Int64 // Unix time in ms
 	queueShown  atomic.Int64 // commands between MULTI and EXEC, -1 outside
 
@@ -61,7 +62,7 @@ func (a *activity) change(edit func(*identity)) {
 }
 
 // used notes that a command is being executed.
-func (a *activity) used(row *Command, now time.Time) {
+func (a *activity) used(row *command.Spec, now time.Time) {
 	a.lastCommand.Store(row)
 	a.lastUse.Store(now.UnixMilli())
 }
@@ -70,7 +71,7 @@ func (a *activity) used(row *Command, now time.Time) {
 func (c *conn) describe() string {
 	command := "NULL"
 	if row := c.lastCommand.Load(); row != nil {
-		command = row.full
+		command = row.Full
 	}
 	id := c.identity.Load()
 	now := time.Now()
@@ -85,13 +86,13 @@ func (c *conn) describe() string {
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s "+
 		"cmd=%s user=default redir=-1 resp=%d lib-name=%s lib-ver=%s",
-		c.id, c.addr(), c.nc.LocalAddr(), c.descriptor, id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(),
+		c.id, c.addr(), c.origin.local, c.descriptor, id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(),
 		u.unread.Load(), u.free.Load(), u.args.Load(), u.queued.Load(), u.replyBuffer.Load(), u.replyPeak.Load(), u.replies.Load(), pieces, bytes, total, events,
 		command, id.proto, id.library, id.libraryVersion)
 }
 
 // addr returns where the client is.
-func (c *conn) addr() string { return c.nc.RemoteAddr().String() }
+func (c *conn) addr() string { return c.origin.remote.String() }
 
 // flags returns the letters of CLIENT LIST: x within a transaction, r after READONLY, e and T for NO-EVICT and NO-TOUCH, N for none.
 func (c *conn) flags() (letters string) {
@@ -121,19 +122,19 @@ func descriptorOf(nc net.Conn) int {
 	return descriptor
 }
 
-func clientInfo(c *call) {
-	c.publish()
-	c.replies.Verbatim(c.describe() + "\n")
+func clientInfo(c *call, x *conn) {
+	x.publish()
+	c.replies.Verbatim(x.describe() + "\n")
 }
 
-func clientList(c *call) {
+func clientList(c *call, x *conn, all *connections) {
 	wanted, err := clientFilter(c.args[2:])
 	if err != nil {
 		c.replies.Error(err)
 		return
 	}
-	c.publish()
-	conns := c.server.connections()
+	x.publish()
+	conns := all.sorted()
 	var b strings.Builder
 	for _, other := range conns {
 		if wanted(other) {
@@ -180,24 +181,4 @@ func clientType(name string) (func(*conn) bool, error) {
 		return func(*conn) bool { return false }, nil
 	}
 	return nil, fmt.Errorf("Unknown client type '%.64s'", name)
-}
-
-// largestOutput returns the most bytes of replies that wait for one client.
-func (s *Server) largestOutput() (most int64) {
-	for _, c := range s.connections() {
-		most = max(most, c.out.Waiting())
-	}
-	return most
-}
-
-// connections returns the clients, the oldest first.
-func (s *Server) connections() []*conn {
-	s.mu.Lock()
-	all := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		all = append(all, c)
-	}
-	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b *conn) int { return int(a.id - b.id) })
-	return all
 }

@@ -59,7 +59,7 @@ func TestClientPause(t *testing.T) {
 	operator, reader, writer, last := s.dial(t), s.dial(t), s.dial(t), s.dial(t)
 	writer.want("+OK", "NP.SET", "k", arrayA)
 	operator.want("+OK", "CLIENT", "PAUSE", "100000", "WRITE")
-	writer.send(command("PING") + command("DEL", "k"))
+	writer.send(encode("PING") + encode("DEL", "k"))
 	if got := writer.reply(); got != "+PONG" { // what came before is answered
 		t.Error(got)
 	}
@@ -68,7 +68,7 @@ func TestClientPause(t *testing.T) {
 	last.want("[:1]", "EXEC")
 	reader.want(":1", "EXISTS", "k")
 	operator.want("+OK", "CLIENT", "PAUSE", "1") // shorter: nothing changes, but ALL does
-	reader.send(command("EXISTS", "k"))
+	reader.send(encode("EXISTS", "k"))
 	eventually(t, "both wait", func() bool { return s.pause.waiting.Load() == 2 })
 	operator.want("+OK", "CLIENT", "UNPAUSE")
 	if got := writer.reply(); got != ":1" {
@@ -85,7 +85,7 @@ func TestPauseEndsWithTheServer(t *testing.T) {
 	s := start(t, Config{})
 	c := s.dial(t)
 	c.want("+OK", "CLIENT", "PAUSE", "3600000")
-	c.send(command("PING"))
+	c.send(encode("PING"))
 	eventually(t, "the client waits", func() bool { return s.pause.waiting.Load() == 1 })
 	began := time.Now()
 	if err := s.Server.Close(t.Context()); err != nil || time.Since(began) > stopGrace {
@@ -98,12 +98,12 @@ func TestClientReply(t *testing.T) {
 	s := start(t, Config{})
 	c := s.dial(t)
 	large := bytesNPY(100_000, "")
-	c.send(command("CLIENT", "REPLY", "SKIP") + command("NP.SET", "k", large) + command("PING", "a"))
+	c.send(encode("CLIENT", "REPLY", "SKIP") + encode("NP.SET", "k", large) + encode("PING", "a"))
 	if got := c.reply(); got != `"a"` {
 		t.Error(got)
 	}
-	c.send(command("PING", "b") + command("CLIENT", "REPLY", "OFF") + command("NP.GET", "k") + command("NOSUCH") +
-		command("CLIENT", "REPLY", "SKIP") + command("DEL", "k") + command("HELLO", "3") + command("CLIENT", "REPLY", "ON") + command("NP.GET", "k"))
+	c.send(encode("PING", "b") + encode("CLIENT", "REPLY", "OFF") + encode("NP.GET", "k") + encode("NOSUCH") +
+		encode("CLIENT", "REPLY", "SKIP") + encode("DEL", "k") + encode("HELLO", "3") + encode("CLIENT", "REPLY", "ON") + encode("NP.GET", "k"))
 	for _, want := range []string{`"b"`, "+OK", "nil"} {
 		if got := c.reply(); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -134,7 +134,7 @@ func TestClientReplyEnds(t *testing.T) {
 			c := s.dial(t)
 			var all string
 			for _, words := range test.send {
-				all += command(strings.Fields(words)...)
+				all += encode(strings.Fields(words)...)
 			}
 			c.send(all)
 			for _, want := range test.want {

@@ -15,15 +15,15 @@ import (
 // decisionTime is for how long a client waits until the cluster has decided on a change.
 const decisionTime = 10 * time.Second
 
-func clusterMyID(c *call) { c.replies.Text(string(c.server.cluster.Self())) }
+func clusterMyID(c *call, r *router) { c.replies.Text(string(r.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
 // clusterLinks answers at most one link to a peer and one from it, as Redis does: tools look links
 // up by peer and direction. The bus may have more connections.
-func clusterLinks(c *call) {
-	links := joinLinks(c.server.cluster.Links())
-	w := &c.replies
+func clusterLinks(c *call, r *router) {
+	links := joinLinks(r.cluster.Links())
+	w := c.replies
 	w.Array(len(links))
 	for _, link := range links {
 		direction, events := "to", "r"
@@ -96,57 +96,58 @@ func clusterMeet(c *call) {
 }
 
 // clusterForget gives up the copies that a node had. One that is alive would come back with them, and can leave in order instead.
-func clusterForget(c *call) {
+func clusterForget(c *call, r *router) {
 	id := topology.NodeID(c.arg(2))
-	node, known := c.server.cluster.Topology().Node(id)
+	node, known := r.cluster.Topology().Node(id)
 	switch {
-	case id == c.server.cluster.Self():
+	case id == r.cluster.Self():
 		c.replies.Error(errors.New("I tried hard but I can't forget myself..."))
 	case !known:
 		c.replies.Error(errUnknownNode(c.arg(2)))
-	case c.server.cluster.Liveness(id).Alive:
+	case r.cluster.Liveness(id).Alive:
 		c.replies.Error(fmt.Errorf("%s is alive: send it CLUSTER LEAVE, or stop it first", label(node)))
 	default:
-		c.decide(func(ctx context.Context) error { return c.server.cluster.Forget(ctx, id) })
+		r.decide(c, func(ctx context.Context) error { return r.cluster.Forget(ctx, id) })
 	}
 }
 
-// clusterLeave has this node leave its cluster. It refuses what could not come to an end: shards with data stay where they are.
-func clusterLeave(c *call) {
-	s, topo := c.server, c.server.cluster.Topology()
-	self, member := topo.Node(s.cluster.Self())
-	keys := s.keysToServe(topo)
+// clusterLeave makes this node leave its cluster. It refuses a request that could not complete: shards with
+// data do not move.
+func clusterLeave(c *call, r *router) {
+	topo := r.cluster.Topology()
+	self, member := topo.Node(r.cluster.Self())
+	keys := r.keysToServe(topo)
 	switch {
 	case !member:
-		c.replies.Error(s.clusterless())
+		c.replies.Error(r.notInCluster())
 	case self.State == topology.Leaving:
 		c.replies.OK()
-	case !s.hasHeirs(topo):
-		c.replies.Error(errors.New("no other node is there that could take the shards of this one"))
+	case !r.hasSuccessor(topo):
+		c.replies.Error(errors.New("no other live node can take over the shards of this one"))
 	case keys > 0:
 		c.replies.Error(fmt.Errorf("this node has %d keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)", keys))
 	default:
-		c.decide(s.cluster.Leave)
+		r.decide(c, r.cluster.Leave)
 	}
 }
 
-// keysToServe returns how many keys there are in the shards that are this node's, or that nobody else can be given: also in one whose gate is closed at the moment.
-// Other copies, which are void or another's, keep nobody from leaving.
-func (s *Server) keysToServe(topo *topology.Topology) (keys int) {
-	self := s.cluster.Self()
+// keysToServe returns the number of keys in the shards that this node serves, even while they are closed,
+// and in those without a primary of which it has a copy in sync. Other copies do not keep it from leaving.
+func (r *router) keysToServe(topo *topology.Topology) (keys int) {
+	self := r.cluster.Self()
 	for i := range topo.Shards {
 		row := &topo.Shards[i]
 		if row.Primary == self || row.Primary == "" && slices.Contains(row.ISR, self) {
-			keys += s.store.Shard(i).Keys()
+			keys += r.store.Shard(i).Keys()
 		}
 	}
 	return keys
 }
 
-// hasHeirs reports whether another node is there to take what this one leaves.
-func (s *Server) hasHeirs(topo *topology.Topology) bool {
+// hasSuccessor reports whether another live node can take over the shards of this one.
+func (r *router) hasSuccessor(topo *topology.Topology) bool {
 	for _, node := range topo.Nodes {
-		if node.ID != s.cluster.Self() && node.State == topology.Active && s.cluster.Liveness(node.ID).Alive {
+		if node.ID != r.cluster.Self() && node.State == topology.Active && r.cluster.Liveness(node.ID).Alive {
 			return true
 		}
 	}
@@ -154,14 +155,14 @@ func (s *Server) hasHeirs(topo *topology.Topology) bool {
 }
 
 // decide proposes a change and answers what became of it. The connection waits, and nobody else.
-func (c *call) decide(propose func(context.Context) error) {
+func (r *router) decide(c *call, propose func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), decisionTime)
 	defer cancel()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		select {
-		case <-c.server.closed:
+		case <-r.closed:
 			cancel()
 		case <-ctx.Done():
 		}

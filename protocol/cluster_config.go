@@ -7,27 +7,26 @@ import (
 )
 
 // clusterConfig is CONFIG for all nodes at once: what it sets the cluster keeps.
-func clusterConfig(c *call) {
-	s := c.server
-	topo := s.cluster.Topology()
-	_, member := topo.Node(s.cluster.Self())
+func clusterConfig(c *call, r *router) {
+	topo := r.cluster.Topology()
+	_, member := topo.Node(r.cluster.Self())
 	switch what := c.option(2); {
 	case what == "GET":
-		c.showSettings(s.cluster.ClusterSettings(), 3)
+		c.showSettings(r.cluster.ClusterSettings(), 3)
 	case what != "SET" && what != "RESET":
 		c.replies.Error(fmt.Errorf("unknown subcommand '%.128s'. Try CLUSTER HELP.", c.arg(2)))
 	case what == "SET" && len(c.args) == 4:
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.row.ArityError())
 	case what == "SET" && len(c.args)%2 == 0:
 		c.replies.Error(errSyntax)
 	case topo.Cluster == "" || !member:
-		c.replies.Error(s.clusterless())
+		c.replies.Error(r.notInCluster())
 	case what == "SET":
 		changes := c.settingPairs(3)
-		c.decide(func(ctx context.Context) error { return s.cluster.ChangeClusterSettings(ctx, changes) })
+		r.decide(c, func(ctx context.Context) error { return r.cluster.ChangeClusterSettings(ctx, changes) })
 	default:
 		names := c.settingNames(3)
-		c.decide(func(ctx context.Context) error { return s.cluster.ResetClusterSettings(ctx, names) })
+		r.decide(c, func(ctx context.Context) error { return r.cluster.ResetClusterSettings(ctx, names) })
 	}
 }
 

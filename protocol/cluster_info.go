@@ -10,7 +10,7 @@ import (
 // clusterState is what CLUSTER INFO and INFO tell of the cluster as this node sees it.
 type clusterState struct {
 	*layout
-	self   laidNode
+	self   nodeSlots
 	status ClusterStatus
 	ok     int      // slots with a primary that is alive
 	fail   int      // slots whose primary is not
@@ -20,12 +20,12 @@ type clusterState struct {
 	settings int // of the cluster
 }
 
-func (s *Server) clusterState() clusterState {
-	state := clusterState{layout: s.layout(), status: s.cluster.Status(), settings: len(s.cluster.ClusterSettings())}
-	if i, member := state.index[s.cluster.Self()]; member {
+func (r *router) clusterState() clusterState {
+	state := clusterState{layout: r.layout(), status: r.cluster.Status(), settings: len(r.cluster.ClusterSettings())}
+	if i, member := state.index[r.cluster.Self()]; member {
 		state.self = state.nodes[i]
 	}
-	seen := s.sights(state.layout)
+	seen := r.members(state.layout)
 	for i, node := range state.nodes {
 		if node.slots > 0 {
 			state.size++
@@ -76,8 +76,8 @@ func (s *clusterState) own() []infoField {
 	}
 }
 
-func clusterInfo(c *call) {
-	s := c.server.clusterState()
+func clusterInfo(c *call, r *router) {
+	s := r.clusterState()
 	var b strings.Builder
 	for _, field := range append([]infoField{
 		{"cluster_enabled", 1},
@@ -99,14 +99,14 @@ func clusterInfo(c *call) {
 	c.replies.Verbatim(b.String())
 }
 
-func infoCluster(c *call, _ Stats) []infoField {
-	s := c.server.clusterState()
+func infoCluster(_ *call, server *Server, _ Stats) []infoField {
+	s := server.router.clusterState()
 	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.word()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.own()...)
 }
 
 // infoReplication tells how many copies there are of what this node serves: with one, a node that does not come back takes its arrays with it.
-func infoReplication(c *call, _ Stats) []infoField {
-	s := c.server.clusterState()
+func infoReplication(_ *call, server *Server, _ Stats) []infoField {
+	s := server.router.clusterState()
 	return []infoField{
 		{"role", "master"},
 		{"connected_slaves", 0},

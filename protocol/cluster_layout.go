@@ -21,9 +21,9 @@ type layout struct {
 	*topology.Topology
 	index  map[topology.NodeID]int // into Nodes, of all nodes
 	runs   []run
-	nodes  []laidNode // in the order of Nodes
-	vacant int        // slots without a primary
-	epoch  uint64     // the highest of all shards
+	nodes  []nodeSlots // in the order of Nodes
+	vacant int         // slots without a primary
+	epoch  uint64      // the highest of all shards
 
 	mu      sync.Mutex // guards what follows, and is held while a reply is made
 	replies map[replyKey][]byte
@@ -39,8 +39,8 @@ type run struct {
 	replicas []int
 }
 
-// laidNode is what a node serves.
-type laidNode struct {
+// nodeSlots is what a node serves.
+type nodeSlots struct {
 	slots    int
 	shards   int
 	runs     [][2]int // first and last slot
@@ -55,7 +55,7 @@ type replyKey struct {
 	resp3    bool
 	listener string
 	local    string // the address that the client came in by, where it is a part of the reply
-	sights   string
+	members  string
 }
 
 // Bounds of the replies that a layout keeps: in a cluster that many know by many addresses, the kept replies begin anew now and then.
@@ -65,23 +65,23 @@ const (
 )
 
 // layout returns the layout of the newest topology.
-func (s *Server) layout() *layout {
-	topo := s.cluster.Topology()
-	if l := s.layouts.newest.Load(); l != nil && l.Topology == topo {
+func (r *router) layout() *layout {
+	topo := r.cluster.Topology()
+	if l := r.layouts.newest.Load(); l != nil && l.Topology == topo {
 		return l
 	}
-	s.layouts.mu.Lock()
-	defer s.layouts.mu.Unlock()
-	l := s.layouts.newest.Load()
+	r.layouts.mu.Lock()
+	defer r.layouts.mu.Unlock()
+	l := r.layouts.newest.Load()
 	if l == nil || l.Topology != topo {
 		l = newLayout(topo)
-		s.layouts.newest.Store(l)
+		r.layouts.newest.Store(l)
 	}
 	return l
 }
 
 func newLayout(topo *topology.Topology) *layout {
-	l := &layout{Topology: topo, index: make(map[topology.NodeID]int, len(topo.Nodes)), nodes: make([]laidNode, len(topo.Nodes)), replies: map[replyKey][]byte{}}
+	l := &layout{Topology: topo, index: make(map[topology.NodeID]int, len(topo.Nodes)), nodes: make([]nodeSlots, len(topo.Nodes)), replies: map[replyKey][]byte{}}
 	for i := range topo.Nodes {
 		l.index[topo.Nodes[i].ID] = i
 	}
@@ -121,7 +121,7 @@ func newLayout(topo *topology.Topology) *layout {
 }
 
 // add adds a shard that the node serves.
-func (n *laidNode) add(first, last int, epoch uint64, copies []int) {
+func (n *nodeSlots) add(first, last int, epoch uint64, copies []int) {
 	if n.shards == 0 || len(copies)+1 < n.copies {
 		n.copies = len(copies) + 1
 	}
@@ -169,21 +169,21 @@ func (l *layout) reply(key replyKey, write func(*resp.Writer)) []byte {
 }
 
 // answer writes a reply that depends on nothing but the topology, the addresses that this client is told, and sights.
-func (c *call) answer(what string, l *layout, s sights, write func(*resp.Writer, []topology.Address)) {
-	key := replyKey{what: what, resp3: c.replies.RESP3, listener: c.listener, sights: s.key}
-	if at, ok := l.index[c.server.cluster.Self()]; ok {
-		if own := l.Nodes[at].Listeners[c.listener]; own.Derived || own.Host == "" || own.Port == 0 {
-			key.local = c.nc.LocalAddr().String()
+func (r *router) answer(c *call, what string, l *layout, seen members, write func(*resp.Writer, []topology.Address)) {
+	key := replyKey{what: what, resp3: c.replies.RESP3, listener: c.from.listener, members: seen.key}
+	if at, ok := l.index[r.cluster.Self()]; ok {
+		if own := l.Nodes[at].Listeners[c.from.listener]; own.Derived || own.Host == "" || own.Port == 0 {
+			key.local = c.from.local.String()
 		}
 	}
-	c.replies.Encoded(l.reply(key, func(w *resp.Writer) { write(w, c.addresses(l)) }))
+	c.replies.Encoded(l.reply(key, func(w *resp.Writer) { write(w, r.addresses(c.from, l)) }))
 }
 
 // addresses returns where this client reaches each node; without a port, those that it does not.
-func (c *conn) addresses(l *layout) []topology.Address {
+func (r *router) addresses(from *origin, l *layout) []topology.Address {
 	all := make([]topology.Address, len(l.Nodes))
 	for i := range all {
-		if at, ok := c.addressOf(l.Nodes[i]); ok {
+		if at, ok := r.addressOf(from, l.Nodes[i]); ok {
 			all[i] = at
 		}
 	}
@@ -191,25 +191,25 @@ func (c *conn) addresses(l *layout) []topology.Address {
 }
 
 // sights is what this node sees of all nodes of a layout.
-type sights struct {
+type members struct {
 	of  []Liveness
 	key string // all that replies say of them
 }
 
-func (s *Server) sights(l *layout) sights {
-	self := s.cluster.Self()
-	found := sights{of: make([]Liveness, len(l.Nodes))}
+func (r *router) members(l *layout) members {
+	self := r.cluster.Self()
+	found := members{of: make([]Liveness, len(l.Nodes))}
 	var key []byte
 	for i := range l.Nodes {
-		sight := Liveness{Alive: true, Loading: s.store.Disk().Loading()}
+		seen := Liveness{Alive: true, Loading: r.store.Disk().Loading()}
 		if id := l.Nodes[i].ID; id != self {
-			sight = s.cluster.Liveness(id)
+			seen = r.cluster.Liveness(id)
 		}
-		found.of[i] = sight
+		found.of[i] = seen
 		switch {
-		case !sight.Alive:
-			key = binary.AppendVarint(binary.AppendUvarint(key, uint64(2*i)), sight.unixMilli())
-		case sight.Loading:
+		case !seen.Alive:
+			key = binary.AppendVarint(binary.AppendUvarint(key, uint64(2*i)), seen.unixMilli())
+		case seen.Loading:
 			key = binary.AppendUvarint(key, uint64(2*i+1))
 		}
 	}

@@ -12,25 +12,25 @@ import (
 // What a client cannot reach is left out of all these replies: a wrong address is worse than none.
 
 // clusterSlots answers a row a run of slots: the primary, then the nodes that have a copy in step and serve nothing themselves.
-func clusterSlots(c *call) {
-	l := c.server.layout()
-	c.answer("slots", l, sights{}, func(w *resp.Writer, at []topology.Address) {
+func clusterSlots(c *call, r *router) {
+	l := r.layout()
+	r.answer(c, "slots", l, members{}, func(w *resp.Writer, at []topology.Address) {
 		rows := 0
-		for _, r := range l.runs {
-			if at[r.primary].Port != 0 {
+		for _, run := range l.runs {
+			if at[run.primary].Port != 0 {
 				rows++
 			}
 		}
 		w.Array(rows)
-		for _, r := range l.runs {
-			if at[r.primary].Port == 0 {
+		for _, run := range l.runs {
+			if at[run.primary].Port == 0 {
 				continue
 			}
-			replicas := reachable(r.replicas, at)
+			replicas := reachable(run.replicas, at)
 			w.Array(3 + len(replicas))
-			w.Int(int64(r.first))
-			w.Int(int64(r.last))
-			for _, i := range append([]int{r.primary}, replicas...) {
+			w.Int(int64(run.first))
+			w.Int(int64(run.last))
+			for _, i := range append([]int{run.primary}, replicas...) {
 				w.Array(4)
 				w.Text(at[i].Host)
 				w.Int(int64(at[i].Port))
@@ -51,10 +51,10 @@ func reachable(nodes []int, at []topology.Address) (some []int) {
 }
 
 // clusterShards answers one entry a primary: here a shard is, as in Redis, a node with all of its slots. Its replicas are the nodes that have copies of some of them.
-func clusterShards(c *call) {
-	l := c.server.layout()
-	seen := c.server.sights(l)
-	c.answer("shards", l, seen, func(w *resp.Writer, at []topology.Address) {
+func clusterShards(c *call, r *router) {
+	l := r.layout()
+	seen := r.members(l)
+	r.answer(c, "shards", l, seen, func(w *resp.Writer, at []topology.Address) {
 		var primaries []int
 		for i := range l.nodes {
 			if l.nodes[i].slots > 0 && at[i].Port != 0 {
@@ -105,25 +105,25 @@ func writeShardNode(w *resp.Writer, id topology.NodeID, at topology.Address, rol
 }
 
 // clusterNodes answers a line a node, those too that serve nothing.
-func clusterNodes(c *call) {
-	l := c.server.layout()
-	self := c.server.cluster.Self()
+func clusterNodes(c *call, r *router) {
+	l := r.layout()
+	self := r.cluster.Self()
 	if _, member := l.index[self]; !member { // as Redis shows a node that has met nobody
-		c.replies.Verbatim(c.stranger(self) + c.nodeLines(l, c.server.sights(l), c.addresses(l)))
+		c.replies.Verbatim(alone(c.from, self) + r.nodeLines(l, r.members(l), r.addresses(c.from, l)))
 		return
 	}
-	seen := c.server.sights(l)
-	c.answer("nodes", l, seen, func(w *resp.Writer, at []topology.Address) { w.Verbatim(c.nodeLines(l, seen, at)) })
+	seen := r.members(l)
+	r.answer(c, "nodes", l, seen, func(w *resp.Writer, at []topology.Address) { w.Verbatim(r.nodeLines(l, seen, at)) })
 }
 
-func (c *call) nodeLines(l *layout, seen sights, at []topology.Address) string {
+func (r *router) nodeLines(l *layout, seen members, at []topology.Address) string {
 	var b strings.Builder
 	for i := range l.Nodes {
 		if at[i].Port == 0 {
 			continue
 		}
 		role := "master -"
-		if l.Nodes[i].ID == c.server.cluster.Self() {
+		if l.Nodes[i].ID == r.cluster.Self() {
 			role = "myself," + role
 		}
 		writeNodeLine(&b, l, i, at[i], role, seen.of[i])
@@ -140,9 +140,9 @@ func (c *call) nodeLines(l *layout, seen sights, at []topology.Address) string {
 }
 
 // stranger is the line of a node that is in no cluster.
-func (c *call) stranger(self topology.NodeID) string {
-	host, port := "", localPort(c.nc)
-	if local, err := netip.ParseAddrPort(c.nc.LocalAddr().String()); err == nil {
+func alone(from *origin, self topology.NodeID) string {
+	host, port := "", from.localPort()
+	if local, err := netip.ParseAddrPort(from.local.String()); err == nil {
 		host = local.Addr().Unmap().String()
 	}
 	return fmt.Sprintf("%s %s:%d@0 myself,master - 0 0 0 connected\n", self, host, port)
@@ -163,20 +163,20 @@ func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, ro
 }
 
 // clusterReplicas answers the lines of the nodes that have copies of a node's shards in step.
-func clusterReplicas(c *call) {
-	l := c.server.layout()
+func clusterReplicas(c *call, r *router) {
+	l := r.layout()
 	of, known := l.index[topology.NodeID(c.arg(2))]
 	if !known {
 		c.replies.Error(errUnknownNode(c.arg(2)))
 		return
 	}
-	at, seen := c.addresses(l), c.server.sights(l)
+	at, seen := r.addresses(c.from, l), r.members(l)
 	replicas := reachable(l.nodes[of].replicas, at)
 	c.replies.Array(len(replicas))
 	for _, i := range replicas {
 		var b strings.Builder
 		role := "slave "
-		if l.Nodes[i].ID == c.server.cluster.Self() {
+		if l.Nodes[i].ID == r.cluster.Self() {
 			role = "myself,slave "
 		}
 		writeNodeLine(&b, l, i, at[i], role+string(l.Nodes[of].ID), seen.of[i])

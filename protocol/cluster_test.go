@@ -379,7 +379,7 @@ func TestLeave(t *testing.T) {
 	alone := alive
 	alone.sights = map[topology.NodeID]Liveness{otherID: {}, thirdID: {}}
 	s.view.Store(&alone)
-	c.want(`-ERR no other node is there that could take the shards of this one`, "CLUSTER", "LEAVE")
+	c.want(`-ERR no other live node can take over the shards of this one`, "CLUSTER", "LEAVE")
 	s.view.Store(&alive)
 	c.want(`+OK`, "NP.SET", keyA, arrayA)
 	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
@@ -423,7 +423,7 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}})
-	c.send(command("CLUSTER", "LEAVE"))
+	c.send(encode("CLUSTER", "LEAVE"))
 	receive(t, "the question to the cluster", asked)
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)

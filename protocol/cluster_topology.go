@@ -3,12 +3,11 @@ package protocol
 import "github.com/ndring/ndring/cluster/view"
 
 // clusterTopology answers CLUSTER TOPOLOGY: names, single shards and voters, for which Redis' commands have no place.
-func clusterTopology(c *call) {
-	s := c.server
-	l, status := s.layout(), s.cluster.Status()
-	addresses, seen := c.addresses(l), s.sights(l)
+func clusterTopology(c *call, r *router) {
+	l, status := r.layout(), r.cluster.Status()
+	addresses, seen := r.addresses(c.from, l), r.members(l)
 	v := view.Of(l.Topology)
-	v.Self, v.Term, v.Leader, v.Voters, v.Quorum, v.Waiting = s.cluster.Self(), status.Term, status.Leader, status.VoterIDs, status.Quorum, status.Waiting
+	v.Self, v.Term, v.Leader, v.Voters, v.Quorum, v.Waiting = r.cluster.Self(), status.Term, status.Leader, status.VoterIDs, status.Quorum, status.Waiting
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
 		n.Host, n.Port = addresses[i].Host, addresses[i].Port

@@ -5,29 +5,30 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/glob"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-func commandAll(c *call) {
-	rows := sortedCommands()
+func commandAll(c *call, t *command.Table) {
+	rows := t.Commands()
 	c.replies.Array(len(rows))
 	for _, row := range rows {
-		writeRow(&c.replies, row)
+		command.WriteRow(c.replies, row)
 	}
 }
 
-func commandCount(c *call) { c.replies.Int(int64(len(commands))) }
+func commandCount(c *call, t *command.Table) { c.replies.Int(int64(t.Len())) }
 
-func commandInfo(c *call) {
+func commandInfo(c *call, t *command.Table) {
 	if len(c.args) == 2 {
-		commandAll(c)
+		commandAll(c, t)
 		return
 	}
 	c.replies.Array(len(c.args) - 2)
 	for i := 2; i < len(c.args); i++ {
-		if row := findFull(c.arg(i)); row != nil {
-			writeRow(&c.replies, row)
+		if row := t.FindFull(c.arg(i)); row != nil {
+			command.WriteRow(c.replies, row)
 		} else {
 			c.replies.Null()
 		}
@@ -35,8 +36,8 @@ func commandInfo(c *call) {
 }
 
 // commandList answers the names; FILTERBY takes MODULE (of which there are none), ACLCAT or PATTERN.
-func commandList(c *call) {
-	keep := func(*Command) bool { return true }
+func commandList(c *call, t *command.Table) {
+	keep := func(*command.Spec) bool { return true }
 	if len(c.args) > 2 {
 		if len(c.args) != 5 || upper(string(c.arg(2))) != "FILTERBY" {
 			c.replies.Error(errSyntax)
@@ -45,21 +46,21 @@ func commandList(c *call) {
 		operand := c.arg(4)
 		switch upper(string(c.arg(3))) {
 		case "MODULE":
-			keep = func(*Command) bool { return false }
+			keep = func(*command.Spec) bool { return false }
 		case "ACLCAT":
 			category := strings.ToLower(string(operand))
-			keep = func(row *Command) bool { return slices.Contains(row.categories(), category) }
+			keep = func(row *command.Spec) bool { return slices.Contains(row.ACLCategories(), category) }
 		case "PATTERN":
-			keep = func(row *Command) bool { return glob.Match(operand, []byte(row.full)) }
+			keep = func(row *command.Spec) bool { return glob.Match(operand, []byte(row.Full)) }
 		default:
 			c.replies.Error(errSyntax)
 			return
 		}
 	}
 	var names []string
-	for _, row := range allRows() {
+	for _, row := range t.All() {
 		if keep(row) {
-			names = append(names, row.full)
+			names = append(names, row.Full)
 		}
 	}
 	if len(c.args) == 2 {
@@ -73,13 +74,13 @@ func commandList(c *call) {
 }
 
 // commandGetKeys answers the keys of a whole command that follows.
-func commandGetKeys(c *call) {
-	c.withKeysOf(c.args[2:], func(_ *Command, key []byte) { c.replies.Bulk(key) })
+func commandGetKeys(c *call, t *command.Table) {
+	c.withKeysOf(t, c.args[2:], func(_ *command.Spec, key []byte) { c.replies.Bulk(key) })
 }
 
 // commandGetKeysAndFlags answers them with what becomes of each.
-func commandGetKeysAndFlags(c *call) {
-	c.withKeysOf(c.args[2:], func(row *Command, key []byte) {
+func commandGetKeysAndFlags(c *call, t *command.Table) {
+	c.withKeysOf(t, c.args[2:], func(row *command.Spec, key []byte) {
 		c.replies.Array(2)
 		c.replies.Bulk(key)
 		c.replies.Set(len(row.KeyUse))
@@ -90,8 +91,8 @@ func commandGetKeysAndFlags(c *call) {
 }
 
 // withKeysOf answers an array of what write writes for each key of a command, or why it has none.
-func (c *call) withKeysOf(args []resp.Arg, write func(row *Command, key []byte)) {
-	row, err := lookUp(args)
+func (c *call) withKeysOf(t *command.Table, args []resp.Arg, write func(row *command.Spec, key []byte)) {
+	row, err := t.LookUp(args)
 	switch {
 	case err != nil:
 		c.replies.Error(errors.New("Invalid command specified"))
@@ -99,56 +100,43 @@ func (c *call) withKeysOf(args []resp.Arg, write func(row *Command, key []byte))
 	case row.Keys.Step == 0:
 		c.replies.Error(errors.New("The command has no key arguments"))
 		return
-	case !row.arityFits(len(args)):
+	case !row.ArityMatches(len(args)):
 		c.replies.Error(errors.New("Invalid number of arguments specified for command"))
 		return
 	}
-	keys := row.appendKeys(nil, args)
+	keys := row.AppendKeys(nil, args)
 	c.replies.Array(len(keys))
 	for _, key := range keys {
 		write(row, key)
 	}
 }
 
-func commandDocs(c *call) {
-	var rows []*Command
+func commandDocs(c *call, t *command.Table) {
+	var rows []*command.Spec
 	for i := 2; i < len(c.args); i++ {
-		if row := findFull(c.arg(i)); row != nil {
+		if row := t.FindFull(c.arg(i)); row != nil {
 			rows = append(rows, row)
 		}
 	}
 	if len(c.args) == 2 {
-		rows = sortedCommands()
+		rows = t.Commands()
 	}
 	c.replies.Map(len(rows))
 	for _, row := range rows {
-		writeDocs(&c.replies, row)
+		command.WriteDocs(c.replies, row)
 	}
 }
 
-func sortedCommands() []*Command {
-	rows := make([]*Command, 0, len(commands))
-	for _, row := range commands {
-		rows = append(rows, row)
+// help returns the handler of a container's HELP. It describes the subcommands in Redis' layout.
+func help(container *command.Spec) plain {
+	return func(c *call) {
+		lines := []string{upper(container.Name) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"}
+		for _, sub := range container.Sub {
+			lines = append(lines, strings.TrimSpace(upper(sub.Name)+" "+sub.Syntax), "    "+sub.Summary)
+		}
+		c.replies.Array(len(lines))
+		for _, line := range lines {
+			c.replies.Simple(line)
+		}
 	}
-	slices.SortFunc(rows, func(a, b *Command) int { return strings.Compare(a.Name, b.Name) })
-	return rows
-}
-
-// allRows returns the rows of all commands, each followed by those of its subcommands.
-func allRows() (rows []*Command) {
-	for _, row := range sortedCommands() {
-		rows = append(append(rows, row), row.Sub...)
-	}
-	return rows
-}
-
-// findFull finds a command by its name, or a subcommand by container|name.
-func findFull(name []byte) *Command {
-	container, sub, isSub := strings.Cut(string(name), "|")
-	row := commands.find([]byte(container))
-	if row != nil && isSub {
-		return row.sub([]byte(sub))
-	}
-	return row
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/crc32c"
+	"github.com/ndring/ndring/protocol/command"
 )
 
 // exchange is a command, its words separated by blanks, and the reply to it as resptest.Render writes it. $A and $B stand for arrays.
@@ -310,19 +311,19 @@ func TestCommandTableIsTold(t *testing.T) {
 	t.Parallel()
 	c := start(t, Config{}).dial(t)
 	c.talk([]exchange{
-		{"COMMAND COUNT", fmt.Sprintf(":%d", len(commands))},
+		{"COMMAND COUNT", fmt.Sprintf(":%d", commands.Len())},
 		{"COMMAND INFO np.mset NOSUCH", `[["np.mset" :-3 [+write +denyoom] :1 :-1 :2 [+@write +@slow] [] [["flags" [+OW +update] "begin_search" ["type" "index" "spec" ["index" :1]] ` +
 			`"find_keys" ["type" "range" "spec" ["lastkey" :-1 "keystep" :2 "limit" :0]]]] []] $nil]`},
 	})
-	c.send(command("COMMAND"))
+	c.send(encode("COMMAND"))
 	header, err := c.r.ReadString('\n')
-	if err != nil || header != fmt.Sprintf("*%d\r\n", len(commands)) {
+	if err != nil || header != fmt.Sprintf("*%d\r\n", commands.Len()) {
 		t.Fatalf("COMMAND: %q, %v", header, err)
 	}
-	for range commands {
+	for range commands.Len() {
 		row := c.reply()
 		name, _, _ := strings.Cut(strings.TrimPrefix(row, `["`), `"`)
-		if commands[name] == nil {
+		if commands.Find([]byte(name)) == nil {
 			t.Errorf("COMMAND tells of %q", name)
 		}
 	}
@@ -396,18 +397,20 @@ func TestClientList(t *testing.T) {
 }
 
 func TestEveryRowIsSound(t *testing.T) {
-	for name, row := range commands {
+	for _, row := range commands.Commands() {
+		name := row.Name
 		if row.Keys.Step > 0 && row.Keys.First >= max(row.Arity, -row.Arity) {
 			t.Errorf("%s: the arity %d allows no key at %d", name, row.Arity, row.Keys.First)
 		}
-		if row.Flags&Write != 0 && row.Flags&ReadOnly != 0 {
+		if row.Flags&command.Write != 0 && row.Flags&command.ReadOnly != 0 {
 			t.Errorf("%s is both a read and a write", name)
 		}
 	}
-	for _, bad := range []*Command{
+	for _, bad := range []*command.Spec{
 		{Name: "x"},
-		{Name: "Upper", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: ping},
+		{Name: "Upper", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: plain(ping)},
 		{Name: "nohandler", Arity: 1, Group: "g", Since: "1", Summary: "s"},
+		{Name: "oddhandler", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: ping}, // a bare function does not say what it may touch
 	} {
 		func() {
 			defer func() {
@@ -415,7 +418,7 @@ func TestEveryRowIsSound(t *testing.T) {
 					t.Errorf("the table takes the row %+v", bad)
 				}
 			}()
-			newTable([]*Command{bad})
+			newTable([]*command.Spec{bad})
 		}()
 	}
 }
@@ -426,8 +429,8 @@ func TestPipeline(t *testing.T) {
 	const n = 5000
 	var b strings.Builder
 	for i := range n {
-		b.WriteString(command("NP.SET", fmt.Sprint("k", i), npy("|u1", "(4,)", fmt.Sprintf("%04d", i))))
-		b.WriteString(command("NP.GET", fmt.Sprint("k", i)))
+		b.WriteString(encode("NP.SET", fmt.Sprint("k", i), npy("|u1", "(4,)", fmt.Sprintf("%04d", i))))
+		b.WriteString(encode("NP.GET", fmt.Sprint("k", i)))
 	}
 	go io.WriteString(c, b.String()) // an error shows as a missing reply
 	for i := range n {
@@ -447,7 +450,7 @@ func TestPipelineThatIsSentWholeBeforeItIsRead(t *testing.T) {
 	array := bytesNPY(1<<20, "big")
 	c.want("+OK", "NP.SET", "k", array)
 	const n = 16 // more than the sockets hold
-	c.send(strings.Repeat(command("NP.GET", "k"), n) + strings.Repeat(command("NP.SET", "l", array), n))
+	c.send(strings.Repeat(encode("NP.GET", "k"), n) + strings.Repeat(encode("NP.SET", "l", array), n))
 	for range n {
 		if c.reply() != `"`+array+`"` {
 			t.Fatal("a reply differs from what was stored")

@@ -28,7 +28,7 @@ func (e *SettingError) Error() string {
 	return fmt.Sprintf("%s failed (possibly related to argument '%.128s') - %s", command, e.Name, e.Reason)
 }
 
-func configGet(c *call) { c.showSettings(c.server.host.Settings(), 2) }
+func configGet(c *call, host Host) { c.showSettings(host.Settings(), 2) }
 
 // showSettings answers the settings of which one of the patterns has the name; those are the arguments from one on.
 func (c *call) showSettings(settings []Setting, from int) {
@@ -53,20 +53,20 @@ func (c *call) showSettings(settings []Setting, from int) {
 	}
 }
 
-func configSet(c *call) {
+func configSet(c *call, host Host) {
 	if len(c.args)%2 != 0 {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if err := c.server.host.ChangeSettings(c.settingPairs(2)); err != nil {
+	if err := host.ChangeSettings(c.settingPairs(2)); err != nil {
 		c.replies.Error(err)
 		return
 	}
 	c.replies.OK()
 }
 
-func configResetStat(c *call) {
-	c.server.resetStats()
+func configResetStat(c *call, s *Server) {
+	s.resetStats()
 	c.replies.OK()
 }
 
@@ -75,7 +75,7 @@ func configRewrite(c *call) {
 	c.replies.Error(errors.New("The server is running without a config file"))
 }
 
-func shutdown(c *call) {
+func shutdown(c *call, x *conn) {
 	save := ""
 	for i := 1; i < len(c.args); i++ {
 		switch option := c.option(i); {
@@ -90,8 +90,8 @@ func shutdown(c *call) {
 			return
 		}
 	}
-	c.server.log.Info("a client asks for a shutdown", "client", c.addr(), "name", c.identity.Load().name)
-	c.quit = true // without a reply, as in Redis
+	x.server.log.Info("a client asks for a shutdown", "client", x.addr(), "name", x.identity.Load().name)
+	c.close = true // without a reply, as in Redis
 	how := ShutdownDefault
 	switch save {
 	case "SAVE":
@@ -99,5 +99,5 @@ func shutdown(c *call) {
 	case "NOSAVE":
 		how = ShutdownNoSave
 	}
-	c.server.host.Shutdown(how)
+	x.server.host.Shutdown(how)
 }

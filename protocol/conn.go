@@ -13,28 +13,28 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// conn is one client.
+// conn is one client. Its own goroutine uses it, except for activity, stopping, nc and out, which others
+// may use at any time.
 type conn struct {
-	server    *Server
-	config    *Config // as of the last command
-	nc        net.Conn
-	listener  string
-	id        int64
-	reader    *resp.Reader
-	input     *resp.Input
-	replies   resp.Writer
-	out       *resp.Outbox
-	tx        transaction
-	replyMode replyMode
-	checked   checkedHeader
-	noTouch   bool // CLIENT NO-TOUCH
-
-	request    call      // the command that is being done
-	keyScratch [][]byte  // for its keys
-	now        time.Time // when the last command ended, unless the client was waited for since
-	quit       bool      // close after the replies are sent
+	server  *Server
+	config  *Config // as of the last command
+	nc      net.Conn
+	origin  origin
+	id      int64
+	reader  *resp.Reader
+	input   *resp.Input
+	replies resp.Writer
+	out     *resp.Outbox
 
 	authenticated bool
+	tx            transaction
+	keys          keyAccess
+	replyMode     replyMode
+
+	request call      // the current command
+	now     time.Time // when the last command ended; zero if the connection has waited since
+	quit    bool      // close once the replies are sent
+
 	activity
 	uploadRate
 
@@ -42,7 +42,7 @@ type conn struct {
 	stopping atomic.Bool
 }
 
-// flushAt is how many bytes of replies are sent even though more commands wait to be executed.
+// flushAt is the number of reply bytes that are sent even though more commands are waiting.
 const flushAt = 64 << 10
 
 func (c *conn) flushAt() int64 {
@@ -52,11 +52,12 @@ func (c *conn) flushAt() int64 {
 	return strangerOutput
 }
 
-// connBytes is about what a connection has on the Go heap: its goroutine's stack, and what it keeps.
+// connBytes is roughly what a connection has on the Go heap: its goroutine's stack and its buffers.
 const connBytes = 12 << 10
 
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
-	c := &conn{server: s, config: s.config.Load(), nc: nc, listener: listener, id: id}
+	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
+	c.keys = keyAccess{store: s.store, pool: s.pool, touch: true, log: s.log}
 	c.since = time.Now()
 	c.descriptor = descriptorOf(nc)
 	c.identity.Store(&identity{proto: 2})
@@ -64,75 +65,35 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.queueShown.Store(-1)
 	c.replies = resp.NewWriter(wireError, s.countError)
 	c.input = resp.NewInput(nc)
-	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, c.config.limits(false), s.admit, c.reserve)
+	config := s.config.Load()
+	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), s.admit, c.reserve)
 	c.out = resp.NewOutbox(nc, &s.output)
-	c.setAuthenticated(c.config.Password == "")
+	c.authenticated = config.Password == ""
+	c.configure(config)
 	return c
 }
 
-func (c *conn) serve() {
-	defer c.end()
-	for !c.quit {
-		c.uploadRate = uploadRate{} // one for each command
-		args, err := c.reader.Next()
-		if err == nil {
-			c.server.counters.commands.Add(1)
-			pending, suppressing := c.suppressReplies()
-			c.server.dispatch(c, args)
-			c.restoreReplies(pending, suppressing)
-		} else if !c.refuse(err) {
-			return
-		}
-		if c.replies.Out.Len() >= c.flushAt() && c.flush() != nil {
-			return
-		}
-		if config := c.server.config.Load(); config != c.config {
-			c.config = config
-			c.setAuthenticated(c.authenticated)
-		}
-	}
-	if c.flush() == nil {
-		c.out.Flush() // an error means that nobody is there to be told
-	}
+// configure makes the connection follow a configuration.
+func (c *conn) configure(config *Config) {
+	c.config = config
+	c.keys.maxArrayBytes = config.MaxArrayBytes
+	c.setAuthenticated(c.authenticated)
 }
 
-// refuse answers a command that could not be read, and reports whether the connection goes on.
-func (c *conn) refuse(err error) bool {
-	var refusal resp.Refusal
-	switch {
-	case errors.As(err, &refusal):
-		c.server.counters.commands.Add(1)
-		if errors.Is(err, resp.ErrBusy) {
-			c.server.counters.busyUploads.Add(1)
-		}
-		c.tx.failed = c.tx.open
-		pending, suppressing := c.suppressReplies()
-		c.replies.Error(refusal.Err)
-		c.restoreReplies(pending, suppressing)
-		return true
-	case errors.Is(err, resp.ErrProtocol):
-		c.server.counters.protocolErrors.Add(1)
-		c.goodbye(err)
-	case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
-		c.goodbye(err)
-	}
-	return false // or the client has gone, was idle for too long, or the server stops
-}
-
-// end gives back everything that the connection holds. A panic in a command ends its connection alone.
+// end releases everything that the connection holds. A panic in a command ends only its connection.
 func (c *conn) end() {
 	if p := recover(); p != nil {
 		c.server.counters.panics.Add(1)
-		c.server.log.Error("a command panicked, its connection is closed", "client", c.nc.RemoteAddr(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		c.server.log.Error("command panicked, connection closed", "client", c.nc.RemoteAddr(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 	c.nc.Close()
 	switch err := c.out.Close(); {
 	case errors.Is(err, resp.ErrOutputLimit):
 		c.server.counters.outputLimits.Add(1)
-		c.server.log.Warn("a client is closed", "client", c.nc.RemoteAddr(), "err", err)
+		c.server.log.Warn("client disconnected", "client", c.nc.RemoteAddr(), "err", err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.server.counters.replyStalls.Add(1)
-		c.server.log.Warn("a client is closed, it does not read its replies", "client", c.nc.RemoteAddr())
+		c.server.log.Warn("client disconnected for not reading replies", "client", c.nc.RemoteAddr())
 	}
 	c.endTransaction()
 	c.reader.Close()
@@ -152,17 +113,17 @@ func (c *conn) flush() error {
 	return c.out.Send(c.replies.Out.Take())
 }
 
-// goodbye tells the client why its connection ends.
-func (c *conn) goodbye(err error) {
-	c.server.log.Debug("a connection is closed", "client", c.nc.RemoteAddr(), "err", err)
+// closeWithError tells the client why its connection ends.
+func (c *conn) closeWithError(err error) {
+	c.server.log.Debug("connection closed", "client", c.nc.RemoteAddr(), "err", err)
 	c.endTransaction()
-	c.reader.Release() // before the wait for the client
+	c.reader.Release() // before waiting for the client
 	c.replies.Error(err)
 	c.linger()
 }
 
-// linger sends what waits and reads on for a moment: a socket that is closed with unread bytes is reset, and the client may
-// never see why.
+// linger sends the pending replies and drains the stream for a moment: closing a socket with unread bytes
+// resets it, and the client might never see the error.
 func (c *conn) linger() {
 	if c.flush() != nil || c.out.Flush() != nil {
 		return
@@ -175,11 +136,8 @@ func (c *conn) linger() {
 	}
 }
 
-// stop ends the connection as soon as it is between two commands.
+// stop ends the connection once it is between two commands.
 func (c *conn) stop() {
 	c.stopping.Store(true)
-	c.nc.SetReadDeadline(time.Now()) // wakes a read that waits; if it fails, the connection is closed already
+	c.nc.SetReadDeadline(time.Now()) // wakes a blocked read; fails if the connection is closed already
 }
-
-// touch reports whether this client's reads make keys count as used.
-func (c *conn) touch() bool { return !c.noTouch }

@@ -17,7 +17,7 @@ func ping(c *call) {
 	case 2:
 		c.replies.Bulk(c.arg(1))
 	default:
-		c.replies.Error(c.row.arityError())
+		c.replies.Error(c.row.ArityError())
 	}
 }
 
@@ -25,7 +25,7 @@ func echo(c *call) { c.replies.Bulk(c.arg(1)) }
 
 func quit(c *call) {
 	c.replies.OK()
-	c.quit = true
+	c.close = true
 }
 
 func selectDB(c *call) {
@@ -39,20 +39,20 @@ func selectDB(c *call) {
 	}
 }
 
-func hello(c *call) {
-	proto, name, err := parseHello(c)
+func hello(c *call, x *conn) {
+	proto, name, err := parseHello(c, x)
 	if err != nil {
 		c.replies.ErrorText(err.Error())
 		return
 	}
 	c.replies.RESP3 = proto == 3
-	c.change(func(id *identity) {
+	x.change(func(id *identity) {
 		id.proto = proto
 		if name != nil {
 			id.name = *name
 		}
 	})
-	w := &c.replies
+	w := c.replies
 	w.Map(7)
 	for _, field := range [][2]string{{"server", "ndring"}, {"version", redisVersion}} {
 		w.Text(field[0])
@@ -61,7 +61,7 @@ func hello(c *call) {
 	w.Text("proto")
 	w.Int(int64(proto))
 	w.Text("id")
-	w.Int(c.id)
+	w.Int(x.id)
 	for _, field := range [][2]string{{"mode", "cluster"}, {"role", "master"}} {
 		w.Text(field[0])
 		w.Text(field[1])
@@ -71,8 +71,8 @@ func hello(c *call) {
 }
 
 // parseHello returns errors with their prefix: HELLO has some that no other command has.
-func parseHello(c *call) (proto int, name *string, err error) {
-	proto = c.identity.Load().proto
+func parseHello(c *call, x *conn) (proto int, name *string, err error) {
+	proto = x.identity.Load().proto
 	if len(c.args) > 1 {
 		n, ok := resp.ParseInt(c.arg(1))
 		if !ok {
@@ -87,7 +87,7 @@ func parseHello(c *call) (proto int, name *string, err error) {
 		left := len(c.args) - 1 - i
 		switch option := upper(string(c.arg(i))); {
 		case option == "AUTH" && left >= 2:
-			if !c.logIn(string(c.arg(i+1)), c.arg(i+2)) {
+			if !x.logIn(string(c.arg(i+1)), c.arg(i+2)) {
 				return 0, nil, errors.New(wireError(errWrongPass))
 			}
 			i += 2
@@ -102,7 +102,7 @@ func parseHello(c *call) (proto int, name *string, err error) {
 			return 0, nil, fmt.Errorf("ERR Syntax error in HELLO option '%.128s'", c.arg(i))
 		}
 	}
-	if !c.authenticated {
+	if !x.authenticated {
 		return 0, nil, errors.New(wireError(errHelloAuth))
 	}
 	return proto, name, nil
@@ -117,10 +117,10 @@ func checkName(name []byte) error {
 	return nil
 }
 
-func clientID(c *call) { c.replies.Int(c.id) }
+func clientID(c *call, x *conn) { c.replies.Int(x.id) }
 
-func clientGetName(c *call) {
-	name := c.identity.Load().name
+func clientGetName(c *call, x *conn) {
+	name := x.identity.Load().name
 	if name == "" {
 		c.replies.Null()
 		return
@@ -128,17 +128,17 @@ func clientGetName(c *call) {
 	c.replies.Text(name)
 }
 
-func clientSetName(c *call) {
+func clientSetName(c *call, x *conn) {
 	if err := checkName(c.arg(2)); err != nil {
 		c.replies.Error(err)
 		return
 	}
 	name := string(c.arg(2))
-	c.change(func(id *identity) { id.name = name })
+	x.change(func(id *identity) { id.name = name })
 	c.replies.OK()
 }
 
-func clientSetInfo(c *call) {
+func clientSetInfo(c *call, x *conn) {
 	option, value := upper(string(c.arg(2))), string(c.arg(3))
 	if option != "LIB-NAME" && option != "LIB-VER" {
 		c.replies.Error(fmt.Errorf("Unrecognized option '%.128s'", c.arg(2)))
@@ -148,7 +148,7 @@ func clientSetInfo(c *call) {
 		c.replies.Error(fmt.Errorf("%s cannot contain spaces, newlines or special characters.", c.arg(2)))
 		return
 	}
-	c.change(func(id *identity) {
+	x.change(func(id *identity) {
 		if option == "LIB-NAME" {
 			id.library = value
 		} else {
@@ -159,9 +159,9 @@ func clientSetInfo(c *call) {
 }
 
 // readOnly makes the handler of READONLY and READWRITE. There are no replicas yet that could be read.
-func readOnly(on bool) func(*call) {
-	return func(c *call) {
-		c.change(func(id *identity) { id.readOnly = on })
+func readOnly(on bool) onConn {
+	return func(c *call, x *conn) {
+		x.change(func(id *identity) { id.readOnly = on })
 		c.replies.OK()
 	}
 }

@@ -3,10 +3,12 @@ package protocol
 import (
 	"fmt"
 	"time"
+
+	"github.com/ndring/ndring/shard"
 )
 
-func save(c *call) {
-	if err := c.server.store.Disk().Save(); err != nil {
+func save(c *call, store *shard.Store) {
+	if err := store.Disk().Save(); err != nil {
 		c.replies.Error(err)
 		return
 	}
@@ -14,29 +16,29 @@ func save(c *call) {
 }
 
 // bgSave has SCHEDULE for Redis' sake: there is no rewrite of the log that it would have to wait for.
-func bgSave(c *call) {
+func bgSave(c *call, store *shard.Store) {
 	if len(c.args) > 2 || len(c.args) == 2 && c.option(1) != "SCHEDULE" {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if err := c.server.store.Disk().SaveInBackground(); err != nil {
+	if err := store.Disk().SaveInBackground(); err != nil {
 		c.replies.Error(err)
 		return
 	}
 	c.replies.Simple("Background saving started")
 }
 
-func lastSave(c *call) {
-	at := c.server.started
-	if stats, ok := c.server.store.Disk().Stats(); ok {
+func lastSave(c *call, s *Server) {
+	at := s.started
+	if stats, ok := s.store.Disk().Stats(); ok {
 		at = stats.LastSave
 	}
 	c.replies.Int(at.Unix())
 }
 
 // infoPersistence has Redis' fields where there is something to say, its "rdb" being the snapshots and its "aof" the logs.
-func infoPersistence(c *call, _ Stats) []infoField {
-	store := c.server.store
+func infoPersistence(_ *call, server *Server, _ Stats) []infoField {
+	store := server.store
 	loading := store.Disk().Loading()
 	fields := []infoField{{"loading", bit(loading)}}
 	if loading {

@@ -48,15 +48,15 @@ func BenchmarkDispatch(b *testing.B) {
 	s := NewServer(Config{}, store, benchCluster{topology: topo}, nil, pool, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	limits := resp.Limits{MaxArgs: 100, MaxBulk: 100_000, MaxSkip: 400_000, Wait: time.Millisecond}
 	for name, text := range map[string]string{
-		"GET":    command("NP.GET", "key:123"),
-		"EXISTS": command("EXISTS", "key:123"),
-		"SET":    command("NP.SET", "key:123", arrayA),
+		"GET":    encode("NP.GET", "key:123"),
+		"EXISTS": encode("EXISTS", "key:123"),
+		"SET":    encode("NP.SET", "key:123", arrayA),
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				ours, theirs := net.Pipe()
 				defer theirs.Close()
-				c := newConn(s, ours, "default", s.nextID.Add(1))
+				c := newConn(s, ours, "default", 1)
 				defer c.end()
 				c.reader = resp.NewReader(resp.Stream(&endless{command: text}), pool, new(memory.Pool), resp.NewBudget(1<<30), limits, nil, nil)
 				for pb.Next() {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/internal/pagetest"
+	"github.com/ndring/ndring/protocol/command"
 )
 
 func TestPageOfCommandsIsTheTable(t *testing.T) { pagetest.Check(t, 1, "commands.md", markdownOfAll()) }
@@ -20,10 +21,10 @@ are described in [protocol.md](protocol.md). Keys of one command must be of one 
 it makes one answer of several: see [Command tips](https://redis.io/docs/latest/develop/reference/command-tips/).
 `)
 	for _, group := range []struct{ name, title string }{
-		{groupArray, "Arrays"}, {groupGeneric, "Keys"}, {groupTransactions, "Transactions"}, {groupConnection, "Connection"}, {groupServer, "Server"}, {groupCluster, "Cluster"},
+		{command.GroupArray, "Arrays"}, {command.GroupGeneric, "Keys"}, {command.GroupTransactions, "Transactions"}, {command.GroupConnection, "Connection"}, {command.GroupServer, "Server"}, {command.GroupCluster, "Cluster"},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| command | what it does | flags | tips | since |\n| --- | --- | --- | --- | --- |\n", group.title)
-		for _, row := range sortedCommands() {
+		for _, row := range commands.Commands() {
 			if row.Group != group.name {
 				continue
 			}
@@ -38,8 +39,8 @@ it makes one answer of several: see [Command tips](https://redis.io/docs/latest/
 	return b.String()
 }
 
-func markdown(c *Command) string {
-	name := strings.ToUpper(strings.ReplaceAll(c.full, "|", " "))
+func markdown(c *command.Spec) string {
+	name := strings.ToUpper(strings.ReplaceAll(c.Full, "|", " "))
 	call := strings.ReplaceAll(strings.TrimSpace(name+" "+c.Syntax), "|", "\\|")
-	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", call, c.Summary, strings.Join(c.flagNames(), " "), strings.Join(c.Tips, " "), c.Since)
+	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |\n", call, c.Summary, strings.Join(c.FlagNames(), " "), strings.Join(c.Tips, " "), c.Since)
 }

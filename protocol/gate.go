@@ -7,20 +7,21 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// How long a command waits when the topology gives its shard to this node and the gate is closed, and how often it looks at the topology meanwhile.
+// How long a command waits while the topology assigns its shard to this node and the shard is closed, and
+// how often it checks the topology meanwhile.
 const (
 	gateWait = time.Second
 	gateStep = 5 * time.Millisecond
 )
 
-// place is a shard that this node serves, as the topology has it.
-type place struct {
+// shardRef is a shard that this node serves, in the epoch of the topology.
+type shardRef struct {
 	shard *shard.Shard
 	epoch uint64
 }
 
-// enter reports whether the shard serves in the epoch that the topology says; then the caller is inside, and must leave.
-func (p place) enter() bool {
+// acquire reports whether the shard serves in the epoch of the topology. Then the caller must release it.
+func (p shardRef) acquire() bool {
 	if !p.shard.Acquire() {
 		return false
 	}
@@ -31,45 +32,47 @@ func (p place) enter() bool {
 	return true
 }
 
-// locate returns the place of a slot if this node serves it, and otherwise the error that sends the client on.
-func (s *Server) locate(c *conn, slot int) (place, error) {
-	topo, self := s.cluster.Topology(), s.cluster.Self()
+// locate returns the shard of a slot if this node serves it, and otherwise the error that redirects the
+// client.
+func (r *router) locate(from *origin, slot int) (shardRef, error) {
+	topo, self := r.cluster.Topology(), r.cluster.Self()
 	if !serves(topo, self, slot) {
-		return place{}, s.moved(c, topo, slot)
+		return shardRef{}, r.redirectFor(from, topo, slot)
 	}
 	id := topo.ShardOf(slot)
 	row := &topo.Shards[id]
-	found := s.store.Shard(int(id))
+	found := r.store.Shard(int(id))
 	if !found.Ready() {
-		return place{}, ErrLoading
+		return shardRef{}, ErrLoading
 	}
-	return place{found, row.Epoch}, nil
+	return shardRef{found, row.Epoch}, nil
 }
 
-// enter enters the shard of a slot, or returns the error that sends the client on. The caller holds no shard, and must Leave this one.
-func (s *Server) enter(c *conn, slot int) (*shard.Shard, error) {
-	p, err := s.locate(c, slot)
-	if err != nil || p.enter() {
+// enter acquires the shard of a slot, or returns the error that redirects the client. The caller must
+// hold no shard, and release this one.
+func (c *conn) enter(slot int) (*shard.Shard, error) {
+	p, err := c.server.router.locate(&c.origin, slot)
+	if err != nil || p.acquire() {
 		return p.shard, err
 	}
-	return s.waitForGate(c, slot)
+	return c.waitForShard(slot)
 }
 
-// waitForGate is enter for who has found the gate closed, or open in another epoch than the topology's: the shard is being handed over and nobody
-// knows yet to whom it belongs, or this node's shards and topology are not of one moment.
-func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
-	if err := c.flush(); err != nil { // what was answered before need not wait
+// waitForShard is enter for a shard that is closed, or open in another epoch than the topology's: it is
+// being handed over, or the shards of this node lag behind its topology or lead it.
+func (c *conn) waitForShard(slot int) (*shard.Shard, error) {
+	if err := c.flush(); err != nil { // earlier replies need not wait
 		return nil, err
 	}
-	deadline := time.Now().Add(time.Duration(s.gateWait.Load()))
+	deadline := time.Now().Add(time.Duration(c.server.gateWait.Load()))
 	defer func() { c.now = time.Time{} }()
 	for {
-		p, err := s.locate(c, slot)
+		p, err := c.server.router.locate(&c.origin, slot)
 		if err != nil {
 			return nil, err
 		}
-		opened := p.shard.WhenOpen() // before the attempt, so that nothing is missed
-		if p.enter() {
+		opened := p.shard.WhenOpen() // before the attempt, so that no opening is missed
+		if p.acquire() {
 			return p.shard, nil
 		}
 		left := time.Until(deadline)
@@ -80,7 +83,7 @@ func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
 		select {
 		case <-opened:
 		case <-timer.C:
-		case <-s.closed:
+		case <-c.server.connections.closed:
 			err = ErrTryAgain
 		}
 		timer.Stop()
@@ -90,22 +93,7 @@ func (s *Server) waitForGate(c *conn, slot int) (*shard.Shard, error) {
 	}
 }
 
-// executeInside does a command on keys within the gate of their shard.
-func (s *Server) executeInside(c *call) {
-	inside := c.place.shard
-	if !c.place.enter() {
-		var err error
-		if inside, err = s.enter(c.conn, c.slot); err != nil {
-			c.reject(c.row, err)
-			return
-		}
-	}
-	defer inside.Release() // after a panic, too
-	c.shard = inside
-	s.execute(c)
-}
-
-// slotOf returns the one slot of all keys; noSlot if there is no key.
+// slotOf returns the slot of all keys, or noSlot if there are none.
 func slotOf(keys [][]byte) (int, error) {
 	slot := noSlot
 	for _, key := range keys {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
@@ -69,11 +70,11 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 			}
 			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
 			test.before(t, s)
-			c.send(command("PING") + command("NP.SET", "foo", arrayA, "WITHVERSION"))
+			c.send(encode("PING") + encode("NP.SET", "foo", arrayA, "WITHVERSION"))
 			if got := c.reply(); got != "+PONG" { // which does not wait with the other
 				t.Error(got)
 			}
-			tx.send(command("MULTI") + command("NP.SET", "foo", arrayA, "WITHVERSION") + command("EXEC"))
+			tx.send(encode("MULTI") + encode("NP.SET", "foo", arrayA, "WITHVERSION") + encode("EXEC"))
 			if got := tx.reply() + tx.reply(); got != "+OK+QUEUED" {
 				t.Error(got)
 			}
@@ -97,7 +98,7 @@ func TestCloseEndsTheWaitForAShard(t *testing.T) {
 	s := start(t, Config{})
 	c := s.dial(t)
 	s.foo().Role().Close()
-	c.send(command("EXISTS", "foo"))
+	c.send(encode("EXISTS", "foo"))
 	s.waiting(t)
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)
@@ -125,7 +126,7 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 				}
 				last = v
 			}
-			set := command("NP.SET", "foo", arrayA, "WITHVERSION")
+			set := encode("NP.SET", "foo", arrayA, "WITHVERSION")
 			for {
 				select {
 				case <-stop:
@@ -138,7 +139,7 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 						newer(c.reply())
 					}
 				} else {
-					c.send(command("MULTI") + set + command("NP.GET", "foo") + command("EXEC"))
+					c.send(encode("MULTI") + set + encode("NP.GET", "foo") + encode("EXEC"))
 					for range 3 {
 						c.reply()
 					}
@@ -206,17 +207,17 @@ func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
 func TestAPanicLeavesTheGate(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
-	for _, in := range []func(*call){s.executeInside, func(c *call) { _ = c.execInside(fooSlot) }} {
+	for _, in := range []func(*conn, *call, shardRef){s.executeInside, func(c *conn, k *call, _ shardRef) { _ = c.execInside(k, fooSlot) }} {
 		func() {
-			row := &Command{Name: "panic", full: "panic", Handler: func(*call) { panic("on purpose") }}
+			row := &command.Spec{Name: "panic", Full: "panic", Handler: plain(func(*call) { panic("on purpose") })}
 			c := newConn(s.Server, s.dial(t).Conn, "default", 1)
 			defer c.end() // counts the panic
 			c.tx.queue = []queued{{row, &resp.Kept{}}}
-			p, err := s.locate(c, fooSlot)
+			ref, err := s.router.locate(&c.origin, fooSlot)
 			if err != nil {
 				t.Fatal(err)
 			}
-			in(&call{conn: c, row: row, slot: fooSlot, place: p})
+			in(c, &call{row: row, slot: fooSlot, replies: &c.replies, from: &c.origin}, ref)
 		}()
 	}
 	if n := s.counters.panics.Load(); n != 2 {

@@ -22,7 +22,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-var command = resptest.Command
+var encode = resptest.Command
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 

@@ -27,7 +27,7 @@ func goodClient(t *testing.T, s *testServer) {
 			default:
 			}
 			key, array := fmt.Sprint("good", i%10), bytesNPY(10_000+i%20_000, fmt.Sprint(i))
-			if _, err := io.WriteString(c, command("NP.SET", key, array)+command("NP.GET", key)); err != nil {
+			if _, err := io.WriteString(c, encode("NP.SET", key, array)+encode("NP.GET", key)); err != nil {
 				done <- err
 				return
 			}
@@ -93,7 +93,7 @@ func TestTruncatedStreams(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	goodClient(t, s)
-	whole := command("NP.SET", "key", bytesNPY(100_000, ""))
+	whole := encode("NP.SET", "key", bytesNPY(100_000, ""))
 	for at := 1; at < len(whole); at += 1 + at/3 {
 		c := s.dial(t)
 		c.send(whole[:at])
@@ -189,7 +189,7 @@ func TestDribble(t *testing.T) {
 	goodClient(t, s)
 	c := s.dial(t)
 	array := bytesNPY(2400, "slow")
-	stream := command("NP.SET", "k", array)
+	stream := encode("NP.SET", "k", array)
 	writes := (len(stream) + 7) / 8
 	for i := 0; i < len(stream); i += 8 {
 		c.send(stream[i:min(i+8, len(stream))])
@@ -207,7 +207,7 @@ func TestSilenceWithinACommand(t *testing.T) {
 	s := start(t, Config{UploadStall: 50 * time.Millisecond})
 	idle, silent := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
-	silent.send(command("NP.SET", "k", bytesNPY(1<<20, ""))[:500_000])
+	silent.send(encode("NP.SET", "k", bytesNPY(1<<20, ""))[:500_000])
 	if got := silent.closed(); got != "-ERR argument 2: the upload stalled: nothing came for 50ms\r\n" {
 		t.Error(got)
 	}
@@ -220,7 +220,7 @@ func TestUploadBudget(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 8 << 20, UploadWait: 10 * time.Millisecond})
 	array := bytesNPY(4<<20, "")
-	begun := command("NP.SET", "k", array)[:100]
+	begun := encode("NP.SET", "k", array)[:100]
 	for range 2 {
 		s.dial(t).send(begun)
 	}
@@ -251,7 +251,7 @@ func TestRepliesThatNobodyReads(t *testing.T) {
 	c := s.dial(t)
 	array := bytesNPY(1<<20, "")
 	c.want("+OK", "NP.SET", "k", array)
-	go io.WriteString(c, strings.Repeat(command("NP.GET", "k"), 10_000)) // fails when the server gives up
+	go io.WriteString(c, strings.Repeat(encode("NP.GET", "k"), 10_000)) // fails when the server gives up
 	eventually(t, "the client is cut off", func() bool { return s.Stats().Clients == 1 })
 }
 
@@ -305,7 +305,7 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	s := start(t, Config{})
 	c, idle := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
-	stream := command("NP.SET", "k", bytesNPY(1<<20, ""))
+	stream := encode("NP.SET", "k", bytesNPY(1<<20, ""))
 	c.send(stream[:1000])
 	eventually(t, "the upload has begun", func() bool { return s.budget.Used() > 0 })
 	closed := make(chan error, 1)

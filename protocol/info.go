@@ -20,7 +20,7 @@ type infoField struct {
 // infoSections are the sections of INFO, in their order. Fields that Redis has too are named and counted as it does.
 var infoSections = []struct {
 	name   string
-	fields func(*call, Stats) []infoField
+	fields func(*call, *Server, Stats) []infoField
 }{
 	{"Server", infoServer},
 	{"Clients", infoClients},
@@ -40,14 +40,14 @@ var infoSections = []struct {
 // onRequest are the sections that come only when they are asked for.
 var onRequest = map[string]bool{"commandstats": true, "latencystats": true, "keysizes": true}
 
-func info(c *call) {
+func info(c *call, s *Server) {
 	var wanted []string
 	for i := 1; i < len(c.args); i++ {
 		wanted = append(wanted, strings.ToLower(string(c.arg(i))))
 	}
 	has := func(name string) bool { return slices.Contains(wanted, name) }
 	all, usual := has("all") || has("everything"), len(wanted) == 0 || has("default")
-	stats := c.server.Stats()
+	stats := s.Stats()
 	var b strings.Builder
 	for _, section := range infoSections {
 		if name := strings.ToLower(section.name); !all && !has(name) && (!usual || onRequest[name]) {
@@ -57,46 +57,46 @@ func info(c *call) {
 			b.WriteString("\r\n")
 		}
 		fmt.Fprintf(&b, "# %s\r\n", section.name)
-		for _, field := range section.fields(c, stats) {
+		for _, field := range section.fields(c, s, stats) {
 			fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)
 		}
 	}
 	c.replies.Verbatim(b.String())
 }
 
-func infoServer(c *call, _ Stats) []infoField {
-	up := time.Since(c.server.started)
+func infoServer(c *call, server *Server, _ Stats) []infoField {
+	up := time.Since(server.started)
 	return []infoField{
 		{"redis_version", redisVersion},
 		{"redis_mode", "cluster"},
-		{"ndring_version", c.config.Version},
+		{"ndring_version", server.config.Load().Version},
 		{"os", runtime.GOOS + " " + runtime.GOARCH},
 		{"arch_bits", 64},
 		{"go_version", runtime.Version()},
 		{"process_id", os.Getpid()},
-		{"run_id", c.server.cluster.Self()},
-		{"tcp_port", localPort(c.nc)},
+		{"run_id", server.router.cluster.Self()},
+		{"tcp_port", c.from.localPort()},
 		{"server_time_usec", time.Now().UnixMicro()},
 		{"uptime_in_seconds", int64(up.Seconds())},
 		{"uptime_in_days", int64(up.Hours() / 24)},
 	}
 }
 
-func infoClients(c *call, s Stats) []infoField {
+func infoClients(c *call, server *Server, s Stats) []infoField {
 	return []infoField{
 		{"connected_clients", s.Clients},
-		{"cluster_connections", len(c.server.cluster.Links())},
-		{"maxclients", c.config.MaxClients},
-		{"client_recent_max_output_buffer", c.server.largestOutput()},
-		{"blocked_clients", c.server.pause.waiting.Load()},
+		{"cluster_connections", len(server.router.cluster.Links())},
+		{"maxclients", server.config.Load().MaxClients},
+		{"client_recent_max_output_buffer", server.connections.largestOutput()},
+		{"blocked_clients", server.pause.waiting.Load()},
 		{"tracking_clients", 0},
 	}
 }
 
-func infoMemory(c *call, s Stats) []infoField {
-	f := c.memory()
+func infoMemory(c *call, server *Server, s Stats) []infoField {
+	f := server.memory()
 	fragmentation := float64(f.resident) / float64(max(f.used, 1))
-	config, peak := c.server.store.Memory().Config(), c.server.store.Memory().Peak()
+	config, peak := server.store.Memory().Config(), server.store.Memory().Peak()
 	return []infoField{
 		{"used_memory", f.used},
 		{"used_memory_human", human(uint64(f.used))},
@@ -108,14 +108,14 @@ func infoMemory(c *call, s Stats) []infoField {
 		{"used_memory_dataset", s.ValueBytes},
 		{"mem_clients_normal", f.clients},
 		{"upload_bytes", s.UploadBytes},
-		{"upload_bytes_limit", c.config.MaxUploadBytes},
+		{"upload_bytes_limit", server.config.Load().MaxUploadBytes},
 		{"reply_bytes", s.ReplyBytes},
-		{"reply_bytes_limit", c.config.MaxOutputBytes},
+		{"reply_bytes_limit", server.config.Load().MaxOutputBytes},
 		{"mem_fragmentation_ratio", fmt.Sprintf("%.2f", fragmentation)},
 		{"mem_fragmentation_bytes", f.resident - f.used},
 		{"mem_buffers_idle", f.idle},
-		{"total_system_memory", c.config.SystemMemory},
-		{"total_system_memory_human", human(uint64(c.config.SystemMemory))},
+		{"total_system_memory", server.config.Load().SystemMemory},
+		{"total_system_memory_human", human(uint64(server.config.Load().SystemMemory))},
 		{"maxmemory", config.Limit},
 		{"maxmemory_human", human(uint64(config.Limit))},
 		{"maxmemory_policy", config.Policy},
@@ -123,7 +123,7 @@ func infoMemory(c *call, s Stats) []infoField {
 	}
 }
 
-func infoStats(_ *call, s Stats) []infoField {
+func infoStats(_ *call, _ *Server, s Stats) []infoField {
 	return []infoField{
 		{"total_connections_received", s.Connections},
 		{"total_commands_processed", s.Commands},
@@ -149,7 +149,7 @@ func infoStats(_ *call, s Stats) []infoField {
 	}
 }
 
-func infoCPU(*call, Stats) []infoField {
+func infoCPU(*call, *Server, Stats) []infoField {
 	var usage unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
 		return nil
@@ -158,7 +158,7 @@ func infoCPU(*call, Stats) []infoField {
 	return []infoField{{"used_cpu_sys", seconds(usage.Stime)}, {"used_cpu_user", seconds(usage.Utime)}}
 }
 
-func infoKeyspace(_ *call, s Stats) []infoField {
+func infoKeyspace(_ *call, _ *Server, s Stats) []infoField {
 	if s.Store.Keys == 0 {
 		return nil
 	}

@@ -21,7 +21,7 @@ func TestInfoFieldsShowTheirCounts(t *testing.T) {
 		"upload_busy": "12", "reply_stalls": "13", "client_output_buffer_limit_disconnections": "14", "oom_denied": "15", "total_net_input_bytes": "16",
 		"total_net_output_bytes": "17", "keyspace_hits": "20", "keyspace_misses": "21", "expired_keys": "22", "evicted_keys": "23",
 	}
-	fields := infoStats(nil, s)
+	fields := infoStats(nil, nil, s)
 	for _, f := range fields {
 		if got := fmt.Sprint(f.value); got != want[f.name] {
 			t.Errorf("%s is %s, want %q", f.name, got, want[f.name])

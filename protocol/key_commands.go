@@ -8,8 +8,8 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-func del(c *call) {
-	deleted, err := c.shard.Delete(c.keys())
+func del(c *call, k *keyAccess) {
+	deleted, err := k.shard.Delete(c.keys)
 	if err != nil {
 		c.replies.Error(err)
 		return
@@ -17,10 +17,10 @@ func del(c *call) {
 	c.replies.Int(int64(deleted))
 }
 
-func exists(c *call) { c.replies.Int(int64(c.shard.Exists(c.keys(), false))) }
-func touch(c *call)  { c.replies.Int(int64(c.shard.Exists(c.keys(), true))) }
+func exists(c *call, k *keyAccess) { c.replies.Int(int64(k.shard.Exists(c.keys, false))) }
+func touch(c *call, k *keyAccess)  { c.replies.Int(int64(k.shard.Exists(c.keys, true))) }
 
-func persist(c *call) { c.writeDone(c.shard.Persist(c.arg(1))) }
+func persist(c *call, k *keyAccess) { c.writeDone(k.shard.Persist(c.arg(1))) }
 
 // writeDone answers whether a key was changed.
 func (c *call) writeDone(done bool, err error) {
@@ -31,8 +31,8 @@ func (c *call) writeDone(done bool, err error) {
 	c.replies.Bool(done)
 }
 
-func typeOf(c *call) {
-	if c.shard.Exists(c.keys(), false) == 0 {
+func typeOf(c *call, k *keyAccess) {
+	if k.shard.Exists(c.keys, false) == 0 {
 		c.replies.Simple("none")
 		return
 	}
@@ -40,8 +40,8 @@ func typeOf(c *call) {
 }
 
 // expire makes the handler of a command whose operand has a unit of so many ms and counts from now, or from 1970.
-func expire(unit int64, relative bool) func(*call) {
-	return func(c *call) {
+func expire(unit int64, relative bool) onKeys {
+	return func(c *call, k *keyAccess) {
 		n, ok := resp.ParseInt(c.arg(2))
 		if !ok {
 			c.replies.Error(errInteger)
@@ -52,12 +52,12 @@ func expire(unit int64, relative bool) func(*call) {
 			c.replies.Error(err)
 			return
 		}
-		at, ok := deadline(n, unit, relative, c.server.store.Now())
+		at, ok := deadline(n, unit, relative, k.store.Now())
 		if !ok {
-			c.replies.Error(errInvalidExpire(c.row.full))
+			c.replies.Error(errInvalidExpire(c.row.Full))
 			return
 		}
-		c.writeDone(c.shard.Expire(c.arg(1), at, condition))
+		c.writeDone(k.shard.Expire(c.arg(1), at, condition))
 	}
 }
 
@@ -86,9 +86,9 @@ func expireCondition(args []resp.Arg) (condition shard.ExpireCondition, err erro
 }
 
 // ttl makes the handler of a command that answers in units of so many ms, rounded as Redis does.
-func ttl(unit int64) func(*call) {
-	return func(c *call) {
-		at, now := c.shard.Deadline(c.arg(1))
+func ttl(unit int64) onKeys {
+	return func(c *call, k *keyAccess) {
+		at, now := k.shard.Deadline(c.arg(1))
 		if at < 0 {
 			c.replies.Int(at)
 			return
@@ -98,9 +98,9 @@ func ttl(unit int64) func(*call) {
 }
 
 // expireTime makes the handler of a command that answers a Unix time in units of so many ms.
-func expireTime(unit int64) func(*call) {
-	return func(c *call) {
-		at, _ := c.shard.Deadline(c.arg(1))
+func expireTime(unit int64) onKeys {
+	return func(c *call, k *keyAccess) {
+		at, _ := k.shard.Deadline(c.arg(1))
 		if at < 0 {
 			c.replies.Int(at)
 			return

@@ -7,12 +7,13 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol/glob"
 	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/shard"
 )
 
 const defaultScanCount = 10
 
 // scan answers about COUNT keys a call. It walks the keys of this node alone, as in Redis Cluster.
-func scan(c *call) {
+func scan(c *call, store *shard.Store) {
 	cursor, err := strconv.ParseUint(string(c.arg(1)), 10, 64)
 	if err != nil {
 		c.replies.Error(errors.New("invalid cursor"))
@@ -45,7 +46,7 @@ func scan(c *call) {
 			return
 		}
 	}
-	keys, next := c.server.store.Scan(cursor, int(min(count, 1<<20)))
+	keys, next := store.Scan(cursor, int(min(count, 1<<20)))
 	matching := keys[:0]
 	for _, key := range keys {
 		if ofType && (pattern == nil || glob.Match(pattern, []byte(key))) {
@@ -54,18 +55,11 @@ func scan(c *call) {
 	}
 	c.replies.Array(2)
 	c.replies.Text(strconv.FormatUint(next, 10))
-	c.writeKeys(matching)
+	c.texts(matching)
 }
 
-func (c *call) writeKeys(keys []string) {
-	c.replies.Array(len(keys))
-	for _, key := range keys {
-		c.replies.Text(key)
-	}
-}
-
-func randomKey(c *call) {
-	key, ok := c.server.store.RandomKey()
+func randomKey(c *call, store *shard.Store) {
+	key, ok := store.RandomKey()
 	if !ok {
 		c.replies.Null()
 		return
@@ -73,7 +67,7 @@ func randomKey(c *call) {
 	c.replies.Text(key)
 }
 
-func clusterCountKeysInSlot(c *call) {
+func clusterCountKeysInSlot(c *call, store *shard.Store) {
 	slot, ok := resp.ParseInt(c.arg(2))
 	switch {
 	case !ok:
@@ -81,12 +75,12 @@ func clusterCountKeysInSlot(c *call) {
 	case slot < 0 || slot >= topology.Slots:
 		c.replies.Error(errors.New("Invalid slot"))
 	default:
-		keys, _ := c.server.store.SlotStats(int(slot))
+		keys, _ := store.SlotStats(int(slot))
 		c.replies.Int(int64(keys))
 	}
 }
 
-func clusterGetKeysInSlot(c *call) {
+func clusterGetKeysInSlot(c *call, store *shard.Store) {
 	slot, ok := resp.ParseInt(c.arg(2))
 	limit, ok2 := resp.ParseInt(c.arg(3))
 	switch {
@@ -95,6 +89,6 @@ func clusterGetKeysInSlot(c *call) {
 	case slot < 0 || slot >= topology.Slots || limit < 0:
 		c.replies.Error(errors.New("Invalid slot or number of keys"))
 	default:
-		c.writeKeys(c.server.store.KeysInSlot(int(slot), int(min(limit, 1<<20))))
+		c.texts(store.KeysInSlot(int(slot), int(min(limit, 1<<20))))
 	}
 }

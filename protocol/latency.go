@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
@@ -25,9 +26,9 @@ type latencyEvent struct {
 
 type latencySample struct{ at, ms int64 } // Unix time in s
 
-func (l *latency) add(row *Command, at time.Time, took time.Duration) {
+func (l *latency) add(row *command.Spec, at time.Time, took time.Duration) {
 	name := "command"
-	if row.Flags&Fast != 0 {
+	if row.Flags&command.Fast != 0 {
 		name = "fast-command"
 	}
 	ms := took.Milliseconds()
@@ -52,8 +53,7 @@ func (l *latency) add(row *Command, at time.Time, took time.Duration) {
 	event.samples = append(event.samples, latencySample{at.Unix(), ms})
 }
 
-func latencyLatest(c *call) {
-	l := &c.server.latency
+func latencyLatest(c *call, l *latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	names := make([]string, 0, len(l.events))
@@ -73,8 +73,7 @@ func latencyLatest(c *call) {
 	}
 }
 
-func latencyHistory(c *call) {
-	l := &c.server.latency
+func latencyHistory(c *call, l *latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var samples []latencySample
@@ -90,8 +89,7 @@ func latencyHistory(c *call) {
 }
 
 // latencyReset forgets all events, or those that are named, and answers how many there were.
-func latencyReset(c *call) {
-	l := &c.server.latency
+func latencyReset(c *call, l *latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := len(l.events)
@@ -105,26 +103,26 @@ func latencyReset(c *call) {
 }
 
 // latencyHistogram answers, for each command that was called, how many calls took up to 1, 2, 4, ... µs.
-func latencyHistogram(c *call) {
-	var rows []*Command
+func latencyHistogram(c *call, s *Server) {
+	var rows []*command.Spec
 	if len(c.args) == 2 {
-		rows = allRows()
+		rows = s.table.All()
 	}
 	for i := 2; i < len(c.args); i++ {
-		row := findFull(c.arg(i))
+		row := s.table.FindFull(c.arg(i))
 		if row == nil {
 			continue
 		}
 		rows = append(rows, row)
-		if !strings.Contains(row.full, "|") {
+		if !strings.Contains(row.Full, "|") {
 			rows = append(rows, row.Sub...)
 		}
 	}
-	rows = slices.DeleteFunc(rows, func(row *Command) bool { return c.server.statistics.commands[row.index].calls.Load() == 0 })
+	rows = slices.DeleteFunc(rows, func(row *command.Spec) bool { return s.statistics.commands[row.Index].calls.Load() == 0 })
 	c.replies.Map(len(rows))
 	for _, row := range rows {
-		c.replies.Text(row.full)
-		writeHistogram(&c.replies, &c.server.statistics.commands[row.index])
+		c.replies.Text(row.Full)
+		writeHistogram(c.replies, &s.statistics.commands[row.Index])
 	}
 }
 

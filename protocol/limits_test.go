@@ -47,7 +47,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 1 << 20, MaxUploadBytes: 1 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
 	array := bytesNPY(1<<20, "")
-	stream := command("NP.SET", "k", array)
+	stream := encode("NP.SET", "k", array)
 	slow := s.dial(t)
 	const before = 3
 	slow.send(strings.Repeat(stream, before) + stream[:1000])
@@ -84,7 +84,7 @@ func unread(t *testing.T, s *testServer, bytes int) *client {
 	c := s.dial(t)
 	array := bytesNPY(1<<20, "")
 	c.want("+OK", "NP.SET", "k", array)
-	c.send(strings.Repeat(command("NP.GET", "k"), bytes/len(array)))
+	c.send(strings.Repeat(encode("NP.GET", "k"), bytes/len(array)))
 	return c
 }
 
@@ -144,7 +144,7 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 	s.dial(t).want("+OK", "NP.SET", "k", array)
 	for range clients {
 		c := s.dial(t)
-		go io.WriteString(c, strings.Repeat(command("NP.GET", "k"), 300)) // fails when the test ends
+		go io.WriteString(c, strings.Repeat(encode("NP.GET", "k"), 300)) // fails when the test ends
 	}
 	most := int64(limit + clients*(resp.OutputShare+flushAt+2*len(array)))
 	eventually(t, "the limit is reached", func() bool {
@@ -172,7 +172,7 @@ func TestASlowMomentIsForgotten(t *testing.T) {
 	s := start(t, Config{ReplyStall: stall})
 	c := s.dial(t)
 	c.want("+OK", "NP.SET", "k", bytesNPY(8<<20, ""))
-	c.send(command("NP.GET", "k"))
+	c.send(encode("NP.GET", "k"))
 	eventually(t, "replies wait", func() bool { return s.Stats().ReplyBytes > 0 })
 	c.reply()
 	eventually(t, "all is sent", func() bool { return s.Stats().ReplyBytes == 0 })
@@ -188,7 +188,7 @@ func TestPausedTimeDoesNotCount(t *testing.T) {
 	s := start(t, Config{SlowlogSlowerThan: 100 * time.Millisecond})
 	c, admin := s.dial(t), s.dial(t)
 	admin.want("+OK", "CLIENT", "PAUSE", "300", "WRITE")
-	c.send(command("PING") + command("NP.DEL", "k"))
+	c.send(encode("PING") + encode("NP.DEL", "k"))
 	if got := c.reply() + " " + c.reply(); got != "+PONG :0" {
 		t.Error(got)
 	}

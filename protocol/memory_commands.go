@@ -12,7 +12,7 @@ import (
 )
 
 // memoryUsage answers about how many bytes a key and its value take. SAMPLES is accepted: an array has no parts to sample.
-func memoryUsage(c *call) {
+func memoryUsage(c *call, k *keyAccess) {
 	for i := 3; i < len(c.args); i += 2 {
 		if c.option(i) != "SAMPLES" || i+1 == len(c.args) {
 			c.replies.Error(errSyntax)
@@ -27,7 +27,7 @@ func memoryUsage(c *call) {
 			return
 		}
 	}
-	entry := c.shard.Peek(c.arg(2))
+	entry := k.shard.Peek(c.arg(2))
 	if entry == nil {
 		c.replies.Null()
 		return
@@ -47,8 +47,7 @@ type memoryFacts struct {
 	m        runtime.MemStats
 }
 
-func (c *call) memory() memoryFacts {
-	s := c.server
+func (s *Server) memory() memoryFacts {
 	f := memoryFacts{stats: s.Stats(), buffers: s.store.Memory().Buffers(), idle: s.pool.Idle() + s.clients.Idle()}
 	f.used, f.clients = f.stats.UsedMemory, f.stats.ReplyBytes+f.stats.UploadBytes+f.stats.ClientBytes
 	runtime.ReadMemStats(&f.m)
@@ -59,19 +58,19 @@ func (c *call) memory() memoryFacts {
 	return f
 }
 
-func memoryStats(c *call) {
-	f := c.memory()
+func memoryStats(c *call, s *Server) {
+	f := s.memory()
 	keys, values := int64(f.stats.Store.Keys), f.stats.ValueBytes
 	perKey := int64(0)
 	if keys > 0 {
 		perKey = values / keys
 	}
-	w := &c.replies
+	w := c.replies
 	fields := []struct {
 		name  string
 		value int64
 	}{
-		{"peak.allocated", c.server.store.Memory().Peak()},
+		{"peak.allocated", s.store.Memory().Peak()},
 		{"total.allocated", f.used},
 		{"clients.normal", f.clients},
 		{"uploads.bytes", f.stats.UploadBytes},
@@ -95,19 +94,19 @@ func memoryStats(c *call) {
 }
 
 // memoryDoctor says in words what looks wrong.
-func memoryDoctor(c *call) {
-	f := c.memory()
+func memoryDoctor(c *call, s *Server) {
+	f := s.memory()
 	var findings []string
 	if f.stats.ReplyBytes > 256<<20 {
 		findings = append(findings, fmt.Sprintf("%s of replies wait for clients that do not read them: CLIENT LIST shows them by omem.", human(uint64(f.stats.ReplyBytes))))
 	}
-	if limit := c.server.budget.Limit(); f.stats.UploadBytes > limit/2 {
+	if limit := s.budget.Limit(); f.stats.UploadBytes > limit/2 {
 		findings = append(findings, fmt.Sprintf("%s of %s for uploads are taken: many large arrays arrive at once, or slowly.", human(uint64(f.stats.UploadBytes)), human(uint64(limit))))
 	}
 	if f.resident > f.used+f.used/4+256<<20 {
 		findings = append(findings, fmt.Sprintf("The process has %s from the system and uses %s: MEMORY PURGE gives back what is idle.", human(uint64(f.resident)), human(uint64(f.used))))
 	}
-	if limit := c.server.store.Memory().Config().Limit; limit > 0 && f.used > limit {
+	if limit := s.store.Memory().Config().Limit; limit > 0 && f.used > limit {
 		findings = append(findings, fmt.Sprintf("%s are used, which is more than maxmemory (%s).", human(uint64(f.used)), human(uint64(limit))))
 	}
 	if findings == nil {
@@ -117,8 +116,8 @@ func memoryDoctor(c *call) {
 }
 
 // memoryPurge gives back to the system what no value and no client needs.
-func memoryPurge(c *call) {
-	c.server.store.Trim(true)
+func memoryPurge(c *call, store *shard.Store) {
+	store.Trim(true)
 	c.replies.OK()
 }
 
@@ -126,27 +125,27 @@ var errNoLFU = errors.New("An LFU maxmemory policy is not selected, access frequ
 	"LRU and LFU data will take some time to adjust.")
 
 // object makes the handler of a command that answers a fact of a key without using it, or null.
-func object(answer func(*call, *shard.Entry)) func(*call) {
-	return func(c *call) {
-		entry := c.shard.Peek(c.arg(2))
+func object(answer func(*call, *keyAccess, *shard.Entry)) onKeys {
+	return func(c *call, k *keyAccess) {
+		entry := k.shard.Peek(c.arg(2))
 		if entry == nil {
 			c.replies.Null()
 			return
 		}
 		defer entry.Release()
-		answer(c, entry)
+		answer(c, k, entry)
 	}
 }
 
 var (
-	objectEncoding = object(func(c *call, _ *shard.Entry) { c.replies.Text("npy") })
-	objectIdleTime = object(func(c *call, e *shard.Entry) { c.replies.Int(e.Idle(c.server.store.Now())) })
-	objectFreq     = object(func(c *call, e *shard.Entry) {
-		config := c.server.store.Memory().Config()
+	objectEncoding = object(func(c *call, _ *keyAccess, _ *shard.Entry) { c.replies.Text("npy") })
+	objectIdleTime = object(func(c *call, k *keyAccess, e *shard.Entry) { c.replies.Int(e.Idle(k.store.Now())) })
+	objectFreq     = object(func(c *call, k *keyAccess, e *shard.Entry) {
+		config := k.store.Memory().Config()
 		if !config.Policy.LFU() {
 			c.replies.Error(errNoLFU)
 			return
 		}
-		c.replies.Int(e.Freq(config, c.server.store.Now()))
+		c.replies.Int(e.Freq(config, k.store.Now()))
 	})
 )

@@ -8,8 +8,9 @@ import (
 
 // pause is CLIENT PAUSE: commands wait until it is over, and no key expires or is evicted meanwhile.
 type pause struct {
-	keep    func(until time.Time) // has the store keep all keys until then; zero for no longer
-	active  atomic.Bool           // so that a command need not take the lock when there is none
+	keep    func(until time.Time) // makes the store keep all keys until then; zero ends that
+	closed  <-chan struct{}       // closed when the server closes
+	active  atomic.Bool           // checked before the lock, which costs more
 	waiting atomic.Int64          // commands
 
 	mu      sync.Mutex // guards all below
@@ -18,7 +19,7 @@ type pause struct {
 	changed chan struct{}
 }
 
-// set begins a pause, or prolongs the one that there is, as Redis does: it gets neither shorter nor weaker.
+// set begins a pause, or extends the current one: as in Redis, it becomes neither shorter nor weaker.
 func (p *pause) set(until time.Time, all bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +44,7 @@ func (p *pause) end() {
 	p.wake()
 }
 
-// wake lets those who wait look again.
+// wake makes waiting commands check again.
 func (p *pause) wake() {
 	if p.changed != nil {
 		close(p.changed)
@@ -51,11 +52,9 @@ func (p *pause) wake() {
 	p.changed = make(chan struct{})
 }
 
-// wait returns when a command may go on. What was answered before is sent first.
-func (p *pause) wait(c *conn, row *Command) {
-	if !p.active.Load() || row.Flags&Unpaused != 0 {
-		return
-	}
+// wait waits until the pause is over for a command that writes, or only reads. Before it waits it calls
+// before, and gives up if that returns false.
+func (p *pause) wait(writes bool, before func() bool) {
 	for {
 		p.mu.Lock()
 		left, all, changed := time.Until(p.until), p.all, p.changed
@@ -63,26 +62,21 @@ func (p *pause) wait(c *conn, row *Command) {
 			p.active.Store(false)
 		}
 		p.mu.Unlock()
-		writes := row.Flags&Write != 0 || row.Name == "exec" && c.tx.writes
-		if left <= 0 || !all && !writes {
+		if left <= 0 || !all && !writes || !before() {
 			return
 		}
-		if c.flush() != nil {
-			return
-		}
-		c.publish()
 		timer := time.NewTimer(left)
 		p.waiting.Add(1)
+		closing := false
 		select {
 		case <-changed:
 		case <-timer.C:
-		case <-c.server.closed:
-			left = 0
+		case <-p.closed:
+			closing = true
 		}
 		p.waiting.Add(-1)
 		timer.Stop()
-		c.now = time.Time{}
-		if left == 0 {
+		if closing {
 			return
 		}
 	}

@@ -54,7 +54,7 @@ func TestNothingIsEvictedInAPause(t *testing.T) {
 		config.Memory.Policy, config.Memory.Limit = shard.AllKeysLRU, s.store.Memory().Used()-5<<20
 		admin.want("+OK", "CLIENT", "PAUSE", "1000000", "WRITE")
 		s.Reconfigure(config)
-		c.send(command("NP.SET", "k", bytesNPY(bytes, "")))
+		c.send(encode("NP.SET", "k", bytesNPY(bytes, "")))
 		eventually(t, "the write waits", func() bool { return s.pause.waiting.Load() == 1 })
 		if stats := s.Stats(); stats.Store.Evicted != 0 || stats.UploadBytes > int64(2*bytes) {
 			t.Errorf("%d keys are evicted, %d bytes are on their way", stats.Store.Evicted, stats.UploadBytes)

@@ -7,9 +7,10 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/shard"
 )
 
-func dbSize(c *call) { c.replies.Int(int64(c.server.store.Stats().Keys)) }
+func dbSize(c *call, store *shard.Store) { c.replies.Int(int64(store.Stats().Keys)) }
 
 func timeNow(c *call) {
 	now := time.Now().UnixMicro()
@@ -44,7 +45,7 @@ func wait(c *call) {
 	}
 }
 
-func flush(c *call) {
+func flush(c *call, store *shard.Store) {
 	if len(c.args) > 2 {
 		c.replies.Error(errSyntax)
 		return
@@ -55,7 +56,7 @@ func flush(c *call) {
 			return
 		}
 	}
-	if err := c.server.store.Flush(); err != nil {
+	if err := store.Flush(); err != nil {
 		c.replies.Error(err)
 		return
 	}

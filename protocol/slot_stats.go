@@ -28,7 +28,7 @@ var (
 	errSlotStats = errors.New("unknown subcommand or wrong number of arguments for 'slot-stats'. Try CLUSTER HELP.")
 )
 
-func clusterSlotStats(c *call) {
+func clusterSlotStats(c *call, s *Server) {
 	switch c.option(2) {
 	case "SLOTSRANGE":
 		if len(c.args) != 5 {
@@ -49,15 +49,15 @@ func clusterSlotStats(c *call) {
 		for slot := int(first); slot <= int(last); slot++ {
 			slots = append(slots, slot)
 		}
-		c.writeSlotStats(c.own(slots))
+		writeSlotStats(c, s, s.router.own(slots))
 	case "ORDERBY":
-		c.slotsByMetric()
+		slotsByMetric(c, s)
 	default:
 		c.replies.Error(errSlotStats)
 	}
 }
 
-func (c *call) slotsByMetric() {
+func slotsByMetric(c *call, s *Server) {
 	var of func(*Server, int) int64
 	for _, metric := range slotMetrics {
 		if upper(metric.name) == c.option(3) {
@@ -96,21 +96,21 @@ func (c *call) slotsByMetric() {
 	all := make([]int, topology.Slots)
 	values := make([]int64, topology.Slots) // read once: they change while they are sorted
 	for slot := range all {
-		all[slot], values[slot] = slot, of(c.server, slot)
+		all[slot], values[slot] = slot, of(s, slot)
 	}
-	slots := c.own(all)
+	slots := s.router.own(all)
 	slices.SortStableFunc(slots, func(a, b int) int { return sign * cmp.Compare(values[a], values[b]) })
-	c.writeSlotStats(slots[:min(int(limit), len(slots))])
+	writeSlotStats(c, s, slots[:min(int(limit), len(slots))])
 }
 
 // own keeps the slots that this node serves.
-func (c *call) own(slots []int) []int {
-	topo, self := c.server.cluster.Topology(), c.server.cluster.Self()
+func (r *router) own(slots []int) []int {
+	topo, self := r.cluster.Topology(), r.cluster.Self()
 	return slices.DeleteFunc(slots, func(slot int) bool { return !serves(topo, self, slot) })
 }
 
-func (c *call) writeSlotStats(slots []int) {
-	w := &c.replies
+func writeSlotStats(c *call, s *Server, slots []int) {
+	w := c.replies
 	w.Array(len(slots))
 	for _, slot := range slots {
 		w.Array(2)
@@ -118,7 +118,7 @@ func (c *call) writeSlotStats(slots []int) {
 		w.Map(len(slotMetrics))
 		for _, metric := range slotMetrics {
 			w.Text(metric.name)
-			w.Int(metric.of(c.server, slot))
+			w.Int(metric.of(s, slot))
 		}
 	}
 }

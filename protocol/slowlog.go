@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
@@ -31,8 +32,7 @@ type slowEntry struct {
 	addr, name string
 }
 
-func (l *slowlog) add(c *call, at time.Time, took time.Duration, limit int) {
-	entry := slowEntry{at: at, took: took, args: redacted(c.row, shownArgs(c.args)), addr: c.addr(), name: c.identity.Load().name}
+func (l *slowlog) add(entry slowEntry, limit int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	entry.id = l.nextID
@@ -44,6 +44,9 @@ func (l *slowlog) add(c *call, at time.Time, took time.Duration, limit int) {
 		l.entries = l.entries[:n]
 	}
 }
+
+// shown copies the beginning of a command, without passwords.
+func shown(c *call) []string { return redacted(c.row, shownArgs(c.args)) }
 
 // shownArgs copies the beginning of a command.
 func shownArgs(args []resp.Arg) []string {
@@ -67,9 +70,9 @@ func shownArgs(args []resp.Arg) []string {
 }
 
 // redacted hides a password that CONFIG SET sets, and one that CLUSTER CONFIG SET is given and refuses.
-func redacted(row *Command, args []string) []string {
+func redacted(row *command.Spec, args []string) []string {
 	first := len(args) // value
-	switch row.full {
+	switch row.Full {
 	case "config|set":
 		first = 3
 	case "cluster|config":
@@ -83,15 +86,13 @@ func redacted(row *Command, args []string) []string {
 	return args
 }
 
-func slowlogLen(c *call) {
-	l := &c.server.slowlog
+func slowlogLen(c *call, l *slowlog) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.replies.Int(int64(len(l.entries)))
 }
 
-func slowlogReset(c *call) {
-	l := &c.server.slowlog
+func slowlogReset(c *call, l *slowlog) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = nil
@@ -100,7 +101,7 @@ func slowlogReset(c *call) {
 
 const defaultSlowlogCount = 10
 
-func slowlogGet(c *call) {
+func slowlogGet(c *call, l *slowlog) {
 	if len(c.args) > 3 {
 		c.replies.Error(c.subcommandError())
 		return
@@ -114,7 +115,6 @@ func slowlogGet(c *call) {
 		}
 		count = n
 	}
-	l := &c.server.slowlog
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if count < 0 || count > int64(len(l.entries)) {

@@ -41,13 +41,13 @@ type statistics struct {
 	errors map[string]int64
 }
 
-func newStatistics() *statistics {
-	return &statistics{commands: make([]commandStat, commands.rows()), errors: make(map[string]int64)}
+func newStatistics(rows int) *statistics {
+	return &statistics{commands: make([]commandStat, rows), errors: make(map[string]int64)}
 }
 
 // observe counts a command that was executed.
 func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut int64) {
-	stat := &s.commands[c.row.index]
+	stat := &s.commands[c.row.Index]
 	stat.calls.Add(1)
 	stat.nanoseconds.Add(int64(took))
 	if failed {
@@ -120,9 +120,9 @@ func (stat *commandStat) percentile(part float64) int64 {
 	return 1 << (latencyClasses - 1)
 }
 
-func infoCommandStats(c *call, _ Stats) (fields []infoField) {
-	for _, row := range allRows() {
-		stat := &c.server.statistics.commands[row.index]
+func infoCommandStats(_ *call, server *Server, _ Stats) (fields []infoField) {
+	for _, row := range server.table.All() {
+		stat := &server.statistics.commands[row.Index]
 		calls, rejected := stat.calls.Load(), stat.rejected.Load()
 		if calls == 0 && rejected == 0 {
 			continue
@@ -132,14 +132,14 @@ func infoCommandStats(c *call, _ Stats) (fields []infoField) {
 		if calls > 0 {
 			each = float64(µs) / float64(calls)
 		}
-		fields = append(fields, infoField{"cmdstat_" + row.full, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
+		fields = append(fields, infoField{"cmdstat_" + row.Full, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
 			calls, µs, each, rejected, stat.failed.Load())})
 	}
 	return fields
 }
 
-func infoErrorStats(c *call, _ Stats) (fields []infoField) {
-	s := c.server.statistics
+func infoErrorStats(_ *call, server *Server, _ Stats) (fields []infoField) {
+	s := server.statistics
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for prefix, n := range s.errors {
@@ -149,22 +149,22 @@ func infoErrorStats(c *call, _ Stats) (fields []infoField) {
 	return fields
 }
 
-func infoLatencyStats(c *call, _ Stats) (fields []infoField) {
-	for _, row := range allRows() {
-		stat := &c.server.statistics.commands[row.index]
+func infoLatencyStats(_ *call, server *Server, _ Stats) (fields []infoField) {
+	for _, row := range server.table.All() {
+		stat := &server.statistics.commands[row.Index]
 		if stat.calls.Load() == 0 {
 			continue
 		}
-		fields = append(fields, infoField{"latency_percentiles_usec_" + row.full, fmt.Sprintf("p50=%d,p99=%d,p99.9=%d",
+		fields = append(fields, infoField{"latency_percentiles_usec_" + row.Full, fmt.Sprintf("p50=%d,p99=%d,p99.9=%d",
 			stat.percentile(0.5), stat.percentile(0.99), stat.percentile(0.999))})
 	}
 	return fields
 }
 
 // infoKeySizes tells how many arrays there are by the size of their .npy files: 64K=3 are three of 64 KiB up to 128 KiB.
-func infoKeySizes(c *call, _ Stats) []infoField {
+func infoKeySizes(_ *call, server *Server, _ Stats) []infoField {
 	var classes []string
-	for i, n := range c.server.store.Sizes() {
+	for i, n := range server.store.Sizes() {
 		if n == 0 {
 			continue
 		}
@@ -201,9 +201,7 @@ type Stats struct {
 
 // Stats returns the counts.
 func (s *Server) Stats() Stats {
-	s.mu.Lock()
-	clients := len(s.conns)
-	s.mu.Unlock()
+	clients := s.connections.count()
 	c := &s.counters
 	return Stats{
 		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Memory().Used(), MaxMemory: s.store.Memory().Config().Limit, MaxClients: s.config.Load().MaxClients,

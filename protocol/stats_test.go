@@ -57,7 +57,7 @@ func TestLatencyClasses(t *testing.T) {
 			t.Errorf("%v is of class %d, want %d", took, got, want)
 		}
 	}
-	stat := &newStatistics().commands[0]
+	stat := &newStatistics(1).commands[0]
 	stat.latency[3].Store(99)
 	stat.latency[10].Store(1)
 	for part, want := range map[float64]int64{0.5: 8, 0.99: 8, 0.999: 1024} {
@@ -81,7 +81,7 @@ func TestSlotStatistics(t *testing.T) {
 	reply := c.do("CLUSTER", "SLOT-STATS", "SLOTSRANGE", fmt.Sprint(foo), fmt.Sprint(foo))
 	fmt.Sscanf(reply, fmt.Sprintf(`[[:%d ["key-count" :%%d "cpu-usec" :%%d "network-bytes-in" :%%d "network-bytes-out" :%%d "memory-bytes" :%%d]]]`, foo),
 		&keys, &cpu, &in, &out, &memory)
-	wantIn := len(command(set...)) + len(command(get...)) + len(command("NP.SET", "{foo}2", arrayA))
+	wantIn := len(encode(set...)) + len(encode(get...)) + len(encode("NP.SET", "{foo}2", arrayA))
 	wantOut := 2*len("+OK\r\n") + len("$0000\r\n\r\n") + len(set[2])
 	if keys != 2 || in != wantIn || out != wantOut || memory < 5000 || memory > 7000 {
 		t.Errorf("%s\nwant 2 keys, %d bytes in, %d out", reply, wantIn, wantOut)
@@ -167,7 +167,7 @@ func TestLatencyEvents(t *testing.T) {
 	l := &s.latency
 	at := time.Unix(1000, 0)
 	for i := range 500 {
-		l.add(commands["info"], at.Add(time.Duration(i)*500*time.Millisecond), time.Duration(i)*time.Millisecond)
+		l.add(commands.Find([]byte("info")), at.Add(time.Duration(i)*500*time.Millisecond), time.Duration(i)*time.Millisecond)
 	}
 	if event := l.events["command"]; len(event.samples) != maxSamples || event.longest != 499 || event.samples[maxSamples-1] != (latencySample{1249, 499}) {
 		t.Errorf("%d samples, the longest %d, the last %v", len(event.samples), event.longest, event.samples[len(event.samples)-1])
@@ -194,7 +194,7 @@ func TestConfigThroughTheServer(t *testing.T) {
 	c.want("+RESET", "RESET")
 	c.want("-NOAUTH Authentication required.", "PING")
 	c.want("+OK", "AUTH", "p")
-	c.send(command("SHUTDOWN", "NOSAVE"))
+	c.send(encode("SHUTDOWN", "NOSAVE"))
 	if got := c.closed(); got != "" || s.stops.Load() != 1 {
 		t.Errorf("SHUTDOWN got %q, %d stops", got, s.stops.Load())
 	}
@@ -211,7 +211,7 @@ func TestShutdownSaysHow(t *testing.T) {
 		s.how.Store(-1)
 		before := s.stops.Load()
 		c := s.dial(t)
-		c.send(command(strings.Fields(words)...))
+		c.send(encode(strings.Fields(words)...))
 		if got := c.closed(); got != "" || s.stops.Load() != before+1 || Shutdown(s.how.Load()) != want {
 			t.Errorf("%s: %q, %d stops, %d and not %d", words, got, s.stops.Load()-before, s.how.Load(), want)
 		}

@@ -26,12 +26,12 @@ func TestStrangersHoldLittle(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", maxBulkBeforeAuth)
 	for name, pipeline := range map[string]string{
-		"pings":        strings.Repeat(command("PING"), 4681),
+		"pings":        strings.Repeat(encode("PING"), 4681),
 		"empty lines":  strings.Repeat("\r\n", 32<<10),
 		"lines":        strings.Repeat("PING\r\n", 10<<10),
-		"short":        strings.Repeat(command("AUTH", strings.Repeat("x", 1000)), 64),
-		"long, begun":  command("AUTH", long)[:1000],
-		"long":         strings.Repeat(command("AUTH", long), 4),
+		"short":        strings.Repeat(encode("AUTH", strings.Repeat("x", 1000)), 64),
+		"long, begun":  encode("AUTH", long)[:1000],
+		"long":         strings.Repeat(encode("AUTH", long), 4),
 		"nothing":      "",
 		"a header":     "*2\r\n$4\r\nAUTH\r\n$16384\r\n",
 		"many headers": strings.Repeat("*0\r\n", 16<<10),
@@ -80,7 +80,7 @@ func TestStrangersRepliesDoNotWait(t *testing.T) {
 func TestStrangersHaveABudgetOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret", MaxUploadBytes: 1 << 20})
-	begun := command("AUTH", strings.Repeat("x", maxBulkBeforeAuth))[:1000]
+	begun := encode("AUTH", strings.Repeat("x", maxBulkBeforeAuth))[:1000]
 	strangers(t, s, 100, begun)
 	eventually(t, "they hold what they may", func() bool { return s.strangers.Used() == 100*maxBulkBeforeAuth })
 	if n := s.budget.Used(); n != 0 {
@@ -102,7 +102,7 @@ func TestIdleClientsHoldLittle(t *testing.T) {
 		c := s.dial(t)
 		c.want("+OK", "AUTH", "secret")
 		const commands = 200
-		c.send(strings.Repeat(command("NP.SET", fmt.Sprint("k", i), bytesNPY(1000, "")), commands))
+		c.send(strings.Repeat(encode("NP.SET", fmt.Sprint("k", i), bytesNPY(1000, "")), commands))
 		for range commands {
 			if got := c.reply(); got != "+OK" {
 				t.Fatal(got)

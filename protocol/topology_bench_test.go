@@ -147,7 +147,7 @@ func startBench(b *testing.B, topo *topology.Topology) *benchServer {
 	s := &benchServer{testServer: startOn(b, Config{MaxReplyBytes: 1 << 30}, len(topo.Shards), func(*shard.Store) {})}
 	s.id.Store(topo.Nodes[0].ID)
 	s.follow(b, topo)
-	s.Server.cluster = s
+	s.Server.router.cluster = s
 	return s
 }
 
@@ -196,7 +196,7 @@ func fetch(b *testing.B, addr string, times int, what string) fetched {
 	defer nc.Close()
 	counted := &counting{Reader: nc}
 	r := bufio.NewReaderSize(counted, 64<<10)
-	request := []byte(command("CLUSTER", what))
+	request := []byte(encode("CLUSTER", what))
 	all := median(times, func() {
 		if _, err := nc.Write(request); err != nil {
 			b.Fatal(err)
@@ -251,7 +251,7 @@ func storm(b *testing.B, addr string) float64 {
 		connections, long = 20, 10*time.Millisecond
 	}
 	size := fetch(b, addr, 1, "SLOTS").bytes
-	request := []byte(command("CLUSTER", "SLOTS"))
+	request := []byte(encode("CLUSTER", "SLOTS"))
 	var group sync.WaitGroup
 	var count atomic.Int64
 	var open []net.Conn

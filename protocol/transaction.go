@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
@@ -42,7 +43,7 @@ type transaction struct {
 }
 
 type queued struct {
-	row *Command
+	row *command.Spec
 	*resp.Kept
 }
 
@@ -52,7 +53,7 @@ type watched struct {
 }
 
 // queue keeps a command for EXEC.
-func (c *conn) queue(row *Command) {
+func (c *conn) queue(row *command.Spec) {
 	t := &c.tx
 	kept, err := (*resp.Kept)(nil), errTooManyQueued
 	if len(t.queue) < maxQueued {
@@ -64,8 +65,8 @@ func (c *conn) queue(row *Command) {
 		return
 	}
 	t.queue = append(t.queue, queued{row, kept})
-	t.writes = t.writes || row.Flags&Write != 0
-	if row.Flags&DenyOOM != 0 {
+	t.writes = t.writes || row.Flags&command.Write != 0
+	if row.Flags&command.DenyOOM != 0 {
 		t.stores += resp.SmallBytes(kept.Args)
 	}
 	c.queueShown.Store(int64(len(t.queue)))
@@ -81,32 +82,32 @@ func (c *conn) endTransaction() {
 	c.queueShown.Store(-1)
 }
 
-func multi(c *call) {
-	if c.tx.open {
+func multi(c *call, x *conn) {
+	if x.tx.open {
 		c.replies.Error(errNestedMulti)
 		return
 	}
-	c.tx.open = true
-	c.queueShown.Store(0)
+	x.tx.open = true
+	x.queueShown.Store(0)
 	c.replies.OK()
 }
 
-func discard(c *call) {
-	if !c.tx.open {
+func discard(c *call, x *conn) {
+	if !x.tx.open {
 		c.replies.Error(errDiscardAlone)
 		return
 	}
-	c.endTransaction()
+	x.endTransaction()
 	c.replies.OK()
 }
 
-func watch(c *call) {
-	if c.tx.open {
+func watch(c *call, x *conn) {
+	if x.tx.open {
 		c.replies.Error(errWatchInMulti)
 		return
 	}
-	keys := c.keys()
-	cost := c.tx.cost
+	keys := c.keys
+	cost := x.tx.cost
 	for _, key := range keys {
 		cost += len(key) + int(unsafe.Sizeof(watched{}))
 	}
@@ -114,83 +115,18 @@ func watch(c *call) {
 		c.replies.Error(errTooManyWatched)
 		return
 	}
-	if len(c.tx.watched) > 0 && topology.Slot([]byte(c.tx.watched[0].key)) != c.slot {
+	if len(x.tx.watched) > 0 && topology.Slot([]byte(x.tx.watched[0].key)) != c.slot {
 		c.replies.Error(ErrCrossSlot)
 		return
 	}
 	for _, key := range keys {
-		c.tx.watched = append(c.tx.watched, watched{string(key), c.shard.Mark(key)})
+		x.tx.watched = append(x.tx.watched, watched{string(key), x.keys.shard.Mark(key)})
 	}
-	c.tx.cost = cost
+	x.tx.cost = cost
 	c.replies.OK()
 }
 
-func unwatch(c *call) {
-	c.tx.watched, c.tx.cost = nil, 0
+func unwatch(c *call, x *conn) {
+	x.tx.watched, x.tx.cost = nil, 0
 	c.replies.OK()
-}
-
-func exec(c *call) {
-	if !c.tx.open {
-		c.replies.Error(errExecAlone)
-		return
-	}
-	defer c.endTransaction()
-	if c.tx.failed {
-		c.replies.Error(ErrExecAbort)
-		return
-	}
-	var keys [][]byte
-	for _, w := range c.tx.watched {
-		keys = append(keys, []byte(w.key))
-	}
-	for _, q := range c.tx.queue {
-		keys = q.row.appendKeys(keys, q.Args)
-	}
-	slot, err := slotOf(keys)
-	if err == nil && slot == noSlot {
-		c.executeQueue(nil, slot)
-		return
-	}
-	if err == nil {
-		err = c.execInside(slot)
-	}
-	if err != nil {
-		c.replies.Error(err)
-	}
-}
-
-// execInside does what was queued in the shard of a slot, which may be another node's by now.
-func (c *call) execInside(slot int) error {
-	inside, err := c.server.enter(c.conn, slot)
-	if err != nil {
-		return err
-	}
-	defer inside.Release()
-	before := c.replies.Out.Mark()
-	err = inside.Update(c.tx.writes, func(tx *shard.Tx) { c.executeQueue(tx, slot) })
-	if err != nil {
-		c.replies.Out.Rollback(before) // nothing that the commands answered happened
-	}
-	return err
-}
-
-// executeQueue does what was queued, unless a watched key is not what it was.
-func (c *call) executeQueue(held keyspace, slot int) {
-	for _, w := range c.tx.watched {
-		if held.Mark([]byte(w.key)) != w.mark {
-			c.replies.NullArray()
-			return
-		}
-	}
-	c.replies.Array(len(c.tx.queue))
-	failures := c.replies.Errors()
-	defer func() { c.replies.SetErrors(failures) }() // EXEC has not failed where a command inside it has
-	for _, q := range c.tx.queue {
-		of := slot
-		if q.row.Keys.Step == 0 {
-			of = noSlot
-		}
-		c.server.execute(&call{conn: c.conn, row: q.row, args: q.Args, shard: held, slot: of})
-	}
 }

@@ -52,7 +52,7 @@ func TestTransactionsAreOneMoment(t *testing.T) {
 					return
 				default:
 				}
-				mover.send(command("MULTI") + command("DEL", pair[0]) + command("NP.SET", pair[1], arrayA) + command("EXEC"))
+				mover.send(encode("MULTI") + encode("DEL", pair[0]) + encode("NP.SET", pair[1], arrayA) + encode("EXEC"))
 				for range 4 {
 					mover.reply()
 				}
@@ -211,7 +211,7 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 	}
 	c.want("+OK", "MULTI")
-	c.send(strings.Repeat(command("PING"), maxQueued))
+	c.send(strings.Repeat(encode("PING"), maxQueued))
 	for range maxQueued {
 		if got := c.reply(); got != "+QUEUED" {
 			if !strings.HasPrefix(got, "-TOOLARGE") {

@@ -180,7 +180,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 		{"config set timeout 5", 0, []string{"n1: OK\n"}, nil},
 		{"forget n2", 2, nil, []string{"ndctl: Forget n2 (40243476", "It has the only copy of ", "THEIR ARRAYS ARE GIVEN UP", "give --yes"}},
 		{"forget n2 --yes", 1, nil, []string{"n1 (@n1): ERR the cluster has no leader"}},
-		{"leave --yes", 1, nil, []string{"n1 (@n1): ERR no other node is there that could take the shards of this one\n"}},
+		{"leave --yes", 1, nil, []string{"n1 (@n1): ERR no other live node can take over the shards of this one\n"}},
 		{"leave n2 --yes", 1, nil, []string{gone[0]}},
 	} {
 		r := c.run(c.env(), strings.Fields(tc.args)...)

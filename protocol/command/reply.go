@@ -1,19 +1,18 @@
-package protocol
+package command
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// writeRow writes the ten fields of COMMAND's reply since Redis 7.0.
-func writeRow(w *resp.Writer, row *Command) {
+// WriteRow writes the ten fields that COMMAND has for a command since Redis 7.0.
+func WriteRow(w *resp.Writer, row *Spec) {
 	w.Array(10)
-	w.Text(row.full)
+	w.Text(row.Full)
 	w.Int(int64(row.Arity))
-	flags := row.flagNames()
+	flags := row.FlagNames()
 	w.Set(len(flags))
 	for _, f := range flags {
 		w.Simple(f)
@@ -21,7 +20,7 @@ func writeRow(w *resp.Writer, row *Command) {
 	w.Int(int64(row.Keys.First))
 	w.Int(int64(row.Keys.Last))
 	w.Int(int64(row.Keys.Step))
-	categories := row.categories()
+	categories := row.ACLCategories()
 	w.Set(len(categories))
 	for _, category := range categories {
 		w.Simple("@" + category)
@@ -35,49 +34,13 @@ func writeRow(w *resp.Writer, row *Command) {
 		w.Set(0)
 		return
 	}
-	w.Array(len(row.Sub)) // and not a set, as in Redis
+	w.Array(len(row.Sub)) // an array, not a set, as in Redis
 	for _, sub := range row.Sub {
-		writeRow(w, sub)
+		WriteRow(w, sub)
 	}
 }
 
-func (c *Command) flagNames() (names []string) {
-	for _, f := range flagNames {
-		if c.Flags&f.flag != 0 {
-			names = append(names, f.name)
-		}
-	}
-	return names
-}
-
-// categories returns those of Redis' ACL, in its order.
-func (c *Command) categories() (names []string) {
-	for _, category := range []struct {
-		name string
-		in   bool
-	}{
-		{"keyspace", c.Group == groupGeneric},
-		{"read", c.Flags&ReadOnly != 0},
-		{"write", c.Flags&Write != 0},
-		{"admin", c.Flags&Admin != 0},
-		{"fast", c.Flags&Fast != 0},
-		{"slow", c.Flags&Fast == 0},
-		{"dangerous", c.Flags&Admin != 0},
-		{"connection", c.Group == groupConnection},
-		{"transaction", c.Group == groupTransactions},
-	} {
-		byGroup := category.name == "keyspace" || category.name == "connection" || category.name == "transaction"
-		if byGroup && (c.Categories != nil || len(c.Sub) > 0) { // a container has nothing of its subcommands
-			category.in = false
-		}
-		if category.in || slices.Contains(c.Categories, category.name) {
-			names = append(names, category.name)
-		}
-	}
-	return names
-}
-
-func writeKeySpecs(w *resp.Writer, row *Command) {
+func writeKeySpecs(w *resp.Writer, row *Spec) {
 	if row.Keys.Step == 0 {
 		w.Set(0)
 		return
@@ -115,10 +78,11 @@ func writeKeySpecs(w *resp.Writer, row *Command) {
 	w.Int(0)
 }
 
-func writeDocs(w *resp.Writer, row *Command) {
+// WriteDocs writes the command's name and its entry of COMMAND DOCS.
+func WriteDocs(w *resp.Writer, row *Spec) {
 	summary := row.Summary
 	if row.Syntax != "" {
-		summary = fmt.Sprintf("%s (%s %s)", summary, strings.ToUpper(strings.ReplaceAll(row.full, "|", " ")), row.Syntax)
+		summary = fmt.Sprintf("%s (%s %s)", summary, strings.ToUpper(strings.ReplaceAll(row.Full, "|", " ")), row.Syntax)
 	}
 	fields := 3
 	if len(row.Tips) > 0 {
@@ -127,7 +91,7 @@ func writeDocs(w *resp.Writer, row *Command) {
 	if len(row.Sub) > 0 {
 		fields++
 	}
-	w.Text(row.full)
+	w.Text(row.Full)
 	w.Map(fields)
 	for _, field := range [][2]string{{"summary", summary}, {"since", row.Since}, {"group", row.Group}} {
 		w.Text(field[0])
@@ -144,7 +108,7 @@ func writeDocs(w *resp.Writer, row *Command) {
 		w.Text("subcommands")
 		w.Map(len(row.Sub))
 		for _, sub := range row.Sub {
-			writeDocs(w, sub)
+			WriteDocs(w, sub)
 		}
 	}
 }

@@ -1,0 +1,87 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/ndring/ndring/protocol/command"
+	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/shard"
+)
+
+// noSlot is the slot of a command without keys.
+const noSlot = -1
+
+// call is one command: what every handler gets. What else a handler may touch is an argument of its own,
+// which its type in the command table names (see handler.go).
+type call struct {
+	row     *command.Spec
+	args    []resp.Arg // names included
+	keys    [][]byte   // the arguments that are keys
+	slot    int        // of the keys, or noSlot
+	replies *resp.Writer
+	from    *origin
+	close   bool // set by a handler: the connection is closed once the replies are sent
+}
+
+// origin is where a client comes from. It does not change.
+type origin struct {
+	listener      string // name of the listener that accepted the client
+	local, remote net.Addr
+}
+
+// arg returns the bytes of argument i.
+func (c *call) arg(i int) []byte { return c.args[i].Bytes() }
+
+// option returns argument i in upper case.
+func (c *call) option(i int) string { return upper(string(c.arg(i))) }
+
+// subcommandError is Redis' error for a subcommand with too many arguments.
+func (c *call) subcommandError() error {
+	return fmt.Errorf("unknown subcommand or wrong number of arguments for '%.128s'. Try %s HELP.", c.arg(1), upper(string(c.arg(0))))
+}
+
+// texts writes an array of bulk strings.
+func (c *call) texts(all []string) {
+	c.replies.Array(len(all))
+	for _, text := range all {
+		c.replies.Text(text)
+	}
+}
+
+// done writes OK, or the error.
+func (c *call) done(err error) {
+	if err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.OK()
+}
+
+// keyspace is a shard, or a shard within a transaction.
+type keyspace interface {
+	Get(key []byte, touch bool) *shard.Entry
+	GetAll(keys [][]byte, touch bool) []*shard.Entry
+	Peek(key []byte) *shard.Entry
+	Exists(keys [][]byte, touch bool) int
+	Deadline(key []byte) (at, now int64)
+	Mark(key []byte) shard.Mark
+	Set(shard.Write) (shard.Outcome, error)
+	SetAll([]shard.Write) error
+	Delete(keys [][]byte) (int, error)
+	Expire(key []byte, at int64, condition shard.ExpireCondition) (bool, error)
+	Persist(key []byte) (bool, error)
+}
+
+var errEmptyKey = errors.New("a key must not be empty")
+
+func checkKey(key []byte) error {
+	if len(key) == 0 {
+		return errEmptyKey
+	}
+	if len(key) > maxKey {
+		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", resp.ErrTooLarge, len(key), maxKey)
+	}
+	return nil
+}

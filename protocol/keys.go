@@ -1,0 +1,35 @@
+package protocol
+
+import (
+	"log/slog"
+
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/protocol/command"
+	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/shard"
+)
+
+// keyAccess is what a command on keys may touch. There is one for each connection.
+type keyAccess struct {
+	shard         keyspace      // of the keys. The command holds it open
+	store         *shard.Store  // for its clock and its eviction policy only
+	pool          *memory.Pool  // of values
+	maxArrayBytes int64         // of data of one array
+	header        checkedHeader // of the last array that the client sent
+	touch         bool          // reads count as accesses: CLIENT NO-TOUCH is off
+	log           *slog.Logger
+
+	scratch [][]byte // for call.keys
+}
+
+// maxKeyScratch is the number of keys for which a connection keeps memory between commands.
+const maxKeyScratch = 64
+
+// of returns the arguments that are keys. The slice is valid until the next call.
+func (k *keyAccess) of(row *command.Spec, args []resp.Arg) [][]byte {
+	keys := row.AppendKeys(k.scratch[:0], args)
+	if cap(keys) <= maxKeyScratch {
+		k.scratch = keys
+	}
+	return keys
+}

@@ -1,0 +1,56 @@
+package protocol
+
+import (
+	"errors"
+
+	"github.com/ndring/ndring/protocol/resp"
+)
+
+// serve executes a client's commands until the connection ends.
+func (c *conn) serve() {
+	defer c.end()
+	for !c.quit {
+		c.uploadRate = uploadRate{} // one for each command
+		args, err := c.reader.Next()
+		if err == nil {
+			c.server.counters.commands.Add(1)
+			pending, suppressing := c.suppressReplies()
+			c.server.dispatch(c, args)
+			c.restoreReplies(pending, suppressing)
+		} else if !c.handleReadError(err) {
+			return
+		}
+		if c.replies.Out.Len() >= c.flushAt() && c.flush() != nil {
+			return
+		}
+		if config := c.server.config.Load(); config != c.config {
+			c.configure(config)
+		}
+	}
+	if c.flush() == nil {
+		c.out.Flush() // an error means that the client has disconnected
+	}
+}
+
+// handleReadError answers a command that could not be read, and reports whether the connection goes on.
+func (c *conn) handleReadError(err error) bool {
+	var refusal resp.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		c.server.counters.commands.Add(1)
+		if errors.Is(err, resp.ErrBusy) {
+			c.server.counters.busyUploads.Add(1)
+		}
+		c.tx.failed = c.tx.open
+		pending, suppressing := c.suppressReplies()
+		c.replies.Error(refusal.Err)
+		c.restoreReplies(pending, suppressing)
+		return true
+	case errors.Is(err, resp.ErrProtocol):
+		c.server.counters.protocolErrors.Add(1)
+		c.closeWithError(err)
+	case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
+		c.closeWithError(err)
+	}
+	return false // otherwise the client has disconnected or was idle for too long, or the server closes
+}
