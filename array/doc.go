@@ -1,9 +1,8 @@
-// Package array understands the header of a .npy file: what the array is, how large it is, and whether the file is exactly that.
+// Package array parses the header of a .npy file: what the array is, how large it is, and whether the file matches that exactly.
 //
-// It exists so that ndring stores nothing that numpy could not read back, and so that shape and dtype are known without the
-// data. Headers come from strangers: numpy reads them with Python's literal evaluator, this package with a small fixed grammar that
-// checks each size before it uses it. Nothing here evaluates, imports or unpickles, ever. The package knows bytes
-// and numbers only: no keys, no connections, no storage.
+// Thanks to it ndring stores only what numpy can read back, and knows shape and dtype without looking at the data. Headers are untrusted
+// input. numpy reads them with Python's literal evaluator; this package has a small fixed grammar and checks each size before it uses it.
+// It never evaluates, imports or unpickles anything. It knows bytes and numbers, and must not learn of keys, connections or storage.
 //
-// The format is numpy's, as its documentation of numpy.lib.format and its NEP 1 describe it.
+// The format is numpy's: see the documentation of numpy.lib.format, and NEP 1.
 package array

@@ -47,7 +47,7 @@ func subarraySize(base, shape *literal) (int64, error) {
 	return n * size, nil
 }
 
-// fieldsSize is the size of a structured dtype. Its fields lie one behind the other: numpy writes padding as fields without a name.
+// fieldsSize is the size of a structured dtype. Its fields are contiguous: numpy writes padding as fields without a name.
 func fieldsSize(fields []literal) (total int64, err error) {
 	names := make(map[string]bool, len(fields))
 	for i := range fields {
@@ -75,7 +75,7 @@ func fieldsSize(fields []literal) (total int64, err error) {
 	return total, nil
 }
 
-// addNames checks a field's name, or its title and name, which share one name space.
+// addNames checks a field's name, or its title and name, which share one namespace.
 func addNames(seen map[string]bool, name *literal) error {
 	all := []literal{*name}
 	if name.kind == kindTuple && len(name.items) == 2 {
@@ -96,10 +96,10 @@ func addNames(seen map[string]bool, name *literal) error {
 	return nil
 }
 
-// typeString is byte order, kind, number of bytes (of characters for U), unit of time.
+// typeString matches byte order, kind, number of bytes (for U: of characters) and unit of time.
 var typeString = regexp.MustCompile(`^([<>|=]?)([a-zA-Z?])(0|[1-9][0-9]{0,9})?(\[[1-9]?[0-9]{0,9}(?:Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)(?:/[1-9][0-9]{0,9})?\])?$`)
 
-// sizes of the kinds that have only some. f and c have 12, 16, 24 and 32 as long double, which differs between machines.
+// sizes lists the allowed bytes of the kinds that restrict them. Those of long double, f and c with 12, 16, 24 and 32, differ between machines.
 var sizes = map[string][]int64{
 	"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8, 12, 16}, "c": {8, 16, 24, 32}, "M": {8}, "m": {8},
 }
@@ -107,15 +107,15 @@ var sizes = map[string][]int64{
 func typeSize(s string) (int64, error) {
 	m := typeString.FindStringSubmatch(s)
 	if m == nil || m[3] == "" && m[2] != "O" {
-		return 0, invalid("%.64q is no type string that numpy writes", s)
+		return 0, invalid("%.64q is not a type string that numpy writes", s)
 	}
 	kind, unit := m[2], m[4]
 	if kind == "O" {
-		return 0, invalid("object arrays are pickles, which are never stored: convert to a dtype with a fixed size")
+		return 0, invalid("object arrays are pickles, which ndring never stores: convert to a dtype with a fixed size")
 	}
 	n, err := strconv.ParseInt(m[3], 10, 64)
 	if err != nil || n > math.MaxInt32 || unit != "" && kind != "M" && kind != "m" {
-		return 0, invalid("%.64q is no type string that numpy writes", s)
+		return 0, invalid("%.64q is not a type string that numpy writes", s)
 	}
 	switch kind {
 	case "S", "V":
@@ -128,5 +128,5 @@ func typeSize(s string) (int64, error) {
 			return n, nil
 		}
 	}
-	return 0, invalid("%.64q is no type string that numpy writes", s)
+	return 0, invalid("%.64q is not a type string that numpy writes", s)
 }

@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// golden is a header and what numpy reads from it. testdata/make_headers.py writes them.
+// golden is a header and what numpy reads from it. testdata/make_headers.py writes these.
 type golden struct {
 	Header  string // hexadecimal
-	Written bool   // by numpy itself, not by a change to what it wrote
+	Written bool   // by numpy itself, not a mutation of what it wrote
 	Read    *struct {
 		Shape    []int64
 		Fortran  bool
@@ -58,9 +58,9 @@ func readGolden(t testing.TB, each func(header []byte, g golden)) {
 	}
 }
 
-// stricter are the errors for what numpy reads and never writes: Python beyond the plain literals of a header (comments, 0x10, 1_0, +7),
-// fields that are lists, dtypes in other words than its own. They are refused on purpose: fewer forms are fewer misreadings.
-var stricter = regexp.MustCompile(`'[#_x+]' at character \d+ of its header|a field is not a tuple|is no type string that numpy writes`)
+// stricter matches the errors for what numpy reads but never writes: Python beyond the plain literals of a header (comments, 0x10, 1_0, +7),
+// fields that are lists, dtypes under other names. They are refused on purpose: fewer forms mean fewer misreadings.
+var stricter = regexp.MustCompile(`'[#_x+]' at character \d+ of its header|a field is not a tuple|is not a type string that numpy writes`)
 
 func TestHeadersReadAsNumpyReadsThem(t *testing.T) {
 	written, accepted, refused := 0, 0, 0
@@ -86,11 +86,11 @@ func TestHeadersReadAsNumpyReadsThem(t *testing.T) {
 		}
 	})
 	if written < 200 || accepted < 400 || refused < 400 {
-		t.Errorf("%d headers of numpy's and %d in all were read, %d refused: too few for a test", written, accepted, refused)
+		t.Errorf("read %d headers by numpy and %d in all, refused %d: too few for a test", written, accepted, refused)
 	}
 }
 
-// FuzzParse: whatever the bytes are, a header that is read is sound.
+// FuzzParse checks that a header that is read is sound, whatever the bytes are.
 func FuzzParse(f *testing.F) {
 	readGolden(f, func(header []byte, g golden) {
 		if g.Written {
@@ -104,7 +104,7 @@ func FuzzParse(f *testing.F) {
 		h, err := Parse(b)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrTooLarge) {
-				t.Fatalf("an error of no kind: %v", err)
+				t.Fatalf("an error without a sentinel: %v", err)
 			}
 			return
 		}
@@ -120,7 +120,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, err := Parse(b[:h.DataOffset])
 		if err != nil || !reflect.DeepEqual(h, again) {
-			t.Fatalf("without what follows it is read as %+v, %v", again, err)
+			t.Fatalf("without the data it is read as %+v, %v", again, err)
 		}
 		if _, err := Parse(b[:h.DataOffset-1]); !errors.Is(err, ErrTruncated) {
 			t.Fatalf("without its last byte: %v", err)

@@ -10,16 +10,16 @@ import (
 
 // Limits of a header.
 const (
-	MaxHeader = 1 << 20 // bytes of the literal; numpy itself writes above 64 KiB only for very many fields
+	MaxHeader = 1 << 20 // bytes of the literal; numpy exceeds 64 KiB only for very many fields
 	MaxDims   = 64      // numpy 2's NPY_MAXDIMS
 )
 
 const magic = "\x93NUMPY"
 
-// Header is what a .npy file says of its data.
+// Header is what a .npy file says about its data.
 type Header struct {
 	Major, Minor uint8
-	Descr        string // numpy's descr as numpy writes it, without quotes for a simple dtype: <f4, or [('x', '<i4'), ('y', '<f8', (3,))]
+	Descr        string // as numpy writes it, without quotes for a simple dtype: <f4, or [('x', '<i4'), ('y', '<f8', (3,))]
 	Fortran      bool   // the first index varies fastest
 	Shape        []int64
 	ItemSize     int64 // bytes of one element
@@ -52,7 +52,7 @@ func Parse(b []byte) (*Header, error) {
 	lengthBytes := 4
 	switch {
 	case h.Minor != 0 || h.Major < 1 || h.Major > 3:
-		return nil, invalid("format version %d.%d is none of 1.0, 2.0, 3.0", h.Major, h.Minor)
+		return nil, invalid("format version %d.%d is not 1.0, 2.0 or 3.0", h.Major, h.Minor)
 	case h.Major == 1:
 		lengthBytes = 2
 	}
@@ -83,7 +83,7 @@ func Parse(b []byte) (*Header, error) {
 	return h, nil
 }
 
-// Check parses the header of a whole file and checks that the data has exactly the size that it says, up to maxData bytes.
+// Check parses the header of a whole file and checks that the data has exactly the size that the header says, at most maxData bytes.
 func Check(npy []byte, maxData int64) (*Header, error) {
 	h, err := Parse(npy)
 	if err != nil {
@@ -93,7 +93,7 @@ func Check(npy []byte, maxData int64) (*Header, error) {
 		return nil, fmt.Errorf("%w: %d bytes of data, the limit is %d", ErrTooLarge, h.DataBytes(), maxData)
 	}
 	if data := int64(len(npy)) - h.DataOffset; data != h.DataBytes() {
-		return nil, invalid("the header says %d bytes of data (%d elements of %d bytes), there are %d", h.DataBytes(), h.size, h.ItemSize, data)
+		return nil, invalid("the header says %d bytes of data (%d elements of %d bytes), the file has %d", h.DataBytes(), h.size, h.ItemSize, data)
 	}
 	return h, nil
 }
@@ -190,8 +190,8 @@ func dims(items []literal) ([]int64, error) {
 	return out, nil
 }
 
-// product returns the number of elements of a shape. Together with the size of one they must fit an int64 even without the dimensions that are
-// 0: numpy refuses such shapes too, since its strides would overflow.
+// product returns the number of elements of a shape. Their bytes must fit an int64 even if dimensions of 0 are ignored: numpy refuses such
+// shapes too, since its strides would overflow.
 func product(shape []int64, itemSize int64) (int64, error) {
 	total, empty := max(itemSize, 1), false
 	elements := int64(1)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// file makes a .npy file of a header's text and so many bytes of data.
+// file makes a .npy file from the text of a header and a number of data bytes.
 func file(major byte, text string, data int) string {
 	b := []byte{0x93, 'N', 'U', 'M', 'P', 'Y', major, 0}
 	if major == 1 {
@@ -24,7 +24,7 @@ func dict(descr, order, shape string) string {
 	return fmt.Sprintf("{'descr': %s, 'fortran_order': %s, 'shape': %s, }\n", descr, order, shape)
 }
 
-// badHeaders are refused, each for a reason of its own.
+// badHeaders are refused, each for its own reason.
 var badHeaders = []struct{ npy, reason string }{
 	{"\x94NUMPY\x01\x00", "does not begin with"},
 	{"x", "does not begin with"},
@@ -54,8 +54,8 @@ var badHeaders = []struct{ npy, reason string }{
 	{file(1, dict("'<f4'", "False", "(1e3,)"), 4), "'e' at character"},
 	{file(1, dict("'<f4'", "False", "(1+1,)"), 4), "'+' at character"},
 	{file(1, dict("'<f4'", "False", "(len('a'),)"), 4), "'l' at character"},
-	{file(1, dict("'<f4'", "False", "(01,)"), 4), "is no integer"},
-	{file(1, dict("'<f4'", "False", "(-,)"), 4), "is no integer"},
+	{file(1, dict("'<f4'", "False", "(01,)"), 4), "is not an integer"},
+	{file(1, dict("'<f4'", "False", "(-,)"), 4), "is not an integer"},
 	{file(1, dict("'<f4'", "False", "(9223372036854775808,)"), 0), "overflows"},
 	{file(1, dict("'<f4'", "False", "(9223372036854775807,)"), 0), "the size of the array overflows"},
 	{file(1, dict("'<f4'", "False", "(4294967296, 4294967296)"), 0), "the size of the array overflows"},
@@ -68,15 +68,15 @@ var badHeaders = []struct{ npy, reason string }{
 	{file(1, dict("[('a', '|O')]", "False", "(0,)"), 0), "pickle"},
 	{file(1, dict("[('a', [('b', '<f4'), ('c', '|O', (2,))])]", "False", "(0,)"), 0), "pickle"},
 	{file(1, dict("('|O', (2,))", "False", "(0,)"), 0), "pickle"},
-	{file(1, dict("'<f3'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'<f'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'float32'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'<i4,<f8'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'<f4[ms]'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'<M8[parsec]'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'|S4294967296'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("'|S-1'", "False", "(0,)"), 0), "no type string"},
-	{file(1, dict("''", "False", "(0,)"), 0), "no type string"},
+	{file(1, dict("'<f3'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'<f'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'float32'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'<i4,<f8'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'<f4[ms]'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'<M8[parsec]'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'|S4294967296'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("'|S-1'", "False", "(0,)"), 0), "not a type string"},
+	{file(1, dict("''", "False", "(0,)"), 0), "not a type string"},
 	{file(1, dict("4", "False", "(0,)"), 0), "descr is neither"},
 	{file(1, dict("('<f4',)", "False", "(0,)"), 0), "descr is neither"},
 	{file(1, dict("('<f4', 'x')", "False", "(0,)"), 0), "the shape of a subarray is a string"},
@@ -95,9 +95,9 @@ var badHeaders = []struct{ npy, reason string }{
 	{file(1, "{'descr': '<f4", 0), "is not closed"},
 	{file(1, `{'descr': '\`, 0), "is not closed"},
 	{file(1, `{'descr': '\x`, 0), "ends within an escape"},
-	{file(1, `{'descr': '\xzz'`, 0), "is no character"},
-	{file(1, `{'descr': '\ud800'`, 0), "is no character"},
-	{file(1, `{'descr': '\U00110000'`, 0), "is no character"},
+	{file(1, `{'descr': '\xzz'`, 0), "is not a character"},
+	{file(1, `{'descr': '\ud800'`, 0), "is not a character"},
+	{file(1, `{'descr': '\U00110000'`, 0), "is not a character"},
 	{file(1, "{'descr' '<f4'", 0), "at character"},
 	{file(1, "{'descr': '<f4' 'shape'", 0), "at character"},
 	{file(1, "{'descr': '<f4',, }", 0), "',' at character"},
@@ -150,7 +150,7 @@ func TestHeadersOfOtherWriters(t *testing.T) {
 			continue
 		}
 		if h.Descr != test.descr || fmt.Sprint(h.Shape) != test.shape || h.ItemSize != test.itemSize {
-			t.Errorf("%s: descr %s, shape %v, %d bytes an item", test.text, h.Descr, h.Shape, h.ItemSize)
+			t.Errorf("%s: descr %s, shape %v, %d bytes per item", test.text, h.Descr, h.Shape, h.ItemSize)
 		}
 	}
 }
@@ -165,13 +165,13 @@ func TestCheckComparesTheSizeOfTheData(t *testing.T) {
 	if _, err := Check([]byte(file(1, text, 48)), 47); !errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) {
 		t.Errorf("data above the limit: %v", err)
 	}
-	// Headers are not data.
+	// The header does not count towards the limit.
 	if _, err := Check([]byte(file(2, text+strings.Repeat(" ", 100_000), 48)), 48); err != nil {
 		t.Errorf("a long header: %v", err)
 	}
 	huge := file(1, dict("'<f8'", "False", fmt.Sprintf("(%d,)", math.MaxInt64/8)), 8)
 	if _, err := Check([]byte(huge), math.MaxInt64); !errors.Is(err, ErrInvalid) {
-		t.Errorf("a size near the end of int64: %v", err)
+		t.Errorf("a size near the limit of int64: %v", err)
 	}
 }
 

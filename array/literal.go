@@ -19,24 +19,24 @@ const (
 	kindDict   kind = "a dict"
 )
 
-// literal is a Python literal of the few kinds that a header has.
+// literal is a Python literal of one of the few kinds that headers have.
 type literal struct {
 	kind   kind
 	text   string    // of a string
 	number int64     // of an integer; 1 for True
-	items  []literal // of a tuple or list; of a dict key and value in turn
+	items  []literal // of a tuple or list; for a dict, keys and values in turn
 }
 
-// maxDepth bounds how deep brackets nest: each structured dtype within another takes two.
+// maxDepth bounds the nesting of brackets. Each structured dtype within another takes two.
 const maxDepth = 64
 
-// parser reads one literal, character by character, never going back.
+// parser reads one literal, character by character, and never goes back.
 type parser struct {
 	text string
 	at   int
 }
 
-// parseLiteral reads a literal that fills text but for blanks behind it.
+// parseLiteral reads a literal that fills text except for trailing blanks.
 func parseLiteral(text string) (literal, error) {
 	p := parser{text: text}
 	l, err := p.value(0)
@@ -79,7 +79,7 @@ func (p *parser) value(depth int) (literal, error) {
 	return literal{}, p.unexpected()
 }
 
-// sequence reads a list or a tuple, or one value in parentheses, which is no tuple without a comma.
+// sequence reads a list, a tuple, or one value in parentheses, which without a comma is not a tuple.
 func (p *parser) sequence(k kind, closing byte, depth int) (literal, error) {
 	p.at++
 	l := literal{kind: k}
@@ -134,7 +134,7 @@ func (p *parser) dict(depth int) (literal, error) {
 	}
 }
 
-// integer reads a decimal integer, with the L that Python 2 wrote behind a long one.
+// integer reads a decimal integer, with the L that Python 2 appended to a long one.
 func (p *parser) integer() (literal, error) {
 	start := p.at
 	p.take('-')
@@ -147,7 +147,7 @@ func (p *parser) integer() (literal, error) {
 		return literal{}, invalid("the integer %.40s overflows", p.text[start:p.at])
 	}
 	if err != nil || p.at-digits > 1 && p.text[digits] == '0' {
-		return literal{}, invalid("%.40q in its header is no integer", p.text[start:p.at])
+		return literal{}, invalid("%.40q in its header is not an integer", p.text[start:p.at])
 	}
 	if !p.take('L') {
 		p.take('l')
@@ -184,7 +184,7 @@ func (p *parser) quoted() (literal, error) {
 	return literal{}, invalid("a string in its header is not closed")
 }
 
-// escapes are those of one character.
+// escapes are the escapes of one character.
 var escapes = map[byte]string{
 	'\n': "", '\\': "\\", '\'': "'", '"': "\"",
 	'a': "\a", 'b': "\b", 'f': "\f", 'n': "\n", 'r': "\r", 't': "\t", 'v': "\v",
@@ -210,7 +210,7 @@ func (p *parser) escape(b *strings.Builder) error {
 		digits = 8
 	case c >= '0' && c <= '7':
 		return p.octal(b)
-	default: // Python keeps the backslash of an escape that it does not know
+	default: // Python keeps the backslash of an unknown escape
 		b.WriteByte('\\')
 		p.at--
 		return nil
@@ -220,7 +220,7 @@ func (p *parser) escape(b *strings.Builder) error {
 	}
 	n, err := strconv.ParseUint(p.text[p.at:p.at+digits], 16, 32)
 	if err != nil || n > unicode.MaxRune || !utf8.ValidRune(rune(n)) {
-		return invalid("\\%c%s in its header is no character", c, p.text[p.at:p.at+digits])
+		return invalid("\\%c%s in its header is not a character", c, p.text[p.at:p.at+digits])
 	}
 	b.WriteRune(rune(n))
 	p.at += digits
@@ -248,7 +248,7 @@ func (p *parser) blanks() {
 	}
 }
 
-// take steps over c if it comes next.
+// take skips c if it is next.
 func (p *parser) take(c byte) bool {
 	if p.at < len(p.text) && p.text[p.at] == c {
 		p.at++
@@ -273,7 +273,7 @@ func (p *parser) unexpected() error {
 	return invalid("%q at character %d of its header is not part of a plain literal", c, p.at)
 }
 
-// descr returns a dtype's literal as numpy writes it: a string bare, all else as Python's repr.
+// descr returns a dtype's literal as numpy writes it: a string bare, everything else as Python's repr.
 func (l *literal) descr() string {
 	if l.kind == kindString {
 		return l.text
@@ -308,7 +308,7 @@ func (l *literal) repr(b *strings.Builder) {
 	}
 }
 
-// reprString quotes as Python does: double quotes only around a string with a single and no double one.
+// reprString quotes as Python does: with double quotes only if the string has single quotes and no double ones.
 func reprString(b *strings.Builder, s string) {
 	quote := '\''
 	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrSlice is returned for a slice that is not of the form start:stop:step[,...], or not of the array's shape.
+// ErrSlice is returned for a slice that is not of the form start:stop:step[,...], or has more axes than the array.
 var ErrSlice = errors.New("invalid slice")
 
 // Slice is a part of an array: for each axis the elements start, start+step, ...
@@ -20,18 +20,18 @@ type Slice struct {
 
 type axis struct{ start, step, count int64 }
 
-// maxSliceText bounds the text of a slice: 64 axes of three integers that may be larger than int64.
+// maxSliceText bounds the text of a slice: 64 axes of three integers, which may exceed int64.
 const maxSliceText = MaxDims * 64
 
-// Slice reads a slice of the array, such as 10:20,::2 - one start:stop:step an axis, with all that Python allows: parts that are left out,
-// negative ones, ends beyond the array. Axes that are not named stay whole.
+// Slice parses a slice of the array, such as 10:20,::2: one start:stop:step per axis, with all that Python allows (omitted and negative
+// numbers, ends beyond the array). Axes without one stay whole.
 func (h *Header) Slice(text string) (*Slice, error) {
 	if len(text) > maxSliceText {
 		return nil, fmt.Errorf("%w: it has more than %d characters", ErrSlice, maxSliceText)
 	}
 	parts := strings.Split(text, ",")
 	if len(parts) > len(h.Shape) {
-		return nil, fmt.Errorf("%w: %d axes, the array has %d", ErrSlice, len(parts), len(h.Shape))
+		return nil, fmt.Errorf("%w: it has %d axes, the array has %d", ErrSlice, len(parts), len(h.Shape))
 	}
 	s := &Slice{of: h, axes: make([]axis, len(h.Shape))}
 	for i, length := range h.Shape {
@@ -47,7 +47,7 @@ func (h *Header) Slice(text string) (*Slice, error) {
 	return s, nil
 }
 
-// parseAxis reads start:stop:step for an axis, as Python's slice.indices does.
+// parseAxis parses start:stop:step for an axis, as Python's slice.indices does.
 func parseAxis(text string, length int64) (axis, error) {
 	words := strings.Split(text, ":")
 	if len(words) < 2 || len(words) > 3 {
@@ -59,8 +59,8 @@ func parseAxis(text string, length int64) (axis, error) {
 			continue
 		}
 		n, err := strconv.ParseInt(word, 10, 64)
-		if err != nil && !errors.Is(err, strconv.ErrRange) { // beyond int64 n is its end, which is beyond every array, too
-			return axis{}, fmt.Errorf("%w: %.64q is no integer", ErrSlice, word)
+		if err != nil && !errors.Is(err, strconv.ErrRange) { // beyond int64, n is the nearest int64, which is beyond every array, too
+			return axis{}, fmt.Errorf("%w: %.64q is not an integer", ErrSlice, word)
 		}
 		numbers[i] = &n
 	}
@@ -71,7 +71,7 @@ func parseAxis(text string, length int64) (axis, error) {
 	if step == 0 {
 		return axis{}, fmt.Errorf("%w: the step must not be 0", ErrSlice)
 	}
-	low, high := int64(0), length // what start and stop are held to
+	low, high := int64(0), length // bounds of start and stop
 	if step < 0 {
 		low, high = -1, length-1
 	}
@@ -93,7 +93,7 @@ func parseAxis(text string, length int64) (axis, error) {
 	} else {
 		a.start, stop = bound(numbers[0], high), bound(numbers[1], low)
 		distance = a.start - stop
-		if step = -step; step < 0 { // the smallest int64 has no opposite
+		if step = -step; step < 0 { // the smallest int64 has no positive counterpart
 			step = 1<<63 - 1
 		}
 	}
@@ -136,12 +136,12 @@ func (s *Slice) header() []byte {
 	return append(b, text...)
 }
 
-// Copy writes the slice of npy, of which the header is, as a .npy file of its own, into memory that allocate returns.
+// Copy writes the slice of npy, the file to which the header belongs, as a .npy file into memory that allocate returns.
 func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
 	head := s.header()
 	size := s.of.ItemSize
 	for _, a := range s.axes {
-		size *= a.count // never more than the array has
+		size *= a.count // at most what the array has
 	}
 	to := allocate(len(head) + int(size))
 	copy(to, head)
@@ -151,7 +151,7 @@ func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
 	strides := make([]int64, len(s.axes)) // bytes in npy
 	axes := slices.Clone(s.axes)
 	stride := s.of.ItemSize
-	for i := range axes { // the fastest axis first, here and in what follows
+	for i := range axes { // from here on the fastest axis comes first
 		at := len(axes) - 1 - i
 		if s.of.Fortran {
 			at = i
@@ -160,8 +160,8 @@ func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
 		stride *= s.of.Shape[at]
 		axes[i] = s.axes[at]
 	}
-	run := s.of.ItemSize // bytes that lie together in both
-	whole := 0           // axes that are a part of it
+	run := s.of.ItemSize // bytes that are contiguous in both files
+	whole := 0           // axes within a run
 	for whole < len(axes) && axes[whole].step == 1 && strides[whole] == run {
 		run *= axes[whole].count
 		whole++
@@ -173,7 +173,7 @@ func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
 	copyRuns(to[len(head):], npy, from, run, axes[whole:], strides[whole:])
 }
 
-// copyRuns copies the runs of the remaining axes, the fastest first, and returns what is left of to.
+// copyRuns copies the runs of the remaining axes, the fastest first, and returns the rest of to.
 func copyRuns(to, npy []byte, from, run int64, axes []axis, strides []int64) []byte {
 	if len(axes) == 0 {
 		return to[copy(to, npy[from:from+run]):]

@@ -89,7 +89,7 @@ func TestBadSlices(t *testing.T) {
 	}
 }
 
-// Random slices of random arrays against an element by element walk.
+// Random slices of random arrays match an element by element walk.
 func TestSlicesOfAnyShape(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -140,7 +140,7 @@ func TestSlicesOfAnyShape(t *testing.T) {
 	}
 }
 
-// Whatever is asked for: an error, or a file that is one and no larger than the array.
+// FuzzSlice checks that any text yields an error or a valid file no larger than the array.
 func FuzzSlice(f *testing.F) {
 	for _, text := range []string{":", "1:2,::-1", "::9223372036854775807,-5:", "-9223372036854775808::-9223372036854775808", " 1 : 2 ", "3:1,,"} {
 		f.Add(text, uint8(3), uint8(0), uint8(5), true)

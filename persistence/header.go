@@ -11,13 +11,13 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// fileHeader is the beginning of a segment or a snapshot.
+// fileHeader is the start of a segment or a snapshot.
 type fileHeader struct {
 	magic   string
 	shard   uint32
 	cluster uuid.UUID
 	epoch   uint64
-	seq     uint64 // of the first record of a segment; of the last one that a snapshot holds
+	seq     uint64 // of the first record of a segment, or of the last one that a snapshot has
 	time    int64  // Unix time in ms
 	salt    uint64 // random
 	epochs  epochTable
@@ -33,7 +33,8 @@ const (
 	epochBytes  = 16
 )
 
-var errNoHeader = errors.New("no such header")
+// errNoHeader is returned for a file without a valid header of its kind, shard and cluster.
+var errNoHeader = errors.New("no valid header")
 
 func (h *fileHeader) encode() []byte {
 	b := make([]byte, fixedHeader+epochBytes*len(h.epochs))
@@ -59,12 +60,12 @@ func headerSum(b []byte) uint32 {
 	return crc32c.Update(crc32c.Checksum(b[:headerCRC]), b[fixedHeader:])
 }
 
-// seed returns what the CRCs of the file's records begin with.
+// seed returns what the CRCs of the file's records start from.
 func (h *fileHeader) seed() uint32 { return headCRC(h.encode()[headerCRC-crcAt:]) }
 
 func (h *fileHeader) bytes() int64 { return int64(fixedHeader + epochBytes*len(h.epochs)) }
 
-// readHeader reads the beginning of a file, which must be of that kind, shard and cluster.
+// readHeader reads the header of a file, which must be of that kind, shard and cluster.
 func readHeader(f vfs.File, magic string, cluster uuid.UUID, shard int) (*fileHeader, error) {
 	b := make([]byte, fixedHeader+epochBytes*maxEpochs)
 	n, err := f.ReadAt(b, 0)
@@ -77,9 +78,9 @@ func readHeader(f vfs.File, magic string, cluster uuid.UUID, shard int) (*fileHe
 	case err != nil:
 		return nil, err
 	case h.cluster != cluster:
-		return nil, fmt.Errorf("%w: the file is of cluster %v, not %v", errNoHeader, h.cluster, cluster)
+		return nil, fmt.Errorf("%w: the file belongs to cluster %v, not %v", errNoHeader, h.cluster, cluster)
 	case h.shard != uint32(shard):
-		return nil, fmt.Errorf("%w: the file is of shard %d, not %d", errNoHeader, h.shard, shard)
+		return nil, fmt.Errorf("%w: the file belongs to shard %d, not %d", errNoHeader, h.shard, shard)
 	}
 	return h, nil
 }
@@ -90,7 +91,7 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 	}
 	le := binary.LittleEndian
 	if v := le.Uint32(b[8:]); v != formatVersion {
-		return nil, fmt.Errorf("%w: version %d of the format, this program knows %d", errNoHeader, v, formatVersion)
+		return nil, fmt.Errorf("%w: the file has format %d, this program reads format %d", errNoHeader, v, formatVersion)
 	}
 	n := int(le.Uint32(b[64:]))
 	if n > maxEpochs || len(b) < fixedHeader+epochBytes*n {

@@ -8,19 +8,19 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// Type says what a record does to its key.
+// Type is what a record does to its key.
 type Type uint8
 
 // The types of records.
 const (
-	Put    Type = 1 + iota // the value of a key
-	Delete                 // no value
-	Expire                 // another deadline for the value that there is; 0 for none
-	Flush                  // no keys at all
-	Batch                  // the records that follow, all or none
+	Put    Type = 1 + iota // sets the value of a key
+	Delete                 // removes the value
+	Expire                 // changes the deadline of the value; 0 for none
+	Flush                  // removes all values
+	Batch                  // heads records that count together or not at all
 )
 
-// Reason says why a key was deleted, or all of them were. It changes nothing.
+// Reason is why a key was deleted, or all were. It has no effect.
 type Reason uint8
 
 // The reasons.
@@ -39,12 +39,12 @@ type Record struct {
 	Seq     uint64
 	Expiry  int64 // Unix time in ms; 0 for never
 	Key     []byte
-	Meta    []byte   // how Payload is to be read; opaque
-	Payload [][]byte // pieces that run together
+	Meta    []byte   // describes Payload; opaque to this package
+	Payload [][]byte // in pieces
 	Bytes   uint64   // of Payload, or of the blob
 	CRC     uint32   // CRC32C of Payload, or of the blob
-	Blob    BlobID   // where the payload lies instead; 0 if it is in the record
-	Count   uint32   // records of a Batch; in those, how many are left of it
+	Blob    BlobID   // file with the payload; 0 if it is in the record
+	Count   uint32   // of a Batch: its records; of a record in one: how many are left
 }
 
 // BlobID names a file that holds one large payload.
@@ -52,16 +52,16 @@ type BlobID uint64
 
 func (id BlobID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 
-// Limits of a record. A reader takes a head that claims more for damage, so that no length from a file decides how much memory is asked for.
+// Limits of a record. To a reader a head that exceeds them is damage, so no length in a file can make it allocate much memory.
 const (
 	MaxKey  = 1<<16 - 1 // bytes
 	MaxMeta = 4 << 10   // bytes
 
-	// BlobBytes is the size from which a payload lies in a file of its own.
+	// BlobBytes is the size from which a payload is stored in a blob.
 	BlobBytes = 1 << 20
 )
 
-// MaxInline is the largest payload of a record that has no blob.
+// MaxInline is the largest payload of a record without a blob.
 const MaxInline = BlobBytes - 1
 
 const (
@@ -73,7 +73,7 @@ const (
 	maxRecord = headBytes + MaxKey + MaxMeta + MaxInline
 )
 
-// ErrTooLarge is returned for a record that is above the format's limits.
+// ErrTooLarge is returned for a record that exceeds the limits of the format.
 var ErrTooLarge = errors.New("too large for the log")
 
 // inline returns how many bytes follow the head, key and meta.
@@ -84,7 +84,7 @@ func (r *Record) inline() uint64 {
 	return r.Bytes
 }
 
-// size returns how many bytes the record takes, a batch without the records in it.
+// size returns the bytes of the record; of a Batch without its records.
 func (r *Record) size() int64 {
 	n := int64(headBytes + len(r.Key) + len(r.Meta))
 	if r.Type != Batch {
@@ -100,8 +100,8 @@ func (r *Record) check() error {
 	return nil
 }
 
-// appendHead appends head, key and meta. Seed binds the record to its file: the bytes of a record that somebody stored as a value must not be
-// taken for one.
+// appendHead appends head, key and meta. The seed binds the record to its file, so the bytes of a record that a user has stored as a value are
+// never read as one.
 func (r *Record) appendHead(b []byte, seed uint32) []byte {
 	at := len(b)
 	var head [headBytes]byte
@@ -124,16 +124,16 @@ func (r *Record) appendHead(b []byte, seed uint32) []byte {
 	return b
 }
 
-// headCRC returns the CRC32C that an encoded head holds.
+// headCRC returns the CRC32C in an encoded head.
 func headCRC(b []byte) uint32 { return binary.LittleEndian.Uint32(b[crcAt:]) }
 
-// VersionMeta is the meta of an Expire record: the epoch and seq of the value whose deadline it changes.
+// VersionMeta encodes the meta of an Expire: epoch and seq of the value whose deadline it changes.
 func VersionMeta(epoch, seq uint64) []byte {
 	b := make([]byte, 0, 16)
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, epoch), seq)
 }
 
-// of returns what VersionMeta wrote.
+// of decodes what VersionMeta encodes.
 func (r *Record) of() (epoch, seq uint64) {
 	if len(r.Meta) != 16 {
 		return 0, 0
@@ -141,9 +141,9 @@ func (r *Record) of() (epoch, seq uint64) {
 	return binary.LittleEndian.Uint64(r.Meta), binary.LittleEndian.Uint64(r.Meta[8:])
 }
 
-var errNoRecord = errors.New("no record here")
+var errNoRecord = errors.New("not a record")
 
-// parseHead reads the first headBytes bytes of a record, and returns the lengths of its key and meta. The CRC is not checked yet.
+// parseHead decodes the first headBytes bytes of a record, and returns the lengths of its key and meta. It does not check the CRC.
 func parseHead(b []byte) (r Record, key, meta int, err error) {
 	if string(b[:len(recordMagic)]) != recordMagic {
 		return r, 0, 0, errNoRecord
@@ -162,11 +162,11 @@ func parseHead(b []byte) (r Record, key, meta int, err error) {
 	return r, key, meta, nil
 }
 
-// appendBatch appends the heads of records that are to be written as one, behind that of their batch, and returns where each begins.
+// appendBatch appends the head of a Batch and those of its records, and returns where each of these begins.
 func appendBatch(b []byte, at []int, records []Record, seed uint32) ([]byte, []int) {
 	batch := Record{Type: Batch, Count: uint32(len(records)), Epoch: records[0].Epoch, Seq: records[0].Seq}
 	first := len(b)
-	b = batch.appendHead(b, seed) // again below, when the rest is known
+	b = batch.appendHead(b, seed) // rewritten below with the rest of its fields
 	for i := range records {
 		records[i].Count = uint32(len(records) - i)
 		at = append(at, len(b))

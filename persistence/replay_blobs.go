@@ -55,7 +55,7 @@ func (r *replay) readBlob(w *blobRecord) error {
 	return nil
 }
 
-// blobReader reads a blob from its beginning. The first read opens the file.
+// blobReader reads a blob from the start. The first read opens the file.
 type blobReader struct {
 	fs       vfs.FS
 	path     string

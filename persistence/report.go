@@ -5,50 +5,50 @@ import (
 	"fmt"
 )
 
-// Handler takes what a recovery finds. Keys come in the order of their records; a later call for a key undoes an earlier one.
+// Handler receives what a recovery reads. Calls for a key arrive in the order of its records; a later one replaces the effect of an earlier one.
 type Handler interface {
-	// Put gives a key a value, whose payload read copies, a piece at a time and in order, all of it. The record is valid during the call. An error
-	// says that the payload makes no sense.
+	// Put sets the value of a key. Each read copies the next piece of the payload; Put must read all of it. The record is valid during the call. An
+	// error means that the payload is damaged.
 	Put(r *Record, read func(dst []byte) error) error
-	// Delete takes a key away, if it is there.
+	// Delete removes a key, if it exists.
 	Delete(key []byte)
-	// Expire changes the deadline of the value of a key that the record (epoch, seq) made; 0 for none. If the key has another one, that is to go: damage
-	// has taken the one that it should have.
+	// Expire changes the deadline of the value that the record (epoch, seq) set; 0 for none. If the key has another value, Expire removes that: damage has
+	// taken the right one.
 	Expire(key []byte, epoch, seq uint64, at int64)
-	// Flush takes all keys away.
+	// Flush removes all keys.
 	Flush()
-	// Observe shows each record that counts, in order and before its effect, that of a Put or Delete that a later record undoes included. The record is valid during the call.
+	// Observe is called with each record that counts, in order and before its effect, even if a later record undoes that. The record is valid during the call.
 	Observe(r *Record)
-	// Reset takes all back that was given: the reading begins again.
+	// Reset undoes all calls so far: the reading starts over.
 	Reset()
 }
 
 var (
-	// ErrSkip is returned by Handler.Put for a value that nobody wants any more.
+	// ErrSkip is returned by Handler.Put for a value that is not needed.
 	ErrSkip = errors.New("skip")
-	// ErrNoBlob is returned to Handler.Put when the file that has the payload is missing. It is damage unless Put answers ErrSkip.
+	// ErrNoBlob is returned to Handler.Put when the blob with the payload is missing. It is damage unless Put returns ErrSkip.
 	ErrNoBlob error = &damagedError{what: "the file is missing"}
 )
 
 // Report is what a recovery found.
 type Report struct {
-	Records  int64  // that were applied
-	Logged   int64  // of them, those that came from the log
-	Epoch    uint64 // the newest that the copy has been in, as far as records and snapshots say
+	Records  int64  // applied
+	Logged   int64  // of these, the ones from the log
+	Epoch    uint64 // the newest one of the records, snapshots and marks
 	Seq      uint64 // of the last record
-	TornFile string // whose end was cut, since a write had not come to its end; empty for none
+	TornFile string // segment that ends with a write that did not finish; empty for none
 	TornAt   int64
 	Torn     int64 // bytes
-	Lost     int64 // bytes behind the first hole after a loss of power, which went to the quarantine
+	Lost     int64 // bytes of segments behind the first hole after a loss of power; they are in the quarantine
 	Damage   []Damage
 }
 
-// Damage is a part of a file that is not what was written.
+// Damage is a part of a file that differs from what was written.
 type Damage struct {
 	File   string
 	Offset int64
 	Bytes  int64
-	Key    []byte // whose value is lost; nil if that is not known
+	Key    []byte // whose value is lost; nil if unknown
 	What   string
 }
 

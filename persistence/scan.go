@@ -10,39 +10,39 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// scanner reads the records of a segment or a snapshot. What it returns is whole: all CRCs have been compared.
+// scanner reads the records of a segment or a snapshot. It compares all CRCs, so what it returns is whole.
 type scanner struct {
 	f    vfs.File
 	seed uint32
-	at   int64 // of the next record
-	end  int64 // of the records
+	at   int64 // offset of the next record
+	end  int64 // where the records end
 
-	// The batch that was read last, all of which has been checked.
+	// The last batch, all of whose records are checked.
 	batchAt, batchEnd int64
 	batchSeq          uint64
 
-	window []byte // bytes of the file from windowAt on
-	at0    int64  // where the window begins
+	window []byte // bytes of the file from at0 on
+	at0    int64
 }
 
-// scanChunk is what is read at once: small enough to stay in the processor's cache until it is used.
+// scanChunk is how much is read at once. It stays in the processor's cache until it is used.
 const scanChunk = 256 << 10 // bytes
 
 func newScanner(f vfs.File, seed uint32, from, end int64) *scanner {
 	return &scanner{f: f, seed: seed, at: from, end: end, at0: from}
 }
 
-// damagedError says that at the scanner's place is no whole record.
+// damagedError is returned where there is not a whole record.
 type damagedError struct {
 	what string
-	key  []byte // nil if not even that is known
-	next int64  // where the next record must begin; 0 if that is not known
+	key  []byte // nil if unknown
+	next int64  // where the next record must begin; 0 if unknown
 }
 
 func (e *damagedError) Error() string { return e.what }
 
-// next returns the next record of a shard's history and the bytes that it takes, io.EOF behind the last one, or a *damagedError, with which the scanner
-// stays where it is. The record's slices are valid until the next call.
+// next returns the next record and its size in bytes, io.EOF behind the last one, or a *damagedError, after which the scanner stays where it is. The
+// record's slices are valid until the next call.
 func (s *scanner) next() (*Record, int64, error) {
 	for {
 		r, n, err := s.record(s.at)
@@ -56,14 +56,14 @@ func (s *scanner) next() (*Record, int64, error) {
 			s.batchEnd = s.at + int64(r.Bytes)
 			continue
 		case !inBatch && r.Count != 0:
-			return nil, 0, &damagedError{what: "a record of a batch whose beginning is missing", key: bytes.Clone(r.Key), next: s.at + n}
+			return nil, 0, &damagedError{what: "a record of a batch without the batch's head", key: bytes.Clone(r.Key), next: s.at + n}
 		}
 		s.at += n
 		return r, n, nil
 	}
 }
 
-// record reads what is at a place, and all of a batch.
+// record reads the record at an offset, and checks all records of a Batch.
 func (s *scanner) record(at int64) (*Record, int64, error) {
 	if at >= s.end {
 		return nil, 0, io.EOF
@@ -108,7 +108,7 @@ func (s *scanner) record(at int64) (*Record, int64, error) {
 	return &r, int64(n), nil
 }
 
-// checkBatch reads all records of a batch, which begin at a place.
+// checkBatch checks the records of a batch, which begin at an offset.
 func (s *scanner) checkBatch(batch *Record, at int64) error {
 	if batch.Bytes > uint64(s.end-at) {
 		return &damagedError{what: "a batch is cut off", next: s.end}
@@ -127,7 +127,7 @@ func (s *scanner) checkBatch(batch *Record, at int64) error {
 		case err != nil:
 			return err
 		case r.Type == Batch || r.Count != left || at+n > end:
-			return damaged("at %d is another record than there should be", at)
+			return damaged("the record at %d does not belong to it", at)
 		}
 		head, err := s.bytes(at, headBytes)
 		if err != nil {
@@ -137,12 +137,12 @@ func (s *scanner) checkBatch(batch *Record, at int64) error {
 		at += n
 	}
 	if at != end || crc != batch.CRC {
-		return damaged("other records than were written")
+		return damaged("its records are not those that were written")
 	}
 	return nil
 }
 
-// resync goes to the next place from one on at which a record begins, or to the end.
+// resync moves to the first record at or behind an offset, or to the end.
 func (s *scanner) resync(from int64) error {
 	s.batchEnd = 0
 	for s.at = from; s.at < s.end; {
@@ -168,10 +168,10 @@ func (s *scanner) resync(from int64) error {
 	return nil
 }
 
-// bytes returns n bytes of the file from a place on. They are valid until the next call.
+// bytes returns n bytes of the file from an offset on. They are valid until the next call.
 func (s *scanner) bytes(at int64, n int) ([]byte, error) {
 	if at+int64(n) > s.end {
-		return nil, &damagedError{what: fmt.Sprintf("the record is cut off: %d bytes are left", s.end-at)}
+		return nil, &damagedError{what: fmt.Sprintf("the record is cut off: the file has %d more bytes", s.end-at)}
 	}
 	if at < s.at0 || at > s.at0+int64(len(s.window)) {
 		s.window, s.at0 = s.window[:0], at
@@ -187,7 +187,7 @@ func (s *scanner) bytes(at int64, n int) ([]byte, error) {
 		if m < want-kept {
 			s.window = s.window[:kept+m]
 			if err == io.EOF {
-				err = &damagedError{what: "the file has become shorter"}
+				err = &damagedError{what: "the file was truncated while it was read"}
 			}
 			return nil, err
 		}

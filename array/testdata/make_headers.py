@@ -1,7 +1,7 @@
-"""Writes what numpy says of headers: python3 make_headers.py > headers-numpyX.jsonl
+"""Writes what numpy reads from headers: python3 make_headers.py > headers-numpyX.jsonl
 
-Each line is a header (hexadecimal), whether numpy wrote it, and what numpy reads from it, null when it refuses. Those that numpy wrote are
-for every kind of dtype; the others are made from them by small changes, from a fixed seed.
+Each line has a header (hexadecimal), whether numpy wrote it, and what numpy reads from it, null if it refuses. Headers that numpy wrote
+cover every kind of dtype; the others are mutations of these, made from a fixed seed.
 """
 
 import ast

@@ -5,20 +5,20 @@ import (
 	"sync"
 )
 
-// Faulty is another file system whose changes may fail.
+// Faulty wraps a file system and lets its changes fail.
 type Faulty struct {
 	FS
 	mu   sync.Mutex // guards all below
 	n    int        // changes so far
 	fail func(n int) error
-	hits int
+	hits int // changes that failed
 }
 
-// NewFaulty returns fs with faults. Fail is asked before each change (a write, a sync, a new name, ...) with its number, from 0 on, and
-// returns the error with which it is to fail; nil to let it be done. A write that fails is done by half.
+// NewFaulty returns fs with faults. It calls fail before each change (a write, a sync, a new name, ...) with the number of the change, from 0 on. The
+// change fails with the error that fail returns, if any; a failing write writes half.
 func NewFaulty(fs FS, fail func(n int) error) *Faulty { return &Faulty{FS: fs, fail: fail} }
 
-// Changes returns how many changes there were, and how many of them failed.
+// Changes returns how many changes there were, and how many of these failed.
 func (f *Faulty) Changes() (n, failed int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,7 +36,7 @@ func (f *Faulty) step() error {
 	return err
 }
 
-// do does a change, unless it is to fail.
+// do makes a change, or fails it.
 func (f *Faulty) do(change func() error) error {
 	if err := f.step(); err != nil {
 		return err

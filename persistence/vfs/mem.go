@@ -13,18 +13,18 @@ import (
 	"syscall"
 )
 
-// sector is the unit in which a disk writes, or loses what it was to write.
+// sector is the unit in which a disk writes, or loses writes.
 const sector = 512 // bytes
 
-// Mem is a file system in memory. It keeps apart what was written and what was synced, so that Crash can lose the difference.
+// Mem is a file system in memory. It knows what was synced and what was only written, and Crash can lose the difference.
 type Mem struct {
 	mu      sync.Mutex // guards all below, and all inodes
 	now     names      // as a program sees them
-	durable names      // as they were synced
+	durable names      // as synced
 	pending map[string][]nameChange
 	locks   map[string]bool
 	free    int64
-	size    int64 // bytes of all files at which the disk is full; 0 for no limit
+	size    int64 // capacity in bytes; 0 for no limit
 }
 
 // names are files and folders by their paths.
@@ -35,13 +35,13 @@ type names struct {
 
 func (n names) clone() names { return names{maps.Clone(n.files), maps.Clone(n.dirs)} }
 
-// nameChange is a change of the names in a folder that is not synced yet.
+// nameChange is an unsynced change of the names in a folder.
 type nameChange func(names)
 
 type inode struct {
 	data   []byte
 	synced []byte
-	dirty  map[int64]bool // sectors that were written since the last sync
+	dirty  map[int64]bool // sectors written since the last sync
 }
 
 // NewMem returns an empty file system.
@@ -50,26 +50,26 @@ func NewMem() *Mem {
 	return &Mem{now: empty, durable: empty.clone(), pending: map[string][]nameChange{}, locks: map[string]bool{}, free: 1 << 50}
 }
 
-// SetFree changes how many bytes Free says are left.
+// SetFree sets what Free returns on a disk without a limit.
 func (m *Mem) SetFree(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.free = n
 }
 
-// SetSize makes the disk a small one: what does not fit into so many bytes, in whole blocks, fails with ENOSPC. 0 takes the limit away.
+// SetSize limits the disk to n bytes, counted in whole blocks: writes beyond that fail with ENOSPC. 0 removes the limit.
 func (m *Mem) SetSize(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.size = n
 }
 
-// block is what a file system gives to files, and to names.
+// block is the unit in which a file system allocates space to files and folders.
 const block = 4096 // bytes
 
 func blocks(n int) int64 { return (int64(n) + block - 1) / block * block }
 
-// left returns how many bytes are free. The lock is held.
+// left returns how many bytes are free. The caller holds mu.
 func (m *Mem) left() int64 {
 	if m.size == 0 {
 		return m.free
@@ -81,7 +81,7 @@ func (m *Mem) left() int64 {
 	return left
 }
 
-// fits returns an error if so many bytes more do not fit. The lock is held.
+// fits returns an error if n more bytes do not fit. The caller holds mu.
 func (m *Mem) fits(n int64, op, name string) error {
 	if n > 0 && n > m.left() {
 		return &fs.PathError{Op: op, Path: name, Err: syscall.ENOSPC}
@@ -89,8 +89,8 @@ func (m *Mem) fits(n int64, op, name string) error {
 	return nil
 }
 
-// Crash returns what a machine finds on its disk after a loss of power: all that was synced, and of the rest some sectors and some names,
-// as r has it.
+// Crash returns what a machine finds on its disk after a loss of power: everything synced, and of the rest some sectors and some names,
+// chosen by r.
 func (m *Mem) Crash(r *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +103,7 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 	}
 	after := NewMem()
 	after.free, after.size = m.free, m.size
-	for _, dir := range slices.Sorted(maps.Keys(found.dirs)) { // those above come first
+	for _, dir := range slices.Sorted(maps.Keys(found.dirs)) { // parents come first
 		if after.now.dirs[path.Dir(dir)] {
 			after.now.dirs[dir] = true
 		}
@@ -119,7 +119,7 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 	return after
 }
 
-// afterCrash returns what is left of a file.
+// afterCrash returns what is left of a file after a loss of power.
 func (i *inode) afterCrash(r *rand.Rand) []byte {
 	if len(i.dirty) == 0 && len(i.data) == len(i.synced) {
 		return slices.Clone(i.synced)
@@ -130,7 +130,7 @@ func (i *inode) afterCrash(r *rand.Rand) []byte {
 	}
 	left := make([]byte, size)
 	copy(left, i.synced)
-	share := r.Float64() // of the sectors that came to the disk
+	share := r.Float64() // of the sectors that reached the disk
 	for _, at := range slices.Sorted(maps.Keys(i.dirty)) {
 		if from := at * sector; r.Float64() < share && from < int64(min(size, len(i.data))) {
 			copy(left[from:min(from+sector, int64(size))], i.data[from:])
@@ -139,7 +139,7 @@ func (i *inode) afterCrash(r *rand.Rand) []byte {
 	return left
 }
 
-// Clone returns a copy of the file system as a program sees it, all of it synced.
+// Clone returns a copy of the file system as a program sees it, with everything synced.
 func (m *Mem) Clone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,7 +155,7 @@ func (m *Mem) Clone() *Mem {
 
 func notThere(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist} }
 
-// change does a change of names now, and when its folder is synced.
+// change applies a change of names now, and to the durable names when the folder is synced.
 func (m *Mem) change(dir string, do nameChange) {
 	do(m.now)
 	m.pending[dir] = append(m.pending[dir], do)
@@ -200,7 +200,7 @@ func (m *Mem) Remove(name string) error {
 	return nil
 }
 
-// Rename implements FS. Between two folders it becomes durable with the one that the file goes to.
+// Rename implements FS. A move between folders becomes durable with a sync of the target folder.
 func (m *Mem) Rename(from, to string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -237,7 +237,7 @@ func (m *Mem) mkdir(name string) {
 	m.change(path.Dir(name), func(n names) { n.dirs[name] = true })
 }
 
-// RemoveDir takes an empty folder away, as an administrator may.
+// RemoveDir removes an empty folder, as an administrator may.
 func (m *Mem) RemoveDir(dir string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OS is the machine's file system.
+// OS is the file system of the machine.
 type OS struct{}
 
-// Open implements FS. A file that may only be read is opened for that.
+// Open implements FS. It opens a file without write permission for reading.
 func (OS) Open(name string) (File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
@@ -53,7 +53,7 @@ func (OS) List(dir string) ([]Info, error) {
 	var all []Info
 	for _, e := range entries {
 		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) { // it has just gone
+		if errors.Is(err, fs.ErrNotExist) { // it was removed meanwhile
 			continue
 		}
 		if err != nil {
@@ -74,7 +74,7 @@ func (OS) SyncDir(dir string) error {
 	return d.Sync()
 }
 
-// Volume implements FS. Since Linux 5.8 syncfs reports the errors of all files, each once for every open descriptor: hence one that stays open.
+// Volume implements FS. Since Linux 5.8 syncfs reports the errors of all files, each once per open descriptor, so the descriptor stays open.
 func (OS) Volume(dir string) (Volume, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -119,7 +119,7 @@ func (OS) Lock(name string) (io.Closer, error) {
 
 type osFile struct{ *os.File }
 
-// maxPieces is how many pieces one system call takes (IOV_MAX).
+// maxPieces is how many pieces one system call accepts (IOV_MAX).
 const maxPieces = 1024
 
 func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
@@ -127,7 +127,7 @@ func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
 	if err != nil {
 		return err
 	}
-	var left [][]byte // a copy, since what is written is cut off
+	var left [][]byte // a copy: the loop below consumes it
 	for len(pieces) > 0 {
 		left = append(left[:0], pieces[:min(len(pieces), maxPieces)]...)
 		pieces = pieces[len(left):]
@@ -187,7 +187,7 @@ func (f osFile) Sync() error {
 	return nil
 }
 
-// Allocate writes zeros where the file system cannot set room aside.
+// Allocate writes zeros where the file system cannot allocate space.
 func (f osFile) Allocate(size int64) error {
 	err := unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if errors.Is(err, unix.EOPNOTSUPP) {
@@ -209,7 +209,7 @@ func (f osFile) Size() (int64, error) {
 
 func (f osFile) StartWriteback() {
 	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.SyncFileRange(int(fd), 0, 0, unix.SYNC_FILE_RANGE_WRITE) }) // Sync finds the errors
+		_ = raw.Control(func(fd uintptr) { _ = unix.SyncFileRange(int(fd), 0, 0, unix.SYNC_FILE_RANGE_WRITE) }) // Sync reports the errors
 	}
 }
 

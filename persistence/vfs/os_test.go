@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What is written in more pieces than one system call takes lies behind one another.
+// More pieces than one system call accepts are written one after another.
 func TestManyPieces(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 2, maxPieces - 1, maxPieces, maxPieces + 1, 3*maxPieces + 7} {
@@ -42,7 +42,7 @@ func TestManyPieces(t *testing.T) {
 	}
 }
 
-// Each sync asks the system: it refuses what cannot be synced, which no other call would notice.
+// Each sync reaches the system, which refuses to sync what cannot be synced. No other call would reveal that.
 func TestSyncsReachTheSystem(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
@@ -75,7 +75,7 @@ func TestSyncsReachTheSystem(t *testing.T) {
 	}
 }
 
-// A file that takes its room beforehand has it.
+// Allocate allocates the space of the file.
 func TestAllocate(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "f")
@@ -93,11 +93,11 @@ func TestAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if taken := info.Sys().(*syscall.Stat_t).Blocks * 512; info.Size() != size || taken < size {
-		t.Errorf("%d bytes, %d of them taken", info.Size(), taken)
+		t.Errorf("%d bytes, %d of them allocated", info.Size(), taken)
 	}
 }
 
-// The errors that say what to do next are known however they are wrapped.
+// NoSpace and NoDescriptors recognize wrapped errors.
 func TestErrorsAreKnown(t *testing.T) {
 	t.Parallel()
 	wrapped := func(err error) error { return &os.PathError{Op: "open", Path: "f", Err: err} }
@@ -109,6 +109,6 @@ func TestErrorsAreKnown(t *testing.T) {
 		}
 	}
 	if NoSpace(nil) || NoDescriptors(nil) {
-		t.Error("no error is one")
+		t.Error("nil counts as an error")
 	}
 }

@@ -1,7 +1,7 @@
-// Package vfs is the one door to the file system: what package persistence does to files, it does through an FS.
+// Package vfs is the only way from package persistence to the file system.
 //
-// There are three: OS is the machine's, Mem lies in memory and can lose what was not synced, as a machine without power does, and Faulty
-// lets operations of another FS fail.
+// There are three implementations: OS is the machine's file system, Mem is in memory and can lose what was not synced, as a loss of power does, and Faulty
+// makes operations of another FS fail. The package knows files and syncs; it must not learn of records or shards.
 package vfs
 
 import (
@@ -11,26 +11,26 @@ import (
 	"path"
 )
 
-// FS is a file system. Names have slashes. Nothing but what Sync and SyncDir have confirmed survives a loss of power.
+// FS is a file system. Names use slashes. Only what a Sync or SyncDir has confirmed survives a loss of power.
 type FS interface {
-	// Open opens a file that is there.
+	// Open opens an existing file.
 	Open(name string) (File, error)
-	// Create makes a new file; it is an error if there is one of the name.
+	// Create makes a new file. It fails with fs.ErrExist if the name is in use.
 	Create(name string) (File, error)
 	Remove(name string) error
-	// Rename gives a file another name, that of a file that is there too.
+	// Rename renames a file, and replaces one of the new name.
 	Rename(from, to string) error
-	// Mkdir makes a folder and those above it, where they are not there yet.
+	// Mkdir makes a folder and its parents, if they do not exist.
 	Mkdir(name string) error
-	// List returns what is in a folder, by name. A folder that is not there is fs.ErrNotExist.
+	// List returns what is in a folder, sorted by name; fs.ErrNotExist if the folder does not exist.
 	List(dir string) ([]Info, error)
 	// SyncDir makes the names in a folder survive a loss of power.
 	SyncDir(dir string) error
-	// Volume opens what a folder lies on. For many files its Sync costs far less than theirs.
+	// Volume opens the file system of a folder. For many files its Sync costs far less than a Sync of each.
 	Volume(dir string) (Volume, error)
 	// Free returns how many bytes the file system has left.
 	Free(dir string) (int64, error)
-	// Lock makes sure that nobody else has the lock of the name until it is closed.
+	// Lock takes an exclusive lock, which lasts until it is closed. It fails if another process has it.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -38,12 +38,12 @@ type FS interface {
 type File interface {
 	io.ReaderAt
 	io.Closer
-	// WriteAt writes pieces one behind the other. After an error nobody knows how much was written.
+	// WriteAt writes pieces one after another. After an error it is unknown how much was written.
 	WriteAt(pieces [][]byte, offset int64) error
 	Truncate(size int64) error
-	// Allocate makes an empty file that long, and takes the room for it now.
+	// Allocate extends an empty file to size and allocates the space for it.
 	Allocate(size int64) error
-	// Sync makes the bytes survive a loss of power.
+	// Sync makes the content survive a loss of power.
 	Sync() error
 	// StartWriteback begins to write what Sync will wait for, as far as the system knows a way.
 	StartWriteback()
@@ -52,22 +52,22 @@ type File interface {
 	DropCache()
 }
 
-// Volume is all that a disk holds, kept open.
+// Volume is an open file system.
 type Volume interface {
-	// Sync makes everything survive a loss of power that was written before: all files and names. It reports each error since the volume was opened, or
-	// since its last Sync, whether another caller has seen that error or not.
+	// Sync makes all files and names written before survive a loss of power. It reports each error since the volume was opened, or since its last Sync,
+	// even if another caller has seen that error.
 	Sync() error
 	io.Closer
 }
 
-// Info is what List says of a file.
+// Info describes a file in a List.
 type Info struct {
 	Name string
 	Size int64
 	Dir  bool
 }
 
-// ReadFile returns the bytes of a file, of which there must be no more than limit.
+// ReadFile returns the content of a file, at most limit bytes of it.
 func ReadFile(fs FS, name string, limit int64) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
@@ -85,7 +85,7 @@ func ReadFile(fs FS, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// WriteFile makes b the content of a file, as one step that survives a loss of power or is not done at all.
+// WriteFile replaces the content of a file, atomically and durably.
 func WriteFile(fs FS, name string, b []byte) error {
 	if err := ReplaceFile(fs, name, b); err != nil {
 		return err
@@ -93,22 +93,22 @@ func WriteFile(fs FS, name string, b []byte) error {
 	return fs.SyncDir(path.Dir(name))
 }
 
-// ReplaceFile is WriteFile without the last step: SyncDir of the folder is the caller's.
+// ReplaceFile is WriteFile without its last step: the caller must call SyncDir for the folder.
 func ReplaceFile(fs FS, name string, b []byte) error {
 	err := writeTemp(fs, name, b, File.Sync)
 	if err == nil {
 		err = fs.Rename(name+TempSuffix, name)
 	}
 	if err != nil {
-		_ = fs.Remove(name + TempSuffix) // it would be removed the next time, too
+		_ = fs.Remove(name + TempSuffix) // the next write removes it, too
 	}
 	return err
 }
 
-// TempSuffix ends the name under which the next content of a file is written.
+// TempSuffix ends the name of a file that will replace another.
 const TempSuffix = ".tmp"
 
-// PrepareFile does the first part of ReplaceFile for many files at once: it writes b beside the file. What follows is one Sync of the volume, and Rename.
+// PrepareFile is the first step of replacing many files: it writes b beside the file. One Sync of the volume for all and a Rename of each must follow.
 func PrepareFile(fs FS, name string, b []byte) error {
 	return writeTemp(fs, name, b, func(File) error { return nil })
 }
@@ -128,7 +128,7 @@ func writeTemp(fs FS, name string, b []byte, sync func(File) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// SyncAll makes everything survive a loss of power that was written before, on what a folder lies on.
+// SyncAll syncs the file system of a folder.
 func SyncAll(fs FS, dir string) error {
 	v, err := fs.Volume(dir)
 	if err != nil {
@@ -137,7 +137,7 @@ func SyncAll(fs FS, dir string) error {
 	return errors.Join(v.Sync(), v.Close())
 }
 
-// Discard removes a file, if it is there.
+// Discard removes a file, if it exists.
 func Discard(fs FS, name string) error {
 	if err := fs.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 		return err
