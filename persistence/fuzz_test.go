@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// seedFile adds a golden file and what damage makes of it to a corpus.
+// seedFile adds a golden file and damaged versions of it to a corpus.
 func seedFile(f *testing.F, name string) {
 	text, err := os.ReadFile(filepath.Join(goldenDir, name+".hex"))
 	if err != nil {
@@ -29,7 +29,7 @@ func seedFile(f *testing.F, name string) {
 	}
 }
 
-// memFileOf makes a file of bytes.
+// memFileOf makes a file in memory.
 func memFileOf(t testing.TB, b []byte) vfs.File {
 	f, err := vfs.NewMem().Create("f")
 	if err == nil {
@@ -41,7 +41,7 @@ func memFileOf(t testing.TB, b []byte) vfs.File {
 	return f
 }
 
-// readAnything scans bytes as a recovery does, from record to record, and checks that all it gets is whole.
+// readAnything scans bytes from record to record, as a recovery does, and checks that every record is whole.
 func readAnything(t *testing.T, s *scanner) (records int) {
 	for last := int64(-1); ; {
 		r, n, err := s.next()
@@ -50,7 +50,7 @@ func readAnything(t *testing.T, s *scanner) (records int) {
 		}
 		if d := (*damagedError)(nil); errors.As(err, &d) {
 			if s.at <= last {
-				t.Fatalf("the scanner does not get on from %d", s.at)
+				t.Fatalf("the scanner is stuck at %d", s.at)
 			}
 			last = s.at
 			if err := s.resync(max(d.next, s.at+1)); err != nil {
@@ -63,15 +63,15 @@ func readAnything(t *testing.T, s *scanner) (records int) {
 		}
 		records++
 		if n < headBytes || s.at > s.end || len(r.Key) > MaxKey || len(r.Meta) > MaxMeta {
-			t.Fatalf("a record of %d bytes up to %d of %d", n, s.at, s.end)
+			t.Fatalf("a record of %d bytes ends at %d of %d", n, s.at, s.end)
 		}
 		if r.Type == Put && r.Blob == 0 {
 			if len(r.Payload[0]) > MaxInline || crc32c.Checksum(r.Payload[0]) != r.CRC {
-				t.Fatal("a payload whose CRC32C differs")
+				t.Fatal("the CRC32C of a payload differs")
 			}
 		}
 		if cap(s.window) > 2*maxRecord {
-			t.Fatalf("%d bytes of memory", cap(s.window))
+			t.Fatalf("the window has grown to %d bytes", cap(s.window))
 		}
 	}
 }
@@ -99,12 +99,12 @@ func FuzzSnapshot(f *testing.F) {
 		foot, err := verifySnapshot(file, h, func(int64) error { return nil })
 		n := readAnything(t, newScanner(file, h.seed(), h.bytes(), max(h.bytes(), int64(len(b))-footerBytes)))
 		if err == nil && foot.count != uint64(n) {
-			t.Fatalf("a whole snapshot of %d records has %d", foot.count, n)
+			t.Fatalf("a whole snapshot of %d records yields %d", foot.count, n)
 		}
 	})
 }
 
-// FuzzRecovery gives a recovery any bytes as the files of a shard.
+// FuzzRecovery recovers a shard from arbitrary files.
 func FuzzRecovery(f *testing.F) {
 	segment, err := os.ReadFile(filepath.Join(goldenDir, "segment.hex"))
 	if err != nil {
@@ -138,7 +138,7 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, report := recoverShard(t, d, 3)
-		// It goes on behind what was found.
+		// The log goes on behind what was found.
 		appendAll(t, l, put(report.Seq+1, "k", "v"))
 		if err := d.Close(true); err != nil {
 			t.Fatal(err)

@@ -12,12 +12,12 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew: only with a new version of the format")
+var update = flag.Bool("update", false, "rewrite the golden files: only with a new version of the format")
 
-// largePayload needs a file of its own; the golden file of it would tell nothing.
+// largePayload needs a blob. A golden file of that would prove nothing.
 var largePayload = strings.Repeat("large ", BlobBytes/6+1)
 
-// goldenDisk makes a folder with one of everything: a log behind a snapshot, a batch, a blob, each type of record.
+// goldenDisk makes a folder with one of everything: a log behind a snapshot, a batch, a blob, every type of record.
 func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 	mem := vfs.NewMem()
 	d := open(t, mem, fixedOptions())
@@ -62,7 +62,7 @@ func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 	}
 }
 
-// golden are the files of goldenDisk.
+// golden returns the files of goldenDisk by the names of their golden files.
 func golden(mem *vfs.Mem) map[string]string {
 	return map[string]string{
 		"MANIFEST":       "data/MANIFEST",
@@ -76,7 +76,7 @@ func golden(mem *vfs.Mem) map[string]string {
 
 const goldenDir = "testdata/format-1"
 
-// The files are, byte for byte, what this version of the format has always been.
+// The program writes this version of the format as ever, byte for byte.
 func TestGoldenFiles(t *testing.T) {
 	mem, want := goldenDisk(t)
 	for name, file := range golden(mem) {
@@ -106,7 +106,7 @@ func TestGoldenFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(kept, text) {
-			t.Errorf("%s is not what format %d is:\n%s\nwant\n%s", name, formatVersion, text, kept)
+			t.Errorf("%s differs from format %d:\n%s\nwant\n%s", name, formatVersion, text, kept)
 		}
 	}
 	d := open(t, mem, fixedOptions())
@@ -122,7 +122,7 @@ func TestGoldenFiles(t *testing.T) {
 	}
 }
 
-// What lies in testdata, which may be of an older program, is read.
+// The program reads the golden files, which an older one may have written.
 func TestGoldenFilesAreRead(t *testing.T) {
 	made, want := goldenDisk(t)
 	mem := vfs.NewMem()
@@ -169,7 +169,7 @@ func TestGoldenFilesAreRead(t *testing.T) {
 	}
 }
 
-// undump reads what hex.Dump wrote.
+// undump decodes what hex.Dump wrote.
 func undump(t *testing.T, text []byte) (b []byte) {
 	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
 		digits, _, _ := strings.Cut(line[10:], "|")

@@ -15,7 +15,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// fixedOptions make the same bytes each time.
+// fixedOptions make a Disk write the same bytes each time.
 func fixedOptions() Options {
 	n := byte(0)
 	return Options{
@@ -40,7 +40,7 @@ func open(t testing.TB, fs vfs.FS, o Options) *Disk {
 	return d
 }
 
-// put makes the record of a value.
+// put makes a Put record in epoch 7.
 func put(seq uint64, key, payload string) Record {
 	return Record{
 		Type: Put, Epoch: 7, Seq: seq, Key: []byte(key), Meta: []byte("m"), Payload: [][]byte{[]byte(payload[:len(payload)/2]), []byte(payload[len(payload)/2:])},
@@ -55,7 +55,7 @@ func appendAll(t testing.TB, l *Log, records ...Record) {
 	}
 }
 
-// found is a handler that keeps what it is given.
+// keeper is a Handler that keeps values as text.
 type keeper map[string]string
 
 func (k keeper) Put(r *Record, read func([]byte) error) error {
@@ -64,7 +64,7 @@ func (k keeper) Put(r *Record, read func([]byte) error) error {
 		return err
 	}
 	if read(make([]byte, 1)) != io.ErrUnexpectedEOF {
-		return errors.New("there is more than was said")
+		return errors.New("the payload is longer than its record says")
 	}
 	k[string(r.Key)] = fmt.Sprintf("%s|%s|%d-%d|%d", r.Meta, b, r.Epoch, r.Seq, r.Expiry)
 	return nil
@@ -87,11 +87,11 @@ func (k keeper) want(t testing.TB, want keeper) {
 		for _, key := range slices.Sorted(maps.Keys(k)) {
 			t.Errorf("%s: %.80q, want %.80q", key, k[key], want[key])
 		}
-		t.Fatalf("%d keys were found, want %d", len(k), len(want))
+		t.Fatalf("%d keys, want %d", len(k), len(want))
 	}
 }
 
-// recoverAll reads a shard back.
+// recoverShard recovers a shard.
 func recoverShard(t testing.TB, d *Disk, shard int) (keeper, *Report) {
 	t.Helper()
 	k := keeper{}

@@ -8,7 +8,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// markedFolder makes a folder of two shards that have a snapshot and, behind it, a log; marks is called when all of it is synced. It ends as a kill does.
+// markedFolder makes a folder of two shards with a snapshot and a log. The marks, if any, cover all but the last record of each.
 func markedFolder(t *testing.T, marked bool) (*vfs.Mem, *Disk) {
 	t.Helper()
 	mem := vfs.NewMem()
@@ -53,7 +53,7 @@ func writtenSnapshot(t *testing.T, l *Log, seq uint64, records ...Record) *Snaps
 	return s
 }
 
-// reported recovers all shards, and returns what is said to be damaged.
+// reported recovers all shards, and returns the damage that is reported.
 func reported(t *testing.T, fs vfs.FS, o Options) (texts []string, found map[int]keeper, seqs map[int]uint64) {
 	t.Helper()
 	d := open(t, fs, o)
@@ -67,7 +67,7 @@ func reported(t *testing.T, fs vfs.FS, o Options) (texts []string, found map[int
 		for _, damage := range report.Damage {
 			texts = append(texts, damage.String())
 		}
-		if len(report.Damage) > 0 { // as who opens a disk has to
+		if len(report.Damage) > 0 { // as the caller of Recover must
 			var all []Record
 			for key := range k {
 				all = append(all, put(report.Seq, key, "x"))
@@ -81,7 +81,7 @@ func reported(t *testing.T, fs vfs.FS, o Options) (texts []string, found map[int
 	return texts, found, seqs
 }
 
-// What is missing as a whole is reported, with the name of the file, once; the next records have other seqs than those that are lost.
+// A missing file or folder is reported once, by name, and the seqs of lost records are not used again.
 func TestALostFileIsReported(t *testing.T) {
 	t.Parallel()
 	shard, segment := "data/shards/00003", "data/shards/00003/"+segmentName(3)
@@ -122,16 +122,16 @@ func TestALostFileIsReported(t *testing.T) {
 				}
 			}
 			if len(found[3]) != len(c.left) || seqs[3] < 4 {
-				t.Errorf("%s: %v is left, seq %d", name, found[3], seqs[3])
+				t.Errorf("%s: %v survived, seq %d", name, found[3], seqs[3])
 			}
 			if again, _, _ := reported(t, mem, o); len(again) > 0 && name != "the marks are damaged" {
-				t.Errorf("%s, %s: the next start says %q", name, boot, again)
+				t.Errorf("%s, %s: the next start reports %q", name, boot, again)
 			}
 		}
 	}
 }
 
-// A folder that was put back from an older copy is found out, though all its files are whole.
+// A folder that was put back from an older copy is reported, although all its files are whole.
 func TestAnOlderCopyIsReported(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -155,7 +155,7 @@ func TestAnOlderCopyIsReported(t *testing.T) {
 	}
 }
 
-// A folder of a program that wrote no marks is read as ever, and has them from then on.
+// A folder without marks, by an older program, is read without complaint and gets marks.
 func TestAFolderWithoutMarks(t *testing.T) {
 	t.Parallel()
 	mem, d := markedFolder(t, false)
@@ -177,7 +177,7 @@ func TestAFolderWithoutMarks(t *testing.T) {
 	}
 }
 
-// The marks are written when a log goes on in another file, and not for each sync.
+// The marks are written when a log goes on in another file, not at each sync.
 func TestMarksAreWrittenRarely(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -200,22 +200,22 @@ func TestMarksAreWrittenRarely(t *testing.T) {
 	}
 	record()
 	if written(true) {
-		t.Error("a record is marked that is not synced")
+		t.Error("an unsynced record is marked")
 	}
 	d.SyncAll()
 	if !written(false) {
-		t.Error("a new file is not marked")
+		t.Error("a record in a new file is not marked")
 	}
 	record()
 	if written(true) {
-		t.Error("a record is marked that is not synced, in a file that is")
+		t.Error("an unsynced record of a synced file is marked")
 	}
 	d.SyncAll()
 	if written(false) {
-		t.Error("a sync alone has written the marks")
+		t.Error("a sync alone writes the marks")
 	}
 	if !written(true) || written(true) {
-		t.Error("asked for, what is new has to be written, once")
+		t.Error("WriteMarks(true) must write new records, once")
 	}
 	record()
 	snapshotOf(t, l, seq, put(seq, "k", "v"))
@@ -243,7 +243,7 @@ func truncate(t *testing.T, mem *vfs.Mem, name string, size int64) {
 	}
 }
 
-// copyFolder makes a folder what it is in another file system.
+// copyFolder replaces the files of a folder by those in another file system.
 func copyFolder(t *testing.T, from, to *vfs.Mem, dir string) {
 	t.Helper()
 	there, err := to.List(dir)
@@ -273,7 +273,7 @@ func copyFolder(t *testing.T, from, to *vfs.Mem, dir string) {
 	}
 }
 
-// After a loss of power, damage before the mark is damage: what comes behind it is kept.
+// After a loss of power, damage before the mark is reported, and the records behind it are kept.
 func TestDamageBeforeTheMarkAfterALossOfPower(t *testing.T) {
 	t.Parallel()
 	mem, d := markedFolder(t, true)

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// begunSnapshots makes a folder with a log in each shard, and writes a snapshot of each that waits to be published.
+// begunSnapshots makes a folder with a log in each shard, and a snapshot of each that is written but not published.
 func begunSnapshots(t *testing.T, fs vfs.FS) (*Disk, []*Snapshot) {
 	t.Helper()
 	d := open(t, fs, fixedOptions())
@@ -28,7 +28,7 @@ func begunSnapshots(t *testing.T, fs vfs.FS) (*Disk, []*Snapshot) {
 	return d, all
 }
 
-// wantAll opens a folder of begunSnapshots again: each shard has its value, and nothing is damaged.
+// wantAll recovers a folder of begunSnapshots: each shard has its value, and nothing is damaged.
 func wantAll(t *testing.T, fs vfs.FS, boot string) {
 	t.Helper()
 	o := fixedOptions()
@@ -42,7 +42,7 @@ func wantAll(t *testing.T, fs vfs.FS, boot string) {
 	}
 }
 
-// However many snapshots are published together, that takes two syncs; whatever fails on the way, each shard has its old files or its new one.
+// Publishing any number of snapshots takes two syncs. Whatever fails on the way, each shard has its old files or its new one.
 func TestSnapshotsArePublishedTogether(t *testing.T) {
 	t.Parallel()
 	for fault := -1; ; fault++ {
@@ -76,8 +76,8 @@ func TestSnapshotsArePublishedTogether(t *testing.T) {
 	}
 }
 
-// A sync that fails for another is about the snapshots, too, which were written before it.
-func TestASyncThatHasFailedForAnother(t *testing.T) {
+// A failed sync of the volume fails snapshots that were written before it, even if another caller got the error.
+func TestAFailedSyncFailsUnpublishedSnapshots(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	fail := false
@@ -101,11 +101,11 @@ func TestASyncThatHasFailedForAnother(t *testing.T) {
 	wantAll(t, mem, "boot")
 }
 
-// countingFS counts all kinds of syncs.
+// countingFS counts syncs of all kinds.
 type countingFS struct {
 	vfs.FS
 	mu    sync.Mutex
-	count func(what string) // is called with mu
+	count func(what string) // called with mu held
 }
 
 func (c *countingFS) synced(what string) {
@@ -145,7 +145,7 @@ type countingFile struct {
 
 func (f countingFile) Sync() error { f.c.synced("file"); return f.File.Sync() }
 
-// A disk that damages what is written, and says nothing, is found out before the old files go.
+// A disk that silently damages writes is detected before the old files are removed.
 func TestASnapshotIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, together := range []bool{false, true} {
@@ -162,7 +162,7 @@ func TestASnapshotIsReadBack(t *testing.T) {
 			}
 		}
 		for id, err := range errs {
-			if err == nil || !strings.Contains(err.Error(), "cannot be read") {
+			if err == nil || !strings.Contains(err.Error(), "cannot be read back") {
 				t.Errorf("together %v, shard %d: %v", together, id, err)
 			}
 		}
@@ -172,7 +172,7 @@ func TestASnapshotIsReadBack(t *testing.T) {
 	}
 }
 
-// lyingFS damages the snapshots that are written to it.
+// lyingFS silently damages snapshots.
 type lyingFS struct {
 	vfs.FS
 	damage bool
@@ -200,7 +200,7 @@ func (f lyingFile) WriteAt(pieces [][]byte, offset int64) error {
 	return f.File.WriteAt([][]byte{all}, offset)
 }
 
-// A snapshot out of which a whole record is missing has all CRCs right but those of its footer: neither its making, nor a start, nor the scrubber takes it.
+// A snapshot without one of its records has valid CRCs except for its footer. Verification, a start and the scrubber all detect it.
 func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -229,7 +229,7 @@ func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 	foot.bytes -= uint64(cut)
 	b = slices.Concat(b[:h.bytes()], b[int(h.bytes())+cut:len(b)-footerBytes], foot.encode(h.seed()))
 	if _, err := verifySnapshot(memFileOf(t, b), h, func(int64) error { return nil }); err == nil || !strings.Contains(err.Error(), "other records") {
-		t.Errorf("reading it back: %v", err)
+		t.Errorf("verifying: %v", err)
 	}
 	remove(t, mem, name)
 	if err := vfs.WriteFile(mem, name, b); err != nil {
@@ -237,11 +237,11 @@ func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 	}
 	found, err := l.Scrub(func(int64) bool { return true })
 	if err != nil || len(found) != 1 || !strings.Contains(found[0].What, "other records") {
-		t.Errorf("the scrubber: %v, %v", found, err)
+		t.Errorf("scrubbing: %v, %v", found, err)
 	}
 	_ = d.Close(false)
 	texts, _, _ := reported(t, mem, fixedOptions())
 	if len(texts) != 1 || !strings.Contains(texts[0], "other records") || !strings.Contains(texts[0], name) {
-		t.Errorf("a start: %q", texts)
+		t.Errorf("recovery: %q", texts)
 	}
 }

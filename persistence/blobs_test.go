@@ -7,7 +7,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// blobsOf returns how many blobs lie in the folder of shard 3.
+// blobsOf counts the blobs of shard 3.
 func blobsOf(t *testing.T, mem *vfs.Mem) int {
 	t.Helper()
 	all, err := mem.List("data/shards/00003/blobs")
@@ -17,8 +17,8 @@ func blobsOf(t *testing.T, mem *vfs.Mem) int {
 	return len(all)
 }
 
-// A blob goes when the record that took its place is synced, not before; while a snapshot refers to it, it stays.
-func TestBlobsGoInTime(t *testing.T) {
+// A blob is removed as soon as the record that superseded it is synced and no snapshot refers to it, and not before.
+func TestDeadBlobsAreRemovedInTime(t *testing.T) {
 	mem := vfs.NewMem()
 	d := open(t, mem, fixedOptions())
 	l := d.Log(3)
@@ -41,7 +41,7 @@ func TestBlobsGoInTime(t *testing.T) {
 	want := func(n int, when string) {
 		t.Helper()
 		if got := blobsOf(t, mem); got != n {
-			t.Errorf("%s there are %d blobs, want %d", when, got, n)
+			t.Errorf("%s: %d blobs, want %d", when, got, n)
 		}
 	}
 	sync := func(to Position) {
@@ -53,7 +53,7 @@ func TestBlobsGoInTime(t *testing.T) {
 	overwrite()
 	sync(l.Position())
 	overwrite()
-	sync(0) // which has nothing to do
+	sync(0) // nothing to do
 	want(2, "before the sync")
 	sync(l.Position())
 	want(1, "after the sync")
@@ -65,7 +65,7 @@ func TestBlobsGoInTime(t *testing.T) {
 		}
 		r := put(seq, "k", largePayload)
 		r.Blob, r.Payload = now, nil
-		overwrite() // meanwhile
+		overwrite() // while the snapshot is written
 		sync(l.Position())
 		if err := s.Write(&r); err != nil {
 			t.Fatal(err)
@@ -79,16 +79,16 @@ func TestBlobsGoInTime(t *testing.T) {
 	sync(l.Position())
 	want(2, "with a snapshot, after a sync")
 	save()
-	want(2, "with the next snapshot") // what that one refers to, and what is there now
+	want(2, "with the next snapshot") // the one that it refers to, and the newest
 	id, err := l.Stage([][]byte{[]byte(largePayload)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(3, "with a write under way")
+	want(3, "with a staged blob")
 	l.Abandon(id)
-	want(2, "without it")
+	want(2, "after Abandon")
 	if _, dead, all := l.Sizes(); dead != int64(len(largePayload)) || all != d.Bytes() || d.Staged() != 0 {
-		t.Errorf("%d dead bytes of %d, %d in all files, %d staged", dead, all, d.Bytes(), d.Staged())
+		t.Errorf("%d dead bytes of %d, %d bytes in all files, %d staged", dead, all, d.Bytes(), d.Staged())
 	}
 	if err := d.Close(true); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestBlobsGoInTime(t *testing.T) {
 	d = open(t, mem, fixedOptions())
 	k, report := recoverShard(t, d, 3)
 	if len(report.Damage) != 0 || !bytes.Contains([]byte(k["k"]), []byte(largePayload)) {
-		t.Errorf("%v", report.Damage)
+		t.Errorf("damage %v, value %.20q", report.Damage, k["k"])
 	}
 	want(2, "after a restart")
 	if err := d.Close(false); err != nil {
