@@ -208,7 +208,7 @@ func TestRoomComesAfterTheStart(t *testing.T) {
 	if stats, _ := l.Disk().Stats(); !l.has("x") || !l.has("k") || stats.Damage > 0 {
 		t.Errorf("%d places are damaged; %s", stats.Damage, said.String())
 	}
-	if !strings.Contains(said.String(), "nothing can be written before there is room") {
+	if !strings.Contains(said.String(), "shards are read-only until there is space") {
 		t.Error(said.String())
 	}
 	l.kill()
