@@ -28,7 +28,7 @@ const (
 	Requested Reason = iota
 	Expired
 	Evicted
-	Stale // of a Flush: the shard begins anew, what was there before was of another life
+	Stale // of a Flush: the copy dates from before its shard last started empty
 )
 
 // Record is one change of a shard.
