@@ -231,7 +231,7 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 		switch err := receive(t, "an error", failed); {
 		case errors.Is(err, ErrUncertain) && !errors.Is(err, context.DeadlineExceeded):
 			lost++
-			a.cancel() // the rest need not try other connections
+			a.core.cancel() // the rest need not try other connections
 		case !errors.Is(err, ErrUnreachable):
 			t.Error(err)
 		}

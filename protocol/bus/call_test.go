@@ -96,7 +96,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 		{methodFail, "", CodeFailed, ""},
 		{methodFail, "coded", CodeUser + 3, "wrapped: not the leader"},
 		{methodPanic, "", CodePanic, "the handler of method 3 panicked"},
-		{methodOther, "", CodeNoMethod, "method 5 is not handled here"},
+		{methodOther, "", CodeNoMethod, "this node has no handler for method 5"},
 		{methodFail, string(bytes.Repeat([]byte("long"), 10_000)), CodeFailed, string(bytes.Repeat([]byte("long"), maxErrorText/4))},
 	} {
 		_, err := a.call(b.target(), tc.method, tc.request)

@@ -12,46 +12,58 @@ import (
 
 // Flags of frames on control connections.
 const (
-	flagReply  = 1 << iota // to the request of that id; else it is a request
+	flagReply  = 1 << iota // a reply to the request with that id; without it, a request
 	flagError              // with flagReply: the payload is code u16 and text
-	flagCancel             // the caller of that id does not wait any more
-	flagPing               // asks for the same with flagReply
+	flagCancel             // the caller of that request has given up
+	flagPing               // answered with flagPing and flagReply
 )
 
-var errSilent = errors.New("the peer is silent")
+var (
+	errSilent  = errors.New("the peer owes a reply and is silent")
+	errRetired = errors.New("another connection replaced it")
+	// errUnsent is returned when the connection ended before the request was sent: another connection may work.
+	errUnsent = errors.New("the connection ended")
+)
 
-// client is the dialling side of a control connection. Three goroutines belong to it: one reads, one writes, one notices silence.
+// client is the dialling side of a control connection. It runs three goroutines: one reads, one writes, one detects silence.
 type client struct {
-	bus  *Bus
-	link *link
-	conn *patient
-	out  outbox
-	// slots holds one for each call whose reply has not come, also when its caller has given up.
-	slots chan struct{}
-	heard atomic.Bool // since the last tick, the peer has shown that it lives
+	dialer *dialer
+	link   *link
+	conn   *deadlineConn
+	out    writer
+	slots  chan struct{} // holds one element per call without a reply, even if its caller has given up
+	heard  atomic.Bool   // the peer has shown since the last tick that it is alive
 
-	mu      sync.Mutex // guards all below; taken after the Bus's
+	mu      sync.Mutex // guards all below; taken after the lock of the dialer
 	calls   map[uint64]chan Frame
-	last    uint64 // id given to a call
-	retired bool   // it takes no more calls, and goes with the last one
-	err     error  // why it ended
+	last    uint64 // last request id in use
+	retired bool   // it accepts no more calls, and ends with the last one
+	err     error  // why the connection ended
 }
 
-func (b *Bus) newClient(l *link) *client {
-	c := &client{bus: b, link: l, calls: make(map[uint64]chan Frame)}
+func newClient(d *dialer, l *link) *client {
+	c := &client{dialer: d, link: l, calls: make(map[uint64]chan Frame)}
 	slots := callsInFlight
 	if l.guest {
 		slots = guestCallsInFlight
 	}
 	c.slots = make(chan struct{}, slots)
-	c.out = newOutbox(slots)
-	c.conn = newPatient(l, b.options.StallTimeout, 0, c.listen)
+	c.out = newWriter(slots)
+	c.conn = newDeadlineConn(l, d.core.options.StallTimeout, 0, c.noteHeard)
 	return c
 }
 
-func (c *client) listen() { c.heard.Store(true) }
+func (c *client) noteHeard() { c.heard.Store(true) }
 
-// run serves the connection until it ends.
+// maxRequest returns how many bytes the payload of a request may have.
+func (c *client) maxRequest() int {
+	if c.link.guest {
+		return MaxGuestPayload
+	}
+	return c.dialer.core.options.MaxPayload
+}
+
+// run runs the connection until it ends.
 func (c *client) run() {
 	var others sync.WaitGroup
 	others.Go(func() {
@@ -64,10 +76,10 @@ func (c *client) run() {
 	others.Wait()
 }
 
-// read takes replies to their callers.
+// read passes replies to their callers.
 func (c *client) read() error {
 	for {
-		f, err := c.conn.next(c.bus.options.MaxPayload)
+		f, err := c.conn.next(c.dialer.core.options.MaxPayload)
 		switch {
 		case err != nil:
 			return err
@@ -83,16 +95,16 @@ func (c *client) read() error {
 			return fmt.Errorf("%w: a reply to no request", ErrFrame)
 		}
 		call <- f
-		c.settle(f.Request)
+		c.release(f.Request)
 	}
 }
 
-const ticks = 8 // in which the silence timeout passes
+const ticks = 8 // per silence timeout
 
-// watch asks a peer that owes replies and is silent whether it lives, and ends the connection when it does not answer. It counts its own ticks, not the time: a process
-// that did not run for a while heard nothing either.
+// watch pings a silent peer that owes replies, and ends the connection if the peer stays silent. It
+// counts its own ticks instead of reading the clock: a process that was suspended heard nothing either.
 func (c *client) watch() {
-	tick := time.NewTicker(c.bus.options.SilenceTimeout/ticks + 1)
+	tick := time.NewTicker(c.dialer.core.options.SilenceTimeout/ticks + 1)
 	defer tick.Stop()
 	ping := AppendFrame(nil, Frame{Flags: flagPing})
 	for silent := 0; ; {
@@ -113,14 +125,14 @@ func (c *client) watch() {
 	}
 }
 
-// owed tells whether a reply is missing.
+// owed reports whether the peer owes a reply.
 func (c *client) owed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.calls) > 0
 }
 
-// end ends the connection. Only the first reason counts.
+// end ends the connection. The first reason is kept.
 func (c *client) end(err error) {
 	c.mu.Lock()
 	first := c.err == nil
@@ -130,34 +142,32 @@ func (c *client) end(err error) {
 	}
 	c.mu.Unlock()
 	if first {
-		c.bus.drop(c)
+		c.dialer.drop(c)
 		c.link.Close()
 	}
 }
 
-// fits tells whether the connection can be used for calls to a target.
-func (c *client) fits(mine Identity, target Target) bool {
+// usableFor reports whether calls to a target may use the connection.
+func (c *client) usableFor(local Identity, target Target) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.err == nil && !c.retired && c.link.mine == mine && target.fits(c.link.peer.Identity) == nil
+	return c.err == nil && !c.retired && c.link.local == local && target.matches(c.link.peer.Identity) == nil
 }
 
-// retire lets the calls in flight end, and then the connection.
+// retire ends the connection once the calls in flight have ended.
 func (c *client) retire() {
 	c.mu.Lock()
 	c.retired = true
 	idle := len(c.calls) == 0
 	c.mu.Unlock()
-	c.bus.drop(c)
+	c.dialer.drop(c)
 	if idle {
 		c.end(errRetired)
 	}
 }
 
-var errRetired = errors.New("replaced by another connection")
-
-// settle forgets a call that needs no reply any more, and frees its slot.
-func (c *client) settle(id uint64) {
+// release removes a call that needs no reply any longer, and frees its slot.
+func (c *client) release(id uint64) {
 	c.mu.Lock()
 	_, ok := c.calls[id]
 	delete(c.calls, id)
@@ -171,7 +181,7 @@ func (c *client) settle(id uint64) {
 	}
 }
 
-// register gives a call its id, or tells why it cannot: it is for a call that holds a slot.
+// register gives a call that holds a slot its id, or returns errUnsent.
 func (c *client) register() (id uint64, reply chan Frame, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,16 +189,13 @@ func (c *client) register() (id uint64, reply chan Frame, err error) {
 		return 0, nil, errUnsent
 	}
 	if len(c.calls) == 0 {
-		c.listen() // silence counts from the first request on
+		c.noteHeard() // the silence timeout starts with the first request
 	}
 	c.last++
 	reply = make(chan Frame, 1)
 	c.calls[c.last] = reply
 	return c.last, reply, nil
 }
-
-// errUnsent says that the connection ended before a request was sent: another one may be better.
-var errUnsent = errors.New("the connection ended")
 
 // call sends a request and waits for its reply.
 func (c *client) call(ctx context.Context, method Method, payload []byte) ([]byte, error) {
@@ -206,30 +213,30 @@ func (c *client) call(ctx context.Context, method Method, payload []byte) ([]byt
 	}
 	var left [4]byte
 	binary.LittleEndian.PutUint32(left[:], remaining(ctx))
-	p := &parcel{frame: appendParts(nil, Frame{Type: uint8(method), Request: id}, left[:], payload)}
+	out := &outFrame{bytes: appendParts(nil, Frame{Type: uint8(method), Request: id}, left[:], payload)}
 	select {
-	case c.out.queue <- p:
+	case c.out.queue <- out:
 	case <-ctx.Done():
-		c.settle(id)
+		c.release(id)
 		return nil, fmt.Errorf("%w: waiting to send: %w", ErrUnreachable, ctx.Err())
 	case <-c.out.ended:
 		return nil, errUnsent
 	}
 	select {
 	case f := <-reply:
-		return open(f)
+		return decodeReply(f)
 	case <-ctx.Done():
 	case <-c.out.ended:
 	}
 	select {
-	case f := <-reply: // it came at the same time
-		return open(f)
+	case f := <-reply: // it arrived at the same time
+		return decodeReply(f)
 	default:
 	}
-	unsent := p.withdraw()
+	unsent := out.withdraw()
 	switch {
 	case ctx.Err() != nil && unsent:
-		c.settle(id)
+		c.release(id)
 		return nil, fmt.Errorf("%w: waiting to send: %w", ErrUnreachable, ctx.Err())
 	case ctx.Err() != nil:
 		c.out.offer(AppendFrame(nil, Frame{Type: uint8(method), Flags: flagCancel, Request: id}))
@@ -252,13 +259,13 @@ func remaining(ctx context.Context) uint32 {
 	return uint32(min(max(left, 1), 1<<31))
 }
 
-// open returns what a reply says.
-func open(f Frame) ([]byte, error) {
+// decodeReply returns the result of a call.
+func decodeReply(f Frame) ([]byte, error) {
 	if f.Flags&flagError == 0 {
 		return f.Payload, nil
 	}
 	if len(f.Payload) < 2 {
-		return nil, &RemoteError{Code: CodeFailed, Text: "no reason given"}
+		return nil, &RemoteError{Code: CodeFailed, Text: "the peer gave no reason"}
 	}
 	return nil, &RemoteError{Code: Code(binary.LittleEndian.Uint16(f.Payload)), Text: string(f.Payload[2:])}
 }

@@ -1,4 +1,5 @@
-// Package bus is the one TCP port between nodes: handshake, frames, streams. It knows nothing of what it carries, and decides nothing but who may connect.
+// Package bus is the one TCP port between nodes: handshakes, requests in frames, and byte streams. It
+// decides who may connect and nothing else; it must never know what the payloads mean.
 //
 // # Use
 //
@@ -10,30 +11,46 @@
 //	conn, peer, err := b.Dial(ctx, target, bus.KindRaft)
 //	b.Close()
 //
-// Each connection has one kind, which its HELLO names. All calls to an address share one control connection, which is made when it is needed, and anew when it broke or when
-// either node has changed its identity. A handler gets the time that its caller has left and learns when the caller gives up. What a handler keeps
-// running when its context has ended, Close waits for.
+// Each connection has one kind, which its HELLO names. All calls to an address share one control
+// connection. A call opens it if it is missing, has ended, or was opened under an earlier identity of
+// either node. A handler's context carries the time that its caller has left, and ends when the caller
+// gives up. Close waits for whatever a handler still runs after its context has ended.
 //
-// # What an error says
+// # Parts
+//
+// acceptor owns the accepting side: listeners, handshakes in progress and handlers; a server runs each
+// control connection that it accepts. dialer owns the dialling side: one client per address for calls.
+// registry knows every connection after its handshake, for Links, the limits and Close. deadlineConn
+// and writer are the two directions of a control connection.
+//
+// Lock order: dialer.mu, then client.mu. No other lock is taken while one of this package is held.
+//
+// # Errors of a call
 //
 //	*RemoteError     the handler answered with it
-//	ErrUnreachable   the request had no effect: not connected, refused (*HandshakeError with its reason), or given up before it was sent
-//	ErrUncertain     the request went out and no reply came: it may have had its effect, or have it yet
+//	ErrUnreachable   the request had no effect: the node was not connected or refused (*HandshakeError with
+//	                 its reason), or the caller gave up before the request was sent
+//	ErrUncertain     the request was sent and no reply arrived: it may have taken effect, or may still do so
 //
-// Each error of Call is one of these three. Where the caller's context was the reason, the error wraps that one's as well.
+// Every error of Call is one of these three. If the caller's context ended the call, the error also
+// wraps the error of that context.
 //
 // # Who may connect
 //
-// Both sides judge by the same rules (judge.go). Two nodes of different clusters have no connections. A node in no cluster is a guest and may only have control connections:
-// to ask for a cluster to be let into, or to make one; handlers see it by Peer.Guest. For guests the limits are low: MaxGuestPayload, a few
-// calls at once, MaxGuests connections, which end when idle. The dialling side can ask for a certain node and a certain store. Whoever dials itself is told so.
+// Both sides apply the same rules (authorize.go). Nodes of different clusters never connect. A node that
+// belongs to no cluster is a guest and may only open control connections, to join or bootstrap a
+// cluster; handlers recognize it by Peer.Guest. The limits for guests are low: MaxGuestPayload, a few
+// concurrent calls, and MaxGuests connections, which are closed when idle. The dialling side may ask for
+// a specific node and store. A process that dials itself gets ErrSelf.
 //
-// In plain text a handshake proves nothing: anyone who knows the cluster's id is let in. With TLS and client certificates, a certificate
-// with the URI ndring://cluster/<id>/node/<id>, or ndring://node/<id>, is good for that node alone.
+// In plain text a handshake proves nothing: anyone who knows the cluster id is admitted. With TLS and
+// client certificates, a certificate with the URI ndring://cluster/<id>/node/<id>, or ndring://node/<id>,
+// is valid for that node alone.
 //
 // # Handshake
 //
-// All numbers are little-endian. The three messages are laid out alike; later versions may add to the end of the body and change nothing else.
+// All numbers are little-endian. The three messages share one layout. Later versions may append to the
+// body and change nothing else.
 //
 //	 0           4         5         6         7            8          10         12
 //	┌───────────┬─────────┬─────────┬─────────┬────────────┬──────────┬──────────┐
@@ -45,15 +62,16 @@
 //	│ HELLO:            │ wanted node  40 B   │ wanted store  16 B               │
 //	│ REFUSE:           │ text, up to 256 B   │                                  │
 //	├───────────────────┴─────────────────────┴──────────────────────────────────┤
-//	│ crc32c u32 of all before                                                   │
+//	│ crc32c u32 of everything before                                            │
 //	└────────────────────────────────────────────────────────────────────────────┘
 //
-// Messages: 1 HELLO, answered with 2 WELCOME (min and max are the version that both will speak) or 3 REFUSE (the codes are in errors.go). length counts what follows the first
-// 12 bytes, at most 1024. Node ids are visible ASCII, filled up with zeros. No ID is all zeros.
+// Messages: 1 HELLO, answered with 2 WELCOME (min and max are the agreed version) or 3 REFUSE (errors.go
+// has the codes). length counts the bytes after the first 12, at most 1024. Node ids are visible ASCII,
+// padded with zeros. A missing id is all zeros.
 //
 // # Frames
 //
-// On control, bulk and beacon connections, after the handshake:
+// On control, bulk and heartbeat connections, after the handshake:
 //
 //	 0        2      3       4          8          16           24          28        32
 //	┌────────┬──────┬───────┬──────────┬──────────┬────────────┬───────────┬─────────┬─────────┐
@@ -61,21 +79,24 @@
 //	│ u16    │ u8   │ u8    │ u32      │ u64      │ u64        │ u32       │ u32     │         │
 //	└────────┴──────┴───────┴──────────┴──────────┴────────────┴───────────┴─────────┴─────────┘
 //
-// The checksum covers the 28 bytes before it and the payload. A frame that is damaged or too long ends its connection.
+// The checksum covers the 28 bytes before it and the payload. A damaged or oversized frame ends its
+// connection.
 //
 // On a control connection type is the method, and the flags are:
 //
-//	0                 request: milliseconds that the caller will wait u32 (0: no limit), and what the handler gets
-//	1 reply           what the handler returned
+//	0                 request: u32 milliseconds that the caller will wait (0: no limit), then the payload for the handler
+//	1 reply           the reply of the handler
 //	1 reply, 2 error  code u16, text
 //	4 cancel          the caller of the request with this id has given up
 //	8 ping            answered with ping and reply
 //
-// At most 64 requests of a connection are without a reply at any time, 8 with guests. Each request gets a reply, also one whose caller has given up.
+// A connection has at most 64 requests without a reply at any time, 8 with guests. Every request gets a
+// reply, even if its caller has given up.
 //
 // # Peers that hang
 //
-// A handshake has 5 seconds. A frame that is under way must make progress (StallTimeout), so that nobody is held up by a peer that does not read. While replies are owed and
-// nothing comes, the dialling side sends pings, and ends the connection after SilenceTimeout: TCP alone would take a quarter of an hour to notice that a machine has gone.
-// Idle connections have TCP keepalive.
+// A handshake is bounded by 5 seconds. A frame in transit must make progress (StallTimeout), so a peer
+// that does not read blocks no sender for long. While the peer owes replies and is silent, the dialling
+// side sends pings, and ends the connection after SilenceTimeout: TCP alone would take a quarter of an
+// hour to detect that a machine has gone. Idle connections use TCP keepalive.
 package bus

@@ -8,41 +8,43 @@ import (
 	"github.com/ndring/ndring/internal/outcome"
 )
 
-// Whether a request had an effect. Each error of Call that is no *RemoteError wraps one of these two, and each of Dial the first.
+// These errors say whether a request had an effect. Every error of Call that is not a *RemoteError wraps
+// one of them; every error of Dial wraps ErrUnreachable.
 var (
 	// ErrUnreachable is returned when a request was not sent, or refused unread: it had no effect.
-	ErrUnreachable = errors.New("not reached")
-	// ErrUncertain is returned when a request was sent and no reply came: whether it had an effect is unknown.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrUncertain is returned when a request was sent and no reply arrived: whether it had an effect is unknown.
 	ErrUncertain = outcome.ErrUncertain
 )
 
-// Why a handshake failed. The error is a *HandshakeError, which wraps ErrUnreachable, too.
+// These errors say why a handshake failed. A *HandshakeError wraps one of them, and ErrUnreachable.
 var (
-	ErrVersion      = errors.New("no common version of the protocol")
-	ErrOtherCluster = errors.New("of another cluster")
-	ErrOtherNode    = errors.New("another node")
-	ErrOtherStore   = errors.New("another store")
-	// ErrNotReady is returned when one of the two is in no cluster and the connection is for members, or when nobody at the other end handles its kind (yet).
+	ErrVersion      = errors.New("no common protocol version")
+	ErrOtherCluster = errors.New("different cluster")
+	ErrOtherNode    = errors.New("wrong node")
+	ErrOtherStore   = errors.New("wrong store")
+	// ErrNotReady is returned when the connection is for members and one of the nodes belongs to no
+	// cluster, or when the peer has no handler for its kind yet.
 	ErrNotReady = errors.New("not ready")
 	ErrBusy     = errors.New("too many connections")
-	// ErrSelf is returned when the address led to the process that dialled it.
-	ErrSelf        = errors.New("that is this node itself")
-	ErrCertificate = errors.New("the certificate is another node's or cluster's")
-	// ErrRefused is returned for a reason that this version does not know.
+	// ErrSelf is returned when a process has dialled itself.
+	ErrSelf        = errors.New("this is the node itself")
+	ErrCertificate = errors.New("the certificate belongs to a different node or cluster")
+	// ErrRefused is returned for a refusal whose code this version does not know.
 	ErrRefused = errors.New("refused")
-	// ErrNoBus is returned when the other end does not speak this protocol at all.
+	// ErrNoBus is returned when the other end does not speak this protocol.
 	ErrNoBus = errors.New("not a bus port, or a damaged handshake")
 )
 
-// What is wrong with a frame. It ends the connection.
+// These errors say what is wrong with a frame. They end the connection.
 var (
-	// ErrFrame is returned for a frame that is damaged.
+	// ErrFrame is returned for a damaged frame.
 	ErrFrame = errors.New("damaged frame")
-	// ErrTooLarge is returned for a frame longer than the limit, by who would send it and by who would read it.
+	// ErrTooLarge is returned for a frame above the limit, on the sending and on the reading side.
 	ErrTooLarge = errors.New("frame over the limit")
 )
 
-// refusals are the codes of REFUSE. They never change their meaning.
+// refusals are the codes of REFUSE. A code never changes its meaning.
 var refusals = []struct {
 	code   uint8
 	reason error
@@ -68,66 +70,65 @@ func reasonOf(code uint8) error {
 	return fmt.Errorf("%w: code %d", ErrRefused, code)
 }
 
-// split returns what an error says beyond its sentinel, and that.
-func split(err error) (detail string, reason error) {
+// splitReason returns the sentinel of a refusal, and the rest of its text.
+func splitReason(err error) (detail string, reason error) {
 	if code := codeOf(err); code != 0 {
 		reason = reasonOf(code)
 	} else {
-		reason = ErrNotReady // it closes
+		reason = ErrNotReady // the Bus is closing
 	}
 	detail = strings.TrimPrefix(err.Error(), reason.Error())
 	return strings.TrimPrefix(detail, ": "), reason
 }
 
-// HandshakeError tells why two nodes have no connection, with all that an operator needs to find the mistake.
+// HandshakeError says why two nodes cannot connect, with everything an operator needs to find the mistake.
 type HandshakeError struct {
 	Reason  error // one of the sentinels
 	Address string
 	Inbound bool     // the peer dialled
-	ByPeer  bool     // the peer refused; else this side did
-	Local   Identity // what this side said, or would have said
-	Remote  Identity // what the peer said, as far as it came to that
-	Wanted  Target   // whom the dialling side wanted
+	ByPeer  bool     // the peer refused; otherwise this side did
+	Local   Identity // as this side sent or would have sent it
+	Remote  Identity // as the peer sent it; zero if it sent none
+	Wanted  Target   // what the dialling side asked for
 	Detail  string
 }
 
 func (e *HandshakeError) Error() string {
-	what := "dialled " + e.Address
+	direction, who := "to", "this node"
 	if e.Inbound {
-		what = e.Address + " dialled us"
+		direction = "from"
 	}
-	who := "we refused"
 	if e.ByPeer {
-		who = "it refused"
+		who = "the peer"
 	}
-	text := fmt.Sprintf("bus: %s, %s: %v", what, who, e.Reason)
+	text := fmt.Sprintf("bus: connection %s %s: %s refused: %v", direction, e.Address, who, e.Reason)
 	if e.Detail != "" {
 		text += ": " + e.Detail
 	}
-	text += fmt.Sprintf(" (we are %v; it is %v", e.Local, e.Remote)
+	text += fmt.Sprintf(" (this is %v; the peer is %v", e.Local, e.Remote)
 	if e.Wanted.Node != "" || !e.Wanted.Store.IsZero() {
 		text += fmt.Sprintf("; wanted node %s store %s", orNone(string(e.Wanted.Node)), orNone(e.Wanted.Store.String()))
 	}
 	return text + ")"
 }
 
-// Unwrap returns the sentinel, and ErrUnreachable.
+// Unwrap returns the sentinel and ErrUnreachable.
 func (e *HandshakeError) Unwrap() []error { return []error{e.Reason, ErrUnreachable} }
 
-// Code says to a program what went wrong in a remote handler.
+// Code tells programs why a remote request failed.
 type Code uint16
 
-// The codes of the bus itself. Those from CodeUser on mean what handlers agree on.
+// The codes of the bus. The meaning of codes from CodeUser on is up to callers and handlers.
 const (
-	CodeFailed   Code = 1 // the handler returned an error that has no code
-	CodeNoMethod Code = 2 // nobody handles that there: no effect
+	CodeFailed   Code = 1 // the handler returned an error without a code
+	CodeNoMethod Code = 2 // the peer has no handler for the method: no effect
 	CodePanic    Code = 3
-	CodeExpired  Code = 4 // the caller's time was over, or it gave up
-	codeStale    Code = 5 // the node has another identity than it had in the handshake: connect again. Callers never see it
+	CodeExpired  Code = 4 // the deadline of the call has passed, or its caller gave up
+	codeStale    Code = 5 // the node has changed its identity since the handshake: connect again. Callers never see this code
 	CodeUser     Code = 256
 )
 
-// RemoteError is what a remote handler answered instead of a reply. A handler that returns one chooses its code.
+// RemoteError is the error with which a remote handler answered. A handler that returns one chooses its code.
 type RemoteError struct {
 	Code Code
 	Text string

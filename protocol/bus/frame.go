@@ -17,10 +17,10 @@ const (
 
 	frameMagic = 0xb5d1
 	crcAt      = 28
-	firstStep  = 64 << 10 // of a payload's memory: the rest comes as its bytes come
+	firstStep  = 64 << 10 // bytes allocated for a payload before any of it has arrived
 )
 
-// Frame is one message. What its fields mean is the matter of the connection's kind.
+// Frame is one message. The kind of the connection defines what the fields mean.
 type Frame struct {
 	Type    uint8
 	Flags   uint8
@@ -30,7 +30,7 @@ type Frame struct {
 	Payload []byte
 }
 
-// header encodes all but the payload, whose parts only the length and the checksum tell of.
+// header encodes everything but the payload, whose parts enter only the length and the checksum.
 func (f *Frame) header(parts ...[]byte) [HeaderSize]byte {
 	length := 0
 	for _, p := range parts {
@@ -57,7 +57,7 @@ func (f *Frame) header(parts ...[]byte) [HeaderSize]byte {
 // AppendFrame appends the frame's bytes to dst.
 func AppendFrame(dst []byte, f Frame) []byte { return appendParts(dst, f, f.Payload) }
 
-// appendParts appends a frame whose payload is what the parts make together.
+// appendParts appends a frame whose payload is the concatenation of the parts.
 func appendParts(dst []byte, f Frame, parts ...[]byte) []byte {
 	h := f.header(parts...)
 	need := HeaderSize
@@ -71,7 +71,7 @@ func appendParts(dst []byte, f Frame, parts ...[]byte) []byte {
 	return dst
 }
 
-// WriteFrame writes the frame without copying its payload: on a TCP connection in one call of the system.
+// WriteFrame writes the frame without copying its payload, on a TCP connection in one system call.
 func WriteFrame(w io.Writer, f Frame) error {
 	h := f.header(f.Payload)
 	buffers := net.Buffers{h[:], f.Payload}
@@ -82,15 +82,16 @@ func WriteFrame(w io.Writer, f Frame) error {
 	return err
 }
 
-// ReadFrame reads one frame, whose payload is at most limit bytes long and lies in buf as far as that is large enough. The error is io.EOF only between two
-// frames; it wraps ErrFrame for a damaged frame and ErrTooLarge for one over the limit, after which the stream is of no use.
+// ReadFrame reads one frame with a payload of at most limit bytes. The payload uses buf if its capacity
+// suffices. The error is io.EOF only between two frames; it wraps ErrFrame for a damaged frame and
+// ErrTooLarge for one above the limit. After either the stream is unusable.
 func ReadFrame(r io.Reader, buf []byte, limit int) (Frame, error) {
 	var h [HeaderSize]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
 		return Frame{}, err
 	}
 	if magic := binary.LittleEndian.Uint16(h[0:]); magic != frameMagic {
-		return Frame{}, fmt.Errorf("%w: begins with %04x, not %04x", ErrFrame, magic, frameMagic)
+		return Frame{}, fmt.Errorf("%w: it begins with %04x, not %04x", ErrFrame, magic, frameMagic)
 	}
 	length := int64(binary.LittleEndian.Uint32(h[24:]))
 	if length > int64(limit) {
@@ -113,12 +114,13 @@ func ReadFrame(r io.Reader, buf []byte, limit int) (Frame, error) {
 	}, nil
 }
 
-// readPayload never takes more memory than twice what has come, whatever the header announced: it is not yet known to be true.
+// readPayload never allocates more than firstStep or twice what has arrived, whatever length the header
+// announces: only the checksum at the end proves the header.
 func readPayload(r io.Reader, buf []byte, length int) ([]byte, error) {
 	for len(buf) < length {
 		have := len(buf)
 		next := min(length, max(2*have, firstStep, cap(buf)))
-		if next > cap(buf) { // to the byte, unlike append
+		if next > cap(buf) { // exactly, unlike append
 			grown := make([]byte, have, next)
 			copy(grown, buf)
 			buf = grown

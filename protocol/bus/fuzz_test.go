@@ -92,7 +92,7 @@ func FuzzHandshake(f *testing.F) {
 		var l *link
 		var err error
 		p := &puppet{says: bytes.NewReader(says)}
-		if allocated := allocating(func() { l, err = b.answer(p, "fuzz:1", tls.ConnectionState{}) }); allocated > fuzzMemory {
+		if allocated := allocating(func() { l, err = b.acceptor.answerHello(p, "fuzz:1", tls.ConnectionState{}) }); allocated > fuzzMemory {
 			t.Errorf("%d bytes for a handshake", allocated)
 		}
 		theirs, bad := readGreeting(bytes.NewReader(says))
@@ -149,11 +149,11 @@ func FuzzServe(f *testing.F) {
 		for i := 0; i+2 < min(len(frames), 300); i += 3 {
 			says = AppendFrame(says, Frame{Type: frames[i], Flags: frames[i+1], Request: uint64(frames[i+2]), Payload: payload})
 		}
-		l := &link{Conn: &puppet{says: bytes.NewReader(says)}, bus: b, mine: who(clusterA, "b"), kind: KindControl, inbound: true, guest: true}
-		if err := b.admit(l); err != nil {
+		l := &link{Conn: &puppet{says: bytes.NewReader(says)}, registry: &b.core.links, local: who(clusterA, "b"), kind: KindControl, inbound: true, guest: true}
+		if err := b.core.links.admit(l); err != nil {
 			t.Fatal(err)
 		}
-		b.serve(l)
+		b.acceptor.serveControl(l)
 		if len(b.Links()) > 0 {
 			t.Error("a link is left")
 		}

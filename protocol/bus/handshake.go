@@ -9,7 +9,7 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// Versions of the protocol that this program speaks.
+// Protocol versions that this program speaks.
 const (
 	minVersion = 1
 	maxVersion = 1
@@ -19,7 +19,7 @@ const (
 	greetingMagic = "NDRB"
 	prefixSize    = 12
 	identitySize  = 16 + maxNode + 16 + 8
-	maxBody       = 1 << 10 // what follows the prefix, the checksum included
+	maxBody       = 1 << 10 // bytes after the prefix, including the checksum
 	maxDetail     = 256
 )
 
@@ -31,10 +31,10 @@ const (
 	refuse  message = 3
 )
 
-// greeting is each of the three messages of a handshake: HELLO is answered with WELCOME or REFUSE.
+// greeting is any of the three messages of a handshake: HELLO, and WELCOME or REFUSE in reply.
 type greeting struct {
 	message message
-	// min and max are the versions that the sender speaks; in WELCOME both are the one that will be spoken.
+	// min and max are the versions that the sender speaks. In WELCOME both are the agreed version.
 	min, max uint8
 	kind     Kind  // of HELLO and WELCOME
 	code     uint8 // of REFUSE
@@ -47,14 +47,14 @@ type greeting struct {
 func (g *greeting) version() (uint8, error) {
 	v := min(g.max, maxVersion)
 	if v < max(g.min, minVersion) {
-		return 0, fmt.Errorf("%w: it speaks %d to %d, we %d to %d", ErrVersion, g.min, g.max, minVersion, maxVersion)
+		return 0, fmt.Errorf("%w: the peer speaks %d to %d, this node %d to %d", ErrVersion, g.min, g.max, minVersion, maxVersion)
 	}
 	return v, nil
 }
 
 func (g *greeting) append(dst []byte) ([]byte, error) {
 	if !validNode(g.Node) || !validNode(g.wanted.Node) {
-		return nil, fmt.Errorf("bus: node id %q cannot be sent: at most %d visible ASCII characters", g.Node+g.wanted.Node, maxNode)
+		return nil, fmt.Errorf("bus: invalid node id %q: it must have at most %d visible ASCII characters", g.Node+g.wanted.Node, maxNode)
 	}
 	last := uint8(g.kind)
 	if g.message == refuse {
@@ -84,14 +84,14 @@ func appendNode(dst []byte, id topology.NodeID) []byte {
 	return append(dst, field[:]...)
 }
 
-// readGreeting reads one message and not a byte more. The error wraps ErrNoBus unless it is the reader's.
+// readGreeting reads one message and not a byte beyond it. The error wraps ErrNoBus or is the reader's.
 func readGreeting(r io.Reader) (greeting, error) {
 	buf := make([]byte, prefixSize, prefixSize+256)
 	if _, err := io.ReadFull(r, buf); err != nil {
 		return greeting{}, err
 	}
 	if string(buf[:4]) != greetingMagic {
-		return greeting{}, fmt.Errorf("%w: begins with %q", ErrNoBus, buf[:4])
+		return greeting{}, fmt.Errorf("%w: it begins with %q", ErrNoBus, buf[:4])
 	}
 	length := int(binary.LittleEndian.Uint16(buf[8:]))
 	if length < 4 || length > maxBody {
@@ -126,7 +126,7 @@ func parseGreeting(b []byte) (greeting, error) {
 	if g.message == hello {
 		want += maxNode + 16
 	}
-	if len(body) < want { // more than that is of a later version
+	if len(body) < want { // later versions may add to it
 		return greeting{}, fmt.Errorf("%w: message %d of %d bytes", ErrNoBus, g.message, len(body))
 	}
 	var err1, err2 error
@@ -150,7 +150,7 @@ func parseGreeting(b []byte) (greeting, error) {
 	return g, nil
 }
 
-// parseNode reads an id that is filled up with zeros.
+// parseNode reads a node id that is padded with zeros.
 func parseNode(field []byte) (topology.NodeID, error) {
 	end := len(field)
 	for end > 0 && field[end-1] == 0 {

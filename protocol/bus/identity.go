@@ -7,15 +7,15 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// Identity is what a node says of itself in a handshake.
+// Identity is how a node identifies itself in a handshake.
 type Identity struct {
-	Cluster     uuid.UUID       // none before the node is in a cluster
+	Cluster     uuid.UUID       // zero before the node belongs to a cluster
 	Node        topology.NodeID // at most 40 visible ASCII characters
-	Store       uuid.UUID       // its data folder
-	Incarnation uint64          // higher at each start
+	Store       uuid.UUID       // of its data folder
+	Incarnation uint64          // of this process start; it only rises
 }
 
-// same tells whether it is the same process.
+// same reports whether both identify the same process.
 func (i Identity) same(other Identity) bool {
 	return i.Node != "" && i.Node == other.Node && i.Store == other.Store && i.Incarnation == other.Incarnation
 }
@@ -31,10 +31,11 @@ func orNone(s string) string {
 	return s
 }
 
-// maxNode is the length of a node's id on the wire.
+// maxNode is the length of a node id on the wire.
 const maxNode = 40
 
-// validNode tells whether an id can be sent: it goes into logs of others as it is, so that it has no spaces and no control characters.
+// validNode reports whether an id can be sent. It must not contain spaces or control characters,
+// because other nodes log it unchanged.
 func validNode(id topology.NodeID) bool {
 	for i := range len(id) {
 		if id[i] <= ' ' || id[i] > '~' {
@@ -44,37 +45,37 @@ func validNode(id topology.NodeID) bool {
 	return len(id) <= maxNode
 }
 
-// Peer is who is at the other end of a connection, as the handshake told.
+// Peer is the node at the other end of a connection, as the handshake identified it.
 type Peer struct {
 	Identity
-	Address string // host:port: as it was dialled, or where it came from
-	Version uint8  // of the protocol that both speak
-	// Verified says that a certificate proved the node's id, and that id of a cluster which it names.
+	Address string // host:port that was dialled, or that the connection came from
+	Version uint8  // of the protocol on this connection
+	// Verified is true if a certificate proved the node id, and the cluster id if the certificate names one.
 	Verified bool
 }
 
-// Guest tells whether the peer is in no cluster: one that looks for a cluster to join, or for others to make one with.
+// Guest reports whether the peer belongs to no cluster: it wants to join one, or to bootstrap one with others.
 func (p Peer) Guest() bool { return p.Cluster.IsZero() }
 
-// Target is whom to connect to.
+// Target is the node to connect to.
 type Target struct {
 	Address string          // host:port
-	Node    topology.NodeID // whoever answers, when empty
-	Store   uuid.UUID       // any, when none
+	Node    topology.NodeID // empty: any node
+	Store   uuid.UUID       // zero: any store
 }
 
-// Kind is what a connection is for.
+// Kind is the purpose of a connection.
 type Kind uint8
 
 // The kinds.
 const (
-	KindControl Kind = 1 // requests and replies in frames; the only one for nodes without a cluster
-	KindRaft    Kind = 2 // a stream
-	KindBulk    Kind = 3 // frames: values that are copied
-	KindBeacon  Kind = 4 // frames: who lives
+	KindControl   Kind = 1 // frames: requests and replies; the only kind for nodes without a cluster
+	KindRaft      Kind = 2 // a byte stream
+	KindBulk      Kind = 3 // frames: values that are copied; reserved for replication
+	KindHeartbeat Kind = 4 // frames: liveness and leases; reserved for replication
 )
 
-var kindNames = map[Kind]string{KindControl: "control", KindRaft: "raft", KindBulk: "bulk", KindBeacon: "beacon"}
+var kindNames = map[Kind]string{KindControl: "control", KindRaft: "raft", KindBulk: "bulk", KindHeartbeat: "heartbeat"}
 
 func (k Kind) String() string {
 	if name, ok := kindNames[k]; ok {

@@ -8,53 +8,55 @@ import (
 	"time"
 )
 
-// Options are what a Bus needs to know. Identity is required; everything else has a default.
+// Options configure a Bus. Identity is required; everything else has a default.
 type Options struct {
-	// Identity returns what this node is now. It changes when the node comes into a cluster: connections of before are then made anew before their next
-	// call. It is asked for every call, so that it has to be cheap, and must not call the Bus.
+	// Identity returns the current identity of this node. It changes when the node joins a cluster; the
+	// next call over an existing connection then opens another. Every call calls Identity: it must be
+	// cheap and must not call the Bus.
 	Identity func() Identity
 
-	// ServerTLS is for those who connect, ClientTLS for those connected to; plain text when nil. With ClientTLS.ServerName empty, the host that is dialled has to
-	// be in the certificate. The client certificates that ServerTLS asks for are checked against the handshake.
+	// ServerTLS is for inbound, ClientTLS for outbound connections; nil: plain text. If ClientTLS.ServerName
+	// is empty, the certificate must contain the dialled host. The certificates of both sides are checked
+	// against the handshake (see "Who may connect").
 	ServerTLS, ClientTLS *tls.Config
 
-	// Dialer makes connections; a net.Dialer when nil.
+	// Dialer opens connections; nil: a net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Log tells of refused handshakes and of handlers that panic; slog.Default() when nil.
+	// Log receives failed handshakes and panics of handlers; nil: slog.Default().
 	Log *slog.Logger
 
-	// HandshakeTimeout bounds a handshake, TLS included, and DialTimeout the connecting and that together.
+	// HandshakeTimeout bounds a handshake including TLS. DialTimeout bounds connecting and the handshake together.
 	HandshakeTimeout time.Duration // 5 s
 	DialTimeout      time.Duration // 5 s
 
-	// CallTimeout is for calls whose context has no deadline.
+	// CallTimeout bounds calls whose context has no deadline.
 	CallTimeout time.Duration // 30 s
 
-	// StallTimeout bounds how long a frame that is under way may make no progress, in either direction.
+	// StallTimeout bounds how long a frame in transit may make no progress, in either direction.
 	StallTimeout time.Duration // 10 s
 
-	// SilenceTimeout ends a connection with calls in flight on which nothing comes, not even the reply to a ping.
+	// SilenceTimeout ends a connection with calls in flight on which nothing arrives, not even the reply to a ping.
 	SilenceTimeout time.Duration // 5 s
 
 	// GuestTimeout ends an idle connection of a node without a cluster.
 	GuestTimeout time.Duration // 1 min
 
-	MaxHandshakes int // connections that have not said who they are; when there are more, the oldest goes: 64
-	MaxLinks      int // connections that came in, of members and guests: 1024
-	MaxGuests     int // of these, of guests: 64
+	MaxHandshakes int // inbound handshakes in progress; one more closes the oldest: 64
+	MaxLinks      int // inbound connections after their handshake, of members and guests: 1024
+	MaxGuests     int // of them, those of guests: 64
 	MaxPayload    int // bytes of a request or reply between members: 64 MiB
 }
 
-// MaxGuestPayload is how many bytes a request may have when one of the two nodes is in no cluster. A reply may be as long as any.
+// MaxGuestPayload is the size limit of a request in bytes if one of the nodes belongs to no cluster. It does not apply to replies.
 const MaxGuestPayload = 64 << 10
 
 const (
-	callsInFlight      = 64 // a connection; part of the protocol: a listener that gets twice as many ends the connection
+	callsInFlight      = 64 // per connection; part of the protocol: the accepting side ends a connection with more than twice as many
 	guestCallsInFlight = 8
 )
 
-// withDefaults fills in what is not set.
+// withDefaults replaces unset fields by their defaults.
 func (o Options) withDefaults() Options {
 	for _, d := range []struct {
 		field *time.Duration
@@ -86,5 +88,5 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// keepAlive notices within half a minute that an idle peer's machine has gone.
+// keepAlive detects within half a minute that the machine of an idle peer has gone.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 4}

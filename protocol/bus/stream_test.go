@@ -91,9 +91,9 @@ func TestCloseEndsStreams(t *testing.T) {
 func TestPanicOfAStreamHandler(t *testing.T) {
 	t.Parallel()
 	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
-	b.HandleStream(KindBeacon, func(Peer, net.Conn) { panic("at the disco") })
+	b.HandleStream(KindHeartbeat, func(Peer, net.Conn) { panic("at the disco") })
 	b.Handle(methodEcho, echo)
-	conn, _, err := a.Dial(t.Context(), b.target(), KindBeacon)
+	conn, _, err := a.Dial(t.Context(), b.target(), KindHeartbeat)
 	if err != nil {
 		t.Fatal(err)
 	}

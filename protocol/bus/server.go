@@ -5,40 +5,40 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
 
 const maxErrorText = 4 << 10
 
-// server is the listening side of a control connection: one goroutine reads, one writes, and each request has its own.
+// server is the accepting side of a control connection: one goroutine reads, one writes, and each request has its own.
 type server struct {
-	bus  *Bus
-	link *link
-	conn *patient
-	out  outbox
-	ctx  context.Context // ends with the connection
+	acceptor *acceptor
+	link     *link
+	conn     *deadlineConn
+	out      writer
+	ctx      context.Context // ends with the connection
 
 	mu      sync.Mutex                    // guards all below
-	cancels map[uint64]context.CancelFunc // of requests under way
-	open    int                           // requests whose replies are not in the outbox
+	cancels map[uint64]context.CancelFunc // of running requests, by request id
+	open    int                           // requests whose reply is not in the queue of out yet
 }
 
-// serve answers requests until the connection ends.
-func (b *Bus) serve(l *link) {
-	limit, calls, idle := b.options.MaxPayload, callsInFlight, time.Duration(0)
+// serveControl answers requests until the connection ends.
+func (a *acceptor) serveControl(l *link) {
+	options := &a.core.options
+	limit, calls, idle := options.MaxPayload, callsInFlight, time.Duration(0)
 	if l.guest {
-		limit, calls, idle = MaxGuestPayload, guestCallsInFlight, b.options.GuestTimeout
+		limit, calls, idle = MaxGuestPayload, guestCallsInFlight, options.GuestTimeout
 	}
-	ctx, cancel := context.WithCancel(b.ctx)
-	s := &server{bus: b, link: l, out: newOutbox(calls), ctx: ctx, cancels: make(map[uint64]context.CancelFunc)}
-	s.conn = newPatient(l, b.options.StallTimeout, idle, func() {})
+	ctx, cancel := context.WithCancel(a.core.ctx)
+	s := &server{acceptor: a, link: l, out: newWriter(calls), ctx: ctx, cancels: make(map[uint64]context.CancelFunc)}
+	s.conn = newDeadlineConn(l, options.StallTimeout, idle, func() {})
 
 	var others sync.WaitGroup
 	others.Go(func() {
 		s.out.run(s.conn)
-		l.Close() // so that the reader ends as well
+		l.Close() // ends the reader too
 	})
 	err := s.read(limit+4, 2*calls, &others)
 	cancel()
@@ -46,11 +46,12 @@ func (b *Bus) serve(l *link) {
 	l.Close()
 	others.Wait()
 	if errors.Is(err, ErrFrame) || errors.Is(err, ErrTooLarge) {
-		b.options.Log.Warn("connection ended on the bus", "from", l.peer.Address, "node", string(l.peer.Node), "err", err)
+		options.Log.Warn("connection ended on the bus", "from", l.peer.Address, "node", string(l.peer.Node), "err", err)
 	}
 }
 
-// read starts a goroutine for each request. The dialling side keeps to the number of calls in flight; twice as many it cannot have by any order of events.
+// read starts a goroutine for each request. The dialling side limits its calls in flight; a reply may
+// cross the next request, but no order of events makes more than twice that number open here.
 func (s *server) read(limit, maxOpen int, handlers *sync.WaitGroup) error {
 	for {
 		f, err := s.conn.next(limit)
@@ -68,7 +69,7 @@ func (s *server) read(limit, maxOpen int, handlers *sync.WaitGroup) error {
 		case f.Flags != 0 || len(f.Payload) < 4:
 			return fmt.Errorf("%w: flags %02x and %d bytes in a request", ErrFrame, f.Flags, len(f.Payload))
 		default:
-			ctx, err := s.begin(&f, maxOpen)
+			ctx, err := s.register(&f, maxOpen)
 			if err != nil {
 				return err
 			}
@@ -77,15 +78,15 @@ func (s *server) read(limit, maxOpen int, handlers *sync.WaitGroup) error {
 	}
 }
 
-// begin makes the context of a request.
-func (s *server) begin(f *Frame, maxOpen int) (ctx context.Context, err error) {
+// register records a request and returns the context of its handler.
+func (s *server) register(f *Frame, maxOpen int) (ctx context.Context, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open >= maxOpen {
 		return nil, fmt.Errorf("%w: more than %d requests at once", ErrFrame, maxOpen)
 	}
 	if s.cancels[f.Request] != nil {
-		return nil, fmt.Errorf("%w: request %d came twice", ErrFrame, f.Request)
+		return nil, fmt.Errorf("%w: request id %d is in use", ErrFrame, f.Request)
 	}
 	s.open++
 	var cancel context.CancelFunc
@@ -102,11 +103,11 @@ func (s *server) handle(ctx context.Context, f Frame) {
 	reply, err := s.run(ctx, Method(f.Type), f.Payload[4:])
 	s.mu.Lock()
 	s.cancels[f.Request]()
-	delete(s.cancels, f.Request) // before the reply is sent: then the id is the caller's again
+	delete(s.cancels, f.Request) // before the reply: once it is sent, the caller may reuse the id
 	s.mu.Unlock()
 
 	answer := Frame{Type: f.Type, Flags: flagReply, Request: f.Request, Payload: reply}
-	if limit := s.bus.options.MaxPayload; err == nil && len(reply) > limit {
+	if limit := s.acceptor.core.options.MaxPayload; err == nil && len(reply) > limit {
 		err = fmt.Errorf("%w: a reply of %d bytes, the limit is %d", ErrTooLarge, len(reply), limit)
 	}
 	if err != nil {
@@ -118,29 +119,25 @@ func (s *server) handle(ctx context.Context, f Frame) {
 	s.mu.Unlock()
 }
 
-// run calls the handler. What it panics with ends nothing but the request.
+// run calls the handler. A panic of the handler fails only its request.
 func (s *server) run(ctx context.Context, method Method, request []byte) (reply []byte, err error) {
-	if s.bus.options.Identity() != s.link.mine {
-		return nil, &RemoteError{Code: codeStale, Text: "this node has another identity by now"}
+	if s.acceptor.core.options.Identity() != s.link.local {
+		return nil, &RemoteError{Code: codeStale, Text: "this node has changed its identity since the handshake"}
 	}
-	handler := s.bus.handler(method)
+	handler := s.acceptor.handler(method)
 	if handler == nil {
-		return nil, &RemoteError{Code: CodeNoMethod, Text: fmt.Sprintf("method %d is not handled here", method)}
+		return nil, &RemoteError{Code: CodeNoMethod, Text: fmt.Sprintf("this node has no handler for method %d", method)}
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.bus.panicked(fmt.Sprintf("the handler of method %d", method), s.link.peer, p)
-			reply, err = nil, &RemoteError{Code: CodePanic, Text: fmt.Sprintf("the handler of method %d panicked", method)}
+			s.acceptor.core.logPanic(handlerOf(method), s.link.peer, p)
+			reply, err = nil, &RemoteError{Code: CodePanic, Text: handlerOf(method) + " panicked"}
 		}
 	}()
 	return handler(ctx, s.link.peer, request)
 }
 
-func (b *Bus) panicked(who string, peer Peer, reason any) {
-	b.options.Log.Error("panic on the bus", "in", who, "from", peer.Address, "node", string(peer.Node), "panic", reason, "stack", string(debug.Stack()))
-}
-
-// encodeError makes the payload of an error.
+// encodeError encodes the error of a handler as a payload.
 func encodeError(err error) []byte {
 	code := CodeFailed
 	var remote *RemoteError

@@ -1,0 +1,256 @@
+package bus
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// dialer is the dialling side of a Bus: it opens connections and shares one control connection per
+// address among all calls.
+type dialer struct {
+	core *core
+
+	mu       sync.Mutex // guards all below; taken before the lock of a client
+	closed   bool
+	clients  map[string]*client // by address; those that new calls may use
+	attempts map[Target]*attempt
+}
+
+// attempt is a control connection that is being opened, for all calls that want it meanwhile.
+type attempt struct {
+	done   chan struct{} // closed once the fields below are set
+	client *client
+	err    error
+}
+
+func newDialer(c *core) *dialer {
+	return &dialer{core: c, clients: make(map[string]*client), attempts: make(map[Target]*attempt)}
+}
+
+// close makes later calls fail. Closing the links ends the connections.
+func (d *dialer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+}
+
+// client returns a control connection to a target, an existing one if possible.
+func (d *dialer) client(ctx context.Context, target Target) (*client, error) {
+	local := d.core.options.Identity()
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil, fmt.Errorf("bus: %s: %w: %w", target.Address, ErrUnreachable, net.ErrClosed)
+	}
+	if c := d.clients[target.Address]; c != nil && c.usableFor(local, target) {
+		d.mu.Unlock()
+		return c, nil
+	}
+	a := d.attempts[target]
+	if a == nil {
+		a = &attempt{done: make(chan struct{})}
+		d.attempts[target] = a
+		d.core.running.Go(func() { d.connect(target, a) })
+	}
+	d.mu.Unlock()
+	select {
+	case <-a.done:
+		if a.err == nil && !a.client.usableFor(d.core.options.Identity(), target) {
+			return nil, errUnsent
+		}
+		return a.client, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("bus: %s: %w: connecting: %w", target.Address, ErrUnreachable, ctx.Err())
+	}
+}
+
+// connect carries out an attempt, and runs the connection that it opens.
+func (d *dialer) connect(target Target, a *attempt) {
+	l, err := d.dial(d.core.ctx, target, KindControl)
+	var old *client
+	d.mu.Lock()
+	delete(d.attempts, target)
+	if a.err = err; err == nil {
+		a.client = newClient(d, l)
+		old = d.clients[target.Address]
+		d.clients[target.Address] = a.client
+	}
+	d.mu.Unlock()
+	close(a.done)
+	if err != nil {
+		return
+	}
+	if old != nil {
+		old.retire()
+	}
+	a.client.run()
+}
+
+func (d *dialer) renew() {
+	d.mu.Lock()
+	clients := make([]*client, 0, len(d.clients))
+	for _, c := range d.clients {
+		clients = append(clients, c)
+	}
+	d.mu.Unlock()
+	for _, c := range clients {
+		c.retire()
+	}
+}
+
+// drop makes new calls use another connection.
+func (d *dialer) drop(c *client) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.clients[c.link.peer.Address] == c {
+		delete(d.clients, c.link.peer.Address)
+	}
+}
+
+func (d *dialer) dial(ctx context.Context, target Target, kind Kind) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.core.options.DialTimeout)
+	defer cancel()
+	defer context.AfterFunc(d.core.ctx, cancel)()
+
+	local := d.core.options.Identity()
+	if local.Cluster.IsZero() && kind != KindControl {
+		err := mayConnect(local, Identity{}, kind)
+		detail, _ := splitReason(err)
+		return nil, &HandshakeError{Reason: ErrNotReady, Address: target.Address, Local: local, Wanted: target, Detail: detail}
+	}
+	conn, err := d.core.options.Dialer(ctx, "tcp", target.Address)
+	if err != nil {
+		return nil, d.dialError(ctx, target, err)
+	}
+	l, err := d.handshake(ctx, conn, local, target, kind)
+	if err != nil {
+		conn.Close()
+		return nil, d.dialError(ctx, target, err)
+	}
+	return l, nil
+}
+
+// dialError classifies the error of a dial. If a context ended the dial, the result wraps the error of that context.
+func (d *dialer) dialError(ctx context.Context, target Target, err error) error {
+	var refused *HandshakeError
+	switch {
+	case errors.As(err, &refused):
+		return err
+	case d.core.ctx.Err() != nil:
+		err = net.ErrClosed
+	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return fmt.Errorf("bus: %s: %w: %w", target.Address, ErrUnreachable, err)
+}
+
+// handshake does the dialling side's part of a handshake. On an error the caller closes the connection.
+func (d *dialer) handshake(ctx context.Context, conn net.Conn, local Identity, target Target, kind Kind) (*link, error) {
+	conn.SetDeadline(time.Now().Add(d.core.options.HandshakeTimeout))
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	var state tls.ConnectionState
+	if d.core.options.ClientTLS != nil {
+		secure := tls.Client(conn, clientConfig(d.core.options.ClientTLS, target.Address))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		conn, state = secure, secure.ConnectionState()
+	}
+	l, err := d.sayHello(conn, local, target, kind, state)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.core.links.admit(l); err != nil {
+		return nil, err
+	}
+	if !stop() { // the function above may set its deadline at any time
+		l.Close()
+		return nil, ctx.Err()
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// sayHello writes HELLO and checks the reply. The link that it returns is not in the registry yet.
+func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kind, state tls.ConnectionState) (*link, error) {
+	first := greeting{message: hello, min: minVersion, max: maxVersion, kind: kind, Identity: local, wanted: target}
+	bytes, err := first.append(nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Write(bytes); err != nil {
+		return nil, fmt.Errorf("HELLO: %w", err)
+	}
+	reply, err := readGreeting(conn)
+	if err != nil {
+		return nil, fmt.Errorf("reply to HELLO: %w", err)
+	}
+	l := &link{
+		Conn: conn, registry: &d.core.links, local: local, kind: kind, since: time.Now(),
+		guest: local.Cluster.IsZero() || reply.Cluster.IsZero(),
+		peer:  Peer{Identity: reply.Identity, Address: target.Address},
+	}
+	failed := HandshakeError{Address: target.Address, Local: local, Remote: reply.Identity, Wanted: target}
+	switch reply.message {
+	case refuse:
+		failed.Reason, failed.Detail, failed.ByPeer = reasonOf(reply.code), printable(reply.detail), true
+		return nil, &failed
+	case welcome:
+	default:
+		return nil, fmt.Errorf("%w: message %d", ErrNoBus, reply.message)
+	}
+	if err := l.checkWelcome(&reply, target, state); err != nil {
+		failed.Detail, failed.Reason = splitReason(err)
+		return nil, &failed
+	}
+	return l, nil
+}
+
+// checkWelcome applies the rules on the dialling side too: it does not rely on the peer's check of HELLO.
+func (l *link) checkWelcome(reply *greeting, target Target, state tls.ConnectionState) (err error) {
+	if l.peer.Version, err = reply.version(); err != nil {
+		return err
+	}
+	if err := mayConnect(l.local, reply.Identity, l.kind); err != nil {
+		return err
+	}
+	if err := target.matches(reply.Identity); err != nil {
+		return err
+	}
+	l.peer.Verified, err = checkCertificate(state, l.local, reply.Identity)
+	return err
+}
+
+// clientConfig requires the dialled host to be in the certificate, as tls.Dial does.
+func clientConfig(config *tls.Config, address string) *tls.Config {
+	if config.ServerName != "" || config.InsecureSkipVerify {
+		return config
+	}
+	config = config.Clone()
+	config.ServerName = address
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		config.ServerName = host
+	}
+	return config
+}
+
+// printable makes a text of the peer safe to log.
+func printable(text string) string {
+	out := []byte(text)
+	for i, c := range out {
+		if c < ' ' || c > '~' {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}
