@@ -73,7 +73,7 @@ func TestBootstrapWithOneMissing(t *testing.T) {
 	for _, m := range here {
 		parts := []string{"3 nodes to bootstrap a cluster; it sees 2: ", "n1 (", "n2 (", all[2].seed()}
 		eventually(t, "each says how many it sees", here, func() string { return lacks(m.info()["cluster_waiting_for"], parts...) })
-		eventually(t, "/readyz says so", here, func() string { return lacks(m.readyz(), append(parts, "503 not ready: the node waits for ")...) })
+		eventually(t, "/readyz says so", here, func() string { return lacks(m.readyz(), append(parts, "503 not ready: the node is waiting for ")...) })
 		eventually(t, "its log says so", here, func() string { return lacks(m.logged(), append(parts, `msg="node is waiting" for="`)...) })
 		eventually(t, "clients are told", here, func() string {
 			return lacks(m.says("NP.GET", "foo"), append(parts, "CLUSTERDOWN this node is not part of a cluster yet: ")...)

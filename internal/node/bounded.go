@@ -5,35 +5,35 @@ import (
 	"sync"
 )
 
-// bounded is a listener with a limited number of connections: one more waits to be accepted until another ends.
+// bounded is a listener that limits its open connections: a further one is accepted when another closes.
 type bounded struct {
 	net.Listener
-	places chan struct{}
+	slots  chan struct{}
 	closed chan struct{}
 	once   sync.Once // closes closed
 }
 
-// bound returns l with at most n connections; l itself for 0.
+// bound limits l to n connections; 0 is no limit.
 func bound(l net.Listener, n int) net.Listener {
 	if n == 0 {
 		return l
 	}
-	return &bounded{Listener: l, places: make(chan struct{}, n), closed: make(chan struct{})}
+	return &bounded{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
 // Accept implements net.Listener.
 func (b *bounded) Accept() (net.Conn, error) {
 	select {
-	case b.places <- struct{}{}:
+	case b.slots <- struct{}{}:
 	case <-b.closed:
 		return nil, net.ErrClosed
 	}
 	conn, err := b.Listener.Accept()
 	if err != nil {
-		<-b.places
+		<-b.slots
 		return nil, err
 	}
-	return &boundedConn{Conn: conn, leave: func() { <-b.places }}, nil
+	return &boundedConn{Conn: conn, release: func() { <-b.slots }}, nil
 }
 
 // Close implements net.Listener.
@@ -44,12 +44,12 @@ func (b *bounded) Close() error {
 
 type boundedConn struct {
 	net.Conn
-	once  sync.Once
-	leave func()
+	once    sync.Once
+	release func()
 }
 
 // Close implements net.Conn.
 func (c *boundedConn) Close() error {
-	defer c.once.Do(c.leave)
+	defer c.once.Do(c.release)
 	return c.Conn.Close()
 }

@@ -11,10 +11,10 @@ import (
 	"github.com/ndring/ndring/protocol/bus"
 )
 
-// link is the bus as package cluster sees it.
+// link is the bus as package cluster sees it. It implements cluster.Bus.
 type link struct{ *bus.Bus }
 
-// serve hands what other nodes want to c.
+// serve passes the streams and requests of other nodes to c.
 func (l link) serve(c *cluster.Cluster) {
 	l.HandleStream(bus.KindRaft, func(_ bus.Peer, conn net.Conn) { c.ServeStream(conn) })
 	for _, m := range cluster.Methods {

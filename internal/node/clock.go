@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// clock tells the Unix time in ms. Each command asks for it, so it reads the monotonic clock alone, which takes half the time, and follows the
-// time of day, which people and daemons set, ten times a second.
+// clock tells the Unix time in ms. Every command reads it, so it reads only the monotonic clock, which takes half the time.
+// Ten times a second it follows the wall clock, which people and daemons set.
 type clock struct {
 	began  time.Time
-	offset atomic.Int64 // ms to add to what has passed since began
-	synced atomic.Int64 // ms since began
+	offset atomic.Int64 // ms to add to the time since began
+	synced atomic.Int64 // when offset was last set, in ms since began
 }
 
 const clockSync = 100 // ms

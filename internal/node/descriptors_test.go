@@ -21,15 +21,15 @@ func TestDivideFiles(t *testing.T) {
 		err                string
 	}{
 		{limit: 100, shards: 256, want: Descriptors{12, 8, 8, 16}},
-		{limit: 87, shards: 256, err: "the limit of open files is 87, and 96 are needed at least for 1 nodes with 256 shards each: raise it with ulimit -n"},
+		{limit: 87, shards: 256, err: "the limit of open files is 87, but at least 96 are needed (nodes: 1, shards: 256): raise it with ulimit -n"},
 		{limit: 96, shards: 256, want: Descriptors{8, 8, 8, 16}},
-		{limit: 100, shards: 256, dir: "data", err: "is 100, and 416 are needed at least for 1 nodes"},
+		{limit: 100, shards: 256, dir: "data", err: "is 100, but at least 416 are needed (nodes: 1,"},
 		{limit: 416, shards: 256, dir: "data", want: Descriptors{8, 8, 8, 16}},
 		{limit: 1024, shards: 256, dir: "data", want: Descriptors{534, 41, 20, 20}},
 		{limit: 4096, shards: 256, dir: "data", want: Descriptors{3082, 233, 64, 116}},
 		{limit: 1 << 20, shards: 256, dir: "data", want: Descriptors{1<<20 - 368 - 2*1024 - 64 - 256, 1024, 64, 256}},
 		{limit: 4096, shards: 256, dev: 3, want: Descriptors{811, 62, 31, 31}},
-		{limit: 1024, shards: 256, dev: 3, err: "is 1024, and 1248 are needed at least for 3 nodes"},
+		{limit: 1024, shards: 256, dev: 3, err: "is 1024, but at least 1248 are needed (nodes: 3,"},
 	} {
 		got, err := divideFiles(test.limit, &Config{Shards: test.shards, Dev: test.dev, Dir: test.dir})
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
@@ -56,8 +56,8 @@ func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 	t.Parallel()
 	const limit = 440
 	p := startCommand(t, withFiles(t, limit, "--dir", t.TempDir()))
-	if log := p.logged(); strings.Count(log, "maxclients is lowered") != 1 || !strings.Contains(log, "wanted=10000 limit=440") {
-		t.Errorf("it does not say that maxclients is lowered:\n%s", log)
+	if log := p.logged(); strings.Count(log, "maxclients lowered") != 1 || !strings.Contains(log, "wanted=10000 limit=440") {
+		t.Errorf("the log does not say that maxclients is lowered:\n%s", log)
 	}
 	c := dialPlain(t, p)
 	clients, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(c.do(t, "CONFIG", "GET", "maxclients"), `["maxclients" `), `"]`))
@@ -108,7 +108,7 @@ func TestTooFewFilesEndTheStart(t *testing.T) {
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("the start ends with %v", err)
 	}
-	if !strings.Contains(said.String(), "the limit of open files is 100, and 416 are needed at least") {
+	if !strings.Contains(said.String(), "the limit of open files is 100, but at least 416 are needed") {
 		t.Errorf("it says\n%s", &said)
 	}
 	if _, err := os.Stat(dir + "/data"); err == nil {
@@ -154,7 +154,7 @@ func TestBound(t *testing.T) {
 		defer conn.Close()
 	}
 	first, second := <-accepted, <-accepted
-	if n := len(l.(*bounded).places); n != 2 {
+	if n := len(l.(*bounded).slots); n != 2 {
 		t.Errorf("%d places are taken", n)
 	}
 	select {
@@ -171,7 +171,7 @@ func TestBound(t *testing.T) {
 	}
 	second.Close()
 	third.Close()
-	if n := len(l.(*bounded).places); n != 0 {
+	if n := len(l.(*bounded).slots); n != 0 {
 		t.Errorf("%d places are taken when all have ended", n)
 	}
 }

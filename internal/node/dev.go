@@ -18,23 +18,23 @@ import (
 // maxDev is the largest --dev.
 const maxDev = 16
 
-// dev is a cluster in one process, for trying things out and for tests.
+// dev is a cluster in one process, to try things out and for tests.
 type dev struct {
 	config Config
 	log    *slog.Logger
 	level  *slog.LevelVar
 	nodes  []*Node
-	dir    string   // temporary
-	lock   *os.File // in dir
-	asked  chan struct{}
-	once   sync.Once // closes asked
+	dir    string        // temporary
+	lock   *os.File      // in dir
+	stop   chan struct{} // closed when one node is asked to shut down, and by Close
+	once   sync.Once     // closes stop
 }
 
 func newDev(config Config, log *slog.Logger, level *slog.LevelVar) *dev {
-	return &dev{config: config, log: log, level: level, asked: make(chan struct{})}
+	return &dev{config: config, log: log, level: level, stop: make(chan struct{})}
 }
 
-// Open starts the nodes and returns when all of them serve. After an error nothing is left running.
+// Open starts the nodes and returns when all of them serve. After an error none is left running.
 func (d *dev) Open(ctx context.Context) (err error) {
 	if d.dir, d.lock, err = devFolder(os.TempDir(), d.log); err != nil {
 		return err
@@ -60,8 +60,8 @@ func (d *dev) open(ctx context.Context) error {
 		go func() {
 			select {
 			case <-n.ShutdownAsked():
-				d.once.Do(func() { close(d.asked) })
-			case <-d.asked:
+				d.once.Do(func() { close(d.stop) })
+			case <-d.stop:
 			}
 		}()
 	}
@@ -74,7 +74,7 @@ func (d *dev) open(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// nodeConfig is that of the node by a number: the first one listens where it was said, the others behind it.
+// nodeConfig returns the configuration of node i. The first node listens on the given ports, the others on the ports after them.
 func (d *dev) nodeConfig(i int) Config {
 	c := d.config
 	c.Dev = 0
@@ -94,15 +94,15 @@ func (d *dev) nodeConfig(i int) Config {
 }
 
 // ShutdownAsked is closed when a client has asked one of the nodes for a shutdown.
-func (d *dev) ShutdownAsked() <-chan struct{} { return d.asked }
+func (d *dev) ShutdownAsked() <-chan struct{} { return d.stop }
 
 // Close stops all nodes and removes their data.
 func (d *dev) Close(ctx context.Context) error {
-	d.once.Do(func() { close(d.asked) })
+	d.once.Do(func() { close(d.stop) })
 	failures := make([]error, len(d.nodes))
 	var wait sync.WaitGroup
 	for i, n := range d.nodes {
-		n.Shutdown(protocol.ShutdownNoSave) // the folders go
+		n.Shutdown(protocol.ShutdownNoSave) // the folders are removed
 		wait.Go(func() { failures[i] = n.Close(ctx) })
 	}
 	wait.Wait()

@@ -13,11 +13,11 @@ import (
 // devPrefix begins the names of the temporary folders of --dev.
 const devPrefix = "ndring-dev-"
 
-// devLock is a file in each of them that its process holds locked for as long as it lives.
+// devLock is a file in each of these folders that its process keeps locked.
 const devLock = "lock"
 
-// devFolder makes a temporary folder in parent, which stays as long as the lock is held, and
-// removes those of processes that were killed.
+// devFolder makes a temporary folder in parent, which is in use as long as the lock is held. It removes the folders of
+// killed processes.
 func devFolder(parent string, log *slog.Logger) (dir string, lock *os.File, err error) {
 	sweepDevFolders(parent, log)
 	if dir, err = os.MkdirTemp(parent, devPrefix); err != nil {
@@ -30,8 +30,8 @@ func devFolder(parent string, log *slog.Logger) (dir string, lock *os.File, err 
 	return dir, lock, nil
 }
 
-// lockFolder makes the lock, which has its name only once it is held: a folder without one is being
-// made.
+// lockFolder makes and locks the lock file. The file gets its name only when it is locked, so a folder without it is
+// still being made.
 func lockFolder(dir string) (*os.File, error) {
 	path := filepath.Join(dir, devLock)
 	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -48,8 +48,7 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepDevFolders removes this user's folders whose process has ended without doing so. What it
-// cannot look at it leaves alone.
+// sweepDevFolders removes this user's folders whose process ended without removing them. It ignores what it cannot read.
 func sweepDevFolders(parent string, log *slog.Logger) {
 	root, err := os.OpenRoot(parent)
 	if err != nil {
@@ -65,15 +64,14 @@ func sweepDevFolders(parent string, log *slog.Logger) {
 			continue
 		}
 		if err := root.RemoveAll(e.Name()); err != nil {
-			log.Warn("the folder of an earlier --dev cannot be removed", "dir", filepath.Join(parent, e.Name()), "err", err)
+			log.Warn("cannot remove the folder of an earlier --dev", "dir", filepath.Join(parent, e.Name()), "err", err)
 			continue
 		}
-		log.Info("the folder of an earlier --dev, which was killed, is removed", "dir", filepath.Join(parent, e.Name()))
+		log.Info("removed the folder of an earlier --dev that was killed", "dir", filepath.Join(parent, e.Name()))
 	}
 }
 
-// abandoned reports whether name is a folder of this user's, into which no other user can have put
-// anything, with a lock that no process holds.
+// abandoned reports whether name is a folder that only this user can write to, with a lock that no process holds.
 func abandoned(root *os.Root, name string) bool {
 	info, err := root.Lstat(name)
 	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {

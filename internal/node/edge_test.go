@@ -147,7 +147,7 @@ func TestStopWaitsForCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitLog(t, `msg="ndring is stopping" reason="terminated signal received"`)
-	if code, body := httpGet(t, "http://"+p.http+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the node stops") {
+	if code, body := httpGet(t, "http://"+p.http+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "the node is stopping") {
 		t.Errorf("/readyz during the stop: %d %s", code, body)
 	}
 	if _, body := httpGet(t, "http://"+p.http+"/metrics"); !strings.Contains(body, "\nndring_upload_bytes ") || strings.Contains(body, "\nndring_upload_bytes 0\n") {

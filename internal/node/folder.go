@@ -15,8 +15,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// openDisk opens the data folder, if there is to be one, and finds out which node this is, and in which incarnation: each start has a higher one than all before,
-// even than those whose folder is gone.
+// openDisk opens the data folder, if the node has one, and sets the node's id and incarnation. Each start has a greater
+// incarnation than all starts before it, even after the folder was removed.
 func (n *Node) openDisk() error {
 	n.incarnation = uint64(time.Now().UnixMilli())
 	if n.config.Dir == "" {
@@ -29,7 +29,7 @@ func (n *Node) openDisk() error {
 	}
 	boot, err := datafolder.BootID()
 	if err != nil {
-		n.log.Warn("the system does not say when it was started: after a stop that is not clean, the logs are read as after a loss of power", "err", err)
+		n.log.Warn("cannot tell when the system was booted: after an unclean stop, logs are read as after a power loss", "err", err)
 		boot = rand.Text()
 	}
 	now := n.incarnation
@@ -40,8 +40,8 @@ func (n *Node) openDisk() error {
 			return cluster.IsMember(datafolder.Files{Disk: d}) || hasEntries(filepath.Join(dir, datafolder.Raft))
 		},
 	})
-	if errors.Is(err, fs.ErrPermission) { // a volume that somebody else has made, for example
-		return fmt.Errorf("%s: %w: this process runs as user %d, to whom the folder has to belong", dir, err, os.Geteuid())
+	if errors.Is(err, fs.ErrPermission) { // for example, a volume that another user created
+		return fmt.Errorf("%s: %w: this process runs as user %d, which must own the folder", dir, err, os.Geteuid())
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -51,15 +51,15 @@ func (n *Node) openDisk() error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {
-		n.log.Warn("the machine was started anew since the last run, which did not end cleanly: what was not synced may be gone", "dir", dir)
+		n.log.Warn("the machine rebooted after the last run, which did not end cleanly: unsynced writes may be lost", "dir", dir)
 	}
 	return nil
 }
 
-// reserveBytes are kept back on disk for a start and for deletes when there is no room left: tens of thousands of deletes.
+// reserveBytes is kept free on disk so that a full disk still allows a start, and tens of thousands of deletes.
 const reserveBytes = 4 << 20
 
-// hasEntries reports whether a folder has anything in it, or cannot be read.
+// hasEntries reports whether a folder is not empty, or cannot be read.
 func hasEntries(dir string) bool {
 	found, err := os.ReadDir(dir)
 	return len(found) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// handler serves /healthz (the process lives), /readyz (it serves clients) and /metrics (for Prometheus).
+// handler serves /healthz (the process is alive), /readyz (the node serves clients) and /metrics (for Prometheus).
 func handler(n *Node) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{node: n})
@@ -20,9 +20,9 @@ func handler(n *Node) http.Handler {
 		case n.ready.Load():
 			fmt.Fprintln(w, "ready")
 		case n.closing.Load():
-			http.Error(w, "not ready: the node stops", http.StatusServiceUnavailable)
+			http.Error(w, "not ready: the node is stopping", http.StatusServiceUnavailable)
 		default:
-			http.Error(w, "not ready: the node waits for "+n.view.Status().Waiting, http.StatusServiceUnavailable)
+			http.Error(w, "not ready: the node is waiting for "+n.view.Status().Waiting, http.StatusServiceUnavailable)
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

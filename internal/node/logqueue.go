@@ -7,36 +7,35 @@ import (
 	"time"
 )
 
-// logQueue writes the log in a goroutine of its own, so that a caller that logs never waits for the
-// reader. A standard error that is a pipe which is not read would otherwise hold up, line by line,
-// everything that logs, with the locks that it has. Lines that find no room are dropped and
-// counted.
+// logQueue writes the log in its own goroutine, so that logging never waits for the reader. Otherwise a pipe that is not
+// read would block, line by line, everything that logs, with the locks that it holds. Lines beyond logRoom are dropped
+// and counted.
 type logQueue struct {
 	to   io.Writer
-	lost atomic.Int64  // lines since the start
-	wake chan struct{} // one at most
+	lost atomic.Int64  // dropped lines since the start
+	wake chan struct{} // capacity 1
 	done chan struct{} // closed when run has ended
 
-	mu      sync.Mutex // guards all below
-	lines   [][]byte
-	bytes   int // of lines. Invariant: bytes <= logRoom.
-	untold  int64
-	closing bool
+	mu         sync.Mutex // guards all below
+	lines      [][]byte
+	bytes      int   // of lines and of those being written. Invariant: 0 <= bytes <= logRoom.
+	unreported int64 // dropped lines that run has not reported yet
+	closing    bool
 }
 
-// logRoom is how many bytes of log may wait.
+// logRoom bounds the bytes that wait to be written.
 const logRoom = 1 << 20
 
-// newLogQueue returns a queue that does nothing before run.
+// newLogQueue returns a queue that writes nothing before run.
 func newLogQueue(to io.Writer) *logQueue {
 	return &logQueue{to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// Write implements io.Writer for one line. It never blocks or fails.
+// Write implements io.Writer for one line. It never blocks and never fails.
 func (q *logQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	if q.bytes+len(line) > logRoom {
-		q.lose(1)
+		q.drop(1)
 	} else {
 		q.lines = append(q.lines, append([]byte(nil), line...))
 		q.bytes += len(line)
@@ -46,9 +45,9 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// lose counts lines that are not written. q.mu is held.
-func (q *logQueue) lose(lines int64) {
-	q.untold += lines
+// drop counts lines that are not written. q.mu is held.
+func (q *logQueue) drop(lines int64) {
+	q.unreported += lines
 	q.lost.Add(lines)
 }
 
@@ -59,8 +58,8 @@ func (q *logQueue) nudge() {
 	}
 }
 
-// run writes what is logged until flush. Tell logs how many lines were lost, once lines are read again.
-func (q *logQueue) run(tell func(lines int64)) {
+// run writes the log until flush. It calls report with the number of dropped lines once lines can be written again.
+func (q *logQueue) run(report func(lines int64)) {
 	defer close(q.done)
 	for range q.wake {
 		for {
@@ -72,7 +71,7 @@ func (q *logQueue) run(tell func(lines int64)) {
 				break
 			}
 			if lost := q.write(lines); lost > 0 {
-				tell(lost)
+				report(lost)
 			}
 		}
 	}
@@ -85,9 +84,8 @@ func (q *logQueue) take() (lines [][]byte, closing bool) {
 	return lines, q.closing
 }
 
-// write writes lines and returns how many were lost that is not told yet; none while nothing can be
-// told.
-func (q *logQueue) write(lines [][]byte) (untold int64) {
+// write writes lines. It returns the number of dropped lines to report; 0 while writing fails, since a report would fail too.
+func (q *logQueue) write(lines [][]byte) (unreported int64) {
 	var failed int64
 	working := false
 	for _, line := range lines {
@@ -96,20 +94,20 @@ func (q *logQueue) write(lines [][]byte) (untold int64) {
 		q.mu.Lock()
 		q.bytes -= len(line)
 		q.mu.Unlock()
-		if err != nil { // the reader has gone, or the disk is full
+		if err != nil { // the reader is gone, or the disk is full
 			failed++
 		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.lose(failed)
+	q.drop(failed)
 	if working {
-		untold, q.untold = q.untold, 0
+		unreported, q.unreported = q.unreported, 0
 	}
-	return untold
+	return unreported
 }
 
-// flush waits until all is written that was logged, for a while at most. Later lines go nowhere.
+// flush waits until everything logged so far is written, but no longer than wait. Later lines are not written.
 func (q *logQueue) flush(wait time.Duration) {
 	q.mu.Lock()
 	q.closing = true

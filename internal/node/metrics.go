@@ -8,10 +8,10 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// collector turns the server's counts into metrics when they are asked for.
+// collector computes the metrics at each scrape.
 type collector struct{ node *Node }
 
-// metric is a figure of what T counts.
+// metric is one metric and how to read it from a T.
 type metric[T any] struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -23,7 +23,7 @@ func newMetric[T any](name, help string, kind prometheus.ValueType, value func(T
 }
 
 var metrics = []metric[protocol.Stats]{
-	newMetric("keys", "Keys that this node serves, expired ones that are not freed yet included.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
+	newMetric("keys", "Keys that this node serves, including expired ones that are not freed yet.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Store.Keys) }),
 	newMetric("value_bytes", "Bytes of array values in memory: stored, arriving from clients or being sent to them.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.ValueBytes) }),
 	newMetric("upload_bytes", "Bytes reserved for commands that clients are sending, limited by max-upload-bytes.", prometheus.GaugeValue,
@@ -32,7 +32,7 @@ var metrics = []metric[protocol.Stats]{
 		prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.UsedMemory) }),
 	newMetric("maxmemory_bytes", "Bytes of memory that the node may use before it evicts keys or refuses writes, 0 for no limit.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.MaxMemory) }),
-	newMetric("client_buffer_bytes", "Bytes of memory that hold what clients have sent and the node has not executed yet, arrays not included.", prometheus.GaugeValue,
+	newMetric("client_buffer_bytes", "Bytes of memory for commands that clients have sent and the node has not executed yet, without arrays.", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.ClientBytes) }),
 	newMetric("max_clients", "Client connections that may be open at once (maxclients).", prometheus.GaugeValue,
 		func(s protocol.Stats) float64 { return float64(s.MaxClients) }),
@@ -41,7 +41,7 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.Connections) }),
 	newMetric("rejected_connections_total", "Client connections refused because maxclients was reached or no file descriptor was left.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Rejected) }),
-	newMetric("commands_total", "Commands received from clients, refused ones included.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
+	newMetric("commands_total", "Commands received from clients, including refused ones.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
 	newMetric("error_replies_total", "Error replies sent to clients.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Errors) }),
 	newMetric("protocol_errors_total", "Client connections closed because what they sent was not valid RESP.", prometheus.CounterValue,
@@ -58,11 +58,11 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.BusyUploads) }),
 	newMetric("upload_stalls_total", "Client connections closed because they sent nothing for upload-stall in the middle of a command.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.UploadStalls) }),
-	newMetric("upload_too_slow_total", "Client connections closed because they sent a command slower than min-upload-rate while others waited for room.", prometheus.CounterValue,
+	newMetric("upload_too_slow_total", "Client connections closed because they sent a command slower than min-upload-rate while others waited for upload memory.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.SlowUploads) }),
 	newMetric("reply_stalls_total", "Client connections closed because they read none of their replies for reply-stall.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.ReplyStalls) }),
-	newMetric("output_limit_disconnections_total", "Client connections closed because more replies waited for them than client-output-buffer-limit allows.", prometheus.CounterValue,
+	newMetric("output_limit_disconnections_total", "Client connections closed because their unread replies exceeded client-output-buffer-limit.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.OutputLimits) }),
 	newMetric("evicted_total", "Keys evicted to keep memory within maxmemory.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Evicted) }),
@@ -71,14 +71,14 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
 }
 
-// diskMetrics are those of a node with a data folder.
+// diskMetrics are the metrics of a node with a data folder.
 var diskMetrics = []metric[shard.DiskStats]{
 	newMetric("disk_bytes", "Bytes of all files of shards in the data folder.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Bytes) }),
 	newMetric("disk_live_bytes", "Bytes that current values take in the files of the data folder.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Live) }),
 	newMetric("disk_unsaved_changes", "Changes of keys since the last snapshots of their shards.", prometheus.GaugeValue, func(s shard.DiskStats) float64 { return float64(s.Unsaved) }),
 	newMetric("disk_stopped_shards", "Shards that are read-only until the node restarts, because a write to their log failed.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 { return float64(s.Stopped) }),
-	newMetric("disk_full", "1 while the disk of the data folder has less free space than disk-reserve, or than what is kept back for deletes needs, and writes of values are refused, else 0.", prometheus.GaugeValue,
+	newMetric("disk_full", "1 while writes of values are refused because the disk has less free space than disk-reserve or than deletes need, else 0.", prometheus.GaugeValue,
 		func(s shard.DiskStats) float64 {
 			if s.Full {
 				return 1
@@ -90,7 +90,7 @@ var diskMetrics = []metric[shard.DiskStats]{
 		func(s shard.DiskStats) float64 { return float64(s.WriteErrors) }),
 	newMetric("disk_delayed_syncs_total", "Syncs of the data folder to the disk that took more than two seconds.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.DelayedSyncs) }),
-	newMetric("disk_throttled_writes_total", "Writes of clients that had to wait because the disk was behind.", prometheus.CounterValue,
+	newMetric("disk_throttled_writes_total", "Writes of clients that waited for the disk to catch up.", prometheus.CounterValue,
 		func(s shard.DiskStats) float64 { return float64(s.Throttled) }),
 	newMetric("disk_shard_snapshots_total", "Snapshots of shards written to the data folder.", prometheus.CounterValue, func(s shard.DiskStats) float64 { return float64(s.Snapshots) }),
 	newMetric("disk_shard_snapshot_errors_total", "Snapshots of shards that could not be written to the data folder.", prometheus.CounterValue,
@@ -101,7 +101,7 @@ var diskMetrics = []metric[shard.DiskStats]{
 		func(s shard.DiskStats) float64 { return float64(s.Repaired) }),
 }
 
-// edgeMetrics are of what surrounds a node.
+// edgeMetrics are about log and gossip.
 var edgeMetrics = []metric[*Node]{
 	newMetric("log_lost_lines_total", "Lines of the log that were dropped because standard error was not read or could not be written.", prometheus.CounterValue,
 		func(n *Node) float64 {
@@ -110,22 +110,22 @@ var edgeMetrics = []metric[*Node]{
 			}
 			return float64(n.config.logLost())
 		}),
-	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that no node sends, or that were too many.", prometheus.CounterValue,
+	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that were refused: no node sends them, or they exceeded a limit.", prometheus.CounterValue,
 		func(n *Node) float64 { return float64(n.cluster.GossipRefused()) }),
 }
 
-// clusterMetrics are what this node knows of its cluster.
+// clusterMetrics are what this node knows about its cluster.
 var clusterMetrics = []metric[clusterFigures]{
-	newMetric("cluster_nodes", "Nodes that belong to the cluster, dead ones included.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.nodes) }),
-	newMetric("cluster_nodes_alive", "Nodes of the cluster that this node sees alive, itself included.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.alive) }),
+	newMetric("cluster_nodes", "Nodes that belong to the cluster, including dead ones.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.nodes) }),
+	newMetric("cluster_nodes_alive", "Nodes of the cluster that this node sees alive, including itself.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.alive) }),
 	newMetric("cluster_shards", "Shards that the cluster divides its keys into.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.shards) }),
 	newMetric("cluster_shards_served", "Shards of the cluster that this node serves.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.served) }),
-	newMetric("cluster_shards_vacant", "Shards of the cluster without a node to serve them that this node sees alive.", prometheus.GaugeValue,
+	newMetric("cluster_shards_vacant", "Shards of the cluster whose primary is missing or not seen alive by this node.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return float64(f.vacant) }),
 	newMetric("cluster_leader", "1 if this node is the raft leader of the cluster, else 0.", prometheus.GaugeValue, func(f clusterFigures) float64 { return f.leads }),
-	newMetric("cluster_quorum", "1 if this node has lately heard from the raft leader of the cluster, which can change the topology then, else 0.", prometheus.GaugeValue,
+	newMetric("cluster_quorum", "1 if this node has recently heard from the raft leader, so that the topology can change, else 0.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return f.quorum }),
-	newMetric("cluster_topology_index", "Index of the raft log entry that made the topology by which this node serves.", prometheus.GaugeValue,
+	newMetric("cluster_topology_index", "Index of the raft log entry with the topology that this node serves by.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return float64(f.index) }),
 }
 

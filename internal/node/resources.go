@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useResources notes what memory there is, and fits Go's heap to the container, unless GOMEMLIMIT in the environment says how.
+// useResources reads the memory limits of container and machine, and fits Go's heap to the container unless the environment has GOMEMLIMIT.
 func useResources(config *Config, log *slog.Logger) {
 	config.Container = containerLimit(os.ReadFile)
 	config.Server.SystemMemory = systemMemory(config.Container, machineMemory())
@@ -23,14 +23,14 @@ func useResources(config *Config, log *slog.Logger) {
 	warnOfMemory(log, config.Container, config.Server.Memory.Limit)
 }
 
-// warnOfMemory says that there is too little for maxmemory.
+// warnOfMemory warns if the container has too little memory for maxmemory.
 func warnOfMemory(log *slog.Logger, container, maxmemory int64) {
 	if tooMuch(container, maxmemory) {
-		log.Warn("the system may end this process for want of memory: set maxmemory to no more than three quarters of the container's", "container", container, "maxmemory", maxmemory)
+		log.Warn("the system may kill this process for lack of memory: set maxmemory to at most three quarters of the container's limit", "container", container, "maxmemory", maxmemory)
 	}
 }
 
-// systemMemory returns what there is for this process: what its container allows, but no more than the machine has. 0 if nobody knows.
+// systemMemory returns the memory that this process can use: the limit of its container, but no more than the machine has. 0 if unknown.
 func systemMemory(container, machine int64) int64 {
 	if container == 0 || machine > 0 && machine < container {
 		return machine
@@ -38,12 +38,12 @@ func systemMemory(container, machine int64) int64 {
 	return container
 }
 
-// tooMuch reports whether maxmemory lets values take what the process needs beside them. Without a container the machine's other memory is nobody's promise.
+// tooMuch reports whether maxmemory leaves too little of the container for the process itself. Without a container there is no limit to compare with.
 func tooMuch(container, maxmemory int64) bool {
 	return container > 0 && (maxmemory == 0 || maxmemory > container/4*3)
 }
 
-// machineMemory returns the bytes of memory of this machine, 0 if it does not say.
+// machineMemory returns the bytes of memory of this machine, 0 if unknown.
 func machineMemory() int64 {
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) != nil {
@@ -52,8 +52,8 @@ func machineMemory() int64 {
 	return int64(info.Totalram) * int64(info.Unit)
 }
 
-// goMemoryLimit returns what Go's heap may take before its collector works harder: what the container leaves beside the values, which are not on it,
-// and at least a tenth of the container.
+// goMemoryLimit returns the soft limit of Go's heap: what the container leaves beside the values, which are outside the
+// heap, and at least a tenth of the container.
 func goMemoryLimit(container, maxmemory int64) int64 {
 	if container == 0 {
 		return math.MaxInt64
@@ -61,12 +61,12 @@ func goMemoryLimit(container, maxmemory int64) int64 {
 	return max(container-container/20-maxmemory, container/10)
 }
 
-// containerLimit returns the memory in bytes that this process may take: the least that its control group and those around it allow, 0 for no limit. A container
-// sees its own group as the outermost one; a service of the machine is in a group further in.
+// containerLimit returns the memory limit of this process in bytes: the smallest of its control group and the groups
+// around it, 0 for none. A container sees its own group as the root; a service of the machine is in a nested group.
 func containerLimit(read func(string) ([]byte, error)) (least int64) {
 	const version1, version2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
 	within := map[string]string{version1: "/", version2: "/"}
-	groups, _ := read("/proc/self/cgroup") // each line is number:controllers:group; that of version 2 has no controllers
+	groups, _ := read("/proc/self/cgroup") // lines are number:controllers:group; version 2 has no controllers
 	for line := range strings.Lines(string(groups)) {
 		switch part := strings.SplitN(strings.TrimSpace(line), ":", 3); {
 		case len(part) != 3:
@@ -89,7 +89,7 @@ func containerLimit(read func(string) ([]byte, error)) (least int64) {
 	return least
 }
 
-// limitIn reads a limit in bytes, 0 for none: "max" is version 2's word for that, and version 1 has a number near the largest one.
+// limitIn reads a limit in bytes, 0 for none: version 2 writes "max", and version 1 a number near the largest one.
 func limitIn(read func(string) ([]byte, error), file string) int64 {
 	text, err := read(file)
 	if err != nil {
