@@ -11,7 +11,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// addressBook has the last known addresses of the members. It is on disk, so a restarted cluster finds itself without seeds.
+// addressBook has the last known addresses of the members. It is on disk, so a restarted cluster
+// finds itself without seeds.
 type addressBook struct {
 	files Files
 

@@ -19,7 +19,8 @@ type admitter struct {
 	consensus *consensusRef
 }
 
-// answer serves MethodJoin. A node asks only for itself; only members forward the request of another node.
+// answer serves MethodJoin. A node asks only for itself; only members forward the request of
+// another node.
 func (d *admitter) answer(ctx context.Context, from Caller, payload []byte) ([]byte, error) {
 	var request joinRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
@@ -54,7 +55,8 @@ func (d *admitter) answer(ctx context.Context, from Caller, payload []byte) ([]b
 	return d.peers.call(ctx, leader, MethodJoin, payload)
 }
 
-// admit makes a node, or a new incarnation of one, a member of the topology and a server of raft. This node leads.
+// admit makes a node, or a new incarnation of one, a member of the topology and a server of raft.
+// This node leads.
 func (d *admitter) admit(a *consensus, request joinRequest) (reply joinReply, err error) {
 	t, node := d.fsm.current.Load(), request.Node
 	id := serverID(node.ID, node.Store)

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// advertiser keeps the address under which others know this node up to date. A container that leaves its network and comes back has
-// another address.
+// advertiser keeps the address under which others know this node up to date. A container that
+// leaves its network and comes back has another address.
 type advertiser struct {
 	log     *slog.Logger
 	self    *localNode
@@ -66,7 +66,8 @@ func advertisedIP(bind net.IP) (net.IP, error) {
 
 var errNoAddressHere = errors.New("this machine has no address that other nodes can reach")
 
-// machineAddresses returns the IP addresses of this machine, of both versions: a node that listens on 0.0.0.0 or on :: listens on all.
+// machineAddresses returns the IP addresses of this machine, of both versions: a node that listens
+// on 0.0.0.0 or on :: listens on all.
 func machineAddresses() (all []net.IP, err error) {
 	found, err := net.InterfaceAddrs()
 	for _, a := range found {
@@ -101,9 +102,10 @@ func mostReachable(present []net.IP) (best net.IP) {
 	return best
 }
 
-// betterAddress returns the address to advertise from now on if this machine no longer has the known one; nil while it has, or while it
-// has no better one. The address that the node started with is preferred as soon as it is back: another one, of a bridge for example,
-// may be unreachable for others.
+// betterAddress returns the address to advertise from now on if this machine no longer has the
+// known one; nil while it has, or while it has no better one. The address that the node started
+// with is preferred as soon as it is back: another one, of a bridge for example, may be unreachable
+// for others.
 func betterAddress(known, first net.IP, present []net.IP) net.IP {
 	best := mostReachable(present)
 	if best == nil || best.IsLoopback() {
@@ -121,8 +123,8 @@ func betterAddress(known, first net.IP, present []net.IP) net.IP {
 	return best
 }
 
-// updateAdvertised restarts gossip under another address if this machine has lost the advertised one, and reports whether it did. A
-// node bound to a single address stays there.
+// updateAdvertised restarts gossip under another address if this machine has lost the advertised
+// one, and reports whether it did. A node bound to a single address stays there.
 func (g *gossip) updateAdvertised() (moved bool, err error) {
 	if !g.bind.IsUnspecified() {
 		return false, nil
@@ -149,8 +151,8 @@ func (g *gossip) updateAdvertisedFrom(present []net.IP) (moved bool, err error) 
 	return true, g.move(to)
 }
 
-// move restarts gossip at another address, under another name. What the old list saw is discarded until the new one has seen it, and
-// late reports of the old list are ignored.
+// move restarts gossip at another address, under another name. What the old list saw is discarded
+// until the new one has seen it, and late reports of the old list are ignored.
 func (g *gossip) move(to net.IP) error {
 	g.sending.Lock()
 	defer g.sending.Unlock()

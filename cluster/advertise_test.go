@@ -47,6 +47,7 @@ func TestBetterAddress(t *testing.T) {
 
 // Others know a moved node at its new address, even after gossip has given up the old one.
 func TestMembersSeeAMovedNodeAtItsNewAddress(t *testing.T) {
+	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
@@ -69,8 +70,10 @@ func TestMembersSeeAMovedNodeAtItsNewAddress(t *testing.T) {
 	}
 }
 
-// A node that was cut off suspects others when it moves. Late reports of the old list are ignored: the new list sees them alive.
+// A node that was cut off suspects others when it moves. Late reports of the old list are ignored:
+// the new list sees them alive.
 func TestMoveDiscardsSuspicions(t *testing.T) {
+	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))
 	b := nw.start(t, testConfig(t, "b", 2, a.seed()))
@@ -113,6 +116,7 @@ func TestMembersKeepTheNewestAddress(t *testing.T) {
 
 // A node that cannot listen at its new address retries, even when its old address is back.
 func TestFailedMoveIsRetried(t *testing.T) {
+	t.Parallel()
 	nw := newNetwork()
 	config := testConfig(t, "a", 2)
 	config.Timing.Rejoin = time.Hour

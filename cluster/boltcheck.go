@@ -9,12 +9,14 @@ import (
 	"io"
 )
 
-// bbolt trusts its file: it maps the file into memory, follows page numbers, and panics at malformed pages, in its own goroutines too; a
-// file that is shorter than it was ends the process with a bus error. So this reads the file before bbolt opens it, page by page, as
-// bbolt's Tx.Check would. Pages have no checksums, so it finds only a broken structure; checkLog reads the entries of the log.
+// bbolt trusts its file: it maps the file into memory, follows page numbers, and panics at
+// malformed pages, in its own goroutines too; a file that is shorter than it was ends the process
+// with a bus error. So this reads the file before bbolt opens it, page by page, as bbolt's Tx.Check
+// would. Pages have no checksums, so it finds only a broken structure; checkLog reads the entries
+// of the log.
 //
-// The layout is defined in go.etcd.io/bbolt/internal/common: two meta pages, then a tree of branch and leaf pages. Numbers are in the
-// byte order of the machine.
+// The layout is defined in go.etcd.io/bbolt/internal/common: two meta pages, then a tree of branch
+// and leaf pages. Numbers are in the byte order of the machine.
 const (
 	boltMagic      = 0xED0CDAED
 	boltVersion    = 2

@@ -13,9 +13,10 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// bootstrapper forms a new cluster. Among the nodes of a bootstrap the one with the lowest id is the coordinator: it collects a claim
-// from each. Since a set has one coordinator and a node grants one claim at a time, two clusters never share a node. claims.go is the
-// other side: granting claims, and asking what became of them.
+// bootstrapper forms a new cluster. Among the nodes of a bootstrap the one with the lowest id is
+// the coordinator: it collects a claim from each. Since a set has one coordinator and a node grants
+// one claim at a time, two clusters never share a node. claims.go is the other side: granting
+// claims, and asking what became of them.
 type bootstrapper struct {
 	life   *lifetime
 	log    *slog.Logger
@@ -73,7 +74,8 @@ func (b *bootstrapper) formTogether() error {
 	return b.collect(set)
 }
 
-// candidates returns the server ids of the nodes that can bootstrap a cluster with this one, or what to wait for if there are too few.
+// candidates returns the server ids of the nodes that can bootstrap a cluster with this one, or
+// what to wait for if there are too few.
 func (b *bootstrapper) candidates() (servers []string, short string) {
 	servers = []string{b.self.server}
 	names := []string{b.self.label()}
@@ -106,7 +108,8 @@ func (b *bootstrapper) candidates() (servers []string, short string) {
 	return nil, short
 }
 
-// collect collects the claims of a set. With all of them it forms the cluster, otherwise it releases them.
+// collect collects the claims of a set. With all of them it forms the cluster, otherwise it
+// releases them.
 func (b *bootstrapper) collect(set []string) error {
 	b.readiness.await("the claims of %d nodes", len(set))
 	wanted, err := b.recordWanted(set)
@@ -143,7 +146,8 @@ func (b *bootstrapper) collect(set []string) error {
 	return nil
 }
 
-// recordWanted records this node's own claim, with a new round and a new cluster id, before any other node is asked.
+// recordWanted records this node's own claim, with a new round and a new cluster id, before any
+// other node is asked.
 func (b *bootstrapper) recordWanted(set []string) (wanted claim, err error) {
 	err = b.identity.update(func(i *identity) bool {
 		i.Round++
@@ -161,7 +165,8 @@ type claimAnswer struct {
 	failure string        // empty: the claim is granted
 }
 
-// askAll asks all nodes of a set for their claims concurrently. The answers are in the order of the set.
+// askAll asks all nodes of a set for their claims concurrently. The answers are in the order of the
+// set.
 func (b *bootstrapper) askAll(wanted claim) []claimAnswer {
 	answers := make([]claimAnswer, len(wanted.Members))
 	var wait sync.WaitGroup
@@ -211,7 +216,8 @@ func (b *bootstrapper) form(granted claim, nodes []topology.Node) error {
 	return nil
 }
 
-// release records that the coordinator no longer wants a claim, and only then tells the nodes that granted it.
+// release records that the coordinator no longer wants a claim, and only then tells the nodes that
+// granted it.
 func (b *bootstrapper) release(wanted claim) error {
 	err := b.identity.update(func(i *identity) bool {
 		i.Claim = nil

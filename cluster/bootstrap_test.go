@@ -131,7 +131,8 @@ func TestMissingNodesAreReported(t *testing.T) {
 func TestOverlappingSeedsFormOneCluster(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
-	// Two groups of three see only themselves, where four nodes bootstrap a cluster. Then one node joins both.
+	// Two groups of three see only themselves, where four nodes bootstrap a cluster. Then one node
+	// joins both.
 	group := func(names ...string) (nodes []*testNode) {
 		var seeds []string
 		for _, name := range names {
@@ -182,7 +183,8 @@ func TestDataFolderOfAnotherClusterIsRejected(t *testing.T) {
 	}
 }
 
-// A node of another cluster now runs at the address of a member in the book. It is rejected, and nothing else happens.
+// A node of another cluster now runs at the address of a member in the book. It is rejected, and
+// nothing else happens.
 func TestForeignNodeAtAnAddressInTheBook(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -269,7 +271,8 @@ func TestDifferentNumberOfShardsIsRejected(t *testing.T) {
 	}
 }
 
-// All nodes restart at new addresses. The addresses in their books lead nowhere, so each node but the first needs one seed.
+// All nodes restart at new addresses. The addresses in their books lead nowhere, so each node but
+// the first needs one seed.
 func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()

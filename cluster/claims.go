@@ -47,7 +47,8 @@ func (b *bootstrapper) askClaim(server string, request claimRequest) (reply clai
 	return reply, json.Unmarshal(answer, &reply)
 }
 
-// resolveClaim asks the coordinator what became of the claim that this node granted, and reports whether the claim still binds.
+// resolveClaim asks the coordinator what became of the claim that this node granted, and reports
+// whether the claim still binds.
 func (b *bootstrapper) resolveClaim() (bound bool, err error) {
 	granted := b.identity.get().Claim
 	if granted == nil {
@@ -110,7 +111,8 @@ func (b *bootstrapper) answerQuestion(about claim) claimReply {
 	return claimReply{Cluster: i.Cluster, Holds: i.Claim != nil && i.Claim.equal(&about) && i.Claim.Round == about.Round}
 }
 
-// grant decides about a request under the identity's lock. The claim is on disk before the coordinator hears of it.
+// grant decides about a request under the identity's lock. The claim is on disk before the
+// coordinator hears of it.
 func (b *bootstrapper) grant(i *identity, from Caller, request claimRequest) (reply claimReply, changed bool) {
 	wanted, held := request.Claim, i.Claim
 	sameCoordinator := held != nil && held.Coordinator == wanted.Coordinator && held.Store == wanted.Store

@@ -17,7 +17,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// claimSim is a set of nodes that ask each other for claims over a bus that loses requests and answers, driven by a seed.
+// claimSim is a set of nodes that ask each other for claims over a bus that loses requests and
+// answers, driven by a seed.
 type claimSim struct {
 	t     *testing.T
 	seed  uint64
@@ -96,7 +97,8 @@ func (v *claimSim) start(id topology.NodeID, expect int) {
 // Renew implements Bus.
 func (claimBus) Renew() {}
 
-// lost reports whether the next message between two nodes is lost. Calls run concurrently, so each pair has its own random source.
+// lost reports whether the next message between two nodes is lost. Calls run concurrently, so each
+// pair has its own random source.
 func (v claimBus) lost(to topology.NodeID) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -108,9 +110,13 @@ func (v claimBus) lost(to topology.NodeID) bool {
 	return v.chance[pair].Float64() < 0.15
 }
 
-// Whatever each node sees, whichever node restarts, whatever is lost: two clusters never share a node, and every member granted its claim.
+// Whatever each node sees, whichever node restarts, whatever is lost: two clusters never share a
+// node, and every member granted its claim.
 func TestClaimsNeverFormOverlappingClusters(t *testing.T) {
 	rounds := 300
+	if testing.Short() {
+		rounds = 100
+	}
 	if s := os.Getenv("NDRING_SIM_SEEDS"); s != "" {
 		rounds, _ = strconv.Atoi(s)
 	}

@@ -99,8 +99,8 @@ func (c *Cluster) assembleStart(bus Bus) {
 	}
 }
 
-// Open reads the node's identity and starts gossip. It returns when others can reach the node; Ready returns when the node is a
-// member. After an error nothing is left running.
+// Open reads the node's identity and starts gossip. It returns when others can reach the node;
+// Ready returns when the node is a member. After an error nothing is left running.
 func (c *Cluster) Open(context.Context) error {
 	if err := c.load(); err != nil {
 		return err
@@ -155,7 +155,8 @@ func (c *Cluster) Topology() *topology.Topology { return c.fsm.current.Load() }
 // GossipAddress returns where others reach this node's gossip.
 func (c *Cluster) GossipAddress() (host string, port int) { return c.gossip.address() }
 
-// GossipRefused returns how many messages to the gossip port were refused because no node sends such messages.
+// GossipRefused returns how many messages to the gossip port were refused because no node sends
+// such messages.
 func (c *Cluster) GossipRefused() int64 { return c.gossip.refused.Load() }
 
 // ID returns the cluster id; empty before the node belongs to a cluster.

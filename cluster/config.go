@@ -100,12 +100,14 @@ type Caller struct {
 type Bus interface {
 	// Dial opens a stream for raft.
 	Dial(ctx context.Context, to Target) (net.Conn, error)
-	// Call sends a request and returns the reply. The error is a *RemoteError if the other node answered with one, and wraps
-	// ErrNotSent if the request was not sent. After any other error the request may or may not have been handled.
+	// Call sends a request and returns the reply. The error is a *RemoteError if the other node
+	// answered with one, and wraps ErrNotSent if the request was not sent. After any other error
+	// the request may or may not have been handled.
 	Call(ctx context.Context, to Target, m Method, payload []byte) ([]byte, error)
 	// Probe asks who is at an address.
 	Probe(ctx context.Context, address string) (Caller, error)
-	// Renew makes further requests use new connections. Those made from an address that this machine has lost are dead.
+	// Renew makes further requests use new connections. Those made from an address that this
+	// machine has lost are dead.
 	Renew()
 }
 
@@ -125,7 +127,8 @@ type Host interface {
 	SetRaftState(id string) error
 	// Publish passes on a newer topology. It must not block.
 	Publish(*topology.Topology)
-	// AwaitTopology returns when the process routes by the topology of an index or a later one. It may be called at any time.
+	// AwaitTopology returns when the process routes by the topology of an index or a later one. It
+	// may be called at any time.
 	AwaitTopology(ctx context.Context, index uint64) error
 }
 

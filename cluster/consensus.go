@@ -14,7 +14,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// consensus is raft and everything under it: the log, the FSM, and the streams to other nodes. It owns the transport and the stores.
+// consensus is raft and everything under it: the log, the FSM, and the streams to other nodes. It
+// owns the transport and the stores.
 type consensus struct {
 	*raft.Raft
 	fsm       *fsm
@@ -37,8 +38,8 @@ const (
 // keyTerm is the key of the term in raft's stable store.
 const keyTerm = "CurrentTerm"
 
-// openConsensus starts raft on stores, which it then owns. Servers bootstrap a new cluster; without them the cluster exists, or its
-// leader will contact this node.
+// openConsensus starts raft on stores, which it then owns. Servers bootstrap a new cluster; without
+// them the cluster exists, or its leader will contact this node.
 func openConsensus(local string, kept *stores, servers []server, s *streamLayer, f *fsm, timing Timing, log *slog.Logger) (*consensus, error) {
 	a := &consensus{fsm: f, streams: s, stores: kept, local: local, leads: make(chan bool, 16), timing: timing}
 	logger := raftLogger(log)
@@ -116,8 +117,9 @@ func (a *consensus) start(logs raft.LogStore, stable raft.StableStore, snapshots
 
 // bootstrapLog writes the first entry of the log, unless the log has entries.
 //
-// Raft writes the term, then the entry. After a crash in between, raft takes the log for bootstrapped though it has no servers, and no
-// node could ever lead. So this checks whether there is an entry.
+// Raft writes the term, then the entry. After a crash in between, raft takes the log for
+// bootstrapped though it has no servers, and no node could ever lead. So this checks whether there
+// is an entry.
 func bootstrapLog(config *raft.Config, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, transport raft.Transport, first raft.Configuration) error {
 	err := raft.BootstrapCluster(config, logs, stable, snapshots, transport, first)
 	if !errors.Is(err, raft.ErrCantBootstrap) {
@@ -145,8 +147,9 @@ func (a *consensus) leader() topology.NodeID {
 
 // awaitChange waits for a change of raft's servers.
 //
-// Raft registers a new voter only when it counts that voter's vote, shortly after it has sent the entry about it. If the answer arrives
-// before that, raft does not count it, and commits the entry only with the next one. So there has to be a next one.
+// Raft registers a new voter only when it counts that voter's vote, shortly after it has sent the
+// entry about it. If the answer arrives before that, raft does not count it, and commits the entry
+// only with the next one. So there has to be a next one.
 func (a *consensus) awaitChange(change raft.Future) error {
 	return awaitPushed(change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
 }
@@ -166,7 +169,8 @@ func awaitPushed(change raft.Future, patience time.Duration, push func()) error 
 	}
 }
 
-// close ends raft and everything under it. A leader first transfers its leadership, which saves the others an election timeout.
+// close ends raft and everything under it. A leader first transfers its leadership, which saves the
+// others an election timeout.
 func (a *consensus) close() error {
 	if a.State() == raft.Leader {
 		transferred := make(chan error, 1)

@@ -32,7 +32,8 @@ func (h *crashingStore) SetUint64(key []byte, n uint64) error {
 	return h.write(func() error { return h.InmemStore.SetUint64(key, n) })
 }
 
-// Wherever a crash interrupts the bootstrap of the log, the next start has the servers in the log, once.
+// Wherever a crash interrupts the bootstrap of the log, the next start has the servers in the log,
+// once.
 func TestCrashWhileTheLogIsBootstrapped(t *testing.T) {
 	t.Parallel()
 	config := raftConfig("a/s", Timing{}.withDefaults(), raftLogger(slog.New(slog.NewTextHandler(io.Discard, nil))), nil)

@@ -8,7 +8,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// controller proposes what package topology plans, while this node leads. voters.go is the part that changes raft's servers.
+// controller proposes what package topology plans, while this node leads. voters.go is the part
+// that changes raft's servers.
 type controller struct {
 	life    *lifetime
 	log     *slog.Logger
@@ -72,7 +73,8 @@ type term struct {
 	caughtUp bool // the barrier has passed
 }
 
-// step decides once the barrier has passed: before, it could repeat decisions that are committed already.
+// step decides once the barrier has passed: before, it could repeat decisions that are committed
+// already.
 func (t *term) step() {
 	if !t.caughtUp {
 		t.caughtUp = t.barrier() == nil
@@ -82,7 +84,8 @@ func (t *term) step() {
 	}
 }
 
-// history is what the controller remembers between two decisions of a term. All times are Unix milliseconds.
+// history is what the controller remembers between two decisions of a term. All times are Unix
+// milliseconds.
 type history struct {
 	nodes     string           // the nodes of the topology, with state and zone
 	changedAt int64            // when nodes last changed
@@ -136,8 +139,9 @@ func (c *controller) decideTopology(a *consensus, h *history) {
 	c.log.Debug("controller proposed", "operations", len(ops), "refused", refused, "err", err)
 }
 
-// answers probes a node that gossip sees alive, with the store of a raft server. Gossip sees a killed node alive for another second or
-// two. After a recovery the leader has the only vote: if it gave a second vote to such a node, it would lose its majority for good.
+// answers probes a node that gossip sees alive, with the store of a raft server. Gossip sees a
+// killed node alive for another second or two. After a recovery the leader has the only vote: if it
+// gave a second vote to such a node, it would lose its majority for good.
 func (c *controller) answers(ctx context.Context, node topology.NodeID, store string) bool {
 	if node == c.self.ID {
 		return true

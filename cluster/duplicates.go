@@ -16,7 +16,8 @@ type duplicates struct {
 	reported uint64 // incarnation of the later duplicate that was logged; only startup uses it
 }
 
-// check returns an error if an earlier incarnation of this node still runs. A later one is logged: that one has to end.
+// check returns an error if an earlier incarnation of this node still runs. A later one is logged:
+// that one has to end.
 func (d *duplicates) check() error {
 	for _, other := range d.live() {
 		if other.incarnation < d.self.Incarnation {

@@ -24,8 +24,9 @@ func propose(n *testNode, within time.Duration) error {
 	return err
 }
 
-// The leader is killed 20 times while all nodes propose changes. The test requires that changes are committed again each time, that no
-// committed change is lost, and that the topologies agree. It reports how long each failover takes, without a limit.
+// The leader is killed 20 times while all nodes propose changes. The test requires that changes are
+// committed again each time, that no committed change is lost, and that the topologies agree. It
+// reports how long each failover takes, without a limit.
 func TestLeaderIsKilledRepeatedly(t *testing.T) {
 	kills := 20
 	if testing.Short() || raceDetector {
@@ -209,12 +210,14 @@ func TestForgetAndLeave(t *testing.T) {
 	}
 }
 
-// No leader contacts such a node, since it learned of its removal, and it starts no election, since it has no vote.
+// No leader contacts such a node, since it learned of its removal, and it starts no election, since
+// it has no vote.
 func TestNodeThatLeftRejoinsWithItsFolder(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 3, nil)
-	// A node that joins earlier would get shards, and this test has no internal/node to move them away again.
+	// A node that joins earlier would get shards, and this test has no internal/node to move them
+	// away again.
 	eventually(t, "all shards are served", func() bool {
 		return served(nodes[0], nodes[0])+served(nodes[1], nodes[0])+served(nodes[2], nodes[0]) == 16
 	})

@@ -48,8 +48,8 @@ func newGossip(config *Config, m *members) *gossip {
 	}}
 }
 
-// memberName differs for each incarnation of a node and for each address that it has had: memberlist would reject a known name at a new
-// address until it has given up the old one.
+// memberName differs for each incarnation of a node and for each address that it has had:
+// memberlist would reject a known name at a new address until it has given up the old one.
 func memberName(id topology.NodeID, incarnation uint64, moves int) string {
 	name := string(id) + "/" + strconv.FormatUint(incarnation, 10)
 	if moves > 0 {
@@ -142,7 +142,8 @@ func (g *gossip) tell(change func(*meta)) error {
 	return list.UpdateNode(5 * time.Second)
 }
 
-// join contacts addresses concurrently. At the foreign ones a node of another cluster answered, at the silent ones no node did.
+// join contacts addresses concurrently. At the foreign ones a node of another cluster answered, at
+// the silent ones no node did.
 func (g *gossip) join(addresses []string) (answered int, foreign, silent []string, err error) {
 	list := g.current()
 	if list == nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// identity is what a node has promised and which cluster it belongs to. It is on disk before any other node is told.
+// identity is what a node has promised and which cluster it belongs to. It is on disk before any
+// other node is told.
 type identity struct {
 	Cluster      string           `json:"cluster,omitempty"` // id; empty before the node belongs to one
 	Server       string           `json:"server,omitempty"`  // server id under which the node joined
@@ -24,7 +25,8 @@ type identity struct {
 	FormerStores []string         `json:"was,omitempty"`     // earlier stores of the data folder, until the cluster knows the present one
 }
 
-// claim is a node's promise to be part of a cluster of exactly these nodes, and of no other, unless the coordinator releases it.
+// claim is a node's promise to be part of a cluster of exactly these nodes, and of no other, unless
+// the coordinator releases it.
 type claim struct {
 	Coordinator topology.NodeID `json:"asker"`
 	Store       string          `json:"store"` // of the coordinator
@@ -71,8 +73,8 @@ func (s *identityStore) get() identity {
 
 func (s *identityStore) clusterID() string { return s.get().Cluster }
 
-// update saves the identity if change reports that it changed it. Requests wait while change runs, so that it can decide and record
-// atomically.
+// update saves the identity if change reports that it changed it. Requests wait while change runs,
+// so that it can decide and record atomically.
 func (s *identityStore) update(change func(*identity) (changed bool)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,8 +84,8 @@ func (s *identityStore) update(change func(*identity) (changed bool)) error {
 	return s.current.save(s.files)
 }
 
-// clearBootstrap forgets how the cluster began, once it has other members: a node that loses its log of the topology must not
-// bootstrap the cluster a second time.
+// clearBootstrap forgets how the cluster began, once it has other members: a node that loses its
+// log of the topology must not bootstrap the cluster a second time.
 func (s *identityStore) clearBootstrap() error {
 	return s.update(func(i *identity) bool {
 		had := i.Bootstrap != nil
@@ -99,7 +101,8 @@ func (s *identityStore) addFormerStore(store string) {
 	s.current.FormerStores = append(s.current.FormerStores, store)
 }
 
-// clearFormerStores forgets the earlier stores of the data folder, once the cluster knows the present one.
+// clearFormerStores forgets the earlier stores of the data folder, once the cluster knows the
+// present one.
 func (s *identityStore) clearFormerStores() error {
 	return s.update(func(i *identity) bool {
 		had := len(i.FormerStores) > 0
@@ -134,9 +137,11 @@ func (i *identity) save(files Files) error {
 	return files.Save(identityFile, content)
 }
 
-// identity returns the identity of the folder's node. Without a readable identity.json, the manifest and raft's files may still tell:
-// the manifest names the cluster and the raft state (Host.SetRaftState), and raft's files are in folders named by their store. A member
-// needs no more, since its claims no longer matter. Whether raft's files are complete shows when they are opened.
+// identity returns the identity of the folder's node. Without a readable identity.json, the
+// manifest and raft's files may still tell: the manifest names the cluster and the raft state
+// (Host.SetRaftState), and raft's files are in folders named by their store. A member needs no
+// more, since its claims no longer matter. Whether raft's files are complete shows when they are
+// opened.
 func (f *raftFolder) identity(self topology.NodeID, cluster string, hasBook bool) (identity, error) {
 	i, err := loadIdentity(f.files)
 	if err != nil && !errors.Is(err, errIdentity) || i.Cluster != "" {
@@ -157,7 +162,8 @@ func (f *raftFolder) identity(self topology.NodeID, cluster string, hasBook bool
 	return i, i.save(f.files)
 }
 
-// lastStore returns the last store that was part of a cluster, according to the manifest and raft's files; empty for none.
+// lastStore returns the last store that was part of a cluster, according to the manifest and raft's
+// files; empty for none.
 func (f *raftFolder) lastStore() (last string) {
 	if f.known != "" {
 		return f.store
@@ -185,7 +191,8 @@ func IsMember(files Files) bool {
 	return err != nil || i.Cluster != ""
 }
 
-// HasPromised reports whether the node of a data folder has promised anything to others under its id, or may have.
+// HasPromised reports whether the node of a data folder has promised anything to others under its
+// id, or may have.
 func HasPromised(files Files) bool {
 	i, err := loadIdentity(files)
 	return err != nil || i.Cluster != "" || i.Claim != nil || i.Round > 0

@@ -60,8 +60,9 @@ func (j *joiner) requestJoin(cluster string, nodes []incarnation) error {
 	return nil
 }
 
-// findLeader asks one of the members that gossip sees, another one at each attempt, to have this incarnation admitted. A node that was
-// forgotten, or was away for long, does not learn from its own log who leads.
+// findLeader asks one of the members that gossip sees, another one at each attempt, to have this
+// incarnation admitted. A node that was forgotten, or was away for long, does not learn from its
+// own log who leads.
 func (j *joiner) findLeader(cluster string, attempt int) error {
 	var members []incarnation
 	for _, i := range j.members.alive() {

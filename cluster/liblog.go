@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// Messages of raft and memberlist are for debugging; this package logs the events that operators need. At a higher level, a node that is
-// down would fill the log.
+// Messages of raft and memberlist are for debugging; this package logs the events that operators
+// need. At a higher level, a node that is down would fill the log.
 const libraryLevel = slog.LevelDebug
 
 // raftLogger passes raft's messages to slog.

@@ -11,7 +11,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// members is what gossip knows about other nodes. Gossip writes it and every part reads it; its lock is never held while waiting.
+// members is what gossip knows about other nodes. Gossip writes it and every part reads it; its
+// lock is never held while waiting.
 type members struct {
 	self        topology.NodeID
 	incarnation uint64
@@ -123,8 +124,8 @@ func (m *members) observeSelf(i incarnation) {
 	}
 }
 
-// set replaces or adds an incarnation, and drops dead ones that are older than the newest. It reports false for news about an address
-// that the incarnation has left.
+// set replaces or adds an incarnation, and drops dead ones that are older than the newest. It
+// reports false for news about an address that the incarnation has left.
 func (n *member) set(i incarnation) bool {
 	at, known := slices.BinarySearchFunc(n.incarnations, i.incarnation, func(a incarnation, id uint64) int { return cmp.Compare(a.incarnation, id) })
 	if !known {

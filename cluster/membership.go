@@ -11,8 +11,8 @@ type membership struct {
 	log      *slog.Logger
 }
 
-// persist records durably that the node belongs to a cluster, then tells the others. Record says how the cluster begins, on the one
-// node that bootstraps it.
+// persist records durably that the node belongs to a cluster, then tells the others. Record says
+// how the cluster begins, on the one node that bootstraps it.
 func (m *membership) persist(cluster string, record *bootstrapRecord) error {
 	if err := m.host.SetClusterID(cluster); err != nil {
 		return err

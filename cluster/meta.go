@@ -77,7 +77,8 @@ func decodeMeta(b []byte) (m meta, err error) {
 	return m, nil
 }
 
-// serverID is both the name and the address of a node in raft. A copy of the log belongs to one node and one store.
+// serverID is both the name and the address of a node in raft. A copy of the log belongs to one
+// node and one store.
 func serverID(node topology.NodeID, store string) string { return string(node) + "/" + store }
 
 func parseServerID(id string) (node topology.NodeID, store string, err error) {

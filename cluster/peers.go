@@ -62,7 +62,8 @@ func (p *peers) seesServer(node topology.NodeID, store string) bool {
 	return known && i.alive && i.store == store
 }
 
-// formerUncertainText is the text of ErrUncertain in earlier versions, whose nodes may be in the cluster during an upgrade.
+// formerUncertainText is the text of ErrUncertain in earlier versions, whose nodes may be in the
+// cluster during an upgrade.
 const formerUncertainText = "whether it was decided is not known"
 
 // call sends a request to a node. The error is ErrUncertain unless the request is known to have failed.

@@ -44,9 +44,9 @@ type proposer struct {
 	proposed, failed atomic.Int64 // totals since the start
 }
 
-// Propose gets a command committed and returns when this node's topology has it, with an error for each operation, nil for those that
-// were applied. If the last error is ErrUncertain, the command may have been committed or may be later; after any other error it was not
-// and will not be.
+// Propose gets a command committed and returns when this node's topology has it, with an error for
+// each operation, nil for those that were applied. If the last error is ErrUncertain, the command
+// may have been committed or may be later; after any other error it was not and will not be.
 func (c *Cluster) Propose(ctx context.Context, command topology.Command) ([]error, error) {
 	return c.proposer.propose(ctx, command)
 }
@@ -164,7 +164,8 @@ func (a *consensus) commit(command []byte) (result committed, err error) {
 	return result, nil
 }
 
-// proposalError translates an error of raft: ErrNoLeader if the command did not get into the log, else ErrUncertain.
+// proposalError translates an error of raft: ErrNoLeader if the command did not get into the log,
+// else ErrUncertain.
 func proposalError(err error) error {
 	switch {
 	case err == nil:

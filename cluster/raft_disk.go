@@ -9,8 +9,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// stallDetectingLog is raft's log. A leader whose disk hangs would keep leading, because its heartbeats come from another goroutine. So
-// the node mutes itself while a write takes longer than limit, and the others elect a leader whose disk works.
+// stallDetectingLog is raft's log. A leader whose disk hangs would keep leading, because its
+// heartbeats come from another goroutine. So the node mutes itself while a write takes longer than
+// limit, and the others elect a leader whose disk works.
 type stallDetectingLog struct {
 	raft.LogStore
 	limit   time.Duration
@@ -43,8 +44,9 @@ func (s *stallDetectingLog) StoreLogs(entries []*raft.Log) error {
 	return err
 }
 
-// GetLog implements raft.LogStore. Raft ends the process when it cannot read an entry that it has written. So this never returns from a
-// damaged log: raft's goroutine waits until the node closes. The next start says what to do (LostError).
+// GetLog implements raft.LogStore. Raft ends the process when it cannot read an entry that it has
+// written. So this never returns from a damaged log: raft's goroutine waits until the node closes.
+// The next start says what to do (LostError).
 func (s *stallDetectingLog) GetLog(index uint64, entry *raft.Log) error {
 	err := s.LogStore.GetLog(index, entry)
 	if s.muteIfDamaged(err) {
@@ -65,8 +67,9 @@ func (s *stallDetectingLog) muteIfDamaged(err error) bool {
 	return true
 }
 
-// retryingStableStore is raft's store of term and vote. Raft ends the process when it cannot write one of them, on a full disk for
-// example, though the node could go on serving arrays. So a write is retried until it succeeds; meanwhile the node is muted.
+// retryingStableStore is raft's store of term and vote. Raft ends the process when it cannot write
+// one of them, on a full disk for example, though the node could go on serving arrays. So a write
+// is retried until it succeeds; meanwhile the node is muted.
 type retryingStableStore struct {
 	raft.StableStore
 	closing <-chan struct{} // raft is being closed

@@ -9,9 +9,11 @@ import (
 	"time"
 )
 
-// mark is how far a raft state has come, kept in another file: an older copy of raft's files is whole, but lacks what was written since.
+// mark is how far a raft state has come, kept in another file: an older copy of raft's files is
+// whole, but lacks what was written since.
 //
-// It is written behind raft and at most once a second, which no election waits for. It may lack the last second before a crash.
+// It is written behind raft and at most once a second, which no election waits for. It may lack the
+// last second before a crash.
 type mark struct {
 	Raft string `json:"raft"` // id of the state
 	position

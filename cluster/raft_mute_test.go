@@ -114,7 +114,8 @@ func (damagedLog) StoreLogs([]*raft.Log) error {
 	return &damagedError{"raft.db", boltDamage("a page")}
 }
 
-// Raft gets the error of a failed write, since it then answers the pending proposals. The node is muted.
+// Raft gets the error of a failed write, since it then answers the pending proposals. The node is
+// muted.
 func TestDamagedLogFailsProposals(t *testing.T) {
 	t.Parallel()
 	muted := make(chan bool, 1)
@@ -130,7 +131,8 @@ func TestDamagedLogFailsProposals(t *testing.T) {
 	}
 }
 
-// An unreadable entry does not end the process: raft's goroutine waits until the node closes, and the node is muted.
+// An unreadable entry does not end the process: raft's goroutine waits until the node closes, and
+// the node is muted.
 func TestUnreadableLogMutesTheNode(t *testing.T) {
 	t.Parallel()
 	muted, ended, gone := make(chan bool, 1), make(chan struct{}), make(chan bool, 1)

@@ -14,11 +14,13 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Recovery restores a cluster that has lost a majority of its voters for good: one node's topology becomes the cluster's, with that node
-// as the only voter. It works on the files of a node that is not running: OpenRecovery, then Recover if wanted, then Close.
+// Recovery restores a cluster that has lost a majority of its voters for good: one node's topology
+// becomes the cluster's, with that node as the only voter. It works on the files of a node that is
+// not running: OpenRecovery, then Recover if wanted, then Close.
 //
-// Other live nodes may have decisions in their logs that this node never received. So the log continues far beyond any index that they
-// can have, in a term and in epochs above theirs. Raft then replaces their topology by this node's as a whole.
+// Other live nodes may have decisions in their logs that this node never received. So the log
+// continues far beyond any index that they can have, in a term and in epochs above theirs. Raft
+// then replaces their topology by this node's as a whole.
 type Recovery struct {
 	Cluster  string
 	Self     topology.NodeID
@@ -49,12 +51,14 @@ var (
 	ErrNotMember = errors.New("this node is not in its own topology: the cluster had removed it. Recover on another node")
 )
 
-// recoveryGap is by how much a recovery raises index, term and epochs: beyond anything that the lost majority can have reached, and by a
-// random number. If two nodes are recovered, the one with the larger number prevails when they meet; with equal index and term, raft
-// would take their logs for the same.
+// recoveryGap is by how much a recovery raises index, term and epochs: beyond anything that the
+// lost majority can have reached, and by a random number. If two nodes are recovered, the one with
+// the larger number prevails when they meet; with equal index and term, raft would take their logs
+// for the same.
 func recoveryGap() uint64 { return topology.RecoveryGap + rand.Uint64N(4*topology.RecoveryGap) }
 
-// OpenRecovery reads what a node knows about its cluster. It changes nothing. Dir has a folder of raft's files for each store.
+// OpenRecovery reads what a node knows about its cluster. It changes nothing. Dir has a folder of
+// raft's files for each store.
 func OpenRecovery(self topology.NodeID, store, dir string, files Files, log *slog.Logger) (*Recovery, error) {
 	i, err := loadIdentity(files)
 	if err != nil {
@@ -199,7 +203,8 @@ type dryLogs struct{ raft.LogStore }
 // DeleteRange implements raft.LogStore.
 func (dryLogs) DeleteRange(uint64, uint64) error { return nil }
 
-// drySnapshots reads snapshots and writes none, but records the position of the one that would be written.
+// drySnapshots reads snapshots and writes none, but records the position of the one that would be
+// written.
 type drySnapshots struct {
 	raft.SnapshotStore
 	index, term uint64

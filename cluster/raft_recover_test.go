@@ -157,7 +157,8 @@ func (nw *network) meet(other *network) {
 	}
 }
 
-// The majority was only cut off and kept committing changes. It reaches the recovered node before that node sees it.
+// The majority was only cut off and kept committing changes. It reaches the recovered node before
+// that node sees it.
 func TestRecoveryPrevailsOverAMajorityThatKeptDeciding(t *testing.T) {
 	t.Parallel()
 	nw, cut := newNetwork(), newNetwork()
@@ -222,7 +223,8 @@ func TestRecoveryOnTwoNodes(t *testing.T) {
 	recovered(t, both)
 }
 
-// Requests of nodes that have not learned of the recovery are rejected, and the answers tell them nothing.
+// Requests of nodes that have not learned of the recovery are rejected, and the answers tell them
+// nothing.
 func TestTransportRejectsEarlierRecoveries(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -256,7 +258,8 @@ func TestTransportRejectsEarlierRecoveries(t *testing.T) {
 	}
 }
 
-// The recovered node was away. It never learned of a node that joined since, nor of a restart of another one. Both kept running.
+// The recovered node was away. It never learned of a node that joined since, nor of a restart of
+// another one. Both kept running.
 func TestRecoveryOfANodeThatWasAway(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -306,7 +309,8 @@ func TestRecoveryOfTheOnlyVoter(t *testing.T) {
 	}
 }
 
-// A member without a leader asks to be admitted every few seconds. That must not write to the log if it is a member or was forgotten.
+// A member without a leader asks to be admitted every few seconds. That must not write to the log
+// if it is a member or was forgotten.
 func TestRepeatedJoinRequestWritesNothing(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()

@@ -11,13 +11,14 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Rejoin repairs a data folder that has lost its raft state. At the next start the node is a new raft server, without a vote until it is
-// given one, and keeps the copies in the folder. Rejoin works on the files of a node that is not running: OpenRejoin, then Apply, then
-// the caller gives the folder a new store.
+// Rejoin repairs a data folder that has lost its raft state. At the next start the node is a new
+// raft server, without a vote until it is given one, and keeps the copies in the folder. Rejoin
+// works on the files of a node that is not running: OpenRejoin, then Apply, then the caller gives
+// the folder a new store.
 //
-// A node that was alone in its cluster bootstraps that cluster again around its arrays; the settings are lost. If the folder does not
-// tell whether the node was alone, the operator has to: a member that bootstrapped its cluster again would make a second cluster with
-// the same id.
+// A node that was alone in its cluster bootstraps that cluster again around its arrays; the
+// settings are lost. If the folder does not tell whether the node was alone, the operator has to: a
+// member that bootstrapped its cluster again would make a second cluster with the same id.
 type Rejoin struct {
 	Cluster string
 	Self    topology.NodeID
@@ -89,8 +90,9 @@ func (r *Rejoin) diagnose() error {
 	return errors.Join(ErrRaftIntact, s.close())
 }
 
-// Apply makes the next start rejoin as a new raft server, or bootstrap the cluster again if the node was alone. It moves what is left of
-// raft's files aside and returns where to. Until the caller gives the folder a new store, the node does not start.
+// Apply makes the next start rejoin as a new raft server, or bootstrap the cluster again if the
+// node was alone. It moves what is left of raft's files aside and returns where to. Until the
+// caller gives the folder a new store, the node does not start.
 func (r *Rejoin) Apply(alone bool) (kept string, err error) {
 	if alone {
 		r.identity.Bootstrap = &bootstrapRecord{Servers: []server{{ID: r.identity.Server, Voter: true}}}

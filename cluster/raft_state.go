@@ -16,14 +16,18 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// A raft server that has lost its term, its vote or a part of its log can undo decisions: it may vote for a server that knows less than
-// it did. So the first raft state of a data folder gets an id, kept in raft.db and in the manifest (Host.SetRaftState). From then on the
-// node starts only with that state, complete and no older than it is known to have been; otherwise the start ends with a LostError.
+// A raft server that has lost its term, its vote or a part of its log can undo decisions: it may
+// vote for a server that knows less than it did. So the first raft state of a data folder gets an
+// id, kept in raft.db and in the manifest (Host.SetRaftState). From then on the node starts only
+// with that state, complete and no older than it is known to have been; otherwise the start ends
+// with a LostError.
 //
-// The first start writes raft.db with its id under a temporary name and renames it, then writes the manifest, then starts raft, which
-// may vote. A crash in between comes before any vote. A state written by a version without ids gets one.
+// The first start writes raft.db with its id under a temporary name and renames it, then writes the
+// manifest, then starts raft, which may vote. A crash in between comes before any vote. A state
+// written by a version without ids gets one.
 
-// LostError is returned when the node of a data folder was a member and its raft state is missing, damaged or older than it was.
+// LostError is returned when the node of a data folder was a member and its raft state is missing,
+// damaged or older than it was.
 type LostError struct {
 	What string // what is wrong, with the name of the file
 	Dir  string // data folder
@@ -102,13 +106,15 @@ func (f *raftFolder) openExisting(i *identity) (*stores, error) {
 	return s, nil
 }
 
-// mustHave reports whether the folder must have a raft state, as far as a folder without a state id can tell: it has arrays, and the
-// node neither bootstrapped a cluster around them nor brought them along as a new server.
+// mustHave reports whether the folder must have a raft state, as far as a folder without a state id
+// can tell: it has arrays, and the node neither bootstrapped a cluster around them nor brought them
+// along as a new server.
 func (f *raftFolder) mustHave(i *identity) bool {
 	return f.hasData && i.Bootstrap == nil && len(i.FormerStores) == 0
 }
 
-// check returns a LostError unless a state is the folder's, complete, and no older than it is known to have been.
+// check returns a LostError unless a state is the folder's, complete, and no older than it is known
+// to have been.
 func (f *raftFolder) check(s *stores, i *identity) error {
 	id, err := s.id()
 	if err != nil {
@@ -133,7 +139,8 @@ func (f *raftFolder) check(s *stores, i *identity) error {
 	return f.checkMark(id, reached)
 }
 
-// serversOf returns the servers of the cluster according to the log of an earlier server of this folder; none if there is no log.
+// serversOf returns the servers of the cluster according to the log of an earlier server of this
+// folder; none if there is no log.
 func (f *raftFolder) serversOf(was string) ([]raft.Server, error) {
 	_, store, err := parseServerID(was)
 	if err != nil || f.dir == "" {
@@ -215,7 +222,8 @@ func syncDir(dir string) error {
 // position is the end of a raft state.
 type position struct{ Term, Index uint64 }
 
-// checkLog reads all of a state and returns its position. The log must continue where the newest readable snapshot ends.
+// checkLog reads all of a state and returns its position. The log must continue where the newest
+// readable snapshot ends.
 func checkLog(s *stores) (at position, err error) {
 	damage := func(format string, args ...any) error { return &damagedError{s.path, boltDamage(format, args...)} }
 	defer func() {
@@ -250,7 +258,8 @@ func checkLog(s *stores) (at position, err error) {
 	return at, nil
 }
 
-// newestSnapshot returns the index of the newest readable snapshot, with which raft will start; 0 if there is no snapshot.
+// newestSnapshot returns the index of the newest readable snapshot, with which raft will start; 0
+// if there is no snapshot.
 func newestSnapshot(snapshots raft.SnapshotStore) (uint64, error) {
 	list, err := snapshots.List()
 	if err != nil || len(list) == 0 {

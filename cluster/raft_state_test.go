@@ -61,8 +61,8 @@ func zero(path string, from int) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
-// Of three voters one is behind. Changes that the other two committed survive although one of them loses its votes: that one must not
-// elect the one that is behind.
+// Of three voters one is behind. Changes that the other two committed survive although one of them
+// loses its votes: that one must not elect the one that is behind.
 func TestVoterWithoutItsLogDoesNotVote(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"removed", "cut off", "recreated"} { // the rest are tested on a lone node
@@ -211,7 +211,8 @@ func eachFile(dir string, do func(path string) error) error {
 	})
 }
 
-// Whatever is in raft's file, a start ends with an error or continues with everything that was committed.
+// Whatever is in raft's file, a start ends with an error or continues with everything that was
+// committed.
 func TestDamagedLogIsDetected(t *testing.T) {
 	t.Parallel()
 	nw, c := newNetwork(), onDisk(t, testConfig(t, "a", 0))

@@ -97,8 +97,8 @@ func (e *damagedError) Error() string { return fmt.Sprintf("%s: %v", e.path, e.e
 
 func (e *damagedError) Unwrap() error { return e.err }
 
-// guarded turns panics and memory faults of bbolt, which malformed or unreadable pages cause, into errors. They must not end the process,
-// which has arrays to serve.
+// guarded turns panics and memory faults of bbolt, which malformed or unreadable pages cause, into
+// errors. They must not end the process, which has arrays to serve.
 type guarded struct {
 	store *raftboltdb.BoltStore
 	path  string

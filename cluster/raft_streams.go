@@ -16,9 +16,10 @@ import (
 
 // streamLayer connects raft to the other nodes. It resolves a server id each time it is dialled.
 //
-// Dialling a node that is down waits until the node is back. Otherwise raft would count each failure and, after some minutes, rest for
-// ten seconds between attempts, and a node that comes back would wait that long. At most maxWaiting dials wait for one server; further
-// ones make the oldest give up.
+// Dialling a node that is down waits until the node is back. Otherwise raft would count each
+// failure and, after some minutes, rest for ten seconds between attempts, and a node that comes
+// back would wait that long. At most maxWaiting dials wait for one server; further ones make the
+// oldest give up.
 type streamLayer struct {
 	bus     Bus
 	resolve func(topology.NodeID) (address string, alive bool)
@@ -154,7 +155,8 @@ func (s *streamLayer) dialOnce(ctx context.Context, node topology.NodeID, store 
 // waiter is a dial that waits for a node to come back.
 type waiter struct{ giveUp context.CancelFunc }
 
-// addWaiter registers a dial that waits for a server, and makes the oldest one give up if there are too many.
+// addWaiter registers a dial that waits for a server, and makes the oldest one give up if there are
+// too many.
 func (s *streamLayer) addWaiter(address raft.ServerAddress, giveUp context.CancelFunc) (done func()) {
 	w := &waiter{giveUp}
 	s.mu.Lock()
@@ -171,7 +173,8 @@ func (s *streamLayer) addWaiter(address raft.ServerAddress, giveUp context.Cance
 	}
 }
 
-// mute cuts all streams and opens no others, which makes this node look dead to raft on the other nodes; mute(false) ends that.
+// mute cuts all streams and opens no others, which makes this node look dead to raft on the other
+// nodes; mute(false) ends that.
 func (s *streamLayer) mute(yes bool) {
 	s.mu.Lock()
 	s.muted = yes

@@ -10,12 +10,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transport is raft's network transport over streamLayer. It can also make this node start an election at once, as a leader does that
-// transfers its leadership.
+// transport is raft's network transport over streamLayer. It can also make this node start an
+// election at once, as a leader does that transfers its leadership.
 //
-// Each request carries the recovery (OpenRecovery) at which the sender's topology began. The transport rejects a sender with an earlier
-// one, and tells it nothing. Otherwise a majority that comes back after a recovery would outvote the recovered cluster without ever
-// being able to replicate its log to it. This way its nodes join the recovered cluster.
+// Each request carries the recovery (OpenRecovery) at which the sender's topology began. The
+// transport rejects a sender with an earlier one, and tells it nothing. Otherwise a majority that
+// comes back after a recovery would outvote the recovered cluster without ever being able to
+// replicate its log to it. This way its nodes join the recovered cluster.
 type transport struct {
 	*raft.NetworkTransport
 	recovery func() uint64 // of this node's topology

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// readiness says whether this incarnation is part of the topology, and if not, what the node is waiting for.
+// readiness says whether this incarnation is part of the topology, and if not, what the node is
+// waiting for.
 type readiness struct {
 	log     *slog.Logger
 	waiting atomic.Pointer[string] // completes "waiting for"; empty once the node is ready

@@ -7,8 +7,9 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// rejoiner keeps a running node in touch with its cluster: it contacts known addresses that gossip does not see, since a partition does
-// not heal by itself, and keeps this incarnation and its address in the topology.
+// rejoiner keeps a running node in touch with its cluster: it contacts known addresses that gossip
+// does not see, since a partition does not heal by itself, and keeps this incarnation and its
+// address in the topology.
 type rejoiner struct {
 	life     *lifetime
 	log      *slog.Logger
@@ -54,8 +55,9 @@ func (r *rejoiner) loop() {
 	}
 }
 
-// ensureMember keeps this incarnation a member, under its present address. A recovery can take the topology back to before this node
-// joined or restarted (OpenRecovery). The new leader need not know that this node exists, so a node without a leader asks other members.
+// ensureMember keeps this incarnation a member, under its present address. A recovery can take the
+// topology back to before this node joined or restarted (OpenRecovery). The new leader need not
+// know that this node exists, so a node without a leader asks other members.
 func (r *rejoiner) ensureMember() {
 	a, t := r.consensus.Load(), r.fsm.current.Load()
 	if a == nil || t.Cluster == "" || r.readiness.waitingFor() != "" { // startup is on it

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// seeds contacts the addresses given with --join and those in the address book, and knows where a node of another cluster, or none,
-// answered.
+// seeds contacts the addresses given with --join and those in the address book, and knows where a
+// node of another cluster, or none, answered.
 type seeds struct {
 	log       *slog.Logger
 	addresses []string // given with --join
@@ -48,7 +48,8 @@ func awaitFor(ctx context.Context, done <-chan struct{}, limit time.Duration) {
 	}
 }
 
-// contactBefore contacts the seeds before a node goes on alone as a member of a cluster, since they may belong to another one.
+// contactBefore contacts the seeds before a node goes on alone as a member of a cluster, since they
+// may belong to another one.
 func (s *seeds) contactBefore(life *lifetime, cluster string) error {
 	if len(s.addresses) == 0 {
 		return nil
@@ -65,7 +66,8 @@ func (s *seeds) contactBefore(life *lifetime, cluster string) error {
 	return s.checkCluster(cluster)
 }
 
-// checkCluster returns an error if seeds belong to another cluster and gossip sees no member of this one.
+// checkCluster returns an error if seeds belong to another cluster and gossip sees no member of
+// this one.
 func (s *seeds) checkCluster(own string) error {
 	foreign := s.foreign.Load()
 	if foreign == nil || len(*foreign) == 0 {
@@ -80,8 +82,9 @@ func (s *seeds) checkCluster(own string) error {
 		"that cluster, or with --join addresses of its own", own, strings.Join(*foreign, ", "))
 }
 
-// contactMissing contacts the known nodes that gossip does not see. The seeds are tried too while the node is not ready, sees no other
-// node, or misses one: a node that has moved may be where its name leads now.
+// contactMissing contacts the known nodes that gossip does not see. The seeds are tried too while
+// the node is not ready, sees no other node, or misses one: a node that has moved may be where its
+// name leads now.
 func (s *seeds) contactMissing() {
 	defer s.once.Do(func() { close(s.tried) })
 	alone, ready := len(s.members.alive()) == 0, s.readiness.waitingFor() == ""

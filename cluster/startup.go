@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// startup makes this incarnation of the node a member: it finds a cluster or has one formed, starts raft, and has the leader admit it.
-// Everything runs in one goroutine.
+// startup makes this incarnation of the node a member: it finds a cluster or has one formed, starts
+// raft, and has the leader admit it. Everything runs in one goroutine.
 type startup struct {
 	life   *lifetime
 	log    *slog.Logger
@@ -183,9 +183,10 @@ func (s *startup) openStores() (*stores, error) {
 	return s.folder.open(&i)
 }
 
-// adoptStore handles a data folder whose store differs from the one that joined the cluster: its manifest was rewritten, or it has lost
-// raft's files (Rejoin). Such a node is a new raft server without a vote, and ignores the earlier server's files. A cluster of one is
-// bootstrapped again around the folder's arrays; a node of a larger cluster rejoins it with its copies.
+// adoptStore handles a data folder whose store differs from the one that joined the cluster: its
+// manifest was rewritten, or it has lost raft's files (Rejoin). Such a node is a new raft server
+// without a vote, and ignores the earlier server's files. A cluster of one is bootstrapped again
+// around the folder's arrays; a node of a larger cluster rejoins it with its copies.
 func (s *startup) adoptStore(cluster string) error {
 	i := s.identity.get()
 	was := i.Server
@@ -213,7 +214,8 @@ func (s *startup) adoptStore(cluster string) error {
 	return s.membership.persist(cluster, nil)
 }
 
-// announce returns when this incarnation is in the topology, or when the node closes. An error is final.
+// announce returns when this incarnation is in the topology, or when the node closes. An error is
+// final.
 func (s *startup) announce() error {
 	a := s.consensus.Load()
 	for attempt := 1; ; attempt++ {

@@ -68,7 +68,8 @@ func (c *Cluster) removed() string {
 	return ""
 }
 
-// Liveness returns whether gossip sees a node alive, and since when. A node that gossip has never seen is not known.
+// Liveness returns whether gossip sees a node alive, and since when. A node that gossip has never
+// seen is not known.
 func (c *Cluster) Liveness(id topology.NodeID) (alive bool, since time.Time, known bool) {
 	if id == c.self.ID {
 		return true, time.Time{}, true
@@ -94,7 +95,8 @@ func (c *Cluster) Forget(ctx context.Context, id topology.NodeID) error {
 	return c.proposer.proposeOne(ctx, topology.Op{Kind: topology.NodeForget, Node: id, Incarnation: row.Incarnation})
 }
 
-// Leave asks the cluster to assign no shards to this node. The cluster forgets the node once it holds no copy.
+// Leave asks the cluster to assign no shards to this node. The cluster forgets the node once it
+// holds no copy.
 func (c *Cluster) Leave(ctx context.Context) error {
 	return c.proposer.proposeOne(ctx, topology.Op{Kind: topology.NodeLeave, Node: c.self.ID})
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// reprobeAfter is for how many milliseconds the controller does not probe a server again that did not answer, since it waits for answers.
+// reprobeAfter is for how many milliseconds the controller does not probe a server again that did
+// not answer, since it waits for answers.
 const reprobeAfter = 1000
 
 // answering returns the servers that answer a probe. All are probed concurrently.
@@ -44,8 +45,8 @@ func (c *controller) answering(h *history, ids ...string) (all []string) {
 	return all
 }
 
-// addMissingServers makes raft servers of live members that are none. A starting node asks for that itself; after a recovery
-// (OpenRecovery) members that kept running are missing too.
+// addMissingServers makes raft servers of live members that are none. A starting node asks for that
+// itself; after a recovery (OpenRecovery) members that kept running are missing too.
 func (c *controller) addMissingServers(a *consensus, h *history, t *topology.Topology, known raft.Configuration) {
 	var missing []string
 	for _, n := range t.Nodes {
@@ -63,8 +64,9 @@ func (c *controller) addMissingServers(a *consensus, h *history, t *topology.Top
 	}
 }
 
-// planVoters probes the candidates for a vote before one of them gets it. One that does not answer is planned for as dead: the next one
-// gets the vote, and no step is taken towards a number of voters that only the dead one would make odd.
+// planVoters probes the candidates for a vote before one of them gets it. One that does not answer
+// is planned for as dead: the next one gets the vote, and no step is taken towards a number of
+// voters that only the dead one would make odd.
 func (c *controller) planVoters(h *history, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
 	promote, demote, remove = topology.PlanVoters(servers, members)
 	if len(promote) == 0 {

@@ -57,8 +57,8 @@ func TestVoteSkipsANodeThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// Of five members two are left, and a third one that gossip sees but that does not answer. Counting the third, there should be three
-// voters, and the controller would alternate between one and two.
+// Of five members two are left, and a third one that gossip sees but that does not answer. Counting
+// the third, there should be three voters, and the controller would alternate between one and two.
 func TestVotesDoNotFlap(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()
@@ -98,7 +98,8 @@ type slowChange chan error
 
 func (c slowChange) Error() error { return <-c }
 
-// A change of the voters that raft did not count is committed with the next entry: the controller appends one instead of waiting forever.
+// A change of the voters that raft did not count is committed with the next entry: the controller
+// appends one instead of waiting forever.
 func TestChangeOfVotersIsPushed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []error{nil, raft.ErrLeadershipLost} {
