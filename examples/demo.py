@@ -1,7 +1,7 @@
-"""What you store is exactly what you get back: a demonstration against a running cluster.
+"""What you store is exactly what you get back: a demonstration on a running cluster.
 
     make demo                                       starts three nodes, runs this, stops them
-    NDRING_ADDR=host:7379 python examples/demo.py   against a cluster that runs already; one node is enough to find the rest
+    NDRING_ADDR=host:7379 python examples/demo.py   uses a running cluster, of which any node will do
 """
 
 import inspect
@@ -29,7 +29,7 @@ def program(client):
 
 
 def awkward_arrays():
-    """Yields (what it is, array): what plain .npy files, pickles by hand or tobytes() get wrong."""
+    """Yields pairs (description, array) that .npy files, hand-written pickles or tobytes() get wrong."""
     yield "Fortran order", np.asfortranarray(np.arange(12.0).reshape(3, 4))
 
     read_only = np.linspace(0, 1, 5)
@@ -46,19 +46,19 @@ def awkward_arrays():
 
     yield "negative strides", np.arange(24, dtype=np.int16).reshape(4, 6)[::-1, ::-2]
 
-    # A signalling NaN, one with a payload, an infinity and a negative zero: bits that arithmetic would not keep.
+    # A signalling NaN, a NaN with a payload, an infinity and a negative zero: arithmetic would change these bits.
     odd = np.array([0x7FF0000000000001, 0xFFF8DEADBEEF0001, 0xFFF0000000000000, 1 << 63], dtype=np.uint64)
     yield "NaN payloads", odd.view(np.float64)
 
 
 def raw(a):
-    """The bytes of every element, in logical order; of fields and the padding between them too."""
+    """Returns the bytes of every element in logical order, including padding between fields."""
     plain = np.asarray(a).view(np.ndarray)
     return plain.view(np.dtype((np.void, plain.dtype.itemsize))).tobytes()
 
 
 def differences(stored, got):
-    """Names what differs between the two arrays; nothing, when what came back is what was stored."""
+    """Returns the names of the properties that differ; none if the array came back as it was stored."""
     pairs = {
         "type": (type(stored), type(got)),
         "dtype": (stored.dtype, got.dtype),
@@ -78,13 +78,13 @@ def differences(stored, got):
 
 
 def flags(a):
-    """The flags as letters. Not OWNDATA: whose the memory is cannot travel."""
+    """Returns the flags as letters, without OWNDATA, which no other process can have."""
     names = {"C": "C_CONTIGUOUS", "F": "F_CONTIGUOUS", "W": "WRITEABLE", "A": "ALIGNED"}
     return "".join(letter if a.flags[name] else "-" for letter, name in names.items())
 
 
 def where(client):
-    """Yields each node's address with the keys of this demonstration that it has: SCAN of a node shows its own alone."""
+    """Yields each node's address with the keys of this demonstration that it holds: SCAN on a node lists only its own."""
     for address in client.nodes():
         host, _, port = address.rpartition(":")
         with redis.Redis(host.strip("[]"), int(port)) as node:
@@ -93,7 +93,7 @@ def where(client):
 
 
 class Screen:
-    """Colours where a person looks on, plain text anywhere else."""
+    """Colours on a terminal, plain text elsewhere."""
 
     def __init__(self):
         self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
@@ -143,7 +143,7 @@ def main():
 
         screen.title("Awkward arrays")
         columns = "{:<20}  {:<7}  {:<6}  {:<8}  {:<5}  {:>15}"
-        print(screen.dim("    " + columns.format("", "dtype", "shape", "strides", "flags", "there and back")))
+        print(screen.dim("    " + columns.format("", "dtype", "shape", "strides", "flags", "round trip")))
         for number, (what, array) in enumerate(awkward_arrays()):
             key = f"ndring-demo:{number}"
             start = time.perf_counter()
@@ -155,19 +155,19 @@ def main():
             dtype = "struct" if array.dtype.names else array.dtype.str
             shape, strides = "×".join(map(str, array.shape)), ",".join(map(str, array.strides))
             row = columns.format(what, dtype, shape, strides, flags(array), f"{took * 1e3:.2f} ms")
-            print(f"  {screen.mark(not wrong)} {row}" + (f"  lost: {', '.join(wrong)}" if wrong else ""))
+            print(f"  {screen.mark(not wrong)} {row}" + (f"  changed: {', '.join(wrong)}" if wrong else ""))
 
-        screen.title("Where each key went")
+        screen.title("Where the keys are stored")
         for address, keys in where(client):
             print(f"  {address:<21}  {len(keys)} keys" + screen.dim("  " + " ".join(keys)))
         client.delete("my_array", *(f"ndring-demo:{number}" for number in range(number + 1)))
 
     took = time.perf_counter() - started
     if failed:
-        print(f"\n{screen.paint(f'{failed} did not come back as they were stored', '1;31')}")
+        print(f"\n{screen.paint(f'{failed} arrays did not come back as they were stored', '1;31')}")
         return 1
     print(screen.dim("\n  a tick: same type, dtype, byte order, shape, strides, flags, bytes; mask and fill value"))
-    print(f"\n{screen.paint('All of it came back exactly as it was stored', '1;32')}, in {took:.2f} s.")
+    print(f"\n{screen.paint('Every array came back exactly as it was stored', '1;32')}, in {took:.2f} s.")
     return 0
 
 
@@ -175,4 +175,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except redis.ConnectionError as e:
-        sys.exit(f"no node answers at {HOST}:{PORT} ({e}): make run starts one")
+        sys.exit(f"no node answers at {HOST}:{PORT} ({e}); start one with make run")

@@ -1,4 +1,7 @@
-"""The license, whose field has two names: an SPDX expression since setuptools 77, a text before. All else stands in pyproject.toml."""
+"""Sets the license, whose field depends on setuptools: an SPDX expression since 77, text before.
+
+Everything else is in pyproject.toml.
+"""
 import setuptools
 
 IS_EXPRESSION = int(setuptools.__version__.split(".")[0]) >= 77

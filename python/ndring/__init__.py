@@ -1,4 +1,5 @@
-"""ndring: NumPy arrays shared between processes and machines. What you store is exactly what you get back.
+"""ndring: NumPy arrays shared between processes and machines. What you store is exactly what you
+get back.
 
 ::
 

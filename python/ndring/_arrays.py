@@ -16,7 +16,8 @@ KEYS: Dict[str, Any] = {"dtype": object, "string": dict, "strides": list, "misal
 
 
 class Packed:
-    """An encoded array: ``descr``, ``fortran`` and ``shape`` for the header, ``data``, and the contents of attrs and parts."""
+    """An encoded array: ``descr``, ``fortran`` and ``shape`` for the header, ``data``, and the
+    contents of attrs and parts."""
 
     __slots__ = ("descr", "fortran", "shape", "data", "py", "parts", "keep")
 
@@ -69,7 +70,8 @@ def pack_array(value: np.ndarray[Any, Any], layout: str, drop_metadata: bool) ->
 
 
 def is_writeable(array: np.ndarray[Any, Any]) -> bool:
-    """Returns ``array.flags.writeable`` without the warning that numpy issues for results of ``np.broadcast_arrays``."""
+    """Returns ``array.flags.writeable`` without the warning that numpy issues for results of
+    ``np.broadcast_arrays``."""
     try:
         return not array.__array_interface__["data"][1] or array.flags.writeable
     except FutureWarning:  # raised if the caller turns warnings into errors; such an array is writable
@@ -79,9 +81,11 @@ def is_writeable(array: np.ndarray[Any, Any]) -> bool:
 def unpack_array(
     header: Header, data: np.ndarray[Any, Any], py: Mapping[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
 ) -> np.ndarray[Any, Any]:
-    """Returns the array that ``pack_array`` packed, still writable: see ``apply_flags``. Raises DecodeError.
+    """Returns the array that ``pack_array`` packed, still writable: see ``apply_flags``. Raises
+    DecodeError.
 
-    ``data``: 1-d uint8 of ``header.nbytes`` bytes. ``py``: only its keys and their types have been checked.
+    ``data``: 1-d uint8 of ``header.nbytes`` bytes. ``py``: only its keys and their types have been
+    checked.
     """
     dtype = dtype_of(header, py)
     if "string" in py:
@@ -101,7 +105,8 @@ def unpack_array(
 
 
 def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype[Any]:
-    """Returns the dtype of the array, either new or immutable. Raises DecodeError if attrs and header disagree."""
+    """Returns the dtype of the array, either new or immutable. Raises DecodeError if attrs and
+    header disagree."""
     if "string" in py:
         if "dtype" in py or header.descr != _strings.END.str:
             raise DecodeError("attrs say StringDType, but the header does not hold the ends of texts (<u8)")
@@ -115,7 +120,8 @@ def dtype_of(header: Header, py: Mapping[str, Any]) -> np.dtype[Any]:
 
 
 def apply_flags(array: np.ndarray[Any, Any], py: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """Sets the flags that attrs record and returns ``array``. Must come last, because views recompute the flags."""
+    """Sets the flags that attrs record and returns ``array``. Must come last, because views
+    recompute the flags."""
     if "misaligned" in py:
         array.setflags(align=False)
     if flag(py, "readonly"):

@@ -1,7 +1,7 @@
 """The attrs of a value: a JSON object, in which ndring's Python client uses the keys ``v`` and ``py``.
 
-docs/attrs.md documents ``py``. Other keys belong to other programs and are ignored. Attrs come over the network and are treated as hostile
-until every key and type has been checked.
+docs/attrs.md documents ``py``. Other keys belong to other programs and are ignored. Attrs come over
+the network and are treated as hostile until every key and type has been checked.
 """
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def _reject_constant(name: str) -> Any:
 
 
 def check_keys(node: Any, what: str, known: Mapping[str, Any]) -> None:
-    """Raises DecodeError unless ``node`` is an object whose keys are all in ``known`` and have the type given there.
+    """Raises DecodeError unless ``node`` is an object whose keys are all in ``known`` and have the
+    type given there.
 
     An unknown key is an error, because ignoring it would silently lose a property of the array.
     """
@@ -78,7 +79,8 @@ def check_keys(node: Any, what: str, known: Mapping[str, Any]) -> None:
 
 
 def flag(node: Mapping[str, Any], key: str) -> bool:
-    """Returns whether a flag is set. Flags are written only when set, so false is an error. Raises DecodeError."""
+    """Returns whether a flag is set. Flags are written only when set, so false is an error. Raises
+    DecodeError."""
     if key not in node:
         return False
     if node[key] is not True:

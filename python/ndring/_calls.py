@@ -1,4 +1,5 @@
-"""One Call per method of the client: its request, and how to turn the reply into the result. Client and pipeline share them."""
+"""One Call per method of the client: its request, and how to turn the reply into the result. Client
+and pipeline share them."""
 from __future__ import annotations
 
 import uuid
@@ -7,7 +8,7 @@ from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, Type
 import numpy as np
 
 from ._commands import Meta, get_request, meta_request, restore, set_request
-from ._options import Key, UnixTime, Seconds, Value, encode_key, unix_time, set_options, duration
+from ._options import Key, Seconds, UnixTime, Value, duration, encode_key, set_options, unix_time
 from ._replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
 from ._transport import Request
 from ._wire import pack
@@ -16,8 +17,9 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """A request and ``finish``, which turns its reply into the result. ``keys``: the keys it concerns. ``writes``: whether it
-    changes anything. ``miss``: the result that means "nothing there" or "nothing done"."""
+    """A request and ``finish``, which turns its reply into the result. ``keys``: the keys it
+    concerns. ``writes``: whether it changes anything. ``miss``: the result that means "nothing
+    there" or "nothing done"."""
 
     __slots__ = ("request", "finish", "keys", "writes", "miss")
 

@@ -1,4 +1,5 @@
-"""NumPyRedis, the client: checks arguments, encodes and decodes, and leaves routing and retries to _cluster."""
+"""NumPyRedis, the client: checks arguments, encodes and decodes, and leaves routing and retries to
+_cluster."""
 from __future__ import annotations
 
 import copy
@@ -33,28 +34,30 @@ _CHANGEABLE = ("retry_for", "deadline", "on_error")
 class NumPyRedis:
     """A client for an ndring cluster: what you store is exactly what you get back.
 
-    One node is enough: the client asks it which node serves which keys at the first call with a key, and
-    asks again when that changes. With several nodes any one that answers will do:
-    ``NumPyRedis(["a:7379", "b:7379"])`` or ``startup_nodes=``. All options, also ``max_connections``, apply to
-    each node. With TLS, each node's certificate must be valid for the address that the cluster announces. A
-    Unix socket connects to one node only.
+    One node is enough: the client asks it which node serves which keys at the first call with a
+    key, and asks again when that changes. With several nodes any one that answers will do:
+    ``NumPyRedis(["a:7379", "b:7379"])`` or ``startup_nodes=``. All options, also
+    ``max_connections``, apply to each node. With TLS, each node's certificate must be valid for the
+    address that the cluster announces. A Unix socket connects to one node only.
 
-    Threads may share a client, and so may a forked child. A pickled client becomes a new client with the same
-    options, including the password.
+    Threads may share a client, and so may a forked child. A pickled client becomes a new client
+    with the same options, including the password.
 
-    Every call is bounded. A node may be silent for ``socket_timeout`` seconds. Where a repeat is safe, the client
-    retries for ``retry_for`` seconds after a lost connection, while a node is busy, and while no node serves the key.
-    ``deadline`` limits the whole call, in seconds. Conditional writes (``nx``, ``xx``, ``if_version``) are safe to
-    repeat too, because they carry a request id that the node recognizes.
+    Every call is bounded. A node may be silent for ``socket_timeout`` seconds. Where a repeat is
+    safe, the client retries for ``retry_for`` seconds after a lost connection, while a node is
+    busy, and while no node serves the key. ``deadline`` limits the whole call, in seconds.
+    Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too, because they carry a
+    request id that the node recognizes.
 
-    When a node has not answered for ``retry_for`` seconds, calls for its keys raise NodeDownError at once until it
-    answers again. With ``on_error="miss"`` a service works on without its cache: reads that cannot be answered are
-    misses, writes are dropped, and ``unanswered`` counts both. Wrong arguments, values that cannot be stored, a wrong
-    password and corrupt data still raise.
+    When a node has not answered for ``retry_for`` seconds, calls for its keys raise NodeDownError
+    at once until it answers again. With ``on_error="miss"`` a service works on without its cache:
+    reads that cannot be answered are misses, writes are dropped, and ``unanswered`` counts both.
+    Wrong arguments, values that cannot be stored, a wrong password and corrupt data still raise.
 
-    ``max_array_bytes``: the largest array that ``get`` allocates memory for, in bytes. Further options are those of
-    redis-py: ``username``, ``password``, ``credential_provider``, ``client_name``, ``protocol``, ``socket_keepalive``,
-    ``max_connections``, ``ssl=True`` and ``ssl_...``. docs/python.md lists every option.
+    ``max_array_bytes``: the largest array that ``get`` allocates memory for, in bytes. Further
+    options are those of redis-py: ``username``, ``password``, ``credential_provider``,
+    ``client_name``, ``protocol``, ``socket_keepalive``, ``max_connections``, ``ssl=True`` and
+    ``ssl_...``. docs/python.md lists every option.
     """
 
     def __init__(
@@ -86,15 +89,16 @@ class NumPyRedis:
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> "NumPyRedis":
-        """Returns a client for a URL in redis-py's syntax: ``redis://[user:password@]host[:7379]``, ``rediss://`` for
-        TLS, ``unix://path``. Commas separate several hosts: ``redis://a:7379,b:7379``. The query string
-        (``?socket_timeout=3&retry_for=1``) and keyword arguments take the constructor's options; keywords win.
-        Raises ValueError for an invalid URL."""
+        """Returns a client for a URL in redis-py's syntax: ``redis://[user:password@]host[:7379]``,
+        ``rediss://`` for TLS, ``unix://path``. Commas separate several hosts:
+        ``redis://a:7379,b:7379``. The query string (``?socket_timeout=3&retry_for=1``) and keyword
+        arguments take the constructor's options; keywords win. Raises ValueError for an invalid
+        URL."""
         return cls(**{**url_options(url), **options})
 
     def with_options(self, **changed: Any) -> "NumPyRedis":
-        """Returns a client that shares this one's connections but has another ``deadline``, ``retry_for`` or
-        ``on_error``: ``client.with_options(deadline=0.2).get(key)``."""
+        """Returns a client that shares this one's connections but has another ``deadline``,
+        ``retry_for`` or ``on_error``: ``client.with_options(deadline=0.2).get(key)``."""
         for name in changed:
             if name not in _CHANGEABLE:
                 raise TypeError(f"with_options accepts {', '.join(_CHANGEABLE)}, not {name!r}")
@@ -113,7 +117,8 @@ class NumPyRedis:
 
     @property
     def unanswered(self) -> Unanswered:
-        """How many reads became misses and how many writes were dropped because of ``on_error``, and the last error."""
+        """How many reads became misses and how many writes were dropped because of ``on_error``,
+        and the last error."""
         return self._degraded.counts()
 
     def __enter__(self) -> "NumPyRedis":
@@ -148,19 +153,22 @@ class NumPyRedis:
         layout: str = "auto",
         metadata: str = "error",
     ) -> bool:
-        """Stores a NumPy array or scalar. Returns False if ``nx``, ``xx`` or ``if_version`` prevented it, else True.
+        """Stores a NumPy array or scalar. Returns False if ``nx``, ``xx`` or ``if_version``
+        prevented it, else True.
 
-        ``ex``, ``px``: time to live in seconds or milliseconds, or as a timedelta. ``exat``, ``pxat``: expiry as Unix
-        time in seconds or milliseconds, or as a datetime. ``keepttl``: keep the old value's time to live. ``nx``: only
-        if the key is missing. ``xx``: only if it exists. ``if_version``: only if the stored array has this version
-        (``meta(key).version``). ``write_concern``: wait until ``"ONE"``, ``"SYNC"`` (all in-sync) or ``"ALL"`` copies
-        have it. ``layout``: ``"auto"`` restores unusual strides unless they span more than 8 times the data, ``"exact"``
-        always restores them, ``"packed"`` never. ``metadata="drop"`` omits ``dtype.metadata`` that is not plain JSON
-        instead of raising.
+        ``ex``, ``px``: time to live in seconds or milliseconds, or as a timedelta. ``exat``,
+        ``pxat``: expiry as Unix time in seconds or milliseconds, or as a datetime. ``keepttl``:
+        keep the old value's time to live. ``nx``: only if the key is missing. ``xx``: only if it
+        exists. ``if_version``: only if the stored array has this version (``meta(key).version``).
+        ``write_concern``: wait until ``"ONE"``, ``"SYNC"`` (all in-sync) or ``"ALL"`` copies have
+        it. ``layout``: ``"auto"`` restores unusual strides unless they span more than 8 times the
+        data, ``"exact"`` always restores them, ``"packed"`` never. ``metadata="drop"`` omits
+        ``dtype.metadata`` that is not plain JSON instead of raising.
 
-        Do not modify the array until this returns. Raises EncodeError for values that would not come back unchanged
-        (object arrays, unknown subclasses), ValueError for options that exclude each other, UncertainWrite if the
-        outcome of a conditional write is unknown, and ServerError, ConnectionError or TimeoutError.
+        Do not modify the array until this returns. Raises EncodeError for values that would not
+        come back unchanged (object arrays, unknown subclasses), ValueError for options that exclude
+        each other, UncertainWrite if the outcome of a conditional write is unknown, and
+        ServerError, ConnectionError or TimeoutError.
         """
         return self._run(
             _calls.set_(
@@ -172,10 +180,10 @@ class NumPyRedis:
     def get(self, key: Key, out: Optional[np.ndarray[Any, Any]] = None, default: Any = None) -> Any:
         """Returns the stored array or scalar, or ``default`` for a missing key.
 
-        ``out``: an array with the stored dtype, shape and layout that receives the data and is returned. A mismatch
-        raises DecodeError before anything is written. ``out`` stays writeable even if the stored array was read-only.
-        If the transfer fails, the content of ``out`` is undefined. Raises CorruptError, DecodeError, ServerError,
-        ConnectionError or TimeoutError.
+        ``out``: an array with the stored dtype, shape and layout that receives the data and is
+        returned. A mismatch raises DecodeError before anything is written. ``out`` stays writeable
+        even if the stored array was read-only. If the transfer fails, the content of ``out`` is
+        undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError or TimeoutError.
         """
         if out is not None:
             try:
@@ -199,26 +207,36 @@ class NumPyRedis:
         lease: float = 10.0,
         on_error: Optional[str] = None,
     ) -> Any:
-        """Returns the stored array. If the key is missing, stores what ``make()`` returns and returns that.
+        """Returns the stored array. If the key is missing, stores what ``make()`` returns and
+        returns that.
 
-        Of all callers on all machines only one calls ``make``. The others wait for up to ``wait_for`` seconds, then
-        raise TimeoutError. While ``make`` runs, its caller holds a lease and renews it, so ``make`` may take as long as
-        it needs. If that process dies, another caller takes over after ``lease`` seconds. If ``make`` raises, its caller
-        gets the exception and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
-        The result is read back from the node, unless it has already expired.
+        Of all callers on all machines only one calls ``make``. The others wait for up to
+        ``wait_for`` seconds, then raise TimeoutError. While ``make`` runs, its caller holds a lease
+        and renews it, so ``make`` may take as long as it needs. If that process dies, another
+        caller takes over after ``lease`` seconds. If ``make`` raises, its caller gets the exception
+        and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+        The result is read back from the node, unless it has already expired. ::
 
-        ``on_error="make"``: if no node answers, or another caller takes longer than ``wait_for``, call ``make()`` and
-        return its result without raising. This is the default for a client with ``on_error="miss"``.
+            client.get_or_set(f"features:{user}", lambda: compute(user), ex=3600)
+
+        ``on_error="make"``: if no node answers, or another caller takes longer than ``wait_for``,
+        call ``make()`` and return its result without raising. This is the default for a client with
+        ``on_error="miss"``.
         """
         if on_error not in (None, "raise", "make"):
             raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
-        makes = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
+        make_on_error = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
         store = self._raising()
         options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
-        return get_or_set(store, store._cluster, key, make, wait_for, lease, options, self._degraded if makes else None)
+        return get_or_set(store, store._cluster, key, make, wait_for, lease, options, self._degraded if make_on_error else None)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
-        """Returns a Pipeline, which collects commands and sends them together. ``transaction``: execute them atomically."""
+        """Returns a Pipeline, which collects commands and sends them together, one batch per node.
+        ``transaction``: one node executes them atomically. ::
+
+            with client.pipeline() as p:
+                stored, b = p.set("a", array).get("b").execute()
+        """
         return Pipeline(self._cluster, transaction, self._degraded)
 
     def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
@@ -253,7 +271,8 @@ class NumPyRedis:
                 raise
         raise DecodeError("the array was replaced during each of 3 attempts to read it; the content of out is undefined")
 
-    # Two overloads, since Mapping is invariant in its key type: Mapping[str, Value] is not a Mapping[Key, Value].
+    # Two overloads, since Mapping is invariant in its key type: Mapping[str, Value] is not a
+    # Mapping[Key, Value].
     @overload
     def mset(self, mapping: Mapping[Key, Value], *, layout: str = ..., metadata: str = ...) -> bool: ...
 
@@ -263,8 +282,8 @@ class NumPyRedis:
     def mset(self, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> bool:
         """Stores several arrays, sent together. Each array is stored atomically, the set of them is not.
 
-        Sends nothing if one of them cannot be encoded. If only some could be stored it raises PartialError; if all
-        failed for the same reason, it raises that error.
+        Sends nothing if one of them cannot be encoded. If only some could be stored it raises
+        PartialError; if all failed for the same reason, it raises that error.
         """
         if not hasattr(mapping, "keys"):
             raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
@@ -275,7 +294,8 @@ class NumPyRedis:
     def mget(self, keys: Iterable[Key]) -> List[Any]:
         """Returns the arrays of several keys in order, None for each missing key.
 
-        If only some could be read it raises PartialError; if all failed for the same reason, it raises that error.
+        If only some could be read it raises PartialError; if all failed for the same reason, it
+        raises that error.
         """
         keys = key_list(keys)
         return self._fan_out([[key] for key in keys], [_calls.get(key) for key in keys])
@@ -283,8 +303,9 @@ class NumPyRedis:
     def _fan_out(
         self, groups: List[List[Key]], calls: List[Call[Any]], share: Callable[[Any, Any], Any] = lambda group, result: result
     ) -> List[Any]:
-        """Returns the results of calls, each of which concerns a group of keys. Raises the error itself if all calls failed
-        alike, else PartialError. ``share(group, result)``: the result of each single key of a group, for PartialError."""
+        """Returns the results of calls, each of which concerns a group of keys. Raises the error
+        itself if all calls failed alike, else PartialError. ``share(group, result)``: the result of
+        each single key of a group, for PartialError."""
         results: List[Any] = []
         errors: Dict[Any, Exception] = {}
         misses = self._cluster.policy.on_error == "miss"
@@ -321,19 +342,20 @@ class NumPyRedis:
         return self._run(_calls.dtype(key))
 
     def verify(self, key: Key) -> bool:
-        """Makes the node recompute the CRC32C of the stored bytes. Returns True if it matches, False for a missing key.
-        Raises CorruptError if it differs."""
+        """Makes the node recompute the CRC32C of the stored bytes. Returns True if it matches,
+        False for a missing key. Raises CorruptError if it differs."""
         return self._run(_calls.verify(key))
 
     def memory_usage(self, key: Key) -> Optional[int]:
-        """Returns approximately how many bytes of the node's memory the key and its array use, or None for a missing key."""
+        """Returns approximately how many bytes of the node's memory the key and its array use, or
+        None for a missing key."""
         return self._run(_calls.memory_usage(key))
 
     # Keys
 
     def delete(self, *keys: Key) -> int:
-        """Deletes keys and returns how many existed (possibly fewer, if the client had to repeat the command after a lost
-        reply)."""
+        """Deletes keys and returns how many existed (possibly fewer, if the client had to repeat
+        the command after a lost reply)."""
         return self._count_keys(b"NP.DEL", keys)
 
     def exists(self, *keys: Key) -> int:
@@ -346,22 +368,25 @@ class NumPyRedis:
             by_slot.setdefault(slot(encode_key(key)), []).append(key)
         groups = list(by_slot.values())
         calls = [_calls.count_keys(command, [encode_key(key) for key in group]) for group in groups]
-        # For keys that share a command only their count is known, and so each key's result only if that is none or all.
+        # For keys that share a command only their count is known, and so each key's result only if
+        # that is none or all.
         return sum(self._fan_out(groups, calls, lambda group, n: {0: 0, len(group): 1}.get(n)))
 
     def scan_iter(self, match: Optional[Key] = None, count: int = 1000) -> Iterator[bytes]:
-        """Yields the keys of all nodes. ``match``: a glob pattern as in Redis' KEYS (``*``, ``?``, ``[a-z]``, ``\\`` to
-        escape). ``count``: approximately how many keys to fetch per round trip.
+        """Yields the keys of all nodes. ``match``: a glob pattern as in Redis' KEYS (``*``, ``?``,
+        ``[a-z]``, ``\\`` to escape). ``count``: approximately how many keys to fetch per round
+        trip.
 
-        A key that exists throughout the scan is yielded exactly once, even if nodes restart, join, or hand over slots
-        without keys. A key that is stored or deleted meanwhile may or may not be yielded. The scan never omits keys
-        silently: it raises ClusterDownError if no node serves some of the slots, ConnectionError if it loses a node.
+        A key that exists throughout the scan is yielded exactly once, even if nodes restart, join,
+        or hand over slots without keys. A key that is stored or deleted meanwhile may or may not be
+        yielded. The scan never omits keys silently: it raises ClusterDownError if no node serves
+        some of the slots, ConnectionError if it loses a node.
         """
         return scan(self._cluster, None if match is None else encode_key(match, "a pattern"), count)
 
     def delete_prefix(self, prefix: Key) -> int:
-        """Deletes all keys that begin with ``prefix`` and returns how many it deleted. Not atomic: keys stored meanwhile may
-        remain."""
+        """Deletes all keys that begin with ``prefix`` and returns how many it deleted. Not atomic:
+        keys stored meanwhile may remain."""
         start = encode_key(prefix, "a prefix")
         pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
         deleted = 0
@@ -375,16 +400,18 @@ class NumPyRedis:
         return deleted + delete(*batch)
 
     def expire(self, key: Key, seconds: Seconds) -> bool:
-        """Sets the time to live, in seconds or as a timedelta; 0 or less deletes the key. Returns False for a missing key."""
+        """Sets the time to live, in seconds or as a timedelta; 0 or less deletes the key. Returns
+        False for a missing key."""
         return self._run(_calls.expire(key, seconds))
 
     def pexpire(self, key: Key, milliseconds: Seconds) -> bool:
-        """Sets the time to live, in milliseconds or as a timedelta; 0 or less deletes the key. Returns False for a missing
-        key."""
+        """Sets the time to live, in milliseconds or as a timedelta; 0 or less deletes the key.
+        Returns False for a missing key."""
         return self._run(_calls.pexpire(key, milliseconds))
 
     def expireat(self, key: Key, when: UnixTime) -> bool:
-        """Sets the expiry: Unix time in seconds, or a datetime; a past time deletes the key. Returns False for a missing key."""
+        """Sets the expiry: Unix time in seconds, or a datetime; a past time deletes the key.
+        Returns False for a missing key."""
         return self._run(_calls.expireat(key, when))
 
     def persist(self, key: Key) -> bool:
@@ -392,7 +419,8 @@ class NumPyRedis:
         return self._run(_calls.persist(key))
 
     def ttl(self, key: Key) -> int:
-        """Returns the time to live in seconds, rounded; -1 if the key does not expire, -2 for a missing key."""
+        """Returns the time to live in seconds, rounded; -1 if the key does not expire, -2 for a
+        missing key."""
         return self._run(_calls.ttl(key))
 
     def pttl(self, key: Key) -> int:
@@ -406,8 +434,9 @@ class NumPyRedis:
         return bool(self._cluster.one(Request(pack(b"PING"), checked("PING", is_pong))))
 
     def info(self, section: Optional[str] = None, *, node: Optional[str] = None) -> Dict[str, Any]:
-        """Returns the sections of Redis' INFO for one node as a dict. ``section``: only this one. ``node``: one of
-        ``nodes()``; by default the one given to the constructor, or another one if that does not answer."""
+        """Returns the sections of Redis' INFO for one node as a dict. ``section``: only this one.
+        ``node``: one of ``nodes()``; by default the one given to the constructor, or another one if
+        that does not answer."""
         if node is not None and node not in self.nodes():
             raise ValueError(f"unknown node {node!r}; the nodes are {', '.join(self.nodes())}")
         words = [b"INFO", section.encode()] if section else [b"INFO"]
@@ -415,7 +444,8 @@ class NumPyRedis:
         return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
 
     def nodes(self) -> List[str]:
-        """Returns the addresses (``host:port``) of the nodes that currently serve keys, as far as the client knows."""
+        """Returns the addresses (``host:port``) of the nodes that currently serve keys, as far as
+        the client knows."""
         slots = self._cluster.slots()
         return [self._label] if slots is None else sorted(str(address) for address in slots.nodes.values())
 

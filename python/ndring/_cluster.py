@@ -1,8 +1,9 @@
 """Sends each command to the node that serves its key, and retries where that is safe.
 
-A node that replies MOVED or ASK has not executed the command, so the client follows the redirect at once. After a busy reply, a reply
-that no node serves the key, or a lost connection it retries with growing pauses for ``retry_for`` seconds. If the reply to a conditional
-write is lost, the client repeats it on the same node only, because no other node knows its request id.
+A node that replies MOVED or ASK has not executed the command, so the client follows the redirect at
+once. After a busy reply, a reply that no node serves the key, or a lost connection it retries with
+growing pauses for ``retry_for`` seconds. If the reply to a conditional write is lost, the client
+repeats it on the same node only, because no other node knows its request id.
 """
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ _MAX_REDIRECTS = 5  # followed in a row without a pause
 
 
 class _RetryState:
-    """The retry state of a command that has failed. ``to``: the node for the next try, None to use the slot map. ``lost_at``: the node
-    that got the command and whose reply was lost."""
+    """The retry state of a command that has failed. ``to``: the node for the next try, None to use
+    the slot map. ``lost_at``: the node that got the command and whose reply was lost."""
 
     __slots__ = ("to", "asking", "redirects", "lost_at")
 
@@ -71,8 +72,8 @@ class Cluster:
         return results[0]
 
     def many(self, requests: Sequence[Request]) -> List[Any]:
-        """Returns the replies to several commands, in order, with the exception in place of a failed one. Sends one batch to each node,
-        all nodes in parallel."""
+        """Returns the replies to several commands, in order, with the exception in place of a
+        failed one. Sends one batch to each node, all nodes in parallel."""
         results: List[Any] = [None] * len(requests)
         began = time.monotonic()
         self._attempt(requests, range(len(requests)), results, {}, self.policy.end(began))
@@ -80,9 +81,11 @@ class Cluster:
         return results
 
     def transaction(self, requests: Sequence[Request]) -> List[Any]:
-        """Returns the replies to commands that one node executes atomically, with the exception in place of a failed one.
+        """Returns the replies to commands that one node executes atomically, with the exception in
+        place of a failed one.
 
-        Retries only while the transaction cannot have been executed. Raises what prevented it, or UncertainWrite.
+        Retries only while the transaction cannot have been executed. Raises what prevented it, or
+        UncertainWrite.
         """
         attempts = Attempts(self.policy, time.monotonic())
         redirects = 0
@@ -122,8 +125,8 @@ class Cluster:
             redirects, to = 0, None
 
     def slots(self, fresh: bool = False, complete: bool = False) -> Optional[SlotMap]:
-        """Returns the slot map, or None while a single node serves everything. Raises the reason if it is unknown. ``complete``: raises
-        ClusterDownError if some slots have no node."""
+        """Returns the slot map, or None while a single node serves everything. Raises the reason if
+        it is unknown. ``complete``: raises ClusterDownError if some slots have no node."""
         attempts = Attempts(self.policy, time.monotonic())
         while True:
             error: NdringError
@@ -182,7 +185,8 @@ class Cluster:
         self._record_failures(requests, part, results, began)
 
     def _retry(self, requests: Sequence[Request], results: List[Any], began: float) -> None:
-        """Retries the commands that have failed, where that is safe, as long as time is left since ``began``."""
+        """Retries the commands that have failed, where that is safe, as long as time is left since
+        ``began``."""
         states = {i: _RetryState() for i, result in enumerate(results) if type(result) is Failure}
         attempts = Attempts(self.policy, began)
         _drop_finished(requests, results, states)
@@ -217,7 +221,8 @@ class Cluster:
             _drop_finished(requests, results, states)
 
     def _drop_hopeless(self, requests: Sequence[Request], results: List[Any], states: Dict[int, _RetryState], attempts: Attempts) -> None:
-        """Drops the commands that have run out of time, and those whose outage other calls have already waited for in vain."""
+        """Drops the commands that have run out of time, and those whose outage other calls have
+        already waited for in vain."""
         now = time.monotonic()
         finals: Dict[int, NdringError] = {}  # by id of the error, which many commands may share
         for i, state in list(states.items()):
@@ -230,7 +235,8 @@ class Cluster:
     # Outages
 
     def _fail_fast(self, to: Transport, now: float, end: Optional[float]) -> Optional[Failure]:
-        """Returns the failure of a command without a try, if its node is known to be down and a try would take time."""
+        """Returns the failure of a command without a try, if its node is known to be down and a try
+        would take time."""
         outage = self.nodes.outages.get(to.address)
         if outage is None or not outage.blocks_tries(now, self.policy.retry_for):
             return None

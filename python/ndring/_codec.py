@@ -1,7 +1,8 @@
 """Encodes arrays as bytes and decodes them again: what comes back is exactly what was stored.
 
-A plain array (exactly ndarray, contiguous, writable, aligned, with a dtype that .npy can express) is sent and received as a header and
-the array's own memory, without a copy. What .npy cannot express goes into ``attrs`` and ``parts``; see docs/attrs.md.
+A plain array (exactly ndarray, contiguous, writable, aligned, with a dtype that .npy can express)
+is sent and received as a header and the array's own memory, without a copy. What .npy cannot
+express goes into ``attrs`` and ``parts``; see docs/attrs.md.
 """
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ _METADATA = ("error", "drop")
 class Encoded:
     """An encoded value: ``header`` followed by ``data`` is a complete .npy file.
 
-    ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often of the array's own memory, so the array must not change
-    until it is sent. ``attrs``: JSON, or empty. ``parts``: pairs of name and memoryview of bytes. ``keep``: the object that owns the
-    memory of the views.
+    ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often of the array's own
+    memory, so the array must not change until it is sent. ``attrs``: JSON, or empty. ``parts``:
+    pairs of name and memoryview of bytes. ``keep``: the object that owns the memory of the views.
     """
 
     __slots__ = ("header", "data", "attrs", "parts", "keep")
@@ -53,9 +54,10 @@ class Encoded:
 def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Encoded:
     """Encodes a NumPy array or scalar.
 
-    ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data, ``"exact"`` always records them,
-    ``"packed"`` never. ``metadata``: ``"error"`` raises for a ``dtype.metadata`` that is not plain JSON, ``"drop"`` omits all metadata.
-    Raises EncodeError for a value that would not come back unchanged, ValueError for another ``layout`` or ``metadata``.
+    ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data,
+    ``"exact"`` always records them, ``"packed"`` never. ``metadata``: ``"error"`` raises for a
+    ``dtype.metadata`` that is not plain JSON, ``"drop"`` omits all metadata. Raises EncodeError for
+    a value that would not come back unchanged, ValueError for another ``layout`` or ``metadata``.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, not {layout!r}")
@@ -80,12 +82,14 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
 def _plain_header(
     char: str, text: str, shape: Tuple[int, ...], strides: Tuple[int, ...]
 ) -> Optional[Tuple[bytes, bool]]:
-    """Returns the header and whether the data is in F order, or None if the array needs more than a header."""
+    """Returns the header and whether the data is in F order, or None if the array needs more than a
+    header."""
     try:
         dtype = dtype_from_str(text)
     except DecodeError:
         return None
-    # Compare the type characters, because dtypes that differ in them compare equal: 'l' and 'q', 'S1' and 'c'.
+    # Compare the type characters, because dtypes that differ in them compare equal: 'l' and 'q',
+    # 'S1' and 'c'.
     if dtype.char != char or dtype.itemsize == 0:
         return None
     if strides == default_strides(shape, dtype.itemsize, False):
@@ -105,9 +109,11 @@ def decode(
 ) -> Any:
     """Returns the stored value.
 
-    ``data``: 1-d uint8 of ``header.nbytes`` bytes, writable and not used elsewhere, because a plain array becomes a view of this memory.
-    So do writable ``parts``; read-only ones are copied. ``max_bytes``: limit on memory allocated beside ``data`` to restore a layout; by
-    default 512 MiB, or 8 times the data if that is more. Raises DecodeError, and nothing else, for any invalid input.
+    ``data``: 1-d uint8 of ``header.nbytes`` bytes, writable and not used elsewhere, because a plain
+    array becomes a view of this memory. So do writable ``parts``; read-only ones are copied.
+    ``max_bytes``: limit on memory allocated beside ``data`` to restore a layout; by default 512
+    MiB, or 8 times the data if that is more. Raises DecodeError, and nothing else, for any invalid
+    input.
     """
     if not attrs:
         dtype = header._dtype
@@ -143,9 +149,11 @@ def check_out(
 ) -> memoryview:
     """Returns the writable bytes of ``out``, ready to receive the stored data.
 
-    ``out`` must be an ndarray of the stored class, dtype (compared with ``==``) and shape, contiguous in the stored order, and with the
-    recorded strides if there are any (axes of length 1 aside). It stays writable even if the stored array was read-only. ``part_sizes`` is
-    reserved: no value that has parts today can be received into ``out``. Raises DecodeError on a mismatch, before anything is written.
+    ``out`` must be an ndarray of the stored class, dtype (compared with ``==``) and shape,
+    contiguous in the stored order, and with the recorded strides if there are any (axes of length 1
+    aside). It stays writable even if the stored array was read-only. ``part_sizes`` is reserved: no
+    value that has parts today can be received into ``out``. Raises DecodeError on a mismatch,
+    before anything is written.
     """
     try:
         kind, dtype, strides = _kinds.outline(header, _attrs.load(attrs))

@@ -22,10 +22,11 @@ from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, p
 class Meta:
     """The metadata of a stored array.
 
-    ``shape``: lengths of the axes. ``dtype``: the array's own. ``fortran_order``: whether the data is in F order.
-    ``itemsize``, ``nbytes``: bytes per element, bytes of data. ``size``: number of elements. ``npy_bytes``: bytes of the
-    .npy file, the first ``data_offset`` of which are its header. ``version``: of the write that stored it. ``crc32c``: over
-    all stored bytes. ``pttl``: milliseconds until it expires, -1 for never. ``attrs``: JSON stored beside it, or None.
+    ``shape``: lengths of the axes. ``dtype``: the array's own. ``fortran_order``: whether the data
+    is in F order. ``itemsize``, ``nbytes``: bytes per element, bytes of data. ``size``: number of
+    elements. ``npy_bytes``: bytes of the .npy file, the first ``data_offset`` of which are its
+    header. ``version``: of the write that stored it. ``crc32c``: over all stored bytes. ``pttl``:
+    milliseconds until it expires, -1 for never. ``attrs``: JSON stored beside it, or None.
     ``parts``: name -> bytes of each part.
     """
 

@@ -1,4 +1,5 @@
-"""Opens a connection to one node: resolves the name, connects, does the TLS handshake, all within the time limits."""
+"""Opens a connection to one node: resolves the name, connects, does the TLS handshake, all within
+the time limits."""
 from __future__ import annotations
 
 import errno
@@ -24,8 +25,8 @@ _LOCAL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 def connect(
     settings: Settings, address: Address, end: Optional[float], silence_check: Optional[SilenceCheck] = None, key: Optional[bytes] = None
 ) -> Stream:
-    """Returns a new connection. Raises ConnectionError or TimeoutError with ``unreachable`` set if the node cannot be reached, as opposed
-    to a local problem."""
+    """Returns a new connection. Raises ConnectionError or TimeoutError with ``unreachable`` set if
+    the node cannot be reached, as opposed to a local problem."""
     limit = settings.socket_connect_timeout if settings.socket_connect_timeout is not None else settings.socket_timeout
     found = _addresses(settings, address)
     error: Optional[NdringError] = None

@@ -1,4 +1,5 @@
-"""on_error="miss": which errors are outages, what a call returns during one, and how often that happened. Pure but for the log."""
+"""on_error="miss": which errors are outages, what a call returns during one, and how often that
+happened. Pure but for the log."""
 from __future__ import annotations
 
 import os
@@ -14,20 +15,23 @@ from ._exceptions import (
 )  # fmt: skip
 from ._log import log
 
-#: Errors that mean the cache is unavailable, and do not concern the arguments, the caller's permissions or the stored bytes.
+#: Errors that mean the cache is unavailable, and do not concern the arguments, the caller's
+#: permissions or the stored bytes.
 UNANSWERED = (ConnectionError, TimeoutError, ClusterDownError, BusyError, MovedError, OutOfMemoryError, DiskError, UncertainWrite)
 
 _LOG_PAUSE = 10.0  # s between two log lines
 
 
 def is_unanswered(error: BaseException) -> bool:
-    """Whether an error is an outage. A mistake that can never succeed, such as TLS to a node without TLS, must stay visible; only an
-    unresolvable name counts as an outage, since its node may merely be gone."""
+    """Whether an error is an outage. A mistake that can never succeed, such as TLS to a node
+    without TLS, must stay visible; only an unresolvable name counts as an outage, since its node
+    may merely be gone."""
     return isinstance(error, UNANSWERED) and (error.unreachable or not error.hopeless)
 
 
 class Unanswered(NamedTuple):
-    """``reads``: reads that became misses. ``writes``: writes that were dropped. ``error``: the last error."""
+    """``reads``: reads that became misses. ``writes``: writes that were dropped. ``error``: the
+    last error."""
 
     reads: int
     writes: int

@@ -1,7 +1,7 @@
 """numpy's descr, the description of a dtype in a .npy header, to and from ``np.dtype``.
 
-Every descr is built and parsed by hand: ``np.dtype(text)`` accepts too many spellings from untrusted text, and numpy 1.x lets item sizes overflow
-to negative numbers.
+Every descr is built and parsed by hand: ``np.dtype(text)`` accepts too many spellings from
+untrusted text, and numpy 1.x lets item sizes overflow to negative numbers.
 """
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def dtype_from_descr(descr: Any, depth: int = 0) -> np.dtype[Any]:
             title, name = name
         if type(name) is not str or not (title is None or type(title) is str):
             raise DecodeError("the name of a field in descr is not a string")
-        # numpy writes the gaps of a struct as unnamed void fields, and also reads unnamed subarrays as gaps.
+        # numpy writes the gaps of a struct as unnamed void fields, and also reads unnamed subarrays
+        # as gaps.
         if not (name == "" and dtype.type is np.void and dtype.names is None):
             names.append(name)
             titles.append(title)
@@ -132,7 +133,8 @@ def check_itemsize(size: int) -> int:
 
 
 def descr_of(dtype: np.dtype[Any], spelled: "Any") -> Any:
-    """Returns the descr for the header: the exact one if .npy can express it, else a plain one of the same item size.
+    """Returns the descr for the header: the exact one if .npy can express it, else a plain one of
+    the same item size.
 
     ``spelled(dtype)``: the text for a dtype without fields.
     """

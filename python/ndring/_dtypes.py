@@ -46,7 +46,8 @@ _FORMS = (
 
 
 class UnsupportedDtype(EncodeError):
-    """Raised for a dtype that cannot be restored. The caller, who knows the array, adds what to do about it."""
+    """Raised for a dtype that cannot be restored. The caller, who knows the array, adds what to do
+    about it."""
 
 
 def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) -> Node:
@@ -60,7 +61,8 @@ def describe(dtype: np.dtype[Any], drop_metadata: bool = False, depth: int = 0) 
         node = _describe_struct(dtype, drop_metadata, depth)
     elif dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        # np.concatenate of structs with gaps, in numpy 1.24, builds subarrays of the old size over items of the new one.
+        # np.concatenate of structs with gaps, in numpy 1.24, builds subarrays of the old size over
+        # items of the new one.
         if (math.prod(shape) * base.itemsize, base.alignment) != (dtype.itemsize, dtype.alignment):
             raise UnsupportedDtype(f"numpy built a field of {dtype.itemsize} bytes, aligned to {dtype.alignment}, for {dtype!r}")
         node = {"base": describe(base, drop_metadata, depth + 1), "shape": list(shape)}

@@ -1,13 +1,16 @@
-"""Distinguishes exceptions that a call raised itself from those that a signal handler raised during the call.
+"""Distinguishes exceptions that a call raised itself from those that a signal handler raised during
+the call.
 
-A handler may raise anything at any moment, for example TimeoutError from SIGALRM. Such an exception is the caller's and must reach it
-unchanged. The traceback shows the difference: a handler adds its own frame below the frame that made the call.
+A handler may raise anything at any moment, for example TimeoutError from SIGALRM. Such an exception
+is the caller's and must reach it unchanged. The traceback shows the difference: a handler adds its
+own frame below the frame that made the call.
 """
 from __future__ import annotations
 
 from typing import AbstractSet, Optional
 
-#: Modules whose code runs below a socket call: none for plain sockets (C code), Python code for TLS, gevent and eventlet.
+#: Modules whose code runs below a socket call: none for plain sockets (C code), Python code for
+#: TLS, gevent and eventlet.
 _SOCKETS = frozenset({"socket", "ssl", "gevent", "eventlet"})
 #: Modules whose code runs while a TLS context is created.
 _CONTEXT = frozenset({"ndring", "ssl"})
@@ -28,7 +31,8 @@ def is_tls_setup_error(exc: Exception) -> bool:
 
 
 def is_decode_error(exc: Exception) -> bool:
-    """Whether decoding failed, as opposed to being interrupted. Must be called by the function that called the decoder."""
+    """Whether decoding failed, as opposed to being interrupted. Must be called by the function that
+    called the decoder."""
     if isinstance(exc, ImportError):  # from a package that registers dtypes, whichever module raises it
         return True
     if isinstance(exc, (MemoryError, OSError)):  # unrelated to the value

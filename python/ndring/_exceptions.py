@@ -56,15 +56,18 @@ class CorruptError(NdringError):
 
 
 class ConnectionError(NdringError, redis.ConnectionError):
-    """Raised when no connection could be made, or it was lost, and retrying for ``retry_for`` seconds did not help."""
+    """Raised when no connection could be made, or it was lost, and retrying for ``retry_for``
+    seconds did not help."""
 
 
 class TimeoutError(NdringError, redis.TimeoutError):
-    """Raised when a node neither replied nor accepted data within ``socket_timeout``, or the ``deadline`` passed."""
+    """Raised when a node neither replied nor accepted data within ``socket_timeout``, or the
+    ``deadline`` passed."""
 
 
 class UncertainWrite(NdringError):
-    """Raised when a write was sent, its reply was lost, and repeating it could apply it twice. It may or may not have been done."""
+    """Raised when a write was sent, its reply was lost, and repeating it could apply it twice. It
+    may or may not have been done."""
 
 
 class PartialError(NdringError):
@@ -100,7 +103,8 @@ class TooLargeError(ServerError):
 
 
 class BusyError(ServerError):
-    """Raised when the node is too busy for the command, and retrying for ``retry_for`` seconds did not help."""
+    """Raised when the node is too busy for the command, and retrying for ``retry_for`` seconds did
+    not help."""
 
 
 class OutOfMemoryError(ServerError):
@@ -124,13 +128,14 @@ class ClusterDownError(ServerError):
 
 
 class NodeDownError(ClusterDownError, ConnectionError):
-    """Raised when the node that serves the key has not answered for ``retry_for`` seconds. The client keeps probing the node, and until it
-    answers calls for its keys raise this at once. A write that was already sent may have been done."""
+    """Raised when the node that serves the key has not answered for ``retry_for`` seconds. The
+    client keeps probing the node, and until it answers calls for its keys raise this at once. A
+    write that was already sent may have been done."""
 
 
 class MovedError(ServerError):
-    """Raised when another node serves the key and the client cannot follow the redirect: the nodes point at each other, or the client
-    uses a Unix socket. The message names that node."""
+    """Raised when another node serves the key and the client cannot follow the redirect: the nodes
+    point at each other, or the client uses a Unix socket. The message names that node."""
 
 
 class NoReplicasError(ServerError):
@@ -141,7 +146,8 @@ E = TypeVar("E", bound=NdringError)
 
 
 def without_traceback(error: E) -> E:
-    """Returns a copy without traceback and causes, whose frames would keep the call's arguments alive, including arrays."""
+    """Returns a copy without traceback and causes, whose frames would keep the call's arguments
+    alive, including arrays."""
     return copy.copy(error)
 
 

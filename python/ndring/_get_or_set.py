@@ -1,8 +1,9 @@
 """get_or_set: of all callers that miss a key, one computes the value and the others wait for it.
 
-The lock is a small array under a key of its own, and its time to live is the lease: if the process that computes the value dies, nothing
-renews the lease and the lock expires. The array holds a random token, and every renewal and release is conditional on the version that
-this caller wrote, so a caller cannot touch a lock that another one holds.
+The lock is a small array under a key of its own, and its time to live is the lease: if the process
+that computes the value dies, nothing renews the lease and the lock expires. The array holds a
+random token, and every renewal and release is conditional on the version that this caller wrote, so
+a caller cannot touch a lock that another one holds.
 """
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ class Store(Protocol):
 def get_or_set(
     store: Store, cluster: Cluster, key: Key, make: Callable[[], Any], wait_for: float, lease: float, options: Any, degraded: Optional[Degraded]
 ) -> Any:
-    """``degraded``: counts calls that bypass the cache because it did not answer; None raises the error instead."""
+    """``degraded``: counts calls that bypass the cache because it did not answer; None raises the
+    error instead."""
     wait_for, lease = seconds("wait_for", wait_for, zero=True), seconds("lease", lease)
     name = encode_key(key)
     lock = _PREFIX + (name if len(name) <= _MAX_INLINE_KEY else hashlib.sha256(name).digest())
@@ -88,8 +90,8 @@ def _get_or_set(
         found = store.get(key)
         if found is not None:
             return found
-        # A waiter checks whether the lock exists before it tries to take it: every try is a conditional write, and the node remembers
-        # only a limited number of their request ids.
+        # A waiter checks whether the lock exists before it tries to take it: every try is a
+        # conditional write, and the node remembers only a limited number of their request ids.
         if not (waiting and store.exists(lock)):
             with _Lease(cluster, lock, lease) as held:
                 if held:
@@ -126,8 +128,9 @@ class _Lease:
         if self._version is None:
             return False
         if time.monotonic() - began > self._lease / 3:
-            # The lease runs from the moment at which the node wrote it, which may be long before its answer, for example if this is
-            # the answer to a repeated command. Another caller may hold the lock by now, or will before the first renewal.
+            # The lease runs from the moment at which the node wrote it, which may be long before
+            # its answer, for example if this is the answer to a repeated command. Another caller
+            # may hold the lock by now, or will before the first renewal.
             self._release()
             return False
         self._thread.start()
@@ -157,7 +160,8 @@ class _Lease:
         """Sets the time to live of the lock. Returns False if this caller has lost it."""
         version = self._write(seconds, if_version=self._version)
         if version is None:
-            # An earlier write may have succeeded although its answer was lost, so the version may be another one: compare the token.
+            # An earlier write may have succeeded although its answer was lost, so the version may
+            # be another one: compare the token.
             stored = self._cluster.one(get_request(self._key))
             if stored is None or stored.data.tobytes() != self._token.tobytes():
                 return False

@@ -1,7 +1,7 @@
 """``python -m ndring import``: copies arrays that were stored with ``np.save`` from Redis.
 
-A value counts as an array if it is exactly one complete .npy file. Everything else stays where it is and is reported. Nothing is ever
-unpickled.
+A value counts as an array if it is exactly one complete .npy file. Everything else stays where it
+is and is reported. Nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ class Report:
         self._file = file
 
     def skipped(self, key: bytes, kind: str, size: Optional[int], reason: str, detail: str = "", failed: bool = False) -> None:
-        """Records a key that was not copied. Keys are grouped by reason; ``detail`` holds what differs between them."""
+        """Records a key that was not copied. Keys are grouped by reason; ``detail`` holds what
+        differs between them."""
         self.failed += failed
         self.counts["left"] += 1
         keys = self._reasons.setdefault(reason, [])
@@ -170,11 +171,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _connect(url: str) -> Tuple[Any, int, bool]:
-    """Returns a client for the source, approximately how many keys it has, and whether it supports PEXPIRETIME."""
+    """Returns a client for the source, approximately how many keys it has, and whether it supports
+    PEXPIRETIME."""
     patience = {"socket_timeout": 30} if url.startswith("unix:") else {"socket_timeout": 30, "socket_connect_timeout": 5}
     source: Any = redis.Redis.from_url(url, **patience)
     total = int(source.dbsize())
-    # Tested here, because redis-py's cluster client raises from the whole pipeline if a server does not know a command.
+    # Tested here, because redis-py's cluster client raises from the whole pipeline if a server does
+    # not know a command.
     exact = True
     try:
         source.execute_command("PEXPIRETIME", "k")
@@ -216,7 +219,8 @@ def _retry(call: Callable[[], Any]) -> Any:
 
 
 def _batches(source: Any, options: argparse.Namespace) -> Iterator[List[bytes]]:
-    """Yields the keys in batches. SCAN may return a key twice; the second time the array already exists in ndring."""
+    """Yields the keys in batches. SCAN may return a key twice; the second time the array already
+    exists in ndring."""
     for node in _nodes(source):
         cursor = 0
         while True:
@@ -303,7 +307,8 @@ def _skip_reason(start: bytes, size: int, limit: int) -> Optional[str]:
 def _fetch(
     source: Any, target: NumPyRedis, keys: List[bytes], options: argparse.Namespace, report: Report, progress: _Progress
 ) -> None:
-    # PTTL counts from when the source replies, so a slow network makes the expiry slightly late; PEXPIRETIME (Redis 7.0) avoids that.
+    # PTTL counts from when the source replies, so a slow network makes the expiry slightly late;
+    # PEXPIRETIME (Redis 7.0) avoids that.
     expiry = "PEXPIRETIME" if options.exact else "PTTL"
     found = _pipelined(source, *(c for key in keys for c in (("GET", key), (expiry, key))))
     asked = round(1000 * time.time())

@@ -72,7 +72,8 @@ def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
 def unpack(
     header: Header, data: np.ndarray[Any, Any], py: Dict[str, Any], parts: Mapping[str, Any], max_span: Optional[int]
 ) -> Any:
-    """Returns the value that ``pack`` packed. ``data``: writable 1-d uint8 of ``header.nbytes`` bytes. Raises DecodeError."""
+    """Returns the value that ``pack`` packed. ``data``: writable 1-d uint8 of ``header.nbytes``
+    bytes. Raises DecodeError."""
     kind = _kind(py)
     if kind == "masked":
         return _masked.unpack(header, data, py, parts, max_span)
@@ -113,7 +114,8 @@ def _scalar(array: np.ndarray[Any, Any]) -> Any:
 
 
 def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype[Any], Any]:
-    """Returns class, dtype and recorded strides of a stored array. The class is None if the array has more than data."""
+    """Returns class, dtype and recorded strides of a stored array. The class is None if the array
+    has more than data."""
     kind = _kind(py)
     cls = np.ndarray if kind is None else SUBCLASSES.get(kind)
     if "string" in py:

@@ -1,7 +1,8 @@
 """Strides: records them if they are not the default ones, and restores them.
 
-Data is always sent packed, in C or F order of the logical shape. Views are built with ``np.ndarray`` over separate memory, and every bound is
-checked here first in Python integers, because numpy's own check can overflow.
+Data is always sent packed, in C or F order of the logical shape. Views are built with
+``np.ndarray`` over separate memory, and every bound is checked here first in Python integers,
+because numpy's own check can overflow.
 """
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from ._exceptions import DecodeError, EncodeError
 LAYOUTS = ("auto", "exact", "packed")
 #: ``auto`` drops a layout that spans more than this many times the data.
 AUTO_SPAN = 8
-#: ``exact`` refuses a span above this many bytes (and above AUTO_SPAN times the data); decode has the same default.
+#: ``exact`` refuses a span above this many bytes (and above AUTO_SPAN times the data); decode has
+#: the same default.
 EXACT_SPAN = 512 << 20
 
 _BYTE = np.dtype(np.uint8)
@@ -22,7 +24,8 @@ _RAW = {1: np.dtype("u1"), 2: np.dtype("u2"), 4: np.dtype("u4"), 8: np.dtype("u8
 
 
 def default_strides(shape: Sequence[int], itemsize: int, fortran: bool) -> Tuple[int, ...]:
-    """Returns the strides (bytes) of ``np.empty(shape)``; all zero for an array without elements, as in numpy."""
+    """Returns the strides (bytes) of ``np.empty(shape)``; all zero for an array without elements,
+    as in numpy."""
     if 0 in shape:
         return (0,) * len(shape)
     strides = []
@@ -34,7 +37,8 @@ def default_strides(shape: Sequence[int], itemsize: int, fortran: bool) -> Tuple
 
 
 def bounds(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> Tuple[int, int]:
-    """Returns the range of bytes that the elements occupy, relative to the first element: lowest offset, end of the highest."""
+    """Returns the range of bytes that the elements occupy, relative to the first element: lowest
+    offset, end of the highest."""
     if 0 in shape:
         return 0, 0
     low, high = 0, itemsize
@@ -53,7 +57,8 @@ def raw_dtype(itemsize: int) -> np.dtype[Any]:
 
 
 def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview]:
-    """Returns whether the bytes are in F order, and the bytes, copied only if ``array`` is not contiguous.
+    """Returns whether the bytes are in F order, and the bytes, copied only if ``array`` is not
+    contiguous.
 
     ``array`` must be exactly an ndarray and contain no references.
     """
@@ -62,7 +67,8 @@ def pack(array: np.ndarray[Any, Any]) -> Tuple[bool, memoryview]:
         return False, memoryview(b"")
     flags = array.flags
     if flags.c_contiguous:
-        # An array may be contiguous in both orders (at most one axis longer than 1); then the strides of the other axes decide.
+        # An array may be contiguous in both orders (at most one axis longer than 1); then the
+        # strides of the other axes decide.
         strides = default_strides(array.shape, array.itemsize, False), default_strides(array.shape, array.itemsize, True)
         return array.strides != strides[0] and array.strides == strides[1], byte_view(array)
     if flags.f_contiguous:
@@ -77,7 +83,8 @@ def byte_view(array: np.ndarray[Any, Any]) -> memoryview:
 
 
 def strides_to_record(array: np.ndarray[Any, Any], fortran: bool, layout: str) -> Optional[Tuple[int, ...]]:
-    """Returns the strides (bytes) to record in attrs, or None. Raises EncodeError if ``"exact"`` would span too much."""
+    """Returns the strides (bytes) to record in attrs, or None. Raises EncodeError if ``"exact"``
+    would span too much."""
     if layout == "packed" or array.strides == default_strides(array.shape, array.itemsize, fortran):
         return None
     low, high = bounds(array.shape, array.strides, array.itemsize)
@@ -101,7 +108,8 @@ def misalignment(array: np.ndarray[Any, Any]) -> int:
 
 
 def alignment(dtype: np.dtype[Any]) -> int:
-    """Returns the alignment of a dtype in bytes, at least 1: numpy reports 0 for an aligned struct without fields."""
+    """Returns the alignment of a dtype in bytes, at least 1: numpy reports 0 for an aligned struct
+    without fields."""
     return dtype.alignment or 1
 
 
@@ -125,11 +133,12 @@ def lay_out(
     misaligned: Optional[int],
     max_span: Optional[int],
 ) -> np.ndarray[Any, Any]:
-    """Returns an array of ``shape`` and ``dtype`` with ``data``, in the same memory if the layout permits it.
+    """Returns an array of ``shape`` and ``dtype`` with ``data``, in the same memory if the layout
+    permits it.
 
-    ``packed``: strides (bytes) of the elements in ``data``, which is 1-d uint8. ``strides``: those of the result, None for ``packed``.
-    ``misaligned``: bytes past a multiple of the dtype's alignment, None for aligned. ``max_span``: limit on allocated bytes. Raises
-    DecodeError.
+    ``packed``: strides (bytes) of the elements in ``data``, which is 1-d uint8. ``strides``: those
+    of the result, None for ``packed``. ``misaligned``: bytes past a multiple of the dtype's
+    alignment, None for aligned. ``max_span``: limit on allocated bytes. Raises DecodeError.
     """
     strides = packed if strides is None else strides
     same = 0 in shape or all(n == 1 or a == b for n, a, b in zip(shape, strides, packed))

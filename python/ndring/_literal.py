@@ -1,7 +1,8 @@
 """Parses the text of a .npy header with a small fixed grammar.
 
-numpy writes the header as a Python literal. The grammar has what occurs in one: dicts, lists, tuples, strings, integers, ``True``, ``False``
-and ``None``. Nothing is evaluated, and depth and length are bounded.
+numpy writes the header as a Python literal. The grammar has what occurs in one: dicts, lists,
+tuples, strings, integers, ``True``, ``False`` and ``None``. Nothing is evaluated, and depth and
+length are bounded.
 """
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Authentication and identification on a new connection. Pure: the commands to send, and what their replies mean."""
+"""Authentication and identification on a new connection. Pure: the commands to send, and what their
+replies mean."""
 from __future__ import annotations
 
 from typing import Any, Callable, List, Tuple
@@ -12,7 +13,8 @@ _MAY_FAIL = (b"SETINFO", b"SETNAME")
 
 
 class Login:
-    """``buffers``: all commands, sent together. ``commands``: one by one; each has one reply, which ``check`` reads."""
+    """``buffers``: all commands, sent together. ``commands``: one by one; each has one reply, which
+    ``check`` reads."""
 
     def __init__(self, settings: Settings) -> None:
         self.commands: List[List[bytes]] = []

@@ -1,4 +1,5 @@
-"""np.ma.MaskedArray: the data including masked elements, the mask, whether it is hard, and the fill value."""
+"""np.ma.MaskedArray: the data including masked elements, the mask, whether it is hard, and the fill
+value."""
 from __future__ import annotations
 
 import math

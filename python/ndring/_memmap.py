@@ -1,4 +1,5 @@
-"""Memory-mapped arrays. Touching a page that was truncated from the file kills the process with SIGBUS, so check the file first."""
+"""Memory-mapped arrays. Touching a page that was truncated from the file kills the process with
+SIGBUS, so check the file first."""
 from __future__ import annotations
 
 import mmap
@@ -11,7 +12,8 @@ from ._layout import bounds
 
 
 def missing_bytes(array: np.ndarray[Any, Any]) -> int:
-    """Returns how many bytes of an array lie past the end of the file that it maps; 0 for any other array.
+    """Returns how many bytes of an array lie past the end of the file that it maps; 0 for any other
+    array.
 
     The file may still be truncated between this check and the transfer; then the transfer fails.
     """

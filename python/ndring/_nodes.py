@@ -1,7 +1,8 @@
 """The nodes of a cluster: which node serves which slot, and the connections to each.
 
-The slot map is fetched at the first call with a key, and again when a node replies MOVED, does not answer, or does not serve the key. However
-many threads need it, one of them fetches it for all, at most once per ``_MIN_FETCH_INTERVAL``; while it does not change, the interval grows to
+The slot map is fetched at the first call with a key, and again when a node replies MOVED, does not
+answer, or does not serve the key. However many threads need it, one of them fetches it for all, at
+most once per ``_MIN_FETCH_INTERVAL``; while it does not change, the interval grows to
 ``_MAX_FETCH_INTERVAL``.
 """
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, Mov
 from ._log import log
 from ._outages import Outages
 from ._settings import Settings
-from ._slots import Address, SlotMap, parse_slots, parse_redirect
+from ._slots import Address, SlotMap, parse_redirect, parse_slots
 from ._stream import SilenceCheck
 from ._transport import Request, Transport
 from ._wire import pack
@@ -33,7 +34,8 @@ _PROBE_WAIT = 0.1  # s that a call waits for the probe of a node that was down
 
 
 class Nodes:
-    """Safe to use from several threads, after a fork, and in signal handlers. ``seeds``: the given nodes, any one of which is enough."""
+    """Safe to use from several threads, after a fork, and in signal handlers. ``seeds``: the given
+    nodes, any one of which is enough."""
 
     def __init__(self, settings: Settings, seeds: Sequence[Address]) -> None:
         self._settings = settings
@@ -64,7 +66,8 @@ class Nodes:
     # Routing
 
     def route(self, request: Request, end: Optional[float] = None) -> Transport:
-        """Returns the node for a command. Raises NdringError if the first slot map cannot be fetched, ValueError for an unknown node."""
+        """Returns the node for a command. Raises NdringError if the first slot map cannot be
+        fetched, ValueError for an unknown node."""
         if request.node is not None:
             return self.find(request.node)
         if request.key is None:
@@ -91,17 +94,17 @@ class Nodes:
             transport.cluster_seen = self._map is not None
         return transport
 
-    def any_node(self, besides: Optional[Transport] = None) -> Transport:
-        """Returns a random node, preferably one that works, and not ``besides`` if there is another."""
+    def any_node(self, other_than: Optional[Transport] = None) -> Transport:
+        """Returns a random node, preferably one that works, and not ``other_than`` if there is another."""
         current = self._map.nodes.values() if self._map is not None and self.single is None else ()
         all_known = [self.at(address) for address in dict.fromkeys((*self._seeds, *current))]
-        others = [t for t in all_known if t is not besides]
-        well = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
-        return random.choice(well or others) if others else besides or self.seed
+        others = [t for t in all_known if t is not other_than]
+        healthy = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
+        return random.choice(healthy or others) if others else other_than or self.seed
 
     def slots(self, fresh: bool, end: Optional[float] = None) -> Optional[SlotMap]:
-        """Returns the slot map, or None while a single node serves everything. ``fresh``: fetches it now. Raises the reason if it is
-        unknown."""
+        """Returns the slot map, or None while a single node serves everything. ``fresh``: fetches
+        it now. Raises the reason if it is unknown."""
         if self.routable and (fresh or self._map is None):
             self._fetch_map(end)
         return None if self.single is not None else self._map
@@ -124,7 +127,8 @@ class Nodes:
     # Outages
 
     def _check_silent(self, address: Address, key: Optional[bytes], end: float) -> None:
-        """Called when a node has been silent for a while. Raises if another node says that waiting for it is useless."""
+        """Called when a node has been silent for a while. Raises if another node says that waiting
+        for it is useless."""
         outage = self.outages.get(address)
         if outage is not None and outage.waited:
             outage.mark_slow()
@@ -152,7 +156,8 @@ class Nodes:
         raise error
 
     def probe(self, transport: Transport, end: Optional[float]) -> None:
-        """Pings a node in the background to see if it answers again. Waits briefly for the result, and not beyond ``end``."""
+        """Pings a node in the background to see if it answers again. Waits briefly for the result,
+        and not beyond ``end``."""
         found = threading.Event()
 
         def ask(timeout: float = _LONG_TIMEOUT, end: Optional[float] = None) -> None:
@@ -192,14 +197,15 @@ class Nodes:
             raise without_traceback(error) from error  # a copy, because other threads raise it too
 
     def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
-        """Fetches the slot map again, unless another thread is doing so or has just done it. ``prefer``: a node that is known to answer.
-        ``moved``: a redirect proved that there are several nodes, whatever this node says."""
+        """Fetches the slot map again, unless another thread is doing so or has just done it.
+        ``prefer``: a node that is known to answer. ``moved``: a redirect proved that there are
+        several nodes, whatever this node says."""
         if self._map is not None and time.monotonic() >= self._next_fetch:
             self._fetch_or_join(prefer, moved, end, True)
 
     def _fetch_or_join(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_MapFetch"]:
-        """Fetches the slot map, or returns the fetch already under way, if that may still succeed. ``unless_new``: does nothing right
-        after another fetch."""
+        """Fetches the slot map, or returns the fetch already under way, if that may still succeed.
+        ``unless_new``: does nothing right after another fetch."""
         mine = _MapFetch()
         try:
             # A weak reference, because a signal may end the call before it can remove its entry.
@@ -225,7 +231,8 @@ class Nodes:
         silent: List[Transport] = []
         try:
             candidates = zip(self._candidates(prefer), range(_MAX_CANDIDATES))
-            # Each node gets a short timeout first, so that one that hangs does not delay the call while others would reply.
+            # Each node gets a short timeout first, so that one that hangs does not delay the call
+            # while others would reply.
             rounds = [(transport, _SHORT_TIMEOUT) for transport, _ in candidates]
             rounds = [(transport, _LONG_TIMEOUT) for transport, _ in rounds] if len(rounds) == 1 else rounds
             while rounds:
@@ -266,7 +273,8 @@ class Nodes:
             self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
 
     def _candidates(self, prefer: Optional[Transport]) -> Iterator[Transport]:
-        """Yields the nodes to ask: first those that answered last time, shuffled, so that clients do not all ask the same one."""
+        """Yields the nodes to ask: first those that answered last time, shuffled, so that clients
+        do not all ask the same one."""
         if prefer is not None:
             yield prefer
         current = list(self._map.nodes.values()) if self._map is not None and self.single is None else []
@@ -278,7 +286,7 @@ class Nodes:
             if prefer is None or address != prefer.address:
                 yield self.at(address)
 
-    def _install_map(self, found: SlotMap, said: Transport, moved: bool) -> bool:
+    def _install_map(self, found: SlotMap, source: Transport, moved: bool) -> bool:
         """Installs a slot map. Returns whether it differs from the previous one."""
         if found == self._map and (self.single is None or not moved):
             return False
@@ -286,7 +294,7 @@ class Nodes:
         for transport in list(self._transports.values()):
             transport.cluster_seen = True
         if self._table is None and (not found.ranges or len(found.nodes) == 1 and not moved):
-            self.single = said  # keep this address: the one in the node's reply may not be reachable from here
+            self.single = source  # keep this address: the one in the node's reply may not be reachable from here
             return True
         transports = {address: self.at(address) for address in found.nodes.values()}
         self._table = [None if owner is None else transports[owner] for owner in found.owners()]
@@ -315,7 +323,8 @@ class Nodes:
 
 
 def _silence_check_for(held: "weakref.ref[Nodes]", address: Address) -> SilenceCheck:
-    """Returns the silence check for connections to a node. It holds Nodes weakly, so that a dropped client closes its connections at once."""
+    """Returns the silence check for connections to a node. It holds Nodes weakly, so that a dropped
+    client closes its connections at once."""
 
     def silence_check(key: Optional[bytes], end: float) -> None:
         nodes = held()
@@ -339,7 +348,8 @@ class _MapFetch:
         self._began = time.monotonic()
 
     def is_lost(self) -> bool:
-        """Whether it has taken longer than possible: its call was interrupted, and a traceback keeps it alive."""
+        """Whether it has taken longer than possible: its call was interrupted, and a traceback
+        keeps it alive."""
         return time.monotonic() - self._began > 3 * _MAX_CANDIDATES * _LONG_TIMEOUT
 
     def wait(self, end: Optional[float]) -> bool:

@@ -21,7 +21,8 @@ from ._descr import MAX_NDIM, dtype_from_descr
 MAGIC = b"\x93NUMPY"
 #: Maximum bytes of a header, including the magic. The server has the same limit.
 MAX_HEADER = 1 << 20
-#: numpy pads the header so that the growing axis may reach this many digits when a file is appended to in place.
+#: numpy pads the header so that the growing axis may reach this many digits when a file is appended
+#: to in place.
 _GROWTH_DIGITS = 21
 _ALIGN = 64
 #: Longer headers are parsed again each time, to keep the cache within about 4 MiB.
@@ -32,8 +33,9 @@ _INTP_MAX = 2**63 - 1
 class Header:
     """A parsed header. Immutable; shared between threads and calls.
 
-    ``shape``: lengths of the axes. ``fortran``: whether the data is in F order. ``data_offset``: bytes before the data. ``nbytes``: bytes of
-    data. ``strides``: in bytes, of a new array with that shape and order. ``descr``: numpy's descr, a string or a list of fields.
+    ``shape``: lengths of the axes. ``fortran``: whether the data is in F order. ``data_offset``:
+    bytes before the data. ``nbytes``: bytes of data. ``strides``: in bytes, of a new array with
+    that shape and order. ``descr``: numpy's descr, a string or a list of fields.
     """
 
     __slots__ = ("descr", "shape", "fortran", "data_offset", "nbytes", "itemsize", "strides", "_dtype")
@@ -99,7 +101,8 @@ def _padded(size: int) -> int:
 def parse_header(prefix: Union[bytes, bytearray, memoryview]) -> Optional[Header]:
     """Returns the header at the start of ``prefix``, or None if it needs more bytes.
 
-    Raises DecodeError if it is not the header of a .npy file, has an object dtype, or does not fit the installed numpy.
+    Raises DecodeError if it is not the header of a .npy file, has an object dtype, or does not fit
+    the installed numpy.
     """
     size = len(prefix)
     if size < 12:

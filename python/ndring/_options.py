@@ -25,11 +25,13 @@ _CONCERNS = ("ONE", "SYNC", "ALL")
 def encode_key(key: Key, what: str = "a key") -> bytes:
     """Returns a key as bytes, the same bytes on every version of Python, numpy and redis-py.
 
-    str is encoded as UTF-8, bytes are unchanged, an integer becomes its digits, a float ``repr(float(key))``, a member of an enum of these
-    types its value. ``what``: names the key in errors. Raises EncodeError for anything else.
+    str is encoded as UTF-8, bytes are unchanged, an integer becomes its digits, a float
+    ``repr(float(key))``, a member of an enum of these types its value. ``what``: names the key in
+    errors. Raises EncodeError for anything else.
     """
     try:
-        # Call the base types' own methods, because subclasses such as np.float64 and IntEnum differ between versions.
+        # Call the base types' own methods, because subclasses such as np.float64 and IntEnum differ
+        # between versions.
         if isinstance(key, str):
             encoded = str.encode(key)
         elif isinstance(key, (bytes, bytearray, memoryview)):
@@ -49,7 +51,8 @@ def encode_key(key: Key, what: str = "a key") -> bytes:
 
 
 def key_list(keys: Iterable[K]) -> List[K]:
-    """Returns several keys as a list. Raises EncodeError for a single key, whose characters would otherwise become the keys."""
+    """Returns several keys as a list. Raises EncodeError for a single key, whose characters would
+    otherwise become the keys."""
     if isinstance(keys, (str, bytes, bytearray, memoryview)):
         raise EncodeError(f"expected several keys, not one {type(keys).__name__}: pass [key], or call get(key)")
     return list(keys)

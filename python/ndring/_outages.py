@@ -1,8 +1,9 @@
 """Remembers nodes that do not answer, and keys that no node serves. Pure: callers pass the time.
 
-The first calls for a node that is down wait for it, for ``retry_for`` seconds. Once one of them has given up, later calls do not wait. If
-failing is fast (the machine refuses the connection), each call tries once. If it takes time (the machine is off, or the process hangs), calls
-do not try at all, and the client probes the node every _PROBE_INTERVAL seconds.
+The first calls for a node that is down wait for it, for ``retry_for`` seconds. Once one of them has
+given up, later calls do not wait. If failing is fast (the machine refuses the connection), each
+call tries once. If it takes time (the machine is off, or the process hangs), calls do not try at
+all, and the client probes the node every _PROBE_INTERVAL seconds.
 """
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ _NUMBERS = re.compile(r"\b(slot|shard) \d+")
 
 
 def cause_key(error: NdringError) -> str:
-    """Returns the text of a CLUSTERDOWN reply without the slot: the same for all replies with the same cause."""
+    """Returns the text of a CLUSTERDOWN reply without the slot: the same for all replies with the
+    same cause."""
     return _NUMBERS.sub(r"\1", str(error))[:500]
 
 
@@ -32,8 +34,9 @@ def is_cached(error: NdringError) -> bool:
 
 
 class Outage:
-    """``since``, ``last``: time of the first and the last failure. ``tries``: number of failures. ``waited``: longest time for which a call
-    has retried in vain, in s. ``took``: s that the last try took. ``error``: its error."""
+    """``since``, ``last``: time of the first and the last failure. ``tries``: number of failures.
+    ``waited``: longest time for which a call has retried in vain, in s. ``took``: s that the last
+    try took. ``error``: its error."""
 
     __slots__ = ("since", "last", "tries", "waited", "took", "error", "_last_probe")
 
@@ -45,7 +48,8 @@ class Outage:
         self.error: Optional[NdringError] = None
 
     def is_exhausted(self, now: float, retry_for: float) -> bool:
-        """Whether a call that would wait for ``retry_for`` need not: another call already has, or the outage has lasted that long."""
+        """Whether a call that would wait for ``retry_for`` need not: another call already has, or
+        the outage has lasted that long."""
         return self.waited >= retry_for or now - self.since >= retry_for
 
     def blocks_tries(self, now: float, retry_for: float) -> bool:
@@ -90,8 +94,8 @@ class Outages:
         return self.known.get(what)
 
     def record_failure(self, what: Hashable, began: float, now: float, error: NdringError) -> Outage:
-        """Records a try from ``began`` to ``now`` that failed. An error that only repeats a known outage counts as a try, but does not
-        replace the outage's error."""
+        """Records a try from ``began`` to ``now`` that failed. An error that only repeats a known
+        outage counts as a try, but does not replace the outage's error."""
         outage = self.known.get(what)
         if outage is None or now - outage.last > _keep_time(what, outage):
             if len(self.known) >= _MAX_OUTAGES:
@@ -107,7 +111,8 @@ class Outages:
         return outage
 
     def record_give_up(self, what: Hashable, waited: float) -> Optional[Outage]:
-        """Records that a call has retried in vain for ``waited`` seconds. Returns the outage if this call is the first one."""
+        """Records that a call has retried in vain for ``waited`` seconds. Returns the outage if
+        this call is the first one."""
         outage = self.known.get(what)
         if outage is None:
             return None

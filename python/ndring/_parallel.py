@@ -11,8 +11,8 @@ _MAX_THREADS = 16  # per call
 def run_parallel(parts: Sequence[Callable[[], None]]) -> None:
     """Runs all parts and returns when all have ended. Raises the first exception that one of them raised.
 
-    The threads end with the call, so none is left for a fork or for the interpreter's shutdown. If no thread can be started, the caller runs
-    everything itself.
+    The threads end with the call, so none is left for a fork or for the interpreter's shutdown. If
+    no thread can be started, the caller runs everything itself.
     """
     if len(parts) == 1:
         parts[0]()

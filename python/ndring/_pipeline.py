@@ -9,18 +9,19 @@ from ._cluster import Cluster
 from ._commands import slot
 from ._degraded import UNANSWERED, Degraded, is_unanswered
 from ._exceptions import NdringError
-from ._options import Key, UnixTime, Seconds, Value, encode_key
+from ._options import Key, Seconds, UnixTime, Value, encode_key
 
 
 class Pipeline:
     """Commands that are sent together, one batch per node. Created by ``NumPyRedis.pipeline()``.
 
-    Each method takes the arguments of the client's method of that name and returns the pipeline, except that ``get`` has no ``out``, and the
-    keys of one ``delete`` or ``exists`` must belong to one slot. ``execute`` sends the commands and returns their results in order. Arrays are
-    not copied, so do not modify them until ``execute`` returns.
+    Each method takes the arguments of the client's method of that name and returns the pipeline,
+    except that ``get`` has no ``out``, and the keys of one ``delete`` or ``exists`` must belong to
+    one slot. ``execute`` sends the commands and returns their results in order. Arrays are not
+    copied, so do not modify them until ``execute`` returns.
 
-    With ``transaction=True`` the node executes all commands atomically, or none if it rejects one of them beforehand. All keys must then
-    belong to one slot; keys with the same ``{tag}`` do.
+    With ``transaction=True`` the node executes all commands atomically, or none if it rejects one
+    of them beforehand. All keys must then belong to one slot; keys with the same ``{tag}`` do.
     """
 
     def __init__(self, cluster: Cluster, transaction: bool, degraded: Degraded) -> None:
@@ -45,8 +46,9 @@ class Pipeline:
     def execute(self, raise_on_error: bool = True) -> List[Any]:
         """Sends the commands, discards them, and returns their results.
 
-        If a command failed, this raises its error after all others have been executed; with ``raise_on_error=False`` the exception takes the
-        place of its result. A transaction that may have been executed is not repeated: a lost reply raises UncertainWrite.
+        If a command failed, this raises its error after all others have been executed; with
+        ``raise_on_error=False`` the exception takes the place of its result. A transaction that may
+        have been executed is not repeated: a lost reply raises UncertainWrite.
         """
         calls, self._calls = self._calls, []
         if not calls:

@@ -1,7 +1,8 @@
 """The connections to one node, kept between calls.
 
-A connection that was used a moment ago is reused without a check. One that was idle for longer is checked first, because the node may have
-closed it. An interrupted call may lose its connection at any point: Python then drops the object, which closes the connection and frees its place.
+A connection that was used a moment ago is reused without a check. One that was idle for longer is
+checked first, because the node may have closed it. An interrupted call may lose its connection at
+any point: Python then drops the object, which closes the connection and frees its place.
 """
 from __future__ import annotations
 
@@ -87,7 +88,8 @@ class ConnectionPool:
         self._open: "weakref.WeakSet[Connection]" = weakref.WeakSet()  # connected or connecting
 
     def acquire(self, end: Optional[float] = None, key: Optional[bytes] = None) -> Connection:
-        """Returns a connection, which the caller must release. ``key``: of the command it is for. Raises NdringError."""
+        """Returns a connection, which the caller must release. ``key``: of the command it is for.
+        Raises NdringError."""
         while True:
             try:
                 connection = self._idle.pop()  # the most recently used one
@@ -127,7 +129,8 @@ class ConnectionPool:
             return connection
 
     def release(self, connection: Connection, reusable: bool) -> None:
-        """Takes back a connection. Closes it unless it is reusable, and if close() or retire() was called meanwhile."""
+        """Takes back a connection. Closes it unless it is reusable, and if close() or retire() was
+        called meanwhile."""
         if reusable and not connection.closed and not self._retired:
             connection.last_used = time.monotonic()
             self._idle.append(connection)

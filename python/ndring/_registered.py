@@ -1,7 +1,8 @@
 """Dtypes that other packages register with numpy, such as ml_dtypes' bfloat16.
 
-.npy has no name for them. Their bits are stored as unsigned integers of the same size, which every language can read, and attrs name the real
-dtype. The client imports only the packages listed here, and looks up only these names.
+.npy has no name for them. Their bits are stored as unsigned integers of the same size, which every
+language can read, and attrs name the real dtype. The client imports only the packages listed here,
+and looks up only these names.
 """
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def is_registered(dtype: np.dtype[Any]) -> bool:
 
 
 def name_of(dtype: np.dtype[Any]) -> Optional[str]:
-    """Returns ``package.name`` for a registered dtype that is listed here and in native byte order, else None."""
+    """Returns ``package.name`` for a registered dtype that is listed here and in native byte order,
+    else None."""
     kind = dtype.type
     package, name = kind.__module__.partition(".")[0], kind.__name__
     if ALLOWED.get(package, {}).get(name) != dtype.itemsize or not dtype.isnative:
@@ -71,7 +73,8 @@ def parse_name(name: str) -> Tuple[str, str, int]:
 
 
 def load(name: str) -> np.dtype[Any]:
-    """Returns the dtype of an allowed ``package.name``. Raises DecodeError if the package is not installed."""
+    """Returns the dtype of an allowed ``package.name``. Raises DecodeError if the package is not
+    installed."""
     package, short, size = parse_name(name)
     try:
         module = importlib.import_module(package)

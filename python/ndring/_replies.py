@@ -1,4 +1,5 @@
-"""Checks what a command may reply. After any other reply the stream cannot be trusted, and the client closes the connection."""
+"""Checks what a command may reply. After any other reply the stream cannot be trusted, and the
+client closes the connection."""
 from __future__ import annotations
 
 import re

@@ -13,7 +13,8 @@ _SAFE_REPEAT = 45.0  # s; the node remembers a request id for 60 s, and a repeat
 
 
 class Policy(NamedTuple):
-    """``retry_for``: s to retry for. ``deadline``: s after which a call ends in any case. ``on_error``: ``"raise"`` or ``"miss"``."""
+    """``retry_for``: s to retry for. ``deadline``: s after which a call ends in any case.
+    ``on_error``: ``"raise"`` or ``"miss"``."""
 
     retry_for: float
     deadline: Optional[float]
@@ -49,12 +50,13 @@ class Attempts:
         return self._wait
 
     def time_given(self, now: float) -> float:
-        """Returns how long the call has waited for a node in vain: ``retry_for``, or less if its deadline came first."""
+        """Returns how long the call has waited for a node in vain: ``retry_for``, or less if its
+        deadline came first."""
         return self._retry_for if self.end is None or now + self._wait < self.end else min(self._retry_for, now - self.began)
 
     def out_of_time(self, now: float, conditional: bool = False) -> bool:
-        """Whether there is no time left for the pause and another try. A ``conditional`` write must not be repeated once the node may
-        have forgotten its request id."""
+        """Whether there is no time left for the pause and another try. A ``conditional`` write must
+        not be repeated once the node may have forgotten its request id."""
         next_try = now + self._wait
         limit = min(self._retry_for, _SAFE_REPEAT) if conditional else self._retry_for
         return next_try - self.began > limit or next_try >= (math.inf if self.end is None else self.end)

@@ -17,7 +17,8 @@ def scan(cluster: Cluster, match: Optional[bytes], count: int) -> Iterator[bytes
     if slots is None:
         yield from _node(cluster, None, match, count)
         return
-    # Slots are handed over without keys only, so a key that exists throughout stays on the node that had it at the start.
+    # Slots are handed over without keys only, so a key that exists throughout stays on the node
+    # that had it at the start.
     for node in list(slots.nodes):
         yield from _node(cluster, node, match, count)
 
@@ -28,7 +29,8 @@ def _node(cluster: Cluster, node: Optional[str], match: Optional[bytes], count: 
         words += (b"MATCH", match)
     while True:
         try:
-            # By node id, because the node may restart with another address, and its cursor is still valid then.
+            # By node id, because the node may restart with another address, and its cursor is still
+            # valid then.
             words[1], keys = cluster.one(Request(pack(*words), _read_page, node=node))
         except (ConnectionError, TimeoutError):
             slots = cluster.slots(fresh=True)

@@ -11,7 +11,8 @@ _AUTHORITY = re.compile(r"(?P<before>rediss?://(?:[^/?#]*@)?)(?P<hosts>[^/?#@]*)
 
 
 def parse_seeds(host: Any, port: Any, startup_nodes: Any) -> List[Address]:
-    """Returns the addresses in a client's arguments. Raises TypeError or ValueError with the correct form."""
+    """Returns the addresses in a client's arguments. Raises TypeError or ValueError with the
+    correct form."""
     number = _port(port)
     if startup_nodes is not None:
         return _seed_list(startup_nodes, number, "startup_nodes")
@@ -70,7 +71,8 @@ def _port(port: Any) -> int:
 
 
 def split_url(url: str) -> Tuple[str, List[str]]:
-    """Splits ``redis://user:password@a:1,b:2?x=y``: returns the URL with the first host only, and the list of hosts if there are several."""
+    """Splits ``redis://user:password@a:1,b:2?x=y``: returns the URL with the first host only, and
+    the list of hosts if there are several."""
     found = _AUTHORITY.match(url)
     if found is None or "," not in found["hosts"]:
         return url, []

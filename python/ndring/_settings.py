@@ -8,7 +8,8 @@ from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 from ._tls import TLS_OPTIONS, tls_options
 
-#: Options of redis-py that are accepted and ignored: arrays are bytes, and the client retries on its own.
+#: Options of redis-py that are accepted and ignored: arrays are bytes, and the client retries on
+#: its own.
 _NO_EFFECT = frozenset((
     "retry", "retry_on_error", "retry_on_timeout", "encoding", "encoding_errors", "decode_responses", "health_check_interval",
     "socket_read_size", "parser_class", "command_packer", "event_dispatcher",
@@ -17,7 +18,8 @@ _REFUSED = ("redis_connect_func", "connection_class", "connection_pool")
 
 
 class Settings(NamedTuple):
-    """``path``: of a Unix socket; redirects are not followed then. ``tls``: TLS options, None without TLS. Timeouts are in s, None for no limit."""
+    """``path``: of a Unix socket; redirects are not followed then. ``tls``: TLS options, None
+    without TLS. Timeouts are in s, None for no limit."""
 
     path: Optional[str]
     socket_timeout: Optional[float]
@@ -38,7 +40,8 @@ class Settings(NamedTuple):
 
 
 def parse_settings(options: Dict[str, Any], lib_version: str) -> Settings:
-    """Returns the settings for keyword arguments. Raises TypeError for an unknown option, ValueError for an invalid value."""
+    """Returns the settings for keyword arguments. Raises TypeError for an unknown option,
+    ValueError for an invalid value."""
     options = {name: value for name, value in options.items() if name not in _NO_EFFECT}
     for name in _REFUSED:
         if options.pop(name, None) is not None:
@@ -76,7 +79,8 @@ def parse_settings(options: Dict[str, Any], lib_version: str) -> Settings:
 
 
 def seconds(name: str, value: Any, *, optional: bool = False, zero: bool = False) -> Any:
-    """Returns a validated number of seconds. ``optional``: None is allowed and means no limit. ``zero``: 0 is allowed."""
+    """Returns a validated number of seconds. ``optional``: None is allowed and means no limit.
+    ``zero``: 0 is allowed."""
     if value is None and optional:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):

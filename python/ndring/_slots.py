@@ -1,4 +1,5 @@
-"""The slot map and redirects, parsed from ``CLUSTER SLOTS``, MOVED and ASK. All of it comes over the network and is checked."""
+"""The slot map and redirects, parsed from ``CLUSTER SLOTS``, MOVED and ASK. All of it comes over
+the network and is checked."""
 from __future__ import annotations
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -70,7 +71,8 @@ class SlotMap(NamedTuple):
 
 
 def parse_slots(reply: Any, asked: Address) -> SlotMap:
-    """Parses the reply to ``CLUSTER SLOTS``. Ignores replicas and fields added by later versions. Raises DecodeError."""
+    """Parses the reply to ``CLUSTER SLOTS``. Ignores replicas and fields added by later versions.
+    Raises DecodeError."""
     if not isinstance(reply, list) or len(reply) > SLOTS:
         raise DecodeError("CLUSTER SLOTS did not reply with a list of ranges")
     ranges: List[Tuple[int, int, str]] = []

@@ -1,6 +1,8 @@
-"""One non-blocking socket. Every wait is bounded on the monotonic clock, however often signals interrupt it.
+"""One non-blocking socket. Every wait is bounded on the monotonic clock, however often signals
+interrupt it.
 
-Only exceptions of the socket call itself become connection errors. What a signal handler raises is not caught.
+Only exceptions of the socket call itself become connection errors. What a signal handler raises is
+not caught.
 """
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from ._exception_origin import is_socket_error
 from ._wait_limits import WaitLimits
 
 Buffer = Union[bytes, memoryview]
-#: Called while a node is silent, with the key of the command and the time by which the call must be over. Raises if waiting for the node is
-#: useless.
+#: Called while a node is silent, with the key of the command and the time by which the call must be
+#: over. Raises if waiting for the node is useless.
 SilenceCheck = Callable[[Optional[bytes], float], None]
 
 _MAX_VECTOR = 512  # buffers per system call; Linux allows 1024
@@ -27,7 +29,8 @@ _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
 class Stream:
-    """``key``: of the command under way. ``silence_check``: see above; None if there is no other node to ask."""
+    """``key``: of the command under way. ``silence_check``: see above; None if there is no other
+    node to ask."""
 
     __slots__ = ("sock", "limits", "key", "silence_check", "_first_wait", "_tls", "_readable", "_writable")
 
@@ -69,7 +72,8 @@ class Stream:
     def recv_into(self, target: memoryview) -> int:
         """Receives at least one byte. 0 means that the node has closed the connection."""
         first, self._first_wait = self._first_wait, 0.0
-        # TLS may have buffered bytes that poll does not see. For nearly all replies the first poll suffices, which needs no clock.
+        # TLS may have buffered bytes that poll does not see. For nearly all replies the first poll
+        # suffices, which needs no clock.
         if not self._tls and not (first > 0 and self._readable(first)):
             self.wait(True)
         while True:
@@ -86,7 +90,8 @@ class Stream:
             return count
 
     def send(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
-        """Sends all buffers. Returns an error if the node has closed the connection, because its last reply is still to be read."""
+        """Sends all buffers. Returns an error if the node has closed the connection, because its
+        last reply is still to be read."""
         if len(buffers) > 1 and not self._tls and hasattr(self.sock, "sendmsg"):
             return self._send_many(buffers)
         for buffer in buffers:
@@ -159,7 +164,8 @@ class Stream:
             raise connection_error(exc)
 
     def shutdown(self) -> None:
-        """Ends the connection, possibly while another thread uses it, which then sees a closed connection. Never raises."""
+        """Ends the connection, possibly while another thread uses it, which then sees a closed
+        connection. Never raises."""
         try:
             if self._tls:  # SSLSocket.shutdown would first drop TLS, and the other thread would go on in plain text
                 secured: ssl.SSLSocket = self.sock

@@ -1,8 +1,8 @@
 """NumPy 2's StringDType. Its memory holds pointers, so the texts are stored instead.
 
-The .npy has one unsigned 64-bit integer per element, in the logical shape: the end of its text within the part ``utf8``, which holds all
-texts one after another in the order of the data. The part ``na`` marks missing elements (``na_object``), one byte (0 or 1) per element in
-the same order.
+The .npy has one unsigned 64-bit integer per element, in the logical shape: the end of its text
+within the part ``utf8``, which holds all texts one after another in the order of the data. The part
+``na`` marks missing elements (``na_object``), one byte (0 or 1) per element in the same order.
 """
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def is_string(dtype: np.dtype[Any]) -> bool:
 
 
 def describe(dtype: Any) -> Dict[str, Any]:
-    """Returns what attrs record of a StringDType. Raises EncodeError for an ``na_object`` other than None and nan."""
+    """Returns what attrs record of a StringDType. Raises EncodeError for an ``na_object`` other
+    than None and nan."""
     node: Dict[str, Any] = {}
     if not dtype.coerce:
         node["strict"] = True
@@ -82,7 +83,8 @@ def unpack(
 ) -> np.ndarray[Any, Any]:
     """Returns an array of StringDType ``dtype`` from the ends in ``data`` (1-d uint8) and the parts.
 
-    ``strides``: from attrs, in bytes. ``max_span``: limit on bytes allocated for the elements. Raises DecodeError.
+    ``strides``: from attrs, in bytes. ``max_span``: limit on bytes allocated for the elements.
+    Raises DecodeError.
     """
     texts = _texts(data.view(END), dtype, parts)
     wanted = checked_strides(strides, len(shape))

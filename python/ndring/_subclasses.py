@@ -42,8 +42,8 @@ def refuse_attributes(array: np.ndarray[Any, Any], what: str) -> None:
 def as_class(array: np.ndarray[Any, Any], cls: Any) -> Any:
     """Returns a view of an array as that class, whatever its shape and dtype.
 
-    ``array.view(cls)`` would call the class, and numpy's classes reject or change some of the arrays that numpy itself
-    creates: a matrix may have three axes, a chararray may hold integers.
+    ``array.view(cls)`` would call the class, and numpy's classes reject or change some of the
+    arrays that numpy itself creates: a matrix may have three axes, a chararray may hold integers.
     """
     view: Any = array.view(_Blank)
     view.__class__ = cls

@@ -37,7 +37,8 @@ def _version(value: Any) -> ssl.TLSVersion:
 
 
 def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
-    """Returns a context that checks certificate and host name unless the options say otherwise. Raises OSError for unreadable files."""
+    """Returns a context that checks certificate and host name unless the options say otherwise.
+    Raises OSError for unreadable files."""
     wanted = options.get("ssl_cert_reqs", "required")
     context = ssl.create_default_context()
     if isinstance(wanted, str):

@@ -1,4 +1,5 @@
-"""Executes commands on one node: acquires a connection, sends, reads. Tries each command once; retries are up to _cluster."""
+"""Executes commands on one node: acquires a connection, sends, reads. Tries each command once;
+retries are up to _cluster."""
 from __future__ import annotations
 
 from time import monotonic
@@ -12,18 +13,19 @@ from ._slots import Address
 from ._stream import SilenceCheck
 from ._wire import Buffer, ReplyReader, pack
 
-# The client sends several commands before it reads a reply. Unread replies must not block both sides, so after a command with a long reply
-# only this many commands and bytes follow; they fit into the socket buffers. A node keeps reading while short replies to writes queue up.
+# The client sends several commands before it reads a reply. Unread replies must not block both
+# sides, so after a command with a long reply only this many commands and bytes follow; they fit
+# into the socket buffers. A node keeps reading while short replies to writes queue up.
 _MAX_BATCH = 128
 _MAX_BATCH_BYTES = 32 << 10
 
 
 class Request:
-    """One command. ``read``: reads its reply from a ReplyReader. ``key``: one of its keys, None if any node, or the one named ``node``, can
-    execute it.
+    """One command. ``read``: reads its reply from a ReplyReader. ``key``: one of its keys, None if
+    any node, or the one named ``node``, can execute it.
 
-    Repeating a command after a lost reply is safe: most commands have the same effect twice, and a ``conditional`` write carries a request
-    id that the node remembers for a while.
+    Repeating a command after a lost reply is safe: most commands have the same effect twice, and a
+    ``conditional`` write carries a request id that the node remembers for a while.
     """
 
     __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node")
@@ -67,8 +69,8 @@ class Request:
 class Failure:
     """The result of a command that may be retried, here or on another node.
 
-    ``error``: the reason. ``lost``: the command was sent and its reply was lost, so it may have been executed; otherwise it was not. ``at``:
-    the node.
+    ``error``: the reason. ``lost``: the command was sent and its reply was lost, so it may have
+    been executed; otherwise it was not. ``at``: the node.
     """
 
     __slots__ = ("error", "lost", "at")
@@ -90,13 +92,14 @@ def is_retryable(error: BaseException) -> bool:
 
 
 class Transport:
-    """The connections to one node. Safe to use from several threads, after a fork, and in signal handlers. ``end``: time by which a call must
-    be over."""
+    """The connections to one node. Safe to use from several threads, after a fork, and in signal
+    handlers. ``end``: time by which a call must be over."""
 
     def __init__(self, settings: Settings, address: Address, silence_check: Optional[SilenceCheck] = None) -> None:
         self._pool = ConnectionPool(settings, address, silence_check)
         self.address = address
-        #: Whether any node of the cluster has been reached: then an unresolvable name may be an outage rather than a typo.
+        #: Whether any node of the cluster has been reached: then an unresolvable name may be an
+        #: outage rather than a typo.
         self.cluster_seen = False
 
     def close(self) -> None:
@@ -159,8 +162,8 @@ class Transport:
                 self._pool.release(connection, reusable)
 
     def transaction(self, requests: Sequence[Request], end: Optional[float] = None) -> List[Any]:
-        """Returns the replies to commands that are executed atomically, with the exception in place of a failed one. Raises what prevented
-        the execution, or UncertainWrite."""
+        """Returns the replies to commands that are executed atomically, with the exception in place
+        of a failed one. Raises what prevented the execution, or UncertainWrite."""
         connection = broken = None
         sent = reusable = False
         refused: Dict[int, NdringError] = {}  # by number of the command; 0 is MULTI
@@ -171,8 +174,9 @@ class Transport:
             buffers: List[Buffer] = pack(b"MULTI")
             for request in requests:
                 buffers += request.buffers
-            # The node replies to each command with a few bytes, so all can be sent before any reply is read. EXEC comes last: a transaction
-            # whose connection breaks before it has not been executed.
+            # The node replies to each command with a few bytes, so all can be sent before any reply
+            # is read. EXEC comes last: a transaction whose connection breaks before it has not been
+            # executed.
             broken = connection.stream.send(buffers + pack(b"EXEC"))
             sent = broken is None
             for number in range(1 + len(requests)):
@@ -216,7 +220,8 @@ class Transport:
                 self._pool.release(connection, reusable)
 
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
-        """Sends the pending commands on one connection and stores in ``results`` a reply, a final exception, or a Failure for each."""
+        """Sends the pending commands on one connection and stores in ``results`` a reply, a final
+        exception, or a Failure for each."""
         sent = done = 0
         reusable = False
         connection = None
@@ -252,7 +257,8 @@ class Transport:
 
 
 def _batch(requests: Sequence[Request], pending: Sequence[int], sent: int, done: int) -> Tuple[List[Buffer], int]:
-    """Returns the buffers to send next, given that ``sent`` commands were sent and ``done`` answered, and the new ``sent``."""
+    """Returns the buffers to send next, given that ``sent`` commands were sent and ``done``
+    answered, and the new ``sent``."""
     batch: List[Buffer] = []
     behind = 0  # bytes after the first command with a long reply
     short_reply = True

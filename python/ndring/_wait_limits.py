@@ -11,9 +11,10 @@ _SILENCE_CHECK_AFTER = 1.0  # s of silence until another node is asked, and betw
 class WaitLimits:
     """The time limits of the waits on one connection.
 
-    A node must make progress within ``silence_timeout`` seconds: begin the next reply, complete a small one, or transfer the next
-    _MIN_PROGRESS bytes of a large one. A byte now and then does not count. The call must be over at ``end``, however much progress there is.
-    ``heard``: whether the node has sent anything since the call began.
+    A node must make progress within ``silence_timeout`` seconds: begin the next reply, complete a
+    small one, or transfer the next _MIN_PROGRESS bytes of a large one. A byte now and then does not
+    count. The call must be over at ``end``, however much progress there is. ``heard``: whether the
+    node has sent anything since the call began.
     """
 
     __slots__ = ("silence_timeout", "end", "heard", "_since", "_progress", "_last_check", "_began")
@@ -23,7 +24,8 @@ class WaitLimits:
         self.begin(now, end)
 
     def begin(self, now: float, end: Optional[float]) -> float:
-        """Starts a call that must be over at ``end``. Returns how long to wait for a reply before calling ``remaining``."""
+        """Starts a call that must be over at ``end``. Returns how long to wait for a reply before
+        calling ``remaining``."""
         self.end = math.inf if end is None else end
         self._began = self._since = self._last_check = now
         self._progress = 0
@@ -36,7 +38,8 @@ class WaitLimits:
         self._progress = 0
 
     def made_progress(self, count: int) -> bool:
-        """Records transferred bytes. Returns whether they are progress; then the caller, which has the clock, calls ``restart``."""
+        """Records transferred bytes. Returns whether they are progress; then the caller, which has
+        the clock, calls ``restart``."""
         self._progress += count
         return self._progress >= _MIN_PROGRESS
 

@@ -27,7 +27,8 @@ try:
 except ImportError:  # the optional extra crc32c; without it only the node verifies checksums
     crc32c = None
     hardware_based = False
-# Without the CPU instruction (as in Debian 12's package) summing takes longer than transferring the bytes.
+# Without the CPU instruction (as in Debian 12's package) summing takes longer than transferring the
+# bytes.
 MAX_SUMMED = sys.maxsize if hardware_based else 64 << 10 if crc32c is not None else -1
 
 
@@ -53,8 +54,8 @@ def pack_after(start: bytes, arguments: Sequence[Buffer]) -> List[Buffer]:
 
 
 class Stored(NamedTuple):
-    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of the received header and data, None if they are longer than MAX_SUMMED. ``data``:
-    1-d bytes, or None if the data is in ``out``."""
+    """The reply to NP.GET WITHATTRS. ``npy_crc``: CRC32C of the received header and data, None if
+    they are longer than MAX_SUMMED. ``data``: 1-d bytes, or None if the data is in ``out``."""
 
     header: Header
     npy_crc: Optional[int]
@@ -68,8 +69,9 @@ class Stored(NamedTuple):
 class ReplyReader:
     """Reads replies from a Stream.
 
-    An error reply is raised as the corresponding exception, after which the next reply can be read. After any other exception the position in
-    the stream is unknown, and the connection must be closed.
+    An error reply is raised as the corresponding exception, after which the next reply can be read.
+    After any other exception the position in the stream is unknown, and the connection must be
+    closed.
     """
 
     def __init__(self, stream: Any, max_bytes: int) -> None:
@@ -84,7 +86,8 @@ class ReplyReader:
         return self._start != self._end
 
     def reply(self, depth: int = 0) -> Any:
-        """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool, None, list or dict."""
+        """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool,
+        None, list or dict."""
         if self._start == self._end:
             self._receive()
             if self._end == 5 and self._buffer.startswith(b"+OK\r\n"):  # the most frequent reply
@@ -148,7 +151,8 @@ class ReplyReader:
     def stored(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Optional[Stored]:
         """Returns the reply to NP.GET WITHATTRS, None for a missing key.
 
-        ``choose_buffer``: called with the header, returns the memory for the data, or None to allocate it.
+        ``choose_buffer``: called with the header, returns the memory for the data, or None to
+        allocate it.
         """
         if choose_buffer is None and self._start == self._end:
             plain = self._read_plain()
@@ -282,7 +286,8 @@ class ReplyReader:
             ready += got
 
     def _fill_summed(self, target: memoryview, before: bytes) -> Optional[int]:
-        """Fills ``target`` and returns the CRC32C of ``before`` and ``target``, None if it is longer than MAX_SUMMED."""
+        """Fills ``target`` and returns the CRC32C of ``before`` and ``target``, None if it is
+        longer than MAX_SUMMED."""
         if len(target) > MAX_SUMMED:
             self._fill(target)
             return None

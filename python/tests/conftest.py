@@ -66,7 +66,8 @@ def kill_node(process):
 
 
 class Cluster:
-    """Real nodes that form a cluster. ``addresses``: of each node, in order. ``processes``: None for a killed node."""
+    """Real nodes that form a cluster. ``addresses``: of each node, in order. ``processes``: None
+    for a killed node."""
 
     def __init__(self, count, folder):
         self._folder = folder
@@ -103,7 +104,8 @@ class Cluster:
         assert wait_until_ready(self.processes[i])[1] == self.addresses[i]
 
     def add(self):
-        """Starts one more node, which joins the cluster, and returns its address once it is ready. It may receive shards later."""
+        """Starts one more node, which joins the cluster, and returns its address once it is ready.
+        It may receive shards later."""
         process, address = wait_until_ready(self._launch(len(self.processes), 0))
         self.processes.append(process)
         self.addresses.append(address)
@@ -184,8 +186,8 @@ def client(node):
 class Stub:
     """A server that replies to each command as the test has scripted, and records the commands.
 
-    A reply is bytes to send, None to close the connection, or a function that is called with the socket. CLUSTER SLOTS is answered
-    with ``slots`` and counted, but not recorded.
+    A reply is bytes to send, None to close the connection, or a function that is called with the
+    socket. CLUSTER SLOTS is answered with ``slots`` and counted, but not recorded.
     """
 
     def __init__(self, answers, path=None):

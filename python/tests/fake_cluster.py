@@ -1,7 +1,8 @@
-"""A cluster of stubs: each node serves the slots that it is given, stores what it receives, and fails as the test wants.
+"""A cluster of stubs: each node serves the slots that it is given, stores what it receives, and
+fails as the test wants.
 
-Nodes listen on 127.0.0.1, and every connection has a thread. A node stores what NP.SET sends without parsing more of it than a plain
-array.
+Nodes listen on 127.0.0.1, and every connection has a thread. A node stores what NP.SET sends
+without parsing more of it than a plain array.
 """
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ def bulk(text):
 
 
 class FakeNode:
-    """``commands``: all commands received except CLUSTER SLOTS, which is counted. ``override``: a function of (node, arguments) that returns the
-    reply in bytes, None for the usual reply, or DROP to close the connection."""
+    """``commands``: all commands received except CLUSTER SLOTS, which is counted. ``override``: a
+    function of (node, arguments) that returns the reply in bytes, None for the usual reply, or DROP
+    to close the connection."""
 
     DROP = object()
 
@@ -170,7 +172,8 @@ class FakeNode:
 
 
 class FakeCluster:
-    """``owners``: the node that serves each slot, None for none. ``told``: what CLUSTER SLOTS reports, if that differs."""
+    """``owners``: the node that serves each slot, None for none. ``told``: what CLUSTER SLOTS
+    reports, if that differs."""
 
     def __init__(self, count):
         self.owners = [None] * 16384

@@ -16,8 +16,9 @@ HAS_STRING_DTYPE = hasattr(getattr(np, "dtypes", None), "StringDType")
 def assert_identical(got: Any, want: Any, *, layout: bool = True, flags: bool = True) -> None:
     """Fails unless ``got`` equals ``want`` in class, dtype, shape, strides, flags and every byte.
 
-    ``layout=False`` ignores strides and order, ``flags=False`` the flags. np.memmap counts as ndarray. Ignores what cannot be
-    kept: OWNDATA, base, the WARN_ON_WRITE flag, gaps between elements.
+    ``layout=False`` ignores strides and order, ``flags=False`` the flags. np.memmap counts as
+    ndarray. Ignores what cannot be kept: OWNDATA, base, the WARN_ON_WRITE flag, gaps between
+    elements.
     """
     cls = np.ndarray if type(want) is np.memmap else type(want)
     assert type(got) is cls, f"class {type(got)}, not {cls}"
@@ -30,7 +31,8 @@ def assert_identical(got: Any, want: Any, *, layout: bool = True, flags: bool = 
     assert got.shape == want.shape, f"shape {got.shape}, not {want.shape}"
     if layout:
         assert got.strides == want.strides, f"strides {got.strides}, not {want.strides}"
-        # They follow from shape and strides, except for items of zero bytes, for which numpy's flags depend on how the array was made.
+        # They follow from shape and strides, except for items of zero bytes, for which numpy's
+        # flags depend on how the array was made.
         assert got.flags.c_contiguous == want.flags.c_contiguous or not want.itemsize
         assert got.flags.f_contiguous == want.flags.f_contiguous or not want.itemsize
     if flags:
@@ -68,9 +70,9 @@ def assert_same_dtype(got: np.dtype, want: np.dtype) -> None:
 
 def dtype_facts(dtype: np.dtype) -> Any:
     """Returns everything that Python can see of a dtype, including metadata with the types inside it."""
-    # After newbyteorder("<") numpy says "<" where it otherwise says "=", also in repr; both mean the native order.
-    # NPY_NEEDS_PYAPI (0x10) and NPY_NEEDS_INIT (0x08) say how numpy copies and creates items; whether structs have them depends on
-    # how they were made.
+    # After newbyteorder("<") numpy says "<" where it otherwise says "=", also in repr; both mean
+    # the native order. NPY_NEEDS_PYAPI (0x10) and NPY_NEEDS_INIT (0x08) say how numpy copies and
+    # creates items; whether structs have them depends on how they were made.
     facts: List[Any] = [
         dtype.str, dtype.char, dtype.kind, dtype.num, dtype.type, dtype.itemsize, dtype.alignment, dtype.isnative,
         dtype.byteorder.replace("<>"[sys.byteorder == "big"], "="), dtype.isalignedstruct, dtype.hasobject, dtype.flags & ~0x18,
@@ -117,7 +119,8 @@ def residue(array: np.ndarray) -> int:
 
 
 def item_bytes(array: np.ndarray) -> Any:
-    """Returns the memory of every item in C order, including padding inside items; for StringDType, the texts."""
+    """Returns the memory of every item in C order, including padding inside items; for StringDType,
+    the texts."""
     base = np.ndarray.view(array, np.ndarray)
     if is_string(base.dtype):
         return [None if item is None else "nan" if isinstance(item, float) and math.isnan(item) else item
@@ -152,7 +155,8 @@ def filled(shape: Any, dtype: Any) -> np.ndarray:
 
 
 def awkward_arrays() -> Iterator[Tuple[str, Any]]:
-    """Yields pairs of a name and an array or scalar that must come back identical with the default options."""
+    """Yields pairs of a name and an array or scalar that must come back identical with the default
+    options."""
     yield from _plain()
     yield from _layouts()
     yield from _dtypes()

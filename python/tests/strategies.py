@@ -41,7 +41,8 @@ def leaf_dtypes(draw: Any) -> np.dtype:
 
 @st.composite
 def struct_dtypes(draw: Any, inner: Any) -> np.dtype:
-    """A struct: packed, aligned, or with offsets that leave gaps, overlap or go backwards; titles; records."""
+    """A struct: packed, aligned, or with offsets that leave gaps, overlap or go backwards; titles;
+    records."""
     count = draw(st.integers(0, 4))
     names = draw(st.lists(st.sampled_from(NAMES), min_size=count, max_size=count, unique=True))
     formats = []
@@ -188,7 +189,8 @@ NOT_OF_STRUCTS = {
 
 @st.composite
 def values(draw: Any) -> Any:
-    """Any value that numpy computes from an array: of each class, after operations that change class, shape, dtype and mask."""
+    """Any value that numpy computes from an array: of each class, after operations that change
+    class, shape, dtype and mask."""
     value = draw(arrays(leaf_dtypes() | dtypes()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -224,7 +224,8 @@ def test_redis_py_node_by_node(cluster, plain, prefix):
 
 
 def slot_map(address):
-    """Returns the owners of all slots, as (first, last, host, port), as the node at that address reports them."""
+    """Returns the owners of all slots, as (first, last, host, port), as the node at that address
+    reports them."""
     with redis.Redis(*address) as r:
         rows = r.execute_command("CLUSTER", "SLOTS")
     return sorted((first, last, primary[0].decode(), primary[1]) for first, last, primary, *_ in rows)
@@ -249,7 +250,8 @@ def wait_until(condition, limit=60):
 
 
 def test_redis_py_follows_shards_to_a_new_node(tmp_path):
-    """A node that joins receives empty shards, so the clients' slot maps are wrong until they are redirected."""
+    """A node that joins receives empty shards, so the clients' slot maps are wrong until they are
+    redirected."""
     started = start_cluster(2, tmp_path)
     clients = []
     try:

@@ -1,4 +1,5 @@
-"""The suggestions in errors, followed: what they say to store can be stored, and holds what the value held."""
+"""The suggestions in errors, followed: what they say to store can be stored, and holds what the
+value held."""
 from __future__ import annotations
 
 import collections

@@ -21,7 +21,8 @@ except ImportError:
 
 
 def stand_in() -> types.ModuleType:
-    """A module named ml_dtypes whose scalar types derive from void, because numpy registers new dtypes only from C."""
+    """A module named ml_dtypes whose scalar types derive from void, because numpy registers new
+    dtypes only from C."""
     module = types.ModuleType("ml_dtypes")
     for name, size in _registered.ALLOWED["ml_dtypes"].items():
         scalar = type(name, (np.void,), {"__module__": "ml_dtypes"})

@@ -24,7 +24,8 @@ OPERATIONS = {
 
 
 def outcome(operation, value):
-    """Returns the result of an operation or the exception it raises, which must be the same after the round trip."""
+    """Returns the result of an operation or the exception it raises, which must be the same after
+    the round trip."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

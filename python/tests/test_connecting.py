@@ -55,7 +55,8 @@ def at_once(monkeypatch):
 
 
 def resolving(*answers):
-    """Returns a replacement for getaddrinfo: raises errors, as that module does, then returns an address. The last result repeats."""
+    """Returns a replacement for getaddrinfo: raises errors, as that module does, then returns an
+    address. The last result repeats."""
     code = """
 def getaddrinfo(*arguments):
     answer = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -1,4 +1,5 @@
-"""The client's decisions without I/O: how long to wait, when to retry, and what to remember about nodes that do not answer."""
+"""The client's decisions without I/O: how long to wait, when to retry, and what to remember about
+nodes that do not answer."""
 import pytest
 from ndring import ClusterDownError, ConnectionError, NodeDownError, TimeoutError
 from ndring._outages import Outages, cause_key

@@ -323,7 +323,8 @@ def arguments(*words):
 
 @pytest.fixture
 def interruptible():
-    """SIGINT ends processes started here even if it is ignored, for example by the background jobs of a shell."""
+    """SIGINT ends processes started here even if it is ignored, for example by the background jobs
+    of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

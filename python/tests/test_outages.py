@@ -1,4 +1,5 @@
-"""Nodes that are down or hang: calls for their keys fail fast, all others continue, and a service may work on without its cache."""
+"""Nodes that are down or hang: calls for their keys fail fast, all others continue, and a service
+may work on without its cache."""
 from __future__ import annotations
 
 import gc
@@ -238,7 +239,8 @@ def test_a_single_node_fails_fast_too(stub):
 
 @pytest.fixture
 def names_gone(monkeypatch):
-    """Unresolvable names, by port on 127.0.0.1. Each lookup decrements the port's counter; at zero the name resolves again."""
+    """Unresolvable names, by port on 127.0.0.1. Each lookup decrements the port's counter; at zero
+    the name resolves again."""
     code = """
 def getaddrinfo(host, port, *arguments):
     if gone.get(port):

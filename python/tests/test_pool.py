@@ -127,7 +127,8 @@ def test_mset_sends_large_arrays_before_it_reads_replies(stub):
 
 
 def test_commands_after_a_long_reply_wait_for_it(stub):
-    """Otherwise both sides could wait for each other: the node until its reply is read, the client until its command is."""
+    """Otherwise both sides could wait for each other: the node until its reply is read, the client
+    until its command is."""
     server = stub(whole(), b"+OK\r\n", b"+OK\r\n")
     with client_of(server, retry_for=0) as c:
         with c.pipeline() as p:
@@ -201,7 +202,8 @@ def test_a_connection_held_only_by_a_reference_cycle_does_not_count(stub):
 
 
 def test_close_ends_a_connection_in_use(stub):
-    """The call in the other thread continues on a new connection, instead of waiting for a reply on this one."""
+    """The call in the other thread continues on a new connection, instead of waiting for a reply on
+    this one."""
     asked = threading.Event()
     server = stub(lambda connection: (asked.set(), connection.recv(1)), b"+PONG\r\n")
     with client_of(server, socket_timeout=60) as c:

@@ -1,4 +1,5 @@
-"""The pages that users read: their programs run as written, their commands parse, and the client's page is complete."""
+"""The pages that users read: their programs run as written, their commands parse, and the client's
+page is complete."""
 from __future__ import annotations
 
 import argparse

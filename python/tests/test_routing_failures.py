@@ -1,4 +1,5 @@
-"""Nodes that die, hang, move or come back, and how often the client fetches the slot map meanwhile. Against a cluster of stubs."""
+"""Nodes that die, hang, move or come back, and how often the client fetches the slot map meanwhile.
+Against a cluster of stubs."""
 from __future__ import annotations
 
 import threading

@@ -1,4 +1,5 @@
-"""Signals: they extend no call, what a handler raises reaches the caller unchanged, and no connection is lost."""
+"""Signals: they extend no call, what a handler raises reaches the caller unchanged, and no
+connection is lost."""
 from __future__ import annotations
 
 import builtins
@@ -60,7 +61,8 @@ def test_a_call_to_a_node_that_reads_nothing_is_bounded_during_signals(stub, hol
 
 
 def test_connecting_is_bounded_during_signals():
-    """No connection is accepted: if the backlog is full, the system leaves the client's first packet unanswered."""
+    """No connection is accepted: if the backlog is full, the system leaves the client's first
+    packet unanswered."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -181,13 +183,15 @@ class Interrupt(BaseException):
 
 
 def interrupt_at(number, call):
-    """Runs a call and raises at its ``number``-th line in the package. Returns whether the call got that far."""
+    """Runs a call and raises at its ``number``-th line in the package. Returns whether the call got
+    that far."""
     left = [number]
 
     def trace(frame, event, argument):
         if event == "call":
             return trace if frame.f_code.co_filename.startswith(PACKAGE) and frame.f_code.co_name != "__del__" else None
-        # At the end of a with statement a tracer, unlike a signal, could prevent the release of the lock (bpo-29988).
+        # At the end of a with statement a tracer, unlike a signal, could prevent the release of the
+        # lock (bpo-29988).
         if event == "line" and not _is_with(frame.f_code.co_filename, frame.f_lineno):
             left[0] -= 1
             if left[0] == 0:
@@ -205,7 +209,8 @@ def interrupt_at(number, call):
         finally:
             sys.settrace(None)
 
-    # In its own thread: a tracer that raises inside an except clause leaves the exception behind in the thread.
+    # In its own thread: a tracer that raises inside an except clause leaves the exception behind in
+    # the thread.
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()

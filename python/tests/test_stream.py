@@ -80,7 +80,8 @@ def test_an_error_of_the_socket_becomes_ours(call):
 
 
 class Slow:
-    """A socket that accepts a few bytes at a time, each time advancing a clock, and never receives anything."""
+    """A socket that accepts a few bytes at a time, each time advancing a clock, and never receives
+    anything."""
 
     def __init__(self, clock, step, blocks):
         self.clock, self.step, self.blocks, self.calls = clock, step, blocks, 0
