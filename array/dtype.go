@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// itemSize returns the bytes of one element of the dtype that a descr literal describes, in the forms that numpy's
-// descr_to_dtype reads: a type string, a list of fields, or a dtype and a shape.
+// itemSize returns the bytes of one element of the dtype that a descr literal describes, in the
+// forms that numpy's descr_to_dtype reads: a type string, a list of fields, or a dtype and a shape.
 func itemSize(l *literal) (int64, error) {
 	switch l.kind {
 	case kindString:
@@ -47,7 +47,8 @@ func subarraySize(base, shape *literal) (int64, error) {
 	return n * size, nil
 }
 
-// fieldsSize is the size of a structured dtype. Its fields are contiguous: numpy writes padding as fields without a name.
+// fieldsSize is the size of a structured dtype. Its fields are contiguous: numpy writes padding as
+// fields without a name.
 func fieldsSize(fields []literal) (total int64, err error) {
 	names := make(map[string]bool, len(fields))
 	for i := range fields {
@@ -99,7 +100,8 @@ func addNames(seen map[string]bool, name *literal) error {
 // typeString matches byte order, kind, number of bytes (for U: of characters) and unit of time.
 var typeString = regexp.MustCompile(`^([<>|=]?)([a-zA-Z?])(0|[1-9][0-9]{0,9})?(\[[1-9]?[0-9]{0,9}(?:Y|M|W|D|h|m|s|ms|us|μs|ns|ps|fs|as)(?:/[1-9][0-9]{0,9})?\])?$`)
 
-// sizes lists the allowed bytes of the kinds that restrict them. Those of long double, f and c with 12, 16, 24 and 32, differ between machines.
+// sizes lists the allowed bytes of the kinds that restrict them. Those of long double, f and c with
+// 12, 16, 24 and 32, differ between machines.
 var sizes = map[string][]int64{
 	"b": {1}, "i": {1, 2, 4, 8}, "u": {1, 2, 4, 8}, "f": {2, 4, 8, 12, 16}, "c": {8, 16, 24, 32}, "M": {8}, "m": {8},
 }

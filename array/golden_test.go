@@ -58,8 +58,9 @@ func readGolden(t testing.TB, each func(header []byte, g golden)) {
 	}
 }
 
-// stricter matches the errors for what numpy reads but never writes: Python beyond the plain literals of a header (comments, 0x10, 1_0, +7),
-// fields that are lists, dtypes under other names. They are refused on purpose: fewer forms mean fewer misreadings.
+// stricter matches the errors for what numpy reads but never writes: Python beyond the plain
+// literals of a header (comments, 0x10, 1_0, +7), fields that are lists, dtypes under other names.
+// They are refused on purpose: fewer forms mean fewer misreadings.
 var stricter = regexp.MustCompile(`'[#_x+]' at character \d+ of its header|a field is not a tuple|is not a type string that numpy writes`)
 
 func TestHeadersReadAsNumpyReadsThem(t *testing.T) {

@@ -37,7 +37,8 @@ func (h *Header) DataBytes() int64 { return h.size * h.ItemSize }
 // FileBytes returns the number of bytes of the whole file.
 func (h *Header) FileBytes() int64 { return h.DataOffset + h.DataBytes() }
 
-// Parse reads the header at the beginning of b, which may be longer. It returns ErrTruncated when b is too short.
+// Parse reads the header at the beginning of b, which may be longer. It returns ErrTruncated when b
+// is too short.
 func Parse(b []byte) (*Header, error) {
 	if len(b) < len(magic)+2 {
 		if !strings.HasPrefix(magic, string(b[:min(len(b), len(magic))])) {
@@ -83,7 +84,8 @@ func Parse(b []byte) (*Header, error) {
 	return h, nil
 }
 
-// Check parses the header of a whole file and checks that the data has exactly the size that the header says, at most maxData bytes.
+// Check parses the header of a whole file and checks that the data has exactly the size that the
+// header says, at most maxData bytes.
 func Check(npy []byte, maxData int64) (*Header, error) {
 	h, err := Parse(npy)
 	if err != nil {
@@ -190,8 +192,8 @@ func dims(items []literal) ([]int64, error) {
 	return out, nil
 }
 
-// product returns the number of elements of a shape. Their bytes must fit an int64 even if dimensions of 0 are ignored: numpy refuses such
-// shapes too, since its strides would overflow.
+// product returns the number of elements of a shape. Their bytes must fit an int64 even if
+// dimensions of 0 are ignored: numpy refuses such shapes too, since its strides would overflow.
 func product(shape []int64, itemSize int64) (int64, error) {
 	total, empty := max(itemSize, 1), false
 	elements := int64(1)

@@ -273,7 +273,8 @@ func (p *parser) unexpected() error {
 	return invalid("%q at character %d of its header is not part of a plain literal", c, p.at)
 }
 
-// descr returns a dtype's literal as numpy writes it: a string bare, everything else as Python's repr.
+// descr returns a dtype's literal as numpy writes it: a string bare, everything else as Python's
+// repr.
 func (l *literal) descr() string {
 	if l.kind == kindString {
 		return l.text
@@ -308,7 +309,8 @@ func (l *literal) repr(b *strings.Builder) {
 	}
 }
 
-// reprString quotes as Python does: with double quotes only if the string has single quotes and no double ones.
+// reprString quotes as Python does: with double quotes only if the string has single quotes and no
+// double ones.
 func reprString(b *strings.Builder, s string) {
 	quote := '\''
 	if strings.ContainsRune(s, '\'') && !strings.ContainsRune(s, '"') {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// ErrSlice is returned for a slice that is not of the form start:stop:step[,...], or has more axes than the array.
+// ErrSlice is returned for a slice that is not of the form start:stop:step[,...], or has more axes
+// than the array.
 var ErrSlice = errors.New("invalid slice")
 
 // Slice is a part of an array: for each axis the elements start, start+step, ...
@@ -23,8 +24,8 @@ type axis struct{ start, step, count int64 }
 // maxSliceText bounds the text of a slice: 64 axes of three integers, which may exceed int64.
 const maxSliceText = MaxDims * 64
 
-// Slice parses a slice of the array, such as 10:20,::2: one start:stop:step per axis, with all that Python allows (omitted and negative
-// numbers, ends beyond the array). Axes without one stay whole.
+// Slice parses a slice of the array, such as 10:20,::2: one start:stop:step per axis, with all that
+// Python allows (omitted and negative numbers, ends beyond the array). Axes without one stay whole.
 func (h *Header) Slice(text string) (*Slice, error) {
 	if len(text) > maxSliceText {
 		return nil, fmt.Errorf("%w: it has more than %d characters", ErrSlice, maxSliceText)
@@ -136,7 +137,8 @@ func (s *Slice) header() []byte {
 	return append(b, text...)
 }
 
-// Copy writes the slice of npy, the file to which the header belongs, as a .npy file into memory that allocate returns.
+// Copy writes the slice of npy, the file to which the header belongs, as a .npy file into memory
+// that allocate returns.
 func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
 	head := s.header()
 	size := s.of.ItemSize

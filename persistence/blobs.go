@@ -13,12 +13,12 @@ type blob struct {
 	id    BlobID
 	bytes int64
 	state blobState
-	until Position // of a dead blob: once the log is synced up to here, no recovery wants it
+	until Position // of a dead blob: once the log is synced up to here, no recovery needs it
 	pins  int      // snapshots that refer to it
 	file  vfs.File // nil once it is synced
 
-	crc     uint32 // if known
-	known   bool   // a record has named the CRC
+	crc     uint32
+	known   bool // a record has given the CRC
 	damaged bool
 }
 
@@ -40,7 +40,8 @@ func (b *blob) close() {
 
 // blobStore owns the blobs of a shard, from the first byte to the removal of the file.
 //
-// Invariant: a blob is removed only when it is dead, no snapshot pins it, and the log is synced up to the record that superseded it.
+// Invariant: a blob is removed only when it is dead, no snapshot pins it, and the log is synced up
+// to the record that superseded it.
 type blobStore struct {
 	folder *folder
 	random func() uint64
@@ -48,12 +49,15 @@ type blobStore struct {
 
 	mu            sync.Mutex // guards all below, and each blob; a leaf
 	all           map[BlobID]*blob
-	pendingDelete []BlobID // dead and not removed yet; one with pins comes back when it is unpinned
+	pendingDelete []BlobID // dead, not pinned and not removed yet
 	live, dead    gauge    // bytes; staged blobs count as live
 }
 
 func newBlobStore(f *folder, random func() uint64, count *counters) *blobStore {
-	return &blobStore{folder: f, random: random, count: count, all: map[BlobID]*blob{}, live: gauge{sum: &count.files}, dead: gauge{sum: &count.files}}
+	return &blobStore{
+		folder: f, random: random, count: count, all: map[BlobID]*blob{},
+		live: gauge{sum: &count.files}, dead: gauge{sum: &count.files},
+	}
 }
 
 // adopt takes over the blobs that a recovery kept.
@@ -72,7 +76,7 @@ func (s *blobStore) adopt(kept []*blob) {
 
 // stage writes a payload to a new blob, which is staged, or dead and pinned for a snapshot.
 func (s *blobStore) stage(payload [][]byte, state blobState, pins int) (BlobID, error) {
-	if err := s.folder.makeBlobs(); err != nil {
+	if err := s.folder.ensureBlobs(); err != nil {
 		return 0, err
 	}
 	id, f, err := s.create()
@@ -105,7 +109,7 @@ func (s *blobStore) stage(payload [][]byte, state blobState, pins int) (BlobID, 
 
 func (s *blobStore) path(id BlobID) string { return s.folder.path(blobName(id)) }
 
-// create makes a file with a random name that no other has.
+// create creates a file with an unused random name.
 func (s *blobStore) create() (BlobID, vfs.File, error) {
 	for {
 		id := BlobID(s.random())
@@ -127,7 +131,7 @@ func (s *blobStore) abandon(id BlobID) {
 	s.live.add(-b.bytes)
 	s.count.staged.Add(-b.bytes)
 	s.mu.Unlock()
-	_ = b.file.Close() // if the removal fails, the next start makes up for it
+	_ = b.file.Close() // if the removal fails, the next start removes it
 	_ = vfs.Discard(s.folder.fs, s.path(id))
 }
 
@@ -155,8 +159,9 @@ func (s *blobStore) supersede(id BlobID, until Position) {
 	s.pendingDelete = append(s.pendingDelete, id)
 }
 
-// removeDead removes the dead blobs that no recovery can want, now that the log is synced up to a position. A file that cannot be removed is tried again with the next
-// call. The caller holds the log's syncing.
+// removeDead removes the dead blobs that no recovery can need, now that the log is synced up to a
+// position. The next call retries a file that cannot be removed. The caller holds the
+// log's syncing.
 func (s *blobStore) removeDead(synced Position) {
 	for _, b := range s.takeRemovable(synced) {
 		err := vfs.Discard(s.folder.fs, s.path(b.id))
@@ -215,8 +220,8 @@ func (s *blobStore) unpin(ids []BlobID) {
 	}
 }
 
-// unsynced returns the blobs that a sync of the log must sync first. A dead blob without a pin is not among them: the same sync makes the record durable that
-// superseded it.
+// unsynced returns the blobs that a sync of the log must sync first. A dead blob without a pin is
+// not among them: the same sync makes the record durable that superseded it.
 func (s *blobStore) unsynced() (blobs []*blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,7 +281,8 @@ func (s *blobStore) close() {
 	}
 }
 
-// checkable returns copies of the blobs that can be scrubbed: synced, live, with a known CRC, not known to be damaged.
+// checkable returns copies of the blobs that can be scrubbed: synced, live, with a known CRC, not
+// known to be damaged.
 func (s *blobStore) checkable() (blobs []blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -315,7 +321,8 @@ func (s *blobStore) damaged() (ids []BlobID) {
 	return ids
 }
 
-// rewrite writes a blob again; the payload must be what it was. The damaged file goes to the quarantine. The caller holds the log's syncing.
+// rewrite writes a blob again; the payload must be what it was. It quarantines the
+// damaged file. The caller holds the log's syncing.
 func (s *blobStore) rewrite(id BlobID, payload [][]byte) error {
 	fs, file := s.folder.fs, s.path(id)
 	temp := file + tempSuffix

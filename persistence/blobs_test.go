@@ -17,7 +17,8 @@ func blobsOf(t *testing.T, mem *vfs.Mem) int {
 	return len(all)
 }
 
-// A blob is removed as soon as the record that superseded it is synced and no snapshot refers to it, and not before.
+// A blob is removed as soon as the record that superseded it is synced and no snapshot refers to
+// it, and not before.
 func TestDeadBlobsAreRemovedInTime(t *testing.T) {
 	mem := vfs.NewMem()
 	d := open(t, mem, fixedOptions())

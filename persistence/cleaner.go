@@ -1,14 +1,14 @@
 package persistence
 
-// cleaner makes a shard's files what a replay has read: it truncates the log where it ends, quarantines what is damaged and removes what is superseded. Nothing else
-// does at a start.
+// cleaner brings a shard's files in line with what a replay has read: it truncates the log where it
+// ends, quarantines what is damaged and removes what is superseded. At a start nothing else does.
 type cleaner struct {
 	found  *replay
 	folder *folder
 	kept   keptFiles
 }
 
-// keptFiles are the files that a log goes on with.
+// keptFiles are the files with which a log continues.
 type keptFiles struct {
 	segments []*segment
 	snapshot *snapshotFile // nil for none
@@ -27,7 +27,7 @@ func cleanUp(r *replay, f *folder) (keptFiles, error) {
 	return c.kept, nil
 }
 
-// putAway quarantines a file if it is damaged, and removes it otherwise.
+// putAway quarantines a damaged file and removes any other.
 func (c *cleaner) putAway(name string, damaged bool) error {
 	if damaged {
 		return c.folder.quarantine(name)
@@ -63,7 +63,8 @@ func (c *cleaner) cleanSegments() error {
 	return nil
 }
 
-// cutTail truncates the segment in which the log ends. A whole one that does not count at all is quarantined.
+// cutTail truncates the segment in which the log ends. A whole one that does not count at all is
+// quarantined.
 func (c *cleaner) cutTail() error {
 	info := &c.found.listing.segments[c.found.cut.segment]
 	whole := info.bytes >= fixedHeader
@@ -78,7 +79,7 @@ func (c *cleaner) cutTail() error {
 func (c *cleaner) cleanSegment(s fileInfo) error {
 	damaged := c.found.damaged[s.name]
 	switch {
-	case s.bytes == 0 && !damaged: // cutTail put it away
+	case s.bytes == 0 && !damaged: // cutTail has removed it
 		return nil
 	case s.bytes == 0 || s.seq > c.found.report.Seq && damaged:
 		return c.folder.quarantine(s.name)
@@ -133,7 +134,7 @@ func (c *cleaner) cleanBlobs() error {
 		case record != nil:
 			b.state, b.crc, b.known = live, record.CRC, true
 		case c.found.damaged[name] || !pinned[id]:
-			// With other damage, a lost record may have referred to it.
+			// A lost record may have referred to it.
 			if err := c.putAway(name, c.found.damaged[name] || len(c.found.report.Damage) > 0); err != nil {
 				return err
 			}

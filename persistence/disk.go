@@ -49,7 +49,7 @@ func newDisk(fs vfs.FS, dir string, options Options) *Disk {
 	return d
 }
 
-// OpenDisk opens the folder of a node, or makes one.
+// OpenDisk opens the folder of a node, or creates one.
 func OpenDisk(fs vfs.FS, dir string, options Options) (*Disk, error) {
 	options.setDefaults()
 	d := newDisk(fs, dir, options)
@@ -72,7 +72,8 @@ func OpenDisk(fs vfs.FS, dir string, options Options) (*Disk, error) {
 // release unlocks the folder.
 func (d *Disk) release() error { return errors.Join(d.volume.close(), d.lock.Close()) }
 
-// start reads the manifest, or makes one, begins this start's run and lists what there is to recover.
+// start reads the manifest, or creates one, begins this start's run and lists what there is to
+// recover.
 func (d *Disk) start() error {
 	m, err := d.readManifest()
 	if err != nil {
@@ -99,7 +100,8 @@ func (d *Disk) start() error {
 	return d.openLogs()
 }
 
-// readManifest reads the manifest, or makes one for a new folder. It adopts another number of shards if nothing depends on the former one.
+// readManifest reads the manifest, or creates one for a new folder. It adopts another number of
+// shards if nothing depends on the former one.
 func (d *Disk) readManifest() (nodeManifest, error) {
 	m, err := readNodeManifest(d.fs, d.dir)
 	switch {
@@ -118,7 +120,8 @@ func (d *Disk) readManifest() (nodeManifest, error) {
 	case err != nil:
 		return m, err
 	case m.shards != d.options.Shards:
-		// An earlier start that came to nothing does not fix it: neither was the node a member of a cluster, nor did a shard get a file.
+		// An earlier start that came to nothing does not fix it: neither was the node a member of a
+		// cluster, nor did a shard get a file.
 		fixed := !m.raft.IsZero() || d.options.IsMember != nil && d.options.IsMember(d)
 		if !fixed {
 			if fixed, err = haveFiles(d.fs, path.Join(d.dir, shardsDir)); err != nil {
@@ -202,7 +205,8 @@ func (d *Disk) Reader(shard int) *Reader { return d.logs[shard].reader }
 // Damage returns the damage to files outside the shards.
 func (d *Disk) Damage() []Damage { return d.damage }
 
-// PowerLoss reports whether the machine has restarted since the last use, which did not end cleanly: unsynced bytes may be missing.
+// PowerLoss reports whether the machine has restarted since the last use, which did not end
+// cleanly: unsynced bytes may be missing.
 func (d *Disk) PowerLoss() bool { return d.powerLoss }
 
 // Progress returns how many bytes have been recovered, and how many there are in all.
@@ -225,11 +229,13 @@ func (d *Disk) Syncs() int64 { return d.counters.syncs.Load() }
 // Free returns how many bytes the file system has left.
 func (d *Disk) Free() (int64, error) { return d.fs.Free(d.dir) }
 
-// RefillReserve sets the reserve aside again if free, the bytes that the disk has left, suffices for it and for the bytes that others may claim. It reports whether the
-// reserve was spent and is still missing: until it is back, values must not take the space that was freed for deletes.
+// RefillReserve sets the reserve aside again if free, the bytes that the disk has left, suffices
+// for it and for the bytes that others may claim. It reports whether the reserve was spent and is
+// still missing: until it is back, values must not take the space that was freed for deletes.
 func (d *Disk) RefillReserve(free, others int64) (spent bool) { return d.reserve.refill(free, others) }
 
-// Close closes the folder. With clean it syncs every log, in a few syncs however many there are, so that the next start knows that nothing is missing.
+// Close closes the folder. With clean it syncs every log, in a few syncs however many there are, so
+// that the next start knows that nothing is missing.
 func (d *Disk) Close(clean bool) error {
 	var err error
 	if clean {

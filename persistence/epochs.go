@@ -5,7 +5,8 @@ import "slices"
 // EpochStart is a row of an epoch table: the first seq of an epoch.
 type EpochStart struct{ Epoch, Seq uint64 }
 
-// maxEpochs is how many rows of its epoch table a shard keeps. Older rows only spare a full copy where a partial one suffices.
+// maxEpochs is how many rows of its epoch table a shard keeps. Older rows only spare a full copy
+// where a partial one suffices.
 const maxEpochs = 256
 
 // epochTable says where the epochs of a log begin. Epochs and seqs rise from row to row.
@@ -19,7 +20,8 @@ func (t epochTable) last() uint64 {
 	return t[len(t)-1].Epoch
 }
 
-// extended returns the table with a row for the epoch, if that is newer than the last one. The newest maxEpochs rows stay.
+// extended returns the table with a row for the epoch, if that is newer than the last one. The
+// newest maxEpochs rows stay.
 func (t epochTable) extended(epoch, seq uint64) epochTable {
 	if epoch <= t.last() {
 		return t

@@ -13,13 +13,14 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// folder is the folder of a shard: it makes it, knows which of its names are not synced yet, and puts away files that no longer count.
+// folder is the folder of a shard. It creates it, knows which of its names are not synced yet, and
+// removes or quarantines files that no longer count.
 type folder struct {
 	fs      vfs.FS
 	dir     string
 	reserve *reserve
 	volume  *volume
-	keepAll bool // nothing is removed: what is not needed goes to the quarantine
+	keepAll bool // quarantine files instead of removing them
 	log     *slog.Logger
 
 	mu    sync.Mutex // guards names; a leaf
@@ -56,8 +57,8 @@ func (f *folder) adopt(blobs bool) {
 	f.change(func(n *names) { n.made, n.madeBlobs = true, blobs })
 }
 
-// make makes the folder. The first record of a shard does.
-func (f *folder) make() error {
+// ensure creates the folder, if it does not exist. The first record of a shard does that.
+func (f *folder) ensure() error {
 	if f.state().made {
 		return nil
 	}
@@ -68,9 +69,9 @@ func (f *folder) make() error {
 	return nil
 }
 
-// makeBlobs makes the folder of blobs.
-func (f *folder) makeBlobs() error {
-	if err := f.make(); err != nil {
+// ensureBlobs creates the folder of blobs, if it does not exist.
+func (f *folder) ensureBlobs() error {
+	if err := f.ensure(); err != nil {
 		return err
 	}
 	if f.state().madeBlobs {
@@ -87,7 +88,8 @@ func (f *folder) makeBlobs() error {
 func (f *folder) fileCreated() { f.change(func(n *names) { n.files = true }) }
 func (f *folder) blobCreated() { f.change(func(n *names) { n.blobs = true }) }
 
-// namesSynced records that the names were synced as they were then. If there is a newer one, all stay unsynced.
+// namesSynced records that the names were synced as they were then. If there is a newer one, all
+// stay unsynced.
 func (f *folder) namesSynced(then names) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,9 +98,11 @@ func (f *folder) namesSynced(then names) {
 	}
 }
 
-// sync syncs files in an order in which each exists before anything refers to it. The caller holds the log's syncing.
+// sync syncs files in an order in which each exists before anything refers to it. The caller holds
+// the log's syncing.
 //
-// To sync a folder is to open it. Without a file descriptor for that nothing was tried and nothing is unknown: then the volume, which is open, is synced instead.
+// Syncing a folder opens it. Without a file descriptor for that nothing was tried, so nothing is
+// unknown, and the volume, which is open, is synced instead.
 func (f *folder) sync(blobs []*blob, segments []*segment, names names) error {
 	err := f.syncEach(blobs, segments, names)
 	if vfs.NoDescriptors(err) {
@@ -134,7 +138,8 @@ func (f *folder) syncEach(blobs []*blob, segments []*segment, names names) error
 	return nil
 }
 
-// retire removes an obsolete file, or quarantines it if it is damaged. What fails is tried again at the next start.
+// retire removes an obsolete file, or quarantines it if it is damaged. The next start
+// retries what fails.
 func (f *folder) retire(name string, damaged bool) {
 	put := f.discard
 	if damaged {
@@ -181,7 +186,7 @@ func (f *folder) quarantine(name string) error {
 	return err
 }
 
-// truncate makes a file end at an offset. With keepAll, what it had behind that goes to the quarantine.
+// truncate cuts off a file at an offset. With keepAll, it quarantines what it cuts off.
 func (f *folder) truncate(name string, at int64) error {
 	file, err := f.fs.Open(f.path(name))
 	if err != nil {

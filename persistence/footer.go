@@ -70,7 +70,8 @@ func (f *footer) add(scan *scanner, at int64) {
 	}
 }
 
-// compare returns an error if the records of a snapshot, counted in found, are not those of its footer, nil for none.
+// compare returns an error if the records of a snapshot, counted in found, are not those of its
+// footer, nil for none.
 func (f *footer) compare(found *footer) error {
 	if f == nil || found.count == f.count && found.running == f.running {
 		return nil
@@ -78,7 +79,8 @@ func (f *footer) compare(found *footer) error {
 	return &damagedError{what: "the snapshot has other records than its footer says"}
 }
 
-// verifySnapshot reads a whole snapshot. It calls each with the bytes of every record; an error of each ends it.
+// verifySnapshot reads a whole snapshot. It calls each with the bytes of every record; an error of
+// each ends it.
 func verifySnapshot(f vfs.File, h *fileHeader, each func(n int64) error) (*footer, error) {
 	size, err := f.Size()
 	if err != nil {

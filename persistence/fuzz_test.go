@@ -29,7 +29,7 @@ func seedFile(f *testing.F, name string) {
 	}
 }
 
-// memFileOf makes a file in memory.
+// memFileOf creates a file in memory.
 func memFileOf(t testing.TB, b []byte) vfs.File {
 	f, err := vfs.NewMem().Create("f")
 	if err == nil {
@@ -41,7 +41,8 @@ func memFileOf(t testing.TB, b []byte) vfs.File {
 	return f
 }
 
-// readAnything scans bytes from record to record, as a recovery does, and checks that every record is whole.
+// readAnything scans bytes from record to record, as a recovery does, and checks that every record
+// is whole.
 func readAnything(t *testing.T, s *scanner) (records int) {
 	for last := int64(-1); ; {
 		r, n, err := s.next()
@@ -138,7 +139,7 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, report := recoverShard(t, d, 3)
-		// The log goes on behind what was found.
+		// The log continues behind what was found.
 		appendAll(t, l, put(report.Seq+1, "k", "v"))
 		if err := d.Close(true); err != nil {
 			t.Fatal(err)

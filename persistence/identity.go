@@ -12,7 +12,8 @@ import (
 // ErrHasData is returned when a data folder is to join another cluster although its shards have data.
 var ErrHasData = errors.New("the data folder has data of its cluster")
 
-// Identity is what the MANIFEST of a data folder says: whose folder it is, and which start of its node this is.
+// Identity is what the MANIFEST of a data folder says: whose folder it is, and which start of its
+// node this is.
 type Identity struct {
 	fs  vfs.FS
 	dir string
@@ -33,7 +34,7 @@ func (i *Identity) Incarnation() uint64 {
 	return i.m.incarnation
 }
 
-// Fresh reports whether this start made the folder, or is the first to use it.
+// Fresh reports whether this start created the folder, or is the first to use it.
 func (i *Identity) Fresh() bool { return i.fresh }
 
 // Store returns the id of the folder. Other nodes know its copies of shards by it.
@@ -57,7 +58,8 @@ func (i *Identity) HasData() bool {
 	return i.hasData
 }
 
-// SetCluster makes the folder one of a cluster; when it returns, that is durable. It returns ErrHasData for a folder with data of another cluster.
+// SetCluster creates the folder one of a cluster; when it returns, that is durable. It returns
+// ErrHasData for a folder with data of another cluster.
 func (i *Identity) SetCluster(cluster uuid.UUID) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -77,14 +79,16 @@ func (i *Identity) Raft() uuid.UUID {
 	return i.m.raft
 }
 
-// SetRaft records which raft state belongs to the folder; when it returns, that is durable. A start that finds another one, or none, has lost it.
+// SetRaft records which raft state belongs to the folder; when it returns, that is durable. A start
+// that finds another one, or none, has lost it.
 func (i *Identity) SetRaft(raft uuid.UUID) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.change(func(m *nodeManifest) { m.raft = raft })
 }
 
-// RenewStore gives the folder another store id and no raft state, and keeps its shards. The folder's node must not run.
+// RenewStore gives the folder another store id and no raft state, and keeps its shards. The
+// folder's node must not run.
 func (i *Identity) RenewStore() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -93,7 +97,8 @@ func (i *Identity) RenewStore() error {
 	})
 }
 
-// change changes the manifest and writes it. After an error the manifest is what it was. The caller holds mu.
+// change changes the manifest and writes it. After an error the manifest is what it was. The caller
+// holds mu.
 func (i *Identity) change(f func(*nodeManifest)) error {
 	before := i.m
 	f(&i.m)
@@ -104,8 +109,9 @@ func (i *Identity) change(f func(*nodeManifest)) error {
 	return nil
 }
 
-// begin writes the manifest of this start. On a disk that is too full for it the folder can be read, but no file of a shard is written until there is space: as
-// long as the manifest is that of the last run, the logs must be, too.
+// begin writes the manifest of this start. On a disk that is too full for it the folder can be
+// read, but no file of a shard is written until there is space: as long as the manifest is that of
+// the last run, the logs must be, too.
 func (i *Identity) begin(reserve *reserve) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -117,7 +123,8 @@ func (i *Identity) begin(reserve *reserve) error {
 	return err
 }
 
-// pin returns the cluster for a file of a shard that is about to be made. From then on the cluster cannot change, since the file names it.
+// pin returns the cluster for a file of a shard that is about to be created. From then on the cluster
+// cannot change, since the file names it.
 func (i *Identity) pin() (uuid.UUID, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

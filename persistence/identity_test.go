@@ -47,7 +47,8 @@ func TestAFolderJoinsOneCluster(t *testing.T) {
 	}
 }
 
-// Records and membership of a cluster fix the number of shards; a start that came to neither does not.
+// Records and membership of a cluster fix the number of shards; a start that came to neither does
+// not.
 func TestWhatFixesTheNumberOfShards(t *testing.T) {
 	for name, tc := range map[string]struct {
 		do     func(*Disk) error
@@ -84,7 +85,8 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 	}
 }
 
-// Anything that would put the cluster id into a file counts as data, even before the file exists. An empty folder of a shard does not.
+// Anything that would put the cluster id into a file counts as data, even before the file exists.
+// An empty folder of a shard does not.
 func TestWhatCountsAsData(t *testing.T) {
 	for name, do := range map[string]func(*Log) error{
 		"record":   func(l *Log) error { _, err := l.Append([]Record{put(1, "k", "v")}); return err },

@@ -9,20 +9,23 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// SegmentBytes is the size from which a log goes on in another segment.
+// SegmentBytes is the size from which a log continues in another segment.
 const SegmentBytes = 64 << 20
 
 var (
-	// ErrStopped is returned by a log that accepts no record because it does not know what the disk holds. A restart finds out.
+	// ErrStopped is returned by a log that accepts no record because it does not know what the disk
+	// holds. A restart finds out.
 	ErrStopped = errors.New("the log has stopped")
-	// ErrWrite is returned when a record could not be written. The log cuts off what is left of it before it writes another.
+	// ErrWrite is returned when a record could not be written. The log cuts off what is left of it
+	// before it writes another.
 	ErrWrite = errors.New("cannot write the log")
 )
 
 // Position is how far a log has been written. Positions are comparable within one run.
 type Position int64
 
-// Log is one shard on disk. It puts records in order and knows how far they are durable; its parts own the files.
+// Log is one shard on disk. It puts records in order and knows how far they are durable; its parts
+// own the files.
 type Log struct {
 	shard  int
 	disk   *Disk
@@ -45,8 +48,9 @@ type Log struct {
 	failed  error    // why the log has stopped; nil if it has not
 }
 
-// Append writes records, all or none of them, whose seqs follow the last one. They survive the end of the process from now on, and the end of the machine after Sync
-// of the position that it returns.
+// Append writes records, all or none of them, whose seqs follow the last one. They survive the end
+// of the process from now on, and the end of the machine after Sync of the position that it
+// returns.
 //
 // Records without a Put free space, so on a full disk they may use the reserve.
 func (l *Log) Append(records []Record) (end Position, err error) {
@@ -100,13 +104,13 @@ func (l *Log) append(records []Record) (Position, error) {
 	return l.written, nil
 }
 
-// openSegment makes the segment whose first record has that epoch and seq.
+// openSegment creates the segment whose first record has that epoch and seq.
 func (l *Log) openSegment(epoch, seq uint64) error {
 	cluster, err := l.disk.identity.pin()
 	if err != nil {
 		return err
 	}
-	if err := l.folder.make(); err != nil {
+	if err := l.folder.ensure(); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -158,7 +162,8 @@ func (l *Log) stop(err error) error {
 	return l.failed
 }
 
-// Stage writes a large payload to a blob for a record to refer to. It may be called at any time; Append of that record or Abandon must follow.
+// Stage writes a large payload to a blob for a record to refer to. It may be called at any time;
+// Append of that record or Abandon must follow.
 func (l *Log) Stage(payload [][]byte) (BlobID, error) { return l.stage(payload, staged, 0) }
 
 func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error) {
@@ -181,10 +186,12 @@ func (l *Log) Abandon(id BlobID) { l.blobs.abandon(id) }
 // Supersede says that the records so far have replaced the value in a blob.
 func (l *Log) Supersede(id BlobID) { l.blobs.supersede(id, l.Position()) }
 
-// Recover gives the shard to h, as its files have it, and reports what it found. It must be called once, before any other method. After an error, which says that the
-// files could not be read, all of them are as they were.
+// Recover gives the shard to h, as its files have it, and reports what it found. It must be called
+// once, before any other method. After an error, which says that the files could not be read, all
+// of them are as they were.
 //
-// After damage the caller must write a snapshot: it replaces the damaged files, which then go to the quarantine.
+// After damage the caller must write a snapshot: it replaces the damaged files, which then go to
+// the quarantine.
 func (l *Log) Recover(h Handler) (*Report, error) {
 	r := l.reader
 	if !r.listing.exists {

@@ -23,7 +23,8 @@ type nodeManifest struct {
 	clean          bool // the last stop synced every log
 }
 
-// incarnationLine holds the incarnation. Format 1 calls it epoch: when a node was alone, its shards were in the epoch of its start.
+// incarnationLine holds the incarnation. Format 1 calls it epoch: when a node was alone, its shards
+// were in the epoch of its start.
 const incarnationLine = "epoch"
 
 func (m *nodeManifest) write(fs vfs.FS, dir string) error {
@@ -62,7 +63,8 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	return m, nil
 }
 
-// encodeShardManifest encodes the MANIFEST of a shard: its newest snapshot, empty for none, and the seq that its records must reach.
+// encodeShardManifest encodes the MANIFEST of a shard: its newest snapshot, empty for none, and the
+// seq that its records must reach.
 func encodeShardManifest(cluster uuid.UUID, shard int, snapshot string, seq uint64) []byte {
 	if snapshot == "" {
 		snapshot = "-"
@@ -76,7 +78,8 @@ func encodeShardManifest(cluster uuid.UUID, shard int, snapshot string, seq uint
 // line is one line of a manifest or of the marks.
 type line struct{ name, value string }
 
-// encodeLines encodes lines, each a name and a value, and ends them with the CRC32C of what precedes it.
+// encodeLines encodes lines, each a name and a value, and ends them with the CRC32C of what
+// precedes it.
 func encodeLines(lines []line) []byte {
 	var b bytes.Buffer
 	for _, l := range lines {

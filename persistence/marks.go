@@ -36,10 +36,12 @@ type mark struct {
 	file string
 }
 
-// marks are the file MARKS: one mark per shard. They reveal that a whole file or folder is missing, or that it was put back from an older copy.
+// marks are the file MARKS: one mark per shard. They reveal that a whole file or folder is missing,
+// or that it was put back from an older copy.
 //
-// Invariant: a mark stays true. It is taken after the sync or the snapshot that made its record survive a loss of power, MARKS is replaced as a whole, and no start
-// uses a seq twice. It is written when a log goes on in another file, now and then, and at a clean stop.
+// Invariant: a mark stays true. It is taken after the sync or the snapshot that made its record
+// survive a loss of power, MARKS is replaced as a whole, and no start uses a seq twice. It is
+// written when a log continues in another file, now and then, and at a clean stop.
 type marks struct {
 	fs       vfs.FS
 	dir      string
@@ -51,7 +53,8 @@ type marks struct {
 
 func (m *marks) path() string { return path.Join(m.dir, marksName) }
 
-// load reads the marks of the last start. Programs before marks wrote none. Damaged ones say nothing; that is reported.
+// load reads the marks of the last start. Programs before marks wrote none. Damaged ones say
+// nothing; that is reported.
 func (m *marks) load(cluster uuid.UUID, shards int) (damage []Damage, err error) {
 	m.written = make([]mark, shards)
 	m.expected = m.written
@@ -88,8 +91,8 @@ func (m *marks) parse(lines map[string]string, cluster uuid.UUID) error {
 
 func markLine(shard int) string { return fmt.Sprintf("%05d", shard) }
 
-// next returns the marks of now, and whether to write them: if a record is in a file that the marks do not name or, with all, if there is any new record. The caller
-// holds mu.
+// next returns the marks of now, and whether to write them: if a record is in a file that the marks
+// do not name or, with all, if there is any new record. The caller holds mu.
 func (m *marks) next(logs []*Log, all bool) (next []mark, due bool) {
 	next = make([]mark, len(m.written))
 	for i, l := range logs {
@@ -112,7 +115,8 @@ func encodeMarks(cluster uuid.UUID, marks []mark) []byte {
 	return encodeLines(lines)
 }
 
-// WriteMarks writes down which records are durable, if a log has gone on in another file since; with all, if there is any new one.
+// WriteMarks writes down which records are durable, if a log has continued in another file since;
+// with all, if there is any new one.
 func (d *Disk) WriteMarks(all bool) error {
 	m := &d.marks
 	m.mu.Lock()

@@ -8,7 +8,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// markedFolder makes a folder of two shards with a snapshot and a log. The marks, if any, cover all but the last record of each.
+// markedFolder creates a folder of two shards with a snapshot and a log. The marks, if any, cover all
+// but the last record of each.
 func markedFolder(t *testing.T, marked bool) (*vfs.Mem, *Disk) {
 	t.Helper()
 	mem := vfs.NewMem()
@@ -81,7 +82,8 @@ func reported(t *testing.T, fs vfs.FS, o Options) (texts []string, found map[int
 	return texts, found, seqs
 }
 
-// A missing file or folder is reported once, by name, and the seqs of lost records are not used again.
+// A missing file or folder is reported once, by name, and the seqs of lost records are not used
+// again.
 func TestALostFileIsReported(t *testing.T) {
 	t.Parallel()
 	shard, segment := "data/shards/00003", "data/shards/00003/"+segmentName(3)
@@ -177,7 +179,7 @@ func TestAFolderWithoutMarks(t *testing.T) {
 	}
 }
 
-// The marks are written when a log goes on in another file, not at each sync.
+// The marks are written when a log continues in another file, not at each sync.
 func TestMarksAreWrittenRarely(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

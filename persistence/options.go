@@ -16,7 +16,7 @@ type Options struct {
 	Log             *slog.Logger
 	Now             func() time.Time    // default time.Now
 	Rand            func([]byte)        // fills with random bytes; default crypto/rand
-	KeepAll         bool                // nothing is removed: what is not needed goes to the quarantine
+	KeepAll         bool                // quarantine files instead of removing them
 	NextIncarnation func(uint64) uint64 // makes the incarnation of this start from that of the last one, 0 for none
 	Reserve         int64               // bytes set aside for what must go on when the disk is full; 0 for none
 	IsMember        func(*Disk) bool    // whether files outside the manifest say that the folder's node has been in a cluster; may be nil
@@ -37,7 +37,7 @@ func (o *Options) random() uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// newHeader makes the header of a file that is about to be written.
+// newHeader builds the header of a file that is about to be written.
 func (o *Options) newHeader(magic string, cluster uuid.UUID, shard int, epoch, seq uint64, epochs epochTable) *fileHeader {
 	return &fileHeader{
 		magic: magic, shard: uint32(shard), cluster: cluster, epoch: epoch, seq: seq,

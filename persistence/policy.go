@@ -1,6 +1,7 @@
 package persistence
 
-// policy decides what missing or damaged bytes of a log mean, for a start as for `ndring check`. It reads no file and changes none.
+// policy decides what missing or damaged bytes of a log mean, for a start as for `ndring check`. It
+// reads no file and changes none.
 type policy struct {
 	powerLoss bool     // the machine has restarted since the last use, which did not end cleanly: unsynced bytes may be missing
 	wasClean  bool     // the last use synced everything
@@ -16,7 +17,8 @@ const (
 	torn                    // the last write did not finish: the log ends here
 )
 
-// mayLack reports whether a record, and all behind it, may be missing without damage: power was lost, and no mark says that the record survived it.
+// mayLack reports whether a record, and all behind it, may be missing without damage: power was
+// lost, and no mark says that the record survived it.
 func (p policy) mayLack(seq uint64) bool { return p.powerLoss && seq > p.mark.seq }
 
 // record judges a record that is missing or damaged, with the seq that it should have.
@@ -35,7 +37,8 @@ func (p policy) end() verdict {
 	return torn
 }
 
-// header judges a segment without a valid header that should begin with a seq. A new segment may lack it after a kill, if it is shorter than a header.
+// header judges a segment without a valid header that should begin with a seq. A new segment may
+// lack it after a kill, if it is shorter than a header.
 func (p policy) header(seq uint64, newest, short bool) verdict {
 	v := p.record(seq)
 	if newest && v == unsynced || newest && short && p.end() == torn {

@@ -7,10 +7,12 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// errFlush is returned for a snapshot whose bytes may be lost although a later sync succeeded: the system reports an error only once.
+// errFlush is returned for a snapshot whose bytes may be lost although a later sync succeeded: the
+// system reports an error only once.
 var errFlush = errors.New("a sync of the file system has failed since the snapshot began")
 
-// Commit publishes the snapshot and removes what it makes obsolete. After an error everything from before is still there.
+// Commit publishes the snapshot and removes what it makes obsolete. After an error everything from
+// before is still there.
 func (s *Snapshot) Commit() error {
 	f := s.log.folder
 	err := s.finish()
@@ -44,7 +46,8 @@ func (s *Snapshot) manifest() []byte {
 	return encodeShardManifest(s.header.cluster, s.log.shard, s.name, s.header.seq)
 }
 
-// syncNames syncs the snapshot's name and those for which the log waits. An error is reported only once, so it stops the log, too.
+// syncNames syncs the snapshot's name and those for which the log waits. An error is reported only
+// once, so it stops the log, too.
 func (s *Snapshot) syncNames() error {
 	l := s.log
 	l.syncing.Lock()
@@ -55,7 +58,8 @@ func (s *Snapshot) syncNames() error {
 	return nil
 }
 
-// syncBlobs syncs the blobs to which the snapshot refers. The log may refer to them, too, and wait for the same sync.
+// syncBlobs syncs the blobs to which the snapshot refers. The log may refer to them, too, and wait
+// for the same sync.
 func (s *Snapshot) syncBlobs() error {
 	l := s.log
 	l.syncing.Lock()
@@ -114,8 +118,9 @@ func (s *Snapshot) removeSegment(seg *segment) {
 	}
 }
 
-// CommitAll commits snapshots of different shards, with two syncs for all of them. It returns an error for each that was not published; for these everything from
-// before is still there. When ctx is done, it begins no sync for what is not published.
+// CommitAll commits snapshots of different shards, with two syncs for all of them. It returns an
+// error for each that was not published; for these everything from before is still there. When ctx
+// is done, it begins no sync for what is not published.
 func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	g := snapshotGroup{volume: &d.volume, all: all, errs: make([]error, len(all))}
 	if len(all) < manySnapshots {
@@ -146,7 +151,8 @@ func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	return g.errs
 }
 
-// manySnapshots is from how many snapshots on two syncs of the file system cost less than three syncs of each.
+// manySnapshots is from how many snapshots on two syncs of the file system cost less than three
+// syncs of each.
 const manySnapshots = 3
 
 // snapshotGroup are snapshots that are published together.
@@ -165,8 +171,8 @@ func (g *snapshotGroup) each(step func(*Snapshot) error) {
 	}
 }
 
-// sync makes everything survive a loss of power that the group has written. A failure, of this sync or another one since a snapshot began, may concern any of its
-// files.
+// sync makes everything survive a loss of power that the group has written. A failure, of this sync
+// or another one since a snapshot began, may concern any of its files.
 func (g *snapshotGroup) sync(ctx context.Context) {
 	err := ctx.Err()
 	if err == nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// begunSnapshots makes a folder with a log in each shard, and a snapshot of each that is written but not published.
+// begunSnapshots creates a folder with a log in each shard, and a snapshot of each that is written
+// but not published.
 func begunSnapshots(t *testing.T, fs vfs.FS) (*Disk, []*Snapshot) {
 	t.Helper()
 	d := open(t, fs, fixedOptions())
@@ -42,7 +43,8 @@ func wantAll(t *testing.T, fs vfs.FS, boot string) {
 	}
 }
 
-// Publishing any number of snapshots takes two syncs. Whatever fails on the way, each shard has its old files or its new one.
+// Publishing any number of snapshots takes two syncs. Whatever fails on the way, each shard has its
+// old files or its new one.
 func TestSnapshotsArePublishedTogether(t *testing.T) {
 	t.Parallel()
 	for fault := -1; ; fault++ {
@@ -76,7 +78,8 @@ func TestSnapshotsArePublishedTogether(t *testing.T) {
 	}
 }
 
-// A failed sync of the volume fails snapshots that were written before it, even if another caller got the error.
+// A failed sync of the volume fails snapshots that were written before it, even if another caller
+// got the error.
 func TestAFailedSyncFailsUnpublishedSnapshots(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -200,7 +203,8 @@ func (f lyingFile) WriteAt(pieces [][]byte, offset int64) error {
 	return f.File.WriteAt([][]byte{all}, offset)
 }
 
-// A snapshot without one of its records has valid CRCs except for its footer. Verification, a start and the scrubber all detect it.
+// A snapshot without one of its records has valid CRCs except for its footer. Verification, a start
+// and the scrubber all detect it.
 func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

@@ -64,8 +64,8 @@ func (r *Reader) Contents() (c Contents, err error) {
 
 func (r *Reader) path(name string) string { return path.Join(r.dir, name) }
 
-// replay reads all files and gives their records to h. After a loss of power it may find out late that a value is missing: then it starts over, and reads the log
-// only up to there.
+// replay reads all files and gives their records to h. After a loss of power it may find out late
+// that a value is missing: then it starts over, and reads the log only up to there.
 func (r *Reader) replay(h Handler) (*replay, error) {
 	for limit := uint64(math.MaxUint64); ; h.Reset() {
 		p := newReplay(r, h, limit)
@@ -96,7 +96,8 @@ type recordFile struct {
 
 func (f *recordFile) close() { _ = f.f.Close() } // it was only read
 
-// openSegment opens a segment to be read from its first record on. errNoHeader says that it is not what its name says.
+// openSegment opens a segment to be read from its first record on. errNoHeader says that it is not
+// what its name says.
 func (r *Reader) openSegment(info fileInfo) (*recordFile, error) {
 	return r.open(info, segmentMagic, func(h *fileHeader) error {
 		if h.seq != info.seq {
@@ -106,7 +107,8 @@ func (r *Reader) openSegment(info fileInfo) (*recordFile, error) {
 	})
 }
 
-// openSnapshot opens a snapshot to be read from its first record on. errNoHeader says that it is not what its name says. The footer is still among the records.
+// openSnapshot opens a snapshot to be read from its first record on. errNoHeader says that it is
+// not what its name says. The footer is still among the records.
 func (r *Reader) openSnapshot(info fileInfo) (*recordFile, error) {
 	return r.open(info, snapshotMagic, func(h *fileHeader) error {
 		if h.epoch != info.epoch || h.seq != info.seq {
@@ -134,7 +136,8 @@ func (r *Reader) open(info fileInfo, magic string, matches func(*fileHeader) err
 // errEnough ends a scan.
 var errEnough = errors.New("enough")
 
-// each calls onRecord with every record of a file and its offset, and onDamage where there is none; onDamage moves the scanner on and returns whether to go on.
+// each calls onRecord with every record of a file and its offset, and onDamage where there is none;
+// onDamage advances the scanner and returns whether to go on.
 func (r *Reader) each(f *recordFile, onRecord func(*Record, int64) error, onDamage func(*damagedError, int64) (bool, error)) error {
 	for {
 		at := f.at

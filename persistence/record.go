@@ -52,7 +52,8 @@ type BlobID uint64
 
 func (id BlobID) String() string { return fmt.Sprintf("%016x", uint64(id)) }
 
-// Limits of a record. To a reader a head that exceeds them is damage, so no length in a file can make it allocate much memory.
+// Limits of a record. To a reader a head that exceeds them is damage, so no length in a file can
+// make it allocate much memory.
 const (
 	MaxKey  = 1<<16 - 1 // bytes
 	MaxMeta = 4 << 10   // bytes
@@ -100,8 +101,8 @@ func (r *Record) check() error {
 	return nil
 }
 
-// appendHead appends head, key and meta. The seed binds the record to its file, so the bytes of a record that a user has stored as a value are
-// never read as one.
+// appendHead appends head, key and meta. The seed binds the record to its file, so the bytes of a
+// record that a user has stored as a value are never read as one.
 func (r *Record) appendHead(b []byte, seed uint32) []byte {
 	at := len(b)
 	var head [headBytes]byte
@@ -143,7 +144,8 @@ func (r *Record) of() (epoch, seq uint64) {
 
 var errNoRecord = errors.New("not a record")
 
-// parseHead decodes the first headBytes bytes of a record, and returns the lengths of its key and meta. It does not check the CRC.
+// parseHead decodes the first headBytes bytes of a record, and returns the lengths of its key and
+// meta. It does not check the CRC.
 func parseHead(b []byte) (r Record, key, meta int, err error) {
 	if string(b[:len(recordMagic)]) != recordMagic {
 		return r, 0, 0, errNoRecord
@@ -162,7 +164,8 @@ func parseHead(b []byte) (r Record, key, meta int, err error) {
 	return r, key, meta, nil
 }
 
-// appendBatch appends the head of a Batch and those of its records, and returns where each of these begins.
+// appendBatch appends the head of a Batch and those of its records, and returns where each of these
+// begins.
 func appendBatch(b []byte, at []int, records []Record, seed uint32) ([]byte, []int) {
 	batch := Record{Type: Batch, Count: uint32(len(records)), Epoch: records[0].Epoch, Seq: records[0].Seq}
 	first := len(b)

@@ -11,13 +11,15 @@ import (
 	"strconv"
 )
 
-// replay gives the records of a shard's files to a Handler, once and in order, and finds out which of the files count. It changes none.
+// replay gives the records of a shard's files to a Handler, once and in order, and finds out which
+// of the files count. It changes none.
 type replay struct {
 	*Reader
 	handler Handler
 	limit   uint64 // seq at which reading stops
 
-	// Invariant: every record below expected was applied, is in the snapshot, or is damage that was reported.
+	// Invariant: every record below expected was applied, is in the snapshot, or is damage that was
+	// reported.
 	expected uint64
 	gap      bool                   // reported damage explains records that are missing at this point
 	pending  map[string]*blobRecord // values in blobs by key. They are read last: most have been overwritten by then
@@ -91,7 +93,7 @@ func (r *replay) damage(d Damage) {
 	}
 }
 
-// remove takes a key away whose value is deleted or lost. Its former value is not its value either.
+// remove removes a key whose value is deleted or lost. Its former value does not apply either.
 func (r *replay) remove(key []byte) {
 	delete(r.pending, string(key))
 	r.handler.Delete(key)
@@ -104,7 +106,8 @@ func (r *replay) markTorn(at logOffset) {
 	r.report.TornFile, r.report.TornAt, r.report.Torn = r.path(info.name), at.at, info.bytes-at.at
 }
 
-// readSnapshot reads the newest snapshot that has a footer. If none has, it reads what it can of the newest.
+// readSnapshot reads the newest snapshot that has a footer. If none has, it reads what it can of
+// the newest.
 func (r *replay) readSnapshot() error {
 	for _, whole := range []bool{true, false} {
 		for i := range r.listing.snapshots {
@@ -124,7 +127,8 @@ func (r *replay) readSnapshot() error {
 	return nil
 }
 
-// trySnapshot reads a snapshot, if it has a header and, with whole, a footer. A first try, which is with whole, reports what is missing.
+// trySnapshot reads a snapshot if it has a header and, with whole, a footer. The first try is with
+// whole; it reports what is missing.
 func (r *replay) trySnapshot(info *fileInfo, whole bool) (read bool, err error) {
 	f, err := r.openSnapshot(*info)
 	if errors.Is(err, errNoHeader) {
@@ -243,7 +247,8 @@ func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
 	return nil
 }
 
-// passDamage handles bytes of a segment that are not a record, and returns whether the log goes on behind them.
+// passDamage handles bytes of a segment that are not a record, and returns whether the log continues
+// behind them.
 func (r *replay) passDamage(i int, f *recordFile, d *damagedError, at int64) (bool, error) {
 	if r.policy.record(r.expected) == unsynced {
 		r.cut = &logOffset{i, at}
@@ -260,7 +265,8 @@ func (r *replay) passDamage(i int, f *recordFile, d *damagedError, at int64) (bo
 	return true, nil
 }
 
-// skipTo handles records that are missing between the expected one and seq, and returns whether the log goes on.
+// skipTo handles records that are missing between the expected one and seq, and returns whether the
+// log continues.
 func (r *replay) skipTo(seq uint64, at logOffset) bool {
 	if r.policy.record(r.expected) == unsynced {
 		r.cut = &at
@@ -314,7 +320,8 @@ func (r *replay) apply(rec *Record, b *blobRecord) {
 	}
 }
 
-// checkMark compares what was read with the mark, and adopts the mark's seq: a seq is never used twice.
+// checkMark compares what was read with the mark, and adopts the mark's seq: a seq is never used
+// twice.
 func (r *replay) checkMark() {
 	m := r.mark
 	if !r.reached().before(m.recordID) {
@@ -337,7 +344,8 @@ func (r *replay) missingBehind(m mark) string {
 	return fmt.Sprintf("the records behind %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Seq, m.epoch, m.seq, state)
 }
 
-// checkManifest compares what was read with the shard's manifest, and adopts its seq: a seq is never used twice.
+// checkManifest compares what was read with the shard's manifest, and adopts its seq: a seq is
+// never used twice.
 func (r *replay) checkManifest() error {
 	lines, err := readLines(r.fs, r.path(manifestName), "shard", maxManifest)
 	if errors.Is(err, iofs.ErrNotExist) {

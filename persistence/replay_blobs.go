@@ -12,7 +12,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// readBlobs reads the values in blobs. It returns the first one in the log, if any, that a loss of power took.
+// readBlobs reads the values in blobs. It returns the first one in the log, if any, that a loss of
+// power took.
 func (r *replay) readBlobs() (missing *blobRecord, err error) {
 	for _, key := range slices.Sorted(maps.Keys(r.pending)) {
 		w := r.pending[key]
@@ -35,7 +36,8 @@ func (r *replay) readBlobs() (missing *blobRecord, err error) {
 	return missing, nil
 }
 
-// readBlob gives a value in a blob to the handler. The file need not exist if the handler skips the value.
+// readBlob gives a value in a blob to the handler. The file need not exist if the handler skips the
+// value.
 func (r *replay) readBlob(w *blobRecord) error {
 	b := blobReader{fs: r.fs, path: r.path(blobName(w.Blob)), size: int64(w.Bytes)}
 	defer b.close()

@@ -5,19 +5,21 @@ import (
 	"fmt"
 )
 
-// Handler receives what a recovery reads. Calls for a key arrive in the order of its records; a later one replaces the effect of an earlier one.
+// Handler receives what a recovery reads. Calls for a key arrive in the order of its records; a
+// later one replaces the effect of an earlier one.
 type Handler interface {
-	// Put sets the value of a key. Each read copies the next piece of the payload; Put must read all of it. The record is valid during the call. An
-	// error means that the payload is damaged.
+	// Put sets the value of a key. Each read copies the next piece of the payload; Put must read
+	// all of it. The record is valid during the call. An error means that the payload is damaged.
 	Put(r *Record, read func(dst []byte) error) error
 	// Delete removes a key, if it exists.
 	Delete(key []byte)
-	// Expire changes the deadline of the value that the record (epoch, seq) set; 0 for none. If the key has another value, Expire removes that: damage has
-	// taken the right one.
+	// Expire changes the deadline of the value that the record (epoch, seq) set; 0 for none. If the
+	// key has another value, Expire removes that: damage has taken the right one.
 	Expire(key []byte, epoch, seq uint64, at int64)
 	// Flush removes all keys.
 	Flush()
-	// Observe is called with each record that counts, in order and before its effect, even if a later record undoes that. The record is valid during the call.
+	// Observe is called with each record that counts, in order and before its effect, even if a
+	// later record undoes that. The record is valid during the call.
 	Observe(r *Record)
 	// Reset undoes all calls so far: the reading starts over.
 	Reset()
@@ -26,7 +28,8 @@ type Handler interface {
 var (
 	// ErrSkip is returned by Handler.Put for a value that is not needed.
 	ErrSkip = errors.New("skip")
-	// ErrNoBlob is returned to Handler.Put when the blob with the payload is missing. It is damage unless Put returns ErrSkip.
+	// ErrNoBlob is returned to Handler.Put when the blob with the payload is missing. It is damage
+	// unless Put returns ErrSkip.
 	ErrNoBlob error = &damagedError{what: "the file is missing"}
 )
 

@@ -10,7 +10,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// reserve is a file of zeros. When the disk is full, removing it makes space for a start and for deletes: both write a little before they free more.
+// reserve is a file of zeros. When the disk is full, removing it makes space for a start and for
+// deletes: both write a little before they free more.
 type reserve struct {
 	fs   vfs.FS
 	dir  string
@@ -19,7 +20,7 @@ type reserve struct {
 
 	mu    sync.Mutex // guards all below
 	kept  bool       // the file exists
-	spent bool       // it was removed for its space, and has not been made again
+	spent bool       // it was removed for its space, and has not been created again
 }
 
 // find looks for the file of an earlier start.
@@ -50,7 +51,7 @@ func (r *reserve) spend() bool {
 	return true
 }
 
-// fill makes the file again.
+// fill creates the file again.
 func (r *reserve) fill() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,7 +72,8 @@ func (r *reserve) fill() error {
 	return nil
 }
 
-// use does something that takes little space and must be possible on a full disk: if there is none, it spends the reserve and tries once more.
+// use does something that takes little space and must be possible on a full disk: if there is none,
+// it spends the reserve and tries once more.
 func (r *reserve) use(do func() error) error {
 	err := do()
 	if vfs.NoSpace(err) && r.spend() {
@@ -80,7 +82,8 @@ func (r *reserve) use(do func() error) error {
 	return err
 }
 
-// prepareStart finds the reserve, and spends it if the start may not fit on the disk: others, such as raft, write for a start, too.
+// prepareStart finds the reserve, and spends it if the start may not fit on the disk: others, such
+// as raft, write for a start, too.
 func (r *reserve) prepareStart() error {
 	if err := r.find(); err != nil {
 		return err
@@ -91,7 +94,8 @@ func (r *reserve) prepareStart() error {
 	return nil
 }
 
-// refill makes the file again if the disk has enough bytes free beyond those that others may claim. It reports whether the reserve was spent and is still missing.
+// refill creates the file again if the disk has enough bytes free beyond those that others may claim.
+// It reports whether the reserve was spent and is still missing.
 func (r *reserve) refill(free, others int64) (spent bool) {
 	if free >= others+2*r.size {
 		if err := r.fill(); err != nil && !vfs.NoSpace(err) {

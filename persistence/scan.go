@@ -10,7 +10,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// scanner reads the records of a segment or a snapshot. It compares all CRCs, so what it returns is whole.
+// scanner reads the records of a segment or a snapshot. It compares all CRCs, so what it returns is
+// whole.
 type scanner struct {
 	f    vfs.File
 	seed uint32
@@ -41,8 +42,9 @@ type damagedError struct {
 
 func (e *damagedError) Error() string { return e.what }
 
-// next returns the next record and its size in bytes, io.EOF behind the last one, or a *damagedError, after which the scanner stays where it is. The
-// record's slices are valid until the next call.
+// next returns the next record and its size in bytes, io.EOF behind the last one, or a
+// *damagedError, after which the scanner stays where it is. The record's slices are valid until the
+// next call.
 func (s *scanner) next() (*Record, int64, error) {
 	for {
 		r, n, err := s.record(s.at)

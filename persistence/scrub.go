@@ -10,8 +10,9 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// Scrub reads all files that are complete from the disk, not from the system's cache, and returns the damage. It calls throttle with the bytes that it has read;
-// throttle returns whether to go on. Damaged files go to the quarantine once a snapshot has replaced them.
+// Scrub reads all files that are complete from the disk, not from the system's cache, and returns
+// the damage. It calls throttle with the bytes that it has read; throttle returns whether to go on.
+// Damaged files go to the quarantine once a snapshot has replaced them.
 func (l *Log) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
 	l.mu.Lock()
 	snapshot := l.files.snapshot
@@ -47,14 +48,16 @@ func (l *Log) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
 // DamagedBlobs returns the blobs that Scrub found to be damaged.
 func (l *Log) DamagedBlobs() []BlobID { return l.blobs.damaged() }
 
-// RewriteBlob writes a blob again; the payload must be what it was. The damaged file goes to the quarantine.
+// RewriteBlob writes a blob again; the payload must be what it was. It quarantines the damaged
+// file.
 func (l *Log) RewriteBlob(id BlobID, payload [][]byte) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	return l.blobs.rewrite(id, payload)
 }
 
-// scrubber is one reading of a shard's files. A file that is removed meanwhile, because a snapshot has replaced it, is not damaged.
+// scrubber is one reading of a shard's files. A file that is removed meanwhile, because a snapshot
+// has replaced it, is not damaged.
 type scrubber struct {
 	log      *Log
 	throttle func(int64) bool
@@ -63,7 +66,8 @@ type scrubber struct {
 	err      error // of the file system
 }
 
-// open opens a file and drops it from the system's cache. It returns no file after an error, or if there is none; missing says that the log still needs it.
+// open opens a file and drops it from the system's cache. It returns no file after an error, or if
+// there is none; missing says that the log still needs it.
 func (s *scrubber) open(name string, needed func() bool) (f vfs.File, missing bool) {
 	f, err := s.log.folder.fs.Open(s.log.folder.path(name))
 	if errors.Is(err, iofs.ErrNotExist) {

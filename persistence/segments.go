@@ -52,7 +52,8 @@ func (f *recordFiles) newest() *segment {
 	return f.segments[len(f.segments)-1]
 }
 
-// push adds a segment. It replaces one of the same name, which a failed attempt has left without a record.
+// push adds a segment. It replaces one of the same name that a failed attempt has left without a
+// record.
 func (f *recordFiles) push(s *segment) {
 	if n := len(f.segments); n > 0 && f.segments[n-1].name == s.name {
 		f.segmentBytes.add(-f.segments[n-1].bytes)
@@ -62,7 +63,7 @@ func (f *recordFiles) push(s *segment) {
 	f.segmentBytes.add(s.bytes)
 }
 
-// remove takes a segment away, and reports whether it was there.
+// remove removes a segment, and reports whether it was there.
 func (f *recordFiles) remove(s *segment) bool {
 	i := slices.Index(f.segments, s)
 	if i < 0 {
@@ -71,6 +72,15 @@ func (f *recordFiles) remove(s *segment) bool {
 	f.segments = append(f.segments[:i:i], f.segments[i+1:]...)
 	f.segmentBytes.add(-s.bytes)
 	return true
+}
+
+// upTo returns the segments that have no record behind seq, provided that seq is the newest record.
+func (f *recordFiles) upTo(seq uint64) []*segment {
+	n := len(f.segments)
+	if n > 0 && f.segments[n-1].first > seq { // it has no record yet
+		n--
+	}
+	return f.segments[:n:n]
 }
 
 // holding returns the name of the file that has a record; empty for none.
@@ -91,9 +101,11 @@ func (f *recordFiles) has(name string) bool {
 	return f.snapshot != nil && f.snapshot.name == name || slices.ContainsFunc(f.segments, func(s *segment) bool { return s.name == name })
 }
 
-// segmentWriter writes the newest segment. Only the goroutine that orders the shard's writes uses it.
+// segmentWriter writes the newest segment. Only the goroutine that orders the shard's writes uses
+// it.
 //
-// Invariant: size is where the next record goes; torn says that the file is longer, by what a failed write has left.
+// Invariant: size is where the next record goes; torn says that the file is longer, by what a
+// failed write has left.
 type segmentWriter struct {
 	file    vfs.File // nil until the next record opens a segment
 	size    int64
@@ -102,7 +114,7 @@ type segmentWriter struct {
 	encoder recordEncoder
 }
 
-// open makes a segment and writes its header.
+// open creates a segment and writes its header.
 func (w *segmentWriter) open(f *folder, h *fileHeader) (*segment, error) {
 	name := segmentName(h.seq)
 	file, err := f.fs.Create(f.path(name))
@@ -154,7 +166,8 @@ func (w *segmentWriter) cutTorn() error {
 // rotate makes the next record open another segment. A sync closes the file.
 func (w *segmentWriter) rotate() { w.file = nil }
 
-// recordEncoder turns records into pieces of memory to write. It keeps its buffers from one call to the next.
+// recordEncoder turns records into pieces of memory to write. It keeps its buffers from one call to
+// the next.
 type recordEncoder struct {
 	heads  []byte
 	starts []int // of each record in heads

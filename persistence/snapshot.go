@@ -27,11 +27,12 @@ type Snapshot struct {
 	Throttle func() error // is called between two pieces of CPU work; an error ends the snapshot. nil for no pause
 }
 
-// snapshotBuffer is how much is written at once. A payload of a quarter of it or more is written from where it is.
+// snapshotBuffer is how much is written at once. A payload of a quarter of it or more is written
+// from where it is.
 const snapshotBuffer = 512 << 10 // bytes
 
-// BeginSnapshot begins a snapshot of the shard as it is after the record seq, with those blobs, and lets the log go on in another segment. It does nothing that takes
-// long.
+// BeginSnapshot begins a snapshot of the shard as it is after the record seq, with those blobs, and
+// lets the log continue in another segment. It does nothing that takes long.
 func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error) {
 	if err := l.writer.cutTorn(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrWrite, err)
@@ -43,10 +44,8 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.epochs = l.epochs.extended(epoch, seq+1)
-	obsolete := l.files.segments[:len(l.files.segments):len(l.files.segments)]
-	if n := len(obsolete); n > 0 && obsolete[n-1].first > seq { // it has no record yet
-		obsolete = obsolete[: n-1 : n-1]
-	} else {
+	obsolete := l.files.upTo(seq)
+	if len(obsolete) == len(l.files.segments) {
 		l.writer.rotate()
 	}
 	l.blobs.pin(blobs)
@@ -98,7 +97,7 @@ func (s *Snapshot) Write(r *Record) error {
 
 func (s *Snapshot) create() error {
 	f := s.log.folder
-	if err := f.make(); err != nil {
+	if err := f.ensure(); err != nil {
 		return err
 	}
 	temp := f.path(s.name + tempSuffix)
@@ -193,7 +192,8 @@ func (s *Snapshot) Abort() {
 	s.unpin(s.pinned)
 }
 
-// unpin releases the blobs of this or an older snapshot and removes those that nothing else needs. The caller does not hold syncing.
+// unpin releases the blobs of this or an older snapshot and removes those that nothing else needs.
+// The caller does not hold syncing.
 func (s *Snapshot) unpin(ids []BlobID) {
 	l := s.log
 	l.blobs.unpin(ids)

@@ -9,7 +9,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// volume syncs the whole file system at once, which for many files costs far less than a sync of each.
+// volume syncs the whole file system at once, which for many files costs far less than a sync of
+// each.
 type volume struct {
 	file    vfs.Volume
 	onError func(error) // is called before sync returns an error
@@ -20,8 +21,9 @@ type volume struct {
 	errors  atomic.Int64  // since the start
 }
 
-// sync makes everything written before the call survive a loss of power. The system reports an error once and does not say which file it concerns, so onError must
-// treat every unsynced file as lost. Concurrent callers share one sync.
+// sync makes everything written before the call survive a loss of power. The system reports an
+// error once and does not say which file it concerns, so onError must treat every unsynced file as
+// lost. Concurrent callers share one sync.
 func (v *volume) sync() error {
 	begun := v.begun.Load()
 	v.syncing.Lock()
@@ -45,7 +47,8 @@ func (v *volume) close() error {
 	return v.file.Close()
 }
 
-// replaceFiles replaces files in different folders; many of them with two syncs of the volume. Whatever happens, each has its former or its new content.
+// replaceFiles replaces files in different folders; many of them with two syncs of the volume.
+// Whatever happens, each has its former or its new content.
 func replaceFiles(fs vfs.FS, v *volume, texts map[string][]byte) error {
 	files := slices.Sorted(maps.Keys(texts))
 	if len(files) < manyLogs {

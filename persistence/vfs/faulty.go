@@ -14,8 +14,9 @@ type Faulty struct {
 	hits int // changes that failed
 }
 
-// NewFaulty returns fs with faults. It calls fail before each change (a write, a sync, a new name, ...) with the number of the change, from 0 on. The
-// change fails with the error that fail returns, if any; a failing write writes half.
+// NewFaulty returns fs with faults. It calls fail before each change (a write, a sync, a new name,
+// ...) with the number of the change, from 0 on. The change fails with the error that fail returns,
+// if any; a failing write writes half.
 func NewFaulty(fs FS, fail func(n int) error) *Faulty { return &Faulty{FS: fs, fail: fail} }
 
 // Changes returns how many changes there were, and how many of these failed.

@@ -16,7 +16,8 @@ import (
 // sector is the unit in which a disk writes, or loses writes.
 const sector = 512 // bytes
 
-// Mem is a file system in memory. It knows what was synced and what was only written, and Crash can lose the difference.
+// Mem is a file system in memory. It knows what was synced and what was only written, and Crash can
+// lose the difference.
 type Mem struct {
 	mu      sync.Mutex // guards all below, and all inodes
 	now     names      // as a program sees them
@@ -57,7 +58,8 @@ func (m *Mem) SetFree(n int64) {
 	m.free = n
 }
 
-// SetSize limits the disk to n bytes, counted in whole blocks: writes beyond that fail with ENOSPC. 0 removes the limit.
+// SetSize limits the disk to n bytes, counted in whole blocks: writes beyond that fail with ENOSPC.
+// 0 removes the limit.
 func (m *Mem) SetSize(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,8 +91,8 @@ func (m *Mem) fits(n int64, op, name string) error {
 	return nil
 }
 
-// Crash returns what a machine finds on its disk after a loss of power: everything synced, and of the rest some sectors and some names,
-// chosen by r.
+// Crash returns what a machine finds on its disk after a loss of power: everything synced, and of
+// the rest some sectors and some names, chosen by r.
 func (m *Mem) Crash(r *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()

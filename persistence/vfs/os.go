@@ -74,7 +74,8 @@ func (OS) SyncDir(dir string) error {
 	return d.Sync()
 }
 
-// Volume implements FS. Since Linux 5.8 syncfs reports the errors of all files, each once per open descriptor, so the descriptor stays open.
+// Volume implements FS. Since Linux 5.8 syncfs reports the errors of all files, each once per open
+// descriptor, so the descriptor stays open.
 func (OS) Volume(dir string) (Volume, error) {
 	d, err := os.Open(dir)
 	if err != nil {

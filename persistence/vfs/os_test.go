@@ -42,7 +42,8 @@ func TestManyPieces(t *testing.T) {
 	}
 }
 
-// Each sync reaches the system, which refuses to sync what cannot be synced. No other call would reveal that.
+// Each sync reaches the system, which refuses to sync what cannot be synced. No other call would
+// reveal that.
 func TestSyncsReachTheSystem(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()

@@ -1,7 +1,8 @@
 // Package vfs is the only way from package persistence to the file system.
 //
-// There are three implementations: OS is the machine's file system, Mem is in memory and can lose what was not synced, as a loss of power does, and Faulty
-// makes operations of another FS fail. The package knows files and syncs; it must not learn of records or shards.
+// There are three implementations: OS is the machine's file system, Mem is in memory and can lose
+// what was not synced, as a loss of power does, and Faulty makes operations of another FS fail. The
+// package knows files and syncs; it must not learn of records or shards.
 package vfs
 
 import (
@@ -11,26 +12,29 @@ import (
 	"path"
 )
 
-// FS is a file system. Names use slashes. Only what a Sync or SyncDir has confirmed survives a loss of power.
+// FS is a file system. Names use slashes. Only what a Sync or SyncDir has confirmed survives a loss
+// of power.
 type FS interface {
 	// Open opens an existing file.
 	Open(name string) (File, error)
-	// Create makes a new file. It fails with fs.ErrExist if the name is in use.
+	// Create creates a new file. It fails with fs.ErrExist if the name is in use.
 	Create(name string) (File, error)
 	Remove(name string) error
 	// Rename renames a file, and replaces one of the new name.
 	Rename(from, to string) error
-	// Mkdir makes a folder and its parents, if they do not exist.
+	// Mkdir creates a folder and its parents, if they do not exist.
 	Mkdir(name string) error
 	// List returns what is in a folder, sorted by name; fs.ErrNotExist if the folder does not exist.
 	List(dir string) ([]Info, error)
 	// SyncDir makes the names in a folder survive a loss of power.
 	SyncDir(dir string) error
-	// Volume opens the file system of a folder. For many files its Sync costs far less than a Sync of each.
+	// Volume opens the file system of a folder. For many files its Sync costs far less than a Sync
+	// of each.
 	Volume(dir string) (Volume, error)
 	// Free returns how many bytes the file system has left.
 	Free(dir string) (int64, error)
-	// Lock takes an exclusive lock, which lasts until it is closed. It fails if another process has it.
+	// Lock takes an exclusive lock, which lasts until it is closed. It fails if another process has
+	// it.
 	Lock(name string) (io.Closer, error)
 }
 
@@ -54,8 +58,9 @@ type File interface {
 
 // Volume is an open file system.
 type Volume interface {
-	// Sync makes all files and names written before survive a loss of power. It reports each error since the volume was opened, or since its last Sync,
-	// even if another caller has seen that error.
+	// Sync makes all files and names written before survive a loss of power. It reports each error
+	// since the volume was opened, or since its last Sync, even if another caller has seen that
+	// error.
 	Sync() error
 	io.Closer
 }
@@ -108,7 +113,8 @@ func ReplaceFile(fs FS, name string, b []byte) error {
 // TempSuffix ends the name of a file that will replace another.
 const TempSuffix = ".tmp"
 
-// PrepareFile is the first step of replacing many files: it writes b beside the file. One Sync of the volume for all and a Rename of each must follow.
+// PrepareFile is the first step of replacing many files: it writes b beside the file. One Sync of
+// the volume for all and a Rename of each must follow.
 func PrepareFile(fs FS, name string, b []byte) error {
 	return writeTemp(fs, name, b, func(File) error { return nil })
 }
