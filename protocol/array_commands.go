@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/ndring/ndring/array"
@@ -59,27 +58,6 @@ func (k *keyAccess) value(a *resp.Arg) (shard.Value, error) {
 		value.Before, value.After = resp.BulkFrame(len(npy))
 	}
 	return value, nil
-}
-
-// checkedHeader remembers the last .npy header of a connection, since most clients send one kind of array again and again.
-type checkedHeader struct {
-	text   []byte // the bytes before the data
-	parsed *array.Header
-}
-
-// maxChecked is the longest header that is remembered.
-const maxChecked = 1 << 10 // bytes
-
-// check does what array.Check does.
-func (h *checkedHeader) check(npy []byte, maxData int64) error {
-	if h.parsed != nil && bytes.HasPrefix(npy, h.text) && int64(len(npy)) == h.parsed.FileBytes() && h.parsed.DataBytes() <= maxData {
-		return nil
-	}
-	header, err := array.Check(npy, maxData)
-	if err == nil && header.DataOffset <= maxChecked {
-		h.text, h.parsed = append(h.text[:0], npy[:header.DataOffset]...), header
-	}
-	return err
 }
 
 func (k *keyAccess) checkValue(v *shard.Value, options setOptions) error {

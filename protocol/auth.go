@@ -1,30 +1,6 @@
 package protocol
 
-import (
-	"crypto/subtle"
-	"errors"
-)
-
-var (
-	// ErrNoAuth is returned for a command before AUTH, where there is a password.
-	ErrNoAuth = errors.New("Authentication required.")
-
-	errWrongPass  = errors.New("invalid username-password pair or user is disabled.")
-	errNoPassword = errors.New("AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
-	errHelloAuth  = errors.New("HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used " +
-		"to authenticate the client and select the RESP protocol version at the same time")
-)
-
-// Before AUTH a client is a stranger: it gets room for its password and little else. Redis has the same limits of arguments. All strangers together have a budget of
-// their own, from which what one of them sends takes nothing as long as it is short: no number of them takes memory from values or room from uploads.
-const (
-	maxArgsBeforeAuth = 10
-	maxBulkBeforeAuth = 16 << 10 // bytes
-	maxLineBeforeAuth = 1 << 10  // bytes
-	freeBeforeAuth    = 1 << 10  // bytes of arguments that cost no budget
-	strangersBudget   = 16 << 20 // bytes
-	strangerOutput    = 1 << 10  // bytes of replies that may wait
-)
+import "crypto/subtle"
 
 // deniedText is what a client from elsewhere reads while there is no password.
 const deniedText = "DENIED ndring is in protected mode: it has no password, so it takes clients from this machine alone. " +
@@ -60,21 +36,6 @@ func (c *conn) logIn(user string, password []byte) bool {
 	}
 	c.setAuthenticated(true)
 	return true
-}
-
-// setAuthenticated changes what the client may do, and how much it may send from its next command on.
-func (c *conn) setAuthenticated(yes bool) {
-	c.authenticated = yes
-	if yes {
-		c.out.SetMax(0)
-	} else {
-		c.out.SetMax(strangerOutput)
-	}
-	limits := c.config.limits(yes)
-	if limits.Budget = c.server.budget; !yes {
-		limits.Budget = c.server.strangers
-	}
-	c.reader.SetLimits(limits)
 }
 
 // reset resets the connection: RESP2, no name, no transaction, before AUTH where there is a password.

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/ndring/ndring/protocol/command"
+	"github.com/ndring/ndring/protocol/glob"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
@@ -84,4 +86,43 @@ func checkKey(key []byte) error {
 		return fmt.Errorf("%w: a key of %d bytes, the limit is %d", resp.ErrTooLarge, len(key), maxKey)
 	}
 	return nil
+}
+
+// settingPairs reads names and values from an argument on.
+func (c *call) settingPairs(from int) (changes []Setting) {
+	for i := from; i < len(c.args); i += 2 {
+		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
+	}
+	return changes
+}
+
+// settingNames reads names from an argument on.
+func (c *call) settingNames(from int) (names []string) {
+	for i := from; i < len(c.args); i++ {
+		names = append(names, strings.ToLower(string(c.arg(i))))
+	}
+	return names
+}
+
+// showSettings answers the settings of which one of the patterns has the name; those are the arguments from one on.
+func (c *call) showSettings(settings []Setting, from int) {
+	var found []Setting
+	for _, setting := range settings {
+		for i := from; i < len(c.args); i++ {
+			pattern := string(c.arg(i))
+			if !glob.Match([]byte(strings.ToLower(pattern)), []byte(setting.Name)) {
+				continue
+			}
+			if strings.EqualFold(pattern, setting.Name) {
+				setting.Name = pattern // a name comes back as it was asked for, as in Redis
+			}
+			found = append(found, setting)
+			break
+		}
+	}
+	c.replies.Map(len(found))
+	for _, setting := range found {
+		c.replies.Text(setting.Name)
+		c.replies.Text(setting.Value)
+	}
 }

@@ -10,40 +10,6 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// replyMode is the state of CLIENT REPLY.
-type replyMode struct {
-	off  bool // no replies until ON
-	skip bool // no reply to the next command
-
-	suppressing bool // the reply to the current command is suppressed
-	answer      bool // and yet it is sent: the command ended the suppression
-}
-
-// suppressReplies sets the pending replies aside if the reply to the next command is to be dropped.
-func (c *conn) suppressReplies() (pending resp.Chain, suppressing bool) {
-	if !c.replyMode.off && !c.replyMode.skip {
-		return resp.Chain{}, false
-	}
-	pending, c.replies.Out = c.replies.Out, resp.Chain{}
-	c.replyMode.skip, c.replyMode.suppressing, c.replyMode.answer = false, true, false
-	return pending, true
-}
-
-// restoreReplies undoes suppressReplies, and drops the reply to the command unless it must be sent.
-func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
-	if !suppressing {
-		return
-	}
-	written := c.replies.Out.Take()
-	c.replies.Out = pending
-	if c.replyMode.answer {
-		c.replies.Out.Append(written)
-	} else {
-		resp.Release(written)
-	}
-	c.replyMode.suppressing, c.replyMode.answer = false, false
-}
-
 func clientReply(c *call, x *conn) {
 	switch c.option(2) {
 	case "ON":

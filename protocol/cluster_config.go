@@ -3,7 +3,6 @@ package protocol
 import (
 	"context"
 	"fmt"
-	"strings"
 )
 
 // clusterConfig is CONFIG for all nodes at once: what it sets the cluster keeps.
@@ -28,20 +27,4 @@ func clusterConfig(c *call, r *router) {
 		names := c.settingNames(3)
 		r.decide(c, func(ctx context.Context) error { return r.cluster.ResetClusterSettings(ctx, names) })
 	}
-}
-
-// settingPairs reads names and values from an argument on.
-func (c *call) settingPairs(from int) (changes []Setting) {
-	for i := from; i < len(c.args); i += 2 {
-		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
-	}
-	return changes
-}
-
-// settingNames reads names from an argument on.
-func (c *call) settingNames(from int) (names []string) {
-	for i := from; i < len(c.args); i++ {
-		names = append(names, strings.ToLower(string(c.arg(i))))
-	}
-	return names
 }

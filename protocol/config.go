@@ -3,7 +3,6 @@ package protocol
 import (
 	"time"
 
-	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -75,24 +74,5 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// minSkip is what is read past at least, so that one who sends too large an array is told so, and not that this is no RESP.
-const minSkip = 512 << 20
-
-// outputLimits returns how many bytes of replies may wait.
-func (c *Config) outputLimits() resp.OutputLimits {
-	return resp.OutputLimits{
-		Client: c.MaxReplyBytes, All: c.MaxOutputBytes, Hard: c.OutputHard, Soft: c.OutputSoft, SoftTime: c.OutputSoftTime, Stall: c.ReplyStall,
-	}
-}
-
-// limits returns what a client may send.
-func (c *Config) limits(authenticated bool) resp.Limits {
-	largest := c.MaxArrayBytes + maxHeader
-	limits := resp.Limits{MaxArgs: maxArgs, MaxBulk: largest, MaxSkip: max(4*largest, minSkip), Wait: c.UploadWait}
-	if !authenticated {
-		limits.MaxArgs, limits.MaxBulk, limits.MaxSkip = maxArgsBeforeAuth, maxBulkBeforeAuth, maxBulkBeforeAuth
-		limits.BeforeAuth = true
-		limits.MaxLine, limits.Free, limits.Step, limits.Buffers, limits.Wait = maxLineBeforeAuth, freeBeforeAuth, maxBulkBeforeAuth, resp.BufferSizes{First: 1 << 10, Large: 1 << 10}, 0
-	}
-	return limits
-}
+// redisVersion is the version of Redis whose behaviour clients may expect: some of them look at it before they use a command.
+const redisVersion = "7.2.0"

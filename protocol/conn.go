@@ -55,24 +55,6 @@ func (c *conn) flushAt() int64 {
 // connBytes is roughly what a connection has on the Go heap: its goroutine's stack and its buffers.
 const connBytes = 12 << 10
 
-func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
-	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
-	c.keys = keyAccess{store: s.store, pool: s.pool, touch: true, log: s.log}
-	c.since = time.Now()
-	c.descriptor = descriptorOf(nc)
-	c.identity.Store(&identity{proto: 2})
-	c.lastUse.Store(c.since.UnixMilli())
-	c.queueShown.Store(-1)
-	c.replies = resp.NewWriter(wireError, s.countError)
-	c.input = resp.NewInput(nc)
-	config := s.config.Load()
-	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), s.admit, c.reserve)
-	c.out = resp.NewOutbox(nc, &s.output)
-	c.authenticated = config.Password == ""
-	c.configure(config)
-	return c
-}
-
 // configure makes the connection follow a configuration.
 func (c *conn) configure(config *Config) {
 	c.config = config
@@ -140,4 +122,71 @@ func (c *conn) linger() {
 func (c *conn) stop() {
 	c.stopping.Store(true)
 	c.nc.SetReadDeadline(time.Now()) // wakes a blocked read; fails if the connection is closed already
+}
+
+// replyMode is the state of CLIENT REPLY.
+type replyMode struct {
+	off  bool // no replies until ON
+	skip bool // no reply to the next command
+
+	suppressing bool // the reply to the current command is suppressed
+	answer      bool // and yet it is sent: the command ended the suppression
+}
+
+// suppressReplies sets the pending replies aside if the reply to the next command is to be dropped.
+func (c *conn) suppressReplies() (pending resp.Chain, suppressing bool) {
+	if !c.replyMode.off && !c.replyMode.skip {
+		return resp.Chain{}, false
+	}
+	pending, c.replies.Out = c.replies.Out, resp.Chain{}
+	c.replyMode.skip, c.replyMode.suppressing, c.replyMode.answer = false, true, false
+	return pending, true
+}
+
+// restoreReplies undoes suppressReplies, and drops the reply to the command unless it must be sent.
+func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
+	if !suppressing {
+		return
+	}
+	written := c.replies.Out.Take()
+	c.replies.Out = pending
+	if c.replyMode.answer {
+		c.replies.Out.Append(written)
+	} else {
+		resp.Release(written)
+	}
+	c.replyMode.suppressing, c.replyMode.answer = false, false
+}
+
+// setAuthenticated changes what the client may do, and how much it may send from its next command on.
+func (c *conn) setAuthenticated(yes bool) {
+	c.authenticated = yes
+	if yes {
+		c.out.SetMax(0)
+	} else {
+		c.out.SetMax(strangerOutput)
+	}
+	limits := c.config.limits(yes)
+	if limits.Budget = c.server.budget; !yes {
+		limits.Budget = c.server.strangers
+	}
+	c.reader.SetLimits(limits)
+}
+
+// uploadRate measures how fast the command that is being read arrives. Only time in which the client
+// could have sent counts.
+type uploadRate struct {
+	uploading bool
+	spent     time.Duration // since the command's first byte
+	silent    time.Duration // since the last byte
+	received  int64         // bytes
+}
+
+// endTransaction forgets all that was queued and watched.
+func (c *conn) endTransaction() {
+	for _, q := range c.tx.queue {
+		c.reader.Drop(q.Kept)
+	}
+	c.tx = transaction{}
+	c.queueShown.Store(-1)
 }

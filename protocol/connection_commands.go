@@ -7,9 +7,6 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// redisVersion is the version of Redis whose behaviour clients may expect: some of them look at it before they use a command.
-const redisVersion = "7.2.0"
-
 func ping(c *call) {
 	switch len(c.args) {
 	case 1:

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/ndring/ndring/shard"
@@ -89,25 +88,4 @@ func infoPersistence(_ *call, server *Server, _ Stats) []infoField {
 		{"disk_scrubbed_shards", d.ScrubbedShards},
 		{"disk_scrub_rounds", d.Scrubs},
 	}...)
-}
-
-func bit(yes bool) int {
-	if yes {
-		return 1
-	}
-	return 0
-}
-
-func status(failed bool) string {
-	if failed {
-		return "err"
-	}
-	return "ok"
-}
-
-func percent(part, whole int64) string {
-	if whole == 0 {
-		return "0.00"
-	}
-	return fmt.Sprintf("%.2f", 100*float64(part)/float64(whole))
 }

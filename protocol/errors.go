@@ -2,9 +2,11 @@ package protocol
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/ndring/ndring/array"
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/outcome"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
@@ -26,6 +28,26 @@ var (
 	ErrLoading = errors.New("ndring is loading the dataset in memory")
 	// errStarting is returned by a node that has just been started and is not part of its cluster yet.
 	errStarting = errors.New("this node is starting, it serves in a moment")
+
+	// ErrNoAuth is returned for a command before AUTH, where there is a password.
+	ErrNoAuth = errors.New("Authentication required.")
+
+	errWrongPass  = errors.New("invalid username-password pair or user is disabled.")
+	errNoPassword = errors.New("AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?")
+	errHelloAuth  = errors.New("HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used " +
+		"to authenticate the client and select the RESP protocol version at the same time")
+
+	// ErrExecAbort is returned by EXEC when a command was refused as it was queued.
+	ErrExecAbort = errors.New("Transaction discarded because of previous errors.")
+
+	errExecRejected   = errors.New("Transaction discarded because of")
+	errNoMulti        = errors.New("Command not allowed inside a transaction")
+	errNestedMulti    = errors.New("MULTI calls can not be nested")
+	errWatchInMulti   = errors.New("WATCH inside MULTI is not allowed")
+	errExecAlone      = errors.New("EXEC without MULTI")
+	errDiscardAlone   = errors.New("DISCARD without MULTI")
+	errTooManyQueued  = errors.New("too many commands in one transaction")
+	errTooManyWatched = errors.New("the watched keys have too many bytes")
 
 	errSyntax  = errors.New("syntax error")
 	errInteger = errors.New("value is not an integer or out of range")
@@ -75,3 +97,21 @@ func wireError(err error) string {
 }
 
 var oneLine = strings.NewReplacer("\r", " ", "\n", " ")
+
+// redirect is the error MOVED.
+type redirect struct {
+	slot int
+	to   topology.Address
+}
+
+// Error writes an IPv6 address without brackets, as Redis does: clients look for the last colon.
+func (r redirect) Error() string {
+	return fmt.Sprintf("%d %s:%d", r.slot, r.to.Host, r.to.Port)
+}
+
+// slotDown is the reason why no node that the client can reach serves a slot.
+type slotDown string
+
+func (s slotDown) Error() string { return string(s) }
+
+func (slotDown) Unwrap() error { return ErrNoOwner }

@@ -11,12 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// infoField is a line of INFO.
-type infoField struct {
-	name  string
-	value any
-}
-
 // infoSections are the sections of INFO, in their order. Fields that Redis has too are named and counted as it does.
 var infoSections = []struct {
 	name   string
@@ -163,13 +157,4 @@ func infoKeyspace(_ *call, _ *Server, s Stats) []infoField {
 		return nil
 	}
 	return []infoField{{"db0", fmt.Sprintf("keys=%d,expires=%d,avg_ttl=%d", s.Store.Keys, s.Store.KeysWithTTL, s.Store.AverageTTL)}}
-}
-
-func human(n uint64) string {
-	const units = "BKMGT"
-	f, i := float64(n), 0
-	for ; f >= 1024 && i < len(units)-1; i++ {
-		f /= 1024
-	}
-	return fmt.Sprintf("%.2f%c", f, units[i])
 }

@@ -1,8 +1,10 @@
 package protocol
 
 import (
+	"bytes"
 	"log/slog"
 
+	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
@@ -32,4 +34,25 @@ func (k *keyAccess) of(row *command.Spec, args []resp.Arg) [][]byte {
 		k.scratch = keys
 	}
 	return keys
+}
+
+// checkedHeader remembers the last .npy header of a connection, since most clients send one kind of array again and again.
+type checkedHeader struct {
+	text   []byte // the bytes before the data
+	parsed *array.Header
+}
+
+// maxChecked is the longest header that is remembered.
+const maxChecked = 1 << 10 // bytes
+
+// check does what array.Check does.
+func (h *checkedHeader) check(npy []byte, maxData int64) error {
+	if h.parsed != nil && bytes.HasPrefix(npy, h.text) && int64(len(npy)) == h.parsed.FileBytes() && h.parsed.DataBytes() <= maxData {
+		return nil
+	}
+	header, err := array.Check(npy, maxData)
+	if err == nil && header.DataOffset <= maxChecked {
+		h.text, h.parsed = append(h.text[:0], npy[:header.DataOffset]...), header
+	}
+	return err
 }

@@ -19,24 +19,6 @@ type router struct {
 	closed  <-chan struct{} // closed when the server closes
 }
 
-// redirect is the error MOVED.
-type redirect struct {
-	slot int
-	to   topology.Address
-}
-
-// Error writes an IPv6 address without brackets, as Redis does: clients look for the last colon.
-func (r redirect) Error() string {
-	return fmt.Sprintf("%d %s:%d", r.slot, r.to.Host, r.to.Port)
-}
-
-// slotDown is the reason why no node that the client can reach serves a slot.
-type slotDown string
-
-func (s slotDown) Error() string { return string(s) }
-
-func (slotDown) Unwrap() error { return ErrNoOwner }
-
 // serves reports whether a node is the primary of a slot.
 func serves(topo *topology.Topology, id topology.NodeID, slot int) bool {
 	return len(topo.Shards) > 0 && topo.Shards[topo.ShardOf(slot)].Primary == id

@@ -2,6 +2,8 @@ package protocol
 
 import (
 	"errors"
+	"net"
+	"time"
 
 	"github.com/ndring/ndring/protocol/resp"
 )
@@ -53,4 +55,22 @@ func (c *conn) handleReadError(err error) bool {
 		c.closeWithError(err)
 	}
 	return false // otherwise the client has disconnected or was idle for too long, or the server closes
+}
+
+func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
+	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
+	c.keys = keyAccess{store: s.store, pool: s.pool, touch: true, log: s.log}
+	c.since = time.Now()
+	c.descriptor = descriptorOf(nc)
+	c.identity.Store(&identity{proto: 2})
+	c.lastUse.Store(c.since.UnixMilli())
+	c.queueShown.Store(-1)
+	c.replies = resp.NewWriter(wireError, s.countError)
+	c.input = resp.NewInput(nc)
+	config := s.config.Load()
+	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), s.admit, c.reserve)
+	c.out = resp.NewOutbox(nc, &s.output)
+	c.authenticated = config.Password == ""
+	c.configure(config)
+	return c
 }

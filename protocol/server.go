@@ -13,42 +13,6 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Host is the process that the server is a part of.
-type Host interface {
-	// Settings returns all settings that CONFIG shows.
-	Settings() []Setting
-	// ChangeSettings changes settings until the process ends, all of them or none. The error is a *SettingError.
-	ChangeSettings([]Setting) error
-	// Shutdown begins an orderly stop and does not wait for it.
-	Shutdown(Shutdown)
-}
-
-const (
-	maxArgs     = 64 << 10        // arguments of one command
-	maxKey      = 64<<10 - 1      // bytes
-	maxHeader   = 1<<20 + 16      // bytes of a .npy file before its data: the limit of package array, plus magic, version and length
-	maxPlainArg = 64 << 10        // bytes of an argument of a command that accepts no arrays
-	lingerTime  = time.Second     // for which the stream is drained after a protocol error, so that the client sees the error
-	lingerBytes = 64 << 20        // that are drained
-	stopGrace   = 5 * time.Second // for running commands when the server closes
-)
-
-// Shutdown says whether an orderly stop writes snapshots.
-type Shutdown int
-
-// The kinds of stops.
-const (
-	ShutdownDefault Shutdown = iota // with a log or with save points
-	ShutdownSave
-	ShutdownNoSave
-)
-
-// Listener is a socket that accepts clients. Other nodes know the same network by its name.
-type Listener struct {
-	net.Listener
-	Name string
-}
-
 // Server serves clients on any number of listeners. Its parts have their own locks; they are leaves, except
 // that mu is held while connections are stopped.
 type Server struct {

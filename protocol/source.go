@@ -23,15 +23,6 @@ const (
 	uploadGrace = 5 * time.Second // for an upload before its rate counts
 )
 
-// uploadRate measures how fast the command that is being read arrives. Only time in which the client
-// could have sent counts.
-type uploadRate struct {
-	uploading bool
-	spent     time.Duration // since the command's first byte
-	silent    time.Duration // since the last byte
-	received  int64         // bytes
-}
-
 // commandSource is what a connection's Reader reads from. It sends the pending replies before it waits
 // for the client, and enforces the idle time and the upload limits.
 type commandSource struct{ *conn }

@@ -1,0 +1,52 @@
+package protocol
+
+import (
+	"fmt"
+	"net"
+)
+
+// Host is the process that the server is a part of.
+type Host interface {
+	// Settings returns all settings that CONFIG shows.
+	Settings() []Setting
+	// ChangeSettings changes settings until the process ends, all of them or none. The error is a *SettingError.
+	ChangeSettings([]Setting) error
+	// Shutdown begins an orderly stop and does not wait for it.
+	Shutdown(Shutdown)
+}
+
+// Shutdown says whether an orderly stop writes snapshots.
+type Shutdown int
+
+// The kinds of stops.
+const (
+	ShutdownDefault Shutdown = iota // with a log or with save points
+	ShutdownSave
+	ShutdownNoSave
+)
+
+// Setting is a setting as CONFIG shows it.
+type Setting struct{ Name, Value string }
+
+// SettingError says why a setting was not changed. Reason is empty when there is none of that name, Reset is true when it was to be reset.
+type SettingError struct {
+	Name, Reason string
+	Reset        bool
+}
+
+func (e *SettingError) Error() string {
+	command := "CONFIG SET"
+	if e.Reset {
+		command = "CLUSTER CONFIG RESET"
+	}
+	if e.Reason == "" {
+		return fmt.Sprintf("Unknown option or number of arguments for %s - '%.128s'", command, e.Name)
+	}
+	return fmt.Sprintf("%s failed (possibly related to argument '%.128s') - %s", command, e.Name, e.Reason)
+}
+
+// Listener is a socket that accepts clients. Other nodes know the same network by its name.
+type Listener struct {
+	net.Listener
+	Name string
+}

@@ -1,0 +1,78 @@
+package protocol
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/resp"
+)
+
+// counters are totals since the start, or since CONFIG RESETSTAT.
+type counters struct {
+	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors    atomic.Int64
+	bytesIn, bytesOut                                                                        atomic.Int64
+	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
+}
+
+// commandStat is what is counted of one row of the command table.
+type commandStat struct {
+	calls, nanoseconds, rejected, failed atomic.Int64
+	latency                              [latencyClasses]atomic.Int64 // class i: up to 2^i µs
+}
+
+const latencyClasses = 32
+
+// slotStat is what is counted of the commands with keys of one slot.
+type slotStat struct{ nanoseconds, bytesIn, bytesOut atomic.Int64 }
+
+// statistics are counted a command. All but the errors, which are rare, are atomic.
+type statistics struct {
+	commands []commandStat // by Command.index
+	slots    [topology.Slots]slotStat
+
+	mu     sync.Mutex // guards errors
+	errors map[string]int64
+}
+
+func newStatistics(rows int) *statistics {
+	return &statistics{commands: make([]commandStat, rows), errors: make(map[string]int64)}
+}
+
+// observe counts a command that was executed.
+func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut int64) {
+	stat := &s.commands[c.row.Index]
+	stat.calls.Add(1)
+	stat.nanoseconds.Add(int64(took))
+	if failed {
+		stat.failed.Add(1)
+	}
+	stat.latency[latencyClass(took)].Add(1)
+	if c.slot != noSlot {
+		slot := &s.slots[c.slot]
+		slot.nanoseconds.Add(int64(took))
+		slot.bytesIn.Add(resp.WireSize(c.args))
+		slot.bytesOut.Add(bytesOut)
+	}
+}
+
+func latencyClass(took time.Duration) int {
+	µs := uint64((took + time.Microsecond - 1) / time.Microsecond)
+	return min(bits.Len64(max(µs, 1)-1), latencyClasses-1)
+}
+
+// percentile returns the upper bound, in µs, of the class in which a part of the calls ends.
+func (stat *commandStat) percentile(part float64) int64 {
+	var total, seen int64
+	for i := range stat.latency {
+		total += stat.latency[i].Load()
+	}
+	for i := range stat.latency {
+		if seen += stat.latency[i].Load(); float64(seen) >= part*float64(total) {
+			return 1 << i
+		}
+	}
+	return 1 << (latencyClasses - 1)
+}
