@@ -63,6 +63,4 @@ type ClusterLink struct {
 	Inbound bool // the other node opened it
 	Node    topology.NodeID
 	Since   time.Time
-	Buffer  int64 // bytes of memory for what is to be sent
-	Unsent  int64 // bytes in it
 }

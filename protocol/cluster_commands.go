@@ -26,12 +26,9 @@ func clusterLinks(c *call, r *router) {
 	w := c.replies
 	w.Array(len(links))
 	for _, link := range links {
-		direction, events := "to", "r"
+		direction := "to"
 		if link.Inbound {
 			direction = "from"
-		}
-		if link.Unsent > 0 {
-			events = "rw"
 		}
 		w.Map(6)
 		for _, field := range [][2]string{{"direction", direction}, {"node", string(link.Node)}} {
@@ -41,16 +38,16 @@ func clusterLinks(c *call, r *router) {
 		w.Text("create-time")
 		w.Int(link.Since.UnixMilli())
 		w.Text("events")
-		w.Text(events)
-		w.Text("send-buffer-allocated")
-		w.Int(link.Buffer)
+		w.Text("r")
+		w.Text("send-buffer-allocated") // the bus has no send buffer of its own, only that of the kernel
+		w.Int(0)
 		w.Text("send-buffer-used")
-		w.Int(link.Unsent)
+		w.Int(0)
 	}
 }
 
 // joinLinks joins the connections to a peer into one link, and those from it into another. A link is
-// as old as its oldest connection, and has the buffers of all.
+// as old as its oldest connection.
 func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 	type end struct {
 		node    topology.NodeID
@@ -65,8 +62,6 @@ func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 			continue
 		}
 		first := &joined[i]
-		first.Buffer += link.Buffer
-		first.Unsent += link.Unsent
 		if link.Since.Before(first.Since) {
 			first.Since = link.Since
 		}

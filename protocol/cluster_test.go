@@ -334,13 +334,13 @@ func TestLinks(t *testing.T) {
 	s, c, _ := startThree(t)
 	since := time.UnixMilli(1_700_000_000_000)
 	s.view.Store(&fakeCluster{links: []ClusterLink{
-		{Node: otherID, Since: since.Add(time.Second), Buffer: 4000, Unsent: 5},
+		{Node: otherID, Since: since.Add(time.Second)},
 		{Inbound: true, Node: thirdID, Since: since},
-		{Node: otherID, Since: since, Buffer: 96}, // calls and raft have connections of their own
+		{Node: otherID, Since: since}, // calls and raft have connections of their own
 		{Inbound: true, Node: thirdID, Since: since.Add(time.Second)},
 		{Inbound: true, Node: otherID, Since: since},
 	}})
-	c.want(`[["direction" "to" "node" "`+otherID+`" "create-time" :1700000000000 "events" "rw" "send-buffer-allocated" :4096 "send-buffer-used" :5]`+
+	c.want(`[["direction" "to" "node" "`+otherID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]`+
 		` ["direction" "from" "node" "`+thirdID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]`+
 		` ["direction" "from" "node" "`+otherID+`" "create-time" :1700000000000 "events" "r" "send-buffer-allocated" :0 "send-buffer-used" :0]]`, "CLUSTER", "LINKS")
 	c.lines("INFO clients", "cluster_connections:5")
