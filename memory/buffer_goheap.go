@@ -26,7 +26,8 @@ func (b *Buffer) pool() *Pool   { return b.of }
 // Cost returns how many bytes the buffer takes, with its frame and its header.
 func (b *Buffer) Cost() int64 { return int64(len(b.b)) + int64(unsafe.Sizeof(*b)) }
 
-// Evacuating reports whether moving the buffer would give memory back to the system: Go's collector does so by itself.
+// Evacuating reports whether moving the buffer would give memory back to the system: Go's collector
+// does so by itself.
 func (b *Buffer) Evacuating() bool { return false }
 
 // OnGoHeap says whether buffers lie on Go's heap.

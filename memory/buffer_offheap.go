@@ -7,7 +7,8 @@ import (
 	"unsafe"
 )
 
-// Buffer is a counted reference to a run of bytes of fixed length. It is the header of a block outside of Go's heap; the bytes follow it.
+// Buffer is a counted reference to a run of bytes of fixed length. It is the header of a block
+// outside of Go's heap; the bytes follow it.
 type Buffer struct {
 	refs   atomic.Int32
 	slab   uint32 // its number
@@ -37,8 +38,10 @@ func (b *Buffer) whole() []byte {
 
 func (b *Buffer) pool() *Pool { return slabOf(b).pool }
 
-// Cost returns how many bytes the buffer takes, with its frame, its header and what is lost by rounding.
+// Cost returns how many bytes the buffer takes, with its frame, its header and what is lost by
+// rounding.
 func (b *Buffer) Cost() int64 { return int64(slabOf(b).stride) }
 
-// Evacuating reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its slab could go back to the system.
+// Evacuating reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its
+// slab could go back to the system.
 func (b *Buffer) Evacuating() bool { return slabOf(b).sparse.Load() }

@@ -2,8 +2,9 @@ package memory
 
 import "math/bits"
 
-// Blocks come in size classes: multiples of 16 bytes up to 1 KiB, and from there 64 classes for each doubling, so that at most one byte
-// in 64 is lost by rounding. That many classes cost nothing while they are not used: a page that nobody has touched takes no memory.
+// Blocks come in size classes: multiples of 16 bytes up to 1 KiB, and from there 64 classes for
+// each doubling, so that at most one byte in 64 is lost by rounding. That many classes cost nothing
+// while they are not used: a page that nobody has touched takes no memory.
 const (
 	granule       = 16 // bytes; the alignment of all blocks
 	linearLimit   = 1 << linearBits
@@ -34,7 +35,8 @@ func strideOf(class int) int {
 	return 1<<power + (class%doubling+1)*(1<<power/doubling)
 }
 
-// near is how many of the next larger classes may lend a block: one that is lent is up to an eighth larger than needed.
+// near is how many of the next larger classes may lend a block: one that is lent is up to an eighth
+// larger than needed.
 func near(class int) int {
 	if class < linearClasses {
 		return (class + 1) / 8
@@ -42,7 +44,8 @@ func near(class int) int {
 	return doubling / 8
 }
 
-// tier says how large the slabs of a class are. Slabs of the small and of the medium tier can change their class when they are empty.
+// tier says how large the slabs of a class are. Slabs of the small and of the medium tier can
+// change their class when they are empty.
 type tier int
 
 const (

@@ -41,7 +41,8 @@ func (h *heap) take(p *Pool, class int) (b *Buffer, dirty bool) {
 	return b, dirty
 }
 
-// reuse returns a block that was given back, of the class or of one that is a little larger; nil if there is none.
+// reuse returns a block that was given back, of the class or of one that is a little larger; nil if
+// there is none.
 func (h *heap) reuse(class int) (b *Buffer, dirty bool) {
 	last := min(class+near(class), classes-1)
 	for word := class / 64; word <= last/64; word++ {

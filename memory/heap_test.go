@@ -31,7 +31,8 @@ func TestOverwritesReuse(t *testing.T) {
 	}
 }
 
-// A size that nobody asks for any more is no loss for others: first what it had is lent, then the slabs change hands or go back to the system.
+// A size that nobody asks for any more is no loss for others: first what it had is lent, then the
+// slabs change hands or go back to the system.
 func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
 	var p Pool
 	fill := func(size, n int) (all []*Buffer) {

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// Small blocks share their pages, so that after many deletions each slab may be held by a few. A slab that is to become empty hands out no
-// blocks; whoever owns one that is Evacuating moves it to another buffer when there is time.
+// Small blocks share their pages, so that after many deletions each slab may be held by a few. A
+// slab that is to become empty hands out no blocks; whoever owns one that is Evacuating moves it to
+// another buffer when there is time.
 
 const leaveTicks = 20 // calls of Trim after which a slab is used again that did not become empty
 

@@ -6,7 +6,8 @@ import "fmt"
 
 const poisonByte = 0xdb
 
-// poison overwrites what is freed, so that wrong bytes, or the race detector, tell of a reader without a reference.
+// poison overwrites what is freed, so that wrong bytes, or the race detector, tell of a reader
+// without a reference.
 func poison(b []byte) {
 	for i := range b {
 		b[i] = poisonByte

@@ -35,7 +35,8 @@ func randomSize(r *rand.Rand) int {
 	return r.IntN(4 << 10)
 }
 
-// Buffers of all sizes come and go in any order, on several goroutines, while memory goes back to the system: nobody's bytes change.
+// Buffers of all sizes come and go in any order, on several goroutines, while memory goes back to
+// the system: nobody's bytes change.
 func TestBuffersKeepTheirBytes(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

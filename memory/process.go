@@ -8,8 +8,8 @@ import (
 	"runtime/metrics"
 )
 
-// Process returns how many bytes of memory the system says that the process has, and how many of them are pages of files, the program's own
-// above all. Both are 0 where the system does not say.
+// Process returns how many bytes of memory the system says that the process has, and how many of
+// them are pages of files, the program's own above all. Both are 0 where the system does not say.
 func Process() (resident, files int64) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -35,8 +35,8 @@ var programMetrics = []string{
 	"/memory/classes/heap/released:bytes", "/gc/heap/live:bytes", "/gc/cycles/total:gc-cycles",
 }
 
-// MeasureProgram returns what the program needs now. Dead objects do not count, nor does free memory that the runtime keeps: both go back to the system when
-// they are wanted (Collect).
+// MeasureProgram returns what the program needs now. Dead objects do not count, nor does free
+// memory that the runtime keeps: both go back to the system when they are wanted (Collect).
 func MeasureProgram() Program {
 	samples := make([]metrics.Sample, len(programMetrics))
 	for i, name := range programMetrics {
@@ -53,7 +53,8 @@ func MeasureProgram() Program {
 	return Program{Heap: live, Beside: beside + files, Collections: samples[6].Value.Uint64()}
 }
 
-// Collect frees the dead objects of the Go heap and gives idle memory of the runtime back to the system.
+// Collect frees the dead objects of the Go heap and gives idle memory of the runtime back to the
+// system.
 func Collect() {
 	runtime.GC()         // takes what lies in a sync.Pool aside
 	debug.FreeOSMemory() // frees that too

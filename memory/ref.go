@@ -2,7 +2,8 @@ package memory
 
 import "unsafe"
 
-// Addr is a buffer in 48 bits, which may be kept where Go's collector does not look. It is valid as long as a reference is held.
+// Addr is a buffer in 48 bits, which may be kept where Go's collector does not look. It is valid as
+// long as a reference is held.
 type Addr uint64
 
 // Addr returns the address of the buffer.

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slab is a run of memory from the system, cut into blocks of one class. The heap's lock guards all that changes.
+// slab is a run of memory from the system, cut into blocks of one class. The heap's lock guards all
+// that changes.
 type slab struct {
 	number uint32
 	pool   *Pool
@@ -53,7 +54,8 @@ func slabOf(b *Buffer) *slab { return (*slabs.all.Load())[b.slab] }
 
 var pageBytes = os.Getpagesize()
 
-// hugeBytes is the size of a huge page. Larger slabs ask for them: they are several times faster to touch for the first time.
+// hugeBytes is the size of a huge page. Larger slabs ask for them: they are several times faster to
+// touch for the first time.
 const hugeBytes = 2 << 20
 
 // newSlab takes memory from the system. It panics when there is none, as Go does.
@@ -69,7 +71,8 @@ func newSlab(p *Pool, t tier, size int, huge bool) *slab {
 	s := &slab{pool: p, memory: memory, tier: t}
 	slabs.mu.Lock()
 	defer slabs.mu.Unlock()
-	// Nobody looks a number up before a block of its slab is out, so it may be set where others are being looked up.
+	// Nobody looks a number up before a block of its slab is out, so it may be set where others are
+	// being looked up.
 	if n := len(slabs.free); n > 0 {
 		s.number = slabs.free[n-1]
 		slabs.free = slabs.free[:n-1]

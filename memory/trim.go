@@ -13,7 +13,8 @@ const (
 	returnable = 64 << 10 // bytes; the smallest block whose pages are given back alone
 )
 
-// Trim gives memory back to the system that nobody has used for some calls, or at once. It is to be called about once a second.
+// Trim gives memory back to the system that nobody has used for some calls, or at once. It is to be
+// called about once a second.
 func (p *Pool) Trim(atOnce bool) {
 	h := &p.heap
 	h.mu.Lock()

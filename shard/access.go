@@ -5,7 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// accessInfo records when and how often an entry is accessed. Concurrent readers may overwrite each other's update; losing one does not matter.
+// accessInfo records when and how often an entry is accessed. Concurrent readers may overwrite each
+// other's update; losing one does not matter.
 type accessInfo struct {
 	at   atomic.Uint32 // time of the last access in units of accessTick; it wraps around every 497 days
 	freq atomic.Uint32 // Redis' LFU: a logarithmic counter in the lowest 8 bits, above them the minute at which it was last lowered, and accessedBit
@@ -22,7 +23,8 @@ func (a *accessInfo) init(now int64) {
 	a.freq.Store(packFreq(now, lfuInitial))
 }
 
-// inherit copies the frequency of the entry that this one replaces. Redis does the same: it counts accesses of the key.
+// inherit copies the frequency of the entry that this one replaces. Redis does the same: it counts
+// accesses of the key.
 func (a *accessInfo) inherit(old *accessInfo) { a.freq.Store(old.freq.Load()) }
 
 func packFreq(now int64, counter uint32) uint32 { return uint32(now/minute)&minuteMask<<8 | counter }
@@ -55,7 +57,8 @@ func (a *accessInfo) count(now int64, logFactor, decay int) {
 	a.freq.Store(packFreq(now, counter) | a.freq.Load()&accessedBit)
 }
 
-// counter returns the frequency, lowered by one for every decay minutes without an access; 0 means never.
+// counter returns the frequency, lowered by one for every decay minutes without an access; 0 means
+// never.
 func (a *accessInfo) counter(now int64, decay int) uint32 {
 	freq := a.freq.Load()
 	counter := freq & 0xff

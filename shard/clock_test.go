@@ -13,8 +13,9 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// clockModel is what a shard must have whatever the clock shows when it is recovered: each key's value and deadline, those that have expired and are not freed yet
-// included, and the answers to requests.
+// clockModel is what a shard must have whatever the clock shows when it is recovered: each key's
+// value and deadline, those that have expired and are not freed yet included, and the answers to
+// requests.
 type clockModel struct {
 	keys    state
 	answers map[[2]string]*clockAnswer // by key and request id
@@ -231,7 +232,8 @@ func (c *clockRun) check(mem *vfs.Mem) {
 	c.expect(keys == live && expired == int64(len(c.model.keys))-live, fmt.Sprintf("check counts %d keys, %d expired", keys, expired))
 }
 
-// Whatever the clock shows at a start, all that was acknowledged comes back: values with their last deadlines, and the answers to requests.
+// Whatever the clock shows at a start, all that was acknowledged comes back: values with their last
+// deadlines, and the answers to requests.
 func TestRecoveryDoesNotGoByTheClock(t *testing.T) {
 	t.Parallel()
 	base := rand.Uint64()

@@ -10,7 +10,8 @@ const (
 	compactors    = 4
 	retryInterval = 5 * time.Second // after a snapshot that failed
 
-	// snapshotCost is what a snapshot costs besides the bytes of its values: a few files and syncs, in bytes that could be written meanwhile.
+	// snapshotCost is what a snapshot costs besides the bytes of its values: a few files and syncs,
+	// in bytes that could be written meanwhile.
 	snapshotCost = 256 << 10
 	// snapshotSpace is what a snapshot takes on disk besides its values.
 	snapshotSpace = 16 << 10
@@ -18,14 +19,16 @@ const (
 	minGain = 0.25
 )
 
-// compactor compacts shards: it writes a snapshot of a shard, after which the older log and blobs can go.
+// compactor compacts shards: it writes a snapshot of a shard, after which the older log and blobs
+// can go.
 type compactor struct {
 	disk *Disk
 	busy sync.Map // shards that are being compacted
 }
 
-// compactShards compacts shards until the folder is small enough or no shard is worth it; on a full disk, as long as that frees anything. Snapshots mostly wait for the
-// disk, so several are written at once when writes are close to being throttled.
+// compactShards compacts shards until the folder is small enough or no shard is worth it; on a full
+// disk, as long as that frees anything. Snapshots mostly wait for the disk, so several are written
+// at once when writes are close to being throttled.
 func (c *compactor) compactShards(ctx context.Context) {
 	var workers sync.WaitGroup
 	for i := range compactors {
@@ -50,7 +53,8 @@ func (c *compactor) compactShards(ctx context.Context) {
 	workers.Wait()
 }
 
-// pickShard marks the shard as busy whose snapshot would free the most for what it costs, and returns it; nil if none would free enough.
+// pickShard returns the shard whose snapshot gains the most, and marks it as busy; nil if no
+// snapshot would gain enough.
 func (c *compactor) pickShard() *Shard {
 	var best *Shard
 	most := minGain

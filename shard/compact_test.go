@@ -7,7 +7,8 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// What somebody reads is not moved: the block that is read and its copy would both own the parts. Who reads it, and who stores it, let it go in either order.
+// What somebody reads is not moved: the block that is read and its copy would both own the parts.
+// Who reads it, and who stores it, let it go in either order.
 func TestCompactLeavesReadersTheirs(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	const n, kept = 6000, 3 // every third entry stays, and every second of these is read

@@ -20,7 +20,8 @@ type damagedDisk struct {
 	files []string
 }
 
-// makeDisk makes a folder with snapshots, several segments, batches and blobs. Clean says that it was closed so, otherwise the process was killed.
+// makeDisk makes a folder with snapshots, several segments, batches and blobs. Clean says that it
+// was closed so, otherwise the process was killed.
 func makeDisk(t *testing.T, seed uint64, clean bool) *damagedDisk {
 	mem := vfs.NewMem()
 	d := &damagedDisk{Mem: mem, ever: map[string]map[fact]bool{}}
@@ -92,7 +93,8 @@ func (d *damagedDisk) with(t *testing.T, changes map[string][]byte) *vfs.Mem {
 	return copied
 }
 
-// check opens a damaged folder: whatever is served was once stored, and unless all is there, the damage was reported.
+// check opens a damaged folder: whatever is served was once stored, and unless all is there, the
+// damage was reported.
 func (d *damagedDisk) check(t *testing.T, damaged *vfs.Mem, what string, mayBeSilent bool) {
 	t.Helper()
 	l, err := openLab(t, damaged, "a", FsyncEverysec)

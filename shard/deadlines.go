@@ -2,8 +2,9 @@ package shard
 
 import "container/heap"
 
-// deadlines is a heap of the entries that have a deadline, the next one to expire first. Each entry knows its position (head.heapAt).
-// Readers hide an expired entry themselves, to the millisecond; the heap serves to free its memory soon after.
+// deadlines is a heap of the entries that have a deadline, the next one to expire first. Each entry
+// knows its position (head.heapAt). Readers hide an expired entry themselves, to the millisecond;
+// the heap serves to free its memory soon after.
 type deadlines []*Entry
 
 // deadlineBytes is about what an entry takes in the heap.
@@ -24,7 +25,8 @@ func (d deadlines) replace(old, e *Entry) { d.put(int(old.head().heapAt), e) }
 // due reports whether an entry has expired.
 func (d deadlines) due(now int64) bool { return len(d) > 0 && d[0].ExpireAt() <= now }
 
-// expired appends up to limit entries that have expired, in no particular order. Below an entry that has not, none has.
+// expired appends up to limit entries that have expired, in no particular order. Below an entry
+// that has not, none has.
 func (d deadlines) expired(now int64, limit int) (found []*Entry) {
 	if !d.due(now) {
 		return nil

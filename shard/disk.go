@@ -75,8 +75,9 @@ func (d *Disk) init(s *Store) {
 // unframed is the frame of values that are not sent to clients.
 func unframed(int) (before, after []byte) { return nil, nil }
 
-// UseDisk makes the store keep its shards in a data folder. Logged says that every change goes to the log; otherwise there are only snapshots. Frame returns what readers
-// want around a value of n bytes. Call UseDisk before Disk.Recover and Open.
+// UseDisk makes the store keep its shards in a data folder. Logged says that every change goes to
+// the log; otherwise there are only snapshots. Frame returns what readers want around a value of n
+// bytes. Call UseDisk before Disk.Recover and Open.
 func (s *Store) UseDisk(folder *persistence.Disk, logged bool, frame func(n int) (before, after []byte), log *slog.Logger) {
 	d := &s.disk
 	d.folder, d.logged, d.frame, d.log = folder, logged, frame, log
@@ -110,7 +111,8 @@ func (d *Disk) open(ctx context.Context) {
 	done.Go(func() { d.scrubber.loop(ctx) })
 }
 
-// compactionLoop compacts shards when the folder has grown too large, and saves all of them at a save point.
+// compactionLoop compacts shards when the folder has grown too large, and saves all of them at a
+// save point.
 func (d *Disk) compactionLoop(ctx context.Context) {
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
@@ -128,7 +130,8 @@ func (d *Disk) compactionLoop(ctx context.Context) {
 	}
 }
 
-// close syncs everything and, if save is true, writes snapshots until ctx is done. With a log, they only make the next start faster.
+// close syncs everything and, if save is true, writes snapshots until ctx is done. With a log, they
+// only make the next start faster.
 func (d *Disk) close(ctx context.Context, save bool) error {
 	if d.folder == nil {
 		return nil
@@ -145,7 +148,8 @@ func (d *Disk) close(ctx context.Context, save bool) error {
 	return d.folder.Close(clean)
 }
 
-// countWrite counts the outcome of a write to the disk and returns the error for the client. Stores says that the write stored a value.
+// countWrite counts the outcome of a write to the disk and returns the error for the client. Stores
+// says that the write stored a value.
 func (d *Disk) countWrite(err error, stores bool) error {
 	if failed := err != nil; failed != d.counters.lastWriteFailed.Load() {
 		d.counters.lastWriteFailed.Store(failed)

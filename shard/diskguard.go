@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// diskGuard keeps the files of a store within bounds: it refuses values on a full disk and throttles writes when compaction falls behind.
+// diskGuard keeps the files of a store within bounds: it refuses values on a full disk and
+// throttles writes when compaction falls behind.
 //
-// The files of a store take at most three times its live bytes and 512 MiB. From compactAt on, the shards with the most garbage are compacted; from throttleAt on, writes
-// wait for that. The rest is for snapshots being written and values on their way.
+// The files of a store take at most three times its live bytes and 512 MiB. From compactAt on, the
+// shards with the most garbage are compacted; from throttleAt on, writes wait for that. The rest is
+// for snapshots being written and values on their way.
 type diskGuard struct {
 	disk      *Disk
 	live      *atomic.Int64 // bytes that the present values take
@@ -57,7 +59,8 @@ func (g *diskGuard) checkFull() error {
 	return nil
 }
 
-// mayCompact reports whether a worker is to compact a shard: the first worker from compactAt on, the last one well before throttleAt.
+// mayCompact reports whether a worker is to compact a shard: the first worker from compactAt on,
+// the last one well before throttleAt.
 func (g *diskGuard) mayCompact(worker int) bool {
 	part := float64(worker) / compactors / 2
 	return g.full.Load() || g.above(compactAt.factor+part*(throttleAt.factor-compactAt.factor), compactAt.extra+part*(throttleAt.extra-compactAt.extra))
@@ -69,7 +72,8 @@ func (g *diskGuard) above(factor, extra float64) bool {
 	return float64(g.disk.folder.Bytes()-g.disk.folder.Staged()) > factor*float64(g.live.Load())+extra-g.testSlack
 }
 
-// wait returns when a write may go on. It stops waiting when the shard is closed. The caller holds no lock.
+// wait returns when a write may go on. It stops waiting when the shard is closed. The caller holds
+// no lock.
 func (g *diskGuard) wait(role *Role) error {
 	if !g.disk.logged || !g.mustThrottle() { // without a log, writes do not go to the disk
 		return nil

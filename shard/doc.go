@@ -1,14 +1,15 @@
-// Package shard holds the shards of a node: their entries, versions and deadlines, the conditions of writes, and what of them is on disk.
+// Package shard holds the shards of a node: their entries, versions and deadlines, the conditions
+// of writes, and what of them is on disk.
 //
-// A shard orders the writes to its keys. The package takes decoded writes and returns immutable entries. It must never know of connections, RESP, raft or the addresses of
-// other nodes.
+// A shard orders the writes to its keys. The package takes decoded writes and returns immutable
+// entries. It must never know of connections, RESP, raft or the addresses of other nodes.
 //
 // # Parts
 //
 //	Store     all shards of a node, background work
 //	Shard     one shard; joins the parts below
 //	Role      whether this node serves the shard, and in which epoch; the gate that commands pass
-//	writer    orders changes, logs them, applies them (write.go shows the way of a write)
+//	writer    orders changes, logs them, applies them (write.go shows the write path)
 //	index     the entries that readers see, by key and by deadline, with their counts
 //	Tx        a transaction
 //	Memory    how much memory the process uses; evictor frees it
@@ -16,20 +17,23 @@
 //
 // # Ownership
 //
-// An entry is one counted buffer (package memory), and large .npy files and parts have buffers of their own. The index holds one reference to every entry. Shard.Get retains
-// the entry for the caller, who calls Entry.Release when the bytes are no longer needed; an overwrite in between does not affect that caller. Shard.Set takes over the
-// references of the value, stored or not, and copies what is only borrowed.
+// An entry is one counted buffer (package memory), and large .npy files and parts have buffers of
+// their own. The index holds one reference to every entry. Shard.Get retains the entry for the
+// caller, who calls Entry.Release when the bytes are no longer needed; an overwrite in between does
+// not affect that caller. Shard.Set takes over the references of the value, stored or not, and
+// copies what is only borrowed.
 //
 // # Locks
 //
 // In this order:
 //
-//	Role.mu            who opens or closes a shard, while it waits for the commands inside
-//	snapshotter.mu     who writes a snapshot of the shard
-//	writer.mu          who changes the shard, across the write to the log
-//	index.mu           readers share it; who changes the index holds it for a moment
+//	Role.mu            held to open or close a shard, also while that waits for the commands inside
+//	snapshotter.mu     held to write a snapshot of the shard
+//	writer.mu          held to change the shard, across the write to the log
+//	index.mu           readers share it; held exclusively for a moment to change the index
 //	the lock of a memory pool
 //
-// Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are moved together. No goroutine holds the locks of two shards.
-// The epoch of a shard changes only while its gate is closed and no command is inside. Commands inside the gate never take Role.mu.
+// Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are
+// moved together. No goroutine holds the locks of two shards. The epoch of a shard changes only
+// while its gate is closed and no command is inside. Commands inside the gate never take Role.mu.
 package shard

@@ -106,7 +106,8 @@ func (l *lab) contents() map[int]state {
 	return all
 }
 
-// textOf stands for the bytes of a .npy file whose value has a CRC32C. Large ones are not copied: the tests would do little else.
+// textOf stands for the bytes of a .npy file whose value has a CRC32C. Large ones are not copied:
+// the tests would do little else.
 func textOf(npy []byte, crc uint32) string {
 	const small = 4096
 	if len(npy) <= small {
@@ -135,7 +136,8 @@ func (l *lab) value(text string, n int, rich bool) (Value, string) {
 	return v, whole
 }
 
-// After a loss of power at any moment, each shard has a prefix of its changes that reaches at least to what was synced; with always, to what was acknowledged.
+// After a loss of power at any moment, each shard has a prefix of its changes that reaches at least
+// to what was synced; with always, to what was acknowledged.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	const steps = 60
@@ -246,7 +248,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// An error of the disk at any operation, once or from then on: reads go on, the operation fails or is done, and what was acknowledged is there after a restart.
+// An error of the disk at any operation, once or from then on: reads go on, the operation fails or
+// is done, and what was acknowledged is there after a restart.
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	steps := 40
@@ -345,10 +348,12 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 	return true
 }
 
-// manyFaults reports whether tests of faults are to take the time that they need: make faults asks for that.
+// manyFaults reports whether tests of faults are to take the time that they need: make faults asks
+// for that.
 func manyFaults() bool { return os.Getenv("NDRING_FAULT_ROUNDS") != "" }
 
-// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as many as usual, or a tenth with the race detector.
+// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as
+// many as usual, or a tenth with the race detector.
 func faultRounds(t *testing.T, usual int) int {
 	t.Helper()
 	if text := os.Getenv("NDRING_FAULT_ROUNDS"); text != "" {

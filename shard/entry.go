@@ -12,17 +12,20 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Entry is a stored value. It never changes, except for its access information: a write or a new deadline replaces it.
+// Entry is a stored value. It never changes, except for its access information: a write or a new
+// deadline replaces it.
 //
 // An entry is one buffer, which Go's garbage collector does not scan:
 //
 //	head | blob | key | attrs | parts | before | npy | after
 //
-// A .npy file that arrived in a buffer of its own stays there with its frame, and the head holds the reference. A part is the length of its
-// name (1 byte), the name, and the address of its data (8 bytes). The blob id (8 bytes) is present if the value has a blob on disk.
+// A .npy file that arrived in a buffer of its own stays there with its frame, and the head holds
+// the reference. A part is the length of its name (1 byte), the name, and the address of its data
+// (8 bytes). The blob id (8 bytes) is present if the value has a blob on disk.
 type Entry memory.Buffer
 
-// head is the beginning of an entry. It must hold no Go pointers: the garbage collector does not see them.
+// head is the beginning of an entry. It must hold no Go pointers: the garbage collector does not
+// see them.
 type head struct {
 	version  Version
 	expireAt int64       // Unix time in ms from which readers hide the entry; 0 means never
@@ -45,7 +48,8 @@ const (
 	blobBytes = 8
 )
 
-// newEntry makes an entry of a value, whose references it takes over. The caller sets version and deadline. Blob is 0 for none.
+// newEntry makes an entry of a value, whose references it takes over. The caller sets version and
+// deadline. Blob is 0 for none.
 func newEntry(pool *memory.Pool, key []byte, v *Value, blob persistence.BlobID, now int64) *Entry {
 	parts := 0
 	for _, p := range v.Parts {
@@ -168,7 +172,8 @@ func (e *Entry) NPYBytes() int {
 // Ref is a counted reference to bytes.
 type Ref interface{ Release() }
 
-// RetainFramed returns the .npy file with its frame, if it has one, and a reference that the caller must Release.
+// RetainFramed returns the .npy file with its frame, if it has one, and a reference that the caller
+// must Release.
 func (e *Entry) RetainFramed() (framed []byte, ref Ref) {
 	h := e.head()
 	if h.npy != 0 { // the rest of the entry may be freed

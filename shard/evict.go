@@ -34,8 +34,9 @@ func (p Policy) volatile() bool {
 // LFU reports whether the policy goes by how often an entry is accessed.
 func (p Policy) LFU() bool { return p == AllKeysLFU || p == VolatileLFU }
 
-// EvictFor evicts entries of the shards that this node serves until n more bytes fit, and reports whether they do. Before it evicts or refuses, it frees the dead
-// objects of the Go heap. It must not be called while a shard is locked.
+// EvictFor evicts entries of the shards that this node serves until n more bytes fit, and reports
+// whether they do. Before it evicts or refuses, it frees the dead objects of the Go heap. It must
+// not be called while a shard is locked.
 func (s *Store) EvictFor(n int64) bool {
 	m := &s.memory
 	config := m.config.Load()
@@ -56,7 +57,8 @@ func (s *Store) EvictFor(n int64) bool {
 	if s.removalsPaused() { // writes are paused too; one that was already admitted goes on, as in Redis
 		return true
 	}
-	// The memory of an evicted entry becomes free only when its last reader has finished, so add up what was evicted instead of watching Used alone.
+	// The memory of an evicted entry becomes free only when its last reader has finished, so add up
+	// what was evicted instead of watching Used alone.
 	for evicted := int64(0); evicted < excess; {
 		if m.Used()+n <= config.Limit {
 			return true
@@ -91,7 +93,8 @@ const maxSamples = 64
 // sampledShards is from how many shards one eviction takes its samples.
 const sampledShards = 4
 
-// evictOne evicts the entry with the highest score of a sample and returns how many bytes it took; 0 if no entry can be evicted.
+// evictOne evicts the entry with the highest score of a sample and returns how many bytes it took;
+// 0 if no entry can be evicted.
 func (v *evictor) evictOne(config *MemoryConfig) int64 {
 	for range 64 { // an attempt fails only when other goroutines remove the same entries at the same time
 		var space [maxSamples]candidate
@@ -107,8 +110,9 @@ func (v *evictor) evictOne(config *MemoryConfig) int64 {
 	return 0
 }
 
-// sample appends candidates of some shards. A shard is chosen in proportion to its evictable entries; otherwise those of a small shard would be evicted first,
-// however often they are accessed.
+// sample appends candidates of some shards. A shard is chosen in proportion to its evictable
+// entries; otherwise those of a small shard would be evicted first, however often they are
+// accessed.
 func (v *evictor) sample(config *MemoryConfig, found []candidate) []candidate {
 	want := min(max(config.Samples, 1), maxSamples)
 	if config.Policy == VolatileTTL { // the next to expire of each shard is known
@@ -188,9 +192,11 @@ func (v *evictor) candidates(sh *Shard, config *MemoryConfig, n int, found []can
 	return found
 }
 
-// evict evicts a candidate if it is still stored and returns how many bytes it took. Shards that this node does not serve keep their entries: the copy must be unchanged
-// when its node serves it again, and only the primary knows which entries are in use. Such copies may leave little memory to the other shards; Stats.KeysNotServed shows
-// them to operators, and Role.ClearStale clears the stale ones.
+// evict evicts a candidate if it is still stored and returns how many bytes it took. Shards that
+// this node does not serve keep their entries: the copy must be unchanged when its node serves it
+// again, and only the primary knows which entries are in use. Such copies may leave little memory
+// to the other shards; Stats.KeysNotServed shows them to operators, and Role.ClearStale clears the
+// stale ones.
 func (v *evictor) evict(c *candidate) int64 {
 	if !c.shard.Acquire() {
 		return 0
@@ -227,8 +233,9 @@ func (e *Entry) score(config *MemoryConfig, now int64) float64 {
 	return lruScore(a.idle(now), a.accessed(), e.Footprint())
 }
 
-// Weights of idle time. A larger array needs more accesses to stay, though not in proportion: that would keep small arrays forever. An array that was never
-// accessed counts as idle for longer, or a scan would push out arrays in use. bench/eviction simulates these and other weights.
+// Weights of idle time. A larger array needs more accesses to stay, though not in proportion: that
+// would keep small arrays forever. An array that was never accessed counts as idle for longer, or a
+// scan would push out arrays in use. bench/eviction simulates these and other weights.
 const (
 	lruSize       = 0.25
 	lfuSize       = 0.1

@@ -2,10 +2,12 @@ package shard
 
 import "github.com/ndring/ndring/persistence"
 
-// RemoveExpired frees up to limit expired entries and reports whether more are left. It logs their removal, so they stay gone even if the clock is set back.
+// RemoveExpired frees up to limit expired entries and reports whether more are left. It logs their
+// removal, so they stay gone even if the clock is set back.
 //
-// A copy that is not served keeps its expired entries: readers do not see them, and a record of its own would have the seq of another record that the primary writes.
-// They are freed when the shard is served again or is stale.
+// A copy that is not served keeps its expired entries: readers do not see them, and a record of its
+// own would have the seq of another record that the primary writes. They are freed when the shard
+// is served again or is stale.
 func (s *Shard) RemoveExpired(limit int) (more bool) {
 	if s.store.removalsPaused() || !s.index.due(s.clock()) || !s.Acquire() {
 		return false
@@ -23,7 +25,8 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 		return false
 	}
 	if _, err := w.commit(gone, now); err != nil {
-		// Free the memory all the same. The log has every entry with its deadline, and the next start removes it. Its blob stays: it must not be deleted before its record.
+		// Free the memory all the same. The log has every entry with its deadline, and the next
+		// start removes it. Its blob stays: it must not be deleted before its record.
 		s.index.mu.Lock()
 		for i := range gone {
 			s.index.forget(gone[i].key)

@@ -9,7 +9,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// segmentOf returns the name and the bytes of the only segment of a shard, and where each of its records begins.
+// segmentOf returns the name and the bytes of the only segment of a shard, and where each of its
+// records begins.
 func segmentOf(t *testing.T, mem *vfs.Mem, sh *Shard) (name string, b []byte, at []int) {
 	t.Helper()
 	d := &damagedDisk{Mem: mem}
@@ -39,7 +40,8 @@ func rewrite(t *testing.T, mem *vfs.Mem, name string, b []byte) {
 	must(t, 0, must(t, f, err).WriteAt([][]byte{b}, 0))
 }
 
-// A deadline is that of one value. When damage has taken that one, the value before it has not got more time, or less: it is not the key's any more.
+// A deadline is that of one value. When damage has taken that one, the value before it has not got
+// more time, or less: it is not the key's any more.
 func TestAnExpireHitsNoOtherValue(t *testing.T) {
 	t.Parallel()
 	for _, before := range []int{10, persistence.BlobBytes} {
@@ -86,8 +88,9 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 	}
 }
 
-// Programs before this one removed the file of a value that had expired while nothing ran, and left its record: that is no damage, with or without a loss of power, as long as
-// the deadline has passed.
+// Programs before this one removed the file of a value that had expired while nothing ran, and left
+// its record: that is no damage, with or without a loss of power, as long as the deadline has
+// passed.
 func TestAnExpiredValueWithoutItsFile(t *testing.T) {
 	t.Parallel()
 	for _, boot := range []string{"a", "b"} {

@@ -119,7 +119,8 @@ func TestNotEvenADelete(t *testing.T) {
 	t.Error("no change has failed")
 }
 
-// A start on a full disk serves reads. It writes nothing until there is room, and the start after it finds all as it should be.
+// A start on a full disk serves reads. It writes nothing until there is room, and the start after
+// it finds all as it should be.
 func TestStartOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, reserved := range []bool{true, false} { // without: as a folder of an older program is, or one whose reserve is used up
@@ -163,7 +164,8 @@ func TestStartOnAFullDisk(t *testing.T) {
 	}
 }
 
-// A start on a disk that has hardly any room left uses what was kept back: raft has to write for a start, too.
+// A start on a disk that has hardly any room left uses what was kept back: raft has to write for a
+// start, too.
 func TestStartOnAnAlmostFullDisk(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

@@ -5,17 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// gate lets commands into a shard while this node serves it. Entering is on the way of every command, so it is one atomic addition to a counter that shares
-// its cache line with nothing else; only who closes the gate waits.
+// gate admits commands to a shard while this node serves it. Every command enters it, so entering is
+// one atomic addition to a counter that has its cache line to itself; only close waits.
 type gate struct {
 	_     [64]byte
-	state atomic.Int64 // how many are inside; closedBit is added while the gate is closed
+	state atomic.Int64 // commands inside, plus closedBit while the gate is closed
 	_     [56]byte
 
-	left chan struct{} // has a token when the last one may have left a closed gate
+	left chan struct{} // has a token when the last command may have left a closed gate
 
 	waiting sync.Mutex    // guards opened
-	opened  chan struct{} // closed when the gate opens; nil while nobody waits for that
+	opened  chan struct{} // closed when the gate opens; nil while no one waits
 }
 
 // closedBit closes the gate.
@@ -28,9 +28,9 @@ func (g *gate) init() {
 
 func (g *gate) isOpen() bool { return g.state.Load()&closedBit == 0 }
 
-// enter reports whether the caller is inside; then it must leave.
+// enter reports whether the caller is inside. If so, it must leave.
 func (g *gate) enter() bool {
-	if g.state.Load()&closedBit != 0 { // so that those who come in vain do not keep the counter from zero
+	if g.state.Load()&closedBit != 0 { // rejected commands must not keep the counter from reaching zero
 		return false
 	}
 	if g.state.Add(1)&closedBit != 0 {
@@ -44,12 +44,12 @@ func (g *gate) leave() {
 	if g.state.Add(-1) == closedBit {
 		select {
 		case g.left <- struct{}{}:
-		default: // one is enough: who closes looks again
+		default: // one token is enough: close looks again
 		}
 	}
 }
 
-// close returns when nobody is inside any more. Role.mu is held.
+// close closes the gate and returns when the last command has left. The caller holds Role.mu.
 func (g *gate) close() {
 	g.state.Or(closedBit)
 	for g.state.Load() != closedBit {
@@ -57,7 +57,7 @@ func (g *gate) close() {
 	}
 }
 
-// open lets in who comes from now on, and wakes those who wait for that. Role.mu is held.
+// open opens the gate and wakes those who wait for that. The caller holds Role.mu.
 func (g *gate) open() {
 	g.state.And(^int64(closedBit))
 	g.waiting.Lock()
@@ -68,7 +68,7 @@ func (g *gate) open() {
 	}
 }
 
-// whenOpen returns a channel that is closed when the gate opens the next time.
+// whenOpen returns a channel that is closed when the gate next opens.
 func (g *gate) whenOpen() <-chan struct{} {
 	g.waiting.Lock()
 	defer g.waiting.Unlock()

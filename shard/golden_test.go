@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the golden folder: only with a ne
 
 const (
 	goldenNow = 1_700_000_000_000
-	// goldenAnswers is a folder that this program writes. goldenPuts is one of a program that kept request ids beside values alone, and took what had expired out of its
-	// snapshots.
+	// goldenAnswers is a folder that this program writes. goldenPuts is one of a program that kept
+	// request ids beside values alone, and took what had expired out of its snapshots.
 	goldenAnswers = "testdata/format-1/answers.txt"
 	goldenPuts    = "testdata/format-1/puts.txt"
 )
@@ -57,7 +57,8 @@ func (l *lab) request(key, id string, condition Condition, at int64) bool {
 	return must(l.t, o, err).Done
 }
 
-// goldenFolder has a request of each kind, before a snapshot and behind it, and values whose deadlines were changed.
+// goldenFolder has a request of each kind, before a snapshot and behind it, and values whose
+// deadlines were changed.
 func goldenFolder(t *testing.T) *vfs.Mem {
 	mem := vfs.NewMem()
 	l := openGolden(t, mem)
@@ -127,7 +128,8 @@ func TestGoldenFolder(t *testing.T) {
 	}
 }
 
-// What lies in testdata, which may be of an older program, is read, by a clock that shows a time long after.
+// What lies in testdata, which may be of an older program, is read, by a clock that shows a time
+// long after.
 func TestGoldenFoldersAreRead(t *testing.T) {
 	t.Parallel()
 	for file, all := range map[string]bool{goldenAnswers: true, goldenPuts: false} {

@@ -9,8 +9,9 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// hashTable finds entries by key. It uses linear probing; a slot holds the 48 bits of a memory.Addr and 16 bits of the key's hash, so that a lookup visits a wrong entry
-// once in 65,536 times. It takes 10 to 20 bytes per entry, off Go's heap. The zero value is empty.
+// hashTable finds entries by key. It uses linear probing; a slot holds the 48 bits of a memory.Addr
+// and 16 bits of the key's hash, so that a lookup visits a wrong entry once in 65,536 times. It
+// takes 10 to 20 bytes per entry, off Go's heap. The zero value is empty.
 type hashTable struct {
 	slots  []uint64       // a power of two of them; 0 for an empty one
 	memory *memory.Buffer // holds the slots
@@ -100,7 +101,8 @@ func (t *hashTable) remove(pool *memory.Pool, key []byte) *Entry {
 	}
 	e := t.entry(hole)
 	t.count--
-	// Entries between this hole and the next empty slot may sit where they do only because this slot was taken.
+	// Entries between this hole and the next empty slot may sit where they do only because this
+	// slot was taken.
 	mask := t.mask()
 	for i := (hole + 1) & mask; t.slots[i] != 0; i = (i + 1) & mask {
 		home := hashOf(t.entry(i).Key()) & mask

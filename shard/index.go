@@ -7,11 +7,13 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// index holds the entries of a shard as readers see them: by key and by deadline, with their counts.
+// index holds the entries of a shard as readers see them: by key and by deadline, with their
+// counts.
 //
 // Who changes it holds writer.mu and then mu. So readers may hold either one.
 //
-// Invariant: every entry in the table has one reference, is in deadlines if and only if it has a deadline, and is counted once in counts and in the store's stats.
+// Invariant: every entry in the table has one reference, is in deadlines if and only if it has a
+// deadline, and is counted once in counts and in the store's stats.
 type index struct {
 	entryPool *memory.Pool
 	tablePool *memory.Pool
@@ -28,7 +30,8 @@ type index struct {
 // get returns the entry of a key, expired or not; nil if it is missing.
 func (x *index) get(key []byte) *Entry { return x.table.get(key) }
 
-// put makes e the entry of its key and takes over the caller's reference. It releases the entry that it replaces.
+// put makes e the entry of its key and takes over the caller's reference. It releases the entry
+// that it replaces.
 func (x *index) put(e *Entry) {
 	x.addStats(e, 1)
 	if e.ExpireAt() != 0 {
@@ -102,7 +105,8 @@ func (x *index) supersedeBlob(e *Entry) {
 	}
 }
 
-// defragment moves entries out of slabs that are being evacuated. An entry that a reader holds stays: the copy takes over the references to the other buffers.
+// defragment moves entries out of slabs that are being evacuated. An entry that a reader holds
+// stays: the copy takes over the references to the other buffers.
 func (x *index) defragment() {
 	for i, slot := range x.table.slots {
 		if slot == 0 {

@@ -20,12 +20,14 @@ type foundValue struct {
 	version Version
 }
 
-// NewInspection returns a handler that counts. A value that has expired at now stays until the end: a later record of the key may extend its deadline.
+// NewInspection returns a handler that counts. A value that has expired at now stays until the end:
+// a later record of the key may extend its deadline.
 func NewInspection(now int64) *Inspection {
 	return &Inspection{found: map[string]foundValue{}, now: now}
 }
 
-// Count returns the number of keys and the bytes of their values, and separately the number of expired keys.
+// Count returns the number of keys and the bytes of their values, and separately the number of
+// expired keys.
 func (x *Inspection) Count() (keys, bytes, expired int64) {
 	for _, v := range x.found {
 		if v.expiry != 0 && x.now >= v.expiry {

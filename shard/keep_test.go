@@ -136,7 +136,8 @@ func TestVersionsAndRequestsOverARestart(t *testing.T) {
 	}
 }
 
-// Without a log, snapshots alone come back, those of large values too, and what an earlier run logged is not lost.
+// Without a log, snapshots alone come back, those of large values too, and what an earlier run
+// logged is not lost.
 func TestWithoutALog(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -276,7 +277,8 @@ func TestDiskReserve(t *testing.T) {
 	l.kill()
 }
 
-// The store by itself: it syncs, writes snapshots when its folder has grown, at save points and at its end, and a stop loses nothing.
+// The store by itself: it syncs, writes snapshots when its folder has grown, at save points and at
+// its end, and a stop loses nothing.
 func TestStoreLooksAfterItsFiles(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -307,7 +309,8 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 		l.put("a", persistence.BlobBytes-100, 0)
 	}
 	wait("snapshots of what has grown", func(s DiskStats) bool { return s.Snapshots > before.Snapshots && s.Bytes < 3*s.Live+8<<20 })
-	// What was deleted is still in the snapshots: they are replaced, too, so that writes need not wait for ever.
+	// What was deleted is still in the snapshots: they are replaced, too, so that writes need not
+	// wait for ever.
 	for i := range 20 {
 		l.put(fmt.Sprint("gone", i), persistence.BlobBytes-100, 0)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// Memory knows how much memory the process uses and how much it may use. Eviction goes by it (evict.go).
+// Memory knows how much memory the process uses and how much it may use. evict.go enforces the limit.
 type Memory struct {
 	config  atomic.Pointer[MemoryConfig]
 	pools   []*memory.Pool // whose buffers count as used; fixed from Store.Open on
@@ -71,10 +71,12 @@ func (m *Memory) Configure(config MemoryConfig) {
 // Config returns the limit and what happens at it.
 func (m *Memory) Config() MemoryConfig { return *m.config.Load() }
 
-// CountPool makes the buffers of a pool count as used and trims the pool with the store's own. Call it before Store.Open.
+// CountPool makes the buffers of a pool count as used and trims the pool with the store's own. Call
+// it before Store.Open.
 func (m *Memory) CountPool(pool *memory.Pool) { m.pools = append(m.pools, pool) }
 
-// MeasureBy replaces memory.MeasureProgram and turns collections off, for tests that share one heap. Call it before Store.Open.
+// MeasureBy replaces memory.MeasureProgram and turns collections off, for tests that share one
+// heap. Call it before Store.Open.
 func (m *Memory) MeasureBy(program func() memory.Program) {
 	m.program, m.free = program, func() {}
 	m.measure()
@@ -88,7 +90,8 @@ func (m *Memory) Buffers() (sum int64) {
 	return sum
 }
 
-// Used returns how many bytes of memory the process uses: those of all buffers, held by the store or by others, and what the program itself needs.
+// Used returns how many bytes of memory the process uses: those of all buffers, held by the store
+// or by others, and what the program itself needs.
 func (m *Memory) Used() int64 { return m.Buffers() + m.other.Load() }
 
 // Peak returns the most memory that the process has used, measured ten times a second.
@@ -102,10 +105,12 @@ func (m *Memory) Peak() int64 {
 	}
 }
 
-// AddGarbage reports that about n bytes of the Go heap are dead from now on. The collector may not notice soon: while nothing is allocated, it has no reason to run.
+// AddGarbage reports that about n bytes of the Go heap are dead from now on. The collector may not
+// notice soon: while nothing is allocated, it has no reason to run.
 func (m *Memory) AddGarbage(n int64) { m.garbage.Add(n) }
 
-// trim returns memory to the system that has been idle for some seconds, or at once: from the pools and from the Go heap.
+// trim returns memory to the system that has been idle for some seconds, or at once: from the pools
+// and from the Go heap.
 func (m *Memory) trim(atOnce bool) {
 	m.trimPools(atOnce)
 	if atOnce || m.garbage.Load() >= m.collectStep() {
@@ -119,7 +124,7 @@ func (m *Memory) trimPools(atOnce bool) {
 	}
 }
 
-// measure finds out what the program itself needs beside its buffers.
+// measure finds out what the program itself needs besides its buffers.
 func (m *Memory) measure() {
 	m.measuring.Lock()
 	defer m.measuring.Unlock()
@@ -147,15 +152,17 @@ func (m *Memory) collectStep() int64 {
 	return max(minCollected, m.config.Load().Limit/collectedPart)
 }
 
-// worthCollecting reports whether a collection may show that the program needs much less than was measured: it needs more than after the last collection, or AddGarbage
-// has reported that much. A store at its limit evicts all the time and must not collect each time.
+// worthCollecting reports whether a collection may show that the program needs much less than was
+// measured: it needs more than after the last collection, or AddGarbage has reported that much. A
+// store at its limit evicts all the time and must not collect each time.
 func (m *Memory) worthCollecting() bool {
 	step, other := m.collectStep(), m.other.Load()
 	return m.garbage.Load() >= step || other >= m.least.Load()+step ||
 		other >= m.lowest.Load()+step && m.since()-time.Duration(m.collected.Load()) >= collectAgain
 }
 
-// collect frees the dead objects of the Go heap, returns their memory to the system and measures again. Unless atOnce, it does nothing if that is not worth its work.
+// collect frees the dead objects of the Go heap, returns their memory to the system and measures
+// again. Unless atOnce, it does nothing if that is not worth its work.
 func (m *Memory) collect(atOnce bool) {
 	m.collecting.Lock()
 	defer m.collecting.Unlock()

@@ -16,7 +16,8 @@ type program struct {
 	time        time.Duration
 }
 
-// runBy puts the store of a cache onto a runtime, with so many bytes of room for entries beside what the runtime has live.
+// runBy puts the store of a cache onto a runtime, with so many bytes of room for entries beside
+// what the runtime has live.
 func (p *program) runBy(c *cache, room int64) {
 	found := p.live // by the last collection
 	e := &c.memory
@@ -50,7 +51,8 @@ func (p *program) collectedByItself(c *cache) {
 
 const mib = 1 << 20
 
-// What was alive at the last collection and is dead now is not in the way of a write, and nothing is evicted for it.
+// What was alive at the last collection and is dead now is not in the way of a write, and nothing
+// is evicted for it.
 func TestDeadHeapEvictsNothing(t *testing.T) {
 	for _, policy := range []Policy{AllKeysLRU, NoEviction} {
 		c := newCache(t, policy, 0)
@@ -75,7 +77,8 @@ func TestDeadHeapEvictsNothing(t *testing.T) {
 	}
 }
 
-// A store at its limit evicts for each write, and does not collect for each: only where that may bring something.
+// A store at its limit evicts for each write, and does not collect for each: only where that may
+// bring something.
 func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
 	c := newCache(t, AllKeysLRU, 0)
 	p := &program{live: 10 * mib}
@@ -103,7 +106,8 @@ func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Who lets much of the heap go has it collected: at once where room is wanted, else with the next look at what is idle.
+// Who lets much of the heap go has it collected: at once where room is wanted, else with the next
+// look at what is idle.
 func TestAddGarbage(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	p := &program{live: 10 * mib}

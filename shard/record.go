@@ -8,7 +8,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// A record of package persistence says which change happened to which key; this file encodes and decodes what is in it:
+// A record of package persistence says which change happened to which key; this file encodes and
+// decodes what is in it:
 //
 //	Put     Payload: .npy | attrs | name and data of each part.  Meta: appendMeta
 //	Expire  Expiry.  Meta: the version of the value whose deadline it changes
@@ -96,7 +97,8 @@ func (v *Value) payloadBytes() int {
 	return n
 }
 
-// valueMeta is the meta of a Put: the lengths of what follows one another in the payload, and the request's id.
+// valueMeta is the meta of a Put: the lengths of what follows one another in the payload, and the
+// request's id.
 type valueMeta struct {
 	npy, attrs int
 	parts      []partMeta
@@ -117,8 +119,9 @@ func (m *valueMeta) extras() int {
 
 var errMeta = errors.New("the lengths in the record do not match its payload")
 
-// appendMeta appends the meta of a value: uvarint length of the .npy file | uvarint length of the attrs | u8 number of parts | for each part u8 length of the name and
-// uvarint length of the data | request id.
+// appendMeta appends the meta of a value: uvarint length of the .npy file | uvarint length of the
+// attrs | u8 number of parts | for each part u8 length of the name and uvarint length of the data |
+// request id.
 func appendMeta(b []byte, v *Value, requestID string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(v.NPY)))
 	b = binary.AppendUvarint(b, uint64(len(v.Attrs)))
@@ -171,7 +174,8 @@ func parseMeta(b []byte, payload uint64) (valueMeta, error) {
 	return m, nil
 }
 
-// An answer on disk: the request, then epoch and seq of the write, both 0 if its condition did not hold.
+// An answer on disk: the request, then epoch and seq of the write, both 0 if its condition did not
+// hold.
 const (
 	answerBytes   = len(requestKey{}) + 16
 	answersRecord = persistence.MaxMeta / answerBytes // per record
@@ -198,8 +202,9 @@ func parseAnswers(b []byte, each func(answer)) {
 	}
 }
 
-// skipExpired returns what a persistence.Handler answers to an error with which a value could not be read. Programs before this one removed the blob of a value that
-// expired while no program ran, and left its record: that is not damage.
+// skipExpired returns what a persistence.Handler answers to an error with which a value could not
+// be read. Programs before this one removed the blob of a value that expired while no program ran,
+// and left its record: that is not damage.
 func skipExpired(err error, rec *persistence.Record, now int64) error {
 	if errors.Is(err, persistence.ErrNoBlob) && rec.Expiry != 0 && now >= rec.Expiry {
 		return persistence.ErrSkip

@@ -22,8 +22,9 @@ type recoveryState struct {
 	began atomic.Pointer[time.Time] // nil while no recovery is running
 }
 
-// Recover reads all shards back, several at once; each can be used as soon as it has been read. Call it once, after UseDisk, before Open or beside it. After an error
-// some shards never become ready.
+// Recover reads all shards back, several at once; each can be used as soon as it has been read.
+// Call it once, after UseDisk, before Open or beside it. After an error some shards never become
+// ready.
 func (d *Disk) Recover(ctx context.Context, log *slog.Logger) error {
 	began := time.Now()
 	d.recovery.began.Store(&began)
@@ -116,7 +117,8 @@ func (d *Disk) recoverShard(sh *Shard, log *slog.Logger) error {
 	d.countReport(report, log.With("shard", sh.id))
 	_, _, files := sh.writer.log.Sizes()
 	if len(report.Damage) > 0 || !d.logged && files > 0 {
-		// Write what is left of damaged files to intact ones. And without a log, what an earlier run logged would become outdated.
+		// Write what is left of damaged files to intact ones. And without a log, what an earlier
+		// run logged would become outdated.
 		switch err := sh.snapshots.write(true); {
 		case persistence.NoSpace(err): // intact data can be read; the damaged files stay, and the next start or snapshot finds them
 			log.Error("the disk is too full to repair the damage", "shard", sh.id, "err", err)
@@ -161,10 +163,11 @@ func (d *Disk) countReport(report *persistence.Report, log *slog.Logger) {
 	}
 }
 
-// recovery applies the records of a log. It holds writer.mu and index.mu.
+// recovery applies the records of a log. The caller holds writer.mu and index.mu.
 //
-// It never drops an entry by the clock: the next record of the key may extend its deadline, and that record may still be on another node. Readers hide expired entries as
-// always, and RemoveExpired removes them with a record once the shard is served.
+// It never drops an entry by the clock: the next record of the key may extend its deadline, and
+// that record may still be on another node. Readers hide expired entries as always, and
+// RemoveExpired removes them with a record once the shard is served.
 type recovery struct {
 	index    *index
 	requests *requestLog
@@ -256,7 +259,8 @@ func (r *recovery) Reset() {
 	*r.requests = requestLog{}
 }
 
-// Observe implements persistence.Handler. It remembers the outcomes of requests, whatever becomes of the values.
+// Observe implements persistence.Handler. It remembers the outcomes of requests, whatever becomes
+// of the values.
 func (r *recovery) Observe(rec *persistence.Record) {
 	switch rec.Type {
 	case persistence.Put:

@@ -5,17 +5,20 @@ import (
 	"encoding/binary"
 )
 
-// A client whose reply was lost does not know whether its conditional write happened: a repeated NX would answer null because of the client's own first
-// attempt. So the shard remembers the outcome of every write with a request id for a while.
+// A client whose reply was lost does not know whether its conditional write happened: a repeated NX
+// would answer null because of the client's own first attempt. So the shard remembers the outcome
+// of every write with a request id for a while.
 //
-// The log and the snapshots have the outcomes too, so a repeat is recognized after a restart. They have no times: after a restart every outcome counts from the
-// start, because a clock that was set forward in between would make the shard forget too early.
+// The log and the snapshots have the outcomes too, so a repeat is recognized after a restart. They
+// have no times: after a restart every outcome counts from the start, because a clock that was set
+// forward in between would make the shard forget too early.
 const (
 	requestLifetime = 60_000 // ms
 	maxRequests     = 4096   // per shard; the oldest is dropped first
 )
 
-// requestKey names a request: the beginning of the SHA-256 of its key and id, which takes the same memory however long the key is. Zero means none.
+// requestKey names a request: the beginning of the SHA-256 of its key and id, which takes the same
+// memory however long the key is. Zero means none.
 type requestKey [16]byte
 
 func requestOf(key []byte, id string) (k requestKey) {

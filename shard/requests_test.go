@@ -74,7 +74,8 @@ var requestStops = map[string]func(l *lab){
 	},
 }
 
-// A repeat has the first one's answer, whatever came in between and however often the node was started.
+// A repeat has the first one's answer, whatever came in between and however often the node was
+// started.
 func TestRequestsOverARestart(t *testing.T) {
 	t.Parallel()
 	for stop, end := range requestStops {
@@ -134,7 +135,8 @@ func TestRequestsOverARestart(t *testing.T) {
 	}
 }
 
-// What a repeat is told must survive as much as what the first one would have been told: with always, a loss of power.
+// What a repeat is told must survive as much as what the first one would have been told: with
+// always, a loss of power.
 func TestARepeatWaitsForTheSync(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -232,7 +234,8 @@ func TestRequestsOfATransaction(t *testing.T) {
 	l.kill()
 }
 
-// However many requests a log has and however long their keys are, a shard knows the last 4,096 and takes little memory for them.
+// However many requests a log has and however long their keys are, a shard knows the last 4,096 and
+// takes little memory for them.
 func TestRequestsInALogAreBounded(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

@@ -9,21 +9,24 @@ import (
 
 var (
 	// ErrEpoch is returned when a shard is to be opened in an epoch that is over.
-	ErrEpoch = errors.New("the shard has been in a later epoch")
-	// ErrHandoverPending is returned when a shard is to be opened in the epoch in which CloseIfEmpty closed it: only Reopen, or a later epoch, opens it again.
+	ErrEpoch = errors.New("the epoch is over")
+	// ErrHandoverPending is returned when a shard is to be opened in the epoch in which
+	// CloseIfEmpty closed it: only Reopen, or a later epoch, opens it again.
 	ErrHandoverPending = errors.New("the shard is being handed over in this epoch")
-	// ErrNotRecovered is returned when a shard is to be opened or cleared before it has been read from disk.
+	// ErrNotRecovered is returned when a shard is to be opened or cleared before it has been read
+	// from disk.
 	ErrNotRecovered = errors.New("the shard is still being read from disk")
 )
 
-// Role says whether this node serves a shard, and in which epoch. The reconciler sets it; commands enter through its gate.
+// Role says whether this node serves a shard, and in which epoch. The reconciler sets it; commands
+// enter through its gate.
 type Role struct {
 	shard  int
 	writer *writer
 	gate   gate
 	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
 
-	mu              sync.Mutex // held by who opens or closes the gate, also while that waits; guards all below
+	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
 	handoverPending bool       // CloseIfEmpty closed the gate
 }
 
@@ -33,8 +36,10 @@ func (r *Role) init(shard int, w *writer) {
 	r.ready.Store(true)
 }
 
-// Open makes this node serve the shard in an epoch that is not over. EmptySince is the epoch in which the shard last began empty: an older copy is stale, and is
-// cleared before the gate opens. If the shard is open in an earlier epoch, Open closes it first, as Close does; it stays closed if the copy cannot be cleared.
+// Open makes this node serve the shard in an epoch that is not over. EmptySince is the epoch in
+// which the shard last began empty: an older copy is stale, and Open clears it before it opens the
+// gate. If the shard is open in an earlier epoch, Open closes it first, as Close does; it stays
+// closed if the copy cannot be cleared.
 func (r *Role) Open(epoch, emptySince uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,7 +47,7 @@ func (r *Role) Open(epoch, emptySince uint64) error {
 	case !r.ready.Load():
 		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
 	case epoch < max(last, emptySince, 1):
-		return fmt.Errorf("shard %d: %w: %d comes after %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
+		return fmt.Errorf("shard %d: %w: it was in %d, asked for %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
 	case epoch == last && r.gate.isOpen():
 		return nil
 	case epoch == last && r.handoverPending:
@@ -65,8 +70,10 @@ func (r *Role) Close() {
 	r.handoverPending = false
 }
 
-// CloseIfEmpty closes a shard that is open in the given epoch and has no entry, expired or not, so that it can be handed over. When it returns true, no command is
-// inside and the shard holds no acknowledged value. Reopen undoes it. A shard in a later epoch stays open: nothing would reopen it.
+// CloseIfEmpty closes a shard that is open in the given epoch and has no entry, expired or not, so
+// that it can be handed over. When it returns true, no command is inside and the shard holds no
+// acknowledged value. Reopen undoes it. A shard in a later epoch stays open: nothing would reopen
+// it.
 func (r *Role) CloseIfEmpty(epoch uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -91,8 +98,9 @@ func (r *Role) Reopen() {
 	}
 }
 
-// ClearStale clears a copy that this node does not serve if it is older than emptySince, the epoch in which the shard last began empty: it would only take memory.
-// The copy keeps its epoch and so stays stale: being empty does not make it a copy of what other nodes have stored since.
+// ClearStale clears a copy that this node does not serve if it is older than emptySince, the epoch
+// in which the shard last began empty: it would only take memory. The copy keeps its epoch and so
+// stays stale: being empty does not make it a copy of what other nodes have stored since.
 func (r *Role) ClearStale(emptySince uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -115,12 +123,13 @@ func (r *Role) ClearStale(emptySince uint64) error {
 	return nil
 }
 
-// acquireSettled is Shard.Acquire for a walk over all shards: it waits for a shard that is moving from one epoch to the next instead of skipping it. The caller holds no shard.
+// acquireSettled is Shard.Acquire for a walk over all shards: it waits for a shard that is moving
+// from one epoch to the next instead of skipping it. The caller holds no shard.
 func (r *Role) acquireSettled() bool {
 	if r.gate.enter() {
 		return true
 	}
-	r.mu.Lock() // whoever else holds it is about to open or close the gate
+	r.mu.Lock() // another holder is about to open or close the gate
 	defer r.mu.Unlock()
 	return r.gate.enter()
 }
@@ -128,8 +137,8 @@ func (r *Role) acquireSettled() bool {
 // Role returns the role of this node for the shard.
 func (s *Shard) Role() *Role { return &s.role }
 
-// Acquire reports whether this node serves the shard. If so, it serves it in the same epoch until the caller's Release. Every read or write for a client happens in
-// between. Acquire never waits.
+// Acquire reports whether this node serves the shard. If so, it serves it in the same epoch until
+// the caller's Release. Every read or write for a client happens in between. Acquire never waits.
 func (s *Shard) Acquire() bool { return s.role.gate.enter() }
 
 // Release ends what Acquire began.

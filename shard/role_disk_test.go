@@ -82,7 +82,8 @@ func wantScrubbed(t *testing.T, sh *Shard) {
 	}
 }
 
-// A copy from before the shard last began empty is cleared, requests included, and does not come back; one of that epoch or a later one stays.
+// A copy from before the shard last began empty is cleared, requests included, and does not come
+// back; one of that epoch or a later one stays.
 func TestAVoidCopyIsCleared(t *testing.T) {
 	t.Parallel()
 	for _, logged := range []bool{true, false} {
@@ -149,7 +150,8 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 	}
 }
 
-// Power is lost at any moment around an opening that clears: what comes back is the old copy, which is void, or a prefix of what came since.
+// Power is lost at any moment around an opening that clears: what comes back is the old copy, which
+// is void, or a prefix of what came since.
 func TestPowerLossAroundAVoidCopy(t *testing.T) {
 	t.Parallel()
 	later := 0
@@ -218,7 +220,8 @@ func TestAVoidCopyThatCannotBeCleared(t *testing.T) {
 	l.kill()
 }
 
-// The random script of changes, with shards that are closed, cleared and opened in between, comes back whole.
+// The random script of changes, with shards that are closed, cleared and opened in between, comes
+// back whole.
 func TestEpochsAndTheScript(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(faultRounds(t, 20)) {
@@ -260,7 +263,8 @@ func TestEpochsAndTheScript(t *testing.T) {
 	}
 }
 
-// What a start has to write of a shard that nobody serves, as a repair does, leaves it in its epoch: otherwise it could not be served in the one that follows.
+// What a start has to write of a shard that nobody serves, as a repair does, leaves it in its
+// epoch: otherwise it could not be served in the one that follows.
 func TestARecoveryLeavesTheEpoch(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

@@ -12,7 +12,8 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// While commands come without end, a shard is closed and opened again and again: nobody is inside once Close has returned, and the epoch stays while somebody is.
+// While commands come without end, a shard is closed and opened again and again: nobody is inside
+// once Close has returned, and the epoch stays while somebody is.
 func TestNobodyIsInsideAClosedShard(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -82,7 +83,8 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Writers store and delete while others hand the shard over: a write that was acknowledged is never in a shard that counts as empty.
+// Writers store and delete while others hand the shard over: a write that was acknowledged is never
+// in a shard that counts as empty.
 func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -10,7 +10,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// saver writes snapshots of all shards: for SAVE and BGSAVE, at save points and at a stop. One save runs at a time.
+// saver writes snapshots of all shards: for SAVE and BGSAVE, at save points and at a stop. One save
+// runs at a time.
 type saver struct {
 	disk  *Disk
 	store *Store // whose context ends a save, and whose Close waits for it
@@ -89,8 +90,8 @@ func (v *saver) due() bool {
 	return false
 }
 
-// run saves, after begin. Each worker publishes at most so many shards together. When ctx is done it ends early: the remaining shards count as unsaved, and it returns the
-// error of ctx.
+// run saves, after begin. Each worker publishes at most so many shards together. When ctx is done
+// it ends early: the remaining shards count as unsaved, and it returns the error of ctx.
 func (v *saver) run(ctx context.Context, workers, most int) error {
 	var next atomic.Int64
 	var group sync.WaitGroup
@@ -131,7 +132,8 @@ func (v *saver) addTo(stats *DiskStats) {
 	stats.LastSaveFailed, stats.LastSaveTook = v.failed, v.took
 }
 
-// saveWorker writes snapshots of shards and publishes many together: on a slow disk it would otherwise spend most of the time waiting for the syncs of each.
+// saveWorker writes snapshots of shards and publishes many together: on a slow disk it would
+// otherwise spend most of the time waiting for the syncs of each.
 type saveWorker struct {
 	disk  *Disk
 	ctx   context.Context
@@ -143,8 +145,9 @@ type saveWorker struct {
 	bytes     int64
 }
 
-// How much is published together at most. Until then both the old and the new files take space, and each new one is open. So is, for every shard that is
-// written to meanwhile, another segment of its log: while clients are served, all of these need descriptors besides the clients'.
+// How much is published together at most. Until then both the old and the new files take space, and
+// each new one is open. So is, for every shard that is written to meanwhile, another segment of its
+// log: while clients are served, all of these need descriptors besides the clients'.
 const (
 	openSnapshots = 32  // of all workers, while clients are served
 	stopGroup     = 128 // of one worker, at a stop
@@ -169,7 +172,8 @@ func (w *saveWorker) run(next *atomic.Int64) error {
 	return errors.Join(append(errs, w.publish()...)...)
 }
 
-// add writes the snapshot of a shard that has changed. If that takes more descriptors than there are, it first publishes the snapshots written so far.
+// add writes the snapshot of a shard that has changed. If that takes more descriptors than there
+// are, it first publishes the snapshots written so far.
 func (w *saveWorker) add(sh *Shard) (errs []error) {
 	sh.snapshots.mu.Lock()
 	snapshot, err := sh.snapshots.prepare(false, w.throttle)

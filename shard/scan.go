@@ -9,8 +9,9 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// A scan walks the keys by position: slot, then a hash of the key. The position of a key never changes, so the cursor is a position and the server keeps no state: a scan
-// returns every key that exists from its first call to its last, and every call makes progress.
+// A scan walks the keys by position: slot, then a hash of the key. The position of a key never
+// changes, so the cursor is a position and the server keeps no state: a scan returns every key that
+// exists from its first call to its last, and every call makes progress.
 const hashBits = 32
 
 func position(key []byte) uint64 {
@@ -20,7 +21,8 @@ func position(key []byte) uint64 {
 // minScanShare bounds how often a scan with a small count passes over a large shard.
 const minScanShare = 8
 
-// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan and ends it. It skips shards that this node does not serve.
+// Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan
+// and ends it. It skips shards that this node does not serve.
 func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
 	width := uint64(topology.Slots/len(s.shards)) << hashBits
 	for id := cursor / width; id < uint64(len(s.shards)); id++ {

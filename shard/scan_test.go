@@ -25,7 +25,8 @@ func storeOf(t *testing.T, now *int64) (*Store, func(key string, at int64)) {
 	}
 }
 
-// What is there all the time is returned exactly once; what comes and goes, at most once a life; the scan ends.
+// What is there all the time is returned exactly once; what comes and goes, at most once a life;
+// the scan ends.
 func TestScanFindsWhatStays(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -131,7 +132,8 @@ func TestRandomKeyFindsEveryLiveKey(t *testing.T) {
 	t.Errorf("only %d of 10 keys came", len(seen))
 }
 
-// Two keys may have one position. A cursor cannot stand between them: a scan that stopped there would return the first one again and again.
+// Two keys may have one position. A cursor cannot stand between them: a scan that stopped there
+// would return the first one again and again.
 func TestScanOfKeysAtOnePosition(t *testing.T) {
 	t.Parallel()
 	a, b := "{s}1371838", "{s}2000402" // one slot, and one CRC32C

@@ -8,7 +8,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// scrubber reads cold files slowly and compares their CRC32Cs, to find damage while memory still has the values.
+// scrubber reads cold files slowly and compares their CRC32Cs, to find damage while memory still
+// has the values.
 type scrubber struct {
 	disk                  *Disk
 	bytes, shards, rounds atomic.Int64 // totals
@@ -83,7 +84,8 @@ func (c *scrubber) throttle(ctx context.Context) func(n int64) bool {
 	}
 }
 
-// repairBlobs rewrites the damaged blobs of a shard from memory and returns how many it has repaired. A blob that no entry has goes with its snapshot.
+// repairBlobs rewrites the damaged blobs of a shard from memory and returns how many it has
+// repaired. It skips blobs without an entry: they are deleted with their snapshot.
 func (c *scrubber) repairBlobs(sh *Shard) (repaired int) {
 	for _, id := range sh.writer.log.DamagedBlobs() {
 		e := sh.index.byBlob(id)

@@ -5,7 +5,8 @@ import "cmp"
 // Clock returns the Unix time in milliseconds.
 type Clock func() int64
 
-// Shard is one shard on this node. Its methods are those of Tx, each a transaction of its own. Calls for a client happen between Acquire and Release.
+// Shard is one shard on this node. Its methods are those of Tx, each a transaction of its own.
+// Calls for a client happen between Acquire and Release.
 type Shard struct {
 	id    int
 	clock Clock
@@ -71,8 +72,9 @@ func (s *Shard) Mark(key []byte) Mark {
 	return s.view().Mark(key)
 }
 
-// Update runs a transaction: no other change comes in between, and readers see all that do changes or nothing. An error means that nothing changed, unless it is
-// ErrUncertain. Stores says that do may store values, for which the disk must have room.
+// Update runs a transaction: no other change comes in between, and readers see all that do changes
+// or nothing. An error means that nothing changed, unless it is ErrUncertain. Stores says that do
+// may store values, for which the disk must have room.
 func (s *Shard) Update(stores bool, do func(*Tx)) error {
 	if stores {
 		if err := s.store.disk.guard.wait(&s.role); err != nil {
@@ -147,14 +149,16 @@ func (s *Shard) Flush() error {
 	return s.writer.waitDurable(end)
 }
 
-// Keys returns how many keys the shard has, served or not, including expired ones that are not freed yet. It takes no lock.
+// Keys returns how many keys the shard has, served or not, including expired ones that are not
+// freed yet. It takes no lock.
 func (s *Shard) Keys() int { return int(s.index.counts.keys.Load()) }
 
-// Epoch returns the newest epoch that this node knows of the shard: the one in which it serves it or last served it, or the one on disk. It does not change between
-// Acquire and Release.
+// Epoch returns the newest epoch that this node knows of the shard: the one in which it serves it
+// or last served it, or the one on disk. It does not change between Acquire and Release.
 func (s *Shard) Epoch() uint64 { return s.writer.epoch.Load() }
 
-// Newest returns the epoch of the local copy and the seq of its newest change. The shard must be Ready.
+// Newest returns the epoch of the local copy and the seq of its newest change. The shard must be
+// Ready.
 func (s *Shard) Newest() (epoch, seq uint64) {
 	s.writer.mu.Lock()
 	defer s.writer.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// snapshotter writes snapshots of one shard while writes go on. It does so whether the shard is served or not: a snapshot says what the copy has, and of which epoch and
-// seq.
+// snapshotter writes snapshots of one shard while writes go on. It does so whether the shard is
+// served or not: a snapshot says what the copy has, and of which epoch and seq.
 type snapshotter struct {
 	shard  int
 	writer *writer
@@ -20,7 +20,8 @@ type snapshotter struct {
 	mu sync.Mutex // held from prepare until the snapshot is committed; comes before writer.mu
 }
 
-// write writes and commits a snapshot. Unless it is forced, it does nothing if nothing has changed since the last one.
+// write writes and commits a snapshot. Unless it is forced, it does nothing if nothing has changed
+// since the last one.
 func (n *snapshotter) write(force bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -34,8 +35,9 @@ func (n *snapshotter) write(force bool) error {
 	return n.finish(err)
 }
 
-// prepare writes a snapshot and leaves it to the caller to commit it; nil if nothing has changed. The caller holds mu until then. Throttle is called now and then; an
-// error that it returns ends the snapshot.
+// prepare writes a snapshot and leaves it to the caller to commit it; nil if nothing has changed.
+// The caller holds mu until then. Throttle is called now and then; an error that it returns ends
+// the snapshot.
 func (n *snapshotter) prepare(force bool, throttle func() error) (*persistence.Snapshot, error) {
 	state, snapshot, err := n.capture(force)
 	if err != nil || snapshot == nil {
@@ -49,7 +51,8 @@ func (n *snapshotter) prepare(force bool, throttle func() error) (*persistence.S
 	return snapshot, nil
 }
 
-// finish counts the outcome of a snapshot. After an error the shard counts as changed, so that it is tried again.
+// finish counts the outcome of a snapshot. After an error the shard counts as changed, so that it
+// is tried again.
 func (n *snapshotter) finish(err error) error {
 	if err == nil {
 		n.disk.counters.snapshots.Add(1)
@@ -63,10 +66,11 @@ func (n *snapshotter) finish(err error) error {
 	return fmt.Errorf("snapshot of shard %d: %w", n.shard, err)
 }
 
-// shardState is what a shard has at one moment: all entries, each with a reference, and the outcomes of requests.
+// shardState is what a shard has at one moment: all entries, each with a reference, and the
+// outcomes of requests.
 //
-// It includes expired entries that are not freed yet: the clock may be set back, and until the record of its removal is in the log, another record may extend an entry's
-// deadline.
+// It includes expired entries that are not freed yet: the clock may be set back, and until the
+// record of its removal is in the log, another record may extend an entry's deadline.
 type shardState struct {
 	entries []*Entry
 	answers []answer

@@ -16,7 +16,8 @@ type counts struct {
 	liveBytes                      atomic.Int64  // that the present values take on disk
 }
 
-// expiryBase is near all deadlines: a sum of their distances from it stays exact for long and cannot overflow.
+// expiryBase is near all deadlines: a sum of their distances from it stays exact for long and
+// cannot overflow.
 const expiryBase = 1_700_000_000_000 // Unix time in ms
 
 // syncCounts copies the sizes of the index into its counts. The caller holds index.mu.
@@ -29,7 +30,8 @@ func (x *index) syncCounts() {
 	x.counts.expirySum.Store(math.Float64bits(x.expirySum))
 }
 
-// SizeClasses is the number of size classes: class i has values of 2^(i-1) to 2^i - 1 bytes, class 0 empty ones.
+// SizeClasses is the number of size classes: class i has values of 2^(i-1) to 2^i - 1 bytes, class
+// 0 empty ones.
 const SizeClasses = 48
 
 // storeStats are sums over all shards, by slot and by size.
@@ -94,7 +96,8 @@ func (s *Store) ResetStats() {
 	}
 }
 
-// SlotStats returns how many keys a slot has and about how many bytes they take; 0 if this node does not serve it.
+// SlotStats returns how many keys a slot has and about how many bytes they take; 0 if this node
+// does not serve it.
 func (s *Store) SlotStats(slot int) (keys int, bytes int64) {
 	if !s.shardOf(slot).Serving() {
 		return 0, 0

@@ -17,7 +17,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// slowDisk is a file system on which each sync takes a time, one after another, of a clock that nothing else moves.
+// slowDisk is a file system on which each sync takes a time, one after another, of a clock that
+// nothing else moves.
 type slowDisk struct {
 	vfs.FS
 	each time.Duration
@@ -131,8 +132,9 @@ func (l *lab) storeMany() {
 	}
 }
 
-// A stop takes a few syncs, however many shards have changed: with a slow disk it keeps to its time, and the snapshots of all shards are there. If the disk is too slow
-// even for that, the logs suffice.
+// A stop takes a few syncs, however many shards have changed: with a slow disk it keeps to its
+// time, and the snapshots of all shards are there. If the disk is too slow even for that, the logs
+// suffice.
 func TestStopOnASlowDisk(t *testing.T) {
 	t.Parallel()
 	const limit = 10 * time.Second
@@ -169,7 +171,8 @@ func TestStopOnASlowDisk(t *testing.T) {
 	}
 }
 
-// A stop whose time is over before it begins is no failure when nothing has changed, or when the logs have it.
+// A stop whose time is over before it begins is no failure when nothing has changed, or when the
+// logs have it.
 func TestStopWithoutTime(t *testing.T) {
 	t.Parallel()
 	for _, changed := range []bool{false, true} {
@@ -189,7 +192,8 @@ func TestStopWithoutTime(t *testing.T) {
 	}
 }
 
-// Without a descriptor for a folder or a file, nothing is unknown: no log stops, and all goes on when there are some again.
+// Without a descriptor for a folder or a file, nothing is unknown: no log stops, and all goes on
+// when there are some again.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, none := range []error{syscall.EMFILE, syscall.ENFILE} {

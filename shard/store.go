@@ -34,8 +34,9 @@ type Store struct {
 	done    sync.WaitGroup
 }
 
-// NewStore returns a store of n empty shards that are all served in one epoch, as a lone node serves them. The epoch is the first half of every version; it must be
-// higher at each start, or versions repeat.
+// NewStore returns a store of n empty shards that are all served in one epoch, as a lone node
+// serves them. The epoch is the first half of every version; it must be higher at each start, or
+// versions repeat.
 func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 	s := NewClosedStore(n, clock, pool)
 	for _, sh := range s.shards {
@@ -57,7 +58,8 @@ func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	return s
 }
 
-// Open starts the background work: it frees expired entries and idle memory, and looks after the files.
+// Open starts the background work: it frees expired entries and idle memory, and looks after the
+// files.
 func (s *Store) Open(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(ctx)
 	s.context = ctx
@@ -90,14 +92,16 @@ func (s *Store) freeLoop(ctx context.Context) {
 	}
 }
 
-// Close ends what Open started. With a data folder it syncs everything and, if save is true, writes snapshots until ctx is done. Entries stay readable; writes fail.
+// Close ends what Open started. With a data folder it syncs everything and, if save is true, writes
+// snapshots until ctx is done. Entries stay readable; writes fail.
 func (s *Store) Close(ctx context.Context, save bool) error {
 	s.stop()
 	s.done.Wait()
 	return s.disk.close(ctx, save)
 }
 
-// Trim returns memory to the system that has been idle for some seconds, or at once. Called once a second, it also defragments the entries.
+// Trim returns memory to the system that has been idle for some seconds, or at once. Called once a
+// second, it also defragments the entries.
 func (s *Store) Trim(atOnce bool) {
 	s.memory.trim(atOnce)
 	if !s.pool.Evacuating() {
@@ -114,7 +118,8 @@ func (s *Store) Trim(atOnce bool) {
 	}
 }
 
-// expireRequests frees the memory of expired requests. It skips shards that are being written to until the next round.
+// expireRequests frees the memory of expired requests. It skips shards that are being written to
+// until the next round.
 func (s *Store) expireRequests() {
 	for _, sh := range s.shards {
 		if sh.Ready() && sh.writer.mu.TryLock() {
@@ -127,8 +132,8 @@ func (s *Store) expireRequests() {
 // Now returns the Unix time in ms by which the store hides expired keys.
 func (s *Store) Now() int64 { return s.clock() }
 
-// PauseRemovals keeps all keys until the given time: none expires or is evicted, so that clients can be moved or nodes compared. Reads still hide expired keys.
-// The zero time ends the pause.
+// PauseRemovals keeps all keys until the given time: none expires or is evicted, so that clients
+// can be moved or nodes compared. Reads still hide expired keys. The zero time ends the pause.
 func (s *Store) PauseRemovals(until time.Time) {
 	if until.IsZero() {
 		s.pausedUntil.Store(0)

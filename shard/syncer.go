@@ -52,7 +52,8 @@ func (y *syncer) loop(ctx context.Context) {
 	}
 }
 
-// writeMarks records how far the logs are on disk, if that has changed, and reports whether it recorded all of them. After an error the next call tries again.
+// writeMarks records how far the logs are on disk, if that has changed, and reports whether it
+// recorded all of them. After an error the next call tries again.
 func (y *syncer) writeMarks(all bool) bool {
 	err := y.disk.folder.WriteMarks(all)
 	if failed := err != nil; failed != y.marksFailed.Swap(failed) && failed {

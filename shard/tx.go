@@ -6,7 +6,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Tx is a transaction on a shard. It reads and writes atomically: it sees its own changes at once, and others see all of them together, when they are in the log.
+// Tx is a transaction on a shard. It reads and writes atomically: it sees its own changes at once,
+// and others see all of them together, when they are in the log.
 type Tx struct {
 	s       *Shard
 	now     int64  // Unix time in ms
@@ -66,8 +67,8 @@ func (tx *Tx) live(key []byte) *Entry {
 	return nil
 }
 
-// Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns nil for a missing key.
-// Touch records an access.
+// Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns
+// nil for a missing key. Touch records an access.
 func (tx *Tx) Get(key []byte, touch bool) *Entry {
 	e := tx.live(key)
 	if e == nil {
@@ -209,7 +210,8 @@ const (
 	NoKey      = -2
 )
 
-// Deadline returns the Unix time in ms at which a key expires, and the time now; or NoDeadline or NoKey.
+// Deadline returns the Unix time in ms at which a key expires, and the time now; or NoDeadline or
+// NoKey.
 func (tx *Tx) Deadline(key []byte) (at, now int64) {
 	switch e := tx.live(key); {
 	case e == nil:
@@ -221,8 +223,9 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 	}
 }
 
-// Mark is the state of a key at a moment. Two equal marks of a key mean that it had the same value and deadline, or was missing, all the time in between: a shard that another node served
-// meanwhile is in a later epoch.
+// Mark is the state of a key at a moment. Two equal marks of a key mean that it had the same value
+// and deadline, or was missing, all the time in between: a shard that another node served meanwhile
+// is in a later epoch.
 type Mark struct {
 	version  Version // of a missing key: the shard's epoch and 0
 	expireAt int64
@@ -237,10 +240,12 @@ func (tx *Tx) Mark(key []byte) Mark {
 	return Mark{e.Version(), e.ExpireAt()}
 }
 
-// ExpireCondition says when Expire changes a deadline; zero for always. "No deadline" counts as infinitely late.
+// ExpireCondition says when Expire changes a deadline; zero for always. "No deadline" counts as
+// infinitely late.
 type ExpireCondition struct{ NX, XX, GT, LT bool }
 
-// Expire sets the deadline of a key (Unix time in ms); a time that has passed deletes the key. It reports whether it changed anything.
+// Expire sets the deadline of a key (Unix time in ms); a time that has passed deletes the key. It
+// reports whether it changed anything.
 func (tx *Tx) Expire(key []byte, at int64, condition ExpireCondition) (bool, error) {
 	e := tx.live(key)
 	if e == nil || !condition.holds(e.ExpireAt(), at) {

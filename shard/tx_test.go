@@ -10,7 +10,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Two counters that are only ever changed together, by many at once: nobody sees or makes a state in between.
+// Two counters that are only ever changed together, by many at once: nobody sees or makes a state
+// in between.
 func TestHoldIsOneMoment(t *testing.T) {
 	f := newFixture(t)
 	f.set("a", "0")
@@ -110,7 +111,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// The tables follow whatever is done: in the end they say what a count of all entries says, and nothing once all is gone.
+// The tables follow whatever is done: in the end they say what a count of all entries says, and
+// nothing once all is gone.
 func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
 	now := int64(1000)
 	store, put := storeOf(t, &now)

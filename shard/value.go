@@ -10,14 +10,14 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// Limits of what stands beside the array.
+// Limits of what accompanies an array.
 const (
 	MaxAttrs    = 64 << 10 // bytes
 	MaxParts    = 4
 	MaxPartName = 32 // bytes
 )
 
-// Part is a further byte string of a value, such as a mask.
+// Part is a named byte string of a value beside the .npy file, such as a mask.
 type Part struct {
 	Name string
 	Data *memory.Buffer
@@ -25,12 +25,12 @@ type Part struct {
 
 // Value is what a client stores under a key.
 type Value struct {
-	NPY           []byte         // one complete .npy file; the shard copies it, unless it lies in Buffer
-	Before, After []byte         // frame that a reader wants directly around NPY; at most 255 bytes each
-	Buffer        *memory.Buffer // in which NPY lies, its frame around it; nil if NPY is only lent
-	Attrs         []byte         // JSON object, or empty; lent
+	NPY           []byte         // one complete .npy file; the shard copies it unless it is in Buffer
+	Before, After []byte         // frame that readers want directly around NPY; at most 255 bytes each
+	Buffer        *memory.Buffer // holds NPY with its frame; nil if NPY is borrowed
+	Attrs         []byte         // JSON object or empty; borrowed
 	Parts         []Part
-	CRC           uint32 // CRC32C of NPY, Attrs, and each part's name and data, run together
+	CRC           uint32 // CRC32C of NPY, Attrs, and the name and data of each part, concatenated
 }
 
 // Checksum extends the CRC32C of the .npy bytes over the rest of the value.
@@ -46,8 +46,8 @@ func (v *Value) Checksum(npyCRC uint32) uint32 {
 	return crc
 }
 
-// CheckExtras returns an error when attrs are no JSON object or a part has no proper name. The limits of their sizes are the caller's to keep,
-// before it copies anything.
+// CheckExtras returns an error when attrs are not a JSON object or a part has an invalid name. The
+// caller checks their sizes, before it copies anything.
 func (v *Value) CheckExtras() error {
 	if len(v.Attrs) > 0 {
 		trimmed := bytes.TrimLeft(v.Attrs, " \t\r\n")
@@ -61,7 +61,7 @@ func (v *Value) CheckExtras() error {
 		}
 		for _, earlier := range v.Parts[:i] {
 			if earlier.Name == p.Name {
-				return fmt.Errorf("%w: %q stands twice", ErrPartName, p.Name)
+				return fmt.Errorf("%w: %q is used twice", ErrPartName, p.Name)
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func checkPartName(name string) error {
 	return nil
 }
 
-// Release gives back the references to the value's buffers.
+// Release releases the buffers of the value.
 func (v *Value) Release() {
 	if v.Buffer != nil {
 		v.Buffer.Release()

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Version names the write that made a value. For one key it never goes down.
+// Version names the write that made a value. The version of a key never decreases.
 type Version struct {
-	Epoch uint64 // configuration of the shard
+	Epoch uint64 // of the shard when it was written
 	Seq   uint64 // number of the write in the shard
 }
 
-// ParseVersion reads what String writes.
+// ParseVersion parses the result of String.
 func ParseVersion(s string) (Version, error) {
 	epoch, seq, found := strings.Cut(s, "-")
 	if found {
@@ -22,10 +22,10 @@ func ParseVersion(s string) (Version, error) {
 			return Version{e, n}, nil
 		}
 	}
-	return Version{}, fmt.Errorf("%w: %.64q is no version, which looks like 1764012345678-17", ErrSyntax, s)
+	return Version{}, fmt.Errorf("%w: %.64q is not a version such as 1764012345678-17", ErrSyntax, s)
 }
 
-// String returns the version as it travels: epoch-seq, in decimal.
+// String returns the version in its wire form: epoch-seq, in decimal.
 func (v Version) String() string {
 	return strconv.FormatUint(v.Epoch, 10) + "-" + strconv.FormatUint(v.Seq, 10)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// The way of a write. This file reads in its order; all changes of a shard take it:
+// The write path. This file follows its order, and all changes of a shard take it:
 //
 //	prepare      copy the value into an entry, stage its blob        no lock
 //	runTx        check conditions, collect changes                   writer.mu
@@ -18,7 +18,8 @@ import (
 //	apply        make them visible                                   writer.mu, index.mu
 //	waitDurable  under appendfsync always, sync the log              no lock
 //
-// Eviction and expiry begin at commit, which is append and then apply. Recovery applies what an earlier run appended.
+// Eviction and expiry start at commit, which appends and then applies. Recovery applies what an
+// earlier run appended.
 
 // Condition says whether a write happens at all.
 type Condition int
@@ -90,7 +91,8 @@ func (c *change) outcome(epoch uint64) Outcome {
 
 // writer orders the changes of a shard, logs them and applies them to the index.
 //
-// Invariant: the index and the requests are the result of all changes up to seq, in the order of the log.
+// Invariant: the index and the requests are the result of all changes up to seq, in the order of
+// the log.
 type writer struct {
 	clock  Clock
 	pool   *memory.Pool // for entries
@@ -102,8 +104,8 @@ type writer struct {
 	epoch   atomic.Uint64 // of the next change; it changes only while the gate is closed
 	unsaved atomic.Int64  // changes since the last snapshot
 
-	// mu is held from the first look at the shard to the last change, across the write to the log. It comes before index.mu. No goroutine holds it for two shards.
-	// It guards all below.
+	// mu is held from the first look at the shard to the last change, across the write to the log.
+	// It comes before index.mu. No goroutine holds it for two shards. It guards all below.
 	mu       sync.Mutex
 	seq      uint64 // of the newest change
 	requests requestLog
@@ -111,7 +113,8 @@ type writer struct {
 	encoder  encoder
 }
 
-// prepare makes the entry that a write is to store. It writes the blob of a large value before any lock is taken. On an error it releases the value.
+// prepare makes the entry that a write is to store. It writes the blob of a large value before any
+// lock is taken. On an error it releases the value.
 func (w *writer) prepare(write *Write) error {
 	if write.entry != nil {
 		return nil
@@ -147,7 +150,8 @@ func (w *writer) prepareAll(writes []Write) error {
 	return nil
 }
 
-// discard releases an entry that is not going to be stored. Staged says that its blob was written for it.
+// discard releases an entry that is not going to be stored. Staged says that its blob was written
+// for it.
 func (w *writer) discard(e *Entry, staged bool) {
 	if staged && e.blob() != 0 {
 		w.log.Abandon(e.blob())
@@ -173,7 +177,8 @@ func (w *writer) update(s *Shard, do func(*Tx)) error {
 	return w.waitDurable(end)
 }
 
-// runTx runs a transaction and commits its changes. It returns the position in the log that must be durable before the reply; 0 for none.
+// runTx runs a transaction and commits its changes. It returns the position in the log that must be
+// durable before the reply; 0 for none.
 func (w *writer) runTx(s *Shard, do func(*Tx)) (persistence.Position, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -190,10 +195,10 @@ func (w *writer) runTx(s *Shard, do func(*Tx)) (persistence.Position, error) {
 	return 0, nil
 }
 
-// commit logs changes and makes them visible. It holds writer.mu.
+// commit logs changes and makes them visible. The caller holds writer.mu.
 //
-// With one copy of a shard, a change is committed once it is appended. Replication will put its wait between the two calls: append and send under the lock, apply when the
-// ISR has acknowledged.
+// With one copy of a shard, a change is committed once it is appended. Replication will put its
+// wait between the two calls: append and send under the lock, apply when the ISR has acknowledged.
 func (w *writer) commit(changes []change, now int64) (persistence.Position, error) {
 	end, err := w.append(changes)
 	if err != nil {
@@ -203,7 +208,8 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 	return end, nil
 }
 
-// append gives changes their seqs, writes them to the log and counts them. No other function writes a shard's log. It holds writer.mu.
+// append gives changes their seqs, writes them to the log and counts them. No other function
+// appends to a shard's log. The caller holds writer.mu.
 func (w *writer) append(changes []change) (end persistence.Position, err error) {
 	for i := range changes {
 		changes[i].seq = w.seq + 1 + uint64(i)
@@ -225,7 +231,8 @@ func storesValue(changes []change) bool {
 	return slices.ContainsFunc(changes, func(c change) bool { return c.kind == persistence.Put })
 }
 
-// apply makes appended changes visible, all at one moment, and takes over their entries. It holds writer.mu.
+// apply makes appended changes visible, all at one moment, and takes over their entries. The caller
+// holds writer.mu.
 func (w *writer) apply(changes []change, now int64) {
 	epoch := w.epoch.Load()
 	w.index.mu.Lock()
@@ -251,7 +258,8 @@ func (w *writer) apply(changes []change, now int64) {
 	}
 }
 
-// waitDurable waits until the log up to a position survives a loss of power, if the reply has to wait for that. No lock is held.
+// waitDurable waits until the log up to a position survives a loss of power, if the reply has to
+// wait for that. No lock is held.
 func (w *writer) waitDurable(end persistence.Position) error {
 	if end == 0 || w.disk.fsync() != FsyncAlways {
 		return nil
@@ -272,7 +280,8 @@ func (w *writer) flush() (persistence.Position, error) {
 	return w.commit([]change{{kind: persistence.Flush}}, w.clock())
 }
 
-// beginEpoch moves the shard to an epoch, and clears the copy if it is older than emptySince. The gate is closed.
+// beginEpoch moves the shard to an epoch, and clears the copy if it is older than emptySince. The
+// gate is closed.
 func (w *writer) beginEpoch(epoch, emptySince uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -287,10 +296,11 @@ func (w *writer) beginEpoch(epoch, emptySince uint64) error {
 	return nil
 }
 
-// clearStale removes everything the shard has, in its present epoch. The gate is closed, and writer.mu is held.
+// clearStale removes everything the shard has, in its present epoch. The gate is closed, and
+// writer.mu is held.
 //
-// The Flush survives the end of the process. A loss of power may lose it, but then also everything that follows it in the log: what comes back is of the old epoch and
-// stale again.
+// The Flush survives the end of the process. A loss of power may lose it, but then also everything
+// that follows it in the log: what comes back is of the old epoch and stale again.
 func (w *writer) clearStale() error {
 	all := []change{{kind: persistence.Flush, reason: persistence.Stale}}
 	if w.seq == 0 { // the log has no record, of entries or of requests
