@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// Buffer is a counted reference to a run of bytes of fixed length.
+// Buffer is a counted run of bytes of fixed length.
 type Buffer struct {
 	refs          atomic.Int32
 	before, after int
@@ -23,17 +23,17 @@ func (b *Buffer) shape() (before, n, after int) {
 func (b *Buffer) whole() []byte { return b.b }
 func (b *Buffer) pool() *Pool   { return b.of }
 
-// Cost returns how many bytes the buffer takes, with its frame and its header.
+// Cost returns how many bytes the buffer takes, including its frame and its header.
 func (b *Buffer) Cost() int64 { return int64(len(b.b)) + int64(unsafe.Sizeof(*b)) }
 
-// Evacuating reports whether moving the buffer would give memory back to the system: Go's collector
-// does so by itself.
+// Evacuating reports false: moving the buffer would free nothing.
 func (b *Buffer) Evacuating() bool { return false }
 
-// OnGoHeap says whether buffers lie on Go's heap.
+// OnGoHeap says whether buffers are on Go's heap.
 const OnGoHeap = true
 
-// heap keeps every buffer in sight of the collector that somebody holds, since a Ref does not.
+// heap keeps every buffer that has a reference reachable for the collector, which does not see an
+// Addr.
 type heap struct {
 	mu   sync.Mutex // guards held
 	held map[*Buffer]struct{}
@@ -56,11 +56,11 @@ func (h *heap) free(b *Buffer) {
 	delete(h.held, b)
 }
 
-// Idle returns how many bytes the pool holds that are in no buffer.
+// Idle returns how many bytes the pool holds that are not in a buffer.
 func (p *Pool) Idle() int64 { return 0 }
 
-// Trim gives memory back to the system that nobody has used for some calls, or at once.
+// Trim does nothing: Go's collector returns memory by itself.
 func (p *Pool) Trim(atOnce bool) {}
 
-// Evacuating reports whether buffers are Evacuating.
+// Evacuating reports false: no buffer is Evacuating.
 func (p *Pool) Evacuating() bool { return false }

@@ -7,15 +7,15 @@ import (
 	"unsafe"
 )
 
-// Buffer is a counted reference to a run of bytes of fixed length. It is the header of a block
-// outside of Go's heap; the bytes follow it.
+// Buffer is a counted run of bytes of fixed length. It is the header of a block off Go's heap; the
+// bytes follow it.
 type Buffer struct {
 	refs   atomic.Int32
-	slab   uint32 // its number
-	length uint64 // of the content; the frame's lengths are in the two upper bytes
+	slab   uint32 // number
+	length uint64 // of the content; the two upper bytes hold the lengths of the frame
 }
 
-// OnGoHeap says whether buffers lie on Go's heap.
+// OnGoHeap says whether buffers are on Go's heap.
 const OnGoHeap = false
 
 const (
@@ -38,10 +38,10 @@ func (b *Buffer) whole() []byte {
 
 func (b *Buffer) pool() *Pool { return slabOf(b).pool }
 
-// Cost returns how many bytes the buffer takes, with its frame, its header and what is lost by
+// Cost returns how many bytes the buffer takes, including its frame, its header and the loss by
 // rounding.
 func (b *Buffer) Cost() int64 { return int64(slabOf(b).stride) }
 
-// Evacuating reports whether the buffer lies in a slab that is mostly empty: moved elsewhere, its
-// slab could go back to the system.
-func (b *Buffer) Evacuating() bool { return slabOf(b).sparse.Load() }
+// Evacuating reports whether the buffer is in a mostly empty slab: if all of its buffers move
+// elsewhere, the slab is free.
+func (b *Buffer) Evacuating() bool { return slabOf(b).evacuating.Load() }

@@ -2,9 +2,9 @@ package memory
 
 import "math/bits"
 
-// Blocks come in size classes: multiples of 16 bytes up to 1 KiB, and from there 64 classes for
-// each doubling, so that at most one byte in 64 is lost by rounding. That many classes cost nothing
-// while they are not used: a page that nobody has touched takes no memory.
+// Blocks have size classes: multiples of 16 bytes up to 1 KiB, and from there 64 classes per
+// doubling, so rounding loses at most one byte in 64. An unused class costs nothing: untouched
+// pages take no memory.
 const (
 	granule       = 16 // bytes; the alignment of all blocks
 	linearLimit   = 1 << linearBits
@@ -15,7 +15,7 @@ const (
 	classes       = linearClasses + (maxBits-linearBits)*doubling
 )
 
-// classOf returns the smallest class whose blocks have n bytes or more.
+// classOf returns the smallest class whose blocks have at least n bytes.
 func classOf(n int) int {
 	if n <= linearLimit {
 		return (max(n, 1) - 1) / granule
@@ -25,7 +25,7 @@ func classOf(n int) int {
 	return linearClasses + (power-linearBits)*doubling + (n-1<<power+step-1)/step - 1
 }
 
-// strideOf returns the bytes of a block of a class.
+// strideOf returns the size of the blocks of a class.
 func strideOf(class int) int {
 	if class < linearClasses {
 		return (class + 1) * granule
@@ -35,8 +35,8 @@ func strideOf(class int) int {
 	return 1<<power + (class%doubling+1)*(1<<power/doubling)
 }
 
-// near is how many of the next larger classes may lend a block: one that is lent is up to an eighth
-// larger than needed.
+// near returns how many of the next larger classes may serve a request: their blocks are up to an
+// eighth larger than needed.
 func near(class int) int {
 	if class < linearClasses {
 		return (class + 1) / 8
@@ -44,20 +44,20 @@ func near(class int) int {
 	return doubling / 8
 }
 
-// tier says how large the slabs of a class are. Slabs of the small and of the medium tier can
-// change their class when they are empty.
+// tier says how large the slabs of a class are. An empty slab of the small or medium tier can
+// change its class.
 type tier int
 
 const (
 	small tier = iota
 	medium
-	single // one block a slab
+	single // one block per slab
 	tiers
 )
 
 const (
-	smallBlock  = 16 << 10 // bytes; the largest block of the small tier
-	mediumBlock = 1 << 20  // and of the medium one
+	smallBlock  = 16 << 10 // bytes; largest block of the small tier
+	mediumBlock = 1 << 20  // bytes; largest block of the medium tier
 	smallSlab   = 1 << 20  // bytes
 	mediumSlab  = 16 << 20
 )

@@ -7,19 +7,19 @@ import (
 	"sync"
 )
 
-// heap is the blocks of one pool.
+// heap holds the free blocks of one pool.
 type heap struct {
 	mu      sync.Mutex // guards all below
 	classes [classes]struct {
-		freed   *slab // those with blocks that were given back
-		cutting *slab // the one whose rest is handed out when no block was given back; nil if there is none
+		freed   *slab // slabs with freed blocks
+		carving *slab // the slab to carve blocks from when there is no freed block; nil for none
 		slabs   int
 	}
-	lending [(classes + 63) / 64]uint64 // bit i: class i has blocks that were given back
-	empty   [tiers][]*slab              // without a block that is out, the last one used most recently
-	idle    int64                       // bytes of blocks that were given back and of empty slabs, unless their pages were
-	tick    int32
-	leaving []*slab // see leave.go
+	available  [(classes + 63) / 64]uint64 // bit i: class i has freed blocks
+	empty      [tiers][]*slab              // slabs without a block in use, the most recently used one last
+	idle       int64                       // bytes of freed blocks and empty slabs whose pages are not returned to the system
+	tick       int32
+	evacuating []*slab // see evacuate.go
 }
 
 func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
@@ -31,22 +31,21 @@ func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
 	return b
 }
 
-// take returns a block. Dirty means that its bytes are those that free left.
+// take returns a block. Dirty means that it has been used and still has the bytes that free left.
 func (h *heap) take(p *Pool, class int) (b *Buffer, dirty bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock() // newSlab panics when there is no memory: that ends one connection, not all that come after
+	defer h.mu.Unlock() // newSlab panics when there is no memory: that must end one connection, not block all others
 	if b, dirty = h.reuse(class); b == nil {
-		b = h.cut(p, class)
+		b = h.carve(p, class)
 	}
 	return b, dirty
 }
 
-// reuse returns a block that was given back, of the class or of one that is a little larger; nil if
-// there is none.
+// reuse returns a freed block of the class or of a slightly larger one; nil if there is none.
 func (h *heap) reuse(class int) (b *Buffer, dirty bool) {
 	last := min(class+near(class), classes-1)
 	for word := class / 64; word <= last/64; word++ {
-		set := h.lending[word]
+		set := h.available[word]
 		if word == class/64 {
 			set &= ^uint64(0) << (class % 64)
 		}
@@ -73,20 +72,20 @@ func (h *heap) reuse(class int) (b *Buffer, dirty bool) {
 	return nil, false
 }
 
-// cut hands out a block that was not out yet.
-func (h *heap) cut(p *Pool, class int) *Buffer {
+// carve returns a block that has never been used.
+func (h *heap) carve(p *Pool, class int) *Buffer {
 	c := &h.classes[class]
-	if c.cutting == nil {
-		c.cutting = h.slab(p, class)
+	if c.carving == nil {
+		c.carving = h.slab(p, class)
 		c.slabs++
 	}
-	s := c.cutting
-	b := s.block(uint32(s.cut))
+	s := c.carving
+	b := s.block(uint32(s.carved))
 	b.slab = s.number
-	s.cut++
+	s.carved++
 	s.used++
-	if s.cut == s.count {
-		c.cutting = nil
+	if s.carved == s.count {
+		c.carving = nil
 	}
 	return b
 }
@@ -102,7 +101,7 @@ func (h *heap) slab(p *Pool, class int) *slab {
 	case n > 0:
 		s = h.empty[t][n-1]
 		h.empty[t] = h.empty[t][:n-1]
-		h.idle -= int64(s.cut * s.stride)
+		h.idle -= int64(s.carved * s.stride)
 	case t == small:
 		s = newSlab(p, t, smallSlab, false)
 	default:
@@ -112,7 +111,7 @@ func (h *heap) slab(p *Pool, class int) *slab {
 	return s
 }
 
-// free takes back a block that nobody holds.
+// free takes back a block after its last release.
 func (h *heap) free(b *Buffer) {
 	s := slabOf(b)
 	h.mu.Lock()
@@ -121,7 +120,7 @@ func (h *heap) free(b *Buffer) {
 	s.freed = append(s.freed, freed{block: s.index(b), since: h.tick})
 	h.idle += int64(s.stride)
 	s.idleSince = h.tick
-	if !s.listed && !s.sparse.Load() {
+	if !s.listed && !s.evacuating.Load() {
 		h.list(s)
 	}
 	if s.used == 0 && s.tier != single {
@@ -129,12 +128,12 @@ func (h *heap) free(b *Buffer) {
 	}
 }
 
-// retire takes an empty slab away from its class, so that any class may have it.
+// retire removes an empty slab from its class and makes it available to all classes of its tier.
 func (h *heap) retire(s *slab) {
 	c := &h.classes[s.class]
 	h.unlist(s)
-	if c.cutting == s {
-		c.cutting = nil
+	if c.carving == s {
+		c.carving = nil
 	}
 	c.slabs--
 	for _, f := range s.freed {
@@ -142,7 +141,7 @@ func (h *heap) retire(s *slab) {
 			h.idle -= int64(s.stride)
 		}
 	}
-	h.idle += int64(s.cut * s.stride)
+	h.idle += int64(s.carved * s.stride)
 	s.freed = s.freed[:0]
 	h.empty[s.tier] = append(h.empty[s.tier], s)
 }
@@ -154,7 +153,7 @@ func (h *heap) list(s *slab) {
 		c.freed.prev = s
 	}
 	c.freed = s
-	h.lending[s.class/64] |= 1 << (s.class % 64)
+	h.available[s.class/64] |= 1 << (s.class % 64)
 }
 
 func (h *heap) unlist(s *slab) {
@@ -172,11 +171,11 @@ func (h *heap) unlist(s *slab) {
 	}
 	s.prev, s.next, s.listed = nil, nil, false
 	if c.freed == nil {
-		h.lending[s.class/64] &^= 1 << (s.class % 64)
+		h.available[s.class/64] &^= 1 << (s.class % 64)
 	}
 }
 
-// Idle returns how many bytes the pool holds that are in no buffer.
+// Idle returns how many bytes the pool holds that are not in a buffer.
 func (p *Pool) Idle() int64 {
 	p.heap.mu.Lock()
 	defer p.heap.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What is overwritten again and again takes hardly more than what is there.
+// Overwriting values again and again takes hardly more memory than the values.
 func TestOverwritesReuse(t *testing.T) {
 	for _, size := range []int{100, 1200, 30 << 10, 256<<10 + 100, 5 << 20} {
 		var p Pool
@@ -18,7 +18,7 @@ func TestOverwritesReuse(t *testing.T) {
 		allocated := p.Allocated()
 		for range 10 * len(held) {
 			i := rand.IntN(len(held))
-			b := p.New(size) // before the old one goes, as an upload is
+			b := p.New(size) // before the old one is released, as an upload does
 			held[i].Release()
 			held[i] = b
 		}
@@ -31,8 +31,8 @@ func TestOverwritesReuse(t *testing.T) {
 	}
 }
 
-// A size that nobody asks for any more is no loss for others: first what it had is lent, then the
-// slabs change hands or go back to the system.
+// Memory of a size that is no longer requested serves other sizes: first by lending blocks, then by
+// moving slabs to another class or returning them to the system.
 func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
 	var p Pool
 	fill := func(size, n int) (all []*Buffer) {
@@ -50,7 +50,7 @@ func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
 	idle := p.Idle()
 	other := fill(3000, 3000)
 	if now := p.Idle(); now > idle-8<<20 {
-		t.Errorf("%d bytes were idle, and %d are after 9 MB of another size", idle, now)
+		t.Errorf("%d bytes were idle before, and %d are idle after 9 MB of another size", idle, now)
 	}
 	release(other)
 	for range idleTicks + 1 {
@@ -73,14 +73,14 @@ func TestMemoryGoesWhereItIsNeeded(t *testing.T) {
 	}
 	for i, b := range again {
 		if !intact(b.Bytes(), uint64(i)) {
-			t.Fatal("a block that came back from the system is shared")
+			t.Fatal("two buffers share a block whose pages were returned")
 		}
 	}
 	release(again)
 	large[0].Release()
 }
 
-// Small blocks that are left over here and there can be moved, and then nothing is lost.
+// Scattered small blocks can be moved, which frees their slabs.
 func TestScatteredBlocksCanBeMoved(t *testing.T) {
 	var p Pool
 	var held []*Buffer
@@ -97,7 +97,7 @@ func TestScatteredBlocksCanBeMoved(t *testing.T) {
 			kept = append(kept, i)
 		}
 	}
-	for range 2 * leaveTicks {
+	for range 2 * evacuateTicks {
 		p.Trim(false)
 		for _, i := range kept {
 			if b := held[i]; b.Evacuating() {
@@ -111,14 +111,14 @@ func TestScatteredBlocksCanBeMoved(t *testing.T) {
 	}
 	for _, i := range kept {
 		if !intact(held[i].Bytes(), uint64(i)) {
-			t.Fatal("a block that was moved is not what it was")
+			t.Fatal("a moved block has other bytes")
 		}
 		held[i].Release()
 	}
 }
 
-// Who does not move loses nothing but the chance: the slab is used again.
-func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
+// A slab whose blocks are not moved is used again after a while.
+func TestSlabThatStaysInUseIsUsedAgain(t *testing.T) {
 	var p Pool
 	var held []*Buffer
 	for range 20_000 {
@@ -131,9 +131,9 @@ func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
 	}
 	p.Trim(false)
 	if !p.Evacuating() {
-		t.Fatal("no slab is sparse")
+		t.Fatal("no slab is being evacuated")
 	}
-	for range leaveTicks + 1 {
+	for range evacuateTicks + 1 {
 		p.Trim(false)
 	}
 	idle := p.Idle()
@@ -141,7 +141,7 @@ func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
 		held = append(held, p.New(1200))
 	}
 	if now := p.Idle(); now > idle-9<<20 {
-		t.Errorf("%d bytes were idle, %d still are", idle, now)
+		t.Errorf("%d bytes were idle before, %d still are", idle, now)
 	}
 	for i, b := range held {
 		if i%10 == 0 || i >= 20_000 {
@@ -150,24 +150,24 @@ func TestASlabThatDoesNotEmptyIsUsedAgain(t *testing.T) {
 	}
 }
 
-// When the system has no memory, who asked for it learns it by a panic, and the others go on.
-func TestNoMemoryIsNotTheEndOfThePool(t *testing.T) {
+// When the system has no memory, New panics, and the pool still serves other requests.
+func TestPoolSurvivesOutOfMemory(t *testing.T) {
 	var p Pool
 	var held []*Buffer
 	failed := func() (failed bool) {
 		defer func() { failed = recover() != nil }()
-		for range 64 { // of 8 TiB each, which are more addresses than there are
+		for range 64 { // 8 TiB each: more than the address space
 			held = append(held, p.New(1<<43))
 		}
 		return false
 	}()
 	if !failed {
-		t.Error("the system gave 512 TiB")
+		t.Error("the system has allocated 512 TiB")
 	}
 	small := p.New(10)
 	stamp(small.Bytes(), 1)
 	if !intact(small.Bytes(), 1) {
-		t.Error("a small buffer is not what it was")
+		t.Error("a small buffer has other bytes")
 	}
 	small.Release()
 	for _, b := range held {

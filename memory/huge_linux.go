@@ -4,5 +4,5 @@ package memory
 
 import "golang.org/x/sys/unix"
 
-// adviseHuge asks for huge pages. A system that has none says so, which changes nothing.
+// adviseHuge asks for huge pages. On a system without them it fails, which changes nothing.
 func adviseHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }

@@ -1,24 +1,29 @@
-// Package memory owns the memory in which values live, from the moment a byte arrives until the
-// last reader has sent it.
+// Package memory owns the memory in which values live, from the arrival of their first byte until
+// the last reader has sent them.
 //
-// A value is shared by the entry that stores it and by every connection that is sending it, and
-// none of them knows of the others. So a Buffer counts its references, and whoever holds one may
-// read the bytes; nobody writes once a second reference exists. The package knows bytes only:
-// neither arrays nor keys nor connections.
+// An entry and all connections that are sending it share a value without knowing of each other. So
+// a Buffer counts its references. The holder of a reference may read the bytes; nothing may write
+// them once there is a second reference. The package knows only bytes: neither arrays nor keys nor
+// connections.
 //
-// # Where buffers lie
+// # Where buffers live
 //
-// Not on Go's heap: there, values that are overwritten cost twice their size, or most of a
-// processor's time in collections. They lie in slabs, runs of memory from the system that are cut
-// into blocks of one size class (class.go, slab.go, heap.go). A block that is given back is the
-// next one to be used. What nobody needs for some seconds goes back to the system (Trim).
+// Off Go's heap: there, values that are overwritten cost twice their size or most of a processor's
+// time in collections. Buffers are blocks of slabs: runs of memory from the system, carved into
+// blocks of one size class (class.go, slab.go, heap.go). A freed block is the next one to be
+// reused. Pool.Trim returns memory that has been idle for some seconds to the system.
+//
+// # Locks
+//
+// Every Pool has a lock for its heap, and one lock guards the table of all slabs. Callers may hold
+// any lock: these two are the innermost.
 //
 // # Builds
 //
-// The build tag `poison` fills each buffer with a pattern as it is freed, and checks the pattern
-// when the block is used again: what is read after its release is wrong bytes, what is written is a
-// panic. The tag `goheap`, and the race detector, which sees nothing outside of Go's heap, put each
-// buffer there instead.
+// The build tag `poison` fills every buffer with a pattern as it is freed and checks the pattern
+// when the block is used again: a read after the release returns wrong bytes, and a write panics.
+// The tag `goheap` and the race detector, which sees only Go's heap, put every buffer on Go's heap
+// instead.
 package memory
 
 import (
@@ -26,7 +31,7 @@ import (
 	"sync/atomic"
 )
 
-// Pool hands out buffers and knows how many bytes are out. The zero value is ready to use.
+// Pool hands out buffers and counts them. The zero value is ready to use.
 type Pool struct {
 	bytes     atomic.Int64
 	buffers   atomic.Int64
@@ -34,18 +39,16 @@ type Pool struct {
 	heap      heap
 }
 
-// Limits of what may stand around a buffer's content.
-const maxFrame = 255 // bytes, before and behind
+const maxFrame = 255 // bytes, before and after the content each
 
 // New returns a buffer of n bytes with one reference, which the caller must Release. Its content is
 // undefined.
 func (p *Pool) New(n int) *Buffer { return p.NewFramed(0, n, 0) }
 
-// NewFramed returns a buffer as New does that has room for a frame, up to 255 bytes each directly
-// before and behind its content.
+// NewFramed is New with space for a frame: up to 255 bytes each directly before and after the content.
 func (p *Pool) NewFramed(before, n, after int) *Buffer {
 	if before < 0 || before > maxFrame || n < 0 || after < 0 || after > maxFrame {
-		panic(fmt.Sprintf("memory: a buffer of %d + %d + %d bytes", before, n, after))
+		panic(fmt.Sprintf("memory: invalid buffer of %d + %d + %d bytes", before, n, after))
 	}
 	b := p.heap.alloc(p, before, n, after)
 	b.refs.Store(1)
@@ -62,17 +65,17 @@ func (p *Pool) Copy(src []byte) *Buffer {
 	return b
 }
 
-// Bytes returns how many bytes of content are in buffers that somebody holds.
+// Bytes returns how many bytes of content all buffers have.
 func (p *Pool) Bytes() int64 { return p.bytes.Load() }
 
-// Buffers returns how many buffers somebody holds.
+// Buffers returns how many buffers there are.
 func (p *Pool) Buffers() int64 { return p.buffers.Load() }
 
-// Allocated returns how many bytes the buffers take that somebody holds: their content, their
-// frames and what is lost by rounding.
+// Allocated returns how many bytes all buffers take: their content, their frames and the loss by
+// rounding.
 func (p *Pool) Allocated() int64 { return p.allocated.Load() }
 
-// Bytes returns the content. It is valid as long as the caller's reference.
+// Bytes returns the content. It is valid while the caller holds its reference.
 func (b *Buffer) Bytes() []byte {
 	before, n, _ := b.shape()
 	return b.Framed()[before : before+n : before+n]
@@ -92,7 +95,7 @@ func (b *Buffer) Len() int {
 	return n
 }
 
-// Retain adds a reference and returns b. The caller must already be covered by one.
+// Retain adds a reference and returns b. A reference must already protect the caller.
 func (b *Buffer) Retain() *Buffer {
 	if b.refs.Add(1) <= 1 {
 		panic("memory: buffer retained after its release")
@@ -100,14 +103,14 @@ func (b *Buffer) Retain() *Buffer {
 	return b
 }
 
-// Shared reports whether somebody holds a reference beside the caller's.
+// Shared reports whether there is a reference besides the caller's.
 func (b *Buffer) Shared() bool { return b.refs.Load() > 1 }
 
-// Release gives one reference back; with the last one the memory is free for others.
+// Release gives back one reference. The last one frees the memory.
 func (b *Buffer) Release() { b.ReleaseThen(nil) }
 
-// ReleaseThen gives one reference back. If it is the last one, last is called first, which may
-// still read the bytes; nil for nothing to do.
+// ReleaseThen gives back one reference. If it is the last one, it first calls last, which may still
+// read the bytes; last may be nil.
 func (b *Buffer) ReleaseThen(last func(*Buffer)) {
 	switch n := b.refs.Add(-1); {
 	case n > 0:

@@ -6,8 +6,8 @@ import "fmt"
 
 const poisonByte = 0xdb
 
-// poison overwrites what is freed, so that wrong bytes, or the race detector, tell of a reader
-// without a reference.
+// poison overwrites freed bytes: a reader without a reference sees wrong bytes, or the race
+// detector reports it.
 func poison(b []byte) {
 	for i := range b {
 		b[i] = poisonByte
@@ -18,7 +18,7 @@ func poison(b []byte) {
 func checkPoison(b []byte) {
 	for i, c := range b {
 		if c != poisonByte {
-			panic(fmt.Sprintf("memory: byte %d of a freed buffer of %d was written to", i, len(b)))
+			panic(fmt.Sprintf("memory: write to byte %d of a freed buffer of %d bytes", i, len(b)))
 		}
 	}
 }

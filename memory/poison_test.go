@@ -13,13 +13,13 @@ func TestPoison(t *testing.T) {
 	b.Release()
 	for _, c := range stale {
 		if c != poisonByte {
-			t.Fatal("who reads after the release does not see it")
+			t.Fatal("a read after the release sees the old bytes")
 		}
 	}
 	stale[50] = 1
 	defer func() {
 		if recover() == nil {
-			t.Error("who writes after the release is not found")
+			t.Error("a write after the release is not detected")
 		}
 	}()
 	p.New(100)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// stamp fills a buffer with what only its owner knows.
+// stamp fills a buffer with bytes that depend on its owner.
 func stamp(b []byte, owner uint64) {
 	for i := range b {
 		b[i] = byte(owner>>(i%8*8)) ^ byte(i)
@@ -35,13 +35,13 @@ func randomSize(r *rand.Rand) int {
 	return r.IntN(4 << 10)
 }
 
-// Buffers of all sizes come and go in any order, on several goroutines, while memory goes back to
-// the system: nobody's bytes change.
+// Buffers keep their bytes while several goroutines allocate and release all sizes in any order and
+// memory is returned to the system.
 func TestBuffersKeepTheirBytes(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	steps := 3000
-	if OnGoHeap { // where the race detector looks at each access
+	if OnGoHeap { // the race detector checks every access
 		steps = 800
 	}
 	var p Pool
@@ -57,7 +57,7 @@ func TestBuffersKeepTheirBytes(t *testing.T) {
 			drop := func(i int) {
 				h := mine[i]
 				if !intact(h.Framed(), h.owner) {
-					t.Errorf("a buffer of %d bytes is not what it was", h.Len())
+					t.Errorf("a buffer of %d bytes has other bytes", h.Len())
 				}
 				h.Release()
 				mine[i] = mine[len(mine)-1]
@@ -86,7 +86,7 @@ func TestBuffersKeepTheirBytes(t *testing.T) {
 	}
 	p.Trim(true)
 	if p.Idle() != 0 {
-		t.Errorf("%d bytes are idle after all went back to the system", p.Idle())
+		t.Errorf("%d bytes are idle after everything was returned to the system", p.Idle())
 	}
 }
 
@@ -104,7 +104,7 @@ func TestFrames(t *testing.T) {
 			t.Errorf("%d bytes: the frame is %q %q", n, f[:5], f[5+n:])
 		}
 		if b.Addr().Buffer() != b || b.Addr()>>48 != 0 {
-			t.Errorf("the reference %x is another buffer", b.Addr())
+			t.Errorf("the address %x is of another buffer", b.Addr())
 		}
 		b.Release()
 	}
@@ -120,7 +120,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// The last one to let go may still look.
+// The callback of the last release may still read the bytes.
 func TestReleaseThen(t *testing.T) {
 	var p Pool
 	b := p.New(8)
@@ -133,11 +133,11 @@ func TestReleaseThen(t *testing.T) {
 	}
 	b.Retain()
 	if !b.Shared() {
-		t.Error("two references, and not shared")
+		t.Error("not Shared with two references")
 	}
 	b.ReleaseThen(last)
 	if called != 0 || b.Shared() {
-		t.Error("it was not the last one")
+		t.Error("last was called before the last release")
 	}
 	b.ReleaseThen(last)
 	if called != 1 || p.Buffers() != 0 {

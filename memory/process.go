@@ -8,8 +8,8 @@ import (
 	"runtime/metrics"
 )
 
-// Process returns how many bytes of memory the system says that the process has, and how many of
-// them are pages of files, the program's own above all. Both are 0 where the system does not say.
+// Process returns the resident memory of the process in bytes and how much of it is pages of files,
+// mostly the program's own. Both are 0 where the system does not tell.
 func Process() (resident, files int64) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -23,10 +23,11 @@ func Process() (resident, files int64) {
 	return resident * page, files * page
 }
 
-// Program is the memory that the program has beside its buffers, as the Go runtime and the system say.
+// Program is the memory of the program besides its buffers, as reported by the Go runtime and the
+// system.
 type Program struct {
-	Heap        int64  // bytes of the objects that the last collection found in use
-	Beside      int64  // bytes of stacks, of what the runtime needs for itself, and of pages of files
+	Heap        int64  // bytes of objects that the last collection found alive
+	Beside      int64  // bytes of stacks, the runtime's own structures and pages of files
 	Collections uint64 // so far
 }
 
@@ -35,8 +36,8 @@ var programMetrics = []string{
 	"/memory/classes/heap/released:bytes", "/gc/heap/live:bytes", "/gc/cycles/total:gc-cycles",
 }
 
-// MeasureProgram returns what the program needs now. Dead objects do not count, nor does free
-// memory that the runtime keeps: both go back to the system when they are wanted (Collect).
+// MeasureProgram returns what the program needs now. Dead objects and free memory of the runtime do
+// not count: Collect returns both to the system.
 func MeasureProgram() Program {
 	samples := make([]metrics.Sample, len(programMetrics))
 	for i, name := range programMetrics {
@@ -46,16 +47,15 @@ func MeasureProgram() Program {
 	value := func(i int) int64 { return int64(samples[i].Value.Uint64()) }
 	total, objects, live := value(0), value(1), value(5)
 	beside := total - objects - value(2) - value(3) - value(4)
-	if live == 0 || live > objects { // there was no collection yet
+	if live == 0 || live > objects { // no collection has run yet
 		live = objects
 	}
 	_, files := Process()
 	return Program{Heap: live, Beside: beside + files, Collections: samples[6].Value.Uint64()}
 }
 
-// Collect frees the dead objects of the Go heap and gives idle memory of the runtime back to the
-// system.
+// Collect frees the dead objects of the Go heap and returns idle memory of the runtime to the system.
 func Collect() {
-	runtime.GC()         // takes what lies in a sync.Pool aside
-	debug.FreeOSMemory() // frees that too
+	runtime.GC()         // moves the contents of every sync.Pool to its victim cache
+	debug.FreeOSMemory() // collects again and so frees them too
 }

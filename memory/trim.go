@@ -9,12 +9,12 @@ import (
 )
 
 const (
-	idleTicks  = 3        // calls of Trim after which what nobody needed goes back to the system
-	returnable = 64 << 10 // bytes; the smallest block whose pages are given back alone
+	idleTicks  = 3        // calls of Trim after which idle memory is returned to the system
+	returnable = 64 << 10 // bytes; smallest block whose pages are returned without the rest of its slab
 )
 
-// Trim gives memory back to the system that nobody has used for some calls, or at once. It is to be
-// called about once a second.
+// Trim returns memory to the system that has been idle for some calls, or at once. Call it about
+// once a second.
 func (p *Pool) Trim(atOnce bool) {
 	h := &p.heap
 	h.mu.Lock()
@@ -23,10 +23,10 @@ func (p *Pool) Trim(atOnce bool) {
 	if atOnce {
 		due = h.tick
 	}
-	h.watchLeaving()
+	h.watchEvacuations()
 	gone := h.takeEmpty(due)
 	var blocks []aged
-	for word, set := range h.lending {
+	for word, set := range h.available {
 		for ; set != 0; set &= set - 1 {
 			class := word*64 + bits.TrailingZeros64(set)
 			switch stride := strideOf(class); {
@@ -35,7 +35,7 @@ func (p *Pool) Trim(atOnce bool) {
 			case stride >= returnable:
 				blocks = h.takeFreed(class, due, blocks)
 			default:
-				h.leave(class)
+				h.evacuate(class)
 			}
 		}
 	}
@@ -44,7 +44,7 @@ func (p *Pool) Trim(atOnce bool) {
 		s.unmap()
 	}
 	for _, b := range blocks {
-		_ = unix.Madvise(b.slab.pages(b.block), unix.MADV_DONTNEED) // fails for memory that is locked: then it stays
+		_ = unix.Madvise(b.slab.pages(b.block), unix.MADV_DONTNEED) // fails for locked memory, which then stays
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -53,7 +53,7 @@ func (p *Pool) Trim(atOnce bool) {
 	}
 }
 
-// takeEmpty takes the slabs away that have been empty since a tick.
+// takeEmpty removes the slabs that have been empty since a tick.
 func (h *heap) takeEmpty(due int32) (gone []*slab) {
 	for t, list := range h.empty {
 		kept := list[:0]
@@ -62,7 +62,7 @@ func (h *heap) takeEmpty(due int32) (gone []*slab) {
 				kept = append(kept, s)
 				continue
 			}
-			h.idle -= int64(s.cut * s.stride)
+			h.idle -= int64(s.carved * s.stride)
 			gone = append(gone, s)
 		}
 		clear(list[len(kept):])
@@ -71,7 +71,7 @@ func (h *heap) takeEmpty(due int32) (gone []*slab) {
 	return gone
 }
 
-// takeSingles takes those slabs of one block away that have been free since a tick.
+// takeSingles removes the slabs of one block that have been free since a tick.
 func (h *heap) takeSingles(class int, due int32, gone []*slab) []*slab {
 	for s := h.classes[class].freed; s != nil; {
 		next := s.next
@@ -86,13 +86,13 @@ func (h *heap) takeSingles(class int, due int32, gone []*slab) []*slab {
 	return gone
 }
 
-// aged is a block whose pages are to go back to the system. While they do, it is out.
+// aged is a block whose pages are being returned to the system. Meanwhile it counts as in use.
 type aged struct {
 	slab  *slab
 	block uint32
 }
 
-// takeFreed takes the blocks of a class that were given back before a tick.
+// takeFreed removes the blocks of a class that were freed before a tick.
 func (h *heap) takeFreed(class int, due int32, blocks []aged) []aged {
 	for s := h.classes[class].freed; s != nil; {
 		next := s.next
@@ -113,7 +113,8 @@ func (h *heap) takeFreed(class int, due int32, blocks []aged) []aged {
 	return blocks
 }
 
-// giveBack makes a block free whose pages were returned. It goes below those that still have theirs.
+// giveBack frees a block whose pages were returned. Blocks that still have their pages are reused
+// first.
 func (h *heap) giveBack(b aged) {
 	s := b.slab
 	s.used--
