@@ -9,6 +9,10 @@ import (
 
 // Overwriting values again and again takes hardly more memory than the values.
 func TestOverwritesReuse(t *testing.T) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 2
+	}
 	for _, size := range []int{100, 1200, 30 << 10, 256<<10 + 100, 5 << 20} {
 		var p Pool
 		held := make([]*Buffer, max(2, 64<<20/size))
@@ -16,7 +20,7 @@ func TestOverwritesReuse(t *testing.T) {
 			held[i] = p.New(size)
 		}
 		allocated := p.Allocated()
-		for range 10 * len(held) {
+		for range rounds * len(held) {
 			i := rand.IntN(len(held))
 			b := p.New(size) // before the old one is released, as an upload does
 			held[i].Release()

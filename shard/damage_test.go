@@ -175,7 +175,7 @@ func TestDamage(t *testing.T) {
 		switch {
 		case manyFaults():
 			rounds, step = faultRounds(t, 400), 1
-		case memory.OnGoHeap:
+		case memory.OnGoHeap, testing.Short():
 			rounds, step = 8, 97
 		case poisoned: // looks for memory that is used after it was freed, for which a part of them will do
 			rounds, step = 20, 23

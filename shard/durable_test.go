@@ -253,7 +253,7 @@ func TestPowerLoss(t *testing.T) {
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	steps := 40
-	if memory.OnGoHeap {
+	if memory.OnGoHeap || testing.Short() {
 		steps = 14
 	}
 	for _, fsync := range []FsyncPolicy{FsyncAlways, FsyncEverysec} {
@@ -353,7 +353,7 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 func manyFaults() bool { return os.Getenv("NDRING_FAULT_ROUNDS") != "" }
 
 // faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as
-// many as usual, or a tenth with the race detector.
+// many as usual, or a tenth with the race detector or -short.
 func faultRounds(t *testing.T, usual int) int {
 	t.Helper()
 	if text := os.Getenv("NDRING_FAULT_ROUNDS"); text != "" {
@@ -363,7 +363,7 @@ func faultRounds(t *testing.T, usual int) int {
 		}
 		return usual * times
 	}
-	if memory.OnGoHeap {
+	if memory.OnGoHeap || testing.Short() {
 		return usual / 10
 	}
 	return usual
