@@ -158,7 +158,7 @@ func (b *bootstrapper) recordWanted(set []string) (wanted claim, err error) {
 	return wanted, err
 }
 
-// claimAnswer is what asking one node for its claim came to.
+// claimAnswer is the result of asking one node for its claim.
 type claimAnswer struct {
 	node    topology.Node // only its id after a failure
 	cluster string        // to which the node belongs already

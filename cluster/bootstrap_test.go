@@ -250,9 +250,9 @@ func TestDuplicateNodeIDIsRejected(t *testing.T) {
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 0))
 	ready(t, a)
-	twin := testConfig(t, "a", 0, a.seed())
-	twin.Self.Store = strings.Repeat("f", 32)
-	second := nw.start(t, twin)
+	duplicate := testConfig(t, "a", 0, a.seed())
+	duplicate.Self.Store = strings.Repeat("f", 32)
+	second := nw.start(t, duplicate)
 	if err := readyError(t, second); err == nil || !strings.Contains(err.Error(), "is running at") {
 		t.Errorf("Ready: %v", err)
 	}

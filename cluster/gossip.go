@@ -205,16 +205,16 @@ func (g *gossip) NodeMeta(int) []byte {
 	return g.self.encode()
 }
 
-// NotifyMsg implements memberlist.Delegate: nodes send no messages of their own.
+// NotifyMsg implements memberlist.Delegate: unused, since nodes gossip only their meta.
 func (*gossip) NotifyMsg([]byte) {}
 
-// GetBroadcasts implements memberlist.Delegate: nodes send no broadcasts of their own.
+// GetBroadcasts implements memberlist.Delegate: unused.
 func (*gossip) GetBroadcasts(int, int) [][]byte { return nil }
 
-// LocalState implements memberlist.Delegate: nodes exchange no state of their own.
+// LocalState implements memberlist.Delegate: unused.
 func (*gossip) LocalState(bool) []byte { return nil }
 
-// MergeRemoteState implements memberlist.Delegate.
+// MergeRemoteState implements memberlist.Delegate: unused.
 func (*gossip) MergeRemoteState([]byte, bool) {}
 
 // NotifyAlive implements memberlist.AliveDelegate: it rejects nodes of other clusters.

@@ -45,7 +45,7 @@ type member struct {
 const (
 	flapWindow     = time.Minute      // for which a node's deaths are remembered
 	maxForeign     = 100              // nodes of other clusters that are remembered
-	rememberedTime = 10 * time.Minute // for which a dead node that is no member is remembered
+	rememberedTime = 10 * time.Minute // for which a dead non-member is remembered
 )
 
 func newMembers(self topology.NodeID, own uint64, log *slog.Logger) *members {

@@ -42,7 +42,7 @@ const (
 )
 
 var (
-	errMuted  = errors.New("muted: this node's disk hangs or its raft log is damaged")
+	errMuted  = errors.New("muted: raft cannot write to this node's disk, or its log is damaged")
 	errGaveUp = errors.New("gave up dialling the node")
 )
 

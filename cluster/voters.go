@@ -45,7 +45,7 @@ func (c *controller) answering(h *history, ids ...string) (all []string) {
 	return all
 }
 
-// addMissingServers makes raft servers of live members that are none. A starting node asks for that
+// addMissingServers adds live members that are not raft servers. A starting node asks for that
 // itself; after a recovery (OpenRecovery) members that kept running are missing too.
 func (c *controller) addMissingServers(a *consensus, h *history, t *topology.Topology, known raft.Configuration) {
 	var missing []string
