@@ -91,6 +91,7 @@ class Pipeline:
         layout: str = "auto",
         metadata: str = "error",
     ) -> "Pipeline":
+        """See ``NumPyRedis.set``."""
         return self._add(
             _calls.set_(
                 key, value, ex=ex, px=px, exat=exat, pxat=pxat, keepttl=keepttl, nx=nx, xx=xx, if_version=if_version,
@@ -99,12 +100,15 @@ class Pipeline:
         )  # fmt: skip
 
     def get(self, key: Key, default: Any = None) -> "Pipeline":
+        """See ``NumPyRedis.get``."""
         return self._add(_calls.get(key, default))
 
     def delete(self, *keys: Key) -> "Pipeline":
+        """See ``NumPyRedis.delete``."""
         return self._count_keys(b"NP.DEL", keys)
 
     def exists(self, *keys: Key) -> "Pipeline":
+        """See ``NumPyRedis.exists``."""
         return self._count_keys(b"NP.EXISTS", keys)
 
     def _count_keys(self, name: bytes, keys: Tuple[Key, ...]) -> "Pipeline":
@@ -115,36 +119,47 @@ class Pipeline:
         return self._add(call)
 
     def meta(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.meta``."""
         return self._add(_calls.meta(key))
 
     def shape(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.shape``."""
         return self._add(_calls.shape(key))
 
     def dtype(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.dtype``."""
         return self._add(_calls.dtype(key))
 
     def verify(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.verify``."""
         return self._add(_calls.verify(key))
 
     def expire(self, key: Key, seconds: Seconds) -> "Pipeline":
+        """See ``NumPyRedis.expire``."""
         return self._add(_calls.expire(key, seconds))
 
     def pexpire(self, key: Key, milliseconds: Seconds) -> "Pipeline":
+        """See ``NumPyRedis.pexpire``."""
         return self._add(_calls.pexpire(key, milliseconds))
 
     def expireat(self, key: Key, when: UnixTime) -> "Pipeline":
+        """See ``NumPyRedis.expireat``."""
         return self._add(_calls.expireat(key, when))
 
     def persist(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.persist``."""
         return self._add(_calls.persist(key))
 
     def ttl(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.ttl``."""
         return self._add(_calls.ttl(key))
 
     def pttl(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.pttl``."""
         return self._add(_calls.pttl(key))
 
     def memory_usage(self, key: Key) -> "Pipeline":
+        """See ``NumPyRedis.memory_usage``."""
         return self._add(_calls.memory_usage(key))
 
     def _add(self, call: Call[Any]) -> "Pipeline":

@@ -36,7 +36,7 @@ def test_modules_are_private_and_short():
 
 
 def test_every_method_is_documented():
-    for name, value in vars(ndring.NumPyRedis).items():
+    for name, value in (*vars(ndring.NumPyRedis).items(), *vars(ndring.Pipeline).items()):
         if not name.startswith("_"):
             assert (value.__func__ if isinstance(value, classmethod) else value).__doc__, name
 
