@@ -91,7 +91,7 @@ func (d *Disk) start() error {
 	if err := d.reserve.prepareStart(); err != nil {
 		return err
 	}
-	if err := d.identity.begin(&d.reserve); err != nil {
+	if err := d.identity.recordStart(&d.reserve); err != nil {
 		return err
 	}
 	if err := d.fs.SyncDir(path.Dir(path.Clean(d.dir))); err != nil { // the folder may be new
@@ -239,7 +239,7 @@ func (d *Disk) RefillReserve(free, others int64) (spent bool) { return d.reserve
 func (d *Disk) Close(clean bool) error {
 	var err error
 	if clean {
-		err = d.end()
+		err = d.stopCleanly()
 	}
 	for _, l := range d.logs {
 		l.close()
@@ -247,8 +247,8 @@ func (d *Disk) Close(clean bool) error {
 	return errors.Join(err, d.release())
 }
 
-// end writes down where each log ends, and that nothing is missing.
-func (d *Disk) end() error {
+// stopCleanly syncs every log and records where each ends, so that the next start trusts all of it.
+func (d *Disk) stopCleanly() error {
 	d.SyncAll()
 	cluster := d.identity.Cluster()
 	texts := map[string][]byte{}
@@ -271,5 +271,5 @@ func (d *Disk) end() error {
 		return err
 	}
 	m.written = next
-	return d.identity.end()
+	return d.identity.recordStop()
 }

@@ -72,16 +72,16 @@ func (i *Identity) SetCluster(cluster uuid.UUID) error {
 	return i.change(func(m *nodeManifest) { m.cluster = cluster })
 }
 
-// Raft returns the id of the raft state that belongs to the folder; zero for none.
-func (i *Identity) Raft() uuid.UUID {
+// RaftState returns the id of the raft state that belongs to the folder; zero for none.
+func (i *Identity) RaftState() uuid.UUID {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.m.raft
 }
 
-// SetRaft records which raft state belongs to the folder; when it returns, that is durable. A start
-// that finds another one, or none, has lost it.
-func (i *Identity) SetRaft(raft uuid.UUID) error {
+// SetRaftState records which raft state belongs to the folder; when it returns, that is durable. A
+// start that finds another one, or none, has lost it.
+func (i *Identity) SetRaftState(raft uuid.UUID) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.change(func(m *nodeManifest) { m.raft = raft })
@@ -109,10 +109,10 @@ func (i *Identity) change(f func(*nodeManifest)) error {
 	return nil
 }
 
-// begin writes the manifest of this start. On a disk that is too full for it the folder can be
+// recordStart writes the manifest of this start. On a disk that is too full for it the folder can be
 // read, but no file of a shard is written until there is space: as long as the manifest is that of
 // the last run, the logs must be, too.
-func (i *Identity) begin(reserve *reserve) error {
+func (i *Identity) recordStart(reserve *reserve) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	err := reserve.use(func() error { return i.m.write(i.fs, i.dir) })
@@ -139,8 +139,8 @@ func (i *Identity) pin() (uuid.UUID, error) {
 	return i.m.cluster, nil
 }
 
-// end records a clean stop.
-func (i *Identity) end() error {
+// recordStop records a clean stop.
+func (i *Identity) recordStop() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.m.clean = true

@@ -59,9 +59,9 @@ func TestWhatFixesTheNumberOfShards(t *testing.T) {
 		"another cluster": {func(d *Disk) error { return d.Identity().SetCluster(uuid.UUID{1, 2, 3}) }, false, false},
 		"an empty folder": {func(d *Disk) error { return d.fs.Mkdir("data/shards/00003") }, false, false},
 		"a record":        {func(d *Disk) error { _, err := d.Log(3).Append([]Record{put(1, "k", "v")}); return err }, true, false},
-		"a raft state":    {func(d *Disk) error { return d.Identity().SetRaft(uuid.UUID{4, 5, 6}) }, true, false},
+		"a raft state":    {func(d *Disk) error { return d.Identity().SetRaftState(uuid.UUID{4, 5, 6}) }, true, false},
 		"a renewed store": {func(d *Disk) error {
-			return errors.Join(d.Identity().SetRaft(uuid.UUID{4, 5, 6}), d.Identity().RenewStore())
+			return errors.Join(d.Identity().SetRaftState(uuid.UUID{4, 5, 6}), d.Identity().RenewStore())
 		}, false, false},
 		"membership": {func(*Disk) error { return nil }, true, true},
 	} {

@@ -117,7 +117,7 @@ func (l *Log) openSegment(epoch, seq uint64) error {
 	l.epochs = l.epochs.extended(epoch, seq)
 	epochs := l.epochs
 	l.mu.Unlock()
-	s, err := l.writer.open(l.folder, l.disk.options.newHeader(segmentMagic, cluster, l.shard, epoch, seq, epochs))
+	s, err := l.writer.create(l.folder, l.disk.options.newHeader(segmentMagic, cluster, l.shard, epoch, seq, epochs))
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func (p policy) record(seq uint64) verdict {
 	return damaged
 }
 
-// end judges damaged bytes with no record behind them at the end of the newest segment.
-func (p policy) end() verdict {
+// tail judges damaged bytes with no record behind them at the end of the newest segment.
+func (p policy) tail() verdict {
 	if p.wasClean {
 		return damaged
 	}
@@ -41,7 +41,7 @@ func (p policy) end() verdict {
 // lack it after a kill, if it is shorter than a header.
 func (p policy) header(seq uint64, newest, short bool) verdict {
 	v := p.record(seq)
-	if newest && v == unsynced || newest && short && p.end() == torn {
+	if newest && v == unsynced || newest && short && p.tail() == torn {
 		return torn
 	}
 	return v

@@ -257,7 +257,7 @@ func (r *replay) passDamage(i int, f *recordFile, d *damagedError, at int64) (bo
 	if err := f.resync(max(d.next, at+1)); err != nil {
 		return false, err
 	}
-	if newest := i+1 == len(r.listing.segments); newest && f.at >= f.end && r.policy.end() == torn {
+	if newest := i+1 == len(r.listing.segments); newest && f.at >= f.end && r.policy.tail() == torn {
 		r.markTorn(logOffset{i, at})
 		return false, nil
 	}

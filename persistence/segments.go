@@ -114,8 +114,8 @@ type segmentWriter struct {
 	encoder recordEncoder
 }
 
-// open creates a segment and writes its header.
-func (w *segmentWriter) open(f *folder, h *fileHeader) (*segment, error) {
+// create creates a segment and writes its header.
+func (w *segmentWriter) create(f *folder, h *fileHeader) (*segment, error) {
 	name := segmentName(h.seq)
 	file, err := f.fs.Create(f.path(name))
 	if errors.Is(err, iofs.ErrExist) { // a failed attempt left it: no record of this seq was ever written

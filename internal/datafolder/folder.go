@@ -36,7 +36,7 @@ func (f Files) Load(name string) ([]byte, error) { return f.Disk.Files().Load(na
 func (f Files) Save(name string, content []byte) error { return f.Disk.Files().Save(name, content) }
 
 // RaftState returns the id of the raft state in a data folder, or "" if there is none.
-func RaftState(disk *persistence.Disk) string { return disk.Identity().Raft().String() }
+func RaftState(disk *persistence.Disk) string { return disk.Identity().RaftState().String() }
 
 // BootID identifies the current boot of the machine. Without it, every start counts as the first after a boot.
 func BootID() (string, error) {

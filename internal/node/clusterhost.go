@@ -33,7 +33,7 @@ func (h *clusterHost) SetRaftState(raftState string) error {
 	if err != nil {
 		return err
 	}
-	return h.disk.Identity().SetRaft(id)
+	return h.disk.Identity().SetRaftState(id)
 }
 
 // Publish implements cluster.Host.
