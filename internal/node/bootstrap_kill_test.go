@@ -12,12 +12,15 @@ import (
 	"time"
 )
 
-// killRounds is how many bootstraps TestBootstrapKill disturbs; more with -tags faults.
-var killRounds = 2
+// killRounds is the number of bootstraps that TestBootstrapKill disturbs, 0 for the default.
+var killRounds = 0
 
 // Nodes are killed at random moments of the bootstrap, and started again: never are there two clusters, and in the end there is one that serves.
 func TestBootstrapKill(t *testing.T) {
 	t.Parallel()
+	if killRounds == 0 {
+		killRounds = rounds(2, 1)
+	}
 	if text := os.Getenv("NDRING_BOOTSTRAPS"); text != "" {
 		fmt.Sscan(text, &killRounds)
 	}

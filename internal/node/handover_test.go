@@ -35,9 +35,9 @@ func (f *fleet) client(r *rand.Rand) *redis.ClusterClient {
 // was acknowledged, and at the end all is served and as it was written.
 func TestHandover(t *testing.T) {
 	quiet()
-	rounds := 4
+	count := rounds(4, 2)
 	if text := os.Getenv("NDRING_HANDOVER_ROUNDS"); text != "" {
-		fmt.Sscan(text, &rounds)
+		fmt.Sscan(text, &count)
 	}
 	seed := rand.Uint64()
 	if text := os.Getenv("NDRING_HANDOVER_SEED"); text != "" {
@@ -79,7 +79,7 @@ func TestHandover(t *testing.T) {
 		run(func(ctx context.Context) error { return l.Read(ctx, rand.New(rand.NewPCG(seed, uint64(100+i)))) })
 	}
 	run(f.watch)
-	for round := 0; round < rounds && ctx.Err() == nil; round++ {
+	for round := 0; round < count && ctx.Err() == nil; round++ {
 		f.round(l, round)
 		time.Sleep(time.Duration(r.Int64N(int64(300 * time.Millisecond))))
 	}

@@ -156,7 +156,8 @@ func ended(t *testing.T, name string, c *talker) {
 // What an idle connection costs, in the process and not in the system's socket buffers.
 func TestIdleConnectionsAreCheap(t *testing.T) {
 	t.Parallel()
-	const connections, most = 10_000, 16 << 10
+	const most = 16 << 10
+	connections := rounds(10_000, 2_000)
 	p := startBuilt(t, "--maxclients", strconv.Itoa(connections+10))
 	watcher := p.dial(t)
 	settled := func() int64 {
@@ -180,7 +181,7 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 	if got := watcher.say("INFO", "clients"); !strings.Contains(got, fmt.Sprintf("connected_clients:%d\r\n", connections+1)) {
 		t.Fatal(got)
 	}
-	each := (settled() - before) / connections
+	each := (settled() - before) / int64(connections)
 	t.Logf("%d bytes each", each)
 	if each > most {
 		t.Errorf("an idle connection costs %d bytes, at most %d may be", each, most)
@@ -190,7 +191,8 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 // Clients that never read their replies: the node keeps what the limits allow, and serves others.
 func TestClientsThatNeverRead(t *testing.T) {
 	t.Parallel()
-	const clients, limit = 1000, 64 * mebibyte
+	const limit = 64 * mebibyte
+	clients := int64(rounds(1000, 200))
 	p := startBuilt(t, "--max-output-bytes", "64mb", "--max-reply-bytes", "8mb", "--slowlog-log-slower-than", "-1")
 	good := p.dial(t)
 	good.SetDeadline(time.Now().Add(4 * time.Minute))
@@ -204,7 +206,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 	// All of them have a share, and what they had when the limit was reached; a reply is made before it is counted.
 	most := limit + clients*(64<<10+64<<10+2*reply)
 	var last int64
-	until(t, "nobody gets any more", func() bool {
+	until(t, "no client gets more", func() bool {
 		got := good.say("INFO")
 		now := number(t, got, "total_net_output_bytes")
 		waiting := number(t, got, "reply_bytes")

@@ -105,7 +105,7 @@ func parseAddress(s string) (topology.Address, error) {
 func cannotListen(whom, flag string, err error) error {
 	err = fmt.Errorf("cannot listen for %s (%s): %w", whom, flag, err)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		err = fmt.Errorf("%w: another process uses it, perhaps another node; choose another port with %s, or 0 for any", err, flag)
+		err = fmt.Errorf("%w: another process, perhaps another node, uses it; choose another port with %s, or 0 for any", err, flag)
 	}
 	return err
 }

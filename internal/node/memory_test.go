@@ -66,7 +66,7 @@ func TestUsedMemoryIsThatOfTheProcess(t *testing.T) {
 		return "\x93NUMPY\x01\x00" + string([]byte{byte(len(header) + 1), 0}) + header + "\n" + strings.Repeat("\x07", n)
 	}
 	small, larger, large := file(1<<10), file(3<<10), file(256<<10)
-	const n = 100_000
+	n := rounds(100_000, 30_000)
 	key := func(i int) string { return fmt.Sprint("key:", i) }
 	do(n, func(i int) string { return resptest.Command("NP.SET", key(i), small) })
 	within("a fill")

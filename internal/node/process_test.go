@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -26,10 +27,22 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(os.Args[1:], "1.2.3-test", nil, os.Stdout, os.Stderr))
 	}
+	flag.Parse()
+	if testing.Short() { // most tests wait for timers of a cluster, not for a processor
+		_ = flag.Set("test.parallel", "4")
+	}
 	os.Exit(tests(m))
 }
 
-// coverage is the folder for what a program with coverage writes at its end: it would complain without one, on a standard error that may be full.
+// rounds is how often a test repeats its checks: fewer times under -short.
+func rounds(full, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return full
+}
+
+// coverage is the folder to which a program built with coverage writes when it ends. Without one it complains on a standard error that may be full.
 var coverage string
 
 func tests(m *testing.M) int {
@@ -272,9 +285,9 @@ func TestProcessRefusesWhatItCannotDo(t *testing.T) {
 		{"--port x", exitUsage, "Try 'ndring --help'"},
 		{"healthcheck --port 1", exitUsage, "-port"},
 		{"--port 0 --http-port 0 --dir= --listen a=" + p.resp, exitFailure, "cannot listen for clients (--listen a=)"},
-		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process uses it, perhaps another node; choose another port with --port, or 0 for any"},
+		{"--http-port 0 --dir= --gossip-port 0 --bus-port 0 --port " + portIn(p.resp), exitFailure, "another process, perhaps another node, uses it; choose another port with --port, or 0 for any"},
 		{"--port 0 --http-port 0 --dir= --bus-port " + portIn(p.resp), exitFailure, "choose another port with --bus-port, or 0 for any"},
-		{"--port 0 --http-port 0 --dir= --gossip-port " + portIn(p.resp), exitFailure, "give another port with --gossip-port, or 0 for any"},
+		{"--port 0 --http-port 0 --dir= --gossip-port " + portIn(p.resp), exitFailure, "choose another port with --gossip-port, or 0 for any"},
 
 		{"--port 0 --dir= --bind 127.0.0.1 --http-port " + p.http[strings.LastIndex(p.http, ":")+1:], exitFailure, "choose another port with --http-port, or 0 for any"},
 		{"--dir= --bind 203.0.113.1 --insecure", exitFailure, "cannot listen"},

@@ -86,7 +86,7 @@ func TestTooMuchWhileItRuns(t *testing.T) {
 		{"CLUSTER CONFIG SET maxmemory 700mb", 0}, {"CLUSTER CONFIG SET maxmemory 2gb", 1}, {"CONFIG SET timeout 5", 1}, {"CONFIG SET maxmemory 3gb", 2}, {"CLUSTER CONFIG RESET maxmemory", 2},
 	} {
 		expect(t, n, "+OK", step.command)
-		if got := strings.Count(told.String(), "for want of memory"); got != step.warns {
+		if got := strings.Count(told.String(), "for lack of memory"); got != step.warns {
 			t.Errorf("after %s it has warned %d times, want %d", step.command, got, step.warns)
 		}
 	}
