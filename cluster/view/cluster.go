@@ -115,15 +115,13 @@ func (c *Cluster) Served(shard int) bool {
 // Locate returns the slot and the shard of a key. The cluster must have shards.
 func (c *Cluster) Locate(key string) (slot, shard int) {
 	slot = topology.Slot([]byte(key))
-	return slot, slot / c.slotsPerShard()
+	return slot, int(topology.ShardOf(slot, len(c.Shards)))
 }
 
 // Slots returns the first and the last slot of a shard.
 func (c *Cluster) Slots(shard int) (first, last int) {
-	return shard * c.slotsPerShard(), (shard+1)*c.slotsPerShard() - 1
+	return topology.ShardID(shard).Slots(len(c.Shards))
 }
-
-func (c *Cluster) slotsPerShard() int { return max(1, topology.Slots/max(1, len(c.Shards))) }
 
 // Label returns how people name the node: by its name, or by the beginning of its id. It is one printable line.
 func (n *Node) Label() string {

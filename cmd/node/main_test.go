@@ -164,12 +164,12 @@ func TestCtl(t *testing.T) {
 		{env, "status", 0, "nodes      3 of 3 up\n", ""},
 		{env, "nodes --json", 0, `"name": "n1",`, ""},
 		{env, "where nothing", 0, "exists     no\n", ""},
-		{env, "get nothing -o -", 1, "", "ndring ctl: there is no key \"nothing\"\n"},
+		{env, "get nothing -o -", 1, "", "ndring ctl: key \"nothing\" does not exist\n"},
 		{env, "get nothing", 2, "", "ndring ctl: get needs -o FILE; - is standard output\nTry 'ndring ctl get --help'\n"},
 		{env, "", 2, "Usage:\n  ndring ctl [command]\n", ""},
-		{env, "nosuch", 2, "", "ndring ctl: there is no command \"nosuch\"\n"},
+		{env, "nosuch", 2, "", "ndring ctl: unknown command \"nosuch\"\n"},
 		{[]string{"NDRING_ADDR=127.0.0.1:1"}, "status", 3, "", "ndring ctl: no node answers at 127.0.0.1:1: connection refused\n"},
-		{env[:1], "status", 4, "", "it wants a password"},
+		{env[:1], "status", 4, "", "a password is required"},
 		{nil, "version", 0, "ndring ctl " + version + "\n", ""},
 		{nil, "config set --help", 0, "Usage:\n  ndring ctl config set NAME VALUE", ""},
 	} {
@@ -191,7 +191,7 @@ func TestCtl(t *testing.T) {
 // withoutAMajority has two of three nodes freeze in the middle of a change: it may come, and doing it again is right.
 func withoutAMajority(t *testing.T, nodes []serving, env []string) {
 	t.Helper()
-	const uncertain = "UNCERTAIN, the cluster has not decided in time: it may have been done, or may still be; ndctl config get '*' --cluster shows it"
+	const uncertain = "UNCERTAIN, the cluster has not decided in time: the change may have been made, or may still be made; ndctl config get '*' --cluster shows it"
 	for deadline := time.Now().Add(patience); ; {
 		for _, n := range nodes[1:] {
 			n.signal(t, syscall.SIGSTOP)

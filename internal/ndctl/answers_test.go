@@ -131,7 +131,7 @@ func TestLeaveWaitsForTheVote(t *testing.T) {
 			limit = "150ms" // it is sure to end
 		}
 		r := runWith(t, map[string]string{"NDRING_ADDR": other}, "", "leave", "n2", "--yes", "--wait", "--wait-timeout", limit)
-		if r.code != tc.code || tc.code != 0 && !matches(r.err, "the others do not decide without it yet") {
+		if r.code != tc.code || tc.code != 0 && !matches(r.err, "the others cannot decide without it yet") {
 			t.Errorf("voters %s: %+v", tc.voters, r)
 		}
 	}

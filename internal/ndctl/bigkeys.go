@@ -13,94 +13,99 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) bigkeysCommand() *cobra.Command {
-	var count, most int
-	var match string
+func bigkeysCommand(a *app) *cobra.Command {
+	var o bigkeysOptions
 	c := &cobra.Command{
-		Use: "bigkeys", Short: "Find the keys that take the most memory", Args: cobra.NoArgs,
-		Long: `Finds the keys that take the most memory: it walks the keys of all nodes side by side (SCAN), asks what each takes (MEMORY USAGE), and keeps
-the largest. A node with more keys than --max-keys is not walked to its end; it says so.`,
+		Use: "bigkeys", Short: "Find the keys that use the most memory", Args: cobra.NoArgs,
+		Long: `Finds the keys that use the most memory: it scans all nodes concurrently (SCAN), asks for the memory of every key (MEMORY USAGE), and keeps
+the largest. It stops on a node after --max-keys keys, and says so.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if count < 1 || most < 1 {
+			if o.count < 1 || o.maxKeys < 1 {
 				return usageError("--count and --max-keys must be at least 1")
 			}
-			return a.onCluster(c.Context(), func(v *view) error { return v.bigkeys(c.Context(), count, most, match) })
+			return a.withSession(c.Context(), func(s *session) error { return showBigkeys(c.Context(), s, a.out, o) })
 		},
 	}
-	c.Flags().IntVarP(&count, "count", "n", 10, "how many keys to show")
-	c.Flags().IntVar(&most, "max-keys", 1_000_000, "how many keys of each node to look at")
-	c.Flags().StringVar(&match, "match", "", "only keys that match this `PATTERN`")
+	c.Flags().IntVarP(&o.count, "count", "n", 10, "how many keys to show")
+	c.Flags().IntVar(&o.maxKeys, "max-keys", 1_000_000, "how many keys to scan on each node")
+	c.Flags().StringVar(&o.match, "match", "", "only keys that match `PATTERN`")
 	return document(c, bigkeysReport{})
 }
 
+// bigkeysOptions are the flags of bigkeys.
+type bigkeysOptions struct {
+	count, maxKeys int
+	match          string
+}
+
 type bigkeysReport struct {
-	Keys   []bigkey `json:"keys" doc:"the largest, in order"`
-	Looked int      `json:"looked_at" doc:"keys that were looked at"`
-	Cut    []string `json:"cut_short" doc:"names of the nodes that have more than --max-keys"`
+	Keys   []bigkey `json:"keys" doc:"the largest keys, in order"`
+	Looked int      `json:"looked_at" doc:"keys that were scanned"`
+	Cut    []string `json:"cut_short" doc:"names of the nodes with more than --max-keys keys"`
 }
 
 type bigkey struct {
 	Key    string  `json:"key" doc:"the key"`
-	Node   string  `json:"node" doc:"name of the node that has it"`
-	Memory int64   `json:"memory_bytes" doc:"memory that it takes"`
-	Shape  []int64 `json:"shape,omitempty" doc:"of the array; absent if it is gone by now"`
-	DType  string  `json:"dtype,omitempty" doc:"likewise, as numpy's descr"`
+	Node   string  `json:"node" doc:"name of the node that serves it"`
+	Memory int64   `json:"memory_bytes" doc:"memory that it uses"`
+	Shape  []int64 `json:"shape,omitempty" doc:"shape of the array; absent if the key no longer exists"`
+	DType  string  `json:"dtype,omitempty" doc:"its dtype as numpy's descr; absent if the key no longer exists"`
 }
 
 const scanCount = 1000
 
-func (v *view) bigkeys(ctx context.Context, count, most int, match string) error {
+func showBigkeys(ctx context.Context, s *session, p *printer, o bigkeysOptions) error {
 	var mu sync.Mutex // guards r
 	r := bigkeysReport{Keys: []bigkey{}, Cut: []string{}}
-	failed := each(ctx, v.nodes, func(ctx context.Context, _ int, m *member) error {
+	failed := each(ctx, s.members, func(ctx context.Context, _ int, m *member) error {
 		looked := 0
 		for cursor := "0"; ; {
-			keys, next, err := m.scan(ctx, cursor, match, scanCount)
+			keys, next, err := scan(ctx, m, cursor, o.match)
 			if err != nil {
 				return err
 			}
-			if looked+len(keys) > most {
-				keys = keys[:most-looked]
+			if looked+len(keys) > o.maxKeys {
+				keys = keys[:o.maxKeys-looked]
 			}
-			found, err := m.weigh(ctx, keys)
+			found, err := memoryOf(ctx, m, keys)
 			if err != nil {
 				return err
 			}
 			looked += len(keys)
 			mu.Lock()
-			r.add(found, count)
+			r.add(found, o.count)
 			r.Looked += len(keys)
-			if looked >= most && next != "0" {
-				r.Cut = append(r.Cut, m.label())
+			if looked >= o.maxKeys && next != "0" {
+				r.Cut = append(r.Cut, m.Label())
 			}
 			mu.Unlock()
-			if cursor = next; cursor == "0" || looked >= most {
+			if cursor = next; cursor == "0" || looked >= o.maxKeys {
 				return nil
 			}
 		}
 	})
 	slices.Sort(r.Cut)
 	for i := range r.Keys {
-		if meta, err := v.meta(ctx, r.Keys[i].Key); err == nil && meta != nil {
+		if meta, err := s.meta(ctx, r.Keys[i].Key); err == nil && meta != nil {
 			r.Keys[i].Shape, r.Keys[i].DType = meta.shape, meta.dtype
 		}
 	}
-	if err := v.app.show(r, func() { v.app.writeBigkeys(r) }); err != nil {
+	if err := p.show(r); err != nil {
 		return err
 	}
-	return v.app.partial(failed)
+	return p.failures(failed)
 }
 
-// add keeps the largest.
+// add adds keys and keeps the largest.
 func (r *bigkeysReport) add(found []bigkey, count int) {
 	r.Keys = append(r.Keys, found...)
 	slices.SortFunc(r.Keys, func(a, b bigkey) int { return cmp.Or(cmp.Compare(b.Memory, a.Memory), cmp.Compare(a.Key, b.Key)) })
 	r.Keys = r.Keys[:min(count, len(r.Keys))]
 }
 
-// scan walks on by some keys; the last call returns the cursor 0.
-func (m *member) scan(ctx context.Context, cursor, match string, count int) (keys []string, next string, err error) {
-	args := []any{"SCAN", cursor, "COUNT", strconv.Itoa(count)}
+// scan returns the next keys of a node and the next cursor, which is 0 at the end.
+func scan(ctx context.Context, m *member, cursor, match string) (keys []string, next string, err error) {
+	args := []any{"SCAN", cursor, "COUNT", strconv.Itoa(scanCount)}
 	if match != "" {
 		args = append(args, "MATCH", match)
 	}
@@ -109,7 +114,7 @@ func (m *member) scan(ctx context.Context, cursor, match string, count int) (key
 		return nil, "", err
 	}
 	if len(reply) != 2 {
-		return nil, "", errors.New("the answer to SCAN makes no sense")
+		return nil, "", fmt.Errorf("its answer to SCAN has %d elements instead of 2", len(reply))
 	}
 	all, _ := reply[1].([]any)
 	for _, k := range all {
@@ -118,8 +123,8 @@ func (m *member) scan(ctx context.Context, cursor, match string, count int) (key
 	return keys, fmt.Sprint(reply[0]), nil
 }
 
-// weigh asks what keys take. Those that are gone by now are left out.
-func (m *member) weigh(ctx context.Context, keys []string) (found []bigkey, err error) {
+// memoryOf returns the keys with the memory that they use. It leaves out keys that no longer exist.
+func memoryOf(ctx context.Context, m *member, keys []string) (found []bigkey, err error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
@@ -128,13 +133,13 @@ func (m *member) weigh(ctx context.Context, keys []string) (found []bigkey, err 
 	for i, k := range keys {
 		cmds[i] = p.MemoryUsage(ctx, k)
 	}
-	if _, err := p.Exec(ctx); err != nil && lost(err) {
+	if _, err := p.Exec(ctx); err != nil && isConnectionError(err) {
 		return nil, err
 	}
 	for i, cmd := range cmds {
 		switch bytes, err := cmd.Result(); {
 		case err == nil:
-			found = append(found, bigkey{Key: keys[i], Node: m.label(), Memory: bytes})
+			found = append(found, bigkey{Key: keys[i], Node: m.Label(), Memory: bytes})
 		case !errors.Is(err, redis.Nil) && rightsHint(err) != "":
 			return nil, err
 		}
@@ -142,18 +147,18 @@ func (m *member) weigh(ctx context.Context, keys []string) (found []bigkey, err 
 	return found, nil
 }
 
-func (a *app) writeBigkeys(r bigkeysReport) {
+func (r bigkeysReport) print(p *printer) {
 	t := newTable("MEMORY", "NODE", "DTYPE", "SHAPE", "KEY")
 	for _, k := range r.Keys {
 		shape := ""
 		if k.DType != "" {
 			shape = shapeText(k.Shape)
 		}
-		t.add(sizeCell(k.Memory), text(k.Node), text(k.DType), text(shape), text(k.Key))
+		t.add(size(k.Memory), text(k.Node), text(k.DType), text(shape), text(k.Key))
 	}
-	a.writeTable(t)
-	fmt.Fprintf(a.out, "\n%s looked at\n", plural(r.Looked, "key"))
+	t.print(p)
+	p.printf("\n%s scanned\n", plural(r.Looked, "key"))
 	for _, name := range r.Cut {
-		fmt.Fprintf(a.out, "%s has more: raise --max-keys to look at all\n", name)
+		p.printf("%s has more keys: raise --max-keys to scan them all\n", name)
 	}
 }

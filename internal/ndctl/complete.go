@@ -7,33 +7,41 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// completionTime is how long a shell waits for the names of the nodes.
-const completionTime = time.Second
+// completionTimeout is how long a shell waits for the names of the nodes.
+const completionTimeout = time.Second
 
-// completeNode offers the names of the nodes, if one answers soon.
+// completeNode suggests the names of the nodes, if a node answers quickly.
 func (a *app) completeNode(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if a.prepare(c, args) != nil {
+	if a.options.prepare(c, args) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	a.timeout = min(a.timeout, completionTime)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*completionTime)
+	a.options.timeout = min(a.options.timeout, completionTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*completionTimeout)
 	defer cancel()
-	v, err := a.connect(ctx)
+	s, err := connect(ctx, a.options)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer v.close()
+	defer s.close()
 	var names []cobra.Completion
-	for _, m := range v.nodes {
-		names = append(names, cobra.CompletionWithDesc(m.label(), m.address))
+	for _, m := range s.members {
+		names = append(names, cobra.CompletionWithDesc(m.Label(), m.address))
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeFirst offers the names of the nodes for the first operand.
+// completeFirst suggests the names of the nodes for the first operand only.
 func (a *app) completeFirst(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return a.completeNode(c, args, begun)
+}
+
+// nodeFlag adds --node, which the shell completes.
+func (a *app) nodeFlag(c *cobra.Command, into *string, usage string) {
+	c.Flags().StringVar(into, "node", "", usage+": `NODE` is a name, an id, or the beginning of either")
+	if err := c.RegisterFlagCompletionFunc("node", a.completeNode); err != nil {
+		panic(err) // the flag was added above
+	}
 }

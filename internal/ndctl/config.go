@@ -9,62 +9,65 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) configCommand() *cobra.Command {
+func configCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "config", Short: "Show and change settings",
-		Long: `Shows and changes settings: of one node until it ends (CONFIG), or of the cluster (CLUSTER CONFIG), where they hold for all
-nodes and are kept.`,
+		Long: `Shows and changes settings: of one node until it restarts (CONFIG), or of the cluster (CLUSTER CONFIG), where they apply to all nodes
+and survive restarts.`,
 	}
 	container(c)
-	c.AddCommand(a.configGetCommand(), a.configSetCommand(), a.configResetCommand())
+	c.AddCommand(configGetCommand(a), configSetCommand(a), configResetCommand(a))
 	return c
 }
 
-var errBoth = usageError("--node and --cluster exclude each other")
+var errNodeAndCluster = usageError("--node and --cluster exclude each other")
 
-// clusterFlag adds --cluster.
-func clusterFlag(c *cobra.Command, usage string) *bool {
-	return c.Flags().Bool("cluster", false, usage)
-}
-
-func (a *app) configGetCommand() *cobra.Command {
+func configGetCommand(a *app) *cobra.Command {
 	var node string
 	c := &cobra.Command{
 		Use: "get PATTERN...", Short: "Show settings", Args: cobra.MinimumNArgs(1),
-		Long: `Shows the settings whose names match a pattern: of all nodes, where those with the same value share a line; of one node; or those that
-the cluster has set.`,
+		Long: `Shows the settings whose names match a pattern: of all nodes, where nodes with the same value share a line; of one node; or those that
+are set for the whole cluster.`,
 		Example: "  ndctl config get 'max*'\n  ndctl config get maxmemory --node node2\n  ndctl config get '*' --cluster",
 	}
-	a.nodeFlag(c, &node, "of this node alone")
-	cluster := clusterFlag(c, "those that the cluster has set")
+	a.nodeFlag(c, &node, "only settings of this node")
+	cluster := c.Flags().Bool("cluster", false, "only settings of the cluster")
 	c.RunE = func(c *cobra.Command, patterns []string) error {
 		if *cluster && node != "" {
-			return errBoth
+			return errNodeAndCluster
 		}
-		return a.onCluster(c.Context(), func(v *view) error {
+		return a.withSession(c.Context(), func(s *session) error {
 			switch {
 			case *cluster:
-				return v.clusterSettings(c.Context(), patterns)
+				return showClusterSettings(c.Context(), s, a.out, patterns)
 			case node != "":
-				m, err := v.find(node)
+				m, err := s.find(node)
 				if err != nil {
 					return err
 				}
-				return v.settings(c.Context(), []*member{m}, patterns)
+				return showSettings(c.Context(), a.out, []*member{m}, patterns)
 			}
-			return v.settings(c.Context(), v.nodes, patterns)
+			return showSettings(c.Context(), a.out, s.members, patterns)
 		})
 	}
-	return document(c, []settingReport{})
+	return document(c, settingReports{})
 }
 
 type settingReport struct {
-	Name  string   `json:"name" doc:"of the setting"`
-	Value string   `json:"value" doc:"as CONFIG GET says it"`
-	Nodes []string `json:"nodes,omitempty" doc:"names of the nodes where it is so; with --cluster it is so for all"`
+	Name  string   `json:"name" doc:"name of the setting"`
+	Value string   `json:"value" doc:"its value, as CONFIG GET returns it"`
+	Nodes []string `json:"nodes,omitempty" doc:"names of the nodes with this value; absent with --cluster, where it is the value of all nodes"`
+
+	everywhere bool // all nodes that were asked, and more than one, have this value
 }
 
-// pairs reads the reply of CONFIG GET.
+// settingReports are settings of nodes.
+type settingReports []settingReport
+
+// clusterSettingReports are settings of the cluster.
+type clusterSettingReports []settingReport
+
+// pairs reads the reply to CONFIG GET.
 func pairs(reply []any) (all [][2]string) {
 	for i := 0; i+1 < len(reply); i += 2 {
 		all = append(all, [2]string{fmt.Sprint(reply[i]), fmt.Sprint(reply[i+1])})
@@ -72,6 +75,7 @@ func pairs(reply []any) (all [][2]string) {
 	return all
 }
 
+// command returns the words of a command and its arguments.
 func command(words []string, args ...string) (all []any) {
 	for _, w := range append(words, args...) {
 		all = append(all, w)
@@ -79,28 +83,29 @@ func command(words []string, args ...string) (all []any) {
 	return all
 }
 
-func (v *view) settings(ctx context.Context, nodes []*member, patterns []string) error {
+func showSettings(ctx context.Context, p *printer, nodes []*member, patterns []string) error {
 	found := make([][][2]string, len(nodes))
 	failed := each(ctx, nodes, func(ctx context.Context, i int, m *member) error {
 		reply, err := m.do(ctx, command([]string{"CONFIG", "GET"}, patterns...)...).Slice()
 		found[i] = pairs(reply)
 		return err
 	})
-	reports := []settingReport{}
+	reports := settingReports{}
 	for i, m := range nodes {
-		for _, p := range found[i] {
-			at := slices.IndexFunc(reports, func(r settingReport) bool { return r.Name == p[0] && r.Value == p[1] })
+		for _, pair := range found[i] {
+			at := slices.IndexFunc(reports, func(r settingReport) bool { return r.Name == pair[0] && r.Value == pair[1] })
 			if at < 0 {
 				at = len(reports)
-				reports = append(reports, settingReport{Name: p[0], Value: p[1]})
+				reports = append(reports, settingReport{Name: pair[0], Value: pair[1]})
 			}
-			reports[at].Nodes = append(reports[at].Nodes, m.label())
+			reports[at].Nodes = append(reports[at].Nodes, m.Label())
+			reports[at].everywhere = len(reports[at].Nodes) == len(nodes) && len(nodes) > 1
 		}
 	}
 	slices.SortStableFunc(reports, func(a, b settingReport) int { return strings.Compare(a.Name, b.Name) })
-	err := v.app.show(reports, func() { v.app.writeSettings(reports, nodes) })
+	err := p.show(reports)
 	if err == nil {
-		err = v.app.partial(failed)
+		err = p.failures(failed)
 	}
 	if err == nil && len(reports) == 0 {
 		return fmt.Errorf("no setting matches %s", strings.Join(patterns, " "))
@@ -108,103 +113,105 @@ func (v *view) settings(ctx context.Context, nodes []*member, patterns []string)
 	return err
 }
 
-func (a *app) writeSettings(all []settingReport, asked []*member) {
+func (all settingReports) print(p *printer) {
 	if len(all) == 0 {
 		return
 	}
 	t := newTable("SETTING", "VALUE", "NODES")
 	for _, r := range all {
 		nodes := strings.Join(r.Nodes, ",")
-		if len(r.Nodes) == len(asked) && len(asked) > 1 {
+		if r.everywhere {
 			nodes = "all"
 		}
 		t.add(text(r.Name), text(r.Value), text(nodes))
 	}
-	a.writeTable(t)
+	t.print(p)
 }
 
-func (v *view) clusterSettings(ctx context.Context, patterns []string) error {
-	m := v.byID(v.told.Self)
+func showClusterSettings(ctx context.Context, s *session, p *printer, patterns []string) error {
+	m := s.self()
 	reply, err := m.do(ctx, command([]string{"CLUSTER", "CONFIG", "GET"}, patterns...)...).Slice()
 	if err != nil {
-		return v.app.partial([]failure{{m, err}})
+		return p.failures(nodeFailures{{m, err}})
 	}
-	reports := []settingReport{}
-	for _, p := range pairs(reply) {
-		reports = append(reports, settingReport{Name: p[0], Value: p[1]})
+	reports := clusterSettingReports{}
+	for _, pair := range pairs(reply) {
+		reports = append(reports, settingReport{Name: pair[0], Value: pair[1]})
 	}
-	return v.app.show(reports, func() {
-		if len(reports) == 0 {
-			fmt.Fprintf(v.app.out, "the cluster has set nothing that matches %s\n", strings.Join(patterns, " "))
-			return
-		}
-		t := newTable("SETTING", "VALUE")
-		for _, r := range reports {
-			t.add(text(r.Name), text(r.Value))
-		}
-		v.app.writeTable(t)
-	})
+	if len(reports) == 0 && !p.json {
+		p.printf("no setting of the cluster matches %s\n", strings.Join(patterns, " "))
+		return nil
+	}
+	return p.show(reports)
 }
 
-func (a *app) configSetCommand() *cobra.Command {
+func (all clusterSettingReports) print(p *printer) {
+	t := newTable("SETTING", "VALUE")
+	for _, r := range all {
+		t.add(text(r.Name), text(r.Value))
+	}
+	t.print(p)
+}
+
+func configSetCommand(a *app) *cobra.Command {
 	var node string
 	c := &cobra.Command{
 		Use: "set NAME VALUE [NAME VALUE]...", Short: "Change settings", Args: cobra.MinimumNArgs(2),
-		Long: `Changes settings, all that are named or none: of one node until it ends (the one at --addr, or that of --node), or with --cluster of all nodes, those too that
-come later.`,
+		Long: `Changes settings, either all that are named or none: of one node until it restarts (the one at --addr, or --node), or with --cluster of all nodes,
+including nodes that join later.`,
 		Example:     "  ndctl config set maxmemory 8gb --node node2\n  ndctl config set maxmemory-policy allkeys-lru --cluster",
 		Annotations: map[string]string{emptyValues: ""},
 	}
-	a.nodeFlag(c, &node, "of this node")
-	cluster := clusterFlag(c, "of all nodes, for good")
+	a.nodeFlag(c, &node, "change settings of this node")
+	cluster := c.Flags().Bool("cluster", false, "change settings of all nodes, permanently")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *cluster && node != "" {
-			return errBoth
+			return errNodeAndCluster
 		}
 		if len(args)%2 != 0 {
 			return usageError("config set takes a value for each name")
 		}
-		return a.onCluster(c.Context(), func(v *view) error {
+		return a.withSession(c.Context(), func(s *session) error {
 			if *cluster {
-				return v.changeAll(c.Context(), "SET", args)
+				return changeClusterSettings(c.Context(), s, a.out, "SET", args)
 			}
-			m, err := v.meant(node, "--node or --cluster")
+			m, err := s.targetNode(node, "--node or --cluster")
 			if err != nil {
 				return err
 			}
 			if err := m.do(c.Context(), command([]string{"CONFIG", "SET"}, args...)...).Err(); err != nil {
-				return a.partial([]failure{{m, err}})
+				return a.out.failures(nodeFailures{{m, err}})
 			}
-			fmt.Fprintf(a.out, "%s: OK\n", m.label())
+			a.out.printf("%s: OK\n", m.Label())
 			return nil
 		})
 	}
 	return c
 }
 
-func (a *app) configResetCommand() *cobra.Command {
+func configResetCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "reset NAME...", Short: "Take back what the cluster has set", Args: cobra.MinimumNArgs(1),
-		Long:    "Takes back what the cluster has set: each node has again what its flags say. It needs --cluster, since one node has nothing to go back to but a restart.",
+		Use: "reset NAME...", Short: "Remove settings of the cluster", Args: cobra.MinimumNArgs(1),
+		Long:    "Removes settings of the cluster: each node returns to what its flags say. --cluster is required, because a setting of a single node is reset by restarting that node.",
 		Example: "  ndctl config reset maxmemory-policy --cluster",
 	}
-	cluster := clusterFlag(c, "of all nodes")
+	cluster := c.Flags().Bool("cluster", false, "reset settings of all nodes")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if !*cluster {
-			return usageError("config reset needs --cluster: a setting of one node is as it was after a restart")
+			return usageError("config reset needs --cluster: to reset a setting of one node, restart that node")
 		}
-		return a.onCluster(c.Context(), func(v *view) error { return v.changeAll(c.Context(), "RESET", args) })
+		return a.withSession(c.Context(), func(s *session) error { return changeClusterSettings(c.Context(), s, a.out, "RESET", args) })
 	}
 	return c
 }
 
-// changeAll has the cluster set or reset settings.
-func (v *view) changeAll(ctx context.Context, what string, args []string) error {
-	m := v.byID(v.told.Self)
-	look := "ndctl config get '*' --cluster shows it, and to do it again does no harm"
-	if err := v.decide(ctx, m, look, command([]string{"CLUSTER", "CONFIG", what}, args...)...); err != nil {
-		return v.app.partial([]failure{{m, err}})
+// changeClusterSettings sets or resets settings of the cluster; change is SET or RESET.
+func changeClusterSettings(ctx context.Context, s *session, p *printer, change string, args []string) error {
+	m := s.self()
+	check := "ndctl config get '*' --cluster shows it, and repeating the change does no harm"
+	if err := s.propose(ctx, m, check, command([]string{"CLUSTER", "CONFIG", change}, args...)...); err != nil {
+		return p.failures(nodeFailures{{m, err}})
 	}
-	fmt.Fprintln(v.app.out, "the cluster: OK")
+	p.printf("the cluster: OK\n")
 	return nil
 }

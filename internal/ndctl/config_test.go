@@ -69,7 +69,7 @@ func deniedByOne(t *testing.T, c *testCluster) {
 	if r := c.run(c.env(), "config", "set", "requirepass", "other", "--node", "n2"); r.code != 0 {
 		t.Fatal(r.err)
 	}
-	denied := "ndctl: n2 (@n2): it wants a password: set NDRING_PASSWORD"
+	denied := "ndctl: n2 (@n2): a password is required: set NDRING_PASSWORD"
 	for _, tc := range []struct {
 		args string
 		code int
@@ -80,7 +80,7 @@ func deniedByOne(t *testing.T, c *testCluster) {
 		{"raft status", 4, "\nn2 voter - - - denied -\n", denied},
 		{"top --interval 5ms", 4, "\nn2 denied - ", denied},
 		{"config get timeout", 4, "timeout 0 n1,n3\n", denied},
-		{"status", 1, "- n2 (@n2) does not tell how it is: it wants a password", ""},
+		{"status", 1, "- n2 (@n2) refuses to report its state: a password is required", ""},
 	} {
 		if r := c.run(c.env(), strings.Fields(tc.args)...); r.code != tc.code || !matches(c.plainly(r.out), tc.out) || !matches(c.plainly(r.err), tc.said) {
 			t.Errorf("ndctl %s: exit code %d, not %d\n%s\n%s", tc.args, r.code, tc.code, r.out, r.err)
@@ -115,14 +115,14 @@ func TestAnswersOfClusterSettings(t *testing.T) {
 	}{
 		{"config get * --cluster", []any{"maxmemory", "1gb", "save", ""}, "CLUSTER CONFIG GET *", 0, []string{"SETTING    VALUE\nmaxmemory  1gb\nsave\n"}, nil},
 		{"config get max* time* --cluster --json", []any{"maxmemory", "1gb"}, "CLUSTER CONFIG GET max* time*", 0, []string{`"name": "maxmemory"`, `"value": "1gb"`, "!nodes"}, nil},
-		{"config get max* --cluster", []any{}, "CLUSTER CONFIG GET max*", 0, []string{"the cluster has set nothing that matches max*\n"}, nil},
+		{"config get max* --cluster", []any{}, "CLUSTER CONFIG GET max*", 0, []string{"no setting of the cluster matches max*\n"}, nil},
 		{"config set maxmemory 2gb timeout 5 --cluster", redcon.SimpleString("OK"), "CLUSTER CONFIG SET maxmemory 2gb timeout 5", 0, []string{"the cluster: OK\n"}, nil},
 		{"config set maxmemory many --cluster", errText("ERR CONFIG SET failed (possibly related to argument 'maxmemory')"), "CLUSTER CONFIG SET maxmemory many", 1, nil, []string{"ndctl: n1 (10.0.0.1:7379): ERR CONFIG SET failed"}},
 		{"config reset maxmemory timeout --cluster", redcon.SimpleString("OK"), "CLUSTER CONFIG RESET maxmemory timeout", 0, []string{"the cluster: OK\n"}, nil},
-		{"config reset maxmemory --cluster", errText("NOPERM this user has no permissions"), "CLUSTER CONFIG RESET maxmemory", 4, nil, []string{"n1 (10.0.0.1:7379): this user may not do that"}},
+		{"config reset maxmemory --cluster", errText("NOPERM this user has no permissions"), "CLUSTER CONFIG RESET maxmemory", 4, nil, []string{"n1 (10.0.0.1:7379): the user lacks the permission"}},
 		{"config set maxmemory 2gb --cluster", errText("UNCERTAIN the cluster has not decided in time"), "CLUSTER CONFIG SET maxmemory 2gb", 1, nil,
-			[]string{"n1 (10.0.0.1:7379): UNCERTAIN, the cluster has not decided in time: it may have been done, or may still be; ndctl config get '*' --cluster shows it, and to do it again does no harm\n"}},
-		{"config reset maxmemory --cluster", hangUp, "CLUSTER CONFIG RESET maxmemory", 1, nil, []string{"the node has ended the connection: it may have been done, or may still be; "}},
+			[]string{"n1 (10.0.0.1:7379): UNCERTAIN, the cluster has not decided in time: the change may have been made, or may still be made; ndctl config get '*' --cluster shows it, and repeating the change does no harm\n"}},
+		{"config reset maxmemory --cluster", hangUp, "CLUSTER CONFIG RESET maxmemory", 1, nil, []string{"the node closed the connection: the change may have been made, or may still be made; "}},
 	} {
 		mu.Lock()
 		asked, reply = nil, tc.reply

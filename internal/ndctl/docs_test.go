@@ -11,23 +11,23 @@ import (
 	"github.com/ndring/ndring/internal/pagetest"
 )
 
-func TestPageOfNdctlIsTheTree(t *testing.T) {
+func TestPageIsTheCommandTree(t *testing.T) {
 	t.Parallel()
-	pagetest.Check(t, 2, "ndctl.md", markdownOfAll(t))
+	pagetest.Check(t, 2, "ndctl.md", page(t))
 }
 
-// markdownOfAll returns docs/ndctl.md.
-func markdownOfAll(t *testing.T) string {
-	root := (&app{name: "ndctl"}).tree()
+// page returns docs/ndctl.md.
+func page(t *testing.T) string {
+	root := emptyApp().tree()
 	var b strings.Builder
 	b.WriteString("# ndctl\n\nMade from the commands (`internal/ndctl`) by `go test ./internal/ndctl -run Page -update`.\n\n" + about() + `
 
-` + "`ndring ctl`" + ` is the same program: in a container with the one binary, ` + "`docker exec node1 /ndring ctl status`" + `.
+` + "`ndring ctl`" + ` is the same program, for a container that has only that binary: ` + "`docker exec node1 /ndring ctl status`" + `.
 
     $ ndctl status
     cluster    92bc6c447f52f0270eee816809685500
     health     2 problems
-               - n2 (127.0.0.1:7380) is down since 12s: connection refused
+               - n2 (127.0.0.1:7380) has been down for 12s: connection refused
                - 6 of 16 shards not served: 6 of n2
     nodes      2 of 3 up; down: n2
     shards     10 of 16 served
@@ -35,26 +35,26 @@ func markdownOfAll(t *testing.T) string {
     keys       81034
     memory     5.3 GiB of 8.0 GiB
 
-Where several nodes are asked and some do not answer, the rest is shown, standard error names the others and says why, and the exit code is 1. Nodes are named by their
-` + "`--node-id`" + `, their id, or the beginning of either that no other node has.
+When a command asks several nodes and some do not answer, it shows what the others answered, names the silent ones with the reason on standard error, and returns exit code 1. Name a node by its
+` + "`--node-id`" + `, its id, or a unique prefix of either.
 
 ## Flags of all commands
 
 `)
 	flags(&b, root.PersistentFlags())
-	b.WriteString("\n## Environment\n\n| variable | is |\n| --- | --- |\n")
+	b.WriteString("\n## Environment\n\n| variable | meaning |\n| --- | --- |\n")
 	_, rest, _ := strings.Cut(root.Long, "Environment:\n")
 	rest, _, _ = strings.Cut(rest, "\n\n")
 	for line := range strings.Lines(rest) {
 		name, text, _ := strings.Cut(strings.TrimSpace(line), " ")
 		fmt.Fprintf(&b, "| `%s` | %s |\n", name, strings.TrimSpace(text))
 	}
-	b.WriteString("\n## Exit codes\n\n| code | when |\n| --- | --- |\n")
+	b.WriteString("\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n")
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.text)
 	}
-	b.WriteString("\n## JSON\n\nWith `--json` a command writes one JSON value: an object, or an array where the fields below begin with `[]`. Fields may be added; those that are there keep name and meaning. " +
-		"Commands without fields below write nothing but text. Errors are text on standard error, with their exit code; when nothing could be learned, there is no JSON.\n")
+	b.WriteString("\n## JSON\n\nWith `--json` a command writes one JSON value: an object, or an array if the fields below begin with `[]`. Later versions may add fields, but keep the names and meanings of existing ones. " +
+		"Commands without fields below write only text. Errors are text on standard error and an exit code; a command that learns nothing writes no JSON.\n")
 	for _, group := range root.Groups() {
 		fmt.Fprintf(&b, "\n## %s\n", strings.TrimSuffix(group.Title, ":"))
 		for _, c := range root.Commands() {
@@ -66,7 +66,7 @@ Where several nodes are asked and some do not answer, the rest is shown, standar
 	return b.String()
 }
 
-// section writes what there is to say of a command, and of those below it.
+// section documents a command and its subcommands.
 func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 	if c.Short == "" || c.Long == "" {
 		t.Errorf("%s has no description", pathOf(c))
@@ -97,7 +97,7 @@ func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 		}
 	}
 	if fields := c.Annotations[jsonFields]; fields != "" {
-		b.WriteString("\n| JSON | is |\n| --- | --- |\n")
+		b.WriteString("\n| JSON | meaning |\n| --- | --- |\n")
 		for line := range strings.Lines(fields) {
 			name, doc, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
 			if doc == "" {
@@ -109,7 +109,7 @@ func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 }
 
 func flags(b *strings.Builder, set *pflag.FlagSet) {
-	b.WriteString("| flag | is |\n| --- | --- |\n")
+	b.WriteString("| flag | meaning |\n| --- | --- |\n")
 	set.VisitAll(func(f *pflag.Flag) {
 		value, usage := pflag.UnquoteUsage(f)
 		name := "--" + f.Name

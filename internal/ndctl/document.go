@@ -7,13 +7,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// jsonFields is the annotation of a command with the fields of its JSON, a line each: name, tab, meaning.
+// jsonFields is the annotation of a command that lists the fields of its JSON, one per line: name, tab, meaning.
 const jsonFields = "json"
 
-// document notes the fields of a command's JSON, from the struct that it writes.
-func document(c *cobra.Command, report any) *cobra.Command {
+// document annotates a command with the fields of its report, for docs/ndctl.md.
+func document(c *cobra.Command, r report) *cobra.Command {
 	var lines []string
-	fieldsOf(reflect.TypeOf(report), "", func(name, doc string) { lines = append(lines, name+"\t"+doc) })
+	fieldsOf(reflect.TypeOf(r), "", func(name, doc string) { lines = append(lines, name+"\t"+doc) })
 	if c.Annotations == nil {
 		c.Annotations = map[string]string{}
 	}
@@ -21,14 +21,14 @@ func document(c *cobra.Command, report any) *cobra.Command {
 	return c
 }
 
-// fieldsOf calls tell with each field of a struct, and of those in it.
-func fieldsOf(t reflect.Type, prefix string, tell func(name, doc string)) {
+// fieldsOf calls add for each field of a struct and of the structs in it.
+func fieldsOf(t reflect.Type, prefix string, add func(name, doc string)) {
 	switch t.Kind() {
 	case reflect.Slice, reflect.Pointer:
 		if t.Kind() == reflect.Slice {
 			prefix += "[]"
 		}
-		fieldsOf(t.Elem(), prefix, tell)
+		fieldsOf(t.Elem(), prefix, add)
 		return
 	case reflect.Struct:
 	default:
@@ -38,7 +38,7 @@ func fieldsOf(t reflect.Type, prefix string, tell func(name, doc string)) {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if f.Anonymous {
-			fieldsOf(f.Type, prefix, tell)
+			fieldsOf(f.Type, prefix, add)
 			continue
 		}
 		if name == "" || name == "-" {
@@ -47,7 +47,7 @@ func fieldsOf(t reflect.Type, prefix string, tell func(name, doc string)) {
 		if prefix != "" {
 			name = prefix + "." + name
 		}
-		tell(strings.TrimPrefix(name, "."), f.Tag.Get("doc"))
-		fieldsOf(f.Type, name, tell)
+		add(strings.TrimPrefix(name, "."), f.Tag.Get("doc"))
+		fieldsOf(f.Type, name, add)
 	}
 }

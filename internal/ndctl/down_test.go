@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/node"
 )
 
 // The password: missing, wrong, from the environment, from a file.
@@ -21,17 +23,17 @@ func TestPasswords(t *testing.T) {
 		code int
 		err  string
 	}{
-		{"", "status", 4, "it wants a password: set NDRING_PASSWORD, or give --password-file FILE"},
-		{"", "get k -o -", 4, "it wants a password"},
-		{"NDRING_PASSWORD=wrong", "status", 4, "the password is wrong, or the user"},
-		{"NDRING_PASSWORD=wrong", "nodes --json", 4, "the password is wrong"},
+		{"", "status", 4, "a password is required: set NDRING_PASSWORD, or give --password-file FILE"},
+		{"", "get k -o -", 4, "a password is required"},
+		{"NDRING_PASSWORD=wrong", "status", 4, "wrong user or password"},
+		{"NDRING_PASSWORD=wrong", "nodes --json", 4, "wrong user or password"},
 		{"NDRING_PASSWORD=right", "status", 0, ""},
 		{"NDRING_REQUIREPASS=right", "status", 0, ""},
 		{"NDRING_PASSWORD=wrong", "status --password-file " + right, 0, ""},
-		{"NDRING_PASSWORD=right", "status --password-file " + wrong, 4, "the password is wrong"},
-		{"NDRING_PASSWORD=right", "status --user nobody", 4, "the password is wrong, or the user"},
+		{"NDRING_PASSWORD=right", "status --password-file " + wrong, 4, "wrong user or password"},
+		{"NDRING_PASSWORD=right", "status --user nobody", 4, "wrong user or password"},
 		{"NDRING_PASSWORD=right", "status --user default", 0, ""},
-		{"", "status --addr 127.0.0.1:1 --addr " + c.ports[0], 4, "127.0.0.1:1: connection refused\n  " + c.ports[0] + ": it wants a password"},
+		{"", "status --addr 127.0.0.1:1 --addr " + c.ports[0], 4, "127.0.0.1:1: connection refused\n  " + c.ports[0] + ": a password is required"},
 	} {
 		r := c.run(c.env(tc.env), strings.Fields(tc.args)...)
 		if r.code != tc.code || !matches(r.err, tc.err) || tc.err == "" && r.err != "" || tc.code != 0 && r.out != "" {
@@ -44,7 +46,7 @@ func TestPasswords(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	lonely := &testCluster{t: t, dir: t.TempDir(), nodes: make([]*nodeOf, 1), ports: make([]string, 1)}
+	lonely := &testCluster{t: t, dir: t.TempDir(), nodes: make([]*node.Node, 1), ports: make([]string, 1)}
 	lonely.launch(0, "--node-id", "waits", "--bootstrap-expect", "3")
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
 	if err != nil {
@@ -64,14 +66,14 @@ func TestUnreachable(t *testing.T) {
 		code int
 		err  []string
 	}{
-		{"127.0.0.1:1", 3, []string{"ndctl: no node answers at 127.0.0.1:1: connection refused\nGive the address of one with --addr HOST:PORT or NDRING_ADDR\n"}},
+		{"127.0.0.1:1", 3, []string{"ndctl: no node answers at 127.0.0.1:1: connection refused\nGive the address of a node with --addr HOST:PORT or NDRING_ADDR\n"}},
 		{"127.0.0.1:1,127.0.0.1:2", 3, []string{"no node of a cluster answers:\n  127.0.0.1:1: connection refused\n  127.0.0.1:2: connection refused\n"}},
-		{"nosuch.invalid", 3, []string{"nosuch.invalid:7379: there is no address for the name nosuch.invalid"}},
+		{"nosuch.invalid", 3, []string{"nosuch.invalid:7379: cannot resolve nosuch.invalid"}},
 		{mute.Addr().String(), 3, []string{"no answer in time (--timeout)"}},
-		{resets, 3, []string{"ndctl: no node answers at " + resets + ": it closed the connection: is that a node's port for clients?\n"}},
-		{web, 3, []string{"ndctl: no node answers at " + web + ": it does not speak the protocol: is that a node's port for clients?\n"}},
-		{other, 1, []string{"ndctl: " + other + ": that is no node of ndring"}},
-		{lonely.ports[0], 1, []string{"ndctl: " + lonely.ports[0] + ": it is not part of a cluster yet: it waits for "}},
+		{resets, 3, []string{"ndctl: no node answers at " + resets + ": the connection was closed: is this a node's client port?\n"}},
+		{web, 3, []string{"ndctl: no node answers at " + web + ": the answer is not RESP: is this a node's client port?\n"}},
+		{other, 1, []string{"ndctl: " + other + ": this is not an ndring node"}},
+		{lonely.ports[0], 1, []string{"ndctl: " + lonely.ports[0] + ": the node is not part of a cluster yet: it waits for "}},
 		{"127.0.0.1:1," + lonely.ports[0] + "," + c.ports[0], 0, nil},
 	} {
 		for _, args := range []string{"status", "nodes", "shards", "where k", "forget n1 --yes", "raft status", "top --once", "get k -o -"} {
@@ -147,7 +149,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 	c.eventually("n1 sees that it is alone", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
 		return matches(got, "no quorum: 1 of 3 voters up", "health     4 problems")
 	})
-	c.eventually("n1 follows nobody", func() string { return c.run(c.env(), "raft", "status").out }, func(got string) bool { return strings.Contains(got, " nobody ") })
+	c.eventually("n1 follows no leader", func() string { return c.run(c.env(), "raft", "status").out }, func(got string) bool { return strings.Contains(got, " none ") })
 	gone := []string{"n2 (@n2): connection refused\n", "n3 (@n3): connection refused\n"}
 	lost, kept := whereIs["n2"][0], whereIs["n1"][0]
 	for _, tc := range []struct {
@@ -156,29 +158,29 @@ func TestHalfDownAndRecovered(t *testing.T) {
 		out  []string
 		err  []string
 	}{
-		{"status", 1, []string{"health 4 problems\n - n2 (@n2) is down since TIME: connection refused\n - n3 (@n3) is down since TIME: connection refused\n - ", " of 16 shards not served: ",
-			"so that nothing can be decided; missing: n2, n3. If they are gone for good: ndctl raft recover\nnodes 1 of 3 up; down: n2, n3\n", "leader none", "no quorum"}, nil},
+		{"status", 1, []string{"health 4 problems\n - n2 (@n2) has been down for TIME: connection refused\n - n3 (@n3) has been down for TIME: connection refused\n - ", " of 16 shards not served: ",
+			"so the topology cannot change; missing: n2, n3. If they are lost for good: ndctl raft recover\nnodes 1 of 3 up; down: n2, n3\n", "leader none", "no quorum"}, nil},
 		{"nodes", 1, []string{"* n1 40b3eab6 @n1 up ", "\n n2 40243476 @n2 down voter ", " - - - -\n"}, gone},
 		{"nodes --json", 1, []string{`"error": "connection refused"`, `"keys": null`}, gone},
 		{"shards --unserved", 0, []string{" down n2 n2 ", " down n3 n3 ", "!served"}, nil},
 		{"shards --node n1", 0, []string{" served n1 n1 "}, nil},
 		{"slots", 1, []string{" n2 - -\n", " n1 "}, gone},
-		{"raft status", 1, []string{"leader none, term ", "voters n1, n2, n3; 1 of 3 up, 2 decide\nquorum no: nothing can be decided", "\nn1 voter ", " no ", "\nn2 voter - - - down -\n"}, gone},
+		{"raft status", 1, []string{"leader none, term ", "voters n1, n2, n3; 1 of 3 up, majority 2\nquorum no: the topology cannot change", "\nn1 voter ", " no ", "\nn2 voter - - - down -\n"}, gone},
 		{"top --interval 5ms", 1, []string{"\nn2 down - - - - - -\n"}, gone},
-		{"bigkeys", 1, []string{" n1 <f8 (3,) ", " keys looked at"}, gone},
+		{"bigkeys", 1, []string{" n1 <f8 (3,) ", " keys scanned"}, gone},
 		{"slowlog", 1, []string{"TIME NODE"}, gone},
 		{"config get maxclients", 1, []string{"maxclients 10000 n1\n"}, gone},
 		{"config set maxclients 5 --node n2", 1, nil, []string{gone[0]}},
 		{"get " + kept + " -o -", 0, []string{"\x93NUMPY"}, nil},
 		{"get " + lost + " -o -", 1, nil, []string{gone[0]}},
 		{"put " + lost + " " + npy, 1, nil, []string{gone[0]}},
-		{"where " + lost, 1, []string{"primary n2 (40243476) at @n2, down\nreplicas none\nexists not known\n"}, []string{"nobody can tell whether the key exists: n2 (@n2): connection refused"}},
+		{"where " + lost, 1, []string{"primary n2 (40243476) at @n2, down\nreplicas none\nexists unknown\n"}, []string{"cannot tell whether the key exists: n2 (@n2): connection refused"}},
 		{"config set timeout 5 --cluster", 1, nil, []string{"ndctl: n1 (@n1): ERR the cluster has no leader: a majority of its voters is missing\n"}},
 		{"config reset timeout --cluster", 1, nil, []string{"n1 (@n1): ERR the cluster has no leader"}},
 		{"config get timeout", 1, []string{"timeout 0 n1\n"}, gone},
-		{"config get timeout --cluster", 0, []string{"the cluster has set nothing that matches timeout\n"}, nil},
+		{"config get timeout --cluster", 0, []string{"no setting of the cluster matches timeout\n"}, nil},
 		{"config set timeout 5", 0, []string{"n1: OK\n"}, nil},
-		{"forget n2", 2, nil, []string{"ndctl: Forget n2 (40243476", "It has the only copy of ", "THEIR ARRAYS ARE GIVEN UP", "give --yes"}},
+		{"forget n2", 2, nil, []string{"ndctl: Forget n2 (40243476", "It has the only copy of ", "THEIR ARRAYS WILL BE LOST", "give --yes"}},
 		{"forget n2 --yes", 1, nil, []string{"n1 (@n1): ERR the cluster has no leader"}},
 		{"leave --yes", 1, nil, []string{"n1 (@n1): ERR no other live node can take over the shards of this one\n"}},
 		{"leave n2 --yes", 1, nil, []string{gone[0]}},
@@ -204,7 +206,7 @@ func recovered(t *testing.T, c *testCluster, id, kept string) {
 		t.Errorf("a recovery that was not confirmed has left %v", all)
 	}
 	r = c.run(map[string]string{"NDRING_DIR": dir}, "raft", "recover", "--yes")
-	if r.code != 0 || !matches(r.out, "n1 is the only voter now. Raft's files as they were: "+filepath.Join(dir, "raft.before-recovery-")) {
+	if r.code != 0 || !matches(r.out, "n1 is the only voter now. Backup of raft's files: "+filepath.Join(dir, "raft.before-recovery-")) {
 		t.Fatalf("recover: %+v", r)
 	}
 	if r := c.run(nil, "raft", "recover", "--yes", "--dir", dir); r.code != 1 || !matches(r.err, "this node is the only voter already") {
@@ -230,7 +232,7 @@ func recovered(t *testing.T, c *testCluster, id, kept string) {
 	if r := c.run(c.env(), "get", kept, "-o", "-"); r.out != npyOf(3) {
 		t.Errorf("%s: %+v", kept, r)
 	}
-	if r := c.run(c.env(), "leave", "n4", "--yes"); r.code != 0 || !matches(r.out, "n4 leaves: ") {
+	if r := c.run(c.env(), "leave", "n4", "--yes"); r.code != 0 || !matches(r.out, "n4 is leaving: ") {
 		t.Errorf("leave: %+v", r)
 	}
 	c.eventually("n4 is gone", func() string { return c.run(c.env(), "nodes").out }, func(got string) bool { return !strings.Contains(got, "n4") && got != "" })

@@ -41,7 +41,7 @@ func TestEmptyNamesAreRefused(t *testing.T) {
 		{"raft recover --yes --dir _", "--dir is empty"},
 		{"status --addr _", "--addr is empty"},
 		{"status --addr 127.0.0.1:1 --addr _", "--addr is empty"},
-		{"status --addr 127.0.0.1:1,,127.0.0.1:2", "--addr \"\" is no HOST:PORT"},
+		{"status --addr 127.0.0.1:1,,127.0.0.1:2", "--addr \"\" is not HOST:PORT"},
 		{"status --user _", "--user is empty"},
 		{"status --password-file _", "--password-file is empty"},
 	} {

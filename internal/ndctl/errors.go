@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
 // Exit codes.
@@ -23,19 +25,19 @@ const (
 	exitRights      = 4
 )
 
-// exitCodes says what they mean, for help and docs.
+// exitCodes describes the exit codes for help and docs.
 var exitCodes = []struct {
 	code int
 	text string
 }{
-	{exitOK, "done; for `status`: all is well"},
-	{exitFailure, "something failed, or does not exist; for `status`: something is not well. Where several nodes were asked, some did not answer"},
-	{exitUsage, "the command line makes no sense, or a confirmation is missing"},
+	{exitOK, "success; for `status`: the cluster is healthy"},
+	{exitFailure, "something failed or does not exist, or some of several nodes did not answer; for `status`: the cluster is not healthy"},
+	{exitUsage, "the command line is invalid, or a confirmation is missing"},
 	{exitUnreachable, "no node could be reached"},
-	{exitRights, "the password is missing or wrong, or the user may not do that"},
+	{exitRights, "the password is missing or wrong, or the user lacks the permission"},
 }
 
-// exitError is an error that ends the program with a code. Without err everything was said.
+// exitError ends the program with a code. Without err, everything has been printed already.
 type exitError struct {
 	code int
 	err  error
@@ -50,20 +52,20 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// errSaid ends the program where what is wrong was said.
-var errSaid = &exitError{code: exitFailure}
+// errPrinted ends the program after it has printed what is wrong.
+var errPrinted = &exitError{code: exitFailure}
 
 func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// failed is an error whose text may have several lines.
-func failed(format string, args ...any) error {
+// failure returns an error whose text may have several lines.
+func failure(format string, args ...any) error {
 	return &exitError{exitFailure, fmt.Errorf(format, args...)}
 }
 
-// codeOf returns the exit code for an error.
-func codeOf(err error) int {
+// exitCode returns the exit code for an error.
+func exitCode(err error) int {
 	var coded *exitError
 	switch {
 	case err == nil:
@@ -72,55 +74,54 @@ func codeOf(err error) int {
 		return coded.code
 	case rightsHint(err) != "":
 		return exitRights
-	case lost(err):
+	case isConnectionError(err):
 		return exitUnreachable
 	}
 	return exitFailure
 }
 
-// lost reports whether an error is that of a connection, and not an answer.
-func lost(err error) bool {
+// isConnectionError reports whether the connection failed, so that no answer arrived.
+func isConnectionError(err error) bool {
 	var answer redis.Error
-	var network *net.OpError // not net.Error: an error of a file is one too
+	var network *net.OpError // not net.Error: errors of files implement that too
 	var name *net.DNSError
 	switch {
 	case errors.Is(err, redis.Nil), errors.As(err, &answer):
 		return false
-	case errors.As(err, &network), errors.As(err, &name), closed(err), garbled(err):
+	case errors.As(err, &network), errors.As(err, &name), isClosed(err), isGarbled(err):
 		return true
 	}
-	return late(err)
+	return isTimeout(err)
 }
 
-// undialled reports whether there was no connection, so that nothing was sent.
-func undialled(err error) bool {
+// isDialError reports whether connecting failed, so that nothing was sent.
+func isDialError(err error) bool {
 	var network *net.OpError
 	var name *net.DNSError
 	return errors.As(err, &name) || errors.As(err, &network) && network.Op == "dial"
 }
 
-// closed reports whether an error is that the other side has ended the connection.
-func closed(err error) bool {
+// isClosed reports whether the other side closed the connection.
+func isClosed(err error) bool {
 	return slices.ContainsFunc([]error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE}, func(e error) bool { return errors.Is(err, e) })
 }
 
-// garbled reports whether an error is that what came is no RESP.
-func garbled(err error) bool { return strings.HasPrefix(err.Error(), "redis: can't parse ") }
+// isGarbled reports whether the other side sent something that is not RESP.
+func isGarbled(err error) bool { return strings.HasPrefix(err.Error(), "redis: can't parse ") }
 
-// late reports whether an error is that of a time that was over.
-func late(err error) bool {
+func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// rightsHints says what to do about an answer of a server that does not want this client to do something.
+// rightsHints maps answers of a server that refuses this client to what the user can do.
 var rightsHints = []struct{ prefix, hint string }{
-	{"NOAUTH", "it wants a password: set NDRING_PASSWORD, or give --password-file FILE"},
-	{"WRONGPASS", "the password is wrong, or the user: see NDRING_PASSWORD, --password-file and --user"},
-	{"NOPERM", "this user may not do that: give another one with --user and its password"},
-	{"DENIED", "it has no password, and therefore takes clients of its own machine alone: run ndctl there, or start the nodes with --requirepass"},
+	{"NOAUTH", "a password is required: set NDRING_PASSWORD, or give --password-file FILE"},
+	{"WRONGPASS", "wrong user or password: see NDRING_PASSWORD, --password-file and --user"},
+	{"NOPERM", "the user lacks the permission: give another one with --user and its password"},
+	{"DENIED", "the node has no password and therefore accepts only clients on its own machine: run ndctl there, or start the nodes with --requirepass"},
 }
 
-// rightsHint returns what to do when an error is about rights, and nothing if it is not.
+// rightsHint returns what to do about an error that is about rights, or "" if it is not.
 func rightsHint(err error) string {
 	var answer redis.Error
 	if !errors.As(err, &answer) {
@@ -134,8 +135,8 @@ func rightsHint(err error) string {
 	return ""
 }
 
-// words says in a line what went wrong with a node.
-func words(err error) string {
+// explain says in one line what went wrong with a node.
+func explain(err error) string {
 	if hint := rightsHint(err); hint != "" {
 		return hint
 	}
@@ -143,25 +144,15 @@ func words(err error) string {
 	var name *net.DNSError
 	switch {
 	case errors.As(err, &name):
-		return "there is no address for the name " + name.Name
+		return "cannot resolve " + name.Name
 	case errors.As(err, &dial) && dial.Op == "dial" && !dial.Timeout():
 		return strings.TrimPrefix(dial.Err.Error(), "connect: ")
-	case errors.As(err, &dial) && dial.Timeout(), late(err):
+	case errors.As(err, &dial) && dial.Timeout(), isTimeout(err):
 		return "no answer in time (--timeout)"
-	case closed(err):
-		return "it closed the connection: is that a node's port for clients?"
-	case garbled(err):
-		return "it does not speak the protocol: is that a node's port for clients?"
+	case isClosed(err):
+		return "the connection was closed: is this a node's client port?"
+	case isGarbled(err):
+		return "the answer is not RESP: is this a node's client port?"
 	}
-	return oneLine(err.Error())
-}
-
-// oneLine keeps what a node says from looking like something else on a terminal.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
+	return view.OneLine(err.Error())
 }

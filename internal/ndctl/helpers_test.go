@@ -20,28 +20,25 @@ import (
 	"github.com/ndring/ndring/internal/node"
 )
 
-// patience is how long a test waits for what a cluster does within seconds.
+// patience bounds how long a test waits for something that takes a cluster seconds.
 const patience = time.Minute
 
-// testCluster is a cluster of nodes in this process, named n1, n2 and so on.
+// testCluster is a cluster of nodes in this process, with the names n1, n2 and so on.
 type testCluster struct {
 	t     *testing.T
 	dir   string
 	args  []string
-	nodes []*node.Node // nil for one that is stopped
-	ports []string     // for clients, by which the nodes are found
+	nodes []*node.Node // nil for a stopped node
+	ports []string     // client addresses
 }
 
-// nodeOf is what a cluster has.
-type nodeOf = node.Node
-
-// startCluster returns when all nodes serve. Args are for all of them.
+// startCluster starts nodes with the flags args and returns when all of them serve.
 func startCluster(t *testing.T, count int, args ...string) *testCluster {
 	t.Helper()
 	return startClusterWith(t, nil, count, args...)
 }
 
-// startClusterWith does so with an environment in which ndctl may look.
+// startClusterWith does the same, and gives ndctl an environment.
 func startClusterWith(t *testing.T, env []string, count int, args ...string) *testCluster {
 	t.Helper()
 	redis.SetLogger(silence{})
@@ -52,7 +49,7 @@ func startClusterWith(t *testing.T, env []string, count int, args ...string) *te
 	for i := range c.nodes {
 		c.ready(i)
 	}
-	c.eventually("the cluster is well", func() string {
+	c.eventually("the cluster is healthy", func() string {
 		r := c.run(c.env(env...), "status")
 		return r.out + r.err
 	}, func(got string) bool {
@@ -63,7 +60,7 @@ func startClusterWith(t *testing.T, env []string, count int, args ...string) *te
 
 func (c *testCluster) folder(i int) string { return filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)) }
 
-// launch starts a node with its folder, and returns when others can reach it.
+// launch starts a node on its folder and returns when others can reach it.
 func (c *testCluster) launch(i int, args ...string) {
 	c.t.Helper()
 	name := fmt.Sprintf("n%d", i+1)
@@ -86,7 +83,7 @@ func (c *testCluster) launch(i int, args ...string) {
 	c.t.Cleanup(func() { c.stop(i) })
 }
 
-// ready returns when a node serves.
+// ready waits until a node serves.
 func (c *testCluster) ready(i int) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -96,7 +93,7 @@ func (c *testCluster) ready(i int) {
 	}
 }
 
-// stop ends a node.
+// stop stops a node.
 func (c *testCluster) stop(i int) {
 	n := c.nodes[i]
 	if n == nil {
@@ -110,7 +107,7 @@ func (c *testCluster) stop(i int) {
 	}
 }
 
-// env is an environment with the addresses of the nodes that run.
+// env returns an environment with the address of the first running node.
 func (c *testCluster) env(more ...string) map[string]string {
 	env := map[string]string{}
 	for i, n := range c.nodes {
@@ -125,7 +122,7 @@ func (c *testCluster) env(more ...string) map[string]string {
 	return env
 }
 
-// result is what a run has come to.
+// result is what a run wrote, and its exit code.
 type result struct {
 	out, err string
 	code     int
@@ -135,11 +132,21 @@ func (c *testCluster) run(env map[string]string, args ...string) result {
 	return runWith(c.t, env, "", args...)
 }
 
-// runWith runs the program.
+// lookup returns an environment with the variables in env.
+func lookup(env map[string]string) environment {
+	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+// emptyApp returns a run that reads nothing and writes nowhere.
+func emptyApp() *app {
+	return newApp("ndctl", "", strings.NewReader(""), io.Discard, io.Discard, lookup(nil))
+}
+
+// runWith runs the program with an environment and standard input.
 func runWith(t *testing.T, env map[string]string, stdin string, args ...string) result {
 	t.Helper()
 	var out, err bytes.Buffer
-	a := &app{name: "ndctl", version: "1.2.3-test", in: strings.NewReader(stdin), out: &out, err: &err, env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
+	a := newApp("ndctl", "1.2.3-test", strings.NewReader(stdin), &out, &err, lookup(env))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	code := a.run(ctx, args)
@@ -154,7 +161,7 @@ var (
 	hashes = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 )
 
-// plainly makes output comparable: what differs from run to run stands as what it is, and columns are one blank apart.
+// plainly replaces what differs from run to run by its kind, such as SIZE, and sets columns one blank apart.
 func (c *testCluster) plainly(text string) string {
 	for i, at := range c.ports {
 		text = strings.ReplaceAll(text, at, fmt.Sprintf("@n%d", i+1))
@@ -168,7 +175,7 @@ func (c *testCluster) plainly(text string) string {
 	return text
 }
 
-// eventually waits until something is as wanted.
+// eventually waits until what see returns is wanted.
 func (c *testCluster) eventually(what string, see func() string, wanted func(string) bool) {
 	c.t.Helper()
 	last := ""
@@ -177,10 +184,10 @@ func (c *testCluster) eventually(what string, see func() string, wanted func(str
 			return
 		}
 	}
-	c.t.Fatalf("never came true: %s; instead:\n%s", what, last)
+	c.t.Fatalf("timed out waiting until %s; instead:\n%s", what, last)
 }
 
-// npyOf is a .npy file of so many float64.
+// npyOf returns a .npy file with n float64.
 func npyOf(n int) string {
 	head := fmt.Sprintf("{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }", n)
 	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
@@ -192,7 +199,7 @@ func npyOf(n int) string {
 	return string(b)
 }
 
-// file writes a file of its own for the test, and returns its path.
+// file writes a file for the test and returns its path.
 func file(t *testing.T, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
@@ -202,7 +209,7 @@ func file(t *testing.T, content string) string {
 	return path
 }
 
-// matches reports whether a text has all parts; one that begins with ! it must not have.
+// matches reports whether a text contains all parts. A part that begins with ! it must not contain.
 func matches(text string, parts ...string) bool {
 	for _, p := range parts {
 		if part, not := strings.CutPrefix(p, "!"); not == strings.Contains(text, part) {

@@ -27,7 +27,7 @@ func scriptedSource(t *testing.T, keys []string, expiry func(command, key string
 		case "STRLEN":
 			return redcon.SimpleInt(len(npy))
 		case "GETRANGE":
-			return npy[:peek]
+			return npy[:peekBytes]
 		case "EXISTS":
 			return redcon.SimpleInt(1)
 		case "GET":
@@ -75,9 +75,9 @@ func TestImportEndsWhenTheTargetIsLost(t *testing.T) {
 		code  int
 		err   string
 	}{
-		{hangUp, 1, "ndctl: ndring fails: n1 ("},
-		{errText("CLUSTERDOWN the node that serves slot 1 is down"), 1, "ndctl: ndring fails: CLUSTERDOWN "},
-		{errText("NOPERM this user has no permissions"), 4, "ndctl: this user may not do that"},
+		{hangUp, 1, "ndctl: ndring failed: n1 ("},
+		{errText("CLUSTERDOWN the node that serves slot 1 is down"), 1, "ndctl: ndring failed: CLUSTERDOWN "},
+		{errText("NOPERM this user has no permissions"), 4, "ndctl: the user lacks the permission"},
 	} {
 		url := scriptedSource(t, keys, func(string, string) any { return redcon.SimpleInt(-1) })
 		addr, sent := stores(t, func() any { return tc.reply })

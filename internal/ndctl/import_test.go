@@ -51,13 +51,13 @@ func TestImport(t *testing.T) {
 		t.Fatal(r.err)
 	}
 	reasons := []string{
-		"\n1 x a .npy file with something behind it:\n \"np:long\" (string, SIZE: ", "\n1 x a broken .npy file:\n \"np:short\" (", "\n1 x a list, no string:\n \"np:list\" (list)\n",
-		"\n1 x a pickle, which is never loaded:\n \"np:pickle\" (", "\n1 x a zip file, as np.savez writes; save its arrays one by one:\n \"np:zip\"",
-		"\n1 x an array of objects, which is a pickle:\n \"np:object\" (", "\n1 x an empty string:\n \"np:empty\" (string, SIZE)\n",
-		"\n1 x larger than --max-array-bytes 20000:\n \"np:big\" (", "\n1 x no .npy file:\n \"np:text\" (string, SIZE)\n",
+		"\n1 x a .npy file with trailing bytes:\n \"np:long\" (string, SIZE: ", "\n1 x a damaged .npy file:\n \"np:short\" (", "\n1 x a list, not a string:\n \"np:list\" (list)\n",
+		"\n1 x a pickle, which is never loaded:\n \"np:pickle\" (", "\n1 x a zip file, as np.savez writes it; save its arrays one by one:\n \"np:zip\"",
+		"\n1 x an array of objects, which contains a pickle:\n \"np:object\" (", "\n1 x an empty string:\n \"np:empty\" (string, SIZE)\n",
+		"\n1 x larger than --max-array-bytes 20000:\n \"np:big\" (", "\n1 x not a .npy file:\n \"np:text\" (string, SIZE)\n",
 	}
 	dry := c.run(c.env(), "import", url, "--match", "np:*", "--max-array-bytes", "20000", "--dry-run", "--count", "3")
-	if dry.code != 0 || !matches(c.plainly(dry.out), append(reasons, "12 keys: 2 arrays would be copied (SIZE), 1 were there already, 0 expired meanwhile, 9 not copied\n")...) {
+	if dry.code != 0 || !matches(c.plainly(dry.out), append(reasons, "12 keys: 2 arrays would be copied (SIZE), 1 existed already, 0 expired meanwhile, 9 not copied\n")...) {
 		t.Errorf("--dry-run: %d\n%s%s", dry.code, c.plainly(dry.out), dry.err)
 	}
 	if r := c.run(c.env(), "where", "np:a"); !matches(r.out, "exists     no") {
@@ -65,7 +65,7 @@ func TestImport(t *testing.T) {
 	}
 	report := filepath.Join(t.TempDir(), "report")
 	real := c.run(c.env(), "import", url, "--match", "np:*", "--max-array-bytes", "20000", "--report", report)
-	if real.code != 0 || !matches(c.plainly(real.out), append(reasons, "12 keys: 2 arrays copied (SIZE), 1 were there already")...) {
+	if real.code != 0 || !matches(c.plainly(real.out), append(reasons, "12 keys: 2 arrays copied (SIZE), 1 existed already")...) {
 		t.Errorf("import: %d\n%s%s", real.code, c.plainly(real.out), real.err)
 	}
 	checkReport(t, report)
@@ -130,11 +130,11 @@ func TestImportRefuses(t *testing.T) {
 		err  string
 	}{
 		{"import", 2, "import takes URL, not 0 arguments"},
-		{"import http://x", 2, `"http://x" is no address of a Redis`},
-		{"import http://bob:secret@x", 2, `"http://...@x" is no address of a Redis`},
+		{"import http://x", 2, `"http://x" is not the URL of a Redis server`},
+		{"import http://bob:secret@x", 2, `"http://...@x" is not the URL of a Redis server`},
 		{"import redis://127.0.0.1:1", 1, "the source at 127.0.0.1:1: connection refused"},
-		{"import redis://" + c.ports[0], 1, "the source at " + c.ports[0] + ": it is ndring itself, not a Redis"},
-		{"import " + withPassword, 1, "the source at " + strings.TrimPrefix(withPassword, "unix://") + ": it wants a password: redis://:PASSWORD@HOST:PORT\n"},
+		{"import redis://" + c.ports[0], 1, "the source at " + c.ports[0] + ": this is an ndring node, not Redis"},
+		{"import " + withPassword, 1, "the source at " + strings.TrimPrefix(withPassword, "unix://") + ": a password is required: redis://:PASSWORD@HOST:PORT\n"},
 		{"import unix://:wrong@" + strings.TrimPrefix(withPassword, "unix://"), 1, "WRONGPASS "},
 		{"import unix://:secret@" + strings.TrimPrefix(withPassword, "unix://"), 0, ""},
 		{"import redis://127.0.0.1:1 --count 0", 2, "must be at least 1"},

@@ -1,12 +1,13 @@
 package ndctl
 
 import (
-	"context"
 	"strconv"
 	"strings"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
-// info is what INFO, or CLUSTER INFO, says, by field.
+// info holds the fields of INFO or CLUSTER INFO.
 type info map[string]string
 
 func parseInfo(text string) info {
@@ -19,16 +20,13 @@ func parseInfo(text string) info {
 	return fields
 }
 
-// number returns a field that is a number; 0 if it is not there.
+// number returns a numeric field, or 0 if it is missing.
 func (i info) number(name string) int64 {
 	n, _ := strconv.ParseInt(i[name], 10, 64)
 	return n
 }
 
-// pointer returns the number as what JSON writes as null where there is none.
-func pointer[T int64 | uint64](n T) *T { return &n }
-
-// keys is how many keys there are.
+// keys returns the number of keys.
 func (i info) keys() int64 {
 	for part := range strings.SplitSeq(i["db0"], ",") {
 		if text, ok := strings.CutPrefix(part, "keys="); ok {
@@ -39,21 +37,15 @@ func (i info) keys() int64 {
 	return 0
 }
 
-// ask returns what a node says of itself.
-func (m *member) ask(ctx context.Context, command ...any) (info, error) {
-	text, err := m.do(ctx, command...).Text()
-	return parseInfo(text), err
+// report returns what the verdict on the cluster's health needs.
+func (i info) report(address string) view.Report {
+	failed := func(field string) bool { return i[field] != "" && i[field] != "ok" }
+	return view.Report{
+		Address: address, Waiting: i["cluster_waiting_for"], RefusedSettings: i["cluster_settings_refused"], Loading: i.number("loading") == 1,
+		StoppedShards: int(i.number("disk_stopped_shards")), DiskFull: i.number("disk_full") > 0,
+		LogFailed: failed("aof_last_write_status"), SnapshotFailed: failed("rdb_last_bgsave_status"),
+	}
 }
 
-// infos asks all nodes for what they say of themselves. Those that do not answer have said nothing.
-func (v *view) infos(ctx context.Context, command ...any) ([]info, []failure) {
-	all := make([]info, len(v.nodes))
-	failed := each(ctx, v.nodes, func(ctx context.Context, i int, m *member) error {
-		found, err := m.ask(ctx, command...)
-		if err == nil {
-			all[i] = found
-		}
-		return err
-	})
-	return all, failed
-}
+// pointer returns a pointer to n, for fields that JSON writes as null when they are unknown.
+func pointer[T int64 | uint64](n T) *T { return &n }

@@ -7,64 +7,68 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
-func (a *app) nodesCommand() *cobra.Command {
+func nodesCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "nodes", Short: "List the nodes", Args: cobra.NoArgs,
-		Long:    "Lists the nodes: where clients reach them, whether they answer, and what they have. The * is the node that was asked first.",
+		Long:    "Lists the nodes: their client addresses, whether they answer, and what they hold. The * marks the node that was asked first.",
 		Example: "  ndctl nodes\n  ndctl nodes --json | jq -r '.[] | select(.state != \"up\") | .name'",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.onCluster(c.Context(), func(v *view) error { return v.list(c.Context()) })
+			return a.withSession(c.Context(), func(s *session) error { return showNodes(c.Context(), s, a.out) })
 		},
 	}
-	return document(c, []nodeReport{})
+	return document(c, nodeReports{})
 }
 
+type nodeReports []nodeReport
+
 type nodeReport struct {
-	Name      string `json:"name" doc:"as its operator calls it; else the beginning of its id"`
-	ID        string `json:"id" doc:"40 hexadecimal digits"`
-	Address   string `json:"address" doc:"where clients reach it, by the listener that was asked; empty if they do not"`
-	State     string `json:"state" doc:"up, down (it does not answer), denied (it does, but wants another password or user), loading, leaving, or waiting (not part of the cluster at the moment)"`
-	Role      string `json:"role" doc:"leader, voter, or none: it follows without a vote"`
-	Zone      string `json:"zone,omitempty" doc:"where it stands, if that was said"`
-	Shards    int    `json:"shards" doc:"shards that it serves, or would if it were up"`
-	Keys      *int64 `json:"keys" doc:"keys that it has; null if it does not answer"`
-	Memory    *int64 `json:"memory_bytes" doc:"memory that it uses; likewise"`
-	MaxMemory *int64 `json:"maxmemory_bytes" doc:"its limit, 0 for none; likewise"`
-	Uptime    *int64 `json:"uptime_seconds" doc:"since when it runs; likewise"`
-	Version   string `json:"version,omitempty" doc:"of ndring"`
+	Name      string `json:"name" doc:"name that the operator gave the node, else the beginning of its id"`
+	ID        string `json:"id" doc:"node id, 40 hexadecimal digits"`
+	Address   string `json:"address" doc:"client address, for the listener that was asked; empty if clients of that listener cannot reach the node"`
+	State     string `json:"state" doc:"up, down (it does not answer), denied (it requires another user or password), loading, leaving, or waiting (it is not part of the cluster at the moment)"`
+	Role      string `json:"role" doc:"leader, voter, or none for a non-voter"`
+	Zone      string `json:"zone,omitempty" doc:"availability zone, if the node has one"`
+	Shards    int    `json:"shards" doc:"shards of which it is the primary, even while it is down"`
+	Keys      *int64 `json:"keys" doc:"number of its keys; null if it does not answer"`
+	Memory    *int64 `json:"memory_bytes" doc:"memory that it uses; null if it does not answer"`
+	MaxMemory *int64 `json:"maxmemory_bytes" doc:"its memory limit, 0 for none; null if it does not answer"`
+	Uptime    *int64 `json:"uptime_seconds" doc:"seconds since its start; null if it does not answer"`
+	Version   string `json:"version,omitempty" doc:"version of ndring that it runs"`
 	Error     string `json:"error,omitempty" doc:"why it does not answer"`
 	asked     bool
 }
 
-func (v *view) list(ctx context.Context) error {
-	infos, failed := v.infos(ctx, "INFO")
-	reports := make([]nodeReport, len(v.nodes))
-	for i, m := range v.nodes {
-		reports[i] = v.node(m, infos[i], errorOf(failed, m))
+func showNodes(ctx context.Context, s *session, p *printer) error {
+	infos, failed := s.infos(ctx, "INFO")
+	reports := make(nodeReports, len(s.members))
+	for i, m := range s.members {
+		reports[i] = newNodeReport(s.cluster, m, infos[i], failed.of(m))
 	}
-	if err := v.app.show(reports, func() { v.app.writeNodes(reports) }); err != nil {
+	if err := p.show(reports); err != nil {
 		return err
 	}
-	return v.app.partial(failed)
+	return p.failures(failed)
 }
 
-func (v *view) node(m *member, i info, failed error) nodeReport {
-	r := nodeReport{Name: m.label(), ID: m.ID, Address: m.address, Zone: m.Zone, State: "up", Role: "none", asked: m.self}
-	for _, s := range v.told.Shards {
+func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport {
+	r := nodeReport{Name: m.Label(), ID: string(m.ID), Address: m.address, Zone: m.Zone, State: "up", Role: "none", asked: m.self}
+	for _, s := range c.Shards {
 		if s.Primary == m.ID {
 			r.Shards++
 		}
 	}
 	switch {
-	case m.ID == v.told.Leader && v.told.Quorum:
+	case m.ID == c.Leader && c.Quorum:
 		r.Role = "leader"
-	case slices.Contains(v.told.Voters, m.ID):
+	case slices.Contains(c.Voters, m.ID):
 		r.Role = "voter"
 	}
 	if failed != nil {
-		r.State, r.Error = absence(failed), words(failed)
+		r.State, r.Error = stateOf(failed), explain(failed)
 		return r
 	}
 	switch {
@@ -80,7 +84,7 @@ func (v *view) node(m *member, i info, failed error) nodeReport {
 	return r
 }
 
-func (a *app) writeNodes(all []nodeReport) {
+func (all nodeReports) print(p *printer) {
 	t := newTable("", "NAME", "ID", "ADDRESS", "STATE", "ROLE", "SHARDS", "KEYS", "MEMORY", "UP FOR", "VERSION")
 	zoned := slices.ContainsFunc(all, func(r nodeReport) bool { return r.Zone != "" })
 	if zoned {
@@ -100,17 +104,17 @@ func (a *app) writeNodes(all []nodeReport) {
 		}
 		keys, memory, up := unknown, unknown, unknown
 		if r.Keys != nil {
-			keys, memory = number(*r.Keys), sizeCell(*r.Memory)
-			up = rightly(durationText(time.Duration(*r.Uptime) * time.Second))
+			keys, memory = number(*r.Keys), size(*r.Memory)
+			up = rightAligned(view.Duration(time.Duration(*r.Uptime) * time.Second))
 		} else {
 			version = "-"
 		}
-		row := []cell{text(mark), text(r.Name), text(short(r.ID)), text(address), tinted(state, r.State), text(strings.Replace(r.Role, "none", "-", 1)),
+		row := []cell{text(mark), text(r.Name), text(r.ID[:min(len(r.ID), 8)]), text(address), tinted(state, r.State), text(strings.Replace(r.Role, "none", "-", 1)),
 			number(int64(r.Shards)), keys, memory, up, text(version)}
 		if zoned {
 			row = append(row, text(r.Zone))
 		}
 		t.add(row...)
 	}
-	a.writeTable(t)
+	t.print(p)
 }

@@ -7,136 +7,146 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/cluster/view"
 )
 
-func (a *app) raftCommand() *cobra.Command {
+func raftCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "raft", Short: "See how the nodes agree, and help when they cannot",
-		Long: "Shows how the nodes agree on the topology, and is the way out when a majority of the voters is lost for good.",
+		Use: "raft", Short: "Inspect consensus, and repair it",
+		Long: "Shows the state of raft, with which the nodes agree on the topology, and repairs it when a majority of the voters or a node's log is lost for good.",
 	}
 	container(c)
-	c.AddCommand(a.raftStatusCommand(), a.raftRecoverCommand(), a.raftRejoinCommand())
+	c.AddCommand(raftStatusCommand(a), raftRecoverCommand(a), raftRejoinCommand(a))
 	return c
 }
 
-func (a *app) raftStatusCommand() *cobra.Command {
+func raftStatusCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
-		Use: "status", Short: "Show who leads, who votes, and how far each node is", Args: cobra.NoArgs,
-		Long: "Shows who leads, who votes, and how far each node is, as each node itself sees it. Exit code 1 if there is no quorum, or a node does not answer.",
+		Use: "status", Short: "Show the leader, the voters and the progress of each node", Args: cobra.NoArgs,
+		Long: "Shows the leader, the voters and the progress of each node, as each node itself sees it. The exit code is 1 if there is no quorum or a node does not answer.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.onCluster(c.Context(), func(v *view) error { return v.raftStatus(c.Context()) })
+			return a.withSession(c.Context(), func(s *session) error { return showRaft(c.Context(), s, a.out) })
 		},
 	}
 	return document(c, raftReport{})
 }
 
 type raftReport struct {
-	Leader   string           `json:"leader" doc:"name of the node that leads, as most nodes see it; empty for none"`
-	Term     uint64           `json:"term" doc:"the highest term that a node knows"`
-	Voters   []string         `json:"voters" doc:"names of the nodes whose majority decides"`
-	Majority int              `json:"majority" doc:"how many of them it takes"`
-	Up       int              `json:"voters_up" doc:"how many of them answer"`
-	Quorum   bool             `json:"quorum" doc:"whether a node sees a leader that was heard from lately"`
+	Leader   string           `json:"leader" doc:"name of the leader that most nodes follow; empty if there is none"`
+	Term     uint64           `json:"term" doc:"highest term that a node knows"`
+	Voters   []string         `json:"voters" doc:"names of the voters"`
+	Majority int              `json:"majority" doc:"how many voters are a majority"`
+	Up       int              `json:"voters_up" doc:"voters that answered"`
+	Quorum   bool             `json:"quorum" doc:"true if a node has heard from the leader recently"`
 	Nodes    []raftNodeReport `json:"nodes" doc:"each node as it sees itself"`
 }
 
 type raftNodeReport struct {
-	Name     string  `json:"name" doc:"of the node"`
-	Role     string  `json:"role" doc:"leader, voter, or none"`
-	Leader   string  `json:"leader" doc:"whom it follows; empty for nobody"`
+	Name     string  `json:"name" doc:"name of the node"`
+	Role     string  `json:"role" doc:"leader, voter, or none for a non-voter"`
+	Leader   string  `json:"leader" doc:"leader that it follows; empty if it follows none"`
 	Term     *uint64 `json:"term" doc:"its term; null if it does not answer"`
-	Applied  *uint64 `json:"applied_index" doc:"the last log entry that changed the topology by which it routes; likewise"`
-	Quorum   bool    `json:"quorum" doc:"whether it has heard from the leader lately"`
-	Failed   int64   `json:"proposals_failed" doc:"changes that it proposed since its start and that were refused or never answered"`
+	Applied  *uint64 `json:"applied_index" doc:"index of the last log entry in the topology by which it routes; null if it does not answer"`
+	Quorum   bool    `json:"quorum" doc:"whether it has heard from the leader recently"`
+	Failed   int64   `json:"proposals_failed" doc:"its proposals since its start that were refused or not answered"`
 	Waiting  string  `json:"waiting_for,omitempty" doc:"what it waits for before it serves"`
 	Error    string  `json:"error,omitempty" doc:"why it does not answer"`
-	Proposed int64   `json:"proposals" doc:"changes that it proposed since its start"`
-	absent   string  // the state of one that does not answer
+	Proposed int64   `json:"proposals" doc:"its proposals since its start"`
+	state    string  // of a node that does not answer
 }
 
-func (v *view) raftStatus(ctx context.Context) error {
-	infos, failed := v.infos(ctx, "CLUSTER", "INFO")
-	r := v.raft(infos, failed)
-	if err := v.app.show(r, func() { v.app.writeRaft(r) }); err != nil {
+func showRaft(ctx context.Context, s *session, p *printer) error {
+	infos, failed := s.infos(ctx, "CLUSTER", "INFO")
+	r := newRaftReport(s, infos, failed)
+	if err := p.show(r); err != nil {
 		return err
 	}
-	if err := v.app.partial(failed); err != nil {
+	if err := p.failures(failed); err != nil {
 		return err
 	}
 	if !r.Quorum {
-		return errSaid
+		return errPrinted
 	}
 	return nil
 }
 
-func (v *view) raft(infos []info, failed []failure) raftReport {
-	r := raftReport{Voters: v.namesOf(v.told.Voters), Majority: len(v.told.Voters)/2 + 1}
+func newRaftReport(s *session, infos []info, failed nodeFailures) raftReport {
+	r := raftReport{Voters: s.cluster.Labels(s.cluster.Voters), Majority: len(s.cluster.Voters)/2 + 1}
 	slices.Sort(r.Voters)
-	followed := map[string]int{}
-	for i, m := range v.nodes {
-		n := raftNodeReport{Name: m.label(), Role: "none"}
-		if err := errorOf(failed, m); err != nil {
-			n.Error, n.absent = words(err), absence(err)
-		}
-		votes := slices.Contains(v.told.Voters, m.ID)
-		if votes {
-			n.Role = "voter"
-		}
-		if at := infos[i]; at != nil {
-			term := uint64(at.number("cluster_term"))
-			n.Term, n.Applied, n.Quorum = pointer(term), pointer(uint64(at.number("cluster_applied_index"))), at["cluster_quorum"] == "1"
-			n.Leader, n.Waiting = v.nameOf(at["cluster_leader"]), at["cluster_waiting_for"]
-			n.Proposed, n.Failed = at.number("cluster_proposals"), at.number("cluster_proposals_failed")
-			if at["cluster_leader"] == m.ID && n.Quorum {
-				n.Role = "leader"
-			}
-			if votes {
+	followers := map[string]int{} // by leader
+	for i, m := range s.members {
+		n := newRaftNodeReport(s.cluster, m, infos[i], failed.of(m))
+		if infos[i] != nil {
+			if slices.Contains(s.cluster.Voters, m.ID) {
 				r.Up++
 			}
 			if n.Quorum {
 				r.Quorum = true
-				followed[n.Leader]++
+				followers[n.Leader]++
 			}
-			r.Term = max(r.Term, term)
+			r.Term = max(r.Term, *n.Term)
 		}
 		r.Nodes = append(r.Nodes, n)
 	}
-	for name, n := range followed {
-		if n > followed[r.Leader] || r.Leader == "" || n == followed[r.Leader] && name < r.Leader {
+	for name, n := range followers {
+		if n > followers[r.Leader] || r.Leader == "" || n == followers[r.Leader] && name < r.Leader {
 			r.Leader = name
 		}
 	}
 	return r
 }
 
-func (a *app) writeRaft(r raftReport) {
-	leader, quorum := r.Leader, a.paint(green, "yes")
+func newRaftNodeReport(c *view.Cluster, m *member, i info, failed error) raftNodeReport {
+	n := raftNodeReport{Name: m.Label(), Role: "none"}
+	if failed != nil {
+		n.Error, n.state = explain(failed), stateOf(failed)
+	}
+	if slices.Contains(c.Voters, m.ID) {
+		n.Role = "voter"
+	}
+	if i == nil {
+		return n
+	}
+	leader := topology.NodeID(i["cluster_leader"])
+	n.Term, n.Applied, n.Quorum = pointer(uint64(i.number("cluster_term"))), pointer(uint64(i.number("cluster_applied_index"))), i["cluster_quorum"] == "1"
+	n.Leader, n.Waiting = c.Label(leader), i["cluster_waiting_for"]
+	n.Proposed, n.Failed = i.number("cluster_proposals"), i.number("cluster_proposals_failed")
+	if leader == m.ID && n.Quorum {
+		n.Role = "leader"
+	}
+	return n
+}
+
+func (r raftReport) print(p *printer) {
+	leader, quorum := r.Leader, p.paint(green, "yes")
 	if leader == "" {
-		leader = a.paint(red, "none")
+		leader = p.paint(red, "none")
 	}
 	if !r.Quorum {
-		quorum = a.paint(red, "no") + ": nothing can be decided; what was decided holds. If voters are gone for good: ndctl raft recover"
+		quorum = p.paint(red, "no") + ": the topology cannot change, and stays in effect. If voters are lost for good: ndctl raft recover"
 	}
-	a.fact("leader", "%s, term %d", leader, r.Term)
-	a.fact("voters", "%s; %d of %d up, %d decide", strings.Join(r.Voters, ", "), r.Up, len(r.Voters), r.Majority)
-	a.fact("quorum", "%s", quorum)
-	fmt.Fprintln(a.out)
+	p.fact("leader", "%s, term %d", leader, r.Term)
+	p.fact("voters", "%s; %d of %d up, majority %d", strings.Join(r.Voters, ", "), r.Up, len(r.Voters), r.Majority)
+	p.fact("quorum", "%s", quorum)
+	p.printf("\n")
 	t := newTable("NODE", "ROLE", "TERM", "APPLIED", "FOLLOWS", "HEARS IT", "FAILED", "WAITS FOR")
 	for _, n := range r.Nodes {
 		role := strings.Replace(n.Role, "none", "-", 1)
 		if n.Error != "" {
-			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, n.absent), unknown, text(""))
+			t.add(text(n.Name), text(role), unknown, unknown, text("-"), tinted(red, n.state), unknown, text(""))
 			continue
 		}
 		follows, hears := n.Leader, tinted(green, "yes")
 		if follows == "" {
-			follows = "nobody"
+			follows = "none"
 		}
 		if !n.Quorum {
 			hears = tinted(red, "no")
 		}
 		t.add(text(n.Name), text(role), number(int64(*n.Term)), number(int64(*n.Applied)), text(follows), hears,
-			rightly(fmt.Sprintf("%d of %d", n.Failed, n.Proposed)), text(n.Waiting))
+			rightAligned(fmt.Sprintf("%d of %d", n.Failed, n.Proposed)), text(n.Waiting))
 	}
-	a.writeTable(t)
+	t.print(p)
 }

@@ -167,7 +167,7 @@ func TestImportFromARedisCluster(t *testing.T) {
 	}
 	c := startCluster(t, 2)
 	for i, url := range []string{nodes[0].url(), nodes[2].url(), "unix://" + nodes[1].Options().Addr} {
-		args, want := []string{"import", url}, "30 keys: 30 arrays copied (SIZE), 0 were there already, 0 expired meanwhile, 0 not copied\n"
+		args, want := []string{"import", url}, "30 keys: 30 arrays copied (SIZE), 0 existed already, 0 expired meanwhile, 0 not copied\n"
 		if i > 0 {
 			args = append(args, "--overwrite")
 		}
@@ -195,7 +195,7 @@ func TestImportFromARedisCluster(t *testing.T) {
 	}, func(got string) bool { return got == "" })
 	r := c.run(c.env(), "import", nodes[0].url(), "--overwrite")
 	want := fmt.Sprintf("%d keys: %[1]d arrays copied (", 30-lost)
-	if r.code != 1 || !matches(r.out, want) || !matches(r.err, "ndctl: the source at "+addr+" fails, and not all of its keys were looked at: connection refused\n") {
+	if r.code != 1 || !matches(r.out, want) || !matches(r.err, "ndctl: the source at "+addr+" failed before all of its keys were scanned: connection refused\n") {
 		t.Errorf("one of its nodes is down: %+v", r)
 	}
 }
@@ -205,11 +205,11 @@ func TestImportFromARedisClusterWithGaps(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
 	part := startRedisCluster(t, 2, 9999)
-	if r := c.run(c.env(), "import", part[0].url()); r.code != 1 || !matches(r.out, "0 keys: ") || !matches(r.err, "ndctl: nobody serves 6384 slots of the source: what is in them was not looked at\n") {
+	if r := c.run(c.env(), "import", part[0].url()); r.code != 1 || !matches(r.out, "0 keys: ") || !matches(r.err, "ndctl: 6384 slots of the source have no primary: keys in them were not scanned\n") {
 		t.Errorf("some slots: %+v", r)
 	}
 	none := startRedisCluster(t, 0, 0)[0]
-	if r := c.run(c.env(), "import", none.url()); r.code != 1 || r.out != "" || r.err != "ndctl: the source at "+none.addr()+": it is a node of a Redis Cluster in which nobody serves any slots: CLUSTER INFO says more\n" {
+	if r := c.run(c.env(), "import", none.url()); r.code != 1 || r.out != "" || r.err != "ndctl: the source at "+none.addr()+": it is a node of a Redis Cluster in which no slot has a primary: see CLUSTER INFO\n" {
 		t.Errorf("no slots: %+v", r)
 	}
 }

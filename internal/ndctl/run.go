@@ -9,34 +9,45 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
 )
 
 // app is one run of the program.
 type app struct {
-	name    string // as the user calls it: ndctl, or ndring ctl
 	version string
 	in      io.Reader
-	out     io.Writer
-	err     io.Writer
-	env     func(string) (string, bool)
-
-	addrs        []string
-	user         string
-	passwordFile string
-	timeout      time.Duration
-	json         bool
+	out     *printer
+	prompt  *prompt
+	options *options
 }
 
-// Run does what args say and returns the exit code. Name is how the user calls the program.
+// environment looks up an environment variable, as os.LookupEnv does.
+type environment func(name string) (value string, ok bool)
+
+// get returns a variable, or "" if it is not set.
+func (e environment) get(name string) string {
+	value, _ := e(name)
+	return value
+}
+
+// newApp returns a run under the name by which the user calls the program: ndctl, or ndring ctl.
+func newApp(name, version string, in io.Reader, out, err io.Writer, env environment) *app {
+	return &app{
+		version: version,
+		in:      in,
+		out:     &printer{program: name, out: out, err: err, env: env},
+		prompt:  &prompt{in: in, err: err},
+		options: &options{env: env},
+	}
+}
+
+// Run executes the command line args and returns the exit code. Name is how the user calls the program.
 func Run(name string, args []string, version string) int {
-	redis.SetLogger(silence{}) // the client library tells of each connection that breaks
+	redis.SetLogger(silence{}) // the client library logs every broken connection
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	return (&app{name: name, version: version, in: os.Stdin, out: os.Stdout, err: os.Stderr, env: os.LookupEnv}).run(ctx, args)
+	return newApp(name, version, os.Stdin, os.Stdout, os.Stderr, os.LookupEnv).run(ctx, args)
 }
 
 type silence struct{}
@@ -46,39 +57,38 @@ func (silence) Printf(context.Context, string, ...any) {}
 
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.tree()
-	root.SetArgs(append([]string{}, args...)) // nil would have cobra read the arguments of this process
+	root.SetArgs(append([]string{}, args...)) // with nil, cobra would read the arguments of this process
 	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
+	root.SetOut(a.out.out)
+	root.SetErr(a.out.err)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
 	}
-	code := codeOf(err)
+	code := exitCode(err)
 	var coded *exitError
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintf(a.err, "%s: interrupted\n", a.name)
+		a.out.warn("interrupted")
 		return exitFailure
 	case errors.As(err, &coded) && coded.err == nil:
 	case code == exitUsage:
-		fmt.Fprintf(a.err, "%s: %v\nTry '%s --help'\n", a.name, strings.TrimSpace(err.Error()), a.commandOf(root, args))
+		a.out.warn("%v", strings.TrimSpace(err.Error()))
+		fmt.Fprintf(a.out.err, "Try '%s --help'\n", a.commandOf(root, args))
 	case errors.As(err, &coded):
-		fmt.Fprintf(a.err, "%s: %v\n", a.name, err)
+		a.out.warn("%v", err)
 	default:
-		fmt.Fprintf(a.err, "%s: %s\n", a.name, words(err))
+		a.out.warn("%s", explain(err))
 	}
 	return code
 }
 
-// terminal reports whether something is written to, or read from, a person.
-func terminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
-}
-
-// setting returns an environment variable; empty if it is not set.
-func (a *app) setting(name string) string {
-	value, _ := a.env(name)
-	return value
+// withSession connects to the cluster, runs a command, and closes all connections.
+func (a *app) withSession(ctx context.Context, command func(*session) error) error {
+	s, err := connect(ctx, a.options)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return command(s)
 }

@@ -6,75 +6,71 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ndring/ndring/cluster/topology"
 )
 
-func (a *app) shardsCommand() *cobra.Command {
+func shardsCommand(a *app) *cobra.Command {
 	var node string
 	var unserved bool
 	c := &cobra.Command{
 		Use: "shards", Short: "List the shards", Args: cobra.NoArgs,
-		Long: `Lists the shards: the slots of each, who serves it, which other nodes have a copy in step, and where it is to be. A shard is
-"down" when the node that serves it is, and "vacant" when nobody may serve it.`,
+		Long: `Lists the shards: their slots, their primary, the nodes with an in-sync copy, and the nodes that should have one. A shard is
+"down" when its primary is down, and "vacant" when it has no primary.`,
 		Example: "  ndctl shards --unserved\n  ndctl shards --node node2",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.onCluster(c.Context(), func(v *view) error { return v.listShards(node, unserved) })
+			return a.withSession(c.Context(), func(s *session) error { return showShards(s, a.out, node, unserved) })
 		},
 	}
-	a.nodeFlag(c, &node, "only those that this node serves, or has a copy of")
-	c.Flags().BoolVar(&unserved, "unserved", false, "only those that nobody serves")
-	return document(c, []shardReport{})
+	a.nodeFlag(c, &node, "only shards of which this node has a copy")
+	c.Flags().BoolVar(&unserved, "unserved", false, "only shards that are down or vacant")
+	return document(c, shardReports{})
 }
 
-// nodeFlag adds --node, which the shell completes.
-func (a *app) nodeFlag(c *cobra.Command, into *string, usage string) {
-	c.Flags().StringVar(into, "node", "", usage+": `NODE` is a name, an id, or the beginning of either")
-	if err := c.RegisterFlagCompletionFunc("node", a.completeNode); err != nil {
-		panic(err) // the flag is there
-	}
-}
+type shardReports []shardReport
 
 type shardReport struct {
 	Shard    int      `json:"shard" doc:"number of the shard, from 0"`
 	First    int      `json:"first_slot" doc:"its first slot"`
 	Last     int      `json:"last_slot" doc:"its last slot"`
-	State    string   `json:"state" doc:"served, down (its primary is), or vacant (it has no primary)"`
-	Primary  string   `json:"primary" doc:"name of the node that serves it; empty for none"`
-	InSync   []string `json:"in_sync" doc:"names of the nodes with a copy in step, the primary included"`
-	Assigned []string `json:"assigned" doc:"names of the nodes where copies are to be, the primary's place first"`
-	Epoch    uint64   `json:"epoch" doc:"number of its configuration"`
+	State    string   `json:"state" doc:"served, down (its primary is down), or vacant (it has no primary)"`
+	Primary  string   `json:"primary" doc:"name of its primary; empty if it has none"`
+	InSync   []string `json:"in_sync" doc:"names of the nodes with an in-sync copy, the primary included"`
+	Assigned []string `json:"assigned" doc:"names of the nodes that should have copies, the preferred primary first"`
+	Epoch    uint64   `json:"epoch" doc:"epoch of the shard row"`
 }
 
-func (v *view) listShards(node string, unserved bool) error {
-	id := ""
+func showShards(s *session, p *printer, node string, unserved bool) error {
+	var id topology.NodeID
 	if node != "" {
-		m, err := v.find(node)
+		m, err := s.find(node)
 		if err != nil {
 			return err
 		}
 		id = m.ID
 	}
-	reports := []shardReport{}
-	for i, s := range v.told.Shards {
-		if unserved && v.served(s) || id != "" && s.Primary != id && !slices.Contains(s.InSync, id) {
+	c, reports := s.cluster, shardReports{}
+	for i, row := range c.Shards {
+		served := c.Served(i)
+		if unserved && served || id != "" && row.Primary != id && !slices.Contains(row.InSync, id) {
 			continue
 		}
-		first, last := v.slotsOf(i)
+		first, last := c.Slots(i)
 		r := shardReport{
-			Shard: i, First: first, Last: last, State: "served", Primary: v.nameOf(s.Primary), InSync: v.namesOf(s.InSync),
-			Assigned: v.namesOf(s.Assigned), Epoch: s.Epoch,
+			Shard: i, First: first, Last: last, State: "served", Primary: c.Label(row.Primary), InSync: c.Labels(row.InSync), Assigned: c.Labels(row.Assigned), Epoch: row.Epoch,
 		}
 		switch {
-		case s.Primary == "":
+		case row.Primary == "":
 			r.State = "vacant"
-		case !v.served(s):
+		case !served:
 			r.State = "down"
 		}
 		reports = append(reports, r)
 	}
-	return v.app.show(reports, func() { v.app.writeShards(reports) })
+	return p.show(reports)
 }
 
-func (a *app) writeShards(all []shardReport) {
+func (all shardReports) print(p *printer) {
 	t := newTable("SHARD", "SLOTS", "STATE", "PRIMARY", "IN SYNC", "ASSIGNED", "EPOCH")
 	for _, r := range all {
 		state, primary := green, r.Primary
@@ -85,9 +81,9 @@ func (a *app) writeShards(all []shardReport) {
 			primary = "-"
 		}
 		t.add(number(int64(r.Shard)), text(slotsText(r.First, r.Last)), tinted(state, r.State), text(primary), text(strings.Join(r.InSync, ",")),
-			text(strings.Join(r.Assigned, ",")), rightly(fmt.Sprint(r.Epoch)))
+			text(strings.Join(r.Assigned, ",")), rightAligned(fmt.Sprint(r.Epoch)))
 	}
-	a.writeTable(t)
+	t.print(p)
 }
 
 func slotsText(first, last int) string {

@@ -9,89 +9,92 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/cluster/view"
 )
 
-func (a *app) slotsCommand() *cobra.Command {
+func slotsCommand(a *app) *cobra.Command {
 	var node string
 	c := &cobra.Command{
-		Use: "slots", Short: "List the runs of slots, with their keys and bytes", Args: cobra.NoArgs,
-		Long: "Lists which node serves which slots, with the keys there and the memory that they take (CLUSTER SLOT-STATS).",
+		Use: "slots", Short: "List the slot ranges with their keys and memory", Args: cobra.NoArgs,
+		Long: "Lists the ranges of slots that a node serves, with the number of keys in them and the memory that they use (CLUSTER SLOT-STATS).",
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.onCluster(c.Context(), func(v *view) error { return v.slots(c.Context(), node) })
+			return a.withSession(c.Context(), func(s *session) error { return showSlots(c.Context(), s, a.out, node) })
 		},
 	}
-	a.nodeFlag(c, &node, "only those of this node")
-	return document(c, []slotsReport{})
+	a.nodeFlag(c, &node, "only slots of this node")
+	return document(c, slotReports{})
 }
 
-type slotsReport struct {
-	First  int    `json:"first" doc:"first slot"`
-	Last   int    `json:"last" doc:"last slot"`
-	Node   string `json:"node" doc:"name of the node that serves them; empty for none"`
-	Keys   *int64 `json:"keys" doc:"keys in them; null if the node does not tell"`
-	Memory *int64 `json:"memory_bytes" doc:"memory that they take; likewise"`
-	id     string
+type slotReports []*slotRangeReport
+
+type slotRangeReport struct {
+	First   int    `json:"first" doc:"first slot"`
+	Last    int    `json:"last" doc:"last slot"`
+	Node    string `json:"node" doc:"name of the node that serves them; empty if they have no primary"`
+	Keys    *int64 `json:"keys" doc:"keys in them; null if the node does not answer"`
+	Memory  *int64 `json:"memory_bytes" doc:"memory that these keys use; null if the node does not answer"`
+	primary topology.NodeID
 }
 
-// runs returns runs of slots of one node.
-func (v *view) runs() (all []*slotsReport) {
-	for i, s := range v.told.Shards {
-		first, last := v.slotsOf(i)
-		if n := len(all); n > 0 && all[n-1].id == s.Primary {
+// newSlotReports returns the ranges of neighbouring slots with the same primary.
+func newSlotReports(c *view.Cluster) (all slotReports) {
+	for i, row := range c.Shards {
+		first, last := c.Slots(i)
+		if n := len(all); n > 0 && all[n-1].primary == row.Primary {
 			all[n-1].Last = last
 			continue
 		}
-		all = append(all, &slotsReport{First: first, Last: last, Node: v.nameOf(s.Primary), id: s.Primary})
+		all = append(all, &slotRangeReport{First: first, Last: last, Node: c.Label(row.Primary), primary: row.Primary})
 	}
 	return all
 }
 
-func (v *view) slots(ctx context.Context, node string) error {
-	reports, asked := v.runs(), []*member{}
-	for _, m := range v.nodes {
-		if slices.ContainsFunc(reports, func(r *slotsReport) bool { return r.id == m.ID }) {
+func showSlots(ctx context.Context, s *session, p *printer, node string) error {
+	reports, asked := newSlotReports(s.cluster), []*member{}
+	for _, m := range s.members {
+		if slices.ContainsFunc(reports, func(r *slotRangeReport) bool { return r.primary == m.ID }) {
 			asked = append(asked, m)
 		}
 	}
 	if node != "" {
-		m, err := v.find(node)
+		m, err := s.find(node)
 		if err != nil {
 			return err
 		}
-		reports = slices.DeleteFunc(reports, func(r *slotsReport) bool { return r.id != m.ID })
+		reports = slices.DeleteFunc(reports, func(r *slotRangeReport) bool { return r.primary != m.ID })
 		asked = slices.DeleteFunc(asked, func(o *member) bool { return o != m })
 	}
-	failed := each(ctx, asked, func(ctx context.Context, _ int, m *member) error { return m.count(ctx, reports) })
-	if err := v.app.show(reports, func() { v.app.writeSlots(reports) }); err != nil {
+	failed := each(ctx, asked, func(ctx context.Context, _ int, m *member) error { return reports.count(ctx, m) })
+	if err := p.show(reports); err != nil {
 		return err
 	}
-	return v.app.partial(failed)
+	return p.failures(failed)
 }
 
-// count fills in the keys and bytes of the runs that a node serves.
-func (m *member) count(ctx context.Context, all []*slotsReport) error {
+// count asks a node for its slots and adds up their keys and memory. It touches only the reports of that node, so several nodes can be counted concurrently.
+func (all slotReports) count(ctx context.Context, m *member) error {
 	reply, err := m.do(ctx, "CLUSTER", "SLOT-STATS", "SLOTSRANGE", 0, topology.Slots-1).Slice()
 	if err != nil {
 		return err
 	}
 	for _, r := range all {
-		if r.id == m.ID {
+		if r.primary == m.ID {
 			r.Keys, r.Memory = new(int64), new(int64)
 		}
 	}
-	for _, row := range reply {
-		pair, _ := row.([]any)
+	for _, entry := range reply {
+		pair, _ := entry.([]any)
 		if len(pair) != 2 {
 			continue
 		}
 		slot, _ := pair[0].(int64)
-		at, found := slices.BinarySearchFunc(all, int(slot), func(r *slotsReport, slot int) int {
+		at, found := slices.BinarySearchFunc(all, int(slot), func(r *slotRangeReport, slot int) int {
 			if slot >= r.First && slot <= r.Last {
 				return 0
 			}
 			return cmp.Compare(r.First, slot)
 		})
-		if !found || all[at].id != m.ID { // it moved meanwhile
+		if !found || all[at].primary != m.ID { // the slot has moved since the topology was fetched
 			continue
 		}
 		stats, _ := pair[1].([]any)
@@ -108,17 +111,17 @@ func (m *member) count(ctx context.Context, all []*slotsReport) error {
 	return nil
 }
 
-func (a *app) writeSlots(all []*slotsReport) {
+func (all slotReports) print(p *printer) {
 	t := newTable("SLOTS", "COUNT", "NODE", "KEYS", "MEMORY")
 	for _, r := range all {
-		keys, memory, name := unknown, unknown, text(r.Node)
+		keys, memory, node := unknown, unknown, text(r.Node)
 		if r.Keys != nil {
-			keys, memory = number(*r.Keys), sizeCell(*r.Memory)
+			keys, memory = number(*r.Keys), size(*r.Memory)
 		}
-		if r.id == "" {
-			name = tinted(red, "nobody")
+		if r.primary == "" {
+			node = tinted(red, "none")
 		}
-		t.add(text(slotsText(r.First, r.Last)), rightly(fmt.Sprint(r.Last-r.First+1)), name, keys, memory)
+		t.add(text(slotsText(r.First, r.Last)), rightAligned(fmt.Sprint(r.Last-r.First+1)), node, keys, memory)
 	}
-	a.writeTable(t)
+	t.print(p)
 }

@@ -13,41 +13,43 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) slowlogCommand() *cobra.Command {
+func slowlogCommand(a *app) *cobra.Command {
 	var count int
 	c := &cobra.Command{
 		Use: "slowlog", Short: "Show the slow commands of all nodes", Args: cobra.NoArgs,
-		Long: "Shows the commands that took long to execute (slowlog-log-slower-than), of all nodes, the newest first.",
+		Long: "Shows the commands of all nodes that took long to execute (slowlog-log-slower-than), the newest first.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if count < 1 {
 				return usageError("--count must be at least 1")
 			}
-			return a.onCluster(c.Context(), func(v *view) error { return v.slowlog(c.Context(), count) })
+			return a.withSession(c.Context(), func(s *session) error { return showSlowlog(c.Context(), s, a.out, count) })
 		},
 	}
 	c.Flags().IntVarP(&count, "count", "n", 20, "how many commands to show")
-	return document(c, []slowReport{})
+	return document(c, slowReports{})
 }
+
+type slowReports []slowReport
 
 type slowReport struct {
-	Node    string   `json:"node" doc:"name of the node that executed it"`
-	ID      int64    `json:"id" doc:"its number there"`
-	At      int64    `json:"time" doc:"when, in s since 1970"`
-	Micros  int64    `json:"duration_us" doc:"how long it took, in µs"`
-	Command []string `json:"command" doc:"name and arguments; long ones are cut, passwords left out"`
+	Node    string   `json:"node" doc:"name of the node that executed the command"`
+	ID      int64    `json:"id" doc:"number of the entry on that node"`
+	At      int64    `json:"time" doc:"when it started, as Unix time in seconds"`
+	Micros  int64    `json:"duration_us" doc:"how long it took, in microseconds"`
+	Command []string `json:"command" doc:"name and arguments; long ones are cut, passwords are left out"`
 	Client  string   `json:"client" doc:"address of the client"`
-	Name    string   `json:"client_name,omitempty" doc:"and its name"`
+	Name    string   `json:"client_name,omitempty" doc:"name of the client"`
 }
 
-func (v *view) slowlog(ctx context.Context, count int) error {
+func showSlowlog(ctx context.Context, s *session, p *printer, count int) error {
 	var mu sync.Mutex // guards all
-	all := []slowReport{}
-	failed := each(ctx, v.nodes, func(ctx context.Context, _ int, m *member) error {
+	all := slowReports{}
+	failed := each(ctx, s.members, func(ctx context.Context, _ int, m *member) error {
 		reply, err := m.do(ctx, "SLOWLOG", "GET", count).Slice()
 		mu.Lock()
 		defer mu.Unlock()
-		for _, e := range reply {
-			if r, ok := slowOf(m.label(), e); ok {
+		for _, entry := range reply {
+			if r, ok := parseSlow(m.Label(), entry); ok {
 				all = append(all, r)
 			}
 		}
@@ -57,14 +59,14 @@ func (v *view) slowlog(ctx context.Context, count int) error {
 		return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Node, b.Node), cmp.Compare(b.ID, a.ID))
 	})
 	all = all[:min(count, len(all))]
-	if err := v.app.show(all, func() { v.app.writeSlowlog(all, time.Local) }); err != nil {
+	if err := p.show(all); err != nil {
 		return err
 	}
-	return v.app.partial(failed)
+	return p.failures(failed)
 }
 
-// slowOf reads an entry of SLOWLOG GET.
-func slowOf(node string, entry any) (r slowReport, ok bool) {
+// parseSlow reads an entry of SLOWLOG GET.
+func parseSlow(node string, entry any) (r slowReport, ok bool) {
 	fields, _ := entry.([]any)
 	if len(fields) < 6 {
 		return r, false
@@ -80,16 +82,16 @@ func slowOf(node string, entry any) (r slowReport, ok bool) {
 	return r, true
 }
 
-func (a *app) writeSlowlog(all []slowReport, zone *time.Location) {
+func (all slowReports) print(p *printer) {
 	t := newTable("TIME", "NODE", "TOOK", "CLIENT", "COMMAND")
 	for _, r := range all {
-		t.add(text(time.Unix(r.At, 0).In(zone).Format("2006-01-02 15:04:05")), text(r.Node), rightly((time.Duration(r.Micros) * time.Microsecond).String()),
+		t.add(text(time.Unix(r.At, 0).Format(time.DateTime)), text(r.Node), rightAligned((time.Duration(r.Micros) * time.Microsecond).String()),
 			text(strings.TrimSpace(r.Client+" "+r.Name)), text(quoted(r.Command)))
 	}
-	a.writeTable(t)
+	t.print(p)
 }
 
-// quoted writes a command so that it can be read, whatever bytes are in it.
+// quoted joins the words of a command and quotes those with bytes that are not printable ASCII.
 func quoted(words []string) string {
 	var shown []string
 	for _, w := range words {

@@ -12,39 +12,41 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
-// source is the Redis that arrays are copied from.
+// source is the Redis server or cluster that arrays are copied from.
 type source struct {
-	nodes []*redis.Client // those that hold keys
-	slots int             // of a Redis Cluster, those that are served; 0 for a Redis
-	exact bool            // it tells the moments at which keys expire (PEXPIRETIME, Redis 7)
+	nodes []*redis.Client // the server, or the primaries of the cluster
+	slots int             // slots that these serve; 0 for a single server
+	exact bool            // it knows when keys expire (PEXPIRETIME, Redis 7)
 }
 
-// sourceTime is how long the source may take for one reply.
-const sourceTime = 30 * time.Second
+// sourceTimeout bounds one reply of the source.
+const sourceTimeout = 30 * time.Second
 
-// openSource connects to a Redis, or a Redis Cluster.
+// openSource connects to a Redis server or cluster.
 func openSource(ctx context.Context, url string) (*source, error) {
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, usageError("%q is no address of a Redis (redis://[user:password@]host:port[/db], rediss://, unix://): %v", withoutPassword(url), err)
+		return nil, usageError("%q is not the URL of a Redis server (redis://[user:password@]host:port[/db], rediss://, unix://): %v", withoutPassword(url), err)
 	}
-	options.ReadTimeout, options.DialTimeout, options.DialerRetries, options.Protocol, options.DisableIdentity = sourceTime, 5*time.Second, 1, 2, true
+	options.ReadTimeout, options.DialTimeout, options.DialerRetries, options.Protocol, options.DisableIdentity = sourceTimeout, 5*time.Second, 1, 2, true
 	one := redis.NewClient(options)
 	s := &source{nodes: []*redis.Client{one}, exact: true}
 	text, err := one.Info(ctx).Result()
-	facts := parseInfo(text)
+	fields := parseInfo(text)
 	switch {
 	case err != nil:
-	case facts["ndring_version"] != "":
-		err = errors.New("it is ndring itself, not a Redis")
-	case facts["cluster_enabled"] == "1":
+	case fields["ndring_version"] != "":
+		err = errors.New("this is an ndring node, not Redis")
+	case fields["cluster_enabled"] == "1":
 		err = s.openCluster(ctx, options)
 	}
 	if err != nil {
 		s.close()
-		return nil, fmt.Errorf("the source at %s: %s", options.Addr, sourceWords(err))
+		return nil, fmt.Errorf("the source at %s: %s", options.Addr, explainSource(err))
 	}
 	for _, n := range s.nodes {
 		if err := n.Do(ctx, "PEXPIRETIME", "k").Err(); err != nil && strings.Contains(strings.ToLower(err.Error()), "unknown command") {
@@ -74,14 +76,14 @@ func (s *source) openCluster(ctx context.Context, options *redis.Options) error 
 		}
 	}
 	if len(nodes) == 0 {
-		return errors.New("it is a node of a Redis Cluster in which nobody serves any slots: CLUSTER INFO says more")
+		return errors.New("it is a node of a Redis Cluster in which no slot has a primary: see CLUSTER INFO")
 	}
 	s.close()
 	s.nodes = nodes
 	return nil
 }
 
-// primaryOf reads a row of CLUSTER SLOTS: how many slots it is about, and the address of who serves them. One that does not know its own host is at the one that was asked.
+// primaryOf reads a row of CLUSTER SLOTS: the number of its slots and the address of their primary. A node that does not know its own host is at the host that was asked.
 func primaryOf(row any, asked string) (slots int, addr string) {
 	parts, _ := row.([]any)
 	if len(parts) < 3 {
@@ -100,22 +102,22 @@ func primaryOf(row any, asked string) (slots int, addr string) {
 
 func (s *source) close() {
 	for _, c := range s.nodes {
-		c.Close() // it was only read
+		c.Close() // the source was only read
 	}
 }
 
-// sourceWords says in a line what is wrong with the source, whose user and password are in its URL.
-func sourceWords(err error) string {
+// explainSource says in one line what is wrong with the source. Its user and password are in its URL, so the hints of explain do not apply.
+func explainSource(err error) string {
 	switch hint := rightsHint(err); {
 	case hint == "":
-		return words(err)
+		return explain(err)
 	case strings.HasPrefix(err.Error(), "NOAUTH "):
-		return "it wants a password: redis://:PASSWORD@HOST:PORT"
+		return "a password is required: redis://:PASSWORD@HOST:PORT"
 	}
-	return oneLine(err.Error())
+	return view.OneLine(err.Error())
 }
 
-// withoutPassword is a URL that may be shown.
+// withoutPassword returns a URL that may be shown.
 func withoutPassword(url string) string {
 	scheme, rest, ok := strings.Cut(url, "://")
 	at := strings.LastIndexByte(rest, '@')
@@ -126,12 +128,12 @@ func withoutPassword(url string) string {
 }
 
 const (
-	npyMagic = "\x93NUMPY"
-	peek     = 16 // bytes that tell an array from anything else
+	npyMagic  = "\x93NUMPY"
+	peekBytes = 16 // enough to tell an array from anything else
 )
 
-// noArray says why a value that begins so is no array that is copied; nothing if it may be one.
-func noArray(start []byte, size, limit int64) string {
+// notAnArray says why a value with these first bytes is not copied, or "" if it may be an array.
+func notAnArray(start []byte, size, limit int64) string {
 	switch {
 	case bytes.HasPrefix(start, []byte(npyMagic)) && size > limit:
 		return fmt.Sprintf("larger than --max-array-bytes %d", limit)
@@ -140,11 +142,11 @@ func noArray(start []byte, size, limit int64) string {
 	case len(start) == 0:
 		return "an empty string"
 	case bytes.HasPrefix(start, []byte("PK\x03\x04")):
-		return "a zip file, as np.savez writes; save its arrays one by one"
+		return "a zip file, as np.savez writes it; save its arrays one by one"
 	case len(start) > 1 && start[0] == 0x80 && start[1] <= 5:
 		return "a pickle, which is never loaded"
 	}
-	return "no .npy file"
+	return "not a .npy file"
 }
 
 // candidate is a key whose value may be an array.
@@ -153,14 +155,14 @@ type candidate struct {
 	size int64
 }
 
-// sift looks at keys without fetching them. It returns those that may be arrays, and tells what became of the others.
-func sift(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
+// candidates inspects keys without fetching their values. It returns those that may be arrays and reports the others.
+func candidates(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
 	p := from.Pipeline()
 	kinds := make([]*redis.StatusCmd, len(keys))
 	for i, k := range keys {
 		kinds[i] = p.Type(ctx, k)
 	}
-	if _, err := p.Exec(ctx); err != nil && lost(err) {
+	if _, err := p.Exec(ctx); err != nil && isConnectionError(err) {
 		return nil, err
 	}
 	var strings []string
@@ -169,44 +171,45 @@ func sift(ctx context.Context, from *redis.Client, keys []string, limit int64, r
 		case err != nil:
 			r.refused(k, err)
 		case kind == "none":
-			r.gone()
+			r.expired()
 		case kind != "string":
-			r.leave(k, kind, -1, fmt.Sprintf("a %s, no string", kind), "", false)
+			r.skip(k, kind, -1, fmt.Sprintf("a %s, not a string", kind), "", false)
 		default:
 			strings = append(strings, k)
 		}
 	}
-	return peekAt(ctx, from, strings, limit, r)
+	return peek(ctx, from, strings, limit, r)
 }
 
-func peekAt(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
+// peek inspects the sizes and first bytes of strings.
+func peek(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
 	p := from.Pipeline()
 	type look struct {
-		size  *redis.IntCmd
-		start *redis.StringCmd
-		there *redis.IntCmd
+		size   *redis.IntCmd
+		start  *redis.StringCmd
+		exists *redis.IntCmd
 	}
 	looks := make([]look, len(keys))
 	for i, k := range keys {
-		looks[i] = look{p.StrLen(ctx, k), p.GetRange(ctx, k, 0, peek-1), p.Exists(ctx, k)}
+		looks[i] = look{p.StrLen(ctx, k), p.GetRange(ctx, k, 0, peekBytes-1), p.Exists(ctx, k)}
 	}
-	if _, err := p.Exec(ctx); err != nil && lost(err) {
+	if _, err := p.Exec(ctx); err != nil && isConnectionError(err) {
 		return nil, err
 	}
 	for i, k := range keys {
 		size, err := looks[i].size.Result()
 		start, startErr := looks[i].start.Bytes()
-		reason := noArray(start, size, limit)
+		reason := notAnArray(start, size, limit)
 		switch {
 		case err != nil || startErr != nil:
 			r.refused(k, errors.Join(err, startErr))
-		case size == 0 && looks[i].there.Val() == 0:
-			r.gone()
+		case size == 0 && looks[i].exists.Val() == 0:
+			r.expired()
 		case reason != "":
-			r.leave(k, "string", size, reason, "", false)
+			r.skip(k, "string", size, reason, "", false)
 		default:
 			all = append(all, candidate{k, size})
 		}

@@ -45,8 +45,7 @@ func onTerminal(t *testing.T, env map[string]string, typed string, args ...strin
 		b, _ := io.ReadAll(person) // ends with an error when the other end is closed
 		all <- string(b)
 	}()
-	a := &app{name: "ndctl", version: "1", in: program, out: program, err: program, env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }}
-	code = a.run(t.Context(), args)
+	code = newApp("ndctl", "1", program, program, program, lookup(env)).run(t.Context(), args)
 	program.Close()
 	return <-all, code
 }
@@ -66,10 +65,10 @@ func TestTerminal(t *testing.T) {
 	if got := c.run(c.env("TERM=xterm"), "nodes"); strings.Contains(got.out, "\x1b") {
 		t.Errorf("colours in a pipe: %q", got.out)
 	}
-	if got, code := onTerminal(t, c.env(), "n\n", "leave"); code != exitFailure || !matches(got, "Have n1 leave the cluster? [y/N] ", "nothing was done") {
+	if got, code := onTerminal(t, c.env(), "n\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "cancelled: nothing was changed") {
 		t.Errorf("answered no: %d %q", code, got)
 	}
-	if got, code := onTerminal(t, c.env(), "y\n", "leave"); code != exitFailure || !matches(got, "Have n1 leave the cluster? [y/N] ", "no other node is there") {
+	if got, code := onTerminal(t, c.env(), "y\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "no other node is there") {
 		t.Errorf("answered yes: %d %q", code, got)
 	}
 	for _, args := range []string{"get k -o -", "put k -"} {

@@ -8,74 +8,78 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (a *app) topCommand() *cobra.Command {
+func topCommand(a *app) *cobra.Command {
 	var interval time.Duration
 	var once bool
 	c := &cobra.Command{
-		Use: "top", Short: "Show what the nodes do, again and again", Args: cobra.NoArgs,
-		Long: `Shows what the nodes do, again and again until Ctrl-C: commands and bytes a second, keys, memory, and how many reads found their key, all since the last look.
-With --once, with --json, and where there is no terminal, it looks once.`,
+		Use: "top", Short: "Show the load of the nodes, and keep it up to date", Args: cobra.NoArgs,
+		Long: `Shows the load of each node until Ctrl-C: commands and bytes per second, keys, memory, and the share of reads that found their key, all since the last refresh.
+With --once, with --json, or without a terminal, it shows the load once.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if interval < time.Millisecond {
 				return usageError("--interval must be at least 1ms")
 			}
-			return a.onCluster(c.Context(), func(v *view) error { return v.top(c.Context(), interval, once || a.json || !terminal(a.out)) })
+			return a.withSession(c.Context(), func(s *session) error {
+				return showTop(c.Context(), s, a.out, interval, once || a.out.json || !isTerminal(a.out.out))
+			})
 		},
 	}
-	c.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two looks")
-	c.Flags().BoolVar(&once, "once", false, "look once")
-	return document(c, []loadReport{})
+	c.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two refreshes")
+	c.Flags().BoolVar(&once, "once", false, "show the load once")
+	return document(c, loadReports{})
 }
+
+type loadReports []loadReport
 
 type loadReport struct {
-	Name    string   `json:"name" doc:"of the node"`
-	Ops     *float64 `json:"ops_per_second" doc:"commands; null if the node does not answer"`
-	Keys    *int64   `json:"keys" doc:"keys that it has; likewise"`
-	Memory  *int64   `json:"memory_bytes" doc:"memory that it uses; likewise"`
-	In      *float64 `json:"bytes_in_per_second" doc:"bytes from clients; likewise"`
-	Out     *float64 `json:"bytes_out_per_second" doc:"bytes to clients; likewise"`
-	Hits    *float64 `json:"hit_ratio" doc:"part of the reads that found their key, from 0 to 1; null too if there were none"`
-	Clients *int64   `json:"clients" doc:"connections of clients; likewise"`
+	Name    string   `json:"name" doc:"name of the node"`
+	Ops     *float64 `json:"ops_per_second" doc:"commands per second; null if the node does not answer"`
+	Keys    *int64   `json:"keys" doc:"number of its keys; null if it does not answer"`
+	Memory  *int64   `json:"memory_bytes" doc:"memory that it uses; null if it does not answer"`
+	In      *float64 `json:"bytes_in_per_second" doc:"bytes from clients per second; null if it does not answer"`
+	Out     *float64 `json:"bytes_out_per_second" doc:"bytes to clients per second; null if it does not answer"`
+	Hits    *float64 `json:"hit_ratio" doc:"share of the reads that found their key, from 0 to 1; null without reads"`
+	Clients *int64   `json:"clients" doc:"connected clients; null if it does not answer"`
 	Error   string   `json:"error,omitempty" doc:"why it does not answer"`
-	absent  string   // the state of one that does not answer
+	state   string   // of a node that does not answer
 }
 
-func (v *view) top(ctx context.Context, interval time.Duration, once bool) error {
-	before, _ := v.infos(ctx, "INFO")
+func showTop(ctx context.Context, s *session, p *printer, interval time.Duration, once bool) error {
+	before, _ := s.infos(ctx, "INFO")
 	for {
-		if !wait(ctx, interval) {
-			return nil // Ctrl-C is how this ends
+		if !sleep(ctx, interval) {
+			return nil // Ctrl-C is the normal end
 		}
-		now, failed := v.infos(ctx, "INFO")
+		now, failed := s.infos(ctx, "INFO")
 		if ctx.Err() != nil {
 			return nil
 		}
-		reports := make([]loadReport, len(v.nodes))
-		for i, m := range v.nodes {
-			reports[i] = loadOf(m.label(), before[i], now[i], errorOf(failed, m))
+		reports := make(loadReports, len(s.members))
+		for i, m := range s.members {
+			reports[i] = newLoadReport(m.Label(), before[i], now[i], failed.of(m))
 		}
 		if !once {
-			fmt.Fprint(v.app.out, "\x1b[H\x1b[2J")
+			p.printf("\x1b[H\x1b[2J")
 		}
-		if err := v.app.show(reports, func() { v.app.writeLoad(reports) }); err != nil {
+		if err := p.show(reports); err != nil {
 			return err
 		}
 		if once {
-			return v.app.partial(failed)
+			return p.failures(failed)
 		}
 		before = now
 	}
 }
 
-// loadOf compares two looks at a node, by its own clock.
-func loadOf(name string, before, now info, failed error) loadReport {
+// newLoadReport compares two infos of a node, by the node's own clock.
+func newLoadReport(name string, before, now info, failed error) loadReport {
 	r := loadReport{Name: name}
 	if failed != nil {
-		r.Error, r.absent = words(failed), absence(failed)
+		r.Error, r.state = explain(failed), stateOf(failed)
 		return r
 	}
 	if before == nil || before["run_id"] != now["run_id"] || before.number("uptime_in_seconds") > now.number("uptime_in_seconds") {
-		before = now // it was started meanwhile
+		before = now // the node has been restarted
 	}
 	seconds := float64(now.number("server_time_usec")-before.number("server_time_usec")) / 1e6
 	rate := func(field string) *float64 {
@@ -95,18 +99,18 @@ func loadOf(name string, before, now info, failed error) loadReport {
 	return r
 }
 
-func (a *app) writeLoad(all []loadReport) {
+func (all loadReports) print(p *printer) {
 	t := newTable("NODE", "OPS/S", "KEYS", "MEMORY", "IN/S", "OUT/S", "HITS", "CLIENTS")
 	for _, r := range all {
 		if r.Error != "" {
-			t.add(tinted(red, r.Name), rightly(r.absent), unknown, unknown, unknown, unknown, unknown, unknown)
+			t.add(tinted(red, r.Name), rightAligned(r.state), unknown, unknown, unknown, unknown, unknown, unknown)
 			continue
 		}
 		hits := unknown
 		if r.Hits != nil {
-			hits = rightly(fmt.Sprintf("%.1f %%", 100**r.Hits))
+			hits = rightAligned(fmt.Sprintf("%.1f %%", 100**r.Hits))
 		}
-		t.add(text(r.Name), rightly(fmt.Sprintf("%.0f", *r.Ops)), number(*r.Keys), sizeCell(*r.Memory), sizeCell(int64(*r.In)), sizeCell(int64(*r.Out)), hits, number(*r.Clients))
+		t.add(text(r.Name), rightAligned(fmt.Sprintf("%.0f", *r.Ops)), number(*r.Keys), size(*r.Memory), size(int64(*r.In)), size(int64(*r.Out)), hits, number(*r.Clients))
 	}
-	a.writeTable(t)
+	t.print(p)
 }

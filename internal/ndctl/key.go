@@ -13,24 +13,23 @@ import (
 
 const (
 	maxRedirects = 5
-	againAfter   = 100 * time.Millisecond // TRYAGAIN and LOADING
-	slowest      = 1 << 20                // bytes a second that a connection must do at least
+	minRate      = 1 << 20 // bytes per second: a transfer may take the timeout plus its size at this rate
 )
 
-// keyed has the node that serves a key do a command, wherever that is by now. Bytes is about how much goes over the network.
-func (v *view) keyed(ctx context.Context, key string, bytes int64, args ...any) *redis.Cmd {
-	_, _, row := v.shardOf(key)
-	m := v.byID(row.Primary)
+// doForKey executes a command on the node that serves a key, and follows redirects. Bytes is about how much the command transfers.
+func (s *session) doForKey(ctx context.Context, key string, bytes int64, args ...any) *redis.Cmd {
+	_, shard := s.cluster.Locate(key)
+	m := s.member(s.cluster.Shards[shard].Primary)
 	if m == nil || m.client == nil {
-		m = v.byID(v.told.Self) // it says why
+		m = s.self() // answers why the shard is not served
 	}
 	client := m.client
-	limit := v.app.timeout + time.Duration(bytes/slowest)*time.Second
-	ends := time.Now().Add(limit)
+	timeout := s.options.timeout + time.Duration(bytes/minRate)*time.Second
+	deadline := time.Now().Add(timeout)
 	for redirects := 0; ; {
-		cmd := client.WithTimeout(limit).Do(ctx, args...)
+		cmd := client.WithTimeout(timeout).Do(ctx, args...)
 		err := cmd.Err()
-		if err == nil || lost(err) {
+		if err == nil || isConnectionError(err) {
 			if err != nil && m != nil {
 				cmd.SetErr(&nodeError{m, err})
 			}
@@ -39,13 +38,13 @@ func (v *view) keyed(ctx context.Context, key string, bytes int64, args ...any) 
 		switch text := err.Error(); {
 		case strings.HasPrefix(text, "MOVED ") && redirects < maxRedirects:
 			redirects++
-			addr, ok := movedTo(text)
+			addr, ok := redirectAddress(text)
 			if !ok {
 				return cmd
 			}
-			m, client = nil, v.client(addr)
+			m, client = nil, s.client(addr)
 		case strings.HasPrefix(text, "TRYAGAIN ") || strings.HasPrefix(text, "LOADING "):
-			if time.Now().After(ends) || !wait(ctx, againAfter) {
+			if time.Now().After(deadline) || !sleep(ctx, retryInterval) {
 				return cmd
 			}
 		default:
@@ -54,53 +53,41 @@ func (v *view) keyed(ctx context.Context, key string, bytes int64, args ...any) 
 	}
 }
 
-// nodeError is an error of the way to one node.
+// nodeError reports that a node could not be reached, or did not answer.
 type nodeError struct {
 	node *member
 	err  error
 }
 
 func (e *nodeError) Error() string {
-	return fmt.Sprintf("%s (%s): %s", e.node.label(), e.node.address, words(e.err))
+	return fmt.Sprintf("%s (%s): %s", e.node.Label(), e.node.address, explain(e.err))
 }
 
-// movedTo returns the address in MOVED slot host:port; an IPv6 address stands there without brackets.
-func movedTo(text string) (string, bool) {
+// redirectAddress returns the address in MOVED slot host:port, where an IPv6 address has no brackets.
+func redirectAddress(text string) (string, bool) {
 	fields := strings.Fields(text)
 	if len(fields) != 3 {
 		return "", false
 	}
-	at := strings.LastIndexByte(fields[2], ':')
-	if at < 1 {
+	colon := strings.LastIndexByte(fields[2], ':')
+	if colon < 1 {
 		return "", false
 	}
-	return net.JoinHostPort(fields[2][:at], fields[2][at+1:]), true
+	return net.JoinHostPort(fields[2][:colon], fields[2][colon+1:]), true
 }
 
-// wait reports false when ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// meta is what NP.META tells.
+// meta is the reply to NP.META.
 type meta struct {
 	shape             []int64
 	dtype             string
 	nbytes, npy, pttl int64
 	version           string
-	extras            bool // attrs or parts
+	extras            bool // the value has attrs or parts
 }
 
-// meta returns what is known of an array without its data; nil if it does not exist.
-func (v *view) meta(ctx context.Context, key string) (*meta, error) {
-	reply, err := v.keyed(ctx, key, 0, "NP.META", key).Slice()
+// meta describes an array without transferring its data. It returns nil if the key does not exist.
+func (s *session) meta(ctx context.Context, key string) (*meta, error) {
+	reply, err := s.doForKey(ctx, key, 0, "NP.META", key).Slice()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}

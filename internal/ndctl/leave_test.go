@@ -31,7 +31,7 @@ func TestLeave(t *testing.T) {
 		"config get timeout --cluster", "config reset timeout --cluster", "get k -o -", "where k",
 	} {
 		r := c.run(at2, strings.Fields(args)...)
-		if r.code != 1 || r.out != "" || !matches(c.plainly(r.err), "ndctl: @"+name(gone)+": it is not part of the cluster any more: it waits for its shutdown: ") {
+		if r.code != 1 || r.out != "" || !matches(c.plainly(r.err), "ndctl: @"+name(gone)+": the node has left the cluster: it waits for its shutdown: ") {
 			t.Errorf("ndctl %s at a node that has left: %+v", args, r)
 		}
 	}
@@ -39,7 +39,7 @@ func TestLeave(t *testing.T) {
 	c.eventually("the others are well", func() string { return c.run(two, "status").out }, func(got string) bool {
 		return matches(got, "health     ok", "nodes      2 of 2 up", "16 of 16 served", "keys       1\n")
 	})
-	if r := c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "leave", name(left), "--yes"); r.code != 0 || !matches(r.out, name(left)+" leaves: it hands over its shards", "stop it\n") {
+	if r := c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "leave", name(left), "--yes"); r.code != 0 || !matches(r.out, name(left)+" is leaving: it hands over its shards. Stop it when ", "healthy\n") {
 		t.Errorf("leave: %+v", r)
 	}
 	c.eventually("one is left", func() string { return c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "status").out }, func(got string) bool {
@@ -77,11 +77,11 @@ func TestLeaveTakesLong(t *testing.T) {
 		err    string
 	}{
 		{"keys", `"leaving":true`, `{"primary":"bb"},{"primary":"bb"},{"primary":"aa"}`, "keys=7,expires=0",
-			"n2 has not left within 150ms: it still serves 2 shards, and has 7 keys. Shards with arrays do not move: once these keys are deleted it goes on"},
-		{"shards", `"leaving":true`, `{"primary":"bb"}`, "", "n2 has not left within 150ms: it still serves 1 shard, and goes on handing them over; look at ndctl nodes"},
-		{"nothing", `"leaving":true`, `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
-		{"the lead", "", `{"primary":"aa"}`, "", "n2 has not left within 150ms: it serves no shard any more, but the others do not decide without it yet"},
-		{"a new start", `"incarnation":2`, `{"primary":"aa"}`, "", "n2 has left the cluster, and has joined it again since: it was started anew"},
+			"n2 has not left within 150ms: it still serves 2 shards and has 7 keys. Shards with arrays cannot move: it continues once these keys are deleted"},
+		{"shards", `"leaving":true`, `{"primary":"bb"}`, "", "n2 has not left within 150ms: it still serves 1 shard and continues to hand them over; check ndctl nodes"},
+		{"nothing", `"leaving":true`, `{"primary":"aa"}`, "", "n2 has not left within 150ms: it no longer serves any shard, but the others cannot decide without it yet"},
+		{"the lead", "", `{"primary":"aa"}`, "", "n2 has not left within 150ms: it no longer serves any shard, but the others cannot decide without it yet"},
+		{"a new start", `"incarnation":2`, `{"primary":"aa"}`, "", "n2 has left the cluster and joined it again: it was restarted"},
 	} {
 		t.Run(tc.what, func(t *testing.T) {
 			t.Parallel()

@@ -6,17 +6,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
 func TestTextsForPeople(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ got, want string }{
 		{bytesText(0), "0 B"}, {bytesText(1023), "1023 B"}, {bytesText(1024), "1.0 KiB"}, {bytesText(1 << 40), "1.0 TiB"}, {bytesText(3 << 30), "3.0 GiB"},
-		{durationText(0), "0s"}, {durationText(61 * time.Second), "1m1s"}, {durationText(3*time.Hour + 4*time.Minute), "3h4m"}, {durationText(49 * time.Hour), "2d1h"},
+		{view.Duration(0), "0s"}, {view.Duration(61 * time.Second), "1m1s"}, {view.Duration(3*time.Hour + 4*time.Minute), "3h4m"}, {view.Duration(49 * time.Hour), "2d1h"},
+		{ttlText(999 * time.Millisecond), "999 ms"}, {ttlText(time.Second), "1s"},
 		{plural(1, "key"), "1 key"}, {plural(0, "key"), "0 keys"},
 		{shapeText([]int64{}), "()"}, {shapeText([]int64{3}), "(3,)"}, {shapeText([]int64{2, 3}), "(2, 3)"},
 		{slotsText(5, 5), "5"}, {slotsText(5, 9), "5-9"},
-		{oneLine("a\nb\x1b[31m"), "a b [31m"},
+		{view.OneLine("a\nb\x1b[31m"), "a b [31m"},
 		{quoted([]string{"SET", "a b", "", "\xff"}), `SET "a b" "" "\xff"`},
 		{shortKey(strings.Repeat("k", 30), 10), `"kkkkkk...`},
 		{withoutPassword("redis://u:p@h:1/2"), "redis://...@h:1/2"}, {withoutPassword("nothing"), "nothing"},
@@ -49,15 +52,15 @@ func TestRates(t *testing.T) {
 		"keyspace_hits": "10", "keyspace_misses": "10"}
 	after := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "12", "total_commands_processed": "500", "total_net_input_bytes": "2048", "total_net_output_bytes": "50",
 		"keyspace_hits": "13", "keyspace_misses": "11", "used_memory": "7", "db0": "keys=5,expires=0,avg_ttl=0", "connected_clients": "2"}
-	r := loadOf("n", before, after, nil)
+	r := newLoadReport("n", before, after, nil)
 	if *r.Ops != 200 || *r.In != 1024 || *r.Out != 0 || *r.Hits != 0.75 || *r.Keys != 5 || *r.Memory != 7 || *r.Clients != 2 {
 		t.Errorf("%v %v %v %v", *r.Ops, *r.In, *r.Out, *r.Hits)
 	}
 	again := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "1", "total_commands_processed": "3"}
-	if r := loadOf("n", before, again, nil); *r.Ops != 0 || r.Hits != nil {
+	if r := newLoadReport("n", before, again, nil); *r.Ops != 0 || r.Hits != nil {
 		t.Errorf("a node that was started anew: %v", *r.Ops)
 	}
-	if r := loadOf("n", before, nil, errors.New("gone")); r.Ops != nil || r.Error != "gone" || r.absent != "down" {
+	if r := newLoadReport("n", before, nil, errors.New("gone")); r.Ops != nil || r.Error != "gone" || r.state != "down" {
 		t.Errorf("one that is gone: %+v", r)
 	}
 }
@@ -84,27 +87,33 @@ func TestRowsOfClusterSlots(t *testing.T) {
 	}
 }
 
-func TestTroublesOfANode(t *testing.T) {
+func TestProblemsThatANodeReports(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"cluster_waiting_for:\r\nloading:0\r\ncluster_settings_refused:\r\naof_last_write_status:ok\r\n": "",
-		"cluster_settings_refused:maxclients,save\r\n":                                                   "cannot apply settings of the cluster (maxclients,save), and goes on with its own: its log says why",
-		"loading:1\r\ndisk_full:1\r\n":                                                                   "still reads its shards from disk; has a full disk (disk-reserve): writes are refused",
-		"cluster_waiting_for:a leader\r\n":                                                               "waits for a leader",
-		"disk_stopped_shards:2\r\n":                                                                      "has 2 shards read-only since their disk failed: restart it when the disk is well",
+		"cluster_settings_refused:maxclients,save\r\n":                                                   "n cannot apply settings of the cluster (maxclients,save) and keeps its own: see its log",
+		"loading:1\r\ndisk_full:1\r\n":                                                                   "n is still reading its shards from disk; n has a full disk (disk-reserve) and refuses writes",
+		"cluster_waiting_for:a leader\r\n":                                                               "n waits for a leader",
+		"disk_stopped_shards:2\r\n":                                                                      "n has 2 shards read-only because their disk failed: restart it when the disk works again",
 	} {
-		if got := strings.Join(troubles(parseInfo(text)), "; "); got != want {
+		if got := strings.Join(reportedProblems(text), "; "); got != want {
 			t.Errorf("%q: %q, not %q", text, got, want)
 		}
 	}
+}
+
+// reportedProblems returns what the health verdict says about the only node n of a cluster that answers INFO with a text.
+func reportedProblems(text string) []string {
+	c := &view.Cluster{Self: "aa", Leader: "aa", Quorum: true, Nodes: []view.Node{{ID: "aa", Name: "n", Up: true}}}
+	return c.Health([]view.Report{parseInfo(text).report("")}, time.Now()).Problems
 }
 
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	for answer, done := range map[string]bool{"y\n": true, "YES\n": true, " yes": true, "n\n": false, "\n": false, "": false, "yeah\n": false} {
 		var out bytes.Buffer
-		a := &app{in: strings.NewReader(answer), err: &out}
-		if err := a.ask("Do it?"); (err == nil) != done || out.String() != "Do it? [y/N] " {
+		p := &prompt{in: strings.NewReader(answer), err: &out}
+		if err := p.ask("Do it?"); (err == nil) != done || out.String() != "Do it? [y/N] " {
 			t.Errorf("%q: %v %s", answer, err, &out)
 		}
 	}
@@ -114,7 +123,7 @@ func TestAnswers(t *testing.T) {
 func TestCalledAsCtl(t *testing.T) {
 	t.Parallel()
 	var out, said bytes.Buffer
-	a := &app{name: "ndring ctl", version: "1", in: strings.NewReader(""), out: &out, err: &said, env: func(string) (string, bool) { return "", false }}
+	a := newApp("ndring ctl", "1", strings.NewReader(""), &out, &said, lookup(nil))
 	if code := a.run(t.Context(), []string{"raft", "recover"}); code != exitUsage || said.String() != "ndring ctl: raft recover needs --dir FOLDER\nTry 'ndring ctl raft recover --help'\n" {
 		t.Errorf("%d %s", code, &said)
 	}
@@ -126,7 +135,7 @@ func TestCalledAsCtl(t *testing.T) {
 func TestMovedAddresses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"MOVED 5 10.0.0.1:7379": "10.0.0.1:7379", "MOVED 5 fd00::3:7379": "[fd00::3]:7379", "MOVED 5 node1:1": "node1:1", "MOVED 5 x": "", "MOVED 5": "", "MOVED 5 :1": ""} {
-		if got, _ := movedTo(text); got != want {
+		if got, _ := redirectAddress(text); got != want {
 			t.Errorf("%s: %q, not %q", text, got, want)
 		}
 	}
