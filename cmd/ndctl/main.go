@@ -1,4 +1,4 @@
-// Command ndctl is the operators' command line. `ndctl --help` says what it can do.
+// Command ndctl is the operators' command line. `ndctl --help` lists its commands.
 package main
 
 import (
@@ -7,7 +7,7 @@ import (
 	"github.com/ndring/ndring/internal/ndctl"
 )
 
-// version is set when a release is built.
+// version is set by the release build.
 var version = "0.1.0-dev"
 
 func main() { os.Exit(ndctl.Run("ndctl", os.Args[1:], version)) }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// asProgram is the environment variable with which this test is the program itself.
+// asProgram is the environment variable that makes this test binary run the program.
 const asProgram = "NDCTL_TEST_IS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// onPath makes a folder with the command ndctl in it.
+// onPath returns a folder that contains the command ndctl.
 func onPath(t *testing.T) (dir string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -51,7 +51,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// completing is what bash does at a Tab, for a word that is not finished. What the package bash-completion has, and is not there without it, is written here in its simplest form.
+// completing does what bash does at a Tab after an unfinished word. Without the package bash-completion, it defines the simplest form of what the script needs from it.
 const completing = `
 if [ -r /usr/share/bash-completion/bash_completion ]; then
 	. /usr/share/bash-completion/bash_completion
@@ -59,7 +59,7 @@ else
 	_get_comp_words_by_ref() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; }
 	__ltrim_colon_completions() { :; }
 fi
-compopt() { :; } # there is no completion under way
+compopt() { :; } # no completion is in progress
 source <(ndctl completion bash)
 [[ $(complete -p ndctl) == *' -F __start_ndctl ndctl' ]] || exit 3
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE} COMP_TYPE=9 COMP_KEY=9
@@ -67,7 +67,7 @@ __start_ndctl
 printf '%s\n' "${COMPREPLY[@]}"
 `
 
-// The script for bash does in a bash what it is for.
+// The completion script works in a real bash.
 func TestCompletionInBash(t *testing.T) {
 	t.Parallel()
 	bash, err := exec.LookPath("bash")
@@ -95,7 +95,7 @@ func TestCompletionInBash(t *testing.T) {
 		var names []string
 		for reply := range strings.Lines(string(out)) {
 			if fields := strings.Fields(reply); len(fields) > 0 {
-				names = append(names, fields[0]) // a description may follow
+				names = append(names, fields[0]) // without the description
 			}
 		}
 		if got := strings.Join(names, " "); err != nil || got != want {

@@ -9,13 +9,13 @@ import (
 
 const module = "github.com/ndring/ndring"
 
-// anything is the row of the package that joins all the others.
+// anything is the row of the package that wires all the others together.
 const anything = "*"
 
-// arrows says for every package of ours which packages of ours it may import. They point down only. Rows of packages that
-// do not exist yet are the plan.
+// arrows lists, for every ndring package, the ndring packages that it may import. Arrows point down only. A row without a
+// package is a plan.
 //
-// Test files are not held to it: the test of a low package may well start a whole node.
+// Test files are exempt: the test of a low package may start a whole node.
 var arrows = map[string][]string{
 	"cmd/node":          {"internal/node", "internal/ndctl"},
 	"cmd/ndctl":         {"internal/ndctl"},
@@ -49,13 +49,13 @@ var arrows = map[string][]string{
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }
 
-// fenced says which packages of ours may see a module of others that decides much: what gossips and agrees stays behind one
-// door, so that a shard and a command never wait for either.
+// fenced lists the packages that may import certain third-party modules: gossip and consensus stay behind one door, so a shard
+// or a command never waits for either.
 var fenced = map[string][]string{
 	"github.com/hashicorp/": {"cluster", "cluster/screen", "internal/node"},
 }
 
-// longFiles gives the reason of each hand-written file of more than maxLines lines.
+// longFiles gives the reason for each hand-written file with more than maxLines lines.
 var longFiles = map[string]string{}
 
 const maxLines = 500
@@ -63,7 +63,7 @@ const maxLines = 500
 func TestHouseRules(t *testing.T) {
 	root := filepath.Join("..", "..")
 	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
-		t.Fatalf("not at the root of the module: %v", err)
+		t.Fatalf("this is not the root of the module: %v", err)
 	}
 	packages, err := load(root)
 	if err != nil {
@@ -77,7 +77,7 @@ func TestHouseRules(t *testing.T) {
 	}
 }
 
-// The table must not lead below: whatever shard and protocol reach by allowed arrows, it is never gossip or consensus.
+// The table itself must keep gossip and consensus out of reach of shard and protocol.
 func TestTableKeepsItsPromises(t *testing.T) {
 	reach := func(from string) map[string]bool {
 		seen := map[string]bool{}
@@ -99,20 +99,20 @@ func TestTableKeepsItsPromises(t *testing.T) {
 		}
 		for _, to := range row {
 			if _, ok := arrows[to]; to != anything && !ok {
-				t.Errorf("row %s names %s, which has no row", name, to)
+				t.Errorf("the row of %s names %s, which has no row", name, to)
 			}
 		}
 	}
 	for _, low := range []string{"protocol", "shard"} {
 		for _, high := range []string{"cluster", "internal/node", anything} {
 			if reach(low)[high] {
-				t.Errorf("by the table %s reaches %s", low, high)
+				t.Errorf("the table lets %s reach %s", low, high)
 			}
 		}
 	}
 }
 
-// A checker that cannot fail checks nothing: each rule is broken once, in made-up sources.
+// A test that cannot fail is not a test: each rule is broken once, in made-up sources.
 func TestCheckerFinds(t *testing.T) {
 	const doc = "// Package shard is here.\n"
 	for _, tc := range []struct {
@@ -120,20 +120,20 @@ func TestCheckerFinds(t *testing.T) {
 	}{
 		{"nothing to find", "shard/a.go", doc + "package shard\nimport (\n\"os\"\n\"" + module + "/array\"\n)\nvar _, _ = os.Open, array.X", ""},
 		{"an arrow upwards", "shard/a.go", doc + "package shard\nimport _ \"" + module + "/protocol\"", "shard may not import protocol"},
-		{"an arrow upwards, other systems only", "shard/a_plan9.go", doc + "package shard\nimport _ \"" + module + "/cluster\"", "shard may not import cluster"},
+		{"an arrow upwards, on another system only", "shard/a_plan9.go", doc + "package shard\nimport _ \"" + module + "/cluster\"", "shard may not import cluster"},
 		{"an arrow of a test", "shard/a_test.go", "package shard\nimport _ \"" + module + "/internal/node\"", ""},
 		{"no row", "gizmo/a.go", "// Package gizmo is new.\npackage gizmo", "gizmo has no row"},
 		{"the root package has no row either", "a.go", "// Package ndring is new.\npackage ndring", ". has no row"},
 		{"fenced module", "protocol/a.go", "// Package protocol is here.\npackage protocol\nimport _ \"github.com/hashicorp/raft\"", "protocol may not import github.com/hashicorp/raft"},
 		{"fenced module behind its door", "cluster/a.go", "// Package cluster is here.\npackage cluster\nimport _ \"github.com/hashicorp/raft\"", ""},
-		{"os.Exit", "shard/a.go", doc + "package shard\nimport \"os\"\nfunc f() { os.Exit(1) }", "shard/a.go:4: only main ends the process, not os.Exit"},
-		{"log.Fatalf under another name", "shard/a.go", doc + "package shard\nimport l \"log\"\nfunc f() { l.Fatalf(\"\") }", "only main ends the process, not log.Fatalf"},
+		{"os.Exit", "shard/a.go", doc + "package shard\nimport \"os\"\nfunc f() { os.Exit(1) }", "shard/a.go:4: only main may end the process, not os.Exit"},
+		{"log.Fatalf under another name", "shard/a.go", doc + "package shard\nimport l \"log\"\nfunc f() { l.Fatalf(\"\") }", "only main may end the process, not log.Fatalf"},
 		{"os.Exit as a value", "shard/a.go", doc + "package shard\nimport \"os\"\nvar quit = os.Exit", "not os.Exit"},
 		{"os.Exit in a main", "cmd/node/main.go", "// Command ndring is here.\npackage main\nimport \"os\"\nfunc main() { os.Exit(1) }", ""},
-		{"os.Exit in a main of a test's", "e2e/goredis/main.go", "// Command goredis is here.\npackage main\nimport \"os\"\nfunc main() { os.Exit(1) }", ""},
-		{"os.Exit of a TestMain", "shard/a_test.go", "package shard\nimport \"os\"\nfunc f() { os.Exit(1) }", ""},
+		{"os.Exit in a main of a test", "e2e/goredis/main.go", "// Command goredis is here.\npackage main\nimport \"os\"\nfunc main() { os.Exit(1) }", ""},
+		{"os.Exit in a TestMain", "shard/a_test.go", "package shard\nimport \"os\"\nfunc f() { os.Exit(1) }", ""},
 		{"no package comment", "shard/a.go", "package shard", "shard has no package comment"},
-		{"a comment that is none of the package's", "shard/a.go", "// Copyright.\n\npackage shard", "shard has no package comment"},
+		{"a comment that is not a package comment", "shard/a.go", "// Copyright.\n\npackage shard", "shard has no package comment"},
 		{"a package comment of another package", "shard/a.go", "// Package array is here.\npackage shard", "shard has no package comment"},
 		{"a long file", "shard/a.go", doc + "package shard\n" + strings.Repeat("\n", maxLines), "shard/a.go has 502 lines"},
 		{"a long test file", "shard/a_test.go", "package shard\n" + strings.Repeat("\n", maxLines), "shard/a_test.go has 501 lines"},
@@ -160,7 +160,7 @@ func TestCheckerFinds(t *testing.T) {
 			case tc.want == "" && len(got) > 0:
 				t.Errorf("found %q, want nothing", got)
 			case tc.want != "" && (len(got) != 1 || !strings.Contains(got[0], tc.want)):
-				t.Errorf("found %q, want one that says %q", got, tc.want)
+				t.Errorf("found %q, want one that contains %q", got, tc.want)
 			}
 		})
 	}

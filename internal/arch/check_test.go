@@ -15,26 +15,26 @@ import (
 	"strings"
 )
 
-// pkg is what the rules need to know of a package.
+// pkg is what the rules need to know about a package.
 type pkg struct {
 	name    string // folder below the root of the module, with slashes; "." for the root
 	files   []file
-	hasCode bool // something besides test files
+	hasCode bool // it has files that are not tests
 }
 
 type file struct {
-	path    string
-	lines   int
-	isTest  bool
-	isMade  bool     // generated
-	doc     string   // the package comment, if it stands in this file
-	clause  string   // the name in its package clause
-	imports []string // full import paths
-	exits   []string // "line: what" of each use of something that ends the process
+	path        string
+	lines       int
+	isTest      bool
+	isGenerated bool     // generated
+	doc         string   // the package comment, if this file has it
+	clause      string   // the name in its package clause
+	imports     []string // full import paths
+	exits       []string // "line: what" for each use of a function that ends the process
 }
 
-// load reads every Go file below root, those for other systems and build tags too. It parses the files itself: go list sees
-// one system at a time, and go test would not notice when to run this test again.
+// load reads every Go file below root, for all systems and build tags. It parses the files itself because go list sees one
+// system at a time, and because go test then notices when to run this test again.
 func load(root string) ([]pkg, error) {
 	byName := map[string]*pkg{}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -47,7 +47,7 @@ func load(root string) ([]pkg, error) {
 				return fs.SkipDir
 			}
 			if _, err := os.Stat(filepath.Join(p, "go.mod")); p != root && err == nil {
-				return fs.SkipDir // a module of its own, such as bench
+				return fs.SkipDir // another module, such as bench
 			}
 			return nil
 		}
@@ -89,12 +89,12 @@ func read(from, name string) (file, error) {
 		return file{}, err
 	}
 	f := file{
-		path:   name,
-		lines:  bytes.Count(source, []byte("\n")),
-		isTest: strings.HasSuffix(name, "_test.go"),
-		isMade: ast.IsGenerated(tree),
-		doc:    tree.Doc.Text(),
-		clause: tree.Name.Name,
+		path:        name,
+		lines:       bytes.Count(source, []byte("\n")),
+		isTest:      strings.HasSuffix(name, "_test.go"),
+		isGenerated: ast.IsGenerated(tree),
+		doc:         tree.Doc.Text(),
+		clause:      tree.Name.Name,
 	}
 	if len(source) > 0 && source[len(source)-1] != '\n' {
 		f.lines++
@@ -114,7 +114,7 @@ func read(from, name string) (file, error) {
 	ast.Inspect(tree, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok {
 			if x, ok := sel.X.(*ast.Ident); ok && endsProcess(called[x.Name], sel.Sel.Name) {
-				f.exits = append(f.exits, fmt.Sprintf("%d: only main ends the process, not %s.%s",
+				f.exits = append(f.exits, fmt.Sprintf("%d: only main may end the process, not %s.%s",
 					fset.Position(sel.Pos()).Line, called[x.Name], sel.Sel.Name))
 			}
 		}
@@ -133,7 +133,7 @@ func endsProcess(importPath, name string) bool {
 	return false
 }
 
-// violations holds the packages against the rules and says what breaks them, and what to do about it.
+// violations returns what breaks the rules, and what to do about it.
 func violations(packages []pkg) []string {
 	var found []string
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -141,13 +141,13 @@ func violations(packages []pkg) []string {
 	for _, p := range packages {
 		allowed, known := arrows[p.name]
 		if !known {
-			say("%s has no row in the table of arrows: add one to internal/arch/arch_test.go that says what it may import", p.name)
+			say("%s has no row in the table of arrows: add one to internal/arch/arch_test.go with what it may import", p.name)
 		}
 		commented := !p.hasCode
 		for _, f := range p.files {
 			commented = commented || introduces(f)
-			if _, excused := longFiles[f.path]; f.lines > maxLines && !f.isMade && !excused {
-				say("%s has %d lines: a file is one idea. Split it, or give its reason in longFiles", f.path, f.lines)
+			if _, excused := longFiles[f.path]; f.lines > maxLines && !f.isGenerated && !excused {
+				say("%s has %d lines: a file is one idea. Split it, or give the reason in longFiles", f.path, f.lines)
 			}
 			if f.isTest {
 				continue
@@ -160,7 +160,7 @@ func violations(packages []pkg) []string {
 			for _, imported := range f.imports {
 				if ours, ok := strings.CutPrefix(imported, module+"/"); ok && known &&
 					!slices.Contains(allowed, ours) && !slices.Contains(allowed, anything) {
-					say("%s: %s may not import %s. Declare the small interface that it needs; internal/node joins the two", f.path, p.name, ours)
+					say("%s: %s may not import %s. Declare the small interface that it needs; internal/node connects the two", f.path, p.name, ours)
 				}
 				for prefix, doors := range fenced {
 					if strings.HasPrefix(imported, prefix) && !slices.Contains(doors, p.name) {
@@ -170,13 +170,13 @@ func violations(packages []pkg) []string {
 			}
 		}
 		if !commented {
-			say("%s has no package comment: say why it exists and what it must never know", p.name)
+			say("%s has no package comment: say why the package exists and what it must never know", p.name)
 		}
 	}
 	return found
 }
 
-// introduces tells whether the file holds the package comment.
+// introduces reports whether the file has the package comment.
 func introduces(f file) bool {
 	if f.isTest {
 		return false

@@ -1,3 +1,3 @@
-// Package arch holds no code, only a test: the map of which package may import which, and the few rules that keep the
-// house easy to find one's way in. A new package gets its row in arch_test.go with the change that adds it.
+// Package arch holds a test and no other code: it checks which package may import which, and a few rules that keep the code
+// easy to navigate. The change that adds a package adds its row to arch_test.go.
 package arch

@@ -10,17 +10,17 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// oneNode is the topology of a cluster of one node, which is found only at the address that was asked.
+// oneNode is the topology of a cluster of one node, which announces no address.
 const oneNode = `{"cluster":"c1","self":"aa","leader":"aa","quorum":true,"voters":["aa"],"nodes":[{"id":"aa","name":"n1","up":true}],"shards":[{"epoch":1,"primary":"aa"}]}`
 
-// twoNodes is the topology of a cluster whose node n1 is asked, and whose node n2 is at an address.
+// twoNodes is the topology of a cluster in which n1 was asked and n2 has an address.
 func twoNodes(addr, shards string) string {
 	host, port, _ := net.SplitHostPort(addr)
 	return fmt.Sprintf(`{"cluster":"c1","self":"aa","leader":"aa","quorum":true,"voters":["aa","bb","cc"],"nodes":[{"id":"aa","name":"n1","up":true},
 		{"id":"bb","name":"n2","host":%q,"port":%s,"up":true}],"shards":[%s]}`, host, port, shards)
 }
 
-// A node counts the shards that it serves, not those that are to be its own.
+// SHARDS counts the shards that a node serves, not those that are assigned to it.
 func TestNodesCountServedShards(t *testing.T) {
 	t.Parallel()
 	info := func(keys int) string { return fmt.Sprintf("ndring_version:1\r\ndb0:keys=%d,expires=0\r\n", keys) }
@@ -38,14 +38,14 @@ func TestNodesCountServedShards(t *testing.T) {
 	}
 }
 
-// Keys and bytes of a slot count once, for the node that serves it.
+// Keys and bytes of a slot are counted once, on the node that serves it.
 func TestSlotsCountKeysOnce(t *testing.T) {
 	t.Parallel()
 	row := func(slot, keys, bytes redcon.SimpleInt) []any {
 		return []any{slot, []any{"key-count", keys, "memory-bytes", bytes}}
 	}
 	n2 := fakeServer(t, func([]string) any {
-		return []any{row(0, 1000, 1000), row(8192, 5, 500), row(16383, 6, 600)} // slot 0 has moved meanwhile
+		return []any{row(0, 1000, 1000), row(8192, 5, 500), row(16383, 6, 600)} // slot 0 has moved in the meantime
 	})
 	addr := fakeServer(t, func(args []string) any {
 		if args[1] == "TOPOLOGY" {
@@ -59,7 +59,7 @@ func TestSlotsCountKeysOnce(t *testing.T) {
 	}
 }
 
-// A password that is missing, or a right, ends the program with a code of its own, whichever node refuses and whatever else goes wrong.
+// A missing password or permission has its own exit code, whichever node refuses and whatever else fails.
 func TestExitCodeOfMissingRights(t *testing.T) {
 	t.Parallel()
 	denied := fakeServer(t, func([]string) any { return errText("NOAUTH Authentication required.") })
@@ -100,7 +100,7 @@ func TestExitCodeOfMissingRights(t *testing.T) {
 	}
 }
 
-// The topology says where a node's vote is: until it is another's, `leave --wait` goes on waiting.
+// `leave --wait` waits until another node has taken over the vote.
 func TestLeaveWaitsForTheVote(t *testing.T) {
 	t.Parallel()
 	leaving := fakeServer(t, func(args []string) any {
@@ -128,7 +128,7 @@ func TestLeaveWaitsForTheVote(t *testing.T) {
 		})
 		limit := patience.String()
 		if tc.code != 0 {
-			limit = "150ms" // it is sure to end
+			limit = "150ms" // certain to expire
 		}
 		r := runWith(t, map[string]string{"NDRING_ADDR": other}, "", "leave", "n2", "--yes", "--wait", "--wait-timeout", limit)
 		if r.code != tc.code || tc.code != 0 && !matches(r.err, "the others cannot decide without it yet") {

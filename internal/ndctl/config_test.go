@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// What is set for the cluster all nodes have, those too that come later, until it is reset.
+// All nodes have the settings of the cluster until these are reset, including nodes that join later.
 func TestClusterSettings(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -33,7 +33,7 @@ func TestClusterSettings(t *testing.T) {
 	everywhere("maxclients 500 all\ntimeout 70 all\n", "timeout", "maxclients")
 	do(0, "SETTING VALUE\nmaxclients 500\ntimeout 70\n", "", "config", "get", "*", "--cluster")
 
-	// What is refused changes nothing.
+	// A refused change changes nothing.
 	for _, tc := range []struct{ args, said string }{
 		{"set timeout 8 maxclients many", "n1 (@n1): ERR CONFIG SET failed (possibly related to argument 'maxclients') - argument "},
 		{"set timeout 8 nosuch 1", "n1 (@n1): ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'\n"},
@@ -48,7 +48,7 @@ func TestClusterSettings(t *testing.T) {
 	}
 	everywhere("timeout 70 all\n", "timeout")
 
-	// A node's own value counts there, until the cluster decides again.
+	// A node keeps its own value until the cluster sets that setting again.
 	do(0, "n2: OK\n", "", "config", "set", "timeout", "9", "--node", "n2")
 	do(0, "SETTING VALUE NODES\ntimeout 70 n1,n3\ntimeout 9 n2\n", "", "config", "get", "timeout")
 	do(0, "the cluster: OK\n", "", "config", "set", "timeout", "70", "--cluster")
@@ -61,11 +61,11 @@ func TestClusterSettings(t *testing.T) {
 	do(0, "the cluster: OK\n", "", "config", "reset", "timeout", "--cluster", "--addr", c.ports[3])
 	everywhere("timeout 0 n1,n2,n3\ntimeout 33 n4\n", "timeout")
 	do(0, "SETTING VALUE\nmaxclients 500\n", "", "config", "get", "*", "--cluster")
-	deniedByOne(t, c)
+	checkDeniedByOneNode(t, c)
 }
 
-// deniedByOne goes on with a cluster of which one node has a password that the others do not have.
-func deniedByOne(t *testing.T, c *testCluster) {
+// checkDeniedByOneNode sets another password on one node of the cluster.
+func checkDeniedByOneNode(t *testing.T, c *testCluster) {
 	if r := c.run(c.env(), "config", "set", "requirepass", "other", "--node", "n2"); r.code != 0 {
 		t.Fatal(r.err)
 	}
@@ -88,10 +88,10 @@ func deniedByOne(t *testing.T, c *testCluster) {
 	}
 }
 
-// The settings of the cluster: what goes over the wire, and what comes of answers that no cluster gives at will.
+// Settings of the cluster: the commands on the wire, and answers that a real cluster does not give on demand.
 func TestAnswersOfClusterSettings(t *testing.T) {
 	t.Parallel()
-	var mu sync.Mutex // guards all below
+	var mu sync.Mutex // guards asked and reply
 	var asked []string
 	reply := any(nil)
 	addr := fakeServer(t, func(args []string) any {
@@ -136,7 +136,7 @@ func TestAnswersOfClusterSettings(t *testing.T) {
 	}
 }
 
-// An election is waited for; without a majority there is none to wait for.
+// A change waits for an election to end. Without a majority there is no election to wait for.
 func TestChangesWaitForALeader(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/internal/node"
 )
 
-// The password: missing, wrong, from the environment, from a file.
+// Passwords: missing, wrong, from the environment, from a file.
 func TestPasswords(t *testing.T) {
 	t.Parallel()
 	c := startClusterWith(t, []string{"NDRING_PASSWORD=right"}, 1, "--requirepass", "right")
@@ -42,13 +42,13 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-// A node that is no member yet, a server that is none of ours, and addresses where nobody is.
+// A node that is not a member yet, a server that is not ndring, and addresses that nothing listens on.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)
-	lonely := &testCluster{t: t, dir: t.TempDir(), nodes: make([]*node.Node, 1), ports: make([]string, 1)}
-	lonely.launch(0, "--node-id", "waits", "--bootstrap-expect", "3")
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	waiting := &testCluster{t: t, dir: t.TempDir(), nodes: make([]*node.Node, 1), ports: make([]string, 1)}
+	waiting.launch(0, "--node-id", "waiting", "--bootstrap-expect", "3")
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and never answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,16 +73,16 @@ func TestUnreachable(t *testing.T) {
 		{resets, 3, []string{"ndctl: no node answers at " + resets + ": the connection was closed: is this a node's client port?\n"}},
 		{web, 3, []string{"ndctl: no node answers at " + web + ": the answer is not RESP: is this a node's client port?\n"}},
 		{other, 1, []string{"ndctl: " + other + ": this is not an ndring node"}},
-		{lonely.ports[0], 1, []string{"ndctl: " + lonely.ports[0] + ": the node is not part of a cluster yet: it waits for "}},
-		{"127.0.0.1:1," + lonely.ports[0] + "," + c.ports[0], 0, nil},
+		{waiting.ports[0], 1, []string{"ndctl: " + waiting.ports[0] + ": the node is not part of a cluster yet: it waits for "}},
+		{"127.0.0.1:1," + waiting.ports[0] + "," + c.ports[0], 0, nil},
 	} {
 		for _, args := range []string{"status", "nodes", "shards", "where k", "forget n1 --yes", "raft status", "top --once", "get k -o -"} {
 			if tc.code == 0 && args != "status" {
 				continue
 			}
-			timeout := "20s" // a busy machine may take long
+			timeout := "20s" // a loaded machine may be slow
 			if tc.addr == mute.Addr().String() {
-				timeout = "100ms" // it is sure to be over
+				timeout = "100ms" // certain to expire
 			}
 			r := runWith(t, map[string]string{"NDRING_ADDR": tc.addr}, "", append([]string{"--timeout", timeout}, strings.Fields(args)...)...)
 			if r.code != tc.code || !matches(r.err, tc.err...) || tc.code != 0 && r.out != "" {
@@ -92,7 +92,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// listen does something with each connection, when something has come by it, and ends it. It returns its address.
+// listen accepts connections, waits for the first byte on each, calls do, and closes it. It returns the address.
 func listen(t *testing.T, do func(*net.TCPConn)) string {
 	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,7 +119,7 @@ func listen(t *testing.T, do func(*net.TCPConn)) string {
 	return socket.Addr().String()
 }
 
-// Two of three nodes are gone: what can be told is told, and what cannot is named. Then the way out: raft recover on the third one, the others given up, a new one.
+// Two of three nodes are lost: commands show what is known and name what is not. Then the third one recovers, forgets the others, and gets a new member.
 func TestHalfDownAndRecovered(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -137,7 +137,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 		whereIs[name] = append(whereIs[name], key)
 	}
 	if len(whereIs) != 3 {
-		t.Fatalf("the keys are on %v", whereIs)
+		t.Fatalf("the keys are on the nodes %v, want all three", whereIs)
 	}
 	id := strings.Fields(c.run(c.env(), "status").out)[1]
 	for _, i := range []int{1, 2} {
@@ -146,7 +146,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c.eventually("n1 sees that it is alone", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
+	c.eventually("n1 notices that it is alone", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
 		return matches(got, "no quorum: 1 of 3 voters up", "health     4 problems")
 	})
 	c.eventually("n1 follows no leader", func() string { return c.run(c.env(), "raft", "status").out }, func(got string) bool { return strings.Contains(got, " none ") })
@@ -190,11 +190,11 @@ func TestHalfDownAndRecovered(t *testing.T) {
 			t.Errorf("ndctl %s: exit code %d, not %d\n%s\n%s", tc.args, r.code, tc.code, c.plainly(r.out), c.plainly(r.err))
 		}
 	}
-	recovered(t, c, id, kept)
+	recoverLastNode(t, c, id, kept)
 }
 
-// recovered goes on with the third of three nodes.
-func recovered(t *testing.T, c *testCluster, id, kept string) {
+// recoverLastNode recovers the remaining node of three.
+func recoverLastNode(t *testing.T, c *testCluster, id, kept string) {
 	c.stop(0)
 	dir := c.folder(0)
 	r := c.run(nil, "raft", "recover", "--dir", dir)
@@ -203,7 +203,7 @@ func recovered(t *testing.T, c *testCluster, id, kept string) {
 		t.Errorf("recover without a terminal and --yes: %+v", r)
 	}
 	if all, _ := filepath.Glob(filepath.Join(dir, "raft.before*")); len(all) != 0 {
-		t.Errorf("a recovery that was not confirmed has left %v", all)
+		t.Errorf("a recovery that was not confirmed left %v behind", all)
 	}
 	r = c.run(map[string]string{"NDRING_DIR": dir}, "raft", "recover", "--yes")
 	if r.code != 0 || !matches(r.out, "n1 is the only voter now. Backup of raft's files: "+filepath.Join(dir, "raft.before-recovery-")) {
@@ -226,7 +226,7 @@ func recovered(t *testing.T, c *testCluster, id, kept string) {
 	c.nodes, c.ports = append(c.nodes, nil), append(c.ports, "")
 	c.launch(3)
 	c.ready(3)
-	c.eventually("n1 and n4 are a cluster that is well", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
+	c.eventually("n1 and n4 are a healthy cluster", func() string { return c.run(c.env(), "status").out }, func(got string) bool {
 		return matches(got, id, "health     ok", "nodes      2 of 2 up", "16 of 16 served")
 	})
 	if r := c.run(c.env(), "get", kept, "-o", "-"); r.out != npyOf(3) {

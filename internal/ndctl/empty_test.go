@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// An empty argument or flag comes from an unset variable in a script. Nothing may be done for it: no other node may take the
-// place of the one that was meant, and "all" is not what an empty name means.
+// An empty argument or flag comes from an unset variable in a script. It must do nothing: an empty name means neither another
+// node nor all of them.
 func TestEmptyNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32

@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// fakeServer answers commands as a function says, and returns its address. An answer is a string, an error, a number, nil, a slice of these, or hangUp.
+// fakeServer answers commands with what answer returns: a string, an error, a number, nil, a slice of these, or hangUp. It returns its address.
 func fakeServer(t *testing.T, answer func(args []string) any) string {
 	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
@@ -49,5 +49,5 @@ type errText string
 
 func (e errText) Error() string { return string(e) }
 
-// hangUp is no answer: the connection ends.
+// hangUp is the answer that closes the connection.
 const hangUp = errText("hang up")

@@ -12,7 +12,7 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// scriptedSource is a Redis with some arrays, whose times to live are answered as a function says.
+// scriptedSource is a Redis server with an array under each key. Expiry answers PTTL and PEXPIRETIME.
 func scriptedSource(t *testing.T, keys []string, expiry func(command, key string) any) (url string) {
 	t.Helper()
 	npy := npyOf(3)
@@ -40,8 +40,8 @@ func scriptedSource(t *testing.T, keys []string, expiry func(command, key string
 	})
 }
 
-// stores is a node that answers NP.SET as a function says, and keeps what it was sent.
-func stores(t *testing.T, answer func() any) (addr string, sent func() [][]string) {
+// scriptedTarget is a node that answers NP.SET with what answer returns, and records the commands.
+func scriptedTarget(t *testing.T, answer func() any) (addr string, sent func() [][]string) {
 	t.Helper()
 	var mu sync.Mutex
 	var all [][]string // guarded by mu
@@ -66,8 +66,8 @@ func stores(t *testing.T, answer func() any) (addr string, sent func() [][]strin
 
 func ok() any { return "OK" }
 
-// An import ends when the cluster is lost: each further key would wait for the same failure, and be reported as refused.
-func TestImportEndsWhenTheTargetIsLost(t *testing.T) {
+// An import stops when it loses the cluster: every further key would wait for the same failure and be reported as refused.
+func TestImportStopsWithoutTheTarget(t *testing.T) {
 	t.Parallel()
 	keys := []string{"a", "b", "c", "d"}
 	for _, tc := range []struct {
@@ -80,7 +80,7 @@ func TestImportEndsWhenTheTargetIsLost(t *testing.T) {
 		{errText("NOPERM this user has no permissions"), 4, "ndctl: the user lacks the permission"},
 	} {
 		url := scriptedSource(t, keys, func(string, string) any { return redcon.SimpleInt(-1) })
-		addr, sent := stores(t, func() any { return tc.reply })
+		addr, sent := scriptedTarget(t, func() any { return tc.reply })
 		r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "import", url)
 		if r.code != tc.code || !matches(r.err, tc.err) || !matches(r.out, "1 key: 0 arrays copied", "1 not copied, 1 of them failed") || len(sent()) != 1 {
 			t.Errorf("%v: %d keys sent, %+v", tc.reply, len(sent()), r)
@@ -88,7 +88,7 @@ func TestImportEndsWhenTheTargetIsLost(t *testing.T) {
 	}
 }
 
-// A key may expire between the reply with its value and that with its time to live. It is not stored then, least of all for ever.
+// A key may expire between the reply with its value and the reply with its time to live. It must not be stored then, least of all without an expiry.
 func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 	t.Parallel()
 	past := strconv.FormatInt(time.Now().Add(-time.Second).UnixMilli(), 10)
@@ -98,7 +98,7 @@ func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 	}{
 		{"PTTL", map[string]string{"PTTL": "-2"}},
 		{"PEXPIRETIME", map[string]string{"PEXPIRETIME": "-2"}},
-		{"a moment that is over", map[string]string{"PEXPIRETIME": past}},
+		{"a deadline in the past", map[string]string{"PEXPIRETIME": past}},
 		{"no time left", map[string]string{"PTTL": "0"}},
 	} {
 		url := scriptedSource(t, []string{"gone"}, func(command, key string) any {
@@ -109,7 +109,7 @@ func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 			at, _ := strconv.Atoi(n)
 			return redcon.SimpleInt(at)
 		})
-		addr, sent := stores(t, ok)
+		addr, sent := scriptedTarget(t, ok)
 		r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "import", url)
 		if r.code != 0 || !matches(r.out, "1 key: 0 arrays copied", " 1 expired meanwhile, 0 not copied") || len(sent()) != 0 {
 			t.Errorf("%s: sent %q, %+v", tc.what, sent(), r)
@@ -117,7 +117,7 @@ func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 	}
 }
 
-// What remains of a time to live is no moment: it counts from when it was asked. A Redis before version 7 tells nothing else.
+// PTTL returns the remaining time, which counts from the moment of the request. Redis before version 7 has nothing else.
 func TestImportKeepsTimesToLive(t *testing.T) {
 	t.Parallel()
 	const left = 3_600_000 // ms
@@ -136,7 +136,7 @@ func TestImportKeepsTimesToLive(t *testing.T) {
 			}
 			return redcon.SimpleInt(tc.reply)
 		})
-		addr, sent := stores(t, ok)
+		addr, sent := scriptedTarget(t, ok)
 		before := time.Now().UnixMilli()
 		r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "import", url)
 		after := time.Now().UnixMilli()
@@ -153,16 +153,16 @@ func TestImportKeepsTimesToLive(t *testing.T) {
 			first, last = moment, moment
 		}
 		if got, err := strconv.ParseInt(args[at+1], 10, 64); err != nil || got < first || got > last {
-			t.Errorf("%s: expires at %s, not from %d to %d", tc.command, args[at+1], first, last)
+			t.Errorf("%s: expires at %s, want %d to %d", tc.command, args[at+1], first, last)
 		}
 	}
 }
 
-// A key without a time to live gets none.
+// A key without a time to live does not expire.
 func TestImportOfKeysThatStay(t *testing.T) {
 	t.Parallel()
 	url := scriptedSource(t, []string{"k"}, func(string, string) any { return redcon.SimpleInt(-1) })
-	addr, sent := stores(t, ok)
+	addr, sent := scriptedTarget(t, ok)
 	r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "import", url)
 	if all := sent(); r.code != 0 || len(all) != 1 || slices.Contains(all[0], "PXAT") {
 		t.Errorf("sent %s, %+v", fmt.Sprint(all), r)

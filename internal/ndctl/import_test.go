@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Arrays come over with their time to live; what is none is named, and left.
+// Arrays are copied with their time to live; values that are not arrays are reported and not copied.
 func TestImport(t *testing.T) {
 	t.Parallel()
 	url, from := startRedis(t)
@@ -61,7 +61,7 @@ func TestImport(t *testing.T) {
 		t.Errorf("--dry-run: %d\n%s%s", dry.code, c.plainly(dry.out), dry.err)
 	}
 	if r := c.run(c.env(), "where", "np:a"); !matches(r.out, "exists     no") {
-		t.Errorf("--dry-run has copied: %s", r.out)
+		t.Errorf("--dry-run copied: %s", r.out)
 	}
 	report := filepath.Join(t.TempDir(), "report")
 	real := c.run(c.env(), "import", url, "--match", "np:*", "--max-array-bytes", "20000", "--report", report)
@@ -71,12 +71,12 @@ func TestImport(t *testing.T) {
 	checkReport(t, report)
 	for key, want := range map[string]string{"np:a": npyOf(3), "np:b": npyOf(1000), "np:there": npyOf(9)} {
 		if r := c.run(c.env(), "get", key, "-o", "-"); r.out != want {
-			t.Errorf("%s: %d bytes, not %d: %s", key, len(r.out), len(want), r.err)
+			t.Errorf("%s: %d bytes, want %d: %s", key, len(r.out), len(want), r.err)
 		}
 	}
 	expires := from.PExpireTime(ctx, "np:b").Val().Milliseconds()
 	if got := expiry(t, c, "np:b"); got != expires {
-		t.Errorf("it expires at %d there, at %d here", expires, got)
+		t.Errorf("it expires at %d in Redis, at %d in ndring", expires, got)
 	}
 	again := c.run(c.env(), "import", url, "--overwrite", "--json")
 	var r importReport
@@ -85,12 +85,12 @@ func TestImport(t *testing.T) {
 	}
 	for key, want := range map[string]string{"np:there": npyOf(2), "odd\xff\n": npyOf(4)} {
 		if r := c.run(c.env(), "get", key, "-o", "-"); r.out != want {
-			t.Errorf("%q: %d bytes, not %d: %s", key, len(r.out), len(want), r.err)
+			t.Errorf("%q: %d bytes, want %d: %s", key, len(r.out), len(want), r.err)
 		}
 	}
 }
 
-// expiry is when a key expires in the cluster, in ms.
+// expiry returns when a key expires in the cluster, as Unix time in ms.
 func expiry(t *testing.T, c *testCluster, key string) int64 {
 	t.Helper()
 	to := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{c.ports[0]}, Protocol: 2})
@@ -116,7 +116,7 @@ func checkReport(t *testing.T, path string) {
 		lines++
 	}
 	if lines != 9 {
-		t.Errorf("the report has %d lines", lines)
+		t.Errorf("the report has %d lines, want 9", lines)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// Scripts rely on the JSON: names, order and shape of every report stay byte for byte as testdata/json.golden has them.
+// Scripts rely on the JSON, so every report stays byte for byte as in testdata/json.golden.
 func TestJSONOfEveryReport(t *testing.T) {
 	t.Parallel()
 	addr := fakeServer(t, scriptedNode)

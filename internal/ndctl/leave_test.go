@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A node with arrays stays; an empty one leaves, and says so when it is asked afterwards.
+// A node with arrays refuses to leave. An empty one leaves, and says so when it is asked afterwards.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -36,7 +36,7 @@ func TestLeave(t *testing.T) {
 		}
 	}
 	two := map[string]string{"NDRING_ADDR": c.ports[gone] + "," + c.ports[left]}
-	c.eventually("the others are well", func() string { return c.run(two, "status").out }, func(got string) bool {
+	c.eventually("the others are healthy", func() string { return c.run(two, "status").out }, func(got string) bool {
 		return matches(got, "health     ok", "nodes      2 of 2 up", "16 of 16 served", "keys       1\n")
 	})
 	if r := c.run(map[string]string{"NDRING_ADDR": c.ports[full]}, "leave", name(left), "--yes"); r.code != 0 || !matches(r.out, name(left)+" is leaving: it hands over its shards. Stop it when ", "healthy\n") {
@@ -47,7 +47,7 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// The only voter of two nodes may be stopped as soon as leave --wait says so: the other one decides then.
+// The only voter of two nodes may be stopped as soon as leave --wait returns: the other one has the vote then.
 func TestLeaveOfTheOnlyVoter(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)
@@ -66,12 +66,12 @@ func TestLeaveOfTheOnlyVoter(t *testing.T) {
 	}
 }
 
-// What keeps a node from leaving is said when the time is over.
+// When --wait-timeout expires, leave says what keeps the node from leaving.
 func TestLeaveTakesLong(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		what   string
-		node   string // as the other node tells it after the leave
+		node   string // the row of n2 at the other node, after CLUSTER LEAVE
 		shards string
 		keys   string
 		err    string
@@ -97,7 +97,7 @@ func TestLeaveTakesLong(t *testing.T) {
 			host, port, _ := strings.Cut(leaving, ":")
 			asked := 0
 			other := fakeServer(t, func([]string) any {
-				asked++ // by one client, one command after the other
+				asked++ // commands arrive one after the other, from one client
 				state, shards := tc.node, tc.shards
 				if asked == 1 {
 					state, shards = `"incarnation":1`, `{"primary":"bb"}`

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// All commands on a cluster that is well.
+// All commands on a healthy cluster.
 func TestCommandsOnACluster(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)
@@ -131,7 +131,7 @@ func TestCommandsOnACluster(t *testing.T) {
 	checkJSON(t, c)
 }
 
-// What is fetched into a file is what was stored, whatever was there before; and so is what comes from standard input.
+// put and get keep an array byte for byte, through files that exist already and through pipes.
 func checkFiles(t *testing.T, c *testCluster) {
 	path := filepath.Join(t.TempDir(), "out.npy")
 	if err := os.WriteFile(path, []byte("something longer that was there before"), 0o644); err != nil {
@@ -154,7 +154,7 @@ func checkFiles(t *testing.T, c *testCluster) {
 	}
 }
 
-// What is written with --json is JSON, with the fields that the page names.
+// --json writes JSON with documented fields only.
 func checkJSON(t *testing.T, c *testCluster) {
 	for _, args := range []string{
 		"status", "nodes", "shards", "slots", "raft status", "top --interval 10ms", "bigkeys", "slowlog", "where a", "where nothing", "slot a", "config get max*", "config get * --cluster", "version",

@@ -26,8 +26,8 @@ type options struct {
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&o.addrs, "addr", "a", nil, "client address `HOST:PORT` of a node; repeat the flag or separate addresses by commas (default NDRING_ADDR, else "+defaultAddr+")")
-	flags.StringVar(&o.user, "user", "", "`NAME` of the user (default: the default user)")
-	flags.StringVar(&o.passwordFile, "password-file", "", "`FILE` with the password (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
+	flags.StringVar(&o.user, "user", "", "log in as user `NAME` (default: the default user)")
+	flags.StringVar(&o.passwordFile, "password-file", "", "read the password from `FILE` (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait for a node; large arrays get more time")
 }
 

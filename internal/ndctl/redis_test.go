@@ -16,14 +16,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startRedis runs a redis-server on a socket of its own, and returns its address and a client.
+// startRedis runs a redis-server on a Unix socket and returns its URL and a client.
 func startRedis(t *testing.T, args ...string) (url string, c *redis.Client) {
 	t.Helper()
 	c = redisOn(t, append([]string{"--port", "0"}, args...)...)
 	return "unix://" + c.Options().Addr, c
 }
 
-// redisOn runs a redis-server with flags until the test ends, and returns a client that reaches it by a socket.
+// redisOn runs a redis-server with flags until the test ends, and returns a client that uses its Unix socket.
 func redisOn(t *testing.T, flags ...string) *redis.Client {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
@@ -33,7 +33,7 @@ func redisOn(t *testing.T, flags ...string) *redis.Client {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	dir, err := os.MkdirTemp("", "ndctl") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "ndctl") // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func redisOn(t *testing.T, flags ...string) *redis.Client {
 	exited := make(chan struct{})
 	go func() {
 		defer close(exited)
-		cmd.Wait() // it is killed
+		cmd.Wait() // fails, because the process is killed
 	}()
 	t.Cleanup(func() {
 		cmd.Process.Kill()
@@ -77,8 +77,8 @@ func redisOn(t *testing.T, flags ...string) *redis.Client {
 
 var hosts atomic.Uint32
 
-// place returns an address of this machine that no other process uses (all of 127/8 is this machine), and two free ports there.
-func place(t *testing.T) (host, port, second string) {
+// freeAddress returns a loopback address that no other process uses (all of 127/8 is loopback) and two free ports on it.
+func freeAddress(t *testing.T) (host, port, second string) {
 	t.Helper()
 	n := hosts.Add(1)
 	host = net.IPv4(127, byte(1+os.Getpid()%250), byte(n>>8), byte(n)).String()
@@ -88,7 +88,7 @@ func place(t *testing.T) (host, port, second string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer socket.Close() // both are held until both are chosen
+		defer socket.Close() // after both are chosen
 		ports = append(ports, strconv.Itoa(socket.Addr().(*net.TCPAddr).Port))
 	}
 	return host, ports[0], ports[1]
@@ -103,12 +103,12 @@ type redisNode struct {
 func (n redisNode) addr() string { return net.JoinHostPort(n.host, n.port) }
 func (n redisNode) url() string  { return "redis://" + n.addr() }
 
-// startRedisCluster runs nodes that know each other; slots are shared among those that are to have some, up to a last one.
+// startRedisCluster runs three nodes that know each other. The first owners of them share the slots from 0 to last.
 func startRedisCluster(t *testing.T, owners, last int) (nodes []redisNode) {
 	t.Helper()
 	for range 3 {
 		n := redisNode{}
-		n.host, n.port, n.bus = place(t)
+		n.host, n.port, n.bus = freeAddress(t)
 		n.Client = redisOn(t, "--port", n.port, "--bind", n.host, "--cluster-announce-ip", n.host, "--cluster-enabled", "yes", "--cluster-port", n.bus, "--cluster-require-full-coverage", "no")
 		nodes = append(nodes, n)
 	}
@@ -155,7 +155,7 @@ func fill(t *testing.T, nodes []redisNode, count int) (keys []string) {
 	return keys
 }
 
-// A Redis Cluster is copied from any of its nodes.
+// A Redis Cluster is copied through any of its nodes.
 func TestImportFromARedisCluster(t *testing.T) {
 	t.Parallel()
 	nodes := startRedisCluster(t, 3, 16383)
@@ -181,15 +181,15 @@ func TestImportFromARedisCluster(t *testing.T) {
 		}
 	}
 
-	// One of its nodes does not answer: the others are copied, and it is named.
+	// One of its nodes does not answer: it is reported, and the others are copied.
 	lost := nodes[1].DBSize(t.Context()).Val()
 	addr := nodes[1].addr()
-	nodes[1].ShutdownNoSave(t.Context()) // it answers by ending
-	c.eventually("the node is gone", func() string {
+	nodes[1].ShutdownNoSave(t.Context()) // the answer is the end of the connection
+	c.eventually("the node has stopped", func() string {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
-			return "it is there"
+			return "it still accepts connections"
 		}
 		return ""
 	}, func(got string) bool { return got == "" })
@@ -200,7 +200,7 @@ func TestImportFromARedisCluster(t *testing.T) {
 	}
 }
 
-// Slots that nobody serves are no keys that are not there.
+// Slots without a primary may have keys: the import fails instead of counting none.
 func TestImportFromARedisClusterWithGaps(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)

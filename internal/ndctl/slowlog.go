@@ -34,7 +34,7 @@ type slowReports []slowReport
 type slowReport struct {
 	Node    string   `json:"node" doc:"name of the node that executed the command"`
 	ID      int64    `json:"id" doc:"number of the entry on that node"`
-	At      int64    `json:"time" doc:"when it started, as Unix time in seconds"`
+	At      int64    `json:"time" doc:"when it was executed, as Unix time in seconds"`
 	Micros  int64    `json:"duration_us" doc:"how long it took, in microseconds"`
 	Command []string `json:"command" doc:"name and arguments; long ones are cut, passwords are left out"`
 	Client  string   `json:"client" doc:"address of the client"`

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal returns both ends of a pseudo-terminal: the person's, and the program's.
+// openTerminal returns the two ends of a pseudo-terminal: the user's and the program's.
 func openTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -33,7 +33,7 @@ func openTerminal(t *testing.T) (person, program *os.File) {
 	return person, program
 }
 
-// onTerminal runs the program at a terminal at which an answer was typed, and returns all that stands there then.
+// onTerminal runs the program on a terminal on which an answer has been typed, and returns everything that the terminal shows.
 func onTerminal(t *testing.T, env map[string]string, typed string, args ...string) (shown string, code int) {
 	t.Helper()
 	person, program := openTerminal(t)
@@ -50,7 +50,7 @@ func onTerminal(t *testing.T, env map[string]string, typed string, args ...strin
 	return <-all, code
 }
 
-// A terminal has colours and is asked; nothing else is.
+// Only a terminal gets colours and questions.
 func TestTerminal(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 1)

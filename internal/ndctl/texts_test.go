@@ -25,7 +25,7 @@ func TestTextsForPeople(t *testing.T) {
 		{withoutPassword("redis://u:p@h:1/2"), "redis://...@h:1/2"}, {withoutPassword("nothing"), "nothing"},
 	} {
 		if tc.got != tc.want {
-			t.Errorf("%q, not %q", tc.got, tc.want)
+			t.Errorf("%q, want %q", tc.got, tc.want)
 		}
 	}
 }
@@ -38,11 +38,11 @@ func TestTable(t *testing.T) {
 	var plainly, colourful bytes.Buffer
 	table.write(&plainly, func(_ colour, s string) string { return s })
 	if want := "NAME    KEYS  WHERE\na          5  here\ngrößer     -\n"; plainly.String() != want {
-		t.Errorf("\n%s not\n%s", &plainly, want)
+		t.Errorf("\n%s want\n%s", &plainly, want)
 	}
 	table.write(&colourful, func(c colour, s string) string { return string(c) + s })
 	if want := "1NAME    1KEYS  1WHERE\na          5  31here\ngrößer     -\n"; colourful.String() != want {
-		t.Errorf("colours change the widths:\n%s not\n%s", &colourful, want)
+		t.Errorf("colours change the widths:\n%s want\n%s", &colourful, want)
 	}
 }
 
@@ -58,10 +58,10 @@ func TestRates(t *testing.T) {
 	}
 	again := info{"run_id": "a", "server_time_usec": "3000000", "uptime_in_seconds": "1", "total_commands_processed": "3"}
 	if r := newLoadReport("n", before, again, nil); *r.Ops != 0 || r.Hits != nil {
-		t.Errorf("a node that was started anew: %v", *r.Ops)
+		t.Errorf("a restarted node: %v", *r.Ops)
 	}
 	if r := newLoadReport("n", before, nil, errors.New("gone")); r.Ops != nil || r.Error != "gone" || r.state != "down" {
-		t.Errorf("one that is gone: %+v", r)
+		t.Errorf("a node that does not answer: %+v", r)
 	}
 }
 
@@ -97,18 +97,18 @@ func TestProblemsThatANodeReports(t *testing.T) {
 		"disk_stopped_shards:2\r\n":                                                                      "n has 2 shards read-only because their disk failed: restart it when the disk works again",
 	} {
 		if got := strings.Join(reportedProblems(text), "; "); got != want {
-			t.Errorf("%q: %q, not %q", text, got, want)
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 }
 
-// reportedProblems returns what the health verdict says about the only node n of a cluster that answers INFO with a text.
+// reportedProblems returns the verdict on a cluster whose only node n answers INFO with a text.
 func reportedProblems(text string) []string {
 	c := &view.Cluster{Self: "aa", Leader: "aa", Quorum: true, Nodes: []view.Node{{ID: "aa", Name: "n", Up: true}}}
 	return c.Health([]view.Report{parseInfo(text).report("")}, time.Now()).Problems
 }
 
-func TestAnswers(t *testing.T) {
+func TestConfirmation(t *testing.T) {
 	t.Parallel()
 	for answer, done := range map[string]bool{"y\n": true, "YES\n": true, " yes": true, "n\n": false, "\n": false, "": false, "yeah\n": false} {
 		var out bytes.Buffer
@@ -119,7 +119,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Under the name of the server it says how it was called.
+// Help and errors use the name by which the program was called.
 func TestCalledAsCtl(t *testing.T) {
 	t.Parallel()
 	var out, said bytes.Buffer
@@ -132,11 +132,11 @@ func TestCalledAsCtl(t *testing.T) {
 	}
 }
 
-func TestMovedAddresses(t *testing.T) {
+func TestRedirectAddresses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"MOVED 5 10.0.0.1:7379": "10.0.0.1:7379", "MOVED 5 fd00::3:7379": "[fd00::3]:7379", "MOVED 5 node1:1": "node1:1", "MOVED 5 x": "", "MOVED 5": "", "MOVED 5 :1": ""} {
 		if got, _ := redirectAddress(text); got != want {
-			t.Errorf("%s: %q, not %q", text, got, want)
+			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
 }

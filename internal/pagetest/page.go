@@ -1,4 +1,4 @@
-// Package pagetest holds pages of docs/ to the code that they are made from.
+// Package pagetest checks that generated pages of docs/ match the code they are made from.
 package pagetest
 
 import (
@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the pages that are made from code anew")
+var update = flag.Bool("update", false, "rewrite the pages that are made from code")
 
-// Check holds that a page of docs/ has a text. With -update it writes the page. The test that calls it is in a package that lies so many folders below the root.
+// Check fails the test if a page of docs/ is not want. With -update it writes the page. Depth is how many folders the calling package is below the root.
 func Check(t testing.TB, depth int, page, want string) {
 	t.Helper()
 	path := filepath.Join("docs", page)
@@ -27,6 +27,6 @@ func Check(t testing.TB, depth int, page, want string) {
 		t.Fatal(err)
 	}
 	if string(got) != want {
-		t.Errorf("%s is not what the code says: run this test with -update", path)
+		t.Errorf("%s does not match the code: run this test with -update", path)
 	}
 }
