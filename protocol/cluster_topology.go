@@ -2,7 +2,8 @@ package protocol
 
 import "github.com/ndring/ndring/cluster/view"
 
-// clusterTopology answers CLUSTER TOPOLOGY: names, single shards and voters, for which Redis' commands have no place.
+// clusterTopology answers CLUSTER TOPOLOGY: names, single shards and voters, for which Redis'
+// commands have no place.
 func clusterTopology(c *call, r *router) {
 	l, status := r.layout(), r.cluster.Status()
 	addresses, seen := r.addresses(c.from, l), r.members(l)

@@ -9,7 +9,8 @@ import (
 	"github.com/ndring/ndring/cluster/view"
 )
 
-// CLUSTER TOPOLOGY returns names, single shards and voters, with the addresses of the listener that was asked.
+// CLUSTER TOPOLOGY returns names, single shards and voters, with the addresses of the listener that
+// was asked.
 func TestClusterTopology(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)

@@ -1,8 +1,9 @@
-// Package view is the one schema of how a cluster looks from one of its nodes, and the verdict on its health. CLUSTER TOPOLOGY returns a Cluster as JSON; ndctl decodes it and asks
-// for the Health.
+// Package view is the one schema of how a cluster looks from one of its nodes, and the verdict on
+// its health. CLUSTER TOPOLOGY returns a Cluster as JSON; ndctl decodes it and asks for the Health.
 //
-// The package is pure: it does no I/O and reads no clock. Its JSON is read by ndctl of other versions and by scripts, so fields may be added, but never renamed or removed. It must not
-// know how a node learned what it reports, nor how a reader shows it.
+// The package is pure: it does no I/O and reads no clock. Its JSON is read by ndctl of other
+// versions and by scripts, so fields may be added, but never renamed or removed. It must not know
+// how a node learned what it reports, nor how a reader shows it.
 package view
 
 import (
@@ -89,7 +90,8 @@ func (c *Cluster) Node(id topology.NodeID) *Node {
 	return nil
 }
 
-// Label returns how people name the node with an id: by its name, or by the beginning of its id. It returns "" for no id.
+// Label returns how people name the node with an id: by its name, or by the beginning of its id. It
+// returns "" for no id.
 func (c *Cluster) Label(id topology.NodeID) string {
 	if n := c.Node(id); n != nil {
 		return n.Label()
@@ -123,7 +125,8 @@ func (c *Cluster) Slots(shard int) (first, last int) {
 	return topology.ShardID(shard).Slots(len(c.Shards))
 }
 
-// Label returns how people name the node: by its name, or by the beginning of its id. It is one printable line.
+// Label returns how people name the node: by its name, or by the beginning of its id. It is one
+// printable line.
 func (n *Node) Label() string {
 	if n.Name != "" && n.Name != string(n.ID) {
 		return OneLine(n.Name)
@@ -142,7 +145,8 @@ func (n *Node) Address() string {
 // ShortID returns the beginning of an id, which is enough for people to recognize it.
 func ShortID(id topology.NodeID) string { return string(id[:min(len(id), 8)]) }
 
-// OneLine replaces control characters by blanks, so that a text from a node cannot pass for something else on a terminal.
+// OneLine replaces control characters by blanks, so that a text from a node cannot pass for
+// something else on a terminal.
 func OneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

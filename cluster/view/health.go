@@ -34,7 +34,8 @@ type Health struct {
 	Leader   topology.NodeID // empty without a quorum
 }
 
-// Health judges the cluster by what Self sees and by the reports of the nodes, in the order of c.Nodes. Problems appear in that order too.
+// Health judges the cluster by what Self sees and by the reports of the nodes, in the order of
+// c.Nodes. Problems appear in that order too.
 func (c *Cluster) Health(reports []Report, now time.Time) Health {
 	h := Health{Problems: []string{}, Down: []string{}, Quorum: c.Quorum && c.Leader != ""}
 	if h.Quorum {
@@ -103,7 +104,8 @@ func (r *Report) problems() (all []string) {
 	return all
 }
 
-// holders counts the unserved shards by the nodes that hold them: the primary, or the ISR if there is no primary.
+// holders counts the unserved shards by the nodes that hold them: the primary, or the ISR if there
+// is no primary.
 func (c *Cluster) holders() string {
 	counts := map[string]int{}
 	for i, s := range c.Shards {

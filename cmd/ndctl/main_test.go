@@ -51,7 +51,8 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// completing does what bash does at a Tab after an unfinished word. Without the package bash-completion, it defines the simplest form of what the script needs from it.
+// completing does what bash does at a Tab after an unfinished word. Without the package
+// bash-completion, it defines the simplest form of what the script needs from it.
 const completing = `
 if [ -r /usr/share/bash-completion/bash_completion ]; then
 	. /usr/share/bash-completion/bash_completion

@@ -12,8 +12,8 @@ const module = "github.com/ndring/ndring"
 // anything is the row of the package that wires all the others together.
 const anything = "*"
 
-// arrows lists, for every ndring package, the ndring packages that it may import. Arrows point down only. A row without a
-// package is a plan.
+// arrows lists, for every ndring package, the ndring packages that it may import. Arrows point down
+// only. A row without a package is a plan.
 //
 // Test files are exempt: the test of a low package may start a whole node.
 var arrows = map[string][]string{
@@ -49,8 +49,8 @@ var arrows = map[string][]string{
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }
 
-// fenced lists the packages that may import certain third-party modules: gossip and consensus stay behind one door, so a shard
-// or a command never waits for either.
+// fenced lists the packages that may import certain third-party modules: gossip and consensus stay
+// behind one door, so a shard or a command never waits for either.
 var fenced = map[string][]string{
 	"github.com/hashicorp/": {"cluster", "cluster/screen", "internal/node"},
 }

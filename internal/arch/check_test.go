@@ -33,8 +33,9 @@ type file struct {
 	exits       []string // "line: what" for each use of a function that ends the process
 }
 
-// load reads every Go file below root, for all systems and build tags. It parses the files itself because go list sees one
-// system at a time, and because go test then notices when to run this test again.
+// load reads every Go file below root, for all systems and build tags. It parses the files itself
+// because go list sees one system at a time, and because go test then notices when to run this test
+// again.
 func load(root string) ([]pkg, error) {
 	byName := map[string]*pkg{}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {

@@ -1,8 +1,10 @@
-// Package datafolder knows what a data folder says about its node: which node it belongs to, and what raft keeps in it. It also repairs the folder of a node that does not run, when the
-// cluster has lost a majority of its voters (Recovery) or the folder has lost raft's files (Rejoin).
+// Package datafolder knows what a data folder says about its node: which node it belongs to, and
+// what raft keeps in it. It also repairs the folder of a node that does not run, when the cluster
+// has lost a majority of its voters (Recovery) or the folder has lost raft's files (Rejoin).
 //
-// The server opens its own folder through internal/node, and operators repair one with ndctl; both share this package so that ndctl needs nothing of the server. It must never know about
-// arrays, sockets or settings.
+// The server opens its own folder through internal/node, and operators repair one with ndctl; both
+// share this package so that ndctl needs nothing of the server. It must never know about arrays,
+// sockets or settings.
 package datafolder
 
 import (
@@ -38,14 +40,16 @@ func (f Files) Save(name string, content []byte) error { return f.Disk.Files().S
 // RaftState returns the id of the raft state in a data folder, or "" if there is none.
 func RaftState(disk *persistence.Disk) string { return disk.Identity().RaftState().String() }
 
-// BootID identifies the current boot of the machine. Without it, every start counts as the first after a boot.
+// BootID identifies the current boot of the machine. Without it, every start counts as the first
+// after a boot.
 func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(b)), err
 }
 
-// ClaimNodeID returns the id of the node that owns the folder. A folder without an owner gets the id made from name, or a random one. Bound says that the folder has arrays, or has been
-// part of a cluster: only an unbound folder may change its owner.
+// ClaimNodeID returns the id of the node that owns the folder. A folder without an owner gets the
+// id made from name, or a random one. Bound says that the folder has arrays, or has been part of a
+// cluster: only an unbound folder may change its owner.
 func ClaimNodeID(in cluster.Files, name string, bound bool) (topology.NodeID, error) {
 	id, err := keptNodeID(in)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,8 +69,9 @@ func ClaimNodeID(in cluster.Files, name string, bound bool) (topology.NodeID, er
 	return id, nil
 }
 
-// keptNodeID returns the id of the node that owns the folder, or fs.ErrNotExist if it has no owner. If the id's file is missing or damaged, the id comes from the files of package cluster:
-// under a new id the node would be another member.
+// keptNodeID returns the id of the node that owns the folder, or fs.ErrNotExist if it has no owner.
+// If the id's file is missing or damaged, the id comes from the files of package cluster: under a
+// new id the node would be another member.
 func keptNodeID(in cluster.Files) (topology.NodeID, error) {
 	kept, err := in.Load(nodeIDFile)
 	id := strings.TrimSpace(string(kept))
@@ -90,7 +95,8 @@ func isNodeID(s string) bool {
 	return err == nil && len(decoded) == sha1.Size
 }
 
-// NodeID returns the 40 hexadecimal digits that clients see for a node's name. A name that is such an id already stays as it is; an empty name gives a random id.
+// NodeID returns the 40 hexadecimal digits that clients see for a node's name. A name that is such
+// an id already stays as it is; an empty name gives a random id.
 func NodeID(name string) topology.NodeID {
 	if isNodeID(name) {
 		return topology.NodeID(strings.ToLower(name))

@@ -15,7 +15,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// Recovery makes the node of a folder the only voter of its cluster. The node must not run; the folder is locked until Close.
+// Recovery makes the node of a folder the only voter of its cluster. The node must not run; the
+// folder is locked until Close.
 type Recovery struct {
 	*cluster.Recovery
 	disk *persistence.Disk
@@ -64,7 +65,8 @@ func (r *Recovery) Recover() error {
 	return errors.Join(err, chownLike(r.disk.Dir(), filepath.Join(r.disk.Dir(), Raft)))
 }
 
-// chownLike gives the files below folder to the owner of the data folder dir. The node may run as another user than the operator who repairs it, and must be able to replace these files.
+// chownLike gives the files below folder to the owner of the data folder dir. The node may run as
+// another user than the operator who repairs it, and must be able to replace these files.
 func chownLike(dir, folder string) error {
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// Rejoin lets the node of a folder that has lost raft's files come back as another server. The node must not run; the folder is locked until Close.
+// Rejoin lets the node of a folder that has lost raft's files come back as another server. The node
+// must not run; the folder is locked until Close.
 type Rejoin struct {
 	*cluster.Rejoin
 	disk *persistence.Disk
@@ -38,8 +39,9 @@ func OpenRejoin(dir string) (*Rejoin, error) {
 	return r, nil
 }
 
-// Apply makes the next start a new server that keeps its arrays. It returns the folder to which it moved what was left of raft's files, or "" if nothing was. The result is synced to disk when
-// it returns.
+// Apply makes the next start a new server that keeps its arrays. It returns the folder to which it
+// moved what was left of raft's files, or "" if nothing was. The result is synced to disk when it
+// returns.
 func (r *Rejoin) Apply(alone bool) (kept string, err error) {
 	if kept, err = r.Rejoin.Apply(alone); err != nil {
 		return kept, err

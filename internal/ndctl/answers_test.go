@@ -59,7 +59,8 @@ func TestSlotsCountKeysOnce(t *testing.T) {
 	}
 }
 
-// A missing password or permission has its own exit code, whichever node refuses and whatever else fails.
+// A missing password or permission has its own exit code, whichever node refuses and whatever else
+// fails.
 func TestExitCodeOfMissingRights(t *testing.T) {
 	t.Parallel()
 	denied := fakeServer(t, func([]string) any { return errText("NOAUTH Authentication required.") })

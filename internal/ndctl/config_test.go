@@ -88,7 +88,8 @@ func checkDeniedByOneNode(t *testing.T, c *testCluster) {
 	}
 }
 
-// Settings of the cluster: the commands on the wire, and answers that a real cluster does not give on demand.
+// Settings of the cluster: the commands on the wire, and answers that a real cluster does not give
+// on demand.
 func TestAnswersOfClusterSettings(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex // guards asked and reply

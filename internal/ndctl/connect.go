@@ -13,7 +13,8 @@ import (
 	"github.com/ndring/ndring/cluster/view"
 )
 
-// connect asks the addresses one after the other and returns a session through the first node that is part of a cluster.
+// connect asks the addresses one after the other and returns a session through the first node that
+// is part of a cluster.
 func connect(ctx context.Context, o *options) (*session, error) {
 	password, err := o.password()
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// jsonFields is the annotation of a command that lists the fields of its JSON, one per line: name, tab, meaning.
+// jsonFields is the annotation of a command that lists the fields of its JSON, one per line: name,
+// tab, meaning.
 const jsonFields = "json"
 
 // document annotates a command with the fields of its report, for docs/ndctl.md.

@@ -31,7 +31,7 @@ func TestPasswords(t *testing.T) {
 		{"NDRING_REQUIREPASS=right", "status", 0, ""},
 		{"NDRING_PASSWORD=wrong", "status --password-file " + right, 0, ""},
 		{"NDRING_PASSWORD=right", "status --password-file " + wrong, 4, "wrong user or password"},
-		{"NDRING_PASSWORD=right", "status --user nobody", 4, "wrong user or password"},
+		{"NDRING_PASSWORD=right", "status --user stranger", 4, "wrong user or password"},
 		{"NDRING_PASSWORD=right", "status --user default", 0, ""},
 		{"", "status --addr 127.0.0.1:1 --addr " + c.ports[0], 4, "127.0.0.1:1: connection refused\n  " + c.ports[0] + ": a password is required"},
 	} {
@@ -92,7 +92,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// listen accepts connections, waits for the first byte on each, calls do, and closes it. It returns the address.
+// listen accepts connections, waits for the first byte on each, calls do, and closes it. It returns
+// the address.
 func listen(t *testing.T, do func(*net.TCPConn)) string {
 	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
@@ -119,7 +120,8 @@ func listen(t *testing.T, do func(*net.TCPConn)) string {
 	return socket.Addr().String()
 }
 
-// Two of three nodes are lost: commands show what is known and name what is not. Then the third one recovers, forgets the others, and gets a new member.
+// Two of three nodes are lost: commands show what is known and name what is not. Then the third one
+// recovers, forgets the others, and gets a new member.
 func TestHalfDownAndRecovered(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 3)

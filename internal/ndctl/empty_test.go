@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// An empty argument or flag comes from an unset variable in a script. It must do nothing: an empty name means neither another
-// node nor all of them.
+// An empty argument or flag comes from an unset variable in a script. It must do nothing: an empty
+// name means neither another node nor all of them.
 func TestEmptyNamesAreRefused(t *testing.T) {
 	t.Parallel()
 	var asked atomic.Int32

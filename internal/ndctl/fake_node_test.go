@@ -9,7 +9,8 @@ import (
 	"github.com/tidwall/redcon"
 )
 
-// fakeServer answers commands with what answer returns: a string, an error, a number, nil, a slice of these, or hangUp. It returns its address.
+// fakeServer answers commands with what answer returns: a string, an error, a number, nil, a slice
+// of these, or hangUp. It returns its address.
 func fakeServer(t *testing.T, answer func(args []string) any) string {
 	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")

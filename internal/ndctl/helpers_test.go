@@ -162,7 +162,8 @@ var (
 	hashes = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 )
 
-// plainly replaces what differs from run to run by its kind, such as SIZE, and sets columns one blank apart.
+// plainly replaces what differs from run to run by its kind, such as SIZE, and sets columns one
+// blank apart.
 func (c *testCluster) plainly(text string) string {
 	for i, at := range c.ports {
 		text = strings.ReplaceAll(text, at, fmt.Sprintf("@n%d", i+1))

@@ -228,7 +228,8 @@ func (i *importer) store(ctx context.Context, key string, npy []byte, deadline i
 	return nil
 }
 
-// set executes NP.SET, or checks with --dry-run whether it would store. It returns redis.Nil if the key exists and may not be overwritten.
+// set executes NP.SET, or checks with --dry-run whether it would store. It returns redis.Nil if the
+// key exists and may not be overwritten.
 func (i *importer) set(ctx context.Context, key string, npy []byte, deadline int64) error {
 	if i.options.dryRun {
 		n, err := i.session.doForKey(ctx, key, 0, "EXISTS", key).Int()

@@ -66,7 +66,8 @@ func scriptedTarget(t *testing.T, answer func() any) (addr string, sent func() [
 
 func ok() any { return "OK" }
 
-// An import stops when it loses the cluster: every further key would wait for the same failure and be reported as refused.
+// An import stops when it loses the cluster: every further key would wait for the same failure and
+// be reported as refused.
 func TestImportStopsWithoutTheTarget(t *testing.T) {
 	t.Parallel()
 	keys := []string{"a", "b", "c", "d"}
@@ -88,7 +89,8 @@ func TestImportStopsWithoutTheTarget(t *testing.T) {
 	}
 }
 
-// A key may expire between the reply with its value and the reply with its time to live. It must not be stored then, least of all without an expiry.
+// A key may expire between the reply with its value and the reply with its time to live. It must
+// not be stored then, least of all without an expiry.
 func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 	t.Parallel()
 	past := strconv.FormatInt(time.Now().Add(-time.Second).UnixMilli(), 10)
@@ -117,7 +119,8 @@ func TestImportOfKeysThatExpireMeanwhile(t *testing.T) {
 	}
 }
 
-// PTTL returns the remaining time, which counts from the moment of the request. Redis before version 7 has nothing else.
+// PTTL returns the remaining time, which counts from the moment of the request. Redis before
+// version 7 has nothing else.
 func TestImportKeepsTimesToLive(t *testing.T) {
 	t.Parallel()
 	const left = 3_600_000 // ms

@@ -40,7 +40,8 @@ func (r *importReport) expired() {
 	r.Gone++
 }
 
-// skip counts a key that is not copied. Keys are grouped by reason; detail is what differs from key to key. A negative size is unknown.
+// skip counts a key that is not copied. Keys are grouped by reason; detail is what differs from key
+// to key. A negative size is unknown.
 func (r *importReport) skip(key, kind string, size int64, reason, detail string, failed bool) {
 	r.Scanned++
 	r.Left++

@@ -90,7 +90,8 @@ func forgetQuestion(c *view.Cluster, m *member) string {
 	return fmt.Sprintf("Forget %s (%s)? %s", m.Label(), m.ID, loss)
 }
 
-// forget removes a node through the node that was asked first, or through any other live node if that is the one to forget.
+// forget removes a node through the node that was asked first, or through any other live node if
+// that is the one to forget.
 func forget(ctx context.Context, s *session, p *printer, gone *member) error {
 	through := s.self()
 	for _, m := range s.members {

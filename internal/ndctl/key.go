@@ -16,7 +16,8 @@ const (
 	minRate      = 1 << 20 // bytes per second: a transfer may take the timeout plus its size at this rate
 )
 
-// doForKey executes a command on the node that serves a key, and follows redirects. Bytes is about how much the command transfers.
+// doForKey executes a command on the node that serves a key, and follows redirects. Bytes is about
+// how much the command transfers.
 func (s *session) doForKey(ctx context.Context, key string, bytes int64, args ...any) *redis.Cmd {
 	_, shard := s.cluster.Locate(key)
 	m := s.member(s.cluster.Shards[shard].Primary)

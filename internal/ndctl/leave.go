@@ -58,7 +58,8 @@ The exit code is 1 if the node refuses, or has not left within --wait-timeout; i
 	return c
 }
 
-// awaitGone waits until another node sees a topology without the node and a quorum that does not need it: a leader or voter must not be stopped before its vote has moved.
+// awaitGone waits until another node sees a topology without the node and a quorum that does not
+// need it: a leader or voter must not be stopped before its vote has moved.
 func awaitGone(ctx context.Context, s *session, gone *member, limit time.Duration) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

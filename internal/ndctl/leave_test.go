@@ -47,7 +47,8 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// The only voter of two nodes may be stopped as soon as leave --wait returns: the other one has the vote then.
+// The only voter of two nodes may be stopped as soon as leave --wait returns: the other one has the
+// vote then.
 func TestLeaveOfTheOnlyVoter(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t, 2)

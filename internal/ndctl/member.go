@@ -19,7 +19,8 @@ type member struct {
 	self    bool          // the node that was asked first
 }
 
-// deadTimeout is how long ndctl tries a node that the cluster considers dead: the cluster may be wrong.
+// deadTimeout is how long ndctl tries a node that the cluster considers dead: the cluster may be
+// wrong.
 const deadTimeout = time.Second
 
 var errNoAddress = errors.New("it has no address for clients of the listener that was asked")

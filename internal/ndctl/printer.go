@@ -10,7 +10,8 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// printer writes what a command learned: as JSON for scripts, or as text, tables and colours for people.
+// printer writes what a command learned: as JSON for scripts, or as text, tables and colours for
+// people.
 type printer struct {
 	program string // as the user calls it; begins every line on err
 	out     io.Writer
@@ -46,7 +47,8 @@ func (p *printer) warn(format string, args ...any) {
 	fmt.Fprintf(p.err, "%s: %s\n", p.program, fmt.Sprintf(format, args...))
 }
 
-// failures names the nodes that failed on standard error. If there are any, it returns the error that ends the program.
+// failures names the nodes that failed on standard error. If there are any, it returns the error
+// that ends the program.
 func (p *printer) failures(failed nodeFailures) error {
 	for _, f := range failed {
 		who := f.node.Label()

@@ -8,13 +8,15 @@ import (
 )
 
 const (
-	// decisionTimeout bounds how long a node takes to answer whether the cluster has decided on a change.
+	// decisionTimeout bounds how long a node takes to answer whether the cluster has decided on a
+	// change.
 	decisionTimeout = 10 * time.Second
 	// retryInterval is the pause before a command is repeated: TRYAGAIN, LOADING, or no leader.
 	retryInterval = 100 * time.Millisecond
 )
 
-// propose asks a node to propose a change of the cluster and waits for the decision. Without a leader it retries within --timeout, as long as a majority of the voters is up. Check tells the
+// propose asks a node to propose a change of the cluster and waits for the decision. Without a
+// leader it retries within --timeout, as long as a majority of the voters is up. Check tells the
 // user how to find out what became of a change whose outcome is unknown.
 func (s *session) propose(ctx context.Context, m *member, check string, args ...any) error {
 	if m.client == nil {
@@ -41,7 +43,8 @@ func (s *session) propose(ctx context.Context, m *member, check string, args ...
 	}
 }
 
-// isLeaderless reports whether a change was not proposed because the cluster has no leader at the moment.
+// isLeaderless reports whether a change was not proposed because the cluster has no leader at the
+// moment.
 func isLeaderless(err error) bool {
 	return strings.HasPrefix(err.Error(), "ERR the cluster has no leader") || strings.Contains(err.Error(), " leads the cluster but does not answer")
 }

@@ -23,7 +23,8 @@ func startRedis(t *testing.T, args ...string) (url string, c *redis.Client) {
 	return "unix://" + c.Options().Addr, c
 }
 
-// redisOn runs a redis-server with flags until the test ends, and returns a client that uses its Unix socket.
+// redisOn runs a redis-server with flags until the test ends, and returns a client that uses its
+// Unix socket.
 func redisOn(t *testing.T, flags ...string) *redis.Client {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
@@ -77,7 +78,8 @@ func redisOn(t *testing.T, flags ...string) *redis.Client {
 
 var hosts atomic.Uint32
 
-// freeAddress returns a loopback address that no other process uses (all of 127/8 is loopback) and two free ports on it.
+// freeAddress returns a loopback address that no other process uses (all of 127/8 is loopback) and
+// two free ports on it.
 func freeAddress(t *testing.T) (host, port, second string) {
 	t.Helper()
 	n := hosts.Add(1)
@@ -103,7 +105,8 @@ type redisNode struct {
 func (n redisNode) addr() string { return net.JoinHostPort(n.host, n.port) }
 func (n redisNode) url() string  { return "redis://" + n.addr() }
 
-// startRedisCluster runs three nodes that know each other. The first owners of them share the slots from 0 to last.
+// startRedisCluster runs three nodes that know each other. The first owners of them share the slots
+// from 0 to last.
 func startRedisCluster(t *testing.T, owners, last int) (nodes []redisNode) {
 	t.Helper()
 	for range 3 {

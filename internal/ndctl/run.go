@@ -42,7 +42,8 @@ func newApp(name, version string, in io.Reader, out, err io.Writer, env environm
 	}
 }
 
-// Run executes the command line args and returns the exit code. Name is how the user calls the program.
+// Run executes the command line args and returns the exit code. Name is how the user calls the
+// program.
 func Run(name string, args []string, version string) int {
 	redis.SetLogger(silence{}) // the client library logs every broken connection
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

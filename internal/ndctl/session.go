@@ -11,7 +11,8 @@ import (
 	"github.com/ndring/ndring/cluster/view"
 )
 
-// session is a connection to a cluster: its topology as the first node that answered sees it, and clients of all nodes. The cluster is not fetched again during a session.
+// session is a connection to a cluster: its topology as the first node that answered sees it, and
+// clients of all nodes. The cluster is not fetched again during a session.
 type session struct {
 	cluster  *view.Cluster
 	entry    string    // address of the node that was asked first, which is cluster.Self
@@ -27,7 +28,8 @@ func newSession(o *options, password, entry string, c *redis.Client, cluster *vi
 	return s
 }
 
-// loadMembers makes a member of every node. The node that was asked is reachable at entry, whatever it announces.
+// loadMembers makes a member of every node. The node that was asked is reachable at entry, whatever
+// it announces.
 func (s *session) loadMembers() {
 	for i := range s.cluster.Nodes {
 		n := &s.cluster.Nodes[i]
@@ -73,7 +75,8 @@ func (s *session) member(id topology.NodeID) *member {
 // self returns the node that was asked first.
 func (s *session) self() *member { return s.member(s.cluster.Self) }
 
-// find returns the node that a user names: by its name, its id, or a prefix of either that no other node has.
+// find returns the node that a user names: by its name, its id, or a prefix of either that no other
+// node has.
 func (s *session) find(name string) (*member, error) {
 	var found []*member
 	for _, m := range s.members {
@@ -102,7 +105,8 @@ func listed(members []*member) string {
 	return strings.Join(names, ", ")
 }
 
-// targetNode returns the node that a command acts on: the named one, or else the one at the only address. Flag is how the user can name it.
+// targetNode returns the node that a command acts on: the named one, or else the one at the only
+// address. Flag is how the user can name it.
 func (s *session) targetNode(name, flag string) (*member, error) {
 	switch {
 	case name != "":

@@ -71,7 +71,8 @@ func showSlots(ctx context.Context, s *session, p *printer, node string) error {
 	return p.failures(failed)
 }
 
-// count asks a node for its slots and adds up their keys and memory. It touches only the reports of that node, so several nodes can be counted concurrently.
+// count asks a node for its slots and adds up their keys and memory. It touches only the reports of
+// that node, so several nodes can be counted concurrently.
 func (all slotReports) count(ctx context.Context, m *member) error {
 	reply, err := m.do(ctx, "CLUSTER", "SLOT-STATS", "SLOTSRANGE", 0, topology.Slots-1).Slice()
 	if err != nil {

@@ -83,7 +83,8 @@ func (s *source) openCluster(ctx context.Context, options *redis.Options) error 
 	return nil
 }
 
-// primaryOf reads a row of CLUSTER SLOTS: the number of its slots and the address of their primary. A node that does not know its own host is at the host that was asked.
+// primaryOf reads a row of CLUSTER SLOTS: the number of its slots and the address of their primary.
+// A node that does not know its own host is at the host that was asked.
 func primaryOf(row any, asked string) (slots int, addr string) {
 	parts, _ := row.([]any)
 	if len(parts) < 3 {
@@ -106,7 +107,8 @@ func (s *source) close() {
 	}
 }
 
-// explainSource says in one line what is wrong with the source. Its user and password are in its URL, so the hints of explain do not apply.
+// explainSource says in one line what is wrong with the source. Its user and password are in its
+// URL, so the hints of explain do not apply.
 func explainSource(err error) string {
 	switch hint := rightsHint(err); {
 	case hint == "":
@@ -155,7 +157,8 @@ type candidate struct {
 	size int64
 }
 
-// candidates inspects keys without fetching their values. It returns those that may be arrays and reports the others.
+// candidates inspects keys without fetching their values. It returns those that may be arrays and
+// reports the others.
 func candidates(ctx context.Context, from *redis.Client, keys []string, limit int64, r *importReport) (all []candidate, err error) {
 	p := from.Pipeline()
 	kinds := make([]*redis.StatusCmd, len(keys))

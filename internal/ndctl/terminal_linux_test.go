@@ -33,7 +33,8 @@ func openTerminal(t *testing.T) (person, program *os.File) {
 	return person, program
 }
 
-// onTerminal runs the program on a terminal on which an answer has been typed, and returns everything that the terminal shows.
+// onTerminal runs the program on a terminal on which an answer has been typed, and returns
+// everything that the terminal shows.
 func onTerminal(t *testing.T, env map[string]string, typed string, args ...string) (shown string, code int) {
 	t.Helper()
 	person, program := openTerminal(t)

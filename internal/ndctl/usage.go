@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// container makes a command that only groups subcommands show its help, and reject unknown subcommands.
+// container makes a command that only groups subcommands show its help, and reject unknown
+// subcommands.
 func container(c *cobra.Command) {
 	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
@@ -72,7 +73,8 @@ func pathOf(c *cobra.Command) string {
 	return strings.TrimSpace(pathOf(c.Parent()) + " " + c.Name())
 }
 
-// checkArguments turns wrong numbers of arguments, in c and all commands below, into usage errors that show what the command takes.
+// checkArguments turns wrong numbers of arguments, in c and all commands below, into usage errors
+// that show what the command takes.
 func checkArguments(c *cobra.Command) {
 	check := c.Args
 	c.Args = func(c *cobra.Command, args []string) error {
@@ -102,7 +104,8 @@ func operands(c *cobra.Command) string {
 // emptyValues marks a command whose arguments are pairs of a name and a value; the value may be empty.
 const emptyValues = "values may be empty"
 
-// refuseEmpty rejects empty arguments and flags. They come from an unset variable in a script, and without them a command would act on another node, on all nodes, or on all keys.
+// refuseEmpty rejects empty arguments and flags. They come from an unset variable in a script, and
+// without them a command would act on another node, on all nodes, or on all keys.
 func refuseEmpty(c *cobra.Command, args []string) error {
 	if c.Name() == cobra.ShellCompRequestCmd || c.Name() == cobra.ShellCompNoDescRequestCmd {
 		return nil // the word to complete may be empty

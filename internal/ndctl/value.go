@@ -66,7 +66,8 @@ func getValue(ctx context.Context, s *session, p *printer, key, out string) erro
 	return writeAtomically(out, npy)
 }
 
-// checkedNPY returns the .npy file in a reply to NP.GET WITHATTRS, if the CRC32C of the reply is right.
+// checkedNPY returns the .npy file in a reply to NP.GET WITHATTRS, if the CRC32C of the reply is
+// right.
 func checkedNPY(reply []any) (string, error) {
 	if len(reply) != 5 {
 		return "", fmt.Errorf("the node's answer has %d elements instead of 5", len(reply))

@@ -19,7 +19,8 @@ type versionReport struct {
 
 func (r versionReport) print(p *printer) { p.printf("%s %s\n", p.program, r.Version) }
 
-// completionCommand writes completion scripts for the command ndctl, under whatever name it was called.
+// completionCommand writes completion scripts for the command ndctl, under whatever name it was
+// called.
 func completionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish|powershell", Short: "Write a shell completion script", Args: cobra.ExactArgs(1),

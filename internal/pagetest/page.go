@@ -10,7 +10,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the pages that are made from code")
 
-// Check fails the test if a page of docs/ is not want. With -update it writes the page. Depth is how many folders the calling package is below the root.
+// Check fails the test if a page of docs/ is not want. With -update it writes the page. Depth is
+// how many folders the calling package is below the root.
 func Check(t testing.TB, depth int, page, want string) {
 	t.Helper()
 	path := filepath.Join("docs", page)
