@@ -5,8 +5,8 @@ import "slices"
 // EpochStart is a row of an epoch table: the first seq of an epoch.
 type EpochStart struct{ Epoch, Seq uint64 }
 
-// maxEpochs is how many rows of its epoch table a shard keeps. Older rows only spare a full copy
-// where a partial one suffices.
+// maxEpochs is how many rows of its epoch table a shard keeps. Without an
+// older row a replica may need a full copy where a partial one would do.
 const maxEpochs = 256
 
 // epochTable says where the epochs of a log begin. Epochs and seqs rise from row to row.

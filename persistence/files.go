@@ -12,7 +12,7 @@ import (
 // MaxFile is the largest content that Files saves.
 const MaxFile = 1 << 20 // bytes
 
-// Files are small files of the cluster, in a folder beside the shards. They are no part of the
+// Files are small files of the cluster, in a folder beside the shards. They are not part of the
 // format.
 type Files struct {
 	fs  vfs.FS

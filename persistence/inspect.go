@@ -10,8 +10,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// Inspect opens the folder of a node that does not run, to read its shards. The Readers of the Disk
-// are for that; nothing may be written to its Logs.
+// Inspect opens the folder of a node that does not run, to read its shards. Use the Readers of the
+// Disk for that, and write nothing to its Logs.
 func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 	m, err := readNodeManifest(fs, dir)
 	if err != nil {
@@ -29,9 +29,9 @@ func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 	return d, nil
 }
 
-// RebuildManifest writes the MANIFEST of a folder that has lost it, from what its other files say;
-// the number of shards is not among that. With the present boot id, everything that is whole will
-// be read.
+// RebuildManifest writes the MANIFEST of a folder that has lost it, from its other files. These do
+// not tell the number of shards. With the present boot id, the next start reads everything that is
+// whole.
 func RebuildManifest(fs vfs.FS, dir string, shards int, bootID string) error {
 	m := nodeManifest{shards: shards, bootID: bootID}
 	known := false

@@ -33,7 +33,7 @@ type Log struct {
 	blobs  *blobStore
 	reader *Reader       // what a start finds
 	writer segmentWriter // only the goroutine that orders the shard's writes uses it
-	ready  atomic.Bool   // Recover has ended. Before, it alone uses all below
+	ready  atomic.Bool   // Recover has finished. Until then it alone uses all below
 
 	syncing  sync.Mutex // held while waiting for the disk; before mu
 	manifest uint64     // the seq that the shard's manifest names; guarded by syncing
@@ -187,8 +187,8 @@ func (l *Log) Abandon(id BlobID) { l.blobs.abandon(id) }
 func (l *Log) Supersede(id BlobID) { l.blobs.supersede(id, l.Position()) }
 
 // Recover gives the shard to h, as its files have it, and reports what it found. It must be called
-// once, before any other method. After an error, which says that the files could not be read, all
-// of them are as they were.
+// once, before any other method. An error means that the files could not be read, or not be cleaned
+// up; in the first case all of them are as they were.
 //
 // After damage the caller must write a snapshot: it replaces the damaged files, which then go to
 // the quarantine.

@@ -36,8 +36,8 @@ type mark struct {
 	file string
 }
 
-// marks are the file MARKS: one mark per shard. They reveal that a whole file or folder is missing,
-// or that it was put back from an older copy.
+// marks are the content of MARKS: one mark per shard. They reveal that a whole file or folder is
+// missing, or that it was put back from an older copy.
 //
 // Invariant: a mark stays true. It is taken after the sync or the snapshot that made its record
 // survive a loss of power, MARKS is replaced as a whole, and no start uses a seq twice. It is
@@ -53,8 +53,8 @@ type marks struct {
 
 func (m *marks) path() string { return path.Join(m.dir, marksName) }
 
-// load reads the marks of the last start. Programs before marks wrote none. Damaged ones say
-// nothing; that is reported.
+// load reads the marks of the last start. Older programs wrote none. Damaged marks say nothing;
+// they are reported.
 func (m *marks) load(cluster uuid.UUID, shards int) (damage []Damage, err error) {
 	m.written = make([]mark, shards)
 	m.expected = m.written

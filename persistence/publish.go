@@ -151,8 +151,8 @@ func (d *Disk) CommitAll(ctx context.Context, all []*Snapshot) []error {
 	return g.errs
 }
 
-// manySnapshots is from how many snapshots on two syncs of the file system cost less than three
-// syncs of each.
+// manySnapshots is the number of snapshots from which two syncs of the file system cost less than
+// three syncs of each.
 const manySnapshots = 3
 
 // snapshotGroup are snapshots that are published together.

@@ -38,7 +38,7 @@ type Report struct {
 	Records  int64  // applied
 	Logged   int64  // of these, the ones from the log
 	Epoch    uint64 // the newest one of the records, snapshots and marks
-	Seq      uint64 // of the last record
+	Seq      uint64 // the greatest one of the records, marks and manifest: later records go behind it
 	TornFile string // segment that ends with a write that did not finish; empty for none
 	TornAt   int64
 	Torn     int64 // bytes

@@ -100,5 +100,5 @@ func (d *Disk) SyncAll() int {
 	return len(dirty)
 }
 
-// manyLogs is from how many logs on one sync of the file system is cheaper.
+// manyLogs is the number of logs from which one sync of the file system is cheaper.
 const manyLogs = 8

@@ -49,10 +49,10 @@ type File interface {
 	Allocate(size int64) error
 	// Sync makes the content survive a loss of power.
 	Sync() error
-	// StartWriteback begins to write what Sync will wait for, as far as the system knows a way.
+	// StartWriteback asks the system to start writing what Sync will wait for.
 	StartWriteback()
 	Size() (int64, error)
-	// DropCache lets the next read come from the disk, as far as the system knows a way.
+	// DropCache asks the system to serve the next read from the disk, not from its cache.
 	DropCache()
 }
 
