@@ -26,7 +26,7 @@ func TestEpochsRiseWithinALog(t *testing.T) {
 	}
 	again := func(seq, epoch uint64, want keeper, rows ...EpochStart) {
 		t.Helper()
-		if damage, err := l.Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
+		if damage, err := l.Scrubber().Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
 			t.Errorf("scrub: %v, %v", damage, err)
 		}
 		if err := d.Close(true); err != nil {

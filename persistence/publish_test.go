@@ -239,7 +239,7 @@ func TestASnapshotWithoutOneOfItsRecords(t *testing.T) {
 	if err := vfs.WriteFile(mem, name, b); err != nil {
 		t.Fatal(err)
 	}
-	found, err := l.Scrub(func(int64) bool { return true })
+	found, err := l.Scrubber().Scrub(func(int64) bool { return true })
 	if err != nil || len(found) != 1 || !strings.Contains(found[0].What, "other records") {
 		t.Errorf("scrubbing: %v, %v", found, err)
 	}

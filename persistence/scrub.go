@@ -10,10 +10,18 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
+// Scrubber finds damage in the files of a shard that are complete, and repairs blobs. It may run
+// beside everything else.
+type Scrubber struct{ log *Log }
+
+// Scrubber returns what scrubs the shard's files.
+func (l *Log) Scrubber() Scrubber { return Scrubber{l} }
+
 // Scrub reads all files that are complete from the disk, not from the system's cache, and returns
 // the damage. It calls throttle with the bytes that it has read; throttle returns whether to go on.
 // Damaged files go to the quarantine once a snapshot has replaced them.
-func (l *Log) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
+func (r Scrubber) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
+	l := r.log
 	l.mu.Lock()
 	snapshot := l.files.snapshot
 	var segments []*segment
@@ -24,7 +32,7 @@ func (l *Log) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
 	}
 	l.mu.Unlock()
 	blobs := l.blobs.checkable()
-	s := scrubber{log: l, throttle: throttle, goOn: true}
+	s := scrubRun{log: l, throttle: throttle, goOn: true}
 	if snapshot != nil && !snapshot.damaged && s.checkFile(snapshot.name, snapshotMagic) {
 		l.mu.Lock()
 		snapshot.damaged = true
@@ -46,19 +54,19 @@ func (l *Log) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
 }
 
 // DamagedBlobs returns the blobs that Scrub found to be damaged.
-func (l *Log) DamagedBlobs() []BlobID { return l.blobs.damaged() }
+func (r Scrubber) DamagedBlobs() []BlobID { return r.log.blobs.damaged() }
 
 // RewriteBlob writes a blob again; the payload must be what it was. It quarantines the damaged
 // file.
-func (l *Log) RewriteBlob(id BlobID, payload [][]byte) error {
-	l.syncing.Lock()
-	defer l.syncing.Unlock()
-	return l.blobs.rewrite(id, payload)
+func (r Scrubber) RewriteBlob(id BlobID, payload [][]byte) error {
+	r.log.syncing.Lock()
+	defer r.log.syncing.Unlock()
+	return r.log.blobs.rewrite(id, payload)
 }
 
-// scrubber is one reading of a shard's files. A file that is removed meanwhile, because a snapshot
+// scrubRun is one reading of a shard's files. A file that is removed meanwhile, because a snapshot
 // has replaced it, is not damaged.
-type scrubber struct {
+type scrubRun struct {
 	log      *Log
 	throttle func(int64) bool
 	goOn     bool
@@ -68,7 +76,7 @@ type scrubber struct {
 
 // open opens a file and drops it from the system's cache. It returns no file after an error, or if
 // there is none; missing says that the log still needs it.
-func (s *scrubber) open(name string, needed func() bool) (f vfs.File, missing bool) {
+func (s *scrubRun) open(name string, needed func() bool) (f vfs.File, missing bool) {
 	f, err := s.log.folder.fs.Open(s.log.folder.path(name))
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil, needed()
@@ -82,14 +90,14 @@ func (s *scrubber) open(name string, needed func() bool) (f vfs.File, missing bo
 }
 
 // needs reports whether the log still has a segment or snapshot of the name.
-func (s *scrubber) needs(name string) bool {
+func (s *scrubRun) needs(name string) bool {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	return s.log.files.has(name)
 }
 
 // checkFile reads a snapshot or a segment, and reports whether it is damaged.
-func (s *scrubber) checkFile(name, magic string) (damaged bool) {
+func (s *scrubRun) checkFile(name, magic string) (damaged bool) {
 	file := s.log.folder.path(name)
 	f, missing := s.open(name, func() bool { return s.needs(name) })
 	if missing {
@@ -117,7 +125,7 @@ func (s *scrubber) checkFile(name, magic string) (damaged bool) {
 }
 
 // checkRecords reads all records of a file and returns where the first damage is.
-func (s *scrubber) checkRecords(f vfs.File, magic string) (at int64, err error) {
+func (s *scrubRun) checkRecords(f vfs.File, magic string) (at int64, err error) {
 	h, err := readHeader(f, magic, s.log.disk.identity.Cluster(), s.log.shard)
 	if err != nil {
 		return 0, err
@@ -153,7 +161,7 @@ func (s *scrubber) checkRecords(f vfs.File, magic string) (at int64, err error) 
 }
 
 // checkBlob reads a blob, and reports whether it is damaged.
-func (s *scrubber) checkBlob(b *blob) (damaged bool) {
+func (s *scrubRun) checkBlob(b *blob) (damaged bool) {
 	f, missing := s.open(blobName(b.id), func() bool { return s.log.blobs.isLive(b.id) })
 	if f == nil && !missing {
 		return false
@@ -179,7 +187,7 @@ func (s *scrubber) checkBlob(b *blob) (damaged bool) {
 }
 
 // sum returns the CRC32C and the length of a file.
-func (s *scrubber) sum(f vfs.File) (crc uint32, size int64, err error) {
+func (s *scrubRun) sum(f vfs.File) (crc uint32, size int64, err error) {
 	b := make([]byte, scanChunk)
 	for s.goOn {
 		n, err := f.ReadAt(b, size)

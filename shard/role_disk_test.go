@@ -77,7 +77,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 
 func wantScrubbed(t *testing.T, sh *Shard) {
 	t.Helper()
-	if damage, err := sh.writer.log.Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
+	if damage, err := sh.writer.log.Scrubber().Scrub(func(int64) bool { return true }); err != nil || len(damage) > 0 {
 		t.Errorf("scrub: %v, %v", damage, err)
 	}
 }

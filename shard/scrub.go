@@ -40,7 +40,7 @@ func (c *scrubber) loop(ctx context.Context) {
 // scrubShard reads the files of one shard and repairs damage.
 func (c *scrubber) scrubShard(ctx context.Context, sh *Shard) {
 	log := c.disk.log.With("shard", sh.id)
-	damage, err := sh.writer.log.Scrub(c.throttle(ctx))
+	damage, err := sh.writer.log.Scrubber().Scrub(c.throttle(ctx))
 	if err != nil {
 		log.Warn("cannot read the files of a shard", "err", err)
 	}
@@ -87,7 +87,7 @@ func (c *scrubber) throttle(ctx context.Context) func(n int64) bool {
 // repairBlobs rewrites the damaged blobs of a shard from memory and returns how many it has
 // repaired. It skips blobs without an entry: they are deleted with their snapshot.
 func (c *scrubber) repairBlobs(sh *Shard) (repaired int) {
-	for _, id := range sh.writer.log.DamagedBlobs() {
+	for _, id := range sh.writer.log.Scrubber().DamagedBlobs() {
 		e := sh.index.byBlob(id)
 		if e == nil {
 			continue
@@ -95,7 +95,7 @@ func (c *scrubber) repairBlobs(sh *Shard) (repaired int) {
 		v := Value{NPY: e.NPY(), Attrs: e.Attrs(), Parts: e.Parts()}
 		err := e.Verify()
 		if err == nil {
-			err = sh.writer.log.RewriteBlob(id, v.payload(nil))
+			err = sh.writer.log.Scrubber().RewriteBlob(id, v.payload(nil))
 		}
 		e.Release()
 		if err != nil {
