@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -62,9 +61,17 @@ func (p *peers) seesServer(node topology.NodeID, store string) bool {
 	return known && i.alive && i.store == store
 }
 
-// formerUncertainText is the text of ErrUncertain in earlier versions, whose nodes may be in the
-// cluster during an upgrade.
-const formerUncertainText = "whether it was decided is not known"
+// uncertainText is how ErrUncertain travels between nodes. It is fixed, because earlier versions
+// compare the whole text, and take any other one for a proposal that has failed.
+const uncertainText = "whether it was decided is not known"
+
+// remoteText returns an error as the other node gets it.
+func remoteText(err error) error {
+	if errors.Is(err, ErrUncertain) {
+		return errors.New(uncertainText)
+	}
+	return err
+}
 
 // call sends a request to a node. The error is ErrUncertain unless the request is known to have failed.
 func (p *peers) call(ctx context.Context, node topology.NodeID, m Method, payload []byte) ([]byte, error) {
@@ -77,9 +84,7 @@ func (p *peers) call(ctx context.Context, node topology.NodeID, m Method, payloa
 	switch {
 	case err == nil:
 		return reply, nil
-	case errors.As(err, &remote) && strings.HasPrefix(remote.Text, ErrUncertain.Error()):
-		return nil, fmt.Errorf("%w%s", ErrUncertain, strings.TrimPrefix(remote.Text, ErrUncertain.Error()))
-	case errors.As(err, &remote) && remote.Text == formerUncertainText:
+	case errors.As(err, &remote) && remote.Text == uncertainText:
 		return nil, ErrUncertain
 	case errors.As(err, &remote), errors.Is(err, ErrNotSent):
 		return nil, err

@@ -71,7 +71,8 @@ func TestCallWithoutAnAnswerIsUncertain(t *testing.T) {
 		"timeout":                     {context.DeadlineExceeded, true},
 		"not sent":                    {fmt.Errorf("%w: refused", ErrNotSent), false},
 		"the other node refuses":      {&RemoteError{ErrNoLeader.Error()}, false},
-		"the other node is uncertain": {&RemoteError{ErrUncertain.Error()}, true},
+		"the other node is uncertain": {&RemoteError{remoteText(fmt.Errorf("%w: its disk hangs", ErrUncertain)).Error()}, true},
+		"one of an earlier version":   {&RemoteError{"whether it was decided is not known"}, true},
 	} {
 		c := New(testConfig(t, "a", 0), answering{err: tc.err}, &testNode{})
 		c.members.observe(incarnation{meta: meta{node: other.ID, incarnation: 1}, alive: true, bus: "there"})
