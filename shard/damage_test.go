@@ -12,20 +12,20 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// damagedDisk is a data folder to be damaged, and all that was ever true of it.
+// damagedDisk is a data folder to be damaged, with every state that it ever had.
 type damagedDisk struct {
 	*vfs.Mem
-	ever  map[string]map[fact]bool // key -> what it had at some time
+	ever  map[string]map[fact]bool // key -> its past values
 	last  map[int]state
 	files []string
 }
 
 // makeDisk makes a folder with snapshots, several segments, batches and blobs. Clean says that it
-// was closed so, otherwise the process was killed.
+// was closed cleanly; otherwise the process was killed.
 func makeDisk(t *testing.T, seed uint64, clean bool) *damagedDisk {
 	mem := vfs.NewMem()
 	d := &damagedDisk{Mem: mem, ever: map[string]map[fact]bool{}}
-	for round := range 3 { // each start begins another segment
+	for round := range 3 { // each start begins a new segment
 		l, err := openLab(t, mem, "a", FsyncEverysec)
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +78,7 @@ func (d *damagedDisk) read(name string) []byte {
 	return b
 }
 
-// with returns a copy of the folder in which a file has other bytes; nil for none.
+// with returns a copy of the folder in which some files have other bytes, or are missing (nil).
 func (d *damagedDisk) with(t *testing.T, changes map[string][]byte) *vfs.Mem {
 	copied := d.Clone()
 	for name, b := range changes {
@@ -93,8 +93,8 @@ func (d *damagedDisk) with(t *testing.T, changes map[string][]byte) *vfs.Mem {
 	return copied
 }
 
-// check opens a damaged folder: whatever is served was once stored, and unless all is there, the
-// damage was reported.
+// check opens a damaged folder. Every value that is served must once have been stored, and the
+// damage must have been reported.
 func (d *damagedDisk) check(t *testing.T, damaged *vfs.Mem, what string, mayBeSilent bool) {
 	t.Helper()
 	l, err := openLab(t, damaged, "a", FsyncEverysec)
@@ -114,27 +114,28 @@ func (d *damagedDisk) check(t *testing.T, damaged *vfs.Mem, what string, mayBeSi
 	}
 	stats, _ := l.Disk().Stats()
 	if stats.Damage == 0 && stats.Torn == 0 && !mayBeSilent {
-		t.Fatalf("%s: nothing was reported, all is there: %v", what, whole)
+		t.Fatalf("%s: no damage was reported; nothing is missing: %v", what, whole)
 	}
 	before := l.contents()
 	l.kill()
-	// What was recovered is whole from now on.
+	// The recovery has repaired the folder.
 	again, err := openLab(t, damaged, "a", FsyncEverysec)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 	for id, st := range again.contents() {
 		if !maps.Equal(st, before[id]) {
-			t.Fatalf("%s: another start finds %s in shard %d, the first one found %s", what, brief(st), id, brief(before[id]))
+			t.Fatalf("%s: the next start finds %s in shard %d, the first one found %s", what, brief(st), id, brief(before[id]))
 		}
 	}
 	if stats, _ := again.Disk().Stats(); stats.Damage > 0 || stats.Torn > 0 {
-		t.Fatalf("%s: another start finds damage again: %+v", what, stats)
+		t.Fatalf("%s: the next start finds damage again: %+v", what, stats)
 	}
 	again.kill()
 }
 
-// Whatever happens to the files: no crash, nothing is served that was not stored, and it is said.
+// Whatever happens to the files, the recovery does not crash, serves only values that were stored,
+// and reports the damage.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
@@ -142,12 +143,12 @@ func TestDamage(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 4))
 	tried := map[string]int{}
 	for _, clean := range []bool{true, false} {
-		if memory.OnGoHeap && clean == (seed%2 == 0) { // the race detector need not see both
+		if memory.OnGoHeap && clean == (seed%2 == 0) { // one of them is enough for the race detector
 			continue
 		}
 		var d *damagedDisk
 		var records, blobs []string
-		for range 100 { // until there is some of everything
+		for range 100 { // until the folder has some of everything
 			d, records, blobs = makeDisk(t, seed, clean), nil, nil
 			for _, name := range d.files {
 				switch {
@@ -171,16 +172,16 @@ func TestDamage(t *testing.T) {
 			b[at] ^= 1 << r.IntN(8)
 			try(kind, name, map[string][]byte{name: b}, false)
 		}
-		rounds, step := 100, 4 // a quarter: make faults has the whole
+		rounds, step := 100, 4 // a quarter; make faults runs all
 		switch {
 		case manyFaults():
 			rounds, step = faultRounds(t, 400), 1
 		case memory.OnGoHeap, testing.Short():
 			rounds, step = 8, 97
-		case poisoned: // looks for memory that is used after it was freed, for which a part of them will do
+		case poisoned: // looks for uses of freed memory, for which a part is enough
 			rounds, step = 20, 23
 		}
-		for _, name := range d.files { // each byte of the end: the last records, the footer, the whole manifest
+		for _, name := range d.files { // every byte of the last records, the footer and the manifest
 			n := len(d.read(name))
 			if strings.Contains(name, "/blobs/") {
 				continue
@@ -193,7 +194,7 @@ func TestDamage(t *testing.T) {
 			}
 			for range 1 + 7/step {
 				at := r.IntN(n)
-				try("truncation", name, map[string][]byte{name: d.read(name)[:at]}, !clean) // at the border of two records nobody can tell
+				try("truncation", name, map[string][]byte{name: d.read(name)[:at]}, !clean) // a cut between two records cannot be detected
 			}
 			try("loss", name, map[string][]byte{name: nil}, !clean || strings.HasSuffix(name, "MARKS"))
 		}
@@ -215,7 +216,7 @@ func TestDamage(t *testing.T) {
 				}
 			}
 		}
-		for i, name := range blobs { // one that only a snapshot refers to need not be read
+		for i, name := range blobs { // a blob that only a snapshot refers to need not be read
 			b := d.read(name)
 			b[r.IntN(len(b))] ^= 4
 			try("a bit of a blob", name, map[string][]byte{name: b}, true)

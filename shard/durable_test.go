@@ -20,7 +20,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// lab is a store on disk that does nothing by itself: the test syncs it, and writes its snapshots.
+// lab is a store on disk without background work: the test syncs it and writes its snapshots.
 type lab struct {
 	*Store
 	t    testing.TB
@@ -30,7 +30,7 @@ type lab struct {
 
 const labShards = 16
 
-// openLab recovers what is in fs. Boot names the machine's run.
+// openLab recovers the folder in fs. Boot is the boot id of the machine.
 func openLab(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy) (*lab, error) {
 	return openLabLogged(t, fs, boot, fsync, true)
 }
@@ -40,7 +40,7 @@ func openLabLogged(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logg
 	return openLabAt(t, fs, boot, fsync, logged, 1_000_000)
 }
 
-// openLabAt recovers by a clock that shows now.
+// openLabAt is openLab with a clock that shows now.
 func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged bool, now int64) (*lab, error) {
 	t.Helper()
 	d, err := persistence.OpenDisk(fs, "data", persistence.Options{
@@ -60,30 +60,30 @@ func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged b
 	return l, nil
 }
 
-// kill ends the lab as kill -9 ends a process: nothing more is written.
+// kill ends the lab as kill -9 ends a process: without another write.
 func (l *lab) kill() {
 	l.Release()
 	if n := l.pool.Buffers() + l.tablePool.Buffers(); n != 0 {
 		l.t.Errorf("%d buffers are still held", n)
 	}
-	_ = l.disk.folder.Close(false) // it may be broken on purpose
+	_ = l.disk.folder.Close(false) // the disk may be broken on purpose
 }
 
 func (l *lab) of(key string) *Shard {
 	return l.shards[topology.ShardOfKey([]byte(key), labShards)]
 }
 
-// fact is what a key has.
+// fact is the value and deadline of a key.
 type fact struct {
 	text    string
 	at      int64 // deadline
 	version Version
 }
 
-// state is what a shard has.
+// state is the content of a shard.
 type state map[string]fact
 
-// contents returns what all shards have, and verifies each value.
+// contents returns the content of all shards and verifies every value.
 func (l *lab) contents() map[int]state {
 	all := map[int]state{}
 	for i, sh := range l.shards {
@@ -106,8 +106,8 @@ func (l *lab) contents() map[int]state {
 	return all
 }
 
-// textOf stands for the bytes of a .npy file whose value has a CRC32C. Large ones are not copied:
-// the tests would do little else.
+// textOf represents the bytes of a .npy file and the CRC32C of its value. It does not copy large
+// files: the tests would do little else.
 func textOf(npy []byte, crc uint32) string {
 	const small = 4096
 	if len(npy) <= small {
@@ -116,7 +116,7 @@ func textOf(npy []byte, crc uint32) string {
 	return fmt.Sprintf("%s+%d bytes, CRC32C %08x", npy[:64], len(npy)-64, crc)
 }
 
-// value makes a value of a text that says whose it is, with attrs or parts if it is to have them.
+// value makes a value of n bytes from a text that identifies it, with attrs and parts if rich.
 func (l *lab) value(text string, n int, rich bool) (Value, string) {
 	npy := append([]byte(text), bytes.Repeat([]byte{'.'}, max(0, n-len(text)))...)
 	v := Value{NPY: npy}
@@ -136,8 +136,8 @@ func (l *lab) value(text string, n int, rich bool) (Value, string) {
 	return v, whole
 }
 
-// After a loss of power at any moment, each shard has a prefix of its changes that reaches at least
-// to what was synced; with always, to what was acknowledged.
+// After a loss of power at any moment, every shard has a prefix of its changes that includes all
+// synced changes and, with always, all acknowledged ones.
 func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	const steps = 60
@@ -172,7 +172,7 @@ func TestPowerLoss(t *testing.T) {
 		for range steps {
 			s.step()
 		}
-		if image == nil { // the moment was too late
+		if image == nil { // the script ended before the moment
 			image, acked, synced = mem.Crash(r), map[int]int{}, maps.Clone(s.synced)
 			for i, h := range s.history {
 				acked[i] = len(h) - 1
@@ -187,11 +187,11 @@ func TestPowerLoss(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		for i, got := range again.contents() {
-			// The change that was under way may be there too.
+			// The change in progress may be there too.
 			h := s.history[i][:min(acked[i]+2, len(s.history[i]))]
 			at := prefixOf(got, h, synced[i])
 			if at < 0 {
-				t.Fatalf("seed %d, %s, moment %d: shard %d has %s, which is none of the states from %d to %d:\n%s\n%s", seed, fsync, moment, i, brief(got), synced[i], acked[i],
+				t.Fatalf("seed %d, %s, moment %d: shard %d has %s, which is not one of the states %d to %d:\n%s\n%s", seed, fsync, moment, i, brief(got), synced[i], acked[i],
 					brief(h[synced[i]]), brief(h[len(h)-1]))
 			}
 			if at < acked[i] {
@@ -199,9 +199,9 @@ func TestPowerLoss(t *testing.T) {
 			}
 		}
 		if n := again.disk.counters.damageFound.Load(); n > 0 {
-			t.Errorf("seed %d, moment %d: %d files are said to be damaged", seed, moment, n)
+			t.Errorf("seed %d, moment %d: %d places are reported as damaged", seed, moment, n)
 		}
-		// It goes on from there, and comes back once more.
+		// The store goes on from there and recovers once more.
 		more := newScript(again, seed)
 		for range 20 {
 			more.step()
@@ -216,7 +216,7 @@ func TestPowerLoss(t *testing.T) {
 				t.Fatalf("seed %d: after another kill, shard %d has %s, want %s", seed, i, brief(got), brief(more.last(i)))
 			}
 		}
-		// What the killed process had not synced is safe with the next sync of the one after it.
+		// The next sync of the following process makes what the killed one had not synced durable.
 		rest := newScript(third, seed+1)
 		for range 10 {
 			rest.step()
@@ -240,16 +240,16 @@ func TestPowerLoss(t *testing.T) {
 	t.Logf("%v; in %d shards something was lost that had not been synced", did, shorter)
 	for _, kind := range []string{"set", "delete", "expire", "batch", "flush", "sync", "snapshot", "save"} {
 		if did[kind] == 0 {
-			t.Errorf("no %s was done", kind)
+			t.Errorf("the script contains no %s", kind)
 		}
 	}
 	if shorter == 0 {
-		t.Error("nothing unsynced was ever lost: the simulation simulates nothing")
+		t.Error("no unsynced change was ever lost: the simulation shows nothing")
 	}
 }
 
-// An error of the disk at any operation, once or from then on: reads go on, the operation fails or
-// is done, and what was acknowledged is there after a restart.
+// The disk fails at any operation, once or from then on: reads work, the operation fails or
+// succeeds as a whole, and acknowledged changes survive a restart.
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	steps := 40
@@ -260,7 +260,7 @@ func TestDiskErrors(t *testing.T) {
 		for _, fault := range []error{errIO, errFull} {
 			for _, forever := range []bool{false, true} {
 				if memory.OnGoHeap && ((fsync == FsyncAlways) != forever || forever != (fault == errIO)) {
-					continue // the race detector need not see all of them: two differ in everything
+					continue // two that differ in everything are enough for the race detector
 				}
 				t.Run(fmt.Sprintf("%s %v forever=%v", fsync, fault, forever), func(t *testing.T) {
 					t.Parallel()
@@ -280,7 +280,7 @@ func TestDiskErrors(t *testing.T) {
 	}
 }
 
-// errorsAt runs a script with an error at operation i, and reports whether it came so far.
+// errorsAt runs a script with an error at operation i and reports whether the script reached it.
 func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, forever bool, failed *int) bool {
 	mem := vfs.NewMem()
 	started := false
@@ -310,7 +310,7 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 		*failed++
 		if !errors.Is(err, ErrDisk) && !errors.Is(err, ErrDiskFull) && !errors.Is(err, ErrUncertain) && !errors.Is(err, persistence.ErrStopped) &&
 			!errors.Is(err, fault) {
-			t.Errorf("operation %d: an unclear error: %v", i, err)
+			t.Errorf("operation %d: unexpected error: %v", i, err)
 		}
 	}
 	uncertain := slices.ContainsFunc(s.errs, func(err error) bool { return errors.Is(err, ErrUncertain) })
@@ -326,13 +326,13 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 		}
 	}
 	if n := again.disk.counters.damageFound.Load(); n > 0 {
-		t.Errorf("operation %d: %d files are said to be damaged", i, n)
+		t.Errorf("operation %d: %d places are reported as damaged", i, n)
 	}
 	again.kill()
 	if hits == 0 {
 		return false
 	}
-	// And if power is lost, what was synced is there.
+	// After a loss of power, synced changes are there.
 	r := rand.New(rand.NewPCG(uint64(i), 3))
 	image := mem.Crash(r)
 	again, err = openLab(t, image, "b", fsync)
@@ -341,19 +341,18 @@ func errorsAt(t *testing.T, i, steps int, fsync FsyncPolicy, fault error, foreve
 	}
 	for id, got := range again.contents() {
 		if prefixOf(got, append(s.history[id], before[id]), s.synced[id]) < 0 {
-			t.Fatalf("operation %d: after a loss of power shard %d has %s, synced was %s", i, id, brief(got), brief(s.history[id][s.synced[id]]))
+			t.Fatalf("operation %d: after a loss of power shard %d has %s, synced: %s", i, id, brief(got), brief(s.history[id][s.synced[id]]))
 		}
 	}
 	again.kill()
 	return true
 }
 
-// manyFaults reports whether tests of faults are to take the time that they need: make faults asks
-// for that.
+// manyFaults reports whether tests of faults take all the time they need, as in make faults.
 func manyFaults() bool { return os.Getenv("NDRING_FAULT_ROUNDS") != "" }
 
-// faultRounds returns how many rounds a test of faults is to have: NDRING_FAULT_ROUNDS times as
-// many as usual, or a tenth with the race detector or -short.
+// faultRounds returns the number of rounds of a test of faults: NDRING_FAULT_ROUNDS times the usual
+// number, or a tenth with the race detector or -short.
 func faultRounds(t *testing.T, usual int) int {
 	t.Helper()
 	if text := os.Getenv("NDRING_FAULT_ROUNDS"); text != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// cache is a store with a limit and a clock that the test moves.
+// cache is a store with a limit and a clock that the test sets.
 type cache struct {
 	*Store
 	t    *testing.T
@@ -24,7 +24,7 @@ func newCache(t *testing.T, policy Policy, limit int64) *cache {
 	c := &cache{t: t, now: 1_000_000_000}
 	c.Store = NewStore(16, epoch, func() int64 { return c.now }, &c.pool)
 	config := MemoryConfig{Limit: limit, Policy: policy, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay}
-	c.memory.config.Store(&config) // without measuring the process, so that the limit is that of the entries
+	c.memory.config.Store(&config) // without measuring the process: the limit is that of the entries
 	t.Cleanup(func() {
 		c.Flush()
 		if n := c.pool.Buffers() + c.tablePool.Buffers(); n != 0 {
@@ -38,7 +38,7 @@ func (c *cache) of(key string) *Shard {
 	return c.Shard(int(topology.ShardOfKey([]byte(key), 16)))
 }
 
-// put stores an array of n bytes as a client does: room first.
+// put stores an array of n bytes as a client does: it first evicts for it.
 func (c *cache) put(key string, n int, at int64) bool {
 	if !c.EvictFor(int64(n)) {
 		return false
@@ -57,7 +57,7 @@ func (c *cache) get(key string) bool {
 
 func (c *cache) has(key string) bool { return c.of(key).Exists(keys(key), false) == 1 }
 
-func TestNoPolicyPassesTheLimit(t *testing.T) {
+func TestNoPolicyExceedsTheLimit(t *testing.T) {
 	const limit = 1 << 20
 	for _, policy := range Policies {
 		t.Run(string(policy), func(t *testing.T) {
@@ -68,28 +68,28 @@ func TestNoPolicyPassesTheLimit(t *testing.T) {
 				if !c.put(fmt.Sprint("k", i), rand.IntN(2000), c.now+1_000_000+rand.Int64N(1000)) {
 					refused++
 				}
-				if used := c.memory.Used(); used > limit+8<<10 { // an entry's head, and a table that grew
+				if used := c.memory.Used(); used > limit+8<<10 { // the head of an entry and a table that grew
 					t.Fatalf("%d bytes are used, the limit is %d", used, limit)
 				}
 			}
 			stats := c.Stats()
 			if policy == NoEviction && (refused == 0 || stats.Evicted > 0) || policy != NoEviction && (refused > 0 || stats.Evicted == 0) {
-				t.Errorf("%d are refused, %d evicted", refused, stats.Evicted)
+				t.Errorf("%d writes refused, %d keys evicted", refused, stats.Evicted)
 			}
 			if c.memory.Used() < limit*9/10 || stats.Keys < 300 {
-				t.Errorf("only %d bytes are used, for %d keys", c.memory.Used(), stats.Keys)
+				t.Errorf("only %d bytes are used for %d keys", c.memory.Used(), stats.Keys)
 			}
 			if c.EvictFor(limit + 1) {
-				t.Error("there is room for more than the limit")
+				t.Error("a value larger than the limit was admitted")
 			}
 			if c.Stats().Keys != stats.Keys {
-				t.Error("keys went for what can never fit")
+				t.Error("keys were evicted for a value that can never fit")
 			}
 		})
 	}
 }
 
-func TestVolatilePoliciesKeepWhatHasNoTimeToLive(t *testing.T) {
+func TestVolatilePoliciesKeepKeysWithoutDeadline(t *testing.T) {
 	for _, policy := range []Policy{VolatileLRU, VolatileLFU, VolatileTTL, VolatileRandom} {
 		c := newCache(t, policy, 1<<20)
 		for i := range 300 {
@@ -103,22 +103,22 @@ func TestVolatilePoliciesKeepWhatHasNoTimeToLive(t *testing.T) {
 		}
 		for i := range 300 {
 			if !c.has(fmt.Sprint("stays", i)) {
-				t.Fatalf("%s: a key without a time to live is gone", policy)
+				t.Fatalf("%s: a key without a deadline was evicted", policy)
 			}
 		}
 		c.of("stays0").Update(true, func(*Tx) {})
 		for i := 300; c.put(fmt.Sprint("stays", i), 1000, 0); i++ {
 			if i > 2000 {
-				t.Fatalf("%s: there is room without end", policy)
+				t.Fatalf("%s: writes are never refused", policy)
 			}
 		}
 		if c.Stats().KeysWithTTL > 0 {
-			t.Errorf("%s: refused while %d keys could go", policy, c.Stats().KeysWithTTL)
+			t.Errorf("%s: refused while %d keys could be evicted", policy, c.Stats().KeysWithTTL)
 		}
 	}
 }
 
-// What a policy keeps, of keys that differ in just what it goes by.
+// Each policy keeps the right keys among keys that differ only in what it compares.
 func TestPoliciesChoose(t *testing.T) {
 	const n = 2000
 	for policy, prepare := range map[Policy]func(c *cache, key string, good bool){
@@ -163,13 +163,13 @@ func TestPoliciesChoose(t *testing.T) {
 				}
 			}
 			if kept[1] < n/4*98/100 || kept[0] > n/2 {
-				t.Errorf("%d of %d good ones are kept, and %d of %d others", kept[1], n/4, kept[0], n*3/4)
+				t.Errorf("%d of %d good keys are kept, and %d of %d others", kept[1], n/4, kept[0], n*3/4)
 			}
 		})
 	}
 }
 
-// A shard with few keys loses as large a part of them as the others do, not as many.
+// A shard with few keys loses the same share of them as other shards, not the same number.
 func TestSmallShardsAreNotEmptiedFirst(t *testing.T) {
 	const few, many = 40, 4000
 	c := newCache(t, AllKeysRandom, 0)
@@ -191,12 +191,12 @@ func TestSmallShardsAreNotEmptiedFirst(t *testing.T) {
 			left++
 		}
 	}
-	if left < few/10 { // about half of them; so few by chance once in 10^8 times
+	if left < few/10 { // about half of them are expected; so few by chance once in 10^8 runs
 		t.Errorf("%d of %d are left", left, few)
 	}
 }
 
-// Among arrays that nobody uses, the large ones go first; one that is used stays, however large.
+// Among unused arrays the large ones are evicted first. An array in use stays, however large.
 func TestEvictionIsSizeAware(t *testing.T) {
 	for _, policy := range []Policy{AllKeysLRU, AllKeysLFU} {
 		c := newCache(t, policy, 32<<20)
@@ -220,7 +220,7 @@ func TestEvictionIsSizeAware(t *testing.T) {
 			}
 		}
 		if large > 45 || small < 70 || !c.has("large0") {
-			t.Errorf("%s: %d large and %d small ones are left; the one that is used: %t", policy, large, small, c.has("large0"))
+			t.Errorf("%s: %d large and %d small arrays are left; the one in use: %t", policy, large, small, c.has("large0"))
 		}
 	}
 }
@@ -251,7 +251,7 @@ func TestFrequency(t *testing.T) {
 	}
 	used := u.counter(now, 1)
 	if used < 12 || used > 40 { // Redis' table has 18 after 1000 hits
-		t.Errorf("the counter is %d after 1000 uses", used)
+		t.Errorf("the counter is %d after 1000 accesses", used)
 	}
 	if got := u.counter(now+5*minute, 1); got != used-5 {
 		t.Errorf("%d after 5 minutes, it was %d", got, used)
@@ -263,18 +263,18 @@ func TestFrequency(t *testing.T) {
 		u.count(now, 0, 0)
 	}
 	if u.counter(now, 0) != 255 {
-		t.Errorf("the counter is %d after a million uses", u.counter(now, 0))
+		t.Errorf("the counter is %d after a million accesses", u.counter(now, 0))
 	}
 	if u.accessed() {
-		t.Error("counting is no hit")
+		t.Error("counting an access sets accessedBit")
 	}
 	if u.touch(now - 1000); u.idle(now) != 100 || u.idle(now-5000) != 0 || !u.accessed() {
 		t.Errorf("idle for %d", u.idle(now))
 	}
 }
 
-// Moving entries together changes nothing that anybody sees.
-func TestCompactKeepsEverything(t *testing.T) {
+// Defragmentation changes nothing that readers see.
+func TestDefragmentKeepsEverything(t *testing.T) {
 	if memory.OnGoHeap {
 		t.Log("entries lie on Go's heap, which moves nothing")
 	}
@@ -301,7 +301,7 @@ func TestCompactKeepsEverything(t *testing.T) {
 		c.Trim(false)
 	}
 	if after := c.pool.Idle(); after > before/4 && !memory.OnGoHeap {
-		t.Errorf("%d bytes are idle, %d were", after, before)
+		t.Errorf("%d bytes are idle after, %d before", after, before)
 	}
 	left := 0
 	for i := 0; i < n; i += 7 {
@@ -309,7 +309,7 @@ func TestCompactKeepsEverything(t *testing.T) {
 		e := c.of(key).Get([]byte(key), true)
 		if e == nil || string(e.NPY()) != text(i) || string(e.Attrs()) != `{}` || string(e.Parts()[0].Data.Bytes()) != "MMM" ||
 			(e.ExpireAt() != 0) != (i%2 == 0) {
-			t.Fatalf("%s is not what it was", key)
+			t.Fatalf("%s has changed", key)
 		}
 		e.Release()
 		left++

@@ -9,8 +9,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// segmentOf returns the name and the bytes of the only segment of a shard, and where each of its
-// records begins.
+// segmentOf returns the name and the bytes of the only segment of a shard, and the offsets of its
+// records.
 func segmentOf(t *testing.T, mem *vfs.Mem, sh *Shard) (name string, b []byte, at []int) {
 	t.Helper()
 	d := &damagedDisk{Mem: mem}
@@ -32,7 +32,7 @@ func segmentOf(t *testing.T, mem *vfs.Mem, sh *Shard) (name string, b []byte, at
 	return name, b, at
 }
 
-// rewrite makes other bytes those of a file.
+// rewrite replaces the bytes of a file.
 func rewrite(t *testing.T, mem *vfs.Mem, name string, b []byte) {
 	t.Helper()
 	must(t, 0, vfs.Discard(mem, name))
@@ -40,9 +40,9 @@ func rewrite(t *testing.T, mem *vfs.Mem, name string, b []byte) {
 	must(t, 0, must(t, f, err).WriteAt([][]byte{b}, 0))
 }
 
-// A deadline is that of one value. When damage has taken that one, the value before it has not got
-// more time, or less: it is not the key's any more.
-func TestAnExpireHitsNoOtherValue(t *testing.T) {
+// An Expire changes the deadline of one value. If damage has lost that value, the Expire must not
+// change the deadline of the value before it, which is not the key's value any longer.
+func TestExpireChangesOnlyItsValue(t *testing.T) {
 	t.Parallel()
 	for _, before := range []int{10, persistence.BlobBytes} {
 		for _, lost := range []int{20, persistence.BlobBytes + 1} {
@@ -63,7 +63,7 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 					}
 					l.kill()
 					name, b, records := segmentOf(t, mem, sh)
-					b[records[1]+40]++ // its seq: nothing in the head can be trusted, not even the key
+					b[records[1]+40]++ // its seq: the recovery cannot trust anything in the head, not even the key
 					rewrite(t, mem, name, b)
 					d, err := persistence.Inspect(mem.Clone(), "data", "a")
 					must(t, d, err)
@@ -79,7 +79,7 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 					must(t, 0, d.Close(false))
 					l = mustLab(t, mem, FsyncEverysec)
 					if l.of(asked).Keys() != 0 || l.disk.counters.damageFound.Load() != 1 {
-						t.Errorf("%d keys are back, %d places are said to be damaged", l.of(asked).Keys(), l.disk.counters.damageFound.Load())
+						t.Errorf("%d keys are back, %d places are reported as damaged", l.of(asked).Keys(), l.disk.counters.damageFound.Load())
 					}
 					l.kill()
 				})
@@ -88,10 +88,9 @@ func TestAnExpireHitsNoOtherValue(t *testing.T) {
 	}
 }
 
-// Programs before this one removed the file of a value that had expired while nothing ran, and left
-// its record: that is no damage, with or without a loss of power, as long as the deadline has
-// passed.
-func TestAnExpiredValueWithoutItsFile(t *testing.T) {
+// Earlier programs removed the blob of a value that expired while no program ran, and left its
+// record: that is not damage, with or without a loss of power, once the deadline has passed.
+func TestExpiredValueWithoutItsBlob(t *testing.T) {
 	t.Parallel()
 	for _, boot := range []string{"a", "b"} {
 		for now, gone := range map[int64]bool{1_000_500: false, 1_002_000: true} {
@@ -118,15 +117,15 @@ func TestAnExpiredValueWithoutItsFile(t *testing.T) {
 				t.Errorf("boot %s, at %d: damage %v, the log ends there: %v", boot, now, damage, cut)
 			}
 			if cut != (npy == nil) {
-				t.Errorf("boot %s, at %d: dump finds %q, the recovery has it: %v", boot, now, npy, !cut)
+				t.Errorf("boot %s, at %d: dump finds %q, the recovery finds it: %v", boot, now, npy, !cut)
 			}
 			l.kill()
 		}
 	}
 }
 
-// The manifest may know of more records than a log that has lost its end: no seq is given twice.
-func TestNoSeqIsGivenTwice(t *testing.T) {
+// The manifest may count more records than a log that has lost its end: no seq is used twice.
+func TestNoSeqIsUsedTwice(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
@@ -141,7 +140,7 @@ func TestNoSeqIsGivenTwice(t *testing.T) {
 	for _, want := range []uint64{6, 7} {
 		l = mustLab(t, mem, FsyncEverysec)
 		if want == 6 && l.disk.counters.damageFound.Load() == 0 {
-			t.Error("two records are gone, and nothing is reported")
+			t.Error("two records are lost, and no damage is reported")
 		}
 		if v := l.put(asked, 10, 0); v.Seq != want {
 			t.Errorf("the next record has the seq %d, want %d", v.Seq, want)

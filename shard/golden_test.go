@@ -21,8 +21,8 @@ var update = flag.Bool("update", false, "write the golden folder: only with a ne
 
 const (
 	goldenNow = 1_700_000_000_000
-	// goldenAnswers is a folder that this program writes. goldenPuts is one of a program that kept
-	// request ids beside values alone, and took what had expired out of its snapshots.
+	// This program writes goldenAnswers. The program that wrote goldenPuts kept request ids only
+	// with values, and left expired values out of its snapshots.
 	goldenAnswers = "testdata/format-1/answers.txt"
 	goldenPuts    = "testdata/format-1/puts.txt"
 )
@@ -49,7 +49,7 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 	return l
 }
 
-// request writes a value with a request id, and says whether it was done.
+// request writes a value with a request id and reports whether it was done.
 func (l *lab) request(key, id string, condition Condition, at int64) bool {
 	l.t.Helper()
 	v, _ := l.value(key+id, 10, false)
@@ -57,8 +57,8 @@ func (l *lab) request(key, id string, condition Condition, at int64) bool {
 	return must(l.t, o, err).Done
 }
 
-// goldenFolder has a request of each kind, before a snapshot and behind it, and values whose
-// deadlines were changed.
+// goldenFolder makes a folder with requests of all kinds before and after a snapshot, and values
+// whose deadlines were changed.
 func goldenFolder(t *testing.T) *vfs.Mem {
 	mem := vfs.NewMem()
 	l := openGolden(t, mem)
@@ -69,7 +69,7 @@ func goldenFolder(t *testing.T) *vfs.Mem {
 		l.request("{0}"+when, when+" born expired", IfPresent, goldenNow-1)
 	}
 	requests("saved")
-	must(t, 0, sh.snapshots.write(false)) // of one value: their order is another one each time
+	must(t, 0, sh.snapshots.write(false)) // of a single value: the order of values varies
 	must(t, 0, sh.Flush())
 	requests("flushed")
 	l.put("{0}short", 10, goldenNow+1000)
@@ -80,7 +80,7 @@ func goldenFolder(t *testing.T) *vfs.Mem {
 	other := l.of("{1}k")
 	l.request("{1}k", "of another life", IfMissing, 0)
 	l.closeAll()
-	must(t, 0, other.Role().Open(epoch+1, epoch+1)) // clears what is void
+	must(t, 0, other.Role().Open(epoch+1, epoch+1)) // clears the stale copy
 	l.kill()
 	return mem
 }
@@ -113,7 +113,7 @@ func undumpFolder(t *testing.T, text string) *vfs.Mem {
 	return mem
 }
 
-// The files are, byte for byte, what this version of the format has always been.
+// The files have, byte for byte, the form that this version of the format has always had.
 func TestGoldenFolder(t *testing.T) {
 	t.Parallel()
 	got := dumpFolder(goldenFolder(t))
@@ -128,8 +128,8 @@ func TestGoldenFolder(t *testing.T) {
 	}
 }
 
-// What lies in testdata, which may be of an older program, is read, by a clock that shows a time
-// long after.
+// The folders in testdata, also those of older programs, can be read by a clock that shows a much
+// later time.
 func TestGoldenFoldersAreRead(t *testing.T) {
 	t.Parallel()
 	for file, all := range map[string]bool{goldenAnswers: true, goldenPuts: false} {
@@ -143,16 +143,16 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 			}
 		}
 		if n := l.disk.counters.damageFound.Load(); n != 0 {
-			t.Errorf("%s: %d places are said to be damaged", file, n)
+			t.Errorf("%s: %d places are reported as damaged", file, n)
 		}
-		l.now = 1_000_000 // the requests are known from the start on
+		l.now = 1_000_000 // requests are remembered from the start on
 		requests := l.of(asked).writer.requests.index
-		wantRequests := 1 // that stands beside a value in the log
+		wantRequests := 1 // with a value in the log
 		if all {
 			wantRequests = 6
 		}
 		if len(requests) != wantRequests || !requests[requestOf([]byte("{0}flushed"), "flushed done")].Done {
-			t.Errorf("%s: %v are known", file, requests)
+			t.Errorf("%s: requests %v are known", file, requests)
 		}
 		if all {
 			for _, when := range []string{"saved", "flushed"} {
@@ -163,7 +163,7 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 				}
 			}
 			if n := len(l.of("{1}k").writer.requests.index); n != 0 {
-				t.Errorf("%d requests of another life are known", n)
+				t.Errorf("%d requests of the stale copy are known", n)
 			}
 		}
 		l.kill()

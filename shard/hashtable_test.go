@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The index is a map, whatever is done to it.
-func TestIndexIsAMap(t *testing.T) {
+// The hash table behaves like a map under random operations.
+func TestHashTableIsAMap(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -68,7 +68,7 @@ func TestIndexIsAMap(t *testing.T) {
 		e.Release()
 	}
 	if x.memory != nil || pool.Buffers() != 0 {
-		t.Error("an empty index holds memory")
+		t.Error("an empty table holds memory")
 	}
 }
 

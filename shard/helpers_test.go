@@ -13,7 +13,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const epoch = 7
 
-// fixture is a shard with a clock that stands still, and the pool of all its values.
+// fixture is a shard with a clock that the test sets, and the pool of its values.
 type fixture struct {
 	*Shard
 	t    testing.TB
@@ -33,14 +33,14 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-// value makes a value whose bytes are a text: the shard does not look into them.
+// value makes a value of a text: the shard does not parse the bytes.
 func (f *fixture) value(text string) Value {
 	v := Value{NPY: []byte(text)}
 	v.CRC = v.Checksum(crc32c.Checksum([]byte(text)))
 	return v
 }
 
-// must fails the test for an error: without a log, no write has one.
+// must fails the test on an error and returns the value.
 func must[T any](t testing.TB, value T, err error) T {
 	t.Helper()
 	if err != nil {

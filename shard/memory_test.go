@@ -8,18 +8,18 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// program is a Go runtime whose heap a test fills.
+// program simulates a Go runtime whose heap a test fills.
 type program struct {
 	live, dead  int64
 	collections uint64
-	asked       int // collections that the store made
+	asked       int // collections by the store
 	time        time.Duration
 }
 
-// runBy puts the store of a cache onto a runtime, with so many bytes of room for entries beside
-// what the runtime has live.
+// runBy makes the store of a cache measure the simulated runtime, with room bytes for entries
+// besides its live objects.
 func (p *program) runBy(c *cache, room int64) {
-	found := p.live // by the last collection
+	found := p.live // as of the last collection
 	e := &c.memory
 	e.program = func() memory.Program {
 		heap := found
@@ -34,14 +34,14 @@ func (p *program) runBy(c *cache, room int64) {
 		found, p.dead = p.live, 0
 	}
 	e.since = func() time.Duration { return p.time }
-	e.lowest.Store(0) // measure begins anew
+	e.lowest.Store(0) // as before the first measurement
 	c.memory.measure()
 	config := *e.config.Load()
 	config.Limit = c.memory.Used() + room
 	e.config.Store(&config)
 }
 
-// collectedByItself is a collection that Go's runtime makes of its own accord.
+// collectedByItself simulates a collection that Go's runtime starts.
 func (p *program) collectedByItself(c *cache) {
 	was := p.asked
 	c.memory.free()
@@ -51,8 +51,7 @@ func (p *program) collectedByItself(c *cache) {
 
 const mib = 1 << 20
 
-// What was alive at the last collection and is dead now is not in the way of a write, and nothing
-// is evicted for it.
+// Objects that have died since the last collection cause neither refused writes nor evictions.
 func TestDeadHeapEvictsNothing(t *testing.T) {
 	for _, policy := range []Policy{AllKeysLRU, NoEviction} {
 		c := newCache(t, policy, 0)
@@ -63,9 +62,9 @@ func TestDeadHeapEvictsNothing(t *testing.T) {
 				t.Fatalf("%s: no room for key %d", policy, i)
 			}
 		}
-		p.live += 50 * mib // clients come
+		p.live += 50 * mib // clients connect
 		p.collectedByItself(c)
-		p.live -= 50 * mib // and go
+		p.live -= 50 * mib // and disconnect
 		for i := range 100 {
 			if !c.put(fmt.Sprint("l", i), 100_000, 0) {
 				t.Fatalf("%s: no room for key %d while the heap is dead", policy, i)
@@ -77,9 +76,8 @@ func TestDeadHeapEvictsNothing(t *testing.T) {
 	}
 }
 
-// A store at its limit evicts for each write, and does not collect for each: only where that may
-// bring something.
-func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
+// A store at its limit evicts for every write but collects only if that may free something.
+func TestEvictionRarelyCollects(t *testing.T) {
 	c := newCache(t, AllKeysLRU, 0)
 	p := &program{live: 10 * mib}
 	p.runBy(c, 16*mib)
@@ -99,15 +97,15 @@ func TestEvictionDoesNotCollectAgainAndAgain(t *testing.T) {
 	if p.asked != 1 {
 		t.Errorf("%d collections for one growth", p.asked)
 	}
-	p.time += collectAgain // it may have become less, without anything that says it
+	p.time += collectAgain // objects may have died without a report
 	fill(1000)
 	if p.asked != 2 {
 		t.Errorf("%d collections after a while, want 2", p.asked)
 	}
 }
 
-// Who lets much of the heap go has it collected: at once where room is wanted, else with the next
-// look at what is idle.
+// A report of much garbage leads to a collection: at once if memory is needed, otherwise with the
+// next trim.
 func TestAddGarbage(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	p := &program{live: 10 * mib}
@@ -116,7 +114,7 @@ func TestAddGarbage(t *testing.T) {
 	p.collectedByItself(c)
 	for range 2 {
 		if c.EvictFor(1) {
-			t.Fatal("there is room while the heap is alive")
+			t.Fatal("a value was admitted while the heap is alive")
 		}
 	}
 	if p.asked != 1 {
@@ -127,7 +125,7 @@ func TestAddGarbage(t *testing.T) {
 		c.memory.AddGarbage(20 * mib / 1000)
 	}
 	if !c.EvictFor(mib) || p.asked != 2 {
-		t.Errorf("no room after what took it has gone; %d collections", p.asked)
+		t.Errorf("no room after the objects died; %d collections", p.asked)
 	}
 	c.memory.AddGarbage(20 * mib)
 	c.Trim(false)
@@ -137,8 +135,8 @@ func TestAddGarbage(t *testing.T) {
 	}
 }
 
-// The buffers of others count as used, as long as they are held.
-func TestOthersBuffersCount(t *testing.T) {
+// Buffers of other pools count as used while they are held.
+func TestCountPool(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
 	var others memory.Pool
 	c.memory.CountPool(&others)
@@ -153,12 +151,12 @@ func TestOthersBuffersCount(t *testing.T) {
 	}
 }
 
-// Of what Go's runtime has, dead objects and free memory do not count.
+// Dead objects and free memory of Go's runtime do not count.
 func TestMeasureProgram(t *testing.T) {
 	memory.Collect()
 	before := memory.MeasureProgram()
 	waste := 0
-	for range 100 { // garbage, more than the program has alive
+	for range 100 { // more garbage than live objects
 		b := make([]byte, mib)
 		waste += len(b)
 	}
@@ -169,7 +167,7 @@ func TestMeasureProgram(t *testing.T) {
 	}
 }
 
-// While keys are to be kept, none expires or is evicted, though nobody sees those whose time has come.
+// During the pause no key expires or is evicted, but readers do not see expired keys.
 func TestPauseRemovals(t *testing.T) {
 	c := newCache(t, AllKeysLRU, 0)
 	for i := range 100 {
@@ -188,7 +186,7 @@ func TestPauseRemovals(t *testing.T) {
 	c.PauseRemovals(time.Now().Add(time.Hour))
 	c.now += 2000
 	if s := look(); s.Keys != 100 || s.Expired+s.Evicted != 0 || c.has("k0") {
-		t.Errorf("%+v while they are kept; the first is to be seen: %t", s, c.has("k0"))
+		t.Errorf("%+v during the pause; the first key is visible: %t", s, c.has("k0"))
 	}
 	c.PauseRemovals(time.Time{})
 	if s := look(); s.Keys != 0 || s.Expired == 0 || s.Evicted == 0 {
@@ -198,6 +196,6 @@ func TestPauseRemovals(t *testing.T) {
 	c.put("k", 1000, c.now+1000)
 	c.now += 2000
 	if s := look(); s.Keys != 0 {
-		t.Errorf("%+v after the time is over", s)
+		t.Errorf("%+v after the end of the pause", s)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// requestCase is a write with a request id, and what happens between it and its repeat.
+// requestCase is a write with a request id and what happens between it and its repeat.
 type requestCase struct {
 	name  string
 	setup func(l *lab)
@@ -50,14 +50,14 @@ func requestCases() []requestCase {
 		}, false, true},
 		{"a large value, then deleted", none, nx, deleted, true, true},
 		{"a large value, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, true, true},
-		{"born expired", some, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfPresent, now-1 }, some, false, true},
-		{"refused, there is one", some, nx, deleted, false, false},
-		{"refused, there is none", none, func(w *Write, _ int64) { w.Condition = IfPresent }, some, false, false},
+		{"already expired", some, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfPresent, now-1 }, some, false, true},
+		{"refused, key exists", some, nx, deleted, false, false},
+		{"refused, key missing", none, func(w *Write, _ int64) { w.Condition = IfPresent }, some, false, false},
 		{"refused, another version", some, func(w *Write, _ int64) { w.Condition, w.IfVersion = IfVersion, Version{1, 1} }, none, false, false},
 	}
 }
 
-// requestStops are the ways in which a process ends. The files are then those of the next one.
+// requestStops are the ways in which a process ends. The next process finds its files.
 var requestStops = map[string]func(l *lab){
 	"killed": (*lab).kill,
 	"stopped": func(l *lab) {
@@ -74,8 +74,8 @@ var requestStops = map[string]func(l *lab){
 	},
 }
 
-// A repeat has the first one's answer, whatever came in between and however often the node was
-// started.
+// A repeat gets the outcome of the first attempt, whatever happened in between and however often
+// the node was restarted.
 func TestRequestsOverARestart(t *testing.T) {
 	t.Parallel()
 	for stop, end := range requestStops {
@@ -108,7 +108,7 @@ func TestRequestsOverARestart(t *testing.T) {
 					}
 					first := send("once")
 					if first.Done != c.done {
-						t.Fatalf("the first one: %v", first)
+						t.Fatalf("the first attempt: %v", first)
 					}
 					c.after(l)
 					for restart := range 2 {
@@ -118,15 +118,15 @@ func TestRequestsOverARestart(t *testing.T) {
 						before := l.contents()
 						l.now += requestLifetime - 1
 						if again := send("once"); again != first {
-							t.Errorf("after start %d: %v, the first one %v", restart, again, first)
+							t.Errorf("after start %d: %v, the first attempt %v", restart, again, first)
 						}
 						if same := fmt.Sprint(before) == fmt.Sprint(l.contents()); !same {
 							t.Errorf("after start %d: a repeat has changed something", restart)
 						}
 						if c.name == "done" && send("another").Done {
-							t.Errorf("after start %d: another request passes for the first", restart)
+							t.Errorf("after start %d: another request is taken for the first", restart)
 						}
-						l.now -= requestLifetime - 1 // so that the next snapshot has it
+						l.now -= requestLifetime - 1 // the next snapshot still has it
 					}
 					end(l)
 				})
@@ -135,9 +135,9 @@ func TestRequestsOverARestart(t *testing.T) {
 	}
 }
 
-// What a repeat is told must survive as much as what the first one would have been told: with
-// always, a loss of power.
-func TestARepeatWaitsForTheSync(t *testing.T) {
+// The reply to a repeat must be as durable as the reply to the first attempt: with always, it
+// survives a loss of power.
+func TestRepeatWaitsForTheSync(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -150,25 +150,25 @@ func TestARepeatWaitsForTheSync(t *testing.T) {
 			return Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"}
 		}
 		var first Outcome
-		_, err := sh.writer.runTx(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client has gone before the sync
+		_, err := sh.writer.runTx(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client disconnects before the sync
 		must(t, 0, err)
 		again, err := sh.Set(write())
 		if must(t, again, err) != first || !again.Done {
-			t.Fatalf("a repeat: %v, the first one %v", again, first)
+			t.Fatalf("a repeat: %v, the first attempt %v", again, first)
 		}
 		image := mem.Crash(rand.New(rand.NewPCG(seed, round)))
 		l.kill()
 		l, err = openLab(t, image, "b", FsyncAlways)
 		must(t, l, err)
 		if !l.has(asked) {
-			t.Fatal("a repeat was told that the write is done, and it is lost")
+			t.Fatal("the repeat reported a write that is lost")
 		}
 		l.kill()
 	}
 }
 
-// A repeat is answered when nothing can be written.
-func TestARepeatNeedsNoRoom(t *testing.T) {
+// A repeat is answered even if the disk is full.
+func TestRepeatNeedsNoSpace(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
@@ -182,12 +182,12 @@ func TestARepeatNeedsNoRoom(t *testing.T) {
 	mem.SetFree(999)
 	l.disk.guard.check()
 	if again, err := send(); err != nil || again != first {
-		t.Errorf("%v %v, the first one %v", again, err, first)
+		t.Errorf("%v %v, the first attempt %v", again, err, first)
 	}
 	l.kill()
 }
 
-// Within one transaction a repeat is known, too, and a transaction that fails has answered nothing.
+// A repeat within one transaction is recognized too. A transaction that fails records no outcome.
 func TestRequestsOfATransaction(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -229,13 +229,13 @@ func TestRequestsOfATransaction(t *testing.T) {
 	broken = false
 	l.put(asked, 10, 0)
 	if o, err := refuse(); err != nil || !o.Done {
-		t.Errorf("a request that got an error is known: %v %v", o, err)
+		t.Errorf("a failed request is remembered: %v %v", o, err)
 	}
 	l.kill()
 }
 
-// However many requests a log has and however long their keys are, a shard knows the last 4,096 and
-// takes little memory for them.
+// However many requests a log has and however long their keys are, a shard remembers the last 4,096
+// and takes little memory for them.
 func TestRequestsInALogAreBounded(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -251,7 +251,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 		send(i)
 	}
 	if log, _, _ := l.of(asked).writer.log.Sizes(); log > n*200 {
-		t.Errorf("refused writes take %d bytes of the log each", log/n)
+		t.Errorf("each refused write takes %d bytes of the log", log/n)
 	}
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
@@ -263,7 +263,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 		o, err := l.of(asked).Set(Write{Key: key, Value: v})
 		must(t, o, err)
 		if send(n - 1).Done {
-			t.Error("the newest request is not known")
+			t.Error("the newest request is unknown")
 		}
 		if saved == 0 {
 			must(t, 0, l.Close(t.Context(), true))
@@ -279,8 +279,8 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	l.kill()
 }
 
-// What a loss of power has taken was never done: its repeat is a first try.
-func TestALostWriteIsNotAnswered(t *testing.T) {
+// A write that a loss of power has undone never happened: its repeat is a first attempt.
+func TestLostWriteIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
@@ -301,11 +301,11 @@ func TestALostWriteIsNotAnswered(t *testing.T) {
 	l, err = openLab(t, mem, "b", FsyncEverysec)
 	must(t, l, err)
 	if again := send("{0}before", 10); again != kept {
-		t.Errorf("a repeat of what is left: %v, the first one %v", again, kept)
+		t.Errorf("a repeat of the surviving write: %v, the first attempt %v", again, kept)
 	}
 	for _, key := range []string{"{0}large", "{0}behind"} {
 		if o := send(key, 10); !o.Done || !l.has(key) {
-			t.Errorf("%s: a write that was lost passes for done: %v", key, o)
+			t.Errorf("%s: a lost write is reported as done: %v", key, o)
 		}
 	}
 	l.kill()

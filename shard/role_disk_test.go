@@ -14,7 +14,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// closeAll makes a lab one of a cluster: nothing is served.
+// closeAll closes all shards, as on a node of a cluster.
 func (l *lab) closeAll() *lab {
 	for _, sh := range l.shards {
 		sh.Role().Close()
@@ -22,7 +22,7 @@ func (l *lab) closeAll() *lab {
 	return l
 }
 
-// Versions rise over an opening in a later epoch, what was stored stays, and all of it comes back.
+// Opening a shard in a later epoch raises its versions, keeps its values, and survives a restart.
 func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -36,7 +36,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 		}
 		must(t, 0, sh.Role().Open(first.Epoch+10*(i+1), first.Epoch))
 		if !l.has("k") {
-			t.Fatal("it has gone")
+			t.Fatal("the value is missing")
 		}
 		versions = append(versions, l.put("k", 10, 0))
 		if i == 2 {
@@ -45,7 +45,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	}
 	for i, v := range versions[1:] {
 		if before := versions[i]; !v.After(before) || v.Seq != before.Seq+1 || v.Epoch != first.Epoch+10*uint64(i+1) {
-			t.Errorf("%v comes after %v", v, before)
+			t.Errorf("%v follows %v", v, before)
 		}
 	}
 	must(t, 0, sh.Role().Open(first.Epoch+100, first.Epoch)) // without a write
@@ -56,10 +56,10 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	again := mustLab(t, mem, FsyncEverysec)
 	again.closeAll()
 	if epoch, seq := again.of("k").Newest(); epoch != first.Epoch+100 || seq != versions[4].Seq {
-		t.Errorf("the newest is %d-%d", epoch, seq)
+		t.Errorf("the newest change is %d-%d", epoch, seq)
 	}
 	if epoch := again.Epoch(); epoch != first.Epoch+100 {
-		t.Errorf("the newest of all is %d", epoch)
+		t.Errorf("the newest epoch is %d", epoch)
 	}
 	for i, got := range again.contents() {
 		if !maps.Equal(got, before[i]) {
@@ -82,9 +82,9 @@ func wantScrubbed(t *testing.T, sh *Shard) {
 	}
 }
 
-// A copy from before the shard last began empty is cleared, requests included, and does not come
-// back; one of that epoch or a later one stays.
-func TestAVoidCopyIsCleared(t *testing.T) {
+// A stale copy is cleared with its requests and does not come back. A copy of the epoch in which
+// the shard began empty, or of a later one, stays.
+func TestStaleCopyIsCleared(t *testing.T) {
 	t.Parallel()
 	for _, logged := range []bool{true, false} {
 		for _, way := range []string{"Open", "ClearStale"} {
@@ -103,24 +103,24 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			l.put("{k}large", 2<<20, 0)
 			must(t, 0, sh.snapshots.write(false))
 			l.closeAll()
-			born := first.Version.Epoch + 5
+			emptySince := first.Version.Epoch + 5
 			clear := func() {
 				t.Helper()
 				if way == "Open" {
-					must(t, 0, sh.Role().Open(born+1, born))
+					must(t, 0, sh.Role().Open(emptySince+1, emptySince))
 				} else {
-					must(t, 0, sh.Role().ClearStale(first.Version.Epoch)) // it is not void
+					must(t, 0, sh.Role().ClearStale(first.Version.Epoch)) // it is not stale
 					if sh.index.counts.keys.Load() != 2 {
-						t.Error("a copy was cleared that is not void")
+						t.Error("a copy that is not stale was cleared")
 					}
-					must(t, 0, sh.Role().ClearStale(born))
+					must(t, 0, sh.Role().ClearStale(emptySince))
 					_, seq := sh.Newest()
-					must(t, 0, sh.Role().ClearStale(born))
+					must(t, 0, sh.Role().ClearStale(emptySince))
 					if epoch, again := sh.Newest(); again != seq || epoch != first.Version.Epoch {
 						t.Errorf("the newest is %d-%d, was seq %d", epoch, again, seq)
 					}
 					if sh.Serving() {
-						t.Error("it is open")
+						t.Error("the shard is open")
 					}
 				}
 				if n := sh.index.counts.keys.Load(); n != 0 || l.has("k") {
@@ -128,7 +128,7 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 				}
 			}
 			clear()
-			if err := sh.Role().ClearStale(born + 100); err != nil || sh.Serving() != (way == "Open") {
+			if err := sh.Role().ClearStale(emptySince + 100); err != nil || sh.Serving() != (way == "Open") {
 				t.Errorf("ClearStale of a shard that is served: %v, serving %v", err, sh.Serving())
 			}
 			_, cleared := sh.Newest()
@@ -141,18 +141,18 @@ func TestAVoidCopyIsCleared(t *testing.T) {
 			if _, seq := sh.Newest(); logged && (sh.index.counts.keys.Load() != 0 || seq != cleared) {
 				t.Errorf("%s: %d keys are back, seq %d, was %d", way, sh.index.counts.keys.Load(), seq, cleared)
 			}
-			must(t, 0, sh.Role().Open(born+2, born))
+			must(t, 0, sh.Role().Open(emptySince+2, emptySince))
 			if o := nx("one"); !o.Done || !o.Version.After(first.Version) {
-				t.Errorf("%s: a request of before is known: %+v", way, o)
+				t.Errorf("%s: an old request is known: %+v", way, o)
 			}
 			l.kill()
 		}
 	}
 }
 
-// Power is lost at any moment around an opening that clears: what comes back is the old copy, which
-// is void, or a prefix of what came since.
-func TestPowerLossAroundAVoidCopy(t *testing.T) {
+// After a loss of power at any moment around an Open that clears a stale copy, either the old,
+// stale copy is recovered or a prefix of the later changes.
+func TestPowerLossAroundStaleCopy(t *testing.T) {
 	t.Parallel()
 	later := 0
 	for seed := range uint64(40) {
@@ -164,8 +164,8 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 			must(t, 0, sh.writer.log.Sync(sh.writer.log.Position()))
 		}
 		l.closeAll()
-		born := v.Epoch + 5
-		must(t, 0, sh.Role().Open(born, born))
+		emptySince := v.Epoch + 5
+		must(t, 0, sh.Role().Open(emptySince, emptySince))
 		l.put("{k}new", 10, 0)
 		if seed%3 == 0 {
 			must(t, 0, sh.snapshots.write(true))
@@ -180,10 +180,10 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 		sh = again.closeAll().of("k")
 		newest := sh.Epoch()
 		old, new := again.has("k"), again.has("{k}new")
-		if old && new || old && newest >= born || new && newest < born {
-			t.Fatalf("seed %d: in epoch %d are the old value: %v, and the new one: %v", seed, newest, old, new)
+		if old && new || old && newest >= emptySince || new && newest < emptySince {
+			t.Fatalf("seed %d: epoch %d has the old value: %v, and the new one: %v", seed, newest, old, new)
 		}
-		must(t, 0, sh.Role().Open(max(newest, born)+1, born))
+		must(t, 0, sh.Role().Open(max(newest, emptySince)+1, emptySince))
 		if again.has("k") || again.has("{k}new") != new {
 			t.Errorf("seed %d: the old value is there: %v; the new one %v, was %v", seed, again.has("k"), again.has("{k}new"), new)
 		}
@@ -197,8 +197,9 @@ func TestPowerLossAroundAVoidCopy(t *testing.T) {
 	}
 }
 
-// When the disk does not take the record, the shard stays closed, as it was; later it can be opened.
-func TestAVoidCopyThatCannotBeCleared(t *testing.T) {
+// If the Flush of a stale copy cannot be logged, the shard stays closed and unchanged. It can be
+// opened later.
+func TestStaleCopyCannotBeCleared(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	var broken error
@@ -220,8 +221,8 @@ func TestAVoidCopyThatCannotBeCleared(t *testing.T) {
 	l.kill()
 }
 
-// The random script of changes, with shards that are closed, cleared and opened in between, comes
-// back whole.
+// The random script, with shards that are closed, cleared and opened in between, is recovered
+// completely.
 func TestEpochsAndTheScript(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(faultRounds(t, 20)) {
@@ -263,9 +264,9 @@ func TestEpochsAndTheScript(t *testing.T) {
 	}
 }
 
-// What a start has to write of a shard that nobody serves, as a repair does, leaves it in its
-// epoch: otherwise it could not be served in the one that follows.
-func TestARecoveryLeavesTheEpoch(t *testing.T) {
+// When a start writes a snapshot of a shard that is not served, as after a repair, the shard keeps
+// its epoch: otherwise it could not be served in the next one.
+func TestRecoveryKeepsTheEpoch(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
@@ -280,7 +281,7 @@ func TestARecoveryLeavesTheEpoch(t *testing.T) {
 		}
 		l = &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
 		l.Store = NewClosedStore(labShards, func() int64 { return l.now }, l.pool)
-		l.UseDisk(d, false, unframed, slog.New(slog.DiscardHandler)) // without a log, a start writes snapshots of what a log has
+		l.UseDisk(d, false, unframed, slog.New(slog.DiscardHandler)) // without a log, a start writes snapshots of logged changes
 		sh := l.of("k")
 		if err := sh.Role().Open(v.Epoch+1, 0); !errors.Is(err, ErrNotRecovered) {
 			t.Error(err)

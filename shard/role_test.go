@@ -12,9 +12,9 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// While commands come without end, a shard is closed and opened again and again: nobody is inside
-// once Close has returned, and the epoch stays while somebody is.
-func TestNobodyIsInsideAClosedShard(t *testing.T) {
+// A shard is closed and opened repeatedly under a stream of commands: no command is inside once
+// Close has returned, and the epoch is constant while one is.
+func TestNoCommandInsideClosedShard(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	sh := f.Shard
@@ -42,7 +42,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 				before := sh.Epoch()
 				entered.Add(1)
 				if sh.Epoch() != before {
-					t.Error("the epoch has changed while somebody was inside")
+					t.Error("the epoch has changed while a command was inside")
 				}
 				inside.Add(-1)
 				sh.Release()
@@ -56,7 +56,7 @@ func TestNobodyIsInsideAClosedShard(t *testing.T) {
 			sh.Role().Close()
 			sh.Role().Close()
 		} else if !sh.Role().CloseIfEmpty(sh.Epoch()) {
-			t.Fatal("the empty shard was not closed")
+			t.Fatal("CloseIfEmpty has not closed the empty shard")
 		}
 		for range 3 {
 			if n := inside.Load(); n != 0 || sh.Serving() || sh.Acquire() {
@@ -78,14 +78,14 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(10 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
+			t.Fatalf("timeout: %s", what)
 		}
 	}
 }
 
-// Writers store and delete while others hand the shard over: a write that was acknowledged is never
-// in a shard that counts as empty.
-func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
+// Writers store and delete while the shard is handed over: a shard that CloseIfEmpty has closed
+// never has an acknowledged value.
+func TestHandoverLosesNoWrite(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	sh := f.Shard
@@ -107,7 +107,7 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 					continue
 				}
 				if there {
-					stored.Add(-1) // before: what is being deleted may be there or not
+					stored.Add(-1) // before: an entry being deleted may exist or not
 					must(t, 0, func() error { _, err := sh.Delete([][]byte{key}); return err }())
 				} else {
 					must(t, 0, func() error { _, err := sh.Set(Write{Key: key, Value: f.value("x")}); return err }())
@@ -123,13 +123,13 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 		if !sh.Role().CloseIfEmpty(sh.Epoch()) {
 			refused++
 			if !sh.Serving() {
-				t.Fatal("a shard that is not empty was closed")
+				t.Fatal("CloseIfEmpty has closed a shard with entries")
 			}
 			continue
 		}
 		closed++
 		if n := stored.Load(); n != 0 {
-			t.Fatalf("%d entries were acknowledged in a shard that was handed over as empty", n)
+			t.Fatalf("%d acknowledged entries are in a shard that was handed over", n)
 		}
 		if sh.Acquire() {
 			t.Fatal("it is open")
@@ -140,7 +140,7 @@ func TestAnEmptyShardIsHandedOverWithoutAWrite(t *testing.T) {
 	writers.Wait()
 }
 
-func TestOpenGoesByTheEpoch(t *testing.T) {
+func TestOpenChecksTheEpoch(t *testing.T) {
 	var pool memory.Pool
 	sh := NewClosedStore(16, func() int64 { return 1 }, &pool).Shard(3)
 	wantErr := func(want, err error) {
@@ -157,7 +157,7 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 	}
 	wantServing(false, 0)
 	if sh.Role().CloseIfEmpty(sh.Epoch()) {
-		t.Error("a shard that is not served is handed over")
+		t.Error("CloseIfEmpty has closed a closed shard")
 	}
 	sh.Role().Reopen()
 	wantServing(false, 0)
@@ -177,11 +177,11 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 	wantErr(nil, sh.Role().Open(6, 5)) // the same one
 	wantServing(true, 6)
 
-	// What is offered comes back by Reopen, by a later epoch, or by a Close and an Open.
+	// Reopen, a later epoch, or Close and Open end a pending handover.
 	offer := func() {
 		t.Helper()
 		if !sh.Role().CloseIfEmpty(sh.Epoch()) {
-			t.Error("an empty shard is not handed over")
+			t.Error("CloseIfEmpty refuses an empty shard")
 		}
 	}
 	offer()
@@ -200,23 +200,23 @@ func TestOpenGoesByTheEpoch(t *testing.T) {
 	wantServing(true, 7)
 }
 
-// An expired entry counts: it is in the log, and nothing says yet that it has gone.
-func TestAShardWithAnExpiredEntryIsNotEmpty(t *testing.T) {
+// An expired entry counts: the log does not have its removal yet.
+func TestShardWithExpiredEntryIsNotEmpty(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
 	if f.Role().CloseIfEmpty(f.Epoch()) || !f.Serving() {
-		t.Error("it is closed")
+		t.Error("CloseIfEmpty has closed it")
 	}
 	f.RemoveExpired(10)
 	if !f.Role().CloseIfEmpty(f.Epoch()) {
-		t.Error("it is not")
+		t.Error("CloseIfEmpty refuses it")
 	}
 	f.Role().Reopen()
 }
 
-// What concerns the whole node leaves out what is not served; and that comes back as it was.
-func TestClosedShardsAreLeftAlone(t *testing.T) {
+// Operations on the whole node skip closed shards, which are unchanged when they open again.
+func TestClosedShardsAreSkipped(t *testing.T) {
 	t.Parallel()
 	var pool memory.Pool
 	now := int64(1_000_000)
@@ -233,7 +233,7 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	put("{foo}b", now+5)
 	open := put("bar", 0)
 	if closed == open {
-		t.Fatal("the keys are of one shard")
+		t.Fatal("both keys belong to one shard")
 	}
 	closed.Role().Close()
 	slot := int(position([]byte("{foo}")) >> hashBits)
@@ -247,7 +247,7 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	}
 	wantKeys(1)
 	if n := store.Stats().KeysNotServed; n != 2 {
-		t.Errorf("%d keys are aside", n)
+		t.Errorf("%d keys are not served", n)
 	}
 	for range 50 {
 		if key, ok := store.RandomKey(); !ok || key != "bar" {
@@ -262,23 +262,23 @@ func TestClosedShardsAreLeftAlone(t *testing.T) {
 	_, before := closed.Newest()
 	now += 10
 	if closed.RemoveExpired(10) {
-		t.Error("it expires entries")
+		t.Error("the closed shard expires entries")
 	}
 	store.Memory().Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
 	if n := store.evictor.evictOne(store.memory.config.Load()); n != 0 {
 		t.Errorf("%d bytes were evicted", n)
 	}
 	if _, after := closed.Newest(); after != before || closed.index.counts.keys.Load() != 2 {
-		t.Errorf("it has changed: seq %d, was %d", after, before)
+		t.Errorf("the closed shard has changed: seq %d, was %d", after, before)
 	}
 	must(t, 0, closed.Role().Open(epoch+1, epoch))
 	keys, _ := store.Scan(0, 100)
 	if len(keys) != 1 || keys[0] != "{foo}a" || closed.Get([]byte("{foo}b"), true) != nil {
-		t.Errorf("it has %q", keys)
+		t.Errorf("the reopened shard has %q", keys)
 	}
 }
 
-// Who walks all shards does not pass over one that only goes from one epoch to the next.
+// Walks over all shards do not skip a shard that is moving to its next epoch.
 func TestNextEpochHidesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -304,7 +304,7 @@ func TestNextEpochHidesNothing(t *testing.T) {
 		at++
 		must(t, 0, sh.Role().Open(at, 0))
 	})
-	until(func() { // so that it takes a moment
+	until(func() { // the move takes a moment
 		if sh.Acquire() {
 			runtime.Gosched()
 			sh.Release()

@@ -25,9 +25,9 @@ func storeOf(t *testing.T, now *int64) (*Store, func(key string, at int64)) {
 	}
 }
 
-// What is there all the time is returned exactly once; what comes and goes, at most once a life;
-// the scan ends.
-func TestScanFindsWhatStays(t *testing.T) {
+// A scan ends. It returns keys that exist all the time exactly once, and a key that comes and goes
+// at most once per incarnation.
+func TestScanReturnsStableKeys(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -62,17 +62,17 @@ func TestScanFindsWhatStays(t *testing.T) {
 		for i := range 2000 {
 			for _, key := range []string{fmt.Sprint("stays", i), fmt.Sprint("{tag}stays", i)} {
 				if seen[key] != 1 {
-					t.Fatalf("COUNT %d: %s came %d times in %d calls", count, key, seen[key], calls)
+					t.Fatalf("COUNT %d: %s was returned %d times in %d calls", count, key, seen[key], calls)
 				}
 			}
 			if seen[fmt.Sprint("expired", i)] != 0 {
-				t.Fatal("an expired key came")
+				t.Fatal("an expired key was returned")
 			}
 		}
 	}
 }
 
-func TestScanOfNothingAndOfNoCursor(t *testing.T) {
+func TestScanOfEmptyStoreAndInvalidCursor(t *testing.T) {
 	now := int64(1000)
 	store, put := storeOf(t, &now)
 	if keys, next := store.Scan(0, 10); len(keys) != 0 || next != 0 {
@@ -114,7 +114,7 @@ func TestRandomKeyFindsEveryLiveKey(t *testing.T) {
 		put(fmt.Sprint("expired", i), 900)
 	}
 	if key, ok := store.RandomKey(); ok {
-		t.Errorf("an expired key came: %s", key)
+		t.Errorf("an expired key was returned: %s", key)
 	}
 	for i := range 10 {
 		put(fmt.Sprint("k", i), 0)
@@ -129,21 +129,21 @@ func TestRandomKeyFindsEveryLiveKey(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("only %d of 10 keys came", len(seen))
+	t.Errorf("only %d of 10 keys were returned", len(seen))
 }
 
-// Two keys may have one position. A cursor cannot stand between them: a scan that stopped there
-// would return the first one again and again.
+// Two keys may have the same position. A cursor cannot separate them: a scan that stopped between
+// them would return the first one forever.
 func TestScanOfKeysAtOnePosition(t *testing.T) {
 	t.Parallel()
-	a, b := "{s}1371838", "{s}2000402" // one slot, and one CRC32C
+	a, b := "{s}1371838", "{s}2000402" // same slot and same CRC32C
 	if position([]byte(a)) != position([]byte(b)) {
-		t.Fatal("the keys of this test have two positions")
+		t.Fatal("the keys of this test have different positions")
 	}
 	now := int64(1000)
 	store, put := storeOf(t, &now)
 	want := []string{a, b}
-	for i := range 40 { // so that they stand at different places among the keys of a call
+	for i := range 40 { // puts the two at different places among the keys of a call
 		want = append(want, fmt.Sprint("{s}", i))
 	}
 	for _, key := range want {

@@ -13,16 +13,16 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// script does random things to a lab and knows what must come of it.
+// script performs random operations on a lab and knows the expected state.
 type script struct {
 	*lab
 	r       *rand.Rand
 	n       int
-	history map[int][]state // of each shard: after each acknowledged change, the state before the first one included
-	synced  map[int]int     // of each shard: index in history that a sync has confirmed
+	history map[int][]state // by shard: the states after each acknowledged change, preceded by the first state
+	synced  map[int]int     // by shard: index in history up to which a sync has succeeded
 	errs    []error
 	strict  bool          // a failed operation must leave everything as it was
-	shadow  map[int]state // of shards with an uncertain operation: what memory has
+	shadow  map[int]state // by shard with an uncertain operation: the state in memory
 	did     map[string]int
 }
 
@@ -39,20 +39,20 @@ func (s *script) last(shard int) state {
 	return h[len(h)-1]
 }
 
-// change notes the next state of a shard, made by edit.
+// change records the next state of a shard, made by edit.
 func (s *script) change(shard int, edit func(state)) {
 	next := maps.Clone(s.last(shard))
 	edit(next)
 	s.history[shard] = append(s.history[shard], next)
 }
 
-// size returns how many bytes a value is to have: most are small, some have a file of their own.
+// size returns the size of a value: most are small, some have a blob.
 func (s *script) size() int {
 	kinds := 24
 	switch {
 	case manyFaults():
 		kinds = 12
-	case memory.OnGoHeap: // each megabyte takes the race detector long
+	case memory.OnGoHeap: // every megabyte costs the race detector much time
 		kinds = 40
 	}
 	switch s.r.IntN(kinds) {
@@ -64,10 +64,10 @@ func (s *script) size() int {
 	return s.r.IntN(2000)
 }
 
-// step does one thing.
+// step performs one operation.
 func (s *script) step() {
 	s.n++
-	key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4)) // of four shards
+	key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4)) // in four shards
 	sh := s.of(key)
 	id := sh.id
 	old, there := s.last(id)[key]
@@ -96,7 +96,7 @@ func (s *script) step() {
 			}
 			s.change(id, func(st state) { st[key] = fact{text, at, o.Version} })
 		} else if err == nil && !there && s.shadow[id] == nil {
-			s.t.Errorf("op %d: a write was refused that should not have been", s.n)
+			s.t.Errorf("op %d: a write was refused for no reason", s.n)
 		}
 	case what < 12:
 		kind = "delete"
@@ -105,7 +105,7 @@ func (s *script) step() {
 		if err == nil && n != boolInt(there) && s.shadow[id] == nil {
 			s.t.Errorf("op %d: deleted %d", s.n, n)
 		}
-		if err == nil && n > 0 { // after an uncertain write that took the key away there is nothing to delete
+		if err == nil && n > 0 { // after an uncertain write that removed the key there is nothing to delete
 			s.change(id, func(st state) { delete(st, key) })
 		}
 	case what < 14:
@@ -144,7 +144,7 @@ func (s *script) step() {
 		kind = "snapshot"
 		if s.r.IntN(2) == 0 {
 			err = sh.snapshots.write(false)
-		} else { // of all that have changed, published together
+		} else { // all changed shards, published together
 			kind, err = "save", (&saveWorker{disk: &s.disk, ctx: context.Background(), most: stopGroup}).run(new(atomic.Int64))
 		}
 	}
@@ -161,7 +161,7 @@ func (s *script) step() {
 	}
 	got, want := s.contents()[id], s.last(id)
 	if errors.Is(err, ErrUncertain) && s.shadow[id] == nil {
-		s.shadow[id] = got // nothing can be written any more
+		s.shadow[id] = got // all writes fail from now on
 	}
 	if s.shadow[id] != nil {
 		want = s.shadow[id]
@@ -171,7 +171,7 @@ func (s *script) step() {
 	}
 }
 
-// batch does several things as one.
+// batch performs several operations in one transaction.
 func (s *script) batch(sh *Shard) error {
 	next := maps.Clone(s.last(sh.id))
 	err := sh.Update(true, func(tx *Tx) {
@@ -205,7 +205,7 @@ func (s *script) batch(sh *Shard) error {
 	return err
 }
 
-// brief describes a state in a line.
+// brief describes a state in one line.
 func brief(s state) (text string) {
 	for _, key := range slices.Sorted(maps.Keys(s)) {
 		f := s[key]
@@ -214,7 +214,7 @@ func brief(s state) (text string) {
 	return "{" + text + "}"
 }
 
-// prefixOf returns the index of a state in a history, from one on; -1 if it is not there.
+// prefixOf returns the index of a state in a history, starting at from; -1 if it is missing.
 func prefixOf(got state, history []state, from int) int {
 	for i := len(history) - 1; i >= from; i-- {
 		if maps.Equal(got, history[i]) {

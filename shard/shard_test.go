@@ -20,7 +20,7 @@ func TestConditions(t *testing.T) {
 		t.Errorf("NX on a missing key: %+v", first)
 	}
 	if f.set("k", "b", nx).Done {
-		t.Error("NX on a key that is there holds")
+		t.Error("NX on an existing key holds")
 	}
 	f.want("k", "a")
 	second := f.set("k", "b", ifVersion(first.Version))
@@ -31,7 +31,7 @@ func TestConditions(t *testing.T) {
 		t.Error("IFVERSION of an older version holds")
 	}
 	if !f.set("k", "c", xx).Done {
-		t.Error("XX on a key that is there does not hold")
+		t.Error("XX on an existing key does not hold")
 	}
 	f.want("k", "c")
 }
@@ -68,13 +68,13 @@ func TestTimeToLiveIsExactToTheMillisecond(t *testing.T) {
 		}
 	}
 	if f.set("k", "b", xx).Done || f.Delete(keys("k")) != 0 || f.Persist([]byte("k")) || f.Expire([]byte("k"), f.now+5, ExpireCondition{}) {
-		t.Error("an expired key counts as there")
+		t.Error("an expired key exists")
 	}
 	if !f.set("k", "b", nx).Done {
-		t.Error("an expired key is in the way")
+		t.Error("an expired key fails NX")
 	}
 	if deadline, _ := f.Deadline([]byte("k")); deadline != NoDeadline {
-		t.Errorf("the new value has the old one's deadline %d", deadline)
+		t.Errorf("the new value has the deadline %d of the old one", deadline)
 	}
 }
 
@@ -85,7 +85,7 @@ func boolInt(b bool) int {
 	return 0
 }
 
-func TestExpiredEntriesGiveTheirMemoryBack(t *testing.T) {
+func TestExpiredEntriesFreeMemory(t *testing.T) {
 	f := newFixture(t)
 	for i := range 1000 {
 		f.set(fmt.Sprint(i), "abc", at(f.now+int64(1+i)))
@@ -106,7 +106,7 @@ func TestExpiredEntriesGiveTheirMemoryBack(t *testing.T) {
 	}
 }
 
-// Open frees what has expired by itself.
+// Open frees expired entries in the background.
 func TestStoreFreesExpiredEntries(t *testing.T) {
 	var pool memory.Pool
 	store := NewStore(16, epoch, func() int64 { return time.Now().UnixMilli() }, &pool)
@@ -139,11 +139,11 @@ func TestWritesAndTimeToLive(t *testing.T) {
 	}
 	f.set("k", "d", keepTTL)
 	if deadline() != NoDeadline {
-		t.Errorf("KEEPTTL of none: %d", deadline())
+		t.Errorf("KEEPTTL without a deadline: %d", deadline())
 	}
-	// A time that has passed: the write is done and the key is gone, as in Redis.
+	// A deadline in the past: the write is done and the key is gone, as in Redis.
 	if o := f.set("k", "e", at(f.now)); !o.Done || f.get("k") != "" || f.pool.Buffers() != 0 {
-		t.Errorf("a write that is over at once: %+v, %q is there, %d buffers", o, f.get("k"), f.pool.Buffers())
+		t.Errorf("a write with a past deadline: %+v, %q is stored, %d buffers", o, f.get("k"), f.pool.Buffers())
 	}
 	f.set("k", "f", at(f.now+10))
 	if !f.Persist([]byte("k")) || f.Persist([]byte("k")) || deadline() != NoDeadline {
@@ -151,7 +151,7 @@ func TestWritesAndTimeToLive(t *testing.T) {
 	}
 }
 
-// As Redis documents EXPIRE: no deadline counts as infinitely late for GT and LT.
+// As Redis documents EXPIRE: GT and LT treat a missing deadline as infinitely late.
 func TestExpireConditions(t *testing.T) {
 	none, early, late := int64(0), int64(1_000_100), int64(1_000_300)
 	for _, test := range []struct {
@@ -197,11 +197,11 @@ func TestExpireConditions(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "a")
 	if !f.Expire([]byte("k"), f.now, ExpireCondition{}) || f.pool.Buffers() != 0 || f.Expire([]byte("k"), f.now, ExpireCondition{}) {
-		t.Error("a deadline that has passed does not delete")
+		t.Error("a past deadline does not delete")
 	}
 }
 
-func TestVersionsNeverGoDown(t *testing.T) {
+func TestVersionsNeverDecrease(t *testing.T) {
 	f := newFixture(t)
 	var last Version
 	next := func(o Outcome) {
@@ -237,11 +237,11 @@ func TestRequestIDs(t *testing.T) {
 	}
 	f.want("k", "z")
 	if o := f.set("k", "b", nx, requestID("2")); o.Done {
-		t.Error("another request passes for the first")
+		t.Error("another request is taken for the first")
 	}
 	f.Delete(keys("k"))
 	if o := f.set("k", "b", nx, requestID("2")); o.Done {
-		t.Error("a repeat of a refused write is done")
+		t.Error("the repeat of a refused write succeeds")
 	}
 	if o := f.set("other", "b", nx, requestID("1")); !o.Done {
 		t.Error("the id is known under another key")
@@ -276,8 +276,8 @@ func TestRequestLogIsBounded(t *testing.T) {
 	}
 }
 
-// No reader sees some of SetAll's writes without the others.
-func TestSetAllIsOneWrite(t *testing.T) {
+// Readers see all writes of a SetAll or none.
+func TestSetAllIsAtomic(t *testing.T) {
 	f := newFixture(t)
 	names := keys("a", "b", "c")
 	write := func(text string) {
@@ -303,7 +303,7 @@ func TestSetAllIsOneWrite(t *testing.T) {
 					e.Release()
 				}
 				if len(texts) != 1 {
-					t.Errorf("a reader saw %v at once", texts)
+					t.Errorf("a reader saw %v", texts)
 				}
 			}
 		})
@@ -311,7 +311,7 @@ func TestSetAllIsOneWrite(t *testing.T) {
 	group.Wait()
 }
 
-// A reader keeps the bytes that it got, whatever happens to the key.
+// A reader keeps its bytes whatever happens to the key.
 func TestReadersKeepTheirBytes(t *testing.T) {
 	f := newFixture(t)
 	f.set("k", "first")
@@ -337,7 +337,7 @@ func TestDeleteAndExistsCountAsRedisDoes(t *testing.T) {
 	}
 }
 
-// Random commands must do what a plain map does, and every value must be given back exactly once.
+// Random operations behave as on a plain map, and every value is released exactly once.
 func TestShardIsAMap(t *testing.T) {
 	type stored struct {
 		text    string

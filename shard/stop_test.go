@@ -17,8 +17,8 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// slowDisk is a file system on which each sync takes a time, one after another, of a clock that
-// nothing else moves.
+// slowDisk is a file system on which every sync takes some time of a simulated clock. Syncs run one
+// after another.
 type slowDisk struct {
 	vfs.FS
 	each time.Duration
@@ -26,8 +26,8 @@ type slowDisk struct {
 	mu     sync.Mutex // guards all below
 	passed time.Duration
 	syncs  int
-	limit  time.Duration // of the stop
-	over   chan struct{} // closed when it is reached
+	limit  time.Duration // for the stop
+	over   chan struct{} // closed when the limit is reached
 }
 
 func newSlowDisk(fs vfs.FS, each time.Duration) *slowDisk {
@@ -46,7 +46,7 @@ func (d *slowDisk) sync(do func() error) error {
 	return do()
 }
 
-// stopWithin sets the clock to zero, and returns a context that ends when so much time has passed.
+// stopWithin resets the clock and returns a context that ends at the limit.
 func (d *slowDisk) stopWithin(limit time.Duration) context.Context {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -132,8 +132,8 @@ func (l *lab) storeMany() {
 	}
 }
 
-// A stop takes a few syncs, however many shards have changed: with a slow disk it keeps to its
-// time, and the snapshots of all shards are there. If the disk is too slow even for that, the logs
+// A stop takes a few syncs, however many shards have changed: on a slow disk it keeps its time
+// limit and writes the snapshots of all shards. If the disk is too slow even for that, the logs
 // suffice.
 func TestStopOnASlowDisk(t *testing.T) {
 	t.Parallel()
@@ -154,25 +154,24 @@ func TestStopOnASlowDisk(t *testing.T) {
 			must(t, 0, l.Store.Close(ctx, true))
 			l.Release()
 			t.Logf("%d syncs, %v", slow.syncs, slow.passed)
-			const rest = 10 // syncs that a stop cannot do without
+			const rest = 10 // syncs that every stop needs
 			if slow.passed > limit+rest*c.each || c.saved && slow.passed > limit/2 {
 				t.Errorf("the stop took %v, %d syncs", slow.passed, slow.syncs)
 			}
 			if strings.Contains(said.String(), "level=ERROR") || strings.Contains(said.String(), "cut the writing of snapshots short") == c.saved {
-				t.Errorf("it says %s", said.String())
+				t.Errorf("log: %s", said.String())
 			}
 			again := manyShards(t, mem, c.logged, log)
 			stats, _ := again.Disk().Stats()
 			if n := again.Stats().Keys; n != 3000 || stats.Damage > 0 || stats.Torn > 0 || (stats.Unsaved == 0) != c.saved {
-				t.Errorf("%d keys are back, %d are in no snapshot, %d places are damaged", n, stats.Unsaved, stats.Damage)
+				t.Errorf("%d keys are back, %d changes are not in a snapshot, %d places are damaged", n, stats.Unsaved, stats.Damage)
 			}
 			again.kill()
 		})
 	}
 }
 
-// A stop whose time is over before it begins is no failure when nothing has changed, or when the
-// logs have it.
+// A stop without time left succeeds if nothing has changed or the logs have the changes.
 func TestStopWithoutTime(t *testing.T) {
 	t.Parallel()
 	for _, changed := range []bool{false, true} {
@@ -187,14 +186,14 @@ func TestStopWithoutTime(t *testing.T) {
 		must(t, 0, l.Store.Close(ctx, true))
 		l.Release()
 		if strings.Contains(said.String(), "level=ERROR") || strings.Contains(said.String(), "snapshots") != changed {
-			t.Errorf("changed %v: it says %s", changed, said.String())
+			t.Errorf("changed %v: log: %s", changed, said.String())
 		}
 	}
 }
 
-// Without a descriptor for a folder or a file, nothing is unknown: no log stops, and all goes on
-// when there are some again.
-func TestNoDescriptors(t *testing.T) {
+// Running out of file descriptors leaves nothing uncertain: no log stops, and everything works once
+// there are descriptors again.
+func TestOutOfDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, none := range []error{syscall.EMFILE, syscall.ENFILE} {
 		for _, fsync := range []FsyncPolicy{FsyncAlways, FsyncEverysec} {
@@ -203,7 +202,7 @@ func TestNoDescriptors(t *testing.T) {
 			l := mustLab(t, opens, fsync)
 			l.put("k", 10, 0)
 			l.disk.folder.SyncAll()
-			l.put("k", 20, 0) // into a file whose folder is to be opened again for the sync
+			l.put("k", 20, 0) // the sync of this file opens its folder again
 			must(t, 0, l.of("k").snapshots.write(true))
 			l.put("k", 30, 0)
 			opens.set(none)
@@ -238,7 +237,7 @@ func TestNoDescriptors(t *testing.T) {
 	}
 }
 
-// openless is a file system in which nothing can be opened while there is an error.
+// openless is a file system that cannot open files while err is set.
 type openless struct {
 	vfs.FS
 	mu  sync.Mutex
@@ -290,7 +289,7 @@ func TestStoppedShardsAreCounted(t *testing.T) {
 	}), FsyncEverysec)
 	sh, other := l.of("k"), l.of("other")
 	if sh == other {
-		t.Fatal("one shard")
+		t.Fatal("both keys belong to one shard")
 	}
 	l.put("k", 10, 0)
 	for want, stop := range []*Shard{nil, sh, other} {
@@ -299,11 +298,11 @@ func TestStoppedShardsAreCounted(t *testing.T) {
 		}
 		broken = true
 		if stop != nil && stop.writer.log.Sync(stop.writer.log.Position()) == nil {
-			t.Error("the sync is said to be done")
+			t.Error("the sync succeeded")
 		}
 		broken = false
 		if stats, _ := l.Disk().Stats(); stats.Stopped != want {
-			t.Errorf("%d are counted, want %d", stats.Stopped, want)
+			t.Errorf("%d stopped shards are counted, want %d", stats.Stopped, want)
 		}
 	}
 	l.kill()

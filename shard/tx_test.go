@@ -10,9 +10,9 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// Two counters that are only ever changed together, by many at once: nobody sees or makes a state
-// in between.
-func TestHoldIsOneMoment(t *testing.T) {
+// Many transactions change two counters together: no transaction sees or makes a state in which
+// they differ.
+func TestUpdateIsAtomic(t *testing.T) {
 	f := newFixture(t)
 	f.set("a", "0")
 	f.set("b", "0")
@@ -68,9 +68,9 @@ func TestMarkChangesWithTheKey(t *testing.T) {
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
 	if f.Mark([]byte("k")) != missing {
-		t.Error("an expired key has another mark than a missing one")
+		t.Error("an expired key and a missing one have different marks")
 	}
-	// In a later epoch, others may have set and deleted it in between.
+	// Before a later epoch, another node may have set and deleted the key.
 	f.Role().Close()
 	must(t, 0, f.Role().Open(epoch+1, 0))
 	if f.Mark([]byte("none")) == missing {
@@ -101,7 +101,7 @@ func TestIdle(t *testing.T) {
 		f.now += 5000
 		touch()
 		if n := idle(); n != 0 {
-			t.Errorf("idle for %d s after a use", n)
+			t.Errorf("idle for %d s after an access", n)
 		}
 	}
 	before := f.index.counts.hits.Load() + f.index.counts.misses.Load()
@@ -111,9 +111,9 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// The tables follow whatever is done: in the end they say what a count of all entries says, and
-// nothing once all is gone.
-func TestTablesAreTheSumsOfTheEntries(t *testing.T) {
+// The stats follow all operations: in the end they equal a count of all entries, and they are zero
+// once all entries are gone.
+func TestStatsEqualACountOfTheEntries(t *testing.T) {
 	now := int64(1000)
 	store, put := storeOf(t, &now)
 	for range 3000 {

@@ -41,7 +41,7 @@ func (l *lab) has(key string) bool {
 	return true
 }
 
-// Times to live run on while nothing runs; what has expired stays gone, even if the clock goes back.
+// Deadlines pass while the process is down. Expired keys stay gone even if the clock is set back.
 func TestDeadlinesOverARestart(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -58,7 +58,7 @@ func TestDeadlinesOverARestart(t *testing.T) {
 	l.now += 20
 	l.of("freed").RemoveExpired(10)
 	l.kill()
-	for restart := range 3 { // the second and third find what the first one left
+	for restart := range 3 { // the second and third find the files of the first
 		l = mustLab(t, mem, FsyncEverysec)
 		l.now += 2000
 		for key, want := range map[string]bool{"stays": true, "soon": false, "soonlarge": false, "later": true} {
@@ -69,28 +69,29 @@ func TestDeadlinesOverARestart(t *testing.T) {
 		if at, _ := l.of("later").Deadline([]byte("later")); at != 1_009_000 {
 			t.Errorf("the deadline is %d", at)
 		}
-		l.now -= 2000 + 5 // before the deadline of freed
+		l.now -= 2000 + 5 // before the deadline of "freed"
 		if l.has("freed") {
-			t.Error("a key that had expired is back")
+			t.Error("an expired key is back")
 		}
 		if n := l.disk.counters.damageFound.Load(); n > 0 {
-			t.Errorf("restart %d: %d places are said to be damaged", restart, n)
+			t.Errorf("restart %d: %d places are reported as damaged", restart, n)
 		}
 		l.kill()
 	}
 }
 
-// The blob of a value that expired while nothing ran goes, and its record is no damage afterwards.
+// The blob of a value that expired while the process was down is deleted, and its record does not
+// count as damage afterwards.
 func TestExpiredBlobs(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
 	l.put("large", persistence.BlobBytes, l.now-1+2)
 	l.kill()
-	// The lab's clock begins anew at each start: let the record be older than it.
+	// The lab's clock starts from the same time at each start: make the record older.
 	l = mustLab(t, mem, FsyncEverysec)
 	if !l.has("large") {
-		t.Fatal("too early")
+		t.Fatal("the deadline has not passed")
 	}
 	l.now += 10
 	l.of("large").RemoveExpired(1)
@@ -101,7 +102,7 @@ func TestExpiredBlobs(t *testing.T) {
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
 	if n := l.disk.counters.damageFound.Load(); n > 0 || l.has("large") {
-		t.Errorf("%d places are said to be damaged", n)
+		t.Errorf("%d places are reported as damaged", n)
 	}
 	l.kill()
 }
@@ -110,7 +111,7 @@ func blobDirOf(s *Shard) string {
 	return fmt.Sprintf("data/shards/%05d/blobs", s.id)
 }
 
-// Versions go on where they were, and a repeated request is known after a restart.
+// After a restart versions continue to rise, and a repeated request is recognized.
 func TestVersionsAndRequestsOverARestart(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -130,13 +131,13 @@ func TestVersionsAndRequestsOverARestart(t *testing.T) {
 		v, _ := l.value("n", 10, false)
 		o, err := l.of("new").Set(Write{Key: []byte("new"), Value: v, Condition: IfMissing, RequestID: "once"})
 		if must(t, o, err); !o.Done {
-			t.Errorf("start %d: a repeat was not known", i)
+			t.Errorf("start %d: a repeat was not recognized", i)
 		}
 		l.kill()
 	}
 }
 
-// Without a log, snapshots alone come back, those of large values too, and what an earlier run
+// Without a log, only snapshots are recovered, including large values, and what an earlier run
 // logged is not lost.
 func TestWithoutALog(t *testing.T) {
 	t.Parallel()
@@ -167,15 +168,15 @@ func TestWithoutALog(t *testing.T) {
 			t.Errorf("large has %d bytes", e.NPYBytes())
 		}
 		e.Release()
-		must(t, 0, l.of("large").snapshots.write(true)) // writes its own files, and removes those of the one before
+		must(t, 0, l.of("large").snapshots.write(true)) // writes new files and removes the previous ones
 		if n := l.disk.counters.damageFound.Load(); n > 0 {
-			t.Errorf("%d places are said to be damaged", n)
+			t.Errorf("%d places are reported as damaged", n)
 		}
 		l.kill()
 	}
 }
 
-// The scrubber finds what has been damaged while the node runs, says so and repairs it from memory.
+// The scrubber finds damage while the node runs, reports it and repairs it from memory.
 func TestScrub(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -192,7 +193,7 @@ func TestScrub(t *testing.T) {
 	l.put("{0}large", persistence.BlobBytes, 0)
 	l.put("{0}small", 100, 0)
 	l.kill()
-	l = mustLab(t, mem, FsyncEverysec) // so that the segments are closed
+	l = mustLab(t, mem, FsyncEverysec) // closes the segments
 	l.disk.log = slog.New(slog.NewTextHandler(&log, nil))
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec, ScrubRate: 1 << 40})
 	want := l.contents()
@@ -203,7 +204,7 @@ func TestScrub(t *testing.T) {
 	}
 	scrubAll()
 	if n := l.disk.counters.damageFound.Load(); n != 0 {
-		t.Fatalf("%d places are said to be damaged: %s", n, &log)
+		t.Fatalf("%d places are reported as damaged: %s", n, &log)
 	}
 	d := &damagedDisk{Mem: mem}
 	d.walk("data/shards")
@@ -231,7 +232,7 @@ func TestScrub(t *testing.T) {
 	found := l.disk.counters.damageFound.Load()
 	scrubAll()
 	if again := l.disk.counters.damageFound.Load(); again != found {
-		t.Errorf("after the repair there is more damage: %s", &log)
+		t.Errorf("there is more damage after the repair: %s", &log)
 	}
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
@@ -246,7 +247,7 @@ func TestScrub(t *testing.T) {
 	l.kill()
 }
 
-// Below disk-reserve values are refused; reads, deletes and deadlines go on.
+// Below disk-reserve values are refused; reads, deletes and new deadlines work.
 func TestDiskReserve(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -264,7 +265,7 @@ func TestDiskReserve(t *testing.T) {
 		t.Errorf("writes: %v", err)
 	}
 	if !l.has("k") {
-		t.Error("reads do not go on")
+		t.Error("reads fail")
 	}
 	done, err := l.of("k").Expire([]byte("k"), l.now+1000, ExpireCondition{})
 	n, err2 := l.of("k").Delete(keys("k"))
@@ -277,9 +278,9 @@ func TestDiskReserve(t *testing.T) {
 	l.kill()
 }
 
-// The store by itself: it syncs, writes snapshots when its folder has grown, at save points and at
-// its end, and a stop loses nothing.
-func TestStoreLooksAfterItsFiles(t *testing.T) {
+// The background work syncs, compacts a folder that has grown, and saves at save points and at the
+// end. A stop loses nothing.
+func TestBackgroundWorkOnFiles(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	l := mustLab(t, mem, FsyncEverysec)
@@ -305,18 +306,18 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	wait("a save point", func(s DiskStats) bool { return s.Unsaved == 0 && s.Snapshots > 0 && !s.Saving })
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec})
 	before, _ := l.Disk().Stats()
-	for range 50 { // far more than may lie there
+	for range 50 { // far more than the folder may hold
 		l.put("a", persistence.BlobBytes-100, 0)
 	}
-	wait("snapshots of what has grown", func(s DiskStats) bool { return s.Snapshots > before.Snapshots && s.Bytes < 3*s.Live+8<<20 })
-	// What was deleted is still in the snapshots: they are replaced, too, so that writes need not
-	// wait for ever.
+	wait("compaction", func(s DiskStats) bool { return s.Snapshots > before.Snapshots && s.Bytes < 3*s.Live+8<<20 })
+	// Deleted values are still in the snapshots. These are compacted too, or writes would wait
+	// forever.
 	for i := range 20 {
 		l.put(fmt.Sprint("gone", i), persistence.BlobBytes-100, 0)
 	}
 	must(t, 0, l.Disk().Save())
 	must(t, 0, l.Store.Flush())
-	wait("the files of what was deleted to go", func(s DiskStats) bool { return s.Bytes < 8<<20 })
+	wait("the files of deleted values to be removed", func(s DiskStats) bool { return s.Bytes < 8<<20 })
 	l.put("a", 10, 0)
 	must(t, 0, l.Disk().SaveInBackground())
 	wait("a snapshot in the background", func(s DiskStats) bool { return !s.Saving && s.Unsaved == 0 })
@@ -324,14 +325,14 @@ func TestStoreLooksAfterItsFiles(t *testing.T) {
 	l.put("d", 10, 0)
 	want := l.contents()
 	must(t, 0, l.Store.Close(context.Background(), true))
-	for _, sh := range l.shards { // nothing is in a log any more
+	for _, sh := range l.shards { // no log has a record left
 		if log, _, _ := sh.writer.log.Sizes(); log > 200 {
 			t.Errorf("shard %d has a log of %d bytes", sh.id, log)
 		}
 	}
 	v, _ := l.value("late", 10, false)
 	if _, err := l.of("late").Set(Write{Key: []byte("late"), Value: v}); !errors.Is(err, ErrDisk) {
-		t.Errorf("a write after the end: %v", err)
+		t.Errorf("a write after Close: %v", err)
 	}
 	l.Store.disk.folder = nil
 	l2 := mustLab(t, mem, FsyncEverysec)

@@ -15,7 +15,7 @@ import (
 
 const labReserve = 256 << 10 // bytes that are kept back for deletes
 
-// openFull opens a lab on a small disk; said has its log.
+// openFull opens a lab on a small disk. It logs to said.
 func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(said, nil))
@@ -39,7 +39,7 @@ func (l *lab) tryPut(key string, n int) error {
 	return err
 }
 
-// fill stores keys until the disk is full, and returns how many.
+// fill stores keys until the disk is full and returns their number.
 func (l *lab) fill() (keys int) {
 	for {
 		err := l.tryPut(fmt.Sprint("key ", keys), 3000)
@@ -51,7 +51,8 @@ func (l *lab) fill() (keys int) {
 	}
 }
 
-// On a full disk reads and deletes go on, what was deleted is freed, and then values are taken again.
+// On a full disk reads and deletes work. The deleted space is freed, and then the store accepts
+// values again.
 func TestDeletesOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -59,7 +60,7 @@ func TestDeletesOnAFullDisk(t *testing.T) {
 	var said strings.Builder
 	l := openFull(t, mem, &said)
 	n := l.fill()
-	mem.SetSize(2<<20 - l.mustFree(mem)) // another program takes what is left, to the last byte
+	mem.SetSize(2<<20 - l.mustFree(mem)) // another program uses the rest, to the last byte
 	for i := range n {
 		key := fmt.Sprint("key ", i)
 		if deleted, err := l.of(key).Delete(keys(key)); deleted != 1 || err != nil {
@@ -68,7 +69,7 @@ func TestDeletesOnAFullDisk(t *testing.T) {
 		if i == n/2 {
 			l.disk.guard.check()
 			if err := l.tryPut("x", 10); !errors.Is(err, ErrDiskFull) || !strings.Contains(err.Error(), "delete keys") {
-				t.Errorf("a value took the room that is for deletes: %v", err)
+				t.Errorf("a value used the space for deletes: %v", err)
 			}
 		}
 	}
@@ -90,8 +91,8 @@ func (l *lab) mustFree(mem *vfs.Mem) int64 {
 	return must(l.t, free, err)
 }
 
-// When what was kept back is used up, too, the error says so, and nothing is changed.
-func TestNotEvenADelete(t *testing.T) {
+// When even the space kept back is used up, the error says so and nothing changes.
+func TestDeleteOnAnExhaustedDisk(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	mem.SetSize(1 << 20)
@@ -99,7 +100,7 @@ func TestNotEvenADelete(t *testing.T) {
 	l := openFull(t, mem, &said)
 	key := strings.Repeat("k", 1000)
 	must(t, 0, l.tryPut(key, 10))
-	mem.SetSize(1) // another program takes more than was kept back
+	mem.SetSize(1) // another program uses more than was kept back
 	for i := range int64(1000) {
 		if _, err := l.of(key).Expire([]byte(key), l.now+1000+i, ExpireCondition{}); err == nil {
 			continue // into the last block of the file
@@ -111,19 +112,19 @@ func TestNotEvenADelete(t *testing.T) {
 		mem.SetSize(0)
 		deleted, err := l.of(key).Delete(keys(key))
 		if must(t, deleted, err) != 1 {
-			t.Error("with room again it is not there")
+			t.Error("the key is missing once there is space again")
 		}
 		l.kill()
 		return
 	}
-	t.Error("no change has failed")
+	t.Error("no change failed")
 }
 
-// A start on a full disk serves reads. It writes nothing until there is room, and the start after
-// it finds all as it should be.
+// A start on a full disk serves reads. It writes nothing until there is space, and the next start
+// finds everything intact.
 func TestStartOnAFullDisk(t *testing.T) {
 	t.Parallel()
-	for _, reserved := range []bool{true, false} { // without: as a folder of an older program is, or one whose reserve is used up
+	for _, reserved := range []bool{true, false} { // without: a folder of an older program, or one whose reserve is used up
 		mem := vfs.NewMem()
 		var said strings.Builder
 		l := openFull(t, mem, &said)
@@ -138,7 +139,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 		for range 2 {
 			mem.SetSize(1)
 			if reserved {
-				mem.SetSize(1 - l.mustFree(mem)) // just what is there
+				mem.SetSize(1 - l.mustFree(mem)) // exactly what the files take
 			}
 			l = openFull(t, mem, &said)
 			for id, got := range l.contents() {
@@ -164,8 +165,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 	}
 }
 
-// A start on a disk that has hardly any room left uses what was kept back: raft has to write for a
-// start, too.
+// A start on an almost full disk uses the space kept back: raft has to write at a start too.
 func TestStartOnAnAlmostFullDisk(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
@@ -187,14 +187,14 @@ func TestStartOnAnAlmostFullDisk(t *testing.T) {
 	}
 }
 
-// The room that comes while a node runs is used, without another start.
-func TestRoomComesAfterTheStart(t *testing.T) {
+// A running node uses space that becomes free, without a restart.
+func TestSpaceBecomesFreeAfterTheStart(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
 	var said strings.Builder
 	l := openFull(t, mem, &said)
 	must(t, 0, l.tryPut("k", 10))
-	must(t, 0, l.Store.Close(t.Context(), false)) // clean: the manifest says so until there is room for another one
+	must(t, 0, l.Store.Close(t.Context(), false)) // clean: the manifest says so until there is space for a new one
 	l.Release()
 	must(t, 0, mem.Remove("data/RESERVE"))
 	mem.SetSize(1)
@@ -205,7 +205,7 @@ func TestRoomComesAfterTheStart(t *testing.T) {
 	mem.SetSize(0)
 	l.disk.guard.check()
 	must(t, 0, l.tryPut("x", 10))
-	l.kill() // not clean, and the manifest says that
+	l.kill() // not clean, as the manifest says
 	l = openFull(t, mem, &said)
 	if stats, _ := l.Disk().Stats(); !l.has("x") || !l.has("k") || stats.Damage > 0 {
 		t.Errorf("%d places are damaged; %s", stats.Damage, said.String())

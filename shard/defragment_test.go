@@ -7,11 +7,11 @@ import (
 	"github.com/ndring/ndring/memory"
 )
 
-// What somebody reads is not moved: the block that is read and its copy would both own the parts.
-// Who reads it, and who stores it, let it go in either order.
-func TestCompactLeavesReadersTheirs(t *testing.T) {
+// An entry that a reader holds is not moved: the block and its copy would both own the parts. The
+// reader and the index release it in either order.
+func TestDefragmentLeavesHeldEntries(t *testing.T) {
 	c := newCache(t, NoEviction, 0)
-	const n, kept = 6000, 3 // every third entry stays, and every second of these is read
+	const n, kept = 6000, 3 // every third entry stays, and a reader holds every second of these
 	for i := range n {
 		key := fmt.Sprint("k", i)
 		part := []Part{{"mask", c.pool.Copy([]byte(key))}}
@@ -31,7 +31,7 @@ func TestCompactLeavesReadersTheirs(t *testing.T) {
 		c.Trim(false)
 	}
 	if sparse := c.pool.Evacuating(); !sparse && !memory.OnGoHeap {
-		t.Error("nothing is to be moved: the test shows nothing")
+		t.Error("no slab is being evacuated: the test shows nothing")
 	}
 	part := func(e *Entry) string { return string(e.Parts()[0].Data.Bytes()) }
 	for i, e := range read {
@@ -47,7 +47,7 @@ func TestCompactLeavesReadersTheirs(t *testing.T) {
 		key := fmt.Sprint("k", i)
 		if e := c.of(key).Get([]byte(key), true); e != nil {
 			if got := part(e); got != key {
-				t.Fatalf("%s has become %q", key, got)
+				t.Fatalf("%s has the part %q", key, got)
 			}
 			e.Release()
 		}

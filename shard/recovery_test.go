@@ -13,15 +13,15 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// clockModel is what a shard must have whatever the clock shows when it is recovered: each key's
-// value and deadline, those that have expired and are not freed yet included, and the answers to
+// clockModel is what a shard must have whatever the clock shows during its recovery: value and
+// deadline of every key, including expired keys that are not freed yet, and the outcomes of
 // requests.
 type clockModel struct {
 	keys    state
 	answers map[[2]string]*clockAnswer // by key and request id
 }
 
-// clockAnswer is an outcome that a repeat has to get while the clock shows less than known.
+// clockAnswer is the outcome that a repeat must get until the clock shows known.
 type clockAnswer struct {
 	outcome Outcome
 	known   int64
@@ -36,7 +36,7 @@ func (m *clockModel) clone() *clockModel {
 	return c
 }
 
-// clockRun does random things to one shard and its model. What survives a crash is kept in safe.
+// clockRun applies random operations to one shard and its model. Safe keeps what survives a crash.
 type clockRun struct {
 	*lab
 	seed   uint64
@@ -58,7 +58,7 @@ func (c *clockRun) live(key string) (fact, bool) {
 	return f, there && (f.at == 0 || c.now < f.at)
 }
 
-// deadline is a moment from shortly before now on.
+// deadline returns a time from shortly before now on.
 func (c *clockRun) deadline() int64 { return c.now - 200 + c.r.Int64N(4000) }
 
 func (c *clockRun) step(tx *Tx) {
@@ -139,7 +139,7 @@ func (c *clockRun) set(tx *Tx, key string, old fact, there bool) {
 	}
 }
 
-// repeat sends a request again: it gets the first one's answer and changes nothing.
+// repeat sends a request again: it must get the outcome of the first attempt and change nothing.
 func (c *clockRun) repeat(tx *Tx) {
 	for id, a := range c.model.answers {
 		if c.now >= a.known {
@@ -161,7 +161,7 @@ func (c *clockRun) expect(ok bool, what string) {
 	}
 }
 
-// run does some operations, then ends the process one way or another.
+// run performs some operations and then ends the process in one of several ways.
 func (c *clockRun) run(clean bool) {
 	for range 25 {
 		switch c.r.IntN(12) {
@@ -199,7 +199,7 @@ func (c *clockRun) run(clean bool) {
 	c.safe = c.model.clone()
 }
 
-// check compares what came back with the model, by any clock, and what is read without a node.
+// check compares the recovered shard, and what tools read without a node, with the model.
 func (c *clockRun) check(mem *vfs.Mem) {
 	sh := c.shard()
 	got := state{}
@@ -232,9 +232,9 @@ func (c *clockRun) check(mem *vfs.Mem) {
 	c.expect(keys == live && expired == int64(len(c.model.keys))-live, fmt.Sprintf("check counts %d keys, %d expired", keys, expired))
 }
 
-// Whatever the clock shows at a start, all that was acknowledged comes back: values with their last
-// deadlines, and the answers to requests.
-func TestRecoveryDoesNotGoByTheClock(t *testing.T) {
+// Whatever the clock shows at a start, the recovery restores everything that was acknowledged:
+// values with their last deadlines and the outcomes of requests.
+func TestRecoveryIgnoresTheClock(t *testing.T) {
 	t.Parallel()
 	base := rand.Uint64()
 	t.Logf("seed %d", base)
