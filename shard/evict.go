@@ -75,7 +75,6 @@ func (s *Store) EvictFor(n int64) bool {
 // evictor chooses the entries to evict. It samples, as Redis does: no order of all entries is kept.
 type evictor struct {
 	shards []*Shard
-	memory *Memory
 	clock  Clock
 }
 

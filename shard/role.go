@@ -47,7 +47,7 @@ func (r *Role) Open(epoch, emptySince uint64) error {
 	case !r.ready.Load():
 		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
 	case epoch < max(last, emptySince, 1):
-		return fmt.Errorf("shard %d: %w: it was in %d, asked for %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
+		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
 	case epoch == last && r.gate.isOpen():
 		return nil
 	case epoch == last && r.handoverPending:
@@ -56,7 +56,7 @@ func (r *Role) Open(epoch, emptySince uint64) error {
 	r.gate.close()
 	r.handoverPending = false
 	if err := r.writer.beginEpoch(epoch, emptySince); err != nil {
-		return fmt.Errorf("shard %d cannot be served: %w", r.shard, err)
+		return fmt.Errorf("cannot serve shard %d: %w", r.shard, err)
 	}
 	r.gate.open()
 	return nil
@@ -118,7 +118,7 @@ func (r *Role) ClearStale(emptySince uint64) error {
 		return nil
 	}
 	if err := w.clearStale(); err != nil {
-		return fmt.Errorf("the stale copy of shard %d cannot be cleared: %w", r.shard, err)
+		return fmt.Errorf("cannot clear the stale copy of shard %d: %w", r.shard, err)
 	}
 	return nil
 }

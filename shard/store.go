@@ -54,7 +54,7 @@ func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	for i := range s.shards {
 		s.shards[i] = newShard(i, s)
 	}
-	s.evictor = evictor{shards: s.shards, memory: &s.memory, clock: clock}
+	s.evictor = evictor{shards: s.shards, clock: clock}
 	return s
 }
 
