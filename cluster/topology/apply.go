@@ -8,30 +8,34 @@ import (
 )
 
 var (
-	// ErrStale is returned for an op that expects another epoch of its shard, or another incarnation of its node, than there is; and for one that asks for what is so already, which
-	// somebody else has decided meanwhile. Who proposed it looks at the new topology.
+	// ErrStale is returned for an op whose shard is in another epoch, or whose node in another incarnation,
+	// than the op expects, and for an op that another proposal has made pointless. The proposer should
+	// look at the new topology.
 	ErrStale = errors.New("the topology has changed meanwhile")
-	// ErrNoCluster is returned for every op but Create before the cluster is made.
-	ErrNoCluster = errors.New("there is no cluster yet")
-	// ErrExists is returned for Create when the cluster is made already.
-	ErrExists = errors.New("there is a cluster already")
-	// ErrUnknownNode is returned for an op that names a node that is no member, or is none any more.
-	ErrUnknownNode = errors.New("no member of the cluster")
-	// ErrUnknownShard is returned for an op on a shard that the cluster has not.
+	// ErrNoCluster is returned for every op but Create before the cluster exists.
+	ErrNoCluster = errors.New("the cluster does not exist yet")
+	// ErrExists is returned for Create when the cluster exists.
+	ErrExists = errors.New("the cluster exists already")
+	// ErrUnknownNode is returned for an op on a node that is not a member.
+	ErrUnknownNode = errors.New("not a member of the cluster")
+	// ErrUnknownShard is returned for an op on a shard that does not exist.
 	ErrUnknownShard = errors.New("no such shard")
-	// ErrRefused is returned for an op that would break a rule of the topology, such as a primary that has no copy in step, and for one that makes no sense.
+	// ErrRefused is returned for an invalid op, and for one that would break an invariant of the topology,
+	// such as promoting a node that is not in the ISR.
 	ErrRefused = errors.New("refused")
 )
 
-// maxFirstEpoch leaves room for more changes than there will be, so that no epoch ever begins at 0 again.
+// maxFirstEpoch leaves room for more changes than a cluster will ever see, so epochs never overflow.
 const maxFirstEpoch = 1 << 62
 
 func refused(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
 }
 
-// Apply returns the topology after the log entry with an index, and for each op of the command nil, or why it was not done. It is a function of its arguments alone: every
-// node that applies the same entries has the same topology. t, which may be nil before there is a cluster, stays as it is; what does not change is shared.
+// Apply returns the topology after the log entry with the given index, and for each op of the command nil
+// or why it was refused. It depends on its arguments alone: nodes that apply the same entries have the
+// same topology. t may be nil before the cluster exists. Apply does not change t; the result shares the
+// parts that stay the same.
 func (t *Topology) Apply(index uint64, c Command) (*Topology, []error) {
 	e := &edit{}
 	if t != nil {
@@ -47,10 +51,10 @@ func (t *Topology) Apply(index uint64, c Command) (*Topology, []error) {
 	return &e.t, errs
 }
 
-// edit is a topology that is being made. An op that fails leaves it as it was.
+// edit is a topology under construction. A refused op leaves it unchanged.
 type edit struct {
 	t                                            Topology
-	ownNodes, ownShards, ownConfig, ownForgotten bool // those parts are not shared with the topology before
+	ownNodes, ownShards, ownConfig, ownForgotten bool // the part is a copy, no longer shared with the previous topology
 }
 
 func (e *edit) do(op Op) error {
@@ -75,7 +79,7 @@ func (e *edit) do(op Op) error {
 	return refused("unknown kind of op %q", op.Kind)
 }
 
-// create makes the cluster. Its shards have no primaries yet: the controller gives them out.
+// create creates the cluster. Its shards have no primaries yet: the controller promotes them.
 func (e *edit) create(op Op) error {
 	if e.t.Cluster != "" {
 		return fmt.Errorf("%w: %s", ErrExists, e.t.Cluster)
@@ -91,7 +95,7 @@ func (e *edit) create(op Op) error {
 	for i := range nodes {
 		nodes[i].State = Active
 		if nodes[i].ID == "" || i > 0 && nodes[i].ID == nodes[i-1].ID {
-			return refused("node id %q is empty or there twice", nodes[i].ID)
+			return refused("node id %q is empty or used twice", nodes[i].ID)
 		}
 	}
 	row := Shard{Epoch: op.Epoch, EmptySince: op.Epoch}
@@ -107,7 +111,8 @@ func (e *edit) create(op Op) error {
 	return nil
 }
 
-// config sets or resets a setting. Which names and values there are the nodes know: here any will do, so that of one command's ops either all are done or none.
+// config sets or resets a setting. It accepts any name and value: the nodes validate them before they
+// propose, so the ops of one command are applied all or none.
 func (e *edit) config(op Op) error {
 	if op.Name == "" {
 		return refused("a setting needs a name")
@@ -116,7 +121,7 @@ func (e *edit) config(op Op) error {
 		e.t.Settings, e.t.SetAt = maps.Clone(e.t.Settings), maps.Clone(e.t.SetAt)
 		e.ownConfig = true
 	}
-	if e.t.Settings == nil { // there are none
+	if e.t.Settings == nil {
 		e.t.Settings = map[string]string{}
 	}
 	if e.t.SetAt == nil {
@@ -131,7 +136,7 @@ func (e *edit) config(op Op) error {
 	return nil
 }
 
-// nodes returns the nodes to be changed.
+// nodes returns the nodes for changing.
 func (e *edit) nodes() []Node {
 	if !e.ownNodes {
 		e.t.Nodes = slices.Clone(e.t.Nodes)
@@ -140,7 +145,7 @@ func (e *edit) nodes() []Node {
 	return e.t.Nodes
 }
 
-// forgotten returns the forgotten nodes to be changed.
+// forgotten returns the forgotten nodes for changing.
 func (e *edit) forgotten() map[NodeID]uint64 {
 	if !e.ownForgotten {
 		e.t.Forgotten = maps.Clone(e.t.Forgotten)
@@ -152,7 +157,7 @@ func (e *edit) forgotten() map[NodeID]uint64 {
 	return e.t.Forgotten
 }
 
-// shard returns the row to be changed. Its lists may be shared: they are replaced, never written.
+// shard returns a row for changing. Its lists may be shared: replace them, never write to them.
 func (e *edit) shard(id int) *Shard {
 	if !e.ownShards {
 		e.t.Shards = slices.Clone(e.t.Shards)
@@ -161,7 +166,7 @@ func (e *edit) shard(id int) *Shard {
 	return &e.t.Shards[id]
 }
 
-// without returns the list without a node: the list itself if the node is not in it, never a changed one.
+// without returns the list without a node. It never changes the list, and returns the list itself if the node is not in it.
 func without(list []NodeID, id NodeID) []NodeID {
 	i := slices.Index(list, id)
 	if i < 0 {
@@ -173,10 +178,10 @@ func without(list []NodeID, id NodeID) []NodeID {
 	return slices.Concat(list[:i], list[i+1:])
 }
 
-// with returns a new list with a node at its end.
+// with returns a new list with a node appended.
 func with(list []NodeID, id NodeID) []NodeID { return append(slices.Clip(list), id) }
 
-// distinct reports whether no node is in the list twice.
+// distinct reports whether the list has no duplicates.
 func distinct(list []NodeID) bool {
 	for i, id := range list {
 		if slices.Contains(list[:i], id) {

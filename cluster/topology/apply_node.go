@@ -11,17 +11,18 @@ func sortNodes(nodes []Node) {
 	slices.SortStableFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// nodeJoin adds a node, or notes a new start of one that is known: then it serves nothing until it is promoted anew, as what it was told before it ended is void.
+// nodeJoin adds a node, or records a new incarnation of a member. A new incarnation serves nothing until it
+// is promoted: what earlier incarnations were told is stale.
 func (e *edit) nodeJoin(op Op) error {
 	if len(op.Nodes) != 1 || op.Nodes[0].ID == "" {
-		return refused("it takes one node with an id")
+		return refused("it needs exactly one node, with an id")
 	}
 	n := op.Nodes[0]
 	i, known := find(e.t.Nodes, n.ID)
 	if !known {
 		if last, ok := e.t.Forgotten[n.ID]; ok {
 			if n.Incarnation <= last {
-				return fmt.Errorf("%w: %s was forgotten, and has not been started since", ErrStale, n.ID)
+				return fmt.Errorf("%w: %s was forgotten and has not been restarted since", ErrStale, n.ID)
 			}
 			delete(e.forgotten(), n.ID)
 		}
@@ -31,12 +32,12 @@ func (e *edit) nodeJoin(op Op) error {
 		return nil
 	}
 	was := e.t.Nodes[i]
-	n.State = was.State // a node that is leaving goes on leaving after a new start
+	n.State = was.State // a restart does not cancel leaving
 	switch {
 	case n.Incarnation < was.Incarnation:
-		return fmt.Errorf("%w: %s has been started since, as incarnation %d", ErrStale, n.ID, was.Incarnation)
+		return fmt.Errorf("%w: %s has been restarted since, as incarnation %d", ErrStale, n.ID, was.Incarnation)
 	case n.Incarnation == was.Incarnation && n.Store != was.Store:
-		return refused("%s has another data folder without another start", n.ID)
+		return refused("%s has another data folder without a restart", n.ID)
 	case n.Equal(was):
 		return nil
 	}
@@ -48,8 +49,9 @@ func (e *edit) nodeJoin(op Op) error {
 	return nil
 }
 
-// restarted takes the primaries of a node, and its copies too if its data folder is another one. If that has another name only, the copies stay, in another epoch: a copy is known
-// by its node and store.
+// restarted takes the primaries of a node away, and its copies too if its disk was wiped. If its data
+// folder only got a new store id, the copies stay but their epochs rise, because a copy is identified by
+// node and store.
 func (e *edit) restarted(id NodeID, wiped, renamed bool) {
 	for i := range e.t.Shards {
 		row := e.t.Shards[i]
@@ -76,7 +78,8 @@ func (e *edit) nodeLeave(op Op) error {
 	return nil
 }
 
-// nodeForget gives up all copies of a node. A shard of which it had the last one begins empty elsewhere. One that is repeated late must not hit a later start of the node, or what it holds by now.
+// nodeForget gives up all copies of a node. If it had the last copy of a shard, the shard starts empty
+// elsewhere. A late repetition must hit neither a later incarnation nor copies that the node has got since.
 func (e *edit) nodeForget(op Op) error {
 	i, ok := find(e.t.Nodes, op.Node)
 	if !ok {
@@ -87,7 +90,7 @@ func (e *edit) nodeForget(op Op) error {
 	case op.Incarnation != 0 && op.Incarnation != n.Incarnation:
 		return fmt.Errorf("%w: %s is in incarnation %d, not %d", ErrStale, op.Node, n.Incarnation, op.Incarnation)
 	case op.Empty && (n.State != Leaving || e.t.holds(n.ID)):
-		return fmt.Errorf("%w: %s stays, or holds a copy", ErrStale, op.Node)
+		return fmt.Errorf("%w: %s is not leaving, or has a copy", ErrStale, op.Node)
 	case len(e.t.Nodes) == 1:
 		return refused("%s is the only node", op.Node)
 	}
@@ -104,12 +107,12 @@ func (e *edit) nodeForget(op Op) error {
 	return nil
 }
 
-// holds reports whether a node has a copy in step of any shard.
+// holds reports whether a node is in the ISR of any shard.
 func (t *Topology) holds(id NodeID) bool {
 	return slices.ContainsFunc(t.Shards, func(row Shard) bool { return slices.Contains(row.ISR, id) })
 }
 
-// replace puts a row in the place of another, in the next epoch if the primary or the ISR differs.
+// replace replaces a row, in the next epoch if the primary or the ISR differs.
 func (e *edit) replace(i int, row Shard) {
 	was := e.t.Shards[i]
 	if row.Primary != was.Primary || len(row.ISR) != len(was.ISR) {
@@ -120,7 +123,7 @@ func (e *edit) replace(i int, row Shard) {
 	*e.shard(i) = row
 }
 
-// find returns where a node is in nodes, which should be in the order of ids. It is called for each command of a client.
+// find returns the index of a node in nodes, which should be sorted by id. It runs for every command of a client.
 func find(nodes []Node, id NodeID) (int, bool) {
 	low, high := 0, len(nodes)
 	for low < high {
@@ -133,7 +136,7 @@ func find(nodes []Node, id NodeID) (int, bool) {
 	if low < len(nodes) && nodes[low].ID == id {
 		return low, true
 	}
-	for i := range nodes { // made by hand, in another order
+	for i := range nodes { // not sorted: made by hand
 		if nodes[i].ID == id {
 			return i, true
 		}
@@ -141,7 +144,7 @@ func find(nodes []Node, id NodeID) (int, bool) {
 	return 0, false
 }
 
-// Equal reports whether two rows say the same of a node.
+// Equal reports whether two rows of a node are equal.
 func (a Node) Equal(b Node) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Store == b.Store && a.Incarnation == b.Incarnation && a.Zone == b.Zone && a.BusHost == b.BusHost && a.BusPort == b.BusPort &&
 		a.State == b.State && maps.Equal(a.Listeners, b.Listeners)

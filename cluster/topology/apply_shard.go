@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// onShard does an op that is a compare-and-swap on the epoch of one shard.
+// onShard applies an op that is a compare-and-swap on the epoch of one shard.
 func (e *edit) onShard(op Op) error {
 	if op.Shard < 0 || int(op.Shard) >= len(e.t.Shards) {
 		return fmt.Errorf("%w: %d", ErrUnknownShard, op.Shard)
@@ -53,8 +53,9 @@ func (e *edit) member(op Op) (Node, error) {
 	return n, nil
 }
 
-// begin makes a row whose shard begins empty on one node, in the next epoch. What copies there are, of nodes that catch up too, are of an earlier one, and void.
-func (s *Shard) begin(on NodeID) {
+// startEmpty makes the shard start empty on one node in the next epoch. All other copies, those of learners
+// included, are stale from then on.
+func (s *Shard) startEmpty(on NodeID) {
 	s.Epoch++
 	s.EmptySince, s.Primary, s.ISR, s.Learners = s.Epoch, on, []NodeID{on}, nil
 }
@@ -66,7 +67,7 @@ func (e *edit) assign(row *Shard, op Op) error {
 		}
 	}
 	if !distinct(op.Members) {
-		return refused("a node is there twice: %v", op.Members)
+		return refused("duplicate node in %v", op.Members)
 	}
 	row.Assigned = slices.Clone(op.Members)
 	return nil
@@ -78,9 +79,9 @@ func (e *edit) promote(row *Shard, op Op) error {
 	}
 	if op.Empty {
 		if len(row.ISR) > 0 {
-			return refused("it is not empty: there are copies on %v", row.ISR)
+			return refused("the shard is not empty: it has copies on %v", row.ISR)
 		}
-		row.begin(op.Node)
+		row.startEmpty(op.Node)
 		return nil
 	}
 	isr := op.Members
@@ -89,9 +90,9 @@ func (e *edit) promote(row *Shard, op Op) error {
 	}
 	switch {
 	case !slices.Contains(row.ISR, op.Node):
-		return refused("%s has no copy in step", op.Node)
+		return refused("%s is not in the ISR", op.Node)
 	case !distinct(isr) || !within(isr, row.ISR) || !slices.Contains(isr, op.Node):
-		return refused("%v is no part of %v with %s", isr, row.ISR, op.Node)
+		return refused("the new ISR %v must be a subset of %v with %s", isr, row.ISR, op.Node)
 	case row.Primary == op.Node && len(isr) == len(row.ISR):
 		return fmt.Errorf("%w: %s is the primary", ErrStale, op.Node)
 	}
@@ -100,7 +101,7 @@ func (e *edit) promote(row *Shard, op Op) error {
 	return nil
 }
 
-// resign leaves the last copy in the ISR: it is behind nobody.
+// resign keeps the last copy in the ISR: no other copy is ahead of it.
 func resign(row *Shard, op Op) error {
 	if row.Primary == "" || row.Primary != op.Node {
 		return refused("%s is not the primary", op.Node)
@@ -113,11 +114,11 @@ func resign(row *Shard, op Op) error {
 	return nil
 }
 
-// shrink never takes the last copy away: only NodeForget and a wiped disk do.
+// shrink never removes the last copy: only NodeForget and a wiped disk do.
 func shrink(row *Shard, op Op) error {
 	switch {
 	case !slices.Contains(row.ISR, op.Node):
-		return refused("%s has no copy in step", op.Node)
+		return refused("%s is not in the ISR", op.Node)
 	case row.Primary == op.Node || len(row.ISR) == 1:
 		return refused("%s is the primary, or has the last copy", op.Node)
 	}
@@ -131,7 +132,7 @@ func (e *edit) addLearner(row *Shard, op Op) error {
 		return err
 	}
 	if slices.Contains(row.ISR, op.Node) {
-		return refused("%s is in step", op.Node)
+		return refused("%s is in the ISR", op.Node)
 	}
 	if !slices.Contains(row.Learners, op.Node) {
 		row.Learners = with(row.Learners, op.Node)
@@ -139,13 +140,13 @@ func (e *edit) addLearner(row *Shard, op Op) error {
 	return nil
 }
 
-// expand needs a primary: nobody else can say that a copy is in step.
+// expand needs a primary: only the primary knows that a copy has caught up.
 func (e *edit) expand(row *Shard, op Op) error {
 	if _, err := e.member(op); err != nil {
 		return err
 	}
 	if row.Primary == "" || !slices.Contains(row.Learners, op.Node) {
-		return refused("%s does not catch up with a primary", op.Node)
+		return refused("the shard has no primary, or %s is not a learner", op.Node)
 	}
 	row.ISR, row.Learners = with(row.ISR, op.Node), without(row.Learners, op.Node)
 	row.Epoch++
@@ -158,16 +159,16 @@ func (e *edit) transfer(row *Shard, op Op) error {
 	case err != nil:
 		return err
 	case row.Primary == "":
-		return refused("it has no primary")
+		return refused("the shard has no primary")
 	case n.State == Leaving:
 		return refused("%s is leaving", op.Node)
 	case row.Primary == op.Node:
 		return fmt.Errorf("%w: %s is the primary", ErrStale, op.Node)
 	case op.Empty:
-		row.begin(op.Node)
+		row.startEmpty(op.Node)
 		return nil
 	case !slices.Contains(row.ISR, op.Node):
-		return refused("%s has no copy in step", op.Node)
+		return refused("%s is not in the ISR", op.Node)
 	}
 	row.Primary = op.Node
 	row.Epoch++

@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Check returns an error that names the first thing in the topology that cannot be. One without a cluster is right when it is empty.
+// Check returns an error that names the first violated invariant of a topology. Without a cluster, the
+// topology must be empty.
 func (t *Topology) Check() error {
 	if t.Cluster == "" {
 		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Settings) > 0 || len(t.SetAt) > 0 {
@@ -23,7 +24,7 @@ func (t *Topology) Check() error {
 	for i, n := range t.Nodes {
 		switch {
 		case n.ID == "" || i > 0 && cmp.Compare(t.Nodes[i-1].ID, n.ID) >= 0:
-			return fmt.Errorf("topology: node %d, %q, is not after the one before it", i, n.ID)
+			return fmt.Errorf("topology: node %d, %q, is not sorted after the node before it", i, n.ID)
 		case n.State != Active && n.State != Leaving:
 			return fmt.Errorf("topology: node %s is in the unknown state %q", n.ID, n.State)
 		}
@@ -63,31 +64,32 @@ func (t *Topology) checkSettings() error {
 
 func (t *Topology) checkRow(row Shard) error {
 	if row.Epoch == 0 || row.Epoch > 2*maxFirstEpoch || row.EmptySince > row.Epoch {
-		return fmt.Errorf("epoch %d, born in %d", row.Epoch, row.EmptySince)
+		return fmt.Errorf("epoch %d, empty since epoch %d", row.Epoch, row.EmptySince)
 	}
 	if row.Primary != "" && !slices.Contains(row.ISR, row.Primary) {
 		return fmt.Errorf("the primary %s is not in the ISR %v", row.Primary, row.ISR)
 	}
 	for _, list := range [][]NodeID{row.ISR, row.Assigned, row.Learners} {
 		if !distinct(list) {
-			return fmt.Errorf("a node is there twice: %v", list)
+			return fmt.Errorf("duplicate node in %v", list)
 		}
 		for _, id := range list {
 			if _, ok := find(t.Nodes, id); !ok {
-				return fmt.Errorf("%s is no member", id)
+				return fmt.Errorf("%s is not a member", id)
 			}
 		}
 	}
 	for _, id := range row.Learners {
 		if slices.Contains(row.ISR, id) {
-			return fmt.Errorf("%s both catches up and is in step", id)
+			return fmt.Errorf("%s is both a learner and in the ISR", id)
 		}
 	}
 	return nil
 }
 
-// CheckStep returns an error that names the first thing that no command can have changed this way: I1, one primary for each (shard, epoch), and I7, one owner of each slot for each index, rest
-// on it. Both topologies must be right by themselves.
+// CheckStep returns an error that names the first change that no command can have made. Two invariants
+// depend on it: I1, one primary per shard and epoch, and I7, one owner per slot and index. Both
+// topologies must pass Check.
 func CheckStep(was, is *Topology) error {
 	if is.Index <= was.Index {
 		return fmt.Errorf("topology: index %d after %d", is.Index, was.Index)
@@ -111,21 +113,22 @@ func CheckStep(was, is *Topology) error {
 	return checkSettingsStep(was, is)
 }
 
-// checkSettingsStep holds that a setting changes only with the entry that it was set by: nodes look at nothing else to see that there is something to apply.
+// checkSettingsStep checks that a setting changes only together with its SetAt: nodes look at nothing else
+// to see what to apply.
 func checkSettingsStep(was, is *Topology) error {
 	for name, before := range was.SetAt {
 		value, there := was.Settings[name]
 		now, stays := is.Settings[name]
 		switch at := is.SetAt[name]; {
 		case at != before && at <= was.Index:
-			return fmt.Errorf("topology: the setting %q was set by entry %d, and then by %d of before %d", name, before, at, was.Index)
+			return fmt.Errorf("topology: the setting %q was set by entry %d, and then by %d, which is older than %d", name, before, at, was.Index)
 		case at == before && (value != now || there != stays):
-			return fmt.Errorf("topology: the setting %q has changed from %q to %q since entry %d, which set it", name, value, now, before)
+			return fmt.Errorf("topology: the setting %q changed from %q to %q, but entry %d set it last", name, value, now, before)
 		}
 	}
 	for name, at := range is.SetAt {
 		if _, known := was.SetAt[name]; !known && at <= was.Index {
-			return fmt.Errorf("topology: the setting %q was set by entry %d, which did not", name, at)
+			return fmt.Errorf("topology: the setting %q cannot have been set by the old entry %d", name, at)
 		}
 	}
 	return nil
@@ -135,27 +138,28 @@ func checkRowStep(was, is Shard) error {
 	same := is.Primary == was.Primary && slices.Equal(is.ISR, was.ISR) && is.EmptySince == was.EmptySince
 	switch {
 	case is.Epoch < was.Epoch || is.EmptySince < was.EmptySince:
-		return fmt.Errorf("epoch %d, born in %d, after epoch %d, born in %d", is.Epoch, is.EmptySince, was.Epoch, was.EmptySince)
+		return fmt.Errorf("epoch %d, empty since %d, after epoch %d, empty since %d", is.Epoch, is.EmptySince, was.Epoch, was.EmptySince)
 	case is.Epoch == was.Epoch && !same:
-		return fmt.Errorf("primary %q and ISR %v became %q and %v in one epoch, %d", was.Primary, was.ISR, is.Primary, is.ISR, is.Epoch)
+		return fmt.Errorf("primary %q and ISR %v became %q and %v within epoch %d", was.Primary, was.ISR, is.Primary, is.ISR, is.Epoch)
 	case is.EmptySince != was.EmptySince && is.EmptySince <= was.Epoch:
-		return fmt.Errorf("it began empty in epoch %d, which was over: it was in %d", is.EmptySince, was.Epoch)
+		return fmt.Errorf("it started empty in epoch %d, but was in epoch %d already", is.EmptySince, was.Epoch)
 	}
 	return nil
 }
 
-// checkStart holds to what a new start of a node takes: its primaries, as nothing that the process before was told is true for this one, and with another data folder its copies.
+// checkStart checks what a node loses by a restart: its primaries, because the new process must not act on
+// what the old one was told, and with another data folder its copies.
 func checkStart(c NodeChange, was, is *Topology) error {
 	if c.Was.Incarnation == c.Is.Incarnation && c.Was.Store == c.Is.Store || c.Is.ID == "" {
 		return nil
 	}
 	if last := max(c.Was.Incarnation, was.Forgotten[c.Is.ID]); c.Is.Incarnation < last {
-		return fmt.Errorf("topology: %s is in incarnation %d after %d", c.Is.ID, c.Is.Incarnation, last)
+		return fmt.Errorf("topology: %s went from incarnation %[3]d back to %[2]d", c.Is.ID, c.Is.Incarnation, last)
 	}
 	for i, row := range is.Shards {
 		risen := row.Epoch > was.Shards[i].Epoch
 		if row.Primary == c.Is.ID && !risen {
-			return fmt.Errorf("topology: shard %d: %s still serves epoch %d after its new start", i, c.Is.ID, row.Epoch)
+			return fmt.Errorf("topology: shard %d: %s still serves epoch %d after its restart", i, c.Is.ID, row.Epoch)
 		}
 		if c.Was.Store != c.Is.Store && slices.Contains(row.ISR, c.Is.ID) && !risen {
 			return fmt.Errorf("topology: shard %d: %s has a copy in epoch %d from another data folder", i, c.Is.ID, row.Epoch)

@@ -2,7 +2,7 @@ package topology
 
 import "slices"
 
-// Change is one shard whose row is another one.
+// Change is a shard row that differs.
 type Change struct {
 	Shard   ShardID
 	Was, Is Shard
@@ -13,7 +13,7 @@ func Diff(was, is *Topology) []Change {
 	var out []Change
 	a, b := rows(was), rows(is)
 	if len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] {
-		return nil // shared: nothing was changed
+		return nil // shared: nothing changed
 	}
 	for i := range max(len(a), len(b)) {
 		c := Change{Shard: ShardID(i)}
@@ -30,10 +30,11 @@ func Diff(was, is *Topology) []Change {
 	return out
 }
 
-// NodeChange is one node that has joined (Was is zero), is forgotten (Is is zero), was started anew (another incarnation), or has other addresses or another state.
+// NodeChange is a node that joined (Was is zero), was forgotten (Is is zero), restarted (another
+// incarnation), or has other addresses or another state.
 type NodeChange struct{ Was, Is Node }
 
-// DiffNodes returns the nodes that differ, in the order of ids. Either topology may be nil.
+// DiffNodes returns the nodes that differ, sorted by id. Either topology may be nil.
 func DiffNodes(was, is *Topology) []NodeChange {
 	var out []NodeChange
 	a, b := members(was), members(is)
@@ -67,7 +68,7 @@ func members(t *Topology) []Node {
 	return t.Nodes
 }
 
-// equal reports whether two rows say the same.
+// equal reports whether two rows are equal.
 func (s Shard) equal(o Shard) bool {
 	return s.Epoch == o.Epoch && s.EmptySince == o.EmptySince && s.Primary == o.Primary && slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Assigned, o.Assigned) && slices.Equal(s.Learners, o.Learners)
 }

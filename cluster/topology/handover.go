@@ -2,10 +2,13 @@ package topology
 
 import "slices"
 
-// Handover returns what a node proposes to give away: the shards that it serves, has the only copy of, are empty, and ought to be elsewhere. Before it proposes one it closes the shard; what
-// empty said must still be so then. A node that is leaving also gives them to a later place, when the first is not there.
+// Handover returns the handovers that a node should propose: of shards that it serves, has the only copy
+// of, are empty, and are assigned to another node. If the node is leaving and the preferred primary is
+// not alive, a later assigned node gets the shard.
 //
-// alive says who lives, in the incarnation that this topology has. empty is asked last, as it may cost something.
+// alive reports whether a node is alive in the incarnation of this topology. empty reports whether a shard
+// is empty, and must make sure that it stays so until the proposal is decided. It may be expensive, so
+// it is called last.
 func (t *Topology) Handover(self NodeID, alive func(NodeID) bool, empty func(ShardID) bool) []Op {
 	me, ok := t.Node(self)
 	if !ok {
@@ -16,14 +19,14 @@ func (t *Topology) Handover(self NodeID, alive func(NodeID) bool, empty func(Sha
 		if row.Primary != self || len(row.ISR) != 1 || len(row.Assigned) == 0 {
 			continue
 		}
-		places := row.Assigned[:1]
+		candidates := row.Assigned[:1]
 		if me.State == Leaving {
-			places = row.Assigned
+			candidates = row.Assigned
 		}
-		if here := slices.Index(places, self); here >= 0 {
-			places = places[:here]
+		if own := slices.Index(candidates, self); own >= 0 {
+			candidates = candidates[:own]
 		}
-		for _, id := range places {
+		for _, id := range candidates {
 			n, known := t.Node(id)
 			if !known || n.State == Leaving || !alive(id) {
 				continue

@@ -5,21 +5,24 @@ import (
 	"slices"
 )
 
-// Place returns where the copies of each shard ought to be, the primary's place first, when nothing is placed yet. Nodes that are leaving get none. The answer does not depend on the
-// order of nodes.
+// Place returns the nodes that should have copies of each shard, the preferred primary first, if none is
+// assigned yet. It assigns nothing to leaving nodes. The order of nodes does not matter.
 func Place(nodes []Node, shards, replicas int) [][]NodeID {
 	return Rebalance(make([][]NodeID, max(shards, 0)), nodes, replicas)
 }
 
-// Rebalance returns where the copies of each shard ought to be, given where they ought to be now: was[shard], empty for one that is not placed yet.
+// Rebalance returns the nodes that should have copies of each shard, given the nodes assigned now:
+// was[shard], empty if none is.
 //
-// Primaries are proposed by a ring with bounded loads and then levelled, so that each node has the average, rounded down or up. From a level placement, a node that joins takes its
-// share and nothing else moves; the shards of one that goes are spread and nothing else moves. A placement that is level for these nodes stays.
-// docs/decisions/placement.md says why the ring alone does not do.
+// A ring with bounded loads proposes the primaries, which are then balanced: each node has the average,
+// rounded down or up. If the assignment is balanced and a node joins, it takes its share and nothing else
+// moves; if a node goes, its shards are spread and nothing else moves. An assignment that is balanced for
+// these nodes stays unchanged. docs/decisions/placement.md says why the ring alone is not enough.
 //
-// Replicas are the nodes with the highest scores for the shard (rendezvous hashing), of zones without a copy first: so the shards of one node have theirs on all others.
+// Replicas are the nodes with the highest scores for the shard (rendezvous hashing), nodes in zones
+// without a copy first. So the replicas of one node's shards are spread over all other nodes.
 func Rebalance(was [][]NodeID, nodes []Node, replicas int) [][]NodeID {
-	p := placeOn(nodes)
+	p := newPlacer(nodes)
 	out := make([][]NodeID, len(was))
 	if len(p.nodes) == 0 {
 		return out
@@ -30,19 +33,19 @@ func Rebalance(was [][]NodeID, nodes []Node, replicas int) [][]NodeID {
 	return out
 }
 
-// placer is the nodes that take part in one placement.
+// placer computes one placement.
 type placer struct {
 	nodes []Node // by ID
 	index map[NodeID]int
 	hash  []uint64 // of the IDs
-	load  []int    // how many shards each node has so far
-	quota []int    // how many it shall have
+	load  []int    // primaries of each node so far
+	quota []int    // primaries that each node should have
 
 	scores []uint64 // scratch of withReplicas
 	taken  []bool
 }
 
-func placeOn(nodes []Node) *placer {
+func newPlacer(nodes []Node) *placer {
 	p := &placer{index: map[NodeID]int{}}
 	for _, n := range nodes {
 		if n.State != Leaving {
@@ -60,14 +63,14 @@ func placeOn(nodes []Node) *placer {
 	return p
 }
 
-// homeless is the place of a shard that has none.
-const homeless = -1
+// unplaced marks a shard without a primary.
+const unplaced = -1
 
-// primaries returns the primary's place of each shard, as an index into p.nodes.
+// primaries returns the primary of each shard, as an index into p.nodes.
 func (p *placer) primaries(was [][]NodeID) []int {
 	at := make([]int, len(was))
 	for shard, nodes := range was {
-		at[shard] = homeless
+		at[shard] = unplaced
 		if len(nodes) > 0 {
 			if i, ok := p.index[nodes[0]]; ok {
 				at[shard] = i
@@ -75,26 +78,27 @@ func (p *placer) primaries(was [][]NodeID) []int {
 			}
 		}
 	}
-	if p.level(at) {
+	if p.balanced(at) {
 		return at
 	}
 	ring := p.ring(len(was))
 	p.setQuotas(at, ring)
 	p.release(at, ring)
-	p.settle(at, ring)
+	p.fill(at, ring)
 	return at
 }
 
-// level reports whether all shards are placed, on each node as many as on any other, or one more.
-func (p *placer) level(at []int) bool {
-	return !slices.Contains(at, homeless) && slices.Max(p.load)-slices.Min(p.load) <= 1
+// balanced reports whether all shards are placed, and the loads differ by at most one.
+func (p *placer) balanced(at []int) bool {
+	return !slices.Contains(at, unplaced) && slices.Max(p.load)-slices.Min(p.load) <= 1
 }
 
-// setQuotas says how many shards each node shall have: the average, rounded down, and one more for those that have the most, or that the ring would give the most, so that the fewest move.
+// setQuotas sets the quota of each node to the average, rounded down, plus one for as many nodes as needed.
+// To move few shards, the nodes with the highest load, then those with the most proposals of the ring, get the extra one.
 func (p *placer) setQuotas(at, ring []int) {
 	wish := slices.Clone(p.load)
 	for shard, i := range at {
-		if i == homeless {
+		if i == unplaced {
 			wish[ring[shard]]++
 		}
 	}
@@ -113,7 +117,7 @@ func (p *placer) setQuotas(at, ring []int) {
 	}
 }
 
-// release makes those shards homeless that a node has above its quota: first those that the ring gives to a node that lacks some.
+// release unplaces the shards that a node has above its quota, first those that the ring proposes for a node below its quota.
 func (p *placer) release(at, ring []int) {
 	lack := make([]int, len(p.nodes))
 	for i := range lack {
@@ -121,40 +125,41 @@ func (p *placer) release(at, ring []int) {
 	}
 	free := func(shard int) {
 		p.load[at[shard]]--
-		at[shard] = homeless
+		at[shard] = unplaced
 	}
 	for shard, i := range at {
-		if to := ring[shard]; i != homeless && p.load[i] > p.quota[i] && lack[to] > 0 {
+		if to := ring[shard]; i != unplaced && p.load[i] > p.quota[i] && lack[to] > 0 {
 			lack[to]--
 			free(shard)
 		}
 	}
 	for _, shard := range scattered(len(at)) {
-		if i := at[shard]; i != homeless && p.load[i] > p.quota[i] {
+		if i := at[shard]; i != unplaced && p.load[i] > p.quota[i] {
 			free(shard)
 		}
 	}
 }
 
-// settle gives each homeless shard to the ring's choice where that has room, the rest to the node with room that scores highest.
-func (p *placer) settle(at, ring []int) {
+// fill places each unplaced shard on the node that the ring proposes if it is below its quota, or else on
+// the node below its quota with the highest score.
+func (p *placer) fill(at, ring []int) {
 	put := func(shard, i int) {
 		at[shard] = i
 		p.load[i]++
 	}
 	order := scattered(len(at))
 	for _, shard := range order {
-		if i := ring[shard]; at[shard] == homeless && p.load[i] < p.quota[i] {
+		if i := ring[shard]; at[shard] == unplaced && p.load[i] < p.quota[i] {
 			put(shard, i)
 		}
 	}
 	for _, shard := range order {
-		if at[shard] != homeless {
+		if at[shard] != unplaced {
 			continue
 		}
-		best := homeless
+		best := unplaced
 		for i := range p.nodes {
-			if p.load[i] < p.quota[i] && (best == homeless || p.score(i, ShardID(shard)) > p.score(best, ShardID(shard))) {
+			if p.load[i] < p.quota[i] && (best == unplaced || p.score(i, ShardID(shard)) > p.score(best, ShardID(shard))) {
 				best = i
 			}
 		}
@@ -162,7 +167,7 @@ func (p *placer) settle(at, ring []int) {
 	}
 }
 
-// withReplicas returns the places of all copies of a shard whose primary's place is given.
+// withReplicas returns the nodes for all copies of a shard with the given primary.
 func (p *placer) withReplicas(shard ShardID, primary, replicas int) []NodeID {
 	want := max(min(replicas, len(p.nodes)), 1)
 	out := append(make([]NodeID, 0, want), p.nodes[primary].ID)
@@ -174,13 +179,13 @@ func (p *placer) withReplicas(shard ShardID, primary, replicas int) []NodeID {
 	}
 	zones := map[string]bool{p.nodes[primary].Zone: true}
 	for len(out) < want {
-		best, far := homeless, false // far: of a zone that has no copy yet
+		best, far := unplaced, false // far: in a zone without a copy
 		for i := range p.nodes {
 			if p.taken[i] {
 				continue
 			}
 			other := !zones[p.nodes[i].Zone]
-			if best == homeless || other && !far || other == far && p.scores[i] > p.scores[best] {
+			if best == unplaced || other && !far || other == far && p.scores[i] > p.scores[best] {
 				best, far = i, other
 			}
 		}

@@ -114,7 +114,7 @@ func TestTheRingAloneMovesMore(t *testing.T) {
 		for seed := range uint64(seeds()) {
 			nodes := someNodes(seed, 101, 0)
 			at := func(n int) []NodeID {
-				p := placeOn(nodes[:n])
+				p := newPlacer(nodes[:n])
 				out := make([]NodeID, shards)
 				for shard, i := range p.ring(shards) {
 					out[shard] = p.nodes[i].ID

@@ -7,33 +7,35 @@ import (
 
 // Times of the controller, in milliseconds.
 const (
-	// SettleTime is how long the set of members must have been as it is before copies are assigned anew: nodes that are started together then count once.
+	// SettleTime is how long the set of members must have been unchanged before the controller assigns
+	// copies again: nodes that start together then cause one change.
 	SettleTime = 1_000
-	// FlapPenalty is how long a node gets no primaries after its last coming or going, once there were MaxFlaps of them within a minute.
+	// FlapPenalty is how long a node gets no primaries after its last flap, once it had MaxFlaps within a minute.
 	FlapPenalty = 60_000
-	// MaxFlaps is how often a node may come and go in a minute.
+	// MaxFlaps is how often the liveness of a node may change in a minute.
 	MaxFlaps = 3
 )
 
-// Liveness is what the controller sees of one node.
+// Liveness is what gossip knows about one node.
 type Liveness struct {
 	Alive       bool
-	Incarnation uint64 // of the process that is alive
-	Since       int64  // ms since when it is as it is
-	Flaps       int    // comings and goings in the last minute
+	Incarnation uint64 // of the live process
+	Since       int64  // ms; when Alive last changed
+	Flaps       int    // changes of Alive in the last minute
 	LastFlap    int64  // ms of the last of them
 }
 
-// View is what the controller sees of the world. Its times are of one clock, the controller's.
+// View is what the controller knows beside the topology. Its times are from the controller's clock.
 type View struct {
 	Now          int64 // ms
 	Nodes        map[NodeID]Liveness
 	NodesChanged int64 // ms of the last change of the set of members
 }
 
-// Plan returns what the controller proposes now. Done, it leaves nothing to be planned for the same view.
+// Plan returns the ops that the controller should propose. Once they are applied, the same view needs no more.
 //
-// A node that flaps comes last where a primary is to be given out, but it is not left out: a shard whose only copy it has, or one when nobody else lives, would be down for a minute for nothing.
+// A flapping node is the last choice for a primary, but it is a choice: otherwise a shard whose only live
+// copy it has would be down for a minute for nothing.
 func (t *Topology) Plan(v View) []Op {
 	if t.Cluster == "" {
 		return nil
@@ -49,11 +51,12 @@ type planner struct {
 	t        *Topology
 	v        View
 	ops      []Op
-	assigned [][]NodeID     // as this plan has it
-	load     map[NodeID]int // primaries, as this plan has it
+	assigned [][]NodeID     // after the ops
+	load     map[NodeID]int // primaries after the ops
 }
 
-// assign brings Assigned to what Rebalance says of the members, dead ones too: they may come back, and it is for NodeForget to say that they will not.
+// assign makes Assigned what Rebalance returns for the members, including dead ones: they may come back
+// until NodeForget says that they will not.
 func (p *planner) assign() {
 	never := true
 	for i, row := range p.t.Shards {
@@ -71,7 +74,8 @@ func (p *planner) assign() {
 	}
 }
 
-// promote gives each shard without a primary to a live copy; one without any copy begins empty where it is assigned, or else anywhere.
+// promote promotes a live copy of each shard without a primary. A shard without any copy starts empty on
+// an assigned node, or else on any.
 func (p *planner) promote() {
 	for _, row := range p.t.Shards {
 		if row.Primary != "" {
@@ -91,7 +95,7 @@ func (p *planner) promote() {
 			op.Node = p.best(p.live(p.active()), p.assigned[i])
 		}
 		if op.Node == "" {
-			continue // until one comes back, or is forgotten
+			continue // until a copy comes back or is forgotten
 		}
 		n, _ := p.t.Node(op.Node)
 		op.Incarnation = n.Incarnation
@@ -100,7 +104,7 @@ func (p *planner) promote() {
 	}
 }
 
-// live returns those of the nodes that live as the process that the topology knows. One that lives as a later process has not joined yet.
+// live returns the nodes that are alive in the incarnation of the topology. A later incarnation has not joined yet.
 func (p *planner) live(nodes []NodeID) []NodeID {
 	var out []NodeID
 	for _, id := range nodes {
@@ -122,25 +126,26 @@ func (p *planner) active() []NodeID {
 	return out
 }
 
-// best returns which of the nodes is to serve a shard: one that does not flap, is not leaving, comes early in assigned, has few primaries.
+// best returns the best primary: a node that does not flap, is not leaving, comes early in assigned, and has few primaries.
 func (p *planner) best(nodes, assigned []NodeID) NodeID {
 	if len(nodes) == 0 {
 		return ""
 	}
 	return slices.MinFunc(nodes, func(a, b NodeID) int {
-		return cmp.Or(p.doubt(a)-p.doubt(b), rank(a, assigned)-rank(b, assigned), p.load[a]-p.load[b], cmp.Compare(a, b))
+		return cmp.Or(p.demerits(a)-p.demerits(b), rank(a, assigned)-rank(b, assigned), p.load[a]-p.load[b], cmp.Compare(a, b))
 	})
 }
 
-func (p *planner) doubt(id NodeID) int {
-	doubt := 0
+// demerits ranks nodes for best: fewer are better.
+func (p *planner) demerits(id NodeID) int {
+	n := 0
 	if s := p.v.Nodes[id]; s.Flaps >= MaxFlaps && p.v.Now-s.LastFlap < FlapPenalty {
-		doubt += 2
+		n += 2
 	}
-	if n, _ := p.t.Node(id); n.State == Leaving {
-		doubt++
+	if node, _ := p.t.Node(id); node.State == Leaving {
+		n++
 	}
-	return doubt
+	return n
 }
 
 func rank(id NodeID, assigned []NodeID) int {
@@ -150,7 +155,8 @@ func rank(id NodeID, assigned []NodeID) int {
 	return len(assigned)
 }
 
-// forget takes out the leaving nodes that hold nothing, and are to hold nothing, once the rest of the plan is done. The last node of a cluster stays. Apply looks again whether they hold something.
+// forget removes leaving nodes that have no copy and are assigned none, once the other ops are applied. It
+// keeps the last node. Apply checks again that they have no copy.
 func (p *planner) forget() {
 	if !slices.ContainsFunc(p.t.Nodes, func(n Node) bool { return n.State == Leaving }) {
 		return

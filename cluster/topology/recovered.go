@@ -2,11 +2,14 @@ package topology
 
 import "slices"
 
-// RecoveryGap is the least by which a recovery raises every epoch: above any that the lost majority may have decided on without this copy of the topology knowing.
+// RecoveryGap is the minimum by which a recovery raises every epoch. It exceeds the epochs that the lost
+// majority may have decided unknown to this copy of the topology.
 const RecoveryGap = 1 << 20
 
-// Recovered returns the topology with which a cluster goes on after a majority of its voters was lost for good. This one may lack the last decisions, which nodes that live have done
-// already: so nobody serves anything until that is decided anew, in epochs above all that there were, by gap. Copies stay where they are.
+// Recovered returns the topology with which a cluster continues after losing a majority of its voters for
+// good. t may lack the last decisions, which live nodes may have carried out already. So the result has
+// no primaries: they must be decided again, in epochs that are higher by gap than any before. Copies
+// stay where they are.
 func (t *Topology) Recovered(index, gap uint64) *Topology {
 	next := *t
 	next.Index, next.Recovery = index, index

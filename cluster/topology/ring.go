@@ -8,10 +8,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// virtualNodes is how many points a node has on the ring.
+// virtualNodes is the number of points of a node on the ring.
 const virtualNodes = 200
 
-// hash is the ring's: it must be the same on every machine and for ever, as nodes of different builds may lead one cluster.
+// hash is the hash of the ring. It must never change, because nodes of different builds may lead one cluster.
 type hash struct{}
 
 // Sum64 returns the XXH64 of b.
@@ -21,13 +21,14 @@ type ringMember string
 
 func (m ringMember) String() string { return string(m) }
 
-// ring returns which node the ring proposes for each shard.
+// ring returns the node that the ring proposes for each shard.
 func (p *placer) ring(shards int) []int {
 	members := make([]consistent.Member, len(p.nodes))
 	for i, n := range p.nodes {
 		members[i] = ringMember(n.ID)
 	}
-	// The library takes a factor and rounds the load that it allows up; half a shard below the cap, rounding cannot miss it.
+	// The library takes a load factor and rounds the resulting limit up. Half a shard below maxLoad, it
+	// rounds to exactly maxLoad.
 	load := (float64(maxLoad(shards, len(p.nodes))) - 0.5) * float64(len(p.nodes)) / float64(shards)
 	c := consistent.New(members, consistent.Config{Hasher: hash{}, PartitionCount: shards, ReplicationFactor: virtualNodes, Load: load})
 	out := make([]int, shards)
@@ -37,10 +38,12 @@ func (p *placer) ring(shards int) []int {
 	return out
 }
 
-// maxLoad is how many shards the ring may give to one node: at most 1.25 times the average, and never less than all need to find room, without which the library panics.
+// maxLoad is how many shards the ring may propose for one node: 1.25 times the average, but at least as
+// many as are needed to place all shards, because the library panics otherwise.
 func maxLoad(shards, nodes int) int { return max((shards+nodes-1)/nodes, 5*shards/(4*nodes)) }
 
-// score ranks the nodes for a shard: rendezvous hashing. Each pair has its own, so that the nodes that come after the first differ from shard to shard.
+// score is the rendezvous hash of a node and a shard. It differs for every pair, so the replicas of one
+// node's shards are spread over all other nodes.
 func (p *placer) score(i int, shard ShardID) uint64 { return mix(p.hash[i] ^ mix(uint64(shard))) }
 
 // mix is the finalizer of splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
@@ -51,7 +54,7 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// scattered returns the shards in an order that has nothing to do with their numbers, so that no block of neighbours moves together.
+// scattered returns the shards in a fixed pseudorandom order, so adjacent shards do not move together.
 func scattered(shards int) []int {
 	out := make([]int, shards)
 	for i := range out {

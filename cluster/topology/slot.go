@@ -2,7 +2,7 @@ package topology
 
 import "bytes"
 
-// Slots is the number of hash slots. It is Redis Cluster's, since its clients route by it.
+// Slots is the number of hash slots, which must equal that of Redis Cluster, because its clients route by it.
 const Slots = 16384
 
 // ShardID numbers the shards from 0. Each shard holds a run of slots; all runs have the same length.
@@ -23,8 +23,8 @@ func (id ShardID) Slots(shards int) (first, last int) {
 	return int(id) * width, (int(id)+1)*width - 1
 }
 
-// Slot returns the hash slot of a key: CRC16 of the key, or of its hash tag, the text between the first '{' and the next '}',
-// where that is not empty (Redis Cluster specification, "Hash tags").
+// Slot returns the hash slot of a key: CRC16 of the key, or of its hash tag, the text between the first
+// '{' and the next '}', if that is not empty (Redis Cluster specification, "Hash tags").
 func Slot(key []byte) int {
 	if open := bytes.IndexByte(key, '{'); open >= 0 {
 		if length := bytes.IndexByte(key[open+1:], '}'); length > 0 {

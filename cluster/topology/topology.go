@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Shard counts that a cluster may be made with, and the one it has when nobody says.
+// Limits of the number of shards of a cluster, and its default.
 const (
 	MinShards     = 16
 	MaxShards     = Slots
@@ -20,33 +20,34 @@ type NodeID string
 type Address struct {
 	Host string `json:"host,omitempty"`
 	Port int    `json:"port,omitempty"`
-	// Derived says that nobody announced the host: the node itself answers with the address that its client came in by, and others with this one.
+	// Derived is true if no host was announced: the node itself then answers with the local address of the
+	// client's connection, and other nodes answer with Host.
 	Derived bool `json:"derived,omitempty"`
 }
 
-// NodeState is what the cluster wants of a node. Whether it lives is not part of the topology: each node sees that by itself.
+// NodeState is the intended state of a node. Liveness is not part of the topology: each node observes it itself.
 type NodeState string
 
 // The states.
 const (
-	Active  NodeState = ""        // it gets shards
-	Leaving NodeState = "leaving" // it gets none, and is forgotten once it holds no copy
+	Active  NodeState = ""        // it is assigned shards
+	Leaving NodeState = "leaving" // it is assigned none, and is forgotten once it has no copy in an ISR
 )
 
 // Node is one member of the cluster.
 type Node struct {
 	ID          NodeID             `json:"id"`
-	Name        string             `json:"name,omitempty"`  // as its operator calls it
-	Store       string             `json:"store,omitempty"` // id of its data folder: another one is another copy of everything
+	Name        string             `json:"name,omitempty"`  // chosen by the operator
+	Store       string             `json:"store,omitempty"` // id of its data folder; a copy in another store is another copy
 	Incarnation uint64             `json:"incarnation,omitempty"`
 	Zone        string             `json:"zone,omitempty"`
-	BusHost     string             `json:"busHost,omitempty"` // where it was reached when it last joined; a hint
+	BusHost     string             `json:"busHost,omitempty"` // where it was reachable when it last joined; a hint
 	BusPort     int                `json:"busPort,omitempty"`
 	Listeners   map[string]Address `json:"listeners,omitempty"` // by listener name
 	State       NodeState          `json:"state,omitempty"`
 }
 
-// Label names a node to people: its name and the start of its id, or the id alone.
+// Label returns how messages show a node: its name and the start of its id, or the id alone.
 func Label(name string, id NodeID) string {
 	if name == "" || name == string(id) {
 		return string(id)
@@ -54,34 +55,39 @@ func Label(name string, id NodeID) string {
 	return fmt.Sprintf("%s (%.8s)", name, id)
 }
 
-// Shard is the configuration of one shard. A copy is known by its node and that node's Store: a node that comes with another store is in no ISR.
+// Shard is one shard row. Its copies are identified by node and store: a node that joins with another
+// store leaves every ISR.
 type Shard struct {
-	Epoch      uint64   `json:"epoch"`              // raised by every change of Primary or ISR
-	EmptySince uint64   `json:"born,omitempty"`     // epoch in which the shard last began empty: a copy of an earlier one is void
-	Primary    NodeID   `json:"primary,omitempty"`  // who serves it; empty while nobody may
-	ISR        []NodeID `json:"isr,omitempty"`      // copies in step, the primary's included
-	Assigned   []NodeID `json:"assigned,omitempty"` // where copies ought to be, the primary's place first
-	Learners   []NodeID `json:"learners,omitempty"` // copies that catch up
+	Epoch      uint64   `json:"epoch"`              // every change of Primary or ISR raises it
+	EmptySince uint64   `json:"born,omitempty"`     // epoch in which the shard last started empty: copies of earlier epochs are stale
+	Primary    NodeID   `json:"primary,omitempty"`  // the node that serves it; empty: none may
+	ISR        []NodeID `json:"isr,omitempty"`      // in-sync replicas, the primary included
+	Assigned   []NodeID `json:"assigned,omitempty"` // nodes that should have copies, the preferred primary first
+	Learners   []NodeID `json:"learners,omitempty"` // nodes whose copies are catching up
 }
 
-// Topology is which nodes there are and which of them owns what. It is immutable; a change makes a new one.
+// Topology is the members of the cluster, the shard rows and the cluster-wide settings. It is immutable; a
+// change makes a new one.
 type Topology struct {
-	Cluster  string            `json:"cluster,omitempty"` // id; empty before the cluster is made
+	Cluster  string            `json:"cluster,omitempty"` // id; empty before the cluster is created
 	Index    uint64            `json:"index"`             // of the log entry that made this topology
 	Replicas int               `json:"replicas,omitempty"`
 	Nodes    []Node            `json:"nodes,omitempty"`    // by ID
 	Shards   []Shard           `json:"shards,omitempty"`   // by ShardID; a power of two of them
 	Settings map[string]string `json:"settings,omitempty"` // of all nodes, by name
-	// SetAt has the index of the log entry that last set or reset a setting, also of those that are reset: a node gives up what it was told by itself before then, even if
-	// the value is what it was.
+	// SetAt has the index of the log entry that last set or reset each setting, including settings without
+	// a value now. A node drops its own CONFIG SET of a name that is older, even if the cluster's value is
+	// the same as before.
 	SetAt map[string]uint64 `json:"setAt,omitempty"`
-	// Recovery is the index with which the cluster was last recovered; 0 for never. What is told by nodes of an earlier one counts no more.
+	// Recovery is the index with which the cluster was last recovered; 0: never. Messages of nodes with an
+	// earlier one are ignored.
 	Recovery uint64 `json:"recovery,omitempty"`
-	// Forgotten has the last incarnation of each node that was forgotten: until a later one joins, a repetition of its joining must not bring it back.
+	// Forgotten has the last incarnation of each forgotten node. A repeated or late NodeJoin of that
+	// incarnation must not bring the node back; a later incarnation may join.
 	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
 }
 
-// CheckShards returns an error that says which counts are possible when n is none of them.
+// CheckShards returns an error that names the valid counts if n is not one.
 func CheckShards(n int) error {
 	if n < MinShards || n > MaxShards || bits.OnesCount(uint(n)) != 1 {
 		return fmt.Errorf("the number of shards must be a power of two from %d to %d, not %d", MinShards, MaxShards, n)
@@ -89,7 +95,7 @@ func CheckShards(n int) error {
 	return nil
 }
 
-// Single returns the topology of a cluster of one node, which owns all shards.
+// Single returns the topology of a cluster of one node that serves all shards.
 func Single(node Node, shards int, epoch uint64) (*Topology, error) {
 	if err := CheckShards(shards); err != nil {
 		return nil, err
@@ -120,7 +126,7 @@ func (t *Topology) Node(id NodeID) (Node, bool) {
 	return Node{}, false
 }
 
-// WithoutPrimary returns the topology as a node sees it that must serve nothing: the shards that it is the primary of have none.
+// WithoutPrimary returns a copy in which a node is the primary of no shard, for a node that must serve nothing.
 func (t *Topology) WithoutPrimary(id NodeID) *Topology {
 	changed := *t
 	changed.Shards = slices.Clone(t.Shards)
@@ -132,13 +138,13 @@ func (t *Topology) WithoutPrimary(id NodeID) *Topology {
 	return &changed
 }
 
-// Range is a run of slots, both ends included, with one owner.
+// Range is a run of slots with one primary. It includes both ends.
 type Range struct {
 	First, Last int
 	Primary     NodeID
 }
 
-// Ranges returns the slots in order, neighbouring shards of one owner merged, so that what clients fetch stays small.
+// Ranges returns all slots in order. Adjacent shards with one primary are merged to keep replies to clients small.
 func (t *Topology) Ranges() []Range {
 	var out []Range
 	if len(t.Shards) == 0 {

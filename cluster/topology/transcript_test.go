@@ -191,7 +191,7 @@ func (s *script) show() {
 	}
 	s.group(len(s.topo.Shards), func(i int) (string, ShardID) {
 		row := s.topo.Shards[i]
-		line := fmt.Sprintf("epoch %d born %d primary %s isr %v assigned %v", row.Epoch, row.EmptySince, cmp.Or(row.Primary, "-"), row.ISR, row.Assigned)
+		line := fmt.Sprintf("epoch %d empty since %d primary %s isr %v assigned %v", row.Epoch, row.EmptySince, cmp.Or(row.Primary, "-"), row.ISR, row.Assigned)
 		if len(row.Learners) > 0 {
 			line += fmt.Sprint(" learners ", row.Learners)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// VoterTimeout is how many milliseconds a voter may be dead before another node gets its vote.
+// VoterTimeout is how long, in milliseconds, a voter may be dead before its vote moves to another node.
 const VoterTimeout = 10_000
 
 // Server is one member of the raft configuration.
@@ -18,7 +18,7 @@ type Server struct {
 	DeadFor int64 // ms
 }
 
-// VotersWanted returns how many voters a cluster of that many nodes should have.
+// VotersWanted returns how many voters a cluster of the given number of nodes should have.
 func VotersWanted(nodes int) int {
 	switch {
 	case nodes < 3:
@@ -29,22 +29,24 @@ func VotersWanted(nodes int) int {
 	return 5
 }
 
-// standing is how much a server may be a voter, worst first.
+// standing is the suitability of a server as a voter, worst first.
 type standing int
 
 const (
-	stray   standing = iota // of no member: its node is forgotten, or came back with another data folder
+	stray   standing = iota // not a member: its node was forgotten, or came back with another data folder
 	dead                    // for longer than VoterTimeout
-	leaving                 // a vote while nobody else can take it
+	leaving                 // keeps its vote only until another node can take it
 	good
 )
 
-// PlanVoters returns how the raft configuration should change next: servers that get a vote, lose it, or are taken out. It returns one change of a voter at a time, as raft makes them; done and
-// asked again, it comes to an end. Servers of one node, where it came back with another data folder, are told apart by their ids.
+// PlanVoters returns the next change of the raft configuration: servers to promote to voters, to demote, or
+// to remove. It changes one voter at a time, as raft does, and repeated calls come to an end. If a node
+// came back with another data folder, it has several servers; their ids differ.
 //
-// Without a live majority of voters it returns nothing, as nothing could be decided. A vote goes to its heir before it is taken away. Nothing is taken away that would leave fewer live voters than the majority that it then needs.
-// Where too few nodes live for as many voters as there should be, their number is odd: one more would be one more that can be missing, and no majority that can
-// do without it.
+// Without a live majority of voters it returns nothing, because raft could not commit it. A vote moves to
+// a candidate before its holder is demoted, and no demotion leaves fewer live voters than the majority
+// that is then needed. If too few nodes are alive for the wanted number of voters, their number is odd:
+// an additional voter would raise the majority and could fail, without a failure more being tolerated.
 func PlanVoters(servers []Server, members []Node) (promote, demote, remove []string) {
 	p := votePlan{members: members}
 	for _, s := range servers {
@@ -61,17 +63,17 @@ func PlanVoters(servers []Server, members []Node) (promote, demote, remove []str
 		return nil, nil, nil
 	}
 	want := VotersWanted(len(members))
-	all, heirs := p.number()
-	alone := all < want && all%2 == 1 && heirs == 1 && p.voters(leaving) == all // the heir would be, and no dead voter can go for it
+	all, candidates := p.number()
+	alone := all < want && all%2 == 1 && candidates == 1 && p.voters(leaving) == all // it would make the number even, and no dead voter can be demoted in exchange
 	for _, worst := range []standing{good, leaving} {
 		if p.voters(worst) >= want || alone {
 			break
 		}
-		if id, ok := p.heir(worst); ok {
+		if id, ok := p.candidate(worst); ok {
 			return []string{id}, nil, remove
 		}
 	}
-	if all < want && all%2 == 0 && heirs == 0 {
+	if all < want && all%2 == 0 && candidates == 0 {
 		want = all - 1
 	}
 	if s, ok := p.surplus(want); ok {
@@ -102,7 +104,7 @@ func (p *votePlan) standing(s Server) standing {
 	return good
 }
 
-// count returns how many voters there are, and how many of them live.
+// count returns the number of voters, and of live voters.
 func (p *votePlan) count() (all, live int) {
 	for _, s := range p.servers {
 		if s.Voter {
@@ -115,20 +117,20 @@ func (p *votePlan) count() (all, live int) {
 	return all, live
 }
 
-// number counts the voters, and those that could become voters.
-func (p *votePlan) number() (all, heirs int) {
+// number returns the number of voters, and of servers that could become voters.
+func (p *votePlan) number() (all, candidates int) {
 	for _, s := range p.servers {
 		switch {
 		case s.Voter:
 			all++
 		case s.Alive && p.standing(s) >= leaving:
-			heirs++
+			candidates++
 		}
 	}
-	return all, heirs
+	return all, candidates
 }
 
-// voters counts those that are at least as good as worst.
+// voters returns the number of voters with at least the standing worst.
 func (p *votePlan) voters(worst standing) (n int) {
 	for _, s := range p.servers {
 		if s.Voter && p.standing(s) >= worst {
@@ -138,7 +140,7 @@ func (p *votePlan) voters(worst standing) (n int) {
 	return n
 }
 
-// zone counts the other voters of a server's zone that do not go soon.
+// zone returns how many other voters a server's zone has, without those that are about to lose their vote.
 func (p *votePlan) zone(of Server) (n int) {
 	for _, s := range p.servers {
 		if s.Voter && s.ID != of.ID && s.Zone == of.Zone && p.standing(s) >= leaving {
@@ -148,8 +150,8 @@ func (p *votePlan) zone(of Server) (n int) {
 	return n
 }
 
-// heir returns the live server without a vote that is to get one: of the zone with the fewest.
-func (p *votePlan) heir(worst standing) (string, bool) {
+// candidate returns the live non-voter to promote, in the zone with the fewest voters.
+func (p *votePlan) candidate(worst standing) (string, bool) {
 	best, found := Server{}, false
 	for _, s := range p.servers {
 		if s.Voter || !s.Alive || p.standing(s) < worst {
@@ -162,7 +164,8 @@ func (p *votePlan) heir(worst standing) (string, bool) {
 	return best.ID, found
 }
 
-// surplus returns the voter that is to lose its vote: one of no member, or the worst of too many, of the zone with the most.
+// surplus returns the voter to demote or remove: a stray one, or if there are too many the one with the
+// worst standing, in the zone with the most voters.
 func (p *votePlan) surplus(want int) (Server, bool) {
 	all, live := p.count()
 	worst, found := Server{}, false
@@ -179,7 +182,7 @@ func (p *votePlan) surplus(want int) (Server, bool) {
 		}
 		rank := func(s Server) int {
 			if p.standing(s) == good && !s.Alive {
-				return int(leaving) // dead, if not for long
+				return int(leaving) // dead, but not for VoterTimeout
 			}
 			return int(p.standing(s))
 		}
