@@ -9,17 +9,17 @@ import (
 	"io"
 )
 
-// packet is a datagram that was looked at.
+// packet is a parsed datagram.
 type packet struct {
-	messages []byte // as memberlist is to have them, in a buffer of their own
+	messages []byte // for memberlist, in their own buffer
 	cost     int
-	members  []string // that they tell of
+	members  []string // named in the messages
 }
 
-// datagram looks at a datagram. What it costs is known after an error too.
+// datagram parses a datagram. The packet has its cost even after an error.
 func datagram(b []byte) (p packet, err error) {
 	p.cost = 1
-	if p.messages, err = bare(b); err != nil {
+	if p.messages, err = unwrap(b); err != nil {
 		return p, err
 	}
 	if b := p.messages; len(b) == 0 || b[0] != typeCompound {
@@ -29,14 +29,14 @@ func datagram(b []byte) (p packet, err error) {
 	return p, p.parts(p.messages[1:])
 }
 
-// bare returns what a datagram holds without checksum and compression.
-func bare(b []byte) ([]byte, error) {
+// unwrap removes the checksum and the compression of a datagram.
+func unwrap(b []byte) ([]byte, error) {
 	if len(b) > maxDatagram {
 		return nil, errTooLong
 	}
 	if len(b) >= 5 && b[0] == typeCRC {
 		if crc32.ChecksumIEEE(b[5:]) != binary.BigEndian.Uint32(b[1:5]) {
-			return nil, fmt.Errorf("has another checksum than it says")
+			return nil, fmt.Errorf("has a wrong checksum")
 		}
 		b = b[5:]
 	}
@@ -53,7 +53,7 @@ func bare(b []byte) ([]byte, error) {
 	return b, err
 }
 
-// parts checks the messages of a compound one.
+// parts checks the messages of a compound message.
 func (p *packet) parts(b []byte) error {
 	if len(b) == 0 || len(b) < 1+2*int(b[0]) {
 		return errMalformed
@@ -78,7 +78,7 @@ func (p *packet) parts(b []byte) error {
 	return nil
 }
 
-// whole checks that b is one message of a datagram, and nothing else.
+// whole checks that b is exactly one message of a datagram.
 func (p *packet) whole(b []byte) error {
 	r := bytes.NewReader(b)
 	err := message(&source{r: r, limit: maxDatagram, names: &p.members}, inDatagrams)
@@ -88,8 +88,8 @@ func (p *packet) whole(b []byte) error {
 	return err
 }
 
-// weight is how many messages of others one is as dear as: an indirect ping has memberlist start a
-// goroutine and send to an address of the sender's choice.
+// weight returns the cost of a message, in ordinary messages: an indirect ping makes memberlist start a
+// goroutine and send to an address that the sender chooses.
 func weight(b []byte) int {
 	if len(b) > 0 && b[0] == typeIndirectPing {
 		return 20

@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// most is what one input may have allocated, by screening and by memberlist.
+// most is how many bytes one input may allocate, in this package and in memberlist.
 const most = 32 << 20
 
 func seeds(f *testing.F) {
@@ -34,12 +34,12 @@ func fld(name string, v any) f { return f{name, v} }
 
 func ping(seq int) []byte { return typed(typePing, packed(f{"SeqNo", seq}, f{"Node", ""})) }
 
-// FuzzStream sends a stream through the screen to a memberlist, and an answer to one that joins:
-// nothing panics, no input takes much memory.
+// FuzzStream sends a stream through the screen to a memberlist, and a reply to one that joins: nothing
+// panics, and no input allocates much memory.
 func FuzzStream(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	list := start(f, "target", around(w, options(false)), nil)
+	list := start(f, "target", wrap(w, options(false)), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := allocated()
 		near, far := net.Pipe()
@@ -52,19 +52,18 @@ func FuzzStream(f *testing.F) {
 		list.Join([]string{"127.0.0.1:1"})
 		<-done
 		if used := allocated() - before; used > most {
-			t.Fatalf("%d bytes are allocated for %d", used, len(b))
+			t.Fatalf("allocated %d bytes for an input of %d", used, len(b))
 		}
 	})
 }
 
-// answer writes b and reads until the other end is closed. Both go at once, since the other end may
-// write first.
+// answer writes b and reads until the other end closes, concurrently, because the other end may write first.
 func answer(conn net.Conn, b []byte) {
 	conn.SetDeadline(time.Now().Add(patience))
 	read := make(chan struct{})
 	go func() { defer close(read); io.Copy(io.Discard, conn) }()
 	conn.Write(b)
-	select { // the other end waits for more, or has closed
+	select { // the other end has closed, or waits for more
 	case <-read:
 	case <-time.After(2 * time.Millisecond):
 	}
@@ -72,18 +71,18 @@ func answer(conn net.Conn, b []byte) {
 	<-read
 }
 
-// FuzzDatagram sends a datagram through the screen to a memberlist, which then still answers a ping.
+// FuzzDatagram sends a datagram through the screen to a memberlist, which must still answer a ping.
 func FuzzDatagram(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	transport := around(w, options(false))
+	transport := wrap(w, options(false))
 	start(f, "target", transport, nil)
 	from := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	now := time.Now()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := allocated()
 		for _, sent := range [][]byte{b, ping(77)} {
-			now = now.Add(time.Second) // the rate has its own test
+			now = now.Add(time.Second) // TestRate covers the rate
 			w.packets <- &memberlist.Packet{Buf: bytes.Clone(sent), From: from, Timestamp: now}
 		}
 		for limit := time.After(patience); ; {
@@ -91,12 +90,12 @@ func FuzzDatagram(f *testing.F) {
 			case got := <-w.sent:
 				if bytes.Contains(got, []byte{77}) {
 					if used := allocated() - before; used > most {
-						t.Fatalf("%d bytes are allocated for %d", used, len(b))
+						t.Fatalf("allocated %d bytes for an input of %d", used, len(b))
 					}
 					return
 				}
 			case <-limit:
-				t.Fatal("no answer to a ping")
+				t.Fatal("the memberlist does not answer a ping")
 			}
 		}
 	})

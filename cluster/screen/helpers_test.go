@@ -17,7 +17,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// f is a field and its value, which is an int, a string, a bool, or raw for bytes as they are.
+// f is a field and its value: an int, a string, a bool, or raw for literal bytes.
 type f struct {
 	name  string
 	value any
@@ -25,7 +25,7 @@ type f struct {
 
 type raw string
 
-// packed is a map in MessagePack.
+// packed returns a map in MessagePack.
 func packed(fields ...f) []byte {
 	b := []byte{0x80 | byte(len(fields))}
 	for _, field := range fields {
@@ -59,7 +59,7 @@ func value(b []byte, v any) []byte {
 
 func typed(kind byte, body ...[]byte) []byte { return append([]byte{kind}, bytes.Join(body, nil)...) }
 
-// compressed is a message as memberlist compresses it.
+// compressed returns a message as memberlist compresses it.
 func compressed(b []byte) []byte {
 	var buf bytes.Buffer
 	w := lzw.NewWriter(&buf, lzw.LSB, 8)
@@ -94,14 +94,14 @@ func memberOf(name, vsn string) []byte {
 	return packed(f{"Name", name}, f{"Addr", "\x7f\x00\x00\x01"}, f{"Port", 9}, f{"Meta", ""}, f{"Incarnation", 1}, f{"State", 0}, f{"Vsn", vsn})
 }
 
-// bomb is a compressed message that is large inside.
+// bomb returns a compressed message that is large once decompressed.
 func bomb(size int) []byte { return compressed(append([]byte{typeUser}, make([]byte, size)...)) }
 
-// wire is a network of nothing but what the test sends.
+// wire is a network on which only the test sends.
 type wire struct {
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	sent    chan []byte // datagrams of memberlist; what has no room is lost
+	sent    chan []byte // datagrams of memberlist; dropped when full
 	dial    func() (net.Conn, error)
 }
 
@@ -137,20 +137,20 @@ func options(secret bool) Options {
 	return Options{Secret: secret, Logger: log.New(io.Discard, "", 0), Log: slog.New(slog.DiscardHandler), Refused: new(atomic.Int64)}
 }
 
-// everybody is a delegate that lets all nodes in, as package cluster has one.
-type everybody struct{}
+// admitAll is a delegate that admits all nodes. Package cluster has a delegate too.
+type admitAll struct{}
 
-func (everybody) NotifyAlive(*memberlist.Node) error   { return nil }
-func (everybody) NotifyMerge([]*memberlist.Node) error { return nil }
+func (admitAll) NotifyAlive(*memberlist.Node) error   { return nil }
+func (admitAll) NotifyMerge([]*memberlist.Node) error { return nil }
 
-// start runs a memberlist that hears what comes over a transport.
+// start runs a memberlist on a transport.
 func start(t testing.TB, name string, transport memberlist.Transport, key []byte, options ...func(*memberlist.Config)) *memberlist.Memberlist {
 	t.Helper()
 	c := memberlist.DefaultLANConfig()
 	c.Name, c.Transport, c.SecretKey = name, transport, key
 	c.Logger = log.New(io.Discard, "", 0)
 	c.TCPTimeout = 2 * time.Second
-	c.Alive, c.Merge = everybody{}, everybody{}
+	c.Alive, c.Merge = admitAll{}, admitAll{}
 	if own, ok := transport.(*Transport); ok {
 		c.BindPort, c.AdvertisePort = own.Port(), own.Port()
 		c.BindAddr, c.AdvertiseAddr = "127.0.0.1", "127.0.0.1"

@@ -10,15 +10,15 @@ const (
 	memberTime = 2 * time.Minute // nodes name a live member every ten seconds, a dead one for half a minute
 )
 
-// members are the names of members in recent messages. Memberlist remembers each member that a
-// message names, and package cluster remembers each node.
+// members holds the member names of recent messages. It limits them because memberlist remembers every
+// member that a message names, and package cluster every node.
 type members struct {
 	mu     sync.Mutex // guards all below
 	seen   map[string]time.Time
 	pruned time.Time
 }
 
-// admit reports whether there is room for members, and keeps in mind those that are new.
+// admit reports whether there is room for the named members, and records them if so.
 func (m *members) admit(names []string, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// The types of memberlist's messages (net.go, where they are not exported).
+// The message types of memberlist (net.go, not exported).
 const (
 	typePing = iota
 	typeIndirectPing
@@ -21,7 +21,7 @@ const (
 	typeDead
 	typePushPull
 	typeCompound
-	typeUser // nodes of ndring send none
+	typeUser // ndring nodes send none
 	typeCompressed
 	typeEncrypted
 	typeNack
@@ -30,12 +30,12 @@ const (
 )
 
 const (
-	maxName     = 128     // of a member: id, incarnation and moves
+	maxName     = 128     // of a member name: id, incarnation and moves
 	maxDatagram = 8 << 10 // nodes send up to 1400 bytes
-	maxStream   = 2 << 20 // the state of some 6000 members, the dead of the last 30 s included
-	maxState    = 8192    // of one state
+	maxStream   = 2 << 20 // the state of about 6000 members, including those that died in the last 30 s
+	maxState    = 8192    // members in one state
 	maxError    = 4 << 10 // the text of an error
-	cipherExtra = 64      // what encryption adds to a message
+	cipherExtra = 64      // bytes that encryption adds to a message
 )
 
 var (
@@ -44,7 +44,7 @@ var (
 	name     = text(maxName)
 )
 
-// memberName is the name of a member that memberlist would remember.
+// memberName checks the name of a member that memberlist would remember.
 func memberName(s *source, lead byte) error {
 	b, err := s.text(lead, maxName)
 	if err == nil && s.names != nil {
@@ -53,7 +53,7 @@ func memberName(s *source, lead byte) error {
 	return err
 }
 
-// address is an IP address.
+// address checks an IP address.
 func address(s *source, lead byte) error {
 	b, err := s.text(lead, net.IPv6len)
 	if err == nil && len(b) != net.IPv4len && len(b) != net.IPv6len {
@@ -62,28 +62,28 @@ func address(s *source, lead byte) error {
 	return err
 }
 
-// noAddress is an IP address that may be left empty.
-func noAddress(s *source, lead byte) error {
+// optionalAddress checks an IP address that may be empty.
+func optionalAddress(s *source, lead byte) error {
 	if lead == 0xc0 || lead == 0xa0 {
 		return nil
 	}
 	return address(s, lead)
 }
 
-// versions are the six of a member: lowest, highest and current of the protocol, then of the delegate.
+// versions checks the six versions of a member: minimum, maximum and current of the protocol, then of the delegate.
 func versions(s *source, lead byte) error {
 	v, err := s.text(lead, 6)
 	if err == nil && (len(v) != 6 || v[0] == 0 || v[0] > v[2] || v[2] > v[1] || v[3] > v[5] || v[5] > v[4]) {
-		return fmt.Errorf("%v are not the versions of a member", v)
+		return fmt.Errorf("has invalid versions %v", v)
 	}
 	return err
 }
 
-// objects are the bodies of messages that have one map.
+// objects are the bodies of the messages that consist of one map.
 var objects = map[byte]object{
-	typePing: {"SeqNo": number32, "Node": name, "SourceAddr": noAddress, "SourcePort": port, "SourceNode": name},
+	typePing: {"SeqNo": number32, "Node": name, "SourceAddr": optionalAddress, "SourcePort": port, "SourceNode": name},
 	typeIndirectPing: {"SeqNo": number32, "Target": address, "Port": port, "Node": name, "Nack": boolean,
-		"SourceAddr": noAddress, "SourcePort": port, "SourceNode": name},
+		"SourceAddr": optionalAddress, "SourcePort": port, "SourceNode": name},
 	typeAck:     {"SeqNo": number32, "Payload": text(0)},
 	typeNack:    {"SeqNo": number32},
 	typeSuspect: {"Incarnation": number32, "Node": name, "From": name},
@@ -93,28 +93,28 @@ var objects = map[byte]object{
 	typeError: {"Error": text(maxError)},
 }
 
-// member is one node of a state.
+// member is one node in a state.
 var member = object{"Name": memberName, "Addr": address, "Port": port, "Meta": text(memberlist.MetaMaxSize), "Incarnation": number32,
 	"State": integer(uint64(memberlist.StateLeft)), "Vsn": versions}
 
-// Which messages come where.
+// The message types that are allowed in each place.
 var (
 	inDatagrams = []byte{typePing, typeIndirectPing, typeAck, typeNack, typeSuspect, typeAlive, typeDead}
 	inRequests  = []byte{typePing, typePushPull}
 	inReplies   = []byte{typeAck, typePushPull, typeError}
 )
 
-// message checks one message of the allowed types that is neither compressed nor encrypted.
+// message checks one message, neither compressed nor encrypted, of one of the allowed types.
 func message(s *source, allowed []byte) error {
 	kind, err := s.byte()
 	if err != nil {
 		return err
 	}
 	if kind == typeEncrypted {
-		return fmt.Errorf("is encrypted: this node has no gossip key, its sender has one")
+		return fmt.Errorf("is encrypted: the sender has a gossip key, this node has none")
 	}
 	if !slices.Contains(allowed, kind) {
-		return fmt.Errorf("has type %d, which is not sent here", kind)
+		return fmt.Errorf("has type %d, which is not allowed here", kind)
 	}
 	if kind == typePushPull {
 		return state(s)
@@ -122,17 +122,17 @@ func message(s *source, allowed []byte) error {
 	return objects[kind].read(s)
 }
 
-// state checks what a node tells of all members.
+// state checks a push/pull message: the sender's state of all members.
 func state(s *source) error {
 	count := uint64(0)
 	header := object{
 		"Nodes": func(s *source, lead byte) (err error) {
 			if count, err = s.integer(lead); err == nil && count > maxState {
-				err = fmt.Errorf("%d are more than the %d of a state", count, maxState)
+				err = fmt.Errorf("counts %d members, the limit is %d", count, maxState)
 			}
 			return err
 		},
-		"UserStateLen": integer(0), // nodes of ndring have none
+		"UserStateLen": integer(0), // ndring nodes send none
 		"Join":         boolean,
 	}
 	if err := header.read(s); err != nil {
@@ -146,8 +146,8 @@ func state(s *source) error {
 	return nil
 }
 
-// unpack returns a source of the message within a compressed one, whose type was read, which may
-// have up to limit bytes.
+// unpack returns a source of the message inside a compressed one whose type byte has been read. The inner
+// message may have up to limit bytes.
 func unpack(s *source, limit int) (*source, error) {
 	var packed []byte
 	body := object{

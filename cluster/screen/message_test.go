@@ -46,7 +46,7 @@ var bad = []struct {
 	{"half a message", typed(typePing, packed(f{"SeqNo", 1}, f{"Node", "a"}))[:6]},
 }
 
-// What is no message of a node goes no further, by stream or datagram, and little is allocated for it.
+// Anything but a message of a node is refused, as a stream and as a datagram, and allocates little memory.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for _, tc := range bad {
@@ -78,7 +78,7 @@ func TestRefused(t *testing.T) {
 		"an odd address":                 typed(typeAlive, packed(f{"Incarnation", 1}, f{"Node", "a"}, f{"Addr", "abc"}, f{"Port", 9}, f{"Meta", ""}, f{"Vsn", goodVersions})),
 	} {
 		if _, err := datagram(b); err == nil {
-			t.Errorf("%s is let through", name)
+			t.Errorf("%s passes", name)
 		}
 	}
 	for name, b := range map[string][]byte{
@@ -87,13 +87,13 @@ func TestRefused(t *testing.T) {
 		"one that never ends": {typeEncrypted, 0, 0, 1, 0, 1},
 	} {
 		if _, err := encrypted(bytes.NewReader(b)); err == nil {
-			t.Errorf("%s is let through where messages are encrypted", name)
+			t.Errorf("%s passes although messages are encrypted", name)
 		}
 	}
 }
 
-// What nodes send comes through as memberlist is to have it: decompressed.
-func TestLetThrough(t *testing.T) {
+// Messages of nodes pass, decompressed for memberlist.
+func TestPasses(t *testing.T) {
 	t.Parallel()
 	members := [][]byte{memberOf("a", goodVersions), memberOf("b", goodVersions)}
 	state := pushPull(2, 0, true, members...)
@@ -117,7 +117,7 @@ func TestLetThrough(t *testing.T) {
 		}
 	}
 	if got, _ := datagram(compound(alive("a", goodVersions), ping, ack)); got.cost != 3 || !slices.Equal(got.members, []string{"a"}) {
-		t.Errorf("three messages cost %d and tell of %q", got.cost, got.members)
+		t.Errorf("three messages cost %d and name %q", got.cost, got.members)
 	}
 	sealed := append(binary.BigEndian.AppendUint32([]byte{typeEncrypted}, 5), "12345"...)
 	if got, err := encrypted(bytes.NewReader(append(bytes.Clone(sealed), "more"...))); err != nil || !bytes.Equal(got, sealed) {
@@ -125,14 +125,14 @@ func TestLetThrough(t *testing.T) {
 	}
 }
 
-// Memory follows what has come, not what is announced.
+// Allocations depend on the bytes that have arrived, not on announced lengths.
 func TestAllocations(t *testing.T) {
 	for _, tc := range bad {
 		before := allocated()
 		fromStream(bytes.NewReader(tc.bytes), inRequests)
 		datagram(tc.bytes)
 		if used := allocated() - before; used > 1<<20 {
-			t.Errorf("%s: %d bytes are allocated", tc.name, used)
+			t.Errorf("%s allocates %d bytes", tc.name, used)
 		}
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"math"
 )
 
-// The part of MessagePack in which memberlist writes its messages: maps of texts to integers, texts
-// (byte strings are written as texts), booleans and nil.
+// The subset of MessagePack that memberlist uses: maps of strings to integers, strings (including byte
+// strings), booleans and nil.
 
-// check looks at a value whose first byte is lead.
+// check checks a value that starts with the byte lead.
 type check func(s *source, lead byte) error
 
-// integer is a number from 0 to most.
+// integer checks a number from 0 to most.
 func integer(most uint64) check {
 	return func(s *source, lead byte) error {
 		v, err := s.integer(lead)
 		if err == nil && v > most {
-			return fmt.Errorf("has the number %d where %d is the highest", v, most)
+			return fmt.Errorf("is %d, the maximum is %d", v, most)
 		}
 		return err
 	}
@@ -29,7 +29,7 @@ func boolean(_ *source, lead byte) error {
 	return nil
 }
 
-// text is a string of at most so many bytes, or nil.
+// text checks a string of at most most bytes, or nil.
 func text(most int) check {
 	return func(s *source, lead byte) error {
 		_, err := s.text(lead, most)
@@ -43,11 +43,11 @@ func (s *source) integer(lead byte) (uint64, error) {
 		return uint64(lead), nil
 	case lead >= 0xcc && lead <= 0xcf: // unsigned
 		return s.number(1 << (lead - 0xcc))
-	case lead >= 0xd0 && lead <= 0xd3: // signed, of which the negative ones stand nowhere
+	case lead >= 0xd0 && lead <= 0xd3: // signed; no field may be negative
 		size := 1 << (lead - 0xd0)
 		v, err := s.number(size)
 		if err == nil && v>>(8*size-1) != 0 {
-			err = fmt.Errorf("has a negative number")
+			err = fmt.Errorf("is negative")
 		}
 		return v, err
 	}
@@ -73,22 +73,21 @@ func (s *source) text(lead byte, most int) ([]byte, error) {
 		return nil, err
 	}
 	if length > uint64(min(most, math.MaxInt32)) {
-		return nil, fmt.Errorf("has %d bytes where %d are the most", length, most)
+		return nil, fmt.Errorf("has %d bytes, the maximum is %d", length, most)
 	}
 	return s.take(int(length))
 }
 
-// object is a map of fields, each of which is there once.
+// object is a map with each of these fields exactly once.
 type object map[string]check
 
-// optional are fields that memberlist leaves out when they are empty.
+// optional are the fields that memberlist omits when they are empty.
 var optional = map[string]bool{"SourceAddr": true, "SourcePort": true, "SourceNode": true}
 
-// longestField is the length of the longest name of a field.
+// longestField is the length of the longest field name.
 const longestField = 16
 
-// read checks a map. What the fields mean is left to memberlist, which finds them as they were
-// checked: no name comes twice or is unknown.
+// read checks a map. It rejects unknown and duplicate fields, so memberlist decodes exactly what was checked.
 func (o object) read(s *source) error {
 	lead, err := s.byte()
 	if err != nil {

@@ -7,26 +7,26 @@ import (
 )
 
 var (
-	errTooMany        = errors.New("is one too many")
-	errTooManyMembers = errors.New("tells of more members than a cluster has")
+	errTooMany        = errors.New("exceeds a limit of its sender")
+	errTooManyMembers = errors.New("names more members than a cluster can have")
 )
 
 const (
-	maxStreams     = 64 // open at once, of all hosts
+	maxStreams     = 64 // open, of all hosts
 	maxHostStreams = 16 // of one
 	perSecond      = 10_000
-	maxHosts       = 1024 // whose rate is known
+	maxHosts       = 1024 // whose rate is tracked
 )
 
-// places are the streams that are open.
-type places struct {
+// openStreams counts open streams by host.
+type openStreams struct {
 	mu    sync.Mutex // guards all below
 	total int
 	hosts map[string]int
 }
 
-// take reports whether a host may have one more stream.
-func (p *places) take(host string) bool {
+// take counts one more stream of a host, and reports false if that exceeds a limit.
+func (p *openStreams) take(host string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.total >= maxStreams || p.hosts[host] >= maxHostStreams {
@@ -40,7 +40,7 @@ func (p *places) take(host string) bool {
 	return true
 }
 
-func (p *places) free(host string) {
+func (p *openStreams) free(host string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.total--
@@ -49,8 +49,8 @@ func (p *places) free(host string) {
 	}
 }
 
-// rate counts the messages in datagrams of each host: a token bucket of a second's worth. Only one
-// goroutine uses it.
+// rate limits the messages in datagrams by host, with a token bucket that holds the tokens of one
+// second. Only one goroutine uses it.
 type rate struct{ hosts map[string]*bucket }
 
 type bucket struct {
@@ -58,11 +58,11 @@ type bucket struct {
 	last time.Time
 }
 
-// take reports whether a host may send something that costs so much.
+// take reports whether a host may send something of the given cost.
 func (r *rate) take(host string, cost int, now time.Time) bool {
 	b := r.hosts[host]
 	if b == nil {
-		if r.hosts == nil || len(r.hosts) >= maxHosts { // forgetting all is cheap, and gives each a second's worth at most
+		if r.hosts == nil || len(r.hosts) >= maxHosts { // forgetting all is cheap, and grants each host at most the tokens of one second
 			r.hosts = map[string]*bucket{}
 		}
 		b = &bucket{left: perSecond, last: now}

@@ -7,22 +7,22 @@ import (
 )
 
 var (
-	errTooLong   = errors.New("is longer than any message of a node")
+	errTooLong   = errors.New("is longer than any message of an ndring node")
 	errMalformed = errors.New("is not a message of memberlist")
 )
 
-// source gives out the bytes of a message, and keeps them for memberlist.
+// source reads the bytes of a message and keeps them for memberlist.
 type source struct {
 	r     io.Reader
 	taken []byte // Invariant: len(taken) <= limit.
 	limit int
-	names *[]string // of members that the message tells of; nil where they do not matter
+	names *[]string // collects the member names in the message; nil: not needed
 }
 
-// chunk is how much is allocated at once for bytes that are announced and not yet there.
+// chunk is how much is allocated at a time for bytes that are announced but have not arrived.
 const chunk = 16 << 10
 
-// take returns the next n bytes. Memory grows with what has arrived, not with what is announced.
+// take returns the next n bytes. It allocates by what has arrived, not by what is announced.
 func (s *source) take(n int) ([]byte, error) {
 	start := len(s.taken)
 	if n < 0 || n > s.limit-start {
@@ -34,7 +34,7 @@ func (s *source) take(n int) ([]byte, error) {
 		s.taken = append(s.taken, make([]byte, part)...)
 		if _, err := io.ReadFull(s.r, s.taken[at:]); err != nil {
 			if errors.Is(err, io.EOF) && at > 0 || errors.Is(err, io.ErrUnexpectedEOF) {
-				err = fmt.Errorf("ends within a message: %w", io.ErrUnexpectedEOF)
+				err = fmt.Errorf("ends in the middle: %w", io.ErrUnexpectedEOF)
 			}
 			return nil, err
 		}

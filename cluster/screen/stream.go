@@ -10,17 +10,16 @@ import (
 	"time"
 )
 
-// stream is a connection of which memberlist reads one message, after it was looked at. Memberlist
-// sets the deadline within which it has to be there.
+// stream is a connection from which memberlist reads one checked message. Memberlist sets the deadline for it.
 type stream struct {
 	net.Conn
-	t      *Transport
-	takes  []byte    // types of messages that may come
-	once   sync.Once // guards rest and err
-	rest   bytes.Reader
-	err    error
-	close  sync.Once
-	closed func()
+	t       *Transport
+	allowed []byte    // types of messages
+	once    sync.Once // guards rest and err
+	rest    bytes.Reader
+	err     error
+	close   sync.Once
+	closed  func()
 }
 
 // Read implements net.Conn.
@@ -36,7 +35,7 @@ func (s *stream) screen() {
 	message, err := s.message(bufio.NewReader(s.Conn))
 	s.rest.Reset(message)
 	s.err = err
-	var broken *net.OpError // it says nothing about what was sent
+	var broken *net.OpError // an I/O error, not the fault of the message
 	if err == nil || errors.Is(err, io.EOF) || errors.As(err, &broken) {
 		return
 	}
@@ -47,7 +46,7 @@ func (s *stream) message(r io.Reader) ([]byte, error) {
 	if s.t.options.Secret {
 		return encrypted(r)
 	}
-	message, members, err := fromStream(r, s.takes)
+	message, members, err := fromStream(r, s.allowed)
 	if err == nil && !s.t.members.admit(members, time.Now()) {
 		err = errTooManyMembers
 	}
@@ -60,8 +59,8 @@ func (s *stream) Close() error {
 	return s.Conn.Close()
 }
 
-// fromStream reads one message of the allowed types from a stream and returns it as memberlist is
-// to have it, with the members that it tells of.
+// fromStream reads one message of the allowed types from a stream. It returns the message for memberlist
+// and the members that it names.
 func fromStream(r io.Reader, allowed []byte) (b []byte, members []string, err error) {
 	s := &source{r: r, limit: maxStream}
 	kind, err := s.byte()
@@ -77,7 +76,7 @@ func fromStream(r io.Reader, allowed []byte) (b []byte, members []string, err er
 	}
 	s.names = &members
 	if err := message(s, allowed); err != nil {
-		if kind == typeCompressed && errors.Is(err, io.EOF) { // of what it holds, not of the stream
+		if kind == typeCompressed && errors.Is(err, io.EOF) { // of the inner message, not of the stream
 			err = errMalformed
 		}
 		return nil, nil, err

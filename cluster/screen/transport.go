@@ -14,22 +14,22 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// network is what a Transport stands around: memberlist's own transport, on real sockets.
+// network is the transport that a Transport wraps: memberlist's own, on real sockets.
 type network interface {
 	memberlist.NodeAwareTransport
 	GetAutoBindPort() int
 }
 
-// Transport is memberlist's transport with what comes in looked at.
+// Transport is memberlist's transport with all input checked.
 type Transport struct {
 	network
 	options Options
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	open    places
+	open    openStreams
 	rate    rate
 	members members
-	told    atomic.Int64 // when a refusal was logged, in seconds; 0 for never
+	logged  atomic.Int64 // Unix time in seconds of the last logged refusal; 0: none
 	done    chan struct{}
 	wait    sync.WaitGroup
 
@@ -39,19 +39,19 @@ type Transport struct {
 
 var _ memberlist.NodeAwareTransport = (*Transport)(nil)
 
-// attempts is how often a free port is looked for that TCP and UDP have both.
+// attempts is how often Listen tries to find a port that is free for both TCP and UDP.
 const attempts = 10
 
-// Options are what all screens of a node have in common.
+// Options configure a Transport.
 type Options struct {
-	Secret  bool          // nodes encrypt what they send
-	Logger  *log.Logger   // of memberlist's own transport
-	Log     *slog.Logger  // is told of what is refused, at most once a minute
-	Refused *atomic.Int64 // counts datagrams and streams that were not passed on
+	Secret  bool          // nodes encrypt their messages
+	Logger  *log.Logger   // for memberlist's own transport
+	Log     *slog.Logger  // receives refusals, at most one a minute
+	Refused *atomic.Int64 // counts refused datagrams and streams
 }
 
-// Listen opens the gossip port, TCP and UDP, and starts to look at what comes. Port 0 lets the
-// system choose.
+// Listen opens the gossip port for TCP and UDP, and starts to check its input. With port 0 the system
+// chooses a port.
 func Listen(bind string, port int, options Options) (*Transport, error) {
 	config := &memberlist.NetTransportConfig{BindAddrs: []string{bind}, BindPort: port, Logger: options.Logger}
 	inner, err := memberlist.NewNetTransport(config)
@@ -61,10 +61,10 @@ func Listen(bind string, port int, options Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return around(inner, options), nil
+	return wrap(inner, options), nil
 }
 
-func around(inner network, options Options) *Transport {
+func wrap(inner network, options Options) *Transport {
 	t := &Transport{
 		network: inner, options: options,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
@@ -83,7 +83,7 @@ func (t *Transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 // StreamCh implements memberlist.Transport.
 func (t *Transport) StreamCh() <-chan net.Conn { return t.streams }
 
-// screenPackets passes datagrams on in buffers of their own size: memberlist keeps them in its queues.
+// screenPackets passes datagrams on in buffers of the exact size, because memberlist keeps them in queues.
 func (t *Transport) screenPackets() {
 	for {
 		select {
@@ -103,7 +103,7 @@ func (t *Transport) screenPackets() {
 }
 
 func (t *Transport) admit(p *memberlist.Packet) bool {
-	looked, err := t.look(p.Buf)
+	looked, err := t.parse(p.Buf)
 	if !t.rate.take(host(p.From), looked.cost, p.Timestamp) {
 		err = errTooMany
 	}
@@ -118,7 +118,7 @@ func (t *Transport) admit(p *memberlist.Packet) bool {
 	return true
 }
 
-func (t *Transport) look(b []byte) (packet, error) {
+func (t *Transport) parse(b []byte) (packet, error) {
 	switch {
 	case !t.options.Secret:
 		return datagram(b)
@@ -129,7 +129,7 @@ func (t *Transport) look(b []byte) (packet, error) {
 	}
 }
 
-// screenStreams passes streams on; a message of theirs is looked at when memberlist reads it.
+// screenStreams passes streams on. Each checks its message when memberlist reads it.
 func (t *Transport) screenStreams() {
 	for {
 		select {
@@ -140,7 +140,7 @@ func (t *Transport) screenStreams() {
 				t.refuse(conn.RemoteAddr(), errTooMany)
 				continue
 			}
-			s := &stream{Conn: conn, t: t, takes: inRequests, closed: func() { t.open.free(from) }}
+			s := &stream{Conn: conn, t: t, allowed: inRequests, closed: func() { t.open.free(from) }}
 			select {
 			case t.streams <- s:
 			case <-t.done:
@@ -158,18 +158,17 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 	return t.DialAddressTimeout(memberlist.Address{Addr: addr}, timeout)
 }
 
-// DialAddressTimeout implements memberlist.NodeAwareTransport. Who answers may be as hostile as who
-// asks.
+// DialAddressTimeout implements memberlist.NodeAwareTransport. It checks replies too: the answering host may be as hostile as any.
 func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	conn, err := t.network.DialAddressTimeout(addr, timeout)
 	if err != nil {
 		return nil, err
 	}
-	return &stream{Conn: conn, t: t, takes: inReplies, closed: func() {}}, nil
+	return &stream{Conn: conn, t: t, allowed: inReplies, closed: func() {}}, nil
 }
 
-// Shutdown implements memberlist.Transport. What comes is read until the sockets are closed, since
-// their goroutines wait for that.
+// Shutdown implements memberlist.Transport. It drains the input until the sockets are closed, because their
+// goroutines wait for readers.
 func (t *Transport) Shutdown() error {
 	t.shutdown.Do(func() {
 		t.closed = t.network.Shutdown()
@@ -179,16 +178,16 @@ func (t *Transport) Shutdown() error {
 	return t.closed
 }
 
-// tellInterval is the least number of seconds between two refusals that are logged.
-const tellInterval = 60
+// logInterval is the minimum number of seconds between two logged refusals.
+const logInterval = 60
 
 func (t *Transport) refuse(from net.Addr, why error) {
 	total := t.options.Refused.Add(1)
 	now := time.Now().Unix()
-	if last := t.told.Load(); last != 0 && now-last < tellInterval || !t.told.CompareAndSwap(last, now) {
+	if last := t.logged.Load(); last != 0 && now-last < logInterval || !t.logged.CompareAndSwap(last, now) {
 		return
 	}
-	t.options.Log.Warn("the gossip port refuses what no node of ndring sends", "from", from.String(), "why", fmt.Sprintf("a message %v", why), "refused", total)
+	t.options.Log.Warn("refused a gossip message that no ndring node sends", "from", from.String(), "why", fmt.Sprintf("a message %v", why), "refused", total)
 }
 
 func host(a net.Addr) string {

@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// patience is how long a test waits for what happens at once.
+// patience is how long a test waits for something that should happen at once.
 const patience = 30 * time.Second
 
 func listen(t testing.TB, secret bool) *Transport {
@@ -38,8 +38,8 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Nodes find each other: one that screens, and one of before, whose memberlist has its own
-// transport. Nothing of theirs is refused.
+// Two nodes find each other: one that screens, and one from before, whose memberlist uses its own
+// transport. None of their messages is refused.
 func TestMembersMeet(t *testing.T) {
 	t.Parallel()
 	key, _ := hex.DecodeString("00112233445566778899aabbccddeeff")
@@ -70,13 +70,13 @@ func TestMembersMeet(t *testing.T) {
 				eventually(t, "two members", func() bool { return list.NumMembers() == 2 })
 			}
 			if n := transport.options.Refused.Load() + second.options.Refused.Load(); n != 0 {
-				t.Errorf("%d messages of nodes are refused", n)
+				t.Errorf("%d messages of nodes were refused", n)
 			}
 		})
 	}
 }
 
-// What is hostile ends nothing, by either way in, and the node goes on.
+// Hostile streams and datagrams do not harm the node.
 func TestHostileInput(t *testing.T) {
 	t.Parallel()
 	transport := listen(t, false)
@@ -95,7 +95,7 @@ func TestHostileInput(t *testing.T) {
 				tcp.CloseWrite()
 				conn.SetReadDeadline(time.Now().Add(patience))
 				if reply, err := io.ReadAll(conn); len(reply) > 0 || err != nil && isTimeout(err) {
-					t.Errorf("%s is answered with %q, %v", tc.name, reply, err)
+					t.Errorf("%s gets the reply %q, %v", tc.name, reply, err)
 				}
 			}
 			conn.Close()
@@ -103,11 +103,11 @@ func TestHostileInput(t *testing.T) {
 	}
 	eventually(t, "all are refused", func() bool { return transport.options.Refused.Load() >= int64(2*len(bad)) })
 	if list.NumMembers() != 1 {
-		t.Errorf("hostile members are taken: %v", list.Members())
+		t.Errorf("hostile members were admitted: %v", list.Members())
 	}
 	other := start(t, "b", listen(t, false), nil)
 	if _, err := other.Join([]string{address}); err != nil {
-		t.Errorf("the node does not go on: %v", err)
+		t.Errorf("the node has stopped working: %v", err)
 	}
 }
 
@@ -116,7 +116,7 @@ func isTimeout(err error) bool {
 	return ok && timeout.Timeout()
 }
 
-// A node that answers a join with what is hostile harms the one that asks no more.
+// A hostile reply to a join does not harm the joining node.
 func TestHostileReply(t *testing.T) {
 	t.Parallel()
 	hostile, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,15 +142,15 @@ func TestHostileReply(t *testing.T) {
 	for _, tc := range bad {
 		answers <- tc.bytes
 		if _, err := list.Join([]string{hostile.Addr().String()}); err == nil {
-			t.Errorf("%s counts as an answer", tc.name)
+			t.Errorf("%s was accepted as a reply", tc.name)
 		}
 	}
 	if n := transport.options.Refused.Load(); n != int64(len(bad)) {
-		t.Errorf("%d of %d answers are refused", n, len(bad))
+		t.Errorf("%d of %d replies were refused", n, len(bad))
 	}
 }
 
-// One host has only so many streams at once, and a stream that sends nothing ends by itself.
+// The number of open streams per host is limited, and a stream that sends nothing ends by itself.
 func TestStreamsAtOnce(t *testing.T) {
 	t.Parallel()
 	transport := listen(t, false)
@@ -166,10 +166,10 @@ func TestStreamsAtOnce(t *testing.T) {
 		conns = append(conns, conn)
 	}
 	eventually(t, "one is refused", func() bool { return transport.options.Refused.Load() == 1 })
-	for i, conn := range conns { // memberlist's limit of time ends those that were let in
+	for i, conn := range conns { // memberlist's deadline ends those that were admitted
 		conn.SetReadDeadline(time.Now().Add(patience))
 		if _, err := conn.Read(make([]byte, 1)); isTimeout(err) {
-			t.Fatalf("stream %d goes on without a message", i)
+			t.Fatalf("stream %d stays open without a message", i)
 		}
 	}
 	eventually(t, "room for others", func() bool {
@@ -179,24 +179,24 @@ func TestStreamsAtOnce(t *testing.T) {
 	})
 }
 
-func TestPlaces(t *testing.T) {
+func TestOpenStreams(t *testing.T) {
 	t.Parallel()
-	var p places
+	var p openStreams
 	for i := range maxStreams {
 		if !p.take(string(rune('a' + i))) {
-			t.Fatalf("stream %d of as many hosts is refused", i)
+			t.Fatalf("stream %d, from another host each, is refused", i)
 		}
 	}
 	if p.take("another") {
-		t.Error("streams have no limit")
+		t.Error("the number of streams has no limit")
 	}
 	p.free("a")
 	if !p.take("another") || len(p.hosts) != maxStreams {
-		t.Errorf("a stream that has ended leaves no room: %d hosts", len(p.hosts))
+		t.Errorf("a closed stream still counts: %d hosts", len(p.hosts))
 	}
 }
 
-// A host that sends too much is not heard for a while, and others are.
+// A host that sends too much is ignored for a while; other hosts are not.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	var r rate
@@ -207,16 +207,16 @@ func TestRate(t *testing.T) {
 		}
 	}
 	if r.take("a", 1, now) || !r.take("b", 1, now) {
-		t.Error("the rate is not that of each host")
+		t.Error("hosts share one rate")
 	}
 	if now = now.Add(time.Second / 2); !r.take("a", perSecond/2, now) || r.take("a", 1, now) {
-		t.Error("half a second does not give half of what a second does")
+		t.Error("half a second does not yield half the tokens of a second")
 	}
 	for i := range 3 * maxHosts {
 		r.take(string(rune(i)), 1, now)
 	}
 	if len(r.hosts) > maxHosts {
-		t.Errorf("the rates of %d hosts are kept", len(r.hosts))
+		t.Errorf("the rates of %d hosts are tracked", len(r.hosts))
 	}
 	indirect := typed(typeIndirectPing, packed(f{"SeqNo", 1}, f{"Target", "\x7f\x00\x00\x01"}, f{"Port", 1}, f{"Node", "a"}, f{"Nack", true}))
 	if got, err := datagram(indirect); err != nil || got.cost < 10 {
@@ -224,7 +224,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// The number of members has a limit, and room comes back when messages stop naming them.
+// The number of members is limited. Members that messages no longer name stop counting.
 func TestMembersHaveALimit(t *testing.T) {
 	t.Parallel()
 	var m members
@@ -238,10 +238,10 @@ func TestMembersHaveALimit(t *testing.T) {
 		t.Errorf("%d members are remembered", len(m.seen))
 	}
 	if !m.admit([]string{"one more"}, now.Add(memberTime+time.Second)) || len(m.seen) != 2 {
-		t.Errorf("%d members are remembered later", len(m.seen))
+		t.Errorf("%d members are remembered afterwards", len(m.seen))
 	}
 	w, refused := newWire(), options(false)
-	transport := around(w, refused)
+	transport := wrap(w, refused)
 	defer transport.Shutdown()
 	transport.members = members{seen: maps.Clone(m.seen)}
 	for i := range maxMembers {
@@ -253,22 +253,22 @@ func TestMembersHaveALimit(t *testing.T) {
 	s := <-transport.StreamCh()
 	go func() { near.Write(pushPull(1, 0, true, memberOf("by stream", goodVersions))); near.Close() }()
 	if b, err := io.ReadAll(s); err == nil {
-		t.Errorf("too many members come through: %q", b)
+		t.Errorf("too many members pass: %q", b)
 	}
 	eventually(t, "both are refused", func() bool { return refused.Refused.Load() == 2 })
 	s.Close()
 }
 
-// Datagrams do not keep the large buffers that they were read into.
+// Datagrams do not retain the large buffers that they were read into.
 func TestPacketsAreCopied(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []bool{false, true} {
 		w := newWire()
-		transport := around(w, options(secret))
+		transport := wrap(w, options(secret))
 		large := append(make([]byte, 0, 64<<10), alive("a", goodVersions)...)
 		go func() { w.packets <- &memberlist.Packet{Buf: large, From: &net.UDPAddr{}, Timestamp: time.Now()} }()
 		if p := <-transport.PacketCh(); !bytes.Equal(p.Buf, large) || cap(p.Buf) > 2*len(large) {
-			t.Errorf("%d bytes come in a buffer of %d", len(p.Buf), cap(p.Buf))
+			t.Errorf("%d bytes are in a buffer of %d", len(p.Buf), cap(p.Buf))
 		}
 		transport.Shutdown()
 		transport.Shutdown()

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// made returns a topology of nodes a, b and c in incarnation 1 whose shard 0 is as given.
+// made returns a topology with nodes a, b and c in incarnation 1 and the given shard 0.
 func made(t testing.TB, row Shard) *Topology {
 	t.Helper()
 	topo, errs := (*Topology)(nil).Apply(1, Command{[]Op{{Kind: Create, Cluster: "c", Shards: 16, Replicas: 2, Epoch: 5, Nodes: []Node{
@@ -38,10 +38,10 @@ func ids(s string) []NodeID {
 	return out
 }
 
-// Each op on a row: what it becomes, or why not.
+// Each op on a row: the row afterwards, or why the op is refused.
 func TestOpsOnAShard(t *testing.T) {
-	row := func(epoch, born uint64, primary NodeID, isr, learners string) Shard {
-		return Shard{Epoch: epoch, EmptySince: born, Primary: primary, ISR: ids(isr), Learners: ids(learners)}
+	row := func(epoch, emptySince uint64, primary NodeID, isr, learners string) Shard {
+		return Shard{Epoch: epoch, EmptySince: emptySince, Primary: primary, ISR: ids(isr), Learners: ids(learners)}
 	}
 	for _, tc := range []struct {
 		name string
@@ -67,10 +67,10 @@ func TestOpsOnAShard(t *testing.T) {
 		{"promote empty", row(7, 5, "", "", "b"), Op{Kind: Promote, Epoch: 7, Node: "a", Incarnation: 1, Empty: true}, row(8, 8, "a", "a", ""), nil},
 		{"promote empty where there is a copy", row(7, 5, "", "a", ""), Op{Kind: Promote, Epoch: 7, Node: "b", Incarnation: 1, Empty: true}, Shard{}, ErrRefused},
 
-		{"resign with a heir", row(7, 5, "a", "a,b", ""), Op{Kind: Resign, Epoch: 7, Node: "a"}, row(8, 5, "", "b", ""), nil},
+		{"resign with another copy", row(7, 5, "a", "a,b", ""), Op{Kind: Resign, Epoch: 7, Node: "a"}, row(8, 5, "", "b", ""), nil},
 		{"resign with the last copy", row(7, 5, "a", "a", ""), Op{Kind: Resign, Epoch: 7, Node: "a"}, row(8, 5, "", "a", ""), nil},
 		{"resign for another", row(7, 5, "a", "a,b", ""), Op{Kind: Resign, Epoch: 7, Node: "b"}, Shard{}, ErrRefused},
-		{"resign of nobody", row(7, 5, "", "a", ""), Op{Kind: Resign, Epoch: 7}, Shard{}, ErrRefused},
+		{"resign without a primary", row(7, 5, "", "a", ""), Op{Kind: Resign, Epoch: 7}, Shard{}, ErrRefused},
 
 		{"shrink", row(7, 5, "a", "a,b,c", ""), Op{Kind: ShrinkISR, Epoch: 7, Node: "b"}, row(8, 5, "a", "a,c", ""), nil},
 		{"shrink by the primary", row(7, 5, "a", "a,b", ""), Op{Kind: ShrinkISR, Epoch: 7, Node: "a"}, Shard{}, ErrRefused},
@@ -90,8 +90,8 @@ func TestOpsOnAShard(t *testing.T) {
 		{"transfer", row(7, 5, "a", "a,b", "c"), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1}, row(8, 5, "b", "a,b", "c"), nil},
 		{"transfer to who is not in step", row(7, 5, "a", "a", "b"), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1}, Shard{}, ErrRefused},
 		{"transfer to itself", row(7, 5, "a", "a,b", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "a", Incarnation: 1, Empty: true}, Shard{}, ErrStale},
-		{"transfer of nobody's", row(7, 5, "", "a,b", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1}, Shard{}, ErrRefused},
-		{"transfer of nobody's, empty", row(7, 5, "", "", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1, Empty: true}, Shard{}, ErrRefused},
+		{"transfer without a primary", row(7, 5, "", "a,b", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1}, Shard{}, ErrRefused},
+		{"transfer without a primary, empty", row(7, 5, "", "", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1, Empty: true}, Shard{}, ErrRefused},
 		{"transfer empty", row(7, 5, "a", "a", "b,c"), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 1, Empty: true}, row(8, 8, "b", "b", ""), nil},
 		{"transfer to an earlier process", row(7, 5, "a", "a,b", ""), Op{Kind: TransferPrimary, Epoch: 7, Node: "b", Incarnation: 0}, Shard{}, ErrStale},
 
@@ -193,7 +193,7 @@ func TestOpsOnTheCluster(t *testing.T) {
 	}
 }
 
-// A data folder that has another name since it lost its votes has the copies that it had; one that is said to be another folder has none.
+// A data folder with a new store id keeps its copies if the join names the old id; otherwise it is another folder and has none.
 func TestANewStoreKeepsItsCopiesByItsOldName(t *testing.T) {
 	for _, row := range []Shard{
 		{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b"), Learners: ids("c")},
@@ -250,7 +250,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// Lookups are on the way of each command.
+// Every command of a client does these lookups.
 func TestNodeIsFoundWithoutAllocating(t *testing.T) {
 	nodes := someNodes(1, 100, 0)
 	sorted := &Topology{Nodes: append([]Node(nil), nodes...)}

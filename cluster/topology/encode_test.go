@@ -21,7 +21,7 @@ func TestTopologyComesBackFromItsBytes(t *testing.T) {
 	}
 }
 
-// Each of these has one thing that no history of commands leads to.
+// Each of these has one property that no history of commands can produce.
 func TestDamagedTopologiesAreRefused(t *testing.T) {
 	for name, damage := range map[string]func(*Topology){
 		"too few shards":                      func(x *Topology) { x.Shards = x.Shards[:3] },
@@ -32,14 +32,14 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		"a node in a state that is none":      func(x *Topology) { x.Nodes[1].State = "happy" },
 		"a member that is forgotten":          func(x *Topology) { x.Forgotten = map[NodeID]uint64{"a": 1} },
 		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].EmptySince = 0, 0 },
-		"born in the future":                  func(x *Topology) { x.Shards[0].EmptySince = 100 },
+		"empty since a future epoch":          func(x *Topology) { x.Shards[0].EmptySince = 100 },
 		"a primary without a copy in step":    func(x *Topology) { x.Shards[0].ISR = ids("b") },
 		"a copy of a stranger":                func(x *Topology) { x.Shards[0].ISR = ids("a,z") },
 		"a copy twice":                        func(x *Topology) { x.Shards[0].ISR = ids("a,a") },
 		"a learner that is in step":           func(x *Topology) { x.Shards[0].Learners = ids("b") },
 		"assigned to a stranger":              func(x *Topology) { x.Shards[0].Assigned = ids("z") },
 		"no copy ought to be":                 func(x *Topology) { x.Replicas = 0 },
-		"a setting that nobody has set":       func(x *Topology) { x.Settings = map[string]string{"x": "y"} },
+		"a setting without SetAt":             func(x *Topology) { x.Settings = map[string]string{"x": "y"} },
 		"a setting without a name":            func(x *Topology) { x.SetAt = map[string]uint64{"": 1} },
 		"a setting of the future":             func(x *Topology) { x.SetAt = map[string]uint64{"x": 100} },
 		"an epoch that will begin again at 0": func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
@@ -69,8 +69,8 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"an epoch goes down":               func(x *Topology) { x.Shards[0].Epoch = 8 },
 		"two primaries in one epoch":       func(x *Topology) { x.Shards[0].Primary = "b" },
 		"two ISRs in one epoch":            func(x *Topology) { x.Shards[0].ISR = ids("a") },
-		"born anew in one epoch":           func(x *Topology) { x.Shards[0].EmptySince = 9 },
-		"born anew in an epoch long over":  func(x *Topology) { x.Shards[0].EmptySince, x.Shards[0].Epoch = 8, 10 },
+		"empty again within one epoch":     func(x *Topology) { x.Shards[0].EmptySince = 9 },
+		"empty since an epoch long past":   func(x *Topology) { x.Shards[0].EmptySince, x.Shards[0].Epoch = 8, 10 },
 		"an earlier start of a node":       func(x *Topology) { x.Nodes[2].Incarnation = 0 },
 		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
 		"a setting changes unseen":         func(x *Topology) { x.Settings["x"] = "z" },
@@ -96,7 +96,7 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 	}
 }
 
-// Whatever is in the log: no panic, a right topology, the same one for everybody.
+// Whatever the log contains: no panic, a valid topology, and the same one on every node.
 func FuzzApply(f *testing.F) {
 	for _, s := range []string{
 		`{"ops":[{"op":"node-join","nodes":[{"id":"d","incarnation":1}]},{"op":"node-forget","node":"a"},{"op":"node-leave","node":"b"}]}`,

@@ -29,7 +29,8 @@ func seeds() int {
 	return 1
 }
 
-// shardCounts returns those that a test of placement goes through: what a placement costs grows with them, and what is wrong with one shows with few.
+// shardCounts returns the numbers of shards that placement tests cover. Placement cost grows with them, and
+// errors show with few shards too.
 func shardCounts() []int {
 	if os.Getenv("NDRING_PLACE") == "all" {
 		return []int{256, 1024}
@@ -37,7 +38,8 @@ func shardCounts() []int {
 	return []int{64, 256}
 }
 
-// sizes returns the numbers of nodes that a test of placement goes through: all with NDRING_PLACE=all, which takes minutes, else those where the average passes a whole number, and some.
+// sizes returns the numbers of nodes that placement tests cover: all with NDRING_PLACE=all, which takes
+// minutes; otherwise some, including those where the average passes a whole number.
 func sizes(last int) (out []int) {
 	for n := 1; n <= last; n++ {
 		if os.Getenv("NDRING_PLACE") == "all" || n <= 3 || slices.Contains([]int{5, 24, 85}, n) {
@@ -47,7 +49,7 @@ func sizes(last int) (out []int) {
 	return out
 }
 
-// firsts returns how many primaries each node has.
+// firsts returns the number of primaries of each node.
 func firsts(t *testing.T, places [][]NodeID) map[NodeID]int {
 	t.Helper()
 	count := map[NodeID]int{}
@@ -60,7 +62,7 @@ func firsts(t *testing.T, places [][]NodeID) map[NodeID]int {
 	return count
 }
 
-// moves returns how many primaries moved.
+// moves returns the number of primaries that moved.
 func moves(was, is [][]NodeID) (moved int) {
 	for shard := range was {
 		if was[shard][0] != is[shard][0] {
@@ -70,7 +72,8 @@ func moves(was, is [][]NodeID) (moved int) {
 	return moved
 }
 
-// The least possible: a node that joins takes its share, and what a node had that goes moves. Nothing else does, and no share is above the average rounded up.
+// Only the minimum moves: a joining node takes its share, and the shards of a node that goes move. No share
+// exceeds the average rounded up.
 func TestPlacementMovesOnlyWhatItMust(t *testing.T) {
 	for _, shards := range shardCounts() {
 		worst := 0
@@ -106,7 +109,7 @@ func TestPlacementMovesOnlyWhatItMust(t *testing.T) {
 	}
 }
 
-// What the ring alone would do is why there is more: docs/decisions/placement.md has these figures.
+// The ring alone moves more: docs/decisions/placement.md has these figures.
 func TestTheRingAloneMovesMore(t *testing.T) {
 	for _, shards := range shardCounts() {
 		var above []float64
@@ -185,7 +188,7 @@ func TestPlacementDoesNotDependOnOrder(t *testing.T) {
 	}
 }
 
-// A change of this test's numbers is a change of what clusters do when they meet a node of another build.
+// If the numbers of this test change, nodes of different builds disagree about placement in one cluster.
 func TestPlacementIsTheSameForEver(t *testing.T) {
 	h := uint64(0)
 	for _, places := range Place(someNodes(1, 9, 2), 256, 3) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Any topology, any view: what Plan says can be done, and done it leaves nothing to plan.
+// For any topology and view, all ops of Plan can be applied, and afterwards it returns no more.
 func TestAPlanIsPossibleAndComplete(t *testing.T) {
 	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 3))
@@ -34,7 +34,7 @@ func TestAPlanIsPossibleAndComplete(t *testing.T) {
 	}
 }
 
-// randomOp is one that is likely to be done.
+// randomOp returns an op that is likely to be applied.
 func randomOp(r *rand.Rand, topo *Topology) Op {
 	shard := r.IntN(len(topo.Shards))
 	row := topo.Shards[shard]
@@ -106,7 +106,7 @@ func TestHandoverGoesOnlyWhereItMay(t *testing.T) {
 	}
 }
 
-// The leader plans five times a second, mostly for nothing: that must not cost much.
+// The leader plans five times a second, mostly without a result: that must be cheap.
 func BenchmarkPlanAtRest(b *testing.B) {
 	for _, size := range []struct{ nodes, shards, replicas int }{{3, 256, 2}, {30, 256, 2}, {100, 1024, 2}} {
 		b.Run(fmt.Sprintf("%d nodes, %d shards", size.nodes, size.shards), func(b *testing.B) {

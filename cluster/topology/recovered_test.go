@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// After a recovery nobody serves anything, in epochs above all others; copies and members stay, and the topology before is not changed.
+// After a recovery no shard has a primary and all epochs are above earlier ones. Copies and members stay, and
+// the original topology is unchanged.
 func TestRecovered(t *testing.T) {
 	t.Parallel()
 	before, err := Single(Node{ID: "a", Incarnation: 7}, 16, 100)

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// commit puts a command into the log, and holds what must hold of the step.
+// commit appends a command to the log and checks the step.
 func (s *sim) commit(m simMessage) {
 	was := s.newest()
 	before, _ := was.Encode()
@@ -40,7 +40,8 @@ func (s *sim) commit(m simMessage) {
 	s.history, s.lives = append(s.history, is), append(s.lives, lives)
 }
 
-// checkExpected holds that an op which was done met what it expected: the first of a command that names a shard, before any that changes nodes, finds the epoch, and the process, that it names.
+// checkExpected checks that an applied op found what it expected: the first op of a command that names a
+// shard, before any op that changes nodes, must find the epoch and the process that it names.
 func (s *sim) checkExpected(c Command, i int, was *Topology) {
 	op := c.Ops[i]
 	for _, before := range c.Ops[:i] {
@@ -74,7 +75,7 @@ func (s *sim) configure(n *simNode) {
 	s.propose(n, ops...)
 }
 
-// checkSettings holds that the cluster's settings are what was last decided of each, and that a command changes all of them or none.
+// checkSettings checks that each setting has its last decided value, and that a command changes all of its settings or none.
 func (s *sim) checkSettings(c Command, errs []error, is *Topology) {
 	done, failed := 0, 0
 	for i, op := range c.Ops {
@@ -103,8 +104,9 @@ func (s *sim) checkSettings(c Command, errs []error, is *Topology) {
 	}
 }
 
-// refusal tells the process that asked that a handover is not done, and as of which index. It opens the shard again only when it has come so far and still serves it: what was refused may be a
-// repetition of what was done.
+// refusal tells the proposing process that a handover was refused, and at which index. The process reopens
+// the shard only once it has applied that index and still serves the shard: the refused op may be a
+// repetition of one that was applied.
 func (s *sim) refusal(m simMessage, op Op, index int) {
 	if n := m.from; n != nil && op.Kind == TransferPrimary && n.up && n.incarnation == m.process && s.chance(80) {
 		if asked, ok := n.closed[op.Shard]; ok && asked.op.Epoch == op.Epoch && asked.op.Node == op.Node && asked.op.Incarnation == op.Incarnation {
@@ -113,7 +115,8 @@ func (s *sim) refusal(m simMessage, op Op, index int) {
 	}
 }
 
-// checkBegin finds the shards that begin empty by where their copies are, not by Born, and holds that none loses data but with a node.
+// checkBegin finds shards that start empty by the location of their copies, not by EmptySince, and checks that
+// a shard loses data only together with a node.
 func (s *sim) checkBegin(c Command, change Change, lives *[simShards]int) {
 	was, is := change.Was, change.Is
 	if is.Primary != "" && is.Primary != was.Primary {
@@ -144,7 +147,8 @@ func (s *sim) sameStore(n *simNode) bool {
 	return ok && row.Store == n.store
 }
 
-// catchUp lets a process apply the log up to an index, and holds that no other process serves, or ever served, what it serves now.
+// catchUp makes a process apply the log up to an index, and checks that no other process serves, or ever
+// served, what it serves now.
 func (s *sim) catchUp(n *simNode, to int) {
 	for n.up && n.applied < to {
 		n.applied++
@@ -171,8 +175,8 @@ func (s *sim) serve(n *simNode) {
 		}
 		s.served[key] = process
 		copy := &n.copies[shard]
-		if copy.born < row.EmptySince {
-			*copy = simCopy{born: row.EmptySince}
+		if copy.emptySince < row.EmptySince {
+			*copy = simCopy{emptySince: row.EmptySince}
 		}
 		if copy.data && copy.life != s.lives[n.applied][shard] {
 			s.fail("%s serves shard %d with data of life %d: it has had %d", n.id, shard, copy.life, s.lives[n.applied][shard])
@@ -180,7 +184,7 @@ func (s *sim) serve(n *simNode) {
 	}
 }
 
-// serves is the rule that a node goes by: its topology says that it is the primary, and knows it as this process.
+// serves is the rule of a node: its topology names it as the primary, in the incarnation of this process.
 func (s *sim) serves(n *simNode, shard ShardID) bool {
 	t := s.history[n.applied]
 	if !n.up || t.Cluster == "" {
@@ -190,7 +194,7 @@ func (s *sim) serves(n *simNode, shard ShardID) bool {
 	return ok && row.Incarnation == n.incarnation && t.Shards[shard].Primary == n.id
 }
 
-// write stores something in a shard that the node serves and has not closed. What is acknowledged must not be given up by anything but the loss of the node.
+// write stores something in an open shard that the node serves. Only the loss of the node may lose an acknowledged write.
 func (s *sim) write(n *simNode) {
 	var open []ShardID
 	for shard := range ShardID(simShards) {
@@ -202,15 +206,15 @@ func (s *sim) write(n *simNode) {
 		shard := open[s.r.IntN(len(open))]
 		here, now := s.lives[n.applied][shard], s.lives[len(s.lives)-1][shard]
 		if row, ok := s.newest().Node(n.id); here != now && ok && row.Incarnation == n.incarnation {
-			s.fail("%s acknowledges a write to shard %d, which has begun anew elsewhere", n.id, shard)
+			s.fail("%s acknowledges a write to shard %d, which has started empty elsewhere", n.id, shard)
 		}
-		n.copies[shard].data, n.copies[shard].life = s.chance(60), here // else a deletion of all there is
+		n.copies[shard].data, n.copies[shard].life = s.chance(60), here // otherwise a delete of everything
 		s.counts["written"]++
 		s.event("%s writes shard %d: %v", n.id, shard, n.copies[shard].data)
 	}
 }
 
-// handOver closes what the node is to give away and asks for it; what is closed already it asks for again.
+// handOver closes the shards that the node should hand over, and proposes the handovers of all closed shards.
 func (s *sim) handOver(n *simNode) {
 	if !n.up {
 		return
@@ -241,7 +245,7 @@ func (s *sim) resign(n *simNode) {
 	}
 }
 
-// checkPlan holds that a plan can be done as a whole, and leaves nothing to plan.
+// checkPlan checks that all ops of a plan can be applied and that nothing remains to plan.
 func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
 	next, errs := on.Apply(on.Index+1, Command{ops})
 	if err := errors.Join(errs...); err != nil {
@@ -252,7 +256,7 @@ func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
 	}
 }
 
-// comeToRest ends the faults, and holds that all comes to be as it ought to.
+// comeToRest ends the faults and checks that the cluster reaches its intended state.
 func (s *sim) comeToRest() {
 	for len(s.inFlight) > 0 {
 		m := s.inFlight[0]

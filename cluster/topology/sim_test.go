@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// The simulator: nodes, a log and a controller in one thread, driven by one seed. What is on the way is delayed, reordered, repeated and lost; nodes crash, come back with or without their disk,
-// lag behind, join, leave and are forgotten; and plans are made on topologies that are out of date. After each step sim_check_test.go holds what must hold.
+// The simulator: nodes, a log and a controller in one thread, driven by one seed. Messages are delayed,
+// reordered, repeated and lost; nodes crash, come back with or without their disk, lag behind, join, leave
+// and are forgotten; and plans use outdated topologies. After each step sim_check_test.go checks the invariants.
 //
 //	NDRING_SIM_SEEDS=100000 go test -run TestSimulation ./cluster/topology
 //	NDRING_SIM_SEED=17 go test -v -run TestSimulation ./cluster/topology      one seed, with its events
@@ -22,27 +23,27 @@ const (
 
 // simCopy is one copy of a shard on a disk.
 type simCopy struct {
-	born uint64 // Born of the row when it was last cleared
-	data bool
-	life int // of the shard, when data was written: a shard that began empty has a new life
+	emptySince uint64 // of the row when the copy was last cleared
+	data       bool
+	life       int // of the shard when the data was written; a shard that starts empty starts a new life
 }
 
-// simNode is one node: a disk, and while it is up a process.
+// simNode is one node: a disk, and a process while it is up.
 type simNode struct {
 	id          NodeID
 	store       string
 	copies      [simShards]simCopy
 	up          bool
 	incarnation uint64
-	applied     int                     // index into history of what the process has
-	closed      map[ShardID]simHandover // shards that the process has closed, to give them away
+	applied     int                     // index into history that the process has applied
+	closed      map[ShardID]simHandover // shards that the process has closed for a handover
 	opened      map[ShardID]uint64      // epochs that the process has served
 }
 
-// simHandover is a handover whose outcome the node waits for.
+// simHandover is a pending handover.
 type simHandover struct {
 	op      Op
-	refused int // index of the entry by which it was, as the node has heard; 0 before
+	refused int // index of the entry that refused it, once the node knows; 0 before
 }
 
 // simMessage is a proposal on its way to the log.
@@ -60,12 +61,12 @@ type sim struct {
 	clock    uint64 // of incarnations
 	nodes    []*simNode
 	history  []*Topology      // committed, by index
-	lives    [][simShards]int // which life of each shard, by index
+	lives    [][simShards]int // the life of each shard, by index
 	inFlight []simMessage
 	weights  []int             // of simActions, summed up
 	served   map[string]string // (shard, epoch) to the process that served it
 	flaps    map[NodeID]Liveness
-	settings map[string]string // that the log has set, kept beside it
+	settings map[string]string // as set by the log, tracked separately
 	trace    uint64
 	events   []string
 	counts   map[string]int
@@ -97,7 +98,7 @@ func (s *sim) newest() *Topology { return s.history[len(s.history)-1] }
 
 func (s *sim) chance(percent int) bool { return s.r.IntN(100) < percent }
 
-// run makes a cluster, disturbs it, lets it come to rest, and returns the hash of all that happened.
+// run creates a cluster, disturbs it, lets it come to rest, and returns a hash of all events.
 func (s *sim) run() uint64 {
 	s.weigh()
 	for range 1 + s.r.IntN(3) {
@@ -120,8 +121,8 @@ func (s *sim) run() uint64 {
 	return s.trace
 }
 
-// simActions are what may happen in a step, each about as often as its weight says. A seed makes some much likelier and some much rarer than others, so that seeds differ in what they are about
-// (Groce and others: Swarm Testing, 2012).
+// simActions are the possible events of a step, with their weights. Each seed makes some much likelier and
+// some much rarer, so seeds explore different behaviour (Groce et al.: Swarm Testing, 2012).
 var simActions = []struct {
 	weight int
 	do     func(*sim, *simNode)
@@ -165,7 +166,7 @@ func (s *sim) step() {
 	}
 }
 
-// weigh draws the weights of a seed, summed up.
+// weigh draws the cumulative weights of a seed.
 func (s *sim) weigh() {
 	sum := 0
 	for _, a := range simActions {
@@ -184,7 +185,7 @@ func (s *sim) nodeRow(n *simNode) Node {
 	return Node{ID: n.id, Store: n.store, Incarnation: n.incarnation, Zone: string(n.id)}
 }
 
-// start starts a process. What it has of the log is anything that it, or somebody whom it asks, ever had.
+// start starts a process. It has any prefix of the log that it or another node ever had.
 func (s *sim) start(n *simNode, wiped bool) {
 	if n.up {
 		return
@@ -217,7 +218,8 @@ func (s *sim) flap(n *simNode) {
 	s.flaps[n.id] = Liveness{Flaps: f.Flaps + 1, LastFlap: s.now}
 }
 
-// join asks to be let in, as long as the process does not see itself. One that was forgotten ends, and is started anew: it must not come back as who it was.
+// join proposes the node until the process sees itself in the topology. A forgotten process exits and is
+// restarted: it must not come back in the same incarnation.
 func (s *sim) join(n *simNode) {
 	if !n.up {
 		return
@@ -248,7 +250,7 @@ func (s *sim) propose(n *simNode, ops ...Op) {
 	}
 }
 
-// deliver takes any message that is on the way; one in ten is lost, one in five stays on the way as well.
+// deliver delivers a random message. One in ten is lost, and one in five is delivered again later.
 func (s *sim) deliver() {
 	if len(s.inFlight) == 0 {
 		return
@@ -263,7 +265,7 @@ func (s *sim) deliver() {
 	}
 }
 
-// view is what gossip shows the controller, at times what is not so.
+// view is what gossip shows the controller, which is wrong at times.
 func (s *sim) view(wrong bool) View {
 	v := View{Now: s.now, Nodes: map[NodeID]Liveness{}, NodesChanged: s.now - s.r.Int64N(3*SettleTime)}
 	for _, n := range s.nodes {
@@ -277,7 +279,7 @@ func (s *sim) view(wrong bool) View {
 	return v
 }
 
-// control is a controller, of this term or of an earlier one that does not know that it is over.
+// control runs a controller, of this term or of an earlier one that does not know that its term is over.
 func (s *sim) control(on *Topology, v View) {
 	ops := on.Plan(v)
 	s.checkPlan(on, v, ops)
@@ -315,7 +317,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	t.Logf("seeds %d to %d: %v", first, first+n-1, counts)
-	// A simulation in which nothing happens shows nothing.
+	// A simulation without events proves nothing.
 	for _, k := range []string{"done", "refused", "written", "handed over empty", "promoted", "lost with a node", "primary taken by a new start", "setting changed"} {
 		if n >= 100 && counts[k] == 0 {
 			t.Errorf("it never came to %q", k)

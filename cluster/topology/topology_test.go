@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The expected slots are those that redis-server answers to CLUSTER KEYSLOT.
+// The expected slots are the replies of redis-server to CLUSTER KEYSLOT.
 func TestSlotIsRedisClusters(t *testing.T) {
 	for key, want := range map[string]int{
 		"":                     0,

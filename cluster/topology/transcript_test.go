@@ -15,14 +15,14 @@ import (
 
 var update = flag.Bool("update", false, "write what the transcripts come to instead of comparing it: read the difference before it is kept")
 
-// Transcripts are blocks of commands, a line "----", and what they come to, up to an empty line. Commands are words: a name, then values, then key=value.
+// Transcripts are blocks: commands, a line "----", and the output up to an empty line. A command is a name, then values, then key=value.
 //
 //	create a,b epoch=5 [keep=a] [replicas=2]     join a inc=2 [store=X] [zone=Z]     leave a     forget a
 //	OP SHARD a e=7 [inc=2] [isr=a,b] [empty]     any other op: promote, resign, shrink-isr, add-learner, expand-isr, transfer-primary, assign SHARD a,b e=7
-//	see a inc=2 [flaps=3]      gossip sees that it lives       dead a       pass 1000     time in ms       plan     plan and do it
-//	handover a [data=1,2]      what a gives away, done         show         nodes, and shards that are alike
-//	config-set NAME [VALUE]    config-reset NAME               settings     those of the cluster, with the entry that last changed each
-//	voters SERVER... [nodes=a,b]      until nothing changes; a is a server without a vote, a+ one with, a+! one that has been dead for long
+//	see a inc=2 [flaps=3]      gossip sees that a is alive       dead a       pass 1000     time in ms       plan     plan and apply
+//	handover a [data=1,2]      apply the handovers of a        show         nodes, and equal shards together
+//	config-set NAME [VALUE]    config-reset NAME               settings     settings of the cluster, and the entry that last changed each
+//	voters SERVER... [nodes=a,b]      until nothing changes; a is a non-voter, a+ a voter, a+! a voter dead for VoterTimeout
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) < 8 {
@@ -147,7 +147,7 @@ func (s *script) command(words []string) {
 	}
 }
 
-// apply does ops, and tells only of what is refused.
+// apply applies ops, and prints only refusals.
 func (s *script) apply(ops ...Op) {
 	next, errs := s.topo.Apply(s.topo.Index+1, Command{ops})
 	for _, err := range errs {
@@ -164,7 +164,7 @@ func (s *script) apply(ops ...Op) {
 	s.topo = next
 }
 
-// do tells of planned ops, like ones in one line, and applies them.
+// do prints planned ops, equal ones on one line, and applies them.
 func (s *script) do(ops []Op) {
 	s.group(len(ops), func(i int) (string, ShardID) {
 		line := string(ops[i].Kind)
@@ -212,7 +212,7 @@ func (s *script) settings() {
 	}
 }
 
-// group writes lines in the order in which they are first met, with the shards that have them.
+// group writes each distinct line once, in order of first occurrence, with its shards.
 func (s *script) group(n int, at func(int) (string, ShardID)) {
 	var order []string
 	shards := map[string][]string{}

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// vote does what PlanVoters says until it says nothing, and holds after each step that a majority of the voters lives where one did before.
+// vote applies the changes of PlanVoters until there are none. After each step a majority of the voters must
+// be alive if one was before.
 func vote(t *testing.T, servers []Server, members []Node) []Server {
 	t.Helper()
 	for range 50 {
@@ -85,12 +86,12 @@ func TestVotersComeToBeThoseWanted(t *testing.T) {
 			servers = append(servers, Server{ID: "z/s", Node: "z", Voter: r.IntN(2) == 0, Alive: r.IntN(2) == 0, DeadFor: VoterTimeout})
 		}
 		if !quorum(servers) {
-			continue // nothing can be decided
+			continue // raft cannot commit
 		}
 		voters, up := 0, 0
 		servers = vote(t, servers, members)
 		for i := range servers {
-			servers[i].DeadFor += VoterTimeout // who is dead stays dead
+			servers[i].DeadFor += VoterTimeout // dead nodes stay dead
 		}
 		servers = vote(t, servers, members)
 		for i, s := range servers {
@@ -113,7 +114,8 @@ func TestVotersComeToBeThoseWanted(t *testing.T) {
 	}
 }
 
-// With two nodes that live, the second one has no vote: it would be one that must not be missing. Where it comes in place of a dead one, it has.
+// Of two live nodes the second has no vote, because then both would have to stay alive. It gets one in
+// exchange for a dead voter's.
 func TestVotersAreOdd(t *testing.T) {
 	for _, tc := range []struct {
 		name, voters, others, dead string
@@ -172,7 +174,7 @@ func TestVotersAreSpreadOverZones(t *testing.T) {
 			t.Errorf("zone %d has %d of five votes", z, n)
 		}
 	}
-	// All dead, or nobody there: no panic, no vote lost.
+	// All servers dead, or no servers: no panic, no vote lost.
 	for i := range servers {
 		servers[i].Alive, servers[i].DeadFor = false, VoterTimeout
 	}

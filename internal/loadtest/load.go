@@ -15,20 +15,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Load writes to a cluster and reads from it.
+// Load writes to a cluster and checks its reads.
 type Load struct {
-	Client func(*rand.Rand) *redis.ClusterClient // a new one, which asks nodes in an order of chance
+	Client func(*rand.Rand) *redis.ClusterClient // makes a client that asks the nodes in random order
 
 	Drain atomic.Bool  // the writers delete more than they set
 	Acks  atomic.Int64 // acknowledged writes
 	Reads atomic.Int64
-	Tries atomic.Int64 // that failed
+	Tries atomic.Int64 // failed attempts
 
 	mu        sync.Mutex // guards registers
 	registers []*Register
 }
 
-// Write sets and deletes keys of its own. What failed is done again until it is acknowledged; after a timeout, when a first try may yet be done after a second one, the key is left alone.
+// Write sets and deletes keys that no other writer uses. It retries a failed operation until it is
+// acknowledged. After a timeout it abandons the key, because the first try may take effect after the second.
 func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 	c := l.Client(r)
 	defer func() { c.Close() }()
@@ -74,7 +75,7 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 			}
 			l.Tries.Add(1)
 			time.Sleep(10 * time.Millisecond)
-			if r.IntN(8) == 0 { // all addresses that the client knows may be out of date
+			if r.IntN(8) == 0 { // all addresses that the client knows may be outdated
 				c.Close()
 				c = l.Client(r)
 			}
@@ -83,7 +84,7 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 	return nil
 }
 
-// Get returns the number that a key has, 0 for none.
+// Get returns the number stored under a key; 0: none.
 func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
 	text, err := c.Do(ctx, "NP.GET", key).Text()
 	switch {
@@ -97,7 +98,7 @@ func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
 	return int(binary.LittleEndian.Uint64([]byte(text[len(text)-8:]))), nil
 }
 
-// Read looks at keys of all writers.
+// Read checks random keys of all writers.
 func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
 	c := l.Client(r)
 	defer func() { c.Close() }()
@@ -129,7 +130,7 @@ func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
 	return nil
 }
 
-// Verify looks at all keys when nobody writes any more, and returns what is wrong.
+// Verify checks all keys after the writers have stopped, and returns what is wrong.
 func (l *Load) Verify(ctx context.Context, c *redis.ClusterClient) (wrong []error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

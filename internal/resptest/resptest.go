@@ -1,5 +1,5 @@
-// Package resptest is RESP for tests: commands encoded, replies made readable so that types can be told apart. It is as plain as can be, and
-// shares no code with what it tests.
+// Package resptest is RESP for tests: it encodes commands, and renders replies as text that shows their
+// types. It must share no code with the implementation that it tests.
 package resptest
 
 import (
@@ -20,7 +20,7 @@ func Command(args ...string) string {
 	return b.String()
 }
 
-// Render reads one reply and writes it so that types can be told apart: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] =text.
+// Render reads one reply and returns it as text that shows the types: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] =text.
 func Render(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
@@ -28,7 +28,7 @@ func Render(r *bufio.Reader) (string, error) {
 	}
 	line, ok := strings.CutSuffix(line, "\r\n")
 	if !ok || line == "" {
-		return "", fmt.Errorf("%q is no reply", line)
+		return "", fmt.Errorf("%q is not a reply", line)
 	}
 	switch line[0] {
 	case '+', '-', ':', ',', '#':
@@ -72,5 +72,5 @@ func Render(r *bufio.Reader) (string, error) {
 		}
 		return open + strings.Join(items, " ") + end, nil
 	}
-	return "", fmt.Errorf("%q is no reply", line)
+	return "", fmt.Errorf("%q is not a reply", line)
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// block is a handler that tells its context and waits for its end.
+// block registers a handler that reports its context and waits until it ends.
 func block(n *node, method Method) <-chan context.Context {
 	entered := make(chan context.Context, 1000)
 	n.Handle(method, func(ctx context.Context, _ Peer, _ []byte) ([]byte, error) {
@@ -42,7 +42,7 @@ func TestCancelTravels(t *testing.T) {
 	if !errors.Is(handler.Err(), context.Canceled) {
 		t.Error(handler.Err())
 	}
-	if _, err := a.call(b.target(), methodEcho, "the connection is as good as before"); err != nil {
+	if _, err := a.call(b.target(), methodEcho, "the connection still works"); err != nil {
 		t.Error(err)
 	}
 	if n := len(b.Links()); n != 1 {
@@ -54,11 +54,11 @@ func TestDeadlineTravels(t *testing.T) {
 	t.Parallel()
 	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
 	entered := block(b, methodBlock)
-	for left := 10 * time.Millisecond; len(entered) == 0; left *= 2 { // a slow machine sends nothing in so short a time
+	for left := 10 * time.Millisecond; len(entered) == 0; left *= 2 { // a slow machine may not even send the request in time
 		ctx, cancel := context.WithTimeout(t.Context(), left)
 		_, _, err := a.Call(ctx, b.target(), methodBlock, nil)
 		cancel()
-		var remote *RemoteError // the handler's clock may be first
+		var remote *RemoteError // the deadline of the handler may pass first
 		if errors.As(err, &remote) && remote.Code == CodeExpired {
 			continue
 		}
@@ -74,7 +74,7 @@ func TestDeadlineTravels(t *testing.T) {
 	over, cancel := context.WithTimeout(t.Context(), -time.Second)
 	defer cancel()
 	if _, _, err := a.Call(over, b.target(), methodBlock, nil); !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("when it is over: %v", err)
+		t.Errorf("after the deadline: %v", err)
 	}
 	entered = block(b, methodOther)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -113,7 +113,7 @@ func TestNoMoreCallsThanSlots(t *testing.T) {
 		}
 	}
 	if len(entered) > 0 {
-		t.Error("one too many came")
+		t.Error("the handler got one call too many")
 	}
 }
 
@@ -145,7 +145,7 @@ func TestPayloadLimits(t *testing.T) {
 	}
 }
 
-// What a peer can do to a call that is on its way. Each ends it as lost, long before its time is over, and the next call makes another connection.
+// Each fault of a peer ends a call in flight with ErrUncertain long before its deadline, and the next call opens another connection.
 func TestPeersThatFail(t *testing.T) {
 	t.Parallel()
 	reply := func(f Frame) Frame { return Frame{Type: f.Type, Flags: flagReply, Request: f.Request} }
@@ -201,7 +201,7 @@ func TestPeersThatFail(t *testing.T) {
 			if _, err := a.call(Target{Address: address}, methodEcho, "x"); !errors.Is(err, ErrUncertain) || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("first call: %v", err)
 			}
-			eventually(t, "another connection, fast enough for the short timeouts", func() bool {
+			eventually(t, "another connection works within the short timeouts", func() bool {
 				_, err := a.call(Target{Address: address}, methodEcho, "x")
 				return err == nil
 			})
@@ -209,7 +209,8 @@ func TestPeersThatFail(t *testing.T) {
 	}
 }
 
-// A peer that reads nothing: what has begun to be sent is lost, what waits behind it was never sent, and nobody waits longer than the stall timeout.
+// If a peer reads nothing, the request that is being sent fails with ErrUncertain and those behind it were
+// never sent. No call waits longer than the stall timeout.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	a := begin(t, who(clusterA, "a"), narrow, func(o *Options) { o.StallTimeout, o.SilenceTimeout = 100*time.Millisecond, time.Hour })
@@ -226,22 +227,22 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 			failed <- err
 		}()
 	}
-	lost := 0
+	uncertain := 0
 	for range callers {
 		switch err := receive(t, "an error", failed); {
 		case errors.Is(err, ErrUncertain) && !errors.Is(err, context.DeadlineExceeded):
-			lost++
-			a.core.cancel() // the rest need not try other connections
+			uncertain++
+			a.core.cancel() // the other calls need not try again
 		case !errors.Is(err, ErrUnreachable):
 			t.Error(err)
 		}
 	}
-	if lost == 0 {
-		t.Error("no call was lost")
+	if uncertain == 0 {
+		t.Error("no call failed with ErrUncertain")
 	}
 }
 
-// narrow makes the system keep little of what is on the way.
+// narrow gives connections small kernel buffers.
 func narrow(o *Options) {
 	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
@@ -253,7 +254,7 @@ func narrow(o *Options) {
 	}
 }
 
-// A caller that does not read its replies holds up itself alone, and not for long.
+// A caller that does not read its replies blocks only itself, and not for long.
 func TestCallerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	b := begin(t, who(clusterA, "b"), func(o *Options) { o.StallTimeout = 100 * time.Millisecond })
@@ -265,7 +266,7 @@ func TestCallerThatDoesNotRead(t *testing.T) {
 	eventually(t, "the connection ends", func() bool { return len(b.Links()) == 0 })
 }
 
-// raw returns a control connection on which the test itself speaks.
+// raw returns a control connection on which the test writes frames itself.
 func raw(t *testing.T, to *node, as Identity) net.Conn {
 	t.Helper()
 	conn, _, err := begin(t, as, narrow).Dial(t.Context(), to.target(), KindControl)
@@ -295,13 +296,13 @@ func TestCallersThatBreakTheRules(t *testing.T) {
 		bytes []byte
 		ends  bool
 	}{
-		{"keeps them", who(clusterA, "a"), many(callsInFlight), false},
-		{"guest keeps them", who(none, "a"), many(guestCallsInFlight), false},
+		{"obeys them", who(clusterA, "a"), many(callsInFlight), false},
+		{"guest obeys them", who(none, "a"), many(guestCallsInFlight), false},
 		{"too many requests", who(clusterA, "a"), many(2*callsInFlight + 1), true},
 		{"guest's too many requests", who(none, "a"), many(2*guestCallsInFlight + 1), true},
 		{"guest's too long request", who(none, "a"), request(methodBlock, 1, strings.Repeat("x", MaxGuestPayload+1)), true},
-		{"no time", who(clusterA, "a"), AppendFrame(nil, Frame{Type: 1, Payload: []byte("123")}), true},
-		{"an id twice", who(clusterA, "a"), append(many(1), many(1)...), true},
+		{"no deadline field", who(clusterA, "a"), AppendFrame(nil, Frame{Type: 1, Payload: []byte("123")}), true},
+		{"duplicate id", who(clusterA, "a"), append(many(1), many(1)...), true},
 		{"a reply to nothing", who(clusterA, "a"), AppendFrame(nil, Frame{Flags: flagReply}), true},
 		{"unknown flags", who(clusterA, "a"), AppendFrame(nil, Frame{Flags: 0x80, Payload: []byte("1234")}), true},
 		{"damage", who(clusterA, "a"), damaged, true},
@@ -323,7 +324,7 @@ func TestCallersThatBreakTheRules(t *testing.T) {
 				t.Errorf("pong: %+v, %v", f, err)
 			}
 			if tc.ends {
-				if err := receive(t, "the listening side's error", b.refused); !errors.Is(err, ErrFrame) && !errors.Is(err, ErrTooLarge) {
+				if err := receive(t, "the error of the accepting side", b.refused); !errors.Is(err, ErrFrame) && !errors.Is(err, ErrTooLarge) {
 					t.Error(err)
 				}
 			}
@@ -338,11 +339,11 @@ func TestIdleGuestsGo(t *testing.T) {
 	guest, member := begin(t, who(none, "g")), begin(t, who(clusterA, "m"))
 	for range 3 {
 		for _, n := range []*node{guest, member} {
-			if _, err := n.call(b.target(), methodEcho, "x"); err != nil && !errors.Is(err, ErrUncertain) { // it may go just now
+			if _, err := n.call(b.target(), methodEcho, "x"); err != nil && !errors.Is(err, ErrUncertain) { // the connection may end at this moment
 				t.Error(err)
 			}
 		}
-		eventually(t, "the guest goes", func() bool { return len(b.Links()) == 1 && len(guest.Links()) == 0 })
+		eventually(t, "the guest's connection ends", func() bool { return len(b.Links()) == 1 && len(guest.Links()) == 0 })
 	}
 	if links := b.Links(); links[0].Peer.Node != "m" {
 		t.Errorf("%+v is left", links)
@@ -351,7 +352,7 @@ func TestIdleGuestsGo(t *testing.T) {
 
 func TestCloseWithCallsInFlight(t *testing.T) {
 	t.Parallel()
-	for _, side := range []string{"dialling", "listening", "both"} {
+	for _, side := range []string{"dialling", "accepting", "both"} {
 		t.Run(side, func(t *testing.T) {
 			t.Parallel()
 			a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
@@ -368,7 +369,7 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 				receive(t, "a handler", entered)
 			}
 			var closing sync.WaitGroup
-			for name, n := range map[string]*node{"dialling": a, "listening": b} {
+			for name, n := range map[string]*node{"dialling": a, "accepting": b} {
 				if side == name || side == "both" {
 					for range 2 {
 						closing.Go(func() {
@@ -390,7 +391,7 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 			if _, err := a.call(b.target(), methodBlock, ""); !errors.Is(err, ErrUnreachable) {
 				t.Errorf("afterwards: %v", err)
 			}
-			if side != "listening" {
+			if side != "accepting" {
 				if _, _, err := a.Dial(t.Context(), b.target(), KindControl); !errors.Is(err, net.ErrClosed) {
 					t.Errorf("dial afterwards: %v", err)
 				}

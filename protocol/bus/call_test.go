@@ -36,7 +36,7 @@ func TestManyCallsShareAConnection(t *testing.T) {
 		})
 	}
 	callers.Wait()
-	for name, n := range map[string]*node{"dialling": a, "listening": b} {
+	for name, n := range map[string]*node{"dialling": a, "accepting": b} {
 		links := n.Links()
 		if len(links) != 1 || links[0].Kind != KindControl || links[0].Inbound != (n == b) || links[0].BytesIn == 0 || links[0].BytesOut == 0 {
 			t.Errorf("links of the %s side: %+v", name, links)
@@ -44,7 +44,7 @@ func TestManyCallsShareAConnection(t *testing.T) {
 	}
 }
 
-// After Renew, calls go over another connection; one that is under way has its answer yet.
+// After Renew new calls use another connection. A call in flight still gets its reply.
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
@@ -55,25 +55,25 @@ func TestRenew(t *testing.T) {
 		<-goOn
 		return request, nil
 	})
-	a.Renew() // there are none
+	a.Renew() // without connections
 	answer := make(chan error, 1)
 	go func() {
 		_, err := a.call(b.target(), methodBlock, "x")
 		answer <- err
 	}()
-	receive(t, "the call under way", entered)
+	receive(t, "the call in flight", entered)
 	for range 2 {
 		a.Renew()
 		if _, err := a.call(b.target(), methodEcho, "x"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the old connection for the call under way, and a new one", func() bool { return len(a.Links()) == 2 })
+		eventually(t, "the old connection for the call in flight, and a new one", func() bool { return len(a.Links()) == 2 })
 	}
 	close(goOn)
-	if err := receive(t, "its answer", answer); err != nil {
+	if err := receive(t, "the reply of the call in flight", answer); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the old connection goes", func() bool { return len(a.Links()) == 1 })
+	eventually(t, "the old connection ends", func() bool { return len(a.Links()) == 1 })
 }
 
 func TestErrorsOfHandlers(t *testing.T) {
@@ -105,7 +105,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 			t.Errorf("method %d %.10q: %v", tc.method, tc.request, err)
 		}
 		if errors.Is(err, ErrUncertain) || errors.Is(err, ErrUnreachable) {
-			t.Errorf("method %d: %v is two things", tc.method, err)
+			t.Errorf("method %d: %v also wraps another class of error", tc.method, err)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func unhex(t testing.TB, text string) []byte {
 	return b
 }
 
-// The bytes of a frame, as docs and other versions know them.
+// The bytes of a frame, which docs and other versions rely on.
 func TestGoldenFrame(t *testing.T) {
 	t.Parallel()
 	f := Frame{Type: 7, Flags: 3, Shard: 255, Epoch: 0x0102030405060708, Request: 42, Payload: []byte("ndring")}
@@ -65,10 +65,10 @@ func TestFramesOfAllSizes(t *testing.T) {
 				t.Errorf("%d bytes: %v", size, err)
 			}
 			if size > 0 && size <= cap(buf) && &got.Payload[0] != &buf[:1][0] {
-				t.Errorf("%d bytes do not lie in the buffer", size)
+				t.Errorf("%d bytes are not in the buffer", size)
 			}
 			if cap(got.Payload) > max(2*size, firstStep, cap(buf)) {
-				t.Errorf("%d bytes lie in %d", size, cap(got.Payload))
+				t.Errorf("%d bytes are in a buffer of %d", size, cap(got.Payload))
 			}
 		}
 		if _, err := ReadFrame(&stream, buf, size); err != io.EOF {
@@ -102,7 +102,7 @@ func TestDamagedFrames(t *testing.T) {
 	}
 }
 
-// Not parallel, as it looks at all that is allocated.
+// Not parallel, because it measures all allocations of the process.
 func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
 	f := Frame{Type: 1}
 	h := f.header()
@@ -114,11 +114,11 @@ func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
 		}
 	})
 	if allocated > 1<<20 {
-		t.Errorf("%d bytes for a frame that never came", allocated)
+		t.Errorf("allocated %d bytes for a frame that never arrived", allocated)
 	}
 }
 
-// allocating returns how many bytes f takes from the heap.
+// allocating returns how many bytes f allocates.
 func allocating(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

@@ -15,7 +15,7 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// Nothing that is read takes more than a few times its own length and what a first step may.
+// fuzzMemory is how many bytes a read may allocate beyond a small multiple of its input.
 const fuzzMemory = 1 << 20
 
 func FuzzReadFrame(f *testing.F) {
@@ -30,13 +30,13 @@ func FuzzReadFrame(f *testing.F) {
 				var frame Frame
 				if frame, err = ReadFrame(r, nil, 64<<20); err == nil {
 					if again := AppendFrame(nil, frame); !bytes.Equal(again, stream[before:len(stream)-r.Len()]) {
-						t.Errorf("read and written again:\n%x\n%x", stream[before:], again)
+						t.Errorf("written again it differs:\n%x\n%x", stream[before:], again)
 					}
 				}
 			}
 		})
 		if err == io.EOF && r.Len() > 0 {
-			t.Error("an end in the middle")
+			t.Error("io.EOF before the end")
 		}
 		if allocated > uint64(fuzzMemory+8*len(stream)) {
 			t.Errorf("%d bytes for %d", allocated, len(stream))
@@ -44,7 +44,7 @@ func FuzzReadFrame(f *testing.F) {
 	})
 }
 
-// puppet is a connection that says what it is told to, and keeps what it hears.
+// puppet is a connection with scripted input. It records what is written.
 type puppet struct {
 	says  io.Reader
 	hears bytes.Buffer
@@ -66,7 +66,7 @@ func quietBus() *Bus {
 	return b
 }
 
-// Whatever a stranger says, it is let in only by the rules, and each HELLO has its answer.
+// Whatever a stranger sends, it is admitted only by the rules, and every HELLO gets a reply.
 func FuzzHandshake(f *testing.F) {
 	for _, g := range []greeting{
 		{message: hello, min: 1, max: 1, kind: KindControl, Identity: who(none, "a")},
@@ -84,7 +84,7 @@ func FuzzHandshake(f *testing.F) {
 		f.Add(bytes[:len(bytes)-4], false)
 	}
 	f.Fuzz(func(t *testing.T, says []byte, whole bool) {
-		if !whole { // so that the fuzzer comes past the checksum
+		if !whole { // gets the fuzzer past the checksum
 			says = sealed(says)
 		}
 		b := quietBus()
@@ -107,7 +107,7 @@ func FuzzHandshake(f *testing.F) {
 		switch {
 		case bad != nil || theirs.message != hello:
 			if l != nil || errors.As(err, &refused) || silent != io.EOF {
-				t.Errorf("let in, or answered: %v", err)
+				t.Errorf("admitted or answered: %v", err)
 			}
 		case err != nil:
 			if !errors.As(err, &refused) || silent != nil || reply.message != refuse || !errors.Is(err, reasonOf(reply.code)) {
@@ -118,7 +118,7 @@ func FuzzHandshake(f *testing.F) {
 				t.Errorf("welcomed by %+v: %+v", reply, l.peer)
 			}
 			if cluster := theirs.Cluster; cluster != clusterA && (!cluster.IsZero() || l.kind != KindControl) {
-				t.Errorf("let %+v in", theirs)
+				t.Errorf("admitted %+v", theirs)
 			}
 		}
 		if l == nil && len(b.Links()) > 0 {
@@ -127,7 +127,7 @@ func FuzzHandshake(f *testing.F) {
 	})
 }
 
-// sealed makes the length and the checksum of a message right.
+// sealed corrects the length and the checksum of a message.
 func sealed(b []byte) []byte {
 	if len(b) < prefixSize || len(b) > prefixSize+maxBody-4 {
 		return b
@@ -138,7 +138,8 @@ func sealed(b []byte) []byte {
 	return append(b, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
 }
 
-// What a guest sends after its handshake: type and flags of each frame, and its request id, from the fuzzer; the frames themselves are whole.
+// The fuzzer chooses type, flags and request id of the frames that a guest sends after its handshake; the
+// frames themselves are valid.
 func FuzzServe(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 1, 0, 2, 0, flagPing, 0, 1, flagCancel, 2}, []byte("\x00\x00\x00\x00request"))
 	f.Add([]byte{9, 0, 1}, []byte{1, 0, 0, 0})

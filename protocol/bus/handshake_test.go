@@ -14,7 +14,7 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// The bytes of the three messages, as docs and other versions know them.
+// The bytes of the three messages, which docs and other versions rely on.
 func TestGoldenHandshake(t *testing.T) {
 	t.Parallel()
 	identity := Identity{Cluster: uuid.UUID{0xaa, 15: 0x01}, Node: "0123456789012345678901234567890123456789", Store: uuid.UUID{0xbb, 15: 0x02}, Incarnation: 0x0102030405060708}
@@ -73,7 +73,7 @@ func TestDamagedGreetings(t *testing.T) {
 	}
 }
 
-// Each refusal is told on both sides, by the same sentinel and with both identities.
+// Both sides report each refusal with the same sentinel and both identities.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -81,28 +81,28 @@ func TestRefusals(t *testing.T) {
 		a, b       Identity // a dials b
 		kind       Kind
 		wanted     Target
-		full       func(*Options) // of b, before one comes that is as a is
+		full       func(*Options) // of b, which another node like a then fills
 		want       error
-		byDialling bool // without b
+		byDialling bool // a refuses without asking b
 	}{
 		{name: "members", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft},
-		{name: "the node that was wanted", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindControl, wanted: Target{Node: "b", Store: uuid.UUID{'b', 7}}},
-		{name: "nobody is in a cluster", a: who(none, "a"), b: who(none, "b"), kind: KindControl},
-		{name: "who joins", a: who(none, "a"), b: who(clusterB, "b"), kind: KindControl},
-		{name: "who is asked to", a: who(clusterA, "a"), b: who(none, "b"), kind: KindControl},
-		{name: "nobody", a: Identity{}, b: Identity{}, kind: KindControl},
+		{name: "the wanted node", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindControl, wanted: Target{Node: "b", Store: uuid.UUID{'b', 7}}},
+		{name: "neither in a cluster", a: who(none, "a"), b: who(none, "b"), kind: KindControl},
+		{name: "joining node dials", a: who(none, "a"), b: who(clusterB, "b"), kind: KindControl},
+		{name: "member dials", a: who(clusterA, "a"), b: who(none, "b"), kind: KindControl},
+		{name: "no identity", a: Identity{}, b: Identity{}, kind: KindControl},
 		{name: "other cluster", a: who(clusterA, "a"), b: who(clusterB, "b"), kind: KindControl, want: ErrOtherCluster},
 		{name: "other cluster's raft", a: who(clusterA, "a"), b: who(clusterB, "b"), kind: KindRaft, want: ErrOtherCluster},
 		{name: "other node", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, wanted: Target{Node: "c"}, want: ErrOtherNode},
 		{name: "other store", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, wanted: Target{Node: "b", Store: uuid.UUID{1}}, want: ErrOtherStore},
 		{name: "not yet in a cluster", a: who(clusterA, "a"), b: who(none, "b"), kind: KindRaft, want: ErrNotReady},
-		{name: "not in a cluster oneself", a: who(none, "a"), b: who(clusterA, "b"), kind: KindRaft, want: ErrNotReady, byDialling: true},
-		{name: "nobody handles it", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindBulk, want: ErrNotReady},
+		{name: "dialling node not in a cluster", a: who(none, "a"), b: who(clusterA, "b"), kind: KindRaft, want: ErrNotReady, byDialling: true},
+		{name: "no handler", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindBulk, want: ErrNotReady},
 		{name: "no such kind", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: 99, want: ErrNotReady},
 		{name: "full", a: who(clusterA, "a"), b: who(clusterA, "b"), kind: KindRaft, full: func(o *Options) { o.MaxLinks = 1 }, want: ErrBusy},
 		{name: "full of guests", a: who(none, "a"), b: who(clusterA, "b"), kind: KindControl, full: func(o *Options) { o.MaxGuests = 1 }, want: ErrBusy},
-		{name: "oneself", a: who(clusterA, "a"), b: who(clusterA, "a"), kind: KindControl, wanted: Target{Node: "c"}, want: ErrSelf},
-		{name: "oneself, started anew", a: who(clusterA, "a"), b: Identity{Cluster: clusterA, Node: "a", Store: uuid.UUID{'a', 7}, Incarnation: 2}, kind: KindControl},
+		{name: "itself", a: who(clusterA, "a"), b: who(clusterA, "a"), kind: KindControl, wanted: Target{Node: "c"}, want: ErrSelf},
+		{name: "itself, restarted", a: who(clusterA, "a"), b: Identity{Cluster: clusterA, Node: "a", Store: uuid.UUID{'a', 7}, Incarnation: 2}, kind: KindControl},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 			}
 			errs := []error{err}
 			if !tc.byDialling {
-				errs = append(errs, receive(t, "the listening side's error", b.refused))
+				errs = append(errs, receive(t, "the error of the accepting side", b.refused))
 			}
 			for i, err := range errs {
 				var told *HandshakeError
@@ -162,7 +162,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Who dials does not trust the other side to have judged.
+// The dialling side does not rely on the checks of the accepting side.
 func TestWelcomeIsChecked(t *testing.T) {
 	t.Parallel()
 	good := greeting{message: welcome, min: 1, max: 1, kind: KindRaft, Identity: who(clusterA, "b")}
@@ -183,7 +183,7 @@ func TestWelcomeIsChecked(t *testing.T) {
 		{"no cluster", with(func(g *greeting) { g.Cluster = none }), ErrNotReady},
 		{"other node", with(func(g *greeting) { g.Node = "x" }), ErrOtherNode},
 		{"other store", with(func(g *greeting) { g.Store = none }), ErrOtherStore},
-		{"oneself", with(func(g *greeting) { g.Identity = who(clusterA, "a") }), ErrSelf},
+		{"itself", with(func(g *greeting) { g.Identity = who(clusterA, "a") }), ErrSelf},
 		{"an unknown reason", greeting{message: refuse, code: 200, detail: "new\nreason"}, ErrRefused},
 		{"a HELLO", with(func(g *greeting) { g.message = hello }), ErrNoBus},
 	} {
@@ -199,13 +199,13 @@ func TestWelcomeIsChecked(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			if err != nil && strings.Contains(err.Error(), "\n") {
-				t.Errorf("%q has a line of its own", err)
+				t.Errorf("%q has a line break", err)
 			}
 		})
 	}
 }
 
-// pretend listens as a node that answers every HELLO with reply, whoever asks, and then does as it likes.
+// pretend listens as a node that answers every HELLO with reply, and then calls then.
 func pretend(t *testing.T, reply greeting, then func(net.Conn)) string {
 	t.Helper()
 	return listen(t, func(conn net.Conn) {
@@ -268,7 +268,7 @@ func TestVersionsOfHello(t *testing.T) {
 			t.Errorf("%d to %d: %+v, %v", tc.min, tc.max, reply, err)
 		}
 		if tc.want == refuse {
-			if err := receive(t, "the listening side's error", b.refused); !errors.Is(err, ErrVersion) {
+			if err := receive(t, "the error of the accepting side", b.refused); !errors.Is(err, ErrVersion) {
 				t.Error(err)
 			}
 		}
@@ -285,7 +285,7 @@ func TestStrangers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("nobody", func(t *testing.T) {
+	t.Run("no listener", func(t *testing.T) {
 		t.Parallel()
 		a := begin(t, who(clusterA, "a"))
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -322,12 +322,12 @@ func TestStrangers(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("talks of something else", func(t *testing.T) {
+	t.Run("speaks another protocol", func(t *testing.T) {
 		t.Parallel()
 		b := begin(t, who(clusterA, "b"))
 		conn := stranger(t, b)
 		conn.Write([]byte("GET / HTTP/1."))
-		if err := receive(t, "the listening side's error", b.refused); !errors.Is(err, ErrNoBus) {
+		if err := receive(t, "the error of the accepting side", b.refused); !errors.Is(err, ErrNoBus) {
 			t.Error(err)
 		}
 	})
@@ -339,7 +339,7 @@ func TestStrangers(t *testing.T) {
 		for range 10 {
 			strangers = append(strangers, stranger(t, b))
 		}
-		for _, conn := range strangers[:7] { // the oldest have to go
+		for _, conn := range strangers[:7] { // the oldest are closed
 			if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Fatalf("%d bytes, %v", n, err)
 			}

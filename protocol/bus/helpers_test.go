@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must come.
+// testPatience is how long a test waits for an event.
 const testPatience = 20 * time.Second
 
 var (
@@ -31,14 +31,14 @@ type node struct {
 	t        *testing.T
 	address  string
 	identity atomic.Pointer[Identity]
-	refused  chan error // what it logged of handshakes that failed
+	refused  chan error // errors that it logged about handshakes
 }
 
 func who(cluster uuid.UUID, name string) Identity {
 	return Identity{Cluster: cluster, Node: topology.NodeID(name), Store: uuid.UUID{name[0], 7}, Incarnation: 1}
 }
 
-// begin makes a node that listens on a port of its own.
+// begin starts a node on a free port.
 func begin(t *testing.T, identity Identity, change ...func(*Options)) *node {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,10 +73,10 @@ func (n *node) call(to Target, method Method, payload string) (string, error) {
 	return string(reply), err
 }
 
-// echo answers with the request.
+// echo replies with the request.
 func echo(_ context.Context, _ Peer, request []byte) ([]byte, error) { return request, nil }
 
-// errorsOf is a log handler that keeps the errors it is told.
+// errorsOf is a log handler that sends logged errors to a channel.
 type errorsOf struct{ to chan error }
 
 func (errorsOf) Enabled(context.Context, slog.Level) bool { return true }

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/internal/uuid"
 )
 
-// handed is a stream as its handler got it.
+// handed is a stream as its handler received it.
 type handed struct {
 	peer Peer
 	conn net.Conn
@@ -68,7 +68,7 @@ func TestCloseEndsStreams(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		of   func(a, b *node) *node
-	}{{"dialling", func(a, _ *node) *node { return a }}, {"listening", func(_, b *node) *node { return b }}} {
+	}{{"dialling", func(a, _ *node) *node { return a }}, {"accepting", func(_, b *node) *node { return b }}} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			a, b := begin(t, who(clusterA, "a")), begin(t, who(clusterA, "b"))
@@ -99,7 +99,7 @@ func TestPanicOfAStreamHandler(t *testing.T) {
 	}
 	defer conn.Close()
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
-		t.Error("the stream lives")
+		t.Error("the stream is still open")
 	}
 	if _, err := a.call(b.target(), methodEcho, ""); err != nil {
 		t.Error(err)
@@ -127,8 +127,8 @@ func TestTwoHandlersAreAMistake(t *testing.T) {
 	}
 }
 
-// A node that is started anew, elsewhere, under the name by which it is dialled.
-func TestPeerStartsAnew(t *testing.T) {
+// A node restarts at another address, under the host name by which it is dialled.
+func TestPeerRestarts(t *testing.T) {
 	t.Parallel()
 	var address atomic.Pointer[string]
 	a := begin(t, who(clusterA, "a"), func(o *Options) {
@@ -156,9 +156,9 @@ func TestPeerStartsAnew(t *testing.T) {
 			}
 		}
 		b.Close()
-		eventually(t, "the connection's end is noticed", func() bool { return len(a.Links()) == 0 })
+		eventually(t, "the end of the connection is noticed", func() bool { return len(a.Links()) == 0 })
 	}
-	// Another node takes its place.
+	// Another node gets its host name.
 	c := begin(t, who(clusterA, "c"))
 	c.Handle(methodEcho, echo)
 	address.Store(&c.address)
@@ -178,7 +178,7 @@ func TestPeerStartsAnew(t *testing.T) {
 	}
 }
 
-// Both sides tell each other who they are by now: no handler and no caller sees a peer as it was.
+// Both sides learn the current identity of the other: no handler and no caller sees an old one.
 func TestIdentityChanges(t *testing.T) {
 	t.Parallel()
 	a, b := begin(t, who(none, "a")), begin(t, who(none, "b"))
@@ -194,7 +194,7 @@ func TestIdentityChanges(t *testing.T) {
 		for range 2 {
 			reply, peer, err := a.Call(t.Context(), b.target(), methodEcho, nil)
 			if err != nil || string(reply) != step.a.String() || peer.Cluster != step.b {
-				t.Errorf("step %d: it sees %q, we see %q: %v", i, reply, peer.Cluster, err)
+				t.Errorf("step %d: b sees cluster %q, a sees cluster %q: %v", i, reply, peer.Cluster, err)
 			}
 		}
 		eventually(t, "one connection", func() bool { return len(a.Links()) == 1 && len(b.Links()) == 1 })

@@ -38,7 +38,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a key and its certificate; the first one signs itself.
+// sign makes a key and its certificate; the first is self-signed.
 func (a *authority) sign(t *testing.T, template *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -60,7 +60,7 @@ func (a *authority) sign(t *testing.T, template *x509.Certificate) (*ecdsa.Priva
 	return key, cert
 }
 
-// node returns what a node with these URIs, separated by spaces, in its certificate needs for both directions.
+// node returns the TLS options of a node whose certificate has the given URIs, separated by spaces.
 func (a *authority) node(t *testing.T, uris string) func(*Options) {
 	t.Helper()
 	template := &x509.Certificate{
@@ -94,7 +94,7 @@ func TestCertificates(t *testing.T) {
 		certA  string
 		certB  string
 		want   error
-		byA    bool // refused by the dialling side, so that the other never learns of it
+		byA    bool // the dialling side refuses, so the accepting side does not learn of it
 		proveA bool
 		proveB bool
 	}{
@@ -142,7 +142,7 @@ func TestCertificates(t *testing.T) {
 			if tc.byA {
 				return
 			}
-			if err := receive(t, "the listening side's error", b.refused); !errors.Is(err, tc.want) {
+			if err := receive(t, "the error of the accepting side", b.refused); !errors.Is(err, tc.want) {
 				t.Error(err)
 			}
 		})
