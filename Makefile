@@ -9,7 +9,7 @@ FUZZTIME ?= 30s
 PORT     ?= 7379
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@echo "ndring: what you store is exactly what you get back"
 	@echo
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -23,111 +23,111 @@ help: ## this list
 demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
-run: build ## a node on port 7379, until Ctrl-C
+run: build ## run a node on port 7379 until Ctrl-C
 	@exec bin/ndring --port $(PORT) --dir ndring-data
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
-build: need-go ## bin/ndring, one static binary, and bin/ndctl, the operators' command line
+build: need-go ## build bin/ndring, one static binary, and bin/ndctl, the operators' command line
 	@$(BUILD) -o bin/ndring ./cmd/node
 	@$(BUILD) -o bin/ndctl ./cmd/ndctl
 
-image: build ## the container image, from bin/ndring alone (needs no registry)
+image: build ## build the container image from bin/ndring alone (needs no registry)
 	@scripts/image $(VERSION)
 
 up: export NDRING_START := $(shell date +%s.%N)
-up: image ## a cluster of five containers: builds the image, starts them, waits until they take writes (docs/deploy.md)
+up: image ## build the image, start a cluster of five containers, wait until it accepts writes (docs/deploy.md)
 	@scripts/up
 
-down: ## stop the containers and remove them; the volumes with the arrays stay
+down: ## stop and remove the containers; keep the volumes with the arrays
 	@scripts/down
 
-logs: ## what the containers log, until Ctrl-C
+logs: ## follow the logs of the containers until Ctrl-C
 	@scripts/logs
 
-upgrade: image ## build the image and renew the containers, one after the other
+upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
 
 ##@ Check it
 .PHONY: check quick test race test-python test-wheel test-numpy2 faults e2e lint fuzz
-check: lint test ## lint and test: what has to pass before a change goes in
+check: lint test ## run everything that must pass before a change goes in
 
-quick: need-go ## the Go tests with fewer rounds, in about a minute: for the inner loop
+quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop
 	@go test -short ./...
 
-test: announce race test-python test-wheel ## all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
+test: announce race test-python test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 
 .PHONY: announce
 announce: need-go
 	@scripts/announce
 
-race: need-go ## the Go tests alone, with the race detector and coverage
+race: need-go ## run only the Go tests, with the race detector and coverage
 	@scripts/step "go test -race" scripts/test-go
 
-test-python: build ## the Python suite alone, against real nodes
+test-python: build ## run only the Python suite, against real nodes
 	@scripts/step "python suite" scripts/test-python
 
-test-wheel: build ## the Python package as a plain wheel, installed from scratch
+test-wheel: build ## test the Python package as a wheel in a new environment
 	@scripts/step "python wheel" scripts/test-wheel
 
-test-numpy2: build ## the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
+test-numpy2: build ## run the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
 
-faults: build ## kill -9 of real nodes, losses of power, errors and damage in thousands of variants
+faults: build ## kill real nodes, and simulate power loss, errors and damage, in thousands of variants
 	@scripts/step "kill, power loss, damage" scripts/faults
 
-e2e: build ## the cluster of containers, its clients inside and on the host, under faults (needs Docker)
+e2e: build ## test the cluster of containers under faults, with clients inside and on the host (needs Docker)
 	@scripts/step "cluster of containers" scripts/e2e
 
-lint: need-go ## gofmt, go vet, staticcheck, go mod tidy, mypy, codespell, shellcheck
+lint: need-go ## run gofmt, go vet, staticcheck, go mod tidy, mypy, codespell, shellcheck
 	@scripts/step "lint" scripts/lint
 
-fuzz: need-go ## every Go fuzz target, FUZZTIME each
+fuzz: need-go ## run every Go fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
 # With SMOKE=1 each does the least of each of its cases, in seconds: what bench-smoke runs. RESULTS: the folder for reports.
 .PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-smoke churn
 RESULTS ?= $(CURDIR)/bench/results
-bench: ## ndring beside redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
+bench: ## compare with redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench $(if $(SMOKE),-smoke) -out $(RESULTS)
 
-bench-quick: ## the same in two minutes, with fewer cases
+bench-quick: ## run fewer cases of bench in two minutes
 	@scripts/bench -quick -rounds 1 -time 400ms $(if $(SMOKE),-smoke) -out $(RESULTS)
 
-bench-eviction: build ## hit ratios beside redis-server in the same memory (about 6 minutes)
+bench-eviction: build ## compare hit ratios with redis-server at equal memory (about 6 minutes)
 	@scripts/setup-tools
 	@cd bench && go run ./eviction $(if $(SMOKE),-smoke) -out $(RESULTS)/eviction.md
 
-bench-disk: ## logs, snapshots and starts beside redis-server (about 20 minutes)
+bench-disk: ## compare logs, snapshots and starts with redis-server (about 20 minutes)
 	@scripts/bench disk $(if $(SMOKE),-smoke) -out $(RESULTS)/disk.md
 
-bench-topology: need-go ## sizes and times of what clients fetch of the cluster, beside redis-server (about 2 minutes)
+bench-topology: need-go ## compare size and time of topology replies with redis-server (about 2 minutes)
 	@scripts/setup-tools
 	@NDRING_BENCH_TOPOLOGY=$(RESULTS)/topology.md go test $(if $(SMOKE),-short) -count 1 -run XXX -bench Topology -benchtime 1x ./protocol
 
-bench-cluster: build ## a million keys over three nodes, through the Python client (about 4 minutes)
+bench-cluster: build ## store a million keys on three nodes with the Python client (about 4 minutes)
 	@scripts/setup-python test
 	@.venv/bin/python bench/python/cluster.py $(if $(SMOKE),--keys 3000) --out $(RESULTS)/cluster.md
 
-bench-smoke: build ## each of these and churn for some seconds, to see that they run; their figures say nothing
+bench-smoke: build ## run each benchmark and churn for a few seconds, to check that they work
 	@scripts/step "benchmarks run" scripts/bench-smoke
 
 CHURN = $(if $(SMOKE),1s,5m)
-churn: need-go ## five minutes of everything at random, with poisoned memory and with the race detector
+churn: need-go ## run random operations for five minutes, with poisoned memory and with the race detector
 	@scripts/setup-tools
 	@NDRING_CHURN=$(CHURN) go test -tags poison -count 1 -timeout 10m -v -run Churn ./protocol
 	@NDRING_CHURN=$(CHURN) go test -race -count 1 -timeout 10m -v -run Churn ./protocol
 
 ##@ Look after it
 .PHONY: setup release clean
-setup: ## everything that the tests need (the other targets do this themselves)
+setup: ## install everything that the tests need (the other targets do this themselves)
 	@scripts/setup-tools
 	@scripts/setup-python test
 
 DIST ?= $(CURDIR)/dist
-release: need-go ## everything that a release publishes, into dist/ (docs/releasing.md); REHEARSE=1 takes any commit
+release: need-go ## build everything that a release publishes into dist/ (docs/releasing.md); REHEARSE=1 takes any commit
 	@scripts/release $(if $(REHEARSE),--rehearse) $(DIST)
 
-clean: ## remove all that was built or set up in this folder
+clean: ## remove everything that was built or set up in this folder
 	@rm -rf --one-file-system bin dist .venv .cache
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 

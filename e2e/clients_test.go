@@ -15,7 +15,7 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// want returns the addresses that a side is to be told of, and no others.
+// want returns exactly the addresses that clients on a side should receive.
 func (c *cluster) want(s side) (all []string) {
 	for i := 1; i <= nodes; i++ {
 		if s.name == "host" {
@@ -27,13 +27,14 @@ func (c *cluster) want(s side) (all []string) {
 	return all
 }
 
-// Clients in the network of the cluster and on the host use one cluster, and neither is ever told an address that it cannot reach.
+// Clients inside the cluster's network and on the host use one cluster, and neither ever receives an address
+// that it cannot reach.
 func TestAddresses(t *testing.T) {
 	c, r := shared(t)
 	for _, s := range c.sides(t, 1+r.IntN(nodes)) {
 		want := c.want(s)
 		told := map[string]bool{}
-		reply := strings.Split(s.redisCLI(t, "", "CLUSTER", "SLOTS"), "\n") // not on a terminal: an element a line
+		reply := strings.Split(s.redisCLI(t, "", "CLUSTER", "SLOTS"), "\n") // not a terminal: one element per line
 		for i, line := range reply {
 			if regexp.MustCompile(`^[0-9a-f]{40}$`).MatchString(line) {
 				told[reply[i-2]+":"+reply[i-1]] = true
@@ -51,9 +52,9 @@ func TestAddresses(t *testing.T) {
 			at.seed = [2]string{host, port}
 			commands := "PING\n"
 			for i := range 40 {
-				commands += fmt.Sprintf("NP.GET nobody-has-this-%d\n", i)
+				commands += fmt.Sprintf("NP.GET no-such-key-%d\n", i)
 			}
-			got := at.redisCLI(t, commands) // without -c: it prints where it is sent
+			got := at.redisCLI(t, commands) // without -c it prints redirects
 			if !strings.HasPrefix(got, "PONG\n") {
 				t.Errorf("%s: %s answers %q", s.name, node, got)
 			}
@@ -63,11 +64,11 @@ func TestAddresses(t *testing.T) {
 		}
 		for address := range told {
 			if !slices.Contains(want, address) {
-				t.Errorf("%s: told of %s, which is none of %v", s.name, address, want)
+				t.Errorf("%s: received the address %s, which is not one of %v", s.name, address, want)
 			}
 		}
 		if len(told) != nodes {
-			t.Errorf("%s: told of %d addresses, want %v", s.name, len(told), want)
+			t.Errorf("%s: received %d addresses, want %v", s.name, len(told), want)
 		}
 		seen := strings.Fields(s.python(t, c, "nodes"))
 		seen = slices.DeleteFunc(seen, func(line string) bool { return !strings.Contains(line, ":") })
@@ -78,7 +79,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// What Python stores on one side, Python on the other gets bit for bit, though one has NumPy 1 and the other NumPy 2.
+// Python on each side gets what Python on the other has stored, bit for bit, although one has NumPy 1 and the
+// other NumPy 2.
 func TestPythonInsideAndOutside(t *testing.T) {
 	c, r := shared(t)
 	sides := c.sides(t, 1+r.IntN(nodes))
@@ -90,18 +92,18 @@ func TestPythonInsideAndOutside(t *testing.T) {
 		for j, from := range sides {
 			found := regexp.MustCompile(`(\d+) identical, (\d+) refused, missing: (.*)`).FindStringSubmatch(s.python(t, c, "check", from.name+":"))
 			if found == nil {
-				t.Fatalf("%s says nothing of what it checked", s.name)
+				t.Fatalf("%s does not report what it checked", s.name)
 			}
 			t.Logf("%s: of what the %s has stored: %s", s.name, from.name, found[0])
-			// What NumPy 2 alone has is missing where NumPy 1 has stored, and refused where NumPy 1 reads.
+			// Features of NumPy 2 are missing in what NumPy 1 stored, and rejected when NumPy 1 reads.
 			if (i == j && found[2] != "0") || (found[3] != "[]" && (s.name != "container" || from.name != "host")) {
-				t.Errorf("%s, of what the %s has stored: %s", s.name, from.name, found[0])
+				t.Errorf("%s, reading what the %s stored: %s", s.name, from.name, found[0])
 			}
 		}
 	}
 }
 
-// redis-cli -c on both sides and go-redis on the host get what the others have stored.
+// redis-cli -c on both sides and go-redis on the host get what the others stored.
 func TestOtherClients(t *testing.T) {
 	c, r := shared(t)
 	client := c.client(r)
@@ -122,7 +124,7 @@ func TestOtherClients(t *testing.T) {
 		}
 		for _, s := range sides {
 			if got := s.redisCLI(t, "", "-c", "NP.GET", key); got != want {
-				t.Errorf("%s: redis-cli gets %d bytes for %q, not the %d that were stored", s.name, len(got), key, len(want))
+				t.Errorf("%s: redis-cli gets %d bytes for %q, want the stored %d", s.name, len(got), key, len(want))
 			}
 		}
 	}
@@ -133,7 +135,8 @@ func TestOtherClients(t *testing.T) {
 	}
 }
 
-// go-redis on both sides: it is the same static program, and dials all nodes by the addresses of its side and no others.
+// go-redis on both sides, the same static program: it dials all nodes at the addresses of its side, and no
+// other addresses.
 func TestGoRedisInsideAndOutside(t *testing.T) {
 	c, r := shared(t)
 	program := filepath.Join(t.TempDir(), "goredis")
@@ -148,7 +151,7 @@ func TestGoRedisInsideAndOutside(t *testing.T) {
 		argv := s.argv([]string{program, "/usr/local/bin/goredis"}[i], s.seed[0]+":"+s.seed[1], "go-redis "+s.name+" ")
 		dialled := strings.Fields(c.run(t, argv[0], argv[1:]...))
 		if want := c.want(s); !slices.Equal(dialled, want) {
-			t.Errorf("%s: go-redis has dialled %v, want %v", s.name, dialled, want)
+			t.Errorf("%s: go-redis dialled %v, want %v", s.name, dialled, want)
 		}
 		t.Logf("%s: go-redis dials %v", s.name, dialled)
 	}

@@ -20,7 +20,7 @@ import (
 
 const nodes = 5
 
-// cluster is a cluster of docker-compose.yml, under a name and on ports of its own.
+// cluster is a cluster of docker-compose.yml with its own name and ports.
 type cluster struct {
 	project string
 	files   string // COMPOSE_FILE
@@ -32,10 +32,10 @@ func name(node int) string { return fmt.Sprintf("node%d", node) }
 // newCluster starts a cluster as `make up` does.
 func newCluster(project, files string) (*cluster, error) {
 	c := &cluster{project: project, files: files}
-	if out, err := c.try("scripts/e2e-clean", project); err != nil { // left by a run that was killed
+	if out, err := c.try("scripts/e2e-clean", project); err != nil { // left by a killed run
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
-	// Below the ports that the system gives to clients, so that a port is free again when its node comes back.
+	// Below the ephemeral ports, so a port is still free when its node comes back.
 	base := 20_000 + rand.IntN(1000)*10
 	for i := 1; i <= nodes; {
 		base++
@@ -47,7 +47,7 @@ func newCluster(project, files string) (*cluster, error) {
 	}
 	out, err := c.try("scripts/up")
 	if err != nil {
-		return nil, fmt.Errorf("the cluster does not start: %w: %s", err, out)
+		return nil, fmt.Errorf("cannot start the cluster: %w: %s", err, out)
 	}
 	fmt.Print(out)
 	return c, nil
@@ -61,7 +61,7 @@ func root() string {
 	return dir
 }
 
-// environ is that of the tools: what a person has set for a cluster of their own does not count.
+// environ is the environment of the tools, without settings that a user has made for another cluster.
 func (c *cluster) environ() []string {
 	var env []string
 	for _, e := range os.Environ() {
@@ -70,7 +70,7 @@ func (c *cluster) environ() []string {
 		}
 	}
 	env = append(env, "COMPOSE_PROJECT_NAME="+c.project, "COMPOSE_FILE="+c.files, "NDRING_IMAGE="+image)
-	// Set to nothing, they have their defaults, and a file .env does not count either.
+	// If empty, they have their defaults and override a file .env.
 	for _, s := range []string{"HOST", "SHARDS", "REQUIREPASS", "PROTECTED_MODE", "INSECURE", "MAXMEMORY", "MAXMEMORY_POLICY", "APPENDFSYNC", "LOG_LEVEL", "LOG_FORMAT", "MEM_LIMIT"} {
 		env = append(env, "NDRING_"+s+"=")
 	}
@@ -80,7 +80,7 @@ func (c *cluster) environ() []string {
 	return env
 }
 
-// try runs a program at the root of the repository and returns what it has printed to both of its outputs.
+// try runs a program at the root of the repository and returns its combined output.
 func (c *cluster) try(program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -90,7 +90,7 @@ func (c *cluster) try(program string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// run is try for what must succeed.
+// run is try, but fails the test if the program fails.
 func (c *cluster) run(t testing.TB, program string, args ...string) string {
 	t.Helper()
 	out, err := c.try(program, args...)
@@ -105,7 +105,7 @@ func (c *cluster) docker(t testing.TB, args ...string) string {
 	return c.run(t, "docker", args...)
 }
 
-// container returns the id of a node's container.
+// container returns the id of the container of a node.
 func (c *cluster) container(t testing.TB, node int) string {
 	t.Helper()
 	id := c.docker(t, "ps", "-aq", "--no-trunc", "--filter", "label=com.docker.compose.project="+c.project, "--filter", "label=com.docker.compose.service="+name(node))
@@ -117,7 +117,7 @@ func (c *cluster) container(t testing.TB, node int) string {
 
 func (c *cluster) network() string { return c.project + "_cluster" }
 
-// ip returns a container's address in the network of the cluster.
+// ip returns the address of a container in the network of the cluster.
 func (c *cluster) ip(t testing.TB, container string) string {
 	t.Helper()
 	return c.docker(t, "inspect", "-f", fmt.Sprintf("{{with index .NetworkSettings.Networks %q}}{{.IPAddress}}{{end}}", c.network()), container)
@@ -133,20 +133,20 @@ func (c *cluster) ips(t testing.TB) (all [nodes + 1]string) {
 	return all
 }
 
-// aside starts a container beside the cluster, which stays until it is removed or the cluster is.
+// aside starts a container beside the cluster. It stays until it or the cluster is removed.
 func (c *cluster) aside(t testing.TB, args ...string) (id string) {
 	t.Helper()
 	args = append([]string{"run", "-d", "--init", "--label", "ndring.e2e=" + c.project, "--network", c.network()}, args...)
 	return c.docker(t, append(args, clientImage, "sleep", "infinity")...)
 }
 
-// squat starts containers that take addresses, which nobody else can have until the test ends. The engine gives out each that is free in turn.
+// squat starts containers that occupy addresses until the test ends. The engine assigns free addresses in turn.
 func (c *cluster) squat(t testing.TB, addresses ...string) {
 	t.Helper()
 	free := slices.Clone(addresses)
 	for tries := 0; len(free) > 0; tries++ {
-		if tries == 300 { // more than there are in its network
-			t.Fatalf("nobody can have %v", free)
+		if tries == 300 { // more than the network has addresses
+			t.Fatalf("cannot occupy %v", free)
 		}
 		squatter := c.aside(t)
 		t.Cleanup(func() { c.docker(t, "rm", "-f", squatter) })
@@ -155,7 +155,7 @@ func (c *cluster) squat(t testing.TB, addresses ...string) {
 	}
 }
 
-// address is where a node is reached from the host.
+// address is where the host reaches a node.
 func (c *cluster) address(node int) string { return fmt.Sprintf("127.0.0.1:%d", c.ports[node]) }
 
 func (c *cluster) addresses() (all []string) {
@@ -165,21 +165,21 @@ func (c *cluster) addresses() (all []string) {
 	return all
 }
 
-// client is a cluster client on the host, which asks the nodes in an order of chance.
+// client is a cluster client on the host that asks the nodes in random order.
 func (c *cluster) client(r *rand.Rand) *redis.ClusterClient {
 	addrs := c.addresses()
 	r.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 4, ReadTimeout: 5 * time.Second, DialTimeout: time.Second, PoolSize: 8})
 }
 
-// node is a client of one node.
+// node returns a client of one node.
 func (c *cluster) node(t testing.TB, node int) *redis.Client {
 	client := redis.NewClient(&redis.Options{Addr: c.address(node), DialTimeout: time.Second, ReadTimeout: 5 * time.Second, MaxRetries: -1})
 	t.Cleanup(func() { client.Close() })
 	return client
 }
 
-// info returns what a node tells of its cluster.
+// info returns CLUSTER INFO of a node.
 func info(ctx context.Context, node *redis.Client) (map[string]string, error) {
 	text, err := node.ClusterInfo(ctx).Result()
 	fields := map[string]string{}
@@ -191,7 +191,7 @@ func info(ctx context.Context, node *redis.Client) (map[string]string, error) {
 	return fields, err
 }
 
-// whole waits until every node serves and sees all others, and returns the cluster's id.
+// whole waits until every node serves and sees all others, and returns the cluster id.
 func (c *cluster) whole(t testing.TB) (id string) {
 	t.Helper()
 	for i := 1; i <= nodes; i++ {
@@ -204,7 +204,7 @@ func (c *cluster) whole(t testing.TB) (id string) {
 			case f["cluster_state"] != "ok", f["cluster_known_nodes"] != fmt.Sprint(nodes), f["cluster_nodes_down"] != "0", f["cluster_quorum"] != "1":
 				return fmt.Errorf("state %s, %s nodes, down: %q, quorum %s, waits for %q", f["cluster_state"], f["cluster_known_nodes"], f["cluster_nodes_down_names"], f["cluster_quorum"], f["cluster_waiting_for"])
 			case id != "" && f["cluster_id"] != id:
-				t.Fatalf("%s is of cluster %s, others of %s", name(i), f["cluster_id"], id)
+				t.Fatalf("%s belongs to cluster %s, others to %s", name(i), f["cluster_id"], id)
 			}
 			id = f["cluster_id"]
 			return nil
@@ -213,7 +213,7 @@ func (c *cluster) whole(t testing.TB) (id string) {
 	return id
 }
 
-// patience is how long what must come may take: no test measures time.
+// patience is how long an expected event may take: no test measures time.
 const patience = 90 * time.Second
 
 func eventually(t testing.TB, what string, condition func() error) {
@@ -231,7 +231,7 @@ func eventually(t testing.TB, what string, condition func() error) {
 	}
 }
 
-// saveLogs writes what the nodes have logged to .cache/e2e, and the end of it to the test's output.
+// saveLogs writes the logs of the nodes to .cache/e2e, and their ends to the output of the test.
 func (c *cluster) saveLogs(t testing.TB) {
 	dir := filepath.Join(root(), ".cache", "e2e", strings.ReplaceAll(t.Name(), "/", "-"))
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -15,10 +15,10 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// data is what a cluster must have: bytes by key.
+// data is the expected contents of a cluster: bytes by key.
 type data map[string]string
 
-// fill stores arrays all over the cluster, among them large ones, which are files of their own on disk.
+// fill stores arrays on all nodes, including large ones, each of which is a file on disk.
 func (c *cluster) fill(t testing.TB, r *rand.Rand) data {
 	t.Helper()
 	client := c.client(r)
@@ -38,7 +38,7 @@ func (c *cluster) fill(t testing.TB, r *rand.Rand) data {
 	return all
 }
 
-// of returns the keys whose slots a node serves.
+// of returns the keys that a node serves.
 func (d data) of(t testing.TB, c *cluster, node int) (keys []string) {
 	t.Helper()
 	client := c.node(t, node)
@@ -55,7 +55,7 @@ func (d data) of(t testing.TB, c *cluster, node int) (keys []string) {
 	return keys
 }
 
-// without returns the data but for some keys.
+// without returns the data without some keys.
 func (d data) without(keys []string) data {
 	rest := data{}
 	for key, want := range d {
@@ -67,7 +67,7 @@ func (d data) without(keys []string) data {
 	return rest
 }
 
-// served checks that everything is there, bit for bit.
+// served checks that the cluster serves all data, bit for bit.
 func (d data) served(ctx context.Context, client redis.UniversalClient) error {
 	for key, want := range d {
 		got, err := client.Do(ctx, "NP.GET", key).Text()
@@ -77,13 +77,13 @@ func (d data) served(ctx context.Context, client redis.UniversalClient) error {
 		case err != nil:
 			return fmt.Errorf("%q: %w", key, err)
 		case got != want:
-			return fmt.Errorf("%q has other bytes than were stored", key)
+			return fmt.Errorf("%q differs from what was stored", key)
 		}
 	}
 	return nil
 }
 
-// mustServe waits for nothing: all of the data has to be there now, through the client on the host.
+// mustServe checks without waiting that the client on the host gets all data.
 func (c *cluster) mustServe(t testing.TB, r *rand.Rand, d data) {
 	t.Helper()
 	client := c.client(r)

@@ -17,7 +17,8 @@ import (
 
 const reserve = 128 << 20 // disk-reserve by default
 
-// A node whose disk is full says so and what to do, and goes on with reads and deletes; the others take no notice; when there is room again it takes writes by itself.
+// A node whose disk is full says so and what to do, and still serves reads and deletes. The others are not
+// affected. Once there is room again, the node accepts writes without help.
 func TestFullDisk(t *testing.T) {
 	c, err := newCluster(project+"-disk", "docker-compose.yml:e2e/small-disk.yml")
 	if err != nil {
@@ -45,17 +46,17 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("%q: %v", key, err)
 		}
 		if len(all) > 64 {
-			t.Fatalf("%d arrays of 4 MiB are on a disk of 256 MiB", len(all))
+			t.Fatalf("%d arrays of 4 MiB fit on a disk of 256 MiB", len(all))
 		}
 	}
 	t.Logf("after %d arrays of 4 MiB: %s", len(all), full)
 	for _, hint := range []string{"disk-reserve", "delete keys"} {
 		if !strings.Contains(full, hint) {
-			t.Errorf("it does not say what to do: no %q", hint)
+			t.Errorf("the error does not say what to do: it lacks %q", hint)
 		}
 	}
 	if err := all.served(t.Context(), node); err != nil {
-		t.Errorf("reads do not go on: %v", err)
+		t.Errorf("reads fail: %v", err)
 	}
 	others, still := 0, 0
 	client := c.client(r)
@@ -72,25 +73,25 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if others < 30 || still == 0 {
-		t.Errorf("%d writes went well and %d were DISKFULL: four of five nodes have room", others, still)
+		t.Errorf("%d writes succeeded and %d failed with DISKFULL, although four of five nodes have room", others, still)
 	}
-	c.whole(t) // it is no reason to leave
+	c.whole(t) // a full disk does not make a node leave
 
-	// The node looks at its disk now and then, so that it has come below the reserve by more than one array.
+	// The node checks its disk at intervals, so it has gone below the reserve by more than one array.
 	var disk unix.Statfs_t
 	if err := unix.Statfs(fmt.Sprintf("/proc/%d/root/data", c.inspect(t, c.container(t, 1)).State.Pid), &disk); err != nil {
-		t.Fatalf("the engine has to run on this machine: %v", err)
+		t.Fatalf("the engine must run on this machine: %v", err)
 	}
 	room := int64(disk.Bavail) * disk.Bsize
 	if room >= reserve {
-		t.Errorf("%d bytes are free: that is no full disk", room)
+		t.Errorf("%d bytes are free: the disk is not full", room)
 	}
 	for key, value := range all {
 		if room >= reserve+4<<20 {
 			break
 		}
 		if err := node.Do(t.Context(), "NP.DEL", key).Err(); err != nil {
-			t.Fatalf("deletes do not go on: %v", err)
+			t.Fatalf("deletes fail: %v", err)
 		}
 		delete(all, key)
 		room += int64(len(value))
@@ -98,11 +99,11 @@ func TestFullDisk(t *testing.T) {
 	key := own(t.Context(), t, node)
 	eventually(t, "node1 takes writes again", func() error { return node.Do(t.Context(), "NP.SET", key, loadtest.Array(2, 1000)).Err() })
 	if err := all.served(t.Context(), node); err != nil {
-		t.Errorf("after all: %v", err)
+		t.Errorf("at the end: %v", err)
 	}
 }
 
-// own returns a key without an array that a node serves.
+// own returns an unused key that a node serves.
 func own(ctx context.Context, t *testing.T, node *redis.Client) string {
 	t.Helper()
 	for i := range 1000 {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// lost waits until all other nodes have given a node up, and then have exactly the others' keys: those of the lost one are answered with its name.
+// lost waits until all other nodes consider a node down, and serve exactly their own keys: errors for its keys
+// name the lost node.
 func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
 	t.Helper()
 	rest := all.without(own)
@@ -39,14 +40,15 @@ func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
 		}
 		for key, want := range mine {
 			if err := client.Do(t.Context(), "NP.SET", key, want).Err(); err != nil {
-				t.Errorf("%s takes no writes while %s is away: %v", name(i), name(node), err)
+				t.Errorf("%s accepts no writes while %s is away: %v", name(i), name(node), err)
 			}
 			break
 		}
 	}
 }
 
-// The others go on while a container is paused, and say who is missing; afterwards all is served, without anybody's help.
+// While a container is paused the others keep serving and say which node is missing. Afterwards all nodes serve
+// again without help.
 func TestPausedContainer(t *testing.T) {
 	c, r := shared(t)
 	node := 1 + r.IntN(nodes)
@@ -59,20 +61,21 @@ func TestPausedContainer(t *testing.T) {
 	c.lost(t, node, all, own)
 	containers := c.docker(t, "ps", "-q", "--filter", "label=com.docker.compose.project="+c.project)
 	if out, err := c.try("scripts/upgrade"); err == nil || !strings.Contains(out, name(node)+" does not serve") {
-		t.Errorf("an upgrade begins while %s is away: %v: %s", name(node), err, out)
+		t.Errorf("an upgrade starts while %s is away: %v: %s", name(node), err, out)
 	}
 	if now := c.docker(t, "ps", "-q", "--filter", "label=com.docker.compose.project="+c.project); now != containers {
-		t.Errorf("an upgrade that was refused has renewed containers: %q, before %q", now, containers)
+		t.Errorf("a refused upgrade has replaced containers: %q, before %q", now, containers)
 	}
 	unpause()
 	if now := c.whole(t); now != id {
-		t.Fatalf("it was cluster %s, and is %s", id, now)
+		t.Fatalf("the cluster id was %s and is %s", id, now)
 	}
 	c.mustServe(t, r, all)
 	t.Logf("%s was paused, with %d of %d keys", name(node), len(own), len(all))
 }
 
-// A container that is taken off the network and put back, with another address, is part of the cluster again without a restart.
+// A container that is disconnected from the network and reconnected with another address rejoins the cluster
+// without a restart.
 func TestCutNetwork(t *testing.T) {
 	c, r := shared(t)
 	node := 1 + r.IntN(nodes)
@@ -92,14 +95,14 @@ func TestCutNetwork(t *testing.T) {
 	}
 	after := c.ip(t, container)
 	if after == before || after == "" {
-		t.Fatalf("%s has the address %q, and had %q", name(node), after, before)
+		t.Fatalf("%s has the address %q, before %q", name(node), after, before)
 	}
 	if now := c.whole(t); now != id {
-		t.Fatalf("it was cluster %s, and is %s", id, now)
+		t.Fatalf("the cluster id was %s and is %s", id, now)
 	}
 	c.mustServe(t, r, all)
 	if now := c.docker(t, "inspect", "-f", "{{.State.StartedAt}} {{.State.Pid}}", container); now != started {
-		t.Errorf("the container was started anew: %s, before %s", now, started)
+		t.Errorf("the container was restarted: %s, before %s", now, started)
 	}
 	inside := c.sides(t, node)[1]
 	if seen := strings.Fields(inside.python(t, c, "nodes")); !slices.Contains(seen, name(node)+":7379") {

@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// inspected is what the engine says of an image or of a container.
+// inspected is what the engine reports about an image or a container.
 type inspected struct {
 	Size   int64
 	Config struct {
@@ -54,7 +54,7 @@ func (c *cluster) inspect(t testing.TB, what string) inspected {
 	return all[0]
 }
 
-// The image is one static binary and an empty folder.
+// The image consists of one static binary and an empty folder.
 func TestImage(t *testing.T) {
 	c, _ := shared(t)
 	i := c.inspect(t, image)
@@ -88,7 +88,7 @@ func TestImage(t *testing.T) {
 	t.Logf("%.1f MB: %v", float64(i.Size)/1e6, files)
 }
 
-// imageFiles returns all that is in the layers of the image.
+// imageFiles returns the files in the layers of the image.
 func imageFiles(t *testing.T) map[string]string {
 	t.Helper()
 	cmd := exec.Command("docker", "save", image)
@@ -113,7 +113,7 @@ func imageFiles(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) { // as engines with containerd's image store have layers
+		if bytes.HasPrefix(content, []byte{0x1f, 0x8b}) { // engines with containerd's image store compress layers
 			unpacked, err := gzip.NewReader(bytes.NewReader(content))
 			if err != nil {
 				t.Fatal(err)
@@ -123,7 +123,7 @@ func imageFiles(t *testing.T) map[string]string {
 			}
 		}
 		if !strings.HasSuffix(h.Name, "layer.tar") && !(strings.HasPrefix(h.Name, "blobs/") && len(content) > 512 && string(content[257:262]) == "ustar") {
-			return // what describes the layers
+			return // metadata of the layers
 		}
 		layers++
 		if err := each(bytes.NewReader(content), func(h *tar.Header, _ io.Reader) {
@@ -142,7 +142,8 @@ func imageFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// The containers of the cluster have no more rights than they need, and the compose file is one that Compose does not warn of.
+// The containers of the cluster have only the rights that they need, and Compose reads the compose file without
+// a warning.
 func TestContainersAreLocked(t *testing.T) {
 	c, _ := shared(t)
 	if out, err := c.try("scripts/compose", "config", "-q"); err != nil || out != "" {
@@ -157,11 +158,11 @@ func TestContainersAreLocked(t *testing.T) {
 		}
 		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", i.State.Pid))
 		if err != nil {
-			t.Fatalf("the engine has to run on this machine: %v", err)
+			t.Fatalf("the engine must run on this machine: %v", err)
 		}
 		for _, want := range []string{`(?m)^CapEff:\t0+$`, `(?m)^CapPrm:\t0+$`, `(?m)^CapBnd:\t0+$`, `(?m)^NoNewPrivs:\t1$`, `(?m)^Uid:\t65532\t65532\t65532\t65532$`, `(?m)^Gid:\t65532\t65532\t65532\t65532$`} {
 			if !regexp.MustCompile(want).Match(status) {
-				t.Errorf("%s: its process has not %s:\n%s", name(n), want, status)
+				t.Errorf("%s: its process lacks %s:\n%s", name(n), want, status)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// startLoad writes and reads until stop is called, which fails the test if anything wrong was read.
+// startLoad writes and reads until stop is called. stop fails the test if any read was wrong.
 func startLoad(t *testing.T, l *loadtest.Load, r *rand.Rand) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup

@@ -22,12 +22,13 @@ var (
 	clientImage string
 )
 
-// TestMain makes the images, and removes the clusters whatever the tests have done. Without an engine there is nothing to test, which is a failure everywhere.
+// TestMain builds the images, and removes the clusters afterwards in any case. A missing engine is a failure, not
+// a skip.
 func TestMain(m *testing.M) {
 	if p := os.Getenv("NDRING_E2E_PROJECT"); p != "" {
 		project = p
 	}
-	redis.SetLogger(silent{}) // it tells of each dial of a node that a test has stopped
+	redis.SetLogger(silent{}) // it logs every dial of a node that a test has stopped
 	os.Exit(func() int {
 		if err := prepare(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -67,10 +68,10 @@ func clean() {
 	_, _ = tool.try("docker", "rmi", "-f", image)
 }
 
-// theOne is the cluster that most tests share. Each leaves it whole.
+// theOne is the cluster that most tests share. Each test leaves it whole.
 var theOne = sync.OnceValues(func() (*cluster, error) { return newCluster(project, "docker-compose.yml") })
 
-// shared returns the cluster, whole, and a source of chance whose seed is printed.
+// shared returns the shared cluster, whole, and a random source whose seed is printed.
 func shared(t *testing.T) (*cluster, *rand.Rand) {
 	t.Helper()
 	c, err := theOne()
@@ -86,7 +87,7 @@ func shared(t *testing.T) (*cluster, *rand.Rand) {
 	return c, chance(t)
 }
 
-// chance returns a source of chance; NDRING_E2E_SEED repeats one.
+// chance returns a random source. NDRING_E2E_SEED repeats a seed.
 func chance(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -99,7 +100,7 @@ func chance(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// insider is a container beside the nodes, in which clients run.
+// insider is a container beside the nodes that runs clients.
 func (c *cluster) insider(t testing.TB) string {
 	t.Helper()
 	if id, err := c.try("docker", "inspect", "-f", "{{.Id}}", c.project+"-client"); err == nil {
@@ -110,15 +111,15 @@ func (c *cluster) insider(t testing.TB) string {
 		"-e", "PYTHONPATH=/src/python:/src/python/tests", "-e", "PYTHONDONTWRITEBYTECODE=1")
 }
 
-// side is where a client is.
+// side is where a client runs.
 type side struct {
 	name string
-	seed [2]string // host and port of the node that it is told of
+	seed [2]string // host and port of its seed node
 	src  string
 	argv func(program ...string) []string
 }
 
-// sides returns the two of them.
+// sides returns both sides.
 func (c *cluster) sides(t testing.TB, node int) []side {
 	t.Helper()
 	inside := c.insider(t)
@@ -135,14 +136,15 @@ func (c *cluster) sides(t testing.TB, node int) []side {
 	}
 }
 
-// python runs client.py there, and returns what it has printed.
+// python runs client.py on that side and returns its output.
 func (s side) python(t testing.TB, c *cluster, what string, args ...string) string {
 	t.Helper()
 	argv := s.argv(append([]string{"python3", "-W", "error", s.src + "/e2e/client.py", what, s.seed[0], s.seed[1]}, args...)...)
 	return c.run(t, argv[0], argv[1:]...)
 }
 
-// redisCLI runs redis-cli there with something on its standard input, and returns what it has printed, without the line break at its end.
+// redisCLI runs redis-cli on that side with the given standard input, and returns its output without the final
+// line break.
 func (s side) redisCLI(t testing.TB, input string, args ...string) string {
 	t.Helper()
 	argv := s.argv(append([]string{"redis-cli", "-h", s.seed[0], "-p", s.seed[1]}, args...)...)

@@ -16,25 +16,25 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// All containers come back with other addresses: it is the same cluster, and every array is there, without anybody's help.
-func TestAllComeBackElsewhere(t *testing.T) {
+// All containers come back with other addresses: it is the same cluster with all arrays, without help.
+func TestAllNodesMove(t *testing.T) {
 	c, r := shared(t)
 	id, all, before := c.whole(t), c.fill(t, r), c.ips(t)
 	sides := c.sides(t, 1)
 	sides[0].python(t, c, "store", "elsewhere:")
 
 	c.run(t, "scripts/compose", "rm", "--force", "--stop")
-	c.squat(t, before[1:]...) // the nodes cannot have the addresses that they had
+	c.squat(t, before[1:]...) // the nodes cannot get their old addresses
 	t.Log(c.run(t, "scripts/up"))
 
 	after := c.ips(t)
 	for i := 1; i <= nodes; i++ {
 		if slices.Contains(before[:], after[i]) {
-			t.Fatalf("%s has the address %s, which a node had before: %v, now %v", name(i), after[i], before[1:], after[1:])
+			t.Fatalf("%s has the address %s, which was in use before: %v, now %v", name(i), after[i], before[1:], after[1:])
 		}
 	}
 	if now := c.whole(t); now != id {
-		t.Fatalf("it was cluster %s, and is %s", id, now)
+		t.Fatalf("the cluster id was %s and is %s", id, now)
 	}
 	t.Logf("from %v to %v", before[1:], after[1:])
 	c.mustServe(t, r, all)
@@ -43,7 +43,7 @@ func TestAllComeBackElsewhere(t *testing.T) {
 	}
 }
 
-// A node that is restarted, or killed and started, serves all that it had.
+// A node that is restarted, or killed and started, serves all its arrays.
 func TestNodeRestarts(t *testing.T) {
 	c, r := shared(t)
 	for _, how := range [][][]string{{{"restart"}}, {{"kill", "-s", "KILL"}, {"start"}}, {{"stop"}, {"start"}}} {
@@ -62,7 +62,8 @@ func TestNodeRestarts(t *testing.T) {
 	}
 }
 
-// Nodes are renewed one after the other, never two at a time, while clients write and read: no acknowledged write is lost, and nothing is read that was not the last write.
+// An upgrade replaces the containers one at a time while clients write and read: no acknowledged write is lost,
+// and every read returns the last write.
 func TestUpgradeUnderLoad(t *testing.T) {
 	c, r := shared(t)
 	all := c.fill(t, r)
@@ -80,7 +81,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	stop()
 	for i := 1; i <= nodes; i++ {
 		if c.container(t, i) == before[i] {
-			t.Errorf("%s has the container that it had", name(i))
+			t.Errorf("%s still has its old container", name(i))
 		}
 	}
 	client := c.client(rand.New(r))
@@ -92,7 +93,7 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	t.Logf("%d acknowledged writes, %d reads, %d tries failed", l.Acks.Load(), l.Reads.Load(), l.Tries.Load())
 }
 
-// watch looks at all nodes again and again until stop is called, which fails the test if two were away at once, or one never was.
+// watch polls all nodes until stop is called. stop fails the test if two nodes were away at once, or one never was.
 func (c *cluster) watch(t *testing.T, all data) (stop func()) {
 	t.Helper()
 	var clients [nodes + 1]*redis.Client
@@ -114,7 +115,7 @@ func (c *cluster) watch(t *testing.T, all data) (stop func()) {
 	group.Go(func() {
 		for before := look(); ; {
 			after := look()
-			// Each goes once. Who was away when the first look passed it and when the second one did was away in between, as was any other such node.
+			// Each node goes away once. A node that was away in two successive polls was away in between too.
 			both := slices.DeleteFunc(slices.Clone(after), func(n string) bool { return !slices.Contains(before, n) })
 			if len(both) > 1 && t.Context().Err() == nil {
 				t.Errorf("%v were away at the same time", both)

@@ -18,7 +18,8 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// single runs one node from the image, without Compose, locked as far as it goes, and returns a client of it when it is healthy.
+// single runs one node from the image, without Compose and with as few rights as possible, and returns a client
+// once the node is healthy.
 func (c *cluster) single(t *testing.T, options []string, flags ...string) (container string, client *redis.Client) {
 	t.Helper()
 	args := append([]string{"run", "-d", "--label", "ndring.e2e=" + c.project, "-p", "127.0.0.1::7379", "--read-only", "--user", "65532", "--cap-drop", "ALL",
@@ -41,7 +42,7 @@ func (c *cluster) single(t *testing.T, options []string, flags ...string) (conta
 	return container, client
 }
 
-// The image runs without Compose, without rights, on a new volume, and stops cleanly.
+// The image runs without Compose, without privileges, on a new volume, and stops cleanly.
 func TestSingleContainer(t *testing.T) {
 	c, r := shared(t)
 	container, client := c.single(t, nil)
@@ -59,28 +60,29 @@ func TestSingleContainer(t *testing.T) {
 	eventually(t, "the array is there again", func() error { return data{"k": want}.served(t.Context(), client) })
 }
 
-// A volume that is new, or that somebody has made before, is the node's own; of one that is another user's the node says whose it has to be.
+// A node owns a volume that is new or was created before. For a volume of another user the error says which user
+// must own it.
 func TestVolumes(t *testing.T) {
 	c, _ := shared(t)
 	volume := func(what string) string {
-		return c.docker(t, "volume", "create", "--label", "com.docker.compose.project="+c.project, c.project+"-"+what) // it goes with the project, if not before
+		return c.docker(t, "volume", "create", "--label", "com.docker.compose.project="+c.project, c.project+"-"+what) // removed with the project at the latest
 	}
 	made, others := volume("made"), volume("others")
 	_, client := c.single(t, []string{"-v", made + ":/data"})
 	if err := client.Do(t.Context(), "NP.SET", "k", loadtest.Array(1, 100)).Err(); err != nil {
-		t.Errorf("on a volume that was made before: %v", err)
+		t.Errorf("on a volume that existed before: %v", err)
 	}
 	for _, volume := range []string{made, others} {
 		var stat syscall.Stat_t
 		folder := c.docker(t, "volume", "inspect", "-f", "{{.Mountpoint}}", volume)
 		if volume == others {
-			c.docker(t, "run", "--rm", "--user", "0", "-v", others+":/data", "--entrypoint", "touch", clientImage, "/data/file") // no longer new: the engine leaves it as it is
+			c.docker(t, "run", "--rm", "--user", "0", "-v", others+":/data", "--entrypoint", "touch", clientImage, "/data/file") // no longer new: the engine does not change its owner
 		}
 		if err := syscall.Stat(folder, &stat); err != nil {
-			t.Fatalf("the engine has to run on this machine: %v", err)
+			t.Fatalf("the engine must run on this machine: %v", err)
 		}
 		if want := map[string]uint32{made: 65532, others: 0}[volume]; stat.Uid != want {
-			t.Errorf("the volume %s is of user %d, want %d", volume, stat.Uid, want)
+			t.Errorf("the volume %s belongs to user %d, want %d", volume, stat.Uid, want)
 		}
 	}
 	out, err := c.try("docker", "run", "--rm", "--read-only", "-v", others+":/data", image, "--insecure")
@@ -89,7 +91,7 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-// The nodes know how much memory their containers have, and what they were told to use of it.
+// The nodes know the memory limits of their containers, and their own maxmemory.
 func TestMemoryOfTheContainer(t *testing.T) {
 	c, _ := shared(t)
 	for n := 1; n <= nodes; n++ {
@@ -108,12 +110,12 @@ func TestMemoryOfTheContainer(t *testing.T) {
 			t.Errorf("%s has a limit of %d bytes", name(n), limit)
 		}
 		if log := c.docker(t, "logs", id); strings.Contains(log, "for want of memory") {
-			t.Errorf("%s: maxmemory is too much for the container:\n%s", name(n), log)
+			t.Errorf("%s: maxmemory is too high for the container:\n%s", name(n), log)
 		}
 	}
 }
 
-// A node that is filled to maxmemory, and overwritten and read by many at once, lives within its container's limit.
+// A node at maxmemory that many clients overwrite and read stays within the limit of its container.
 func TestFullMemory(t *testing.T) {
 	c, r := shared(t)
 	container, client := c.single(t, []string{"--memory", "256m", "--memory-swap", "256m"}, "--maxmemory", "180mb")

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What the scripts for the compose cluster share, beside lib.sh. Sourced, never run.
+# Functions of the scripts for the compose cluster, in addition to lib.sh. Sourced, never run.
 
-# How long a node, or the cluster, may take to be there.
+# How long a node or the cluster may take to start.
 patience=${NDRING_PATIENCE:-120}
 
-# find_containers: fills names, and id and at by name: the container, and host and port at which this machine reaches it. Those that do not run count too,
-# what `compose run` has made does not. Compose is asked once, since it takes its time.
+# find_containers: fills names, and by name id (the container) and at (host and port at which this machine reaches
+# it). It includes stopped containers, but not those of `compose run`. It runs Compose once, because Compose is slow.
 find_containers() {
 	local name container
 	names=()
@@ -13,16 +13,16 @@ find_containers() {
 	while read -r name container; do
 		names+=("$name")
 		id[$name]=$container
-		# shellcheck disable=SC2034 # for those who source this
+		# shellcheck disable=SC2034 # used by scripts that source this
 		at[$name]=$(published "$container")
 	done < <(compose ps -aq | xargs -r docker inspect -f '{{if eq (index .Config.Labels "com.docker.compose.oneoff") "False"}}{{index .Config.Labels "com.docker.compose.service"}} {{.Id}}{{end}}' | sed '/^$/d' | sort -V)
 	[ ${#names[@]} -gt 0 ] || die "no container is there" "make up starts them"
 }
 
-# health ID: starting, healthy, unhealthy, or what the container does if it does not run.
+# health ID: starting, healthy, unhealthy, or the state of a container that is not running.
 health() { docker inspect -f '{{if .State.Running}}{{.State.Health.Status}}{{else}}{{.State.Status}}{{end}}' "$1"; }
 
-# await_healthy NODE: returns when it serves. Asks it more often than the engine does.
+# await_healthy NODE: returns when it serves. It polls more often than the engine does.
 await_healthy() {
 	local deadline=$((SECONDS + patience)) container=${id[$1]}
 	until docker exec "$container" /ndring healthcheck >/dev/null 2>&1; do
@@ -34,13 +34,13 @@ await_healthy() {
 # published ID: host and port at which this machine reaches a node.
 published() { docker port "$1" | awk 'NR == 1 { print $3 }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
 
-# password ID: what clients must give, empty for nothing.
+# password ID: the password for clients; empty: none.
 password() { docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^NDRING_REQUIREPASS=//p'; }
 
-# writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node has taken it. The key is of one node of the cluster.
+# writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node accepts it. One node serves the key.
 writes() {
 	local LC_ALL=C reply='' header="{'descr': '|u1', 'fortran_order': False, 'shape': (), }"
-	# shellcheck disable=SC2016 # the dollars are the protocol's
+	# shellcheck disable=SC2016 # the dollar signs belong to the protocol
 	{
 		exec 3<>"/dev/tcp/$1/$2" || return 1
 		[ -z "$3" ] || { printf '*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' ${#3} "$3" >&3 && read -r -t 5 reply <&3; }

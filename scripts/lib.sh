@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share. Sourced, never run: sets strict mode, goes to the root of the repository.
+# Functions of all scripts. Sourced, never run. It sets strict mode and changes to the root of the repository.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -14,10 +14,10 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# A tool that may be missing on a developer's machine must not be missing in CI.
+# CI must have every tool, including those that a developer's machine may lack.
 in_ci() { [ "${CI:-}" = true ]; }
 
-# quietly COMMAND...: its output is shown only when it fails.
+# quietly COMMAND...: shows the output only if the command fails.
 quietly() {
 	local log rc=0
 	log=$(mktemp)
@@ -27,7 +27,7 @@ quietly() {
 	return "$rc"
 }
 
-# as_root COMMAND...: runs it as root, through sudo where that is needed.
+# as_root COMMAND...: runs it as root, with sudo if needed.
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then
 		"$@"
@@ -38,7 +38,7 @@ as_root() {
 	fi
 }
 
-# apt_install PACKAGE...: installs Debian packages, or says what a person has to do.
+# apt_install PACKAGE...: installs Debian packages, or says how to.
 apt_install() {
 	have apt-get || die "these are missing and there is no apt-get to install them: $*" \
 		"install them with the package manager of this system, then try again"
@@ -69,14 +69,14 @@ apt_install_packages() {
 		die "apt-get could not install: $*"
 }
 
-# has_index PYTHON: can this interpreter make virtual environments, and its pip reach a package index? Asked with a short
-# limit, so that a machine without one does not wait.
+# has_index PYTHON: true if this interpreter can make virtual environments and its pip reaches a package index. The
+# timeout is short, so a machine without an index does not wait.
 has_index() {
 	"$1" -c 'import sys, ensurepip, pip; sys.exit(sys.version_info < (3, 9))' 2>/dev/null &&
 		timeout 20 "$1" -m pip --timeout 5 --retries 0 index versions redis >/dev/null 2>&1
 }
 
-# compose ARGUMENT...: Docker Compose, as a plugin of docker or as a program of its own, whichever is there.
+# compose ARGUMENT...: Docker Compose, as a docker plugin or a separate program, whichever is installed.
 compose() {
 	if docker compose version >/dev/null 2>&1; then
 		docker compose "$@"

@@ -1,4 +1,5 @@
-// Command goredis is go-redis' cluster client, run by the tests on the host and in a container: it stores arrays, fetches them, and prints each address that it has dialled.
+// Command goredis runs the cluster client of go-redis for the e2e tests, on the host and in a container: it
+// stores arrays, fetches them, and prints every address that it dialled.
 package main
 
 import (
@@ -31,7 +32,7 @@ func main() {
 	}
 }
 
-// run stores arrays under the prefix, all over the cluster, fetches them, and returns the addresses that it had to dial.
+// run stores arrays on all nodes, under the given key prefix, fetches them, and returns the addresses that it dialled.
 func run(seed, prefix string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
