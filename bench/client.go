@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/bench/npy"
 )
 
-// array is what a case stores: one file of a size under all of its keys.
+// array is what a case stores: one file, under all of its keys.
 type array struct {
 	file []byte
 	keys int
@@ -18,13 +18,13 @@ type array struct {
 
 func newArray(data, keys int) *array { return &array{npy.Float32(data), keys} }
 
-// key names the size too, so that the server that stores nothing knows what to answer.
+// key includes the size, which tells the server that stores nothing what to reply.
 func (a *array) key(b []byte, i int) []byte {
 	b = append(strconv.AppendInt(append(b, "k:"...), int64(len(a.file)), 10), ':')
 	return strconv.AppendInt(b, int64(i), 10)
 }
 
-// client is one connection. It asks for nothing but SET and GET, and looks at no more of an answer than it must.
+// client is one connection. It sends only SET and GET, and parses as little of a reply as possible.
 type client struct {
 	net.Conn
 	server *process
@@ -32,7 +32,7 @@ type client struct {
 	head   []byte
 	key    []byte
 	in     []byte
-	ready  []byte // of in, read and not used
+	ready  []byte // of in: read and not consumed
 	checks int
 }
 
@@ -49,7 +49,7 @@ func (c *client) bulk(b []byte) {
 	c.head = append(append(c.head, b...), "\r\n"...)
 }
 
-// sets sends SETs of keys and waits for the answers.
+// sets sends SETs of keys and reads the replies.
 func (c *client) sets(keys []int) error {
 	c.head = c.head[:0]
 	file := c.array.file
@@ -63,7 +63,7 @@ func (c *client) sets(keys []int) error {
 			c.bulk(c.key)
 			c.head = append(strconv.AppendInt(append(c.head, '$'), int64(len(file)), 10), "\r\n"...)
 		}
-		if len(file) <= 64<<10 { // one write of it all
+		if len(file) <= 64<<10 { // everything in one write
 			c.head = append(append(c.head, file...), "\r\n"...)
 			continue
 		}
@@ -92,7 +92,7 @@ func (c *client) sets(keys []int) error {
 
 var crlf = []byte("\r\n")
 
-// gets sends GETs of keys and reads the answers.
+// gets sends GETs of keys and reads the replies.
 func (c *client) gets(keys []int) error {
 	c.head = c.head[:0]
 	for _, i := range keys {
@@ -127,7 +127,7 @@ func (c *client) gets(keys []int) error {
 	return nil
 }
 
-// fill makes at least n bytes ready, if they fit.
+// fill reads until at least n bytes are ready, if they fit.
 func (c *client) fill(n int) error {
 	if len(c.ready) >= n {
 		return nil
@@ -152,7 +152,7 @@ func (c *client) expect(want []byte) error {
 	return nil
 }
 
-// skip reads past the bytes of a file; every 64th time it compares them.
+// skip discards the bytes of a file; every 64th time it compares them.
 func (c *client) skip(file []byte) error {
 	c.checks++
 	compare := c.checks%64 == 1

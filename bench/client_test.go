@@ -9,13 +9,13 @@ import (
 	"github.com/ndring/ndring/bench/null"
 )
 
-// nothing is the server that stores nothing, within this process.
+// nothing is the server that stores nothing, in this process.
 func nothing(t *testing.T) *process {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	go null.Serve(l) // ends with the listener
+	go null.Serve(l) // until the listener closes
 	t.Cleanup(func() { l.Close() })
 	return &process{kind: kind{name: "null", prefix: "NP."}, addr: l.Addr().String()}
 }
@@ -28,7 +28,7 @@ func TestClientsReadWhatTheyAskedFor(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := p.each(3, a, func(w int, c *client) error {
-			for range 70 { // so that the bytes are compared more than once
+			for range 70 { // often enough to compare the bytes more than once
 				if err := c.gets([]int{w, 5, 99}); err != nil {
 					return err
 				}
@@ -54,7 +54,7 @@ func TestClientsFindWrongBytes(t *testing.T) {
 	}
 }
 
-// Memcached's answers, from a script.
+// Scripted replies of memcached.
 func TestClientsSpeakMemcached(t *testing.T) {
 	client1, server := net.Pipe()
 	a := newArray(1<<10, 3)
@@ -82,7 +82,7 @@ func TestMedianAndRatio(t *testing.T) {
 	}
 	l := load{Op: "GET"}
 	r := &report{samples: map[load]map[string][]sample{l: {"a": {{Ops: 2}, {Ops: 6}, {Ops: 4}}, "b": {{Ops: 1}, {Ops: 2}}}}}
-	if got := r.ratio(l, "a", "b", opsASecond); got != (spread{2.5, 2, 3}) { // round by round, as far as both go
+	if got := r.ratio(l, "a", "b", opsASecond); got != (spread{2.5, 2, 3}) { // for the rounds that both have
 		t.Errorf("%+v", got)
 	}
 }

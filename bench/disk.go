@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// diskBench measures what keeping arrays on disk costs, beside redis-server.
+// diskBench measures the cost of persistence, compared with redis-server.
 type diskBench struct {
 	binary string
 	folder string // for the data folders
@@ -19,7 +19,7 @@ type diskBench struct {
 	rounds int
 	long   time.Duration
 	only   string
-	fewer  int // by which the keys are divided that have no figure of their own
+	fewer  int // divisor of the number of keys where none is given
 	out    *strings.Builder
 }
 
@@ -72,7 +72,7 @@ type diskServer struct {
 	dir string
 }
 
-// start starts a server by name on a folder.
+// start starts the named server on a folder.
 func (b *diskBench) start(name, dir string) (*diskServer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (b *diskBench) start(name, dir string) (*diskServer, error) {
 	return &diskServer{p, dir}, nil
 }
 
-// ask sends a command and returns the first line of the answer; of a bulk, the bulk.
+// ask sends a command and returns the first line of the reply, or the content of a bulk string.
 func (c *client) ask(words ...string) (string, error) {
 	c.head = append(strconv.AppendInt(append(c.head[:0], '*'), int64(len(words)), 10), crlf...)
 	for _, w := range words {
@@ -134,7 +134,7 @@ func (c *client) line() (string, error) {
 	}
 }
 
-// info returns a number of INFO persistence.
+// info returns a number from INFO persistence.
 func (c *client) info(field string) (int64, error) {
 	text, err := c.ask("INFO", "persistence")
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *client) info(field string) (int64, error) {
 	return 0, fmt.Errorf("INFO has no %s", field)
 }
 
-// folderBytes returns how many bytes the files of a folder take on disk.
+// folderBytes returns the disk usage of a folder in bytes.
 func folderBytes(dir string) (n int64) {
 	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -156,7 +156,7 @@ func folderBytes(dir string) (n int64) {
 				n += info.Size()
 			}
 		}
-		return nil // a file that has just gone
+		return nil // a file that was just removed
 	})
 	return n
 }
@@ -176,7 +176,7 @@ func (b *diskBench) discard(s *diskServer) {
 
 func middle(values []float64) float64 { return median(values).Median }
 
-// sets compares SETs with the log and without.
+// sets compares SETs with and without a log.
 func (b *diskBench) sets() error {
 	b.say("## SET with a log that is synced each second\n")
 	b.say("Arrays a second, medians of %d rounds of %v, all servers in turn in each. Ratios are medians of the rounds' ratios.\n", b.rounds, b.long)
@@ -238,7 +238,7 @@ func (b *diskBench) sets() error {
 	return nil
 }
 
-// starts compares the time from the start of a process until it serves.
+// starts compares the time from process start until a server serves.
 func (b *diskBench) starts() error {
 	b.say("\n## Start with %s on disk\n", size(int(b.live)))
 	b.say("Seconds from the start of the process until it serves keys; medians of %d. The files are in the system's cache.\n", b.rounds)

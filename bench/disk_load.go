@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// stalls compares what a client sees while a snapshot is written.
+// stalls compares client latency while a snapshot is written.
 func (b *diskBench) stalls() error {
 	b.say("\n## BGSAVE of %s under load\n", size(int(b.live)))
 	b.say("p99 of GETs of 1 KiB in µs on 4 connections, while another connection overwrites arrays of 64 KiB; the process' memory at its peak during BGSAVE by that before.\n")
@@ -67,7 +67,7 @@ func (b *diskBench) stall(name string) error {
 	return nil
 }
 
-// run starts the load, waits, and lets the server save. It returns how long saving took.
+// run starts the load, waits, and makes the server save. It returns the duration of the save.
 func (l *stallLoad) run(quiet time.Duration) (took time.Duration, err error) {
 	c, err := l.server.dial(l.small)
 	if err != nil {
@@ -142,7 +142,7 @@ func (l *stallLoad) watchMemory() {
 	}
 }
 
-// p99 returns microseconds, or 0 where the run was too short for one reply.
+// p99 is in microseconds, or 0 if the run was too short for a reply.
 func (l *stallLoad) p99(during bool) float64 {
 	t := l.times[during]
 	if len(t) == 0 {
@@ -151,7 +151,7 @@ func (l *stallLoad) p99(during bool) float64 {
 	return float64(t[int(0.99*float64(len(t)-1))].Nanoseconds()) / 1000
 }
 
-// residentWithChildren counts each page of the process and of those it has forked once.
+// residentWithChildren counts the pages of the process and its children, shared pages once.
 func (p *process) residentWithChildren() (n int64) {
 	pids := []int{p.cmd.Process.Pid}
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pids[0]))
@@ -175,7 +175,7 @@ func (p *process) residentWithChildren() (n int64) {
 	return n
 }
 
-// space overwrites each key 20 times and looks at the folder meanwhile.
+// space overwrites each key 20 times and measures the folder meanwhile.
 func (b *diskBench) space() error {
 	b.say("\n## Disk while each key is overwritten 20 times\n")
 	b.say("The largest size of the data folder, looked at every 10 ms, by the bytes of the values. At most 3 times and 512 MiB are allowed.\n")

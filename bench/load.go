@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// load is a way to use a server.
+// load is one kind of client load.
 type load struct {
 	Op          string // SET or GET
-	Data        int    // bytes of an array's data
+	Data        int    // bytes of array data
 	Connections int
-	Pipeline    int // commands that are sent before the first answer is read
+	Pipeline    int // commands sent before the first reply is read
 	Keys        int
 }
 
@@ -36,16 +36,16 @@ func size(n int) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
-// sample is what one run of a load has shown.
+// sample is the result of one run of a load.
 type sample struct {
-	Ops       float64 // a second
-	MB        float64 // a second, of .npy bytes; 10^6 bytes
-	P50, P99  float64 // µs, of one answer or of a pipeline's
-	CPUPerGB  float64 // seconds of the server's processor time per 10^9 bytes
-	CPUPerMop float64 // and per million operations
+	Ops       float64 // per second
+	MB        float64 // per second, of .npy files; 10^6 bytes
+	P50, P99  float64 // µs, per reply or pipeline
+	CPUPerGB  float64 // seconds of server processor time per 10^9 bytes
+	CPUPerMop float64 // per million operations
 }
 
-// each calls do for n connections at once and returns all errors.
+// each calls do for n connections concurrently and returns all errors.
 func (p *process) each(n int, a *array, do func(worker int, c *client) error) error {
 	var group sync.WaitGroup
 	errs := make([]error, n)
@@ -64,7 +64,7 @@ func (p *process) each(n int, a *array, do func(worker int, c *client) error) er
 	return errors.Join(errs...)
 }
 
-// fill stores all keys of an array, on four connections.
+// fill stores all keys of an array on four connections.
 func (p *process) fill(a *array) error {
 	const workers = 4
 	step := max(1, min(64, 1<<20/len(a.file)))
@@ -82,7 +82,7 @@ func (p *process) fill(a *array) error {
 	})
 }
 
-// run loads a server for about this long, after an eighth of that to warm up.
+// run loads a server for about the given time, after warming up for an eighth of it.
 func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 	clients := make([]*client, l.Connections)
 	for i := range clients {
@@ -115,7 +115,7 @@ func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 	}, nil
 }
 
-// phase lets every client send pipelines for this long and returns how long each pipeline took.
+// phase makes every client send pipelines for the given time, and returns the duration of each pipeline.
 func (l load) phase(clients []*client, a *array, long time.Duration) ([]time.Duration, error) {
 	times, errs := make([][]time.Duration, len(clients)), make([]error, len(clients))
 	end := time.Now().Add(long)
@@ -127,7 +127,7 @@ func (l load) phase(clients []*client, a *array, long time.Duration) ([]time.Dur
 	return slices.Concat(times...), errors.Join(errs...)
 }
 
-// pipelines sends pipelines of random keys until a point in time, at least one.
+// pipelines sends at least one pipeline of random keys, and more until a point in time.
 func (l load) pipelines(c *client, a *array, end time.Time) (times []time.Duration, err error) {
 	send := c.gets
 	if l.Op == "SET" {

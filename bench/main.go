@@ -1,4 +1,4 @@
-// Bench measures ndring beside what people use today, in one run. See README.md.
+// Bench compares ndring with common servers in one run. See README.md.
 package main
 
 import (
@@ -69,10 +69,10 @@ func main() {
 	}
 }
 
-// group is the loads of one size, which share what is stored.
+// group is the loads of one size, which share their stored arrays.
 type group struct {
 	data, keys int
-	alone      bool // only one server is alive at a time: together they would fight for the processor's cache and for memory
+	alone      bool // only one server runs at a time: together they would compete for processor cache and memory
 	loads      []load
 }
 
@@ -88,7 +88,7 @@ func (o *options) groups() []group {
 		g := &all[i]
 		many := 50
 		if g.data == 64<<20 {
-			many = 4 // fifty of them would be 3 GiB on the way
+			many = 4 // fifty would have 3 GiB in transit
 		}
 		for _, op := range []string{"SET", "GET"} {
 			for _, way := range [][2]int{{1, 1}, {many, 1}, {many, 16}} {

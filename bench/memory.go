@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// memoryUse is the memory of a server's process per byte of the .npy files that it stores.
+// memoryUse is the memory of a server process per byte of the .npy files that it stores.
 type memoryUse struct {
 	Data, Keys          int
 	Filled, Overwritten float64
-	Peak                float64 // while it was overwritten
+	Peak                float64 // while overwriting
 }
 
-// measureMemory fills an empty server, then overwrites random keys for so long on 8 connections.
+// measureMemory fills an empty server, then overwrites random keys on 8 connections for the given time.
 func measureMemory(k kind, data, keys int, long time.Duration) (memoryUse, error) {
 	p, err := k.start()
 	if err != nil {
@@ -58,13 +58,13 @@ func measureMemory(k kind, data, keys int, long time.Duration) (memoryUse, error
 	return use, err
 }
 
-// largeUse is what one large array does to a node and to its other clients.
+// largeUse is the effect of one large array on a node and its other clients.
 type largeUse struct {
-	In, Out         float64 // the most extra memory while it travels, per byte of it; on the way in the array itself is a part of that
-	IdleP99, During float64 // µs of small GETs of others, without it and meanwhile
+	In, Out         float64 // peak of extra memory during the transfer, per byte of the array; In includes the array itself
+	IdleP99, During float64 // µs of small GETs by other clients, without and during the transfers
 }
 
-// measureLarge sends an array of so many bytes in and fetches it, again and again, while four other clients GET small ones.
+// measureLarge stores and fetches an array of the given size repeatedly, while four other clients GET small ones.
 func measureLarge(k kind, bytes int, long time.Duration) (largeUse, error) {
 	var use largeUse
 	p, err := k.start()
@@ -112,7 +112,7 @@ func measureLarge(k kind, bytes int, long time.Duration) (largeUse, error) {
 	return use, err
 }
 
-// watched returns the most memory that a server had while do ran.
+// watched returns the peak memory of a server while do runs.
 func watched(p *process, do func() error) (most int64, err error) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {

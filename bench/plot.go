@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Plots are groups of bars, one bar a server.
+// Plots are groups of bars, one bar per server.
 
 var colours = map[string]string{"ndring": "#1b6ca8", "redis": "#c0392b", "valkey": "#8e44ad", "memcached": "#27ae60", "null": "#95a5a6"}
 
@@ -15,10 +15,10 @@ type bars struct {
 	title  string
 	groups []string
 	names  []string
-	values map[string][]float64 // by name, one a group; 0 for none
+	values map[string][]float64 // by name, one per group; 0: none
 }
 
-// plots draws what a report has, by name.
+// plots draws the plots of a report, by name.
 func (r *report) plots() map[string][]byte {
 	all := map[string][]byte{}
 	for _, op := range []string{"SET", "GET"} {
@@ -72,7 +72,7 @@ func (b *bars) svg() []byte {
 		fmt.Fprintf(&out, `<rect x="%d" y="30" width="10" height="10" fill="%s"/><text x="%d" y="39">%s</text>`+"\n", left+i*90, colours[name], left+14+i*90, name)
 	}
 	for g, group := range b.groups {
-		most := 0.0 // of the group: what lies between sizes is not compared
+		most := 0.0 // of the group: sizes are not compared with one another
 		for _, name := range b.names {
 			if g < len(b.values[name]) {
 				most = max(most, b.values[name][g])

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// report is all that a run has shown.
+// report is the result of a run.
 type report struct {
 	command  string
 	began    time.Time
 	versions []string
 	kinds    []kind
 	loads    []load
-	samples  map[load]map[string][]sample // by server, one a round
+	samples  map[load]map[string][]sample // by server, one per round
 	memory   []namedMemory
 	large    *largeUse
 	python   pythonResults
@@ -52,7 +52,7 @@ func median(values []float64) spread {
 	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
 }
 
-// of returns a figure of a load on a server over the rounds.
+// of returns a figure of a load on a server over all rounds.
 func (r *report) of(l load, server string, figure func(sample) float64) spread {
 	var values []float64
 	for _, s := range r.samples[l][server] {
@@ -61,7 +61,7 @@ func (r *report) of(l load, server string, figure func(sample) float64) spread {
 	return median(values)
 }
 
-// ratio returns a figure of one server by that of another, round by round.
+// ratio returns a figure of one server divided by that of another, round by round.
 func (r *report) ratio(l load, a, b string, figure func(sample) float64) spread {
 	var values []float64
 	for i, s := range r.samples[l][a] {
@@ -188,7 +188,7 @@ func (r *report) write(w io.Writer) {
 func (s spread) String() string { return fmt.Sprintf("%.3g (%.3g to %.3g)", s.Median, s.Min, s.Max) }
 func (s spread) whole() string  { return fmt.Sprintf("%.0f (%.0f to %.0f)", s.Median, s.Min, s.Max) }
 
-// machine says what the figures were measured on.
+// machine describes the machine and the software versions.
 func machine() string {
 	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -207,7 +207,7 @@ func machine() string {
 	return fmt.Sprintf("%d x %s%s", runtime.NumCPU(), model, kernel)
 }
 
-// save writes the report and its plots into a folder.
+// save writes the report and its plots to a folder.
 func (r *report) save(folder string, quick bool) error {
 	name := "full"
 	if quick {

@@ -22,14 +22,14 @@ import (
 // kind is a server that can be measured.
 type kind struct {
 	name      string
-	memcached bool     // speaks its text protocol, else RESP
-	prefix    string   // of SET and GET
-	command   []string // with PORT for the port
+	memcached bool     // speaks the memcached text protocol; otherwise RESP
+	prefix    string   // of the names of SET and GET
+	command   []string // PORT stands for the port
 	version   []string // prints it
 	stores    bool
 }
 
-// question is what tells that a server is ready.
+// question returns how to ask a server whether it is ready.
 func (k kind) question() ready.Question {
 	switch {
 	case k.memcached:
@@ -57,15 +57,15 @@ func kinds(binary, root string) []kind {
 	}
 }
 
-// process is a server that runs.
+// process is a running server.
 type process struct {
 	kind
 	addr  string
 	cmd   *exec.Cmd
-	ended context.Context // done when the process has ended
+	ended context.Context // done once the process has exited
 }
 
-const startLimit = 2 * time.Minute // with gigabytes to load
+const startLimit = 2 * time.Minute // a server may load gigabytes
 
 var errEnded = errors.New("the process has ended")
 
@@ -93,7 +93,7 @@ func (k kind) start() (*process, error) {
 	ended, end := context.WithCancelCause(context.Background())
 	p.ended = ended
 	go func() {
-		p.cmd.Wait() // its exit code does not matter
+		p.cmd.Wait() // the exit code does not matter
 		end(errEnded)
 	}()
 	ctx, cancel := context.WithTimeout(ended, startLimit)
@@ -105,11 +105,11 @@ func (k kind) start() (*process, error) {
 	return p, nil
 }
 
-// stop asks a server to end, and makes it end when it takes too long.
+// stop asks a server to exit, and kills it if that takes too long.
 func (p *process) stop() { p.end(syscall.SIGTERM, 5*time.Second) }
 
 func (p *process) end(sig syscall.Signal, limit time.Duration) {
-	p.cmd.Process.Signal(sig) // if it has ended, there is nothing to stop
+	p.cmd.Process.Signal(sig) // an error means that it has exited
 	select {
 	case <-p.ended.Done():
 	case <-time.After(limit):
@@ -122,7 +122,7 @@ func (p *process) kill() {
 	<-p.ended.Done()
 }
 
-// cpu returns the processor time that all threads of the process have used, from its CPU clock.
+// cpu returns the processor time of all threads of the process, from its CPU clock.
 func (p *process) cpu() time.Duration {
 	var t unix.Timespec
 	clock := int32(^p.cmd.Process.Pid)<<3 | 2 // clock_getcpuclockid(3)
@@ -132,7 +132,7 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// resident returns the bytes of memory that the process has.
+// resident returns the resident memory of the process in bytes.
 func (p *process) resident() int64 {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "statm"))
 	if err != nil {

@@ -7,9 +7,9 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// What is kept in order: the policies that sampling comes near to, on paper.
+// Simulated policies with exact order, which sampling approximates.
 
-// exactLRU evicts the longest unused.
+// exactLRU evicts the least recently used key.
 func exactLRU(t *trace, capacity int64, cost func(uint32) int64) result {
 	order := list.New()
 	places := make([]*list.Element, len(t.sizes))
@@ -33,8 +33,8 @@ func exactLRU(t *trace, capacity int64, cost func(uint32) int64) result {
 	return r
 }
 
-// exactLFU evicts the least used since it was stored, and of those the longest unused. The new key has come once and is not
-// spared: as with Redis, it may be the one that goes.
+// exactLFU evicts the key with the fewest uses since it was stored, and among those the least recently used. As in Redis, it
+// may evict the new key, which has one use.
 func exactLFU(t *trace, capacity int64, cost func(uint32) int64) result {
 	order := &frequencies{entries: make([]frequency, len(t.sizes))}
 	for i := range order.entries {
@@ -64,7 +64,7 @@ func exactLFU(t *trace, capacity int64, cost func(uint32) int64) result {
 
 type frequency struct{ at, times, used int }
 
-// frequencies is a heap, the next to go first.
+// frequencies is a heap, the next victim first.
 type frequencies struct {
 	entries []frequency
 	keys    []uint32
@@ -99,8 +99,8 @@ func (f *frequencies) Pop() any {
 	return key
 }
 
-// wTinyLFU is the adaptive W-TinyLFU of otter. Its upkeep is done within each call, so that a run is as good as a sequential
-// program's; CleanUp after every request would be slower and change nothing that can be seen.
+// wTinyLFU is the adaptive W-TinyLFU of otter. It does its maintenance within each call, so a run behaves like a sequential
+// program; CleanUp after every request would be slower without a visible difference.
 func wTinyLFU(t *trace, capacity int64, cost func(uint32) int64) result {
 	cache := otter.Must(&otter.Options[uint32, struct{}]{
 		MaximumWeight: uint64(capacity),

@@ -16,7 +16,7 @@ import (
 	"github.com/ndring/ndring/bench/ready"
 )
 
-// live is a server that is asked for real.
+// live is a real server.
 type live struct {
 	name, prefix string
 	command      []string
@@ -29,10 +29,10 @@ func servers(binary string) []live {
 	}
 }
 
-// window is how many requests are asked together: their GETs, then the SETs of those that missed.
+// window is how many requests are sent together: the GETs, then the SETs of the misses.
 const window = 32
 
-// run asks a fresh server for a trace.
+// run replays a trace against a fresh server.
 func (s live) run(t *trace, limit int64, policy string) (result, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,7 +49,7 @@ func (s live) run(t *trace, limit int64, policy string) (result, error) {
 	}
 	defer func() {
 		cmd.Process.Kill()
-		cmd.Wait() // killed: its exit code says only that
+		cmd.Wait() // killed: the exit code says only that
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -62,7 +62,7 @@ func (s live) run(t *trace, limit int64, policy string) (result, error) {
 	}
 	defer c.Close()
 	a := &asker{r: bufio.NewReaderSize(c, 1<<20), w: bufio.NewWriterSize(c, 1<<20), prefix: s.prefix}
-	// What the server needs for itself it has only when it has worked for a while.
+	// A server reaches its own memory use only after some work.
 	warm := *t
 	warm.requests = t.requests[:min(len(t.requests), 20*window)]
 	for range 20 {
@@ -73,7 +73,7 @@ func (s live) run(t *trace, limit int64, policy string) (result, error) {
 			return result{}, err
 		}
 	}
-	time.Sleep(300 * time.Millisecond) // both look at their memory some times a second
+	time.Sleep(300 * time.Millisecond) // both servers check their memory several times a second
 	empty, err := a.info("used_memory")
 	if err != nil {
 		return result{}, err
@@ -106,7 +106,7 @@ func (a *asker) send(args ...string) {
 	}
 }
 
-// reply reads a simple reply, or a bulk string, of which it returns the length only; -1 for null.
+// reply reads a simple reply or a bulk string. Of a bulk string it returns only the length; -1: null.
 func (a *asker) reply() (line string, n int, err error) {
 	line, err = a.r.ReadString('\n')
 	if err != nil {
@@ -158,7 +158,7 @@ func (a *asker) info(field string) (int64, error) {
 	return strconv.ParseInt(value, 10, 64)
 }
 
-// follow asks for each key of the trace and stores what is missing.
+// follow gets each key of the trace and stores the misses.
 func (a *asker) follow(t *trace) (r result, err error) {
 	files := map[int32]string{} // by size
 	for at := 0; at < len(t.requests); at += window {

@@ -1,5 +1,4 @@
-// Eviction compares what caches keep: the hit ratios of ndring and redis-server on the same traces in the same memory, and those of
-// policies on paper.
+// Eviction compares hit ratios: of ndring and redis-server on the same traces with the same memory, and of simulated policies.
 package main
 
 import (
@@ -11,9 +10,9 @@ import (
 )
 
 const (
-	leastLimit = 4 << 20 // bytes; what a server itself needs changes by about a MiB from moment to moment
+	leastLimit = 4 << 20 // bytes; a server's own memory use varies by about a MiB
 	keyBytes   = 9       // "k" and 8 digits
-	share      = 0.1     // of the bytes of all keys that are asked for by popularity: the memory that there is for them
+	share      = 0.1     // of the bytes of all keys requested by popularity: the memory limit
 )
 
 func main() {
@@ -53,7 +52,7 @@ func main() {
 	}
 }
 
-// ratios are hit ratios in percent, one a seed.
+// ratios are hit ratios in percent, one per seed.
 type ratios struct{ objects, bytes []float64 }
 
 func (r *ratios) add(t *trace, hits, hitBytes int64) {

@@ -5,54 +5,54 @@ import (
 	"math/rand/v2"
 )
 
-// A score is what a policy goes by when it chooses among the sampled keys.
+// A score is the criterion by which a policy chooses among the sampled keys.
 type score int
 
 const (
-	byIdle       score = iota // allkeys-lru: the longest unused goes
-	byCounter                 // allkeys-lfu: the least logarithmic counter goes, as in Redis
-	byHyperbolic              // the fewest hits per time in the cache goes (Blankstein et al., "Hyperbolic Caching", ATC 2017)
-	byIdlePerHit              // the longest unused goes, where each hit makes the idle time count less
-	bySketch                  // the least frequency goes, by a sketch that remembers what was evicted too (Einziger et al., "TinyLFU")
+	byIdle       score = iota // allkeys-lru: evict the least recently used
+	byCounter                 // allkeys-lfu: evict the lowest logarithmic counter, as in Redis
+	byHyperbolic              // evict the fewest hits per time in the cache (Blankstein et al., "Hyperbolic Caching", ATC 2017)
+	byIdlePerHit              // evict the longest idle, where each hit reduces the weight of idle time
+	bySketch                  // evict the lowest frequency, from a sketch that also remembers evicted keys (Einziger et al., "TinyLFU")
 )
 
-// A policy is a sampled one: nothing is kept in order, a few keys are drawn at random and the worst of them goes.
+// A policy samples: it keeps no order, draws a few random keys and evicts the worst.
 type policy struct {
 	name       string
 	score      score
 	samples    int     // keys drawn for one eviction
-	pool       int     // the best candidates of earlier draws are kept: so many; 0 for none
-	rescore    bool    // a candidate from the pool that was used meanwhile is dropped; Redis evicts it nevertheless
+	pool       int     // size of the pool of best candidates of earlier draws; 0: no pool
+	rescore    bool    // drop a pool candidate that was used since; Redis evicts it nevertheless
 	resolution int     // requests in one tick of the LRU clock: Redis has 1 s
 	alpha      float64 // how much size counts: idle*size^alpha, frequency/size^alpha
 	beta       float64 // how much hits count by idle per hit: idle/hits^beta
-	unhit      float64 // idle of a key that was never hit counts so many times; 0 for once
+	unhit      float64 // factor for the idle time of a key without hits; 0: 1
 
 	init      int  // a new key's counter: 5 in Redis
-	decay     int  // requests until a counter loses one; 0 for never, as in a run of less than a minute
-	tieIdle   bool // among equal frequencies the longest unused goes; Redis takes any
-	estimate  bool // the counter is turned into the number of hits that it stands for before size counts
-	remember  bool // a new key's counter starts at what the sketch remembers of it, at least at init
-	sketchAge int  // the sketch is halved after so many requests per key held; 0 for 10, as in TinyLFU
+	decay     int  // requests until a counter decays by one; 0: never, as in a run of less than a minute
+	tieIdle   bool // among equal frequencies evict the least recently used; Redis evicts any
+	estimate  bool // convert the counter to the number of hits that it represents before size is applied
+	remember  bool // a new key's counter starts at its frequency in the sketch, or at init if that is higher
+	sketchAge int  // requests per cached key until the sketch is halved; 0: 10, as in TinyLFU
 }
 
 const logFactor = 10 // lfu-log-factor of Redis
 
-// A result counts hits, and what is left in the cache.
+// A result counts hits, and the contents at the end.
 type result struct {
 	hits, hitBytes int64
 	keys           int
 	used           int64 // bytes held at the end, overhead included
 }
 
-// resident is what a key in the cache carries.
+// resident is the state of a cached key.
 type resident struct {
 	at      int32 // place in keys, -1 when absent
 	used    int32 // request of the last use
 	since   int32 // request of the SET
 	hits    int32
 	counter uint8
-	decayed int32 // request up to which decay was taken off
+	decayed int32 // request up to which decay is applied
 }
 
 type candidate struct {
@@ -61,7 +61,7 @@ type candidate struct {
 	used  int32
 }
 
-// A sampled cache is one run of a policy over a trace.
+// A sampled cache runs one policy over a trace.
 type sampled struct {
 	policy
 	t       *trace
@@ -74,7 +74,7 @@ type sampled struct {
 	used    int64
 }
 
-// simulate runs the policy over the trace as cache-aside does: what is missed is stored. cost is what a key takes of capacity.
+// simulate runs the policy over the trace with cache-aside: it stores every miss. cost is the capacity that a key uses.
 func simulate(t *trace, p policy, capacity int64, cost func(key uint32) int64, seed uint64) result {
 	c := &sampled{policy: p, t: t, rng: random(seed, 100), entries: make([]resident, len(t.sizes))}
 	for i := range c.entries {
@@ -118,7 +118,7 @@ func (c *sampled) hit(key uint32) {
 	e := &c.entries[key]
 	e.counter = c.decayedCounter(e)
 	e.decayed = c.now
-	// Redis' LFULogIncr: the higher the counter, the less likely the next step.
+	// LFULogIncr of Redis: the higher the counter, the less likely the next increment.
 	base := max(int(e.counter)-max(c.init, 0), 0)
 	if e.counter < 255 && c.rng.Float64() < 1/float64(base*logFactor+1) {
 		e.counter++
@@ -152,7 +152,7 @@ func (c *sampled) decayedCounter(e *resident) uint8 {
 	return uint8(max(int(e.counter)-int(c.now-e.decayed)/c.decay, 0))
 }
 
-// hitsOf says how many hits a counter stands for, in the mean: each step from b takes 10*b+1 of them.
+// hitsOf returns the mean number of hits that a counter represents: each increment from b takes 10*b+1 hits.
 func hitsOf(above float64) float64 {
 	if above <= 0 {
 		return 0
@@ -160,7 +160,7 @@ func hitsOf(above float64) float64 {
 	return above + logFactor*above*(above-1)/2
 }
 
-// counterOf is the other way round.
+// counterOf is the inverse of hitsOf.
 func counterOf(hits float64) int {
 	n := 0
 	for hitsOf(float64(n+1)) <= hits {
@@ -169,7 +169,7 @@ func counterOf(hits float64) int {
 	return n
 }
 
-// goes is a key's claim to be evicted: the greatest goes.
+// goes is the eviction priority of a key: the highest is evicted.
 func (c *sampled) goes(key uint32) float64 {
 	e := &c.entries[key]
 	tick := int32(max(c.resolution, 1))
@@ -195,7 +195,7 @@ func (c *sampled) goes(key uint32) float64 {
 		counter := float64(c.decayedCounter(e))
 		frequency = counter + 1
 		if c.estimate {
-			// Below init there were no hits but decay: less than one.
+			// Below init a counter has only decayed: less than one hit.
 			frequency = 1 + hitsOf(counter-float64(c.init))
 			if counter < float64(c.init) {
 				frequency = (counter + 1) / float64(c.init+1)
@@ -203,13 +203,13 @@ func (c *sampled) goes(key uint32) float64 {
 		}
 	}
 	if c.tieIdle {
-		// Less than any difference of frequency: idle is at most a few million.
+		// Smaller than any difference of frequency: idle is at most a few million.
 		return weight/frequency + idle*1e-12*weight
 	}
 	return weight / frequency
 }
 
-// victim draws, and names who goes: always a key that is there.
+// victim samples and returns the key to evict, which is always cached.
 func (c *sampled) victim() uint32 {
 	if c.policy.pool == 0 {
 		var best uint32
@@ -237,7 +237,7 @@ func (c *sampled) victim() uint32 {
 	}
 }
 
-// offer puts a key in its place in the pool, which stays as long as it may be.
+// offer inserts a key into the pool, which keeps its maximum size.
 func (c *sampled) offer(key uint32) {
 	for _, held := range c.pool {
 		if held.key == key {

@@ -7,16 +7,16 @@ import (
 	"sync"
 )
 
-// A contender is anything that can be run over a trace on paper.
+// A contender is anything that can simulate a trace.
 type contender struct {
 	name string
 	run  func(t *trace, capacity int64, cost func(uint32) int64, seed uint64) result
 }
 
-// second is how many requests the simulator takes for one second of Redis' clock: about what one pipelined connection asks.
+// second is how many requests make one second of Redis' clock in the simulator: about the rate of one pipelined connection.
 const second = 100_000
 
-// bySampling lists what is tried. Each differs from its neighbour in one thing, so that the table can be read downwards.
+// bySampling lists the sampled contenders. Each differs from its neighbour in one property, so the table can be read downwards.
 func bySampling() []policy {
 	lru := policy{score: byIdle, samples: 5, pool: 16}
 	lfu := policy{score: byCounter, samples: 5, pool: 16, init: 5}
@@ -141,7 +141,7 @@ func contenders() []contender {
 	return list
 }
 
-// simTable writes object and byte hit ratios of all contenders: the means over the seeds.
+// simTable writes the object and byte hit ratios of all contenders, averaged over the seeds.
 func simTable(out io.Writer, seeds []uint64, shorter int) {
 	var sets [][]*trace
 	for _, seed := range seeds {
@@ -185,8 +185,8 @@ func simTable(out io.Writer, seeds []uint64, shorter int) {
 	}
 }
 
-// paperOverhead is what an entry takes on paper beside its .npy file and its key: two machine words for each of an index' slot,
-// a key's and a value's header and the policy's own fields.
+// paperOverhead is the simulated overhead of an entry beyond its .npy file and its key: two machine words each for the index
+// slot, the key header, the value header and the fields of the policy.
 const paperOverhead = 64
 
 func paperCost(t *trace) func(uint32) int64 {

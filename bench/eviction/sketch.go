@@ -1,9 +1,9 @@
 package main
 
-// A sketch remembers about how often each key was asked for, present or not, in 4-bit counters: a count-min sketch of four rows.
-// Halving it now and then makes it forget. It is sized by all keys of the trace, which is more than a server would give it: its rows in the table are an upper bound.
+// A sketch estimates how often each key was requested, cached or not, with 4-bit counters: a count-min sketch of four rows.
+// Halving it periodically makes old requests fade. It is sized by all keys of the trace, larger than in a server: its rows in the table are an upper bound.
 type sketch struct {
-	rows  [4][]uint8 // one counter a byte here, for simplicity; none exceeds 15
+	rows  [4][]uint8 // one counter per byte, for simplicity; none exceeds 15
 	mask  uint32
 	added int
 }
@@ -36,7 +36,7 @@ func (s *sketch) add(key uint32) {
 	}
 }
 
-// count is at least 1: what is asked about was asked for.
+// count is at least 1: the key has just been requested.
 func (s *sketch) count(key uint32) uint8 {
 	least := uint8(15)
 	for row := range s.rows {

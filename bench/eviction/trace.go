@@ -6,16 +6,16 @@ import (
 	"sort"
 )
 
-// A trace is what a program would ask of a cache, in order: the numbers of the keys. A key's size never changes.
+// A trace is the sequence of keys, by number, that a program requests. The size of a key never changes.
 type trace struct {
 	name     string
 	about    string
 	requests []uint32
 	sizes    []int32 // of the .npy file, by key
-	popular  int     // keys below this may come again by popularity; those above belong to scans
+	popular  int     // keys below this recur by popularity; those above belong to scans
 }
 
-// working is the size of all that may come again. What a scan reads once is no reason for more memory.
+// working is the size of all keys that may recur. Keys that a scan reads once do not justify more memory.
 func (t *trace) working() int64 {
 	var sum int64
 	for _, size := range t.sizes[:t.popular] {
@@ -24,7 +24,7 @@ func (t *trace) working() int64 {
 	return sum
 }
 
-// bytes is the size of all answers together: what the byte hit ratio is a share of.
+// bytes is the size of all replies together, the base of the byte hit ratio.
 func (t *trace) bytes() int64 {
 	var sum int64
 	for _, key := range t.requests {
@@ -36,10 +36,10 @@ func (t *trace) bytes() int64 {
 const (
 	headerBytes = 128
 	kib         = 1024
-	skew        = 1.0 // the Zipf exponent of all traces: key of rank r comes in proportion to 1/r
+	skew        = 1.0 // Zipf exponent of all traces: the key of rank r occurs in proportion to 1/r
 )
 
-// traces makes all four, so many times shorter than whole, for a try: their ratios are not comparable with those of whole ones.
+// traces makes all four traces, shortened by a factor for trial runs: their ratios are not comparable with those of full traces.
 func traces(seed uint64, shorter int) []*trace {
 	return []*trace{
 		zipfTrace(seed, 200_000/shorter, 600_000/shorter),
@@ -59,8 +59,8 @@ func zipfTrace(seed uint64, keys, requests int) *trace {
 	return t
 }
 
-// scanTrace reads, after every 7 parts by popularity, 3 parts of keys in a row that nobody asked for before or will again. Ten scans:
-// each is about as long as the cache.
+// scanTrace alternates 7 parts of requests by popularity with 3 parts of a scan over keys that occur only there. It has ten scans,
+// each about as long as the cache.
 func scanTrace(seed uint64, keys, requests int) *trace {
 	const scans = 10
 	rng := random(seed, 2)
@@ -80,7 +80,7 @@ func scanTrace(seed uint64, keys, requests int) *trace {
 	return t
 }
 
-// mixedTrace has sizes that say nothing of the popularity.
+// mixedTrace has sizes that are independent of popularity.
 func mixedTrace(seed uint64, keys, requests int) *trace {
 	rng := random(seed, 3)
 	z := newZipf(rng, keys)
@@ -95,11 +95,11 @@ func mixedTrace(seed uint64, keys, requests int) *trace {
 	return t
 }
 
-// shiftTrace gives the keys new ranks at the start of every phase: what was popular is popular no more.
+// shiftTrace gives the keys new ranks at the start of every phase: popular keys become unpopular.
 func shiftTrace(seed uint64, keys, requests, phases int) *trace {
 	rng := random(seed, 4)
 	z := newZipf(rng, keys)
-	t := &trace{name: "shift", about: "Zipf, the ranks shuffled anew three times", sizes: equal(keys), popular: keys}
+	t := &trace{name: "shift", about: "Zipf, the ranks reshuffled three times", sizes: equal(keys), popular: keys}
 	for phase := range phases {
 		if phase > 0 {
 			z.shuffle()
@@ -119,10 +119,10 @@ func equal(keys int) []int32 {
 	return sizes
 }
 
-// random gives each trace its own stream, so that a change of one leaves the others as they were.
+// random gives each trace its own stream, so changing one trace does not change the others.
 func random(seed, stream uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, stream)) }
 
-// A zipf draws keys. The one in math/rand/v2 wants an exponent above 1.
+// A zipf draws keys. The one in math/rand/v2 requires an exponent above 1.
 type zipf struct {
 	rng    *rand.Rand
 	sums   []float64

@@ -19,7 +19,7 @@ func TestTracesAreSeeded(t *testing.T) {
 	}
 }
 
-// On paper as for real: more room means more hits, all the room means that each key is missed once, and no policy holds more than it may.
+// Invariants of simulations: more capacity means more hits, full capacity means one miss per key, and no policy exceeds its capacity.
 func TestPaperPolicies(t *testing.T) {
 	for _, tr := range traces(1, 10) {
 		distinct := map[uint32]bool{}

@@ -1,4 +1,4 @@
-// Package npy makes the arrays that the benchmarks store: .npy files of float32 with a header of 128 bytes.
+// Package npy makes the arrays of the benchmarks: .npy files of float32 with a header of 128 bytes.
 package npy
 
 import (
@@ -11,7 +11,7 @@ import (
 // HeaderBytes is the length of the header, as numpy writes it for such arrays.
 const HeaderBytes = 128
 
-// Float32 returns the .npy file of a vector of so many bytes of data.
+// Float32 returns the .npy file of a vector with the given number of data bytes.
 func Float32(bytes int) []byte {
 	dict := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d,), }", bytes/4)
 	header := "\x93NUMPY\x01\x00" + string(binary.LittleEndian.AppendUint16(nil, HeaderBytes-10)) +

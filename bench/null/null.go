@@ -1,5 +1,5 @@
-// Package null is a RESP server that stores nothing: the limit of what a server can do on a machine. It reads and forgets what it is sent, and answers
-// each GET with an array of the size that the key names, as k:<bytes>:<anything>.
+// Package null is a RESP server that stores nothing: it shows the limit of a machine. It discards what it receives, and answers each GET
+// with an array of the size in the key, k:<bytes>:<anything>.
 package null
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/ndring/ndring/bench/npy"
 )
 
-// Serve answers the clients of l until it is closed.
+// Serve answers the clients of l until l is closed.
 func Serve(l net.Listener) error {
 	s := &server{values: map[int]value{}}
 	for {
@@ -25,7 +25,7 @@ func Serve(l net.Listener) error {
 		}
 		go func() {
 			defer c.Close()
-			s.serve(c) // an error means that the client has gone, or sent what no client of the benchmarks sends
+			s.serve(c) // an error means that the client has gone, or is not a client of the benchmarks
 		}()
 	}
 }
@@ -35,7 +35,7 @@ type server struct {
 	values map[int]value
 }
 
-// value is a reply: plain, and with what NP.GET WITHATTRS adds.
+// value is a reply, plain and as NP.GET WITHATTRS returns it.
 type value struct{ plain, rest []byte }
 
 func (s *server) value(bytes int) value {
@@ -52,7 +52,7 @@ func (s *server) value(bytes int) value {
 }
 
 const (
-	kept = 256 // bytes of an argument; the rest is forgotten
+	kept = 256 // bytes of an argument; the rest is discarded
 	sink = 256 << 10
 )
 
@@ -95,7 +95,7 @@ func (s *server) serve(c net.Conn) error {
 	}
 }
 
-// forget reads past n bytes: what is buffered, then straight from the connection into one buffer.
+// forget discards n bytes: first buffered ones, then directly from the connection.
 func forget(r *bufio.Reader, c net.Conn, n int, into []byte) error {
 	took, err := r.Discard(min(n, r.Buffered()))
 	if err != nil {

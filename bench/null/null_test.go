@@ -16,7 +16,7 @@ func TestItAnswersAndForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go Serve(l) // ends with the listener
+	go Serve(l) // until the listener closes
 	defer l.Close()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {

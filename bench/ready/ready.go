@@ -1,5 +1,5 @@
-// Package ready waits for the servers that the benchmarks start. A port that takes connections is not enough: a server may still load its
-// data, or wait to become part of its cluster.
+// Package ready waits for the servers that the benchmarks start. An open port is not enough: a server may still be loading its data or
+// joining its cluster.
 package ready
 
 import (
@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// Question is what a server is asked until it answers as one that is ready.
+// Question is a request that a ready server answers as expected.
 type Question struct{ Text, Answer string }
 
 var (
-	// Keys asks a RESP server for a key, which it can say only when it serves keys.
+	// Keys asks a RESP server for a key, which it can answer only once it serves keys.
 	Keys = Question{"*2\r\n$6\r\nEXISTS\r\n$5\r\nready\r\n", ":"}
-	// Ping asks a RESP server that has no keys.
+	// Ping is for a RESP server without keys.
 	Ping = Question{"*1\r\n$4\r\nPING\r\n", "+PONG"}
-	// Version asks memcached.
+	// Version is for memcached.
 	Version = Question{"version\r\n", "VERSION"}
 )
 
 const (
 	pause   = 2 * time.Millisecond
-	silence = 5 * time.Second // in which an answer has to come
+	silence = 5 * time.Second // limit for one reply
 )
 
-// Wait returns when the server at addr answers as it should, or the error of the last try when ctx is done.
+// Wait returns once the server at addr answers as expected. When ctx is done, it returns the error of the last try.
 func Wait(ctx context.Context, addr string, q Question) error {
 	for {
 		err := ask(ctx, addr, q)

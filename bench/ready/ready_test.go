@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// serve answers each connection with the next of the answers, the last one again and again, and counts them.
+// serve answers each connection with the next of the answers, repeats the last, and counts connections.
 func serve(t *testing.T, answers ...string) (addr string, asked func() int) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
