@@ -15,7 +15,7 @@ import (
 // killRounds is the number of bootstraps that TestBootstrapKill disturbs, 0 for the default.
 var killRounds = 0
 
-// Nodes are killed at random moments of the bootstrap, and started again: never are there two clusters, and in the end there is one that serves.
+// Nodes are killed at random moments of the bootstrap and restarted: there are never two clusters, and in the end one serves.
 func TestBootstrapKill(t *testing.T) {
 	t.Parallel()
 	if killRounds == 0 {
@@ -42,7 +42,7 @@ func TestBootstrapKill(t *testing.T) {
 	t.Logf("kills by what the node had done: %v", phases)
 	for _, phase := range bootstrapPhases {
 		if killRounds >= 20 && phases[phase] == 0 {
-			t.Errorf("no kill came when the node %s", phase)
+			t.Errorf("no kill hit a node that %s", phase)
 		}
 	}
 }
@@ -57,7 +57,7 @@ func killDuringBootstrap(t *testing.T) (phases []string) {
 	for _, m := range all {
 		start(m)
 	}
-	made := map[string]int{} // clusters that have ever been made
+	made := map[string]int{} // clusters made so far
 	for range 3 + r.IntN(6) {
 		if m := all[r.IntN(len(all))]; m.hasExited() {
 			start(m)
@@ -67,7 +67,7 @@ func killDuringBootstrap(t *testing.T) (phases []string) {
 		if m == nil {
 			m = all[r.IntN(len(all))]
 		}
-		time.Sleep(time.Duration(r.Int64N(int64(20+r.IntN(2)*200))) * time.Millisecond) // the moment is what is random here
+		time.Sleep(time.Duration(r.Int64N(int64(20+r.IntN(2)*200))) * time.Millisecond) // a random moment
 		m.kill()
 		count(made, m)
 		phases = append(phases, m.phase())
@@ -94,7 +94,7 @@ func killDuringBootstrap(t *testing.T) (phases []string) {
 // bootstrapPhases are what a node has done, in order.
 var bootstrapPhases = []string{"nothing", "gave a claim", "was of a cluster", "served"}
 
-// await returns the first member that comes to a phase; nil if none does in that time.
+// await returns the first member that reaches a phase; nil if none does in that time.
 func await(all []*member, phase string, limit time.Duration) *member {
 	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for _, m := range all {
@@ -106,7 +106,7 @@ func await(all []*member, phase string, limit time.Duration) *member {
 	return nil
 }
 
-// phase says from what lies in the folder, and in the log, how far a node had come.
+// phase tells from the folder and the log how far a node had got.
 func (m *member) phase() string {
 	content, _ := os.ReadFile(filepath.Join(m.folder, "cluster", "identity.json"))
 	switch {
@@ -122,7 +122,7 @@ func (m *member) phase() string {
 
 var makesLine = regexp.MustCompile(`msg="bootstrapping a cluster" cluster=(\S+)`)
 
-// count notes the clusters that a process says it has made.
+// count counts the clusters that a process logs it has made.
 func count(made map[string]int, m *member) {
 	for _, found := range makesLine.FindAllStringSubmatch(m.logged(), -1) {
 		made[found[1]]++

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A node whose seeds are of another cluster too goes on with its own, and warns.
+// A node whose seeds also belong to another cluster stays in its own, and logs a warning.
 func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "other")
@@ -25,7 +25,7 @@ func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
 	})
 	kept.readable(t, ours...)
 
-	// An empty node that is led to both is of neither.
+	// An empty node whose seeds lead to both joins neither.
 	stray := newMember(t, "stray")
 	stray.start("--join", seedsOf(other, ours[1]))
 	stray.fails("ndring cannot start", "--join leads to nodes of different clusters: ", id, otherID)
@@ -35,7 +35,7 @@ func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
 	whole(t, ours...)
 }
 
-// All nodes are stopped, and come back with other addresses of everything: they are the same cluster without an operator.
+// All nodes stop and come back with new addresses: they are the same cluster again without an operator.
 func TestBootstrapWithNewAddresses(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -83,7 +83,7 @@ func TestBootstrapWithNewAddresses(t *testing.T) {
 	}
 }
 
-// A node that is stopped takes its shards with it, by name, until it comes back.
+// The shards of a stopped node are unavailable, with its name in the error, until it comes back.
 func TestBootstrapOfANodeThatWasStopped(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -101,7 +101,7 @@ func TestBootstrapOfANodeThatWasStopped(t *testing.T) {
 	down, up := 0, 0
 	for key, npy := range kept {
 		answers := map[string]string{}
-		eventually(t, "nobody is sent to the node that is down, once it has been so for a moment", all, func() string {
+		eventually(t, "no client is redirected to the node that is down, after a moment", all, func() string {
 			for _, m := range here {
 				answers[m.name] = m.says("NP.GET", key)
 				if strings.HasPrefix(answers[m.name], "MOVED ") && strings.HasSuffix(answers[m.name], " "+gone.client()) {
@@ -123,7 +123,7 @@ func TestBootstrapOfANodeThatWasStopped(t *testing.T) {
 		}
 	}
 	if down == 0 || up == 0 {
-		t.Errorf("without one of three nodes, %d arrays are there and %d are not", up, down)
+		t.Errorf("without one of three nodes, %d arrays are readable and %d are not", up, down)
 	}
 	gone.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 	if again := whole(t, all...); again != id {

@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// inParallel ends members side by side.
+// inParallel stops members concurrently.
 func inParallel(end func(*member), all ...*member) {
 	done := make(chan struct{})
 	for _, m := range all {
@@ -21,7 +21,7 @@ func inParallel(end func(*member), all ...*member) {
 	}
 }
 
-// A cluster that is started again with the flags that it was made with is the same one.
+// A cluster restarted with the flags of its bootstrap is the same cluster.
 func TestBootstrapOverAFinishedCluster(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -36,7 +36,7 @@ func TestBootstrapOverAFinishedCluster(t *testing.T) {
 	}
 	kept.readable(t, all...)
 
-	// One folder goes: its arrays are gone with it, and nothing else.
+	// One folder is removed: its arrays are lost, and nothing else.
 	inParallel((*member).stop, all...)
 	all[1].wipe()
 	startAll(all)
@@ -54,12 +54,12 @@ func TestBootstrapOverAFinishedCluster(t *testing.T) {
 		}
 	}
 	if lost == 0 || lost == len(kept) {
-		t.Errorf("with one of three folders, %d of %d arrays have gone", lost, len(kept))
+		t.Errorf("with one of three folders, %d of %d arrays are lost", lost, len(kept))
 	}
 	serves(t, all...)
 }
 
-// Without a majority of the folders that vote there is no cluster, and never a second one.
+// Without a majority of the voters' folders there is no cluster, and never a second one.
 func TestBootstrapOverOneFolderOfThree(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -95,7 +95,7 @@ func TestBootstrapOverArraysOfAClusterOfOne(t *testing.T) {
 	kept.store(t, clusterClient(t, alone))
 	alone.stop()
 
-	// Another cluster does not get it.
+	// It joins no other cluster.
 	for _, m := range others {
 		m.start("--join", seedsOf(others...), "--bootstrap-expect", "2")
 	}
@@ -112,7 +112,7 @@ func TestBootstrapOverArraysOfAClusterOfOne(t *testing.T) {
 	kept.readable(t, alone)
 	alone.stop()
 
-	// Nor does it make another one: with seeds that lead nowhere yet it goes on as what it is, and others may join it.
+	// It bootstraps no other cluster either: with seeds that do not answer yet it stays what it is, and others may join it.
 	inParallel((*member).stop, others...)
 	for _, m := range others {
 		m.wipe()

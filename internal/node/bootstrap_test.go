@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// Nodes are started in any order, at once or one after the other, each with other seeds: what they make is one cluster.
+// Nodes started in any order, at once or one after the other, with different seeds, make one cluster.
 func TestBootstrapInAnyOrder(t *testing.T) {
 	t.Parallel()
 	names := []string{"n1", "n2", "n3", "n4", "n5"}
 	for _, test := range []struct {
 		name      string
 		nodes     int
-		staggered bool // each is started when those before it see each other
+		staggered bool // each starts once the earlier ones see each other
 		pairs     bool // each knows itself and one other
 	}{
 		{"three at once", 3, false, false},
@@ -30,7 +30,7 @@ func TestBootstrapInAnyOrder(t *testing.T) {
 			all := gather(t, names[:test.nodes]...)
 			r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			for i, m := range all {
-				known := []*member{m, all[(i+1)%len(all)]} // so that nobody is left alone
+				known := []*member{m, all[(i+1)%len(all)]} // so that no node is isolated
 				if !test.pairs {
 					known = append(known, all[r.IntN(len(all))])
 				}
@@ -52,7 +52,7 @@ func TestBootstrapInAnyOrder(t *testing.T) {
 	}
 }
 
-// lacks returns text if it has not each of parts.
+// lacks returns text unless it contains all parts.
 func lacks(text string, parts ...string) string {
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
@@ -72,10 +72,10 @@ func TestBootstrapWithOneMissing(t *testing.T) {
 	}
 	for _, m := range here {
 		parts := []string{"3 nodes to bootstrap a cluster; it sees 2: ", "n1 (", "n2 (", all[2].seed()}
-		eventually(t, "each says how many it sees", here, func() string { return lacks(m.info()["cluster_waiting_for"], parts...) })
+		eventually(t, "each reports how many nodes it sees", here, func() string { return lacks(m.info()["cluster_waiting_for"], parts...) })
 		eventually(t, "/readyz says so", here, func() string { return lacks(m.readyz(), append(parts, "503 not ready: the node is waiting for ")...) })
 		eventually(t, "its log says so", here, func() string { return lacks(m.logged(), append(parts, `msg="node is waiting" for="`)...) })
-		eventually(t, "clients are told", here, func() string {
+		eventually(t, "clients get an error", here, func() string {
 			return lacks(m.says("NP.GET", "foo"), append(parts, "CLUSTERDOWN this node is not part of a cluster yet: ")...)
 		})
 		t.Logf("%s: %s", m.name, m.readyz())

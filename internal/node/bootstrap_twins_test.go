@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// fails waits until a member's process has ended with an error, and returns "" if its last words have all parts.
+// fails waits until a member's process has ended with an error, and checks that its last log line contains all parts.
 func (m *member) fails(parts ...string) {
 	m.t.Helper()
 	eventually(m.t, m.name+" ends", []*member{m}, func() string {
@@ -17,26 +17,26 @@ func (m *member) fails(parts ...string) {
 		m.t.Errorf("%s ended with %d:\n%s", m.name, code, m.logged())
 	}
 	if text := lacks(m.logged(), parts...); text != "" {
-		m.t.Errorf("%s said something else: %s", m.name, text)
+		m.t.Errorf("%s ended with another error: %s", m.name, text)
 	}
 	m.t.Logf("%s: %s", m.name, lastLine(m.logged()))
 }
 
-// Of two nodes on one folder the second one ends.
+// Of two nodes with one folder, the second one exits.
 func TestBootstrapOfOneFolderTwice(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "n1")
 	twin := all[3]
 	all, twin.folder = all[:3], all[0].folder
 	startAll(all)
-	eventually(t, "the first has its folder", all, func() string { return lacks(all[0].logged(), "reachable by other nodes") })
+	eventually(t, "the first uses its folder", all, func() string { return lacks(all[0].logged(), "reachable by other nodes") })
 	twin.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 	twin.fails("ndring cannot start", "another process uses "+all[0].folder)
 	whole(t, all...)
 	serves(t, all...)
 }
 
-// Of two nodes with one name the one that was started later ends, whether there is a cluster already or not.
+// Of two nodes with one name, the one started later exits, with or without an existing cluster.
 func TestBootstrapOfOneNodeTwice(t *testing.T) {
 	t.Parallel()
 	for name, early := range map[string]bool{"at once": true, "in a cluster": false} {

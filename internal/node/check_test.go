@@ -36,7 +36,7 @@ func fillFolder(t *testing.T, dir string) map[string]string {
 	if err := c.Do(context.Background(), "NP.SET", "shortlarge", values["k10"], "PX", 1).Err(); err != nil {
 		t.Fatal(err)
 	}
-	for given := int64(0); given == 0; { // until it comes before the deadline
+	for given := int64(0); given == 0; { // until it arrives before the deadline
 		deadline := time.Now().Add(100 * time.Millisecond)
 		if err := c.Do(context.Background(), "NP.SET", "forever", values["k1"], "PXAT", deadline.UnixMilli()).Err(); err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func fillFolder(t *testing.T, dir string) map[string]string {
 		if given, err = c.Do(context.Background(), "NP.PERSIST", "forever").Int64(); err != nil {
 			t.Fatal(err)
 		}
-		defer func() { time.Sleep(time.Until(deadline)) }() // what reads the folder comes after it
+		defer func() { time.Sleep(time.Until(deadline)) }() // the folder is read after it
 	}
 	p.cmd.Process.Kill()
 	p.awaitExit(t)
@@ -71,7 +71,7 @@ func TestCheckAndDump(t *testing.T) {
 		}
 		return string(out)
 	}
-	for range 2 { // a folder that is read is not changed
+	for range 2 { // reading does not change the folder
 		if out := run(exitOK, "check", "--dir", dir); !strings.Contains(out, "16 shards, 41 keys with") || !strings.Contains(out, "damaged places: 0, torn bytes: 0") {
 			t.Error(out)
 		}

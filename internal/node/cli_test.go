@@ -37,7 +37,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	}
 }
 
-// The subcommands name their flags as the server does.
+// The subcommands name their flags as the server does, and show where to find help.
 func TestUsageErrorsOfSubcommands(t *testing.T) {
 	for _, test := range []struct {
 		args, want string
@@ -81,7 +81,7 @@ func TestHelpAndVersion(t *testing.T) {
 	}
 }
 
-// ndctl gets its arguments as they are, those of shell completion too, and its exit code is passed on.
+// ndctl receives its arguments unchanged, including those of shell completion, and its exit code is passed on.
 func TestCtlGetsItsArguments(t *testing.T) {
 	for args, want := range map[string]string{
 		"ctl": "", "ctl -insecure status --help": "-insecure status --help", "ctl --version": "--version", "__complete ctl st": "__complete st",
@@ -92,7 +92,7 @@ func TestCtlGetsItsArguments(t *testing.T) {
 	}
 }
 
-// Long flags may have one dash, and a flag that may stand alone may have its value behind it. What is the value of a flag stays as it is.
+// Long flags may have one dash, and a flag with an optional value may have it as the next argument. Values of flags stay unchanged.
 func TestNormalizeFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	newSettingFlags(flags)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// sameSetting waits until the members say that a setting has a value; wants are by member, or one for all.
+// sameSetting waits until the members report a value of a setting; wants are by member, or one for all.
 func sameSetting(t *testing.T, all []*member, name string, wants ...string) {
 	t.Helper()
 	eventually(t, name+" is as wanted on all nodes", all, func() string {
@@ -20,7 +20,7 @@ func sameSetting(t *testing.T, all []*member, name string, wants ...string) {
 	})
 }
 
-// decides has the cluster decide something by way of a member, again while it cannot: on a busy machine another node may come to lead at any time.
+// decides sends a command that the cluster decides, and repeats it while the cluster cannot: on a busy machine the leader may change at any time.
 func (m *member) decides(args ...any) {
 	m.t.Helper()
 	reply := ""
@@ -35,7 +35,7 @@ func (m *member) decides(args ...any) {
 	}
 }
 
-// What the cluster has set is there after all nodes were stopped, and each node has its own again when it is reset.
+// Cluster settings survive a stop of all nodes. After a reset each node has its own value again.
 func TestClusterSettingsSurviveRestarts(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "n4")
@@ -54,7 +54,7 @@ func TestClusterSettingsSurviveRestarts(t *testing.T) {
 	}
 	inParallel((*member).stop, three...)
 	start()
-	for _, m := range three { // without a wait: who serves goes by them, and by no CONFIG SET of an earlier process
+	for _, m := range three { // without waiting: a serving node has applied them, and no CONFIG SET of an earlier process
 		for name, want := range map[string]string{"timeout": "99", "maxclients": "500", "save": "900 1"} {
 			if got := m.says("CONFIG", "GET", name); got != fmt.Sprintf("[%s %s]", name, want) {
 				t.Errorf("%s after the restart: %s, want %s", m.name, got, want)
@@ -71,7 +71,7 @@ func TestClusterSettingsSurviveRestarts(t *testing.T) {
 	sameSetting(t, all, "maxclients", "500")
 }
 
-// Without a majority nothing is set, and whoever asks is told why.
+// Without a majority nothing is set, and the error says why.
 func TestClusterSettingsWithoutAMajority(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -101,7 +101,7 @@ func TestClusterSettingsWithoutAMajority(t *testing.T) {
 		m.start("--join", seedsOf(all...))
 	}
 	whole(t, all...)
-	sameSetting(t, all, "timeout", "9") // nor does it come later
+	sameSetting(t, all, "timeout", "9") // nor does it change later
 }
 
 func wordsOf(command string) (args []any) {

@@ -13,7 +13,7 @@ import (
 	"github.com/ndring/ndring/protocol"
 )
 
-// expect holds that a command is answered like that. On a busy machine another node may come to lead at any time: what is not decided then is asked for again.
+// expect checks the reply to a command. On a busy machine the leader may change at any time: a command that was not decided is repeated.
 func expect(t *testing.T, n *Node, want, command string) {
 	t.Helper()
 	for deadline := time.Now().Add(clusterTime); ; time.Sleep(time.Millisecond) {
@@ -28,7 +28,7 @@ func expect(t *testing.T, n *Node, want, command string) {
 	}
 }
 
-// undecidedReply reports whether the cluster could not decide at that moment.
+// undecidedReply reports whether the cluster could not decide at the time.
 func undecidedReply(reply string) bool {
 	reply = strings.TrimPrefix(reply, "-")
 	return strings.HasPrefix(reply, "UNCERTAIN ") || strings.HasPrefix(reply, "ERR the cluster has no leader")
@@ -51,7 +51,7 @@ func awaitSetting(t *testing.T, nodes []*Node, name, want string) {
 	}
 }
 
-// wantInfo holds that CLUSTER INFO has lines.
+// wantInfo checks that CLUSTER INFO has lines.
 func wantInfo(t *testing.T, n *Node, lines ...string) {
 	t.Helper()
 	info := dialTalker(t, n).say("CLUSTER", "INFO")
@@ -65,7 +65,7 @@ func wantInfo(t *testing.T, n *Node, lines ...string) {
 func TestClusterSettings(t *testing.T) {
 	t.Parallel()
 	nodes := openCluster(t, 3, "--timeout", "60", "--maxclients", "500")
-	for i, n := range nodes { // any node may be asked, and goes by it when it answers
+	for i, n := range nodes { // any node may be asked, and has applied the value when it answers
 		seconds := fmt.Sprint(100 + i)
 		expect(t, n, "+OK", "CLUSTER CONFIG SET timeout "+seconds+" MAX-ARRAY-BYTES 1kb")
 		expect(t, n, `["timeout" "`+seconds+`"]`, "CONFIG GET timeout")
@@ -75,7 +75,7 @@ func TestClusterSettings(t *testing.T) {
 	}
 	wantInfo(t, nodes[0], "cluster_settings:2", "cluster_settings_overridden:", "cluster_settings_refused:")
 
-	// A node's own CONFIG SET counts there, until the cluster decides again, even on the same value.
+	// A node's own CONFIG SET overrides the cluster's until the cluster decides again, even the same value.
 	expect(t, nodes[1], "+OK", "CONFIG SET timeout 7 maxclients 900")
 	wantInfo(t, nodes[1], "cluster_settings_overridden:timeout")
 	expect(t, nodes[0], "+OK", "CLUSTER CONFIG SET log-level debug")
@@ -88,7 +88,7 @@ func TestClusterSettings(t *testing.T) {
 	expect(t, nodes[1], `["maxclients" "900"]`, "CONFIG GET maxclients")
 	wantInfo(t, nodes[1], "cluster_settings_overridden:")
 
-	// Who joins has the cluster's settings as soon as it serves.
+	// A joining node has the cluster's settings as soon as it serves.
 	joined := joinCluster(t, nodes, "--timeout", "33")
 	for name, want := range map[string]string{"timeout": "102", "max-array-bytes": "1024", "log-level": "debug", "maxclients": "10000"} {
 		if got := value(joined, name); got != want {
@@ -96,7 +96,7 @@ func TestClusterSettings(t *testing.T) {
 		}
 	}
 
-	// Without it each has again what it was started with; also where the cluster had nothing to take away.
+	// After a reset each node has the value that it was started with, even where the cluster had set nothing.
 	expect(t, joined, "+OK", "CLUSTER CONFIG RESET timeout maxclients")
 	awaitSetting(t, nodes, "timeout", "60")
 	awaitSetting(t, nodes, "maxclients", "500")
@@ -104,7 +104,7 @@ func TestClusterSettings(t *testing.T) {
 	expect(t, joined, `["log-level" "debug" "max-array-bytes" "1024"]`, "CLUSTER CONFIG GET *")
 }
 
-// What is wrong with one setting is said as by CONFIG SET, and changes nothing.
+// An invalid setting is refused with the errors of CONFIG SET, and nothing changes.
 func TestClusterSettingsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	n := openNode(t)
@@ -140,7 +140,7 @@ func TestClusterSettingsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What a node of another version has set, and this one cannot apply, is said and does not keep it from the rest.
+// A setting from a node of another version that this node cannot apply is reported, and the others are applied.
 func TestClusterSettingsOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--maxclients", "77")
@@ -165,7 +165,7 @@ func TestClusterSettingsOfAnotherVersion(t *testing.T) {
 	expect(t, n, `["maxclients" "77"]`, "CONFIG GET maxclients")
 }
 
-// Of settings that several clients set at once, by different nodes, the last that was decided counts on all, as a whole.
+// When several clients set settings at once through different nodes, the last decision applies on all nodes, as a whole.
 func TestClusterSettingsAtOnce(t *testing.T) {
 	t.Parallel()
 	nodes := openCluster(t, 3)
@@ -175,7 +175,7 @@ func TestClusterSettingsAtOnce(t *testing.T) {
 			for j := range 10 {
 				v := fmt.Sprint(1 + 100*i + j)
 				change := []protocol.Setting{{Name: "timeout", Value: v}, {Name: "maxclients", Value: v}}
-				for deadline := time.Now().Add(clusterTime); ; { // on a busy machine another one may come to lead meanwhile
+				for deadline := time.Now().Add(clusterTime); ; { // on a busy machine the leader may change meanwhile
 					err := n.view.ChangeClusterSettings(t.Context(), change)
 					if err == nil {
 						break
@@ -191,7 +191,7 @@ func TestClusterSettingsAtOnce(t *testing.T) {
 	}
 	clients.Wait()
 	for deadline := time.Now().Add(clusterTime); ; time.Sleep(time.Millisecond) {
-		last := nodes[0].cluster.Topology() // it need not be the newest
+		last := nodes[0].cluster.Topology() // not necessarily the newest
 		for _, n := range nodes[1:] {
 			if topo := n.cluster.Topology(); topo.Index > last.Index {
 				last = topo
@@ -211,7 +211,7 @@ func TestClusterSettingsAtOnce(t *testing.T) {
 	}
 }
 
-// A node that is started with too little memory for what it has does not evict by that: the cluster's limit counts before it serves.
+// A node started with too small a maxmemory evicts nothing: it applies the cluster's limit before it serves.
 func TestClusterSettingsComeBeforeTheShards(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -233,7 +233,7 @@ func TestClusterSettingsComeBeforeTheShards(t *testing.T) {
 	}
 }
 
-// The answer to a client and the shards take settings over side by side: who comes late with an older topology changes nothing.
+// Client commands and the reconciler apply settings concurrently: an older topology that arrives late changes nothing.
 func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--timeout", "60")
@@ -244,7 +244,7 @@ func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
 	expect(t, n, `["timeout" "5"]`, "CLUSTER CONFIG GET *")
 }
 
-// A recovery takes the cluster back to before some of its settings: they are not there any more, nor is what was said of them.
+// A recovery undoes some settings of the cluster: they no longer apply, and neither do the decisions about them.
 func TestClusterSettingsThatARecoveryTakesBack(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--timeout", "60")

@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/protocol"
 )
 
-// hostOf returns the node as its client server sees it.
+// hostOf returns the node as package protocol sees it.
 func hostOf(n *Node) *clientHost { return &clientHost{n.effective, n.stop} }
 
 func value(n *Node, name string) string {
@@ -22,7 +22,7 @@ func value(n *Node, name string) string {
 	return "(none)"
 }
 
-// Every setting that may change takes its own text back, and every one has a text.
+// Every live setting accepts its own text, and every setting has one.
 func TestSettingsReadBack(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--listen", "inside=127.0.0.1:0,announce=node1:7379", "--listen", "host=127.0.0.1:0")
@@ -85,7 +85,7 @@ func TestChangeSettings(t *testing.T) {
 	}
 }
 
-// A zero that is given is a zero, not a default.
+// An explicit zero is a zero, not the default.
 func TestZeroSettingsAtTheStart(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--slowlog-log-slower-than", "0")

@@ -27,7 +27,7 @@ func openNode(t *testing.T, args ...string) *Node {
 	return n
 }
 
-// newNode makes a node that ends with the test.
+// newNode makes a node that is closed with the test.
 func newNode(t *testing.T, args ...string) *Node {
 	t.Helper()
 	config, err := ParseConfig(append([]string{"--port", "0", "--http-port", "0", "--node-id", t.Name(), "--dir", t.TempDir()}, args...), environment(), "test")
@@ -97,7 +97,7 @@ func TestGoRedis(t *testing.T) {
 	}
 }
 
-// testGoTransactions sends transactions with and without WATCH; key is there.
+// testGoTransactions sends transactions with and without WATCH; key exists.
 func testGoTransactions(ctx context.Context, t *testing.T, client redis.UniversalClient, key string) {
 	t.Helper()
 	replies, err := client.TxPipelined(ctx, func(p redis.Pipeliner) error {

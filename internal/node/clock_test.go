@@ -16,7 +16,7 @@ func TestClock(t *testing.T) {
 		}
 	}
 	check()
-	c.offset.Add(-5_000_000) // as if the time of day had been set meanwhile
+	c.offset.Add(-5_000_000) // as if the wall clock had been set meanwhile
 	c.synced.Store(-2 * clockSync)
 	check()
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// goRedisCluster is go-redis as its users have it, with the address of one node.
+// goRedisCluster is go-redis as users set it up, with the address of one node.
 func goRedisCluster(t *testing.T, n *Node, protocol int) *redis.ClusterClient {
 	t.Helper()
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{n.ClientAddrs()[0].String()}, Protocol: protocol})
@@ -20,7 +20,7 @@ func goRedisCluster(t *testing.T, n *Node, protocol int) *redis.ClusterClient {
 	return c
 }
 
-// redirects returns how often the nodes together have said MOVED.
+// redirects returns how many MOVED replies the nodes have sent in all.
 func redirects(t *testing.T, nodes []*Node) (sum int) {
 	t.Helper()
 	for _, n := range nodes {
@@ -96,13 +96,13 @@ func testGoSingly(ctx context.Context, t *testing.T, client *redis.ClusterClient
 			t.Fatalf("NP.SET of garbage: %v", err)
 		}
 	}
-	// The client does not split these over the nodes, and Redis refuses them too.
+	// The client does not split these by node, and Redis refuses them too.
 	if found, err := client.Exists(ctx, keys...).Result(); !redis.HasErrorPrefix(err, "CROSSSLOT") {
 		t.Errorf("EXISTS of keys of several slots: %d, %v", found, err)
 	}
 }
 
-// testGoPipelines sends commands for all nodes in one pipeline, also such as are refused.
+// testGoPipelines sends commands for all nodes in one pipeline, including refused ones.
 func testGoPipelines(ctx context.Context, t *testing.T, client *redis.ClusterClient, keys []string) {
 	t.Helper()
 	replies, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -160,7 +160,7 @@ func testGoTransactionOfSeveralKeys(ctx context.Context, t *testing.T, client *r
 	}
 }
 
-// testGoEveryNode counts, lists and deletes node by node. Keys are all that there is.
+// testGoEveryNode counts, lists and deletes node by node. Keys are all existing keys.
 func testGoEveryNode(ctx context.Context, t *testing.T, client *redis.ClusterClient, keys []string) {
 	t.Helper()
 	var nodes, sum atomic.Int64
@@ -196,7 +196,7 @@ func testGoEveryNode(ctx context.Context, t *testing.T, client *redis.ClusterCli
 	}
 }
 
-// Empty shards come to a node that joins: what clients know is wrong then, until they are told.
+// Empty shards move to a joining node: the slot maps of clients are stale until a redirect.
 func TestGoRedisFollowsShardsToANewNode(t *testing.T) {
 	t.Parallel()
 	nodes := openCluster(t, 2)

@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// openCluster runs so many nodes within the test, which have formed a cluster, agree about it and have each a share of the shards. They have folders; args may
-// say otherwise.
+// openCluster runs a cluster of count nodes within the test. When it returns, the nodes agree on the topology and each serves
+// its share of the shards. They have data folders unless args say otherwise.
 func openCluster(t *testing.T, count int, args ...string) []*Node {
 	t.Helper()
 	config, err := ParseConfig(append([]string{"--dev", strconv.Itoa(count), "--port", "0", "--http-port", "0"}, args...), environment(), "test")
@@ -32,7 +32,7 @@ func openCluster(t *testing.T, count int, args ...string) []*Node {
 	return d.nodes
 }
 
-// joinCluster runs one node more, which becomes a member of the cluster of the others. It need not have shards when this returns.
+// joinCluster runs one more node, which joins the cluster of the others. It may have no shards yet when this returns.
 func joinCluster(t *testing.T, others []*Node, args ...string) *Node {
 	t.Helper()
 	host, port := others[0].cluster.GossipAddress()
@@ -62,13 +62,13 @@ func closeWithin(t *testing.T, nodes runner) {
 	}
 }
 
-// calm is slower than by default: the race detector on a busy machine is no reason to take a node for dead.
+// calm is slower than the default, so that the race detector on a busy machine does not make a node look dead.
 var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: time.Second}
 
-// clusterTime is how long a test waits for what a cluster does within seconds.
+// clusterTime is how long a test waits for something that a cluster does within seconds.
 const clusterTime = time.Minute
 
-// awaitTopology returns the topology that all nodes route by, once it is the same, each of them is in it, each shard has a primary, and it is as wanted.
+// awaitTopology returns the topology that all nodes route by, once they agree, all are members, each shard has a primary, and wanted accepts it.
 func awaitTopology(t *testing.T, nodes []*Node, wanted func(*topology.Topology) bool) *topology.Topology {
 	t.Helper()
 	deadline := time.After(clusterTime)
@@ -107,7 +107,7 @@ func agreed(topo *topology.Topology, nodes []*Node) bool {
 	return len(topo.Shards) > 0
 }
 
-// asAssigned reports whether each node serves what it is to serve, which empty shards come to.
+// asAssigned reports whether each shard is served by its preferred primary, as empty shards end up.
 func asAssigned(topo *topology.Topology) bool {
 	served := map[topology.NodeID]bool{}
 	for _, s := range topo.Shards {
@@ -119,7 +119,7 @@ func asAssigned(topo *topology.Topology) bool {
 	return len(served) == len(topo.Nodes)
 }
 
-// keysOf returns so many keys, all different, of which the node has each's slot.
+// keysOf returns count different keys whose slots the node serves.
 func keysOf(t *testing.T, n *Node, count int) (keys []string) {
 	t.Helper()
 	topo := n.Topology()

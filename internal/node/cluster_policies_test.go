@@ -53,7 +53,7 @@ func testGoRoutesByTips(t *testing.T, nodes []*Node) {
 		{with("WAIT", "0", "1"), "0"},
 		{with("INFO", "server"), "*"},
 		{with("RANDOMKEY"), "*"},
-		{with("SCAN", "0", "COUNT", "100"), "*"}, // of one node: the cursor is that node's
+		{with("SCAN", "0", "COUNT", "100"), "*"}, // one node: the cursor belongs to it
 		{with("NP.SCAN", "0", "COUNT", "100"), "*"},
 		{with("DEL", all[:3]...), "3"},
 		{with("NP.DEL", all[2:6]...), "3"},

@@ -14,7 +14,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// runTool runs a program, which has to end well, and returns what it says on both of its outputs.
+// runTool runs a program that must exit with 0, and returns both of its outputs.
 func runTool(t *testing.T, stdin, path string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -58,7 +58,7 @@ func TestRedisCLIAgainstThreeNodes(t *testing.T) {
 			}
 		}
 	}
-	// Several keys in one conversation: the connection goes from node to node.
+	// Several keys in one session: the client moves from node to node.
 	var script, want strings.Builder
 	for i := range 3 {
 		for j, n := range nodes {
@@ -120,7 +120,7 @@ func TestRedisCLILooksAtThreeNodes(t *testing.T) {
 	}
 }
 
-// hiredis is what many clients are made of. It knows nothing of clusters: the program does what they do.
+// Many clients are built on hiredis. It does not know clusters: the program does what those clients do.
 func TestHiredisAgainstThreeNodes(t *testing.T) {
 	t.Parallel()
 	gcc := tool(t, "gcc")

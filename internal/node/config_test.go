@@ -170,7 +170,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 	}
 }
 
-// Gossip that other machines reach has a key, or somebody has said that it needs none.
+// Gossip that other machines reach needs a key, or --insecure.
 func TestGossipOfOtherMachines(t *testing.T) {
 	for args, env := range map[string][]string{
 		"": nil, "--bind 127.1.2.3": nil, "--bind ::1": nil, "--bind localhost": nil, "--bind 10.0.0.1 --gossip-key-file key": nil,

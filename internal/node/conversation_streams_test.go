@@ -14,8 +14,8 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// streams are what a line of the conversation cannot say: several commands at once, commands
-// without an answer, bytes that are not RESP. Each line is a command, unless the stream begins with
+// streams are what a line of the conversation cannot express: several commands at once, commands
+// without a reply, bytes that are not RESP. Each line is a command, unless the stream begins with
 // raw: and is sent as it is.
 var streams = []string{
 	"CLIENT REPLY SKIP\nCLIENT REPLY ON\nPING a",
@@ -63,7 +63,7 @@ var streams = []string{
 
 const lastWord = "the last word"
 
-// hear sends a stream and a last command, and returns all that comes until the answer to that
+// hear sends a stream and a last command, and returns everything received up to the reply to that
 // command, or the end of the connection.
 func hear(t *testing.T, address, stream string) string {
 	t.Helper()

@@ -25,7 +25,7 @@ func startRedis(t *testing.T) (address string) {
 		}
 		t.Skip("redis-server is not installed")
 	}
-	for range 10 { // it cannot choose its ports itself, and another program may be faster than it
+	for range 10 { // it cannot choose its ports itself, and another program may take them first
 		if address, ok := tryRedis(t, program, freePort(t), freePort(t)); ok {
 			return address
 		}
@@ -48,7 +48,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// tryRedis reports false when the process ended before it was ready.
+// tryRedis returns false if the process ended before it was ready.
 func tryRedis(t *testing.T, program, port, busPort string) (address string, ok bool) {
 	t.Helper()
 	address = net.JoinHostPort("127.0.0.1", port)
@@ -83,7 +83,7 @@ func tryRedis(t *testing.T, program, port, busPort string) (address string, ok b
 			continue
 		}
 		c := newTalker(nc)
-		ready := strings.Contains(c.say("INFO", "server"), self) // and not whoever took the port
+		ready := strings.Contains(c.say("INFO", "server"), self) // and not another process that took the port
 		if ready {
 			c.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
 			ready = strings.Contains(c.say("CLUSTER", "INFO"), "cluster_state:ok")
@@ -122,16 +122,16 @@ func (c *talker) say(args ...string) string {
 var (
 	words    = regexp.MustCompile(`"[^"]*"|\S+`)
 	names    = regexp.MustCompile(`"[^"]*"`)
-	hint     = regexp.MustCompile(`\(ndring [^()]*: see docs/commands\.md\)`) // of ndring alone, behind what Redis says
+	hint     = regexp.MustCompile(`\(ndring [^()]*: see docs/commands\.md\)`) // added by ndring to Redis' text
 	contents = regexp.MustCompile(`"[^"]*"|:-?\d+|=(?s:.*)`)
 )
 
-// types reduces a reply to the types of its scalars, in their places.
+// types replaces the scalars of a reply by their types.
 func types(reply string) string {
 	return contents.ReplaceAllStringFunc(reply, func(s string) string { return s[:1] })
 }
 
-// What Redis answers, field by field. Redis' own tools and clients were written against these replies.
+// Replies match those of Redis field by field: Redis' tools and clients rely on them.
 func TestConversationWithRedis(t *testing.T) {
 	t.Parallel()
 	script, err := os.ReadFile("testdata/conversation.txt")
@@ -194,7 +194,7 @@ func TestConversationWithRedis(t *testing.T) {
 			for _, name := range names.FindAllString(lists[1], -1) {
 				if theirs[name] {
 					if both++; !asked[strings.Trim(name, `"`)] {
-						t.Errorf("Redis has %s too, and nobody asks for it", name)
+						t.Errorf("Redis has %s too, but no case covers it", name)
 					}
 				}
 			}

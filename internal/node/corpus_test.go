@@ -9,13 +9,13 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// bad is one malformed input. Stream is sent as it is; whole means that it is RESP with an answer, after which the connection goes on.
+// bad is one malformed input. Stream is sent unchanged; whole means that it is valid RESP with a reply, after which the connection continues.
 type bad struct {
 	class, stream string
 	whole         bool
 }
 
-// npyFile makes a .npy file of a version with any text as its header.
+// npyFile makes a .npy file of a version with an arbitrary header.
 func npyFile(version byte, header, data string) string {
 	b := append([]byte("\x93NUMPY"), version, 0)
 	if version == 1 {
@@ -30,7 +30,7 @@ func literal(descr, order, shape string) string {
 	return fmt.Sprintf("{'descr': %s, 'fortran_order': %s, 'shape': %s, }\n", descr, order, shape)
 }
 
-// corpus returns malformed streams and arrays of every class that the design names, at least ten of each.
+// corpus returns at least ten malformed streams or arrays of every class in the design.
 func corpus(random *rand.Rand) (all []bad) {
 	add := func(class string, whole bool, streams ...string) {
 		for _, s := range streams {

@@ -38,7 +38,7 @@ func TestDivideFiles(t *testing.T) {
 	}
 }
 
-// withFiles runs the built node with so many files.
+// withFiles runs the built node with a limit of open files.
 func withFiles(t *testing.T, limit int, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := built()
@@ -51,7 +51,7 @@ func withFiles(t *testing.T, limit int, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// However many clients come, what the disk needs stays for it: every shard can be written to. Those for whom there is no descriptor are told.
+// However many clients connect, the disk keeps its descriptors: every shard can be written to. Clients without a descriptor get an error.
 func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 	t.Parallel()
 	const limit = 440
@@ -73,13 +73,13 @@ func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(time.Minute)) // against a hang
 		if refused < clients {
-			io.WriteString(conn, "PING\r\n") // fails where the node has closed the connection
+			io.WriteString(conn, "PING\r\n") // fails if the node has closed the connection
 		}
 		answer := make([]byte, 100)
 		n, _ := conn.Read(answer)
 		switch got := string(answer[:n]); got {
 		case "+PONG\r\n":
-		case "-ERR max number of clients reached\r\n", "": // the answer is lost when what the client sent is not read
+		case "-ERR max number of clients reached\r\n", "": // the reply is lost if the client's data is not read
 			refused++
 		default:
 			t.Fatalf("a client got %q", got)
@@ -116,7 +116,7 @@ func TestTooFewFilesEndTheStart(t *testing.T) {
 	}
 }
 
-// A setting of the cluster that this node has not the descriptors for does not count here.
+// A cluster setting that needs more descriptors than this node has is not applied here.
 func TestClustersMaxClientsMayBeTooMany(t *testing.T) {
 	config := Config{Descriptors: Descriptors{Clients: 100}}
 	if err := checkClusterSetting(config, "maxclients", "101"); err == nil || !strings.Contains(err.Error(), "try with 100") {
@@ -127,7 +127,7 @@ func TestClustersMaxClientsMayBeTooMany(t *testing.T) {
 	}
 }
 
-// The HTTP port has so many connections at most; one more is served when another has ended.
+// The HTTP port limits its connections; a further one is served when another ends.
 func TestBound(t *testing.T) {
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

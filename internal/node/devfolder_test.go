@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// A folder of --dev goes with its process: at the latest when the next one starts. What is not such
-// a folder stays.
+// The folder of a --dev process is removed with the process, or at the latest when the next one starts. Other folders stay.
 func TestDevFoldersOfTheDeadAreRemoved(t *testing.T) {
 	t.Parallel()
 	parent, elsewhere := t.TempDir(), t.TempDir()
@@ -28,16 +27,16 @@ func TestDevFoldersOfTheDeadAreRemoved(t *testing.T) {
 	}
 	living, _ := make()
 	killed, lock := make()
-	lock.Close() // as the end of a process does
+	lock.Close() // as when a process ends
 
 	target := filepath.Join(elsewhere, "target")
 	for _, err := range []error{
 		os.MkdirAll(target, 0o700), os.WriteFile(filepath.Join(target, devLock), nil, 0o600), os.WriteFile(filepath.Join(target, "precious"), nil, 0o600),
 		os.Symlink(target, filepath.Join(parent, devPrefix+"link")),
-		os.Mkdir(filepath.Join(parent, devPrefix+"young"), 0o700), // its lock is not there yet
+		os.Mkdir(filepath.Join(parent, devPrefix+"young"), 0o700), // has no lock yet
 		os.Mkdir(filepath.Join(parent, devPrefix+"linked"), 0o700), os.Symlink(filepath.Join(target, devLock), filepath.Join(parent, devPrefix+"linked", devLock)),
 		os.Mkdir(filepath.Join(parent, devPrefix+"open"), 0o700), os.WriteFile(filepath.Join(parent, devPrefix+"open", devLock), nil, 0o600),
-		os.Chmod(filepath.Join(parent, devPrefix+"open"), 0o777), // others may have put things there
+		os.Chmod(filepath.Join(parent, devPrefix+"open"), 0o777), // other users could write to it
 		os.WriteFile(filepath.Join(parent, devPrefix+"file"), nil, 0o600),
 		os.Mkdir(filepath.Join(parent, "other"), 0o700), os.WriteFile(filepath.Join(parent, "other", devLock), nil, 0o600),
 	} {

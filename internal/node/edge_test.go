@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// deaf is a node in a process whose log the test reads no further than to where it is ready.
+// deaf is a node in a process whose log the test stops reading once the node is ready.
 type deaf struct {
 	*process
 	pipe *os.File // the end to read
@@ -54,7 +54,7 @@ func startDeaf(t *testing.T, args ...string) deaf {
 	return deaf{p, r}
 }
 
-// makeItTalk has the node log far more than its standard error takes.
+// makeItTalk makes the node log far more than its standard error can buffer.
 func (d deaf) makeItTalk(t *testing.T) {
 	t.Helper()
 	if got := talkTo(t, d.resp).say("CONFIG", "SET", "log-level", "debug"); got != "+OK" {
@@ -70,7 +70,7 @@ func (d deaf) makeItTalk(t *testing.T) {
 	}
 }
 
-// serves checks that the node does what concerns the whole node too, and stops in order.
+// serves checks that node-wide commands work and that the stop is orderly.
 func (d deaf) serves(t *testing.T) {
 	t.Helper()
 	c := talkTo(t, d.resp)
@@ -106,7 +106,7 @@ func talkTo(t *testing.T, address string) *talker {
 	return newTalker(nc)
 }
 
-// A log that is not read holds up nothing.
+// A log that is not read blocks nothing.
 func TestStandardErrorThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	d := startDeaf(t)
@@ -114,7 +114,7 @@ func TestStandardErrorThatIsNotRead(t *testing.T) {
 	d.serves(t)
 }
 
-// The end of a terminal, or of whatever reads the log, ends no node.
+// Closing the terminal or the reader of the log does not end a node.
 func TestStandardErrorThatIsClosed(t *testing.T) {
 	t.Parallel()
 	d := startDeaf(t)
@@ -131,8 +131,8 @@ func TestStandardErrorThatIsClosed(t *testing.T) {
 	d.serves(t)
 }
 
-// While a client's command is under way a stop waits for it: the node is not ready, but still part
-// of the cluster. A second signal ends it at once.
+// A stop waits for a command under way: meanwhile the node is not ready, but still part of the cluster. A second signal
+// ends it at once.
 func TestStopWaitsForCommands(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, "--shards", "16", "--gossip-port", "0")
@@ -166,8 +166,7 @@ func TestStopWaitsForCommands(t *testing.T) {
 	}
 }
 
-// One small message to the gossip port, which memberlist would make a buffer of 2^62 bytes for,
-// ends nothing.
+// A small message to the gossip port for which memberlist would allocate 2^62 bytes does no harm.
 func TestStrangersAtTheGossipPort(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, "--shards", "16")
@@ -209,7 +208,7 @@ func (p *process) awaitMetric(t *testing.T, pattern string) {
 	})
 }
 
-// A container in a namespace with a Service named ndring starts, and says what it does not use.
+// A container in a namespace with a Service named ndring starts, and logs which variables it ignores.
 func TestVariablesOfKubernetes(t *testing.T) {
 	t.Parallel()
 	c, err := ParseConfig(nil, environment("NDRING_PORT", "tcp://10.96.0.1:7379", "NDRING_HTTP_PORT", "tcp://10.96.0.2:7380", "NDRING_GOSSIP_PORT", "udp://10.96.0.3:7946",
@@ -222,7 +221,7 @@ func TestVariablesOfKubernetes(t *testing.T) {
 	if !strings.Contains(p.logged(), "ignoring NDRING_BUS_PORT=tcp://10.96.0.1:17379: Kubernetes sets it") {
 		t.Errorf("no warning:\n%s", p.logged())
 	}
-	out, err := program(t, env, "healthcheck").CombinedOutput() // at the usual port, where another node may be
+	out, err := program(t, env, "healthcheck").CombinedOutput() // on the default port, where another node may run
 	warning := "ndring: ignoring NDRING_HTTP_PORT=tcp://10.96.0.2:7380: Kubernetes sets it for a Service of that name\n"
 	if said, warned := strings.CutPrefix(string(out), warning); !warned || exitCode(err) == exitUsage || strings.Contains(said, "10.96.0.2") {
 		t.Errorf("healthcheck: %s%v", out, err)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// fleet is a cluster in this process, whose nodes come and go.
+// fleet is a cluster in this process whose nodes join, leave and restart.
 type fleet struct {
 	t      *testing.T
 	r      *rand.Rand
@@ -38,7 +38,7 @@ func (f *fleet) alive() map[string]*Node {
 
 func (f *fleet) names() []string { return slices.Sorted(maps.Keys(f.alive())) }
 
-// start starts nodes, and returns when they serve. Expect is for those that make the cluster.
+// start starts nodes, and returns when they serve. Expect is the number of nodes that bootstrap the cluster, 0 for those that join.
 func (f *fleet) start(expect int, names ...string) error {
 	started := make([]*Node, len(names))
 	for i, name := range names {
@@ -73,7 +73,7 @@ func (f *fleet) start(expect int, names ...string) error {
 	return nil
 }
 
-// must is for what can only fail with the test.
+// must fails the test on an error.
 func (f *fleet) must(err error) {
 	f.t.Helper()
 	if err != nil {
@@ -81,7 +81,7 @@ func (f *fleet) must(err error) {
 	}
 }
 
-// stop ends a node in order.
+// stop stops a node in an orderly way.
 func (f *fleet) stop(name string) {
 	f.t.Helper()
 	f.mu.Lock()
@@ -95,7 +95,7 @@ func (f *fleet) stop(name string) {
 	}
 }
 
-// leader returns who leads; empty for nobody.
+// leader returns the name of the leader, or an empty string.
 func (f *fleet) leader() string {
 	for name, n := range f.alive() {
 		if n.view.Status().Leader == n.Self() {
@@ -105,7 +105,7 @@ func (f *fleet) leader() string {
 	return ""
 }
 
-// haltLeader stops whoever leads some moments from now, and starts it anew a little later.
+// haltLeader stops the current leader a few moments from now, and restarts it a little later.
 func (f *fleet) haltLeader() (done func()) {
 	wait, pause := time.Duration(f.r.Int64N(int64(2*time.Second))), time.Duration(f.r.Int64N(int64(time.Second)))
 	ended := make(chan error, 1)
@@ -128,7 +128,7 @@ func (f *fleet) haltLeader() (done func()) {
 	}
 }
 
-// eventually waits until something is so.
+// eventually waits for a condition.
 func (f *fleet) eventually(what string, is func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
@@ -141,7 +141,7 @@ func (f *fleet) eventually(what string, is func() bool) {
 	}
 }
 
-// served reports whether all shards are served, and all nodes know by whom.
+// served reports whether all shards are served, and all nodes know their primaries.
 func (f *fleet) served() bool {
 	nodes := f.alive()
 	for i := range f.shards {
@@ -167,7 +167,7 @@ func (f *fleet) served() bool {
 	return true
 }
 
-// watch reports a shard that two nodes serve at once.
+// watch fails if two nodes serve one shard at the same time.
 func (f *fleet) watch(ctx context.Context) error {
 	for ctx.Err() == nil {
 		nodes := f.alive()
@@ -190,7 +190,7 @@ func (f *fleet) watch(ctx context.Context) error {
 	return nil
 }
 
-// locked is a writer for many.
+// locked is a writer for concurrent use.
 type locked struct {
 	mu sync.Mutex // guards w
 	w  *bytes.Buffer

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A start that fails binds the next one to nothing: neither to its number of shards nor to its node id. One that has served does.
+// A failed start does not fix the number of shards or the node id of the folder. A start that has served does.
 func TestAStartThatFailedBindsNothing(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

@@ -21,7 +21,7 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// client returns a client of all nodes that live.
+// client returns a client of all running nodes.
 func (f *fleet) client(r *rand.Rand) *redis.ClusterClient {
 	var addrs []string
 	for _, n := range f.alive() {
@@ -31,8 +31,8 @@ func (f *fleet) client(r *rand.Rand) *redis.ClusterClient {
 	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 4, ReadTimeout: 20 * time.Second, DialTimeout: time.Second, PoolSize: 4})
 }
 
-// TestHandover has nodes join, leave and start anew, and the leader stopped in the middle of it, while clients fill and empty shards: no shard has two nodes, every read shows the last write that
-// was acknowledged, and at the end all is served and as it was written.
+// TestHandover lets nodes join, leave and restart, and stops the leader in between, while clients fill and empty shards: no shard has two primaries, every read returns the last
+// acknowledged write, and at the end everything is served as it was written.
 func TestHandover(t *testing.T) {
 	quiet()
 	count := rounds(4, 2)
@@ -106,7 +106,7 @@ func TestHandover(t *testing.T) {
 	f.eventually("the goroutines of the nodes end", func() bool { return runtime.NumGoroutine() <= before+5 })
 }
 
-// round has something happen to the cluster, and returns when it is whole again.
+// round changes the cluster, and returns when all shards are served again.
 func (f *fleet) round(l *loadtest.Load, round int) {
 	f.t.Helper()
 	names := f.names()
@@ -129,7 +129,7 @@ func (f *fleet) round(l *loadtest.Load, round int) {
 	default:
 		name := names[f.r.IntN(len(names))]
 		done()
-		f.t.Logf("round %d: %s is started anew", round, name)
+		f.t.Logf("round %d: %s restarts", round, name)
 		f.stop(name)
 		f.must(f.start(0, name))
 	}
@@ -138,7 +138,7 @@ func (f *fleet) round(l *loadtest.Load, round int) {
 	f.eventually("all shards are served", f.served)
 }
 
-// leave takes a node out of the cluster once its shards are empty.
+// leave removes a node from the cluster once its shards are empty.
 func (f *fleet) leave(l *loadtest.Load, round int, name string, done func()) {
 	f.t.Helper()
 	f.t.Logf("round %d: %s leaves", round, name)
@@ -146,7 +146,7 @@ func (f *fleet) leave(l *loadtest.Load, round int, name string, done func()) {
 	var id topology.NodeID
 	f.eventually(name+" leaves", func() bool {
 		n := f.alive()[name]
-		if n == nil { // it has led, and was stopped
+		if n == nil { // it was the leader and was stopped
 			return false
 		}
 		id = n.Self()
@@ -154,7 +154,7 @@ func (f *fleet) leave(l *loadtest.Load, round int, name string, done func()) {
 		defer c.Close()
 		return c.Do(f.t.Context(), "CLUSTER", "LEAVE").Err() == nil
 	})
-	done() // a leader that is down has keys that nobody can delete
+	done() // keys of a leader that is down cannot be deleted
 	f.eventually(name+" is forgotten", func() bool {
 		for at, n := range f.alive() {
 			if _, known := n.Topology().Node(id); at != name && len(n.Topology().Nodes) > 0 && !known {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The health check asks the node where the environment has it listen, and passes on why it is not ready.
+// The health check asks the address in the environment, and passes on why the node is not ready.
 func TestHealthcheck(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
@@ -35,7 +35,7 @@ func TestHealthcheck(t *testing.T) {
 	if out, said, code := runProgram("healthcheck"); code != exitOK || out != "ready\n" {
 		t.Errorf("ready: exit code %d, %q, %q", code, out, said)
 	}
-	for _, any := range []string{"", "0.0.0.0", "::"} { // on all addresses: it is asked on loopback
+	for _, any := range []string{"", "0.0.0.0", "::"} { // all addresses: it asks on loopback
 		t.Setenv("NDRING_BIND", any)
 		if _, said, code := runProgram("healthcheck"); code != exitFailure || !strings.Contains(said, "127.0.0.1:"+port) {
 			t.Errorf("bound to %q: exit code %d, %q", any, code, said)

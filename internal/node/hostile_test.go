@@ -19,7 +19,7 @@ import (
 
 const mebibyte = 1 << 20
 
-// resident returns the bytes of memory that the process has.
+// resident returns the resident memory of the process in bytes.
 func (p *process) resident(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -54,8 +54,8 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// Every input of the corpus, before and after AUTH: an error or the end of that connection, a good client that never notices, no panic,
-// and the memory that it was before.
+// Every input of the corpus, before and after AUTH, ends in an error or closes that connection. A well-behaved client notices nothing, nothing panics,
+// and the memory returns to what it was.
 func TestHostileCorpus(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -100,7 +100,7 @@ func TestHostileCorpus(t *testing.T) {
 					t.Fatal(got)
 				}
 			}
-			go func() { // it may be closed before it has read all
+			go func() { // it may be closed before it has read everything
 				io.WriteString(c, in.stream)
 				if !in.whole {
 					c.Conn.(*net.TCPConn).CloseWrite()
@@ -109,7 +109,7 @@ func TestHostileCorpus(t *testing.T) {
 			if in.whole {
 				answer, err := resptest.Render(c.r)
 				switch {
-				case err != nil && !authenticated: // more than a stranger may send
+				case err != nil && !authenticated: // more than an unauthenticated client may send
 				case err != nil:
 					t.Errorf("%s: no answer: %v", name, err)
 				case answer[0] != '-':
@@ -128,7 +128,7 @@ func TestHostileCorpus(t *testing.T) {
 		}
 	}
 	check("all")
-	if got := good.say("EXISTS", "bad"); got != ":0" && got != ":1" { // a mutated stream may be a good one
+	if got := good.say("EXISTS", "bad"); got != ":0" && got != ":1" { // a mutated stream may be valid
 		t.Errorf("EXISTS: %s", got)
 	}
 	info := good.say("INFO", "everything")
@@ -153,7 +153,7 @@ func ended(t *testing.T, name string, c *talker) {
 	}
 }
 
-// What an idle connection costs, in the process and not in the system's socket buffers.
+// The memory of an idle connection, in the process and not in the system's socket buffers.
 func TestIdleConnectionsAreCheap(t *testing.T) {
 	t.Parallel()
 	const most = 16 << 10
@@ -188,7 +188,7 @@ func TestIdleConnectionsAreCheap(t *testing.T) {
 	}
 }
 
-// Clients that never read their replies: the node keeps what the limits allow, and serves others.
+// For clients that never read their replies the node buffers what the limits allow, and serves other clients.
 func TestClientsThatNeverRead(t *testing.T) {
 	t.Parallel()
 	const limit = 64 * mebibyte
@@ -203,7 +203,7 @@ func TestClientsThatNeverRead(t *testing.T) {
 		c := p.dial(t)
 		go io.WriteString(c, asked) // fails when the test ends
 	}
-	// All of them have a share, and what they had when the limit was reached; a reply is made before it is counted.
+	// Each has its share, plus what it had when the limit was reached; a reply is made before it is counted.
 	most := limit + clients*(64<<10+64<<10+2*reply)
 	var last int64
 	until(t, "no client gets more", func() bool {
@@ -217,10 +217,10 @@ func TestClientsThatNeverRead(t *testing.T) {
 		last = now
 		return still
 	})
-	good.say("MEMORY", "PURGE") // what is garbage is no cost of theirs
+	good.say("MEMORY", "PURGE") // garbage does not count
 	used := p.resident(t) - before
 	t.Logf("%d MiB of replies wait, the process has %d MiB more", number(t, good.say("INFO"), "reply_bytes")/mebibyte, used/mebibyte)
-	if bound := 2*most + clients*(64<<10); used > bound { // buffers grow by doubling, and each client's commands have one too
+	if bound := 2*most + clients*(64<<10); used > bound { // buffers grow by doubling, and each client also has one for its commands
 		t.Errorf("%d MiB more are resident, at most %d may be", used/mebibyte, bound/mebibyte)
 	}
 	if got := good.say("PING"); got != "+PONG" {

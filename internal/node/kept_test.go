@@ -12,7 +12,7 @@ import (
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
-// arrays are what a cluster must have: bytes by key.
+// arrays are the arrays that a cluster must have: bytes by key.
 type arrays map[string]string
 
 // someArrays makes arrays whose keys are in many slots.
@@ -26,7 +26,7 @@ func arraysCalled(name string, n int) arrays {
 	return all
 }
 
-// clusterClient is a client as applications have it.
+// clusterClient is a client as applications set it up.
 func clusterClient(t *testing.T, all ...*member) *redis.ClusterClient {
 	quiet()
 	options := &redis.ClusterOptions{MaxRedirects: 16, ReadTimeout: 20 * time.Second}
@@ -59,7 +59,7 @@ func (a arrays) check(ctx context.Context, c redis.UniversalClient) error {
 	return nil
 }
 
-// readable fails the test unless all arrays are there, bit for bit.
+// readable fails the test unless the cluster has all arrays, bit for bit.
 func (a arrays) readable(t *testing.T, all ...*member) {
 	t.Helper()
 	if err := a.check(t.Context(), clusterClient(t, all...)); err != nil {
@@ -67,7 +67,7 @@ func (a arrays) readable(t *testing.T, all ...*member) {
 	}
 }
 
-// serves has a cluster keep arrays that it has not seen yet.
+// serves checks that a cluster stores new arrays.
 func serves(t *testing.T, all ...*member) {
 	t.Helper()
 	more := arraysCalled(fmt.Sprintf("served at %d", time.Now().UnixNano()), 60)
@@ -75,10 +75,10 @@ func serves(t *testing.T, all ...*member) {
 	more.readable(t, all...)
 }
 
-// npyOf makes an array of n bytes that are those of an id.
+// npyOf makes an array of n bytes that depend on an id.
 func npyOf(id uint64, n int) string { return loadtest.Array(id, n) }
 
-// leftOf returns those of the arrays that a cluster has; it must have none with other bytes.
+// leftOf returns the arrays that a cluster still has; none may have other bytes.
 func (a arrays) leftOf(t *testing.T, all ...*member) arrays {
 	t.Helper()
 	c, left := clusterClient(t, all...), arrays{}

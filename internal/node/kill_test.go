@@ -24,7 +24,7 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// stored is what a key must have: the CRC32C and length of its bytes; zero for nothing.
+// stored is what a key must have: the CRC32C and length of its bytes; zero if it must not exist.
 type stored struct {
 	sum uint32
 	n   int
@@ -34,14 +34,14 @@ func storedOf(npy string) stored {
 	return stored{crc32c.Checksum([]byte(npy)), len(npy)}
 }
 
-// killWriter writes to keys of its own, and knows what was acknowledged.
+// killWriter writes to its own keys, and knows which writes were acknowledged.
 type killWriter struct {
 	id     int
 	r      *rand.Rand
 	has    map[string]stored
 	next   uint64
 	acked  int
-	doubt  map[string]stored // what the operation that got no answer would have made of its keys
+	doubt  map[string]stored // the result of the operation that got no reply
 	during string            // its kind
 }
 
@@ -61,7 +61,7 @@ func (w *killWriter) value() (string, stored) {
 	return npy, storedOf(npy)
 }
 
-// run writes until the node is gone, or for good if stop is set.
+// run writes until the node is gone or stop is set.
 func (w *killWriter) run(ctx context.Context, c *redis.Client, total *atomic.Int64) error {
 	for ctx.Err() == nil {
 		key := fmt.Sprintf("{%d}w%d", w.r.IntN(6), w.id) + strconv.Itoa(w.r.IntN(10))
@@ -104,7 +104,7 @@ func (w *killWriter) run(ctx context.Context, c *redis.Client, total *atomic.Int
 			}
 			var text redis.Error
 			if errors.As(err, &text) {
-				return err // the node has refused it
+				return err // the node refused it
 			}
 			return nil // unknown
 		}
@@ -126,7 +126,7 @@ func (w *killWriter) settle(changes map[string]stored) {
 	}
 }
 
-// verify reads all keys of the writer back. The operation that got no answer was done wholly or not at all.
+// verify reads back all keys of the writer. The operation that got no reply must have happened completely or not at all.
 func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 	keys := map[string]bool{}
 	for key := range w.has {
@@ -135,7 +135,7 @@ func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 	for key := range w.doubt {
 		keys[key] = true
 	}
-	for g := range 6 { // and those that must not be there
+	for g := range 6 { // and those that must not exist
 		for i := range 10 {
 			keys[fmt.Sprintf("{%d}w%d%d", g, w.id, i)] = true
 		}
@@ -167,7 +167,7 @@ func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 	return nil
 }
 
-// TestKill kills a real node with SIGKILL at random moments of a mixed load: every acknowledged write is there afterwards, every acknowledged delete stays done.
+// TestKill kills a real node with SIGKILL at random moments of a mixed load: every acknowledged write and delete survives.
 func TestKill(t *testing.T) {
 	quiet()
 	runs, least := 110, 1000
@@ -202,7 +202,7 @@ func TestKill(t *testing.T) {
 		for i, w := range writers {
 			group.Go(func() { failures[i] = w.run(ctx, c, &total) })
 		}
-		if run%2 == 0 { // in the other runs there are snapshots only when the folder grows
+		if run%2 == 0 { // the other runs write snapshots only when the folder grows
 			group.Go(func() { saveAgainAndAgain(ctx, c) })
 		}
 		for total.Load() < int64(least) && ctx.Err() == nil && !p.hasExited() {
@@ -237,19 +237,19 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// saveAgainAndAgain asks for snapshots until the node is gone.
+// saveAgainAndAgain requests snapshots until the node is gone.
 func saveAgainAndAgain(ctx context.Context, c *redis.Client) {
 	for ctx.Err() == nil {
 		err := c.Do(ctx, "BGSAVE").Err()
 		var text redis.Error
-		if err != nil && !errors.As(err, &text) { // one in progress is an answer, too
+		if err != nil && !errors.As(err, &text) { // an error reply, such as one already in progress, is fine
 			return
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// diskPhases says from what lies in the folder what the node was doing when it was killed.
+// diskPhases tells from the folder what the node was doing when it was killed.
 func diskPhases(t *testing.T, dir string) map[string]int {
 	t.Helper()
 	phases := map[string]int{}

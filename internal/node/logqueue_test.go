@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// A reader that does not read holds up nobody who logs; what was lost is counted, and told when it
-// reads again.
+// A reader that does not read blocks no logging. Dropped lines are counted, and reported when it reads again.
 func TestLogThatIsNotRead(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()
@@ -40,7 +39,7 @@ func TestLogThatIsNotRead(t *testing.T) {
 	if lost := q.lost.Load(); lost < written/2 {
 		t.Errorf("%d of %d lines are lost", lost, written)
 	}
-	q.flush(time.Millisecond) // comes back though nothing is read
+	q.flush(time.Millisecond) // returns although nothing is read
 	q.Write(line)
 	read := make(chan string)
 	go func() {
@@ -76,7 +75,7 @@ func (f *flaky) fail(yes bool) {
 	f.failing = yes
 }
 
-// Lines that could not be written are told of as soon as one can.
+// Lines that could not be written are reported as soon as one can be.
 func TestLogThatFails(t *testing.T) {
 	t.Parallel()
 	to := &flaky{failing: true}

@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/internal/datafolder"
 )
 
-// rejoinOn does what ndctl raft rejoin does with the folder of a member that does not run.
+// rejoinOn does what ndctl raft rejoin does to the folder of a stopped member.
 func rejoinOn(t *testing.T, m *member) *datafolder.Rejoin {
 	t.Helper()
 	r, err := datafolder.OpenRejoin(m.folder)
@@ -36,14 +36,14 @@ func (m *member) raftFile() string {
 	return found[0]
 }
 
-// saysLost starts a member that has lost what raft kept.
+// saysLost starts a member that has lost raft's files, and checks its error.
 func (m *member) saysLost(what string, args ...string) {
 	m.t.Helper()
 	m.start(args...)
 	m.fails("ndring cannot start", what, "this node has lost its raft votes", "ndctl raft rejoin --dir "+m.folder)
 }
 
-// A voter loses its log: it does not start. As another server it comes back, with its arrays.
+// A voter that loses its log does not start. As another server it comes back with its arrays.
 func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -78,7 +78,7 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 	eventually(t, "it votes again", all, func() string { return lacks(all[0].says("CLUSTER", "INFO"), "cluster_voters:3") })
 	serves(t, all...)
 
-	// Nothing but the shards and their manifest is left: it does not pass for a cluster of one.
+	// Only the shards and their manifest are left: the node does not pass for a cluster of one.
 	loser.kill()
 	for _, gone := range []string{datafolder.Raft, "cluster"} {
 		if err := os.RemoveAll(filepath.Join(loser.folder, gone)); err != nil {
@@ -88,7 +88,7 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 	loser.saysLost("is missing")
 }
 
-// A lone node loses its log, and with it the settings of its cluster, which it says. It makes that again around its arrays.
+// A lone node that loses its log has lost the settings of its cluster, and says so. It makes the cluster again around its arrays.
 func TestALoneNodeThatHasLostItsLogComesBack(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "single")
@@ -115,7 +115,7 @@ func TestALoneNodeThatHasLostItsLogComesBack(t *testing.T) {
 		t.Errorf("it does not say that its settings are lost:\n%s", logged)
 	}
 	m.stop()
-	m.start() // now it goes on as what it is
+	m.start() // now it continues as a cluster of one
 	whole(t, m)
 	kept.readable(t, m)
 	if logged := m.logged(); lacks(logged, "without its settings") == "" {
@@ -123,7 +123,7 @@ func TestALoneNodeThatHasLostItsLogComesBack(t *testing.T) {
 	}
 }
 
-// The node's id and what it is in its cluster are known although their files are gone.
+// The node's id and its place in the cluster are known although their files are lost.
 func TestAMemberWithoutItsSmallFiles(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "single")
@@ -137,7 +137,7 @@ func TestAMemberWithoutItsSmallFiles(t *testing.T) {
 		if err := os.Truncate(filepath.Join(m.folder, "cluster", name), 0); err != nil {
 			t.Fatal(err)
 		}
-		m.start("--join", "127.0.0.1:9") // it would look for a cluster
+		m.start("--join", "127.0.0.1:9") // otherwise it would look for a cluster
 		if again := whole(t, m); again != id || m.says("CLUSTER", "MYID") != node {
 			t.Errorf("without %s: cluster %s has become %s, node %s %s", name, id, again, node, m.says("CLUSTER", "MYID"))
 		}

@@ -27,16 +27,16 @@ type member struct {
 	name   string
 	folder string
 	host   string
-	port   int // for clients; its bus' is above it
+	port   int // for clients; the bus port follows from it
 	http   int
 	gossip int
 	*process
 }
 
-// crowds is how many tests may have a cluster of processes at the same time.
+// crowds limits how many tests run a cluster of processes at the same time.
 var crowds = make(chan struct{}, 2)
 
-// gather makes members, none of which runs.
+// gather makes members and starts none of them.
 func gather(t *testing.T, names ...string) (all []*member) {
 	t.Helper()
 	crowds <- struct{}{}
@@ -55,7 +55,7 @@ func newMember(t *testing.T, name string) *member {
 
 var hosts atomic.Uint32
 
-// move gives the member addresses that nothing else in this package has. On Linux all of 127/8 is this machine.
+// move gives the member addresses that nothing else in this package uses. On Linux all of 127/8 is this machine.
 func (m *member) move() {
 	m.host = "127.0.0.1"
 	if runtime.GOOS == "linux" {
@@ -66,10 +66,11 @@ func (m *member) move() {
 	}
 }
 
-// choosePorts gives the member ports that are free and all different, the one of its bus too, which follows from that for clients. It reports whether it could.
+// choosePorts gives the member different free ports, including the bus port, which follows from the client port. It reports whether it could.
 func (m *member) choosePorts() bool {
 	m.t.Helper()
-	var held []net.Listener // until all are chosen, so that none is chosen twice
+	var held []net.Listener // until all are chosen: none is chosen twice
+	// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
 	defer func() {
 		for _, socket := range held {
 			socket.Close()
@@ -109,7 +110,8 @@ func seedsOf(all ...*member) string {
 }
 
 // memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
-// what others wait for 300 ms, and elect leaders without end.
+// memberProgram is what members run: this binary, unless it has the race detector. With it, several nodes on a busy machine take seconds for
+// what others wait 300 ms for, and keep electing leaders.
 func memberProgram() (string, error) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) && os.Getenv("NDRING_RACE_MEMBERS") == "" {
 		return built()
@@ -117,7 +119,7 @@ func memberProgram() (string, error) {
 	return os.Executable()
 }
 
-// start starts the member, and does not wait for anything.
+// start starts the member, and waits for nothing.
 func (m *member) start(args ...string) *process {
 	m.t.Helper()
 	path, err := memberProgram()
@@ -133,14 +135,14 @@ func (m *member) start(args ...string) *process {
 	return m.process
 }
 
-// startAll starts members that make a cluster together, all with the seeds of all.
+// startAll starts members that bootstrap a cluster together, with each other as seeds.
 func startAll(all []*member, args ...string) {
 	for _, m := range all {
 		m.start(append([]string{"--join", seedsOf(all...), "--bootstrap-expect", fmt.Sprint(len(all))}, args...)...)
 	}
 }
 
-// stop ends the member in order, kill without a word to anybody.
+// stop stops the member in an orderly way; kill kills it without notice to the others.
 func (m *member) stop() { m.end(syscall.SIGTERM) }
 func (m *member) kill() { m.end(syscall.SIGKILL) }
 
@@ -155,7 +157,7 @@ func (m *member) end(how syscall.Signal) {
 	}
 }
 
-// wipe takes the member's folder away.
+// wipe removes the member's folder.
 func (m *member) wipe() {
 	m.t.Helper()
 	if err := os.RemoveAll(m.folder); err != nil {
@@ -163,7 +165,7 @@ func (m *member) wipe() {
 	}
 }
 
-// do has the member itself do a command.
+// do sends a command to the member itself.
 func (m *member) do(args ...any) (any, error) {
 	quiet()
 	c := redis.NewClient(&redis.Options{Addr: m.client(), MaxRetries: -1, Protocol: 2, DialTimeout: 2 * time.Second, ReadTimeout: 20 * time.Second, DialerRetries: 1})
@@ -171,7 +173,7 @@ func (m *member) do(args ...any) (any, error) {
 	return c.Do(context.Background(), args...).Result()
 }
 
-// says is what the member answers, as text.
+// says returns the member's reply as text.
 func (m *member) says(args ...any) string {
 	reply, err := m.do(args...)
 	if err != nil {
@@ -180,7 +182,7 @@ func (m *member) says(args ...any) string {
 	return fmt.Sprint(reply)
 }
 
-// info returns the fields of CLUSTER INFO, none when the member does not answer.
+// info returns the fields of CLUSTER INFO, none if the member does not answer.
 func (m *member) info() map[string]string {
 	fields := map[string]string{}
 	for _, line := range strings.Split(m.says("CLUSTER", "INFO"), "\r\n") {
@@ -191,13 +193,13 @@ func (m *member) info() map[string]string {
 	return fields
 }
 
-// readyz is what the member says to those that want to know whether it serves.
+// readyz returns the member's answer to /readyz.
 func (m *member) readyz() string {
 	code, body := httpGet(m.t, fmt.Sprintf("http://%s:%d/readyz", m.host, m.http))
 	return fmt.Sprint(code, " ", strings.TrimSpace(body))
 }
 
-// eventually waits for a condition, which says what it sees instead; nothing when it is met.
+// eventually waits for a condition, which returns what it sees instead, or an empty string once it is met.
 func eventually(t *testing.T, what string, all []*member, amiss func() string) {
 	t.Helper()
 	last := ""
@@ -214,7 +216,7 @@ func eventually(t *testing.T, what string, all []*member, amiss func() string) {
 	t.Fatalf("never came true: %s; instead: %s", what, last)
 }
 
-// whole waits until the members are one cluster, with nobody else in it, that serves all slots; all of them say so. It returns the cluster's id.
+// whole waits until the members, and no other nodes, are one cluster that serves all slots, and all of them report that. It returns the cluster id.
 func whole(t *testing.T, all ...*member) (id string) {
 	t.Helper()
 	eventually(t, "one cluster that serves all slots", all, func() string {
@@ -240,10 +242,10 @@ func whole(t *testing.T, all ...*member) (id string) {
 	return id
 }
 
-// quiet keeps the client library from telling of each connection that breaks.
+// quiet keeps the client library from logging each broken connection.
 var quiet = sync.OnceFunc(func() { redis.SetLogger(&silent{}) })
 
-// silent is a logger of the client library that says nothing.
+// silent is a logger of the client library that writes nothing.
 type silent struct{}
 
 func (*silent) Printf(context.Context, string, ...any) {}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A dead node is forgotten: what it had begins empty on the others. It may come back, without what it had.
+// A dead node is forgotten: its shards begin empty on the others. It may come back without its arrays.
 func TestMembershipForget(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -21,7 +21,7 @@ func TestMembershipForget(t *testing.T) {
 	}
 	gone.kill()
 	eventually(t, "the others know that it is down", all, func() string { return lacks(here[0].says("CLUSTER", "INFO"), "cluster_nodes_down_names:n3") })
-	eventually(t, "it is forgotten", all, func() string { // there is no leader for a moment, if it was that
+	eventually(t, "it is forgotten", all, func() string { // if it was the leader, there is none for a moment
 		if reply := here[0].says("CLUSTER", "FORGET", goneID); reply != "OK" {
 			return reply
 		}
@@ -34,7 +34,7 @@ func TestMembershipForget(t *testing.T) {
 	}
 	serves(t, here...)
 
-	// Some of what it had is written anew: what lies in its folder is older.
+	// Some of its arrays are stored again: the ones in its folder are older.
 	written := arrays{}
 	for key := range kept {
 		if left[key] == "" && len(written) < len(kept)/6 {
@@ -61,7 +61,7 @@ func TestMembershipForget(t *testing.T) {
 	serves(t, all...)
 }
 
-// A node without arrays leaves: the others have its shards, and it may be stopped.
+// A node without arrays leaves: the others have its shards, and it can be stopped.
 func TestMembershipLeave(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -89,7 +89,7 @@ func TestMembershipJoinWhileReading(t *testing.T) {
 	first, fourth := all[:3], all[3]
 	startAll(first)
 	id := whole(t, first...)
-	kept := someArrays(12) // of 64 shards most are empty
+	kept := someArrays(12) // most of the 64 shards are empty
 	c := clusterClient(t, first...)
 	kept.store(t, c)
 	where := map[string]string{}
@@ -119,7 +119,7 @@ func TestMembershipJoinWhileReading(t *testing.T) {
 		t.Errorf("cluster %s has become %s", id, again)
 	}
 	eventually(t, "the new node serves shards", all, func() string {
-		if mine := fourth.info()["cluster_my_shards"]; len(mine) < 2 { // 16 would be its part
+		if mine := fourth.info()["cluster_my_shards"]; len(mine) < 2 { // its share is 16
 			return mine
 		}
 		return ""
@@ -145,7 +145,7 @@ func TestMembershipJoinWhileReading(t *testing.T) {
 	serves(t, all...)
 }
 
-// owner returns the address of the node that has a key.
+// owner returns the address of the node that serves a key.
 func owner(t *testing.T, all []*member, key string) string {
 	t.Helper()
 	for _, m := range all {
@@ -153,6 +153,6 @@ func owner(t *testing.T, all []*member, key string) string {
 			return m.client()
 		}
 	}
-	t.Fatalf("nobody has %s", key)
+	t.Fatalf("no node serves %s", key)
 	return ""
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// numberFields gives each field of v a value of its own, and returns them by their names: Store.Hits for a field of a field.
+// numberFields sets each field of v to a different value, and returns the values by name: Store.Hits for a field of a field.
 func numberFields(v reflect.Value, prefix string, values map[string]float64) {
 	for i := range v.NumField() {
 		field, name := v.Field(i), prefix+v.Type().Field(i).Name
-		if !field.CanSet() { // of a time
+		if !field.CanSet() { // a field of a time
 			continue
 		}
 		switch field.Kind() {
@@ -35,7 +35,7 @@ func sample[T any]() (stats T, values map[string]float64) {
 	return stats, values
 }
 
-// Each metric shows the count that its name says, of counts that all differ.
+// Each metric shows the count that its name says; all counts differ.
 func TestMetricsShowWhatTheySay(t *testing.T) {
 	stats, values := sample[protocol.Stats]()
 	sameFigures(t, metrics, stats, values, map[string]string{
@@ -87,7 +87,7 @@ func sameFigures[T any](t *testing.T, all []metric[T], stats T, values map[strin
 	}
 }
 
-// standsAlone reports whether a help makes sense where it is read, which is without its neighbours.
+// standsAlone reports whether a help text makes sense without its neighbours.
 func standsAlone(help string) bool {
 	leans := regexp.MustCompile(`^(Of|Those|They|It)\b|\bin (them|it)\b|\bof them\b|^[a-z]`)
 	return len(strings.Fields(help)) >= 4 && strings.HasSuffix(help, ".") && !leans.MatchString(help)

@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// leave takes a node's address from it.
+// leave removes a node's address.
 func (n *network) leave(i, at int) {
 	n.t.Helper()
 	ip(n.t, fmt.Sprintf("-n %s addr del %s/32 dev %sv%d", n.node(i), n.address(at), n.name, i))
@@ -30,8 +30,8 @@ func (n *network) settle(i, at int) {
 	ip(n.t, fmt.Sprintf("-n %s route replace %s/32 dev h%d", n.name, n.address(at), i))
 }
 
-// TestPartitionNewAddresses takes running nodes off their addresses and gives them others: one of them, all at once, and one that has another network meanwhile
-// that nobody reaches.
+// TestPartitionNewAddresses gives running nodes new addresses: one of them, all at once, and one that meanwhile is on an
+// unreachable network.
 func TestPartitionNewAddresses(t *testing.T) {
 	redis.SetLogger(&silent{})
 	const count = 3
@@ -44,7 +44,7 @@ func TestPartitionNewAddresses(t *testing.T) {
 		return all
 	}
 	var seeds []string
-	for i := 1; i <= 30; i++ { // a name would lead to wherever a node is
+	for i := 1; i <= 30; i++ { // a name would lead to the node wherever it is
 		if i <= count || i > 20 || i > 5 && i < 10 {
 			seeds = append(seeds, nw.address(i))
 		}
@@ -102,9 +102,9 @@ func TestPartitionNewAddresses(t *testing.T) {
 	ip(t, "-n "+nw.node(1)+" link set port up")
 	nw.leave(1, at[1])
 	awaitLog(t, procs[1], "is=172.17.0.1")
-	at[1] = 1 // where it was started
+	at[1] = 1 // its first address
 	nw.settle(1, at[1])
-	agree("one was on a network that nobody reaches")
+	agree("one was on an unreachable network")
 	for i, p := range procs[1:] {
 		if p.hasExited() {
 			t.Errorf("n%d has ended:\n%s", i+1, p.logged())
@@ -112,7 +112,7 @@ func TestPartitionNewAddresses(t *testing.T) {
 	}
 }
 
-// awaitHosts waits until a node tells clients of those addresses, and of no others.
+// awaitHosts waits until a node gives clients exactly these addresses.
 func awaitHosts(ctx context.Context, t *testing.T, addr string, want []string) {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second})
@@ -132,7 +132,7 @@ func awaitHosts(ctx context.Context, t *testing.T, addr string, want []string) {
 	t.Fatalf("%s tells clients of %v, not of %v", addr, told, want)
 }
 
-// awaitLog waits until a process has said something.
+// awaitLog waits until a process has logged something.
 func awaitLog(t *testing.T, p *process, what string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.logged(), what); time.Sleep(50 * time.Millisecond) {

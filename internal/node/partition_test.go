@@ -20,7 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// network is a hub, and nodes around it, each in a network namespace of its own. The hub drops what a cut forbids without a word, as a broken switch does.
+// network is a hub with nodes around it, each in its own network namespace. The hub silently drops what a cut forbids, as a broken switch does.
 type network struct {
 	t    *testing.T
 	name string // of the hub, and prefix of all others
@@ -37,7 +37,7 @@ func ip(t *testing.T, args string) {
 // newNetwork makes the hub, and a way to it for the test itself.
 func newNetwork(t *testing.T, nodes int) *network {
 	t.Helper()
-	n := &network{t: t, name: fmt.Sprintf("nd%d%c", os.Getpid()%1_000_000, 'a'+networks.Add(1)%26), net: freeNet(t)} // what an earlier test has left may go only later
+	n := &network{t: t, name: fmt.Sprintf("nd%d%c", os.Getpid()%1_000_000, 'a'+networks.Add(1)%26), net: freeNet(t)} // namespaces of an earlier test may still exist
 	n.space(n.name)
 	ip(t, "netns exec "+n.name+" sysctl -qw net.ipv4.ip_forward=1")
 	n.leg("", 250)
@@ -50,7 +50,7 @@ func newNetwork(t *testing.T, nodes int) *network {
 
 var networks atomic.Int32
 
-// freeNet returns the first three numbers of addresses that this machine has no way to.
+// freeNet returns the first three numbers of addresses to which this machine has no route.
 func freeNet(t *testing.T) string {
 	t.Helper()
 	routes, err := exec.Command("ip", "-4", "route", "show", "table", "all").CombinedOutput()
@@ -67,7 +67,7 @@ func freeNet(t *testing.T) string {
 func (n *network) node(i int) string    { return fmt.Sprintf("%s-%d", n.name, i) }
 func (n *network) address(i int) string { return fmt.Sprintf("%s.%d", n.net, i) }
 
-// space makes a namespace, which goes with the test, and with it all that is in it.
+// space makes a namespace, which is removed with the test, with everything in it.
 func (n *network) space(name string) {
 	n.t.Helper()
 	ip(n.t, "netns add "+name)
@@ -75,7 +75,7 @@ func (n *network) space(name string) {
 	ip(n.t, "-n "+name+" link set lo up")
 }
 
-// leg joins a namespace to the hub, or the test's own if it has no name.
+// leg connects a namespace to the hub, or the test's own namespace if the name is empty.
 func (n *network) leg(space string, i int) {
 	n.t.Helper()
 	in := ""
@@ -86,7 +86,7 @@ func (n *network) leg(space string, i int) {
 	ip(n.t, fmt.Sprintf("-n %s link add %s type veth peer name %s", n.name, far, near))
 	if space == "" {
 		ip(n.t, fmt.Sprintf("-n %s link set %s netns %d", n.name, near, os.Getpid()))
-		n.t.Cleanup(func() { exec.Command("ip", "link", "del", near).Run() }) // the namespace at its other end may go only once all in it has
+		n.t.Cleanup(func() { exec.Command("ip", "link", "del", near).Run() }) // the namespace at its other end is removed only when everything in it has ended
 	} else {
 		ip(n.t, fmt.Sprintf("-n %s link set %s netns %s", n.name, near, space))
 	}
@@ -99,7 +99,7 @@ func (n *network) leg(space string, i int) {
 	ip(n.t, fmt.Sprintf("-n %s route add %s/32 dev %s", n.name, n.address(i), far))
 }
 
-// drop has the hub drop all packets from one node to another, or pass them again.
+// drop makes the hub drop all packets from one node to another, or pass them again.
 func (n *network) drop(from, to int, yes bool) {
 	n.t.Helper()
 	what := "del"
@@ -109,7 +109,7 @@ func (n *network) drop(from, to int, yes bool) {
 	ip(n.t, fmt.Sprintf("-n %s rule %s from %s to %s blackhole", n.name, what, n.address(from), n.address(to)))
 }
 
-// partition is a way to part five nodes: what is dropped, from whom to whom, and who can go on to decide.
+// partition is a way to partition five nodes: which packets are dropped, and which nodes can still decide.
 type partition struct {
 	name     string
 	drop     func(from, to int) bool
@@ -117,7 +117,7 @@ type partition struct {
 	lasts    time.Duration
 }
 
-// startNodes starts a node in each namespace, which listens on the address that bind gives for it, and waits until they have said where.
+// startNodes starts a node in each namespace, listening on the address that bind returns for it, and waits until they have logged their addresses.
 func (n *network) startNodes(count int, seeds []string, bind func(node int) string) []*process {
 	n.t.Helper()
 	path, err := built()
@@ -141,7 +141,7 @@ func (n *network) startNodes(count int, seeds []string, bind func(node int) stri
 	return procs
 }
 
-// TestPartitionKillsNothing parts real nodes for more than ten seconds, and joins them again: they find each other without anybody's help, have one topology, and every key is there.
+// TestPartitionKillsNothing partitions real nodes for more than ten seconds and heals the partition: they find each other without help, agree on one topology, and have every key.
 func TestPartitionKillsNothing(t *testing.T) {
 	redis.SetLogger(&silent{})
 	const count = 5
@@ -166,9 +166,9 @@ func TestPartitionKillsNothing(t *testing.T) {
 	}
 	for _, p := range []partition{
 		{"one is cut off", split(3), []int{1, 2, 4, 5}, 12 * time.Second},
-		{"two and three", split(1, 2), []int{3, 4, 5}, 40 * time.Second}, // gossip calls on the dead for 30 s
+		{"two and three", split(1, 2), []int{3, 4, 5}, 40 * time.Second}, // gossip probes dead nodes for 30 s
 		{"one is not heard", func(from, to int) bool { return from == 4 }, []int{1, 2, 3, 5}, 12 * time.Second},
-		{"one hears nobody", func(from, to int) bool { return to == 5 }, []int{1, 2, 3, 4}, 12 * time.Second},
+		{"one receives nothing", func(from, to int) bool { return to == 5 }, []int{1, 2, 3, 4}, 12 * time.Second},
 		{"two do not hear each other", func(from, to int) bool { return min(from, to) == 1 && max(from, to) == 2 }, nil, 12 * time.Second},
 	} {
 		cut := func(yes bool) {
@@ -193,7 +193,7 @@ func TestPartitionKillsNothing(t *testing.T) {
 		if len(p.majority) > 0 && !quorum(ctx, addrs, p.majority) {
 			t.Fatalf("%s: the majority has lost its leader", p.name)
 		}
-		for i := range 500 { // all nodes live, and serve what is theirs
+		for i := range 500 { // all nodes are alive and serve their shards
 			if got, err := c.Do(ctx, "NP.GET", fmt.Sprint("k", i)).Text(); err == nil && got != npyOf(uint64(i), 100) {
 				t.Fatalf("%s: k%d is wrong", p.name, i)
 			}
@@ -215,7 +215,7 @@ func TestPartitionKillsNothing(t *testing.T) {
 	}
 }
 
-// quorum reports whether nodes follow one leader among them.
+// quorum reports whether the nodes follow one leader among them.
 func quorum(ctx context.Context, addrs []string, nodes []int) bool {
 	leader := ""
 	for _, i := range nodes {
@@ -246,7 +246,7 @@ func clusterInfo(ctx context.Context, addr string) map[string]string {
 	return info
 }
 
-// view returns what a node tells clients of the cluster; an error while it sees something missing.
+// view returns what a node tells clients about the cluster; an error while it sees something missing.
 func view(ctx context.Context, addr string, count int) (string, error) {
 	c := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second, ReadTimeout: 2 * time.Second, MaxRetries: -1})
 	defer c.Close()
@@ -267,7 +267,7 @@ func view(ctx context.Context, addr string, count int) (string, error) {
 	return info["cluster_leader"] + strings.Join(lines, ","), errors.Join(err, failed)
 }
 
-// awaitAgreement waits until all nodes see all others and tell clients the same.
+// awaitAgreement waits until all nodes see all others and give clients the same answers.
 func awaitAgreement(ctx context.Context, t *testing.T, procs []*process, addrs []string) {
 	t.Helper()
 	var why error

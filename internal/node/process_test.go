@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// The test binary is the ndring program too, when this is set.
+// With this environment variable, the test binary is the ndring program.
 const asProgram = "NDRING_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -73,7 +73,7 @@ func program(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// process is a node in a process of its own.
+// process is a node in its own process.
 type process struct {
 	cmd        *exec.Cmd
 	resp, http string // addresses
@@ -91,7 +91,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	return startCommand(t, program(t, nil, append([]string{"--port", "0", "--http-port", "0", "--dir", t.TempDir()}, args...)...))
 }
 
-// built is the ndring program as users have it: without the race detector, which takes several times the memory.
+// built is the ndring program as users run it: without the race detector, which takes several times the memory.
 var built = sync.OnceValues(func() (path string, err error) {
 	if builtIn, err = os.MkdirTemp("", "ndring-test-"); err != nil {
 		return "", err
@@ -103,9 +103,9 @@ var built = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-var builtIn string // folder that is removed at the end
+var builtIn string // removed at the end
 
-// startBuilt runs the program as users have it.
+// startBuilt runs the program as users run it.
 func startBuilt(t *testing.T, args ...string) *process {
 	t.Helper()
 	path, err := built()
