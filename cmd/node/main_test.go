@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// asProgram is the environment variable with which this test is the program itself.
+// With the environment variable asProgram, this test binary is the program.
 const asProgram = "NDRING_TEST_IS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(tests(m))
 }
 
-// coverage is the folder for what a program with coverage writes at its end: it would complain without one.
+// coverage is the folder to which a program built with coverage writes when it ends. Without one it complains.
 var coverage string
 
 func tests(m *testing.M) int {
@@ -40,10 +40,10 @@ func tests(m *testing.M) int {
 	return m.Run()
 }
 
-// patience is how long a test waits for what happens within seconds.
+// patience is how long a test waits for something that takes seconds.
 const patience = time.Minute
 
-// program is a command that runs ndring, with no environment but the given one.
+// program is a command that runs ndring with only the given environment.
 func program(ctx context.Context, env []string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append([]string{asProgram + "=1", "GOCOVERDIR=" + coverage}, env...)
@@ -66,7 +66,7 @@ func run(t *testing.T, env []string, args ...string) (out, said string, code int
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
 
-// log is what a node has written so far.
+// log collects what a node has written.
 type log struct {
 	mu   sync.Mutex // guards text
 	text bytes.Buffer
@@ -84,7 +84,7 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// find waits until something is in the log, and returns its group.
+// find waits until the log matches a pattern, and returns its group.
 func (l *log) find(t *testing.T, what string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(what)
@@ -97,7 +97,7 @@ func (l *log) find(t *testing.T, what string) string {
 	return ""
 }
 
-// serving is a process of a node.
+// serving is a running node process.
 type serving struct {
 	*os.Process
 	addr string // for clients
@@ -136,7 +136,7 @@ func (n serving) signal(t *testing.T, what os.Signal) {
 	}
 }
 
-// eventually runs ndring ctl until it answers as wanted.
+// eventually runs ndring ctl until its output is as wanted.
 func eventually(t *testing.T, env []string, wanted string, args ...string) {
 	t.Helper()
 	last := ""
@@ -149,7 +149,7 @@ func eventually(t *testing.T, env []string, wanted string, args ...string) {
 	t.Fatalf("ndring ctl %q never says %q; instead:\n%s", args, wanted, last)
 }
 
-// `ndring ctl` is ndctl under another name, and ends with its exit codes.
+// `ndring ctl` is ndctl under another name, with its exit codes.
 func TestCtl(t *testing.T) {
 	t.Parallel()
 	nodes := startNodes(t, "NDRING_REQUIREPASS=secret")
@@ -188,7 +188,7 @@ func TestCtl(t *testing.T) {
 	}
 }
 
-// withoutAMajority has two of three nodes freeze in the middle of a change: it may come, and doing it again is right.
+// withoutAMajority freezes two of three nodes in the middle of a change: the change may still happen, and repeating it is safe.
 func withoutAMajority(t *testing.T, nodes []serving, env []string) {
 	t.Helper()
 	const uncertain = "UNCERTAIN, the cluster has not decided in time: the change may have been made, or may still be made; ndctl config get '*' --cluster shows it"

@@ -92,7 +92,7 @@ func killDuringBootstrap(t *testing.T) (phases []string) {
 }
 
 // bootstrapPhases are what a node has done, in order.
-var bootstrapPhases = []string{"nothing", "gave a claim", "was of a cluster", "served"}
+var bootstrapPhases = []string{"did nothing", "gave a claim", "belonged to a cluster", "served"}
 
 // await returns the first member that reaches a phase; nil if none does in that time.
 func await(all []*member, phase string, limit time.Duration) *member {
@@ -113,11 +113,11 @@ func (m *member) phase() string {
 	case strings.Contains(m.logged(), "ndring is ready"):
 		return "served"
 	case lacks(string(content), `"server":`) == "":
-		return "was of a cluster"
+		return "belonged to a cluster"
 	case lacks(string(content), `"claim":`) == "":
 		return "gave a claim"
 	}
-	return "nothing"
+	return "did nothing"
 }
 
 var makesLine = regexp.MustCompile(`msg="bootstrapping a cluster" cluster=(\S+)`)

@@ -38,7 +38,7 @@ func recoverOn(t *testing.T, m *member) *datafolder.Recovery {
 	return r
 }
 
-// toldOf is what CLUSTER TOPOLOGY tells that must be the same on all members.
+// toldOf returns the parts of CLUSTER TOPOLOGY that must be the same on all members.
 func (m *member) toldOf() (told struct {
 	Cluster, Leader string
 	Shards          []map[string]any
@@ -47,7 +47,7 @@ func (m *member) toldOf() (told struct {
 	return told
 }
 
-// Two of three voters are lost for good. The third one goes on alone with all that it has; the lost ones are forgotten, and new nodes join.
+// Two of three voters are lost for good. The third continues alone with all its arrays; the lost ones are forgotten, and new nodes join.
 func TestRecoveryOfOneOfThree(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -99,7 +99,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	here.readable(t, left, more)
 }
 
-// ofSlots returns those of the arrays that a member serves itself.
+// ofSlots returns the arrays that a member serves itself.
 func (a arrays) ofSlots(t *testing.T, m *member) arrays {
 	t.Helper()
 	here := arrays{}
@@ -110,7 +110,7 @@ func (a arrays) ofSlots(t *testing.T, m *member) arrays {
 			t.Errorf("%s has other bytes", key)
 		case err == nil:
 			here[key] = npy
-		case errors.Is(err, redis.Nil): // of a shard that has begun empty
+		case errors.Is(err, redis.Nil): // its shard has begun empty
 		case !strings.HasPrefix(err.Error(), "MOVED ") && !strings.HasPrefix(err.Error(), "CLUSTERDOWN "):
 			t.Errorf("%s: %v", key, err)
 		}
@@ -118,7 +118,7 @@ func (a arrays) ofSlots(t *testing.T, m *member) arrays {
 	return here
 }
 
-// Three of five voters are lost. One of the two that are left is recovered; it had been away, and knows less than the other one, which runs all the time, and takes over what the recovered one says.
+// Three of five voters are lost. Of the two that are left, one is recovered that was down and knows less than the other, which runs all the time and adopts the topology of the recovered one.
 func TestRecoveryOfTwoOfFive(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "n4", "n5")
@@ -170,7 +170,7 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	kept.leftOf(t, behind, left).readable(t, behind, left)
 	serves(t, behind, left)
 
-	// Both outlive a stop, now with logs that begin with the recovery.
+	// Both survive a stop, now with logs that begin with the recovery.
 	for _, m := range []*member{behind, left} {
 		m.stop()
 	}
@@ -181,8 +181,8 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	serves(t, behind, left)
 }
 
-// The two that were taken for lost were only stopped for a while, as a machine that hangs: they are a majority, and come back with all that they had. The
-// recovered node prevails, and no array is lost.
+// The two nodes believed lost were only stopped for a while, like a machine that hangs: they are a majority, and come back with everything. The recovered
+// node prevails, and no array is lost.
 func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -257,7 +257,7 @@ func TestRecoveryRefuses(t *testing.T) {
 	}
 }
 
-// Whoever recovers a node may be somebody else than whoever runs it. Only the superuser can be.
+// The user who recovers a node may differ from the user who runs it; only the superuser can do so.
 func TestRecoveryLeavesTheOwner(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")

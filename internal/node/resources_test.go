@@ -63,7 +63,7 @@ func TestGoMemoryLimit(t *testing.T) {
 	}
 }
 
-// A limit that is set while the node runs may be too much for its container too: the cluster's is one for all.
+// A limit set while the node runs may also be too much for its container: the cluster's limit applies to all nodes.
 func TestTooMuchWhileItRuns(t *testing.T) {
 	t.Parallel()
 	config, err := ParseConfig([]string{"--port", "0", "--http-port", "0", "--dir", "", "--maxmemory", "1mb"}, environment(), "test")
@@ -92,7 +92,7 @@ func TestTooMuchWhileItRuns(t *testing.T) {
 	}
 }
 
-// told is what a node logs.
+// told collects what a node logs.
 type told struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder

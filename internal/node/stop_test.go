@@ -17,7 +17,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// stopped ends a process by SIGTERM.
+// stopped stops a process with SIGTERM.
 func (p *process) stopped(t *testing.T) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -35,7 +35,7 @@ func (p *process) client(t *testing.T) *redis.Client {
 	return c
 }
 
-// Without a log, a clean stop writes what has changed, if there is a save point; without one it forgets it, as Redis does.
+// Without a log, a clean stop writes the changes if there is a save point; without one it loses them, as Redis does.
 func TestAStopSavesWithoutALog(t *testing.T) {
 	t.Parallel()
 	for save, want := range map[string]int{"3600 1000": 20, "": 0} {
@@ -56,7 +56,7 @@ func TestAStopSavesWithoutALog(t *testing.T) {
 	}
 }
 
-// One command with more arrays than a system call takes pieces is whole on disk.
+// One command with more arrays than a system call accepts buffers is complete on disk.
 func TestManyArraysInOneWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -81,7 +81,7 @@ func TestManyArraysInOneWrite(t *testing.T) {
 	}
 }
 
-// A start has a higher number than those before it, even if the clock went back in between: by it the cluster knows which start it hears.
+// Each start has a greater incarnation than earlier ones, even if the clock went back: it tells the cluster which start it hears from.
 func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -115,7 +115,7 @@ func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 	}
 }
 
-// A node that is stopped while it waits for its cluster has nothing to save, and says nothing of snapshots.
+// A node stopped while it waits for its cluster has nothing to save, and logs nothing about snapshots.
 func TestAStopWhileWaitingForTheCluster(t *testing.T) {
 	t.Parallel()
 	p := launch(t, program(t, nil, "--port", "0", "--http-port", "0", "--gossip-port", "0", "--bus-port", "0", "--shards", "16", "--dir", t.TempDir(),
@@ -127,7 +127,7 @@ func TestAStopWhileWaitingForTheCluster(t *testing.T) {
 	}
 }
 
-// What a lost log had is missed by ndring check, by a start, and by INFO.
+// ndring check, a start and INFO all report a lost log.
 func TestALostLogIsMissed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// Clients without the password send pipelines, of which they read nothing, to a node that has little room left: no key goes for them, no write is refused, and the node does
-// not need more for having served them.
+// Clients without the password send pipelines and read no replies, on a node with little memory left: no key is evicted for them, no write is refused, and the node
+// needs no more memory afterwards.
 func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
 	const strangers, room = 200, 10 << 20
@@ -36,7 +36,7 @@ func TestStrangersEvictNothing(t *testing.T) {
 		all = append(all, conn)
 		go io.WriteString(conn, pipeline) // fails when the connection ends
 	}
-	// Each sends more than the room there is by far: the node reads a part of it, and answers that before it reads on.
+	// Each sends far more than the free memory: the node reads a part of it, and answers that before it reads on.
 	for answered := int64(0); answered < strangers*10; {
 		c.want(t, "+OK", "NP.SET", "during", npyOfBytes(array))
 		answered = infoNumber(t, c.do(t, "INFO", "stats"), "total_error_replies")
@@ -94,7 +94,7 @@ func (c *loggedIn) want(t *testing.T, want string, args ...string) {
 	}
 }
 
-// npyOfBytes is a .npy file of n bytes.
+// npyOfBytes returns a .npy file of n bytes.
 func npyOfBytes(n int) string {
 	header := fmt.Sprintf("{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }\n", n)
 	return "\x93NUMPY\x01\x00" + string([]byte{byte(len(header)), 0}) + header + strings.Repeat("\x07", n)

@@ -89,7 +89,7 @@ func TestRedisCLI(t *testing.T) {
 			t.Errorf("redis-cli %s: %s", test.args, out)
 		}
 	}
-	// The memory is that of the whole process, so of one that does nothing else.
+	// The memory is that of the whole process, so this one does nothing else.
 	_, alone, err := net.SplitHostPort(startBuilt(t).resp)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func TestRedisCLI(t *testing.T) {
 	}
 }
 
-// What redis-cli does for people at a terminal: script gives it one.
+// What redis-cli does at a terminal, which script provides.
 func TestRedisCLIAtATerminal(t *testing.T) {
 	t.Parallel()
 	cli, script, n := tool(t, "redis-cli"), tool(t, "script"), openNode(t)
@@ -113,10 +113,10 @@ func TestRedisCLIAtATerminal(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		cmd := exec.CommandContext(ctx, script, "-qfec", "exec "+cli+" -p "+portOf(t, n)+" "+test.args, "/dev/null")
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // script ends its own child then
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // then script ends its child
 		cmd.WaitDelay = 5 * time.Second
 		cmd.Env = []string{"TERM=dumb", "PATH=" + os.Getenv("PATH")}
-		stdin, err := cmd.StdinPipe() // stays open: at its end script ends
+		stdin, err := cmd.StdinPipe() // stays open: script ends with it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,16 +126,16 @@ func TestRedisCLIAtATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		if test.stdin != "" {
-			out.wait(ctx, t, regexp.MustCompile(`:\d+> $`)) // what is typed before is lost
+			out.wait(ctx, t, regexp.MustCompile(`:\d+> $`)) // earlier input is lost
 			fmt.Fprint(stdin, test.stdin)
 		}
 		out.wait(ctx, t, regexp.MustCompile(test.want))
 		cancel()
-		cmd.Wait() // it was ended
+		cmd.Wait() // it was told to end
 	}
 }
 
-// watched is output in which something is waited for.
+// watched is output that a test waits for.
 type watched struct {
 	mu     sync.Mutex
 	b      bytes.Buffer
@@ -187,7 +187,7 @@ func TestRedisBenchmark(t *testing.T) {
 	}
 }
 
-// What Prometheus' exporter for Redis asks, and the fields that it makes its metrics of.
+// The commands of Prometheus' exporter for Redis, and the fields behind its metrics.
 func TestExporterConversation(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--slowlog-log-slower-than", "0", "--latency-monitor-threshold", "1")
