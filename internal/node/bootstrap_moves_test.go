@@ -84,7 +84,7 @@ func TestBootstrapWithNewAddresses(t *testing.T) {
 }
 
 // The shards of a stopped node are unavailable, with its name in the error, until it comes back.
-func TestBootstrapOfANodeThatWasStopped(t *testing.T) {
+func TestBootstrapThenOneNodeStops(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

@@ -64,7 +64,7 @@ func TestClusterSettingsSurviveRestarts(t *testing.T) {
 	fourth.start("--join", three[0].seed(), "--timeout", "40")
 	whole(t, all...)
 	if got := fourth.says("CONFIG", "GET", "timeout"); got != "[timeout 99]" {
-		t.Errorf("the new node goes by %s", got)
+		t.Errorf("the new node uses %s", got)
 	}
 	fourth.decides("CLUSTER", "CONFIG", "RESET", "timeout")
 	sameSetting(t, all, "timeout", "10", "20", "30", "40")

@@ -92,7 +92,7 @@ func TestClusterSettings(t *testing.T) {
 	joined := joinCluster(t, nodes, "--timeout", "33")
 	for name, want := range map[string]string{"timeout": "102", "max-array-bytes": "1024", "log-level": "debug", "maxclients": "10000"} {
 		if got := value(joined, name); got != want {
-			t.Errorf("%s of the node that has joined is %s, want %s", name, got, want)
+			t.Errorf("%s of the joined node is %s, want %s", name, got, want)
 		}
 	}
 
@@ -105,7 +105,7 @@ func TestClusterSettings(t *testing.T) {
 }
 
 // An invalid setting is refused with the errors of CONFIG SET, and nothing changes.
-func TestClusterSettingsThatAreRefused(t *testing.T) {
+func TestRefusedClusterSettings(t *testing.T) {
 	t.Parallel()
 	n := openNode(t)
 	expect(t, n, "+OK", "CLUSTER CONFIG SET timeout 5")
@@ -245,7 +245,7 @@ func TestClusterSettingsOfAnOlderTopology(t *testing.T) {
 }
 
 // A recovery undoes some settings of the cluster: they no longer apply, and neither do the decisions about them.
-func TestClusterSettingsThatARecoveryTakesBack(t *testing.T) {
+func TestRecoveryUndoesClusterSettings(t *testing.T) {
 	t.Parallel()
 	n := openNode(t, "--timeout", "60")
 	expect(t, n, "+OK", "CLUSTER CONFIG SET maxclients 50")

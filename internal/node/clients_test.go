@@ -160,7 +160,7 @@ func TestReadyOnlyWhileItServes(t *testing.T) {
 		t.Errorf("a node that does not serve answers %d", code)
 	}
 	if code, _ := httpGet(t, "http://"+n.HTTPAddr().String()+"/healthz"); code != 200 {
-		t.Errorf("a process that lives answers %d", code)
+		t.Errorf("a live process answers %d", code)
 	}
 	if err := New(n.config, n.log, n.effective.level).Close(t.Context()); err != nil {
 		t.Errorf("closing a node that was never opened: %v", err)

@@ -85,7 +85,7 @@ func TestConfigOfACluster(t *testing.T) {
 		t.Errorf("--port 0: %+v", c)
 	}
 	if c := parse("--port 0 --bus-port 5 --gossip-port 6"); c.BusPort != 5 || c.GossipPort != 6 {
-		t.Errorf("ports that are given: %+v", c)
+		t.Errorf("explicit ports: %+v", c)
 	}
 	want := []string{"node1", "node2:8000", "[::1]:9", "10.0.0.1"}
 	if c := parse("--join node1,node2:8000 --join [::1]:9 --join 10.0.0.1"); !reflect.DeepEqual(c.Join, want) {

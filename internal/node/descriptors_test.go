@@ -99,7 +99,7 @@ func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 	}
 }
 
-func TestTooFewFilesEndTheStart(t *testing.T) {
+func TestTooFewFilesFailTheStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cmd := withFiles(t, 100, "--dir", dir+"/data")
@@ -117,7 +117,7 @@ func TestTooFewFilesEndTheStart(t *testing.T) {
 }
 
 // A cluster setting that needs more descriptors than this node has is not applied here.
-func TestClustersMaxClientsMayBeTooMany(t *testing.T) {
+func TestClusterMaxclientsTooHigh(t *testing.T) {
 	config := Config{Descriptors: Descriptors{Clients: 100}}
 	if err := checkClusterSetting(config, "maxclients", "101"); err == nil || !strings.Contains(err.Error(), "try with 100") {
 		t.Error(err)
@@ -172,6 +172,6 @@ func TestBound(t *testing.T) {
 	second.Close()
 	third.Close()
 	if n := len(l.(*bounded).slots); n != 0 {
-		t.Errorf("%d places are taken when all have ended", n)
+		t.Errorf("%d slots are in use after all have ended", n)
 	}
 }

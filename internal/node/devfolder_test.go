@@ -9,7 +9,7 @@ import (
 )
 
 // The folder of a --dev process is removed with the process, or at the latest when the next one starts. Other folders stay.
-func TestDevFoldersOfTheDeadAreRemoved(t *testing.T) {
+func TestFoldersOfKilledDevProcessesAreRemoved(t *testing.T) {
 	t.Parallel()
 	parent, elsewhere := t.TempDir(), t.TempDir()
 	log := slog.New(slog.DiscardHandler)

@@ -64,7 +64,7 @@ func (d deaf) makeItTalk(t *testing.T) {
 		c := talkTo(t, d.resp)
 		io.WriteString(c, "*x\r\n")
 		if reply, err := io.ReadAll(c.r); err != nil || !strings.HasPrefix(string(reply), "-ERR Protocol error") {
-			t.Fatalf("what is no command is answered with %q, %v", reply, err)
+			t.Fatalf("an unknown command is answered with %q, %v", reply, err)
 		}
 		c.Close()
 	}
@@ -107,7 +107,7 @@ func talkTo(t *testing.T, address string) *talker {
 }
 
 // A log that is not read blocks nothing.
-func TestStandardErrorThatIsNotRead(t *testing.T) {
+func TestUnreadStandardError(t *testing.T) {
 	t.Parallel()
 	d := startDeaf(t)
 	d.makeItTalk(t)
@@ -115,7 +115,7 @@ func TestStandardErrorThatIsNotRead(t *testing.T) {
 }
 
 // Closing the terminal or the reader of the log does not end a node.
-func TestStandardErrorThatIsClosed(t *testing.T) {
+func TestClosedStandardError(t *testing.T) {
 	t.Parallel()
 	d := startDeaf(t)
 	d.pipe.Close()

@@ -10,7 +10,7 @@ import (
 )
 
 // A failed start does not fix the number of shards or the node id of the folder. A start that has served does.
-func TestAStartThatFailedBindsNothing(t *testing.T) {
+func TestFailedStartFixesNothing(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,10 +36,10 @@ func TestAStartThatFailedBindsNothing(t *testing.T) {
 		return nil
 	}
 	if err := open("first", "64", busy); err == nil || !strings.Contains(err.Error(), "cannot listen for clients") {
-		t.Fatalf("on a port that is taken: %v", err)
+		t.Fatalf("on a port in use: %v", err)
 	}
 	if err := open("second", "32", "0"); err != nil {
-		t.Fatalf("after a start that failed: %v", err)
+		t.Fatalf("after a failed start: %v", err)
 	}
 	for _, tc := range []struct{ name, shards, want string }{
 		{"second", "64", "it has 32 shards, not 64"}, {"first", "32", "the folder belongs to another node"},

@@ -90,7 +90,7 @@ func TestHandover(t *testing.T) {
 		t.Fatalf("seed %d: %v", seed, err)
 	default:
 	}
-	f.eventually("all shards are served by one node each", f.served)
+	f.eventually("each shard is served by one node", f.served)
 	c := f.client(r)
 	for _, err := range l.Verify(t.Context(), c) {
 		t.Errorf("seed %d: at the end: %v", seed, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // A reader that does not read blocks no logging. Dropped lines are counted, and reported when it reads again.
-func TestLogThatIsNotRead(t *testing.T) {
+func TestUnreadLog(t *testing.T) {
 	t.Parallel()
 	r, w := io.Pipe()
 	q := newLogQueue(w)
@@ -76,7 +76,7 @@ func (f *flaky) fail(yes bool) {
 }
 
 // Lines that could not be written are reported as soon as one can be.
-func TestLogThatFails(t *testing.T) {
+func TestFailingLog(t *testing.T) {
 	t.Parallel()
 	to := &flaky{failing: true}
 	q := newLogQueue(to)

@@ -44,7 +44,7 @@ func (m *member) saysLost(what string, args ...string) {
 }
 
 // A voter that loses its log does not start. As another server it comes back with its arrays.
-func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
+func TestMemberWithoutItsLogRejoins(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)
@@ -55,11 +55,11 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 	sameSetting(t, all, "timeout", "77")
 	loser := all[1]
 	if r, err := datafolder.OpenRejoin(loser.folder); err == nil {
-		t.Errorf("the folder of a node that runs: %v", r)
+		t.Errorf("the folder of a running node: %v", r)
 	}
 	loser.kill()
 	if _, err := datafolder.OpenRejoin(loser.folder); !errors.Is(err, cluster.ErrRaftIntact) {
-		t.Errorf("a folder that is whole: %v", err)
+		t.Errorf("an intact folder: %v", err)
 	}
 	file := loser.raftFile()
 	if err := os.Truncate(file, 2*int64(os.Getpagesize())); err != nil {
@@ -89,7 +89,7 @@ func TestAMemberThatHasLostItsLogComesBack(t *testing.T) {
 }
 
 // A lone node that loses its log has lost the settings of its cluster, and says so. It makes the cluster again around its arrays.
-func TestALoneNodeThatHasLostItsLogComesBack(t *testing.T) {
+func TestLoneNodeWithoutItsLogRejoins(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "single")
 	m.start()
@@ -124,7 +124,7 @@ func TestALoneNodeThatHasLostItsLogComesBack(t *testing.T) {
 }
 
 // The node's id and its place in the cluster are known although their files are lost.
-func TestAMemberWithoutItsSmallFiles(t *testing.T) {
+func TestMemberWithoutItsIdentityFiles(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "single")
 	m.start()

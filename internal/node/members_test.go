@@ -213,7 +213,7 @@ func eventually(t *testing.T, what string, all []*member, amiss func() string) {
 			t.Logf("%s said:\n%s", m.name, m.logged())
 		}
 	}
-	t.Fatalf("never came true: %s; instead: %s", what, last)
+	t.Fatalf("timed out waiting for: %s; instead: %s", what, last)
 }
 
 // whole waits until the members, and no other nodes, are one cluster that serves all slots, and all of them report that. It returns the cluster id.

@@ -72,7 +72,7 @@ func TestMembershipLeave(t *testing.T) {
 		t.Errorf("LEAVE: %s", reply)
 	}
 	whole(t, here...)
-	eventually(t, "the node says that it may be stopped", all, func() string {
+	eventually(t, "the node says that it can be stopped", all, func() string {
 		return lacks(leaver.info()["cluster_waiting_for"], "the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; after a restart it joins again")
 	})
 	t.Logf("cluster_waiting_for: %s", leaver.info()["cluster_waiting_for"])

@@ -15,7 +15,7 @@ import (
 )
 
 // used_memory matches the resident memory of the process within a tenth: after a fill, after overwrites of other sizes, after most keys are deleted.
-func TestUsedMemoryIsThatOfTheProcess(t *testing.T) {
+func TestUsedMemoryMatchesTheProcess(t *testing.T) {
 	p := startBuilt(t)
 	conn, err := net.Dial("tcp", p.resp)
 	if err != nil {

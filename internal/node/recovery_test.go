@@ -57,7 +57,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	kept.store(t, clusterClient(t, all...))
 	left, lost := all[0], all[1:]
 	if _, err := datafolder.OpenRecovery(left.folder); err == nil || lacks(err.Error(), "another process uses") != "" {
-		t.Errorf("the folder of a node that runs: %v", err)
+		t.Errorf("the folder of a running node: %v", err)
 	}
 	for _, m := range lost {
 		m.kill()
@@ -66,7 +66,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	left.stop()
 	r := recoverOn(t, left)
 	if r.Cluster != id || len(r.Voters) != 3 || len(r.Topology.Nodes) != 3 || r.Index == 0 || r.Term == 0 {
-		t.Errorf("before the recovery it knows of cluster %s, %d voters, %d nodes, entry %d of term %d", r.Cluster, len(r.Voters), len(r.Topology.Nodes), r.Index, r.Term)
+		t.Errorf("before the recovery it knows cluster %s, %d voters, %d nodes, entry %d of term %d", r.Cluster, len(r.Voters), len(r.Topology.Nodes), r.Index, r.Term)
 	}
 	if _, err := datafolder.OpenRecovery(left.folder); !errors.Is(err, cluster.ErrOnlyVoter) {
 		t.Errorf("a second recovery: %v", err)
@@ -183,7 +183,7 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 
 // The two nodes believed lost were only stopped for a while, like a machine that hangs: they are a majority, and come back with everything. The recovered
 // node prevails, and no array is lost.
-func TestRecoveryOfOneWhoseOthersComeBack(t *testing.T) {
+func TestRecoveryWhenTheOthersComeBack(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)
@@ -252,13 +252,13 @@ func TestRecoveryRefuses(t *testing.T) {
 			t.Errorf("without %s: %v", gone, err)
 		}
 		if _, err := os.Stat(gone); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s was made by looking: %v", gone, err)
+			t.Errorf("%s was created by reading: %v", gone, err)
 		}
 	}
 }
 
 // The user who recovers a node may differ from the user who runs it; only the superuser can do so.
-func TestRecoveryLeavesTheOwner(t *testing.T) {
+func TestRecoveryKeepsTheOwner(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

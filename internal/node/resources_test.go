@@ -64,7 +64,7 @@ func TestGoMemoryLimit(t *testing.T) {
 }
 
 // A limit set while the node runs may also be too much for its container: the cluster's limit applies to all nodes.
-func TestTooMuchWhileItRuns(t *testing.T) {
+func TestMaxmemoryTooHighWhileRunning(t *testing.T) {
 	t.Parallel()
 	config, err := ParseConfig([]string{"--port", "0", "--http-port", "0", "--dir", "", "--maxmemory", "1mb"}, environment(), "test")
 	if err != nil {
@@ -110,7 +110,7 @@ func (l *told) String() string {
 	return l.text.String()
 }
 
-func TestTooMuch(t *testing.T) {
+func TestMaxmemoryTooHigh(t *testing.T) {
 	for _, test := range []struct {
 		container, maxmemory int64
 		want                 bool

@@ -36,7 +36,7 @@ func (p *process) client(t *testing.T) *redis.Client {
 }
 
 // Without a log, a clean stop writes the changes if there is a save point; without one it loses them, as Redis does.
-func TestAStopSavesWithoutALog(t *testing.T) {
+func TestStopWithoutALogSaves(t *testing.T) {
 	t.Parallel()
 	for save, want := range map[string]int{"3600 1000": 20, "": 0} {
 		args := []string{"--dir", t.TempDir(), "--shards", "16", "--appendonly", "no", "--save", save}
@@ -116,7 +116,7 @@ func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 }
 
 // A node stopped while it waits for its cluster has nothing to save, and logs nothing about snapshots.
-func TestAStopWhileWaitingForTheCluster(t *testing.T) {
+func TestStopWhileWaitingForTheCluster(t *testing.T) {
 	t.Parallel()
 	p := launch(t, program(t, nil, "--port", "0", "--http-port", "0", "--gossip-port", "0", "--bus-port", "0", "--shards", "16", "--dir", t.TempDir(),
 		"--bootstrap-expect", "3", "--join", "127.0.0.1:1", "--bind", "127.0.0.1"))
@@ -128,7 +128,7 @@ func TestAStopWhileWaitingForTheCluster(t *testing.T) {
 }
 
 // ndring check, a start and INFO all report a lost log.
-func TestALostLogIsMissed(t *testing.T) {
+func TestLostLogIsReported(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := startProcess(t, "--dir", dir, "--shards", "16")
