@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// starved is a listener of a process without descriptors: it accepts nothing until the spare one is let go for it, which Server does together with a deadline.
+// starved is a listener without file descriptors: it accepts a client only after the server has closed its
+// spare one, which the server announces by setting a deadline.
 type starved struct {
 	net.Listener
 	allowed, failures chan struct{}
@@ -34,7 +35,7 @@ func (l *starved) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-// Without a descriptor, a client is told so, and the log is told once, not for each client.
+// Without a file descriptor, each client gets an error, and the log one warning, not one for each client.
 func TestNoDescriptorsForClients(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -56,7 +57,7 @@ func TestNoDescriptorsForClients(t *testing.T) {
 		}
 		defer nc.Close()
 		l.failures <- struct{}{}
-		nc.SetDeadline(time.Now().Add(time.Minute)) // against a hang
+		nc.SetDeadline(time.Now().Add(time.Minute)) // in case the test hangs
 		var got bytes.Buffer
 		if _, err := got.ReadFrom(nc); err != nil || got.String() != "-ERR max number of clients reached\r\n" {
 			t.Fatalf("client %d got %q, %v", i, &got, err)

@@ -47,14 +47,14 @@ func npSet(c *call, k *keyAccess) {
 	}
 }
 
-// value makes argument i a value without attrs and parts. Its CRC is of the .npy alone.
+// value returns an argument as a value without attrs and parts. Its CRC covers the .npy only.
 func (k *keyAccess) value(a *resp.Arg) (shard.Value, error) {
 	npy := a.Bytes()
 	if err := k.header.check(npy, k.maxArrayBytes); err != nil {
 		return shard.Value{}, err
 	}
 	value := shard.Value{NPY: npy, CRC: a.CRC()}
-	if value.Buffer = a.Retain(); value.Buffer == nil { // a buffer has its frame
+	if value.Buffer = a.Retain(); value.Buffer == nil { // a large argument has its frame
 		value.Before, value.After = resp.BulkFrame(len(npy))
 	}
 	return value, nil
@@ -209,7 +209,7 @@ func npSlice(c *call, k *keyAccess) {
 func npVerify(c *call, k *keyAccess) {
 	c.withEntry(k, func(e *shard.Entry) {
 		if err := e.Verify(); err != nil {
-			k.log.Error("a stored value is corrupt", "key", string(c.arg(1)), "version", e.Version(), "err", err)
+			k.log.Error("stored value is corrupt", "key", string(c.arg(1)), "version", e.Version(), "err", err)
 			c.replies.Error(err)
 			return
 		}
@@ -260,7 +260,7 @@ func npMeta(c *call, k *keyAccess) {
 	})
 }
 
-// withEntry calls write with the entry of the only key, or writes null.
+// withEntry calls write with the entry of the key, or writes null.
 func (c *call) withEntry(k *keyAccess, write func(*shard.Entry)) {
 	entry := k.shard.Get(c.arg(1), k.touch)
 	if entry == nil {
@@ -271,11 +271,11 @@ func (c *call) withEntry(k *keyAccess, write func(*shard.Entry)) {
 	write(entry)
 }
 
-// withHeader is withEntry for what the header says.
+// withHeader is withEntry with the entry's parsed header.
 func (c *call) withHeader(k *keyAccess, write func(*shard.Entry, *array.Header)) {
 	c.withEntry(k, func(e *shard.Entry) {
 		h, err := e.Header()
-		if err != nil { // it was checked when it came
+		if err != nil { // it was valid when it was stored
 			c.replies.Error(fmt.Errorf("%w: %w", shard.ErrCorrupt, err))
 			return
 		}

@@ -10,8 +10,8 @@ func (s *Server) audit(x *conn, c *call, failed bool) {
 	}
 	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.addr(), "name", x.identity.Load().name}
 	if failed {
-		s.log.Info("a client failed to change the node", append(attrs, "err", c.replies.LastError())...)
+		s.log.Info("client failed to change the node", append(attrs, "err", c.replies.LastError())...)
 		return
 	}
-	s.log.Info("a client has changed the node", attrs...)
+	s.log.Info("client changed the node", attrs...)
 }

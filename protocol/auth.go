@@ -2,9 +2,9 @@ package protocol
 
 import "crypto/subtle"
 
-// deniedText is what a client from elsewhere reads while there is no password.
-const deniedText = "DENIED ndring is in protected mode: it has no password, so it takes clients from this machine alone. " +
-	"Start it with --requirepass, or with --protected-mode no where the network is trusted."
+// deniedText is the reply to a client from another machine while there is no password.
+const deniedText = "DENIED ndring is in protected mode: it has no password, so it accepts clients from this machine only. " +
+	"Start it with --requirepass, or with --protected-mode no if the network is trusted."
 
 func auth(c *call, x *conn) {
 	user, password := "default", c.arg(1)
@@ -27,7 +27,7 @@ func auth(c *call, x *conn) {
 	c.replies.OK()
 }
 
-// logIn checks a password and lets the client in. Where there is none, any one will do, as in Redis.
+// logIn authenticates the client. Without a configured password any password is right, as in Redis.
 func (c *conn) logIn(user string, password []byte) bool {
 	want := c.server.config.Load().Password
 	if user != "default" || want != "" && subtle.ConstantTimeCompare([]byte(want), password) != 1 {
@@ -38,7 +38,7 @@ func (c *conn) logIn(user string, password []byte) bool {
 	return true
 }
 
-// reset resets the connection: RESP2, no name, no transaction, before AUTH where there is a password.
+// reset resets the connection: RESP2, no name, no transaction, not authenticated if there is a password.
 // It keeps the library's name and version, as Redis does.
 func reset(c *call, x *conn) {
 	x.endTransaction()

@@ -29,7 +29,7 @@ func TestPassword(t *testing.T) {
 		{"PING", `+PONG`},
 		{"NP.SET k $A", `+OK`},
 		{"AUTH wrong", `-WRONGPASS invalid username-password pair or user is disabled.`},
-		{"NP.GET k", `"$A"`}, // a wrong password takes nothing away, as in Redis
+		{"NP.GET k", `"$A"`}, // a wrong password does not log out, as in Redis
 		{"RESET", `+RESET`},
 		{"NP.GET k", `-NOAUTH Authentication required.`},
 		{"AUTH default secret", `+OK`},
@@ -47,7 +47,7 @@ func TestPassword(t *testing.T) {
 	}
 }
 
-// A stranger gets room for a password and no more.
+// A stranger gets room for a password and nothing else.
 func TestLimitsBeforeAuth(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret"})
@@ -115,10 +115,10 @@ func TestProtectedMode(t *testing.T) {
 	go s.acceptConn(farConn{ours, far}, "default")
 	c := &client{t: t, Conn: theirs, r: bufio.NewReader(theirs)}
 	if got := c.closed(); got != "-"+deniedText+"\r\n" {
-		t.Errorf("a client from elsewhere got %q", got)
+		t.Errorf("a client from another machine got %q", got)
 	}
 	if n := s.Stats().Denied; n != 1 {
-		t.Errorf("%d clients are counted as turned away", n)
+		t.Errorf("%d denied clients are counted", n)
 	}
 }
 

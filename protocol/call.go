@@ -88,7 +88,7 @@ func checkKey(key []byte) error {
 	return nil
 }
 
-// settingPairs reads names and values from an argument on.
+// settingPairs returns the names and values that begin at an argument.
 func (c *call) settingPairs(from int) (changes []Setting) {
 	for i := from; i < len(c.args); i += 2 {
 		changes = append(changes, Setting{strings.ToLower(string(c.arg(i))), string(c.arg(i + 1))})
@@ -96,7 +96,7 @@ func (c *call) settingPairs(from int) (changes []Setting) {
 	return changes
 }
 
-// settingNames reads names from an argument on.
+// settingNames returns the names that begin at an argument.
 func (c *call) settingNames(from int) (names []string) {
 	for i := from; i < len(c.args); i++ {
 		names = append(names, strings.ToLower(string(c.arg(i))))
@@ -104,7 +104,7 @@ func (c *call) settingNames(from int) (names []string) {
 	return names
 }
 
-// showSettings answers the settings of which one of the patterns has the name; those are the arguments from one on.
+// showSettings writes the settings that match one of the patterns, which begin at an argument.
 func (c *call) showSettings(settings []Setting, from int) {
 	var found []Setting
 	for _, setting := range settings {
@@ -114,7 +114,7 @@ func (c *call) showSettings(settings []Setting, from int) {
 				continue
 			}
 			if strings.EqualFold(pattern, setting.Name) {
-				setting.Name = pattern // a name comes back as it was asked for, as in Redis
+				setting.Name = pattern // the name as the client spelled it, as in Redis
 			}
 			found = append(found, setting)
 			break

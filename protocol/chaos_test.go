@@ -14,11 +14,11 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// chaosWords are what random commands are made of.
+// chaosWords are the arguments of random commands.
 var chaosWords = []string{"k", "{t}a", "{t}b", "", "0", "1", "-1", "x", "*", "NX", "XX", "EX", "PX", "GET", "RESET", "ON", "OFF", "ID", "TYPE", "normal", "COUNT", "MATCH", "SAMPLES", "5",
 	"16383", "SLOTSRANGE", "ORDERBY", "key-count", "LIMIT", "WITHATTRS", "WITHVERSION", "REQID", "id", ":", "::-1", "maxclients", "50", "3", "2", "99999999999999999999"}
 
-// chaosCommand makes a command of the table with random arguments, or one that is likely to be right.
+// chaosCommand returns a command of the table with random arguments, or one that is likely to succeed.
 func chaosCommand(random *rand.Rand) []string {
 	pick := func(of []string) string { return of[random.IntN(len(of))] }
 	key := pick([]string{"{t}a", "{t}b", "{t}c"})
@@ -46,8 +46,8 @@ func chaosCommand(random *rand.Rand) []string {
 
 func pickCommand(random *rand.Rand, of [][]string) []string { return of[random.IntN(len(of))] }
 
-// Many clients do whatever comes to their minds, pipelined, and some leave in the middle: each reply is RESP, nobody panics, and in the end nothing
-// is held (which start checks).
+// Many clients send random commands in pipelines, and some disconnect in the middle: each reply is RESP,
+// no connection panics, and in the end no memory is held (which start checks).
 func TestChaosOfCommands(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -72,7 +72,7 @@ func TestChaosOfCommands(t *testing.T) {
 	s.dial(t).want("+PONG", "PING")
 }
 
-// chaosClient is one connection; it reports whether to go on.
+// chaosClient is one connection. It reports whether to go on.
 func chaosClient(t *testing.T, s *testServer, random *rand.Rand) bool {
 	nc, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -89,7 +89,7 @@ func chaosClient(t *testing.T, s *testServer, random *rand.Rand) bool {
 		for range 60 {
 			stream := encode(chaosCommand(random)...)
 			if random.IntN(200) == 0 {
-				stream = stream[:random.IntN(len(stream))] // it leaves in the middle
+				stream = stream[:random.IntN(len(stream))] // it disconnects in the middle
 			}
 			if _, err := io.WriteString(nc, stream); err != nil {
 				return

@@ -18,7 +18,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// pattern returns n bytes of which each is known from the first eight.
+// pattern returns n bytes that follow from the first eight.
 func pattern(n int, seed uint64) []byte {
 	b := make([]byte, n)
 	var first [8]byte
@@ -39,7 +39,7 @@ func isPattern(b []byte) bool {
 	return true
 }
 
-// churner is a client that writes and reads at random, and looks at every byte that it gets.
+// churner is a client that writes and reads at random, and checks every byte that it receives.
 type churner struct {
 	net.Conn
 	*bufio.Reader
@@ -133,8 +133,8 @@ func (c *churner) reply() error {
 	return nil
 }
 
-// Overwrites, deletions, evictions, expiry and slow readers at random, while memory goes back to the system and entries are moved: nobody ever
-// gets a wrong byte. NDRING_CHURN=5m makes it last longer.
+// Random overwrites, deletions, evictions, expiry and slow readers, while memory returns to the system and
+// entries move: no client ever receives a wrong byte. NDRING_CHURN=5m prolongs the test.
 func TestChurn(t *testing.T) {
 	long := 2 * time.Second
 	if text := os.Getenv("NDRING_CHURN"); text != "" {
@@ -145,11 +145,11 @@ func TestChurn(t *testing.T) {
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d, %v", seed, long)
-	s := start(t, Config{MaxReplyBytes: 1 << 30}) // a whole pipeline's replies may wait
+	s := start(t, Config{MaxReplyBytes: 1 << 30}) // the replies of a whole pipeline may wait
 	s.limit(shard.AllKeysLRU, 12<<20)
-	s.logs.to(t.Output()) // says why a connection is closed
+	s.logs.to(t.Output()) // shows why a connection is closed
 	began := time.Now()
-	goOn := func() bool { // until the time is up and memory was short
+	goOn := func() bool { // until the time has passed and memory was short
 		passed := time.Since(began)
 		return passed < long || passed < long+time.Minute && s.store.Stats().Evicted == 0
 	}
@@ -165,7 +165,7 @@ func TestChurn(t *testing.T) {
 			for goOn() {
 				batch := 1 + c.rand.IntN(12)
 				sent := make(chan error)
-				go func() { // a pipeline is written while nobody reads, and the replies wait
+				go func() { // the pipeline is written before a reply is read, so replies wait
 					var err error
 					for i := 0; i < batch && err == nil; i++ {
 						_, err = io.WriteString(c.Conn, c.command())
@@ -204,7 +204,7 @@ func TestChurn(t *testing.T) {
 	stats := s.Stats()
 	t.Logf("%d commands, %d MB read, %d evicted, %d expired", commands.Load(), read.Load()>>20, stats.Store.Evicted, stats.Store.Expired)
 	if wrong.Load() > 0 {
-		t.Errorf("%d times wrong bytes", wrong.Load())
+		t.Errorf("wrong bytes, %d times", wrong.Load())
 	}
 	if commands.Load() == 0 || read.Load() == 0 || stats.Store.Evicted == 0 {
 		t.Error("nothing happened")

@@ -24,7 +24,7 @@ func clientReply(c *call, x *conn) {
 	}
 }
 
-// clientNoEvict is accepted: no connection is ever closed for want of memory.
+// clientNoEvict has no effect: no connection is ever closed to free memory.
 func clientNoEvict(c *call, x *conn) {
 	on, ok := onOff(c.option(2))
 	if !ok {
@@ -48,7 +48,7 @@ func clientNoTouch(c *call, x *conn) {
 
 func onOff(word string) (on, ok bool) { return word == "ON", word == "ON" || word == "OFF" }
 
-// clientTracking can only be turned off: nobody is told of keys that change.
+// clientTracking only supports OFF.
 func clientTracking(c *call) {
 	on, ok := onOff(c.option(2))
 	err := checkTrackingOptions(c.args[3:])
@@ -64,7 +64,7 @@ func clientTracking(c *call) {
 	}
 }
 
-// checkTrackingOptions reads the options of CLIENT TRACKING, which Redis takes with OFF too.
+// checkTrackingOptions checks the options of CLIENT TRACKING, which Redis accepts with OFF, too.
 func checkTrackingOptions(args []resp.Arg) error {
 	for i := 0; i < len(args); i++ {
 		switch option := upper(string(args[i].Bytes())); {
@@ -83,7 +83,7 @@ func checkTrackingOptions(args []resp.Arg) error {
 	return nil
 }
 
-// clientGetRedir answers -1: tracking is off.
+// clientGetRedir writes -1: tracking is off.
 func clientGetRedir(c *call) { c.replies.Int(-1) }
 
 func clientPause(c *call, p *pause) {
@@ -118,7 +118,7 @@ func clientUnpause(c *call, p *pause) {
 	c.replies.OK()
 }
 
-// clientKill takes an address, as it always did, or filters, all of which must fit.
+// clientKill kills the client of an address (the old form), or those that match all filters.
 func clientKill(c *call, x *conn, all *connections) {
 	if len(c.args) == 3 {
 		addr := string(c.arg(2))
@@ -197,7 +197,7 @@ func killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error)
 	}, skipMe, nil
 }
 
-// kill closes the connections that fit and returns how many they are. One's own gets its reply first.
+// kill closes the connections that fit and returns their number. The caller's own is closed after its reply.
 func (all *connections) kill(x *conn, fits func(*conn) bool, skipMe bool) (killed int) {
 	for _, other := range all.sorted() {
 		switch {

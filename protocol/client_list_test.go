@@ -9,7 +9,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// shows returns the number of a field in a client's line of CLIENT LIST.
+// shows returns a numeric field of a client's line in CLIENT LIST.
 func shows(t *testing.T, watcher *client, id, name string) int {
 	t.Helper()
 	line := watcher.do("CLIENT", "LIST", "ID", id)
@@ -20,7 +20,7 @@ func shows(t *testing.T, watcher *client, id, name string) int {
 	return n
 }
 
-// CLIENT LIST tells where the memory of a connection is, by Redis' names and with values that are so.
+// CLIENT LIST shows where the memory of a connection is, with Redis' names and correct values.
 func TestClientListShowsMemory(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -40,7 +40,7 @@ func TestClientListShowsMemory(t *testing.T) {
 		t.Errorf("fd=%d", fd)
 	}
 
-	c.send("*3\r\n$6\r\nNP.SET\r\n$1\r\nk\r\n$1000000\r\n" + strings.Repeat("x", 1000)) // a part of a large argument
+	c.send("*3\r\n$6\r\nNP.SET\r\n$1\r\nk\r\n$1000000\r\n" + strings.Repeat("x", 1000)) // part of a large argument
 	is("argv-mem", within(1_000_007, 1_000_007))
 	line, sum := watcher.do("CLIENT", "LIST", "ID", id), 0
 	for _, part := range []string{"qbuf", "qbuf-free", "argv-mem", "multi-mem", "rbs", "omem"} {
@@ -50,7 +50,7 @@ func TestClientListShowsMemory(t *testing.T) {
 	if total, err := strconv.Atoi(field(line, " tot-mem", "=")); err != nil || total <= sum || total > sum+10_000 {
 		t.Errorf("tot-mem is not %d and the connection itself: %q", sum, line)
 	}
-	c.send(strings.Repeat("x", 999_000) + "\r\n*2\r\n$4\r\nPING\r\n$") // and a part of a small one
+	c.send(strings.Repeat("x", 999_000) + "\r\n*2\r\n$4\r\nPING\r\n$") // and part of a small one
 	if got := c.reply(); !strings.HasPrefix(got, "-BADNPY") {
 		t.Fatal(got)
 	}
@@ -72,7 +72,7 @@ func TestClientListShowsMemory(t *testing.T) {
 		t.Errorf("rbp=%d", n)
 	}
 
-	c.send(strings.Repeat(encode("NP.GET", "k"), 200)) // 20 MB that nobody reads
+	c.send(strings.Repeat(encode("NP.GET", "k"), 200)) // 20 MB that the client does not read yet
 	is("oll", func(n int) bool { return n > 0 })
 	is("omem", func(n int) bool { return n > 1_000_000 })
 	if line := watcher.do("CLIENT", "LIST", "ID", id); field(line, "events", "=") != "rw" {
@@ -83,6 +83,6 @@ func TestClientListShowsMemory(t *testing.T) {
 	}
 	is("omem", within(0, 0))
 	if line := c.do("CLIENT", "INFO"); field(line, "events", "=") != "r" || field(line, "argv-mem", "=") != fmt.Sprint(len("CLIENTINFO")) {
-		t.Errorf("one's own line: %q", line)
+		t.Errorf("the client's own line: %q", line)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// publish makes known what the connection takes.
+// publish updates the memory usage that other clients see.
 func (c *conn) publish() {
 	unread, free, args, kept := c.reader.Sizes()
 	c.usage.unread.Store(unread)
@@ -24,7 +24,7 @@ func (c *conn) publish() {
 	c.usage.replyBuffer.Store(c.replies.Out.BufferBytes())
 }
 
-// describe writes the connection's line of CLIENT LIST, with the fields of Redis 7.2.
+// describe returns the connection's line of CLIENT LIST, with the fields of Redis 7.2.
 func (c *conn) describe() string {
 	command := "NULL"
 	if row := c.lastCommand.Load(); row != nil {
@@ -48,10 +48,11 @@ func (c *conn) describe() string {
 		command, id.proto, id.library, id.libraryVersion)
 }
 
-// addr returns where the client is.
+// addr returns the client's address.
 func (c *conn) addr() string { return c.origin.remote.String() }
 
-// flags returns the letters of CLIENT LIST: x within a transaction, r after READONLY, e and T for NO-EVICT and NO-TOUCH, N for none.
+// flags returns the flags of CLIENT LIST: x within a transaction, r after READONLY, e for NO-EVICT, T for
+// NO-TOUCH, N for none.
 func (c *conn) flags() (letters string) {
 	id := c.identity.Load()
 	for _, flag := range []struct {
@@ -68,7 +69,7 @@ func (c *conn) flags() (letters string) {
 	return letters
 }
 
-// descriptorOf returns the file descriptor of a socket, and -1 for another connection.
+// descriptorOf returns the file descriptor of a socket, or -1 if the connection is not a socket.
 func descriptorOf(nc net.Conn) int {
 	descriptor := -1
 	if socket, ok := nc.(syscall.Conn); ok {
@@ -101,7 +102,7 @@ func clientList(c *call, x *conn, all *connections) {
 	c.replies.Verbatim(b.String())
 }
 
-// clientFilter reads TYPE and ID of CLIENT LIST.
+// clientFilter parses TYPE and ID of CLIENT LIST.
 func clientFilter(args []resp.Arg) (func(*conn) bool, error) {
 	if len(args) == 0 {
 		return func(*conn) bool { return true }, nil
@@ -129,7 +130,7 @@ func clientFilter(args []resp.Arg) (func(*conn) bool, error) {
 	return nil, errSyntax
 }
 
-// clientType reads TYPE of CLIENT LIST and CLIENT KILL. All clients are normal ones.
+// clientType parses TYPE of CLIENT LIST and CLIENT KILL. All clients are normal.
 func clientType(name string) (func(*conn) bool, error) {
 	switch strings.ToLower(name) {
 	case "normal":

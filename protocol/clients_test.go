@@ -49,7 +49,7 @@ func TestClientKill(t *testing.T) {
 	eventually(t, "the victims are gone", func() bool { return s.Stats().Clients == 1 })
 	c.want(":1", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
 	if got := c.closed(); got != "" {
-		t.Errorf("one's own connection got %q", got)
+		t.Errorf("the client's own connection got %q", got)
 	}
 }
 
@@ -60,14 +60,14 @@ func TestClientPause(t *testing.T) {
 	writer.want("+OK", "NP.SET", "k", arrayA)
 	operator.want("+OK", "CLIENT", "PAUSE", "100000", "WRITE")
 	writer.send(encode("PING") + encode("DEL", "k"))
-	if got := writer.reply(); got != "+PONG" { // what came before is answered
+	if got := writer.reply(); got != "+PONG" { // earlier commands are answered
 		t.Error(got)
 	}
 	last.want("+OK", "MULTI")
 	last.want("+QUEUED", "EXISTS", "k")
 	last.want("[:1]", "EXEC")
 	reader.want(":1", "EXISTS", "k")
-	operator.want("+OK", "CLIENT", "PAUSE", "1") // shorter: nothing changes, but ALL does
+	operator.want("+OK", "CLIENT", "PAUSE", "1") // the shorter time does not count, but ALL does
 	reader.send(encode("EXISTS", "k"))
 	eventually(t, "both wait", func() bool { return s.pause.waiting.Load() == 2 })
 	operator.want("+OK", "CLIENT", "UNPAUSE")
@@ -76,10 +76,10 @@ func TestClientPause(t *testing.T) {
 	}
 	reader.reply()
 	operator.want("+OK", "CLIENT", "PAUSE", "20")
-	reader.want(":0", "EXISTS", "k") // once the time is over
+	reader.want(":0", "EXISTS", "k") // once the time has passed
 }
 
-// A pause does not hold up the end of the server.
+// A pause does not delay the server's shutdown.
 func TestPauseEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -111,12 +111,12 @@ func TestClientReply(t *testing.T) {
 	}
 }
 
-// What ends the silence is answered itself, as in Redis: else a client waits for ever.
+// The command that ends the suppression is answered, as in Redis: otherwise the client would wait forever.
 func TestClientReplyEnds(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	for name, test := range map[string]struct {
-		send []string // blanks between words
+		send []string // words separated by blanks
 		want []string
 	}{
 		"ON after SKIP":      {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
@@ -204,7 +204,7 @@ func TestMemoryUsageGrowsWithTheValue(t *testing.T) {
 	if got := c.do("MEMORY", "STATS"); !strings.Contains(got, `"keys.count" :3 `) || !strings.Contains(got, `"dataset.bytes" :100`) {
 		t.Errorf("MEMORY STATS: %s", got)
 	}
-	// The race detector's own memory is much more than all that is stored here.
+	// The race detector uses much more memory than the values in this test.
 	if got := c.do("MEMORY", "DOCTOR"); !strings.Contains(got, "Nothing looks wrong") && !memory.OnGoHeap {
 		t.Errorf("MEMORY DOCTOR: %s", got)
 	}

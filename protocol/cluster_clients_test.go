@@ -13,7 +13,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// realNodes starts three servers that have one topology, in which the shards are dealt out in turn.
+// realNodes starts three servers with one topology, in which shards are assigned round-robin.
 func realNodes(t *testing.T) (servers [3]*testServer, topo *topology.Topology) {
 	t.Helper()
 	topo = &topology.Topology{Cluster: "c1", Shards: make([]topology.Shard, 256)}
@@ -33,7 +33,7 @@ func realNodes(t *testing.T) (servers [3]*testServer, topo *topology.Topology) {
 	return servers, topo
 }
 
-// A standard client finds every key, and goes on when all shards begin anew on the next node.
+// A standard client finds every key, and still does after all shards have moved, empty, to the next node.
 func TestGoRedisFollowsTheTopology(t *testing.T) {
 	t.Parallel()
 	for _, proto := range []int{2, 3} {

@@ -12,15 +12,15 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// decisionTime is for how long a client waits until the cluster has decided on a change.
+// decisionTime bounds the wait for the cluster's decision on a change.
 const decisionTime = 10 * time.Second
 
 func clusterMyID(c *call, r *router) { c.replies.Text(string(r.cluster.Self())) }
 
 func clusterKeySlot(c *call) { c.replies.Int(int64(topology.Slot(c.arg(2)))) }
 
-// clusterLinks answers at most one link to a peer and one from it, as Redis does: tools look links
-// up by peer and direction. The bus may have more connections.
+// clusterLinks writes at most one link to a peer and one from it, as Redis does: tools look up links by
+// peer and direction. The bus may have more connections.
 func clusterLinks(c *call, r *router) {
 	links := joinLinks(r.cluster.Links())
 	w := c.replies
@@ -46,8 +46,8 @@ func clusterLinks(c *call, r *router) {
 	}
 }
 
-// joinLinks joins the connections to a peer into one link, and those from it into another. A link is
-// as old as its oldest connection.
+// joinLinks merges the connections to a peer into one link, and those from it into another. A link is as
+// old as its oldest connection.
 func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 	type end struct {
 		node    topology.NodeID
@@ -69,7 +69,7 @@ func joinLinks(all []ClusterLink) (joined []ClusterLink) {
 	return joined
 }
 
-// clusterMeet checks its operands as Redis does. A node finds others by gossip, which it joins when it starts.
+// clusterMeet checks its operands as Redis does, and fails: nodes join by gossip when they start.
 func clusterMeet(c *call) {
 	port, ok := resp.ParseInt(c.arg(3))
 	busOK := true
@@ -86,11 +86,11 @@ func clusterMeet(c *call) {
 	case net.ParseIP(string(c.arg(2))) == nil || port < 1 || port > 65535:
 		c.replies.Error(fmt.Errorf("Invalid node address specified: %.64s:%.64s", c.arg(2), c.arg(3)))
 	default:
-		c.replies.Error(errors.New("nodes do not meet by command: start the new node with --join and the address of a node of the cluster"))
+		c.replies.Error(errors.New("CLUSTER MEET is not supported: start the new node with --join and the address of a node of the cluster"))
 	}
 }
 
-// clusterForget gives up the copies that a node had. One that is alive would come back with them, and can leave in order instead.
+// clusterForget gives up the copies of a lost node. A live node would return with them; it can leave instead.
 func clusterForget(c *call, r *router) {
 	id := topology.NodeID(c.arg(2))
 	node, known := r.cluster.Topology().Node(id)
@@ -149,7 +149,7 @@ func (r *router) hasSuccessor(topo *topology.Topology) bool {
 	return false
 }
 
-// decide proposes a change and answers what became of it. The connection waits, and nobody else.
+// decide proposes a change and writes its outcome. Only this connection waits.
 func (r *router) decide(c *call, propose func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.Background(), decisionTime)
 	defer cancel()
@@ -175,7 +175,7 @@ func (r *router) decide(c *call, propose func(context.Context) error) {
 	c.replies.OK()
 }
 
-// clusterFailover is for replicas, of which there are none.
+// clusterFailover fails: this node is not a replica.
 func clusterFailover(c *call) {
 	if len(c.args) > 3 {
 		c.replies.Error(c.subcommandError())

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// clusterConfig is CONFIG for all nodes at once: what it sets the cluster keeps.
+// clusterConfig is CONFIG for all nodes. The cluster keeps the settings.
 func clusterConfig(c *call, r *router) {
 	topo := r.cluster.Topology()
 	_, member := topo.Node(r.cluster.Self())

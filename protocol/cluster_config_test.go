@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// What is wrong with the command is said at once. Whether the settings are right is for the node to say.
+// Errors in the command are reported at once. Whether the settings are valid is up to the node.
 func TestClusterConfig(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
@@ -36,7 +36,7 @@ func TestClusterConfig(t *testing.T) {
 		{"CLUSTER CONFIG REWRITE now", `-ERR unknown subcommand 'REWRITE'. Try CLUSTER HELP.`},
 		{"MULTI", `+OK`}, {"CLUSTER CONFIG SET timeout 5", `-ERR Command not allowed inside a transaction`}, {"DISCARD", `+OK`},
 	})
-	c.want(`-TOOLARGE too large: an argument of 65537 bytes, the limit here is 65536`, "CLUSTER", "CONFIG", "SET", "save", strings.Repeat("9", 64<<10+1)) // all nodes would keep it
+	c.want(`-TOOLARGE too large: an argument of 65537 bytes, the limit here is 65536`, "CLUSTER", "CONFIG", "SET", "save", strings.Repeat("9", 64<<10+1)) // all nodes would store it
 	c.do("HELLO", "3")
 	c.want(`{"save" "" "timeout" "5"}`, "CLUSTER", "CONFIG", "GET", "save", "timeout")
 	c.do("HELLO", "2")

@@ -7,17 +7,17 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// clusterState is what CLUSTER INFO and INFO tell of the cluster as this node sees it.
+// clusterState is the cluster as this node sees it, for CLUSTER INFO and INFO.
 type clusterState struct {
 	*layout
 	self   nodeSlots
 	status ClusterStatus
-	ok     int      // slots with a primary that is alive
-	fail   int      // slots whose primary is not
+	ok     int      // slots with a live primary
+	fail   int      // slots with a dead primary
 	size   int      // nodes with slots
-	down   []string // nodes that are not alive, as their operators call them
+	down   []string // names of the dead nodes
 
-	settings int // of the cluster
+	settings int // number of cluster-wide settings
 }
 
 func (r *router) clusterState() clusterState {
@@ -44,7 +44,7 @@ func (r *router) clusterState() clusterState {
 	return state
 }
 
-// word is ok if this node serves, and each slot has a primary that is alive.
+// word is "ok" if this node serves and each slot has a live primary.
 func (s *clusterState) word() string {
 	if s.ok == topology.Slots && s.status.Waiting == "" {
 		return "ok"
@@ -52,7 +52,7 @@ func (s *clusterState) word() string {
 	return "fail"
 }
 
-// own are the fields that Redis does not have.
+// own returns the fields that Redis does not have.
 func (s *clusterState) own() []infoField {
 	return []infoField{
 		{"cluster_id", s.Cluster},
@@ -84,7 +84,7 @@ func clusterInfo(c *call, r *router) {
 		{"cluster_state", s.word()},
 		{"cluster_slots_assigned", topology.Slots - s.vacant},
 		{"cluster_slots_ok", s.ok},
-		{"cluster_slots_pfail", 0}, // gossip tells only when it is sure
+		{"cluster_slots_pfail", 0}, // gossip does not report suspicion
 		{"cluster_slots_fail", s.fail},
 		{"cluster_known_nodes", max(1, len(s.Nodes))},
 		{"cluster_size", s.size},
@@ -104,7 +104,8 @@ func infoCluster(_ *call, server *Server, _ Stats) []infoField {
 	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.word()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.own()...)
 }
 
-// infoReplication tells how many copies there are of what this node serves: with one, a node that does not come back takes its arrays with it.
+// infoReplication shows the number of copies of what this node serves: with one copy, the arrays of a node
+// that does not come back are lost.
 func infoReplication(_ *call, server *Server, _ Stats) []infoField {
 	s := server.router.clusterState()
 	return []infoField{

@@ -9,32 +9,34 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// layouts keeps the layout of the newest topology. When that changes, all clients fetch it again, thousands at the same moment: each reply is made once.
+// layouts caches the layout of the newest topology. When the topology changes, thousands of clients fetch
+// it at the same moment: each reply is made once.
 type layouts struct {
 	newest atomic.Pointer[layout]
-	mu     sync.Mutex // held while one is made
+	mu     sync.Mutex // held while a layout is made
 }
 
-// layout is a topology as the replies of CLUSTER need it, and those replies.
+// layout is a topology in the form that the replies of CLUSTER need, and a cache of those replies.
 type layout struct {
 	*topology.Topology
-	index  map[topology.NodeID]int // into Nodes, of all nodes
+	index  map[topology.NodeID]int // position in Nodes, by id
 	runs   []run
 	nodes  []nodeSlots // in the order of Nodes
 	vacant int         // slots without a primary
 	epoch  uint64      // the highest of all shards
 
-	mu      sync.Mutex // guards what follows, and is held while a reply is made
+	mu      sync.Mutex // guards all below; held while a reply is made
 	replies map[replyKey][]byte
 	bytes   int // of replies
 }
 
-// run is a run of slots, both ends included, whose copies are on the same nodes.
+// run is a range of slots, both ends included, whose copies are on the same nodes.
 type run struct {
 	first, last int
 	primary     int
-	// Replicas are the rest of the ISR, but for nodes that serve slots of their own. In Redis a node is either primary or replica, and clients rely on it: redis-py
-	// takes a node that it has seen as a replica for nothing else, and leaves it out when it asks all primaries (DBSIZE, FLUSHALL, SCAN).
+	// replicas is the rest of the ISR, without nodes that serve slots themselves. In Redis a node is
+	// either primary or replica, and clients rely on that: redis-py treats a node that it has seen as a
+	// replica as nothing else, and skips it when it asks all primaries (DBSIZE, FLUSHALL, SCAN).
 	replicas []int
 }
 
@@ -44,20 +46,20 @@ type nodeSlots struct {
 	shards   int
 	runs     [][2]int // first and last slot
 	epoch    uint64   // the highest of its shards
-	replicas []int    // nodes with copies of its shards, in step
-	copies   int      // the least number of copies in step that a shard of it has
+	replicas []int    // nodes in the ISR of any of its shards
+	copies   int      // the size of the smallest ISR of its shards
 }
 
-// replyKey is all that a kept reply depends on, beside the topology.
+// replyKey is everything that a cached reply depends on, in addition to the topology.
 type replyKey struct {
 	what     string
 	resp3    bool
 	listener string
-	local    string // the address that the client came in by, where it is a part of the reply
+	local    string // the connection's local address, if it is part of the reply
 	members  string
 }
 
-// Bounds of the replies that a layout keeps: in a cluster that many know by many addresses, the kept replies begin anew now and then.
+// Bounds of the cached replies. If clients connect to many addresses, the cache is emptied now and then.
 const (
 	maxKept      = 64
 	maxKeptBytes = 16 << 20
@@ -122,7 +124,7 @@ func (n *nodeSlots) add(first, last int, epoch uint64, copies []int) {
 	}
 }
 
-// add adds the next run, or makes the last one longer.
+// add appends a run, or extends the last one.
 func (l *layout) add(r run) {
 	if end := len(l.runs) - 1; end >= 0 {
 		if last := &l.runs[end]; last.last+1 == r.first && last.primary == r.primary && slices.Equal(last.replicas, r.replicas) {
@@ -134,7 +136,7 @@ func (l *layout) add(r run) {
 	l.runs = append(l.runs, r)
 }
 
-// reply returns the kept reply of a key, or makes it. Those who ask for it meanwhile wait, and get the same.
+// reply returns the cached reply of a key, or makes it. Other callers wait meanwhile, and get the same one.
 func (l *layout) reply(key replyKey, write func(*resp.Writer)) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,7 +153,7 @@ func (l *layout) reply(key replyKey, write func(*resp.Writer)) []byte {
 	return made
 }
 
-// unixMilli returns Since in ms, and 0 if that is not known.
+// unixMilli returns Since in ms, or 0 if it is unknown.
 func (s Liveness) unixMilli() int64 {
 	if s.Since.IsZero() {
 		return 0

@@ -23,7 +23,7 @@ func (r *router) layout() *layout {
 	return l
 }
 
-// answer writes a reply that depends on nothing but the topology, the addresses that this client is told, and sights.
+// answer writes a cached reply. It may depend on the topology, the addresses for this client, and members.
 func (r *router) answer(c *call, what string, l *layout, seen members, write func(*resp.Writer, []topology.Address)) {
 	key := replyKey{what: what, resp3: c.replies.RESP3, listener: c.from.listener, members: seen.key}
 	if at, ok := l.index[r.cluster.Self()]; ok {
@@ -34,7 +34,7 @@ func (r *router) answer(c *call, what string, l *layout, seen members, write fun
 	c.replies.Encoded(l.reply(key, func(w *resp.Writer) { write(w, r.addresses(c.from, l)) }))
 }
 
-// addresses returns where this client reaches each node; without a port, those that it does not.
+// addresses returns where a client reaches each node. The port is 0 for nodes that it cannot reach.
 func (r *router) addresses(from *origin, l *layout) []topology.Address {
 	all := make([]topology.Address, len(l.Nodes))
 	for i := range all {
@@ -45,10 +45,10 @@ func (r *router) addresses(from *origin, l *layout) []topology.Address {
 	return all
 }
 
-// sights is what this node sees of all nodes of a layout.
+// members is the liveness of all nodes of a layout.
 type members struct {
 	of  []Liveness
-	key string // all that replies say of them
+	key string // everything that replies say about it
 }
 
 func (r *router) members(l *layout) members {

@@ -9,9 +9,10 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// What a client cannot reach is left out of all these replies: a wrong address is worse than none.
+// All these replies omit nodes that the client cannot reach: a wrong address is worse than none.
 
-// clusterSlots answers a row a run of slots: the primary, then the nodes that have a copy in step and serve nothing themselves.
+// clusterSlots writes a row for each run of slots: the primary, then the in-sync replicas that serve no
+// slots themselves.
 func clusterSlots(c *call, r *router) {
 	l := r.layout()
 	r.answer(c, "slots", l, members{}, func(w *resp.Writer, at []topology.Address) {
@@ -50,7 +51,8 @@ func reachable(nodes []int, at []topology.Address) (some []int) {
 	return some
 }
 
-// clusterShards answers one entry a primary: here a shard is, as in Redis, a node with all of its slots. Its replicas are the nodes that have copies of some of them.
+// clusterShards writes an entry for each primary: in this reply a shard is, as in Redis, a node with all of
+// its slots. Its replicas are the nodes with copies of any of them.
 func clusterShards(c *call, r *router) {
 	l := r.layout()
 	seen := r.members(l)
@@ -104,11 +106,11 @@ func writeShardNode(w *resp.Writer, id topology.NodeID, at topology.Address, rol
 	w.Text(health)
 }
 
-// clusterNodes answers a line a node, those too that serve nothing.
+// clusterNodes writes a line for each node, also for those without slots.
 func clusterNodes(c *call, r *router) {
 	l := r.layout()
 	self := r.cluster.Self()
-	if _, member := l.index[self]; !member { // as Redis shows a node that has met nobody
+	if _, member := l.index[self]; !member { // as Redis shows a node that has met no other
 		c.replies.Verbatim(alone(c.from, self) + r.nodeLines(l, r.members(l), r.addresses(c.from, l)))
 		return
 	}
@@ -139,7 +141,7 @@ func (r *router) nodeLines(l *layout, seen members, at []topology.Address) strin
 	return b.String()
 }
 
-// stranger is the line of a node that is in no cluster.
+// alone returns the line of a node that is in no cluster.
 func alone(from *origin, self topology.NodeID) string {
 	host, port := "", from.localPort()
 	if local, err := netip.ParseAddrPort(from.local.String()); err == nil {
@@ -148,8 +150,9 @@ func alone(from *origin, self topology.NodeID) string {
 	return fmt.Sprintf("%s %s:%d@0 myself,master - 0 0 0 connected\n", self, host, port)
 }
 
-// writeNodeLine writes the fields before the slots: id, address, flags and primary, the time since when a node has not answered, the time of its last pong (which
-// nobody notes here), the highest epoch of its shards, the state of the link.
+// writeNodeLine writes the fields before the slots: id, address, flags and primary, the time since which a
+// node has not answered, the time of its last pong (not recorded: 0), the highest epoch of its shards, and
+// the state of the link.
 func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, role string, seen Liveness) {
 	node, hostname, link, silent := &l.Nodes[i], "", "connected", int64(0)
 	if _, err := netip.ParseAddr(at.Host); err != nil {
@@ -162,7 +165,7 @@ func writeNodeLine(b *strings.Builder, l *layout, i int, at topology.Address, ro
 	fmt.Fprintf(b, "%s %s:%d@%d%s %s %d 0 %d %s", node.ID, at.Host, at.Port, node.BusPort, hostname, role, silent, l.nodes[i].epoch, link)
 }
 
-// clusterReplicas answers the lines of the nodes that have copies of a node's shards in step.
+// clusterReplicas writes the lines of the nodes in the ISR of a node's shards.
 func clusterReplicas(c *call, r *router) {
 	l := r.layout()
 	of, known := l.index[topology.NodeID(c.arg(2))]

@@ -17,8 +17,9 @@ import (
 
 const thirdID = "fedcba9876543210fedcba9876543210fedcba98"
 
-// threeNodes is a cluster of 16 shards. This node has shards 0 to 3 and 12 to 15, node-b 4 to 7, node-c 8 to 11; shard 7 is copied to node-c, shard 3 to node-b. Each
-// node has a listener for the clients inside and one for those outside; node-c has only the first.
+// threeNodes is a cluster of 16 shards. This node has shards 0 to 3 and 12 to 15, node-b 4 to 7, node-c 8 to
+// 11; shard 7 has a copy on node-c, shard 3 on node-b. Each node has a listener for inside clients and one
+// for outside clients; node-c has only the first.
 func threeNodes() *topology.Topology {
 	topo := &topology.Topology{Cluster: "c1", Index: 42, Replicas: 2, Nodes: []topology.Node{
 		{ID: selfID, Name: "node-a", BusPort: 17379, Listeners: map[string]topology.Address{"default": {Derived: true, Host: "10.9.9.9"}, "outside": {Host: "a.example", Port: 7001}}},
@@ -36,14 +37,14 @@ func threeNodes() *topology.Topology {
 	return topo
 }
 
-// Keys by the shard that they are in.
+// Keys, and their shards.
 const (
 	keyA = "e4"  // shard 0
 	keyB = "bar" // shard 4
 	keyC = "foo" // shard 11
 )
 
-// startThree is the first node of threeNodes, with both listeners.
+// startThree starts the first node of threeNodes, with both listeners.
 func startThree(t *testing.T) (s *testServer, inside, outside *client) {
 	t.Helper()
 	s = startOn(t, Config{}, 16, func(*shard.Store) {})
@@ -51,7 +52,7 @@ func startThree(t *testing.T) (s *testServer, inside, outside *client) {
 	return s, s.dial(t), s.listen(t, "outside").dial(t)
 }
 
-// listen adds a listener, and returns the server as its clients find it.
+// listen adds a listener, and returns the server as its clients reach it.
 func (s *testServer) listen(t testing.TB, name string) *testServer {
 	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
@@ -88,7 +89,7 @@ func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
 	outside.talk([]exchange{
 		{"EXISTS " + keyA, `:0`},
 		{"EXISTS " + keyB, `-MOVED 5061 b.example:7002`},
-		{"EXISTS " + keyC, `-CLUSTERDOWN Hash slot 12182 is served by node node-c (` + thirdID[:8] + `), which tells no address for clients of the listener "outside"`},
+		{"EXISTS " + keyC, `-CLUSTERDOWN Hash slot 12182 is served by node node-c (` + thirdID[:8] + `), which advertises no address for the listener "outside"`},
 	})
 }
 
@@ -112,11 +113,11 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	s.down(thirdID)
 	c.want(at+`shard 11 has no primary; its copies are on: node node-c (`+thirdID[:8]+`), which is down; node node-b (`+otherID[:8]+`)`, "EXISTS", keyC)
 	change(topology.Shard{Epoch: 30, Primary: "f00"})
-	c.want(at+`its node f00 is not known here`, "EXISTS", keyC)
+	c.want(at+`its node f00 is unknown to this node`, "EXISTS", keyC)
 
-	// A transaction ends in the same way.
+	// A transaction fails in the same way.
 	c.want("+OK", "MULTI")
-	c.want(at+`its node f00 is not known here`, "EXISTS", keyC)
+	c.want(at+`its node f00 is unknown to this node`, "EXISTS", keyC)
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
 }
 
@@ -163,7 +164,7 @@ func TestBeforeTheClusterIsMade(t *testing.T) {
 	}
 }
 
-// lines checks that a text has lines.
+// lines checks that the reply to a command contains lines.
 func (c *client) lines(command string, lines ...string) {
 	c.t.Helper()
 	text := c.do(strings.Fields(command)...)
@@ -186,14 +187,14 @@ func TestSlotsOfThreeNodes(t *testing.T) {
 		a, b, c := node(host, port, selfID), node("10.0.0.2", "7379", otherID), node("fd00::3", "7379", thirdID)
 		inside.do("HELLO", proto)
 		inside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:8192 :12287 %[3]s] [:12288 :16383 %[1]s]]`, a, b, c), "CLUSTER", "SLOTS")
-		// node-c cannot be reached from outside.
+		// outside clients cannot reach node-c.
 		a, b = node("a.example", "7001", selfID), node("b.example", "7002", otherID)
 		outside.do("HELLO", proto)
 		outside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:12288 :16383 %[1]s]]`, a, b), "CLUSTER", "SLOTS")
 	}
 }
 
-// A node is named as a replica where it serves nothing itself: clients think that it can be one thing only.
+// A node is listed as a replica only if it serves no slots: clients assume that it is either or.
 func TestSlotsNameReplicas(t *testing.T) {
 	t.Parallel()
 	s, inside, outside := startThree(t)
@@ -248,16 +249,16 @@ func TestNodesOfThreeNodes(t *testing.T) {
 		{"CLUSTER REPLICAS " + selfID, `["` + otherID + ` 10.0.0.2:7379@17380 slave ` + selfID + ` 0 0 20 connected"]`},
 		{"CLUSTER REPLICAS " + thirdID, `[]`},
 	})
-	single := *topo // one slot a shard: written without a dash
+	single := *topo // one slot per shard: written without a dash
 	single.Shards = make([]topology.Shard, topology.Slots)
 	single.Shards[7].Primary, single.Shards[9].Primary, single.Shards[10].Primary = selfID, selfID, selfID
-	s.topo.Store(&single) // the store has not so many
+	s.topo.Store(&single) // the store has fewer shards
 	if got := inside.do("CLUSTER", "NODES"); !strings.Contains(got, "connected 7 9-10\n") {
 		t.Error(got)
 	}
 }
 
-// What is kept of a reply is never told when it is no longer so.
+// A cached reply is never sent once it is out of date.
 func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 	t.Parallel()
 	s, inside, outside := startThree(t)
@@ -289,7 +290,7 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 	say("shard 0 has moved", "SLOTS SHARDS NODES")
 }
 
-// However many addresses clients come in by, what is kept is bounded.
+// The cache of replies is bounded, however many addresses clients connect to.
 func TestKeptRepliesAreBounded(t *testing.T) {
 	t.Parallel()
 	l := newLayout(threeNodes())
@@ -358,7 +359,7 @@ func TestForget(t *testing.T) {
 	}
 	decides(nil)
 	c.want(`-ERR I tried hard but I can't forget myself...`, "CLUSTER", "FORGET", selfID)
-	c.want(`-ERR Unknown node nobody`, "CLUSTER", "FORGET", "nobody")
+	c.want(`-ERR Unknown node nosuch`, "CLUSTER", "FORGET", "nosuch")
 	c.want(`-ERR node node-b (`+otherID[:8]+`) is alive: send it CLUSTER LEAVE, or stop it first`, "CLUSTER", "FORGET", otherID)
 	if len(forgotten) > 0 {
 		t.Fatalf("%s was forgotten", <-forgotten)
@@ -383,12 +384,12 @@ func TestLeave(t *testing.T) {
 	s.view.Store(&alive)
 	c.want(`+OK`, "NP.SET", keyA, arrayA)
 	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
-	s.store.Shard(0).Role().Close() // for a moment, as when its epoch is raised
+	s.store.Shard(0).Role().Close() // for a moment, as when its epoch rises
 	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
 		t.Error(got)
 	}
 	topo := threeNodes()
-	topo.Shards[0].Primary, topo.Shards[0].Epoch = "", 11 // it has come back, and is not yet its primary again
+	topo.Shards[0].Primary, topo.Shards[0].Epoch = "", 11 // this node has returned, and is not its primary again yet
 	s.follow(t, topo)
 	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
 		t.Error(got)
@@ -397,10 +398,10 @@ func TestLeave(t *testing.T) {
 	c.want(`-ERR Command not allowed inside a transaction`, "CLUSTER", "LEAVE")
 	c.want(`+OK`, "DISCARD")
 	if calls.Load() != 0 {
-		t.Fatal("it has left with its data")
+		t.Fatal("it left with its data")
 	}
 	topo = threeNodes()
-	topo.Shards[0] = topology.Shard{Epoch: 12, Primary: otherID, ISR: []topology.NodeID{otherID}} // whose data it is now
+	topo.Shards[0] = topology.Shard{Epoch: 12, Primary: otherID, ISR: []topology.NodeID{otherID}} // the data belongs to that node now
 	s.follow(t, topo)
 	c.want(`+OK`, "CLUSTER", "LEAVE")
 	topo = threeNodes()
@@ -413,7 +414,7 @@ func TestLeave(t *testing.T) {
 	}
 }
 
-// A node that is stopped does not wait for a decision that does not come, and the client is told that it may still come.
+// A node that stops does not wait for a decision, and tells the client that the outcome is uncertain.
 func TestCloseEndsTheWaitForADecision(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
@@ -436,5 +437,5 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 func TestMeetSaysHowToJoin(t *testing.T) {
 	t.Parallel()
 	_, c, _ := startThree(t)
-	c.want(`-ERR nodes do not meet by command: start the new node with --join and the address of a node of the cluster`, "CLUSTER", "MEET", "10.0.0.4", "7379")
+	c.want(`-ERR CLUSTER MEET is not supported: start the new node with --join and the address of a node of the cluster`, "CLUSTER", "MEET", "10.0.0.4", "7379")
 }

@@ -35,7 +35,7 @@ func commandInfo(c *call, t *command.Table) {
 	}
 }
 
-// commandList answers the names; FILTERBY takes MODULE (of which there are none), ACLCAT or PATTERN.
+// commandList writes the names. FILTERBY accepts MODULE (which never matches), ACLCAT or PATTERN.
 func commandList(c *call, t *command.Table) {
 	keep := func(*command.Spec) bool { return true }
 	if len(c.args) > 2 {
@@ -65,7 +65,7 @@ func commandList(c *call, t *command.Table) {
 	}
 	if len(c.args) == 2 {
 		c.replies.Set(len(names))
-	} else { // as Redis has it
+	} else { // an array, not a set, as in Redis
 		c.replies.Array(len(names))
 	}
 	for _, name := range names {
@@ -73,12 +73,12 @@ func commandList(c *call, t *command.Table) {
 	}
 }
 
-// commandGetKeys answers the keys of a whole command that follows.
+// commandGetKeys writes the keys of the command in its arguments.
 func commandGetKeys(c *call, t *command.Table) {
 	c.withKeysOf(t, c.args[2:], func(_ *command.Spec, key []byte) { c.replies.Bulk(key) })
 }
 
-// commandGetKeysAndFlags answers them with what becomes of each.
+// commandGetKeysAndFlags writes the keys and what the command does with them.
 func commandGetKeysAndFlags(c *call, t *command.Table) {
 	c.withKeysOf(t, c.args[2:], func(row *command.Spec, key []byte) {
 		c.replies.Array(2)
@@ -90,7 +90,7 @@ func commandGetKeysAndFlags(c *call, t *command.Table) {
 	})
 }
 
-// withKeysOf answers an array of what write writes for each key of a command, or why it has none.
+// withKeysOf writes an array with what write writes for each key of a command, or an error.
 func (c *call) withKeysOf(t *command.Table, args []resp.Arg, write func(row *command.Spec, key []byte)) {
 	row, err := t.LookUp(args)
 	switch {

@@ -6,30 +6,30 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Config says how a Server behaves. NewServer gives zero values the defaults that are named; Reconfigure takes them as they are.
+// Config configures a Server. NewServer replaces zero values by the defaults given here; Reconfigure does not.
 type Config struct {
 	MaxArrayBytes     int64         // bytes of data of one array or part; default 512 MiB
-	MaxUploadBytes    int64         // bytes of all commands on their way in; default 1 GiB. More wait, then get BUSY
-	MinUploadRate     int64         // bytes a second: a slower upload is cut off when others wait for room; default 256 KiB
-	UploadWait        time.Duration // how long a command waits for room among the uploads; default 10 s
-	UploadStall       time.Duration // longest silence within a command; default 30 s. Then the connection is closed
-	MaxReplyBytes     int64         // bytes of replies that may wait for one client before its commands do; default 64 MiB
-	MaxOutputBytes    int64         // bytes of replies that may wait for all clients together, likewise; default 1 GiB
-	ReplyStall        time.Duration // longest time in which a client takes nothing of what waits for it; default 60 s. Then it is closed
-	OutputHard        int64         // a client for which more bytes of replies wait is closed; 0 for none
-	OutputSoft        int64         // a client for which more bytes wait for OutputSoftTime is closed; 0 for none
+	MaxUploadBytes    int64         // bytes of all commands that are being read; default 1 GiB. Further ones wait for UploadWait, then get BUSY
+	MinUploadRate     int64         // bytes per second; default 256 KiB. A slower upload is aborted while others wait for room
+	UploadWait        time.Duration // time for which a command waits for room; default 10 s
+	UploadStall       time.Duration // longest silence within a command; default 30 s. Then the client is disconnected
+	MaxReplyBytes     int64         // bytes of replies that may wait for one client before its commands wait; default 64 MiB
+	MaxOutputBytes    int64         // bytes of replies that may wait for all clients before their commands wait; default 1 GiB
+	ReplyStall        time.Duration // longest time for which a client reads no pending reply; default 60 s. Then it is disconnected
+	OutputHard        int64         // a client for which more bytes of replies wait is disconnected; 0 for no limit
+	OutputSoft        int64         // so is one for which more bytes wait for OutputSoftTime; 0 for no limit
 	OutputSoftTime    time.Duration
-	IdleTimeout       time.Duration // a client that sends no command for so long is closed; 0 for never
-	MaxClients        int           // connections; default 10,000. One more gets an error and is closed
-	Password          string        // that clients must give; "" for none
-	ProtectedMode     bool          // without a password, only clients from this machine are served
-	SlowlogSlowerThan time.Duration // commands that take so long are logged; default 10 ms, negative for none
+	IdleTimeout       time.Duration // a client that sends no command for so long is disconnected; 0 for never
+	MaxClients        int           // connections; default 10,000. Further ones get an error and are closed
+	Password          string        // of clients; "" for none
+	ProtectedMode     bool          // without a password, only clients from this machine are accepted
+	SlowlogSlowerThan time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none
 	SlowlogMaxLen     int           // commands in the slow log; default 128
-	LatencyThreshold  time.Duration // commands that take so long are samples of LATENCY; 0 for none
+	LatencyThreshold  time.Duration // commands that take so long are recorded for LATENCY; 0 for none
 	Memory            shard.MemoryConfig
 	Disk              shard.DiskConfig
-	SystemMemory      int64  // bytes that this machine, or its container, has; 0 if nobody knows
-	Version           string // of ndring, as INFO says it
+	SystemMemory      int64  // bytes of memory of this machine or its container; 0 if unknown
+	Version           string // of ndring, for INFO
 }
 
 // Defaults of Config.
@@ -74,5 +74,6 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// redisVersion is the version of Redis whose behaviour clients may expect: some of them look at it before they use a command.
+// redisVersion is the version of Redis whose behaviour clients may expect. Some check it before they use a
+// command.
 const redisVersion = "7.2.0"

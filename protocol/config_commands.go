@@ -21,7 +21,7 @@ func configResetStat(c *call, s *Server) {
 	c.replies.OK()
 }
 
-// configRewrite always fails: settings come from flags and the environment, which nobody can write back.
+// configRewrite always fails: settings come from flags and the environment, which cannot be written.
 func configRewrite(c *call) {
 	c.replies.Error(errors.New("The server is running without a config file"))
 }
@@ -41,7 +41,7 @@ func shutdown(c *call, x *conn) {
 			return
 		}
 	}
-	x.server.log.Info("a client asks for a shutdown", "client", x.addr(), "name", x.identity.Load().name)
+	x.server.log.Info("client requested a shutdown", "client", x.addr(), "name", x.identity.Load().name)
 	c.close = true // without a reply, as in Redis
 	how := ShutdownDefault
 	switch save {

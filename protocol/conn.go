@@ -114,7 +114,7 @@ func (c *conn) linger() {
 		return
 	}
 	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		io.CopyN(io.Discard, c.nc, lingerBytes) // any outcome ends the connection
+		io.CopyN(io.Discard, c.nc, lingerBytes) // the connection ends either way
 	}
 }
 
@@ -158,7 +158,7 @@ func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
 	c.replyMode.suppressing, c.replyMode.answer = false, false
 }
 
-// setAuthenticated changes what the client may do, and how much it may send from its next command on.
+// setAuthenticated changes what the client may do and, starting with its next command, how much it may send.
 func (c *conn) setAuthenticated(yes bool) {
 	c.authenticated = yes
 	if yes {
@@ -182,7 +182,7 @@ type uploadRate struct {
 	received  int64         // bytes
 }
 
-// endTransaction forgets all that was queued and watched.
+// endTransaction drops everything that is queued and watched.
 func (c *conn) endTransaction() {
 	for _, q := range c.tx.queue {
 		c.reader.Drop(q.Kept)

@@ -67,7 +67,7 @@ func hello(c *call, x *conn) {
 	w.Array(0)
 }
 
-// parseHello returns errors with their prefix: HELLO has some that no other command has.
+// parseHello returns errors with their prefix: HELLO has some of its own.
 func parseHello(c *call, x *conn) (proto int, name *string, err error) {
 	proto = x.identity.Load().proto
 	if len(c.args) > 1 {
@@ -155,7 +155,7 @@ func clientSetInfo(c *call, x *conn) {
 	c.replies.OK()
 }
 
-// readOnly makes the handler of READONLY and READWRITE. There are no replicas yet that could be read.
+// readOnly returns the handler of READONLY or READWRITE. It only changes a flag: replicas serve no reads.
 func readOnly(on bool) onConn {
 	return func(c *call, x *conn) {
 		x.change(func(id *identity) { id.readOnly = on })
@@ -163,5 +163,5 @@ func readOnly(on bool) onConn {
 	}
 }
 
-// asking tells of slots that move, of which there are none yet.
+// asking has no effect: slots do not migrate.
 func asking(c *call) { c.replies.OK() }

@@ -14,7 +14,7 @@ func save(c *call, store *shard.Store) {
 	c.replies.OK()
 }
 
-// bgSave has SCHEDULE for Redis' sake: there is no rewrite of the log that it would have to wait for.
+// bgSave accepts SCHEDULE as Redis does; there is no log rewrite to wait for.
 func bgSave(c *call, store *shard.Store) {
 	if len(c.args) > 2 || len(c.args) == 2 && c.option(1) != "SCHEDULE" {
 		c.replies.Error(errSyntax)
@@ -35,7 +35,7 @@ func lastSave(c *call, s *Server) {
 	c.replies.Int(at.Unix())
 }
 
-// infoPersistence has Redis' fields where there is something to say, its "rdb" being the snapshots and its "aof" the logs.
+// infoPersistence maps Redis' fields: its "rdb" are the snapshots, its "aof" are the logs.
 func infoPersistence(_ *call, server *Server, _ Stats) []infoField {
 	store := server.store
 	loading := store.Disk().Loading()

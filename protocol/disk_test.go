@@ -13,16 +13,16 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// brokenDisk is a data folder in memory whose changes fail with an error, when there is one.
+// brokenDisk is a data folder in memory. While a fault is set, its changes fail.
 type brokenDisk struct {
 	fault atomic.Pointer[syscall.Errno]
-	good  atomic.Int64 // changes that do not fail before those that do
+	good  atomic.Int64 // changes that still succeed after a fault was set
 	store *shard.Store
 }
 
 func (b *brokenDisk) breaks(errno syscall.Errno) { b.fault.Store(&errno) }
 
-// startOnDisk runs a server whose store is on a brokenDisk; it is still loading.
+// startOnDisk runs a server whose store is on a brokenDisk. It is still loading.
 func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDisk) {
 	t.Helper()
 	b := &brokenDisk{}
@@ -42,7 +42,7 @@ func startOnDisk(t *testing.T, fsync shard.FsyncPolicy) (*testServer, *brokenDis
 		b.store = store
 		store.UseDisk(d, true, resp.BulkFrame, slog.New(slog.DiscardHandler))
 	})
-	t.Cleanup(func() { b.fault.Store(nil) }) // before the server's, which empties the store
+	t.Cleanup(func() { b.fault.Store(nil) }) // before the server's cleanup, which empties the store
 	return s, b
 }
 
@@ -70,7 +70,7 @@ func TestLoading(t *testing.T) {
 			t.Errorf("INFO lacks %s: %s", line, info)
 		}
 	}
-	for _, args := range [][]string{{"CLUSTER", "SLOTS"}, {"COMMAND", "COUNT"}, {"CONFIG", "GET", "maxclients"}, {"CLIENT", "ID"}, {"LASTSAVE"}} { // what a client asks before it begins
+	for _, args := range [][]string{{"CLUSTER", "SLOTS"}, {"COMMAND", "COUNT"}, {"CONFIG", "GET", "maxclients"}, {"CLIENT", "ID"}, {"LASTSAVE"}} { // what clients send when they connect
 		if got := c.do(args...); got[0] == '-' {
 			t.Errorf("%s: %s", args, got)
 		}
@@ -83,7 +83,7 @@ func TestLoading(t *testing.T) {
 	}
 }
 
-// A disk that fails: writes get a clear error and do nothing, reads go on.
+// While the disk fails, writes return a clear error and have no effect, and reads go on.
 func TestBrokenDisk(t *testing.T) {
 	t.Parallel()
 	s, b := startOnDisk(t, shard.FsyncEverysec)
@@ -119,14 +119,14 @@ func TestBrokenDisk(t *testing.T) {
 		c.want(":-1", "TTL", "{k}1")
 		b.fault.Store(nil)
 	}
-	// Nothing of it has stopped the log.
+	// None of this has stopped the log.
 	c.want("+OK", "MULTI")
 	c.want("+QUEUED", "NP.SET", "{k}1", other)
 	c.want("+QUEUED", "NP.GET", "{k}1")
 	c.want(`[+OK "`+other+`"]`, "EXEC")
 }
 
-// When a sync fails, nobody knows what is on disk: the write is uncertain, and those after it are refused.
+// After a failed sync the content of the disk is unknown: the write is uncertain, later ones are refused.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	s, b := startOnDisk(t, shard.FsyncAlways)
@@ -134,7 +134,7 @@ func TestFailedSync(t *testing.T) {
 	c := s.dial(t)
 	a := bytesNPY(8, "a")
 	c.want("+OK", "NP.SET", "k", a)
-	b.good.Store(1) // the write; then comes its sync
+	b.good.Store(1) // the write succeeds, its sync does not
 	b.breaks(syscall.EIO)
 	if got := c.do("NP.SET", "k", a); !regexp.MustCompile(`^-UNCERTAIN `).MatchString(got) {
 		t.Error(got)

@@ -37,7 +37,7 @@ type benchCluster struct {
 func (b benchCluster) Topology() *topology.Topology { return b.topology }
 func (benchCluster) Self() topology.NodeID          { return selfID }
 
-// BenchmarkDispatch is what a node does with a command between reading it and sending the reply.
+// BenchmarkDispatch measures a command between reading it and sending the reply.
 func BenchmarkDispatch(b *testing.B) {
 	topo, err := topology.Single(topology.Node{ID: selfID}, 256, 7)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 
 func TestPageOfCommandsIsTheTable(t *testing.T) { pagetest.Check(t, 1, "commands.md", markdownOfAll()) }
 
-// markdownOfAll returns the page of all commands, docs/commands.md.
+// markdownOfAll returns docs/commands.md.
 func markdownOfAll() string {
 	var b strings.Builder
 	b.WriteString(`# Commands
 
-Made from the command table (` + "`protocol/commands.go`" + `) by ` + "`go test ./protocol -run Page -update`" + `. Those that Redis has too do what Redis documents; ndring's own
-are described in [protocol.md](protocol.md). Keys of one command must be of one slot. The tips say to which nodes a client is to send a command, and how
-it makes one answer of several: see [Command tips](https://redis.io/docs/latest/develop/reference/command-tips/).
+Generated from the command table (` + "`protocol/commands.go`" + `) by ` + "`go test ./protocol -run Page -update`" + `. Commands that Redis has, too, work as Redis documents
+them; ndring's own are described in [protocol.md](protocol.md). All keys of a command must be in one slot. Tips tell clients to which nodes a command
+goes, and how to merge the replies of several nodes: see [Command tips](https://redis.io/docs/latest/develop/reference/command-tips/).
 `)
 	for _, group := range []struct{ name, title string }{
 		{command.GroupArray, "Arrays"}, {command.GroupGeneric, "Keys"}, {command.GroupTransactions, "Transactions"}, {command.GroupConnection, "Connection"}, {command.GroupServer, "Server"}, {command.GroupCluster, "Cluster"},

@@ -13,23 +13,23 @@ import (
 )
 
 var (
-	// ErrOOM is returned when there is no memory for what a command would store. The text is Redis'.
+	// ErrOOM is returned when there is no memory for what a command stores. The text is Redis'.
 	ErrOOM = errors.New("command not allowed when used memory > 'maxmemory'.")
-	// ErrCrossSlot is returned when the keys of one command are of different slots.
+	// ErrCrossSlot is returned when the keys of a command are in different slots.
 	ErrCrossSlot = errors.New("Keys in request don't hash to the same slot")
-	// ErrNoOwner is returned when no node serves a slot that this client could reach, with the reason.
+	// ErrNoOwner is returned, with the reason, when no node that the client can reach serves a slot.
 	ErrNoOwner = errors.New("hash slot not served")
 	// ErrUncertain is returned when a change may or may not have taken effect, or may still do so.
 	ErrUncertain = outcome.ErrUncertain
 
-	// ErrTryAgain is returned when this node ought to serve a shard and still does not after gateWait.
+	// ErrTryAgain is returned when this node should serve a shard and still does not after gateWait.
 	ErrTryAgain = errors.New("the shard is being handed over, try again")
-	// ErrLoading is returned for a command whose shard is still read from disk. The text is Redis'.
+	// ErrLoading is returned while a command's shard is being read from disk. The text is Redis'.
 	ErrLoading = errors.New("ndring is loading the dataset in memory")
-	// errStarting is returned by a node that has just been started and is not part of its cluster yet.
+	// errStarting is returned by a node that has just started and does not serve yet.
 	errStarting = errors.New("this node is starting, it serves in a moment")
 
-	// ErrNoAuth is returned for a command before AUTH, where there is a password.
+	// ErrNoAuth is returned for a command before AUTH, if there is a password.
 	ErrNoAuth = errors.New("Authentication required.")
 
 	errWrongPass  = errors.New("invalid username-password pair or user is disabled.")
@@ -37,7 +37,7 @@ var (
 	errHelloAuth  = errors.New("HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used " +
 		"to authenticate the client and select the RESP protocol version at the same time")
 
-	// ErrExecAbort is returned by EXEC when a command was refused as it was queued.
+	// ErrExecAbort is returned by EXEC when a command was refused instead of queued.
 	ErrExecAbort = errors.New("Transaction discarded because of previous errors.")
 
 	errExecRejected   = errors.New("Transaction discarded because of")
@@ -53,7 +53,8 @@ var (
 	errInteger = errors.New("value is not an integer or out of range")
 )
 
-// prefixes maps the sentinels of all packages to what stands first in the error reply, on which clients act. All others get "ERR".
+// prefixes maps the sentinels of all packages to the prefix of the error reply, on which clients act. All
+// other errors get "ERR".
 var prefixes = []struct {
 	sentinel error
 	prefix   string
@@ -75,13 +76,13 @@ var prefixes = []struct {
 	{shard.ErrDiskFull, "DISKFULL"},
 	{shard.ErrDiskExhausted, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},
-	{shard.ErrDisk, "MISCONF"}, // as Redis says it of its log
+	{shard.ErrDisk, "MISCONF"}, // as Redis does for its log
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},
 }
 
-// wireError returns the text of an error reply: a prefix, and one line.
+// wireError returns the text of an error reply: a prefix and one line.
 func wireError(err error) string {
 	prefix := "ERR"
 	if r := (redirect{}); errors.As(err, &r) {

@@ -19,7 +19,7 @@ const fooSlot = 12182
 // foo returns the shard of the key foo.
 func (s *testServer) foo() *shard.Shard { return s.store.Shard(int(topology.ShardOf(fooSlot, 256))) }
 
-// decide makes a topology in which the shard of foo is another's, or nobody's, in an epoch.
+// decide publishes a topology with another primary, or none, for the shard of foo, in an epoch.
 func (s *testServer) decide(primary topology.NodeID, epoch uint64) {
 	topo := *s.topo.Load()
 	topo.Nodes = append(topo.Nodes[:1:1], topology.Node{ID: otherID, Listeners: map[string]topology.Address{"default": {Host: "10.0.0.9", Port: 7000}}})
@@ -29,7 +29,7 @@ func (s *testServer) decide(primary topology.NodeID, epoch uint64) {
 	s.topo.Store(&topo)
 }
 
-// waiting returns once a command that was sent waits for its shard: then somebody looks at the topology again and again.
+// waiting returns once a command waits for its shard: then the server checks the topology repeatedly.
 func (s *testServer) waiting(t *testing.T) {
 	t.Helper()
 	before := s.looks.Load()
@@ -43,7 +43,7 @@ func (s *testServer) open(t *testing.T, epoch, born uint64) {
 	}
 }
 
-// What a command meets whose shard is closed, or in another epoch than the topology says, and what comes of it.
+// A command whose shard is closed, or open in another epoch than the topology's, waits for one of these ends.
 func TestCommandsWaitForTheirShard(t *testing.T) {
 	t.Parallel()
 	const moved = "-MOVED 12182 10.0.0.9:7000"
@@ -52,7 +52,7 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 		before func(*testing.T, *testServer)
 		then   func(*testing.T, *testServer)
 		want   string        // of NP.SET foo
-		wait   time.Duration // 0 for what clients get; long where the end of it is not what is tested
+		wait   time.Duration // 0 for the default; long if the timeout is not what is tested
 	}{
 		{"handed over", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved, time.Minute},
 		{"refused", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Role().Reopen() }, `"7-1"`, time.Minute},
@@ -71,7 +71,7 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 			c, tx, other := s.dial(t), s.dial(t), s.dial(t)
 			test.before(t, s)
 			c.send(encode("PING") + encode("NP.SET", "foo", arrayA, "WITHVERSION"))
-			if got := c.reply(); got != "+PONG" { // which does not wait with the other
+			if got := c.reply(); got != "+PONG" { // it does not wait with the other command
 				t.Error(got)
 			}
 			tx.send(encode("MULTI") + encode("NP.SET", "foo", arrayA, "WITHVERSION") + encode("EXEC"))
@@ -79,7 +79,7 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 				t.Error(got)
 			}
 			s.waiting(t)
-			other.want("+OK", "NP.SET", "bar", arrayA) // another shard's
+			other.want("+OK", "NP.SET", "bar", arrayA) // in another shard
 			test.then(t, s)
 			got := []string{c.reply(), strings.Trim(tx.reply(), "[]")}
 			second := strings.Replace(test.want, `-1"`, `-2"`, 1)
@@ -92,7 +92,7 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 	}
 }
 
-// The end of the server does not wait for a shard.
+// The server's shutdown does not wait for a shard.
 func TestCloseEndsTheWaitForAShard(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -108,8 +108,8 @@ func TestCloseEndsTheWaitForAShard(t *testing.T) {
 	}
 }
 
-// Under load, a shard is closed and opened again in ever later epochs: nothing is stored while it is closed, each version is newer than the one before, and each
-// write is acknowledged or refused.
+// Under load, a shard is closed and reopened in rising epochs: nothing is stored while it is closed, each
+// version is newer than the one before, and each write is acknowledged or refused.
 func TestNothingIsStoredInAClosedShard(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -152,16 +152,16 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 	sh := s.foo()
 	for i := range uint64(60) {
 		_, before := sh.Newest()
-		eventually(t, "somebody writes", func() bool { _, now := sh.Newest(); return now > before })
+		eventually(t, "a write happens", func() bool { _, now := sh.Newest(); return now > before })
 		sh.Role().Close()
 		_, seq := sh.Newest()
 		other := s.dial(t)
-		other.want(":0", "EXISTS", "bar") // some time passes
+		other.want(":0", "EXISTS", "bar") // takes some time
 		other.Close()
 		if _, now := sh.Newest(); now != seq {
 			t.Errorf("%d writes after Close had returned", now-seq)
 		}
-		if i%3 > 0 { // the topology is first, or the shard
+		if i%3 > 0 { // either the topology is first, or the shard
 			s.decide(selfID, 8+i)
 		}
 		s.open(t, 8+i, 0)
@@ -171,7 +171,8 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 	clients.Wait()
 }
 
-// A watched key was elsewhere in between, or its shard has begun empty: whether it is what it was, nobody here knows.
+// A watched key was on another node in between, or its shard restarted empty: EXEC must not assume that it is
+// unchanged.
 func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -203,7 +204,7 @@ func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
 	}
 }
 
-// A command that panics has left its shard.
+// A command that panics releases its shard.
 func TestAPanicLeavesTheGate(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -255,7 +256,7 @@ func TestNodeWideCommandsRespectGates(t *testing.T) {
 		{"FLUSHALL", `+OK`},
 		{"SCAN 0", `["0" []]`},
 	})
-	s.topo.Store(&topology.Topology{}) // before the node is in a cluster
+	s.topo.Store(&topology.Topology{}) // before the node joins a cluster
 	c.talk([]exchange{
 		{"NP.GET foo", `-CLUSTERDOWN this node is not part of a cluster yet`},
 		{"CLUSTER GETKEYSINSLOT " + slot + " 10", `[]`},

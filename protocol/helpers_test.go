@@ -31,7 +31,7 @@ const (
 	otherID = "89abcdef0123456789abcdef0123456789abcdef"
 )
 
-// testServer is a server on a loopback port, with a clock that stands still until a test moves it.
+// testServer is a server on a loopback port, with a clock that only the test advances.
 type testServer struct {
 	logs logTarget
 	*Server
@@ -39,12 +39,12 @@ type testServer struct {
 	pool *memory.Pool
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
-	view atomic.Pointer[fakeCluster] // nil: a cluster in which all live
-	id   atomic.Value                // topology.NodeID; selfID if there is none
+	view atomic.Pointer[fakeCluster] // nil: a cluster without dead nodes
+	id   atomic.Value                // topology.NodeID; default selfID
 
-	stops atomic.Int64 // times that SHUTDOWN was asked for
-	how   atomic.Int64 // a Shutdown, the last one
-	looks atomic.Int64 // times that somebody looked at the topology
+	stops atomic.Int64 // calls of Shutdown
+	how   atomic.Int64 // the last Shutdown
+	looks atomic.Int64 // calls of Topology
 }
 
 func (s *testServer) Topology() *topology.Topology {
@@ -59,9 +59,9 @@ func (s *testServer) Self() topology.NodeID {
 	return selfID
 }
 
-// fakeCluster is what the rest of the cluster says, which a test chooses.
+// fakeCluster is the rest of the cluster, as a test chooses it.
 type fakeCluster struct {
-	sights map[topology.NodeID]Liveness // those that are not here live
+	sights map[topology.NodeID]Liveness // nodes that are missing here are alive
 	status ClusterStatus
 	links  []ClusterLink
 	forget func(context.Context, topology.NodeID) error
@@ -105,7 +105,7 @@ func (s *testServer) ResetClusterSettings(ctx context.Context, names []string) e
 	return s.rest().reset(ctx, names)
 }
 
-// Settings, ChangeSettings and Shutdown are a process with one setting.
+// Settings, ChangeSettings and Shutdown are a Host with one setting.
 func (s *testServer) Settings() []Setting {
 	return []Setting{{"maxclients", fmt.Sprint(s.config.Load().MaxClients)}}
 }
@@ -127,7 +127,7 @@ func (s *testServer) Shutdown(how Shutdown) {
 	s.stops.Add(1)
 }
 
-// logTarget is where the log of a server goes, which a test may change while the server runs. Nowhere, at first.
+// logTarget is the output of a server's log. A test may change it while the server runs; at first there is none.
 type logTarget struct {
 	mu sync.Mutex // guards w
 	w  io.Writer
@@ -148,13 +148,13 @@ func (l *logTarget) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// start runs a server until the test ends, and then checks that every reference to memory was given back.
+// start runs a server until the test ends, and then checks that it has released all memory.
 func start(t *testing.T, config Config) *testServer {
 	t.Helper()
 	return startOn(t, config, 256, func(*shard.Store) {})
 }
 
-// startOn is start with so many shards, and a store that prepare has changed.
+// startOn is start with a number of shards and a store that prepare may change.
 func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)) *testServer {
 	t.Helper()
 	s := &testServer{pool: new(memory.Pool)}
@@ -201,7 +201,7 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	t.Helper()
 	rows := topo.Shards
-	if len(rows) == 0 { // before there is a cluster, nothing is anybody's
+	if len(rows) == 0 { // without a cluster no node has a shard
 		rows = make([]topology.Shard, len(s.topo.Load().Shards))
 	}
 	for i, row := range rows {
@@ -222,7 +222,7 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	}
 }
 
-// client is a bare connection: it sends what it is told and reads replies.
+// client is a bare connection that sends raw bytes and reads replies.
 type client struct {
 	t testing.TB
 	net.Conn
@@ -241,7 +241,7 @@ func (s *testServer) dial(t testing.TB) *client {
 	return c
 }
 
-// extend bounds a test that hangs; it is no measure. Each command has its own bound, since a busy machine is slow in all of a long test.
+// extend bounds a test that hangs. Each command gets a new deadline, since a long test is slow on a busy machine.
 func (c *client) extend() { c.SetDeadline(time.Now().Add(time.Minute)) }
 
 func (c *client) send(raw string) {
@@ -252,7 +252,7 @@ func (c *client) send(raw string) {
 	}
 }
 
-// reply returns the next reply as resptest.Render writes it.
+// reply returns the next reply in the format of resptest.Render.
 func (c *client) reply() string {
 	c.t.Helper()
 	c.extend()
@@ -276,7 +276,7 @@ func (c *client) want(want string, args ...string) {
 	}
 }
 
-// closed waits until the server has closed the connection and returns what it sent before.
+// closed waits until the server closes the connection, and returns what it sent before.
 func (c *client) closed() string {
 	c.t.Helper()
 	c.extend()
@@ -294,7 +294,7 @@ func asTimeout(err error, target *net.Error) bool {
 	return ok && ne.Timeout()
 }
 
-// npy makes a .npy file of a dtype and shape, such as "<f4" and "(2, 3)", with data.
+// npy returns a .npy file with a dtype and shape, such as "<f4" and "(2, 3)", and data.
 func npy(descr, shape, data string) string {
 	header := fmt.Sprintf("{'descr': '%s', 'fortran_order': False, 'shape': %s, }\n", descr, shape)
 	b := []byte("\x93NUMPY\x01\x00")
@@ -302,30 +302,30 @@ func npy(descr, shape, data string) string {
 	return string(b) + header + data
 }
 
-// bytesNPY makes a .npy file of n bytes of data that begin with tag.
+// bytesNPY returns a .npy file with n bytes of data that begin with tag.
 func bytesNPY(n int, tag string) string {
 	data := tag + strings.Repeat("\xa5\x00\x0d\x0a", n/4+1)
 	return npy("|u1", fmt.Sprintf("(%d,)", n), data[:n])
 }
 
-// receive waits for what comes from a channel, but not for ever.
+// receive waits for a value from a channel, with a timeout.
 func receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
 	case v := <-from:
 		return v
 	case <-time.After(30 * time.Second):
-		t.Fatalf("in vain: %s", what)
+		t.Fatalf("timed out waiting for: %s", what)
 		panic("unreachable")
 	}
 }
 
-// eventually waits until condition holds.
+// eventually waits until condition holds, with a timeout.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

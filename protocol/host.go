@@ -7,28 +7,29 @@ import (
 
 // Host is the process that the server is a part of.
 type Host interface {
-	// Settings returns all settings that CONFIG shows.
+	// Settings returns the settings that CONFIG shows.
 	Settings() []Setting
 	// ChangeSettings changes settings until the process ends, all of them or none. The error is a *SettingError.
 	ChangeSettings([]Setting) error
-	// Shutdown begins an orderly stop and does not wait for it.
+	// Shutdown starts an orderly stop and does not wait for it.
 	Shutdown(Shutdown)
 }
 
 // Shutdown says whether an orderly stop writes snapshots.
 type Shutdown int
 
-// The kinds of stops.
+// The kinds of shutdown.
 const (
-	ShutdownDefault Shutdown = iota // with a log or with save points
+	ShutdownDefault Shutdown = iota // writes snapshots if there is a log or a save point
 	ShutdownSave
 	ShutdownNoSave
 )
 
-// Setting is a setting as CONFIG shows it.
+// Setting is a setting, as CONFIG shows it.
 type Setting struct{ Name, Value string }
 
-// SettingError says why a setting was not changed. Reason is empty when there is none of that name, Reset is true when it was to be reset.
+// SettingError says why a setting was not changed. Reason is empty for an unknown name; Reset is true if it
+// was to be reset.
 type SettingError struct {
 	Name, Reason string
 	Reset        bool

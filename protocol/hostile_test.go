@@ -13,7 +13,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// goodClient stores and fetches arrays beside whatever the test does, until the test ends, and must never fail.
+// goodClient stores and fetches arrays until the test ends, and must never fail, whatever the test does.
 func goodClient(t *testing.T, s *testServer) {
 	c := s.dial(t)
 	stop, done := make(chan struct{}), make(chan error, 1)
@@ -41,7 +41,7 @@ func goodClient(t *testing.T, s *testServer) {
 		}
 	}()
 	t.Cleanup(func() {
-		enough := rounds.Load() + 3 // at least so many after the bad input
+		enough := rounds.Load() + 3 // at least 3 after the bad input
 		eventually(t, "rounds of the good client", func() bool { return rounds.Load() >= enough || len(done) > 0 })
 		close(stop)
 		if err := receive(t, "the end of the good client", done); err != nil {
@@ -53,7 +53,7 @@ func goodClient(t *testing.T, s *testServer) {
 	})
 }
 
-// Streams that are no RESP: an error, then the end of the connection.
+// A stream that is not RESP gets an error, and the connection is closed.
 func TestMalformedStreams(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -78,7 +78,7 @@ func TestMalformedStreams(t *testing.T) {
 		{"GET / HTTP/1.1\r\nHost: " + strings.Repeat("h", 1<<17), "too big inline request"},
 	} {
 		c := s.dial(t)
-		io.WriteString(c, test.stream) // it may fail at the end, when the server has closed
+		io.WriteString(c, test.stream) // may fail at the end, after the server has closed
 		if got := c.closed(); !strings.Contains(got, "-ERR Protocol error: ") || !strings.Contains(got, test.want) {
 			t.Errorf("%.60q: got %.300q, want %s", test.stream, got, test.want)
 		}
@@ -88,7 +88,7 @@ func TestMalformedStreams(t *testing.T) {
 	}
 }
 
-// A stream that ends or stops within a command holds nothing back once its connection is gone.
+// A stream that ends within a command leaves no memory behind.
 func TestTruncatedStreams(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -102,7 +102,7 @@ func TestTruncatedStreams(t *testing.T) {
 	eventually(t, "all connections but one end", func() bool { return s.Stats().Clients == 1 })
 }
 
-// Commands that are RESP and cannot be done: an error each, and the connection goes on.
+// Valid RESP that cannot be executed gets an error, and the connection goes on.
 func TestRefusedCommands(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 1 << 20})
@@ -133,7 +133,7 @@ func TestRefusedCommands(t *testing.T) {
 	c.want("+OK", "NP.SET", "k", bytesNPY(1<<20, ""))
 }
 
-// Each refusal of a .npy, through a socket. The stored value stays.
+// Each rejected kind of .npy, through a socket. The stored value stays.
 func TestRefusedArrays(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -182,7 +182,8 @@ func TestRefusedArrays(t *testing.T) {
 	c.want(`"`+arrayA+`"`, "NP.GET", "k")
 }
 
-// A command that comes in writes of eight bytes, for longer than a client may be silent, is done in the end, and costs nobody else anything.
+// A command that arrives eight bytes at a time, for longer than a client may be silent, is executed in the
+// end, and does not disturb other clients.
 func TestDribble(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{UploadStall: 2 * time.Second})
@@ -193,7 +194,7 @@ func TestDribble(t *testing.T) {
 	writes := (len(stream) + 7) / 8
 	for i := 0; i < len(stream); i += 8 {
 		c.send(stream[i:min(i+8, len(stream))])
-		time.Sleep(2500 * time.Millisecond / time.Duration(writes)) // the dribble itself, not a wait for something
+		time.Sleep(2500 * time.Millisecond / time.Duration(writes)) // paces the dribble, does not wait for a condition
 	}
 	if got := c.reply(); got != "+OK" {
 		t.Fatal(got)
@@ -201,21 +202,22 @@ func TestDribble(t *testing.T) {
 	c.want(`"`+array+`"`, "NP.GET", "k")
 }
 
-// A client that falls silent within a command is cut off, and gives back what it holds; between commands it may be silent.
+// A client that falls silent within a command is disconnected and its memory released. Between commands it
+// may be silent.
 func TestSilenceWithinACommand(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{UploadStall: 50 * time.Millisecond})
 	idle, silent := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
 	silent.send(encode("NP.SET", "k", bytesNPY(1<<20, ""))[:500_000])
-	if got := silent.closed(); got != "-ERR argument 2: the upload stalled: nothing came for 50ms\r\n" {
+	if got := silent.closed(); got != "-ERR argument 2: the upload stalled: no bytes for 50ms\r\n" {
 		t.Error(got)
 	}
-	eventually(t, "its memory is given back", func() bool { return s.pool.Bytes() == 0 && s.budget.Used() == 0 })
+	eventually(t, "its memory is released", func() bool { return s.pool.Bytes() == 0 && s.budget.Used() == 0 })
 	idle.want("+PONG", "PING")
 }
 
-// Lengths that are announced and never sent take no more than the budget, and the next in line are told BUSY.
+// Announced lengths use no more than the budget, even if the bytes never arrive; further commands get BUSY.
 func TestUploadBudget(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 4 << 20, MaxUploadBytes: 8 << 20, UploadWait: 10 * time.Millisecond})
@@ -224,7 +226,7 @@ func TestUploadBudget(t *testing.T) {
 	for range 2 {
 		s.dial(t).send(begun)
 	}
-	eventually(t, "two uploads are let in", func() bool { return s.budget.Used() > 4<<20 || s.budget.Used() == int64(2*len(array)) })
+	eventually(t, "two uploads are admitted", func() bool { return s.budget.Used() > 4<<20 || s.budget.Used() == int64(2*len(array)) })
 	c := s.dial(t)
 	var busy bool
 	for range 3 {
@@ -235,7 +237,7 @@ func TestUploadBudget(t *testing.T) {
 		}
 	}
 	if !busy {
-		t.Error("nobody was told BUSY")
+		t.Error("no client got BUSY")
 	}
 	c.want("+PONG", "PING")
 	if used := s.Stats().UploadBytes; used > 9<<20 {
@@ -243,7 +245,7 @@ func TestUploadBudget(t *testing.T) {
 	}
 }
 
-// A client that does not read its replies costs at most MaxReplyBytes and what is on the way; then its commands wait.
+// A client that does not read its replies costs at most MaxReplyBytes and one reply; then its commands wait.
 func TestRepliesThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxReplyBytes: 1 << 20, ReplyStall: 200 * time.Millisecond})
@@ -251,8 +253,8 @@ func TestRepliesThatNobodyReads(t *testing.T) {
 	c := s.dial(t)
 	array := bytesNPY(1<<20, "")
 	c.want("+OK", "NP.SET", "k", array)
-	go io.WriteString(c, strings.Repeat(encode("NP.GET", "k"), 10_000)) // fails when the server gives up
-	eventually(t, "the client is cut off", func() bool { return s.Stats().Clients == 1 })
+	go io.WriteString(c, strings.Repeat(encode("NP.GET", "k"), 10_000)) // fails when the server disconnects the client
+	eventually(t, "the client is disconnected", func() bool { return s.Stats().Clients == 1 })
 }
 
 func TestTooManyClients(t *testing.T) {
@@ -265,14 +267,14 @@ func TestTooManyClients(t *testing.T) {
 		t.Errorf("a third client got %q", got)
 	}
 	b.Close()
-	eventually(t, "the place is free", func() bool { return s.Stats().Clients == 1 })
+	eventually(t, "a connection is free", func() bool { return s.Stats().Clients == 1 })
 	s.dial(t).want("+PONG", "PING")
 	if n := s.Stats().Rejected; n != 1 {
 		t.Errorf("%d connections were rejected", n)
 	}
 }
 
-// A panic in a handler ends its own connection and gives back what that held.
+// A panic in a handler ends only its connection and releases what that held.
 func TestPanicEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -285,7 +287,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 		c.serve()
 	}()
 	receive(t, "the end of the connection", done)
-	end.SetReadDeadline(time.Now().Add(time.Minute)) // against a hang
+	end.SetReadDeadline(time.Now().Add(time.Minute)) // in case the test hangs
 	if _, err := end.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("the connection is open: %v", err)
 	}
@@ -299,7 +301,7 @@ type panicSource struct{}
 
 func (panicSource) Read([]byte) (int, error) { panic("a bug") }
 
-// Close lets a command that is on its way come to its end.
+// Close lets a command that is being read complete.
 func TestCloseWaitsForCommands(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -315,14 +317,14 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	}
 	c.send(stream[1000:])
 	if got := c.reply(); got != "+OK" {
-		t.Errorf("the command under way got %q", got)
+		t.Errorf("the running command got %q", got)
 	}
 	if err := receive(t, "the end of Close", closed); err != nil {
 		t.Error(err)
 	}
 }
 
-// A page in a browser can have it send a request to this port, with commands in its body.
+// A page can make a browser send a request to this port, with commands in its body.
 func TestHTTPEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{"", "secret"} {

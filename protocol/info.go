@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// infoSections are the sections of INFO, in their order. Fields that Redis has too are named and counted as it does.
+// infoSections are the sections of INFO, in order. Fields that Redis has, too, have its names and meanings.
 var infoSections = []struct {
 	name   string
 	fields func(*call, *Server, Stats) []infoField
@@ -31,7 +31,7 @@ var infoSections = []struct {
 	{"Keysizes", infoKeySizes},
 }
 
-// onRequest are the sections that come only when they are asked for.
+// onRequest are the sections that INFO shows only when they are named.
 var onRequest = map[string]bool{"commandstats": true, "latencystats": true, "keysizes": true}
 
 func info(c *call, s *Server) {

@@ -7,7 +7,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Each field shows its own count: here all of them differ.
+// Each field shows its own counter: all values differ.
 func TestInfoFieldsShowTheirCounts(t *testing.T) {
 	t.Parallel()
 	s := Stats{

@@ -22,7 +22,7 @@ func touch(c *call, k *keyAccess)  { c.replies.Int(int64(k.shard.Exists(c.keys, 
 
 func persist(c *call, k *keyAccess) { c.writeDone(k.shard.Persist(c.arg(1))) }
 
-// writeDone answers whether a key was changed.
+// writeDone writes whether a key was changed.
 func (c *call) writeDone(done bool, err error) {
 	if err != nil {
 		c.replies.Error(err)
@@ -39,7 +39,8 @@ func typeOf(c *call, k *keyAccess) {
 	c.replies.Simple("ndarray")
 }
 
-// expire makes the handler of a command whose operand has a unit of so many ms and counts from now, or from 1970.
+// expire returns the handler of a command whose operand counts units of so many ms, from now if relative,
+// else from 1970.
 func expire(unit int64, relative bool) onKeys {
 	return func(c *call, k *keyAccess) {
 		n, ok := resp.ParseInt(c.arg(2))
@@ -85,7 +86,7 @@ func expireCondition(args []resp.Arg) (condition shard.ExpireCondition, err erro
 	return condition, nil
 }
 
-// ttl makes the handler of a command that answers in units of so many ms, rounded as Redis does.
+// ttl returns the handler of a command that answers in units of so many ms, rounded as Redis does.
 func ttl(unit int64) onKeys {
 	return func(c *call, k *keyAccess) {
 		at, now := k.shard.Deadline(c.arg(1))
@@ -97,7 +98,7 @@ func ttl(unit int64) onKeys {
 	}
 }
 
-// expireTime makes the handler of a command that answers a Unix time in units of so many ms.
+// expireTime returns the handler of a command that answers a Unix time in units of so many ms.
 func expireTime(unit int64) onKeys {
 	return func(c *call, k *keyAccess) {
 		at, _ := k.shard.Deadline(c.arg(1))

@@ -13,7 +13,7 @@ import (
 
 // keyAccess is what a command on keys may touch. There is one for each connection.
 type keyAccess struct {
-	shard         keyspace      // of the keys. The command holds it open
+	shard         keyspace      // of the keys; the running command holds it open
 	store         *shard.Store  // for its clock and its eviction policy only
 	pool          *memory.Pool  // of values
 	maxArrayBytes int64         // of data of one array
@@ -36,13 +36,13 @@ func (k *keyAccess) of(row *command.Spec, args []resp.Arg) [][]byte {
 	return keys
 }
 
-// checkedHeader remembers the last .npy header of a connection, since most clients send one kind of array again and again.
+// checkedHeader caches the last .npy header of a connection: most clients send the same kind of array again.
 type checkedHeader struct {
 	text   []byte // the bytes before the data
 	parsed *array.Header
 }
 
-// maxChecked is the longest header that is remembered.
+// maxChecked is the longest header that is cached.
 const maxChecked = 1 << 10 // bytes
 
 // check does what array.Check does.

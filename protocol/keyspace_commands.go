@@ -12,7 +12,7 @@ import (
 
 const defaultScanCount = 10
 
-// scan answers about COUNT keys a call. It walks the keys of this node alone, as in Redis Cluster.
+// scan writes about COUNT keys per call. It iterates over the keys of this node only, as in Redis Cluster.
 func scan(c *call, store *shard.Store) {
 	cursor, err := strconv.ParseUint(string(c.arg(1)), 10, 64)
 	if err != nil {

@@ -59,13 +59,13 @@ func TestScanThroughACursor(t *testing.T) {
 		reply := strings.Fields(strings.NewReplacer("[", " ", "]", " ", `"`, "").Replace(c.do("SCAN", cursor, "MATCH", "key:*", "COUNT", "50")))
 		for _, key := range reply[1:] {
 			if !want[key] {
-				t.Fatalf("%s came twice, or is no key", key)
+				t.Fatalf("%s was returned twice, or does not exist", key)
 			}
 			delete(want, key)
 		}
 		if cursor = reply[0]; cursor == "0" {
 			if len(want) > 0 || calls < 10 {
-				t.Errorf("%d keys did not come in %d calls", len(want), calls)
+				t.Errorf("%d keys were not returned in %d calls", len(want), calls)
 			}
 			return
 		}

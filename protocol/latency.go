@@ -8,17 +8,17 @@ import (
 	"github.com/ndring/ndring/protocol/command"
 )
 
-// maxSamples is how many samples of one event are kept, as in Redis.
+// maxSamples is the number of samples kept for an event, as in Redis.
 const maxSamples = 160
 
-// latency is what LATENCY tells of spikes: commands that took at least latency-monitor-threshold.
+// latency records commands that took latency-monitor-threshold or longer, for LATENCY.
 type latency struct {
 	mu     sync.Mutex // guards all below
 	events map[string]*latencyEvent
 }
 
 type latencyEvent struct {
-	samples []latencySample // oldest first, at most one a second
+	samples []latencySample // oldest first, at most one per second
 	longest int64           // ms, since the start or the reset
 }
 
@@ -86,7 +86,7 @@ func latencyHistory(c *call, l *latency) {
 	}
 }
 
-// latencyReset forgets all events, or those that are named, and answers how many there were.
+// latencyReset drops all events, or the named ones, and writes their number.
 func latencyReset(c *call, l *latency) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

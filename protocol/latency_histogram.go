@@ -8,7 +8,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// latencyHistogram answers, for each command that was called, how many calls took up to 1, 2, 4, ... µs.
+// latencyHistogram writes, for each command that was called, how many calls took up to 1, 2, 4, ... µs.
 func latencyHistogram(c *call, s *Server) {
 	var rows []*command.Spec
 	if len(c.args) == 2 {

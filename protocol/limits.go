@@ -16,8 +16,9 @@ const (
 	stopGrace   = 5 * time.Second // for running commands when the server closes
 )
 
-// Before AUTH a client is a stranger: it gets room for its password and little else. Redis has the same limits of arguments. All strangers together have a budget of
-// their own, from which what one of them sends takes nothing as long as it is short: no number of them takes memory from values or room from uploads.
+// Before AUTH a client is a stranger: it gets room for its password and little else. The limits of
+// arguments are Redis'. All strangers share a budget of their own, and short arguments cost nothing: no
+// number of strangers takes memory from values or room from uploads.
 const (
 	maxArgsBeforeAuth = 10
 	maxBulkBeforeAuth = 16 << 10 // bytes

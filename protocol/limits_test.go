@@ -10,10 +10,10 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// A client that sends nothing is closed after the idle time, quietly as in Redis; one that is at work is not.
+// An idle client is silently disconnected after the idle time, as in Redis; a busy one is not.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
-	s := start(t, Config{IdleTimeout: 3 * time.Second}) // a busy machine may keep the busy client from its work for a part of that
+	s := start(t, Config{IdleTimeout: 3 * time.Second}) // a loaded machine may delay the busy client for part of that
 	idle, busy := s.dial(t), s.dial(t)
 	idle.want("+PONG", "PING")
 	type end struct {
@@ -42,7 +42,8 @@ func TestIdleTimeout(t *testing.T) {
 	}
 }
 
-// An upload that dribbles, however fast its client was before, may go on as long as nobody needs its room, and is cut off as soon as somebody does.
+// A slow upload may go on while no other client needs its room, and is aborted once one does, however fast
+// its client was before.
 func TestSlowUploadsMakeRoom(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 1 << 20, MaxUploadBytes: 1 << 20, UploadWait: 30 * time.Second, MinUploadRate: 1 << 20})
@@ -59,7 +60,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for i := 1000; ; i++ { // the dribble itself, not a wait for something
+		for i := 1000; ; i++ { // paces the dribble, does not wait for a condition
 			if _, err := io.WriteString(slow, stream[i:i+1]); err != nil {
 				return
 			}
@@ -68,7 +69,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	}()
 	eventually(t, "the upload holds its room", func() bool { return s.budget.Used() > 1<<20 })
 	other := s.dial(t)
-	other.want("+OK", "NP.SET", "k", array) // waits, and then has the room
+	other.want("+OK", "NP.SET", "k", array) // waits for the room
 	if got := slow.closed(); !strings.HasPrefix(got, "-ERR argument 2: the upload is too slow, others wait: ") {
 		t.Errorf("the slow one got %q", got)
 	}
@@ -79,7 +80,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	}
 }
 
-// unread lets a client ask for replies of about so many bytes which it never reads.
+// unread makes a client request about so many bytes of replies, which it never reads.
 func unread(t *testing.T, s *testServer, bytes int) *client {
 	c := s.dial(t)
 	array := bytesNPY(1<<20, "")
@@ -99,7 +100,7 @@ func TestOutputLimits(t *testing.T) {
 			s := start(t, config)
 			goodClient(t, s)
 			unread(t, s, 40<<20)
-			eventually(t, "it is closed", func() bool { return s.Stats().Clients == 1 })
+			eventually(t, "the client is disconnected", func() bool { return s.Stats().Clients == 1 })
 			if stats := s.Stats(); stats.OutputLimits != 1 || stats.ReplyBytes > 1<<20 {
 				t.Errorf("%d are counted, %d bytes wait", stats.OutputLimits, stats.ReplyBytes)
 			}
@@ -107,24 +108,24 @@ func TestOutputLimits(t *testing.T) {
 	}
 }
 
-// A client for which replies wait is closed when it takes none for long, even when it has no more commands.
+// A client that reads no pending reply for long is disconnected, even if it sends no further command.
 func TestReplyStall(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{ReplyStall: 200 * time.Millisecond})
 	goodClient(t, s)
 	unread(t, s, 40<<20)
-	eventually(t, "it is closed", func() bool { return s.Stats().Clients == 1 })
+	eventually(t, "the client is disconnected", func() bool { return s.Stats().Clients == 1 })
 	if n := s.Stats().ReplyStalls; n != 1 {
 		t.Errorf("%d stalls are counted", n)
 	}
 }
 
-// A client that reads slowly, but below the soft limit in time, is not closed.
+// A client that falls below the soft limit in time is not disconnected.
 func TestSoftLimitForgivesThoseWhoCatchUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{OutputSoft: 1 << 20, OutputSoftTime: time.Hour})
 	c := unread(t, s, 20<<20)
-	eventually(t, "much waits", func() bool { return s.output.Waiting() > 1<<20 })
+	eventually(t, "many bytes wait", func() bool { return s.output.Waiting() > 1<<20 })
 	for range 19 {
 		c.reply()
 	}
@@ -134,7 +135,8 @@ func TestSoftLimitForgivesThoseWhoCatchUp(t *testing.T) {
 	}
 }
 
-// Together, clients that read nothing have no more waiting than the limit for all, and a share and a reply each.
+// The bytes that wait for clients that read nothing are bounded by the limit for all, plus a share and a reply
+// for each.
 func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 	t.Parallel()
 	const limit, clients = 4 << 20, 60
@@ -155,7 +157,7 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 		return waiting > limit
 	})
 	before := s.Stats().Commands
-	eventually(t, "they wait", func() bool { // the good client alone goes on
+	eventually(t, "they wait", func() bool { // only the good client goes on
 		after := s.Stats().Commands
 		defer func() { before = after }()
 		return s.output.Waiting() > limit && after-before < 100
@@ -165,7 +167,8 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 	}
 }
 
-// A client that was slow once, and has read everything, is not held to that for ever: the time that it had for reading is over, and does not matter.
+// A client that was slow once, and has read everything since, is not disconnected later: the old deadline no
+// longer counts.
 func TestASlowMomentIsForgotten(t *testing.T) {
 	t.Parallel()
 	const stall = 300 * time.Millisecond
@@ -175,14 +178,14 @@ func TestASlowMomentIsForgotten(t *testing.T) {
 	c.send(encode("NP.GET", "k"))
 	eventually(t, "replies wait", func() bool { return s.Stats().ReplyBytes > 0 })
 	c.reply()
-	eventually(t, "all is sent", func() bool { return s.Stats().ReplyBytes == 0 })
+	eventually(t, "everything is sent", func() bool { return s.Stats().ReplyBytes == 0 })
 	for began := time.Now(); time.Since(began) < 2*stall; time.Sleep(10 * time.Millisecond) {
 		c.want("+PONG", "PING")
 	}
 	c.want("+PONG", "PING")
 }
 
-// The time in which a command was paused is not the time that it took, even when it came together with others.
+// The time of a pause does not count as the execution time of a command, not even within a pipeline.
 func TestPausedTimeDoesNotCount(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{SlowlogSlowerThan: 100 * time.Millisecond})
@@ -195,7 +198,7 @@ func TestPausedTimeDoesNotCount(t *testing.T) {
 	admin.want(":0", "SLOWLOG", "LEN")
 }
 
-// A smaller limit counts at once, also for an array like one that the connection has sent before.
+// A lower limit counts at once, even for arrays whose header the connection has cached.
 func TestLoweredArrayLimitCountsForKnownHeaders(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -206,7 +209,7 @@ func TestLoweredArrayLimitCountsForKnownHeaders(t *testing.T) {
 		config := *s.config.Load()
 		config.MaxArrayBytes = int64(n) - 1
 		s.Reconfigure(config)
-		c.want("+PONG", "PING") // a connection takes a change over with its next command
+		c.want("+PONG", "PING") // a connection follows a change with its next command
 		c.want(fmt.Sprintf("-TOOLARGE the array is too large: %d bytes of data, the limit is %d", n, n-1), "NP.SET", "k", array)
 		config.MaxArrayBytes = DefaultMaxArrayBytes
 		s.Reconfigure(config)

@@ -11,7 +11,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// memoryUsage answers about how many bytes a key and its value take. SAMPLES is accepted: an array has no parts to sample.
+// memoryUsage writes roughly how many bytes a key and its value use. SAMPLES has no effect.
 func memoryUsage(c *call, k *keyAccess) {
 	for i := 3; i < len(c.args); i += 2 {
 		if c.option(i) != "SAMPLES" || i+1 == len(c.args) {
@@ -36,13 +36,13 @@ func memoryUsage(c *call, k *keyAccess) {
 	c.replies.Int(entry.Footprint())
 }
 
-// memoryFacts is what MEMORY STATS, MEMORY DOCTOR and INFO memory tell, in bytes.
+// memoryFacts is what MEMORY STATS, MEMORY DOCTOR and INFO memory show, in bytes.
 type memoryFacts struct {
-	used     int64 // by values, by what is on its way in and out, and by the program itself
-	resident int64 // what the process has from the system
-	buffers  int64 // of used, in buffers, with what is lost by rounding
-	idle     int64 // held for the next values
-	clients  int64 // of used: what clients have sent and are sent, and their buffers
+	used     int64 // by values, by commands and replies in transit, and by the program itself
+	resident int64 // of the process
+	buffers  int64 // part of used: buffers, rounding included
+	idle     int64 // kept for further values
+	clients  int64 // part of used: what clients sent and are sent, and their buffers
 	stats    Stats
 	m        runtime.MemStats
 }
@@ -93,21 +93,21 @@ func memoryStats(c *call, s *Server) {
 	}
 }
 
-// memoryDoctor says in words what looks wrong.
+// memoryDoctor describes what looks wrong.
 func memoryDoctor(c *call, s *Server) {
 	f := s.memory()
 	var findings []string
 	if f.stats.ReplyBytes > 256<<20 {
-		findings = append(findings, fmt.Sprintf("%s of replies wait for clients that do not read them: CLIENT LIST shows them by omem.", human(uint64(f.stats.ReplyBytes))))
+		findings = append(findings, fmt.Sprintf("%s of replies wait for clients that do not read them: see omem in CLIENT LIST.", human(uint64(f.stats.ReplyBytes))))
 	}
 	if limit := s.budget.Limit(); f.stats.UploadBytes > limit/2 {
-		findings = append(findings, fmt.Sprintf("%s of %s for uploads are taken: many large arrays arrive at once, or slowly.", human(uint64(f.stats.UploadBytes)), human(uint64(limit))))
+		findings = append(findings, fmt.Sprintf("%s of %s for uploads are in use: many large arrays arrive at once, or slowly.", human(uint64(f.stats.UploadBytes)), human(uint64(limit))))
 	}
 	if f.resident > f.used+f.used/4+256<<20 {
-		findings = append(findings, fmt.Sprintf("The process has %s from the system and uses %s: MEMORY PURGE gives back what is idle.", human(uint64(f.resident)), human(uint64(f.used))))
+		findings = append(findings, fmt.Sprintf("The process holds %s and uses %s: MEMORY PURGE returns idle memory to the system.", human(uint64(f.resident)), human(uint64(f.used))))
 	}
 	if limit := s.store.Memory().Config().Limit; limit > 0 && f.used > limit {
-		findings = append(findings, fmt.Sprintf("%s are used, which is more than maxmemory (%s).", human(uint64(f.used)), human(uint64(limit))))
+		findings = append(findings, fmt.Sprintf("%s are used, more than maxmemory (%s).", human(uint64(f.used)), human(uint64(limit))))
 	}
 	if findings == nil {
 		findings = []string{"Nothing looks wrong with this node's memory."}
@@ -115,7 +115,7 @@ func memoryDoctor(c *call, s *Server) {
 	c.replies.Verbatim(strings.Join(findings, "\n") + "\n")
 }
 
-// memoryPurge gives back to the system what no value and no client needs.
+// memoryPurge returns idle memory to the system.
 func memoryPurge(c *call, store *shard.Store) {
 	store.Trim(true)
 	c.replies.OK()
@@ -124,7 +124,7 @@ func memoryPurge(c *call, store *shard.Store) {
 var errNoLFU = errors.New("An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime " +
 	"LRU and LFU data will take some time to adjust.")
 
-// object makes the handler of a command that answers a fact of a key without using it, or null.
+// object returns the handler of a command that inspects a key without accessing it.
 func object(answer func(*call, *keyAccess, *shard.Entry)) onKeys {
 	return func(c *call, k *keyAccess) {
 		entry := k.shard.Peek(c.arg(2))

@@ -8,7 +8,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// queue keeps a command for EXEC.
+// queue queues a command for EXEC.
 func (c *conn) queue(row *command.Spec) {
 	t := &c.tx
 	kept, err := (*resp.Kept)(nil), errTooManyQueued

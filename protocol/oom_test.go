@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// limited starts a server whose values may take about so many bytes beside what it takes by itself.
+// limited starts a server with about so many bytes for values.
 func limited(t *testing.T, policy shard.Policy, bytes int64) *testServer {
 	s := start(t, Config{})
 	s.limit(policy, bytes)
@@ -24,12 +24,12 @@ func (s *testServer) limit(policy shard.Policy, bytes int64) {
 	s.Reconfigure(config)
 }
 
-// steady has the program itself need the same all the time: it shares the heap with other tests.
+// steady fixes the memory of the program itself, which shares its heap with other tests.
 func (s *testServer) steady() {
 	s.store.Memory().MeasureBy(func() memory.Program { return memory.Program{Heap: 16 << 20, Beside: 16 << 20} })
 }
 
-// fill sets a limit that even the stored values are above.
+// fill sets a limit below the size of the stored values.
 func (s *testServer) fill(policy shard.Policy) {
 	config := *s.config.Load()
 	config.Memory.Policy, config.Memory.Limit = policy, max(1, s.pool.Allocated()/2)
@@ -54,7 +54,7 @@ func TestOutOfMemory(t *testing.T) {
 			t.Fatalf("%d: %s", refused, got)
 		}
 	}
-	c.want(oomText, "NP.SET", "a", bytesNPY(3800<<10, "")) // an overwrite needs both for a moment
+	c.want(oomText, "NP.SET", "a", bytesNPY(3800<<10, "")) // an overwrite needs room for both values
 	c.want(oomText, "NP.MSET", "{a}1", bytesNPY(2500<<10, ""), "{a}2", bytesNPY(2500<<10, ""))
 	s.fill(shard.NoEviction)
 	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
@@ -73,7 +73,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// A transaction that fitted when it was queued is refused as a whole when it no longer does.
+// A transaction that fitted when it was queued is refused as a whole if it no longer fits.
 func TestOutOfMemoryAtExec(t *testing.T) {
 	t.Parallel()
 	s := limited(t, shard.NoEviction, 32<<20)
@@ -88,7 +88,7 @@ func TestOutOfMemoryAtExec(t *testing.T) {
 	c.want(":0", "EXISTS", "{b}1")
 }
 
-// What cannot fit is refused when its length is known, before its bytes come, and nothing goes for it.
+// A value that cannot fit is refused once its length is known, before its bytes arrive, and evicts nothing.
 func TestWhatCannotFitIsRefusedBeforeItIsRead(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []shard.Policy{shard.NoEviction, shard.AllKeysLRU} {
@@ -151,7 +151,7 @@ func TestObjectFreq(t *testing.T) {
 	if n < 8 || n > 30 {
 		t.Errorf("the frequency is %d after 200 uses", n)
 	}
-	c.want("+OK", "NP.SET", "k", bytesNPY(2, "")) // it is the key that is used
+	c.want("+OK", "NP.SET", "k", bytesNPY(2, "")) // the counter belongs to the key, not the value
 	c.want(fmt.Sprint(":", n), "OBJECT", "FREQ", "k")
 	s.now.Add(3 * time.Minute.Milliseconds())
 	c.want(fmt.Sprint(":", n-3), "OBJECT", "FREQ", "k")

@@ -13,7 +13,7 @@ func (s *testServer) removeExpired(key string) {
 	s.store.Shard(int(topology.ShardOfKey([]byte(key), 256))).RemoveExpired(100)
 }
 
-// In a pause nothing expires: what is read has expired, and is still there.
+// During a pause keys are not removed: reads still find expired keys.
 func TestNothingExpiresInAPause(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"WRITE", "ALL"} {
@@ -40,7 +40,7 @@ func TestNothingExpiresInAPause(t *testing.T) {
 	}
 }
 
-// In a pause nothing is evicted: a write waits before room is made for it, whether its bytes come one way or the other.
+// During a pause nothing is evicted: a write waits before room is made for it, whether it is small or large.
 func TestNothingIsEvictedInAPause(t *testing.T) {
 	t.Parallel()
 	for _, bytes := range []int{1000, 1 << 20} {
@@ -57,7 +57,7 @@ func TestNothingIsEvictedInAPause(t *testing.T) {
 		c.send(encode("NP.SET", "k", bytesNPY(bytes, "")))
 		eventually(t, "the write waits", func() bool { return s.pause.waiting.Load() == 1 })
 		if stats := s.Stats(); stats.Store.Evicted != 0 || stats.UploadBytes > int64(2*bytes) {
-			t.Errorf("%d keys are evicted, %d bytes are on their way", stats.Store.Evicted, stats.UploadBytes)
+			t.Errorf("%d keys are evicted, %d bytes are in transit", stats.Store.Evicted, stats.UploadBytes)
 		}
 		admin.want("+OK", "CLIENT", "UNPAUSE")
 		if got := c.reply(); got != "+OK" {

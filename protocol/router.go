@@ -40,14 +40,14 @@ func (r *router) redirectFor(from *origin, topo *topology.Topology, slot int) er
 	}
 	owner, known := topo.Node(row.Primary)
 	if !known {
-		return slotDown(fmt.Sprintf("Hash slot %d is not served: its node %s is not known here", slot, row.Primary))
+		return slotDown(fmt.Sprintf("Hash slot %d is not served: its node %s is unknown to this node", slot, row.Primary))
 	}
 	if state := r.state(owner.ID); state != "" && !r.inGrace(owner.ID) {
 		return slotDown(fmt.Sprintf("Hash slot %d is not served: its %s %s", slot, label(owner), state))
 	}
 	address, reachable := r.addressOf(from, owner)
 	if !reachable {
-		return slotDown(fmt.Sprintf("Hash slot %d is served by %s, which tells no address for clients of the listener %q", slot, label(owner), from.listener))
+		return slotDown(fmt.Sprintf("Hash slot %d is served by %s, which advertises no address for the listener %q", slot, label(owner), from.listener))
 	}
 	return redirect{slot, address}
 }
@@ -108,7 +108,7 @@ func (r *router) copies(topo *topology.Topology, ids []topology.NodeID) string {
 	return "; its copies are on: " + strings.Join(texts, "; ")
 }
 
-// label names a node to people.
+// label names a node for people.
 func label(node topology.Node) string {
 	return "node " + topology.Label(node.Name, node.ID)
 }

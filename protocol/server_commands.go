@@ -19,7 +19,7 @@ func timeNow(c *call) {
 	c.replies.Text(strconv.FormatInt(now%1e6, 10))
 }
 
-// role answers as a primary without replicas.
+// role writes what a primary without replicas is in Redis.
 func role(c *call) {
 	c.replies.Array(3)
 	c.replies.Text("master")
@@ -27,7 +27,7 @@ func role(c *call) {
 	c.replies.Array(0)
 }
 
-// wait answers how many replicas have the writes: there are none to wait for.
+// wait writes 0, the number of replicas.
 func wait(c *call) {
 	if _, ok := resp.ParseInt(c.arg(1)); !ok {
 		c.replies.Error(errInteger)

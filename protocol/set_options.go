@@ -10,14 +10,15 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Arguments of an array's command may be as large as arrays, whatever they turn out to be. These bound the others, in bytes.
+// The arguments of a command with arrays may be as large as an array, until they are parsed. These bound
+// the others, in bytes.
 const (
 	maxOption    = 16
 	maxOperand   = 128
 	maxRequestID = 64
 )
 
-// setOptions is what stands behind the array in NP.SET.
+// setOptions are the options of NP.SET, behind the array.
 type setOptions struct {
 	attrs       []byte
 	parts       []int // positions of the parts' names; the bytes follow each
@@ -30,14 +31,14 @@ type setOptions struct {
 	withVersion bool
 }
 
-// optionGroup maps the options of which only one may be given, once, to one name.
+// optionGroup maps options that exclude each other to one name.
 var optionGroup = map[string]string{
 	"NX": "condition", "XX": "condition", "IFVERSION": "condition",
 	"EX": "expiry", "PX": "expiry", "EXAT": "expiry", "PXAT": "expiry", "KEEPTTL": "expiry",
 	"ATTRS": "attrs", "CRC32C": "crc", "WC": "concern", "REQID": "id", "WITHVERSION": "reply",
 }
 
-// parseSetOptions reads the arguments from the third on.
+// parseSetOptions parses the arguments that follow the array.
 func parseSetOptions(args []resp.Arg, now int64) (o setOptions, err error) {
 	given := map[string]bool{}
 	for i := 3; i < len(args); i++ {
@@ -77,7 +78,7 @@ func parseSetOptions(args []resp.Arg, now int64) (o setOptions, err error) {
 	return o, nil
 }
 
-// set takes one option; operand is what follows it, for those that have one.
+// set applies one option. Operand is the argument after it, if it has one.
 func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 	if name != "ATTRS" && len(operand) > maxOperand {
 		return errSyntax
@@ -107,7 +108,7 @@ func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 		o.crc, o.hasCRC = uint32(n), true
 	case "WC":
 		switch upper(string(operand)) {
-		case "ONE", "SYNC", "ALL": // the one copy that there is satisfies each of them
+		case "ONE", "SYNC", "ALL": // a single copy satisfies each of them
 		default:
 			return errSyntax
 		}
@@ -124,7 +125,7 @@ func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 	return err
 }
 
-// parseExpiry returns the Unix time in ms that an option such as EX gives.
+// parseExpiry returns the Unix time in ms for an option such as EX.
 func parseExpiry(option string, operand []byte, command string, now int64) (int64, error) {
 	n, ok := resp.ParseInt(operand)
 	if !ok {
@@ -144,7 +145,7 @@ func parseExpiry(option string, operand []byte, command string, now int64) (int6
 	return at, nil
 }
 
-// deadline returns n units of so many ms, counted from now if relative; false if that overflows.
+// deadline returns n units of so many ms, from now if relative. It returns false on overflow.
 func deadline(n, unit int64, relative bool, now int64) (int64, bool) {
 	if n > math.MaxInt64/unit || n < math.MinInt64/unit {
 		return 0, false

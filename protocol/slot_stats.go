@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// slotMetrics are the statistics of a slot, by the names that Redis and Valkey give them.
+// slotMetrics are the statistics of a slot, with the names of Redis and Valkey.
 var slotMetrics = []struct {
 	name string
 	of   func(*Server, int) int64
@@ -94,7 +94,7 @@ func slotsByMetric(c *call, s *Server) {
 		}
 	}
 	all := make([]int, topology.Slots)
-	values := make([]int64, topology.Slots) // read once: they change while they are sorted
+	values := make([]int64, topology.Slots) // read once, since they change during the sort
 	for slot := range all {
 		all[slot], values[slot] = slot, of(s, slot)
 	}
@@ -103,7 +103,7 @@ func slotsByMetric(c *call, s *Server) {
 	writeSlotStats(c, s, slots[:min(int(limit), len(slots))])
 }
 
-// own keeps the slots that this node serves.
+// own returns those of the slots that this node serves.
 func (r *router) own(slots []int) []int {
 	topo, self := r.cluster.Topology(), r.cluster.Self()
 	return slices.DeleteFunc(slots, func(slot int) bool { return !serves(topo, self, slot) })

@@ -11,13 +11,13 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// What a slow command's entry shows of it, as in Redis.
+// What an entry shows of a command, as in Redis.
 const (
 	slowlogArgs     = 32  // arguments
 	slowlogArgBytes = 128 // bytes of each
 )
 
-// slowlog is the last commands that took long, as they were executed: neither the way in nor the way out counts.
+// slowlog is the latest slow commands. Only execution counts, not reading the command or sending the reply.
 type slowlog struct {
 	mu      sync.Mutex // guards all below
 	nextID  int64
@@ -48,7 +48,7 @@ func (l *slowlog) add(entry slowEntry, limit int) {
 // shown copies the beginning of a command, without passwords.
 func shown(c *call) []string { return redacted(c.row, shownArgs(c.args)) }
 
-// shownArgs copies the beginning of a command.
+// shownArgs copies the beginning of each argument.
 func shownArgs(args []resp.Arg) []string {
 	n := len(args)
 	if n > slowlogArgs {
@@ -69,16 +69,16 @@ func shownArgs(args []resp.Arg) []string {
 	return shown
 }
 
-// redacted hides a password that CONFIG SET sets, and one that CLUSTER CONFIG SET is given and refuses.
+// redacted hides passwords in CONFIG SET, and in CLUSTER CONFIG SET, which refuses them.
 func redacted(row *command.Spec, args []string) []string {
-	first := len(args) // value
+	first := len(args) // position of the first value
 	switch row.Full {
 	case "config|set":
 		first = 3
 	case "cluster|config":
 		first = 4
 	}
-	for i := first; i < len(args); i++ { // also where names and values are out of step, which is refused
+	for i := first; i < len(args); i++ { // every position: names and values do not alternate in a command that is refused
 		if strings.EqualFold(args[i-1], "requirepass") {
 			args[i] = "(redacted)"
 		}

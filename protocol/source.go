@@ -10,9 +10,9 @@ import (
 )
 
 var (
-	// ErrStalled is returned when a client falls silent within a command.
+	// ErrStalled is returned when a client stops sending within a command.
 	ErrStalled = errors.New("the upload stalled")
-	// ErrTooSlow is returned when an upload is slow while others wait for its room.
+	// ErrTooSlow is returned when an upload is slow while others wait for room.
 	ErrTooSlow = errors.New("the upload is too slow, others wait")
 
 	errIdle = errors.New("idle for too long")
@@ -34,7 +34,7 @@ func (c commandSource) Receive(dst resp.Destination) (int, error) {
 	}
 	c.now = time.Time{}
 	c.publish()
-	// A transaction that holds room for its uploads is an upload until its EXEC.
+	// A transaction that holds more room than a small command counts as an upload until its EXEC.
 	inCommand := c.reader.InCommand()
 	within := inCommand || c.reader.Held() > resp.SmallBulk
 	if within != c.uploading {
@@ -99,14 +99,14 @@ func (c commandSource) step(n int, took time.Duration) error {
 	}
 	if c.silent >= c.config.UploadStall {
 		c.server.counters.uploadStalls.Add(1)
-		return fmt.Errorf("%w: nothing came for %v", ErrStalled, c.config.UploadStall)
+		return fmt.Errorf("%w: no bytes for %v", ErrStalled, c.config.UploadStall)
 	}
 	if c.spent < uploadGrace || c.reader.Held() == 0 || !c.server.budget.Wanted() {
 		return nil
 	}
 	if rate := float64(c.received) / c.spent.Seconds(); rate < float64(c.config.MinUploadRate) {
 		c.server.counters.slowUploads.Add(1)
-		return fmt.Errorf("%w: %.0f bytes a second came, the least is %d", ErrTooSlow, rate, c.config.MinUploadRate)
+		return fmt.Errorf("%w: received %.0f B/s, minimum is %d", ErrTooSlow, rate, c.config.MinUploadRate)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ type counters struct {
 	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
 }
 
-// commandStat is what is counted of one row of the command table.
+// commandStat counts the calls of one row of the command table.
 type commandStat struct {
 	calls, nanoseconds, rejected, failed atomic.Int64
 	latency                              [latencyClasses]atomic.Int64 // class i: up to 2^i µs
@@ -25,12 +25,12 @@ type commandStat struct {
 
 const latencyClasses = 32
 
-// slotStat is what is counted of the commands with keys of one slot.
+// slotStat counts the commands on keys of one slot.
 type slotStat struct{ nanoseconds, bytesIn, bytesOut atomic.Int64 }
 
-// statistics are counted a command. All but the errors, which are rare, are atomic.
+// statistics are counters for each command. All are atomic, except errors, which are rare.
 type statistics struct {
-	commands []commandStat // by Command.index
+	commands []commandStat // by Spec.Index
 	slots    [topology.Slots]slotStat
 
 	mu     sync.Mutex // guards errors
@@ -41,7 +41,7 @@ func newStatistics(rows int) *statistics {
 	return &statistics{commands: make([]commandStat, rows), errors: make(map[string]int64)}
 }
 
-// observe counts a command that was executed.
+// observe counts an executed command.
 func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut int64) {
 	stat := &s.commands[c.row.Index]
 	stat.calls.Add(1)
@@ -63,7 +63,7 @@ func latencyClass(took time.Duration) int {
 	return min(bits.Len64(max(µs, 1)-1), latencyClasses-1)
 }
 
-// percentile returns the upper bound, in µs, of the class in which a part of the calls ends.
+// percentile returns the upper bound, in µs, of the class that holds a percentile of the calls.
 func (stat *commandStat) percentile(part float64) int64 {
 	var total, seen int64
 	for i := range stat.latency {

@@ -7,7 +7,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// countError counts an error reply by its prefix, of which there are few.
+// countError counts an error reply by its prefix. There are few prefixes.
 func (s *Server) countError(text string) {
 	prefix, _, _ := strings.Cut(text, " ")
 	s.counters.errors.Add(1)
@@ -16,7 +16,7 @@ func (s *Server) countError(text string) {
 	s.statistics.errors[prefix]++
 }
 
-// resetStats sets all totals to zero.
+// resetStats resets all totals to zero.
 func (s *Server) resetStats() {
 	c := &s.counters
 	for _, counter := range []*atomic.Int64{
@@ -46,7 +46,7 @@ func (s *Server) resetStats() {
 	s.store.ResetStats()
 }
 
-// Stats is what a server counts. Totals are since the start, or since CONFIG RESETSTAT.
+// Stats are the counters of a server. Totals begin at the start or at CONFIG RESETSTAT.
 type Stats struct {
 	Clients                                         int
 	Connections, Rejected, Commands, Errors, Panics int64
@@ -55,16 +55,16 @@ type Stats struct {
 	BusyUploads, ReplyStalls, OutputLimits          int64
 	DeniedOOM                                       int64
 	BytesIn, BytesOut                               int64
-	UploadBytes                                     int64 // of commands on their way in, now
-	ReplyBytes                                      int64 // of replies that wait for their clients, now
-	ValueBytes                                      int64 // in buffers: stored, arriving or being sent, now
-	ClientBytes                                     int64 // in buffers: what clients have sent, arrays not included, now
+	UploadBytes                                     int64 // of commands that are being read, now
+	ReplyBytes                                      int64 // of replies that wait for clients, now
+	ValueBytes                                      int64 // in buffers: stored, being read or being sent, now
+	ClientBytes                                     int64 // in buffers: what clients sent, without arrays, now
 	UsedMemory, MaxMemory                           int64 // of the process, now
 	MaxClients                                      int
 	Store                                           shard.Stats
 }
 
-// Stats returns the counts.
+// Stats returns the counters.
 func (s *Server) Stats() Stats {
 	clients := s.connections.count()
 	c := &s.counters

@@ -47,7 +47,7 @@ func infoLatencyStats(_ *call, server *Server, _ Stats) (fields []infoField) {
 	return fields
 }
 
-// infoKeySizes tells how many arrays there are by the size of their .npy files: 64K=3 are three of 64 KiB up to 128 KiB.
+// infoKeySizes counts arrays by the size of their .npy files: 64K=3 means three from 64 KiB up to 128 KiB.
 func infoKeySizes(_ *call, server *Server, _ Stats) []infoField {
 	var classes []string
 	for i, n := range server.store.Sizes() {

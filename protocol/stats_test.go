@@ -188,7 +188,7 @@ func TestConfigThroughTheServer(t *testing.T) {
 	locked.Password = "p"
 	locked.MaxArrayBytes = 10
 	s.Reconfigure(locked)
-	c.want("+PONG", "PING") // who is in stays in, as in Redis
+	c.want("+PONG", "PING") // authenticated clients stay authenticated, as in Redis
 	c.want("-TOOLARGE the array is too large: 24 bytes of data, the limit is 10", "NP.SET", "k", arrayA)
 	c.want("+OK", "MULTI")
 	c.want("+RESET", "RESET")
@@ -229,7 +229,7 @@ func TestShutdownSaysHow(t *testing.T) {
 	}
 }
 
-// A value that is damaged in memory is found, answered and logged.
+// A value that is damaged in memory is detected, reported and logged.
 func TestVerifyFindsDamage(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -245,7 +245,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		if got := c.do("NP.VERIFY", name); !strings.HasPrefix(got, "-CORRUPT ") {
 			t.Errorf("%s: %s", name, got)
 		}
-		if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "a stored value is corrupt") || !strings.Contains(lines[0], "key="+name) {
+		if lines := log.lines(); len(lines) != 1 || !strings.Contains(lines[0], "stored value is corrupt") || !strings.Contains(lines[0], "key="+name) {
 			t.Errorf("%s: the log says %q", name, lines)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/protocol/resp"
 )
 
-// strangers lets n clients without a password send a pipeline each, of which they read no answer.
+// strangers makes n clients without a password send a pipeline each, and read no reply.
 func strangers(t *testing.T, s *testServer, n int, pipeline string) []*client {
 	all := make([]*client, n)
 	for i := range all {
@@ -21,7 +21,8 @@ func strangers(t *testing.T, s *testServer, n int, pipeline string) []*client {
 	return all
 }
 
-// What clients send before AUTH is held in a buffer of 1 KiB each, whatever it is and whether they read the answers or not; longer arguments come out of one budget.
+// Whatever clients send before AUTH, each has a buffer of 1 KiB, whether it reads the replies or not; longer
+// arguments share one budget.
 func TestStrangersHoldLittle(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", maxBulkBeforeAuth)
@@ -49,34 +50,34 @@ func TestStrangersHoldLittle(t *testing.T) {
 				if got := s.clients.Allocated(); got > most {
 					t.Fatalf("%d bytes are held for %d clients, at most %d may", got, n, most)
 				}
-				time.Sleep(time.Millisecond) // looks while they are at it, waits for nothing
+				time.Sleep(time.Millisecond) // samples meanwhile, does not wait for a condition
 			}
 			for _, c := range all {
 				c.Close()
 			}
-			eventually(t, "all is given back", func() bool {
+			eventually(t, "everything is released", func() bool {
 				return s.clients.Buffers() == 0 && s.strangers.Used() == 0 && s.output.Waiting() == 0
 			})
 		})
 	}
 }
 
-// Replies that a stranger does not read wait in its socket alone; what it sends waits there too.
+// Replies that a stranger does not read wait in its socket only, and so does what it sends.
 func TestStrangersRepliesDoNotWait(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret", ReplyStall: time.Hour})
 	strangers(t, s, 1, strings.Repeat("PING\r\n", 2<<20))
-	const most = 2*strangerOutput + 128 // what waits when more is made, that, and a reply of each
+	const most = 2*strangerOutput + 128 // what waits when a reply is added, that reply, and one for each
 	eventually(t, "replies wait", func() bool { return s.output.Waiting() > 0 })
 	for range 100 {
 		if got := s.output.Waiting(); got > most {
 			t.Fatalf("%d bytes of replies wait", got)
 		}
-		time.Sleep(time.Millisecond) // looks while it goes on, waits for nothing
+		time.Sleep(time.Millisecond) // samples meanwhile, does not wait for a condition
 	}
 }
 
-// Strangers take no room from the uploads of those who have the password, nor all of it from each other's.
+// Strangers take no room from the uploads of authenticated clients, nor all the room from each other.
 func TestStrangersHaveABudgetOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret", MaxUploadBytes: 1 << 20})
@@ -93,7 +94,7 @@ func TestStrangersHaveABudgetOfTheirOwn(t *testing.T) {
 	c.want("+OK", "NP.SET", "k", bytesNPY(900_000, ""))
 }
 
-// A client that has logged in gets larger buffers for its pipelines, and keeps none of them while it is silent.
+// An authenticated client gets larger buffers for its pipelines, and keeps none of them while it is idle.
 func TestIdleClientsHoldLittle(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret"})

@@ -25,7 +25,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// madeUp is a cluster in which the primary of each shard is chosen at random, as a ring would, and copies of it are on as many nodes.
+// madeUp is a cluster with a random primary for each shard, as a ring would choose it, and random replicas.
 func madeUp(nodes, shards, copies int) *topology.Topology {
 	random := rand.New(rand.NewPCG(1, uint64(nodes)))
 	topo := &topology.Topology{Cluster: "made up", Replicas: copies, Shards: make([]topology.Shard, shards)}
@@ -44,7 +44,7 @@ func madeUp(nodes, shards, copies int) *topology.Topology {
 	return topo
 }
 
-// BenchmarkTopology writes a report of what it costs clients, and the node, to fetch the topology: make bench-topology.
+// BenchmarkTopology reports what it costs clients and the node to fetch the topology: make bench-topology.
 func BenchmarkTopology(b *testing.B) {
 	path := os.Getenv("NDRING_BENCH_TOPOLOGY")
 	if path == "" {
@@ -52,7 +52,7 @@ func BenchmarkTopology(b *testing.B) {
 	}
 	var sizes, times bytes.Buffer
 	sizesOf, shardsOf := []int{3, 10, 100}, []int{256, 1024}
-	if testing.Short() { // to see that it runs; the figures say nothing
+	if testing.Short() { // checks that it runs; the figures mean nothing
 		sizesOf, shardsOf = sizesOf[:1], shardsOf[:1]
 	}
 	for _, nodes := range sizesOf {
@@ -79,9 +79,9 @@ Bytes of the replies, in RESP2. *A row a shard* is CLUSTER SLOTS without neighbo
 
 const topologyTimes = `
 Over loopback; ndring is in the process of its clients, Redis is not. *Bytes*: the reply of CLUSTER SLOTS is fetched and skipped, on one connection; *go-redis*: it is also
-parsed; *refresh*: all that its cluster client does. Medians, in µs. *Storm*: replies a second to 2,000 connections that ask for CLUSTER SLOTS again and again, the median of three; *made anew*: if none were kept. Ratios are ndring's to Redis'.
+parsed; *refresh*: all that its cluster client does. Medians, in µs. *Storm*: replies per second to 2,000 connections that request CLUSTER SLOTS in a loop, median of three; *uncached*: without the cache of replies. Ratios are ndring's to Redis'.
 
-| nodes | shards | bytes | Redis: bytes | ratio | go-redis | refresh | storm | made anew | Redis: storm | ratio |
+| nodes | shards | bytes | Redis: bytes | ratio | go-redis | refresh | storm | uncached | Redis: storm | ratio |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 `
 
@@ -106,37 +106,37 @@ func measureTopology(b *testing.B, topo *topology.Topology, sizes, times io.Writ
 		}
 	})
 	whole := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.addr}, Protocol: 2,
-		Dialer: func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", s.addr) }}) // the others are made up
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return net.Dial("tcp", s.addr) }}) // the other nodes do not exist
 	defer whole.Close()
 	refresh := median(1000, func() { // each call of ForEachMaster begins with one
 		if err := whole.ForEachMaster(b.Context(), func(context.Context, *redis.Client) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	})
-	var kept, anew, redisStorm [3]float64
+	var kept, uncached, redisStorm [3]float64
 	for i := range kept {
 		kept[i], redisStorm[i] = storm(b, s.addr), storm(b, theirs)
-		s.anew.Store(true)
-		anew[i] = storm(b, s.addr)
-		s.anew.Store(false)
+		s.uncached.Store(true)
+		uncached[i] = storm(b, s.addr)
+		s.uncached.Store(false)
 	}
-	for _, of := range []*[3]float64{&kept, &anew, &redisStorm} {
+	for _, of := range []*[3]float64{&kept, &uncached, &redisStorm} {
 		slices.Sort(of[:])
 	}
 	micro := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 	fmt.Fprintf(times, "| %d | %d | %.0f | %.0f | %.2f | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f |\n", len(topo.Nodes), len(topo.Shards), micro(raw), micro(redisRaw), micro(raw)/micro(redisRaw),
-		micro(parsed), micro(refresh), kept[1], anew[1], redisStorm[1], kept[1]/redisStorm[1])
+		micro(parsed), micro(refresh), kept[1], uncached[1], redisStorm[1], kept[1]/redisStorm[1])
 }
 
 // benchServer is a node of a made-up cluster.
 type benchServer struct {
 	*testServer
-	anew atomic.Bool // hand out the topology as another one each time, so that no reply is kept
+	uncached atomic.Bool // return a copy of the topology each time, so that no reply is cached
 }
 
 func (s *benchServer) Topology() *topology.Topology {
 	topo := s.testServer.Topology()
-	if s.anew.Load() {
+	if s.uncached.Load() {
 		other := *topo
 		return &other
 	}
@@ -151,7 +151,7 @@ func startBench(b *testing.B, topo *topology.Topology) *benchServer {
 	return s
 }
 
-// unmerged returns the bytes of CLUSTER SLOTS with a row a shard.
+// unmerged returns the bytes of CLUSTER SLOTS with a row per shard.
 func unmerged(topo *topology.Topology) int {
 	l := newLayout(topo)
 	return len(resp.Encode(false, func(w *resp.Writer) {
@@ -187,7 +187,7 @@ type fetched struct {
 	median time.Duration
 }
 
-// fetch asks for a reply, so many times, and reads it without looking into it.
+// fetch requests a reply so many times, and reads it without parsing its content.
 func fetch(b *testing.B, addr string, times int, what string) fetched {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -288,7 +288,7 @@ func storm(b *testing.B, addr string) float64 {
 	return float64(count.Load()) / time.Since(began).Seconds()
 }
 
-// redisWith starts redis-server as the first node of a cluster that it finds in its nodes.conf.
+// redisWith starts redis-server as the first node of the cluster in its nodes.conf.
 func redisWith(b *testing.B, topo *topology.Topology) (addr string) {
 	var ports [2]string
 	var sockets [2]net.Listener

@@ -6,19 +6,19 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// Bounds of what one connection may have waiting for its EXEC.
+// Bounds of what one connection may queue and watch.
 const (
 	maxQueued  = 64 << 10  // commands
-	maxWatched = 256 << 10 // bytes of watched keys, and what each costs beside
+	maxWatched = 256 << 10 // bytes of watched keys, overhead included
 )
 
-// transaction is what lies between MULTI, or WATCH, and EXEC. All keys of one are of one slot: EXEC holds the one shard that they are in, so
-// that nothing of others comes in between. Only the connection's own goroutine uses it.
+// transaction is what a client queues and watches until EXEC. All of its keys are in one slot: EXEC holds
+// their shard, and so executes atomically. Only the connection's goroutine uses it.
 type transaction struct {
 	open    bool  // after MULTI
-	failed  bool  // a command was refused: EXEC will be
+	failed  bool  // a command was refused, so EXEC fails
 	writes  bool  // a queued command writes
-	stores  int64 // bytes that the queued commands would have the store copy
+	stores  int64 // bytes that the store copies for the queued commands
 	queue   []queued
 	watched []watched
 	cost    int // of watched, in bytes

@@ -35,7 +35,7 @@ func TestTransaction(t *testing.T) {
 	c.want("-ERR EXEC without MULTI", "EXEC")
 }
 
-// Two clients move a value between two keys; a third never sees it twice or not at all.
+// Two clients move a value between two keys. A third one always sees it exactly once.
 func TestTransactionsAreOneMoment(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -129,7 +129,7 @@ func TestWatch(t *testing.T) {
 			{"another key", func() { other.do("NP.SET", "{t}other", arrayA) }, true},
 			{"a read", func() { other.do("NP.GET", "{t}a") }, true},
 			{"the same value", func() { other.do("NP.SET", "{t}a", arrayA) }, false},
-			{"in one's own hand", func() { c.do("NP.SET", "{t}a", arrayA) }, false},
+			{"by the client itself", func() { c.do("NP.SET", "{t}a", arrayA) }, false},
 			{"deleted", func() { other.do("DEL", "{t}a") }, false},
 			{"deleted and made", func() { other.do("DEL", "{t}a"); other.do("NP.SET", "{t}a", arrayA) }, false},
 			{"expire", func() { other.do("EXPIRE", "{t}a", "100") }, false},
@@ -155,7 +155,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A slot that goes to another node takes its transactions with it.
+// A transaction follows its slot to another node.
 func TestTransactionIsRoutedAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -180,7 +180,7 @@ func TestTransactionIsRoutedAgain(t *testing.T) {
 	c.want(":0", "EXISTS", "foo")
 }
 
-// What waits for EXEC takes its part of the upload budget, and gives it back however the transaction ends.
+// Queued commands use the upload budget, and release it however the transaction ends.
 func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxArrayBytes: 1 << 20, MaxUploadBytes: 2 << 20, UploadWait: time.Millisecond})
@@ -222,7 +222,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// A client may think for as long as it likes within a transaction, but not while it holds the room of uploads.
+// A client may pause within a transaction, but not while it holds upload budget.
 func TestTransactionThatHoldsRoomMustGoOn(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{UploadStall: 100 * time.Millisecond})
@@ -231,7 +231,7 @@ func TestTransactionThatHoldsRoomMustGoOn(t *testing.T) {
 	thinks.want("+QUEUED", "NP.SET", "{t}a", arrayA)
 	holds.want("+OK", "MULTI")
 	holds.want("+QUEUED", "NP.SET", "{t}b", bytesNPY(1<<20, ""))
-	if got := holds.closed(); !strings.HasPrefix(got, "-ERR the upload stalled: nothing came for 100ms") {
+	if got := holds.closed(); !strings.HasPrefix(got, "-ERR the upload stalled: no bytes for 100ms") {
 		t.Error(got)
 	}
 	thinks.want("[+OK]", "EXEC")
@@ -241,7 +241,7 @@ func TestTransactionThatHoldsRoomMustGoOn(t *testing.T) {
 	}
 }
 
-// A transaction that waits for its EXEC does not hold up the end of the server.
+// An open transaction does not delay the server's shutdown.
 func TestCloseEndsOpenTransactions(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

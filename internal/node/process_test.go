@@ -269,7 +269,7 @@ func TestProcessStopsOnSHUTDOWN(t *testing.T) {
 		t.Errorf("SHUTDOWN answers %s", got)
 	}
 	if code := p.awaitExit(t); code != exitOK || !strings.Contains(p.logged(), `msg="ndring has stopped"`) || !strings.Contains(p.logged(), `msg="ndring is stopping" reason="SHUTDOWN command"`) ||
-		!strings.Contains(p.logged(), `msg="a client asks for a shutdown" client=`+nc.LocalAddr().String()) {
+		!strings.Contains(p.logged(), `msg="client requested a shutdown" client=`+nc.LocalAddr().String()) {
 		t.Errorf("exit code %d:\n%s", code, p.logged())
 	}
 }

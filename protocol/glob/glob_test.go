@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What redis-server answers to KEYS.
+// The expected results are those of redis-server's KEYS.
 func TestGlob(t *testing.T) {
 	for _, test := range []struct {
 		pattern, text string
@@ -22,7 +22,7 @@ func TestGlob(t *testing.T) {
 			t.Errorf("%q on %q: %v", test.pattern, test.text, got)
 		}
 	}
-	// A pattern that takes others exponential time.
+	// Other matchers need exponential time for this pattern.
 	if Match([]byte(strings.Repeat("*a", 1000)+"b"), []byte(strings.Repeat("a", 10_000))) {
 		t.Error("it matches")
 	}
@@ -32,7 +32,7 @@ func FuzzGlob(f *testing.F) {
 	f.Add("h[a-c]*\\?", "hbx?")
 	f.Add("[^", "")
 	f.Fuzz(func(t *testing.T, pattern, text string) {
-		Match([]byte(pattern), []byte(text)) // must end, and not panic
+		Match([]byte(pattern), []byte(text)) // must return, and not panic
 		quoted := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(text)
 		if !Match([]byte(quoted), []byte(text)) || !Match([]byte("*"+quoted+"*"), []byte("x"+text)) {
 			t.Errorf("%q does not match itself", text)

@@ -15,7 +15,7 @@ import (
 
 var testLimits = Limits{MaxArgs: 100, MaxBulk: 100_000, MaxSkip: 400_000, Wait: time.Millisecond}
 
-// readAll reads commands until the stream ends; refused ones are written as "!" and the error.
+// readAll reads commands until the stream ends. A refused one is returned as "!" and the error.
 func readAll(r *Reader) (commands []string, err error) {
 	for {
 		args, err := r.Next()
@@ -35,7 +35,7 @@ func readAll(r *Reader) (commands []string, err error) {
 	}
 }
 
-// chunkings are the ways in which a stream may arrive.
+// chunkings are ways in which a stream may arrive.
 var chunkings = map[string]func(io.Reader) io.Reader{
 	"whole":       func(r io.Reader) io.Reader { return r },
 	"bytes":       iotest.OneByteReader,
@@ -173,7 +173,7 @@ func TestReaderAsksBeforeItReads(t *testing.T) {
 func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 	budget := NewBudget(50_000)
 	if !budget.Acquire(30_000, 0, 0) {
-		t.Fatal("an empty budget gives nothing")
+		t.Fatal("an empty budget grants nothing")
 	}
 	stream := command("SET", strings.Repeat("x", 30_000)) + command("PING")
 	got, err := readAll(NewReader(Stream(strings.NewReader(stream)), new(memory.Pool), new(memory.Pool), budget, testLimits, nil, nil))
@@ -194,7 +194,7 @@ func TestReaderWaitsForTheBudgetThenRefuses(t *testing.T) {
 	receive(t, "the release", released)
 }
 
-// A pipeline gets a large buffer, unless all clients together have read ahead much already.
+// A pipeline gets a large buffer, unless the read buffers of all clients are large already.
 func TestReadAheadIsBounded(t *testing.T) {
 	stream := strings.Repeat(command("PING"), 10_000)
 	for _, test := range []struct{ others, least, most int }{{0, DefaultBuffers.Large, 2 * DefaultBuffers.Large}, {largeTotal, DefaultBuffers.First, 2 * DefaultBuffers.First}} {
@@ -216,14 +216,14 @@ func TestReadAheadIsBounded(t *testing.T) {
 	}
 }
 
-// A command larger than the whole budget is let in when it is alone: to wait would help nobody.
+// A command larger than the whole budget is admitted when it is alone: waiting would free nothing.
 func TestBudgetLetsALoneCommandIn(t *testing.T) {
 	b := NewBudget(10)
 	if !b.Acquire(100, 0, 0) || !b.Acquire(50, 100, 0) {
 		t.Error("a lone command is refused")
 	}
 	if b.Acquire(1, 0, time.Millisecond) {
-		t.Error("a second command is let in")
+		t.Error("a second command is admitted")
 	}
 	b.Release(150)
 	if b.Used() != 0 {
@@ -246,7 +246,7 @@ func TestParseInt(t *testing.T) {
 	}
 }
 
-// FuzzReader: no stream makes the reader panic, hold memory, or read it otherwise when it comes in other pieces.
+// FuzzReader: no stream makes the reader panic, leak memory, or return other commands if it is split differently.
 func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"*1\r\n$4\r\nPING\r\n", "*2\r\n$9223372036854775807\r\nabc", "*-1\r\n", "$-2\r\n", "PING 'a' \"\\x41\"\n", "*2\r\n$4\r\nECHO\r\n$0\r\n\r\n",
