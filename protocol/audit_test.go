@@ -48,11 +48,11 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 	log := new(lockedBuffer)
 	s.logs.to(log)
 	s.view.Store(&fakeCluster{
-		sights: map[topology.NodeID]Liveness{otherID: {}},
-		forget: func(context.Context, topology.NodeID) error { return nil },
-		leave:  func(context.Context) error { return nil },
-		change: func(context.Context, []Setting) error { return nil },
-		reset:  func(context.Context, []string) error { return nil },
+		members: map[topology.NodeID]Liveness{otherID: {}},
+		forget:  func(context.Context, topology.NodeID) error { return nil },
+		leave:   func(context.Context) error { return nil },
+		change:  func(context.Context, []Setting) error { return nil },
+		reset:   func(context.Context, []string) error { return nil },
 	})
 	c := s.dial(t)
 	c.want("+OK", "CLIENT", "SETNAME", "deploy-7")

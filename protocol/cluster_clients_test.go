@@ -84,7 +84,7 @@ func TestGoRedisFollowsTheTopology(t *testing.T) {
 func TestGoRedisReadsTheReplies(t *testing.T) {
 	t.Parallel()
 	servers, topo := realNodes(t)
-	servers[0].view.Store(&fakeCluster{links: []ClusterLink{{Node: otherID, Since: time.Now()}}, sights: map[topology.NodeID]Liveness{thirdID: {}}})
+	servers[0].view.Store(&fakeCluster{links: []ClusterLink{{Node: otherID, Since: time.Now()}}, members: map[topology.NodeID]Liveness{thirdID: {}}})
 	for _, proto := range []int{2, 3} {
 		client := redis.NewClient(&redis.Options{Addr: servers[0].addr, Protocol: proto})
 		defer client.Close()

@@ -44,16 +44,16 @@ func (r *router) clusterState() clusterState {
 	return state
 }
 
-// word is "ok" if this node serves and each slot has a live primary.
-func (s *clusterState) word() string {
+// health is "ok" if this node serves and each slot has a live primary.
+func (s *clusterState) health() string {
 	if s.ok == topology.Slots && s.status.Waiting == "" {
 		return "ok"
 	}
 	return "fail"
 }
 
-// own returns the fields that Redis does not have.
-func (s *clusterState) own() []infoField {
+// extraFields returns the fields that Redis does not have.
+func (s *clusterState) extraFields() []infoField {
 	return []infoField{
 		{"cluster_id", s.Cluster},
 		{"cluster_waiting_for", oneLine.Replace(s.status.Waiting)},
@@ -81,7 +81,7 @@ func clusterInfo(c *call, r *router) {
 	var b strings.Builder
 	for _, field := range append([]infoField{
 		{"cluster_enabled", 1},
-		{"cluster_state", s.word()},
+		{"cluster_state", s.health()},
 		{"cluster_slots_assigned", topology.Slots - s.vacant},
 		{"cluster_slots_ok", s.ok},
 		{"cluster_slots_pfail", 0}, // gossip does not report suspicion
@@ -93,7 +93,7 @@ func clusterInfo(c *call, r *router) {
 		{"cluster_stats_messages_sent", 0},
 		{"cluster_stats_messages_received", 0},
 		{"total_cluster_links_buffer_limit_exceeded", 0},
-	}, s.own()...) {
+	}, s.extraFields()...) {
 		fmt.Fprintf(&b, "%s:%v\r\n", field.name, field.value)
 	}
 	c.replies.Verbatim(b.String())
@@ -101,7 +101,7 @@ func clusterInfo(c *call, r *router) {
 
 func infoCluster(_ *call, server *Server, _ Stats) []infoField {
 	s := server.router.clusterState()
-	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.word()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.own()...)
+	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.health()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.extraFields()...)
 }
 
 // infoReplication shows the number of copies of what this node serves: with one copy, the arrays of a node

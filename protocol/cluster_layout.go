@@ -61,8 +61,8 @@ type replyKey struct {
 
 // Bounds of the cached replies. If clients connect to many addresses, the cache is emptied now and then.
 const (
-	maxKept      = 64
-	maxKeptBytes = 16 << 20
+	maxCached      = 64
+	maxCachedBytes = 16 << 20
 )
 
 func newLayout(topo *topology.Topology) *layout {
@@ -144,7 +144,7 @@ func (l *layout) reply(key replyKey, write func(*resp.Writer)) []byte {
 		return kept
 	}
 	made := resp.Encode(key.resp3, write)
-	if len(l.replies) >= maxKept || l.bytes+len(made) > maxKeptBytes {
+	if len(l.replies) >= maxCached || l.bytes+len(made) > maxCachedBytes {
 		clear(l.replies)
 		l.bytes = 0
 	}

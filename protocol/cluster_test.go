@@ -66,11 +66,11 @@ func (s *testServer) listen(t testing.TB, name string) *testServer {
 }
 
 func (s *testServer) down(ids ...topology.NodeID) {
-	sights := map[topology.NodeID]Liveness{}
+	members := map[topology.NodeID]Liveness{}
 	for _, id := range ids {
-		sights[id] = Liveness{Since: time.UnixMilli(1_700_000_000_000)}
+		members[id] = Liveness{Since: time.UnixMilli(1_700_000_000_000)}
 	}
-	s.view.Store(&fakeCluster{sights: sights})
+	s.view.Store(&fakeCluster{members: members})
 }
 
 func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
@@ -93,7 +93,7 @@ func TestMovedNamesTheListenerOfTheClient(t *testing.T) {
 	})
 }
 
-func TestSlotsThatNobodyServes(t *testing.T) {
+func TestUnservedSlots(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
 	change := func(row topology.Shard) {
@@ -104,7 +104,7 @@ func TestSlotsThatNobodyServes(t *testing.T) {
 	const at = `-CLUSTERDOWN Hash slot 12182 is not served: `
 	s.down(thirdID)
 	c.want(at+`its node node-c (`+thirdID[:8]+`) is down`, "EXISTS", keyC)
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{thirdID: {}}})
+	s.view.Store(&fakeCluster{members: map[topology.NodeID]Liveness{thirdID: {}}})
 	c.want(at+`its node node-c (`+thirdID[:8]+`) has not been seen yet`, "EXISTS", keyC)
 	s.view.Store(nil)
 	change(topology.Shard{Epoch: 30})
@@ -138,7 +138,7 @@ func TestWhileTheNodeStarts(t *testing.T) {
 	s.dial(t).talk([]exchange{{"EXISTS foo", `-CLUSTERDOWN Hash slot 12182 is not served: shard 11 has no primary`}})
 }
 
-func TestBeforeTheClusterIsMade(t *testing.T) {
+func TestBeforeBootstrap(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	s.follow(t, &topology.Topology{})
@@ -224,7 +224,7 @@ func TestShardsOfThreeNodes(t *testing.T) {
 	inside.want(`[{"slots" [:0 :4095 :12288 :16383] "nodes" [`+node(selfID, host, port, "master", "online")+" "+node(otherID, "10.0.0.2", "7379", "replica", "online")+`]}`+
 		` {"slots" [:4096 :8191] "nodes" [`+node(otherID, "10.0.0.2", "7379", "master", "online")+" "+node(thirdID, "fd00::3", "7379", "replica", "fail")+`]}`+
 		` {"slots" [:8192 :12287] "nodes" [`+node(thirdID, "fd00::3", "7379", "master", "fail")+`]}]`, "CLUSTER", "SHARDS")
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}}})
+	s.view.Store(&fakeCluster{members: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}}})
 	outside.want(`[["slots" [:0 :4095 :12288 :16383] "nodes" [["id" "`+selfID+`" "port" :7001 "ip" "a.example" "endpoint" "a.example" "role" "master" "replication-offset" :0 "health" "online"]`+
 		` ["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "replica" "replication-offset" :0 "health" "loading"]]]`+
 		` ["slots" [:4096 :8191] "nodes" [["id" "`+otherID+`" "port" :7002 "ip" "b.example" "endpoint" "b.example" "role" "master" "replication-offset" :0 "health" "loading"]]]]`,
@@ -259,7 +259,7 @@ func TestNodesOfThreeNodes(t *testing.T) {
 }
 
 // A cached reply is never sent once it is out of date.
-func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
+func TestCachedRepliesAreNeverStale(t *testing.T) {
 	t.Parallel()
 	s, inside, outside := startThree(t)
 	seen := map[string]string{}
@@ -280,7 +280,7 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 	say("first", "SLOTS SHARDS NODES")
 	s.down(otherID)
 	say("node-b is down", "SHARDS NODES")
-	s.view.Store(&fakeCluster{sights: map[topology.NodeID]Liveness{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
+	s.view.Store(&fakeCluster{members: map[topology.NodeID]Liveness{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
 	say("node-b is down since another time", "NODES")
 	s.view.Store(nil)
 	say("node-b is back", "SHARDS NODES")
@@ -291,16 +291,16 @@ func TestKeptRepliesFollowWhatTheyAreMadeOf(t *testing.T) {
 }
 
 // The cache of replies is bounded, however many addresses clients connect to.
-func TestKeptRepliesAreBounded(t *testing.T) {
+func TestReplyCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	l := newLayout(threeNodes())
-	for i := range 4 * maxKept {
+	for i := range 4 * maxCached {
 		size := 100
-		if i < maxKeptBytes>>20+4 {
+		if i < maxCachedBytes>>20+4 {
 			size = 1 << 20
 		}
 		reply := l.reply(replyKey{what: "slots", local: fmt.Sprint(i)}, func(w *resp.Writer) { w.Text(strings.Repeat("x", size)) })
-		if len(reply) < size || len(l.replies) > maxKept || l.bytes > maxKeptBytes+len(reply) {
+		if len(reply) < size || len(l.replies) > maxCached || l.bytes > maxCachedBytes+len(reply) {
 			t.Fatalf("%d replies of %d bytes are kept", len(l.replies), l.bytes)
 		}
 	}
@@ -353,8 +353,8 @@ func TestForget(t *testing.T) {
 	forgotten := make(chan topology.NodeID, 2)
 	decides := func(outcome error) {
 		s.view.Store(&fakeCluster{
-			sights: map[topology.NodeID]Liveness{thirdID: {}},
-			forget: func(_ context.Context, id topology.NodeID) error { forgotten <- id; return outcome },
+			members: map[topology.NodeID]Liveness{thirdID: {}},
+			forget:  func(_ context.Context, id topology.NodeID) error { forgotten <- id; return outcome },
 		})
 	}
 	decides(nil)
@@ -378,7 +378,7 @@ func TestLeave(t *testing.T) {
 	var calls atomic.Int64
 	alive := fakeCluster{leave: func(context.Context) error { calls.Add(1); return nil }}
 	alone := alive
-	alone.sights = map[topology.NodeID]Liveness{otherID: {}, thirdID: {}}
+	alone.members = map[topology.NodeID]Liveness{otherID: {}, thirdID: {}}
 	s.view.Store(&alone)
 	c.want(`-ERR no other live node can take over the shards of this one`, "CLUSTER", "LEAVE")
 	s.view.Store(&alive)

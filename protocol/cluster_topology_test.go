@@ -29,8 +29,8 @@ func TestClusterTopology(t *testing.T) {
 	topo.Shards[15].Primary = ""
 	s.follow(t, topo)
 	s.view.Store(&fakeCluster{
-		status: ClusterStatus{Leader: otherID, Term: 3, Voters: 2, VoterIDs: []topology.NodeID{otherID, thirdID}, Quorum: true},
-		sights: map[topology.NodeID]Liveness{thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
+		status:  ClusterStatus{Leader: otherID, Term: 3, Voters: 2, VoterIDs: []topology.NodeID{otherID, thirdID}, Quorum: true},
+		members: map[topology.NodeID]Liveness{thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
 	})
 	got := answer()
 	if got.ID != "c1" || got.Index != topo.Index || got.Term != 3 || got.Leader != otherID || !got.Quorum || len(got.Voters) != 2 || got.Self != s.Self() {
@@ -74,8 +74,8 @@ func TestJSONOfClusterTopology(t *testing.T) {
 	}
 	s.follow(t, topo)
 	s.view.Store(&fakeCluster{
-		status: ClusterStatus{Leader: otherID, Term: 3, Voters: 1, VoterIDs: []topology.NodeID{otherID}, Quorum: true, Waiting: "w"},
-		sights: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}, thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
+		status:  ClusterStatus{Leader: otherID, Term: 3, Voters: 1, VoterIDs: []topology.NodeID{otherID}, Quorum: true, Waiting: "w"},
+		members: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}, thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
 	})
 	want := strings.NewReplacer("SELF", string(s.Self()), "OTHER", otherID, "THIRD", thirdID).Replace(`{"cluster":"c1","index":42,"term":3,"self":"SELF","leader":"OTHER","voters":["OTHER"],"quorum":true,"waiting":"w",` +
 		`"nodes":[{"id":"SELF","name":"node-a","host":"h","port":1,"bus":":17379","up":true},{"id":"OTHER","name":"node-b","zone":"z","incarnation":9,"host":"h","port":2,"bus":"10.0.0.2:17379","leaving":true,"up":true,"loading":true},{"id":"THIRD","name":"node-c","host":"h","port":3,"bus":":17381","since":1700000000000}]` +

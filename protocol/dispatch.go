@@ -57,8 +57,8 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 		if err := s.evictFor(resp.SmallBytes(k.args)); err != nil {
 			return ref, err
 		}
-	case row.Name == "exec" && c.tx.stores > 0:
-		if err := s.evictFor(c.tx.stores); err != nil {
+	case row.Name == "exec" && c.tx.copyBytes > 0:
+		if err := s.evictFor(c.tx.copyBytes); err != nil {
 			return ref, err
 		}
 	}

@@ -32,8 +32,8 @@ func (s *testServer) decide(primary topology.NodeID, epoch uint64) {
 // waiting returns once a command waits for its shard: then the server checks the topology repeatedly.
 func (s *testServer) waiting(t *testing.T) {
 	t.Helper()
-	before := s.looks.Load()
-	eventually(t, "a command waits", func() bool { return s.looks.Load() > before+4 })
+	before := s.topologyCalls.Load()
+	eventually(t, "a command waits", func() bool { return s.topologyCalls.Load() > before+4 })
 }
 
 func (s *testServer) open(t *testing.T, epoch, born uint64) {
@@ -173,7 +173,7 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 
 // A watched key was on another node in between, or its shard restarted empty: EXEC must not assume that it is
 // unchanged.
-func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
+func TestWatchedKeysOfAShardThatMoved(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, key string
@@ -205,7 +205,7 @@ func TestWatchedKeysOfAShardThatWasElsewhere(t *testing.T) {
 }
 
 // A command that panics releases its shard.
-func TestAPanicLeavesTheGate(t *testing.T) {
+func TestPanicReleasesTheShard(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	for _, in := range []func(*conn, *call, shardRef){s.executeInside, func(c *conn, k *call, _ shardRef) { _ = c.execInside(k, fooSlot) }} {
@@ -227,7 +227,7 @@ func TestAPanicLeavesTheGate(t *testing.T) {
 	s.foo().Role().Close() // returns
 }
 
-func TestNodeWideCommandsRespectGates(t *testing.T) {
+func TestNodeWideCommandsSkipClosedShards(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)

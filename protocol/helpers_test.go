@@ -42,13 +42,13 @@ type testServer struct {
 	view atomic.Pointer[fakeCluster] // nil: a cluster without dead nodes
 	id   atomic.Value                // topology.NodeID; default selfID
 
-	stops atomic.Int64 // calls of Shutdown
-	how   atomic.Int64 // the last Shutdown
-	looks atomic.Int64 // calls of Topology
+	stops         atomic.Int64 // calls of Shutdown
+	how           atomic.Int64 // the last Shutdown
+	topologyCalls atomic.Int64 // calls of Topology
 }
 
 func (s *testServer) Topology() *topology.Topology {
-	s.looks.Add(1)
+	s.topologyCalls.Add(1)
 	return s.topo.Load()
 }
 
@@ -61,11 +61,11 @@ func (s *testServer) Self() topology.NodeID {
 
 // fakeCluster is the rest of the cluster, as a test chooses it.
 type fakeCluster struct {
-	sights map[topology.NodeID]Liveness // nodes that are missing here are alive
-	status ClusterStatus
-	links  []ClusterLink
-	forget func(context.Context, topology.NodeID) error
-	leave  func(context.Context) error
+	members map[topology.NodeID]Liveness // nodes that are missing here are alive
+	status  ClusterStatus
+	links   []ClusterLink
+	forget  func(context.Context, topology.NodeID) error
+	leave   func(context.Context) error
 
 	settings []Setting
 	change   func(context.Context, []Setting) error
@@ -80,7 +80,7 @@ func (s *testServer) rest() fakeCluster {
 }
 
 func (s *testServer) Liveness(id topology.NodeID) Liveness {
-	if sight, ok := s.rest().sights[id]; ok {
+	if sight, ok := s.rest().members[id]; ok {
 		return sight
 	}
 	return Liveness{Alive: true}
@@ -196,8 +196,9 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 	return s
 }
 
-// follow does with a topology what a node does (internal/node/obey.go): the shards that are its own are opened, then clients are routed by it, then the others
-// are closed, and void ones cleared. A test that stores a topology itself has the shards lag behind.
+// follow applies a topology as a node does (package shard/reconcile): it opens the node's own shards, routes
+// clients by the topology, then closes the other shards and clears stale ones. In a test that stores a
+// topology itself the shards lag behind.
 func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	t.Helper()
 	rows := topo.Shards

@@ -246,7 +246,7 @@ func TestUploadBudget(t *testing.T) {
 }
 
 // A client that does not read its replies costs at most MaxReplyBytes and one reply; then its commands wait.
-func TestRepliesThatNobodyReads(t *testing.T) {
+func TestUnreadReplies(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{MaxReplyBytes: 1 << 20, ReplyStall: 200 * time.Millisecond})
 	goodClient(t, s)

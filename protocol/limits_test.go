@@ -121,7 +121,7 @@ func TestReplyStall(t *testing.T) {
 }
 
 // A client that falls below the soft limit in time is not disconnected.
-func TestSoftLimitForgivesThoseWhoCatchUp(t *testing.T) {
+func TestSoftLimitForgivesClientsThatCatchUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{OutputSoft: 1 << 20, OutputSoftTime: time.Hour})
 	c := unread(t, s, 20<<20)
@@ -169,7 +169,7 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 
 // A client that was slow once, and has read everything since, is not disconnected later: the old deadline no
 // longer counts.
-func TestASlowMomentIsForgotten(t *testing.T) {
+func TestOldWriteDeadlineDoesNotCount(t *testing.T) {
 	t.Parallel()
 	const stall = 300 * time.Millisecond
 	s := start(t, Config{ReplyStall: stall})
@@ -199,7 +199,7 @@ func TestPausedTimeDoesNotCount(t *testing.T) {
 }
 
 // A lower limit counts at once, even for arrays whose header the connection has cached.
-func TestLoweredArrayLimitCountsForKnownHeaders(t *testing.T) {
+func TestLowerArrayLimitCountsForCachedHeaders(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)

@@ -23,7 +23,7 @@ func (c *conn) queue(row *command.Spec) {
 	t.queue = append(t.queue, queued{row, kept})
 	t.writes = t.writes || row.Flags&command.Write != 0
 	if row.Flags&command.DenyOOM != 0 {
-		t.stores += resp.SmallBytes(kept.Args)
+		t.copyBytes += resp.SmallBytes(kept.Args)
 	}
 	c.queueShown.Store(int64(len(t.queue)))
 	c.replies.Simple("QUEUED")

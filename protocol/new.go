@@ -34,7 +34,7 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 	}
 	s.router = &router{cluster: cluster, store: store, closed: s.connections.closed}
 	store.Memory().CountPool(&s.clients)
-	s.pause.keep, s.pause.closed = store.PauseRemovals, s.connections.closed
+	s.pause.pauseRemovals, s.pause.closed = store.PauseRemovals, s.connections.closed
 	s.gateWait.Store(int64(gateWait))
 	s.Reconfigure(config.withDefaults())
 	return s

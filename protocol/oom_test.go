@@ -89,7 +89,7 @@ func TestOutOfMemoryAtExec(t *testing.T) {
 }
 
 // A value that cannot fit is refused once its length is known, before its bytes arrive, and evicts nothing.
-func TestWhatCannotFitIsRefusedBeforeItIsRead(t *testing.T) {
+func TestValueThatCannotFitIsRefusedBeforeItIsRead(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []shard.Policy{shard.NoEviction, shard.AllKeysLRU} {
 		s := limited(t, policy, 8<<20)

@@ -8,10 +8,10 @@ import (
 
 // pause is CLIENT PAUSE: commands wait until it is over, and no key expires or is evicted meanwhile.
 type pause struct {
-	keep    func(until time.Time) // makes the store keep all keys until then; zero ends that
-	closed  <-chan struct{}       // closed when the server closes
-	active  atomic.Bool           // checked before the lock, which costs more
-	waiting atomic.Int64          // commands
+	pauseRemovals func(until time.Time) // makes the store keep all keys until then; zero ends that
+	closed        <-chan struct{}       // closed when the server closes
+	active        atomic.Bool           // checked before the lock, which costs more
+	waiting       atomic.Int64          // commands
 
 	mu      sync.Mutex // guards all below
 	until   time.Time
@@ -30,7 +30,7 @@ func (p *pause) set(until time.Time, all bool) {
 		}
 	}
 	p.until, p.all = until, all
-	p.keep(until)
+	p.pauseRemovals(until)
 	p.wake()
 	p.active.Store(true)
 }
@@ -39,7 +39,7 @@ func (p *pause) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.until = time.Time{}
-	p.keep(time.Time{})
+	p.pauseRemovals(time.Time{})
 	p.active.Store(false)
 	p.wake()
 }

@@ -49,7 +49,7 @@ func clusterSlotStats(c *call, s *Server) {
 		for slot := int(first); slot <= int(last); slot++ {
 			slots = append(slots, slot)
 		}
-		writeSlotStats(c, s, s.router.own(slots))
+		writeSlotStats(c, s, s.router.ownSlots(slots))
 	case "ORDERBY":
 		slotsByMetric(c, s)
 	default:
@@ -98,13 +98,13 @@ func slotsByMetric(c *call, s *Server) {
 	for slot := range all {
 		all[slot], values[slot] = slot, of(s, slot)
 	}
-	slots := s.router.own(all)
+	slots := s.router.ownSlots(all)
 	slices.SortStableFunc(slots, func(a, b int) int { return sign * cmp.Compare(values[a], values[b]) })
 	writeSlotStats(c, s, slots[:min(int(limit), len(slots))])
 }
 
-// own returns those of the slots that this node serves.
-func (r *router) own(slots []int) []int {
+// ownSlots returns those of the slots that this node serves.
+func (r *router) ownSlots(slots []int) []int {
 	topo, self := r.cluster.Topology(), r.cluster.Self()
 	return slices.DeleteFunc(slots, func(slot int) bool { return !serves(topo, self, slot) })
 }

@@ -35,7 +35,7 @@ func TestEveryRowIsSound(t *testing.T) {
 	}
 }
 
-func TestCommandTableIsTold(t *testing.T) {
+func TestCommandReply(t *testing.T) {
 	t.Parallel()
 	c := start(t, Config{}).dial(t)
 	c.talk([]exchange{

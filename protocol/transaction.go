@@ -15,13 +15,13 @@ const (
 // transaction is what a client queues and watches until EXEC. All of its keys are in one slot: EXEC holds
 // their shard, and so executes atomically. Only the connection's goroutine uses it.
 type transaction struct {
-	open    bool  // after MULTI
-	failed  bool  // a command was refused, so EXEC fails
-	writes  bool  // a queued command writes
-	stores  int64 // bytes that the store copies for the queued commands
-	queue   []queued
-	watched []watched
-	cost    int // of watched, in bytes
+	open      bool  // after MULTI
+	failed    bool  // a command was refused, so EXEC fails
+	writes    bool  // a queued command writes
+	copyBytes int64 // bytes that the store copies for the queued commands
+	queue     []queued
+	watched   []watched
+	cost      int // of watched, in bytes
 }
 
 type queued struct {

@@ -36,7 +36,7 @@ func TestTransaction(t *testing.T) {
 }
 
 // Two clients move a value between two keys. A third one always sees it exactly once.
-func TestTransactionsAreOneMoment(t *testing.T) {
+func TestTransactionsAreAtomic(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	c := s.dial(t)
@@ -223,7 +223,7 @@ func TestQueueIsBounded(t *testing.T) {
 }
 
 // A client may pause within a transaction, but not while it holds upload budget.
-func TestTransactionThatHoldsRoomMustGoOn(t *testing.T) {
+func TestTransactionThatHoldsBudgetMustGoOn(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{UploadStall: 100 * time.Millisecond})
 	thinks, holds := s.dial(t), s.dial(t)

@@ -153,7 +153,7 @@ func TestReaderSumsLargeArguments(t *testing.T) {
 	}
 }
 
-func TestReaderAsksBeforeItReads(t *testing.T) {
+func TestReaderAdmitsBeforeItReads(t *testing.T) {
 	no := errors.New("no")
 	admit := func(before []Arg, total int, n int64) error {
 		if n > 10 && (len(before) == 0 || string(before[0].Bytes()) != "TAKE") {
@@ -217,7 +217,7 @@ func TestReadAheadIsBounded(t *testing.T) {
 }
 
 // A command larger than the whole budget is admitted when it is alone: waiting would free nothing.
-func TestBudgetLetsALoneCommandIn(t *testing.T) {
+func TestBudgetAdmitsALoneCommand(t *testing.T) {
 	b := NewBudget(10)
 	if !b.Acquire(100, 0, 0) || !b.Acquire(50, 100, 0) {
 		t.Error("a lone command is refused")
