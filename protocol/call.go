@@ -52,15 +52,6 @@ func (c *call) texts(all []string) {
 	}
 }
 
-// done writes OK, or the error.
-func (c *call) done(err error) {
-	if err != nil {
-		c.replies.Error(err)
-		return
-	}
-	c.replies.OK()
-}
-
 // keyspace is a shard, or a shard within a transaction.
 type keyspace interface {
 	Get(key []byte, touch bool) *shard.Entry

@@ -28,7 +28,8 @@ const (
 	strangerOutput    = 1 << 10  // bytes of replies that may wait
 )
 
-// minSkip is what is read past at least, so that one who sends too large an array is told so, and not that this is no RESP.
+// minSkip is the least number of bytes that are skipped, so that the sender of too large an array gets
+// TOOLARGE and not a protocol error.
 const minSkip = 512 << 20
 
 // outputLimits returns how many bytes of replies may wait.
