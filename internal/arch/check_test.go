@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -19,7 +20,8 @@ import (
 type pkg struct {
 	name    string // folder below the root of the module, with slashes; "." for the root
 	files   []file
-	hasCode bool // it has files that are not tests
+	hasCode bool           // it has files that are not tests
+	methods map[string]int // by type, without those of test files
 }
 
 type file struct {
@@ -31,6 +33,14 @@ type file struct {
 	clause      string   // the name in its package clause
 	imports     []string // full import paths
 	exits       []string // "line: what" for each use of a function that ends the process
+	functions   []function
+}
+
+type function struct {
+	name     string
+	receiver string // type of a method; empty for a function
+	line     int
+	lines    int
 }
 
 // load reads every Go file below root, for all systems and build tags. It parses the files itself
@@ -65,10 +75,15 @@ func load(root string) ([]pkg, error) {
 		}
 		name := path.Dir(f.path)
 		if byName[name] == nil {
-			byName[name] = &pkg{name: name}
+			byName[name] = &pkg{name: name, methods: map[string]int{}}
 		}
 		byName[name].files = append(byName[name].files, f)
 		byName[name].hasCode = byName[name].hasCode || !f.isTest
+		for _, fn := range f.functions {
+			if fn.receiver != "" && !f.isTest {
+				byName[name].methods[fn.receiver]++
+			}
+		}
 		return nil
 	})
 	var all []pkg
@@ -112,6 +127,7 @@ func read(from, name string) (file, error) {
 			called[spec.Name.Name] = p
 		}
 	}
+	f.functions = functionsOf(fset, tree)
 	ast.Inspect(tree, func(n ast.Node) bool {
 		if sel, ok := n.(*ast.SelectorExpr); ok {
 			if x, ok := sel.X.(*ast.Ident); ok && endsProcess(called[x.Name], sel.Sel.Name) {
@@ -122,6 +138,37 @@ func read(from, name string) (file, error) {
 		return true
 	})
 	return f, nil
+}
+
+func functionsOf(fset *token.FileSet, tree *ast.File) (all []function) {
+	for _, d := range tree.Decls {
+		if d, ok := d.(*ast.FuncDecl); ok {
+			first, last := fset.Position(d.Pos()).Line, fset.Position(d.End()).Line
+			all = append(all, function{name: d.Name.Name, receiver: receiver(d), line: first, lines: last - first + 1})
+		}
+	}
+	return all
+}
+
+// receiver returns the type of a method, without its type parameters.
+func receiver(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return ""
+	}
+	t := d.Recv.List[0].Type
+	if star, ok := t.(*ast.StarExpr); ok {
+		t = star.X
+	}
+	switch generic := t.(type) {
+	case *ast.IndexExpr:
+		t = generic.X
+	case *ast.IndexListExpr:
+		t = generic.X
+	}
+	if name, ok := t.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
 }
 
 func endsProcess(importPath, name string) bool {
@@ -150,24 +197,13 @@ func violations(packages []pkg) []string {
 			if _, excused := longFiles[f.path]; f.lines > maxLines && !f.isGenerated && !excused {
 				say("%s has %d lines: a file is one idea. Split it, or give the reason in longFiles", f.path, f.lines)
 			}
-			if f.isTest {
-				continue
+			if !f.isTest {
+				p.checkFile(f, allowed, known, say)
 			}
-			if f.clause != "main" {
-				for _, exit := range f.exits {
-					say("%s:%s. Return an error", f.path, exit)
-				}
-			}
-			for _, imported := range f.imports {
-				if ours, ok := strings.CutPrefix(imported, module+"/"); ok && known &&
-					!slices.Contains(allowed, ours) && !slices.Contains(allowed, anything) {
-					say("%s: %s may not import %s. Declare the small interface that it needs; internal/node connects the two", f.path, p.name, ours)
-				}
-				for prefix, doors := range fenced {
-					if strings.HasPrefix(imported, prefix) && !slices.Contains(doors, p.name) {
-						say("%s: %s may not import %s, only %s may", f.path, p.name, imported, strings.Join(doors, " and "))
-					}
-				}
+		}
+		for _, receiver := range slices.Sorted(maps.Keys(p.methods)) {
+			if n := p.methods[receiver]; n > maxMethods && largeTypes[p.name+"."+receiver] == "" {
+				say("%s: %s has %d methods: split it by responsibility, each part with its own fields", p.name, receiver, n)
 			}
 		}
 		if !commented {
@@ -175,6 +211,32 @@ func violations(packages []pkg) []string {
 		}
 	}
 	return found
+}
+
+// checkFile checks the rules for a file that is not a test. Known says that its package has a row
+// in arrows, which is allowed.
+func (p pkg) checkFile(f file, allowed []string, known bool, say func(format string, args ...any)) {
+	for _, fn := range f.functions {
+		if _, excused := longFunctions[p.name+"."+fn.name]; fn.lines > maxFunctionLines && !f.isGenerated && !excused {
+			say("%s:%d: %s has %d lines: a function does one thing. Split it, or give the reason in longFunctions", f.path, fn.line, fn.name, fn.lines)
+		}
+	}
+	if f.clause != "main" {
+		for _, exit := range f.exits {
+			say("%s:%s. Return an error", f.path, exit)
+		}
+	}
+	for _, imported := range f.imports {
+		if ours, ok := strings.CutPrefix(imported, module+"/"); ok && known &&
+			!slices.Contains(allowed, ours) && !slices.Contains(allowed, anything) {
+			say("%s: %s may not import %s. Declare the small interface that it needs; internal/node connects the two", f.path, p.name, ours)
+		}
+		for prefix, doors := range fenced {
+			if strings.HasPrefix(imported, prefix) && !slices.Contains(doors, p.name) {
+				say("%s: %s may not import %s, only %s may", f.path, p.name, imported, strings.Join(doors, " and "))
+			}
+		}
+	}
 }
 
 // introduces reports whether the file has the package comment.
