@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/internal/datafolder"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
 )
@@ -180,17 +179,5 @@ func TestGossipOfOtherMachines(t *testing.T) {
 		if _, err := ParseConfig(strings.Fields(args), environment(env...), ""); err != nil {
 			t.Errorf("%s %q: %v", args, env, err)
 		}
-	}
-}
-
-func TestNodeID(t *testing.T) {
-	if id := datafolder.NodeID("node-1"); id != datafolder.NodeID("node-1") || len(id) != 40 || id == datafolder.NodeID("node-2") {
-		t.Errorf("node-1 has the id %s", id)
-	}
-	if first, second := datafolder.NodeID(""), datafolder.NodeID(""); first == second {
-		t.Error("two nodes without a name have one id")
-	}
-	if id := datafolder.NodeID("0123456789ABCDEF0123456789abcdef01234567"); id != "0123456789abcdef0123456789abcdef01234567" {
-		t.Errorf("an id became %s", id)
 	}
 }
