@@ -46,7 +46,7 @@ func TestExitCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got != want {
-			t.Errorf("ndctl %s: exit code %d, not %d", args, got, want)
+			t.Errorf("ndctl %s: exit code %d, want %d", args, got, want)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestCompletionInBash(t *testing.T) {
 			}
 		}
 		if got := strings.Join(names, " "); err != nil || got != want {
-			t.Errorf("ndctl %s<Tab>: %q, not %q: %v %s", line, got, want, err, &said)
+			t.Errorf("ndctl %s<Tab>: %q, want %q: %v %s", line, got, want, err, &said)
 		}
 	}
 }

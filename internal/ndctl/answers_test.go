@@ -96,7 +96,7 @@ func TestExitCodeOfMissingRights(t *testing.T) {
 		{"nodes --addr " + other, 1}, {"nodes --addr 127.0.0.1:1", 3},
 	} {
 		if r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", strings.Fields(tc.args)...); r.code != tc.code {
-			t.Errorf("ndctl %s: exit code %d, not %d: %+v", tc.args, r.code, tc.code, r)
+			t.Errorf("ndctl %s: exit code %d, want %d: %+v", tc.args, r.code, tc.code, r)
 		}
 	}
 }

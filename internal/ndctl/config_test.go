@@ -17,7 +17,7 @@ func TestClusterSettings(t *testing.T) {
 		t.Helper()
 		r := c.run(c.env(), args...)
 		if r.code != code || c.plainly(r.out) != out || !matches(c.plainly(r.err), said) || said == "" && r.err != "" {
-			t.Errorf("ndctl %q: exit code %d, not %d\n%s\n%s", args, r.code, code, r.out, r.err)
+			t.Errorf("ndctl %q: exit code %d, want %d\n%s\n%s", args, r.code, code, r.out, r.err)
 		}
 	}
 	everywhere := func(want string, patterns ...string) {
@@ -83,7 +83,7 @@ func checkDeniedByOneNode(t *testing.T, c *testCluster) {
 		{"status", 1, "- n2 (@n2) refuses to report its state: a password is required", ""},
 	} {
 		if r := c.run(c.env(), strings.Fields(tc.args)...); r.code != tc.code || !matches(c.plainly(r.out), tc.out) || !matches(c.plainly(r.err), tc.said) {
-			t.Errorf("ndctl %s: exit code %d, not %d\n%s\n%s", tc.args, r.code, tc.code, r.out, r.err)
+			t.Errorf("ndctl %s: exit code %d, want %d\n%s\n%s", tc.args, r.code, tc.code, r.out, r.err)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestAnswersOfClusterSettings(t *testing.T) {
 		r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", strings.Fields(tc.args)...)
 		mu.Lock()
 		if r.code != tc.code || !matches(r.out, tc.out...) || !matches(r.err, tc.err...) || strings.Join(asked, "; ") != tc.asked {
-			t.Errorf("ndctl %s: exit code %d, not %d, asked %q\n%s%s", tc.args, r.code, tc.code, asked, r.out, r.err)
+			t.Errorf("ndctl %s: exit code %d, want %d, asked %q\n%s%s", tc.args, r.code, tc.code, asked, r.out, r.err)
 		}
 		mu.Unlock()
 	}

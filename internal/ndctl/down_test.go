@@ -37,7 +37,7 @@ func TestPasswords(t *testing.T) {
 	} {
 		r := c.run(c.env(tc.env), strings.Fields(tc.args)...)
 		if r.code != tc.code || !matches(r.err, tc.err) || tc.err == "" && r.err != "" || tc.code != 0 && r.out != "" {
-			t.Errorf("%s ndctl %s: exit code %d, not %d\n%s%s", tc.env, tc.args, r.code, tc.code, r.out, r.err)
+			t.Errorf("%s ndctl %s: exit code %d, want %d\n%s%s", tc.env, tc.args, r.code, tc.code, r.out, r.err)
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestUnreachable(t *testing.T) {
 			}
 			r := runWith(t, map[string]string{"NDRING_ADDR": tc.addr}, "", append([]string{"--timeout", timeout}, strings.Fields(args)...)...)
 			if r.code != tc.code || !matches(r.err, tc.err...) || tc.code != 0 && r.out != "" {
-				t.Errorf("ndctl %s at %s: exit code %d, not %d\n%s%s", args, tc.addr, r.code, tc.code, r.out, r.err)
+				t.Errorf("ndctl %s at %s: exit code %d, want %d\n%s%s", args, tc.addr, r.code, tc.code, r.out, r.err)
 			}
 		}
 	}
@@ -189,7 +189,7 @@ func TestHalfDownAndRecovered(t *testing.T) {
 	} {
 		r := c.run(c.env(), strings.Fields(tc.args)...)
 		if r.code != tc.code || !matches(c.plainly(r.out), tc.out...) || !matches(c.plainly(r.err), tc.err...) {
-			t.Errorf("ndctl %s: exit code %d, not %d\n%s\n%s", tc.args, r.code, tc.code, c.plainly(r.out), c.plainly(r.err))
+			t.Errorf("ndctl %s: exit code %d, want %d\n%s\n%s", tc.args, r.code, tc.code, c.plainly(r.out), c.plainly(r.err))
 		}
 	}
 	recoverLastNode(t, c, id, kept)

@@ -124,7 +124,7 @@ func TestCommandsOnACluster(t *testing.T) {
 		r := c.run(c.env(), args...)
 		out, said := c.plainly(r.out), c.plainly(r.err)
 		if r.code != tc.code || !matches(out, tc.out...) || !matches(said, tc.err...) || tc.err == nil && said != "" && args[0] != "__complete" {
-			t.Errorf("ndctl %s: exit code %d, not %d\nstandard output:\n%s\nstandard error:\n%s", tc.args, r.code, tc.code, r.out, r.err)
+			t.Errorf("ndctl %s: exit code %d, want %d\nstandard output:\n%s\nstandard error:\n%s", tc.args, r.code, tc.code, r.out, r.err)
 		}
 	}
 	checkFiles(t, c)
