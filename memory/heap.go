@@ -34,7 +34,7 @@ func (h *heap) alloc(p *Pool, before, n, after int) *Buffer {
 // take returns a block. Dirty means that it has been used and still has the bytes that free left.
 func (h *heap) take(p *Pool, class int) (b *Buffer, dirty bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock() // newSlab panics when there is no memory: that must end one connection, not block all others
+	defer h.mu.Unlock() // newSlab panics when there is no memory: that must end one connection, not stop all others
 	if b, dirty = h.reuse(class); b == nil {
 		b = h.carve(p, class)
 	}

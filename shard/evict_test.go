@@ -24,7 +24,7 @@ func newCache(t *testing.T, policy Policy, limit int64) *cache {
 	c := &cache{t: t, now: 1_000_000_000}
 	c.Store = NewStore(16, epoch, func() int64 { return c.now }, &c.pool)
 	config := MemoryConfig{Limit: limit, Policy: policy, Samples: DefaultSamples, LFULogFactor: DefaultLFULogFactor, LFUDecay: DefaultLFUDecay}
-	c.memory.config.Store(&config) // without measuring the process: the limit is that of the entries
+	c.memory.config.Store(&config) // without measuring the process: the limit applies to the entries
 	t.Cleanup(func() {
 		c.Flush()
 		if n := c.pool.Buffers() + c.tablePool.Buffers(); n != 0 {
@@ -276,7 +276,7 @@ func TestFrequency(t *testing.T) {
 // Defragmentation changes nothing that readers see.
 func TestDefragmentKeepsEverything(t *testing.T) {
 	if memory.OnGoHeap {
-		t.Log("entries lie on Go's heap, which moves nothing")
+		t.Log("entries are on Go's heap, where nothing is moved")
 	}
 	c := newCache(t, NoEviction, 0)
 	text := func(i int) string { return strings.Repeat(fmt.Sprint(i, " "), 100) }

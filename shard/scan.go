@@ -24,7 +24,7 @@ const minScanShare = 8
 // Scan returns about count keys from a cursor on, and the cursor for the next call; 0 begins a scan
 // and ends it. It skips shards that this node does not serve.
 func (s *Store) Scan(cursor uint64, count int) (keys []string, next uint64) {
-	width := uint64(topology.Slots/len(s.shards)) << hashBits
+	width := uint64(topology.SlotsPerShard(len(s.shards))) << hashBits
 	for id := cursor / width; id < uint64(len(s.shards)); id++ {
 		var found []positioned
 		if sh := s.shards[id]; sh.role.acquireSettled() {

@@ -154,7 +154,7 @@ func (s *Store) Memory() *Memory { return &s.memory }
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
 // shardOf returns the shard of a slot.
-func (s *Store) shardOf(slot int) *Shard { return s.shards[slot/(topology.Slots/len(s.shards))] }
+func (s *Store) shardOf(slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
 
 // Epoch returns the newest epoch that this node knows of any shard. All shards must be Ready.
 func (s *Store) Epoch() (newest uint64) {
