@@ -1,4 +1,4 @@
-"""A client of the cluster for the tests, run on the host and in a container. It prints what it found, and fails when something is wrong.
+"""A client of the cluster for the e2e tests, on the host and in a container. It prints its findings and fails on an error.
 
     client.py program HOST PORT README    runs the README's program
     client.py nodes HOST PORT             prints the addresses of the nodes as the client sees them
@@ -17,7 +17,7 @@ from ndring import NdringError, NumPyRedis
 
 try:
     from ml_dtypes import bfloat16
-except ImportError:  # a stand-in over void, since numpy registers new types from C only: what travels and is stored is the same
+except ImportError:  # a stand-in over void, because numpy registers new types only from C: the transferred and stored bytes are the same
     bfloat16 = type("bfloat16", (np.void,), {"__module__": "ml_dtypes"})
     bfloat16.dtype = np.dtype((bfloat16, "V2"))
     sys.modules["ml_dtypes"] = types.ModuleType("ml_dtypes")
@@ -25,9 +25,9 @@ except ImportError:  # a stand-in over void, since numpy registers new types fro
 
 
 def arrays():
-    """Yields (name, array), the same ones in every process; those that only this NumPy knows included."""
+    """Yields (name, array), the same in every process, including types that only this NumPy knows."""
     for name, array in awkward_arrays():
-        if name != "masked struct with fill value":  # NumPy leaves its padding as the memory was: other bytes in each process
+        if name != "masked struct with fill value":  # NumPy does not initialize its padding: the bytes differ between processes
             yield name, array
     yield "large", np.arange(1 << 20, dtype="<f4").reshape(1024, 1024).T
     yield "bfloat16", filled((3, 5), bfloat16).T
@@ -68,7 +68,7 @@ def check(host, port, prefix):
                 assert_identical(got, want)
             except AssertionError as e:
                 wrong.append(f"{name}: {e}")
-        # What the other NumPy alone can make is not read as something else: there is an error that says what is missing.
+        # Types that only the other NumPy has are not read as something else: the error says what is missing.
         refused = 0
         for key in set(client.scan_iter(match=prefix + "*")) - seen:
             try:

@@ -1,4 +1,4 @@
-"""A million keys through the Python client over three nodes: how they spread, how often a command went astray, what mget saves.
+"""Stores a million keys on three nodes with the Python client: distribution, redirects, and what mget saves.
 
 Usage: cluster.py [--keys N] [--out FILE] [HOST:PORT of one node]. Without an address it starts `bin/ndring --dev 3` (NDRING_BIN names another
 program) and stops it. Prints a report in Markdown.
@@ -22,7 +22,7 @@ BATCH = 1000
 
 
 def start():
-    """Starts three nodes in one process on any ports and returns it and the address of one of them, when they are one cluster."""
+    """Starts a cluster of three nodes in one process on free ports. Returns the process and the address of one node."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
     process = subprocess.Popen(
         [binary, "--dev", "3", "--port", "0", "--http-port", "0", "--bind", "127.0.0.1", "--appendonly", "no"],
@@ -33,13 +33,13 @@ def start():
         log.append(line)
         ready = re.search(r'the cluster is ready.* clients="([^ "]+)', line)
         if ready:
-            subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)  # so that its log does not fill the pipe
+            subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)  # drains the log, which would fill the pipe
             return process, ready.group(1)
     sys.exit(f"the nodes did not start: exit code {process.wait()}\n{''.join(log)}")
 
 
 def counters(client):
-    """Returns for each node: keys, bytes in memory, how often it said MOVED, commands."""
+    """Returns for each node: keys, bytes in memory, MOVED replies, commands."""
     rows = {}
     for node in client.nodes():
         info = client.info(node=node)
@@ -56,7 +56,7 @@ def spread(values):
 
 
 def fill(client, count, value):
-    """Stores the keys in batches; returns the seconds of each."""
+    """Stores the keys in batches. Returns the seconds per batch."""
     seconds = []
     for begin in range(0, count, BATCH):
         batch = {f"user:{i}": value for i in range(begin, min(begin + BATCH, count))}
@@ -67,7 +67,7 @@ def fill(client, count, value):
 
 
 def together_and_alone(client, count, rounds=9):
-    """Returns seconds of mget and of as many gets, each round with keys of its own."""
+    """Returns the seconds of mget and of as many gets, with other keys each round."""
     pairs = []
     for number in range(rounds):
         keys = [f"user:{i}" for i in np.random.default_rng(number).integers(0, count, 1000)]
@@ -83,7 +83,7 @@ def together_and_alone(client, count, rounds=9):
 
 def report(client, count, out):
     value = np.arange(16, dtype="<f4")
-    client.get("user:0")  # the first map
+    client.get("user:0")  # fetches the topology
     before = counters(client)
     took = fill(client, count, value)
     pairs = together_and_alone(client, count)

@@ -1,4 +1,4 @@
-"""The Python client beside what people do today: np.save into redis-py, and np.load of what comes back.
+"""Compares the Python client with the common recipe: np.save into redis-py, and np.load of the reply.
 
 Prints one JSON object. All of it runs in this process on one connection each, in short blocks in turn, so that what slows the machine slows
 all alike. Before anything is measured, all ways store and fetch arrays of all sizes for a while, as a service has done that runs: the
@@ -22,7 +22,7 @@ WARM_ROUNDS = 3  # over all sizes
 
 
 def rate(do, keys, seconds):
-    """Calls do(key) for some time and returns calls a second."""
+    """Calls do(key) for some time. Returns calls per second."""
     n = 0
     began = time.perf_counter()
     while True:
@@ -39,7 +39,7 @@ def summary(values):
 
 
 class Case:
-    """Arrays of one size, and the ways to store and to fetch them."""
+    """Arrays of one size, and the ways to store and fetch them."""
 
     def __init__(self, size, ours, plain, null):
         self.size = size

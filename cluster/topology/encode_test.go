@@ -24,25 +24,25 @@ func TestTopologyComesBackFromItsBytes(t *testing.T) {
 // Each of these has one property that no history of commands can produce.
 func TestDamagedTopologiesAreRefused(t *testing.T) {
 	for name, damage := range map[string]func(*Topology){
-		"too few shards":                      func(x *Topology) { x.Shards = x.Shards[:3] },
-		"no nodes":                            func(x *Topology) { x.Nodes = nil },
-		"no cluster":                          func(x *Topology) { x.Cluster = "" },
-		"nodes in another order":              func(x *Topology) { x.Nodes[0], x.Nodes[1] = x.Nodes[1], x.Nodes[0] },
-		"a node twice":                        func(x *Topology) { x.Nodes[1] = x.Nodes[0] },
-		"a node in a state that is none":      func(x *Topology) { x.Nodes[1].State = "happy" },
-		"a member that is forgotten":          func(x *Topology) { x.Forgotten = map[NodeID]uint64{"a": 1} },
-		"epoch 0":                             func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].EmptySince = 0, 0 },
-		"empty since a future epoch":          func(x *Topology) { x.Shards[0].EmptySince = 100 },
-		"a primary without a copy in step":    func(x *Topology) { x.Shards[0].ISR = ids("b") },
-		"a copy of a stranger":                func(x *Topology) { x.Shards[0].ISR = ids("a,z") },
-		"a copy twice":                        func(x *Topology) { x.Shards[0].ISR = ids("a,a") },
-		"a learner that is in step":           func(x *Topology) { x.Shards[0].Learners = ids("b") },
-		"assigned to a stranger":              func(x *Topology) { x.Shards[0].Assigned = ids("z") },
-		"no copy ought to be":                 func(x *Topology) { x.Replicas = 0 },
-		"a setting without SetAt":             func(x *Topology) { x.Settings = map[string]string{"x": "y"} },
-		"a setting without a name":            func(x *Topology) { x.SetAt = map[string]uint64{"": 1} },
-		"a setting of the future":             func(x *Topology) { x.SetAt = map[string]uint64{"x": 100} },
-		"an epoch that will begin again at 0": func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
+		"too few shards":              func(x *Topology) { x.Shards = x.Shards[:3] },
+		"no nodes":                    func(x *Topology) { x.Nodes = nil },
+		"no cluster":                  func(x *Topology) { x.Cluster = "" },
+		"unsorted nodes":              func(x *Topology) { x.Nodes[0], x.Nodes[1] = x.Nodes[1], x.Nodes[0] },
+		"a node twice":                func(x *Topology) { x.Nodes[1] = x.Nodes[0] },
+		"a node in an unknown state":  func(x *Topology) { x.Nodes[1].State = "happy" },
+		"a forgotten member":          func(x *Topology) { x.Forgotten = map[NodeID]uint64{"a": 1} },
+		"epoch 0":                     func(x *Topology) { x.Shards[0].Epoch, x.Shards[0].EmptySince = 0, 0 },
+		"empty since a future epoch":  func(x *Topology) { x.Shards[0].EmptySince = 100 },
+		"a primary outside the ISR":   func(x *Topology) { x.Shards[0].ISR = ids("b") },
+		"a copy of a non-member":      func(x *Topology) { x.Shards[0].ISR = ids("a,z") },
+		"a copy twice":                func(x *Topology) { x.Shards[0].ISR = ids("a,a") },
+		"a learner in the ISR":        func(x *Topology) { x.Shards[0].Learners = ids("b") },
+		"assigned to a non-member":    func(x *Topology) { x.Shards[0].Assigned = ids("z") },
+		"no replicas wanted":          func(x *Topology) { x.Replicas = 0 },
+		"a setting without SetAt":     func(x *Topology) { x.Settings = map[string]string{"x": "y"} },
+		"a setting without a name":    func(x *Topology) { x.SetAt = map[string]uint64{"": 1} },
+		"a setting set in the future": func(x *Topology) { x.SetAt = map[string]uint64{"x": 100} },
+		"an epoch near overflow":      func(x *Topology) { x.Shards[0].Epoch = 1<<64 - 1 },
 	} {
 		topo := made(t, Shard{Epoch: 9, EmptySince: 7, Primary: "a", ISR: ids("a,b")})
 		damage(topo)
@@ -58,7 +58,7 @@ func TestDamagedTopologiesAreRefused(t *testing.T) {
 		t.Error("half a snapshot: accepted")
 	}
 	if _, err := DecodeCommand([]byte("[]")); err == nil {
-		t.Error("a command that is none: accepted")
+		t.Error("an invalid command was accepted")
 	}
 }
 
@@ -71,10 +71,10 @@ func TestImpossibleStepsAreFound(t *testing.T) {
 		"two ISRs in one epoch":            func(x *Topology) { x.Shards[0].ISR = ids("a") },
 		"empty again within one epoch":     func(x *Topology) { x.Shards[0].EmptySince = 9 },
 		"empty since an epoch long past":   func(x *Topology) { x.Shards[0].EmptySince, x.Shards[0].Epoch = 8, 10 },
-		"an earlier start of a node":       func(x *Topology) { x.Nodes[2].Incarnation = 0 },
-		"a new start keeps its primaries":  func(x *Topology) { x.Nodes[0].Incarnation = 2 },
-		"a setting changes unseen":         func(x *Topology) { x.Settings["x"] = "z" },
-		"a setting goes unseen":            func(x *Topology) { delete(x.Settings, "x") },
+		"an earlier incarnation of a node": func(x *Topology) { x.Nodes[2].Incarnation = 0 },
+		"a restart keeps its primaries":    func(x *Topology) { x.Nodes[0].Incarnation = 2 },
+		"a setting changes without SetAt":  func(x *Topology) { x.Settings["x"] = "z" },
+		"a setting goes without SetAt":     func(x *Topology) { delete(x.Settings, "x") },
 		"a setting was never set":          func(x *Topology) { delete(x.Settings, "x"); delete(x.SetAt, "x") },
 		"a setting was set before":         func(x *Topology) { x.SetAt["y"] = 1 },
 		"a setting was set by another":     func(x *Topology) { x.SetAt["x"] = 0 },

@@ -17,7 +17,7 @@ func (s *sim) commit(m simMessage) {
 		s.fail("Apply changed the topology that it was given")
 	}
 	if again, _ := was.Apply(is.Index, m.command); !same(again, is) {
-		s.fail("Apply of one command came to two topologies")
+		s.fail("Apply of one command returned two different topologies")
 	}
 	for i, op := range m.command.Ops {
 		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v setting %q %q: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, op.Name, op.Value, errs[i])
@@ -57,7 +57,7 @@ func (s *sim) checkExpected(c Command, i int, was *Topology) {
 		fallthrough
 	case Resign, Assign:
 		if row := was.Shards[op.Shard]; row.Epoch != op.Epoch {
-			s.fail("%s of epoch %d is done in epoch %d", op.Kind, op.Epoch, row.Epoch)
+			s.fail("%s for epoch %d was applied in epoch %d", op.Kind, op.Epoch, row.Epoch)
 		}
 	}
 }
@@ -93,14 +93,14 @@ func (s *sim) checkSettings(c Command, errs []error, is *Topology) {
 		done++
 		s.counts["setting changed"]++
 		if is.SetAt[op.Name] != is.Index {
-			s.fail("%s was set by entry %d, says the topology of %d", op.Name, is.SetAt[op.Name], is.Index)
+			s.fail("the setting %s has SetAt %d in the topology of index %d", op.Name, is.SetAt[op.Name], is.Index)
 		}
 	}
 	if done > 0 && failed > 0 {
-		s.fail("%d of the settings of one command were changed, %d were not", done, failed)
+		s.fail("one command changed %d settings and refused %d", done, failed)
 	}
 	if !maps.Equal(s.settings, is.Settings) {
-		s.fail("the settings are %v, not %v", is.Settings, s.settings)
+		s.fail("the settings are %v, want %v", is.Settings, s.settings)
 	}
 }
 
@@ -179,7 +179,7 @@ func (s *sim) serve(n *simNode) {
 			*copy = simCopy{emptySince: row.EmptySince}
 		}
 		if copy.data && copy.life != s.lives[n.applied][shard] {
-			s.fail("%s serves shard %d with data of life %d: it has had %d", n.id, shard, copy.life, s.lives[n.applied][shard])
+			s.fail("%s serves shard %d with data of life %d, the shard is in life %d", n.id, shard, copy.life, s.lives[n.applied][shard])
 		}
 	}
 }
@@ -249,10 +249,10 @@ func (s *sim) resign(n *simNode) {
 func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
 	next, errs := on.Apply(on.Index+1, Command{ops})
 	if err := errors.Join(errs...); err != nil {
-		s.fail("a plan is refused by the topology that it was made on: %v", err)
+		s.fail("the topology refuses an op of its own plan: %v", err)
 	}
 	if more := next.Plan(v); len(more) > 0 {
-		s.fail("the same view leads to more: %+v", more)
+		s.fail("the same view needs more ops: %+v", more)
 	}
 }
 
@@ -283,7 +283,7 @@ func (s *sim) comeToRest() {
 			quiet = -1
 		}
 		if len(s.history) > 3000 {
-			s.fail("it does not come to rest")
+			s.fail("the cluster does not come to rest")
 		}
 	}
 	s.checkRest()
@@ -306,7 +306,7 @@ func (s *sim) checkRest() {
 		}
 		n := slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.id == row.Primary })
 		if n >= 0 && live(row.Primary) && !s.nodes[n].copies[i].data && len(row.Assigned) > 0 && row.Assigned[0] != row.Primary && live(row.Assigned[0]) {
-			s.fail("shard %d is empty on %s and ought to be on %s", i, row.Primary, row.Assigned[0])
+			s.fail("shard %d is empty on %s, want it on %s", i, row.Primary, row.Assigned[0])
 		}
 		if n >= 0 && live(row.Primary) && !s.serves(s.nodes[n], ShardID(i)) {
 			s.fail("%s does not serve shard %d: %+v", row.Primary, i, row)
@@ -314,7 +314,7 @@ func (s *sim) checkRest() {
 	}
 	for _, n := range t.Nodes {
 		if n.State == Leaving && !holds[n.ID] && len(t.Nodes) > 1 && anyone {
-			s.fail("%s is leaving, holds nothing, and is not forgotten", n.ID)
+			s.fail("%s is leaving, has no copy, and is not forgotten", n.ID)
 		}
 	}
 }
