@@ -69,7 +69,7 @@ func TestTerminal(t *testing.T) {
 	if got, code := onTerminal(t, c.env(), "n\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "cancelled: nothing was changed") {
 		t.Errorf("answered no: %d %q", code, got)
 	}
-	if got, code := onTerminal(t, c.env(), "y\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "no other node is there") {
+	if got, code := onTerminal(t, c.env(), "y\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "no other live node can take over") {
 		t.Errorf("answered yes: %d %q", code, got)
 	}
 	for _, args := range []string{"get k -o -", "put k -"} {
