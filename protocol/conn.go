@@ -133,29 +133,29 @@ type replyMode struct {
 	answer      bool // and yet it is sent: the command ended the suppression
 }
 
-// suppressReplies sets the pending replies aside if the reply to the next command is to be dropped.
-func (c *conn) suppressReplies() (pending resp.Chain, suppressing bool) {
-	if !c.replyMode.off && !c.replyMode.skip {
+// suppress sets the pending replies aside if the reply to the next command is to be dropped.
+func (m *replyMode) suppress(w *resp.Writer) (pending resp.Chain, suppressing bool) {
+	if !m.off && !m.skip {
 		return resp.Chain{}, false
 	}
-	pending, c.replies.Out = c.replies.Out, resp.Chain{}
-	c.replyMode.skip, c.replyMode.suppressing, c.replyMode.answer = false, true, false
+	pending, w.Out = w.Out, resp.Chain{}
+	m.skip, m.suppressing, m.answer = false, true, false
 	return pending, true
 }
 
-// restoreReplies undoes suppressReplies, and drops the reply to the command unless it must be sent.
-func (c *conn) restoreReplies(pending resp.Chain, suppressing bool) {
+// restore undoes suppress, and drops the reply to the command unless it must be sent.
+func (m *replyMode) restore(w *resp.Writer, pending resp.Chain, suppressing bool) {
 	if !suppressing {
 		return
 	}
-	written := c.replies.Out.Take()
-	c.replies.Out = pending
-	if c.replyMode.answer {
-		c.replies.Out.Append(written)
+	written := w.Out.Take()
+	w.Out = pending
+	if m.answer {
+		w.Out.Append(written)
 	} else {
 		resp.Release(written)
 	}
-	c.replyMode.suppressing, c.replyMode.answer = false, false
+	m.suppressing, m.answer = false, false
 }
 
 // setAuthenticated changes what the client may do and, starting with its next command, how much it may send.

@@ -16,9 +16,9 @@ func (c *conn) serve() {
 		args, err := c.reader.Next()
 		if err == nil {
 			c.server.counters.commands.Add(1)
-			pending, suppressing := c.suppressReplies()
+			pending, suppressing := c.replyMode.suppress(&c.replies)
 			c.server.dispatch(c, args)
-			c.restoreReplies(pending, suppressing)
+			c.replyMode.restore(&c.replies, pending, suppressing)
 		} else if !c.handleReadError(err) {
 			return
 		}
@@ -44,9 +44,9 @@ func (c *conn) handleReadError(err error) bool {
 			c.server.counters.busyUploads.Add(1)
 		}
 		c.tx.failed = c.tx.open
-		pending, suppressing := c.suppressReplies()
+		pending, suppressing := c.replyMode.suppress(&c.replies)
 		c.replies.Error(refusal.Err)
-		c.restoreReplies(pending, suppressing)
+		c.replyMode.restore(&c.replies, pending, suppressing)
 		return true
 	case errors.Is(err, resp.ErrProtocol):
 		c.server.counters.protocolErrors.Add(1)
