@@ -1,5 +1,5 @@
-// Command node is the ndring server, and the tools that come with it: `ndring --help` lists them. `ndring ctl` is ndctl, so
-// that an image with this one binary has it too.
+// Command node is the ndring server, and the tools that come with it: `ndring --help` lists them. `ndring ctl` is
+// ndctl, so that an image with this one binary has it too.
 package main
 
 import (

@@ -188,7 +188,8 @@ func TestCtl(t *testing.T) {
 	}
 }
 
-// withoutAMajority freezes two of three nodes in the middle of a change: the change may still happen, and repeating it is safe.
+// withoutAMajority freezes two of three nodes in the middle of a change: the change may still happen, and repeating
+// it is safe.
 func withoutAMajority(t *testing.T, nodes []serving, env []string) {
 	t.Helper()
 	const uncertain = "UNCERTAIN, the cluster has not decided in time: the change may have been made, or may still be made; ndctl config get '*' --cluster shows it"

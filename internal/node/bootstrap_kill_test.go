@@ -15,7 +15,8 @@ import (
 // killRounds is the number of bootstraps that TestBootstrapKill disturbs, 0 for the default.
 var killRounds = 0
 
-// Nodes are killed at random moments of the bootstrap and restarted: there are never two clusters, and in the end one serves.
+// Nodes are killed at random moments of the bootstrap and restarted: there are never two clusters, and in the end one
+// serves.
 func TestBootstrapKill(t *testing.T) {
 	t.Parallel()
 	if killRounds == 0 {

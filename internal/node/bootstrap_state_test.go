@@ -112,7 +112,8 @@ func TestBootstrapOverArraysOfAClusterOfOne(t *testing.T) {
 	kept.readable(t, alone)
 	alone.stop()
 
-	// It bootstraps no other cluster either: with seeds that do not answer yet it stays what it is, and others may join it.
+	// It bootstraps no other cluster either: with seeds that do not answer yet it stays what it is, and others may
+	// join it.
 	inParallel((*member).stop, others...)
 	for _, m := range others {
 		m.wipe()

@@ -160,8 +160,8 @@ func flagError(err error) error {
 	return err
 }
 
-// normalize rewrites what pflag would read otherwise: long flags with one dash, and a yes or no after a flag that may stand
-// alone. An argument that is the value of a flag stays as it is.
+// normalize rewrites what pflag would read otherwise: long flags with one dash, and a yes or no after a flag that may
+// stand alone. An argument that is the value of a flag stays as it is.
 func normalize(root *cobra.Command, args []string) []string {
 	flags := root.Flags()
 	for _, c := range root.Commands() {

@@ -92,7 +92,8 @@ func TestCtlGetsItsArguments(t *testing.T) {
 	}
 }
 
-// Long flags may have one dash, and a flag with an optional value may have it as the next argument. Values of flags stay unchanged.
+// Long flags may have one dash, and a flag with an optional value may have it as the next argument. Values of flags
+// stay unchanged.
 func TestNormalizeFlags(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	newSettingFlags(flags)

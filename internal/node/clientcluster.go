@@ -91,7 +91,8 @@ func (c *clientCluster) ChangeClusterSettings(ctx context.Context, changes []pro
 	return c.proposeSettings(ctx, ops)
 }
 
-// ResetClusterSettings implements protocol.Cluster. It accepts a name that this version does not know if the cluster has it.
+// ResetClusterSettings implements protocol.Cluster. It accepts a name that this version does not know if the cluster
+// has it.
 func (c *clientCluster) ResetClusterSettings(ctx context.Context, names []string) error {
 	set := c.effective.clusterSettings()
 	seen := map[string]bool{}

@@ -20,7 +20,8 @@ func sameSetting(t *testing.T, all []*member, name string, wants ...string) {
 	})
 }
 
-// decides sends a command that the cluster decides, and repeats it while the cluster cannot: on a busy machine the leader may change at any time.
+// decides sends a command that the cluster decides, and repeats it while the cluster cannot: on a busy machine the
+// leader may change at any time.
 func (m *member) decides(args ...any) {
 	m.t.Helper()
 	reply := ""

@@ -13,7 +13,8 @@ import (
 	"github.com/ndring/ndring/protocol"
 )
 
-// expect checks the reply to a command. On a busy machine the leader may change at any time: a command that was not decided is repeated.
+// expect checks the reply to a command. On a busy machine the leader may change at any time: a command that was not
+// decided is repeated.
 func expect(t *testing.T, n *Node, want, command string) {
 	t.Helper()
 	for deadline := time.Now().Add(clusterTime); ; time.Sleep(time.Millisecond) {

@@ -70,8 +70,8 @@ func checkChanges(config Config, changes []protocol.Setting) (values []protocol.
 	return values, nil
 }
 
-// changeable returns a setting that may change while the node runs, or nil and the reason; the reason is empty if there is
-// no such setting. It adds the name to seen.
+// changeable returns a setting that may change while the node runs, or nil and the reason; the reason is empty if
+// there is no such setting. It adds the name to seen.
 func changeable(name string, seen map[string]bool) (s *setting, reason string) {
 	if seen[name] {
 		return nil, "duplicate parameter"

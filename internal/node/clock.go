@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// clock tells the Unix time in ms. Every command reads it, so it reads only the monotonic clock, which takes half the time.
-// Ten times a second it follows the wall clock, which people and daemons set.
+// clock tells the Unix time in ms. Every command reads it, so it reads only the monotonic clock, which takes half the
+// time. Ten times a second it follows the wall clock, which people and daemons set.
 type clock struct {
 	began  time.Time
 	offset atomic.Int64 // ms to add to the time since began

@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// openCluster runs a cluster of count nodes within the test. When it returns, the nodes agree on the topology and each serves
-// its share of the shards. They have data folders unless args say otherwise.
+// openCluster runs a cluster of count nodes within the test. When it returns, the nodes agree on the topology and
+// each serves its share of the shards. They have data folders unless args say otherwise.
 func openCluster(t *testing.T, count int, args ...string) []*Node {
 	t.Helper()
 	config, err := ParseConfig(append([]string{"--dev", strconv.Itoa(count), "--port", "0", "--http-port", "0"}, args...), environment(), "test")
@@ -68,7 +68,8 @@ var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond,
 // clusterTime is how long a test waits for something that a cluster does within seconds.
 const clusterTime = time.Minute
 
-// awaitTopology returns the topology that all nodes route by, once they agree, all are members, each shard has a primary, and wanted accepts it.
+// awaitTopology returns the topology that all nodes route by, once they agree, all are members, each shard has a
+// primary, and wanted accepts it.
 func awaitTopology(t *testing.T, nodes []*Node, wanted func(*topology.Topology) bool) *topology.Topology {
 	t.Helper()
 	deadline := time.After(clusterTime)

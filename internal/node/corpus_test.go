@@ -9,7 +9,8 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// bad is one malformed input. Stream is sent unchanged; whole means that it is valid RESP with a reply, after which the connection continues.
+// bad is one malformed input. Stream is sent unchanged; whole means that it is valid RESP with a reply, after which
+// the connection continues.
 type bad struct {
 	class, stream string
 	whole         bool

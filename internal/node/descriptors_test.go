@@ -51,7 +51,8 @@ func withFiles(t *testing.T, limit int, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// However many clients connect, the disk keeps its descriptors: every shard can be written to. Clients without a descriptor get an error.
+// However many clients connect, the disk keeps its descriptors: every shard can be written to. Clients without a
+// descriptor get an error.
 func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 	t.Parallel()
 	const limit = 440

@@ -74,7 +74,8 @@ func (d *dev) open(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// nodeConfig returns the configuration of node i. The first node listens on the given ports, the others on the ports after them.
+// nodeConfig returns the configuration of node i. The first node listens on the given ports, the others on the ports
+// after them.
 func (d *dev) nodeConfig(i int) Config {
 	c := d.config
 	c.Dev = 0

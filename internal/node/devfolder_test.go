@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The folder of a --dev process is removed with the process, or at the latest when the next one starts. Other folders stay.
+// The folder of a --dev process is removed with the process, or at the latest when the next one starts. Other folders
+// stay.
 func TestFoldersOfKilledDevProcessesAreRemoved(t *testing.T) {
 	t.Parallel()
 	parent, elsewhere := t.TempDir(), t.TempDir()

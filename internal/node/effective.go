@@ -11,8 +11,8 @@ import (
 	"github.com/ndring/ndring/protocol"
 )
 
-// effectiveConfig is the configuration in effect. Each setting has one of three values: the one of this node's CONFIG SET,
-// else the cluster's, else the one that the node was started with.
+// effectiveConfig is the configuration in effect. Each setting has one of three values: the one of this node's CONFIG
+// SET, else the cluster's, else the one that the node was started with.
 type effectiveConfig struct {
 	started     Config // what the node was started with
 	log         *slog.Logger
@@ -111,7 +111,8 @@ func (e *effectiveConfig) decided(name string) {
 	e.log.Info("the cluster has set a setting", "name", name, "value", value)
 }
 
-// checkClusterSetting returns why a cluster setting cannot be applied here. A node of another version may have accepted it.
+// checkClusterSetting returns why a cluster setting cannot be applied here. A node of another version may have
+// accepted it.
 func checkClusterSetting(config Config, name, value string) error {
 	s, reason := changeable(name, map[string]bool{})
 	switch {

@@ -38,7 +38,8 @@ func (f *fleet) alive() map[string]*Node {
 
 func (f *fleet) names() []string { return slices.Sorted(maps.Keys(f.alive())) }
 
-// start starts nodes, and returns when they serve. Expect is the number of nodes that bootstrap the cluster, 0 for those that join.
+// start starts nodes, and returns when they serve. Expect is the number of nodes that bootstrap the cluster, 0 for
+// those that join.
 func (f *fleet) start(expect int, names ...string) error {
 	started := make([]*Node, len(names))
 	for i, name := range names {

@@ -31,8 +31,9 @@ func (f *fleet) client(r *rand.Rand) *redis.ClusterClient {
 	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 4, ReadTimeout: 20 * time.Second, DialTimeout: time.Second, PoolSize: 4})
 }
 
-// TestHandover lets nodes join, leave and restart, and stops the leader in between, while clients fill and empty shards: no shard has two primaries, every read returns the last
-// acknowledged write, and at the end everything is served as it was written.
+// TestHandover lets nodes join, leave and restart, and stops the leader in between, while clients fill and empty
+// shards: no shard has two primaries, every read returns the last acknowledged write, and at the end everything is
+// served as it was written.
 func TestHandover(t *testing.T) {
 	quiet()
 	count := rounds(4, 2)

@@ -54,8 +54,8 @@ func until(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// Every input of the corpus, before and after AUTH, ends in an error or closes that connection. A well-behaved client notices nothing, nothing panics,
-// and the memory returns to what it was.
+// Every input of the corpus, before and after AUTH, ends in an error or closes that connection. A well-behaved client
+// notices nothing, nothing panics, and the memory returns to what it was.
 func TestHostileCorpus(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())

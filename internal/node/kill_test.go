@@ -167,7 +167,8 @@ func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 	return nil
 }
 
-// TestKill kills a real node with SIGKILL at random moments of a mixed load: every acknowledged write and delete survives.
+// TestKill kills a real node with SIGKILL at random moments of a mixed load: every acknowledged write and delete
+// survives.
 func TestKill(t *testing.T) {
 	quiet()
 	runs, least := 110, 1000

@@ -84,7 +84,8 @@ func (q *logQueue) take() (lines [][]byte, closing bool) {
 	return lines, q.closing
 }
 
-// write writes lines. It returns the number of dropped lines to report; 0 while writing fails, since a report would fail too.
+// write writes lines. It returns the number of dropped lines to report; 0 while writing fails, since a report would
+// fail too.
 func (q *logQueue) write(lines [][]byte) (unreported int64) {
 	var failed int64
 	working := false

@@ -88,7 +88,8 @@ func TestMemberWithoutItsLogRejoins(t *testing.T) {
 	loser.saysLost("is missing")
 }
 
-// A lone node that loses its log has lost the settings of its cluster, and says so. It makes the cluster again around its arrays.
+// A lone node that loses its log has lost the settings of its cluster, and says so. It makes the cluster again around
+// its arrays.
 func TestLoneNodeWithoutItsLogRejoins(t *testing.T) {
 	t.Parallel()
 	m := newMember(t, "single")

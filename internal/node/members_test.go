@@ -66,11 +66,13 @@ func (m *member) move() {
 	}
 }
 
-// choosePorts gives the member different free ports, including the bus port, which follows from the client port. It reports whether it could.
+// choosePorts gives the member different free ports, including the bus port, which follows from the client port. It
+// reports whether it could.
 func (m *member) choosePorts() bool {
 	m.t.Helper()
 	var held []net.Listener // until all are chosen: none is chosen twice
-	// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
+	// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a
+	// machine that is busy with tests take seconds for
 	defer func() {
 		for _, socket := range held {
 			socket.Close()
@@ -109,9 +111,10 @@ func seedsOf(all ...*member) string {
 	return strings.Join(seeds, ",")
 }
 
-// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a machine that is busy with tests take seconds for
-// memberProgram is what members run: this binary, unless it has the race detector. With it, several nodes on a busy machine take seconds for
-// what others wait 300 ms for, and keep electing leaders.
+// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a
+// machine that is busy with tests take seconds for memberProgram is what members run: this binary, unless it has the
+// race detector. With it, several nodes on a busy machine take seconds for what others wait 300 ms for, and keep
+// electing leaders.
 func memberProgram() (string, error) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) && os.Getenv("NDRING_RACE_MEMBERS") == "" {
 		return built()
@@ -216,7 +219,8 @@ func eventually(t *testing.T, what string, all []*member, amiss func() string) {
 	t.Fatalf("timed out waiting for: %s; instead: %s", what, last)
 }
 
-// whole waits until the members, and no other nodes, are one cluster that serves all slots, and all of them report that. It returns the cluster id.
+// whole waits until the members, and no other nodes, are one cluster that serves all slots, and all of them report
+// that. It returns the cluster id.
 func whole(t *testing.T, all ...*member) (id string) {
 	t.Helper()
 	eventually(t, "one cluster that serves all slots", all, func() string {

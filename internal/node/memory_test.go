@@ -14,7 +14,8 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// used_memory matches the resident memory of the process within a tenth: after a fill, after overwrites of other sizes, after most keys are deleted.
+// used_memory matches the resident memory of the process within a tenth: after a fill, after overwrites of other
+// sizes, after most keys are deleted.
 func TestUsedMemoryMatchesTheProcess(t *testing.T) {
 	p := startBuilt(t)
 	conn, err := net.Dial("tcp", p.resp)

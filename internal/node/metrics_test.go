@@ -10,7 +10,8 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// numberFields sets each field of v to a different value, and returns the values by name: Store.Hits for a field of a field.
+// numberFields sets each field of v to a different value, and returns the values by name: Store.Hits for a field of a
+// field.
 func numberFields(v reflect.Value, prefix string, values map[string]float64) {
 	for i := range v.NumField() {
 		field, name := v.Field(i), prefix+v.Type().Field(i).Name

@@ -115,8 +115,8 @@ func (n *Node) start(ctx context.Context) error {
 	return nil
 }
 
-// openStore opens the store, with its shards closed, and makes the server of its clients. The context that it returns lasts
-// until Close.
+// openStore opens the store, with its shards closed, and makes the server of its clients. The context that it returns
+// lasts until Close.
 func (n *Node) openStore(ctx context.Context) context.Context {
 	pool := new(memory.Pool)
 	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)

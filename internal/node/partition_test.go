@@ -20,7 +20,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// network is a hub with nodes around it, each in its own network namespace. The hub silently drops what a cut forbids, as a broken switch does.
+// network is a hub with nodes around it, each in its own network namespace. The hub silently drops what a cut
+// forbids, as a broken switch does.
 type network struct {
 	t    *testing.T
 	name string // of the hub, and prefix of all others
@@ -117,7 +118,8 @@ type partition struct {
 	lasts    time.Duration
 }
 
-// startNodes starts a node in each namespace, listening on the address that bind returns for it, and waits until they have logged their addresses.
+// startNodes starts a node in each namespace, listening on the address that bind returns for it, and waits until they
+// have logged their addresses.
 func (n *network) startNodes(count int, seeds []string, bind func(node int) string) []*process {
 	n.t.Helper()
 	path, err := built()
@@ -141,7 +143,8 @@ func (n *network) startNodes(count int, seeds []string, bind func(node int) stri
 	return procs
 }
 
-// TestPartitionKillsNothing partitions real nodes for more than ten seconds and heals the partition: they find each other without help, agree on one topology, and have every key.
+// TestPartitionKillsNothing partitions real nodes for more than ten seconds and heals the partition: they find each
+// other without help, agree on one topology, and have every key.
 func TestPartitionKillsNothing(t *testing.T) {
 	redis.SetLogger(&silent{})
 	const count = 5

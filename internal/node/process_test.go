@@ -42,7 +42,8 @@ func rounds(full, short int) int {
 	return full
 }
 
-// coverage is the folder to which a program built with coverage writes when it ends. Without one it complains on a standard error that may be full.
+// coverage is the folder to which a program built with coverage writes when it ends. Without one it complains on a
+// standard error that may be full.
 var coverage string
 
 func tests(m *testing.M) int {

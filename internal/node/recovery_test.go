@@ -47,7 +47,8 @@ func (m *member) toldOf() (told struct {
 	return told
 }
 
-// Two of three voters are lost for good. The third continues alone with all its arrays; the lost ones are forgotten, and new nodes join.
+// Two of three voters are lost for good. The third continues alone with all its arrays; the lost ones are forgotten,
+// and new nodes join.
 func TestRecoveryOfOneOfThree(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
@@ -118,7 +119,8 @@ func (a arrays) ofSlots(t *testing.T, m *member) arrays {
 	return here
 }
 
-// Three of five voters are lost. Of the two that are left, one is recovered that was down and knows less than the other, which runs all the time and adopts the topology of the recovered one.
+// Three of five voters are lost. Of the two that are left, one is recovered that was down and knows less than the
+// other, which runs all the time and adopts the topology of the recovered one.
 func TestRecoveryOfTwoOfFive(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "n4", "n5")
@@ -181,8 +183,8 @@ func TestRecoveryOfTwoOfFive(t *testing.T) {
 	serves(t, behind, left)
 }
 
-// The two nodes believed lost were only stopped for a while, like a machine that hangs: they are a majority, and come back with everything. The recovered
-// node prevails, and no array is lost.
+// The two nodes believed lost were only stopped for a while, like a machine that hangs: they are a majority, and come
+// back with everything. The recovered node prevails, and no array is lost.
 func TestRecoveryWhenTheOthersComeBack(t *testing.T) {
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")

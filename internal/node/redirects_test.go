@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Shards that move while clients use them cost an unmodified client no error: no two nodes redirect it to each other until it gives up.
+// Shards that move while clients use them cost an unmodified client no error: no two nodes redirect it to each other
+// until it gives up.
 func TestNoRedirectLoops(t *testing.T) {
 	t.Parallel()
 	quiet()

@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// useResources reads the memory limits of container and machine, and fits Go's heap to the container unless the environment has GOMEMLIMIT.
+// useResources reads the memory limits of container and machine, and fits Go's heap to the container unless the
+// environment has GOMEMLIMIT.
 func useResources(config *Config, log *slog.Logger) {
 	config.Container = containerLimit(os.ReadFile)
 	config.Server.SystemMemory = systemMemory(config.Container, machineMemory())
@@ -30,7 +31,8 @@ func warnOfMemory(log *slog.Logger, container, maxmemory int64) {
 	}
 }
 
-// systemMemory returns the memory that this process can use: the limit of its container, but no more than the machine has. 0 if unknown.
+// systemMemory returns the memory that this process can use: the limit of its container, but no more than the machine
+// has. 0 if unknown.
 func systemMemory(container, machine int64) int64 {
 	if container == 0 || machine > 0 && machine < container {
 		return machine
@@ -38,7 +40,8 @@ func systemMemory(container, machine int64) int64 {
 	return container
 }
 
-// tooMuch reports whether maxmemory leaves too little of the container for the process itself. Without a container there is no limit to compare with.
+// tooMuch reports whether maxmemory leaves too little of the container for the process itself. Without a container
+// there is no limit to compare with.
 func tooMuch(container, maxmemory int64) bool {
 	return container > 0 && (maxmemory == 0 || maxmemory > container/4*3)
 }

@@ -15,8 +15,8 @@ const stopTime = 10 * time.Second
 // flushTime bounds how long the end of the process waits for the last lines of its log to be read.
 const flushTime = time.Second
 
-// serve runs a node, or the nodes of --dev, until a signal or a client stops them, and returns the exit code. As in Redis,
-// closing the terminal or the reader of the log does not stop a node.
+// serve runs a node, or the nodes of --dev, until a signal or a client stops them, and returns the exit code. As in
+// Redis, closing the terminal or the reader of the log does not stop a node.
 func serve(config *Config, stderr io.Writer) int {
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

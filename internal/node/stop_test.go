@@ -81,7 +81,8 @@ func TestManyArraysInOneWrite(t *testing.T) {
 	}
 }
 
-// Each start has a greater incarnation than earlier ones, even if the clock went back: it tells the cluster which start it hears from.
+// Each start has a greater incarnation than earlier ones, even if the clock went back: it tells the cluster which
+// start it hears from.
 func TestTheClockGoesBackBetweenStarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

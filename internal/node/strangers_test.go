@@ -12,8 +12,8 @@ import (
 	"github.com/ndring/ndring/internal/resptest"
 )
 
-// Clients without the password send pipelines and read no replies, on a node with little memory left: no key is evicted for them, no write is refused, and the node
-// needs no more memory afterwards.
+// Clients without the password send pipelines and read no replies, on a node with little memory left: no key is
+// evicted for them, no write is refused, and the node needs no more memory afterwards.
 func TestStrangersEvictNothing(t *testing.T) {
 	t.Parallel()
 	const strangers, room = 200, 10 << 20

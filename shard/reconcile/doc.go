@@ -1,8 +1,9 @@
 // Package reconcile makes the shards of a node match the topology. It decides which shards the node opens, closes, clears
 // and hands over, and when clients may be redirected to a new primary.
 //
-// The decisions are pure functions (decide.go, redirects.go): topology, node id, incarnation and shard states in, actions
-// out. The Reconciler around them is a thin shell that applies the actions to the store and sends proposals to the cluster.
+// The decisions are pure functions (decide.go, redirects.go): topology, node id, incarnation and shard states in,
+// actions out. The Reconciler around them is a thin shell that applies the actions to the store and sends proposals
+// to the cluster.
 //
 // The Reconciler owns the applied topology, the one by which the node routes clients. It applies a new topology in this
 // order: the settings, the shards that the node gains, the routing, the shards that it loses. So no shard opens under

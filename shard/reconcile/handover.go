@@ -9,7 +9,8 @@ import (
 	"github.com/ndring/ndring/internal/outcome"
 )
 
-// handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome is known.
+// handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome
+// is known.
 func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
 	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
 		return

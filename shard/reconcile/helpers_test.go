@@ -17,7 +17,8 @@ import (
 // proposer answers a proposal.
 type proposer func(topology.Command) ([]error, error)
 
-// script is a cluster of the nodes "a" and "b" whose raft log the test writes. The Reconciler is that of "a", which serves shard 0.
+// script is a cluster of the nodes "a" and "b" whose raft log the test writes. The Reconciler is that of "a", which
+// serves shard 0.
 type script struct {
 	*Reconciler
 	t       *testing.T

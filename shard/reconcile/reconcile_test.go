@@ -48,7 +48,8 @@ func TestHandoverIsTakenBackOnlyWhenItIsKnownToHaveFailed(t *testing.T) {
 	}
 }
 
-// A handover by an old topology must not close a shard that has come back since: the proposal would be refused, and nothing would reopen the shard.
+// A handover by an old topology must not close a shard that has come back since: the proposal would be refused, and
+// nothing would reopen the shard.
 func TestHandoverByAnOldTopologyLeavesTheShardOpen(t *testing.T) {
 	t.Parallel()
 	s := newScript(t)

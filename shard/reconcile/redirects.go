@@ -17,8 +17,9 @@ type heldRedirect struct {
 	released bool            // the new primary routes by that row, or did not say so in time
 }
 
-// hold returns t as clients may see it: shards whose redirects are held are still this node's, as they were in shown, the
-// topology that clients saw last. It also returns the nodes to ask whether they route by t; each is returned once per row.
+// hold returns t as clients may see it: shards whose redirects are held are still this node's, as they were in shown,
+// the topology that clients saw last. It also returns the nodes to ask whether they route by t; each is returned once
+// per row.
 func (r redirects) hold(t, shown *topology.Topology, self topology.NodeID, alive func(topology.NodeID) bool) (next *topology.Topology, ask []topology.NodeID) {
 	next = t
 	for i, row := range t.Shards {
