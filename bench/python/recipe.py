@@ -1,8 +1,8 @@
 """Compares the Python client with the common recipe: np.save into redis-py, and np.load of the reply.
 
-Prints one JSON object. All of it runs in this process on one connection each, in short blocks in turn, so that what slows the machine slows
-all alike. Before anything is measured, all ways store and fetch arrays of all sizes for a while, as a service has done that runs: the
-first large blocks of a process come from fresh pages of the system, which cost np.save more than its copy.
+Prints one JSON object. Everything runs in this process on one connection each, in short alternating blocks, so disturbances of the machine
+affect all ways alike. Before the measurement each way stores and fetches arrays of all sizes for a while, like a running service: in a fresh
+process large blocks come from new memory pages, which cost np.save more than its copy.
 """
 import argparse
 import io
