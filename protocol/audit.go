@@ -8,7 +8,7 @@ func (s *Server) audit(x *conn, c *call, failed bool) {
 	if c.row.Full == "cluster|config" && c.option(2) == "GET" {
 		return
 	}
-	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.addr(), "name", x.identity.Load().name}
+	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name}
 	if failed {
 		s.log.Info("client failed to change the node", append(attrs, "err", c.replies.LastError())...)
 		return

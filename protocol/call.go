@@ -33,6 +33,9 @@ type origin struct {
 	local, remote net.Addr
 }
 
+// address returns the client's address, as CLIENT LIST shows it.
+func (o *origin) address() string { return o.remote.String() }
+
 // arg returns the bytes of argument i.
 func (c *call) arg(i int) []byte { return c.args[i].Bytes() }
 

@@ -122,7 +122,7 @@ func clientUnpause(c *call, p *pause) {
 func clientKill(c *call, x *conn, all *connections) {
 	if len(c.args) == 3 {
 		addr := string(c.arg(2))
-		if all.kill(x, func(other *conn) bool { return other.addr() == addr }, false) == 0 {
+		if all.kill(x, func(other *conn) bool { return other.origin.address() == addr }, false) == 0 {
 			c.replies.Error(errors.New("No such client"))
 			return
 		}
@@ -154,7 +154,7 @@ func killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error)
 			}
 			fit = func(other *conn) bool { return other.id == id }
 		case "ADDR":
-			fit = func(other *conn) bool { return other.addr() == value }
+			fit = func(other *conn) bool { return other.origin.address() == value }
 		case "LADDR":
 			fit = func(other *conn) bool { return other.origin.local.String() == value }
 		case "MAXAGE":

@@ -41,7 +41,7 @@ func shutdown(c *call, x *conn) {
 			return
 		}
 	}
-	x.server.log.Info("client requested a shutdown", "client", x.addr(), "name", x.identity.Load().name)
+	x.server.log.Info("client requested a shutdown", "client", x.origin.address(), "name", x.identity.Load().name)
 	c.close = true // without a reply, as in Redis
 	how := ShutdownDefault
 	switch save {

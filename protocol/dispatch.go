@@ -111,7 +111,7 @@ func (s *Server) execute(c *conn, k *call) {
 	}
 	config := s.config.Load()
 	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && k.row.Flags&command.NoSlowlog == 0 {
-		s.slowlog.add(slowEntry{at: began, took: took, args: shown(k), addr: c.addr(), name: c.identity.Load().name}, config.SlowlogMaxLen)
+		s.slowlog.add(slowEntry{at: began, took: took, args: shown(k), addr: c.origin.address(), name: c.identity.Load().name}, config.SlowlogMaxLen)
 	}
 	if config.LatencyThreshold > 0 && took >= config.LatencyThreshold {
 		s.latency.add(k.row, began, took)

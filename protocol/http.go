@@ -16,6 +16,6 @@ func speaksHTTP(name []byte) bool {
 func (s *Server) endHTTP(c *conn) {
 	c.quit = true
 	if dropped, ok := s.httpWarning.pass(time.Now()); ok {
-		s.log.Warn("closed a connection that speaks HTTP on the command port: a program uses the wrong port (see --http-port), or a web page attacks this node", "client", c.addr(), "suppressed", dropped)
+		s.log.Warn("closed a connection that speaks HTTP on the command port: a program uses the wrong port (see --http-port), or a web page attacks this node", "client", c.origin.address(), "suppressed", dropped)
 	}
 }

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,12 +61,8 @@ var longFiles = map[string]string{}
 
 // longFunctions gives the reason for each function with more than maxFunctionLines lines.
 var longFunctions = map[string]string{
-	"protocol.commandRows": "a table",
-}
-
-// largeTypes gives the reason for each type with more than maxMethods methods.
-var largeTypes = map[string]string{
-	"protocol.conn": "one more than allowed: its reader, outbox, transaction and key access are types already",
+	"protocol.commandRows":      "a table",
+	"bench/eviction.bySampling": "a table",
 }
 
 const (
@@ -88,6 +85,49 @@ func TestHouseRules(t *testing.T) {
 	}
 	for _, v := range violations(packages) {
 		t.Error(v)
+	}
+	for _, p := range benchmarks(t, root) {
+		p.checkSizes(t.Errorf)
+	}
+}
+
+// benchmarks returns the packages of bench, a module of its own, of which only the sizes are checked.
+func benchmarks(t *testing.T, root string) []pkg {
+	packages, err := load(filepath.Join(root, "bench"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range packages {
+		packages[i].name = path.Join("bench", packages[i].name)
+	}
+	return packages
+}
+
+// A reason must go with the function or file that it excuses.
+func TestReasonsAreNeeded(t *testing.T) {
+	root := filepath.Join("..", "..")
+	packages, err := load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, functions := map[string]int{}, map[string]int{}
+	for _, p := range append(packages, benchmarks(t, root)...) {
+		for _, f := range p.files {
+			files[f.path] = f.lines
+			for _, fn := range f.functions {
+				functions[p.name+"."+fn.name] = max(functions[p.name+"."+fn.name], fn.lines)
+			}
+		}
+	}
+	for name := range longFiles {
+		if files[name] <= maxLines {
+			t.Errorf("%s has %d lines: remove it from longFiles", name, files[name])
+		}
+	}
+	for name := range longFunctions {
+		if functions[name] <= maxFunctionLines {
+			t.Errorf("%s has %d lines: remove it from longFunctions", name, functions[name])
+		}
 	}
 }
 
@@ -115,6 +155,11 @@ func TestTableKeepsItsPromises(t *testing.T) {
 			if _, ok := arrows[to]; to != anything && !ok {
 				t.Errorf("the row of %s names %s, which has no row", name, to)
 			}
+		}
+	}
+	for name := range arrows {
+		if strings.HasPrefix(name, "protocol/") && reach(name)["protocol"] {
+			t.Errorf("the table lets %s reach protocol, which is built on it", name)
 		}
 	}
 	for _, low := range []string{"protocol", "shard"} {
@@ -159,11 +204,11 @@ func TestCheckerFinds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			root := t.TempDir()
-			path := filepath.Join(root, filepath.FromSlash(tc.file))
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			at := filepath.Join(root, filepath.FromSlash(tc.file))
+			if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, []byte(tc.source), 0o644); err != nil {
+			if err := os.WriteFile(at, []byte(tc.source), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			packages, err := load(root)

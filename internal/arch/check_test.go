@@ -187,6 +187,7 @@ func violations(packages []pkg) []string {
 	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
 
 	for _, p := range packages {
+		p.checkSizes(say)
 		allowed, known := arrows[p.name]
 		if !known {
 			say("%s has no row in the table of arrows: add one to internal/arch/arch_test.go with what it may import", p.name)
@@ -194,16 +195,8 @@ func violations(packages []pkg) []string {
 		commented := !p.hasCode
 		for _, f := range p.files {
 			commented = commented || introduces(f)
-			if _, excused := longFiles[f.path]; f.lines > maxLines && !f.isGenerated && !excused {
-				say("%s has %d lines: a file is one idea. Split it, or give the reason in longFiles", f.path, f.lines)
-			}
 			if !f.isTest {
 				p.checkFile(f, allowed, known, say)
-			}
-		}
-		for _, receiver := range slices.Sorted(maps.Keys(p.methods)) {
-			if n := p.methods[receiver]; n > maxMethods && largeTypes[p.name+"."+receiver] == "" {
-				say("%s: %s has %d methods: split it by responsibility, each part with its own fields", p.name, receiver, n)
 			}
 		}
 		if !commented {
@@ -213,14 +206,31 @@ func violations(packages []pkg) []string {
 	return found
 }
 
+// checkSizes checks the sizes of files, functions and types. Tests are often tables, so only the size of their files counts.
+func (p pkg) checkSizes(say func(format string, args ...any)) {
+	for _, f := range p.files {
+		if f.lines > maxLines && !f.isGenerated && longFiles[f.path] == "" {
+			say("%s has %d lines: a file is one idea. Split it, or give the reason in longFiles", f.path, f.lines)
+		}
+		if f.isTest || f.isGenerated {
+			continue
+		}
+		for _, fn := range f.functions {
+			if fn.lines > maxFunctionLines && longFunctions[p.name+"."+fn.name] == "" {
+				say("%s:%d: %s has %d lines: a function does one thing. Split it, or give the reason in longFunctions", f.path, fn.line, fn.name, fn.lines)
+			}
+		}
+	}
+	for _, receiver := range slices.Sorted(maps.Keys(p.methods)) {
+		if n := p.methods[receiver]; n > maxMethods {
+			say("%s: %s has %d methods: split it by responsibility, each part with its own fields", p.name, receiver, n)
+		}
+	}
+}
+
 // checkFile checks the rules for a file that is not a test. Known says that its package has a row
 // in arrows, which is allowed.
 func (p pkg) checkFile(f file, allowed []string, known bool, say func(format string, args ...any)) {
-	for _, fn := range f.functions {
-		if _, excused := longFunctions[p.name+"."+fn.name]; fn.lines > maxFunctionLines && !f.isGenerated && !excused {
-			say("%s:%d: %s has %d lines: a function does one thing. Split it, or give the reason in longFunctions", f.path, fn.line, fn.name, fn.lines)
-		}
-	}
 	if f.clause != "main" {
 		for _, exit := range f.exits {
 			say("%s:%s. Return an error", f.path, exit)
