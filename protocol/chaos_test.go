@@ -99,7 +99,7 @@ func chaosClient(t *testing.T, s *testServer, random *rand.Rand) bool {
 	c.r = bufio.NewReader(nc)
 	for {
 		if _, err := resptest.Render(c.r); err != nil {
-			if strings.Contains(err.Error(), "is no reply") || strings.Contains(err.Error(), "parsing") {
+			if strings.Contains(err.Error(), "is not a reply") || strings.Contains(err.Error(), "parsing") {
 				t.Errorf("not RESP: %v", err)
 			}
 			break
