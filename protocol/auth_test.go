@@ -43,7 +43,7 @@ func TestPassword(t *testing.T) {
 	quits := s.dial(t)
 	quits.want("+OK", "QUIT")
 	if n := s.Stats().AuthFailures; n != 6 {
-		t.Errorf("%d failures are counted", n)
+		t.Errorf("%d failures counted", n)
 	}
 }
 

@@ -94,12 +94,12 @@ func (c *churner) reply() error {
 	if line[0] == '*' || line[0] == '$' {
 		if n, err = strconv.Atoi(strings.TrimSpace(line[1:])); err != nil || n > 4<<20 {
 			c.wrong.Add(1)
-			return fmt.Errorf("no length: %.20q", line)
+			return fmt.Errorf("invalid length: %.20q", line)
 		}
 	}
 	switch line[0] {
 	case '-':
-		return fmt.Errorf("the server answers %s", line)
+		return fmt.Errorf("the server replied %s", line)
 	case '*':
 		for range n {
 			if err := c.reply(); err != nil {
@@ -128,7 +128,7 @@ func (c *churner) reply() error {
 	case '+', ':':
 	default:
 		c.wrong.Add(1)
-		return fmt.Errorf("no reply begins with %.20q", line)
+		return fmt.Errorf("not a reply: %.20q", line)
 	}
 	return nil
 }

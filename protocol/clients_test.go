@@ -123,7 +123,7 @@ func TestClientReplyEnds(t *testing.T) {
 		"ON after OFF":       {[]string{"CLIENT REPLY OFF", "PING b", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
 		"SKIP after ON":      {[]string{"CLIENT REPLY ON", "CLIENT REPLY SKIP", "PING b", "PING a"}, []string{"+OK", `"a"`}},
 		"SKIP twice":         {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY SKIP", "PING b", "PING a"}, []string{`"a"`}},
-		"SKIP, then wrong":   {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY what", "PING a"}, []string{`"a"`}},
+		"SKIP, then error":   {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY what", "PING a"}, []string{`"a"`}},
 		"OFF after SKIP":     {[]string{"CLIENT REPLY SKIP", "CLIENT REPLY OFF", "PING b", "CLIENT REPLY ON", "PING a"}, []string{"+OK", `"a"`}},
 		"RESET after OFF":    {[]string{"CLIENT REPLY OFF", "PING b", "RESET", "PING a"}, []string{"+RESET", `"a"`}},
 		"RESET after SKIP":   {[]string{"CLIENT REPLY SKIP", "RESET", "PING a"}, []string{`"a"`}},
@@ -145,7 +145,7 @@ func TestClientReplyEnds(t *testing.T) {
 			if !strings.Contains(all, "QUIT") {
 				c.want("+PONG", "PING")
 			} else if rest := c.closed(); rest != "" {
-				t.Errorf("and then %q", rest)
+				t.Errorf("got %q after the expected replies", rest)
 			}
 		})
 	}
@@ -198,7 +198,7 @@ func TestMemoryUsageGrowsWithTheValue(t *testing.T) {
 	c.want("+OK", "NP.SET", "c", bytesNPY(1000, ""), "PART", "mask", strings.Repeat("m", 5000), "ATTRS", `{"a": 1}`)
 	a, b, withPart := usage("a"), usage("b"), usage("c")
 	if a < 1100 || a > 2000 || b < 1_000_100 || b > 1_016_000 || withPart < a+5008 || withPart > a+6000 {
-		t.Errorf("usage is %d, %d and %d", a, b, withPart)
+		t.Errorf("MEMORY USAGE is %d, %d and %d", a, b, withPart)
 	}
 	c.want("$nil", "MEMORY", "USAGE", "none")
 	if got := c.do("MEMORY", "STATS"); !strings.Contains(got, `"keys.count" :3 `) || !strings.Contains(got, `"dataset.bytes" :100`) {

@@ -69,7 +69,7 @@ func TestGoRedisFollowsTheTopology(t *testing.T) {
 			fill("m")
 			for i, s := range servers {
 				if stats := s.store.Stats(); stats.Keys < 20 || stats.KeysNotServed != 0 {
-					t.Errorf("node %d has %d of 100 keys, and keeps %d void ones", i, stats.Keys, stats.KeysNotServed)
+					t.Errorf("node %d has %d of 100 keys, and keeps %d stale ones", i, stats.Keys, stats.KeysNotServed)
 				}
 			}
 			for i := range 100 {
@@ -88,7 +88,7 @@ func TestGoRedisReadsTheReplies(t *testing.T) {
 	for _, proto := range []int{2, 3} {
 		client := redis.NewClient(&redis.Options{Addr: servers[0].addr, Protocol: proto})
 		defer client.Close()
-		//lint:ignore SA1019 its cluster client asks for nothing else
+		//lint:ignore SA1019 go-redis' cluster client sends this command
 		slots, err := client.ClusterSlots(t.Context()).Result()
 		if err != nil || len(slots) != len(topo.Shards) {
 			t.Fatalf("%d rows, %v", len(slots), err)

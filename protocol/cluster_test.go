@@ -187,7 +187,7 @@ func TestSlotsOfThreeNodes(t *testing.T) {
 		a, b, c := node(host, port, selfID), node("10.0.0.2", "7379", otherID), node("fd00::3", "7379", thirdID)
 		inside.do("HELLO", proto)
 		inside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:8192 :12287 %[3]s] [:12288 :16383 %[1]s]]`, a, b, c), "CLUSTER", "SLOTS")
-		// outside clients cannot reach node-c.
+		// Outside clients cannot reach node-c.
 		a, b = node("a.example", "7001", selfID), node("b.example", "7002", otherID)
 		outside.do("HELLO", proto)
 		outside.want(fmt.Sprintf(`[[:0 :4095 %[1]s] [:4096 :8191 %[2]s] [:12288 :16383 %[1]s]]`, a, b), "CLUSTER", "SLOTS")
@@ -263,7 +263,7 @@ func TestCachedRepliesAreNeverStale(t *testing.T) {
 	t.Parallel()
 	s, inside, outside := startThree(t)
 	seen := map[string]string{}
-	say := func(state, changes string) {
+	check := func(state, changes string) {
 		for name, c := range map[string]*client{"inside": inside, "outside": outside} {
 			for _, what := range []string{"SLOTS", "SHARDS", "NODES"} {
 				first, again := c.do("CLUSTER", what), c.do("CLUSTER", what)
@@ -277,17 +277,17 @@ func TestCachedRepliesAreNeverStale(t *testing.T) {
 			}
 		}
 	}
-	say("first", "SLOTS SHARDS NODES")
+	check("first", "SLOTS SHARDS NODES")
 	s.down(otherID)
-	say("node-b is down", "SHARDS NODES")
+	check("node-b is down", "SHARDS NODES")
 	s.view.Store(&fakeCluster{members: map[topology.NodeID]Liveness{otherID: {Since: time.UnixMilli(1_700_000_009_000)}}})
-	say("node-b is down since another time", "NODES")
+	check("node-b is down since a later time", "NODES")
 	s.view.Store(nil)
-	say("node-b is back", "SHARDS NODES")
+	check("node-b is back", "SHARDS NODES")
 	topo := threeNodes()
 	topo.Shards[0].Primary = otherID
 	s.follow(t, topo)
-	say("shard 0 has moved", "SLOTS SHARDS NODES")
+	check("shard 0 has moved", "SLOTS SHARDS NODES")
 }
 
 // The cache of replies is bounded, however many addresses clients connect to.
@@ -365,7 +365,7 @@ func TestForget(t *testing.T) {
 		t.Fatalf("%s was forgotten", <-forgotten)
 	}
 	c.want(`+OK`, "CLUSTER", "FORGET", thirdID)
-	if id := receive(t, "whom the cluster forgets", forgotten); id != thirdID {
+	if id := receive(t, "the forgotten node", forgotten); id != thirdID {
 		t.Errorf("%q was forgotten", id)
 	}
 	decides(errors.New("no leader is known"))
@@ -425,7 +425,7 @@ func TestCloseEndsTheWaitForADecision(t *testing.T) {
 		return ctx.Err()
 	}})
 	c.send(encode("CLUSTER", "LEAVE"))
-	receive(t, "the question to the cluster", asked)
+	receive(t, "the request to the cluster", asked)
 	if err := s.Server.Close(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// endless repeats a command without end.
+// endless is a stream that repeats a command forever.
 type endless struct {
 	command string
 	at      int

@@ -43,7 +43,7 @@ func (s *testServer) open(t *testing.T, epoch, born uint64) {
 	}
 }
 
-// A command whose shard is closed, or open in another epoch than the topology's, waits for one of these ends.
+// A command whose shard is closed, or open in another epoch than the topology's, waits until one of these happens.
 func TestCommandsWaitForTheirShard(t *testing.T) {
 	t.Parallel()
 	const moved = "-MOVED 12182 10.0.0.9:7000"
@@ -55,11 +55,11 @@ func TestCommandsWaitForTheirShard(t *testing.T) {
 		wait   time.Duration // 0 for the default; long if the timeout is not what is tested
 	}{
 		{"handed over", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.decide(otherID, 8) }, moved, time.Minute},
-		{"refused", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Role().Reopen() }, `"7-1"`, time.Minute},
-		{"given up", func(_ *testing.T, s *testServer) { s.foo().Role().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID, time.Minute},
+		{"handover refused", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(_ *testing.T, s *testServer) { s.foo().Role().Reopen() }, `"7-1"`, time.Minute},
+		{"resigned", func(_ *testing.T, s *testServer) { s.foo().Role().Close() }, func(_ *testing.T, s *testServer) { s.decide("", 8) }, "-CLUSTERDOWN Hash slot 12182 is not served: shard 190 has no primary; its copies are on: node " + selfID, time.Minute},
 		{"the shards are behind", func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, `"9-1"`, time.Minute},
 		{"the topology is behind", func(t *testing.T, s *testServer) { s.open(t, 9, 0) }, func(_ *testing.T, s *testServer) { s.decide(selfID, 9) }, `"9-1"`, time.Minute},
-		{"come here", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`, time.Minute},
+		{"moved here", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(selfID, 9) }, func(t *testing.T, s *testServer) { s.open(t, 9, 9) }, `"9-1"`, time.Minute},
 		{"undecided", func(_ *testing.T, s *testServer) { s.foo().Role().CloseIfEmpty(s.foo().Epoch()) }, func(*testing.T, *testServer) {}, "-TRYAGAIN the shard is being handed over, try again", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 			newer := func(text string) {
 				v, err := shard.ParseVersion(strings.Trim(text, `["]`))
 				if err != nil || !v.After(last) {
-					t.Errorf("%s comes after %v", text, last)
+					t.Errorf("version %s follows %v", text, last)
 				}
 				last = v
 			}
@@ -156,12 +156,12 @@ func TestNothingIsStoredInAClosedShard(t *testing.T) {
 		sh.Role().Close()
 		_, seq := sh.Newest()
 		other := s.dial(t)
-		other.want(":0", "EXISTS", "bar") // takes some time
+		other.want(":0", "EXISTS", "bar") // leaves time for a stray write
 		other.Close()
 		if _, now := sh.Newest(); now != seq {
-			t.Errorf("%d writes after Close had returned", now-seq)
+			t.Errorf("%d writes after Close returned", now-seq)
 		}
-		if i%3 > 0 { // either the topology is first, or the shard
+		if i%3 > 0 { // the topology changes first, or the shard
 			s.decide(selfID, 8+i)
 		}
 		s.open(t, 8+i, 0)
@@ -184,10 +184,10 @@ func TestWatchedKeysOfAShardThatMoved(t *testing.T) {
 		{"a missing key, nothing happens", "{foo}none", func(*testing.T, *testServer) {}, `[:0]`},
 		{"a key, closed and opened in the same epoch", "foo", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 7, 0) }, `[:1]`},
 		{"a missing key, closed and opened in the same epoch", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 7, 0) }, `[:0]`},
-		{"a key, elsewhere now", "foo", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
-		{"a missing key, elsewhere now", "{foo}none", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
-		{"a key, void", "foo", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
-		{"a missing key, void", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a key, now on another node", "foo", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a missing key, now on another node", "{foo}none", func(_ *testing.T, s *testServer) { s.foo().Role().Close(); s.decide(otherID, 8) }, `-MOVED 12182 10.0.0.9:7000`},
+		{"a key, back without the data", "foo", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
+		{"a missing key, back without the data", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 9); s.decide(selfID, 9) }, `*nil`},
 		{"a missing key, back with the data", "{foo}none", func(t *testing.T, s *testServer) { s.foo().Role().Close(); s.open(t, 9, 7); s.decide(selfID, 9) }, `*nil`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

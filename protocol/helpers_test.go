@@ -187,10 +187,10 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 			t.Errorf("%d bytes of replies are still counted", n)
 		}
 		if n := s.clients.Buffers(); n != 0 {
-			t.Errorf("%d buffers of what clients sent are still held", n)
+			t.Errorf("%d buffers of received bytes are still held", n)
 		}
 		if n := s.budget.Used() + s.strangers.Used(); n != 0 {
-			t.Errorf("%d bytes of the upload budget are still taken", n)
+			t.Errorf("%d bytes of the upload budget are still held", n)
 		}
 	})
 	return s

@@ -149,8 +149,8 @@ func TestRefusedArrays(t *testing.T) {
 		"version 4.0":        arrayA[:6] + "\x04\x00" + arrayA[8:],
 		"version 1.1":        arrayA[:6] + "\x01\x01" + arrayA[8:],
 		"ends in header":     arrayA[:40],
-		"one byte less":      arrayA[:len(arrayA)-1],
-		"one byte more":      arrayA + "x",
+		"one byte too few":   arrayA[:len(arrayA)-1],
+		"one byte too many":  arrayA + "x",
 		"object dtype":       npy("|O", "(1,)", "12345678"),
 		"pickle":             npy("|O", "(1,)", "\x80\x04cos\nsystem\n"),
 		"negative dimension": npy("|u1", "(-1,)", ""),
@@ -161,15 +161,15 @@ func TestRefusedArrays(t *testing.T) {
 		"65 dimensions":      npy("|u1", "("+strings.Repeat("1, ", 65)+")", "x"),
 		"shape is a list":    npy("|u1", "[1]", "x"),
 		"shape is a call":    npy("|u1", "tuple([1])", "x"),
-		"no dict":            header("[1, 2]"),
+		"not a dict":         header("[1, 2]"),
 		"an expression":      header("{'descr': '<f4', 'fortran_order': False, 'shape': (1+1,)}"),
 		"a missing key":      header("{'descr': '<f4', 'shape': ()}"),
-		"one key more":       header("{'descr': '<f4', 'fortran_order': False, 'shape': (), 'x': 1}"),
-		"a key twice":        header("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': ()}"),
-		"deep":               header("{'descr': " + strings.Repeat("[", 10_000)),
+		"an extra key":       header("{'descr': '<f4', 'fortran_order': False, 'shape': (), 'x': 1}"),
+		"a duplicate key":    header("{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': ()}"),
+		"deep nesting":       header("{'descr': " + strings.Repeat("[", 10_000)),
 		"order is 1":         header("{'descr': '<f4', 'fortran_order': 1, 'shape': ()}"),
 		"nested object":      header("{'descr': [('a', [('b', '|O')])], 'fortran_order': False, 'shape': (0,)}"),
-		"no dtype":           npy("<f3", "(1,)", "xxx"),
+		"unknown dtype":      npy("<f3", "(1,)", "xxx"),
 	} {
 		if got := c.do("NP.SET", "k", bad); !strings.HasPrefix(got, "-BADNPY not a valid .npy file: ") {
 			t.Errorf("%s: got %.200q", name, got)
@@ -274,7 +274,7 @@ func TestTooManyClients(t *testing.T) {
 	}
 }
 
-// A panic in a handler ends only its connection and releases what that held.
+// A panic in a handler ends only its connection and releases the memory that it held.
 func TestPanicEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
@@ -324,7 +324,7 @@ func TestCloseWaitsForCommands(t *testing.T) {
 	}
 }
 
-// A page can make a browser send a request to this port, with commands in its body.
+// A web page can make a browser send a request to this port, with commands in its body.
 func TestHTTPEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{"", "secret"} {

@@ -28,6 +28,6 @@ func TestInfoFieldsShowTheirCounts(t *testing.T) {
 		}
 	}
 	if len(fields) != len(want) {
-		t.Errorf("there are %d fields, %d are known here", len(fields), len(want))
+		t.Errorf("got %d fields, want %d", len(fields), len(want))
 	}
 }

@@ -71,7 +71,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	other := s.dial(t)
 	other.want("+OK", "NP.SET", "k", array) // waits for the room
 	if got := slow.closed(); !strings.HasPrefix(got, "-ERR argument 2: the upload is too slow, others wait: ") {
-		t.Errorf("the slow one got %q", got)
+		t.Errorf("the slow client got %q", got)
 	}
 	slow.Close()
 	receive(t, "the end of the dribble", ended)
@@ -80,7 +80,7 @@ func TestSlowUploadsMakeRoom(t *testing.T) {
 	}
 }
 
-// unread makes a client request about so many bytes of replies, which it never reads.
+// unread makes a client request about the given bytes of replies, and read none of them.
 func unread(t *testing.T, s *testServer, bytes int) *client {
 	c := s.dial(t)
 	array := bytesNPY(1<<20, "")
@@ -102,7 +102,7 @@ func TestOutputLimits(t *testing.T) {
 			unread(t, s, 40<<20)
 			eventually(t, "the client is disconnected", func() bool { return s.Stats().Clients == 1 })
 			if stats := s.Stats(); stats.OutputLimits != 1 || stats.ReplyBytes > 1<<20 {
-				t.Errorf("%d are counted, %d bytes wait", stats.OutputLimits, stats.ReplyBytes)
+				t.Errorf("%d clients counted, %d bytes wait", stats.OutputLimits, stats.ReplyBytes)
 			}
 		})
 	}
@@ -157,7 +157,7 @@ func TestRepliesOfAllClientsAreBounded(t *testing.T) {
 		return waiting > limit
 	})
 	before := s.Stats().Commands
-	eventually(t, "they wait", func() bool { // only the good client goes on
+	eventually(t, "the commands of the other clients wait", func() bool { // only the good client goes on
 		after := s.Stats().Commands
 		defer func() { before = after }()
 		return s.output.Waiting() > limit && after-before < 100

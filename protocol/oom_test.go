@@ -10,7 +10,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// limited starts a server with about so many bytes for values.
+// limited starts a server with room for about the given bytes of values.
 func limited(t *testing.T, policy shard.Policy, bytes int64) *testServer {
 	s := start(t, Config{})
 	s.limit(policy, bytes)
@@ -62,7 +62,7 @@ func TestOutOfMemory(t *testing.T) {
 	c.want(oomText, "NP.SET", "small", bytesNPY(1, ""))
 	c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC")
 	if got := c.do("NP.GET", "b"); len(got) < 1000 {
-		t.Errorf("reading fails: %.100s", got)
+		t.Errorf("a read fails: %.100s", got)
 	}
 	c.want(":1", "EXPIRE", "b", "100")
 	c.want(":1", "NP.DEL", "a")
@@ -103,7 +103,7 @@ func TestValueThatCannotFitIsRefusedBeforeItIsRead(t *testing.T) {
 			fmt.Fprint(c, part)
 		}
 		if now := s.pool.Allocated(); now != allocated {
-			t.Errorf("%s: %d bytes are taken for what cannot fit", policy, now-allocated)
+			t.Errorf("%s: %d bytes are allocated for a value that cannot fit", policy, now-allocated)
 		}
 		c.Close()
 		other := s.dial(t)
@@ -122,7 +122,7 @@ func TestEvictionMakesRoom(t *testing.T) {
 	}
 	stats := s.Stats()
 	if stats.Store.Evicted < 40 || stats.Store.Keys < 8 || stats.ValueBytes > 4<<20 {
-		t.Errorf("%d are evicted, %d are left, with %d bytes", stats.Store.Evicted, stats.Store.Keys, stats.ValueBytes)
+		t.Errorf("%d keys evicted, %d left with %d bytes", stats.Store.Evicted, stats.Store.Keys, stats.ValueBytes)
 	}
 	c.want(":1", "EXISTS", "k0")
 	if got := c.do("INFO", "stats"); !strings.Contains(got, fmt.Sprintf("evicted_keys:%d", stats.Store.Evicted)) {

@@ -99,7 +99,7 @@ func TestSlotStatistics(t *testing.T) {
 		t.Errorf("by keys: %s, want %s", got, want)
 	}
 	if got := order("memory-bytes", "LIMIT", "3", "ASC"); got != "0 1 2" {
-		t.Errorf("the emptiest: %s", got)
+		t.Errorf("by memory, ascending: %s", got)
 	}
 	if got := strings.Count(c.do("CLUSTER", "SLOT-STATS", "SLOTSRANGE", "0", "16383"), "key-count"); got != topology.Slots {
 		t.Errorf("%d slots", got)
@@ -213,7 +213,7 @@ func TestShutdownSaysHow(t *testing.T) {
 		c := s.dial(t)
 		c.send(encode(strings.Fields(words)...))
 		if got := c.closed(); got != "" || s.stops.Load() != before+1 || Shutdown(s.how.Load()) != want {
-			t.Errorf("%s: %q, %d stops, %d and not %d", words, got, s.stops.Load()-before, s.how.Load(), want)
+			t.Errorf("%s: %q, %d stops, got %d, want %d", words, got, s.stops.Load()-before, s.how.Load(), want)
 		}
 	}
 	c := s.dial(t)
@@ -225,7 +225,7 @@ func TestShutdownSaysHow(t *testing.T) {
 		{"SHUTDOWN ABORT", `-ERR No shutdown in progress.`},
 	})
 	if s.stops.Load() != before {
-		t.Error("what is refused has stopped the node")
+		t.Error("a refused SHUTDOWN stopped the node")
 	}
 }
 

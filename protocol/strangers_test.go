@@ -17,7 +17,7 @@ func strangers(t *testing.T, s *testServer, n int, pipeline string) []*client {
 		all[i] = s.dial(t)
 		go io.WriteString(all[i], pipeline) // fails when the connection ends
 	}
-	eventually(t, "all are there", func() bool { return s.Stats().Clients == n })
+	eventually(t, "all clients are connected", func() bool { return s.Stats().Clients == n })
 	return all
 }
 
@@ -50,7 +50,7 @@ func TestStrangersHoldLittle(t *testing.T) {
 				if got := s.clients.Allocated(); got > most {
 					t.Fatalf("%d bytes are held for %d clients, at most %d may", got, n, most)
 				}
-				time.Sleep(time.Millisecond) // samples meanwhile, does not wait for a condition
+				time.Sleep(time.Millisecond) // between two samples; waits for no condition
 			}
 			for _, c := range all {
 				c.Close()
@@ -73,7 +73,7 @@ func TestStrangersRepliesDoNotWait(t *testing.T) {
 		if got := s.output.Waiting(); got > most {
 			t.Fatalf("%d bytes of replies wait", got)
 		}
-		time.Sleep(time.Millisecond) // samples meanwhile, does not wait for a condition
+		time.Sleep(time.Millisecond) // between two samples; waits for no condition
 	}
 }
 
@@ -83,9 +83,9 @@ func TestStrangersHaveABudgetOfTheirOwn(t *testing.T) {
 	s := start(t, Config{Password: "secret", MaxUploadBytes: 1 << 20})
 	begun := encode("AUTH", strings.Repeat("x", maxBulkBeforeAuth))[:1000]
 	strangers(t, s, 100, begun)
-	eventually(t, "they hold what they may", func() bool { return s.strangers.Used() == 100*maxBulkBeforeAuth })
+	eventually(t, "the strangers hold all that they may", func() bool { return s.strangers.Used() == 100*maxBulkBeforeAuth })
 	if n := s.budget.Used(); n != 0 {
-		t.Errorf("%d bytes of the uploads' budget are theirs", n)
+		t.Errorf("strangers hold %d bytes of the upload budget", n)
 	}
 	s.strangers.SetLimit(100 * maxBulkBeforeAuth)
 	c := s.dial(t)
@@ -110,8 +110,8 @@ func TestIdleClientsHoldLittle(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "they hold little", func() bool { return s.clients.Allocated() <= int64(n*(2*resp.DefaultBuffers.First+256)) })
+	eventually(t, "the buffers shrink", func() bool { return s.clients.Allocated() <= int64(n*(2*resp.DefaultBuffers.First+256)) })
 	if n := s.budget.Used(); n != 0 {
-		t.Errorf("%d bytes of the budget are taken", n)
+		t.Errorf("%d bytes of the upload budget are held", n)
 	}
 }

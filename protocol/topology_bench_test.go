@@ -25,7 +25,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// madeUp is a cluster with a random primary for each shard, as a ring would choose it, and random replicas.
+// madeUp returns a cluster with a random primary for each shard, as a ring would choose it, and random replicas.
 func madeUp(nodes, shards, copies int) *topology.Topology {
 	random := rand.New(rand.NewPCG(1, uint64(nodes)))
 	topo := &topology.Topology{Cluster: "made up", Replicas: copies, Shards: make([]topology.Shard, shards)}
@@ -48,7 +48,7 @@ func madeUp(nodes, shards, copies int) *topology.Topology {
 func BenchmarkTopology(b *testing.B) {
 	path := os.Getenv("NDRING_BENCH_TOPOLOGY")
 	if path == "" {
-		b.Skip("NDRING_BENCH_TOPOLOGY does not say where the report goes: make bench-topology")
+		b.Skip("NDRING_BENCH_TOPOLOGY does not name the file for the report: use make bench-topology")
 	}
 	var sizes, times bytes.Buffer
 	sizesOf, shardsOf := []int{3, 10, 100}, []int{256, 1024}
@@ -67,19 +67,19 @@ func BenchmarkTopology(b *testing.B) {
 	}
 }
 
-const topologyHead = `# What a refresh of the topology costs
+const topologyHead = `# Cost of a topology refresh
 
-` + "`make bench-topology`" + `. Made-up clusters, the primary of each shard at random. Redis is redis-server 7.0 that was given the same nodes and slots in its nodes.conf.
+` + "`make bench-topology`" + `. Synthetic clusters with a random primary for each shard. Redis is redis-server 7.0 with the same nodes and slots in its nodes.conf.
 
-Bytes of the replies, in RESP2. *A row a shard* is CLUSTER SLOTS without neighbours of one primary merged; the ratio is that of SLOTS to Redis', which merges them too.
+Bytes of the replies, in RESP2. *Unmerged* is CLUSTER SLOTS with a row for each shard, even for neighbours of one primary; the ratio compares SLOTS with that of Redis, which merges neighbours too.
 
-| nodes | shards | SLOTS | a row a shard | SHARDS | NODES | Redis: SLOTS | SHARDS | NODES | ratio |
+| nodes | shards | SLOTS | unmerged | SHARDS | NODES | Redis: SLOTS | SHARDS | NODES | ratio |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 `
 
 const topologyTimes = `
-Over loopback; ndring is in the process of its clients, Redis is not. *Bytes*: the reply of CLUSTER SLOTS is fetched and skipped, on one connection; *go-redis*: it is also
-parsed; *refresh*: all that its cluster client does. Medians, in µs. *Storm*: replies per second to 2,000 connections that request CLUSTER SLOTS in a loop, median of three; *uncached*: without the cache of replies. Ratios are ndring's to Redis'.
+Over loopback; ndring runs in the process of its clients, Redis does not. *Bytes*: one connection fetches the reply of CLUSTER SLOTS and skips it; *go-redis*: it also
+parses the reply; *refresh*: everything that its cluster client does. Medians, in µs. *Storm*: replies per second to 2,000 connections that request CLUSTER SLOTS in a loop, median of three; *uncached*: without the cache of replies. Ratios are ndring's to Redis'.
 
 | nodes | shards | bytes | Redis: bytes | ratio | go-redis | refresh | storm | uncached | Redis: storm | ratio |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -100,7 +100,7 @@ func measureTopology(b *testing.B, topo *topology.Topology, sizes, times io.Writ
 	one := redis.NewClient(&redis.Options{Addr: s.addr, Protocol: 2})
 	defer one.Close()
 	parsed := median(200, func() {
-		//lint:ignore SA1019 its cluster client asks for nothing else
+		//lint:ignore SA1019 go-redis' cluster client sends this command
 		if rows, err := one.ClusterSlots(b.Context()).Result(); err != nil || len(rows) < len(topo.Nodes) {
 			b.Fatal(len(rows), err)
 		}
@@ -187,7 +187,7 @@ type fetched struct {
 	median time.Duration
 }
 
-// fetch requests a reply so many times, and reads it without parsing its content.
+// fetch requests a reply the given number of times, and reads it without parsing its content.
 func fetch(b *testing.B, addr string, times int, what string) fetched {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -219,7 +219,7 @@ func (c *counting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// skip reads one reply of RESP2.
+// skip reads one RESP2 reply.
 func skip(r *bufio.Reader) error {
 	for left := 1; left > 0; left-- {
 		line, err := r.ReadSlice('\n')
@@ -244,7 +244,7 @@ func skip(r *bufio.Reader) error {
 	return nil
 }
 
-// storm returns how many times a second 2,000 connections together get CLUSTER SLOTS.
+// storm returns the replies to CLUSTER SLOTS per second over 2,000 connections.
 func storm(b *testing.B, addr string) float64 {
 	connections, long := 2000, time.Second
 	if testing.Short() {

@@ -27,7 +27,7 @@ func TestTransaction(t *testing.T) {
 		t.Errorf("CLIENT LIST: %s", got)
 	}
 	if used := s.Stats().UploadBytes; used < 100_000 {
-		t.Errorf("only %d bytes of the budget are taken", used)
+		t.Errorf("only %d bytes of the upload budget are held", used)
 	}
 	c.want(`[+OK +OK "`+large+`" -BADNPY not a valid .npy file: it does not begin with \x93NUMPY ["`+arrayA+`" $nil] `+
 		`-ERR value is not an integer or out of range +PONG :2 :0]`, "EXEC")
@@ -61,7 +61,7 @@ func TestTransactionsAreAtomic(t *testing.T) {
 	}
 	for range 2000 {
 		if got := c.do("EXISTS", "{t}a", "{t}b"); got != ":1" {
-			t.Errorf("%s keys are there", got)
+			t.Errorf("%s keys exist", got)
 			break
 		}
 	}
@@ -131,12 +131,12 @@ func TestWatch(t *testing.T) {
 			{"the same value", func() { other.do("NP.SET", "{t}a", arrayA) }, false},
 			{"by the client itself", func() { c.do("NP.SET", "{t}a", arrayA) }, false},
 			{"deleted", func() { other.do("DEL", "{t}a") }, false},
-			{"deleted and made", func() { other.do("DEL", "{t}a"); other.do("NP.SET", "{t}a", arrayA) }, false},
+			{"deleted and recreated", func() { other.do("DEL", "{t}a"); other.do("NP.SET", "{t}a", arrayA) }, false},
 			{"expire", func() { other.do("EXPIRE", "{t}a", "100") }, false},
 			{"flushed", func() { other.do("FLUSHALL") }, false},
 			{"expired", func() { s.now.Add(20_000) }, false},
 			{"unwatched", func() { other.do("DEL", "{t}a"); c.do("UNWATCH") }, true},
-			{"made", func() { other.do("NP.SET", "{t}none", arrayA) }, false},
+			{"created", func() { other.do("NP.SET", "{t}none", arrayA) }, false},
 		} {
 			c.do("DEL", "{t}none")
 			c.do("NP.SET", "{t}a", arrayA, "EX", "10")
@@ -190,10 +190,10 @@ func TestQueueIsBounded(t *testing.T) {
 		"EXEC":    func(c *client) { c.want("-EXECABORT Transaction discarded because of previous errors.", "EXEC") },
 		"DISCARD": func(c *client) { c.want("+OK", "DISCARD") },
 		"RESET":   func(c *client) { c.want("+RESET", "RESET") },
-		"gone":    func(c *client) { c.Close() },
+		"closed":  func(c *client) { c.Close() },
 	}
 	for name, ended := range end {
-		if name == "gone" {
+		if name == "closed" {
 			c = s.dial(t)
 		}
 		c.want("+OK", "MULTI")
@@ -206,7 +206,7 @@ func TestQueueIsBounded(t *testing.T) {
 		ended(c)
 		eventually(t, "the budget is free after "+name, func() bool { return s.budget.Used() == 0 })
 		other.want("+OK", "NP.SET", "{t}b", array)
-		if name == "gone" {
+		if name == "closed" {
 			c = s.dial(t)
 		}
 	}
