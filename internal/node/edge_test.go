@@ -182,7 +182,7 @@ func TestStrangersAtTheGossipPort(t *testing.T) {
 		}
 	}
 	p.awaitMetric(t, `ndring_gossip_refused_total 2`)
-	p.awaitLog(t, `msg="the gossip port refuses what no node of ndring sends" from=127.0.0.1:`)
+	p.awaitLog(t, `msg="refused a gossip message that no ndring node sends" from=127.0.0.1:`)
 }
 
 func (p *process) await(t *testing.T, what string, there func() bool) {
