@@ -16,12 +16,13 @@ import (
 )
 
 type options struct {
-	binary, root, python string
-	servers, only        string
-	rounds               int
-	long                 time.Duration
-	out                  string
-	quick, smoke         bool
+	binary, base  string
+	root, python  string
+	servers, only string
+	rounds        int
+	long          time.Duration
+	out           string
+	quick, smoke  bool
 }
 
 func main() {
@@ -42,6 +43,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
+	flag.StringVar(&o.base, "base", "", "the ndring program of another commit, measured as the server base")
 	flag.StringVar(&o.root, "root", "../.cache/trixie", "a Debian 13 root with Valkey")
 	flag.StringVar(&o.python, "python", "../.venv/bin/python", "a Python with numpy, redis and our client")
 	flag.StringVar(&o.servers, "servers", "ndring,redis,valkey,memcached,null", "which to measure")
@@ -111,7 +113,10 @@ func (o *options) groups() []group {
 func (o *options) measure() (*report, error) {
 	r := &report{command: strings.Join(append([]string{"bench"}, os.Args[1:]...), " "), began: time.Now(), samples: map[load]map[string][]sample{}}
 	wanted := strings.Split(o.servers, ",")
-	for _, k := range kinds(o.binary, o.root) {
+	if o.base != "" {
+		wanted = append(wanted, "base")
+	}
+	for _, k := range kinds(o.binary, o.base, o.root) {
 		if !slices.Contains(wanted, k.name) {
 			continue
 		}

@@ -41,7 +41,7 @@ func (k kind) question() ready.Question {
 	}
 }
 
-func kinds(binary, root string) []kind {
+func kinds(binary, base, root string) []kind {
 	redis := []string{"--port", "PORT", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"}
 	memcached := []string{"memcached", "-p", "PORT", "-U", "0", "-l", "127.0.0.1", "-m", "8192", "-I", "256m", "-c", "1024", "-t", "4"}
 	if os.Getuid() == 0 {
@@ -49,12 +49,17 @@ func kinds(binary, root string) []kind {
 	}
 	self, _ := os.Executable()
 	return []kind{
-		{name: "ndring", prefix: "NP.", command: []string{binary, "--port", "PORT", "--http-port", "0", "--dir", ""}, version: []string{binary, "version"}, stores: true},
+		ndring("ndring", binary),
+		ndring("base", base),
 		{name: "redis", command: append([]string{"redis-server"}, redis...), version: []string{"redis-server", "--version"}, stores: true},
 		{name: "valkey", command: append([]string{"chroot", root, "/usr/bin/valkey-server"}, redis...), version: []string{"chroot", root, "/usr/bin/valkey-server", "--version"}, stores: true},
 		{name: "memcached", memcached: true, command: memcached, version: []string{"memcached", "--version"}, stores: true},
 		{name: "null", command: []string{self, "null", "PORT"}},
 	}
+}
+
+func ndring(name, binary string) kind {
+	return kind{name: name, prefix: "NP.", command: []string{binary, "--port", "PORT", "--http-port", "0", "--gossip-port", "0", "--dir", ""}, version: []string{binary, "version"}, stores: true}
 }
 
 // process is a running server.
