@@ -141,12 +141,12 @@ func (c *client) fill(n int) error {
 func (c *client) expect(want []byte) error {
 	if err := c.fill(len(want)); err != nil {
 		if len(c.ready) > 0 {
-			err = fmt.Errorf("%w; it answers %.200q", err, c.ready)
+			err = fmt.Errorf("%w; it replied %.200q", err, c.ready)
 		}
 		return err
 	}
 	if !bytes.HasPrefix(c.ready, want) {
-		return fmt.Errorf("%s answers %.200q, not %.40q", c.server.name, c.ready, want)
+		return fmt.Errorf("%s replied %.200q, want %.40q", c.server.name, c.ready, want)
 	}
 	c.ready = c.ready[len(want):]
 	return nil
@@ -166,7 +166,7 @@ func (c *client) skip(file []byte) error {
 		}
 		n := min(len(c.ready), len(file)-at)
 		if compare && !bytes.Equal(c.ready[:n], file[at:at+n]) {
-			return fmt.Errorf("%s answers wrong bytes", c.server.name)
+			return fmt.Errorf("%s replied with wrong bytes", c.server.name)
 		}
 		c.ready = c.ready[n:]
 		at += n

@@ -27,12 +27,12 @@ func diskMain(args []string) error {
 	flags := flag.NewFlagSet("bench disk", flag.ExitOnError)
 	b := diskBench{out: new(strings.Builder)}
 	flags.StringVar(&b.binary, "binary", "../bin/ndring", "the ndring program")
-	flags.Int64Var(&b.live, "live", 2<<30, "bytes that are stored where a case says 2 GiB")
-	flags.IntVar(&b.rounds, "rounds", 3, "how often each case is measured")
-	flags.DurationVar(&b.long, "time", 3*time.Second, "how long each time")
+	flags.Int64Var(&b.live, "live", 2<<30, "bytes to store in the cases of 2 GiB")
+	flags.IntVar(&b.rounds, "rounds", 3, "rounds per case")
+	flags.DurationVar(&b.long, "time", 3*time.Second, "length of each round")
 	flags.StringVar(&b.only, "only", "", "one of set, start, save, stall, space")
-	out := flags.String("out", "", "write the report to this file, too")
-	smoke := flags.Bool("smoke", false, "the least of each case, in seconds, to see that it runs; the figures say nothing")
+	out := flags.String("out", "", "also write the report to this file")
+	smoke := flags.Bool("smoke", false, "a minimal run of each case, in seconds, to check that it works; the figures mean nothing")
 	flags.Parse(args)
 	b.fewer = 1
 	if *smoke {
@@ -178,9 +178,9 @@ func middle(values []float64) float64 { return median(values).Median }
 
 // sets compares SETs with and without a log.
 func (b *diskBench) sets() error {
-	b.say("## SET with a log that is synced each second\n")
-	b.say("Arrays a second, medians of %d rounds of %v, all servers in turn in each. Ratios are medians of the rounds' ratios.\n", b.rounds, b.long)
-	b.say("| array | connections | ndring | redis | ndring / redis | redis / its own without a log | ndring / its own without a log | bytes written a byte stored |")
+	b.say("## SET with a log that is synced every second\n")
+	b.say("Arrays per second, medians of %d rounds of %v, with all servers in turn in each round. Ratios are medians of the ratios per round.\n", b.rounds, b.long)
+	b.say("| array | connections | ndring | redis | ndring / redis | redis / redis without a log | ndring / ndring without a log | bytes written per byte stored |")
 	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	servers := []string{"ndring", "redis", "ndring, no log", "redis, no log"}
 	for _, c := range []struct{ data, keys, connections int }{
@@ -241,7 +241,7 @@ func (b *diskBench) sets() error {
 // starts compares the time from process start until a server serves.
 func (b *diskBench) starts() error {
 	b.say("\n## Start with %s on disk\n", size(int(b.live)))
-	b.say("Seconds from the start of the process until it serves keys; medians of %d. The files are in the system's cache.\n", b.rounds)
+	b.say("Seconds from the start of the process until it serves keys; medians of %d. The files are in the page cache.\n", b.rounds)
 	b.say("| array | ndring, snapshots | ndring, log (after kill -9) | redis, RDB | ndring / redis |")
 	b.say("| --- | ---: | ---: | ---: | ---: |")
 	for _, data := range []int{1 << 10, 256 << 10, 4 << 20} {

@@ -16,7 +16,7 @@ import (
 // stalls compares client latency while a snapshot is written.
 func (b *diskBench) stalls() error {
 	b.say("\n## BGSAVE of %s under load\n", size(int(b.live)))
-	b.say("p99 of GETs of 1 KiB in µs on 4 connections, while another connection overwrites arrays of 64 KiB; the process' memory at its peak during BGSAVE by that before.\n")
+	b.say("p99 of 1 KiB GETs in µs on 4 connections, while another connection overwrites arrays of 64 KiB. Memory is the peak of the process during BGSAVE divided by its peak before.\n")
 	b.say("| server | p99 without | p99 during | ratio | longest | memory | BGSAVE took |")
 	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for range b.rounds {
@@ -178,8 +178,8 @@ func (p *process) residentWithChildren() (n int64) {
 // space overwrites each key 20 times and measures the folder meanwhile.
 func (b *diskBench) space() error {
 	b.say("\n## Disk while each key is overwritten 20 times\n")
-	b.say("The largest size of the data folder, looked at every 10 ms, by the bytes of the values. At most 3 times and 512 MiB are allowed.\n")
-	b.say("| array | live MiB | largest MiB | allowed MiB | by live | writes that waited | MB/s |")
+	b.say("The largest size of the data folder, sampled every 10 ms, divided by the bytes of the values. The limit is 3 times these bytes plus 512 MiB.\n")
+	b.say("| array | live MiB | largest MiB | limit MiB | largest / live | writes that waited | MB/s |")
 	b.say("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, data := range []int{1 << 10, 256 << 10, 4 << 20} {
 		a := newArray(data, int(b.live)/data)

@@ -44,15 +44,15 @@ func main() {
 	var o options
 	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
 	flag.StringVar(&o.base, "base", "", "the ndring program of another commit, measured as the server base")
-	flag.StringVar(&o.root, "root", "../.cache/trixie", "a Debian 13 root with Valkey")
-	flag.StringVar(&o.python, "python", "../.venv/bin/python", "a Python with numpy, redis and our client")
-	flag.StringVar(&o.servers, "servers", "ndring,redis,valkey,memcached,null", "which to measure")
+	flag.StringVar(&o.root, "root", "../.cache/trixie", "a Debian 13 root file system with Valkey")
+	flag.StringVar(&o.python, "python", "../.venv/bin/python", "a Python with numpy, redis-py and the ndring client")
+	flag.StringVar(&o.servers, "servers", "ndring,redis,valkey,memcached,null", "servers to measure")
 	flag.StringVar(&o.only, "only", "", "measure only cases whose name contains this: 'GET 1 KiB', python, memory, large")
-	flag.IntVar(&o.rounds, "rounds", 3, "how often each case is measured on each server")
-	flag.DurationVar(&o.long, "time", 800*time.Millisecond, "how long each time")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds per case and server")
+	flag.DurationVar(&o.long, "time", 800*time.Millisecond, "length of each round")
 	flag.StringVar(&o.out, "out", "", "write the report and the plots to this folder")
-	flag.BoolVar(&o.quick, "quick", false, "fewer cases, for two minutes")
-	flag.BoolVar(&o.smoke, "smoke", false, "the least of each case, in seconds, to see that it runs; the figures say nothing")
+	flag.BoolVar(&o.quick, "quick", false, "fewer cases, in about two minutes")
+	flag.BoolVar(&o.smoke, "smoke", false, "a minimal run of each case, in seconds, to check that it works; the figures mean nothing")
 	flag.Parse()
 	if o.smoke {
 		o.rounds, o.long = 1, 10*time.Millisecond
@@ -263,7 +263,7 @@ func (o *options) pythonPart(r *report) error {
 		_, port, _ := net.SplitHostPort(p.addr)
 		ports = append(ports, port)
 	}
-	say("the Python client beside the recipe")
+	say("the Python client and the recipe")
 	args := append([]string{"-W", "error", "python/recipe.py"}, ports...)
 	switch {
 	case o.smoke:

@@ -97,28 +97,28 @@ func (r *report) targets() (rows []target) {
 	wanted := map[string]map[int]float64{"GET": {1 << 10: 2.5, 256 << 10: 2.5, 64 << 20: 4}, "SET": {1 << 10: 1.6, 256 << 10: 1.5, 64 << 20: 4}}
 	for _, p := range r.python.Results {
 		if limit, ok := wanted[p.Op][p.Data]; ok {
-			atLeast(fmt.Sprintf("Python %s %s, arrays a second, by the recipe's on redis-server", p.Op, size(p.Data)), p.Ratio, limit, "x")
+			atLeast(fmt.Sprintf("Python %s %s, arrays per second, compared with the recipe on redis-server", p.Op, size(p.Data)), p.Ratio, limit, "x")
 		}
 	}
 	for _, p := range r.python.Results {
 		if p.Data >= 256<<10 {
-			atLeast(fmt.Sprintf("Python %s %s, by the same client's on the server that stores nothing", p.Op, size(p.Data)), p.Share, 0.8, "x")
+			atLeast(fmt.Sprintf("Python %s %s, compared with the same client on the server that stores nothing", p.Op, size(p.Data)), p.Share, 0.8, "x")
 		}
 	}
 	for _, l := range r.loads {
 		many := l.Connections > 1
 		switch {
 		case l.Op == "GET" && l.Data >= 256<<10 && many:
-			atMost(l.String()+": CPU per GB, by redis-server's", r.ratio(l, "ndring", "redis", cpuPerGB), 0.75, "x")
-			atMost(l.String()+": CPU per GB, by that of the server that stores nothing", r.ratio(l, "ndring", "null", cpuPerGB), 1.25, "x")
+			atMost(l.String()+": CPU per GB, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerGB), 0.75, "x")
+			atMost(l.String()+": CPU per GB, compared with the server that stores nothing", r.ratio(l, "ndring", "null", cpuPerGB), 1.25, "x")
 		case l.Op == "SET" && l.Data == 64<<20 && many:
-			atMost(l.String()+": CPU per GB, by redis-server's", r.ratio(l, "ndring", "redis", cpuPerGB), 0.4, "x")
+			atMost(l.String()+": CPU per GB, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerGB), 0.4, "x")
 		case l.Op == "SET" && l.Pipeline == 1 && many && l.Data > 1<<10:
-			atMost(l.String()+": CPU per GB, by redis-server's", r.ratio(l, "ndring", "redis", cpuPerGB), 1.3, "x")
+			atMost(l.String()+": CPU per GB, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerGB), 1.3, "x")
 		case l.Data == 1<<10 && many && l.Pipeline == 1:
-			atMost(l.String()+": CPU per operation, by redis-server's", r.ratio(l, "ndring", "redis", cpuPerMop), 1.2, "x")
+			atMost(l.String()+": CPU per operation, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerMop), 1.2, "x")
 		case l.Data == 1<<10 && l.Op == "GET" && l.Pipeline > 1:
-			atLeast(l.String()+": operations a second, by redis-server's", r.ratio(l, "ndring", "redis", opsASecond), 1, "x")
+			atLeast(l.String()+": operations per second, compared with redis-server", r.ratio(l, "ndring", "redis", opsASecond), 1, "x")
 		}
 	}
 	for _, m := range r.memory {
@@ -134,7 +134,7 @@ func (r *report) targets() (rows []target) {
 		atMost("512 MiB in: extra process memory per byte", spread{u.In, u.In, u.In}, 1.1, "")
 		atMost("512 MiB out: extra process memory per byte", spread{u.Out, u.Out, u.Out}, 1.1, "")
 		ratio := u.During / u.IdleP99
-		atMost("p99 of others' 1 KiB GETs meanwhile, by that without it", spread{ratio, ratio, ratio}, 5, "x")
+		atMost("p99 of other clients' 1 KiB GETs during the transfers, compared with before", spread{ratio, ratio, ratio}, 5, "x")
 	}
 	return rows
 }
@@ -147,7 +147,7 @@ func (r *report) write(w io.Writer) {
 	if p := r.python; p.Python != "" {
 		fmt.Fprintf(w, "- Python %s, numpy %s, redis-py %s with %s\n", p.Python, p.NumPy, p.RedisPy, p.Parser)
 	}
-	fmt.Fprintf(w, "\nMedian (minimum to maximum) of the rounds. README.md says what the figures mean.\n\n## Targets\n\n| what | target | seen | |\n| --- | --- | --- | --- |\n")
+	fmt.Fprintf(w, "\nMedian (minimum to maximum) of the rounds. README.md explains the figures.\n\n## Targets\n\n| figure | target | measured | |\n| --- | --- | --- | --- |\n")
 	for _, t := range r.targets() {
 		verdict := "met"
 		if !t.met {
@@ -169,16 +169,16 @@ func (r *report) write(w io.Writer) {
 		}
 	}
 	if len(r.memory) > 0 {
-		fmt.Fprintf(w, "\n## Process memory per stored .npy byte\n\n| arrays | server | filled | after 4 s of overwrites | at most |\n| --- | --- | ---: | ---: | ---: |\n")
+		fmt.Fprintf(w, "\n## Process memory per stored .npy byte\n\n| arrays | server | filled | after 4 s of overwrites | peak |\n| --- | --- | ---: | ---: | ---: |\n")
 	}
 	for _, m := range r.memory {
 		fmt.Fprintf(w, "| %d of %s | %s | %.3f | %.3f | %.3f |\n", m.Keys, size(m.Data), m.server, m.Filled, m.Overwritten, m.Peak)
 	}
 	if u := r.large; u != nil {
-		fmt.Fprintf(w, "\n## One array of 512 MiB\n\nExtra process memory per byte: %.3f in (the array itself is 1), %.3f out. p99 of four other clients' 1 KiB GETs: %.0f µs without it, %.0f µs meanwhile.\n", u.In, u.Out, u.IdleP99, u.During)
+		fmt.Fprintf(w, "\n## One array of 512 MiB\n\nExtra process memory per byte: %.3f in (the array itself is 1), %.3f out. p99 of four other clients' 1 KiB GETs: %.0f µs before, %.0f µs during the transfers.\n", u.In, u.Out, u.IdleP99, u.During)
 	}
 	if len(r.python.Results) > 0 {
-		fmt.Fprintf(w, "\n## Python\n\n| operation | array | ours/s | recipe/s | ours by the recipe | ours by the server that stores nothing |\n| --- | --- | ---: | ---: | ---: | ---: |\n")
+		fmt.Fprintf(w, "\n## Python\n\n| operation | array | ours/s | recipe/s | ours / recipe | ours / server that stores nothing |\n| --- | --- | ---: | ---: | ---: | ---: |\n")
 	}
 	for _, p := range r.python.Results {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", p.Op, size(p.Data), p.Ours.whole(), p.Recipe.whole(), p.Ratio, p.Share)

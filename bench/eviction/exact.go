@@ -7,7 +7,7 @@ import (
 	"github.com/maypok86/otter/v2"
 )
 
-// Simulated policies with exact order, which sampling approximates.
+// Simulated policies that keep an exact order, which sampling approximates.
 
 // exactLRU evicts the least recently used key.
 func exactLRU(t *trace, capacity int64, cost func(uint32) int64) result {

@@ -17,11 +17,11 @@ const (
 
 func main() {
 	binary := flag.String("binary", "../bin/ndring", "the ndring program")
-	seeds := flag.Uint64("seeds", 3, "how many seeds, from 1 on")
+	seeds := flag.Uint64("seeds", 3, "number of seeds, starting with 1")
 	quick := flag.Bool("quick", false, "traces a tenth as long")
-	smoke := flag.Bool("smoke", false, "traces a fiftieth as long and one seed, in seconds, to see that it runs; the figures say nothing")
-	sim := flag.Bool("sim", false, "simulate many policies instead, on paper")
-	out := flag.String("out", "", "write the table to this file too")
+	smoke := flag.Bool("smoke", false, "traces a fiftieth as long and one seed, in seconds, to check that it works; the figures mean nothing")
+	sim := flag.Bool("sim", false, "simulate many policies instead of running servers")
+	out := flag.String("out", "", "also write the table to this file")
 	flag.Parse()
 	shorter := 1
 	switch {
@@ -70,9 +70,9 @@ func spread(values []float64) string {
 
 // compare writes the table of all traces.
 func compare(w io.Writer, binary string, seeds []uint64, shorter int) error {
-	fmt.Fprintf(w, "# Hit ratios in the same memory\n\n`eviction %s`, seeds 1 to %d: mean (least to most), percent of the requests, and of their bytes.\n\n",
+	fmt.Fprintf(w, "# Hit ratios in the same memory\n\n`eviction %s`, seeds 1 to %d: mean (minimum to maximum), in percent of the requests and of their bytes.\n\n",
 		strings.Join(os.Args[1:], " "), len(seeds))
-	fmt.Fprintf(w, "Both servers have `maxmemory` for a tenth of the keys' bytes, and what they take when they are empty, after some work, on top. On paper each key costs its bytes, those of its name and %d more.\n\n", paperOverhead)
+	fmt.Fprintf(w, "`maxmemory` of both servers is a tenth of the bytes of the keys that recur, plus the memory of the empty server after some work. In the simulated caches a key costs the bytes of its value and name, plus %d.\n\n", paperOverhead)
 	fmt.Fprintf(w, "| trace | cache | requests | bytes | keys at the end |\n| --- | --- | ---: | ---: | ---: |\n")
 	names := []string{"zipf", "scan", "mixed", "shift"}
 	for i := range names {
@@ -101,9 +101,9 @@ func compare(w io.Writer, binary string, seeds []uint64, shorter int) error {
 				}
 			}
 			cost := paperCost(t)
-			note("on paper: exact LRU", t, exactLRU(t, limit, cost))
-			note("on paper: exact LFU", t, exactLFU(t, limit, cost))
-			note("on paper: W-TinyLFU (otter)", t, wTinyLFU(t, limit, cost))
+			note("simulated: exact LRU", t, exactLRU(t, limit, cost))
+			note("simulated: exact LFU", t, exactLFU(t, limit, cost))
+			note("simulated: W-TinyLFU (otter)", t, wTinyLFU(t, limit, cost))
 		}
 		for _, name := range order {
 			fmt.Fprintf(w, "| %s | %s | %s | %s | %d |\n", names[i], name, spread(found[name].objects), spread(found[name].bytes), keys[name])

@@ -32,7 +32,7 @@ func bySampling() []policy {
 		with(lru, "lru 5+16, clock 0.1 s", func(p *policy) { p.resolution = second / 10 }),
 		with(lru, "lru 5+16, clock 1 ms", func(p *policy) { p.resolution = second / 1000 }),
 		with(lru, "lru 5+16, exact clock", func(*policy) {}),
-		with(lru, "lru 5+16, exact clock, used ones dropped from the pool", func(p *policy) { p.rescore = true }),
+		with(lru, "lru 5+16, exact clock, used candidates dropped from the pool", func(p *policy) { p.rescore = true }),
 	}
 	for _, samples := range []int{5, 8, 10, 16, 32, 64} {
 		list = append(list, with(lru, fmt.Sprintf("lru %d, no pool", samples), func(p *policy) { p.samples, p.pool = samples, 0 }))
@@ -44,7 +44,7 @@ func bySampling() []policy {
 		list = append(list, with(lru, fmt.Sprintf("lru 16, size^%g", alpha), func(p *policy) { p.samples, p.pool, p.alpha = 16, 0, alpha }))
 	}
 	for _, unhit := range []float64{2, 4, 8, 16, 32} {
-		list = append(list, with(lru, fmt.Sprintf("lru 16, idle of never hit x%g", unhit), func(p *policy) { p.samples, p.pool, p.unhit = 16, 0, unhit }))
+		list = append(list, with(lru, fmt.Sprintf("lru 16, idle x%g if never hit", unhit), func(p *policy) { p.samples, p.pool, p.unhit = 16, 0, unhit }))
 	}
 	list = append(list,
 		with(lru, "lru 16, never hit x8, size^0.5", func(p *policy) { p.samples, p.pool, p.unhit, p.alpha = 16, 0, 8, 0.5 }),
@@ -59,7 +59,7 @@ func bySampling() []policy {
 		list = append(list, with(lfu, fmt.Sprintf("lfu 16, ties, init %d", start), func(p *policy) { p.samples, p.pool, p.tieIdle, p.init = 16, 0, true, start }))
 	}
 	for _, decay := range []int{10_000, 25_000, 50_000, 100_000, 200_000} {
-		list = append(list, with(lfu, fmt.Sprintf("lfu 16, ties, decay each %dk requests", decay/1000), func(p *policy) {
+		list = append(list, with(lfu, fmt.Sprintf("lfu 16, ties, decay every %dk requests", decay/1000), func(p *policy) {
 			p.samples, p.pool, p.tieIdle, p.decay = 16, 0, true, decay
 		}))
 	}
@@ -72,10 +72,10 @@ func bySampling() []policy {
 	}
 	list = append(list,
 		with(lfu, "lfu 16, ties, remembers", func(p *policy) { p.samples, p.pool, p.tieIdle, p.remember = 16, 0, true, true }),
-		with(lfu, "lfu 16, ties, remembers, decay each 50k", func(p *policy) {
+		with(lfu, "lfu 16, ties, remembers, decay every 50k", func(p *policy) {
 			p.samples, p.pool, p.tieIdle, p.remember, p.decay = 16, 0, true, true, 50_000
 		}),
-		with(lfu, "lfu 16, ties, remembers, decay each 50k, hits/size^0.5", func(p *policy) {
+		with(lfu, "lfu 16, ties, remembers, decay every 50k, hits/size^0.5", func(p *policy) {
 			p.samples, p.pool, p.tieIdle, p.remember, p.decay, p.estimate, p.alpha = 16, 0, true, true, 50_000, true, 0.5
 		}),
 	)
@@ -108,11 +108,11 @@ func bySampling() []policy {
 		with(lru, "lru 16, never hit x4, size^0.25", func(p *policy) { p.samples, p.pool, p.unhit, p.alpha = 16, 0, 4, 0.25 }),
 		with(lfu, "lfu 16, ties, hits/size^0.05", func(p *policy) { p.samples, p.pool, p.tieIdle, p.estimate, p.alpha = 16, 0, true, true, 0.05 }),
 		with(lfu, "lfu 10, ties, hits/size^0.1", func(p *policy) { p.samples, p.pool, p.tieIdle, p.estimate, p.alpha = 10, 0, true, true, 0.1 }),
-		with(lfu, "lfu 16, ties, hits/size^0.1, remembers, decay each 200k", func(p *policy) {
+		with(lfu, "lfu 16, ties, hits/size^0.1, remembers, decay every 200k", func(p *policy) {
 			p.samples, p.pool, p.tieIdle, p.estimate, p.alpha, p.remember, p.decay = 16, 0, true, true, 0.1, true, 200_000
 		}),
 		with(lru, "lru 16, size^0.1", func(p *policy) { p.samples, p.pool, p.alpha = 16, 0, 0.1 }),
-		with(sketch, "sketch 16, size^0.1, halved each 20 per key", func(p *policy) { p.alpha, p.sketchAge = 0.1, 20 }),
+		with(sketch, "sketch 16, size^0.1, halved every 20 requests per key", func(p *policy) { p.alpha, p.sketchAge = 0.1, 20 }),
 	)
 	for _, alpha := range []float64{0, 0.25, 0.5, 1} {
 		list = append(list, with(hyperbolic, fmt.Sprintf("hyperbolic 16, size^%g", alpha), func(p *policy) { p.alpha = alpha }))
@@ -122,15 +122,15 @@ func bySampling() []policy {
 	}
 	return append(list,
 		with(sketch, "sketch 5", func(p *policy) { p.samples = 5 }),
-		with(sketch, "sketch 16, halved each 5 per key", func(p *policy) { p.sketchAge = 5 }),
-		with(sketch, "sketch 16, halved each 20 per key", func(p *policy) { p.sketchAge = 20 }),
+		with(sketch, "sketch 16, halved every 5 requests per key", func(p *policy) { p.sketchAge = 5 }),
+		with(sketch, "sketch 16, halved every 20 requests per key", func(p *policy) { p.sketchAge = 20 }),
 	)
 }
 
 func contenders() []contender {
 	list := []contender{
 		{"exact LRU", func(t *trace, m int64, cost func(uint32) int64, _ uint64) result { return exactLRU(t, m, cost) }},
-		{"exact LFU (counted while in the cache)", func(t *trace, m int64, cost func(uint32) int64, _ uint64) result { return exactLFU(t, m, cost) }},
+		{"exact LFU (counts only while cached)", func(t *trace, m int64, cost func(uint32) int64, _ uint64) result { return exactLFU(t, m, cost) }},
 		{"W-TinyLFU (otter)", func(t *trace, m int64, cost func(uint32) int64, _ uint64) result { return wTinyLFU(t, m, cost) }},
 	}
 	for _, p := range bySampling() {

@@ -33,7 +33,7 @@ func TestPaperPolicies(t *testing.T) {
 		}
 		for name, run := range map[string]func(*trace, int64, func(uint32) int64) result{"LRU": exactLRU, "LFU": exactLFU} {
 			if r := run(tr, all, cost); int(r.hits) != len(tr.requests)-len(distinct) || r.used != all {
-				t.Errorf("%s %s: %d hits with room for all, want %d", tr.name, name, r.hits, len(tr.requests)-len(distinct))
+				t.Errorf("%s %s: %d hits with room for all keys, want %d", tr.name, name, r.hits, len(tr.requests)-len(distinct))
 			}
 			small, large := run(tr, all/20, cost), run(tr, all/5, cost)
 			if small.hits >= large.hits || small.used > all/20 || large.used > all/5 {

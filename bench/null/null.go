@@ -128,7 +128,7 @@ func (s *server) reply(args []string) ([][]byte, error) {
 		fields := strings.Split(args[1], ":")
 		bytes, err := strconv.Atoi(fields[min(1, len(fields)-1)])
 		if err != nil || bytes < npy.HeaderBytes {
-			return nil, fmt.Errorf("the key %q names no size", args[1])
+			return nil, fmt.Errorf("the key %q contains no size", args[1])
 		}
 		v := s.value(bytes)
 		if len(args) > 2 { // WITHATTRS

@@ -11,7 +11,7 @@ import (
 	"github.com/ndring/ndring/bench/npy"
 )
 
-func TestItAnswersAndForgets(t *testing.T) {
+func TestRepliesWithoutStoring(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,6 +50,6 @@ func TestItAnswersAndForgets(t *testing.T) {
 		rest += line
 	}
 	if !strings.HasPrefix(rest, "$-1\r\n$3\r\n1-1\r\n:") || !strings.HasSuffix(rest, "*0\r\n+PONG\r\n") {
-		t.Errorf("behind the array: %q", rest)
+		t.Errorf("after the array: %q", rest)
 	}
 }

@@ -84,9 +84,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("ndring", "redis", "null"):
         parser.add_argument(name, type=int, help=f"port of {name}")
-    parser.add_argument("--seconds", type=float, default=6, help="for each operation on each size")
+    parser.add_argument("--seconds", type=float, default=6, help="time for each operation on each size")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--smoke", action="store_true", help="the least of each case, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="a minimal run of each case, to check that it works")
     options = parser.parse_args()
     sizes = SIZES
     if options.smoke:

@@ -37,7 +37,7 @@ func Wait(ctx context.Context, addr string, q Question) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not become ready: %w (%w)", addr, err, context.Cause(ctx))
+			return fmt.Errorf("%s is not ready: %w (%w)", addr, err, context.Cause(ctx))
 		case <-time.After(pause):
 		}
 	}
@@ -61,7 +61,7 @@ func ask(ctx context.Context, addr string, q Question) error {
 		return err
 	}
 	if !strings.HasPrefix(line, q.Answer) {
-		return fmt.Errorf("it answers %.200q", line)
+		return fmt.Errorf("it replied %.200q", line)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// serve answers each connection with the next of the answers, repeats the last, and counts connections.
+// serve sends each connection the next of the answers, repeats the last one, and counts the connections.
 func serve(t *testing.T, answers ...string) (addr string, asked func() int) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -50,10 +50,10 @@ func TestWaitAsksUntilKeysAreServed(t *testing.T) {
 	}
 }
 
-func TestWaitSaysWhatTheLastAnswerWas(t *testing.T) {
+func TestWaitReportsTheLastReply(t *testing.T) {
 	addr, asked := serve(t, "-CLUSTERDOWN no\r\n")
 	ctx, end := context.WithCancelCause(t.Context())
-	gone := errors.New("it has ended")
+	gone := errors.New("the process has ended")
 	go func() {
 		for asked() < 3 {
 			time.Sleep(time.Millisecond)
