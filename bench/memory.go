@@ -64,7 +64,8 @@ type largeUse struct {
 	IdleP99, During float64 // µs of small GETs by other clients, without and during the transfers
 }
 
-// measureLarge stores and fetches an array of the given size repeatedly, while four other clients GET small ones.
+// measureLarge stores and fetches an array of the given size repeatedly, while four other clients
+// GET small ones.
 func measureLarge(k kind, bytes int, long time.Duration) (largeUse, error) {
 	var use largeUse
 	p, err := k.start()

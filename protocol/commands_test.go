@@ -238,7 +238,7 @@ func TestConnectionCommands(t *testing.T) {
 	}
 	c.want(`+OK`, "QUIT")
 	if rest := c.closed(); rest != "" {
-		t.Errorf("after QUIT came %q", rest)
+		t.Errorf("after QUIT got %q", rest)
 	}
 }
 

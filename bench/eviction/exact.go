@@ -33,8 +33,8 @@ func exactLRU(t *trace, capacity int64, cost func(uint32) int64) result {
 	return r
 }
 
-// exactLFU evicts the key with the fewest uses since it was stored, and among those the least recently used. As in Redis, it
-// may evict the new key, which has one use.
+// exactLFU evicts the key with the fewest uses since it was stored, and among those the least
+// recently used. As in Redis, it may evict the new key, which has one use.
 func exactLFU(t *trace, capacity int64, cost func(uint32) int64) result {
 	order := &frequencies{entries: make([]frequency, len(t.sizes))}
 	for i := range order.entries {
@@ -99,8 +99,9 @@ func (f *frequencies) Pop() any {
 	return key
 }
 
-// wTinyLFU is the adaptive W-TinyLFU of otter. It does its maintenance within each call, so a run behaves like a sequential
-// program; CleanUp after every request would be slower without a visible difference.
+// wTinyLFU is the adaptive W-TinyLFU of otter. It does its maintenance within each call, so a run
+// behaves like a sequential program; CleanUp after every request would be slower without a visible
+// difference.
 func wTinyLFU(t *trace, capacity int64, cost func(uint32) int64) result {
 	cache := otter.Must(&otter.Options[uint32, struct{}]{
 		MaximumWeight: uint64(capacity),

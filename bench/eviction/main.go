@@ -1,4 +1,5 @@
-// Eviction compares hit ratios: of ndring and redis-server on the same traces with the same memory, and of simulated policies.
+// Eviction compares hit ratios: of ndring and redis-server on the same traces with the same memory,
+// and of simulated policies.
 package main
 
 import (

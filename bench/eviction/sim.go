@@ -74,7 +74,8 @@ type sampled struct {
 	used    int64
 }
 
-// simulate runs the policy over the trace with cache-aside: it stores every miss. cost is the capacity that a key uses.
+// simulate runs the policy over the trace with cache-aside: it stores every miss. cost is the
+// capacity that a key uses.
 func simulate(t *trace, p policy, capacity int64, cost func(key uint32) int64, seed uint64) result {
 	c := &sampled{policy: p, t: t, rng: random(seed, 100), entries: make([]resident, len(t.sizes))}
 	for i := range c.entries {

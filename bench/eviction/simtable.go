@@ -13,10 +13,12 @@ type contender struct {
 	run  func(t *trace, capacity int64, cost func(uint32) int64, seed uint64) result
 }
 
-// second is how many requests make one second of Redis' clock in the simulator: about the rate of one pipelined connection.
+// second is how many requests make one second of Redis' clock in the simulator: about the rate of
+// one pipelined connection.
 const second = 100_000
 
-// bySampling lists the sampled contenders. Each differs from its neighbour in one property, so the table can be read downwards.
+// bySampling lists the sampled contenders. Each differs from its neighbour in one property, so the
+// table can be read downwards.
 func bySampling() []policy {
 	lru := policy{score: byIdle, samples: 5, pool: 16}
 	lfu := policy{score: byCounter, samples: 5, pool: 16, init: 5}
@@ -185,8 +187,8 @@ func simTable(out io.Writer, seeds []uint64, shorter int) {
 	}
 }
 
-// paperOverhead is the simulated overhead of an entry beyond its .npy file and its key: two machine words each for the index
-// slot, the key header, the value header and the fields of the policy.
+// paperOverhead is the simulated overhead of an entry beyond its .npy file and its key: two machine
+// words each for the index slot, the key header, the value header and the fields of the policy.
 const paperOverhead = 64
 
 func paperCost(t *trace) func(uint32) int64 {

@@ -1,7 +1,8 @@
 package main
 
-// A sketch estimates how often each key was requested, cached or not, with 4-bit counters: a count-min sketch of four rows.
-// Halving it periodically makes old requests fade. It is sized by all keys of the trace, larger than in a server: its rows in the table are an upper bound.
+// A sketch estimates how often each key was requested, cached or not, with 4-bit counters: a
+// count-min sketch of four rows. Halving it periodically makes old requests fade. It is sized by
+// all keys of the trace, larger than in a server: its rows in the table are an upper bound.
 type sketch struct {
 	rows  [4][]uint8 // one counter per byte, for simplicity; none exceeds 15
 	mask  uint32

@@ -39,7 +39,8 @@ const (
 	skew        = 1.0 // Zipf exponent of all traces: the key of rank r occurs in proportion to 1/r
 )
 
-// traces makes all four traces, shortened by a factor for trial runs: their ratios are not comparable with those of full traces.
+// traces makes all four traces, shortened by a factor for trial runs: their ratios are not
+// comparable with those of full traces.
 func traces(seed uint64, shorter int) []*trace {
 	return []*trace{
 		zipfTrace(seed, 200_000/shorter, 600_000/shorter),
@@ -59,8 +60,8 @@ func zipfTrace(seed uint64, keys, requests int) *trace {
 	return t
 }
 
-// scanTrace alternates 7 parts of requests by popularity with 3 parts of a scan over keys that occur only there. It has ten scans,
-// each about as long as the cache.
+// scanTrace alternates 7 parts of requests by popularity with 3 parts of a scan over keys that
+// occur only there. It has ten scans, each about as long as the cache.
 func scanTrace(seed uint64, keys, requests int) *trace {
 	const scans = 10
 	rng := random(seed, 2)

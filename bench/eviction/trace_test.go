@@ -19,7 +19,8 @@ func TestTracesAreSeeded(t *testing.T) {
 	}
 }
 
-// Invariants of simulations: more capacity means more hits, full capacity means one miss per key, and no policy exceeds its capacity.
+// Invariants of simulations: more capacity means more hits, full capacity means one miss per key,
+// and no policy exceeds its capacity.
 func TestPaperPolicies(t *testing.T) {
 	for _, tr := range traces(1, 10) {
 		distinct := map[uint32]bool{}

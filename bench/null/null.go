@@ -1,5 +1,6 @@
-// Package null is a RESP server that stores nothing: it shows the limit of a machine. It discards what it receives, and answers each GET
-// with an array of the size in the key, k:<bytes>:<anything>.
+// Package null is a RESP server that stores nothing: it shows the limit of a machine. It discards
+// what it receives, and answers each GET with an array of the size in the key,
+// k:<bytes>:<anything>.
 package null
 
 import (

@@ -1,5 +1,5 @@
-// Package ready waits for the servers that the benchmarks start. An open port is not enough: a server may still be loading its data or
-// joining its cluster.
+// Package ready waits for the servers that the benchmarks start. An open port is not enough: a
+// server may still be loading its data or joining its cluster.
 package ready
 
 import (
@@ -28,7 +28,8 @@ const (
 	silence = 5 * time.Second // limit for one reply
 )
 
-// Wait returns once the server at addr answers as expected. When ctx is done, it returns the error of the last try.
+// Wait returns once the server at addr answers as expected. When ctx is done, it returns the error
+// of the last try.
 func Wait(ctx context.Context, addr string, q Question) error {
 	for {
 		err := ask(ctx, addr, q)
