@@ -33,7 +33,7 @@ type Log struct {
 	blobs  *blobStore
 	reader *Reader       // what a start finds
 	writer segmentWriter // only the goroutine that orders the shard's writes uses it
-	ready  atomic.Bool   // Recover has finished. Until then it alone uses all below
+	ready  atomic.Bool   // Recover has finished. Until then only it changes what is below
 
 	syncing  sync.Mutex // held while waiting for the disk; before mu
 	manifest uint64     // the seq that the shard's manifest names; guarded by syncing
@@ -196,7 +196,9 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	r := l.reader
 	if !r.listing.exists {
 		report := r.missingFolder()
+		l.mu.Lock()
 		l.last = recordID{report.Epoch, report.Seq}
+		l.mu.Unlock()
 		l.ready.Store(true)
 		return report, nil
 	}
@@ -213,8 +215,10 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	return &found.report, nil
 }
 
-// adopt takes over what a recovery found.
+// adopt takes over what a recovery found. Sizes may be called meanwhile.
 func (l *Log) adopt(found *replay, kept *keptFiles) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.last, l.durable, l.manifest = found.reached(), found.end, found.named
 	l.epochs = found.epochs
 	for _, s := range kept.segments {

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -265,6 +266,39 @@ func TestRecoveryIgnoresTheClock(t *testing.T) {
 				c.run(c.r.IntN(3) == 0)
 				now = c.now + c.r.Int64N(20_000) - 5000
 			}
+		}
+	}
+}
+
+// INFO reads the sizes of the files while shards are recovered.
+func TestStatsDuringRecovery(t *testing.T) {
+	mem := vfs.NewMem()
+	l := mustLab(t, mem, FsyncEverysec)
+	for i := range 100 {
+		l.put(fmt.Sprint(i), 20, 0)
+	}
+	l.kill()
+	log := slog.New(slog.DiscardHandler)
+	d, err := persistence.OpenDisk(mem, "data", persistence.Options{
+		Shards: labShards, BootID: "a", Log: log, NextIncarnation: func(last uint64) uint64 { return last + 1 },
+	})
+	must(t, 0, err)
+	store := NewStore(labShards, d.Identity().Incarnation(), func() int64 { return 1 }, new(memory.Pool))
+	store.UseDisk(d, true, unframed, log)
+	recovered := make(chan error)
+	go func() { recovered <- store.Disk().Recover(t.Context(), log) }()
+	for {
+		store.Disk().Stats()
+		select {
+		case err := <-recovered:
+			must(t, 0, err)
+			if stats, _ := store.Disk().Stats(); stats.LogBytes == 0 || stats.Unsaved != 100 {
+				t.Errorf("%+v", stats)
+			}
+			store.Release()
+			must(t, 0, store.Close(t.Context(), false))
+			return
+		default:
 		}
 	}
 }
