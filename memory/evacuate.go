@@ -13,7 +13,7 @@ import (
 
 const evacuateTicks = 20 // calls of Trim after which a slab that is not empty is used again
 
-// leave chooses the emptiest slabs of a class, as many as the others have room for.
+// evacuate begins to evacuate the emptiest slabs of a class, as many as the others have room for.
 func (h *heap) evacuate(class int) {
 	var list []*slab
 	room := 0
@@ -36,7 +36,8 @@ func (h *heap) evacuate(class int) {
 	}
 }
 
-// watchEvacuations forgets the slabs that have become empty, and uses those again that do not.
+// watchEvacuations ends the evacuation of slabs that have become empty, and puts those that stay in
+// use back to work.
 func (h *heap) watchEvacuations() {
 	kept := h.evacuating[:0]
 	for _, s := range h.evacuating {

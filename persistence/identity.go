@@ -58,7 +58,7 @@ func (i *Identity) HasData() bool {
 	return i.hasData
 }
 
-// SetCluster creates the folder one of a cluster; when it returns, that is durable. It returns
+// SetCluster makes the folder part of a cluster; when it returns, that is durable. It returns
 // ErrHasData for a folder with data of another cluster.
 func (i *Identity) SetCluster(cluster uuid.UUID) error {
 	i.mu.Lock()

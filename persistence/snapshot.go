@@ -2,8 +2,8 @@ package persistence
 
 import (
 	"fmt"
-	"github.com/ndring/ndring/internal/crc32c"
 
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 

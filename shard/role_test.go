@@ -64,11 +64,11 @@ func TestNoCommandInsideClosedShard(t *testing.T) {
 			}
 		}
 		if i%10 == 0 {
-			eventually(t, "somebody is refused", func() bool { return refused.Load() > refusedBefore })
+			eventually(t, "a command is refused", func() bool { return refused.Load() > refusedBefore })
 		}
 		before := entered.Load()
 		must(t, 0, sh.Role().Open(epoch+1+i, 0))
-		eventually(t, "somebody enters again", func() bool { return entered.Load() > before })
+		eventually(t, "a command enters again", func() bool { return entered.Load() > before })
 	}
 	close(stop)
 	guests.Wait()
@@ -315,8 +315,8 @@ func TestNextEpochHidesNothing(t *testing.T) {
 		must(t, 0, err)
 		keys, _ := store.Scan(0, 100)
 		random, ok := store.RandomKey()
-		if shardOf := store.KeysInSlot(slot, 10); len(keys) != 1 || len(shardOf) != 1 || !ok {
-			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, shardOf, random)
+		if ofSlot := store.KeysInSlot(slot, 10); len(keys) != 1 || len(ofSlot) != 1 || !ok {
+			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, ofSlot, random)
 		}
 		must(t, 0, store.Flush())
 		if n := sh.Keys(); n != 0 {

@@ -92,7 +92,8 @@ func (c *change) outcome(epoch uint64) Outcome {
 // writer orders the changes of a shard, logs them and applies them to the index.
 //
 // Invariant: the index and the requests are the result of all changes up to seq, in the order of
-// the log.
+// the log, without what time alone removes: requests that are too old to be repeated, and expired
+// entries whose removal the log has refused (RemoveExpired).
 type writer struct {
 	clock  Clock
 	pool   *memory.Pool // for entries
