@@ -109,7 +109,7 @@ func TestMemoryOfTheContainer(t *testing.T) {
 		if limit != 1<<30 {
 			t.Errorf("%s has a limit of %d bytes", name(n), limit)
 		}
-		if log := c.docker(t, "logs", id); strings.Contains(log, "for want of memory") {
+		if log := c.docker(t, "logs", id); strings.Contains(log, "may kill this process for lack of memory") {
 			t.Errorf("%s: maxmemory is too high for the container:\n%s", name(n), log)
 		}
 	}

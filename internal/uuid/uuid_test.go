@@ -17,7 +17,7 @@ func TestParseReadsWhatStringWrites(t *testing.T) {
 			}
 		}
 	}
-	if New() == New() {
+	if a, b := New(), New(); a == b {
 		t.Error("two new ids are equal")
 	}
 }
