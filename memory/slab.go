@@ -23,7 +23,7 @@ type slab struct {
 	class  int
 	stride int
 	count  int // blocks that fit
-	carved int // blocks that were used at least once; the pages behind them are untouched
+	carved int // blocks that were used at least once; the pages after them are untouched
 	used   int // blocks in use
 	freed  []freed
 

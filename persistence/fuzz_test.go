@@ -139,7 +139,7 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, report := recoverShard(t, d, 3)
-		// The log continues behind what was found.
+		// The log continues after what was found.
 		appendAll(t, l, put(report.Seq+1, "k", "v"))
 		if err := d.Close(true); err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "rewrite the golden files: only with a n
 // largePayload needs a blob. A golden file of that would prove nothing.
 var largePayload = strings.Repeat("large ", BlobBytes/6+1)
 
-// goldenDisk creates a folder with one of everything: a log behind a snapshot, a batch, a blob, every
+// goldenDisk creates a folder with one of everything: a log after a snapshot, a batch, a blob, every
 // type of record.
 func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 	mem := vfs.NewMem()

@@ -92,9 +92,9 @@ func TestALostFileIsReported(t *testing.T) {
 		want   []string
 		left   []string
 	}{
-		"the newest segment is missing": {func(t *testing.T, mem *vfs.Mem) { remove(t, mem, segment) }, []string{segment, "behind 7-2", "up to 7-4", "missing"}, []string{"a", "b"}},
-		"the newest segment is empty":   {func(t *testing.T, mem *vfs.Mem) { truncate(t, mem, segment, 0) }, []string{segment, "behind 7-2", "0 bytes"}, []string{"a", "b"}},
-		"its records are missing":       {func(t *testing.T, mem *vfs.Mem) { truncate(t, mem, segment, fixedHeader+epochBytes) }, []string{segment, "behind 7-2"}, []string{"a", "b"}},
+		"the newest segment is missing": {func(t *testing.T, mem *vfs.Mem) { remove(t, mem, segment) }, []string{segment, "after 7-2", "up to 7-4", "missing"}, []string{"a", "b"}},
+		"the newest segment is empty":   {func(t *testing.T, mem *vfs.Mem) { truncate(t, mem, segment, 0) }, []string{segment, "after 7-2", "0 bytes"}, []string{"a", "b"}},
+		"its records are missing":       {func(t *testing.T, mem *vfs.Mem) { truncate(t, mem, segment, fixedHeader+epochBytes) }, []string{segment, "after 7-2"}, []string{"a", "b"}},
 		"the folder is missing": {func(t *testing.T, mem *vfs.Mem) {
 			remove(t, mem, segment)
 			remove(t, mem, shard+"/"+snapshotName(7, 2))
@@ -152,7 +152,7 @@ func TestAnOlderCopyIsReported(t *testing.T) {
 	}
 	copyFolder(t, older, mem, "data/shards/00003")
 	texts, _, _ := reported(t, mem, fixedOptions())
-	if len(texts) != 1 || !strings.Contains(texts[0], "behind 7-2") || !strings.Contains(texts[0], "up to 7-4") {
+	if len(texts) != 1 || !strings.Contains(texts[0], "after 7-2") || !strings.Contains(texts[0], "up to 7-4") {
 		t.Errorf("%q", texts)
 	}
 }
@@ -275,7 +275,7 @@ func copyFolder(t *testing.T, from, to *vfs.Mem, dir string) {
 	}
 }
 
-// After a loss of power, damage before the mark is reported, and the records behind it are kept.
+// After a loss of power, damage before the mark is reported, and the records after it are kept.
 func TestDamageBeforeTheMarkAfterALossOfPower(t *testing.T) {
 	t.Parallel()
 	mem, d := markedFolder(t, true)

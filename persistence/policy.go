@@ -12,12 +12,12 @@ type policy struct {
 type verdict uint8
 
 const (
-	damaged  verdict = iota // no crash explains it: report it, and read on behind it
+	damaged  verdict = iota // no crash explains it: report it, and read on after it
 	unsynced                // a loss of power took it: the log ends here, and what follows never counted
 	torn                    // the last write did not finish: the log ends here
 )
 
-// mayLack reports whether a record, and all behind it, may be missing without damage: power was
+// mayLack reports whether a record, and all after it, may be missing without damage: power was
 // lost, and no mark says that the record survived it.
 func (p policy) mayLack(seq uint64) bool { return p.powerLoss && seq > p.mark.seq }
 
@@ -29,7 +29,7 @@ func (p policy) record(seq uint64) verdict {
 	return damaged
 }
 
-// tail judges damaged bytes with no record behind them at the end of the newest segment.
+// tail judges damaged bytes with no record after them at the end of the newest segment.
 func (p policy) tail() verdict {
 	if p.wasClean {
 		return damaged

@@ -31,7 +31,7 @@ type replay struct {
 	epochs   epochTable
 	damaged  map[string]bool // files
 	obsolete int             // segments whose records the snapshot has
-	cut      *logOffset      // end of the log, if bytes behind it do not count
+	cut      *logOffset      // end of the log, if bytes after it do not count
 	end      recordID        // the newest record that was read
 	named    uint64          // the seq in the shard's manifest
 }
@@ -248,7 +248,7 @@ func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
 }
 
 // passDamage handles bytes of a segment that are not a record, and returns whether the log continues
-// behind them.
+// after them.
 func (r *replay) passDamage(i int, f *recordFile, d *damagedError, at int64) (bool, error) {
 	if r.policy.record(r.expected) == unsynced {
 		r.cut = &logOffset{i, at}
@@ -328,20 +328,20 @@ func (r *replay) checkMark() {
 		return
 	}
 	if !r.gap { // otherwise the damage at the end has been reported
-		r.damage(Damage{File: m.file, What: r.missingBehind(m)})
+		r.damage(Damage{File: m.file, What: r.missingAfter(m)})
 	}
 	r.report.Seq, r.report.Epoch = max(r.report.Seq, m.seq), max(r.report.Epoch, m.epoch)
 }
 
-// missingBehind says which records are missing, and what is left of their file.
-func (r *replay) missingBehind(m mark) string {
+// missingAfter says which records are missing, and what is left of their file.
+func (r *replay) missingAfter(m mark) string {
 	state := "the file is missing"
 	for _, f := range slices.Concat(r.listing.segments, r.listing.snapshots) {
 		if f.name == m.file {
 			state = fmt.Sprintf("the file ends too early, or is an older copy: it has %d bytes", f.bytes)
 		}
 	}
-	return fmt.Sprintf("the records behind %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Seq, m.epoch, m.seq, state)
+	return fmt.Sprintf("the records after %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Seq, m.epoch, m.seq, state)
 }
 
 // checkManifest compares what was read with the shard's manifest, and adopts its seq: a seq is

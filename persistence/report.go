@@ -38,11 +38,11 @@ type Report struct {
 	Records  int64  // applied
 	Logged   int64  // of these, the ones from the log
 	Epoch    uint64 // the newest one of the records, snapshots and marks
-	Seq      uint64 // the greatest one of the records, marks and manifest: later records go behind it
+	Seq      uint64 // the greatest one of the records, marks and manifest: later records follow it
 	TornFile string // segment that ends with a write that did not finish; empty for none
 	TornAt   int64
 	Torn     int64 // bytes
-	Lost     int64 // bytes of segments behind the first hole after a loss of power; they are in the quarantine
+	Lost     int64 // bytes of segments past the first hole that a loss of power left; they are in the quarantine
 	Damage   []Damage
 }
 

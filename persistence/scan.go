@@ -42,7 +42,7 @@ type damagedError struct {
 
 func (e *damagedError) Error() string { return e.what }
 
-// next returns the next record and its size in bytes, io.EOF behind the last one, or a
+// next returns the next record and its size in bytes, io.EOF after the last one, or a
 // *damagedError, after which the scanner stays where it is. The record's slices are valid until the
 // next call.
 func (s *scanner) next() (*Record, int64, error) {
@@ -144,7 +144,7 @@ func (s *scanner) checkBatch(batch *Record, at int64) error {
 	return nil
 }
 
-// resync moves to the first record at or behind an offset, or to the end.
+// resync moves to the first record at or after an offset, or to the end.
 func (s *scanner) resync(from int64) error {
 	s.batchEnd = 0
 	for s.at = from; s.at < s.end; {

@@ -74,7 +74,7 @@ func (f *recordFiles) remove(s *segment) bool {
 	return true
 }
 
-// upTo returns the segments that have no record behind seq, provided that seq is the newest record.
+// upTo returns the segments that have no record after seq, provided that seq is the newest record.
 func (f *recordFiles) upTo(seq uint64) []*segment {
 	n := len(f.segments)
 	if n > 0 && f.segments[n-1].first > seq { // it has no record yet

@@ -112,7 +112,7 @@ func (s *Snapshot) create() error {
 	return nil
 }
 
-// flush writes the buffer and, behind it, a payload.
+// flush writes the buffer, then a payload.
 func (s *Snapshot) flush(payload [][]byte) error {
 	pieces := append([][]byte{s.buffer}, payload...)
 	if err := s.file.WriteAt(pieces, s.size); err != nil {

@@ -10,7 +10,7 @@ import (
 // index holds the entries of a shard as readers see them: by key and by deadline, with their
 // counts.
 //
-// Who changes it holds writer.mu and then mu. So readers may hold either one.
+// A change takes writer.mu and then mu, so a reader may hold either one.
 //
 // Invariant: every entry in the table has one reference, is in deadlines if and only if it has a
 // deadline, and is counted once in counts and in the store's stats.

@@ -156,7 +156,7 @@ func (d *Disk) countReport(report *persistence.Report, log *slog.Logger) {
 	}
 	if report.Lost > 0 {
 		d.counters.lost.Add(report.Lost)
-		log.Warn("data behind the end of a log was moved to the quarantine", "bytes", report.Lost)
+		log.Warn("data after the end of a log was moved to the quarantine", "bytes", report.Lost)
 	}
 	for _, damage := range report.Damage {
 		d.reportDamage(damage, log)

@@ -51,7 +51,7 @@ type positioned struct {
 	key      string
 }
 
-// keysFrom returns the keys at a position and behind it, in order.
+// keysFrom returns the keys from a position on, in order.
 func (x *index) keysFrom(cursor uint64, now int64) (found []positioned) {
 	x.eachLive(now, func(e *Entry) bool {
 		if p := position(e.Key()); p >= cursor {
