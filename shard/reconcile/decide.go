@@ -18,7 +18,7 @@ type decision struct {
 	settled  bool               // once open is done, the node serves all that it should, and no shard that it could get is vacant
 	open     []topology.ShardID // in the epoch of their rows
 	close    []topology.ShardID
-	clear    []topology.ShardID // closed shards whose local copy may be stale
+	clear    []topology.ShardID // closed shards whose local copy may be stale; none that t gives to any incarnation of the node
 	topology *topology.Topology // without the node as primary unless it is a member
 }
 
@@ -43,7 +43,7 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 			continue
 		}
 		d.close = append(d.close, id)
-		if row.EmptySince > 0 && local.ready {
+		if row.EmptySince > 0 && local.ready && t.Shards[i].Primary != self {
 			d.clear = append(d.clear, id)
 		}
 		if row.Primary == "" && mayServe(row, self) {

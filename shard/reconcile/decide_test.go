@@ -41,10 +41,11 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// A topology without this incarnation of the node gives it no shard, and names it as the primary of none.
+// A topology without this incarnation of the node gives it no shard, and names it as the primary of none. What an
+// earlier incarnation served stays on disk until the topology gives the shard to a node.
 func TestDecideWithoutMembership(t *testing.T) {
 	t.Parallel()
-	rows := []topology.Shard{{Epoch: 3, Primary: "a"}, {Epoch: 3, EmptySince: 2, Primary: "a"}, {Epoch: 3, Primary: "b"}}
+	rows := []topology.Shard{{Epoch: 3, Primary: "a"}, {Epoch: 3, EmptySince: 2, Primary: "a"}, {Epoch: 3, Primary: "b"}, {Epoch: 3, EmptySince: 2, Primary: "b"}}
 	for name, nodes := range map[string][]topology.Node{
 		"removed":             {{ID: "b", Incarnation: 1}},
 		"earlier incarnation": {{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}},
@@ -52,10 +53,10 @@ func TestDecideWithoutMembership(t *testing.T) {
 	} {
 		topo := &topology.Topology{Nodes: nodes, Shards: rows}
 		d := decide(topo, "a", 2, func(topology.ShardID) shardState { return shardState{ready: true} })
-		if d.member || d.settled || len(d.open) > 0 || len(d.close) != 3 || !slices.Equal(d.clear, []topology.ShardID{1}) {
+		if d.member || d.settled || len(d.open) > 0 || len(d.close) != 4 || !slices.Equal(d.clear, []topology.ShardID{3}) {
 			t.Errorf("%s: %+v", name, d)
 		}
-		for i, want := range []topology.NodeID{"", "", "b"} {
+		for i, want := range []topology.NodeID{"", "", "b", "b"} {
 			if got := d.topology.Shards[i].Primary; got != want {
 				t.Errorf("%s: the primary of shard %d is shown as %q, want %q", name, i, got, want)
 			}
