@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -81,8 +82,14 @@ func (b *bootstrapper) resolveClaim() (bound bool, err error) {
 	return bound, err
 }
 
-// answerClaim serves MethodClaim.
+var errNotLoaded = errors.New("the node is starting and has not read its promises yet")
+
+// answerClaim serves MethodClaim. The bus serves before Open has read the identity: an answer by an empty one would
+// break a promise, or deny it.
 func (b *bootstrapper) answerClaim(from Caller, payload []byte) ([]byte, error) {
+	if !b.identity.isLoaded() {
+		return nil, errNotLoaded
+	}
 	var request claimRequest
 	if err := json.Unmarshal(payload, &request); err != nil {
 		return nil, fmt.Errorf("malformed claim request: %w", err)

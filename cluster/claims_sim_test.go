@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -218,4 +220,42 @@ func (v *claimSim) check() (clusters int) {
 		}
 	}
 	return clusters
+}
+
+// The bus serves before the node has read its identity. Until then the node neither grants a claim nor says what became
+// of one: it may have granted it to another coordinator, or formed the cluster, before it restarted.
+func TestNoAnswerAboutClaimsBeforeTheIdentityIsRead(t *testing.T) {
+	t.Parallel()
+	a, b := testID(0), testID(1)
+	members := []string{serverID(a, string(a)[8:]), serverID(b, string(b)[8:])}
+	held := identity{Claim: &claim{Coordinator: testID(2), Store: string(testID(2))[8:], Round: 1, Cluster: "c", Members: members}}
+	files := &memoryFiles{}
+	if err := held.save(files); err != nil {
+		t.Fatal(err)
+	}
+	v := &claimSim{t: t, nodes: map[topology.NodeID]*Cluster{}}
+	c := New(Config{
+		Self: topology.Node{ID: b, Store: string(b)[8:], Incarnation: 1}, Shards: 16, Replicas: 1, BootstrapExpect: 2, Join: []string{"x"},
+		Files: files, Log: slog.New(slog.DiscardHandler),
+	}, claimBus{v, b}, v)
+	defer c.life.end()
+	wanted := claim{Coordinator: a, Store: string(a)[8:], Round: 1, Cluster: "d", Members: members}
+	ask := func(r claimRequest) ([]byte, error) {
+		payload, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.ServeCall(t.Context(), Caller{Node: a, Store: string(a)[8:]}, MethodClaim, payload)
+	}
+	for _, r := range []claimRequest{{Claim: wanted, Shards: 16, Replicas: 1}, {Claim: wanted, Question: true}, {Claim: wanted, Release: true}} {
+		if reply, err := ask(r); !errors.Is(err, errNotLoaded) {
+			t.Errorf("%+v: %s, %v", r, reply, err)
+		}
+	}
+	if err := c.load(); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := ask(claimRequest{Claim: wanted, Shards: 16, Replicas: 1}); err != nil || !strings.Contains(string(reply), "has granted its claim to") {
+		t.Errorf("after the start: %s, %v", reply, err)
+	}
 }

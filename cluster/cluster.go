@@ -124,7 +124,7 @@ func (c *Cluster) load() error {
 	if err != nil {
 		return err
 	}
-	c.identity.current = identity
+	c.identity.load(identity)
 	c.gossip.self.cluster = identity.Cluster
 	return nil
 }

@@ -60,8 +60,22 @@ func (r *bootstrapRecord) alone() bool { return r != nil && len(r.Servers) == 1 
 type identityStore struct {
 	files Files
 
-	mu      sync.Mutex // guards current
+	mu      sync.Mutex // guards all below
+	loaded  bool       // current is what the disk says; until then the node must not answer about its promises
 	current identity
+}
+
+// load sets what the disk says.
+func (s *identityStore) load(i identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current, s.loaded = i, true
+}
+
+func (s *identityStore) isLoaded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.loaded
 }
 
 // get returns a copy. Its claim and its bootstrap record are immutable.
