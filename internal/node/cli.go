@@ -160,8 +160,8 @@ func flagError(err error) error {
 	return err
 }
 
-// normalize rewrites what pflag would read otherwise: long flags with one dash, and a yes or no after a flag that may
-// stand alone. An argument that is the value of a flag stays as it is.
+// normalize rewrites what pflag would read otherwise: long flags with one dash, one letter with two dashes, and a yes
+// or no after a flag that may stand alone. An argument that is the value of a flag stays as it is.
 func normalize(root *cobra.Command, args []string) []string {
 	flags := root.Flags()
 	for _, c := range root.Commands() {
@@ -187,14 +187,13 @@ func normalizeFlags(flags *pflag.FlagSet, args []string) []string {
 			all = append(all, args[i])
 			continue
 		}
-		name, _, hasValue := strings.Cut(name, "=")
-		flag, dashed := flags.Lookup(name), "-"+args[i]
-		if isLong {
-			dashed = args[i]
-		} else if len(name) == 1 {
-			flag, dashed = flags.ShorthandLookup(name), args[i]
+		given := name
+		name, _, hasValue := strings.Cut(given, "=")
+		flag, dashes := flags.Lookup(name), "--"
+		if len(name) == 1 {
+			flag, dashes = flags.ShorthandLookup(name), "-"
 		}
-		all = append(all, dashed)
+		all = append(all, dashes+given)
 		if flag == nil || hasValue || i+1 == len(args) {
 			continue
 		}

@@ -102,7 +102,7 @@ func TestNormalizeFlags(t *testing.T) {
 		"-port 1": "--port 1", "-port=1": "--port=1", "--port 1": "--port 1", "--requirepass -insecure": "--requirepass -insecure", "-requirepass --x -port 1": "--requirepass --x --port 1",
 		"--insecure": "--insecure", "--insecure no --port 1": "--insecure=no --port 1", "-insecure yes": "--insecure=yes", "--insecure maybe": "--insecure maybe",
 		"--insecure=no yes": "--insecure=no yes", "-nosuch": "--nosuch", "-o -file": "-o -file", "- -port": "- --port", "-- -port 1": "-- -port 1", "--port": "--port",
-		"-h": "-h",
+		"-h": "-h", "--h": "-h", "--o -file": "-o -file", "--o=x": "-o=x", "---port 1": "---port 1",
 	} {
 		if got := normalizeFlags(flags, strings.Fields(args)); !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("%s: %q, want %s", args, got, want)
