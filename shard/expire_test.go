@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/ndring/ndring/persistence"
@@ -146,5 +147,37 @@ func TestNoSeqIsUsedTwice(t *testing.T) {
 			t.Errorf("the next record has the seq %d, want %d", v.Seq, want)
 		}
 		l.kill()
+	}
+}
+
+// Deadlines give as many expired entries as asked for, each once, and no others.
+func TestExpiredEntriesOfTheHeap(t *testing.T) {
+	f := newFixture(t)
+	const n, now = 200, 1000
+	var d deadlines
+	due := 0
+	for i := range n {
+		v := f.value("v")
+		e := newEntry(&f.pool, fmt.Append(nil, i), &v, 0, 0)
+		defer e.Release()
+		at := int64(rand.IntN(2*now) + 1)
+		if at <= now {
+			due++
+		}
+		e.head().expireAt = at
+		d.add(e)
+	}
+	for _, limit := range []int{0, 1, 7, due, n} {
+		found := d.expired(now, limit)
+		seen := map[*Entry]bool{}
+		for _, e := range found {
+			seen[e] = true
+			if e.ExpireAt() > now {
+				t.Errorf("an entry that expires at %d is expired at %d", e.ExpireAt(), now)
+			}
+		}
+		if want := min(limit, due); len(found) != want || len(seen) != want {
+			t.Errorf("%d entries, %d of them distinct, want %d of %d", len(found), len(seen), want, due)
+		}
 	}
 }
