@@ -56,6 +56,10 @@ var fenced = map[string][]string{
 	"github.com/hashicorp/": {"cluster", "cluster/screen", "internal/node"},
 }
 
+// sockets lists the packages that may touch a socket: clients (protocol accepts, resp reads and writes), the bus, gossip and
+// raft, the node that opens the ports, and the programs that connect to nodes.
+var sockets = []string{"protocol", "protocol/resp", "protocol/bus", "cluster", "cluster/screen", "internal/node", "internal/ndctl", "e2e/goredis"}
+
 // longFiles gives the reason for each hand-written file with more than maxLines lines.
 var longFiles = map[string]string{}
 
@@ -185,6 +189,9 @@ func TestCheckerFinds(t *testing.T) {
 		{"the root package has no row either", "a.go", "// Package ndring is new.\npackage ndring", ". has no row"},
 		{"fenced module", "protocol/a.go", "// Package protocol is here.\npackage protocol\nimport _ \"github.com/hashicorp/raft\"", "protocol may not import github.com/hashicorp/raft"},
 		{"fenced module behind its door", "cluster/a.go", "// Package cluster is here.\npackage cluster\nimport _ \"github.com/hashicorp/raft\"", ""},
+		{"a socket", "shard/a.go", doc + "package shard\nimport \"net\"\nvar c net.Conn", "shard/a.go:4: net.Conn: shard may not touch a socket"},
+		{"an address", "shard/a.go", doc + "package shard\nimport \"net\"\nvar a net.Addr", ""},
+		{"a socket of a package that may", "cluster/a.go", "// Package cluster is here.\npackage cluster\nimport \"net\"\nvar c net.Conn", ""},
 		{"os.Exit", "shard/a.go", doc + "package shard\nimport \"os\"\nfunc f() { os.Exit(1) }", "shard/a.go:4: only main may end the process, not os.Exit"},
 		{"log.Fatalf under another name", "shard/a.go", doc + "package shard\nimport l \"log\"\nfunc f() { l.Fatalf(\"\") }", "only main may end the process, not log.Fatalf"},
 		{"os.Exit as a value", "shard/a.go", doc + "package shard\nimport \"os\"\nvar quit = os.Exit", "not os.Exit"},

@@ -33,6 +33,7 @@ type file struct {
 	clause      string   // the name in its package clause
 	imports     []string // full import paths
 	exits       []string // "line: what" for each use of a function that ends the process
+	sockets     []string // "line: what" of each use of a socket
 	functions   []function
 }
 
@@ -134,6 +135,9 @@ func read(from, name string) (file, error) {
 				f.exits = append(f.exits, fmt.Sprintf("%d: only main may end the process, not %s.%s",
 					fset.Position(sel.Pos()).Line, called[x.Name], sel.Sel.Name))
 			}
+			if x, ok := sel.X.(*ast.Ident); ok && called[x.Name] == "net" && slices.Contains(socketTypes, sel.Sel.Name) {
+				f.sockets = append(f.sockets, fmt.Sprintf("%d: net.%s", fset.Position(sel.Pos()).Line, sel.Sel.Name))
+			}
 		}
 		return true
 	})
@@ -170,6 +174,10 @@ func receiver(d *ast.FuncDecl) string {
 	}
 	return ""
 }
+
+// socketTypes are the names of package net that come with a socket. Addresses do not.
+var socketTypes = []string{"Buffers", "Conn", "Dial", "DialTCP", "DialTimeout", "DialUDP", "Dialer", "Listen", "ListenConfig", "ListenPacket",
+	"ListenTCP", "ListenUDP", "Listener", "PacketConn", "Pipe", "TCPConn", "TCPListener", "UDPConn", "UnixConn"}
 
 func endsProcess(importPath, name string) bool {
 	switch importPath {
@@ -234,6 +242,11 @@ func (p pkg) checkFile(f file, allowed []string, known bool, say func(format str
 	if f.clause != "main" {
 		for _, exit := range f.exits {
 			say("%s:%s. Return an error", f.path, exit)
+		}
+	}
+	for _, use := range f.sockets {
+		if !slices.Contains(sockets, p.name) {
+			say("%s:%s: %s may not touch a socket, only %s may", f.path, use, p.name, strings.Join(sockets, ", "))
 		}
 	}
 	for _, imported := range f.imports {
