@@ -43,11 +43,16 @@ func onLatency(h func(*call, *latency)) onServer {
 	return func(c *call, s *Server) { h(c, &s.latency) }
 }
 
-// checkHandlers panics at the start if a row has a handler that run does not know.
+// checkHandlers panics at the start if a row has a handler that run does not know, or one for keys
+// without keys: no shard would be held for it.
 func checkHandlers(t *command.Table) {
 	for _, row := range t.All() {
 		switch row.Handler.(type) {
-		case plain, onKeys, onConn, onConns, onCluster, onServer, nil:
+		case onKeys:
+			if row.Keys.Step == 0 {
+				panic(fmt.Sprintf("protocol: command %q has no keys, but a handler for them", row.Full))
+			}
+		case plain, onConn, onConns, onCluster, onServer, nil:
 		default:
 			panic(fmt.Sprintf("protocol: command %q has a handler of type %T", row.Full, row.Handler))
 		}

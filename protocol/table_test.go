@@ -22,7 +22,8 @@ func TestEveryRowIsSound(t *testing.T) {
 		{Name: "x"},
 		{Name: "Upper", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: plain(ping)},
 		{Name: "nohandler", Arity: 1, Group: "g", Since: "1", Summary: "s"},
-		{Name: "oddhandler", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: ping}, // a bare function does not declare what it may touch
+		{Name: "oddhandler", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: ping},     // a bare function does not declare what it may touch
+		{Name: "keyless", Arity: 1, Group: "g", Since: "1", Summary: "s", Handler: onKeys(del)}, // no shard is held for it
 	} {
 		func() {
 			defer func() {
