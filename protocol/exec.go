@@ -58,8 +58,11 @@ func (x *conn) executeQueue(c *call, held keyspace, slot int) {
 	}
 	c.replies.Array(len(x.tx.queue))
 	failures := c.replies.Errors()
-	defer func() { c.replies.SetErrors(failures) }() // a failed command does not make EXEC fail
 	x.keys.shard = held
+	defer func() {
+		c.replies.SetErrors(failures) // a failed command does not make EXEC fail
+		x.keys.shard = nil            // held ends with EXEC
+	}()
 	for _, q := range x.tx.queue {
 		k := &call{row: q.row, args: q.Args, slot: noSlot, replies: c.replies, from: c.from}
 		if q.row.Keys.Step != 0 {
