@@ -15,8 +15,8 @@ import (
 // noSlot is the slot of a command without keys.
 const noSlot = -1
 
-// call is one command: what every handler gets. What else a handler may touch is an argument of its own,
-// which its type in the command table names (see handler.go).
+// call is one command: what every handler gets. Anything else that a handler may touch is an argument of
+// its own, which its type in the command table names (see handler.go).
 type call struct {
 	row     *command.Spec
 	args    []resp.Arg // names included

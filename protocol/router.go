@@ -10,8 +10,8 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// router knows who serves a slot, and where a client reaches the nodes. It holds no lock: a topology does
-// not change, and Cluster answers at once.
+// router knows who serves a slot, and where a client reaches the nodes. It needs no lock except that of
+// layouts: a topology does not change, and Cluster answers at once.
 type router struct {
 	cluster Cluster
 	store   *shard.Store

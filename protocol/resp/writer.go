@@ -156,7 +156,7 @@ func (w *Writer) Map(n int) {
 	w.Array(2 * n)
 }
 
-// Encode returns what write writes, to be kept. Write must write small replies only.
+// Encode returns what write writes, to be kept. Write must write small replies only, and no errors.
 func Encode(resp3 bool, write func(*Writer)) []byte {
 	w := Writer{RESP3: resp3}
 	write(&w)
