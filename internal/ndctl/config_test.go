@@ -147,6 +147,7 @@ func TestChangesWaitForALeader(t *testing.T) {
 	}{
 		{"true", "ERR the cluster has no leader: a majority of its voters is missing", 0, 3},
 		{"true", "ERR n2 (bb) leads the cluster but does not answer: the node cannot be reached", 0, 3},
+		{"true", "ERR n2 (bb) leads the cluster, and does not answer: the node is not there", 0, 3}, // an earlier version
 		{"false", "ERR the cluster has no leader: a majority of its voters is missing", 1, 1},
 		{"true", "ERR refused: something else", 1, 1},
 	} {

@@ -44,9 +44,11 @@ func (s *session) propose(ctx context.Context, m *member, check string, args ...
 }
 
 // isLeaderless reports whether a change was not proposed because the cluster has no leader at the
-// moment.
+// moment. The second text with a comma is of earlier nodes, which an upgrade still meets.
 func isLeaderless(err error) bool {
-	return strings.HasPrefix(err.Error(), "ERR the cluster has no leader") || strings.Contains(err.Error(), " leads the cluster but does not answer")
+	text := err.Error()
+	return strings.HasPrefix(text, "ERR the cluster has no leader") ||
+		strings.Contains(text, " leads the cluster but does not answer") || strings.Contains(text, " leads the cluster, and does not answer")
 }
 
 // uncertainError reports a change whose outcome is unknown.
