@@ -114,7 +114,7 @@ func (p *peers) probe(ctx context.Context, address string, limit time.Duration) 
 	return p.bus.Probe(ctx, address)
 }
 
-// probeTimeout bounds a probe that no other decision waits for.
+// probeTimeout bounds a probe. The controller, which waits for the answers, uses a shorter limit.
 const probeTimeout = time.Second
 
 // runs asks whether the incarnation of a node that a topology row names still runs at its address.

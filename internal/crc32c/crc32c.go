@@ -1,5 +1,6 @@
-// Package crc32c is CRC-32 with the Castagnoli polynomial, the checksum of values, of records on disk and of frames between nodes. Processors compute it in hardware
-// (SSE4.2, ARMv8), which hash/crc32 uses for this polynomial alone.
+// Package crc32c is CRC-32 with the Castagnoli polynomial, the checksum of values, of records on
+// disk and of frames between nodes. Processors compute it in hardware (SSE4.2, ARMv8), which
+// hash/crc32 uses for this polynomial alone.
 package crc32c
 
 import (

@@ -71,8 +71,6 @@ func (m *member) move() {
 func (m *member) choosePorts() bool {
 	m.t.Helper()
 	var held []net.Listener // until all are chosen: none is chosen twice
-	// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a
-	// machine that is busy with tests take seconds for
 	defer func() {
 		for _, socket := range held {
 			socket.Close()
@@ -111,10 +109,8 @@ func seedsOf(all ...*member) string {
 	return strings.Join(seeds, ",")
 }
 
-// memberProgram is what members run: this binary, unless it has the race detector. Several nodes with that on a
-// machine that is busy with tests take seconds for memberProgram is what members run: this binary, unless it has the
-// race detector. With it, several nodes on a busy machine take seconds for what others wait 300 ms for, and keep
-// electing leaders.
+// memberProgram is what members run: this binary, unless it has the race detector. With it, several nodes on a busy
+// machine take seconds for what others wait 300 ms for, and keep electing leaders.
 func memberProgram() (string, error) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) && os.Getenv("NDRING_RACE_MEMBERS") == "" {
 		return built()

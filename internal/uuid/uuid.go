@@ -1,4 +1,5 @@
-// Package uuid is the 128-bit id of a cluster, a store or raft's files. It is random and carries no meaning; on the wire it is 16 bytes, in text 32 hexadecimal digits.
+// Package uuid is the 128-bit id of a cluster, a store or raft's files. It is random and carries no
+// meaning; on the wire it is 16 bytes, in text 32 hexadecimal digits.
 package uuid
 
 import (
