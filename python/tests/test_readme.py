@@ -97,3 +97,40 @@ def test_targets_exist(page):
     named = set(re.findall(r"`make ([a-z0-9-]+)[^`]*`", text)) | set(re.findall(r"^make ([a-z0-9-]+)", text, re.MULTILINE))
     assert named or page in ("python/README.md", "docs/python.md")
     assert named <= targets, f"{page} names {named - targets}"
+
+
+def headings(page: pathlib.Path) -> set:
+    """The anchors that GitHub makes of a page's headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    titles = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def dead_links(page: pathlib.Path) -> list:
+    """Links to files that do not exist, and to headings that their page does not have."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    dead = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if re.match(r"\w+:", link):
+            continue
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            dead.append(link)
+    return dead
+
+
+def test_links_between_the_pages():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/**/*.md"), *ROOT.glob("python/*.md")]
+    assert len(pages) > 20
+    assert {str(page.relative_to(ROOT)): dead for page in pages if (dead := dead_links(page))} == {}
+
+
+def test_dead_links_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Two words\n[a](#two-words) [b](#three) [c](page.md#two-words) [d](gone.md) [e](https://x.y/z)\n```\n[f](g)\n# H\n```\n[i](#h)\n")
+    assert dead_links(page) == ["#three", "gone.md", "#h"]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= 700
