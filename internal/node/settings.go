@@ -118,7 +118,7 @@ var persistenceSettings = []setting{
 	{"appendfsync", "always|everysec|no", string(shard.FsyncEverysec), "when the log survives a power loss: always (before the reply), everysec (about a second later), no (when the system decides). " +
 		"It always survives the end of the process", field{setFsync, func(c *Config) string { return string(c.Server.Disk.Fsync) }}, true},
 	{"save", "'SECONDS CHANGES ...'", "", "write snapshots of all changed shards once SECONDS have passed and CHANGES were made. " +
-		"Not needed with a log: a shard writes a snapshot when its log is as large as its values", field{setSave, getSave}, true},
+		"Not needed with a log: the node writes snapshots by itself as its data folder grows", field{setSave, getSave}, true},
 	{"disk-reserve", "BYTES", "128mb", "disk space that values leave free. With less, writes get DISKFULL; reads continue",
 		bytesField(0, 1<<50, func(c *Config) *int64 { return &c.Server.Disk.Reserve }), true},
 	{"scrub-rate", "BYTES", "4mb", "bytes per second at which the data folder is read again and compared with its CRC32C; 0 disables that",
