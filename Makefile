@@ -1,4 +1,4 @@
-# The front door: `make` prints what there is. What a target does in more than a line stands in scripts/.
+# The front door: `make` lists the targets. Anything longer than a line is in scripts/.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
