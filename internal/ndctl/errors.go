@@ -1,6 +1,7 @@
 package ndctl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func rightsHint(err error) string {
 	return ""
 }
 
-// explain says in one line what went wrong with a node.
+// explain says in one line what went wrong with a node. It is never empty: reports take that for no error.
 func explain(err error) string {
 	if hint := rightsHint(err); hint != "" {
 		return hint
@@ -154,5 +155,5 @@ func explain(err error) string {
 	case isGarbled(err):
 		return "the answer is not RESP: is this a node's client port?"
 	}
-	return view.OneLine(err.Error())
+	return cmp.Or(view.OneLine(err.Error()), "the node gave no reason")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
@@ -43,6 +44,17 @@ func TestTable(t *testing.T) {
 	table.write(&colourful, func(c colour, s string) string { return string(c) + s })
 	if want := "1NAME    1KEYS  1WHERE\na          5  31here\ngrößer     -\n"; colourful.String() != want {
 		t.Errorf("colours change the widths:\n%s want\n%s", &colourful, want)
+	}
+}
+
+// A node that refuses INFO with an empty error is down, and the cluster is not healthy.
+func TestFailureWithoutText(t *testing.T) {
+	t.Parallel()
+	c := &view.Cluster{Self: "a", Leader: "a", Voters: []topology.NodeID{"a"}, Quorum: true, Nodes: []view.Node{{ID: "a", Up: true}}}
+	m := &member{Node: &c.Nodes[0]}
+	r := newStatusReport(&session{cluster: c, members: []*member{m}}, make([]info, 1), nodeFailures{{m, errors.New("")}}, time.Now())
+	if r.Healthy || r.NodesUp != 0 || len(r.NodesDown) != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 
