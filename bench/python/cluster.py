@@ -105,7 +105,8 @@ def report(client, count, out):
         f"- keys: {spread(keys)}; bytes: {spread(size)}" + (" (nodes of one process: each reports the memory of all)" if len(set(size)) == 1 else ""),
         f"- `MOVED` after the first refresh of the topology: {moved} of {commands:,} commands",
         f"- `mset` of {BATCH}: median {1000 * statistics.median(took):.1f} ms, maximum {1000 * max(took):.1f} ms; {sum(keys) / sum(took):,.0f} keys per second",
-        f"- `mget` of 1,000 keys compared with 1,000 `get`s: {statistics.median(ratio):.1f} times as fast ({min(ratio):.1f} to {max(ratio):.1f} in {len(ratio)} rounds); "
+        f"- `mget` of 1,000 keys compared with 1,000 `get`s: {statistics.median(ratio):.1f} times as fast "
+        f"({min(ratio):.1f} to {max(ratio):.1f} in {len(ratio)} rounds); "
         f"medians {1000 * statistics.median(t for t, _ in pairs):.1f} ms and {1000 * statistics.median(t for _, t in pairs):.1f} ms",
     ]  # fmt: skip
     text = "\n".join(lines) + "\n"
