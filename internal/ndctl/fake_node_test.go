@@ -40,6 +40,7 @@ func fakeServer(t *testing.T, answer func(args []string) any) string {
 	done.Go(func() { s.Serve(socket) })
 	t.Cleanup(func() {
 		s.Close()
+		socket.Close() // s.Close does nothing until Serve has begun, which would then never end
 		done.Wait()
 	})
 	return socket.Addr().String()
