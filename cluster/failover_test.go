@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // propose changes a setting through one node.
@@ -109,6 +110,7 @@ func sameTopology(t *testing.T, nodes []*testNode) {
 }
 
 func TestDeadVoterIsReplaced(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 4, nil)

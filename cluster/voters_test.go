@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // votersBy returns the voters according to a node.
@@ -27,6 +28,7 @@ func votersBy(n *testNode) (voters []string) {
 
 // A node that gossip sees alive but that does not answer gets no vote, and the next one does.
 func TestVoteSkipsANodeThatDoesNotAnswer(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	nodes, _ := bootstrap(t, nw, 7, nil)

@@ -27,6 +27,7 @@ var arrows = map[string][]string{
 	"e2e":               {"internal/loadtest"},
 	"e2e/goredis":       {"internal/loadtest"},
 	"internal/resptest": {},
+	"internal/slowtest": {},
 	"internal/pagetest": {},
 	"internal/outcome":  {},
 	"internal/uuid":     {},

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/internal/node"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // Passwords: missing, wrong, from the environment, from a file.
@@ -123,6 +124,7 @@ func listen(t *testing.T, do func(*net.TCPConn)) string {
 // Two of three nodes are lost: commands show what is known and name what is not. Then the third one
 // recovers, forgets the others, and gets a new member.
 func TestHalfDownAndRecovered(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	c := startCluster(t, 3)
 	npy := file(t, npyOf(3))

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // A node with arrays refuses to leave. An empty one leaves, and says so when it is asked afterwards.
@@ -50,6 +52,7 @@ func TestLeave(t *testing.T) {
 // The only voter of two nodes may be stopped as soon as leave --wait returns: the other one has the
 // vote then.
 func TestLeaveOfTheOnlyVoter(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	c := startCluster(t, 2)
 	var r raftReport

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // killRounds is the number of bootstraps that TestBootstrapKill disturbs, 0 for the default.
@@ -18,9 +20,10 @@ var killRounds = 0
 // Nodes are killed at random moments of the bootstrap and restarted: there are never two clusters, and in the end one
 // serves.
 func TestBootstrapKill(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	if killRounds == 0 {
-		killRounds = rounds(2, 1)
+		killRounds = 2
 	}
 	if text := os.Getenv("NDRING_BOOTSTRAPS"); text != "" {
 		fmt.Sscan(text, &killRounds)

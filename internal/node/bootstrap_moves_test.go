@@ -3,10 +3,13 @@ package node
 import (
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // A node whose seeds also belong to another cluster stays in its own, and logs a warning.
 func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "other")
 	ours, other := all[:3], all[3]
@@ -37,6 +40,7 @@ func TestBootstrapWithASeedOfAnotherCluster(t *testing.T) {
 
 // All nodes stop and come back with new addresses: they are the same cluster again without an operator.
 func TestBootstrapWithNewAddresses(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	for _, test := range []struct {
 		name string
@@ -85,6 +89,7 @@ func TestBootstrapWithNewAddresses(t *testing.T) {
 
 // The shards of a stopped node are unavailable, with its name in the error, until it comes back.
 func TestBootstrapThenOneNodeStops(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

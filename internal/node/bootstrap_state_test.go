@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // inParallel stops members concurrently.
@@ -23,6 +25,7 @@ func inParallel(end func(*member), all ...*member) {
 
 // A cluster restarted with the flags of its bootstrap is the same cluster.
 func TestBootstrapOverAFinishedCluster(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)
@@ -61,6 +64,7 @@ func TestBootstrapOverAFinishedCluster(t *testing.T) {
 
 // Without a majority of the voters' folders there is no cluster, and never a second one.
 func TestBootstrapOverOneFolderOfThree(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

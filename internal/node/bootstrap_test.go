@@ -5,10 +5,13 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // Nodes started in any order, at once or one after the other, with different seeds, make one cluster.
 func TestBootstrapInAnyOrder(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	names := []string{"n1", "n2", "n3", "n4", "n5"}
 	for _, test := range []struct {

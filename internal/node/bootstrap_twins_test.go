@@ -2,6 +2,8 @@ package node
 
 import (
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // fails waits until a member's process has ended with an error, and checks that its last log line contains all parts.
@@ -38,6 +40,7 @@ func TestBootstrapOfOneFolderTwice(t *testing.T) {
 
 // Of two nodes with one name, the one started later exits, with or without an existing cluster.
 func TestBootstrapOfOneNodeTwice(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	for name, early := range map[string]bool{"at once": true, "in a cluster": false} {
 		t.Run(name, func(t *testing.T) {

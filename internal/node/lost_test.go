@@ -8,6 +8,7 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // rejoinOn does what ndctl raft rejoin does to the folder of a stopped member.
@@ -45,6 +46,7 @@ func (m *member) saysLost(what string, args ...string) {
 
 // A voter that loses its log does not start. As another server it comes back with its arrays.
 func TestMemberWithoutItsLogRejoins(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

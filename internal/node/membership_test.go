@@ -4,10 +4,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // A dead node is forgotten: its shards begin empty on the others. It may come back without its arrays.
 func TestMembershipForget(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // recoverOn does what ndctl raft recover does with the folder of a member that does not run.
@@ -122,6 +123,7 @@ func (a arrays) ofSlots(t *testing.T, m *member) arrays {
 // Three of five voters are lost. Of the two that are left, one is recovered that was down and knows less than the
 // other, which runs all the time and adopts the topology of the recovered one.
 func TestRecoveryOfTwoOfFive(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3", "n4", "n5")
 	startAll(all)

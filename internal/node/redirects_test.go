@@ -7,11 +7,14 @@ import (
 	"testing"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // Shards that move while clients use them cost an unmodified client no error: no two nodes redirect it to each other
 // until it gives up.
 func TestNoRedirectLoops(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	quiet()
 	nodes := openCluster(t, 3, "--shards", "256")

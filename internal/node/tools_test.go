@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // tool returns the path of a program of Debian's redis-tools.
@@ -101,6 +103,7 @@ func TestRedisCLI(t *testing.T) {
 
 // What redis-cli does at a terminal, which script provides.
 func TestRedisCLIAtATerminal(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	cli, script, n := tool(t, "redis-cli"), tool(t, "script"), openNode(t)
 	fill(t, n)
