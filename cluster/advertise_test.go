@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 func TestBetterAddress(t *testing.T) {
@@ -47,6 +49,7 @@ func TestBetterAddress(t *testing.T) {
 
 // Others know a moved node at its new address, even after gossip has given up the old one.
 func TestMembersSeeAMovedNodeAtItsNewAddress(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	a := nw.start(t, testConfig(t, "a", 2))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 func TestNodeWithoutSeedsIsAClusterOfOne(t *testing.T) {
@@ -186,6 +188,7 @@ func TestDataFolderOfAnotherClusterIsRejected(t *testing.T) {
 // A node of another cluster now runs at the address of a member in the book. It is rejected, and
 // nothing else happens.
 func TestForeignNodeAtAnAddressInTheBook(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)
@@ -274,6 +277,7 @@ func TestDifferentNumberOfShardsIsRejected(t *testing.T) {
 // All nodes restart at new addresses. The addresses in their books lead nowhere, so each node but
 // the first needs one seed.
 func TestAllNodesComeBackWithNewAddresses(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 3, onDisk)

@@ -1,19 +1,16 @@
 package cluster
 
 import (
-	"flag"
 	"os"
 	"testing"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
-// TestMain runs more tests in parallel under -short: they spend their time on timers of raft and
-// gossip, not on the processor.
+// Most tests wait for timers of raft and gossip.
 func TestMain(m *testing.M) {
-	flag.Parse()
-	chosen := false
-	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
-	if testing.Short() && !raceDetector && !chosen {
-		flag.Set("test.parallel", "8")
+	if !raceDetector {
+		slowtest.Parallel(16)
 	}
 	os.Exit(m.Run())
 }

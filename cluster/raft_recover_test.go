@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // openRecovery reads the data folder of a stopped node.
@@ -261,6 +262,7 @@ func TestTransportRejectsEarlierRecoveries(t *testing.T) {
 // The recovered node was away. It never learned of a node that joined since, nor of a restart of
 // another one. Both kept running.
 func TestRecoveryOfANodeThatWasAway(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nw := newNetwork()
 	nodes, configs := bootstrap(t, nw, 5, onDisk)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // goRedisCluster is go-redis as users set it up, with the address of one node.
@@ -198,6 +200,7 @@ func testGoEveryNode(ctx context.Context, t *testing.T, client *redis.ClusterCli
 
 // Empty shards move to a joining node: the slot maps of clients are stale until a redirect.
 func TestGoRedisFollowsShardsToANewNode(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	nodes := openCluster(t, 2)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // runTool runs a program that must exit with 0, and returns both of its outputs.
@@ -29,6 +30,7 @@ func runTool(t *testing.T, stdin, path string, args ...string) string {
 }
 
 func TestRedisCLIAgainstThreeNodes(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	cli, nodes := tool(t, "redis-cli"), openCluster(t, 3)
 	for _, protocol := range []string{"-2", "-3"} {
@@ -80,6 +82,7 @@ var (
 )
 
 func TestRedisCLILooksAtThreeNodes(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	cli, nodes := tool(t, "redis-cli"), openCluster(t, 3)
 	want := map[string]string{}
@@ -122,6 +125,7 @@ func TestRedisCLILooksAtThreeNodes(t *testing.T) {
 
 // Many clients are built on hiredis. It does not know clusters: the program does what those clients do.
 func TestHiredisAgainstThreeNodes(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	gcc := tool(t, "gcc")
 	if out, err := exec.CommandContext(t.Context(), gcc, "-E", "-o", os.DevNull, "-include", "hiredis/hiredis.h", "-x", "c", os.DevNull).CombinedOutput(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // With this environment variable, the test binary is the ndring program.
@@ -27,10 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Run(os.Args[1:], "1.2.3-test", nil, os.Stdout, os.Stderr))
 	}
-	flag.Parse()
-	if testing.Short() { // most tests wait for timers of a cluster, not for a processor
-		_ = flag.Set("test.parallel", "8")
-	}
+	slowtest.Parallel(8) // most tests wait for timers of a cluster
 	os.Exit(tests(m))
 }
 

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/internal/resptest"
+	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // Clients without the password send pipelines and read no replies, on a node with little memory left: no key is
 // evicted for them, no write is refused, and the node needs no more memory afterwards.
 func TestStrangersEvictNothing(t *testing.T) {
+	slowtest.Skip(t)
 	t.Parallel()
 	const strangers, room = 200, 10 << 20
 	p := startBuilt(t, "--requirepass", "secret", "--maxmemory-policy", "allkeys-lru")
