@@ -8,25 +8,11 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
-
-// endless is a stream that repeats a command forever.
-type endless struct {
-	command string
-	at      int
-}
-
-func (e *endless) Read(b []byte) (n int, err error) {
-	for n < len(b) {
-		took := copy(b[n:], e.command[e.at:])
-		n += took
-		e.at = (e.at + took) % len(e.command)
-	}
-	return n, nil
-}
 
 // benchCluster is a cluster of one node.
 type benchCluster struct {
@@ -58,7 +44,7 @@ func BenchmarkDispatch(b *testing.B) {
 				defer theirs.Close()
 				c := newConn(s, ours, "default", 1)
 				defer c.end()
-				c.reader = resp.NewReader(resp.Stream(&endless{command: text}), pool, new(memory.Pool), resp.NewBudget(1<<30), limits, nil, nil)
+				c.reader = resp.NewReader(resp.Stream(&resptest.Endless{Command: text}), pool, new(memory.Pool), resp.NewBudget(1<<30), limits, nil, nil)
 				for pb.Next() {
 					args, err := c.reader.Next()
 					if err != nil {

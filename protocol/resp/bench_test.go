@@ -5,23 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
 )
-
-// endless repeats a command without end.
-type endless struct {
-	command string
-	at      int
-}
-
-func (e *endless) Read(b []byte) (n int, err error) {
-	for n < len(b) {
-		took := copy(b[n:], e.command[e.at:])
-		n += took
-		e.at = (e.at + took) % len(e.command)
-	}
-	return n, nil
-}
 
 func BenchmarkReader(b *testing.B) {
 	for name, text := range map[string]string{
@@ -32,7 +18,7 @@ func BenchmarkReader(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			limits := testLimits
 			limits.MaxBulk, limits.MaxSkip = 1<<20, 1<<20
-			r := NewReader(Stream(&endless{command: text}), new(memory.Pool), new(memory.Pool), NewBudget(1<<30), limits, nil, nil)
+			r := NewReader(Stream(&resptest.Endless{Command: text}), new(memory.Pool), new(memory.Pool), NewBudget(1<<30), limits, nil, nil)
 			b.SetBytes(int64(len(text)))
 			b.ReportAllocs()
 			for b.Loop() {
