@@ -43,12 +43,17 @@ func (w *Writer) Error(err error) { w.ErrorText(w.errorText(err)) }
 
 // ErrorText writes an error reply with a text that begins with its prefix.
 func (w *Writer) ErrorText(text string) {
+	w.countError(text)
+	w.Out.tail = redcon.AppendError(w.Out.space(), text)
+}
+
+// countError counts an error reply.
+func (w *Writer) countError(text string) {
 	w.errors++
 	w.lastError = text
 	if w.onError != nil {
 		w.onError(text)
 	}
-	w.Out.tail = redcon.AppendError(w.Out.space(), text)
 }
 
 // Errors returns the number of error replies since the start.
