@@ -43,6 +43,14 @@ func (l *Log) Sync(to Position) error {
 	return nil
 }
 
+// Synced reports whether all up to a position survives the end of the machine; an error says that it is unknown,
+// because the log has stopped.
+func (l *Log) Synced(to Position) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.synced >= to, l.failed
+}
+
 // finishSync records that all of b was synced. The caller holds syncing.
 func (l *Log) finishSync(b *syncBatch) {
 	l.disk.counters.syncs.Add(1)

@@ -88,7 +88,7 @@ func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 		}
 	}
 	defer inside.Release() // also after a panic
-	c.keys.shard = inside
+	c.keys.shard = settledShard{inside}
 	s.execute(c, k)
 }
 

@@ -56,7 +56,7 @@ func flush(c *call, store *shard.Store) {
 			return
 		}
 	}
-	if err := store.Flush(); err != nil {
+	if err := settleAll(store.Flush()); err != nil {
 		c.replies.Error(err)
 		return
 	}

@@ -28,7 +28,7 @@ func mustLab(t *testing.T, fs vfs.FS, fsync FsyncPolicy) *lab {
 func (l *lab) put(key string, n int, at int64) Version {
 	l.t.Helper()
 	v, _ := l.value(key, n, false)
-	o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Expiry: Expiry{At: at}})
+	o, err := settled(l.of(key).Set(Write{Key: []byte(key), Value: v, Expiry: Expiry{At: at}}))
 	return must(l.t, o, err).Version
 }
 
@@ -52,7 +52,7 @@ func TestDeadlinesOverARestart(t *testing.T) {
 	l.put("later", 10, l.now+5000)
 	l.put("freed", 10, l.now+10)
 	must(t, true, func() error {
-		_, err := l.of("later").Expire([]byte("later"), l.now+9000, ExpireCondition{})
+		_, err := settled(l.of("later").Expire([]byte("later"), l.now+9000, ExpireCondition{}))
 		return err
 	}())
 	l.now += 20
@@ -129,7 +129,7 @@ func TestVersionsAndRequestsOverARestart(t *testing.T) {
 			must(t, 0, l.of("k").snapshots.write(true))
 		}
 		v, _ := l.value("n", 10, false)
-		o, err := l.of("new").Set(Write{Key: []byte("new"), Value: v, Condition: IfMissing, RequestID: "once"})
+		o, err := settled(l.of("new").Set(Write{Key: []byte("new"), Value: v, Condition: IfMissing, RequestID: "once"}))
 		if must(t, o, err); !o.Done {
 			t.Errorf("start %d: a repeat was not recognized", i)
 		}
@@ -257,18 +257,18 @@ func TestDiskReserve(t *testing.T) {
 	mem.SetFree(999)
 	l.disk.guard.check()
 	v, _ := l.value("x", 10, false)
-	if _, err := l.of("x").Set(Write{Key: []byte("x"), Value: v}); !errors.Is(err, ErrDiskFull) {
+	if _, err := settled(l.of("x").Set(Write{Key: []byte("x"), Value: v})); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("a write: %v", err)
 	}
 	v, _ = l.value("y", 10, true)
-	if err := l.of("x").SetAll([]Write{{Key: []byte("x"), Value: v}}); !errors.Is(err, ErrDiskFull) {
+	if err := settle(l.of("x").SetAll([]Write{{Key: []byte("x"), Value: v}})); !errors.Is(err, ErrDiskFull) {
 		t.Errorf("writes: %v", err)
 	}
 	if !l.has("k") {
 		t.Error("reads fail")
 	}
-	done, err := l.of("k").Expire([]byte("k"), l.now+1000, ExpireCondition{})
-	n, err2 := l.of("k").Delete(keys("k"))
+	done, err := settled(l.of("k").Expire([]byte("k"), l.now+1000, ExpireCondition{}))
+	n, err2 := settled(l.of("k").Delete(keys("k")))
 	if !done || n != 1 || err != nil || err2 != nil {
 		t.Errorf("%v %v, %v %v", done, err, n, err2)
 	}
@@ -316,7 +316,7 @@ func TestBackgroundWorkOnFiles(t *testing.T) {
 		l.put(fmt.Sprint("gone", i), persistence.BlobBytes-100, 0)
 	}
 	must(t, 0, l.Disk().Save())
-	must(t, 0, l.Store.Flush())
+	must(t, 0, settleAll(l.Store.Flush()))
 	wait("the files of deleted values to be removed", func(s DiskStats) bool { return s.Bytes < 8<<20 })
 	l.put("a", 10, 0)
 	must(t, 0, l.Disk().SaveInBackground())
@@ -331,7 +331,7 @@ func TestBackgroundWorkOnFiles(t *testing.T) {
 		}
 	}
 	v, _ := l.value("late", 10, false)
-	if _, err := l.of("late").Set(Write{Key: []byte("late"), Value: v}); !errors.Is(err, ErrDisk) {
+	if _, err := settled(l.of("late").Set(Write{Key: []byte("late"), Value: v})); !errors.Is(err, ErrDisk) {
 		t.Errorf("a write after Close: %v", err)
 	}
 	l.Store.disk.folder = nil

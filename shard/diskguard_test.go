@@ -35,7 +35,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 
 func (l *lab) tryPut(key string, n int) error {
 	v, _ := l.value(key, n, false)
-	_, err := l.of(key).Set(Write{Key: []byte(key), Value: v})
+	_, err := settled(l.of(key).Set(Write{Key: []byte(key), Value: v}))
 	return err
 }
 
@@ -63,7 +63,7 @@ func TestDeletesOnAFullDisk(t *testing.T) {
 	mem.SetSize(2<<20 - l.mustFree(mem)) // another program uses the rest, to the last byte
 	for i := range n {
 		key := fmt.Sprint("key ", i)
-		if deleted, err := l.of(key).Delete(keys(key)); deleted != 1 || err != nil {
+		if deleted, err := settled(l.of(key).Delete(keys(key))); deleted != 1 || err != nil {
 			t.Fatalf("delete %d of %d: %v", i, n, err)
 		}
 		if i == n/2 {
@@ -102,15 +102,15 @@ func TestDeleteOnAnExhaustedDisk(t *testing.T) {
 	must(t, 0, l.tryPut(key, 10))
 	mem.SetSize(1) // another program uses more than was kept back
 	for i := range int64(1000) {
-		if _, err := l.of(key).Expire([]byte(key), l.now+1000+i, ExpireCondition{}); err == nil {
+		if _, err := settled(l.of(key).Expire([]byte(key), l.now+1000+i, ExpireCondition{})); err == nil {
 			continue // into the last block of the file
 		}
-		_, err := l.of(key).Delete(keys(key))
+		_, err := settled(l.of(key).Delete(keys(key)))
 		if !errors.Is(err, ErrDiskExhausted) || !vfs.NoSpace(err) || strings.Contains(err.Error(), "delete keys,") || !l.has(key) {
 			t.Errorf("%v", err)
 		}
 		mem.SetSize(0)
-		deleted, err := l.of(key).Delete(keys(key))
+		deleted, err := settled(l.of(key).Delete(keys(key)))
 		if must(t, deleted, err) != 1 {
 			t.Error("the key is missing once there is space again")
 		}
@@ -199,7 +199,7 @@ func TestSpaceBecomesFreeAfterTheStart(t *testing.T) {
 	must(t, 0, mem.Remove("data/RESERVE"))
 	mem.SetSize(1)
 	l = openFull(t, mem, &said)
-	if _, err := l.of("k").Delete(keys("k")); !errors.Is(err, ErrDiskExhausted) {
+	if _, err := settled(l.of("k").Delete(keys("k"))); !errors.Is(err, ErrDiskExhausted) {
 		t.Errorf("a delete: %v", err)
 	}
 	mem.SetSize(0)

@@ -29,6 +29,13 @@ var (
 	ErrDiskBusy = errors.New("the disk cannot keep up with the writes, try again")
 	// ErrUncertain is returned when a write is done and a restart may lose it.
 	ErrUncertain = outcome.ErrUncertain
+	// ErrNoReplicas is returned for a write, before anything has happened, when too few copies of the shard would
+	// have to acknowledge it.
+	ErrNoReplicas = errors.New("too few copies of the shard are in sync")
+	// ErrTryAgain is returned when the shard may not answer reads now: it has lost touch with its other copies.
+	ErrTryAgain = errors.New("the shard has lost touch with its other copies, try again")
+	// ErrBusy is returned for a write with a request id when the shard knows too many recent ones.
+	ErrBusy = errors.New("too many requests with an id in a short time, try again")
 	// ErrSaving is returned when a save is requested while another one is running.
 	ErrSaving = errors.New("Background save already in progress")
 	// ErrNoDisk is returned when a save is requested and the node has no data folder.

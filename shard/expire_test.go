@@ -55,9 +55,9 @@ func TestExpireChangesOnlyItsValue(t *testing.T) {
 					sh := l.of(asked)
 					l.put(asked, before, 1_001_000)
 					l.put(asked, lost, 1_002_000)
-					done, err := sh.Expire([]byte(asked), max(at, 1_003_000), ExpireCondition{})
+					done, err := settled(sh.Expire([]byte(asked), max(at, 1_003_000), ExpireCondition{}))
 					if at == 0 {
-						done, err = sh.Persist([]byte(asked))
+						done, err = settled(sh.Persist([]byte(asked)))
 					}
 					if must(t, done, err); !done {
 						t.Fatal("the deadline was not changed")

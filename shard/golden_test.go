@@ -53,7 +53,7 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 func (l *lab) request(key, id string, condition Condition, at int64) bool {
 	l.t.Helper()
 	v, _ := l.value(key+id, 10, false)
-	o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: condition, Expiry: Expiry{At: at}, RequestID: id})
+	o, err := settled(l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: condition, Expiry: Expiry{At: at}, RequestID: id}))
 	return must(l.t, o, err).Done
 }
 
@@ -70,13 +70,16 @@ func goldenFolder(t *testing.T) *vfs.Mem {
 	}
 	requests("saved")
 	must(t, 0, sh.snapshots.write(false)) // of a single value: the order of values varies
-	must(t, 0, sh.Flush())
+	must(t, 0, settle(sh.Flush()))
 	requests("flushed")
 	l.put("{0}short", 10, goldenNow+1000)
 	l.put("{0}long", 10, goldenNow+1000)
-	must(t, 0, func() error { _, err := sh.Expire([]byte("{0}long"), goldenNow+9000, ExpireCondition{}); return err }())
+	must(t, 0, func() error {
+		_, err := settled(sh.Expire([]byte("{0}long"), goldenNow+9000, ExpireCondition{}))
+		return err
+	}())
 	l.put("{0}kept", 10, goldenNow+1000)
-	must(t, 0, func() error { _, err := sh.Persist([]byte("{0}kept")); return err }())
+	must(t, 0, func() error { _, err := settled(sh.Persist([]byte("{0}kept"))); return err }())
 	other := l.of("{1}k")
 	l.request("{1}k", "of another life", IfMissing, 0)
 	l.closeAll()

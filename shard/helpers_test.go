@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -49,29 +51,53 @@ func must[T any](t testing.TB, value T, err error) T {
 	return value
 }
 
+// settle waits until a change is committed and durable.
+func settle(f Future, err error) error {
+	if err != nil {
+		return err
+	}
+	return f.Wait(context.Background())
+}
+
+// settled is settle for a change with a result. As for a client, an error says nothing of the result.
+func settled[T any](result T, f Future, err error) (T, error) {
+	if err = settle(f, err); err != nil {
+		return *new(T), err
+	}
+	return result, nil
+}
+
+// settleAll is settle for several changes.
+func settleAll(futures []Future, err error) error {
+	for _, f := range futures {
+		err = errors.Join(err, f.Wait(context.Background()))
+	}
+	return err
+}
+
 func (f *fixture) Set(w Write) Outcome {
-	o, err := f.Shard.Set(w)
+	o, err := settled(f.Shard.Set(w))
 	return must(f.t, o, err)
 }
 
-func (f *fixture) SetAll(writes []Write) { must(f.t, 0, f.Shard.SetAll(writes)) }
+func (f *fixture) SetAll(writes []Write) { must(f.t, 0, settle(f.Shard.SetAll(writes))) }
 
 func (f *fixture) Delete(keys [][]byte) int {
-	n, err := f.Shard.Delete(keys)
+	n, err := settled(f.Shard.Delete(keys))
 	return must(f.t, n, err)
 }
 
 func (f *fixture) Expire(key []byte, at int64, condition ExpireCondition) bool {
-	done, err := f.Shard.Expire(key, at, condition)
+	done, err := settled(f.Shard.Expire(key, at, condition))
 	return must(f.t, done, err)
 }
 
 func (f *fixture) Persist(key []byte) bool {
-	done, err := f.Shard.Persist(key)
+	done, err := settled(f.Shard.Persist(key))
 	return must(f.t, done, err)
 }
 
-func (f *fixture) Flush() { must(f.t, 0, f.Shard.Flush()) }
+func (f *fixture) Flush() { must(f.t, 0, settle(f.Shard.Flush())) }
 
 func (f *fixture) set(key, text string, change ...func(*Write)) Outcome {
 	w := Write{Key: []byte(key), Value: f.value(text)}

@@ -176,16 +176,16 @@ func (c *clockRun) run(clean bool) {
 			c.safe = c.model.clone()
 		case 5:
 			if c.r.IntN(3) == 0 {
-				must(c.t, 0, c.shard().Flush())
+				must(c.t, 0, settle(c.shard().Flush()))
 				clear(c.model.keys)
 			}
 		default:
 			steps := 1 + c.r.IntN(2)*c.r.IntN(5)
-			must(c.t, 0, c.shard().Update(true, func(tx *Tx) {
+			must(c.t, 0, settle(c.shard().Update(true, func(tx *Tx) {
 				for range steps {
 					c.step(tx)
 				}
-			}))
+			})))
 		}
 		if c.logged {
 			c.safe = c.model.clone()

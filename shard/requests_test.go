@@ -27,10 +27,10 @@ const asked = "{0}k" // the key of all cases
 func requestCases() []requestCase {
 	some := func(l *lab) { l.put(asked, 10, 0) }
 	nx := func(w *Write, _ int64) { w.Condition = IfMissing }
-	gone := func(l *lab) { must(l.t, 0, l.Store.Flush()) }
+	gone := func(l *lab) { must(l.t, 0, settleAll(l.Store.Flush())) }
 	none := func(*lab) {}
 	deleted := func(l *lab) {
-		_, err := l.of(asked).Delete(keys(asked))
+		_, err := settled(l.of(asked).Delete(keys(asked)))
 		must(l.t, 0, err)
 	}
 	return []requestCase{
@@ -103,7 +103,7 @@ func TestRequestsOverARestart(t *testing.T) {
 						}
 						w.Value, _ = l.value("v", n, false)
 						c.write(&w, 1_000_000)
-						o, err := l.of(asked).Set(w)
+						o, err := settled(l.of(asked).Set(w))
 						return must(t, o, err)
 					}
 					first := send("once")
@@ -152,7 +152,7 @@ func TestRepeatWaitsForTheSync(t *testing.T) {
 		var first Outcome
 		_, err := sh.writer.runTx(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client disconnects before the sync
 		must(t, 0, err)
-		again, err := sh.Set(write())
+		again, err := settled(sh.Set(write()))
 		if must(t, again, err) != first || !again.Done {
 			t.Fatalf("a repeat: %v, the first attempt %v", again, first)
 		}
@@ -174,7 +174,7 @@ func TestRepeatNeedsNoSpace(t *testing.T) {
 	l := mustLab(t, mem, FsyncEverysec)
 	send := func() (Outcome, error) {
 		v, _ := l.value("v", persistence.BlobBytes, true)
-		return l.of(asked).Set(Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"})
+		return settled(l.of(asked).Set(Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"}))
 	}
 	first, err := send()
 	must(t, first, err)
@@ -195,12 +195,12 @@ func TestRequestsOfATransaction(t *testing.T) {
 		return Write{Key: []byte("k"), Value: f.value("v"), Condition: IfMissing, RequestID: id}
 	}
 	var outcomes []Outcome
-	must(t, 0, f.Update(true, func(tx *Tx) {
+	must(t, 0, settle(f.Update(true, func(tx *Tx) {
 		for _, id := range []string{"a", "a", "b", "b", "a"} {
 			o, err := tx.Set(write(id))
 			outcomes = append(outcomes, must(t, o, err))
 		}
-	}))
+	})))
 	done := Outcome{true, Version{epoch, 1}}
 	if want := []Outcome{done, done, {}, {}, done}; !slices.Equal(outcomes, want) {
 		t.Errorf("%v, want %v", outcomes, want)
@@ -220,7 +220,7 @@ func TestRequestsOfATransaction(t *testing.T) {
 	sh := l.of(asked)
 	refuse := func() (Outcome, error) {
 		v, _ := l.value("v", 10, false)
-		return sh.Set(Write{Key: []byte(asked), Value: v, Condition: IfPresent, RequestID: "once"})
+		return settled(sh.Set(Write{Key: []byte(asked), Value: v, Condition: IfPresent, RequestID: "once"}))
 	}
 	broken = true
 	if _, err := refuse(); !errors.Is(err, ErrDisk) {
@@ -243,7 +243,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	key := []byte(asked + strings.Repeat("k", 1000))
 	send := func(i int) Outcome {
 		v, _ := l.value("v", 10, false)
-		o, err := l.of(asked).Set(Write{Key: key, Value: v, Condition: IfPresent, RequestID: fmt.Sprint(i)})
+		o, err := settled(l.of(asked).Set(Write{Key: key, Value: v, Condition: IfPresent, RequestID: fmt.Sprint(i)}))
 		return must(t, o, err)
 	}
 	const n = maxRequests + 100
@@ -260,7 +260,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 			t.Errorf("%d requests are known", got)
 		}
 		v, _ := l.value("v", 10, false)
-		o, err := l.of(asked).Set(Write{Key: key, Value: v})
+		o, err := settled(l.of(asked).Set(Write{Key: key, Value: v}))
 		must(t, o, err)
 		if send(n - 1).Done {
 			t.Error("the newest request is unknown")
@@ -286,7 +286,7 @@ func TestLostWriteIsNotRemembered(t *testing.T) {
 	l := mustLab(t, mem, FsyncEverysec)
 	send := func(key string, n int) Outcome {
 		v, _ := l.value("v", n, false)
-		o, err := l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: IfMissing, RequestID: "once"})
+		o, err := settled(l.of(key).Set(Write{Key: []byte(key), Value: v, Condition: IfMissing, RequestID: "once"}))
 		return must(t, o, err)
 	}
 	kept := send("{0}before", 10)

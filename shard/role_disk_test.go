@@ -96,7 +96,7 @@ func TestStaleCopyIsCleared(t *testing.T) {
 			sh := l.of("k")
 			nx := func(id string) Outcome {
 				v, _ := l.value("x", 10, false)
-				o, err := sh.Set(Write{Key: []byte("k"), Value: v, Condition: IfMissing, RequestID: id})
+				o, err := settled(sh.Set(Write{Key: []byte("k"), Value: v, Condition: IfMissing, RequestID: id}))
 				return must(t, o, err)
 			}
 			first := nx("one")

@@ -108,9 +108,9 @@ func TestHandoverLosesNoWrite(t *testing.T) {
 				}
 				if there {
 					stored.Add(-1) // before: an entry being deleted may exist or not
-					must(t, 0, func() error { _, err := sh.Delete([][]byte{key}); return err }())
+					must(t, 0, func() error { _, err := settled(sh.Delete([][]byte{key})); return err }())
 				} else {
-					must(t, 0, func() error { _, err := sh.Set(Write{Key: key, Value: f.value("x")}); return err }())
+					must(t, 0, func() error { _, err := settled(sh.Set(Write{Key: key, Value: f.value("x")})); return err }())
 					stored.Add(1)
 				}
 				there = !there
@@ -225,7 +225,7 @@ func TestClosedShardsAreSkipped(t *testing.T) {
 	t.Cleanup(store.Release)
 	put := func(key string, at int64) *Shard {
 		sh := store.shards[position([]byte(key))>>hashBits/1024]
-		_, err := sh.Set(Write{Key: []byte(key), Value: f.value("x"), Expiry: Expiry{At: at}})
+		_, err := settled(sh.Set(Write{Key: []byte(key), Value: f.value("x"), Expiry: Expiry{At: at}}))
 		must(t, 0, err)
 		return sh
 	}
@@ -254,7 +254,7 @@ func TestClosedShardsAreSkipped(t *testing.T) {
 			t.Fatalf("RandomKey() = %q, %v", key, ok)
 		}
 	}
-	must(t, 0, store.Flush())
+	must(t, 0, settleAll(store.Flush()))
 	wantKeys(0)
 	if key, ok := store.RandomKey(); ok {
 		t.Errorf("RandomKey() = %q", key)
@@ -311,14 +311,14 @@ func TestNextEpochHidesNothing(t *testing.T) {
 		}
 	})
 	for range 2000 {
-		_, err := sh.Set(Write{Key: key, Value: f.value("x")})
+		_, err := settled(sh.Set(Write{Key: key, Value: f.value("x")}))
 		must(t, 0, err)
 		keys, _ := store.Scan(0, 100)
 		random, ok := store.RandomKey()
 		if ofSlot := store.KeysInSlot(slot, 10); len(keys) != 1 || len(ofSlot) != 1 || !ok {
 			t.Errorf("Scan() = %q, KeysInSlot() = %q, RandomKey() = %q", keys, ofSlot, random)
 		}
-		must(t, 0, store.Flush())
+		must(t, 0, settleAll(store.Flush()))
 		if n := sh.Keys(); n != 0 {
 			t.Errorf("%d keys are left by Flush", n)
 		}

@@ -88,7 +88,7 @@ func (s *script) step() {
 			w.Condition = IfMissing
 		}
 		var o Outcome
-		o, err = sh.Set(w)
+		o, err = settled(sh.Set(w))
 		if err == nil && o.Done {
 			at := w.Expiry.At
 			if w.Expiry.Keep {
@@ -101,7 +101,7 @@ func (s *script) step() {
 	case what < 12:
 		kind = "delete"
 		var n int
-		n, err = sh.Delete(keys(key, key))
+		n, err = settled(sh.Delete(keys(key, key)))
 		if err == nil && n != boolInt(there) && s.shadow[id] == nil {
 			s.t.Errorf("op %d: deleted %d", s.n, n)
 		}
@@ -112,7 +112,7 @@ func (s *script) step() {
 		kind = "expire"
 		at := s.now + 5000 + s.r.Int64N(100_000)
 		var done bool
-		done, err = sh.Expire([]byte(key), at, ExpireCondition{})
+		done, err = settled(sh.Expire([]byte(key), at, ExpireCondition{}))
 		if err == nil && done {
 			s.change(id, func(st state) { f := st[key]; f.at = at; st[key] = f })
 		}
@@ -123,7 +123,7 @@ func (s *script) step() {
 		kind = "flush"
 		if s.r.IntN(4) == 0 {
 			had := len(s.last(id)) > 0
-			if err = sh.Flush(); err == nil && had {
+			if err = settle(sh.Flush()); err == nil && had {
 				s.change(id, func(st state) { clear(st) })
 			}
 		}
@@ -174,7 +174,7 @@ func (s *script) step() {
 // batch performs several operations in one transaction.
 func (s *script) batch(sh *Shard) error {
 	next := maps.Clone(s.last(sh.id))
-	err := sh.Update(true, func(tx *Tx) {
+	err := settle(sh.Update(true, func(tx *Tx) {
 		for range 1 + s.r.IntN(12) {
 			key := fmt.Sprintf("{%d}%d", s.r.IntN(4), s.r.IntN(4))
 			if s.of(key) != sh {
@@ -198,7 +198,7 @@ func (s *script) batch(sh *Shard) error {
 				}
 			}
 		}
-	})
+	}))
 	if err == nil && !maps.Equal(next, s.last(sh.id)) {
 		s.history[sh.id] = append(s.history[sh.id], next)
 	}

@@ -12,6 +12,7 @@ type Shard struct {
 	clock Clock
 	store *Store
 
+	copies                // what it knows of the other copies
 	role      Role        // whether this node serves it
 	writer    writer      // orders changes
 	index     index       // what readers see
@@ -23,6 +24,7 @@ func newShard(id int, store *Store) *Shard {
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, disk: &store.disk}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk}
+	s.copies = copies{writer: &s.writer}
 	s.role.init(id, &s.writer)
 	return s
 }
@@ -73,80 +75,82 @@ func (s *Shard) Mark(key []byte) Mark {
 }
 
 // Update runs a transaction: no other change comes in between, and readers see all that do changes
-// or nothing. An error means that nothing changed, unless it is ErrUncertain. Stores says that do
-// may store values, for which the disk must have room.
-func (s *Shard) Update(stores bool, do func(*Tx)) error {
+// or nothing. An error means that nothing changed. Stores says that do may store values, for which
+// the disk must have room.
+func (s *Shard) Update(stores bool, do func(*Tx)) (Future, error) {
 	if stores {
 		if err := s.store.disk.guard.wait(&s.role); err != nil {
-			return err
+			return Future{}, err
 		}
 	}
 	return s.writer.update(s, do)
 }
 
 // Set is Tx.Set.
-func (s *Shard) Set(w Write) (outcome Outcome, err error) {
+func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 	if w.RequestID != "" { // a repeat is answered even if the disk has no room
 		w.request = requestOf(w.Key, w.RequestID)
 		known := false
-		failed := s.writer.update(s, func(tx *Tx) { outcome, known = tx.answered(w.request) })
+		f, failed := s.writer.update(s, func(tx *Tx) { outcome, known = tx.answered(w.request) })
 		if failed != nil || known {
 			w.Value.Release()
-			return outcome, failed
+			return outcome, f, failed
 		}
 	}
 	if err := s.store.disk.guard.wait(&s.role); err != nil {
 		w.Value.Release()
-		return outcome, err
+		return outcome, f, err
 	}
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
-		return outcome, err
+		return outcome, f, err
 	}
-	if failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.Set(w) }); failed != nil {
-		return Outcome{}, failed
+	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.Set(w) })
+	if failed != nil {
+		return Outcome{}, f, failed
 	}
-	return outcome, err
+	return outcome, f, err
 }
 
 // SetAll is Tx.SetAll.
-func (s *Shard) SetAll(writes []Write) (err error) {
+func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 	if err := s.store.disk.guard.wait(&s.role); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
-		return err
+		return f, err
 	}
 	if err := s.writer.prepareAll(writes); err != nil {
-		return err
+		return f, err
 	}
-	return cmp.Or(s.writer.update(s, func(tx *Tx) { err = tx.SetAll(writes) }), err)
+	f, failed := s.writer.update(s, func(tx *Tx) { err = tx.SetAll(writes) })
+	return f, cmp.Or(failed, err)
 }
 
 // Delete is Tx.Delete.
-func (s *Shard) Delete(keys [][]byte) (deleted int, err error) {
-	failed := s.writer.update(s, func(tx *Tx) { deleted, err = tx.Delete(keys) })
-	return deleted, cmp.Or(failed, err)
+func (s *Shard) Delete(keys [][]byte) (deleted int, f Future, err error) {
+	f, failed := s.writer.update(s, func(tx *Tx) { deleted, err = tx.Delete(keys) })
+	return deleted, f, cmp.Or(failed, err)
 }
 
 // Expire is Tx.Expire.
-func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) (done bool, err error) {
-	failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
-	return done, cmp.Or(failed, err)
+func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) (done bool, f Future, err error) {
+	f, failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
+	return done, f, cmp.Or(failed, err)
 }
 
 // Persist is Tx.Persist.
-func (s *Shard) Persist(key []byte) (done bool, err error) {
-	failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Persist(key) })
-	return done, cmp.Or(failed, err)
+func (s *Shard) Persist(key []byte) (done bool, f Future, err error) {
+	f, failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Persist(key) })
+	return done, f, cmp.Or(failed, err)
 }
 
 // Flush removes all keys.
-func (s *Shard) Flush() error {
+func (s *Shard) Flush() (Future, error) {
 	end, err := s.writer.flush()
 	if err != nil {
-		return err
+		return Future{}, err
 	}
-	return s.writer.waitDurable(end)
+	return s.writer.future(s, end), nil
 }
 
 // Keys returns how many keys the shard has, served or not, including expired ones that are not

@@ -125,7 +125,7 @@ func (l *lab) storeMany() {
 	for i := range 3000 {
 		key := fmt.Sprint("key ", i)
 		v, _ := l.value(key, 20, false)
-		o, err := l.shardOf(topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v})
+		o, err := settled(l.shardOf(topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v}))
 		if must(l.t, o, err); !o.Done {
 			l.t.Fatal(key)
 		}
@@ -214,7 +214,7 @@ func TestOutOfDescriptors(t *testing.T) {
 				t.Errorf("a snapshot: %v", err)
 			}
 			v, _ := l.value("x", 10, false)
-			if _, err := l.of("other").Set(Write{Key: []byte("other"), Value: v}); !errors.Is(err, none) || !errors.Is(err, ErrDisk) {
+			if _, err := settled(l.of("other").Set(Write{Key: []byte("other"), Value: v})); !errors.Is(err, none) || !errors.Is(err, ErrDisk) {
 				t.Errorf("a write that needs a file: %v", err)
 			}
 			opens.set(nil)

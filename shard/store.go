@@ -165,15 +165,18 @@ func (s *Store) Epoch() (newest uint64) {
 }
 
 // Flush removes all keys of the shards that this node serves. After an error some of them may be left.
-func (s *Store) Flush() error {
-	var err error
+func (s *Store) Flush() (futures []Future, err error) {
 	for _, sh := range s.shards {
 		if sh.role.acquireSettled() {
-			err = errors.Join(err, sh.Flush())
+			f, failed := sh.Flush()
 			sh.Release()
+			err = errors.Join(err, failed)
+			if f != (Future{}) {
+				futures = append(futures, f)
+			}
 		}
 	}
-	return err
+	return futures, err
 }
 
 // Release frees all entries without logging it. The store must not be used afterwards.

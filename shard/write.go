@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,7 @@ import (
 //	runTx        check conditions, collect changes                   writer.mu
 //	append       give the changes their seqs, write them to the log  writer.mu
 //	apply        make them visible                                   writer.mu, index.mu
-//	waitDurable  under appendfsync always, sync the log              no lock
+//	Future.Wait  under appendfsync always, sync the log              no lock
 //
 // Eviction and expiry start at commit, which appends and then applies. Recovery applies what an
 // earlier run appended.
@@ -169,13 +168,13 @@ func (w *writer) discardWrite(write *Write) {
 	}
 }
 
-// update runs a transaction and waits until it is durable.
-func (w *writer) update(s *Shard, do func(*Tx)) error {
+// update runs a transaction and commits its changes.
+func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	end, err := w.runTx(s, do)
 	if err != nil {
-		return err
+		return Future{}, err
 	}
-	return w.waitDurable(end)
+	return w.future(s, end), nil
 }
 
 // runTx runs a transaction and commits its changes. It returns the position in the log that must be
@@ -259,16 +258,13 @@ func (w *writer) apply(changes []change, now int64) {
 	}
 }
 
-// waitDurable waits until the log up to a position survives a loss of power, if the reply has to
-// wait for that. No lock is held.
-func (w *writer) waitDurable(end persistence.Position) error {
+// future returns the future of changes that are in the log up to a position. Only appendfsync always makes a
+// reply wait for the disk.
+func (w *writer) future(s *Shard, end persistence.Position) Future {
 	if end == 0 || w.disk.fsync() != FsyncAlways {
-		return nil
+		return Future{}
 	}
-	if err := w.log.Sync(end); err != nil {
-		return fmt.Errorf("%w: the write is done, but a restart may lose it: %w", ErrUncertain, err)
-	}
-	return nil
+	return Future{shard: s, end: end}
 }
 
 // flush removes all keys.
