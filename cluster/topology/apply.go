@@ -23,6 +23,8 @@ var (
 	// ErrRefused is returned for an invalid op, and for one that would break an invariant of the topology,
 	// such as promoting a node that is not in the ISR.
 	ErrRefused = errors.New("refused")
+	// ErrFormat is returned for a topology or an op of a later format than this program knows. The node must stop.
+	ErrFormat = errors.New("the topology has a format that this program does not know: start a newer ndring")
 )
 
 // maxFirstEpoch leaves room for more changes than a cluster will ever see, so epochs never overflow.

@@ -147,5 +147,5 @@ func find(nodes []Node, id NodeID) (int, bool) {
 // Equal reports whether two rows of a node are equal.
 func (a Node) Equal(b Node) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Store == b.Store && a.Incarnation == b.Incarnation && a.Zone == b.Zone && a.BusHost == b.BusHost && a.BusPort == b.BusPort &&
-		a.State == b.State && maps.Equal(a.Listeners, b.Listeners)
+		a.State == b.State && a.Log == b.Log && a.Always == b.Always && maps.Equal(a.Listeners, b.Listeners)
 }

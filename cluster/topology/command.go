@@ -18,7 +18,17 @@ const (
 	AddLearner      Kind = "add-learner"      // Node, in Incarnation, starts to catch up
 	ExpandISR       Kind = "expand-isr"       // Node, in Incarnation, a learner, has caught up
 	TransferPrimary Kind = "transfer-primary" // Node, in Incarnation, replaces the primary that proposes this
+	DropLearner     Kind = "drop-learner"     // Node is no longer a learner
+	MarkUnclean     Kind = "mark-unclean"     // Node, in Incarnation, found damage in its copy; in any epoch
+	BeginEmpty      Kind = "begin-empty"      // the shard, whose last copy was wiped, may start empty
+	SetFormat       Kind = "set-format"       // the topology gets the rules of Format
 )
+
+// Reporter is a member that reported that it hears no primary, in the incarnation in which it did.
+type Reporter struct {
+	Node        NodeID `json:"node"`
+	Incarnation uint64 `json:"incarnation"`
+}
 
 // Op is one change of the topology.
 type Op struct {
@@ -35,6 +45,20 @@ type Op struct {
 	Shards   int    `json:"shards,omitempty"`
 	Replicas int    `json:"replicas,omitempty"`
 	Nodes    []Node `json:"nodes,omitempty"`
+	Format   int    `json:"format,omitempty"` // of Create and SetFormat
+	// Reporters, of Promote: members that reported in the expected epoch. One of them ends all commits and leases
+	// of that epoch, so a clean reporter has every committed write.
+	Reporters []Reporter `json:"reporters,omitempty"`
+	// Unclean, of Promote: Node need not be clean, because no member of the ISR is. Of NodeJoin: the copies of
+	// this node may lack what it acknowledged.
+	Unclean bool `json:"unclean,omitempty"`
+	// Takeover, of an unclean Promote: the operator vouches that the old primary is off.
+	Takeover bool `json:"takeover,omitempty"`
+	// Was, of NodeJoin: the incarnation before this start, as the data folder knows it.
+	Was uint64 `json:"was,omitempty"`
+	// SameLock, of NodeJoin: boot and lock file are those of the last start, so the process that started last
+	// with this folder has ended.
+	SameLock bool `json:"sameLock,omitempty"`
 	// Stores, of NodeJoin: earlier store ids of a data folder that lost raft's files and got a new store id.
 	// Copies under those ids are copies of this node.
 	Stores []string `json:"stores,omitempty"`

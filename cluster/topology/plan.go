@@ -14,7 +14,42 @@ const (
 	FlapPenalty = 60_000
 	// MaxFlaps is how often the liveness of a node may change in a minute.
 	MaxFlaps = 3
+	// ReportWait is how long after the first report of a shard the controller waits for the other members of the
+	// ISR that gossip sees alive.
+	ReportWait = 100
+	// UncleanWait is how long a shard without a clean copy waits for copies outside the ISR, once the ISR has reported.
+	UncleanWait = 60_000
+	// EmptyAfter is how long a shard whose last copy was wiped waits before it starts empty without an operator.
+	EmptyAfter = 60_000
 )
+
+// Values of View.EmptyShards: who decides that a shard whose last copy was wiped starts empty.
+const (
+	EmptyAuto     = "auto"     // the controller, after EmptyAfter
+	EmptyOperator = "operator" // an operator
+)
+
+// Point is the end of a copy: the version of its newest change.
+type Point struct {
+	Epoch uint64 `json:"epoch"`
+	Seq   uint64 `json:"seq"`
+}
+
+// Compare orders points: the greater one has more.
+func (p Point) Compare(o Point) int {
+	return cmp.Or(cmp.Compare(p.Epoch, o.Epoch), cmp.Compare(p.Seq, o.Seq))
+}
+
+// Report is a member's statement that it hears no primary of a shard in Epoch. It has accepted and acknowledged
+// nothing of that epoch since. A member repeats it until the row has another epoch.
+type Report struct {
+	Node        NodeID  `json:"node"`
+	Incarnation uint64  `json:"incarnation"`
+	Shard       ShardID `json:"shard"`
+	Epoch       uint64  `json:"epoch"`
+	Point       Point   `json:"point"` // what the copy has
+	At          int64   `json:"-"`     // ms of the controller's clock when this process first reported this epoch
+}
 
 // Liveness is what gossip knows about one node.
 type Liveness struct {
@@ -30,6 +65,15 @@ type View struct {
 	Now          int64 // ms
 	Nodes        map[NodeID]Liveness
 	NodesChanged int64 // ms of the last change of the set of members
+	// Reports has the newest report of each process, by shard. Plan ignores those of another epoch or incarnation.
+	Reports map[ShardID][]Report
+	// EmptyShards is EmptyAuto or EmptyOperator; anything else counts as EmptyOperator.
+	EmptyShards string
+	// WipedSince says of the nodes that WipedNodes returns since when, in ms, gossip has seen the node as it joined
+	// and no other process of its id. No entry: it does not.
+	WipedSince map[NodeID]int64
+	// Format is the format that the topology should have; an earlier one changes nothing.
+	Format int
 }
 
 // Plan returns the ops that the controller should propose. Once they are applied, the same view needs no more.

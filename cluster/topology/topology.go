@@ -45,6 +45,8 @@ type Node struct {
 	BusPort     int                `json:"busPort,omitempty"`
 	Listeners   map[string]Address `json:"listeners,omitempty"` // by listener name
 	State       NodeState          `json:"state,omitempty"`
+	Log         bool               `json:"log,omitempty"`    // it keeps a log of its shards on disk
+	Always      bool               `json:"always,omitempty"` // it syncs each write before it replies (appendfsync always)
 }
 
 // Label returns how messages show a node: its name and the start of its id, or the id alone.
@@ -58,13 +60,42 @@ func Label(name string, id NodeID) string {
 // Shard is one shard row. Its copies are identified by node and store: a node that joins with another
 // store leaves every ISR.
 type Shard struct {
-	Epoch      uint64   `json:"epoch"`              // every change of Primary or ISR raises it
+	// Epoch is the number of compare-and-swap. Every change of Primary, ISR or Unclean raises it, and so does
+	// whatever else makes an outstanding proposal of the primary impossible: then each proposal ends in another epoch.
+	Epoch      uint64   `json:"epoch"`
 	EmptySince uint64   `json:"born,omitempty"`     // epoch in which the shard last started empty: copies of earlier epochs are stale
 	Primary    NodeID   `json:"primary,omitempty"`  // the node that serves it; empty: none may
 	ISR        []NodeID `json:"isr,omitempty"`      // in-sync replicas, the primary included
 	Assigned   []NodeID `json:"assigned,omitempty"` // nodes that should have copies, the preferred primary first
 	Learners   []NodeID `json:"learners,omitempty"` // nodes whose copies are catching up
+
+	// LeaderEpoch is the epoch in which Primary, or the last one, became the primary. A primary with the same
+	// leader epoch in a later epoch goes on; with another one it starts over, even under the same name.
+	LeaderEpoch uint64 `json:"leaderEpoch,omitempty"`
+	// Unclean has the members of the ISR that may lack writes that they acknowledged. Each commit needs them, but
+	// they are promoted only when the ISR has no clean member.
+	Unclean []NodeID `json:"unclean,omitempty"`
+	// Damaged is true if an unclean member may lack more than a loss of power explains: its copy is damaged or
+	// older than what it acknowledged, or the ISR may be stale after a recovery of raft.
+	Damaged bool `json:"damaged,omitempty"`
+	// Relinquished is true if the last primary serves no more: it resigned, or another process holds its folder.
+	// Members then need not wait for its lease to end.
+	Relinquished bool `json:"relinquished,omitempty"`
+	// Unsealed is true if an unclean promotion has replaced a primary that may still serve: no member has ended
+	// its lease. Only a primary that is open clears it.
+	Unsealed bool `json:"unsealed,omitempty"`
+	// Wiped has the nodes that had the last copies and came back with another data folder. The shard starts empty
+	// once an operator says so, or EmptyAfter has passed. Nil once it may.
+	Wiped []NodeID `json:"wiped,omitempty"`
 }
+
+// The formats of a topology. A node that meets a later one than it knows must stop: it cannot know what its
+// ops mean, and would decide differently from the other nodes.
+const (
+	Format0      = 0 // the controller promotes by what gossip sees; rows have no fields for copies
+	Format1      = 1 // the controller promotes by reports of the members
+	LatestFormat = Format1
+)
 
 // Topology is the members of the cluster, the shard rows and the cluster-wide settings. It is immutable; a
 // change makes a new one.
@@ -85,6 +116,11 @@ type Topology struct {
 	// Forgotten has the last incarnation of each forgotten node. A repeated or late NodeJoin of that
 	// incarnation must not bring the node back; a later incarnation may join.
 	Forgotten map[NodeID]uint64 `json:"forgotten,omitempty"`
+	// Format says by which rules ops are applied. A topology keeps the rules of its format, so that old entries
+	// of the log come to the same topology as before, until SetFormat.
+	Format int `json:"format,omitempty"`
+	// PossibleLosses counts the decisions by which a shard may have lost acknowledged writes.
+	PossibleLosses uint64 `json:"possibleLosses,omitempty"`
 }
 
 // CheckShards returns an error that names the valid counts if n is not one.
