@@ -3,7 +3,6 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
 	"path"
 
@@ -15,7 +14,7 @@ type Disk struct {
 	fs      vfs.FS
 	dir     string
 	options Options
-	lock    io.Closer
+	lock    vfs.Lock
 
 	counters counters
 	identity Identity
@@ -85,9 +84,7 @@ func (d *Disk) start() error {
 			return err
 		}
 	}
-	m.bootID, m.clean = d.options.BootID, false
-	m.incarnation = d.options.NextIncarnation(m.incarnation)
-	d.identity.m = m
+	d.identity.begin(m, d.lock.ID(), &d.options)
 	if err := d.reserve.prepareStart(); err != nil {
 		return err
 	}

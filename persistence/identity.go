@@ -19,7 +19,9 @@ type Identity struct {
 	dir string
 	log *slog.Logger
 
-	fresh bool // this start wrote the folder's first manifest
+	fresh    bool   // this start wrote the folder's first manifest
+	was      uint64 // incarnation of the start before this one
+	sameLock bool   // the machine and the lock file are those of the last start
 
 	mu      sync.Mutex   // guards writing the manifest, and all below
 	m       nodeManifest // Invariant: once hasData is set, m.cluster never changes
@@ -32,6 +34,59 @@ func (i *Identity) Incarnation() uint64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.m.incarnation
+}
+
+// Was returns the number of the start before this one; 0 for none.
+func (i *Identity) Was() uint64 { return i.was }
+
+// SameLock reports whether this machine has not rebooted since the last start, and that start
+// locked the same file. Then the process of that start has ended, since this one has its lock, and
+// no copy of the folder has run since.
+func (i *Identity) SameLock() bool { return i.sameLock }
+
+// Unclean reports whether the copies of the folder may lack what they acknowledged. It holds from
+// the start that finds it out, over any number of starts, until ClearUnclean.
+func (i *Identity) Unclean() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.unclean
+}
+
+// ClearUnclean records that the cluster knows which copies are unclean: the node has learned that
+// its join was decided. When it returns, that is durable.
+func (i *Identity) ClearUnclean() error { return i.setUnclean(false) }
+
+// SetUnclean records that the copies of the folder may lack what they acknowledged, because someone
+// has changed or restored its files. The folder's node must not run. When it returns, that is
+// durable.
+func (i *Identity) SetUnclean() error { return i.setUnclean(true) }
+
+func (i *Identity) setUnclean(unclean bool) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m.unclean == unclean {
+		return nil
+	}
+	return i.change(func(m *nodeManifest) { m.unclean = unclean })
+}
+
+// begin makes the manifest that was found that of this start, which has locked a file. The caller
+// writes it.
+//
+// A start is unclean if the machine has rebooted and the last stop was not clean, even where every
+// reply waited for a sync; if the folder keeps no log; or if it locks another file than the last
+// start, so it may be an older copy. That the manifest names no lock, as those of an earlier
+// program, tells nothing.
+func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
+	rebooted, moved := found.bootID != o.BootID, found.lock != "" && found.lock != lock.String()
+	i.was = found.incarnation
+	i.sameLock = !rebooted && found.lock == lock.String()
+	i.m = found
+	if !i.fresh && (rebooted && !found.clean || moved || o.NoLog) {
+		i.m.unclean = true
+	}
+	i.m.bootID, i.m.clean, i.m.lock = o.BootID, false, lock.String()
+	i.m.incarnation = o.NextIncarnation(found.incarnation)
 }
 
 // Fresh reports whether this start created the folder, or is the first to use it.
@@ -87,13 +142,13 @@ func (i *Identity) SetRaftState(raft uuid.UUID) error {
 	return i.change(func(m *nodeManifest) { m.raft = raft })
 }
 
-// RenewStore gives the folder another store id and no raft state, and keeps its shards. The
-// folder's node must not run.
+// RenewStore gives the folder another store id and no raft state, and keeps its shards, which count
+// as unclean: nothing tells how old they are. The folder's node must not run.
 func (i *Identity) RenewStore() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.change(func(m *nodeManifest) {
-		m.store, m.raft = uuid.New(), uuid.UUID{}
+		m.store, m.raft, m.unclean = uuid.New(), uuid.UUID{}, true
 	})
 }
 

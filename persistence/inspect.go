@@ -31,9 +31,9 @@ func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 
 // RebuildManifest writes the MANIFEST of a folder that has lost it, from its other files. These do
 // not tell the number of shards. With the present boot id, the next start reads everything that is
-// whole.
+// whole. Nothing tells what is missing, so the copies are unclean.
 func RebuildManifest(fs vfs.FS, dir string, shards int, bootID string) error {
-	m := nodeManifest{shards: shards, bootID: bootID}
+	m := nodeManifest{shards: shards, bootID: bootID, unclean: true}
 	known := false
 	err := eachHeader(fs, dir, func(h *fileHeader) error {
 		switch {

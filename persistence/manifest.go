@@ -20,7 +20,9 @@ type nodeManifest struct {
 	shards         int
 	incarnation    uint64
 	bootID         string
-	clean          bool // the last stop synced every log
+	clean          bool   // the last stop synced every log
+	lock           string // which file was locked, as vfs.FileID says it; empty in a manifest of an earlier program
+	unclean        bool   // the copies may lack what they acknowledged, and the cluster may not know it yet
 }
 
 // incarnationLine holds the incarnation. Format 1 calls it epoch: when a node was alone, its shards
@@ -28,19 +30,26 @@ type nodeManifest struct {
 const incarnationLine = "epoch"
 
 func (m *nodeManifest) write(fs vfs.FS, dir string) error {
-	clean := "no"
-	if m.clean {
-		clean = "yes"
-	}
 	lines := []line{
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {incarnationLine, strconv.FormatUint(m.incarnation, 10)},
-		{"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", clean},
+		{"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", yesNo(m.clean)},
+		{"unclean", yesNo(m.unclean)},
+	}
+	if m.lock != "" {
+		lines = append(lines, line{"lock", m.lock})
 	}
 	if !m.raft.IsZero() {
 		lines = append(lines, line{"raft", m.raft.String()})
 	}
 	return vfs.WriteFile(fs, path.Join(dir, manifestName), encodeLines(lines))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }
 
 func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
@@ -57,6 +66,7 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	m.shards, errShards = strconv.Atoi(lines["shards"])
 	m.incarnation, errIncarnation = strconv.ParseUint(lines[incarnationLine], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
+	m.lock, m.unclean = lines["lock"], lines["unclean"] == "yes"
 	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}

@@ -16,6 +16,7 @@ type Options struct {
 	Log             *slog.Logger
 	Now             func() time.Time    // default time.Now
 	Rand            func([]byte)        // fills with random bytes; default crypto/rand
+	NoLog           bool                // the node appends no records: its shards have snapshots alone, which lack the newest writes
 	KeepAll         bool                // quarantine files instead of removing them
 	NextIncarnation func(uint64) uint64 // makes the incarnation of this start from that of the last one, 0 for none
 	Reserve         int64               // bytes set aside for what must go on when the disk is full; 0 for none

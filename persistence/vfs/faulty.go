@@ -1,9 +1,6 @@
 package vfs
 
-import (
-	"io"
-	"sync"
-)
+import "sync"
 
 // Faulty wraps a file system and lets its changes fail.
 type Faulty struct {
@@ -97,7 +94,7 @@ type faultyVolume struct {
 func (v faultyVolume) Sync() error { return v.f.do(v.Volume.Sync) }
 
 // Lock implements FS.
-func (f *Faulty) Lock(name string) (io.Closer, error) { return f.FS.Lock(name) }
+func (f *Faulty) Lock(name string) (Lock, error) { return f.FS.Lock(name) }
 
 type faultyFile struct {
 	File

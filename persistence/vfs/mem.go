@@ -24,6 +24,7 @@ type Mem struct {
 	durable names      // as synced
 	pending map[string][]nameChange
 	locks   map[string]bool
+	device  uint64
 	free    int64
 	size    int64 // capacity in bytes; 0 for no limit
 }
@@ -49,6 +50,14 @@ type inode struct {
 func NewMem() *Mem {
 	empty := names{map[string]*inode{}, map[string]bool{".": true, "/": true}}
 	return &Mem{now: empty, durable: empty.clone(), pending: map[string][]nameChange{}, locks: map[string]bool{}, free: 1 << 50}
+}
+
+// SetDevice sets the number of the disk: another one makes the files those of a copy, or of another
+// machine.
+func (m *Mem) SetDevice(n uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.device = n
 }
 
 // SetFree sets what Free returns on a disk without a limit.
@@ -104,7 +113,7 @@ func (m *Mem) Crash(r *rand.Rand) *Mem {
 		}
 	}
 	after := NewMem()
-	after.free, after.size = m.free, m.size
+	after.free, after.size, after.device = m.free, m.size, m.device
 	for _, dir := range slices.Sorted(maps.Keys(found.dirs)) { // parents come first
 		if after.now.dirs[path.Dir(dir)] {
 			after.now.dirs[dir] = true
@@ -146,7 +155,7 @@ func (m *Mem) Clone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	copied := NewMem()
-	copied.free, copied.size = m.free, m.size
+	copied.free, copied.size, copied.device = m.free, m.size, m.device
 	copied.now.dirs = maps.Clone(m.now.dirs)
 	for name, i := range m.now.files {
 		copied.now.files[name] = &inode{data: slices.Clone(i.data), synced: slices.Clone(i.data), dirty: map[int64]bool{}}
@@ -317,20 +326,23 @@ func (m *Mem) Free(string) (int64, error) {
 }
 
 // Lock implements FS.
-func (m *Mem) Lock(name string) (io.Closer, error) {
+func (m *Mem) Lock(name string) (Lock, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.locks[name] {
 		return nil, fmt.Errorf("another process uses %s", path.Dir(name))
 	}
 	m.locks[name] = true
-	return &memLock{m, name}, nil
+	return &memLock{m, name, FileID{m.device, 1}}, nil
 }
 
 type memLock struct {
 	m    *Mem
 	name string
+	id   FileID
 }
+
+func (l *memLock) ID() FileID { return l.id }
 
 func (l *memLock) Close() error {
 	l.m.mu.Lock()

@@ -103,7 +103,7 @@ func (OS) Free(dir string) (int64, error) {
 }
 
 // Lock implements FS.
-func (OS) Lock(name string) (io.Closer, error) {
+func (OS) Lock(name string) (Lock, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -115,8 +115,20 @@ func (OS) Lock(name string) (io.Closer, error) {
 		}
 		return nil, &os.PathError{Op: "flock", Path: name, Err: err}
 	}
-	return f, nil
+	var s unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &s); err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "fstat", Path: name, Err: err}
+	}
+	return osLock{f, FileID{uint64(s.Dev), s.Ino}}, nil
 }
+
+type osLock struct {
+	*os.File
+	id FileID
+}
+
+func (l osLock) ID() FileID { return l.id }
 
 type osFile struct{ *os.File }
 

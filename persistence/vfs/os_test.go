@@ -113,3 +113,36 @@ func TestErrorsAreKnown(t *testing.T) {
 		t.Error("nil counts as an error")
 	}
 }
+
+// A lock tells which file it is: the same one as long as the file stays, another one in a copy of
+// the folder.
+func TestLockID(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "LOCK")
+	var ids []FileID
+	for _, prepare := range []func() error{
+		func() error { return nil },
+		func() error { return nil },
+		func() error { // the new file exists before the old one goes, so it has another inode
+			if err := os.WriteFile(name+"2", nil, 0o600); err != nil {
+				return err
+			}
+			return os.Rename(name+"2", name)
+		},
+	} {
+		if err := prepare(); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := OS{}.Lock(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, lock.ID())
+		if err := lock.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids[0] == (FileID{}) || ids[0] != ids[1] || ids[1] == ids[2] {
+		t.Error(ids)
+	}
+}

@@ -7,6 +7,7 @@ package vfs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	iofs "io/fs"
 	"path"
@@ -35,8 +36,21 @@ type FS interface {
 	Free(dir string) (int64, error)
 	// Lock takes an exclusive lock, which lasts until it is closed. It fails if another process has
 	// it.
-	Lock(name string) (io.Closer, error)
+	Lock(name string) (Lock, error)
 }
+
+// Lock is a lock that this process holds.
+type Lock interface {
+	io.Closer
+	// ID returns which file is locked. A copy of the folder has another one.
+	ID() FileID
+}
+
+// FileID identifies a file on this machine as long as it exists. A device may have another number
+// after a reboot.
+type FileID struct{ Device, Inode uint64 }
+
+func (id FileID) String() string { return fmt.Sprintf("%d:%d", id.Device, id.Inode) }
 
 // File is an open file.
 type File interface {

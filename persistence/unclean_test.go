@@ -1,0 +1,157 @@
+package persistence
+
+import (
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/ndring/ndring/persistence/vfs"
+)
+
+// startAs opens a folder on a machine that was booted as boot.
+func startAs(t testing.TB, fs vfs.FS, boot string) *Disk {
+	t.Helper()
+	o := fixedOptions()
+	o.BootID = boot
+	return open(t, fs, o)
+}
+
+// usedOnce returns a folder that a node has used in boot "a", and stopped cleanly or was killed in.
+func usedOnce(t *testing.T, clean bool) *vfs.Mem {
+	t.Helper()
+	mem := vfs.NewMem()
+	d := startAs(t, mem, "a")
+	if d.Identity().Was() != 0 || d.Identity().SameLock() || d.Identity().Unclean() {
+		t.Fatalf("a new folder: was %d, same lock %v, unclean %v", d.Identity().Was(), d.Identity().SameLock(), d.Identity().Unclean())
+	}
+	recoverShard(t, d, 3)
+	appendAll(t, d.Log(3), put(1, "k", "v"))
+	if err := d.Close(clean); err != nil {
+		t.Fatal(err)
+	}
+	return mem
+}
+
+// A start is unclean after a loss of power, without a log, and with the lock of another folder; it
+// knows its last process only by the same boot and the same lock.
+func TestWhichStartsAreUnclean(t *testing.T) {
+	for name, tc := range map[string]struct {
+		clean                    bool // the last stop
+		boot                     string
+		device                   uint64
+		noLog, unclean, sameLock bool
+	}{
+		"a clean stop":                          {clean: true, boot: "a", sameLock: true},
+		"a kill":                                {boot: "a", sameLock: true},
+		"a clean stop, then a boot":             {clean: true, boot: "b"},
+		"a loss of power":                       {boot: "b", unclean: true},
+		"a copied folder":                       {clean: true, boot: "a", device: 9, unclean: true},
+		"a copied folder, on another machine":   {clean: true, boot: "b", device: 9, unclean: true},
+		"a folder without a log":                {clean: true, boot: "a", noLog: true, unclean: true, sameLock: true},
+		"a folder without a log, after a crash": {boot: "b", noLog: true, unclean: true},
+	} {
+		mem := usedOnce(t, tc.clean)
+		mem.SetDevice(tc.device)
+		o := fixedOptions()
+		o.BootID, o.NoLog = tc.boot, tc.noLog
+		d := open(t, mem, o)
+		if got := d.Identity(); got.Unclean() != tc.unclean || got.SameLock() != tc.sameLock || got.Was() != 7 || got.Incarnation() != 8 {
+			t.Errorf("%s: unclean %v, same lock %v, was %d, incarnation %d", name, got.Unclean(), got.SameLock(), got.Was(), got.Incarnation())
+		}
+	}
+}
+
+// An unclean start stays known until the cluster knows it: over kills, clean stops, and a loss of
+// power, until ClearUnclean has returned.
+func TestUncleanSurvivesRestarts(t *testing.T) {
+	mem := usedOnce(t, false)
+	mem = mem.Crash(rand.New(rand.NewPCG(1, 2)))
+	for _, clean := range []bool{false, true, false} {
+		d := startAs(t, mem, "b")
+		if !d.Identity().Unclean() {
+			t.Fatal("a restart has forgotten that the copies are unclean")
+		}
+		if err := d.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+		mem = mem.Clone()
+	}
+	d := startAs(t, mem, "b")
+	if err := d.Identity().ClearUnclean(); err != nil || d.Identity().Unclean() {
+		t.Fatal(err)
+	}
+	recoverShard(t, d, 3)
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	if d = startAs(t, mem.Crash(rand.New(rand.NewPCG(3, 4))), "c"); d.Identity().Unclean() {
+		t.Error("the cleared mark came back")
+	}
+}
+
+// A tool that changes the files of a node that does not run marks them. After an error the mark is
+// what it was.
+func TestSetUnclean(t *testing.T) {
+	mem := usedOnce(t, true)
+	broken := true
+	d, err := Inspect(vfs.NewFaulty(mem, func(int) error {
+		if broken {
+			return errors.New("broken")
+		}
+		return nil
+	}), "data", "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Identity().SetUnclean(); err == nil || d.Identity().Unclean() {
+		t.Errorf("%v, unclean %v", err, d.Identity().Unclean())
+	}
+	broken = false
+	if err := errors.Join(d.Identity().SetUnclean(), d.Close(false)); err != nil {
+		t.Fatal(err)
+	}
+	if d := startAs(t, mem.Crash(rand.New(rand.NewPCG(5, 6))), "a"); !d.Identity().Unclean() {
+		t.Error("the mark is lost")
+	}
+}
+
+// A renewed store and a rebuilt manifest do not tell what the copies lack.
+func TestRepairedFoldersAreUnclean(t *testing.T) {
+	for name, repair := range map[string]func(*vfs.Mem) error{
+		"a renewed store": func(mem *vfs.Mem) error {
+			d, err := Inspect(mem, "data", "a")
+			if err != nil {
+				return err
+			}
+			return errors.Join(d.Identity().RenewStore(), d.Close(false))
+		},
+		"a rebuilt manifest": func(mem *vfs.Mem) error { return RebuildManifest(mem, "data", 16, "a") },
+	} {
+		mem := usedOnce(t, true)
+		if err := repair(mem); err != nil {
+			t.Fatal(err)
+		}
+		if d := startAs(t, mem, "a"); !d.Identity().Unclean() {
+			t.Errorf("%s: clean", name)
+		}
+	}
+}
+
+// The manifest of an earlier program names no lock: its last process is not known to have ended, and
+// the copies are unclean for other reasons alone.
+func TestManifestWithoutLock(t *testing.T) {
+	mem := vfs.NewMem()
+	if err := mem.Mkdir("data/shards"); err != nil {
+		t.Fatal(err)
+	}
+	d := startAs(t, mem, usedFolder(t, mem).BootID)
+	if d.Identity().SameLock() || d.Identity().Unclean() || d.Identity().Was() != 5 {
+		t.Errorf("same lock %v, unclean %v, was %d", d.Identity().SameLock(), d.Identity().Unclean(), d.Identity().Was())
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	if d = startAs(t, mem, "boot"); !d.Identity().SameLock() || d.Identity().Unclean() {
+		t.Errorf("at the next start: same lock %v, unclean %v", d.Identity().SameLock(), d.Identity().Unclean())
+	}
+}
