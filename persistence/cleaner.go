@@ -81,9 +81,9 @@ func (c *cleaner) cleanSegment(s fileInfo) error {
 	switch {
 	case s.bytes == 0 && !damaged: // cutTail has removed it
 		return nil
-	case s.bytes == 0 || s.seq > c.found.report.Seq && damaged:
+	case s.bytes == 0 || s.seq > c.found.report.Given && damaged:
 		return c.folder.quarantine(s.name)
-	case s.seq > c.found.report.Seq: // it has no record, and its name is the next segment's
+	case s.seq > c.found.report.Given: // it has no record, and its name is the next segment's
 		return c.folder.discard(s.name)
 	}
 	c.kept.segments = append(c.kept.segments, &segment{name: s.name, first: s.seq, bytes: s.bytes, synced: s.bytes, damaged: damaged})

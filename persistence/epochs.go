@@ -31,3 +31,6 @@ func (t epochTable) extended(epoch, seq uint64) epochTable {
 	}
 	return t
 }
+
+// Point is a place in the history of a shard: the epoch and the seq of a record.
+type Point struct{ Epoch, Seq uint64 }

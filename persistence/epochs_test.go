@@ -46,7 +46,7 @@ func TestEpochsRiseWithinALog(t *testing.T) {
 		l = d.Log(3)
 		k, report := recoverShard(t, d, 3)
 		k.want(t, want)
-		if report.Seq != seq || report.Epoch != epoch || len(report.Damage) > 0 || report.Torn > 0 {
+		if report.Given != seq || report.Epoch != epoch || len(report.Damage) > 0 || report.Torn > 0 {
 			t.Errorf("%+v, want seq %d of epoch %d", report, seq, epoch)
 		}
 		table(l, rows...)

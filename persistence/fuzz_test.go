@@ -140,7 +140,7 @@ func FuzzRecovery(f *testing.F) {
 		}
 		_, report := recoverShard(t, d, 3)
 		// The log continues after what was found.
-		appendAll(t, l, put(report.Seq+1, "k", "v"))
+		appendAll(t, l, put(report.Given+1, "k", "v"))
 		if err := d.Close(true); err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func TestGoldenFiles(t *testing.T) {
 	d := open(t, mem, fixedOptions())
 	k, report := recoverShard(t, d, 3)
 	k.want(t, want)
-	if report.Seq != 8 || report.Epoch != 7 || len(report.Damage) != 0 || report.Torn != 0 {
+	if report.Given != 8 || report.Epoch != 7 || len(report.Damage) != 0 || report.Torn != 0 {
 		t.Errorf("%+v", report)
 	}
 	k, _ = recoverShard(t, d, 5)

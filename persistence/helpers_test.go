@@ -74,6 +74,17 @@ func (k keeper) Delete(key []byte) { delete(k, string(key)) }
 func (k keeper) Flush()            { clear(k) }
 func (k keeper) Reset()            { clear(k) }
 func (k keeper) Observe(*Record)   {}
+
+// Suffix keeps a record that is held back under "suffix SEQ".
+func (k keeper) Suffix(r *Record, read func([]byte) error) error {
+	b := make([]byte, r.Bytes)
+	if err := read(b); err != nil {
+		return err
+	}
+	k[fmt.Sprintf("suffix %d", r.Seq)] = fmt.Sprintf("%d|%s|%s|%s|%d-%d|%d", r.Type, r.Key, r.Meta, b, r.Epoch, r.Seq, r.Expiry)
+	return nil
+}
+
 func (k keeper) Expire(key []byte, epoch, seq uint64, at int64) {
 	if v, there := k[string(key)]; there {
 		head, _, _ := bytes.Cut([]byte(v), []byte(fmt.Sprintf("|%d-%d|", epoch, seq)))

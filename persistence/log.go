@@ -48,39 +48,44 @@ type Log struct {
 	failed  error    // why the log has stopped; nil if it has not
 }
 
-// Append writes records, all or none of them, whose seqs follow the last one. They survive the end
-// of the process from now on, and the end of the machine after Sync of the position that it
-// returns.
+// Append writes batches, all or none of them, with one call of the file system. The seqs of the
+// records follow the last one. A batch of several records counts as a whole or not at all. The
+// records survive the end of the process from now on, and the end of the machine after Sync of the
+// position that it returns.
 //
 // Records without a Put free space, so on a full disk they may use the reserve.
-func (l *Log) Append(records []Record) (end Position, err error) {
-	for i := range records {
-		if records[i].Type == Put {
-			return l.append(records)
+func (l *Log) Append(batches ...[]Record) (end Position, err error) {
+	for _, records := range batches {
+		for i := range records {
+			if records[i].Type == Put {
+				return l.append(batches)
+			}
 		}
 	}
 	err = l.disk.reserve.use(func() error {
-		end, err = l.append(records)
+		end, err = l.append(batches)
 		return err
 	})
 	return end, err
 }
 
-func (l *Log) append(records []Record) (Position, error) {
+func (l *Log) append(batches [][]Record) (Position, error) {
 	if err := l.Err(); err != nil {
 		return 0, err
 	}
-	for i := range records {
-		if err := records[i].check(); err != nil {
-			return 0, err
+	for _, records := range batches {
+		for i := range records {
+			if err := records[i].check(); err != nil {
+				return 0, err
+			}
 		}
 	}
 	if l.writer.file == nil {
-		if err := l.openSegment(records[0].Epoch, records[0].Seq); err != nil {
+		if err := l.openSegment(batches[0][0].Epoch, batches[0][0].Seq); err != nil {
 			return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 		}
 	}
-	n, err := l.writer.write(records)
+	n, err := l.writer.write(batches)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
@@ -90,18 +95,25 @@ func (l *Log) append(records []Record) (Position, error) {
 	l.files.newest().bytes = l.writer.size
 	l.files.segmentBytes.add(n)
 	l.written += Position(n)
-	newest := &records[len(records)-1]
-	l.last = recordID{newest.Epoch, newest.Seq}
-	for i := range records {
-		l.epochs = l.epochs.extended(records[i].Epoch, records[i].Seq) // the next file's header has it
-		if id := records[i].Blob; id != 0 {
-			l.blobs.setLive(id, records[i].CRC)
-		}
+	for _, records := range batches {
+		l.appended(records)
 	}
 	if l.writer.size >= SegmentBytes {
 		l.writer.rotate()
 	}
 	return l.written, nil
+}
+
+// appended takes note of the records of a batch that was written. The caller holds mu.
+func (l *Log) appended(records []Record) {
+	for i := range records {
+		r := &records[i]
+		l.last = recordID{r.Epoch, r.Seq}
+		l.epochs = l.epochs.extended(r.Epoch, r.Seq) // the next file's header has it
+		if r.Blob != 0 {
+			l.blobs.setLive(r.Blob, r.CRC)
+		}
+	}
 }
 
 // openSegment creates the segment whose first record has that epoch and seq.
@@ -197,7 +209,7 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	if !r.listing.exists {
 		report := r.missingFolder()
 		l.mu.Lock()
-		l.last = recordID{report.Epoch, report.Seq}
+		l.last = recordID{report.Epoch, report.Given}
 		l.mu.Unlock()
 		l.ready.Store(true)
 		return report, nil

@@ -64,16 +64,16 @@ func reported(t *testing.T, fs vfs.FS, o Options) (texts []string, found map[int
 	}
 	for id := range o.Shards {
 		k, report := recoverShard(t, d, id)
-		found[id], seqs[id] = k, report.Seq
+		found[id], seqs[id] = k, report.Given
 		for _, damage := range report.Damage {
 			texts = append(texts, damage.String())
 		}
 		if len(report.Damage) > 0 { // as the caller of Recover must
 			var all []Record
 			for key := range k {
-				all = append(all, put(report.Seq, key, "x"))
+				all = append(all, put(report.Given, key, "x"))
 			}
-			snapshotOf(t, d.Log(id), report.Seq, all...)
+			snapshotOf(t, d.Log(id), report.Given, all...)
 		}
 	}
 	if err := d.Close(false); err != nil {

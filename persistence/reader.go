@@ -171,5 +171,5 @@ func (r *Reader) missingFolder() *Report {
 		return &Report{}
 	}
 	what := fmt.Sprintf("the folder is missing, with the records up to %d-%d", m.epoch, m.seq)
-	return &Report{Seq: m.seq, Epoch: m.epoch, Damage: []Damage{{File: r.dir, What: what}}}
+	return &Report{Given: m.seq, Epoch: m.epoch, Damage: []Damage{{File: r.dir, What: what}}}
 }

@@ -18,6 +18,7 @@ const (
 	Expire                 // changes the deadline of the value; 0 for none
 	Flush                  // removes all values
 	Batch                  // heads records that count together or not at all
+	NoOp                   // changes nothing; carries the time of the copy that appended it
 )
 
 // Reason is why a key was deleted, or all were. It has no effect.
@@ -37,7 +38,8 @@ type Record struct {
 	Reason  Reason
 	Epoch   uint64
 	Seq     uint64
-	Expiry  int64 // Unix time in ms; 0 for never
+	Commit  uint64 // commit index of the shard when the record was appended; 0 in a snapshot
+	Expiry  int64  // Unix time in ms; 0 for never
 	Key     []byte
 	Meta    []byte   // describes Payload; opaque to this package
 	Payload [][]byte // in pieces
@@ -134,8 +136,22 @@ func VersionMeta(epoch, seq uint64) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, epoch), seq)
 }
 
-// of decodes what VersionMeta encodes.
-func (r *Record) of() (epoch, seq uint64) {
+// NewNoOp returns a record without a change. The time is that of the copy, in Unix ms. A copy that
+// has the record never takes an earlier time for its own.
+func NewNoOp(epoch, seq uint64, time int64) Record {
+	return Record{Type: NoOp, Epoch: epoch, Seq: seq, Meta: binary.LittleEndian.AppendUint64(nil, uint64(time))}
+}
+
+// Time returns the time in a NoOp, in Unix ms; 0 if the record has none.
+func (r *Record) Time() int64 {
+	if r.Type != NoOp || len(r.Meta) < 8 {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint64(r.Meta))
+}
+
+// Of decodes what VersionMeta encodes.
+func (r *Record) Of() (epoch, seq uint64) {
 	if len(r.Meta) != 16 {
 		return 0, 0
 	}

@@ -80,7 +80,7 @@ func (r *replay) run() error {
 }
 
 // reached returns the newest record that was read.
-func (r *replay) reached() recordID { return recordID{r.report.Epoch, r.report.Seq} }
+func (r *replay) reached() recordID { return recordID{r.report.Epoch, r.report.Given} }
 
 // damage reports damage to a file of the shard.
 func (r *replay) damage(d Damage) {
@@ -118,7 +118,7 @@ func (r *replay) readSnapshot() error {
 			}
 			if read {
 				r.snapshot = info
-				r.expected, r.report.Seq, r.report.Epoch = info.seq+1, info.seq, info.epoch
+				r.expected, r.report.Given, r.report.Epoch = info.seq+1, info.seq, info.epoch
 				r.gap = false
 				return nil
 			}
@@ -241,8 +241,9 @@ func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
 	}
 	r.epochs = r.epochs.extended(rec.Epoch, rec.Seq)
 	r.expected, r.gap = rec.Seq+1, false
-	r.report.Seq, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
+	r.report.Given, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
 	r.report.Logged++
+	r.report.Has, r.report.Commit = Point{rec.Epoch, rec.Seq}, max(r.report.Commit, rec.Seq)
 	r.apply(rec, &blobRecord{unit: unit, fromLog: true, file: f.name, at: at})
 	return nil
 }
@@ -306,7 +307,7 @@ func (r *replay) apply(rec *Record, b *blobRecord) {
 	case Delete:
 		r.remove(rec.Key)
 	case Expire:
-		epoch, seq := rec.of()
+		epoch, seq := rec.Of()
 		if p := r.pending[string(rec.Key)]; p == nil {
 			r.handler.Expire(rec.Key, epoch, seq, rec.Expiry)
 		} else if p.Epoch == epoch && p.Seq == seq {
@@ -330,7 +331,7 @@ func (r *replay) checkMark() {
 	if !r.gap { // otherwise the damage at the end has been reported
 		r.damage(Damage{File: m.file, What: r.missingAfter(m)})
 	}
-	r.report.Seq, r.report.Epoch = max(r.report.Seq, m.seq), max(r.report.Epoch, m.epoch)
+	r.report.Given, r.report.Epoch = max(r.report.Given, m.seq), max(r.report.Epoch, m.epoch)
 }
 
 // missingAfter says which records are missing, and what is left of their file.
@@ -341,7 +342,7 @@ func (r *replay) missingAfter(m mark) string {
 			state = fmt.Sprintf("the file ends too early, or is an older copy: it has %d bytes", f.bytes)
 		}
 	}
-	return fmt.Sprintf("the records after %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Seq, m.epoch, m.seq, state)
+	return fmt.Sprintf("the records after %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Given, m.epoch, m.seq, state)
 }
 
 // checkManifest compares what was read with the shard's manifest, and adopts its seq: a seq is
@@ -365,10 +366,10 @@ func (r *replay) checkManifest() error {
 	switch {
 	case lines["cluster"] != r.identity.Cluster().String() || lines["shard"] != strconv.Itoa(r.shard):
 		r.damage(Damage{File: manifestName, What: fmt.Sprintf("it belongs to shard %s of cluster %s", lines["shard"], lines["cluster"])})
-	case seq > r.report.Seq && r.limit == math.MaxUint64 && !r.gap:
-		r.damage(Damage{File: manifestName, What: fmt.Sprintf("the records from %d to %d are missing", r.report.Seq+1, seq)})
+	case seq > r.report.Given && r.limit == math.MaxUint64 && !r.gap:
+		r.damage(Damage{File: manifestName, What: fmt.Sprintf("the records from %d to %d are missing", r.report.Given+1, seq)})
 	}
 	r.named = seq
-	r.report.Seq = max(r.report.Seq, seq)
+	r.report.Given = max(r.report.Given, seq)
 	return nil
 }

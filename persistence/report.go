@@ -21,6 +21,11 @@ type Handler interface {
 	// Observe is called with each record that counts, in order and before its effect, even if a
 	// later record undoes that. The record is valid during the call.
 	Observe(r *Record)
+	// Suffix is called last, in order, with each record that no commit index in the files covers: it
+	// is not visible, and may have to be taken back. Each read copies the next piece of the payload
+	// of a Put. The record is valid during the call. Seqs may be missing after damage. An error
+	// means that the payload is damaged; ErrSkip that the value is not needed.
+	Suffix(r *Record, read func(dst []byte) error) error
 	// Reset undoes all calls so far: the reading starts over.
 	Reset()
 }
@@ -38,7 +43,11 @@ type Report struct {
 	Records  int64  // applied
 	Logged   int64  // of these, the ones from the log
 	Epoch    uint64 // the newest one of the records, snapshots and marks
-	Seq      uint64 // the greatest one of the records, marks and manifest: later records follow it
+	Given    uint64 // the greatest seq that a record ever had, by the records, marks and manifest: later records follow it
+	Has      Point  // the end of the unbroken prefix of the shard's history that the files have
+	Commit   uint64 // the greatest commit index in the files
+	HeldBack int64  // records after it, given to Handler.Suffix
+	Time     int64  // the greatest time in a NoOp, in Unix ms; 0 for none
 	TornFile string // segment that ends with a write that did not finish; empty for none
 	TornAt   int64
 	Torn     int64 // bytes

@@ -135,12 +135,12 @@ func (w *segmentWriter) create(f *folder, h *fileHeader) (*segment, error) {
 	return &segment{name: name, first: h.seq, bytes: w.size, file: file}, nil
 }
 
-// write writes records, all or none of them, and returns their bytes.
-func (w *segmentWriter) write(records []Record) (int64, error) {
+// write writes batches, all or none of them, and returns their bytes.
+func (w *segmentWriter) write(batches [][]Record) (int64, error) {
 	if err := w.cutTorn(); err != nil {
 		return 0, err
 	}
-	pieces, n := w.encoder.encode(records, w.seed)
+	pieces, n := w.encoder.encode(batches, w.seed)
 	err := w.file.WriteAt(pieces, w.size)
 	clear(pieces)
 	if err != nil {
@@ -179,16 +179,50 @@ const (
 	maxHeads     = 64 << 10 // bytes that the encoder keeps for heads
 )
 
-// encode encodes records, several as a batch. The pieces are valid until the next call.
-func (e *recordEncoder) encode(records []Record, seed uint32) (pieces [][]byte, bytes int64) {
-	e.heads, e.starts = e.heads[:0], e.starts[:0]
-	if len(records) == 1 {
-		e.starts = append(e.starts, 0)
-		e.heads = records[0].appendHead(e.heads, seed)
-	} else {
-		e.heads, e.starts = appendBatch(e.heads, e.starts, records, seed)
+// encode encodes batches. A batch of one record is written as that record, without a Batch before
+// it. The pieces are valid until the next call.
+func (e *recordEncoder) encode(batches [][]Record, seed uint32) (pieces [][]byte, bytes int64) {
+	e.heads, e.starts, e.pieces = e.heads[:0], e.starts[:0], e.pieces[:0]
+	from := 0 // what precedes it in heads is in pieces
+	for _, records := range batches {
+		if len(records) == 1 {
+			from = e.one(&records[0], seed, from)
+		} else {
+			from = e.several(records, seed, from)
+		}
 	}
-	pieces, from := e.pieces[:0], 0
+	if from < len(e.heads) {
+		e.pieces = append(e.pieces, e.heads[from:])
+	}
+	pieces = e.pieces
+	for _, p := range pieces {
+		bytes += int64(len(p))
+	}
+	if cap(e.heads) > maxHeads {
+		e.heads, e.starts = nil, nil // pieces still refer to them
+	}
+	return pieces, bytes
+}
+
+// one encodes a record and returns from where on heads are not in pieces yet.
+func (e *recordEncoder) one(r *Record, seed uint32, from int) int {
+	e.heads = r.appendHead(e.heads, seed)
+	switch n := r.inline(); {
+	case n == 0:
+	case n <= smallPayload:
+		for _, p := range r.Payload {
+			e.heads = append(e.heads, p...)
+		}
+	default:
+		e.pieces = append(append(e.pieces, e.heads[from:]), r.Payload...)
+		from = len(e.heads)
+	}
+	return from
+}
+
+// several encodes a batch of several records and returns from where on heads are not in pieces yet.
+func (e *recordEncoder) several(records []Record, seed uint32, from int) int {
+	e.heads, e.starts = appendBatch(e.heads, e.starts[:0], records, seed)
 	for i := range records {
 		if records[i].inline() == 0 {
 			continue
@@ -197,24 +231,8 @@ func (e *recordEncoder) encode(records []Record, seed uint32) (pieces [][]byte, 
 		if i+1 < len(records) {
 			to = e.starts[i+1]
 		}
-		if len(records) == 1 && records[0].inline() <= smallPayload {
-			for _, p := range records[0].Payload {
-				e.heads = append(e.heads, p...)
-			}
-			break
-		}
-		pieces = append(append(pieces, e.heads[from:to]), records[i].Payload...)
+		e.pieces = append(append(e.pieces, e.heads[from:to]), records[i].Payload...)
 		from = to
 	}
-	if from < len(e.heads) {
-		pieces = append(pieces, e.heads[from:])
-	}
-	for _, p := range pieces {
-		bytes += int64(len(p))
-	}
-	if cap(e.heads) > maxHeads {
-		e.heads, e.starts = nil, nil // pieces still refer to them
-	}
-	e.pieces = pieces
-	return pieces, bytes
+	return from
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// Inspection counts what a shard has on disk, as a recovery would find it.
+// Inspection counts what a shard has on disk, as a recovery would find it. Records that are held
+// back do not count.
 type Inspection struct {
 	found map[string]foundValue
 	now   int64
@@ -71,6 +72,11 @@ func (x *Inspection) Delete(key []byte) { delete(x.found, string(key)) }
 
 // Flush implements persistence.Handler.
 func (x *Inspection) Flush() { clear(x.found) }
+
+// Suffix implements persistence.Handler. It reads the payload to have it compared.
+func (x *Inspection) Suffix(r *persistence.Record, read func([]byte) error) error {
+	return discardPayload(int(r.Bytes), read)
+}
 
 // Reset implements persistence.Handler.
 func (x *Inspection) Reset() { clear(x.found) }
@@ -146,6 +152,14 @@ func (o *oneKey) Delete(key []byte) {
 
 // Flush implements persistence.Handler.
 func (o *oneKey) Flush() { o.npy = nil }
+
+// Suffix implements persistence.Handler.
+func (o *oneKey) Suffix(r *persistence.Record, read func([]byte) error) error {
+	if !o.all {
+		return persistence.ErrSkip
+	}
+	return discardPayload(int(r.Bytes), read)
+}
 
 // Reset implements persistence.Handler.
 func (o *oneKey) Reset() { o.npy = nil }

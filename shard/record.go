@@ -26,11 +26,12 @@ type encoder struct {
 // maxKept is how many changes and records a shard keeps memory for between its writes.
 const maxKept = 64
 
-// changes returns the records of changes. They are valid until reset.
+// changes returns the records of changes, which count as committed once they are appended. They are
+// valid until reset.
 func (x *encoder) changes(epoch uint64, changes []change) []persistence.Record {
 	for i := range changes {
 		c := &changes[i]
-		r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Key: c.key}
+		r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Commit: changes[len(changes)-1].seq, Key: c.key}
 		switch c.kind {
 		case persistence.Put:
 			x.value(&r, c.entry, c.requestID)

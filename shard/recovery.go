@@ -140,7 +140,7 @@ func (d *Disk) replay(w *writer) (*persistence.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.seq = report.Seq
+	w.seq = report.Given
 	w.epoch.Store(max(w.epoch.Load(), report.Epoch))
 	w.unsaved.Store(report.Logged)
 	d.unsaved.Add(report.Logged)
@@ -252,6 +252,24 @@ func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 
 // Flush implements persistence.Handler.
 func (r *recovery) Flush() { r.index.clear() }
+
+// Suffix implements persistence.Handler. A shard of one copy commits what it appends, so what no
+// commit index covers counts as well.
+func (r *recovery) Suffix(rec *persistence.Record, read func([]byte) error) error {
+	r.Observe(rec)
+	switch rec.Type {
+	case persistence.Put:
+		return r.Put(rec, read)
+	case persistence.Delete:
+		r.Delete(rec.Key)
+	case persistence.Expire:
+		epoch, seq := rec.Of()
+		r.Expire(rec.Key, epoch, seq, rec.Expiry)
+	case persistence.Flush:
+		r.Flush()
+	}
+	return nil
+}
 
 // Reset implements persistence.Handler.
 func (r *recovery) Reset() {
