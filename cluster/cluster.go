@@ -61,7 +61,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.peers = &peers{self: c.self, members: c.members, book: c.book, bus: bus}
 	c.fsm = newFSM(c.publish)
 	c.streams = newStreamLayer(bus, c.self.server, c.peers.resolve, c.members.watch)
-	c.proposer = &proposer{self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
+	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
 	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
 	c.assembleStart(bus)
 	return c

@@ -22,7 +22,8 @@ type consensus struct {
 	streams   *streamLayer
 	transport *transport
 	stores    *stores
-	local     string    // server id
+	local     string // server id
+	spreader  *spreader
 	leads     chan bool // whether this node leads, at each change
 	timing    Timing
 }
@@ -42,6 +43,7 @@ const keyTerm = "CurrentTerm"
 // them the cluster exists, or its leader will contact this node.
 func openConsensus(local string, kept *stores, servers []server, s *streamLayer, f *fsm, timing Timing, log *slog.Logger) (*consensus, error) {
 	a := &consensus{fsm: f, streams: s, stores: kept, local: local, leads: make(chan bool, 16), timing: timing}
+	a.spreader = &spreader{barrier: a.appendBarrier}
 	logger := raftLogger(log)
 	stable := &retryingStableStore{StableStore: kept.stable, closing: s.ctx.Done(), mute: s.mute, log: log}
 	logs := &stallDetectingLog{LogStore: kept.logs, limit: stallLimit, closing: s.ctx.Done(), mute: s.mute, log: log}

@@ -41,7 +41,15 @@ type proposer struct {
 	fsm       *fsm
 	consensus *consensusRef
 
+	toLeader, toLog *batcher // commands for the leader, and those that this node gets as the leader
+
 	proposed, failed atomic.Int64 // totals since the start
+}
+
+func newProposer(self *localNode, peers *peers, f *fsm, c *consensusRef) *proposer {
+	p := &proposer{self: self, peers: peers, fsm: f, consensus: c}
+	p.toLeader, p.toLog = &batcher{send: p.askLeader}, &batcher{send: p.commitHere}
+	return p
 }
 
 // Propose gets a command committed and returns when this node's topology has it, with an error for
@@ -86,7 +94,24 @@ func (p *proposer) proposeOne(ctx context.Context, op topology.Op) error {
 }
 
 // commit sends an encoded command to the leader, or commits it if this node leads.
-func (p *proposer) commit(ctx context.Context, command []byte) (result committed, err error) {
+func (p *proposer) commit(ctx context.Context, command []byte) (committed, error) {
+	if a := p.consensus.Load(); a != nil && a.leader() == p.self.ID {
+		return p.toLog.commit(ctx, command)
+	}
+	return p.toLeader.commit(ctx, command)
+}
+
+// commitHere commits a command. This node leads.
+func (p *proposer) commitHere(command []byte) (committed, error) {
+	a := p.consensus.Load()
+	if a == nil {
+		return committed{}, ErrNoCluster
+	}
+	return a.commit(command)
+}
+
+// askLeader sends a command to the leader, or commits it if this node leads by now.
+func (p *proposer) askLeader(command []byte) (result committed, err error) {
 	a := p.consensus.Load()
 	if a == nil {
 		return result, ErrNoCluster
@@ -98,6 +123,8 @@ func (p *proposer) commit(ctx context.Context, command []byte) (result committed
 	case p.self.ID:
 		return a.commit(command)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), proposeTimeout)
+	defer cancel()
 	reply, err := p.peers.call(ctx, leader, MethodPropose, command)
 	switch {
 	case errors.Is(err, ErrNotSent):
@@ -112,12 +139,8 @@ func (p *proposer) commit(ctx context.Context, command []byte) (result committed
 }
 
 // answer serves MethodPropose.
-func (p *proposer) answer(command []byte) ([]byte, error) {
-	a := p.consensus.Load()
-	if a == nil {
-		return nil, ErrNoCluster
-	}
-	result, err := a.commit(command)
+func (p *proposer) answer(ctx context.Context, command []byte) ([]byte, error) {
+	result, err := p.toLog.commit(ctx, command)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +184,15 @@ func (a *consensus) commit(command []byte) (result committed, err error) {
 			result.Errs[i] = err.Error()
 		}
 	}
+	a.spreader.decided()
 	return result, nil
+}
+
+// appendBarrier appends a barrier to the log and waits for it, if there is another node to learn of it.
+func (a *consensus) appendBarrier() {
+	if future := a.GetConfiguration(); future.Error() == nil && len(future.Configuration().Servers) > 1 {
+		_ = a.Barrier(applyTimeout).Error() // followers then learn a little later
+	}
 }
 
 // proposalError translates an error of raft: ErrNoLeader if the command did not get into the log,

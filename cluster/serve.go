@@ -40,7 +40,7 @@ func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload 
 	case MethodJoin:
 		return c.admitter.answer(ctx, from, payload)
 	case MethodPropose:
-		return c.proposer.answer(payload)
+		return c.proposer.answer(ctx, payload)
 	case MethodAwaitTopology:
 		return c.answerAwaitTopology(ctx, payload)
 	}

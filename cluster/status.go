@@ -48,13 +48,22 @@ func (c *Cluster) Status() Status {
 	if c.Waiting() != "" && s.Voters == 1 && len(s.VoterNodes) == 1 && s.VoterNodes[0] == c.self.ID {
 		s.Starting = true
 	}
-	switch {
-	case s.Leader == c.self.ID:
-		s.Quorum = a.State() == raft.Leader
-	case s.Leader != "":
-		s.Quorum = time.Since(a.LastContact()) < 2*c.config.Timing.Heartbeat
-	}
+	s.Quorum = a.hearsLeader(s.Leader)
 	return s
+}
+
+// HearsLeader reports whether raft on this node leads, or heard from its leader lately. Without a
+// leader a report has no use.
+func (c *Cluster) HearsLeader() bool {
+	a := c.consensus.Load()
+	return a != nil && a.hearsLeader(a.leader())
+}
+
+func (a *consensus) hearsLeader(leader topology.NodeID) bool {
+	if node, _, err := parseServerID(a.local); err == nil && node == leader {
+		return a.State() == raft.Leader
+	}
+	return leader != "" && time.Since(a.LastContact()) < 2*a.timing.Heartbeat
 }
 
 // removed says why this incarnation is no longer a member; empty while it is.
