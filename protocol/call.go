@@ -25,6 +25,11 @@ type call struct {
 	replies *resp.Writer
 	from    *origin
 	close   bool // set by a handler: the connection is closed once the replies are sent
+
+	// For conn.settle. All are zero if nothing is to be waited for.
+	future  shard.Future   // of what the command changed in a shard
+	futures []shard.Future // of a command that changes several shards
+	read    *shard.Shard   // that the command only read, if its lease must be checked
 }
 
 // origin is where a client comes from. It does not change.

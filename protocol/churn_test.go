@@ -196,7 +196,7 @@ func TestChurn(t *testing.T) {
 				s.store.Trim(r.IntN(4) == 0)
 			}
 			if r.IntN(2000) == 0 {
-				settleAll(s.store.Flush())
+				s.store.Flush()
 			}
 		}
 	})

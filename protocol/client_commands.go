@@ -206,7 +206,7 @@ func (all *connections) kill(x *conn, fits func(*conn) bool, skipMe bool) (kille
 			x.quit = true
 			killed++
 		default:
-			other.nc.Close()
+			other.cut()
 			killed++
 		}
 	}

@@ -30,10 +30,14 @@ type conn struct {
 	tx            transaction
 	keys          keyAccess
 	replyMode     replyMode
+	unsettled     unsettled
 
-	request call      // the current command
-	now     time.Time // when the last command ended; zero if the connection has waited since
-	quit    bool      // close once the replies are sent
+	request   call  // the current command
+	sent      int64 // bytes of replies, since the start
+	replyFrom int64 // where the reply of the current command begins, counted like sent
+
+	now  time.Time // when the last command ended; zero if the connection has waited since
+	quit bool      // close once the replies are sent
 
 	activity
 	uploadRate
@@ -83,14 +87,18 @@ func (c *conn) end() {
 	c.server.store.Memory().AddGarbage(connBytes)
 }
 
+// flush settles the replies and sends them. It is the only way out.
 func (c *conn) flush() error {
-	if c.replies.Out.Len() == 0 {
+	c.settle()
+	n := c.replies.Out.Len()
+	if n == 0 {
 		return nil
 	}
-	c.server.counters.bytesOut.Add(c.replies.Out.Len())
-	if n := c.replies.Out.Len(); n > c.usage.replyPeak.Load() {
+	c.server.counters.bytesOut.Add(n)
+	if n > c.usage.replyPeak.Load() {
 		c.usage.replyPeak.Store(n)
 	}
+	c.sent += n
 	c.now = time.Time{} // Send may wait
 	return c.out.Send(c.replies.Out.Take())
 }
@@ -118,44 +126,16 @@ func (c *conn) linger() {
 	}
 }
 
+// cut closes the connection, also within a command.
+func (c *conn) cut() {
+	c.nc.Close()
+	c.unsettled.wait.end()
+}
+
 // stop ends the connection once it is between two commands.
 func (c *conn) stop() {
 	c.stopping.Store(true)
 	c.nc.SetReadDeadline(time.Now()) // wakes a blocked read; fails if the connection is closed already
-}
-
-// replyMode is the state of CLIENT REPLY.
-type replyMode struct {
-	off  bool // no replies until ON
-	skip bool // no reply to the next command
-
-	suppressing bool // the reply to the current command is suppressed
-	answer      bool // and yet it is sent: the command ended the suppression
-}
-
-// suppress sets the pending replies aside if the reply to the next command is to be dropped.
-func (m *replyMode) suppress(w *resp.Writer) (pending resp.Chain, suppressing bool) {
-	if !m.off && !m.skip {
-		return resp.Chain{}, false
-	}
-	pending, w.Out = w.Out, resp.Chain{}
-	m.skip, m.suppressing, m.answer = false, true, false
-	return pending, true
-}
-
-// restore undoes suppress, and drops the reply to the command unless it must be sent.
-func (m *replyMode) restore(w *resp.Writer, pending resp.Chain, suppressing bool) {
-	if !suppressing {
-		return
-	}
-	written := w.Out.Take()
-	w.Out = pending
-	if m.answer {
-		w.Out.Append(written)
-	} else {
-		resp.Release(written)
-	}
-	m.suppressing, m.answer = false, false
 }
 
 // setAuthenticated changes what the client may do and, starting with its next command, how much it may send.

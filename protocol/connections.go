@@ -77,7 +77,7 @@ func (c *connections) cut() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for other := range c.all {
-		other.nc.Close()
+		other.cut()
 	}
 	return len(c.all)
 }

@@ -27,11 +27,14 @@ func (s *Server) dispatch(c *conn, args []resp.Arg) {
 		c.queue(k.row)
 		return
 	}
-	if k.slot == noSlot {
-		s.execute(c, k)
+	if k.slot != noSlot {
+		s.executeInside(c, k, ref)
 		return
 	}
-	s.executeInside(c, k, ref)
+	if c.unsettled.invisible > 0 && k.row.Name == "exec" { // it must see what the client has changed before
+		c.settle()
+	}
+	s.execute(c, k)
 }
 
 // prepare finds the command's row and its shard, and returns an error if it cannot be executed.
@@ -77,9 +80,14 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 	return ref, err
 }
 
-// executeInside executes a command on keys while it holds their shard.
+// executeInside executes a command on keys while it holds their shard. A client sees what it has changed:
+// a command that only reads first waits for the commit of the client's own changes. One that writes need
+// not: its conditions see what is appended.
 func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	inside := ref.shard
+	if k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
+		c.settle()
+	}
 	if !ref.acquire() {
 		var err error
 		if inside, err = c.enter(k.slot); err != nil {
@@ -87,34 +95,78 @@ func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 			return
 		}
 	}
-	defer inside.Release() // also after a panic
-	c.keys.shard = settledShard{inside}
+	c.keys.held.hold(inside)
+	defer c.keys.held.leave() // also after a panic
+	c.keys.shard = &c.keys.held
 	s.execute(c, k)
 }
 
-// execute calls the handler of a command and records its result. The shard of the command's keys is held.
+// execute calls the handler of a command and records its result, at once unless the reply must be settled.
+// The shard of the command's keys is held.
 func (s *Server) execute(c *conn, k *call) {
 	began := c.now
 	if began.IsZero() { // otherwise the command arrived together with the last one, which has just ended
 		began = time.Now()
 	}
 	c.used(k.row, began)
-	errorsBefore, bytesBefore := c.replies.Errors(), c.replies.Out.Len()
+	errorsBefore, outer := c.replies.Errors(), c.replyFrom
+	c.replyFrom = c.sent + c.replies.Out.Len()
 	s.run(c, k)
+	from, to := c.replyFrom, c.sent+c.replies.Out.Len()
+	c.replyFrom = outer // of EXEC, if this command was queued
 	took := time.Since(began)
 	c.now = began.Add(took) // cheaper than reading the clock again
 	c.quit = c.quit || k.close
-	failed := c.replies.Errors() > errorsBefore
-	s.statistics.observe(k, took, failed, c.replies.Out.Len()-bytesBefore)
+	r := result{row: k.row, slot: k.slot, began: began, took: took, failed: c.replies.Errors() > errorsBefore, bytesOut: to - from}
+	if k.slot != noSlot {
+		r.bytesIn = resp.WireSize(k.args)
+	}
 	if k.row.Flags&command.Audited != 0 {
-		s.audit(c, k, failed)
+		s.audit(c, k, r.failed)
 	}
+	if k.mustSettle(&c.keys.held) {
+		c.unsettled.add(k, r, from, to)
+		return
+	}
+	s.record(c, &r, func() []string { return shown(k) })
+}
+
+// mustSettle reports whether the reply to a command that has just ended must wait for a commit or needs a
+// lease.
+func (k *call) mustSettle(h *heldShard) bool {
+	if h.Shard != nil {
+		k.future = h.future
+		if k.future.Shard() == nil && !h.Alone() {
+			k.read = h.Shard
+		}
+	}
+	if k.futures == nil && k.read == nil {
+		done, err := k.future.Done()
+		return !done || err != nil
+	}
+	return true
+}
+
+// result is what became of a command.
+type result struct {
+	row               *command.Spec
+	slot              int // of its keys, or noSlot
+	began             time.Time
+	took              time.Duration
+	failed            bool
+	bytesIn, bytesOut int64 // of a command with keys
+}
+
+// record adds the result of a command to the statistics, the slow log and the latency events. Args
+// returns what the slow log shows of the command.
+func (s *Server) record(c *conn, r *result, args func() []string) {
+	s.statistics.observe(r)
 	config := s.config.Load()
-	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && k.row.Flags&command.NoSlowlog == 0 {
-		s.slowlog.add(slowEntry{at: began, took: took, args: shown(k), addr: c.origin.address(), name: c.identity.Load().name}, config.SlowlogMaxLen)
+	if config.SlowlogSlowerThan >= 0 && r.took >= config.SlowlogSlowerThan && r.row.Flags&command.NoSlowlog == 0 {
+		s.slowlog.add(slowEntry{at: r.began, took: r.took, args: args(), addr: c.origin.address(), name: c.identity.Load().name}, config.SlowlogMaxLen)
 	}
-	if config.LatencyThreshold > 0 && took >= config.LatencyThreshold {
-		s.latency.add(k.row, began, took)
+	if config.LatencyThreshold > 0 && r.took >= config.LatencyThreshold {
+		s.latency.add(r.row, r.began, r.took)
 	}
 }
 

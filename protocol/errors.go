@@ -69,6 +69,8 @@ var prefixes = []struct {
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
 	{ErrTryAgain, "TRYAGAIN"},
+	{shard.ErrTryAgain, "TRYAGAIN"},
+	{shard.ErrNoReplicas, "NOREPLICAS"},
 	{ErrExecAbort, "EXECABORT"},
 	{ErrLoading, "LOADING"},
 	{errStarting, "LOADING"},
@@ -76,6 +78,7 @@ var prefixes = []struct {
 	{shard.ErrDiskFull, "DISKFULL"},
 	{shard.ErrDiskExhausted, "DISKFULL"},
 	{shard.ErrDiskBusy, "BUSY"},
+	{shard.ErrBusy, "BUSY"},
 	{shard.ErrDisk, "MISCONF"}, // as Redis does for its log
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},

@@ -41,7 +41,7 @@ func (x *conn) execInside(c *call, slot int) error {
 	}
 	defer inside.Release()
 	before := c.replies.Out.Mark()
-	err = settle(inside.Update(x.tx.writes, func(tx *shard.Tx) { x.executeQueue(c, tx, slot) }))
+	c.future, err = inside.Update(x.tx.writes, func(tx *shard.Tx) { x.executeQueue(c, tx, slot) })
 	if err != nil {
 		c.replies.Out.Rollback(before) // nothing that the commands answered happened
 	}

@@ -14,6 +14,7 @@ import (
 // keyAccess is what a command on keys may touch. There is one for each connection.
 type keyAccess struct {
 	shard         keyspace      // of the keys; the running command holds it open
+	held          heldShard     // what shard is, except within EXEC
 	store         *shard.Store  // for its clock and its eviction policy only
 	pool          *memory.Pool  // of values
 	maxArrayBytes int64         // of data of one array

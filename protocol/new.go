@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/ndring/ndring/internal/boottime"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
@@ -31,11 +32,14 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		strangers:   resp.NewBudget(strangersBudget),
 		statistics:  newStatistics(commands.Rows()),
 		started:     time.Now(),
+		monotonic:   boottime.Now,
 	}
 	s.router = &router{cluster: cluster, store: store, closed: s.connections.closed}
 	store.Memory().CountPool(&s.clients)
 	s.pause.pauseRemovals, s.pause.closed = store.PauseRemovals, s.connections.closed
 	s.gateWait.Store(int64(gateWait))
+	s.commitWait.Store(int64(commitWait))
+	s.waits, s.endWaits = context.WithCancel(context.Background())
 	s.Reconfigure(config.withDefaults())
 	return s
 }
@@ -66,6 +70,9 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
+	soon := time.AfterFunc(stopWait, s.endWaits) // a commit that is under way may still come
+	defer s.endWaits()
+	defer soon.Stop()
 
 	ended := make(chan struct{})
 	go func() {

@@ -16,13 +16,13 @@ func (c *conn) serve() {
 		args, err := c.reader.Next()
 		if err == nil {
 			c.server.counters.commands.Add(1)
-			pending, suppressing := c.replyMode.suppress(&c.replies)
+			aside := c.replyMode.suppress(c)
 			c.server.dispatch(c, args)
-			c.replyMode.restore(&c.replies, pending, suppressing)
+			aside.restore(c)
 		} else if !c.handleReadError(err) {
 			return
 		}
-		if c.replies.Out.Len() >= c.flushAt() && c.flush() != nil {
+		if (c.replies.Out.Len() >= c.flushAt() || len(c.unsettled.replies) >= maxUnsettled) && c.flush() != nil {
 			return
 		}
 		if config := c.server.config.Load(); config != c.config {
@@ -44,9 +44,9 @@ func (c *conn) handleReadError(err error) bool {
 			c.server.counters.busyUploads.Add(1)
 		}
 		c.tx.failed = c.tx.open
-		pending, suppressing := c.replyMode.suppress(&c.replies)
+		aside := c.replyMode.suppress(c)
 		c.replies.Error(refusal.Err)
-		c.replyMode.restore(&c.replies, pending, suppressing)
+		aside.restore(c)
 		return true
 	case errors.Is(err, resp.ErrProtocol):
 		c.server.counters.protocolErrors.Add(1)

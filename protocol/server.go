@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"sync"
@@ -38,6 +39,11 @@ type Server struct {
 	latency    latency
 	pause      pause
 	gateWait   atomic.Int64 // ns that a command waits for its shard; tests change it
+	commitWait atomic.Int64 // ns that a connection waits for commits; tests change it
+
+	monotonic func() int64    // ns: the clock of leases
+	waits     context.Context // of connections for commits and leases
+	endWaits  func()          // ends them
 
 	spare         spareFile
 	acceptWarning throttle

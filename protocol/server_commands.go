@@ -56,7 +56,8 @@ func flush(c *call, store *shard.Store) {
 			return
 		}
 	}
-	if err := settleAll(store.Flush()); err != nil {
+	var err error
+	if c.futures, err = store.Flush(); err != nil {
 		c.replies.Error(err)
 		return
 	}

@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/protocol/resp"
 )
 
 // counters are totals since the start, or since CONFIG RESETSTAT.
 type counters struct {
 	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors    atomic.Int64
 	bytesIn, bytesOut                                                                        atomic.Int64
+	unsettled                                                                                atomic.Int64 // replies that a commit or lease that did not come has replaced
 	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
 }
 
@@ -42,19 +42,19 @@ func newStatistics(rows int) *statistics {
 }
 
 // observe counts an executed command.
-func (s *statistics) observe(c *call, took time.Duration, failed bool, bytesOut int64) {
-	stat := &s.commands[c.row.Index]
+func (s *statistics) observe(r *result) {
+	stat := &s.commands[r.row.Index]
 	stat.calls.Add(1)
-	stat.nanoseconds.Add(int64(took))
-	if failed {
+	stat.nanoseconds.Add(int64(r.took))
+	if r.failed {
 		stat.failed.Add(1)
 	}
-	stat.latency[latencyClass(took)].Add(1)
-	if c.slot != noSlot {
-		slot := &s.slots[c.slot]
-		slot.nanoseconds.Add(int64(took))
-		slot.bytesIn.Add(resp.WireSize(c.args))
-		slot.bytesOut.Add(bytesOut)
+	stat.latency[latencyClass(r.took)].Add(1)
+	if r.slot != noSlot {
+		slot := &s.slots[r.slot]
+		slot.nanoseconds.Add(int64(r.took))
+		slot.bytesIn.Add(r.bytesIn)
+		slot.bytesOut.Add(r.bytesOut)
 	}
 }
 

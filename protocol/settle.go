@@ -1,0 +1,171 @@
+package protocol
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/shard"
+)
+
+// How long a connection waits for the commit of what it changed, and for the leases of the shards that it
+// read; how often it looks at the leases meanwhile; and how long it still waits once the server stops.
+const (
+	commitWait = 5 * time.Second
+	leaseWait  = time.Second
+	leaseStep  = 5 * time.Millisecond
+	stopWait   = 500 * time.Millisecond
+)
+
+// errUncommitted is the answer to a change that was not committed in time.
+var errUncommitted = fmt.Errorf("%w: the other copies of the shard have not acknowledged the write in time", ErrUncertain)
+
+// settle waits until the unsettled replies are settled, and replaces those that turned out wrong by
+// errors. The connection holds no shard.
+func (c *conn) settle() {
+	u := &c.unsettled
+	if len(u.replies) == 0 {
+		return
+	}
+	u.awaitCommits(c.server)
+	u.awaitLeases(c.server)
+	now := time.Now()
+	var edits []resp.Edit
+	for i := range u.replies {
+		r := &u.replies[i]
+		if err := r.outcome(); err != nil {
+			r.failed = true
+			c.server.counters.unsettled.Add(1)
+			if r.from < r.to {
+				edits = append(edits, resp.Edit{From: r.from - c.sent, To: r.to - c.sent, Err: err})
+			}
+		}
+		r.took = now.Sub(r.began)
+		c.server.record(c, &r.result, func() []string { return u.args(r) })
+	}
+	before := c.replies.Out.Len()
+	c.replies.ReplaceWithErrors(edits)
+	c.replyFrom += c.replies.Out.Len() - before
+	c.now = time.Time{}
+	u.reset()
+}
+
+// outcome returns nil if the reply may be sent, and otherwise the error that the client gets in its
+// place.
+func (r *unsettledReply) outcome() error {
+	err := outcomeOf(r.future)
+	for _, f := range r.futures {
+		if err == nil {
+			err = outcomeOf(f)
+		}
+	}
+	if err == nil && r.read != nil && !r.leased {
+		return shard.ErrTryAgain
+	}
+	return err
+}
+
+func outcomeOf(f shard.Future) error {
+	done, err := f.Done()
+	if !done && err == nil {
+		return errUncommitted
+	}
+	return err
+}
+
+// awaitCommits waits until all futures are complete, or for as long as a client waits. It begins with the
+// last ones: when the newest change of a shard is committed, so are those before it.
+func (u *unsettled) awaitCommits(s *Server) {
+	var ctx context.Context
+	for i := len(u.replies) - 1; i >= 0; i-- {
+		r := &u.replies[i]
+		for j := -1; j < len(r.futures); j++ {
+			f := r.future
+			if j >= 0 {
+				f = r.futures[j]
+			}
+			if done, _ := f.Done(); done {
+				continue
+			}
+			if ctx == nil {
+				var end func()
+				ctx, end = u.wait.begin(s.waits, time.Duration(s.commitWait.Load()))
+				defer end()
+			}
+			_ = f.Wait(ctx) // Done tells the outcome of all alike
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// awaitLeases waits, within a limit, until all shards that were read have their lease. A lease that has
+// returned in the same leader epoch holds for earlier look-ups too.
+func (u *unsettled) awaitLeases(s *Server) {
+	if u.checkLeases(s.monotonic()) {
+		return
+	}
+	ctx, end := u.wait.begin(s.waits, leaseWait)
+	defer end()
+	step := time.NewTicker(leaseStep)
+	defer step.Stop()
+	for {
+		select {
+		case <-step.C:
+			if u.checkLeases(s.monotonic()) {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkLeases notes which shards that were read have their lease at a time, and reports whether waiting
+// is of no use for any of the others.
+func (u *unsettled) checkLeases(now int64) (settled bool) {
+	settled = true
+	for i := range u.replies {
+		r := &u.replies[i]
+		if r.read == nil {
+			continue
+		}
+		_, r.leased = r.read.Leased(now)
+		if r.read.LeaderEpoch() != r.epoch { // looked at last: the lease may be that of a later leader epoch
+			r.leased = false
+		} else if !r.leased {
+			settled = false
+		}
+	}
+	return settled
+}
+
+// settleWait is the present wait of a connection, which others may end.
+type settleWait struct {
+	cancel atomic.Pointer[context.CancelFunc]
+	cut    atomic.Bool // end was called: the connection is closed
+}
+
+// begin begins a wait. The caller calls the function that it returns when the wait is over.
+func (w *settleWait) begin(within context.Context, limit time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(within, limit)
+	w.cancel.Store(&cancel)
+	if w.cut.Load() { // end ran before it could see this wait
+		cancel()
+	}
+	return ctx, func() {
+		w.cancel.Store(nil)
+		cancel()
+	}
+}
+
+// end ends the present wait and all that follow.
+func (w *settleWait) end() {
+	w.cut.Store(true)
+	if cancel := w.cancel.Load(); cancel != nil {
+		(*cancel)()
+	}
+}

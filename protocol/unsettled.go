@@ -1,0 +1,165 @@
+package protocol
+
+import (
+	"github.com/ndring/ndring/shard"
+)
+
+// unsettled are the replies that a connection has written and must not send before they are settled: what
+// a command changed must be committed, and what a command only read needs the lease of its shard.
+//
+// No handler waits for that, because it holds the gate of its shard: a later epoch may have to close the
+// gate before the wait can end. So the connection waits when it sends replies, once for all of them.
+type unsettled struct {
+	replies   []unsettledReply // in the order in which they were written
+	keys      []byte           // the first key of each, for the slow log
+	invisible int              // changes that readers did not see yet when they were added
+	wait      settleWait
+}
+
+// unsettledReply is one of them. A command that changed one shard has its future, and one that changed
+// several has futures.
+type unsettledReply struct {
+	future  shard.Future
+	futures []shard.Future
+
+	read   *shard.Shard // whose lease the reply needs; nil for none
+	epoch  uint64       // leader epoch of read at the look-up
+	leased bool         // read had its lease when that was last checked
+
+	from, to int64 // offsets in what the connection sends; equal if the client gets no reply
+	key      span  // in unsettled.keys
+	result
+}
+
+// span is a run of bytes.
+type span struct{ from, to int }
+
+// maxUnsettled is the number of unsettled replies at which a connection sends replies, although more
+// commands are waiting.
+const maxUnsettled = 1024
+
+// maxUnsettledKept is the number of unsettled replies for which a connection keeps memory.
+const maxUnsettledKept = 64
+
+// add adds the reply to a command that has ended, if it must be settled.
+func (u *unsettled) add(k *call, r result, from, to int64) {
+	reply := unsettledReply{future: k.future, futures: k.futures, read: k.read, from: from, to: to, result: r}
+	if k.read != nil {
+		reply.epoch = k.read.LeaderEpoch()
+	}
+	if len(k.keys) > 0 {
+		at := len(u.keys)
+		u.keys = append(u.keys, k.keys[0][:min(len(k.keys[0]), slowlogArgBytes)]...)
+		reply.key = span{at, len(u.keys)}
+	}
+	if !reply.visible(nil) {
+		u.invisible++
+	}
+	u.replies = append(u.replies, reply)
+}
+
+// args returns what the slow log shows of a command: its name and its first key. The other arguments
+// are gone by then.
+func (u *unsettled) args(r *unsettledReply) []string {
+	shown := []string{upper(r.row.Name)}
+	if r.key.from < r.key.to {
+		shown = append(shown, string(u.keys[r.key.from:r.key.to]))
+	}
+	return shown
+}
+
+// visible reports whether readers see what the command changed in a shard, or in any if that is nil.
+func (r *unsettledReply) visible(of *shard.Shard) bool {
+	if changed := r.future.Shard(); changed != nil && (of == nil || of == changed) && !r.future.Visible() {
+		return false
+	}
+	for _, f := range r.futures {
+		if (of == nil || of == f.Shard()) && !f.Visible() {
+			return false
+		}
+	}
+	return true
+}
+
+// hide reports whether the connection has changed a shard and cannot see that yet.
+func (u *unsettled) hide(of *shard.Shard) bool {
+	if u.invisible == 0 {
+		return false
+	}
+	for i := len(u.replies) - 1; i >= 0; i-- {
+		if !u.replies[i].visible(of) {
+			return true
+		}
+	}
+	return false
+}
+
+// drop forgets the replies, from the i-th on, to commands after which the client gets none. What they
+// changed is waited for all the same.
+func (u *unsettled) drop(i int) {
+	for ; i < len(u.replies); i++ {
+		u.replies[i].to = u.replies[i].from
+	}
+}
+
+// written reports whether a reply to the client is among them. Replies that a client has turned off come
+// before all that it gets: replyMode.suppress settles first.
+func (u *unsettled) written() bool {
+	n := len(u.replies)
+	return n > 0 && u.replies[n-1].from < u.replies[n-1].to
+}
+
+// reset forgets all.
+func (u *unsettled) reset() {
+	clear(u.replies)
+	u.replies, u.keys, u.invisible = u.replies[:0], u.keys[:0], 0
+	if cap(u.replies) > maxUnsettledKept {
+		u.replies, u.keys = nil, nil
+	}
+}
+
+// heldShard is the shard that a command on keys holds. It remembers the future of what the command
+// changed, and so has the methods of keyspace.
+type heldShard struct {
+	*shard.Shard              // nil between two commands
+	future       shard.Future // of the command's change; no handler makes two
+}
+
+// hold begins a command in a shard that the caller has acquired.
+func (h *heldShard) hold(inside *shard.Shard) { h.Shard, h.future = inside, shard.Future{} }
+
+// leave ends the command and releases the shard.
+func (h *heldShard) leave() {
+	h.Shard.Release()
+	h.Shard = nil
+}
+
+// Set is Shard.Set.
+func (h *heldShard) Set(w shard.Write) (result shard.Outcome, err error) {
+	result, h.future, err = h.Shard.Set(w)
+	return result, err
+}
+
+// SetAll is Shard.SetAll.
+func (h *heldShard) SetAll(writes []shard.Write) (err error) {
+	h.future, err = h.Shard.SetAll(writes)
+	return err
+}
+
+// Delete is Shard.Delete.
+func (h *heldShard) Delete(keys [][]byte) (deleted int, err error) {
+	deleted, h.future, err = h.Shard.Delete(keys)
+	return deleted, err
+}
+
+// Expire is Shard.Expire.
+func (h *heldShard) Expire(key []byte, at int64, condition shard.ExpireCondition) (done bool, err error) {
+	done, h.future, err = h.Shard.Expire(key, at, condition)
+	return done, err
+}
+
+// Persist is Shard.Persist.
+func (h *heldShard) Persist(key []byte) (done bool, err error) {
+	done, h.future, err = h.Shard.Persist(key)
+	return done, err
+}
