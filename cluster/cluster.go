@@ -35,6 +35,7 @@ type Cluster struct {
 	admitter     *admitter
 	rejoiner     *rejoiner
 	proposer     *proposer
+	reporter     *reporter
 
 	applied chan struct{} // a new topology was applied; capacity 1
 
@@ -62,6 +63,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.fsm = newFSM(c.publish)
 	c.streams = newStreamLayer(bus, c.self.server, c.peers.resolve, c.members.watch)
 	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
+	c.reporter = &reporter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, reports: newReports()}
 	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
 	c.assembleStart(bus)
 	return c

@@ -76,10 +76,11 @@ const (
 	MethodPropose       Method = 4 // a command for the log
 	MethodProbe         Method = 5 // the handshake alone
 	MethodAwaitTopology Method = 6 // answered when the node routes by a given topology or a later one
+	MethodReport        Method = 7 // the caller's copies hear no primary of some shards
 )
 
 // Methods are all methods.
-var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology}
+var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology, MethodReport}
 
 // Target says how to dial a node's bus and who has to answer.
 type Target struct {

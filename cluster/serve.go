@@ -26,7 +26,7 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 }
 
 func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
-	if from.Cluster == "" && m == MethodPropose {
+	if from.Cluster == "" && (m == MethodPropose || m == MethodReport) {
 		return nil, fmt.Errorf("node %s belongs to no cluster", from.Node)
 	}
 	switch m {
@@ -41,6 +41,8 @@ func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload 
 		return c.admitter.answer(ctx, from, payload)
 	case MethodPropose:
 		return c.proposer.answer(ctx, payload)
+	case MethodReport:
+		return nil, c.reporter.answer(from, payload)
 	case MethodAwaitTopology:
 		return c.answerAwaitTopology(ctx, payload)
 	}
