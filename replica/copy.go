@@ -2,8 +2,8 @@ package replica
 
 import "slices"
 
-// Copy is one copy of one shard, as this process has it.
-type Copy struct {
+// state is what a copy knows whether it leads or follows.
+type state struct {
 	Flaws Flaws // tests set it before the first event
 	Times Times
 
@@ -13,26 +13,24 @@ type Copy struct {
 	end    Point  // of the log
 	commit uint64 // Invariant: commit <= end.Seq, and it never falls
 
-	// heard is the latest of: the start of this process, when it learned of the leader epoch, and the last
-	// renewal of this leader epoch that it granted. M6 counts silence from it.
-	heard      instant
-	heardEpoch uint64 // config epoch of the last renewal; only the flaw silenceEpoch reads it
-	learned    instant
-	started    bool
+	started bool    // Configure was called
+	learned instant // when it learned of the leader epoch
+}
 
-	truncated uint64 // leader epoch in which M2 is done
-	sealed    uint64 // epoch that this copy has reported: it accepts and acknowledges nothing of it
-	damaged   bool   // the log lacks records, and raft does not know it yet
-
-	lead leader
+// Copy is one copy of one shard, as this process has it.
+type Copy struct {
+	state
+	primary
+	member
 }
 
 // New returns the copy of a process that has just started. The table and end describe the unbroken prefix of
 // the log that the copy has; commit is the greatest commit index that the log or its snapshot vouches for.
 func New(self Process, table EpochTable, end, commit uint64) *Copy {
-	c := &Copy{self: self, table: slices.Clone(table), commit: min(commit, end), Times: DefaultTimes, Flaws: flawsByName(flawed)}
+	c := &Copy{state: state{self: self, table: slices.Clone(table), commit: min(commit, end), Times: DefaultTimes, Flaws: flawsByName(flawed)}}
 	epoch, _ := c.table.At(end, end)
 	c.end = Point{epoch, end}
+	c.primary.state, c.primary.members.state, c.member.state = &c.state, &c.state, &c.state
 	return c
 }
 
@@ -53,15 +51,10 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 	c.config = cfg
 	if !c.started || was.LeaderEpoch != cfg.LeaderEpoch {
 		c.learned = instant{now, tick}
-		if !c.started {
-			c.lead.lastTick = now
-		}
-		if c.started || !c.Flaws.ReportAtStart {
-			c.heard = c.learned
-		} else {
-			c.heard = instant{now - c.Times.Silence, tick - c.Times.SilenceTicks}
-		}
-		c.started = true
+		c.listen(c.learned)
+	}
+	if !c.started {
+		c.started, c.lastTick = true, now
 	}
 	if cfg.inISR(c.self) && cfg.unclean(c.self) || !cfg.inISR(c.self) {
 		c.damaged = false // raft knows it: nothing counts on this copy
@@ -71,31 +64,31 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 }
 
 // Commit returns the commit index: the seq of the newest change that may be visible here.
-func (c *Copy) Commit() uint64 { return c.commit }
+func (c *state) Commit() uint64 { return c.commit }
 
 // End returns the end of the log.
-func (c *Copy) End() Point { return c.end }
+func (c *state) End() Point { return c.end }
 
 // Config returns the newest row.
-func (c *Copy) Config() Config { return c.config }
+func (c *state) Config() Config { return c.config }
+
+// CleanISR returns the number of clean members of the ISR, this one included: what min-insync counts.
+func (c *state) CleanISR() int {
+	n := 0
+	for _, p := range c.config.ISR {
+		if !c.config.unclean(p) {
+			n++
+		}
+	}
+	return n
+}
 
 // Table returns the epochs of the log. The caller must not change it.
-func (c *Copy) Table() EpochTable { return c.table }
-
-// Damaged tells the copy that its log lacks records that it may have acknowledged. It accepts,
-// acknowledges and reports nothing until its row has it unclean or outside the ISR: until then raft may
-// still promote it as a clean copy (M7). A primary must resign first.
-func (c *Copy) Damaged() Effects {
-	if !c.config.inISR(c.self) || c.config.unclean(c.self) {
-		return Effects{}
-	}
-	c.damaged = true
-	return Effects{Propose: &Proposal{MarkUnclean, c.config.Epoch, c.self}}
-}
+func (c *state) Table() EpochTable { return c.table }
 
 // Compacted tells the copy that a snapshot has replaced the records up to a seq. Epochs that ended before it leave
 // the table.
-func (c *Copy) Compacted(seq uint64) {
+func (c *state) Compacted(seq uint64) {
 	n := 0
 	for n+1 < len(c.table) && c.table[n+1].Seq <= seq {
 		n++
@@ -103,18 +96,27 @@ func (c *Copy) Compacted(seq uint64) {
 	c.table = slices.Delete(c.table, 0, n)
 }
 
-// Installed tells the copy that a snapshot of the primary's copy has replaced its own: all records up to
-// end, all committed, with the primary's epoch table. M2 is done with it in this leader epoch.
-func (c *Copy) Installed(table EpochTable, end Point) {
-	c.table = slices.Clone(table).cut(end.Seq)
-	c.end, c.commit = end, end.Seq
-	c.truncated = c.config.LeaderEpoch
-}
-
 // grow notes that the log has records up to a seq, those behind its former end in one epoch.
-func (c *Copy) grow(end Point) {
+func (c *state) grow(end Point) {
 	if end.Seq > c.end.Seq {
 		c.table = c.table.extend(end.Epoch, c.end.Seq+1)
 		c.end = end
 	}
+}
+
+// Tick is called for each own tick of 25 ms; tick counts them. raftLeader says that this node's raft hears a
+// leader, or leads. A member of the ISR reports when M6 lets it; a primary opens when R1's wait for G is over, and
+// proposes to remove members that lag (R7).
+func (c *Copy) Tick(now int64, tick uint64, raftLeader bool) Effects {
+	var e Effects
+	if !c.started {
+		return e
+	}
+	if c.active {
+		c.openLater(now, tick, &e)
+		c.blame(now, &e)
+		return e
+	}
+	e.Report = c.report(now, tick, raftLeader)
+	return e
 }

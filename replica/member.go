@@ -1,9 +1,23 @@
 package replica
 
+import "slices"
+
+// member is what a copy knows as a member: a copy that follows a primary.
+type member struct {
+	*state
+	// heard is the latest of: the start of this process, when it learned of the leader epoch, and the last
+	// renewal of this leader epoch that it granted. M6 counts silence from it.
+	heard      instant
+	heardEpoch uint64 // config epoch of the last renewal; only the flaw silenceEpoch reads it
+	truncated  uint64 // leader epoch in which M2 is done
+	sealed     uint64 // epoch that this copy has reported: it accepts and acknowledges nothing of it
+	damaged    bool   // the log lacks records, and raft does not know it yet
+}
+
 // Accept says whether a member takes a frame of a primary (M1). It takes one only from the primary of its newest row,
 // with exactly that epoch and leader epoch, in its own incarnation as that row has it, and not of an epoch
 // that it has reported. The caller asks before it reads the frame's content.
-func (c *Copy) Accept(from Process, epoch, leader uint64) Verdict {
+func (c *member) Accept(from Process, epoch, leader uint64) Verdict {
 	cfg := &c.config
 	switch {
 	case c.Flaws.NoEpochCheck:
@@ -22,14 +36,14 @@ func (c *Copy) Accept(from Process, epoch, leader uint64) Verdict {
 
 // NeedsSync reports whether a member must send its log end and epoch table to the primary before it may append: it
 // has not truncated its log in this leader epoch (M2).
-func (c *Copy) NeedsSync() bool {
+func (c *member) NeedsSync() bool {
 	return c.truncated != c.config.LeaderEpoch && !c.Flaws.NoTruncate
 }
 
 // Sync is the primary's answer to a member's log end and epoch table: Take and the seq behind which the
 // member truncates, or Rebuild if it must install a snapshot. Stale means no answer.
-func (c *Copy) Sync(from Process, epoch, leader uint64, table EpochTable, end Point) (after uint64, v Verdict) {
-	if !c.lead.active || epoch != c.config.Epoch || leader != c.config.LeaderEpoch || c.other(from) == nil {
+func (c *primary) Sync(from Process, epoch, leader uint64, table EpochTable, end Point) (after uint64, v Verdict) {
+	if !c.active || epoch != c.config.Epoch || leader != c.config.LeaderEpoch || c.other(from) == nil {
 		return 0, Stale
 	}
 	common, ok := CommonPoint(c.table, c.end.Seq, table, end.Seq)
@@ -44,7 +58,7 @@ func (c *Copy) Sync(from Process, epoch, leader uint64, table EpochTable, end Po
 //
 // It never truncates a record of this leader epoch: the answer may come late or twice, after the primary has
 // sent more. And it never truncates what is visible: rather it installs a snapshot.
-func (c *Copy) Truncated(after uint64) Effects {
+func (c *member) Truncated(after uint64) Effects {
 	var e Effects
 	leader := c.config.LeaderEpoch
 	if !c.Flaws.StaleTruncate && (c.truncated == leader || c.end.Epoch >= leader && leader > 0) {
@@ -66,7 +80,7 @@ func (c *Copy) Truncated(after uint64) Effects {
 }
 
 // Follows says whether a batch of records, the last of them at last, follows the log (M3), for an append that Accept takes.
-func (c *Copy) Follows(prev, last Point) Verdict {
+func (c *member) Follows(prev, last Point) Verdict {
 	switch {
 	case c.Flaws.NoTruncate:
 		if prev.Seq == c.end.Seq {
@@ -88,7 +102,7 @@ func (c *Copy) Follows(prev, last Point) Verdict {
 // the primary's commit index is commit. It comes after Accept, and after Follows if there are records. What the commit
 // index covers becomes visible up to the member's own log end, but only when M2 is done in this leader epoch (M4):
 // before that the log may end with records of another history.
-func (c *Copy) Received(end Point, commit uint64) Effects {
+func (c *member) Received(end Point, commit uint64) Effects {
 	var e Effects
 	c.grow(end)
 	if c.NeedsSync() && !c.Flaws.CommitUncut {
@@ -106,7 +120,7 @@ func (c *Copy) Received(end Point, commit uint64) Effects {
 
 // Ack returns what a member acknowledges to the primary, with synced as the seq up to which its log is on stable
 // storage. It returns false if it may acknowledge nothing: M1 and M2 hold for that, too.
-func (c *Copy) Ack(synced uint64) (Ack, bool) {
+func (c *member) Ack(synced uint64) (Ack, bool) {
 	cfg := &c.config
 	if c.Accept(cfg.Primary, cfg.Epoch, cfg.LeaderEpoch) != Take || c.NeedsSync() {
 		return Ack{}, false
@@ -116,7 +130,7 @@ func (c *Copy) Ack(synced uint64) (Ack, bool) {
 
 // Renew says whether a member grants a lease renewal in a heartbeat (M5): only if its newest row agrees and it has
 // not reported that epoch. Otherwise the next primary itself would renew the lease of the one before.
-func (c *Copy) Renew(from Process, epoch, leader uint64, now int64, tick uint64) bool {
+func (c *member) Renew(from Process, epoch, leader uint64, now int64, tick uint64) bool {
 	if c.Accept(from, epoch, leader) != Take && !(c.Flaws.NodeLease && c.sealed != c.config.Epoch) {
 		return false
 	}
@@ -126,33 +140,30 @@ func (c *Copy) Renew(from Process, epoch, leader uint64, now int64, tick uint64)
 
 // Reporting reports whether this copy reports that its shard has no primary that it hears. The report names
 // Config().Epoch and End(), and is repeated until Configure shows another epoch.
-func (c *Copy) Reporting() bool { return c.sealed != 0 && c.sealed == c.config.Epoch }
+func (c *member) Reporting() bool { return c.sealed != 0 && c.sealed == c.config.Epoch }
 
-// Tick is called for each own tick of 25 ms; tick counts them. raftLeader says that this node's raft hears a
-// leader, or leads. A member of the ISR reports when M6 lets it; a primary opens when R1's wait for G is over, and
-// proposes to remove members that lag (R7).
-func (c *Copy) Tick(now int64, tick uint64, raftLeader bool) Effects {
-	var e Effects
-	if !c.started {
-		return e
+// listen begins to count silence when the process starts and when it learns of another leader epoch.
+func (c *member) listen(since instant) {
+	c.heard = since
+	if !c.started && c.Flaws.ReportAtStart {
+		c.heard = instant{since.at - c.Times.Silence, since.tick - c.Times.SilenceTicks}
 	}
-	if c.lead.active {
-		c.openLater(now, tick, &e)
-		c.blame(now, &e)
-		return e
-	}
+}
+
+// report reports whether the copy begins to report the epoch. A report has no use while raft has no leader, and it
+// would stop the shard.
+func (c *member) report(now int64, tick uint64, raftLeader bool) bool {
 	if c.Reporting() || !c.mayReport(now, tick) || !raftLeader && !c.Flaws.ReportAlone {
-		return e
+		return false
 	}
 	c.sealed = c.config.Epoch
-	e.Report = true
-	return e
+	return true
 }
 
 // mayReport reports whether a member of the ISR may report (M6): the row is relinquished, so the last
 // primary is known not to serve, or G has passed without a renewal. Silence counts by leader epoch, as the lease does,
 // and from the start of the process at the earliest: its predecessor may have granted a renewal a moment before.
-func (c *Copy) mayReport(now int64, tick uint64) bool {
+func (c *member) mayReport(now int64, tick uint64) bool {
 	cfg := &c.config
 	switch {
 	case !cfg.inISR(c.self) || c.damaged && !c.Flaws.DamagedReports:
@@ -163,23 +174,21 @@ func (c *Copy) mayReport(now int64, tick uint64) bool {
 	return c.Flaws.SilenceEpoch && c.heardEpoch != cfg.Epoch
 }
 
-// blame counts ticks in which members of the ISR made no contact, or no progress on what they owe (R7). A tick that
-// comes late does not count: a primary that did not run blames no member.
-func (c *Copy) blame(now int64, e *Effects) {
-	l := &c.lead
-	late := now-l.lastTick > c.Times.LateTick
-	l.lastTick = now
-	for i := range l.others {
-		o := &l.others[i]
-		owes := o.match < c.end.Seq
-		if o.contact && (o.progress || !owes) {
-			o.idle = 0
-		} else if !late {
-			o.idle++
-		}
-		o.contact, o.progress = false, false
-		if o.idle >= c.Times.LagTicks {
-			c.shrink(o, e)
-		}
+// Damaged tells the copy that its log lacks records that it may have acknowledged. It accepts,
+// acknowledges and reports nothing until its row has it unclean or outside the ISR: until then raft may
+// still promote it as a clean copy (M7). A primary must resign first.
+func (c *member) Damaged() Effects {
+	if !c.config.inISR(c.self) || c.config.unclean(c.self) {
+		return Effects{}
 	}
+	c.damaged = true
+	return Effects{Propose: &Proposal{MarkUnclean, c.config.Epoch, c.self}}
+}
+
+// Installed tells the copy that a snapshot of the primary's copy has replaced its own: all records up to
+// end, all committed, with the primary's epoch table. M2 is done with it in this leader epoch.
+func (c *member) Installed(table EpochTable, end Point) {
+	c.table = slices.Clone(table).cut(end.Seq)
+	c.end, c.commit = end, end.Seq
+	c.truncated = c.config.LeaderEpoch
 }

@@ -247,7 +247,7 @@ func (s *script) show() string {
 	for _, fact := range []struct {
 		is   bool
 		name string
-	}{{c.Primary(), "primary"}, {c.Alone(), "alone"}, {c.lead.open && !c.lead.closing, "open"}, {c.Reporting(), "reporting"}, {c.Primary() && c.CleanISR() == 1, "degraded"}} {
+	}{{c.Primary(), "primary"}, {c.Alone(), "alone"}, {c.open && !c.closing, "open"}, {c.Reporting(), "reporting"}, {c.Primary() && c.CleanISR() == 1, "degraded"}} {
 		if fact.is {
 			text += ", " + fact.name
 		}
