@@ -13,7 +13,7 @@ type blob struct {
 	id    BlobID
 	bytes int64
 	state blobState
-	until Position // of a dead blob: once the log is synced up to here, no recovery needs it
+	until uint64   // of a dead blob: seq of the change that superseded it; 0 if no start can need it
 	pins  int      // snapshots that refer to it
 	file  vfs.File // nil once it is synced
 
@@ -40,8 +40,9 @@ func (b *blob) close() {
 
 // blobStore owns the blobs of a shard, from the first byte to the removal of the file.
 //
-// Invariant: a blob is removed only when it is dead, no snapshot pins it, and the log is synced up
-// to the record that superseded it.
+// Invariant: a blob is removed only when it is dead, no snapshot pins it, and a synced record or
+// snapshot says that the change that superseded it is committed. That the record of this change is
+// synced is not enough: a start shows what it knows to be committed.
 type blobStore struct {
 	folder *folder
 	random func() uint64
@@ -146,8 +147,8 @@ func (s *blobStore) setLive(id BlobID, crc uint32) {
 	b.state, b.crc, b.known = live, crc, true
 }
 
-// supersede records that the log, up to a position, has replaced the value in a blob.
-func (s *blobStore) supersede(id BlobID, until Position) {
+// supersede records that the committed change with a seq has replaced the value in a blob.
+func (s *blobStore) supersede(id BlobID, until uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.all[id]
@@ -159,11 +160,11 @@ func (s *blobStore) supersede(id BlobID, until Position) {
 	s.pendingDelete = append(s.pendingDelete, id)
 }
 
-// removeDead removes the dead blobs that no recovery can need, now that the log is synced up to a
-// position. The next call retries a file that cannot be removed. The caller holds the
-// log's syncing.
-func (s *blobStore) removeDead(synced Position) {
-	for _, b := range s.takeRemovable(synced) {
+// removeDead removes the dead blobs that no recovery can need, now that what is synced says that the
+// changes up to a seq are committed. The next call retries a file that cannot be removed. The caller
+// holds the log's syncing.
+func (s *blobStore) removeDead(commit uint64) {
+	for _, b := range s.takeRemovable(commit) {
 		err := vfs.Discard(s.folder.fs, s.path(b.id))
 		s.mu.Lock()
 		if err != nil {
@@ -177,14 +178,14 @@ func (s *blobStore) removeDead(synced Position) {
 }
 
 // takeRemovable takes the blobs to remove out of pendingDelete and closes their files.
-func (s *blobStore) takeRemovable(synced Position) (removable []*blob) {
+func (s *blobStore) takeRemovable(commit uint64) (removable []*blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := s.pendingDelete[:0]
 	for _, id := range s.pendingDelete {
 		switch b := s.all[id]; {
 		case b == nil || b.state != dead || b.pins > 0:
-		case b.until <= synced:
+		case b.until <= commit:
 			b.close()
 			removable = append(removable, b)
 		default:

@@ -36,7 +36,7 @@ func TestDeadBlobsAreRemovedInTime(t *testing.T) {
 		r := put(seq, "k", largePayload)
 		r.Blob, r.Payload = id, nil
 		appendAll(t, l, r)
-		l.Supersede(now)
+		l.Supersede(now, seq)
 		now = id
 	}
 	want := func(n int, when string) {
@@ -60,7 +60,7 @@ func TestDeadBlobsAreRemovedInTime(t *testing.T) {
 	want(1, "after the sync")
 	save := func() {
 		t.Helper()
-		s, err := l.BeginSnapshot(7, seq, []BlobID{now})
+		s, err := rotateAndBegin(l, 7, seq, []BlobID{now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,5 +32,17 @@ func (t epochTable) extended(epoch, seq uint64) epochTable {
 	return t
 }
 
+// upTo returns the rows of the records up to a seq.
+func (t epochTable) upTo(seq uint64) epochTable {
+	n := len(t)
+	for n > 0 && t[n-1].Seq > seq {
+		n--
+	}
+	return t[:n:n]
+}
+
+// of returns the epoch of the record with a seq; 0 if the table does not tell.
+func (t epochTable) of(seq uint64) uint64 { return t.upTo(seq).last() }
+
 // Point is a place in the history of a shard: the epoch and the seq of a record.
 type Point struct{ Epoch, Seq uint64 }

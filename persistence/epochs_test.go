@@ -67,7 +67,7 @@ func TestEpochsRiseWithinALog(t *testing.T) {
 	again(6, 13, want, rows...)
 
 	// A snapshot in an epoch without a record.
-	snapshot, err := l.BeginSnapshot(15, 6, nil)
+	snapshot, err := rotateAndBegin(l, 15, 6, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +79,8 @@ func TestEpochsRiseWithinALog(t *testing.T) {
 	if err := snapshot.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	rows = append(rows, EpochStart{15, 7})
 	again(6, 15, want, rows...)
+	rows = append(rows, EpochStart{15, 7})
 	appendAll(t, l, in(15, put(7, "f", "fifteen")))
 	want["f"] = "m|fifteen|15-7|0"
 	again(7, 15, want, rows...)

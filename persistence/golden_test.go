@@ -26,7 +26,7 @@ func goldenDisk(t *testing.T) (*vfs.Mem, keeper) {
 	recoverShard(t, d, 3)
 	appendAll(t, l, put(1, "old", "overwritten"))
 	appendAll(t, l, put(2, "kept", "in the snapshot"))
-	snapshot, err := l.BeginSnapshot(7, 2, nil)
+	snapshot, err := rotateAndBegin(l, 7, 2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,10 +40,10 @@ func open(t testing.TB, fs vfs.FS, o Options) *Disk {
 	return d
 }
 
-// put makes a Put record in epoch 7.
+// put makes a Put record in epoch 7, as a primary without other copies appends it.
 func put(seq uint64, key, payload string) Record {
 	return Record{
-		Type: Put, Epoch: 7, Seq: seq, Key: []byte(key), Meta: []byte("m"), Payload: [][]byte{[]byte(payload[:len(payload)/2]), []byte(payload[len(payload)/2:])},
+		Type: Put, Epoch: 7, Seq: seq, Commit: seq, Key: []byte(key), Meta: []byte("m"), Payload: [][]byte{[]byte(payload[:len(payload)/2]), []byte(payload[len(payload)/2:])},
 		Bytes: uint64(len(payload)), CRC: crc32c.Checksum([]byte(payload)),
 	}
 }
@@ -111,4 +111,12 @@ func recoverShard(t testing.TB, d *Disk, shard int) (keeper, *Report) {
 		t.Fatal(err)
 	}
 	return k, report
+}
+
+// rotateAndBegin begins a snapshot that makes all records so far obsolete.
+func rotateAndBegin(l *Log, epoch, seq uint64, blobs []BlobID) (*Snapshot, error) {
+	if err := l.Rotate(); err != nil {
+		return nil, err
+	}
+	return l.BeginSnapshot(epoch, seq, blobs)
 }

@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -35,6 +36,8 @@ type Log struct {
 	writer segmentWriter // only the goroutine that orders the shard's writes uses it
 	ready  atomic.Bool   // Recover has finished. Until then only it changes what is below
 
+	publishing sync.Mutex // held while a snapshot, a truncation or an installation changes which files count; before syncing
+
 	syncing  sync.Mutex // held while waiting for the disk; before mu
 	manifest uint64     // the seq that the shard's manifest names; guarded by syncing
 
@@ -45,7 +48,16 @@ type Log struct {
 	synced  Position // Invariant: synced <= written
 	last    recordID // the newest record, or what a snapshot has in its place
 	durable recordID // the newest record that survives a loss of power. Invariant: durable <= last
-	failed  error    // why the log has stopped; nil if it has not
+	commit  commitIndex
+	running []*Snapshot // that are being written
+	failed  error       // why the log has stopped; nil if it has not
+}
+
+// commitIndex is what the files of a log say about the commit index of their shard. It never falls:
+// what is committed is never truncated.
+type commitIndex struct {
+	written uint64 // the greatest one in a record or snapshot
+	durable uint64 // the greatest one that survives a loss of power. A start shows at least the records up to it
 }
 
 // Append writes batches, all or none of them, with one call of the file system. The seqs of the
@@ -99,7 +111,7 @@ func (l *Log) append(batches [][]Record) (Position, error) {
 		l.appended(records)
 	}
 	if l.writer.size >= SegmentBytes {
-		l.writer.rotate()
+		l.rotate()
 	}
 	return l.written, nil
 }
@@ -109,6 +121,7 @@ func (l *Log) appended(records []Record) {
 	for i := range records {
 		r := &records[i]
 		l.last = recordID{r.Epoch, r.Seq}
+		l.commit.written = max(l.commit.written, r.Commit)
 		l.epochs = l.epochs.extended(r.Epoch, r.Seq) // the next file's header has it
 		if r.Blob != 0 {
 			l.blobs.setLive(r.Blob, r.CRC)
@@ -137,6 +150,7 @@ func (l *Log) openSegment(epoch, seq uint64) error {
 	defer l.mu.Unlock()
 	l.folder.fileCreated()
 	l.files.push(s)
+	l.files.open = true
 	return nil
 }
 
@@ -176,9 +190,9 @@ func (l *Log) stop(err error) error {
 
 // Stage writes a large payload to a blob for a record to refer to. It may be called at any time;
 // Append of that record or Abandon must follow.
-func (l *Log) Stage(payload [][]byte) (BlobID, error) { return l.stage(payload, staged, 0) }
+func (l *Log) Stage(payload [][]byte) (BlobID, error) { return stageBlob(l, payload, staged, 0) }
 
-func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error) {
+func stageBlob(l *Log, payload [][]byte, state blobState, pins int) (BlobID, error) {
 	if err := l.Err(); err != nil {
 		return 0, err
 	}
@@ -195,8 +209,42 @@ func (l *Log) stage(payload [][]byte, state blobState, pins int) (BlobID, error)
 // Abandon removes a staged blob that no record refers to after all.
 func (l *Log) Abandon(id BlobID) { l.blobs.abandon(id) }
 
-// Supersede says that the records so far have replaced the value in a blob.
-func (l *Log) Supersede(id BlobID) { l.blobs.supersede(id, l.Position()) }
+// Supersede says that the change with a seq, which is committed, has replaced the value in a blob.
+// The file goes when what is synced says that this change is committed: until then a start may have
+// to show the value.
+func (l *Log) Supersede(id BlobID, seq uint64) { l.blobs.supersede(id, seq) }
+
+// Rotate makes the next record open another segment, so that a snapshot of what precedes it makes
+// the present one obsolete. The caller holds what orders the shard's writes.
+func (l *Log) Rotate() error {
+	if err := l.writer.cutTorn(); err != nil {
+		return fmt.Errorf("%w: %w", ErrWrite, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rotate()
+	return nil
+}
+
+// rotate closes the newest segment for records. The caller holds mu and what orders the writes.
+func (l *Log) rotate() {
+	l.writer.rotate()
+	l.files.open = false
+}
+
+// End returns the place of the newest record, or of what a snapshot has in its place.
+func (l *Log) End() Point {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Point{l.last.epoch, l.last.seq}
+}
+
+// Epochs returns where the epochs of the log begin, oldest first. The newest 256 are known.
+func (l *Log) Epochs() []EpochStart {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.epochs)
+}
 
 // Recover gives the shard to h, as its files have it, and reports what it found. It must be called
 // once, before any other method. An error means that the files could not be read, or not be cleaned
@@ -223,16 +271,17 @@ func (l *Log) Recover(h Handler) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot clean up after the recovery: %w", err)
 	}
-	l.adopt(found, &kept)
+	adopt(l, found, &kept)
 	return &found.report, nil
 }
 
 // adopt takes over what a recovery found. Sizes may be called meanwhile.
-func (l *Log) adopt(found *replay, kept *keptFiles) {
+func adopt(l *Log, found *replay, kept *keptFiles) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.durable, l.manifest = found.reached(), found.end, found.named
 	l.epochs = found.epochs
+	l.commit = commitIndex{found.report.Commit, found.report.Commit}
 	for _, s := range kept.segments {
 		l.files.push(s)
 	}

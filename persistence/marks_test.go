@@ -42,7 +42,7 @@ func snapshotOf(t *testing.T, l *Log, seq uint64, records ...Record) {
 
 func writtenSnapshot(t *testing.T, l *Log, seq uint64, records ...Record) *Snapshot {
 	t.Helper()
-	s, err := l.BeginSnapshot(7, seq, nil)
+	s, err := rotateAndBegin(l, 7, seq, nil)
 	for i := range records {
 		if err == nil {
 			err = s.Write(&records[i])

@@ -26,6 +26,9 @@ func (s *Snapshot) Commit() error {
 		err = s.verify()
 	}
 	if err == nil {
+		err = s.beginPublishing()
+	}
+	if err == nil {
 		err = s.rename()
 	}
 	if err == nil {
@@ -78,6 +81,7 @@ func (s *Snapshot) syncBlobs() error {
 // publish makes the snapshot the one that counts.
 func (s *Snapshot) publish() error {
 	l := s.log
+	defer s.end()
 	l.syncing.Lock()
 	l.manifest = s.header.seq
 	l.mu.Lock()
@@ -85,14 +89,18 @@ func (s *Snapshot) publish() error {
 	l.files.snapshot = &snapshotFile{name: s.name, epoch: s.header.epoch, seq: s.header.seq, bytes: s.size, blobs: s.pinned}
 	l.synced = max(l.synced, s.begin) // the log up to there is obsolete
 	held := recordID{s.header.epoch, s.header.seq}
-	l.last, l.durable = l.last.later(held), l.durable.later(held)
-	synced := l.synced
+	if l.last.seq <= held.seq {
+		l.last = l.last.later(held)
+	}
+	l.durable = l.durable.later(held)
+	l.commit.written, l.commit.durable = max(l.commit.written, held.seq), max(l.commit.durable, held.seq)
+	obsolete, commit := l.files.before(held.seq, l.last.seq), l.commit.durable
 	l.mu.Unlock()
 	err := s.file.Close()
-	for _, seg := range s.obsolete {
+	for _, seg := range obsolete {
 		s.removeSegment(seg)
 	}
-	l.blobs.removeDead(synced)
+	l.blobs.removeDead(commit)
 	l.syncing.Unlock()
 	if old != nil {
 		if old.name != s.name { // otherwise it was replaced
@@ -210,6 +218,9 @@ func (s *Snapshot) closeBlobs() error {
 
 // replace gives the snapshot and the manifest their names.
 func (s *Snapshot) replace() error {
+	if err := s.beginPublishing(); err != nil {
+		return err
+	}
 	if err := s.rename(); err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type snapshotFile struct {
 // Invariant: segments rise by their first seq, and only the last one is appended to.
 type recordFiles struct {
 	segments      []*segment
+	open          bool          // the newest segment may get more records
 	snapshot      *snapshotFile // nil for none
 	segmentBytes  gauge
 	snapshotBytes gauge
@@ -74,11 +75,16 @@ func (f *recordFiles) remove(s *segment) bool {
 	return true
 }
 
-// upTo returns the segments that have no record after seq, provided that seq is the newest record.
-func (f *recordFiles) upTo(seq uint64) []*segment {
-	n := len(f.segments)
-	if n > 0 && f.segments[n-1].first > seq { // it has no record yet
-		n--
+// before returns the segments that have no record after seq. That is certain of a segment only once
+// there is a later one, or if last, the newest record, is not after seq and no segment is open for
+// more records.
+func (f *recordFiles) before(seq, last uint64) []*segment {
+	n := 0
+	for n+1 < len(f.segments) && f.segments[n+1].first <= seq+1 {
+		n++
+	}
+	if n+1 == len(f.segments) && last <= seq && !f.open {
+		n++
 	}
 	return f.segments[:n:n]
 }

@@ -1,7 +1,9 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence/vfs"
@@ -9,11 +11,13 @@ import (
 
 // Snapshot is a snapshot that is being written: Write for each value, then Commit or Abort.
 type Snapshot struct {
-	log      *Log
-	header   *fileHeader
-	begin    Position   // of the log at the snapshot's moment
-	obsolete []*segment // segments whose records it has
-	pinned   []BlobID   // blobs to which it refers
+	log    *Log
+	header *fileHeader
+	begin  Position // of the log at the snapshot's moment, if the snapshot had all records then
+	pinned []BlobID // blobs to which it refers
+
+	cancelled  bool // guarded by log.mu
+	publishing bool // it holds log.publishing
 
 	file    vfs.File
 	name    string // that it will have
@@ -31,28 +35,30 @@ type Snapshot struct {
 // from where it is.
 const snapshotBuffer = 512 << 10 // bytes
 
-// BeginSnapshot begins a snapshot of the shard as it is after the record seq, with those blobs, and
-// lets the log continue in another segment. It does nothing that takes long.
+// ErrCancelled is returned by Snapshot.Commit when the log was truncated below the snapshot, or
+// replaced by another copy, since the snapshot began.
+var ErrCancelled = errors.New("the snapshot was cancelled: the log no longer has what it shows")
+
+// BeginSnapshot begins a snapshot of the shard as it is after the record seq, which is committed,
+// with those blobs. It does nothing that takes long, and records may be appended meanwhile. The
+// snapshot makes the segments obsolete that have no later record, so Rotate should precede it.
 func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error) {
-	if err := l.writer.cutTorn(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrWrite, err)
-	}
 	cluster, err := l.disk.identity.pin()
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epochs = l.epochs.extended(epoch, seq+1)
-	obsolete := l.files.upTo(seq)
-	if len(obsolete) == len(l.files.segments) {
-		l.writer.rotate()
-	}
 	l.blobs.pin(blobs)
-	return &Snapshot{
-		log: l, header: l.disk.options.newHeader(snapshotMagic, cluster, l.shard, epoch, seq, l.epochs), begin: l.written, obsolete: obsolete,
+	s := &Snapshot{
+		log: l, header: l.disk.options.newHeader(snapshotMagic, cluster, l.shard, epoch, seq, l.epochs.upTo(seq)),
 		pinned: blobs, name: snapshotName(epoch, seq), foot: footer{epoch: epoch, seq: seq}, errors: l.disk.volume.errors.Load(),
-	}, nil
+	}
+	if l.last.seq <= seq {
+		s.begin = l.written
+	}
+	l.running = append(l.running, s)
+	return s, nil
 }
 
 // Bytes returns how many bytes have been written so far or are buffered.
@@ -60,7 +66,7 @@ func (s *Snapshot) Bytes() int64 { return s.size + int64(len(s.buffer)) }
 
 // Stage writes a large payload to a blob to which only this snapshot refers.
 func (s *Snapshot) Stage(payload [][]byte) (BlobID, error) {
-	id, err := s.log.stage(payload, dead, 1)
+	id, err := stageBlob(s.log, payload, dead, 1)
 	if err == nil {
 		s.pinned = append(s.pinned, id)
 	}
@@ -166,6 +172,31 @@ func (s *Snapshot) verify() error {
 	return nil
 }
 
+// beginPublishing keeps the log from being truncated or replaced until end.
+func (s *Snapshot) beginPublishing() error {
+	l := s.log
+	l.publishing.Lock()
+	s.publishing = true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.cancelled {
+		return ErrCancelled
+	}
+	return nil
+}
+
+// end ends the snapshot, published or not.
+func (s *Snapshot) end() {
+	l := s.log
+	l.mu.Lock()
+	l.running = slices.DeleteFunc(l.running, func(other *Snapshot) bool { return other == s })
+	l.mu.Unlock()
+	if s.publishing {
+		s.publishing = false
+		l.publishing.Unlock()
+	}
+}
+
 func (s *Snapshot) rename() error {
 	f := s.log.folder
 	s.renamed = true
@@ -175,6 +206,7 @@ func (s *Snapshot) rename() error {
 // Abort gives the snapshot up. All that was there before it stays.
 func (s *Snapshot) Abort() {
 	l := s.log
+	defer s.end()
 	if s.file != nil {
 		f := l.folder
 		_ = s.file.Close()                               // it is removed
@@ -200,7 +232,7 @@ func (s *Snapshot) unpin(ids []BlobID) {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.mu.Lock()
-	synced := l.synced
+	commit := l.commit.durable
 	l.mu.Unlock()
-	l.blobs.removeDead(synced)
+	l.blobs.removeDead(commit)
 }

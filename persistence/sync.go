@@ -4,15 +4,16 @@ package persistence
 type syncBatch struct {
 	target   Position
 	last     recordID // the newest record
+	commit   uint64   // the greatest commit index
 	blobs    []*blob
 	segments []*segment
 	sizes    []int64 // of the segments
 	names    names
 }
 
-// unsynced returns what there is to sync. The caller holds mu.
-func (l *Log) unsynced() (b syncBatch) {
-	b.target, b.last = l.written, l.last
+// newSyncBatch returns what there is to sync of a log. The caller holds its mu.
+func newSyncBatch(l *Log) (b syncBatch) {
+	b.target, b.last, b.commit = l.written, l.last, l.commit.written
 	b.blobs, b.names = l.blobs.unsynced(), l.folder.state()
 	for _, s := range l.files.segments {
 		if s.bytes > s.synced {
@@ -27,19 +28,19 @@ func (l *Log) Sync(to Position) error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
 	l.mu.Lock()
-	if failed, synced := l.failed, l.synced; failed != nil || synced >= to {
+	if failed, commit := l.failed, l.commit.durable; failed != nil || l.synced >= to {
 		l.mu.Unlock()
 		if failed == nil {
-			l.blobs.removeDead(synced)
+			l.blobs.removeDead(commit)
 		}
 		return failed
 	}
-	b := l.unsynced()
+	b := newSyncBatch(l)
 	l.mu.Unlock()
 	if err := l.folder.sync(b.blobs, b.segments, b.names); err != nil {
 		return l.stop(err)
 	}
-	l.finishSync(&b)
+	b.finish(l)
 	return nil
 }
 
@@ -51,22 +52,23 @@ func (l *Log) Synced(to Position) (bool, error) {
 	return l.synced >= to, l.failed
 }
 
-// finishSync records that all of b was synced. The caller holds syncing.
-func (l *Log) finishSync(b *syncBatch) {
+// finish records that all of b was synced. The caller holds the log's syncing.
+func (b *syncBatch) finish(l *Log) {
 	l.disk.counters.syncs.Add(1)
 	l.folder.namesSynced(b.names)
 	l.mu.Lock()
 	l.synced, l.durable = max(l.synced, b.target), l.durable.later(b.last)
+	l.commit.durable = max(l.commit.durable, b.commit)
 	for i, s := range b.segments {
 		s.synced = max(s.synced, b.sizes[i])
 		if newest := l.files.newest(); s.file != nil && s.synced == s.bytes && newest != nil && s != newest {
 			s.close()
 		}
 	}
-	synced := l.synced
+	commit := l.commit.durable
 	l.mu.Unlock()
 	l.blobs.closeSynced(b.blobs)
-	l.blobs.removeDead(synced)
+	l.blobs.removeDead(commit)
 }
 
 // hasUnsynced reports whether anything of the log may be missing after a loss of power.
@@ -87,7 +89,7 @@ func (d *Disk) SyncAll() int {
 	for _, l := range d.logs {
 		l.mu.Lock()
 		if l.failed == nil && l.written > l.synced {
-			dirty, batches = append(dirty, l), append(batches, l.unsynced())
+			dirty, batches = append(dirty, l), append(batches, newSyncBatch(l))
 		}
 		l.mu.Unlock()
 	}
@@ -101,7 +103,7 @@ func (d *Disk) SyncAll() int {
 	for i, l := range dirty {
 		l.syncing.Lock()
 		if err == nil && l.Err() == nil { // the error of another sync may have stopped it
-			l.finishSync(&batches[i])
+			batches[i].finish(l)
 		}
 		l.syncing.Unlock()
 	}

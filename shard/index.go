@@ -17,6 +17,7 @@ import (
 type index struct {
 	entryPool *memory.Pool
 	tablePool *memory.Pool
+	applied   uint64           // seq of the newest change that is, or is being, applied
 	log       *persistence.Log // told which blobs are superseded; nil without a data folder
 	stats     *storeStats
 	counts    counts
@@ -101,7 +102,7 @@ func (x *index) drop(e *Entry) {
 // supersedeBlob tells the log that no entry refers to the blob of e any longer.
 func (x *index) supersedeBlob(e *Entry) {
 	if id := e.blob(); id != 0 {
-		x.log.Supersede(id)
+		x.log.Supersede(id, x.applied)
 	}
 }
 

@@ -93,6 +93,9 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 		}
 		return true
 	})
+	if err = w.log.Rotate(); err != nil {
+		return state, nil, err
+	}
 	if snapshot, err = w.log.BeginSnapshot(w.epoch.Load(), w.seq, blobs); err != nil {
 		return state, nil, err
 	}

@@ -239,6 +239,7 @@ func (w *writer) apply(changes []change, now int64) {
 	defer w.index.mu.Unlock()
 	for i := range changes {
 		c := &changes[i]
+		w.index.applied = c.seq
 		if c.request != (requestKey{}) {
 			w.requests.remember(answer{c.request, c.outcome(epoch)}, now)
 		}
