@@ -48,11 +48,17 @@ upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check quick test race test-python test-wheel test-numpy2 faults e2e lint fuzz
+.PHONY: check quick model model-check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop
 	@go test -short ./...
+
+model-check: need-go ## check the rules of replication and that each rule left out is found, in small bounds (a minute)
+	@scripts/step "model of replication" go test -count 1 ./replica/model
+
+model: need-go ## explore the rules of replication in larger bounds (about 10 minutes; replica/model/README.md)
+	@scripts/step "model of replication" scripts/model
 
 test: announce race test-python test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 

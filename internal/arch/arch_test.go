@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"shard":             {"persistence", "replica", "cluster/topology", "array", "memory", "internal/outcome", "internal/crc32c"},
 	"replica":           {},
 	"shard/reconcile":   {"shard", "replica", "cluster/topology", "internal/outcome"},
+	"replica/model":     {},
 	"cluster":           {"cluster/topology", "cluster/screen", "internal/outcome", "internal/uuid"},
 	"cluster/screen":    {},
 	"cluster/view":      {"cluster/topology"},
