@@ -55,6 +55,12 @@ func (c *cleaner) cleanSegments() error {
 			return err
 		}
 	}
+	for _, t := range c.found.tails {
+		all[t.segment].bytes = t.at
+		if err := c.folder.truncate(all[t.segment].name, t.at); err != nil {
+			return err
+		}
+	}
 	for _, s := range all[c.found.obsolete:keep] {
 		if err := c.cleanSegment(s); err != nil {
 			return err
@@ -79,6 +85,9 @@ func (c *cleaner) cutTail() error {
 func (c *cleaner) cleanSegment(s fileInfo) error {
 	damaged := c.found.damaged[s.name]
 	switch {
+	case c.found.dropped[s.name]:
+		c.found.report.Lost += s.bytes
+		return c.folder.quarantine(s.name)
 	case s.bytes == 0 && !damaged: // cutTail has removed it
 		return nil
 	case s.bytes == 0 || s.seq > c.found.report.Given && damaged:
@@ -114,10 +123,15 @@ func (c *cleaner) cleanTemps() error {
 	return nil
 }
 
-// cleanBlobs keeps the blobs of values and those to which the snapshot refers.
+// cleanBlobs keeps the blobs of values, those of records that were held back, and those to which the
+// snapshot refers. A blob whose value such a record would replace has its value until that is
+// decided.
 func (c *cleaner) cleanBlobs() error {
-	used := map[BlobID]*blobRecord{}
+	used := map[BlobID]*foundRecord{}
 	for _, r := range c.found.pending {
+		used[r.Blob] = r
+	}
+	for _, r := range c.found.left {
 		used[r.Blob] = r
 	}
 	pinned := map[BlobID]bool{}

@@ -64,9 +64,9 @@ func readFooter(f vfs.File, size int64, seed uint32) (*footer, error) {
 
 // add counts the record that a scanner has just read at an offset.
 func (f *footer) add(scan *scanner, at int64) {
-	if head, err := scan.bytes(at, headBytes); err == nil { // it is still in the window
+	if head, err := scan.bytes(at, afterCRC); err == nil { // it is still in the window
 		f.count++
-		f.running = crc32c.Update(f.running, head[crcAt:][:4])
+		f.running = crc32c.Update(f.running, head[crcAt:])
 	}
 }
 

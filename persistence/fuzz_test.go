@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/ndring/ndring/internal/crc32c"
@@ -13,8 +12,8 @@ import (
 )
 
 // seedFile adds a golden file and damaged versions of it to a corpus.
-func seedFile(f *testing.F, name string) {
-	text, err := os.ReadFile(filepath.Join(goldenDir, name+".hex"))
+func seedFile(f *testing.F, dir, name string) {
+	text, err := os.ReadFile(goldenPath(dir, name))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -63,7 +62,7 @@ func readAnything(t *testing.T, s *scanner) (records int) {
 			t.Fatal(err)
 		}
 		records++
-		if n < headBytes || s.at > s.end || len(r.Key) > MaxKey || len(r.Meta) > MaxMeta {
+		if n < oldHeadBytes || s.at > s.end || len(r.Key) > MaxKey || len(r.Meta) > MaxMeta {
 			t.Fatalf("a record of %d bytes ends at %d of %d", n, s.at, s.end)
 		}
 		if r.Type == Put && r.Blob == 0 {
@@ -78,8 +77,11 @@ func readAnything(t *testing.T, s *scanner) (records int) {
 }
 
 func FuzzSegment(f *testing.F) {
-	seedFile(f, "segment")
-	seedFile(f, "flushed")
+	for _, dir := range []string{goldenDir, oldDir} {
+		seedFile(f, dir, "segment")
+		seedFile(f, dir, "flushed")
+	}
+	seedFile(f, goldenDir, "suffix")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := parseHeader(b, segmentMagic)
 		if err != nil {
@@ -90,7 +92,8 @@ func FuzzSegment(f *testing.F) {
 }
 
 func FuzzSnapshot(f *testing.F) {
-	seedFile(f, "snapshot")
+	seedFile(f, goldenDir, "snapshot")
+	seedFile(f, oldDir, "snapshot")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := parseHeader(b, snapshotMagic)
 		if err != nil {
@@ -107,15 +110,17 @@ func FuzzSnapshot(f *testing.F) {
 
 // FuzzRecovery recovers a shard from arbitrary files.
 func FuzzRecovery(f *testing.F) {
-	segment, err := os.ReadFile(filepath.Join(goldenDir, "segment.hex"))
-	if err != nil {
-		f.Fatal(err)
+	for _, dir := range []string{goldenDir, oldDir} {
+		segment, err := os.ReadFile(goldenPath(dir, "segment"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		snapshot, err := os.ReadFile(goldenPath(dir, "snapshot"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(undump(&testing.T{}, segment), undump(&testing.T{}, snapshot), []byte("ndring shard\n"), true)
 	}
-	snapshot, err := os.ReadFile(filepath.Join(goldenDir, "snapshot.hex"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(undump(&testing.T{}, segment), undump(&testing.T{}, snapshot), []byte("ndring shard\n"), true)
 	f.Add([]byte{}, []byte{}, []byte{}, false)
 	f.Fuzz(func(t *testing.T, segment, snapshot, manifest []byte, powerLoss bool) {
 		mem := vfs.NewMem()

@@ -14,6 +14,7 @@ import (
 // fileHeader is the start of a segment or a snapshot.
 type fileHeader struct {
 	magic   string
+	format  uint32
 	shard   uint32
 	cluster uuid.UUID
 	epoch   uint64
@@ -26,7 +27,11 @@ type fileHeader struct {
 const (
 	segmentMagic  = "NDRLOG\r\n"
 	snapshotMagic = "NDRSNAP\n"
-	formatVersion = 1
+
+	// formatVersion is the version of the format that the program writes. It reads all from
+	// oldestVersion on.
+	formatVersion = 2
+	oldestVersion = 1
 
 	fixedHeader = 80 // bytes before the epoch table
 	headerCRC   = 76
@@ -40,7 +45,7 @@ func (h *fileHeader) encode() []byte {
 	b := make([]byte, fixedHeader+epochBytes*len(h.epochs))
 	copy(b, h.magic)
 	le := binary.LittleEndian
-	le.PutUint32(b[8:], formatVersion)
+	le.PutUint32(b[8:], h.format)
 	le.PutUint32(b[12:], h.shard)
 	copy(b[16:], h.cluster[:])
 	le.PutUint64(b[32:], h.epoch)
@@ -90,8 +95,9 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		return nil, fmt.Errorf("%w: the file does not begin with %q", errNoHeader, magic)
 	}
 	le := binary.LittleEndian
-	if v := le.Uint32(b[8:]); v != formatVersion {
-		return nil, fmt.Errorf("%w: the file has format %d, this program reads format %d", errNoHeader, v, formatVersion)
+	format := le.Uint32(b[8:])
+	if format < oldestVersion || format > formatVersion {
+		return nil, fmt.Errorf("%w: the file has format %d, this program reads formats %d to %d", errNoHeader, format, oldestVersion, formatVersion)
 	}
 	n := int(le.Uint32(b[64:]))
 	if n > maxEpochs || len(b) < fixedHeader+epochBytes*n {
@@ -102,7 +108,7 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		return nil, fmt.Errorf("%w: its CRC32C differs", errNoHeader)
 	}
 	h := &fileHeader{
-		magic: magic, shard: le.Uint32(b[12:]), cluster: uuid.UUID(b[16:32]),
+		magic: magic, format: format, shard: le.Uint32(b[12:]), cluster: uuid.UUID(b[16:32]),
 		epoch: le.Uint64(b[32:]), seq: le.Uint64(b[40:]), time: int64(le.Uint64(b[48:])), salt: le.Uint64(b[56:]),
 	}
 	for i := range n {

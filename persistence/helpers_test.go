@@ -48,11 +48,21 @@ func put(seq uint64, key, payload string) Record {
 	}
 }
 
+// appendAll appends records as one batch that is committed with it.
 func appendAll(t testing.TB, l *Log, records ...Record) {
 	t.Helper()
+	committed(records)
 	if _, err := l.Append(records); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// committed gives the records of a batch their commit index on a shard of one copy.
+func committed(batch []Record) []Record {
+	for i := range batch {
+		batch[i].Commit = batch[len(batch)-1].Seq
+	}
+	return batch
 }
 
 // keeper is a Handler that keeps values as text.

@@ -46,6 +46,7 @@ type Log struct {
 	epochs  epochTable
 	written Position
 	synced  Position // Invariant: synced <= written
+	time    int64    // the greatest one in a NoOp, in Unix ms
 	last    recordID // the newest record, or what a snapshot has in its place
 	durable recordID // the newest record that survives a loss of power. Invariant: durable <= last
 	commit  commitIndex
@@ -123,6 +124,7 @@ func (l *Log) appended(records []Record) {
 		l.last = recordID{r.Epoch, r.Seq}
 		l.commit.written = max(l.commit.written, r.Commit)
 		l.epochs = l.epochs.extended(r.Epoch, r.Seq) // the next file's header has it
+		l.time = max(l.time, r.Time())
 		if r.Blob != 0 {
 			l.blobs.setLive(r.Blob, r.CRC)
 		}
@@ -280,7 +282,7 @@ func adopt(l *Log, found *replay, kept *keptFiles) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last, l.durable, l.manifest = found.reached(), found.end, found.named
-	l.epochs = found.epochs
+	l.epochs, l.time = found.epochs, found.report.Time
 	l.commit = commitIndex{found.report.Commit, found.report.Commit}
 	for _, s := range kept.segments {
 		l.files.push(s)

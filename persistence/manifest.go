@@ -25,7 +25,7 @@ type nodeManifest struct {
 	unclean        bool   // the copies may lack what they acknowledged, and the cluster may not know it yet
 }
 
-// incarnationLine holds the incarnation. Format 1 calls it epoch: when a node was alone, its shards
+// incarnationLine holds the incarnation. The format calls it epoch: when a node was alone, its shards
 // were in the epoch of its start.
 const incarnationLine = "epoch"
 
@@ -122,8 +122,8 @@ func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, er
 	if lines["ndring"] != kind {
 		return nil, fmt.Errorf("%w: %s is not the manifest of a %s", errManifest, name, kind)
 	}
-	if lines["format"] != strconv.Itoa(formatVersion) {
-		return nil, fmt.Errorf("%w: %s has format %.16q, this program reads format %d", errManifest, name, lines["format"], formatVersion)
+	if format, err := strconv.Atoi(lines["format"]); err != nil || format < oldestVersion || format > formatVersion {
+		return nil, fmt.Errorf("%w: %s has format %.16q, this program reads formats %d to %d", errManifest, name, lines["format"], oldestVersion, formatVersion)
 	}
 	return lines, nil
 }

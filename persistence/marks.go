@@ -5,6 +5,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -34,6 +35,17 @@ func (a recordID) later(b recordID) recordID {
 type mark struct {
 	recordID
 	file string
+}
+
+// missing says which records before the mark are missing, and what is left of their file.
+func (m mark) missing(l *listing, reached recordID) string {
+	state := "the file is missing"
+	for _, f := range slices.Concat(l.segments, l.snapshots) {
+		if f.name == m.file {
+			state = fmt.Sprintf("the file ends too early, or is an older copy: it has %d bytes", f.bytes)
+		}
+	}
+	return fmt.Sprintf("the records after %d-%d are missing, up to %d-%d at least: %s", reached.epoch, reached.seq, m.epoch, m.seq, state)
 }
 
 // marks are the content of MARKS: one mark per shard. They reveal that a whole file or folder is

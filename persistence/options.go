@@ -41,7 +41,7 @@ func (o *Options) random() uint64 {
 // newHeader builds the header of a file that is about to be written.
 func (o *Options) newHeader(magic string, cluster uuid.UUID, shard int, epoch, seq uint64, epochs epochTable) *fileHeader {
 	return &fileHeader{
-		magic: magic, shard: uint32(shard), cluster: cluster, epoch: epoch, seq: seq,
+		magic: magic, format: formatVersion, shard: uint32(shard), cluster: cluster, epoch: epoch, seq: seq,
 		time: o.Now().UnixMilli(), salt: o.random(), epochs: epochs[:len(epochs):len(epochs)],
 	}
 }

@@ -74,10 +74,14 @@ func (r *Reader) replay(h Handler) (*replay, error) {
 			return nil, err
 		}
 		missing, err := p.readBlobs()
+		if err == nil && missing == nil {
+			missing, err = p.giveSuffix()
+		}
 		if err != nil {
 			return nil, err
 		}
 		if missing == nil {
+			p.report.Has = p.prefix.has
 			r.recovered.Store(before + r.listing.toRecover())
 			return p, nil
 		}

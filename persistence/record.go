@@ -67,11 +67,17 @@ const (
 // MaxInline is the largest payload of a record without a blob.
 const MaxInline = BlobBytes - 1
 
+// The head of a record. One that begins with oldMagic is of format 1: it ends before the commit
+// index.
 const (
-	recordMagic = "ndR\x01"
-	headBytes   = 64
-	crcAt       = 4 // in the head
-	afterCRC    = 8
+	recordMagic  = "ndR\x02"
+	headBytes    = 72
+	oldMagic     = "ndR\x01"
+	oldHeadBytes = 64
+	magicPrefix  = "ndR" // of both
+
+	crcAt    = 4
+	afterCRC = 8
 
 	maxRecord = headBytes + MaxKey + MaxMeta + MaxInline
 )
@@ -120,6 +126,7 @@ func (r *Record) appendHead(b []byte, seed uint32) []byte {
 	le.PutUint64(head[40:], r.Seq)
 	le.PutUint64(head[48:], uint64(r.Expiry))
 	le.PutUint64(head[56:], uint64(r.Blob))
+	le.PutUint64(head[64:], r.Commit)
 	b = append(b, head[:]...)
 	b = append(b, r.Key...)
 	b = append(b, r.Meta...)
@@ -139,12 +146,20 @@ func VersionMeta(epoch, seq uint64) []byte {
 // NewNoOp returns a record without a change. The time is that of the copy, in Unix ms. A copy that
 // has the record never takes an earlier time for its own.
 func NewNoOp(epoch, seq uint64, time int64) Record {
-	return Record{Type: NoOp, Epoch: epoch, Seq: seq, Meta: binary.LittleEndian.AppendUint64(nil, uint64(time))}
+	return Record{Type: NoOp, Epoch: epoch, Seq: seq, Meta: AppendTime(nil, time)}
 }
+
+// AppendTime appends the meta of a NoOp with that time.
+func AppendTime(b []byte, time int64) []byte {
+	return binary.LittleEndian.AppendUint64(b, uint64(time))
+}
+
+// timeBytes is how many bytes of a NoOp's meta are its time. A reader ignores what follows.
+const timeBytes = 8
 
 // Time returns the time in a NoOp, in Unix ms; 0 if the record has none.
 func (r *Record) Time() int64 {
-	if r.Type != NoOp || len(r.Meta) < 8 {
+	if r.Type != NoOp || len(r.Meta) < timeBytes {
 		return 0
 	}
 	return int64(binary.LittleEndian.Uint64(r.Meta))
@@ -160,21 +175,40 @@ func (r *Record) Of() (epoch, seq uint64) {
 
 var errNoRecord = errors.New("not a record")
 
-// parseHead decodes the first headBytes bytes of a record, and returns the lengths of its key and
-// meta. It does not check the CRC.
-func parseHead(b []byte) (r Record, key, meta int, err error) {
-	if string(b[:len(recordMagic)]) != recordMagic {
-		return r, 0, 0, errNoRecord
+// sizeOfHead returns the bytes of the head that begins with b; 0 if none does.
+func sizeOfHead(b []byte) int {
+	switch string(b[:len(recordMagic)]) {
+	case recordMagic:
+		return headBytes
+	case oldMagic:
+		return oldHeadBytes
 	}
+	return 0
+}
+
+// parseHead decodes the head of a record, and returns the lengths of its key and meta. It does not
+// check the CRC.
+//
+// A record of format 1 has no commit index. The shards of that program had one copy, so each record
+// was committed when it was appended, and those of a batch together.
+func parseHead(b []byte) (r Record, key, meta int, err error) {
 	le := binary.LittleEndian
 	key, meta = int(le.Uint16(b[10:])), int(le.Uint32(b[12:]))
 	r = Record{
 		Type: Type(b[8]), Reason: Reason(b[9]), Bytes: le.Uint64(b[16:]), CRC: le.Uint32(b[24:]), Count: le.Uint32(b[28:]),
 		Epoch: le.Uint64(b[32:]), Seq: le.Uint64(b[40:]), Expiry: int64(le.Uint64(b[48:])), Blob: BlobID(le.Uint64(b[56:])),
 	}
+	newest := NoOp
+	if len(b) < headBytes {
+		newest = Batch
+		r.Commit = r.Seq + uint64(max(r.Count, 1)) - 1
+	} else {
+		r.Commit = le.Uint64(b[64:])
+	}
 	switch {
-	case r.Type < Put || r.Type > Batch, meta > MaxMeta, r.Type != Batch && r.inline() > MaxInline,
-		r.Type != Put && r.Type != Batch && (r.Bytes != 0 || r.Blob != 0), r.Type == Batch && (r.Blob != 0 || key+meta != 0):
+	case r.Type < Put || r.Type > newest, meta > MaxMeta, r.Type != Batch && r.inline() > MaxInline,
+		r.Type != Put && r.Type != Batch && (r.Bytes != 0 || r.Blob != 0), r.Type == Batch && (r.Blob != 0 || key+meta != 0),
+		r.Type == NoOp && (key != 0 || meta < timeBytes):
 		return r, 0, 0, errNoRecord
 	}
 	return r, key, meta, nil
@@ -183,7 +217,7 @@ func parseHead(b []byte) (r Record, key, meta int, err error) {
 // appendBatch appends the head of a Batch and those of its records, and returns where each of these
 // begins.
 func appendBatch(b []byte, at []int, records []Record, seed uint32) ([]byte, []int) {
-	batch := Record{Type: Batch, Count: uint32(len(records)), Epoch: records[0].Epoch, Seq: records[0].Seq}
+	batch := Record{Type: Batch, Count: uint32(len(records)), Epoch: records[0].Epoch, Seq: records[0].Seq, Commit: records[len(records)-1].Commit}
 	first := len(b)
 	b = batch.appendHead(b, seed) // rewritten below with the rest of its fields
 	for i := range records {

@@ -7,12 +7,11 @@ import (
 	"io"
 	iofs "io/fs"
 	"math"
-	"slices"
 	"strconv"
 )
 
 // replay gives the records of a shard's files to a Handler, once and in order, and finds out which
-// of the files count. It changes none.
+// of the files count. It changes none. Records that no commit index covers come last.
 type replay struct {
 	*Reader
 	handler Handler
@@ -21,8 +20,11 @@ type replay struct {
 	// Invariant: every record below expected was applied, is in the snapshot, or is damage that was
 	// reported.
 	expected uint64
-	gap      bool                   // reported damage explains records that are missing at this point
-	pending  map[string]*blobRecord // values in blobs by key. They are read last: most have been overwritten by then
+	gap      bool // reported damage explains records that are missing at this point
+	prefix   prefix
+	suffix   suffix
+	lineage  lineage
+	pending  map[string]*foundRecord // values in blobs by key. They are read last: most have been overwritten by then
 
 	// What was found:
 	report   Report
@@ -31,9 +33,12 @@ type replay struct {
 	epochs   epochTable
 	damaged  map[string]bool // files
 	obsolete int             // segments whose records the snapshot has
+	dropped  map[string]bool // segments of a truncated tail
+	tails    []logOffset     // ends of segments that go on with a truncated tail
 	cut      *logOffset      // end of the log, if bytes after it do not count
 	end      recordID        // the newest record that was read
 	named    uint64          // the seq in the shard's manifest
+	left     []*foundRecord  // records that were held back to the end
 }
 
 // logOffset is a place in the log.
@@ -42,17 +47,8 @@ type logOffset struct {
 	at      int64
 }
 
-// blobRecord is a record whose payload is in a blob.
-type blobRecord struct {
-	Record
-	unit    uint64 // seq of its batch, or its own: a batch counts as a whole
-	fromLog bool
-	file    string // that has the record
-	at      int64
-}
-
 func newReplay(r *Reader, h Handler, limit uint64) *replay {
-	return &replay{Reader: r, handler: h, limit: limit, expected: 1, pending: map[string]*blobRecord{}, damaged: map[string]bool{}}
+	return &replay{Reader: r, handler: h, limit: limit, expected: 1, pending: map[string]*foundRecord{}, damaged: map[string]bool{}, dropped: map[string]bool{}}
 }
 
 // run reads everything but the blobs.
@@ -66,6 +62,10 @@ func (r *replay) run() error {
 			r.obsolete = i + 1
 		}
 	}
+	var err error
+	if r.lineage, err = r.readLineage(); err != nil {
+		return err
+	}
 	for i := r.obsolete; i < len(segments) && r.cut == nil; i++ {
 		if err := r.readSegment(i); err != nil {
 			return err
@@ -75,6 +75,7 @@ func (r *replay) run() error {
 		r.markTorn(*r.cut)
 	}
 	r.end = r.reached()
+	r.report.Commit = min(r.suffix.commit, r.end.seq)
 	r.checkMark()
 	return r.checkManifest()
 }
@@ -88,9 +89,6 @@ func (r *replay) damage(d Damage) {
 	d.File = r.path(d.File)
 	r.report.Damage = append(r.report.Damage, d)
 	r.gap = true
-	if d.Key != nil {
-		r.remove(d.Key)
-	}
 }
 
 // remove removes a key whose value is deleted or lost. Its former value does not apply either.
@@ -119,7 +117,8 @@ func (r *replay) readSnapshot() error {
 			if read {
 				r.snapshot = info
 				r.expected, r.report.Given, r.report.Epoch = info.seq+1, info.seq, info.epoch
-				r.gap = false
+				r.gap, r.prefix = false, newPrefix(Point{info.epoch, info.seq}, r.damaged[info.name])
+				r.suffix.covers(info.seq)
 				return nil
 			}
 		}
@@ -161,7 +160,8 @@ func (r *replay) applySnapshot(f *recordFile, foot *footer) error {
 	found := footer{}
 	err := r.each(f, func(rec *Record, at int64) error {
 		found.add(f.scanner, at)
-		r.apply(rec, &blobRecord{file: f.name, at: at})
+		r.report.Time = max(r.report.Time, rec.Time())
+		r.apply(rec, &foundRecord{file: f.name, at: at})
 		if rec.Blob != 0 {
 			r.refs = append(r.refs, rec.Blob)
 		}
@@ -172,6 +172,9 @@ func (r *replay) applySnapshot(f *recordFile, foot *footer) error {
 		}
 		if f.end < f.bytes || f.at < f.end { // otherwise it is the missing footer, which was reported
 			r.damage(Damage{f.name, at, f.at - at, d.key, d.what})
+			if d.key != nil {
+				r.remove(d.key)
+			}
 		}
 		return true, nil
 	})
@@ -188,121 +191,22 @@ func (r *replay) addEpochs(h *fileHeader) {
 	}
 }
 
-// readSegment reads one segment.
-func (r *replay) readSegment(i int) error {
-	info := r.listing.segments[i]
-	f, err := r.openSegment(info)
-	if errors.Is(err, errNoHeader) {
-		r.noHeader(i, err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.close()
-	if info.seq > r.expected && !r.skipTo(info.seq, logOffset{i, 0}) {
-		return nil
-	}
-	r.addEpochs(f.header)
-	return r.each(f,
-		func(rec *Record, at int64) error { return r.logged(i, f, rec, at) },
-		func(d *damagedError, at int64) (bool, error) { return r.passDamage(i, f, d, at) })
-}
-
-// noHeader handles a segment without a valid header.
-func (r *replay) noHeader(i int, err error) {
-	info := r.listing.segments[i]
-	seq := max(info.seq, r.expected) // the records of a snapshot may never have reached the disk as a log
-	switch r.policy.header(seq, i+1 == len(r.listing.segments), info.bytes < fixedHeader) {
-	case torn:
-		r.markTorn(logOffset{i, 0})
-	case unsynced:
-		r.cut = &logOffset{i, 0}
-	default:
-		r.damage(Damage{File: info.name, Bytes: info.bytes, What: err.Error()})
-	}
-}
-
-// logged applies a record of the log, unless the snapshot has it or the log ends before it.
-func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
-	unit, unitAt := rec.Seq, at
-	if f.batchAt > 0 && at < f.batchEnd {
-		unit, unitAt = f.batchSeq, f.batchAt
-	}
-	switch {
-	case unit >= r.limit:
-		r.cut = &logOffset{i, unitAt}
-		return errEnough
-	case rec.Seq < r.expected: // the snapshot has it
-		r.epochs = r.epochs.extended(rec.Epoch, rec.Seq)
-		return nil
-	case rec.Seq > r.expected && !r.skipTo(rec.Seq, logOffset{i, unitAt}):
-		return errEnough
-	}
-	r.epochs = r.epochs.extended(rec.Epoch, rec.Seq)
-	r.expected, r.gap = rec.Seq+1, false
-	r.report.Given, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
-	r.report.Logged++
-	r.report.Has, r.report.Commit = Point{rec.Epoch, rec.Seq}, max(r.report.Commit, rec.Seq)
-	r.apply(rec, &blobRecord{unit: unit, fromLog: true, file: f.name, at: at})
-	return nil
-}
-
-// passDamage handles bytes of a segment that are not a record, and returns whether the log continues
-// after them.
-func (r *replay) passDamage(i int, f *recordFile, d *damagedError, at int64) (bool, error) {
-	if r.policy.record(r.expected) == unsynced {
-		r.cut = &logOffset{i, at}
-		return false, nil
-	}
-	if err := f.resync(max(d.next, at+1)); err != nil {
-		return false, err
-	}
-	if newest := i+1 == len(r.listing.segments); newest && f.at >= f.end && r.policy.tail() == torn {
-		r.markTorn(logOffset{i, at})
-		return false, nil
-	}
-	r.damage(Damage{f.name, at, f.at - at, d.key, d.what})
-	return true, nil
-}
-
-// skipTo handles records that are missing between the expected one and seq, and returns whether the
-// log continues.
-func (r *replay) skipTo(seq uint64, at logOffset) bool {
-	if r.policy.record(r.expected) == unsynced {
-		r.cut = &at
-		return false
-	}
-	if !r.gap {
-		name := r.listing.segments[at.segment].name
-		r.damage(Damage{File: name, Offset: at.at, What: fmt.Sprintf("the records from %d to %d are missing before this one", r.expected, seq-1)})
-	}
-	return true
-}
-
 // apply does what a record says. For a payload in a blob it keeps b.
-func (r *replay) apply(rec *Record, b *blobRecord) {
+func (r *replay) apply(rec *Record, b *foundRecord) {
 	r.report.Records++
 	r.handler.Observe(rec)
 	switch rec.Type {
 	case Put:
 		if rec.Blob != 0 {
 			r.handler.Delete(rec.Key)
-			b.Record = *rec
-			b.Key, b.Meta = bytes.Clone(rec.Key), bytes.Clone(rec.Meta)
-			r.pending[string(rec.Key)] = b
+			r.pending[string(rec.Key)] = b.keep(rec)
 			return
 		}
 		delete(r.pending, string(rec.Key))
-		payload := rec.Payload[0]
-		if err := r.handler.Put(rec, func(dst []byte) error {
-			if len(dst) > len(payload) {
-				return io.ErrUnexpectedEOF
-			}
-			payload = payload[copy(dst, payload):]
-			return nil
-		}); err != nil && err != ErrSkip {
-			r.damage(Damage{b.file, b.at, rec.size(), bytes.Clone(rec.Key), err.Error()})
+		if err := r.handler.Put(rec, readInline(rec)); err != nil && err != ErrSkip {
+			b.Record = *rec
+			b.Key = bytes.Clone(rec.Key)
+			r.lost(b, b.damage(err))
 		}
 	case Delete:
 		r.remove(rec.Key)
@@ -321,6 +225,28 @@ func (r *replay) apply(rec *Record, b *blobRecord) {
 	}
 }
 
+// lost reports that the payload of a record is damaged. Its key has no value then.
+func (r *replay) lost(f *foundRecord, d Damage) {
+	r.damage(d)
+	r.remove(f.Key)
+	r.prefix.lostAt(f.Seq, r.epochs)
+}
+
+// readInline returns a function that reads the payload of a record that has it.
+func readInline(rec *Record) func(dst []byte) error {
+	var payload []byte
+	if len(rec.Payload) > 0 {
+		payload = rec.Payload[0]
+	}
+	return func(dst []byte) error {
+		if len(dst) > len(payload) {
+			return io.ErrUnexpectedEOF
+		}
+		payload = payload[copy(dst, payload):]
+		return nil
+	}
+}
+
 // checkMark compares what was read with the mark, and adopts the mark's seq: a seq is never used
 // twice.
 func (r *replay) checkMark() {
@@ -329,20 +255,9 @@ func (r *replay) checkMark() {
 		return
 	}
 	if !r.gap { // otherwise the damage at the end has been reported
-		r.damage(Damage{File: m.file, What: r.missingAfter(m)})
+		r.damage(Damage{File: m.file, What: m.missing(&r.listing, r.reached())})
 	}
 	r.report.Given, r.report.Epoch = max(r.report.Given, m.seq), max(r.report.Epoch, m.epoch)
-}
-
-// missingAfter says which records are missing, and what is left of their file.
-func (r *replay) missingAfter(m mark) string {
-	state := "the file is missing"
-	for _, f := range slices.Concat(r.listing.segments, r.listing.snapshots) {
-		if f.name == m.file {
-			state = fmt.Sprintf("the file ends too early, or is an older copy: it has %d bytes", f.bytes)
-		}
-	}
-	return fmt.Sprintf("the records after %d-%d are missing, up to %d-%d at least: %s", r.report.Epoch, r.report.Given, m.epoch, m.seq, state)
 }
 
 // checkManifest compares what was read with the shard's manifest, and adopts its seq: a seq is

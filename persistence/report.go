@@ -51,7 +51,7 @@ type Report struct {
 	TornFile string // segment that ends with a write that did not finish; empty for none
 	TornAt   int64
 	Torn     int64 // bytes
-	Lost     int64 // bytes of segments past the first hole that a loss of power left; they are in the quarantine
+	Lost     int64 // bytes of segments past the first hole that a loss of power left, or of a truncated tail; they are in the quarantine
 	Damage   []Damage
 }
 

@@ -42,6 +42,8 @@ type damagedError struct {
 
 func (e *damagedError) Error() string { return e.what }
 
+var errNoneHere error = &damagedError{what: "no record begins here"}
+
 // next returns the next record and its size in bytes, io.EOF after the last one, or a
 // *damagedError, after which the scanner stays where it is. The record's slices are valid until the
 // next call.
@@ -70,15 +72,23 @@ func (s *scanner) record(at int64) (*Record, int64, error) {
 	if at >= s.end {
 		return nil, 0, io.EOF
 	}
-	head, err := s.bytes(at, headBytes)
+	start, err := s.bytes(at, oldHeadBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	size := sizeOfHead(start)
+	if size == 0 {
+		return nil, 0, errNoneHere
+	}
+	head, err := s.bytes(at, size)
 	if err != nil {
 		return nil, 0, err
 	}
 	r, key, meta, err := parseHead(head)
 	if err != nil {
-		return nil, 0, &damagedError{what: "no record begins here"}
+		return nil, 0, errNoneHere
 	}
-	fixed := headBytes + key + meta
+	fixed := size + key + meta
 	if head, err = s.bytes(at, fixed); err != nil {
 		return nil, 0, err
 	}
@@ -95,12 +105,12 @@ func (s *scanner) record(at int64) (*Record, int64, error) {
 	all, err := s.bytes(at, n)
 	if err != nil {
 		if d := (*damagedError)(nil); errors.As(err, &d) {
-			d.key = bytes.Clone(head[headBytes:][:key])
+			d.key = bytes.Clone(head[size:][:key])
 		}
 		return nil, 0, err
 	}
-	r.Key = all[headBytes:][:key:key]
-	r.Meta = all[headBytes+key:][:meta:meta]
+	r.Key = all[size:][:key:key]
+	r.Meta = all[size+key:][:meta:meta]
 	if payload := all[fixed:]; r.Blob == 0 {
 		if crc32c.Checksum(payload) != r.CRC {
 			return nil, 0, &damagedError{"the CRC32C of the payload differs", bytes.Clone(r.Key), at + int64(n)}
@@ -131,11 +141,11 @@ func (s *scanner) checkBatch(batch *Record, at int64) error {
 		case r.Type == Batch || r.Count != left || at+n > end:
 			return damaged("the record at %d does not belong to it", at)
 		}
-		head, err := s.bytes(at, headBytes)
+		head, err := s.bytes(at, afterCRC)
 		if err != nil {
 			return err
 		}
-		crc = crc32c.Update(crc, head[crcAt:][:4])
+		crc = crc32c.Update(crc, head[crcAt:])
 		at += n
 	}
 	if at != end || crc != batch.CRC {
@@ -152,9 +162,9 @@ func (s *scanner) resync(from int64) error {
 		if err != nil {
 			return err
 		}
-		i := bytes.Index(b, []byte(recordMagic))
+		i := bytes.Index(b, []byte(magicPrefix))
 		if i < 0 {
-			s.at += int64(max(len(b)-len(recordMagic)+1, 1))
+			s.at += int64(max(len(b)-len(magicPrefix)+1, 1))
 			continue
 		}
 		s.at += int64(i)

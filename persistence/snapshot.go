@@ -14,6 +14,7 @@ type Snapshot struct {
 	log    *Log
 	header *fileHeader
 	begin  Position // of the log at the snapshot's moment, if the snapshot had all records then
+	time   int64    // the greatest one in a NoOp so far
 	pinned []BlobID // blobs to which it refers
 
 	cancelled  bool // guarded by log.mu
@@ -51,7 +52,7 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	defer l.mu.Unlock()
 	l.blobs.pin(blobs)
 	s := &Snapshot{
-		log: l, header: l.disk.options.newHeader(snapshotMagic, cluster, l.shard, epoch, seq, l.epochs.upTo(seq)),
+		log: l, header: l.disk.options.newHeader(snapshotMagic, cluster, l.shard, epoch, seq, l.epochs.upTo(seq)), time: l.time,
 		pinned: blobs, name: snapshotName(epoch, seq), foot: footer{epoch: epoch, seq: seq}, errors: l.disk.volume.errors.Load(),
 	}
 	if l.last.seq <= seq {
@@ -83,10 +84,7 @@ func (s *Snapshot) Write(r *Record) error {
 			return err
 		}
 	}
-	from := len(s.buffer)
-	s.buffer = r.appendHead(s.buffer, s.seed)
-	s.foot.count++
-	s.foot.running = crc32c.Update(s.foot.running, s.buffer[from+crcAt:][:4])
+	s.addHead(r)
 	if r.inline() >= snapshotBuffer/4 {
 		return s.flush(r.Payload)
 	}
@@ -115,7 +113,19 @@ func (s *Snapshot) create() error {
 		return err
 	}
 	s.file, s.seed, s.buffer = file, s.header.seed(), append(s.buffer, s.header.encode()...)
+	if s.time != 0 { // the segments that had it go
+		r := NewNoOp(0, 0, s.time)
+		s.addHead(&r)
+	}
 	return nil
+}
+
+// addHead adds the head of a record to the buffer and counts the record.
+func (s *Snapshot) addHead(r *Record) {
+	from := len(s.buffer)
+	s.buffer = r.appendHead(s.buffer, s.seed)
+	s.foot.count++
+	s.foot.running = crc32c.Update(s.foot.running, s.buffer[from+crcAt:][:4])
 }
 
 // flush writes the buffer, then a payload.

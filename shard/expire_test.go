@@ -26,7 +26,7 @@ func segmentOf(t *testing.T, mem *vfs.Mem, sh *Shard) (name string, b []byte, at
 	}
 	b = d.read(name)
 	for i := range b {
-		if bytes.HasPrefix(b[i:], []byte("ndR\x01")) {
+		if bytes.HasPrefix(b[i:], []byte("ndR\x02")) {
 			at = append(at, i)
 		}
 	}

@@ -21,10 +21,11 @@ var update = flag.Bool("update", false, "write the golden folder: only with a ne
 
 const (
 	goldenNow = 1_700_000_000_000
-	// This program writes goldenAnswers. The program that wrote goldenPuts kept request ids only
-	// with values, and left expired values out of its snapshots.
-	goldenAnswers = "testdata/format-1/answers.txt"
-	goldenPuts    = "testdata/format-1/puts.txt"
+	// This program writes goldenAnswers. The program before it wrote oldAnswers. The one that wrote
+	// oldPuts kept request ids only with values, and left expired values out of its snapshots.
+	goldenAnswers = "testdata/format-2/answers.txt"
+	oldAnswers    = "testdata/format-1/answers.txt"
+	oldPuts       = "testdata/format-1/puts.txt"
 )
 
 func openGolden(t *testing.T, fs vfs.FS) *lab {
@@ -135,7 +136,7 @@ func TestGoldenFolder(t *testing.T) {
 // later time.
 func TestGoldenFoldersAreRead(t *testing.T) {
 	t.Parallel()
-	for file, all := range map[string]bool{goldenAnswers: true, goldenPuts: false} {
+	for file, all := range map[string]bool{goldenAnswers: true, oldAnswers: true, oldPuts: false} {
 		text, err := os.ReadFile(file)
 		must(t, 0, err)
 		l := mustLab(t, undumpFolder(t, string(text)), FsyncEverysec)
