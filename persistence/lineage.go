@@ -1,6 +1,9 @@
 package persistence
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // lineage knows which segments of a shard follow one another. After a loss of power, segments of a
 // truncated tail may be back: their removal, or that of their last records, was not synced.
@@ -30,6 +33,11 @@ func (r *Reader) readLineage() (lineage, error) {
 // precedes reports whether a segment begins with a lower epoch than the newest record read so far.
 // A log's epochs never go down, so it was there before that record.
 func (l *lineage) precedes(i int) bool { return l.begins[i] != 0 && l.begins[i] < l.epoch }
+
+// falls reports whether a segment begins with a lower epoch than one before it.
+func (l *lineage) falls(i int) bool {
+	return l.begins[i] != 0 && l.begins[i] < slices.Max(l.begins[:i])
+}
 
 // newest reports whether no segment after one counts.
 func (l *lineage) newest(i int) bool {

@@ -56,15 +56,15 @@ func (r *replay) run() error {
 	if err := r.readSnapshot(); err != nil {
 		return err
 	}
-	segments := r.listing.segments
-	for i := range segments {
-		if i+1 < len(segments) && segments[i+1].seq <= r.expected {
-			r.obsolete = i + 1
-		}
-	}
 	var err error
 	if r.lineage, err = r.readLineage(); err != nil {
 		return err
+	}
+	segments := r.listing.segments
+	for i := range segments {
+		if i+1 < len(segments) && segments[i+1].seq <= r.expected && !r.lineage.falls(i+1) {
+			r.obsolete = i + 1
+		}
 	}
 	for i := r.obsolete; i < len(segments) && r.cut == nil; i++ {
 		if err := r.readSegment(i); err != nil {

@@ -97,7 +97,7 @@ func (k *checker) inspect(d *persistence.Disk) (intact bool, err error) {
 	if d.PowerLoss() {
 		fmt.Fprintln(k.out, "The machine rebooted after the last run, which did not end cleanly: unsynced writes may be lost.")
 	}
-	var keys, expired, bytes, torn, damage, quarantined, used int64
+	var keys, expired, bytes, held, torn, damage, quarantined, used int64
 	for _, found := range d.Damage() {
 		intact = false
 		damage++
@@ -119,6 +119,10 @@ func (k *checker) inspect(d *persistence.Disk) (intact bool, err error) {
 		keys, bytes, expired = keys+live, bytes+liveBytes, expired+gone
 		used += contents.Bytes
 		quarantined += int64(contents.Quarantined)
+		if report.HeldBack > 0 {
+			held += report.HeldBack
+			fmt.Fprintf(k.out, "shard %d: %s\n", id, heldBack(report))
+		}
 		if report.Torn > 0 {
 			intact = false
 			torn += report.Torn
@@ -130,9 +134,14 @@ func (k *checker) inspect(d *persistence.Disk) (intact bool, err error) {
 			fmt.Fprintf(k.out, "shard %d: %v\n", id, found)
 		}
 	}
-	fmt.Fprintf(k.out, "%d shards, %d keys with %d bytes of values, %d expired; %d bytes of files; damaged places: %d, torn bytes: %d, quarantined files: %d\n",
-		d.Shards(), keys, bytes, expired, used, damage, torn, quarantined)
+	fmt.Fprintf(k.out, "%d shards, %d keys with %d bytes of values, %d expired; %d bytes of files; records held back: %d, damaged places: %d, torn bytes: %d, quarantined files: %d\n",
+		d.Shards(), keys, bytes, expired, used, held, damage, torn, quarantined)
 	return intact, nil
+}
+
+// heldBack says how many records of a shard a start would not show yet. They are no damage.
+func heldBack(r *persistence.Report) string {
+	return fmt.Sprintf("%d records after the commit index %d, up to %d, are held back: they count once they are committed", r.HeldBack, r.Commit, r.Has.Seq)
 }
 
 // rebuildManifest writes a new MANIFEST. It keeps the old one, if there is one, under another name.

@@ -35,7 +35,8 @@ func (p *cli) dumpCommand() *cobra.Command {
 	return c
 }
 
-// dump writes the value of a key as a .npy file. It reports damage that it finds on stderr.
+// dump writes the committed value of a key as a .npy file. It reports damage that it finds, and records
+// that are held back, on stderr.
 func dump(dir, key, file string, stdout, stderr io.Writer) error {
 	boot, _ := datafolder.BootID() // without it, data that a power loss may have damaged is not read
 	d, err := persistence.Inspect(vfs.OS{}, dir, boot)
@@ -48,6 +49,9 @@ func dump(dir, key, file string, stdout, stderr io.Writer) error {
 	}
 	for _, found := range report.Damage {
 		fmt.Fprintln(stderr, "ndring: damage:", found)
+	}
+	if report.HeldBack > 0 {
+		fmt.Fprintf(stderr, "ndring: in the shard of the key, %s\n", heldBack(report))
 	}
 	if npy == nil {
 		return fmt.Errorf("there is no key %q", key)
