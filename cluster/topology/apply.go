@@ -60,7 +60,10 @@ type edit struct {
 }
 
 func (e *edit) do(op Op) error {
-	if op.Kind == Create {
+	switch {
+	case e.t.Format > LatestFormat || op.Format > LatestFormat:
+		return fmt.Errorf("%w: format %d", ErrFormat, max(e.t.Format, op.Format))
+	case op.Kind == Create:
 		return e.create(op)
 	}
 	if e.t.Cluster == "" {
@@ -75,8 +78,10 @@ func (e *edit) do(op Op) error {
 		return e.nodeForget(op)
 	case ConfigSet, ConfigReset:
 		return e.config(op)
-	case Assign, Promote, Resign, ShrinkISR, AddLearner, ExpandISR, TransferPrimary:
+	case Assign, Promote, Resign, ShrinkISR, AddLearner, DropLearner, ExpandISR, TransferPrimary, MarkUnclean, BeginEmpty:
 		return e.onShard(op)
+	case SetFormat:
+		return e.setFormat(op)
 	}
 	return refused("unknown kind of op %q", op.Kind)
 }
@@ -100,16 +105,34 @@ func (e *edit) create(op Op) error {
 			return refused("node id %q is empty or used twice", nodes[i].ID)
 		}
 	}
-	row := Shard{Epoch: op.Epoch, EmptySince: op.Epoch}
+	row := Shard{Epoch: op.Epoch, EmptySince: op.Epoch, Relinquished: op.Format != Format0} // it never had a primary
 	if op.Node != "" {
 		if _, ok := find(nodes, op.Node); !ok {
 			return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
 		}
-		row = Shard{Epoch: op.Epoch, ISR: []NodeID{op.Node}}
+		row.EmptySince, row.ISR = 0, []NodeID{op.Node}
 	}
 	e.t.Cluster, e.t.Replicas, e.t.Nodes, e.t.Settings, e.t.SetAt = op.Cluster, max(op.Replicas, 1), nodes, nil, nil
-	e.t.Shards = slices.Repeat([]Shard{row}, op.Shards)
+	e.t.Shards, e.t.Format = slices.Repeat([]Shard{row}, op.Shards), op.Format
 	e.ownNodes, e.ownShards, e.ownConfig = true, true, true
+	return nil
+}
+
+// setFormat brings a topology of an earlier format to the next one. A primary goes on: its epoch stays, and is the
+// leader epoch that nodes have assumed for it. What is not known counts as what costs a wait and no data.
+func (e *edit) setFormat(op Op) error {
+	if op.Format <= e.t.Format {
+		return fmt.Errorf("%w: the topology has format %d", ErrStale, e.t.Format)
+	}
+	e.t.Format = op.Format
+	for i := range e.t.Nodes {
+		e.nodes()[i].Log = true
+	}
+	for i, row := range e.t.Shards {
+		if row.Primary != "" {
+			e.shard(i).LeaderEpoch = row.Epoch
+		}
+	}
 	return nil
 }
 

@@ -42,29 +42,66 @@ func (e *edit) nodeJoin(op Op) error {
 		return nil
 	}
 	e.nodes()[i] = n
-	if n.Incarnation > was.Incarnation {
+	switch {
+	case n.Incarnation == was.Incarnation:
+	case e.t.Format == Format0:
 		another, renamed := n.Store != was.Store, slices.Contains(op.Stores, was.Store)
-		e.restarted(n.ID, another && !renamed, another && renamed)
+		format0{e}.restarted(n.ID, another && !renamed, another && renamed)
+	default:
+		e.restarted(was, n, op)
 	}
 	return nil
 }
 
-// restarted takes the primaries of a node away, and its copies too if its disk was wiped. If its data
-// folder only got a new store id, the copies stay but their epochs rise, because a copy is identified by
-// node and store.
-func (e *edit) restarted(id NodeID, wiped, renamed bool) {
-	for i := range e.t.Shards {
-		row := e.t.Shards[i]
-		if row.Primary == id {
-			row.Primary = ""
-		} else if renamed && slices.Contains(row.ISR, id) {
-			e.shard(i).Epoch++
+// restarted records what a new start of a node means for the rows. Its primaries are taken away, and its copies
+// too if its disk was wiped. The epoch of each row with a copy of the node rises: what a primary has
+// proposed about the former process is over then, instead of refused for ever.
+func (e *edit) restarted(was, is Node, op Op) {
+	another := is.Store != was.Store
+	s := start{node: is.ID, wiped: another && !slices.Contains(op.Stores, was.Store)}
+	s.known = !another && op.SameLock && op.Was == was.Incarnation
+	s.mine = !another && op.SameLock
+	older := op.Was < was.Incarnation // the folder has forgotten the last start: it was restored from a backup
+	s.unclean = op.Unclean || older
+	s.lossy = older || !was.Always
+	for i, row := range e.t.Shards {
+		if s.apply(&row) {
+			*e.shard(i) = row
 		}
-		if wiped {
-			row.ISR, row.Learners = without(row.ISR, id), without(row.Learners, id)
-		}
-		e.replace(i, row)
 	}
+}
+
+// start is what a new process of a node says about its folder.
+type start struct {
+	node           NodeID
+	wiped          bool // it is another folder
+	known, mine    bool // no other process holds the folder: not that of the last incarnation of the topology; not that of the last start
+	unclean, lossy bool // the copies may lack what they have acknowledged; what they synced, or did not sync, before
+}
+
+// apply changes a row, and reports whether it did.
+func (s start) apply(row *Shard) bool {
+	inISR := slices.Contains(row.ISR, s.node)
+	if !inISR && !slices.Contains(row.Learners, s.node) {
+		return false
+	}
+	row.Epoch++
+	if row.Primary == s.node {
+		row.Primary = ""
+		// An ISR of one node needs no lease: nothing ends by waiting for one.
+		row.Relinquished = s.known || s.mine && len(row.ISR) == 1
+	}
+	switch {
+	case s.wiped:
+		row.ISR, row.Learners = without(row.ISR, s.node), without(row.Learners, s.node)
+		row.keepUnclean(row.ISR)
+		if inISR && len(row.ISR) == 0 {
+			row.Wiped = []NodeID{s.node}
+		}
+	case inISR && s.unclean:
+		row.addUnclean(s.node, s.lossy)
+	}
+	return true
 }
 
 func (e *edit) nodeLeave(op Op) error {
@@ -72,8 +109,14 @@ func (e *edit) nodeLeave(op Op) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
 	}
-	if e.t.Nodes[i].State != Leaving {
-		e.nodes()[i].State = Leaving
+	if e.t.Nodes[i].State == Leaving {
+		return nil
+	}
+	e.nodes()[i].State = Leaving
+	for i := range e.t.Shards {
+		if e.t.Format != Format0 && e.t.Shards[i].hasCopy(op.Node) {
+			e.shard(i).Epoch++ // no transfer to it can be decided any more
+		}
 	}
 	return nil
 }
@@ -96,31 +139,48 @@ func (e *edit) nodeForget(op Op) error {
 	}
 	e.t.Nodes = slices.Delete(e.nodes(), i, i+1)
 	e.forgotten()[n.ID] = n.Incarnation
-	for i := range e.t.Shards {
-		row := e.t.Shards[i]
-		if row.Primary == op.Node {
-			row.Primary = ""
+	if e.t.Format == Format0 {
+		format0{e}.forget(op.Node)
+		return nil
+	}
+	for i, row := range e.t.Shards {
+		if lost, changed := row.forget(op.Node); changed {
+			*e.shard(i) = row
+			if lost {
+				e.t.PossibleLosses++
+			}
 		}
-		row.ISR, row.Assigned, row.Learners = without(row.ISR, op.Node), without(row.Assigned, op.Node), without(row.Learners, op.Node)
-		e.replace(i, row)
 	}
 	return nil
 }
 
-// holds reports whether a node is in the ISR of any shard.
-func (t *Topology) holds(id NodeID) bool {
-	return slices.ContainsFunc(t.Shards, func(row Shard) bool { return slices.Contains(row.ISR, id) })
+// forget takes a node out of a row, and reports whether the shard loses its last copy by that. It then may start
+// empty: an operator who forgets the node says that this copy will not come back.
+func (s *Shard) forget(id NodeID) (lost, changed bool) {
+	had := s.hasCopy(id)
+	lost = slices.Contains(s.Wiped, id) || len(s.ISR) == 1 && s.ISR[0] == id
+	if !had && !lost && !slices.Contains(s.Assigned, id) {
+		return false, false
+	}
+	if had {
+		s.Epoch++
+	}
+	if s.Primary == id {
+		s.Primary = ""
+	}
+	s.ISR, s.Assigned, s.Learners, s.Wiped = without(s.ISR, id), without(s.Assigned, id), without(s.Learners, id), without(s.Wiped, id)
+	s.keepUnclean(s.ISR)
+	return lost && len(s.Wiped) == 0, true
 }
 
-// replace replaces a row, in the next epoch if the primary or the ISR differs.
-func (e *edit) replace(i int, row Shard) {
-	was := e.t.Shards[i]
-	if row.Primary != was.Primary || len(row.ISR) != len(was.ISR) {
-		row.Epoch = was.Epoch + 1
-	} else if len(row.Assigned) == len(was.Assigned) && len(row.Learners) == len(was.Learners) {
-		return
-	}
-	*e.shard(i) = row
+// hasCopy reports whether a node is in the ISR or a learner.
+func (s Shard) hasCopy(id NodeID) bool {
+	return slices.Contains(s.ISR, id) || slices.Contains(s.Learners, id)
+}
+
+// holds reports whether a node is in the ISR of any shard, or had the last copy and was wiped.
+func (t *Topology) holds(id NodeID) bool {
+	return slices.ContainsFunc(t.Shards, func(row Shard) bool { return slices.Contains(row.ISR, id) || slices.Contains(row.Wiped, id) })
 }
 
 // find returns the index of a node in nodes, which should be sorted by id. It runs for every command of a client.

@@ -18,6 +18,9 @@ func (t *Topology) Check() error {
 	if err := CheckShards(len(t.Shards)); err != nil {
 		return fmt.Errorf("topology: %w", err)
 	}
+	if t.Format < 0 || t.Format > LatestFormat {
+		return fmt.Errorf("topology: %w: format %d", ErrFormat, t.Format)
+	}
 	if len(t.Nodes) == 0 || t.Replicas < 1 {
 		return fmt.Errorf("topology: %d nodes, %d replicas", len(t.Nodes), t.Replicas)
 	}
@@ -42,6 +45,9 @@ func (t *Topology) Check() error {
 	}
 	for i, row := range t.Shards {
 		if err := t.checkRow(row); err != nil {
+			return fmt.Errorf("topology: shard %d: %w", i, err)
+		}
+		if err := row.checkCopies(t.Format); err != nil {
 			return fmt.Errorf("topology: shard %d: %w", i, err)
 		}
 	}
@@ -69,7 +75,7 @@ func (t *Topology) checkRow(row Shard) error {
 	if row.Primary != "" && !slices.Contains(row.ISR, row.Primary) {
 		return fmt.Errorf("the primary %s is not in the ISR %v", row.Primary, row.ISR)
 	}
-	for _, list := range [][]NodeID{row.ISR, row.Assigned, row.Learners} {
+	for _, list := range [][]NodeID{row.ISR, row.Assigned, row.Learners, row.Unclean, row.Wiped} {
 		if !distinct(list) {
 			return fmt.Errorf("duplicate node in %v", list)
 		}
@@ -87,6 +93,31 @@ func (t *Topology) checkRow(row Shard) error {
 	return nil
 }
 
+// checkCopies checks what a row says about its copies and its last primary.
+func (s Shard) checkCopies(format int) error {
+	if format == Format0 {
+		if s.LeaderEpoch != 0 || len(s.Unclean) > 0 || len(s.Wiped) > 0 || s.Lossy || s.Relinquished || s.Unsealed {
+			return fmt.Errorf("a row of format 0 has fields of format 1: %+v", s)
+		}
+		return nil
+	}
+	switch {
+	case s.LeaderEpoch > s.Epoch || s.Primary != "" && s.LeaderEpoch < max(s.EmptySince, 1):
+		return fmt.Errorf("the leader epoch is %d in epoch %d, empty since %d", s.LeaderEpoch, s.Epoch, s.EmptySince)
+	case !within(s.Unclean, s.ISR):
+		return fmt.Errorf("the unclean members %v are not in the ISR %v", s.Unclean, s.ISR)
+	case s.Primary != "" && slices.Contains(s.Unclean, s.Primary):
+		return fmt.Errorf("the primary %s is unclean", s.Primary)
+	case s.Lossy && len(s.Unclean) == 0:
+		return fmt.Errorf("it is lossy, but no member is unclean")
+	case s.Primary != "" && s.Relinquished:
+		return fmt.Errorf("it is relinquished, but %s is the primary", s.Primary)
+	case len(s.Wiped) > 0 && len(s.ISR) > 0:
+		return fmt.Errorf("its last copies on %v were wiped, but there are copies on %v", s.Wiped, s.ISR)
+	}
+	return nil
+}
+
 // CheckStep returns an error that names the first change that no command can have made. Two invariants
 // depend on it: I1, one primary per shard and epoch, and I7, one owner per slot and index. Both
 // topologies must pass Check.
@@ -100,13 +131,26 @@ func CheckStep(was, is *Topology) error {
 	if is.Cluster != was.Cluster || len(is.Shards) != len(was.Shards) || is.Replicas != was.Replicas {
 		return fmt.Errorf("topology: cluster %s of %d shards became %s of %d", was.Cluster, len(was.Shards), is.Cluster, len(is.Shards))
 	}
+	if is.Format < was.Format || is.PossibleLosses < was.PossibleLosses {
+		return fmt.Errorf("topology: format %d with %d possible losses after format %d with %d", is.Format, is.PossibleLosses, was.Format, was.PossibleLosses)
+	}
+	if is.Format > was.Format {
+		was, _ = was.Apply(was.Index, Command{[]Op{{Kind: SetFormat, Format: is.Format}}})
+	}
 	for _, c := range Diff(was, is) {
-		if err := checkRowStep(c.Was, c.Is); err != nil {
+		err := checkRowStep(c.Was, c.Is)
+		if err == nil && is.Format > Format0 {
+			err = checkCopiesStep(c.Was, c.Is)
+		}
+		if err != nil {
 			return fmt.Errorf("topology: shard %d: %w", c.Shard, err)
 		}
 	}
 	for _, c := range DiffNodes(was, is) {
 		if err := checkStart(c, was, is); err != nil {
+			return err
+		}
+		if err := checkProposalsEnd(c, was, is); err != nil {
 			return err
 		}
 	}
@@ -143,6 +187,36 @@ func checkRowStep(was, is Shard) error {
 		return fmt.Errorf("primary %q and ISR %v became %q and %v within epoch %d", was.Primary, was.ISR, is.Primary, is.ISR, is.Epoch)
 	case is.EmptySince != was.EmptySince && is.EmptySince <= was.Epoch:
 		return fmt.Errorf("it started empty in epoch %d, but was in epoch %d already", is.EmptySince, was.Epoch)
+	}
+	return nil
+}
+
+// checkCopiesStep checks what a row says about its copies and its last primary: it changes only with the epoch,
+// and a leader epoch has one primary, which does not come back to it.
+func checkCopiesStep(was, is Shard) error {
+	same := is.LeaderEpoch == was.LeaderEpoch && slices.Equal(is.Unclean, was.Unclean) && is.Lossy == was.Lossy &&
+		is.Relinquished == was.Relinquished && is.Unsealed == was.Unsealed && within(was.Learners, is.Learners) && within(is.Wiped, was.Wiped)
+	switch {
+	case is.Epoch == was.Epoch && !same:
+		return fmt.Errorf("%+v became %+v within one epoch", was, is)
+	case is.LeaderEpoch != was.LeaderEpoch && is.LeaderEpoch <= was.Epoch:
+		return fmt.Errorf("leader epoch %d after leader epoch %d, in epoch %d", is.LeaderEpoch, was.LeaderEpoch, was.Epoch)
+	case is.LeaderEpoch == was.LeaderEpoch && is.Primary != "" && is.Primary != was.Primary:
+		return fmt.Errorf("leader epoch %d has two primaries, %q and %q", is.LeaderEpoch, was.Primary, is.Primary)
+	}
+	return nil
+}
+
+// checkProposalsEnd checks that whatever makes a proposal about a copy impossible ends the epoch in which it was
+// made: the restart, the leaving and the forgetting of its node.
+func checkProposalsEnd(c NodeChange, was, is *Topology) error {
+	if is.Format == Format0 || c.Was.ID == "" || c.Is.ID != "" && c.Was.Incarnation == c.Is.Incarnation && c.Was.State == c.Is.State {
+		return nil
+	}
+	for i, row := range was.Shards {
+		if row.hasCopy(c.Was.ID) && is.Shards[i].Epoch == row.Epoch {
+			return fmt.Errorf("topology: shard %d: a proposal about the copy of %s has no end in epoch %d", i, c.Was.ID, row.Epoch)
+		}
 	}
 	return nil
 }

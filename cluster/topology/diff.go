@@ -71,5 +71,5 @@ func members(t *Topology) []Node {
 // equal reports whether two rows are equal.
 func (s Shard) equal(o Shard) bool {
 	return s.Epoch == o.Epoch && s.EmptySince == o.EmptySince && s.Primary == o.Primary && slices.Equal(s.ISR, o.ISR) && slices.Equal(s.Assigned, o.Assigned) && slices.Equal(s.Learners, o.Learners) &&
-		s.LeaderEpoch == o.LeaderEpoch && slices.Equal(s.Unclean, o.Unclean) && s.Damaged == o.Damaged && s.Relinquished == o.Relinquished && s.Unsealed == o.Unsealed && slices.Equal(s.Wiped, o.Wiped)
+		s.LeaderEpoch == o.LeaderEpoch && slices.Equal(s.Unclean, o.Unclean) && s.Lossy == o.Lossy && s.Relinquished == o.Relinquished && s.Unsealed == o.Unsealed && slices.Equal(s.Wiped, o.Wiped)
 }

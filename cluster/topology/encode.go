@@ -27,6 +27,9 @@ func Decode(b []byte) (*Topology, error) {
 	if err := json.Unmarshal(b, t); err != nil {
 		return nil, fmt.Errorf("topology: cannot decode the snapshot: %w", err)
 	}
+	if t.Format > LatestFormat {
+		return nil, fmt.Errorf("topology: cannot read the snapshot: %w: format %d", ErrFormat, t.Format)
+	}
 	if err := t.Check(); err != nil {
 		return nil, err
 	}

@@ -29,28 +29,6 @@ const (
 	EmptyOperator = "operator" // an operator
 )
 
-// Point is the end of a copy: the version of its newest change.
-type Point struct {
-	Epoch uint64 `json:"epoch"`
-	Seq   uint64 `json:"seq"`
-}
-
-// Compare orders points: the greater one has more.
-func (p Point) Compare(o Point) int {
-	return cmp.Or(cmp.Compare(p.Epoch, o.Epoch), cmp.Compare(p.Seq, o.Seq))
-}
-
-// Report is a member's statement that it hears no primary of a shard in Epoch. It has accepted and acknowledged
-// nothing of that epoch since. A member repeats it until the row has another epoch.
-type Report struct {
-	Node        NodeID  `json:"node"`
-	Incarnation uint64  `json:"incarnation"`
-	Shard       ShardID `json:"shard"`
-	Epoch       uint64  `json:"epoch"`
-	Point       Point   `json:"point"` // what the copy has
-	At          int64   `json:"-"`     // ms of the controller's clock when this process first reported this epoch
-}
-
 // Liveness is what gossip knows about one node.
 type Liveness struct {
 	Alive       bool
@@ -79,14 +57,29 @@ type View struct {
 // Plan returns the ops that the controller should propose. Once they are applied, the same view needs no more.
 //
 // A flapping node is the last choice for a primary, but it is a choice: otherwise a shard whose only live
-// copy it has would be down for a minute for nothing.
+// copy it has would be down for a minute for nothing. A topology of an earlier format than the view's gets the
+// new format first.
 func (t *Topology) Plan(v View) []Op {
 	if t.Cluster == "" {
 		return nil
 	}
+	if want := min(v.Format, LatestFormat); t.Format < want {
+		first := Op{Kind: SetFormat, Format: want}
+		next, _ := t.Apply(t.Index, Command{[]Op{first}})
+		return append([]Op{first}, next.Plan(v)...)
+	}
 	p := planner{t: t, v: v, assigned: make([][]NodeID, len(t.Shards)), load: map[NodeID]int{}}
 	p.assign()
-	p.promote()
+	for _, row := range t.Shards {
+		if row.Primary != "" {
+			p.load[row.Primary]++
+		}
+	}
+	if t.Format == Format0 {
+		p.promote0()
+	} else {
+		p.promote()
+	}
 	p.forget()
 	return p.ops
 }
@@ -118,46 +111,22 @@ func (p *planner) assign() {
 	}
 }
 
-// promote promotes a live copy of each shard without a primary. A shard without any copy starts empty on
-// an assigned node, or else on any.
-func (p *planner) promote() {
-	for _, row := range p.t.Shards {
-		if row.Primary != "" {
-			p.load[row.Primary]++
-		}
-	}
-	for i, row := range p.t.Shards {
-		if row.Primary != "" {
-			continue
-		}
-		op := Op{Kind: Promote, Shard: ShardID(i), Epoch: row.Epoch}
-		if len(row.ISR) > 0 {
-			op.Members = p.live(row.ISR)
-			op.Node = p.best(op.Members, p.assigned[i])
-		} else {
-			op.Empty = true
-			op.Node = p.best(p.live(p.active()), p.assigned[i])
-		}
-		if op.Node == "" {
-			continue // until a copy comes back or is forgotten
-		}
-		n, _ := p.t.Node(op.Node)
-		op.Incarnation = n.Incarnation
-		p.load[op.Node]++
-		p.ops = append(p.ops, op)
-	}
-}
-
 // live returns the nodes that are alive in the incarnation of the topology. A later incarnation has not joined yet.
 func (p *planner) live(nodes []NodeID) []NodeID {
 	var out []NodeID
 	for _, id := range nodes {
-		n, ok := p.t.Node(id)
-		if sight := p.v.Nodes[id]; ok && sight.Alive && sight.Incarnation == n.Incarnation {
+		if p.alive(id) {
 			out = append(out, id)
 		}
 	}
 	return out
+}
+
+// alive reports whether gossip sees a node alive in the incarnation of the topology.
+func (p *planner) alive(id NodeID) bool {
+	n, ok := p.t.Node(id)
+	sight := p.v.Nodes[id]
+	return ok && sight.Alive && sight.Incarnation == n.Incarnation
 }
 
 func (p *planner) active() []NodeID {

@@ -9,14 +9,23 @@ const RecoveryGap = 1 << 20
 // Recovered returns the topology with which a cluster continues after losing a majority of its voters for
 // good. t may lack the last decisions, which live nodes may have carried out already. So the result has
 // no primaries: they must be decided again, in epochs that are higher by gap than any before. Copies
-// stay where they are.
+// stay where they are, and all of them are unclean: an ISR may be stale, so each promotion waits for all members,
+// asks all copies, and counts as a possible loss.
 func (t *Topology) Recovered(index, gap uint64) *Topology {
 	next := *t
 	next.Index, next.Recovery = index, index
 	next.Shards = slices.Clone(t.Shards)
 	for i := range next.Shards {
-		next.Shards[i].Epoch += gap
-		next.Shards[i].Primary = ""
+		row := &next.Shards[i]
+		row.Epoch += gap
+		row.Primary = ""
+		if t.Format == Format0 {
+			continue
+		}
+		row.Relinquished = false
+		if row.Unclean = slices.Clone(row.ISR); len(row.ISR) > 0 {
+			row.Lossy = true
+		}
 	}
 	return &next
 }

@@ -75,9 +75,10 @@ type Shard struct {
 	// Unclean has the members of the ISR that may lack writes that they acknowledged. Each commit needs them, but
 	// they are promoted only when the ISR has no clean member.
 	Unclean []NodeID `json:"unclean,omitempty"`
-	// Damaged is true if an unclean member may lack more than a loss of power explains: its copy is damaged or
-	// older than what it acknowledged, or the ISR may be stale after a recovery of raft.
-	Damaged bool `json:"damaged,omitempty"`
+	// Lossy is true if an unclean member may lack writes that were acknowledged under its setting: it did not sync
+	// them before it acknowledged, its copy is damaged or older than that, or the ISR may be stale after a
+	// recovery of raft. Otherwise it lacks at most what was not acknowledged.
+	Lossy bool `json:"lossy,omitempty"`
 	// Relinquished is true if the last primary serves no more: it resigned, or another process holds its folder.
 	// Members then need not wait for its lease to end.
 	Relinquished bool `json:"relinquished,omitempty"`

@@ -17,8 +17,11 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 
 // Transcripts are blocks: commands, a line "----", and the output up to an empty line. A command is a name, then values, then key=value.
 //
-//	create a,b epoch=5 [keep=a] [replicas=2]     join a inc=2 [store=X] [zone=Z]     leave a     forget a
-//	OP SHARD a e=7 [inc=2] [isr=a,b] [empty]     any other op: promote, resign, shrink-isr, add-learner, expand-isr, transfer-primary, assign SHARD a,b e=7
+//	create a,b epoch=5 [keep=a] [replicas=2]     leave a     forget a
+//	join a inc=2 [store=X] [zone=Z] [unclean] [was=1] [nolock] [nolog] [always]      was: as the topology has it
+//	OP SHARD a e=7 [inc=2] [isr=a,b] [by=a/2] [empty] [unclean] [takeover]     any other op: promote, resign, shrink-isr, add-learner, ..., assign SHARD a,b e=7
+//	report a [end=7/3] [shards=0,1]      a reports the shards in whose ISR it is, and those that ask all; it has what end says
+//	recover      raft is recovered       begin-empty SHARD...      an operator's word       auto      nobody's is needed       waits      what shards wait for
 //	see a inc=2 [flaps=3]      gossip sees that a is alive       dead a       pass 1000     time in ms       plan     plan and apply
 //	handover a [data=1,2]      apply the handovers of a        show         nodes, and equal shards together
 //	config-set NAME [VALUE]    config-reset NAME               settings     settings of the cluster, and the entry that last changed each
@@ -34,7 +37,7 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Liveness{}}}
+			s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Liveness{}, Reports: map[ShardID][]Report{}, WipedSince: map[NodeID]int64{}, Format: LatestFormat}}
 			got := s.run(string(text))
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -79,14 +82,14 @@ func (s *script) run(text string) string {
 
 func (s *script) command(words []string) {
 	args, options := []string{}, map[string]string{}
+	flags := []string{"empty", "unclean", "takeover", "nolock", "nolog", "always"}
 	for _, word := range words[1:] {
-		if k, v, ok := strings.Cut(word, "="); ok || word == "empty" {
+		if k, v, ok := strings.Cut(word, "="); ok || slices.Contains(flags, word) {
 			options[k] = v
 		} else {
 			args = append(args, word)
 		}
 	}
-	number := func(s string) uint64 { n, _ := strconv.ParseUint(s, 10, 64); return n }
 	arg := func(i int) string {
 		if i < len(args) {
 			return args[i]
@@ -96,55 +99,132 @@ func (s *script) command(words []string) {
 	id := NodeID(arg(0))
 	switch kind := words[0]; kind {
 	case "create":
-		op := Op{Kind: Create, Cluster: "c", Shards: MinShards, Replicas: int(number(options["replicas"])), Epoch: number(options["epoch"]), Node: NodeID(options["keep"])}
-		for _, id := range ids(arg(0)) {
-			op.Nodes = append(op.Nodes, Node{ID: id, Incarnation: 1, Store: string(id) + "'s"})
-			s.view.Nodes[id] = Liveness{Alive: true, Incarnation: 1}
-		}
-		s.apply(op)
+		s.create(ids(arg(0)), options)
 	case "join":
-		n := Node{ID: id, Incarnation: number(options["inc"]), Zone: options["zone"], Store: string(id) + "'s"}
-		if options["store"] != "" {
-			n.Store = options["store"]
-		}
-		before := len(s.topo.Nodes)
-		s.apply(Op{Kind: NodeJoin, Nodes: []Node{n}})
-		if len(s.topo.Nodes) != before {
-			s.view.NodesChanged = s.view.Now
-		}
-		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: n.Incarnation}
+		s.join(id, options)
 	case "leave":
 		s.apply(Op{Kind: NodeLeave, Node: id})
 		s.view.NodesChanged = s.view.Now
 	case "forget":
 		s.apply(Op{Kind: NodeForget, Node: id})
 		s.view.NodesChanged = s.view.Now
+	case "recover":
+		s.topo = s.topo.Recovered(s.topo.Index+1, 1000)
+	case "show":
+		s.show()
+	case "settings":
+		s.settings()
+	case "waits":
+		s.waits()
+	case "config-set", "config-reset":
+		s.apply(Op{Kind: Kind(kind), Name: arg(0), Value: arg(1)})
+	case "voters":
+		s.voters(args, ids(options["nodes"]))
+	case "begin-empty":
+		for _, shard := range args {
+			row := s.topo.Shards[s.number(shard)]
+			s.apply(Op{Kind: BeginEmpty, Shard: ShardID(s.number(shard)), Epoch: row.Epoch})
+		}
+	case "assign":
+		s.apply(Op{Kind: Assign, Shard: ShardID(s.number(arg(0))), Epoch: s.number(options["e"]), Members: ids(arg(1))})
+	default:
+		if !s.control(kind, id, options) {
+			s.op(kind, args, options)
+		}
+	}
+}
+
+// number reads a number; an absent one is 0.
+func (s *script) number(text string) uint64 {
+	if text == "" {
+		return 0
+	}
+	return number(s.t, text)
+}
+
+// control runs the commands that change what the controller knows, or that act on it.
+func (s *script) control(kind string, id NodeID, options map[string]string) bool {
+	switch kind {
 	case "see":
-		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: number(options["inc"]), Flaps: int(number(options["flaps"])), LastFlap: s.view.Now}
+		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: s.number(options["inc"]), Flaps: int(s.number(options["flaps"])), LastFlap: s.view.Now}
 	case "dead":
 		s.view.Nodes[id] = Liveness{}
 	case "pass":
-		s.view.Now += int64(number(arg(0)))
+		s.view.Now += int64(s.number(string(id)))
+	case "auto":
+		s.view.EmptyShards = EmptyAuto
+	case "report":
+		s.report(id, options)
 	case "plan":
 		s.do(s.topo.Plan(s.view))
 	case "handover":
 		s.do(s.topo.Handover(id, func(id NodeID) bool { return s.view.Nodes[id].Alive }, func(shard ShardID) bool {
 			return !slices.Contains(strings.Split(options["data"], ","), strconv.Itoa(int(shard)))
 		}))
-	case "show":
-		s.show()
-	case "settings":
-		s.settings()
-	case "config-set", "config-reset":
-		s.apply(Op{Kind: Kind(kind), Name: arg(0), Value: arg(1)})
-	case "voters":
-		s.voters(args, ids(options["nodes"]))
-	case "assign":
-		s.apply(Op{Kind: Assign, Shard: ShardID(number(arg(0))), Epoch: number(options["e"]), Members: ids(arg(1))})
 	default:
-		_, empty := options["empty"]
-		s.apply(Op{Kind: Kind(kind), Shard: ShardID(number(arg(0))), Epoch: number(options["e"]), Node: NodeID(arg(1)), Incarnation: number(options["inc"]), Members: ids(options["isr"]), Empty: empty})
+		return false
 	}
+	return true
+}
+
+func (s *script) create(nodes []NodeID, options map[string]string) {
+	op := Op{Kind: Create, Cluster: "c", Shards: MinShards, Replicas: int(s.number(options["replicas"])), Epoch: s.number(options["epoch"]), Format: LatestFormat, Node: NodeID(options["keep"])}
+	for _, id := range nodes {
+		op.Nodes = append(op.Nodes, Node{ID: id, Incarnation: 1, Store: string(id) + "'s", Log: true})
+		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: 1}
+	}
+	s.apply(op)
+}
+
+func (s *script) join(id NodeID, options map[string]string) {
+	has := func(name string) bool { _, ok := options[name]; return ok }
+	n := Node{ID: id, Incarnation: s.number(options["inc"]), Zone: options["zone"], Store: cmp.Or(options["store"], string(id)+"'s"), Log: !has("nolog"), Always: has("always")}
+	was, _ := s.topo.Node(id)
+	op := Op{Kind: NodeJoin, Nodes: []Node{n}, Was: was.Incarnation, SameLock: !has("nolock"), Unclean: has("unclean")}
+	if has("was") {
+		op.Was = s.number(options["was"])
+	}
+	before := len(s.topo.Nodes)
+	s.apply(op)
+	if len(s.topo.Nodes) != before {
+		s.view.NodesChanged = s.view.Now
+	}
+	s.view.Nodes[id] = Liveness{Alive: true, Incarnation: n.Incarnation}
+	for _, id := range s.topo.WipedNodes() {
+		if s.view.WipedSince[id] == 0 {
+			s.view.WipedSince[id] = s.view.Now
+		}
+	}
+}
+
+// report adds the reports of a node, in the epochs and the incarnation of the topology.
+func (s *script) report(id NodeID, options map[string]string) {
+	n, _ := s.topo.Node(id)
+	epoch, seq, _ := strings.Cut(cmp.Or(options["end"], "0/0"), "/")
+	for i, row := range s.topo.Shards {
+		shard := ShardID(i)
+		if row.Primary == id || !slices.Contains(row.ISR, id) && !(row.AsksAll() && slices.Contains(row.Learners, id)) {
+			continue
+		}
+		if options["shards"] != "" && !slices.Contains(strings.Split(options["shards"], ","), strconv.Itoa(i)) {
+			continue
+		}
+		r := Report{Node: id, Incarnation: n.Incarnation, Shard: shard, Epoch: row.Epoch, Point: Point{s.number(epoch), s.number(seq)}, At: s.view.Now}
+		s.view.Reports[shard] = append(slices.DeleteFunc(s.view.Reports[shard], func(r Report) bool { return r.Node == id }), r)
+	}
+}
+
+func (s *script) op(kind string, args []string, options map[string]string) {
+	has := func(name string) bool { _, ok := options[name]; return ok }
+	op := Op{Kind: Kind(kind), Shard: ShardID(s.number(args[0])), Epoch: s.number(options["e"]), Incarnation: s.number(options["inc"]), Members: ids(options["isr"]), Empty: has("empty"), Unclean: has("unclean"), Takeover: has("takeover")}
+	if len(args) > 1 {
+		op.Node = NodeID(args[1])
+	}
+	for _, r := range ids(options["by"]) {
+		id, inc, _ := strings.Cut(string(r), "/")
+		op.Reporters = append(op.Reporters, Reporter{NodeID(id), s.number(inc)})
+	}
+	s.apply(op)
 }
 
 // apply applies ops, and prints only refusals.
@@ -177,6 +257,15 @@ func (s *script) do(ops []Op) {
 		if ops[i].Empty {
 			line += " empty"
 		}
+		if ops[i].Unclean {
+			line += " unclean"
+		}
+		if len(ops[i].Reporters) > 0 {
+			line += " by"
+		}
+		for _, r := range ops[i].Reporters {
+			line += fmt.Sprintf(" %s/%d", r.Node, r.Incarnation)
+		}
 		return line, ops[i].Shard
 	})
 	if len(ops) == 0 {
@@ -195,7 +284,38 @@ func (s *script) show() {
 		if len(row.Learners) > 0 {
 			line += fmt.Sprint(" learners ", row.Learners)
 		}
+		if row.LeaderEpoch != 0 && row.LeaderEpoch != row.Epoch {
+			line += fmt.Sprint(" leader epoch ", row.LeaderEpoch)
+		}
+		if len(row.Unclean) > 0 {
+			line += fmt.Sprint(" unclean ", row.Unclean)
+		}
+		if len(row.Wiped) > 0 {
+			line += fmt.Sprint(" wiped ", row.Wiped)
+		}
+		for _, is := range []struct {
+			name string
+			set  bool
+		}{{"lossy", row.Lossy}, {"relinquished", row.Relinquished}, {"unsealed", row.Unsealed}} {
+			if is.set {
+				line += " " + is.name
+			}
+		}
 		return line, ShardID(i)
+	})
+	if s.topo.PossibleLosses > 0 {
+		fmt.Fprintln(&s.out, "possible losses", s.topo.PossibleLosses)
+	}
+}
+
+// waits writes what shards without a primary wait for.
+func (s *script) waits() {
+	s.group(len(s.topo.Shards), func(i int) (string, ShardID) {
+		wait, ok := s.topo.Shards[i].Wait()
+		if !ok {
+			return "-", ShardID(i)
+		}
+		return strings.TrimSpace(fmt.Sprint("waits for ", wait.Reason, " of ", wait.Nodes)), ShardID(i)
 	})
 }
 
