@@ -14,18 +14,20 @@ const (
 	gateStep = 5 * time.Millisecond
 )
 
-// shardRef is a shard that this node serves, in the epoch of the topology.
+// shardRef is a shard that this node serves, by the topology since an epoch. A later epoch in which only the
+// ISR is another changes nothing for clients.
 type shardRef struct {
 	shard *shard.Shard
-	epoch uint64
+	since uint64
 }
 
-// acquire reports whether the shard serves in the epoch of the topology. Then the caller must release it.
+// acquire reports whether the shard serves in the leader epoch of the topology. Then the caller must release
+// it.
 func (p shardRef) acquire() bool {
 	if !p.shard.Acquire() {
 		return false
 	}
-	if p.shard.Epoch() != p.epoch {
+	if p.shard.LeaderEpoch() != p.since {
 		p.shard.Release()
 		return false
 	}
@@ -45,7 +47,7 @@ func (r *router) locate(from *origin, slot int) (shardRef, error) {
 	if !found.Ready() {
 		return shardRef{}, ErrLoading
 	}
-	return shardRef{found, row.Epoch}, nil
+	return shardRef{found, row.PrimarySince()}, nil
 }
 
 // enter acquires the shard of a slot, or returns the error that redirects the client. The caller must
@@ -58,7 +60,7 @@ func (c *conn) enter(slot int) (*shard.Shard, error) {
 	return c.waitForShard(slot)
 }
 
-// waitForShard is enter for a shard that is closed, or open in another epoch than the topology's: it is
+// waitForShard is enter for a shard that is closed, or open in another leader epoch than the topology's: it is
 // being handed over, or the shards of this node lag behind its topology or lead it.
 func (c *conn) waitForShard(slot int) (*shard.Shard, error) {
 	if err := c.flush(); err != nil { // earlier replies need not wait

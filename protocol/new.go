@@ -7,7 +7,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/ndring/ndring/internal/boottime"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
@@ -32,7 +31,6 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		strangers:   resp.NewBudget(strangersBudget),
 		statistics:  newStatistics(commands.Rows()),
 		started:     time.Now(),
-		monotonic:   boottime.Now,
 	}
 	s.router = &router{cluster: cluster, store: store, closed: s.connections.closed}
 	store.Memory().CountPool(&s.clients)

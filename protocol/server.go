@@ -41,9 +41,8 @@ type Server struct {
 	gateWait   atomic.Int64 // ns that a command waits for its shard; tests change it
 	commitWait atomic.Int64 // ns that a connection waits for commits; tests change it
 
-	monotonic func() int64    // ns: the clock of leases
-	waits     context.Context // of connections for commits and leases
-	endWaits  func()          // ends them
+	waits    context.Context // of connections for commits and leases
+	endWaits func()          // ends them
 
 	spare         spareFile
 	acceptWarning throttle

@@ -105,7 +105,7 @@ func (u *unsettled) awaitCommits(s *Server) {
 // awaitLeases waits, within a limit, until all shards that were read have their lease. A lease that has
 // returned in the same leader epoch holds for earlier look-ups too.
 func (u *unsettled) awaitLeases(s *Server) {
-	if u.checkLeases(s.monotonic()) {
+	if u.checkLeases(s.store.Monotonic()) {
 		return
 	}
 	ctx, end := u.wait.begin(s.waits, leaseWait)
@@ -115,7 +115,7 @@ func (u *unsettled) awaitLeases(s *Server) {
 	for {
 		select {
 		case <-step.C:
-			if u.checkLeases(s.monotonic()) {
+			if u.checkLeases(s.store.Monotonic()) {
 				return
 			}
 		case <-ctx.Done():

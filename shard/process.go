@@ -3,6 +3,7 @@ package shard
 import (
 	"sync/atomic"
 
+	"github.com/ndring/ndring/internal/boottime"
 	"github.com/ndring/ndring/replica"
 )
 
@@ -15,7 +16,7 @@ type process struct {
 
 func (p *process) init() {
 	p.self = replica.Process{Node: "local"}
-	p.mono = func() int64 { return int64(sinceStart()) }
+	p.mono = boottime.Now
 }
 
 // Identify names this process as the rows of shards do. Call it before the first Role.Configure.

@@ -90,6 +90,15 @@ type Shard struct {
 	Wiped []NodeID `json:"wiped,omitempty"`
 }
 
+// PrimarySince returns the epoch in which the primary became the primary. Until then, in a row of Format 0, each epoch
+// begins another primary.
+func (s *Shard) PrimarySince() uint64 {
+	if s.LeaderEpoch == 0 {
+		return s.Epoch
+	}
+	return s.LeaderEpoch
+}
+
 // The formats of a topology. A node that meets a later one than it knows must stop: it cannot know what its
 // ops mean, and would decide differently from the other nodes.
 const (

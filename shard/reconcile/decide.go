@@ -15,9 +15,9 @@ type shardState struct {
 // decision is what a node does to match a topology.
 type decision struct {
 	member   bool               // the topology has this incarnation of the node
-	settled  bool               // once open is done, the node serves all that it should, and no shard that it could get is vacant
-	open     []topology.ShardID // in the epoch of their rows
-	close    []topology.ShardID
+	settled  bool               // once lead is done, the node serves all that it should, and no shard that it could get is vacant
+	lead     []topology.ShardID // their rows name the node as the primary
+	follow   []topology.ShardID // those of all others
 	clear    []topology.ShardID // closed shards whose local copy may be stale; none that t gives to any incarnation of the node
 	topology *topology.Topology // without the node as primary unless it is a member
 }
@@ -36,13 +36,13 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 		local := state(id)
 		if row.Primary == self {
 			if local.ready && local.pending < row.Epoch {
-				d.open = append(d.open, id)
+				d.lead = append(d.lead, id)
 			} else {
 				d.settled = false
 			}
 			continue
 		}
-		d.close = append(d.close, id)
+		d.follow = append(d.follow, id)
 		if row.EmptySince > 0 && local.ready && t.Shards[i].Primary != self {
 			d.clear = append(d.clear, id)
 		}

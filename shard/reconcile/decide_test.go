@@ -35,7 +35,7 @@ func TestDecide(t *testing.T) {
 		topo := &topology.Topology{Nodes: []topology.Node{{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}}, Shards: []topology.Shard{tc.row}}
 		d := decide(topo, "a", 1, func(topology.ShardID) shardState { return tc.state })
 		closed := tc.row.Primary != "a"
-		if !d.member || d.topology != topo || d.settled != tc.settled || slices.Contains(d.open, 0) != tc.open || slices.Contains(d.close, 0) != closed || slices.Contains(d.clear, 0) != tc.clear {
+		if !d.member || d.topology != topo || d.settled != tc.settled || slices.Contains(d.lead, 0) != tc.open || slices.Contains(d.follow, 0) != closed || slices.Contains(d.clear, 0) != tc.clear {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
@@ -53,7 +53,7 @@ func TestDecideWithoutMembership(t *testing.T) {
 	} {
 		topo := &topology.Topology{Nodes: nodes, Shards: rows}
 		d := decide(topo, "a", 2, func(topology.ShardID) shardState { return shardState{ready: true} })
-		if d.member || d.settled || len(d.open) > 0 || len(d.close) != 4 || !slices.Equal(d.clear, []topology.ShardID{3}) {
+		if d.member || d.settled || len(d.lead) > 0 || len(d.follow) != 4 || !slices.Equal(d.clear, []topology.ShardID{3}) {
 			t.Errorf("%s: %+v", name, d)
 		}
 		for i, want := range []topology.NodeID{"", "", "b", "b"} {
@@ -71,7 +71,7 @@ func TestDecideWithoutMembership(t *testing.T) {
 func TestDecideWithoutCluster(t *testing.T) {
 	t.Parallel()
 	for _, topo := range []*topology.Topology{{}, {Nodes: []topology.Node{{ID: "a", Incarnation: 1}}}} {
-		if d := decide(topo, "a", 1, nil); d.settled || len(d.open)+len(d.close)+len(d.clear) > 0 {
+		if d := decide(topo, "a", 1, nil); d.settled || len(d.lead)+len(d.follow)+len(d.clear) > 0 {
 			t.Errorf("%+v: %+v", topo, d)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -21,6 +22,8 @@ type Config struct {
 	Log         *slog.Logger
 
 	Newest        func() *topology.Topology // the newest topology that the node knows
+	HearsLeader   func() bool               // raft hears its leader, or this node leads
+	Report        func([]topology.Report)   // tells raft's leader which primaries the node's copies do not hear; it never blocks
 	ApplySettings func(*topology.Topology)  // applies the cluster's settings to the node
 	Alive         func(topology.NodeID) bool
 	// Propose sends a command to the raft leader. It returns an error per op, or outcome.ErrUncertain.
@@ -32,7 +35,9 @@ type Config struct {
 // Reconciler makes the shards of one node match the topology. New, then Run.
 type Reconciler struct {
 	config  Config
+	process replica.Process // of the node
 	applied atomic.Pointer[topology.Topology]
+	copies  copies
 
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
@@ -50,10 +55,13 @@ type Reconciler struct {
 // New returns a Reconciler that does nothing before Run. Its applied topology is empty.
 func New(config Config) *Reconciler {
 	r := &Reconciler{
-		config: config, wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+		config: config, process: replica.Process{Node: string(config.Self), Incarnation: config.Incarnation},
+		copies: copies{changed: make(chan struct{}, 1)},
+		wake:   make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		pending: map[topology.ShardID]uint64{}, held: redirects{},
 	}
 	r.applied.Store(&topology.Topology{})
+	config.Store.Identify(r.process)
 	return r
 }
 
@@ -109,8 +117,8 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 		r.config.Log.Warn("serving nothing: the cluster has removed this node or knows a later incarnation of it")
 	}
 	r.member = d.member
-	for _, id := range d.open {
-		if !r.open(id, t.Shards[id]) {
+	for _, id := range d.lead {
+		if !r.lead(t, id) {
 			d.settled = false
 		}
 	}
@@ -118,9 +126,10 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	r.shown, ask = r.held.hold(d.topology, r.shown, r.config.Self, r.config.Alive)
 	r.mu.Unlock()
 	r.applied.Store(r.shown)
-	for _, id := range d.close {
-		r.config.Store.Shard(int(id)).Role().Close()
+	for _, id := range d.follow {
+		r.follow(t, id)
 	}
+	r.copies.set(copiesOf(t, r.process, r.state))
 	for _, id := range d.clear {
 		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
 			r.config.Log.Warn("cannot clear the stale copy of a shard", "shard", id, "err", err)
@@ -150,16 +159,26 @@ func (r *Reconciler) state(id topology.ShardID) shardState {
 	return shardState{ready: r.config.Store.Shard(int(id)).Ready(), pending: r.pending[id]}
 }
 
-// open opens a shard in the epoch of its row, and reports whether it is open.
-func (r *Reconciler) open(id topology.ShardID, row topology.Shard) bool {
-	switch err := r.config.Store.Shard(int(id)).Role().Open(row.Epoch, row.EmptySince); {
+// lead takes a shard to a row that names this node as the primary, and reports whether the shard is open. A new
+// primary may have to wait before it opens.
+func (r *Reconciler) lead(t *topology.Topology, id topology.ShardID) bool {
+	of := r.config.Store.Shard(int(id))
+	switch err := of.Role().Configure(configOf(t, id)); {
 	case errors.Is(err, shard.ErrHandoverPending): // a handover has begun since decide
 		return false
 	case err != nil:
 		r.config.Log.Error("cannot serve a shard", "shard", id, "err", err)
 		return false
 	}
-	return true
+	return of.Serving()
+}
+
+// follow takes a shard to a row of which this node is not the primary.
+func (r *Reconciler) follow(t *topology.Topology, id topology.ShardID) {
+	err := r.config.Store.Shard(int(id)).Role().Configure(configOf(t, id))
+	if err != nil && !errors.Is(err, shard.ErrNotRecovered) { // the end of the recovery wakes Run
+		r.config.Log.Error("the copy of a shard cannot follow its row", "shard", id, "err", err)
+	}
 }
 
 // awaitRouting waits until a node routes by t, or does not say so in time. Then clients are redirected to it.

@@ -12,7 +12,7 @@ import (
 type redirects map[topology.ShardID]heldRedirect
 
 type heldRedirect struct {
-	epoch    uint64          // of the row that names the new primary
+	epoch    uint64          // since which the row names the new primary
 	to       topology.NodeID // the new primary
 	released bool            // the new primary routes by that row, or did not say so in time
 }
@@ -30,8 +30,8 @@ func (r redirects) hold(t, shown *topology.Topology, self topology.NodeID, alive
 			continue
 		}
 		held, known := r[id]
-		if !known || held.epoch != row.Epoch {
-			held = heldRedirect{epoch: row.Epoch, to: row.Primary}
+		if !known || held.epoch != row.PrimarySince() {
+			held = heldRedirect{epoch: row.PrimarySince(), to: row.Primary}
 			r[id] = held
 			if !slices.Contains(ask, held.to) {
 				ask = append(ask, held.to)
@@ -54,7 +54,7 @@ func (r redirects) hold(t, shown *topology.Topology, self topology.NodeID, alive
 // release lets clients be redirected to a node that routes by t. The next hold acts on it.
 func (r redirects) release(to topology.NodeID, t *topology.Topology) {
 	for id, held := range r {
-		if held.to == to && held.epoch <= t.Shards[id].Epoch {
+		if held.to == to && held.epoch <= t.Shards[id].PrimarySince() {
 			held.released = true
 			r[id] = held
 		}

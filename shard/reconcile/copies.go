@@ -1,0 +1,122 @@
+package reconcile
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/replica"
+)
+
+// tickInterval is that of the ticks that package replica counts, and reportInterval is how often a report is repeated
+// until the row has another epoch.
+const (
+	tickInterval   = 25 * time.Millisecond
+	reportInterval = 100 * time.Millisecond
+)
+
+// copies are the copies of this node that count in their rows.
+type copies struct {
+	changed chan struct{} // the list was set; capacity 1
+
+	mu   sync.Mutex // guards list
+	list []countedCopy
+}
+
+// countedCopy is a copy in the ISR, or a learner, whose shard was taken to a row.
+type countedCopy struct {
+	shard topology.ShardID
+	epoch uint64 // of the row
+	leads bool   // the row names this node as the primary
+}
+
+func (c *copies) set(list []countedCopy) {
+	c.mu.Lock()
+	c.list = list
+	c.mu.Unlock()
+	notify(c.changed)
+}
+
+func (c *copies) get() []countedCopy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list
+}
+
+// copiesOf returns the copies that a process has by a topology, of the shards that have been read.
+func copiesOf(t *topology.Topology, self replica.Process, state func(topology.ShardID) shardState) (list []countedCopy) {
+	if node, known := t.Node(topology.NodeID(self.Node)); !known || node.Incarnation != self.Incarnation {
+		return nil
+	}
+	id := topology.NodeID(self.Node)
+	for i := range t.Shards {
+		row := &t.Shards[i]
+		counts := slices.Contains(row.ISR, id) || slices.Contains(row.Learners, id)
+		if counts && state(topology.ShardID(i)).ready {
+			list = append(list, countedCopy{topology.ShardID(i), row.Epoch, row.Primary == id})
+		}
+	}
+	return list
+}
+
+// Tick ticks the node's copies until ctx is done, and sends what they report: at once when that changes, and again
+// while it lasts. A copy that learns of a row looks at once whether it must report, so that a node that restarts alone
+// does not wait for a tick.
+func (r *Reconciler) Tick(ctx context.Context) {
+	ticker := time.NewTicker(tickInterval)
+	defer ticker.Stop()
+	var (
+		tick uint64
+		last []topology.Report
+		sent time.Time
+	)
+	for {
+		learned := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			tick = r.config.Store.CountTick()
+		case <-r.copies.changed:
+			learned = true
+		}
+		reports := r.tick(tick, learned)
+		if len(reports) > 0 && (!slices.Equal(reports, last) || time.Since(sent) >= reportInterval) {
+			r.config.Report(reports)
+			sent = time.Now()
+		}
+		last = reports
+	}
+}
+
+// tick tells the copies that time has passed, and returns their reports. With learned, no tick has passed: only copies
+// that may report are asked.
+func (r *Reconciler) tick(tick uint64, learned bool) (reports []topology.Report) {
+	var now int64
+	raftLeader := false
+	opened := false
+	for _, c := range r.copies.get() {
+		of := r.config.Store.Shard(int(c.shard))
+		open := of.Serving()
+		if open && of.Alone() || learned && c.leads { // the first is the usual case: there is nothing to wait for
+			continue
+		}
+		if now == 0 {
+			now, raftLeader = r.config.Store.Monotonic(), r.config.HearsLeader()
+		}
+		report, end := of.Role().Tick(now, tick, raftLeader)
+		if report { // the copy may be in a later epoch by now; then the report counts for nothing
+			reports = append(reports, topology.Report{
+				Node: r.config.Self, Incarnation: r.config.Incarnation,
+				Shard: c.shard, Epoch: c.epoch, Point: topology.Point{Epoch: end.Epoch, Seq: end.Seq},
+			})
+		}
+		opened = opened || !open && of.Serving()
+	}
+	if opened {
+		r.Wake()
+	}
+	return reports
+}
