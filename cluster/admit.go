@@ -75,7 +75,7 @@ func (d *admitter) admit(a *consensus, request joinRequest) (reply joinReply, er
 		known = node.Equal(old)
 	}
 	if !known { // a member that hears from no leader asks every few seconds, which must not fill the log
-		if err := d.join(a, node, request.FormerStores); err != nil {
+		if err := d.join(a, node, request); err != nil {
 			return reply, err
 		}
 	}
@@ -112,8 +112,11 @@ func (d *admitter) refusal(t *topology.Topology, request joinRequest) (refused s
 }
 
 // join makes a node a member of the topology.
-func (d *admitter) join(a *consensus, node topology.Node, formerStores []string) error {
-	result, err := a.commitOps(topology.Op{Kind: topology.NodeJoin, Nodes: []topology.Node{node}, Stores: formerStores})
+func (d *admitter) join(a *consensus, node topology.Node, request joinRequest) error {
+	result, err := a.commitOps(topology.Op{
+		Kind: topology.NodeJoin, Nodes: []topology.Node{node}, Stores: request.FormerStores,
+		Was: request.Start.Was, Unclean: request.Start.Unclean, SameLock: request.Start.SameLock,
+	})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (b *bootstrapper) formAlone() error {
 
 // recordOfOne begins a cluster of this node alone, which keeps its arrays.
 func (b *bootstrapper) recordOfOne() *bootstrapRecord {
-	r := &bootstrapRecord{Servers: []server{{ID: b.self.server, Voter: true}}, Nodes: []topology.Node{*b.self.row.Load()}, Epoch: b.config.FirstEpoch}
+	r := &bootstrapRecord{Servers: []server{{ID: b.self.server, Voter: true}}, Nodes: []topology.Node{b.self.row()}, Epoch: b.config.FirstEpoch}
 	if b.config.HasData {
 		r.Keeper = b.self.ID
 	}
@@ -172,7 +172,7 @@ func (b *bootstrapper) askAll(wanted claim) []claimAnswer {
 	var wait sync.WaitGroup
 	for i, server := range wanted.Members {
 		if server == b.self.server {
-			answers[i].node = *b.self.row.Load()
+			answers[i].node = b.self.row()
 			continue
 		}
 		wait.Go(func() { answers[i] = b.askOne(server, wanted) })

@@ -151,5 +151,6 @@ func (b *bootstrapper) grant(i *identity, from Caller, request claimRequest) (re
 		return refuse("has granted a later claim")
 	}
 	i.Claim = &wanted
-	return claimReply{Node: b.self.row.Load()}, true
+	row := b.self.row()
+	return claimReply{Node: &row}, true
 }

@@ -71,6 +71,12 @@ func (*claimSim) SetClusterID(string) error { return nil }
 // Publish implements Host.
 func (*claimSim) Publish(*topology.Topology) {}
 
+// Joined implements Host.
+func (*claimSim) Joined() {}
+
+// Fail implements Host.
+func (v *claimSim) Fail(err error) { v.t.Errorf("a node must stop: %v", err) }
+
 // AwaitTopology implements Host.
 func (*claimSim) AwaitTopology(context.Context, uint64) error { return nil }
 

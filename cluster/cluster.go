@@ -49,11 +49,9 @@ type consensusRef = atomic.Pointer[consensus]
 // New assembles a node's part in the cluster. It does no work.
 func New(config Config, bus Bus, host Host) *Cluster {
 	config.Timing = config.Timing.withDefaults()
-	if config.Files == nil {
-		config.Files = &memoryFiles{}
-	}
+	config.fill()
 	c := &Cluster{
-		config: config, log: config.Log, host: host, life: newLifetime(), self: newLocalNode(config.Self),
+		config: config, log: config.Log, host: host, life: newLifetime(), self: newLocalNode(config.Self, config.Start, config.Always),
 		readiness: newReadiness(config.Log), identity: &identityStore{files: config.Files}, book: newAddressBook(config.Files),
 		consensus: new(consensusRef), applied: make(chan struct{}, 1),
 	}
@@ -61,6 +59,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.gossip = newGossip(&c.config, c.members)
 	c.peers = &peers{self: c.self, members: c.members, book: c.book, bus: bus}
 	c.fsm = newFSM(c.publish)
+	c.fsm.fail = c.fail
 	c.streams = newStreamLayer(bus, c.self.server, c.peers.resolve, c.members.watch)
 	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
 	c.reporter = &reporter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, reports: newReports()}
@@ -97,7 +96,8 @@ func (c *Cluster) assembleStart(bus Bus) {
 			dir: c.config.RaftDir, store: c.self.Store, known: c.config.RaftState, hasData: c.config.HasData, files: c.config.Files,
 			setState: c.host.SetRaftState, log: c.log, logger: raftLogger(c.log),
 		},
-		controller: &controller{life: c.life, log: c.log, timing: c.config.Timing, self: c.self, members: c.members, peers: c.peers, fsm: c.fsm},
+		controller: &controller{life: c.life, log: c.log, timing: c.config.Timing, self: c.self, members: c.members, peers: c.peers, fsm: c.fsm, reports: c.reporter.reports,
+			emptyShards: c.config.EmptyShards},
 	}
 }
 
@@ -166,6 +166,13 @@ func (c *Cluster) ID() string { return c.identity.clusterID() }
 
 // Waiting returns what the node is waiting for; empty once it is ready.
 func (c *Cluster) Waiting() string { return c.readiness.waitingFor() }
+
+// fail ends a node that must not go on. Raft may call it, so it must not block.
+func (c *Cluster) fail(err error) {
+	c.log.Error("this node must stop", "err", err)
+	c.readiness.fail(err)
+	c.host.Fail(err)
+}
 
 // publish passes a new topology on. Raft calls it, so it must not block.
 func (c *Cluster) publish(t *topology.Topology) {

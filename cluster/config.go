@@ -32,8 +32,32 @@ type Config struct {
 	RaftDir string // holds one folder of raft's files per store; empty: in memory
 	Files   Files  // in the node's data folder; nil: in memory
 
+	Start       Start
+	Always      func() bool   // the setting appendfsync is always; nil: no
+	EmptyShards func() string // the setting empty-shards, one of topology's values; nil: auto
+
 	Timing Timing
 	Log    *slog.Logger
+}
+
+// Start is what the data folder says about this start of the node.
+type Start struct {
+	Was      uint64 `json:"was,omitempty"`      // the incarnation before; 0: none
+	Unclean  bool   `json:"unclean,omitempty"`  // the copies may lack what the node acknowledged
+	SameLock bool   `json:"sameLock,omitempty"` // boot and lock file are those of the last start, whose process has ended
+}
+
+// fill sets what a node without a data folder or without a choice leaves out.
+func (c *Config) fill() {
+	if c.Files == nil {
+		c.Files = &memoryFiles{}
+	}
+	if c.Always == nil {
+		c.Always = func() bool { return false }
+	}
+	if c.EmptyShards == nil {
+		c.EmptyShards = func() string { return topology.EmptyAuto }
+	}
 }
 
 // Timing is how fast the cluster notices and decides. Zero values get the defaults.
@@ -120,7 +144,7 @@ type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time, except AwaitTopology.
+// Host is the process around a node. Its methods are called one at a time, except AwaitTopology and Fail.
 type Host interface {
 	// SetClusterID records durably that the node's data folder belongs to a cluster.
 	SetClusterID(cluster string) error
@@ -128,6 +152,11 @@ type Host interface {
 	SetRaftState(id string) error
 	// Publish passes on a newer topology. It must not block.
 	Publish(*topology.Topology)
+	// Joined says that the cluster has decided that this start of the node is a member. It is called
+	// once.
+	Joined()
+	// Fail says that the node must stop, and why. It must not block.
+	Fail(err error)
 	// AwaitTopology returns when the process routes by the topology of an index or a later one. It
 	// may be called at any time.
 	AwaitTopology(ctx context.Context, index uint64) error

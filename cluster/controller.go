@@ -18,7 +18,13 @@ type controller struct {
 	members *members
 	peers   *peers
 	fsm     *fsm
+	reports *reports
+
+	emptyShards func() string // the setting empty-shards
 }
+
+// format is the format of topologies that this program makes, and to which it brings earlier ones.
+const format = topology.Format0
 
 // run waits for this node to lead.
 func (c *controller) run(a *consensus) {
@@ -38,20 +44,26 @@ func (c *controller) run(a *consensus) {
 func (c *controller) lead(a *consensus) {
 	c.log.Info("this node is now the raft leader", "term", a.CurrentTerm())
 	defer c.log.Info("this node is no longer the raft leader")
+	defer c.reports.clear()
 	seen := make(chan struct{}, 1)
 	defer c.members.watch(seen)()
-	tick := time.NewTicker(c.timing.Tick)
-	defer tick.Stop()
+	decideServers, stop := c.startServers(a)
+	defer stop()
+	next := time.NewTimer(c.timing.Tick)
+	defer next.Stop()
 	history := newHistory()
+	wait := c.timing.Tick
 	term := term{
 		barrier: func() error { return a.Barrier(applyTimeout).Error() },
 		decide: func() {
-			c.decideTopology(a, history)
-			c.decideServers(a, history)
+			wait = c.decideTopology(a, history)
+			decideServers()
 		},
 	}
 	for {
+		wait = c.timing.Tick
 		term.step()
+		next.Reset(wait)
 		select {
 		case <-c.life.ctx.Done():
 			return
@@ -61,8 +73,32 @@ func (c *controller) lead(a *consensus) {
 			}
 			term.caughtUp = false
 		case <-seen:
-		case <-tick.C:
+		case <-c.reports.news:
+		case <-next.C:
 		}
+	}
+}
+
+// startServers decides about raft's servers beside the topology, because it waits for nodes that may
+// not answer, and a promotion must not. Each call of decide causes a decision.
+func (c *controller) startServers(a *consensus) (decide, stop func()) {
+	wake, ended := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		history := newServerHistory()
+		for range wake {
+			c.decideServers(a, history)
+		}
+	}()
+	decide = func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	return decide, func() {
+		close(wake)
+		<-ended
 	}
 }
 
@@ -84,18 +120,15 @@ func (t *term) step() {
 	}
 }
 
-// history is what the controller remembers between two decisions of a term. All times are Unix
+// history is what the controller remembers of the topology's nodes in a term. All times are Unix
 // milliseconds.
 type history struct {
-	nodes     string           // the nodes of the topology, with state and zone
-	changedAt int64            // when nodes last changed
-	deadSince map[string]int64 // by server id
-	probedAt  map[string]int64 // by server id, of servers that did not answer
+	nodes      string                    // the nodes of the topology, with state and zone
+	changedAt  int64                     // when nodes last changed
+	wipedSince map[topology.NodeID]int64 // see topology.View
 }
 
-func newHistory() *history {
-	return &history{deadSince: map[string]int64{}, probedAt: map[string]int64{}}
-}
+func newHistory() *history { return &history{wipedSince: map[topology.NodeID]int64{}} }
 
 func (h *history) recordNodes(t *topology.Topology, now int64) {
 	key := ""
@@ -107,36 +140,91 @@ func (h *history) recordNodes(t *topology.Topology, now int64) {
 	}
 }
 
-// deadFor returns for how many milliseconds a server has been dead.
-func (h *history) deadFor(id string, alive bool, now int64) int64 {
-	if alive {
-		delete(h.deadSince, id)
-		return 0
-	}
-	if h.deadSince[id] == 0 {
-		h.deadSince[id] = now
-	}
-	return now - h.deadSince[id]
-}
-
-func (c *controller) decideTopology(a *consensus, h *history) {
-	t, now := c.fsm.current.Load(), time.Now().UnixMilli()
-	if t.Cluster == "" {
-		return
-	}
-	h.recordNodes(t, now)
-	ops := t.Plan(topology.View{Now: now, Nodes: c.members.liveness(), NodesChanged: h.changedAt})
-	if len(ops) == 0 {
-		return
-	}
-	result, err := a.commitOps(ops...)
-	refused := 0
-	for _, text := range result.Errs {
-		if text != "" {
-			refused++
+// recordWiped records of the nodes whose wiped copies shards wait for since when each has been seen
+// as it joined, and no other process of its id. Such a process might still have the arrays.
+func (h *history) recordWiped(t *topology.Topology, now int64, sole func(topology.NodeID, uint64) bool) {
+	since := map[topology.NodeID]int64{}
+	for _, id := range t.WipedNodes() {
+		n, member := t.Node(id)
+		if !member || !sole(id, n.Incarnation) {
+			continue
+		}
+		since[id] = now
+		if at, known := h.wipedSince[id]; known {
+			since[id] = at
 		}
 	}
-	c.log.Debug("controller proposed", "operations", len(ops), "refused", refused, "err", err)
+	h.wipedSince = since
+}
+
+// decideTopology proposes what package topology plans, and returns how long the next decision may wait.
+func (c *controller) decideTopology(a *consensus, h *history) time.Duration {
+	t, now := c.fsm.current.Load(), time.Now().UnixMilli()
+	if t.Cluster == "" {
+		return c.timing.Tick
+	}
+	h.recordNodes(t, now)
+	h.recordWiped(t, now, c.members.sole)
+	view := topology.View{
+		Now: now, Nodes: c.members.liveness(), NodesChanged: h.changedAt, Reports: c.reports.view(t), EmptyShards: c.emptyShards(), WipedSince: h.wipedSince,
+		Format: format,
+	}
+	if ops := t.Plan(view); len(ops) > 0 {
+		result, err := a.commitOps(ops...)
+		c.log.Debug("controller proposed", "operations", len(ops), "refused", len(refusedOps(result)), "err", err)
+		if err == nil {
+			c.logLosses(t, ops, refusedOps(result))
+		}
+	}
+	return min(c.timing.Tick, untilReportsDue(view))
+}
+
+// untilReportsDue returns how long it takes until Plan no longer waits for more reports about the
+// shard whose first one came last.
+func untilReportsDue(v topology.View) time.Duration {
+	wait := int64(topology.ReportWait)
+	for _, list := range v.Reports {
+		for _, r := range list {
+			if left := r.At + topology.ReportWait - v.Now; left > 0 {
+				wait = min(wait, left)
+			}
+		}
+	}
+	if len(v.Reports) == 0 {
+		return time.Hour
+	}
+	return time.Duration(wait) * time.Millisecond
+}
+
+// refusedOps returns the positions of the operations that were refused.
+func refusedOps(result committed) map[int]bool {
+	refused := map[int]bool{}
+	for i, text := range result.Errs {
+		if text != "" {
+			refused[i] = true
+		}
+	}
+	return refused
+}
+
+// logLosses logs the decisions by which shards may have lost acknowledged writes.
+func (c *controller) logLosses(t *topology.Topology, ops []topology.Op, refused map[int]bool) {
+	unclean, empty := map[topology.NodeID]int{}, map[topology.NodeID]int{}
+	for i, op := range ops {
+		switch row := t.Shards[op.Shard]; {
+		case op.Kind != topology.Promote || refused[i]:
+		case op.Unclean:
+			unclean[op.Node]++
+		case op.Empty && len(row.Wiped) > 0:
+			empty[op.Node]++
+		}
+	}
+	for node, shards := range unclean {
+		c.log.Warn("shards had no clean copy left: their best copy was promoted, and acknowledged writes may be lost", "node", c.peers.name(node), "shards", shards)
+	}
+	for node, shards := range empty {
+		c.log.Warn("shards begin empty: the nodes that had their last copies came back with other data folders", "node", c.peers.name(node), "shards", shards)
+	}
 }
 
 // answers probes a node that gossip sees alive, with the store of a raft server. Gossip sees a

@@ -17,10 +17,12 @@ import (
 type fsm struct {
 	current atomic.Pointer[topology.Topology]
 	publish func(*topology.Topology)
+	fail    func(error)           // ends the node
+	failed  atomic.Pointer[error] // why the state machine has stopped; nil while it goes on
 }
 
 func newFSM(publish func(*topology.Topology)) *fsm {
-	f := &fsm{publish: publish}
+	f := &fsm{publish: publish, fail: func(error) {}}
 	f.current.Store(&topology.Topology{})
 	return f
 }
@@ -36,13 +38,30 @@ type applied struct {
 
 // Apply implements raft.FSM.
 func (f *fsm) Apply(entry *raft.Log) any {
+	if err := f.failed.Load(); err != nil {
+		return applied{err: *err}
+	}
 	command, err := topology.DecodeCommand(entry.Data)
-	if err != nil { // written by a later version: all nodes of this version refuse it in the same way
+	if err != nil { // all nodes refuse it in the same way
 		return applied{err: err}
 	}
 	next, errs := f.current.Load().Apply(entry.Index, command)
+	for _, err := range errs {
+		if errors.Is(err, topology.ErrFormat) {
+			return applied{err: f.stop(fmt.Errorf("cannot apply entry %d of raft's log: %w", entry.Index, err))}
+		}
+	}
 	f.set(next)
 	return applied{errs: errs}
+}
+
+// stop ends the node and applies nothing any more: in a format that this program does not know, it
+// would decide differently from the other nodes. The topology stays as it was before.
+func (f *fsm) stop(err error) error {
+	if f.failed.CompareAndSwap(nil, &err) {
+		f.fail(err)
+	}
+	return *f.failed.Load()
 }
 
 // await waits until this node has applied the log up to an index that is committed.
@@ -68,7 +87,12 @@ func (f *fsm) set(next *topology.Topology) {
 }
 
 // Snapshot implements raft.FSM.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.current.Load()}, nil }
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if err := f.failed.Load(); err != nil { // the topology lacks entries that the snapshot would replace
+		return nil, *err
+	}
+	return snapshot{f.current.Load()}, nil
+}
 
 // Restore implements raft.FSM.
 func (f *fsm) Restore(r io.ReadCloser) error {
@@ -81,6 +105,9 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return errors.New("the snapshot of the topology is too large")
 	}
 	t, err := topology.Decode(b)
+	if errors.Is(err, topology.ErrFormat) {
+		return f.stop(err)
+	}
 	if err != nil {
 		return fmt.Errorf("the snapshot of the topology is damaged: %w", err)
 	}

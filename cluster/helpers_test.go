@@ -34,6 +34,8 @@ type testNode struct {
 	dead    atomic.Bool
 	deaf    atomic.Pointer[chan struct{}] // while set and open, the node applies nothing that is committed
 	adopted string
+	joined  atomic.Int64          // calls of Joined
+	failed  atomic.Pointer[error] // with which Fail was called first
 }
 
 var testPorts, testIncarnations atomic.Int64
@@ -205,6 +207,12 @@ func (n *testNode) Publish(t *topology.Topology) {
 		<-*resume
 	}
 }
+
+// Joined implements Host.
+func (n *testNode) Joined() { n.joined.Add(1) }
+
+// Fail implements Host.
+func (n *testNode) Fail(err error) { n.failed.CompareAndSwap(nil, &err) }
 
 // AwaitTopology implements Host.
 func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {

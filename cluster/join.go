@@ -13,6 +13,7 @@ import (
 type joinRequest struct {
 	Node         topology.Node `json:"node"`
 	FormerStores []string      `json:"was,omitempty"`    // earlier stores of the data folder: its copies are known under these
+	Start        Start         `json:"start,omitzero"`   // what the data folder says about this start
 	Shards       int           `json:"shards"`           // with which the node was started
 	Forwarded    bool          `json:"passed,omitempty"` // by a member that does not lead
 }
@@ -95,7 +96,7 @@ func orRejected(reply joinReply, err error) error {
 }
 
 func (j *joiner) request() joinRequest {
-	return joinRequest{Node: *j.self.row.Load(), FormerStores: j.identity.get().FormerStores, Shards: j.shards}
+	return joinRequest{Node: j.self.row(), FormerStores: j.identity.get().FormerStores, Start: j.self.start, Shards: j.shards}
 }
 
 func (j *joiner) ask(node topology.NodeID) (reply joinReply, err error) {

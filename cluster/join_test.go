@@ -81,7 +81,7 @@ func TestSecondLiveIncarnationIsRejected(t *testing.T) {
 		other = nodes[1]
 	}
 	joined(t, nodes)
-	again := *other.self.row.Load()
+	again := other.self.row()
 	again.Incarnation++
 	admit := func() joinReply {
 		t.Helper()

@@ -14,13 +14,23 @@ type localNode struct {
 	topology.Node        // without the fields that depend on the node's address
 	server        string // its server id in raft
 
-	row atomic.Pointer[topology.Node] // with the address at which others reach it
+	start  Start
+	always func() bool // the setting appendfsync is always
+
+	addressed atomic.Pointer[topology.Node] // with the address at which others reach it
 }
 
-func newLocalNode(n topology.Node) *localNode {
-	l := &localNode{Node: n, server: serverID(n.ID, n.Store)}
-	l.row.Store(&n)
+func newLocalNode(n topology.Node, start Start, always func() bool) *localNode {
+	l := &localNode{Node: n, server: serverID(n.ID, n.Store), start: start, always: always}
+	l.addressed.Store(&n)
 	return l
+}
+
+// row returns this node as the topology should have it now.
+func (l *localNode) row() topology.Node {
+	row := *l.addressed.Load()
+	row.Always = l.always()
+	return row
 }
 
 // setHost records the host at which others reach this node.
@@ -34,7 +44,7 @@ func (l *localNode) setHost(host string) {
 			row.Listeners[name] = a
 		}
 	}
-	l.row.Store(&row)
+	l.addressed.Store(&row)
 }
 
 // in reports whether a topology has this incarnation, with this store.

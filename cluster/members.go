@@ -171,6 +171,21 @@ func (n *member) countAlive() (count int) {
 	return count
 }
 
+// sole reports whether gossip sees an incarnation of a node alive and no other process of that node.
+func (m *members) sole(id topology.NodeID, incarnation uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if id == m.self {
+		return incarnation == m.incarnation && len(m.duplicates) == 0
+	}
+	n := m.nodes[id]
+	if n == nil || n.countAlive() != 1 {
+		return false
+	}
+	i, _ := n.current()
+	return i.incarnation == incarnation
+}
+
 // prune drops nodes that have been dead for long, unless keep returns true for them.
 func (m *members) prune(keep func(topology.NodeID) bool) {
 	m.mu.Lock()

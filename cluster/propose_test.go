@@ -28,7 +28,7 @@ func TestCommittedButNotReceivedIsUncertain(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	var last error
-	for range 2 { // the FSM has the last change before it publishes it
+	for last == nil { // the FSM has the last change before it publishes it
 		_, err := follower.Propose(ctx, topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}}})
 		last = err
 	}

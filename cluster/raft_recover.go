@@ -99,7 +99,11 @@ func (r *Recovery) read(files Files) error {
 	}
 	dry := &drySnapshots{SnapshotStore: r.snapshots}
 	m := newFSM(func(*topology.Topology) {})
-	if err := r.run(m, dryLogs{r.logs}, dry); err != nil {
+	err = r.run(m, dryLogs{r.logs}, dry)
+	if failed := m.failed.Load(); failed != nil {
+		return *failed
+	}
+	if err != nil {
 		return err
 	}
 	r.Index, r.Term, r.Topology = dry.index, dry.term, m.current.Load()

@@ -8,8 +8,8 @@ import (
 )
 
 // rejoiner keeps a running node in touch with its cluster: it contacts known addresses that gossip
-// does not see, since a partition does not heal by itself, and keeps this incarnation and its
-// address in the topology.
+// does not see, since a partition does not heal by itself, and keeps this incarnation, its
+// address and whether it syncs each write in the topology.
 type rejoiner struct {
 	life     *lifetime
 	log      *slog.Logger
@@ -63,7 +63,7 @@ func (r *rejoiner) ensureMember() {
 	if a == nil || t.Cluster == "" || r.readiness.waitingFor() != "" { // startup is on it
 		return
 	}
-	leader := a.leader()
+	leader, own := a.leader(), r.self.row()
 	row, member := t.Node(r.self.ID)
 	switch {
 	case member && row.Incarnation > r.self.Incarnation, !member && t.Forgotten[r.self.ID] >= r.self.Incarnation:
@@ -73,7 +73,7 @@ func (r *rejoiner) ensureMember() {
 		if err := r.joiner.findLeader(r.identity.clusterID(), r.attempt); err != nil {
 			r.log.Debug("cannot find the leader yet", "err", err)
 		}
-	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != r.self.row.Load().BusHost:
+	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != own.BusHost, row.Always != own.Always:
 		if err := r.joiner.announceTo(a, leader); err != nil {
 			r.log.Debug("cannot announce this incarnation and its address yet", "err", err)
 		}

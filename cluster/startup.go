@@ -163,6 +163,9 @@ func (s *startup) startRaft(cluster string) error {
 		servers = record.Servers
 	}
 	a, err := openConsensus(s.self.server, kept, servers, s.streams, s.fsm, s.config.Timing, s.log)
+	if failed := s.fsm.failed.Load(); err != nil && failed != nil { // raft's error does not say why
+		return *failed
+	}
 	if err != nil {
 		return err
 	}
@@ -223,6 +226,7 @@ func (s *startup) announce() error {
 			if err := s.identity.clearFormerStores(); err != nil {
 				s.log.Debug("cannot clear the former stores yet", "err", err)
 			}
+			s.host.Joined()
 			return nil
 		}
 		if err := s.duplicates.check(); err != nil {
@@ -267,7 +271,7 @@ func (s *startup) tryAnnounce(a *consensus, attempt int) error {
 func (s *startup) createTopology(record *bootstrapRecord) {
 	create := topology.Op{
 		Kind: topology.Create, Cluster: s.identity.clusterID(), Shards: s.config.Shards, Replicas: s.config.Replicas,
-		Epoch: record.Epoch, Nodes: record.Nodes, Node: record.Keeper,
+		Epoch: record.Epoch, Nodes: record.Nodes, Node: record.Keeper, Format: format,
 	}
 	if _, err := s.proposer.propose(s.life.ctx, topology.Command{Ops: []topology.Op{create}}); err != nil {
 		s.log.Debug("topology not created yet", "err", err)

@@ -12,12 +12,35 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
+// serverHistory is what the controller remembers of raft's servers in a term. All times are Unix
+// milliseconds.
+type serverHistory struct {
+	deadSince map[string]int64 // by server id
+	probedAt  map[string]int64 // by server id, of servers that did not answer
+}
+
+func newServerHistory() *serverHistory {
+	return &serverHistory{deadSince: map[string]int64{}, probedAt: map[string]int64{}}
+}
+
+// deadFor returns for how many milliseconds a server has been dead.
+func (h *serverHistory) deadFor(id string, alive bool, now int64) int64 {
+	if alive {
+		delete(h.deadSince, id)
+		return 0
+	}
+	if h.deadSince[id] == 0 {
+		h.deadSince[id] = now
+	}
+	return now - h.deadSince[id]
+}
+
 // reprobeAfter is for how many milliseconds the controller does not probe a server again that did
 // not answer, since it waits for answers.
 const reprobeAfter = 1000
 
 // answering returns the servers that answer a probe. All are probed concurrently.
-func (c *controller) answering(h *history, ids ...string) (all []string) {
+func (c *controller) answering(h *serverHistory, ids ...string) (all []string) {
 	now := time.Now().UnixMilli()
 	maps.DeleteFunc(h.probedAt, func(_ string, probed int64) bool { return now-probed >= reprobeAfter })
 	var mu sync.Mutex // guards all
@@ -47,7 +70,7 @@ func (c *controller) answering(h *history, ids ...string) (all []string) {
 
 // addMissingServers adds live members that are not raft servers. A starting node asks for that
 // itself; after a recovery (OpenRecovery) members that kept running are missing too.
-func (c *controller) addMissingServers(a *consensus, h *history, t *topology.Topology, known raft.Configuration) {
+func (c *controller) addMissingServers(a *consensus, h *serverHistory, t *topology.Topology, known raft.Configuration) {
 	var missing []string
 	for _, n := range t.Nodes {
 		if id := serverID(n.ID, n.Store); !hasServer(known, id) && n.ID != c.self.ID && c.peers.seesServer(n.ID, n.Store) {
@@ -67,7 +90,7 @@ func (c *controller) addMissingServers(a *consensus, h *history, t *topology.Top
 // planVoters probes the candidates for a vote before one of them gets it. One that does not answer
 // is planned for as dead: the next one gets the vote, and no step is taken towards a number of
 // voters that only the dead one would make odd.
-func (c *controller) planVoters(h *history, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
+func (c *controller) planVoters(h *serverHistory, servers []topology.Server, members []topology.Node) (promote, demote, remove []string) {
 	promote, demote, remove = topology.PlanVoters(servers, members)
 	if len(promote) == 0 {
 		return promote, demote, remove
@@ -86,7 +109,7 @@ func (c *controller) planVoters(h *history, servers []topology.Server, members [
 }
 
 // decideServers changes raft's servers and voters to what package topology plans.
-func (c *controller) decideServers(a *consensus, h *history) {
+func (c *controller) decideServers(a *consensus, h *serverHistory) {
 	future := a.GetConfiguration() // before the topology, which then knows the node of each server
 	t, now := c.fsm.current.Load(), time.Now().UnixMilli()
 	if t.Cluster == "" || future.Error() != nil {

@@ -71,7 +71,7 @@ func TestVotesDoNotFlap(t *testing.T) {
 		members = append(members, topology.Node{ID: n.self.ID, Store: n.self.Store})
 		servers = append(servers, topology.Server{ID: n.self.server, Node: n.self.ID, Voter: i == 0, Alive: true})
 	}
-	plan := func(m *history, voters int) (promote, demote []string) {
+	plan := func(m *serverHistory, voters int) (promote, demote []string) {
 		now := slices.Clone(servers)
 		for i := range now {
 			now[i].Voter = i < voters
@@ -79,11 +79,11 @@ func TestVotesDoNotFlap(t *testing.T) {
 		promote, demote, _ = nodes[0].startup.controller.planVoters(m, now, members)
 		return promote, demote
 	}
-	if promote, demote := plan(newHistory(), 1); len(promote) != 1 || len(demote) > 0 {
+	if promote, demote := plan(newServerHistory(), 1); len(promote) != 1 || len(demote) > 0 {
 		t.Errorf("with two others: %v, %v", promote, demote)
 	}
 	nodes[2].vanish()
-	m := newHistory()
+	m := newServerHistory()
 	for range 3 {
 		if promote, demote := plan(m, 1); len(promote)+len(demote) > 0 {
 			t.Errorf("with one other: %v, %v", promote, demote)

@@ -33,11 +33,13 @@ func (h *clientHost) ChangeSettings(changes []protocol.Setting) error {
 // Shutdown implements protocol.Host.
 func (h *clientHost) Shutdown(how protocol.Shutdown) { h.stop.request(how) }
 
-// stopRequest passes a client's SHUTDOWN on to the code that closes the node.
+// stopRequest passes a client's SHUTDOWN, or that the node must stop, on to the code that closes the
+// node.
 type stopRequest struct {
-	once sync.Once
-	done chan struct{}     // closed by the first request
-	how  protocol.Shutdown // of that request; set before done is closed
+	once    sync.Once
+	done    chan struct{}     // closed by the first request
+	how     protocol.Shutdown // of that request; set before done is closed
+	failure error             // why the node must stop; nil for a SHUTDOWN. Set before done is closed
 }
 
 func newStopRequest() *stopRequest { return &stopRequest{done: make(chan struct{})} }
@@ -47,6 +49,24 @@ func (r *stopRequest) request(how protocol.Shutdown) {
 		r.how = how
 		close(r.done)
 	})
+}
+
+// fail asks for a stop because of an error, with which the process ends.
+func (r *stopRequest) fail(err error) {
+	r.once.Do(func() {
+		r.how, r.failure = protocol.ShutdownDefault, err
+		close(r.done)
+	})
+}
+
+// err returns why the node must stop; nil while it need not, or after a SHUTDOWN.
+func (r *stopRequest) err() error {
+	select {
+	case <-r.done:
+		return r.failure
+	default:
+		return nil
+	}
 }
 
 // checkChanges returns the changes with their values as CONFIG GET shows them, or a *protocol.SettingError for the first

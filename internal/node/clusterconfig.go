@@ -24,6 +24,7 @@ type ClusterConfig struct {
 	Join          []string
 	Expect        int
 	Replicas      int
+	EmptyShards   string // topology.EmptyAuto or EmptyOperator
 	GossipKeyFile string
 	Insecure      bool // gossip with other machines without a key
 
@@ -45,6 +46,14 @@ func setPort(at *string, s string) error {
 		return errors.New("must be a number from 0 to 65535")
 	}
 	*at = s
+	return nil
+}
+
+func setEmptyShards(c *Config, s string) error {
+	if s != topology.EmptyAuto && s != topology.EmptyOperator {
+		return errors.New("must be auto or operator")
+	}
+	c.Cluster.EmptyShards = s
 	return nil
 }
 

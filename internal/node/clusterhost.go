@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/uuid"
@@ -13,6 +14,8 @@ import (
 type clusterHost struct {
 	disk       *persistence.Disk // nil without a data folder
 	reconciler *reconcile.Reconciler
+	stop       *stopRequest
+	log        *slog.Logger
 }
 
 // SetClusterID implements cluster.Host: the manifest names the cluster.
@@ -35,6 +38,20 @@ func (h *clusterHost) SetRaftState(raftState string) error {
 	}
 	return h.disk.Identity().SetRaftState(id)
 }
+
+// Joined implements cluster.Host: the cluster knows which copies are unclean, so the manifest need
+// not keep it any longer.
+func (h *clusterHost) Joined() {
+	if h.disk == nil {
+		return
+	}
+	if err := h.disk.Identity().ClearUnclean(); err != nil {
+		h.log.Warn("cannot record that the cluster knows of the unclean start: the next start counts as unclean too", "err", err)
+	}
+}
+
+// Fail implements cluster.Host.
+func (h *clusterHost) Fail(err error) { h.stop.fail(err) }
 
 // Publish implements cluster.Host.
 func (h *clusterHost) Publish(*topology.Topology) { h.reconciler.Wake() }

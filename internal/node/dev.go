@@ -97,6 +97,16 @@ func (d *dev) nodeConfig(i int) Config {
 // ShutdownAsked is closed when a client has asked one of the nodes for a shutdown.
 func (d *dev) ShutdownAsked() <-chan struct{} { return d.stop }
 
+// Failure returns why one of the nodes must stop; nil after a client has asked for it.
+func (d *dev) Failure() error {
+	for _, n := range d.nodes {
+		if err := n.Failure(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close stops all nodes and removes their data.
 func (d *dev) Close(ctx context.Context) error {
 	d.once.Do(func() { close(d.stop) })

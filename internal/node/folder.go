@@ -34,7 +34,7 @@ func (n *Node) openDisk() error {
 	}
 	now := n.incarnation
 	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
-		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes,
+		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes, NoLog: !n.config.Logged,
 		NextIncarnation: func(last uint64) uint64 { return max(last+1, now) },
 		IsMember: func(d *persistence.Disk) bool {
 			return cluster.IsMember(datafolder.Files{Disk: d}) || hasEntries(filepath.Join(dir, datafolder.Raft))

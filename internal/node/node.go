@@ -153,7 +153,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
-	link, host := link{n.bus}, &clusterHost{disk: n.disk}
+	link, host := link{n.bus}, &clusterHost{disk: n.disk, stop: n.stop, log: n.log}
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
@@ -179,14 +179,24 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
 		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
 		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey,
-		Timing: n.config.Cluster.timing, Log: n.log,
+		Always:      func() bool { return n.syncsAlways(n.effective.config()) },
+		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
+		Timing:      n.config.Cluster.timing, Log: n.log,
 	}
 	if n.disk != nil {
+		identity := n.disk.Identity()
+		config.Self.Log = n.config.Logged
+		config.Start = cluster.Start{Was: identity.Was(), Unclean: identity.Unclean(), SameLock: identity.SameLock()}
 		config.HasData, config.NewClusterID = n.disk.Identity().HasData(), n.disk.Identity().Cluster().String()
 		config.RaftState = datafolder.RaftState(n.disk)
 		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
 	}
 	return config
+}
+
+// syncsAlways reports whether each write is on disk before its reply.
+func (n *Node) syncsAlways(c Config) bool {
+	return n.disk != nil && c.Logged && c.Server.Disk.Fsync == shard.FsyncAlways
 }
 
 // recover reads the shards from disk. Meanwhile clients get LOADING, unless their shard has been read.
@@ -312,8 +322,11 @@ func (n *Node) closeStore(ctx context.Context) error {
 // Shutdown asks the owner of the node to Close it.
 func (n *Node) Shutdown(how protocol.Shutdown) { n.stop.request(how) }
 
-// ShutdownAsked is closed when a client has asked for a shutdown.
+// ShutdownAsked is closed when a client has asked for a shutdown, or when the node must stop.
 func (n *Node) ShutdownAsked() <-chan struct{} { return n.stop.done }
+
+// Failure returns why the node must stop; nil after a client has asked for it.
+func (n *Node) Failure() error { return n.stop.err() }
 
 // Topology returns the topology by which the node routes clients.
 func (n *Node) Topology() *topology.Topology { return n.view.Topology() }

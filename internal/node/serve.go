@@ -49,11 +49,14 @@ func serve(config *Config, stderr io.Writer) int {
 		log.Error("ndring cannot start", "err", err)
 		return exitFailure
 	}
-	reason := "SHUTDOWN command"
+	reason, code := "SHUTDOWN command", exitOK
 	select {
 	case <-ctx.Done():
 		reason = context.Cause(ctx).Error()
 	case <-n.ShutdownAsked():
+		if err := n.Failure(); err != nil {
+			reason, code = err.Error(), exitFailure
+		}
 	}
 	stop() // a second signal ends the process at once
 	log.Info("ndring is stopping", "reason", reason)
@@ -63,13 +66,14 @@ func serve(config *Config, stderr io.Writer) int {
 		log.Warn("stop was not clean", "err", err)
 	}
 	log.Info("ndring has stopped")
-	return exitOK
+	return code
 }
 
 // runner is what serve runs: a node, or the nodes of --dev.
 type runner interface {
 	Open(context.Context) error
 	ShutdownAsked() <-chan struct{}
+	Failure() error
 	Close(context.Context) error
 }
 

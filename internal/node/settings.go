@@ -96,6 +96,8 @@ var clusterSettings = []setting{
 	}, false},
 	{"replicas", "N", "2", "copies of each shard, the primary included, in a cluster that this node bootstraps. Nodes are assigned, but copies are not kept yet: replication does not exist",
 		intField(1, 5, func(c *Config) *int { return &c.Cluster.Replicas }), false},
+	{"empty-shards", "auto|operator", topology.EmptyAuto, "who decides that a shard whose last copy was wiped begins empty: auto (the cluster, a minute after the node came back " +
+		"without the copy), operator (ndctl begin-empty). Until then the shard is down", field{setEmptyShards, func(c *Config) string { return c.Cluster.EmptyShards }}, true},
 	{"zone", "NAME", "", "where the node is, such as a rack or a data centre. The copies of a shard are assigned to different zones where possible",
 		shortTextField(func(c *Config) *string { return &c.Zone }), false},
 	{"bus-port", "N", "", "port for other nodes (TCP): raft, and requests between nodes. Default: --port + 10000. 0 lets the system choose, as --port 0 does by default",
