@@ -60,8 +60,8 @@ func (e *edit) restarted(was, is Node, op Op) {
 	another := is.Store != was.Store
 	s := start{node: is.ID, wiped: another && !slices.Contains(op.Stores, was.Store)}
 	s.known = !another && op.SameLock && op.Was == was.Incarnation
-	s.mine = !another && op.SameLock
-	older := op.Was < was.Incarnation // the folder has forgotten the last start: it was restored from a backup
+	s.mine = !another && op.SameLock && op.Was > was.Incarnation // the last start was killed before its join was decided
+	older := op.Was < was.Incarnation                            // the folder has forgotten the last start: it was restored from a backup
 	s.unclean = op.Unclean || older
 	s.lossy = older || !was.Always
 	for i, row := range e.t.Shards {
@@ -75,7 +75,7 @@ func (e *edit) restarted(was, is Node, op Op) {
 type start struct {
 	node           NodeID
 	wiped          bool // it is another folder
-	known, mine    bool // no other process holds the folder: not that of the last incarnation of the topology; not that of the last start
+	known, mine    bool // no other process holds the folder: not the topology's; not one that started later and never joined
 	unclean, lossy bool // the copies may lack what they have acknowledged; what they synced, or did not sync, before
 }
 

@@ -158,6 +158,7 @@ func TestOpsOnAShard(t *testing.T) {
 		{"a restart of the primary behind another lock", "7 born 5 primary a isr a,b", "node-join a/2 was 1", "8 leader 7 born 5 isr a,b", nil, 0},
 		{"a second restart of the primary, the first was not decided", "7 born 5 primary a isr a,b", "node-join a/3 was 2 lock", "8 leader 7 born 5 isr a,b", nil, 0},
 		{"a second restart of a primary that is alone", "7 born 5 primary a isr a", "node-join a/3 was 2 lock", "8 leader 7 born 5 isr a relinquished", nil, 0},
+		{"a restart of a primary that is alone, after another process with its id", "7 born 5 primary a isr a", "node-join a/2 was 0 lock", "8 leader 7 born 5 isr a unclean a lossy", nil, 0},
 		{"a restart of a member", "7 leader 6 born 5 primary b isr a,b", "node-join a/2 was 1 lock", "8 leader 6 born 5 primary b isr a,b", nil, 0},
 		{"a restart of a learner", "7 leader 6 born 5 primary b isr b learners a", "node-join a/2 was 1", "8 leader 6 born 5 primary b isr b learners a", nil, 0},
 		{"a restart of a node without a copy", "7 leader 6 born 5 primary b isr b assigned a", "node-join a/2 was 1 lock", "7 leader 6 born 5 primary b isr b assigned a", nil, 0},

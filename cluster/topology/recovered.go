@@ -23,8 +23,9 @@ func (t *Topology) Recovered(index, gap uint64) *Topology {
 			continue
 		}
 		row.Relinquished = false
-		if row.Unclean = slices.Clone(row.ISR); len(row.ISR) > 0 {
-			row.Lossy = true
+		row.Unclean, row.Lossy = slices.Clone(row.ISR), len(row.ISR) > 0
+		if len(row.ISR) == 0 && len(row.Wiped) == 0 {
+			next.PossibleLosses++ // it may have started empty already, and does so again
 		}
 	}
 	return &next
