@@ -221,13 +221,14 @@ func (s *blobStore) unpin(ids []BlobID) {
 	}
 }
 
-// unsynced returns the blobs that a sync of the log must sync first. A dead blob without a pin is
-// not among them: the same sync makes the record durable that superseded it.
-func (s *blobStore) unsynced() (blobs []*blob) {
+// unsynced returns the blobs that a sync of the log must sync first, with records that carry a commit
+// index. A dead blob without a pin is not among them if the commit index covers the record that
+// superseded it; otherwise a start finds the blob's own record to be the newest that counts.
+func (s *blobStore) unsynced(commit uint64) (blobs []*blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.all {
-		if b.file != nil && (b.state == live || b.pins > 0) {
+		if b.file != nil && (b.state == live || b.pins > 0 || b.state == dead && b.until > commit) {
 			blobs = append(blobs, b)
 		}
 	}

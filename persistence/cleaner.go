@@ -6,6 +6,8 @@ type cleaner struct {
 	found  *replay
 	folder *folder
 	kept   keptFiles
+
+	removed bool // names of segments or snapshots are gone
 }
 
 // keptFiles are the files with which a log continues.
@@ -19,7 +21,7 @@ type keptFiles struct {
 // cleanUp cleans up after a replay and returns what is left.
 func cleanUp(r *replay, f *folder) (keptFiles, error) {
 	c := cleaner{found: r, folder: f}
-	for _, step := range []func() error{c.cleanSegments, c.cleanSnapshots, c.cleanTemps, c.cleanBlobs} {
+	for _, step := range []func() error{c.cleanSegments, c.cleanSnapshots, c.cleanTemps, c.cleanBlobs, c.sync} {
 		if err := step(); err != nil {
 			return c.kept, err
 		}
@@ -30,9 +32,28 @@ func cleanUp(r *replay, f *folder) (keptFiles, error) {
 // putAway quarantines a damaged file and removes any other.
 func (c *cleaner) putAway(name string, damaged bool) error {
 	if damaged {
-		return c.folder.quarantine(name)
+		return c.quarantine(name)
 	}
+	return c.discard(name)
+}
+
+func (c *cleaner) quarantine(name string) error {
+	c.removed = c.removed || isRecordFile(name)
+	return c.folder.quarantine(name)
+}
+
+func (c *cleaner) discard(name string) error {
+	c.removed = c.removed || isRecordFile(name)
 	return c.folder.discard(name)
+}
+
+// sync makes sure that no segment or snapshot comes back after a loss of power: the log goes on
+// without it, and a later start would take it for a part of that.
+func (c *cleaner) sync() error {
+	if !c.removed {
+		return nil
+	}
+	return c.folder.syncRemoved()
 }
 
 func (c *cleaner) cleanSegments() error {
@@ -45,13 +66,13 @@ func (c *cleaner) cleanSegments() error {
 		}
 		for _, s := range all[keep:] {
 			c.found.report.Lost += s.bytes
-			if err := c.folder.quarantine(s.name); err != nil {
+			if err := c.quarantine(s.name); err != nil {
 				return err
 			}
 		}
 	}
 	for _, s := range all[:c.found.obsolete] {
-		if err := c.folder.discard(s.name); err != nil {
+		if err := c.discard(s.name); err != nil {
 			return err
 		}
 	}
@@ -87,13 +108,13 @@ func (c *cleaner) cleanSegment(s fileInfo) error {
 	switch {
 	case c.found.dropped[s.name]:
 		c.found.report.Lost += s.bytes
-		return c.folder.quarantine(s.name)
+		return c.quarantine(s.name)
 	case s.bytes == 0 && !damaged: // cutTail has removed it
 		return nil
 	case s.bytes == 0 || s.seq > c.found.report.Given && damaged:
-		return c.folder.quarantine(s.name)
+		return c.quarantine(s.name)
 	case s.seq > c.found.report.Given: // it has no record, and its name is the next segment's
-		return c.folder.discard(s.name)
+		return c.discard(s.name)
 	}
 	c.kept.segments = append(c.kept.segments, &segment{name: s.name, first: s.seq, bytes: s.bytes, synced: s.bytes, damaged: damaged})
 	return nil
@@ -116,7 +137,7 @@ func (c *cleaner) cleanSnapshots() error {
 
 func (c *cleaner) cleanTemps() error {
 	for _, name := range c.found.listing.temps {
-		if err := c.folder.discard(name); err != nil {
+		if err := c.discard(name); err != nil {
 			return err
 		}
 	}

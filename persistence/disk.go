@@ -5,6 +5,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -23,6 +24,7 @@ type Disk struct {
 	volume   volume
 	marks    marks
 	logs     []*Log
+	unread   atomic.Int64 // shards that Recover has not read
 
 	// Set by the start.
 	damage    []Damage // of files outside the shards
@@ -153,6 +155,7 @@ func (d *Disk) openLogs() error {
 	if d.damage, err = d.marks.load(d.identity.m.cluster, d.options.Shards); err != nil {
 		return err
 	}
+	d.unread.Store(int64(d.options.Shards))
 	for id := range d.options.Shards {
 		l := newLog(d, id)
 		if l.reader.listing, err = scanDir(d.fs, l.folder.dir); err != nil {

@@ -138,6 +138,22 @@ func (f *folder) syncEach(blobs []*blob, segments []*segment, names names) error
 	return nil
 }
 
+// syncRemoved makes the removal of files survive a loss of power, also of those that went to the
+// quarantine.
+func (f *folder) syncRemoved() error {
+	err := f.fs.SyncDir(f.path(quarantineName))
+	if errors.Is(err, iofs.ErrNotExist) {
+		err = nil
+	}
+	if err == nil {
+		err = f.fs.SyncDir(f.dir)
+	}
+	if vfs.NoDescriptors(err) {
+		return f.volume.sync()
+	}
+	return err
+}
+
 // retire removes an obsolete file, or quarantines it if it is damaged. The next start
 // retries what fails.
 func (f *folder) retire(name string, damaged bool) {

@@ -22,6 +22,7 @@ type Identity struct {
 	fresh    bool   // this start wrote the folder's first manifest
 	was      uint64 // incarnation of the start before this one
 	sameLock bool   // the machine and the lock file are those of the last start
+	bootID   string // of the machine now
 
 	mu      sync.Mutex   // guards writing the manifest, and all below
 	m       nodeManifest // Invariant: once hasData is set, m.cluster never changes
@@ -85,7 +86,10 @@ func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
 	if !i.fresh && (rebooted && !found.clean || moved || o.NoLog) {
 		i.m.unclean = true
 	}
-	i.m.bootID, i.m.clean, i.m.lock = o.BootID, false, lock.String()
+	if i.bootID = o.BootID; i.fresh || found.clean {
+		i.m.bootID = o.BootID
+	} // otherwise recordRecovery does it, if the machine has rebooted
+	i.m.clean, i.m.lock = false, lock.String()
 	i.m.incarnation = o.NextIncarnation(found.incarnation)
 }
 
@@ -194,10 +198,26 @@ func (i *Identity) pin() (uuid.UUID, error) {
 	return i.m.cluster, nil
 }
 
+// recordRecovery records that every shard has been read. Until then the manifest names the boot of
+// the last run, so that a start after this one, too, knows that power was lost, and takes a hole in
+// a log for the end of it.
+func (i *Identity) recordRecovery() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m.bootID == i.bootID {
+		return
+	}
+	if i.pending { // the manifest is written later
+		i.m.bootID = i.bootID
+	} else if err := i.change(func(m *nodeManifest) { m.bootID = i.bootID }); err != nil {
+		i.log.Warn("cannot record that the shards are read: a start after kill -9 will look for a loss of power again", "dir", i.dir, "err", err)
+	}
+}
+
 // recordStop records a clean stop.
 func (i *Identity) recordStop() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.m.clean = true
+	i.m.clean, i.m.bootID = true, i.bootID
 	return i.m.write(i.fs, i.dir)
 }

@@ -255,6 +255,14 @@ func (l *Log) Epochs() []EpochStart {
 // After damage the caller must write a snapshot: it replaces the damaged files, which then go to
 // the quarantine.
 func (l *Log) Recover(h Handler) (*Report, error) {
+	report, err := recoverLog(l, h)
+	if err == nil && l.disk.unread.Add(-1) == 0 {
+		l.disk.identity.recordRecovery()
+	}
+	return report, err
+}
+
+func recoverLog(l *Log, h Handler) (*Report, error) {
 	r := l.reader
 	if !r.listing.exists {
 		report := r.missingFolder()

@@ -14,7 +14,7 @@ type syncBatch struct {
 // newSyncBatch returns what there is to sync of a log. The caller holds its mu.
 func newSyncBatch(l *Log) (b syncBatch) {
 	b.target, b.last, b.commit = l.written, l.last, l.commit.written
-	b.blobs, b.names = l.blobs.unsynced(), l.folder.state()
+	b.blobs, b.names = l.blobs.unsynced(b.commit), l.folder.state()
 	for _, s := range l.files.segments {
 		if s.bytes > s.synced {
 			b.segments, b.sizes = append(b.segments, s), append(b.sizes, s.bytes)
