@@ -25,16 +25,18 @@ func (d deadlines) replace(old, e *Entry) { d.put(int(old.head().heapAt), e) }
 // due reports whether an entry has expired.
 func (d deadlines) due(now int64) bool { return len(d) > 0 && d[0].ExpireAt() <= now }
 
-// expired appends up to limit entries that have expired, in no particular order. Below an entry
-// that has not, none has.
-func (d deadlines) expired(now int64, limit int) (found []*Entry) {
+// expired returns up to limit entries that have expired, in no particular order, without those to leave out. Below an
+// entry that has not expired, none has.
+func (d deadlines) expired(now int64, limit int, leaveOut func(*Entry) bool) (found []*Entry) {
 	if !d.due(now) {
 		return nil
 	}
 	at := []int{0}
-	for n := 0; n < len(at) && n < limit; n++ {
+	for n := 0; n < len(at) && len(found) < limit; n++ {
 		i := at[n]
-		found = append(found, d[i])
+		if !leaveOut(d[i]) {
+			found = append(found, d[i])
+		}
 		for _, child := range [...]int{2*i + 1, 2*i + 2} {
 			if child < len(d) && d[child].ExpireAt() <= now {
 				at = append(at, child)

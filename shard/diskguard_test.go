@@ -27,6 +27,7 @@ func openFull(t *testing.T, fs vfs.FS, said *strings.Builder) *lab {
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
 	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
+	l.mono = func() int64 { return l.now * 1e6 }
 	l.UseDisk(d, true, unframed, log)
 	must(t, 0, l.Disk().Recover(t.Context(), log))
 	l.disk.guard.check()

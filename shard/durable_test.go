@@ -52,6 +52,7 @@ func openLabAt(t testing.TB, fs vfs.FS, boot string, fsync FsyncPolicy, logged b
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: now}
 	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
+	l.mono = func() int64 { return l.now * 1e6 }
 	l.UseDisk(d, logged, unframed, slog.New(slog.DiscardHandler))
 	l.Disk().Configure(DiskConfig{Fsync: fsync})
 	if err := l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -43,10 +44,10 @@ func (s *Store) EvictFor(n int64) bool {
 	if config.Limit == 0 {
 		return true
 	}
-	excess := m.Used() + n - config.Limit
+	excess := m.excess(n)
 	if excess > 0 && m.worthCollecting() {
 		m.collect(false)
-		excess = m.Used() + n - config.Limit
+		excess = m.excess(n)
 	}
 	if excess <= 0 {
 		return true
@@ -57,17 +58,46 @@ func (s *Store) EvictFor(n int64) bool {
 	if s.removalsPaused() { // writes are paused too; one that was already admitted goes on, as in Redis
 		return true
 	}
+	if !m.awaitGoing() {
+		return false
+	}
+	excess = m.excess(n)
 	// The memory of an evicted entry becomes free only when its last reader has finished, so add up
 	// what was evicted instead of watching Used alone.
 	for evicted := int64(0); evicted < excess; {
-		if m.Used()+n <= config.Limit {
+		if m.excess(n) <= 0 {
 			return true
 		}
 		bytes := s.evictor.evictOne(config)
 		if bytes == 0 {
-			return m.Used()+n <= config.Limit
+			return m.excess(n) <= 0
 		}
 		evicted += bytes
+	}
+	return true
+}
+
+// maxGoing is how much of what is about to be freed counts as free. A writer that needs more room waits: the removals
+// are not committed yet, and other copies may be slow or gone.
+const maxGoing = 32 << 20
+
+// How long a writer waits for removals to be committed, and how often it looks.
+const (
+	goingWait = 5 * time.Second
+	goingStep = 2 * time.Millisecond
+)
+
+// excess returns by how many bytes n more would exceed the limit.
+func (m *Memory) excess(n int64) int64 {
+	return m.Used() - min(m.going.Load(), maxGoing) + n - m.config.Load().Limit
+}
+
+// awaitGoing returns when little enough is about to be freed, or false if that takes too long.
+func (m *Memory) awaitGoing() bool {
+	for began := time.Now(); m.going.Load() > maxGoing; time.Sleep(goingStep) {
+		if time.Since(began) > goingWait {
+			return false
+		}
 	}
 	return true
 }
@@ -174,6 +204,9 @@ func (v *evictor) candidates(sh *Shard, config *MemoryConfig, n int, found []can
 	defer x.mu.RUnlock()
 	now := v.clock()
 	add := func(e *Entry) {
+		if sh.suffix.changes(e.Key()) { // its entry goes anyway
+			return
+		}
 		found = append(found, candidate{sh, e, hashOf(e.Key()), e.score(config, now)})
 	}
 	switch {
@@ -204,9 +237,10 @@ func (v *evictor) evict(c *candidate) int64 {
 	w := &c.shard.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.index.table.has(c.entry, c.hash) {
+	if !c.shard.stillHas(c.entry, c.hash) {
 		return 0
 	}
+	defer c.entry.Release()
 	n := c.entry.Footprint()
 	gone := []change{{kind: persistence.Delete, reason: persistence.Evicted, key: c.entry.Key()}}
 	if _, err := w.commit(gone, v.clock()); err != nil {
@@ -214,6 +248,18 @@ func (v *evictor) evict(c *candidate) int64 {
 	}
 	w.index.counts.evicted.Add(1)
 	return n
+}
+
+// stillHas reports whether exactly this entry is stored and nothing in the suffix changes its key. Then it returns with a
+// reference to it.
+func (c *contents) stillHas(e *Entry, hash uint64) bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	if !c.index.table.has(e, hash) || c.suffix.changes(e.Key()) {
+		return false
+	}
+	e.retain()
+	return true
 }
 
 // score says how little an entry is worth: the highest score is evicted first.

@@ -3,7 +3,7 @@ package shard
 import "github.com/ndring/ndring/persistence"
 
 // RemoveExpired frees up to limit expired entries and reports whether more are left. It logs their
-// removal, so they stay gone even if the clock is set back.
+// removal, so they stay gone even if the clock is set back. They go when their removal is committed.
 //
 // A copy that is not served keeps its expired entries: readers do not see them, and a record of its
 // own would have the seq of another record that the primary writes. They are freed when the shard
@@ -18,13 +18,17 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	defer w.mu.Unlock()
 	now := s.clock()
 	var gone []change
-	for _, e := range s.index.deadlines.expired(now, limit) {
+	for _, e := range s.expired(now, limit) {
+		defer e.Release()
 		gone = append(gone, change{kind: persistence.Delete, reason: persistence.Expired, key: e.Key()})
 	}
 	if len(gone) == 0 {
 		return false
 	}
 	if _, err := w.commit(gone, now); err != nil {
+		if !s.Alone() {
+			return false
+		}
 		// Free the memory all the same. The log has every entry with its deadline, and the next
 		// start removes it. Its blob stays: it must not be deleted before its record.
 		s.index.mu.Lock()
@@ -34,5 +38,17 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 		s.index.mu.Unlock()
 	}
 	s.index.counts.expired.Add(int64(len(gone)))
-	return s.index.deadlines.due(now)
+	return s.index.due(now)
+}
+
+// expired returns up to limit entries that have expired, each with a reference. It leaves out keys that the
+// suffix changes: their entries go when that is committed.
+func (c *contents) expired(now int64, limit int) []*Entry {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	found := c.index.deadlines.expired(now, limit, func(e *Entry) bool { return c.suffix.changes(e.Key()) })
+	for _, e := range found {
+		e.retain()
+	}
+	return found
 }

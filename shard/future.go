@@ -3,50 +3,247 @@ package shard
 import (
 	"context"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
 )
 
 // Future is a handle on a change that is appended: it completes when the change is committed and, under
 // appendfsync always, synced. The zero Future is complete.
 //
-// A Future is a value. Waiting takes no lock for longer than a moment, so whoever holds the shard's gate
-// leaves it first: a later epoch may have to close it before the wait can end.
+// A reply that rests on an uncommitted change of another client has a Future too, for that change. Once it is committed,
+// such a reply also needs the lease: another primary may have committed more since, from acknowledgements
+// that are buffered while this process does not run.
+//
+// Waiting takes no lock for longer than a moment. Whoever holds the gate of the shard leaves it first: a later
+// epoch may have to close the gate before the wait can end.
 type Future struct {
-	shard *Shard
-	end   persistence.Position // of the log that must be synced; 0 for none
+	shard  *Shard
+	leader uint64               // leader epoch in which it was appended
+	seq    uint64               // that must be committed; 0 for none
+	end    persistence.Position // of the log that must be synced; 0 for none
+	lease  bool                 // the reply does not rest on a commit of its own
 }
 
 // Shard returns the shard of the change; nil for the zero Future.
 func (f Future) Shard() *Shard { return f.shard }
 
 // Visible reports whether the change is committed, though perhaps not synced.
-func (f Future) Visible() bool { return true }
+func (f Future) Visible() bool {
+	if f.shard == nil || f.seq == 0 {
+		return true
+	}
+	done, err := f.shard.committed(f.leader, f.seq)
+	return done && err == nil
+}
 
 // Done reports whether the future is complete, without waiting, and with which error.
 func (f Future) Done() (bool, error) {
 	if f.shard == nil {
 		return true, nil
 	}
-	synced, err := f.shard.writer.log.Synced(f.end)
-	if synced || err == nil {
-		return synced, nil
+	if f.seq != 0 {
+		if done, err := f.shard.committed(f.leader, f.seq); !done || err != nil {
+			return done, err
+		}
 	}
-	return true, errUnsynced(err)
+	if f.end != 0 {
+		synced, err := f.shard.writer.log.Synced(f.end)
+		if !synced && err != nil {
+			return true, errUnsynced(err)
+		}
+		if !synced {
+			return false, nil
+		}
+	}
+	if f.lease && !f.shard.answers(f.leader) {
+		return false, nil
+	}
+	return true, nil
 }
 
-// Wait returns when the future is complete: nil if the change is committed, and ErrUncertain if it may be
-// lost. It returns ErrUncertain when ctx is done as well.
+// Wait returns when the future is complete: nil if the change is committed, ErrUncertain if it may or may not be,
+// because the shard has another primary or ctx is done, and ErrTryAgain if the reply needs the lease and the shard
+// does not have it.
 func (f Future) Wait(ctx context.Context) error {
 	if f.shard == nil {
 		return nil
 	}
-	if err := f.shard.writer.log.Sync(f.end); err != nil {
-		return errUnsynced(err)
+	if f.seq != 0 {
+		if err := f.shard.await(ctx, f.leader, f.seq); err != nil {
+			return err
+		}
+	}
+	if f.end != 0 {
+		if err := f.shard.writer.log.Sync(f.end); err != nil {
+			return errUnsynced(err)
+		}
+	}
+	if f.lease {
+		return f.shard.awaitLease(ctx, f.leader)
 	}
 	return nil
 }
 
 func errUnsynced(err error) error {
 	return fmt.Errorf("%w: the write is done, but a restart may lose it: %w", ErrUncertain, err)
+}
+
+var (
+	errDeposed = fmt.Errorf("%w: the shard has another primary since", ErrUncertain)
+	errLate    = fmt.Errorf("%w: the other copies of the shard have not acknowledged the write in time", ErrUncertain)
+)
+
+// waiters wait for commits of one shard, by seq. The zero value is empty.
+type waiters struct{ queue []waiter }
+
+type waiter struct {
+	seq  uint64
+	done chan struct{} // closed when it need not wait any longer
+}
+
+// add adds a waiter behind those that wait for an earlier or the same seq.
+func (w *waiters) add(seq uint64) waiter {
+	added := waiter{seq, make(chan struct{})}
+	i := len(w.queue)
+	for i > 0 && w.queue[i-1].seq > seq {
+		i--
+	}
+	w.queue = append(w.queue, waiter{})
+	copy(w.queue[i+1:], w.queue[i:])
+	w.queue[i] = added
+	return added
+}
+
+// wake ends the wait of all for whom applied is enough.
+func (w *waiters) wake(applied uint64) {
+	n := 0
+	for n < len(w.queue) && w.queue[n].seq <= applied {
+		close(w.queue[n].done)
+		n++
+	}
+	w.drop(n)
+}
+
+// fail ends the wait of all: what they wait for may never be committed.
+func (w *waiters) fail() { w.wake(math.MaxUint64) }
+
+func (w *waiters) drop(n int) {
+	if n == len(w.queue) {
+		w.queue = nil
+	} else if n > 0 {
+		left := copy(w.queue, w.queue[n:])
+		clear(w.queue[left:])
+		w.queue = w.queue[:left]
+	}
+}
+
+// remove takes a waiter out that has stopped waiting.
+func (w *waiters) remove(gone waiter) {
+	for i := range w.queue {
+		if w.queue[i].done == gone.done {
+			copy(w.queue[i:], w.queue[i+1:])
+			w.queue[len(w.queue)-1] = waiter{}
+			w.queue = w.queue[:len(w.queue)-1]
+			return
+		}
+	}
+}
+
+// committed reports whether it is known what became of a change that was appended in a leader epoch, and
+// returns an error unless it is committed.
+func (c *localCopy) committed(leader, seq uint64) (bool, error) {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.outcome(leader, seq)
+}
+
+// outcome is committed for a caller that holds index.mu.
+func (c *localCopy) outcome(leader, seq uint64) (bool, error) {
+	if c.rules.Primary() && c.rules.Config().LeaderEpoch == leader {
+		return c.applied >= seq, nil
+	}
+	if c.ended.leader == leader && c.ended.applied >= seq {
+		return true, nil
+	}
+	return true, errDeposed
+}
+
+// await returns when it is known what became of a change.
+func (c *localCopy) await(ctx context.Context, leader, seq uint64) error {
+	c.index.mu.Lock()
+	done, err := c.outcome(leader, seq)
+	if done {
+		c.index.mu.Unlock()
+		return err
+	}
+	w := c.waiters.add(seq)
+	c.index.mu.Unlock()
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.waiters.remove(w)
+	if done, err = c.outcome(leader, seq); !done {
+		return errLate
+	}
+	return err
+}
+
+// How long a reply waits for the lease, and how often it looks for it meanwhile.
+const (
+	leaseWait = time.Second
+	leaseStep = 5 * time.Millisecond
+)
+
+// Leased returns until when the shard may answer from its index, by the clock of Store.Monotonic; false if it
+// may not now. The caller asks after it has looked the answer up and before the reply leaves.
+func (c *localCopy) Leased(now int64) (until int64, ok bool) {
+	if c.Alone() {
+		return math.MaxInt64, true
+	}
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	until = c.rules.LeasedUntil(func(p replica.Process, leader uint64) int64 {
+		if r := c.process.replicator; r != nil {
+			return r.Heard(p, leader)
+		}
+		return math.MinInt64
+	})
+	return until, now < until
+}
+
+// answers reports whether a reply from a lookup in a leader epoch may leave.
+func (c *localCopy) answers(leader uint64) bool {
+	_, ok := c.Leased(c.process.mono())
+	return ok && c.LeaderEpoch() == leader
+}
+
+// awaitLease returns when a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader
+// epoch validates earlier lookups.
+func (c *localCopy) awaitLease(ctx context.Context, leader uint64) error {
+	if c.answers(leader) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
+	tick := time.NewTicker(leaseStep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ErrTryAgain
+		case <-tick.C:
+		}
+		switch {
+		case c.answers(leader):
+			return nil
+		case c.LeaderEpoch() != leader:
+			return ErrTryAgain
+		}
+	}
 }

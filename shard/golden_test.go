@@ -44,6 +44,7 @@ func openGolden(t *testing.T, fs vfs.FS) *lab {
 	must(t, d, err)
 	l := &lab{t: t, pool: new(memory.Pool), now: goldenNow}
 	l.Store = NewStore(labShards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
+	l.mono = func() int64 { return l.now * 1e6 }
 	l.UseDisk(d, true, unframed, slog.New(slog.DiscardHandler))
 	l.Disk().Configure(DiskConfig{Fsync: FsyncEverysec})
 	must(t, 0, l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))
@@ -139,8 +140,8 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 	for file, all := range map[string]bool{goldenAnswers: true, oldAnswers: true, oldPuts: false} {
 		text, err := os.ReadFile(file)
 		must(t, 0, err)
-		l := mustLab(t, undumpFolder(t, string(text)), FsyncEverysec)
-		l.now = goldenNow + 5000
+		l, err := openLabAt(t, undumpFolder(t, string(text)), "a", FsyncEverysec, true, goldenNow+5000)
+		must(t, 0, err)
 		for key, want := range map[string]bool{"{0}saved": false, "{0}flushed": false, "{0}short": false, "{0}long": true, "{0}kept": true, "{1}k": false} {
 			if l.has(key) != want {
 				t.Errorf("%s: %s is there: %v", file, key, !want)
@@ -149,8 +150,7 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 		if n := l.disk.counters.damageFound.Load(); n != 0 {
 			t.Errorf("%s: %d places are reported as damaged", file, n)
 		}
-		l.now = 1_000_000 // requests are remembered from the start on
-		requests := l.of(asked).writer.requests.index
+		requests := l.of(asked).requests.index
 		wantRequests := 1 // with a value in the log
 		if all {
 			wantRequests = 6
@@ -166,7 +166,7 @@ func TestGoldenFoldersAreRead(t *testing.T) {
 					}
 				}
 			}
-			if n := len(l.of("{1}k").writer.requests.index); n != 0 {
+			if n := len(l.of("{1}k").requests.index); n != 0 {
 				t.Errorf("%d requests of the stale copy are known", n)
 			}
 		}

@@ -26,6 +26,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{t: t, now: 1_000_000}
 	f.Shard = NewStore(16, epoch, func() int64 { return f.now }, &f.pool).Shard(3)
+	f.store.mono = func() int64 { return f.now * 1e6 }
 	t.Cleanup(func() {
 		f.Flush()
 		if n := f.pool.Buffers() + f.store.tablePool.Buffers(); n != 0 {

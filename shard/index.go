@@ -10,14 +10,13 @@ import (
 // index holds the entries of a shard as readers see them: by key and by deadline, with their
 // counts.
 //
-// A change takes writer.mu and then mu, so a reader may hold either one.
+// Mu alone guards it: a commit takes no other lock, so it never waits for a write to the log.
 //
 // Invariant: every entry in the table has one reference, is in deadlines if and only if it has a
 // deadline, and is counted once in counts and in the store's stats.
 type index struct {
 	entryPool *memory.Pool
 	tablePool *memory.Pool
-	applied   uint64           // seq of the newest change that is, or is being, applied
 	log       *persistence.Log // told which blobs are superseded; nil without a data folder
 	stats     *storeStats
 	counts    counts
@@ -31,9 +30,9 @@ type index struct {
 // get returns the entry of a key, expired or not; nil if it is missing.
 func (x *index) get(key []byte) *Entry { return x.table.get(key) }
 
-// put makes e the entry of its key and takes over the caller's reference. It releases the entry
-// that it replaces.
-func (x *index) put(e *Entry) {
+// put makes e the entry of its key by the change seq, and takes over the caller's reference. It
+// releases the entry that it replaces.
+func (x *index) put(e *Entry, seq uint64) {
 	x.addStats(e, 1)
 	if e.ExpireAt() != 0 {
 		x.deadlines.add(e)
@@ -42,17 +41,17 @@ func (x *index) put(e *Entry) {
 	if old := x.table.put(x.tablePool, e); old != nil {
 		e.head().access.inherit(&old.head().access)
 		if old.blob() != e.blob() {
-			x.supersedeBlob(old)
+			x.supersedeBlob(old, seq)
 		}
 		x.drop(old)
 	}
 	x.syncCounts()
 }
 
-// remove removes a key, if it is there, and its blob.
-func (x *index) remove(key []byte) {
+// remove removes a key, if it is there, and its blob, by the change seq.
+func (x *index) remove(key []byte, seq uint64) {
 	if e := x.table.remove(x.tablePool, key); e != nil {
-		x.supersedeBlob(e)
+		x.supersedeBlob(e, seq)
 		x.drop(e)
 		x.syncCounts()
 	}
@@ -66,11 +65,11 @@ func (x *index) forget(key []byte) {
 	}
 }
 
-// clear removes all entries and their blobs.
-func (x *index) clear() {
+// clear removes all entries and their blobs, by the change seq.
+func (x *index) clear(seq uint64) {
 	x.table.each(func(e *Entry) bool {
 		x.addStats(e, -1)
-		x.supersedeBlob(e)
+		x.supersedeBlob(e, seq)
 		e.Release()
 		return true
 	})
@@ -99,10 +98,11 @@ func (x *index) drop(e *Entry) {
 	e.Release()
 }
 
-// supersedeBlob tells the log that no entry refers to the blob of e any longer.
-func (x *index) supersedeBlob(e *Entry) {
+// supersedeBlob tells the log that no entry refers to the blob of e any longer, because of the change seq. Changes
+// are applied when they are committed, so no recovery can need the blob once a commit index of seq or above is synced.
+func (x *index) supersedeBlob(e *Entry, seq uint64) {
 	if id := e.blob(); id != 0 {
-		x.log.Supersede(id, x.applied)
+		x.log.Supersede(id, seq)
 	}
 }
 

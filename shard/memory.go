@@ -16,6 +16,7 @@ type Memory struct {
 	least   atomic.Int64   // lowest value of other since collect last ran
 	lowest  atomic.Int64   // lowest value of other ever
 	garbage atomic.Int64   // bytes of the Go heap that AddGarbage has reported since the last collection
+	going   atomic.Int64   // bytes of entries whose removal is appended and not committed
 	peak    atomic.Int64   // highest value of Used that was measured
 
 	program func() memory.Program // memory.MeasureProgram, unless a test replaces it

@@ -15,10 +15,12 @@ import (
 //	Expire  Expiry.  Meta: the version of the value whose deadline it changes
 //	Delete  Meta: outcomes of requests (appendAnswers), or empty.  An empty key means that the record only carries outcomes
 //	Flush   nothing
+//	NoOp    Meta: the time of the copy
 
 // encoder makes records of changes in memory that it reuses. It belongs to one goroutine.
 type encoder struct {
 	list   []persistence.Record
+	split  [][]persistence.Record
 	pieces [][]byte
 	meta   []byte
 }
@@ -26,12 +28,32 @@ type encoder struct {
 // maxKept is how many changes and records a shard keeps memory for between its writes.
 const maxKept = 64
 
-// changes returns the records of changes, which count as committed once they are appended. They are
-// valid until reset.
-func (x *encoder) changes(epoch uint64, changes []change) []persistence.Record {
+// batches returns the records of a no-op and of changes, each a batch of its own unless it is empty. They are valid until
+// reset.
+func (x *encoder) batches(epoch uint64, c *localCopy, noOp, changes []change) [][]persistence.Record {
+	x.add(epoch, c, noOp)
+	n := len(x.list)
+	x.add(epoch, c, changes)
+	for _, batch := range [...][]persistence.Record{x.list[:n], x.list[n:]} {
+		if len(batch) > 0 {
+			x.split = append(x.split, batch)
+		}
+	}
+	return x.split
+}
+
+// add adds the records of a batch. A copy that is alone commits the batch with the append, and its records say so.
+func (x *encoder) add(epoch uint64, copy *localCopy, changes []change) {
+	if len(changes) == 0 {
+		return
+	}
+	commit := changes[len(changes)-1].seq
+	if !copy.Alone() {
+		commit = copy.commitIndex()
+	}
 	for i := range changes {
 		c := &changes[i]
-		r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Commit: changes[len(changes)-1].seq, Key: c.key}
+		r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Commit: commit, Key: c.key}
 		switch c.kind {
 		case persistence.Put:
 			x.value(&r, c.entry, c.requestID)
@@ -43,20 +65,24 @@ func (x *encoder) changes(epoch uint64, changes []change) []persistence.Record {
 			if c.request != (requestKey{}) {
 				r.Meta = x.answers(answer{c.request, c.outcome(epoch)})
 			}
+		case persistence.NoOp:
+			at := len(x.meta)
+			x.meta = persistence.AppendTime(x.meta, c.time)
+			r.Meta = x.meta[at:len(x.meta):len(x.meta)]
 		}
 		x.list = append(x.list, r)
 	}
-	return x.list
 }
 
 // reset ends the use of what the encoder has returned.
 func (x *encoder) reset() {
 	clear(x.list)
+	clear(x.split)
 	clear(x.pieces)
 	if cap(x.list) > maxKept {
 		*x = encoder{}
 	}
-	x.list, x.pieces, x.meta = x.list[:0], x.pieces[:0], x.meta[:0]
+	x.list, x.split, x.pieces, x.meta = x.list[:0], x.split[:0], x.pieces[:0], x.meta[:0]
 }
 
 // value completes the record of an entry.

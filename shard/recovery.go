@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
 )
 
 // recoverers is how many shards are read at once.
@@ -110,7 +109,7 @@ func (d *Disk) Loading() bool { return d.recovery.began.Load() != nil }
 
 // recoverShard reads one shard back and makes it ready.
 func (d *Disk) recoverShard(sh *Shard, log *slog.Logger) error {
-	report, err := d.replay(&sh.writer)
+	report, err := d.replay(&sh.writer, log.With("shard", sh.id))
 	if err != nil {
 		return fmt.Errorf("shard %d: %w", sh.id, err)
 	}
@@ -131,20 +130,43 @@ func (d *Disk) recoverShard(sh *Shard, log *slog.Logger) error {
 }
 
 // replay applies what a shard has on disk.
-func (d *Disk) replay(w *writer) (*persistence.Report, error) {
+func (d *Disk) replay(w *writer, log *slog.Logger) (*persistence.Report, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.index.mu.Lock()
-	defer w.index.mu.Unlock()
-	report, err := w.log.Recover(&recovery{index: w.index, requests: &w.requests, pool: w.pool, frame: d.frame, now: w.clock()})
+	row := w.copy.row()
+	report, err := w.copy.replay(w, d.frame)
 	if err != nil {
 		return nil, err
 	}
-	w.seq = report.Given
+	w.seq, w.last = report.Given, replica.Point(report.Has)
 	w.epoch.Store(max(w.epoch.Load(), report.Epoch))
 	w.unsaved.Store(report.Logged)
 	d.unsaved.Add(report.Logged)
-	w.index.syncCounts()
+	if behind := w.copy.process.notBefore(report.Time); behind > 0 {
+		log.Warn("the clock is behind the newest time on disk, which this node now goes on from", "ms", behind)
+	}
+	if row.Epoch > 0 { // a lone node serves without a topology
+		row.Epoch = max(row.Epoch, report.Epoch)
+		w.copy.configure(row)
+	}
+	return report, nil
+}
+
+// replay applies the committed records of a log and holds the others in the suffix.
+func (c *localCopy) replay(w *writer, frame func(n int) (before, after []byte)) (*persistence.Report, error) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	report, err := w.log.Recover(&recovery{copy: c, decoder: decoder{pool: w.pool, frame: frame, now: w.clock()}})
+	if err != nil {
+		return nil, err
+	}
+	c.requests.trim()
+	c.index.syncCounts()
+	var table replica.EpochTable
+	for _, start := range w.log.Epochs() {
+		table = append(table, replica.EpochStart(start))
+	}
+	c.begin(table, report.Has.Seq, report.Commit)
 	return report, nil
 }
 
@@ -169,127 +191,56 @@ func (d *Disk) countReport(report *persistence.Report, log *slog.Logger) {
 // that record may still be on another node. Readers hide expired entries as always, and
 // RemoveExpired removes them with a record once the shard is served.
 type recovery struct {
-	index    *index
-	requests *requestLog
-	pool     *memory.Pool
-	frame    func(n int) (before, after []byte)
-	now      int64 // when requests are remembered
-	scratch  []byte
+	copy    *localCopy
+	decoder decoder
 }
-
-// inlineNPY is the largest .npy file that is stored within its entry.
-const inlineNPY = 16 << 10 // bytes
 
 // Put implements persistence.Handler.
 func (r *recovery) Put(rec *persistence.Record, read func([]byte) error) error {
-	v, err := r.value(rec, read)
-	if err != nil {
-		v.Release()
-		return skipExpired(err, rec, r.now)
+	ch, err := r.decoder.put(rec, read)
+	if err == nil {
+		r.copy.apply(&ch, rec.Epoch)
 	}
-	e := newEntry(r.pool, rec.Key, &v, rec.Blob, r.now)
-	h := e.head()
-	h.version, h.expireAt = Version{rec.Epoch, rec.Seq}, rec.Expiry
-	r.index.put(e)
-	return nil
-}
-
-// value reads a payload. The caller releases the value even after an error.
-func (r *recovery) value(rec *persistence.Record, read func([]byte) error) (v Value, err error) {
-	meta, err := parseMeta(rec.Meta, rec.Bytes)
-	if err != nil {
-		return v, err
-	}
-	v.CRC = rec.CRC
-	v.Before, v.After = r.frame(meta.npy)
-	if cap(r.scratch) < inlineNPY+meta.attrs {
-		r.scratch = make([]byte, inlineNPY+meta.attrs)
-	}
-	if meta.npy > inlineNPY {
-		v.Buffer = r.pool.NewFramed(len(v.Before), meta.npy, len(v.After))
-		framed := v.Buffer.Framed()
-		copy(framed, v.Before)
-		copy(framed[len(v.Before)+meta.npy:], v.After)
-		v.NPY = v.Buffer.Bytes()
-	} else {
-		v.NPY = r.scratch[:meta.npy]
-	}
-	v.Attrs = r.scratch[inlineNPY:][:meta.attrs]
-	if err := read(v.NPY); err != nil {
-		return v, err
-	}
-	if err := read(v.Attrs); err != nil {
-		return v, err
-	}
-	for _, p := range meta.parts {
-		name := make([]byte, p.name)
-		if err := read(name); err != nil {
-			return v, err
-		}
-		data := r.pool.New(p.data)
-		v.Parts = append(v.Parts, Part{string(name), data})
-		if err := read(data.Bytes()); err != nil {
-			return v, err
-		}
-	}
-	return v, nil
+	return err
 }
 
 // Delete implements persistence.Handler.
-func (r *recovery) Delete(key []byte) { r.index.forget(key) }
+func (r *recovery) Delete(key []byte) { r.copy.apply(&change{kind: persistence.Delete, key: key}, 0) }
 
 // Expire implements persistence.Handler.
 func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
-	e := r.index.get(key)
-	switch {
-	case e == nil:
-	case e.Version() != Version{epoch, seq}:
-		r.index.forget(bytes.Clone(key))
-	default:
-		r.index.put(e.withDeadline(r.pool, at))
+	if e := r.copy.index.get(key); e != nil {
+		ch := r.decoder.expire(key, e, Version{epoch, seq}, at)
+		r.copy.apply(&ch, 0)
 	}
 }
 
 // Flush implements persistence.Handler.
-func (r *recovery) Flush() { r.index.clear() }
+func (r *recovery) Flush() { r.copy.apply(&change{kind: persistence.Flush}, 0) }
 
-// Suffix implements persistence.Handler. A shard of one copy commits what it appends, so what no
-// commit index covers counts as well.
+// Suffix implements persistence.Handler. The records may have to be taken back, so nobody sees them before this copy
+// learns that they are committed.
 func (r *recovery) Suffix(rec *persistence.Record, read func([]byte) error) error {
-	r.Observe(rec)
-	switch rec.Type {
-	case persistence.Put:
-		return r.Put(rec, read)
-	case persistence.Delete:
-		r.Delete(rec.Key)
-	case persistence.Expire:
-		epoch, seq := rec.Of()
-		r.Expire(rec.Key, epoch, seq, rec.Expiry)
-	case persistence.Flush:
-		r.Flush()
+	ch, err := r.decoder.change(rec, read, r.copy.find)
+	if err == nil {
+		r.copy.hold(&ch, rec.Epoch, rec.Seq+uint64(max(rec.Count, 1))-1)
 	}
-	return nil
+	return err
 }
 
 // Reset implements persistence.Handler.
 func (r *recovery) Reset() {
-	r.index.clear()
-	*r.requests = requestLog{}
+	r.copy.truncate(0)
+	r.copy.index.clear(0)
+	r.copy.requests = requestLog{}
 }
 
 // Observe implements persistence.Handler. It remembers the outcomes of requests, whatever becomes
 // of the values.
 func (r *recovery) Observe(rec *persistence.Record) {
-	switch rec.Type {
-	case persistence.Put:
-		if meta, err := parseMeta(rec.Meta, rec.Bytes); err == nil && meta.requestID != "" {
-			r.requests.remember(answer{requestOf(rec.Key, meta.requestID), Outcome{true, Version{rec.Epoch, rec.Seq}}}, r.now)
-		}
-	case persistence.Delete:
-		parseAnswers(rec.Meta, func(a answer) { r.requests.remember(a, r.now) })
-	case persistence.Flush:
-		if rec.Reason == persistence.Stale {
-			*r.requests = requestLog{}
-		}
+	now := r.copy.process.milliseconds()
+	r.decoder.answers(rec, func(a answer) { r.copy.requests.remember(a, now) })
+	if rec.Type == persistence.Flush && rec.Reason == persistence.Stale {
+		r.copy.requests = requestLog{}
 	}
 }

@@ -10,11 +10,14 @@ import (
 // of every write with a request id for a while.
 //
 // The log and the snapshots have the outcomes too, so a repeat is recognized after a restart. They
-// have no times: after a restart every outcome counts from the start, because a clock that was set
-// forward in between would make the shard forget too early.
+// have no times: a copy ages an outcome by the monotonic time since it applied the record, so a clock that is set
+// or differs between nodes never makes it forget too early.
 const (
 	requestLifetime = 60_000 // ms
-	maxRequests     = 4096   // per shard; the oldest is dropped first
+	// requestMinimum is the age below which no outcome is forgotten, however many there are: a client may still be
+	// repeating its request at the next primary.
+	requestMinimum = 15_000 // ms
+	maxRequests    = 65_536 // per shard
 )
 
 // requestKey names a request: the beginning of the SHA-256 of its key and id, which takes the same
@@ -30,11 +33,6 @@ func requestOf(key []byte, id string) (k requestKey) {
 	return k
 }
 
-type request struct {
-	requestKey
-	at int64 // Unix time in ms
-}
-
 // answer is the outcome of a request.
 type answer struct {
 	request requestKey
@@ -43,41 +41,66 @@ type answer struct {
 
 // requestLog is a queue by age with an index. The zero value is empty.
 type requestLog struct {
-	index map[requestKey]Outcome
-	queue []request // oldest first, from head on; the index has every one of them
+	index map[requestKey]known
+	queue []requestKey // oldest first, from head on; the index has every one of them
 	head  int
 }
 
-func (l *requestLog) find(k requestKey, now int64) (Outcome, bool) {
-	l.expire(now)
-	outcome, found := l.index[k]
-	return outcome, found
+// known is the outcome of a request, and when it was applied here, in ms of the monotonic clock.
+type known struct {
+	Outcome
+	at int64
 }
 
-// remember records the outcome of a request. The first outcome of a request stays.
+func (l *requestLog) find(k requestKey, now int64) (Outcome, bool) {
+	r, found := l.index[k]
+	return r.Outcome, found && now-r.at < requestLifetime
+}
+
+// hasRoom reports whether so many more requests can be remembered.
+func (l *requestLog) hasRoom(more int, now int64) bool {
+	excess := len(l.index) + more - maxRequests
+	if excess <= 0 {
+		return true
+	}
+	last := l.head + excess - 1 // of those that must go
+	return last < len(l.queue) && now-l.index[l.queue[last]].at >= requestMinimum
+}
+
+// remember records the outcome of a request. The first outcome of a request stays. A copy never refuses what is
+// appended: it remembers more than maxRequests rather than forget a request that is too young.
 func (l *requestLog) remember(a answer, now int64) {
-	if _, known := l.index[a.request]; known {
+	l.expire(now)
+	if _, found := l.index[a.request]; found {
 		return
 	}
 	if l.index == nil {
-		l.index = make(map[requestKey]Outcome)
+		l.index = make(map[requestKey]known)
 	}
-	if len(l.index) >= maxRequests {
+	for len(l.index) >= maxRequests && now-l.index[l.queue[l.head]].at >= requestMinimum {
 		l.drop()
 	}
-	l.index[a.request] = a.outcome
-	l.queue = append(l.queue, request{a.request, now})
+	l.index[a.request] = known{a.outcome, now}
+	l.queue = append(l.queue, a.request)
+}
+
+// trim drops the oldest requests beyond maxRequests, whatever their age. A recovery does: it knows no ages, and a log
+// may have any number of requests.
+func (l *requestLog) trim() {
+	for len(l.index) > maxRequests {
+		l.drop()
+	}
 }
 
 // expire drops requests that are older than requestLifetime.
 func (l *requestLog) expire(now int64) {
-	for l.head < len(l.queue) && now-l.queue[l.head].at >= requestLifetime {
+	for l.head < len(l.queue) && now-l.index[l.queue[l.head]].at >= requestLifetime {
 		l.drop()
 	}
 }
 
 func (l *requestLog) drop() {
-	delete(l.index, l.queue[l.head].requestKey)
+	delete(l.index, l.queue[l.head])
 	l.head++
 	if l.head == len(l.queue) {
 		*l = requestLog{}
@@ -87,11 +110,13 @@ func (l *requestLog) drop() {
 	}
 }
 
-// answers returns all outcomes, the oldest first.
-func (l *requestLog) answers() []answer {
+// answers returns all outcomes that are young enough, the oldest first.
+func (l *requestLog) answers(now int64) []answer {
 	list := make([]answer, 0, len(l.queue)-l.head)
-	for _, r := range l.queue[l.head:] {
-		list = append(list, answer{r.requestKey, l.index[r.requestKey]})
+	for _, k := range l.queue[l.head:] {
+		if outcome, found := l.find(k, now); found {
+			list = append(list, answer{k, outcome})
+		}
 	}
 	return list
 }

@@ -150,7 +150,7 @@ func TestRepeatWaitsForTheSync(t *testing.T) {
 			return Write{Key: []byte(asked), Value: v, Condition: IfMissing, RequestID: "once"}
 		}
 		var first Outcome
-		_, err := sh.writer.runTx(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client disconnects before the sync
+		_, err := sh.writer.update(sh, func(tx *Tx) { first, _ = tx.Set(write()) }) // its client disconnects before the sync
 		must(t, 0, err)
 		again, err := settled(sh.Set(write()))
 		if must(t, again, err) != first || !again.Done {
@@ -205,7 +205,7 @@ func TestRequestsOfATransaction(t *testing.T) {
 	if want := []Outcome{done, done, {}, {}, done}; !slices.Equal(outcomes, want) {
 		t.Errorf("%v, want %v", outcomes, want)
 	}
-	if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n != 2 || m != 2 {
+	if n, m := len(f.requests.index), len(f.requests.queue); n != 2 || m != 2 {
 		t.Errorf("%d requests are known, the queue has %d", n, m)
 	}
 	mem := vfs.NewMem()
@@ -234,7 +234,7 @@ func TestRequestsOfATransaction(t *testing.T) {
 	l.kill()
 }
 
-// However many requests a log has and however long their keys are, a shard remembers the last 4,096
+// However many requests a log has and however long their keys are, a shard remembers the last maxRequests
 // and takes little memory for them.
 func TestRequestsInALogAreBounded(t *testing.T) {
 	t.Parallel()
@@ -248,6 +248,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	}
 	const n = maxRequests + 100
 	for i := range n {
+		l.now = 1_000_000 + int64(i)/2 // none is forgotten for its age, and there is always one that may go
 		send(i)
 	}
 	if log, _, _ := l.of(asked).writer.log.Sizes(); log > n*200 {
@@ -256,7 +257,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	l.kill()
 	l = mustLab(t, mem, FsyncEverysec)
 	for saved := range 2 {
-		if got := len(l.of(asked).writer.requests.index); got != maxRequests {
+		if got := len(l.of(asked).requests.index); got != maxRequests {
 			t.Errorf("%d requests are known", got)
 		}
 		v, _ := l.value("v", 10, false)
@@ -273,7 +274,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 	}
 	l.now += requestLifetime
 	l.expireRequests()
-	if l.of(asked).writer.requests.index != nil || l.of(asked).writer.requests.queue != nil {
+	if l.of(asked).requests.index != nil || l.of(asked).requests.queue != nil {
 		t.Error("the memory of old requests is kept")
 	}
 	l.kill()

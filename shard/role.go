@@ -31,6 +31,7 @@ type Role struct {
 
 	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
 	handoverPending bool       // CloseIfEmpty closed the gate
+	closed          bool       // the gate stays closed until the next row, whatever the rules of the copy say
 }
 
 func (r *Role) init(shard int, store *Store, w *writer) {
@@ -39,47 +40,97 @@ func (r *Role) init(shard int, store *Store, w *writer) {
 	r.ready.Store(true)
 }
 
-// Open makes this node serve the shard in an epoch that is not over. EmptySince is the epoch in
-// which the shard last began empty: an older copy is stale, and Open clears it before it opens the
-// gate. If the shard is open in an earlier epoch, Open closes it first, as Close does; it stays
-// closed if the copy cannot be cleared.
+// Open makes this node serve a shard of which it has the only copy, in an epoch that is not over: a leader epoch of its
+// own. EmptySince is the epoch in which the shard last began empty.
 func (r *Role) Open(epoch, emptySince uint64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch last := r.writer.epoch.Load(); {
-	case !r.ready.Load():
-		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
-	case epoch < max(last, emptySince, 1):
-		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, max(last, emptySince), epoch)
-	case epoch == last && r.gate.isOpen():
-		return nil
-	case epoch == last && r.handoverPending:
-		return fmt.Errorf("shard %d: %w", r.shard, ErrHandoverPending)
-	}
-	r.gate.close()
-	r.handoverPending = false
-	if err := r.writer.beginEpoch(epoch, emptySince); err != nil {
-		return fmt.Errorf("cannot serve shard %d: %w", r.shard, err)
-	}
-	r.gate.open()
-	return nil
+	self := r.store.self
+	return r.Configure(replica.Config{Epoch: epoch, LeaderEpoch: epoch, Born: emptySince, Primary: self, ISR: []replica.Process{self}})
 }
 
 // Configure takes this copy of the shard to a row. The caller passes each row that it learns, in order; rows may be
-// missing. A row that names this process as the primary in a new leader epoch closes the gate, and opens it again
-// when the primary may serve. A later epoch of the same leader epoch leaves it open.
-func (r *Role) Configure(c replica.Config) error {
-	if c.Primary == r.store.self {
-		return r.Open(c.Epoch, c.Born)
+// missing.
+//
+// If the row names this process as the primary in a new leader epoch, the gate closes, as Close does it, and opens when the
+// rules of package replica allow it. A copy older than the epoch in which the shard last began empty is stale and
+// cleared first; if it cannot be cleared, the gate stays closed. A later epoch of the same leader epoch takes
+// effect while commands are inside. If the row names another primary, the gate closes, and those who wait for a commit
+// learn that its outcome is uncertain.
+func (r *Role) Configure(row replica.Config) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.ready.Load() {
+		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
 	}
-	r.Close()
+	if row.LeaderEpoch == 0 { // rows of programs before this one have none
+		row.LeaderEpoch = row.Epoch
+	}
+	w := r.writer
+	before := w.copy.row()
+	if row.Primary != r.store.self {
+		return r.follow(row, before.Epoch)
+	}
+	newest := max(w.epoch.Load(), before.Epoch, row.Born, 1)
+	goesOn := before.Primary == r.store.self && before.LeaderEpoch == row.LeaderEpoch
+	switch {
+	case row.Epoch < newest:
+		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, newest, row.Epoch)
+	case row.Epoch == w.epoch.Load() && r.handoverPending:
+		return fmt.Errorf("shard %d: %w", r.shard, ErrHandoverPending)
+	case !goesOn:
+		r.gate.close()
+	}
+	r.handoverPending = false
+	if err := w.lead(row); err != nil {
+		r.gate.close()
+		r.closed = true
+		return fmt.Errorf("cannot serve shard %d: %w", r.shard, err)
+	}
+	r.closed = false
+	r.turnGate()
 	return nil
+}
+
+// follow takes the copy to a row of which this process is not the primary. The caller holds mu.
+func (r *Role) follow(row replica.Config, newest uint64) error {
+	r.gate.close()
+	r.handoverPending = false
+	if row.Epoch < newest {
+		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, newest, row.Epoch)
+	}
+	return r.writer.follow(row)
+}
+
+// turnGate opens or closes the gate as the rules of the copy say. The caller holds mu.
+func (r *Role) turnGate() {
+	switch may := r.writer.copy.mayOpen() && !r.handoverPending && !r.closed; {
+	case may && !r.gate.isOpen():
+		r.gate.open()
+	case !may && r.gate.isOpen():
+		r.gate.close()
+	}
 }
 
 // Tick tells the copy that a tick of 25 ms has passed. Now is the time of Store.Monotonic, and tick is what Store.CountTick
 // returned. It returns whether the copy reports that it hears no primary, and the end of its log.
 func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (report bool, end replica.Point) {
-	return false, replica.Point{}
+	if !r.ready.Load() {
+		return false, end
+	}
+	report, end, turn := r.writer.copy.tick(now, tick, raftLeader)
+	if turn && r.mu.TryLock() { // otherwise a row is taking effect, and the next tick looks again
+		defer r.mu.Unlock()
+		r.turnGate()
+	}
+	return report, end
+}
+
+// Acked tells the primary what another copy has acknowledged.
+func (r *Role) Acked(from replica.Process, ack replica.Ack) {
+	if r.writer.copy.acked(from, ack, &r.gate) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.turnGate()
+	}
 }
 
 // Close closes the gate and returns when the last command has left.
@@ -87,7 +138,7 @@ func (r *Role) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gate.close()
-	r.handoverPending = false
+	r.handoverPending, r.closed = false, true
 }
 
 // CloseIfEmpty closes a shard that is open in the given epoch and has no entry, expired or not, so
@@ -97,12 +148,12 @@ func (r *Role) Close() {
 func (r *Role) CloseIfEmpty(epoch uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	keys := &r.writer.index.counts.keys
-	if !r.gate.isOpen() || r.writer.epoch.Load() != epoch || keys.Load() > 0 { // this needs no wait for the commands inside
+	copy := r.writer.copy
+	if !r.gate.isOpen() || r.writer.epoch.Load() != epoch || !copy.idle() { // this needs no wait for the commands inside
 		return false
 	}
 	r.gate.close()
-	if r.handoverPending = keys.Load() == 0; !r.handoverPending {
+	if r.handoverPending = copy.idle(); !r.handoverPending {
 		r.gate.open()
 	}
 	return r.handoverPending
@@ -132,12 +183,7 @@ func (r *Role) ClearStale(emptySince uint64) error {
 		return nil
 	}
 	r.handoverPending = false
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.index.table.count == 0 && len(w.requests.index) == 0 {
-		return nil
-	}
-	if err := w.clearStale(); err != nil {
+	if err := w.startOver(); err != nil {
 		return fmt.Errorf("cannot clear the stale copy of shard %d: %w", r.shard, err)
 	}
 	return nil

@@ -12,7 +12,7 @@ type Shard struct {
 	clock Clock
 	store *Store
 
-	copies                // what it knows of the other copies
+	localCopy             // what is committed, and who waits for that
 	role      Role        // whether this node serves it
 	writer    writer      // orders changes
 	index     index       // what readers see
@@ -22,9 +22,10 @@ type Shard struct {
 func newShard(id int, store *Store) *Shard {
 	s := &Shard{id: id, clock: store.clock, store: store}
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
-	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, disk: &store.disk}
+	s.localCopy = localCopy{contents: contents{process: &store.process, index: &s.index, going: &store.memory.going}, minInSync: 1}
+	s.localCopy.begin(nil, 0, 0)
+	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk}
-	s.copies = copies{writer: &s.writer}
 	s.role.init(id, store, &s.writer)
 	return s
 }
@@ -78,12 +79,20 @@ func (s *Shard) Mark(key []byte) Mark {
 // or nothing. An error means that nothing changed. Stores says that do may store values, for which
 // the disk must have room.
 func (s *Shard) Update(stores bool, do func(*Tx)) (Future, error) {
-	if stores {
-		if err := s.store.disk.guard.wait(&s.role); err != nil {
-			return Future{}, err
-		}
+	if err := s.awaitSpace(stores); err != nil {
+		return Future{}, err
 	}
 	return s.writer.update(s, do)
+}
+
+// awaitSpace returns when a change may be appended: the disk keeps up with values, and the replicator has room.
+func (s *Shard) awaitSpace(stores bool) error {
+	if stores {
+		if err := s.store.disk.guard.wait(&s.role); err != nil {
+			return err
+		}
+	}
+	return s.role.awaitRoom()
 }
 
 // Set is Tx.Set.
@@ -97,7 +106,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 			return outcome, f, failed
 		}
 	}
-	if err := s.store.disk.guard.wait(&s.role); err != nil {
+	if err := s.awaitSpace(true); err != nil {
 		w.Value.Release()
 		return outcome, f, err
 	}
@@ -113,7 +122,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (f Future, err error) {
-	if err := s.store.disk.guard.wait(&s.role); err != nil {
+	if err := s.awaitSpace(true); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
@@ -128,29 +137,28 @@ func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 
 // Delete is Tx.Delete.
 func (s *Shard) Delete(keys [][]byte) (deleted int, f Future, err error) {
-	f, failed := s.writer.update(s, func(tx *Tx) { deleted, err = tx.Delete(keys) })
+	f, failed := s.Update(false, func(tx *Tx) { deleted, err = tx.Delete(keys) })
 	return deleted, f, cmp.Or(failed, err)
 }
 
 // Expire is Tx.Expire.
 func (s *Shard) Expire(key []byte, at int64, condition ExpireCondition) (done bool, f Future, err error) {
-	f, failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
+	f, failed := s.Update(false, func(tx *Tx) { done, err = tx.Expire(key, at, condition) })
 	return done, f, cmp.Or(failed, err)
 }
 
 // Persist is Tx.Persist.
 func (s *Shard) Persist(key []byte) (done bool, f Future, err error) {
-	f, failed := s.writer.update(s, func(tx *Tx) { done, err = tx.Persist(key) })
+	f, failed := s.Update(false, func(tx *Tx) { done, err = tx.Persist(key) })
 	return done, f, cmp.Or(failed, err)
 }
 
 // Flush removes all keys.
 func (s *Shard) Flush() (Future, error) {
-	end, err := s.writer.flush()
-	if err != nil {
+	if err := s.awaitSpace(false); err != nil {
 		return Future{}, err
 	}
-	return s.writer.future(s, end), nil
+	return s.writer.flush(s)
 }
 
 // Keys returns how many keys the shard has, served or not, including expired ones that are not
@@ -158,7 +166,7 @@ func (s *Shard) Flush() (Future, error) {
 func (s *Shard) Keys() int { return int(s.index.counts.keys.Load()) }
 
 // Epoch returns the newest epoch that this node knows of the shard: the one in which it serves it
-// or last served it, or the one on disk. It does not change between Acquire and Release.
+// or last served it, or the one on disk.
 func (s *Shard) Epoch() uint64 { return s.writer.epoch.Load() }
 
 // Newest returns the epoch of the local copy and the seq of its newest change. The shard must be

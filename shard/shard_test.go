@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -256,22 +257,37 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
+// A shard knows at most maxRequests requests, the newest ones, and forgets none that is young: rather it refuses a write.
 func TestRequestLogIsBounded(t *testing.T) {
 	f := newFixture(t)
+	l := &f.requests
 	for i := range 3 * maxRequests {
-		f.set("k", "a", requestID(fmt.Sprint(i)))
-		if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n > maxRequests || m > 2*maxRequests+1 {
+		request := requestOf([]byte("k"), fmt.Sprint(i))
+		f.now = 1_000_000 + int64(i)/3 // a third of them is older than requestMinimum
+		l.remember(answer{request, Outcome{true, Version{epoch, uint64(i)}}}, f.now)
+		if n, m := len(l.index), len(l.queue); n > maxRequests || m > 2*maxRequests+1 {
 			t.Fatalf("after %d requests %d are known, the queue has %d", i, n, m)
 		}
 	}
-	newest := f.set("k", "a", requestID(fmt.Sprint(3*maxRequests-1)))
-	oldest := f.set("k", "a", requestID(fmt.Sprint(2*maxRequests)))
-	if newest.Version.Seq != 3*maxRequests || oldest.Version.Seq != 2*maxRequests+1 {
-		t.Errorf("the newest request made %v, the oldest that is known %v", newest.Version, oldest.Version)
+	for i, want := range map[int]bool{3*maxRequests - 1: true, 2 * maxRequests: true, 2*maxRequests - 1: false} {
+		if _, found := l.find(requestOf([]byte("k"), fmt.Sprint(i)), f.now); found != want {
+			t.Errorf("request %d is known: %v", i, found)
+		}
 	}
-	f.now += requestLifetime
+	oldest := l.index[l.queue[l.head]].at
+	for age, want := range map[int64]error{requestMinimum - 1: ErrBusy, requestMinimum: nil} {
+		f.now = oldest + age
+		_, _, err := f.Shard.Set(Write{Key: []byte("k"), Value: f.value("v"), RequestID: fmt.Sprint("at", age)})
+		if !errors.Is(err, want) {
+			t.Errorf("a new request when the oldest is %d ms old: %v", age, err)
+		}
+		if again := f.set("k", "v"); !again.Done {
+			t.Error("a write without a request id is refused")
+		}
+	}
+	f.now = 1_000_000 + maxRequests + requestLifetime
 	f.set("k", "a", requestID("x"))
-	if n, m := len(f.writer.requests.index), len(f.writer.requests.queue); n != 1 || m != 1 {
+	if n, m := len(l.index), len(l.queue); n != 1 || m != 1 {
 		t.Errorf("after a minute %d are known, the queue has %d", n, m)
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
 )
 
 // snapshotter writes snapshots of one shard while writes go on. It does so whether the shard is
@@ -76,7 +78,11 @@ type shardState struct {
 	answers []answer
 }
 
-// capture returns the state of the shard and begins the snapshot of exactly this state.
+// commitWait is how long a snapshot waits until what is in the log's present segment is committed. Otherwise it is written
+// all the same, and the segment goes with the next one.
+const commitWait = time.Second
+
+// capture returns what is committed of the shard and begins the snapshot of exactly this state.
 func (n *snapshotter) capture(force bool) (state shardState, snapshot *persistence.Snapshot, err error) {
 	w := n.writer
 	w.mu.Lock()
@@ -84,27 +90,47 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 	if w.unsaved.Load() == 0 && !force {
 		return state, nil, nil
 	}
+	if err = w.log.Rotate(); err != nil {
+		return state, nil, err
+	}
+	if leader, end := w.copy.LeaderEpoch(), w.seq; !w.copy.Alone() {
+		w.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), commitWait)
+		_ = w.copy.await(ctx, leader, end)
+		cancel()
+		w.mu.Lock()
+	}
+	if state, snapshot, err = w.copy.capture(w.log, replica.Point{Epoch: w.epoch.Load(), Seq: w.seq}); err == nil {
+		n.disk.unsaved.Add(-w.unsaved.Swap(0))
+	}
+	return state, snapshot, err
+}
+
+// capture returns what is committed and begins the snapshot of it. End is that of the log, whose writer holds its lock: so
+// nobody waits to change the index, and readers go on.
+func (c *localCopy) capture(log *persistence.Log, end replica.Point) (state shardState, snapshot *persistence.Snapshot, err error) {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
 	var blobs []persistence.BlobID
-	state.entries = make([]*Entry, 0, w.index.table.count)
-	w.index.table.each(func(e *Entry) bool {
+	state.entries = make([]*Entry, 0, c.index.table.count)
+	c.index.table.each(func(e *Entry) bool {
 		state.entries = append(state.entries, e)
 		if id := e.blob(); id != 0 {
 			blobs = append(blobs, id)
 		}
 		return true
 	})
-	if err = w.log.Rotate(); err != nil {
-		return state, nil, err
+	if !c.suffix.empty() {
+		end.Seq = c.applied
+		end.Epoch, _ = c.rules.Table().At(c.applied, c.rules.End().Seq)
 	}
-	if snapshot, err = w.log.BeginSnapshot(w.epoch.Load(), w.seq, blobs); err != nil {
-		return state, nil, err
+	if snapshot, err = log.BeginSnapshot(end.Epoch, end.Seq, blobs); err != nil {
+		return shardState{}, nil, err
 	}
 	for _, e := range state.entries {
 		e.retain()
 	}
-	w.requests.expire(w.clock())
-	state.answers = w.requests.answers()
-	n.disk.unsaved.Add(-w.unsaved.Swap(0))
+	state.answers = c.requests.answers(c.process.milliseconds())
 	return state, snapshot, nil
 }
 

@@ -115,6 +115,7 @@ func manyShards(t *testing.T, fs vfs.FS, logged bool, log *slog.Logger) *lab {
 	}
 	l := &lab{t: t, pool: new(memory.Pool), now: 1_000_000}
 	l.Store = NewStore(shards, d.Identity().Incarnation(), func() int64 { return l.now }, l.pool)
+	l.mono = func() int64 { return l.now * 1e6 }
 	l.UseDisk(d, logged, unframed, log)
 	must(t, 0, l.Disk().Recover(t.Context(), log))
 	return l

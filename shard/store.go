@@ -41,22 +41,22 @@ type Store struct {
 func NewStore(n int, epoch uint64, clock Clock, pool *memory.Pool) *Store {
 	s := NewClosedStore(n, clock, pool)
 	for _, sh := range s.shards {
-		sh.writer.epoch.Store(epoch)
-		sh.role.gate.open()
+		_ = sh.role.Open(epoch, 0) // no epoch is over, and there is no disk that could fail
 	}
 	return s
 }
 
 // NewClosedStore returns a store of n empty shards that are all closed. Entries live in pool.
 func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
-	s := &Store{clock: clock, pool: pool, shards: make([]*Shard, n), stop: func() {}}
-	s.process.init()
+	s := &Store{pool: pool, shards: make([]*Shard, n), stop: func() {}}
+	s.process.init(clock)
+	s.clock = s.process.now
 	s.memory.init(pool, &s.tablePool)
 	s.disk.init(s)
 	for i := range s.shards {
 		s.shards[i] = newShard(i, s)
 	}
-	s.evictor = evictor{shards: s.shards, clock: clock}
+	s.evictor = evictor{shards: s.shards, clock: s.clock}
 	return s
 }
 
@@ -120,13 +120,12 @@ func (s *Store) Trim(atOnce bool) {
 	}
 }
 
-// expireRequests frees the memory of expired requests. It skips shards that are being written to
-// until the next round.
+// expireRequests frees the memory of expired requests. It skips shards that are in use until the next round.
 func (s *Store) expireRequests() {
 	for _, sh := range s.shards {
-		if sh.Ready() && sh.writer.mu.TryLock() {
-			sh.writer.requests.expire(s.clock())
-			sh.writer.mu.Unlock()
+		if sh.Ready() && sh.index.mu.TryLock() {
+			sh.requests.expire(s.milliseconds())
+			sh.index.mu.Unlock()
 		}
 	}
 }
@@ -186,6 +185,7 @@ func (s *Store) Release() {
 	for _, sh := range s.shards {
 		sh.writer.mu.Lock()
 		sh.index.mu.Lock()
+		sh.localCopy.release()
 		sh.index.release()
 		sh.index.mu.Unlock()
 		sh.writer.mu.Unlock()

@@ -8,14 +8,21 @@ import (
 
 // Tx is a transaction on a shard. It reads and writes atomically: it sees its own changes at once,
 // and others see all of them together, when they are in the log.
+//
+// What it reads for itself is the shard once all that is appended is committed: the uncommitted suffix over the index. The
+// methods of Shard that only read use a Tx that sees the index alone, like all readers.
 type Tx struct {
 	s       *Shard
 	now     int64  // Unix time in ms
+	writes  bool   // it sees the suffix over the index. Otherwise the caller holds index.mu
 	seq     uint64 // of the last change
 	changes []change
 	latest  map[string]int         // index of the last change of each key; nil while there are few changes
 	answers map[requestKey]Outcome // of the requests among the changes
 	repeats bool                   // a request got the outcome of an earlier write, which must be durable before the reply
+	looked  bool                   // it has looked at the shard, not only at its own changes
+	rests   uint64                 // seq of the newest uncommitted change that it looked at; 0 for none
+	held    []*Entry               // entries that it looked at: a commit may replace them meanwhile
 }
 
 // Searching this many changes is faster than making a map.
@@ -49,14 +56,32 @@ func (tx *Tx) entry(key []byte) *Entry {
 		if i, found := tx.latest[string(key)]; found {
 			return tx.changes[i].entry
 		}
-		return tx.s.index.get(key)
+		return tx.look(key)
 	}
 	for i := len(tx.changes) - 1; i >= 0; i-- {
 		if bytes.Equal(tx.changes[i].key, key) {
 			return tx.changes[i].entry
 		}
 	}
-	return tx.s.index.get(key)
+	return tx.look(key)
+}
+
+// look returns the entry of a key without the transaction's own changes. Suffix and index are one look, because a
+// commit may move an entry from one to the other at any time.
+func (tx *Tx) look(key []byte) *Entry {
+	if !tx.writes {
+		return tx.s.index.get(key)
+	}
+	x := &tx.s.index
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e, seq := tx.s.localCopy.find(key)
+	tx.looked, tx.rests = true, max(tx.rests, seq)
+	if e != nil {
+		e.retain()
+		tx.held = append(tx.held, e)
+	}
+	return e
 }
 
 // live returns the entry of a key unless it has expired.
@@ -119,6 +144,10 @@ func (tx *Tx) Set(w Write) (Outcome, error) {
 		tx.s.writer.discardWrite(&w)
 		return earlier, nil
 	}
+	if w.RequestID != "" && !tx.s.remembersMore(len(tx.answers)) {
+		tx.s.writer.discardWrite(&w)
+		return Outcome{}, ErrBusy
+	}
 	if err := tx.s.writer.prepare(&w); err != nil {
 		return Outcome{}, err
 	}
@@ -135,7 +164,9 @@ func (tx *Tx) answered(request requestKey) (outcome Outcome, found bool) {
 		return outcome, false
 	}
 	if outcome, found = tx.answers[request]; !found {
-		outcome, found = tx.s.writer.requests.find(request, tx.now)
+		var seq uint64
+		outcome, seq, found = tx.s.answered(request)
+		tx.rests = max(tx.rests, seq)
 	}
 	tx.repeats = tx.repeats || found
 	return outcome, found
@@ -225,9 +256,12 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 
 // Mark is the state of a key at a moment. Two equal marks of a key mean that it had the same value
 // and deadline, or was missing, all the time in between: a shard that another node served meanwhile
-// is in a later epoch.
+// is in a later leader epoch.
+//
+// WATCH marks what the index has, and EXEC compares the mark with the suffix over the index: a client that marked an
+// uncommitted value and read the one before it would otherwise find its mark unchanged once that value is committed.
 type Mark struct {
-	version  Version // of a missing key: the shard's epoch and 0
+	version  Version // of a missing key: the shard's leader epoch and 0
 	expireAt int64
 }
 
@@ -235,7 +269,7 @@ type Mark struct {
 func (tx *Tx) Mark(key []byte) Mark {
 	e := tx.live(key)
 	if e == nil {
-		return Mark{version: Version{Epoch: tx.s.writer.epoch.Load()}}
+		return Mark{version: Version{Epoch: tx.s.LeaderEpoch()}}
 	}
 	return Mark{e.Version(), e.ExpireAt()}
 }
@@ -293,6 +327,13 @@ func (tx *Tx) reset() {
 		if c := &tx.changes[i]; c.entry != nil {
 			tx.s.writer.discard(c.entry, c.kind == persistence.Put)
 		}
+	}
+	for _, e := range tx.held {
+		e.Release()
+	}
+	clear(tx.held)
+	if tx.held = tx.held[:0]; cap(tx.held) > maxKept {
+		tx.held = nil
 	}
 	if len(tx.answers) > maxKept {
 		tx.answers = nil

@@ -7,18 +7,20 @@ import (
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
 )
 
 // The write path. This file follows its order, and all changes of a shard take it:
 //
-//	prepare      copy the value into an entry, stage its blob        no lock
-//	runTx        check conditions, collect changes                   writer.mu
-//	append       give the changes their seqs, write them to the log  writer.mu
-//	apply        make them visible                                   writer.mu, index.mu
-//	Future.Wait  under appendfsync always, sync the log              no lock
+//	prepare      copy the value into an entry, stage its blob                            no lock
+//	runTx        check conditions against suffix over index, collect changes             writer.mu
+//	append       give the changes their seqs, write them to the log                      writer.mu
+//	hold         keep them in the suffix until the maximal ISR has acknowledged them     writer.mu, index.mu
+//	apply        make them visible                                                       index.mu
+//	Future.Wait  wait for the commit and, under appendfsync always, for the disk         no lock
 //
-// Eviction and expiry start at commit, which appends and then applies. Recovery applies what an
-// earlier run appended.
+// A copy that is alone in the maximal ISR commits what it appends, so apply follows append at once, and nothing is held.
+// Eviction and expiry start at commit. A recovery applies, or holds, what an earlier run appended.
 
 // Condition says whether a write happens at all.
 type Condition int
@@ -75,6 +77,7 @@ type change struct {
 	seq       uint64
 	key       []byte
 	entry     *Entry // that the key gets, of a Put or Expire; else nil
+	time      int64  // of a NoOp: Unix time in ms
 	requestID string
 	request   requestKey
 	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
@@ -88,29 +91,33 @@ func (c *change) outcome(epoch uint64) Outcome {
 	return Outcome{true, Version{epoch, c.seq}}
 }
 
-// writer orders the changes of a shard, logs them and applies them to the index.
+// writer orders the changes of a shard and logs them.
 //
-// Invariant: the index and the requests are the result of all changes up to seq, in the order of
-// the log, without what time alone removes: requests that are too old to be repeated, and expired
+// Invariant: the index, the suffix over it, and the requests of both are the result of all changes up to seq, in the
+// order of the log, without what time alone removes: requests that are too old to be repeated, and expired
 // entries whose removal the log has refused (RemoveExpired).
 type writer struct {
 	clock  Clock
 	pool   *memory.Pool // for entries
 	index  *index
+	copy   *localCopy
 	disk   *Disk
+	shard  int
 	log    *persistence.Log // nil without a data folder
 	logged bool             // every change goes to the log
 
-	epoch   atomic.Uint64 // of the next change; it changes only while the gate is closed
+	epoch   atomic.Uint64 // of the next change; it changes under mu
 	unsaved atomic.Int64  // changes since the last snapshot
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
 	// It comes before index.mu. No goroutine holds it for two shards. It guards all below.
-	mu       sync.Mutex
-	seq      uint64 // of the newest change
-	requests requestLog
-	tx       Tx // reused by runTx
-	encoder  encoder
+	mu      sync.Mutex
+	seq     uint64 // of the newest record
+	last    replica.Point
+	noOps   noOps
+	send    []replica.Process // receivers of what is appended
+	tx      Tx                // reused by runTx
+	encoder encoder
 }
 
 // prepare makes the entry that a write is to store. It writes the blob of a large value before any
@@ -168,60 +175,101 @@ func (w *writer) discardWrite(write *Write) {
 	}
 }
 
-// update runs a transaction and commits its changes.
+// update runs a transaction and commits its changes, or leaves that to the other copies' acknowledgements.
 func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
-	end, err := w.runTx(s, do)
-	if err != nil {
-		return Future{}, err
-	}
-	return w.future(s, end), nil
-}
-
-// runTx runs a transaction and commits its changes. It returns the position in the log that must be
-// durable before the reply; 0 for none.
-func (w *writer) runTx(s *Shard, do func(*Tx)) (persistence.Position, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tx := &w.tx
-	*tx = Tx{s: s, now: w.clock(), seq: w.seq, changes: tx.changes[:0], answers: tx.answers}
+	now := w.clock()
+	*tx = Tx{s: s, now: now, writes: true, seq: w.seq + uint64(len(w.noOpFor(now))), changes: tx.changes[:0], answers: tx.answers, held: tx.held[:0]}
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
-		return w.commit(tx.changes, tx.now)
+		end, err := w.commit(tx.changes, now)
+		if err != nil {
+			return Future{}, err
+		}
+		return w.future(s, w.seq, end), nil
 	}
+	f := Future{}
 	if tx.repeats && w.logged {
-		return w.log.Position(), nil
+		f = w.future(s, tx.rests, w.log.Position())
+	} else if !w.copy.Alone() {
+		f = w.future(s, tx.rests, 0)
 	}
-	return 0, nil
+	if tx.looked && !w.copy.Alone() {
+		f.shard, f.leader, f.lease = s, w.copy.LeaderEpoch(), true
+	}
+	return f, nil
 }
 
-// commit logs changes and makes them visible. The caller holds writer.mu.
-//
-// With one copy of a shard, a change is committed once it is appended. Replication will put its
-// wait between the two calls: append and send under the lock, apply when the ISR has acknowledged.
+// future returns the future of a change, 0 for none, and of a position in the log. A copy that is alone has committed
+// the change, and only appendfsync always makes a reply wait for the disk.
+func (w *writer) future(s *Shard, seq uint64, end persistence.Position) Future {
+	f := Future{shard: s}
+	if seq != 0 && !w.copy.Alone() {
+		f.leader, f.seq = w.copy.LeaderEpoch(), seq
+	}
+	if end != 0 && w.disk.fsync() == FsyncAlways {
+		f.end = end
+	}
+	if f.seq == 0 && f.end == 0 {
+		return Future{}
+	}
+	return f
+}
+
+// commit logs changes and takes them to the other copies. They are visible once these have acknowledged them; a copy that
+// is alone makes them visible at once. The caller holds writer.mu.
 func (w *writer) commit(changes []change, now int64) (persistence.Position, error) {
-	end, err := w.append(changes)
+	if !w.copy.enough() {
+		return 0, ErrNoReplicas
+	}
+	epoch := w.epoch.Load()
+	noOp := w.noOpFor(now)
+	end, err := w.append(noOp, changes)
 	if err != nil {
 		return 0, err
 	}
-	w.apply(changes, now)
+	if len(noOp) > 0 {
+		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.LeaderEpoch(), now, false
+		w.replicate(noOp, epoch)
+	}
+	if len(changes) > 0 {
+		w.replicate(changes, epoch)
+	}
 	return end, nil
 }
 
-// append gives changes their seqs, writes them to the log and counts them. No other function
-// appends to a shard's log. The caller holds writer.mu.
-func (w *writer) append(changes []change) (end persistence.Position, err error) {
-	for i := range changes {
-		changes[i].seq = w.seq + 1 + uint64(i)
+// replicate hands a batch that is in the log to the other copies and to this one. No other copy gets what the own log has
+// refused.
+func (w *writer) replicate(batch []change, epoch uint64) {
+	before := w.last
+	w.last = replica.Point{Epoch: epoch, Seq: batch[len(batch)-1].seq}
+	for _, to := range w.send {
+		w.copy.process.replicator.Enqueue(to, w.shard, before, batch)
+	}
+	w.copy.appended(batch, epoch)
+}
+
+// append gives changes their seqs, writes them to the log behind a no-op, if there is one, and counts them. No other
+// function appends to a shard's log. The caller holds writer.mu.
+func (w *writer) append(noOp, changes []change) (end persistence.Position, err error) {
+	seq := w.seq
+	for _, batch := range [...][]change{noOp, changes} {
+		for i := range batch {
+			seq++
+			batch[i].seq = seq
+		}
 	}
 	if w.logged {
-		end, err = w.log.Append(w.encoder.changes(w.epoch.Load(), changes))
+		end, err = w.log.Append(w.encoder.batches(w.epoch.Load(), w.copy, noOp, changes)...)
 		w.encoder.reset()
 		if err = w.disk.countWrite(err, err != nil && storesValue(changes)); err != nil {
 			return 0, err
 		}
 	}
-	w.seq += uint64(len(changes))
+	w.seq = seq
 	w.unsaved.Add(int64(len(changes)))
 	w.disk.unsaved.Add(int64(len(changes)))
 	return end, nil
@@ -231,80 +279,16 @@ func storesValue(changes []change) bool {
 	return slices.ContainsFunc(changes, func(c change) bool { return c.kind == persistence.Put })
 }
 
-// apply makes appended changes visible, all at one moment, and takes over their entries. The caller
-// holds writer.mu.
-func (w *writer) apply(changes []change, now int64) {
-	epoch := w.epoch.Load()
-	w.index.mu.Lock()
-	defer w.index.mu.Unlock()
-	for i := range changes {
-		c := &changes[i]
-		w.index.applied = c.seq
-		if c.request != (requestKey{}) {
-			w.requests.remember(answer{c.request, c.outcome(epoch)}, now)
-		}
-		switch {
-		case c.refused:
-		case c.kind == persistence.Flush:
-			w.index.clear()
-			if c.reason == persistence.Stale {
-				w.requests = requestLog{}
-			}
-		case c.entry == nil:
-			w.index.remove(c.key)
-		default:
-			w.index.put(c.entry)
-			c.entry = nil // owned by the index now
-		}
-	}
-}
-
-// future returns the future of changes that are in the log up to a position. Only appendfsync always makes a
-// reply wait for the disk.
-func (w *writer) future(s *Shard, end persistence.Position) Future {
-	if end == 0 || w.disk.fsync() != FsyncAlways {
-		return Future{}
-	}
-	return Future{shard: s, end: end}
-}
-
 // flush removes all keys.
-func (w *writer) flush() (persistence.Position, error) {
+func (w *writer) flush(s *Shard) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.index.table.count == 0 {
-		return 0, nil
+	if w.copy.idle() {
+		return Future{}, nil
 	}
-	return w.commit([]change{{kind: persistence.Flush}}, w.clock())
-}
-
-// beginEpoch moves the shard to an epoch, and clears the copy if it is older than emptySince. The
-// gate is closed.
-func (w *writer) beginEpoch(epoch, emptySince uint64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	before := w.epoch.Swap(epoch)
-	if before >= emptySince {
-		return nil
+	end, err := w.commit([]change{{kind: persistence.Flush}}, w.clock())
+	if err != nil {
+		return Future{}, err
 	}
-	if err := w.clearStale(); err != nil {
-		w.epoch.Store(before)
-		return err
-	}
-	return nil
-}
-
-// clearStale removes everything the shard has, in its present epoch. The gate is closed, and
-// writer.mu is held.
-//
-// The Flush survives the end of the process. A loss of power may lose it, but then also everything
-// that follows it in the log: what comes back is of the old epoch and stale again.
-func (w *writer) clearStale() error {
-	all := []change{{kind: persistence.Flush, reason: persistence.Stale}}
-	if w.seq == 0 { // the log has no record, of entries or of requests
-		w.apply(all, 0)
-		return nil
-	}
-	_, err := w.commit(all, 0)
-	return err
+	return w.future(s, w.seq, end), nil
 }

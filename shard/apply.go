@@ -1,0 +1,103 @@
+package shard
+
+import (
+	"sync/atomic"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+// reader saw.
+type contents struct {
+	process *process
+	index   *index
+	going   *atomic.Int64 // bytes of the node's entries that are about to be freed
+
+	// index.mu guards all below.
+	suffix   suffix
+	requests requestLog // of the changes that are applied
+}
+
+// hold puts a change into the suffix and takes over its entry.
+func (c *contents) hold(ch *change, epoch, batch uint64) {
+	p := pending{change: *ch, epoch: epoch, batch: batch}
+	if ch.reason == persistence.Evicted || ch.reason == persistence.Expired {
+		if e := c.index.get(ch.key); e != nil {
+			p.frees = e.Footprint()
+			c.going.Add(p.frees)
+		}
+	}
+	c.suffix.push(p)
+	ch.entry = nil
+}
+
+// other function changes what readers see, on a primary, on another copy, or in a recovery. The caller holds
+// index.mu.
+func (c *contents) apply(ch *change, epoch uint64) {
+	if ch.request != (requestKey{}) {
+		c.requests.remember(answer{ch.request, ch.outcome(epoch)}, c.process.milliseconds())
+	}
+	switch {
+	case ch.refused || ch.kind == persistence.NoOp:
+	case ch.kind == persistence.Flush:
+		c.index.clear(ch.seq)
+		if ch.reason == persistence.Stale {
+			c.requests = requestLog{}
+		}
+	case ch.entry == nil:
+		c.index.remove(ch.key, ch.seq)
+	default:
+		c.index.put(ch.entry, ch.seq)
+		ch.entry = nil
+	}
+}
+
+// truncate drops the suffix behind a seq. The log has removed these records and their blobs already.
+func (c *contents) truncate(after uint64) {
+	for p := c.suffix.newest(); p != nil && p.seq > after; p = c.suffix.newest() {
+		gone := c.suffix.cut()
+		c.going.Add(-gone.frees)
+		if gone.entry != nil {
+			gone.entry.Release()
+		}
+	}
+}
+
+// uncommitted change on which this rests; 0 if it rests on the index.
+func (c *contents) find(key []byte) (e *Entry, seq uint64) {
+	if e, seq, found := c.suffix.find(key); found {
+		return e, seq
+	}
+	return c.index.get(key), 0
+}
+
+// answered returns the outcome of a request that is appended, and the seq of its change if that is not committed.
+func (c *contents) answered(request requestKey) (o Outcome, seq uint64, found bool) {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	if o, seq, found = c.suffix.answered(request); found {
+		return o, seq, true
+	}
+	o, found = c.requests.find(request, c.process.milliseconds())
+	return o, 0, found
+}
+
+// remembersMore reports whether one more request can be remembered besides so many.
+func (c *contents) remembersMore(besides int) bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.requests.hasRoom(len(c.suffix.requests)+besides+1, c.process.milliseconds())
+}
+
+// nothing reports whether the copy has nothing in memory.
+func (c *contents) nothing() bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.index.table.count == 0 && c.suffix.empty() && len(c.requests.index) == 0
+}
+
+// idle reports whether nothing is visible or on its way to be.
+func (c *contents) idle() bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.index.table.count == 0 && c.suffix.empty()
+}

@@ -1,0 +1,184 @@
+package shard
+
+import (
+	"math"
+	"sync/atomic"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
+)
+
+// contents is what a copy of a shard has: what is visible, and over it what is appended and not committed. A change
+// becomes visible only when it is committed, on a primary as on any other copy, so no copy ever takes back what a
+// localCopy is this node's copy of a shard: what it has, the rules that say what of it is committed, and those who wait
+// for that.
+type localCopy struct {
+	contents
+
+	minInSync int           // clean members of the ISR that a write needs
+	alone     atomic.Bool   // Alone; it changes under writer.mu and index.mu
+	leader    atomic.Uint64 // LeaderEpoch; it changes only while the gate is closed
+
+	// index.mu guards all below.
+	rules   *replica.Copy
+	waiters waiters
+	applied uint64   // seq of the newest change that is visible
+	opens   bool     // the rules let the gate open in this leader epoch
+	closes  bool     // the rules want the gate closed until another epoch
+	ended   struct { // the last leader epoch that was this node's and is over
+		leader, applied uint64
+	}
+}
+
+// begin starts the rules of a copy that has a log with those epochs, an unbroken prefix up to end, and that commit index.
+// The caller holds index.mu, or is alone.
+func (c *localCopy) begin(epochs replica.EpochTable, end, commit uint64) {
+	c.rules = replica.New(c.process.self, epochs, end, commit)
+	c.applied = commit
+}
+
+// Alone reports whether what this shard appends is committed at once, because no other copy has to
+// acknowledge it. Then reads need no lease.
+func (c *localCopy) Alone() bool { return c.alone.Load() }
+
+// LeaderEpoch returns the epoch in which this node last became the shard's primary. Like Epoch, it does not
+// change between Acquire and Release; unlike Epoch, it stays when the ISR alone changes.
+func (c *localCopy) LeaderEpoch() uint64 { return c.leader.Load() }
+
+// appended takes over changes that are in the log as one batch, and applies what that commits.
+func (c *localCopy) appended(changes []change, epoch uint64) {
+	end := changes[len(changes)-1].seq
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	e := c.rules.Appended(end)
+	if e.Commit == end && c.suffix.empty() { // this copy is alone
+		for i := range changes {
+			c.apply(&changes[i], epoch)
+		}
+		c.applied = end
+		return
+	}
+	for i := range changes {
+		c.hold(&changes[i], epoch, end)
+	}
+	c.follow(&e)
+}
+
+// follow does what effects of the rules say about the commit index and the gate. Role opens and closes it.
+func (c *localCopy) follow(e *replica.Effects) {
+	if e.Commit > 0 {
+		c.advance(e.Commit)
+	}
+	c.opens = c.opens || e.Open
+	c.closes = (c.closes || e.Close) && !e.Open
+}
+
+// advance makes the suffix visible up to the commit index, all at one moment.
+func (c *localCopy) advance(commit uint64) {
+	for p := c.suffix.first(); p != nil && p.batch <= commit; p = c.suffix.first() {
+		c.apply(&p.change, p.epoch)
+		c.applied = p.seq
+		c.going.Add(-p.frees)
+		c.suffix.pop()
+	}
+	c.waiters.wake(c.applied)
+}
+
+// apply makes a committed change visible, takes over its entry and remembers the outcome of its request. No
+// release frees the suffix at the end of the store.
+func (c *localCopy) release() { c.truncate(0) }
+
+// find returns the entry that a key has once all that is appended is committed, nil for none. Seq is that of the
+// configure takes the copy to a row.
+func (c *localCopy) configure(row replica.Config) replica.Effects {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	before := c.rules.Config()
+	if before.Epoch == 0 { // the process may have got its name since
+		c.begin(c.rules.Table(), c.rules.End().Seq, c.rules.Commit())
+	}
+	e := c.rules.Configure(row, c.process.mono(), c.process.ticks.Load())
+	row = c.rules.Config()
+	if e.StepDown || !c.rules.Primary() {
+		c.opens, c.closes = false, false
+	}
+	if e.StepDown {
+		c.ended.leader, c.ended.applied = before.LeaderEpoch, c.applied
+		c.waiters.fail()
+	}
+	if c.rules.Primary() {
+		c.leader.Store(row.LeaderEpoch)
+	}
+	alone := c.rules.Primary() && c.rules.Alone()
+	c.follow(&e)
+	if alone {
+		c.advance(math.MaxUint64) // also what damage has cut off from the prefix that this copy vouches for
+	}
+	c.alone.Store(alone)
+	return e
+}
+
+// row returns the newest row that the copy was taken to.
+func (c *localCopy) row() replica.Config {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.rules.Config()
+}
+
+// enough reports whether the ISR has enough clean members to acknowledge a write.
+func (c *localCopy) enough() bool {
+	if c.Alone() && c.minInSync <= 1 {
+		return true
+	}
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.rules.CleanISR() >= c.minInSync
+}
+
+// tick passes a tick on to the rules, and reports whether the gate is to be looked at.
+func (c *localCopy) tick(now int64, tick uint64, raftLeader bool) (report bool, end replica.Point, turn bool) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	e := c.rules.Tick(now, tick, raftLeader)
+	c.follow(&e)
+	return c.rules.Reporting(), c.rules.End(), c.rules.Primary()
+}
+
+// acked passes an acknowledgement on to the rules, and reports whether the gate differs from what they say.
+func (c *localCopy) acked(from replica.Process, ack replica.Ack, g *gate) (turn bool) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	e := c.rules.Acked(from, ack)
+	c.follow(&e)
+	return c.rules.Primary() && (c.opens && !c.closes) != g.isOpen()
+}
+
+// startOver empties the copy.
+func (c *localCopy) startOver(flush []change) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.truncate(0)
+	c.apply(&flush[0], 0)
+	c.applied = max(c.applied, flush[0].seq)
+}
+
+// clear empties the copy, which has no record.
+func (c *localCopy) clear() {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.apply(&change{kind: persistence.Flush, reason: persistence.Stale}, 0)
+}
+
+// mayOpen reports whether the rules let the gate be open.
+func (c *localCopy) mayOpen() bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.opens && !c.closes
+}
+
+// commitIndex returns the commit index, and the epoch of the change that it names.
+func (c *localCopy) commitIndex() uint64 {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.rules.Commit()
+}

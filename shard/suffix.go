@@ -1,0 +1,160 @@
+package shard
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/ndring/ndring/persistence"
+)
+
+// suffix is the uncommitted suffix of a shard: the changes that are appended and not committed, the oldest
+// first. Readers do not see them. Writers see them over the index, because they will be committed before
+// anything that is appended behind them. The zero value is empty.
+//
+// Invariant: the queue rises by seq; keys has the newest change of each key in it, requests each request, and
+// each entry has the one reference that the index will take over.
+type suffix struct {
+	queue    []pending // from head on
+	head     int
+	keys     map[string]uint64 // seq of the newest change of each key
+	requests map[requestKey]uint64
+	flushed  uint64 // seq of the newest Flush; 0 for none
+}
+
+// pending is a change in the suffix.
+type pending struct {
+	change
+	epoch  uint64 // in which it was appended
+	batch  uint64 // seq of the last change of its batch, which is committed as a whole
+	before uint64 // seq of the change of the same key, or of the Flush, that it replaces in keys or flushed; 0 for none
+	frees  int64  // bytes that it counts as about to be freed
+}
+
+func (s *suffix) empty() bool { return s.head == len(s.queue) }
+
+// push adds the newest change and takes over its entry. It copies a key that the change has borrowed.
+func (s *suffix) push(p pending) {
+	if p.entry != nil {
+		p.key = p.entry.Key()
+	} else {
+		p.key = bytes.Clone(p.key)
+	}
+	switch {
+	case p.kind == persistence.Flush:
+		p.before, s.flushed = s.flushed, p.seq
+	case len(p.key) > 0:
+		if s.keys == nil {
+			s.keys = map[string]uint64{}
+		}
+		p.before = s.keys[string(p.key)]
+		s.keys[string(p.key)] = p.seq
+	}
+	if p.request != (requestKey{}) {
+		if s.requests == nil {
+			s.requests = map[requestKey]uint64{}
+		}
+		s.requests[p.request] = p.seq
+	}
+	s.queue = append(s.queue, p)
+}
+
+// first returns the oldest change; nil if there is none.
+func (s *suffix) first() *pending {
+	if s.empty() {
+		return nil
+	}
+	return &s.queue[s.head]
+}
+
+// pop removes the oldest change, whose entry the caller has taken over.
+func (s *suffix) pop() {
+	p := &s.queue[s.head]
+	if s.keys[string(p.key)] == p.seq {
+		delete(s.keys, string(p.key))
+	}
+	if s.requests[p.request] == p.seq {
+		delete(s.requests, p.request)
+	}
+	if s.flushed == p.seq {
+		s.flushed = 0
+	}
+	*p = pending{}
+	s.head++
+	switch {
+	case s.empty():
+		*s = suffix{}
+	case s.head*2 >= len(s.queue): // then each pop pays for moving at most one change
+		n := copy(s.queue, s.queue[s.head:])
+		clear(s.queue[n:])
+		s.queue, s.head = s.queue[:n], 0
+	}
+}
+
+// cut removes the newest change and returns it; its entry becomes the caller's.
+func (s *suffix) cut() pending {
+	last := len(s.queue) - 1
+	p := s.queue[last]
+	s.queue[last] = pending{}
+	s.queue = s.queue[:last]
+	before := p.before
+	if s.empty() || before < s.queue[s.head].seq { // that one is committed
+		before = 0
+	}
+	switch {
+	case p.kind == persistence.Flush:
+		s.flushed = before
+	case before != 0:
+		s.keys[string(p.key)] = before
+	default:
+		delete(s.keys, string(p.key))
+	}
+	if s.requests[p.request] == p.seq {
+		delete(s.requests, p.request)
+	}
+	if s.empty() {
+		*s = suffix{}
+	}
+	return p
+}
+
+// newest returns the newest change; nil if there is none.
+func (s *suffix) newest() *pending {
+	if s.empty() {
+		return nil
+	}
+	return &s.queue[len(s.queue)-1]
+}
+
+// find returns the entry that a key will have once the suffix is committed, nil for none, and the seq of the
+// change that decides so. It returns false if the suffix does not change the key.
+func (s *suffix) find(key []byte) (e *Entry, seq uint64, found bool) {
+	if s.empty() {
+		return nil, 0, false
+	}
+	if seq = s.keys[string(key)]; seq > s.flushed {
+		return s.at(seq).entry, seq, true
+	}
+	return nil, s.flushed, s.flushed != 0
+}
+
+// changes reports whether the suffix changes a key.
+func (s *suffix) changes(key []byte) bool {
+	_, _, found := s.find(key)
+	return found
+}
+
+// answered returns the outcome that a request will have once the suffix is committed.
+func (s *suffix) answered(request requestKey) (o Outcome, seq uint64, found bool) {
+	if seq, found = s.requests[request]; found {
+		p := s.at(seq)
+		o = p.outcome(p.epoch)
+	}
+	return o, seq, found
+}
+
+// at returns the change with a seq, which must be there.
+func (s *suffix) at(seq uint64) *pending {
+	i, _ := slices.BinarySearchFunc(s.queue[s.head:], seq, func(p pending, seq uint64) int { return cmp.Compare(p.seq, seq) })
+	return &s.queue[s.head+i]
+}
