@@ -67,6 +67,9 @@ type Timing struct {
 	Probe     time.Duration // interval at which gossip probes another node; default 200 ms
 	Rejoin    time.Duration // interval at which known addresses that gossip does not see are tried; default 5 s
 	Tick      time.Duration // of the controller, and of a node that is not ready yet; default 200 ms
+	// BeginEmpty is how long a node is back with another data folder before shards whose last copy it had
+	// may begin empty; default topology.EmptyAfter.
+	BeginEmpty time.Duration
 }
 
 func (t Timing) withDefaults() Timing {
@@ -80,6 +83,7 @@ func (t Timing) withDefaults() Timing {
 	set(&t.Probe, 200*time.Millisecond)
 	set(&t.Rejoin, 5*time.Second)
 	set(&t.Tick, 200*time.Millisecond)
+	set(&t.BeginEmpty, topology.EmptyAfter*time.Millisecond)
 	return t
 }
 

@@ -24,7 +24,7 @@ type controller struct {
 }
 
 // format is the format of topologies that this program makes, and to which it brings earlier ones.
-const format = topology.Format0
+var format = topology.Format0
 
 // run waits for this node to lead.
 func (c *controller) run(a *consensus) {
@@ -140,8 +140,8 @@ func (h *history) recordNodes(t *topology.Topology, now int64) {
 	}
 }
 
-// recordWiped records of the nodes whose wiped copies shards wait for since when each has been seen
-// as it joined, and no other process of its id. Such a process might still have the arrays.
+// recordWiped records of the nodes whose wiped copies shards wait for that each is seen as it joined,
+// and no other process of its id, since now at the latest. Such a process might still have the arrays.
 func (h *history) recordWiped(t *topology.Topology, now int64, sole func(topology.NodeID, uint64) bool) {
 	since := map[topology.NodeID]int64{}
 	for _, id := range t.WipedNodes() {
@@ -164,7 +164,7 @@ func (c *controller) decideTopology(a *consensus, h *history) time.Duration {
 		return c.timing.Tick
 	}
 	h.recordNodes(t, now)
-	h.recordWiped(t, now, c.members.sole)
+	h.recordWiped(t, now-topology.EmptyAfter+c.timing.BeginEmpty.Milliseconds(), c.members.sole)
 	view := topology.View{
 		Now: now, Nodes: c.members.liveness(), NodesChanged: h.changedAt, Reports: c.reports.view(t), EmptyShards: c.emptyShards(), WipedSince: h.wipedSince,
 		Format: format,

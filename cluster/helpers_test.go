@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,10 +20,12 @@ type network struct {
 	mu    sync.Mutex           // guards all below
 	nodes map[string]*testNode // by bus address
 	pipes map[net.Conn]string  // both ends, with the address of the node at that end
+	moved bool                 // the folders of nodes that start are at another place
+	last  map[string]uint64    // incarnation of the last start, by server id: what a data folder would know
 }
 
 func newNetwork() *network {
-	return &network{nodes: map[string]*testNode{}, pipes: map[net.Conn]string{}}
+	return &network{nodes: map[string]*testNode{}, pipes: map[net.Conn]string{}, last: map[string]uint64{}}
 }
 
 // testNode is one incarnation of a node.
@@ -33,6 +36,7 @@ type testNode struct {
 	address string // of its bus
 	dead    atomic.Bool
 	deaf    atomic.Pointer[chan struct{}] // while set and open, the node applies nothing that is committed
+	silent  atomic.Bool                   // the node does not report
 	adopted string
 	joined  atomic.Int64          // calls of Joined
 	failed  atomic.Pointer[error] // with which Fail was called first
@@ -60,8 +64,22 @@ func onDisk(t testing.TB, config Config) Config {
 // start starts a node on ports that no earlier incarnation had.
 func (nw *network) start(t testing.TB, config Config) *testNode {
 	t.Helper()
+	n := nw.startSilent(t, config)
+	n.silent.Store(false)
+	return n
+}
+
+// startSilent starts a node that does not report until the test lets it.
+func (nw *network) startSilent(t testing.TB, config Config) *testNode {
+	t.Helper()
 	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
+	nw.mu.Lock()
+	folder := serverID(config.Self.ID, config.Self.Store)
+	config.Start.Was, config.Start.SameLock = nw.last[folder], nw.last[folder] != 0 && !nw.moved
+	nw.last[folder] = config.Self.Incarnation
+	nw.mu.Unlock()
 	n := &testNode{t: t, network: nw}
+	n.silent.Store(true)
 	if config.Files != nil {
 		state, _ := config.Files.Load(stateFile)
 		config.RaftState = string(state)
@@ -76,7 +94,34 @@ func (nw *network) start(t testing.TB, config Config) *testNode {
 		t.Fatal(err)
 	}
 	t.Cleanup(n.stop)
+	go n.reportVacant()
 	return n
+}
+
+// reportInterval is how often a node of the tests repeats its reports.
+const reportInterval = 20 * time.Millisecond
+
+// reportVacant reports the shards without a primary of which the node has a copy, as copies do that
+// hear no primary. A copy of the tests has no arrays.
+func (n *testNode) reportVacant() {
+	tick := time.NewTicker(reportInterval)
+	defer tick.Stop()
+	for range tick.C {
+		if n.life.ctx.Err() != nil || n.dead.Load() {
+			return
+		}
+		t := n.Topology()
+		if n.silent.Load() || !n.self.in(t) {
+			continue
+		}
+		var all []topology.Report
+		for i, row := range t.Shards {
+			if row.Primary == "" && slices.Contains(row.ISR, n.self.ID) {
+				all = append(all, topology.Report{Shard: topology.ShardID(i), Epoch: row.Epoch})
+			}
+		}
+		n.Report(all)
+	}
 }
 
 // seed returns the address at which others join.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/slowtest"
 )
 
@@ -12,5 +13,6 @@ func TestMain(m *testing.M) {
 	if !raceDetector {
 		slowtest.Parallel(16)
 	}
+	format = topology.LatestFormat
 	os.Exit(m.Run())
 }

@@ -44,7 +44,7 @@ func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload 
 	case MethodReport:
 		return nil, c.reporter.answer(from, payload)
 	case MethodAwaitTopology:
-		return c.answerAwaitTopology(ctx, payload)
+		return answerAwaitTopology(ctx, c.host, payload)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
 }
@@ -60,11 +60,11 @@ func (c *Cluster) AwaitTopology(ctx context.Context, node topology.NodeID, index
 	return err
 }
 
-func (c *Cluster) answerAwaitTopology(ctx context.Context, payload []byte) ([]byte, error) {
+func answerAwaitTopology(ctx context.Context, host Host, payload []byte) ([]byte, error) {
 	if len(payload) != 8 {
 		return nil, fmt.Errorf("an index has 8 bytes, not %d", len(payload))
 	}
 	ctx, cancel := context.WithTimeout(ctx, awaitTopologyTimeout)
 	defer cancel()
-	return nil, c.host.AwaitTopology(ctx, binary.BigEndian.Uint64(payload))
+	return nil, host.AwaitTopology(ctx, binary.BigEndian.Uint64(payload))
 }
