@@ -222,7 +222,9 @@ func (m *Mem) Rename(from, to string) error {
 	}
 	m.change(path.Dir(to), func(n names) {
 		n.files[to] = i
-		delete(n.files, from)
+		if n.files[from] == i { // otherwise a later file of that name is durable already
+			delete(n.files, from)
+		}
 	})
 	return nil
 }
