@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	iofs "io/fs"
+	"slices"
 	"sync"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -221,9 +222,38 @@ func (s *blobStore) unpin(ids []BlobID) {
 	}
 }
 
-// unsynced returns the blobs that a sync of the log must sync first, with records that carry a commit
-// index. A dead blob without a pin is not among them if the commit index covers the record that
-// superseded it; otherwise a start finds the blob's own record to be the newest that counts.
+// replace lets the blobs of an installed copy, whose records give their CRCs, take the place of all
+// others but the staged ones. The copy's snapshot pins them.
+func (s *blobStore) replace(crcs map[BlobID]uint32, installed []BlobID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range installed {
+		b := s.all[id]
+		s.count.staged.Add(-b.bytes)
+		b.pins = 1
+		if b.crc, b.known = crcs[id]; b.known {
+			b.state = live
+		} else { // the copy's writer has staged it for nothing
+			b.state = dead
+			s.live.moveTo(&s.dead, b.bytes)
+		}
+	}
+	s.pendingDelete = s.pendingDelete[:0]
+	for id, b := range s.all {
+		if b.state == staged || slices.Contains(installed, id) {
+			continue
+		}
+		if b.state == live {
+			s.live.moveTo(&s.dead, b.bytes)
+		}
+		b.state, b.until, b.pins = dead, 0, 0
+		s.pendingDelete = append(s.pendingDelete, id)
+	}
+}
+
+// unsynced returns the blobs that a sync of the log must sync first, with which the changes up to
+// commit are known to be committed. Of the dead blobs without a pin these are the ones that a later
+// change has superseded.
 func (s *blobStore) unsynced(commit uint64) (blobs []*blob) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -21,7 +21,7 @@ type keptFiles struct {
 // cleanUp cleans up after a replay and returns what is left.
 func cleanUp(r *replay, f *folder) (keptFiles, error) {
 	c := cleaner{found: r, folder: f}
-	for _, step := range []func() error{c.cleanSegments, c.cleanSnapshots, c.cleanTemps, c.cleanBlobs, c.sync} {
+	for _, step := range []func() error{c.cleanSegments, c.cleanSnapshots, c.finishSwap, c.cleanTemps, c.cleanBlobs, c.sync} {
 		if err := step(); err != nil {
 			return c.kept, err
 		}

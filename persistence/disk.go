@@ -42,7 +42,7 @@ func newDisk(fs vfs.FS, dir string, options Options) *Disk {
 	}
 	d.volume.onError = func(err error) {
 		for _, l := range d.logs {
-			if l.hasUnsynced() {
+			if hasUnsynced(l) {
 				_ = l.stop(err)
 			}
 		}
@@ -256,7 +256,7 @@ func (d *Disk) stopCleanly() error {
 		if err := l.Err(); err != nil {
 			return err
 		}
-		if b := l.finalManifest(cluster); b != nil {
+		if b := finalManifest(l, cluster); b != nil {
 			texts[l.folder.path(manifestName)] = b
 		}
 	}

@@ -19,6 +19,11 @@ type listing struct {
 	snapshots []fileInfo // newest first
 	blobs     map[BlobID]int64
 	temps     []string
+	sizes     map[string]int64 // of temps
+
+	// What the shard's manifest says beside that; set by chooseBase.
+	commit uint64
+	swap   *interruptedSwap // nil for none
 }
 
 // fileInfo is a file and what its name says.
@@ -30,7 +35,7 @@ type fileInfo struct {
 
 // scanDir lists the folder of a shard.
 func scanDir(fs vfs.FS, dir string) (listing, error) {
-	l := listing{blobs: map[BlobID]int64{}}
+	l := listing{blobs: map[BlobID]int64{}, sizes: map[string]int64{}}
 	all, err := fs.List(dir)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return l, nil
@@ -45,7 +50,7 @@ func scanDir(fs vfs.FS, dir string) (listing, error) {
 		} else if epoch, seq, ok := parseSnapshotName(f.Name); ok {
 			l.snapshots = append(l.snapshots, fileInfo{f.Name, f.Size, epoch, seq})
 		} else if strings.HasSuffix(f.Name, tempSuffix) {
-			l.temps = append(l.temps, f.Name)
+			l.temps, l.sizes[f.Name] = append(l.temps, f.Name), f.Size
 		}
 	}
 	slices.SortFunc(l.segments, func(a, b fileInfo) int { return cmp.Compare(a.seq, b.seq) })

@@ -50,8 +50,11 @@ type Log struct {
 	last    recordID // the newest record, or what a snapshot has in its place
 	durable recordID // the newest record that survives a loss of power. Invariant: durable <= last
 	commit  commitIndex
-	running []*Snapshot // that are being written
-	failed  error       // why the log has stopped; nil if it has not
+	vouched uint64       // the commit index in the shard's manifest, if no record says as much; else 0
+	running []*Snapshot  // that are being written
+	readers []*LogReader // that are open
+	changes int          // counts what has removed records other than by a snapshot
+	failed  error        // why the log has stopped; nil if it has not
 }
 
 // commitIndex is what the files of a log say about the commit index of their shard. It never falls:
@@ -291,7 +294,7 @@ func adopt(l *Log, found *replay, kept *keptFiles) {
 	defer l.mu.Unlock()
 	l.last, l.durable, l.manifest = found.reached(), found.end, found.named
 	l.epochs, l.time = found.epochs, found.report.Time
-	l.commit = commitIndex{found.report.Commit, found.report.Commit}
+	l.commit, l.vouched = commitIndex{found.report.Commit, found.report.Commit}, found.listing.commit
 	for _, s := range kept.segments {
 		l.files.push(s)
 	}
@@ -303,8 +306,8 @@ func adopt(l *Log, found *replay, kept *keptFiles) {
 	l.ready.Store(true)
 }
 
-// mark returns what of the log survives a loss of power now.
-func (l *Log) mark() mark {
+// durableMark returns what of the log survives a loss of power now.
+func durableMark(l *Log) mark {
 	if !l.ready.Load() {
 		return mark{}
 	}
@@ -328,7 +331,7 @@ func (l *Log) close() {
 }
 
 // finalManifest returns the shard's manifest with the last seq; nil if the one on disk has it.
-func (l *Log) finalManifest(cluster uuid.UUID) []byte {
+func finalManifest(l *Log, cluster uuid.UUID) []byte {
 	made := l.folder.state().made
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -339,5 +342,6 @@ func (l *Log) finalManifest(cluster uuid.UUID) []byte {
 	if l.files.snapshot != nil {
 		name = l.files.snapshot.name
 	}
-	return encodeShardManifest(cluster, l.shard, name, l.last.seq)
+	m := shardManifest{cluster: cluster, shard: l.shard, snapshot: name, seq: l.last.seq, commit: l.vouched}
+	return m.encode()
 }

@@ -73,16 +73,32 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	return m, nil
 }
 
-// encodeShardManifest encodes the MANIFEST of a shard: its newest snapshot, empty for none, and the
-// seq that its records must reach.
-func encodeShardManifest(cluster uuid.UUID, shard int, snapshot string, seq uint64) []byte {
+// shardManifest is the content of the MANIFEST of a shard.
+type shardManifest struct {
+	cluster  uuid.UUID
+	shard    int
+	snapshot string // the newest one; empty for none
+	seq      uint64 // that the shard's records must reach
+	commit   uint64 // the changes up to it are committed, though no record says so; 0 for none
+	base     bool   // the snapshot is an installed copy, beside which no other file counts
+}
+
+func (m *shardManifest) encode() []byte {
+	snapshot := m.snapshot
 	if snapshot == "" {
 		snapshot = "-"
 	}
-	return encodeLines([]line{
-		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", cluster.String()}, {"shard", strconv.Itoa(shard)},
-		{"snapshot", snapshot}, {"seq", strconv.FormatUint(seq, 10)},
-	})
+	lines := []line{
+		{"ndring", "shard"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"shard", strconv.Itoa(m.shard)},
+		{"snapshot", snapshot}, {"seq", strconv.FormatUint(m.seq, 10)},
+	}
+	if m.commit > 0 {
+		lines = append(lines, line{"commit", strconv.FormatUint(m.commit, 10)})
+	}
+	if m.base {
+		lines = append(lines, line{"base", "yes"})
+	}
+	return encodeLines(lines)
 }
 
 // line is one line of a manifest or of the marks.

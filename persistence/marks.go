@@ -52,7 +52,8 @@ func (m mark) missing(l *listing, reached recordID) string {
 // missing, or that it was put back from an older copy.
 //
 // Invariant: a mark stays true. It is taken after the sync or the snapshot that made its record
-// survive a loss of power, MARKS is replaced as a whole, and no start uses a seq twice. It is
+// survive a loss of power, MARKS is replaced as a whole, no start uses a seq twice, and a mark of a
+// record is lowered before that is truncated. It is
 // written when a log continues in another file, now and then, and at a clean stop.
 type marks struct {
 	fs       vfs.FS
@@ -109,7 +110,7 @@ func (m *marks) next(logs []*Log, all bool) (next []mark, due bool) {
 	next = make([]mark, len(m.written))
 	for i, l := range logs {
 		next[i] = m.written[i]
-		if now := l.mark(); now.file != "" && next[i].before(now.recordID) {
+		if now := durableMark(l); now.file != "" && next[i].before(now.recordID) {
 			due = due || all || next[i].file != now.file
 			next[i] = now
 		}
@@ -136,6 +137,26 @@ func (d *Disk) WriteMarks(all bool) error {
 	next, due := m.next(d.logs, all)
 	if !due {
 		return nil
+	}
+	if err := vfs.WriteFile(d.fs, m.path(), encodeMarks(d.identity.Cluster(), next)); err != nil {
+		return fmt.Errorf("cannot write %s: %w", marksName, err)
+	}
+	m.written = next
+	return nil
+}
+
+// lowerMark takes back a mark of a record that is about to be removed from a log that will end with
+// another one. When it returns, that is durable.
+func (d *Disk) lowerMark(shard int, end recordID) error {
+	m := &d.marks
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !end.before(m.written[shard].recordID) && m.written[shard].seq <= end.seq {
+		return nil
+	}
+	next := slices.Clone(m.written)
+	if next[shard] = durableMark(d.logs[shard]); next[shard].file == "" || end.before(next[shard].recordID) || next[shard].seq > end.seq {
+		next[shard] = mark{}
 	}
 	if err := vfs.WriteFile(d.fs, m.path(), encodeMarks(d.identity.Cluster(), next)); err != nil {
 		return fmt.Errorf("cannot write %s: %w", marksName, err)

@@ -12,6 +12,7 @@ import (
 const (
 	lockName       = "LOCK"
 	manifestName   = "MANIFEST"
+	claimsName     = "MANIFEST-claims.tmp"
 	marksName      = "MARKS"
 	reserveName    = "RESERVE"
 	shardsDir      = "shards"
@@ -30,6 +31,10 @@ func segmentName(seq uint64) string { return fmt.Sprintf("seg-%020d.log", seq) }
 func snapshotName(epoch, seq uint64) string {
 	return fmt.Sprintf("snap-%020d-%020d.snap", epoch, seq)
 }
+
+// baseTempName returns the name that the file of an installed copy has at first. A snapshot of the
+// own copy may have the same name in the end.
+func baseTempName(snapshot string) string { return snapshot + ".base" + tempSuffix }
 
 func blobName(id BlobID) string { return path.Join(blobsDir, id.String()) }
 

@@ -46,7 +46,13 @@ func (s *Snapshot) Commit() error {
 
 // manifest returns the shard's manifest that names the snapshot.
 func (s *Snapshot) manifest() []byte {
-	return encodeShardManifest(s.header.cluster, s.log.shard, s.name, s.header.seq)
+	m := shardManifest{cluster: s.header.cluster, shard: s.log.shard, snapshot: s.name, seq: s.header.seq}
+	s.log.mu.Lock()
+	defer s.log.mu.Unlock()
+	if s.log.vouched > m.seq {
+		m.commit = s.log.vouched
+	}
+	return m.encode()
 }
 
 // syncNames syncs the snapshot's name and those for which the log waits. An error is reported only
@@ -93,13 +99,14 @@ func (s *Snapshot) publish() error {
 		l.last = l.last.later(held)
 	}
 	l.durable = l.durable.later(held)
+	if l.vouched <= held.seq {
+		l.vouched = 0
+	}
 	l.commit.written, l.commit.durable = max(l.commit.written, held.seq), max(l.commit.durable, held.seq)
-	obsolete, commit := l.files.before(held.seq, l.last.seq), l.commit.durable
+	commit := l.commit.durable
 	l.mu.Unlock()
 	err := s.file.Close()
-	for _, seg := range obsolete {
-		s.removeSegment(seg)
-	}
+	removeObsolete(l)
 	l.blobs.removeDead(commit)
 	l.syncing.Unlock()
 	if old != nil {
@@ -112,18 +119,6 @@ func (s *Snapshot) publish() error {
 		s.unpin(old.blobs)
 	}
 	return err
-}
-
-// removeSegment removes an obsolete segment. The caller holds syncing.
-func (s *Snapshot) removeSegment(seg *segment) {
-	l := s.log
-	l.mu.Lock()
-	removed := l.files.remove(seg)
-	l.mu.Unlock()
-	if removed { // otherwise a later segment has its name
-		seg.close()
-		l.folder.retire(seg.name, seg.damaged)
-	}
 }
 
 // CommitAll commits snapshots of different shards, with two syncs for all of them. It returns an

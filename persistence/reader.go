@@ -67,6 +67,7 @@ func (r *Reader) path(name string) string { return path.Join(r.dir, name) }
 // replay reads all files and gives their records to h. After a loss of power it may find out late
 // that a value is missing: then it starts over, and reads the log only up to there.
 func (r *Reader) replay(h Handler) (*replay, error) {
+	r.chooseBase()
 	for limit := uint64(math.MaxUint64); ; h.Reset() {
 		p := newReplay(r, h, limit)
 		before := r.recovered.Load()

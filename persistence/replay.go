@@ -53,19 +53,16 @@ func newReplay(r *Reader, h Handler, limit uint64) *replay {
 
 // run reads everything but the blobs.
 func (r *replay) run() error {
+	r.suffix.covers(r.listing.commit)
 	if err := r.readSnapshot(); err != nil {
 		return err
 	}
+	segments := r.listing.segments
 	var err error
-	if r.lineage, err = r.readLineage(); err != nil {
+	if r.lineage, err = r.readLineage(r.epochs, r.expected-1); err != nil {
 		return err
 	}
-	segments := r.listing.segments
-	for i := range segments {
-		if i+1 < len(segments) && segments[i+1].seq <= r.expected && !r.lineage.falls(i+1) {
-			r.obsolete = i + 1
-		}
-	}
+	r.obsolete = r.lineage.obsolete(r.expected - 1)
 	for i := r.obsolete; i < len(segments) && r.cut == nil; i++ {
 		if err := r.readSegment(i); err != nil {
 			return err

@@ -60,12 +60,14 @@ func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
 		r.tails = append(r.tails, logOffset{i, unitAt})
 		return errEnough
 	case rec.Seq < r.expected: // the snapshot has it
-		r.epochs, r.lineage.epoch = r.epochs.extended(rec.Epoch, rec.Seq), rec.Epoch
+		r.epochs = r.epochs.extended(rec.Epoch, rec.Seq)
+		r.lineage.read(rec)
 		return nil
 	case rec.Seq > r.expected && !r.skipTo(rec.Seq, logOffset{i, unitAt}):
 		return errEnough
 	}
-	r.epochs, r.lineage.epoch = r.epochs.extended(rec.Epoch, rec.Seq), rec.Epoch
+	r.epochs = r.epochs.extended(rec.Epoch, rec.Seq)
+	r.lineage.read(rec)
 	r.expected, r.gap = rec.Seq+1, false
 	r.report.Given, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
 	r.report.Time = max(r.report.Time, rec.Time())

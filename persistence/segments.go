@@ -89,15 +89,23 @@ func (f *recordFiles) before(seq, last uint64) []*segment {
 	return f.segments[:n:n]
 }
 
+// with returns the segment that has a record, if any has; nil if it precedes all segments.
+func (f *recordFiles) with(seq uint64) *segment {
+	for i := len(f.segments) - 1; i >= 0; i-- {
+		if f.segments[i].first <= seq {
+			return f.segments[i]
+		}
+	}
+	return nil
+}
+
 // holding returns the name of the file that has a record; empty for none.
 func (f *recordFiles) holding(seq uint64) (name string) {
 	if f.snapshot != nil {
 		name = f.snapshot.name
 	}
-	for _, s := range f.segments {
-		if s.first <= seq {
-			name = s.name
-		}
+	if s := f.with(seq); s != nil {
+		name = s.name
 	}
 	return name
 }

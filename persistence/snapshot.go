@@ -22,6 +22,7 @@ type Snapshot struct {
 
 	file    vfs.File
 	name    string // that it will have
+	base    bool   // it is an installed copy
 	size    int64
 	seed    uint32
 	buffer  []byte
@@ -104,7 +105,7 @@ func (s *Snapshot) create() error {
 	if err := f.ensure(); err != nil {
 		return err
 	}
-	temp := f.path(s.name + tempSuffix)
+	temp := s.tempPath()
 	if err := vfs.Discard(f.fs, temp); err != nil {
 		return err
 	}
@@ -152,6 +153,14 @@ func (s *Snapshot) pause() error {
 		return nil
 	}
 	return s.Throttle()
+}
+
+// tempPath returns the path of the file until it counts.
+func (s *Snapshot) tempPath() string {
+	if s.base {
+		return s.log.folder.path(baseTempName(s.name))
+	}
+	return s.log.folder.path(s.name + tempSuffix)
 }
 
 // finish writes the footer.
@@ -210,7 +219,7 @@ func (s *Snapshot) end() {
 func (s *Snapshot) rename() error {
 	f := s.log.folder
 	s.renamed = true
-	return f.fs.Rename(f.path(s.name+tempSuffix), f.path(s.name))
+	return f.fs.Rename(s.tempPath(), f.path(s.name))
 }
 
 // Abort gives the snapshot up. All that was there before it stays.
@@ -219,8 +228,8 @@ func (s *Snapshot) Abort() {
 	defer s.end()
 	if s.file != nil {
 		f := l.folder
-		_ = s.file.Close()                               // it is removed
-		_ = vfs.Discard(f.fs, f.path(s.name+tempSuffix)) // or the next snapshot of the name does it
+		_ = s.file.Close()                  // it is removed
+		_ = vfs.Discard(f.fs, s.tempPath()) // or the next snapshot of the name does it
 		l.mu.Lock()
 		replaced := l.files.snapshot != nil && l.files.snapshot.name == s.name
 		l.mu.Unlock()

@@ -72,7 +72,7 @@ func (b *syncBatch) finish(l *Log) {
 }
 
 // hasUnsynced reports whether anything of the log may be missing after a loss of power.
-func (l *Log) hasUnsynced() bool {
+func hasUnsynced(l *Log) bool {
 	if !l.ready.Load() {
 		return false
 	}
