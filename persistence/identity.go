@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/ndring/ndring/internal/uuid"
@@ -19,10 +20,11 @@ type Identity struct {
 	dir string
 	log *slog.Logger
 
-	fresh    bool   // this start wrote the folder's first manifest
-	was      uint64 // incarnation of the start before this one
-	sameLock bool   // the machine and the lock file are those of the last start
-	bootID   string // of the machine now
+	fresh    bool     // this start wrote the folder's first manifest
+	was      uint64   // incarnation of the start before this one
+	starts   []uint64 // see Starts
+	sameLock bool     // the machine and the lock file are those of the last start
+	bootID   string   // of the machine now
 
 	mu      sync.Mutex   // guards writing the manifest, and all below
 	m       nodeManifest // Invariant: once hasData is set, m.cluster never changes
@@ -40,6 +42,12 @@ func (i *Identity) Incarnation() uint64 {
 // Was returns the number of the start before this one; 0 for none.
 func (i *Identity) Was() uint64 { return i.was }
 
+// Starts returns the incarnations of the starts before this one, the oldest first, from the last one
+// on of which the folder's node has learned that the cluster had noticed it. A cluster that noticed
+// none of them later than all others knows a start of another folder: this one is older, or a copy.
+// At most 16 are known: the first, and the newest.
+func (i *Identity) Starts() []uint64 { return slices.Clone(i.starts) }
+
 // SameLock reports whether this machine has not rebooted since the last start, and that start
 // locked the same file. Then the process of that start has ended, since this one has its lock, and
 // no copy of the folder has run since.
@@ -50,26 +58,42 @@ func (i *Identity) SameLock() bool { return i.sameLock }
 func (i *Identity) Unclean() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.m.unclean
+	return i.m.unclean != noDoubt
 }
 
-// ClearUnclean records that the cluster knows which copies are unclean: the node has learned that
-// its join was decided. When it returns, that is durable.
-func (i *Identity) ClearUnclean() error { return i.setUnclean(false) }
+// Damaged reports whether the folder is unclean for more than a loss of power: the copies may lack
+// even what was synced.
+func (i *Identity) Damaged() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.m.unclean == anyDoubt
+}
+
+// ClearUnclean records that the cluster has noticed this start, and knows which copies are unclean:
+// the node has learned that its join was decided. When it returns, that is durable.
+func (i *Identity) ClearUnclean() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.m.unclean == noDoubt && len(i.m.starts) == 0 {
+		return nil
+	}
+	return i.change(func(m *nodeManifest) { m.unclean, m.starts = noDoubt, nil })
+}
 
 // SetUnclean records that the copies of the folder may lack what they acknowledged, because someone
 // has changed or restored its files. The folder's node must not run. When it returns, that is
 // durable.
-func (i *Identity) SetUnclean() error { return i.setUnclean(true) }
-
-func (i *Identity) setUnclean(unclean bool) error {
+func (i *Identity) SetUnclean() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.m.unclean == unclean {
+	if i.m.unclean == anyDoubt {
 		return nil
 	}
-	return i.change(func(m *nodeManifest) { m.unclean = unclean })
+	return i.change(func(m *nodeManifest) { m.unclean = anyDoubt })
 }
+
+// maxStarts is how many earlier starts a folder remembers.
+const maxStarts = 16
 
 // begin makes the manifest that was found that of this start, which has locked a file. The caller
 // writes it.
@@ -83,9 +107,19 @@ func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
 	i.was = found.incarnation
 	i.sameLock = !rebooted && found.lock == lock.String()
 	i.m = found
-	if !i.fresh && (rebooted && !found.clean || moved || o.NoLog) {
-		i.m.unclean = true
+	if !i.fresh {
+		i.m.starts = append(slices.Clone(found.starts), found.incarnation)
+		if n := len(i.m.starts); n > maxStarts {
+			i.m.starts = slices.Delete(i.m.starts, 1, 1+n-maxStarts)
+		}
+		switch {
+		case moved || o.NoLog:
+			i.m.unclean = anyDoubt
+		case rebooted && !found.clean && found.unclean != anyDoubt:
+			i.m.unclean = powerDoubt
+		}
 	}
+	i.starts = i.m.starts
 	if i.bootID = o.BootID; i.fresh || found.clean {
 		i.m.bootID = o.BootID
 	} // otherwise recordRecovery does it, if the machine has rebooted
@@ -152,7 +186,7 @@ func (i *Identity) RenewStore() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.change(func(m *nodeManifest) {
-		m.store, m.raft, m.unclean = uuid.New(), uuid.UUID{}, true
+		m.store, m.raft, m.unclean = uuid.New(), uuid.UUID{}, anyDoubt
 	})
 }
 

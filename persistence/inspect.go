@@ -33,7 +33,7 @@ func Inspect(fs vfs.FS, dir, bootID string) (*Disk, error) {
 // not tell the number of shards. With the present boot id, the next start reads everything that is
 // whole. Nothing tells what is missing, so the copies are unclean.
 func RebuildManifest(fs vfs.FS, dir string, shards int, bootID string) error {
-	m := nodeManifest{shards: shards, bootID: bootID, unclean: true}
+	m := nodeManifest{shards: shards, bootID: bootID, unclean: anyDoubt}
 	known := false
 	err := eachHeader(fs, dir, func(h *fileHeader) error {
 		switch {

@@ -20,9 +20,10 @@ type nodeManifest struct {
 	shards         int
 	incarnation    uint64
 	bootID         string
-	clean          bool   // the last stop synced every log
-	lock           string // which file was locked, as vfs.FileID says it; empty in a manifest of an earlier program
-	unclean        bool   // the copies may lack what they acknowledged, and the cluster may not know it yet
+	clean          bool     // the last stop synced every log
+	lock           string   // which file was locked, as vfs.FileID says it; empty in a manifest of an earlier program
+	unclean        doubt    // whether the copies may lack what they acknowledged, if the cluster may not know it yet
+	starts         []uint64 // incarnations of earlier starts, the oldest first: the last one that the cluster is known to have noticed, and those since then
 }
 
 // incarnationLine holds the incarnation. The format calls it epoch: when a node was alone, its shards
@@ -34,7 +35,10 @@ func (m *nodeManifest) write(fs vfs.FS, dir string) error {
 		{"ndring", "node"}, {"format", strconv.Itoa(formatVersion)}, {"cluster", m.cluster.String()}, {"store", m.store.String()},
 		{"shards", strconv.Itoa(m.shards)}, {incarnationLine, strconv.FormatUint(m.incarnation, 10)},
 		{"boot", strings.Join(strings.Fields(m.bootID), "")}, {"clean", yesNo(m.clean)},
-		{"unclean", yesNo(m.unclean)},
+		{"unclean", m.unclean.String()},
+	}
+	if len(m.starts) > 0 {
+		lines = append(lines, line{"starts", strings.Trim(fmt.Sprint(m.starts), "[]")})
 	}
 	if m.lock != "" {
 		lines = append(lines, line{"lock", m.lock})
@@ -43,6 +47,29 @@ func (m *nodeManifest) write(fs vfs.FS, dir string) error {
 		lines = append(lines, line{"raft", m.raft.String()})
 	}
 	return vfs.WriteFile(fs, path.Join(dir, manifestName), encodeLines(lines))
+}
+
+// doubt says why copies may lack what they acknowledged, in the words of the manifest.
+type doubt string
+
+const (
+	noDoubt    doubt = ""
+	powerDoubt doubt = "power" // what was not synced may be missing, and nothing else
+	anyDoubt   doubt = "yes"   // the files may be of any age
+)
+
+func (d doubt) String() string {
+	if d == noDoubt {
+		return "no"
+	}
+	return string(d)
+}
+
+func parseDoubt(text string) doubt {
+	if d := doubt(text); d == powerDoubt || d == anyDoubt {
+		return d
+	}
+	return noDoubt
 }
 
 func yesNo(b bool) string {
@@ -57,7 +84,7 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	var errCluster, errStore, errRaft, errShards, errIncarnation error
+	var errCluster, errStore, errRaft, errShards, errIncarnation, errStarts error
 	m.cluster, errCluster = uuid.Parse(lines["cluster"])
 	m.store, errStore = uuid.Parse(lines["store"])
 	if raft, ok := lines["raft"]; ok {
@@ -66,8 +93,12 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	m.shards, errShards = strconv.Atoi(lines["shards"])
 	m.incarnation, errIncarnation = strconv.ParseUint(lines[incarnationLine], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
-	m.lock, m.unclean = lines["lock"], lines["unclean"] == "yes"
-	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation); err != nil {
+	m.lock, m.unclean = lines["lock"], parseDoubt(lines["unclean"])
+	for _, text := range strings.Fields(lines["starts"]) {
+		start, err := strconv.ParseUint(text, 10, 64)
+		m.starts, errStarts = append(m.starts, start), errors.Join(errStarts, err)
+	}
+	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation, errStarts); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	return m, nil

@@ -2,7 +2,9 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -40,22 +42,23 @@ func TestWhichStartsAreUnclean(t *testing.T) {
 		boot                     string
 		device                   uint64
 		noLog, unclean, sameLock bool
+		damaged                  bool
 	}{
 		"a clean stop":                          {clean: true, boot: "a", sameLock: true},
 		"a kill":                                {boot: "a", sameLock: true},
 		"a clean stop, then a boot":             {clean: true, boot: "b"},
 		"a loss of power":                       {boot: "b", unclean: true},
-		"a copied folder":                       {clean: true, boot: "a", device: 9, unclean: true},
-		"a copied folder, on another machine":   {clean: true, boot: "b", device: 9, unclean: true},
-		"a folder without a log":                {clean: true, boot: "a", noLog: true, unclean: true, sameLock: true},
-		"a folder without a log, after a crash": {boot: "b", noLog: true, unclean: true},
+		"a copied folder":                       {clean: true, boot: "a", device: 9, unclean: true, damaged: true},
+		"a copied folder, on another machine":   {clean: true, boot: "b", device: 9, unclean: true, damaged: true},
+		"a folder without a log":                {clean: true, boot: "a", noLog: true, damaged: true, unclean: true, sameLock: true},
+		"a folder without a log, after a crash": {boot: "b", noLog: true, damaged: true, unclean: true},
 	} {
 		mem := usedOnce(t, tc.clean)
 		mem.SetDevice(tc.device)
 		o := fixedOptions()
 		o.BootID, o.NoLog = tc.boot, tc.noLog
 		d := open(t, mem, o)
-		if got := d.Identity(); got.Unclean() != tc.unclean || got.SameLock() != tc.sameLock || got.Was() != 7 || got.Incarnation() != 8 {
+		if got := d.Identity(); got.Unclean() != tc.unclean || got.Damaged() != tc.damaged || got.SameLock() != tc.sameLock || got.Was() != 7 || got.Incarnation() != 8 {
 			t.Errorf("%s: unclean %v, same lock %v, was %d, incarnation %d", name, got.Unclean(), got.SameLock(), got.Was(), got.Incarnation())
 		}
 	}
@@ -68,7 +71,7 @@ func TestUncleanSurvivesRestarts(t *testing.T) {
 	mem = mem.Crash(rand.New(rand.NewPCG(1, 2)))
 	for _, clean := range []bool{false, true, false} {
 		d := startAs(t, mem, "b")
-		if !d.Identity().Unclean() {
+		if !d.Identity().Unclean() || d.Identity().Damaged() {
 			t.Fatal("a restart has forgotten that the copies are unclean")
 		}
 		if err := d.Close(clean); err != nil {
@@ -110,7 +113,7 @@ func TestSetUnclean(t *testing.T) {
 	if err := errors.Join(d.Identity().SetUnclean(), d.Close(false)); err != nil {
 		t.Fatal(err)
 	}
-	if d := startAs(t, mem.Crash(rand.New(rand.NewPCG(5, 6))), "a"); !d.Identity().Unclean() {
+	if d := startAs(t, mem.Crash(rand.New(rand.NewPCG(5, 6))), "a"); !d.Identity().Unclean() || !d.Identity().Damaged() {
 		t.Error("the mark is lost")
 	}
 }
@@ -131,8 +134,8 @@ func TestRepairedFoldersAreUnclean(t *testing.T) {
 		if err := repair(mem); err != nil {
 			t.Fatal(err)
 		}
-		if d := startAs(t, mem, "a"); !d.Identity().Unclean() {
-			t.Errorf("%s: clean", name)
+		if d := startAs(t, mem, "a"); !d.Identity().Damaged() {
+			t.Errorf("%s: not damaged", name)
 		}
 	}
 }
@@ -154,4 +157,54 @@ func TestManifestWithoutLock(t *testing.T) {
 	if d = startAs(t, mem, "boot"); !d.Identity().SameLock() || d.Identity().Unclean() {
 		t.Errorf("at the next start: same lock %v, unclean %v", d.Identity().SameLock(), d.Identity().Unclean())
 	}
+}
+
+// A loss of power after someone has changed the files does not make the change forgotten.
+func TestDamageOutlivesALossOfPower(t *testing.T) {
+	mem := usedOnce(t, true)
+	mem.SetDevice(9)
+	if err := startAs(t, mem, "a").Close(false); err != nil {
+		t.Fatal(err)
+	}
+	if d := startAs(t, mem.Crash(rand.New(rand.NewPCG(7, 8))), "b"); !d.Identity().Damaged() {
+		t.Error("forgotten")
+	}
+}
+
+// A folder remembers its starts from the last one on that the cluster is known to have noticed, over
+// kills and losses of power. Of more than 16 it forgets those after the first.
+func TestStarts(t *testing.T) {
+	mem := vfs.NewMem()
+	boot := 0
+	want := func(starts ...uint64) *Identity {
+		t.Helper()
+		boot++
+		d := startAs(t, mem, fmt.Sprint(boot))
+		if got := d.Identity().Starts(); !slices.Equal(got, starts) {
+			t.Fatalf("start %d follows the starts %v, want %v", d.Identity().Incarnation(), got, starts)
+		}
+		if err := d.Close(boot%2 == 0); err != nil {
+			t.Fatal(err)
+		}
+		mem = mem.Crash(rand.New(rand.NewPCG(uint64(boot), 1)))
+		return d.Identity()
+	}
+	want() // 7
+	want(7)
+	want(7, 8)
+	noticed := startAs(t, mem, "noticed") // 10
+	if err := errors.Join(noticed.Identity().ClearUnclean(), noticed.Close(false)); err != nil {
+		t.Fatal(err)
+	}
+	if got := noticed.Identity().Starts(); !slices.Equal(got, []uint64{7, 8, 9}) {
+		t.Errorf("the starts before this one are %v", got)
+	}
+	want(10)
+	all := []uint64{10, 11}
+	for range 14 {
+		want(all...)
+		all = append(all, all[len(all)-1]+1)
+	}
+	want(all...) // 16 of them
+	want(append([]uint64{10}, append(all[2:], 26)...)...)
 }
