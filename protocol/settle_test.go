@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol/resp"
@@ -156,4 +157,48 @@ func TestALongPipelineSettlesInParts(t *testing.T) {
 		c.matches(`^:[01]$`)
 		c.matches(`^:1$`)
 	}
+}
+
+// startWithAClosedShard is startAlways with the keys k and another one, whose shard is closed for now.
+func startWithAClosedShard(t *testing.T) (s *testServer, c *client, failSync func(), far string, closed *shard.Role) {
+	t.Helper()
+	far = otherShardKey("k")
+	s, c, failSync = startAlways(t, "k", far)
+	s.gateWait.Store(int64(time.Minute))
+	closed = s.store.Shard(int(topology.ShardOf(topology.Slot([]byte(far)), 256))).Role()
+	closed.CloseIfEmpty(7) // not empty
+	if c.want(":1", "DEL", far); !closed.CloseIfEmpty(7) {
+		t.Fatal("the shard is still open")
+	}
+	return s, c, failSync, far, closed
+}
+
+// A command to which the client gets no reply makes the connection send earlier replies, one of them wrong.
+func TestRepliesSettleBeforeTheyAreSetAside(t *testing.T) {
+	t.Parallel()
+	s, c, failSync, far, closed := startWithAClosedShard(t)
+	failSync()
+	c.send(encode("PING") + encode("NP.SET", "k", bytesNPY(8, "b")) + encode("CLIENT", "REPLY", "SKIP") + encode("EXISTS", far) + encode("ECHO", "end"))
+	s.waiting(t)
+	closed.Reopen()
+	c.matches(`^\+PONG$`)
+	c.matches(uncertain)
+	c.matches(`^"end"$`)
+}
+
+// EXEC makes the connection send earlier replies, one of them wrong, before it writes its own, which turns
+// out wrong too.
+func TestExecSettlesEarlierRepliesFirst(t *testing.T) {
+	t.Parallel()
+	s, c, failSync, far, closed := startWithAClosedShard(t)
+	failSync()
+	first := encode("MULTI") + encode("NP.SET", "k", bytesNPY(large, "b")) + encode("NP.GET", "k") + encode("EXEC") // its reply is longer than an error
+	c.send(first + encode("MULTI") + encode("NP.SET", far, bytesNPY(8, "b")) + encode("EXEC") + encode("ECHO", "end"))
+	s.waiting(t)
+	failSync()
+	closed.Reopen()
+	for _, pattern := range []string{`^\+OK$`, `^\+QUEUED$`, `^\+QUEUED$`, uncertain, `^\+OK$`, `^\+QUEUED$`, uncertain} {
+		c.matches(pattern)
+	}
+	c.matches(`^"end"$`)
 }
