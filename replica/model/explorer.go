@@ -12,6 +12,7 @@ import (
 type bounds struct {
 	isr, epochs                             int // isr: members of the ISR at the beginning
 	writes, kills, powers, wipes, handovers int
+	backups                                 int // folders that are put back to an earlier state
 }
 
 // explorer looks for a violation and counts what it has seen.

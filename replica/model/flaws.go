@@ -19,6 +19,7 @@ type flaws struct {
 	memberInc     bool // Promote ignores the incarnation in a report; shows only together with joinQuiet
 	noUnclean     bool // "unclean" stands in reports, not in the topology
 	forgetUnclean bool // a second restart in the same boot takes the log for complete
+	lastStartOnly bool // NodeJoin says which start of the folder was the last, not which starts raft may not know of
 	replayAll     bool // recovery applies the whole log, not only what is known to be committed
 	leaseISROnly  bool // R6: a proposed member counts for writes, but not yet for the lease
 	ackAnyInc     bool // R4: an acknowledgement of an earlier process of a member counts
@@ -46,7 +47,7 @@ func (f *flaws) switches() map[string]*bool {
 	return map[string]*bool{
 		"nodeLease": &f.nodeLease, "reportAtStart": &f.reportAtStart, "silenceEpoch": &f.silenceEpoch, "commitUncut": &f.commitUncut,
 		"joinQuiet": &f.joinQuiet, "memberInc": &f.memberInc, "noUnclean": &f.noUnclean, "forgetUnclean": &f.forgetUnclean,
-		"replayAll": &f.replayAll, "leaseISROnly": &f.leaseISROnly, "ackAnyInc": &f.ackAnyInc, "expandEarly": &f.expandEarly,
+		"replayAll": &f.replayAll, "lastStartOnly": &f.lastStartOnly, "leaseISROnly": &f.leaseISROnly, "ackAnyInc": &f.ackAnyInc, "expandEarly": &f.expandEarly,
 		"noEpochCheck": &f.noEpochCheck, "noLease": &f.noLease, "ackEarly": &f.ackEarly, "ackMajority": &f.ackMajority,
 		"promoteAny": &f.promoteAny, "commitISROnly": &f.commitISROnly, "shrinkEarly": &f.shrinkEarly, "applyEarly": &f.applyEarly,
 		"openEarly": &f.openEarly, "noTruncate": &f.noTruncate, "transferOpen": &f.transferOpen, "joinKeepsPrimary": &f.joinKeepsPrimary,

@@ -21,6 +21,7 @@ func main() {
 	flag.IntVar(&b.powers, "powers", 0, "losses of power: any part of the log's end is gone")
 	flag.IntVar(&b.wipes, "wipes", 0, "losses of a disk")
 	flag.IntVar(&b.handovers, "handovers", 0, "transfers and resignations")
+	flag.IntVar(&b.backups, "backups", 0, "folders that are put back to an earlier state")
 	limit := flag.Int("limit", 40_000_000, "states after which the search stops")
 	walks := flag.Int("walks", 0, fmt.Sprintf("take so many random walks of %d steps instead", walkLength))
 	seed := flag.Uint64("seed", 1, "seed of the walks")
@@ -45,8 +46,8 @@ func main() {
 	for i, step := range e.schedule {
 		fmt.Printf("%3d  %s\n", i+1, step)
 	}
-	fmt.Printf("without [%s] isr %d epochs %d writes %d kills %d powers %d wipes %d handovers %d: %s, %.0f s\n",
-		*without, b.isr, b.epochs, b.writes, b.kills, b.powers, b.wipes, b.handovers, e.summary(), time.Since(began).Seconds())
+	fmt.Printf("without [%s] isr %d epochs %d writes %d kills %d powers %d wipes %d handovers %d backups %d: %s, %.0f s\n",
+		*without, b.isr, b.epochs, b.writes, b.kills, b.powers, b.wipes, b.handovers, b.backups, e.summary(), time.Since(began).Seconds())
 	if e.found != nil {
 		os.Exit(1)
 	}
@@ -59,10 +60,13 @@ func (b bounds) check() error {
 	if b.epochs < 1 || b.epochs >= maxEpochs {
 		return fmt.Errorf("-epochs must be between 1 and %d, not %d", maxEpochs-1, b.epochs)
 	}
-	for _, n := range []int{b.writes, b.kills, b.powers, b.wipes, b.handovers} {
+	for _, n := range []int{b.writes, b.kills, b.powers, b.wipes, b.handovers, b.backups} {
 		if n < 0 || n > 15 {
 			return fmt.Errorf("the number of writes and faults must be between 0 and 15, not %d", n)
 		}
+	}
+	if n := b.kills + b.powers + b.wipes + b.backups; n > maxRestarts {
+		return fmt.Errorf("there may be at most %d restarts, not %d", maxRestarts, n)
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func (s *state) crash(i int, left, lost uint8, known bool, f *flaws) {
 		n.lost = keptAll
 	}
 	n.lost = max(n.lost, lost)
+	n.starts |= 1 << n.incarnation
 	n.incarnation++
 	n.stepDown()
 	n.truncated, n.sealed, n.fresh = 0, 0, true

@@ -27,6 +27,7 @@ var flawRuns = []run{
 	{"memberInc,joinQuiet", bounds{isr: 3, epochs: 2, writes: 1, kills: 1}, staleRead, 11, true},
 	{"noUnclean", bounds{isr: 2, epochs: 3, writes: 1, powers: 1}, lostCommit, 9, false},
 	{"forgetUnclean", bounds{isr: 2, epochs: 3, writes: 1, kills: 1, powers: 1}, lostCommit, 10, true},
+	{"lastStartOnly", bounds{isr: 2, epochs: 3, writes: 1, kills: 1, backups: 1}, lostCommit, 10, true},
 	{"replayAll", bounds{isr: 2, epochs: 3, writes: 1, kills: 1}, uncommit, 8, false},
 	{"leaseISROnly", bounds{isr: 2, epochs: 3, writes: 1}, staleRead, 13, false},
 	{"ackAnyInc", bounds{isr: 2, epochs: 4, writes: 1, powers: 1}, lostCommit, 14, true},
@@ -54,6 +55,7 @@ var ruleRuns = []run{
 	{bounds: bounds{isr: 2, epochs: 3, writes: 1}, slow: true},
 	{bounds: bounds{isr: 2, epochs: 3, writes: 1, kills: 1}, slow: true},
 	{bounds: bounds{isr: 2, epochs: 3, writes: 1, handovers: 1}, slow: true},
+	{bounds: bounds{isr: 2, epochs: 3, writes: 1, backups: 1}, slow: true},
 	{bounds: bounds{isr: 3, epochs: 3, writes: 1}, slow: true},
 	{bounds: bounds{isr: 1, epochs: 3, writes: 1}, slow: true},
 	// The order of the log does not need the no-op of a primary that started alone: it knows that
@@ -123,7 +125,7 @@ func TestWalksTakeEveryStep(t *testing.T) {
 	t.Logf("seed %d", seed)
 	taken := map[string]bool{}
 	for isr := 1; isr <= nodes; isr++ {
-		e := explorer{bounds: bounds{isr: isr, epochs: 6, writes: 4, kills: 2, powers: 1, wipes: 1, handovers: 2}}
+		e := explorer{bounds: bounds{isr: isr, epochs: 6, writes: 4, kills: 2, powers: 1, wipes: 1, handovers: 2, backups: 1}}
 		e.taken = taken
 		e.walk(1000, rand.New(rand.NewPCG(seed, uint64(isr))))
 		if e.found != nil {
@@ -136,7 +138,7 @@ func TestWalksTakeEveryStep(t *testing.T) {
 		"%d has waited longer than any lease that it granted", "%d reports the primary of epoch %d", "promoted: %d, ISR %03b",
 		"%d looks up a value that is out of date", "%d proposes to shrink the ISR by %d", "%d proposes to expand the ISR by %d",
 		"%d proposes to hand over to %d", "%d proposes to resign, %d", "what %d proposed (%d, node %d) is decided", "the new start of %d is decided (lost: %d)",
-		"%d is killed and started", "%d is killed and started, and knows of no commit", "%d loses power, keeps %d entries", "%d loses its disk",
+		"%d is killed and started", "%d is killed and started, and knows of no commit", "%d loses power, keeps %d entries", "%d loses its disk", "the folder of %d is put back to %d entries",
 	} {
 		if !taken[what] {
 			t.Errorf("no walk took the step %q", what)
@@ -148,7 +150,7 @@ func TestParametersAreChecked(t *testing.T) {
 	if _, err := parseFlaws("noLease,noSuchRule"); err == nil || !strings.Contains(err.Error(), `"noSuchRule"`) {
 		t.Errorf("an unknown flaw: %v", err)
 	}
-	for _, b := range []bounds{{isr: 0, epochs: 2}, {isr: 4, epochs: 2}, {isr: 2, epochs: 0}, {isr: 2, epochs: maxEpochs}, {isr: 2, epochs: 2, writes: 16}, {isr: 2, epochs: 2, kills: -1}} {
+	for _, b := range []bounds{{isr: 0, epochs: 2}, {isr: 4, epochs: 2}, {isr: 2, epochs: 0}, {isr: 2, epochs: maxEpochs}, {isr: 2, epochs: 2, writes: 16}, {isr: 2, epochs: 2, kills: -1}, {isr: 2, epochs: 2, kills: 4, powers: 3}} {
 		if b.check() == nil {
 			t.Errorf("%+v is accepted", b)
 		}

@@ -76,7 +76,7 @@ func (s *state) learn(i int, to uint8, f *flaws) {
 	n.view = to
 	r := s.row(i)
 	if s.joined(i) {
-		n.lost = keptAll
+		n.lost, n.starts = keptAll, 0
 	}
 	mine := int(r.primary) == i && s.joined(i)
 	if n.acts != 0 && (!mine || r.leaderEpoch != n.leader) {

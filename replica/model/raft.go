@@ -65,12 +65,16 @@ func join(s *state, i int, f *flaws) bool {
 	if r.incarnations[i] == n.incarnation {
 		return false
 	}
-	r.incarnations[i] = n.incarnation
 	raise := !f.joinQuiet // every node is a member or a learner here
 	if int(r.primary) == i && !f.joinKeepsPrimary {
 		r.primary, raise = -1, true
 	}
-	switch n.lost {
+	lost := n.lost
+	if lost == keptAll && n.older(r.incarnations[i], f) {
+		lost = lostTail
+	}
+	r.incarnations[i] = n.incarnation
+	switch lost {
 	case lostTail:
 		if has(r.isr, i) && !f.noUnclean {
 			r.unclean |= 1 << i
@@ -84,6 +88,15 @@ func join(s *state, i int, f *flaws) bool {
 	}
 	s.lossy = r.isr&^r.unclean == 0
 	return s.push(r)
+}
+
+// older says whether the folder of a node has forgotten the start that the topology knows: it was put
+// back to an earlier state.
+func (n *node) older(known uint8, f *flaws) bool {
+	if f.lastStartOnly {
+		return n.starts>>known == 0
+	}
+	return !has(n.starts, int(known))
 }
 
 // checkProposals finds a proposal that raft refuses for ever in its own epoch: its shard could

@@ -21,6 +21,8 @@ const (
 	maxLog    = 6
 	maxEpochs = 7 // epochs 1..maxEpochs-1; 0 means none
 	maxRows   = 7 // rows that some node has not learned yet
+
+	maxRestarts = 6 // incarnations are 1 to 7, so that a byte holds a set of them
 )
 
 // entry is a record of a log: epoch<<4 | number of the write. Number 0 is a no-op.
@@ -45,6 +47,7 @@ type node struct {
 	log               [maxLog]entry
 	commit            uint8 // it has applied, and shows, so many of them
 	lost              uint8 // what its NodeJoin says: keptAll, lostTail (unclean), lostAll (another store)
+	starts            uint8 // set of earlier incarnations in its folder since the last whose NodeJoin it learned, that one included
 
 	truncated uint8 // epoch in which it has truncated its log to what it shares with the primary's
 	sealed    uint8 // epoch that it has reported: it accepts and acknowledges nothing of it
@@ -90,6 +93,7 @@ type state struct {
 	powers    uint8
 	wipes     uint8
 	handovers uint8
+	backups   uint8
 	lossy     bool // only an unclean promotion can follow: the run ends here
 }
 
@@ -187,7 +191,8 @@ func (s *state) dropRows() {
 // start is the state at the beginning of a run: node 0 is the primary, the first members nodes are
 // in the ISR, the others are learners.
 func start(b bounds) state {
-	s := state{nrows: 1, writes: uint8(b.writes), kills: uint8(b.kills), powers: uint8(b.powers), wipes: uint8(b.wipes), handovers: uint8(b.handovers)}
+	s := state{nrows: 1, writes: uint8(b.writes), kills: uint8(b.kills), powers: uint8(b.powers), wipes: uint8(b.wipes), handovers: uint8(b.handovers),
+		backups: uint8(b.backups)}
 	s.rows[0] = row{epoch: 1, leaderEpoch: 1, isr: 1<<b.isr - 1, incarnations: [nodes]uint8{1, 1, 1}}
 	for i := range s.nodes {
 		s.nodes[i].incarnation = 1

@@ -86,6 +86,14 @@ func (c choices) faults() {
 	for left := uint8(0); s.powers > 0 && left <= end; left++ {
 		try(func(s *state) bool { s.powers--; s.crash(i, left, lostTail, true, f); return true }, "%d loses power, keeps %d entries", uint8(i), left)
 	}
+	for left := uint8(0); s.backups > 0 && left < end; left++ {
+		try(func(s *state) bool {
+			s.backups--
+			s.crash(i, left, keptAll, true, f)
+			s.nodes[i].starts = 0
+			return true
+		}, "the folder of %d is put back to %d entries", uint8(i), left)
+	}
 	if s.wipes > 0 {
 		try(func(s *state) bool { s.wipes--; s.crash(i, 0, lostAll, true, f); return true }, "%d loses its disk", uint8(i))
 	}
