@@ -6,6 +6,8 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
+// contents is what a copy of a shard has: what is visible, and over it what is appended and not committed. A change
+// becomes visible only when it is committed, on a primary as on any other copy, so no copy ever takes back what a
 // reader saw.
 type contents struct {
 	process *process
@@ -30,6 +32,7 @@ func (c *contents) hold(ch *change, epoch, batch uint64) {
 	ch.entry = nil
 }
 
+// apply makes a committed change visible, takes over its entry and remembers the outcome of its request. No
 // other function changes what readers see, on a primary, on another copy, or in a recovery. The caller holds
 // index.mu.
 func (c *contents) apply(ch *change, epoch uint64) {
@@ -62,6 +65,7 @@ func (c *contents) truncate(after uint64) {
 	}
 }
 
+// find returns the entry that a key has once all that is appended is committed, nil for none. Seq is that of the
 // uncommitted change on which this rests; 0 if it rests on the index.
 func (c *contents) find(key []byte) (e *Entry, seq uint64) {
 	if e, seq, found := c.suffix.find(key); found {
@@ -100,4 +104,18 @@ func (c *contents) idle() bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.index.table.count == 0 && c.suffix.empty()
+}
+
+// cut drops the suffix behind a seq.
+func (c *contents) cut(after uint64) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.truncate(after)
+}
+
+// clear empties a copy that has no record.
+func (c *contents) clear() {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.apply(&change{kind: persistence.Flush, reason: persistence.Stale}, 0)
 }

@@ -1,6 +1,10 @@
 package shard
 
-import "github.com/ndring/ndring/persistence"
+import (
+	"errors"
+
+	"github.com/ndring/ndring/persistence"
+)
 
 // RemoveExpired frees up to limit expired entries and reports whether more are left. It logs their
 // removal, so they stay gone even if the clock is set back. They go when their removal is committed.
@@ -26,7 +30,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 		return false
 	}
 	if _, err := w.commit(gone, now); err != nil {
-		if !s.Alone() {
+		if !s.Alone() || errors.Is(err, ErrNoReplicas) {
 			return false
 		}
 		// Free the memory all the same. The log has every entry with its deadline, and the next

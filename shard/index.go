@@ -68,13 +68,19 @@ func (x *index) forget(key []byte) {
 // clear removes all entries and their blobs, by the change seq.
 func (x *index) clear(seq uint64) {
 	x.table.each(func(e *Entry) bool {
-		x.addStats(e, -1)
 		x.supersedeBlob(e, seq)
-		e.Release()
 		return true
 	})
-	x.table.release()
-	x.deadlines = nil
+	x.forgetAll()
+}
+
+// forgetAll removes all entries from memory alone.
+func (x *index) forgetAll() {
+	x.table.each(func(e *Entry) bool {
+		x.addStats(e, -1)
+		return true
+	})
+	x.release()
 	x.syncCounts()
 }
 

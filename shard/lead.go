@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"fmt"
+
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
 )
@@ -27,22 +29,31 @@ func (w *writer) lead(row replica.Config) error {
 }
 
 // follow takes the copy to a row of which this process is not the primary. The gate is closed.
-func (w *writer) follow(row replica.Config) error {
+func (w *writer) follow(row replica.Config) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	e := w.copy.configure(row)
+	w.copy.configure(row)
 	w.send, w.noOps.asked = nil, false
-	if e.Truncate != nil {
-		return w.truncate(*e.Truncate)
-	}
-	return nil
 }
 
-// truncate removes the records behind a seq from the log and from the suffix: the primary has others in their place, or none. They
-// are not committed, so nobody has seen them.
+// truncate carries out what the primary has told this member: the two logs share what is up to a seq. What is behind it
+// goes from the log and from the suffix. It is not committed, so nobody has seen it; the requests of these changes never
+// happened.
 func (w *writer) truncate(after uint64) error {
-	w.copy.truncate(after)
-	w.seq = min(w.seq, after)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	end, any := w.copy.truncated(after)
+	if !any {
+		return nil
+	}
+	if w.logged {
+		if err := w.log.Truncate(persistence.Point(end)); err != nil {
+			w.copy.damaged()
+			return fmt.Errorf("shard %d: %w", w.shard, err)
+		}
+	}
+	w.copy.cut(after)
+	w.seq, w.last = after, end
 	return nil
 }
 
@@ -61,19 +72,23 @@ func (w *writer) clearStale() error {
 	return err
 }
 
-// startOver empties a copy that this node does not serve. It keeps its epoch.
+// startOver empties a copy that this node does not serve, as if it had been installed empty: a record of its own would have
+// the seq of one that the primary writes. The copy keeps its epoch.
 func (w *writer) startOver() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.copy.nothing() {
 		return nil
 	}
-	flush := []change{{kind: persistence.Flush, reason: persistence.Stale}}
-	if w.seq > 0 {
-		if _, err := w.append(nil, flush); err != nil {
+	if w.log != nil && w.seq > 0 {
+		empty, err := w.log.Install(persistence.Point{Epoch: w.epoch.Load(), Seq: w.seq}, nil)
+		if err != nil {
+			return err
+		}
+		if err := empty.Commit(); err != nil {
 			return err
 		}
 	}
-	w.copy.startOver(flush)
+	w.copy.startOver(replica.Point{Epoch: w.epoch.Load(), Seq: w.seq})
 	return nil
 }

@@ -4,12 +4,9 @@ import (
 	"math"
 	"sync/atomic"
 
-	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
 )
 
-// contents is what a copy of a shard has: what is visible, and over it what is appended and not committed. A change
-// becomes visible only when it is committed, on a primary as on any other copy, so no copy ever takes back what a
 // localCopy is this node's copy of a shard: what it has, the rules that say what of it is committed, and those who wait
 // for that.
 type localCopy struct {
@@ -84,11 +81,6 @@ func (c *localCopy) advance(commit uint64) {
 	c.waiters.wake(c.applied)
 }
 
-// apply makes a committed change visible, takes over its entry and remembers the outcome of its request. No
-// release frees the suffix at the end of the store.
-func (c *localCopy) release() { c.truncate(0) }
-
-// find returns the entry that a key has once all that is appended is committed, nil for none. Seq is that of the
 // configure takes the copy to a row.
 func (c *localCopy) configure(row replica.Config) replica.Effects {
 	c.index.mu.Lock()
@@ -153,20 +145,30 @@ func (c *localCopy) acked(from replica.Process, ack replica.Ack, g *gate) (turn 
 	return c.rules.Primary() && (c.opens && !c.closes) != g.isOpen()
 }
 
-// startOver empties the copy.
-func (c *localCopy) startOver(flush []change) {
+// startOver empties the copy, whose log has been replaced by an empty one that ends at a point.
+func (c *localCopy) startOver(end replica.Point) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.truncate(0)
-	c.apply(&flush[0], 0)
-	c.applied = max(c.applied, flush[0].seq)
+	c.index.forgetAll()
+	c.requests, c.applied = requestLog{}, end.Seq
+	c.rules.Installed(nil, end)
 }
 
-// clear empties the copy, which has no record.
-func (c *localCopy) clear() {
+// truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of
+// the log, and whether any record must go.
+func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
-	c.apply(&change{kind: persistence.Flush, reason: persistence.Stale}, 0)
+	e := c.rules.Truncated(after)
+	return c.rules.End(), e.Truncate != nil
+}
+
+// damaged tells the rules that nothing may count on this copy.
+func (c *localCopy) damaged() {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.rules.Damaged()
 }
 
 // mayOpen reports whether the rules let the gate be open.
@@ -176,7 +178,7 @@ func (c *localCopy) mayOpen() bool {
 	return c.opens && !c.closes
 }
 
-// commitIndex returns the commit index, and the epoch of the change that it names.
+// commitIndex returns the commit index.
 func (c *localCopy) commitIndex() uint64 {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()

@@ -97,7 +97,8 @@ func (r *Role) follow(row replica.Config, newest uint64) error {
 	if row.Epoch < newest {
 		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, newest, row.Epoch)
 	}
-	return r.writer.follow(row)
+	r.writer.follow(row)
+	return nil
 }
 
 // turnGate opens or closes the gate as the rules of the copy say. The caller holds mu.
@@ -123,6 +124,9 @@ func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (report bool, end r
 	}
 	return report, end
 }
+
+// Truncate tells a member that its log and the primary's share what is up to a seq: what is behind it goes.
+func (r *Role) Truncate(after uint64) error { return r.writer.truncate(after) }
 
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {

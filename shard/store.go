@@ -185,7 +185,7 @@ func (s *Store) Release() {
 	for _, sh := range s.shards {
 		sh.writer.mu.Lock()
 		sh.index.mu.Lock()
-		sh.localCopy.release()
+		sh.truncate(0)
 		sh.index.release()
 		sh.index.mu.Unlock()
 		sh.writer.mu.Unlock()
