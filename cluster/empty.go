@@ -19,6 +19,9 @@ var ErrNotWiped = errors.New("it does not wait to begin empty")
 // happens.
 func (c *Cluster) BeginEmpty(ctx context.Context, shards ...topology.ShardID) (int, error) {
 	t := c.fsm.current.Load()
+	if t.Cluster == "" {
+		return 0, ErrNoCluster
+	}
 	ops, err := beginEmptyOps(t, shards)
 	if err != nil || len(ops) == 0 {
 		return 0, err

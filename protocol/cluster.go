@@ -27,6 +27,9 @@ type Cluster interface {
 	// Leave asks that this node hand over its shards and be forgotten once it holds no copy. It returns
 	// when that is decided, or ctx is done.
 	Leave(context.Context) error
+	// BeginEmpty lets shards begin empty whose last copies were wiped, or all such shards if none is
+	// named. It returns how many may begin, when that is decided, or ctx is done.
+	BeginEmpty(context.Context, []topology.ShardID) (int, error)
 	// ClusterSettings returns the cluster-wide settings that this node knows.
 	ClusterSettings() []Setting
 	// ChangeClusterSettings changes settings on all nodes, all of them or none. It returns when that is

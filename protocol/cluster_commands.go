@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -126,6 +127,27 @@ func clusterLeave(c *call, r *router) {
 	}
 }
 
+// clusterBeginEmpty lets shards whose last copy was wiped begin empty. The reply is how many.
+func clusterBeginEmpty(c *call, r *router) {
+	var shards []topology.ShardID
+	if len(c.args) != 3 || !strings.EqualFold(string(c.arg(2)), "ALL") {
+		for i := 2; i < len(c.args); i++ {
+			n, ok := resp.ParseInt(c.arg(i))
+			if !ok || n < 0 || n >= topology.MaxShards {
+				c.replies.Error(fmt.Errorf("Invalid shard number: %.64s", c.arg(i)))
+				return
+			}
+			shards = append(shards, topology.ShardID(n))
+		}
+	}
+	began := 0
+	if err := r.decision(func(ctx context.Context) (err error) { began, err = r.cluster.BeginEmpty(ctx, shards); return err }); err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.Int(int64(began))
+}
+
 // keysToServe returns the number of keys in the shards that this node serves, even while they are closed,
 // and in those without a primary of which it has a copy in sync. Other copies do not keep it from leaving.
 func (r *router) keysToServe(topo *topology.Topology) (keys int) {
@@ -149,8 +171,17 @@ func (r *router) hasSuccessor(topo *topology.Topology) bool {
 	return false
 }
 
-// decide proposes a change and writes its outcome. Only this connection waits.
+// decide proposes a change and writes its outcome.
 func (r *router) decide(c *call, propose func(context.Context) error) {
+	if err := r.decision(propose); err != nil {
+		c.replies.Error(err)
+		return
+	}
+	c.replies.OK()
+}
+
+// decision proposes a change and returns its outcome. Only this connection waits.
+func (r *router) decision(propose func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), decisionTime)
 	defer cancel()
 	ended := make(chan struct{})
@@ -168,11 +199,7 @@ func (r *router) decide(c *call, propose func(context.Context) error) {
 	}
 	cancel()
 	<-ended
-	if err != nil {
-		c.replies.Error(err)
-		return
-	}
-	c.replies.OK()
+	return err
 }
 
 // clusterFailover fails: this node is not a replica.

@@ -17,6 +17,10 @@ type clusterState struct {
 	size   int      // nodes with slots
 	down   []string // names of the dead nodes
 
+	waiting int // shards without a primary
+	wiped   int // those of them that wait to begin empty
+	unclean int // shards with a copy in sync that may lack writes that it acknowledged
+
 	settings int // number of cluster-wide settings
 }
 
@@ -24,6 +28,18 @@ func (r *router) clusterState() clusterState {
 	state := clusterState{layout: r.layout(), status: r.cluster.Status(), settings: len(r.cluster.ClusterSettings())}
 	if i, member := state.index[r.cluster.Self()]; member {
 		state.self = state.nodes[i]
+	}
+	for i := range state.Shards {
+		row := &state.Shards[i]
+		if wait, waits := row.Wait(); waits {
+			state.waiting++
+			if wait.Reason == topology.WaitsForEmpty {
+				state.wiped++
+			}
+		}
+		if len(row.Unclean) > 0 {
+			state.unclean++
+		}
 	}
 	seen := r.members(state.layout)
 	for i, node := range state.nodes {
@@ -60,6 +76,10 @@ func (s *clusterState) extraFields() []infoField {
 		{"cluster_shards", len(s.Shards)},
 		{"cluster_my_shards", s.self.shards},
 		{"cluster_slots_vacant", s.vacant},
+		{"cluster_shards_waiting", s.waiting},
+		{"cluster_shards_wiped", s.wiped},
+		{"cluster_shards_unclean", s.unclean},
+		{"cluster_possible_losses", s.PossibleLosses},
 		{"cluster_nodes_down", len(s.down)},
 		{"cluster_nodes_down_names", strings.Join(s.down, ",")},
 		{"cluster_topology_index", s.Index},
@@ -114,5 +134,6 @@ func infoReplication(_ *call, server *Server, _ Stats) []infoField {
 		{"master_repl_offset", 0},
 		{"shards_served", s.self.shards},
 		{"shards_least_copies", s.self.copies},
+		{"possible_losses", s.PossibleLosses},
 	}
 }

@@ -221,6 +221,8 @@ func commandRows() []*command.Spec {
 				Syntax: "node-id", Summary: "Removes a node that is lost for good, with its copies."},
 			{Name: "leave", Arity: 2, Flags: operator | command.NoMulti | command.Audited, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterLeave),
 				Summary: "Makes this node hand over its shards, which must be empty, and leave the cluster."},
+			{Name: "begin-empty", Arity: -3, Flags: operator | command.NoMulti | command.Audited, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterBeginEmpty),
+				Syntax: "shard [shard ...] | ALL", Summary: "Lets shards begin empty whose last copy was wiped, and returns how many."},
 			{Name: "config", Arity: -4, Flags: operator | command.NoMulti | command.Audited, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterConfig),
 				Syntax:  "GET pattern [pattern ...] | SET setting value [setting value ...] | RESET setting [setting ...]",
 				Summary: "Returns or changes cluster-wide settings. SET and RESET change all of them or none."},

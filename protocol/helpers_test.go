@@ -66,6 +66,7 @@ type fakeCluster struct {
 	links   []ClusterLink
 	forget  func(context.Context, topology.NodeID) error
 	leave   func(context.Context) error
+	empty   func(context.Context, []topology.ShardID) (int, error)
 
 	settings []Setting
 	change   func(context.Context, []Setting) error
@@ -94,6 +95,10 @@ func (s *testServer) Forget(ctx context.Context, id topology.NodeID) error {
 }
 
 func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ctx) }
+
+func (s *testServer) BeginEmpty(ctx context.Context, shards []topology.ShardID) (int, error) {
+	return s.rest().empty(ctx, shards)
+}
 
 func (s *testServer) ClusterSettings() []Setting { return s.rest().settings }
 

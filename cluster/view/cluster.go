@@ -23,8 +23,9 @@ type Cluster struct {
 	Self    topology.NodeID   `json:"self"`
 	Leader  topology.NodeID   `json:"leader,omitempty"`
 	Voters  []topology.NodeID `json:"voters,omitempty"`
-	Quorum  bool              `json:"quorum,omitempty"`  // Self heard from the leader recently: the topology can change
-	Waiting string            `json:"waiting,omitempty"` // what Self waits for before it serves
+	Quorum  bool              `json:"quorum,omitempty"`          // Self heard from the leader recently: the topology can change
+	Waiting string            `json:"waiting,omitempty"`         // what Self waits for before it serves
+	Losses  uint64            `json:"possible_losses,omitempty"` // decisions by which a shard may have lost acknowledged writes
 	Nodes   []Node            `json:"nodes,omitempty"`
 	Shards  []Shard           `json:"shards,omitempty"` // by number; all have equally many slots
 }
@@ -51,11 +52,16 @@ type Shard struct {
 	InSync   []topology.NodeID `json:"in_sync,omitempty"`
 	Assigned []topology.NodeID `json:"assigned,omitempty"`
 	Learners []topology.NodeID `json:"learners,omitempty"`
+	Unclean  []topology.NodeID `json:"unclean,omitempty"` // those in sync that may lack writes that they acknowledged
+
+	LeaderEpoch uint64              `json:"leader_epoch,omitempty"` // in which the primary became the primary
+	WaitsFor    topology.WaitReason `json:"waits_for,omitempty"`    // why the shard has no primary
+	WaitsOn     []topology.NodeID   `json:"waits_on,omitempty"`     // the nodes that it waits for
 }
 
 // Of returns what a topology says: members without addresses for clients and liveness, and shards.
 func Of(t *topology.Topology) *Cluster {
-	c := &Cluster{ID: t.Cluster, Index: t.Index, Nodes: make([]Node, len(t.Nodes)), Shards: make([]Shard, len(t.Shards))}
+	c := &Cluster{ID: t.Cluster, Index: t.Index, Losses: t.PossibleLosses, Nodes: make([]Node, len(t.Nodes)), Shards: make([]Shard, len(t.Shards))}
 	for i, n := range t.Nodes {
 		c.Nodes[i] = Node{ID: n.ID, Name: n.Name, Zone: n.Zone, Incarnation: n.Incarnation, Leaving: n.State == topology.Leaving}
 		if n.BusPort != 0 {
@@ -63,7 +69,12 @@ func Of(t *topology.Topology) *Cluster {
 		}
 	}
 	for i, s := range t.Shards {
-		c.Shards[i] = Shard{Epoch: s.Epoch, Primary: s.Primary, InSync: s.ISR, Assigned: s.Assigned, Learners: s.Learners}
+		c.Shards[i] = Shard{
+			Epoch: s.Epoch, Primary: s.Primary, InSync: s.ISR, Assigned: s.Assigned, Learners: s.Learners, Unclean: s.Unclean, LeaderEpoch: s.LeaderEpoch,
+		}
+		if wait, waits := s.Wait(); waits {
+			c.Shards[i].WaitsFor, c.Shards[i].WaitsOn = wait.Reason, wait.Nodes
+		}
 	}
 	return c
 }

@@ -64,6 +64,9 @@ func (c *Cluster) Health(reports []Report, now time.Time) Health {
 	if h.Unserved > 0 {
 		h.Problems = append(h.Problems, fmt.Sprintf("%d of %s not served: %s", h.Unserved, count(len(c.Shards), "shard"), c.holders()))
 	}
+	if n := len(c.Wiped()); n > 0 {
+		h.Problems = append(h.Problems, fmt.Sprintf("%s may begin empty: with ndctl begin-empty, or a minute after the node came back if the setting empty-shards is auto", count(n, "shard")))
+	}
 	if !h.Quorum {
 		h.Problems = append(h.Problems, c.noQuorum())
 	}
@@ -104,30 +107,47 @@ func (r *Report) problems() (all []string) {
 	return all
 }
 
-// holders counts the unserved shards by the nodes that hold them: the primary, or the ISR if there
-// is no primary.
+// holders counts the unserved shards by what they wait for: the primary, or else copies in sync.
 func (c *Cluster) holders() string {
 	counts := map[string]int{}
-	for i, s := range c.Shards {
-		if c.Served(i) {
-			continue
+	for i := range c.Shards {
+		if !c.Served(i) {
+			counts[c.holder(&c.Shards[i])]++
 		}
-		ids := s.InSync
-		if s.Primary != "" {
-			ids = []topology.NodeID{s.Primary}
-		}
-		counts[strings.Join(c.Labels(ids), " or ")]++
 	}
 	var texts []string
 	for holder, n := range counts {
-		if holder == "" {
-			texts = append(texts, fmt.Sprintf("%d without a copy", n))
-			continue
-		}
-		texts = append(texts, fmt.Sprintf("%d of %s", n, holder))
+		texts = append(texts, fmt.Sprintf("%d %s", n, holder))
 	}
 	slices.Sort(texts)
 	return strings.Join(texts, ", ")
+}
+
+// holder says which copy an unserved shard waits for.
+func (c *Cluster) holder(s *Shard) string {
+	switch {
+	case s.Primary != "":
+		return "of " + c.Label(s.Primary)
+	case s.WaitsFor == topology.WaitsForAll:
+		return "until all of " + strings.Join(c.Labels(s.WaitsOn), " and ") + " are back, since none has a clean copy"
+	case s.WaitsFor == topology.WaitsForCopy:
+		return "of " + strings.Join(c.Labels(s.WaitsOn), " or ")
+	case s.WaitsFor == topology.WaitsForEmpty:
+		return "whose last copy was on " + strings.Join(c.Labels(s.WaitsOn), " or ") + ", which came back with another data folder"
+	case len(s.InSync) > 0: // the node that was asked is of a version without WaitsFor
+		return "of " + strings.Join(c.Labels(s.InSync), " or ")
+	}
+	return "without a copy"
+}
+
+// Wiped returns the shards that have lost their last copy and wait to begin empty.
+func (c *Cluster) Wiped() (shards []int) {
+	for i := range c.Shards {
+		if c.Shards[i].WaitsFor == topology.WaitsForEmpty {
+			shards = append(shards, i)
+		}
+	}
+	return shards
 }
 
 func (c *Cluster) noQuorum() string {

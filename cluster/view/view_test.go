@@ -53,6 +53,15 @@ func TestHealth(t *testing.T) {
 			c.Shards[1] = Shard{}
 			c.Shards[2].Primary = "dddddddddddd"
 		}, []string{"3 of 4 shards not served: 1 of dddddddd, 1 of n1 or n3, 1 without a copy"}, nil, 3, "bb"},
+		{"unclean copies", func(c *Cluster, _ []Report) {
+			c.Shards[1] = Shard{InSync: []topology.NodeID{"aa", "cc"}, Unclean: []topology.NodeID{"aa", "cc"}, WaitsFor: topology.WaitsForAll, WaitsOn: []topology.NodeID{"aa", "cc"}}
+			c.Shards[2] = Shard{InSync: []topology.NodeID{"aa", "cc"}, Unclean: []topology.NodeID{"aa"}, WaitsFor: topology.WaitsForCopy, WaitsOn: []topology.NodeID{"cc"}}
+		}, []string{"2 of 4 shards not served: 1 of n3, 1 until all of n1 and n3 are back, since none has a clean copy"}, nil, 2, "bb"},
+		{"wiped", func(c *Cluster, _ []Report) {
+			c.Shards[1] = Shard{WaitsFor: topology.WaitsForEmpty, WaitsOn: []topology.NodeID{"cc"}}
+			c.Shards[2] = Shard{WaitsFor: topology.WaitsForNode}
+		}, []string{"2 of 4 shards not served: 1 whose last copy was on n3, which came back with another data folder, 1 without a copy",
+			"1 shard may begin empty: with ndctl begin-empty, or a minute after the node came back if the setting empty-shards is auto"}, nil, 2, "bb"},
 		{"no leader", func(c *Cluster, _ []Report) { c.Leader = "" },
 			[]string{"no quorum: 3 of 3 voters up, so the topology cannot change"}, nil, 0, ""},
 		{"no majority", func(c *Cluster, r []Report) {
@@ -98,14 +107,17 @@ func TestEncodeAndDecode(t *testing.T) {
 func TestOf(t *testing.T) {
 	t.Parallel()
 	c := Of(&topology.Topology{
-		Cluster: "c1", Index: 5,
-		Nodes:  []topology.Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, BusHost: "10.0.0.1", BusPort: 17379, State: topology.Leaving}, {ID: "bb"}},
-		Shards: []topology.Shard{{Epoch: 2, Primary: "aa", ISR: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}}},
+		Cluster: "c1", Index: 5, PossibleLosses: 4,
+		Nodes: []topology.Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, BusHost: "10.0.0.1", BusPort: 17379, State: topology.Leaving}, {ID: "bb"}},
+		Shards: []topology.Shard{{Epoch: 2, Primary: "aa", ISR: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}},
+			{Epoch: 9, LeaderEpoch: 8, ISR: []topology.NodeID{"aa", "bb"}, Unclean: []topology.NodeID{"aa"}}, {Epoch: 3, Wiped: []topology.NodeID{"bb"}}},
 	})
 	want := &Cluster{
-		ID: "c1", Index: 5,
-		Nodes:  []Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, Bus: "10.0.0.1:17379", Leaving: true}, {ID: "bb"}},
-		Shards: []Shard{{Epoch: 2, Primary: "aa", InSync: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}}},
+		ID: "c1", Index: 5, Losses: 4,
+		Nodes: []Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, Bus: "10.0.0.1:17379", Leaving: true}, {ID: "bb"}},
+		Shards: []Shard{{Epoch: 2, Primary: "aa", InSync: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}},
+			{Epoch: 9, LeaderEpoch: 8, InSync: []topology.NodeID{"aa", "bb"}, Unclean: []topology.NodeID{"aa"}, WaitsFor: topology.WaitsForCopy, WaitsOn: []topology.NodeID{"bb"}},
+			{Epoch: 3, WaitsFor: topology.WaitsForEmpty, WaitsOn: []topology.NodeID{"bb"}}},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v", c)

@@ -17,6 +17,7 @@ func TestEmptyNamesAreRefused(t *testing.T) {
 	})
 	for _, tc := range []struct{ args, err string }{ // _ stands for the empty string
 		{"leave _ --yes", "argument 1 of leave is empty"},
+		{"begin-empty _ --yes", "argument 1 of begin-empty is empty"},
 		{"forget _ --yes", "argument 1 of forget is empty"},
 		{"shards --node _", "--node is empty"},
 		{"slots --node _", "--node is empty"},

@@ -37,6 +37,9 @@ type shardReport struct {
 	Primary  string   `json:"primary" doc:"name of its primary; empty if it has none"`
 	InSync   []string `json:"in_sync" doc:"names of the nodes with an in-sync copy, the primary included"`
 	Assigned []string `json:"assigned" doc:"names of the nodes that should have copies, the preferred primary first"`
+	Unclean  []string `json:"unclean" doc:"names of the nodes whose in-sync copy may lack writes that it acknowledged"`
+	WaitsFor string   `json:"waits_for,omitempty" doc:"why it has no primary: copy (one of waits_on reports), all (all of them do), begin-empty (its last copy was wiped), or node (an active node is up)"`
+	WaitsOn  []string `json:"waits_on,omitempty" doc:"names of the nodes that it waits for; of begin-empty, those that had the last copies"`
 	Epoch    uint64   `json:"epoch" doc:"epoch of the shard row"`
 }
 
@@ -58,6 +61,7 @@ func showShards(s *session, p *printer, node string, unserved bool) error {
 		first, last := c.Slots(i)
 		r := shardReport{
 			Shard: i, First: first, Last: last, State: "served", Primary: c.Label(row.Primary), InSync: c.Labels(row.InSync), Assigned: c.Labels(row.Assigned), Epoch: row.Epoch,
+			Unclean: c.Labels(row.Unclean), WaitsFor: string(row.WaitsFor), WaitsOn: c.Labels(row.WaitsOn),
 		}
 		switch {
 		case row.Primary == "":

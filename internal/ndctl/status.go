@@ -32,6 +32,9 @@ type statusReport struct {
 	Shards         int      `json:"shards" doc:"shards of the cluster"`
 	ShardsServed   int      `json:"shards_served" doc:"shards whose primary is alive"`
 	ShardsUnserved int      `json:"shards_unserved" doc:"the other shards; commands on their keys fail with CLUSTERDOWN"`
+	ShardsWiped    int      `json:"shards_wiped" doc:"those of them that have lost their last copy and wait to begin empty (ndctl begin-empty)"`
+	ShardsUnclean  int      `json:"shards_unclean" doc:"shards with an in-sync copy that may lack writes that it acknowledged"`
+	PossibleLosses uint64   `json:"possible_losses" doc:"decisions, since the cluster was made, by which a shard may have lost acknowledged writes"`
 	Leader         string   `json:"leader" doc:"name of raft's leader; empty if there is none"`
 	Term           uint64   `json:"term" doc:"raft's term"`
 	Voters         int      `json:"voters" doc:"nodes that vote on changes of the topology"`
@@ -77,6 +80,12 @@ func newStatusReport(s *session, infos []info, failed nodeFailures, now time.Tim
 	h := s.cluster.Health(reports, now)
 	r.Healthy, r.Problems, r.NodesDown = len(h.Problems) == 0, h.Problems, h.Down
 	r.ShardsServed, r.ShardsUnserved = h.Served, h.Unserved
+	r.ShardsWiped, r.PossibleLosses = len(s.cluster.Wiped()), s.cluster.Losses
+	for _, row := range s.cluster.Shards {
+		if len(row.Unclean) > 0 {
+			r.ShardsUnclean++
+		}
+	}
 	r.Leader, r.Quorum = s.cluster.Label(h.Leader), h.Quorum
 	return r
 }
@@ -97,6 +106,9 @@ func (r statusReport) print(p *printer) {
 	}
 	p.fact("nodes", "%d of %d up%s", r.NodesUp, r.Nodes, down)
 	p.fact("shards", "%d of %d served", r.ShardsServed, r.Shards)
+	if r.PossibleLosses > 0 {
+		p.fact("losses", "%s by which a shard may have lost acknowledged writes, since the cluster was made", plural(int(r.PossibleLosses), "decision"))
+	}
 	leader, quorum := r.Leader, "quorum"
 	if leader == "" {
 		leader = p.paint(red, "none")

@@ -66,6 +66,11 @@ func (c *clientCluster) Forget(ctx context.Context, id topology.NodeID) error {
 // Leave implements protocol.Cluster.
 func (c *clientCluster) Leave(ctx context.Context) error { return c.cluster.Leave(ctx) }
 
+// BeginEmpty implements protocol.Cluster.
+func (c *clientCluster) BeginEmpty(ctx context.Context, shards []topology.ShardID) (int, error) {
+	return c.cluster.BeginEmpty(ctx, shards...)
+}
+
 // ClusterSettings implements protocol.Cluster.
 func (c *clientCluster) ClusterSettings() (all []protocol.Setting) {
 	set := c.effective.clusterSettings()

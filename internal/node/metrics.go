@@ -122,6 +122,12 @@ var clusterMetrics = []metric[clusterFigures]{
 	newMetric("cluster_shards_served", "Shards of the cluster that this node serves.", prometheus.GaugeValue, func(f clusterFigures) float64 { return float64(f.served) }),
 	newMetric("cluster_shards_vacant", "Shards of the cluster whose primary is missing or not seen alive by this node.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return float64(f.vacant) }),
+	newMetric("cluster_shards_wiped", "Shards of the cluster that have lost their last copy and wait to begin empty.", prometheus.GaugeValue,
+		func(f clusterFigures) float64 { return float64(f.wiped) }),
+	newMetric("cluster_shards_unclean", "Shards of the cluster with an in-sync copy that may lack writes that it acknowledged.", prometheus.GaugeValue,
+		func(f clusterFigures) float64 { return float64(f.unclean) }),
+	newMetric("cluster_possible_losses_total", "Decisions by which a shard of the cluster may have lost acknowledged writes.", prometheus.CounterValue,
+		func(f clusterFigures) float64 { return float64(f.losses) }),
 	newMetric("cluster_leader", "1 if this node is the raft leader of the cluster, else 0.", prometheus.GaugeValue, func(f clusterFigures) float64 { return f.leads }),
 	newMetric("cluster_quorum", "1 if this node has recently heard from the raft leader, so that the topology can change, else 0.", prometheus.GaugeValue,
 		func(f clusterFigures) float64 { return f.quorum }),
@@ -131,13 +137,14 @@ var clusterMetrics = []metric[clusterFigures]{
 
 type clusterFigures struct {
 	nodes, alive, shards, served, vacant int
+	wiped, unclean                       int
 	leads, quorum                        float64
-	index                                uint64
+	index, losses                        uint64
 }
 
 func (c *clientCluster) figures() clusterFigures {
 	t, status := c.Topology(), c.cluster.Status()
-	f := clusterFigures{nodes: len(t.Nodes), shards: len(t.Shards), index: t.Index}
+	f := clusterFigures{nodes: len(t.Nodes), shards: len(t.Shards), index: t.Index, losses: t.PossibleLosses}
 	alive := map[topology.NodeID]bool{}
 	for _, row := range t.Nodes {
 		if alive[row.ID], _, _ = c.cluster.Liveness(row.ID); alive[row.ID] {
@@ -150,6 +157,12 @@ func (c *clientCluster) figures() clusterFigures {
 			f.served++
 		case !alive[s.Primary]:
 			f.vacant++
+		}
+		if wait, waits := s.Wait(); waits && wait.Reason == topology.WaitsForEmpty {
+			f.wiped++
+		}
+		if len(s.Unclean) > 0 {
+			f.unclean++
 		}
 	}
 	if status.Leader == c.self {

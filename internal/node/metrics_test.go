@@ -57,10 +57,11 @@ func TestMetricsShowWhatTheySay(t *testing.T) {
 		"disk_throttled_writes_total": "Throttled", "disk_shard_snapshots_total": "Snapshots", "disk_shard_snapshot_errors_total": "SnapshotErrors",
 		"disk_damage_found_total": "Damage", "disk_damage_repaired_total": "Repaired",
 	})
-	figures := clusterFigures{nodes: 1, alive: 2, shards: 3, served: 4, vacant: 5, leads: 6, quorum: 7, index: 8}
-	sameFigures(t, clusterMetrics, figures, map[string]float64{"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7, "8": 8}, map[string]string{
+	figures := clusterFigures{nodes: 1, alive: 2, shards: 3, served: 4, vacant: 5, leads: 6, quorum: 7, index: 8, wiped: 9, unclean: 10, losses: 11}
+	sameFigures(t, clusterMetrics, figures, map[string]float64{"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7, "8": 8, "9": 9, "10": 10, "11": 11}, map[string]string{
 		"cluster_nodes": "1", "cluster_nodes_alive": "2", "cluster_shards": "3", "cluster_shards_served": "4", "cluster_shards_vacant": "5",
-		"cluster_leader": "6", "cluster_quorum": "7", "cluster_topology_index": "8",
+		"cluster_leader": "6", "cluster_quorum": "7", "cluster_topology_index": "8", "cluster_shards_wiped": "9",
+		"cluster_shards_unclean": "10", "cluster_possible_losses_total": "11",
 	})
 }
 
