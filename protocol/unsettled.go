@@ -43,8 +43,10 @@ const maxUnsettledKept = 64
 
 // add adds the reply to a command that has ended, if it must be settled.
 func (u *unsettled) add(k *call, r result, from, to int64) {
-	reply := unsettledReply{future: k.future, futures: k.futures, read: k.read, from: from, to: to, result: r}
-	if k.read != nil {
+	reply := unsettledReply{futures: k.futures, read: k.read, from: from, to: to, result: r}
+	if reply.future, reply.epoch = k.future.Parts(); reply.epoch != 0 {
+		reply.read = k.future.Shard()
+	} else if k.read != nil {
 		reply.epoch = k.read.LeaderEpoch()
 	}
 	if len(k.keys) > 0 {

@@ -30,6 +30,16 @@ type Future struct {
 // Shard returns the shard of the change; nil for the zero Future.
 func (f Future) Shard() *Shard { return f.shard }
 
+// Parts returns the future of the commit alone, and the leader epoch of which the reply needs the lease besides; 0 for
+// none. Who waits for many futures looks at the leases together, after all commits.
+func (f Future) Parts() (commit Future, lease uint64) {
+	if f.lease {
+		lease = f.leader
+	}
+	f.lease = false
+	return f, lease
+}
+
 // Visible reports whether the change is committed, though perhaps not synced.
 func (f Future) Visible() bool {
 	if f.shard == nil || f.seq == 0 {

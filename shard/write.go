@@ -246,8 +246,10 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 func (w *writer) replicate(batch []change, epoch uint64) {
 	before := w.last
 	w.last = replica.Point{Epoch: epoch, Seq: batch[len(batch)-1].seq}
-	for _, to := range w.send {
-		w.copy.process.replicator.Enqueue(to, w.shard, before, batch)
+	if r := w.copy.process.replicator; r != nil { // without one the change stays uncommitted
+		for _, to := range w.send {
+			r.Enqueue(to, w.shard, before, batch)
+		}
 	}
 	w.copy.appended(batch, epoch)
 }

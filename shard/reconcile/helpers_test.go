@@ -43,10 +43,15 @@ func newScript(t *testing.T) *script {
 		AwaitRemote: func(context.Context, topology.NodeID, uint64) error { return nil },
 	})
 	s.newest.Store(nil)
-	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Create, Cluster: "c", Shards: 16, Epoch: 1, Nodes: []topology.Node{{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}}}}})
+	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Create, Format: topology.LatestFormat, Cluster: "c", Shards: 16, Epoch: 1, Nodes: []topology.Node{{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}}}}})
 	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Promote, Epoch: 1, Node: "a", Incarnation: 1, Empty: true}, {Kind: topology.Assign, Epoch: 2, Members: []topology.NodeID{"b"}}}})
 	s.reconcile(s.newest.Load())
 	return s
+}
+
+// promote is what the controller decides when a has reported in an epoch.
+func promote(epoch uint64) topology.Op {
+	return topology.Op{Kind: topology.Promote, Epoch: epoch, Node: "a", Incarnation: 1, Members: []topology.NodeID{"a"}, Reporters: []topology.Reporter{{Node: "a", Incarnation: 1}}}
 }
 
 // apply applies a command as the next entry of the log.

@@ -41,7 +41,7 @@ func TestHandoverIsTakenBackOnlyWhenItIsKnownToHaveFailed(t *testing.T) {
 			}
 			s.expect(tc.primary == "a")
 			if tc.primary == "" { // the controller gives it back
-				s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Promote, Epoch: s.newest.Load().Shards[0].Epoch, Node: "a", Incarnation: 1}}})
+				s.apply(topology.Command{Ops: []topology.Op{promote(s.newest.Load().Shards[0].Epoch)}})
 				s.expect(true)
 			}
 		})
@@ -55,7 +55,7 @@ func TestHandoverByAnOldTopologyLeavesTheShardOpen(t *testing.T) {
 	s := newScript(t)
 	old := s.newest.Load()
 	epoch := old.Shards[0].Epoch
-	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: epoch, Node: "a"}, {Kind: topology.Promote, Epoch: epoch + 1, Node: "a", Incarnation: 1}}})
+	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: epoch, Node: "a"}, promote(epoch + 1)}})
 	s.expect(true)
 	s.answers = []proposer{s.apply}
 	s.handOver(t.Context(), old)
@@ -69,7 +69,7 @@ func TestSettingsAreAppliedBeforeShardsOpen(t *testing.T) {
 	epoch := s.newest.Load().Shards[0].Epoch
 	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: epoch, Node: "a"}}})
 	s.expect(false)
-	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}, {Kind: topology.Promote, Epoch: epoch + 1, Node: "a", Incarnation: 1}}})
+	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.ConfigSet, Name: "x", Value: "y"}, promote(epoch + 1)}})
 	served, value := true, ""
 	s.config.ApplySettings = func(t *topology.Topology) { served, value = s.serving(), t.Settings["x"] }
 	s.expect(true)
