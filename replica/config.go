@@ -14,7 +14,7 @@ type Process struct {
 type Config struct {
 	Epoch       uint64 // the row's number. Every change of the primary or of the ISR raises it
 	LeaderEpoch uint64 // the epoch in which Primary became the primary; 0, in rows of earlier programs, stands for Epoch
-	Born        uint64 // the epoch in which the shard last began empty
+	Born        uint64 // the epoch in which the shard last began empty: see Copy.Outdated
 	Primary     Process
 	// Relinquished: the last primary does not serve any more, because it resigned, or because its node was
 	// restarted on the same folder, whose lock proves that the former process has ended.
@@ -35,6 +35,12 @@ func (c *Config) unclean(p Process) bool { return slices.Contains(c.Unclean, p) 
 
 // has reports whether a process has a copy, in the ISR or as a learner.
 func (c *Config) has(p Process) bool { return c.inISR(p) || slices.Contains(c.Learners, p) }
+
+// asksAll reports whether copies outside the ISR report, too: no primary and no clean member is left, so any copy
+// may be the one that has most.
+func (c *Config) asksAll() bool {
+	return c.Primary == Process{} && len(c.ISR) > 0 && len(c.Unclean) >= len(c.ISR)
+}
 
 // Ack is what a member acknowledges: all records of its log up to Written, and those up to Synced are on stable
 // storage. With the flag Stale, Epoch and Leader are those of the member's own row.

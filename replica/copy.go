@@ -56,11 +56,18 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 	if !c.started {
 		c.started, c.lastTick = true, now
 	}
-	if cfg.inISR(c.self) && cfg.unclean(c.self) || !cfg.inISR(c.self) {
-		c.damaged = false // raft knows it: nothing counts on this copy
-	}
+	c.admit()
+	e.Propose = c.confession()
 	c.configurePrimary(&was, now, tick, &e)
 	return e
+}
+
+// Proposal returns what the copy proposes in this epoch, for the caller to repeat; nil: nothing.
+func (c *Copy) Proposal() *Proposal {
+	if p := c.confession(); p != nil {
+		return p
+	}
+	return c.proposed()
 }
 
 // Commit returns the commit index: the seq of the newest change that may be visible here.
@@ -85,6 +92,10 @@ func (c *state) CleanISR() int {
 
 // Table returns the epochs of the log. The caller must not change it.
 func (c *state) Table() EpochTable { return c.table }
+
+// Outdated reports whether the log is of a time before the shard last began empty, in the epoch born. The caller then
+// removes the log and what is visible, and goes on with a New copy, before it calls Configure with that row.
+func (c *state) Outdated(born uint64) bool { return len(c.table) > 0 && c.end.Epoch < born }
 
 // Compacted tells the copy that a snapshot has replaced the records up to a seq. Epochs that ended before it leave
 // the table.

@@ -37,14 +37,16 @@ func (c *members) setOthers(now int64) {
 		if p == c.self || p.Node == c.self.Node {
 			continue
 		}
-		o := other{process: p, isr: c.config.inISR(p), clean: !c.config.unclean(p)}
+		o := other{}
 		for _, b := range before {
 			if b.process == p || c.Flaws.AckAnyInc && b.process.Node == p.Node {
-				o.match, o.synced = b.match, b.synced
-				if b.isr && !o.isr {
-					c.removed(p.Node, now)
-				}
+				o = b
 			}
+		}
+		wasISR := o.isr
+		o.process, o.isr, o.clean = p, c.config.inISR(p), !c.config.unclean(p)
+		if wasISR && !o.isr {
+			c.removed(p.Node, now)
 		}
 		c.others = append(c.others, o)
 	}
@@ -120,8 +122,8 @@ func (c *members) committed() uint64 {
 	return seq
 }
 
-// Proposal returns what the primary proposes in this epoch, for the caller to repeat; nil: nothing.
-func (c *members) Proposal() *Proposal {
+// proposed returns what the primary proposes in this epoch; nil: nothing.
+func (c *members) proposed() *Proposal {
 	if c.proposal.Kind == 0 {
 		return nil
 	}

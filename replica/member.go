@@ -160,13 +160,13 @@ func (c *member) report(now int64, tick uint64, raftLeader bool) bool {
 	return true
 }
 
-// mayReport reports whether a member of the ISR may report (M6): the row is relinquished, so the last
+// mayReport reports whether a member of the ISR, or any copy if the row asks all of them, may report (M6): the row is relinquished, so the last
 // primary is known not to serve, or G has passed without a renewal. Silence counts by leader epoch, as the lease does,
 // and from the start of the process at the earliest: its predecessor may have granted a renewal a moment before.
 func (c *member) mayReport(now int64, tick uint64) bool {
 	cfg := &c.config
 	switch {
-	case !cfg.inISR(c.self) || c.damaged && !c.Flaws.DamagedReports:
+	case !cfg.inISR(c.self) && !cfg.asksAll() || c.damaged && !c.Flaws.DamagedReports:
 		return false
 	case cfg.Relinquished || c.Times.silent(c.heard, now, tick):
 		return true
@@ -176,13 +176,27 @@ func (c *member) mayReport(now int64, tick uint64) bool {
 
 // Damaged tells the copy that its log lacks records that it may have acknowledged. It accepts,
 // acknowledges and reports nothing until its row has it unclean or outside the ISR: until then raft may
-// still promote it as a clean copy (M7). A primary must resign first.
+// still promote it as a clean copy (M7). Proposal returns what raft has to decide. A primary must resign first.
 func (c *member) Damaged() Effects {
-	if !c.config.inISR(c.self) || c.config.unclean(c.self) {
-		return Effects{}
-	}
 	c.damaged = true
-	return Effects{Propose: &Proposal{MarkUnclean, c.config.Epoch, c.self}}
+	c.admit()
+	return Effects{Propose: c.confession()}
+}
+
+// admit ends the silence of a damaged copy once a row that knows this process says that nothing counts on its copy. A
+// row of before this start may say so, too, and be long over.
+func (c *member) admit() {
+	if c.config.unclean(c.self) || slices.Contains(c.config.Learners, c.self) {
+		c.damaged = false
+	}
+}
+
+// confession returns the proposal to mark this copy as unclean; nil: it is not damaged, or raft cannot decide it yet.
+func (c *member) confession() *Proposal {
+	if !c.damaged || !c.config.inISR(c.self) || c.config.leads(c.self) {
+		return nil
+	}
+	return &Proposal{MarkUnclean, c.config.Epoch, c.self}
 }
 
 // Installed tells the copy that a snapshot of the primary's copy has replaced its own: all records up to

@@ -142,7 +142,7 @@ func (c *primary) propose(kind ProposalKind, target Process, e *Effects) bool {
 	}
 	c.proposal = Proposal{kind, c.config.Epoch, target}
 	c.alone = c.aloneNow()
-	e.Propose = c.Proposal()
+	e.Propose = c.proposed()
 	return true
 }
 
