@@ -5,6 +5,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"path"
+	"slices"
 	"sync/atomic"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -248,8 +249,15 @@ func (d *Disk) Close(clean bool) error {
 }
 
 // stopCleanly syncs every log and records where each ends, so that the next start trusts all of it.
+// It would take an obsolete file that comes back for a damaged end of the log, if some of its bytes
+// were never synced.
 func (d *Disk) stopCleanly() error {
 	d.SyncAll()
+	if slices.ContainsFunc(d.logs, func(l *Log) bool { return l.folder.state().removed }) {
+		if err := d.volume.sync(); err != nil {
+			return err
+		}
+	}
 	cluster := d.identity.Cluster()
 	texts := map[string][]byte{}
 	for _, l := range d.logs {

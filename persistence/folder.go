@@ -32,7 +32,8 @@ type names struct {
 	made, madeBlobs bool // the shard's folder and its folder of blobs exist
 	parent          bool // the name of the shard's folder is not synced
 	files, blobs    bool // names in the shard's folder, and in its folder of blobs, are not synced
-	changes         int  // counts changes of the three above
+	removed         bool // the removal of obsolete files is not synced. They may come back, which matters only after a clean stop
+	changes         int  // counts changes of the four above
 }
 
 func (n names) unsynced() bool { return n.parent || n.files || n.blobs }
@@ -94,7 +95,7 @@ func (f *folder) namesSynced(then names) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.names.changes == then.changes {
-		f.names.parent, f.names.files, f.names.blobs = false, false, false
+		f.names.parent, f.names.files, f.names.blobs, f.names.removed = false, false, false, false
 	}
 }
 
@@ -127,7 +128,7 @@ func (f *folder) syncEach(blobs []*blob, segments []*segment, names names) error
 			return err
 		}
 	}
-	if names.files || names.parent {
+	if names.files || names.parent || names.removed {
 		if err := f.fs.SyncDir(f.dir); err != nil {
 			return err
 		}
@@ -161,6 +162,7 @@ func (f *folder) retire(name string, damaged bool) {
 	if damaged {
 		put = f.quarantine
 	}
+	f.change(func(n *names) { n.removed = true })
 	if err := put(name); err != nil {
 		f.log.Warn("cannot remove obsolete file before next start", "file", f.path(name), "err", err)
 	}

@@ -165,7 +165,8 @@ func (m *copyModel) append(alone bool) error {
 // commitTo moves the commit index, and tells the log which blobs are superseded by that.
 func (m *copyModel) commitTo(commit uint64) {
 	for _, r := range m.history[m.commit:commit] {
-		for key, id := range m.blobs {
+		for _, key := range slices.Sorted(maps.Keys(m.blobs)) {
+			id := m.blobs[key]
 			if r.Type == Flush || (r.Type == Put || r.Type == Delete) && string(r.Key) == key {
 				m.log.Supersede(id, r.Seq)
 				delete(m.blobs, key)
@@ -195,7 +196,7 @@ func (m *copyModel) snapshot() error {
 		return nil
 	}
 	k := m.at(at, int(at))
-	s, err := m.log.BeginSnapshot(m.history[at-1].Epoch, at, slices.Collect(maps.Values(m.blobs)))
+	s, err := m.log.BeginSnapshot(m.history[at-1].Epoch, at, slices.Sorted(maps.Values(m.blobs)))
 	if err != nil {
 		return err
 	}
@@ -257,7 +258,7 @@ func (m *copyModel) live() {
 	})
 	m.stopAt = m.r.IntN(150)
 	options := fixedOptions()
-	options.Shards, options.BootID = 4, fmt.Sprint("boot ", m.boot)
+	options.Shards, options.BootID = 4, fmt.Sprint("boot-", m.boot)
 	options.Rand = func(b []byte) {
 		for i := range b {
 			b[i] = byte(m.r.Uint32())

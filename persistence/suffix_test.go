@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -362,7 +363,7 @@ func TestBlobsOfWhatIsHeldBack(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	for _, boot := range []string{"boot", "another boot"} {
+	for _, boot := range []string{"boot", "another-boot"} {
 		mem, d := setUp()
 		if err := d.Close(false); err != nil {
 			t.Fatal(err)
@@ -452,7 +453,7 @@ func TestTruncatedTailsAreDropped(t *testing.T) {
 		"both are back":         {first: old[first], second: ours[second], stale: old[stale]},
 		"a damaged one is back": {first: ours[first], second: ours[second], stale: old[stale][:len(old[stale])-3]},
 	} {
-		for _, boot := range []string{"boot", "another boot"} {
+		for _, boot := range []string{"boot", "another-boot"} {
 			mem := other.Clone()
 			for name := range ours {
 				if err := mem.Remove("data/shards/00003/" + name); err != nil {
@@ -481,6 +482,160 @@ func TestTruncatedTailsAreDropped(t *testing.T) {
 			if len(left) != 2 || !bytes.Equal(left[first], ours[first]) || !bytes.Equal(left[second], ours[second]) {
 				t.Errorf("%s, %s: %d segments are left", name, boot, len(left))
 			}
+		}
+	}
+}
+
+// A segment of a truncated tail that is back beside a snapshot does not make the segment before it
+// obsolete.
+func TestTruncatedTailBesideASnapshot(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	recoverShard(t, d, 3)
+	appendAll(t, d.Log(3), put(1, "a", "one"))
+	other := mem.Clone()
+	appendLagging(t, d.Log(3), upTo(1, put(2, "b", "undone"), put(3, "b", "undone")))
+	if err := d.Log(3).Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	appendLagging(t, d.Log(3), upTo(1, put(4, "c", "undone")))
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	stale := segmentName(4)
+	back := shardFiles(t, mem)[stale]
+
+	d = open(t, other, fixedOptions())
+	recoverShard(t, d, 3)
+	want := keeper{}
+	for seq := uint64(2); seq <= 5; seq++ {
+		r := put(seq, fmt.Sprint("k", seq), "v")
+		r.Epoch = 9
+		appendAll(t, d.Log(3), r)
+		want[string(r.Key)] = fmt.Sprintf("m|v|9-%d|0", seq)
+	}
+	s, err := d.Log(3).BeginSnapshot(9, 3, nil) // in the middle of the segment
+	for _, r := range []Record{put(1, "a", "one"), put(2, "k2", "v"), put(3, "k3", "v")} {
+		if r.Seq > 1 {
+			r.Epoch = 9
+		}
+		if err == nil {
+			err = s.Write(&r)
+		}
+	}
+	if err == nil {
+		err = s.Commit()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	want["a"] = visible("one", 1)
+	replaceFile(t, other, "data/shards/00003/"+stale, back)
+	d = open(t, other, fixedOptions())
+	k, report := recoverShard(t, d, 3)
+	k.want(t, want)
+	if len(report.Damage) > 0 || report.Has != (Point{9, 5}) || report.Lost != int64(len(back)) {
+		t.Errorf("%+v", report)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A loss of power is one until every shard was read: a start that ends before that does not make the
+// next one take its holes for damage.
+func TestALossOfPowerIsKnownUntilAllIsRead(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	recoverShard(t, d, 3)
+	appendAll(t, d.Log(3), put(1, "k", "v"))
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	options := fixedOptions()
+	options.BootID = "next-boot"
+	for starts, read := range []int{0, 3, d.Shards(), 0, 0} { // shards that the start reads before it ends
+		d = open(t, mem, options)
+		if want := starts < 3; d.PowerLoss() != want {
+			t.Errorf("start %d: a loss of power: %v, want %v", starts, d.PowerLoss(), want)
+		}
+		for id := range read {
+			recoverShard(t, d, id)
+		}
+		if err := d.Close(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options.BootID = "another-one"
+	d = open(t, mem, options)
+	for id := range d.Shards() {
+		recoverShard(t, d, id)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	options.BootID = "yet-another"
+	if d = open(t, mem, options); d.PowerLoss() {
+		t.Error("a reboot after a clean stop is taken for a loss of power")
+	}
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A sync makes the blob of a record survive whose value was superseded, as long as no commit index on
+// disk says so: without the blob the log would end there.
+func TestSupersededBlobIsSyncedWithItsRecord(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		mem := vfs.NewMem()
+		d := open(t, mem, fixedOptions())
+		recoverShard(t, d, 3)
+		l := d.Log(3)
+		first := blobOf(t, l, 1)
+		second := put(2, string(first.Key), "small")
+		appendLagging(t, l, upTo(0, first))
+		appendLagging(t, l, upTo(0, second))
+		l.Supersede(first.Blob, 2) // others have acknowledged both
+		if err := l.Sync(l.Position()); err != nil {
+			t.Fatal(err)
+		}
+		after := mem.Crash(rand.New(rand.NewPCG(seed, 0)))
+		options := fixedOptions()
+		options.BootID = "next-boot"
+		d = open(t, after, options)
+		_, report := recoverShard(t, d, 3)
+		if report.Has != (Point{7, 2}) || report.HeldBack != 2 || len(report.Damage) > 0 {
+			t.Fatalf("seed %d: %+v", seed, report)
+		}
+		if err := d.Close(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A file that a snapshot has made obsolete does not come back after a clean stop: part of it may never
+// have been synced, and it would count as damaged.
+func TestObsoleteFilesAreGoneAfterACleanStop(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		mem := vfs.NewMem()
+		d := open(t, mem, fixedOptions())
+		recoverShard(t, d, 3)
+		r := put(1, "k", strings.Repeat("v", 5000))
+		appendAll(t, d.Log(3), r)
+		snapshotOf(t, d.Log(3), 1, r)
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		after := mem.Crash(rand.New(rand.NewPCG(seed, 0)))
+		if left := shardFiles(t, after); len(left) > 0 {
+			t.Fatalf("seed %d: %d segments are back", seed, len(left))
 		}
 	}
 }
