@@ -41,6 +41,9 @@ const (
 // errNoHeader is returned for a file without a valid header of its kind, shard and cluster.
 var errNoHeader = errors.New("no valid header")
 
+// errShortHeader is returned for a file that ends within its header.
+var errShortHeader = fmt.Errorf("%w: it is cut off", errNoHeader)
+
 func (h *fileHeader) encode() []byte {
 	b := make([]byte, fixedHeader+epochBytes*len(h.epochs))
 	copy(b, h.magic)
@@ -100,8 +103,11 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		return nil, fmt.Errorf("%w: the file has format %d, this program reads formats %d to %d", errNoHeader, format, oldestVersion, formatVersion)
 	}
 	n := int(le.Uint32(b[64:]))
-	if n > maxEpochs || len(b) < fixedHeader+epochBytes*n {
-		return nil, fmt.Errorf("%w: it is cut off", errNoHeader)
+	if n > maxEpochs {
+		return nil, fmt.Errorf("%w: it has an epoch table of %d rows", errNoHeader, n)
+	}
+	if len(b) < fixedHeader+epochBytes*n {
+		return nil, errShortHeader
 	}
 	b = b[:fixedHeader+epochBytes*n]
 	if headerSum(b) != le.Uint32(b[headerCRC:]) {
