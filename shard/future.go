@@ -49,7 +49,8 @@ func (f Future) Visible() bool {
 	return done && err == nil
 }
 
-// Done reports whether the future is complete, without waiting, and with which error.
+// Done reports whether the future is complete, without waiting, and with which error. If it only lacks the lease, it is not
+// complete and the error is ErrTryAgain: what the client gets if the lease does not return in time.
 func (f Future) Done() (bool, error) {
 	if f.shard == nil {
 		return true, nil
@@ -69,7 +70,7 @@ func (f Future) Done() (bool, error) {
 		}
 	}
 	if f.lease && !f.shard.answers(f.leader) {
-		return false, nil
+		return f.shard.LeaderEpoch() != f.leader, ErrTryAgain
 	}
 	return true, nil
 }

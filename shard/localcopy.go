@@ -110,6 +110,13 @@ func (c *localCopy) configure(row replica.Config) replica.Effects {
 	return e
 }
 
+// proposal returns what the rules propose.
+func (c *localCopy) proposal() *replica.Proposal {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.rules.Proposal()
+}
+
 // row returns the newest row that the copy was taken to.
 func (c *localCopy) row() replica.Config {
 	c.index.mu.RLock()

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -66,6 +67,9 @@ func (r *Role) Configure(row replica.Config) error {
 	}
 	w := r.writer
 	before := w.copy.row()
+	if sameRow(&before, &row) && !r.handoverPending && !r.closed && r.gate.isOpen() == w.copy.mayOpen() {
+		return nil
+	}
 	if row.Primary != r.store.self {
 		return r.follow(row, before.Epoch)
 	}
@@ -88,6 +92,13 @@ func (r *Role) Configure(row replica.Config) error {
 	r.closed = false
 	r.turnGate()
 	return nil
+}
+
+// sameRow reports whether two rows differ in nothing.
+func sameRow(a, b *replica.Config) bool {
+	return a.Epoch == b.Epoch && a.LeaderEpoch == b.LeaderEpoch && a.Born == b.Born && a.Primary == b.Primary &&
+		a.Relinquished == b.Relinquished && a.Unsealed == b.Unsealed &&
+		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.Learners, b.Learners)
 }
 
 // follow takes the copy to a row of which this process is not the primary. The caller holds mu.
@@ -127,6 +138,10 @@ func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (report bool, end r
 
 // Truncate tells a member that its log and the primary's share what is up to a seq: what is behind it goes.
 func (r *Role) Truncate(after uint64) error { return r.writer.truncate(after) }
+
+// Proposal returns what the copy proposes to raft, for the caller to repeat until the row has another epoch; nil for nothing. A copy
+// that a start has found damaged proposes that its row says so, and reports nothing before.
+func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
 
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {

@@ -62,7 +62,8 @@ func (n *snapshotter) finish(err error) error {
 	}
 	n.writer.unsaved.Add(1)
 	n.disk.unsaved.Add(1)
-	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) { // those mean that the node stops
+	// The first two mean that the node stops, the last one that what the snapshot shows has been taken back.
+	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, persistence.ErrCancelled) {
 		n.disk.counters.snapshotErrors.Add(1)
 	}
 	return fmt.Errorf("snapshot of shard %d: %w", n.shard, err)
