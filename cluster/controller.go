@@ -24,7 +24,7 @@ type controller struct {
 }
 
 // format is the format of topologies that this program makes, and to which it brings earlier ones.
-var format = topology.Format0
+const format = topology.LatestFormat
 
 // run waits for this node to lead.
 func (c *controller) run(a *consensus) {

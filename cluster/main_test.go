@@ -1,11 +1,9 @@
 package cluster
 
 import (
+	"github.com/ndring/ndring/internal/slowtest"
 	"os"
 	"testing"
-
-	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/internal/slowtest"
 )
 
 // Most tests wait for timers of raft and gossip.
@@ -13,6 +11,5 @@ func TestMain(m *testing.M) {
 	if !raceDetector {
 		slowtest.Parallel(16)
 	}
-	format = topology.LatestFormat
 	os.Exit(m.Run())
 }
