@@ -20,16 +20,6 @@ func (t epochTable) last() uint64 {
 	return t[len(t)-1].Epoch
 }
 
-// at returns the epoch of the record with a seq, 0 if it precedes the table.
-func (t epochTable) at(seq uint64) (epoch uint64) {
-	for _, e := range t {
-		if e.Seq <= seq {
-			epoch = e.Epoch
-		}
-	}
-	return epoch
-}
-
 // extended returns the table with a row for the epoch, if that is newer than the last one. The
 // newest maxEpochs rows stay.
 func (t epochTable) extended(epoch, seq uint64) epochTable {

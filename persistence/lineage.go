@@ -136,6 +136,6 @@ func (p *prefix) lostAt(seq uint64, epochs epochTable) {
 	case seq == p.base.Seq+1:
 		p.has = p.base
 	default:
-		p.has = Point{epochs.at(seq - 1), seq - 1}
+		p.has = Point{epochs.of(seq - 1), seq - 1}
 	}
 }
