@@ -69,15 +69,40 @@ func (i *Identity) Damaged() bool {
 	return i.m.unclean == anyDoubt
 }
 
-// ClearUnclean records that the cluster has noticed this start, and knows which copies are unclean:
-// the node has learned that its join was decided. When it returns, that is durable.
+// ClearUnclean records that the cluster has noticed this start, and knows which copies are unclean
+// and which shards are damaged: the node has learned that all of this was decided. When it returns,
+// that is durable.
 func (i *Identity) ClearUnclean() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.m.unclean == noDoubt && len(i.m.starts) == 0 {
+	if i.m.unclean == noDoubt && len(i.m.starts) == 0 && len(i.m.damaged) == 0 {
 		return nil
 	}
-	return i.change(func(m *nodeManifest) { m.unclean, m.starts = noDoubt, nil })
+	return i.change(func(m *nodeManifest) { m.unclean, m.starts, m.damaged = noDoubt, nil, nil })
+}
+
+// noteDamage records that the copy of a shard lacks something, before its files are mended: the next
+// start would find nothing wrong with them. A disk that is too full keeps it from that.
+func (i *Identity) noteDamage(shard int) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	at, known := slices.BinarySearch(i.m.damaged, uint64(shard))
+	if known {
+		return nil
+	}
+	err := i.change(func(m *nodeManifest) { m.damaged = slices.Insert(slices.Clone(m.damaged), at, uint64(shard)) })
+	if vfs.NoSpace(err) {
+		i.log.Error("disk full: a start after this one would not know that a shard was damaged, unless the cluster learns it now", "shard", shard, "err", err)
+		return nil
+	}
+	return err
+}
+
+// damaged reports whether a start has found damage in a shard since the last ClearUnclean.
+func (i *Identity) damaged(shard int) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Contains(i.m.damaged, uint64(shard))
 }
 
 // SetUnclean records that the copies of the folder may lack what they acknowledged, because someone

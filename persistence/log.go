@@ -269,6 +269,10 @@ func recoverLog(l *Log, h Handler) (*Report, error) {
 	r := l.reader
 	if !r.listing.exists {
 		report := r.missingFolder()
+		var err error
+		if report.Doubtful, err = l.doubtful(report.Damage); err != nil {
+			return nil, err
+		}
 		l.mu.Lock()
 		l.last = recordID{report.Epoch, report.Given}
 		l.mu.Unlock()
@@ -280,12 +284,26 @@ func recoverLog(l *Log, h Handler) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found.report.Doubtful, err = l.doubtful(found.report.Damage); err != nil {
+		return nil, err
+	}
 	kept, err := cleanUp(found, l.folder)
 	if err != nil {
 		return nil, fmt.Errorf("cannot clean up after the recovery: %w", err)
 	}
 	adopt(l, found, &kept)
 	return &found.report, nil
+}
+
+// doubtful reports whether damage was found in the shard, now or earlier, and notes what was found now.
+func (l *Log) doubtful(damage []Damage) (bool, error) {
+	if len(damage) == 0 {
+		return l.disk.identity.damaged(l.shard), nil
+	}
+	if err := l.disk.identity.noteDamage(l.shard); err != nil {
+		return false, fmt.Errorf("cannot note that the shard is damaged: %w", err)
+	}
+	return true, nil
 }
 
 // adopt takes over what a recovery found. Sizes may be called meanwhile.

@@ -24,6 +24,7 @@ type nodeManifest struct {
 	lock           string   // which file was locked, as vfs.FileID says it; empty in a manifest of an earlier program
 	unclean        doubt    // whether the copies may lack what they acknowledged, if the cluster may not know it yet
 	starts         []uint64 // incarnations of earlier starts, the oldest first: the last one that the cluster is known to have noticed, and those since then
+	damaged      []uint64 // shards in which damage was found, if the cluster may not know it yet; in order
 }
 
 // incarnationLine holds the incarnation. The format calls it epoch: when a node was alone, its shards
@@ -39,6 +40,9 @@ func (m *nodeManifest) write(fs vfs.FS, dir string) error {
 	}
 	if len(m.starts) > 0 {
 		lines = append(lines, line{"starts", strings.Trim(fmt.Sprint(m.starts), "[]")})
+	}
+	if len(m.damaged) > 0 {
+		lines = append(lines, line{"damaged", strings.Trim(fmt.Sprint(m.damaged), "[]")})
 	}
 	if m.lock != "" {
 		lines = append(lines, line{"lock", m.lock})
@@ -84,7 +88,7 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	if err != nil {
 		return m, err
 	}
-	var errCluster, errStore, errRaft, errShards, errIncarnation, errStarts error
+	var errCluster, errStore, errRaft, errShards, errIncarnation, errStarts, errDamaged error
 	m.cluster, errCluster = uuid.Parse(lines["cluster"])
 	m.store, errStore = uuid.Parse(lines["store"])
 	if raft, ok := lines["raft"]; ok {
@@ -94,14 +98,20 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	m.incarnation, errIncarnation = strconv.ParseUint(lines[incarnationLine], 10, 64)
 	m.bootID, m.clean = lines["boot"], lines["clean"] == "yes"
 	m.lock, m.unclean = lines["lock"], parseDoubt(lines["unclean"])
-	for _, text := range strings.Fields(lines["starts"]) {
-		start, err := strconv.ParseUint(text, 10, 64)
-		m.starts, errStarts = append(m.starts, start), errors.Join(errStarts, err)
-	}
-	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation, errStarts); err != nil {
+	m.starts, errStarts = parseNumbers(lines["starts"])
+	m.damaged, errDamaged = parseNumbers(lines["damaged"])
+	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation, errStarts, errDamaged); err != nil {
 		return m, fmt.Errorf("%s: %w", manifestName, err)
 	}
 	return m, nil
+}
+
+func parseNumbers(text string) (numbers []uint64, err error) {
+	for _, field := range strings.Fields(text) {
+		n, failed := strconv.ParseUint(field, 10, 64)
+		numbers, err = append(numbers, n), errors.Join(err, failed)
+	}
+	return numbers, err
 }
 
 // shardManifest is the content of the MANIFEST of a shard.

@@ -53,6 +53,7 @@ type Report struct {
 	Torn     int64 // bytes
 	Lost     int64 // bytes of segments past the first hole that a loss of power left, or of a truncated tail; they are in the quarantine
 	Damage   []Damage
+	Doubtful bool // the copy may lack what it acknowledged: damage was found, now or by an earlier start, and the cluster may not know it (Identity.ClearUnclean)
 }
 
 // Damage is a part of a file that differs from what was written.

@@ -167,6 +167,9 @@ func (c *localCopy) replay(w *writer, frame func(n int) (before, after []byte)) 
 		table = append(table, replica.EpochStart(start))
 	}
 	c.begin(table, report.Has.Seq, report.Commit)
+	if report.Doubtful {
+		c.rules.Damaged()
+	}
 	return report, nil
 }
 
