@@ -24,7 +24,7 @@ type nodeManifest struct {
 	lock           string   // which file was locked, as vfs.FileID says it; empty in a manifest of an earlier program
 	unclean        doubt    // whether the copies may lack what they acknowledged, if the cluster may not know it yet
 	starts         []uint64 // incarnations of earlier starts, the oldest first: the last one that the cluster is known to have noticed, and those since then
-	damaged      []uint64 // shards in which damage was found, if the cluster may not know it yet; in order
+	damaged        []uint64 // shards in which damage was found, if the cluster may not know it yet; in order
 }
 
 // incarnationLine holds the incarnation. The format calls it epoch: when a node was alone, its shards

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/uuid"
@@ -16,6 +17,9 @@ type clusterHost struct {
 	reconciler *reconcile.Reconciler
 	stop       *stopRequest
 	log        *slog.Logger
+
+	mu              sync.Mutex // guards the rest
+	joined, noticed bool       // Joined, Noticed was called
 }
 
 // SetClusterID implements cluster.Host: the manifest names the cluster.
@@ -39,10 +43,18 @@ func (h *clusterHost) SetRaftState(raftState string) error {
 	return h.disk.Identity().SetRaftState(id)
 }
 
-// Joined implements cluster.Host: the cluster knows which copies are unclean, so the manifest need
-// not keep it any longer.
-func (h *clusterHost) Joined() {
-	if h.disk == nil {
+// Joined implements cluster.Host: the cluster has noticed this start of the node.
+func (h *clusterHost) Joined() { h.forget(&h.joined) }
+
+// Noticed is called when the cluster knows which copies are damaged.
+func (h *clusterHost) Noticed() { h.forget(&h.noticed) }
+
+// forget notes what the cluster knows. Once it knows all about the copies of this start, the manifest need not keep it
+// any longer.
+func (h *clusterHost) forget(known *bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if *known = true; h.disk == nil || !h.joined || !h.noticed {
 		return
 	}
 	if err := h.disk.Identity().ClearUnclean(); err != nil {

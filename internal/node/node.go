@@ -157,7 +157,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
-		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
+		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
 		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive },
 	})
 	host.reconciler = n.reconciler

@@ -67,10 +67,14 @@ func copiesOf(t *topology.Topology, self replica.Process, state func(topology.Sh
 func (r *Reconciler) Tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
+	var background sync.WaitGroup
+	defer background.Wait()
+	busy := make(chan struct{}, 1) // holds a token while a proposal is under way
 	var (
-		tick uint64
-		last []topology.Report
-		sent time.Time
+		tick     uint64
+		last     []topology.Report
+		sent     time.Time
+		proposed time.Time
 	)
 	for {
 		learned := false
@@ -88,6 +92,22 @@ func (r *Reconciler) Tick(ctx context.Context) {
 			sent = time.Now()
 		}
 		last = reports
+		if time.Since(proposed) < reportInterval {
+			continue
+		}
+		select {
+		case busy <- struct{}{}:
+			if ops := r.confess(); len(ops) > 0 {
+				proposed = time.Now()
+				background.Go(func() {
+					r.propose(ctx, ops)
+					<-busy
+				})
+				continue
+			}
+			<-busy
+		default:
+		}
 	}
 }
 

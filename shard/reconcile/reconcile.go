@@ -24,6 +24,7 @@ type Config struct {
 	Newest        func() *topology.Topology // the newest topology that the node knows
 	HearsLeader   func() bool               // raft hears its leader, or this node leads
 	Report        func([]topology.Report)   // tells raft's leader which primaries the node's copies do not hear; it never blocks
+	Noticed       func()                    // is called once the cluster knows which copies of the node are damaged
 	ApplySettings func(*topology.Topology)  // applies the cluster's settings to the node
 	Alive         func(topology.NodeID) bool
 	// Propose sends a command to the raft leader. It returns an error per op, or outcome.ErrUncertain.
@@ -38,9 +39,12 @@ type Reconciler struct {
 	process replica.Process // of the node
 	applied atomic.Pointer[topology.Topology]
 	copies  copies
+	counted atomic.Bool // every shard was read and taken to a row of a topology that has this incarnation of the node
 
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
+
+	noticed bool // Noticed was called. Only the goroutine of Tick uses it
 
 	// Only the goroutine of Run uses these.
 	member bool               // the topology of the last run had this incarnation of the node
@@ -112,6 +116,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	r.config.ApplySettings(t)
 	r.dropDecided(t)
+	read := r.allRead(len(t.Shards))
 	d := decide(t, r.config.Self, r.config.Incarnation, r.state)
 	if r.member && !d.member {
 		r.config.Log.Warn("serving nothing: the cluster has removed this node or knows a later incarnation of it")
@@ -129,6 +134,9 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	for _, id := range d.follow {
 		r.follow(t, id)
 	}
+	if d.member && read {
+		r.counted.Store(true)
+	}
 	r.copies.set(copiesOf(t, r.process, r.state))
 	for _, id := range d.clear {
 		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
@@ -140,6 +148,16 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	r.mu.Unlock()
 	notify(r.changed)
 	return ask
+}
+
+// allRead reports whether the shards, of which there are some, have been read from disk.
+func (r *Reconciler) allRead(shards int) bool {
+	for i := range shards {
+		if !r.config.Store.Shard(i).Ready() {
+			return false
+		}
+	}
+	return shards > 0
 }
 
 // dropDecided forgets pending handovers that t has decided: they are of epochs that are over.
