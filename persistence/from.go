@@ -46,8 +46,9 @@ func (l *Log) From(seq uint64) (*LogReader, error) {
 }
 
 // Next returns the next record, io.EOF at the present end of the log, behind which there may be
-// records later. The record is valid until the next call. The payload of a record with a blob is
-// not read.
+// records later, or ErrCompacted for a record that is in a snapshot alone, since a loss of power
+// has taken it from the log. The record is valid until the next call. The payload of a record with
+// a blob is not read.
 func (r *LogReader) Next() (*Record, error) {
 	for {
 		s, end, err := r.position()
