@@ -133,7 +133,7 @@ func (s *blobStore) abandon(id BlobID) {
 	s.live.add(-b.bytes)
 	s.count.staged.Add(-b.bytes)
 	s.mu.Unlock()
-	_ = b.file.Close() // if the removal fails, the next start removes it
+	b.close() // if the removal fails, the next start removes it
 	_ = vfs.Discard(s.folder.fs, s.path(id))
 }
 

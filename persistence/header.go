@@ -41,9 +41,6 @@ const (
 // errNoHeader is returned for a file without a valid header of its kind, shard and cluster.
 var errNoHeader = errors.New("no valid header")
 
-// errShortHeader is returned for a file that ends within its header.
-var errShortHeader = fmt.Errorf("%w: it is cut off", errNoHeader)
-
 func (h *fileHeader) encode() []byte {
 	b := make([]byte, fixedHeader+epochBytes*len(h.epochs))
 	copy(b, h.magic)
@@ -107,7 +104,7 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		return nil, fmt.Errorf("%w: it has an epoch table of %d rows", errNoHeader, n)
 	}
 	if len(b) < fixedHeader+epochBytes*n {
-		return nil, errShortHeader
+		return nil, fmt.Errorf("%w: it is cut off", errNoHeader)
 	}
 	b = b[:fixedHeader+epochBytes*n]
 	if headerSum(b) != le.Uint32(b[headerCRC:]) {
@@ -122,4 +119,31 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 		h.epochs = append(h.epochs, EpochStart{le.Uint64(e), le.Uint64(e[8:])})
 	}
 	return h, nil
+}
+
+// endsInHeader reports whether a segment ends before its header does, as a write leaves it that did
+// not finish. A header whose number of epochs is damaged does not pass for that: what follows the
+// table is not part of one.
+func (r *Reader) endsInHeader(info fileInfo) bool {
+	if info.bytes < fixedHeader {
+		return true
+	}
+	b, err := vfs.ReadFile(r.fs, r.path(info.name), fixedHeader+epochBytes*maxEpochs)
+	if err != nil || len(b) < fixedHeader {
+		return err == nil
+	}
+	le := binary.LittleEndian
+	epoch, seq, n := le.Uint64(b[32:]), le.Uint64(b[40:]), int64(le.Uint32(b[64:]))
+	if string(b[:len(segmentMagic)]) != segmentMagic || seq != info.seq || n > maxEpochs || info.bytes >= fixedHeader+epochBytes*n {
+		return false
+	}
+	last := EpochStart{}
+	for b = b[fixedHeader:]; len(b) >= epochBytes; b = b[epochBytes:] {
+		row := EpochStart{le.Uint64(b), le.Uint64(b[8:])}
+		if row.Epoch <= last.Epoch || row.Seq < last.Seq || row.Epoch > epoch || row.Seq > seq {
+			return false
+		}
+		last = row
+	}
+	return true
 }

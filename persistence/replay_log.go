@@ -36,7 +36,7 @@ func (r *replay) readSegment(i int) error {
 func (r *replay) noHeader(i int, err error) {
 	info := r.listing.segments[i]
 	seq := max(info.seq, r.expected) // the records of a snapshot may never have reached the disk as a log
-	switch r.policy.header(seq, r.lineage.newest(i), info.bytes < fixedHeader || errors.Is(err, errShortHeader)) {
+	switch r.policy.header(seq, r.lineage.newest(i), r.endsInHeader(info)) {
 	case torn:
 		r.markTorn(logOffset{i, 0})
 	case unsynced:
