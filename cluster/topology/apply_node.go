@@ -63,7 +63,7 @@ func (e *edit) restarted(was, is Node, op Op) {
 	s.mine = !another && op.SameLock && op.Was > was.Incarnation // the last start was killed before its join was decided
 	older := op.Was < was.Incarnation                            // the folder has forgotten the last start: it was restored from a backup
 	s.unclean = op.Unclean || older
-	s.lossy = older || !was.Always
+	s.lossy = older || op.Lossy || !was.Always
 	for i, row := range e.t.Shards {
 		if s.apply(&row) {
 			*e.shard(i) = row

@@ -52,6 +52,9 @@ type Op struct {
 	// Unclean, of Promote: Node need not be clean, because no member of the ISR is. Of NodeJoin: the copies of
 	// this node may lack what it acknowledged.
 	Unclean bool `json:"unclean,omitempty"`
+	// Lossy, of an unclean NodeJoin: more than a loss of power made the start unclean. The folder was copied, moved or
+	// restored, so it may lack even what was synced.
+	Lossy bool `json:"lossy,omitempty"`
 	// Takeover, of an unclean Promote: the operator vouches that the old primary is off.
 	Takeover bool `json:"takeover,omitempty"`
 	// Was, of NodeJoin: the incarnation before this start, as the data folder knows it.

@@ -2,7 +2,6 @@ package topology
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,15 +11,15 @@ import (
 func (s *sim) commit(m simMessage) {
 	was := s.newest()
 	before, _ := was.Encode()
-	is, errs := was.Apply(uint64(len(s.history)), m.command)
+	is, errs := s.applyCommand(was, uint64(len(s.history)), m.command)
 	if after, _ := was.Encode(); string(after) != string(before) {
 		s.fail("Apply changed the topology that it was given")
 	}
-	if again, _ := was.Apply(is.Index, m.command); !same(again, is) {
+	if again, _ := s.applyCommand(was, is.Index, m.command); !same(again, is) {
 		s.fail("Apply of one command returned two different topologies")
 	}
 	for i, op := range m.command.Ops {
-		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v setting %q %q: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, op.Name, op.Value, errs[i])
+		s.event("%d: %s shard %d epoch %d node %s/%d members %v empty %v unclean %v by %v nodes %v setting %q %q: %v", is.Index, op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Empty, op.Unclean, op.Reporters, op.Nodes, op.Name, op.Value, errs[i])
 		if errs[i] == nil {
 			s.counts["done"]++
 			s.checkExpected(m.command, i, was)
@@ -29,15 +28,19 @@ func (s *sim) commit(m simMessage) {
 			s.refusal(m, op, len(s.history))
 		}
 	}
-	if err := errors.Join(is.Check(), CheckStep(was, is)); err != nil {
+	if err := errors.Join(is.Check(), CheckStep(was, is)); err != nil && s.flaw == "" {
 		s.fail("%v", err)
 	}
 	s.checkSettings(m.command, errs, is)
-	lives := s.lives[len(s.lives)-1]
+	s.followLosses(m.command, errs, was)
+	s.history = append(s.history, is)
 	for _, c := range Diff(was, is) {
-		s.checkBegin(m.command, c, &lives)
+		s.count(m.command, c)
+		if row := is.Shards[c.Shard]; row.Primary == "" && len(row.ISR) == 0 && len(c.Was.ISR) > 0 {
+			s.lastCopyGone(m.command, c, is)
+		}
 	}
-	s.history, s.lives = append(s.history, is), append(s.lives, lives)
+	s.checkProposalsCanEnd()
 }
 
 // checkExpected checks that an applied op found what it expected: the first op of a command that names a
@@ -45,7 +48,7 @@ func (s *sim) commit(m simMessage) {
 func (s *sim) checkExpected(c Command, i int, was *Topology) {
 	op := c.Ops[i]
 	for _, before := range c.Ops[:i] {
-		if before.Shard == op.Shard && before.Kind != Assign || len(before.Nodes) > 0 {
+		if before.Shard == op.Shard && before.Kind != Assign && before.Kind != BeginEmpty || len(before.Nodes) > 0 {
 			return
 		}
 	}
@@ -58,6 +61,136 @@ func (s *sim) checkExpected(c Command, i int, was *Topology) {
 	case Resign, Assign:
 		if row := was.Shards[op.Shard]; row.Epoch != op.Epoch {
 			s.fail("%s for epoch %d was applied in epoch %d", op.Kind, op.Epoch, row.Epoch)
+		}
+	}
+}
+
+// followLosses follows what the ops of a command do to what was acknowledged: an unclean promotion makes the copy of
+// the promoted node the truth, and a shard that starts empty has nothing. Each must be counted or said.
+func (s *sim) followLosses(c Command, errs []error, was *Topology) {
+	if was.Cluster == "" {
+		return
+	}
+	topo := was
+	for i, op := range c.Ops {
+		next, _ := s.applyCommand(topo, topo.Index, Command{[]Op{op}})
+		counted := next.PossibleLosses > topo.PossibleLosses
+		old := s.committed[op.Shard]
+		switch {
+		case errs[i] != nil:
+		case op.Kind == NodeForget && !op.Empty || op.Kind == BeginEmpty:
+			for j, row := range next.Shards {
+				s.said[j] = s.said[j] || len(row.ISR) == 0 && len(row.Wiped) == 0
+			}
+		case op.Kind == Promote && op.Unclean:
+			s.counts["promoted unclean"]++
+			n, ok := s.disk(topo, op.Node)
+			if !ok {
+				break // it is wiped already, and will say so
+			}
+			copy := n.copies[op.Shard]
+			if copy.emptySince < topo.Shards[op.Shard].EmptySince {
+				copy.log = nil
+			}
+			if s.committed[op.Shard] = slices.Clone(copy.log); len(copy.log) < len(old) || !slices.Equal(copy.log[:len(old)], old) {
+				if !counted {
+					s.fail("shard %d lost what was acknowledged, and that is not counted: %v became %v", op.Shard, old, copy.log)
+				}
+			} else if !counted {
+				s.counts["unclean without a loss"]++
+			}
+		case op.Kind == Promote && op.Empty:
+			if len(old) > 0 && old[len(old)-1].data {
+				if !s.said[op.Shard] {
+					s.fail("shard %d starts empty on %s, and nobody said that it may: it had %v", op.Shard, op.Node, old)
+				}
+				s.counts["started empty after a loss"]++
+			}
+			s.committed[op.Shard], s.said[op.Shard] = nil, false
+		case op.Kind == TransferPrimary && op.Empty:
+			s.counts["handed over empty"]++
+			if len(old) > 0 && old[len(old)-1].data {
+				s.fail("shard %d was given to %s as empty, and has %v", op.Shard, op.Node, old)
+			}
+			s.committed[op.Shard], s.said[op.Shard] = nil, false
+		}
+		topo = next
+	}
+}
+
+// lastCopyGone checks that a shard loses its last copy only together with a node or its disk.
+func (s *sim) lastCopyGone(c Command, change Change, is *Topology) {
+	gone := slices.ContainsFunc(c.Ops, func(op Op) bool { return op.Kind == NodeForget && !op.Empty || op.Kind == NodeJoin })
+	if !gone {
+		s.fail("shard %d lost its last copy on %v: %+v", change.Shard, change.Was.ISR, is.Shards[change.Shard])
+	}
+}
+
+// disk returns the node with the copies of a node of the topology: the process that joined, or else its folder.
+func (s *sim) disk(t *Topology, id NodeID) (*simNode, bool) {
+	row, _ := t.Node(id)
+	all := append(slices.Clone(s.nodes), s.ghosts...)
+	i := slices.IndexFunc(all, func(n *simNode) bool { return n.id == id && n.incarnation == row.Incarnation })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(n *simNode) bool { return n.id == id && n.store == row.Store })
+	}
+	if i < 0 {
+		return nil, false
+	}
+	return all[i], true
+}
+
+// count counts what has happened to a row, so that a simulation in which little happens is noticed.
+func (s *sim) count(c Command, change Change) {
+	was, is := change.Was, change.Is
+	for name, happened := range map[string]bool{
+		"promoted":                          is.Primary != "" && is.Primary != was.Primary,
+		"primary taken by a new start":      was.Primary != "" && is.Primary == "" && slices.Equal(was.ISR, is.ISR),
+		"relinquished":                      is.Relinquished && !was.Relinquished,
+		"expanded":                          len(is.ISR) > len(was.ISR) && len(was.ISR) > 0 && is.LeaderEpoch == was.LeaderEpoch,
+		"shrunk":                            len(is.ISR) < len(was.ISR) && is.LeaderEpoch == was.LeaderEpoch && is.Primary == was.Primary && is.Primary != "",
+		"taken over with others in the ISR": is.Primary != was.Primary && is.Primary != "" && len(is.ISR) > 1,
+	} {
+		if happened {
+			s.counts[name]++
+		}
+	}
+	for _, op := range c.Ops {
+		if op.Shard != change.Shard {
+			continue
+		}
+		switch {
+		case op.Kind == Resign && is.Primary == "":
+			s.counts["resigned"]++
+		case op.Kind == TransferPrimary && !op.Empty && is.Primary == op.Node:
+			s.counts["transferred"]++
+		case op.Kind == MarkUnclean:
+			s.counts["marked unclean"]++
+		case op.Kind == BeginEmpty && is.Primary != "":
+			s.counts["begin-empty by the controller"]++
+		}
+	}
+}
+
+// checkProposalsCanEnd finds a proposal of a live primary that raft refuses for ever in its own epoch. The primary could never
+// propose anything else.
+func (s *sim) checkProposalsCanEnd() {
+	if s.flaw == "memberInc" {
+		return // joinQuiet, which it needs, would be found first
+	}
+	t := s.newest()
+	for _, n := range s.nodes {
+		if row, ok := t.Node(n.id); !n.up || !ok || row.Incarnation != n.incarnation {
+			continue
+		}
+		for shard := range ShardID(simShards) {
+			op, ok := n.pending[shard]
+			if row := t.Shards[shard]; !ok || row.Epoch != op.Epoch || row.Primary != n.id {
+				continue
+			}
+			if _, errs := t.Apply(t.Index+1, Command{[]Op{op}}); errs[0] != nil {
+				s.fail("the proposal of %s/%d, %+v, is refused for ever in its epoch: %v", n.id, n.incarnation, op, errs[0])
+			}
 		}
 	}
 }
@@ -104,154 +237,25 @@ func (s *sim) checkSettings(c Command, errs []error, is *Topology) {
 	}
 }
 
-// refusal tells the proposing process that a handover was refused, and at which index. The process reopens
-// the shard only once it has applied that index and still serves the shard: the refused op may be a
+// refusal tells the proposing process that a handover of an empty shard was refused, and at which index. The process
+// reopens the shard only once it has applied that index and still serves the shard: the refused op may be a
 // repetition of one that was applied.
 func (s *sim) refusal(m simMessage, op Op, index int) {
-	if n := m.from; n != nil && op.Kind == TransferPrimary && n.up && n.incarnation == m.process && s.chance(80) {
-		if asked, ok := n.closed[op.Shard]; ok && asked.op.Epoch == op.Epoch && asked.op.Node == op.Node && asked.op.Incarnation == op.Incarnation {
+	if n := m.from; n != nil && op.Kind == TransferPrimary && op.Empty && n.up && n.incarnation == m.process && s.chance(80) {
+		if asked, ok := n.closed[op.Shard]; ok && asked.op.Empty && asked.op.Epoch == op.Epoch && asked.op.Node == op.Node && asked.op.Incarnation == op.Incarnation {
 			n.closed[op.Shard] = simHandover{asked.op, index}
 		}
 	}
 }
 
-// checkBegin finds shards that start empty by the location of their copies, not by EmptySince, and checks that
-// a shard loses data only together with a node.
-func (s *sim) checkBegin(c Command, change Change, lives *[simShards]int) {
-	was, is := change.Was, change.Is
-	if is.Primary != "" && is.Primary != was.Primary {
-		s.counts["promoted"]++
-	}
-	if was.Epoch == 0 || len(is.ISR) == 0 || within(is.ISR, was.ISR) {
-		if was.Primary != "" && is.Primary == "" && slices.Equal(was.ISR, is.ISR) {
-			s.counts["primary taken by a new start"]++
-		}
-		return
-	}
-	lives[change.Shard]++
-	if len(was.ISR) == 0 {
-		s.counts["lost with a node"]++
-		return
-	}
-	gone := slices.ContainsFunc(c.Ops, func(op Op) bool { return op.Kind == NodeForget && !op.Empty || op.Kind == NodeJoin })
-	s.counts["handed over empty"]++
-	for _, n := range s.nodes {
-		if copy := n.copies[change.Shard]; slices.Contains(was.ISR, n.id) && s.sameStore(n) && copy.data && copy.life == lives[change.Shard]-1 && !gone {
-			s.fail("shard %d was given to %s as empty, but %s has data", change.Shard, is.Primary, n.id)
-		}
-	}
-}
-
-func (s *sim) sameStore(n *simNode) bool {
-	row, ok := s.newest().Node(n.id)
-	return ok && row.Store == n.store
-}
-
-// catchUp makes a process apply the log up to an index, and checks that no other process serves, or ever
-// served, what it serves now.
-func (s *sim) catchUp(n *simNode, to int) {
-	for n.up && n.applied < to {
-		n.applied++
-		s.serve(n)
-	}
-}
-
-func (s *sim) serve(n *simNode) {
-	t := s.history[n.applied]
-	for shard, asked := range n.closed {
-		if t.Cluster != "" && t.Shards[shard].Epoch != asked.op.Epoch || asked.refused > 0 && n.applied >= asked.refused {
-			delete(n.closed, shard)
-		}
-	}
-	for i := range t.Shards {
-		shard, row := ShardID(i), t.Shards[i]
-		if !s.serves(n, shard) || n.opened[shard] == row.Epoch {
-			continue
-		}
-		n.opened[shard] = row.Epoch
-		key, process := fmt.Sprint(shard, " ", row.Epoch), fmt.Sprint(n.id, "/", n.incarnation)
-		if other, ok := s.served[key]; ok && other != process {
-			s.fail("shard %d is served in epoch %d by %s and by %s", shard, row.Epoch, other, process)
-		}
-		s.served[key] = process
-		copy := &n.copies[shard]
-		if copy.emptySince < row.EmptySince {
-			*copy = simCopy{emptySince: row.EmptySince}
-		}
-		if copy.data && copy.life != s.lives[n.applied][shard] {
-			s.fail("%s serves shard %d with data of life %d, the shard is in life %d", n.id, shard, copy.life, s.lives[n.applied][shard])
-		}
-	}
-}
-
-// serves is the rule of a node: its topology names it as the primary, in the incarnation of this process.
-func (s *sim) serves(n *simNode, shard ShardID) bool {
-	t := s.history[n.applied]
-	if !n.up || t.Cluster == "" {
-		return false
-	}
-	row, ok := t.Node(n.id)
-	return ok && row.Incarnation == n.incarnation && t.Shards[shard].Primary == n.id
-}
-
-// write stores something in an open shard that the node serves. Only the loss of the node may lose an acknowledged write.
-func (s *sim) write(n *simNode) {
-	var open []ShardID
-	for shard := range ShardID(simShards) {
-		if _, closed := n.closed[shard]; !closed && s.serves(n, shard) {
-			open = append(open, shard)
-		}
-	}
-	for range min(len(open), 4) {
-		shard := open[s.r.IntN(len(open))]
-		here, now := s.lives[n.applied][shard], s.lives[len(s.lives)-1][shard]
-		if row, ok := s.newest().Node(n.id); here != now && ok && row.Incarnation == n.incarnation {
-			s.fail("%s acknowledges a write to shard %d, which has started empty elsewhere", n.id, shard)
-		}
-		n.copies[shard].data, n.copies[shard].life = s.chance(60), here // otherwise a delete of everything
-		s.counts["written"]++
-		s.event("%s writes shard %d: %v", n.id, shard, n.copies[shard].data)
-	}
-}
-
-// handOver closes the shards that the node should hand over, and proposes the handovers of all closed shards.
-func (s *sim) handOver(n *simNode) {
-	if !n.up {
-		return
-	}
-	for shard := range ShardID(simShards) {
-		if asked, ok := n.closed[shard]; ok {
-			s.propose(n, asked.op)
-		}
-	}
-	ops := s.history[n.applied].Handover(n.id, func(id NodeID) bool { return s.isUp(id) }, func(shard ShardID) bool {
-		_, closed := n.closed[shard]
-		return s.serves(n, shard) && !closed && !n.copies[shard].data
-	})
-	for _, op := range ops {
-		n.closed[op.Shard] = simHandover{op: op}
-	}
-	s.propose(n, ops...)
-}
-
-func (s *sim) isUp(id NodeID) bool {
-	return slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.id == id && n.up })
-}
-
-func (s *sim) resign(n *simNode) {
-	shard := ShardID(s.r.IntN(simShards))
-	if s.serves(n, shard) {
-		s.propose(n, Op{Kind: Resign, Shard: shard, Epoch: s.history[n.applied].Shards[shard].Epoch, Node: n.id})
-	}
-}
-
-// checkPlan checks that all ops of a plan can be applied and that nothing remains to plan.
+// checkPlan checks that all ops of a plan can be applied and that nothing remains to plan. (For an outdated topology,
+// reports of the epochs to which the ops lead may be there already.)
 func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
 	next, errs := on.Apply(on.Index+1, Command{ops})
 	if err := errors.Join(errs...); err != nil {
 		s.fail("the topology refuses an op of its own plan: %v", err)
 	}
-	if more := next.Plan(v); len(more) > 0 {
+	if more := next.Plan(v); len(more) > 0 && on == s.newest() {
 		s.fail("the same view needs more ops: %+v", more)
 	}
 }
@@ -264,13 +268,30 @@ func (s *sim) comeToRest() {
 		s.commit(m)
 	}
 	s.event("no more faults")
+	for len(s.ghosts) > 0 {
+		s.crash(s.ghosts[0])
+	}
 	s.now += 2 * FlapPenalty
-	for quiet := 0; quiet < 3; quiet++ {
+	s.empty = EmptyAuto
+	for quiet := 0; quiet < 8; quiet++ {
 		before := len(s.history)
+		s.now += UncleanWait
 		for _, n := range s.nodes {
 			s.catchUp(n, len(s.history)-1)
 			s.handOver(n)
 			s.join(n)
+			for shard, op := range n.pending {
+				s.propose(n, op)
+				_ = shard
+			}
+			s.report(n)
+		}
+		for _, n := range s.nodes { // damage that raft does not know
+			for i := range n.copies {
+				if n.up && s.isMember(n) && n.copies[i].damaged {
+					s.propose(n, Op{Kind: MarkUnclean, Shard: ShardID(i), Node: n.id, Incarnation: n.incarnation})
+				}
+			}
 		}
 		v := s.view(false)
 		v.NodesChanged = 0
@@ -282,7 +303,7 @@ func (s *sim) comeToRest() {
 		if len(s.history) > before {
 			quiet = -1
 		}
-		if len(s.history) > 3000 {
+		if len(s.history) > 6000 {
 			s.fail("the cluster does not come to rest")
 		}
 	}
@@ -298,18 +319,25 @@ func (s *sim) checkRest() {
 	anyone := slices.ContainsFunc(t.Nodes, func(n Node) bool { return n.State == Active && live(n.ID) })
 	holds := map[NodeID]bool{}
 	for i, row := range t.Shards {
-		for _, id := range row.ISR {
+		for _, id := range slices.Concat(row.ISR, row.Wiped) {
 			holds[id] = true
 		}
-		if can := slices.ContainsFunc(row.ISR, live) || len(row.ISR) == 0 && anyone; can && row.Primary == "" {
-			s.fail("shard %d has no primary: %+v", i, row)
+		all := !slices.ContainsFunc(row.ISR, func(id NodeID) bool { return !live(id) })
+		can := slices.ContainsFunc(row.Clean(), live) || row.AsksAll() && all || len(row.ISR) == 0 && anyone && !slices.ContainsFunc(row.Wiped, func(id NodeID) bool { return !live(id) })
+		if can && (row.Primary == "" || !live(row.Primary)) {
+			s.fail("shard %d has no live primary: %s", i, rowText(row))
 		}
 		n := slices.IndexFunc(s.nodes, func(n *simNode) bool { return n.id == row.Primary })
-		if n >= 0 && live(row.Primary) && !s.nodes[n].copies[i].data && len(row.Assigned) > 0 && row.Assigned[0] != row.Primary && live(row.Assigned[0]) {
+		if n < 0 || !live(row.Primary) {
+			continue
+		}
+		log := s.nodes[n].copies[i].log
+		empty := len(log) == 0 || !log[len(log)-1].data
+		if empty && len(row.ISR) == 1 && len(row.Assigned) > 0 && row.Assigned[0] != row.Primary && live(row.Assigned[0]) {
 			s.fail("shard %d is empty on %s, want it on %s", i, row.Primary, row.Assigned[0])
 		}
-		if n >= 0 && live(row.Primary) && !s.serves(s.nodes[n], ShardID(i)) {
-			s.fail("%s does not serve shard %d: %+v", row.Primary, i, row)
+		if !s.serves(s.nodes[n], ShardID(i)) {
+			s.fail("%s does not serve shard %d: %s", row.Primary, i, rowText(row))
 		}
 	}
 	for _, n := range t.Nodes {
@@ -323,4 +351,92 @@ func same(a, b *Topology) bool {
 	x, _ := a.Encode()
 	y, _ := b.Encode()
 	return string(x) == string(y)
+}
+
+// simFlaws are the rules of the topology that a simulation can leave out. It does so outside of Apply and Plan: it changes
+// what goes in, or what comes out.
+var simFlaws = map[string]string{
+	"promoteAny":          "Promote: a member has reported",
+	"joinQuiet":           "NodeJoin raises the epoch of the rows with its node",
+	"memberInc":           "Promote: the incarnation of reporters; with joinQuiet, because a report of a former process is of an earlier epoch otherwise",
+	"noUnclean":           "NodeJoin: an unclean start is noted in the row",
+	"joinKeepsPrimary":    "NodeJoin: the node is the primary of no shard",
+	"relinquishedByStore": "NodeJoin: a row is relinquished only if nobody else holds the folder",
+	"recoverClean":        "the ISR is unclean after a recovery of raft",
+	"emptyUnasked":        "a shard whose last copy was wiped waits before it starts empty",
+}
+
+// bendView changes what the controller knows, for a simulation without a rule.
+func (s *sim) bendView(v *View) {
+	t := s.newest()
+	switch s.flaw {
+	case "promoteAny":
+		for i, row := range t.Shards {
+			for _, id := range row.ISR {
+				if n, _ := t.Node(id); id != row.Primary && v.Nodes[id].Alive && s.chance(20) {
+					v.Reports[ShardID(i)] = append(v.Reports[ShardID(i)], Report{Node: id, Incarnation: n.Incarnation, Shard: ShardID(i), Epoch: row.Epoch})
+				}
+			}
+		}
+	case "memberInc":
+		for _, reports := range v.Reports {
+			for i := range reports {
+				n, _ := t.Node(reports[i].Node)
+				reports[i].Incarnation = n.Incarnation
+			}
+		}
+	}
+}
+
+// applyCommand is Apply, without the rule that the simulation leaves out.
+func (s *sim) applyCommand(was *Topology, index uint64, c Command) (*Topology, []error) {
+	if s.flaw == "" || s.flaw == "promoteAny" || s.flaw == "recoverClean" {
+		return was.Apply(index, c)
+	}
+	is, errs := was, []error(nil)
+	for _, op := range c.Ops {
+		before := is
+		switch s.flaw {
+		case "noUnclean":
+			if n, ok := before.Node(opNode(op)); ok {
+				op.Unclean = op.Unclean && op.Kind != NodeJoin
+				op.Was = max(op.Was, n.Incarnation)
+			}
+		case "relinquishedByStore":
+			if n, ok := before.Node(opNode(op)); ok {
+				older := op.Was < n.Incarnation
+				op.Unclean, op.Lossy = op.Unclean || older, op.Lossy || older
+				op.SameLock, op.Was = true, n.Incarnation
+			}
+		}
+		next, err := before.Apply(index, Command{[]Op{op}})
+		errs = append(errs, err...)
+		is = next
+		if op.Kind != NodeJoin {
+			continue
+		}
+		is.Shards = slices.Clone(is.Shards)
+		for i := range is.Shards {
+			row, old := &is.Shards[i], before.Shards[i]
+			switch {
+			case s.flaw == "emptyUnasked":
+				row.Wiped = nil
+			case s.flaw == "joinKeepsPrimary" && old.Primary != "" && slices.Contains(row.ISR, old.Primary):
+				row.Primary, row.Relinquished = old.Primary, false
+			case (s.flaw == "joinQuiet" || s.flaw == "memberInc") && row.Primary == old.Primary && slices.Equal(row.ISR, old.ISR) && slices.Equal(row.Unclean, old.Unclean):
+				row.Epoch = old.Epoch
+			}
+		}
+	}
+	if len(c.Ops) == 0 {
+		return was.Apply(index, c)
+	}
+	return is, errs
+}
+
+func opNode(op Op) NodeID {
+	if len(op.Nodes) == 1 {
+		return op.Nodes[0].ID
+	}
+	return op.Node
 }
