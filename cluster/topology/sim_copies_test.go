@@ -51,11 +51,12 @@ func (s *sim) alone(n *simNode, shard ShardID) bool {
 	}
 	cloned := n.cloned
 	for _, id := range s.others(n, shard) {
-		m, ok := s.member(n, shard, id)
-		if ok && !s.replaced(m) {
+		named, _ := s.history[n.applied].Node(id)
+		i := slices.IndexFunc(s.ghosts, func(m *simNode) bool { return m.id == id && m.incarnation == named.Incarnation })
+		if i < 0 || !s.replaced(s.ghosts[i]) {
 			return false
 		}
-		cloned = cloned || !ok || m.cloned
+		cloned = cloned || s.ghosts[i].cloned
 	}
 	return cloned
 }

@@ -34,7 +34,8 @@ type simNode struct {
 	store       string
 	always      bool // it syncs before it acknowledges
 	copies      [simShards]simCopy
-	known       uint64 // the incarnation that the folder knows of
+	known       uint64 // the last incarnation of which the folder knows that its join was decided
+	pendingJoin bool   // the join of the last start is not known to be decided
 	up          bool
 	incarnation uint64
 	started     int64
@@ -94,11 +95,16 @@ func (s *sim) start(n *simNode, how simStart) {
 		return
 	}
 	s.clock++
-	was, folder := n.known, n.join // MANIFEST says unclean until the node has learned that its join was decided
-	n.up, n.incarnation, n.known, n.started = true, s.clock, s.clock, s.now
+	// What a start finds out stays in MANIFEST until the node has learned that raft decided its join.
+	folder, same := n.join, n.join.SameLock || !n.pendingJoin
+	if how.restored {
+		n.known = 0
+	}
+	n.pendingJoin = true
+	n.up, n.incarnation, n.started = true, s.clock, s.now
 	n.closed, n.pending, n.opened, n.sealed = map[ShardID]simHandover{}, map[ShardID]Op{}, map[ShardID]uint64{}, map[ShardID]uint64{}
 	n.learned, n.granted, n.leases = map[ShardID]simLeader{}, map[ShardID]simLeader{}, map[ShardID]map[NodeID]simLeader{}
-	n.join = Op{Kind: NodeJoin, Was: was, SameLock: !how.wiped && !how.power && !how.restored && !how.moved, Unclean: how.power || how.moved || folder.Unclean, Lossy: how.moved || folder.Lossy}
+	n.join = Op{Kind: NodeJoin, Was: n.known, SameLock: same && !how.wiped && !how.power && !how.restored && !how.moved, Unclean: how.power || how.moved || folder.Unclean, Lossy: how.moved || folder.Lossy}
 	for i := range n.copies {
 		copy := &n.copies[i]
 		damage := how.damaged && s.chance(20)
@@ -107,10 +113,8 @@ func (s *sim) start(n *simNode, how simStart) {
 			copy.log = copy.log[:s.r.IntN(len(copy.log)+1)]
 		}
 	}
-	if how.restored {
-		n.join.Was = 0
-	}
 	if how.wiped {
+		n.known = 0
 		n.store, n.copies = fmt.Sprint("store", s.clock), [simShards]simCopy{}
 		n.join.Was, n.join.Unclean, n.join.Lossy = 0, false, false
 		s.joined[n.id] = s.now
@@ -125,7 +129,7 @@ func (s *sim) start(n *simNode, how simStart) {
 
 // duplicate lets another process of a node start, with a copy of its folder or an empty one, while the first one
 // goes on without knowing it.
-func (s *sim) duplicate(n *simNode) {
+func (s *sim) duplicate(n *simNode, cloned bool) {
 	if !n.up || slices.Contains(s.ghosts, n) || len(s.ghosts) > 3 {
 		return
 	}
@@ -137,7 +141,7 @@ func (s *sim) duplicate(n *simNode) {
 	n.up = false
 	s.counts["two processes of a node"]++
 	s.event("%s/%d becomes a ghost", n.id, n.incarnation)
-	ghost.cloned = s.chance(50)
+	ghost.cloned = cloned
 	s.start(n, simStart{moved: ghost.cloned, wiped: !ghost.cloned})
 }
 
@@ -274,7 +278,7 @@ func (s *sim) catchUp(n *simNode, to int) {
 func (s *sim) apply(n *simNode) {
 	t := s.history[n.applied]
 	if s.isMember(n) {
-		n.join.Unclean, n.join.Lossy = false, false
+		n.join.Unclean, n.join.Lossy, n.pendingJoin, n.known = false, false, false, n.incarnation
 	}
 	for shard := range ShardID(len(t.Shards)) {
 		row := t.Shards[shard]

@@ -110,6 +110,7 @@ func (s *sim) run() (found simViolation) {
 	}
 	s.commit(simMessage{command: Command{[]Op{op}}})
 	for range simSteps {
+		s.tempt()
 		s.step()
 	}
 	if s.flaw == "" { // what a flaw does to the rest is not looked at
@@ -140,7 +141,7 @@ var simActions = []struct {
 	{6, (*sim).giveLearners},
 	{2, (*sim).crash},
 	{8, func(s *sim, n *simNode) { s.start(n, s.startOf(n)) }},
-	{2, (*sim).duplicate},
+	{2, func(s *sim, n *simNode) { s.duplicate(n, s.chance(50)) }},
 	{3, (*sim).join},
 	{1, func(s *sim, _ *simNode) {
 		if len(s.nodes) < 5 {
@@ -196,6 +197,51 @@ func (s *sim) round(*simNode) {
 	for _, n := range slices.Concat(s.ghosts, s.nodes) {
 		s.read(n)
 		s.renew(n)
+	}
+}
+
+// tempt makes what a missing rule needs, and what chance brings too seldom: something within the half second of a lease.
+func (s *sim) tempt() {
+	if s.flaw != "relinquishedByStore" && s.flaw != "memberInc" || !s.chance(5) {
+		return
+	}
+	s.round(nil)
+	var primary, member *simNode
+	for _, row := range s.newest().Shards {
+		if row.Primary == "" || len(row.ISR) < 2 {
+			continue
+		}
+		for _, n := range s.nodes {
+			if n.id == row.Primary {
+				primary = n
+			} else if slices.Contains(row.ISR, n.id) {
+				member = n
+			}
+		}
+		break
+	}
+	switch {
+	case primary == nil || member == nil || !primary.up || !member.up:
+	case s.flaw == "relinquishedByStore": // a copy of the primary's folder starts
+		s.duplicate(primary, true)
+		s.now += 10
+		s.round(nil)
+	default: // a member reports, restarts, and grants a lease
+		s.now += simGiveUp
+		s.report(member)
+		s.crash(member)
+		s.start(member, simStart{})
+		s.settle()
+		s.renew(primary)
+		s.now += ReportWait
+		s.control(s.newest(), s.view(false))
+		for _, m := range s.inFlight {
+			s.commit(m)
+		}
+		s.inFlight = nil
+		s.catchUp(member, len(s.history)-1)
+		s.write(member)
+		s.read(primary)
 	}
 }
 
