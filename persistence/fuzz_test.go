@@ -144,6 +144,9 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, report := recoverShard(t, d, 3)
+		if report.Has.Seq > report.Given || report.Commit > report.Given || report.HeldBack < 0 || report.HeldBack > report.Logged {
+			t.Fatalf("%+v", report)
+		}
 		// The log continues after what was found.
 		appendAll(t, l, put(report.Given+1, "k", "v"))
 		if err := d.Close(true); err != nil {

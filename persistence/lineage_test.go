@@ -69,10 +69,13 @@ func TestTruncatedTailsAreDropped(t *testing.T) {
 	}
 	first, second, stale := segmentName(1), segmentName(3), segmentName(5)
 	for name, files := range map[string]map[string][]byte{
-		"nothing is back":       {first: ours[first], second: ours[second]},
-		"a segment is back":     {first: ours[first], second: ours[second], stale: old[stale]},
-		"records are back":      {first: old[first], second: ours[second]},
-		"both are back":         {first: old[first], second: ours[second], stale: old[stale]},
+		"nothing is back":   {first: ours[first], second: ours[second]},
+		"a segment is back": {first: ours[first], second: ours[second], stale: old[stale]},
+		"records are back":  {first: old[first], second: ours[second]},
+		"both are back":     {first: old[first], second: ours[second], stale: old[stale]},
+		"one is back after a write that did not finish": {
+			first: ours[first], second: append(slices.Clone(ours[second]), ours[second][len(ours[second])-80:][:50]...), stale: old[stale],
+		},
 		"a damaged one is back": {first: ours[first], second: ours[second], stale: old[stale][:len(old[stale])-3]},
 	} {
 		for _, boot := range []string{"boot", "another-boot"} {
