@@ -63,6 +63,10 @@ func (l *Log) BeginSnapshot(epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	return s, nil
 }
 
+// NotBefore makes the snapshot carry a time of the copy, in Unix ms, unless it knows a greater one from the log. Call it before
+// Write.
+func (s *Snapshot) NotBefore(time int64) { s.time = max(s.time, time) }
+
 // Bytes returns how many bytes have been written so far or are buffered.
 func (s *Snapshot) Bytes() int64 { return s.size + int64(len(s.buffer)) }
 

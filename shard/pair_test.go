@@ -20,6 +20,7 @@ var (
 // silent is a Replicator whose other copies never answer by themselves. It checks that batches follow one another.
 type silent struct {
 	t    testing.TB
+	sent int
 	last replica.Point
 	room chan struct{} // nil: there is room
 }
@@ -28,6 +29,7 @@ func (r *silent) Enqueue(_ replica.Process, _ int, prev replica.Point, batch []c
 	if len(batch) == 0 || prev.Seq+1 != batch[0].seq || r.last != (replica.Point{}) && r.last.Seq > prev.Seq {
 		r.t.Errorf("a batch of %d changes follows %v, before it came %v", len(batch), prev, r.last)
 	}
+	r.sent += len(batch)
 	r.last = replica.Point{Epoch: prev.Epoch, Seq: batch[len(batch)-1].seq}
 }
 
@@ -46,6 +48,7 @@ type pair struct {
 	sh         *Shard
 	replicator *silent
 	mem        *vfs.Mem // nil without a log
+	broken     bool     // the disk
 	row        replica.Config
 }
 
@@ -67,7 +70,13 @@ func (p *pair) start(t testing.TB, now int64) {
 	p.Identify(here)
 	p.UseReplicator(p.replicator)
 	if p.mem != nil {
-		d, err := persistence.OpenDisk(p.mem, "data", persistence.Options{
+		fs := vfs.NewFaulty(p.mem, func(int) error {
+			if p.broken {
+				return errIO
+			}
+			return nil
+		})
+		d, err := persistence.OpenDisk(fs, "data", persistence.Options{
 			Shards: labShards, BootID: "a", Log: slog.New(slog.DiscardHandler), NextIncarnation: func(last uint64) uint64 { return last + 1 },
 		})
 		must(t, d, err)
@@ -100,15 +109,15 @@ func (p *pair) lead(isr ...replica.Process) {
 		if p.sh.Serving() {
 			p.t.Error("the shard is open before the no-op of its leader epoch is committed")
 		}
-		p.ack(p.end2())
+		p.ack(p.newest())
 	}
 	if !p.sh.Serving() {
 		p.t.Error("the shard is closed")
 	}
 }
 
-// end2 returns the seq of the newest record.
-func (p *pair) end2() uint64 {
+// newest returns the seq of the newest record.
+func (p *pair) newest() uint64 {
 	_, seq := p.sh.Newest()
 	return seq
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/replica"
 )
 
@@ -137,7 +138,7 @@ func TestReplyOnSuffixNeedsTheLease(t *testing.T) {
 		if done, _ := f.Done(); done || rests == f.Visible() {
 			t.Errorf("%s: done %v, visible %v before the commit", name, done, f.Visible())
 		}
-		p.ack(p.end2())
+		p.ack(p.newest())
 		if err := own.Wait(t.Context()); err != nil {
 			t.Errorf("%s: a write whose own record is committed: %v", name, err)
 		}
@@ -185,11 +186,11 @@ func TestWatchMarksTheIndex(t *testing.T) {
 	if p.sh.Mark(key) != missing || inTx() == missing {
 		t.Error("the mark is of the suffix, or EXEC looks at the index alone")
 	}
-	p.ack(p.end2())
+	p.ack(p.newest())
 	first := p.sh.Mark(key)
 	set("second")
 	marked := p.sh.Mark(key) // and its client reads "first"
-	p.ack(p.end2())
+	p.ack(p.newest())
 	if marked != first || inTx() == marked {
 		t.Error("a transaction would overwrite a value that its client has not read")
 	}
@@ -230,7 +231,7 @@ func TestReports(t *testing.T) {
 	defer p.end()
 	_, f, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
 	must(t, f, err)
-	end := replica.Point{Epoch: p.row.Epoch, Seq: p.end2()}
+	end := replica.Point{Epoch: p.row.Epoch, Seq: p.newest()}
 	row := replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.LeaderEpoch, ISR: []replica.Process{here, there}}
 	must(t, 0, p.sh.Role().Configure(row))
 	tick := func(raftLeader bool) bool {
@@ -261,9 +262,9 @@ func TestTooFewReplicas(t *testing.T) {
 	defer p.end()
 	p.sh.minInSync = 2
 	p.goOn(here)
-	before := p.end2()
+	before := p.newest()
 	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
-	if !errors.Is(err, ErrNoReplicas) || p.end2() != before || p.has(asked) {
+	if !errors.Is(err, ErrNoReplicas) || p.newest() != before || p.has(asked) {
 		t.Errorf("with one clean copy of two: %v", err)
 	}
 	p.goOn(here, there)
@@ -296,7 +297,7 @@ func TestFuture(t *testing.T) {
 	if p.has(asked) || first.Visible() {
 		t.Error("a reader sees what is not committed")
 	}
-	p.ack(p.end2() - 1)
+	p.ack(p.newest() - 1)
 	if err := <-results[1]; err != nil || !p.has(asked) || p.has(asked+"2") {
 		t.Errorf("after its commit: %v", err)
 	}
@@ -310,5 +311,93 @@ func TestFuture(t *testing.T) {
 	}
 	if err := first.Wait(t.Context()); err != nil {
 		t.Errorf("a committed write of a former leader epoch: %v", err)
+	}
+}
+
+// An expired or evicted entry goes when its removal is committed, and is not chosen twice.
+func TestRemovalsWaitForTheirCommit(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	for i := range 3 {
+		_, _, err := p.sh.Set(Write{Key: fmt.Append(nil, asked, i), Value: p.text("v"), Expiry: Expiry{At: p.now + 10}})
+		must(t, 0, err)
+	}
+	p.ack(p.newest())
+	p.now += 10
+	before := p.newest()
+	if p.sh.RemoveExpired(2) != true || p.newest() != before+2 || p.sh.Keys() != 3 {
+		t.Errorf("%d records, %d keys are left", p.newest()-before, p.sh.Keys())
+	}
+	for range 2 {
+		p.sh.RemoveExpired(2)
+	}
+	if p.newest() != before+3 {
+		t.Errorf("%d removals of 3 keys", p.newest()-before)
+	}
+	p.memory.Configure(MemoryConfig{Limit: 1, Policy: AllKeysRandom})
+	if p.evictor.evictOne(p.memory.config.Load()) != 0 {
+		t.Error("an entry that is about to go was evicted")
+	}
+	p.ack(p.newest())
+	if p.sh.Keys() != 0 || p.memory.going.Load() != 0 {
+		t.Errorf("after the commit %d keys are left, %d bytes are about to be freed", p.sh.Keys(), p.memory.going.Load())
+	}
+}
+
+// What is about to be freed counts as free up to a limit. Beyond it a writer that needs room waits for commits.
+func TestWriterWaitsForRemovals(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	p.memory.MeasureBy(func() memory.Program { return memory.Program{} })
+	const size = 8 << 20
+	for i := range 6 {
+		v := Value{Buffer: p.pool.NewFramed(0, size, 0)}
+		v.NPY = v.Buffer.Bytes()
+		_, _, err := p.sh.Set(Write{Key: fmt.Append(nil, asked, i), Value: v})
+		must(t, 0, err)
+	}
+	p.ack(p.newest())
+	p.memory.Configure(MemoryConfig{Limit: p.memory.Used(), Policy: AllKeysRandom, Samples: 5})
+	for i := range 4 { // 32 MiB and a little more are about to go
+		if !p.EvictFor(size * int64(i+1)) {
+			t.Fatal("an eviction was refused")
+		}
+	}
+	going := p.memory.going.Load()
+	if going < maxGoing || going > maxGoing+2*size || p.sh.Keys() != 6 {
+		t.Fatalf("%d bytes are about to be freed, %d keys are there", going, p.sh.Keys())
+	}
+	done := make(chan bool, 1)
+	go func() { done <- p.EvictFor(5 * size) }()
+	select {
+	case <-done:
+		t.Fatal("a writer that needs more room has not waited")
+	case <-time.After(50 * time.Millisecond):
+	}
+	p.ack(p.newest())
+	if !<-done {
+		t.Error("the writer was refused after the commit")
+	}
+	p.ack(p.newest())
+}
+
+// What the own log refuses must not exist elsewhere.
+func TestNothingIsSentBeforeTheLogHasIt(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	sent, end := p.replicator.sent, p.newest()
+	p.broken = true
+	if _, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")}); !errors.Is(err, ErrDisk) {
+		t.Errorf("a write that cannot be logged: %v", err)
+	}
+	if p.replicator.sent != sent || p.newest() != end || !p.sh.suffix.empty() {
+		t.Errorf("%d changes were sent, the log ends at %d, before at %d", p.replicator.sent-sent, p.newest(), end)
+	}
+	p.broken = false
+	if _, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")}); err != nil || p.replicator.sent != sent+1 {
+		t.Errorf("the next write: %v, %d changes were sent", err, p.replicator.sent-sent)
 	}
 }

@@ -102,6 +102,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 		w.mu.Lock()
 	}
 	if state, snapshot, err = w.copy.capture(w.log, replica.Point{Epoch: w.epoch.Load(), Seq: w.seq}); err == nil {
+		snapshot.NotBefore(w.clock())
 		n.disk.unsaved.Add(-w.unsaved.Swap(0))
 	}
 	return state, snapshot, err

@@ -76,7 +76,7 @@ func (m *suffixModel) tx() {
 	if len(m.log) > 0 {
 		newest = m.log[len(m.log)-1].seq
 	}
-	before := m.end2()
+	before := m.newest()
 	alone := m.sh.Alone()
 	f, err := m.sh.Update(true, func(tx *Tx) {
 		for range 1 + m.r.IntN(2)*m.r.IntN(4) {
@@ -101,7 +101,7 @@ func (m *suffixModel) tx() {
 	})
 	must(m.t, f, err)
 	m.appended(before, alone, added)
-	want := m.end2()
+	want := m.newest()
 	if len(added) == 0 {
 		want = 0
 	}
@@ -190,7 +190,7 @@ func (m *suffixModel) set(tx *Tx, key string, old fact, there bool, added []mode
 
 // appended adds records to the model: the newest ones of the log, as one batch.
 func (m *suffixModel) appended(before uint64, alone bool, added []modelled) {
-	end := m.end2()
+	end := m.newest()
 	for i := range added {
 		added[i].seq, added[i].batch = end-uint64(len(added)-1-i), end
 		m.log = append(m.log, added[i])
@@ -274,16 +274,16 @@ func (m *suffixModel) cut(after uint64) {
 
 // promote makes this copy the primary again, alone or with the other copy.
 func (m *suffixModel) promote() {
-	before := m.end2()
+	before := m.newest()
 	alone := m.r.IntN(2) == 0
 	if alone {
 		m.lead(here)
-		m.applied = max(m.applied, m.end2())
+		m.applied = max(m.applied, m.newest())
 		return
 	}
 	m.lead(here, there)
 	m.onDisk = max(m.onDisk, m.applied)
-	m.applied = m.end2()
+	m.applied = m.newest()
 	if before == m.applied {
 		m.fail("the leader epoch has no no-op")
 	}
@@ -309,7 +309,7 @@ func (m *suffixModel) restart() {
 
 func (m *suffixModel) run(steps int) {
 	for m.n = range steps {
-		before, alone := m.end2(), m.sh.Alone()
+		before, alone := m.newest(), m.sh.Alone()
 		switch m.r.IntN(30) {
 		case 0, 1, 2, 3, 4: // an acknowledgement of a whole batch
 			if !alone && len(m.log) > 0 {
@@ -323,7 +323,7 @@ func (m *suffixModel) run(steps int) {
 				m.goOn(here, there)
 			} else {
 				m.goOn(here)
-				m.applied = m.end2()
+				m.applied = m.newest()
 			}
 			m.ackNoOp()
 		case 6:
@@ -339,7 +339,7 @@ func (m *suffixModel) run(steps int) {
 						after = rec.batch
 					}
 				}
-				if after < m.end2() {
+				if after < m.newest() {
 					must(m.t, 0, m.sh.Role().Truncate(after))
 					m.cut(after)
 					m.replicator.last = replica.Point{}
@@ -355,12 +355,12 @@ func (m *suffixModel) run(steps int) {
 			m.sh.RemoveExpired(100)
 			m.removed(before, alone, m.expired())
 		case 11:
-			if f, err := m.sh.Flush(); must(m.t, f, err) != (Future{}) || m.end2() != before {
+			if f, err := m.sh.Flush(); must(m.t, f, err) != (Future{}) || m.newest() != before {
 				m.appended(before, alone, []modelled{{flush: true}})
-				m.expect(f, m.end2(), 0)
+				m.expect(f, m.newest(), 0)
 			}
 		case 12:
-			if m.mem != nil && m.r.IntN(3) == 0 && (alone || m.applied == m.end2()) {
+			if m.mem != nil && m.r.IntN(3) == 0 && (alone || m.applied == m.newest()) {
 				must(m.t, 0, m.sh.snapshots.write(true))
 				m.onDisk = max(m.onDisk, m.applied)
 			}
@@ -375,7 +375,7 @@ func (m *suffixModel) run(steps int) {
 
 // ackNoOp lets the other copy acknowledge the no-op for which an ISR of two may ask.
 func (m *suffixModel) ackNoOp() {
-	if end := m.end2(); !m.sh.Alone() && (len(m.log) == 0 || m.log[len(m.log)-1].seq < end) {
+	if end := m.newest(); !m.sh.Alone() && (len(m.log) == 0 || m.log[len(m.log)-1].seq < end) {
 		m.ack(end)
 		m.onDisk = max(m.onDisk, m.applied)
 		m.applied = end
@@ -441,10 +441,10 @@ func TestSuffixAgainstModel(t *testing.T) {
 	}
 	for i := range uint64(rounds) {
 		m := &suffixModel{seed: seed + i, r: rand.New(rand.NewPCG(seed+i, 0)), pair: newPair(t, i%2 == 0)}
-		m.applied = m.end2()
+		m.applied = m.newest()
 		m.run(400)
 		m.goOn(here) // all is committed: nothing is held
-		m.applied = m.end2()
+		m.applied = m.newest()
 		m.check()
 		if going := m.memory.going.Load(); going != 0 || !m.sh.suffix.empty() || len(m.sh.waiters.queue) != 0 {
 			m.fail("at rest %d bytes are about to be freed", going)
