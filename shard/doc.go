@@ -9,9 +9,12 @@
 //	Store     all shards of a node, background work
 //	Shard     one shard; joins the parts below
 //	Role      whether this node serves the shard, and in which epoch; the gate that commands pass
-//	writer    orders changes, logs them, applies them (write.go shows the write path)
+//	writer    orders changes and logs them (write.go shows the write path)
+//	localCopy this node's copy between log and index: what is committed by the rules of package replica, and who waits for it
+//	contents  of the copy: the index, the uncommitted suffix over it, the outcomes of requests; apply makes changes visible
 //	index     the entries that readers see, by key and by deadline, with their counts
 //	Tx        a transaction
+//	Future    the outcome of a change that is appended
 //	Memory    how much memory the process uses; evictor frees it
 //	Disk      recovery, snapshots, compaction, scrubbing; diskGuard throttles writes. docs/persistence.md describes them
 //
@@ -29,11 +32,13 @@
 //
 //	Role.mu            held to open or close a shard, also while that waits for the commands inside
 //	snapshotter.mu     held to write a snapshot of the shard
-//	writer.mu          held to change the shard, across the write to the log
-//	index.mu           readers share it; held exclusively for a moment to change the index
+//	writer.mu          held to append changes, across the write to the log
+//	index.mu           readers share it; held exclusively for a moment to commit changes. It alone guards
+//	                   index, suffix, requests and rules, so a commit never waits for a write to the log
 //	the lock of a memory pool
 //
 // Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are
-// moved together. No goroutine holds the locks of two shards. The epoch of a shard changes only
-// while its gate is closed and no command is inside. Commands inside the gate never take Role.mu.
+// moved together. No goroutine holds the locks of two shards. The leader epoch of a shard changes only
+// while its gate is closed and no command is inside. Commands inside the gate never take Role.mu, and never
+// wait for another copy, except for room to send to it, which ends when the gate closes.
 package shard
