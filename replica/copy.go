@@ -15,6 +15,7 @@ type state struct {
 
 	started bool    // Configure was called
 	learned instant // when it learned of the leader epoch
+	damaged bool    // the log lacks records, and raft does not know it yet
 }
 
 // Copy is one copy of one shard, as this process has it.

@@ -44,3 +44,11 @@ func BenchmarkAlone(b *testing.B) {
 		}
 	}
 }
+
+// What is of a time before the shard last began empty must go; an empty copy has nothing to remove.
+func TestOutdated(t *testing.T) {
+	c := New(self, EpochTable{{3, 1}}, 5, 5)
+	if c.Outdated(3) || !c.Outdated(4) || New(self, nil, 0, 0).Outdated(4) {
+		t.Error("a copy whose log ends in epoch 3 is outdated exactly in a shard that began empty later")
+	}
+}

@@ -52,10 +52,14 @@ func (c *primary) Transfer(to Process) Effects {
 	return e
 }
 
+// proposeHandover proposes to a member only once it has acknowledged the whole log in its present incarnation: the
+// commit index may rest on what a former process of it acknowledged.
 func (c *primary) proposeHandover(e *Effects) {
 	kind := Handover
 	if c.target == (Process{}) {
 		kind = Resign
+	} else if o := c.other(c.target); o == nil || o.match < c.end.Seq {
+		return
 	}
 	c.propose(kind, c.target, e)
 }

@@ -11,7 +11,6 @@ type member struct {
 	heardEpoch uint64 // config epoch of the last renewal; only the flaw silenceEpoch reads it
 	truncated  uint64 // leader epoch in which M2 is done
 	sealed     uint64 // epoch that this copy has reported: it accepts and acknowledges nothing of it
-	damaged    bool   // the log lacks records, and raft does not know it yet
 }
 
 // Accept says whether a member takes a frame of a primary (M1). It takes one only from the primary of its newest row,
@@ -176,7 +175,8 @@ func (c *member) mayReport(now int64, tick uint64) bool {
 
 // Damaged tells the copy that its log lacks records that it may have acknowledged. It accepts,
 // acknowledges and reports nothing until its row has it unclean or outside the ISR: until then raft may
-// still promote it as a clean copy (M7). Proposal returns what raft has to decide. A primary must resign first.
+// still promote it as a clean copy (M7). Proposal returns what raft has to decide. A copy that is made the primary
+// meanwhile resigns instead of opening.
 func (c *member) Damaged() Effects {
 	c.damaged = true
 	c.admit()

@@ -48,6 +48,10 @@ func (c *primary) configurePrimary(was *Config, now int64, tick uint64, e *Effec
 	for _, o := range c.others {
 		e.Send = append(e.Send, o.process)
 	}
+	if c.damaged && !c.open {
+		c.propose(Resign, Process{}, e)
+		return
+	}
 	c.askNoOp(e)
 	c.advance(e)
 	c.openLater(now, tick, e)
@@ -156,7 +160,7 @@ func (c *primary) advance(e *Effects) {
 	if c.closing && c.commit == c.end.Seq {
 		c.proposeHandover(e)
 	}
-	if !c.open && !c.mustWait() && c.knowsCommitted() {
+	if !c.open && !c.damaged && !c.mustWait() && c.knowsCommitted() {
 		c.openNow(e)
 	}
 }
@@ -174,7 +178,7 @@ func (c *primary) mustWait() bool { return c.config.Unsealed && !c.Flaws.OpenUns
 
 // openLater opens the gate of an unsealed leader epoch when G has passed since this process learned of it.
 func (c *primary) openLater(now int64, tick uint64, e *Effects) {
-	if !c.open && c.knowsCommitted() && (!c.mustWait() || c.Times.silent(c.learned, now, tick)) {
+	if !c.open && !c.damaged && c.knowsCommitted() && (!c.mustWait() || c.Times.silent(c.learned, now, tick)) {
 		c.openNow(e)
 	}
 }

@@ -121,10 +121,9 @@ func (s *sim) lookUp() {
 		return
 	}
 	c := pick(s, of)
-	sh, leader := &s.shards[c.shard], c.c.Config().LeaderEpoch
+	leader := c.c.Config().LeaderEpoch
 	if len(c.reads) == 0 || s.chance(40) {
-		stale := leader < sh.since || sh.pending == 0 && uint64(len(sh.log)) > c.visible
-		c.reads = append(c.reads, simRead{leader, stale})
+		c.reads = append(c.reads, simRead{leader, s.stale(c)})
 		return
 	}
 	i := s.r.IntN(len(c.reads))
@@ -134,13 +133,35 @@ func (s *sim) lookUp() {
 	}
 	c.reads = slices.Delete(c.reads, i, i+1)
 	s.counts["read answered"]++
-	if r.stale && !(c.c.Alone() && s.doubled() && sh.cloned) { // nothing detects a clone of the only copy while its node is cut off
+	if r.stale && !s.excused(c) {
 		s.fail("%v answers a read of shard %d in leader epoch %d with a value that is out of date", c.p.self, c.shard, leader)
 	}
 }
 
+// checkReads: no copy could answer a read now with less than was committed.
+func (s *sim) checkReads() {
+	for _, c := range s.primaries() {
+		sh, leader := &s.shards[c.shard], c.c.Config().LeaderEpoch
+		if s.stale(c) && c.c.Leased(c.sent, s.now) && !s.excused(c) {
+			s.fail("%v could answer reads of shard %d in leader epoch %d with %d of %d records", c.p.self, c.shard, leader, c.visible, len(sh.log))
+		}
+	}
+}
+
+// stale reports whether another primary has committed what a copy does not show.
+func (s *sim) stale(c *simCopy) bool {
+	sh := &s.shards[c.shard]
+	return c.c.Config().LeaderEpoch < sh.since || sh.pending == 0 && uint64(len(sh.log)) > c.visible
+}
+
+// excused: nothing detects a clone of the only copy while its node is cut off.
+func (s *sim) excused(c *simCopy) bool {
+	return c.c.Alone() && s.doubled() && s.shards[c.shard].cloned
+}
+
 // check: raft refuses no proposal of the newest epoch for ever: nothing else can be proposed then.
 func (s *sim) check() {
+	s.checkReads()
 	t := s.newest()
 	if t.Cluster == "" {
 		return
@@ -164,7 +185,7 @@ func (s *sim) check() {
 // comeToRest ends all trouble and checks that every shard has all its copies and serves.
 func (s *sim) comeToRest() {
 	s.event("calm")
-	s.calm, s.noLeader = true, false
+	s.calm, s.noLeader, s.pairs = true, false, nil
 	newest := map[topology.NodeID]*simHost{}
 	for _, h := range s.hosts {
 		if was := newest[h.id]; was == nil || h.folder.incarnation > was.folder.incarnation {
@@ -245,7 +266,7 @@ func (s *sim) unsettled() string {
 	t := s.newest()
 	for i := range simShards {
 		row := t.Shards[i]
-		if row.Primary == "" || len(row.Unclean) > 0 || len(row.ISR) < len(row.Assigned) {
+		if row.Primary == "" || len(row.Assigned) < s.replicas || len(row.Unclean) > 0 || len(row.ISR) < len(row.Assigned) {
 			text := fmt.Sprintf("shard %d: %+v", i, row)
 			for _, p := range s.running() {
 				c := p.copies[i]

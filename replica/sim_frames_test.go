@@ -45,7 +45,7 @@ type simRenewal struct {
 const simQueue = 150 // messages under way
 
 func (s *sim) post(p *simProcess, m simMessage) {
-	if p.cut {
+	if p.cut || slices.Contains(s.pairs, [2]string{m.from.Node, m.to.Node}) {
 		return
 	}
 	if len(s.messages) >= simQueue {

@@ -234,6 +234,16 @@ func (s *sim) reconnect() {
 	}
 }
 
+// cutPair loses what one node sends to another, in one direction.
+func (s *sim) cutPair() {
+	if a, b := pick(s, s.hosts).id, pick(s, s.hosts).id; a != b {
+		s.event("%s reaches %s no more", a, b)
+		s.pairs = append(s.pairs, [2]string{string(a), string(b)})
+	}
+}
+
+func (s *sim) healPairs() { s.pairs = nil }
+
 // start starts a process on a host without one.
 func (s *sim) start() {
 	if h := pick(s, s.hosts); h.process == nil {

@@ -158,6 +158,11 @@ func (s *sim) view() topology.View {
 			v.Nodes[h.id] = topology.Liveness{Alive: alive, Incarnation: incarnation}
 		}
 	}
+	for _, row := range s.newest().Shards[:simShards] {
+		if len(row.Assigned) < s.replicas {
+			v.NodesChanged = -1 << 40 // settled: Plan assigns
+		}
+	}
 	v.Reports = s.reports
 	return v
 }

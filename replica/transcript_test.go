@@ -285,5 +285,5 @@ func (e Effects) String() string {
 	if len(out) == 0 {
 		return "nothing"
 	}
-	return strings.Join(out, ", ")
+	return strings.ReplaceAll(strings.Join(out, ", "), ",  in", " in")
 }
