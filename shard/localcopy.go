@@ -17,12 +17,13 @@ type localCopy struct {
 	leader    atomic.Uint64 // LeaderEpoch; it changes only while the gate is closed
 
 	// index.mu guards all below.
-	rules   *replica.Copy
-	waiters waiters
-	applied uint64   // seq of the newest change that is visible
-	opens   bool     // the rules let the gate open in this leader epoch
-	closes  bool     // the rules want the gate closed until another epoch
-	ended   struct { // the last leader epoch that was this node's and is over
+	rules    *replica.Copy
+	doubtful bool // a start has found damage, of which the cluster may not know
+	waiters  waiters
+	applied  uint64   // seq of the newest change that is visible
+	opens    bool     // the rules let the gate open in this leader epoch
+	closes   bool     // the rules want the gate closed until another epoch
+	ended    struct { // the last leader epoch that was this node's and is over
 		leader, applied uint64
 	}
 }
@@ -31,6 +32,9 @@ type localCopy struct {
 // The caller holds index.mu, or is alone.
 func (c *localCopy) begin(epochs replica.EpochTable, end, commit uint64) {
 	c.rules = replica.New(c.process.self, epochs, end, commit)
+	if c.doubtful {
+		c.rules.Damaged()
+	}
 	c.applied = commit
 }
 

@@ -166,10 +166,8 @@ func (c *localCopy) replay(w *writer, frame func(n int) (before, after []byte)) 
 	for _, start := range w.log.Epochs() {
 		table = append(table, replica.EpochStart(start))
 	}
+	c.doubtful = report.Doubtful
 	c.begin(table, report.Has.Seq, report.Commit)
-	if report.Doubtful {
-		c.rules.Damaged()
-	}
 	return report, nil
 }
 

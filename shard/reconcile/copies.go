@@ -21,8 +21,9 @@ const (
 type copies struct {
 	changed chan struct{} // the list was set; capacity 1
 
-	mu   sync.Mutex // guards list
-	list []countedCopy
+	mu       sync.Mutex // guards all below
+	list     []countedCopy
+	complete bool // every shard was read and taken to a row of a topology that has this incarnation of the node
 }
 
 // countedCopy is a copy in the ISR, or a learner, whose shard was taken to a row.
@@ -32,17 +33,17 @@ type countedCopy struct {
 	leads bool   // the row names this node as the primary
 }
 
-func (c *copies) set(list []countedCopy) {
+func (c *copies) set(list []countedCopy, complete bool) {
 	c.mu.Lock()
-	c.list = list
+	c.list, c.complete = list, complete
 	c.mu.Unlock()
 	notify(c.changed)
 }
 
-func (c *copies) get() []countedCopy {
+func (c *copies) get() (list []countedCopy, complete bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.list
+	return c.list, c.complete
 }
 
 // copiesOf returns the copies that a process has by a topology, of the shards that have been read.
@@ -92,20 +93,17 @@ func (r *Reconciler) Tick(ctx context.Context) {
 			sent = time.Now()
 		}
 		last = reports
-		if time.Since(proposed) < reportInterval {
+		ops := r.confess()
+		if len(ops) == 0 || time.Since(proposed) < reportInterval {
 			continue
 		}
 		select {
 		case busy <- struct{}{}:
-			if ops := r.confess(); len(ops) > 0 {
-				proposed = time.Now()
-				background.Go(func() {
-					r.propose(ctx, ops)
-					<-busy
-				})
-				continue
-			}
-			<-busy
+			proposed = time.Now()
+			background.Go(func() {
+				r.propose(ctx, ops)
+				<-busy
+			})
 		default:
 		}
 	}
@@ -117,7 +115,8 @@ func (r *Reconciler) tick(tick uint64, learned bool) (reports []topology.Report)
 	var now int64
 	raftLeader := false
 	opened := false
-	for _, c := range r.copies.get() {
+	copies, _ := r.copies.get()
+	for _, c := range copies {
 		of := r.config.Store.Shard(int(c.shard))
 		open := of.Serving()
 		if open && of.Alone() || learned && c.leads { // the first is the usual case: there is nothing to wait for

@@ -13,10 +13,11 @@ import (
 // The cluster notices all damage once it has this start of the node, each shard has been read and taken to its row, and
 // nothing is left to propose. Then confess calls Config.Noticed, once.
 func (r *Reconciler) confess() (ops []topology.Op) {
-	if r.noticed || !r.counted.Load() {
+	copies, complete := r.copies.get()
+	if r.noticed || !complete {
 		return nil
 	}
-	for _, c := range r.copies.get() {
+	for _, c := range copies {
 		p := r.config.Store.Shard(int(c.shard)).Role().Proposal()
 		if p != nil && p.Kind == replica.MarkUnclean {
 			ops = append(ops, topology.Op{Kind: topology.MarkUnclean, Shard: c.shard, Epoch: p.Epoch, Node: r.config.Self, Incarnation: r.config.Incarnation})

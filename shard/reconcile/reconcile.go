@@ -39,7 +39,6 @@ type Reconciler struct {
 	process replica.Process // of the node
 	applied atomic.Pointer[topology.Topology]
 	copies  copies
-	counted atomic.Bool // every shard was read and taken to a row of a topology that has this incarnation of the node
 
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
@@ -134,10 +133,7 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	for _, id := range d.follow {
 		r.follow(t, id)
 	}
-	if d.member && read {
-		r.counted.Store(true)
-	}
-	r.copies.set(copiesOf(t, r.process, r.state))
+	r.copies.set(copiesOf(t, r.process, r.state), d.member && read)
 	for _, id := range d.clear {
 		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
 			r.config.Log.Warn("cannot clear the stale copy of a shard", "shard", id, "err", err)

@@ -58,7 +58,7 @@ func TestACopyReportsUntilItIsPromoted(t *testing.T) {
 	s.expect(true)
 	cancel()
 	<-ended
-	s.copies.set(copiesOf(s.newest.Load(), s.process, s.state))
+	s.copies.set(copiesOf(s.newest.Load(), s.process, s.state), true)
 	if left := s.tick(1, false); len(left) > 0 {
 		t.Errorf("the primary still reports: %+v", left)
 	}
