@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -333,12 +335,18 @@ func (m *copyModel) compare(k keeper, report *Report) {
 // survives, shows what its files know to be committed, and holds back the rest.
 func TestStartsHoldBackTheSuffix(t *testing.T) {
 	t.Parallel()
-	runs := 400
+	runs := 150
 	if testing.Short() {
-		runs = 40
+		runs = 25
+	}
+	if n, err := strconv.Atoi(os.Getenv("NDRING_FAULT_ROUNDS")); err == nil {
+		runs = 2000 * n
 	}
 	for range runs {
 		seed := rand.Uint64()
+		if text := os.Getenv("NDRING_SEED"); text != "" { // one that a failure has printed
+			seed, _ = strconv.ParseUint(text, 10, 64)
+		}
 		m := copyModel{t: t, r: rand.New(rand.NewPCG(seed, 0)), mem: vfs.NewMem(), epoch: 7}
 		ok := t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			m.t = t
