@@ -78,7 +78,7 @@ func (c *primary) Appended(end uint64) Effects {
 		c.first, c.asked = c.end.Seq+1, false
 	}
 	c.grow(Point{c.config.Epoch, end})
-	if c.alone && c.open && !c.closing {
+	if c.alone {
 		c.commit = end
 		return Effects{Commit: end}
 	}

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 //	append 7      the primary's log has records up to 7        ack B/1 e=5 written=7 [synced=7] [leader=5] [stale|later|mismatch|failed]
 //	lagging B/1   sync B/1 e=5 leader=5 [table=..] end=1-3      transfer B/1   resign   reopen   leased B/1=-100   expand B/1=-100
 //	accept A/1 e=5 leader=5   follows prev=5-7 last=5-8   receive end=5-8 commit=7   truncate 5   renew A/1 e=5 leader=5   acknowledge
-//	damaged       installed table=1-1 end=5-9       pass 700 [frozen] [alone]     frozen: no ticks; alone: raft hears no leader
+//	damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
 //	show
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -227,6 +227,9 @@ func (s *script) pass(ms int64, a arguments) string {
 	var out []string
 	for passed := int64(25); passed <= ms; passed += 25 {
 		s.now += 25e6
+		if a.has("rushed") {
+			s.now -= 15e6
+		}
 		if a.has("frozen") {
 			continue
 		}
