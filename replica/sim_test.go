@@ -281,7 +281,7 @@ func TestSimulation(t *testing.T) {
 		}
 		return
 	}
-	seeds := envNumber("NDRING_SIM_SEEDS", 600)
+	seeds := envNumber("NDRING_SIM_SEEDS", 400)
 	if testing.Short() {
 		seeds = min(seeds, 200)
 	}
