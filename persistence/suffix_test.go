@@ -387,3 +387,21 @@ func TestBlobsOfWhatIsHeldBack(t *testing.T) {
 		}
 	}
 }
+
+// A commit index beyond the end of the log, as a faulty program may write it, does not promise records
+// that the copy lacks.
+func TestCommitIndexBeyondTheLog(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	recoverShard(t, d, 3)
+	appendLagging(t, d.Log(3), upTo(100, put(1, "k", "v")))
+	d, k, report := reopened(t, d, mem, false)
+	k.want(t, keeper{"k": visible("v", 1)})
+	if report.Commit != 1 || report.Has.Seq != 1 || report.Given != 1 {
+		t.Errorf("%+v", report)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+}
