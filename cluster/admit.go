@@ -115,7 +115,7 @@ func (d *admitter) refusal(t *topology.Topology, request joinRequest) (refused s
 func (d *admitter) join(a *consensus, node topology.Node, request joinRequest) error {
 	result, err := a.commitOps(topology.Op{
 		Kind: topology.NodeJoin, Nodes: []topology.Node{node}, Stores: request.FormerStores,
-		Was: request.Start.Was, Unclean: request.Start.Unclean, SameLock: request.Start.SameLock,
+		Starts: request.Start.Starts, Unclean: request.Start.Unclean, Lossy: request.Start.Lossy, SameLock: request.Start.SameLock,
 	})
 	if err != nil {
 		return err

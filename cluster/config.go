@@ -42,9 +42,10 @@ type Config struct {
 
 // Start is what the data folder says about this start of the node.
 type Start struct {
-	Was      uint64 `json:"was,omitempty"`      // the incarnation before; 0: none
-	Unclean  bool   `json:"unclean,omitempty"`  // the copies may lack what the node acknowledged
-	SameLock bool   `json:"sameLock,omitempty"` // boot and lock file are those of the last start, whose process has ended
+	Starts   []uint64 `json:"starts,omitempty"`   // as in topology.Op
+	Unclean  bool     `json:"unclean,omitempty"`  // the copies may lack what the node acknowledged
+	Lossy    bool     `json:"lossy,omitempty"`    // they may lack even what was synced
+	SameLock bool     `json:"sameLock,omitempty"` // boot and lock file are those of the last start, whose process has ended
 }
 
 // fill sets what a node without a data folder or without a choice leaves out.

@@ -75,7 +75,9 @@ func (nw *network) startSilent(t testing.TB, config Config) *testNode {
 	config.Self.Incarnation = uint64(time.Now().UnixMilli()) + uint64(testIncarnations.Add(1))
 	nw.mu.Lock()
 	folder := serverID(config.Self.ID, config.Self.Store)
-	config.Start.Was, config.Start.SameLock = nw.last[folder], nw.last[folder] != 0 && !nw.moved
+	if last := nw.last[folder]; last != 0 {
+		config.Start.Starts, config.Start.SameLock = []uint64{last}, !nw.moved
+	}
 	nw.last[folder] = config.Self.Incarnation
 	nw.mu.Unlock()
 	n := &testNode{t: t, network: nw}

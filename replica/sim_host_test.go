@@ -277,17 +277,14 @@ func (s *sim) passTime() {
 	}
 }
 
-// join returns what a process says about its start. Was is the start that raft knows, if it is one of the folder's.
+// join returns what a process says about its start.
 func (s *sim) join(p *simProcess) topology.Op {
-	was := uint64(0)
-	if n, _ := s.newest().Node(p.host.id); slices.Contains(p.was, n.Incarnation) {
-		was = n.Incarnation
-	}
-	if s.world.lastStartOnly && len(p.was) > 0 {
-		was = p.was[len(p.was)-1]
+	starts := p.was
+	if n, _ := s.newest().Node(p.host.id); s.world.lastStartOnly && len(p.was) > 0 && p.was[len(p.was)-1] >= n.Incarnation {
+		starts = []uint64{n.Incarnation}
 	}
 	return topology.Op{
-		Kind: topology.NodeJoin, Nodes: []topology.Node{p.host.row(p.self.Incarnation)}, Was: was,
+		Kind: topology.NodeJoin, Nodes: []topology.Node{p.host.row(p.self.Incarnation)}, Starts: starts,
 		Unclean: !p.clean && !s.world.noUnclean, SameLock: p.same || s.world.relinquishedByName,
 	}
 }

@@ -96,7 +96,7 @@ func (s *sim) spoil(was, is *topology.Topology, op topology.Op) *topology.Topolo
 
 func describe(op topology.Op) string {
 	if op.Kind == topology.NodeJoin {
-		return fmt.Sprintf("node-join %s/%d was %d unclean %v same lock %v", op.Nodes[0].ID, op.Nodes[0].Incarnation, op.Was, op.Unclean, op.SameLock)
+		return fmt.Sprintf("node-join %s/%d after %v unclean %v same lock %v", op.Nodes[0].ID, op.Nodes[0].Incarnation, op.Starts, op.Unclean, op.SameLock)
 	}
 	return fmt.Sprintf("%s shard %d epoch %d: %s/%d isr %v reporters %v unclean %v empty %v", op.Kind, op.Shard, op.Epoch, op.Node, op.Incarnation, op.Members, op.Reporters, op.Unclean, op.Empty)
 }

@@ -59,9 +59,10 @@ func (e *edit) nodeJoin(op Op) error {
 func (e *edit) restarted(was, is Node, op Op) {
 	another := is.Store != was.Store
 	s := start{node: is.ID, wiped: another && !slices.Contains(op.Stores, was.Store)}
-	s.known = !another && op.SameLock && op.Was == was.Incarnation
-	s.mine = !another && op.SameLock && op.Was > was.Incarnation // the last start was killed before its join was decided
-	older := op.Was < was.Incarnation                            // the folder has forgotten the last start: it was restored from a backup
+	last := len(op.Starts) > 0 && op.Starts[len(op.Starts)-1] == was.Incarnation
+	older := !slices.Contains(op.Starts, was.Incarnation) // the folder was put back to an earlier state, or is a copy
+	s.known = !another && op.SameLock && last
+	s.mine = !another && op.SameLock && !last && !older && !op.Lossy // later starts were killed before their join was decided
 	s.unclean = op.Unclean || older
 	s.lossy = older || op.Lossy || !was.Always
 	for i, row := range e.t.Shards {

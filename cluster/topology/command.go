@@ -57,8 +57,10 @@ type Op struct {
 	Lossy bool `json:"lossy,omitempty"`
 	// Takeover, of an unclean Promote: the operator vouches that the old primary is off.
 	Takeover bool `json:"takeover,omitempty"`
-	// Was, of NodeJoin: the incarnation before this start, as the data folder knows it.
-	Was uint64 `json:"was,omitempty"`
+	// Starts, of NodeJoin: the earlier starts of the data folder, the oldest first, from the last one on of which the
+	// node has learned that it was decided. If the topology's incarnation is not among them, the folder is an
+	// older copy of the one that made it.
+	Starts []uint64 `json:"starts,omitempty"`
 	// SameLock, of NodeJoin: boot and lock file are those of the last start, so the process that started last
 	// with this folder has ended.
 	SameLock bool `json:"sameLock,omitempty"`

@@ -95,6 +95,8 @@ func parseOp(t testing.TB, text string) Op {
 		switch word := words[i]; {
 		case word == "empty":
 			op.Empty = true
+		case word == "lossy":
+			op.Lossy = true
 		case word == "unclean":
 			op.Unclean = true
 		case word == "takeover":
@@ -110,8 +112,10 @@ func parseOp(t testing.TB, text string) Op {
 				op.Reporters = append(op.Reporters, Reporter{NodeID(id), number(t, inc)})
 			}
 			i++
-		case word == "was":
-			op.Was = number(t, value)
+		case word == "starts":
+			for start := range strings.SplitSeq(value, ",") {
+				op.Starts = append(op.Starts, number(t, start))
+			}
 			i++
 		case word == "store":
 			store = value

@@ -400,13 +400,13 @@ func (s *sim) applyCommand(was *Topology, index uint64, c Command) (*Topology, [
 		case "noUnclean":
 			if n, ok := before.Node(opNode(op)); ok {
 				op.Unclean = op.Unclean && op.Kind != NodeJoin
-				op.Was = max(op.Was, n.Incarnation)
+				op.Starts = []uint64{n.Incarnation}
 			}
 		case "relinquishedByStore":
 			if n, ok := before.Node(opNode(op)); ok {
-				older := op.Was < n.Incarnation
+				older := !slices.Contains(op.Starts, n.Incarnation)
 				op.Unclean, op.Lossy = op.Unclean || older, op.Lossy || older
-				op.SameLock, op.Was = true, n.Incarnation
+				op.SameLock, op.Starts = true, []uint64{n.Incarnation}
 			}
 		}
 		next, err := before.Apply(index, Command{[]Op{op}})

@@ -34,8 +34,7 @@ type simNode struct {
 	store       string
 	always      bool // it syncs before it acknowledges
 	copies      [simShards]simCopy
-	known       uint64 // the last incarnation of which the folder knows that its join was decided
-	pendingJoin bool   // the join of the last start is not known to be decided
+	starts      []uint64 // what the folder says: Op.Starts of the next process
 	up          bool
 	incarnation uint64
 	started     int64
@@ -96,15 +95,14 @@ func (s *sim) start(n *simNode, how simStart) {
 	}
 	s.clock++
 	// What a start finds out stays in MANIFEST until the node has learned that raft decided its join.
-	folder, same := n.join, n.join.SameLock || !n.pendingJoin
-	if how.restored {
-		n.known = 0
+	folder := n.join
+	if how.restored || how.wiped {
+		n.starts = nil
 	}
-	n.pendingJoin = true
 	n.up, n.incarnation, n.started = true, s.clock, s.now
 	n.closed, n.pending, n.opened, n.sealed = map[ShardID]simHandover{}, map[ShardID]Op{}, map[ShardID]uint64{}, map[ShardID]uint64{}
 	n.learned, n.granted, n.leases = map[ShardID]simLeader{}, map[ShardID]simLeader{}, map[ShardID]map[NodeID]simLeader{}
-	n.join = Op{Kind: NodeJoin, Was: n.known, SameLock: same && !how.wiped && !how.power && !how.restored && !how.moved, Unclean: how.power || how.moved || folder.Unclean, Lossy: how.moved || folder.Lossy}
+	n.join = Op{Kind: NodeJoin, Starts: slices.Clone(n.starts), SameLock: !how.wiped && !how.power && !how.restored && !how.moved, Unclean: how.power || how.moved || folder.Unclean, Lossy: how.moved || folder.Lossy}
 	for i := range n.copies {
 		copy := &n.copies[i]
 		damage := how.damaged && s.chance(20)
@@ -114,11 +112,11 @@ func (s *sim) start(n *simNode, how simStart) {
 		}
 	}
 	if how.wiped {
-		n.known = 0
 		n.store, n.copies = fmt.Sprint("store", s.clock), [simShards]simCopy{}
-		n.join.Was, n.join.Unclean, n.join.Lossy = 0, false, false
+		n.join.Unclean, n.join.Lossy = false, false
 		s.joined[n.id] = s.now
 	}
+	n.starts = append(n.starts, n.incarnation)
 	n.join.Nodes = []Node{s.nodeRow(n)}
 	n.applied = s.r.IntN(len(s.history))
 	s.event("%s starts as %d, %+v, at index %d", n.id, n.incarnation, how, n.applied)
@@ -134,6 +132,7 @@ func (s *sim) duplicate(n *simNode, cloned bool) {
 		return
 	}
 	ghost := *n
+	ghost.starts = slices.Clone(n.starts)
 	for i := range ghost.copies {
 		ghost.copies[i].log = slices.Clone(ghost.copies[i].log)
 	}
@@ -278,7 +277,7 @@ func (s *sim) catchUp(n *simNode, to int) {
 func (s *sim) apply(n *simNode) {
 	t := s.history[n.applied]
 	if s.isMember(n) {
-		n.join.Unclean, n.join.Lossy, n.pendingJoin, n.known = false, false, false, n.incarnation
+		n.join.Unclean, n.join.Lossy, n.starts = false, false, []uint64{n.incarnation}
 	}
 	for shard := range ShardID(len(t.Shards)) {
 		row := t.Shards[shard]

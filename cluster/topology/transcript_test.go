@@ -180,9 +180,9 @@ func (s *script) join(id NodeID, options map[string]string) {
 	has := func(name string) bool { _, ok := options[name]; return ok }
 	n := Node{ID: id, Incarnation: s.number(options["inc"]), Zone: options["zone"], Store: cmp.Or(options["store"], string(id)+"'s"), Log: !has("nolog"), Always: has("always")}
 	was, _ := s.topo.Node(id)
-	op := Op{Kind: NodeJoin, Nodes: []Node{n}, Was: was.Incarnation, SameLock: !has("nolock"), Unclean: has("unclean")}
-	if has("was") {
-		op.Was = s.number(options["was"])
+	op := Op{Kind: NodeJoin, Nodes: []Node{n}, Starts: []uint64{was.Incarnation}, SameLock: !has("nolock"), Unclean: has("unclean")}
+	if has("starts") {
+		op.Starts = []uint64{s.number(options["starts"])}
 	}
 	before := len(s.topo.Nodes)
 	s.apply(op)

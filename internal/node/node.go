@@ -186,7 +186,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 	if n.disk != nil {
 		identity := n.disk.Identity()
 		config.Self.Log = n.config.Logged
-		config.Start = cluster.Start{Was: identity.Was(), Unclean: identity.Unclean(), SameLock: identity.SameLock()}
+		config.Start = cluster.Start{Starts: identity.Starts(), Unclean: identity.Unclean(), Lossy: identity.Damaged(), SameLock: identity.SameLock()}
 		config.HasData, config.NewClusterID = n.disk.Identity().HasData(), n.disk.Identity().Cluster().String()
 		config.RaftState = datafolder.RaftState(n.disk)
 		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
