@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -130,3 +131,6 @@ func rotateAndBegin(l *Log, epoch, seq uint64, blobs []BlobID) (*Snapshot, error
 	}
 	return l.BeginSnapshot(epoch, seq, blobs)
 }
+
+// seeded returns a source of random numbers that is the same in each run.
+func seeded(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
