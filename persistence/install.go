@@ -187,7 +187,7 @@ func finishSwap(f *folder, m *shardManifest, temp string, others []string) error
 			return err
 		}
 	}
-	if err := f.fs.SyncDir(f.dir); err != nil {
+	if err := f.syncRemoved(); err != nil {
 		return err
 	}
 	done := *m
