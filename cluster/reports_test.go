@@ -231,7 +231,7 @@ func TestStaleReportPromotesNobody(t *testing.T) {
 	nodes[at] = nw.startSilent(t, configs[at])
 	ready(t, nodes[at])
 	leader := leaderOf(t, nodes...)
-	third := nodes[3-at-slices.Index(nodes, leader)]
+	third := nodes[(at+1)%3] // it may lead
 	eventually(t, "the leader knows the new incarnation", func() bool { return nodes[at].self.in(leader.Topology()) })
 	var now, earlier []topology.Report
 	topo := leader.Topology()
@@ -271,6 +271,15 @@ func TestStrangerDoesNotReport(t *testing.T) {
 	}
 	if _, err := nodes[0].ServeCall(t.Context(), nodes[1].caller(), MethodReport, []byte{1}); err == nil {
 		t.Error("malformed reports are accepted")
+	}
+	// A node that does not lead would keep reports for ever.
+	n := nodes[follower(t, nodes)]
+	report := topology.Report{Shard: 0, Epoch: n.Topology().Shards[0].Epoch}
+	if _, err := n.ServeCall(t.Context(), nodes[1].caller(), MethodReport, encodeReports([]topology.Report{report})); err != nil {
+		t.Fatal(err)
+	}
+	if kept := n.reporter.reports.view(n.Topology()); len(kept) > 0 {
+		t.Errorf("a follower keeps %v", kept)
 	}
 }
 

@@ -46,10 +46,10 @@ func TestNodeAloneAppendsNoBarrier(t *testing.T) {
 		if err := propose(nodes[0], time.Minute); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(20 * time.Millisecond) // in which a barrier would be appended
 		if last := lastEntry(t, nodes[0]); last.Type != raft.LogCommand || last.Index != nodes[0].Topology().Index {
 			t.Errorf("entry %d of type %v is behind the decision %d", last.Index, last.Type, nodes[0].Topology().Index)
 		}
-		time.Sleep(20 * time.Millisecond) // in which a barrier would be appended
 	}
 }
 
