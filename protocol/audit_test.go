@@ -51,6 +51,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		members: map[topology.NodeID]Liveness{otherID: {}},
 		forget:  func(context.Context, topology.NodeID) error { return nil },
 		leave:   func(context.Context) error { return nil },
+		empty:   func(context.Context, []topology.ShardID) (int, error) { return 1, nil },
 		change:  func(context.Context, []Setting) error { return nil },
 		reset:   func(context.Context, []string) error { return nil },
 	})
@@ -70,6 +71,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		{"CLIENT UNPAUSE", `command="CLIENT UNPAUSE" `},
 		{"CLUSTER FORGET " + otherID, `command="CLUSTER FORGET ` + otherID + `" `},
 		{"CLUSTER FORGET nosuch", `err="ERR Unknown node nosuch"`},
+		{"CLUSTER BEGIN-EMPTY 3", `command="CLUSTER BEGIN-EMPTY 3" `},
 		{"CLUSTER LEAVE", `command="CLUSTER LEAVE" `},
 		{"CLUSTER CONFIG SET requirepass s3cret", `command="CLUSTER CONFIG SET requirepass (redacted)" `},
 		{"CLUSTER CONFIG RESET timeout", `command="CLUSTER CONFIG RESET timeout" `},
