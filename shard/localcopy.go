@@ -189,9 +189,10 @@ func (c *localCopy) mayOpen() bool {
 	return c.opens && !c.closes
 }
 
-// commitIndex returns the commit index.
+// commitIndex returns the seq of the newest change that is visible: the commit index, or the end of a batch before it, because a batch
+// counts as a whole.
 func (c *localCopy) commitIndex() uint64 {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	return c.rules.Commit()
+	return c.applied
 }

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
@@ -85,6 +86,7 @@ func (p *pair) start(t testing.TB, now int64) {
 		must(t, 0, p.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))
 	}
 	p.sh = p.of(asked)
+	p.sh.snapshots.patience = time.Millisecond
 	p.replicator.last = replica.Point{}
 }
 

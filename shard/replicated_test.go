@@ -401,3 +401,41 @@ func TestNothingIsSentBeforeTheLogHasIt(t *testing.T) {
 		t.Errorf("the next write: %v, %d changes were sent", err, p.replicator.sent-sent)
 	}
 }
+
+// A shard whose only value is not committed yet holds a value: it is not handed over as empty.
+func TestUncommittedValueIsNotHandedOver(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
+	if must(t, 0, err); p.sh.Role().CloseIfEmpty(p.row.Epoch) {
+		t.Error("a shard with an uncommitted value was closed as empty")
+	}
+}
+
+// The request of a change that was taken back never happened: its repeat is a first attempt.
+func TestTruncatedRequestIsForgotten(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	set := func() (Outcome, Future) {
+		o, f, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v"), Condition: IfMissing, RequestID: "once"})
+		must(t, 0, err)
+		return o, f
+	}
+	committed := p.newest()
+	first, lost := set()
+	if again, f := set(); again != first || f.Visible() {
+		t.Errorf("a repeat got %v before the commit, the first attempt %v; visible %v", again, first, f.Visible())
+	}
+	p.depose()
+	must(t, 0, p.sh.Role().Truncate(committed))
+	if err := lost.Wait(t.Context()); !errors.Is(err, ErrUncertain) {
+		t.Errorf("the write that was taken back: %v", err)
+	}
+	p.replicator.last = replica.Point{}
+	p.lead(here)
+	if again, f := set(); again == first || !again.Done || f != (Future{}) || !p.has(asked) {
+		t.Errorf("the repeat got %v, the attempt that never happened %v", again, first)
+	}
+}

@@ -1,6 +1,9 @@
 package shard
 
-import "cmp"
+import (
+	"cmp"
+	"time"
+)
 
 // Clock returns the Unix time in milliseconds.
 type Clock func() int64
@@ -25,7 +28,7 @@ func newShard(id int, store *Store) *Shard {
 	s.localCopy = localCopy{contents: contents{process: &store.process, index: &s.index, going: &store.memory.going}, minInSync: 1}
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
-	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk}
+	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
 	s.role.init(id, store, &s.writer)
 	return s
 }

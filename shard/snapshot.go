@@ -19,6 +19,10 @@ type snapshotter struct {
 	writer *writer
 	disk   *Disk
 
+	// patience is how long a snapshot waits until what is in the log's present segment is committed. Otherwise it is written all the
+	// same, and the segment goes with the next one.
+	patience time.Duration
+
 	mu sync.Mutex // held from prepare until the snapshot is committed; comes before writer.mu
 }
 
@@ -79,10 +83,6 @@ type shardState struct {
 	answers []answer
 }
 
-// commitWait is how long a snapshot waits until what is in the log's present segment is committed. Otherwise it is written
-// all the same, and the segment goes with the next one.
-const commitWait = time.Second
-
 // capture returns what is committed of the shard and begins the snapshot of exactly this state.
 func (n *snapshotter) capture(force bool) (state shardState, snapshot *persistence.Snapshot, err error) {
 	w := n.writer
@@ -96,7 +96,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 	}
 	if leader, end := w.copy.LeaderEpoch(), w.seq; !w.copy.Alone() {
 		w.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), commitWait)
+		ctx, cancel := context.WithTimeout(context.Background(), n.patience)
 		_ = w.copy.await(ctx, leader, end)
 		cancel()
 		w.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/ndring/ndring/replica"
@@ -29,9 +30,28 @@ type suffixModel struct {
 	n       int
 	r       *rand.Rand
 	log     []modelled
-	applied uint64 // commit index
-	onDisk  uint64 // commit index that a start finds
+	applied uint64     // commit index
+	acked   uint64     // by the other copy
+	heads   []seenHead // of the records
+	saved   uint64     // commit index of the newest snapshot
 	futures []expected
+}
+
+// seenHead is what the head of a record says.
+type seenHead struct{ seq, commit uint64 }
+
+// wrote notes that records up to end were appended at a commit index.
+func (m *suffixModel) wrote(end, commit uint64) {
+	m.heads = append(m.heads, seenHead{end, commit})
+}
+
+// onDisk returns the commit index that a start finds: a truncation may have removed the record that had a greater one.
+func (m *suffixModel) onDisk() uint64 {
+	found := m.saved
+	for _, h := range m.heads {
+		found = max(found, h.commit)
+	}
+	return found
 }
 
 // expected is a future and the seq that must be committed for it.
@@ -198,9 +218,10 @@ func (m *suffixModel) appended(before uint64, alone bool, added []modelled) {
 	switch {
 	case end == before:
 	case alone:
-		m.applied, m.onDisk = end, end
+		m.applied = end
+		m.wrote(end, end)
 	default:
-		m.onDisk = max(m.onDisk, m.applied)
+		m.wrote(end, m.applied)
 	}
 }
 
@@ -240,6 +261,14 @@ func (m *suffixModel) check() {
 			m.fail("the mark of %s is %v, readers see %v", key, mark, f)
 		}
 	}
+	latest := m.fold(math.MaxUint64)
+	for i := range 4 {
+		key := fmt.Sprint(asked, i)
+		e, _ := m.sh.localCopy.find([]byte(key))
+		if f, there := latest[key]; (e != nil) != there || there && (e.Version() != f.version || e.ExpireAt() != f.at) {
+			m.fail("writers see %v under %s, want %v", e, key, f)
+		}
+	}
 	c := &m.sh.index.counts
 	if c.keys.Load() != int64(len(want)) || c.keysWithTTL.Load() != int64(withTTL) {
 		m.fail("%d keys and %d with a deadline are counted, want %d and %d", c.keys.Load(), c.keysWithTTL.Load(), len(want), withTTL)
@@ -270,6 +299,7 @@ func (m *suffixModel) cut(after uint64) {
 	for len(m.log) > 0 && m.log[len(m.log)-1].seq > after {
 		m.log = m.log[:len(m.log)-1]
 	}
+	m.heads = slices.DeleteFunc(m.heads, func(h seenHead) bool { return h.seq > after })
 }
 
 // promote makes this copy the primary again, alone or with the other copy.
@@ -282,7 +312,7 @@ func (m *suffixModel) promote() {
 		return
 	}
 	m.lead(here, there)
-	m.onDisk = max(m.onDisk, m.applied)
+	m.wrote(m.newest(), m.applied)
 	m.applied = m.newest()
 	if before == m.applied {
 		m.fail("the leader epoch has no no-op")
@@ -292,32 +322,46 @@ func (m *suffixModel) promote() {
 func (m *suffixModel) restart() {
 	m.end()
 	for i := range m.log { // a batch counts as a whole
-		if m.log[i].batch > m.onDisk && m.log[i].seq <= m.onDisk {
+		if m.log[i].batch > m.onDisk() && m.log[i].seq <= m.onDisk() {
 			m.fail("the commit index on disk is within a batch")
 		}
 	}
-	m.applied = m.onDisk
+	m.applied = m.onDisk()
 	m.start(m.t, m.now+m.r.Int64N(2000)-500)
 	m.futures = nil
 	if m.mem == nil {
-		m.log, m.applied, m.onDisk = nil, 0, 0
+		m.log, m.heads, m.applied, m.acked, m.saved = nil, nil, 0, 0, 0
 	}
 	m.check()
 	m.row.Epoch += 10
 	m.promote()
 }
 
+// acknowledge lets the other copy acknowledge some record. The part of a batch that it has does not count.
+func (m *suffixModel) acknowledge(alone bool) {
+	if alone || len(m.log) == 0 {
+		return
+	}
+	rec := m.log[m.r.IntN(len(m.log))]
+	seq := rec.seq
+	if rec.seq != rec.batch {
+		for _, first := range m.log {
+			if first.batch == rec.batch {
+				seq = first.seq - 1
+				break
+			}
+		}
+	}
+	m.ack(rec.seq)
+	m.acked, m.applied = max(m.acked, rec.seq), max(m.applied, seq)
+}
+
 func (m *suffixModel) run(steps int) {
 	for m.n = range steps {
 		before, alone := m.newest(), m.sh.Alone()
 		switch m.r.IntN(30) {
-		case 0, 1, 2, 3, 4: // an acknowledgement of a whole batch
-			if !alone && len(m.log) > 0 {
-				if seq := m.log[m.r.IntN(len(m.log))].batch; seq > m.applied {
-					m.ack(seq)
-					m.applied = seq
-				}
-			}
+		case 0, 1, 2, 3, 4:
+			m.acknowledge(alone)
 		case 5:
 			if alone {
 				m.goOn(here, there)
@@ -325,7 +369,7 @@ func (m *suffixModel) run(steps int) {
 				m.goOn(here)
 				m.applied = m.newest()
 			}
-			m.ackNoOp()
+			m.ackNoOp(before)
 		case 6:
 			m.goOn(m.row.ISR...)
 		case 7:
@@ -333,7 +377,7 @@ func (m *suffixModel) run(steps int) {
 			m.deposed()
 			m.check()
 			if m.r.IntN(2) == 0 {
-				after := m.applied + uint64(m.r.IntN(3))
+				after := max(m.applied, m.acked) + uint64(m.r.IntN(8))
 				for _, rec := range m.log { // only whole batches follow one another
 					if rec.seq <= after && rec.batch > after {
 						after = rec.batch
@@ -360,9 +404,9 @@ func (m *suffixModel) run(steps int) {
 				m.expect(f, m.newest(), 0)
 			}
 		case 12:
-			if m.mem != nil && m.r.IntN(3) == 0 && (alone || m.applied == m.newest()) {
+			if m.mem != nil && m.r.IntN(3) == 0 {
 				must(m.t, 0, m.sh.snapshots.write(true))
-				m.onDisk = max(m.onDisk, m.applied)
+				m.saved = m.applied
 			}
 		case 13:
 			m.evict(before, alone)
@@ -374,10 +418,10 @@ func (m *suffixModel) run(steps int) {
 }
 
 // ackNoOp lets the other copy acknowledge the no-op for which an ISR of two may ask.
-func (m *suffixModel) ackNoOp() {
-	if end := m.newest(); !m.sh.Alone() && (len(m.log) == 0 || m.log[len(m.log)-1].seq < end) {
+func (m *suffixModel) ackNoOp(before uint64) {
+	if end := m.newest(); end > before {
+		m.wrote(end, m.applied)
 		m.ack(end)
-		m.onDisk = max(m.onDisk, m.applied)
 		m.applied = end
 	}
 }
