@@ -89,7 +89,7 @@ func TestRecoveryHoldsBack(t *testing.T) {
 		if report.Commit != 7 || report.Has.Seq != 8 || report.Time != 66 || len(report.Damage) > 0 {
 			t.Errorf("%+v", report)
 		}
-		d, k, report = reopened(t, d, mem, clean)
+		d, _, _ = reopened(t, d, mem, clean)
 		if err := d.Log(3).Rotate(); err != nil {
 			t.Fatal(err)
 		}

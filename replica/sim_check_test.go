@@ -226,7 +226,7 @@ func (s *sim) comeToRest() {
 
 // round lets everything that is under way arrive.
 func (s *sim) round() {
-	s.passTime()
+	s.tickAll()
 	s.plan()
 	for range 300 {
 		if len(s.messages)+len(s.inFlight) == 0 {

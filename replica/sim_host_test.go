@@ -261,8 +261,8 @@ func (s *sim) electLeader() { s.noLeader = false }
 // hears reports whether a process hears a leader of raft.
 func (s *sim) hears(p *simProcess) bool { return !s.noLeader && !p.cut }
 
-// passTime lets a tick pass for everybody who runs.
-func (s *sim) passTime() {
+// tickAll lets a tick pass for everybody who runs.
+func (s *sim) tickAll() {
 	s.now += simTick
 	for _, p := range s.running() {
 		p.tick++

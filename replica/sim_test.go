@@ -100,7 +100,6 @@ type simProcess struct {
 	clean   bool     // what its NodeJoin says
 	was     []uint64 // the folder's earlier starts
 	same    bool
-	beat    int // number of its newest heartbeat
 	dead    bool
 }
 
@@ -132,7 +131,6 @@ type sim struct {
 	trace    uint64
 	events   []string
 	counts   map[string]int
-	failure  string
 }
 
 type simEpoch struct {
@@ -179,7 +177,7 @@ var simActions = []struct {
 	weight int
 	do     func(*sim)
 }{
-	{60, (*sim).passTime}, {80, (*sim).deliverSome}, {40, (*sim).write}, {40, (*sim).lookUp}, {40, (*sim).decideOne}, {40, (*sim).learnOne},
+	{60, (*sim).tickAll}, {80, (*sim).deliverSome}, {40, (*sim).write}, {40, (*sim).lookUp}, {40, (*sim).decideOne}, {40, (*sim).learnOne},
 	{60, (*sim).plan}, {2, (*sim).kill}, {2, (*sim).losePower}, {1, (*sim).stopClean}, {1, (*sim).wipe}, {1, (*sim).cloneFolder}, {1, (*sim).restoreBackup},
 	{3, (*sim).freeze}, {8, (*sim).wake}, {2, (*sim).cutOff}, {8, (*sim).reconnect}, {4, (*sim).handOver}, {2, (*sim).loseLeader}, {16, (*sim).electLeader}, {24, (*sim).start}, {2, (*sim).takeBackup},
 	{2, (*sim).dropLearner}, {1, (*sim).damage}, {3, (*sim).cutPair}, {4, (*sim).healPairs},
