@@ -283,3 +283,23 @@ func TestTheSlowLogCountsTheWait(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// EXEC waits for the connection's own writes before it changes anything.
+func TestExecWaitsForTheConnectionsOwnWrites(t *testing.T) {
+	t.Parallel()
+	s := startWithCopies(t)
+	c := s.dial(t)
+	s.appended(t, func() {
+		c.send(encode("NP.SET", "foo", arrayA) + encode("MULTI") + encode("NP.SET", "foo", arrayA) + encode("EXEC"))
+	})
+	c.expectSilence()
+	_, first := s.foo().Newest()
+	s.appended(t, func() { s.acknowledge(9) }) // now EXEC goes on
+	if _, seq := s.foo().Newest(); seq != first+1 {
+		t.Errorf("EXEC appended %d changes after the acknowledgement", seq-first)
+	}
+	s.row(t, replica.Config{Epoch: 10, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here}})
+	for _, pattern := range []string{`^\+OK$`, `^\+OK$`, `^\+QUEUED$`, `^\[\+OK\]$`} {
+		c.matches(pattern)
+	}
+}
