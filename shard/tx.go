@@ -22,7 +22,6 @@ type Tx struct {
 	repeats bool                   // a request got the outcome of an earlier write, which must be durable before the reply
 	looked  bool                   // it has looked at the shard, not only at its own changes
 	rests   uint64                 // seq of the newest uncommitted change that it looked at; 0 for none
-	held    []*Entry               // entries that it looked at: a commit may replace them meanwhile
 }
 
 // Searching this many changes is faster than making a map.
@@ -67,7 +66,8 @@ func (tx *Tx) entry(key []byte) *Entry {
 }
 
 // look returns the entry of a key without the transaction's own changes. Suffix and index are one look, because a
-// commit may move an entry from one to the other at any time.
+// commit may move an entry from one to the other at any time. Nothing frees the entry during the transaction: only a later change
+// replaces what a key has at the end of the suffix.
 func (tx *Tx) look(key []byte) *Entry {
 	if !tx.writes {
 		return tx.s.index.get(key)
@@ -77,10 +77,6 @@ func (tx *Tx) look(key []byte) *Entry {
 	defer x.mu.RUnlock()
 	e, seq := tx.s.localCopy.find(key)
 	tx.looked, tx.rests = true, max(tx.rests, seq)
-	if e != nil {
-		e.retain()
-		tx.held = append(tx.held, e)
-	}
 	return e
 }
 
@@ -327,13 +323,6 @@ func (tx *Tx) reset() {
 		if c := &tx.changes[i]; c.entry != nil {
 			tx.s.writer.discard(c.entry, c.kind == persistence.Put)
 		}
-	}
-	for _, e := range tx.held {
-		e.Release()
-	}
-	clear(tx.held)
-	if tx.held = tx.held[:0]; cap(tx.held) > maxKept {
-		tx.held = nil
 	}
 	if len(tx.answers) > maxKept {
 		tx.answers = nil

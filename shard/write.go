@@ -181,7 +181,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer w.mu.Unlock()
 	tx := &w.tx
 	now := w.clock()
-	*tx = Tx{s: s, now: now, writes: true, seq: w.seq + uint64(len(w.noOpFor(now))), changes: tx.changes[:0], answers: tx.answers, held: tx.held[:0]}
+	*tx = Tx{s: s, now: now, writes: true, seq: w.seq + uint64(len(w.noOpFor(now))), changes: tx.changes[:0], answers: tx.answers}
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
