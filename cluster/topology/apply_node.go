@@ -90,7 +90,9 @@ func (s start) apply(row *Shard) bool {
 	if row.Primary == s.node {
 		row.Primary = ""
 		// An ISR of one node needs no lease: nothing ends by waiting for one.
-		row.Relinquished = s.known || s.mine && len(row.ISR) == 1
+		// In an unsealed row a primary before that one may still serve. So the copy reports only when it has been
+		// silent, which seals the row: else every later start would wait.
+		row.Relinquished = !row.Unsealed && (s.known || s.mine && len(row.ISR) == 1)
 	}
 	switch {
 	case s.wiped:

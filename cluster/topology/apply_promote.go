@@ -38,6 +38,9 @@ func (c change) promote() error {
 	case slices.Contains(isr, c.row.Primary) && !reported(c.op, c.row.Primary):
 		return refused("the old primary %s has not reported", c.row.Primary)
 	}
+	if !c.row.Relinquished {
+		c.row.Unsealed = false // the report says that a member has been silent for as long as an unsealed primary waits
+	}
 	c.row.setISR(slices.Clone(isr))
 	c.row.setPrimary(c.op.Node)
 	return nil

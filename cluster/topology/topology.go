@@ -83,7 +83,8 @@ type Shard struct {
 	// Members then need not wait for its lease to end.
 	Relinquished bool `json:"relinquished,omitempty"`
 	// Unsealed is true if an unclean promotion has replaced a primary that may still serve: no member has ended
-	// its lease. Only a primary that is open clears it.
+	// its lease. A primary that is open clears it, and so does the promotion of a copy that reported after a silence
+	// in this leader epoch, which is as long as an unsealed primary waits.
 	Unsealed bool `json:"unsealed,omitempty"`
 	// Wiped has the nodes that had the last copies and came back with another data folder. The shard starts empty
 	// once an operator says so, or EmptyAfter has passed. Nil once it may.
