@@ -25,8 +25,10 @@ type Identity struct {
 	starts   []uint64 // see Starts
 	sameLock bool     // the machine and the lock file are those of the last start
 	bootID   string   // of the machine now
+	noLog    bool     // this run appends no records, so the next start is unclean whatever happens
 
 	mu      sync.Mutex   // guards writing the manifest, and all below
+	unclean doubt        // see Unclean. The manifest has more if noLog: what the next start has to doubt
 	m       nodeManifest // Invariant: once hasData is set, m.cluster never changes
 	hasData bool         // files may name the cluster
 	pending bool         // the disk was too full for the manifest of this start. Until it is written, no file of a shard is
@@ -58,7 +60,7 @@ func (i *Identity) SameLock() bool { return i.sameLock }
 func (i *Identity) Unclean() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.m.unclean != noDoubt
+	return i.unclean != noDoubt
 }
 
 // Damaged reports whether the folder is unclean for more than a loss of power: the copies may lack
@@ -66,7 +68,7 @@ func (i *Identity) Unclean() bool {
 func (i *Identity) Damaged() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.m.unclean == anyDoubt
+	return i.unclean == anyDoubt
 }
 
 // ClearUnclean records that the cluster has noticed this start, and knows which copies are unclean
@@ -75,10 +77,17 @@ func (i *Identity) Damaged() bool {
 func (i *Identity) ClearUnclean() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.m.unclean == noDoubt && len(i.m.starts) == 0 && len(i.m.damaged) == 0 {
-		return nil
+	next := noDoubt
+	if i.noLog {
+		next = anyDoubt
 	}
-	return i.change(func(m *nodeManifest) { m.unclean, m.starts, m.damaged = noDoubt, nil, nil })
+	if i.m.unclean != next || len(i.m.starts) > 0 || len(i.m.damaged) > 0 {
+		if err := i.change(func(m *nodeManifest) { m.unclean, m.starts, m.damaged = next, nil, nil }); err != nil {
+			return err
+		}
+	}
+	i.unclean = noDoubt
+	return nil
 }
 
 // noteDamage records that the copy of a shard lacks something, before its files are mended: the next
@@ -111,10 +120,14 @@ func (i *Identity) damaged(shard int) bool {
 func (i *Identity) SetUnclean() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.m.unclean == anyDoubt {
+	if i.m.unclean == anyDoubt && i.unclean == anyDoubt {
 		return nil
 	}
-	return i.change(func(m *nodeManifest) { m.unclean = anyDoubt })
+	if err := i.change(func(m *nodeManifest) { m.unclean = anyDoubt }); err != nil {
+		return err
+	}
+	i.unclean = anyDoubt
+	return nil
 }
 
 // maxStarts is how many earlier starts a folder remembers.
@@ -124,7 +137,7 @@ const maxStarts = 16
 // writes it.
 //
 // A start is unclean if the machine has rebooted and the last stop was not clean, even where every
-// reply waited for a sync; if the folder keeps no log; or if it locks another file than the last
+// reply waited for a sync; if this run or the last one keeps no log; or if it locks another file than the last
 // start, so it may be an older copy. That the manifest names no lock, as those of an earlier
 // program, tells nothing.
 func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
@@ -144,7 +157,10 @@ func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
 			i.m.unclean = powerDoubt
 		}
 	}
-	i.starts = i.m.starts
+	i.starts, i.unclean = i.m.starts, i.m.unclean
+	if i.noLog = o.NoLog; i.noLog {
+		i.m.unclean = anyDoubt
+	}
 	if i.bootID = o.BootID; i.fresh || found.clean {
 		i.m.bootID = o.BootID
 	} // otherwise recordRecovery does it, if the machine has rebooted

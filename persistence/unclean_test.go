@@ -64,6 +64,42 @@ func TestWhichStartsAreUnclean(t *testing.T) {
 	}
 }
 
+// A start after a run without a log is unclean, though it keeps one itself: the writes of that run are gone.
+func TestAStartAfterARunWithoutALog(t *testing.T) {
+	mem := vfs.NewMem()
+	start := func(noLog, unclean bool) *Disk {
+		t.Helper()
+		o := fixedOptions()
+		o.BootID, o.NoLog = "a", noLog
+		d := open(t, mem, o)
+		if d.Identity().Unclean() != unclean || d.Identity().Damaged() != unclean {
+			t.Fatalf("no log %v: unclean %v, damaged %v, want %v", noLog, d.Identity().Unclean(), d.Identity().Damaged(), unclean)
+		}
+		return d
+	}
+	stop := func(d *Disk, clean bool) {
+		t.Helper()
+		if err := d.Close(clean); err != nil {
+			t.Fatal(err)
+		}
+		mem = mem.Clone()
+	}
+	learn := func(d *Disk) *Disk {
+		t.Helper()
+		if err := d.Identity().ClearUnclean(); err != nil || d.Identity().Unclean() {
+			t.Fatalf("unclean %v, %v", d.Identity().Unclean(), err)
+		}
+		return d
+	}
+	stop(learn(start(true, false)), false) // a new folder lacks nothing
+	stop(start(false, true), true)         // killed before the cluster knew
+	stop(learn(start(false, true)), true)
+	stop(learn(start(false, false)), true)
+	stop(learn(start(true, true)), true)
+	stop(learn(start(false, true)), false)
+	stop(start(false, false), false)
+}
+
 // An unclean start stays known until the cluster knows it: over kills, clean stops, and a loss of
 // power, until ClearUnclean has returned.
 func TestUncleanSurvivesRestarts(t *testing.T) {
