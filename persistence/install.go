@@ -154,24 +154,36 @@ func (i *Installation) swap(m *shardManifest) error {
 	if err := l.folder.fs.SyncDir(l.folder.dir); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	segments, old := l.files.segments, l.files.snapshot
-	l.mu.Unlock()
-	var names []string
-	for _, seg := range slices.Backward(segments) {
-		seg.close()
-		names = append(names, seg.name)
-	}
-	if old != nil && old.name != s.name {
-		names = append(names, old.name)
-	}
-	if err := finishSwap(l.folder, m, path.Base(s.tempPath()), names); err != nil {
+	if err := finishSwap(l.folder, m, path.Base(s.tempPath()), i.letGo()); err != nil {
 		return err
 	}
 	i.adopt()
 	err := s.file.Close()
 	l.blobs.removeDead(s.header.seq)
 	return err
+}
+
+// letGo takes all files of the own copy out of the log, and returns the names of those that the other
+// copy does not replace. Who reads them sees that they change.
+func (i *Installation) letGo() (names []string) {
+	l := i.snapshot.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changes++
+	for _, seg := range slices.Backward(l.files.segments) {
+		seg.close()
+		l.files.segmentBytes.add(-seg.bytes)
+		names = append(names, seg.name)
+	}
+	if old := l.files.snapshot; old != nil {
+		l.files.snapshotBytes.add(-old.bytes)
+		if old.name != i.snapshot.name {
+			names = append(names, old.name)
+		}
+	}
+	l.files.segments, l.files.snapshot = nil, nil
+	l.rotate()
+	return names
 }
 
 // finishSwap gives an installed copy its name, removes the files of the copy that it replaces, and
@@ -209,15 +221,7 @@ func (i *Installation) adopt() {
 	for _, running := range l.running {
 		running.cancelled = true
 	}
-	for _, seg := range l.files.segments {
-		l.files.segmentBytes.add(-seg.bytes)
-	}
-	l.files.segments = nil
-	if old := l.files.snapshot; old != nil {
-		l.files.snapshotBytes.add(-old.bytes)
-	}
 	l.files.snapshot = &snapshotFile{name: s.name, epoch: end.epoch, seq: end.seq, bytes: s.size, blobs: s.pinned}
-	l.rotate()
 	l.writer.torn = false
 	l.last, l.durable, l.manifest = end, end, end.seq
 	l.commit, l.vouched = commitIndex{end.seq, end.seq}, 0

@@ -53,7 +53,7 @@ type Log struct {
 	vouched uint64       // the commit index in the shard's manifest, if no record says as much; else 0
 	running []*Snapshot  // that are being written
 	readers []*LogReader // that are open
-	changes int          // counts what has removed records other than by a snapshot
+	changes int          // counts what removes records other than by a snapshot, when it begins to change files and when it has
 	failed  error        // why the log has stopped; nil if it has not
 }
 

@@ -23,7 +23,7 @@ func (l *Log) Scrubber() Scrubber { return Scrubber{l} }
 func (r Scrubber) Scrub(throttle func(n int64) bool) (damage []Damage, err error) {
 	l := r.log
 	l.mu.Lock()
-	snapshot := l.files.snapshot
+	snapshot, changes := l.files.snapshot, l.changes
 	var segments []*segment
 	for _, s := range l.files.segments {
 		if s.file == nil {
@@ -32,7 +32,7 @@ func (r Scrubber) Scrub(throttle func(n int64) bool) (damage []Damage, err error
 	}
 	l.mu.Unlock()
 	blobs := l.blobs.checkable()
-	s := scrubRun{log: l, throttle: throttle, goOn: true}
+	s := scrubRun{log: l, changes: changes, throttle: throttle, goOn: true}
 	if snapshot != nil && !snapshot.damaged && s.checkFile(snapshot.name, snapshotMagic) {
 		l.mu.Lock()
 		snapshot.damaged = true
@@ -65,9 +65,11 @@ func (r Scrubber) RewriteBlob(id BlobID, payload [][]byte) error {
 }
 
 // scrubRun is one reading of a shard's files. A file that is removed meanwhile, because a snapshot
-// has replaced it, is not damaged.
+// has replaced it, is not damaged. Nor does what is wrong with a file mean anything once the log was
+// truncated or replaced.
 type scrubRun struct {
 	log      *Log
+	changes  int // of the log when it began
 	throttle func(int64) bool
 	goOn     bool
 	damage   []Damage
@@ -89,11 +91,11 @@ func (s *scrubRun) open(name string, needed func() bool) (f vfs.File, missing bo
 	return f, false
 }
 
-// needs reports whether the log still has a segment or snapshot of the name.
+// needs reports whether the log still has a segment or snapshot of the name, as it was.
 func (s *scrubRun) needs(name string) bool {
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	return s.log.files.has(name)
+	return s.log.changes == s.changes && s.log.files.has(name)
 }
 
 // checkFile reads a snapshot or a segment, and reports whether it is damaged.

@@ -5,6 +5,7 @@ type syncBatch struct {
 	target   Position
 	last     recordID // the newest record
 	commit   uint64   // the greatest commit index
+	changes  int      // of the log
 	blobs    []*blob
 	segments []*segment
 	sizes    []int64 // of the segments
@@ -13,7 +14,7 @@ type syncBatch struct {
 
 // newSyncBatch returns what there is to sync of a log. The caller holds its mu.
 func newSyncBatch(l *Log) (b syncBatch) {
-	b.target, b.last, b.commit = l.written, l.last, l.commit.written
+	b.target, b.last, b.commit, b.changes = l.written, l.last, l.commit.written, l.changes
 	b.blobs, b.names = l.blobs.unsynced(b.commit), l.folder.state()
 	for _, s := range l.files.segments {
 		if s.bytes > s.synced {
@@ -52,11 +53,16 @@ func (l *Log) Synced(to Position) (bool, error) {
 	return l.synced >= to, l.failed
 }
 
-// finish records that all of b was synced. The caller holds the log's syncing.
+// finish records that all of b was synced, unless the log was truncated or replaced meanwhile: then
+// the next sync does. The caller holds the log's syncing.
 func (b *syncBatch) finish(l *Log) {
 	l.disk.counters.syncs.Add(1)
-	l.folder.namesSynced(b.names)
 	l.mu.Lock()
+	if l.changes != b.changes {
+		l.mu.Unlock()
+		return
+	}
+	l.folder.namesSynced(b.names)
 	l.synced, l.durable = max(l.synced, b.target), l.durable.later(b.last)
 	l.commit.durable = max(l.commit.durable, b.commit)
 	for i, s := range b.segments {

@@ -192,12 +192,15 @@ func (t *truncation) cutFiles() error {
 	if err := l.writer.cutTorn(); err != nil {
 		return err
 	}
+	l.mu.Lock()
+	l.changes++ // who reads the files sees that they change
+	l.mu.Unlock()
 	for i := len(t.whole) - 1; i >= 0; i-- {
 		s := t.whole[i]
 		l.mu.Lock()
 		l.files.remove(s)
-		l.mu.Unlock()
 		s.close()
+		l.mu.Unlock()
 		if err := l.folder.discard(s.name); err != nil {
 			return err
 		}
@@ -205,7 +208,7 @@ func (t *truncation) cutFiles() error {
 	if t.at == 0 {
 		return nil
 	}
-	return l.folder.cut(t.tail, t.at)
+	return t.cut()
 }
 
 // finish adapts what is known about the log.
@@ -228,21 +231,25 @@ func (t *truncation) finish() {
 	}
 }
 
-// cut truncates a segment of a running log. A sync has to follow, for which the file stays open.
-func (f *folder) cut(s *segment, at int64) error {
-	if s.file == nil {
-		file, err := f.fs.Open(f.path(s.name))
+// cut truncates the segment that has records to keep. A sync has to follow, for which the file stays
+// open.
+func (t *truncation) cut() error {
+	l, s := t.log, t.tail
+	if s.file == nil { // only a holder of syncing opens or closes it
+		file, err := l.folder.fs.Open(l.folder.path(s.name))
 		if err != nil {
 			return err
 		}
+		l.mu.Lock()
 		s.file = file
+		l.mu.Unlock()
 	}
-	if f.keepAll {
-		if err := f.keepTail(s.file, s.name, at); err != nil {
+	if l.folder.keepAll {
+		if err := l.folder.keepTail(s.file, s.name, t.at); err != nil {
 			return err
 		}
 	}
-	return s.file.Truncate(at)
+	return s.file.Truncate(t.at)
 }
 
 // writeShardManifest replaces the manifest of a shard. A snapshot that is about to be published may
