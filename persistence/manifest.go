@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/internal/uuid"
@@ -101,7 +103,7 @@ func readNodeManifest(fs vfs.FS, dir string) (m nodeManifest, err error) {
 	m.starts, errStarts = parseNumbers(lines["starts"])
 	m.damaged, errDamaged = parseNumbers(lines["damaged"])
 	if err := errors.Join(errCluster, errStore, errRaft, errShards, errIncarnation, errStarts, errDamaged); err != nil {
-		return m, fmt.Errorf("%s: %w", manifestName, err)
+		return m, fmt.Errorf("%w: %s: %w", errManifest, manifestName, err)
 	}
 	return m, nil
 }
@@ -159,8 +161,17 @@ func encodeLines(lines []line) []byte {
 // maxManifest is the longest manifest that is read.
 const maxManifest = 64 << 10 // bytes
 
-// errManifest is returned for a manifest or marks that are damaged, or of another kind or format.
+// errManifest is returned for a manifest or marks that are damaged, or of another kind.
 var errManifest = errors.New("damaged manifest")
+
+// errLaterFormat is returned for a manifest or marks that a later program wrote. They are not damaged.
+var errLaterFormat = errors.New("the folder is of a later program")
+
+// ManifestLost reports whether an error of Inspect or OpenDisk means that the folder's MANIFEST is missing or damaged,
+// so that RebuildManifest can help. It is neither if another process uses the folder, or a later program wrote it.
+func ManifestLost(err error) bool {
+	return errors.Is(err, errManifest) || errors.Is(err, iofs.ErrNotExist) || errors.Is(err, syscall.EIO)
+}
 
 func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, error) {
 	b, err := vfs.ReadFile(fs, name, limit)
@@ -179,7 +190,10 @@ func readLines(fs vfs.FS, name, kind string, limit int64) (map[string]string, er
 	if lines["ndring"] != kind {
 		return nil, fmt.Errorf("%w: %s is not the manifest of a %s", errManifest, name, kind)
 	}
-	if format, err := strconv.Atoi(lines["format"]); err != nil || format < oldestVersion || format > formatVersion {
+	switch format, err := strconv.Atoi(lines["format"]); {
+	case err == nil && format > formatVersion:
+		return nil, fmt.Errorf("%w: %s has format \"%d\", this program reads formats %d to %d", errLaterFormat, name, format, oldestVersion, formatVersion)
+	case err != nil || format < oldestVersion:
 		return nil, fmt.Errorf("%w: %s has format %.16q, this program reads formats %d to %d", errManifest, name, lines["format"], oldestVersion, formatVersion)
 	}
 	return lines, nil

@@ -64,14 +64,14 @@ func (k *checker) run() error {
 		fmt.Fprintln(k.err, "ndring: cannot tell when the system was booted:", err)
 	}
 	d, err := persistence.Inspect(vfs.OS{}, k.dir, boot)
-	if err != nil && k.repair && k.shards > 0 {
+	if persistence.ManifestLost(err) && k.repair && k.shards > 0 {
 		if err = k.rebuildManifest(boot); err == nil {
 			d, err = persistence.Inspect(vfs.OS{}, k.dir, boot)
 		}
 	}
 	if err != nil {
 		fmt.Fprintln(k.err, "ndring: cannot read the data folder:", err)
-		if !errors.Is(err, fs.ErrPermission) && !k.repair {
+		if persistence.ManifestLost(err) && !k.repair {
 			fmt.Fprintln(k.err, "If its MANIFEST is lost or damaged: ndring check --repair --shards N --dir", k.dir)
 		}
 		return exitError(exitFailure)
@@ -158,6 +158,9 @@ func (k *checker) rebuildManifest(boot string) error {
 		return err
 	}
 	if err := persistence.RebuildManifest(vfs.OS{}, k.dir, k.shards, boot); err != nil {
+		if back := os.Rename(aside, name); back == nil {
+			fmt.Fprintln(k.out, "It is back in its place, since it could not be rebuilt.")
+		}
 		return err
 	}
 	fmt.Fprintln(k.out, "The MANIFEST has been rebuilt from the other files.")

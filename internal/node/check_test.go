@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -201,7 +202,27 @@ func TestCheckRepair(t *testing.T) {
 	for _, name := range segments[:3] {
 		flip(name, 300)
 	}
-	if err := os.Remove(filepath.Join(dir, "MANIFEST")); err != nil {
+	name := filepath.Join(dir, "MANIFEST")
+	manifest, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.LastIndex(manifest, []byte("crc32c "))
+	later := bytes.Replace(manifest[:at], []byte("format 2"), []byte("format 3"), 1)
+	later = fmt.Appendf(later, "crc32c %08x\n", crc32c.Checksum(later))
+	if err := os.WriteFile(name, later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{nil, {"--repair"}, {"--repair", "--shards", "16"}} {
+		out, err := program(t, nil, append([]string{"check", "--dir", dir}, args...)...).CombinedOutput()
+		if exitCode(err) != exitFailure || !bytes.Contains(out, []byte("later program")) || bytes.Contains(out, []byte("--shards N")) {
+			t.Errorf("a folder of a later program, %v: %v: %s", args, err, out)
+		}
+	}
+	if now, err := os.ReadFile(name); err != nil || !bytes.Equal(now, later) {
+		t.Errorf("the MANIFEST of a later program was replaced: %v, %s", err, now)
+	}
+	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
 	before := bytesOf()
@@ -230,6 +251,12 @@ func TestCheckRepair(t *testing.T) {
 		t.Error(out)
 	}
 	p := startProcess(t, "--dir", dir, "--shards", "16")
+	if out := repair(exitFailure, "--repair", "--shards", "16"); !strings.Contains(out, "another process uses") {
+		t.Error(out)
+	}
+	if _, err := os.Stat(name); err != nil {
+		t.Errorf("a check took the MANIFEST of a running node away: %v", err)
+	}
 	c := redis.NewClient(&redis.Options{Addr: p.resp})
 	defer c.Close()
 	lost := 0
