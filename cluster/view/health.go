@@ -129,7 +129,11 @@ func (c *Cluster) holder(s *Shard) string {
 	case s.Primary != "":
 		return "of " + c.Label(s.Primary)
 	case s.WaitsFor == topology.WaitsForAll:
-		return "until all of " + strings.Join(c.Labels(s.WaitsOn), " and ") + " are back, since none has a clean copy"
+		are := "are"
+		if len(s.WaitsOn) == 1 {
+			are = "is"
+		}
+		return fmt.Sprintf("until %s %s back, since no copy is clean", strings.Join(c.Labels(s.WaitsOn), " and "), are)
 	case s.WaitsFor == topology.WaitsForCopy:
 		return "of " + strings.Join(c.Labels(s.WaitsOn), " or ")
 	case s.WaitsFor == topology.WaitsForEmpty:

@@ -56,7 +56,7 @@ func TestHealth(t *testing.T) {
 		{"unclean copies", func(c *Cluster, _ []Report) {
 			c.Shards[1] = Shard{InSync: []topology.NodeID{"aa", "cc"}, Unclean: []topology.NodeID{"aa", "cc"}, WaitsFor: topology.WaitsForAll, WaitsOn: []topology.NodeID{"aa", "cc"}}
 			c.Shards[2] = Shard{InSync: []topology.NodeID{"aa", "cc"}, Unclean: []topology.NodeID{"aa"}, WaitsFor: topology.WaitsForCopy, WaitsOn: []topology.NodeID{"cc"}}
-		}, []string{"2 of 4 shards not served: 1 of n3, 1 until all of n1 and n3 are back, since none has a clean copy"}, nil, 2, "bb"},
+		}, []string{"2 of 4 shards not served: 1 of n3, 1 until n1 and n3 are back, since no copy is clean"}, nil, 2, "bb"},
 		{"wiped", func(c *Cluster, _ []Report) {
 			c.Shards[1] = Shard{WaitsFor: topology.WaitsForEmpty, WaitsOn: []topology.NodeID{"cc"}}
 			c.Shards[2] = Shard{WaitsFor: topology.WaitsForNode}

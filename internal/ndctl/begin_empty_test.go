@@ -75,7 +75,7 @@ func TestStatusShowsWhatShardsWaitFor(t *testing.T) {
 	env := map[string]string{"NDRING_ADDR": fakeServer(t, node.answer)}
 	r := runWith(t, env, "", "status")
 	for _, want := range []string{
-		"3 of 4 shards not served: 1 until all of n2 are back, since none has a clean copy, 2 whose last copy was on n2, which came back with another data folder\n",
+		"3 of 4 shards not served: 1 until n2 is back, since no copy is clean, 2 whose last copy was on n2, which came back with another data folder\n",
 		"2 shards may begin empty: with ndctl begin-empty, ", "losses     2 decisions by which a shard may have lost acknowledged writes",
 	} {
 		if r.code != exitFailure || !strings.Contains(r.out, want) {

@@ -141,11 +141,12 @@ func (a *acceptor) start(conn net.Conn) {
 }
 
 // logFailure logs a failed handshake: that of a node as a warning, because it points to a mistake in
-// a configuration, that of a stranger at the debug level.
+// a configuration, that of a stranger at the debug level. So is that of the process itself: a node that starts asks all
+// addresses that it remembers, its own among them.
 func (a *acceptor) logFailure(address string, err error) {
 	level, refused := slog.LevelDebug, (*HandshakeError)(nil)
 	host, _, _ := net.SplitHostPort(address)
-	if errors.As(err, &refused) && a.core.limiter.pass(fmt.Sprint(codeOf(refused.Reason), host), time.Now()) {
+	if errors.As(err, &refused) && !errors.Is(err, ErrSelf) && a.core.limiter.pass(fmt.Sprint(codeOf(refused.Reason), host), time.Now()) {
 		level = slog.LevelWarn
 	}
 	a.core.options.Log.Log(context.Background(), level, "handshake failed on the bus", "from", address, "err", err)
