@@ -85,7 +85,7 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 // not: its conditions see what is appended.
 func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	inside := ref.shard
-	if k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
+	if c.unsettled.invisible > 0 && k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
 		c.settle()
 	}
 	if !ref.acquire() {
@@ -117,37 +117,42 @@ func (s *Server) execute(c *conn, k *call) {
 	took := time.Since(began)
 	c.now = began.Add(took) // cheaper than reading the clock again
 	c.quit = c.quit || k.close
-	r := result{row: k.row, slot: k.slot, began: began, took: took, failed: c.replies.Errors() > errorsBefore, bytesOut: to - from}
+	failed, bytesIn := c.replies.Errors() > errorsBefore, int64(0)
 	if k.slot != noSlot {
-		r.bytesIn = resp.WireSize(k.args)
+		bytesIn = resp.WireSize(k.args)
 	}
 	if k.row.Flags&command.Audited != 0 {
-		s.audit(c, k, r.failed)
+		s.audit(c, k, failed)
 	}
 	if k.mustSettle(&c.keys.held) {
-		c.unsettled.add(k, r, from, to)
+		c.unsettled.add(k, result{k.row, k.slot, began, took, failed, bytesIn, to - from}, from, to)
 		return
 	}
-	s.record(c, &r, func() []string { return shown(k) })
+	s.statistics.observe(k.row, k.slot, took, failed, bytesIn, to-from)
+	s.recordSlow(c, k.row, began, took, func() []string { return shown(k) })
 }
 
 // mustSettle reports whether the reply to a command that has just ended must wait for a commit or needs a
 // lease.
 func (k *call) mustSettle(h *heldShard) bool {
 	if h.Shard != nil {
-		k.future = h.future
-		if k.future.Shard() == nil && !h.Alone() {
+		if h.future.Shard() != nil {
+			k.future = h.future
+		} else if !h.Alone() {
 			k.read = h.Shard
 		}
 	}
-	if k.futures == nil && k.read == nil {
-		done, err := k.future.Done()
-		return !done || err != nil
+	switch {
+	case k.futures != nil || k.read != nil:
+		return true
+	case k.future.Shard() == nil:
+		return false
 	}
-	return true
+	done, err := k.future.Done()
+	return !done || err != nil
 }
 
-// result is what became of a command.
+// result is what became of a command whose reply must be settled.
 type result struct {
 	row               *command.Spec
 	slot              int // of its keys, or noSlot
@@ -157,16 +162,15 @@ type result struct {
 	bytesIn, bytesOut int64 // of a command with keys
 }
 
-// record adds the result of a command to the statistics, the slow log and the latency events. Args
-// returns what the slow log shows of the command.
-func (s *Server) record(c *conn, r *result, args func() []string) {
-	s.statistics.observe(r)
+// recordSlow adds a command to the slow log and to the latency events if it took long. Args returns what the
+// slow log shows of it.
+func (s *Server) recordSlow(c *conn, row *command.Spec, began time.Time, took time.Duration, args func() []string) {
 	config := s.config.Load()
-	if config.SlowlogSlowerThan >= 0 && r.took >= config.SlowlogSlowerThan && r.row.Flags&command.NoSlowlog == 0 {
-		s.slowlog.add(slowEntry{at: r.began, took: r.took, args: args(), addr: c.origin.address(), name: c.identity.Load().name}, config.SlowlogMaxLen)
+	if config.SlowlogSlowerThan >= 0 && took >= config.SlowlogSlowerThan && row.Flags&command.NoSlowlog == 0 {
+		s.slowlog.add(slowEntry{at: began, took: took, args: args(), addr: c.origin.address(), name: c.identity.Load().name}, config.SlowlogMaxLen)
 	}
-	if config.LatencyThreshold > 0 && r.took >= config.LatencyThreshold {
-		s.latency.add(r.row, r.began, r.took)
+	if config.LatencyThreshold > 0 && took >= config.LatencyThreshold {
+		s.latency.add(row, began, took)
 	}
 }
 

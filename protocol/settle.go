@@ -43,7 +43,8 @@ func (c *conn) settle() {
 			}
 		}
 		r.took = now.Sub(r.began)
-		c.server.record(c, &r.result, func() []string { return u.args(r) })
+		c.server.statistics.observe(r.row, r.slot, r.took, r.failed, r.bytesIn, r.bytesOut)
+		c.server.recordSlow(c, r.row, r.began, r.took, func() []string { return u.args(r) })
 	}
 	before := c.replies.Out.Len()
 	c.replies.ReplaceWithErrors(edits)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/command"
 )
 
 // counters are totals since the start, or since CONFIG RESETSTAT.
@@ -41,20 +42,20 @@ func newStatistics(rows int) *statistics {
 	return &statistics{commands: make([]commandStat, rows), errors: make(map[string]int64)}
 }
 
-// observe counts an executed command.
-func (s *statistics) observe(r *result) {
-	stat := &s.commands[r.row.Index]
+// observe counts an executed command, with its bytes if it has keys.
+func (s *statistics) observe(row *command.Spec, slot int, took time.Duration, failed bool, bytesIn, bytesOut int64) {
+	stat := &s.commands[row.Index]
 	stat.calls.Add(1)
-	stat.nanoseconds.Add(int64(r.took))
-	if r.failed {
+	stat.nanoseconds.Add(int64(took))
+	if failed {
 		stat.failed.Add(1)
 	}
-	stat.latency[latencyClass(r.took)].Add(1)
-	if r.slot != noSlot {
-		slot := &s.slots[r.slot]
-		slot.nanoseconds.Add(int64(r.took))
-		slot.bytesIn.Add(r.bytesIn)
-		slot.bytesOut.Add(r.bytesOut)
+	stat.latency[latencyClass(took)].Add(1)
+	if slot != noSlot {
+		of := &s.slots[slot]
+		of.nanoseconds.Add(int64(took))
+		of.bytesIn.Add(bytesIn)
+		of.bytesOut.Add(bytesOut)
 	}
 }
 

@@ -71,20 +71,34 @@ func (c *primary) askNoOp(e *Effects) {
 // present epoch. The primary writes its own log before it sends (R2): what its log refuses must not
 // exist elsewhere.
 func (c *primary) Appended(end uint64) Effects {
-	if !c.active || end <= c.end.Seq {
-		return Effects{}
+	if c.AppendedAlone(end) {
+		return Effects{Commit: end}
 	}
+	var e Effects
+	if c.active && end > c.end.Seq {
+		c.extend(end)
+		c.advance(&e)
+	}
+	return e
+}
+
+// AppendedAlone is Appended for a primary that is alone: what it appends is committed, and nothing else follows.
+// For any other copy it does nothing and returns false. Each write of a shard with one copy takes this way.
+func (c *primary) AppendedAlone(end uint64) bool {
+	if !c.alone || end <= c.end.Seq {
+		return false
+	}
+	c.extend(end)
+	c.commit = end
+	return true
+}
+
+// extend notes that the primary's log has records up to a seq.
+func (c *primary) extend(end uint64) {
 	if c.first == 0 {
 		c.first, c.asked = c.end.Seq+1, false
 	}
 	c.grow(Point{c.config.Epoch, end})
-	if c.alone {
-		c.commit = end
-		return Effects{Commit: end}
-	}
-	var e Effects
-	c.advance(&e)
-	return e
 }
 
 // Acked tells the primary what a member acknowledged. It counts only from the incarnation that the row

@@ -51,14 +51,14 @@ func (c *localCopy) appended(changes []change, epoch uint64) {
 	end := changes[len(changes)-1].seq
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
-	e := c.rules.Appended(end)
-	if e.Commit == end && c.suffix.empty() { // this copy is alone
+	if c.suffix.empty() && c.rules.AppendedAlone(end) {
 		for i := range changes {
 			c.apply(&changes[i], epoch)
 		}
 		c.applied = end
 		return
 	}
+	e := c.rules.Appended(end)
 	for i := range changes {
 		c.hold(&changes[i], epoch, end)
 	}

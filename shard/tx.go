@@ -317,6 +317,12 @@ func (tx *Tx) setDeadline(e *Entry, at int64) {
 	tx.add(change{kind: persistence.Expire, key: changed.Key(), entry: changed})
 }
 
+// begin begins a transaction that may write. Reset has ended the one before.
+func (tx *Tx) begin(s *Shard, now int64, seq uint64) {
+	tx.s, tx.now, tx.writes, tx.seq = s, now, true, seq
+	tx.latest, tx.repeats, tx.looked, tx.rests = nil, false, false, 0
+}
+
 // reset forgets the changes and releases the entries of those that were not applied.
 func (tx *Tx) reset() {
 	for i := range tx.changes {

@@ -181,13 +181,16 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer w.mu.Unlock()
 	tx := &w.tx
 	now := w.clock()
-	*tx = Tx{s: s, now: now, writes: true, seq: w.seq + uint64(len(w.noOpFor(now))), changes: tx.changes[:0], answers: tx.answers}
+	tx.begin(s, now, w.seq+uint64(len(w.noOpFor(now))))
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
 		end, err := w.commit(tx.changes, now)
 		if err != nil {
 			return Future{}, err
+		}
+		if w.copy.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
+			return Future{}, nil
 		}
 		return w.future(s, w.seq, end), nil
 	}
