@@ -91,12 +91,15 @@ func (r *replay) giveSuffix() (missing *foundRecord, err error) {
 	return nil, nil
 }
 
-// giveHeld gives a record that was held back to the handler.
+// giveHeld gives a record that was held back to the handler, which has the payload in its own memory
+// from then on: both together take little more than one of them.
 func (r *replay) giveHeld(f *foundRecord) error {
 	if f.Blob != 0 {
 		return r.readBlob(f, r.handler.Suffix)
 	}
-	if err := r.handler.Suffix(&f.Record, readInline(&f.Record)); err != nil && err != ErrSkip {
+	err := r.handler.Suffix(&f.Record, readInline(&f.Record))
+	f.Payload = nil
+	if err != nil && err != ErrSkip {
 		return &damagedError{what: err.Error()}
 	}
 	return nil

@@ -405,3 +405,31 @@ func TestCommitIndexBeyondTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a recovery holds back takes memory once: a payload that the handler has is not kept beside it.
+func TestHeldPayloadsAreGivenAway(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	recoverShard(t, d, 3)
+	appendLagging(t, d.Log(3), upTo(0, put(1, "a", "held back")), upTo(0, put(2, "b", "held back, too")))
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, mem, fixedOptions())
+	found, err := d.Log(3).reader.replay(keeper{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.left) != 2 {
+		t.Errorf("%d records are held back", len(found.left))
+	}
+	for _, f := range found.left {
+		if f.Payload != nil {
+			t.Errorf("the payload of record %d is still there", f.Seq)
+		}
+	}
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+}
