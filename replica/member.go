@@ -184,9 +184,12 @@ func (c *member) Damaged() Effects {
 }
 
 // admit ends the silence of a damaged copy once a row that knows this process says that nothing counts on its copy. A
-// row of before this start may say so, too, and be long over.
+// row of before this start may say so, too, and be long over. Nothing counts either on what a copy has where its
+// shard begins empty on it: that is stale, and this process has lost nothing since.
 func (c *member) admit() {
-	if c.config.unclean(c.self) || slices.Contains(c.config.Learners, c.self) {
+	cfg := &c.config
+	begins := cfg.leads(c.self) && cfg.Born == cfg.LeaderEpoch
+	if begins || cfg.unclean(c.self) || slices.Contains(cfg.Learners, c.self) {
 		c.damaged = false
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/replica"
 )
 
 // closeAll closes all shards, as on a node of a cluster.
@@ -295,5 +296,26 @@ func TestRecoveryKeepsTheEpoch(t *testing.T) {
 			t.Errorf("the newest is %d-%d, want %v; serving %v, %+v", epoch, seq, v, sh.Serving(), l.Stats())
 		}
 		l.kill()
+	}
+}
+
+// Damage in what a node has of a shard does not keep the shard from beginning empty there: what is damaged is stale.
+func TestDamagedCopyBeginsEmpty(t *testing.T) {
+	t.Parallel()
+	l, err := openLab(t, vfs.NewMem(), "a", FsyncEverysec)
+	must(t, l, err)
+	defer l.kill()
+	sh := l.of("k")
+	v, _ := l.value("old", 10, false)
+	_, err = settled(sh.Set(Write{Key: []byte("k"), Value: v}))
+	must(t, 0, err)
+	self := sh.role.writer.copy.process.self
+	other := replica.Process{Node: "other", Incarnation: 1}
+	next := sh.Epoch() + 1
+	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next, LeaderEpoch: next, Primary: other, ISR: []replica.Process{other}}))
+	sh.role.writer.copy.damaged()
+	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next + 1, LeaderEpoch: next + 1, Born: next + 1, Primary: self, ISR: []replica.Process{self}}))
+	if !sh.Serving() || sh.Keys() > 0 {
+		t.Errorf("serving: %v, keys: %d", sh.Serving(), sh.Keys())
 	}
 }
