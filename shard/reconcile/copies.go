@@ -23,7 +23,8 @@ type copies struct {
 
 	mu       sync.Mutex // guards all below
 	list     []countedCopy
-	complete bool // every shard was read and taken to a row of a topology that has this incarnation of the node
+	waiting  []countedCopy // those of list for which time matters
+	complete bool          // every shard was read and taken to a row of a topology that has this incarnation of the node
 }
 
 // countedCopy is a copy in the ISR, or a learner, whose shard was taken to a row.
@@ -33,9 +34,9 @@ type countedCopy struct {
 	leads bool   // the row names this node as the primary
 }
 
-func (c *copies) set(list []countedCopy, complete bool) {
+func (c *copies) set(list, waiting []countedCopy, complete bool) {
 	c.mu.Lock()
-	c.list, c.complete = list, complete
+	c.list, c.waiting, c.complete = list, waiting, complete
 	c.mu.Unlock()
 	notify(c.changed)
 }
@@ -44,6 +45,23 @@ func (c *copies) get() (list []countedCopy, complete bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.list, c.complete
+}
+
+func (c *copies) getWaiting() []countedCopy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting
+}
+
+// waiting returns the copies for which time matters: all but those of open shards that are alone in their ISR, which are
+// most. Only the goroutine of Run makes another copy of one of these, by another row.
+func (r *Reconciler) waiting(list []countedCopy) (waiting []countedCopy) {
+	for _, c := range list {
+		if of := r.config.Store.Shard(int(c.shard)); !of.Serving() || !of.Alone() {
+			waiting = append(waiting, c)
+		}
+	}
+	return waiting
 }
 
 // copiesOf returns the copies that a process has by a topology, of the shards that have been read.
@@ -64,7 +82,7 @@ func copiesOf(t *topology.Topology, self replica.Process, state func(topology.Sh
 
 // Tick ticks the node's copies until ctx is done, and sends what they report: at once when that changes, and again
 // while it lasts. A copy that learns of a row looks at once whether it must report, so that a node that restarts alone
-// does not wait for a tick.
+// does not wait for a tick. While time matters to no copy, nothing ticks: a node that only serves need not wake up.
 func (r *Reconciler) Tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
@@ -73,6 +91,7 @@ func (r *Reconciler) Tick(ctx context.Context) {
 	busy := make(chan struct{}, 1) // holds a token while a proposal is under way
 	var (
 		tick     uint64
+		ticks    = true // the ticker runs
 		last     []topology.Report
 		sent     time.Time
 		proposed time.Time
@@ -87,39 +106,45 @@ func (r *Reconciler) Tick(ctx context.Context) {
 		case <-r.copies.changed:
 			learned = true
 		}
-		reports := r.tick(tick, learned)
+		waiting := r.copies.getWaiting()
+		reports := r.tick(waiting, tick, learned)
 		if len(reports) > 0 && (!slices.Equal(reports, last) || time.Since(sent) >= reportInterval) {
 			r.config.Report(reports)
 			sent = time.Now()
 		}
 		last = reports
-		ops := r.confess()
-		if len(ops) == 0 || time.Since(proposed) < reportInterval {
-			continue
+		if ops := r.confess(); len(ops) > 0 && time.Since(proposed) >= reportInterval {
+			select {
+			case busy <- struct{}{}:
+				proposed = time.Now()
+				background.Go(func() {
+					r.propose(ctx, ops)
+					<-busy
+				})
+			default:
+			}
 		}
-		select {
-		case busy <- struct{}{}:
-			proposed = time.Now()
-			background.Go(func() {
-				r.propose(ctx, ops)
-				<-busy
-			})
-		default:
+		needed := len(waiting) > 0 || !r.noticed
+		switch {
+		case needed && !ticks:
+			ticker.Reset(tickInterval)
+		case !needed && ticks:
+			ticker.Stop()
 		}
+		ticks = needed
 	}
 }
 
-// tick tells the copies that time has passed, and returns their reports. With learned, no tick has passed: only copies
-// that may report are asked.
-func (r *Reconciler) tick(tick uint64, learned bool) (reports []topology.Report) {
+// tick tells copies that time has passed, and returns their reports. With learned, no tick has passed: only copies that
+// may report are asked.
+func (r *Reconciler) tick(waiting []countedCopy, tick uint64, learned bool) (reports []topology.Report) {
 	var now int64
 	raftLeader := false
 	opened := false
-	copies, _ := r.copies.get()
-	for _, c := range copies {
+	for _, c := range waiting {
 		of := r.config.Store.Shard(int(c.shard))
 		open := of.Serving()
-		if open && of.Alone() || learned && c.leads { // the first is the usual case: there is nothing to wait for
+		if open && of.Alone() || learned && c.leads { // it has opened since, or there is nothing to report
 			continue
 		}
 		if now == 0 {

@@ -133,7 +133,8 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	for _, id := range d.follow {
 		r.follow(t, id)
 	}
-	r.copies.set(copiesOf(t, r.process, r.state), d.member && read)
+	counted := copiesOf(t, r.process, r.state)
+	r.copies.set(counted, r.waiting(counted), d.member && read)
 	for _, id := range d.clear {
 		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
 			r.config.Log.Warn("cannot clear the stale copy of a shard", "shard", id, "err", err)

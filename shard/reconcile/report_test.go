@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -58,8 +59,7 @@ func TestACopyReportsUntilItIsPromoted(t *testing.T) {
 	s.expect(true)
 	cancel()
 	<-ended
-	s.copies.set(copiesOf(s.newest.Load(), s.process, s.state), true)
-	if left := s.tick(1, false); len(left) > 0 {
+	if left := s.tick(copiesOf(s.newest.Load(), s.process, s.state), 1, false); len(left) > 0 {
 		t.Errorf("the primary still reports: %+v", left)
 	}
 }
@@ -72,11 +72,45 @@ func TestACopyDoesNotReportWithoutALeader(t *testing.T) {
 	s.config.HearsLeader = func() bool { return hears }
 	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: s.newest.Load().Shards[0].Epoch, Node: "a"}}})
 	s.expect(false)
-	if got := s.tick(1, false); len(got) > 0 {
+	if got := s.tick(s.copies.getWaiting(), 1, false); len(got) > 0 {
 		t.Errorf("it reports %+v", got)
 	}
 	hears = true
-	if got := s.tick(2, true); len(got) != 1 {
+	if got := s.tick(s.copies.getWaiting(), 2, true); len(got) != 1 {
 		t.Errorf("once there is a leader it reports %+v", got)
 	}
+}
+
+// Ticks are counted only while time matters to a copy, so a node that serves its shards alone does not wake up for them.
+func TestTicksOnlyWhileACopyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.Tick(ctx)
+		}()
+		ticks := func() uint64 { // in a second
+			time.Sleep(time.Second) // what has changed takes effect
+			before := s.config.Store.CountTick()
+			time.Sleep(time.Second)
+			return s.config.Store.CountTick() - before - 1
+		}
+		if n := ticks(); n > 0 {
+			t.Errorf("%d ticks while the node serves", n)
+		}
+		s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: s.newest.Load().Shards[0].Epoch, Node: "a"}}})
+		s.expect(false)
+		if n := ticks(); n < 35 || n > 45 {
+			t.Errorf("%d ticks while a copy reports", n)
+		}
+		s.apply(topology.Command{Ops: []topology.Op{promote(s.newest.Load().Shards[0].Epoch)}})
+		s.expect(true)
+		if n := ticks(); n > 0 {
+			t.Errorf("%d ticks while the node serves again", n)
+		}
+		cancel()
+		<-ended
+	})
 }
