@@ -331,3 +331,18 @@ func TestDifferentGossipKeysKeepNodesApart(t *testing.T) {
 		return seen == 1
 	})
 }
+
+// A node that bootstraps a cluster around a folder that may lack arrays says so: the loss is counted.
+func TestBootstrapAroundAnUncleanFolder(t *testing.T) {
+	t.Parallel()
+	for unclean, want := range map[bool]uint64{false: 0, true: 16} {
+		config := testConfig(t, "a", 0)
+		config.HasData, config.Start = true, Start{Unclean: unclean, Lossy: unclean}
+		n := newNetwork().start(t, config)
+		ready(t, n)
+		eventually(t, "it serves its shards", func() bool { return len(vacant(n)) == 0 })
+		if got := n.Topology().PossibleLosses; got != want {
+			t.Errorf("unclean %v: %d possible losses, want %d", unclean, got, want)
+		}
+	}
+}

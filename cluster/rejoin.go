@@ -9,7 +9,7 @@ import (
 
 // rejoiner keeps a running node in touch with its cluster: it contacts known addresses that gossip
 // does not see, since a partition does not heal by itself, and keeps this incarnation, its
-// address and whether it syncs each write in the topology.
+// address, and whether it keeps a log and syncs each write, in the topology.
 type rejoiner struct {
 	life     *lifetime
 	log      *slog.Logger
@@ -73,7 +73,7 @@ func (r *rejoiner) ensureMember() {
 		if err := r.joiner.findLeader(r.identity.clusterID(), r.attempt); err != nil {
 			r.log.Debug("cannot find the leader yet", "err", err)
 		}
-	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != own.BusHost, row.Always != own.Always:
+	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != own.BusHost, row.Always != own.Always, row.Log != own.Log:
 		if err := r.joiner.announceTo(a, leader); err != nil {
 			r.log.Debug("cannot announce this incarnation and its address yet", "err", err)
 		}

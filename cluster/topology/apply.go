@@ -107,10 +107,14 @@ func (e *edit) create(op Op) error {
 	}
 	row := Shard{Epoch: op.Epoch, EmptySince: op.Epoch, Relinquished: op.Format != Format0} // it never had a primary
 	if op.Node != "" {
-		if _, ok := find(nodes, op.Node); !ok {
+		i, ok := find(nodes, op.Node)
+		if !ok {
 			return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
 		}
 		row.EmptySince, row.ISR = 0, []NodeID{op.Node}
+		if op.Unclean && op.Format != Format0 {
+			row.addUnclean(op.Node, op.Lossy || !nodes[i].Always)
+		}
 	}
 	e.t.Cluster, e.t.Replicas, e.t.Nodes, e.t.Settings, e.t.SetAt = op.Cluster, max(op.Replicas, 1), nodes, nil, nil
 	e.t.Shards, e.t.Format = slices.Repeat([]Shard{row}, op.Shards), op.Format

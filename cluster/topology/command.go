@@ -49,10 +49,10 @@ type Op struct {
 	// Reporters, of Promote: members that reported in the expected epoch. One of them ends all commits and leases
 	// of that epoch, so a clean reporter has every committed write.
 	Reporters []Reporter `json:"reporters,omitempty"`
-	// Unclean, of Promote: Node need not be clean, because no member of the ISR is. Of NodeJoin: the copies of
-	// this node may lack what it acknowledged.
+	// Unclean, of Promote: Node need not be clean, because no member of the ISR is. Of NodeJoin, and of Create about
+	// Node: the copies of this node may lack what it acknowledged.
 	Unclean bool `json:"unclean,omitempty"`
-	// Lossy, of an unclean NodeJoin: more than a loss of power made the start unclean. The folder was copied, moved or
+	// Lossy, of an unclean NodeJoin or Create: more than a loss of power made the start unclean. The folder was copied, moved or
 	// restored, so it may lack even what was synced.
 	Lossy bool `json:"lossy,omitempty"`
 	// Takeover, of an unclean Promote: the operator vouches that the old primary is off.

@@ -169,6 +169,7 @@ func (s *script) control(kind string, id NodeID, options map[string]string) bool
 
 func (s *script) create(nodes []NodeID, options map[string]string) {
 	op := Op{Kind: Create, Cluster: "c", Shards: MinShards, Replicas: int(s.number(options["replicas"])), Epoch: s.number(options["epoch"]), Format: LatestFormat, Node: NodeID(options["keep"])}
+	_, op.Unclean = options["unclean"]
 	for _, id := range nodes {
 		op.Nodes = append(op.Nodes, Node{ID: id, Incarnation: 1, Store: string(id) + "'s", Log: true})
 		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: 1}
