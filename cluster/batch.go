@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
 )
 
 const (
@@ -39,8 +41,12 @@ type proposal struct {
 	err    error
 }
 
+// newProposal refuses a command that no node could apply: it would take those with it that are sent in the same command.
 func newProposal(command []byte) (*proposal, error) {
 	p := &proposal{size: len(command), done: make(chan struct{})}
+	if _, err := topology.DecodeCommand(command); err != nil {
+		return nil, err
+	}
 	if err := json.Unmarshal(command, &p.fields); err != nil {
 		return nil, fmt.Errorf("cannot decode the command: %w", err)
 	}

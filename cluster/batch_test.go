@@ -281,3 +281,25 @@ func TestBarrierFollowsEachDecision(t *testing.T) {
 		}
 	})
 }
+
+// A command that cannot be decoded is refused alone: the others of the same moment are decided.
+func TestMalformedProposalIsRefusedAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{}
+		b := &batcher{send: r.send, sent: time.Now()}
+		var all sync.WaitGroup
+		for _, malformed := range []string{`{"ops":[5]}`, `{"ops":[{"op":"config-set","epoch":"x"}]}`, `{"ops":{}}`, `{}`, `5`, ``} {
+			all.Go(func() {
+				if got, err := b.commit(t.Context(), []byte(malformed)); err == nil || errors.Is(err, ErrUncertain) {
+					t.Errorf("%s: %+v, %v", malformed, got, err)
+				}
+			})
+		}
+		all.Go(func() {
+			if got, err := b.commit(t.Context(), encoded(t, "a")); err != nil || len(got.Errs) != 1 {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+		all.Wait()
+	})
+}
