@@ -158,8 +158,8 @@ func encodeLines(lines []line) []byte {
 	return b.Bytes()
 }
 
-// maxManifest is the longest manifest that is read.
-const maxManifest = 64 << 10 // bytes
+// maxManifest is the longest manifest that is read: that of a node may name all shards.
+const maxManifest = 256 << 10 // bytes
 
 // errManifest is returned for a manifest or marks that are damaged, or of another kind.
 var errManifest = errors.New("damaged manifest")

@@ -244,3 +244,27 @@ func TestStarts(t *testing.T) {
 	want(all...) // 16 of them
 	want(append([]uint64{10}, append(all[2:], 26)...)...)
 }
+
+// However many shards are damaged, the next start can read that.
+func TestAllShardsMayBeDamaged(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	const shards = 16384 // the most that a cluster may have
+	m := d.identity.m
+	m.shards, m.damaged = shards, nil
+	for id := range uint64(shards) {
+		m.damaged = append(m.damaged, id)
+	}
+	m.raft, m.unclean, m.starts = m.store, anyDoubt, slices.Repeat([]uint64{1<<63 - 1}, maxStarts)
+	if err := m.write(mem, "data"); err != nil {
+		t.Fatal(err)
+	}
+	read, err := readNodeManifest(mem, "data")
+	if err != nil || !slices.Equal(read.damaged, m.damaged) {
+		t.Fatalf("%d damaged shards, %v", len(read.damaged), err)
+	}
+	if err := d.Close(false); err != nil {
+		t.Fatal(err)
+	}
+}
