@@ -252,6 +252,11 @@ func (d *Disk) Close(clean bool) error {
 // It would take an obsolete file that comes back for a damaged end of the log, if some of its bytes
 // were never synced.
 func (d *Disk) stopCleanly() error {
+	for _, l := range d.logs {
+		if err := cutTorn(l); err != nil {
+			return err
+		}
+	}
 	d.SyncAll()
 	if slices.ContainsFunc(d.logs, func(l *Log) bool { return l.folder.state().removed }) {
 		if err := d.volume.sync(); err != nil {

@@ -348,6 +348,22 @@ func (l *Log) close() {
 	}
 }
 
+// cutTorn removes what a failed write has left before a clean stop, after which it would pass for
+// damage. A sync has to follow.
+func cutTorn(l *Log) error {
+	if !l.writer.torn || l.Err() != nil {
+		return nil
+	}
+	if err := l.writer.cutTorn(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files.newest().synced = 0
+	l.written++
+	return nil
+}
+
 // finalManifest returns the shard's manifest with the last seq; nil if the one on disk has it.
 func finalManifest(l *Log, cluster uuid.UUID) []byte {
 	made := l.folder.state().made
