@@ -14,9 +14,8 @@ type replyMode struct {
 // suppressed are the replies that a connection has set aside while it executes a command to which the client
 // gets no reply. The zero value has set none aside.
 type suppressed struct {
-	replies   resp.Chain
-	unsettled int // replies that were unsettled before
-	on        bool
+	replies resp.Chain
+	on      bool
 }
 
 // suppress sets the pending replies aside if the reply to the next command is to be dropped.
@@ -27,7 +26,7 @@ func (m *replyMode) suppress(c *conn) (aside suppressed) {
 	if c.unsettled.written() { // settle finds them only where they are now
 		c.settle()
 	}
-	aside = suppressed{c.replies.Out, len(c.unsettled.replies), true}
+	aside = suppressed{c.replies.Out, true}
 	c.replies.Out = resp.Chain{}
 	m.skip, m.suppressing, m.answer = false, true, false
 	return aside
@@ -44,7 +43,7 @@ func (aside suppressed) restore(c *conn) {
 		c.replies.Out.Append(written)
 	} else {
 		resp.Release(written)
-		c.unsettled.drop(aside.unsettled)
+		c.unsettled.drop()
 	}
 	c.replyMode.suppressing, c.replyMode.answer = false, false
 }

@@ -186,6 +186,21 @@ func TestRepliesSettleBeforeTheyAreSetAside(t *testing.T) {
 	c.matches(`^"end"$`)
 }
 
+// Without replies, too, a command may make the connection settle what came before, and then be wrong itself.
+func TestRepliesSettleWhileTheyAreTurnedOff(t *testing.T) {
+	t.Parallel()
+	s, c, failSync, far, closed := startWithAClosedShard(t)
+	failSync()
+	set := func(key string) string { return encode("NP.SET", key, bytesNPY(8, "b")) }
+	c.send(encode("PING") + encode("CLIENT", "REPLY", "OFF") + set("k") + set(far) + encode("CLIENT", "REPLY", "ON") + encode("ECHO", "end"))
+	s.waiting(t)
+	failSync()
+	closed.Reopen()
+	c.matches(`^\+PONG$`)
+	c.matches(`^\+OK$`)
+	c.matches(`^"end"$`)
+}
+
 // EXEC makes the connection send earlier replies, one of them wrong, before it writes its own, which turns
 // out wrong too.
 func TestExecSettlesEarlierRepliesFirst(t *testing.T) {

@@ -96,10 +96,10 @@ func (u *unsettled) hide(of *shard.Shard) bool {
 	return false
 }
 
-// drop forgets the replies, from the i-th on, to commands after which the client gets none. What they
-// changed is waited for all the same.
-func (u *unsettled) drop(i int) {
-	for ; i < len(u.replies); i++ {
+// drop forgets the replies: they are to commands after which the client gets none. What these changed is waited for
+// all the same.
+func (u *unsettled) drop() {
+	for i := len(u.replies) - 1; i >= 0 && u.replies[i].from < u.replies[i].to; i-- {
 		u.replies[i].to = u.replies[i].from
 	}
 }
