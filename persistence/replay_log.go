@@ -72,6 +72,9 @@ func (r *replay) logged(i int, f *recordFile, rec *Record, at int64) error {
 	r.report.Given, r.report.Epoch = rec.Seq, max(r.report.Epoch, rec.Epoch)
 	r.report.Time = max(r.report.Time, rec.Time())
 	r.report.Logged++
+	if rec.Type == NoOp {
+		r.report.NoOps++
+	}
 	r.prefix.add(rec)
 	r.hold(rec, &foundRecord{unit: unit, fromLog: true, file: f.name, at: at})
 	return nil

@@ -42,6 +42,7 @@ var (
 type Report struct {
 	Records  int64  // applied
 	Logged   int64  // of these, the ones from the log
+	NoOps    int64  // of those, the ones that change nothing
 	Epoch    uint64 // the newest one of the records, snapshots and marks
 	Given    uint64 // the greatest seq that a record ever had, by the records, marks and manifest: later records follow it
 	Has      Point  // the end of the unbroken prefix of the shard's history that the files have

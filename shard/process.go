@@ -10,15 +10,16 @@ import (
 // process is what a store knows of its process: its name in the rows of shards, and its own time.
 type process struct {
 	self       replica.Process
-	wall       Clock         // the system's
-	mono       func() int64  // Monotonic, unless a test replaces it
-	ticks      atomic.Uint64 // so far
-	floor      atomic.Pointer[timeFloor]
-	replicator Replicator // nil for none
+	wall       Clock                     // the system's
+	mono       func() int64              // Monotonic, unless a test replaces it
+	ticks      atomic.Uint64             // so far
+	noted      atomic.Int64              // Unix time in ms: the greatest that a copy has in its log or snapshot
+	floor      atomic.Pointer[timeFloor] // nil unless the clock is behind
+	replicator Replicator                // nil for none
 }
 
-// timeFloor is a time below which the clock of the store never falls: the greatest that its copies on disk
-// have seen, and what has passed since.
+// timeFloor is a time below which the clock of the store never falls while the system's is behind: the greatest that its
+// copies have, and half of what has passed since that was noticed, so that the clock catches up.
 type timeFloor struct {
 	time  int64 // Unix time in ms
 	since int64 // Monotonic
@@ -40,26 +41,36 @@ func (p *process) milliseconds() int64 { return p.mono() / 1e6 }
 
 // now returns the Unix time in ms by which the store hides expired keys. A copy's time never falls below the
 // greatest in its log and snapshot: otherwise a key that readers have seen expire would come back when the
-// clock was ahead and has been set right since.
+// clock was ahead and has been set right since. And what is written after that, with a deadline that counts from the
+// clock, would be hidden by the next start, which goes on from the greatest time.
 func (p *process) now() int64 {
 	now := p.wall()
-	if f := p.floor.Load(); f != nil {
-		return max(now, f.time+(p.mono()-f.since)/1e6)
+	if p.floor.Load() == nil && now >= p.noted.Load() {
+		return now
 	}
-	return now
+	return p.raise(now)
 }
 
-// notBefore takes note of a time that a copy on disk has seen, and returns by how many ms the clock is behind it.
-func (p *process) notBefore(time int64) (behind int64) {
+// raise returns the time for a clock that is, or was, behind the greatest time that a copy has.
+func (p *process) raise(now int64) int64 {
 	for {
-		behind = time - p.wall()
 		f := p.floor.Load()
-		if behind <= 0 || f != nil && f.time+(p.mono()-f.since)/1e6 >= time {
-			return behind
+		if f == nil { // the clock has just been set back
+			p.floor.CompareAndSwap(nil, &timeFloor{p.noted.Load(), p.mono()})
+			continue
 		}
-		if p.floor.CompareAndSwap(f, &timeFloor{time, p.mono()}) {
-			return behind
+		least := max(f.time+(p.mono()-f.since)/2e6, p.noted.Load())
+		if now < least {
+			return least
 		}
+		p.floor.CompareAndSwap(f, nil) // the clock has caught up
+		return now
+	}
+}
+
+// note takes note of a time that a copy has in its log or snapshot.
+func (p *process) note(time int64) {
+	for noted := p.noted.Load(); time > noted && !p.noted.CompareAndSwap(noted, time); noted = p.noted.Load() {
 	}
 }
 

@@ -140,9 +140,10 @@ func (d *Disk) replay(w *writer, log *slog.Logger) (*persistence.Report, error) 
 	}
 	w.seq, w.last = report.Given, replica.Point(report.Has)
 	w.epoch.Store(max(w.epoch.Load(), report.Epoch))
-	w.unsaved.Store(report.Logged)
-	d.unsaved.Add(report.Logged)
-	if behind := w.copy.process.notBefore(report.Time); behind > 0 {
+	w.unsaved.Store(report.Logged - report.NoOps)
+	d.unsaved.Add(report.Logged - report.NoOps)
+	w.copy.process.note(report.Time)
+	if behind := report.Time - w.copy.process.wall(); behind > 0 {
 		log.Warn("the clock is behind the newest time on disk, which this node now goes on from", "ms", behind)
 	}
 	if row.Epoch > 0 { // a lone node serves without a topology
@@ -160,7 +161,6 @@ func (c *localCopy) replay(w *writer, frame func(n int) (before, after []byte)) 
 	if err != nil {
 		return nil, err
 	}
-	c.requests.trim()
 	c.index.syncCounts()
 	var table replica.EpochTable
 	for _, start := range w.log.Epochs() {
@@ -240,7 +240,10 @@ func (r *recovery) Reset() {
 // of the values.
 func (r *recovery) Observe(rec *persistence.Record) {
 	now := r.copy.process.milliseconds()
-	r.decoder.answers(rec, func(a answer) { r.copy.requests.remember(a, now) })
+	r.decoder.answers(rec, func(a answer) {
+		r.copy.requests.remember(a, now)
+		r.copy.requests.trim() // a log may have many more than a shard remembers
+	})
 	if rec.Type == persistence.Flush && rec.Reason == persistence.Stale {
 		r.copy.requests = requestLog{}
 	}

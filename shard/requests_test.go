@@ -311,3 +311,17 @@ func TestLostWriteIsNotRemembered(t *testing.T) {
 	}
 	l.kill()
 }
+
+// A log may have many more requests than a shard remembers. A recovery does not keep them all until its end.
+func TestRecoveryBoundsRequests(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := recovery{copy: &f.localCopy}
+	for i := range uint64(maxRequests + 100) {
+		answers := appendAnswers(nil, []answer{{requestOf([]byte("k"), fmt.Sprint(i)), Outcome{true, Version{1, i + 1}}}})
+		r.Observe(&persistence.Record{Type: persistence.Delete, Meta: answers})
+	}
+	if n := len(f.requests.index); n != maxRequests {
+		t.Errorf("the recovery keeps %d requests", n)
+	}
+}

@@ -81,6 +81,7 @@ func (n *snapshotter) finish(err error) error {
 type shardState struct {
 	entries []*Entry
 	answers []answer
+	left    int64 // changes that are appended and not committed, so the next snapshot has them
 }
 
 // capture returns what is committed of the shard and begins the snapshot of exactly this state.
@@ -102,8 +103,10 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 		w.mu.Lock()
 	}
 	if state, snapshot, err = w.copy.capture(w.log, replica.Point{Epoch: w.epoch.Load(), Seq: w.seq}); err == nil {
-		snapshot.NotBefore(w.clock())
-		n.disk.unsaved.Add(-w.unsaved.Swap(0))
+		now := w.clock()
+		w.copy.process.note(now)
+		snapshot.NotBefore(now)
+		n.disk.unsaved.Add(state.left - w.unsaved.Swap(state.left))
 	}
 	return state, snapshot, err
 }
@@ -123,6 +126,7 @@ func (c *localCopy) capture(log *persistence.Log, end replica.Point) (state shar
 		return true
 	})
 	if !c.suffix.empty() {
+		state.left = c.suffix.changed()
 		end.Seq = c.applied
 		end.Epoch, _ = c.rules.Table().At(c.applied, c.rules.End().Seq)
 	}

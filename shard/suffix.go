@@ -33,6 +33,16 @@ type pending struct {
 
 func (s *suffix) empty() bool { return s.head == len(s.queue) }
 
+// changed returns the number of changes without the no-ops.
+func (s *suffix) changed() (n int64) {
+	for i := range s.queue[s.head:] {
+		if s.queue[s.head+i].kind != persistence.NoOp {
+			n++
+		}
+	}
+	return n
+}
+
 // push adds the newest change and takes over its entry. It copies a key that the change has borrowed.
 func (s *suffix) push(p pending) {
 	if p.entry != nil {

@@ -399,7 +399,7 @@ func (m *suffixModel) run(steps int) {
 			m.sh.RemoveExpired(100)
 			m.removed(before, alone, m.expired())
 		case 11:
-			if f, err := m.sh.Flush(); must(m.t, f, err) != (Future{}) || m.newest() != before {
+			if f, err := m.sh.Flush(); must(m.t, f, err).seq != 0 || m.newest() != before {
 				m.appended(before, alone, []modelled{{flush: true}})
 				m.expect(f, m.newest(), 0)
 			}

@@ -225,7 +225,7 @@ func (w *writer) future(s *Shard, seq uint64, end persistence.Position) Future {
 // commit logs changes and takes them to the other copies. They are visible once these have acknowledged them; a copy that
 // is alone makes them visible at once. The caller holds writer.mu.
 func (w *writer) commit(changes []change, now int64) (persistence.Position, error) {
-	if !w.copy.enough() {
+	if len(changes) > 0 && !w.copy.enough() { // a no-op acknowledges nothing
 		return 0, ErrNoReplicas
 	}
 	epoch := w.epoch.Load()
@@ -236,6 +236,7 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 	}
 	if len(noOp) > 0 {
 		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.LeaderEpoch(), now, false
+		w.copy.process.note(now)
 		w.replicate(noOp, epoch)
 	}
 	if len(changes) > 0 {
@@ -289,7 +290,10 @@ func (w *writer) flush(s *Shard) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.copy.idle() {
-		return Future{}, nil
+		if w.copy.Alone() {
+			return Future{}, nil
+		}
+		return Future{shard: s, leader: w.copy.LeaderEpoch(), lease: true}, nil // another primary may have keys
 	}
 	end, err := w.commit([]change{{kind: persistence.Flush}}, w.clock())
 	if err != nil {
