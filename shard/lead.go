@@ -14,7 +14,10 @@ func (w *writer) lead(row replica.Config) error {
 	before := w.epoch.Swap(row.Epoch)
 	e := w.copy.configure(row)
 	w.send = e.Send
-	w.noOps.asked = w.noOps.asked && w.noOps.leader == row.LeaderEpoch || e.NoOp
+	if e.NoOp {
+		w.noOps.askedIn = row.LeaderEpoch
+	}
+	w.noOps.asked = e.NoOp || w.noOps.askedIn == row.LeaderEpoch && w.noOps.leader != row.LeaderEpoch
 	var err error
 	if before < row.Born {
 		err = w.clearStale()
@@ -89,6 +92,7 @@ func (w *writer) startOver() error {
 			return err
 		}
 	}
-	w.copy.startOver(replica.Point{Epoch: w.epoch.Load(), Seq: w.seq})
+	w.last = replica.Point{Epoch: w.epoch.Load(), Seq: w.seq}
+	w.copy.startOver(w.last)
 	return nil
 }

@@ -10,8 +10,10 @@ const noOpInterval = 1000 // ms
 type noOps struct {
 	leader uint64 // leader epoch of the newest one
 	time   int64  // Unix time in ms of the newest one
-	asked  bool   // the rules of the copy want one, whatever the time
 	next   [1]change
+
+	asked   bool   // the rules of the copy want one, whatever the time
+	askedIn uint64 // the newest leader epoch in which they wanted one
 }
 
 // noOpFor returns the no-op that precedes a change at a time, as a batch; nil for none. The first change of a leader epoch

@@ -441,3 +441,42 @@ func TestTruncatedRequestIsForgotten(t *testing.T) {
 		t.Errorf("the repeat got %v, the attempt that never happened %v", again, first)
 	}
 }
+
+// A primary that could not write the no-op of its leader epoch tries again when it is taken to the row again. The shard opens
+// even if the ISR has too few clean members for writes: it can still be read.
+func TestNoOpIsRepeatedAfterAnError(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	p.depose()
+	p.sh.minInSync = 3
+	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: here, ISR: []replica.Process{here, there}}
+	p.broken = true
+	if err := p.sh.Role().Configure(p.row); err == nil {
+		t.Error("a primary serves whose log refuses the no-op")
+	}
+	p.broken = false
+	for range 2 {
+		must(t, 0, p.sh.Role().Configure(p.row))
+	}
+	p.ack(p.newest())
+	if !p.sh.Serving() {
+		t.Error("the shard is closed after the other copy has acknowledged all of the log")
+	}
+}
+
+// FLUSHALL of a shard that looks empty rests on that look.
+func TestFlushOfNothingNeedsTheLease(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	before := p.newest()
+	f, err := p.sh.Flush()
+	if done, failed := f.Done(); err != nil || done || !errors.Is(failed, ErrTryAgain) || p.newest() != before {
+		t.Errorf("without the lease: %v, done %v, %v", err, done, failed)
+	}
+	p.goOn(here)
+	if f, err = p.sh.Flush(); err != nil || f != (Future{}) {
+		t.Errorf("alone: %v, %v", f, err)
+	}
+}
