@@ -175,7 +175,7 @@ func (c *copyUnderLoad) append() error {
 		delete(c.blobs, n)
 	}
 	end := nodes[len(nodes)-1]
-	alone := c.r.IntN(3) == 0 // without other copies, what is appended is committed
+	alone := c.r.IntN(3) == 0 && c.torn == nil // without other copies, what is appended is committed; a failed append may have left what is, too
 	var batches [][]Record
 	var batch []Record
 	ids := map[*node]BlobID{}
