@@ -214,7 +214,7 @@ const (
 // Leased returns until when the shard may answer from its index, by the clock of Store.Monotonic; false if it
 // may not now. The caller asks after it has looked the answer up and before the reply leaves.
 func (c *localCopy) Leased(now int64) (until int64, ok bool) {
-	if c.Alone() {
+	if c.gate.Alone() {
 		return math.MaxInt64, true
 	}
 	c.index.mu.RLock()
@@ -231,7 +231,7 @@ func (c *localCopy) Leased(now int64) (until int64, ok bool) {
 // answers reports whether a reply from a lookup in a leader epoch may leave.
 func (c *localCopy) answers(leader uint64) bool {
 	_, ok := c.Leased(c.process.mono())
-	return ok && c.LeaderEpoch() == leader
+	return ok && c.gate.LeaderEpoch() == leader
 }
 
 // awaitLease returns when a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader
@@ -253,7 +253,7 @@ func (c *localCopy) awaitLease(ctx context.Context, leader uint64) error {
 		switch {
 		case c.answers(leader):
 			return nil
-		case c.LeaderEpoch() != leader:
+		case c.gate.LeaderEpoch() != leader:
 			return ErrTryAgain
 		}
 	}

@@ -6,11 +6,14 @@ import (
 )
 
 // gate admits commands to a shard while this node serves it. Every command enters it, so entering is
-// one atomic addition to a counter that has its cache line to itself; only close waits.
+// one atomic addition to a counter; only close waits. The counter shares its cache line only with what each
+// command looks at next.
 type gate struct {
-	_     [64]byte
-	state atomic.Int64 // commands inside, plus closedBit while the gate is closed
-	_     [56]byte
+	_      [64]byte
+	state  atomic.Int64  // commands inside, plus closedBit while the gate is closed
+	leader atomic.Uint64 // LeaderEpoch; it changes only while the gate is closed
+	alone  atomic.Bool   // Alone; it changes under writer.mu and index.mu
+	_      [44]byte
 
 	left chan struct{} // has a token when the last command may have left a closed gate
 
@@ -25,6 +28,14 @@ func (g *gate) init() {
 	g.left = make(chan struct{}, 1)
 	g.state.Store(closedBit)
 }
+
+// Alone reports whether what this shard appends is committed at once, because no other copy has to
+// acknowledge it. Then reads need no lease.
+func (g *gate) Alone() bool { return g.alone.Load() }
+
+// LeaderEpoch returns the epoch in which this node last became the shard's primary. Like Epoch, it does not
+// change between Acquire and Release; unlike Epoch, it stays when the ISR alone changes.
+func (g *gate) LeaderEpoch() uint64 { return g.leader.Load() }
 
 func (g *gate) isOpen() bool { return g.state.Load()&closedBit == 0 }
 

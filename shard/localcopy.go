@@ -2,7 +2,6 @@ package shard
 
 import (
 	"math"
-	"sync/atomic"
 
 	"github.com/ndring/ndring/replica"
 )
@@ -12,9 +11,8 @@ import (
 type localCopy struct {
 	contents
 
-	minInSync int           // clean members of the ISR that a write needs
-	alone     atomic.Bool   // Alone; it changes under writer.mu and index.mu
-	leader    atomic.Uint64 // LeaderEpoch; it changes only while the gate is closed
+	minInSync int   // clean members of the ISR that a write needs
+	gate      *gate // of the shard; it has Alone and LeaderEpoch
 
 	// index.mu guards all below.
 	rules    *replica.Copy
@@ -37,14 +35,6 @@ func (c *localCopy) begin(epochs replica.EpochTable, end, commit uint64) {
 	}
 	c.applied = commit
 }
-
-// Alone reports whether what this shard appends is committed at once, because no other copy has to
-// acknowledge it. Then reads need no lease.
-func (c *localCopy) Alone() bool { return c.alone.Load() }
-
-// LeaderEpoch returns the epoch in which this node last became the shard's primary. Like Epoch, it does not
-// change between Acquire and Release; unlike Epoch, it stays when the ISR alone changes.
-func (c *localCopy) LeaderEpoch() uint64 { return c.leader.Load() }
 
 // appended takes over changes that are in the log as one batch, and applies what that commits.
 func (c *localCopy) appended(changes []change, epoch uint64) {
@@ -103,14 +93,14 @@ func (c *localCopy) configure(row replica.Config) replica.Effects {
 		c.waiters.fail()
 	}
 	if c.rules.Primary() {
-		c.leader.Store(row.LeaderEpoch)
+		c.gate.leader.Store(row.LeaderEpoch)
 	}
 	alone := c.rules.Primary() && c.rules.Alone()
 	c.follow(&e)
 	if alone {
 		c.advance(math.MaxUint64) // also what damage has cut off from the prefix that this copy vouches for
 	}
-	c.alone.Store(alone)
+	c.gate.alone.Store(alone)
 	return e
 }
 
@@ -130,7 +120,7 @@ func (c *localCopy) row() replica.Config {
 
 // enough reports whether the ISR has enough clean members to acknowledge a write.
 func (c *localCopy) enough() bool {
-	if c.Alone() && c.minInSync <= 1 {
+	if c.gate.Alone() && c.minInSync <= 1 {
 		return true
 	}
 	c.index.mu.RLock()

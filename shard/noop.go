@@ -21,8 +21,8 @@ type noOps struct {
 // alone needs none: nothing outlives it. The caller holds writer.mu.
 func (w *writer) noOpFor(now int64) []change {
 	n := &w.noOps
-	due := n.leader != w.copy.LeaderEpoch() || now-n.time >= noOpInterval
-	if !n.asked && !(due && (w.logged || !w.copy.Alone())) {
+	due := n.leader != w.copy.gate.LeaderEpoch() || now-n.time >= noOpInterval
+	if !n.asked && !(due && (w.logged || !w.copy.gate.Alone())) {
 		return nil
 	}
 	n.next[0] = change{kind: persistence.NoOp, time: now}

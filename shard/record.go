@@ -48,7 +48,7 @@ func (x *encoder) add(epoch uint64, copy *localCopy, changes []change) {
 		return
 	}
 	commit := changes[len(changes)-1].seq
-	if !copy.Alone() {
+	if !copy.gate.Alone() {
 		commit = copy.commitIndex()
 	}
 	for i := range changes {

@@ -94,7 +94,7 @@ func TestRoomEndsWithTheGate(t *testing.T) {
 		p.sh.Release()
 		result <- err
 	}()
-	eventually(t, "the writer is inside", func() bool { return p.sh.role.gate.state.Load() == 1 })
+	eventually(t, "the writer is inside", func() bool { return p.sh.gate.state.Load() == 1 })
 	p.depose()
 	if err := <-result; !errors.Is(err, ErrTryAgain) {
 		t.Errorf("the writer got %v", err)

@@ -27,7 +27,7 @@ type Role struct {
 	shard  int
 	store  *Store
 	writer *writer
-	gate   gate
+	gate   *gate
 	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
 
 	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
@@ -35,8 +35,8 @@ type Role struct {
 	closed          bool       // the gate stays closed until the next row, whatever the rules of the copy say
 }
 
-func (r *Role) init(shard int, store *Store, w *writer) {
-	r.shard, r.store, r.writer = shard, store, w
+func (r *Role) init(shard int, store *Store, w *writer, g *gate) {
+	r.shard, r.store, r.writer, r.gate = shard, store, w, g
 	r.gate.init()
 	r.ready.Store(true)
 }
@@ -145,7 +145,7 @@ func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
 
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {
-	if r.writer.copy.acked(from, ack, &r.gate) {
+	if r.writer.copy.acked(from, ack, r.gate) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.turnGate()
@@ -224,16 +224,16 @@ func (s *Shard) Role() *Role { return &s.role }
 
 // Acquire reports whether this node serves the shard. If so, it serves it in the same epoch until
 // the caller's Release. Every read or write for a client happens in between. Acquire never waits.
-func (s *Shard) Acquire() bool { return s.role.gate.enter() }
+func (s *Shard) Acquire() bool { return s.gate.enter() }
 
 // Release ends what Acquire began.
-func (s *Shard) Release() { s.role.gate.leave() }
+func (s *Shard) Release() { s.gate.leave() }
 
 // Serving reports whether this node serves the shard now.
-func (s *Shard) Serving() bool { return s.role.gate.isOpen() }
+func (s *Shard) Serving() bool { return s.gate.isOpen() }
 
 // WhenOpen returns a channel that is closed when the gate next opens.
-func (s *Shard) WhenOpen() <-chan struct{} { return s.role.gate.whenOpen() }
+func (s *Shard) WhenOpen() <-chan struct{} { return s.gate.whenOpen() }
 
 // Ready reports whether the shard has been recovered.
 func (s *Shard) Ready() bool { return s.role.ready.Load() }

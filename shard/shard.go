@@ -15,6 +15,7 @@ type Shard struct {
 	clock Clock
 	store *Store
 
+	gate                  // admits commands
 	localCopy             // what is committed, and who waits for that
 	role      Role        // whether this node serves it
 	writer    writer      // orders changes
@@ -25,11 +26,11 @@ type Shard struct {
 func newShard(id int, store *Store) *Shard {
 	s := &Shard{id: id, clock: store.clock, store: store}
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
-	s.localCopy = localCopy{contents: contents{process: &store.process, index: &s.index, going: &store.memory.going}, minInSync: 1}
+	s.localCopy = localCopy{contents: contents{process: &store.process, index: &s.index, going: &store.memory.going}, minInSync: 1, gate: &s.gate}
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
-	s.role.init(id, store, &s.writer)
+	s.role.init(id, store, &s.writer, &s.gate)
 	return s
 }
 

@@ -95,7 +95,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 	if err = w.log.Rotate(); err != nil {
 		return state, nil, err
 	}
-	if leader, end := w.copy.LeaderEpoch(), w.seq; !w.copy.Alone() {
+	if leader, end := w.copy.gate.LeaderEpoch(), w.seq; !w.copy.gate.Alone() {
 		w.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), n.patience)
 		_ = w.copy.await(ctx, leader, end)

@@ -189,7 +189,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 		if err != nil {
 			return Future{}, err
 		}
-		if w.copy.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
+		if w.copy.gate.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
 			return Future{}, nil
 		}
 		return w.future(s, w.seq, end), nil
@@ -197,11 +197,11 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	f := Future{}
 	if tx.repeats && w.logged {
 		f = w.future(s, tx.rests, w.log.Position())
-	} else if !w.copy.Alone() {
+	} else if !w.copy.gate.Alone() {
 		f = w.future(s, tx.rests, 0)
 	}
-	if tx.looked && !w.copy.Alone() {
-		f.shard, f.leader, f.lease = s, w.copy.LeaderEpoch(), true
+	if tx.looked && !w.copy.gate.Alone() {
+		f.shard, f.leader, f.lease = s, w.copy.gate.LeaderEpoch(), true
 	}
 	return f, nil
 }
@@ -210,8 +210,8 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 // the change, and only appendfsync always makes a reply wait for the disk.
 func (w *writer) future(s *Shard, seq uint64, end persistence.Position) Future {
 	f := Future{shard: s}
-	if seq != 0 && !w.copy.Alone() {
-		f.leader, f.seq = w.copy.LeaderEpoch(), seq
+	if seq != 0 && !w.copy.gate.Alone() {
+		f.leader, f.seq = w.copy.gate.LeaderEpoch(), seq
 	}
 	if end != 0 && w.disk.fsync() == FsyncAlways {
 		f.end = end
@@ -235,7 +235,7 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 		return 0, err
 	}
 	if len(noOp) > 0 {
-		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.LeaderEpoch(), now, false
+		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.gate.LeaderEpoch(), now, false
 		w.copy.process.note(now)
 		w.replicate(noOp, epoch)
 	}
@@ -290,10 +290,10 @@ func (w *writer) flush(s *Shard) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.copy.idle() {
-		if w.copy.Alone() {
+		if w.copy.gate.Alone() {
 			return Future{}, nil
 		}
-		return Future{shard: s, leader: w.copy.LeaderEpoch(), lease: true}, nil // another primary may have keys
+		return Future{shard: s, leader: w.copy.gate.LeaderEpoch(), lease: true}, nil // another primary may have keys
 	}
 	end, err := w.commit([]change{{kind: persistence.Flush}}, w.clock())
 	if err != nil {

@@ -62,16 +62,16 @@ func Label(name string, id NodeID) string {
 type Shard struct {
 	// Epoch is the number of compare-and-swap. Every change of Primary, ISR or Unclean raises it, and so does
 	// whatever else makes an outstanding proposal of the primary impossible: then each proposal ends in another epoch.
-	Epoch      uint64   `json:"epoch"`
-	EmptySince uint64   `json:"born,omitempty"`     // epoch in which the shard last started empty: copies of earlier epochs are stale
-	Primary    NodeID   `json:"primary,omitempty"`  // the node that serves it; empty: none may
-	ISR        []NodeID `json:"isr,omitempty"`      // in-sync replicas, the primary included
-	Assigned   []NodeID `json:"assigned,omitempty"` // nodes that should have copies, the preferred primary first
-	Learners   []NodeID `json:"learners,omitempty"` // nodes whose copies are catching up
-
+	Epoch uint64 `json:"epoch"`
 	// LeaderEpoch is the epoch in which Primary, or the last one, became the primary. A primary with the same
 	// leader epoch in a later epoch goes on; with another one it starts over, even under the same name.
-	LeaderEpoch uint64 `json:"leaderEpoch,omitempty"`
+	LeaderEpoch uint64   `json:"leaderEpoch,omitempty"`
+	EmptySince  uint64   `json:"born,omitempty"`     // epoch in which the shard last started empty: copies of earlier epochs are stale
+	Primary     NodeID   `json:"primary,omitempty"`  // the node that serves it; empty: none may
+	ISR         []NodeID `json:"isr,omitempty"`      // in-sync replicas, the primary included
+	Assigned    []NodeID `json:"assigned,omitempty"` // nodes that should have copies, the preferred primary first
+	Learners    []NodeID `json:"learners,omitempty"` // nodes whose copies are catching up
+
 	// Unclean has the members of the ISR that may lack writes that they acknowledged. Each commit needs them, but
 	// they are promoted only when the ISR has no clean member.
 	Unclean []NodeID `json:"unclean,omitempty"`
