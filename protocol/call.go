@@ -32,6 +32,15 @@ type call struct {
 	read    *shard.Shard   // that the command only read, if its lease must be checked
 }
 
+// begin begins a command in the call of the one before. It keeps replies and from.
+func (c *call) begin(args []resp.Arg) {
+	c.row, c.args, c.keys, c.slot, c.close = nil, args, nil, noSlot, false
+	c.futures, c.read = nil, nil
+	if c.future.Shard() != nil {
+		c.future = shard.Future{}
+	}
+}
+
 // origin is where a client comes from. It does not change.
 type origin struct {
 	listener      string // name of the listener that accepted the client

@@ -13,7 +13,7 @@ import (
 // dispatch executes a command, or queues it within a transaction, and writes its reply.
 func (s *Server) dispatch(c *conn, args []resp.Arg) {
 	k := &c.request
-	*k = call{args: args, slot: noSlot, replies: &c.replies, from: &c.origin}
+	k.begin(args)
 	ref, err := s.prepare(c, k)
 	if err != nil && k.row == nil && speaksHTTP(args[0].Bytes()) {
 		s.endHTTP(c)

@@ -59,6 +59,7 @@ func (c *conn) handleReadError(err error) bool {
 
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
+	c.request = call{replies: &c.replies, from: &c.origin}
 	c.keys = keyAccess{store: s.store, pool: s.pool, touch: true, log: s.log}
 	c.since = time.Now()
 	c.descriptor = descriptorOf(nc)

@@ -110,10 +110,13 @@ func (c *state) Compacted(seq uint64) {
 
 // grow notes that the log has records up to a seq, those behind its former end in one epoch.
 func (c *state) grow(end Point) {
-	if end.Seq > c.end.Seq {
-		c.table = c.table.extend(end.Epoch, c.end.Seq+1)
-		c.end = end
+	if end.Seq <= c.end.Seq {
+		return
 	}
+	if end.Epoch != c.end.Epoch || len(c.table) == 0 {
+		c.table = c.table.extend(end.Epoch, c.end.Seq+1)
+	}
+	c.end = end
 }
 
 // Tick is called for each own tick of 25 ms; tick counts them. raftLeader says that this node's raft hears a

@@ -33,7 +33,6 @@ func (x *index) get(key []byte) *Entry { return x.table.get(key) }
 // put makes e the entry of its key by the change seq, and takes over the caller's reference. It
 // releases the entry that it replaces.
 func (x *index) put(e *Entry, seq uint64) {
-	x.addStats(e, 1)
 	if e.ExpireAt() != 0 {
 		x.deadlines.add(e)
 		x.expirySum += float64(e.ExpireAt() - expiryBase)
@@ -43,7 +42,10 @@ func (x *index) put(e *Entry, seq uint64) {
 		if old.blob() != e.blob() {
 			x.supersedeBlob(old, seq)
 		}
-		x.drop(old)
+		x.replaceStats(old, e)
+		x.unlink(old)
+	} else {
+		x.addStats(e, 1)
 	}
 	x.syncCounts()
 }
@@ -94,9 +96,14 @@ func (x *index) release() {
 	x.deadlines = nil
 }
 
-// drop releases an entry that has left the table.
+// drop uncounts and releases an entry that has left the table.
 func (x *index) drop(e *Entry) {
 	x.addStats(e, -1)
+	x.unlink(e)
+}
+
+// unlink releases an entry that has left the table and is not counted any longer.
+func (x *index) unlink(e *Entry) {
 	if e.ExpireAt() != 0 {
 		x.deadlines.remove(e)
 		x.expirySum -= float64(e.ExpireAt() - expiryBase)

@@ -117,7 +117,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
 		return outcome, f, err
 	}
-	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.Set(w) })
+	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.write(&w) })
 	if failed != nil {
 		return Outcome{}, f, failed
 	}

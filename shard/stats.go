@@ -52,8 +52,26 @@ func (x *index) addStats(e *Entry, sign int64) {
 	bytes := sign * e.recordBytes()
 	x.counts.liveBytes.Add(bytes)
 	x.stats.liveBytes.Add(bytes)
-	x.stats.sizes[min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1)].Add(sign)
+	x.stats.sizes[sizeClass(e)].Add(sign)
 }
+
+// replaceStats counts an entry that takes the place of another of its key. Usually nothing that counts differs, and all
+// shards share these counters.
+func (x *index) replaceStats(old, e *Entry) {
+	if more := e.Footprint() - old.Footprint(); more != 0 {
+		x.stats.slots[e.Slot()].bytes.Add(more)
+	}
+	if more := e.recordBytes() - old.recordBytes(); more != 0 {
+		x.counts.liveBytes.Add(more)
+		x.stats.liveBytes.Add(more)
+	}
+	if from, to := sizeClass(old), sizeClass(e); from != to {
+		x.stats.sizes[from].Add(-1)
+		x.stats.sizes[to].Add(1)
+	}
+}
+
+func sizeClass(e *Entry) int { return min(bits.Len64(uint64(e.NPYBytes())), SizeClasses-1) }
 
 // Stats is what a store counts.
 type Stats struct {

@@ -132,22 +132,25 @@ func (tx *Tx) Peek(key []byte) *Entry {
 }
 
 // Set performs one write. It takes over the references of w.Value, whatever the outcome.
-func (tx *Tx) Set(w Write) (Outcome, error) {
+func (tx *Tx) Set(w Write) (Outcome, error) { return tx.write(&w) }
+
+// write is Set of a write that the caller need not copy.
+func (tx *Tx) write(w *Write) (Outcome, error) {
 	if w.RequestID != "" && w.request == (requestKey{}) {
 		w.request = requestOf(w.Key, w.RequestID)
 	}
 	if earlier, found := tx.answered(w.request); found {
-		tx.s.writer.discardWrite(&w)
+		tx.s.writer.discardWrite(w)
 		return earlier, nil
 	}
 	if w.RequestID != "" && !tx.s.remembersMore(len(tx.answers)) {
-		tx.s.writer.discardWrite(&w)
+		tx.s.writer.discardWrite(w)
 		return Outcome{}, ErrBusy
 	}
-	if err := tx.s.writer.prepare(&w); err != nil {
+	if err := tx.s.writer.prepare(w); err != nil {
 		return Outcome{}, err
 	}
-	outcome := tx.set(&w)
+	outcome := tx.set(w)
 	if !outcome.Done && w.RequestID != "" {
 		tx.add(change{kind: persistence.Delete, refused: true, request: w.request})
 	}

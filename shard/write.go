@@ -261,13 +261,8 @@ func (w *writer) replicate(batch []change, epoch uint64) {
 // append gives changes their seqs, writes them to the log behind a no-op, if there is one, and counts them. No other
 // function appends to a shard's log. The caller holds writer.mu.
 func (w *writer) append(noOp, changes []change) (end persistence.Position, err error) {
-	seq := w.seq
-	for _, batch := range [...][]change{noOp, changes} {
-		for i := range batch {
-			seq++
-			batch[i].seq = seq
-		}
-	}
+	seq := number(noOp, w.seq)
+	seq = number(changes, seq)
 	if w.logged {
 		end, err = w.log.Append(w.encoder.batches(w.epoch.Load(), w.copy, noOp, changes)...)
 		w.encoder.reset()
@@ -279,6 +274,15 @@ func (w *writer) append(noOp, changes []change) (end persistence.Position, err e
 	w.unsaved.Add(int64(len(changes)))
 	w.disk.unsaved.Add(int64(len(changes)))
 	return end, nil
+}
+
+// number gives changes the seqs that follow one, and returns the last.
+func number(changes []change, seq uint64) uint64 {
+	for i := range changes {
+		seq++
+		changes[i].seq = seq
+	}
+	return seq
 }
 
 func storesValue(changes []change) bool {
