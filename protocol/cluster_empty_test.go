@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -13,10 +14,18 @@ import (
 func TestBeginEmpty(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startThree(t)
+	var mu sync.Mutex // guards asked, refuse and calls: the command runs in the connection's goroutine
 	var asked []topology.ShardID
 	var refuse error
 	calls := 0
+	locked := func(do func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		do()
+	}
 	s.view.Store(&fakeCluster{empty: func(_ context.Context, shards []topology.ShardID) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		calls++
 		asked = shards
 		return 7, refuse
@@ -32,11 +41,13 @@ func TestBeginEmpty(t *testing.T) {
 		{[]string{"3", "0", "12"}, ":7", "[3 0 12]"},
 	} {
 		c.want(tc.want, append([]string{"CLUSTER", "BEGIN-EMPTY"}, tc.args...)...)
-		if got := fmt.Sprint(asked); got != tc.ask {
-			t.Errorf("%v asks for %s", tc.args, got)
-		}
+		locked(func() {
+			if got := fmt.Sprint(asked); got != tc.ask {
+				t.Errorf("%v asks for %s", tc.args, got)
+			}
+		})
 	}
-	calls = 0
+	locked(func() { calls = 0 })
 	c.want(`-ERR wrong number of arguments for 'cluster|begin-empty' command`, "CLUSTER", "BEGIN-EMPTY")
 	for _, bad := range []string{"x", "-1", "16384", "ALL"} {
 		c.want(`-ERR Invalid shard number: `+bad, "CLUSTER", "BEGIN-EMPTY", "3", bad)
@@ -44,12 +55,14 @@ func TestBeginEmpty(t *testing.T) {
 	c.want(`+OK`, "MULTI")
 	c.want(`-ERR Command not allowed inside a transaction`, "CLUSTER", "BEGIN-EMPTY", "ALL")
 	c.want(`+OK`, "DISCARD")
-	if calls != 0 {
-		t.Error("an invalid command has an effect")
-	}
-	refuse = errors.New("shard 3: it does not wait to begin empty")
+	locked(func() {
+		if calls != 0 {
+			t.Error("an invalid command has an effect")
+		}
+		refuse = errors.New("shard 3: it does not wait to begin empty")
+	})
 	c.want(`-ERR shard 3: it does not wait to begin empty`, "CLUSTER", "BEGIN-EMPTY", "3")
-	refuse = fmt.Errorf("%w: no answer", ErrUncertain)
+	locked(func() { refuse = fmt.Errorf("%w: no answer", ErrUncertain) })
 	if got := c.do("CLUSTER", "BEGIN-EMPTY", "3"); !strings.HasPrefix(got, "-UNCERTAIN ") {
 		t.Error(got)
 	}

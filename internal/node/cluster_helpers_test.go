@@ -63,7 +63,7 @@ func closeWithin(t *testing.T, nodes runner) {
 }
 
 // calm is slower than the default, so that the race detector on a busy machine does not make a node look dead.
-var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: time.Second}
+var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: time.Second, BeginEmpty: 3 * time.Second}
 
 // clusterTime is how long a test waits for something that a cluster does within seconds.
 const clusterTime = time.Minute
