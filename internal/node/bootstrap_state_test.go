@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,6 +24,11 @@ func inParallel(end func(*member), all ...*member) {
 	}
 }
 
+func isNumber(text string) bool {
+	_, err := strconv.Atoi(text)
+	return err == nil
+}
+
 // A cluster restarted with the flags of its bootstrap is the same cluster.
 func TestBootstrapOverAFinishedCluster(t *testing.T) {
 	slowtest.Skip(t)
@@ -43,6 +49,12 @@ func TestBootstrapOverAFinishedCluster(t *testing.T) {
 	inParallel((*member).stop, all...)
 	all[1].wipe()
 	startAll(all)
+	eventually(t, "the lost shards begin empty on an operator's order", all, func() string { // else they wait for a minute
+		if reply := all[0].says("CLUSTER", "BEGIN-EMPTY", "ALL"); reply == "0" || !isNumber(reply) {
+			return reply
+		}
+		return ""
+	})
 	if again := whole(t, all...); again != id {
 		t.Errorf("cluster %s has become %s", id, again)
 	}
