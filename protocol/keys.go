@@ -57,3 +57,64 @@ func (h *checkedHeader) check(npy []byte, maxData int64) error {
 	}
 	return err
 }
+
+// heldShard is the shard that a command on keys holds. It remembers the future of what the command
+// changed, and so has the methods of keyspace.
+type heldShard struct {
+	*shard.Shard              // nil between two commands
+	future       shard.Future // of the command's change, if that has to be waited for; no handler makes two
+}
+
+// hold begins a command in a shard that the caller has acquired.
+func (h *heldShard) hold(inside *shard.Shard) { h.Shard = inside }
+
+// leave ends the command and releases the shard.
+func (h *heldShard) leave() {
+	h.Shard.Release()
+	h.Shard = nil
+	if h.future.Shard() != nil {
+		h.future = shard.Future{}
+	}
+}
+
+// changed takes note of the future of a change. Most are complete: then there is nothing to note.
+func (h *heldShard) changed(f shard.Future) {
+	if f.Shard() != nil {
+		h.future = f
+	}
+}
+
+// Set is Shard.Set.
+func (h *heldShard) Set(w shard.Write) (shard.Outcome, error) {
+	result, f, err := h.Shard.Set(w)
+	h.changed(f)
+	return result, err
+}
+
+// SetAll is Shard.SetAll.
+func (h *heldShard) SetAll(writes []shard.Write) error {
+	f, err := h.Shard.SetAll(writes)
+	h.changed(f)
+	return err
+}
+
+// Delete is Shard.Delete.
+func (h *heldShard) Delete(keys [][]byte) (int, error) {
+	deleted, f, err := h.Shard.Delete(keys)
+	h.changed(f)
+	return deleted, err
+}
+
+// Expire is Shard.Expire.
+func (h *heldShard) Expire(key []byte, at int64, condition shard.ExpireCondition) (bool, error) {
+	done, f, err := h.Shard.Expire(key, at, condition)
+	h.changed(f)
+	return done, err
+}
+
+// Persist is Shard.Persist.
+func (h *heldShard) Persist(key []byte) (bool, error) {
+	done, f, err := h.Shard.Persist(key)
+	h.changed(f)
+	return done, err
+}

@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -18,9 +17,6 @@ const (
 	leaseStep  = 5 * time.Millisecond
 	stopWait   = 500 * time.Millisecond
 )
-
-// errUncommitted is the answer to a change that was not committed in time.
-var errUncommitted = fmt.Errorf("%w: the other copies of the shard have not acknowledged the write in time", ErrUncertain)
 
 // settle waits until the unsettled replies are settled, and replaces those that turned out wrong by
 // errors. The connection holds no shard.
@@ -71,7 +67,7 @@ func (r *unsettledReply) outcome() error {
 func outcomeOf(f shard.Future) error {
 	done, err := f.Done()
 	if !done && err == nil {
-		return errUncommitted
+		return shard.ErrLate
 	}
 	return err
 }

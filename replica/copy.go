@@ -58,14 +58,14 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 		c.started, c.lastTick = true, now
 	}
 	c.admit()
-	e.Propose = c.confession()
+	e.Propose = c.damageProposal()
 	c.configurePrimary(&was, now, tick, &e)
 	return e
 }
 
 // Proposal returns what the copy proposes in this epoch, for the caller to repeat; nil: nothing.
 func (c *Copy) Proposal() *Proposal {
-	if p := c.confession(); p != nil {
+	if p := c.damageProposal(); p != nil {
 		return p
 	}
 	return c.proposed()

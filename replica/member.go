@@ -180,7 +180,7 @@ func (c *member) mayReport(now int64, tick uint64) bool {
 func (c *member) Damaged() Effects {
 	c.damaged = true
 	c.admit()
-	return Effects{Propose: c.confession()}
+	return Effects{Propose: c.damageProposal()}
 }
 
 // admit ends the silence of a damaged copy once a row that knows this process says that nothing counts on its copy. A
@@ -194,8 +194,8 @@ func (c *member) admit() {
 	}
 }
 
-// confession returns the proposal to mark this copy as unclean; nil: it is not damaged, or raft cannot decide it yet.
-func (c *member) confession() *Proposal {
+// damageProposal returns the proposal to mark this copy as unclean; nil: it is not damaged, or raft cannot decide it yet.
+func (c *member) damageProposal() *Proposal {
 	if !c.damaged || !c.config.inISR(c.self) || c.config.leads(c.self) {
 		return nil
 	}

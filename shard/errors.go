@@ -2,6 +2,7 @@ package shard
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/ndring/ndring/internal/outcome"
 )
@@ -29,6 +30,8 @@ var (
 	ErrDiskBusy = errors.New("the disk cannot keep up with the writes, try again")
 	// ErrUncertain is returned when a write is done and a restart may lose it.
 	ErrUncertain = outcome.ErrUncertain
+	// ErrLate is returned when the other copies have not acknowledged a write in time.
+	ErrLate = fmt.Errorf("%w: the other copies of the shard have not acknowledged the write in time", ErrUncertain)
 	// ErrNoReplicas is returned for a write, before anything has happened, when too few copies of the shard would
 	// have to acknowledge it.
 	ErrNoReplicas = errors.New("too few copies of the shard are in sync")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
@@ -17,7 +16,7 @@ import (
 // such a reply also needs the lease: another primary may have committed more since, from acknowledgements
 // that are buffered while this process does not run.
 //
-// Waiting takes no lock for longer than a moment. Whoever holds the gate of the shard leaves it first: a later
+// Waiting takes no lock for longer than a moment. A caller that holds the gate of the shard leaves it first: a later
 // epoch may have to close the gate before the wait can end.
 type Future struct {
 	shard  *Shard
@@ -31,7 +30,7 @@ type Future struct {
 func (f Future) Shard() *Shard { return f.shard }
 
 // Parts returns the future of the commit alone, and the leader epoch of which the reply needs the lease besides; 0 for
-// none. Who waits for many futures looks at the leases together, after all commits.
+// none. A caller with many futures waits for the leases together, after all commits.
 func (f Future) Parts() (commit Future, lease uint64) {
 	if f.lease {
 		lease = f.leader
@@ -75,9 +74,9 @@ func (f Future) Done() (bool, error) {
 	return true, nil
 }
 
-// Wait returns when the future is complete: nil if the change is committed, ErrUncertain if it may or may not be,
-// because the shard has another primary or ctx is done, and ErrTryAgain if the reply needs the lease and the shard
-// does not have it.
+// Wait returns when the change is committed and, if need be, synced: nil then, or ErrUncertain if that may or may not
+// be so, because the shard has another primary or, with ErrLate, because ctx is done. It does not wait for a lease: it returns ErrTryAgain
+// if the reply needs the lease and the shard does not have it at the end.
 func (f Future) Wait(ctx context.Context) error {
 	if f.shard == nil {
 		return nil
@@ -92,8 +91,8 @@ func (f Future) Wait(ctx context.Context) error {
 			return errUnsynced(err)
 		}
 	}
-	if f.lease {
-		return f.shard.awaitLease(ctx, f.leader)
+	if f.lease && !f.shard.answers(f.leader) {
+		return ErrTryAgain
 	}
 	return nil
 }
@@ -102,10 +101,7 @@ func errUnsynced(err error) error {
 	return fmt.Errorf("%w: the write is done, but a restart may lose it: %w", ErrUncertain, err)
 }
 
-var (
-	errDeposed = fmt.Errorf("%w: the shard has another primary since", ErrUncertain)
-	errLate    = fmt.Errorf("%w: the other copies of the shard have not acknowledged the write in time", ErrUncertain)
-)
+var errDeposed = fmt.Errorf("%w: the shard has another primary since", ErrUncertain)
 
 // waiters wait for commits of one shard, by seq. The zero value is empty.
 type waiters struct{ queue []waiter }
@@ -200,16 +196,10 @@ func (c *localCopy) await(ctx context.Context, leader, seq uint64) error {
 	defer c.index.mu.Unlock()
 	c.waiters.remove(w)
 	if done, err = c.outcome(leader, seq); !done {
-		return errLate
+		return ErrLate
 	}
 	return err
 }
-
-// How long a reply waits for the lease, and how often it looks for it meanwhile.
-const (
-	leaseWait = time.Second
-	leaseStep = 5 * time.Millisecond
-)
 
 // Leased returns until when the shard may answer from its index, by the clock of Store.Monotonic; false if it
 // may not now. The caller asks after it has looked the answer up and before the reply leaves.
@@ -228,33 +218,9 @@ func (c *localCopy) Leased(now int64) (until int64, ok bool) {
 	return until, now < until
 }
 
-// answers reports whether a reply from a lookup in a leader epoch may leave.
+// answers reports whether a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader epoch
+// validates earlier lookups.
 func (c *localCopy) answers(leader uint64) bool {
 	_, ok := c.Leased(c.process.mono())
 	return ok && c.gate.LeaderEpoch() == leader
-}
-
-// awaitLease returns when a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader
-// epoch validates earlier lookups.
-func (c *localCopy) awaitLease(ctx context.Context, leader uint64) error {
-	if c.answers(leader) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, leaseWait)
-	defer cancel()
-	tick := time.NewTicker(leaseStep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return ErrTryAgain
-		case <-tick.C:
-		}
-		switch {
-		case c.answers(leader):
-			return nil
-		case c.gate.LeaderEpoch() != leader:
-			return ErrTryAgain
-		}
-	}
 }

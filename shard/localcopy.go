@@ -138,12 +138,12 @@ func (c *localCopy) tick(now int64, tick uint64, raftLeader bool) (report bool, 
 }
 
 // acked passes an acknowledgement on to the rules, and reports whether the gate differs from what they say.
-func (c *localCopy) acked(from replica.Process, ack replica.Ack, g *gate) (turn bool) {
+func (c *localCopy) acked(from replica.Process, ack replica.Ack) (turn bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Acked(from, ack)
 	c.follow(&e)
-	return c.rules.Primary() && (c.opens && !c.closes) != g.isOpen()
+	return c.rules.Primary() && (c.opens && !c.closes) != c.gate.isOpen()
 }
 
 // startOver empties the copy, whose log has been replaced by an empty one that ends at a point.

@@ -34,7 +34,7 @@ func (r *Role) awaitRoom() error {
 	if replicator == nil {
 		return nil
 	}
-	for began := time.Now(); !r.writer.copy.gate.Alone(); {
+	for began := time.Now(); !r.gate.Alone(); {
 		room := replicator.Room(r.shard)
 		if room == nil {
 			return nil

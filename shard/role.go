@@ -145,7 +145,7 @@ func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
 
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {
-	if r.writer.copy.acked(from, ack, r.gate) {
+	if r.writer.copy.acked(from, ack) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.turnGate()

@@ -13,7 +13,7 @@ import (
 // The write path. This file follows its order, and all changes of a shard take it:
 //
 //	prepare      copy the value into an entry, stage its blob                            no lock
-//	runTx        check conditions against suffix over index, collect changes             writer.mu
+//	update       check conditions against suffix over index, collect changes             writer.mu
 //	append       give the changes their seqs, write them to the log                      writer.mu
 //	hold         keep them in the suffix until the maximal ISR has acknowledged them     writer.mu, index.mu
 //	apply        make them visible                                                       index.mu

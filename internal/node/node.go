@@ -187,7 +187,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		identity := n.disk.Identity()
 		config.Self.Log = n.config.Logged
 		config.Start = cluster.Start{Starts: identity.Starts(), Unclean: identity.Unclean(), Lossy: identity.Damaged(), SameLock: identity.SameLock()}
-		config.HasData, config.NewClusterID = n.disk.Identity().HasData(), n.disk.Identity().Cluster().String()
+		config.HasData, config.NewClusterID = identity.HasData(), identity.Cluster().String()
 		config.RaftState = datafolder.RaftState(n.disk)
 		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
 	}

@@ -113,7 +113,7 @@ func (r *Reconciler) Tick(ctx context.Context) {
 			sent = time.Now()
 		}
 		last = reports
-		if ops := r.confess(); len(ops) > 0 && time.Since(proposed) >= reportInterval {
+		if ops := r.damageOps(); len(ops) > 0 && time.Since(proposed) >= reportInterval {
 			select {
 			case busy <- struct{}{}:
 				proposed = time.Now()

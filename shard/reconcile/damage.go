@@ -7,13 +7,13 @@ import (
 	"github.com/ndring/ndring/replica"
 )
 
-// confess returns what the node must propose because a start has found copies damaged: that their rows call them unclean,
+// damageOps returns what the node must propose because a start has found copies damaged: that their rows call them unclean,
 // and before that, where such a copy was made the primary meanwhile, that it resigns. Until that is decided, raft might
 // promote such a copy as a clean one, so it reports nothing.
 //
 // The cluster notices all damage once it has this start of the node, each shard has been read and taken to its row, and
-// nothing is left to propose. Then confess calls Config.Noticed, once.
-func (r *Reconciler) confess() (ops []topology.Op) {
+// nothing is left to propose. Then damageOps calls Config.Noticed, once.
+func (r *Reconciler) damageOps() (ops []topology.Op) {
 	copies, complete := r.copies.get()
 	if r.noticed || !complete {
 		return nil
@@ -23,7 +23,7 @@ func (r *Reconciler) confess() (ops []topology.Op) {
 		if of.Serving() {
 			continue
 		}
-		if op, damaged := r.confession(c.shard, of.Role().Proposal()); damaged {
+		if op, damaged := r.damageOp(c.shard, of.Role().Proposal()); damaged {
 			ops = append(ops, op)
 		}
 	}
@@ -34,8 +34,8 @@ func (r *Reconciler) confess() (ops []topology.Op) {
 	return ops
 }
 
-// confession returns a proposal as an op, if only a damaged copy that does not serve makes it.
-func (r *Reconciler) confession(id topology.ShardID, p *replica.Proposal) (op topology.Op, damaged bool) {
+// damageOp returns a proposal as an op, if only a damaged copy that does not serve makes it.
+func (r *Reconciler) damageOp(id topology.ShardID, p *replica.Proposal) (op topology.Op, damaged bool) {
 	if p == nil {
 		return op, false
 	}

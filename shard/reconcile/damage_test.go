@@ -17,17 +17,17 @@ func TestConfession(t *testing.T) {
 		replica.MarkUnclean: {Kind: topology.MarkUnclean, Shard: 3, Epoch: 7, Node: "a", Incarnation: 1},
 		replica.Resign:      {Kind: topology.Resign, Shard: 3, Epoch: 7, Node: "a"},
 	} {
-		if got, damaged := s.confession(3, &replica.Proposal{Kind: kind, Epoch: 7, Target: self}); !damaged || got.Kind != want.Kind || got.Shard != want.Shard ||
+		if got, damaged := s.damageOp(3, &replica.Proposal{Kind: kind, Epoch: 7, Target: self}); !damaged || got.Kind != want.Kind || got.Shard != want.Shard ||
 			got.Epoch != want.Epoch || got.Node != want.Node || got.Incarnation != want.Incarnation {
 			t.Errorf("%+v, %v, want %+v", got, damaged, want)
 		}
 	}
 	for _, kind := range []replica.ProposalKind{replica.Shrink, replica.Expand, replica.Handover} {
-		if got, damaged := s.confession(3, &replica.Proposal{Kind: kind, Epoch: 7}); damaged {
+		if got, damaged := s.damageOp(3, &replica.Proposal{Kind: kind, Epoch: 7}); damaged {
 			t.Errorf("%+v", got)
 		}
 	}
-	if got, damaged := s.confession(3, nil); damaged {
+	if got, damaged := s.damageOp(3, nil); damaged {
 		t.Errorf("%+v", got)
 	}
 }
