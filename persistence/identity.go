@@ -21,7 +21,6 @@ type Identity struct {
 	log *slog.Logger
 
 	fresh    bool     // this start wrote the folder's first manifest
-	was      uint64   // incarnation of the start before this one
 	starts   []uint64 // see Starts
 	sameLock bool     // the machine and the lock file are those of the last start
 	bootID   string   // of the machine now
@@ -40,9 +39,6 @@ func (i *Identity) Incarnation() uint64 {
 	defer i.mu.Unlock()
 	return i.m.incarnation
 }
-
-// Was returns the number of the start before this one; 0 for none.
-func (i *Identity) Was() uint64 { return i.was }
 
 // Starts returns the incarnations of the starts before this one, the oldest first, from the last one
 // on of which the folder's node has learned that the cluster had noticed it. A cluster that noticed
@@ -142,7 +138,6 @@ const maxStarts = 16
 // program, tells nothing.
 func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
 	rebooted, moved := found.bootID != o.BootID, found.lock != "" && found.lock != lock.String()
-	i.was = found.incarnation
 	i.sameLock = !rebooted && found.lock == lock.String()
 	i.m = found
 	if !i.fresh {

@@ -110,7 +110,7 @@ func (m *marks) next(logs []*Log, all bool) (next []mark, due bool) {
 	next = make([]mark, len(m.written))
 	for i, l := range logs {
 		next[i] = m.written[i]
-		if now := durableMark(l); now.file != "" && next[i].before(now.recordID) {
+		if now := l.durableMark(); now.file != "" && next[i].before(now.recordID) {
 			due = due || all || next[i].file != now.file
 			next[i] = now
 		}
@@ -155,7 +155,7 @@ func (d *Disk) lowerMark(shard int, end recordID) error {
 		return nil
 	}
 	next := slices.Clone(m.written)
-	if next[shard] = durableMark(d.logs[shard]); next[shard].file == "" || end.before(next[shard].recordID) || next[shard].seq > end.seq {
+	if next[shard] = d.logs[shard].durableMark(); next[shard].file == "" || end.before(next[shard].recordID) || next[shard].seq > end.seq {
 		next[shard] = mark{}
 	}
 	if err := vfs.WriteFile(d.fs, m.path(), encodeMarks(d.identity.Cluster(), next)); err != nil {
@@ -163,4 +163,14 @@ func (d *Disk) lowerMark(shard int, end recordID) error {
 	}
 	m.written = next
 	return nil
+}
+
+// durableMark returns what of the log survives a loss of power now.
+func (l *Log) durableMark() mark {
+	if !l.ready.Load() {
+		return mark{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return mark{l.durable, l.files.holding(l.durable.seq)}
 }

@@ -76,15 +76,14 @@ func (t *truncation) check() error {
 	case seq < l.commit.written:
 		return t.refuse("the changes up to %d are committed", l.commit.written)
 	}
-	cancelAfter(l, seq)
+	t.cancelSnapshots()
 	return nil
 }
 
-// cancelAfter cancels the running snapshots of records after a seq. The caller holds publishing and
-// mu.
-func cancelAfter(l *Log, seq uint64) {
-	for _, s := range l.running {
-		s.cancelled = s.cancelled || s.header.seq > seq
+// cancelSnapshots cancels the running snapshots of records to remove. The caller holds mu.
+func (t *truncation) cancelSnapshots() {
+	for _, s := range t.log.running {
+		s.cancelled = s.cancelled || s.header.seq > t.after.Seq
 	}
 }
 

@@ -23,8 +23,8 @@ func usedOnce(t *testing.T, clean bool) *vfs.Mem {
 	t.Helper()
 	mem := vfs.NewMem()
 	d := startAs(t, mem, "a")
-	if d.Identity().Was() != 0 || d.Identity().SameLock() || d.Identity().Unclean() {
-		t.Fatalf("a new folder: was %d, same lock %v, unclean %v", d.Identity().Was(), d.Identity().SameLock(), d.Identity().Unclean())
+	if len(d.Identity().Starts()) > 0 || d.Identity().SameLock() || d.Identity().Unclean() {
+		t.Fatalf("a new folder: starts %v, same lock %v, unclean %v", d.Identity().Starts(), d.Identity().SameLock(), d.Identity().Unclean())
 	}
 	recoverShard(t, d, 3)
 	appendAll(t, d.Log(3), put(1, "k", "v"))
@@ -58,8 +58,8 @@ func TestWhichStartsAreUnclean(t *testing.T) {
 		o := fixedOptions()
 		o.BootID, o.NoLog = tc.boot, tc.noLog
 		d := open(t, mem, o)
-		if got := d.Identity(); got.Unclean() != tc.unclean || got.Damaged() != tc.damaged || got.SameLock() != tc.sameLock || got.Was() != 7 || got.Incarnation() != 8 {
-			t.Errorf("%s: unclean %v, same lock %v, was %d, incarnation %d", name, got.Unclean(), got.SameLock(), got.Was(), got.Incarnation())
+		if got := d.Identity(); got.Unclean() != tc.unclean || got.Damaged() != tc.damaged || got.SameLock() != tc.sameLock || !slices.Equal(got.Starts(), []uint64{7}) || got.Incarnation() != 8 {
+			t.Errorf("%s: unclean %v, same lock %v, starts %v, incarnation %d", name, got.Unclean(), got.SameLock(), got.Starts(), got.Incarnation())
 		}
 	}
 }
@@ -184,8 +184,8 @@ func TestManifestWithoutLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startAs(t, mem, usedFolder(t, mem).BootID)
-	if d.Identity().SameLock() || d.Identity().Unclean() || d.Identity().Was() != 5 {
-		t.Errorf("same lock %v, unclean %v, was %d", d.Identity().SameLock(), d.Identity().Unclean(), d.Identity().Was())
+	if d.Identity().SameLock() || d.Identity().Unclean() || !slices.Equal(d.Identity().Starts(), []uint64{5}) {
+		t.Errorf("same lock %v, unclean %v, starts %v", d.Identity().SameLock(), d.Identity().Unclean(), d.Identity().Starts())
 	}
 	if err := d.Close(true); err != nil {
 		t.Fatal(err)

@@ -44,14 +44,14 @@ func (h *clusterHost) SetRaftState(raftState string) error {
 }
 
 // Joined implements cluster.Host: the cluster has noticed this start of the node.
-func (h *clusterHost) Joined() { h.forget(&h.joined) }
+func (h *clusterHost) Joined() { h.clearUnclean(&h.joined) }
 
 // Noticed is called when the cluster knows which copies are damaged.
-func (h *clusterHost) Noticed() { h.forget(&h.noticed) }
+func (h *clusterHost) Noticed() { h.clearUnclean(&h.noticed) }
 
-// forget notes what the cluster knows. Once it knows all about the copies of this start, the manifest need not keep it
-// any longer.
-func (h *clusterHost) forget(known *bool) {
+// clearUnclean sets one of joined and noticed. Once both are set, the cluster knows which copies of this start are unclean
+// or damaged, and the manifest need not say so any longer.
+func (h *clusterHost) clearUnclean(known *bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if *known = true; h.disk == nil || !h.joined || !h.noticed {
