@@ -89,7 +89,7 @@ func TestOperatorDecidesThatWipedShardsBeginEmpty(t *testing.T) {
 	}
 }
 
-// A node without logs loses its copies at each restart, so nobody waits.
+// A node without logs loses its copies at each restart, so its shards begin empty at once.
 func TestShardsWithoutLogsBeginEmptyAtOnce(t *testing.T) {
 	t.Parallel()
 	nw, nodes, configs := threeServing(t, func(c *Config) { c.Self.Log = false })

@@ -37,7 +37,7 @@ func TestBarrierTellsFollowersOfADecision(t *testing.T) {
 	}
 }
 
-// A node alone has nobody to tell, so its log grows by its decisions alone.
+// A node alone has no followers to tell, so its log grows only by its decisions.
 func TestNodeAloneAppendsNoBarrier(t *testing.T) {
 	t.Parallel()
 	nodes, _ := bootstrap(t, newNetwork(), 1, onDisk)

@@ -35,8 +35,8 @@ func (c *primary) LeasedUntil(sent func(p Process, leader uint64) int64) int64 {
 	return until
 }
 
-// Transfer begins a planned handover of the primary to a clean member of the ISR, or to nobody if to is the zero
-// Process: then the primary resigns. The gate closes and the lease ends at once, and stay so until
+// Transfer begins a planned handover of the primary to a clean member of the ISR. If to is the zero
+// Process, the primary resigns instead. The gate closes and the lease ends at once, and stay so until
 // the epoch changes: raft may have decided while an answer is under way (R8). The proposal follows when the suffix
 // is empty. Nothing happens if this copy is not an open primary, has a proposal under way, or the target
 // is not a clean member.

@@ -10,7 +10,7 @@ type Times struct {
 	// SilenceTicks. It exceeds L by far more than clocks drift apart.
 	Silence int64 // ns
 	// SilenceTicks is the number of own ticks that must have passed as well. A process that was
-	// stopped finds much time gone by, and has heard nobody because it did not run.
+	// stopped finds much time gone by, and has heard no other process because it did not run itself.
 	SilenceTicks uint64
 	// LagTicks is the number of ticks after which a primary proposes to remove a silent member (R7).
 	LagTicks uint16

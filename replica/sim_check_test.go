@@ -10,10 +10,10 @@ import (
 // simShard is what the checks know about a shard.
 type simShard struct {
 	log     []simCommitted // what any primary has committed
-	since   uint64         // leader epoch in which the log began anew, because of a loss that the topology counts
+	since   uint64         // leader epoch in which the log began empty or with a clone, because of a loss that the topology counts
 	pending uint64         // such a leader epoch that has not opened yet
 	lossy   bool           // there was one
-	cloned  bool           // it began anew with a clone of a copy, not empty
+	cloned  bool           // it began with a clone of a copy, not empty
 }
 
 type simCommitted struct {
@@ -26,7 +26,7 @@ type simRead struct {
 	stale  bool // another primary had committed more
 }
 
-// enter begins the log anew for the primary that follows a counted loss. It returns false for a copy that still
+// enter begins a new log for the primary that follows a counted loss. It returns false for a copy that still
 // belongs to what was lost.
 func (s *sim) enter(c *simCopy) bool {
 	sh, leader := &s.shards[c.shard], c.c.Config().LeaderEpoch

@@ -96,7 +96,7 @@ type simProcess struct {
 	copies  [simShards]*simCopy
 	tick    uint64
 	frozen  bool
-	cut     bool     // it reaches nobody and hears of nothing
+	cut     bool     // it reaches no other process, and hears from none
 	clean   bool     // what its NodeJoin says
 	was     []uint64 // the folder's earlier starts
 	same    bool

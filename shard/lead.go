@@ -40,7 +40,7 @@ func (w *writer) follow(row replica.Config) {
 }
 
 // truncate carries out what the primary has told this member: the two logs share what is up to a seq. What is behind it
-// goes from the log and from the suffix. It is not committed, so nobody has seen it; the requests of these changes never
+// goes from the log and from the suffix. It is not committed, so no client has seen it; the requests of these changes never
 // happened.
 func (w *writer) truncate(after uint64) error {
 	w.mu.Lock()

@@ -219,7 +219,7 @@ func (r *recovery) Expire(key []byte, epoch, seq uint64, at int64) {
 // Flush implements persistence.Handler.
 func (r *recovery) Flush() { r.copy.apply(&change{kind: persistence.Flush}, 0) }
 
-// Suffix implements persistence.Handler. The records may have to be taken back, so nobody sees them before this copy
+// Suffix implements persistence.Handler. The records may have to be taken back, so no client sees them before this copy
 // learns that they are committed.
 func (r *recovery) Suffix(rec *persistence.Record, read func([]byte) error) error {
 	ch, err := r.decoder.change(rec, read, r.copy.find)

@@ -66,7 +66,7 @@ func TestSilentReplicatorBlocksNobody(t *testing.T) {
 	select {
 	case <-rows:
 	case <-time.After(20 * time.Second):
-		t.Fatal("a row waits for clients whose writes nobody acknowledges")
+		t.Fatal("a row waits for clients whose writes no copy acknowledges")
 	}
 	all.Wait()
 	for err, n := range outcomes {
@@ -146,7 +146,7 @@ func TestReplyOnSuffixNeedsTheLease(t *testing.T) {
 			t.Errorf("%s: complete without the lease", name)
 		}
 		if _, ok := p.sh.Leased(p.mono()); ok {
-			t.Errorf("%s: the shard has a lease that nobody gave", name)
+			t.Errorf("%s: the shard has a lease that no copy gave", name)
 		}
 		if err := f.Wait(t.Context()); !errors.Is(err, ErrTryAgain) {
 			t.Errorf("%s: without the lease: %v", name, err)
@@ -303,7 +303,7 @@ func TestFuture(t *testing.T) {
 	if err := <-results[1]; err != nil || !p.has(asked) || p.has(asked+"2") {
 		t.Errorf("after its commit: %v", err)
 	}
-	p.goOn(here, there) // a later epoch of the same leader epoch fails nobody
+	p.goOn(here, there) // a later epoch of the same leader epoch fails no write
 	if done, err := second.Done(); done || err != nil {
 		t.Errorf("in a later epoch: %v, %v", done, err)
 	}

@@ -112,7 +112,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 }
 
 // capture returns what is committed and begins the snapshot of it. End is that of the log, whose writer holds its lock: so
-// nobody waits to change the index, and readers go on.
+// no writer waits for the index, and readers go on.
 func (c *localCopy) capture(log *persistence.Log, end replica.Point) (state shardState, snapshot *persistence.Snapshot, err error) {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()

@@ -93,7 +93,7 @@ func (c change) safe() bool {
 
 // promoteEmpty starts a shard without a copy. If its last copy was wiped, an operator or the controller has to say
 // so first (BeginEmpty): the process that had it may still run, cut off from the cluster. Without a log a
-// restart wipes every copy, and nobody expects to find them again.
+// restart wipes every copy, as its users expect.
 func (c change) promoteEmpty() error {
 	if len(c.row.ISR) > 0 {
 		return refused("the shard is not empty: it has copies on %v", c.row.ISR)

@@ -229,8 +229,8 @@ func (c change) transfer() error {
 	return nil
 }
 
-// markUnclean records damage that a member found in its copy. A primary resigns first. It is no
-// compare-and-swap on the epoch: the damage is there in any epoch.
+// markUnclean records damage that a member found in its copy. A primary resigns first. It
+// applies in any epoch, because the damage does not go away with one.
 func (c change) markUnclean() error {
 	if _, err := c.member(); err != nil {
 		return err

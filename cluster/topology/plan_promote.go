@@ -148,7 +148,7 @@ func (p *planner) begin(shard ShardID, row Shard) {
 
 // mayBegin reports whether a shard whose last copy was wiped may start empty without an operator: each node that
 // had it has been there with its new folder for EmptyAfter, and gossip has seen no other process of its id. A
-// cache that nobody can use is worth less than an empty one.
+// cache that does not answer is worth less than an empty one.
 func (p *planner) mayBegin(row Shard) bool {
 	return p.v.EmptyShards == EmptyAuto && !slices.ContainsFunc(row.Wiped, func(id NodeID) bool {
 		since, seen := p.v.WipedSince[id]

@@ -102,7 +102,7 @@ func (s *sim) followLosses(c Command, errs []error, was *Topology) {
 		case op.Kind == Promote && op.Empty:
 			if len(old) > 0 && old[len(old)-1].data {
 				if !s.said[op.Shard] {
-					s.fail("shard %d starts empty on %s, and nobody said that it may: it had %v", op.Shard, op.Node, old)
+					s.fail("shard %d starts empty on %s without permission: it had %v", op.Shard, op.Node, old)
 				}
 				s.counts["started empty after a loss"]++
 			}
@@ -361,7 +361,7 @@ var simFlaws = map[string]string{
 	"memberInc":           "Promote: the incarnation of reporters; with joinQuiet, because a report of a former process is of an earlier epoch otherwise",
 	"noUnclean":           "NodeJoin: an unclean start is noted in the row",
 	"joinKeepsPrimary":    "NodeJoin: the node is the primary of no shard",
-	"relinquishedByStore": "NodeJoin: a row is relinquished only if nobody else holds the folder",
+	"relinquishedByStore": "NodeJoin: a row is relinquished only if no other process holds the folder",
 	"recoverClean":        "the ISR is unclean after a recovery of raft",
 	"emptyUnasked":        "a shard whose last copy was wiped waits before it starts empty",
 }

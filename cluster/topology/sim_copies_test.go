@@ -10,8 +10,8 @@ import (
 
 func (s *sim) row(n *simNode, shard ShardID) Shard { return s.history[n.applied].Shards[shard] }
 
-// open opens a shard in a new leader epoch. In an unsealed row the primary waits first, because nobody ended the
-// lease of the one before.
+// open opens a shard in a new leader epoch. In an unsealed row the primary waits first, because the
+// lease of the one before may go on.
 func (s *sim) open(n *simNode, shard ShardID) bool {
 	if !s.named(n, shard) {
 		return false
@@ -44,7 +44,7 @@ func (s *sim) serves(n *simNode, shard ShardID) bool {
 
 // alone reports whether a process serves a shard with no other process than such as have been replaced, one of them
 // by a process with a copy of its folder. Nothing protects a shard from a second process for each of its copies: the
-// first ones need nobody else to answer. So this is left out.
+// first ones need no other node's answer. So this is left out.
 func (s *sim) alone(n *simNode, shard ShardID) bool {
 	if !s.replaced(n) {
 		return false

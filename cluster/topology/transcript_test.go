@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 //	join a inc=2 [store=X] [zone=Z] [unclean] [was=1] [nolock] [nolog] [always]      was: as the topology has it
 //	OP SHARD a e=7 [inc=2] [isr=a,b] [by=a/2] [empty] [unclean] [takeover]     any other op: promote, resign, shrink-isr, add-learner, ..., assign SHARD a,b e=7
 //	report a [end=7/3] [shards=0,1]      a reports the shards in whose ISR it is, and those that ask all; it has what end says
-//	recover      raft is recovered       begin-empty SHARD...      an operator's word       auto      nobody's is needed       waits      what shards wait for
+//	recover      raft is recovered       begin-empty SHARD...      an operator's word       auto      without his word       waits      what shards wait for
 //	see a inc=2 [flaps=3]      gossip sees that a is alive       dead a       pass 1000     time in ms       plan     plan and apply
 //	handover a [data=1,2]      apply the handovers of a        show         nodes, and equal shards together
 //	config-set NAME [VALUE]    config-reset NAME               settings     settings of the cluster, and the entry that last changed each

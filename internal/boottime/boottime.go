@@ -1,5 +1,5 @@
 // Package boottime tells the time since the machine booted. Leases and the waits for their end count by it:
-// unlike the wall clock nobody sets it, and unlike Go's own monotonic clock it goes on while the machine is
+// unlike the wall clock it cannot be set, and unlike Go's own monotonic clock it goes on while the machine is
 // suspended, so that a lease does not outlive a suspension. It imports nothing of ndring.
 package boottime
 

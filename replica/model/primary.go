@@ -43,7 +43,7 @@ func (s *state) maximalISR(i int, f *flaws) (writes, leases uint8) {
 	return writes &^ (1 << i), leases &^ (1 << i)
 }
 
-// alone says whether node i needs nobody for a commit. Whatever its log has is committed then.
+// alone says whether node i commits without any other. Whatever its log has is committed then.
 func (s *state) alone(i int, f *flaws) bool {
 	writes, _ := s.maximalISR(i, f)
 	return writes == 0
@@ -89,7 +89,7 @@ func (s *state) learn(i int, to uint8, f *flaws) {
 		n.acts, n.handover = r.epoch, false
 		s.beginEpoch(i)
 		s.epochs[n.acts].acked, s.epochs[n.acts].ackedBy = before.acked, before.ackedBy
-	case r.isr == 1<<i: // alone: the first commit, which needs nobody, opens it (R1)
+	case r.isr == 1<<i: // alone: its own first commit opens it (R1)
 		n.acts, n.leader, n.silent = r.epoch, r.leaderEpoch, !f.aloneSends
 		s.beginEpoch(i)
 		n.open = f.openEarly
