@@ -1,19 +1,16 @@
 package replica
 
 import (
-	"flag"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/transcript"
 )
 
-var update = flag.Bool("update", false, "write what the transcripts come to instead of comparing it: read the difference before it is kept")
-
-// Transcripts are blocks: events, a line "----", and what each event comes to. A process is a node and its incarnation,
+// The commands of the transcripts are events. A process is a node and its incarnation,
 // as in A/1, and a point is an epoch and a seq, as in 5-7. Times are in ms; a tick comes every 25.
 //
 //	new A/1 [table=1-1,3-4] [end=6] [commit=5]
@@ -24,27 +21,10 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 //	damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
 //	show
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 10 {
-		t.Fatalf("%d transcripts, %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &script{t: t}
-			got := s.run(string(text))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(text) {
-				t.Errorf("%s: it comes to\n%s", file, got)
-			}
-		})
-	}
+	transcript.Test(t, 10, func(t *testing.T) func([]string) string {
+		s := &script{t: t}
+		return func(words []string) string { return words[0] + ": " + s.command(words) + "\n" }
+	})
 }
 
 type script struct {
@@ -52,28 +32,6 @@ type script struct {
 	c    *Copy
 	now  int64
 	tick uint64
-}
-
-func (s *script) run(text string) string {
-	var out strings.Builder
-	for i, block := range strings.Split(strings.TrimSpace(text), "\n\n") {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		commands, _, _ := strings.Cut(block+"\n", "----\n")
-		out.WriteString(commands)
-		var answers strings.Builder
-		for _, line := range strings.Split(commands, "\n") {
-			if line != "" && line[0] != '#' {
-				words := strings.Fields(line)
-				fmt.Fprintf(&answers, "%s: %s\n", words[0], s.command(words))
-			}
-		}
-		if answers.Len() > 0 {
-			out.WriteString("----\n" + answers.String())
-		}
-	}
-	return out.String()
 }
 
 // arguments are the words behind a command.

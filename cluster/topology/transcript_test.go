@@ -2,20 +2,17 @@ package topology
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/internal/transcript"
 )
 
-var update = flag.Bool("update", false, "write what the transcripts come to instead of comparing it: read the difference before it is kept")
-
-// Transcripts are blocks: commands, a line "----", and the output up to an empty line. A command is a name, then values, then key=value.
+// A command of a transcript is a name, then values, then key=value.
 //
 //	create a,b epoch=5 [keep=a] [replicas=2]     leave a     forget a
 //	join a inc=2 [store=X] [zone=Z] [unclean] [was=1] [nolock] [nolog] [always]      was: as the topology has it
@@ -27,27 +24,14 @@ var update = flag.Bool("update", false, "write what the transcripts come to inst
 //	config-set NAME [VALUE]    config-reset NAME               settings     settings of the cluster, and the entry that last changed each
 //	voters SERVER... [nodes=a,b]      until nothing changes; a is a non-voter, a+ a voter, a+! a voter dead for VoterTimeout
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 8 {
-		t.Fatalf("%d transcripts, %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Liveness{}, Reports: map[ShardID][]Report{}, WipedSince: map[NodeID]int64{}, Format: LatestFormat}}
-			got := s.run(string(text))
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(text) {
-				t.Errorf("%s: it comes to\n%s", file, got)
-			}
-		})
-	}
+	transcript.Test(t, 8, func(t *testing.T) func([]string) string {
+		s := &script{t: t, topo: &Topology{}, view: View{Now: 1_000_000, Nodes: map[NodeID]Liveness{}, Reports: map[ShardID][]Report{}, WipedSince: map[NodeID]int64{}, Format: LatestFormat}}
+		return func(words []string) string {
+			s.out.Reset()
+			s.command(words)
+			return s.out.String()
+		}
+	})
 }
 
 type script struct {
@@ -55,29 +39,6 @@ type script struct {
 	topo *Topology
 	view View
 	out  strings.Builder
-}
-
-func (s *script) run(text string) string {
-	var out strings.Builder
-	for i, block := range strings.Split(strings.TrimSpace(text), "\n\n") {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		commands, _, asks := strings.Cut(block+"\n", "----\n")
-		out.WriteString(commands)
-		s.out.Reset()
-		for _, line := range strings.Split(commands, "\n") {
-			if line != "" && line[0] != '#' {
-				s.command(strings.Fields(line))
-			}
-		}
-		if asks {
-			out.WriteString("----\n" + s.out.String())
-		} else if s.out.Len() > 0 {
-			s.t.Fatalf("%q comes to %q, and does not ask", commands, s.out.String())
-		}
-	}
-	return out.String()
 }
 
 func (s *script) command(words []string) {

@@ -51,6 +51,7 @@ var arrows = map[string][]string{
 	"persistence/vfs":   {},
 	"memory":            {},
 
+	"internal/transcript": {},
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }
 
