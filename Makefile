@@ -56,6 +56,7 @@ quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the
 
 model-check: need-go ## check the rules of replication and that each rule left out is found, in small bounds (a minute)
 	@scripts/step "model of replication" go test -count 1 ./replica/model
+	@scripts/step "model runs" scripts/model smoke
 
 model: need-go ## explore the rules of replication in larger bounds (10 to 15 minutes; replica/model/README.md)
 	@scripts/step "model of replication" scripts/model

@@ -19,6 +19,13 @@ func lastEntry(t testing.TB, n *testNode) raft.Log {
 	return last
 }
 
+// idle reports whether no barrier is under way.
+func (s *spreader) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.running
+}
+
 // Without another entry, followers would learn of a decision only when raft's CommitTimeout has
 // passed.
 func TestBarrierTellsFollowersOfADecision(t *testing.T) {
@@ -46,7 +53,7 @@ func TestNodeAloneAppendsNoBarrier(t *testing.T) {
 		if err := propose(nodes[0], time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond) // in which a barrier would be appended
+		eventually(t, "the spreader is done with the decision", nodes[0].consensus.Load().spreader.idle)
 		if last := lastEntry(t, nodes[0]); last.Type != raft.LogCommand || last.Index != nodes[0].Topology().Index {
 			t.Errorf("entry %d of type %v is behind the decision %d", last.Index, last.Type, nodes[0].Topology().Index)
 		}
