@@ -154,6 +154,12 @@ func (c *Cluster) Close(context.Context) error {
 // Topology returns the newest topology; one with an empty Cluster before there is any.
 func (c *Cluster) Topology() *topology.Topology { return c.fsm.current.Load() }
 
+// BusAddress returns where the bus of a node was last reached; false if that is unknown.
+func (c *Cluster) BusAddress(id topology.NodeID) (address string, known bool) {
+	address, _ = c.peers.resolve(id)
+	return address, address != ""
+}
+
 // GossipAddress returns where others reach this node's gossip.
 func (c *Cluster) GossipAddress() (host string, port int) { return c.gossip.address() }
 

@@ -230,3 +230,6 @@ func (i *Installation) adopt() {
 	l.written++
 	l.synced = l.written
 }
+
+// NotBefore makes the copy carry a time, in Unix ms. A start goes on from there. Call it before Write.
+func (i *Installation) NotBefore(time int64) { i.snapshot.NotBefore(time) }

@@ -42,14 +42,19 @@ func (c *primary) LeasedUntil(sent func(p Process, leader uint64) int64) int64 {
 // is not a clean member.
 func (c *primary) Transfer(to Process) Effects {
 	var e Effects
-	valid := to == Process{} || to != c.self && c.config.inISR(to) && !c.config.unclean(to)
-	if !c.active || !c.open || c.closing || c.proposal.Kind != 0 || !valid {
+	if !c.MayTransfer(to) {
 		return e
 	}
 	c.closing, c.target = true, to
 	e.Close = !c.Flaws.TransferOpen
 	c.advance(&e)
 	return e
+}
+
+// MayTransfer reports whether Transfer would begin a handover.
+func (c *primary) MayTransfer(to Process) bool {
+	valid := to == Process{} || to != c.self && c.config.inISR(to) && !c.config.unclean(to)
+	return c.active && c.open && !c.closing && c.proposal.Kind == 0 && valid
 }
 
 // proposeHandover proposes to a member only once it has acknowledged the whole log in its present incarnation: the
@@ -82,24 +87,38 @@ func (c *primary) Reopen() Effects {
 // this leader epoch less than L ago: a member that acknowledges none would stop reads.
 func (c *primary) Expand(sent func(p Process, leader uint64) int64, now int64) Effects {
 	var e Effects
+	if p, ok := c.expandable(sent, now); ok {
+		c.propose(Expand, p, &e)
+	}
+	return e
+}
+
+// MayExpand reports whether Expand would propose a copy. The caller of Expand must keep the primary from appending meanwhile: what it
+// appends alone is committed, and from the proposal on it is not.
+func (c *primary) MayExpand(sent func(p Process, leader uint64) int64, now int64) bool {
+	_, ok := c.expandable(sent, now)
+	return ok
+}
+
+// expandable returns the copy that Expand proposes.
+func (c *primary) expandable(sent func(p Process, leader uint64) int64, now int64) (p Process, ok bool) {
 	if !c.active || c.closing || c.proposal.Kind != 0 || len(c.others) == 0 {
-		return e
+		return p, false
 	}
 	if !c.Flaws.ExpandEarly && (!c.open || c.first == 0 || c.commit < c.first) {
-		return e
+		return p, false
 	}
 	for i := range c.others {
 		o := &c.others[i]
+		if o.isr && o.clean || o.match < max(c.commit, 1) {
+			continue
+		}
 		at := sent(o.process, c.config.LeaderEpoch)
 		b, removed := c.returns[o.process.Node]
-		switch {
-		case o.isr && o.clean || o.match < max(c.commit, 1):
-		case at == math.MinInt64 || now >= at+c.Times.Lease:
-		case removed && now < b.removed+b.wait:
-		default:
-			c.propose(Expand, o.process, &e)
-			return e
+		if at == math.MinInt64 || now >= at+c.Times.Lease || removed && now < b.removed+b.wait {
+			continue
 		}
+		return o.process, true
 	}
-	return e
+	return p, false
 }

@@ -209,3 +209,6 @@ func (c *member) Installed(table EpochTable, end Point) {
 	c.end, c.commit = end, end.Seq
 	c.truncated = c.config.LeaderEpoch
 }
+
+// Counts reports whether raft counts on what this copy has: it is a clean member of the ISR. Such a copy may not be replaced.
+func (c *member) Counts() bool { return c.config.inISR(c.self) && !c.config.unclean(c.self) }

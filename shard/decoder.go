@@ -37,7 +37,17 @@ func (d *decoder) change(rec *persistence.Record, read func([]byte) error, find 
 	d.answers(rec, func(a answer) {
 		ch.request, ch.refused = a.request, !a.outcome.Done && len(rec.Key) == 0
 	})
+	ch.requestID = requestIDOf(rec)
 	return ch, err
+}
+
+// requestIDOf returns the id of the request of a Put; "" for none. The copy that sends the record on needs it.
+func requestIDOf(rec *persistence.Record) string {
+	if rec.Type != persistence.Put {
+		return ""
+	}
+	meta, _ := parseMeta(rec.Meta, rec.Bytes)
+	return meta.requestID
 }
 
 // put makes the change of a Put, with a new entry.

@@ -269,3 +269,13 @@ func (e *Entry) Release() {
 		}
 	})
 }
+
+// Record returns the record of the value as other copies get it. It refers to the bytes of the entry.
+func (e *Entry) Record() persistence.Record {
+	var x encoder
+	version := e.Version()
+	r := persistence.Record{Type: persistence.Put, Epoch: version.Epoch, Seq: version.Seq, Key: e.Key()}
+	x.value(&r, e, "")
+	r.Blob = 0
+	return r
+}

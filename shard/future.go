@@ -209,13 +209,16 @@ func (c *localCopy) Leased(now int64) (until int64, ok bool) {
 	}
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	until = c.rules.LeasedUntil(func(p replica.Process, leader uint64) int64 {
-		if r := c.process.replicator; r != nil {
-			return r.Heard(p, leader)
-		}
-		return math.MinInt64
-	})
+	until = c.rules.LeasedUntil(c.heard)
 	return until, now < until
+}
+
+// heard returns when the newest heartbeat that a process has acknowledged for a leader epoch of this shard left.
+func (c *localCopy) heard(p replica.Process, leader uint64) int64 {
+	if r := c.process.replicator; r != nil {
+		return r.Heard(p, c.shard, leader)
+	}
+	return math.MinInt64
 }
 
 // answers reports whether a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader epoch

@@ -148,6 +148,16 @@ func (x *index) eachLive(now int64, do func(*Entry) bool) {
 	x.table.each(func(e *Entry) bool { return e.expired(now) || do(e) })
 }
 
+// all returns all entries, without references. The caller holds mu.
+func (x *index) all() []*Entry {
+	entries := make([]*Entry, 0, x.table.count)
+	x.table.each(func(e *Entry) bool {
+		entries = append(entries, e)
+		return true
+	})
+	return entries
+}
+
 // due reports whether an entry has expired.
 func (x *index) due(now int64) bool {
 	x.mu.RLock()

@@ -11,6 +11,7 @@ import (
 func (w *writer) lead(row replica.Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	stale := w.copy.outdated(row.Born)
 	before := w.epoch.Swap(row.Epoch)
 	e := w.copy.configure(row)
 	w.send = e.Send
@@ -18,8 +19,9 @@ func (w *writer) lead(row replica.Config) error {
 		w.noOps.askedIn = row.LeaderEpoch
 	}
 	w.noOps.asked = e.NoOp || w.noOps.askedIn == row.LeaderEpoch && w.noOps.leader != row.LeaderEpoch
+	w.tellReplicator(row)
 	var err error
-	if before < row.Born {
+	if stale {
 		err = w.clearStale()
 	}
 	if err == nil && w.noOps.asked {
@@ -31,27 +33,40 @@ func (w *writer) lead(row replica.Config) error {
 	return err
 }
 
-// follow takes the copy to a row of which this process is not the primary. The gate is closed.
-func (w *writer) follow(row replica.Config) {
+// follow takes the copy to a row of which this process is not the primary. The gate is closed. A copy of a time before the
+// shard last began empty is stale, and is emptied first.
+func (w *writer) follow(row replica.Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.copy.configure(row)
 	w.send, w.noOps.asked = nil, false
+	if w.copy.outdated(row.Born) {
+		if err := w.startOver(); err != nil {
+			return fmt.Errorf("cannot empty the stale copy of shard %d: %w", w.shard, err)
+		}
+	}
+	w.copy.configure(row)
+	w.tellReplicator(row)
+	return nil
+}
+
+// tellReplicator tells the replicator to whom this process sends.
+func (w *writer) tellReplicator(row replica.Config) {
+	if r := w.copy.process.replicator; r != nil {
+		r.Configure(w.shard, row, w.send)
+	}
 }
 
 // truncate carries out what the primary has told this member: the two logs share what is up to a seq. What is behind it
 // goes from the log and from the suffix. It is not committed, so no client has seen it; the requests of these changes never
-// happened.
+// happened. The caller holds writer.mu.
 func (w *writer) truncate(after uint64) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	end, any := w.copy.truncated(after)
 	if !any {
 		return nil
 	}
 	if w.logged {
 		if err := w.log.Truncate(persistence.Point(end)); err != nil {
-			w.copy.damaged()
+			w.copy.cannotFollow()
 			return fmt.Errorf("shard %d: %w", w.shard, err)
 		}
 	}
@@ -75,16 +90,11 @@ func (w *writer) clearStale() error {
 	return err
 }
 
-// startOver empties a copy that this node does not serve, as if it had been installed empty: a record of its own would have
-// the seq of one that the primary writes. The copy keeps its epoch.
+// startOver empties a copy that this node does not serve, as if it had never had a record: a record of its own would have
+// the seq of one that the primary writes. The caller holds writer.mu.
 func (w *writer) startOver() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.copy.nothing() {
-		return nil
-	}
 	if w.log != nil && w.seq > 0 {
-		empty, err := w.log.Install(persistence.Point{Epoch: w.epoch.Load(), Seq: w.seq}, nil)
+		empty, err := w.log.Install(persistence.Point{}, nil)
 		if err != nil {
 			return err
 		}
@@ -92,7 +102,7 @@ func (w *writer) startOver() error {
 			return err
 		}
 	}
-	w.last = replica.Point{Epoch: w.epoch.Load(), Seq: w.seq}
-	w.copy.startOver(w.last)
+	w.seq, w.last = 0, replica.Point{}
+	w.copy.startOver()
 	return nil
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"math"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/replica"
 )
@@ -11,17 +12,21 @@ import (
 type localCopy struct {
 	contents
 
-	minInSync int   // clean members of the ISR that a write needs
-	gate      *gate // of the shard; it has Alone and LeaderEpoch
+	shard     int
+	minInSync int          // clean members of the ISR that a write needs
+	gate      *gate        // of the shard; it has Alone and LeaderEpoch
+	fresh     atomic.Int64 // when, by Store.Monotonic, a member had all that was committed then
 
 	// index.mu guards all below.
 	rules    *replica.Copy
 	doubtful bool // a start has found damage, of which the cluster may not know
-	waiters  waiters
-	applied  uint64   // seq of the newest change that is visible
-	opens    bool     // the rules let the gate open in this leader epoch
-	closes   bool     // the rules want the gate closed until another epoch
-	ended    struct { // the last leader epoch that was this node's and is over
+	// mustInstall: what is visible, or in the log, is not what the primary has. Only an installation ends that.
+	mustInstall bool
+	waiters     waiters
+	applied     uint64   // seq of the newest change that is visible
+	opens       bool     // the rules let the gate open in this leader epoch
+	closes      bool     // the rules want the gate closed until another epoch
+	ended       struct { // the last leader epoch that was this node's and is over
 		leader, applied uint64
 	}
 }
@@ -94,6 +99,7 @@ func (c *localCopy) configure(row replica.Config) replica.Effects {
 	}
 	if c.rules.Primary() {
 		c.gate.leader.Store(row.LeaderEpoch)
+		c.mustInstall = false
 	}
 	alone := c.rules.Primary() && c.rules.Alone()
 	c.follow(&e)
@@ -128,32 +134,21 @@ func (c *localCopy) enough() bool {
 	return c.rules.CleanISR() >= c.minInSync
 }
 
-// tick passes a tick on to the rules, and reports whether the gate is to be looked at.
-func (c *localCopy) tick(now int64, tick uint64, raftLeader bool) (report bool, end replica.Point, turn bool) {
-	c.index.mu.Lock()
-	defer c.index.mu.Unlock()
-	e := c.rules.Tick(now, tick, raftLeader)
-	c.follow(&e)
-	return c.rules.Reporting(), c.rules.End(), c.rules.Primary()
+// outdated reports whether the copy is of a time before its shard last began empty, in the epoch born.
+func (c *localCopy) outdated(born uint64) bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.rules.Outdated(born)
 }
 
-// acked passes an acknowledgement on to the rules, and reports whether the gate differs from what they say.
-func (c *localCopy) acked(from replica.Process, ack replica.Ack) (turn bool) {
-	c.index.mu.Lock()
-	defer c.index.mu.Unlock()
-	e := c.rules.Acked(from, ack)
-	c.follow(&e)
-	return c.rules.Primary() && (c.opens && !c.closes) != c.gate.isOpen()
-}
-
-// startOver empties the copy, whose log has been replaced by an empty one that ends at a point.
-func (c *localCopy) startOver(end replica.Point) {
+// startOver empties the copy, whose log is empty now.
+func (c *localCopy) startOver() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.truncate(0)
 	c.index.forgetAll()
-	c.requests, c.applied = requestLog{}, end.Seq
-	c.rules.Installed(nil, end)
+	c.requests, c.doubtful, c.mustInstall = requestLog{}, false, false
+	c.begin(nil, 0, 0)
 }
 
 // truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of
@@ -162,13 +157,18 @@ func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Truncated(after)
+	if e.Install {
+		c.mustInstall = true
+		c.rules.Damaged()
+	}
 	return c.rules.End(), e.Truncate != nil
 }
 
-// damaged tells the rules that nothing may count on this copy.
-func (c *localCopy) damaged() {
+// cannotFollow tells the rules that nothing may count on this copy until a whole copy of the primary's has replaced it.
+func (c *localCopy) cannotFollow() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
+	c.mustInstall = true
 	c.rules.Damaged()
 }
 

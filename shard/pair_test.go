@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"testing"
@@ -26,13 +27,26 @@ type silent struct {
 	room chan struct{} // nil: there is room
 }
 
-func (r *silent) Enqueue(_ replica.Process, _ int, prev replica.Point, batch []change) {
-	if len(batch) == 0 || prev.Seq+1 != batch[0].seq || r.last != (replica.Point{}) && r.last.Seq > prev.Seq {
-		r.t.Errorf("a batch of %d changes follows %v, before it came %v", len(batch), prev, r.last)
+func (r *silent) Configure(int, replica.Config, []replica.Process) {}
+
+func (r *silent) Enqueue(_ replica.Process, _ int, batch *Batch) {
+	records, seq := 0, batch.Prev.Seq
+	for b := batch.Bytes; len(b) > 0; records++ {
+		rec, n, err := persistence.ParseWire(b)
+		if err != nil || rec.Seq != seq+1 {
+			r.t.Errorf("record %d follows %d: %v", rec.Seq, seq, err)
+			return
+		}
+		b, seq = b[n:], rec.Seq
 	}
-	r.sent += len(batch)
-	r.last = replica.Point{Epoch: prev.Epoch, Seq: batch[len(batch)-1].seq}
+	if records == 0 || r.last != (replica.Point{}) && r.last.Seq > batch.Prev.Seq || batch.Last.Seq != seq {
+		r.t.Errorf("a batch of %d changes follows %v, before it came %v", records, batch.Prev, r.last)
+	}
+	r.sent += records
+	r.last = batch.Last
 }
+
+func (r *silent) Upload(context.Context, int, Large) error { return nil }
 
 func (r *silent) Room(int) <-chan struct{} {
 	if r.room == nil {
@@ -41,7 +55,7 @@ func (r *silent) Room(int) <-chan struct{} {
 	return r.room
 }
 
-func (r *silent) Heard(replica.Process, uint64) int64 { return math.MinInt64 }
+func (r *silent) Heard(replica.Process, int, uint64) int64 { return math.MinInt64 }
 
 // pair is a shard with two copies, of which the test plays the other.
 type pair struct {
@@ -69,7 +83,7 @@ func (p *pair) start(t testing.TB, now int64) {
 	p.Store = NewClosedStore(labShards, func() int64 { return p.now }, p.pool)
 	p.mono = func() int64 { return p.now * 1e6 }
 	p.Identify(here)
-	p.UseReplicator(p.replicator)
+	p.UseReplicator(p.replicator, unframed, slog.New(slog.DiscardHandler))
 	if p.mem != nil {
 		fs := vfs.NewFaulty(p.mem, func(int) error {
 			if p.broken {
@@ -148,4 +162,13 @@ func (p *pair) text(text string) Value {
 	v := Value{NPY: []byte(text)}
 	v.CRC = v.Checksum(crc32c.Checksum(v.NPY))
 	return v
+}
+
+// truncate plays the primary that tells this copy what their logs share.
+func (p *pair) truncate(after uint64) {
+	p.t.Helper()
+	a := p.sh.Member().Truncate(&Source{there, p.row.Epoch, p.row.LeaderEpoch}, after)
+	if a.Kind != Acknowledge || a.Ack.Flags != 0 || a.Ack.Written != after {
+		p.t.Errorf("truncated after %d, the copy says %+v", after, a)
+	}
 }

@@ -16,6 +16,7 @@ type process struct {
 	noted      atomic.Int64              // Unix time in ms: the greatest that a copy has in its log or snapshot
 	floor      atomic.Pointer[timeFloor] // nil unless the clock is behind
 	replicator Replicator                // nil for none
+	uploads    atomic.Uint64             // ids given to values that travel by themselves
 }
 
 // timeFloor is a time below which the clock of the store never falls while the system's is behind: the greatest that its
@@ -76,3 +77,6 @@ func (p *process) note(time int64) {
 
 // CountTick counts a tick of 25 ms and returns its number. A process that does not run counts none.
 func (p *process) CountTick() uint64 { return p.ticks.Add(1) }
+
+// nextUpload returns the id of another upload.
+func (p *process) nextUpload() uint64 { return p.uploads.Add(1) }

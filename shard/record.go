@@ -52,26 +52,35 @@ func (x *encoder) add(epoch uint64, copy *localCopy, changes []change) {
 		commit = copy.commitIndex()
 	}
 	for i := range changes {
-		c := &changes[i]
-		r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Commit: commit, Key: c.key}
-		switch c.kind {
-		case persistence.Put:
-			x.value(&r, c.entry, c.requestID)
-		case persistence.Expire:
-			r.Expiry = c.entry.ExpireAt()
-			of := c.entry.Version()
-			r.Meta = persistence.VersionMeta(of.Epoch, of.Seq)
-		case persistence.Delete:
-			if c.request != (requestKey{}) {
-				r.Meta = x.answers(answer{c.request, c.outcome(epoch)})
-			}
-		case persistence.NoOp:
-			at := len(x.meta)
-			x.meta = persistence.AppendTime(x.meta, c.time)
-			r.Meta = x.meta[at:len(x.meta):len(x.meta)]
+		r := x.record(epoch, &changes[i])
+		r.Commit = commit
+		if len(changes) > 1 {
+			r.Count = uint32(len(changes) - i)
 		}
 		x.list = append(x.list, r)
 	}
+}
+
+// record returns the record of a change, without a commit index. It is valid until reset.
+func (x *encoder) record(epoch uint64, c *change) persistence.Record {
+	r := persistence.Record{Type: c.kind, Reason: c.reason, Epoch: epoch, Seq: c.seq, Key: c.key}
+	switch c.kind {
+	case persistence.Put:
+		x.value(&r, c.entry, c.requestID)
+	case persistence.Expire:
+		r.Expiry = c.entry.ExpireAt()
+		of := c.entry.Version()
+		r.Meta = persistence.VersionMeta(of.Epoch, of.Seq)
+	case persistence.Delete:
+		if c.request != (requestKey{}) {
+			r.Meta = x.answers(answer{c.request, c.outcome(epoch)})
+		}
+	case persistence.NoOp:
+		at := len(x.meta)
+		x.meta = persistence.AppendTime(x.meta, c.time)
+		r.Meta = x.meta[at:len(x.meta):len(x.meta)]
+	}
+	return r
 }
 
 // reset ends the use of what the encoder has returned.

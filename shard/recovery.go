@@ -166,7 +166,10 @@ func (c *localCopy) replay(w *writer, frame func(n int) (before, after []byte)) 
 	for _, start := range w.log.Epochs() {
 		table = append(table, replica.EpochStart(start))
 	}
-	c.doubtful = report.Doubtful
+	if len(table) == 0 && report.Has.Seq > 0 { // without a log only snapshots tell an epoch
+		table = replica.EpochTable{{Epoch: report.Has.Epoch, Seq: report.Has.Seq}}
+	}
+	c.doubtful, c.mustInstall = report.Doubtful, report.Doubtful
 	c.begin(table, report.Has.Seq, report.Commit)
 	return report, nil
 }

@@ -235,7 +235,8 @@ func TestReports(t *testing.T) {
 	row := replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.LeaderEpoch, ISR: []replica.Process{here, there}}
 	must(t, 0, p.sh.Role().Configure(row))
 	tick := func(raftLeader bool) bool {
-		report, at := p.sh.Role().Tick(p.mono(), p.CountTick(), raftLeader)
+		wish := p.sh.Role().Tick(p.mono(), p.CountTick(), raftLeader)
+		report, at := wish.Report, wish.End
 		if report && at != end {
 			t.Errorf("the report is of %v, the log ends at %v", at, end)
 		}
@@ -431,7 +432,7 @@ func TestTruncatedRequestIsForgotten(t *testing.T) {
 		t.Errorf("a repeat got %v before the commit, the first attempt %v; visible %v", again, first, f.Visible())
 	}
 	p.depose()
-	must(t, 0, p.sh.Role().Truncate(committed))
+	p.truncate(committed)
 	if err := lost.Wait(t.Context()); !errors.Is(err, ErrUncertain) {
 		t.Errorf("the write that was taken back: %v", err)
 	}

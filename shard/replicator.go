@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/ndring/ndring/replica"
@@ -8,18 +10,27 @@ import (
 
 // Replicator carries changes to the other copies of shards. A store without one has only shards of one copy.
 type Replicator interface {
-	// Enqueue sends a batch behind the record prev to a process. The order of the calls is the order on the wire. It is
-	// called while the shard's writes are locked, so it must not wait, and it copies what it keeps.
-	Enqueue(to replica.Process, shard int, prev replica.Point, batch []change)
+	// Configure takes a shard to a row: this process is its primary and sends what it appends to the members, or it is not
+	// and there are none. What follows to a member in another leader epoch begins anew, with what the member has.
+	Configure(shard int, row replica.Config, members []replica.Process)
+	// Enqueue sends a batch to a process. The order of the calls is the order on the wire. It is called while the shard's
+	// writes are locked, so it must not wait, and it copies what it keeps.
+	Enqueue(to replica.Process, shard int, batch *Batch)
+	// Upload sends a value to the members of the ISR ahead of its record, and returns when they have it. A member that cannot be
+	// reached, or not before ctx ends, is left out: it gets the value when it catches up. An error says that a member refuses it.
+	Upload(ctx context.Context, shard int, value Large) error
 	// Room returns a channel that is closed when there may be room for more changes of a shard; nil if there is room now.
 	Room(shard int) <-chan struct{}
-	// Heard returns when the newest heartbeat that a process has acknowledged for a leader epoch left, by
+	// Heard returns when the newest heartbeat that a process has acknowledged for a shard in a leader epoch left, by
 	// Store.Monotonic; math.MinInt64 for none.
-	Heard(from replica.Process, leader uint64) int64
+	Heard(from replica.Process, shard int, leader uint64) int64
 }
 
-// UseReplicator makes the store send changes to other copies. Call it before the first Role.Configure.
-func (p *process) UseReplicator(r Replicator) { p.replicator = r }
+// UseReplicator makes the store send changes to other copies. Frame is as in UseDisk. Call it before the first Role.Configure.
+func (s *Store) UseReplicator(r Replicator, frame func(n int) (before, after []byte), log *slog.Logger) {
+	s.replicator = r
+	s.disk.frame, s.disk.log = frame, log
+}
 
 // How long a writer waits for room, and how often it looks meanwhile whether its shard is being closed.
 const (
@@ -50,4 +61,52 @@ func (r *Role) awaitRoom() error {
 		timer.Stop()
 	}
 	return nil
+}
+
+// upload sends the large values of prepared writes to the other copies ahead of their records. It stops waiting when the gate
+// closes. On an error it gives the values back. The caller holds no lock.
+func (s *Shard) upload(writes ...*Write) (err error) {
+	r := s.store.replicator
+	if r == nil || s.Alone() {
+		return nil
+	}
+	for _, w := range writes {
+		if err == nil && w.entry.recordBytes() > UploadBytes {
+			w.upload = s.store.nextUpload()
+			ctx, cancel := s.gate.whileOpen()
+			err = r.Upload(ctx, s.id, Large{w.upload, w.entry})
+			cancel()
+		}
+	}
+	if err != nil {
+		for _, w := range writes {
+			s.writer.discard(w.entry, true)
+		}
+	}
+	return err
+}
+
+func (s *Shard) uploadAll(writes []Write) error {
+	all := make([]*Write, len(writes))
+	for i := range writes {
+		all[i] = &writes[i]
+	}
+	return s.upload(all...)
+}
+
+// whileOpen returns a context that ends soon after the gate begins to close.
+func (g *gate) whileOpen() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		step := time.NewTicker(roomStep)
+		defer step.Stop()
+		for ctx.Err() == nil && g.isOpen() {
+			select {
+			case <-step.C:
+			case <-ctx.Done():
+			}
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }

@@ -30,6 +30,8 @@ type Role struct {
 	gate   *gate
 	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
 
+	expanding atomic.Bool // expand is running or about to
+
 	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
 	handoverPending bool       // CloseIfEmpty closed the gate
 	closed          bool       // the gate stays closed until the next row, whatever the rules of the copy say
@@ -108,8 +110,7 @@ func (r *Role) follow(row replica.Config, newest uint64) error {
 	if row.Epoch < newest {
 		return fmt.Errorf("shard %d: %w: the newest is %d, requested %d", r.shard, ErrEpoch, newest, row.Epoch)
 	}
-	r.writer.follow(row)
-	return nil
+	return r.writer.follow(row)
 }
 
 // turnGate opens or closes the gate as the rules of the copy say. The caller holds mu.
@@ -119,36 +120,6 @@ func (r *Role) turnGate() {
 		r.gate.open()
 	case !may && r.gate.isOpen():
 		r.gate.close()
-	}
-}
-
-// Tick tells the copy that a tick of 25 ms has passed. Now is the time of Store.Monotonic, and tick is what Store.CountTick
-// returned. It returns whether the copy reports that it hears no primary, and the end of its log.
-func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (report bool, end replica.Point) {
-	if !r.ready.Load() {
-		return false, end
-	}
-	report, end, turn := r.writer.copy.tick(now, tick, raftLeader)
-	if turn && r.mu.TryLock() { // otherwise a row is taking effect, and the next tick looks again
-		defer r.mu.Unlock()
-		r.turnGate()
-	}
-	return report, end
-}
-
-// Truncate tells a member that its log and the primary's share what is up to a seq: what is behind it goes.
-func (r *Role) Truncate(after uint64) error { return r.writer.truncate(after) }
-
-// Proposal returns what the copy proposes to raft, for the caller to repeat until the row has another epoch; nil for nothing. A copy
-// that a start has found damaged proposes that its row says so, and reports nothing before.
-func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
-
-// Acked tells the primary what another copy has acknowledged.
-func (r *Role) Acked(from replica.Process, ack replica.Ack) {
-	if r.writer.copy.acked(from, ack) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.turnGate()
 	}
 }
 
@@ -186,26 +157,6 @@ func (r *Role) Reopen() {
 		r.handoverPending = false
 		r.gate.open()
 	}
-}
-
-// ClearStale clears a copy that this node does not serve if it is older than emptySince, the epoch
-// in which the shard last began empty: it would only take memory. The copy keeps its epoch and so
-// stays stale: being empty does not make it a copy of what other nodes have stored since.
-func (r *Role) ClearStale(emptySince uint64) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	w := r.writer
-	switch {
-	case !r.ready.Load():
-		return fmt.Errorf("shard %d: %w", r.shard, ErrNotRecovered)
-	case r.gate.isOpen() || w.epoch.Load() >= emptySince:
-		return nil
-	}
-	r.handoverPending = false
-	if err := w.startOver(); err != nil {
-		return fmt.Errorf("cannot clear the stale copy of shard %d: %w", r.shard, err)
-	}
-	return nil
 }
 
 // acquireSettled is Shard.Acquire for a walk over all shards: it waits for a shard that is moving

@@ -56,10 +56,10 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	l.kill()
 	again := mustLab(t, mem, FsyncEverysec)
 	again.closeAll()
-	if epoch, seq := again.of("k").Newest(); epoch != first.Epoch+100 || seq != versions[4].Seq {
+	if epoch, seq := again.of("k").Newest(); epoch != versions[4].Epoch || seq != versions[4].Seq {
 		t.Errorf("the newest change is %d-%d", epoch, seq)
 	}
-	if epoch := again.Epoch(); epoch != first.Epoch+100 {
+	if epoch := again.Epoch(); epoch != versions[4].Epoch {
 		t.Errorf("the newest epoch is %d", epoch)
 	}
 	for i, got := range again.contents() {
@@ -70,7 +70,7 @@ func TestVersionsRiseWithTheEpoch(t *testing.T) {
 	if n := again.disk.counters.damageFound.Load(); n > 0 {
 		t.Errorf("%d places are damaged", n)
 	}
-	if err := again.of("k").Role().Open(first.Epoch+99, first.Epoch); !errors.Is(err, ErrEpoch) {
+	if err := again.of("k").Role().Open(versions[4].Epoch-1, first.Epoch); !errors.Is(err, ErrEpoch) {
 		t.Errorf("an epoch that was over before the restart: %v", err)
 	}
 	again.kill()
@@ -88,7 +88,7 @@ func wantScrubbed(t *testing.T, sh *Shard) {
 func TestStaleCopyIsCleared(t *testing.T) {
 	t.Parallel()
 	for _, logged := range []bool{true, false} {
-		for _, way := range []string{"Open", "ClearStale"} {
+		for _, way := range []string{"Open", "follow"} {
 			mem := vfs.NewMem()
 			l, err := openLabLogged(t, mem, "a", FsyncEverysec, logged)
 			if err != nil {
@@ -105,23 +105,22 @@ func TestStaleCopyIsCleared(t *testing.T) {
 			must(t, 0, sh.snapshots.write(false))
 			l.closeAll()
 			emptySince := first.Version.Epoch + 5
+			follow := func(epoch, born uint64) error {
+				return sh.Role().Configure(replica.Config{Epoch: epoch, LeaderEpoch: epoch, Born: born, Primary: there, ISR: []replica.Process{there}})
+			}
 			clear := func() {
 				t.Helper()
 				if way == "Open" {
 					must(t, 0, sh.Role().Open(emptySince+1, emptySince))
 				} else {
-					must(t, 0, sh.Role().ClearStale(first.Version.Epoch)) // it is not stale
+					must(t, 0, follow(first.Version.Epoch+1, first.Version.Epoch)) // it is not stale
 					if sh.index.counts.keys.Load() != 2 {
 						t.Error("a copy that is not stale was cleared")
 					}
-					must(t, 0, sh.Role().ClearStale(emptySince))
-					_, seq := sh.Newest()
-					must(t, 0, sh.Role().ClearStale(emptySince))
-					if epoch, again := sh.Newest(); again != seq || epoch != first.Version.Epoch {
-						t.Errorf("the newest is %d-%d, was seq %d", epoch, again, seq)
-					}
-					if sh.Serving() {
-						t.Error("the shard is open")
+					must(t, 0, follow(emptySince+1, emptySince))
+					must(t, 0, follow(emptySince+1, emptySince))
+					if end := sh.rules.End(); end != (replica.Point{}) || sh.Serving() {
+						t.Errorf("the copy ends with %v, serving %v", end, sh.Serving())
 					}
 				}
 				if n := sh.index.counts.keys.Load(); n != 0 || l.has("k") {
@@ -129,9 +128,6 @@ func TestStaleCopyIsCleared(t *testing.T) {
 				}
 			}
 			clear()
-			if err := sh.Role().ClearStale(emptySince + 100); err != nil || sh.Serving() != (way == "Open") {
-				t.Errorf("ClearStale of a shard that is served: %v, serving %v", err, sh.Serving())
-			}
 			_, cleared := sh.Newest()
 			l.kill()
 			if l, err = openLabLogged(t, mem, "a", FsyncEverysec, logged); err != nil {
@@ -288,9 +284,6 @@ func TestRecoveryKeepsTheEpoch(t *testing.T) {
 		if err := sh.Role().Open(v.Epoch+1, 0); !errors.Is(err, ErrNotRecovered) {
 			t.Error(err)
 		}
-		if err := sh.Role().ClearStale(v.Epoch + 1); !errors.Is(err, ErrNotRecovered) {
-			t.Error(err)
-		}
 		must(t, 0, l.Disk().Recover(t.Context(), slog.New(slog.DiscardHandler)))
 		if epoch, seq := sh.Newest(); epoch != v.Epoch || seq != v.Seq || sh.Serving() || l.Stats().KeysNotServed != 1 {
 			t.Errorf("the newest is %d-%d, want %v; serving %v, %+v", epoch, seq, v, sh.Serving(), l.Stats())
@@ -313,7 +306,7 @@ func TestDamagedCopyBeginsEmpty(t *testing.T) {
 	other := replica.Process{Node: "other", Incarnation: 1}
 	next := sh.Epoch() + 1
 	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next, LeaderEpoch: next, Primary: other, ISR: []replica.Process{other}}))
-	sh.role.writer.copy.damaged()
+	sh.role.writer.copy.cannotFollow()
 	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next + 1, LeaderEpoch: next + 1, Born: next + 1, Primary: self, ISR: []replica.Process{self}}))
 	if !sh.Serving() || sh.Keys() > 0 {
 		t.Errorf("serving: %v, keys: %d", sh.Serving(), sh.Keys())

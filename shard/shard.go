@@ -21,12 +21,15 @@ type Shard struct {
 	writer    writer      // orders changes
 	index     index       // what readers see
 	snapshots snapshotter // writes its snapshots
+	stuck     stuck
 }
 
 func newShard(id int, store *Store) *Shard {
 	s := &Shard{id: id, clock: store.clock, store: store}
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
-	s.localCopy = localCopy{contents: contents{process: &store.process, index: &s.index, going: &store.memory.going}, minInSync: 1, gate: &s.gate}
+	c := &s.localCopy
+	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
+	c.shard, c.minInSync, c.gate = id, 1, &s.gate
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
@@ -117,6 +120,9 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
 		return outcome, f, err
 	}
+	if err := s.upload(&w); err != nil {
+		return outcome, f, err
+	}
 	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.write(&w) })
 	if failed != nil {
 		return Outcome{}, f, failed
@@ -133,6 +139,9 @@ func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 		return f, err
 	}
 	if err := s.writer.prepareAll(writes); err != nil {
+		return f, err
+	}
+	if err := s.uploadAll(writes); err != nil {
 		return f, err
 	}
 	f, failed := s.writer.update(s, func(tx *Tx) { err = tx.SetAll(writes) })

@@ -117,18 +117,18 @@ func (c *localCopy) capture(log *persistence.Log, end replica.Point) (state shar
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	var blobs []persistence.BlobID
-	state.entries = make([]*Entry, 0, c.index.table.count)
-	c.index.table.each(func(e *Entry) bool {
-		state.entries = append(state.entries, e)
+	state.entries = c.index.all()
+	for _, e := range state.entries {
 		if id := e.blob(); id != 0 {
 			blobs = append(blobs, id)
 		}
-		return true
-	})
+	}
 	if !c.suffix.empty() {
 		state.left = c.suffix.changed()
 		end.Seq = c.applied
-		end.Epoch, _ = c.rules.Table().At(c.applied, c.rules.End().Seq)
+	}
+	if epoch, known := c.rules.Table().At(end.Seq, c.rules.End().Seq); known { // records of other copies have epochs of other primaries
+		end.Epoch = epoch
 	}
 	if snapshot, err = log.BeginSnapshot(end.Epoch, end.Seq, blobs); err != nil {
 		return shardState{}, nil, err

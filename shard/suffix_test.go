@@ -384,7 +384,7 @@ func (m *suffixModel) run(steps int) {
 					}
 				}
 				if after < m.newest() {
-					must(m.t, 0, m.sh.Role().Truncate(after))
+					m.truncate(after)
 					m.cut(after)
 					m.replicator.last = replica.Point{}
 					m.check()

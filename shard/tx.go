@@ -204,7 +204,7 @@ func (tx *Tx) set(w *Write) Outcome {
 	}
 	h := w.entry.head()
 	h.version, h.expireAt = Version{epoch, tx.seq + 1}, at
-	tx.add(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, requestID: w.RequestID, request: w.request})
+	tx.add(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, upload: w.upload, requestID: w.RequestID, request: w.request})
 	return Outcome{Done: true, Version: h.version}
 }
 

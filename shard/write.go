@@ -49,6 +49,7 @@ type Write struct {
 	RequestID string // names the request, so that a repeat is recognized; "" for none
 
 	request requestKey // of Key and RequestID
+	upload  uint64     // under which the value was sent ahead to other copies; 0: it was not
 	entry   *Entry     // made of Key and Value, which it has taken over; nil before prepare
 }
 
@@ -78,6 +79,7 @@ type change struct {
 	key       []byte
 	entry     *Entry // that the key gets, of a Put or Expire; else nil
 	time      int64  // of a NoOp: Unix time in ms
+	upload    uint64 // under which the value of a Put was sent ahead to the other copies; 0: it was not
 	requestID string
 	request   requestKey
 	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
@@ -108,6 +110,7 @@ type writer struct {
 
 	epoch   atomic.Uint64 // of the next change; it changes under mu
 	unsaved atomic.Int64  // changes since the last snapshot
+	writing atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
 	// It comes before index.mu. No goroutine holds it for two shards. It guards all below.
@@ -118,6 +121,9 @@ type writer struct {
 	send    []replica.Process // receivers of what is appended
 	tx      Tx                // reused by runTx
 	encoder encoder
+	batch   Batch // reused by batchOf
+
+	backlogs []*backlog // of cursors
 }
 
 // prepare makes the entry that a write is to store. It writes the blob of a large value before any
@@ -230,50 +236,68 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 	}
 	epoch := w.epoch.Load()
 	noOp := w.noOpFor(now)
-	end, err := w.append(noOp, changes)
+	defer w.encoder.reset()
+	end, records, err := w.append(noOp, changes)
 	if err != nil {
 		return 0, err
 	}
 	if len(noOp) > 0 {
 		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.gate.LeaderEpoch(), now, false
 		w.copy.process.note(now)
-		w.replicate(noOp, epoch)
+		records = w.replicate(noOp, epoch, records)
 	}
 	if len(changes) > 0 {
-		w.replicate(changes, epoch)
+		w.replicate(changes, epoch, records)
 	}
 	return end, nil
 }
 
 // replicate hands a batch that is in the log to the other copies and to this one. No other copy gets what the own log has
-// refused.
-func (w *writer) replicate(batch []change, epoch uint64) {
+// refused. The records begin with those of the batch, if other copies need them; it returns the rest.
+func (w *writer) replicate(batch []change, epoch uint64, records [][]persistence.Record) [][]persistence.Record {
 	before := w.last
 	w.last = replica.Point{Epoch: epoch, Seq: batch[len(batch)-1].seq}
-	if r := w.copy.process.replicator; r != nil { // without one the change stays uncommitted
+	if w.sends() { // without a replicator the change stays uncommitted
+		encoded := w.batchOf(before, batch, records[0])
 		for _, to := range w.send {
-			r.Enqueue(to, w.shard, before, batch)
+			w.copy.process.replicator.Enqueue(to, w.shard, encoded)
+		}
+		for _, b := range w.backlogs {
+			b.add(encoded)
 		}
 	}
 	w.copy.appended(batch, epoch)
+	if len(records) > 0 {
+		records = records[1:]
+	}
+	return records
 }
+
+// sends reports whether what is appended goes to other copies.
+func (w *writer) sends() bool { return w.copy.process.replicator != nil && len(w.send) > 0 }
 
 // append gives changes their seqs, writes them to the log behind a no-op, if there is one, and counts them. No other
 // function appends to a shard's log. The caller holds writer.mu.
-func (w *writer) append(noOp, changes []change) (end persistence.Position, err error) {
+//
+// It returns the records, valid until encoder.reset; nil if neither the log nor another copy needs them.
+func (w *writer) append(noOp, changes []change) (end persistence.Position, records [][]persistence.Record, err error) {
 	seq := number(noOp, w.seq)
 	seq = number(changes, seq)
+	if w.logged || w.sends() {
+		records = w.encoder.batches(w.epoch.Load(), w.copy, noOp, changes)
+	}
 	if w.logged {
-		end, err = w.log.Append(w.encoder.batches(w.epoch.Load(), w.copy, noOp, changes)...)
-		w.encoder.reset()
+		w.writing.Store(seq)
+		end, err = w.log.Append(records...)
+		w.writing.Store(0)
 		if err = w.disk.countWrite(err, err != nil && storesValue(changes)); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	w.seq = seq
 	w.unsaved.Add(int64(len(changes)))
 	w.disk.unsaved.Add(int64(len(changes)))
-	return end, nil
+	return end, records, nil
 }
 
 // number gives changes the seqs that follow one, and returns the last.

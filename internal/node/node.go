@@ -20,6 +20,7 @@ import (
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
 	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/replication"
 	"github.com/ndring/ndring/shard"
 	"github.com/ndring/ndring/shard/reconcile"
 )
@@ -39,6 +40,7 @@ type Node struct {
 	bus         *bus.Bus
 	cluster     *cluster.Cluster
 	reconciler  *reconcile.Reconciler
+	replicator  *replication.Replicator
 	view        *clientCluster
 
 	http      *http.Server
@@ -155,6 +157,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}})
 	link, host := link{n.bus}, &clusterHost{disk: n.disk, stop: n.stop, log: n.log}
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
+	n.openReplication()
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
 		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
@@ -292,6 +295,9 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 		if n.bus != nil {
 			n.closed = errors.Join(n.closed, n.bus.Close())
+		}
+		if n.replicator != nil {
+			n.replicator.Close()
 		}
 		n.cancel()
 		n.done.Wait()

@@ -70,12 +70,13 @@ type Kind uint8
 // The kinds.
 const (
 	KindControl   Kind = 1 // frames: requests and replies; the only kind for nodes without a cluster
-	KindRaft      Kind = 2 // a byte stream
-	KindBulk      Kind = 3 // frames: values that are copied; reserved for replication
-	KindHeartbeat Kind = 4 // frames: liveness and leases; reserved for replication
+	KindRaft      Kind = 2 // a byte stream, as are those that follow
+	KindBulk      Kind = 3 // large values and whole copies of shards
+	KindHeartbeat Kind = 4 // leases of primaries
+	KindAppend    Kind = 5 // what primaries append, and acknowledgements
 )
 
-var kindNames = map[Kind]string{KindControl: "control", KindRaft: "raft", KindBulk: "bulk", KindHeartbeat: "heartbeat"}
+var kindNames = map[Kind]string{KindControl: "control", KindRaft: "raft", KindBulk: "bulk", KindHeartbeat: "heartbeat", KindAppend: "append"}
 
 func (k Kind) String() string {
 	if name, ok := kindNames[k]; ok {

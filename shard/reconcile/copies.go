@@ -32,6 +32,7 @@ type countedCopy struct {
 	shard topology.ShardID
 	epoch uint64 // of the row
 	leads bool   // the row names this node as the primary
+	alone bool   // the row has no other copy
 }
 
 func (c *copies) set(list, waiting []countedCopy, complete bool) {
@@ -57,7 +58,7 @@ func (c *copies) getWaiting() []countedCopy {
 // most. Only the goroutine of Run makes another copy of one of these, by another row.
 func (r *Reconciler) waiting(list []countedCopy) (waiting []countedCopy) {
 	for _, c := range list {
-		if of := r.config.Store.Shard(int(c.shard)); !of.Serving() || !of.Alone() {
+		if of := r.config.Store.Shard(int(c.shard)); !of.Serving() || !of.Alone() || !c.alone {
 			waiting = append(waiting, c)
 		}
 	}
@@ -74,7 +75,7 @@ func copiesOf(t *topology.Topology, self replica.Process, state func(topology.Sh
 		row := &t.Shards[i]
 		counts := slices.Contains(row.ISR, id) || slices.Contains(row.Learners, id)
 		if counts && state(topology.ShardID(i)).ready {
-			list = append(list, countedCopy{topology.ShardID(i), row.Epoch, row.Primary == id})
+			list = append(list, countedCopy{topology.ShardID(i), row.Epoch, row.Primary == id, len(row.ISR)+len(row.Learners) == 1})
 		}
 	}
 	return list
@@ -86,15 +87,12 @@ func copiesOf(t *topology.Topology, self replica.Process, state func(topology.Sh
 func (r *Reconciler) Tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	var background sync.WaitGroup
-	defer background.Wait()
-	busy := make(chan struct{}, 1) // holds a token while a proposal is under way
+	defer r.proposals.background.Wait()
 	var (
-		tick     uint64
-		ticks    = true // the ticker runs
-		last     []topology.Report
-		sent     time.Time
-		proposed time.Time
+		tick  uint64
+		ticks = true // the ticker runs
+		last  []topology.Report
+		sent  time.Time
 	)
 	for {
 		learned := false
@@ -107,23 +105,14 @@ func (r *Reconciler) Tick(ctx context.Context) {
 			learned = true
 		}
 		waiting := r.copies.getWaiting()
-		reports := r.tick(waiting, tick, learned)
+		reports, ops := r.tick(waiting, tick, learned)
 		if len(reports) > 0 && (!slices.Equal(reports, last) || time.Since(sent) >= reportInterval) {
 			r.config.Report(reports)
 			sent = time.Now()
 		}
 		last = reports
-		if ops := r.damageOps(); len(ops) > 0 && time.Since(proposed) >= reportInterval {
-			select {
-			case busy <- struct{}{}:
-				proposed = time.Now()
-				background.Go(func() {
-					r.propose(ctx, ops)
-					<-busy
-				})
-			default:
-			}
-		}
+		r.proposals.propose(ctx, ops)
+		r.notice()
 		needed := len(waiting) > 0 || !r.noticed
 		switch {
 		case needed && !ticks:
@@ -135,32 +124,41 @@ func (r *Reconciler) Tick(ctx context.Context) {
 	}
 }
 
-// tick tells copies that time has passed, and returns their reports. With learned, no tick has passed: only copies that
-// may report are asked.
-func (r *Reconciler) tick(waiting []countedCopy, tick uint64, learned bool) (reports []topology.Report) {
+// tick tells copies that time has passed, and returns what they report and propose. With learned, no tick has passed: only copies
+// that may report are asked.
+func (r *Reconciler) tick(waiting []countedCopy, tick uint64, learned bool) (reports []topology.Report, ops []topology.Op) {
 	var now int64
 	raftLeader := false
 	opened := false
 	for _, c := range waiting {
 		of := r.config.Store.Shard(int(c.shard))
 		open := of.Serving()
-		if open && of.Alone() || learned && c.leads { // it has opened since, or there is nothing to report
+		if open && of.Alone() && c.alone { // it has opened since
+			continue
+		}
+		if learned && c.leads { // there is nothing to report
+			if p := of.Role().Proposal(); p != nil {
+				ops = append(ops, r.opOf(c.shard, p))
+			}
 			continue
 		}
 		if now == 0 {
 			now, raftLeader = r.config.Store.Monotonic(), r.config.HearsLeader()
 		}
-		report, end := of.Role().Tick(now, tick, raftLeader)
-		if report { // the copy may be in a later epoch by now; then the report counts for nothing
+		wish := of.Role().Tick(now, tick, raftLeader)
+		if wish.Report { // the copy may be in a later epoch by now; then the report counts for nothing
 			reports = append(reports, topology.Report{
 				Node: r.config.Self, Incarnation: r.config.Incarnation,
-				Shard: c.shard, Epoch: c.epoch, Point: topology.Point{Epoch: end.Epoch, Seq: end.Seq},
+				Shard: c.shard, Epoch: c.epoch, Point: topology.Point{Epoch: wish.End.Epoch, Seq: wish.End.Seq},
 			})
+		}
+		if wish.Proposal != nil {
+			ops = append(ops, r.opOf(c.shard, wish.Proposal))
 		}
 		opened = opened || !open && of.Serving()
 	}
 	if opened {
 		r.Wake()
 	}
-	return reports
+	return reports, ops
 }

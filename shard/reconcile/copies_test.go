@@ -45,7 +45,7 @@ func TestCopiesOf(t *testing.T) {
 		},
 	}
 	state := func(id topology.ShardID) shardState { return shardState{ready: id != 4} }
-	want := []countedCopy{{0, 1, true}, {2, 3, false}, {3, 4, false}}
+	want := []countedCopy{{0, 1, true, true}, {2, 3, false, false}, {3, 4, false, false}}
 	if got := copiesOf(topo, replica.Process{Node: "a", Incarnation: 4}, state); !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

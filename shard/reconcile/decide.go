@@ -18,7 +18,6 @@ type decision struct {
 	settled  bool               // once lead is done, the node serves all that it should, and no shard that it could get is vacant
 	lead     []topology.ShardID // their rows name the node as the primary
 	follow   []topology.ShardID // those of all others
-	clear    []topology.ShardID // closed shards whose local copy may be stale; none that t gives to any incarnation of the node
 	topology *topology.Topology // without the node as primary unless it is a member
 }
 
@@ -43,9 +42,6 @@ func decide(t *topology.Topology, self topology.NodeID, incarnation uint64, stat
 			continue
 		}
 		d.follow = append(d.follow, id)
-		if row.EmptySince > 0 && local.ready && t.Shards[i].Primary != self {
-			d.clear = append(d.clear, id)
-		}
 		if row.Primary == "" && mayServe(row, self) {
 			d.settled = false
 		}

@@ -43,7 +43,9 @@ type Reconciler struct {
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
 
-	noticed bool // Noticed was called. Only the goroutine of Tick uses it
+	// Only the goroutine of Tick uses these.
+	noticed   bool // Noticed was called
+	proposals proposals
 
 	// Only the goroutine of Run uses these.
 	member bool               // the topology of the last run had this incarnation of the node
@@ -63,6 +65,7 @@ func New(config Config) *Reconciler {
 		wake:   make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		pending: map[topology.ShardID]uint64{}, held: redirects{},
 	}
+	r.proposals = proposals{config: &r.config, sent: map[topology.ShardID]sentProposal{}, slots: make(chan struct{}, maxProposals)}
 	r.applied.Store(&topology.Topology{})
 	config.Store.Identify(r.process)
 	return r
@@ -135,11 +138,6 @@ func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	}
 	counted := copiesOf(t, r.process, r.state)
 	r.copies.set(counted, r.waiting(counted), d.member && read)
-	for _, id := range d.clear {
-		if err := r.config.Store.Shard(int(id)).Role().ClearStale(t.Shards[id].EmptySince); err != nil {
-			r.config.Log.Warn("cannot clear the stale copy of a shard", "shard", id, "err", err)
-		}
-	}
 	r.mu.Lock()
 	r.settled = d.settled
 	r.mu.Unlock()

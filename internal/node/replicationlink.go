@@ -1,0 +1,45 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol/bus"
+	"github.com/ndring/ndring/protocol/resp"
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/replication"
+)
+
+// busKinds are the connections of package replication as the bus has them.
+var busKinds = map[replication.Kind]bus.Kind{replication.Append: bus.KindAppend, replication.Heartbeat: bus.KindHeartbeat, replication.Bulk: bus.KindBulk}
+
+// openReplication makes the node's shards send to other nodes, and take from them.
+func (n *Node) openReplication() {
+	self := replica.Process{Node: string(n.id), Incarnation: n.incarnation}
+	n.replicator = replication.New(replication.Config{Self: self, Store: n.store, Shards: n.config.Shards, Dial: n.dialProcess, Log: n.log})
+	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)
+	for kind, of := range busKinds {
+		n.bus.HandleStream(of, func(peer bus.Peer, conn net.Conn) {
+			n.replicator.Serve(replica.Process{Node: string(peer.Node), Incarnation: peer.Incarnation}, kind, conn)
+		})
+	}
+}
+
+// dialProcess connects to a process of a node.
+func (n *Node) dialProcess(ctx context.Context, to replica.Process, kind replication.Kind) (net.Conn, error) {
+	address, known := n.cluster.BusAddress(topology.NodeID(to.Node))
+	if !known {
+		return nil, fmt.Errorf("the address of node %s is unknown", to.Node)
+	}
+	conn, peer, err := n.bus.Dial(ctx, bus.Target{Address: address, Node: topology.NodeID(to.Node)}, busKinds[kind])
+	if err != nil {
+		return nil, err
+	}
+	if peer.Incarnation != to.Incarnation {
+		conn.Close()
+		return nil, fmt.Errorf("node %s runs as incarnation %d, not %d", to.Node, peer.Incarnation, to.Incarnation)
+	}
+	return conn, nil
+}

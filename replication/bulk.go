@@ -1,0 +1,344 @@
+package replication
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
+)
+
+// bulkPool are the bulk connections of a peer. Each carries one request at a time.
+type bulkPool struct {
+	peer *peer
+	mu   sync.Mutex // guards idle
+	idle []*bulkConn
+}
+
+// bulkConn is a bulk connection.
+type bulkConn struct {
+	net.Conn
+	reader *reader
+}
+
+// maxIdleBulk is how many bulk connections of a peer stay open.
+const maxIdleBulk = 2
+
+// bulkStall is how long a bulk connection may make no progress.
+const bulkStall = 20 * time.Second
+
+// do sends a request for a stream on a bulk connection and returns its reply.
+func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error) (frame, error) {
+	c, err := b.get()
+	if err != nil {
+		return frame{}, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	stopped := context.AfterFunc(s.context, func() { c.Close() })
+	defer stopped()
+	err = send(c)
+	var reply frame
+	if err == nil {
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		reply, err = c.reader.read()
+	}
+	if !stop() || err != nil {
+		c.Close()
+		return frame{}, errors.Join(err, ctx.Err())
+	}
+	c.SetDeadline(time.Time{})
+	b.put(c)
+	if len(reply.body) > 0 {
+		return reply, &refusedError{string(reply.body)}
+	}
+	return reply, nil
+}
+
+// refusedError is why the other node has not taken what it was sent.
+type refusedError struct{ text string }
+
+func (e *refusedError) Error() string { return "the other node refuses: " + e.text }
+
+func (b *bulkPool) get() (*bulkConn, error) {
+	b.mu.Lock()
+	if n := len(b.idle); n > 0 {
+		c := b.idle[n-1]
+		b.idle = b.idle[:n-1]
+		b.mu.Unlock()
+		return c, nil
+	}
+	b.mu.Unlock()
+	conn, err := b.peer.dial(Bulk)
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(b.peer.context, func() { conn.Close() })
+	return &bulkConn{conn, newReader(conn)}, nil
+}
+
+func (b *bulkPool) put(c *bulkConn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.idle) >= maxIdleBulk {
+		c.Close()
+		return
+	}
+	b.idle = append(b.idle, c)
+}
+
+// Upload implements shard.Replicator: it sends a large value to the members of the ISR ahead of its record.
+func (r *Replicator) Upload(ctx context.Context, id int, large shard.Large) error {
+	current := r.rows[id].Load()
+	if current == nil {
+		return nil
+	}
+	var all sync.WaitGroup
+	failures := make([]error, len(current.streams))
+	for i, s := range current.streams {
+		if s.inISR.Load() {
+			all.Go(func() { failures[i] = s.peer.upload(ctx, s, large) })
+		}
+	}
+	all.Wait()
+	for _, err := range failures {
+		var refused *refusedError
+		if errors.As(err, &refused) {
+			return fmt.Errorf("%w: a copy cannot take it: %s", shard.ErrTryAgain, refused.text)
+		}
+	}
+	return nil // a member that was not reached gets the value when it catches up, or is removed
+}
+
+// upload sends a large value to the peer.
+func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
+	p.mu.Lock()
+	f := frame{kind: kindUpload, shard: s.shard, epoch: s.epoch, leader: s.leader, x: large.ID}
+	known := p.has(large.ID)
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	record := large.Entry.Record()
+	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
+		if _, err := conn.Write(f.appendTo(nil)); err != nil {
+			return err
+		}
+		return writeRecord(&progressWriter{conn: conn, note: func() { p.r.config.Store.Shard(s.shard).Role().Contact(p.process, true) }}, &record)
+	})
+	if err != nil {
+		return err
+	}
+	p.r.stats.Uploads.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.uploaded[large.ID] = struct{}{}
+	return nil
+}
+
+// progressWriter writes in pieces, each of which must be taken in time.
+type progressWriter struct {
+	conn net.Conn
+	note func() // is called after each piece
+}
+
+const (
+	bulkPiece   = 1 << 20
+	bufferBytes = 256 << 10
+)
+
+func (w *progressWriter) Write(b []byte) (written int, err error) {
+	for len(b) > 0 && err == nil {
+		piece := b[:min(len(b), bulkPiece)]
+		w.conn.SetWriteDeadline(time.Now().Add(bulkStall))
+		var n int
+		n, err = w.conn.Write(piece)
+		written, b = written+n, b[n:]
+		if w.note != nil && err == nil {
+			w.note()
+		}
+	}
+	return written, err
+}
+
+// writeRecord writes the length of a record's head, key and meta, then these, then the payload.
+func writeRecord(w io.Writer, r *persistence.Record) error {
+	head := *r
+	if head.Bytes > 0 {
+		head.Blob = 1 // the payload is not part of the head
+	}
+	b := head.AppendWire(make([]byte, 4))
+	binary.LittleEndian.PutUint32(b, uint32(len(b)-4))
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	for _, piece := range r.Payload {
+		if _, err := w.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxRecordHead is the length of the longest head with key and meta.
+const maxRecordHead = 128 + persistence.MaxKey + persistence.MaxMeta
+
+// readRecord reads what writeRecord has written, without the payload; nil at the end of a copy.
+func readRecord(from io.Reader) (*persistence.Record, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(from, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(length[:])
+	if n == 0 {
+		return nil, nil
+	}
+	if n > maxRecordHead {
+		return nil, fmt.Errorf("%w: a record's head of %d bytes", errFrame, n)
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(from, b); err != nil {
+		return nil, err
+	}
+	r, size, err := persistence.ParseWire(b)
+	if err == nil && size != len(b) {
+		err = fmt.Errorf("%w: a record with a payload in its head", errFrame)
+	}
+	r.Blob = 0
+	return &r, err
+}
+
+// sendImage sends a whole copy.
+func (p *peer) sendImage(s *stream, image *shard.Image) error {
+	p.mu.Lock()
+	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
+	p.mu.Unlock()
+	_, err := p.bulk.do(s.context, s, func(conn net.Conn) error {
+		w := bufio.NewWriterSize(&progressWriter{conn: conn}, bufferBytes)
+		if _, err := w.Write(f.appendTo(nil)); err != nil {
+			return err
+		}
+		write := func(r *persistence.Record) error { return writeRecord(w, r) }
+		if err := image.Each(write, write); err != nil {
+			return err
+		}
+		if _, err := w.Write(make([]byte, 4)); err != nil {
+			return err
+		}
+		return w.Flush()
+	})
+	return err
+}
+
+// serveBulk takes large values and whole copies from a primary until its connection ends.
+func (i *inbound) serveBulk(from replica.Process, conn net.Conn) {
+	r := newReader(conn)
+	in := &stallReader{conn: conn, from: r}
+	for {
+		conn.SetReadDeadline(time.Time{})
+		f, err := r.read()
+		if err != nil || f.shard >= i.r.config.Shards {
+			return
+		}
+		f.body = append([]byte(nil), f.body...)
+		var refused error
+		switch f.kind {
+		case kindUpload:
+			refused, err = i.receiveUpload(from, &f, in)
+		case kindInstall:
+			refused, err = i.receiveCopy(from, &f, in)
+		default:
+			return
+		}
+		if err != nil {
+			i.r.config.Log.Warn("a large transfer from a primary ended", "from", from.Node, "shard", f.shard, "err", err)
+			return
+		}
+		reply := frame{kind: kindDone, shard: f.shard}
+		if refused != nil {
+			reply.body = []byte(refused.Error())
+		}
+		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := conn.Write(reply.appendTo(nil)); err != nil {
+			return
+		}
+		if refused != nil {
+			return // what follows on the connection is the rest of what was refused
+		}
+	}
+}
+
+// stallReader reads what follows a frame, and fails if nothing comes for a while.
+type stallReader struct {
+	conn net.Conn
+	from *reader
+}
+
+func (s *stallReader) Read(b []byte) (int, error) {
+	s.conn.SetReadDeadline(time.Now().Add(bulkStall))
+	return s.from.Read(b)
+}
+
+func (s *stallReader) fill(b []byte) error {
+	_, err := io.ReadFull(s, b)
+	return err
+}
+
+// receiveUpload takes a large value.
+func (i *inbound) receiveUpload(from replica.Process, f *frame, in *stallReader) (refused, err error) {
+	record, err := readRecord(in)
+	if err != nil || record == nil {
+		return nil, errors.Join(errFrame, err)
+	}
+	var broken error
+	entry, err := i.r.config.Store.Shard(f.shard).Member().ReceiveUpload(record, func(b []byte) error {
+		broken = in.fill(b)
+		return broken
+	})
+	if broken != nil || errors.Is(err, persistence.ErrWire) {
+		return nil, err
+	}
+	if err != nil {
+		return err, nil
+	}
+	i.keepUpload(uploadKey{from, f.x}, &upload{f.shard, entry, time.Now()})
+	return nil, nil
+}
+
+// receiveCopy takes a whole copy.
+func (i *inbound) receiveCopy(from replica.Process, f *frame, in *stallReader) (refused, err error) {
+	table, err := parseTable(f.body)
+	if err != nil {
+		return nil, err
+	}
+	member := i.r.config.Store.Shard(f.shard).Member()
+	source := shard.Source{From: from, Epoch: f.epoch, Leader: f.leader}
+	installation, err := member.Install(source, replica.Point{Epoch: f.x, Seq: f.y}, table)
+	if err != nil {
+		return err, nil
+	}
+	for {
+		record, err := readRecord(in)
+		if err == nil && record == nil {
+			break
+		}
+		if err == nil && record.Bytes > 0 {
+			err = installation.Put(record, in.fill)
+		} else if err == nil {
+			err = installation.Other(record)
+		}
+		if err != nil {
+			installation.Abort()
+			return nil, err
+		}
+	}
+	_, refused = installation.Commit()
+	return refused, nil
+}

@@ -1,0 +1,213 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
+)
+
+// beatInterval is how often a node renews its leases.
+const beatInterval = 100 * time.Millisecond
+
+// beatLoop keeps the heartbeat connection.
+func (p *peer) beatLoop() {
+	wait := dialFirst
+	for p.context.Err() == nil {
+		conn, err := p.dial(Heartbeat)
+		if err != nil {
+			pause(p.context, wait)
+			wait = min(2*wait, dialMost)
+			continue
+		}
+		wait = dialFirst
+		b := &beats{peer: p, sent: map[uint64]beat{}}
+		b.run(conn)
+	}
+}
+
+// beats are the heartbeats on one connection.
+type beats struct {
+	peer *peer
+	n    uint64
+	last []renewal // of the newest heartbeat
+
+	mu   sync.Mutex // guards sent
+	sent map[uint64]beat
+}
+
+// beat is a heartbeat that is not acknowledged.
+type beat struct {
+	at       int64 // by Store.Monotonic, before it left
+	renewals []renewal
+}
+
+// maxBeats is how many heartbeats may be unacknowledged. Older ones are of no use.
+const maxBeats = 64
+
+func (b *beats) run(conn net.Conn) {
+	p := b.peer
+	stop := context.AfterFunc(p.context, func() { conn.Close() })
+	defer stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		b.readGrants(conn)
+		conn.Close()
+	}()
+	defer func() {
+		conn.Close()
+		<-ended
+	}()
+	tick := time.NewTicker(beatInterval)
+	defer tick.Stop()
+	for {
+		if b.send(conn) != nil {
+			return
+		}
+		p.sendCommits()
+		select {
+		case <-tick.C:
+		case <-p.beat:
+		case <-ended:
+			return
+		case <-p.context.Done():
+			return
+		}
+	}
+}
+
+// send sends a heartbeat.
+func (b *beats) send(conn net.Conn) error {
+	p := b.peer
+	at := p.r.config.Store.Monotonic()
+	list := p.renewals()
+	b.n++
+	f := frame{kind: kindHeartbeat, x: b.n}
+	if b.n > 1 && slices.Equal(list, b.last) {
+		f.flags = flagSame
+	} else {
+		f.body = appendRenewals(nil, list)
+	}
+	b.last = list
+	b.mu.Lock()
+	b.sent[b.n] = beat{at, list}
+	delete(b.sent, b.n-maxBeats)
+	b.mu.Unlock()
+	conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, err := conn.Write(f.appendTo(nil))
+	return err
+}
+
+// renewals returns the leases that this node wants from the peer: of all shards that it sends, but for those whose log does
+// not move (R9).
+func (p *peer) renewals() []renewal {
+	p.mu.Lock()
+	list := make([]renewal, 0, len(p.streams))
+	for _, s := range p.streams {
+		list = append(list, renewal{s.shard, s.epoch, s.leader})
+	}
+	p.mu.Unlock()
+	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Stuck() })
+	slices.SortFunc(list, func(a, b renewal) int { return cmp.Compare(a.shard, b.shard) })
+	return list
+}
+
+// readGrants takes note of what the peer grants until the connection ends.
+func (b *beats) readGrants(conn net.Conn) {
+	r := newReader(conn)
+	for {
+		f, err := r.read()
+		if err != nil || f.kind != kindGranted {
+			return
+		}
+		b.mu.Lock()
+		sent, known := b.sent[f.x]
+		delete(b.sent, f.x)
+		b.mu.Unlock()
+		if known && len(f.body)*8 >= len(sent.renewals) {
+			b.peer.grant(&sent, f.body)
+			b.peer.granted.Store(f.x)
+		}
+	}
+}
+
+// grant renews leases by an acknowledged heartbeat: of the shards that it named, in the leader epochs that it named (M5).
+func (p *peer) grant(sent *beat, granted []byte) {
+	for i, r := range sent.renewals {
+		if granted[i/8]&(1<<(i%8)) == 0 {
+			continue
+		}
+		p.mu.Lock()
+		s := p.streams[r.shard]
+		p.mu.Unlock()
+		if s == nil {
+			continue
+		}
+		s.lease.set(r.leader, sent.at)
+		p.r.config.Store.Shard(r.shard).Role().Contact(p.process, false)
+	}
+}
+
+// sendCommits sends the commit index of each shard, which makes it visible at the peer when nothing is appended.
+func (p *peer) sendCommits() {
+	p.mu.Lock()
+	streams := make([]*stream, 0, len(p.streams))
+	for _, s := range p.streams {
+		if s.state == attached {
+			streams = append(streams, s)
+		}
+	}
+	p.mu.Unlock()
+	fresh := p.granted.Load()
+	now := p.r.config.Store.Monotonic()
+	for _, s := range streams {
+		of := p.r.config.Store.Shard(s.shard)
+		n := fresh
+		commit, leased := of.Fresh(now)
+		if !leased {
+			n = 0
+		}
+		p.mu.Lock()
+		if s.state == attached {
+			p.push(&frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)})
+		}
+		p.mu.Unlock()
+	}
+}
+
+// serveHeartbeat grants leases to a process until its connection ends.
+func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
+	r := newReader(conn)
+	var list []renewal
+	for {
+		f, err := r.read()
+		if err != nil || f.kind != kindHeartbeat {
+			return
+		}
+		if f.flags&flagSame == 0 {
+			if list, err = parseRenewals(f.body, i.r.config.Shards); err != nil {
+				i.r.config.Log.Warn("a heartbeat cannot be read", "from", from.Node, "err", err)
+				return
+			}
+		}
+		granted := make([]byte, (len(list)+7)/8)
+		i.noteHeartbeat(from, f.x)
+		for at, renewal := range list {
+			source := shard.Source{From: from, Epoch: renewal.epoch, Leader: renewal.leader}
+			if i.r.config.Store.Shard(renewal.shard).Member().Renew(&source) {
+				granted[at/8] |= 1 << (at % 8)
+			}
+		}
+		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		answer := frame{kind: kindGranted, x: f.x, body: granted}
+		if _, err := conn.Write(answer.appendTo(nil)); err != nil {
+			return
+		}
+	}
+}

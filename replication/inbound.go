@@ -1,0 +1,260 @@
+package replication
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
+)
+
+// inbound is what other nodes send to this one.
+type inbound struct {
+	r *Replicator
+
+	mu         sync.Mutex // guards all below
+	uploads    map[uploadKey]*upload
+	heartbeats map[replica.Process]*heard
+}
+
+// uploadKey names a large value that came ahead of its record.
+type uploadKey struct {
+	from replica.Process
+	id   uint64
+}
+
+// upload is such a value.
+type upload struct {
+	shard int
+	entry *shard.Entry
+	came  time.Time
+}
+
+// heard are the newest heartbeats of a process, and when this node acknowledged them, by Store.Monotonic.
+type heard struct {
+	n  [maxBeats]uint64
+	at [maxBeats]int64
+}
+
+// uploadTime is how long a value waits for its record.
+const uploadTime = time.Minute
+
+func (i *inbound) init(r *Replicator) {
+	i.r, i.uploads, i.heartbeats = r, map[uploadKey]*upload{}, map[replica.Process]*heard{}
+}
+
+// Serve handles a connection that a process has dialled, until it ends.
+func (r *Replicator) Serve(from replica.Process, kind Kind, conn net.Conn) {
+	defer conn.Close()
+	switch kind {
+	case Append:
+		r.inbound.serveAppend(from, conn)
+	case Heartbeat:
+		r.inbound.serveHeartbeat(from, conn)
+	case Bulk:
+		r.inbound.serveBulk(from, conn)
+	}
+}
+
+// noteHeartbeat notes when a heartbeat is acknowledged.
+func (i *inbound) noteHeartbeat(from replica.Process, n uint64) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	h := i.heartbeats[from]
+	if h == nil {
+		if len(i.heartbeats) > 1024 { // processes that have ended
+			clear(i.heartbeats)
+		}
+		h = &heard{}
+		i.heartbeats[from] = h
+	}
+	h.n[n%maxBeats], h.at[n%maxBeats] = n, i.r.config.Store.Monotonic()
+}
+
+// acknowledgedAt returns when this node acknowledged a heartbeat; 0 if it is too old.
+func (i *inbound) acknowledgedAt(from replica.Process, n uint64) int64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if h := i.heartbeats[from]; h != nil && h.n[n%maxBeats] == n {
+		return h.at[n%maxBeats]
+	}
+	return 0
+}
+
+// serveAppend takes what a primary appends until its connection ends. It answers all that it has read with one write.
+func (i *inbound) serveAppend(from replica.Process, conn net.Conn) {
+	r := newReader(conn)
+	s := appendSession{in: i, from: from, conn: conn}
+	for {
+		f, ok, err := r.next()
+		switch {
+		case err == nil && ok && f.shard >= i.r.config.Shards:
+			err = errFrame
+		case err == nil && ok:
+			err = s.handle(&f)
+		case err == nil:
+			if err = s.flush(); err == nil {
+				err = r.fill()
+			}
+			if err != nil {
+				return
+			}
+		}
+		if err != nil {
+			i.r.config.Log.Warn("the connection of a primary ends", "from", from.Node, "err", err)
+			return
+		}
+	}
+}
+
+// appendSession answers the frames of an append connection.
+type appendSession struct {
+	in   *inbound
+	from replica.Process
+	conn net.Conn
+	out  []byte
+	held []heldAck // acknowledgements that wait for a sync
+}
+
+// heldAck is an acknowledgement of what must be synced first.
+type heldAck struct {
+	shard    int
+	position persistence.Position
+	frame    frame
+}
+
+// handle carries out a frame.
+func (s *appendSession) handle(f *frame) error {
+	in := s.in
+	in.r.stats.BytesIn.Add(int64(headBytes + len(f.body)))
+	member := in.r.config.Store.Shard(f.shard).Member()
+	source := shard.Source{From: s.from, Epoch: f.epoch, Leader: f.leader}
+	var answer shard.Answer
+	switch f.kind {
+	case kindAppend:
+		var err error
+		answer, err = member.Append(&source, replica.Point{Epoch: f.x, Seq: f.y}, f.z, f.body, func(id uint64) *shard.Entry { return in.takeUpload(s.from, id) })
+		if err != nil {
+			return err
+		}
+	case kindAsk:
+		answer = member.Advance(&source, f.z)
+	case kindCommit:
+		if member.Advance(&source, f.z).Kind == shard.Acknowledge && f.x != 0 {
+			member.Freshen(&source, f.z, in.acknowledgedAt(s.from, f.x))
+		}
+		return nil
+	case kindTruncate:
+		answer = member.Truncate(&source, f.x)
+	default:
+		return errFrame
+	}
+	s.answer(f.shard, member, &answer)
+	return nil
+}
+
+// answer queues what a member says.
+func (s *appendSession) answer(id int, member shard.Member, a *shard.Answer) {
+	switch a.Kind {
+	case shard.Acknowledge:
+		f := frame{kind: kindAck, flags: uint8(a.Ack.Flags), shard: id, epoch: a.Ack.Epoch, leader: a.Ack.Leader, x: a.Ack.Written, y: a.Ack.Synced}
+		if a.Position != 0 {
+			s.held = append(s.held, heldAck{id, a.Position, f})
+			return
+		}
+		s.out = f.appendTo(s.out)
+	case shard.Synchronize:
+		q := member.SyncRequest()
+		f := frame{kind: kindSync, shard: id, epoch: q.Epoch, leader: q.Leader, x: q.End.Epoch, y: q.End.Seq, body: appendTable(nil, q.Table)}
+		if q.Install {
+			f.flags = flagInstall
+		}
+		s.out = f.appendTo(s.out)
+	}
+}
+
+// flush syncs what must be synced before it is acknowledged, and sends the answers.
+func (s *appendSession) flush() error {
+	if len(s.held) > 0 {
+		s.sync()
+	}
+	if len(s.out) == 0 {
+		return nil
+	}
+	s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_, err := s.conn.Write(s.out)
+	s.in.r.stats.BytesOut.Add(int64(len(s.out)))
+	s.out = s.out[:0]
+	if cap(s.out) > maxKept {
+		s.out = nil
+	}
+	return err
+}
+
+// sync syncs the logs of several shards side by side, each once.
+func (s *appendSession) sync() {
+	newest := map[int]persistence.Position{}
+	for i := range s.held {
+		newest[s.held[i].shard] = max(newest[s.held[i].shard], s.held[i].position)
+	}
+	failed := make([]bool, s.in.r.config.Shards)
+	var all sync.WaitGroup
+	for id, position := range newest {
+		all.Go(func() { failed[id] = s.in.r.config.Store.Shard(id).Member().SyncLog(position) != nil })
+	}
+	all.Wait()
+	for i := range s.held {
+		h := &s.held[i]
+		if failed[h.shard] {
+			h.frame.flags |= uint8(replica.AckFailed)
+			h.frame.x, h.frame.y = 0, 0
+		}
+		s.out = h.frame.appendTo(s.out)
+	}
+	s.held = s.held[:0]
+}
+
+// takeUpload returns the value that a process has uploaded, with its reference; nil if there is none.
+func (i *inbound) takeUpload(from replica.Process, id uint64) *shard.Entry {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	key := uploadKey{from, id}
+	u := i.uploads[key]
+	if u == nil {
+		return nil
+	}
+	delete(i.uploads, key)
+	return u.entry
+}
+
+// keepUpload keeps a value until its record comes. Values whose records have not come in time go.
+func (i *inbound) keepUpload(key uploadKey, u *upload) {
+	i.mu.Lock()
+	var old []*upload
+	for k, other := range i.uploads {
+		if k == key || u.came.Sub(other.came) > uploadTime {
+			old = append(old, other)
+			delete(i.uploads, k)
+		}
+	}
+	i.uploads[key] = u
+	i.mu.Unlock()
+	for _, other := range old {
+		other.discard(i.r)
+	}
+}
+
+func (u *upload) discard(r *Replicator) { r.config.Store.Shard(u.shard).Member().Discard(u.entry) }
+
+// close gives back all values.
+func (i *inbound) close() {
+	i.mu.Lock()
+	all := i.uploads
+	i.uploads = map[uploadKey]*upload{}
+	i.mu.Unlock()
+	for _, u := range all {
+		u.discard(i.r)
+	}
+}

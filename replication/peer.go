@@ -1,0 +1,274 @@
+package replication
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
+)
+
+// The window: how much may be on its way to a peer without an acknowledgement, of all shards and of one. A shard that cannot go on
+// must not hold up the others.
+const (
+	windowBytes  = 32 << 20
+	windowShard  = windowBytes / 4
+	windowFrames = 8192
+)
+
+// peer is a process to which this node sends.
+type peer struct {
+	r       *Replicator
+	process replica.Process
+	context context.Context
+	cancel  context.CancelFunc
+	wake    chan struct{} // there is something to send; capacity 1
+	beat    chan struct{} // send a heartbeat at once; capacity 1
+	bulk    bulkPool
+
+	bytes, frames atomic.Int64 // unacknowledged, of all streams
+	granted       atomic.Uint64
+
+	mu       sync.Mutex // guards all below
+	streams  map[int]*stream
+	queue    []byte // encoded frames
+	spare    []byte
+	linked   bool // the append connection is there
+	asking   int  // streams in state asking
+	uploaded map[uint64]struct{}
+	room     chan struct{} // closed when there may be room; nil while no writer waits
+}
+
+// stream is a shard on its way to a peer.
+type stream struct {
+	peer  *peer
+	shard int
+	lease lease
+	inISR atomic.Bool
+	bytes atomic.Int64 // unacknowledged
+
+	// peer.mu guards all below.
+	epoch, leader uint64
+	state         state
+	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
+	askAt         time.Time
+	unacked       []mark
+	sent          uint64 // seq of the newest record that was sent
+	context       context.Context
+	cancel        context.CancelFunc
+}
+
+// mark is a frame that is not acknowledged.
+type mark struct {
+	seq   uint64
+	bytes int
+}
+
+// state is how far a stream is.
+type state uint8
+
+const (
+	detached state = iota // the peer is not connected
+	asking                // the primary asks what the member has
+	catching              // a goroutine sends what the member lacks
+	attached              // what is appended is sent at once
+	gone                  // the shard is not sent to this peer any more
+)
+
+func newPeer(r *Replicator, process replica.Process) *peer {
+	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
+	p.context, p.cancel = context.WithCancel(r.context)
+	p.bulk.peer = p
+	return p
+}
+
+func (p *peer) start() {
+	p.r.running.Go(p.sendLoop)
+	p.r.running.Go(p.beatLoop)
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// configure takes a stream to a row. In another leader epoch it begins again with what the member has.
+func (p *peer) configure(id int, config *replica.Config) *stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.streams[id]
+	if s == nil {
+		s = &stream{peer: p, shard: id}
+		s.context, s.cancel = context.WithCancel(p.context)
+		p.streams[id] = s
+	}
+	changed := s.epoch != config.Epoch
+	anew := s.leader != config.LeaderEpoch
+	s.epoch, s.leader = config.Epoch, config.LeaderEpoch
+	isr := false
+	for _, m := range config.ISR {
+		isr = isr || m == p.process
+	}
+	s.inISR.Store(isr)
+	switch {
+	case anew || s.state == detached || s.state == asking:
+		p.ask(s, 0)
+	case changed && s.state == attached: // the member acknowledges in the new epoch, although nothing is appended
+		p.push(&frame{kind: kindAsk, shard: s.shard, epoch: s.epoch, leader: s.leader})
+	}
+	notify(p.beat)
+	return s
+}
+
+// drop ends a stream.
+func (p *peer) drop(s *stream) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setState(s, gone)
+	p.forgetUnacked(s, ^uint64(0))
+	s.cancel()
+	delete(p.streams, s.shard)
+}
+
+func (p *peer) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.streams) == 0
+}
+
+// setState changes the state of a stream. The caller holds mu.
+func (p *peer) setState(s *stream, to state) {
+	if s.state == to {
+		return
+	}
+	if s.state == asking {
+		p.asking--
+	}
+	if to == asking {
+		p.asking++
+	}
+	s.state = to
+}
+
+// ask detaches a stream and asks the member what it has, after a while. The caller holds mu.
+func (p *peer) ask(s *stream, after time.Duration) {
+	if s.state == gone {
+		return
+	}
+	s.run++
+	p.forgetUnacked(s, ^uint64(0))
+	if !p.linked {
+		p.setState(s, detached)
+		return
+	}
+	p.setState(s, asking)
+	if after > 0 {
+		s.askAt = time.Now().Add(after)
+		notify(p.wake)
+		return
+	}
+	p.sendAsk(s)
+}
+
+// askEvery is how often the primary asks a member that does not answer.
+const askEvery = 200 * time.Millisecond
+
+func (p *peer) sendAsk(s *stream) {
+	s.askAt = time.Now().Add(askEvery)
+	p.push(&frame{kind: kindAsk, shard: s.shard, epoch: s.epoch, leader: s.leader})
+}
+
+// push queues a frame. The caller holds mu.
+func (p *peer) push(f *frame) {
+	if !p.linked {
+		return
+	}
+	p.queue = f.appendTo(p.queue)
+	notify(p.wake)
+}
+
+// enqueue sends a batch if the stream is attached. The shard's writes are locked.
+func (p *peer) enqueue(s *stream, b *shard.Batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.state != attached {
+		return
+	}
+	for _, l := range b.Large {
+		if !p.has(l.ID) { // it is caught up, which sends the value
+			p.ask(s, 0)
+			return
+		}
+	}
+	if !s.inISR.Load() && s.full() { // learners hold no writer back
+		p.ask(s, 0)
+		return
+	}
+	p.pushBatch(s, b)
+}
+
+// has reports whether the peer has the value of an upload.
+func (p *peer) has(id uint64) bool {
+	_, ok := p.uploaded[id]
+	return ok
+}
+
+// pushBatch queues a batch. The caller holds mu.
+func (p *peer) pushBatch(s *stream, b *shard.Batch) {
+	for _, l := range b.Large {
+		delete(p.uploaded, l.ID)
+	}
+	p.push(&frame{kind: kindAppend, shard: s.shard, epoch: s.epoch, leader: s.leader, x: b.Prev.Epoch, y: b.Prev.Seq, z: b.Commit, body: b.Bytes})
+	n := headBytes + len(b.Bytes)
+	s.unacked = append(s.unacked, mark{b.Last.Seq, n})
+	s.sent = b.Last.Seq
+	s.bytes.Add(int64(n))
+	p.bytes.Add(int64(n))
+	p.frames.Add(1)
+}
+
+// forgetUnacked takes note that frames up to a seq are not on their way any more. The caller holds mu.
+func (p *peer) forgetUnacked(s *stream, upTo uint64) {
+	n, bytes := 0, 0
+	for n < len(s.unacked) && s.unacked[n].seq <= upTo {
+		bytes += s.unacked[n].bytes
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	s.unacked = s.unacked[n:]
+	if len(s.unacked) == 0 {
+		s.unacked = nil
+	}
+	s.bytes.Add(-int64(bytes))
+	p.bytes.Add(-int64(bytes))
+	p.frames.Add(-int64(n))
+	if p.room != nil {
+		close(p.room)
+		p.room = nil
+	}
+}
+
+// full reports whether the window has no room for more of the stream.
+func (s *stream) full() bool {
+	p := s.peer
+	return s.bytes.Load() >= windowShard || p.bytes.Load() >= windowBytes || p.frames.Load() >= windowFrames
+}
+
+// awaitRoom returns a channel that is closed when there may be room; nil if there is room now.
+func (p *peer) awaitRoom(s *stream) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.full() || s.state == gone {
+		return nil
+	}
+	if p.room == nil {
+		p.room = make(chan struct{})
+	}
+	return p.room
+}

@@ -1,0 +1,234 @@
+package replication
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
+)
+
+// Kind is the purpose of a connection between two nodes.
+type Kind int
+
+// The kinds.
+const (
+	Append Kind = iota
+	Bulk
+	Heartbeat
+)
+
+// Config is what a Replicator works with. All fields are required.
+type Config struct {
+	Self  replica.Process
+	Store *shard.Store
+	// Shards is the number of shards.
+	Shards int
+	// Dial connects to a process; a later process of the same node is an error.
+	Dial func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error)
+	Log  *slog.Logger
+}
+
+// Replicator sends what this node's shards append to the other copies, and takes what other nodes' shards append. It implements
+// shard.Replicator.
+type Replicator struct {
+	config  Config
+	context context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	slots   chan struct{} // of streams that catch up
+
+	peers   atomic.Pointer[map[replica.Process]*peer] // is replaced as a whole, under mu
+	rows    []atomic.Pointer[row]                     // by shard
+	inbound inbound
+	stats   Stats
+
+	mu     sync.Mutex // guards the change of peers and rows; comes after the locks of shards and before peer.mu
+	closed bool
+}
+
+// row is to whom a shard is sent.
+type row struct{ streams []*stream }
+
+// Stats are totals since the start.
+type Stats struct {
+	BytesOut, BytesIn atomic.Int64
+	CatchUps          atomic.Int64
+	Installs          atomic.Int64
+	Uploads           atomic.Int64
+}
+
+// maxCatchUps is how many streams catch up at once.
+const maxCatchUps = 4
+
+// New returns a Replicator. It connects to others once a shard is configured to send.
+func New(config Config) *Replicator {
+	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps)}
+	r.context, r.cancel = context.WithCancel(context.Background())
+	r.peers.Store(&map[replica.Process]*peer{})
+	r.inbound.init(r)
+	return r
+}
+
+// Stats returns the totals.
+func (r *Replicator) Stats() *Stats { return &r.stats }
+
+// Close ends all connections that the Replicator has dialled. Those that others have dialled end with the bus.
+func (r *Replicator) Close() {
+	r.mu.Lock()
+	r.closed = true
+	r.cancel()
+	for _, p := range *r.peers.Load() {
+		p.cancel()
+	}
+	r.mu.Unlock()
+	r.running.Wait()
+	r.inbound.close()
+}
+
+// Configure implements shard.Replicator.
+func (r *Replicator) Configure(id int, config replica.Config, members []replica.Process) {
+	before := r.rows[id].Load()
+	if len(members) == 0 && before == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	next := &row{}
+	for _, m := range members {
+		s := r.peer(m).configure(id, &config)
+		next.streams = append(next.streams, s)
+	}
+	if before != nil {
+		for _, s := range before.streams {
+			if !slices.Contains(next.streams, s) {
+				s.peer.drop(s)
+			}
+		}
+	}
+	if len(members) == 0 {
+		next = nil
+	}
+	r.rows[id].Store(next)
+	r.removeIdlePeers()
+}
+
+// peer returns the peer of a process. The caller holds mu.
+func (r *Replicator) peer(of replica.Process) *peer {
+	all := *r.peers.Load()
+	if p := all[of]; p != nil {
+		return p
+	}
+	p := newPeer(r, of)
+	changed := make(map[replica.Process]*peer, len(all)+1)
+	for process, other := range all {
+		changed[process] = other
+	}
+	changed[of] = p
+	r.peers.Store(&changed)
+	p.start()
+	return p
+}
+
+// removeIdlePeers ends the peers without a stream. The caller holds mu.
+func (r *Replicator) removeIdlePeers() {
+	all := *r.peers.Load()
+	kept := make(map[replica.Process]*peer, len(all))
+	for process, p := range all {
+		if p.idle() {
+			p.cancel()
+		} else {
+			kept[process] = p
+		}
+	}
+	if len(kept) < len(all) {
+		r.peers.Store(&kept)
+	}
+}
+
+// Enqueue implements shard.Replicator.
+func (r *Replicator) Enqueue(to replica.Process, id int, batch *shard.Batch) {
+	if current := r.rows[id].Load(); current != nil {
+		for _, s := range current.streams {
+			if s.peer.process == to {
+				s.peer.enqueue(s, batch)
+			}
+		}
+	}
+}
+
+// Room implements shard.Replicator. Only members of the ISR hold writers back.
+func (r *Replicator) Room(id int) <-chan struct{} {
+	current := r.rows[id].Load()
+	if current == nil {
+		return nil
+	}
+	for _, s := range current.streams {
+		if s.inISR.Load() && s.full() {
+			return s.peer.awaitRoom(s)
+		}
+	}
+	return nil
+}
+
+// Heard implements shard.Replicator.
+func (r *Replicator) Heard(from replica.Process, id int, leader uint64) int64 {
+	current := r.rows[id].Load()
+	if current == nil {
+		return math.MinInt64
+	}
+	for _, s := range current.streams {
+		if s.peer.process == from {
+			return s.lease.sentAt(leader)
+		}
+	}
+	return math.MinInt64
+}
+
+// lease is when the newest heartbeat left that a peer has acknowledged for a shard.
+type lease struct{ leader, sent atomic.Uint64 }
+
+// sentAt returns that time for a leader epoch.
+func (l *lease) sentAt(leader uint64) int64 {
+	if l.leader.Load() != leader {
+		return math.MinInt64
+	}
+	sent := int64(l.sent.Load())
+	if l.leader.Load() != leader || sent == 0 { // another leader epoch has begun meanwhile
+		return math.MinInt64
+	}
+	return sent
+}
+
+// set notes an acknowledged heartbeat. One goroutine of a peer calls it.
+func (l *lease) set(leader uint64, sent int64) {
+	switch {
+	case l.leader.Load() != leader:
+		l.sent.Store(0)
+		l.leader.Store(leader)
+		l.sent.Store(uint64(sent))
+	case int64(l.sent.Load()) < sent:
+		l.sent.Store(uint64(sent))
+	}
+}
+
+// pause waits, and reports false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

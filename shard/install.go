@@ -1,0 +1,170 @@
+package shard
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ndring/ndring/internal/crc32c"
+	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/replica"
+)
+
+// ErrNotTaken is returned for a copy that a member may not install, or may not install any longer: its row has changed, or
+// counts on what the member has.
+var ErrNotTaken = errors.New("the shard takes no copy from there now")
+
+// Installation is a whole copy of a shard that a member receives beside its own. Commit puts it in the place of the own copy, in
+// memory and on disk: never does a reader, or a start, find a part of each.
+type Installation struct {
+	member  Member
+	source  Source
+	base    replica.Point
+	table   replica.EpochTable
+	decoder decoder
+	log     *persistence.Installation // nil without a log
+	entries []*Entry
+	answers []answer
+	time    int64 // of the primary's copy
+}
+
+// Install begins an installation of the primary's copy as it is after base, with the epochs of its history.
+func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) (*Installation, error) {
+	w := &m.s.writer
+	if err := m.mayInstall(&f); err != nil {
+		return nil, err
+	}
+	i := &Installation{member: m, source: f, base: base, table: table, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
+	if w.logged {
+		var epochs []persistence.EpochStart
+		for _, start := range table {
+			epochs = append(epochs, persistence.EpochStart(start))
+		}
+		var err error
+		if i.log, err = w.log.Install(persistence.Point(base), epochs); err != nil {
+			return nil, w.disk.countWrite(err, true)
+		}
+	}
+	return i, nil
+}
+
+// mayInstall returns nil if the primary may replace this copy: nothing counts on what it has.
+func (m Member) mayInstall(f *Source) error {
+	c := &m.s.localCopy
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	epoch := c.rules.Config().Epoch // a later one of the same leader epoch changes nothing
+	if !m.s.Ready() || c.rules.Accept(f.From, epoch, f.Leader) != replica.Take || c.rules.Counts() {
+		return fmt.Errorf("shard %d: %w", m.s.id, ErrNotTaken)
+	}
+	return nil
+}
+
+// Put adds a value. Read fills a buffer with the next bytes of the payload.
+func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error {
+	crc := uint32(0)
+	v, err := i.decoder.value(r, func(b []byte) error {
+		err := read(b)
+		crc = crc32c.Update(crc, b)
+		return err
+	})
+	if err == nil && crc != r.CRC {
+		err = fmt.Errorf("%w: the CRC32C of a value differs", persistence.ErrWire)
+	}
+	own := *r
+	own.Blob = 0
+	if err == nil && i.log != nil {
+		own.Payload = v.payload(nil)
+		if own.Bytes >= persistence.BlobBytes {
+			if own.Blob, err = i.log.Stage(own.Payload); err == nil {
+				own.Payload = nil
+			}
+		}
+		if err == nil {
+			err = i.log.Write(&own)
+		}
+		err = i.member.s.writer.disk.countWrite(err, true)
+	}
+	if err != nil {
+		v.Release()
+		return err
+	}
+	e := newEntry(i.decoder.pool, r.Key, &v, own.Blob, i.decoder.now)
+	h := e.head()
+	h.version, h.expireAt = Version{r.Epoch, r.Seq}, r.Expiry
+	i.entries = append(i.entries, e)
+	return nil
+}
+
+// Other adds a record without a value: outcomes of requests, or the time of the primary's copy.
+func (i *Installation) Other(r *persistence.Record) error {
+	switch r.Type {
+	case persistence.Delete:
+		parseAnswers(r.Meta, func(a answer) { i.answers = append(i.answers, a) })
+		if i.log == nil {
+			return nil
+		}
+		return i.log.Write(&persistence.Record{Type: persistence.Delete, Meta: r.Meta})
+	case persistence.NoOp:
+		i.time = max(i.time, r.Time())
+		if i.log != nil {
+			i.log.NotBefore(i.time)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: type %d in a copy", persistence.ErrWire, r.Type)
+}
+
+// Abort gives the copy up. The own one stays.
+func (i *Installation) Abort() {
+	if i.log != nil {
+		i.log.Abort()
+	}
+	for _, e := range i.entries {
+		e.Release()
+	}
+}
+
+// Commit puts the copy in the place of the own one, and says what the member has from now on.
+func (i *Installation) Commit() (Answer, error) {
+	w := &i.member.s.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := i.member.mayInstall(&i.source); err != nil {
+		i.Abort()
+		return Answer{}, err
+	}
+	if i.log != nil {
+		if err := w.disk.countWrite(i.log.Commit(), true); err != nil { // it has aborted, or stopped the log
+			for _, e := range i.entries {
+				e.Release()
+			}
+			return Answer{}, err
+		}
+	}
+	w.copy.process.note(i.time)
+	w.copy.replace(i)
+	w.seq, w.last = i.base.Seq, i.base
+	w.unsaved.Store(0)
+	if i.log == nil {
+		w.unsaved.Store(1) // only the next snapshot has it
+	}
+	return w.received(w.last, 0, nil), nil
+}
+
+// replace puts an installed copy in the place of this one.
+func (c *localCopy) replace(i *Installation) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.truncate(0)
+	c.index.forgetAll()
+	for _, e := range i.entries {
+		c.index.put(e, i.base.Seq)
+	}
+	c.requests = requestLog{}
+	for _, a := range i.answers {
+		c.requests.remember(a, c.process.milliseconds())
+		c.requests.trim()
+	}
+	c.applied, c.mustInstall = i.base.Seq, false
+	c.rules.Installed(i.table, i.base)
+}
