@@ -139,7 +139,7 @@ func (r *Role) CloseIfEmpty(epoch uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	copy := r.writer.copy
-	if !r.gate.isOpen() || r.writer.epoch.Load() != epoch || !copy.idle() { // this needs no wait for the commands inside
+	if !r.gate.isOpen() || !r.gate.Alone() || r.writer.epoch.Load() != epoch || !copy.idle() { // this needs no wait for the commands inside
 		return false
 	}
 	r.gate.close()

@@ -15,27 +15,26 @@ func TestDecide(t *testing.T) {
 		row     topology.Shard
 		state   shardState
 		open    bool
-		clear   bool
 		settled bool
 	}{
-		"ours":                              {mine, ready, true, false, true},
-		"ours, not read from disk":          {mine, shardState{}, false, false, false},
-		"ours, handover pending":            {mine, shardState{true, 3}, false, false, false},
-		"ours, handover of an older epoch":  {mine, shardState{true, 2}, true, false, true},
-		"another node's":                    {topology.Shard{Epoch: 3, Primary: "b"}, ready, false, false, true},
-		"another node's, stale copy":        {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, ready, false, true, true},
-		"another node's, not read":          {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, shardState{}, false, false, true},
-		"vacant, we are in the ISR":         {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"a"}}, ready, false, false, false},
-		"vacant, another node in the ISR":   {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"b"}}, ready, false, false, true},
-		"vacant, no copies, assigned to us": {topology.Shard{Epoch: 3, Assigned: []topology.NodeID{"a", "b"}}, ready, false, false, false},
-		"vacant, no copies, to another":     {topology.Shard{Epoch: 3, Assigned: []topology.NodeID{"b", "a"}}, ready, false, false, true},
+		"ours":                              {mine, ready, true, true},
+		"ours, not read from disk":          {mine, shardState{}, false, false},
+		"ours, handover pending":            {mine, shardState{true, 3}, false, false},
+		"ours, handover of an older epoch":  {mine, shardState{true, 2}, true, true},
+		"another node's":                    {topology.Shard{Epoch: 3, Primary: "b"}, ready, false, true},
+		"another node's, stale copy":        {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, ready, false, true},
+		"another node's, not read":          {topology.Shard{Epoch: 3, EmptySince: 2, Primary: "b"}, shardState{}, false, true},
+		"vacant, we are in the ISR":         {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"a"}}, ready, false, false},
+		"vacant, another node in the ISR":   {topology.Shard{Epoch: 3, ISR: []topology.NodeID{"b"}}, ready, false, true},
+		"vacant, no copies, assigned to us": {topology.Shard{Epoch: 3, Assigned: []topology.NodeID{"a", "b"}}, ready, false, false},
+		"vacant, no copies, to another":     {topology.Shard{Epoch: 3, Assigned: []topology.NodeID{"b", "a"}}, ready, false, true},
 		"vacant, no copies, assigned to no node": {
-			topology.Shard{Epoch: 3}, ready, false, false, false},
+			topology.Shard{Epoch: 3}, ready, false, false},
 	} {
 		topo := &topology.Topology{Nodes: []topology.Node{{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 1}}, Shards: []topology.Shard{tc.row}}
 		d := decide(topo, "a", 1, func(topology.ShardID) shardState { return tc.state })
 		closed := tc.row.Primary != "a"
-		if !d.member || d.topology != topo || d.settled != tc.settled || slices.Contains(d.lead, 0) != tc.open || slices.Contains(d.follow, 0) != closed || slices.Contains(d.clear, 0) != tc.clear {
+		if !d.member || d.topology != topo || d.settled != tc.settled || slices.Contains(d.lead, 0) != tc.open || slices.Contains(d.follow, 0) != closed {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
@@ -53,7 +52,7 @@ func TestDecideWithoutMembership(t *testing.T) {
 	} {
 		topo := &topology.Topology{Nodes: nodes, Shards: rows}
 		d := decide(topo, "a", 2, func(topology.ShardID) shardState { return shardState{ready: true} })
-		if d.member || d.settled || len(d.lead) > 0 || len(d.follow) != 4 || !slices.Equal(d.clear, []topology.ShardID{3}) {
+		if d.member || d.settled || len(d.lead) > 0 || len(d.follow) != 4 {
 			t.Errorf("%s: %+v", name, d)
 		}
 		for i, want := range []topology.NodeID{"", "", "b", "b"} {
@@ -71,7 +70,7 @@ func TestDecideWithoutMembership(t *testing.T) {
 func TestDecideWithoutCluster(t *testing.T) {
 	t.Parallel()
 	for _, topo := range []*topology.Topology{{}, {Nodes: []topology.Node{{ID: "a", Incarnation: 1}}}} {
-		if d := decide(topo, "a", 1, nil); d.settled || len(d.lead)+len(d.follow)+len(d.clear) > 0 {
+		if d := decide(topo, "a", 1, nil); d.settled || len(d.lead)+len(d.follow) > 0 {
 			t.Errorf("%+v: %+v", topo, d)
 		}
 	}

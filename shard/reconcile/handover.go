@@ -3,19 +3,21 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/outcome"
+	"github.com/ndring/ndring/replica"
 )
 
-// handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome
-// is known.
-func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
+// move does what brings the copies of the shards that this node serves to where they are assigned, and returns when the outcome
+// is known or the copies propose it.
+func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
 		return
 	}
-	ops := t.Handover(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
+	moves := t.Moves(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
 		epoch := t.Shards[id].Epoch // t may be older than the topology that the shards match
 		if !r.config.Store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
 			return false
@@ -25,6 +27,36 @@ func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
 		r.mu.Unlock()
 		return true
 	})
+	var empty []topology.Op
+	var transfers sync.WaitGroup
+	slots := make(chan struct{}, maxTransfers)
+	for _, op := range moves {
+		role, to := r.config.Store.Shard(int(op.Shard)).Role(), replica.Process{Node: string(op.Node), Incarnation: op.Incarnation}
+		switch {
+		case op.Empty:
+			empty = append(empty, op)
+		case op.Kind == topology.ShrinkISR:
+			role.Remove(to)
+		default:
+			transfers.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				if err := role.Transfer(ctx, to); err != nil {
+					r.config.Log.Debug("a shard is not handed over yet", "shard", op.Shard, "to", op.Node, "err", err)
+				}
+			})
+		}
+	}
+	r.handOver(ctx, empty)
+	transfers.Wait()
+}
+
+// maxTransfers is how many shards with arrays a node hands over at once.
+const maxTransfers = 8
+
+// handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome
+// is known.
+func (r *Reconciler) handOver(ctx context.Context, ops []topology.Op) {
 	if len(ops) == 0 {
 		return
 	}

@@ -105,7 +105,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		select {
 		case busy <- struct{}{}:
 			background.Go(func() {
-				r.handOver(ctx, t)
+				r.move(ctx, t)
 				<-busy
 			})
 		default:

@@ -29,7 +29,7 @@ func TestHandoverIsTakenBackOnlyWhenItIsKnownToHaveFailed(t *testing.T) {
 			s := newScript(t)
 			s.expect(true)
 			s.answers = tc.answers(s)
-			s.handOver(t.Context(), s.newest.Load())
+			s.move(t.Context(), s.newest.Load())
 			if row := s.newest.Load().Shards[0]; row.Primary != tc.primary || len(s.answers) > 0 {
 				t.Fatalf("the primary is %q, want %q; %d proposals were not made", row.Primary, tc.primary, len(s.answers))
 			}
@@ -58,7 +58,7 @@ func TestHandoverByAnOldTopologyLeavesTheShardOpen(t *testing.T) {
 	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: epoch, Node: "a"}, promote(epoch + 1)}})
 	s.expect(true)
 	s.answers = []proposer{s.apply}
-	s.handOver(t.Context(), old)
+	s.move(t.Context(), old)
 	s.expect(true)
 }
 

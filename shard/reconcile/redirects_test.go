@@ -23,7 +23,7 @@ func TestRedirectsAreHeldUntilTheNewPrimaryRoutes(t *testing.T) {
 				return answer
 			}
 			s.answers = []proposer{s.apply}
-			s.handOver(t.Context(), s.newest.Load())
+			s.move(t.Context(), s.newest.Load())
 			ask := s.reconcile(s.newest.Load())
 			if before := s.routed(); before != "a" || len(ask) != 1 || ask[0] != "b" {
 				t.Fatalf("before b routes, clients are sent to %q; to be asked: %q", before, ask)
@@ -50,7 +50,7 @@ func TestRedirectIsHeldForTheLastPrimary(t *testing.T) {
 	t.Parallel()
 	s := newScript(t)
 	s.answers = []proposer{s.apply}
-	s.handOver(t.Context(), s.newest.Load())
+	s.move(t.Context(), s.newest.Load())
 	first := s.newest.Load()
 	s.reconcile(first)
 	epoch := first.Shards[0].Epoch

@@ -59,7 +59,7 @@ func TestACopyReportsUntilItIsPromoted(t *testing.T) {
 	s.expect(true)
 	cancel()
 	<-ended
-	if left := s.tick(copiesOf(s.newest.Load(), s.process, s.state), 1, false); len(left) > 0 {
+	if left, _ := s.tick(copiesOf(s.newest.Load(), s.process, s.state), 1, false); len(left) > 0 {
 		t.Errorf("the primary still reports: %+v", left)
 	}
 }
@@ -72,7 +72,7 @@ func TestACopyDoesNotReportWithoutALeader(t *testing.T) {
 	s.config.HearsLeader = func() bool { return hears }
 	s.apply(topology.Command{Ops: []topology.Op{{Kind: topology.Resign, Epoch: s.newest.Load().Shards[0].Epoch, Node: "a"}}})
 	s.expect(false)
-	if got := s.tick(s.copies.getWaiting(), 1, false); len(got) > 0 {
+	if got, _ := s.tick(s.copies.getWaiting(), 1, false); len(got) > 0 {
 		t.Errorf("it reports %+v", got)
 	}
 	hears = true
