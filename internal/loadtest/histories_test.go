@@ -1,0 +1,91 @@
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// load runs histories against a fake and returns the report.
+func load(t *testing.T, f *fake, h *Histories, limit time.Duration) Report {
+	t.Helper()
+	h.Addrs = f.addrs
+	h.Slack = 30 * time.Millisecond
+	h.Timeout = time.Second
+	h.Folder = t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	began := time.Now()
+	runErr := h.Run(ctx)
+	ran := time.Since(began)
+	final, cancelFinal := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancelFinal()
+	if err := h.FinalReads(final); err != nil {
+		t.Error(err)
+	}
+	r := h.Check()
+	t.Logf("%.0f operations/s for %v, checked after %v; %s", float64(r.Total().OK)/ran.Seconds(), ran, time.Since(began), &r)
+	if runErr != nil && !errors.Is(runErr, ErrViolation) || runErr != nil && len(r.Violations) == 0 {
+		t.Errorf("Run: %v", runErr)
+	}
+	return r
+}
+
+func TestHistoriesOfAGoodCluster(t *testing.T) {
+	for name, unsteady := range map[string]bool{"steady": false, "unsteady": true} {
+		t.Run(name, func(t *testing.T) {
+			r := load(t, startFake(t, bugs{}, unsteady), &Histories{Seed: uint64(time.Now().UnixNano())}, 1500*time.Millisecond)
+			if err := r.Err(); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range append(kindNames[:], "EXEC", "WATCH EXEC", "SET NX REQID", "SET IFVERSION REQID") {
+				if r.Counts[name].OK == 0 {
+					t.Errorf("no %s", name)
+				}
+			}
+			if sum := r.Total(); (sum.Unknown > 0) != unsteady || (sum.Refused > 0) != unsteady || sum.Aborted == 0 {
+				t.Errorf("outcomes: %+v", sum)
+			}
+			if sum := r.Total(); r.Checked > sum.OK+sum.Unknown || r.Checked < sum.OK {
+				t.Errorf("%d operations checked of %+v", r.Checked, sum)
+			}
+		})
+	}
+}
+
+func TestHistoriesOfABadCluster(t *testing.T) {
+	for name, b := range map[string]bugs{
+		"loses acknowledged writes": {losesWrites: true},
+		"reads stale values":        {readsStale: true},
+		"executes requests twice":   {repeatsRequests: true},
+		"ignores what is watched":   {ignoresWatch: true},
+		"resurrects deleted keys":   {resurrects: true},
+		"ignores versions":          {ignoresVersion: true},
+		"never expires":             {neverExpires: true},
+		"expires too early":         {expiresEarly: true},
+		"tears transactions":        {tearsTransactions: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := load(t, startFake(t, b, false), &Histories{Seed: uint64(time.Now().UnixNano())}, 5*time.Second)
+			if len(r.Violations) == 0 {
+				t.Fatal("no violation was found")
+			}
+			v := r.Violations[0]
+			t.Log(v.Excerpt)
+			if !strings.Contains(v.Excerpt, "\n> ") && !strings.HasPrefix(v.Excerpt, "> ") {
+				t.Errorf("the excerpt shows no culprit")
+			}
+			if v.Page != "" {
+				if page, err := os.ReadFile(v.Page); err != nil || len(page) == 0 {
+					t.Errorf("the picture: %v", err)
+				}
+			}
+			if err := r.Err(); err == nil || !strings.Contains(err.Error(), "not linearizable") {
+				t.Errorf("Err: %v", err)
+			}
+		})
+	}
+}
