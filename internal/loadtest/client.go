@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -194,23 +195,26 @@ func (c *client) failure(a answer) error {
 	return errors.New(a.text)
 }
 
-// watch watches a key, and returns its value and the connection that watches.
+// watch watches a key, and returns its value then and the connection that watches. It reads the key before and after,
+// and returns no connection if the two differ: a key that is missing at WATCH, has a value at the read behind it and is
+// missing at EXEC has not changed, so what a read behind WATCH returns alone need not be what EXEC finds.
 func (c *client) watch(ctx context.Context, g *group, key string) (value answer, l *link, address string, err error) {
-	b := appendCommand(appendCommand(nil, "WATCH", key), "NP.GET", key, "WITHATTRS")
+	b := appendCommand(nil, "NP.GET", key, "WITHATTRS")
+	b = append(appendCommand(b, "WATCH", key), b...)
 	for range maxHops {
 		address = g.node(c)
 		if l, err = c.link(ctx, address); err != nil {
 			g.misled(address)
 			return value, nil, "", err
 		}
-		answers, err := c.roundOn(l, address, b, 2)
+		answers, err := c.roundOn(l, address, b, 3)
 		if err != nil {
 			g.misled(address)
 			return value, nil, "", err
 		}
 		to, moved := redirectIn(answers)
 		if !moved {
-			err = errors.Join(c.failure(answers[0]), c.failure(answers[1]))
+			err = errors.Join(c.failure(answers[0]), c.failure(answers[1]), c.failure(answers[2]))
 		}
 		if moved || err != nil {
 			c.drop(address) // a watch may be left on it
@@ -220,7 +224,11 @@ func (c *client) watch(ctx context.Context, g *group, key string) (value answer,
 			return value, nil, "", err
 		}
 		if !moved {
-			return answers[1], l, address, nil
+			if !reflect.DeepEqual(answers[0], answers[2]) {
+				c.drop(address)
+				l = nil
+			}
+			return answers[2], l, address, nil
 		}
 		g.served(to)
 	}

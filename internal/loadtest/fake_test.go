@@ -144,7 +144,8 @@ func (f *fake) answer(x *fakeConn, index int, args []string) string {
 		case index != f.owner:
 			return "-MOVED 1 " + f.addrs[f.owner] + "\r\n"
 		}
-		return f.unreliably(func() string { return f.exec(x) })
+		now := *x // it may execute later
+		return f.unreliably(func() string { return f.exec(&now) })
 	case name == "WATCH":
 		x.watched[args[1]] = f.find(args[1]).version
 		return "+OK\r\n"

@@ -47,7 +47,7 @@ func (w *writer) command(g *group, key uint8, k kind, transaction bool) command 
 		}
 	}
 	n := w.random.IntN(100)
-	short := shortest + w.random.Int64N(longestOfMS-shortest)
+	short := shortest + w.random.Int64N(1+w.random.Int64N(longestOfMS-shortest)) // mostly one that passes while the group is in use
 	switch {
 	case c.kind.sets():
 		c.value = w.h.value.Add(1)

@@ -121,6 +121,9 @@ func (w *writer) compareAndSet(ctx context.Context, g *group, key uint8) error {
 		w.client.drop(address) // it may watch the key
 		return err
 	}
+	if l == nil {
+		return nil
+	}
 	if w.random.IntN(2) == 0 {
 		time.Sleep(time.Duration(w.random.IntN(1000)) * time.Microsecond)
 	}
