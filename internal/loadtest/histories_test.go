@@ -3,6 +3,7 @@ package loadtest
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -69,7 +70,11 @@ func TestHistoriesOfABadCluster(t *testing.T) {
 		"tears transactions":        {tearsTransactions: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := load(t, startFake(t, b, false), &Histories{Seed: uint64(time.Now().UnixNano())}, 5*time.Second)
+			limit := 5 * time.Second
+			if b.neverExpires {
+				limit = time.Second // the final reads find it
+			}
+			r := load(t, startFake(t, b, false), &Histories{Seed: uint64(time.Now().UnixNano())}, limit)
 			if len(r.Violations) == 0 {
 				t.Fatal("no violation was found")
 			}
@@ -87,5 +92,77 @@ func TestHistoriesOfABadCluster(t *testing.T) {
 				t.Errorf("Err: %v", err)
 			}
 		})
+	}
+}
+
+// Reads alone must change nothing, and Run may go on after a check.
+func TestHistoriesOnlyRead(t *testing.T) {
+	f := startFake(t, bugs{}, false)
+	h := &Histories{Seed: uint64(time.Now().UnixNano()), Writers: 4}
+	load(t, f, h, 300*time.Millisecond)
+	h.ReadOnly.Store(true)
+	f.mu.Lock()
+	seq := f.seq
+	f.mu.Unlock()
+	before := h.Report()
+	r := load(t, f, h, 300*time.Millisecond)
+	if err := r.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if f.mu.Lock(); f.seq != seq {
+		t.Error("something was written")
+	}
+	f.mu.Unlock()
+	if r.Counts["SET"] != before.Counts["SET"] || r.Counts["GET"].OK <= before.Counts["GET"].OK {
+		t.Errorf("counts %v, before %v", r.Counts, before.Counts)
+	}
+}
+
+// With dead nodes only, everything is refused, an abort takes effect soon, and the final reads say that they failed.
+func TestHistoriesOfDeadNodes(t *testing.T) {
+	f := startFake(t, bugs{}, false)
+	for _, l := range f.listeners {
+		l.Close()
+	}
+	h := &Histories{Addrs: f.addrs, Writers: 4}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := h.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := h.FinalReads(ctx); err == nil {
+		t.Error("the final reads succeeded")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("Run and FinalReads took %v", took)
+	}
+	r := h.Check()
+	if sum := r.Total(); r.Err() != nil || sum.OK > 0 || sum.Unknown > 0 || sum.Refused == 0 {
+		t.Errorf("%+v, %v", sum, r.Err())
+	}
+}
+
+// A node that takes commands and does not answer leaves their outcomes open; groups retire soon.
+func TestHistoriesOfASilentNode(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h := &Histories{Addrs: []string{l.Addr().String()}, Writers: 8, Timeout: 50 * time.Millisecond}
+	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
+	defer cancel()
+	if err := h.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	r := h.Check()
+	if sum := r.Total(); r.Err() != nil || sum.OK > 0 || sum.Unknown == 0 {
+		t.Errorf("%+v, %v", sum, r.Err())
+	}
+	for _, g := range h.all {
+		if g.open > h.Unknown+maxFlying {
+			t.Errorf("%s has %d unknown outcomes", g.tag, g.open)
+		}
 	}
 }
