@@ -41,10 +41,7 @@ const (
 	refused              // surely without effect
 	unknown              // it may take effect at any time from its call on, or never
 	aborted              // a watched key had changed
-	outcomes
 )
-
-var outcomeNames = [outcomes]string{"ok", "refused", "unknown", "aborted"}
 
 // Deadlines are either so short that a key expires while the load runs, or so long that none does.
 const (
