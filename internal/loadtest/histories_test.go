@@ -166,3 +166,17 @@ func TestHistoriesOfASilentNode(t *testing.T) {
 		}
 	}
 }
+
+// A refusal tells nothing about a request of which an earlier attempt may have taken effect.
+func TestRefusedRepeat(t *testing.T) {
+	h := &Histories{Addrs: []string{"127.0.0.1:1"}}
+	h.begin()
+	w := &writer{h: h, random: h.random(0), client: h.client(h.random(0))}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, open := range []bool{false, true} {
+		if _, err := w.attempt(ctx, &group{tag: "g"}, &operation{}, []string{"NP.SET"}, open); errors.Is(err, errRefused) == open {
+			t.Errorf("an earlier attempt %v: %v", open, err)
+		}
+	}
+}

@@ -121,6 +121,11 @@ func TestModel(t *testing.T) {
 		{"NX behind a deadline", []row{{1, 2, short(1, 100), yes(1), 0}, {200, 201, conditional(setNX, 2, 0), yes(2), 0}}, right},
 		{"NX of unknown outcome behind a deadline", []row{{1, 2, short(1, 100), yes(1), 0}, {100, 0, conditional(setNX, 2, 0), nil, 0}, {120, 121, just(get), got(2, 2), 0}}, right},
 		{"EXPIRE of unknown outcome when the key is gone", []row{{1, 2, short(1, 100), yes(1), 0}, {99, 0, ends(300), nil, 0}, {100, 101, just(get), no, 0}}, right},
+		{"EXPIRE in a transaction of unknown outcome when the key is gone", []row{
+			{1, 2, short(1, 100), yes(1), 0},
+			{99, 0, []command{{kind: expire, ttl: 300}, b(command{kind: set, value: 2})}, nil, 0},
+			{101, 102, one(b(command{kind: get})), got(2, 2), 0}, {103, 104, just(get), no, 0}}, right},
+		{"IFVERSION refused for a key that may be gone", []row{{1, 2, short(1, 100), yes(1), 0}, {95, 96, conditional(setVersion, 2, 1), no, 0}, {97, 98, just(get), got(1, 1), 0}}, wrong},
 
 		{"a transaction is torn", []row{
 			{1, 9, []command{{kind: set, value: 1}, b(command{kind: set, value: 2})}, append(yes(1), yes(2)...), 0},
