@@ -63,7 +63,7 @@ var fenced = map[string][]string{
 
 // sockets lists the packages that may touch a socket: clients (protocol accepts, resp reads and writes), the bus, gossip and
 // raft, the node that opens the ports, and the programs that connect to nodes.
-var sockets = []string{"protocol", "protocol/resp", "protocol/bus", "cluster", "cluster/screen", "internal/node", "internal/ndctl", "e2e/goredis"}
+var sockets = []string{"protocol", "protocol/resp", "protocol/bus", "cluster", "cluster/screen", "internal/node", "internal/ndctl", "internal/loadtest", "e2e/goredis"}
 
 // longFiles gives the reason for each hand-written file with more than maxLines lines.
 var longFiles = map[string]string{}

@@ -1,5 +1,8 @@
 // Package loadtest writes to a cluster and reads from it while a test disturbs the cluster, and knows what
 // each read may return. It is an ordinary client of the nodes and must share no code with them.
+//
+// Load has keys with one writer each, through a client that retries. Histories has keys with many writers, each of
+// which sends a command once; a checker looks for an order of the operations that explains all replies.
 package loadtest
 
 import (
