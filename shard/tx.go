@@ -82,8 +82,12 @@ func (tx *Tx) look(key []byte) *Entry {
 
 // live returns the entry of a key unless it has expired.
 func (tx *Tx) live(key []byte) *Entry {
-	if e := tx.entry(key); e != nil && !e.expired(tx.now) {
+	e := tx.entry(key)
+	if e == nil || !e.expired(tx.now) {
 		return e
+	}
+	if !tx.writes && !e.expired(tx.s.suffix.firstTime(key, tx.now)) {
+		return e // what is appended rests on the value, so readers see it until that is committed
 	}
 	return nil
 }
