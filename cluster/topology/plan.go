@@ -54,7 +54,9 @@ type View struct {
 	Format int
 }
 
-// Plan returns the ops that the controller should propose. Once they are applied, the same view needs no more.
+// Plan returns the ops that the controller should propose: who should have copies of each shard, who becomes the primary,
+// who catches up, and which nodes are gone. Once they are applied, the same view needs no more, except for the learners of
+// shards that they gave a primary.
 //
 // A flapping node is the last choice for a primary, but it is a choice: otherwise a shard whose only live
 // copy it has would be down for a minute for nothing. A topology of an earlier format than the view's gets the
@@ -79,6 +81,7 @@ func (t *Topology) Plan(v View) []Op {
 		p.promote0()
 	} else {
 		p.promote()
+		p.copies()
 	}
 	p.forget()
 	return p.ops
@@ -168,8 +171,8 @@ func rank(id NodeID, assigned []NodeID) int {
 	return len(assigned)
 }
 
-// forget removes leaving nodes that have no copy and are assigned none, once the other ops are applied. It
-// keeps the last node. Apply checks again that they have no copy.
+// forget removes leaving nodes that have no copy in an ISR and are assigned none, once the other ops are applied. It
+// keeps the last node, and learners that may have what all of the ISR lost. Apply checks again that they have no copy.
 func (p *planner) forget() {
 	if !slices.ContainsFunc(p.t.Nodes, func(n Node) bool { return n.State == Leaving }) {
 		return
@@ -177,7 +180,9 @@ func (p *planner) forget() {
 	then, _ := p.t.Apply(p.t.Index, Command{p.ops})
 	left := len(then.Nodes)
 	for _, n := range then.Nodes {
-		needed := then.holds(n.ID) || slices.ContainsFunc(then.Shards, func(row Shard) bool { return slices.Contains(row.Assigned, n.ID) })
+		needed := then.holds(n.ID) || slices.ContainsFunc(then.Shards, func(row Shard) bool {
+			return slices.Contains(row.Assigned, n.ID) || row.AsksAll() && slices.Contains(row.Learners, n.ID)
+		})
 		if n.State == Leaving && !needed && left > 1 {
 			p.ops = append(p.ops, Op{Kind: NodeForget, Node: n.ID, Incarnation: n.Incarnation, Empty: true})
 			left--

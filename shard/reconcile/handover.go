@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -15,7 +16,7 @@ func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
 	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
 		return
 	}
-	ops := t.Handover(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
+	ops := t.Moves(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
 		epoch := t.Shards[id].Epoch // t may be older than the topology that the shards match
 		if !r.config.Store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
 			return false
@@ -25,6 +26,7 @@ func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
 		r.mu.Unlock()
 		return true
 	})
+	ops = slices.DeleteFunc(ops, func(op topology.Op) bool { return !op.Empty })
 	if len(ops) == 0 {
 		return
 	}
