@@ -138,7 +138,9 @@ func (c *copiesCluster) awaitCopies() {
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
-func (c *copiesCluster) pause(limit time.Duration) { time.Sleep(time.Duration(c.r.Int64N(int64(limit)))) }
+func (c *copiesCluster) pause(limit time.Duration) {
+	time.Sleep(time.Duration(c.r.Int64N(int64(limit))))
+}
 
 // fault does one thing to the cluster. A single crash that takes a disk with it, and any number of kills, may lose nothing.
 func (c *copiesCluster) fault() {
