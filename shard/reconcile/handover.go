@@ -11,7 +11,7 @@ import (
 )
 
 // handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome
-// is known.
+// is known. The other moves wait for the replica that proposes them.
 func (r *Reconciler) handOver(ctx context.Context, t *topology.Topology) {
 	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
 		return
