@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,8 +36,9 @@ type peer struct {
 	streams  map[int]*stream
 	queue    []byte // encoded frames
 	spare    []byte
-	linked   bool // the append connection is there
-	asking   int  // streams in state asking
+	linked   bool     // the append connection is there
+	conn     net.Conn // the append connection
+	asking   int      // streams in state asking
 	uploaded map[uint64]struct{}
 	room     chan struct{} // closed when there may be room; nil while no writer waits
 }

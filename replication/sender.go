@@ -43,7 +43,7 @@ func (p *peer) dial(kind Kind) (net.Conn, error) {
 func (p *peer) serve(conn net.Conn) {
 	stop := context.AfterFunc(p.context, func() { conn.Close() })
 	defer stop()
-	p.connected()
+	p.connected(conn)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -58,20 +58,29 @@ func (p *peer) serve(conn net.Conn) {
 }
 
 // connected asks for what the member has of each shard.
-func (p *peer) connected() {
+func (p *peer) connected(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked = true
+	p.linked, p.conn = true, conn
 	p.queue = p.queue[:0]
 	for _, s := range p.streams {
 		p.ask(s, 0)
 	}
 }
 
+// reconnect ends the append connection, so that another is made.
+func (p *peer) reconnect() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.Close()
+	}
+}
+
 func (p *peer) disconnected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked = false
+	p.linked, p.conn = false, nil
 	p.queue = nil
 	for _, s := range p.streams {
 		p.ask(s, 0)
