@@ -47,10 +47,12 @@ func TestHistoriesOfAGoodCluster(t *testing.T) {
 					t.Errorf("no %s", name)
 				}
 			}
-			if sum := r.Total(); (sum.Unknown > 0) != unsteady || (sum.Refused > 0) != unsteady || sum.Aborted == 0 {
+			// The end of a run leaves at most one request of each writer open.
+			sum := r.Total()
+			if sum.Aborted == 0 || unsteady && (sum.Unknown == 0 || sum.Refused == 0) || !unsteady && (sum.Unknown > 16 || sum.Refused > 16) {
 				t.Errorf("outcomes: %+v", sum)
 			}
-			if sum := r.Total(); r.Checked > sum.OK+sum.Unknown || r.Checked < sum.OK {
+			if r.Checked > sum.OK+sum.Unknown || r.Checked < sum.OK {
 				t.Errorf("%d operations checked of %+v", r.Checked, sum)
 			}
 		})
