@@ -3,8 +3,8 @@ package protocol
 import (
 	"bufio"
 	"context"
-	"errors"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
