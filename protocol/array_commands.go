@@ -10,7 +10,7 @@ import (
 )
 
 func npSet(c *call, k *keyAccess) {
-	options, err := parseSetOptions(c.args, k.store.Now())
+	options, err := parseSetOptions(c.args, k.shard.Now())
 	if err != nil {
 		c.replies.Error(err)
 		return
@@ -222,7 +222,7 @@ func npMeta(c *call, k *keyAccess) {
 		w := c.replies
 		pttl := int64(shard.NoDeadline)
 		if at := e.ExpireAt(); at != 0 {
-			pttl = max(0, at-k.store.Now())
+			pttl = max(0, at-k.shard.Now())
 		}
 		w.Map(13)
 		w.Text("shape")

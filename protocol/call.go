@@ -71,6 +71,7 @@ func (c *call) texts(all []string) {
 
 // keyspace is a shard, or a shard within a transaction.
 type keyspace interface {
+	Now() int64
 	Get(key []byte, touch bool) *shard.Entry
 	GetAll(keys [][]byte, touch bool) []*shard.Entry
 	Peek(key []byte) *shard.Entry

@@ -53,7 +53,7 @@ func expire(unit int64, relative bool) onKeys {
 			c.replies.Error(err)
 			return
 		}
-		at, ok := deadline(n, unit, relative, k.store.Now())
+		at, ok := deadline(n, unit, relative, k.shard.Now())
 		if !ok {
 			c.replies.Error(errInvalidExpire(c.row.Full))
 			return

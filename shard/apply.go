@@ -20,8 +20,8 @@ type contents struct {
 }
 
 // hold puts a change into the suffix and takes over its entry.
-func (c *contents) hold(ch *change, epoch, batch uint64) {
-	p := pending{change: *ch, epoch: epoch, batch: batch}
+func (c *contents) hold(ch *change, epoch, batch uint64, time int64) {
+	p := pending{change: *ch, epoch: epoch, batch: batch, time: time}
 	if ch.reason == persistence.Evicted || ch.reason == persistence.Expired {
 		if e := c.index.get(ch.key); e != nil {
 			p.frees = e.Footprint()

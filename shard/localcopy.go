@@ -41,8 +41,9 @@ func (c *localCopy) begin(epochs replica.EpochTable, end, commit uint64) {
 	c.applied = commit
 }
 
-// appended takes over changes that are in the log as one batch, and applies what that commits.
-func (c *localCopy) appended(changes []change, epoch uint64) {
+// appended takes over changes that are in the log as one batch, and applies what that commits. Time is when their conditions were
+// checked, in Unix ms.
+func (c *localCopy) appended(changes []change, epoch uint64, time int64) {
 	end := changes[len(changes)-1].seq
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
@@ -55,7 +56,7 @@ func (c *localCopy) appended(changes []change, epoch uint64) {
 	}
 	e := c.rules.Appended(end)
 	for i := range changes {
-		c.hold(&changes[i], epoch, end)
+		c.hold(&changes[i], epoch, end, time)
 	}
 	c.follow(&e)
 }

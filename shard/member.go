@@ -346,7 +346,7 @@ func (in *incoming) hold(c *localCopy) {
 	for _, batch := range in.batches {
 		last := batch[len(batch)-1]
 		for range batch {
-			c.hold(&in.changes[at], last.Epoch, last.Seq)
+			c.hold(&in.changes[at], last.Epoch, last.Seq, in.decoder.now)
 			at++
 		}
 	}

@@ -227,7 +227,7 @@ func (r *recovery) Flush() { r.copy.apply(&change{kind: persistence.Flush}, 0) }
 func (r *recovery) Suffix(rec *persistence.Record, read func([]byte) error) error {
 	ch, err := r.decoder.change(rec, read, r.copy.find)
 	if err == nil {
-		r.copy.hold(&ch, rec.Epoch, rec.Seq+uint64(max(rec.Count, 1))-1)
+		r.copy.hold(&ch, rec.Epoch, rec.Seq+uint64(max(rec.Count, 1))-1, r.decoder.now)
 	}
 	return err
 }

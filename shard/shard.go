@@ -40,6 +40,9 @@ func newShard(id int, store *Store) *Shard {
 // view returns a Tx for reads. The caller holds index.mu for reading.
 func (s *Shard) view() *Tx { return &Tx{s: s, now: s.clock()} }
 
+// Now returns the Unix time in ms by which the shard hides expired keys.
+func (s *Shard) Now() int64 { return s.clock() }
+
 // Get is Tx.Get.
 func (s *Shard) Get(key []byte, touch bool) *Entry {
 	s.index.mu.RLock()

@@ -29,6 +29,7 @@ type pending struct {
 	batch  uint64 // seq of the last change of its batch, which is committed as a whole
 	before uint64 // seq of the change of the same key, or of the Flush, that it replaces in keys or flushed; 0 for none
 	frees  int64  // bytes that it counts as about to be freed
+	time   int64  // Unix time in ms at which it was appended
 }
 
 func (s *suffix) empty() bool { return s.head == len(s.queue) }
@@ -152,6 +153,15 @@ func (s *suffix) find(key []byte) (e *Entry, seq uint64, found bool) {
 func (s *suffix) changes(key []byte) bool {
 	_, _, found := s.find(key)
 	return found
+}
+
+// firstTime returns the Unix time in ms at which the oldest change of a key in the suffix was appended; otherwise, if there is none.
+func (s *suffix) firstTime(key []byte, otherwise int64) int64 {
+	for seq := s.keys[string(key)]; seq != 0 && !s.empty() && seq >= s.queue[s.head].seq; {
+		p := s.at(seq)
+		otherwise, seq = p.time, p.before
+	}
+	return otherwise
 }
 
 // answered returns the outcome that a request will have once the suffix is committed.

@@ -82,11 +82,29 @@ func (tx *Tx) look(key []byte) *Entry {
 
 // live returns the entry of a key unless it has expired.
 func (tx *Tx) live(key []byte) *Entry {
-	if e := tx.entry(key); e != nil && !e.expired(tx.now) {
+	e := tx.entry(key)
+	if e == nil || !e.expired(tx.now) {
+		return e
+	}
+	if !tx.writes && !e.expired(tx.s.readTime(key, tx.now)) {
 		return e
 	}
 	return nil
 }
+
+// readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
+// moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
+// would contradict the change. The caller holds index.mu.
+func (s *Shard) readTime(key []byte, now int64) int64 {
+	now = min(now, s.suffix.firstTime(key, now))
+	if at := s.writer.deciding.Load(); at != 0 {
+		now = min(now, at)
+	}
+	return now
+}
+
+// Now returns the Unix time in ms of the transaction: all of it happens at one moment.
+func (tx *Tx) Now() int64 { return tx.now }
 
 // Get returns the entry of a key, with its bytes retained: the caller must Release it. It returns
 // nil for a missing key. Touch records an access.

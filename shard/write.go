@@ -108,9 +108,10 @@ type writer struct {
 	log    *persistence.Log // nil without a data folder
 	logged bool             // every change goes to the log
 
-	epoch   atomic.Uint64 // of the next change; it changes under mu
-	unsaved atomic.Int64  // changes since the last snapshot
-	writing atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
+	epoch    atomic.Uint64 // of the next change; it changes under mu
+	unsaved  atomic.Int64  // changes since the last snapshot
+	deciding atomic.Int64  // when the transaction that is under way began, Unix time in ms; 0 for none
+	writing  atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
 	// It comes before index.mu. No goroutine holds it for two shards. It guards all below.
@@ -186,7 +187,9 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tx := &w.tx
-	now := w.clock()
+	w.deciding.Store(w.clock())
+	defer w.deciding.Store(0)
+	now := w.clock() // not before that: a reader that has not seen it has an earlier time
 	tx.begin(s, now, w.seq+uint64(len(w.noOpFor(now))))
 	defer tx.reset() // after a panic of do, too
 	do(tx)
@@ -244,17 +247,17 @@ func (w *writer) commit(changes []change, now int64) (persistence.Position, erro
 	if len(noOp) > 0 {
 		w.noOps.leader, w.noOps.time, w.noOps.asked = w.copy.gate.LeaderEpoch(), now, false
 		w.copy.process.note(now)
-		records = w.replicate(noOp, epoch, records)
+		records = w.replicate(noOp, epoch, now, records)
 	}
 	if len(changes) > 0 {
-		w.replicate(changes, epoch, records)
+		w.replicate(changes, epoch, now, records)
 	}
 	return end, nil
 }
 
 // replicate hands a batch that is in the log to the other copies and to this one. No other copy gets what the own log has
 // refused. The records begin with those of the batch, if other copies need them; it returns the rest.
-func (w *writer) replicate(batch []change, epoch uint64, records [][]persistence.Record) [][]persistence.Record {
+func (w *writer) replicate(batch []change, epoch uint64, now int64, records [][]persistence.Record) [][]persistence.Record {
 	before := w.last
 	w.last = replica.Point{Epoch: epoch, Seq: batch[len(batch)-1].seq}
 	if w.sends() { // without a replicator the change stays uncommitted
@@ -266,7 +269,7 @@ func (w *writer) replicate(batch []change, epoch uint64, records [][]persistence
 			b.add(encoded)
 		}
 	}
-	w.copy.appended(batch, epoch)
+	w.copy.appended(batch, epoch, now)
 	if len(records) > 0 {
 		records = records[1:]
 	}

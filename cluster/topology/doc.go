@@ -10,7 +10,7 @@
 // node, and is applied or refused on its own. Check and CheckStep state what must hold for every
 // topology, and for every step from one to the next.
 //
-// Proposals come from Plan (the controller, on the leader), Handover (each node, for the shards that it
+// Proposals come from Plan (the controller, on the leader), Moves (each node, for the shards that it
 // serves) and PlanVoters (the leader, for raft's members). They may look at an outdated topology: then
 // Apply refuses their ops with ErrStale.
 //

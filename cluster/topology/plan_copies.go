@@ -37,7 +37,8 @@ func (p *planner) dropLearners(shard ShardID, row Shard) {
 	epoch := row.Epoch
 	for _, id := range row.Learners {
 		if !slices.Contains(p.assigned[shard], id) {
-			p.ops = append(p.ops, Op{Kind: DropLearner, Shard: shard, Epoch: epoch, Node: id})
+			n, _ := p.t.Node(id)
+			p.ops = append(p.ops, Op{Kind: DropLearner, Shard: shard, Epoch: epoch, Node: id, Incarnation: n.Incarnation})
 			epoch++
 		}
 	}

@@ -141,7 +141,7 @@ func (s *sim) renew(n *simNode) {
 			continue
 		}
 		for _, id := range s.others(n, shard) {
-			if m, ok := s.member(n, shard, id); ok && s.chance(80) {
+			if m, ok := s.member(n, shard, id); ok && (s.calm || s.chance(80)) {
 				grant := simLeader{s.row(n, shard).LeaderEpoch, s.now}
 				m.granted[shard] = grant
 				if n.leases[shard] == nil {
@@ -227,6 +227,9 @@ func (s *sim) install(n *simNode, shard ShardID, id NodeID) bool {
 // move makes what a primary does about its members: it fills their copies, and proposes to add or remove one, to hand
 // over, or to resign. One proposal is outstanding, and is repeated until the epoch changes.
 func (s *sim) move(n *simNode) {
+	if s.chance(20) {
+		s.tidy(n)
+	}
 	for shard := range ShardID(simShards) {
 		if op, ok := n.pending[shard]; ok {
 			s.propose(n, op)
@@ -269,12 +272,7 @@ func (s *sim) move(n *simNode) {
 		}
 		to, _ := s.history[n.applied].Node(op.Node)
 		op.Incarnation = to.Incarnation
-		n.pending[shard] = op
-		if op.Kind == TransferPrimary || op.Kind == Resign {
-			n.closed[shard] = simHandover{op: op}
-		}
-		s.event("%s/%d proposes %s of %s for shard %d", n.id, n.incarnation, op.Kind, op.Node, shard)
-		s.propose(n, op)
+		s.proposeMove(n, op)
 	}
 	if !s.isMember(n) {
 		return
@@ -284,50 +282,4 @@ func (s *sim) move(n *simNode) {
 			s.propose(n, Op{Kind: MarkUnclean, Shard: ShardID(i), Node: n.id, Incarnation: n.incarnation})
 		}
 	}
-}
-
-// giveLearners is the part of a controller that gives copies to the nodes that are assigned some.
-func (s *sim) giveLearners(*simNode) {
-	t := s.newest()
-	var ops []Op
-	for i, row := range t.Shards {
-		for _, id := range row.Assigned {
-			if n, _ := t.Node(id); row.Primary != "" && !row.hasCopy(id) && s.chance(50) {
-				ops = append(ops, Op{Kind: AddLearner, Shard: ShardID(i), Epoch: row.Epoch, Node: id, Incarnation: n.Incarnation})
-			}
-		}
-		for _, id := range row.Learners {
-			if !slices.Contains(row.Assigned, id) || s.chance(2) {
-				ops = append(ops, Op{Kind: DropLearner, Shard: ShardID(i), Epoch: row.Epoch, Node: id})
-			}
-		}
-	}
-	if len(ops) > 0 {
-		s.inFlight = append(s.inFlight, simMessage{command: Command{ops}})
-	}
-}
-
-// handOver closes the shards that the node should hand over, and proposes the handovers of all closed shards.
-func (s *sim) handOver(n *simNode) {
-	if !n.up {
-		return
-	}
-	for shard := range ShardID(simShards) {
-		if asked, ok := n.closed[shard]; ok {
-			s.propose(n, asked.op)
-		}
-	}
-	ops := s.history[n.applied].Handover(n.id, func(id NodeID) bool { return s.isUp(id) }, func(shard ShardID) bool {
-		_, pending := n.pending[shard]
-		log := n.copies[shard].log
-		return !pending && s.serves(n, shard) && (len(log) == 0 || !log[len(log)-1].data)
-	})
-	for _, op := range ops {
-		n.closed[op.Shard] = simHandover{op: op}
-	}
-	s.propose(n, ops...)
-}
-
-func (s *sim) isUp(id NodeID) bool {
-	return slices.ContainsFunc(s.nodes, func(n *simNode) bool { return n.id == id && n.up })
 }

@@ -51,14 +51,16 @@ type sim struct {
 	flaps     map[NodeID]Liveness
 	joined    map[NodeID]int64  // when the node last joined with a new folder
 	settings  map[string]string // as set by the log, tracked separately
+	leaving   map[NodeID]bool   // nodes that had copies with data when they began to leave
 	empty     string            // View.EmptyShards
 	trace     uint64
+	calm      bool // no more faults: it comes to rest
 	events    []string
 	counts    map[string]int
 }
 
 func newSim(seed uint64, flaw string) *sim {
-	s := &sim{r: rand.New(rand.NewPCG(seed, 7)), seed: seed, flaw: flaw, served: map[string]string{}, flaps: map[NodeID]Liveness{}, joined: map[NodeID]int64{}, settings: map[string]string{}, counts: map[string]int{}}
+	s := &sim{r: rand.New(rand.NewPCG(seed, 7)), seed: seed, flaw: flaw, served: map[string]string{}, flaps: map[NodeID]Liveness{}, joined: map[NodeID]int64{}, settings: map[string]string{}, leaving: map[NodeID]bool{}, counts: map[string]int{}}
 	s.history = []*Topology{{}}
 	return s
 }
@@ -138,7 +140,7 @@ var simActions = []struct {
 	{14, (*sim).report},
 	{8, (*sim).handOver},
 	{16, (*sim).move},
-	{6, (*sim).giveLearners},
+	{2, (*sim).disturbLearners},
 	{2, (*sim).crash},
 	{8, func(s *sim, n *simNode) { s.start(n, s.startOf(n)) }},
 	{2, func(s *sim, n *simNode) { s.duplicate(n, s.chance(50)) }},
@@ -153,6 +155,7 @@ var simActions = []struct {
 	{1, (*sim).beginEmpty},
 	{1, (*sim).configure},
 	{1, (*sim).recover},
+	{1, (*sim).restartAll},
 }
 
 func (s *sim) step() {
@@ -355,7 +358,7 @@ func TestSimulation(t *testing.T) {
 	// A simulation without events proves nothing.
 	for _, k := range []string{"done", "refused", "written", "written to two copies", "read", "handed over empty", "promoted", "promoted unclean", "unclean without a loss", "taken over with others in the ISR",
 		"started empty after a loss", "begin-empty by the controller", "begin-empty by the operator", "primary taken by a new start", "relinquished", "expanded", "transferred", "resigned", "shrunk", "marked unclean",
-		"raft recovered", "two processes of a node", "reported", "setting changed"} {
+		"raft recovered", "two processes of a node", "reported", "setting changed", "all restarted", "learner added", "learner dropped", "with all its copies", "left with copies", "moved with data"} {
 		if n >= 300 && counts[k] == 0 {
 			t.Errorf("it never came to %q", k)
 		}

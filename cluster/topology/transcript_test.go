@@ -20,7 +20,8 @@ import (
 //	report a [end=7/3] [shards=0,1]      a reports the shards in whose ISR it is, and those that ask all; it has what end says
 //	recover      raft is recovered       begin-empty SHARD...      an operator's word       auto      without his word       waits      what shards wait for
 //	see a inc=2 [flaps=3]      gossip sees that a is alive       dead a       pass 1000     time in ms       plan     plan and apply
-//	handover a [data=1,2]      apply the handovers of a        show         nodes, and equal shards together
+//	catch-up     the learners that are alive get into the ISR
+//	moves a [data=1,2]         apply the moves of a, whose shards 1 and 2 have data        show         nodes, and equal shards together
 //	config-set NAME [VALUE]    config-reset NAME               settings     settings of the cluster, and the entry that last changed each
 //	voters SERVER... [nodes=a,b]      until nothing changes; a is a non-voter, a+ a voter, a+! a voter dead for VoterTimeout
 func TestTranscripts(t *testing.T) {
@@ -118,8 +119,10 @@ func (s *script) control(kind string, id NodeID, options map[string]string) bool
 		s.report(id, options)
 	case "plan":
 		s.do(s.topo.Plan(s.view))
-	case "handover":
-		s.do(s.topo.Handover(id, func(id NodeID) bool { return s.view.Nodes[id].Alive }, func(shard ShardID) bool {
+	case "catch-up":
+		s.catchUp()
+	case "moves":
+		s.do(s.topo.Moves(id, func(id NodeID) bool { return s.view.Nodes[id].Alive }, func(shard ShardID) bool {
 			return !slices.Contains(strings.Split(options["data"], ","), strconv.Itoa(int(shard)))
 		}))
 	default:
@@ -174,6 +177,20 @@ func (s *script) report(id NodeID, options map[string]string) {
 		r := Report{Node: id, Incarnation: n.Incarnation, Shard: shard, Epoch: row.Epoch, Point: Point{s.number(epoch), s.number(seq)}, At: s.view.Now}
 		s.view.Reports[shard] = append(slices.DeleteFunc(s.view.Reports[shard], func(r Report) bool { return r.Node == id }), r)
 	}
+}
+
+// catchUp is what primaries do about learners.
+func (s *script) catchUp() {
+	var ops []Op
+	for i, row := range s.topo.Shards {
+		for _, id := range row.Learners {
+			if n, _ := s.topo.Node(id); row.Primary != "" && s.view.Nodes[id].Alive {
+				ops = append(ops, Op{Kind: ExpandISR, Shard: ShardID(i), Epoch: row.Epoch, Node: id, Incarnation: n.Incarnation})
+				row.Epoch++
+			}
+		}
+	}
+	s.do(ops)
 }
 
 func (s *script) op(kind string, args []string, options map[string]string) {

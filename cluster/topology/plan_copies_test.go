@@ -1,0 +1,57 @@
+package topology
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What a controller proposes about the learners of one shard. c is leaving.
+func TestPlanOfLearners(t *testing.T) {
+	for _, tc := range []struct{ name, row, dead, want string }{
+		{"an assigned node has no copy", "primary a isr a assigned a,b", "", "add-learner b"},
+		{"two have none", "primary a isr a assigned a,b,d", "", "add-learner b, add-learner d"},
+		{"it is dead", "primary a isr a assigned a,b", "b", ""},
+		{"it leaves", "primary a isr a assigned a,c", "", ""},
+		{"it is in the ISR", "primary a isr a,b assigned a,b", "", ""},
+		{"it is unclean", "primary a isr a,b unclean b assigned a,b", "", ""},
+		{"it is a learner", "primary a isr a learners b assigned a,b", "", ""},
+		{"the shard has no primary", "isr a assigned a,b", "", ""},
+		{"the primary is not assigned", "primary a isr a assigned b", "", "add-learner b"},
+		{"a learner is not assigned", "primary a isr a,b learners d assigned a,b", "", "drop-learner d"},
+		{"two are not", "primary a isr a learners b,d assigned a", "", "drop-learner b, drop-learner d"},
+		{"one is not, and one has no copy", "primary a isr a learners d assigned a,b", "", "add-learner b, drop-learner d"},
+		{"the ISR has other unclean members", "primary a isr a,b unclean b learners d assigned a,b", "", "drop-learner d"},
+		{"no member is clean", "isr a unclean a learners d assigned a lossy", "", ""},
+		{"the shard has no primary, but a clean member", "isr a,b unclean b learners d assigned a,b", "", ""},
+		{"no member is clean, and the learner leaves", "isr a unclean a learners c assigned a lossy", "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			topo := made(t, Shard{})
+			topo, _ = topo.Apply(2, Command{[]Op{{Kind: NodeJoin, Nodes: []Node{{ID: "d", Incarnation: 1, Store: "D"}}}, {Kind: NodeLeave, Node: "c"}}})
+			view := View{Nodes: map[NodeID]Liveness{}, NodesChanged: 1} // not settled: nothing is assigned again
+			for _, n := range topo.Nodes {
+				view.Nodes[n.ID] = Liveness{Alive: string(n.ID) != tc.dead, Incarnation: n.Incarnation}
+			}
+			for i := range topo.Shards {
+				topo.Shards[i] = parseRow(t, "7 primary a isr a assigned a")
+			}
+			topo.Shards[0] = parseRow(t, "7 "+tc.row)
+			ops := topo.Plan(view)
+			var got []string
+			for _, op := range ops {
+				if op.Kind != NodeForget {
+					got = append(got, fmt.Sprintf("%s %s", op.Kind, op.Node))
+				}
+			}
+			if strings.Join(got, ", ") != tc.want {
+				t.Fatalf("%q, want %q", got, tc.want)
+			}
+			next, errs := topo.Apply(9, Command{ops})
+			if err := errors.Join(append(errs, next.Check(), checkLearners(topo, view, ops), checkPlanned(next, view, ops))...); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
