@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -220,8 +222,12 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	s.topo.Store(topo)
 	for i, row := range rows {
 		if row.Primary != s.Self() {
-			s.store.Shard(i).Role().Close()
-			if err := s.store.Shard(i).Role().ClearStale(row.EmptySince); err != nil {
+			other := replica.Process{Node: string(row.Primary), Incarnation: 1} // the store names itself nothing
+			of := replica.Config{Epoch: row.Epoch, LeaderEpoch: row.LeaderEpoch, Born: row.EmptySince, Primary: other}
+			role := s.store.Shard(i).Role()
+			if err := role.Configure(of); errors.Is(err, shard.ErrEpoch) { // a test may go back to a time before the first topology
+				role.Close()
+			} else if err != nil {
 				t.Fatal(err)
 			}
 		}
