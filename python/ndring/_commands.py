@@ -85,8 +85,8 @@ def set_request(
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
     rest = pack_after(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key)
-    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key)
+        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key, writes=True)
+    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key, writes=True)
 
 
 def meta_request(key: bytes) -> Request:

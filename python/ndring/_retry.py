@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Optional
 
 from ._settings import seconds
 
-_FIRST_DELAY = 0.02  # s; doubles up to _LAST_DELAY, then randomized
-_LAST_DELAY = 1.0  # s
-_SAFE_REPEAT = 45.0  # s; the node remembers a request id for 60 s, and a repeat must arrive well before that
+_FIRST_DELAY = 0.01  # s; doubles up to _LAST_DELAY, then randomized
+_LAST_DELAY = 0.25  # s; a failover takes about 1 s
+_SAFE_REPEAT = 45.0  # s; a request id is remembered for 60 s, and a repeat must arrive well before that
+_NO_REPLICAS_FOR = 3.0  # s; a failover or a replica that reconnects takes less, a copy that must be made takes much longer
 
 
 class Policy(NamedTuple):
@@ -54,9 +55,12 @@ class Attempts:
         deadline came first."""
         return self._retry_for if self.end is None or now + self._wait < self.end else min(self._retry_for, now - self.began)
 
-    def out_of_time(self, now: float, conditional: bool = False) -> bool:
+    def out_of_time(self, now: float, conditional: bool = False, no_replicas: Optional[float] = None) -> bool:
         """Whether there is no time left for the pause and another try. A ``conditional`` write must
-        not be repeated once the node may have forgotten its request id."""
+        not be repeated once its request id may be forgotten. ``no_replicas``: since when there are
+        too few copies, if that is what the command waits for."""
         next_try = now + self._wait
         limit = min(self._retry_for, _SAFE_REPEAT) if conditional else self._retry_for
+        if no_replicas is not None and next_try - no_replicas > _NO_REPLICAS_FOR:
+            return True
         return next_try - self.began > limit or next_try >= (math.inf if self.end is None else self.end)

@@ -147,9 +147,14 @@ class FakeNode:
         if name == b"INFO":
             return bulk(b"name:%b\r\n" % self.name.encode())
         if name == b"NP.SET":
+            request = arguments[arguments.index(b"REQID") + 1] if b"REQID" in arguments[3:] else None
+            if request in self.cluster.outcomes:
+                return self.cluster.outcomes[request]
             if b"NX" in arguments[3:] and key in self.data:
-                return b"$-1\r\n"
+                return b"$-1\r\n"  # a write that was not done leaves no request id
             self.data[key] = arguments[2]
+            if request is not None:
+                self.cluster.outcomes[request] = b"+OK\r\n"
             return b"+OK\r\n"
         if name == b"NP.GET":
             if key not in self.data:
@@ -173,11 +178,13 @@ class FakeNode:
 
 class FakeCluster:
     """``owners``: the node that serves each slot, None for none. ``told``: what CLUSTER SLOTS
-    reports, if that differs."""
+    reports, if that differs. ``outcomes``: of conditional writes that were done, by request id; all
+    nodes know them, as copies do."""
 
     def __init__(self, count):
         self.owners = [None] * 16384
         self.told = None
+        self.outcomes = {}
         self.nodes = [FakeNode(self, f"{i:040d}") for i in range(count)]
         for slot in range(16384):
             self.owners[slot] = self.nodes[slot // 64 % count]  # shards of 64 slots, round-robin

@@ -54,7 +54,7 @@ def attempts(retry_for, deadline=None):
 def test_retries_end_after_retry_for():
     a = attempts(10)
     waits = [a.next_pause() for _ in range(12)]
-    assert waits[0] <= 0.02 and max(waits) <= 1.0 and waits[-1] >= 0.5
+    assert waits[0] <= 0.01 and max(waits) <= 0.25 and waits[-1] >= 0.125
     assert not a.out_of_time(8.9) and a.out_of_time(9.6)
 
 
@@ -64,6 +64,14 @@ def test_a_conditional_write_is_not_repeated_once_its_request_id_may_be_forgotte
     a.next_pause()
     assert not a.out_of_time(44.9, conditional=True) and a.out_of_time(45.1, conditional=True)
     assert not a.out_of_time(45.1) and not a.out_of_time(999)
+
+
+def test_a_write_waits_for_copies_for_3_s_at_most():
+    a = attempts(1000)
+    a.next_pause()
+    assert not a.out_of_time(12.9, no_replicas=10.0) and a.out_of_time(13.1, no_replicas=10.0)
+    assert not a.out_of_time(13.1)
+    assert attempts(1).out_of_time(1.1, no_replicas=1.0)  # or less, if the call has less time
 
 
 def test_the_deadline_ends_the_retries():
