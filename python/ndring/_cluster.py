@@ -12,11 +12,14 @@ an error reply, it raises UncertainWrite.
 """
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 import time
 from functools import partial
 from typing import Any, Dict, Hashable, List, Optional, Sequence
 
+from ._commands import slot
 from ._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NodeDownError, NoReplicasError, TimeoutError,
     UncertainWrite,
@@ -51,15 +54,25 @@ class _RetryState:
 class Cluster:
     """Safe to use from several threads, after a fork, and in signal handlers."""
 
-    def __init__(self, nodes: Nodes, policy: Policy) -> None:
+    def __init__(self, nodes: Nodes, policy: Policy, read_from_replicas: bool = False) -> None:
         self.nodes = nodes
         self.policy = policy
+        self.read_from_replicas = read_from_replicas
+        self._turn = itertools.count(random.randrange(1000))  # clients do not all begin with the primary
+        if read_from_replicas:
+            nodes.want_replicas()
 
     def one(self, request: Request) -> Any:
         """Returns the reply to one command. Raises its error."""
         began = time.monotonic()
         end = None if self.policy.deadline is None else began + self.policy.deadline
         try:
+            if self.read_from_replicas and request.spread:
+                results: List[Any] = [None]
+                if not self._read_from_replicas([request], results, end):
+                    if isinstance(results[0], Exception):
+                        raise results[0]
+                    return results[0]
             at = self.nodes.single or self.nodes.route(request, end)
             result = self._fail_fast(at, began, end) if self.nodes.outages.known else None
             if result is None:
@@ -84,7 +97,13 @@ class Cluster:
         failed one. Sends one batch to each node, all nodes in parallel."""
         results: List[Any] = [None] * len(requests)
         began = time.monotonic()
-        self._attempt(requests, range(len(requests)), results, {}, self.policy.end(began))
+        end = self.policy.end(began)
+        pending: Sequence[int] = range(len(requests))
+        # Reads beside writes, as in a pipeline, must see those writes.
+        if self.read_from_replicas and all(request.spread for request in requests):
+            pending = self._read_from_replicas(requests, results, end)
+        if pending:
+            self._attempt(requests, pending, results, {}, end)
         self._retry(requests, results, began)
         return results
 
@@ -184,6 +203,58 @@ class Cluster:
         if any(state.asking for state in states.values()):
             requests = [r.asking() if i in states and states[i].asking else r for i, r in enumerate(requests)]
         run_parallel([partial(self._attempt_at, to, requests, part, results, end) for to, part in by_node.items()])
+
+    # Replicas
+
+    def _read_from_replicas(self, requests: Sequence[Request], results: List[Any], end: Optional[float]) -> List[int]:
+        """Stores the replies of replicas in ``results``, and returns the reads that are left for
+        the primaries: those whose turn it is, and those that a replica did not answer."""
+        number = next(self._turn)
+        by_node: Dict[Transport, List[int]] = {}
+        left: List[int] = []
+        try:
+            for i, request in enumerate(requests):
+                reader = self.nodes.reader(request, number, end)
+                if reader is None:
+                    left.append(i)
+                else:
+                    by_node.setdefault(reader, []).append(i)
+        except RETRYABLE:  # raised by the slot map fetch, which the primaries need too
+            return list(range(len(requests)))
+        if by_node:
+            now = time.monotonic()
+            # If there is little time, half of it is for the primary.
+            until = None if end is None else end if end - now > 2 else now + (end - now) / 2
+            run_parallel([partial(reader.attempt, requests, part, results, until) for reader, part in by_node.items()])
+            for reader, part in by_node.items():
+                left += self._unanswered(reader, requests, part, results)
+        return sorted(left)
+
+    def _unanswered(self, reader: Transport, requests: Sequence[Request], part: Sequence[int], results: Sequence[Any]) -> List[int]:
+        """Returns the reads that a replica did not answer, and records why."""
+        now = time.monotonic()
+        replicas = self.nodes.replicas
+        left: List[int] = []
+        failed = False
+        for i in part:
+            result = results[i]
+            error = result.error if type(result) is Failure else result
+            if not isinstance(error, NdringError) or isinstance(error, DecodeError):
+                continue
+            left.append(i)
+            key = requests[i].key
+            if isinstance(error, MovedError) and key is not None:
+                replicas.has_no_copy(reader.address, slot(key), now)
+            else:
+                failed = True
+        if failed:
+            log.debug("a replica did not answer, asking the primary: %s", reader.address)
+            replicas.failed(reader.address, now)
+        elif len(left) < len(part):
+            replicas.answered(reader.address)
+        return left
+
+    # Tries
 
     def _attempt_at(
         self, to: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]

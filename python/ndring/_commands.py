@@ -90,7 +90,7 @@ def set_request(
 
 
 def meta_request(key: bytes) -> Request:
-    return Request(pack(b"NP.META", key), _read_meta, key=key)
+    return Request(pack(b"NP.META", key), _read_meta, key=key, spread=True)
 
 
 def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
@@ -98,7 +98,7 @@ def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
 
 
 def get_request(key: bytes) -> Request:
-    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key)
+    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True)
 
 
 def restore(stored: Optional[Stored]) -> Any:

@@ -28,10 +28,11 @@ class Request:
 
     ``writes``: it changes something. Repeating a command after a lost reply is safe: most commands
     have the same effect twice, and a ``conditional`` write carries a request id that the key's
-    primary, and any later one, remembers for a while.
+    primary, and any later one, remembers for a while. ``spread``: it is a read that replicas may
+    answer.
     """
 
-    __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node", "writes")
+    __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node", "writes", "spread")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Request:
         key: Optional[bytes] = None,
         node: Optional[str] = None,
         writes: bool = False,
+        spread: bool = False,
     ) -> None:
         self.buffers = buffers
         self.read = read
@@ -52,6 +54,7 @@ class Request:
         self.key = key
         self.node = node
         self.writes = writes or conditional
+        self.spread = spread
 
     @property
     def size(self) -> int:

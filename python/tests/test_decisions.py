@@ -55,7 +55,7 @@ def test_retries_end_after_retry_for():
     a = attempts(10)
     waits = [a.next_pause() for _ in range(12)]
     assert waits[0] <= 0.01 and max(waits) <= 0.25 and waits[-1] >= 0.125
-    assert not a.out_of_time(8.9) and a.out_of_time(9.6)
+    assert not a.out_of_time(9.7) and a.out_of_time(9.9)
 
 
 def test_a_conditional_write_is_not_repeated_once_its_request_id_may_be_forgotten():
