@@ -154,6 +154,8 @@ class Cluster:
             log.info("retrying a transaction: %s", str(error))
             time.sleep(wait)
             self._refresh([error], to, attempts.end)
+            if attempts.too_late(time.monotonic()):
+                raise self._final_error(failure, attempts)
             redirects, to = 0, None
 
     def slots(self, fresh: bool = False, complete: bool = False) -> Optional[SlotMap]:
@@ -294,6 +296,9 @@ class Cluster:
                 log.info("retrying %d commands in %.0f ms: %s", len(states), wait * 1000, str(next(results[i].error for i in states)))
             time.sleep(wait)
             self._refresh([results[i].error for i in states], None, attempts.end)
+            if attempts.too_late(time.monotonic()):  # that took too long
+                self._drop_hopeless(requests, results, states, attempts)
+                return
             for i, state in states.items():
                 state.redirects = 0
                 state.to = None

@@ -10,6 +10,7 @@ from ._settings import seconds
 _FIRST_DELAY = 0.01  # s; doubles up to _LAST_DELAY, then randomized
 _LAST_DELAY = 0.25  # s; a failover takes about 1 s
 _SAFE_REPEAT = 45.0  # s; a request id is remembered for 60 s, and a repeat must arrive well before that
+_LEAST_TRY = 0.05  # s, or a tenth of the deadline: with less time left a try would only end in a timeout that hides the reason
 _NO_REPLICAS_FOR = 3.0  # s; a failover or a replica that reconnects takes less, a copy that must be made takes much longer
 
 
@@ -35,11 +36,12 @@ def make_policy(retry_for: Any, deadline: Any, on_error: Any) -> Policy:
 class Attempts:
     """The tries of one call. ``end``: the time by which it must be over, None for no deadline."""
 
-    __slots__ = ("began", "end", "_retry_for", "_delay", "_wait")
+    __slots__ = ("began", "end", "_last_try", "_retry_for", "_delay", "_wait")
 
     def __init__(self, policy: Policy, began: float) -> None:
         self.began = began
         self.end = policy.end(began)
+        self._last_try = math.inf if policy.deadline is None else began + policy.deadline - min(_LEAST_TRY, policy.deadline / 10)
         self._retry_for = policy.retry_for
         self._delay = _FIRST_DELAY
         self._wait = 0.0
@@ -49,6 +51,10 @@ class Attempts:
         self._wait = random.uniform(self._delay / 2, self._delay)
         self._delay = min(2 * self._delay, _LAST_DELAY)
         return self._wait
+
+    def too_late(self, now: float) -> bool:
+        """Whether the deadline leaves no time for another try."""
+        return now >= self._last_try
 
     def time_given(self, now: float) -> float:
         """Returns how long the call has waited for a node in vain: ``retry_for``, or less if its
@@ -63,4 +69,4 @@ class Attempts:
         limit = min(self._retry_for, _SAFE_REPEAT) if conditional else self._retry_for
         if no_replicas is not None and next_try - no_replicas > _NO_REPLICAS_FOR:
             return True
-        return next_try - self.began > limit or next_try >= (math.inf if self.end is None else self.end)
+        return next_try - self.began > limit or self.too_late(next_try)

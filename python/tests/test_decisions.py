@@ -77,6 +77,8 @@ def test_a_write_waits_for_copies_for_3_s_at_most():
 def test_the_deadline_ends_the_retries():
     a = attempts(1000, 2.0)
     assert a.end == 2.0 and not a.out_of_time(1.9) and a.out_of_time(2.0)
+    assert not a.too_late(1.94) and a.too_late(1.96)  # another try would end in a timeout that hides the reason
+    assert not attempts(10, 0.01).too_late(0.008) and attempts(10, 0.01).too_late(0.0095) and not attempts(10).too_late(1e9)
     assert attempts(10).end is None
 
 
