@@ -176,9 +176,10 @@ class NumPyRedis:
         keep the old value's time to live. ``nx``: only if the key is missing. ``xx``: only if it
         exists. ``if_version``: only if the stored array has this version (``meta(key).version``).
         ``write_concern``: wait until ``"one"``, ``"sync"`` (all that are in sync) or ``"all"``
-        copies have it; None: as the client, and without one there, as the nodes. ``layout``: ``"auto"`` restores unusual strides unless they span more than 8 times the
-        data, ``"exact"`` always restores them, ``"packed"`` never. ``metadata="drop"`` omits
-        ``dtype.metadata`` that is not plain JSON instead of raising.
+        copies have it; None: the client's, and if it has none, the nodes' default. ``layout``:
+        ``"auto"`` restores unusual strides unless they span more than 8 times the data, ``"exact"``
+        always restores them, ``"packed"`` never. ``metadata="drop"`` omits ``dtype.metadata`` that
+        is not plain JSON instead of raising.
 
         Do not modify the array until this returns. Raises EncodeError for values that would not
         come back unchanged (object arrays, unknown subclasses), ValueError for options that exclude

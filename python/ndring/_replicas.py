@@ -12,7 +12,7 @@ from ._slots import Address
 
 _FIRST_REST = 1.0  # s without reads after a failure; doubles up to _LAST_REST
 _LAST_REST = 30.0  # s
-_NO_COPY_FOR = 5.0  # s without reads for a slot after MOVED: the replica has no copy, or an old one
+_NO_COPY_FOR = 30.0  # s without reads for a slot after MOVED: the replica has no copy, or an old one
 _MAX_NO_COPY = 20_000
 
 
