@@ -1,0 +1,131 @@
+// Failover measures how long a cluster does not take writes after the death of a process, and how many
+// acknowledged writes are lost: ndring and Redis Cluster under the same harness. See ../README.md.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/ndring/ndring/bench/clusters"
+)
+
+// replicationExpected says whether ndring must fail over. While it is false, a cluster of ndring without
+// second copies, and one that does not fail over, is reported and not an error.
+const replicationExpected = false
+
+type options struct {
+	binary, only      string
+	kills, slow, fast int // kills of primaries: ndring, Redis Cluster with its default timeout, with one second
+	replicas, moves   int
+	wait              time.Duration
+	limit, window     time.Duration
+	out               string
+	smoke             bool
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
+	flag.StringVar(&o.only, "only", "", "measure only systems whose name contains this: ndring, 'timeout 1 s', WAIT")
+	flag.IntVar(&o.kills, "kills", 60, "kills of a primary of ndring; every fourth is of the process that is also raft's leader")
+	flag.IntVar(&o.slow, "kills-default", 5, "kills of a primary of Redis Cluster with its default timeout, about 25 s each")
+	flag.IntVar(&o.fast, "kills-redis", 20, "kills of a primary of Redis Cluster with a timeout of one second")
+	flag.IntVar(&o.replicas, "replicas", 8, "kills of a replica")
+	flag.IntVar(&o.moves, "handovers", 8, "planned handovers")
+	flag.DurationVar(&o.wait, "wait", 100*time.Millisecond, "timeout of WAIT 1")
+	flag.DurationVar(&o.limit, "limit", time.Minute, "limit for a failover, and for the return to health")
+	flag.DurationVar(&o.window, "window", 3*time.Second, "how long to watch writes after the death of a replica")
+	flag.StringVar(&o.out, "out", "", "also write the report to this file")
+	flag.BoolVar(&o.smoke, "smoke", false, "a minimal run of each case, in seconds, to check that it works; the figures mean nothing")
+	flag.Parse()
+	if o.smoke {
+		o.kills, o.fast, o.slow, o.replicas, o.moves, o.window = 1, 1, 0, 1, 1, time.Second
+	}
+	if err := o.run(); err != nil {
+		fmt.Fprintln(os.Stderr, "failover:", err)
+		os.Exit(1)
+	}
+}
+
+// mode is a system in one configuration.
+type mode struct {
+	name   string
+	start  func() (*clusters.Cluster, error)
+	ndring bool
+	wait   time.Duration // of the WAIT 1 after each write; 0: none
+	kills  int
+	limit  time.Duration
+}
+
+func (o *options) modes() []mode {
+	redis := func(timeout time.Duration) func() (*clusters.Cluster, error) {
+		return func() (*clusters.Cluster, error) { return clusters.Redis(clusters.RedisOptions{NodeTimeout: timeout}) }
+	}
+	own := func() (*clusters.Cluster, error) {
+		return clusters.Ndring(clusters.NdringOptions{Binary: o.binary, Nodes: 3, Replicas: 2})
+	}
+	ownLimit := o.limit
+	if o.smoke && !replicationExpected {
+		ownLimit = 3 * time.Second
+	}
+	return []mode{
+		{name: "ndring", start: own, ndring: true, kills: o.kills, limit: ownLimit},
+		{name: "Redis Cluster, timeout 15 s (default)", start: redis(15 * time.Second), kills: o.slow, limit: o.limit},
+		{name: "Redis Cluster, timeout 15 s (default), WAIT 1", start: redis(15 * time.Second), wait: o.wait, kills: o.slow, limit: o.limit},
+		{name: "Redis Cluster, timeout 1 s", start: redis(time.Second), kills: o.fast, limit: o.limit},
+		{name: "Redis Cluster, timeout 1 s, WAIT 1", start: redis(time.Second), wait: o.wait, kills: o.fast, limit: o.limit},
+	}
+}
+
+func (o *options) run() error {
+	r := &report{command: strings.Join(append([]string{"go run ./failover"}, os.Args[1:]...), " "), began: time.Now(), wait: o.wait, window: o.window}
+	for _, command := range [][]string{{o.binary, "version"}, {"redis-server", "--version"}} {
+		out, err := exec.Command(command[0], command[1:]...).Output()
+		if err != nil {
+			return fmt.Errorf("%s: %w", command[0], err)
+		}
+		r.versions = append(r.versions, strings.TrimSpace(string(out)))
+	}
+	for _, m := range o.modes() {
+		if m.kills == 0 || !strings.Contains(m.name, o.only) {
+			continue
+		}
+		result, err := o.measure(&m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		r.results = append(r.results, result)
+	}
+	text := r.text()
+	fmt.Print(text)
+	if o.out != "" {
+		return os.WriteFile(o.out, []byte(text), 0o644)
+	}
+	return nil
+}
+
+// measure runs all parts on one cluster.
+func (o *options) measure(m *mode) (*result, error) {
+	say("%s: start", m.name)
+	c, err := m.start()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	b := &bench{options: o, mode: m, cluster: c, copies: 2, result: &result{name: m.name}}
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	for _, part := range []func() error{b.primaries, b.replicaDeaths, b.handovers} {
+		if err := part(); err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, c.Logs())
+		}
+	}
+	return b.result, nil
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
