@@ -153,9 +153,10 @@ func (c *Cluster) Logs() string {
 	return text
 }
 
-// newCluster makes the folder of a cluster, with one folder per node.
-func newCluster(name string, nodes ...*Node) (*Cluster, error) {
-	dir, err := os.MkdirTemp("", "ndring-bench-")
+// newCluster makes the folder of a cluster in a parent folder, "" for that of temporary files, with one
+// folder per node.
+func newCluster(name, parent string, nodes ...*Node) (*Cluster, error) {
+	dir, err := os.MkdirTemp(parent, "ndring-bench-")
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func Redis(o RedisOptions) (*Cluster, error) {
 	for i := range all {
 		all[i] = &Node{Name: loopback(ports[i*portsEach]), Addr: loopback(ports[i*portsEach])} // CLUSTER NODES names them by address
 	}
-	c, err := newCluster("Redis Cluster", all...)
+	c, err := newCluster("Redis Cluster", "", all...)
 	if err != nil {
 		return nil, err
 	}

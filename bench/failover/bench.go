@@ -32,11 +32,11 @@ type bench struct {
 // prepare waits for the second copies of the shards.
 func (b *bench) prepare() error {
 	limit := b.mode.limit
-	if b.mode.ndring && !replicationExpected {
+	if b.mode.ndring && !clusters.NdringReplicates {
 		limit = copiesLimit
 	}
 	err := b.cluster.WaitHealthy(b.copies, limit)
-	if err == nil || !b.mode.ndring || replicationExpected {
+	if err == nil || !b.mode.ndring || clusters.NdringReplicates {
 		return err
 	}
 	b.copies = 1
@@ -66,7 +66,7 @@ func (b *bench) primaries() error {
 		b.result.kills = append(b.result.kills, *k)
 		if !k.recovered {
 			b.note("no failover within the limit of %v", b.mode.limit)
-			if replicationExpected || !b.mode.ndring {
+			if clusters.NdringReplicates || !b.mode.ndring {
 				return errors.New("no failover within the limit")
 			}
 			return nil
@@ -161,7 +161,7 @@ func (b *bench) replicaDeaths() error {
 		}
 		replicas := v.Replicas()
 		if len(replicas) == 0 {
-			if b.mode.ndring && !replicationExpected {
+			if b.mode.ndring && !clusters.NdringReplicates {
 				b.note("no replica to kill")
 				return nil
 			}
@@ -201,7 +201,7 @@ func (b *bench) handovers() error {
 	}
 	for range b.options.moves {
 		d, err := b.handOver()
-		if err != nil && b.mode.ndring && !replicationExpected {
+		if err != nil && b.mode.ndring && !clusters.NdringReplicates {
 			b.note("no planned handover: %v", err)
 			return nil
 		}

@@ -13,10 +13,6 @@ import (
 	"github.com/ndring/ndring/bench/clusters"
 )
 
-// replicationExpected says whether ndring must fail over. While it is false, a cluster of ndring without
-// second copies, and one that does not fail over, is reported and not an error.
-const replicationExpected = false
-
 type options struct {
 	binary, only      string
 	kills, slow, fast int // kills of primaries: ndring, Redis Cluster with its default timeout, with one second
@@ -69,7 +65,7 @@ func (o *options) modes() []mode {
 		return clusters.Ndring(clusters.NdringOptions{Binary: o.binary, Nodes: 3, Replicas: 2})
 	}
 	ownLimit := o.limit
-	if o.smoke && !replicationExpected {
+	if o.smoke && !clusters.NdringReplicates {
 		ownLimit = 3 * time.Second
 	}
 	return []mode{
