@@ -196,10 +196,8 @@ func (b *bench) replicaDeaths() error {
 
 // handovers asks replicas to take over, under load.
 func (b *bench) handovers() error {
-	if b.mode.wait > 0 {
-		return nil // no different from the one without WAIT
-	}
-	for range b.options.moves {
+	for range b.mode.moves {
+		time.Sleep(b.mode.rest)
 		d, err := b.handOver()
 		if err != nil && b.mode.ndring && !clusters.NdringReplicates {
 			b.note("no planned handover: %v", err)
