@@ -64,6 +64,12 @@ func (n *Node) Kill() time.Time {
 	return at
 }
 
+// Freeze stops the process with SIGSTOP until Thaw.
+func (n *Node) Freeze() error { return n.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process run again.
+func (n *Node) Thaw() error { return n.cmd.Process.Signal(syscall.SIGCONT) }
+
 // tail returns the last lines of the log.
 func (n *Node) tail() string {
 	text, err := os.ReadFile(n.log)

@@ -106,7 +106,11 @@ func (b *bench) killPrimary(leader bool) (*kill, error) {
 	before := &writers{mode: b.mode, cluster: b.cluster}
 	before.start(writerCount, keys[writerCount+1:])
 	time.Sleep(loadTime + rand.N(loadTime/2))
-	k.took, k.recovered = b.probe(victim, keys[0])
+	thaw, err := b.freezeReplica(v, keys[0])
+	if err != nil {
+		return nil, err
+	}
+	k.took, k.recovered = b.probe(victim, keys[0], thaw)
 	before.stop()
 	after := &writers{mode: b.mode, cluster: b.cluster, retry: true, pause: 5 * time.Millisecond}
 	if k.recovered { // what is acknowledged until the killed process is back must not go either
@@ -136,16 +140,31 @@ func (b *bench) killPrimary(leader bool) (*kill, error) {
 	return k, nil
 }
 
+// freezeReplica freezes the replica of a key for the time of -freeze, and returns what thaws it.
+func (b *bench) freezeReplica(v *clusters.View, key string) (thaw func() error, err error) {
+	_, replicas := v.Of(clusters.Slot(key))
+	if b.options.freeze == 0 || len(replicas) == 0 {
+		return func() error { return nil }, nil
+	}
+	replica := b.cluster.Node(replicas[0])
+	err = replica.Freeze()
+	time.Sleep(b.options.freeze)
+	return replica.Thaw, err
+}
+
 // probe kills a process, and returns the time until a client that retries has written a key. With WAIT, it
 // ends with the OK of the new primary: that has no replica until the killed process is back.
-func (b *bench) probe(victim *clusters.Node, key string) (took time.Duration, recovered bool) {
+func (b *bench) probe(victim *clusters.Node, key string, killed func() error) (took time.Duration, recovered bool) {
 	c := newClient(b.cluster, 0, probeLimit)
 	defer c.close()
 	c.set(key, numbered(1)) // connects, and finds the primary
-	killed := victim.Kill()
-	for n := 2; time.Since(killed) < b.mode.limit; n++ {
+	began := victim.Kill()
+	if err := killed(); err != nil {
+		say("%v", err)
+	}
+	for n := 2; time.Since(began) < b.mode.limit; n++ {
 		if result, _ := c.set(key, numbered(n)); result == acked {
-			return time.Since(killed), true
+			return time.Since(began), true
 		}
 		time.Sleep(retryPause)
 	}

@@ -20,6 +20,7 @@ type options struct {
 	replicas, moves   int
 	wait              time.Duration
 	limit, window     time.Duration
+	freeze            time.Duration
 	out               string
 	smoke             bool
 }
@@ -36,6 +37,7 @@ func main() {
 	flag.DurationVar(&o.wait, "wait", 100*time.Millisecond, "timeout of WAIT 1")
 	flag.DurationVar(&o.limit, "limit", time.Minute, "limit for a failover, and for the return to health")
 	flag.DurationVar(&o.window, "window", 3*time.Second, "how long to watch writes after the death of a replica")
+	flag.DurationVar(&o.freeze, "freeze", 0, "stop the replica of the killed primary for this long before the kill: how much an acknowledgement without it is worth")
 	flag.StringVar(&o.out, "out", "", "also write the report to this file")
 	flag.BoolVar(&o.smoke, "smoke", false, "a minimal run of each case, in seconds, to check that it works; the figures mean nothing")
 	flag.Parse()
