@@ -76,7 +76,7 @@ func TestACopyDoesNotReportWithoutALeader(t *testing.T) {
 		t.Errorf("it reports %+v", got)
 	}
 	hears = true
-	if got := s.tick(s.copies.getWaiting(), 2, true); len(got) != 1 {
+	if got, _ := s.tick(s.copies.getWaiting(), 2, true); len(got) != 1 {
 		t.Errorf("once there is a leader it reports %+v", got)
 	}
 }
