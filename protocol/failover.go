@@ -19,6 +19,9 @@ type failover struct {
 // parseFailover reads [SHARD number] [FORCE | TAKEOVER]. SHARD is an extension of Redis' syntax.
 func parseFailover(c *call) (f failover, err error) {
 	f.shard = -1
+	if len(c.args) > 3 && c.option(2) != "SHARD" && c.option(3) != "SHARD" {
+		return f, c.subcommandError()
+	}
 	for i := 2; i < len(c.args); i++ {
 		switch option := c.option(i); {
 		case option == "FORCE" && !f.takeover:

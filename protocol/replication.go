@@ -49,6 +49,35 @@ type replicaState struct {
 	counts                                             Replication
 }
 
+// ReplicationStats are the figures of INFO replication. Totals begin at the start of the node; UncertainWrites at CONFIG RESETSTAT, too.
+type ReplicationStats struct {
+	Primary, Replica, Degraded, Down, Learners int
+	Shrinks, Expands, Failovers                int64
+	UncertainWrites                            int64
+	BytesIn, BytesOut, LagBytes                int64
+}
+
+// ReplicationStats returns the figures.
+func (s *Server) ReplicationStats() ReplicationStats {
+	r := s.router.counts()
+	return ReplicationStats{
+		Primary: r.primary, Replica: r.replica, Degraded: r.degraded, Down: r.down, Learners: r.learners,
+		Shrinks: r.counts.Shrinks, Expands: r.counts.Expands, Failovers: r.counts.Failovers, UncertainWrites: s.uncertainWrites(),
+		BytesIn: r.counts.BytesIn, BytesOut: r.counts.BytesOut, LagBytes: r.lag(),
+	}
+}
+
+// counts returns the replication of this node without offsets and other nodes.
+func (r *router) counts() replicaState {
+	topo, self := r.cluster.Topology(), r.cluster.Self()
+	state := replicaState{counts: r.cluster.Replication(), leaders: map[topology.NodeID]int{}}
+	for i := range topo.Shards {
+		state.add(&topo.Shards[i], self, r.state)
+	}
+	state.master = state.primary > 0 || state.replica == 0
+	return state
+}
+
 // slave is a connected node with copies of shards that this node leads.
 type slave struct {
 	at      topology.Address
@@ -67,27 +96,29 @@ func (s *slave) state() string {
 // replication returns the replication of this node for a client.
 func (r *router) replication(from *origin) replicaState {
 	topo, self := r.cluster.Topology(), r.cluster.Self()
-	state := replicaState{counts: r.cluster.Replication(), leaders: map[topology.NodeID]int{}}
+	state := r.counts()
 	missing := map[topology.NodeID]uint64{}
+	replicated := uint64(0) // of shards that other nodes lead
 	for i := range topo.Shards {
-		state.add(&topo.Shards[i], self, r.state)
 		if topo.Shards[i].Primary != self {
 			if holds(&topo.Shards[i], self) {
-				end, _ := r.store.Shard(i).Progress()
-				state.offset += end
+				end, _ := r.store.Shard(i).Role().Progress()
+				replicated += end
 			}
 			continue
 		}
-		end, others := r.store.Shard(i).Progress()
-		state.offset += end
+		end, others := r.store.Shard(i).Role().Progress()
+		if len(others) > 0 { // as in Redis, nothing counts that has no replica
+			state.offset += end
+		}
 		for _, o := range others {
 			missing[topology.NodeID(o.Process.Node)] += end - min(end, o.Has)
 		}
 	}
-	state.master = state.primary > 0 || state.replica == 0
 	if state.master {
 		state.slaves = r.slaves(from, topo, missing, state.counts.Peers)
 	} else {
+		state.offset = replicated
 		state.leader = r.mainLeader(from, topo, state.leaders)
 	}
 	return state

@@ -30,7 +30,7 @@ func (n *Node) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	began := time.Now()
-	if left := n.reconciler.Evacuate(ctx); left > 0 {
+	if left := n.reconciler.Operator().Evacuate(ctx); left > 0 {
 		n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
 	} else {
 		n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
@@ -39,7 +39,7 @@ func (n *Node) handOver(ctx context.Context) {
 
 // Transfer implements cluster.Host.
 func (h *clusterHost) Transfer(ctx context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error {
-	return h.reconciler.Transfer(ctx, replica.Process{Node: string(to), Incarnation: incarnation}, shards)
+	return h.reconciler.Operator().Transfer(ctx, replica.Process{Node: string(to), Incarnation: incarnation}, shards)
 }
 
 // Replication implements protocol.Cluster.
@@ -59,7 +59,7 @@ func (c *clientCluster) Replication() protocol.Replication {
 func (c *clientCluster) Transfer(ctx context.Context, shards []topology.ShardID) error {
 	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
 	defer cancel()
-	c.reconciler.Keep(shards)
+	c.reconciler.Operator().Keep(shards)
 	return c.awaitShards(ctx, shards, c.cluster.Transfer(ctx, shards))
 }
 
@@ -67,7 +67,7 @@ func (c *clientCluster) Transfer(ctx context.Context, shards []topology.ShardID)
 func (c *clientCluster) Takeover(ctx context.Context, shards []topology.ShardID) error {
 	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
 	defer cancel()
-	c.reconciler.Keep(shards)
+	c.reconciler.Operator().Keep(shards)
 	errs, err := c.cluster.Takeover(ctx, shards)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 // is known or the copies propose it.
 func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 	row, known := t.Node(r.config.Self)
-	if !known || row.Incarnation != r.config.Incarnation || r.evacuating.Load() {
+	if !known || row.Incarnation != r.config.Incarnation || r.operator.leaving.Load() {
 		return
 	}
 	moves := t.Moves(r.config.Self, r.config.Stays, func(id topology.ShardID) bool {
@@ -38,7 +38,7 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 			empty = append(empty, op)
 		case op.Kind == topology.ShrinkISR:
 			role.Remove(to)
-		case row.State != topology.Leaving && r.keeps(op.Shard):
+		case row.State != topology.Leaving && r.operator.keeps(op.Shard):
 		default:
 			transfers.Go(func() {
 				slots <- struct{}{}

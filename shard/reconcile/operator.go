@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -21,24 +22,36 @@ const (
 	evacuateStep = 10 * time.Millisecond
 )
 
+// Operator is what operators make the node of a Reconciler do with its shards.
+type Operator struct {
+	r       *Reconciler
+	leaving atomic.Bool // Evacuate was called: the node moves no shard but by that
+
+	mu   sync.Mutex                     // guards kept
+	kept map[topology.ShardID]time.Time // shards that stay here until a time although others are preferred
+}
+
+// Operator returns what operators make the node do.
+func (r *Reconciler) Operator() *Operator { return &r.operator }
+
 // Keep makes the node keep shards for KeepTime once it serves them: an operator wants it to. A node that leaves the cluster
 // or stops hands them over all the same.
-func (r *Reconciler) Keep(ids []topology.ShardID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (o *Operator) Keep(ids []topology.ShardID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	until := time.Now().Add(KeepTime)
 	for _, id := range ids {
-		r.kept[id] = until
+		o.kept[id] = until
 	}
 }
 
 // keeps reports whether an operator wants this node to serve a shard for a while.
-func (r *Reconciler) keeps(id topology.ShardID) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	until, kept := r.kept[id]
+func (o *Operator) keeps(id topology.ShardID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	until, kept := o.kept[id]
 	if kept && !time.Now().Before(until) {
-		delete(r.kept, id)
+		delete(o.kept, id)
 		return false
 	}
 	return kept
@@ -46,7 +59,8 @@ func (r *Reconciler) keeps(id topology.ShardID) bool {
 
 // Transfer hands shards over to another process, which has asked for them, and returns an error for each one that was not
 // handed over. Nil says that the handover is proposed.
-func (r *Reconciler) Transfer(ctx context.Context, to replica.Process, ids []topology.ShardID) []error {
+func (o *Operator) Transfer(ctx context.Context, to replica.Process, ids []topology.ShardID) []error {
+	r := o.r
 	t := r.config.Newest()
 	errs := make([]error, len(ids))
 	var waiting sync.WaitGroup
@@ -68,8 +82,9 @@ func (r *Reconciler) Transfer(ctx context.Context, to replica.Process, ids []top
 
 // Evacuate hands over all shards that have another clean copy, until none is left or ctx is done. It returns once clients are
 // sent to the new primaries, and how many such shards are left. From its beginning on, the node moves no other shard.
-func (r *Reconciler) Evacuate(ctx context.Context) (left int) {
-	r.evacuating.Store(true)
+func (o *Operator) Evacuate(ctx context.Context) (left int) {
+	r := o.r
+	o.leaving.Store(true)
 	var moved sync.WaitGroup
 	defer moved.Wait()
 	slots := make(chan struct{}, maxEvacuated)
@@ -97,7 +112,7 @@ func (r *Reconciler) Evacuate(ctx context.Context) (left int) {
 				}
 			})
 		}
-		if left = len(ops) + r.heldRedirects(t); left == 0 || ctx.Err() != nil {
+		if left = len(ops) + o.heldRedirects(t); left == 0 || ctx.Err() != nil {
 			return left
 		}
 		pause(ctx, evacuateStep)
@@ -105,7 +120,8 @@ func (r *Reconciler) Evacuate(ctx context.Context) (left int) {
 }
 
 // heldRedirects returns how many shards clients still find here although the node has handed them over.
-func (r *Reconciler) heldRedirects(t *topology.Topology) (n int) {
+func (o *Operator) heldRedirects(t *topology.Topology) (n int) {
+	r := o.r
 	shown := r.Applied()
 	for i := range min(len(shown.Shards), len(t.Shards)) {
 		if now := t.Shards[i].Primary; shown.Shards[i].Primary == r.config.Self && now != r.config.Self && now != "" {

@@ -42,7 +42,7 @@ type Reconciler struct {
 	copies  copies
 	counts  Counts
 
-	evacuating atomic.Bool // Evacuate was called: the node moves no shard but by that
+	operator Operator
 
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
@@ -58,7 +58,6 @@ type Reconciler struct {
 
 	mu      sync.Mutex                     // guards all below
 	pending map[topology.ShardID]uint64    // pending handovers: the shard is closed; the value is the epoch in which it was
-	kept    map[topology.ShardID]time.Time // shards that stay here until a time although others are preferred
 	held    redirects
 	settled bool // the node serves all shards that it should, and none that it could serve is vacant
 }
@@ -69,9 +68,10 @@ func New(config Config) *Reconciler {
 		config: config, process: replica.Process{Node: string(config.Self), Incarnation: config.Incarnation},
 		copies: copies{changed: make(chan struct{}, 1)},
 		wake:   make(chan struct{}, 1), changed: make(chan struct{}, 1),
-		pending: map[topology.ShardID]uint64{}, kept: map[topology.ShardID]time.Time{}, held: redirects{},
+		pending: map[topology.ShardID]uint64{}, held: redirects{},
 	}
 	r.proposals = proposals{config: &r.config, sent: map[topology.ShardID]sentProposal{}, slots: make(chan struct{}, maxProposals)}
+	r.operator.r, r.operator.kept = r, map[topology.ShardID]time.Time{}
 	r.applied.Store(&topology.Topology{})
 	config.Store.Identify(r.process)
 	return r
