@@ -202,17 +202,4 @@ func (r *router) decision(propose func(context.Context) error) error {
 	return err
 }
 
-// clusterFailover fails: this node is not a replica.
-func clusterFailover(c *call) {
-	if len(c.args) > 3 {
-		c.replies.Error(c.subcommandError())
-		return
-	}
-	if len(c.args) == 3 && c.option(2) != "FORCE" && c.option(2) != "TAKEOVER" {
-		c.replies.Error(errSyntax)
-		return
-	}
-	c.replies.Error(errors.New("You should send CLUSTER FAILOVER to a replica"))
-}
-
 func errUnknownNode(id []byte) error { return fmt.Errorf("Unknown node %.64s", id) }

@@ -150,6 +150,7 @@ func (b *beats) readGrants(conn net.Conn) {
 		if known && len(f.body)*8 >= len(sent.renewals) {
 			b.peer.grant(&sent, f.body)
 			b.peer.granted.Store(f.x)
+			b.peer.heard.Store(time.Now().UnixNano())
 		}
 	}
 }

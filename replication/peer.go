@@ -31,6 +31,7 @@ type peer struct {
 
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
 	granted       atomic.Uint64
+	heard         atomic.Int64 // Unix time in ns of its last acknowledgement, or of the beginning
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
@@ -83,6 +84,7 @@ func newPeer(r *Replicator, process replica.Process) *peer {
 	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
 	p.context, p.cancel = context.WithCancel(r.context)
 	p.bulk.peer = p
+	p.heard.Store(time.Now().UnixNano())
 	return p
 }
 
