@@ -206,6 +206,7 @@ func (p *peer) acked(f *frame) {
 		p.forgetUnacked(s, ack.Written)
 		if s.state == asking {
 			p.setState(s, catching)
+			s.whole = false
 			run, catchUp = s.run, true
 		}
 	}

@@ -17,6 +17,7 @@ type contents struct {
 	// index.mu guards all below.
 	suffix   suffix
 	requests requestLog // of the changes that are applied
+	digests  digests
 }
 
 // hold puts a change into the suffix and takes over its entry.
@@ -40,7 +41,9 @@ func (c *contents) apply(ch *change, epoch uint64) {
 		c.requests.remember(answer{ch.request, ch.outcome(epoch)}, c.process.milliseconds())
 	}
 	switch {
-	case ch.refused || ch.kind == persistence.NoOp:
+	case ch.refused:
+	case ch.kind == persistence.NoOp:
+		c.noteDigest(ch.seq)
 	case ch.kind == persistence.Flush:
 		c.index.clear(ch.seq)
 		if ch.reason == persistence.Stale {
