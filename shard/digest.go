@@ -10,9 +10,9 @@ import (
 // sum depends on the entries alone, not on their order, so it follows each change at little cost. At each no-op a copy notes
 // it, and the primary sends its own to the members: at the same seq all copies have the same entries, or one is wrong.
 
-// digest returns what an entry adds to the sum of its index. Key is the XXH64 of its key; two multiplications mix in the
+// digestOf returns what an entry adds to the sum of its index. Key is the XXH64 of its key; two multiplications mix in the
 // rest, which is several times faster than to hash all of it.
-func (e *Entry) digest(key uint64) uint64 {
+func digestOf(e *Entry, key uint64) uint64 {
 	h := e.head()
 	return mix(mix(key^h.version.Seq, h.version.Epoch^0x9e3779b97f4a7c15)^uint64(h.expireAt), uint64(h.crc)^0xbf58476d1ce4e5b9)
 }
@@ -26,14 +26,14 @@ func mix(a, b uint64) uint64 {
 // addDigest adds an entry that joins the index to its sum, and takes off the one that it replaces, nil for none.
 func (x *index) addDigest(e, old *Entry) {
 	key := xxhash.Sum64(e.Key())
-	x.sum += e.digest(key)
+	x.sum += digestOf(e, key)
 	if old != nil {
-		x.sum -= old.digest(key)
+		x.sum -= digestOf(old, key)
 	}
 }
 
 // removeDigest takes an entry that leaves the index off its sum.
-func (x *index) removeDigest(e *Entry) { x.sum -= e.digest(xxhash.Sum64(e.Key())) }
+func (x *index) removeDigest(e *Entry) { x.sum -= digestOf(e, xxhash.Sum64(e.Key())) }
 
 // Digest is the sum over the entries of a copy as they are after a seq.
 type Digest struct{ Seq, Sum uint64 }
