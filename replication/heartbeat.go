@@ -172,7 +172,8 @@ func (p *peer) grant(sent *beat, granted []byte) {
 	}
 }
 
-// sendCommits sends the commit index of each shard, which makes it visible at the peer when nothing is appended.
+// sendCommits sends the commit index of each shard, which makes it visible at the peer when nothing is appended, and the newest
+// digest, by which the peer compares its copy.
 func (p *peer) sendCommits() {
 	p.mu.Lock()
 	streams := make([]*stream, 0, len(p.streams))
@@ -184,16 +185,22 @@ func (p *peer) sendCommits() {
 	p.mu.Unlock()
 	fresh := p.granted.Load()
 	now := p.r.config.Store.Monotonic()
+	space := make([]byte, 0, digestBytes)
 	for _, s := range streams {
 		of := p.r.config.Store.Shard(s.shard)
 		n := fresh
+		digest := of.NewestDigest()
 		commit, leased := of.Fresh(now)
 		if !leased {
 			n = 0
 		}
 		p.mu.Lock()
 		if s.state == attached {
-			p.push(&frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)})
+			f := frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)}
+			if digest.Seq != 0 && digest.Seq <= f.z {
+				f.body = appendDigest(space[:0], digest)
+			}
+			p.push(&f)
 		}
 		p.mu.Unlock()
 	}

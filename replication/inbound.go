@@ -143,16 +143,29 @@ func (s *appendSession) handle(f *frame) error {
 	case kindAsk:
 		answer = member.Advance(&source, f.z)
 	case kindCommit:
-		if member.Advance(&source, f.z).Kind == shard.Acknowledge && f.x != 0 {
-			member.Freshen(&source, f.z, in.acknowledgedAt(s.from, f.x))
-		}
-		return nil
+		return s.commit(&source, member, f)
 	case kindTruncate:
 		answer = member.Truncate(&source, f.x)
 	default:
 		return errFrame
 	}
 	s.answer(f.shard, member, &answer)
+	return nil
+}
+
+// commit carries out a frame with the primary's commit index and digest. It is answered only if the copies differ.
+func (s *appendSession) commit(source *shard.Source, member shard.Member, f *frame) error {
+	digest, compare, err := parseDigest(f.body)
+	if err != nil || member.Advance(source, f.z).Kind != shard.Acknowledge {
+		return err
+	}
+	if f.x != 0 {
+		member.Freshen(source, f.z, s.in.acknowledgedAt(s.from, f.x))
+	}
+	if compare {
+		answer := member.Compare(source, digest)
+		s.answer(f.shard, member, &answer)
+	}
 	return nil
 }
 

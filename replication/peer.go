@@ -55,6 +55,7 @@ type stream struct {
 	// peer.mu guards all below.
 	epoch, leader uint64
 	state         state
+	whole         bool   // in state catching: the member gets a whole copy
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	askAt         time.Time
 	unacked       []mark

@@ -232,6 +232,7 @@ func (l *appendLink) acked(f *frame) {
 		p.forgetUnacked(s, ack.Written)
 		if s.state == asking {
 			p.setState(s, catching)
+			s.whole = false
 			run, starts = s.run, true
 		}
 	}
@@ -256,14 +257,18 @@ func (l *appendLink) synchronize(f *frame) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.streams[f.shard]
-	if s == nil || s.state != asking || s.epoch != f.epoch {
+	if s == nil || s.epoch != f.epoch {
 		return // it is asked again
 	}
 	switch {
+	case s.state == attached || s.state == catching && q.Install && !s.whole: // it has given up what it had, and takes no records
+		p.ask(s, askMismatch)
+	case s.state != asking:
 	case verdict == replica.Take:
 		p.push(&frame{kind: kindTruncate, shard: s.shard, epoch: s.epoch, leader: s.leader, x: after})
 	case verdict == replica.Rebuild && !s.inISR.Load():
 		p.setState(s, catching)
+		s.whole = true
 		c := catchUp{p, s, s.run}
 		p.r.running.Go(c.rebuild)
 	}

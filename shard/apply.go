@@ -18,6 +18,7 @@ type contents struct {
 	suffix   suffix
 	held     atomic.Int64 // about the bytes of the suffix
 	requests requestLog   // of the changes that are applied
+	digests  digests
 }
 
 // hold puts a change into the suffix and takes over its entry.
@@ -56,7 +57,9 @@ func (c *contents) apply(ch *change, epoch uint64) {
 		c.requests.remember(answer{ch.request, ch.outcome(epoch)}, c.process.milliseconds())
 	}
 	switch {
-	case ch.refused || ch.kind == persistence.NoOp:
+	case ch.refused:
+	case ch.kind == persistence.NoOp:
+		c.noteDigest(ch.seq)
 	case ch.kind == persistence.Flush:
 		c.index.clear(ch.seq)
 		if ch.reason == persistence.Stale {

@@ -165,6 +165,6 @@ func (c *localCopy) replace(i *Installation) {
 		c.requests.remember(a, c.process.milliseconds())
 		c.requests.trim()
 	}
-	c.applied, c.mustInstall = i.base.Seq, false
+	c.applied, c.digests, c.comparedAt, c.mustInstall = i.base.Seq, digests{}, 0, false
 	c.rules.Installed(i.table, i.base)
 }

@@ -24,6 +24,7 @@ type localCopy struct {
 	mustInstall bool
 	waiters     waiters
 	applied     uint64   // seq of the newest change that is visible
+	comparedAt  uint64   // seq of the newest digest that was compared with the primary's
 	opens       bool     // the rules let the gate open in this leader epoch
 	closes      bool     // the rules want the gate closed until another epoch
 	ended       struct { // the last leader epoch that was this node's and is over
@@ -149,7 +150,7 @@ func (c *localCopy) startOver() {
 	defer c.index.mu.Unlock()
 	c.truncate(0)
 	c.index.forgetAll()
-	c.requests, c.doubtful, c.mustInstall = requestLog{}, false, false
+	c.requests, c.digests, c.doubtful, c.mustInstall = requestLog{}, digests{}, false, false
 	c.begin(nil, 0, 0)
 }
 

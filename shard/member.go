@@ -59,7 +59,8 @@ func (c *localCopy) refusal(v replica.Verdict) Answer {
 }
 
 // accepts reports whether the copy takes a frame, and if not, what it answers. The caller holds writer.mu, so the row
-// does not change before it has carried the frame out. Needs says that the frame is of no use before M2 is done.
+// does not change before it has carried the frame out. Needs says that the frame is of no use to a copy that does not
+// keep up.
 func (m Member) accepts(f *Source, needs bool) (refusal Answer, ok bool) {
 	c := &m.s.localCopy
 	c.index.mu.RLock()
@@ -70,7 +71,7 @@ func (m Member) accepts(f *Source, needs bool) (refusal Answer, ok bool) {
 	if v := c.rules.Accept(f.From, f.Epoch, f.Leader); v != replica.Take {
 		return c.refusal(v), false
 	}
-	if needs && c.rules.NeedsSync() {
+	if needs && !c.keepsUp() {
 		return Answer{Kind: Synchronize}, false
 	}
 	return Answer{}, true

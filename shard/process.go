@@ -16,7 +16,8 @@ type process struct {
 	noted      atomic.Int64              // Unix time in ms: the greatest that a copy has in its log or snapshot
 	floor      atomic.Pointer[timeFloor] // nil unless the clock is behind
 	replicator Replicator                // nil for none
-	uploads    atomic.Uint64             // ids given to values that travel by themselves
+	repairs    repairs
+	uploads    atomic.Uint64 // ids given to values that travel by themselves
 }
 
 // timeFloor is a time below which the clock of the store never falls while the system's is behind: the greatest that its

@@ -56,8 +56,8 @@ type Reconciler struct {
 	shown  *topology.Topology // nil before the first run; then equal to applied
 	before history            // the rows of the last run
 
-	mu      sync.Mutex                     // guards all below
-	pending map[topology.ShardID]uint64    // pending handovers: the shard is closed; the value is the epoch in which it was
+	mu      sync.Mutex                  // guards all below
+	pending map[topology.ShardID]uint64 // pending handovers: the shard is closed; the value is the epoch in which it was
 	held    redirects
 	settled bool // the node serves all shards that it should, and none that it could serve is vacant
 }
