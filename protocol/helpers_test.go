@@ -19,6 +19,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -220,8 +221,13 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	s.topo.Store(topo)
 	for i, row := range rows {
 		if row.Primary != s.Self() {
-			s.store.Shard(i).Role().Close()
-			if err := s.store.Shard(i).Role().ClearStale(row.EmptySince); err != nil {
+			of := s.store.Shard(i)
+			of.Role().Close()
+			if row.Epoch == 0 {
+				continue
+			}
+			other := replica.Process{Node: string(row.Primary)}
+			if err := of.Role().Configure(replica.Config{Epoch: max(row.Epoch, of.Epoch(), row.EmptySince), Born: row.EmptySince, Primary: other}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -51,7 +51,7 @@ type CopyConfig struct {
 var DefaultCopyConfig = CopyConfig{Write: ConcernSync, MinInSync: 1, MaxStaleness: time.Second}
 
 // ConfigureCopies changes what clients may expect of copies. Writes that are under way keep what they began with.
-func (s *Store) ConfigureCopies(config CopyConfig) { s.process.copies.Store(&config) }
+func (p *process) ConfigureCopies(config CopyConfig) { p.copies.Store(&config) }
 
 // needs is what the ISR must be at the append and at the commit of a write.
 type needs struct {
@@ -137,14 +137,15 @@ func (c *localCopy) enough(n needs) bool {
 	return c.isr.meets(n)
 }
 
-// committedBy returns nil if the ISR that committed a change was what the change needs.
-func (c *localCopy) committedBy(leader, seq uint64, n needs) error {
-	if n.none() {
+// held returns nil if the ISR that committed the change was what the change needs.
+func (f *Future) held() error {
+	if f.needs.none() {
 		return nil
 	}
+	c := &f.shard.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	if !c.runs.by(leader, seq).meets(n) {
+	if !c.runs.by(f.leader, f.seq).meets(f.needs) {
 		return errThin
 	}
 	return nil

@@ -7,9 +7,16 @@ import (
 	"github.com/ndring/ndring/replica"
 )
 
+// Copies is a shard as one of several copies: what the others have, and what this one may answer.
+type Copies struct{ s *Shard }
+
+// Copies returns the shard as one of several copies.
+func (s *Shard) Copies() Copies { return Copies{s} }
+
 // AskISR begins a round to the ISR for what has just been looked up, if read-concern is sync. It returns the time for
 // Answers; 0 if the lease is enough.
-func (s *Shard) AskISR() (asked int64) {
+func (c Copies) AskISR() (asked int64) {
+	s := c.s
 	if !s.store.copies.Load().SyncReads {
 		return 0
 	}
@@ -26,17 +33,18 @@ func (s *Shard) AskISR() (asked int64) {
 // could have committed anything before; only the order of events at this process counts, not how fast its clock runs.
 //
 // The leader epoch must be that of the look-up: the caller looks at it afterwards.
-func (c *localCopy) Answers(asked, now int64) bool {
-	until, leased := c.Leased(now)
+func (c Copies) Answers(asked, now int64) bool {
+	own := &c.s.localCopy
+	until, leased := own.Leased(now)
 	if asked == 0 || until == math.MaxInt64 {
 		return leased
 	}
 	if until == math.MinInt64 {
 		return false
 	}
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	return until-c.rules.Times.Lease > asked
+	own.index.mu.RLock()
+	defer own.index.mu.RUnlock()
+	return until-own.rules.Times.Lease > asked
 }
 
 // FreshAt says when, by Store.Monotonic, this copy had all that was committed then. It returns false if the copy may not answer
@@ -44,49 +52,48 @@ func (c *localCopy) Answers(asked, now int64) bool {
 //
 // What a reader looks up afterwards is at least as new: what is visible is never taken back, except where a copy is
 // replaced or begins empty, and both reset the time.
-func (s *Shard) FreshAt(now int64) (at int64, ok bool) {
+func (c Copies) FreshAt(now int64) (at int64, ok bool) {
+	s, own := c.s, &c.s.localCopy
 	at = s.fresh.Load()
 	if at == 0 || now-at > int64(s.store.copies.Load().MaxStaleness) || !s.Ready() {
 		return 0, false
 	}
-	c := &s.localCopy
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	if c.fresh.Load() < at || c.rules.Primary() || c.mustInstall {
+	own.index.mu.RLock()
+	defer own.index.mu.RUnlock()
+	if own.fresh.Load() < at || own.rules.Primary() || own.mustInstall {
 		return 0, false
 	}
-	row := c.rules.Config()
-	return at, c.follows(&row)
+	row := own.rules.Config()
+	return at, own.process.follows(&row)
 }
 
 // follows reports whether a row has this process as a copy of another primary's.
-func (c *localCopy) follows(row *replica.Config) bool {
-	self := c.process.self
-	return row.Primary != self && (slices.Contains(row.ISR, self) || slices.Contains(row.Learners, self))
+func (p *process) follows(row *replica.Config) bool {
+	return row.Primary != p.self && (slices.Contains(row.ISR, p.self) || slices.Contains(row.Learners, p.self))
 }
 
 // Appended returns the seq of the newest record of the shard and the leader epoch in which this process is the primary;
 // false if it is not.
-func (s *Shard) Appended() (leader, seq uint64, leads bool) {
-	c := &s.localCopy
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	return c.rules.Config().LeaderEpoch, c.rules.End().Seq, c.rules.Primary()
+func (c Copies) Appended() (leader, seq uint64, leads bool) {
+	own := &c.s.localCopy
+	own.index.mu.RLock()
+	defer own.index.mu.RUnlock()
+	return own.rules.Config().LeaderEpoch, own.rules.End().Seq, own.rules.Primary()
 }
 
 // Acknowledged returns how many other copies have all that was appended in a leader epoch up to a seq; false if this
 // process is not the primary of that leader epoch any more.
-func (s *Shard) Acknowledged(leader, seq uint64) (copies int, leads bool) {
-	c := &s.localCopy
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	row := c.rules.Config()
-	if !c.rules.Primary() || row.LeaderEpoch != leader {
+func (c Copies) Acknowledged(leader, seq uint64) (copies int, leads bool) {
+	own := &c.s.localCopy
+	own.index.mu.RLock()
+	defer own.index.mu.RUnlock()
+	row := own.rules.Config()
+	if !own.rules.Primary() || row.LeaderEpoch != leader {
 		return 0, false
 	}
 	for _, list := range [][]replica.Process{row.ISR, row.Learners} {
 		for _, p := range list {
-			if written, _ := c.rules.Match(p); p != c.process.self && written >= seq {
+			if written, _ := own.rules.Match(p); p != own.process.self && written >= seq {
 				copies++
 			}
 		}
@@ -95,4 +102,4 @@ func (s *Shard) Acknowledged(leader, seq uint64) (copies int, leads bool) {
 }
 
 // ID returns the number of the shard.
-func (s *Shard) ID() int { return s.id }
+func (c Copies) ID() int { return c.s.id }

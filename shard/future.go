@@ -77,7 +77,7 @@ func (f Future) Done() (bool, error) {
 		if done, err := f.shard.committed(f.leader, f.seq); !done || err != nil {
 			return done, err
 		}
-		if err := f.shard.committedBy(f.leader, f.seq, f.needs); err != nil {
+		if err := f.held(); err != nil {
 			return true, err
 		}
 	}
@@ -107,7 +107,7 @@ func (f Future) Wait(ctx context.Context) error {
 		if err := f.shard.await(ctx, f.leader, f.seq); err != nil {
 			return err
 		}
-		if err := f.shard.committedBy(f.leader, f.seq, f.needs); err != nil {
+		if err := f.held(); err != nil {
 			return err
 		}
 	}

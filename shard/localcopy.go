@@ -95,7 +95,7 @@ func (c *localCopy) configure(row replica.Config) replica.Effects {
 	e := c.rules.Configure(row, c.process.mono(), c.process.ticks.Load())
 	row = c.rules.Config()
 	c.isr = strengthOf(&row)
-	if before.LeaderEpoch != row.LeaderEpoch || !c.follows(&row) {
+	if before.LeaderEpoch != row.LeaderEpoch || !c.process.follows(&row) {
 		c.fresh.Store(0)
 	}
 	if e.StepDown || !c.rules.Primary() {
