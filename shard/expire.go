@@ -29,7 +29,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	if len(gone) == 0 {
 		return false
 	}
-	if _, err := w.commit(gone, now); err != nil {
+	if _, err := w.commit(gone, now, needs{}); err != nil {
 		if !s.Alone() || errors.Is(err, ErrNoReplicas) {
 			return false
 		}

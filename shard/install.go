@@ -157,6 +157,7 @@ func (c *localCopy) replace(i *Installation) {
 	defer c.index.mu.Unlock()
 	c.truncate(0)
 	c.index.forgetAll()
+	c.fresh.Store(0)
 	for _, e := range i.entries {
 		c.index.put(e, i.base.Seq)
 	}

@@ -25,7 +25,7 @@ func (w *writer) lead(row replica.Config) error {
 		err = w.clearStale()
 	}
 	if err == nil && w.noOps.asked {
-		_, err = w.commit(nil, w.clock())
+		_, err = w.commit(nil, w.clock(), needs{})
 	}
 	if err != nil {
 		w.epoch.Store(before)
@@ -86,7 +86,7 @@ func (w *writer) clearStale() error {
 		w.copy.clear()
 		return nil
 	}
-	_, err := w.commit(all, w.clock())
+	_, err := w.commit(all, w.clock(), needs{})
 	return err
 }
 

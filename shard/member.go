@@ -395,7 +395,7 @@ func (m Member) Freshen(f *Source, commit uint64, at int64) {
 	c := &m.s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	if at != 0 && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
+	if at > c.fresh.Load() && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
 		c.fresh.Store(at)
 	}
 }

@@ -263,7 +263,7 @@ func TestTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, true)
 	defer p.end()
-	p.sh.minInSync = 2
+	p.configureCopies(func(c *CopyConfig) { c.MinInSync = 2 })
 	p.goOn(here)
 	before := p.newest()
 	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
@@ -450,7 +450,7 @@ func TestNoOpIsRepeatedAfterAnError(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	p.depose()
-	p.sh.minInSync = 3
+	p.configureCopies(func(c *CopyConfig) { c.MinInSync = 3 })
 	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: here, ISR: []replica.Process{here, there}}
 	p.broken = true
 	if err := p.sh.Role().Configure(p.row); err == nil {

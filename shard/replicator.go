@@ -24,6 +24,8 @@ type Replicator interface {
 	// Heard returns when the newest heartbeat that a process has acknowledged for a shard in a leader epoch left, by
 	// Store.Monotonic; math.MinInt64 for none.
 	Heard(from replica.Process, shard int, leader uint64) int64
+	// Round sends a heartbeat to each process that the shard is sent to. It returns at once.
+	Round(shard int)
 }
 
 // UseReplicator makes the store send changes to other copies. Frame is as in UseDisk. Call it before the first Role.Configure.

@@ -100,7 +100,7 @@ func (r *Role) Configure(row replica.Config) error {
 func sameRow(a, b *replica.Config) bool {
 	return a.Epoch == b.Epoch && a.LeaderEpoch == b.LeaderEpoch && a.Born == b.Born && a.Primary == b.Primary &&
 		a.Relinquished == b.Relinquished && a.Unsealed == b.Unsealed &&
-		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.Learners, b.Learners)
+		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Assigned, b.Assigned)
 }
 
 // follow takes the copy to a row of which this process is not the primary. The caller holds mu.

@@ -29,7 +29,7 @@ func newShard(id int, store *Store) *Shard {
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
 	c := &s.localCopy
 	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
-	c.shard, c.minInSync, c.gate = id, 1, &s.gate
+	c.shard, c.gate = id, &s.gate
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
