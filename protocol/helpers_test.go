@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/resptest"
 	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -68,6 +70,10 @@ type fakeCluster struct {
 	leave   func(context.Context) error
 	empty   func(context.Context, []topology.ShardID) (int, error)
 
+	replication Replication
+	transfer    func([]topology.ShardID) error
+	takeover    func([]topology.ShardID) error
+
 	settings []Setting
 	change   func(context.Context, []Setting) error
 	reset    func(context.Context, []string) error
@@ -98,6 +104,16 @@ func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ct
 
 func (s *testServer) BeginEmpty(ctx context.Context, shards []topology.ShardID) (int, error) {
 	return s.rest().empty(ctx, shards)
+}
+
+func (s *testServer) Replication() Replication { return s.rest().replication }
+
+func (s *testServer) Transfer(_ context.Context, shards []topology.ShardID) error {
+	return s.rest().transfer(shards)
+}
+
+func (s *testServer) Takeover(_ context.Context, shards []topology.ShardID) error {
+	return s.rest().takeover(shards)
 }
 
 func (s *testServer) ClusterSettings() []Setting { return s.rest().settings }
@@ -220,8 +236,12 @@ func (s *testServer) follow(t testing.TB, topo *topology.Topology) {
 	s.topo.Store(topo)
 	for i, row := range rows {
 		if row.Primary != s.Self() {
-			s.store.Shard(i).Role().Close()
-			if err := s.store.Shard(i).Role().ClearStale(row.EmptySince); err != nil {
+			other := replica.Process{Node: string(row.Primary), Incarnation: 1} // the store names itself nothing
+			of := replica.Config{Epoch: row.Epoch, LeaderEpoch: row.LeaderEpoch, Born: row.EmptySince, Primary: other}
+			role := s.store.Shard(i).Role()
+			if err := role.Configure(of); errors.Is(err, shard.ErrEpoch) { // a test may go back to a time before the first topology
+				role.Close()
+			} else if err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -19,14 +19,6 @@ func timeNow(c *call) {
 	c.replies.Text(strconv.FormatInt(now%1e6, 10))
 }
 
-// role writes what a primary without replicas is in Redis.
-func role(c *call) {
-	c.replies.Array(3)
-	c.replies.Text("master")
-	c.replies.Int(0)
-	c.replies.Array(0)
-}
-
 // wait writes 0, the number of replicas.
 func wait(c *call) {
 	if _, ok := resp.ParseInt(c.arg(1)); !ok {

@@ -26,7 +26,7 @@ func (p *peer) beatLoop() {
 			continue
 		}
 		wait = dialFirst
-		b := &beats{peer: p, sent: map[uint64]beat{}}
+		b := &beats{peer: p, sent: map[uint64]beat{}, heard: time.Now()}
 		b.run(conn)
 	}
 }
@@ -37,9 +37,14 @@ type beats struct {
 	n    uint64
 	last []renewal // of the newest heartbeat
 
-	mu   sync.Mutex // guards sent
-	sent map[uint64]beat
+	mu    sync.Mutex // guards all below
+	sent  map[uint64]beat
+	heard time.Time // when the peer last answered
 }
+
+// silenceLimit is how long a peer may answer no heartbeat before its connections are made again. After a partition TCP
+// would take much longer to go on with the old ones.
+const silenceLimit = 2 * time.Second
 
 // beat is a heartbeat that is not acknowledged.
 type beat struct {
@@ -70,6 +75,10 @@ func (b *beats) run(conn net.Conn) {
 		if b.send(conn) != nil {
 			return
 		}
+		if b.silent() {
+			p.reconnect()
+			return
+		}
 		p.sendCommits()
 		select {
 		case <-tick.C:
@@ -80,6 +89,13 @@ func (b *beats) run(conn net.Conn) {
 			return
 		}
 	}
+}
+
+// silent reports whether the peer has not answered for too long.
+func (b *beats) silent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Since(b.heard) > silenceLimit
 }
 
 // send sends a heartbeat.
@@ -129,10 +145,12 @@ func (b *beats) readGrants(conn net.Conn) {
 		b.mu.Lock()
 		sent, known := b.sent[f.x]
 		delete(b.sent, f.x)
+		b.heard = time.Now()
 		b.mu.Unlock()
 		if known && len(f.body)*8 >= len(sent.renewals) {
 			b.peer.grant(&sent, f.body)
 			b.peer.granted.Store(f.x)
+			b.peer.heard.Store(time.Now().UnixNano())
 		}
 	}
 }
@@ -205,6 +223,7 @@ func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
 		}
 		granted := make([]byte, (len(list)+7)/8)
 		i.noteHeartbeat(from, f.x)
+		i.sweep(time.Now())
 		for at, renewal := range list {
 			source := shard.Source{From: from, Epoch: renewal.epoch, Leader: renewal.leader}
 			if i.r.config.Store.Shard(renewal.shard).Member().Renew(&source) {

@@ -16,6 +16,7 @@ type inbound struct {
 
 	mu         sync.Mutex // guards all below
 	uploads    map[uploadKey]*upload
+	swept      time.Time // when old uploads were last looked for
 	heartbeats map[replica.Process]*heard
 }
 
@@ -242,20 +243,33 @@ func (i *inbound) takeUpload(from replica.Process, id uint64) *shard.Entry {
 	return u.entry
 }
 
-// keepUpload keeps a value until its record comes. Values whose records have not come in time go.
+// keepUpload keeps a value until its record comes.
 func (i *inbound) keepUpload(key uploadKey, u *upload) {
 	i.mu.Lock()
-	var old []*upload
-	for k, other := range i.uploads {
-		if k == key || u.came.Sub(other.came) > uploadTime {
-			old = append(old, other)
-			delete(i.uploads, k)
-		}
-	}
+	before := i.uploads[key]
 	i.uploads[key] = u
 	i.mu.Unlock()
-	for _, other := range old {
-		other.discard(i.r)
+	if before != nil {
+		before.discard(i.r)
+	}
+}
+
+// sweep gives values back whose records have not come in time: their writes have not happened, or their primary is gone.
+func (i *inbound) sweep(now time.Time) {
+	i.mu.Lock()
+	var old []*upload
+	if now.Sub(i.swept) > uploadTime/10 {
+		i.swept = now
+		for key, u := range i.uploads {
+			if now.Sub(u.came) > uploadTime {
+				old = append(old, u)
+				delete(i.uploads, key)
+			}
+		}
+	}
+	i.mu.Unlock()
+	for _, u := range old {
+		u.discard(i.r)
 	}
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +31,15 @@ type peer struct {
 
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
 	granted       atomic.Uint64
+	heard         atomic.Int64 // Unix time in ns of its last acknowledgement, or of the beginning
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
 	queue    []byte // encoded frames
 	spare    []byte
-	linked   bool // the append connection is there
-	asking   int  // streams in state asking
+	linked   bool     // the append connection is there
+	conn     net.Conn // the append connection
+	asking   int      // streams in state asking
 	uploaded map[uint64]struct{}
 	room     chan struct{} // closed when there may be room; nil while no writer waits
 }
@@ -82,6 +85,7 @@ func newPeer(r *Replicator, process replica.Process) *peer {
 	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
 	p.context, p.cancel = context.WithCancel(r.context)
 	p.bulk.peer = p
+	p.heard.Store(time.Now().UnixNano())
 	return p
 }
 

@@ -227,7 +227,7 @@ func (v *evictor) candidates(sh *Shard, config *MemoryConfig, n int, found []can
 // evict evicts a candidate if it is still stored and returns how many bytes it took. Shards that
 // this node does not serve keep their entries: the copy must be unchanged when its node serves it
 // again, and only the primary knows which entries are in use. Such copies may leave little memory
-// to the other shards; Stats.KeysNotServed shows them to operators, and Role.ClearStale clears the
+// to the other shards; Stats.KeysNotServed shows them to operators, and Role.Configure empties the
 // stale ones.
 func (v *evictor) evict(c *candidate) int64 {
 	if !c.shard.Acquire() {

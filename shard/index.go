@@ -2,6 +2,7 @@ package shard
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -20,6 +21,7 @@ type index struct {
 	log       *persistence.Log // told which blobs are superseded; nil without a data folder
 	stats     *storeStats
 	counts    counts
+	removals  atomic.Uint64 // of keys, since the start
 
 	mu        sync.RWMutex // guards all below
 	table     hashTable
@@ -84,6 +86,7 @@ func (x *index) clear(seq uint64) {
 
 // forgetAll removes all entries from memory alone.
 func (x *index) forgetAll() {
+	x.removals.Add(1)
 	x.table.each(func(e *Entry) bool {
 		x.addStats(e, -1)
 		return true
@@ -105,6 +108,7 @@ func (x *index) release() {
 
 // drop uncounts and releases an entry that has left the table.
 func (x *index) drop(e *Entry) {
+	x.removals.Add(1)
 	x.addStats(e, -1)
 	x.removeDigest(e)
 	x.unlink(e)

@@ -77,6 +77,7 @@ func (c *localCopy) advance(commit uint64) {
 		c.apply(&p.change, p.epoch)
 		c.applied = p.seq
 		c.going.Add(-p.frees)
+		c.held.Add(-p.bytes)
 		c.suffix.pop()
 	}
 	c.waiters.wake(c.applied)

@@ -46,8 +46,8 @@ func (r *Role) awaitRoom() error {
 		return nil
 	}
 	for began := time.Now(); !r.gate.Alone(); {
-		room := replicator.Room(r.shard)
-		if room == nil {
+		room, crowded := replicator.Room(r.shard), r.writer.copy.crowded()
+		if room == nil && !crowded {
 			return nil
 		}
 		if !r.gate.isOpen() || time.Since(began) > roomWait {

@@ -278,17 +278,38 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 // WATCH marks what the index has, and EXEC compares the mark with the suffix over the index: a client that marked an
 // uncommitted value and read the one before it would otherwise find its mark unchanged once that value is committed.
 type Mark struct {
-	version  Version // of a missing key: the shard's leader epoch and 0
+	version  Version // of a missing key: the shard's leader epoch, and what removal or change was the last that may concern the key
 	expireAt int64
 }
 
 // Mark returns the present state of a key.
+//
+// A key that was missing, came and went again has changed, as in Redis. So the mark of a missing key has the number of keys
+// that the shard has removed so far: a removal of another key makes EXEC fail, too, and its client tries again.
 func (tx *Tx) Mark(key []byte) Mark {
-	e := tx.live(key)
-	if e == nil {
-		return Mark{version: Version{Epoch: tx.s.LeaderEpoch()}}
+	e := tx.entry(key)
+	missing := Mark{Version{Epoch: tx.s.LeaderEpoch(), Seq: tx.s.index.removals.Load()}, noKey}
+	switch {
+	case e == nil && tx.writes && tx.s.changing(key) != 0:
+		missing.version.Seq = 1<<63 | tx.s.changing(key)
+	case e == nil:
+	case e.expired(tx.now) && (tx.writes || e.expired(tx.s.readTime(key, tx.now))):
+		missing.version.Seq++ // once it is removed, too
+	default:
+		return Mark{e.Version(), e.ExpireAt()}
 	}
-	return Mark{e.Version(), e.ExpireAt()}
+	return missing
+}
+
+// noKey is what the mark of a missing key has for a deadline.
+const noKey = -1
+
+// changing returns the seq of the newest change of a key that is not committed; 0 for none.
+func (c *contents) changing(key []byte) uint64 {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	_, seq, _ := c.suffix.find(key)
+	return seq
 }
 
 // ExpireCondition says when Expire changes a deadline; zero for always. "No deadline" counts as

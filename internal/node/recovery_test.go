@@ -75,22 +75,26 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	}
 	left.start("--join", seedsOf(all...), "--bootstrap-expect", "3")
 	eventually(t, "it leads", all, func() string {
-		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_voters:1\r", "cluster_waiting_for:\r", "cluster_id:"+id)
+		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_voters:1\r", "cluster_id:"+id)
 	})
 	if told := left.toldOf(); told.Leader != left.says("CLUSTER", "MYID") {
 		t.Errorf("the leader is %s", told.Leader)
 	}
-	here := kept.ofSlots(t, left)
-	if len(here) == 0 || len(here) == len(kept) {
-		t.Errorf("%d of %d arrays are left", len(here), len(kept))
+	// A shard whose other copy was on a lost node waits for it: after a recovery no copy is known to have every write.
+	if here := kept.ofSlots(t, left); len(here) == len(kept) {
+		t.Errorf("all %d arrays are served before the lost nodes are forgotten", len(here))
 	}
-	here.readable(t, left)
 	for _, m := range lost {
 		if reply := left.says("CLUSTER", "FORGET", string(datafolder.NodeID(m.name))); reply != "OK" {
 			t.Errorf("FORGET %s: %s", m.name, reply)
 		}
 	}
 	whole(t, left)
+	here := kept.ofSlots(t, left)
+	if len(here) < len(kept)/2 || len(here) == len(kept) { // of two copies on three nodes, two thirds
+		t.Errorf("%d of %d arrays are left", len(here), len(kept))
+	}
+	here.readable(t, left)
 	serves(t, left)
 	more := newMember(t, "n4")
 	more.start("--join", left.seed())
@@ -210,9 +214,8 @@ func TestRecoveryWhenTheOthersComeBack(t *testing.T) {
 	t.Cleanup(func() { signal(syscall.SIGCONT) })
 	recoverOn(t, left)
 	left.start("--join", seedsOf(all...))
-	eventually(t, "the recovered one leads", all, func() string {
-		return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1", "cluster_waiting_for:\r")
-	})
+	// Its shards wait for the copies on the two others, one of which may have more.
+	eventually(t, "the recovered one leads", all, func() string { return lacks(left.says("CLUSTER", "INFO"), "cluster_quorum:1") })
 	left.decides("CLUSTER", "CONFIG", "SET", "timeout", "77")
 	signal(syscall.SIGCONT)
 	sameSetting(t, all, "timeout", "77")
