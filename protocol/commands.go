@@ -202,6 +202,8 @@ func commandRows() []*command.Spec {
 				Summary: "Returns the state of the cluster."},
 			{Name: "topology", Arity: 2, Flags: command.Loading | command.Stale, Tips: command.TipsVary, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterTopology),
 				Summary: "Returns nodes, shards and voters as JSON."},
+			{Name: "digests", Arity: 2, Flags: command.Stale, Tips: command.TipsVary, Group: command.GroupCluster, Since: "0.1.0", Handler: onStore(clusterDigests),
+				Summary: "Returns commit index and digest of each copy that this node has: equal copies have equal ones."},
 			{Name: "keyslot", Arity: 3, Flags: command.Loading | command.Stale, Group: command.GroupCluster, Since: "0.1.0", Handler: plain(clusterKeySlot),
 				Syntax: "key", Summary: "Returns the slot of a key."},
 			{Name: "countkeysinslot", Arity: 3, Flags: command.Stale, Group: command.GroupCluster, Since: "0.1.0", Handler: onStore(clusterCountKeysInSlot),

@@ -153,9 +153,10 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 		return p.has(id)
 	}
 	send := func(b *shard.Batch) { locked(func() { p.pushBatch(c.s, b) }) }
-	attach := func(replica.Point) {
+	attach := func(end replica.Point) {
 		locked(func() {
 			p.setState(c.s, attached)
+			c.s.sent = end.Seq // the member has what was not sent
 			p.push(&frame{kind: kindAsk, shard: c.s.shard, epoch: c.s.epoch, leader: c.s.leader}) // a whole copy is not acknowledged otherwise
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/persistence"
+	"github.com/ndring/ndring/persistence/vfs"
 	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
@@ -13,12 +14,18 @@ import (
 func joined(t *testing.T, logged bool) (n *network, a, b *testNode, row replica.Config) {
 	n = newNetwork()
 	a, b = startNode(t, n, "a", 1, newFolder(logged)), startNode(t, n, "b", 1, newFolder(logged))
-	row = replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
+	return n, a, b, join(t, a, b)
+}
+
+// join makes one process the primary, and another one a member of its ISR.
+func join(t *testing.T, a, b *testNode) replica.Config {
+	t.Helper()
+	row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
 	configure(t, row, a, b)
 	a.proposal(replica.Expand, b.self)
 	row.Epoch, row.LeaderEpoch, row.ISR, row.Learners = 2, 1, processes(a, b), nil
 	configure(t, row, a, b)
-	return n, a, b, row
+	return row
 }
 
 // alike reports whether both copies of shard 0 have all and the same.
@@ -116,4 +123,24 @@ func forge(t *testing.T, a, b *testNode, row replica.Config) {
 	if answer := b.store.Shard(0).Member().Compare(&source, d); answer.Kind != shard.Synchronize {
 		t.Fatalf("%+v of %+v", answer, d)
 	}
+}
+
+// A member that is restarted with all that its primary has learns what of it is committed, although nothing more is written.
+func TestRestartedMemberLearnsTheCommitIndex(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	mem := vfs.NewMem()
+	a, b := startNode(t, n, "a", 1, vfs.NewMem()), startNode(t, n, "b", 1, mem)
+	row := join(t, a, b)
+	if err := a.set("key", 100); err != nil {
+		t.Fatal(err)
+	}
+	b.end()
+	b = startNode(t, n, "b", 2, mem)
+	row.Epoch, row.ISR = 3, processes(a, b)
+	configure(t, row, a, b)
+	if b.newest() != a.newest() {
+		t.Fatalf("the member has %d of %d", b.newest(), a.newest())
+	}
+	await(t, "all is visible at the member", func() bool { return alike(a, b) && b.has("key", 100) })
 }

@@ -60,7 +60,7 @@ type stream struct {
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	askAt         time.Time
 	unacked       []mark
-	sent          uint64 // seq of the newest record that was sent
+	sent          uint64 // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
 	cancel        context.CancelFunc
 }

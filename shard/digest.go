@@ -94,3 +94,22 @@ func (s *Shard) NewestDigest() Digest {
 	defer c.index.mu.RUnlock()
 	return c.digests.newest()
 }
+
+// CopyDigest is the digest of the copy of a shard.
+type CopyDigest struct {
+	Shard int
+	Digest
+}
+
+// Digests returns the digests of all copies that have a record and have been read from disk.
+func (s *Store) Digests() (all []CopyDigest) {
+	for _, sh := range s.shards {
+		if !sh.Ready() {
+			continue
+		}
+		if seq, sum := sh.Digest(); seq > 0 || sum != 0 {
+			all = append(all, CopyDigest{sh.id, Digest{seq, sum}})
+		}
+	}
+	return all
+}

@@ -229,6 +229,10 @@ func TestKillCopies(t *testing.T) {
 			if !errors.Is(err, loadtest.ErrViolation) {
 				c.awaitCopies()
 				err = errors.Join(err, h.FinalReads(t.Context()))
+				c.sameCopies()
+			}
+			if n := c.differed(); n > 0 {
+				t.Errorf("seed %d: copies differed %d times", seed, n)
 			}
 			report := h.Check()
 			t.Logf("%v\n%s", c.count, report.String())
