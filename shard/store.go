@@ -67,10 +67,10 @@ func (s *Store) Open(ctx context.Context) {
 	s.context = ctx
 	s.disk.open(ctx)
 	s.memory.measure()
-	s.done.Go(func() { s.freeLoop(ctx) })
+	s.done.Go(func() { freeLoop(s, ctx) })
 }
 
-func (s *Store) freeLoop(ctx context.Context) {
+func freeLoop(s *Store, ctx context.Context) {
 	tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
 	defer tick.Stop()
 	defer trim.Stop()
@@ -88,7 +88,7 @@ func (s *Store) freeLoop(ctx context.Context) {
 				s.EvictFor(0)
 			}
 		case <-trim.C:
-			s.expireRequests()
+			expireRequests(s)
 			s.Trim(false)
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Store) Trim(atOnce bool) {
 }
 
 // expireRequests frees the memory of expired requests. It skips shards that are in use until the next round.
-func (s *Store) expireRequests() {
+func expireRequests(s *Store) {
 	for _, sh := range s.shards {
 		if sh.Ready() && sh.index.mu.TryLock() {
 			sh.requests.expire(s.milliseconds())
