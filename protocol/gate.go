@@ -76,7 +76,7 @@ func (c *conn) waitForShard(slot int) (*shard.Shard, error) {
 		if err != nil {
 			return nil, err
 		}
-		opened := p.shard.WhenOpen() // before the attempt, so that no opening is missed
+		opened := p.shard.Role().WhenOpen() // before the attempt, so that no opening is missed
 		if p.acquire() {
 			return p.shard, nil
 		}

@@ -166,7 +166,7 @@ func (p *peer) renewals() []renewal {
 		list = append(list, renewal{s.shard, s.epoch, s.leader})
 	}
 	p.mu.Unlock()
-	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Stuck() })
+	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Primary().Stuck() })
 	slices.SortFunc(list, func(a, b renewal) int { return cmp.Compare(a.shard, b.shard) })
 	return list
 }
@@ -231,8 +231,8 @@ func (p *peer) sendCommits() {
 	for _, s := range streams {
 		of := p.r.config.Store.Shard(s.shard)
 		n := fresh
-		digest := of.NewestDigest()
-		commit, leased := of.Fresh(now)
+		digest := of.Primary().NewestDigest()
+		commit, leased := of.Primary().Fresh(now)
 		if !leased {
 			n = 0
 		}

@@ -135,15 +135,18 @@ func (c *localCopy) row() replica.Config {
 	return c.rules.Config()
 }
 
+// following is a copy as writer uses it while another node may be the primary.
+type following struct{ *localCopy }
+
 // outdated reports whether the copy is of a time before its shard last began empty, in the epoch born.
-func (c *localCopy) outdated(born uint64) bool {
+func (c following) outdated(born uint64) bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.rules.Outdated(born)
 }
 
 // startOver empties the copy, whose log is empty now.
-func (c *localCopy) startOver() {
+func (c following) startOver() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.truncate(0)
@@ -155,7 +158,7 @@ func (c *localCopy) startOver() {
 
 // truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of
 // the log, and whether any record must go.
-func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
+func (c following) truncated(after uint64) (end replica.Point, any bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Truncated(after)
@@ -167,7 +170,7 @@ func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
 }
 
 // cannotFollow tells the rules that nothing may count on this copy until a whole copy of the primary's has replaced it.
-func (c *localCopy) cannotFollow() {
+func (c following) cannotFollow() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.mustInstall = true

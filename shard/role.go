@@ -184,7 +184,7 @@ func (s *Shard) Release() { s.gate.leave() }
 func (s *Shard) Serving() bool { return s.gate.isOpen() }
 
 // WhenOpen returns a channel that is closed when the gate next opens.
-func (s *Shard) WhenOpen() <-chan struct{} { return s.gate.whenOpen() }
+func (r *Role) WhenOpen() <-chan struct{} { return r.gate.whenOpen() }
 
 // Ready reports whether the shard has been recovered.
 func (s *Shard) Ready() bool { return s.role.ready.Load() }

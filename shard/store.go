@@ -81,7 +81,7 @@ func freeLoop(s *Store, ctx context.Context) {
 		case <-tick.C:
 			s.memory.measure()
 			for _, sh := range s.shards {
-				for sh.Ready() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
+				for sh.Ready() && removeExpired(sh, expiryBatch) && ctx.Err() == nil {
 				}
 			}
 			if !s.disk.Loading() {
@@ -155,7 +155,7 @@ func (s *Store) Memory() *Memory { return &s.memory }
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
 // shardOf returns the shard of a slot.
-func (s *Store) shardOf(slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
+func shardOf(s *Store, slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
 
 // Epoch returns the newest epoch that this node knows of any shard. All shards must be Ready.
 func (s *Store) Epoch() (newest uint64) {

@@ -92,7 +92,7 @@ func (tx *Tx) live(key []byte) *Entry {
 	if e == nil || !e.expired(tx.now) {
 		return e
 	}
-	if !tx.writes && !e.expired(tx.s.readTime(key, tx.now)) {
+	if !tx.writes && !e.expired(readTime(tx.s, key, tx.now)) {
 		return e
 	}
 	return nil
@@ -101,7 +101,7 @@ func (tx *Tx) live(key []byte) *Entry {
 // readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
 // would contradict the change. The caller holds index.mu.
-func (s *Shard) readTime(key []byte, now int64) int64 {
+func readTime(s *Shard, key []byte, now int64) int64 {
 	now = min(now, s.suffix.firstTime(key, now))
 	if at := s.writer.deciding.Load(); at != 0 {
 		now = min(now, at)
@@ -299,7 +299,7 @@ func (tx *Tx) Mark(key []byte) Mark {
 	case e == nil && tx.writes && tx.s.changing(key) != 0:
 		missing.version.Seq = 1<<63 | tx.s.changing(key)
 	case e == nil:
-	case e.expired(tx.now) && (tx.writes || e.expired(tx.s.readTime(key, tx.now))):
+	case e.expired(tx.now) && (tx.writes || e.expired(readTime(tx.s, key, tx.now))):
 		missing.version.Seq++ // once it is removed, too
 	default:
 		return Mark{e.Version(), e.ExpireAt()}
