@@ -25,6 +25,7 @@ type silent struct {
 	sent int
 	last replica.Point
 	room chan struct{} // nil: there is room
+	full replica.AckFlags
 }
 
 func (r *silent) Configure(int, replica.Config, []replica.Process) {}
@@ -54,6 +55,8 @@ func (r *silent) Room(int) <-chan struct{} {
 	}
 	return r.room
 }
+
+func (r *silent) Full(int) replica.AckFlags { return r.full }
 
 func (r *silent) Heard(replica.Process, int, uint64) int64 { return math.MinInt64 }
 
