@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -55,11 +54,10 @@ func TestMemberWithoutMemory(t *testing.T) {
 func TestPrimaryEvictsForAMember(t *testing.T) {
 	t.Parallel()
 	_, a, b, _ := joined(t, false)
-	self := a.self
 	if err := a.store.Shard(1).Role().Open(1, 1); err != nil { // on this node alone
-		t.Fatal(err, self)
+		t.Fatal(err)
 	}
-	if err := a.setIn(1, "alone", 100); err != nil {
+	if _, err := a.setIn(1, "alone", 100); err != nil {
 		t.Fatal(err)
 	}
 	a.store.Memory().MeasureBy(func() memory.Program { return memory.Program{} })
@@ -96,7 +94,6 @@ func TestMemberWithoutDisk(t *testing.T) {
 	mem.SetFree(1000)
 	b.store.Disk().Configure(shard.DiskConfig{Fsync: shard.FsyncEverysec, Reserve: 1 << 20})
 	b.store.Open(t.Context())
-	defer func() { _ = b.store.Close(context.Background(), false) }()
 	fullAt(t, a, true)
 	if err := a.set("full", 1000); !errors.Is(err, shard.ErrDiskFull) {
 		t.Errorf("a value: %v", err)
