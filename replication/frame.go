@@ -20,10 +20,10 @@ const (
 	kindAsk                       // what do you have: -, -, commit index
 	kindCommit                    // the commit index, without an answer: newest acknowledged heartbeat, -, commit index; body: a digest
 	kindTruncate                  // the logs share what is up to: seq
-	kindAck                       // written, synced
+	kindAck                       // written, synced; flags: replica.AckFlags
 	kindSync                      // end of the log: epoch, seq; body: epoch table
 	kindHeartbeat                 // number; body: renewals, or flagSame
-	kindGranted                   // number; body: one bit for each renewal
+	kindGranted                   // number; body: one bit for each renewal; flags: what the process has none left of
 	kindUpload                    // id; then a record's head and its payload
 	kindInstall                   // base: epoch, seq; body: epoch table; then records
 	kindDone                      // the reply on a bulk connection; body: an error

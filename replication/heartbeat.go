@@ -179,6 +179,7 @@ func (b *beats) readGrants(conn net.Conn) {
 		if err != nil || f.kind != kindGranted {
 			return
 		}
+		b.peer.noteFull(f.flags)
 		b.mu.Lock()
 		sent, known := b.sent[f.x]
 		delete(b.sent, f.x)
@@ -273,7 +274,7 @@ func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
 			}
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		answer := frame{kind: kindGranted, x: f.x, body: granted}
+		answer := frame{kind: kindGranted, flags: uint8(i.r.config.Store.Full()), x: f.x, body: granted}
 		if _, err := conn.Write(answer.appendTo(nil)); err != nil {
 			return
 		}

@@ -208,8 +208,11 @@ func (n *testNode) set(key string, size int) error {
 	return f.Wait(n.t.Context())
 }
 
-func (n *testNode) setAsync(key string, size int) (shard.Future, error) {
-	of := n.store.Shard(0)
+func (n *testNode) setAsync(key string, size int) (shard.Future, error) { return n.setIn(0, key, size) }
+
+// setIn sets a key of a shard.
+func (n *testNode) setIn(id int, key string, size int) (shard.Future, error) {
+	of := n.store.Shard(id)
 	if !of.Acquire() {
 		return shard.Future{}, errors.New("the shard is closed")
 	}

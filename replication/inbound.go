@@ -176,7 +176,7 @@ func (s *appendSession) commit(source *shard.Source, member shard.Member, f *fra
 func (s *appendSession) answer(id int, member shard.Member, a *shard.Answer) {
 	switch a.Kind {
 	case shard.Acknowledge:
-		f := frame{kind: kindAck, flags: uint8(a.Ack.Flags), shard: id, epoch: a.Ack.Epoch, leader: a.Ack.Leader, x: a.Ack.Written, y: a.Ack.Synced}
+		f := frame{kind: kindAck, flags: uint8(a.Ack.Flags | s.in.r.config.Store.Full()), shard: id, epoch: a.Ack.Epoch, leader: a.Ack.Leader, x: a.Ack.Written, y: a.Ack.Synced}
 		if a.Position != 0 {
 			s.held = append(s.held, heldAck{id, a.Position, f})
 			return

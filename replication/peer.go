@@ -32,7 +32,8 @@ type peer struct {
 
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
 	granted       atomic.Uint64
-	heard         atomic.Int64 // Unix time in ns of its last acknowledgement, or of the beginning
+	full          atomic.Uint32 // flags of the newest acknowledgement of appends or a heartbeat
+	heard         atomic.Int64  // Unix time in ns of its last acknowledgement, or of the beginning
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
@@ -138,6 +139,13 @@ func (p *peer) drop(s *stream) {
 	p.forgetUnacked(s, ^uint64(0))
 	s.cancel()
 	delete(p.streams, s.shard)
+}
+
+// noteFull notes the flags of an acknowledgement. All of a process' tell of the whole process.
+func (p *peer) noteFull(flags uint8) {
+	if now := uint32(replica.AckFlags(flags) & full); p.full.Load() != now {
+		p.full.Store(now)
+	}
 }
 
 func (p *peer) idle() bool {

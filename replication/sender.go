@@ -206,6 +206,7 @@ func (l *appendLink) acked(f *frame) {
 	p := l.peer
 	ack := replica.Ack{Epoch: f.epoch, Leader: f.leader, Written: f.x, Synced: f.y, Flags: replica.AckFlags(f.flags)}
 	role := p.r.config.Store.Shard(f.shard).Role()
+	p.noteFull(f.flags)
 	p.mu.Lock()
 	s := p.streams[f.shard]
 	if s == nil {

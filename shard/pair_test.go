@@ -27,6 +27,7 @@ type silent struct {
 	room   chan struct{} // nil: there is room
 	rounds int
 	heard  int64 // what Heard returns; 0 for none
+	full   replica.AckFlags
 }
 
 func (r *silent) Configure(int, replica.Config, []replica.Process) {}
@@ -65,6 +66,8 @@ func (r *silent) Heard(replica.Process, int, uint64) int64 {
 	}
 	return r.heard
 }
+
+func (r *silent) Full(int) replica.AckFlags { return r.full }
 
 // pair is a shard with two copies, of which the test plays the other.
 type pair struct {

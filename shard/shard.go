@@ -89,15 +89,19 @@ func (s *Shard) Mark(key []byte) Mark {
 // or nothing. An error means that nothing changed. Stores says that do may store values, for which
 // the disk must have room.
 func (s *Shard) Update(stores bool, do func(*Tx)) (Future, error) {
-	if err := awaitSpace(s, stores); err != nil {
+	if err := awaitSpace(s, stores, 0); err != nil {
 		return Future{}, err
 	}
 	return s.writer.update(s, do)
 }
 
-// awaitSpace returns when a change may be appended: the disk keeps up with values, and the replicator has room.
-func awaitSpace(s *Shard, stores bool) error {
+// awaitSpace returns when a change may be appended: the disk keeps up with values, the members of the ISR have room for them, and the
+// replicator has room. Added is about how many bytes the values take; 0 if that is unknown.
+func awaitSpace(s *Shard, stores bool, added int64) error {
 	if stores {
+		if err := s.role.roomAtCopies(added); err != nil {
+			return err
+		}
 		if err := s.store.disk.guard.wait(&s.role); err != nil {
 			return err
 		}
@@ -116,7 +120,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 			return outcome, f, failed
 		}
 	}
-	if err := awaitSpace(s, true); err != nil {
+	if err := awaitSpace(s, true, addedBytes(w)); err != nil {
 		w.Value.Release()
 		return outcome, f, err
 	}
@@ -135,7 +139,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (f Future, err error) {
-	if err := awaitSpace(s, true); err != nil {
+	if err := awaitSpace(s, true, addedBytes(writes...)); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
@@ -171,7 +175,7 @@ func (s *Shard) Persist(key []byte) (done bool, f Future, err error) {
 
 // Flush removes all keys.
 func (s *Shard) Flush() (Future, error) {
-	if err := awaitSpace(s, false); err != nil {
+	if err := awaitSpace(s, false, 0); err != nil {
 		return Future{}, err
 	}
 	return s.writer.flush(s)
