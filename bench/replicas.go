@@ -131,7 +131,8 @@ func (b *replicasBench) ndring(copies int) (*replicated, error) {
 			return nil, err
 		}
 		r.copies = 1
-		b.note("%s: its shards have one copy, so its figures are those of one copy: %v", r.name, err)
+		r.name += " (has one)"
+		b.note("ndring started with --replicas %d has one copy of each shard, so its figures are those of one copy: %v", copies, err)
 	}
 	return r, nil
 }

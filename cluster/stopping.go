@@ -10,7 +10,8 @@ import (
 const stopNews = time.Second
 
 // AnnounceStop tells the other nodes that this one is about to stop: it should get no shards. It does not wait for them.
-func (c *Cluster) AnnounceStop() {
+func (h Handovers) AnnounceStop() {
+	c := h.c
 	c.life.run(func() {
 		if err := c.gossip.tell(stopNews, func(self *meta) { self.stopping = true }); err != nil {
 			c.log.Debug("gossip about the stop of this node is delayed", "err", err)
@@ -19,7 +20,8 @@ func (c *Cluster) AnnounceStop() {
 }
 
 // Stays reports whether gossip sees a node alive, and has not heard that it is about to stop.
-func (c *Cluster) Stays(id topology.NodeID) bool {
+func (h Handovers) Stays(id topology.NodeID) bool {
+	c := h.c
 	if id == c.self.ID {
 		return true
 	}

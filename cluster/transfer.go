@@ -16,10 +16,16 @@ type transferAnswer struct {
 	Refused []string `json:"refused"`
 }
 
+// Handovers is a node's part in giving shards away and getting them.
+type Handovers struct{ c *Cluster }
+
+// Handovers returns the node's part in handovers.
+func (c *Cluster) Handovers() Handovers { return Handovers{c} }
+
 // Transfer asks the primaries of shards to hand them over to this node. It returns when each has answered, with an error for
 // each shard; nil says that the handover is proposed and the topology will soon show it.
-func (c *Cluster) Transfer(ctx context.Context, shards []topology.ShardID) []error {
-	t := c.fsm.current.Load()
+func (h Handovers) Transfer(ctx context.Context, shards []topology.ShardID) []error {
+	t := h.c.fsm.current.Load()
 	errs := make([]error, len(shards))
 	at := map[topology.NodeID][]int{} // positions in shards, by primary
 	for i, id := range shards {
@@ -31,14 +37,14 @@ func (c *Cluster) Transfer(ctx context.Context, shards []topology.ShardID) []err
 	}
 	var asked sync.WaitGroup
 	for primary, list := range at {
-		asked.Go(func() { c.askTransfer(ctx, primary, shards, list, errs) })
+		asked.Go(func() { h.ask(ctx, primary, shards, list, errs) })
 	}
 	asked.Wait()
 	return errs
 }
 
-// askTransfer asks one primary for some of the shards, and sets their errors.
-func (c *Cluster) askTransfer(ctx context.Context, primary topology.NodeID, shards []topology.ShardID, list []int, errs []error) {
+// ask asks one primary for some of the shards, and sets their errors.
+func (h Handovers) ask(ctx context.Context, primary topology.NodeID, shards []topology.ShardID, list []int, errs []error) {
 	var wanted []topology.ShardID
 	for _, i := range list {
 		wanted = append(wanted, shards[i])
@@ -46,7 +52,7 @@ func (c *Cluster) askTransfer(ctx context.Context, primary topology.NodeID, shar
 	answer := transferAnswer{}
 	payload, err := json.Marshal(wanted)
 	if err == nil {
-		payload, err = c.peers.call(ctx, primary, MethodTransfer, payload)
+		payload, err = h.c.peers.call(ctx, primary, MethodTransfer, payload)
 	}
 	if err == nil {
 		err = json.Unmarshal(payload, &answer)
@@ -57,7 +63,7 @@ func (c *Cluster) askTransfer(ctx context.Context, primary topology.NodeID, shar
 	for at, i := range list {
 		switch {
 		case err != nil:
-			errs[i] = fmt.Errorf("%s, the primary of shard %d, does not hand it over: %w", c.peers.name(primary), shards[i], err)
+			errs[i] = fmt.Errorf("%s, the primary of shard %d, does not hand it over: %w", h.c.peers.name(primary), shards[i], err)
 		case answer.Refused[at] != "":
 			errs[i] = errors.New(answer.Refused[at])
 		}
@@ -84,7 +90,8 @@ func answerTransfer(ctx context.Context, host Host, from Caller, payload []byte)
 
 // Takeover makes this node the primary of shards whose last primary, as an operator vouches, is off. Acknowledged writes that this
 // node's copies lack are lost. It returns when that is decided, with an error for each shard, or with one for all.
-func (c *Cluster) Takeover(ctx context.Context, shards []topology.ShardID) ([]error, error) {
+func (h Handovers) Takeover(ctx context.Context, shards []topology.ShardID) ([]error, error) {
+	c := h.c
 	t := c.fsm.current.Load()
 	if t.Cluster == "" {
 		return nil, ErrNoCluster

@@ -58,12 +58,12 @@ func clusterFailover(c *call, r *router) {
 		c.replies.Error(fmt.Errorf("Invalid shard number: %d", f.shard))
 		return
 	}
-	found := r.candidates(topo, f.shard)
+	found := failovers{r}.candidates(topo, f.shard)
 	switch {
 	case f.takeover:
-		err = r.takeOver(&found)
+		err = failovers{r}.takeOver(&found)
 	default:
-		err = r.takeHandedOver(&found, f.force)
+		err = failovers{r}.takeHandedOver(&found, f.force)
 	}
 	if err != nil {
 		c.replies.Error(err)
@@ -83,8 +83,11 @@ type candidates struct {
 	reported bool               // a live node, perhaps this one, has a clean copy of a vacant shard: reports promote it
 }
 
+// failovers are what CLUSTER FAILOVER does with what a router knows.
+type failovers struct{ *router }
+
 // candidates sorts the shards that this node has copies of and does not lead: one of them, or all if only is negative.
-func (r *router) candidates(topo *topology.Topology, only topology.ShardID) (found candidates) {
+func (r failovers) candidates(topo *topology.Topology, only topology.ShardID) (found candidates) {
 	self := r.cluster.Self()
 	for i := range topo.Shards {
 		id, row := topology.ShardID(i), &topo.Shards[i]
@@ -131,7 +134,7 @@ func copyClass(row *topology.Shard, id topology.NodeID) int {
 }
 
 // betterCopy names a live node whose copy is of a better class; "" if there is none.
-func (r *router) betterCopy(topo *topology.Topology, row *topology.Shard, own int) string {
+func (r failovers) betterCopy(topo *topology.Topology, row *topology.Shard, own int) string {
 	for _, id := range slices.Concat(row.ISR, row.Learners) {
 		if node, known := topo.Node(id); known && copyClass(row, id) < own && r.state(id) == "" {
 			return label(node)
@@ -141,7 +144,7 @@ func (r *router) betterCopy(topo *topology.Topology, row *topology.Shard, own in
 }
 
 // takeHandedOver asks the live primaries for their shards.
-func (r *router) takeHandedOver(found *candidates, force bool) error {
+func (r failovers) takeHandedOver(found *candidates, force bool) error {
 	dead := append(slices.Clone(found.vacant), found.better...)
 	switch {
 	case len(found.planned) == 0 && len(dead) == 0 && len(found.behind) == 0:
@@ -157,7 +160,7 @@ func (r *router) takeHandedOver(found *candidates, force bool) error {
 }
 
 // noneToForce says what becomes of shards whose primaries are down: nobody can ask these.
-func (r *router) noneToForce(found *candidates, dead int) error {
+func (r failovers) noneToForce(found *candidates, dead int) error {
 	of := "no primary"
 	if found.primary != "" {
 		of = found.primary + ", which is down, or no primary"
@@ -172,7 +175,7 @@ func (r *router) noneToForce(found *candidates, dead int) error {
 }
 
 // takeOver promotes this node's copies of shards without a live primary.
-func (r *router) takeOver(found *candidates) error {
+func (r failovers) takeOver(found *candidates) error {
 	switch {
 	case len(found.vacant) > 0:
 		return r.decision(func(ctx context.Context) error { return r.cluster.Takeover(ctx, found.vacant) })

@@ -129,7 +129,7 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 	if known {
 		return nil
 	}
-	record := large.Entry.Record()
+	record := shard.RecordOf(large.Entry)
 	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err

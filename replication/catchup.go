@@ -49,7 +49,7 @@ func (c *catchUp) release() { <-c.p.r.slots }
 // from sends what follows a record.
 func (c *catchUp) from(after uint64) {
 	of := c.p.r.config.Store.Shard(c.s.shard)
-	cursor, err := of.ReadFrom(after)
+	cursor, err := of.Primary().ReadFrom(after)
 	if err != nil {
 		c.rebuild()
 		return
@@ -79,7 +79,7 @@ func (c *catchUp) rebuild() {
 	}
 	defer c.release()
 	c.p.r.stats.Installs.Add(1)
-	image, err := c.p.r.config.Store.Shard(c.s.shard).Image()
+	image, err := c.p.r.config.Store.Shard(c.s.shard).Primary().Image()
 	if err != nil {
 		c.end(err)
 		return

@@ -30,20 +30,20 @@ func join(t *testing.T, a, b *testNode) replica.Config {
 
 // alike reports whether both copies of shard 0 have all and the same.
 func alike(a, b *testNode) bool {
-	seq, sum := a.store.Shard(0).Digest()
-	other, otherSum := b.store.Shard(0).Digest()
+	seq, sum := a.store.Shard(0).Member().Digest()
+	other, otherSum := b.store.Shard(0).Member().Digest()
 	return seq == other && sum == otherSum
 }
 
 // writeNoOp writes until the copies have a no-op.
 func writeNoOp(t *testing.T, a *testNode) {
 	t.Helper()
-	before := a.store.Shard(0).NewestDigest()
+	before := a.store.Shard(0).Primary().NewestDigest()
 	await(t, "a no-op", func() bool {
 		if err := a.set("writes", 10); err != nil {
 			t.Fatal(err)
 		}
-		return a.store.Shard(0).NewestDigest() != before
+		return a.store.Shard(0).Primary().NewestDigest() != before
 	})
 }
 
@@ -118,7 +118,7 @@ func TestMemberGivesUpItsCopyAtRest(t *testing.T) {
 func forge(t *testing.T, a, b *testNode, row replica.Config) {
 	t.Helper()
 	source := shard.Source{From: a.self, Epoch: row.Epoch - 1, Leader: row.LeaderEpoch}
-	d := b.store.Shard(0).NewestDigest()
+	d := b.store.Shard(0).Primary().NewestDigest()
 	d.Sum++
 	if answer := b.store.Shard(0).Member().Compare(&source, d); answer.Kind != shard.Synchronize {
 		t.Fatalf("%+v of %+v", answer, d)

@@ -17,7 +17,7 @@ const beatInterval = 100 * time.Millisecond
 
 // beatLoop keeps the heartbeat connection.
 func (p *peer) beatLoop() {
-	wait := dialFirst
+	wait, n := dialFirst, uint64(0) // the numbers go on, because the peer notes when it has acknowledged each
 	for p.context.Err() == nil {
 		conn, err := p.dial(Heartbeat)
 		if err != nil {
@@ -26,8 +26,9 @@ func (p *peer) beatLoop() {
 			continue
 		}
 		wait = dialFirst
-		b := &beats{peer: p, sent: map[uint64]beat{}, heard: time.Now()}
+		b := &beats{peer: p, n: n, sent: map[uint64]beat{}, heard: time.Now()}
 		b.run(conn)
+		n = b.n
 	}
 }
 
@@ -35,11 +36,13 @@ func (p *peer) beatLoop() {
 type beats struct {
 	peer *peer
 	n    uint64
-	last []renewal // of the newest heartbeat
+	at   int64     // when the newest heartbeat left
+	last []renewal // of the newest heartbeat on this connection; nil before the first
 
 	mu    sync.Mutex // guards all below
 	sent  map[uint64]beat
 	heard time.Time // when the peer last answered
+	owes  bool      // a round waits until fewer heartbeats are unacknowledged
 }
 
 // silenceLimit is how long a peer may answer no heartbeat before its connections are made again. After a partition TCP
@@ -54,6 +57,13 @@ type beat struct {
 
 // maxBeats is how many heartbeats may be unacknowledged. Older ones are of no use.
 const maxBeats = 64
+
+// Readers that need a round to the ISR ask for heartbeats at any time. They share them: one leaves each roundInterval at most,
+// and none while maxRounds are unacknowledged.
+const (
+	roundInterval = time.Millisecond
+	maxRounds     = 8
+)
 
 func (b *beats) run(conn net.Conn) {
 	p := b.peer
@@ -80,12 +90,7 @@ func (b *beats) run(conn net.Conn) {
 			return
 		}
 		p.sendCommits()
-		select {
-		case <-tick.C:
-		case <-p.beat:
-		case <-ended:
-			return
-		case <-p.context.Done():
+		if !b.wait(conn, tick.C, ended) {
 			return
 		}
 	}
@@ -98,6 +103,38 @@ func (b *beats) silent() bool {
 	return time.Since(b.heard) > silenceLimit
 }
 
+// wait returns true when a heartbeat is due that carries the commit indexes along. It sends the others.
+func (b *beats) wait(conn net.Conn, tick <-chan time.Time, ended <-chan struct{}) bool {
+	p := b.peer
+	for {
+		select {
+		case <-tick:
+			return true
+		case <-p.beat:
+			return true
+		case <-p.round:
+			if passed := time.Duration(p.r.config.Store.Monotonic() - b.at); passed < roundInterval {
+				pause(p.context, roundInterval-passed)
+			}
+			if b.mayRound() && b.send(conn) != nil {
+				return false
+			}
+		case <-ended:
+			return false
+		case <-p.context.Done():
+			return false
+		}
+	}
+}
+
+// mayRound reports whether a heartbeat for a round may leave now. If not, an acknowledgement makes up for it.
+func (b *beats) mayRound() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.owes = len(b.sent) >= maxRounds
+	return !b.owes
+}
+
 // send sends a heartbeat.
 func (b *beats) send(conn net.Conn) error {
 	p := b.peer
@@ -105,12 +142,12 @@ func (b *beats) send(conn net.Conn) error {
 	list := p.renewals()
 	b.n++
 	f := frame{kind: kindHeartbeat, x: b.n}
-	if b.n > 1 && slices.Equal(list, b.last) {
+	if b.last != nil && slices.Equal(list, b.last) {
 		f.flags = flagSame
 	} else {
 		f.body = appendRenewals(nil, list)
 	}
-	b.last = list
+	b.at, b.last = at, list
 	b.mu.Lock()
 	b.sent[b.n] = beat{at, list}
 	delete(b.sent, b.n-maxBeats)
@@ -129,7 +166,7 @@ func (p *peer) renewals() []renewal {
 		list = append(list, renewal{s.shard, s.epoch, s.leader})
 	}
 	p.mu.Unlock()
-	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Stuck() })
+	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Primary().Stuck() })
 	slices.SortFunc(list, func(a, b renewal) int { return cmp.Compare(a.shard, b.shard) })
 	return list
 }
@@ -147,11 +184,16 @@ func (b *beats) readGrants(conn net.Conn) {
 		sent, known := b.sent[f.x]
 		delete(b.sent, f.x)
 		b.heard = time.Now()
+		owes := b.owes && len(b.sent) < maxRounds
+		b.owes = b.owes && !owes
 		b.mu.Unlock()
 		if known && len(f.body)*8 >= len(sent.renewals) {
 			b.peer.grant(&sent, f.body)
 			b.peer.granted.Store(f.x)
 			b.peer.heard.Store(time.Now().UnixNano())
+		}
+		if owes {
+			notify(b.peer.round)
 		}
 	}
 }
@@ -190,8 +232,8 @@ func (p *peer) sendCommits() {
 	for _, s := range streams {
 		of := p.r.config.Store.Shard(s.shard)
 		n := fresh
-		digest := of.NewestDigest()
-		commit, leased := of.Fresh(now)
+		digest := of.Primary().NewestDigest()
+		commit, leased := of.Primary().Fresh(now)
 		if !leased {
 			n = 0
 		}

@@ -35,9 +35,12 @@ type upload struct {
 
 // heard are the newest heartbeats of a process, and when this node acknowledged them, by Store.Monotonic.
 type heard struct {
-	n  [maxBeats]uint64
-	at [maxBeats]int64
+	n  [keptBeats]uint64
+	at [keptBeats]int64
 }
+
+// keptBeats is how many are kept: half a second of them, when readers ask for rounds all the time.
+const keptBeats = 512
 
 // uploadTime is how long a value waits for its record.
 const uploadTime = time.Minute
@@ -71,15 +74,15 @@ func (i *inbound) noteHeartbeat(from replica.Process, n uint64) {
 		h = &heard{}
 		i.heartbeats[from] = h
 	}
-	h.n[n%maxBeats], h.at[n%maxBeats] = n, i.r.config.Store.Monotonic()
+	h.n[n%keptBeats], h.at[n%keptBeats] = n, i.r.config.Store.Monotonic()
 }
 
 // acknowledgedAt returns when this node acknowledged a heartbeat; 0 if it is too old.
 func (i *inbound) acknowledgedAt(from replica.Process, n uint64) int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if h := i.heartbeats[from]; h != nil && h.n[n%maxBeats] == n {
-		return h.at[n%maxBeats]
+	if h := i.heartbeats[from]; h != nil && h.n[n%keptBeats] == n {
+		return h.at[n%keptBeats]
 	}
 	return 0
 }

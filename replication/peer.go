@@ -27,6 +27,7 @@ type peer struct {
 	cancel  context.CancelFunc
 	wake    chan struct{} // there is something to send; capacity 1
 	beat    chan struct{} // send a heartbeat at once; capacity 1
+	round   chan struct{} // the same, for readers; capacity 1
 	bulk    bulkPool
 
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
@@ -83,7 +84,7 @@ const (
 )
 
 func newPeer(r *Replicator, process replica.Process) *peer {
-	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
+	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), round: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
 	p.context, p.cancel = context.WithCancel(r.context)
 	p.bulk.peer = p
 	p.heard.Store(time.Now().UnixNano())

@@ -211,6 +211,15 @@ func (r *Replicator) Heard(from replica.Process, id int, leader uint64) int64 {
 	return math.MinInt64
 }
 
+// Round implements shard.Replicator.
+func (r *Replicator) Round(id int) {
+	if current := r.rows[id].Load(); current != nil {
+		for _, s := range current.streams {
+			notify(s.peer.round)
+		}
+	}
+}
+
 // lease is when the newest heartbeat left that a peer has acknowledged for a shard.
 type lease struct{ leader, sent atomic.Uint64 }
 

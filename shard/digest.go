@@ -80,7 +80,8 @@ func (c *contents) noteDigest(seq uint64) {
 
 // Digest returns the seq of the newest change that readers see, and the sum over the entries. Copies of a shard with the same
 // seq have the same sum.
-func (s *Shard) Digest() (seq, sum uint64) {
+func (m Member) Digest() (seq, sum uint64) {
+	s := m.s
 	c := &s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
@@ -88,7 +89,8 @@ func (s *Shard) Digest() (seq, sum uint64) {
 }
 
 // NewestDigest returns the digest of the newest no-op that is visible; zero for none.
-func (s *Shard) NewestDigest() Digest {
+func (p Primary) NewestDigest() Digest {
+	s := p.s
 	c := &s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
@@ -107,7 +109,7 @@ func (s *Store) Digests() (all []CopyDigest) {
 		if !sh.Ready() {
 			continue
 		}
-		if seq, sum := sh.Digest(); seq > 0 || sum != 0 {
+		if seq, sum := sh.Member().Digest(); seq > 0 || sum != 0 {
 			all = append(all, CopyDigest{sh.id, Digest{seq, sum}})
 		}
 	}

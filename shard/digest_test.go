@@ -42,7 +42,7 @@ func TestSumFollowsTheEntries(t *testing.T) {
 			_, err = settled(sh.Persist(key))
 		case 4:
 			l.now += int64(r.IntN(20))
-			sh.RemoveExpired(10)
+			removeExpired(sh, 10)
 		default:
 			v, _ := l.value(fmt.Sprint("value ", i), 10+r.IntN(100), false)
 			_, err = settled(sh.Set(Write{Key: key, Value: v}))
@@ -54,7 +54,7 @@ func TestSumFollowsTheEntries(t *testing.T) {
 	}
 	sh.index.defragment()
 	checkSum(t, &sh.index)
-	_, sum := sh.Digest()
+	_, sum := sh.Member().Digest()
 	if sum == empty {
 		t.Error("the entries have the sum of none")
 	}
@@ -64,7 +64,7 @@ func TestSumFollowsTheEntries(t *testing.T) {
 	defer l.kill()
 	sh = l.of("k")
 	checkSum(t, &sh.index)
-	if _, after := sh.Digest(); after != sum {
+	if _, after := sh.Member().Digest(); after != sum {
 		t.Errorf("the sum is %x after a restart, %x before", after, sum)
 	}
 	must(t, 0, settle(sh.Flush()))
@@ -81,20 +81,20 @@ func TestForgottenEntriesEndTheDigests(t *testing.T) {
 	p.goOn(here)
 	_, err := settled(p.sh.Set(Write{Key: []byte(asked), Value: p.text("short"), Expiry: Expiry{At: p.now + 5}}))
 	must(t, 0, err)
-	if d := p.sh.NewestDigest(); d.Seq == 0 {
+	if d := p.sh.Primary().NewestDigest(); d.Seq == 0 {
 		t.Error("a no-op has noted no digest")
 	}
 	p.now += 10
 	p.broken = true
-	p.sh.RemoveExpired(10)
+	removeExpired(p.sh, 10)
 	p.broken = false
 	if p.sh.Keys() != 0 {
 		t.Fatal("the entry is still there")
 	}
-	before := p.sh.NewestDigest()
+	before := p.sh.Primary().NewestDigest()
 	p.now += 2 * noOpInterval
 	p.sh.Set(Write{Key: []byte(asked), Value: p.text("again")})
-	if d := p.sh.NewestDigest(); d != before {
+	if d := p.sh.Primary().NewestDigest(); d != before {
 		t.Errorf("digest %v of entries that other copies may have besides", d)
 	}
 }
@@ -113,7 +113,7 @@ func TestRepairsAreFew(t *testing.T) {
 		}
 	}
 	begin(first, 1, true, false)
-	first.cannotFollow()
+	(following{first}).cannotFollow()
 	begin(second, 2, false, false)
 	first.mustInstall = false
 	begin(second, 3, true, false)

@@ -44,7 +44,7 @@ const (
 type Uploaded func(id uint64) *Entry
 
 // refusal answers a frame that is not taken.
-func (c *localCopy) refusal(v replica.Verdict) Answer {
+func (c following) refusal(v replica.Verdict) Answer {
 	cfg := c.rules.Config()
 	a := Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: cfg.Epoch, Leader: cfg.LeaderEpoch}}
 	switch v {
@@ -69,7 +69,7 @@ func (m Member) accepts(f *Source, needs bool) (refusal Answer, ok bool) {
 		return Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: f.Epoch, Leader: f.Leader, Flags: replica.AckLater}}, false
 	}
 	if v := c.rules.Accept(f.From, f.Epoch, f.Leader); v != replica.Take {
-		return c.refusal(v), false
+		return (following{c}).refusal(v), false
 	}
 	if needs && !c.keepsUp() {
 		return Answer{Kind: Synchronize}, false
@@ -395,7 +395,7 @@ func (m Member) Freshen(f *Source, commit uint64, at int64) {
 	c := &m.s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	if at != 0 && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
+	if at > c.fresh.Load() && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
 		c.fresh.Store(at)
 	}
 }

@@ -96,7 +96,7 @@ func (m Member) Compare(f *Source, of Digest) Answer {
 		return Answer{}
 	}
 	log.Warn("a copy of the primary's replaces the one that differs")
-	w.copy.cannotFollow()
+	following{w.copy}.cannotFollow()
 	return Answer{Kind: Synchronize}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -82,14 +83,35 @@ func (c *Cluster) redisView(n *Node) (*View, error) {
 	return parseRedis(text, info, func(name string) bool { return c.linked(name) })
 }
 
-// linked reports whether a replica has its primary's data and is connected to it.
+// linked reports whether a replica has its primary's data and is connected to it, as both say. After a full
+// synchronization the primary keeps new writes back until the replica has acknowledged it, up to a second
+// after the replica says that the link is up.
 func (c *Cluster) linked(name string) bool {
 	n := c.Node(name)
 	if n == nil {
 		return false
 	}
 	info, err := n.ask("INFO", "replication")
-	return err == nil && strings.Contains(info, "master_link_status:up")
+	if err != nil || infoField(info, "master_link_status") != "up" {
+		return false
+	}
+	primary := c.Node(net.JoinHostPort(infoField(info, "master_host"), infoField(info, "master_port")))
+	if primary == nil {
+		return false
+	}
+	info, err = primary.ask("INFO", "replication")
+	_, port, _ := net.SplitHostPort(n.Addr)
+	return err == nil && strings.Contains(info, ",port="+port+",state=online,")
+}
+
+// infoField returns a field of INFO, or an empty string.
+func infoField(info, name string) string {
+	for _, line := range strings.Split(info, "\r\n") {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // parseRedis reads CLUSTER NODES and CLUSTER INFO.

@@ -23,10 +23,10 @@ func (n *Node) handOver(ctx context.Context) {
 	if n.reconciler == nil || !n.ready.Load() || n.stop.requested().Now() {
 		return
 	}
-	if len(n.cluster.Topology().Evacuate(n.id, n.cluster.Stays)) == 0 {
+	if len(n.cluster.Topology().Evacuate(n.id, n.cluster.Handovers().Stays)) == 0 {
 		return
 	}
-	n.cluster.AnnounceStop()
+	n.cluster.Handovers().AnnounceStop()
 	ctx, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	began := time.Now()
@@ -60,7 +60,7 @@ func (c *clientCluster) Transfer(ctx context.Context, shards []topology.ShardID)
 	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
 	defer cancel()
 	c.reconciler.Operator().Keep(shards)
-	return c.awaitShards(ctx, shards, c.cluster.Transfer(ctx, shards))
+	return c.awaitShards(ctx, shards, c.cluster.Handovers().Transfer(ctx, shards))
 }
 
 // Takeover implements protocol.Cluster.
@@ -68,7 +68,7 @@ func (c *clientCluster) Takeover(ctx context.Context, shards []topology.ShardID)
 	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
 	defer cancel()
 	c.reconciler.Operator().Keep(shards)
-	errs, err := c.cluster.Takeover(ctx, shards)
+	errs, err := c.cluster.Handovers().Takeover(ctx, shards)
 	if err != nil {
 		return err
 	}

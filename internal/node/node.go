@@ -157,11 +157,11 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}})
 	link, host := link{n.bus}, &clusterHost{disk: n.disk, stop: n.stop, log: n.log}
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
-	n.openReplication()
+	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
 		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
-		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive }, Stays: n.cluster.Stays,
+		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive }, Stays: n.cluster.Handovers().Stays,
 	})
 	host.reconciler = n.reconciler
 	n.view.bus, n.view.cluster, n.view.reconciler, n.view.replicator = n.bus, n.cluster, n.reconciler, n.replicator
