@@ -42,7 +42,7 @@ func TestSumFollowsTheEntries(t *testing.T) {
 			_, err = settled(sh.Persist(key))
 		case 4:
 			l.now += int64(r.IntN(20))
-			removeExpired(sh, 10)
+			RemoveExpired(sh, 10)
 		default:
 			v, _ := l.value(fmt.Sprint("value ", i), 10+r.IntN(100), false)
 			_, err = settled(sh.Set(Write{Key: key, Value: v}))
@@ -86,7 +86,7 @@ func TestForgottenEntriesEndTheDigests(t *testing.T) {
 	}
 	p.now += 10
 	p.broken = true
-	removeExpired(p.sh, 10)
+	RemoveExpired(p.sh, 10)
 	p.broken = false
 	if p.sh.Keys() != 0 {
 		t.Fatal("the entry is still there")

@@ -6,13 +6,13 @@ import (
 	"github.com/ndring/ndring/persistence"
 )
 
-// removeExpired frees up to limit expired entries and reports whether more are left. It logs their
+// RemoveExpired frees up to limit expired entries and reports whether more are left. It logs their
 // removal, so they stay gone even if the clock is set back. They go when their removal is committed.
 //
 // A copy that is not served keeps its expired entries: readers do not see them, and a record of its
 // own would have the seq of another record that the primary writes. They are freed when the shard
 // is served again or is stale.
-func removeExpired(s *Shard, limit int) (more bool) {
+func RemoveExpired(s *Shard, limit int) (more bool) {
 	if s.store.removalsPaused() || !s.index.due(s.clock()) || !s.Acquire() {
 		return false
 	}

@@ -193,7 +193,7 @@ func (d *Disk) countReport(report *persistence.Report, log *slog.Logger) {
 //
 // It never drops an entry by the clock: the next record of the key may extend its deadline, and
 // that record may still be on another node. Readers hide expired entries as always, and
-// removeExpired removes them with a record once the shard is served.
+// RemoveExpired removes them with a record once the shard is served.
 type recovery struct {
 	copy    *localCopy
 	decoder decoder

@@ -329,11 +329,11 @@ func TestRemovalsWaitForTheirCommit(t *testing.T) {
 	p.ack(p.newest())
 	p.now += 10
 	before := p.newest()
-	if removeExpired(p.sh, 2) != true || p.newest() != before+2 || p.sh.Keys() != 3 {
+	if RemoveExpired(p.sh, 2) != true || p.newest() != before+2 || p.sh.Keys() != 3 {
 		t.Errorf("%d records, %d keys are left", p.newest()-before, p.sh.Keys())
 	}
 	for range 2 {
-		removeExpired(p.sh, 2)
+		RemoveExpired(p.sh, 2)
 	}
 	if p.newest() != before+3 {
 		t.Errorf("%d removals of 3 keys", p.newest()-before)

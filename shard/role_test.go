@@ -208,7 +208,7 @@ func TestShardWithExpiredEntryIsNotEmpty(t *testing.T) {
 	if f.Role().CloseIfEmpty(f.Epoch()) || !f.Serving() {
 		t.Error("CloseIfEmpty has closed it")
 	}
-	removeExpired(f.Shard, 10)
+	RemoveExpired(f.Shard, 10)
 	if !f.Role().CloseIfEmpty(f.Epoch()) {
 		t.Error("CloseIfEmpty refuses it")
 	}
@@ -261,7 +261,7 @@ func TestClosedShardsAreSkipped(t *testing.T) {
 	}
 	_, before := closed.Newest()
 	now += 10
-	if removeExpired(closed, 10) {
+	if RemoveExpired(closed, 10) {
 		t.Error("the closed shard expires entries")
 	}
 	store.Memory().Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})

@@ -81,7 +81,7 @@ func freeLoop(s *Store, ctx context.Context) {
 		case <-tick.C:
 			s.memory.measure()
 			for _, sh := range s.shards {
-				for sh.Ready() && removeExpired(sh, expiryBatch) && ctx.Err() == nil {
+				for sh.Ready() && RemoveExpired(sh, expiryBatch) && ctx.Err() == nil {
 				}
 			}
 			if !s.disk.Loading() {

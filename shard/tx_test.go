@@ -68,7 +68,7 @@ func TestMarkChangesWithTheKey(t *testing.T) {
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
 	gone := f.Mark([]byte("k"))
-	if removeExpired(f.Shard, 10); f.Mark([]byte("k")) != gone {
+	if RemoveExpired(f.Shard, 10); f.Mark([]byte("k")) != gone {
 		t.Error("a key that has expired changes when it is removed")
 	}
 	missing = f.Mark([]byte("none"))
@@ -135,7 +135,7 @@ func TestStatsEqualACountOfTheEntries(t *testing.T) {
 			sh.Persist([]byte(key))
 		case 3:
 			now++
-			removeExpired(sh, 10)
+			RemoveExpired(sh, 10)
 		default:
 			put(key, 0)
 		}

@@ -99,7 +99,7 @@ func (c *change) outcome(epoch uint64) Outcome {
 //
 // Invariant: the index, the suffix over it, and the requests of both are the result of all changes up to seq, in the
 // order of the log, without what time alone removes: requests that are too old to be repeated, and expired
-// entries whose removal the log has refused (removeExpired).
+// entries whose removal the log has refused (RemoveExpired).
 type writer struct {
 	clock  Clock
 	pool   *memory.Pool // for entries
