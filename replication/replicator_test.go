@@ -155,7 +155,7 @@ func pairUp(t *testing.T, logged bool) (n *network, a, b *testNode, row replica.
 func TestDeposedPrimaryTruncates(t *testing.T) {
 	t.Parallel()
 	bothKinds(t, func(t *testing.T, logged bool) {
-		n, a, b, row := pairUp(t, logged)
+		n, a, b, _ := pairUp(t, logged)
 		n.isolate("a", true)
 		var lost []string
 		for i := range 50 {
@@ -165,7 +165,7 @@ func TestDeposedPrimaryTruncates(t *testing.T) {
 			}
 			lost = append(lost, key)
 		}
-		row = replica.Config{Epoch: 3, LeaderEpoch: 3, Born: 1, Primary: b.self, ISR: processes(b), Learners: processes(a)}
+		row := replica.Config{Epoch: 3, LeaderEpoch: 3, Born: 1, Primary: b.self, ISR: processes(b), Learners: processes(a)}
 		configure(t, row, b)
 		for i := range 20 {
 			if err := b.set(fmt.Sprint("new-", i), 1000); err != nil {
