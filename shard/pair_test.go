@@ -25,9 +25,9 @@ type silent struct {
 	sent   int
 	last   replica.Point
 	room   chan struct{} // nil: there is room
-	full   replica.AckFlags
 	rounds int
 	heard  int64 // what Heard returns; 0 for none
+	full   replica.AckFlags
 }
 
 func (r *silent) Configure(int, replica.Config, []replica.Process) {}
@@ -58,8 +58,6 @@ func (r *silent) Room(int) <-chan struct{} {
 	return r.room
 }
 
-func (r *silent) Full(int) replica.AckFlags { return r.full }
-
 func (r *silent) Round(int) { r.rounds++ }
 
 func (r *silent) Heard(replica.Process, int, uint64) int64 {
@@ -68,6 +66,8 @@ func (r *silent) Heard(replica.Process, int, uint64) int64 {
 	}
 	return r.heard
 }
+
+func (r *silent) Full(int) replica.AckFlags { return r.full }
 
 // pair is a shard with two copies, of which the test plays the other.
 type pair struct {
