@@ -170,7 +170,7 @@ func (p *peer) sendCommits() {
 		of := p.r.config.Store.Shard(s.shard)
 		n := fresh
 		commit, leased := of.Fresh(now)
-		if !leased {
+		if !leased && !flawed("freshUnleased") {
 			n = 0
 		}
 		p.mu.Lock()

@@ -285,6 +285,9 @@ type Mark struct {
 // Mark returns the present state of a key.
 func (tx *Tx) Mark(key []byte) Mark {
 	e := tx.live(key)
+	if flawed("watchSuffix") && !tx.writes {
+		e, _ = tx.s.localCopy.find(key)
+	}
 	if e == nil {
 		return Mark{version: Version{Epoch: tx.s.LeaderEpoch()}}
 	}
