@@ -92,7 +92,7 @@ fuzz: need-go ## run every Go fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
 # With SMOKE=1 each does the least of each of its cases, in seconds: what bench-smoke runs. RESULTS: the folder for reports.
-.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-smoke churn
+.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-failover bench-replicas bench-smoke churn
 RESULTS ?= $(CURDIR)/bench/results
 bench: ## compare with redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench $(if $(SMOKE),-smoke) -out $(RESULTS)
@@ -114,6 +114,13 @@ bench-topology: need-go ## compare size and time of topology replies with redis-
 bench-cluster: build ## store a million keys on three nodes with the Python client (about 4 minutes)
 	@scripts/setup-python test
 	@.venv/bin/python bench/python/cluster.py $(if $(SMOKE),--keys 3000) --out $(RESULTS)/cluster.md
+
+bench-failover: build ## kill primaries and replicas, and hand over, compared with Redis Cluster (about 25 minutes)
+	@scripts/setup-tools
+	@cd bench && go run ./failover $(if $(SMOKE),-smoke) -out $(RESULTS)/failover.md
+
+bench-replicas: ## compare writes with two copies with redis-server and Valkey (about 3 minutes, as root)
+	@scripts/bench replicas $(if $(SMOKE),-smoke) -out $(RESULTS)/replicas.md
 
 bench-smoke: build ## run each benchmark and churn for a few seconds, to check that they work
 	@scripts/step "benchmarks run" scripts/bench-smoke

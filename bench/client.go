@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 
@@ -34,6 +35,9 @@ type client struct {
 	in     []byte
 	ready  []byte // of in: read and not consumed
 	checks int
+
+	own  []int // the keys that its server serves; nil: all of the array
+	wait bool  // send WAIT 1 after the SETs of a pipeline
 }
 
 func (p *process) dial(a *array) (*client, error) {
@@ -73,6 +77,9 @@ func (c *client) sets(keys []int) error {
 		}
 		c.head = c.head[:0]
 	}
+	if c.wait {
+		c.head = append(c.head, waitCommand...)
+	}
 	if len(c.head) > 0 {
 		if _, err := c.Write(c.head); err != nil {
 			return err
@@ -87,7 +94,21 @@ func (c *client) sets(keys []int) error {
 			return err
 		}
 	}
+	if c.wait {
+		return c.expect([]byte(":1\r\n"))
+	}
 	return nil
+}
+
+// waitCommand waits up to five seconds for one replica.
+const waitCommand = "*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n5000\r\n"
+
+// pick returns a random key of those that its server serves.
+func (c *client) pick() int {
+	if c.own == nil {
+		return rand.IntN(c.array.keys)
+	}
+	return c.own[rand.IntN(len(c.own))]
 }
 
 var crlf = []byte("\r\n")

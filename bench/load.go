@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -93,16 +92,22 @@ func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 		defer c.Close()
 		clients[i] = c
 	}
-	if _, err := l.phase(clients, a, long/8); err != nil {
+	return l.measure(clients, a, long, p.cpu)
+}
+
+// measure makes clients send the load for about the given time, after warming up. The processor time is
+// that of the servers.
+func (l load) measure(clients []*client, a *array, long time.Duration, cpuTime func() time.Duration) (sample, error) {
+	if _, err := l.phase(clients, long/8); err != nil {
 		return sample{}, err
 	}
-	from, before := time.Now(), p.cpu()
-	times, err := l.phase(clients, a, long)
+	from, before := time.Now(), cpuTime()
+	times, err := l.phase(clients, long)
 	if err != nil {
 		return sample{}, err
 	}
 	to := time.Now()
-	cpu := p.cpu() - before
+	cpu := cpuTime() - before
 	slices.Sort(times)
 	at := func(part float64) float64 {
 		return float64(times[int(part*float64(len(times)-1))].Nanoseconds()) / 1000
@@ -116,19 +121,19 @@ func (l load) run(p *process, a *array, long time.Duration) (sample, error) {
 }
 
 // phase makes every client send pipelines for the given time, and returns the duration of each pipeline.
-func (l load) phase(clients []*client, a *array, long time.Duration) ([]time.Duration, error) {
+func (l load) phase(clients []*client, long time.Duration) ([]time.Duration, error) {
 	times, errs := make([][]time.Duration, len(clients)), make([]error, len(clients))
 	end := time.Now().Add(long)
 	var group sync.WaitGroup
 	for i, c := range clients {
-		group.Go(func() { times[i], errs[i] = l.pipelines(c, a, end) })
+		group.Go(func() { times[i], errs[i] = l.pipelines(c, end) })
 	}
 	group.Wait()
 	return slices.Concat(times...), errors.Join(errs...)
 }
 
 // pipelines sends at least one pipeline of random keys, and more until a point in time.
-func (l load) pipelines(c *client, a *array, end time.Time) (times []time.Duration, err error) {
+func (l load) pipelines(c *client, end time.Time) (times []time.Duration, err error) {
 	send := c.gets
 	if l.Op == "SET" {
 		send = c.sets
@@ -136,7 +141,7 @@ func (l load) pipelines(c *client, a *array, end time.Time) (times []time.Durati
 	keys := make([]int, l.Pipeline)
 	for first := true; first || time.Now().Before(end); first = false {
 		for i := range keys {
-			keys[i] = rand.IntN(a.keys)
+			keys[i] = c.pick()
 		}
 		began := time.Now()
 		if err := send(keys); err != nil {

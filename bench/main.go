@@ -25,6 +25,9 @@ type options struct {
 	quick, smoke  bool
 }
 
+// commands are the comparisons of their own, with their arguments.
+var commands = map[string]func(args []string) error{"disk": diskMain, "replicas": replicasMain}
+
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "null" {
 		l, err := net.Listen("tcp", "127.0.0.1:"+os.Args[2])
@@ -34,8 +37,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "disk" {
-		if err := diskMain(os.Args[2:]); err != nil {
+	if len(os.Args) > 1 && commands[os.Args[1]] != nil {
+		if err := commands[os.Args[1]](os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}

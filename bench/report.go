@@ -5,12 +5,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/ndring/ndring/bench/machine"
 )
 
 // report is the result of a run.
@@ -140,7 +138,7 @@ func (r *report) targets() (rows []target) {
 }
 
 func (r *report) write(w io.Writer) {
-	fmt.Fprintf(w, "# Benchmark\n\n`%s`, %s, %s\n\n", r.command, r.began.Format(time.DateOnly), machine())
+	fmt.Fprintf(w, "# Benchmark\n\n`%s`, %s, %s\n\n", r.command, r.began.Format(time.DateOnly), machine.Name())
 	for _, v := range r.versions {
 		fmt.Fprintf(w, "- %s\n", v)
 	}
@@ -187,25 +185,6 @@ func (r *report) write(w io.Writer) {
 
 func (s spread) String() string { return fmt.Sprintf("%.3g (%.3g to %.3g)", s.Median, s.Min, s.Max) }
 func (s spread) whole() string  { return fmt.Sprintf("%.0f (%.0f to %.0f)", s.Median, s.Min, s.Max) }
-
-// machine describes the machine and the software versions.
-func machine() string {
-	model := "unknown processor"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for _, line := range strings.Split(string(text), "\n") {
-			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
-	}
-	var u unix.Utsname
-	kernel := ""
-	if unix.Uname(&u) == nil {
-		kernel = ", Linux " + unix.ByteSliceToString(u.Release[:])
-	}
-	return fmt.Sprintf("%d x %s%s", runtime.NumCPU(), model, kernel)
-}
 
 // save writes the report and its plots to a folder.
 func (r *report) save(folder string, quick bool) error {

@@ -80,6 +80,11 @@ func (v *claimSim) Fail(err error) { v.t.Errorf("a node must stop: %v", err) }
 // AwaitTopology implements Host.
 func (*claimSim) AwaitTopology(context.Context, uint64) error { return nil }
 
+// Transfer implements Host.
+func (*claimSim) Transfer(context.Context, topology.NodeID, uint64, []topology.ShardID) []error {
+	return nil
+}
+
 func testID(i int) topology.NodeID { return topology.NodeID(fmt.Sprintf("%040x", i+1)) }
 
 // start restarts a node with its files.

@@ -106,10 +106,11 @@ const (
 	MethodProbe         Method = 5 // the handshake alone
 	MethodAwaitTopology Method = 6 // answered when the node routes by a given topology or a later one
 	MethodReport        Method = 7 // the caller's copies hear no primary of some shards
+	MethodTransfer      Method = 8 // the caller wants to be the primary of shards of which it has copies
 )
 
 // Methods are all methods.
-var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology, MethodReport}
+var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology, MethodReport, MethodTransfer}
 
 // Target says how to dial a node's bus and who has to answer.
 type Target struct {
@@ -149,7 +150,7 @@ type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time, except AwaitTopology and Fail.
+// Host is the process around a node. Its methods are called one at a time, except AwaitTopology, Transfer and Fail.
 type Host interface {
 	// SetClusterID records durably that the node's data folder belongs to a cluster.
 	SetClusterID(cluster string) error
@@ -165,6 +166,9 @@ type Host interface {
 	// AwaitTopology returns when the process routes by the topology of an index or a later one. It
 	// may be called at any time.
 	AwaitTopology(ctx context.Context, index uint64) error
+	// Transfer hands shards over to a process that has copies of them and has asked for that, and returns an error for each
+	// that is not handed over. It may be called at any time.
+	Transfer(ctx context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error
 }
 
 // memoryFiles are the Files of a node without a data folder.

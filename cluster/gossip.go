@@ -128,8 +128,11 @@ func (g *gossip) address() (host string, port int) {
 	return g.host, g.port
 }
 
-// tell changes what this node tells about itself.
-func (g *gossip) tell(change func(*meta)) error {
+// tellTime bounds how long gossip takes to send what has changed.
+const tellTime = 5 * time.Second
+
+// tell changes what this node tells about itself, and returns when that is sent or the time is over.
+func (g *gossip) tell(limit time.Duration, change func(*meta)) error {
 	g.sending.Lock()
 	defer g.sending.Unlock()
 	g.mu.Lock()
@@ -139,7 +142,7 @@ func (g *gossip) tell(change func(*meta)) error {
 	if list == nil {
 		return nil // listen will tell
 	}
-	return list.UpdateNode(5 * time.Second)
+	return list.UpdateNode(limit)
 }
 
 // join contacts addresses concurrently. At the foreign ones a node of another cluster answered, at

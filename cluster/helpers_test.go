@@ -266,6 +266,17 @@ func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
 	return n.fsm.await(ctx, index)
 }
 
+// Transfer implements Host: it hands over shards with even numbers.
+func (n *testNode) Transfer(_ context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error {
+	errs := make([]error, len(shards))
+	for i, id := range shards {
+		if id%2 == 1 {
+			errs[i] = fmt.Errorf("%s keeps shard %d from %s %d", n.self.Name, id, to, incarnation)
+		}
+	}
+	return errs
+}
+
 // ready waits until nodes are ready.
 func ready(t testing.TB, nodes ...*testNode) {
 	t.Helper()

@@ -248,7 +248,7 @@ func (m *members) liveness() map[topology.NodeID]topology.Liveness {
 	all := map[topology.NodeID]topology.Liveness{m.self: {Alive: true, Incarnation: m.incarnation}}
 	for id, n := range m.nodes {
 		i, _ := n.current()
-		liveness := topology.Liveness{Alive: i.alive, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
+		liveness := topology.Liveness{Alive: i.alive, Stopping: i.stopping, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
 		for _, t := range n.deaths {
 			if m.now().Sub(t) <= flapWindow {
 				liveness.Flaps++

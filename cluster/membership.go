@@ -24,7 +24,7 @@ func (m *membership) persist(cluster string, record *bootstrapRecord) error {
 	if err != nil {
 		return err
 	}
-	if err := m.gossip.tell(func(self *meta) { self.cluster, self.expect = cluster, 0 }); err != nil {
+	if err := m.gossip.tell(tellTime, func(self *meta) { self.cluster, self.expect = cluster, 0 }); err != nil {
 		m.log.Debug("gossip about this node's cluster is delayed", "err", err)
 	}
 	return nil

@@ -19,15 +19,22 @@ type meta struct {
 	busPort     uint16
 	expect      uint8 // --bootstrap-expect of a node without a cluster; 0 if it can only join one
 	hasData     bool
+	stopping    bool // the node is about to stop: it should get no shards
 	name        string
 }
 
 /*
 	0    1           21        37          53               61           63        64      65     66
 	+----+-----------+---------+-----------+----------------+------------+---------+-------+------+------
-	| 1  | node      | store   | cluster   | incarnation LE | bus port LE| expect  | data  | len  | name
+	| 1  | node      | store   | cluster   | incarnation LE | bus port LE| expect  | flags | len  | name
 	+----+-----------+---------+-----------+----------------+------------+---------+-------+------+------
 */
+
+// Bits of flags.
+const (
+	flagData     = 1 << iota // hasData
+	flagStopping             // stopping
+)
 
 const (
 	metaVersion = 1
@@ -48,7 +55,10 @@ func (m *meta) encode() []byte {
 	binary.LittleEndian.PutUint16(b[61:], m.busPort)
 	b[63] = m.expect
 	if m.hasData {
-		b[64] = 1
+		b[64] |= flagData
+	}
+	if m.stopping {
+		b[64] |= flagStopping
 	}
 	b[65] = byte(len(m.name))
 	return append(b, m.name...)
@@ -73,7 +83,7 @@ func decodeMeta(b []byte) (m meta, err error) {
 	m.cluster = uuid.UUID(b[37:53]).String()
 	m.incarnation = binary.LittleEndian.Uint64(b[53:])
 	m.busPort = binary.LittleEndian.Uint16(b[61:])
-	m.expect, m.hasData, m.name = b[63], b[64] != 0, string(b[66:])
+	m.expect, m.hasData, m.stopping, m.name = b[63], b[64]&flagData != 0, b[64]&flagStopping != 0, string(b[66:])
 	return m, nil
 }
 

@@ -21,12 +21,12 @@ func (c *Cluster) ServeStream(conn net.Conn) {
 
 // ServeCall answers a request of another node.
 func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
-	reply, err := c.serveCall(ctx, from, m, payload)
+	reply, err := serveCall(c, ctx, from, m, payload)
 	return reply, remoteText(err)
 }
 
-func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
-	if from.Cluster == "" && (m == MethodPropose || m == MethodReport) {
+func serveCall(c *Cluster, ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
+	if from.Cluster == "" && (m == MethodPropose || m == MethodReport || m == MethodTransfer) {
 		return nil, fmt.Errorf("node %s belongs to no cluster", from.Node)
 	}
 	switch m {
@@ -45,6 +45,8 @@ func (c *Cluster) serveCall(ctx context.Context, from Caller, m Method, payload 
 		return nil, c.reporter.answer(from, payload)
 	case MethodAwaitTopology:
 		return answerAwaitTopology(ctx, c.host, payload)
+	case MethodTransfer:
+		return answerTransfer(ctx, c.host, from, payload)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
 }

@@ -27,7 +27,7 @@ type Status struct {
 func (c *Cluster) Status() Status {
 	s := Status{Waiting: c.Waiting(), Proposed: c.proposer.proposed.Load(), Failed: c.proposer.failed.Load()}
 	if s.Waiting == "" {
-		s.Waiting = c.removed()
+		s.Waiting = removed(c)
 	}
 	s.Starting = s.Waiting == starting
 	a := c.consensus.Load()
@@ -67,7 +67,7 @@ func (a *consensus) hearsLeader(leader topology.NodeID) bool {
 }
 
 // removed says why this incarnation is no longer a member; empty while it is.
-func (c *Cluster) removed() string {
+func removed(c *Cluster) string {
 	switch row, member := c.Topology().Node(c.self.ID); {
 	case !member:
 		return "its shutdown: the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; after a restart it joins again"

@@ -33,7 +33,7 @@ func npSet(c *call, k *keyAccess) {
 	result, err := k.shard.Set(shard.Write{
 		Key: c.arg(1), Value: value,
 		Condition: options.condition, IfVersion: options.ifVersion,
-		Expiry: options.expiry, RequestID: options.requestID,
+		Expiry: options.expiry, RequestID: options.requestID, Concern: options.concern,
 	})
 	switch {
 	case err != nil:

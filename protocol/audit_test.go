@@ -48,12 +48,13 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 	log := new(lockedBuffer)
 	s.logs.to(log)
 	s.view.Store(&fakeCluster{
-		members: map[topology.NodeID]Liveness{otherID: {}},
-		forget:  func(context.Context, topology.NodeID) error { return nil },
-		leave:   func(context.Context) error { return nil },
-		empty:   func(context.Context, []topology.ShardID) (int, error) { return 1, nil },
-		change:  func(context.Context, []Setting) error { return nil },
-		reset:   func(context.Context, []string) error { return nil },
+		members:  map[topology.NodeID]Liveness{otherID: {}},
+		forget:   func(context.Context, topology.NodeID) error { return nil },
+		leave:    func(context.Context) error { return nil },
+		takeover: func([]topology.ShardID) error { return nil },
+		empty:    func(context.Context, []topology.ShardID) (int, error) { return 1, nil },
+		change:   func(context.Context, []Setting) error { return nil },
+		reset:    func(context.Context, []string) error { return nil },
 	})
 	c := s.dial(t)
 	c.want("+OK", "CLIENT", "SETNAME", "deploy-7")
@@ -72,6 +73,7 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		{"CLUSTER FORGET " + otherID, `command="CLUSTER FORGET ` + otherID + `" `},
 		{"CLUSTER FORGET nosuch", `err="ERR Unknown node nosuch"`},
 		{"CLUSTER BEGIN-EMPTY 3", `command="CLUSTER BEGIN-EMPTY 3" `},
+		{"CLUSTER FAILOVER TAKEOVER", `command="CLUSTER FAILOVER TAKEOVER" `},
 		{"CLUSTER LEAVE", `command="CLUSTER LEAVE" `},
 		{"CLUSTER CONFIG SET requirepass s3cret", `command="CLUSTER CONFIG SET requirepass (redacted)" `},
 		{"CLUSTER CONFIG RESET timeout", `command="CLUSTER CONFIG RESET timeout" `},

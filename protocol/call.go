@@ -30,12 +30,13 @@ type call struct {
 	future  shard.Future   // of what the command changed in a shard
 	futures []shard.Future // of a command that changes several shards
 	read    *shard.Shard   // that the command only read, if its lease must be checked
+	copy    shardRef       // of another node's shard, that the command read; else zero
 }
 
 // begin begins a command in the call of the one before. It keeps replies and from.
 func (c *call) begin(args []resp.Arg) {
 	c.row, c.args, c.keys, c.slot, c.close = nil, args, nil, noSlot, false
-	c.futures, c.read = nil, nil
+	c.futures, c.read, c.copy = nil, nil, shardRef{}
 	if c.future.Shard() != nil {
 		c.future = shard.Future{}
 	}

@@ -191,7 +191,7 @@ func TestChurn(t *testing.T) {
 		for goOn() {
 			time.Sleep(time.Millisecond)
 			s.now.Add(r.Int64N(20))
-			s.store.Shard(r.IntN(256)).RemoveExpired(10)
+			shard.RemoveExpired(s.store.Shard(r.IntN(256)), 10)
 			if r.IntN(50) == 0 {
 				s.store.Trim(r.IntN(4) == 0)
 			}

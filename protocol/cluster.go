@@ -38,6 +38,7 @@ type Cluster interface {
 	// ResetClusterSettings removes cluster-wide settings, in the same way: each node returns to the value
 	// with which it was started.
 	ResetClusterSettings(context.Context, []string) error
+	Copies
 }
 
 // Liveness is what gossip knows about a node. The zero value is a node that was never seen.

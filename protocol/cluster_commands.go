@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"time"
 
@@ -107,12 +106,11 @@ func clusterForget(c *call, r *router) {
 	}
 }
 
-// clusterLeave makes this node leave its cluster. It refuses a request that could not complete: shards with
-// data do not move.
+// clusterLeave makes this node leave its cluster. It stays a member until its shards have copies on other nodes. A request that could
+// not complete is refused.
 func clusterLeave(c *call, r *router) {
 	topo := r.cluster.Topology()
 	self, member := topo.Node(r.cluster.Self())
-	keys := r.keysToServe(topo)
 	switch {
 	case !member:
 		c.replies.Error(r.notInCluster())
@@ -120,8 +118,6 @@ func clusterLeave(c *call, r *router) {
 		c.replies.OK()
 	case !r.hasSuccessor(topo):
 		c.replies.Error(errors.New("no other live node can take over the shards of this one"))
-	case keys > 0:
-		c.replies.Error(fmt.Errorf("this node has %d keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)", keys))
 	default:
 		r.decide(c, r.cluster.Leave)
 	}
@@ -146,19 +142,6 @@ func clusterBeginEmpty(c *call, r *router) {
 		return
 	}
 	c.replies.Int(int64(began))
-}
-
-// keysToServe returns the number of keys in the shards that this node serves, even while they are closed,
-// and in those without a primary of which it has a copy in sync. Other copies do not keep it from leaving.
-func (r *router) keysToServe(topo *topology.Topology) (keys int) {
-	self := r.cluster.Self()
-	for i := range topo.Shards {
-		row := &topo.Shards[i]
-		if row.Primary == self || row.Primary == "" && slices.Contains(row.ISR, self) {
-			keys += r.store.Shard(i).Keys()
-		}
-	}
-	return keys
 }
 
 // hasSuccessor reports whether another live node can take over the shards of this one.
@@ -200,19 +183,6 @@ func (r *router) decision(propose func(context.Context) error) error {
 	cancel()
 	<-ended
 	return err
-}
-
-// clusterFailover fails: this node is not a replica.
-func clusterFailover(c *call) {
-	if len(c.args) > 3 {
-		c.replies.Error(c.subcommandError())
-		return
-	}
-	if len(c.args) == 3 && c.option(2) != "FORCE" && c.option(2) != "TAKEOVER" {
-		c.replies.Error(errSyntax)
-		return
-	}
-	c.replies.Error(errors.New("You should send CLUSTER FAILOVER to a replica"))
 }
 
 func errUnknownNode(id []byte) error { return fmt.Errorf("Unknown node %.64s", id) }

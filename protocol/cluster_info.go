@@ -123,17 +123,3 @@ func infoCluster(_ *call, server *Server, _ Stats) []infoField {
 	s := server.router.clusterState()
 	return append([]infoField{{"cluster_enabled", 1}, {"cluster_state", s.health()}, {"cluster_known_nodes", max(1, len(s.Nodes))}, {"cluster_size", s.size}}, s.extraFields()...)
 }
-
-// infoReplication shows the number of copies of what this node serves: with one copy, the arrays of a node
-// that does not come back are lost.
-func infoReplication(_ *call, server *Server, _ Stats) []infoField {
-	s := server.router.clusterState()
-	return []infoField{
-		{"role", "master"},
-		{"connected_slaves", 0},
-		{"master_repl_offset", 0},
-		{"shards_served", s.self.shards},
-		{"shards_least_copies", s.self.copies},
-		{"possible_losses", s.PossibleLosses},
-	}
-}

@@ -212,6 +212,37 @@ func TestSlotsNameReplicas(t *testing.T) {
 		` [:12288 :16383 ["a.example" :7001 "%[1]s" []]]]`, selfID, otherID), "CLUSTER", "SLOTS")
 }
 
+// A node without slots that has copies of the shards of several nodes is a replica of each, and no one's slave.
+func TestReplicaOfSeveralNodes(t *testing.T) {
+	t.Parallel()
+	s, inside, _ := startThree(t)
+	topo := threeNodes()
+	for i := range topo.Shards {
+		row := &topo.Shards[i]
+		if row.Primary == thirdID {
+			row.Primary = otherID
+		}
+		row.ISR, row.Learners = []topology.NodeID{thirdID, row.Primary}, nil
+	}
+	topo.Shards[0].ISR, topo.Shards[0].Learners = []topology.NodeID{selfID}, []topology.NodeID{thirdID} // it still catches up
+	s.follow(t, topo)
+	host, port, _ := strings.Cut(s.addr, ":")
+	a, b, c := fmt.Sprintf(`["%s" :%s "%s" []]`, host, port, selfID), `["10.0.0.2" :7379 "`+otherID+`" []]`, `["fd00::3" :7379 "`+thirdID+`" []]`
+	inside.want(fmt.Sprintf(`[[:0 :1023 %[1]s] [:1024 :4095 %[1]s %[3]s] [:4096 :12287 %[2]s %[3]s] [:12288 :16383 %[1]s %[3]s]]`, a, b, c), "CLUSTER", "SLOTS")
+	shards := inside.do("CLUSTER", "SHARDS")
+	if got := strings.Count(shards, `"role" "replica"`); got != 2 || strings.Count(shards, `"id" "`+thirdID+`"`) != 2 {
+		t.Errorf("%d replicas in %s", got, shards)
+	}
+	for _, id := range []string{selfID, otherID} {
+		if got := inside.do("CLUSTER", "REPLICAS", id); !strings.Contains(got, thirdID+" fd00::3:7379@17381 slave "+id+" ") {
+			t.Errorf("the replicas of %s are %s", id, got)
+		}
+	}
+	if got := inside.do("CLUSTER", "NODES"); !strings.Contains(got, thirdID+" fd00::3:7379@17381 master - 0 0 0 connected\n") {
+		t.Error(got)
+	}
+}
+
 func TestShardsOfThreeNodes(t *testing.T) {
 	t.Parallel()
 	s, inside, outside := startThree(t)
@@ -382,29 +413,12 @@ func TestLeave(t *testing.T) {
 	s.view.Store(&alone)
 	c.want(`-ERR no other live node can take over the shards of this one`, "CLUSTER", "LEAVE")
 	s.view.Store(&alive)
-	c.want(`+OK`, "NP.SET", keyA, arrayA)
-	c.want(`-ERR this node has 1 keys, and shards with data cannot move to another node: delete them first (FLUSHALL deletes all keys of this node)`, "CLUSTER", "LEAVE")
-	s.store.Shard(0).Role().Close() // for a moment, as when its epoch rises
-	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
-		t.Error(got)
-	}
-	topo := threeNodes()
-	topo.Shards[0].Primary, topo.Shards[0].Epoch = "", 11 // this node has returned, and is not its primary again yet
-	s.follow(t, topo)
-	if got := c.do("CLUSTER", "LEAVE"); !strings.HasPrefix(got, "-ERR this node has 1 keys, ") {
-		t.Error(got)
-	}
 	c.want(`+OK`, "MULTI")
 	c.want(`-ERR Command not allowed inside a transaction`, "CLUSTER", "LEAVE")
 	c.want(`+OK`, "DISCARD")
-	if calls.Load() != 0 {
-		t.Fatal("it left with its data")
-	}
-	topo = threeNodes()
-	topo.Shards[0] = topology.Shard{Epoch: 12, Primary: otherID, ISR: []topology.NodeID{otherID}} // the data belongs to that node now
-	s.follow(t, topo)
+	c.want(`+OK`, "NP.SET", keyA, arrayA) // which moves with its shard
 	c.want(`+OK`, "CLUSTER", "LEAVE")
-	topo = threeNodes()
+	topo := threeNodes()
 	topo.Shards[0].Epoch = 13
 	topo.Nodes[0].State = topology.Leaving
 	s.follow(t, topo)

@@ -28,6 +28,7 @@ type Config struct {
 	LatencyThreshold  time.Duration // commands that take so long are recorded for LATENCY; 0 for none
 	Memory            shard.MemoryConfig
 	Disk              shard.DiskConfig
+	Copies            shard.CopyConfig
 	SystemMemory      int64  // bytes of memory of this machine or its container; 0 if unknown
 	Version           string // of ndring, for INFO
 }
@@ -64,6 +65,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Memory.LFULogFactor, shard.DefaultLFULogFactor)
 	setDefault(&c.Memory.LFUDecay, shard.DefaultLFUDecay)
 	setDefault(&c.Disk.Fsync, shard.FsyncEverysec)
+	setDefault(&c.Copies.Write, shard.DefaultCopyConfig.Write)
+	setDefault(&c.Copies.MinInSync, shard.DefaultCopyConfig.MinInSync)
+	setDefault(&c.Copies.MaxStaleness, shard.DefaultCopyConfig.MaxStaleness)
 	return c
 }
 

@@ -27,13 +27,14 @@ func configRewrite(c *call) {
 }
 
 func shutdown(c *call, x *conn) {
-	save := ""
+	save, now := "", false
 	for i := 1; i < len(c.args); i++ {
 		switch option := c.option(i); {
 		case option == "ABORT" && len(c.args) == 2:
 			c.replies.Error(errors.New("No shutdown in progress."))
 			return
 		case option == "NOW", option == "FORCE":
+			now = true
 		case (option == "SAVE" || option == "NOSAVE") && (save == "" || save == option):
 			save = option
 		default:
@@ -49,6 +50,9 @@ func shutdown(c *call, x *conn) {
 		how = ShutdownSave
 	case "NOSAVE":
 		how = ShutdownNoSave
+	}
+	if now {
+		how |= ShutdownNow
 	}
 	x.server.host.Shutdown(how)
 }

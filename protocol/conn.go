@@ -31,6 +31,7 @@ type conn struct {
 	keys          keyAccess
 	replyMode     replyMode
 	unsettled     unsettled
+	written       written
 
 	request   call  // the current command
 	sent      int64 // bytes of replies, since the start

@@ -155,7 +155,7 @@ func clientSetInfo(c *call, x *conn) {
 	c.replies.OK()
 }
 
-// readOnly returns the handler of READONLY or READWRITE. It only changes a flag: replicas serve no reads.
+// readOnly returns the handler of READONLY or READWRITE: see router.locateCopy.
 func readOnly(on bool) onConn {
 	return func(c *call, x *conn) {
 		x.change(func(id *identity) { id.readOnly = on })

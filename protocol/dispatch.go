@@ -27,7 +27,11 @@ func (s *Server) dispatch(c *conn, args []resp.Arg) {
 		c.queue(k.row)
 		return
 	}
-	if k.slot != noSlot {
+	switch {
+	case ref.fresh != 0:
+		s.executeOnCopy(c, k, ref)
+		return
+	case k.slot != noSlot:
 		s.executeInside(c, k, ref)
 		return
 	}
@@ -75,7 +79,11 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 	slot, err := slotOf(k.keys)
 	if err == nil && slot != noSlot {
 		k.slot = slot
-		ref, err = s.router.locate(&c.origin, slot)
+		if ref, err = s.router.locate(&c.origin, slot); err != nil {
+			if local, ok := s.router.locateCopy(c, row, slot); ok {
+				return local, nil
+			}
+		}
 	}
 	return ref, err
 }
@@ -124,6 +132,9 @@ func (s *Server) execute(c *conn, k *call) {
 	if k.row.Flags&command.Audited != 0 {
 		s.audit(c, k, failed)
 	}
+	if k.row.Flags&command.Write != 0 {
+		c.written.add(k, &c.keys.held, s.router)
+	}
 	if k.mustSettle(&c.keys.held) {
 		c.unsettled.add(k, result{k.row, k.slot, began, took, failed, bytesIn, to - from}, from, to)
 		return
@@ -132,9 +143,12 @@ func (s *Server) execute(c *conn, k *call) {
 	s.recordSlow(c, k.row, began, took, func() []string { return shown(k) })
 }
 
-// mustSettle reports whether the reply to a command that has just ended must wait for a commit or needs a
-// lease.
+// mustSettle reports whether the reply to a command that has just ended must wait for a commit, needs a
+// lease, or comes from a copy that may grow old before it is sent.
 func (k *call) mustSettle(h *heldShard) bool {
+	if k.copy.fresh != 0 {
+		return true
+	}
 	if h.Shard != nil {
 		if h.future.Shard() != nil {
 			k.future = h.future

@@ -66,6 +66,7 @@ var prefixes = []struct {
 	{resp.ErrBusy, "BUSY"},
 	{errExecRejected, "EXECABORT"}, // before what it wraps
 	{ErrOOM, "OOM"},
+	{shard.ErrMemoryFull, "OOM"},
 	{ErrCrossSlot, "CROSSSLOT"},
 	{ErrNoOwner, "CLUSTERDOWN"},
 	{ErrTryAgain, "TRYAGAIN"},

@@ -42,6 +42,9 @@ func (x *conn) execInside(c *call, slot int) error {
 	defer inside.Release()
 	before := c.replies.Out.Mark()
 	c.future, err = inside.Update(x.tx.writes, func(tx *shard.Tx) { x.executeQueue(c, tx, slot) })
+	if x.tx.writes {
+		x.written.change(inside, c.future)
+	}
 	if err != nil {
 		c.replies.Out.Rollback(before) // nothing that the commands answered happened
 	}

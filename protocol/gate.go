@@ -16,9 +16,12 @@ const (
 
 // shardRef is a shard that this node serves, by the topology since an epoch. A later epoch in which only the
 // ISR is another changes nothing for clients.
+//
+// With fresh it is a copy of another node's shard that had all that was committed at that time, by Store.Monotonic.
 type shardRef struct {
 	shard *shard.Shard
 	since uint64
+	fresh int64
 }
 
 // acquire reports whether the shard serves in the leader epoch of the topology. Then the caller must release
@@ -47,7 +50,7 @@ func (r *router) locate(from *origin, slot int) (shardRef, error) {
 	if !found.Ready() {
 		return shardRef{}, ErrLoading
 	}
-	return shardRef{found, row.PrimarySince()}, nil
+	return shardRef{shard: found, since: row.PrimarySince()}, nil
 }
 
 // enter acquires the shard of a slot, or returns the error that redirects the client. The caller must
@@ -73,7 +76,7 @@ func (c *conn) waitForShard(slot int) (*shard.Shard, error) {
 		if err != nil {
 			return nil, err
 		}
-		opened := p.shard.WhenOpen() // before the attempt, so that no opening is missed
+		opened := p.shard.Role().WhenOpen() // before the attempt, so that no opening is missed
 		if p.acquire() {
 			return p.shard, nil
 		}

@@ -70,6 +70,10 @@ type fakeCluster struct {
 	leave   func(context.Context) error
 	empty   func(context.Context, []topology.ShardID) (int, error)
 
+	replication Replication
+	transfer    func([]topology.ShardID) error
+	takeover    func([]topology.ShardID) error
+
 	settings []Setting
 	change   func(context.Context, []Setting) error
 	reset    func(context.Context, []string) error
@@ -100,6 +104,16 @@ func (s *testServer) Leave(ctx context.Context) error { return s.rest().leave(ct
 
 func (s *testServer) BeginEmpty(ctx context.Context, shards []topology.ShardID) (int, error) {
 	return s.rest().empty(ctx, shards)
+}
+
+func (s *testServer) Replication() Replication { return s.rest().replication }
+
+func (s *testServer) Transfer(_ context.Context, shards []topology.ShardID) error {
+	return s.rest().transfer(shards)
+}
+
+func (s *testServer) Takeover(_ context.Context, shards []topology.ShardID) error {
+	return s.rest().takeover(shards)
 }
 
 func (s *testServer) ClusterSettings() []Setting { return s.rest().settings }

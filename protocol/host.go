@@ -15,7 +15,7 @@ type Host interface {
 	Shutdown(Shutdown)
 }
 
-// Shutdown says whether an orderly stop writes snapshots.
+// Shutdown says whether an orderly stop writes snapshots, with ShutdownNow added if it hands no shards over first.
 type Shutdown int
 
 // The kinds of shutdown.
@@ -23,7 +23,15 @@ const (
 	ShutdownDefault Shutdown = iota // writes snapshots if there is a log or a save point
 	ShutdownSave
 	ShutdownNoSave
+
+	ShutdownNow Shutdown = 1 << 8
 )
+
+// Save returns the kind without ShutdownNow.
+func (s Shutdown) Save() Shutdown { return s &^ ShutdownNow }
+
+// Now reports whether the stop skips the handover of shards.
+func (s Shutdown) Now() bool { return s&ShutdownNow != 0 }
 
 // Setting is a setting, as CONFIG shows it.
 type Setting struct{ Name, Value string }

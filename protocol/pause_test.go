@@ -10,7 +10,7 @@ import (
 
 // removeExpired does what the store does ten times a second.
 func (s *testServer) removeExpired(key string) {
-	s.store.Shard(int(topology.ShardOfKey([]byte(key), 256))).RemoveExpired(100)
+	shard.RemoveExpired(s.store.Shard(int(topology.ShardOfKey([]byte(key), 256))), 100)
 }
 
 // During a pause keys are not removed: reads still find expired keys.

@@ -59,6 +59,7 @@ func (s *Server) Reconfigure(config Config) {
 	s.output.SetLimits(config.outputLimits())
 	s.store.Memory().Configure(config.Memory)
 	s.store.Disk().Configure(config.Disk)
+	s.store.ConfigureCopies(config.Copies)
 }
 
 // protected reports whether a client from an address must be rejected.

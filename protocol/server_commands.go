@@ -19,17 +19,10 @@ func timeNow(c *call) {
 	c.replies.Text(strconv.FormatInt(now%1e6, 10))
 }
 
-// role writes what a primary without replicas is in Redis.
-func role(c *call) {
-	c.replies.Array(3)
-	c.replies.Text("master")
-	c.replies.Int(0)
-	c.replies.Array(0)
-}
-
-// wait writes 0, the number of replicas.
-func wait(c *call) {
-	if _, ok := resp.ParseInt(c.arg(1)); !ok {
+// wait writes how many other copies have what the connection has written. Within EXEC it does not wait.
+func wait(c *call, x *conn) {
+	copies, ok := resp.ParseInt(c.arg(1))
+	if !ok {
 		c.replies.Error(errInteger)
 		return
 	}
@@ -41,7 +34,10 @@ func wait(c *call) {
 	case timeout > math.MaxInt64-time.Now().UnixMilli():
 		c.replies.Error(errors.New("timeout is out of range"))
 	default:
-		c.replies.Int(0)
+		if x.tx.open {
+			copies = 0
+		}
+		c.replies.Int(int64(awaitCopies(x, copies, time.Duration(min(timeout, maxWait.Milliseconds()))*time.Millisecond)))
 	}
 }
 

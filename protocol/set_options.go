@@ -28,6 +28,7 @@ type setOptions struct {
 	ifVersion   shard.Version
 	expiry      shard.Expiry
 	requestID   string
+	concern     shard.Concern
 	withVersion bool
 }
 
@@ -107,9 +108,8 @@ func (o *setOptions) set(name string, operand []byte, now int64) (err error) {
 		}
 		o.crc, o.hasCRC = uint32(n), true
 	case "WC":
-		switch upper(string(operand)) {
-		case "ONE", "SYNC", "ALL": // a single copy satisfies each of them
-		default:
+		known := false
+		if o.concern, known = shard.ParseConcern(string(operand)); !known {
 			return errSyntax
 		}
 	case "REQID":

@@ -31,7 +31,7 @@ func (c *conn) settle() {
 	var edits []resp.Edit
 	for i := range u.replies {
 		r := &u.replies[i]
-		if err := r.outcome(); err != nil {
+		if err := r.outcome(c); err != nil {
 			r.failed = true
 			c.server.counters.unsettled.Add(1)
 			if r.from < r.to {
@@ -51,15 +51,18 @@ func (c *conn) settle() {
 
 // outcome returns nil if the reply may be sent, and otherwise the error that the client gets in its
 // place.
-func (r *unsettledReply) outcome() error {
+func (r *unsettledReply) outcome(c *conn) error {
 	err := outcomeOf(r.future)
 	for _, f := range r.futures {
 		if err == nil {
 			err = outcomeOf(f)
 		}
 	}
-	if err == nil && r.read != nil && !r.leased {
+	switch {
+	case err == nil && r.read != nil && !r.leased:
 		return shard.ErrTryAgain
+	case err == nil && r.copy.fresh != 0 && r.stale(c.server, c.server.store.Monotonic()):
+		return c.server.router.redirectFor(&c.origin, c.server.router.cluster.Topology(), r.slot)
 	}
 	return err
 }
@@ -99,7 +102,7 @@ func (u *unsettled) awaitCommits(s *Server) {
 	}
 }
 
-// awaitLeases waits, within a limit, until all shards that were read have their lease. A lease that has
+// awaitLeases waits, within a limit, until all shards that were read have their lease, or their round to the ISR is over. A lease that has
 // returned in the same leader epoch holds for earlier look-ups too.
 func (u *unsettled) awaitLeases(s *Server) {
 	if u.checkLeases(s.store.Monotonic()) {
@@ -130,7 +133,7 @@ func (u *unsettled) checkLeases(now int64) (settled bool) {
 		if r.read == nil {
 			continue
 		}
-		_, r.leased = r.read.Leased(now)
+		r.leased = r.read.Copies().Answers(r.asked, now)
 		if r.read.LeaderEpoch() != r.epoch { // looked at last: the lease may be that of a later leader epoch
 			r.leased = false
 		} else if !r.leased {

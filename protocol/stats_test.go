@@ -204,9 +204,9 @@ func TestShutdownSaysHow(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	for words, want := range map[string]Shutdown{
-		"SHUTDOWN": ShutdownDefault, "SHUTDOWN NOW FORCE": ShutdownDefault,
-		"SHUTDOWN SAVE": ShutdownSave, "SHUTDOWN NOW save": ShutdownSave, "SHUTDOWN SAVE SAVE": ShutdownSave,
-		"SHUTDOWN nosave": ShutdownNoSave, "SHUTDOWN NOSAVE FORCE": ShutdownNoSave,
+		"SHUTDOWN": ShutdownDefault, "SHUTDOWN NOW FORCE": ShutdownDefault | ShutdownNow, "SHUTDOWN FORCE": ShutdownDefault | ShutdownNow,
+		"SHUTDOWN SAVE": ShutdownSave, "SHUTDOWN NOW save": ShutdownSave | ShutdownNow, "SHUTDOWN SAVE SAVE": ShutdownSave,
+		"SHUTDOWN nosave": ShutdownNoSave, "SHUTDOWN NOSAVE FORCE": ShutdownNoSave | ShutdownNow,
 	} {
 		s.how.Store(-1)
 		before := s.stops.Load()

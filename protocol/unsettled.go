@@ -24,7 +24,9 @@ type unsettledReply struct {
 
 	read   *shard.Shard // whose lease the reply needs; nil for none
 	epoch  uint64       // leader epoch of read at the look-up
-	leased bool         // read had its lease when that was last checked
+	asked  int64        // when a round to the ISR began for the reply, by Store.Monotonic; 0: the lease is enough
+	leased bool         // read had its lease, or the round was over, when that was last checked
+	copy   shardRef     // of another node's shard, that the command read; else zero
 
 	from, to int64 // offsets in what the connection sends; equal if the client gets no reply
 	key      span  // in unsettled.keys
@@ -43,11 +45,14 @@ const maxUnsettledKept = 64
 
 // add adds the reply to a command that has ended, if it must be settled.
 func (u *unsettled) add(k *call, r result, from, to int64) {
-	reply := unsettledReply{futures: k.futures, read: k.read, from: from, to: to, result: r}
+	reply := unsettledReply{futures: k.futures, read: k.read, copy: k.copy, from: from, to: to, result: r}
 	if reply.future, reply.epoch = k.future.Parts(); reply.epoch != 0 {
 		reply.read = k.future.Shard()
 	} else if k.read != nil {
 		reply.epoch = k.read.LeaderEpoch()
+	}
+	if reply.read != nil {
+		reply.asked = reply.read.Copies().AskISR()
 	}
 	if len(k.keys) > 0 {
 		at := len(u.keys)

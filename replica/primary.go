@@ -131,7 +131,7 @@ func (c *primary) Acked(from Process, a Ack) Effects {
 	o.synced = max(o.synced, min(a.Synced, o.match))
 	c.advance(&e)
 	if a.Flags&AckFailed != 0 {
-		c.shrink(o, &e)
+		shrink(c, o, &e)
 	}
 	return e
 }
@@ -141,12 +141,12 @@ func (c *primary) Acked(from Process, a Ack) Effects {
 func (c *primary) Lagging(from Process) Effects {
 	var e Effects
 	if o := c.other(from); o != nil {
-		c.shrink(o, &e)
+		shrink(c, o, &e)
 	}
 	return e
 }
 
-func (c *primary) shrink(o *other, e *Effects) {
+func shrink(c *primary, o *other, e *Effects) {
 	if o.isr && c.active {
 		c.propose(Shrink, o.process, e)
 	}
@@ -174,7 +174,7 @@ func (c *primary) advance(e *Effects) {
 	if c.closing && c.commit == c.end.Seq {
 		c.proposeHandover(e)
 	}
-	if !c.open && !c.damaged && !c.mustWait() && c.knowsCommitted() {
+	if !c.open && !c.damaged && !mustWait(c) && knowsCommitted(c) {
 		c.openNow(e)
 	}
 }
@@ -182,17 +182,17 @@ func (c *primary) advance(e *Effects) {
 // knowsCommitted reports whether the primary knows of all that was committed before its leader epoch (R1): it
 // has committed a record of this leader epoch behind all that it had, or there is no other copy whose
 // acknowledgement it needs.
-func (c *primary) knowsCommitted() bool {
+func knowsCommitted(c *primary) bool {
 	return c.alone || c.first != 0 && c.commit >= c.first || c.Flaws.OpenEarly
 }
 
 // mustWait reports whether R1 makes the primary wait for G: in an unsealed leader epoch no report has ended the
 // old primary's lease, so only time does.
-func (c *primary) mustWait() bool { return c.config.Unsealed && !c.Flaws.OpenUnsealed }
+func mustWait(c *primary) bool { return c.config.Unsealed && !c.Flaws.OpenUnsealed }
 
 // openLater opens the gate of an unsealed leader epoch when G has passed since this process learned of it.
 func (c *primary) openLater(now int64, tick uint64, e *Effects) {
-	if !c.open && !c.damaged && c.knowsCommitted() && (!c.mustWait() || c.Times.silent(c.learned, now, tick)) {
+	if !c.open && !c.damaged && knowsCommitted(c) && (!mustWait(c) || c.Times.silent(c.learned, now, tick)) {
 		c.openNow(e)
 	}
 }
@@ -217,7 +217,7 @@ func (c *primary) blame(now int64, e *Effects) {
 		}
 		o.contact, o.progress = false, false
 		if o.idle >= c.Times.LagTicks {
-			c.shrink(o, e)
+			shrink(c, o, e)
 		}
 	}
 }

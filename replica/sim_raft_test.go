@@ -69,7 +69,7 @@ func (s *sim) decide(p simProposal) {
 		is = s.spoil(was, is, op)
 		s.history = append(s.history, is)
 		if op.Kind != topology.NodeJoin || len(was.Nodes) != len(is.Nodes) || !slices.EqualFunc(was.Nodes, is.Nodes, topology.Node.Equal) {
-			s.event("decided: %s", describe(op))
+			s.event("decided: %s", simOp(op))
 		}
 		s.noteDecision(was, is, op)
 	}
@@ -94,7 +94,10 @@ func (s *sim) spoil(was, is *topology.Topology, op topology.Op) *topology.Topolo
 	return &changed
 }
 
-func describe(op topology.Op) string {
+// simOp is an op in an event.
+type simOp topology.Op
+
+func (op simOp) String() string {
 	if op.Kind == topology.NodeJoin {
 		return fmt.Sprintf("node-join %s/%d after %v unclean %v same lock %v", op.Nodes[0].ID, op.Nodes[0].Incarnation, op.Starts, op.Unclean, op.SameLock)
 	}

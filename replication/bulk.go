@@ -29,6 +29,9 @@ type bulkConn struct {
 	reader *reader
 }
 
+// maxUploaded is how many uploads that no record has named a peer remembers.
+const maxUploaded = 1024
+
 // maxIdleBulk is how many bulk connections of a peer stay open.
 const maxIdleBulk = 2
 
@@ -126,7 +129,7 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 	if known {
 		return nil
 	}
-	record := large.Entry.Record()
+	record := shard.RecordOf(large.Entry)
 	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err
@@ -139,6 +142,9 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 	p.r.stats.Uploads.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.uploaded) >= maxUploaded { // of writes that have not happened; a member that is not known to have a value gets it again
+		clear(p.uploaded)
+	}
 	p.uploaded[large.ID] = struct{}{}
 	return nil
 }

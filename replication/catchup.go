@@ -17,116 +17,102 @@ const (
 	attachMost  = 64 << 20
 )
 
-// synchronize answers a member that says what it has before it may append.
-func (p *peer) synchronize(f *frame) {
-	table, err := parseTable(f.body)
-	if err != nil {
-		p.r.config.Log.Warn("a copy says what it has in a way that cannot be read", "node", p.process.Node, "err", err)
-		return
-	}
-	q := shard.SyncRequest{Epoch: f.epoch, Leader: f.leader, End: replica.Point{Epoch: f.x, Seq: f.y}, Table: table, Install: f.flags&flagInstall != 0}
-	after, verdict := p.r.config.Store.Shard(f.shard).Role().Sync(p.process, q)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.streams[f.shard]
-	if s == nil || s.state != asking || s.epoch != f.epoch {
-		return // it is asked again
-	}
-	switch {
-	case verdict == replica.Take:
-		p.push(&frame{kind: kindTruncate, shard: s.shard, epoch: s.epoch, leader: s.leader, x: after})
-	case verdict == replica.Rebuild && !s.inISR.Load():
-		p.setState(s, catching)
-		run := s.run
-		p.r.running.Go(func() { p.rebuild(s, run) })
-	}
+// catchUp sends a member what it lacks of one shard, and attaches the stream.
+type catchUp struct {
+	p   *peer
+	s   *stream
+	run uint64 // of the stream; once that has another, this catch-up is over
 }
 
-// runs reports whether a catch-up goes on.
-func (p *peer) runs(s *stream, run uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return s.state == catching && s.run == run
+// goesOn reports whether the catch-up is not over.
+func (c *catchUp) goesOn() bool {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	return c.current()
 }
+
+// current is goesOn for a caller that holds peer.mu.
+func (c *catchUp) current() bool { return c.s.state == catching && c.s.run == c.run }
 
 // acquire waits until the stream may catch up beside others.
-func (p *peer) acquire(s *stream) bool {
+func (c *catchUp) acquire() bool {
 	select {
-	case p.r.slots <- struct{}{}:
+	case c.p.r.slots <- struct{}{}:
 		return true
-	case <-s.context.Done():
+	case <-c.s.context.Done():
 		return false
 	}
 }
 
-func (p *peer) release() { <-p.r.slots }
+func (c *catchUp) release() { <-c.p.r.slots }
 
-// catchUp sends a member what it lacks, and attaches the stream.
-func (p *peer) catchUp(s *stream, run, after uint64) {
-	of := p.r.config.Store.Shard(s.shard)
-	cursor, err := of.ReadFrom(after)
+// from sends what follows a record.
+func (c *catchUp) from(after uint64) {
+	of := c.p.r.config.Store.Shard(c.s.shard)
+	cursor, err := of.Primary().ReadFrom(after)
 	if err != nil {
-		p.rebuild(s, run)
+		c.rebuild()
 		return
 	}
 	defer cursor.Close()
-	if done, err := p.attach(s, run, cursor, attachFirst); done || err != nil { // little is missing, as at most times
-		p.ended(s, run, err)
+	if done, err := c.attach(cursor, attachFirst); done || err != nil { // little is missing, as at most times
+		c.end(err)
 		return
 	}
-	if !p.acquire(s) {
+	if !c.acquire() {
 		return
 	}
-	defer p.release()
-	p.r.stats.CatchUps.Add(1)
-	p.ended(s, run, p.follow(s, run, cursor))
+	defer c.release()
+	c.p.r.stats.CatchUps.Add(1)
+	c.end(c.follow(cursor))
 }
 
 // rebuild sends a member a whole copy, and then what was appended since.
-func (p *peer) rebuild(s *stream, run uint64) {
-	if s.inISR.Load() {
-		p.r.config.Store.Shard(s.shard).Role().Remove(p.process)
-		p.ended(s, run, shard.ErrNoHistory)
+func (c *catchUp) rebuild() {
+	if c.s.inISR.Load() {
+		c.p.r.config.Store.Shard(c.s.shard).Role().Remove(c.p.process)
+		c.end(shard.ErrNoHistory)
 		return
 	}
-	if !p.acquire(s) {
+	if !c.acquire() {
 		return
 	}
-	defer p.release()
-	p.r.stats.Installs.Add(1)
-	image, err := p.r.config.Store.Shard(s.shard).Image()
+	defer c.release()
+	c.p.r.stats.Installs.Add(1)
+	image, err := c.p.r.config.Store.Shard(c.s.shard).Primary().Image()
 	if err != nil {
-		p.ended(s, run, err)
+		c.end(err)
 		return
 	}
 	defer image.Close()
-	if err := p.sendImage(s, image); err != nil {
-		p.ended(s, run, err)
+	if err := c.p.sendImage(c.s, image); err != nil {
+		c.end(err)
 		return
 	}
-	p.ended(s, run, p.follow(s, run, image.Cursor))
+	c.end(c.follow(image.Cursor))
 }
 
 // errDetached ends a catch-up of a stream that was detached meanwhile.
 var errDetached = errors.New("the stream was detached")
 
-// ended asks again if a catch-up has failed.
-func (p *peer) ended(s *stream, run uint64, err error) {
+// end asks again if the catch-up has failed.
+func (c *catchUp) end(err error) {
 	if err == nil {
 		return
 	}
+	p := c.p
 	if !errors.Is(err, errDetached) && p.context.Err() == nil {
-		p.r.config.Log.Debug("a copy could not catch up", "node", p.process.Node, "shard", s.shard, "err", err)
+		p.r.config.Log.Debug("a copy could not catch up", "node", p.process.Node, "shard", c.s.shard, "err", err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s.state == catching && s.run == run {
-		p.ask(s, askStale)
+	if c.current() {
+		p.ask(c.s, askStale)
 	}
 }
 
 // follow sends what a cursor reads until the stream is attached.
-func (p *peer) follow(s *stream, run uint64, cursor *shard.Cursor) error {
+func (c *catchUp) follow(cursor *shard.Cursor) error {
 	for limit := attachFirst; ; limit = min(2*limit, attachMost) {
 		for {
 			b, err := cursor.Next()
@@ -136,84 +122,85 @@ func (p *peer) follow(s *stream, run uint64, cursor *shard.Cursor) error {
 			if err != nil {
 				return err
 			}
-			if err := p.sendBatch(s, run, b); err != nil {
+			if err := c.send(b); err != nil {
 				return err
 			}
 		}
-		if done, err := p.attach(s, run, cursor, limit); done || err != nil {
+		if done, err := c.attach(cursor, limit); done || err != nil {
 			return err
 		}
 	}
 }
 
 // attach sends what is left, if it is little, and attaches the stream.
-func (p *peer) attach(s *stream, run uint64, cursor *shard.Cursor, limit int) (bool, error) {
-	if !p.runs(s, run) {
+func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
+	if !c.goesOn() {
 		return false, errDetached
 	}
-	lost := false
+	p, lost := c.p, false
 	locked := func(do func()) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if s.state != catching || s.run != run {
+		if !c.current() {
 			lost = true
 			return
 		}
 		do()
 	}
-	done, err := cursor.Attach(limit,
-		func(id uint64) bool {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return p.has(id)
-		},
-		func(b *shard.Batch) { locked(func() { p.pushBatch(s, b) }) },
-		func(replica.Point) {
-			locked(func() {
-				p.setState(s, attached)
-				p.push(&frame{kind: kindAsk, shard: s.shard, epoch: s.epoch, leader: s.leader}) // a whole copy is not acknowledged otherwise
-			})
+	uploaded := func(id uint64) bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.has(id)
+	}
+	send := func(b *shard.Batch) { locked(func() { p.pushBatch(c.s, b) }) }
+	attach := func(end replica.Point) {
+		locked(func() {
+			p.setState(c.s, attached)
+			c.s.sent = end.Seq                                                                    // the member has what was not sent
+			p.push(&frame{kind: kindAsk, shard: c.s.shard, epoch: c.s.epoch, leader: c.s.leader}) // a whole copy is not acknowledged otherwise
 		})
+	}
+	done, err := cursor.Attach(limit, uploaded, send, attach)
 	if err == nil && lost {
 		err = errDetached
 	}
 	return done, err
 }
 
-// sendBatch sends a batch once there is room, and its large values before it.
-func (p *peer) sendBatch(s *stream, run uint64, b *shard.Batch) error {
+// send sends a batch once there is room, and its large values before it.
+func (c *catchUp) send(b *shard.Batch) error {
 	for _, l := range b.Large {
-		if err := p.upload(s.context, s, l); err != nil {
+		if err := c.p.upload(c.s.context, c.s, l); err != nil {
 			return err
 		}
 	}
-	for s.full() {
-		if err := p.awaitWindow(s, run); err != nil {
+	for c.s.full() {
+		if err := c.awaitWindow(); err != nil {
 			return err
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s.state != catching || s.run != run {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	if !c.current() {
 		return errDetached
 	}
-	p.pushBatch(s, b)
+	c.p.pushBatch(c.s, b)
 	return nil
 }
 
 // awaitWindow waits until there may be room.
-func (p *peer) awaitWindow(s *stream, run uint64) error {
-	room := p.awaitRoom(s)
+func (c *catchUp) awaitWindow() error {
+	room := c.p.awaitRoom(c.s)
 	if room == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.context, time.Second)
+	ctx, cancel := context.WithTimeout(c.s.context, time.Second)
 	defer cancel()
 	select {
 	case <-room:
 	case <-ctx.Done():
 	}
-	if !p.runs(s, run) {
+	if !c.goesOn() {
 		return errDetached
 	}
 	return nil

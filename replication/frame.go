@@ -8,6 +8,7 @@ import (
 
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
 )
 
 // kind is the type of a frame.
@@ -17,12 +18,12 @@ type kind uint8
 const (
 	kindAppend    kind = 1 + iota // records: epoch and seq of the record before them, commit index
 	kindAsk                       // what do you have: -, -, commit index
-	kindCommit                    // the commit index, without an answer: newest acknowledged heartbeat, -, commit index
+	kindCommit                    // the commit index, without an answer: newest acknowledged heartbeat, -, commit index; body: a digest
 	kindTruncate                  // the logs share what is up to: seq
-	kindAck                       // written, synced
+	kindAck                       // written, synced; flags: replica.AckFlags
 	kindSync                      // end of the log: epoch, seq; body: epoch table
 	kindHeartbeat                 // number; body: renewals, or flagSame
-	kindGranted                   // number; body: one bit for each renewal
+	kindGranted                   // number; body: one bit for each renewal; flags: what the process has none left of
 	kindUpload                    // id; then a record's head and its payload
 	kindInstall                   // base: epoch, seq; body: epoch table; then records
 	kindDone                      // the reply on a bulk connection; body: an error
@@ -201,6 +202,25 @@ func parseTable(b []byte) (t replica.EpochTable, err error) {
 		t = append(t, start)
 	}
 	return t, nil
+}
+
+// digestBytes is the length of an encoded digest.
+const digestBytes = 16
+
+// appendDigest appends the digest of a copy.
+func appendDigest(b []byte, d shard.Digest) []byte {
+	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, d.Seq), d.Sum)
+}
+
+// parseDigest parses what appendDigest wrote; nothing is no digest.
+func parseDigest(b []byte) (d shard.Digest, found bool, err error) {
+	switch len(b) {
+	case 0:
+		return d, false, nil
+	case digestBytes:
+		return shard.Digest{Seq: binary.LittleEndian.Uint64(b), Sum: binary.LittleEndian.Uint64(b[8:])}, true, nil
+	}
+	return d, false, fmt.Errorf("%w: a digest of %d bytes", errFrame, len(b))
 }
 
 // renewal is a shard that the sender of a heartbeat leads.

@@ -17,7 +17,7 @@ const beatInterval = 100 * time.Millisecond
 
 // beatLoop keeps the heartbeat connection.
 func (p *peer) beatLoop() {
-	wait := dialFirst
+	wait, n := dialFirst, uint64(0) // the numbers go on, because the peer notes when it has acknowledged each
 	for p.context.Err() == nil {
 		conn, err := p.dial(Heartbeat)
 		if err != nil {
@@ -26,8 +26,9 @@ func (p *peer) beatLoop() {
 			continue
 		}
 		wait = dialFirst
-		b := &beats{peer: p, sent: map[uint64]beat{}}
+		b := &beats{peer: p, n: n, sent: map[uint64]beat{}, heard: time.Now()}
 		b.run(conn)
+		n = b.n
 	}
 }
 
@@ -35,11 +36,18 @@ func (p *peer) beatLoop() {
 type beats struct {
 	peer *peer
 	n    uint64
-	last []renewal // of the newest heartbeat
+	at   int64     // when the newest heartbeat left
+	last []renewal // of the newest heartbeat on this connection; nil before the first
 
-	mu   sync.Mutex // guards sent
-	sent map[uint64]beat
+	mu    sync.Mutex // guards all below
+	sent  map[uint64]beat
+	heard time.Time // when the peer last answered
+	owes  bool      // a round waits until fewer heartbeats are unacknowledged
 }
+
+// silenceLimit is how long a peer may answer no heartbeat before its connections are made again. After a partition TCP
+// would take much longer to go on with the old ones.
+const silenceLimit = 2 * time.Second
 
 // beat is a heartbeat that is not acknowledged.
 type beat struct {
@@ -49,6 +57,13 @@ type beat struct {
 
 // maxBeats is how many heartbeats may be unacknowledged. Older ones are of no use.
 const maxBeats = 64
+
+// Readers that need a round to the ISR ask for heartbeats at any time. They share them: one leaves each roundInterval at most,
+// and none while maxRounds are unacknowledged.
+const (
+	roundInterval = time.Millisecond
+	maxRounds     = 8
+)
 
 func (b *beats) run(conn net.Conn) {
 	p := b.peer
@@ -70,16 +85,54 @@ func (b *beats) run(conn net.Conn) {
 		if b.send(conn) != nil {
 			return
 		}
-		p.sendCommits()
-		select {
-		case <-tick.C:
-		case <-p.beat:
-		case <-ended:
+		if b.silent() {
+			p.reconnect()
 			return
-		case <-p.context.Done():
+		}
+		p.sendCommits()
+		if !b.wait(conn, tick.C, ended) {
 			return
 		}
 	}
+}
+
+// silent reports whether the peer has not answered for too long.
+func (b *beats) silent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Since(b.heard) > silenceLimit
+}
+
+// wait returns true when a heartbeat is due that carries the commit indexes along. It sends the others.
+func (b *beats) wait(conn net.Conn, tick <-chan time.Time, ended <-chan struct{}) bool {
+	p := b.peer
+	for {
+		select {
+		case <-tick:
+			return true
+		case <-p.beat:
+			return true
+		case <-p.round:
+			if passed := time.Duration(p.r.config.Store.Monotonic() - b.at); passed < roundInterval {
+				pause(p.context, roundInterval-passed)
+			}
+			if b.mayRound() && b.send(conn) != nil {
+				return false
+			}
+		case <-ended:
+			return false
+		case <-p.context.Done():
+			return false
+		}
+	}
+}
+
+// mayRound reports whether a heartbeat for a round may leave now. If not, an acknowledgement makes up for it.
+func (b *beats) mayRound() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.owes = len(b.sent) >= maxRounds
+	return !b.owes
 }
 
 // send sends a heartbeat.
@@ -89,12 +142,12 @@ func (b *beats) send(conn net.Conn) error {
 	list := p.renewals()
 	b.n++
 	f := frame{kind: kindHeartbeat, x: b.n}
-	if b.n > 1 && slices.Equal(list, b.last) {
+	if b.last != nil && slices.Equal(list, b.last) {
 		f.flags = flagSame
 	} else {
 		f.body = appendRenewals(nil, list)
 	}
-	b.last = list
+	b.at, b.last = at, list
 	b.mu.Lock()
 	b.sent[b.n] = beat{at, list}
 	delete(b.sent, b.n-maxBeats)
@@ -113,7 +166,7 @@ func (p *peer) renewals() []renewal {
 		list = append(list, renewal{s.shard, s.epoch, s.leader})
 	}
 	p.mu.Unlock()
-	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Stuck() })
+	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Primary().Stuck() })
 	slices.SortFunc(list, func(a, b renewal) int { return cmp.Compare(a.shard, b.shard) })
 	return list
 }
@@ -126,13 +179,21 @@ func (b *beats) readGrants(conn net.Conn) {
 		if err != nil || f.kind != kindGranted {
 			return
 		}
+		b.peer.noteFull(f.flags)
 		b.mu.Lock()
 		sent, known := b.sent[f.x]
 		delete(b.sent, f.x)
+		b.heard = time.Now()
+		owes := b.owes && len(b.sent) < maxRounds
+		b.owes = b.owes && !owes
 		b.mu.Unlock()
 		if known && len(f.body)*8 >= len(sent.renewals) {
 			b.peer.grant(&sent, f.body)
 			b.peer.granted.Store(f.x)
+			b.peer.heard.Store(time.Now().UnixNano())
+		}
+		if owes {
+			notify(b.peer.round)
 		}
 	}
 }
@@ -154,7 +215,8 @@ func (p *peer) grant(sent *beat, granted []byte) {
 	}
 }
 
-// sendCommits sends the commit index of each shard, which makes it visible at the peer when nothing is appended.
+// sendCommits sends the commit index of each shard, which makes it visible at the peer when nothing is appended, and the newest
+// digest, by which the peer compares its copy.
 func (p *peer) sendCommits() {
 	p.mu.Lock()
 	streams := make([]*stream, 0, len(p.streams))
@@ -166,16 +228,22 @@ func (p *peer) sendCommits() {
 	p.mu.Unlock()
 	fresh := p.granted.Load()
 	now := p.r.config.Store.Monotonic()
+	space := make([]byte, 0, digestBytes)
 	for _, s := range streams {
 		of := p.r.config.Store.Shard(s.shard)
 		n := fresh
-		commit, leased := of.Fresh(now)
+		digest := of.Primary().NewestDigest()
+		commit, leased := of.Primary().Fresh(now)
 		if !leased {
 			n = 0
 		}
 		p.mu.Lock()
 		if s.state == attached {
-			p.push(&frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)})
+			f := frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)}
+			if digest.Seq != 0 && digest.Seq <= f.z {
+				f.body = appendDigest(space[:0], digest)
+			}
+			p.push(&f)
 		}
 		p.mu.Unlock()
 	}
@@ -198,6 +266,7 @@ func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
 		}
 		granted := make([]byte, (len(list)+7)/8)
 		i.noteHeartbeat(from, f.x)
+		i.sweep(time.Now())
 		for at, renewal := range list {
 			source := shard.Source{From: from, Epoch: renewal.epoch, Leader: renewal.leader}
 			if i.r.config.Store.Shard(renewal.shard).Member().Renew(&source) {
@@ -205,7 +274,7 @@ func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
 			}
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		answer := frame{kind: kindGranted, x: f.x, body: granted}
+		answer := frame{kind: kindGranted, flags: uint8(i.r.config.Store.Full()), x: f.x, body: granted}
 		if _, err := conn.Write(answer.appendTo(nil)); err != nil {
 			return
 		}

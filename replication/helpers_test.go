@@ -93,7 +93,7 @@ func startNode(t *testing.T, n *network, name string, incarnation uint64, mem *v
 	t.Helper()
 	node := &testNode{t: t, self: replica.Process{Node: name, Incarnation: incarnation}, pool: new(memory.Pool), network: n, stop: make(chan struct{})}
 	node.store = shard.NewClosedStore(testShards, func() int64 { return time.Now().UnixMilli() }, node.pool)
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	unframed := func(int) (before, after []byte) { return nil, nil }
 	if mem != nil {
 		disk, err := persistence.OpenDisk(mem, "data", persistence.Options{
@@ -158,6 +158,9 @@ func (n *testNode) end() {
 	n.network.isolate(n.self.Node, true)
 	n.network.isolate(n.self.Node, false)
 	n.done.Wait()
+	if err := n.store.Close(context.Background(), false); err != nil {
+		n.t.Error(err)
+	}
 	n.store.Release()
 	if left := n.pool.Buffers(); left != 0 {
 		n.t.Errorf("%s: %d buffers are still held", n.self.Node, left)
@@ -205,8 +208,11 @@ func (n *testNode) set(key string, size int) error {
 	return f.Wait(n.t.Context())
 }
 
-func (n *testNode) setAsync(key string, size int) (shard.Future, error) {
-	of := n.store.Shard(0)
+func (n *testNode) setAsync(key string, size int) (shard.Future, error) { return n.setIn(0, key, size) }
+
+// setIn sets a key of a shard.
+func (n *testNode) setIn(id int, key string, size int) (shard.Future, error) {
+	of := n.store.Shard(id)
 	if !of.Acquire() {
 		return shard.Future{}, errors.New("the shard is closed")
 	}

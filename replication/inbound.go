@@ -16,6 +16,7 @@ type inbound struct {
 
 	mu         sync.Mutex // guards all below
 	uploads    map[uploadKey]*upload
+	swept      time.Time // when old uploads were last looked for
 	heartbeats map[replica.Process]*heard
 }
 
@@ -34,9 +35,12 @@ type upload struct {
 
 // heard are the newest heartbeats of a process, and when this node acknowledged them, by Store.Monotonic.
 type heard struct {
-	n  [maxBeats]uint64
-	at [maxBeats]int64
+	n  [keptBeats]uint64
+	at [keptBeats]int64
 }
+
+// keptBeats is how many are kept: half a second of them, when readers ask for rounds all the time.
+const keptBeats = 512
 
 // uploadTime is how long a value waits for its record.
 const uploadTime = time.Minute
@@ -70,15 +74,15 @@ func (i *inbound) noteHeartbeat(from replica.Process, n uint64) {
 		h = &heard{}
 		i.heartbeats[from] = h
 	}
-	h.n[n%maxBeats], h.at[n%maxBeats] = n, i.r.config.Store.Monotonic()
+	h.n[n%keptBeats], h.at[n%keptBeats] = n, i.r.config.Store.Monotonic()
 }
 
 // acknowledgedAt returns when this node acknowledged a heartbeat; 0 if it is too old.
 func (i *inbound) acknowledgedAt(from replica.Process, n uint64) int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if h := i.heartbeats[from]; h != nil && h.n[n%maxBeats] == n {
-		return h.at[n%maxBeats]
+	if h := i.heartbeats[from]; h != nil && h.n[n%keptBeats] == n {
+		return h.at[n%keptBeats]
 	}
 	return 0
 }
@@ -142,10 +146,7 @@ func (s *appendSession) handle(f *frame) error {
 	case kindAsk:
 		answer = member.Advance(&source, f.z)
 	case kindCommit:
-		if member.Advance(&source, f.z).Kind == shard.Acknowledge && f.x != 0 {
-			member.Freshen(&source, f.z, in.acknowledgedAt(s.from, f.x))
-		}
-		return nil
+		return s.commit(&source, member, f)
 	case kindTruncate:
 		answer = member.Truncate(&source, f.x)
 	default:
@@ -155,11 +156,27 @@ func (s *appendSession) handle(f *frame) error {
 	return nil
 }
 
+// commit carries out a frame with the primary's commit index and digest. It is answered only if the copies differ.
+func (s *appendSession) commit(source *shard.Source, member shard.Member, f *frame) error {
+	digest, compare, err := parseDigest(f.body)
+	if err != nil || member.Advance(source, f.z).Kind != shard.Acknowledge {
+		return err
+	}
+	if f.x != 0 {
+		member.Freshen(source, f.z, s.in.acknowledgedAt(s.from, f.x))
+	}
+	if compare {
+		answer := member.Compare(source, digest)
+		s.answer(f.shard, member, &answer)
+	}
+	return nil
+}
+
 // answer queues what a member says.
 func (s *appendSession) answer(id int, member shard.Member, a *shard.Answer) {
 	switch a.Kind {
 	case shard.Acknowledge:
-		f := frame{kind: kindAck, flags: uint8(a.Ack.Flags), shard: id, epoch: a.Ack.Epoch, leader: a.Ack.Leader, x: a.Ack.Written, y: a.Ack.Synced}
+		f := frame{kind: kindAck, flags: uint8(a.Ack.Flags | s.in.r.config.Store.Full()), shard: id, epoch: a.Ack.Epoch, leader: a.Ack.Leader, x: a.Ack.Written, y: a.Ack.Synced}
 		if a.Position != 0 {
 			s.held = append(s.held, heldAck{id, a.Position, f})
 			return
@@ -229,20 +246,33 @@ func (i *inbound) takeUpload(from replica.Process, id uint64) *shard.Entry {
 	return u.entry
 }
 
-// keepUpload keeps a value until its record comes. Values whose records have not come in time go.
+// keepUpload keeps a value until its record comes.
 func (i *inbound) keepUpload(key uploadKey, u *upload) {
 	i.mu.Lock()
-	var old []*upload
-	for k, other := range i.uploads {
-		if k == key || u.came.Sub(other.came) > uploadTime {
-			old = append(old, other)
-			delete(i.uploads, k)
-		}
-	}
+	before := i.uploads[key]
 	i.uploads[key] = u
 	i.mu.Unlock()
-	for _, other := range old {
-		other.discard(i.r)
+	if before != nil {
+		before.discard(i.r)
+	}
+}
+
+// sweep gives values back whose records have not come in time: their writes have not happened, or their primary is gone.
+func (i *inbound) sweep(now time.Time) {
+	i.mu.Lock()
+	var old []*upload
+	if now.Sub(i.swept) > uploadTime/10 {
+		i.swept = now
+		for key, u := range i.uploads {
+			if now.Sub(u.came) > uploadTime {
+				old = append(old, u)
+				delete(i.uploads, key)
+			}
+		}
+	}
+	i.mu.Unlock()
+	for _, u := range old {
+		u.discard(i.r)
 	}
 }
 

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,17 +27,21 @@ type peer struct {
 	cancel  context.CancelFunc
 	wake    chan struct{} // there is something to send; capacity 1
 	beat    chan struct{} // send a heartbeat at once; capacity 1
+	round   chan struct{} // the same, for readers; capacity 1
 	bulk    bulkPool
 
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
 	granted       atomic.Uint64
+	full          atomic.Uint32 // flags of the newest acknowledgement of appends or a heartbeat
+	heard         atomic.Int64  // Unix time in ns of its last acknowledgement, or of the beginning
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
 	queue    []byte // encoded frames
 	spare    []byte
-	linked   bool // the append connection is there
-	asking   int  // streams in state asking
+	linked   bool     // the append connection is there
+	conn     net.Conn // the append connection
+	asking   int      // streams in state asking
 	uploaded map[uint64]struct{}
 	room     chan struct{} // closed when there may be room; nil while no writer waits
 }
@@ -52,10 +57,11 @@ type stream struct {
 	// peer.mu guards all below.
 	epoch, leader uint64
 	state         state
+	whole         bool   // in state catching: the member gets a whole copy
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	askAt         time.Time
 	unacked       []mark
-	sent          uint64 // seq of the newest record that was sent
+	sent          uint64 // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
 	cancel        context.CancelFunc
 }
@@ -78,9 +84,10 @@ const (
 )
 
 func newPeer(r *Replicator, process replica.Process) *peer {
-	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
+	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), round: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
 	p.context, p.cancel = context.WithCancel(r.context)
 	p.bulk.peer = p
+	p.heard.Store(time.Now().UnixNano())
 	return p
 }
 
@@ -132,6 +139,13 @@ func (p *peer) drop(s *stream) {
 	p.forgetUnacked(s, ^uint64(0))
 	s.cancel()
 	delete(p.streams, s.shard)
+}
+
+// noteFull notes the flags of an acknowledgement. All of a process' tell of the whole process.
+func (p *peer) noteFull(flags uint8) {
+	if now := uint32(replica.AckFlags(flags) & full); p.full.Load() != now {
+		p.full.Store(now)
+	}
 }
 
 func (p *peer) idle() bool {

@@ -180,6 +180,23 @@ func (r *Replicator) Room(id int) <-chan struct{} {
 	return nil
 }
 
+// full are the flags of an acknowledgement that say what its process has none left of.
+const full = replica.AckMemoryFull | replica.AckDiskFull
+
+// Full implements shard.Replicator.
+func (r *Replicator) Full(id int) (flags replica.AckFlags) {
+	current := r.rows[id].Load()
+	if current == nil {
+		return 0
+	}
+	for _, s := range current.streams {
+		if s.inISR.Load() {
+			flags |= replica.AckFlags(s.peer.full.Load())
+		}
+	}
+	return flags
+}
+
 // Heard implements shard.Replicator.
 func (r *Replicator) Heard(from replica.Process, id int, leader uint64) int64 {
 	current := r.rows[id].Load()
@@ -192,6 +209,15 @@ func (r *Replicator) Heard(from replica.Process, id int, leader uint64) int64 {
 		}
 	}
 	return math.MinInt64
+}
+
+// Round implements shard.Replicator.
+func (r *Replicator) Round(id int) {
+	if current := r.rows[id].Load(); current != nil {
+		for _, s := range current.streams {
+			notify(s.peer.round)
+		}
+	}
 }
 
 // lease is when the newest heartbeat left that a peer has acknowledged for a shard.

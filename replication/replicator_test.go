@@ -134,3 +134,183 @@ func TestMemberComesBack(t *testing.T) {
 		}
 	})
 }
+
+// pairUp makes two nodes with the ISR of both, of which the first is the primary.
+func pairUp(t *testing.T, logged bool) (n *network, a, b *testNode, row replica.Config) {
+	t.Helper()
+	n = newNetwork()
+	a, b = startNode(t, n, "a", 1, newFolder(logged)), startNode(t, n, "b", 1, newFolder(logged))
+	row = replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
+	configure(t, row, a, b)
+	a.proposal(replica.Expand, b.self)
+	row.Epoch, row.ISR, row.Learners = 2, processes(a, b), nil
+	configure(t, row, a, b)
+	if err := a.set("first", 100); err != nil {
+		t.Fatal(err)
+	}
+	return n, a, b, row
+}
+
+// A deposed primary with changes of its own truncates them, and takes what the new one has. Nothing that it has shown goes.
+func TestDeposedPrimaryTruncates(t *testing.T) {
+	t.Parallel()
+	bothKinds(t, func(t *testing.T, logged bool) {
+		n, a, b, row := pairUp(t, logged)
+		n.isolate("a", true)
+		var lost []string
+		for i := range 50 {
+			key := fmt.Sprint("lost-", i)
+			if _, err := a.setAsync(key, 1000+i*20_000); err != nil {
+				t.Fatal(err)
+			}
+			lost = append(lost, key)
+		}
+		row = replica.Config{Epoch: 3, LeaderEpoch: 3, Born: 1, Primary: b.self, ISR: processes(b), Learners: processes(a)}
+		configure(t, row, b)
+		for i := range 20 {
+			if err := b.set(fmt.Sprint("new-", i), 1000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.isolate("a", false)
+		configure(t, row, a)
+		b.proposal(replica.Expand, a.self)
+		row.Epoch, row.ISR, row.Learners = 4, processes(b, a), nil
+		configure(t, row, a, b)
+		if err := b.set("last", 10); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the deposed primary has the last write", func() bool { return a.has("last", 10) })
+		for _, key := range lost {
+			if a.store.Shard(0).Exists([][]byte{[]byte(key)}, false) > 0 {
+				t.Errorf("%s was never committed, and is there", key)
+			}
+		}
+		if !a.has("first", 100) || !a.has("new-19", 1000) {
+			t.Error("what is committed is not there")
+		}
+	})
+}
+
+// A member that lost the values of uploads gets them again.
+func TestLostUploadsAreSentAgain(t *testing.T) {
+	t.Parallel()
+	_, a, b, _ := pairUp(t, true)
+	stop := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				b.repl.inbound.close() // it drops what was uploaded
+			}
+		}
+	}()
+	for i := range 10 {
+		if err := a.set(fmt.Sprint("large-", i), 400<<10); err != nil {
+			t.Fatal(err)
+		}
+		if i == 7 {
+			close(stop)
+		}
+	}
+	await(t, "the member has the last value", func() bool { return b.has("large-9", 400<<10) })
+	for i := range 10 {
+		if !b.has(fmt.Sprint("large-", i), 400<<10) {
+			t.Errorf("the member lacks large-%d", i)
+		}
+	}
+}
+
+// A learner that takes nothing holds no writer back, and a member of the ISR does once its window is full.
+func TestWhoHoldsWritersBack(t *testing.T) {
+	t.Parallel()
+	for _, inISR := range []bool{true, false} {
+		n, a, b, row := pairUp(t, true)
+		if !inISR {
+			row.Epoch, row.ISR, row.Learners = 3, processes(a), processes(b)
+			configure(t, row, a, b)
+		}
+		n.isolate("b", true)
+		n.mu.Lock()
+		delete(n.nodes, b.self)
+		n.mu.Unlock()
+		of := a.store.Shard(0)
+		held := false
+		for i := 0; i < 400 && !held; i++ {
+			if _, err := a.setAsync(fmt.Sprint("k", i), 100<<10); err != nil {
+				t.Fatal(err)
+			}
+			held = a.repl.Room(0) != nil
+			if !inISR && !of.Alone() {
+				t.Fatal("the primary is not alone")
+			}
+		}
+		if held {
+			t.Error("a peer that is not connected has a full window: what is not sent is not on its way")
+		}
+	}
+}
+
+// A planned handover: the new primary has all that was acknowledged, and the old one follows it.
+func TestTransfer(t *testing.T) {
+	t.Parallel()
+	_, a, b, row := pairUp(t, true)
+	if err := a.store.Shard(0).Role().Transfer(t.Context(), b.self); err != nil {
+		t.Fatal(err)
+	}
+	if a.store.Shard(0).Serving() {
+		t.Error("the primary serves while raft may have decided")
+	}
+	a.proposal(replica.Handover, b.self)
+	row.Epoch, row.LeaderEpoch, row.Primary = 3, 3, b.self
+	configure(t, row, a, b)
+	await(t, "the new primary serves", func() bool { return b.store.Shard(0).Serving() })
+	if err := b.set("second", 100); err != nil {
+		t.Error(err)
+	}
+	await(t, "the old primary follows", func() bool { return a.has("second", 100) })
+	if err := a.store.Shard(0).Role().Transfer(t.Context(), b.self); err == nil {
+		t.Error("a member hands over")
+	}
+}
+
+// Restarted from its folder, a member goes on with what it has.
+func TestMemberRestarts(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	folder := vfs.NewMem()
+	a, b := startNode(t, n, "a", 1, newFolder(true)), startNode(t, n, "b", 1, folder)
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
+	configure(t, row, a, b)
+	for i := range 30 {
+		if err := a.set(fmt.Sprint("k", i), 100+i*100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.proposal(replica.Expand, b.self)
+	b.end()
+	b = startNode(t, n, "b", 2, folder)
+	end := b.newest()
+	if end == 0 {
+		t.Error("nothing was recovered")
+	}
+	row.Epoch, row.Learners = 2, processes(b)
+	configure(t, row, a, b)
+	a.proposal(replica.Expand, b.self)
+	row.Epoch, row.ISR, row.Learners = 3, processes(a, b), nil
+	configure(t, row, a, b)
+	if err := a.set("last", 100); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the member has all", func() bool { return b.has("last", 100) })
+	for i := range 30 {
+		if !b.has(fmt.Sprint("k", i), 100+i*100_000) {
+			t.Errorf("the member lacks k%d", i)
+		}
+	}
+	if n := a.repl.stats.Installs.Load(); n > 0 {
+		t.Errorf("%d whole copies were sent", n)
+	}
+}

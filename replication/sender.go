@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
 )
 
 // How long the sender waits before it dials again, and how long a peer may take none of what is sent.
@@ -29,7 +30,8 @@ func (p *peer) sendLoop() {
 			continue
 		}
 		wait = dialFirst
-		p.serve(conn)
+		l := appendLink{p, conn, make(chan struct{})}
+		l.serve()
 	}
 }
 
@@ -39,39 +41,57 @@ func (p *peer) dial(kind Kind) (net.Conn, error) {
 	return p.r.config.Dial(ctx, p.process, kind)
 }
 
+// appendLink is an append connection.
+type appendLink struct {
+	peer  *peer
+	conn  net.Conn
+	ended chan struct{} // closed when nothing more is read from it
+}
+
 // serve sends and receives on an append connection until it ends.
-func (p *peer) serve(conn net.Conn) {
-	stop := context.AfterFunc(p.context, func() { conn.Close() })
+func (l *appendLink) serve() {
+	p := l.peer
+	stop := context.AfterFunc(p.context, func() { l.conn.Close() })
 	defer stop()
-	p.connected()
-	ended := make(chan struct{})
+	l.connected()
 	go func() {
-		defer close(ended)
-		p.readAnswers(conn)
-		conn.Close()
+		defer close(l.ended)
+		l.readAnswers()
+		l.conn.Close()
 		notify(p.wake)
 	}()
-	p.send(conn, ended)
-	conn.Close()
-	<-ended
-	p.disconnected()
+	l.send()
+	l.conn.Close()
+	<-l.ended
+	l.disconnected()
 }
 
 // connected asks for what the member has of each shard.
-func (p *peer) connected() {
+func (l *appendLink) connected() {
+	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked = true
+	p.linked, p.conn = true, l.conn
 	p.queue = p.queue[:0]
 	for _, s := range p.streams {
 		p.ask(s, 0)
 	}
 }
 
-func (p *peer) disconnected() {
+// reconnect ends the append connection, so that another is made.
+func (p *peer) reconnect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked = false
+	if p.conn != nil {
+		p.conn.Close()
+	}
+}
+
+func (l *appendLink) disconnected() {
+	p := l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.linked, p.conn = false, nil
 	p.queue = nil
 	for _, s := range p.streams {
 		p.ask(s, 0)
@@ -79,18 +99,19 @@ func (p *peer) disconnected() {
 }
 
 // send writes what is queued until the connection ends. While one write is under way, the next grows.
-func (p *peer) send(conn net.Conn, ended <-chan struct{}) {
+func (l *appendLink) send() {
+	p := l.peer
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		out, asking := p.take()
+		out, asking := l.take()
 		if len(out) > 0 {
-			conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if _, err := conn.Write(out); err != nil {
+			l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if _, err := l.conn.Write(out); err != nil {
 				return
 			}
 			p.r.stats.BytesOut.Add(int64(len(out)))
-			p.giveBack(out)
+			l.giveBack(out)
 			continue
 		}
 		var ask <-chan time.Time
@@ -101,8 +122,8 @@ func (p *peer) send(conn net.Conn, ended <-chan struct{}) {
 		select {
 		case <-p.wake:
 		case <-ask:
-			p.repeatAsks()
-		case <-ended:
+			l.repeatAsks()
+		case <-l.ended:
 			return
 		case <-p.context.Done():
 			return
@@ -111,7 +132,8 @@ func (p *peer) send(conn net.Conn, ended <-chan struct{}) {
 }
 
 // take takes what is queued.
-func (p *peer) take() (out []byte, asking bool) {
+func (l *appendLink) take() (out []byte, asking bool) {
+	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) > 0 {
@@ -123,7 +145,8 @@ func (p *peer) take() (out []byte, asking bool) {
 // maxKept is how large a buffer is that is used again.
 const maxKept = 4 << 20
 
-func (p *peer) giveBack(b []byte) {
+func (l *appendLink) giveBack(b []byte) {
+	p := l.peer
 	if cap(b) > maxKept {
 		return
 	}
@@ -133,7 +156,8 @@ func (p *peer) giveBack(b []byte) {
 }
 
 // repeatAsks asks members again that have not answered.
-func (p *peer) repeatAsks() {
+func (l *appendLink) repeatAsks() {
+	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -145,8 +169,9 @@ func (p *peer) repeatAsks() {
 }
 
 // readAnswers handles what a peer answers until the connection ends.
-func (p *peer) readAnswers(conn net.Conn) {
-	r := newReader(conn)
+func (l *appendLink) readAnswers() {
+	p := l.peer
+	r := newReader(l.conn)
 	for {
 		f, err := r.read()
 		if err == nil && f.shard >= p.r.config.Shards {
@@ -161,9 +186,9 @@ func (p *peer) readAnswers(conn net.Conn) {
 		p.r.stats.BytesIn.Add(int64(headBytes + len(f.body)))
 		switch f.kind {
 		case kindAck:
-			p.acked(&f)
+			l.acked(&f)
 		case kindSync:
-			p.synchronize(&f)
+			l.synchronize(&f)
 		}
 	}
 }
@@ -177,16 +202,18 @@ const (
 )
 
 // acked handles an acknowledgement.
-func (p *peer) acked(f *frame) {
+func (l *appendLink) acked(f *frame) {
+	p := l.peer
 	ack := replica.Ack{Epoch: f.epoch, Leader: f.leader, Written: f.x, Synced: f.y, Flags: replica.AckFlags(f.flags)}
 	role := p.r.config.Store.Shard(f.shard).Role()
+	p.noteFull(f.flags)
 	p.mu.Lock()
 	s := p.streams[f.shard]
 	if s == nil {
 		p.mu.Unlock()
 		return
 	}
-	run, catchUp := uint64(0), false
+	run, starts := uint64(0), false
 	switch {
 	case ack.Flags&replica.AckStale != 0:
 		if s.epoch < ack.Epoch {
@@ -206,12 +233,44 @@ func (p *peer) acked(f *frame) {
 		p.forgetUnacked(s, ack.Written)
 		if s.state == asking {
 			p.setState(s, catching)
-			run, catchUp = s.run, true
+			s.whole = false
+			run, starts = s.run, true
 		}
 	}
 	p.mu.Unlock()
 	role.Acked(p.process, ack)
-	if catchUp {
-		p.r.running.Go(func() { p.catchUp(s, run, ack.Written) })
+	if starts {
+		c := catchUp{p, s, run}
+		p.r.running.Go(func() { c.from(ack.Written) })
+	}
+}
+
+// synchronize answers a member that says what it has before it may append.
+func (l *appendLink) synchronize(f *frame) {
+	p := l.peer
+	table, err := parseTable(f.body)
+	if err != nil {
+		p.r.config.Log.Warn("a copy says what it has in a way that cannot be read", "node", p.process.Node, "err", err)
+		return
+	}
+	q := shard.SyncRequest{Epoch: f.epoch, Leader: f.leader, End: replica.Point{Epoch: f.x, Seq: f.y}, Table: table, Install: f.flags&flagInstall != 0}
+	after, verdict := p.r.config.Store.Shard(f.shard).Role().Sync(p.process, q)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.streams[f.shard]
+	if s == nil || s.epoch != f.epoch {
+		return // it is asked again
+	}
+	switch {
+	case s.state == attached || s.state == catching && q.Install && !s.whole: // it has given up what it had, and takes no records
+		p.ask(s, askMismatch)
+	case s.state != asking:
+	case verdict == replica.Take:
+		p.push(&frame{kind: kindTruncate, shard: s.shard, epoch: s.epoch, leader: s.leader, x: after})
+	case verdict == replica.Rebuild && !s.inISR.Load():
+		p.setState(s, catching)
+		s.whole = true
+		c := catchUp{p, s, s.run}
+		p.r.running.Go(c.rebuild)
 	}
 }

@@ -31,6 +31,15 @@ await_healthy() {
 	done
 }
 
+# await_copies NODE: returns when no shard has only one copy although it should have more, as that node reports.
+await_copies() {
+	local deadline=$((SECONDS + patience)) container=${id[$1]}
+	until docker exec "$container" /ndring ctl status --json 2>/dev/null | grep -q '"shards_degraded": 0,'; do
+		[ $SECONDS -lt $deadline ] || die "the copies of $1 are not in sync after $patience s" "$(docker exec "$container" /ndring ctl status 2>&1)" "the other nodes were not replaced"
+		sleep 0.2
+	done
+}
+
 # published ID: host and port at which this machine reaches a node.
 published() { docker port "$1" | awk 'NR == 1 { print $3 }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
 

@@ -16,7 +16,9 @@ type contents struct {
 
 	// index.mu guards all below.
 	suffix   suffix
-	requests requestLog // of the changes that are applied
+	held     atomic.Int64 // about the bytes of the suffix
+	requests requestLog   // of the changes that are applied
+	digests  digests
 }
 
 // hold puts a change into the suffix and takes over its entry.
@@ -28,9 +30,24 @@ func (c *contents) hold(ch *change, epoch, batch uint64, time int64) {
 			c.going.Add(p.frees)
 		}
 	}
+	p.bytes = pendingBytes
+	if ch.entry != nil {
+		p.bytes += ch.entry.Footprint()
+	}
+	c.held.Add(p.bytes)
 	c.suffix.push(p)
 	ch.entry = nil
 }
+
+// pendingBytes is about what a change in the suffix takes besides its entry.
+const pendingBytes = 300
+
+// maxHeld is how many bytes of changes that are not committed a shard takes on. While raft cannot remove a copy that is
+// gone, nothing is committed.
+const maxHeld = 64 << 20
+
+// crowded reports whether the suffix is so long that further changes have to wait.
+func (c *contents) crowded() bool { return c.held.Load() >= maxHeld }
 
 // apply makes a committed change visible, takes over its entry and remembers the outcome of its request. No
 // other function changes what readers see, on a primary, on another copy, or in a recovery. The caller holds
@@ -40,7 +57,9 @@ func (c *contents) apply(ch *change, epoch uint64) {
 		c.requests.remember(answer{ch.request, ch.outcome(epoch)}, c.process.milliseconds())
 	}
 	switch {
-	case ch.refused || ch.kind == persistence.NoOp:
+	case ch.refused:
+	case ch.kind == persistence.NoOp:
+		c.noteDigest(ch.seq)
 	case ch.kind == persistence.Flush:
 		c.index.clear(ch.seq)
 		if ch.reason == persistence.Stale {
@@ -59,6 +78,7 @@ func (c *contents) truncate(after uint64) {
 	for p := c.suffix.newest(); p != nil && p.seq > after; p = c.suffix.newest() {
 		gone := c.suffix.cut()
 		c.going.Add(-gone.frees)
+		c.held.Add(-gone.bytes)
 		if gone.entry != nil {
 			gone.entry.Release()
 		}

@@ -26,7 +26,8 @@ type Cursor struct {
 const batchBytes = 256 << 10
 
 // ReadFrom returns a cursor of what follows the record after. The caller closes it.
-func (s *Shard) ReadFrom(after uint64) (*Cursor, error) {
+func (p Primary) ReadFrom(after uint64) (*Cursor, error) {
+	s := p.s
 	c := &Cursor{s: s}
 	w := &s.writer
 	w.mu.Lock()

@@ -56,7 +56,7 @@ func TestDeadlinesOverARestart(t *testing.T) {
 		return err
 	}())
 	l.now += 20
-	l.of("freed").RemoveExpired(10)
+	RemoveExpired(l.of("freed"), 10)
 	l.kill()
 	for restart := range 3 { // the second and third find the files of the first
 		l = mustLab(t, mem, FsyncEverysec)
@@ -94,7 +94,7 @@ func TestExpiredBlobs(t *testing.T) {
 		t.Fatal("the deadline has not passed")
 	}
 	l.now += 10
-	l.of("large").RemoveExpired(1)
+	RemoveExpired(l.of("large"), 1)
 	must(t, 0, l.of("large").writer.log.Sync(l.of("large").writer.log.Position()))
 	if blobs, err := mem.List(blobDirOf(l.of("large"))); err != nil || len(blobs) != 0 {
 		t.Errorf("%v %v", blobs, err)

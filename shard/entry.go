@@ -270,8 +270,8 @@ func (e *Entry) Release() {
 	})
 }
 
-// Record returns the record of the value as other copies get it. It refers to the bytes of the entry.
-func (e *Entry) Record() persistence.Record {
+// RecordOf returns the record of the value as other copies get it. It refers to the bytes of the entry.
+func RecordOf(e *Entry) persistence.Record {
 	var x encoder
 	version := e.Version()
 	r := persistence.Record{Type: persistence.Put, Epoch: version.Epoch, Seq: version.Seq, Key: e.Key()}

@@ -21,6 +21,8 @@ var (
 	// ErrDiskFull is returned for a write when the disk has less free space than disk-reserve and
 	// the space kept back for deletes.
 	ErrDiskFull = errors.New("disk full: less space is free than disk-reserve and the space kept back for deletes; delete keys, free space on the disk, or lower disk-reserve")
+	// ErrMemoryFull is returned for a write when a node with a copy of its shard has no memory left, and nothing may be evicted.
+	ErrMemoryFull = errors.New("command not allowed when used memory > 'maxmemory' on a node that has a copy.")
 	// ErrDiskExhausted is returned for a change that stores nothing when the disk has no space
 	// even for that.
 	ErrDiskExhausted = errors.New("disk full: even the space kept back for deletes is used up, and nothing was changed; free space on the disk of the data folder, then try again")

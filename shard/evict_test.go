@@ -316,7 +316,7 @@ func TestDefragmentKeepsEverything(t *testing.T) {
 	}
 	c.now += 10_000_000
 	for _, sh := range c.shards {
-		for sh.RemoveExpired(100) {
+		for RemoveExpired(sh, 100) {
 		}
 	}
 	if s := c.Stats(); s.KeysWithTTL != 0 || s.Expired != int64((left+1)/2) {

@@ -12,7 +12,7 @@ import (
 // A copy that is not served keeps its expired entries: readers do not see them, and a record of its
 // own would have the seq of another record that the primary writes. They are freed when the shard
 // is served again or is stale.
-func (s *Shard) RemoveExpired(limit int) (more bool) {
+func RemoveExpired(s *Shard, limit int) (more bool) {
 	if s.store.removalsPaused() || !s.index.due(s.clock()) || !s.Acquire() {
 		return false
 	}
@@ -29,7 +29,7 @@ func (s *Shard) RemoveExpired(limit int) (more bool) {
 	if len(gone) == 0 {
 		return false
 	}
-	if _, err := w.commit(gone, now); err != nil {
+	if _, err := w.commit(gone, now, needs{}); err != nil {
 		if !s.Alone() || errors.Is(err, ErrNoReplicas) {
 			return false
 		}

@@ -24,6 +24,24 @@ type Future struct {
 	seq    uint64               // that must be committed; 0 for none
 	end    persistence.Position // of the log that must be synced; 0 for none
 	lease  bool                 // the reply does not rest on a commit of its own
+	one    bool                 // the reply does not wait for the commit (ConcernOne)
+	needs  needs                // what the ISR must be at the commit
+}
+
+// with makes the future that of a change with a concern.
+func (f Future) with(c Concern) Future {
+	if f.shard != nil && f.seq != 0 {
+		f.one, f.needs = c == ConcernOne, f.shard.process.needsOf(c)
+	}
+	return f
+}
+
+// Change returns the leader epoch and the seq of the change; zeros for none.
+func (f Future) Change() (leader, seq uint64) {
+	if f.lease {
+		return 0, 0
+	}
+	return f.leader, f.seq
 }
 
 // Shard returns the shard of the change; nil for the zero Future.
@@ -39,9 +57,10 @@ func (f Future) Parts() (commit Future, lease uint64) {
 	return f, lease
 }
 
-// Visible reports whether the change is committed, though perhaps not synced.
+// Visible reports whether the change is committed, though perhaps not synced. A client that chose ConcernOne does not expect to
+// see it.
 func (f Future) Visible() bool {
-	if f.shard == nil || f.seq == 0 {
+	if f.shard == nil || f.seq == 0 || f.one {
 		return true
 	}
 	done, err := f.shard.committed(f.leader, f.seq)
@@ -54,9 +73,12 @@ func (f Future) Done() (bool, error) {
 	if f.shard == nil {
 		return true, nil
 	}
-	if f.seq != 0 {
+	if f.seq != 0 && !f.one {
 		if done, err := f.shard.committed(f.leader, f.seq); !done || err != nil {
 			return done, err
+		}
+		if err := f.held(); err != nil {
+			return true, err
 		}
 	}
 	if f.end != 0 {
@@ -81,8 +103,11 @@ func (f Future) Wait(ctx context.Context) error {
 	if f.shard == nil {
 		return nil
 	}
-	if f.seq != 0 {
+	if f.seq != 0 && !f.one {
 		if err := f.shard.await(ctx, f.leader, f.seq); err != nil {
+			return err
+		}
+		if err := f.held(); err != nil {
 			return err
 		}
 	}
@@ -222,8 +247,11 @@ func (c *localCopy) heard(p replica.Process, leader uint64) int64 {
 }
 
 // answers reports whether a reply from a lookup in a leader epoch may leave. A lease that returns in the same leader epoch
-// validates earlier lookups.
+// validates earlier lookups. With read-concern sync no lease does: the reply needs a round (AskISR).
 func (c *localCopy) answers(leader uint64) bool {
-	_, ok := c.Leased(c.process.mono())
+	until, ok := c.Leased(c.process.mono())
+	if until != math.MaxInt64 && c.process.copies.Load().SyncReads {
+		return false
+	}
 	return ok && c.gate.LeaderEpoch() == leader
 }

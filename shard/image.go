@@ -20,7 +20,8 @@ type Image struct {
 }
 
 // Image returns the shard as it is now. The caller closes it.
-func (s *Shard) Image() (*Image, error) {
+func (p Primary) Image() (*Image, error) {
+	s := p.s
 	w := &s.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()

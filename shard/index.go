@@ -2,6 +2,7 @@ package shard
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -20,11 +21,15 @@ type index struct {
 	log       *persistence.Log // told which blobs are superseded; nil without a data folder
 	stats     *storeStats
 	counts    counts
+	removals  atomic.Uint64 // of keys, since the start
 
 	mu        sync.RWMutex // guards all below
 	table     hashTable
 	deadlines deadlines
 	expirySum float64 // of all deadlines, in ms since expiryBase, for their average
+	// Invariant: sum is that of the digests of all entries in the table.
+	sum    uint64
+	forgot bool // entries were dropped of whose removal no other copy knows
 }
 
 // get returns the entry of a key, expired or not; nil if it is missing.
@@ -37,7 +42,9 @@ func (x *index) put(e *Entry, seq uint64) {
 		x.deadlines.add(e)
 		x.expirySum += float64(e.ExpireAt() - expiryBase)
 	}
-	if old := x.table.put(x.tablePool, e); old != nil {
+	old := x.table.put(x.tablePool, e)
+	x.addDigest(e, old)
+	if old != nil {
 		e.head().access.inherit(&old.head().access)
 		if old.blob() != e.blob() {
 			x.supersedeBlob(old, seq)
@@ -62,6 +69,7 @@ func (x *index) remove(key []byte, seq uint64) {
 // forget removes a key, if it is there, from memory alone: a record of it may still refer to its blob.
 func (x *index) forget(key []byte) {
 	if e := x.table.remove(x.tablePool, key); e != nil {
+		x.forgot = true
 		x.drop(e)
 		x.syncCounts()
 	}
@@ -78,6 +86,7 @@ func (x *index) clear(seq uint64) {
 
 // forgetAll removes all entries from memory alone.
 func (x *index) forgetAll() {
+	x.removals.Add(1)
 	x.table.each(func(e *Entry) bool {
 		x.addStats(e, -1)
 		return true
@@ -94,11 +103,14 @@ func (x *index) release() {
 	})
 	x.table.release()
 	x.deadlines = nil
+	x.sum, x.forgot = 0, false
 }
 
 // drop uncounts and releases an entry that has left the table.
 func (x *index) drop(e *Entry) {
+	x.removals.Add(1)
 	x.addStats(e, -1)
+	x.removeDigest(e)
 	x.unlink(e)
 }
 

@@ -142,7 +142,7 @@ func (i *Installation) Commit() (Answer, error) {
 		}
 	}
 	w.copy.process.note(i.time)
-	w.copy.replace(i)
+	following{w.copy}.replace(i)
 	w.seq, w.last = i.base.Seq, i.base
 	w.unsaved.Store(0)
 	if i.log == nil {
@@ -152,11 +152,12 @@ func (i *Installation) Commit() (Answer, error) {
 }
 
 // replace puts an installed copy in the place of this one.
-func (c *localCopy) replace(i *Installation) {
+func (c following) replace(i *Installation) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.truncate(0)
 	c.index.forgetAll()
+	c.fresh.Store(0)
 	for _, e := range i.entries {
 		c.index.put(e, i.base.Seq)
 	}
@@ -165,6 +166,6 @@ func (c *localCopy) replace(i *Installation) {
 		c.requests.remember(a, c.process.milliseconds())
 		c.requests.trim()
 	}
-	c.applied, c.mustInstall = i.base.Seq, false
+	c.applied, c.digests, c.comparedAt, c.mustInstall = i.base.Seq, digests{}, 0, false
 	c.rules.Installed(i.table, i.base)
 }

@@ -11,7 +11,7 @@ import (
 func (w *writer) lead(row replica.Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	stale := w.copy.outdated(row.Born)
+	stale := following{w.copy}.outdated(row.Born)
 	before := w.epoch.Swap(row.Epoch)
 	e := w.copy.configure(row)
 	w.send = e.Send
@@ -25,7 +25,7 @@ func (w *writer) lead(row replica.Config) error {
 		err = w.clearStale()
 	}
 	if err == nil && w.noOps.asked {
-		_, err = w.commit(nil, w.clock())
+		_, err = w.commit(nil, w.clock(), needs{})
 	}
 	if err != nil {
 		w.epoch.Store(before)
@@ -39,7 +39,7 @@ func (w *writer) follow(row replica.Config) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.send, w.noOps.asked = nil, false
-	if w.copy.outdated(row.Born) {
+	if (following{w.copy}).outdated(row.Born) {
 		if err := w.startOver(); err != nil {
 			return fmt.Errorf("cannot empty the stale copy of shard %d: %w", w.shard, err)
 		}
@@ -60,13 +60,13 @@ func (w *writer) tellReplicator(row replica.Config) {
 // goes from the log and from the suffix. It is not committed, so no client has seen it; the requests of these changes never
 // happened. The caller holds writer.mu.
 func (w *writer) truncate(after uint64) error {
-	end, any := w.copy.truncated(after)
+	end, any := following{w.copy}.truncated(after)
 	if !any {
 		return nil
 	}
 	if w.logged {
 		if err := w.log.Truncate(persistence.Point(end)); err != nil {
-			w.copy.cannotFollow()
+			following{w.copy}.cannotFollow()
 			return fmt.Errorf("shard %d: %w", w.shard, err)
 		}
 	}
@@ -86,7 +86,7 @@ func (w *writer) clearStale() error {
 		w.copy.clear()
 		return nil
 	}
-	_, err := w.commit(all, w.clock())
+	_, err := w.commit(all, w.clock(), needs{})
 	return err
 }
 
@@ -103,6 +103,6 @@ func (w *writer) startOver() error {
 		}
 	}
 	w.seq, w.last = 0, replica.Point{}
-	w.copy.startOver()
+	following{w.copy}.startOver()
 	return nil
 }

@@ -12,10 +12,9 @@ import (
 type localCopy struct {
 	contents
 
-	shard     int
-	minInSync int          // clean members of the ISR that a write needs
-	gate      *gate        // of the shard; it has Alone and LeaderEpoch
-	fresh     atomic.Int64 // when, by Store.Monotonic, a member had all that was committed then
+	shard int
+	gate  *gate        // of the shard; it has Alone and LeaderEpoch
+	fresh atomic.Int64 // when, by Store.Monotonic, a member had all that was committed then; 0: unknown. It changes under index.mu
 
 	// index.mu guards all below.
 	rules    *replica.Copy
@@ -23,7 +22,10 @@ type localCopy struct {
 	// mustInstall: what is visible, or in the log, is not what the primary has. Only an installation ends that.
 	mustInstall bool
 	waiters     waiters
+	isr         strength // of the newest row
+	runs        commitRuns
 	applied     uint64   // seq of the newest change that is visible
+	comparedAt  uint64   // seq of the newest digest that was compared with the primary's
 	opens       bool     // the rules let the gate open in this leader epoch
 	closes      bool     // the rules want the gate closed until another epoch
 	ended       struct { // the last leader epoch that was this node's and is over
@@ -72,10 +74,14 @@ func (c *localCopy) follow(e *replica.Effects) {
 
 // advance makes the suffix visible up to the commit index, all at one moment.
 func (c *localCopy) advance(commit uint64) {
+	if p := c.suffix.first(); p != nil && p.batch <= commit && c.rules.Primary() {
+		c.runs.committed(c.rules.Config().LeaderEpoch, p.seq, c.isr)
+	}
 	for p := c.suffix.first(); p != nil && p.batch <= commit; p = c.suffix.first() {
 		c.apply(&p.change, p.epoch)
 		c.applied = p.seq
 		c.going.Add(-p.frees)
+		c.held.Add(-p.bytes)
 		c.suffix.pop()
 	}
 	c.waiters.wake(c.applied)
@@ -91,6 +97,10 @@ func (c *localCopy) configure(row replica.Config) replica.Effects {
 	}
 	e := c.rules.Configure(row, c.process.mono(), c.process.ticks.Load())
 	row = c.rules.Config()
+	c.isr = strengthOf(&row)
+	if before.LeaderEpoch != row.LeaderEpoch || !c.process.follows(&row) {
+		c.fresh.Store(0)
+	}
 	if e.StepDown || !c.rules.Primary() {
 		c.opens, c.closes = false, false
 	}
@@ -125,36 +135,30 @@ func (c *localCopy) row() replica.Config {
 	return c.rules.Config()
 }
 
-// enough reports whether the ISR has enough clean members to acknowledge a write.
-func (c *localCopy) enough() bool {
-	if c.gate.Alone() && c.minInSync <= 1 {
-		return true
-	}
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	return c.rules.CleanISR() >= c.minInSync
-}
+// following is a copy as writer uses it while another node may be the primary.
+type following struct{ *localCopy }
 
 // outdated reports whether the copy is of a time before its shard last began empty, in the epoch born.
-func (c *localCopy) outdated(born uint64) bool {
+func (c following) outdated(born uint64) bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.rules.Outdated(born)
 }
 
 // startOver empties the copy, whose log is empty now.
-func (c *localCopy) startOver() {
+func (c following) startOver() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.truncate(0)
 	c.index.forgetAll()
-	c.requests, c.doubtful, c.mustInstall = requestLog{}, false, false
+	c.fresh.Store(0)
+	c.requests, c.digests, c.doubtful, c.mustInstall = requestLog{}, digests{}, false, false
 	c.begin(nil, 0, 0)
 }
 
 // truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of
 // the log, and whether any record must go.
-func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
+func (c following) truncated(after uint64) (end replica.Point, any bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Truncated(after)
@@ -166,7 +170,7 @@ func (c *localCopy) truncated(after uint64) (end replica.Point, any bool) {
 }
 
 // cannotFollow tells the rules that nothing may count on this copy until a whole copy of the primary's has replaced it.
-func (c *localCopy) cannotFollow() {
+func (c following) cannotFollow() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.mustInstall = true

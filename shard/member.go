@@ -44,7 +44,7 @@ const (
 type Uploaded func(id uint64) *Entry
 
 // refusal answers a frame that is not taken.
-func (c *localCopy) refusal(v replica.Verdict) Answer {
+func (c following) refusal(v replica.Verdict) Answer {
 	cfg := c.rules.Config()
 	a := Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: cfg.Epoch, Leader: cfg.LeaderEpoch}}
 	switch v {
@@ -59,7 +59,8 @@ func (c *localCopy) refusal(v replica.Verdict) Answer {
 }
 
 // accepts reports whether the copy takes a frame, and if not, what it answers. The caller holds writer.mu, so the row
-// does not change before it has carried the frame out. Needs says that the frame is of no use before M2 is done.
+// does not change before it has carried the frame out. Needs says that the frame is of no use to a copy that does not
+// keep up.
 func (m Member) accepts(f *Source, needs bool) (refusal Answer, ok bool) {
 	c := &m.s.localCopy
 	c.index.mu.RLock()
@@ -68,9 +69,9 @@ func (m Member) accepts(f *Source, needs bool) (refusal Answer, ok bool) {
 		return Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: f.Epoch, Leader: f.Leader, Flags: replica.AckLater}}, false
 	}
 	if v := c.rules.Accept(f.From, f.Epoch, f.Leader); v != replica.Take {
-		return c.refusal(v), false
+		return (following{c}).refusal(v), false
 	}
-	if needs && c.rules.NeedsSync() {
+	if needs && !c.keepsUp() {
 		return Answer{Kind: Synchronize}, false
 	}
 	return Answer{}, true
@@ -394,7 +395,7 @@ func (m Member) Freshen(f *Source, commit uint64, at int64) {
 	c := &m.s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	if at != 0 && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
+	if at > c.fresh.Load() && c.applied >= commit && c.rules.Accept(f.From, f.Epoch, f.Leader) == replica.Take {
 		c.fresh.Store(at)
 	}
 }

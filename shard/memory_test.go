@@ -179,7 +179,7 @@ func TestPauseRemovals(t *testing.T) {
 	look := func() Stats {
 		c.EvictFor(1)
 		for _, sh := range c.shards {
-			sh.RemoveExpired(100)
+			RemoveExpired(sh, 100)
 		}
 		return c.Stats()
 	}

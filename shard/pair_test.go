@@ -21,10 +21,13 @@ var (
 
 // silent is a Replicator whose other copies never answer by themselves. It checks that batches follow one another.
 type silent struct {
-	t    testing.TB
-	sent int
-	last replica.Point
-	room chan struct{} // nil: there is room
+	t      testing.TB
+	sent   int
+	last   replica.Point
+	room   chan struct{} // nil: there is room
+	rounds int
+	heard  int64 // what Heard returns; 0 for none
+	full   replica.AckFlags
 }
 
 func (r *silent) Configure(int, replica.Config, []replica.Process) {}
@@ -55,7 +58,16 @@ func (r *silent) Room(int) <-chan struct{} {
 	return r.room
 }
 
-func (r *silent) Heard(replica.Process, int, uint64) int64 { return math.MinInt64 }
+func (r *silent) Round(int) { r.rounds++ }
+
+func (r *silent) Heard(replica.Process, int, uint64) int64 {
+	if r.heard == 0 {
+		return math.MinInt64
+	}
+	return r.heard
+}
+
+func (r *silent) Full(int) replica.AckFlags { return r.full }
 
 // pair is a shard with two copies, of which the test plays the other.
 type pair struct {
@@ -171,4 +183,11 @@ func (p *pair) truncate(after uint64) {
 	if a.Kind != Acknowledge || a.Ack.Flags != 0 || a.Ack.Written != after {
 		p.t.Errorf("truncated after %d, the copy says %+v", after, a)
 	}
+}
+
+// configureCopies changes what clients may expect of copies.
+func (p *pair) configureCopies(change func(*CopyConfig)) {
+	config := *p.copies.Load()
+	change(&config)
+	p.ConfigureCopies(config)
 }

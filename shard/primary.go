@@ -9,6 +9,12 @@ import (
 	"github.com/ndring/ndring/replica"
 )
 
+// Primary is a shard as the copy that sends what it appends to the others.
+type Primary struct{ s *Shard }
+
+// Primary returns the shard as the copy that sends what it appends to the others.
+func (s *Shard) Primary() Primary { return Primary{s} }
+
 // Wish is what a copy wants from the cluster after a tick. It wants it again at each tick until its row has another epoch.
 type Wish struct {
 	Report   bool          // it hears no primary
@@ -24,7 +30,7 @@ func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (w Wish) {
 	if !r.ready.Load() {
 		return w
 	}
-	w, turn := r.writer.copy.tick(now, tick, raftLeader)
+	w, turn := leading{r.writer.copy}.tick(now, tick, raftLeader)
 	if turn {
 		r.tryTurnGate()
 	}
@@ -63,7 +69,7 @@ func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
 
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {
-	if r.writer.copy.acked(from, ack) {
+	if (leading{r.writer.copy}).acked(from, ack) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.turnGate()
@@ -141,7 +147,7 @@ func (r *Role) Transfer(ctx context.Context, to replica.Process) error {
 func (r *Role) beginTransfer(to replica.Process) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.writer.copy
+	c := leading{r.writer.copy}
 	if !r.gate.isOpen() || r.handoverPending || r.closed || !c.mayTransfer(to) {
 		return fmt.Errorf("shard %d cannot be handed over to %s now", r.shard, to.Node)
 	}
@@ -158,15 +164,18 @@ func (r *Role) beginTransfer(to replica.Process) error {
 func (r *Role) endTransfer() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.writer.copy.reopen() {
+	if !(leading{r.writer.copy}).reopen() {
 		return nil
 	}
 	r.turnGate()
 	return fmt.Errorf("shard %d was not handed over: its other copies are too far behind", r.shard)
 }
 
+// leading is a copy as Role uses it while its node may be the primary.
+type leading struct{ *localCopy }
+
 // tick passes a tick on to the rules, and reports whether the gate is to be looked at.
-func (c *localCopy) tick(now int64, tick uint64, raftLeader bool) (w Wish, turn bool) {
+func (c leading) tick(now int64, tick uint64, raftLeader bool) (w Wish, turn bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Tick(now, tick, raftLeader)
@@ -178,10 +187,10 @@ func (c *localCopy) tick(now int64, tick uint64, raftLeader bool) (w Wish, turn 
 }
 
 // gateDiffers reports whether the gate is open and should not be, or should be and is not.
-func (c *localCopy) gateDiffers() bool { return (c.opens && !c.closes) != c.gate.isOpen() }
+func (c leading) gateDiffers() bool { return (c.opens && !c.closes) != c.gate.isOpen() }
 
 // acked passes an acknowledgement on to the rules, and reports whether the gate differs from what they say.
-func (c *localCopy) acked(from replica.Process, ack replica.Ack) (turn bool) {
+func (c leading) acked(from replica.Process, ack replica.Ack) (turn bool) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	e := c.rules.Acked(from, ack)
@@ -190,14 +199,14 @@ func (c *localCopy) acked(from replica.Process, ack replica.Ack) (turn bool) {
 }
 
 // mayTransfer reports whether the rules would hand over.
-func (c *localCopy) mayTransfer(to replica.Process) bool {
+func (c leading) mayTransfer(to replica.Process) bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.rules.MayTransfer(to)
 }
 
 // transfer makes the rules hand over, and reports whether they do.
-func (c *localCopy) transfer(to replica.Process) bool {
+func (c leading) transfer(to replica.Process) bool {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	if !c.rules.MayTransfer(to) {
@@ -209,7 +218,7 @@ func (c *localCopy) transfer(to replica.Process) bool {
 }
 
 // reopen ends a handover that is not proposed, and reports whether it did.
-func (c *localCopy) reopen() bool {
+func (c leading) reopen() bool {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	if c.rules.Proposal() != nil {
@@ -221,7 +230,8 @@ func (c *localCopy) reopen() bool {
 }
 
 // Fresh returns the commit index, and whether the primary has the lease at a time: then nothing is committed beyond it.
-func (s *Shard) Fresh(now int64) (commit uint64, leased bool) {
+func (p Primary) Fresh(now int64) (commit uint64, leased bool) {
+	s := p.s
 	_, leased = s.Leased(now)
 	return s.commitIndex(), leased
 }
@@ -230,7 +240,8 @@ func (s *Shard) Fresh(now int64) (commit uint64, leased bool) {
 const stuckTime = time.Second
 
 // Stuck reports whether the shard cannot be written to: its log has failed, or a write to it has been under way for long.
-func (s *Shard) Stuck() bool {
+func (p Primary) Stuck() bool {
+	s := p.s
 	writing, now := s.writer.writing.Load(), s.store.mono()
 	switch {
 	case writing == 0 || s.stuck.seq.Load() != writing:

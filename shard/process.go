@@ -16,7 +16,9 @@ type process struct {
 	noted      atomic.Int64              // Unix time in ms: the greatest that a copy has in its log or snapshot
 	floor      atomic.Pointer[timeFloor] // nil unless the clock is behind
 	replicator Replicator                // nil for none
-	uploads    atomic.Uint64             // ids given to values that travel by themselves
+	repairs    repairs
+	uploads    atomic.Uint64 // ids given to values that travel by themselves
+	copies     atomic.Pointer[CopyConfig]
 }
 
 // timeFloor is a time below which the clock of the store never falls while the system's is behind: the greatest that its
@@ -29,6 +31,7 @@ type timeFloor struct {
 func (p *process) init(wall Clock) {
 	p.self, p.wall = replica.Process{Node: "local"}, wall
 	p.mono = boottime.Now
+	p.copies.Store(&DefaultCopyConfig)
 }
 
 // Identify names this process as the rows of shards do. Call it before the first Role.Configure.

@@ -169,7 +169,7 @@ func (c *clockRun) run(clean bool) {
 		case 0, 1, 2:
 			c.now += c.r.Int64N(3000) - 1000
 		case 3:
-			c.shard().RemoveExpired(100)
+			RemoveExpired(c.shard(), 100)
 			maps.DeleteFunc(c.model.keys, func(_ string, f fact) bool { return f.at != 0 && f.at <= c.Now() })
 		case 4:
 			must(c.t, 0, c.shard().snapshots.write(true))

@@ -263,7 +263,7 @@ func TestTooFewReplicas(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, true)
 	defer p.end()
-	p.sh.minInSync = 2
+	p.configureCopies(func(c *CopyConfig) { c.MinInSync = 2 })
 	p.goOn(here)
 	before := p.newest()
 	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
@@ -329,11 +329,11 @@ func TestRemovalsWaitForTheirCommit(t *testing.T) {
 	p.ack(p.newest())
 	p.now += 10
 	before := p.newest()
-	if p.sh.RemoveExpired(2) != true || p.newest() != before+2 || p.sh.Keys() != 3 {
+	if RemoveExpired(p.sh, 2) != true || p.newest() != before+2 || p.sh.Keys() != 3 {
 		t.Errorf("%d records, %d keys are left", p.newest()-before, p.sh.Keys())
 	}
 	for range 2 {
-		p.sh.RemoveExpired(2)
+		RemoveExpired(p.sh, 2)
 	}
 	if p.newest() != before+3 {
 		t.Errorf("%d removals of 3 keys", p.newest()-before)
@@ -450,7 +450,7 @@ func TestNoOpIsRepeatedAfterAnError(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	p.depose()
-	p.sh.minInSync = 3
+	p.configureCopies(func(c *CopyConfig) { c.MinInSync = 3 })
 	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: here, ISR: []replica.Process{here, there}}
 	p.broken = true
 	if err := p.sh.Role().Configure(p.row); err == nil {
@@ -479,41 +479,5 @@ func TestFlushOfNothingNeedsTheLease(t *testing.T) {
 	p.goOn(here)
 	if f, err = p.sh.Flush(); err != nil || f != (Future{}) {
 		t.Errorf("alone: %v, %v", f, err)
-	}
-}
-
-// A write that rests on a key which expires before the write is committed: readers see the key until then. Otherwise a reader could see
-// that the key is gone, and after that the outcome of a write that needs it.
-func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
-	t.Parallel()
-	p := newPair(t, true)
-	defer p.end()
-	key := []byte(asked)
-	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
-	p.now += 5
-	outcome, f, err := p.sh.Set(Write{Key: key, Value: p.text("after"), Condition: IfPresent})
-	if must(t, 0, err); !outcome.Done {
-		t.Fatal("the key is not there yet")
-	}
-	p.now += 10
-	if p.sh.Exists([][]byte{key}, false) != 1 {
-		t.Error("readers see that the key has expired, and a write that needs it is about to be committed")
-	}
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
-	e := p.sh.Get(key, false)
-	if e == nil || string(e.NPY()) != "after" {
-		t.Error("the write is not there")
-	}
-	e.Release()
-	_, _, err = p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
-	p.ack(p.newest())
-	p.now += 10
-	if p.sh.Exists([][]byte{key}, false) != 0 {
-		t.Error("readers see a key that has expired, and no write rests on it")
 	}
 }

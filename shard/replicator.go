@@ -21,9 +21,13 @@ type Replicator interface {
 	Upload(ctx context.Context, shard int, value Large) error
 	// Room returns a channel that is closed when there may be room for more changes of a shard; nil if there is room now.
 	Room(shard int) <-chan struct{}
+	// Full returns what members of a shard's ISR have none left of: AckMemoryFull, AckDiskFull, both or neither. Each write asks, so it takes no lock.
+	Full(shard int) replica.AckFlags
 	// Heard returns when the newest heartbeat that a process has acknowledged for a shard in a leader epoch left, by
 	// Store.Monotonic; math.MinInt64 for none.
 	Heard(from replica.Process, shard int, leader uint64) int64
+	// Round sends a heartbeat to each process that the shard is sent to. It returns at once.
+	Round(shard int)
 }
 
 // UseReplicator makes the store send changes to other copies. Frame is as in UseDisk. Call it before the first Role.Configure.
@@ -46,8 +50,8 @@ func (r *Role) awaitRoom() error {
 		return nil
 	}
 	for began := time.Now(); !r.gate.Alone(); {
-		room := replicator.Room(r.shard)
-		if room == nil {
+		room, crowded := replicator.Room(r.shard), r.writer.copy.crowded()
+		if room == nil && !crowded {
 			return nil
 		}
 		if !r.gate.isOpen() || time.Since(began) > roomWait {
@@ -65,7 +69,7 @@ func (r *Role) awaitRoom() error {
 
 // upload sends the large values of prepared writes to the other copies ahead of their records. It stops waiting when the gate
 // closes. On an error it gives the values back. The caller holds no lock.
-func (s *Shard) upload(writes ...*Write) (err error) {
+func upload(s *Shard, writes ...*Write) (err error) {
 	r := s.store.replicator
 	if r == nil || s.Alone() {
 		return nil
@@ -86,12 +90,12 @@ func (s *Shard) upload(writes ...*Write) (err error) {
 	return err
 }
 
-func (s *Shard) uploadAll(writes []Write) error {
+func uploadAll(s *Shard, writes []Write) error {
 	all := make([]*Write, len(writes))
 	for i := range writes {
 		all[i] = &writes[i]
 	}
-	return s.upload(all...)
+	return upload(s, all...)
 }
 
 // whileOpen returns a context that ends soon after the gate begins to close.

@@ -46,7 +46,7 @@ func requestCases() []requestCase {
 		{"done, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, false, true},
 		{"done, then freed", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) {
 			l.now += 10
-			l.of(asked).RemoveExpired(10)
+			RemoveExpired(l.of(asked), 10)
 		}, false, true},
 		{"a large value, then deleted", none, nx, deleted, true, true},
 		{"a large value, then expired", none, func(w *Write, now int64) { w.Condition, w.Expiry.At = IfMissing, now+5 }, func(l *lab) { l.now += 10 }, true, true},
@@ -273,7 +273,7 @@ func TestRequestsInALogAreBounded(t *testing.T) {
 		}
 	}
 	l.now += requestLifetime
-	l.expireRequests()
+	expireRequests(l.Store)
 	if l.of(asked).requests.index != nil || l.of(asked).requests.queue != nil {
 		t.Error("the memory of old requests is kept")
 	}

@@ -100,7 +100,7 @@ func (r *Role) Configure(row replica.Config) error {
 func sameRow(a, b *replica.Config) bool {
 	return a.Epoch == b.Epoch && a.LeaderEpoch == b.LeaderEpoch && a.Born == b.Born && a.Primary == b.Primary &&
 		a.Relinquished == b.Relinquished && a.Unsealed == b.Unsealed &&
-		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.Learners, b.Learners)
+		slices.Equal(a.ISR, b.ISR) && slices.Equal(a.Unclean, b.Unclean) && slices.Equal(a.Learners, b.Learners) && slices.Equal(a.Assigned, b.Assigned)
 }
 
 // follow takes the copy to a row of which this process is not the primary. The caller holds mu.
@@ -184,7 +184,7 @@ func (s *Shard) Release() { s.gate.leave() }
 func (s *Shard) Serving() bool { return s.gate.isOpen() }
 
 // WhenOpen returns a channel that is closed when the gate next opens.
-func (s *Shard) WhenOpen() <-chan struct{} { return s.gate.whenOpen() }
+func (r *Role) WhenOpen() <-chan struct{} { return r.gate.whenOpen() }
 
 // Ready reports whether the shard has been recovered.
 func (s *Shard) Ready() bool { return s.role.ready.Load() }

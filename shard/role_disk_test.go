@@ -306,7 +306,7 @@ func TestDamagedCopyBeginsEmpty(t *testing.T) {
 	other := replica.Process{Node: "other", Incarnation: 1}
 	next := sh.Epoch() + 1
 	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next, LeaderEpoch: next, Primary: other, ISR: []replica.Process{other}}))
-	sh.role.writer.copy.cannotFollow()
+	following{sh.role.writer.copy}.cannotFollow()
 	must(t, 0, sh.Role().Configure(replica.Config{Epoch: next + 1, LeaderEpoch: next + 1, Born: next + 1, Primary: self, ISR: []replica.Process{self}}))
 	if !sh.Serving() || sh.Keys() > 0 {
 		t.Errorf("serving: %v, keys: %d", sh.Serving(), sh.Keys())

@@ -29,7 +29,7 @@ func TestNoCommandInsideClosedShard(t *testing.T) {
 					return
 				default:
 				}
-				opened := sh.WhenOpen()
+				opened := sh.Role().WhenOpen()
 				if !sh.Acquire() {
 					refused.Add(1)
 					select {
@@ -208,7 +208,7 @@ func TestShardWithExpiredEntryIsNotEmpty(t *testing.T) {
 	if f.Role().CloseIfEmpty(f.Epoch()) || !f.Serving() {
 		t.Error("CloseIfEmpty has closed it")
 	}
-	f.RemoveExpired(10)
+	RemoveExpired(f.Shard, 10)
 	if !f.Role().CloseIfEmpty(f.Epoch()) {
 		t.Error("CloseIfEmpty refuses it")
 	}
@@ -261,7 +261,7 @@ func TestClosedShardsAreSkipped(t *testing.T) {
 	}
 	_, before := closed.Newest()
 	now += 10
-	if closed.RemoveExpired(10) {
+	if RemoveExpired(closed, 10) {
 		t.Error("the closed shard expires entries")
 	}
 	store.Memory().Configure(MemoryConfig{Limit: 1 << 40, Policy: AllKeysRandom, Samples: 5})
@@ -284,7 +284,7 @@ func TestNextEpochHidesNothing(t *testing.T) {
 	f := newFixture(t)
 	store, key := f.store, []byte("bar")
 	slot := int(position(key) >> hashBits)
-	sh := store.shardOf(slot)
+	sh := shardOf(store, slot)
 	var others sync.WaitGroup
 	stop := make(chan struct{})
 	until := func(do func()) {

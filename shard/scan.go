@@ -65,7 +65,7 @@ func (x *index) keysFrom(cursor uint64, now int64) (found []positioned) {
 
 // KeysInSlot returns up to limit keys of a slot; none if this node does not serve it.
 func (s *Store) KeysInSlot(slot, limit int) (keys []string) {
-	sh := s.shardOf(slot)
+	sh := shardOf(s, slot)
 	if !sh.role.acquireSettled() {
 		return nil
 	}

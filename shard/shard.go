@@ -29,7 +29,7 @@ func newShard(id int, store *Store) *Shard {
 	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
 	c := &s.localCopy
 	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
-	c.shard, c.minInSync, c.gate = id, 1, &s.gate
+	c.shard, c.gate = id, &s.gate
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
@@ -37,8 +37,8 @@ func newShard(id int, store *Store) *Shard {
 	return s
 }
 
-// view returns a Tx for reads. The caller holds index.mu for reading.
-func (s *Shard) view() *Tx { return &Tx{s: s, now: s.clock()} }
+// viewOf returns a Tx for reads. The caller holds index.mu for reading.
+func viewOf(s *Shard) *Tx { return &Tx{s: s, now: s.clock()} }
 
 // Now returns the Unix time in ms by which the shard hides expired keys.
 func (s *Shard) Now() int64 { return s.clock() }
@@ -47,57 +47,61 @@ func (s *Shard) Now() int64 { return s.clock() }
 func (s *Shard) Get(key []byte, touch bool) *Entry {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().Get(key, touch)
+	return viewOf(s).Get(key, touch)
 }
 
 // GetAll is Tx.GetAll.
 func (s *Shard) GetAll(keys [][]byte, touch bool) []*Entry {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().GetAll(keys, touch)
+	return viewOf(s).GetAll(keys, touch)
 }
 
 // Peek is Tx.Peek.
 func (s *Shard) Peek(key []byte) *Entry {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().Peek(key)
+	return viewOf(s).Peek(key)
 }
 
 // Exists is Tx.Exists.
 func (s *Shard) Exists(keys [][]byte, touch bool) int {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().Exists(keys, touch)
+	return viewOf(s).Exists(keys, touch)
 }
 
 // Deadline is Tx.Deadline.
 func (s *Shard) Deadline(key []byte) (at, now int64) {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().Deadline(key)
+	return viewOf(s).Deadline(key)
 }
 
 // Mark is Tx.Mark.
 func (s *Shard) Mark(key []byte) Mark {
 	s.index.mu.RLock()
 	defer s.index.mu.RUnlock()
-	return s.view().Mark(key)
+	return viewOf(s).Mark(key)
 }
 
 // Update runs a transaction: no other change comes in between, and readers see all that do changes
 // or nothing. An error means that nothing changed. Stores says that do may store values, for which
 // the disk must have room.
 func (s *Shard) Update(stores bool, do func(*Tx)) (Future, error) {
-	if err := s.awaitSpace(stores); err != nil {
+	if err := awaitSpace(s, stores, 0); err != nil {
 		return Future{}, err
 	}
 	return s.writer.update(s, do)
 }
 
-// awaitSpace returns when a change may be appended: the disk keeps up with values, and the replicator has room.
-func (s *Shard) awaitSpace(stores bool) error {
+// awaitSpace returns when a change may be appended: the disk keeps up with values, the members of the ISR have room for them, and the
+// replicator has room. Added is about how many bytes the values take; 0 if that is unknown.
+func awaitSpace(s *Shard, stores bool, added int64) error {
 	if stores {
+		if err := s.role.roomAtCopies(added); err != nil {
+			return err
+		}
 		if err := s.store.disk.guard.wait(&s.role); err != nil {
 			return err
 		}
@@ -116,14 +120,14 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 			return outcome, f, failed
 		}
 	}
-	if err := s.awaitSpace(true); err != nil {
+	if err := awaitSpace(s, true, addedBytes(w)); err != nil {
 		w.Value.Release()
 		return outcome, f, err
 	}
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
 		return outcome, f, err
 	}
-	if err := s.upload(&w); err != nil {
+	if err := upload(s, &w); err != nil {
 		return outcome, f, err
 	}
 	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.write(&w) })
@@ -135,7 +139,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (f Future, err error) {
-	if err := s.awaitSpace(true); err != nil {
+	if err := awaitSpace(s, true, addedBytes(writes...)); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
@@ -144,7 +148,7 @@ func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 	if err := s.writer.prepareAll(writes); err != nil {
 		return f, err
 	}
-	if err := s.uploadAll(writes); err != nil {
+	if err := uploadAll(s, writes); err != nil {
 		return f, err
 	}
 	f, failed := s.writer.update(s, func(tx *Tx) { err = tx.SetAll(writes) })
@@ -171,7 +175,7 @@ func (s *Shard) Persist(key []byte) (done bool, f Future, err error) {
 
 // Flush removes all keys.
 func (s *Shard) Flush() (Future, error) {
-	if err := s.awaitSpace(false); err != nil {
+	if err := awaitSpace(s, false, 0); err != nil {
 		return Future{}, err
 	}
 	return s.writer.flush(s)

@@ -93,7 +93,7 @@ func TestExpiredEntriesFreeMemory(t *testing.T) {
 	}
 	f.set("never", "abc")
 	f.now += 600
-	for f.RemoveExpired(7) {
+	for RemoveExpired(f.Shard, 7) {
 	}
 	if n := f.pool.Buffers(); n != 401 {
 		t.Errorf("%d buffers are held, want 401", n)
@@ -102,7 +102,7 @@ func TestExpiredEntriesFreeMemory(t *testing.T) {
 		t.Errorf("%d entries are counted as expired", n)
 	}
 	f.now += 10_000
-	if f.RemoveExpired(400) || f.pool.Buffers() != 1 {
+	if RemoveExpired(f.Shard, 400) || f.pool.Buffers() != 1 {
 		t.Errorf("%d buffers are held, want 1", f.pool.Buffers())
 	}
 }
@@ -425,7 +425,7 @@ func TestShardIsAMap(t *testing.T) {
 		case 7:
 			f.now += r.Int64N(5)
 		case 8:
-			f.RemoveExpired(r.IntN(4))
+			RemoveExpired(f.Shard, r.IntN(4))
 		case 9:
 			want := ""
 			if there {

@@ -117,7 +117,7 @@ func (s *Store) ResetStats() {
 // SlotStats returns how many keys a slot has and about how many bytes they take; 0 if this node
 // does not serve it.
 func (s *Store) SlotStats(slot int) (keys int, bytes int64) {
-	if !s.shardOf(slot).Serving() {
+	if !shardOf(s, slot).Serving() {
 		return 0, 0
 	}
 	t := &s.stats.slots[slot]

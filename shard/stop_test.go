@@ -126,7 +126,7 @@ func (l *lab) storeMany() {
 	for i := range 3000 {
 		key := fmt.Sprint("key ", i)
 		v, _ := l.value(key, 20, false)
-		o, err := settled(l.shardOf(topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v}))
+		o, err := settled(shardOf(l.Store, topology.Slot([]byte(key))).Set(Write{Key: []byte(key), Value: v}))
 		if must(l.t, o, err); !o.Done {
 			l.t.Fatal(key)
 		}

@@ -67,10 +67,10 @@ func (s *Store) Open(ctx context.Context) {
 	s.context = ctx
 	s.disk.open(ctx)
 	s.memory.measure()
-	s.done.Go(func() { s.freeLoop(ctx) })
+	s.done.Go(func() { freeLoop(s, ctx) })
 }
 
-func (s *Store) freeLoop(ctx context.Context) {
+func freeLoop(s *Store, ctx context.Context) {
 	tick, trim := time.NewTicker(expiryInterval), time.NewTicker(trimInterval)
 	defer tick.Stop()
 	defer trim.Stop()
@@ -81,14 +81,14 @@ func (s *Store) freeLoop(ctx context.Context) {
 		case <-tick.C:
 			s.memory.measure()
 			for _, sh := range s.shards {
-				for sh.Ready() && sh.RemoveExpired(expiryBatch) && ctx.Err() == nil {
+				for sh.Ready() && RemoveExpired(sh, expiryBatch) && ctx.Err() == nil {
 				}
 			}
 			if !s.disk.Loading() {
 				s.EvictFor(0)
 			}
 		case <-trim.C:
-			s.expireRequests()
+			expireRequests(s)
 			s.Trim(false)
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Store) Trim(atOnce bool) {
 }
 
 // expireRequests frees the memory of expired requests. It skips shards that are in use until the next round.
-func (s *Store) expireRequests() {
+func expireRequests(s *Store) {
 	for _, sh := range s.shards {
 		if sh.Ready() && sh.index.mu.TryLock() {
 			sh.requests.expire(s.milliseconds())
@@ -155,7 +155,7 @@ func (s *Store) Memory() *Memory { return &s.memory }
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
 // shardOf returns the shard of a slot.
-func (s *Store) shardOf(slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
+func shardOf(s *Store, slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
 
 // Epoch returns the newest epoch that this node knows of any shard. All shards must be Ready.
 func (s *Store) Epoch() (newest uint64) {

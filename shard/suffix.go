@@ -29,6 +29,7 @@ type pending struct {
 	batch  uint64 // seq of the last change of its batch, which is committed as a whole
 	before uint64 // seq of the change of the same key, or of the Flush, that it replaces in keys or flushed; 0 for none
 	frees  int64  // bytes that it counts as about to be freed
+	bytes  int64  // that it counts in held
 	time   int64  // Unix time in ms at which it was appended
 }
 

@@ -396,7 +396,7 @@ func (m *suffixModel) run(steps int) {
 		case 9:
 			m.now += m.r.Int64N(1500)
 		case 10:
-			m.sh.RemoveExpired(100)
+			RemoveExpired(m.sh, 100)
 			m.removed(before, alone, m.expired())
 		case 11:
 			if f, err := m.sh.Flush(); must(m.t, f, err).seq != 0 || m.newest() != before {

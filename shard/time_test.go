@@ -98,12 +98,12 @@ func TestRequestsAgeByMonotonicTime(t *testing.T) {
 		first := f.set("k", "v", nx, requestID("1"))
 		f.now += jump
 		mono += (requestLifetime - 1) * 1e6
-		f.store.expireRequests()
+		expireRequests(f.store)
 		if again := f.set("k", "v", nx, requestID("1")); again != first {
 			t.Errorf("%s: a repeat just before its end got %v, the first attempt %v", name, again, first)
 		}
 		mono += 1e6
-		f.store.expireRequests()
+		expireRequests(f.store)
 		if again := f.set("k", "v", nx, requestID("1")); again == first {
 			t.Errorf("%s: the request outlives its age", name)
 		}

@@ -22,6 +22,8 @@ type Tx struct {
 	repeats bool                   // a request got the outcome of an earlier write, which must be durable before the reply
 	looked  bool                   // it has looked at the shard, not only at its own changes
 	rests   uint64                 // seq of the newest uncommitted change that it looked at; 0 for none
+	usual   Concern                // of changes that name none
+	concern Concern                // the strongest of the changes
 }
 
 // Searching this many changes is faster than making a map.
@@ -31,6 +33,10 @@ const fewChanges = 8
 func (tx *Tx) add(c change) {
 	tx.seq++
 	c.seq = tx.seq
+	if c.concern == ConcernDefault {
+		c.concern = tx.usual
+	}
+	tx.concern = max(tx.concern, c.concern)
 	tx.changes = append(tx.changes, c)
 	if c.request != (requestKey{}) {
 		if tx.answers == nil {
@@ -86,7 +92,7 @@ func (tx *Tx) live(key []byte) *Entry {
 	if e == nil || !e.expired(tx.now) {
 		return e
 	}
-	if !tx.writes && !e.expired(tx.s.readTime(key, tx.now)) {
+	if !tx.writes && !e.expired(readTime(tx.s, key, tx.now)) {
 		return e
 	}
 	return nil
@@ -95,7 +101,7 @@ func (tx *Tx) live(key []byte) *Entry {
 // readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
 // would contradict the change. The caller holds index.mu.
-func (s *Shard) readTime(key []byte, now int64) int64 {
+func readTime(s *Shard, key []byte, now int64) int64 {
 	now = min(now, s.suffix.firstTime(key, now))
 	if at := s.writer.deciding.Load(); at != 0 {
 		now = min(now, at)
@@ -170,7 +176,7 @@ func (tx *Tx) write(w *Write) (Outcome, error) {
 	}
 	outcome := tx.set(w)
 	if !outcome.Done && w.RequestID != "" {
-		tx.add(change{kind: persistence.Delete, refused: true, request: w.request})
+		tx.add(change{kind: persistence.Delete, refused: true, request: w.request, concern: w.Concern})
 	}
 	return outcome, nil
 }
@@ -217,12 +223,12 @@ func (tx *Tx) set(w *Write) Outcome {
 	epoch := tx.s.writer.epoch.Load()
 	if at != 0 && tx.now >= at { // EXAT in the past: Redis deletes the key
 		tx.s.writer.discard(w.entry, true)
-		tx.add(change{kind: persistence.Delete, key: w.Key, request: w.request})
+		tx.add(change{kind: persistence.Delete, key: w.Key, request: w.request, concern: w.Concern})
 		return Outcome{Done: true, Version: Version{epoch, tx.seq}}
 	}
 	h := w.entry.head()
 	h.version, h.expireAt = Version{epoch, tx.seq + 1}, at
-	tx.add(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, upload: w.upload, requestID: w.RequestID, request: w.request})
+	tx.add(change{kind: persistence.Put, key: w.entry.Key(), entry: w.entry, upload: w.upload, requestID: w.RequestID, request: w.request, concern: w.Concern})
 	return Outcome{Done: true, Version: h.version}
 }
 
@@ -278,17 +284,38 @@ func (tx *Tx) Deadline(key []byte) (at, now int64) {
 // WATCH marks what the index has, and EXEC compares the mark with the suffix over the index: a client that marked an
 // uncommitted value and read the one before it would otherwise find its mark unchanged once that value is committed.
 type Mark struct {
-	version  Version // of a missing key: the shard's leader epoch and 0
+	version  Version // of a missing key: the shard's leader epoch, and what removal or change was the last that may concern the key
 	expireAt int64
 }
 
 // Mark returns the present state of a key.
+//
+// A key that was missing, came and went again has changed, as in Redis. So the mark of a missing key has the number of keys
+// that the shard has removed so far: a removal of another key makes EXEC fail, too, and its client tries again.
 func (tx *Tx) Mark(key []byte) Mark {
-	e := tx.live(key)
-	if e == nil {
-		return Mark{version: Version{Epoch: tx.s.LeaderEpoch()}}
+	e := tx.entry(key)
+	missing := Mark{Version{Epoch: tx.s.LeaderEpoch(), Seq: tx.s.index.removals.Load()}, noKey}
+	switch {
+	case e == nil && tx.writes && tx.s.changing(key) != 0:
+		missing.version.Seq = 1<<63 | tx.s.changing(key)
+	case e == nil:
+	case e.expired(tx.now) && (tx.writes || e.expired(readTime(tx.s, key, tx.now))):
+		missing.version.Seq++ // once it is removed, too
+	default:
+		return Mark{e.Version(), e.ExpireAt()}
 	}
-	return Mark{e.Version(), e.ExpireAt()}
+	return missing
+}
+
+// noKey is what the mark of a missing key has for a deadline.
+const noKey = -1
+
+// changing returns the seq of the newest change of a key that is not committed; 0 for none.
+func (c *contents) changing(key []byte) uint64 {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	_, seq, _ := c.suffix.find(key)
+	return seq
 }
 
 // ExpireCondition says when Expire changes a deadline; zero for always. "No deadline" counts as
@@ -342,6 +369,7 @@ func (tx *Tx) setDeadline(e *Entry, at int64) {
 func (tx *Tx) begin(s *Shard, now int64, seq uint64) {
 	tx.s, tx.now, tx.writes, tx.seq = s, now, true, seq
 	tx.latest, tx.repeats, tx.looked, tx.rests = nil, false, false, 0
+	tx.usual, tx.concern = s.store.copies.Load().Write, ConcernDefault
 }
 
 // reset forgets the changes and releases the entries of those that were not applied.

@@ -67,9 +67,16 @@ func TestMarkChangesWithTheKey(t *testing.T) {
 	}
 	f.set("k", "x", at(f.now+10))
 	f.now += 10
-	if f.Mark([]byte("k")) != missing {
-		t.Error("an expired key and a missing one have different marks")
+	gone := f.Mark([]byte("k"))
+	if RemoveExpired(f.Shard, 10); f.Mark([]byte("k")) != gone {
+		t.Error("a key that has expired changes when it is removed")
 	}
+	missing = f.Mark([]byte("none"))
+	f.set("none", "x")
+	if f.Delete(keys("none")); f.Mark([]byte("none")) == missing {
+		t.Error("a key that was missing, came and went again has the same mark")
+	}
+	missing = f.Mark([]byte("none"))
 	// Before a later epoch, another node may have set and deleted the key.
 	f.Role().Close()
 	must(t, 0, f.Role().Open(epoch+1, 0))
@@ -128,7 +135,7 @@ func TestStatsEqualACountOfTheEntries(t *testing.T) {
 			sh.Persist([]byte(key))
 		case 3:
 			now++
-			sh.RemoveExpired(10)
+			RemoveExpired(sh, 10)
 		default:
 			put(key, 0)
 		}

@@ -47,6 +47,7 @@ type Write struct {
 	IfVersion Version
 	Expiry    Expiry
 	RequestID string // names the request, so that a repeat is recognized; "" for none
+	Concern   Concern
 
 	request requestKey // of Key and RequestID
 	upload  uint64     // under which the value was sent ahead to other copies; 0: it was not
@@ -82,6 +83,7 @@ type change struct {
 	upload    uint64 // under which the value of a Put was sent ahead to the other copies; 0: it was not
 	requestID string
 	request   requestKey
+	concern   Concern
 	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
 }
 
@@ -194,14 +196,14 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
-		end, err := w.commit(tx.changes, now)
+		end, err := w.commit(tx.changes, now, w.copy.process.needsOf(tx.concern))
 		if err != nil {
 			return Future{}, err
 		}
 		if w.copy.gate.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
 			return Future{}, nil
 		}
-		return w.future(s, w.seq, end), nil
+		return w.future(s, w.seq, end).with(tx.concern), nil
 	}
 	f := Future{}
 	if tx.repeats && w.logged {
@@ -231,10 +233,10 @@ func (w *writer) future(s *Shard, seq uint64, end persistence.Position) Future {
 	return f
 }
 
-// commit logs changes and takes them to the other copies. They are visible once these have acknowledged them; a copy that
-// is alone makes them visible at once. The caller holds writer.mu.
-func (w *writer) commit(changes []change, now int64) (persistence.Position, error) {
-	if len(changes) > 0 && !w.copy.enough() { // a no-op acknowledges nothing
+// commit logs changes and takes them to the other copies, if the ISR is what they need. They are visible once these
+// have acknowledged them; a copy that is alone makes them visible at once. The caller holds writer.mu.
+func (w *writer) commit(changes []change, now int64, n needs) (persistence.Position, error) {
+	if !w.copy.enough(n) {
 		return 0, ErrNoReplicas
 	}
 	epoch := w.epoch.Load()
@@ -320,15 +322,18 @@ func storesValue(changes []change) bool {
 func (w *writer) flush(s *Shard) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	config := w.copy.process.copies.Load()
 	if w.copy.idle() {
 		if w.copy.gate.Alone() {
 			return Future{}, nil
 		}
-		return Future{shard: s, leader: w.copy.gate.LeaderEpoch(), lease: true}, nil // another primary may have keys
+		if !config.SyncReads { // otherwise a commit is the simplest round
+			return Future{shard: s, leader: w.copy.gate.LeaderEpoch(), lease: true}, nil // another primary may have keys
+		}
 	}
-	end, err := w.commit([]change{{kind: persistence.Flush}}, w.clock())
+	end, err := w.commit([]change{{kind: persistence.Flush}}, w.clock(), w.copy.process.needsOf(config.Write))
 	if err != nil {
 		return Future{}, err
 	}
-	return w.future(s, w.seq, end), nil
+	return w.future(s, w.seq, end).with(config.Write), nil
 }

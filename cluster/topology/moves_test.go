@@ -57,6 +57,7 @@ func TestMoves(t *testing.T) {
 		{"an assigned node leaves", "isr a,b,c assigned a,b", "b", "", ""},
 		{"the primary is not assigned", "isr a,b,c assigned b,c", "", "", "transfer-primary b"},
 		{"the primary leaves", "isr a,b,c assigned a,b", "a", "b", ""},
+		{"the primary leaves, and only it is assigned", "isr a,b assigned a", "a", "", ""},
 		{"nothing is assigned", "isr a,b", "", "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -32,6 +32,7 @@ const (
 // Liveness is what gossip knows about one node.
 type Liveness struct {
 	Alive       bool
+	Stopping    bool   // it is about to stop, and hands its shards over
 	Incarnation uint64 // of the live process
 	Since       int64  // ms; when Alive last changed
 	Flaps       int    // changes of Alive in the last minute
@@ -155,8 +156,12 @@ func (p *planner) best(nodes, assigned []NodeID) NodeID {
 // demerits ranks nodes for best: fewer are better.
 func (p *planner) demerits(id NodeID) int {
 	n := 0
-	if s := p.v.Nodes[id]; s.Flaps >= MaxFlaps && p.v.Now-s.LastFlap < FlapPenalty {
+	s := p.v.Nodes[id]
+	if s.Flaps >= MaxFlaps && p.v.Now-s.LastFlap < FlapPenalty {
 		n += 2
+	}
+	if s.Stopping {
+		n += 4
 	}
 	if node, _ := p.t.Node(id); node.State == Leaving {
 		n++

@@ -123,7 +123,11 @@ func checkPlanned(next *Topology, v View, ops []Op) error {
 // checkLearners checks that a plan takes no copy from a shard without a primary: a learner may have what its ISR lost. What
 // it adds is assigned and alive.
 func checkLearners(on *Topology, v View, ops []Op) error {
-	then, _ := on.Apply(on.Index+1, Command{ops})
+	forget := slices.IndexFunc(ops, func(op Op) bool { return op.Kind == NodeForget })
+	if forget < 0 {
+		forget = len(ops)
+	}
+	then, _ := on.Apply(on.Index+1, Command{ops[:forget]})
 	for _, op := range ops {
 		row := on.Shards[op.Shard]
 		n, _ := on.Node(op.Node)

@@ -64,6 +64,9 @@ func (c *Cluster) Health(reports []Report, now time.Time) Health {
 	if h.Unserved > 0 {
 		h.Problems = append(h.Problems, fmt.Sprintf("%d of %s not served: %s", h.Unserved, count(len(c.Shards), "shard"), c.holders()))
 	}
+	if text := c.degraded(); text != "" {
+		h.Problems = append(h.Problems, text)
+	}
 	if n := len(c.Wiped()); n > 0 {
 		h.Problems = append(h.Problems, fmt.Sprintf("%s may begin empty: with ndctl begin-empty, or a minute after the node came back if the setting empty-shards is auto", count(n, "shard")))
 	}

@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"protocol/bus":      {"cluster/topology", "internal/outcome", "internal/uuid", "internal/crc32c"},
 	"shard":             {"persistence", "replica", "cluster/topology", "array", "memory", "internal/outcome", "internal/crc32c", "internal/boottime"},
 	"replica":           {},
+	"replication":       {"shard", "replica", "persistence", "internal/crc32c"},
 	"shard/reconcile":   {"shard", "replica", "cluster/topology", "internal/outcome"},
 	"replica/model":     {},
 	"cluster":           {"cluster/topology", "cluster/screen", "internal/outcome", "internal/uuid"},
@@ -63,7 +64,7 @@ var fenced = map[string][]string{
 
 // sockets lists the packages that may touch a socket: clients (protocol accepts, resp reads and writes), the bus, gossip and
 // raft, the node that opens the ports, and the programs that connect to nodes.
-var sockets = []string{"protocol", "protocol/resp", "protocol/bus", "cluster", "cluster/screen", "internal/node", "internal/ndctl", "internal/loadtest", "e2e/goredis"}
+var sockets = []string{"replication", "protocol", "protocol/resp", "protocol/bus", "cluster", "cluster/screen", "internal/node", "internal/ndctl", "internal/loadtest", "e2e/goredis"}
 
 // longFiles gives the reason for each hand-written file with more than maxLines lines.
 var longFiles = map[string]string{}

@@ -214,9 +214,14 @@ func (h *Histories) checkFinished(ctx context.Context, r *rand.Rand) (violated b
 	return false
 }
 
-// FinalReads reads all keys that were ever used. It returns an error if the context ends before all have answered.
+// FinalReads reads all keys that were ever used, once all short deadlines have passed, so that it finds keys that should be
+// gone. It returns an error if the context ends before all have answered.
 func (h *Histories) FinalReads(ctx context.Context) error {
 	h.begin()
+	select {
+	case <-time.After(time.Duration(longestOfMS*millisecond) + 2*h.Slack):
+	case <-ctx.Done():
+	}
 	h.mu.Lock()
 	all := append([]*group(nil), h.all...)
 	h.mu.Unlock()

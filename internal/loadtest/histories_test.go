@@ -47,10 +47,12 @@ func TestHistoriesOfAGoodCluster(t *testing.T) {
 					t.Errorf("no %s", name)
 				}
 			}
-			if sum := r.Total(); (sum.Unknown > 0) != unsteady || (sum.Refused > 0) != unsteady || sum.Aborted == 0 {
+			// The end of a run leaves at most one request of each writer open.
+			sum := r.Total()
+			if sum.Aborted == 0 || unsteady && (sum.Unknown == 0 || sum.Refused == 0) || !unsteady && (sum.Unknown > 16 || sum.Refused > 16) {
 				t.Errorf("outcomes: %+v", sum)
 			}
-			if sum := r.Total(); r.Checked > sum.OK+sum.Unknown || r.Checked < sum.OK {
+			if r.Checked > sum.OK+sum.Unknown || r.Checked < sum.OK {
 				t.Errorf("%d operations checked of %+v", r.Checked, sum)
 			}
 		})
@@ -70,11 +72,11 @@ func TestHistoriesOfABadCluster(t *testing.T) {
 		"tears transactions":        {tearsTransactions: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			limit := 5 * time.Second
-			if b.neverExpires {
-				limit = time.Second // the final reads find it
+			h, limit := &Histories{Seed: uint64(time.Now().UnixNano())}, 5*time.Second
+			if b.neverExpires { // the final reads find it: many groups, of which some end with a short deadline
+				h.Operations, limit = 20, time.Second
 			}
-			r := load(t, startFake(t, b, false), &Histories{Seed: uint64(time.Now().UnixNano())}, limit)
+			r := load(t, startFake(t, b, false), h, limit)
 			if len(r.Violations) == 0 {
 				t.Fatal("no violation was found")
 			}

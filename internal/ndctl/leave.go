@@ -20,8 +20,8 @@ const (
 func leaveCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "leave [NODE]", Short: "Let a node leave the cluster in an orderly way", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeFirst,
-		Long: `Makes a node hand over its shards and leave the cluster (CLUSTER LEAVE): the named node, or else the node at --addr. The node must be empty, because shards
-with arrays cannot move yet: a node with keys refuses and stays a member. Stop the node only when ` + "`nodes`" + ` at another node no longer lists it and ` + "`status`" + ` there is healthy:
+		Long: `Makes a node hand over its shards and leave the cluster (CLUSTER LEAVE): the named node, or else the node at --addr. It stays a member
+until other nodes have copies of all of its shards. Stop the node only when ` + "`nodes`" + ` at another node no longer lists it and ` + "`status`" + ` there is healthy:
 its vote must first move to another node. --wait waits for that. Leaving cannot be cancelled; started again afterwards, the node joins again.
 The exit code is 1 if the node refuses, or has not left within --wait-timeout; it then continues to leave.`,
 		Example: "  ndctl leave node3 --wait\n  ndctl leave node3 --yes --wait --wait-timeout 5m && docker stop node3",
@@ -112,7 +112,7 @@ func whyNotGone(ctx context.Context, m *member, shards int) string {
 	case shards == 0:
 		return "it no longer serves any shard, but the others cannot decide without it yet; " + checkNodes
 	case err == nil && i.keys() > 0:
-		return fmt.Sprintf("it still serves %s and has %s. Shards with arrays cannot move: it continues once these keys are deleted (ndctl bigkeys, FLUSHALL on that node)",
+		return fmt.Sprintf("it still serves %s with %s and continues to copy them to other nodes (ndctl shards --node shows how far it is)",
 			plural(shards, "shard"), plural(int(i.keys()), "key"))
 	}
 	return fmt.Sprintf("it still serves %s and continues to hand them over; %s", plural(shards, "shard"), checkNodes)

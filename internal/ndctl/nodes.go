@@ -33,6 +33,10 @@ type nodeReport struct {
 	Role      string `json:"role" doc:"leader, voter, or none for a non-voter"`
 	Zone      string `json:"zone,omitempty" doc:"availability zone, if the node has one"`
 	Shards    int    `json:"shards" doc:"shards of which it is the primary, even while it is down"`
+	Replicas  int    `json:"replicas" doc:"shards of which it has an in-sync copy and another node is the primary"`
+	Learners  int    `json:"learners" doc:"shards whose copy on it catches up"`
+	Behind    int    `json:"behind" doc:"shards of which it should have a clean in-sync copy and has none"`
+	Lag       *int64 `json:"lag_bytes" doc:"bytes that it has sent to copies on other nodes and that these have not acknowledged; null if it does not answer"`
 	Keys      *int64 `json:"keys" doc:"number of its keys; null if it does not answer"`
 	Memory    *int64 `json:"memory_bytes" doc:"memory that it uses; null if it does not answer"`
 	MaxMemory *int64 `json:"maxmemory_bytes" doc:"its memory limit, 0 for none; null if it does not answer"`
@@ -56,11 +60,8 @@ func showNodes(ctx context.Context, s *session, p *printer) error {
 
 func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport {
 	r := nodeReport{Name: m.Label(), ID: string(m.ID), Address: m.address, Zone: m.Zone, State: "up", Role: "none", asked: m.self}
-	for _, s := range c.Shards {
-		if s.Primary == m.ID {
-			r.Shards++
-		}
-	}
+	copies := c.CopiesOf(m.ID)
+	r.Shards, r.Replicas, r.Learners, r.Behind = copies.Primaries, copies.Replicas, copies.Learners, copies.Behind
 	switch {
 	case m.ID == c.Leader && c.Quorum:
 		r.Role = "leader"
@@ -80,12 +81,12 @@ func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport 
 		r.State = "leaving"
 	}
 	r.Keys, r.Memory, r.MaxMemory, r.Uptime = pointer(i.keys()), pointer(i.number("used_memory")), pointer(i.number("maxmemory")), pointer(i.number("uptime_in_seconds"))
-	r.Version = i["ndring_version"]
+	r.Version, r.Lag = i["ndring_version"], pointer(i.number("repl_lag_bytes"))
 	return r
 }
 
 func (all nodeReports) print(p *printer) {
-	t := newTable("", "NAME", "ID", "ADDRESS", "STATE", "ROLE", "SHARDS", "KEYS", "MEMORY", "UP FOR", "VERSION")
+	t := newTable("", "NAME", "ID", "ADDRESS", "STATE", "ROLE", "SHARDS", "REPLICAS", "LEARNERS", "KEYS", "MEMORY", "UP FOR", "VERSION")
 	zoned := slices.ContainsFunc(all, func(r nodeReport) bool { return r.Zone != "" })
 	if zoned {
 		t.titles = append(t.titles, "ZONE")
@@ -110,7 +111,7 @@ func (all nodeReports) print(p *printer) {
 			version = "-"
 		}
 		row := []cell{text(mark), text(r.Name), text(r.ID[:min(len(r.ID), 8)]), text(address), tinted(state, r.State), text(strings.Replace(r.Role, "none", "-", 1)),
-			number(int64(r.Shards)), keys, memory, up, text(version)}
+			number(int64(r.Shards)), number(int64(r.Replicas)), number(int64(r.Learners)), keys, memory, up, text(version)}
 		if zoned {
 			row = append(row, text(r.Zone))
 		}

@@ -16,7 +16,7 @@ func shardsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "shards", Short: "List the shards", Args: cobra.NoArgs,
 		Long: `Lists the shards: their slots, their primary, the nodes with an in-sync copy, and the nodes that should have one. A shard is
-"down" when its primary is down, and "vacant" when it has no primary.`,
+"down" when its primary is down, and "vacant" when it has no primary; the last column says whom a vacant one waits for, or who catches up.`,
 		Example: "  ndctl shards --unserved\n  ndctl shards --node node2",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.withSession(c.Context(), func(s *session) error { return showShards(s, a.out, node, unserved) })
@@ -38,6 +38,8 @@ type shardReport struct {
 	InSync   []string `json:"in_sync" doc:"names of the nodes with an in-sync copy, the primary included"`
 	Assigned []string `json:"assigned" doc:"names of the nodes that should have copies, the preferred primary first"`
 	Unclean  []string `json:"unclean" doc:"names of the nodes whose in-sync copy may lack writes that it acknowledged"`
+	Learners []string `json:"learners" doc:"names of the nodes whose copy catches up"`
+	Degraded bool     `json:"degraded" doc:"true if it is served and has only one clean copy in sync, although more nodes should have one"`
 	WaitsFor string   `json:"waits_for,omitempty" doc:"why it has no primary: copy (one of waits_on reports), all (all of them do), begin-empty (its last copy was wiped), or node (an active node is up)"`
 	WaitsOn  []string `json:"waits_on,omitempty" doc:"names of the nodes that it waits for; of begin-empty, those that had the last copies"`
 	Epoch    uint64   `json:"epoch" doc:"epoch of the shard row"`
@@ -55,13 +57,13 @@ func showShards(s *session, p *printer, node string, unserved bool) error {
 	c, reports := s.cluster, shardReports{}
 	for i, row := range c.Shards {
 		served := c.Served(i)
-		if unserved && served || id != "" && row.Primary != id && !slices.Contains(row.InSync, id) {
+		if unserved && served || id != "" && row.Primary != id && !slices.Contains(row.InSync, id) && !slices.Contains(row.Learners, id) {
 			continue
 		}
 		first, last := c.Slots(i)
 		r := shardReport{
 			Shard: i, First: first, Last: last, State: "served", Primary: c.Label(row.Primary), InSync: c.Labels(row.InSync), Assigned: c.Labels(row.Assigned), Epoch: row.Epoch,
-			Unclean: c.Labels(row.Unclean), WaitsFor: string(row.WaitsFor), WaitsOn: c.Labels(row.WaitsOn),
+			Unclean: c.Labels(row.Unclean), Learners: c.Labels(row.Learners), Degraded: c.Degraded(i), WaitsFor: string(row.WaitsFor), WaitsOn: c.Labels(row.WaitsOn),
 		}
 		switch {
 		case row.Primary == "":
@@ -76,7 +78,12 @@ func showShards(s *session, p *printer, node string, unserved bool) error {
 
 func (all shardReports) print(p *printer) {
 	t := newTable("SHARD", "SLOTS", "STATE", "PRIMARY", "IN SYNC", "ASSIGNED", "EPOCH")
-	for _, r := range all {
+	noted := slices.ContainsFunc(all, func(r shardReport) bool { return r.note() != "" })
+	if noted {
+		t.titles = append(t.titles, "NOTE")
+	}
+	for i := range all {
+		r := &all[i]
 		state, primary := green, r.Primary
 		if r.State != "served" {
 			state = red
@@ -84,10 +91,30 @@ func (all shardReports) print(p *printer) {
 		if primary == "" {
 			primary = "-"
 		}
-		t.add(number(int64(r.Shard)), text(slotsText(r.First, r.Last)), tinted(state, r.State), text(primary), text(strings.Join(r.InSync, ",")),
-			text(strings.Join(r.Assigned, ",")), rightAligned(fmt.Sprint(r.Epoch)))
+		row := []cell{number(int64(r.Shard)), text(slotsText(r.First, r.Last)), tinted(state, r.State), text(primary), text(strings.Join(r.InSync, ",")),
+			text(strings.Join(r.Assigned, ",")), rightAligned(fmt.Sprint(r.Epoch))}
+		if noted {
+			row = append(row, text(r.note()))
+		}
+		t.add(row...)
 	}
 	t.print(p)
+}
+
+// note says whom the shard waits for, or which of its copies are behind.
+func (r *shardReport) note() string {
+	var notes []string
+	add := func(names []string, what string) {
+		if len(names) > 0 {
+			notes = append(notes, what+" "+strings.Join(names, ","))
+		}
+	}
+	if r.WaitsFor != "" {
+		add(r.WaitsOn, "waits for")
+	}
+	add(r.Unclean, "unclean:")
+	add(r.Learners, "catches up:")
+	return strings.Join(notes, "; ")
 }
 
 func slotsText(first, last int) string {

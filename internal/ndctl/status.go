@@ -34,6 +34,8 @@ type statusReport struct {
 	ShardsUnserved int      `json:"shards_unserved" doc:"the other shards; commands on their keys fail with CLUSTERDOWN"`
 	ShardsWiped    int      `json:"shards_wiped" doc:"those of them that have lost their last copy and wait to begin empty (ndctl begin-empty)"`
 	ShardsUnclean  int      `json:"shards_unclean" doc:"shards with an in-sync copy that may lack writes that it acknowledged"`
+	ShardsDegraded int      `json:"shards_degraded" doc:"served shards with only one clean copy in sync, although more nodes should have one"`
+	Notes          []string `json:"notes" doc:"what is not wrong, but good to know, in words that may change: the limits of two nodes"`
 	PossibleLosses uint64   `json:"possible_losses" doc:"decisions, since the cluster was made, by which a shard may have lost acknowledged writes"`
 	Leader         string   `json:"leader" doc:"name of raft's leader; empty if there is none"`
 	Term           uint64   `json:"term" doc:"raft's term"`
@@ -81,11 +83,15 @@ func newStatusReport(s *session, infos []info, failed nodeFailures, now time.Tim
 	r.Healthy, r.Problems, r.NodesDown = len(h.Problems) == 0, h.Problems, h.Down
 	r.ShardsServed, r.ShardsUnserved = h.Served, h.Unserved
 	r.ShardsWiped, r.PossibleLosses = len(s.cluster.Wiped()), s.cluster.Losses
-	for _, row := range s.cluster.Shards {
+	for i, row := range s.cluster.Shards {
 		if len(row.Unclean) > 0 {
 			r.ShardsUnclean++
 		}
+		if s.cluster.Degraded(i) {
+			r.ShardsDegraded++
+		}
 	}
+	r.Notes = s.cluster.Notes()
 	r.Leader, r.Quorum = s.cluster.Label(h.Leader), h.Quorum
 	return r
 }
@@ -105,7 +111,11 @@ func (r statusReport) print(p *printer) {
 		down = "; down: " + p.paint(red, strings.Join(r.NodesDown, ", "))
 	}
 	p.fact("nodes", "%d of %d up%s", r.NodesUp, r.Nodes, down)
-	p.fact("shards", "%d of %d served", r.ShardsServed, r.Shards)
+	copies := ""
+	if r.ShardsDegraded > 0 {
+		copies = "; " + p.paint(yellow, plural(r.ShardsDegraded, "shard")+" with one clean copy")
+	}
+	p.fact("shards", "%d of %d served%s", r.ShardsServed, r.Shards, copies)
 	if r.PossibleLosses > 0 {
 		p.fact("losses", "%s by which a shard may have lost acknowledged writes, since the cluster was made", plural(int(r.PossibleLosses), "decision"))
 	}
@@ -122,5 +132,8 @@ func (r statusReport) print(p *printer) {
 		p.fact("memory", "%s of %s", bytesText(r.Memory), bytesText(r.MaxMemory))
 	} else {
 		p.fact("memory", "%s", bytesText(r.Memory))
+	}
+	for _, note := range r.Notes {
+		p.fact("note", "%s", note)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/protocol/bus"
+	"github.com/ndring/ndring/replication"
 	"github.com/ndring/ndring/shard/reconcile"
 )
 
@@ -21,6 +22,7 @@ type clientCluster struct {
 	cluster    *cluster.Cluster
 	bus        *bus.Bus
 	reconciler *reconcile.Reconciler
+	replicator *replication.Replicator
 	effective  *effectiveConfig
 }
 

@@ -59,6 +59,16 @@ func (r *stopRequest) fail(err error) {
 	})
 }
 
+// requested returns what the first request asked for; ShutdownDefault if there was none.
+func (r *stopRequest) requested() protocol.Shutdown {
+	select {
+	case <-r.done:
+		return r.how
+	default:
+		return protocol.ShutdownDefault
+	}
+}
+
 // err returns why the node must stop; nil while it need not, or after a SHUTDOWN.
 func (r *stopRequest) err() error {
 	select {

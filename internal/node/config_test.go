@@ -40,6 +40,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 			SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128, Version: "v",
 			Memory: shard.MemoryConfig{Policy: shard.NoEviction, Samples: 16, LFULogFactor: 10, LFUDecay: 1},
 			Disk:   shard.DiskConfig{Fsync: shard.FsyncEverysec, Reserve: 128 << 20, ScrubRate: 4 << 20},
+			Copies: shard.CopyConfig{Write: shard.ConcernSync, MinInSync: 1, MaxStaleness: time.Second},
 		},
 	}
 	if !reflect.DeepEqual(defaults, want) {

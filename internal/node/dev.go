@@ -113,7 +113,7 @@ func (d *dev) Close(ctx context.Context) error {
 	failures := make([]error, len(d.nodes))
 	var wait sync.WaitGroup
 	for i, n := range d.nodes {
-		n.Shutdown(protocol.ShutdownNoSave) // the folders are removed
+		n.Shutdown(protocol.ShutdownNoSave | protocol.ShutdownNow) // the folders are removed, and all nodes stop
 		wait.Go(func() { failures[i] = n.Close(ctx) })
 	}
 	wait.Wait()

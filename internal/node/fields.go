@@ -199,3 +199,34 @@ func getSave(c *Config) string {
 	}
 	return strings.Join(words, " ")
 }
+
+func setConcern(c *Config, s string) error {
+	concern, known := shard.ParseConcern(s)
+	if !known {
+		return errors.New("must be one of the following: " + strings.Join(shard.Concerns, ", ")) // in Redis' words
+	}
+	c.Server.Copies.Write = concern
+	return nil
+}
+
+// Names of the read concerns.
+const (
+	readLease = "lease"
+	readSync  = "sync"
+)
+
+func setReadConcern(c *Config, s string) error {
+	name := strings.ToLower(s)
+	if name != readLease && name != readSync {
+		return errors.New("must be one of the following: lease, sync") // in Redis' words
+	}
+	c.Server.Copies.SyncReads = name == readSync
+	return nil
+}
+
+func getReadConcern(c *Config) string {
+	if c.Server.Copies.SyncReads {
+		return readSync
+	}
+	return readLease
+}

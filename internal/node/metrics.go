@@ -101,6 +101,27 @@ var diskMetrics = []metric[shard.DiskStats]{
 		func(s shard.DiskStats) float64 { return float64(s.Repaired) }),
 }
 
+// copyMetrics are about the copies of shards.
+var copyMetrics = []metric[protocol.ReplicationStats]{
+	newMetric("replication_shards_primary", "Shards of which this node is the primary.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.Primary) }),
+	newMetric("replication_shards_replica", "Shards of which this node has a copy that another node serves.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.Replica) }),
+	newMetric("replication_shards_degraded", "Shards of this node with only one clean in-sync copy, although more are assigned.", prometheus.GaugeValue,
+		func(s protocol.ReplicationStats) float64 { return float64(s.Degraded) }),
+	newMetric("replication_shards_down", "Shards of which this node has a copy and that have no live primary.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.Down) }),
+	newMetric("replication_learners", "Copies of the shards of this node that are still catching up.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.Learners) }),
+	newMetric("replication_isr_shrinks_total", "Copies that left the ISR of a shard while this node was its primary.", prometheus.CounterValue,
+		func(s protocol.ReplicationStats) float64 { return float64(s.Shrinks) }),
+	newMetric("replication_isr_expands_total", "Copies that joined the ISR of a shard while this node was its primary.", prometheus.CounterValue,
+		func(s protocol.ReplicationStats) float64 { return float64(s.Expands) }),
+	newMetric("replication_failovers_total", "Shards that this node took over because their primary was lost.", prometheus.CounterValue,
+		func(s protocol.ReplicationStats) float64 { return float64(s.Failovers) }),
+	newMetric("replication_uncertain_writes_total", "Replies that said UNCERTAIN, since a write was not known to be committed in time.", prometheus.CounterValue,
+		func(s protocol.ReplicationStats) float64 { return float64(s.UncertainWrites) }),
+	newMetric("replication_received_bytes_total", "Bytes received from other nodes for copies of shards.", prometheus.CounterValue, func(s protocol.ReplicationStats) float64 { return float64(s.BytesIn) }),
+	newMetric("replication_sent_bytes_total", "Bytes sent to other nodes for copies of shards.", prometheus.CounterValue, func(s protocol.ReplicationStats) float64 { return float64(s.BytesOut) }),
+	newMetric("replication_lag_bytes", "Bytes on the way to other nodes that these have not acknowledged.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.LagBytes) }),
+}
+
 // edgeMetrics are about log and gossip.
 var edgeMetrics = []metric[*Node]{
 	newMetric("log_lost_lines_total", "Lines of the log that were dropped because standard error was not read or could not be written.", prometheus.CounterValue,
@@ -179,6 +200,7 @@ func (*collector) Describe(out chan<- *prometheus.Desc) {
 	describe(out, metrics)
 	describe(out, diskMetrics)
 	describe(out, clusterMetrics)
+	describe(out, copyMetrics)
 	describe(out, edgeMetrics)
 }
 
@@ -192,6 +214,7 @@ func describe[T any](out chan<- *prometheus.Desc, metrics []metric[T]) {
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	collect(out, metrics, c.node.server.Stats())
 	collect(out, clusterMetrics, c.node.view.figures())
+	collect(out, copyMetrics, c.node.server.ReplicationStats())
 	collect(out, edgeMetrics, c.node)
 	if stats, ok := c.node.store.Disk().Stats(); ok {
 		collect(out, diskMetrics, stats)

@@ -157,14 +157,14 @@ func (n *Node) openCluster(ctx context.Context) error {
 	}})
 	link, host := link{n.bus}, &clusterHost{disk: n.disk, stop: n.stop, log: n.log}
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
-	n.openReplication()
+	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
 		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
-		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive },
+		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive }, Stays: n.cluster.Handovers().Stays,
 	})
 	host.reconciler = n.reconciler
-	n.view.bus, n.view.cluster, n.view.reconciler = n.bus, n.cluster, n.reconciler
+	n.view.bus, n.view.cluster, n.view.reconciler, n.view.replicator = n.bus, n.cluster, n.reconciler, n.replicator
 	link.serve(n.cluster)
 	if err := n.bus.Serve(socket); err != nil {
 		return errors.Join(err, socket.Close())
@@ -279,10 +279,12 @@ func (n *Node) openHTTP(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the node in the reverse order of Open. Commands under way may finish until ctx is done. It is idempotent.
+// Close stops the node in the reverse order of Open. First it hands its shards over to other nodes, while clients go on. Commands
+// under way may finish until ctx is done. It is idempotent.
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
 		n.closing.Store(true)
+		n.handOver(ctx)
 		n.ready.Store(false)
 		if n.server != nil {
 			n.closed = n.server.Close(ctx)
@@ -311,8 +313,9 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) closeStore(ctx context.Context) error {
-	save := n.stop.how == protocol.ShutdownSave ||
-		n.stop.how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective.config().Server.Disk.Save) > 0)
+	how := n.stop.requested().Save()
+	save := how == protocol.ShutdownSave ||
+		how == protocol.ShutdownDefault && (n.config.Logged || len(n.effective.config().Server.Disk.Save) > 0)
 	if deadline, limited := ctx.Deadline(); !n.config.Logged { // without a log, the snapshots must be complete
 		ctx = context.WithoutCancel(ctx)
 	} else if limited { // keep a fifth of the time for what must follow the snapshots

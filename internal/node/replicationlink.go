@@ -16,9 +16,9 @@ import (
 var busKinds = map[replication.Kind]bus.Kind{replication.Append: bus.KindAppend, replication.Heartbeat: bus.KindHeartbeat, replication.Bulk: bus.KindBulk}
 
 // openReplication makes the node's shards send to other nodes, and take from them.
-func (n *Node) openReplication() {
+func openReplication(n *Node) {
 	self := replica.Process{Node: string(n.id), Incarnation: n.incarnation}
-	n.replicator = replication.New(replication.Config{Self: self, Store: n.store, Shards: n.config.Shards, Dial: n.dialProcess, Log: n.log})
+	n.replicator = replication.New(replication.Config{Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.log})
 	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)
 	for kind, of := range busKinds {
 		n.bus.HandleStream(of, func(peer bus.Peer, conn net.Conn) {
@@ -27,8 +27,11 @@ func (n *Node) openReplication() {
 	}
 }
 
-// dialProcess connects to a process of a node.
-func (n *Node) dialProcess(ctx context.Context, to replica.Process, kind replication.Kind) (net.Conn, error) {
+// dialer connects to processes of other nodes.
+type dialer struct{ *Node }
+
+// dial connects to a process of a node.
+func (n dialer) dial(ctx context.Context, to replica.Process, kind replication.Kind) (net.Conn, error) {
 	address, known := n.cluster.BusAddress(topology.NodeID(to.Node))
 	if !known {
 		return nil, fmt.Errorf("the address of node %s is unknown", to.Node)

@@ -96,6 +96,14 @@ var clusterSettings = []setting{
 	}, false},
 	{"replicas", "N", "2", "copies of each shard, the primary included, in a cluster that this node bootstraps. Nodes are assigned, but copies are not kept yet: replication does not exist",
 		intField(1, 5, func(c *Config) *int { return &c.Cluster.Replicas }), false},
+	{"write-concern", "one|sync|all", shard.DefaultCopyConfig.Write.String(), "which copies must have a write before its reply: one (the primary; readers may not see the write yet, and it may be undone), " +
+		"sync (all copies in sync, at least min-insync), all (every node that is to have a copy). NP.SET ... WC overrides it", field{setConcern, func(c *Config) string { return c.Server.Copies.Write.String() }}, true},
+	{"read-concern", "lease|sync", "lease", "how a primary knows that it still is one when it answers a read: lease (from heartbeats of the last 500 ms, if clocks run at the same rate), " +
+		"sync (it asks the copies in sync after each look-up, which costs a round trip)", field{setReadConcern, getReadConcern}, true},
+	{"min-insync", "N", strconv.Itoa(shard.DefaultCopyConfig.MinInSync), "copies in sync, the primary included, that a write needs with the concerns sync and all: with fewer it gets NOREPLICAS and nothing happens. Reads continue",
+		intField(1, shard.MaxMinInSync, func(c *Config) *int { return &c.Server.Copies.MinInSync }), true},
+	{"replica-max-staleness", "DURATION", shard.DefaultCopyConfig.MaxStaleness.String(), "how old the data may be that this node's replicas show to clients after READONLY. Older ones answer MOVED",
+		durationField(func(c *Config) *time.Duration { return &c.Server.Copies.MaxStaleness }), true},
 	{"empty-shards", "auto|operator", topology.EmptyAuto, "who decides that a shard whose last copy was wiped begins empty: auto (the cluster, a minute after the node came back " +
 		"without the copy), operator (ndctl begin-empty). Until then the shard is down", field{setEmptyShards, func(c *Config) string { return c.Cluster.EmptyShards }}, true},
 	{"zone", "NAME", "", "where the node is, such as a rack or a data centre. The copies of a shard are assigned to different zones where possible",

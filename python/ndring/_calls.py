@@ -33,9 +33,10 @@ class Call(Generic[T]):
 
 def _call(check: Callable[[Any], bool], finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
     encoded = encode_key(key)
-    request = Request(pack(name, encoded, *arguments), checked(name.decode(), check), key=encoded)
+    writes, spread = check is is_flag, check in (is_shape_or_null, is_time)
+    request = Request(pack(name, encoded, *arguments), checked(name.decode(), check), key=encoded, writes=writes, spread=spread)
     miss = False if check is is_flag else -2 if check is is_time else None
-    return Call(request, finish, (encoded,), check is is_flag, miss)
+    return Call(request, finish, (encoded,), writes, miss)
 
 
 def set_(
@@ -91,7 +92,9 @@ def get(key: Key, default: Any = None) -> Call[Any]:
 
 def count_keys(name: bytes, keys: Sequence[bytes]) -> Call[int]:
     """DEL or EXISTS for keys of one slot."""
-    return Call(Request(pack(name, *keys), checked(name.decode(), up_to(len(keys))), key=keys[0]), int, tuple(keys), name == b"NP.DEL", 0)
+    writes = name == b"NP.DEL"
+    request = Request(pack(name, *keys), checked(name.decode(), up_to(len(keys))), key=keys[0], writes=writes, spread=not writes)
+    return Call(request, int, tuple(keys), writes, 0)
 
 
 def meta(key: Key) -> Call[Optional[Meta]]:

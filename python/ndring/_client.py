@@ -16,7 +16,7 @@ from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
 from ._get_or_set import get_or_set
 from ._nodes import Nodes
 from ._npy import Header
-from ._options import K, Key, Seconds, UnixTime, Value, encode_key, key_list, url_options
+from ._options import K, Key, Seconds, UnixTime, Value, encode_key, flag, key_list, parse_concern, url_options
 from ._pipeline import Pipeline
 from ._replies import checked, is_pong, is_text
 from ._retry import make_policy
@@ -28,7 +28,8 @@ from ._transport import Request
 from ._version import __version__
 from ._wire import ReplyReader, Stored, pack
 
-_CHANGEABLE = ("retry_for", "deadline", "on_error")
+_POLICY = ("retry_for", "deadline", "on_error")
+_CHANGEABLE = (*_POLICY, "write_concern", "read_from_replicas")
 
 
 class NumPyRedis:
@@ -47,12 +48,20 @@ class NumPyRedis:
     safe, the client retries for ``retry_for`` seconds after a lost connection, while a node is
     busy, and while no node serves the key. ``deadline`` limits the whole call, in seconds.
     Conditional writes (``nx``, ``xx``, ``if_version``) are safe to repeat too, because they carry a
-    request id that the node recognizes.
+    request id that the node recognizes, and so does the node that takes over if it dies.
 
     When a node has not answered for ``retry_for`` seconds, calls for its keys raise NodeDownError
     at once until it answers again. With ``on_error="miss"`` a service works on without its cache:
     reads that cannot be answered are misses, writes are dropped, and ``unanswered`` counts both.
     Wrong arguments, values that cannot be stored, a wrong password and corrupt data still raise.
+
+    ``write_concern``: how many copies must have an array before ``set``, ``mset``, ``get_or_set``
+    or a pipeline's ``set`` returns; see ``set``. Other writes have the nodes' default.
+
+    ``read_from_replicas=True`` spreads ``get``, ``mget``, ``exists``, ``meta``, ``shape``,
+    ``dtype``, ``ttl``, ``pttl`` and pipelines of these over all copies of a key. A replica may be
+    about 1 s behind its primary, so such a read may return an older array than an earlier one did,
+    and may not see this client's own last write. If a replica does not answer, the primary does.
 
     ``max_array_bytes``: the largest array that ``get`` allocates memory for, in bytes. Further
     options are those of redis-py: ``username``, ``password``, ``credential_provider``,
@@ -72,18 +81,21 @@ class NumPyRedis:
         deadline: Optional[float] = None,
         on_error: str = "raise",
         max_array_bytes: int = 4 << 30,
+        write_concern: Optional[str] = None,
+        read_from_replicas: bool = False,
         **options: Any,
     ) -> None:
         self._arguments: Dict[str, Any] = {
             "host": host, "port": port, "startup_nodes": startup_nodes, "socket_timeout": socket_timeout,
             "socket_connect_timeout": socket_connect_timeout, "retry_for": retry_for, "deadline": deadline, "on_error": on_error,
-            "max_array_bytes": max_array_bytes, **options,
+            "max_array_bytes": max_array_bytes, "write_concern": write_concern, "read_from_replicas": read_from_replicas, **options,
         }  # fmt: skip
         policy = make_policy(retry_for, deadline, on_error)
         options.update(socket_timeout=socket_timeout, socket_connect_timeout=socket_connect_timeout, max_array_bytes=max_array_bytes)
         settings = parse_settings(options, __version__)
         seeds = [Address("", 0)] if settings.path is not None else parse_seeds(host, port, startup_nodes)
-        self._cluster = Cluster(Nodes(settings, seeds), policy)
+        self._write_concern = parse_concern(write_concern)
+        self._cluster = Cluster(Nodes(settings, seeds), policy, flag("read_from_replicas", read_from_replicas))
         self._label = settings.path or ", ".join(map(str, seeds))
         self._degraded = Degraded()
 
@@ -98,13 +110,16 @@ class NumPyRedis:
 
     def with_options(self, **changed: Any) -> "NumPyRedis":
         """Returns a client that shares this one's connections but has another ``deadline``,
-        ``retry_for`` or ``on_error``: ``client.with_options(deadline=0.2).get(key)``."""
+        ``retry_for``, ``on_error``, ``write_concern`` or ``read_from_replicas``:
+        ``client.with_options(deadline=0.2).get(key)``."""
         for name in changed:
             if name not in _CHANGEABLE:
                 raise TypeError(f"with_options accepts {', '.join(_CHANGEABLE)}, not {name!r}")
         other = copy.copy(self)
         other._arguments = {**self._arguments, **changed}
-        other._cluster = Cluster(self._cluster.nodes, make_policy(*(other._arguments[name] for name in _CHANGEABLE)))
+        other._write_concern = parse_concern(other._arguments["write_concern"])
+        policy = make_policy(*(other._arguments[name] for name in _POLICY))
+        other._cluster = Cluster(self._cluster.nodes, policy, flag("read_from_replicas", other._arguments["read_from_replicas"]))
         return other
 
     def __reduce__(self) -> Any:
@@ -160,20 +175,24 @@ class NumPyRedis:
         ``pxat``: expiry as Unix time in seconds or milliseconds, or as a datetime. ``keepttl``:
         keep the old value's time to live. ``nx``: only if the key is missing. ``xx``: only if it
         exists. ``if_version``: only if the stored array has this version (``meta(key).version``).
-        ``write_concern``: wait until ``"ONE"``, ``"SYNC"`` (all in-sync) or ``"ALL"`` copies have
-        it. ``layout``: ``"auto"`` restores unusual strides unless they span more than 8 times the
-        data, ``"exact"`` always restores them, ``"packed"`` never. ``metadata="drop"`` omits
-        ``dtype.metadata`` that is not plain JSON instead of raising.
+        ``write_concern``: wait until ``"one"``, ``"sync"`` (all that are in sync) or ``"all"``
+        copies have it; None: the client's, and if it has none, the nodes' default. ``layout``:
+        ``"auto"`` restores unusual strides unless they span more than 8 times the data, ``"exact"``
+        always restores them, ``"packed"`` never. ``metadata="drop"`` omits ``dtype.metadata`` that
+        is not plain JSON instead of raising.
 
         Do not modify the array until this returns. Raises EncodeError for values that would not
         come back unchanged (object arrays, unknown subclasses), ValueError for options that exclude
-        each other, UncertainWrite if the outcome of a conditional write is unknown, and
-        ServerError, ConnectionError or TimeoutError.
+        each other, UncertainWrite if it is unknown whether the array was stored, NoReplicasError if
+        there are too few copies, and ServerError, ConnectionError or TimeoutError.
+
+        A plain write whose reply was lost is repeated, which may overwrite what another client has
+        stored in between.
         """
         return self._run(
             _calls.set_(
                 key, value, ex=ex, px=px, exat=exat, pxat=pxat, keepttl=keepttl, nx=nx, xx=xx, if_version=if_version,
-                write_concern=write_concern, layout=layout, metadata=metadata,
+                write_concern=self._write_concern if write_concern is None else write_concern, layout=layout, metadata=metadata,
             )
         )  # fmt: skip
 
@@ -215,7 +234,8 @@ class NumPyRedis:
         and renews it, so ``make`` may take as long as it needs. If that process dies, another
         caller takes over after ``lease`` seconds. If ``make`` raises, its caller gets the exception
         and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
-        The result is read back from the node, unless it has already expired. ::
+        The result is read back from the node, unless it has already expired. Only the first look-up
+        may read from a replica. ::
 
             client.get_or_set(f"features:{user}", lambda: compute(user), ex=3600)
 
@@ -226,9 +246,10 @@ class NumPyRedis:
         if on_error not in (None, "raise", "make"):
             raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
         make_on_error = on_error == "make" or on_error is None and self._cluster.policy.on_error == "miss"
-        store = self._raising()
+        raising = self._raising()
+        store = raising.with_options(read_from_replicas=False) if self._cluster.read_from_replicas else raising
         options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
-        return get_or_set(store, store._cluster, key, make, wait_for, lease, options, self._degraded if make_on_error else None)
+        return get_or_set(store, store._cluster, key, make, wait_for, lease, options, self._degraded if make_on_error else None, raising.get)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
         """Returns a Pipeline, which collects commands and sends them together, one batch per node.
@@ -237,7 +258,7 @@ class NumPyRedis:
             with client.pipeline() as p:
                 stored, b = p.set("a", array).get("b").execute()
         """
-        return Pipeline(self._cluster, transaction, self._degraded)
+        return Pipeline(self._cluster, transaction, self._degraded, self._write_concern)
 
     def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
         written = False
@@ -253,13 +274,16 @@ class NumPyRedis:
 
             return reader.stored(choose_buffer)
 
-        for _ in range(3):
+        for attempt in range(3):
             try:
-                meta = self._cluster.one(meta_request(name))
+                # Two replicas may have different arrays for a moment, so later attempts ask the primary.
+                request, spread = meta_request(name), attempt == 0
+                request.spread = spread
+                meta = self._cluster.one(request)
                 if meta is None:
                     return default
                 target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
-                stored = self._cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name))
+                stored = self._cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name, spread=spread))
                 if stored is None:
                     return default
                 if stored.data is None and stored.attrs == meta.attrs:
@@ -288,7 +312,7 @@ class NumPyRedis:
         if not hasattr(mapping, "keys"):
             raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
         keys = list(mapping.keys())
-        calls = [_calls.set_(key, mapping[key], layout=layout, metadata=metadata) for key in keys]
+        calls = [_calls.set_(key, mapping[key], write_concern=self._write_concern, layout=layout, metadata=metadata) for key in keys]
         return all(self._fan_out([[key] for key in keys], calls))
 
     def mget(self, keys: Iterable[Key]) -> List[Any]:
@@ -354,8 +378,9 @@ class NumPyRedis:
     # Keys
 
     def delete(self, *keys: Key) -> int:
-        """Deletes keys and returns how many existed (possibly fewer, if the client had to repeat
-        the command after a lost reply)."""
+        """Deletes keys and returns how many existed. If the client had to repeat the command after
+        a lost reply, the count is that of the repeat, so it may be too small, and the repeat also
+        deletes what another client has stored in between."""
         return self._count_keys(b"NP.DEL", keys)
 
     def exists(self, *keys: Key) -> int:
@@ -380,7 +405,8 @@ class NumPyRedis:
         A key that exists throughout the scan is yielded exactly once, even if nodes restart, join,
         or hand over slots without keys. A key that is stored or deleted meanwhile may or may not be
         yielded. The scan never omits keys silently: it raises ClusterDownError if no node serves
-        some of the slots, ConnectionError if it loses a node.
+        some of the slots, ConnectionError if it loses a node, also if replicas take its place after
+        it has yielded some of its keys.
         """
         return scan(self._cluster, None if match is None else encode_key(match, "a pattern"), count)
 

@@ -1,22 +1,31 @@
 """Sends each command to the node that serves its key, and retries where that is safe.
 
 A node that replies MOVED or ASK has not executed the command, so the client follows the redirect at
-once. After a busy reply, a reply that no node serves the key, or a lost connection it retries with
-growing pauses for ``retry_for`` seconds. If the reply to a conditional write is lost, the client
-repeats it on the same node only, because no other node knows its request id.
+once. After a busy reply, a reply that no node serves the key, a lost connection or an unknown
+outcome it retries with growing pauses for ``retry_for`` seconds, at the node that serves the key by
+then: a primary that dies is replaced within about a second. A conditional write keeps its request
+id, which every later primary knows, so it is answered with its first outcome wherever it is
+repeated.
+
+A write that may have been executed never raises an error that says otherwise: if its last try gets
+an error reply, it raises UncertainWrite.
 """
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 import time
 from functools import partial
 from typing import Any, Dict, Hashable, List, Optional, Sequence
 
+from ._commands import slot
 from ._exceptions import (
-    BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, UncertainWrite,
+    BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NodeDownError, NoReplicasError, TimeoutError,
+    UncertainWrite,
 )  # fmt: skip
 from ._log import log
-from ._nodes import Nodes
+from ._nodes import PROBE_WAIT, Nodes
 from ._outages import Outage, is_cached, cause_key
 from ._parallel import run_parallel
 from ._retry import Attempts, Policy
@@ -29,29 +38,41 @@ _MAX_REDIRECTS = 5  # followed in a row without a pause
 
 class _RetryState:
     """The retry state of a command that has failed. ``to``: the node for the next try, None to use
-    the slot map. ``lost_at``: the node that got the command and whose reply was lost."""
+    the slot map. ``maybe_done``: a try may have been executed. ``no_replicas``: since when there
+    are too few copies for it, None if that was not its last error."""
 
-    __slots__ = ("to", "asking", "redirects", "lost_at")
+    __slots__ = ("to", "asking", "redirects", "maybe_done", "no_replicas")
 
     def __init__(self) -> None:
         self.to: Optional[Transport] = None
         self.asking = False
         self.redirects = 0
-        self.lost_at: Optional[Transport] = None
+        self.maybe_done = False
+        self.no_replicas: Optional[float] = None
 
 
 class Cluster:
     """Safe to use from several threads, after a fork, and in signal handlers."""
 
-    def __init__(self, nodes: Nodes, policy: Policy) -> None:
+    def __init__(self, nodes: Nodes, policy: Policy, read_from_replicas: bool = False) -> None:
         self.nodes = nodes
         self.policy = policy
+        self.read_from_replicas = read_from_replicas
+        self._turn = itertools.count(random.randrange(1000))  # clients do not all begin with the primary
+        if read_from_replicas:
+            nodes.want_replicas()
 
     def one(self, request: Request) -> Any:
         """Returns the reply to one command. Raises its error."""
         began = time.monotonic()
         end = None if self.policy.deadline is None else began + self.policy.deadline
         try:
+            if self.read_from_replicas and request.spread:
+                results: List[Any] = [None]
+                if not self._read_from_replicas([request], results, end):
+                    if isinstance(results[0], Exception):
+                        raise results[0]
+                    return results[0]
             at = self.nodes.single or self.nodes.route(request, end)
             result = self._fail_fast(at, began, end) if self.nodes.outages.known else None
             if result is None:
@@ -76,7 +97,13 @@ class Cluster:
         failed one. Sends one batch to each node, all nodes in parallel."""
         results: List[Any] = [None] * len(requests)
         began = time.monotonic()
-        self._attempt(requests, range(len(requests)), results, {}, self.policy.end(began))
+        end = self.policy.end(began)
+        pending: Sequence[int] = range(len(requests))
+        # Reads beside writes, as in a pipeline, must see those writes.
+        if self.read_from_replicas and all(request.spread for request in requests):
+            pending = self._read_from_replicas(requests, results, end)
+        if pending:
+            self._attempt(requests, pending, results, {}, end)
         self._retry(requests, results, began)
         return results
 
@@ -90,6 +117,7 @@ class Cluster:
         attempts = Attempts(self.policy, time.monotonic())
         redirects = 0
         to: Optional[Transport] = None
+        no_replicas: Optional[float] = None
         while True:
             began = time.monotonic()
             try:
@@ -116,12 +144,18 @@ class Cluster:
                 self._record_failure(requests[0], failure, began)
                 wait = attempts.next_pause()
                 now = time.monotonic()
-                if attempts.out_of_time(now) or self._should_give_up(requests[0], failure, now):
+                no_replicas = (no_replicas or now) if isinstance(exc, NoReplicasError) else None
+                late = attempts.out_of_time(now, no_replicas=no_replicas)
+                if late:
+                    self._look_later(requests[0], failure)
+                if late or self._should_give_up(requests[0], failure, now):
                     raise self._final_error(failure, attempts)
                 error = exc
             log.info("retrying a transaction: %s", str(error))
             time.sleep(wait)
             self._refresh([error], to, attempts.end)
+            if attempts.too_late(time.monotonic()):
+                raise self._final_error(failure, attempts)
             redirects, to = 0, None
 
     def slots(self, fresh: bool = False, complete: bool = False) -> Optional[SlotMap]:
@@ -172,6 +206,58 @@ class Cluster:
             requests = [r.asking() if i in states and states[i].asking else r for i, r in enumerate(requests)]
         run_parallel([partial(self._attempt_at, to, requests, part, results, end) for to, part in by_node.items()])
 
+    # Replicas
+
+    def _read_from_replicas(self, requests: Sequence[Request], results: List[Any], end: Optional[float]) -> List[int]:
+        """Stores the replies of replicas in ``results``, and returns the reads that are left for
+        the primaries: those whose turn it is, and those that a replica did not answer."""
+        number = next(self._turn)
+        by_node: Dict[Transport, List[int]] = {}
+        left: List[int] = []
+        try:
+            for i, request in enumerate(requests):
+                reader = self.nodes.reader(request, number, end)
+                if reader is None:
+                    left.append(i)
+                else:
+                    by_node.setdefault(reader, []).append(i)
+        except RETRYABLE:  # raised by the slot map fetch, which the primaries need too
+            return list(range(len(requests)))
+        if by_node:
+            now = time.monotonic()
+            # If there is little time, half of it is for the primary.
+            until = None if end is None else end if end - now > 2 else now + (end - now) / 2
+            run_parallel([partial(reader.attempt, requests, part, results, until) for reader, part in by_node.items()])
+            for reader, part in by_node.items():
+                left += self._unanswered(reader, requests, part, results)
+        return sorted(left)
+
+    def _unanswered(self, reader: Transport, requests: Sequence[Request], part: Sequence[int], results: Sequence[Any]) -> List[int]:
+        """Returns the reads that a replica did not answer, and records why."""
+        now = time.monotonic()
+        replicas = self.nodes.replicas
+        left: List[int] = []
+        failed = False
+        for i in part:
+            result = results[i]
+            error = result.error if type(result) is Failure else result
+            if not isinstance(error, NdringError) or isinstance(error, DecodeError):
+                continue
+            left.append(i)
+            key = requests[i].key
+            if isinstance(error, MovedError) and key is not None:
+                replicas.has_no_copy(reader.address, slot(key), now)
+            else:
+                failed = True
+        if failed:
+            log.debug("a replica did not answer, asking the primary: %s", reader.address)
+            replicas.failed(reader.address, now)
+        elif len(left) < len(part):
+            replicas.answered(reader.address)
+        return left
+
+    # Tries
+
     def _attempt_at(
         self, to: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]
     ) -> None:
@@ -210,13 +296,15 @@ class Cluster:
                 log.info("retrying %d commands in %.0f ms: %s", len(states), wait * 1000, str(next(results[i].error for i in states)))
             time.sleep(wait)
             self._refresh([results[i].error for i in states], None, attempts.end)
+            if attempts.too_late(time.monotonic()):  # that took too long
+                self._drop_hopeless(requests, results, states, attempts)
+                return
             for i, state in states.items():
                 state.redirects = 0
-                state.to = state.lost_at
-                if state.to is None:
-                    state.asking = False
-                    if requests[i].key is None and requests[i].node is None and isinstance(results[i].error, _LOST):
-                        state.to = self.nodes.any_node(results[i].at)
+                state.to = None
+                state.asking = False
+                if requests[i].key is None and requests[i].node is None and isinstance(results[i].error, _LOST):
+                    state.to = self.nodes.any_node(results[i].at)
             self._attempt(requests, list(states), results, states, attempts.end)
             _drop_finished(requests, results, states)
 
@@ -226,11 +314,19 @@ class Cluster:
         now = time.monotonic()
         finals: Dict[int, NdringError] = {}  # by id of the error, which many commands may share
         for i, state in list(states.items()):
-            if attempts.out_of_time(now, requests[i].conditional) or self._should_give_up(requests[i], results[i], now):
+            late = attempts.out_of_time(now, requests[i].conditional, state.no_replicas)
+            if late:
+                self._look_later(requests[i], results[i])
+            if late or self._should_give_up(requests[i], results[i], now):
                 shared = id(results[i].error)
                 error = finals.get(shared) or finals.setdefault(shared, self._final_error(results[i], attempts))
-                results[i] = error if state.lost_at is None else _uncertain(error)
+                results[i] = _honest(requests[i], error) if state.maybe_done else error
                 del states[i]
+
+    def _look_later(self, request: Request, failure: Failure) -> None:
+        """Fetches the slot map in the background for the next call, if a failed node may have been replaced."""
+        if request.key is not None and self.nodes.single is None and isinstance(failure.error, _LOST):
+            self.nodes.refresh_soon()
 
     # Outages
 
@@ -271,12 +367,20 @@ class Cluster:
         if request is not None and request.key is None and request.node is None and self.nodes.any_node(failure.at) is not failure.at:
             return False  # any other node can execute it
         outage = self.nodes.outages.get(_outage_key(failure))
-        return outage is not None and outage.is_exhausted(now, self.policy.retry_for)
+        if outage is None or not outage.is_exhausted(now, self.policy.retry_for):
+            return False
+        if request is None or request.key is None or not failure.error.unreachable or self.nodes.single is not None:
+            return True
+        # Another node may have replaced the one that is down, after the calls that waited for it.
+        self.nodes.refresh_soon(PROBE_WAIT)
+        return self.nodes.route(request) is failure.at
 
     def _final_error(self, failure: Failure, attempts: Attempts) -> NdringError:
         """Returns the error to raise in the end, and records that a call has waited in vain."""
         error, now = failure.error, time.monotonic()
         cause = _outage_key(failure)
+        if isinstance(error, NoReplicasError):
+            return _no_replicas_error(error, now - attempts.began)
         if cause is None:
             return error
         news = self.nodes.outages.record_give_up(cause, attempts.time_given(now))
@@ -320,13 +424,14 @@ def _drop_finished(requests: Sequence[Request], results: List[Any], states: Dict
     for i, state in list(states.items()):
         result = results[i]
         if type(result) is Failure:
-            if result.lost and requests[i].conditional and state.lost_at is None:
-                state.lost_at = result.at
-            if state.lost_at is None or not isinstance(result.error, MovedError):
-                continue
-            result = result.error
-        if state.lost_at is not None and isinstance(result, NdringError):
-            results[i] = _uncertain(result)
+            state.maybe_done = state.maybe_done or result.lost
+            if not isinstance(result.error, NoReplicasError):
+                state.no_replicas = None
+            elif state.no_replicas is None:
+                state.no_replicas = time.monotonic()
+            continue
+        if state.maybe_done and isinstance(result, NdringError):
+            results[i] = _honest(requests[i], result)
         del states[i]
 
 
@@ -349,10 +454,23 @@ def _no_answer_error(error: NdringError, outage: Outage, now: float) -> NdringEr
     return result
 
 
-def _uncertain(error: NdringError) -> NdringError:
-    """Returns the error for a conditional write whose reply was lost and whose repetition failed."""
-    if isinstance(error, UncertainWrite):
+def _no_replicas_error(error: NoReplicasError, waited: float) -> NdringError:
+    """Returns the error to raise after waiting for copies."""
+    result = type(error)(f"{error} (the client waited {waited:.1f} s for more copies)")
+    result.is_reply = error.is_reply
+    result.__cause__ = error
+    return result
+
+
+def _honest(request: Request, error: NdringError) -> NdringError:
+    """Returns the final error for a command of which a try may have been executed.
+
+    An error reply to the last try says that nothing was changed, which may be wrong for a write. A
+    lost connection says nothing of the kind, and the effect of an unconditional write is known if
+    it had one.
+    """
+    if not request.writes or isinstance(error, UncertainWrite) or not (request.conditional or error.is_reply):
         return error
-    result = UncertainWrite(f"the reply was lost, so it is unknown whether the conditional write was done: {error}")
+    result = UncertainWrite(f"an earlier try had no reply, so it is unknown whether the write was done: {error}")
     result.__cause__ = error
     return result

@@ -85,12 +85,12 @@ def set_request(
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
     rest = pack_after(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key)
-    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key)
+        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key, writes=True)
+    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key, writes=True)
 
 
 def meta_request(key: bytes) -> Request:
-    return Request(pack(b"NP.META", key), _read_meta, key=key)
+    return Request(pack(b"NP.META", key), _read_meta, key=key, spread=True)
 
 
 def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
@@ -98,7 +98,7 @@ def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
 
 
 def get_request(key: bytes) -> Request:
-    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key)
+    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True)
 
 
 def restore(stored: Optional[Stored]) -> Any:

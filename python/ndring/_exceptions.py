@@ -9,7 +9,7 @@
           +-- CorruptError                                    the bytes do not match their CRC32C
           +-- ConnectionError   (also redis.ConnectionError)  the connection failed or was lost
           +-- TimeoutError      (also redis.TimeoutError)     the node was silent for too long
-          +-- UncertainWrite                                  the reply was lost: the write may have been done
+          +-- UncertainWrite                                  the outcome is unknown: the write may have been done
           +-- PartialError                                    some of several keys failed
           +-- ServerError       (also redis.ResponseError)    the node replied with an error
                +-- InvalidArrayError    BADNPY
@@ -19,10 +19,10 @@
                +-- DiskError            DISKFULL MISCONF
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
                +-- CrossSlotError       CROSSSLOT
-               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN the client retries it for a while
+               +-- ClusterDownError     CLUSTERDOWN MASTERDOWN READONLY  the client retries it for a while
                |    +-- NodeDownError   (also ConnectionError)  the key's node is down, and calls do not wait for it
                +-- MovedError           MOVED ASK              the client follows it, so it is rarely raised
-               +-- NoReplicasError      NOREPLICAS
+               +-- NoReplicasError      NOREPLICAS             too few copies; the client retries it for up to 3 s
 """
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class TimeoutError(NdringError, redis.TimeoutError):
 
 
 class UncertainWrite(NdringError):
-    """Raised when a write was sent, its reply was lost, and repeating it could apply it twice. It
-    may or may not have been done."""
+    """Raised when it is unknown whether a write was done: its reply was lost, or the node does not
+    know the outcome itself, and repeating the write was not possible or did not help."""
 
 
 class PartialError(NdringError):
@@ -124,7 +124,8 @@ class CrossSlotError(ServerError):
 
 
 class ClusterDownError(ServerError):
-    """Raised when no node serves the key, and retrying for ``retry_for`` seconds did not help."""
+    """Raised when no node serves the key, or only one that takes no writes, and retrying for
+    ``retry_for`` seconds did not help."""
 
 
 class NodeDownError(ClusterDownError, ConnectionError):
@@ -139,7 +140,8 @@ class MovedError(ServerError):
 
 
 class NoReplicasError(ServerError):
-    """Raised when too few copies were available for the write concern. Nothing was changed."""
+    """Raised when too few copies were available for the write concern, and retrying for
+    ``retry_for`` seconds, 3 s at most, did not help. Nothing was changed."""
 
 
 E = TypeVar("E", bound=NdringError)
@@ -166,6 +168,7 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
     "CROSSSLOT": CrossSlotError,
     "CLUSTERDOWN": ClusterDownError,
     "MASTERDOWN": ClusterDownError,
+    "READONLY": ClusterDownError,
     "MOVED": MovedError,
     "ASK": MovedError,
     "NOREPLICAS": NoReplicasError,

@@ -43,16 +43,18 @@ class Store(Protocol):
 
 
 def get_or_set(
-    store: Store, cluster: Cluster, key: Key, make: Callable[[], Any], wait_for: float, lease: float, options: Any, degraded: Optional[Degraded]
-) -> Any:
-    """``degraded``: counts calls that bypass the cache because it did not answer; None raises the
-    error instead."""
+    store: Store, cluster: Cluster, key: Key, make: Callable[[], Any], wait_for: float, lease: float, options: Any,
+    degraded: Optional[Degraded], first_get: Callable[[Key], Any],
+) -> Any:  # fmt: skip
+    """``store``, ``cluster``: must not read from replicas, whose old locks would be wrong.
+    ``first_get``: the first look-up, which may. ``degraded``: counts calls that bypass the cache
+    because it did not answer; None raises the error instead."""
     wait_for, lease = seconds("wait_for", wait_for, zero=True), seconds("lease", lease)
     name = encode_key(key)
     lock = _PREFIX + (name if len(name) <= _MAX_INLINE_KEY else hashlib.sha256(name).digest())
     make_once = _CallOnce(make)
     try:
-        return _get_or_set(store, cluster, key, lock, make_once, wait_for, lease, options)
+        return _get_or_set(store, cluster, key, lock, make_once, wait_for, lease, options, first_get)
     except UNANSWERED as exc:
         if degraded is None or exc is make_once.raised or not is_unanswered(exc):
             raise
@@ -81,13 +83,14 @@ class _CallOnce:
 
 
 def _get_or_set(
-    store: Store, cluster: Cluster, key: Key, lock: bytes, make: Callable[[], Any], wait_for: float, lease: float, options: Any
-) -> Any:
+    store: Store, cluster: Cluster, key: Key, lock: bytes, make: Callable[[], Any], wait_for: float, lease: float, options: Any,
+    first_get: Callable[[Key], Any],
+) -> Any:  # fmt: skip
     began = time.monotonic()
     delay = _FIRST_DELAY
     waiting = False
     while True:
-        found = store.get(key)
+        found = store.get(key) if waiting else first_get(key)
         if found is not None:
             return found
         # A waiter checks whether the lock exists before it tries to take it: every try is a

@@ -29,6 +29,8 @@ class Login:
         for name, value in ((b"LIB-NAME", settings.lib_name), (b"LIB-VER", settings.lib_version)):
             if value:
                 self.commands.append([b"CLIENT", b"SETINFO", name, _encoded(value)])
+        if settings.readonly:
+            self.commands.append([b"READONLY"])
         self.buffers: List[Buffer] = [buffer for commands in self.commands for buffer in pack(*commands)]
 
     def check(self, number: int, read: Callable[[], Any]) -> None:
@@ -57,6 +59,8 @@ def _refusal(commands: List[bytes], exc: NdringError) -> Any:
         if text.startswith("NOAUTH"):
             return AuthenticationError(f"{text} Pass a password: NumPyRedis(..., password=...)")
         return exc
+    if commands[0] == b"READONLY":  # then the node redirects reads, and the client asks the primary
+        return None
     if commands[1] in _MAY_FAIL:
         return None
     return AuthenticationError(text) if b"AUTH" in commands else error_reply(text)

@@ -18,19 +18,21 @@ from ._commands import slot
 from ._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, without_traceback
 from ._log import log
 from ._outages import Outages
+from ._replicas import Replicas
 from ._settings import Settings
-from ._slots import Address, SlotMap, parse_redirect, parse_slots
+from ._slots import Address, SlotMap, parse_redirect, parse_shards, parse_slots
 from ._stream import SilenceCheck
 from ._transport import Request, Transport
 from ._wire import pack
 
 _MIN_FETCH_INTERVAL = 0.1  # s between two fetches of the slot map, plus a random part
-_MAX_FETCH_INTERVAL = 1.0  # s
+_MAX_FETCH_INTERVAL = 0.5  # s; a failover takes about 1 s
+_REPLICAS_AGE = 30.0  # s after which a client that reads from replicas looks for new ones
 _SHORT_TIMEOUT = 0.5  # s for a node to reply, while there are other nodes to try
 _LONG_TIMEOUT = 2.0  # s for a second try, after no node has replied
 _MAX_CANDIDATES = 4  # nodes to try, one after the other, until one replies
 _MAX_KNOWN = 1000  # addresses
-_PROBE_WAIT = 0.1  # s that a call waits for the probe of a node that was down
+PROBE_WAIT = 0.1  # s that a call waits for the probe of a node that was down
 
 
 class Nodes:
@@ -53,6 +55,9 @@ class Nodes:
         self._failed: Dict[Address, None] = {}  # nodes that did not answer the last fetch of the slot map
         self._pause = _MIN_FETCH_INTERVAL
         self.outages = Outages()
+        self.replicas = Replicas()
+        self._readers: Dict[Address, Transport] = {}  # connections that read from replicas
+        self._wants_replicas = False
         self.reset_after_fork()
         _all.add(self)
 
@@ -79,6 +84,31 @@ class Nodes:
             return single or self.seed
         return table[slot(request.key)] or self.any_node()
 
+    def want_replicas(self) -> None:
+        """Makes the next fetch of the slot map look for all replicas."""
+        if not self._wants_replicas:
+            self._wants_replicas = True
+            self._next_fetch = 0.0
+
+    def reader(self, request: Request, number: int, end: Optional[float] = None) -> Optional[Transport]:
+        """Returns the replica that a read should go to, None for the primary. ``number``: grows by
+        one per call. Raises NdringError if the first slot map cannot be fetched."""
+        if request.key is None or not self.routable:
+            return None
+        if self._map is None:
+            self._fetch_map(end)
+        elif self._next_fetch == 0.0:  # it was fetched before replicas were wanted
+            self.refresh(end=end)
+        elif time.monotonic() > self._next_fetch + _REPLICAS_AGE:  # no error tells of new replicas
+            self.refresh_soon()
+        address = self.replicas.choose(slot(request.key), number, time.monotonic(), tuple(self.outages.known))
+        if address is None:
+            return None
+        reader = self._readers.get(address)
+        if reader is None:
+            reader = self._readers.setdefault(address, Transport(self._settings.for_replicas(), address))
+        return reader
+
     def _first_seed(self) -> Transport:
         if self.outages.known or self._failed:
             for address in self._seeds:
@@ -96,7 +126,7 @@ class Nodes:
 
     def any_node(self, other_than: Optional[Transport] = None) -> Transport:
         """Returns a random node, preferably one that works, and not ``other_than`` if there is another."""
-        current = self._map.nodes.values() if self._map is not None and self.single is None else ()
+        current = self._current() if self.single is None else ()
         all_known = [self.at(address) for address in dict.fromkeys((*self._seeds, *current))]
         others = [t for t in all_known if t is not other_than]
         healthy = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
@@ -121,7 +151,7 @@ class Nodes:
         raise ValueError(f"unknown node {node!r}; nodes() lists them")
 
     def close(self) -> None:
-        for transport in list(self._transports.values()):
+        for transport in [*self._transports.values(), *self._readers.values()]:
             transport.close()
 
     # Outages
@@ -174,8 +204,8 @@ class Nodes:
         try:
             threading.Thread(target=ask, name="ndring-look", daemon=True).start()
         except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
-            ask(_PROBE_WAIT, end)
-        found.wait(_PROBE_WAIT if end is None else max(0.0, min(_PROBE_WAIT, end - time.monotonic())))
+            ask(PROBE_WAIT, end)
+        found.wait(PROBE_WAIT if end is None else max(0.0, min(PROBE_WAIT, end - time.monotonic())))
 
     def mark_alive(self, address: Address) -> None:
         """Records that a node has answered."""
@@ -184,6 +214,25 @@ class Nodes:
             log.warning("node %s answers again, after %.1f s", address, time.monotonic() - outage.since)
 
     # Fetching the slot map
+
+    def refresh_soon(self, wait: float = 0.0) -> None:
+        """Starts to fetch the slot map in the background, if it is time, and waits up to ``wait``
+        seconds for it. For calls that have no time left, or must not wait for other silent nodes."""
+        if self._map is None or self._fetching or time.monotonic() < self._next_fetch:
+            return
+        done = threading.Event()
+
+        def fetch() -> None:
+            try:
+                self.refresh()
+            finally:
+                done.set()
+
+        try:
+            threading.Thread(target=fetch, name="ndring-look", daemon=True).start()
+        except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
+            return
+        done.wait(wait)
 
     def _fetch_map(self, end: Optional[float] = None) -> None:
         """Waits until this or another thread has fetched the slot map. Raises the error if that failed."""
@@ -240,7 +289,7 @@ class Nodes:
                 began = time.monotonic()
                 try:
                     reply = transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
-                    found = parse_slots(reply, transport.address)
+                    found = self._with_replicas(parse_slots(reply, transport.address), transport, end)
                 except NdringError as exc:
                     if exc.hopeless and len(self._seeds) == 1 and self._map is None:
                         error = exc
@@ -272,12 +321,23 @@ class Nodes:
             self._pause = _MIN_FETCH_INTERVAL if news else min(2 * self._pause, _MAX_FETCH_INTERVAL)
             self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
 
+    def _with_replicas(self, found: SlotMap, transport: Transport, end: Optional[float]) -> SlotMap:
+        """Adds the replicas that CLUSTER SLOTS does not name, if this client reads from replicas."""
+        if not self._wants_replicas or not found.ranges:
+            return found
+        try:
+            reply = transport.with_timeout(Request(pack(b"CLUSTER", b"SHARDS")), _SHORT_TIMEOUT, end)
+            return found._replace(replicas=tuple(sorted({*found.replicas, *parse_shards(reply, transport.address)})))
+        except NdringError as exc:  # an older server, or the user may not ask: the primaries answer all reads
+            log.debug("no replicas from %s: %s", transport.address, exc)
+            return found
+
     def _candidates(self, prefer: Optional[Transport]) -> Iterator[Transport]:
         """Yields the nodes to ask: first those that answered last time, shuffled, so that clients
         do not all ask the same one."""
         if prefer is not None:
             yield prefer
-        current = list(self._map.nodes.values()) if self._map is not None and self.single is None else []
+        current = self._current() if self.single is None else []
         random.shuffle(current)
         former = [address for address in self._known if address not in current]
         random.shuffle(former)
@@ -286,6 +346,12 @@ class Nodes:
             if prefer is None or address != prefer.address:
                 yield self.at(address)
 
+    def _current(self) -> List[Address]:
+        """Returns the addresses in the slot map."""
+        if self._map is None:
+            return []
+        return list(dict.fromkeys((*self._map.nodes.values(), *(a for _, _, addresses in self._map.replicas for a in addresses))))
+
     def _install_map(self, found: SlotMap, source: Transport, moved: bool) -> bool:
         """Installs a slot map. Returns whether it differs from the previous one."""
         if found == self._map and (self.single is None or not moved):
@@ -293,13 +359,14 @@ class Nodes:
         self._map = found
         for transport in list(self._transports.values()):
             transport.cluster_seen = True
-        if self._table is None and (not found.ranges or len(found.nodes) == 1 and not moved):
+        self.replicas.install(found.replicas_by_slot())
+        if self._table is None and (not found.ranges or len(found.nodes) == 1 and not found.replicas and not moved):
             self.single = source  # keep this address: the one in the node's reply may not be reachable from here
             return True
         transports = {address: self.at(address) for address in found.nodes.values()}
         self._table = [None if owner is None else transports[owner] for owner in found.owners()]
         self.single = None
-        for address in transports:
+        for address in (*transports, *self._current()):
             self._known.pop(address, None)
             self._known[address] = None
         self._ids = {**{name: address for name, address in self._ids.items() if name not in found.nodes}, **found.nodes}
@@ -311,7 +378,11 @@ class Nodes:
 
     def _drop_unlisted(self) -> None:
         """Closes the connections to nodes that are not in the slot map."""
-        current = set(self._map.nodes.values()) if self._map is not None else set()
+        current = set(self._current())
+        for address, transport in list(self._readers.items()):
+            if address not in current:
+                del self._readers[address]
+                transport.retire()
         for address, transport in list(self._transports.items()):
             if address not in current and address not in self._seeds:
                 del self._transports[address]

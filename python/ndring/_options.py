@@ -114,11 +114,32 @@ def set_options(
         words.append(b"XX")
     if if_version is not None:
         words += (b"IFVERSION", str(if_version).encode())
-    if write_concern is not None:
-        if str(write_concern).upper() not in _CONCERNS:
-            raise ValueError(f"write_concern must be one of {_CONCERNS}, not {write_concern!r}")
-        words += (b"WC", str(write_concern).upper().encode())
+    concern = parse_concern(write_concern)
+    if concern is not None:
+        words += (b"WC", concern.encode())
     return words
+
+
+def parse_concern(value: Any) -> Optional[str]:
+    """Returns a write concern in upper case, None for the node's default. Raises TypeError or ValueError."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"write_concern must be 'one', 'sync', 'all' or None, not {value!r}")
+    if value.upper() not in _CONCERNS:
+        raise ValueError(f"write_concern must be 'one', 'sync', 'all' or None, not {value!r}")
+    return value.upper()
+
+
+def flag(name: str, value: Any) -> bool:
+    """Returns an option that is True or False. Raises TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
+
+
+def _flag_in_url(text: str) -> bool:
+    return {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}[text.lower()]
 
 
 # Options that redis-py leaves as text.
@@ -128,6 +149,7 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "max_array_bytes": int,
     "timeout": float,
     "protocol": int,
+    "read_from_replicas": _flag_in_url,
     "socket_read_size": int,
     "socket_type": int,
     "encoding": lambda name: codecs.lookup(name).name,

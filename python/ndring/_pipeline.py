@@ -24,10 +24,11 @@ class Pipeline:
     of them beforehand. All keys must then belong to one slot; keys with the same ``{tag}`` do.
     """
 
-    def __init__(self, cluster: Cluster, transaction: bool, degraded: Degraded) -> None:
+    def __init__(self, cluster: Cluster, transaction: bool, degraded: Degraded, write_concern: Optional[str] = None) -> None:
         self._cluster = cluster
         self._degraded = degraded
         self._transaction = transaction
+        self._write_concern = write_concern
         self._calls: List[Call[Any]] = []
 
     def __enter__(self) -> "Pipeline":
@@ -95,7 +96,7 @@ class Pipeline:
         return self._add(
             _calls.set_(
                 key, value, ex=ex, px=px, exat=exat, pxat=pxat, keepttl=keepttl, nx=nx, xx=xx, if_version=if_version,
-                write_concern=write_concern, layout=layout, metadata=metadata,
+                write_concern=self._write_concern if write_concern is None else write_concern, layout=layout, metadata=metadata,
             )
         )  # fmt: skip
 

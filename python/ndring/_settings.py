@@ -14,12 +14,13 @@ _NO_EFFECT = frozenset((
     "retry", "retry_on_error", "retry_on_timeout", "encoding", "encoding_errors", "decode_responses", "health_check_interval",
     "socket_read_size", "parser_class", "command_packer", "event_dispatcher",
 ))  # fmt: skip
+_REPLICA_SILENCE = 0.5  # s that a read waits for a replica to begin its reply
 _REFUSED = ("redis_connect_func", "connection_class", "connection_pool")
 
 
 class Settings(NamedTuple):
     """``path``: of a Unix socket; redirects are not followed then. ``tls``: TLS options, None
-    without TLS. Timeouts are in s, None for no limit."""
+    without TLS. ``readonly``: replicas may answer. Timeouts are in s, None for no limit."""
 
     path: Optional[str]
     socket_timeout: Optional[float]
@@ -37,6 +38,13 @@ class Settings(NamedTuple):
     max_connections: Optional[int]
     max_array_bytes: int
     tls: Optional[Mapping[str, Any]]
+    readonly: bool = False
+
+    def for_replicas(self) -> "Settings":
+        """Returns the settings of connections that read from replicas. They give up soon, because
+        the primary can answer instead."""
+        shortest = [_REPLICA_SILENCE if limit is None else min(limit, _REPLICA_SILENCE) for limit in (self.socket_timeout, self.socket_connect_timeout)]
+        return self._replace(readonly=True, socket_timeout=shortest[0], socket_connect_timeout=shortest[1])
 
 
 def parse_settings(options: Dict[str, Any], lib_version: str) -> Settings:

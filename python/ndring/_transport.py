@@ -6,7 +6,9 @@ from time import monotonic
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ._pool import ConnectionPool
-from ._exceptions import BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, TimeoutError, UncertainWrite
+from ._exceptions import (
+    BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NoReplicasError, TimeoutError, UncertainWrite,
+)  # fmt: skip
 from ._error_hints import with_hint
 from ._settings import Settings
 from ._slots import Address
@@ -24,11 +26,13 @@ class Request:
     """One command. ``read``: reads its reply from a ReplyReader. ``key``: one of its keys, None if
     any node, or the one named ``node``, can execute it.
 
-    Repeating a command after a lost reply is safe: most commands have the same effect twice, and a
-    ``conditional`` write carries a request id that the node remembers for a while.
+    ``writes``: it changes something. Repeating a command after a lost reply is safe: most commands
+    have the same effect twice, and a ``conditional`` write carries a request id that the key's
+    primary, and any later one, remembers for a while. ``spread``: it is a read that replicas may
+    answer.
     """
 
-    __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node")
+    __slots__ = ("buffers", "read", "conditional", "keep", "short_reply", "key", "node", "writes", "spread")
 
     def __init__(
         self,
@@ -39,6 +43,8 @@ class Request:
         short_reply: bool = False,
         key: Optional[bytes] = None,
         node: Optional[str] = None,
+        writes: bool = False,
+        spread: bool = False,
     ) -> None:
         self.buffers = buffers
         self.read = read
@@ -47,6 +53,8 @@ class Request:
         self.short_reply = short_reply  # whether every possible reply is short
         self.key = key
         self.node = node
+        self.writes = writes or conditional
+        self.spread = spread
 
     @property
     def size(self) -> int:
@@ -63,14 +71,14 @@ class Request:
                     raise
             return self.read(reader)  # if ASKING was refused, this command is too
 
-        return Request([*pack(b"ASKING"), *self.buffers], read, self.conditional, self.keep, self.short_reply, self.key)
+        return Request([*pack(b"ASKING"), *self.buffers], read, self.conditional, self.keep, self.short_reply, self.key, writes=self.writes)
 
 
 class Failure:
     """The result of a command that may be retried, here or on another node.
 
-    ``error``: the reason. ``lost``: the command was sent and its reply was lost, so it may have
-    been executed; otherwise it was not. ``at``: the node.
+    ``error``: the reason. ``lost``: the command was sent and its reply was lost, or the node does
+    not know the outcome, so it may have been executed; otherwise it was not. ``at``: the node.
     """
 
     __slots__ = ("error", "lost", "at")
@@ -83,12 +91,22 @@ class Failure:
 
 _LOST = (ConnectionError, TimeoutError)
 #: Errors after which a retry may succeed.
-RETRYABLE = (*_LOST, BusyError, ClusterDownError, MovedError)
+RETRYABLE = (*_LOST, BusyError, ClusterDownError, MovedError, NoReplicasError)
 
 
 def is_retryable(error: BaseException) -> bool:
     """Whether a retry may succeed."""
     return isinstance(error, RETRYABLE) and not error.hopeless
+
+
+def _may_repeat(error: NdringError) -> bool:
+    """Whether a command that got this error may be repeated. A transaction may not if its outcome is unknown."""
+    return is_retryable(error) or _is_unknown(error)
+
+
+def _is_unknown(error: NdringError) -> bool:
+    """Whether the node replied that it does not know the outcome."""
+    return error.is_reply and isinstance(error, UncertainWrite)
 
 
 class Transport:
@@ -134,11 +152,11 @@ class Transport:
         except NdringError as exc:
             error = self._with_hint(exc, request.buffers)
             reusable = exc.is_reply and connection is not None and not (broken or connection.reader.pending)
-            lost = sent and not exc.is_reply
+            lost = sent and not exc.is_reply or _is_unknown(error)
         finally:  # also if interrupted, since the next command must not read the rest of this reply
             if connection is not None:
                 self._pool.release(connection, reusable)
-        if is_retryable(error):
+        if _may_repeat(error):
             return Failure(error, lost, self)
         raise error
 
@@ -241,7 +259,7 @@ class Transport:
                         if not exc.is_reply:
                             raise broken if broken and isinstance(exc, ConnectionError) else exc
                         error = self._with_hint(exc, requests[i].buffers)
-                        results[i] = Failure(error, False, self) if is_retryable(error) else error
+                        results[i] = Failure(error, _is_unknown(error), self) if _may_repeat(error) else error
                     done += 1
                 if broken:
                     raise broken

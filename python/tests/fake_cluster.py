@@ -34,6 +34,7 @@ class FakeNode:
         self.slots_override = None
         self.asked_for_slots = 0
         self.redirects = 0
+        self.replica_reads = 0
         self.alive = False
         self.start(address)
 
@@ -100,12 +101,18 @@ class FakeNode:
         if name == b"CLIENT":
             return b"+OK\r\n"
         if name == b"CLUSTER":
+            if arguments[1] == b"SHARDS":
+                return self.cluster.shards_reply()
             self.asked_for_slots += 1
             return self.slots_override(self) if self.slots_override else self.cluster.slots_reply()
         self.commands.append(arguments)
         answer = self.override(self, arguments) if self.override else None
         asked = state.pop("asking", False)
+        if name in (b"READONLY", b"READWRITE"):
+            state["readonly"] = name == b"READONLY"
+            return b"+OK\r\n" if answer is None else answer
         if answer is not None:
+            state["refused"] = True
             return answer
         if name == b"MULTI":
             state["queue"], state["refused"] = [], False
@@ -118,7 +125,12 @@ class FakeNode:
             return b"+OK\r\n"
         if name in (b"PING", b"INFO", b"NP.SCAN"):
             return self._do(arguments)
-        refusal = self._refusal(arguments[1:2] if name in (b"NP.SET", b"NP.GET") else arguments[1:], asked)
+        keys = arguments[1:2] if name in (b"NP.SET", b"NP.GET", b"NP.EXPIRE") else arguments[1:]
+        reads = state.get("readonly") and name in (b"NP.GET", b"NP.EXISTS", b"NP.TTL")
+        if reads and all(self in self.cluster.copies[_commands.slot(key)] for key in keys):
+            self.replica_reads += 1
+            return self._do(arguments)
+        refusal = self._refusal(keys, asked)
         if refusal:
             self.redirects += refusal.startswith(b"-MOVED")
             state["refused"] = True
@@ -147,9 +159,14 @@ class FakeNode:
         if name == b"INFO":
             return bulk(b"name:%b\r\n" % self.name.encode())
         if name == b"NP.SET":
+            request = arguments[arguments.index(b"REQID") + 1] if b"REQID" in arguments[3:] else None
+            if request in self.cluster.outcomes:
+                return self.cluster.outcomes[request]
             if b"NX" in arguments[3:] and key in self.data:
-                return b"$-1\r\n"
+                return b"$-1\r\n"  # a write that was not done leaves no request id
             self.data[key] = arguments[2]
+            if request is not None:
+                self.cluster.outcomes[request] = b"+OK\r\n"
             return b"+OK\r\n"
         if name == b"NP.GET":
             if key not in self.data:
@@ -160,6 +177,8 @@ class FakeNode:
             return b":%d\r\n" % sum(k in self.data for k in arguments[1:])
         if name == b"NP.DEL":
             return b":%d\r\n" % sum(self.data.pop(k, None) is not None for k in arguments[1:])
+        if name == b"NP.EXPIRE":
+            return b":%d\r\n" % (key in self.data)
         if name == b"NP.TTL":
             return b":-1\r\n"
         if name == b"NP.SCAN":
@@ -173,11 +192,16 @@ class FakeNode:
 
 class FakeCluster:
     """``owners``: the node that serves each slot, None for none. ``told``: what CLUSTER SLOTS
-    reports, if that differs."""
+    reports, if that differs. ``outcomes``: of conditional writes that were done, by request id; all
+    nodes know them, as copies do. ``copies``: the replicas of each slot. ``hidden``: CLUSTER SLOTS
+    does not name them, as where all nodes serve slots; CLUSTER SHARDS does."""
 
     def __init__(self, count):
         self.owners = [None] * 16384
         self.told = None
+        self.outcomes = {}
+        self.copies = [()] * 16384
+        self.hidden = False
         self.nodes = [FakeNode(self, f"{i:040d}") for i in range(count)]
         for slot in range(16384):
             self.owners[slot] = self.nodes[slot // 64 % count]  # shards of 64 slots, round-robin
@@ -186,13 +210,40 @@ class FakeCluster:
         owners = self.told or self.owners
         rows, start = [], 0
         for slot in range(1, 16385):
-            if slot == 16384 or owners[slot] is not owners[start]:
-                node = owners[start]
-                if node is not None:
-                    me = b"*4\r\n%b:%d\r\n%b*0\r\n" % (bulk(node.address[0].encode()), node.address[1], bulk(node.name.encode()))
-                    rows.append(b"*3\r\n:%d\r\n:%d\r\n%b" % (start, slot - 1, me))
+            if slot == 16384 or owners[slot] is not owners[start] or self.copies[slot] != self.copies[start]:
+                if owners[start] is not None:
+                    nodes = [owners[start], *(() if self.hidden else self.copies[start])]
+                    texts = [b"*4\r\n%b:%d\r\n%b*0\r\n" % (bulk(n.address[0].encode()), n.address[1], bulk(n.name.encode())) for n in nodes]
+                    rows.append(b"*%d\r\n:%d\r\n:%d\r\n%b" % (2 + len(nodes), start, slot - 1, b"".join(texts)))
                 start = slot
         return b"*%d\r\n" % len(rows) + b"".join(rows)
+
+    def shards_reply(self):
+        entries = []
+        for primary in dict.fromkeys(node for node in self.owners if node is not None):
+            mine = [slot for slot in range(16384) if self.owners[slot] is primary]
+            slots = [slot for slot in mine for _ in range(2)]
+            nodes = [(primary, b"master"), *((node, b"replica") for node in dict.fromkeys(n for slot in mine for n in self.copies[slot]))]
+            texts = [
+                b"*10\r\n" + b"".join(map(bulk, (b"id", node.name.encode(), b"port"))) + b":%d\r\n" % node.address[1]
+                + b"".join(map(bulk, (b"endpoint", node.address[0].encode(), b"role", role, b"health", b"online")))
+                for node, role in nodes
+            ]  # fmt: skip
+            entries.append(
+                b"*4\r\n" + bulk(b"slots") + b"*%d\r\n" % len(slots) + b"".join(b":%d\r\n" % slot for slot in slots)
+                + bulk(b"nodes") + b"*%d\r\n" % len(texts) + b"".join(texts)
+            )
+        return b"*%d\r\n" % len(entries) + b"".join(entries)
+
+    def copy_to_next(self):
+        """Gives each slot a replica, on the node after its own."""
+        self.copies = [(self.nodes[(self.nodes.index(owner) + 1) % len(self.nodes)],) for owner in self.owners]
+
+    def promote(self, dead, heir):
+        """Makes ``heir`` the primary of all slots of ``dead``, with their content."""
+        heir.data.update(dead.data)
+        self.copies = [tuple(node for node in nodes if node not in (dead, heir)) for nodes in self.copies]
+        self.owners = [heir if node is dead else node for node in self.owners]
 
     def owner(self, key):
         return self.owners[_commands.slot(key.encode() if isinstance(key, str) else key)]

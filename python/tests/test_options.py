@@ -25,6 +25,8 @@ NAN = math.nan
     ("max_connections", ["3", 0, -1, 1.5]),
     ("protocol", [1, 4, "x"]),
     ("on_error", [None, "make", "ignore", True]),
+    ("write_concern", ["most", "", 1, True, b"all"]),
+    ("read_from_replicas", [None, 0, 1, "yes"]),
     ("db", [1, "x"]),
     ("nosuch", [1]),
     ("ssl_ca_certs", ["/x"]),
@@ -67,6 +69,7 @@ class Provider:
     lambda: NumPyRedis.from_url("rediss://u:p@a,b:2/0?ssl_cert_reqs=none&socket_keepalive=1"),
     lambda: NumPyRedis.from_url("unix:///tmp/x?retry_for=1"),
     lambda: NumPyRedis().with_options(deadline=1, on_error="miss"),
+    lambda: NumPyRedis("a", write_concern="all").with_options(read_from_replicas=True),
 ])  # fmt: skip
 def test_a_pickled_client_has_the_same_options(make):
     c = make()
@@ -75,6 +78,7 @@ def test_a_pickled_client_has_the_same_options(make):
         if mine.credential_provider is not None:
             mine, its = (s._replace(credential_provider=type(s.credential_provider)) for s in (mine, its))
         assert mine == its and other._cluster.policy == c._cluster.policy and repr(other) == repr(c)
+        assert other._write_concern == c._write_concern and other._cluster.read_from_replicas == c._cluster.read_from_replicas
         assert other._cluster.nodes._seeds == c._cluster.nodes._seeds and other._cluster.nodes is not c._cluster.nodes
 
 

@@ -36,6 +36,7 @@ def hold():
 def freeze(node, hold):
     """Makes a node accept everything and reply to nothing, as a stopped process does."""
     node.override = lambda node, arguments: (hold.wait(30), FakeNode.DROP)[1]
+    node.slots_override = lambda node: FakeNode.DROP if hold.wait(30) else None
     node.alive_for_others = False
 
 
@@ -54,7 +55,7 @@ def test_calls_for_a_dead_node_fail_fast_after_one_has_waited(fake, monkeypatch,
         assert cluster.nodes[1].where in str(caught.value) and "has not answered for" in str(caught.value) and "refused" in str(caught.value)
         levels = [record.levelname for record in caplog.records]
         assert levels.count("WARNING") == 1 and levels.count("INFO") >= 2
-        monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("no call waits any more") if self._delay > 0.02 else 0.0)
+        monkeypatch.setattr(_retry.Attempts, "next_pause", lambda self: pytest.fail("no call waits any more") if self._delay > _retry._FIRST_DELAY else 0.0)
         patient = c.with_options(retry_for=0.3)
         for call in (
             lambda: patient.get(key), lambda: patient.set(key, A), lambda: patient.get_or_set(key, lambda: A),
@@ -94,7 +95,7 @@ def test_a_node_that_hangs_is_given_up_if_another_says_so(fake, quick, hold):
             c.get(key)
         assert all(command == [b"PING"] for command in cluster.nodes[1].commands[sent:])  # no call waits for it
         hold.set()
-        cluster.nodes[1].override = None
+        cluster.nodes[1].override = cluster.nodes[1].slots_override = None
         wait_until(lambda: found(c, key))
 
 
@@ -116,7 +117,7 @@ def test_a_node_that_refused_connections_and_then_hangs_is_waited_for_once(fake,
 
 
 def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkeypatch):
-    monkeypatch.setattr(_nodes, "_PROBE_WAIT", 0.0)
+    monkeypatch.setattr(_nodes, "PROBE_WAIT", 0.0)
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=0, deadline=0.1) as c:
@@ -172,7 +173,7 @@ def test_a_probe_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
         monkeypatch.setattr(_transport.Transport, "with_timeout", lambda self, request, seconds, end=None: asked.append((seconds, end)))
         monkeypatch.setattr(threading.Thread, "start", fails)
         c._cluster.nodes.probe(transport, 12345.0)
-    assert asked == [(_nodes._PROBE_WAIT, 12345.0)]
+    assert asked == [(_nodes.PROBE_WAIT, 12345.0)]
 
 
 def fails(thread):

@@ -79,7 +79,7 @@ def test_the_client_page_is_complete():
     text = (ROOT / "docs/python.md").read_text()
     named = set(re.findall(r"\w+", text))
     options = {name for name in inspect.signature(ndring.NumPyRedis).parameters if name != "options"}
-    options |= set(_settings.Settings._fields) - {"path", "tls"} | set(_settings._NO_EFFECT) | set(_settings._REFUSED) | {"ssl"}
+    options |= set(_settings.Settings._fields) - {"path", "tls", "readonly"} | set(_settings._NO_EFFECT) | set(_settings._REFUSED) | {"ssl"}
     assert options <= named, f"options: {options - named}"
     methods = {name for name in vars(ndring.NumPyRedis) if not name.startswith("_")}
     assert methods <= named, f"methods: {methods - named}"

@@ -13,6 +13,7 @@ func configOf(t *topology.Topology, id topology.ShardID) replica.Config {
 		Epoch: row.Epoch, LeaderEpoch: row.PrimarySince(), Born: row.EmptySince,
 		Relinquished: row.Relinquished, Unsealed: row.Unsealed,
 		ISR: processes(t, row.ISR), Unclean: processes(t, row.Unclean), Learners: processes(t, row.Learners),
+		Assigned: processes(t, row.Assigned),
 	}
 	if row.Primary != "" {
 		c.Primary = process(t, row.Primary)

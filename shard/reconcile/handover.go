@@ -14,10 +14,11 @@ import (
 // move does what brings the copies of the shards that this node serves to where they are assigned, and returns when the outcome
 // is known or the copies propose it.
 func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
-	if row, known := t.Node(r.config.Self); !known || row.Incarnation != r.config.Incarnation {
+	row, known := t.Node(r.config.Self)
+	if !known || row.Incarnation != r.config.Incarnation || r.operator.leaving.Load() {
 		return
 	}
-	moves := t.Moves(r.config.Self, r.config.Alive, func(id topology.ShardID) bool {
+	moves := t.Moves(r.config.Self, r.config.Stays, func(id topology.ShardID) bool {
 		epoch := t.Shards[id].Epoch // t may be older than the topology that the shards match
 		if !r.config.Store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
 			return false
@@ -37,6 +38,7 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 			empty = append(empty, op)
 		case op.Kind == topology.ShrinkISR:
 			role.Remove(to)
+		case row.State != topology.Leaving && r.operator.keeps(op.Shard):
 		default:
 			transfers.Go(func() {
 				slots <- struct{}{}

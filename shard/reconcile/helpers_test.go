@@ -34,7 +34,7 @@ func newScript(t *testing.T) *script {
 	s := &script{t: t}
 	s.Reconciler = New(Config{
 		Self: "a", Incarnation: 1, Store: store, Log: slog.New(slog.DiscardHandler),
-		Newest: s.newest.Load, ApplySettings: func(*topology.Topology) {}, HearsLeader: func() bool { return true }, Report: func([]topology.Report) {}, Noticed: func() {}, Alive: func(topology.NodeID) bool { return true },
+		Newest: s.newest.Load, ApplySettings: func(*topology.Topology) {}, HearsLeader: func() bool { return true }, Report: func([]topology.Report) {}, Noticed: func() {}, Alive: func(topology.NodeID) bool { return true }, Stays: func(topology.NodeID) bool { return true },
 		Propose: func(_ context.Context, c topology.Command) ([]error, error) {
 			answer := s.answers[0]
 			s.answers = s.answers[1:]

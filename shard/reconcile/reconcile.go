@@ -27,6 +27,7 @@ type Config struct {
 	Noticed       func()                    // is called once the cluster knows which copies of the node are damaged
 	ApplySettings func(*topology.Topology)  // applies the cluster's settings to the node
 	Alive         func(topology.NodeID) bool
+	Stays         func(topology.NodeID) bool // alive, and not about to stop: it may get shards
 	// Propose sends a command to the raft leader. It returns an error per op, or outcome.ErrUncertain.
 	Propose func(context.Context, topology.Command) ([]error, error)
 	// AwaitRemote returns when another node routes by the topology of an index or a later one.
@@ -39,6 +40,9 @@ type Reconciler struct {
 	process replica.Process // of the node
 	applied atomic.Pointer[topology.Topology]
 	copies  copies
+	counts  Counts
+
+	operator Operator
 
 	wake    chan struct{} // capacity 1: reconcile again
 	changed chan struct{} // capacity 1: settled may have changed
@@ -50,6 +54,7 @@ type Reconciler struct {
 	// Only the goroutine of Run uses these.
 	member bool               // the topology of the last run had this incarnation of the node
 	shown  *topology.Topology // nil before the first run; then equal to applied
+	before history            // the rows of the last run
 
 	mu      sync.Mutex                  // guards all below
 	pending map[topology.ShardID]uint64 // pending handovers: the shard is closed; the value is the epoch in which it was
@@ -66,6 +71,7 @@ func New(config Config) *Reconciler {
 		pending: map[topology.ShardID]uint64{}, held: redirects{},
 	}
 	r.proposals = proposals{config: &r.config, sent: map[topology.ShardID]sentProposal{}, slots: make(chan struct{}, maxProposals)}
+	r.operator.r, r.operator.kept = r, map[topology.ShardID]time.Time{}
 	r.applied.Store(&topology.Topology{})
 	config.Store.Identify(r.process)
 	return r
@@ -118,6 +124,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 func (r *Reconciler) reconcile(t *topology.Topology) (ask []topology.NodeID) {
 	r.config.ApplySettings(t)
 	r.dropDecided(t)
+	r.counts.note(&r.before, t, r.config.Self)
 	read := r.allRead(len(t.Shards))
 	d := decide(t, r.config.Self, r.config.Incarnation, r.state)
 	if r.member && !d.member {

@@ -1,0 +1,193 @@
+package clusters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Cluster is a running cluster. Its methods are not safe for concurrent use.
+type Cluster struct {
+	Name  string
+	Set   string // the command that stores a value
+	Get   string
+	Nodes []*Node
+
+	dir  string
+	view func(asked *Node) (*View, error)
+	move func(replica *Node) error
+}
+
+// View is how one node sees its cluster.
+type View struct {
+	Leader string // name of raft's leader; Redis: empty
+	Copies int    // the smallest number of usable copies of any range
+	ranges []slotRange
+	issue  error // why the cluster is not healthy; nil: it is
+}
+
+// slotRange is a range of slots with the nodes that have copies of it, by name.
+type slotRange struct {
+	first, last int
+	primary     string
+	replicas    []string // with a usable copy
+}
+
+var errNoView = errors.New("no node answers")
+
+// View asks the nodes in turn, and returns the first answer.
+func (c *Cluster) View() (*View, error) {
+	err := errNoView
+	for _, n := range c.Nodes {
+		v, failed := c.view(n)
+		if failed == nil {
+			return v, nil
+		}
+		err = fmt.Errorf("%s: %w", n.Name, failed)
+	}
+	return nil, err
+}
+
+// Node returns the node with a name, or nil.
+func (c *Cluster) Node(name string) *Node {
+	i := slices.IndexFunc(c.Nodes, func(n *Node) bool { return n.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return c.Nodes[i]
+}
+
+// Primaries returns the names of the nodes that serve slots, sorted.
+func (v *View) Primaries() (names []string) {
+	for _, r := range v.ranges {
+		if r.primary != "" && !slices.Contains(names, r.primary) {
+			names = append(names, r.primary)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Replicas returns the names of the nodes with a copy of a slot that another node serves, sorted.
+func (v *View) Replicas() (names []string) {
+	for _, r := range v.ranges {
+		for _, name := range r.replicas {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Of returns the primary and the replicas of a slot.
+func (v *View) Of(slot int) (primary string, replicas []string) {
+	for _, r := range v.ranges {
+		if r.first <= slot && slot <= r.last {
+			return r.primary, r.replicas
+		}
+	}
+	return "", nil
+}
+
+// Keys returns n keys with a prefix whose slots satisfy a condition.
+func (v *View) Keys(n int, prefix string, is func(primary string, replicas []string) bool) ([]string, error) {
+	var keys []string
+	for i := 0; len(keys) < n; i++ {
+		if i == 200*n+2000 {
+			return nil, fmt.Errorf("only %d of %d keys are on the wanted nodes", len(keys), n)
+		}
+		if key := fmt.Sprintf("%s:%d", prefix, i); is(v.Of(Slot(key))) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// WaitHealthy returns once every node says that the cluster is healthy: all nodes are up, all slots
+// are served, and each has at least the given number of usable copies.
+func (c *Cluster) WaitHealthy(copies int, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return poll(ctx, func() error {
+		for _, n := range c.Nodes {
+			v, err := c.view(n)
+			if err == nil {
+				err = v.issue
+			}
+			if err == nil && v.Copies < copies {
+				err = fmt.Errorf("a shard has %d usable copies, want %d", v.Copies, copies)
+			}
+			if err != nil {
+				return fmt.Errorf("%s is not healthy: %s: %w", c.Name, n.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// HandOver asks a replica to take over from its primary in a planned way.
+func (c *Cluster) HandOver(replica *Node) error { return c.move(replica) }
+
+// Close kills all processes and removes their folders.
+func (c *Cluster) Close() {
+	for _, n := range c.Nodes {
+		if n.cmd != nil {
+			n.Kill()
+		}
+	}
+	os.RemoveAll(c.dir)
+}
+
+// Logs returns the ends of the logs of all nodes.
+func (c *Cluster) Logs() string {
+	var text string
+	for _, n := range c.Nodes {
+		text += n.tail() + "\n"
+	}
+	return text
+}
+
+// newCluster makes the folder of a cluster in a parent folder, "" for that of temporary files, with one
+// folder per node.
+func newCluster(name, parent string, nodes ...*Node) (*Cluster, error) {
+	dir, err := os.MkdirTemp(parent, "ndring-bench-")
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Name: name, Nodes: nodes, dir: dir}
+	for _, n := range nodes {
+		n.log = filepath.Join(dir, n.Name+".log")
+		if err := os.Mkdir(filepath.Join(dir, n.Name), 0o700); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// startAll starts all processes and returns once each answers PING.
+func (c *Cluster) startAll() error {
+	for _, n := range c.Nodes {
+		if err := n.start(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	defer cancel()
+	return poll(ctx, func() error {
+		for _, n := range c.Nodes {
+			if _, err := n.ask("PING"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const startLimit = 30 * time.Second

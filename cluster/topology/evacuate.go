@@ -1,0 +1,46 @@
+package topology
+
+import "slices"
+
+// Evacuate returns what a node that is about to stop should propose: for each shard that it serves and that has another
+// clean copy in the ISR, a TransferPrimary to such a copy. It prefers an assigned node, and then one that gets few.
+//
+// stays reports whether another node is alive in the incarnation of this topology and is not about to stop itself.
+func (t *Topology) Evacuate(self NodeID, stays func(NodeID) bool) []Op {
+	var ops []Op
+	gets := map[NodeID]int{}
+	for i, row := range t.Shards {
+		if row.Primary != self {
+			continue
+		}
+		to := NodeID("")
+		for _, id := range row.Clean() {
+			if id != self && stays(id) && (to == "" || t.prefers(row, id, to, gets)) {
+				to = id
+			}
+		}
+		if n, known := t.Node(to); known {
+			gets[to]++
+			ops = append(ops, Op{Kind: TransferPrimary, Shard: ShardID(i), Epoch: row.Epoch, Node: to, Incarnation: n.Incarnation})
+		}
+	}
+	return ops
+}
+
+// prefers reports whether a is a better primary than b for a shard of a node that stops.
+func (t *Topology) prefers(row Shard, a, b NodeID, gets map[NodeID]int) bool {
+	class := func(id NodeID) int {
+		n, _ := t.Node(id)
+		switch {
+		case n.State != Active:
+			return 2
+		case !slices.Contains(row.Assigned, id):
+			return 1
+		}
+		return 0
+	}
+	if class(a) != class(b) {
+		return class(a) < class(b)
+	}
+	return gets[a] < gets[b]
+}

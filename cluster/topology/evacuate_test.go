@@ -1,0 +1,33 @@
+package topology
+
+import "testing"
+
+func TestEvacuate(t *testing.T) {
+	t.Parallel()
+	row := func(primary NodeID, isr, assigned []NodeID, unclean ...NodeID) Shard {
+		return Shard{Epoch: 5, Primary: primary, ISR: isr, Assigned: assigned, Unclean: unclean}
+	}
+	topo := &Topology{
+		Nodes: []Node{{ID: "a", Incarnation: 1}, {ID: "b", Incarnation: 2}, {ID: "c", Incarnation: 3}, {ID: "d", Incarnation: 4}, {ID: "l", Incarnation: 5, State: Leaving}},
+		Shards: []Shard{
+			row("a", []NodeID{"a", "b"}, []NodeID{"a", "b"}),
+			row("b", []NodeID{"a", "b"}, []NodeID{"b", "a"}),           // another node serves it
+			row("a", []NodeID{"a"}, []NodeID{"a", "b"}),                // no other copy
+			row("a", []NodeID{"a", "b", "c"}, []NodeID{"a", "b"}, "b"), // b is unclean
+			row("a", []NodeID{"a", "d"}, []NodeID{"a", "d"}),           // d is down
+			row("a", []NodeID{"a", "c", "b"}, []NodeID{"a", "b"}),      // b is assigned
+			row("a", []NodeID{"a", "b", "c"}, []NodeID{"a", "b", "c"}), // c gets fewer
+			row("a", []NodeID{"a", "l", "c"}, []NodeID{"a", "l", "c"}), // l leaves
+		},
+	}
+	want := map[ShardID]NodeID{0: "b", 3: "c", 5: "b", 6: "c", 7: "c"}
+	ops := topo.Evacuate("a", func(id NodeID) bool { return id != "d" })
+	for _, op := range ops {
+		if n, _ := topo.Node(op.Node); op.Kind != TransferPrimary || want[op.Shard] != op.Node || op.Epoch != 5 || op.Incarnation != n.Incarnation {
+			t.Errorf("%+v, want %q", op, want[op.Shard])
+		}
+	}
+	if len(ops) != len(want) {
+		t.Errorf("%d ops, want %d", len(ops), len(want))
+	}
+}

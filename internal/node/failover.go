@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/protocol"
+	"github.com/ndring/ndring/replica"
+)
+
+// handOverTime bounds how long a planned stop hands shards over before it stops anyway.
+const handOverTime = 5 * time.Second
+
+// takeOverTime bounds how long an operator's failover waits until this node serves the shards.
+const takeOverTime = 5 * time.Second
+
+// handOver hands the node's shards over to other nodes with clean copies, and returns once clients are sent there, or the time
+// is over, or at once if a client wants the node to stop now.
+func (n *Node) handOver(ctx context.Context) {
+	if n.reconciler == nil || !n.ready.Load() || n.stop.requested().Now() {
+		return
+	}
+	if len(n.cluster.Topology().Evacuate(n.id, n.cluster.Handovers().Stays)) == 0 {
+		return
+	}
+	n.cluster.Handovers().AnnounceStop()
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	began := time.Now()
+	if left := n.reconciler.Operator().Evacuate(ctx); left > 0 {
+		n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
+	} else {
+		n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
+	}
+}
+
+// Transfer implements cluster.Host.
+func (h *clusterHost) Transfer(ctx context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error {
+	return h.reconciler.Operator().Transfer(ctx, replica.Process{Node: string(to), Incarnation: incarnation}, shards)
+}
+
+// Replication implements protocol.Cluster.
+func (c *clientCluster) Replication() protocol.Replication {
+	counts, stats := c.reconciler.Counts(), c.replicator.Stats()
+	r := protocol.Replication{
+		Shrinks: counts.Shrinks.Load(), Expands: counts.Expands.Load(), Failovers: counts.Failovers.Load(),
+		BytesIn: stats.BytesIn.Load(), BytesOut: stats.BytesOut.Load(),
+	}
+	for _, p := range c.replicator.Peers() {
+		r.Peers = append(r.Peers, protocol.Peer{Node: topology.NodeID(p.Process.Node), Linked: p.Linked, CatchUps: p.CatchUps, Bytes: p.Bytes, Silent: p.Silent})
+	}
+	return r
+}
+
+// Transfer implements protocol.Cluster.
+func (c *clientCluster) Transfer(ctx context.Context, shards []topology.ShardID) error {
+	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
+	defer cancel()
+	c.reconciler.Operator().Keep(shards)
+	return c.awaitShards(ctx, shards, c.cluster.Handovers().Transfer(ctx, shards))
+}
+
+// Takeover implements protocol.Cluster.
+func (c *clientCluster) Takeover(ctx context.Context, shards []topology.ShardID) error {
+	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
+	defer cancel()
+	c.reconciler.Operator().Keep(shards)
+	errs, err := c.cluster.Handovers().Takeover(ctx, shards)
+	if err != nil {
+		return err
+	}
+	return c.awaitShards(ctx, shards, errs)
+}
+
+// awaitShards waits until this node serves the shards without an error. It returns an error unless it serves all.
+func (c *clientCluster) awaitShards(ctx context.Context, shards []topology.ShardID, errs []error) error {
+	var first error
+	failed := 0
+	for i, id := range shards {
+		err := errs[i]
+		if err == nil {
+			err = c.awaitShard(ctx, id)
+		}
+		if err == nil {
+			continue
+		}
+		if failed++; first == nil {
+			first = err
+		}
+	}
+	switch {
+	case failed == 0:
+		return nil
+	case len(shards) == 1:
+		return first
+	}
+	return fmt.Errorf("%d of %d shards were not handed over: %w", failed, len(shards), first)
+}
+
+// awaitShard waits until this node routes a shard to itself.
+func (c *clientCluster) awaitShard(ctx context.Context, id topology.ShardID) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		if row := c.Topology().Shards[id]; row.Primary == c.self {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("this node does not serve shard %d yet", id), ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/ndring/ndring/memory"
+	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/shard"
+)
+
+// limit bounds the memory of a node to what it has and so much more.
+func (n *testNode) limit(more int64, policy shard.Policy) {
+	m := n.store.Memory()
+	m.MeasureBy(func() memory.Program { return memory.Program{} })
+	m.Configure(shard.MemoryConfig{Limit: m.Used() + more, Policy: policy, Samples: 16})
+}
+
+// fullAt waits until a primary knows that a member is full, or that none is.
+func fullAt(t *testing.T, a *testNode, yes bool) {
+	t.Helper()
+	await(t, fmt.Sprint("a member is full: ", yes), func() bool { return a.repl.Full(0) != 0 == yes })
+}
+
+// The primary of a member that has no memory left refuses values, deletes keys, and takes values again when there is room.
+func TestMemberWithoutMemory(t *testing.T) {
+	t.Parallel()
+	_, a, b, _ := joined(t, false)
+	b.limit(256<<10, shard.NoEviction)
+	var err error
+	stored := 0
+	for ; err == nil && stored < 1000; stored++ {
+		err = a.set(fmt.Sprint("key ", stored), 10_000)
+	}
+	if !errors.Is(err, shard.ErrMemoryFull) || stored < 10 || stored > 60 {
+		t.Fatalf("after %d values: %v", stored, err)
+	}
+	if b.newest() < a.newest() {
+		t.Error("the member has refused what was appended")
+	}
+	for i := range stored {
+		a.remove(fmt.Sprint("key ", i))
+	}
+	await(t, "the member takes what is removed off", func() bool { return alike(a, b) })
+	fullAt(t, a, false)
+	if err := a.set("again", 10_000); err != nil {
+		t.Error(err)
+	}
+}
+
+// With a policy the primary evicts what its writes add, so the memory of the member stays near its limit. It evicts from no shard
+// that has no full member.
+func TestPrimaryEvictsForAMember(t *testing.T) {
+	t.Parallel()
+	_, a, b, _ := joined(t, false)
+	if err := a.store.Shard(1).Role().Open(1, 1); err != nil { // on this node alone
+		t.Fatal(err)
+	}
+	if _, err := a.setIn(1, "alone", 100); err != nil {
+		t.Fatal(err)
+	}
+	a.store.Memory().MeasureBy(func() memory.Program { return memory.Program{} })
+	a.store.Memory().Configure(shard.MemoryConfig{Policy: shard.AllKeysRandom, Samples: 16})
+	b.limit(512<<10, shard.NoEviction)
+	limit := b.store.Memory().Config().Limit
+	for i := range 500 {
+		if err := a.set(fmt.Sprint("key ", i), 10_000); err != nil {
+			t.Fatalf("value %d: %v", i, err)
+		}
+		if used := b.store.Memory().Used(); used > limit+256<<10 {
+			t.Fatalf("value %d: the member has %d KiB more than its limit", i, (used-limit)>>10)
+		}
+	}
+	if n := a.store.Stats().Evicted; n < 400 || n > 500 {
+		t.Errorf("%d values were evicted", n)
+	}
+	if a.store.Shard(1).Keys() != 1 {
+		t.Error("a key of a shard without a full member was evicted")
+	}
+	await(t, "the copies are the same", func() bool { return alike(a, b) })
+}
+
+// The primary of a member whose disk is full refuses values, and deletes keys.
+func TestMemberWithoutDisk(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	mem := vfs.NewMem()
+	a, b := startNode(t, n, "a", 1, vfs.NewMem()), startNode(t, n, "b", 1, mem)
+	join(t, a, b)
+	if err := a.set("before", 1000); err != nil {
+		t.Fatal(err)
+	}
+	mem.SetFree(1000)
+	b.store.Disk().Configure(shard.DiskConfig{Fsync: shard.FsyncEverysec, Reserve: 1 << 20})
+	b.store.Open(t.Context())
+	fullAt(t, a, true)
+	if err := a.set("full", 1000); !errors.Is(err, shard.ErrDiskFull) {
+		t.Errorf("a value: %v", err)
+	}
+	a.remove("before")
+	await(t, "the key is removed at the member", func() bool { return !b.has("before", 1000) })
+	mem.SetFree(1 << 40)
+	fullAt(t, a, false)
+	if err := a.set("again", 1000); err != nil {
+		t.Error(err)
+	}
+}
+
+// remove deletes a key of shard 0.
+func (n *testNode) remove(key string) {
+	n.t.Helper()
+	of := n.store.Shard(0)
+	if !of.Acquire() {
+		n.t.Fatal("the shard is closed")
+	}
+	defer of.Release()
+	_, f, err := of.Delete([][]byte{[]byte(key)})
+	if err = errors.Join(err, f.Wait(n.t.Context())); err != nil {
+		n.t.Errorf("DEL %s: %v", key, err)
+	}
+}

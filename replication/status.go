@@ -1,0 +1,44 @@
+package replication
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/ndring/ndring/replica"
+)
+
+// PeerStatus is how this node sends to another process.
+type PeerStatus struct {
+	Process  replica.Process
+	Linked   bool          // it is connected
+	CatchUps int           // shards that it catches up with
+	Bytes    int64         // on the way to it, not acknowledged
+	Silent   time.Duration // since its last acknowledgement
+}
+
+// Peers returns the processes to which this node sends, by their ids.
+func (r *Replicator) Peers() []PeerStatus {
+	peers := *r.peers.Load()
+	all := make([]PeerStatus, 0, len(peers))
+	for _, p := range peers {
+		all = append(all, p.status())
+	}
+	slices.SortFunc(all, func(a, b PeerStatus) int {
+		return cmp.Or(cmp.Compare(a.Process.Node, b.Process.Node), cmp.Compare(a.Process.Incarnation, b.Process.Incarnation))
+	})
+	return all
+}
+
+func (p *peer) status() PeerStatus {
+	s := PeerStatus{Process: p.process, Bytes: p.bytes.Load(), Silent: time.Since(time.Unix(0, p.heard.Load()))}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Linked = p.linked
+	for _, stream := range p.streams {
+		if stream.state != attached {
+			s.CatchUps++
+		}
+	}
+	return s
+}

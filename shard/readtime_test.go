@@ -1,0 +1,39 @@
+package shard
+
+import "testing"
+
+// A write that rests on a key which expires before the write is committed: readers see the key until then. Otherwise a reader could see
+// that the key is gone, and after that the outcome of a write that needs it.
+func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	key := []byte(asked)
+	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+	must(t, 0, err)
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	p.now += 5
+	outcome, f, err := p.sh.Set(Write{Key: key, Value: p.text("after"), Condition: IfPresent})
+	if must(t, 0, err); !outcome.Done {
+		t.Fatal("the key is not there yet")
+	}
+	p.now += 10
+	if p.sh.Exists([][]byte{key}, false) != 1 {
+		t.Error("readers see that the key has expired, and a write that needs it is about to be committed")
+	}
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	e := p.sh.Get(key, false)
+	if e == nil || string(e.NPY()) != "after" {
+		t.Error("the write is not there")
+	}
+	e.Release()
+	_, _, err = p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+	must(t, 0, err)
+	p.ack(p.newest())
+	p.now += 10
+	if p.sh.Exists([][]byte{key}, false) != 0 {
+		t.Error("readers see a key that has expired, and no write rests on it")
+	}
+}

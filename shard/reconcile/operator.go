@@ -1,0 +1,132 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/replica"
+)
+
+// KeepTime is how long a node keeps a shard that an operator had handed over to it, although another node is the preferred
+// primary.
+const KeepTime = time.Minute
+
+// maxEvacuated is how many shards a node that stops hands over at once, and evacuateStep how long it waits before it looks
+// again.
+const (
+	maxEvacuated = 64
+	evacuateStep = 10 * time.Millisecond
+)
+
+// Operator is what operators make the node of a Reconciler do with its shards.
+type Operator struct {
+	r       *Reconciler
+	leaving atomic.Bool // Evacuate was called: the node moves no shard but by that
+
+	mu   sync.Mutex                     // guards kept
+	kept map[topology.ShardID]time.Time // shards that stay here until a time although others are preferred
+}
+
+// Operator returns what operators make the node do.
+func (r *Reconciler) Operator() *Operator { return &r.operator }
+
+// Keep makes the node keep shards for KeepTime once it serves them: an operator wants it to. A node that leaves the cluster
+// or stops hands them over all the same.
+func (o *Operator) Keep(ids []topology.ShardID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	until := time.Now().Add(KeepTime)
+	for _, id := range ids {
+		o.kept[id] = until
+	}
+}
+
+// keeps reports whether an operator wants this node to serve a shard for a while.
+func (o *Operator) keeps(id topology.ShardID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	until, kept := o.kept[id]
+	if kept && !time.Now().Before(until) {
+		delete(o.kept, id)
+		return false
+	}
+	return kept
+}
+
+// Transfer hands shards over to another process, which has asked for them, and returns an error for each one that was not
+// handed over. Nil says that the handover is proposed.
+func (o *Operator) Transfer(ctx context.Context, to replica.Process, ids []topology.ShardID) []error {
+	r := o.r
+	t := r.config.Newest()
+	errs := make([]error, len(ids))
+	var waiting sync.WaitGroup
+	slots := make(chan struct{}, maxTransfers)
+	for i, id := range ids {
+		if id < 0 || int(id) >= len(t.Shards) || t.Shards[id].Primary != r.config.Self {
+			errs[i] = fmt.Errorf("this node does not serve shard %d", id)
+			continue
+		}
+		waiting.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = r.config.Store.Shard(int(id)).Role().Transfer(ctx, to)
+		})
+	}
+	waiting.Wait()
+	return errs
+}
+
+// Evacuate hands over all shards that have another clean copy, until none is left or ctx is done. It returns once clients are
+// sent to the new primaries, and how many such shards are left. From its beginning on, the node moves no other shard.
+func (o *Operator) Evacuate(ctx context.Context) (left int) {
+	r := o.r
+	o.leaving.Store(true)
+	var moved sync.WaitGroup
+	defer moved.Wait()
+	slots := make(chan struct{}, maxEvacuated)
+	under := map[topology.ShardID]uint64{} // the epoch in which a handover was begun
+	var mu sync.Mutex                      // guards under
+	for {
+		t := r.config.Newest()
+		ops := t.Evacuate(r.config.Self, r.config.Stays)
+		for _, op := range ops {
+			mu.Lock()
+			begun := under[op.Shard] == op.Epoch
+			under[op.Shard] = op.Epoch
+			mu.Unlock()
+			if begun {
+				continue
+			}
+			moved.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				err := r.config.Store.Shard(int(op.Shard)).Role().Transfer(ctx, replica.Process{Node: string(op.Node), Incarnation: op.Incarnation})
+				if err != nil { // the next round tries again
+					mu.Lock()
+					delete(under, op.Shard)
+					mu.Unlock()
+				}
+			})
+		}
+		if left = len(ops) + o.heldRedirects(t); left == 0 || ctx.Err() != nil {
+			return left
+		}
+		pause(ctx, evacuateStep)
+	}
+}
+
+// heldRedirects returns how many shards clients still find here although the node has handed them over.
+func (o *Operator) heldRedirects(t *topology.Topology) (n int) {
+	r := o.r
+	shown := r.Applied()
+	for i := range min(len(shown.Shards), len(t.Shards)) {
+		if now := t.Shards[i].Primary; shown.Shards[i].Primary == r.config.Self && now != r.config.Self && now != "" {
+			n++
+		}
+	}
+	return n
+}
