@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	clusterview "github.com/ndring/ndring/cluster/view"
 	"github.com/ndring/ndring/internal/loadtest"
 )
 
@@ -24,6 +26,28 @@ func arraysCalled(name string, n int) arrays {
 		all[fmt.Sprintf("%s %d", name, i)] = npyOf(uint64(i), 1+i*37%5000)
 	}
 	return all
+}
+
+// copied waits until each shard has two clean copies in its ISR, as every member knows.
+func copied(t *testing.T, all ...*member) {
+	t.Helper()
+	eventually(t, "each shard has two copies", all, func() string {
+		for _, m := range all {
+			var told clusterview.Cluster
+			if err := json.Unmarshal([]byte(m.says("CLUSTER", "TOPOLOGY")), &told); err != nil {
+				return m.name + ": " + err.Error()
+			}
+			for id, s := range told.Shards {
+				if s.Primary == "" || len(s.InSync) != 2 || len(s.Unclean) > 0 {
+					return fmt.Sprintf("%s: shard %d has primary %q, copies %v, of which unclean %v", m.name, id, s.Primary, s.InSync, s.Unclean)
+				}
+			}
+			if len(told.Shards) == 0 {
+				return m.name + " knows no shards"
+			}
+		}
+		return ""
+	})
 }
 
 // clusterClient is a client as applications set it up.
