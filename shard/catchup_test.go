@@ -26,7 +26,7 @@ func TestUncommittedBlobsAreSent(t *testing.T) {
 	p.ack(p.newest())
 	set(asked, large)
 	pending := p.newest()
-	cursor, err := p.sh.ReadFrom(0)
+	cursor, err := p.sh.Primary().ReadFrom(0)
 	must(t, 0, err)
 	defer cursor.Close()
 	kinds := map[uint64]persistence.Type{}
