@@ -28,15 +28,18 @@ func arraysCalled(name string, n int) arrays {
 	return all
 }
 
-// copied waits until each shard has two clean copies in its ISR, as every member knows.
-func copied(t *testing.T, all ...*member) {
+// told returns what a member says of the cluster; zero if it does not answer.
+func (m *member) told() (told clusterview.Cluster) {
+	json.Unmarshal([]byte(m.says("CLUSTER", "TOPOLOGY")), &told)
+	return told
+}
+
+// haveCopies waits until each shard has two clean copies in its ISR, as every member knows.
+func haveCopies(t *testing.T, all ...*member) {
 	t.Helper()
 	eventually(t, "each shard has two copies", all, func() string {
 		for _, m := range all {
-			var told clusterview.Cluster
-			if err := json.Unmarshal([]byte(m.says("CLUSTER", "TOPOLOGY")), &told); err != nil {
-				return m.name + ": " + err.Error()
-			}
+			told := m.told()
 			for id, s := range told.Shards {
 				if s.Primary == "" || len(s.InSync) != 2 || len(s.Unclean) > 0 {
 					return fmt.Sprintf("%s: shard %d has primary %q, copies %v, of which unclean %v", m.name, id, s.Primary, s.InSync, s.Unclean)

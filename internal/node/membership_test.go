@@ -93,7 +93,7 @@ func TestMembershipJoinWhileReading(t *testing.T) {
 	first, fourth := all[:3], all[3]
 	startAll(first)
 	id := whole(t, first...)
-	copied(t, first...)
+	haveCopies(t, first...)
 	kept := someArrays(100) // some in each shard
 	c := clusterClient(t, first...)
 	kept.store(t, c)
@@ -122,7 +122,7 @@ func TestMembershipJoinWhileReading(t *testing.T) {
 	eventually(t, "the new node serves its share of 64 shards", all, func() string {
 		return lacks(fourth.says("CLUSTER", "INFO"), "cluster_my_shards:16\r")
 	})
-	copied(t, all...)
+	haveCopies(t, all...)
 	if here := kept.ofSlots(t, fourth); len(here) == 0 {
 		t.Error("none of the arrays has moved to the new node")
 	}

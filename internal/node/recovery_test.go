@@ -55,7 +55,7 @@ func TestRecoveryOfOneOfThree(t *testing.T) {
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)
 	id := whole(t, all...)
-	copied(t, all...)
+	haveCopies(t, all...)
 	kept := someArrays(100)
 	kept.store(t, clusterClient(t, all...))
 	left, lost := all[0], all[1:]
@@ -197,7 +197,7 @@ func TestRecoveryWhenTheOthersComeBack(t *testing.T) {
 	all := gather(t, "n1", "n2", "n3")
 	startAll(all)
 	id := whole(t, all...)
-	copied(t, all...)
+	haveCopies(t, all...)
 	kept := someArrays(100)
 	kept.store(t, clusterClient(t, all...))
 	left, others := all[0], all[1:]

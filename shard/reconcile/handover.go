@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,9 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 	if !known || row.Incarnation != r.config.Incarnation || r.operator.leaving.Load() {
 		return
 	}
-	moves := t.Moves(r.config.Self, r.config.Stays, func(id topology.ShardID) bool {
+	silent := r.silent(ctx, t)
+	stays := func(id topology.NodeID) bool { return r.config.Stays(id) && !silent[id] }
+	moves := t.Moves(r.config.Self, stays, func(id topology.ShardID) bool {
 		epoch := t.Shards[id].Epoch // t may be older than the topology that the shards match
 		if !r.config.Store.Shard(int(id)).Role().CloseIfEmpty(epoch) {
 			return false
@@ -51,6 +55,43 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 	}
 	r.handOver(ctx, empty)
 	transfers.Wait()
+}
+
+// answerTime is how long a node that may get an empty shard has to answer.
+const answerTime = 500 * time.Millisecond
+
+// silent returns the nodes that could get an empty shard of this node, but do not say that they route by t. Gossip sees a
+// dead node alive for a second, and by then another copy serves its shards. An empty shard that went back to it would have
+// no other copy: it would have no primary until the node returns.
+func (r *Reconciler) silent(ctx context.Context, t *topology.Topology) map[topology.NodeID]bool {
+	silent := map[topology.NodeID]bool{}
+	for _, row := range t.Shards {
+		if row.Primary != r.config.Self || len(row.ISR) != 1 {
+			continue
+		}
+		for _, id := range row.Assigned {
+			if id != r.config.Self && r.config.Stays(id) {
+				silent[id] = true
+			}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var (
+		all sync.WaitGroup
+		mu  sync.Mutex // guards silent
+	)
+	for _, id := range slices.Collect(maps.Keys(silent)) {
+		all.Go(func() {
+			if r.config.AwaitRemote(ctx, id, t.Index) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				delete(silent, id)
+			}
+		})
+	}
+	all.Wait()
+	return silent
 }
 
 // maxTransfers is how many shards with arrays a node hands over at once.

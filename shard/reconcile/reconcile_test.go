@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,28 @@ func TestHandoverIsTakenBackOnlyWhenItIsKnownToHaveFailed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Gossip still sees a node alive that died a moment ago. It gets no empty shard back from the copy that has taken over: the
+// shard would have no other copy.
+func TestASilentNodeGetsNoEmptyShard(t *testing.T) {
+	t.Parallel()
+	s := newScript(t)
+	var asked []topology.NodeID
+	answer := errors.New("connection refused")
+	s.config.AwaitRemote = func(_ context.Context, to topology.NodeID, _ uint64) error {
+		asked = append(asked, to)
+		return answer
+	}
+	s.move(t.Context(), s.newest.Load()) // a proposal would find no answer
+	s.expect(true)
+	if !slices.Equal(asked, []topology.NodeID{"b"}) || s.routed() != "a" {
+		t.Errorf("asked %q; clients are sent to %q", asked, s.routed())
+	}
+	answer = nil
+	s.answers = []proposer{s.apply}
+	s.move(t.Context(), s.newest.Load())
+	s.expect(false)
 }
 
 // A handover by an old topology must not close a shard that has come back since: the proposal would be refused, and

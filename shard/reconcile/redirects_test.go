@@ -15,6 +15,8 @@ func TestRedirectsAreHeldUntilTheNewPrimaryRoutes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScript(t)
+			s.answers = []proposer{s.apply}
+			s.move(t.Context(), s.newest.Load())
 			var asked []topology.NodeID
 			s.config.AwaitRemote = func(_ context.Context, to topology.NodeID, index uint64) error {
 				if asked = append(asked, to); index != s.newest.Load().Index {
@@ -22,8 +24,6 @@ func TestRedirectsAreHeldUntilTheNewPrimaryRoutes(t *testing.T) {
 				}
 				return answer
 			}
-			s.answers = []proposer{s.apply}
-			s.move(t.Context(), s.newest.Load())
 			ask := s.reconcile(s.newest.Load())
 			if before := s.routed(); before != "a" || len(ask) != 1 || ask[0] != "b" {
 				t.Fatalf("before b routes, clients are sent to %q; to be asked: %q", before, ask)
