@@ -4,24 +4,25 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// lost waits until all other nodes consider a node down, and serve exactly their own keys: errors for its keys
-// name the lost node.
+// lost waits until all other nodes consider a node down and have taken over its shards: they serve all keys, also those that the
+// node had, and accept writes.
 func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
 	t.Helper()
-	rest := all.without(own)
+	served := data{}
 	for i := 1; i <= nodes; i++ {
 		if i == node {
 			continue
 		}
 		client := c.node(t, i)
-		eventually(t, fmt.Sprintf("%s tells that %s is away", name(i), name(node)), func() error {
+		eventually(t, fmt.Sprintf("%s tells that %s is away, and who serves its keys", name(i), name(node)), func() error {
 			for _, key := range own {
-				if err := client.Do(t.Context(), "NP.GET", key).Err(); err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN ") || !strings.Contains(err.Error(), name(node)) {
+				if err := client.Do(t.Context(), "NP.META", key).Err(); err != nil && !strings.HasPrefix(err.Error(), "MOVED ") {
 					return fmt.Errorf("%q: %v", key, err)
 				}
 			}
@@ -32,8 +33,8 @@ func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
 			return nil
 		})
 		mine := data{}
-		for _, key := range rest.of(t, c, i) {
-			mine[key] = rest[key]
+		for _, key := range all.of(t, c, i) {
+			mine[key], served[key] = all[key], all[key]
 		}
 		if err := mine.served(t.Context(), client); err != nil {
 			t.Errorf("%s, while %s is away: %v", name(i), name(node), err)
@@ -45,9 +46,12 @@ func (c *cluster) lost(t *testing.T, node int, all data, own []string) {
 			break
 		}
 	}
+	if left := all.without(slices.Collect(maps.Keys(served))); len(left) > 0 {
+		t.Errorf("%d keys are served by no node while %s is away, which had %d", len(left), name(node), len(own))
+	}
 }
 
-// While a container is paused the others keep serving and say which node is missing. Afterwards all nodes serve
+// While a container is paused the others take over its shards and say which node is missing. Afterwards all nodes serve
 // again without help.
 func TestPausedContainer(t *testing.T) {
 	c, r := shared(t)
