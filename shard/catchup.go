@@ -60,13 +60,18 @@ func (c *localCopy) epochOf(seq uint64) (uint64, bool) {
 	return c.rules.Table().At(seq, c.rules.End().Seq)
 }
 
-// Close ends the cursor.
-func (c *Cursor) Close() {
+// Pause gives back the file and the entries that the cursor holds, until the next read.
+func (c *Cursor) Pause() {
 	if c.log != nil {
 		c.log.Close()
 		c.log = nil
 	}
 	c.release()
+}
+
+// Close ends the cursor.
+func (c *Cursor) Close() {
+	c.Pause()
 	if c.backlog != nil {
 		c.s.writer.dropBacklog(c.backlog)
 		c.backlog = nil
@@ -135,11 +140,7 @@ func (c *Cursor) unread() {
 		c.backlog.unread(&c.batch)
 		return
 	}
-	c.release()
-	if c.log != nil {
-		c.log.Close()
-		c.log = nil
-	}
+	c.Pause()
 }
 
 // next is Next for a caller that holds writer.mu.
