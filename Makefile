@@ -48,7 +48,7 @@ upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check quick model model-check test race test-python test-wheel test-numpy2 faults e2e lint fuzz
+.PHONY: check quick model model-check sim flaws nightly test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop
@@ -60,6 +60,15 @@ model-check: need-go ## check the rules of replication and that each rule left o
 
 model: need-go ## explore the rules of replication in larger bounds (10 to 15 minutes; replica/model/README.md)
 	@scripts/step "model of replication" scripts/model
+
+sim: need-go ## simulate the replicas of a shard: RUNS=n seeds, or SEED=n for one with its events
+	@$(if $(SEED),NDRING_SIM_SEED=$(SEED),NDRING_SIM_SEEDS=$(or $(RUNS),400)) go test -count 1 -timeout 60m -v -run 'TestSimulation$$' ./replica
+
+flaws: need-go ## leave out each rule of replication, and check that a test finds that out (5 minutes)
+	@scripts/step "flaws of replication" scripts/flaws
+
+nightly: build ## run simulations, flaws and fault tests ten times as long as CI does; SMOKE=1: only check that each runs
+	@scripts/nightly
 
 test: announce race test-python test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 

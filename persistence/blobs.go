@@ -186,7 +186,7 @@ func (s *blobStore) takeRemovable(commit uint64) (removable []*blob) {
 	for _, id := range s.pendingDelete {
 		switch b := s.all[id]; {
 		case b == nil || b.state != dead || b.pins > 0:
-		case b.until <= commit:
+		case b.until <= commit || flawed("blobEarly"):
 			b.close()
 			removable = append(removable, b)
 		default:

@@ -148,7 +148,7 @@ func (i *Identity) begin(found nodeManifest, lock vfs.FileID, o *Options) {
 		switch {
 		case moved || o.NoLog:
 			i.m.unclean = anyDoubt
-		case rebooted && !found.clean && found.unclean != anyDoubt:
+		case rebooted && !found.clean && found.unclean != anyDoubt && !flawed("cleanUnderAlways"):
 			i.m.unclean = powerDoubt
 		}
 	}

@@ -108,7 +108,7 @@ func (i *Installation) Commit() error {
 // prepare syncs the copy: all of it is on disk before the manifest names it.
 func (i *Installation) prepare() error {
 	s := i.snapshot
-	if err := s.finish(); err != nil {
+	if err := s.finish(); err != nil || flawed("installUnsynced") {
 		return err
 	}
 	if err := s.file.Sync(); err != nil {

@@ -67,6 +67,9 @@ func (l *lineage) obsolete(seq uint64) int {
 // precedes reports whether a segment does not follow the newest record read so far: it was there
 // before that record. A log's epochs never go down.
 func (l *lineage) precedes(i int) bool {
+	if flawed("keepLowerEpoch") {
+		return false
+	}
 	return l.stale[i] || l.begins[i] != 0 && l.begins[i] < l.epoch ||
 		l.last.seq+1 == l.segments[i].seq && l.contradicts(i, l.last.epoch)
 }

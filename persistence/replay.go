@@ -140,7 +140,7 @@ func (r *replay) trySnapshot(info *fileInfo, whole bool) (read bool, err error) 
 	f.end = info.bytes - footerBytes
 	foot, err := readFooter(f.f, info.bytes, f.seed)
 	if errors.Is(err, errNoFooter) {
-		if whole {
+		if whole && !flawed("noFooter") {
 			r.damage(Damage{File: info.name, Offset: max(f.end, 0), Bytes: min(footerBytes, info.bytes), What: err.Error()})
 			return false, nil
 		}

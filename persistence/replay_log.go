@@ -91,7 +91,7 @@ func (r *replay) hold(rec *Record, f *foundRecord) {
 			r.apply(&held.Record, held)
 		}
 	}
-	if rec.Seq <= r.suffix.commit {
+	if rec.Seq <= r.suffix.commit || flawed("replayAll") {
 		r.apply(rec, f)
 	} else {
 		r.suffix.held = append(r.suffix.held, f.keep(rec))

@@ -38,6 +38,10 @@ func (l *Log) Sync(to Position) error {
 	}
 	b := newSyncBatch(l)
 	l.mu.Unlock()
+	if flawed("noFsync") {
+		b.finish(l)
+		return nil
+	}
 	if err := l.folder.sync(b.blobs, b.segments, b.names); err != nil {
 		return l.stop(err)
 	}

@@ -83,7 +83,7 @@ func (t *truncation) check() error {
 // cancelSnapshots cancels the running snapshots of records to remove. The caller holds mu.
 func (t *truncation) cancelSnapshots() {
 	for _, s := range t.log.running {
-		s.cancelled = s.cancelled || s.header.seq > t.after.Seq
+		s.cancelled = s.cancelled || s.header.seq > t.after.Seq && !flawed("snapshotOverTruncate")
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // clusterDigests answers CLUSTER DIGESTS: for each copy that has a record, its shard, its commit index and the digest of its
 // entries in hex. When nothing is written, all copies of a shard have the same.
 func clusterDigests(c *call, s *shard.Store) {
-	all := s.Digests()
+	all := shard.Digests(s)
 	w := c.replies
 	w.Array(len(all))
 	for _, d := range all {

@@ -65,13 +65,21 @@ func TestFailover(t *testing.T) {
 		{"TAKEOVER", down(otherID, thirdID), "+OK", nil, []topology.ShardID{4, 5, 6, 8, 9}},
 		{"TAKEOVER SHARD 9", down(thirdID), "-ERR node node-b (" + otherID[:8] + ") has better copies: send it CLUSTER FAILOVER TAKEOVER", nil, nil},
 	} {
+		asked := make(chan []topology.ShardID, 2) // what was to be handed over, then what was to be taken
 		var transfer, takeover []topology.ShardID
 		s.view.Store(&fakeCluster{
 			members: tc.down, status: ClusterStatus{Quorum: true},
-			transfer: func(ids []topology.ShardID) error { transfer = ids; return nil },
-			takeover: func(ids []topology.ShardID) error { takeover = ids; return nil },
+			transfer: func(ids []topology.ShardID) error { asked <- ids; return nil },
+			takeover: func(ids []topology.ShardID) error { asked <- ids; return nil },
 		})
-		if got := c.do(strings.Fields("CLUSTER FAILOVER " + tc.command)...); got != tc.reply || !slices.Equal(transfer, tc.transfer) || !slices.Equal(takeover, tc.takeover) {
+		got := c.do(strings.Fields("CLUSTER FAILOVER " + tc.command)...)
+		for into := &transfer; len(asked) > 0; {
+			if strings.Contains(tc.command, "TAKEOVER") {
+				into = &takeover
+			}
+			*into = append(*into, <-asked...)
+		}
+		if got != tc.reply || !slices.Equal(transfer, tc.transfer) || !slices.Equal(takeover, tc.takeover) {
 			t.Errorf("%s: %s, handed over %v, taken %v; want %s, %v, %v", tc.command, got, transfer, takeover, tc.reply, tc.transfer, tc.takeover)
 		}
 	}

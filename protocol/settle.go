@@ -10,10 +10,11 @@ import (
 )
 
 // How long a connection waits for the commit of what it changed, and for the leases of the shards that it
-// read; how often it looks at the leases meanwhile; and how long it still waits once the server stops.
+// read; how often it looks at the leases meanwhile, at first and then; and how long it still waits once the server stops.
 const (
 	commitWait = 5 * time.Second
 	leaseWait  = time.Second
+	roundStep  = 100 * time.Microsecond
 	leaseStep  = 5 * time.Millisecond
 	stopWait   = 500 * time.Millisecond
 )
@@ -110,7 +111,8 @@ func (u *unsettled) awaitLeases(s *Server) {
 	}
 	ctx, end := u.wait.begin(s.waits, leaseWait)
 	defer end()
-	step := time.NewTicker(leaseStep)
+	wait := roundStep
+	step := time.NewTimer(wait)
 	defer step.Stop()
 	for {
 		select {
@@ -118,6 +120,8 @@ func (u *unsettled) awaitLeases(s *Server) {
 			if u.checkLeases(s.store.Monotonic()) {
 				return
 			}
+			wait = min(2*wait, leaseStep)
+			step.Reset(wait)
 		case <-ctx.Done():
 			return
 		}

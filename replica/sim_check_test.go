@@ -182,6 +182,10 @@ func (s *sim) check() {
 	}
 }
 
+// simQuiet is for how many rounds the shards must be at rest: a member that has just learned of a later epoch may still report it,
+// because of a silence in an earlier one, and so depose a primary that has done nothing wrong.
+const simQuiet = 3
+
 // comeToRest ends all trouble and checks that every shard has all its copies and serves.
 func (s *sim) comeToRest() {
 	s.event("calm")
@@ -207,13 +211,15 @@ func (s *sim) comeToRest() {
 		}
 		h.process.cut, h.process.frozen = false, false
 	}
-	waits := ""
+	waits, quiet := "", 0
 	for round := range 400 {
 		if round == 200 {
 			s.now += int64(topology.UncleanWait) * 1e6
 		}
 		s.round()
-		if waits = s.unsettled(); waits == "" {
+		if waits = s.unsettled(); waits != "" {
+			quiet = 0
+		} else if quiet++; quiet == simQuiet {
 			break
 		}
 		s.check()

@@ -234,7 +234,7 @@ func (p *peer) sendCommits() {
 		n := fresh
 		digest := of.Primary().NewestDigest()
 		commit, leased := of.Primary().Fresh(now)
-		if !leased {
+		if !leased && !flawed("freshUnleased") {
 			n = 0
 		}
 		p.mu.Lock()

@@ -218,7 +218,7 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 			return
 		}
 	}
-	if !s.inISR.Load() && s.full() { // learners hold no writer back
+	if !s.inISR.Load() && s.full() && !flawed("learnerBlocks") { // learners hold no writer back
 		p.ask(s, 0)
 		return
 	}

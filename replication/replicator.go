@@ -173,7 +173,7 @@ func (r *Replicator) Room(id int) <-chan struct{} {
 		return nil
 	}
 	for _, s := range current.streams {
-		if s.inISR.Load() && s.full() {
+		if (s.inISR.Load() || flawed("learnerBlocks")) && s.full() {
 			return s.peer.awaitRoom(s)
 		}
 	}

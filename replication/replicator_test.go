@@ -155,7 +155,7 @@ func pairUp(t *testing.T, logged bool) (n *network, a, b *testNode, row replica.
 func TestDeposedPrimaryTruncates(t *testing.T) {
 	t.Parallel()
 	bothKinds(t, func(t *testing.T, logged bool) {
-		n, a, b, row := pairUp(t, logged)
+		n, a, b, _ := pairUp(t, logged)
 		n.isolate("a", true)
 		var lost []string
 		for i := range 50 {
@@ -165,7 +165,7 @@ func TestDeposedPrimaryTruncates(t *testing.T) {
 			}
 			lost = append(lost, key)
 		}
-		row = replica.Config{Epoch: 3, LeaderEpoch: 3, Born: 1, Primary: b.self, ISR: processes(b), Learners: processes(a)}
+		row := replica.Config{Epoch: 3, LeaderEpoch: 3, Born: 1, Primary: b.self, ISR: processes(b), Learners: processes(a)}
 		configure(t, row, b)
 		for i := range 20 {
 			if err := b.set(fmt.Sprint("new-", i), 1000); err != nil {
@@ -313,4 +313,51 @@ func TestMemberRestarts(t *testing.T) {
 	if n := a.repl.stats.Installs.Load(); n > 0 {
 		t.Errorf("%d whole copies were sent", n)
 	}
+}
+
+// A full window holds the writers of a shard back if its copy is in the ISR. A learner that has a full window is taken off the stream
+// instead, and catches up again: no rule removes a learner.
+func TestFullWindow(t *testing.T) {
+	t.Parallel()
+	_, a, b, row := pairUp(t, true)
+	fill := func(n int64) *stream {
+		s := a.repl.rows[0].Load().streams[0]
+		s.bytes.Add(n)
+		return s
+	}
+	await(t, "the member is attached", func() bool { return fill(0).attached() })
+	fill(windowShard)
+	if a.repl.Room(0) == nil {
+		t.Error("a member of the ISR with a full window holds no writer back")
+	}
+	fill(-windowShard)
+	row.Epoch, row.ISR, row.Learners = 3, processes(a), processes(b)
+	configure(t, row, a, b)
+	await(t, "the learner is attached", func() bool { return fill(0).attached() })
+	fill(windowShard)
+	if a.repl.Room(0) != nil {
+		t.Error("a learner with a full window holds writers back")
+	}
+	run := fill(0).runs()
+	if err := a.set("more", 100); err != nil {
+		t.Error(err)
+	}
+	if fill(0).runs() == run {
+		t.Error("a learner with a full window stays on the stream")
+	}
+	fill(-windowShard)
+	await(t, "the learner catches up", func() bool { return b.newest() == a.newest() })
+}
+
+func (s *stream) attached() bool {
+	s.peer.mu.Lock()
+	defer s.peer.mu.Unlock()
+	return s.state == attached
+}
+
+// runs returns how often the stream was detached.
+func (s *stream) runs() uint64 {
+	s.peer.mu.Lock()
+	defer s.peer.mu.Unlock()
+	return s.run
 }

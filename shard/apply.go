@@ -112,13 +112,6 @@ func (c *contents) remembersMore(besides int) bool {
 	return c.requests.hasRoom(len(c.suffix.requests)+besides+1, c.process.milliseconds())
 }
 
-// nothing reports whether the copy has nothing in memory.
-func (c *contents) nothing() bool {
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	return c.index.table.count == 0 && c.suffix.empty() && len(c.requests.index) == 0
-}
-
 // idle reports whether nothing is visible or on its way to be.
 func (c *contents) idle() bool {
 	c.index.mu.RLock()

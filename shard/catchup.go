@@ -42,7 +42,7 @@ func (p Primary) ReadFrom(after uint64) (*Cursor, error) {
 func (c *Cursor) start(after uint64) bool {
 	epoch, known := c.s.localCopy.epochOf(after)
 	c.last = replica.Point{Epoch: epoch, Seq: after}
-	if after >= c.s.localCopy.commitIndex() {
+	if after >= c.committed() {
 		return known || after == 0
 	}
 	if !c.s.writer.logged || !known && after > 0 {
@@ -58,6 +58,15 @@ func (c *localCopy) epochOf(seq uint64) (uint64, bool) {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.rules.Table().At(seq, c.rules.End().Seq)
+}
+
+// committed returns the commit index: up to it the cursor reads the log, and may take a value that it does not find for superseded. The
+// caller holds writer.mu.
+func (c *Cursor) committed() uint64 {
+	if flawed("supersedeUncommitted") {
+		return c.s.writer.last.Seq
+	}
+	return c.s.localCopy.commitIndex()
 }
 
 // Pause gives back the file and the entries that the cursor holds, until the next read.
@@ -91,7 +100,7 @@ func (c *Cursor) release() {
 func (c *Cursor) Next() (*Batch, error) {
 	w := &c.s.writer
 	w.mu.Lock()
-	commit := c.s.localCopy.commitIndex()
+	commit := c.committed()
 	if c.backlog != nil || c.last.Seq >= min(w.last.Seq, commit) {
 		defer w.mu.Unlock()
 		return c.next()
@@ -147,7 +156,7 @@ func (c *Cursor) unread() {
 func (c *Cursor) next() (*Batch, error) {
 	c.release()
 	w := &c.s.writer
-	commit := c.s.localCopy.commitIndex()
+	commit := c.committed()
 	c.batch.reset(c.last, commit)
 	if c.last.Seq >= w.last.Seq {
 		return nil, io.EOF
@@ -261,6 +270,9 @@ func (c *localCopy) retainVersion(key []byte, v Version) *Entry {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	queue := c.suffix.queue[c.suffix.head:]
+	if flawed("supersedeUncommitted") {
+		queue = nil
+	}
 	for i := range queue {
 		if e := queue[i].entry; e != nil && e.Version() == v && string(e.Key()) == string(key) {
 			e.retain()

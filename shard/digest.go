@@ -104,7 +104,7 @@ type CopyDigest struct {
 }
 
 // Digests returns the digests of all copies that have a record and have been read from disk.
-func (s *Store) Digests() (all []CopyDigest) {
+func Digests(s *Store) (all []CopyDigest) {
 	for _, sh := range s.shards {
 		if !sh.Ready() {
 			continue

@@ -55,7 +55,7 @@ func (s *Store) EvictFor(n int64) bool {
 	if config.Policy == NoEviction || n+m.other.Load() > config.Limit {
 		return false
 	}
-	if s.removalsPaused() { // writes are paused too; one that was already admitted goes on, as in Redis
+	if removalsPaused(s) { // writes are paused too; one that was already admitted goes on, as in Redis
 		return true
 	}
 	if !m.awaitGoing() {

@@ -13,7 +13,7 @@ import (
 // own would have the seq of another record that the primary writes. They are freed when the shard
 // is served again or is stale.
 func RemoveExpired(s *Shard, limit int) (more bool) {
-	if s.store.removalsPaused() || !s.index.due(s.clock()) || !s.Acquire() {
+	if removalsPaused(s.store) || !s.index.due(s.clock()) || !s.Acquire() {
 		return false
 	}
 	defer s.Release()

@@ -42,7 +42,7 @@ func (s *Store) evictShared(replicator Replicator, n int64) bool {
 	if config.Policy == NoEviction {
 		return false
 	}
-	if s.removalsPaused() { // as in EvictFor
+	if removalsPaused(s) { // as in EvictFor
 		return true
 	}
 	if !s.memory.awaitGoing() {

@@ -53,7 +53,7 @@ func (m Member) mayInstall(f *Source) error {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	epoch := c.rules.Config().Epoch // a later one of the same leader epoch changes nothing
-	if !m.s.Ready() || c.rules.Accept(f.From, epoch, f.Leader) != replica.Take || c.rules.Counts() {
+	if !m.s.Ready() || c.rules.Accept(f.From, epoch, f.Leader) != replica.Take || c.rules.Counts() && !flawed("installClean") {
 		return fmt.Errorf("shard %d: %w", m.s.id, ErrNotTaken)
 	}
 	return nil

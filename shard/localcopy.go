@@ -60,6 +60,9 @@ func (c *localCopy) appended(changes []change, epoch uint64, time int64) {
 	for i := range changes {
 		c.hold(&changes[i], epoch, end, time)
 	}
+	if flawed("visibleEarly") {
+		c.advance(end)
+	}
 	c.follow(&e)
 }
 

@@ -320,7 +320,7 @@ func (in *incoming) append() (end persistence.Position, err error) {
 	if len(in.batches) == 0 {
 		return 0, nil
 	}
-	if w.logged {
+	if w.logged && !flawed("ackUnwritten") {
 		end, err = w.log.Append(in.batches...)
 		if err = w.disk.countWrite(err, err != nil); err != nil {
 			return 0, err

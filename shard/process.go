@@ -41,7 +41,12 @@ func (p *process) Identify(self replica.Process) { p.self = self }
 func (p *process) Monotonic() int64 { return p.mono() }
 
 // milliseconds is Monotonic in ms.
-func (p *process) milliseconds() int64 { return p.mono() / 1e6 }
+func (p *process) milliseconds() int64 {
+	if flawed("requestWallClock") {
+		return p.wall()
+	}
+	return p.mono() / 1e6
+}
 
 // now returns the Unix time in ms by which the store hides expired keys. A copy's time never falls below the
 // greatest in its log and snapshot: otherwise a key that readers have seen expire would come back when the
@@ -49,6 +54,9 @@ func (p *process) milliseconds() int64 { return p.mono() / 1e6 }
 // clock, would be hidden by the next start, which goes on from the greatest time.
 func (p *process) now() int64 {
 	now := p.wall()
+	if flawed("localClock") {
+		return now
+	}
 	if p.floor.Load() == nil && now >= p.noted.Load() {
 		return now
 	}

@@ -143,7 +143,7 @@ func (s *Store) PauseRemovals(until time.Time) {
 	s.pausedUntil.Store(until.UnixNano())
 }
 
-func (s *Store) removalsPaused() bool {
+func removalsPaused(s *Store) bool {
 	until := s.pausedUntil.Load()
 	return until != 0 && time.Now().UnixNano() < until
 }

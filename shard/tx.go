@@ -294,6 +294,9 @@ type Mark struct {
 // that the shard has removed so far: a removal of another key makes EXEC fail, too, and its client tries again.
 func (tx *Tx) Mark(key []byte) Mark {
 	e := tx.entry(key)
+	if flawed("watchSuffix") && !tx.writes {
+		e, _ = tx.s.localCopy.find(key)
+	}
 	missing := Mark{Version{Epoch: tx.s.LeaderEpoch(), Seq: tx.s.index.removals.Load()}, noKey}
 	switch {
 	case e == nil && tx.writes && tx.s.changing(key) != 0:

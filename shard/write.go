@@ -211,7 +211,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	} else if !w.copy.gate.Alone() {
 		f = w.future(s, tx.rests, 0)
 	}
-	if tx.looked && !w.copy.gate.Alone() {
+	if tx.looked && !w.copy.gate.Alone() && !flawed("conditionNoLease") {
 		f.shard, f.leader, f.lease = s, w.copy.gate.LeaderEpoch(), true
 	}
 	return f, nil
@@ -264,9 +264,7 @@ func (w *writer) replicate(batch []change, epoch uint64, now int64, records [][]
 	w.last = replica.Point{Epoch: epoch, Seq: batch[len(batch)-1].seq}
 	if w.sends() { // without a replicator the change stays uncommitted
 		encoded := w.batchOf(before, batch, records[0])
-		for _, to := range w.send {
-			w.copy.process.replicator.Enqueue(to, w.shard, encoded)
-		}
+		w.enqueue(encoded)
 		for _, b := range w.backlogs {
 			b.add(encoded)
 		}
@@ -276,6 +274,13 @@ func (w *writer) replicate(batch []change, epoch uint64, now int64, records [][]
 		records = records[1:]
 	}
 	return records
+}
+
+// enqueue hands a batch to the replicator for each other copy.
+func (w *writer) enqueue(encoded *Batch) {
+	for _, to := range w.send {
+		w.copy.process.replicator.Enqueue(to, w.shard, encoded)
+	}
 }
 
 // sends reports whether what is appended goes to other copies.
@@ -290,6 +295,9 @@ func (w *writer) append(noOp, changes []change) (end persistence.Position, recor
 	seq = number(changes, seq)
 	if w.logged || w.sends() {
 		records = w.encoder.batches(w.epoch.Load(), w.copy, noOp, changes)
+	}
+	if flawed("appendLast") && w.sends() {
+		w.enqueue(w.batchOf(w.last, changes, records[len(records)-1]))
 	}
 	if w.logged {
 		w.writing.Store(seq)

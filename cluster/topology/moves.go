@@ -9,7 +9,7 @@ import "slices"
 //   - TransferPrimary to the preferred primary, once that has a copy. The shard keeps all of its copies.
 //   - ShrinkISR of a member that is not assigned, once each assigned node has a copy. It never removes the node itself:
 //     that hands over first.
-//   - TransferPrimary with Empty, if the node has the only copy and it is empty: then no learner needs to catch up.
+//   - TransferPrimary with Empty, if shards have one copy, the node has it and it is empty: then no learner needs to catch up.
 //
 // alive reports whether another node is alive in the incarnation of this topology. empty reports whether a shard
 // is empty, and must make sure that it stays so until the proposal is decided. It may be expensive, so
@@ -29,6 +29,7 @@ func (t *Topology) Moves(self NodeID, alive func(NodeID) bool, empty func(ShardI
 		}
 		op := Op{Kind: TransferPrimary, Shard: ShardID(i), Epoch: row.Epoch}
 		switch {
+		case len(row.ISR) == 1 && t.Replicas > 1 && t.Format != Format0: // a learner catches up first, which a dead node that is still seen alive does not
 		case len(row.ISR) == 1:
 			if op.Node = m.heir(row); op.Node != "" && empty(op.Shard) {
 				op.Empty = true

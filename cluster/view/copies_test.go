@@ -13,13 +13,11 @@ type ids = []topology.NodeID
 // copied is three with a second copy of each shard on the next node; shard 0 has lost it, and shard 1 has an unclean one.
 func copied() *Cluster {
 	c := three()
-	for i, s := range []Shard{
+	c.Shards = []Shard{
 		{Primary: "aa", InSync: ids{"aa"}, Assigned: ids{"aa", "bb"}, Learners: ids{"bb"}},
 		{Primary: "bb", InSync: ids{"bb", "cc"}, Assigned: ids{"bb", "cc"}, Unclean: ids{"cc"}},
 		{Primary: "cc", InSync: ids{"cc", "aa"}, Assigned: ids{"cc", "aa"}},
 		{Primary: "bb", InSync: ids{"bb"}, Assigned: ids{"bb"}},
-	} {
-		c.Shards[i] = s
 	}
 	return c
 }

@@ -7,7 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -71,4 +75,58 @@ func (c *copiesCluster) differed() (n int) {
 		}
 	}
 	return n
+}
+
+// topology returns the cluster as a node sees it.
+func (c *copiesCluster) topology(i int) (v clusterview.Cluster) {
+	c.t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: c.addrs[i], Protocol: 2})
+	defer client.Close()
+	text, err := client.Do(c.t.Context(), "CLUSTER", "TOPOLOGY").Text()
+	if err = errors.Join(err, json.Unmarshal([]byte(text), &v)); err != nil {
+		c.t.Fatal(err)
+	}
+	return v
+}
+
+// A copy whose files were damaged while its node was down is replaced from the other one, whether its node led the shard or not,
+// and nothing is lost.
+func TestDamagedCopyIsReplacedFromTheOther(t *testing.T) {
+	for name, led := range map[string]bool{"replica": false, "primary": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCopiesCluster(t, rand.New(rand.NewPCG(1, 1)), 3)
+			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.addrs, MaxRedirects: 16, ReadTimeout: 20 * time.Second})
+			defer client.Close()
+			all := arraysCalled("kept", 400)
+			all.store(t, client)
+			c.sameCopies()
+			v := c.topology(0)
+			damaged := slices.IndexFunc(v.Shards, func(s clusterview.Shard) bool {
+				return slices.Contains(s.InSync, v.Self) && (s.Primary == v.Self) == led
+			})
+			if damaged < 0 {
+				t.Fatal("no such shard")
+			}
+			c.kill(0)
+			damageSegment(t, newestSegment(t, filepath.Join(c.dir, "0"), fmt.Sprintf("%05d", damaged)))
+			c.start(0)
+			c.awaitCopies()
+			c.sameCopies()
+			if logged := c.procs[0].logged(); !strings.Contains(logged, "quarantine") && !strings.Contains(logged, "damage") {
+				t.Errorf("the start found no damage:\n%s", logged)
+			}
+			if !slices.Contains(c.topology(1).Shards[damaged].InSync, v.Self) {
+				t.Error("the copy is not in the ISR again")
+			}
+			for key, npy := range all {
+				if got, err := client.Do(t.Context(), "NP.GET", key).Text(); err != nil || got != npy {
+					t.Errorf("%s: %d bytes of %d, %v", key, len(got), len(npy), err)
+				}
+			}
+			if n := c.topology(1).Losses; n != 0 {
+				t.Errorf("%d possible losses", n)
+			}
+		})
+	}
 }

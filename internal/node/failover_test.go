@@ -14,8 +14,8 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// copied reports whether each shard is served by its preferred primary and each assigned node has a clean copy.
-func copied(topo *topology.Topology) bool {
+// eachTwice reports whether each shard is served by its preferred primary and each assigned node has a clean copy.
+func eachTwice(topo *topology.Topology) bool {
 	if !asAssigned(topo) {
 		return false
 	}
@@ -40,7 +40,7 @@ func primaries(topo *topology.Topology) map[topology.NodeID]int {
 func openCopied(t *testing.T) []*Node {
 	t.Helper()
 	nodes := openCluster(t, 3, "--replicas", "2", "--shards", "16")
-	awaitTopology(t, nodes, copied)
+	awaitTopology(t, nodes, eachTwice)
 	return nodes
 }
 

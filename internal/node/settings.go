@@ -94,7 +94,7 @@ var clusterSettings = []setting{
 		},
 		get: func(c *Config) string { return strconv.Itoa(c.Shards) },
 	}, false},
-	{"replicas", "N", "2", "copies of each shard, the primary included, in a cluster that this node bootstraps. Nodes are assigned, but copies are not kept yet: replication does not exist",
+	{"replicas", "N", "2", "copies of each shard, the primary included, in a cluster that this node bootstraps. Each acknowledged write is on all copies that are in sync",
 		intField(1, 5, func(c *Config) *int { return &c.Cluster.Replicas }), false},
 	{"write-concern", "one|sync|all", shard.DefaultCopyConfig.Write.String(), "which copies must have a write before its reply: one (the primary; readers may not see the write yet, and it may be undone), " +
 		"sync (all copies in sync, at least min-insync), all (every node that is to have a copy). NP.SET ... WC overrides it", field{setConcern, func(c *Config) string { return c.Server.Copies.Write.String() }}, true},

@@ -1,0 +1,6 @@
+//go:build !flaws
+
+package replication
+
+// flawed reports whether a rule is left out by name: never in a normal build.
+func flawed(string) bool { return false }
