@@ -59,11 +59,7 @@ func TestRoundToTheISR(t *testing.T) {
 	const rounds = 200
 	began := time.Now()
 	for range rounds {
-<<<<<<< HEAD
-		asked := copies.AskISR() // the round may be over before this returns; that none counts which began earlier, the end of the test shows
-=======
 		asked := copies.AskISR()
->>>>>>> main
 		await(t, "the round is over", func() bool { return copies.Answers(asked, a.store.Monotonic()) })
 		if heard := a.repl.Heard(b.self, 0, 1); heard <= asked {
 			t.Errorf("answered by a heartbeat of %d ns before the look-up", asked-heard)
