@@ -18,22 +18,34 @@ import (
 
 // bulkPool are the bulk connections of a peer. Each carries one request at a time.
 type bulkPool struct {
-	peer *peer
-	mu   sync.Mutex // guards idle
-	idle []*bulkConn
+	peer    *peer
+	uploads chan struct{} // holds a token for each upload under way
+	mu      sync.Mutex    // guards idle
+	idle    []*bulkConn
 }
 
-// bulkConn is a bulk connection.
+// bulkConn is a bulk connection. It is closed when the peer ends.
 type bulkConn struct {
 	net.Conn
 	reader *reader
+	forget func() bool // stops what closes it then
 }
 
 // maxUploaded is how many uploads that no record has named a peer remembers.
 const maxUploaded = 1024
 
-// maxIdleBulk is how many bulk connections of a peer stay open.
-const maxIdleBulk = 2
+func (c *bulkConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
+}
+
+// maxUploads is how many large values are on their way to a peer at once. Whole copies, of which there are at most
+// maxCatchUps, have connections beside these. Each takes a file descriptor on both nodes, so writers must not open one each.
+// maxIdleBulk is how many connections stay open.
+const (
+	maxUploads  = 4
+	maxIdleBulk = 2
+)
 
 // bulkStall is how long a bulk connection may make no progress.
 const bulkStall = 20 * time.Second
@@ -45,23 +57,25 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error)
 		return frame{}, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	stopped := context.AfterFunc(s.context, func() { c.Close() })
-	defer stopped()
+	defer stop()
+	dropped := context.AfterFunc(s.context, func() { c.Close() })
+	defer dropped()
 	err = send(c)
 	var reply frame
 	if err == nil {
 		c.SetReadDeadline(time.Now().Add(time.Minute))
 		reply, err = c.reader.read()
 	}
-	if !stop() || err != nil {
+	if !stop() || !dropped() || err != nil {
 		c.Close()
-		return frame{}, errors.Join(err, ctx.Err())
+		return frame{}, errors.Join(err, ctx.Err(), s.context.Err())
+	}
+	if len(reply.body) > 0 { // the other node closes a connection on which it has refused something
+		c.Close()
+		return reply, &refusedError{string(reply.body)}
 	}
 	c.SetDeadline(time.Time{})
 	b.put(c)
-	if len(reply.body) > 0 {
-		return reply, &refusedError{string(reply.body)}
-	}
 	return reply, nil
 }
 
@@ -83,8 +97,8 @@ func (b *bulkPool) get() (*bulkConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	context.AfterFunc(b.peer.context, func() { conn.Close() })
-	return &bulkConn{conn, newReader(conn)}, nil
+	forget := context.AfterFunc(b.peer.context, func() { conn.Close() })
+	return &bulkConn{conn, newReader(conn), forget}, nil
 }
 
 func (b *bulkPool) put(c *bulkConn) {
@@ -128,6 +142,14 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 	p.mu.Unlock()
 	if known {
 		return nil
+	}
+	select {
+	case p.bulk.uploads <- struct{}{}:
+		defer func() { <-p.bulk.uploads }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.context.Done():
+		return errDetached
 	}
 	record := shard.RecordOf(large.Entry)
 	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {

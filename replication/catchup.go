@@ -59,6 +59,7 @@ func (c *catchUp) from(after uint64) {
 		c.end(err)
 		return
 	}
+	cursor.Pause() // each shard of a node may wait here
 	if !c.acquire() {
 		return
 	}

@@ -38,6 +38,8 @@ type network struct {
 	nodes map[replica.Process]*testNode
 	cut   map[string]bool // nodes that nothing reaches
 	conns map[net.Conn]string
+	bulk  int // bulk connections that are open
+	peak  int // the most that were open at once
 }
 
 func newNetwork() *network {
@@ -70,9 +72,29 @@ func (n *network) dial(ctx context.Context, from, to replica.Process, kind Kind)
 	other := <-accepted
 	n.mu.Lock()
 	n.conns[conn], n.conns[other] = to.Node, from.Node
+	if kind == Bulk {
+		n.bulk++
+		n.peak = max(n.peak, n.bulk)
+		conn = &countedConn{Conn: conn, closed: sync.OnceFunc(func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.bulk--
+		})}
+	}
 	n.mu.Unlock()
 	target.done.Go(func() { target.repl.Serve(from, kind, other) })
 	return conn, nil
+}
+
+// countedConn is a bulk connection as its dialler has it.
+type countedConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c *countedConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 // isolate ends the connections of a node, and lets it have no others.

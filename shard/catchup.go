@@ -69,13 +69,18 @@ func (c *Cursor) committed() uint64 {
 	return c.s.localCopy.commitIndex()
 }
 
-// Close ends the cursor.
-func (c *Cursor) Close() {
+// Pause gives back the file and the entries that the cursor holds, until the next read.
+func (c *Cursor) Pause() {
 	if c.log != nil {
 		c.log.Close()
 		c.log = nil
 	}
 	c.release()
+}
+
+// Close ends the cursor.
+func (c *Cursor) Close() {
+	c.Pause()
 	if c.backlog != nil {
 		c.s.writer.dropBacklog(c.backlog)
 		c.backlog = nil
@@ -144,11 +149,7 @@ func (c *Cursor) unread() {
 		c.backlog.unread(&c.batch)
 		return
 	}
-	c.release()
-	if c.log != nil {
-		c.log.Close()
-		c.log = nil
-	}
+	c.Pause()
 }
 
 // next is Next for a caller that holds writer.mu.

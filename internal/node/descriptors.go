@@ -20,7 +20,7 @@ type Descriptors struct {
 const (
 	ownFiles        = 48 // standard streams, listeners, gossip, raft log, runtime, one to reject a client with
 	diskFiles       = 64 // with a data folder, besides the log of each shard: unsynced blobs, snapshots, scrubbing
-	leastLinks      = 8
+	leastLinks      = 24 // two peers with records, heartbeats, requests, raft, and up to 8 bulk connections
 	leastHandshakes = 8
 	leastHTTP       = 16
 	leastClients    = 8
@@ -74,7 +74,7 @@ func divideFiles(limit int, config *Config) (Descriptors, error) {
 			limit, nodes*(kept+leastShared), nodes, config.Shards)
 	}
 	d := Descriptors{
-		Links:      min(max(shared/16, leastLinks), 1024),
+		Links:      min(max(shared/8, leastLinks), 1024),
 		Handshakes: min(max(shared/32, leastHandshakes), 64),
 		HTTP:       min(max(shared/32, leastHTTP), 256),
 	}

@@ -20,16 +20,16 @@ func TestDivideFiles(t *testing.T) {
 		want               Descriptors
 		err                string
 	}{
-		{limit: 100, shards: 256, want: Descriptors{12, 8, 8, 16}},
-		{limit: 87, shards: 256, err: "the limit of open files is 87, but at least 96 are needed (nodes: 1, shards: 256): raise it with ulimit -n"},
-		{limit: 96, shards: 256, want: Descriptors{8, 8, 8, 16}},
-		{limit: 100, shards: 256, dir: "data", err: "is 100, but at least 416 are needed (nodes: 1,"},
-		{limit: 416, shards: 256, dir: "data", want: Descriptors{8, 8, 8, 16}},
-		{limit: 1024, shards: 256, dir: "data", want: Descriptors{534, 41, 20, 20}},
-		{limit: 4096, shards: 256, dir: "data", want: Descriptors{3082, 233, 64, 116}},
+		{limit: 132, shards: 256, want: Descriptors{12, 24, 8, 16}},
+		{limit: 127, shards: 256, err: "the limit of open files is 127, but at least 128 are needed (nodes: 1, shards: 256): raise it with ulimit -n"},
+		{limit: 128, shards: 256, want: Descriptors{8, 24, 8, 16}},
+		{limit: 100, shards: 256, dir: "data", err: "is 100, but at least 448 are needed (nodes: 1,"},
+		{limit: 448, shards: 256, dir: "data", want: Descriptors{8, 24, 8, 16}},
+		{limit: 1024, shards: 256, dir: "data", want: Descriptors{452, 82, 20, 20}},
+		{limit: 4096, shards: 256, dir: "data", want: Descriptors{2616, 466, 64, 116}},
 		{limit: 1 << 20, shards: 256, dir: "data", want: Descriptors{1<<20 - 368 - 2*1024 - 64 - 256, 1024, 64, 256}},
-		{limit: 4096, shards: 256, dev: 3, want: Descriptors{811, 62, 31, 31}},
-		{limit: 1024, shards: 256, dev: 3, err: "is 1024, but at least 1248 are needed (nodes: 3,"},
+		{limit: 4096, shards: 256, dev: 3, want: Descriptors{687, 124, 31, 31}},
+		{limit: 1024, shards: 256, dev: 3, err: "is 1024, but at least 1344 are needed (nodes: 3,"},
 	} {
 		got, err := divideFiles(test.limit, &Config{Shards: test.shards, Dev: test.dev, Dir: test.dir})
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
@@ -55,9 +55,9 @@ func withFiles(t *testing.T, limit int, args ...string) *exec.Cmd {
 // descriptor get an error.
 func TestClientsLeaveTheDiskItsFiles(t *testing.T) {
 	t.Parallel()
-	const limit = 440
+	const limit = 480
 	p := startCommand(t, withFiles(t, limit, "--dir", t.TempDir()))
-	if log := p.logged(); strings.Count(log, "maxclients lowered") != 1 || !strings.Contains(log, "wanted=10000 limit=440") {
+	if log := p.logged(); strings.Count(log, "maxclients lowered") != 1 || !strings.Contains(log, "wanted=10000 limit=480") {
 		t.Errorf("the log does not say that maxclients is lowered:\n%s", log)
 	}
 	c := dialPlain(t, p)
@@ -109,7 +109,7 @@ func TestTooFewFilesFailTheStart(t *testing.T) {
 	if err := cmd.Run(); err == nil || cmd.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("the start ends with %v", err)
 	}
-	if !strings.Contains(said.String(), "the limit of open files is 100, but at least 416 are needed") {
+	if !strings.Contains(said.String(), "the limit of open files is 100, but at least 448 are needed") {
 		t.Errorf("it says\n%s", &said)
 	}
 	if _, err := os.Stat(dir + "/data"); err == nil {
