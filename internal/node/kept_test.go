@@ -53,6 +53,25 @@ func haveCopies(t *testing.T, all ...*member) {
 	})
 }
 
+// atHome waits until the copies of each shard are where they are assigned, as every member knows: then none moves.
+func atHome(t *testing.T, all ...*member) {
+	t.Helper()
+	eventually(t, "all copies are where they are assigned", all, func() string {
+		for _, m := range all {
+			told := m.told()
+			for id, s := range told.Shards {
+				if len(s.Assigned) == 0 || s.Primary != s.Assigned[0] || len(s.InSync) != len(s.Assigned) {
+					return fmt.Sprintf("%s: shard %d has primary %q, copies %v, assigned %v", m.name, id, s.Primary, s.InSync, s.Assigned)
+				}
+			}
+			if len(told.Shards) == 0 {
+				return m.name + " knows no shards"
+			}
+		}
+		return ""
+	})
+}
+
 // clusterClient is a client as applications set it up.
 func clusterClient(t *testing.T, all ...*member) *redis.ClusterClient {
 	quiet()
