@@ -49,7 +49,7 @@ func TestBootstrapOverAFinishedCluster(t *testing.T) {
 			atHome(t, all...)
 			kept.readable(t, all...)
 
-			inParallel((*member).stop, all...)
+			inParallel((*member).kill, all...) // one that stops later than the others may be left with the only copy in the ISR
 			all[1].wipe()
 			startAll(all)
 			if copies == "1" { // the arrays of the folder are lost, and nothing else
