@@ -284,3 +284,16 @@ def fake():
     yield start
     for c in clusters:
         c.close()
+
+
+@pytest.fixture
+def replicated(fake):
+    """Returns a function that starts three nodes, each slot with a replica on the next one."""
+
+    def start(hidden=False):
+        cluster = fake()
+        cluster.copy_to_next()
+        cluster.hidden = hidden
+        return cluster
+
+    return start
