@@ -95,7 +95,7 @@ func (b *replicasBench) start() error {
 			r, err = b.pair(name, "redis-server", "")
 		case "valkey":
 			if _, missing := os.Stat(filepath.Join(b.root, "usr/bin/valkey-server")); missing != nil {
-				b.note("Valkey is left out: there is no valkey-server in %s, which scripts/trixie-root makes (as root)", b.root)
+				b.note("Valkey was not measured: %s has no valkey-server. Run scripts/trixie-root as root to install it", b.root)
 				continue
 			}
 			r, err = b.pair(name, "/usr/bin/valkey-server", b.root)

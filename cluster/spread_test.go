@@ -73,7 +73,7 @@ func TestTimeUntilFollowersLearn(t *testing.T) {
 	leader := leaderOf(t, nodes...)
 	var took []time.Duration
 	for range 20 {
-		time.Sleep(120 * time.Millisecond) // nothing is under way
+		time.Sleep(120 * time.Millisecond)                                              // nothing is under way
 		for deadline := time.Now().Add(time.Minute); ; leader = leaderOf(t, nodes...) { // a busy machine may cost it the leadership
 			err := propose(leader, time.Minute)
 			if err == nil {

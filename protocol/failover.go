@@ -76,7 +76,7 @@ func clusterFailover(c *call, r *router) {
 type candidates struct {
 	planned  []topology.ShardID // it has a clean copy in the ISR, and the primary is alive
 	behind   []topology.ShardID // the primary is alive, and the copy is unclean or a learner
-	vacant   []topology.ShardID // there is no live primary, and no other live node has a better copy
+	vacant   []topology.ShardID // the primary is down or missing, and this node's copy is the best of the live ones
 	better   []topology.ShardID // another live node has a better copy
 	best     string             // such a node
 	primary  string             // a primary that is not alive
@@ -159,7 +159,7 @@ func (r failovers) takeHandedOver(found *candidates, force bool) error {
 	return r.decision(func(ctx context.Context) error { return r.cluster.Transfer(ctx, found.planned) })
 }
 
-// noneToForce says what becomes of shards whose primaries are down: nobody can ask these.
+// noneToForce is the error if the primaries are down, so that none of them can be asked to hand over.
 func (r failovers) noneToForce(found *candidates, dead int) error {
 	of := "no primary"
 	if found.primary != "" {

@@ -77,7 +77,7 @@ const (
 )
 
 // Proposal is a change of the row that a copy proposes in an epoch. It ends when the copy learns of another
-// epoch, and only then (R3): a refusal is no end, because an earlier try may still be under way.
+// epoch, and only then (R3). A refusal does not end it, because an earlier try may still be under way.
 type Proposal struct {
 	Kind   ProposalKind
 	Epoch  uint64

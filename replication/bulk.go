@@ -121,7 +121,7 @@ func (r *Replicator) Upload(ctx context.Context, id int, large shard.Large) erro
 	failures := make([]error, len(current.streams))
 	for i, s := range current.streams {
 		if s.inISR.Load() {
-			all.Go(func() { failures[i] = s.peer.upload(ctx, s, large) })
+			all.Go(func() { failures[i] = s.peer.uploadToMember(ctx, s, large) })
 		}
 	}
 	all.Wait()
@@ -132,6 +132,17 @@ func (r *Replicator) Upload(ctx context.Context, id int, large shard.Large) erro
 		}
 	}
 	return nil // a member that was not reached gets the value when it catches up, or is removed
+}
+
+// uploadToMember is upload for as long as the peer is in the ISR: writers wait for no other.
+func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large) error {
+	p.mu.Lock()
+	member := s.member
+	p.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(member, cancel)()
+	return p.upload(ctx, s, large)
 }
 
 // upload sends a large value to the peer.

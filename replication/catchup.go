@@ -50,8 +50,12 @@ func (c *catchUp) release() { <-c.p.r.slots }
 func (c *catchUp) from(after uint64) {
 	of := c.p.r.config.Store.Shard(c.s.shard)
 	cursor, err := of.Primary().ReadFrom(after)
-	if err != nil {
+	switch {
+	case errors.Is(err, shard.ErrNoHistory):
 		c.rebuild()
+		return
+	case err != nil:
+		c.end(err)
 		return
 	}
 	defer cursor.Close()

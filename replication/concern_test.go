@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -12,13 +11,7 @@ import (
 // the bound.
 func TestMemberKnowsHowFreshItIs(t *testing.T) {
 	t.Parallel()
-	n := newNetwork()
-	a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
-	row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
-	configure(t, row, a, b)
-	a.proposal(replica.Expand, b.self)
-	row.Epoch, row.LeaderEpoch, row.ISR, row.Learners = 2, 1, processes(a, b), nil
-	configure(t, row, a, b)
+	n, a, b, _ := pairUp(t, false)
 	if err := a.set("key", 100); err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +35,7 @@ func TestMemberKnowsHowFreshItIs(t *testing.T) {
 // of the ISR cannot be reached.
 func TestRoundToTheISR(t *testing.T) {
 	t.Parallel()
-	n := newNetwork()
-	a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
-	row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a), Learners: processes(b)}
-	configure(t, row, a, b)
-	a.proposal(replica.Expand, b.self)
-	row.Epoch, row.LeaderEpoch, row.ISR, row.Learners = 2, 1, processes(a, b), nil
-	configure(t, row, a, b)
+	n, a, b, _ := pairUp(t, false)
 	if err := a.set("key", 100); err != nil {
 		t.Fatal(err)
 	}

@@ -212,7 +212,7 @@ func appendDigest(b []byte, d shard.Digest) []byte {
 	return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, d.Seq), d.Sum)
 }
 
-// parseDigest parses what appendDigest wrote; nothing is no digest.
+// parseDigest parses what appendDigest wrote. If b is empty, the sender had no digest, and found is false.
 func parseDigest(b []byte) (d shard.Digest, found bool, err error) {
 	switch len(b) {
 	case 0:

@@ -40,6 +40,9 @@ type network struct {
 	conns map[net.Conn]string
 	bulk  int // bulk connections that are open
 	peak  int // the most that were open at once
+
+	stalls bool       // new bulk connections are not read
+	held   []net.Conn // the other ends of these
 }
 
 func newNetwork() *network {
@@ -81,9 +84,35 @@ func (n *network) dial(ctx context.Context, from, to replica.Process, kind Kind)
 			n.bulk--
 		})}
 	}
+	stalls := kind == Bulk && n.stalls
+	if stalls {
+		n.held = append(n.held, other)
+	}
 	n.mu.Unlock()
-	target.done.Go(func() { target.repl.Serve(from, kind, other) })
+	if !stalls {
+		target.done.Go(func() { target.repl.Serve(from, kind, other) })
+	}
 	return conn, nil
+}
+
+// stall makes new bulk connections take nothing, or ends those that did.
+func (n *network) stall(yes bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stalls = yes
+	if !yes {
+		for _, c := range n.held {
+			c.Close()
+		}
+		n.held = nil
+	}
+}
+
+// stalled returns how many bulk connections take nothing.
+func (n *network) stalled() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.held)
 }
 
 // countedConn is a bulk connection as its dialler has it.

@@ -16,6 +16,7 @@ type inbound struct {
 
 	mu         sync.Mutex // guards all below
 	uploads    map[uploadKey]*upload
+	closed     bool      // uploads stays empty
 	swept      time.Time // when old uploads were last looked for
 	heartbeats map[replica.Process]*heard
 }
@@ -246,14 +247,17 @@ func (i *inbound) takeUpload(from replica.Process, id uint64) *shard.Entry {
 	return u.entry
 }
 
-// keepUpload keeps a value until its record comes.
+// keepUpload keeps a value until its record comes. It gives back what had its place before, and after close the value itself.
 func (i *inbound) keepUpload(key uploadKey, u *upload) {
 	i.mu.Lock()
-	before := i.uploads[key]
-	i.uploads[key] = u
+	old := u
+	if !i.closed {
+		old = i.uploads[key]
+		i.uploads[key] = u
+	}
 	i.mu.Unlock()
-	if before != nil {
-		before.discard(i.r)
+	if old != nil {
+		old.discard(i.r)
 	}
 }
 
@@ -278,8 +282,8 @@ func (i *inbound) sweep(now time.Time) {
 
 func (u *upload) discard(r *Replicator) { r.config.Store.Shard(u.shard).Member().Discard(u.entry) }
 
-// close gives back all values.
-func (i *inbound) close() {
+// drop gives back all values.
+func (i *inbound) drop() {
 	i.mu.Lock()
 	all := i.uploads
 	i.uploads = map[uploadKey]*upload{}
@@ -287,4 +291,12 @@ func (i *inbound) close() {
 	for _, u := range all {
 		u.discard(i.r)
 	}
+}
+
+// close gives back all values, and those that connections still receive.
+func (i *inbound) close() {
+	i.mu.Lock()
+	i.closed = true
+	i.mu.Unlock()
+	i.drop()
 }

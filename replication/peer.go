@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,8 @@ type stream struct {
 	sent          uint64 // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
 	cancel        context.CancelFunc
+	member        context.Context // ends when the peer leaves the ISR; nil before it is in it
+	leave         context.CancelFunc
 }
 
 // mark is a frame that is not acknowledged.
@@ -114,21 +117,27 @@ func (p *peer) configure(id int, config *replica.Config) *stream {
 		p.streams[id] = s
 	}
 	changed := s.epoch != config.Epoch
-	anew := s.leader != config.LeaderEpoch
+	another := s.leader != config.LeaderEpoch
 	s.epoch, s.leader = config.Epoch, config.LeaderEpoch
-	isr := false
-	for _, m := range config.ISR {
-		isr = isr || m == p.process
-	}
-	s.inISR.Store(isr)
+	s.setMember(slices.Contains(config.ISR, p.process))
 	switch {
-	case anew || s.state == detached || s.state == asking:
+	case another || s.state == detached || s.state == asking:
 		p.ask(s, 0)
 	case changed && s.state == attached: // the member acknowledges in the new epoch, although nothing is appended
 		p.push(&frame{kind: kindAsk, shard: s.shard, epoch: s.epoch, leader: s.leader})
 	}
 	notify(p.beat)
 	return s
+}
+
+// setMember notes whether the peer is in the ISR. The caller holds mu.
+func (s *stream) setMember(is bool) {
+	switch was := s.inISR.Swap(is); {
+	case is && !was:
+		s.member, s.leave = context.WithCancel(s.context)
+	case was && !is:
+		s.leave()
+	}
 }
 
 // drop ends a stream.

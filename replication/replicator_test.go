@@ -203,7 +203,7 @@ func TestLostUploadsAreSentAgain(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				b.repl.inbound.close() // it drops what was uploaded
+				b.repl.inbound.drop()
 			}
 		}
 	}()
@@ -223,8 +223,8 @@ func TestLostUploadsAreSentAgain(t *testing.T) {
 	}
 }
 
-// A learner that takes nothing holds no writer back, and a member of the ISR does once its window is full.
-func TestWhoHoldsWritersBack(t *testing.T) {
+// A peer that is not connected holds no writer back by its window: nothing is on its way. What is not committed bounds the shard then.
+func TestAPeerThatIsNotConnectedHasRoom(t *testing.T) {
 	t.Parallel()
 	for _, inISR := range []bool{true, false} {
 		n, a, b, row := pairUp(t, true)
@@ -233,23 +233,69 @@ func TestWhoHoldsWritersBack(t *testing.T) {
 			configure(t, row, a, b)
 		}
 		n.isolate("b", true)
-		n.mu.Lock()
-		delete(n.nodes, b.self)
-		n.mu.Unlock()
-		of := a.store.Shard(0)
-		held := false
-		for i := 0; i < 400 && !held; i++ {
+		for i := range 200 {
 			if _, err := a.setAsync(fmt.Sprint("k", i), 100<<10); err != nil {
 				t.Fatal(err)
 			}
-			held = a.repl.Room(0) != nil
-			if !inISR && !of.Alone() {
-				t.Fatal("the primary is not alone")
+			if a.repl.Room(0) != nil {
+				t.Fatalf("in the ISR: %v: the window is full after %d writes", inISR, i+1)
 			}
 		}
-		if held {
-			t.Error("a peer that is not connected has a full window: what is not sent is not on its way")
+		if a.store.Shard(0).Alone() == inISR {
+			t.Errorf("in the ISR: %v: the primary is alone: %v", inISR, !inISR)
 		}
+	}
+}
+
+// A write of a large value does not wait for a member that takes none of it once the member has left the ISR.
+func TestAnUploadEndsWithTheMembership(t *testing.T) {
+	t.Parallel()
+	n, a, b, row := pairUp(t, true)
+	n.stall(true)
+	ended := make(chan error, 1)
+	go func() { ended <- a.set("large", 8<<20) }()
+	await(t, "the upload is stalled", func() bool { return n.stalled() > 0 })
+	row.Epoch, row.ISR, row.Learners = 3, processes(a), processes(b)
+	configure(t, row, a, b)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	n.stall(false)
+	if !a.has("large", 8<<20) {
+		t.Error("the value is not there")
+	}
+}
+
+// A replica's data does not count as fresh while its primary lacks the lease because of another member: then another primary may
+// have committed more.
+func TestNothingIsFreshWithoutTheLease(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b, c := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil), startNode(t, n, "c", 1, nil)
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a, b, c)}
+	configure(t, row, a, b, c)
+	await(t, "the primary serves", func() bool { return a.store.Shard(0).Serving() })
+	if err := a.set("key", 100); err != nil {
+		t.Fatal(err)
+	}
+	fresh := func() int64 {
+		at, _ := b.store.Shard(0).Copies().FreshAt(b.store.Monotonic())
+		return at
+	}
+	await(t, "the member is fresh", func() bool { return fresh() > 0 })
+	n.isolate("c", true)
+	leased := func() bool { _, ok := a.store.Shard(0).Leased(a.store.Monotonic()); return ok }
+	await(t, "the lease is over", func() bool { return !leased() })
+	heard := func() uint64 { return (*a.repl.peers.Load())[b.self].granted.Load() }
+	beats := func(count uint64) {
+		from := heard()
+		await(t, "the other member acknowledges heartbeats", func() bool { return heard() >= from+count })
+	}
+	beats(3) // what was on the way when the lease ended has come
+	before := fresh()
+	beats(4)
+	if after := fresh(); after > before {
+		t.Errorf("the member's data has become %d ns fresher without a lease", after-before)
 	}
 }
 

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"io"
+	"syscall"
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
@@ -32,25 +33,39 @@ func (p Primary) ReadFrom(after uint64) (*Cursor, error) {
 	w := &s.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !c.start(after) || after > w.last.Seq {
+	if after > w.last.Seq {
 		return nil, ErrNoHistory
+	}
+	if err := c.start(after); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
-// start places the cursor. The caller holds writer.mu.
-func (c *Cursor) start(after uint64) bool {
+// start places the cursor.
+func (c *Cursor) start(after uint64) error {
 	epoch, known := c.s.localCopy.epochOf(after)
 	c.last = replica.Point{Epoch: epoch, Seq: after}
-	if after >= c.committed() {
-		return known || after == 0
-	}
-	if !c.s.writer.logged || !known && after > 0 {
-		return false
+	switch {
+	case !known && after > 0:
+		return ErrNoHistory
+	case after >= c.committed():
+		return nil
+	case !c.s.writer.logged:
+		return ErrNoHistory
 	}
 	var err error
 	c.log, err = c.s.writer.log.From(after + 1)
-	return err == nil
+	return lost(err)
+}
+
+// lost returns the error of reading the log. If the records are gone or damaged, ErrNoHistory says so. While the process has no
+// file descriptor left, they are not: the member is asked again, and keeps what it has.
+func lost(err error) error {
+	if err == nil || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return err
+	}
+	return errors.Join(ErrNoHistory, err)
 }
 
 // epochOf returns the epoch of a record.
@@ -166,10 +181,7 @@ func (c *Cursor) next() (*Batch, error) {
 			return nil, ErrNoHistory
 		}
 	} else if c.last.Seq >= commit {
-		if c.log != nil {
-			c.log.Close()
-			c.log = nil
-		}
+		c.Pause() // the log, from here on
 		c.readSuffix()
 	} else if err := c.readLog(commit); err != nil {
 		return nil, err
@@ -230,17 +242,17 @@ func (c *Cursor) add(r *persistence.Record, e *Entry, upload uint64) {
 
 // readLog reads whole batches of the log, up to the commit index.
 func (c *Cursor) readLog(commit uint64) error {
-	if c.log == nil && !c.start(c.last.Seq) {
-		return ErrNoHistory
+	if c.log == nil {
+		if err := c.start(c.last.Seq); err != nil {
+			return err
+		}
 	}
 	for open := false; open || len(c.batch.Bytes) < batchBytes && c.batch.Last.Seq < commit; {
 		r, err := c.log.Next()
 		if err != nil {
-			return errors.Join(ErrNoHistory, err)
+			return lost(err)
 		}
-		if err := c.addLogged(r); err != nil {
-			return err
-		}
+		c.addLogged(r)
 		open = r.Count > 1
 	}
 	return nil
@@ -248,21 +260,20 @@ func (c *Cursor) readLog(commit uint64) error {
 
 // addLogged adds a record of the log. A value in a blob is looked up in memory; if it is not there, a later change that is
 // committed has superseded it, and the record goes as the deletion of the key, with the outcome of its request.
-func (c *Cursor) addLogged(r *persistence.Record) error {
+func (c *Cursor) addLogged(r *persistence.Record) {
 	if r.Blob == 0 {
 		c.batch.add(r, nil, 0)
-		return nil
+		return
 	}
 	e := c.s.localCopy.retainVersion(r.Key, Version{r.Epoch, r.Seq})
 	if e != nil {
 		c.batch.add(r, e, c.s.localCopy.process.nextUpload())
-		return nil
+		return
 	}
 	superseded := persistence.Record{Type: persistence.Delete, Epoch: r.Epoch, Seq: r.Seq, Commit: r.Commit, Count: r.Count, Key: r.Key}
 	var d decoder
 	d.answers(r, func(a answer) { superseded.Meta = appendAnswers(nil, []answer{a}) })
 	c.batch.add(&superseded, nil, 0)
-	return nil
 }
 
 // retainVersion returns the entry of a version, with a reference; nil if neither suffix nor index has it.

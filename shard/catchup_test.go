@@ -2,9 +2,12 @@ package shard
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
@@ -68,5 +71,71 @@ func TestACopyThatCountsInstallsNothing(t *testing.T) {
 	must(t, 0, p.sh.Role().Configure(p.row))
 	if err := install(); err != nil {
 		t.Errorf("a learner does not install: %v", err)
+	}
+}
+
+// Under appendfsync always each acknowledgement waits for the disk, also one for records that are in the log already: another
+// connection may have brought them, and not synced them yet.
+func TestAcknowledgementsWaitForTheDisk(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
+	must(t, 0, err)
+	p.ack(p.newest())
+	p.depose()
+	source := Source{there, p.row.Epoch, p.row.LeaderEpoch}
+	p.truncate(p.newest())
+	for _, fsync := range []FsyncPolicy{FsyncEverysec, FsyncAlways} {
+		p.Disk().Configure(DiskConfig{Fsync: fsync})
+		if a := p.sh.Member().Advance(&source, 0); a.Kind != Acknowledge || (a.Position != 0) != (fsync == FsyncAlways) {
+			t.Errorf("appendfsync %s: %+v", fsync, a)
+		}
+	}
+}
+
+// While nothing is committed, a shard takes on a bounded number of bytes.
+func TestSuffixIsBounded(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	value := strings.Repeat("v", 1<<20)
+	for n := int64(0); !p.sh.crowded(); n += int64(len(value)) {
+		if n > maxHeld {
+			t.Fatalf("%d bytes are held and count as %d", n, p.sh.held.Load())
+		}
+		_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text(value)})
+		must(t, 0, err)
+	}
+	waits := make(chan error, 1)
+	go func() {
+		_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("one more")})
+		waits <- err
+	}()
+	select {
+	case err := <-waits:
+		t.Fatalf("a write did not wait for room: %v", err)
+	case <-time.After(10 * roomStep):
+	}
+	p.ack(p.newest())
+	must(t, 0, <-waits)
+	p.ack(p.newest())
+	if left := p.sh.held.Load(); left != 0 {
+		t.Errorf("nothing is held, and %d bytes are counted", left)
+	}
+}
+
+// A process that has no file descriptor left has not lost its log: the member is asked again instead of getting a whole copy.
+func TestNoFileDescriptorIsNoLostHistory(t *testing.T) {
+	t.Parallel()
+	for err, gone := range map[error]bool{
+		syscall.EMFILE: false, syscall.ENFILE: false, persistence.ErrCompacted: true, io.ErrUnexpectedEOF: true,
+	} {
+		if got := errors.Is(lost(fmt.Errorf("reading: %w", err)), ErrNoHistory); got != gone {
+			t.Errorf("%v: no history: %v", err, got)
+		}
+	}
+	if err := lost(nil); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"fmt"
+
+	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
 )
@@ -124,4 +127,18 @@ func (d *decoder) value(rec *persistence.Record, read func([]byte) error) (v Val
 		}
 	}
 	return v, nil
+}
+
+// checked is value for a payload that another node sends: it compares the CRC32C of what is read.
+func (d *decoder) checked(rec *persistence.Record, read func([]byte) error) (Value, error) {
+	crc := uint32(0)
+	v, err := d.value(rec, func(b []byte) error {
+		err := read(b)
+		crc = crc32c.Update(crc, b)
+		return err
+	})
+	if err == nil && crc != rec.CRC {
+		err = fmt.Errorf("%w: the CRC32C of a value differs", persistence.ErrWire)
+	}
+	return v, err
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
 )
@@ -61,15 +60,7 @@ func (m Member) mayInstall(f *Source) error {
 
 // Put adds a value. Read fills a buffer with the next bytes of the payload.
 func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error {
-	crc := uint32(0)
-	v, err := i.decoder.value(r, func(b []byte) error {
-		err := read(b)
-		crc = crc32c.Update(crc, b)
-		return err
-	})
-	if err == nil && crc != r.CRC {
-		err = fmt.Errorf("%w: the CRC32C of a value differs", persistence.ErrWire)
-	}
+	v, err := i.decoder.checked(r, read)
 	own := *r
 	own.Blob = 0
 	if err == nil && i.log != nil {
@@ -144,10 +135,11 @@ func (i *Installation) Commit() (Answer, error) {
 	w.copy.process.note(i.time)
 	following{w.copy}.replace(i)
 	w.seq, w.last = i.base.Seq, i.base
-	w.unsaved.Store(0)
+	unsaved := int64(0)
 	if i.log == nil {
-		w.unsaved.Store(1) // only the next snapshot has it
+		unsaved = 1 // only the next snapshot has it
 	}
+	w.disk.unsaved.Add(unsaved - w.unsaved.Swap(unsaved))
 	return w.received(w.last, 0, nil), nil
 }
 

@@ -155,7 +155,7 @@ func (c following) startOver() {
 	c.truncate(0)
 	c.index.forgetAll()
 	c.fresh.Store(0)
-	c.requests, c.digests, c.doubtful, c.mustInstall = requestLog{}, digests{}, false, false
+	c.requests, c.digests, c.comparedAt, c.doubtful, c.mustInstall = requestLog{}, digests{}, 0, false, false
 	c.begin(nil, 0, 0)
 }
 

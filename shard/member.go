@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
 )
@@ -106,19 +105,15 @@ func (m Member) Append(f *Source, prev replica.Point, commit uint64, encoded []b
 	case verdict == replica.Mismatch:
 		return Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: f.Epoch, Leader: f.Leader, Flags: replica.AckMismatch}}, nil
 	}
-	position, err := in.append()
-	if err != nil {
+	if err := in.append(); err != nil {
 		w.disk.log.Error("a copy cannot take what its primary sends", "shard", w.shard, "err", err)
 		return Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: f.Epoch, Leader: f.Leader, Flags: replica.AckFailed}}, nil
 	}
-	a := w.received(w.last, commit, &in)
-	if a.Kind == Acknowledge && position != 0 && w.disk.fsync() == FsyncAlways {
-		a.Position = position
-	}
-	return a, nil
+	return w.received(w.last, commit, &in), nil
 }
 
-// received tells the rules what the log has now, and makes visible what is committed.
+// received tells the rules what the log has now, and makes visible what is committed. Under appendfsync always each
+// acknowledgement waits for all that the log has: another connection may have brought it, and not synced it yet.
 func (w *writer) received(end replica.Point, commit uint64, in *incoming) Answer {
 	c := w.copy
 	c.index.mu.Lock()
@@ -132,7 +127,11 @@ func (w *writer) received(end replica.Point, commit uint64, in *incoming) Answer
 	if !ok {
 		return Answer{}
 	}
-	return Answer{Kind: Acknowledge, Ack: ack}
+	a := Answer{Kind: Acknowledge, Ack: ack}
+	if w.logged && w.disk.fsync() == FsyncAlways {
+		a.Position = w.log.Position()
+	}
+	return a
 }
 
 // Truncate carries out the primary's answer to a SyncRequest: the logs share what is up to a seq.
@@ -315,15 +314,15 @@ func (in *incoming) find(key []byte) (*Entry, uint64) {
 }
 
 // append writes the batches to the log.
-func (in *incoming) append() (end persistence.Position, err error) {
+func (in *incoming) append() error {
 	w := in.writer
 	if len(in.batches) == 0 {
-		return 0, nil
+		return nil
 	}
 	if w.logged && !flawed("ackUnwritten") {
-		end, err = w.log.Append(in.batches...)
+		_, err := w.log.Append(in.batches...)
 		if err = w.disk.countWrite(err, err != nil); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	newest := in.records[len(in.records)-1]
@@ -338,7 +337,7 @@ func (in *incoming) append() (end persistence.Position, err error) {
 	}
 	w.unsaved.Add(changed)
 	w.disk.unsaved.Add(changed)
-	return end, nil
+	return nil
 }
 
 // hold puts the changes into the suffix. The caller holds index.mu.
@@ -362,15 +361,7 @@ func (m Member) ReceiveUpload(r *persistence.Record, read func([]byte) error) (*
 	if err := w.disk.guard.checkFull(); err != nil {
 		return nil, err
 	}
-	crc := uint32(0)
-	v, err := d.value(r, func(b []byte) error {
-		err := read(b)
-		crc = crc32c.Update(crc, b)
-		return err
-	})
-	if err == nil && crc != r.CRC {
-		err = fmt.Errorf("%w: the CRC32C of an upload differs", persistence.ErrWire)
-	}
+	v, err := d.checked(r, read)
 	var blob persistence.BlobID
 	if err == nil && w.logged && r.Bytes >= persistence.BlobBytes {
 		blob, err = w.log.Stage(v.payload(nil))

@@ -32,7 +32,7 @@ func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (w Wish) {
 	}
 	w, turn := leading{r.writer.copy}.tick(now, tick, raftLeader)
 	if turn {
-		r.tryTurnGate()
+		r.turnGateSoon()
 	}
 	if w.expands && r.expanding.CompareAndSwap(false, true) { // beside the ticks, which must not wait for a write
 		go r.expand()
@@ -55,11 +55,19 @@ func (r *Role) expand() {
 	c.gate.alone.Store(c.rules.Primary() && c.rules.Alone())
 }
 
-// tryTurnGate is turnGate, unless a row is taking effect: then the next tick looks again.
-func (r *Role) tryTurnGate() {
+// turnGateSoon is turnGate for a caller that must not wait: while a row takes effect, or a handover begins, mu is held for as
+// long as commands are inside.
+func (r *Role) turnGateSoon() {
 	if r.mu.TryLock() {
 		defer r.mu.Unlock()
 		r.turnGate()
+	} else if r.turning.CompareAndSwap(false, true) {
+		go func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.turning.Store(false)
+			r.turnGate()
+		}()
 	}
 }
 
@@ -70,9 +78,7 @@ func (r *Role) Proposal() *replica.Proposal { return r.writer.copy.proposal() }
 // Acked tells the primary what another copy has acknowledged.
 func (r *Role) Acked(from replica.Process, ack replica.Ack) {
 	if (leading{r.writer.copy}).acked(from, ack) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.turnGate()
+		r.turnGateSoon()
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // Replicator carries changes to the other copies of shards. A store without one has only shards of one copy.
 type Replicator interface {
 	// Configure takes a shard to a row: this process is its primary and sends what it appends to the members, or it is not
-	// and there are none. What follows to a member in another leader epoch begins anew, with what the member has.
+	// and there are none. In another leader epoch a member is first asked what it has.
 	Configure(shard int, row replica.Config, members []replica.Process)
 	// Enqueue sends a batch to a process. The order of the calls is the order on the wire. It is called while the shard's
 	// writes are locked, so it must not wait, and it copies what it keeps.

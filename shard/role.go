@@ -31,6 +31,7 @@ type Role struct {
 	ready  atomic.Bool // the shard has been recovered; until then only the recovery touches its data
 
 	expanding atomic.Bool // expand is running or about to
+	turning   atomic.Bool // a goroutine waits for mu to turn the gate
 
 	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
 	handoverPending bool       // CloseIfEmpty closed the gate

@@ -80,7 +80,7 @@ func (o *options) modes() []mode {
 	return []mode{
 		{name: "ndring", start: own, ndring: true, kills: o.kills, moves: o.moves, limit: ownLimit},
 		redis("15 s (default)", 15*time.Second, 0, o.slow, few),
-		redis("15 s (default), WAIT 1", 15*time.Second, o.wait, o.slow, 0), // a handover without WAIT is no different
+		redis("15 s (default), WAIT 1", 15*time.Second, o.wait, o.slow, 0), // WAIT does not change a handover
 		redis("1 s", time.Second, 0, o.fast, o.moves),
 		redis("1 s, WAIT 1", time.Second, o.wait, o.fast, 0),
 	}

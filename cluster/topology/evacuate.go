@@ -5,7 +5,8 @@ import "slices"
 // Evacuate returns what a node that is about to stop should propose: for each shard that it serves and that has another
 // clean copy in the ISR, a TransferPrimary to such a copy. It prefers an assigned node, and then one that gets few.
 //
-// stays reports whether another node is alive in the incarnation of this topology and is not about to stop itself.
+// stays reports whether another node is alive in the incarnation of this topology and is not about to stop itself. A node that leaves
+// the cluster gets nothing: the transfer would be refused for ever, and the shard would wait for it closed.
 func (t *Topology) Evacuate(self NodeID, stays func(NodeID) bool) []Op {
 	var ops []Op
 	gets := map[NodeID]int{}
@@ -15,7 +16,7 @@ func (t *Topology) Evacuate(self NodeID, stays func(NodeID) bool) []Op {
 		}
 		to := NodeID("")
 		for _, id := range row.Clean() {
-			if id != self && stays(id) && (to == "" || t.prefers(row, id, to, gets)) {
+			if n, _ := t.Node(id); id != self && n.State == Active && stays(id) && (to == "" || t.prefers(row, id, to, gets)) {
 				to = id
 			}
 		}
@@ -30,14 +31,10 @@ func (t *Topology) Evacuate(self NodeID, stays func(NodeID) bool) []Op {
 // prefers reports whether a is a better primary than b for a shard of a node that stops.
 func (t *Topology) prefers(row Shard, a, b NodeID, gets map[NodeID]int) bool {
 	class := func(id NodeID) int {
-		n, _ := t.Node(id)
-		switch {
-		case n.State != Active:
-			return 2
-		case !slices.Contains(row.Assigned, id):
-			return 1
+		if slices.Contains(row.Assigned, id) {
+			return 0
 		}
-		return 0
+		return 1
 	}
 	if class(a) != class(b) {
 		return class(a) < class(b)

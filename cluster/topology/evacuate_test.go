@@ -18,6 +18,7 @@ func TestEvacuate(t *testing.T) {
 			row("a", []NodeID{"a", "c", "b"}, []NodeID{"a", "b"}),      // b is assigned
 			row("a", []NodeID{"a", "b", "c"}, []NodeID{"a", "b", "c"}), // c gets fewer
 			row("a", []NodeID{"a", "l", "c"}, []NodeID{"a", "l", "c"}), // l leaves
+			row("a", []NodeID{"a", "l"}, []NodeID{"a", "l"}),           // raft would refuse the only other node
 		},
 	}
 	want := map[ShardID]NodeID{0: "b", 3: "c", 5: "b", 6: "c", 7: "c"}

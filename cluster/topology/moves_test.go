@@ -94,7 +94,7 @@ func TestMoves(t *testing.T) {
 		})
 	}
 	if ops := made(t, Shard{}).Moves("z", nil, nil); len(ops) > 0 {
-		t.Error("a node that is no member moves shards")
+		t.Error("a node outside the cluster moves shards")
 	}
 	older := made(t, parseRow(t, "7 primary a isr a,b assigned b,a"))
 	older.Format = Format0

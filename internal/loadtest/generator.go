@@ -160,7 +160,7 @@ func numberIn(npy string) (uint64, error) {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("%.300q is no array that a writer stored", npy)
+	return 0, fmt.Errorf("no writer stored the array %.300q", npy)
 }
 
 // parseMeta parses the reply to NP.META.

@@ -61,10 +61,13 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 const answerTime = 500 * time.Millisecond
 
 // silent returns the nodes that could get an empty shard of this node, but do not say that they route by t. Gossip sees a
-// dead node alive for a second, and by then another copy serves its shards. An empty shard that went back to it would have
-// no other copy: it would have no primary until the node returns.
+// dead node alive for a second. An empty shard that goes to it has no primary until the node returns. With several copies no
+// shard is handed over empty (topology.Moves).
 func (r *Reconciler) silent(ctx context.Context, t *topology.Topology) map[topology.NodeID]bool {
 	silent := map[topology.NodeID]bool{}
+	if t.Replicas > 1 && t.Format != topology.Format0 {
+		return silent
+	}
 	for _, row := range t.Shards {
 		if row.Primary != r.config.Self || len(row.ISR) != 1 {
 			continue

@@ -63,11 +63,17 @@ func (o *Operator) Transfer(ctx context.Context, to replica.Process, ids []topol
 	r := o.r
 	t := r.config.Newest()
 	errs := make([]error, len(ids))
+	node, _ := t.Node(topology.NodeID(to.Node))
+	mayServe := node.Incarnation == to.Incarnation && node.State == topology.Active
 	var waiting sync.WaitGroup
 	slots := make(chan struct{}, maxTransfers)
 	for i, id := range ids {
 		if id < 0 || int(id) >= len(t.Shards) || t.Shards[id].Primary != r.config.Self {
 			errs[i] = fmt.Errorf("this node does not serve shard %d", id)
+			continue
+		}
+		if !mayServe { // raft would refuse the transfer for ever, and the shard would wait for it closed
+			errs[i] = fmt.Errorf("%s is leaving the cluster, or has been restarted", topology.Label(node.Name, topology.NodeID(to.Node)))
 			continue
 		}
 		waiting.Go(func() {

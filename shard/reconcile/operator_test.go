@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +64,19 @@ func TestTransferOfWhatCannotGo(t *testing.T) {
 	for i, err := range s.Operator().Transfer(t.Context(), replica.Process{Node: "b", Incarnation: 1}, []topology.ShardID{0, 1, -1, 99}) {
 		if err == nil { // b has no copy of 0; the others are not this node's
 			t.Errorf("request %d is not refused", i)
+		}
+	}
+	topo := *s.newest.Load()
+	topo.Nodes = append([]topology.Node(nil), topo.Nodes...)
+	for i := range topo.Nodes {
+		if topo.Nodes[i].ID == "b" {
+			topo.Nodes[i].State = topology.Leaving
+		}
+	}
+	s.newest.Store(&topo)
+	for name, to := range map[string]replica.Process{"leaves": {Node: "b", Incarnation: 1}, "was restarted": {Node: "b", Incarnation: 7}} {
+		if err := s.Operator().Transfer(t.Context(), to, []topology.ShardID{0})[0]; err == nil || !strings.Contains(err.Error(), "is leaving the cluster, or has been restarted") {
+			t.Errorf("to a node that %s: %v", name, err)
 		}
 	}
 	s.expect(true)

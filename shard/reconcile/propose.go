@@ -17,8 +17,8 @@ const (
 	maxProposals    = 8
 )
 
-// proposals takes what copies propose to raft's leader, and repeats it while they do: a refusal is no end, since an earlier
-// attempt may still be under way. Only another epoch of the row is.
+// proposals takes what copies propose to raft's leader, and repeats it while they do: a refusal does not end a proposal,
+// since an earlier attempt may still be under way. Only another epoch of the row does.
 type proposals struct {
 	config     *Config
 	sent       map[topology.ShardID]sentProposal
