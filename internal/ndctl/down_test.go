@@ -121,12 +121,12 @@ func listen(t *testing.T, do func(*net.TCPConn)) string {
 	return socket.Addr().String()
 }
 
-// Two of three nodes are lost: commands show what is known and name what is not. Then the third one
-// recovers, forgets the others, and gets a new member.
+// Two of three nodes are lost, with the only copies of their shards: commands show what is known and name what is not. Then the
+// third one recovers, forgets the others, and gets a new member.
 func TestHalfDownAndRecovered(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
-	c := startCluster(t, 3)
+	c := startCluster(t, 3, "--replicas", "1")
 	npy := file(t, npyOf(3))
 	for i := range 30 {
 		if r := c.run(c.env(), "put", fmt.Sprint("k", i), npy); r.code != 0 {

@@ -87,12 +87,12 @@ func TestBootstrapWithNewAddresses(t *testing.T) {
 	}
 }
 
-// The shards of a stopped node are unavailable, with its name in the error, until it comes back.
+// Without other copies, the shards of a stopped node are unavailable, with its name in the error, until it comes back.
 func TestBootstrapThenOneNodeStops(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
-	startAll(all)
+	startAll(all, "--replicas", "1")
 	id := whole(t, all...)
 	kept := someArrays(100)
 	kept.store(t, clusterClient(t, all...))

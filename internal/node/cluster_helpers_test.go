@@ -92,6 +92,20 @@ func awaitTopology(t *testing.T, nodes []*Node, wanted func(*topology.Topology) 
 	}
 }
 
+// undisturbed does something while each shard is where it is assigned. It does it again if the topology has changed meanwhile: on a
+// busy machine another copy may serve a shard for a moment.
+func undisturbed(t *testing.T, nodes []*Node, do func()) {
+	t.Helper()
+	for deadline := time.Now().Add(clusterTime); time.Now().Before(deadline); {
+		index := awaitTopology(t, nodes, asAssigned).Index
+		do()
+		if now := nodes[0].Topology(); now.Index == index && agreed(now, nodes) {
+			return
+		}
+	}
+	t.Fatal("the topology does not come to rest")
+}
+
 func agreed(topo *topology.Topology, nodes []*Node) bool {
 	for _, n := range nodes {
 		other := n.Topology()
