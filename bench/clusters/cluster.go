@@ -25,6 +25,7 @@ type Cluster struct {
 // View is how one node sees its cluster.
 type View struct {
 	Leader string // name of raft's leader; Redis: empty
+	Term   uint64 // of raft; Redis: 0
 	Copies int    // the smallest number of usable copies of any range
 	ranges []slotRange
 	issue  error // why the cluster is not healthy; nil: it is
@@ -34,6 +35,7 @@ type View struct {
 type slotRange struct {
 	first, last int
 	primary     string
+	leaderEpoch uint64   // in which the primary became the primary; Redis: 0
 	replicas    []string // with a usable copy
 }
 
@@ -50,6 +52,15 @@ func (c *Cluster) View() (*View, error) {
 		err = fmt.Errorf("%s: %w", n.Name, failed)
 	}
 	return nil, err
+}
+
+// ViewOf asks one node.
+func (c *Cluster) ViewOf(n *Node) (*View, error) { return c.view(n) }
+
+// Wipe removes all files of a killed node.
+func (c *Cluster) Wipe(n *Node) error {
+	dir := filepath.Join(c.dir, n.Name)
+	return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
 }
 
 // Node returns the node with a name, or nil.
@@ -84,6 +95,19 @@ func (v *View) Replicas() (names []string) {
 	slices.Sort(names)
 	return names
 }
+
+// Changed returns how many ranges have another primary than in an earlier view, or the same one after an interruption.
+func (v *View) Changed(earlier *View) (n int) {
+	for i, r := range v.ranges {
+		if i >= len(earlier.ranges) || r.primary != earlier.ranges[i].primary || r.leaderEpoch != earlier.ranges[i].leaderEpoch {
+			n++
+		}
+	}
+	return n
+}
+
+// Issue returns why the cluster is not healthy; nil: it is.
+func (v *View) Issue() error { return v.issue }
 
 // Of returns the primary and the replicas of a slot.
 func (v *View) Of(slot int) (primary string, replicas []string) {

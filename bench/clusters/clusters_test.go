@@ -67,7 +67,13 @@ func TestNdringViewDoesNotCountUncleanCopies(t *testing.T) {
 	if primary, replicas := v.Of(0); primary != "n1" || !slices.Equal(replicas, []string{"n2"}) {
 		t.Errorf("slot 0: %s %v", primary, replicas)
 	}
-	reply.Shards[0].Primary = ""
+	if n := v.Changed(v); n != 0 {
+		t.Errorf("%d primaries changed at once", n)
+	}
+	reply.Shards[0].Primary, reply.Shards[1].LeaderEpoch = "", 7
+	if n := reply.view().Changed(v); n != 2 {
+		t.Errorf("%d primaries changed, want 2: one is gone, one was interrupted", n)
+	}
 	if reply.view().issue == nil {
 		t.Error("a shard without a primary is healthy")
 	}

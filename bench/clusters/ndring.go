@@ -70,6 +70,7 @@ func Ndring(o NdringOptions) (*Cluster, error) {
 // topologyReply is what this package reads of CLUSTER TOPOLOGY (docs/protocol.md).
 type topologyReply struct {
 	Leader  string `json:"leader"`
+	Term    uint64 `json:"term"`
 	Quorum  bool   `json:"quorum"`
 	Waiting string `json:"waiting"`
 	Nodes   []struct {
@@ -79,9 +80,10 @@ type topologyReply struct {
 		Loading bool   `json:"loading"`
 	} `json:"nodes"`
 	Shards []struct {
-		Primary string   `json:"primary"`
-		InSync  []string `json:"in_sync"`
-		Unclean []string `json:"unclean"`
+		Primary     string   `json:"primary"`
+		LeaderEpoch uint64   `json:"leader_epoch"`
+		InSync      []string `json:"in_sync"`
+		Unclean     []string `json:"unclean"`
 	} `json:"shards"`
 }
 
@@ -102,7 +104,7 @@ func (t *topologyReply) view() *View {
 	for _, n := range t.Nodes {
 		names[n.ID] = n.Name
 	}
-	v := &View{Leader: names[t.Leader]}
+	v := &View{Leader: names[t.Leader], Term: t.Term}
 	switch {
 	case t.Waiting != "":
 		v.issue = fmt.Errorf("it waits for %s", t.Waiting)
@@ -118,7 +120,7 @@ func (t *topologyReply) view() *View {
 	}
 	for i, s := range t.Shards {
 		width := Slots / len(t.Shards)
-		r := slotRange{first: i * width, last: (i+1)*width - 1, primary: names[s.Primary]}
+		r := slotRange{first: i * width, last: (i+1)*width - 1, primary: names[s.Primary], leaderEpoch: s.LeaderEpoch}
 		copies := 0
 		for _, id := range s.InSync {
 			if slices.Contains(s.Unclean, id) {

@@ -89,6 +89,21 @@ func (n *Node) ask(words ...string) (string, error) {
 	return c.Do(words...)
 }
 
+// Counters returns fields of a section of INFO, in their order. A missing one is an error.
+func (n *Node) Counters(section string, fields ...string) ([]int64, error) {
+	text, err := n.ask("INFO", section)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]int64, len(fields))
+	for i, field := range fields {
+		if values[i], err = strconv.ParseInt(infoField(text, field), 10, 64); err != nil {
+			return nil, fmt.Errorf("INFO %s of %s: %s: %w", section, n.Name, field, err)
+		}
+	}
+	return values, nil
+}
+
 const askLimit = 2 * time.Second
 
 // Resident returns the resident memory of the process in bytes.

@@ -60,6 +60,20 @@ func (c *Conn) Do(words ...string) (string, error) {
 	return replies[0].Text, replies[0].Err
 }
 
+// Store sends a command with a key and a value, without a copy of the value, and reads its reply.
+func (c *Conn) Store(command, key string, value []byte) error {
+	if err := c.net.SetDeadline(time.Now().Add(c.limit)); err != nil {
+		return err
+	}
+	head := fmt.Appendf(nil, "*3\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n$%d\r\n", len(command), command, len(key), key, len(value))
+	all := net.Buffers{head, value, []byte("\r\n")}
+	if _, err := all.WriteTo(c.net); err != nil {
+		return err
+	}
+	_, err := c.read()
+	return err
+}
+
 // Reply is one reply of a pipeline: text, or an ErrorReply.
 type Reply struct {
 	Text string

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"testing"
-	"time"
-)
+import "testing"
 
 func TestLedgerCountsWhatIsLost(t *testing.T) {
 	l := &ledger{}
@@ -33,20 +30,5 @@ func TestArraysCarryTheirNumbers(t *testing.T) {
 	}
 	if _, err := numberIn("x"); err == nil {
 		t.Error("anything is taken for an array")
-	}
-}
-
-func TestQuantilesAreMeasuredValues(t *testing.T) {
-	var values []time.Duration
-	for i := range 100 {
-		values = append(values, time.Duration(100-i))
-	}
-	for part, want := range map[float64]time.Duration{0.5: 50, 0.99: 99, 1: 100} {
-		if got := quantile(values, part); got != want {
-			t.Errorf("%v: %d, want %d", part, got, want)
-		}
-	}
-	if got := quantile(nil, 0.5); got != 0 {
-		t.Errorf("of nothing: %d", got)
 	}
 }

@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/ndring/ndring/bench/latency"
 	"github.com/ndring/ndring/bench/machine"
 )
 
@@ -28,9 +28,9 @@ type disturbance struct {
 
 func (d disturbance) String() string {
 	if d.endless {
-		return "over " + ms(d.longest)
+		return "over " + latency.Format(d.longest)
 	}
-	return ms(d.longest)
+	return latency.Format(d.longest)
 }
 
 // result is what was measured of a mode.
@@ -48,22 +48,6 @@ type report struct {
 	versions     []string
 	wait, window time.Duration
 	results      []*result
-}
-
-// quantile returns the smallest value that at least the given part of all do not exceed.
-func quantile(values []time.Duration, part float64) time.Duration {
-	if len(values) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(values))
-	return sorted[max(0, int(math.Ceil(part*float64(len(sorted))))-1)]
-}
-
-func ms(d time.Duration) string {
-	if d < 10*time.Millisecond {
-		return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
-	}
-	return fmt.Sprintf("%d ms", d.Milliseconds())
 }
 
 func (r *report) text() string {
@@ -111,11 +95,11 @@ func killRow(b *strings.Builder, name string, kills []kill) {
 			none++
 		}
 	}
-	p50, p99, most := ms(quantile(took, 0.5)), ms(quantile(took, 0.99)), ms(quantile(took, 1))
+	p50, p99, most := latency.Format(latency.Quantile(took, 0.5)), latency.Format(latency.Quantile(took, 0.99)), latency.Format(latency.Quantile(took, 1))
 	if none > 0 {
 		p50, p99, most = "-", "-", fmt.Sprintf("no failover in %d", none)
 	}
-	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %d | **%d** | %d | %d | %s |\n", name, len(kills), p50, p99, most, sum.acked, sum.lost, with, sum.doubtful, ms(quantile(healthy, 0.5)))
+	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %d | **%d** | %d | %d | %s |\n", name, len(kills), p50, p99, most, sum.acked, sum.lost, with, sum.doubtful, latency.Format(latency.Quantile(healthy, 0.5)))
 }
 
 func (r *report) disturbances(b *strings.Builder, title, how, word string, of func(*result) []disturbance) {

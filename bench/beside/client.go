@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/ndring/ndring/bench/clusters"
+)
+
+// client is a cluster client that follows redirects and never retries a failed request.
+type client struct {
+	cluster *clusters.Cluster
+	limit   time.Duration // for one exchange
+
+	at    map[string]string // address of the node that answered last, by key
+	conns map[string]*clusters.Conn
+	turn  int // the node to ask about a key that has no address
+}
+
+const maxRedirects = 3 // as many as go-redis follows
+
+func newClient(c *clusters.Cluster, limit time.Duration) *client {
+	return &client{cluster: c, limit: limit, at: map[string]string{}, conns: map[string]*clusters.Conn{}}
+}
+
+func (c *client) close() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+}
+
+func (c *client) get(key string) error {
+	return c.do(key, func(conn *clusters.Conn) error {
+		_, err := conn.Do(c.cluster.Get, key)
+		return err
+	})
+}
+
+func (c *client) set(key string, value []byte) error {
+	return c.do(key, func(conn *clusters.Conn) error { return conn.Store(c.cluster.Set, key, value) })
+}
+
+// do makes one attempt. After a failure, the next request for the key goes to another node.
+func (c *client) do(key string, request func(*clusters.Conn) error) error {
+	addr := c.at[key]
+	if addr == "" {
+		addr = c.cluster.Nodes[c.turn%len(c.cluster.Nodes)].Addr
+		c.turn++
+	}
+	var err error
+	for range maxRedirects + 1 {
+		if err = c.try(addr, request); err == nil {
+			c.at[key] = addr
+			return nil
+		}
+		moved, ok := clusters.Moved(err)
+		if !ok {
+			break
+		}
+		addr = moved
+	}
+	delete(c.at, key)
+	return err
+}
+
+func (c *client) try(addr string, request func(*clusters.Conn) error) error {
+	conn := c.conns[addr]
+	if conn == nil {
+		var err error
+		if conn, err = clusters.Dial(addr, c.limit); err != nil {
+			return err
+		}
+		c.conns[addr] = conn
+	}
+	err := request(conn)
+	var reply clusters.ErrorReply
+	if err != nil && !errors.As(err, &reply) {
+		conn.Close()
+		delete(c.conns, addr)
+	}
+	return err
+}
+
+// reason returns what kind of failure an error is: the first word of an error reply, or "connection".
+func reason(err error) string {
+	var reply clusters.ErrorReply
+	if errors.As(err, &reply) {
+		word, _, _ := strings.Cut(string(reply), " ")
+		return word
+	}
+	return "connection"
+}
