@@ -101,7 +101,7 @@ fuzz: need-go ## run every Go fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
 # With SMOKE=1 each does the least of each of its cases, in seconds: what bench-smoke runs. RESULTS: the folder for reports.
-.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-failover bench-replicas bench-smoke churn
+.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-failover bench-beside bench-replicas bench-smoke churn
 RESULTS ?= $(CURDIR)/bench/results
 bench: ## compare with redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench $(if $(SMOKE),-smoke) -out $(RESULTS)
@@ -127,6 +127,9 @@ bench-cluster: build ## store a million keys on three nodes with the Python clie
 bench-failover: build ## kill primaries and replicas, and hand over, compared with Redis Cluster (about 25 minutes)
 	@scripts/setup-tools
 	@cd bench && go run ./failover $(if $(SMOKE),-smoke) -out $(RESULTS)/failover.md
+
+bench-beside: build ## measure small requests beside large values and on a busy machine, and catch-ups (about 20 minutes)
+	@cd bench && go run ./beside $(if $(SMOKE),-smoke) -out $(RESULTS)/beside.md
 
 bench-replicas: ## compare writes with two copies with redis-server and Valkey (about 3 minutes, as root)
 	@scripts/bench replicas $(if $(SMOKE),-smoke) -out $(RESULTS)/replicas.md
