@@ -73,6 +73,7 @@ func (b *bench) catchUp(keys *traffic, node *clusters.Node, backlog []string, wi
 		err = b.cluster.Wipe(node)
 	} else {
 		err = b.write(backlog)
+		say("catch-up: the backlog is written")
 	}
 	if err != nil {
 		return nil, err

@@ -13,7 +13,8 @@ type client struct {
 	cluster *clusters.Cluster
 	limit   time.Duration // for one exchange
 
-	at    map[string]string // address of the node that answered last, by key
+	view  *clusters.View    // when the client began; nil: none was to be had
+	at    map[string]string // address of the node to ask, by key: "" after a failure
 	conns map[string]*clusters.Conn
 	turn  int // the node to ask about a key that has no address
 }
@@ -21,7 +22,8 @@ type client struct {
 const maxRedirects = 3 // as many as go-redis follows
 
 func newClient(c *clusters.Cluster, limit time.Duration) *client {
-	return &client{cluster: c, limit: limit, at: map[string]string{}, conns: map[string]*clusters.Conn{}}
+	view, _ := c.View() // without one it learns from redirects
+	return &client{cluster: c, limit: limit, view: view, at: map[string]string{}, conns: map[string]*clusters.Conn{}}
 }
 
 func (c *client) close() {
@@ -43,11 +45,7 @@ func (c *client) set(key string, value []byte) error {
 
 // do makes one attempt. After a failure, the next request for the key goes to another node.
 func (c *client) do(key string, request func(*clusters.Conn) error) error {
-	addr := c.at[key]
-	if addr == "" {
-		addr = c.cluster.Nodes[c.turn%len(c.cluster.Nodes)].Addr
-		c.turn++
-	}
+	addr := c.address(key)
 	var err error
 	for range maxRedirects + 1 {
 		if err = c.try(addr, request); err == nil {
@@ -60,8 +58,24 @@ func (c *client) do(key string, request func(*clusters.Conn) error) error {
 		}
 		addr = moved
 	}
-	delete(c.at, key)
+	c.at[key] = ""
 	return err
+}
+
+// address returns which node to ask: for a new key the primary, after a failure the nodes in turn.
+func (c *client) address(key string) string {
+	addr, known := c.at[key]
+	if !known && c.view != nil {
+		primary, _ := c.view.Of(clusters.Slot(key))
+		if node := c.cluster.Node(primary); node != nil {
+			return node.Addr
+		}
+	}
+	if addr == "" {
+		addr = c.cluster.Nodes[c.turn%len(c.cluster.Nodes)].Addr
+		c.turn++
+	}
+	return addr
 }
 
 func (c *client) try(addr string, request func(*clusters.Conn) error) error {

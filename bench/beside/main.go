@@ -115,6 +115,7 @@ func (o *options) measure(ctx context.Context, r *report, memory int, part func(
 		return err
 	}
 	defer c.Close()
+	defer context.AfterFunc(ctx, c.Close)() // an interrupt ends the requests under way
 	b := &bench{options: o, report: r, context: ctx, cluster: c}
 	if err = c.WaitHealthy(2, o.limit); err == nil {
 		err = part(b)
