@@ -157,7 +157,10 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 		defer p.mu.Unlock()
 		return p.has(id)
 	}
-	send := func(b *shard.Batch) { locked(func() { p.pushBatch(c.s, b) }) }
+	send := func(b *shard.Batch) {
+		prepared := prepare(b)
+		locked(func() { p.pushBatch(c.s, b, prepared) })
+	}
 	attach := func(end replica.Point) {
 		locked(func() {
 			p.setState(c.s, attached)
@@ -184,12 +187,13 @@ func (c *catchUp) send(b *shard.Batch) error {
 			return err
 		}
 	}
+	prepared := prepare(b)
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
 	if !c.current() {
 		return errDetached
 	}
-	c.p.pushBatch(c.s, b)
+	c.p.pushBatch(c.s, b, prepared)
 	return nil
 }
 

@@ -63,19 +63,24 @@ var errFrame = errors.New("damaged frame")
 func (f *frame) appendTo(b []byte) []byte {
 	at := len(b)
 	var head [headBytes]byte
-	le := binary.LittleEndian
-	le.PutUint32(head[0:], uint32(headBytes+len(f.body)))
-	head[8], head[9] = byte(f.kind), f.flags
-	le.PutUint32(head[12:], uint32(f.shard))
-	le.PutUint64(head[16:], f.epoch)
-	le.PutUint64(head[24:], f.leader)
-	le.PutUint64(head[32:], f.x)
-	le.PutUint64(head[40:], f.y)
-	le.PutUint64(head[48:], f.z)
 	b = append(b, head[:]...)
 	b = append(b, f.body...)
-	le.PutUint32(b[at+4:], checksum(f.kind, b[at:]))
+	f.putHead(b[at:])
 	return b
+}
+
+// putHead writes the head of a frame in front of its body, which ends b.
+func (f *frame) putHead(b []byte) {
+	le := binary.LittleEndian
+	le.PutUint32(b[0:], uint32(len(b)))
+	b[8], b[9] = byte(f.kind), f.flags
+	le.PutUint32(b[12:], uint32(f.shard))
+	le.PutUint64(b[16:], f.epoch)
+	le.PutUint64(b[24:], f.leader)
+	le.PutUint64(b[32:], f.x)
+	le.PutUint64(b[40:], f.y)
+	le.PutUint64(b[48:], f.z)
+	le.PutUint32(b[4:], checksum(f.kind, b))
 }
 
 func checksum(k kind, b []byte) uint32 {

@@ -38,8 +38,8 @@ type peer struct {
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
-	queue    []byte // encoded frames
-	spare    []byte
+	queue    outgoing
+	spare    []byte   // a buffer for it
 	linked   bool     // the append connection is there
 	conn     net.Conn // the append connection
 	asking   int      // streams in state asking
@@ -210,7 +210,7 @@ func (p *peer) push(f *frame) {
 	if !p.linked {
 		return
 	}
-	p.queue = f.appendTo(p.queue)
+	p.queue.add(f)
 	notify(p.wake)
 }
 
@@ -231,7 +231,7 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 		p.ask(s, 0)
 		return
 	}
-	p.pushBatch(s, b)
+	p.pushBatch(s, b, nil)
 }
 
 // has reports whether the peer has the value of an upload.
@@ -240,12 +240,20 @@ func (p *peer) has(id uint64) bool {
 	return ok
 }
 
-// pushBatch queues a batch. The caller holds mu.
-func (p *peer) pushBatch(s *stream, b *shard.Batch) {
+// pushBatch queues a batch, and keeps what prepare has returned for it; nil: it copies the batch. The caller holds mu.
+func (p *peer) pushBatch(s *stream, b *shard.Batch, prepared []byte) {
 	for _, l := range b.Large {
 		delete(p.uploaded, l.ID)
 	}
-	p.push(&frame{kind: kindAppend, shard: s.shard, epoch: s.epoch, leader: s.leader, x: b.Prev.Epoch, y: b.Prev.Seq, z: b.Commit, body: b.Bytes})
+	f := frame{kind: kindAppend, shard: s.shard, epoch: s.epoch, leader: s.leader, x: b.Prev.Epoch, y: b.Prev.Seq, z: b.Commit, body: b.Bytes}
+	switch {
+	case !p.linked:
+	case prepared != nil:
+		p.queue.addPrepared(&f, prepared)
+		notify(p.wake)
+	default:
+		p.push(&f)
+	}
 	n := headBytes + len(b.Bytes)
 	s.unacked = append(s.unacked, mark{b.Last.Seq, n})
 	s.sent = b.Last.Seq

@@ -72,7 +72,7 @@ func (l *appendLink) connected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.linked, p.conn = true, l.conn
-	p.queue = p.queue[:0]
+	p.queue = outgoing{}
 	for _, s := range p.streams {
 		p.ask(s, 0)
 	}
@@ -92,7 +92,7 @@ func (l *appendLink) disconnected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.linked, p.conn = false, nil
-	p.queue = nil
+	p.queue = outgoing{}
 	for _, s := range p.streams {
 		p.ask(s, 0)
 	}
@@ -106,12 +106,9 @@ func (l *appendLink) send() {
 	for {
 		out, asking := l.take()
 		if len(out) > 0 {
-			l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-			if _, err := l.conn.Write(out); err != nil {
+			if err := l.write(out); err != nil {
 				return
 			}
-			p.r.stats.BytesOut.Add(int64(len(out)))
-			l.giveBack(out)
 			continue
 		}
 		var ask <-chan time.Time
@@ -131,13 +128,29 @@ func (l *appendLink) send() {
 	}
 }
 
+// write writes pieces, and keeps the last one's memory for frames to come.
+func (l *appendLink) write(pieces [][]byte) error {
+	for i, b := range pieces {
+		l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := l.conn.Write(b); err != nil {
+			return err
+		}
+		l.peer.r.stats.BytesOut.Add(int64(len(b)))
+		pieces[i] = nil
+		if i == len(pieces)-1 {
+			l.giveBack(b)
+		}
+	}
+	return nil
+}
+
 // take takes what is queued.
-func (l *appendLink) take() (out []byte, asking bool) {
+func (l *appendLink) take() (out [][]byte, asking bool) {
 	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.queue) > 0 {
-		out, p.queue, p.spare = p.queue, p.spare[:0], nil
+	if !p.queue.empty() {
+		out, p.spare = p.queue.take(p.spare), nil
 	}
 	return out, p.asking > 0
 }

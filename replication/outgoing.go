@@ -1,0 +1,50 @@
+package replication
+
+import "github.com/ndring/ndring/shard"
+
+// outgoing are encoded frames, in order. Small frames share a buffer. A batch that its sender has prepared stays where
+// it is: peer.mu, for which every writer and every heartbeat waits, is never held while megabytes are copied.
+type outgoing struct {
+	pieces [][]byte // complete
+	last   []byte   // follows them, and takes more frames
+}
+
+// pieceBytes is how long a piece of small frames becomes before another begins. It bounds what growing a piece copies.
+const pieceBytes = 256 << 10
+
+// add encodes a frame.
+func (o *outgoing) add(f *frame) {
+	if len(o.last) >= pieceBytes {
+		o.seal()
+	}
+	o.last = f.appendTo(o.last)
+}
+
+// addPrepared takes a frame with a body from prepare, whose memory it keeps.
+func (o *outgoing) addPrepared(f *frame, b []byte) {
+	o.seal()
+	f.putHead(b)
+	o.pieces = append(o.pieces, b)
+}
+
+func (o *outgoing) seal() {
+	if len(o.last) > 0 {
+		o.pieces = append(o.pieces, o.last)
+		o.last = nil
+	}
+}
+
+// take returns all pieces. Frames that come later use the spare buffer.
+func (o *outgoing) take(spare []byte) [][]byte {
+	o.seal()
+	all := o.pieces
+	*o = outgoing{last: spare[:0]}
+	return all
+}
+
+func (o *outgoing) empty() bool { return len(o.pieces) == 0 && len(o.last) == 0 }
+
+// prepare copies a batch behind room for the head of its frame.
+func prepare(b *shard.Batch) []byte {
+	return append(make([]byte, headBytes, headBytes+len(b.Bytes)), b.Bytes...)
+}
