@@ -29,6 +29,13 @@ type bulkConn struct {
 	net.Conn
 	reader *reader
 	forget func() bool // stops what closes it then
+	sent   int64       // bytes of the request under way
+}
+
+func (c *bulkConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.sent += int64(n)
+	return n, err
 }
 
 // maxUploaded is how many uploads that no record has named a peer remembers.
@@ -50,6 +57,14 @@ const (
 // bulkStall is how long a bulk connection may make no progress.
 const bulkStall = 20 * time.Second
 
+// replyLimit is how long the other node may take for its reply to a request of a length. It writes a large value to its disk,
+// and syncs a whole copy, after it has received all: a limit that does not grow with the length would begin a transfer again
+// and again on a slow disk.
+func replyLimit(sent int64) time.Duration {
+	const slowDisk = 4 << 20 // bytes a second
+	return time.Minute + time.Duration(sent/slowDisk)*time.Second
+}
+
 // do sends a request for a stream on a bulk connection and returns its reply.
 func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error) (frame, error) {
 	c, err := b.get()
@@ -60,10 +75,11 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error)
 	defer stop()
 	dropped := context.AfterFunc(s.context, func() { c.Close() })
 	defer dropped()
+	c.sent = 0
 	err = send(c)
 	var reply frame
 	if err == nil {
-		c.SetReadDeadline(time.Now().Add(time.Minute))
+		c.SetReadDeadline(time.Now().Add(replyLimit(c.sent)))
 		reply, err = c.reader.read()
 	}
 	if !stop() || !dropped() || err != nil {
@@ -98,7 +114,7 @@ func (b *bulkPool) get() (*bulkConn, error) {
 		return nil, err
 	}
 	forget := context.AfterFunc(b.peer.context, func() { conn.Close() })
-	return &bulkConn{conn, newReader(conn), forget}, nil
+	return &bulkConn{Conn: conn, reader: newReader(conn), forget: forget}, nil
 }
 
 func (b *bulkPool) put(c *bulkConn) {

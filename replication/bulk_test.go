@@ -2,8 +2,11 @@ package replication
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // However many clients write large values at once, few connections carry them: each takes a file descriptor on both nodes.
@@ -26,5 +29,21 @@ func TestManyUploadsShareConnections(t *testing.T) {
 	defer n.mu.Unlock()
 	if n.peak == 0 || n.peak > maxUploads {
 		t.Errorf("up to %d bulk connections were open at once, want 1 to %d", n.peak, maxUploads)
+	}
+}
+
+func TestReplyLimitGrowsWithTheRequest(t *testing.T) {
+	for sent, want := range map[int64]time.Duration{0: time.Minute, 512 << 20: time.Minute + 128*time.Second, 4 << 30: time.Minute + 1024*time.Second} {
+		if got := replyLimit(sent); got != want {
+			t.Errorf("%d bytes: %v, want %v", sent, got, want)
+		}
+	}
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	go io.Copy(io.Discard, theirs)
+	c := &bulkConn{Conn: ours}
+	if n, err := (&progressWriter{conn: c}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
+		t.Errorf("%d bytes written, %d counted, %v", n, c.sent, err)
 	}
 }
