@@ -64,7 +64,7 @@ func (c *Config) fill() {
 // Timing is how fast the cluster notices and decides. Zero values get the defaults.
 type Timing struct {
 	Heartbeat time.Duration // a follower that hears nothing from its leader for this long starts an election; default 300 ms
-	Lease     time.Duration // a leader that cannot reach a majority for this long steps down; default 200 ms
+	Lease     time.Duration // a leader that cannot reach a majority for this long steps down; at most Heartbeat, which is the default
 	Probe     time.Duration // interval at which gossip probes another node; default 200 ms
 	Rejoin    time.Duration // interval at which known addresses that gossip does not see are tried; default 5 s
 	Tick      time.Duration // of the controller, and of a node that is not ready yet; default 200 ms
@@ -80,7 +80,7 @@ func (t Timing) withDefaults() Timing {
 		}
 	}
 	set(&t.Heartbeat, 300*time.Millisecond)
-	set(&t.Lease, 200*time.Millisecond)
+	set(&t.Lease, t.Heartbeat) // less gains nothing: the others elect no leader before Heartbeat has passed
 	set(&t.Probe, 200*time.Millisecond)
 	set(&t.Rejoin, 5*time.Second)
 	set(&t.Tick, 200*time.Millisecond)

@@ -32,6 +32,18 @@ func (h *crashingStore) SetUint64(key []byte, n uint64) error {
 	return h.write(func() error { return h.InmemStore.SetUint64(key, n) })
 }
 
+// A leader that steps down before the others would elect another only interrupts the cluster.
+func TestLeaderLeaseIsNotShorterThanAnElection(t *testing.T) {
+	t.Parallel()
+	config := raftConfig("a/s", Timing{}.withDefaults(), raftLogger(slog.New(slog.NewTextHandler(io.Discard, nil))), nil)
+	if err := raft.ValidateConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	if config.LeaderLeaseTimeout < config.HeartbeatTimeout {
+		t.Errorf("a lease of %v, and elections after %v", config.LeaderLeaseTimeout, config.HeartbeatTimeout)
+	}
+}
+
 // Wherever a crash interrupts the bootstrap of the log, the next start has the servers in the log,
 // once.
 func TestCrashWhileTheLogIsBootstrapped(t *testing.T) {
