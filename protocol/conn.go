@@ -74,6 +74,7 @@ func (c *conn) end() {
 		c.server.log.Error("command panicked, connection closed", "client", c.nc.RemoteAddr(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
 	c.nc.Close()
+	c.unsettled.endWaits()
 	switch err := c.out.Close(); {
 	case errors.Is(err, resp.ErrOutputLimit):
 		c.server.counters.outputLimits.Add(1)
@@ -130,7 +131,7 @@ func (c *conn) linger() {
 // cut closes the connection, also within a command.
 func (c *conn) cut() {
 	c.nc.Close()
-	c.unsettled.wait.end()
+	c.unsettled.endWaits()
 }
 
 // stop ends the connection once it is between two commands.

@@ -35,7 +35,7 @@ func (s *Server) dispatch(c *conn, args []resp.Arg) {
 		s.executeInside(c, k, ref)
 		return
 	}
-	if c.unsettled.invisible > 0 && k.row.Name == "exec" { // it must see what the client has changed before
+	if c.unsettled.changes > 0 && k.row.Name == "exec" { // it must see what the client has changed before
 		c.settle()
 	}
 	s.execute(c, k)
@@ -93,7 +93,7 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 // not: its conditions see what is appended.
 func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	inside := ref.shard
-	if c.unsettled.invisible > 0 && k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
+	if k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
 		c.settle()
 	}
 	if !ref.acquire() {
@@ -156,14 +156,7 @@ func (k *call) mustSettle(h *heldShard) bool {
 			k.read = h.Shard
 		}
 	}
-	switch {
-	case k.futures != nil || k.read != nil:
-		return true
-	case k.future.Shard() == nil:
-		return false
-	}
-	done, err := k.future.Done()
-	return !done || err != nil
+	return k.futures != nil || k.read != nil || k.future.Shard() != nil
 }
 
 // result is what became of a command whose reply must be settled.

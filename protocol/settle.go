@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/protocol/resp"
@@ -76,31 +75,16 @@ func outcomeOf(f shard.Future) error {
 	return err
 }
 
-// awaitCommits waits until all futures are complete, or for as long as a client waits. It begins with the
-// last ones: when the newest change of a shard is committed, so are those before it.
+// awaitCommits waits until all futures are complete, or for as long as a client waits.
 func (u *unsettled) awaitCommits(s *Server) {
-	var ctx context.Context
-	for i := len(u.replies) - 1; i >= 0; i-- {
+	for i := range u.replies {
 		r := &u.replies[i]
-		for j := -1; j < len(r.futures); j++ {
-			f := r.future
-			if j >= 0 {
-				f = r.futures[j]
-			}
-			if done, _ := f.Done(); done {
-				continue
-			}
-			if ctx == nil {
-				var end func()
-				ctx, end = u.wait.begin(s.waits, time.Duration(s.commitWait.Load()))
-				defer end()
-			}
-			_ = f.Wait(ctx) // Done tells the outcome of all alike
-			if ctx.Err() != nil {
-				return
-			}
+		u.latch.Add(r.future)
+		for _, f := range r.futures {
+			u.latch.Add(f)
 		}
 	}
+	u.latch.Wait(u.waits, time.Duration(s.commitWait.Load()))
 }
 
 // awaitLeases waits, within a limit, until all shards that were read have their lease, or their round to the ISR is over. A lease that has
@@ -109,7 +93,7 @@ func (u *unsettled) awaitLeases(s *Server) {
 	if u.checkLeases(s.store.Monotonic()) {
 		return
 	}
-	ctx, end := u.wait.begin(s.waits, leaseWait)
+	ctx, end := context.WithTimeout(u.waits, leaseWait)
 	defer end()
 	wait := roundStep
 	step := time.NewTimer(wait)
@@ -145,31 +129,4 @@ func (u *unsettled) checkLeases(now int64) (settled bool) {
 		}
 	}
 	return settled
-}
-
-// settleWait is the present wait of a connection, which others may end.
-type settleWait struct {
-	cancel atomic.Pointer[context.CancelFunc]
-	cut    atomic.Bool // end was called: the connection is closed
-}
-
-// begin begins a wait. The caller calls the function that it returns when the wait is over.
-func (w *settleWait) begin(within context.Context, limit time.Duration) (context.Context, func()) {
-	ctx, cancel := context.WithTimeout(within, limit)
-	w.cancel.Store(&cancel)
-	if w.cut.Load() { // end ran before it could see this wait
-		cancel()
-	}
-	return ctx, func() {
-		w.cancel.Store(nil)
-		cancel()
-	}
-}
-
-// end ends the present wait and all that follow.
-func (w *settleWait) end() {
-	w.cut.Store(true)
-	if cancel := w.cancel.Load(); cancel != nil {
-		(*cancel)()
-	}
 }

@@ -1,6 +1,8 @@
 package protocol
 
 import (
+	"context"
+
 	"github.com/ndring/ndring/shard"
 )
 
@@ -10,10 +12,12 @@ import (
 // No handler waits for that, because it holds the gate of its shard: a later epoch may have to close the
 // gate before the wait can end. So the connection waits when it sends replies, once for all of them.
 type unsettled struct {
-	replies   []unsettledReply // in the order in which they were written
-	keys      []byte           // the first key of each, for the slow log
-	invisible int              // changes that readers did not see yet when they were added
-	wait      settleWait
+	replies  []unsettledReply // in the order in which they were written
+	keys     []byte           // the first key of each, for the slow log
+	changes  int              // those that changed something
+	latch    shard.Latch
+	waits    context.Context    // of all waits; ends with the connection, or soon after the server stops
+	endWaits context.CancelFunc // others may call it
 }
 
 // unsettledReply is one of them. A command that changed one shard has its future, and one that changed
@@ -59,8 +63,8 @@ func (u *unsettled) add(k *call, r result, from, to int64) {
 		u.keys = append(u.keys, k.keys[0][:min(len(k.keys[0]), slowlogArgBytes)]...)
 		reply.key = span{at, len(u.keys)}
 	}
-	if !reply.visible(nil) {
-		u.invisible++
+	if reply.future.Shard() != nil || reply.futures != nil {
+		u.changes++
 	}
 	u.replies = append(u.replies, reply)
 }
@@ -75,13 +79,13 @@ func (u *unsettled) args(r *unsettledReply) []string {
 	return shown
 }
 
-// visible reports whether readers see what the command changed in a shard, or in any if that is nil.
+// visible reports whether readers see what the command changed in a shard.
 func (r *unsettledReply) visible(of *shard.Shard) bool {
-	if changed := r.future.Shard(); changed != nil && (of == nil || of == changed) && !r.future.Visible() {
+	if r.future.Shard() == of && !r.future.Visible() {
 		return false
 	}
 	for _, f := range r.futures {
-		if (of == nil || of == f.Shard()) && !f.Visible() {
+		if f.Shard() == of && !f.Visible() {
 			return false
 		}
 	}
@@ -90,7 +94,7 @@ func (r *unsettledReply) visible(of *shard.Shard) bool {
 
 // hide reports whether the connection has changed a shard and cannot see that yet.
 func (u *unsettled) hide(of *shard.Shard) bool {
-	if u.invisible == 0 {
+	if u.changes == 0 {
 		return false
 	}
 	for i := len(u.replies) - 1; i >= 0; i-- {
@@ -119,7 +123,7 @@ func (u *unsettled) written() bool {
 // reset forgets all.
 func (u *unsettled) reset() {
 	clear(u.replies)
-	u.replies, u.keys, u.invisible = u.replies[:0], u.keys[:0], 0
+	u.replies, u.keys, u.changes = u.replies[:0], u.keys[:0], 0
 	if cap(u.replies) > maxUnsettledKept {
 		u.replies, u.keys = nil, nil
 	}

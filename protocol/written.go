@@ -121,7 +121,7 @@ func awaitCopies(c *conn, copies int64, limit time.Duration) int {
 	if limit == 0 {
 		limit = maxWait
 	}
-	ctx, end := c.unsettled.wait.begin(c.server.waits, limit)
+	ctx, end := context.WithTimeout(c.unsettled.waits, limit)
 	defer end()
 	return pollCopies(ctx, c.nc, targets, copies)
 }

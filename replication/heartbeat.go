@@ -243,10 +243,11 @@ func (p *peer) sendCommits() {
 			if digest.Seq != 0 && digest.Seq <= f.z {
 				f.body = appendDigest(space[:0], digest)
 			}
-			p.push(&f)
+			p.line(&f)
 		}
 		p.mu.Unlock()
 	}
+	notify(p.wake)
 }
 
 // serveHeartbeat grants leases to a process until its connection ends.

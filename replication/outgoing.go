@@ -42,6 +42,12 @@ func (o *outgoing) take(spare []byte) [][]byte {
 	return all
 }
 
+// sendAt is how many bytes of small frames may wait before they are sent unasked.
+const sendAt = 64 << 10
+
+// long reports whether so much waits that it is sent unasked.
+func (o *outgoing) long() bool { return len(o.pieces) > 0 || len(o.last) >= sendAt }
+
 func (o *outgoing) empty() bool { return len(o.pieces) == 0 && len(o.last) == 0 }
 
 // prepare copies a batch behind room for the head of its frame.

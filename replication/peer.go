@@ -31,6 +31,7 @@ type peer struct {
 	round   chan struct{} // the same, for readers; capacity 1
 	bulk    bulkPool
 
+	unsent        atomic.Bool  // batches were enqueued since send was last called
 	bytes, frames atomic.Int64 // unacknowledged, of all streams
 	granted       atomic.Uint64
 	full          atomic.Uint32 // flags of the newest acknowledgement of appends or a heartbeat
@@ -205,16 +206,27 @@ func (p *peer) sendAsk(s *stream) {
 	p.push(&frame{kind: kindAsk, shard: s.shard, epoch: s.epoch, leader: s.leader})
 }
 
-// push queues a frame. The caller holds mu.
+// push sends a frame. The caller holds mu.
 func (p *peer) push(f *frame) {
-	if !p.linked {
-		return
-	}
-	p.queue.add(f)
+	p.line(f)
 	notify(p.wake)
 }
 
-// enqueue sends a batch if the stream is attached. The shard's writes are locked.
+// line puts a frame behind those that wait to be sent. The caller holds mu.
+func (p *peer) line(f *frame) {
+	if p.linked {
+		p.queue.add(f)
+	}
+}
+
+// send sends the batches that were enqueued.
+func (p *peer) send() {
+	if p.unsent.Load() && p.unsent.CompareAndSwap(true, false) {
+		notify(p.wake)
+	}
+}
+
+// enqueue makes a batch ready to be sent, if the stream is attached. The shard's writes are locked.
 func (p *peer) enqueue(s *stream, b *shard.Batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -231,7 +243,12 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 		p.ask(s, 0)
 		return
 	}
-	p.pushBatch(s, b, nil)
+	p.lineBatch(s, b, nil)
+	if p.queue.long() {
+		notify(p.wake)
+	} else {
+		p.unsent.Store(true)
+	}
 }
 
 // has reports whether the peer has the value of an upload.
@@ -240,19 +257,23 @@ func (p *peer) has(id uint64) bool {
 	return ok
 }
 
-// pushBatch queues a batch, and keeps what prepare has returned for it; nil: it copies the batch. The caller holds mu.
+// pushBatch sends a batch as lineBatch lines it up. The caller holds mu.
 func (p *peer) pushBatch(s *stream, b *shard.Batch, prepared []byte) {
+	p.lineBatch(s, b, prepared)
+	notify(p.wake)
+}
+
+// lineBatch puts a batch behind what waits to be sent, and keeps what prepare has returned for it; nil: it copies the batch. The
+// caller holds mu.
+func (p *peer) lineBatch(s *stream, b *shard.Batch, prepared []byte) {
 	for _, l := range b.Large {
 		delete(p.uploaded, l.ID)
 	}
 	f := frame{kind: kindAppend, shard: s.shard, epoch: s.epoch, leader: s.leader, x: b.Prev.Epoch, y: b.Prev.Seq, z: b.Commit, body: b.Bytes}
-	switch {
-	case !p.linked:
-	case prepared != nil:
+	if prepared != nil && p.linked {
 		p.queue.addPrepared(&f, prepared)
-		notify(p.wake)
-	default:
-		p.push(&f)
+	} else {
+		p.line(&f)
 	}
 	n := headBytes + len(b.Bytes)
 	s.unacked = append(s.unacked, mark{b.Last.Seq, n})
@@ -261,6 +282,9 @@ func (p *peer) pushBatch(s *stream, b *shard.Batch, prepared []byte) {
 	p.bytes.Add(int64(n))
 	p.frames.Add(1)
 }
+
+// maxUnackedKept is how many frames are usually on their way at most.
+const maxUnackedKept = 64
 
 // forgetUnacked takes note that frames up to a seq are not on their way any more. The caller holds mu.
 func (p *peer) forgetUnacked(s *stream, upTo uint64) {
@@ -272,9 +296,13 @@ func (p *peer) forgetUnacked(s *stream, upTo uint64) {
 	if n == 0 {
 		return
 	}
-	s.unacked = s.unacked[n:]
-	if len(s.unacked) == 0 {
+	switch rest := len(s.unacked) - n; {
+	case rest <= maxUnackedKept && cap(s.unacked) <= 2*maxUnackedKept: // the same memory is used again and again
+		s.unacked = slices.Delete(s.unacked, 0, n)
+	case rest == 0:
 		s.unacked = nil
+	default: // moving the rest each time would be slow
+		s.unacked = s.unacked[n:]
 	}
 	s.bytes.Add(-int64(bytes))
 	p.bytes.Add(-int64(bytes))

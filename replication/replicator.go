@@ -166,6 +166,15 @@ func (r *Replicator) Enqueue(to replica.Process, id int, batch *shard.Batch) {
 	}
 }
 
+// Send implements shard.Replicator.
+func (r *Replicator) Send(id int) {
+	if current := r.rows[id].Load(); current != nil {
+		for _, s := range current.streams {
+			s.peer.send()
+		}
+	}
+}
+
 // Room implements shard.Replicator. Only members of the ISR hold writers back.
 func (r *Replicator) Room(id int) <-chan struct{} {
 	current := r.rows[id].Load()

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/ndring/ndring/replica"
@@ -104,6 +105,7 @@ func (l *appendLink) send() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		runtime.Gosched() // those who have a request append first: one write carries more
 		out, asking := l.take()
 		if len(out) > 0 {
 			if err := l.write(out); err != nil {

@@ -243,7 +243,7 @@ func (v *evictor) evict(c *candidate) int64 {
 	defer c.entry.Release()
 	n := c.entry.Footprint()
 	gone := []change{{kind: persistence.Delete, reason: persistence.Evicted, key: c.entry.Key()}}
-	if _, err := w.commit(gone, v.clock(), needs{}); err != nil {
+	if err := w.commitNow(gone, v.clock()); err != nil {
 		return 0 // a restart would bring it back
 	}
 	w.index.counts.evicted.Add(1)

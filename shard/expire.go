@@ -29,7 +29,7 @@ func RemoveExpired(s *Shard, limit int) (more bool) {
 	if len(gone) == 0 {
 		return false
 	}
-	if _, err := w.commit(gone, now, needs{}); err != nil {
+	if err := w.commitNow(gone, now); err != nil {
 		if !s.Alone() || errors.Is(err, ErrNoReplicas) {
 			return false
 		}

@@ -36,6 +36,9 @@ func (f Future) with(c Concern) Future {
 	return f
 }
 
+// awaitsCommit reports whether the reply waits for a commit.
+func (f *Future) awaitsCommit() bool { return f.seq != 0 && !f.one }
+
 // Change returns the leader epoch and the seq of the change; zeros for none.
 func (f Future) Change() (leader, seq uint64) {
 	if f.lease {
@@ -60,7 +63,7 @@ func (f Future) Parts() (commit Future, lease uint64) {
 // Visible reports whether the change is committed, though perhaps not synced. A client that chose ConcernOne does not expect to
 // see it.
 func (f Future) Visible() bool {
-	if f.shard == nil || f.seq == 0 || f.one {
+	if f.shard == nil || !f.awaitsCommit() {
 		return true
 	}
 	done, err := f.shard.committed(f.leader, f.seq)
@@ -73,7 +76,7 @@ func (f Future) Done() (bool, error) {
 	if f.shard == nil {
 		return true, nil
 	}
-	if f.seq != 0 && !f.one {
+	if f.awaitsCommit() {
 		if done, err := f.shard.committed(f.leader, f.seq); !done || err != nil {
 			return done, err
 		}
@@ -103,23 +106,14 @@ func (f Future) Wait(ctx context.Context) error {
 	if f.shard == nil {
 		return nil
 	}
-	if f.seq != 0 && !f.one {
-		if err := f.shard.await(ctx, f.leader, f.seq); err != nil {
-			return err
-		}
-		if err := f.held(); err != nil {
-			return err
-		}
+	var l Latch
+	l.Add(f)
+	l.Wait(ctx, 0)
+	done, err := f.Done()
+	if !done && err == nil {
+		return ErrLate
 	}
-	if f.end != 0 {
-		if err := f.shard.writer.log.Sync(f.end); err != nil {
-			return errUnsynced(err)
-		}
-	}
-	if f.lease && !f.shard.answers(f.leader) {
-		return ErrTryAgain
-	}
-	return nil
+	return err
 }
 
 func errUnsynced(err error) error {
@@ -127,62 +121,6 @@ func errUnsynced(err error) error {
 }
 
 var errDeposed = fmt.Errorf("%w: the shard has another primary since", ErrUncertain)
-
-// waiters wait for commits of one shard, by seq. The zero value is empty.
-type waiters struct{ queue []waiter }
-
-type waiter struct {
-	seq  uint64
-	done chan struct{} // closed when it need not wait any longer
-}
-
-// add adds a waiter behind those that wait for an earlier or the same seq.
-func (w *waiters) add(seq uint64) waiter {
-	added := waiter{seq, make(chan struct{})}
-	i := len(w.queue)
-	for i > 0 && w.queue[i-1].seq > seq {
-		i--
-	}
-	w.queue = append(w.queue, waiter{})
-	copy(w.queue[i+1:], w.queue[i:])
-	w.queue[i] = added
-	return added
-}
-
-// wake ends the wait of all for whom applied is enough.
-func (w *waiters) wake(applied uint64) {
-	n := 0
-	for n < len(w.queue) && w.queue[n].seq <= applied {
-		close(w.queue[n].done)
-		n++
-	}
-	w.drop(n)
-}
-
-// fail ends the wait of all: what they wait for may never be committed.
-func (w *waiters) fail() { w.wake(math.MaxUint64) }
-
-func (w *waiters) drop(n int) {
-	if n == len(w.queue) {
-		w.queue = nil
-	} else if n > 0 {
-		left := copy(w.queue, w.queue[n:])
-		clear(w.queue[left:])
-		w.queue = w.queue[:left]
-	}
-}
-
-// remove takes a waiter out that has stopped waiting.
-func (w *waiters) remove(gone waiter) {
-	for i := range w.queue {
-		if w.queue[i].done == gone.done {
-			copy(w.queue[i:], w.queue[i+1:])
-			w.queue[len(w.queue)-1] = waiter{}
-			w.queue = w.queue[:len(w.queue)-1]
-			return
-		}
-	}
-}
 
 // committed reports whether it is known what became of a change that was appended in a leader epoch, and
 // returns an error unless it is committed.
@@ -201,29 +139,6 @@ func (c *localCopy) outcome(leader, seq uint64) (bool, error) {
 		return true, nil
 	}
 	return true, errDeposed
-}
-
-// await returns when it is known what became of a change.
-func (c *localCopy) await(ctx context.Context, leader, seq uint64) error {
-	c.index.mu.Lock()
-	done, err := c.outcome(leader, seq)
-	if done {
-		c.index.mu.Unlock()
-		return err
-	}
-	w := c.waiters.add(seq)
-	c.index.mu.Unlock()
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-	}
-	c.index.mu.Lock()
-	defer c.index.mu.Unlock()
-	c.waiters.remove(w)
-	if done, err = c.outcome(leader, seq); !done {
-		return ErrLate
-	}
-	return err
 }
 
 // Leased returns until when the shard may answer from its index, by the clock of Store.Monotonic; false if it

@@ -25,7 +25,7 @@ func (w *writer) lead(row replica.Config) error {
 		err = w.clearStale()
 	}
 	if err == nil && w.noOps.asked {
-		_, err = w.commit(nil, w.clock(), needs{})
+		err = w.commitNow(nil, w.clock())
 	}
 	if err != nil {
 		w.epoch.Store(before)
@@ -86,8 +86,7 @@ func (w *writer) clearStale() error {
 		w.copy.clear()
 		return nil
 	}
-	_, err := w.commit(all, w.clock(), needs{})
-	return err
+	return w.commitNow(all, w.clock())
 }
 
 // startOver empties a copy that this node does not serve, as if it had never had a record: a record of its own would have

@@ -3,6 +3,7 @@ package shard
 import (
 	"bytes"
 	"fmt"
+	"sync"
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
@@ -96,7 +97,7 @@ func (m Member) Append(f *Source, prev replica.Point, commit uint64, encoded []b
 	if refusal, ok := m.accepts(f, true); !ok {
 		return refusal, nil
 	}
-	in := incoming{writer: w, uploaded: uploaded, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
+	in := newIncoming(w, uploaded)
 	defer in.release()
 	verdict, err := in.parse(prev, encoded)
 	switch {
@@ -109,7 +110,7 @@ func (m Member) Append(f *Source, prev replica.Point, commit uint64, encoded []b
 		w.disk.log.Error("a copy cannot take what its primary sends", "shard", w.shard, "err", err)
 		return Answer{Kind: Acknowledge, Ack: replica.Ack{Epoch: f.Epoch, Leader: f.Leader, Flags: replica.AckFailed}}, nil
 	}
-	return w.received(w.last, commit, &in), nil
+	return w.received(w.last, commit, in), nil
 }
 
 // received tells the rules what the log has now, and makes visible what is committed. Under appendfsync always each
@@ -185,7 +186,21 @@ type incoming struct {
 	batches  [][]persistence.Record // that the log does not have yet
 	records  []persistence.Record   // of batches
 	changes  []change               // one for each record
+	parsed   []persistence.Record   // all records of the frame; batches are parts of it
 }
+
+// incomings have memory for the next frames.
+var incomings = sync.Pool{New: func() any { return new(incoming) }}
+
+func newIncoming(w *writer, uploaded Uploaded) *incoming {
+	in := incomings.Get().(*incoming)
+	in.writer, in.uploaded = w, uploaded
+	in.decoder.pool, in.decoder.frame, in.decoder.now = w.pool, w.disk.frame, w.clock()
+	return in
+}
+
+// maxIncomingKept is the number of records for which memory is kept.
+const maxIncomingKept = 256
 
 // release releases what hold has not taken over.
 func (in *incoming) release() {
@@ -194,18 +209,27 @@ func (in *incoming) release() {
 			in.writer.discard(e, in.changes[i].kind == persistence.Put)
 		}
 	}
+	if cap(in.parsed) > maxIncomingKept || cap(in.decoder.scratch) > 2*inlineNPY {
+		return
+	}
+	clear(in.batches)
+	clear(in.records)
+	clear(in.changes)
+	clear(in.parsed)
+	*in = incoming{batches: in.batches[:0], records: in.records[:0], changes: in.changes[:0], parsed: in.parsed[:0], decoder: decoder{scratch: in.decoder.scratch}}
+	incomings.Put(in)
 }
 
 // parse finds the batches that follow the log. Those that it has are skipped.
 func (in *incoming) parse(prev replica.Point, b []byte) (replica.Verdict, error) {
-	var all []persistence.Record
 	for len(b) > 0 {
 		r, n, err := persistence.ParseWire(b)
 		if err != nil {
 			return 0, err
 		}
-		all, b = append(all, r), b[n:]
+		in.parsed, b = append(in.parsed, r), b[n:]
 	}
+	all := in.parsed
 	for len(all) > 0 {
 		n := int(max(all[0].Count, 1))
 		if n > len(all) {
@@ -350,6 +374,7 @@ func (in *incoming) hold(c *localCopy) {
 			at++
 		}
 	}
+	clear(in.changes)
 	in.changes = in.changes[:0]
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ var (
 type silent struct {
 	t      testing.TB
 	sent   int
+	unsent atomic.Int64 // batches since Send
 	last   replica.Point
 	room   chan struct{} // nil: there is room
 	rounds int
@@ -31,6 +33,8 @@ type silent struct {
 }
 
 func (r *silent) Configure(int, replica.Config, []replica.Process) {}
+
+func (r *silent) Send(int) { r.unsent.Store(0) }
 
 func (r *silent) Enqueue(_ replica.Process, _ int, batch *Batch) {
 	records, seq := 0, batch.Prev.Seq
@@ -46,6 +50,7 @@ func (r *silent) Enqueue(_ replica.Process, _ int, batch *Batch) {
 		r.t.Errorf("a batch of %d changes follows %v, before it came %v", records, batch.Prev, r.last)
 	}
 	r.sent += records
+	r.unsent.Add(1)
 	r.last = batch.Last
 }
 

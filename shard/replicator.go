@@ -13,9 +13,12 @@ type Replicator interface {
 	// Configure takes a shard to a row: this process is its primary and sends what it appends to the members, or it is not
 	// and there are none. In another leader epoch a member is first asked what it has.
 	Configure(shard int, row replica.Config, members []replica.Process)
-	// Enqueue sends a batch to a process. The order of the calls is the order on the wire. It is called while the shard's
-	// writes are locked, so it must not wait, and it copies what it keeps.
+	// Enqueue sends a batch to a process, once Send is called, or much is enqueued, or a heartbeat leaves. The order of the
+	// calls is the order on the wire. It is called while the shard's writes are locked, so it must not wait, and it copies
+	// what it keeps.
 	Enqueue(to replica.Process, shard int, batch *Batch)
+	// Send sends what is enqueued for the processes to which a shard is sent.
+	Send(shard int)
 	// Upload sends a value to the members of the ISR ahead of its record, and returns when they have it. A member that cannot be
 	// reached, or not before ctx ends, is left out: it gets the value when it catches up. An error says that a member refuses it.
 	Upload(ctx context.Context, shard int, value Large) error

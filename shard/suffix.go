@@ -95,7 +95,7 @@ func (s *suffix) pop() {
 	s.head++
 	switch {
 	case s.empty():
-		*s = suffix{}
+		s.renew()
 	case s.head*2 >= len(s.queue): // then each pop pays for moving at most one change
 		n := copy(s.queue, s.queue[s.head:])
 		clear(s.queue[n:])
@@ -125,9 +125,21 @@ func (s *suffix) cut() pending {
 		delete(s.requests, p.request)
 	}
 	if s.empty() {
-		*s = suffix{}
+		s.renew()
 	}
 	return p
+}
+
+// maxSuffixKept is for how many changes an empty suffix keeps memory.
+const maxSuffixKept = 32
+
+// renew makes an empty suffix as good as new. It keeps the memory that the next changes need.
+func (s *suffix) renew() {
+	if cap(s.queue) > maxSuffixKept {
+		*s = suffix{}
+		return
+	}
+	*s = suffix{queue: s.queue[:0], keys: s.keys, requests: s.requests}
 }
 
 // newest returns the newest change; nil if there is none.

@@ -201,9 +201,14 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 			return Future{}, err
 		}
 		if w.copy.gate.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
+			w.sendNow()
 			return Future{}, nil
 		}
-		return w.future(s, w.seq, end).with(tx.concern), nil
+		f := w.future(s, w.seq, end).with(tx.concern)
+		if !f.awaitsCommit() {
+			w.sendNow()
+		}
+		return f, nil
 	}
 	f := Future{}
 	if tx.repeats && w.logged {
@@ -233,8 +238,23 @@ func (w *writer) future(s *Shard, seq uint64, end persistence.Position) Future {
 	return f
 }
 
-// commit logs changes and takes them to the other copies, if the ISR is what they need. They are visible once these
-// have acknowledged them; a copy that is alone makes them visible at once. The caller holds writer.mu.
+// commitNow is commit for a caller that does not wait for a future: the changes leave for the other copies at once.
+func (w *writer) commitNow(changes []change, now int64) error {
+	_, err := w.commit(changes, now, needs{})
+	w.sendNow()
+	return err
+}
+
+// sendNow makes what is appended leave for the other copies, if there are some.
+func (w *writer) sendNow() {
+	if w.sends() {
+		w.copy.sendNow()
+	}
+}
+
+// commit logs changes and takes them to the other copies, if the ISR is what they need. They leave when someone waits for them
+// (Latch), so that one message carries all changes of a pipeline. They are visible once the copies have acknowledged them; a copy
+// that is alone makes them visible at once. The caller holds writer.mu.
 func (w *writer) commit(changes []change, now int64, n needs) (persistence.Position, error) {
 	if !w.copy.enough(n) {
 		return 0, ErrNoReplicas
