@@ -20,7 +20,7 @@ type keyState struct {
 	version version // of the value; unknown until a reply tells it
 	newest  version // that the key has had: its next one is newer, even across a delete
 	from    int64   // earliest time at which it may expire, in ns since the load began; endless for a deadline far away
-	until   int64   // latest time; 0 for no deadline
+	until   int64   // latest time; 0 for no deadline, endless for one far away or of a command of unknown outcome
 }
 
 // state is the state of a group in the model.
@@ -193,6 +193,9 @@ func (k *keyState) limitedTo(ttl int64) bool {
 		return ttl == -1
 	case k.from == endless:
 		return ttl > farAway/2
+	case k.until == endless && ttl > farAway/2: // an EXPIRE of unknown outcome, which found the key
+		k.from = endless
+		return true
 	}
 	return 0 <= ttl && ttl <= longestOfMS
 }

@@ -121,6 +121,12 @@ func TestModel(t *testing.T) {
 		{"NX behind a deadline", []row{{1, 2, short(1, 100), yes(1), 0}, {200, 201, conditional(setNX, 2, 0), yes(2), 0}}, right},
 		{"NX of unknown outcome behind a deadline", []row{{1, 2, short(1, 100), yes(1), 0}, {100, 0, conditional(setNX, 2, 0), nil, 0}, {120, 121, just(get), got(2, 2), 0}}, right},
 		{"EXPIRE of unknown outcome when the key is gone", []row{{1, 2, short(1, 100), yes(1), 0}, {99, 0, ends(300), nil, 0}, {100, 101, just(get), no, 0}}, right},
+		{"EXPIRE far away of unknown outcome for a key with a short deadline", []row{
+			{1, 2, short(1, 100), yes(1), 0}, {50, 0, ends(farAway), nil, 0},
+			{300, 301, just(meta), []reply{{done: true, version: version{1, 1}, ttl: farAway - 250}}, 0}, {400, 401, just(get), got(1, 1), 0}}, right},
+		{"EXPIRE far away of unknown outcome, and the key expires after all", []row{
+			{1, 2, short(1, 100), yes(1), 0}, {50, 0, ends(farAway), nil, 0},
+			{300, 301, just(meta), []reply{{done: true, version: version{1, 1}, ttl: farAway - 250}}, 0}, {400, 401, just(get), no, 0}}, wrong},
 		{"EXPIRE in a transaction of unknown outcome when the key is gone", []row{
 			{1, 2, short(1, 100), yes(1), 0},
 			{99, 0, []command{{kind: expire, ttl: 300}, b(command{kind: set, value: 2})}, nil, 0},
