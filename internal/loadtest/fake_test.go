@@ -25,6 +25,7 @@ type fake struct {
 	owner    int        // index of the address that serves
 	keys     map[string]fakeEntry
 	previous map[string]fakeEntry // what each key had before
+	deposed  map[string]fakeEntry // what all had when the owner changed
 	requests map[string]string
 	seq      uint64
 }
@@ -32,6 +33,8 @@ type fake struct {
 type bugs struct {
 	losesWrites, readsStale, repeatsRequests, ignoresWatch, resurrects bool
 	ignoresVersion, neverExpires, expiresEarly, tearsTransactions      bool
+
+	deposedReads bool // the address that does not serve any more answers reads from what it had
 }
 
 type fakeEntry struct {
@@ -68,7 +71,7 @@ func startFake(t *testing.T, b bugs, unsteady bool) *fake {
 			l.Close()
 		}
 	})
-	if unsteady || b.losesWrites {
+	if unsteady || b.losesWrites || b.deposedReads {
 		go f.failOver(done)
 	}
 	return f
@@ -86,6 +89,7 @@ func (f *fake) failOver(done chan struct{}) {
 		case <-time.After(30 * time.Millisecond):
 		}
 		f.mu.Lock()
+		f.deposed = before
 		if f.owner = 1 - f.owner; f.bugs.losesWrites {
 			f.keys = before
 		}
@@ -133,6 +137,8 @@ func (f *fake) answer(x *fakeConn, index int, args []string) string {
 	case name == "MULTI":
 		x.multi, x.moved, x.queue = true, false, nil
 		return "+OK\r\n"
+	case name == "NP.GET" && index != f.owner && f.bugs.deposedReads && f.deposed != nil && !x.multi:
+		return value(f.deposed[args[1]])
 	case name != "EXEC" && index != f.owner:
 		x.moved = true
 		return "-MOVED 1 " + f.addrs[f.owner] + "\r\n"
@@ -238,10 +244,7 @@ func (f *fake) execute(args []string) string {
 		if f.bugs.readsStale && rand.IntN(50) == 0 {
 			e = f.previous[key]
 		}
-		if e.npy == "" {
-			return "$-1\r\n"
-		}
-		return fmt.Sprintf("*5\r\n%s$-1\r\n%s:1\r\n*0\r\n", bulk(e.npy), bulk(fmt.Sprintf("7-%d", e.version)))
+		return value(e)
 	case "NP.META":
 		if !there {
 			return "*-1\r\n"
@@ -274,6 +277,14 @@ func (f *fake) execute(args []string) string {
 		f.change(key, e)
 	}
 	return number
+}
+
+// value returns the reply to NP.GET WITHATTRS.
+func value(e fakeEntry) string {
+	if e.npy == "" {
+		return "$-1\r\n"
+	}
+	return fmt.Sprintf("*5\r\n%s$-1\r\n%s:1\r\n*0\r\n", bulk(e.npy), bulk(fmt.Sprintf("7-%d", e.version)))
 }
 
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }

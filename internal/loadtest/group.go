@@ -74,6 +74,13 @@ func (g *group) enter() (ok, retired bool) {
 	return true, false
 }
 
+// uncount makes an operation that has not ended yet not count for the group's retirement.
+func (g *group) uncount() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sent--
+}
+
 // leave ends an operation, and reports whether it was the last one. The group retires if it has had this many operations or
 // unknown outcomes.
 func (g *group) leave(operations, open int) (finished bool) {

@@ -34,6 +34,10 @@ type Histories struct {
 	CheckTimeout time.Duration // for one group, 20 s by default; then it is reported as undecided
 	Folder       string        // gets a page with a picture of each violation; "" for none
 
+	// EachNode adds a reader for each of Addrs that asks this node alone, whoever serves the keys. The others follow the node that
+	// served last, so without it they may never ask a deposed primary that still answers.
+	EachNode bool
+
 	ReadOnly atomic.Bool // the writers only read
 
 	begun time.Time
@@ -108,6 +112,11 @@ func (h *Histories) Run(ctx context.Context) error {
 			}
 		})
 	}
+	if h.EachNode {
+		for i := range h.Addrs {
+			working.Go(func() { h.readAt(ctx, i) })
+		}
+	}
 	working.Wait()
 	if h.violated() {
 		return fmt.Errorf("%w (seed %d)", ErrViolation, h.Seed)
@@ -134,6 +143,40 @@ func (h *Histories) write(ctx context.Context, id int) {
 		}
 		if err != nil {
 			time.Sleep(time.Duration(5+r.IntN(10)) * time.Millisecond)
+		}
+	}
+}
+
+// readPause is the time between two reads of a reader that asks one node alone. Most nodes only redirect it.
+const readPause = 4 * time.Millisecond
+
+// readers is where the numbers of the readers of one node each begin, among those of all clients.
+const readers = 1000
+
+// readAt reads single keys at one node until the context ends. It keeps what the node answers, and forgets redirects and refusals.
+func (h *Histories) readAt(ctx context.Context, node int) {
+	r := h.random(readers + uint64(node))
+	c := h.client(r)
+	defer c.close()
+	defer context.AfterFunc(ctx, c.abort)()
+	w := &writer{h: h, id: readers + node, random: r, client: c}
+	for ; ctx.Err() == nil; time.Sleep(readPause) {
+		g := h.enter(r)
+		if g == nil {
+			continue
+		}
+		o := &operation{client: w.id, node: h.Addrs[node], commands: []command{{kind: get, key: uint8(r.IntN(keysPerGroup))}}, call: h.now()}
+		answers, err := c.round(ctx, o.node, appendCommand(nil, o.commands[0].args(g, "")...), 1)
+		if err == nil {
+			err = c.failure(answers[0])
+		}
+		if err == nil {
+			w.record(g, o, answers, nil)
+		} else {
+			g.uncount()
+		}
+		if g.leave(h.Operations, h.Unknown) {
+			h.finish(g)
 		}
 	}
 }

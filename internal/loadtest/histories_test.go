@@ -38,11 +38,11 @@ func load(t *testing.T, f *fake, h *Histories, limit time.Duration) Report {
 func TestHistoriesOfAGoodCluster(t *testing.T) {
 	for name, unsteady := range map[string]bool{"steady": false, "unsteady": true} {
 		t.Run(name, func(t *testing.T) {
-			r := load(t, startFake(t, bugs{}, unsteady), &Histories{Seed: uint64(time.Now().UnixNano())}, 1500*time.Millisecond)
+			r := load(t, startFake(t, bugs{}, unsteady), &Histories{Seed: uint64(time.Now().UnixNano()), EachNode: true}, 1500*time.Millisecond)
 			if err := r.Err(); err != nil {
 				t.Fatal(err)
 			}
-			for _, name := range append(kindNames[:], "EXEC", "WATCH EXEC", "SET NX REQID", "SET IFVERSION REQID") {
+			for _, name := range append(kindNames[:], "EXEC", "WATCH EXEC", "SET NX REQID", "SET IFVERSION REQID", "GET at each node") {
 				if r.Counts[name].OK == 0 {
 					t.Errorf("no %s", name)
 				}
@@ -70,9 +70,10 @@ func TestHistoriesOfABadCluster(t *testing.T) {
 		"never expires":             {neverExpires: true},
 		"expires too early":         {expiresEarly: true},
 		"tears transactions":        {tearsTransactions: true},
+		"answers when deposed":      {deposedReads: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, limit := &Histories{Seed: uint64(time.Now().UnixNano())}, 5*time.Second
+			h, limit := &Histories{Seed: uint64(time.Now().UnixNano()), EachNode: true}, 5*time.Second
 			if b.neverExpires { // the final reads find it: many groups, of which some end with a short deadline
 				h.Operations, limit = 20, time.Second
 			}

@@ -99,6 +99,7 @@ type operation struct {
 	end     int64 // of the reply; endless if the outcome is unknown
 	outcome outcome
 	exec    bool
+	node    string // the node that was asked alone; "" for the one that serves the key
 
 	watched uint8  // key that WATCH named, plus one; 0 for none
 	saw     uint64 // the value that it had; 0 if it was missing
@@ -128,6 +129,8 @@ func (o *operation) name() string {
 		return "WATCH EXEC"
 	case o.exec:
 		return "EXEC"
+	case o.node != "":
+		return kindNames[o.commands[0].kind] + " at each node"
 	case o.request != "":
 		return kindNames[o.commands[0].kind] + " REQID"
 	}
@@ -144,6 +147,9 @@ func (o *operation) String() string {
 	}
 	if o.watched != 0 {
 		fmt.Fprintf(&b, "WATCH %s=%s ", keyName(o.watched-1), valueName(o.saw))
+	}
+	if o.node != "" {
+		b.WriteString("at " + o.node + ": ")
 	}
 	if o.exec {
 		b.WriteString("EXEC ")
