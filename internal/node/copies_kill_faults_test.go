@@ -1,0 +1,242 @@
+//go:build faults
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/internal/loadtest"
+)
+
+// fault is something that happens to a cluster, to one node above all. It is over when do returns.
+type fault struct {
+	name   string
+	weight int
+	do     func(c *copiesCluster, i int)
+}
+
+// faults returns what may happen to a cluster without the loss of an acknowledged write. With logs that is any number of kills, and
+// a crash that takes a disk with it if there are two clean copies of all. Without logs, copies are unclean after each restart.
+func faults(logs, cuts bool) (all []fault) {
+	if logs {
+		all = append(all, fault{"kill", 4, kill}, fault{"all at once", 1, killAll}, fault{"stop", 1, stop})
+	} else {
+		all = append(all, fault{"crash", 4, crash}, fault{"stop", 1, func(c *copiesCluster, i int) {
+			c.awaitQuiet()
+			stop(c, i)
+		}})
+	}
+	all = append(all, fault{"freeze", 3, freeze}, fault{"wipe", 1, wipe})
+	if cuts {
+		all = append(all, fault{"cut", 5, cut}, fault{"one-way cut", 5, cutOneWay})
+	}
+	if cuts && logs {
+		all = append(all, fault{"kill within a cut", 2, killWithinCut})
+	}
+	return all
+}
+
+// fault does one thing to the cluster.
+func (c *copiesCluster) fault(all []fault) {
+	sum := 0
+	for _, f := range all {
+		sum += f.weight
+	}
+	n, i := c.r.IntN(sum), c.r.IntN(len(c.procs))
+	for _, f := range all {
+		if n -= f.weight; n < 0 {
+			c.count[f.name]++
+			f.do(c, i)
+			break
+		}
+	}
+	c.pause(time.Second)
+}
+
+func kill(c *copiesCluster, i int) {
+	c.kill(i)
+	c.pause(2500 * time.Millisecond)
+	c.start(i)
+}
+
+func killAll(c *copiesCluster, _ int) {
+	for i := range c.procs {
+		c.kill(i)
+	}
+	for _, i := range c.r.Perm(len(c.procs)) {
+		c.start(i)
+	}
+}
+
+func crash(c *copiesCluster, i int) {
+	c.crash(i)
+	c.pause(2500 * time.Millisecond)
+	c.start(i)
+}
+
+func freeze(c *copiesCluster, i int) {
+	c.procs[i].cmd.Process.Signal(syscall.SIGSTOP)
+	c.pause(3 * time.Second)
+	c.procs[i].cmd.Process.Signal(syscall.SIGCONT)
+}
+
+func wipe(c *copiesCluster, i int) {
+	c.crash(i)
+	if err := os.RemoveAll(filepath.Join(c.dir, strconv.Itoa(i))); err != nil {
+		c.t.Fatal(err)
+	}
+	c.start(i)
+	c.awaitCopies()
+}
+
+func stop(c *copiesCluster, i int) {
+	c.procs[i].cmd.Process.Signal(syscall.SIGTERM)
+	c.procs[i].awaitExit(c.t)
+	c.start(i)
+}
+
+// cutLasts returns how long a cut lasts: 1 to 6 s.
+func (c *copiesCluster) cutLasts() time.Duration {
+	return time.Second + time.Duration(c.r.Int64N(int64(5*time.Second)))
+}
+
+// cutFor cuts what is forbidden between nodes, whose numbers begin with 0, for a time in which do runs first.
+func (c *copiesCluster) cutFor(what string, forbidden func(from, to int) bool, lasts time.Duration, do func()) {
+	c.t.Helper()
+	c.t.Logf("%s for %v", what, lasts.Round(time.Millisecond))
+	shifted := func(from, to int) bool { return forbidden(from-1, to-1) }
+	c.network.cut(len(c.procs), shifted, true)
+	healed := time.After(lasts)
+	do()
+	<-healed
+	c.network.cut(len(c.procs), shifted, false)
+}
+
+// cutOff returns a cut of a node from the others, both ways, or of two nodes if that leaves a majority.
+func (c *copiesCluster) cutOff(i int) (what string, forbidden func(from, to int) bool) {
+	off := []int{i}
+	if len(c.procs) >= 5 && c.r.IntN(2) == 0 {
+		off = append(off, (i+1+c.r.IntN(len(c.procs)-1))%len(c.procs))
+	}
+	return fmt.Sprintf("%v cut off", off), func(from, to int) bool {
+		return slices.Contains(off, from) != slices.Contains(off, to)
+	}
+}
+
+func cut(c *copiesCluster, i int) {
+	what, forbidden := c.cutOff(i)
+	c.cutFor(what, forbidden, c.cutLasts(), func() {})
+}
+
+// cutOneWay cuts a node's way to the others or from them, or a pair of nodes from each other or one from the other.
+func cutOneWay(c *copiesCluster, i int) {
+	j := (i + 1 + c.r.IntN(len(c.procs)-1)) % len(c.procs)
+	var what string
+	var forbidden func(from, to int) bool
+	switch c.r.IntN(4) {
+	case 0:
+		what, forbidden = fmt.Sprintf("%d is not heard", i), func(from, _ int) bool { return from == i }
+	case 1:
+		what, forbidden = fmt.Sprintf("%d hears nothing", i), func(_, to int) bool { return to == i }
+	case 2:
+		what, forbidden = fmt.Sprintf("%d and %d do not hear each other", i, j), func(from, to int) bool {
+			return from == i && to == j || from == j && to == i
+		}
+	case 3:
+		what, forbidden = fmt.Sprintf("%d does not hear %d", i, j), func(from, to int) bool { return from == j && to == i }
+	}
+	c.cutFor(what, forbidden, c.cutLasts(), func() {})
+}
+
+// killWithinCut kills a node while it or another one is cut off. The node may start again on either side, or before or after the end.
+func killWithinCut(c *copiesCluster, i int) {
+	killed := c.r.IntN(len(c.procs))
+	what, forbidden := c.cutOff(i)
+	down := c.r.IntN(2) == 0 // until the cut is healed
+	c.cutFor(fmt.Sprintf("%s, %d killed,", what, killed), forbidden, c.cutLasts(), func() {
+		c.pause(2 * time.Second)
+		c.kill(killed)
+		if !down {
+			c.pause(time.Second)
+			c.start(killed)
+		}
+	})
+	if down {
+		c.start(killed)
+	}
+}
+
+// TestKillCopies kills, freezes, stops and wipes nodes whose shards have two copies, one at a time and all at once, and in every
+// second run cuts their network, under a load of many writers of few keys. In every third run nodes keep no log. The clients reach
+// each node all the time, also one that is cut off. No acknowledged write is lost, no read is stale, no deleted key comes back.
+//
+// The test shows something only if it fails for a program without a rule: NDRING_FLAW=noLease runs it against one (docs/replication.md).
+func TestKillCopies(t *testing.T) {
+	runs, span := 1, 20*time.Second
+	if text := os.Getenv("NDRING_COPIES_RUNS"); text != "" {
+		fmt.Sscan(text, &runs)
+	}
+	if text := os.Getenv("NDRING_COPIES_TIME"); text != "" {
+		span, _ = time.ParseDuration(text)
+	}
+	first := 0 // the kind of the first run
+	fmt.Sscan(os.Getenv("NDRING_COPIES_FIRST"), &first)
+	for run := first; run < first+runs; run++ {
+		seed := rand.Uint64()
+		if text := os.Getenv("NDRING_COPIES_SEED"); text != "" {
+			fmt.Sscan(text, &seed)
+		}
+		t.Run(fmt.Sprint("run ", run), func(t *testing.T) { killCopies(t, run, seed, span) })
+	}
+}
+
+// killCopies is one run.
+func killCopies(t *testing.T, run int, seed uint64, span time.Duration) {
+	nodes, cuts, logs := 3, run%2 == 0, run%3 != 2
+	if run%4 == 0 || run%4 == 3 {
+		nodes = 5
+	}
+	t.Logf("seed %d: %d nodes, cuts %v, logs %v", seed, nodes, cuts, logs)
+	var nw *network
+	if cuts {
+		nw = newNetwork(t, nodes)
+	}
+	var args []string
+	if !logs {
+		args = append(args, "--appendonly", "no")
+	}
+	c := newCopiesCluster(t, rand.New(rand.NewPCG(seed, 1)), nodes, nw, args...)
+	h := &loadtest.Histories{Addrs: c.addrs, Seed: seed, EachNode: true, Folder: os.Getenv("NDRING_HISTORIES")}
+	ctx, cancel := context.WithTimeout(t.Context(), span)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(ctx) }()
+	for all := faults(logs, cuts); ctx.Err() == nil && len(ended) == 0; {
+		c.fault(all)
+	}
+	cancel()
+	err := <-ended
+	if !errors.Is(err, loadtest.ErrViolation) {
+		c.awaitCopies()
+		err = errors.Join(err, h.FinalReads(t.Context()))
+		c.sameCopies()
+	}
+	if n := c.differed(); n > 0 {
+		t.Errorf("seed %d: copies differed %d times", seed, n)
+	}
+	report := h.Check()
+	t.Logf("%v, %d possible losses\n%s", c.count, c.topology(0).Losses, report.String())
+	if err := errors.Join(err, report.Err()); err != nil {
+		t.Errorf("seed %d: %v", seed, err)
+	}
+}
