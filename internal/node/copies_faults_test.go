@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,12 +29,25 @@ type copiesCluster struct {
 	t       *testing.T
 	r       *rand.Rand
 	network *network // nil if the nodes share 127.0.0.1
+	flaw    string   // the rules that the nodes leave out; "" for none
 	dir     string
 	addrs   []string
 	args    [][]string
 	procs   []*process // nil while a node is down
 	count   map[string]int
 }
+
+// builtWithFlaws is the ndring program that leaves out the rules that NDRING_FLAW names.
+var builtWithFlaws = sync.OnceValues(func() (path string, err error) {
+	if path, err = built(); err != nil { // it makes the folder
+		return "", err
+	}
+	path += "-with-flaws"
+	if out, err := exec.Command("go", "build", "-tags", "flaws", "-o", path, "../../cmd/node").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return path, nil
+})
 
 // freePorts returns ports that were free a moment ago.
 func freePorts(t *testing.T, n int) (ports []string) {
@@ -49,9 +63,17 @@ func freePorts(t *testing.T, n int) (ports []string) {
 	return ports
 }
 
-// newCopiesCluster starts a cluster of nodes, each in a namespace of the network if there is one, and waits until it is healthy.
-func newCopiesCluster(t *testing.T, r *rand.Rand, nodes int, nw *network, args ...string) *copiesCluster {
-	c := &copiesCluster{t: t, r: r, network: nw, dir: t.TempDir(), procs: make([]*process, nodes), count: map[string]int{}}
+// newCopiesCluster starts a cluster of nodes and waits until it is healthy.
+func newCopiesCluster(t *testing.T, r *rand.Rand, nodes int, args ...string) *copiesCluster {
+	c := &copiesCluster{t: t, r: r}
+	c.open(nodes, args...)
+	return c
+}
+
+// open starts the nodes, each in a namespace of the network if there is one, and waits until the cluster is healthy.
+func (c *copiesCluster) open(nodes int, args ...string) {
+	c.t.Helper()
+	c.dir, c.procs, c.count = c.t.TempDir(), make([]*process, nodes), map[string]int{}
 	var seeds []string
 	for _, at := range c.listen(nodes) {
 		c.addrs = append(c.addrs, at.client)
@@ -64,7 +86,6 @@ func newCopiesCluster(t *testing.T, r *rand.Rand, nodes int, nw *network, args .
 		c.start(i)
 	}
 	c.awaitCopies()
-	return c
 }
 
 // listenAt is where a node listens, and what tells it so.
@@ -94,7 +115,11 @@ func (c *copiesCluster) listen(nodes int) (all []listenAt) {
 // start starts a node that is down.
 func (c *copiesCluster) start(i int) {
 	c.t.Helper()
-	path, err := built()
+	program := built
+	if c.flaw != "" {
+		program = builtWithFlaws
+	}
+	path, err := program()
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -105,7 +130,7 @@ func (c *copiesCluster) start(i int) {
 		command = append([]string{"ip", "netns", "exec", c.network.node(i + 1)}, command...)
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NDRING_FLAW=" + os.Getenv("NDRING_FLAW")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NDRING_FLAW=" + c.flaw}
 	c.procs[i] = launch(c.t, cmd)
 }
 

@@ -95,7 +95,7 @@ func TestDamagedCopyIsReplacedFromTheOther(t *testing.T) {
 	for name, led := range map[string]bool{"replica": false, "primary": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCopiesCluster(t, rand.New(rand.NewPCG(1, 1)), 3, nil)
+			c := newCopiesCluster(t, rand.New(rand.NewPCG(1, 1)), 3)
 			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.addrs, MaxRedirects: 16, ReadTimeout: 20 * time.Second})
 			defer client.Close()
 			all := arraysCalled("kept", 400)

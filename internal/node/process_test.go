@@ -90,18 +90,13 @@ func startProcess(t *testing.T, args ...string) *process {
 	return startCommand(t, program(t, nil, append([]string{"--port", "0", "--http-port", "0", "--dir", t.TempDir()}, args...)...))
 }
 
-// built is the ndring program as users run it: without the race detector, which takes several times the memory. With NDRING_FLAW it
-// can leave out rules, to show that a test finds that.
+// built is the ndring program as users run it: without the race detector, which takes several times the memory.
 var built = sync.OnceValues(func() (path string, err error) {
 	if builtIn, err = os.MkdirTemp("", "ndring-test-"); err != nil {
 		return "", err
 	}
 	path = filepath.Join(builtIn, "ndring")
-	args := []string{"build", "-o", path}
-	if os.Getenv("NDRING_FLAW") != "" {
-		args = append(args, "-tags", "flaws")
-	}
-	if out, err := exec.Command("go", append(args, "../../cmd/node")...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/node").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
 	return path, nil
