@@ -23,6 +23,7 @@ const (
 
 // judge checks a history that begins in a state.
 func (m model) judge(start state, history []*operation, limit time.Duration) verdict {
+	underWay(history)
 	switch porcupine.CheckOperationsTimeout(m.porcupine(start), operations(history), limit) {
 	case porcupine.Ok:
 		return right
@@ -30,6 +31,27 @@ func (m model) judge(start state, history []*operation, limit time.Duration) ver
 		return wrong
 	}
 	return undecided
+}
+
+// mostUnderWay is longer than a write of unknown outcome waits for its commit: until the copies that are away are removed.
+const mostUnderWay = int64(requestTime + 10*time.Second)
+
+// underWay notes for each operation since when a write to one of its keys has been under way. A node shows a key whose deadline has
+// come for as long as an earlier write that may rest on it waits for its commit (docs/replication.md): a few milliseconds, or a second
+// if a copy is away.
+func underWay(history []*operation) {
+	for _, o := range history {
+		o.since = o.call
+		for _, w := range history {
+			end := w.end
+			if end == endless {
+				end = w.call + mostUnderWay
+			}
+			if w != o && w.call < o.since && end >= o.call && !w.reads() && w.keys()&o.keys() != 0 {
+				o.since = w.call
+			}
+		}
+	}
 }
 
 // operations returns a history as porcupine wants it. What has no end ends last.

@@ -13,7 +13,7 @@ const keysPerGroup = 2
 
 // keyState is the state of a key in the model. A client cannot know when exactly a node starts to count a deadline,
 // so a key with one expires between two times: before the first every client finds it, after the second none does, and
-// in between it is gone from the moment that a reply says so.
+// in between it is gone from the moment that a reply says so. A write that is under way at the second time puts it off (underWay).
 type keyState struct {
 	present bool
 	value   uint64
@@ -89,7 +89,7 @@ func (k *keyState) sees(value uint64, o *operation) bool {
 
 // found reports whether an operation may find the key.
 func (k *keyState) found(o *operation) bool {
-	return k.present && (k.until == 0 || o.call <= k.until)
+	return k.present && (k.until == 0 || o.since <= k.until)
 }
 
 // missing reports whether an operation may find the key missing. Then it stays so.

@@ -97,6 +97,7 @@ type operation struct {
 	client  int
 	call    int64 // ns since the load began
 	end     int64 // of the reply; endless if the outcome is unknown
+	since   int64 // the earliest call of a write to its keys that is under way when it begins; see underWay
 	outcome outcome
 	exec    bool
 	node    string // the node that was asked alone; "" for the one that serves the key
@@ -120,6 +121,17 @@ func (o *operation) reads() bool {
 		}
 	}
 	return true
+}
+
+// keys returns the keys of the operation as bits.
+func (o *operation) keys() (bits uint8) {
+	if o.watched != 0 {
+		bits = 1 << (o.watched - 1)
+	}
+	for i := range o.commands {
+		bits |= 1 << o.commands[i].key
+	}
+	return bits
 }
 
 // name returns what the operation counts as in a report.
