@@ -48,22 +48,24 @@ func (c *Cluster) Status() Status {
 	if c.Waiting() != "" && s.Voters == 1 && len(s.VoterNodes) == 1 && s.VoterNodes[0] == c.self.ID {
 		s.Starting = true
 	}
-	s.Quorum = a.hearsLeader(s.Leader)
+	s.Quorum = a.hearsLeader(s.Leader, 2*a.timing.Heartbeat)
 	return s
 }
 
-// HearsLeader reports whether raft on this node leads, or heard from its leader lately. Without a
-// leader a report has no use.
+// HearsLeader reports whether raft on this node leads, or heard from its leader within the time of an election. Without a leader a
+// report has no use. The time is shorter than the 20 ticks after which a primary removes a silent member: a primary that hears nobody
+// any more notices that here first.
 func (c *Cluster) HearsLeader() bool {
 	a := c.consensus.Load()
-	return a != nil && a.hearsLeader(a.leader())
+	return a != nil && a.hearsLeader(a.leader(), a.timing.Heartbeat)
 }
 
-func (a *consensus) hearsLeader(leader topology.NodeID) bool {
+// hearsLeader reports whether this node leads, or heard from the leader within a time.
+func (a *consensus) hearsLeader(leader topology.NodeID, within time.Duration) bool {
 	if node, _, err := parseServerID(a.local); err == nil && node == leader {
 		return a.State() == raft.Leader
 	}
-	return leader != "" && time.Since(a.LastContact()) < 2*a.timing.Heartbeat
+	return leader != "" && time.Since(a.LastContact()) < within
 }
 
 // removed says why this incarnation is no longer a member; empty while it is.

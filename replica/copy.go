@@ -129,7 +129,7 @@ func (c *Copy) Tick(now int64, tick uint64, raftLeader bool) Effects {
 	}
 	if c.active {
 		c.openLater(now, tick, &e)
-		c.blame(now, &e)
+		c.blame(now, raftLeader, &e)
 		return e
 	}
 	e.Report = c.report(now, tick, raftLeader)

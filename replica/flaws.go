@@ -10,6 +10,7 @@ type Flaws struct {
 	ReportAtStart  bool // M6: a new process reports at once, because it has heard nothing
 	SilenceEpoch   bool // M6: silence counts by config epoch, while the lease counts by leader epoch
 	ReportAlone    bool // M6: a member reports though its raft hears no leader
+	BlameAlone     bool // R7: a primary removes members though its raft hears no leader
 	CommitUncut    bool // M4: a member makes visible what is committed before it has truncated
 	ApplyEarly     bool // M4: a member makes visible what it receives
 	NoTruncate     bool // M2: a member appends behind whatever it has
@@ -32,7 +33,7 @@ func flawsByName(flawed func(name string) bool) Flaws {
 	return Flaws{
 		NoEpochCheck: flawed("noEpochCheck"), NoLease: flawed("noLease"), LeaseISROnly: flawed("leaseISROnly"),
 		NodeLease: flawed("nodeLease"), ReportAtStart: flawed("reportAtStart"), SilenceEpoch: flawed("silenceEpoch"),
-		ReportAlone: flawed("reportAlone"), CommitUncut: flawed("commitUncut"), ApplyEarly: flawed("applyEarly"),
+		ReportAlone: flawed("reportAlone"), BlameAlone: flawed("blameAlone"), CommitUncut: flawed("commitUncut"), ApplyEarly: flawed("applyEarly"),
 		NoTruncate: flawed("noTruncate"), StaleTruncate: flawed("staleTruncate"), ExpandEarly: flawed("expandEarly"),
 		OpenEarly: flawed("openEarly"), OpenUnsealed: flawed("openUnsealed"), TransferOpen: flawed("transferOpen"),
 		AckEarly: flawed("ackEarly"), AckMajority: flawed("ackMajority"), AckAnyInc: flawed("ackAnyInc"),

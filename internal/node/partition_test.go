@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	clusterview "github.com/ndring/ndring/cluster/view"
 )
 
 // partition is a way to partition five nodes: which packets are dropped, and which nodes can still decide.
@@ -151,10 +153,30 @@ func awaitServed(ctx context.Context, t *testing.T, name string, addrs []string,
 		}
 		missing = slices.DeleteFunc(missing, func(key string) bool { return served[key] })
 		if len(missing) > 0 && time.Now().After(deadline) {
-			t.Fatalf("%s: no node serves %d keys: %q: %v", name, len(missing), missing[0], errs[missing[0]])
+			t.Fatalf("%s: no node serves %d keys: %q: %v\n%s", name, len(missing), missing[0], errs[missing[0]], rows(ctx, addrs, missing[0]))
 		}
 	}
 	return time.Since(began).Round(time.Millisecond)
+}
+
+// rows returns what each node knows about the shard of a key.
+func rows(ctx context.Context, addrs []string, key string) string {
+	var b strings.Builder
+	for _, addr := range addrs {
+		c := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second, Protocol: 2})
+		text, err := c.Do(ctx, "CLUSTER", "TOPOLOGY").Text()
+		c.Close()
+		v, failed := clusterview.Decode([]byte(text))
+		if err := errors.Join(err, failed); err != nil || len(v.Shards) == 0 {
+			fmt.Fprintf(&b, "%s: %v\n", addr, err)
+			continue
+		}
+		_, shard := v.Locate(key)
+		s := v.Shards[shard]
+		fmt.Fprintf(&b, "%s: shard %d in epoch %d, since %d with primary %s, ISR %v, unclean %v, learners %v, assigned %v\n", addr, shard, s.Epoch, s.LeaderEpoch,
+			v.Label(s.Primary), v.Labels(s.InSync), v.Labels(s.Unclean), v.Labels(s.Learners), v.Labels(s.Assigned))
+	}
+	return b.String()
 }
 
 // quorum reports whether the nodes follow one leader among them.
