@@ -121,7 +121,7 @@ func (c *state) grow(end Point) {
 
 // Tick is called for each own tick of 25 ms; tick counts them. raftLeader says that this node's raft hears a
 // leader, or leads. A member of the ISR reports when M6 lets it; a primary opens when R1's wait for G is over, and
-// proposes to remove members that lag (R7), each only while its raft hears a leader.
+// proposes to remove members that lag, if raft hears a leader (R7).
 func (c *Copy) Tick(now int64, tick uint64, raftLeader bool) Effects {
 	var e Effects
 	if !c.started {

@@ -20,6 +20,9 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 	if !known || row.Incarnation != r.config.Incarnation || r.operator.leaving.Load() {
 		return
 	}
+	if !r.config.HearsLeader() { // a shard is closed from the proposal of its handover until that is decided
+		return
+	}
 	silent := r.silent(ctx, t)
 	stays := func(id topology.NodeID) bool { return r.config.Stays(id) && !silent[id] }
 	moves := t.Moves(r.config.Self, stays, func(id topology.ShardID) bool {

@@ -42,6 +42,20 @@ func TestNothingMovesWhileTheNodeStops(t *testing.T) {
 	s.expect(true)
 }
 
+// A node whose raft hears no leader hands over nothing: a shard would be closed until the leader is heard again.
+func TestNothingMovesWithoutALeader(t *testing.T) {
+	t.Parallel()
+	s := newScript(t)
+	hears := false
+	s.config.HearsLeader = func() bool { return hears }
+	s.move(t.Context(), s.newest.Load()) // an unexpected proposal panics
+	s.expect(true)
+	hears = true
+	s.answers = []proposer{s.apply}
+	s.move(t.Context(), s.newest.Load())
+	s.expect(false)
+}
+
 // Evacuate gives up with its context.
 func TestEvacuateEnds(t *testing.T) {
 	t.Parallel()
