@@ -83,7 +83,7 @@ func TestPartitionKillsNothing(t *testing.T) {
 		{"two do not hear each other", func(from, to int) bool { return min(from, to) == 1 && max(from, to) == 2 }, nil, 12 * time.Second},
 	} {
 		cut := func(yes bool) { nw.cut(count, p.drop, yes) }
-		copies.awaitCopies() // a shard whose only copy is cut off could not be served
+		awaitHome(t, copies)
 		cut(true)
 		began := time.Now()
 		awaitQuorum(ctx, t, p, addrs)
@@ -172,6 +172,21 @@ func rows(ctx context.Context, addrs []string, key string) string {
 			v.Label(s.Primary), v.Labels(s.InSync), v.Labels(s.Unclean), v.Labels(s.Learners), v.Labels(s.Assigned))
 	}
 	return b.String()
+}
+
+// awaitHome waits until each shard has two copies and is served where it is assigned: one whose only copy is cut off, or whose
+// handover is proposed when its primary loses the leader, is not served until the network is healed.
+func awaitHome(t *testing.T, copies *copiesCluster) {
+	t.Helper()
+	for deadline := time.Now().Add(clusterTime); ; time.Sleep(50 * time.Millisecond) {
+		copies.awaitCopies()
+		if !slices.ContainsFunc(copies.topology(0).Shards, func(s clusterview.Shard) bool { return s.Primary != s.Assigned[0] }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("shards are not served where they are assigned")
+		}
+	}
 }
 
 // awaitQuorum waits until the majority follows one leader among them.
