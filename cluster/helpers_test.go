@@ -280,7 +280,7 @@ func (n *testNode) Transfer(_ context.Context, to topology.NodeID, incarnation u
 // ready waits until nodes are ready.
 func ready(t testing.TB, nodes ...*testNode) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for _, n := range nodes {
 		if err := n.Ready(ctx); err != nil {
@@ -289,10 +289,10 @@ func ready(t testing.TB, nodes ...*testNode) {
 	}
 }
 
-// readyError returns the error of Ready, within a minute.
+// readyError returns the error of Ready, within three minutes.
 func readyError(t testing.TB, n *testNode) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	return n.Ready(ctx)
 }
@@ -302,7 +302,7 @@ func within[T any](t testing.TB, c <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-c:
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		t.Fatal("nothing received in a minute")
 	}
 	return got
@@ -311,9 +311,9 @@ func within[T any](t testing.TB, c <-chan T) (got T) {
 // eventually waits for a condition, and fails the test after a minute.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within three minutes: %s", what)
 		}
 	}
 }

@@ -114,6 +114,19 @@ func TestMemberGivesUpItsCopyAtRest(t *testing.T) {
 	}
 }
 
+// A member that must install a whole copy says so again when its first answer is lost and nothing is appended.
+func TestMemberSaysAgainThatItMustInstall(t *testing.T) {
+	t.Parallel()
+	_, a, b, row := joined(t, true)
+	if err := a.set("key", 100); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "all at the member", func() bool { return alike(a, b) })
+	row.Epoch++
+	forge(t, a, b, row)
+	a.proposal(replica.Shrink, b.self)
+}
+
 // forge makes a member differ, tells it so, and loses its answer.
 func forge(t *testing.T, a, b *testNode, row replica.Config) {
 	t.Helper()

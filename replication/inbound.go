@@ -157,11 +157,20 @@ func (s *appendSession) handle(f *frame) error {
 	return nil
 }
 
-// commit carries out a frame with the primary's commit index and digest. It is answered only if the copies differ.
+// commit carries out a frame with the primary's commit index and digest. It is answered only if the copies differ, or if the member
+// must synchronize first, which the primary may have missed.
 func (s *appendSession) commit(source *shard.Source, member shard.Member, f *frame) error {
 	digest, compare, err := parseDigest(f.body)
-	if err != nil || member.Advance(source, f.z).Kind != shard.Acknowledge {
+	if err != nil {
 		return err
+	}
+	switch answer := member.Advance(source, f.z); answer.Kind {
+	case shard.Acknowledge:
+	case shard.Synchronize:
+		s.answer(f.shard, member, &answer)
+		return nil
+	default:
+		return nil
 	}
 	if f.x != 0 {
 		member.Freshen(source, f.z, s.in.acknowledgedAt(s.from, f.x))

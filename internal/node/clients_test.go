@@ -55,7 +55,7 @@ func TestGoRedis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer client.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 			defer cancel()
 			if reply, err := client.Do(ctx, "NP.SET", name, array, "PX", 60_000).Result(); err != nil || reply != "OK" {
 				t.Fatalf("NP.SET: %v, %v", reply, err)

@@ -44,12 +44,12 @@ func TestGoRedisAgainstThreeNodes(t *testing.T) {
 	nodes := openCluster(t, 3)
 	for i, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprint("RESP", protocol), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 			defer cancel()
 			client := goRedisCluster(t, nodes[1+i], protocol)
 			var keys []string
 			for _, n := range nodes {
-				keys = append(keys, keysOf(t, n, 100)...)
+				keys = append(keys, keysOf(t, n, 40)...)
 			}
 			testGoSingly(ctx, t, client, keys)
 			testGoPipelines(ctx, t, client, keys)
@@ -203,7 +203,7 @@ func TestGoRedisFollowsShardsToANewNode(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
 	nodes := openCluster(t, 2)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 	defer cancel()
 	clients := map[string]redis.UniversalClient{}
 	for _, protocol := range []int{2, 3} {

@@ -66,7 +66,7 @@ func closeWithin(t *testing.T, nodes runner) {
 var calm = cluster.Timing{Heartbeat: time.Second, Lease: 800 * time.Millisecond, Probe: time.Second, BeginEmpty: 3 * time.Second}
 
 // clusterTime is how long a test waits for something that a cluster does within seconds.
-const clusterTime = time.Minute
+const clusterTime = 3 * time.Minute
 
 // awaitTopology returns the topology that all nodes route by, once they agree, all are members, each shard has a
 // primary, and wanted accepts it.

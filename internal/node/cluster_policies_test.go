@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,7 +14,7 @@ import (
 // name, and join their answers. Every command with a request policy has its line here. The cluster
 // must be empty.
 func testGoRoutesByTips(t *testing.T, nodes []*Node) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTime)
 	defer cancel()
 	client := goRedisCluster(t, nodes[0], 3)
 	client.SetCommandInfoResolver(client.NewDynamicResolver())

@@ -64,7 +64,7 @@ func (f *fleet) start(expect int, names ...string) error {
 		f.nodes[name] = n
 		f.mu.Unlock()
 	}
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), clusterTime)
 	defer cancel()
 	for i, n := range started {
 		if err := n.Ready(ctx); err != nil {
