@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 
+	"github.com/ndring/ndring/internal/waitlock"
 	"github.com/ndring/ndring/replica"
 )
 
@@ -33,13 +33,14 @@ type Role struct {
 	expanding atomic.Bool // expand is running or about to
 	turning   atomic.Bool // a goroutine waits for mu to turn the gate
 
-	mu              sync.Mutex // held to open or close the gate, also while that waits; guards all below
-	handoverPending bool       // CloseIfEmpty closed the gate
-	closed          bool       // the gate stays closed until the next row, whatever the rules of the copy say
+	mu              waitlock.Lock // held to open or close the gate, also while that waits; guards all below
+	handoverPending bool          // CloseIfEmpty closed the gate
+	closed          bool          // the gate stays closed until the next row, whatever the rules of the copy say
 }
 
 func (r *Role) init(shard int, store *Store, w *writer, g *gate) {
 	r.shard, r.store, r.writer, r.gate = shard, store, w, g
+	r.mu = waitlock.New()
 	r.gate.init()
 	r.ready.Store(true)
 }
