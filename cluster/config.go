@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ndring/ndring/cluster/screen"
 	"github.com/ndring/ndring/cluster/topology"
 )
 
@@ -29,8 +30,12 @@ type Config struct {
 	GossipPort int    // 0: the system chooses
 	GossipKey  []byte // 16, 24 or 32 bytes; nil: gossip is not encrypted
 
-	RaftDir string // holds one folder of raft's files per store; empty: in memory
-	Files   Files  // in the node's data folder; nil: in memory
+	// GossipNetwork opens the gossip port; nil: sockets of the machine.
+	GossipNetwork func(bind string, port int) (screen.Network, error)
+
+	RaftDir    string            // holds one folder of raft's files per store; empty: in memory
+	RaftStores func() RaftStores // without a RaftDir: what raft keeps in memory; nil: new stores
+	Files      Files             // in the node's data folder; nil: in memory
 
 	Start       Start
 	Always      func() bool   // the setting appendfsync is always; nil: no

@@ -95,7 +95,7 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c.SecretKey = g.config.GossipKey
 	c.Logger = gossipLogger(g.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g, listEvents{g, moves}, g, g
-	transport, err := screen.Listen(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: &g.refused})
+	transport, err := g.transport(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: &g.refused})
 	if err != nil {
 		if strings.Contains(err.Error(), "address already in use") { // memberlist passes on only the text
 			err = fmt.Errorf("%w: another process, perhaps another node, uses it; choose another port with --gossip-port, or 0 for any", err)
@@ -112,6 +112,18 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	defer g.mu.Unlock()
 	g.list, g.host, g.port = list, local.Addr.String(), int(local.Port)
 	return nil
+}
+
+// transport opens the gossip port.
+func (g *gossip) transport(bind string, port int, options screen.Options) (*screen.Transport, error) {
+	if g.config.GossipNetwork == nil {
+		return screen.Listen(bind, port, options)
+	}
+	inner, err := g.config.GossipNetwork(bind, port)
+	if err != nil {
+		return nil, err
+	}
+	return screen.Wrap(inner, options), nil
 }
 
 // current returns the running list; nil while gossip is not running.

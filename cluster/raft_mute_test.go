@@ -83,7 +83,7 @@ func (h *hangingLog) StoreLogs(entries []*raft.Log) error {
 func TestHungDiskMutesTheStreams(t *testing.T) {
 	t.Parallel()
 	s := newTestStreamLayer(t, &pipes{far: make(chan net.Conn, 10)})
-	kept, hanging := memoryStores(), &hangingLog{InmemStore: raft.NewInmemStore(), goOn: make(chan struct{})}
+	kept, hanging := memoryStores(nil), &hangingLog{InmemStore: raft.NewInmemStore(), goOn: make(chan struct{})}
 	kept.logs = hanging
 	opened := make(chan error, 1)
 	var a *consensus

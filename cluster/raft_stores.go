@@ -37,10 +37,26 @@ func (s *stores) close() error {
 	return s.file.Close()
 }
 
-// memoryStores are the stores of a node without a data folder.
-func memoryStores() *stores {
+// RaftStores are where raft keeps its log, its term and vote, and its snapshots.
+type RaftStores struct {
+	Logs      raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+}
+
+// newMemoryStores returns empty stores in memory.
+func newMemoryStores() RaftStores {
 	inmem := raft.NewInmemStore()
-	return &stores{logs: inmem, stable: inmem, snapshots: raft.NewInmemSnapshotStore()}
+	return RaftStores{Logs: inmem, Stable: inmem, Snapshots: raft.NewInmemSnapshotStore()}
+}
+
+// memoryStores are the stores of a node without a folder of raft's files.
+func memoryStores(open func() RaftStores) *stores {
+	if open == nil {
+		open = newMemoryStores
+	}
+	s := open()
+	return &stores{logs: s.Logs, stable: s.Stable, snapshots: s.Snapshots}
 }
 
 // openStores checks raft's files in a folder and opens them. It creates those that are missing.

@@ -180,7 +180,7 @@ func (s *startup) startRaft(cluster string) error {
 // openStores opens the raft state in the data folder, or makes one in memory.
 func (s *startup) openStores() (*stores, error) {
 	if s.folder.dir == "" {
-		return memoryStores(), nil
+		return memoryStores(s.config.RaftStores), nil
 	}
 	i := s.identity.get()
 	return s.folder.open(&i)

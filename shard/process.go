@@ -11,7 +11,7 @@ import (
 type process struct {
 	self       replica.Process
 	wall       Clock                     // the system's
-	mono       func() int64              // Monotonic, unless a test replaces it
+	mono       func() int64              // Monotonic
 	ticks      atomic.Uint64             // so far
 	noted      atomic.Int64              // Unix time in ms: the greatest that a copy has in its log or snapshot
 	floor      atomic.Pointer[timeFloor] // nil unless the clock is behind
@@ -33,6 +33,9 @@ func (p *process) init(wall Clock) {
 	p.mono = boottime.Now
 	p.copies.Store(&DefaultCopyConfig)
 }
+
+// UseMonotonic replaces the clock of Monotonic, by default boottime's. Call it before the store is used.
+func (p *process) UseMonotonic(clock func() int64) { p.mono = clock }
 
 // Identify names this process as the rows of shards do. Call it before the first Role.Configure.
 func (p *process) Identify(self replica.Process) { p.self = self }

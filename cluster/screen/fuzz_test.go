@@ -39,7 +39,7 @@ func ping(seq int) []byte { return typed(typePing, packed(f{"SeqNo", seq}, f{"No
 func FuzzStream(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	list := start(f, "target", wrap(w, options(false)), nil)
+	list := start(f, "target", Wrap(w, options(false)), nil)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		before := allocated()
 		near, far := net.Pipe()
@@ -75,7 +75,7 @@ func answer(conn net.Conn, b []byte) {
 func FuzzDatagram(f *testing.F) {
 	seeds(f)
 	w := newWire()
-	transport := wrap(w, options(false))
+	transport := Wrap(w, options(false))
 	start(f, "target", transport, nil)
 	from := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
 	now := time.Now()

@@ -14,15 +14,16 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// network is the transport that a Transport wraps: memberlist's own, on real sockets.
-type network interface {
+// Network is the transport that a Transport wraps: memberlist's own, on real sockets, or one in memory.
+type Network interface {
 	memberlist.NodeAwareTransport
+	// GetAutoBindPort returns the port that the network listens on.
 	GetAutoBindPort() int
 }
 
 // Transport is memberlist's transport with all input checked.
 type Transport struct {
-	network
+	Network
 	options Options
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -61,12 +62,13 @@ func Listen(bind string, port int, options Options) (*Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wrap(inner, options), nil
+	return Wrap(inner, options), nil
 }
 
-func wrap(inner network, options Options) *Transport {
+// Wrap starts to check the input of a network, which the transport then owns.
+func Wrap(inner Network, options Options) *Transport {
 	t := &Transport{
-		network: inner, options: options,
+		Network: inner, options: options,
 		packets: make(chan *memberlist.Packet), streams: make(chan net.Conn), done: make(chan struct{}),
 	}
 	t.wait.Go(t.screenPackets)
@@ -87,7 +89,7 @@ func (t *Transport) StreamCh() <-chan net.Conn { return t.streams }
 func (t *Transport) screenPackets() {
 	for {
 		select {
-		case p := <-t.network.PacketCh():
+		case p := <-t.Network.PacketCh():
 			if !t.admit(p) {
 				continue
 			}
@@ -133,7 +135,7 @@ func (t *Transport) parse(b []byte) (packet, error) {
 func (t *Transport) screenStreams() {
 	for {
 		select {
-		case conn := <-t.network.StreamCh():
+		case conn := <-t.Network.StreamCh():
 			from := host(conn.RemoteAddr())
 			if !t.open.take(from) {
 				conn.Close()
@@ -160,7 +162,7 @@ func (t *Transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport. It checks replies too: the answering host may be as hostile as any.
 func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Duration) (net.Conn, error) {
-	conn, err := t.network.DialAddressTimeout(addr, timeout)
+	conn, err := t.Network.DialAddressTimeout(addr, timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +173,7 @@ func (t *Transport) DialAddressTimeout(addr memberlist.Address, timeout time.Dur
 // goroutines wait for readers.
 func (t *Transport) Shutdown() error {
 	t.shutdown.Do(func() {
-		t.closed = t.network.Shutdown()
+		t.closed = t.Network.Shutdown()
 		close(t.done)
 		t.wait.Wait()
 	})

@@ -241,7 +241,7 @@ func TestMembersHaveALimit(t *testing.T) {
 		t.Errorf("%d members are remembered afterwards", len(m.seen))
 	}
 	w, refused := newWire(), options(false)
-	transport := wrap(w, refused)
+	transport := Wrap(w, refused)
 	defer transport.Shutdown()
 	transport.members = members{seen: maps.Clone(m.seen)}
 	for i := range maxMembers {
@@ -264,7 +264,7 @@ func TestPacketsAreCopied(t *testing.T) {
 	t.Parallel()
 	for _, secret := range []bool{false, true} {
 		w := newWire()
-		transport := wrap(w, options(secret))
+		transport := Wrap(w, options(secret))
 		large := append(make([]byte, 0, 64<<10), alive("a", goodVersions)...)
 		go func() { w.packets <- &memberlist.Packet{Buf: large, From: &net.UDPAddr{}, Timestamp: time.Now()} }()
 		if p := <-transport.PacketCh(); !bytes.Equal(p.Buf, large) || cap(p.Buf) > 2*len(large) {

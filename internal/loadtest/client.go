@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"reflect"
 	"sync"
 	"time"
@@ -25,6 +24,7 @@ var errRefused = errors.New("refused")
 // nothing else. One goroutine uses it.
 type client struct {
 	addrs   []string
+	dial    Dial
 	timeout time.Duration
 	random  *rand.Rand
 	strange func(error) // reports an error that no load should get
@@ -34,8 +34,8 @@ type client struct {
 	aborted bool
 }
 
-func newClient(addrs []string, timeout time.Duration, random *rand.Rand, strange func(error)) *client {
-	return &client{addrs: addrs, timeout: timeout, random: random, strange: strange, links: map[string]*link{}}
+func newClient(addrs []string, dial Dial, timeout time.Duration, random *rand.Rand, strange func(error)) *client {
+	return &client{addrs: addrs, dial: dial, timeout: timeout, random: random, strange: strange, links: map[string]*link{}}
 }
 
 // abort makes everything that the client waits for end soon.
@@ -86,8 +86,9 @@ func (c *client) link(ctx context.Context, address string) (*link, error) {
 	if l != nil {
 		return l, nil
 	}
-	dialer := net.Dialer{Timeout: min(c.timeout, time.Second)}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	ctx, cancel := context.WithTimeout(ctx, min(c.timeout, time.Second))
+	defer cancel()
+	conn, err := c.dial(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errRefused, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 // on, has to be gone after the latest, and in between a reply decides (see keyState).
 type Histories struct {
 	Addrs  []string // of nodes, of which some may be dead
+	Dial   Dial     // connects to nodes; a net.Dialer by default
 	Seed   uint64   // of what the writers do
 	Prefix string   // of all keys; by default made from Seed. Two loads on one cluster need two
 
@@ -51,6 +53,9 @@ type Histories struct {
 	report   Report
 }
 
+// Dial opens a connection, as net.Dialer's DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 // ErrViolation is returned by Run when a check has found a violation. Check reports it.
 var ErrViolation = errors.New("a history is not linearizable")
 
@@ -71,6 +76,9 @@ func (h *Histories) begin() {
 		byDefault(&h.Timeout, 3*time.Second)
 		byDefault(&h.Slack, 250*time.Millisecond)
 		byDefault(&h.CheckTimeout, 20*time.Second)
+		if h.Dial == nil {
+			h.Dial = new(net.Dialer).DialContext
+		}
 		if h.Prefix == "" {
 			h.Prefix = fmt.Sprintf("h%x", h.Seed)
 		}
@@ -86,7 +94,7 @@ func (h *Histories) model() model { return model{int64(h.Slack)} }
 func (h *Histories) random(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(h.Seed, stream)) }
 
 func (h *Histories) client(r *rand.Rand) *client {
-	return newClient(h.Addrs, h.Timeout, r, h.strange)
+	return newClient(h.Addrs, h.Dial, h.Timeout, r, h.strange)
 }
 
 // checkers is the number of goroutines that check finished groups while the load runs.

@@ -19,11 +19,10 @@ type clientPorts struct {
 }
 
 // openClientPorts opens the sockets. Clients can connect then, and wait in the system's queue until serve accepts them.
-func openClientPorts(ctx context.Context, config *Config) (*clientPorts, error) {
+func openClientPorts(ctx context.Context, config *Config, listen func(context.Context, string) (net.Listener, error)) (*clientPorts, error) {
 	p := &clientPorts{listeners: config.Listen}
-	var lc net.ListenConfig
 	for _, l := range config.Listen {
-		socket, err := lc.Listen(ctx, "tcp", l.Address)
+		socket, err := listen(ctx, l.Address)
 		if err != nil {
 			return nil, errors.Join(cannotListen("clients", l.flag(config), err), p.close())
 		}

@@ -27,17 +27,17 @@ func (n *Node) openDisk() error {
 	if err != nil {
 		return err
 	}
-	boot, err := datafolder.BootID()
+	boot, err := n.machine.bootID()
 	if err != nil {
 		n.log.Warn("cannot tell when the system was booted: after an unclean stop, logs are read as after a power loss", "err", err)
 		boot = rand.Text()
 	}
 	now := n.incarnation
-	n.disk, err = persistence.OpenDisk(vfs.OS{}, dir, persistence.Options{
+	n.disk, err = persistence.OpenDisk(n.machine.files, dir, persistence.Options{
 		Shards: n.config.Shards, BootID: boot, Log: n.log, Reserve: reserveBytes, NoLog: !n.config.Logged,
 		NextIncarnation: func(last uint64) uint64 { return max(last+1, now) },
 		IsMember: func(d *persistence.Disk) bool {
-			return cluster.IsMember(datafolder.Files{Disk: d}) || hasEntries(filepath.Join(dir, datafolder.Raft))
+			return cluster.IsMember(datafolder.Files{Disk: d}) || hasEntries(n.machine.files, filepath.Join(dir, datafolder.Raft))
 		},
 	})
 	if errors.Is(err, fs.ErrPermission) { // for example, a volume that another user created
@@ -60,7 +60,7 @@ func (n *Node) openDisk() error {
 const reserveBytes = 4 << 20
 
 // hasEntries reports whether a folder is not empty, or cannot be read.
-func hasEntries(dir string) bool {
-	found, err := os.ReadDir(dir)
+func hasEntries(files vfs.FS, dir string) bool {
+	found, err := files.List(dir)
 	return len(found) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist)
 }

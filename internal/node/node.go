@@ -31,6 +31,7 @@ type Node struct {
 	config    Config // what the node was started with; effective has the configuration in effect
 	log       *slog.Logger
 	effective *effectiveConfig
+	machine   machine
 
 	id          topology.NodeID
 	incarnation uint64
@@ -61,7 +62,7 @@ type Node struct {
 // New returns a node that does nothing yet. Level is the level of log; CONFIG SET log-level changes it.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
 	return &Node{
-		config: config, log: log, effective: newEffectiveConfig(config, log, level),
+		config: config, log: log, effective: newEffectiveConfig(config, log, level), machine: systemMachine(),
 		clients: &clientPorts{}, recovered: make(chan error, 1), cancel: func() {}, stop: newStopRequest(),
 	}
 }
@@ -95,7 +96,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	running := n.openStore(ctx)
-	ports, err := openClientPorts(ctx, &n.config)
+	ports, err := openClientPorts(ctx, &n.config, n.machine.listen)
 	if err != nil {
 		return err
 	}
@@ -123,6 +124,7 @@ func (n *Node) start(ctx context.Context) error {
 func (n *Node) openStore(ctx context.Context) context.Context {
 	pool := new(memory.Pool)
 	n.store = shard.NewClosedStore(n.config.Shards, newClock().now, pool)
+	n.store.UseMonotonic(n.machine.monotonic)
 	if n.disk != nil {
 		n.store.UseDisk(n.disk, n.config.Logged, resp.BulkFrame, n.log)
 	}
@@ -142,7 +144,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.Cluster.BusPort))
+	socket, err := n.machine.listen(ctx, joinHostPort(n.config.Bind, n.config.Cluster.BusPort))
 	if err != nil {
 		return cannotListen("other nodes", "--bus-port", err)
 	}
@@ -151,7 +153,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = n.disk.Identity().Store()
 	}
-	n.bus = bus.New(bus.Options{Log: n.log, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
+	n.bus = bus.New(bus.Options{Log: n.log, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
@@ -181,7 +183,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		},
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
 		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
-		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey,
+		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey, GossipNetwork: n.machine.gossip,
 		Always:      func() bool { return n.syncsAlways(n.effective.config()) },
 		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
 		Timing:      n.config.Cluster.timing, Log: n.log,
@@ -192,7 +194,10 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		config.Start = cluster.Start{Starts: identity.Starts(), Unclean: identity.Unclean(), Lossy: identity.Damaged(), SameLock: identity.SameLock()}
 		config.HasData, config.NewClusterID = identity.HasData(), identity.Cluster().String()
 		config.RaftState = datafolder.RaftState(n.disk)
-		config.Files, config.RaftDir = datafolder.Files{Disk: n.disk}, filepath.Join(n.disk.Dir(), datafolder.Raft)
+		config.Files, config.RaftStores = datafolder.Files{Disk: n.disk}, n.machine.raft
+		if n.machine.raft == nil {
+			config.RaftDir = filepath.Join(n.disk.Dir(), datafolder.Raft)
+		}
 	}
 	return config
 }
@@ -264,7 +269,7 @@ func (n *Node) logReady() {
 }
 
 func (n *Node) openHTTP(ctx context.Context) error {
-	socket, err := new(net.ListenConfig).Listen(ctx, "tcp", joinHostPort(n.config.Bind, n.config.HTTPPort))
+	socket, err := n.machine.listen(ctx, joinHostPort(n.config.Bind, n.config.HTTPPort))
 	if err != nil {
 		return cannotListen("HTTP", "--http-port", err)
 	}
