@@ -140,6 +140,9 @@ const leaveTimeout = time.Second
 // Close ends the node's part in order and tells the others that it leaves.
 func (c *Cluster) Close(context.Context) error {
 	c.close.Do(func() {
+		if c.consensus.Load() == nil {
+			c.streams.Close() // raft may be starting, and wait for a disk that refuses its term until the streams are closed
+		}
 		c.life.end()
 		c.closed = c.gossip.leave(leaveTimeout)
 		if a := c.consensus.Load(); a != nil {

@@ -36,6 +36,11 @@ const (
 	transferTimeout   = 2 * time.Second // a leader whose disk hangs cannot transfer its leadership
 )
 
+// noPipeline makes raft wait for the answer to one request to a follower before it sends the next one. Its pipeline can
+// deadlock after a request that fails, when a further entry is there (hashicorp/raft issue 612): then that follower gets no
+// entry as long as the leader leads, while heartbeats make it look healthy, and the leader cannot be closed.
+const noPipeline = 1
+
 // keyTerm is the key of the term in raft's stable store.
 const keyTerm = "CurrentTerm"
 
@@ -47,7 +52,7 @@ func openConsensus(local string, kept *stores, servers []server, s *streamLayer,
 	logger := raftLogger(log)
 	stable := &retryingStableStore{StableStore: kept.stable, closing: s.ctx.Done(), mute: s.mute, log: log}
 	logs := &stallDetectingLog{LogStore: kept.logs, limit: stallLimit, closing: s.ctx.Done(), mute: s.mute, log: log}
-	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, Timeout: rpcTimeout}, f.recovery)
+	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, MaxRPCsInFlight: noPipeline, Timeout: rpcTimeout}, f.recovery)
 	if err := a.start(logs, stable, kept.snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
 		return nil, errors.Join(err, a.transport.Close(), kept.close())
 	}
