@@ -109,7 +109,13 @@ func (p *planner) uncleanPrimary(row Shard, reports []Report, assigned []NodeID)
 		return Report{}, false
 	}
 	end := slices.MaxFunc(reports, func(a, b Report) int { return a.Point.Compare(b.Point) }).Point
-	return p.greatest(reports, assigned, func(r Report) bool { return r.Point == end && p.alive(r.Node) })
+	most := func(r Report) bool { return r.Point == end && p.alive(r.Node) }
+	// A copy outside the ISR may have as much, but its promotion counts as a possible loss. That of a member which synced
+	// what it acknowledged does not.
+	if best, ok := p.greatest(reports, assigned, func(r Report) bool { return most(r) && slices.Contains(row.ISR, r.Node) }); ok {
+		return best, true
+	}
+	return p.greatest(reports, assigned, most)
 }
 
 // greatest returns the best of the reports that may be chosen: of a node that neither flaps nor leaves, with the
