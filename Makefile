@@ -48,7 +48,7 @@ upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check quick model model-check sim flaws nightly test race test-python test-wheel test-numpy2 faults e2e lint fuzz
+.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop
@@ -63,6 +63,9 @@ model: need-go ## explore the rules of replication in larger bounds (10 to 15 mi
 
 sim: need-go ## simulate the replicas of a shard: RUNS=n seeds, or SEED=n for one with its events
 	@$(if $(SEED),NDRING_SIM_SEED=$(SEED),NDRING_SIM_SEEDS=$(or $(RUNS),400)) go test -count 1 -timeout 60m -v -run 'TestSimulation$$' ./replica
+
+sim-nodes: need-go ## simulate five whole nodes under faults with a fake clock: RUNS=n seeds, or SEED=n for one with its faults
+	@$(if $(SEED),NDRING_NODES_SEED=$(SEED),NDRING_NODES_SEEDS=$(or $(RUNS),10)) go test -count 1 -timeout 6h -v -run 'TestSimulatedNodes$$' ./internal/node | { grep -vE '^=== ' || true; }
 
 flaws: need-go ## leave out each rule of replication, and check that a test finds that out (5 minutes)
 	@scripts/step "flaws of replication" scripts/flaws
