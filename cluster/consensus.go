@@ -46,16 +46,23 @@ const keyTerm = "CurrentTerm"
 
 // openConsensus starts raft on stores, which it then owns. Servers bootstrap a new cluster; without
 // them the cluster exists, or its leader will contact this node.
-func openConsensus(local string, kept *stores, servers []server, s *streamLayer, f *fsm, timing Timing, log *slog.Logger) (*consensus, error) {
+func openConsensus(local string, kept *stores, servers []server, s *streamLayer, f *fsm, timing Timing, log *slog.Logger) (_ *consensus, err error) {
 	a := &consensus{fsm: f, streams: s, stores: kept, local: local, leads: make(chan bool, 16), timing: timing}
 	a.spreader = &spreader{barrier: a.appendBarrier}
 	logger := raftLogger(log)
 	stable := &retryingStableStore{StableStore: kept.stable, closing: s.ctx.Done(), mute: s.mute, log: log}
 	logs := &stallDetectingLog{LogStore: kept.logs, limit: stallLimit, closing: s.ctx.Done(), mute: s.mute, log: log}
 	a.transport = newTransport(&raft.NetworkTransportConfig{Logger: logger, Stream: s, MaxPool: 3, MaxRPCsInFlight: noPipeline, Timeout: rpcTimeout}, f.recovery)
+	started := false
+	defer func() {
+		if !started { // also if retryingStableStore has ended this goroutine
+			err = errors.Join(err, a.transport.Close(), kept.close())
+		}
+	}()
 	if err := a.start(logs, stable, kept.snapshots, servers, raftConfig(local, timing, logger, a.leads)); err != nil {
-		return nil, errors.Join(err, a.transport.Close(), kept.close())
+		return nil, err
 	}
+	started = true
 	return a, nil
 }
 

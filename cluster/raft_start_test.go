@@ -17,6 +17,14 @@ type fullStable struct {
 	asked *atomic.Bool
 }
 
+// closings counts how often it is closed.
+type closings struct{ atomic.Int32 }
+
+func (c *closings) Close() error {
+	c.Add(1)
+	return nil
+}
+
 func (s fullStable) SetUint64([]byte, uint64) error {
 	s.asked.Store(true)
 	return errors.New("no space left on device")
@@ -38,6 +46,17 @@ func TestCloseWhileRaftCannotStart(t *testing.T) {
 	if err := within(t, closed); err != nil {
 		t.Error(err)
 	}
+}
+
+// A start of raft that its disk holds up closes its stores when it ends.
+func TestUnfinishedStartClosesItsStores(t *testing.T) {
+	t.Parallel()
+	s, kept, asked, closed := newTestStreamLayer(t, &pipes{}), memoryStores(nil), new(atomic.Bool), new(closings)
+	kept.stable, kept.file = fullStable{raft.NewInmemStore(), asked}, closed
+	go openConsensus(s.local, kept, []server{{ID: s.local, Voter: true}}, s, newFSM(func(*topology.Topology) {}), testConfig(t, "a", 0).Timing.withDefaults(), testLog(t, "a"))
+	eventually(t, "raft writes its term", asked.Load)
+	s.Close()
+	eventually(t, "the stores are closed", func() bool { return closed.Load() == 1 })
 }
 
 // Raft uses no pipeline, in which a follower can be stuck.

@@ -35,7 +35,7 @@ type simWay struct{ from, to string }
 
 func newSimNet(r *rand.Rand) *simNet {
 	return &simNet{
-		latency: time.Duration(1000+r.IntN(3000)) * time.Microsecond, random: r,
+		latency: time.Duration(2000+r.IntN(4000)) * time.Microsecond, random: r,
 		listeners: map[string]*simListener{}, gossips: map[string]*simGossip{}, conns: map[*simConn]struct{}{},
 		cuts: map[simWay]int{}, dark: map[string]bool{}, changed: make(chan struct{}),
 	}
