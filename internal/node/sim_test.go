@@ -18,6 +18,10 @@ import (
 // simTime is how long faults happen in a simulation, by the time of its bubble.
 const simTime = 60 * time.Second
 
+// simSlack is how long a key may be seen after its deadline: while a write that rests on it waits for its commit, at most until its
+// outcome is uncertain after 5 s. All clocks agree.
+const simSlack = 6 * time.Second
+
 // simHang is how long a simulation may take by the real time.
 const simHang = 5 * time.Minute
 
@@ -97,7 +101,7 @@ func (s *simulation) run(t *testing.T) {
 		return
 	}
 	s.load = &loadtest.Histories{
-		Addrs: s.cluster.addrs(simClientPort), Dial: s.cluster.dial, Seed: s.seed, Writers: 8, Timeout: time.Second, Folder: os.Getenv("NDRING_HISTORIES"),
+		Addrs: s.cluster.addrs(simClientPort), Dial: s.cluster.dial, Seed: s.seed, Writers: 8, Timeout: time.Second, Slack: simSlack, Folder: os.Getenv("NDRING_HISTORIES"),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
