@@ -57,6 +57,7 @@ func history(rows []row) (all []*operation) {
 
 func TestModel(t *testing.T) {
 	b := func(c command) command { c.key = 1; return c }
+	lasts := []reply{{done: true, version: version{1, 1}, ttl: farAway - 10}}
 	for _, tc := range []struct {
 		name string
 		rows []row
@@ -136,6 +137,8 @@ func TestModel(t *testing.T) {
 			{1, 2, short(1, 100), yes(1), 0},
 			{99, 0, []command{{kind: expire, ttl: 300}, b(command{kind: set, value: 2})}, nil, 0},
 			{101, 102, one(b(command{kind: get})), got(2, 2), 0}, {103, 104, just(get), no, 0}}, right},
+		{"EXPIRE of unknown outcome in time", []row{{1, 2, short(1, 100), yes(1), 0}, {50, 0, ends(farAway), nil, 0}, {200, 201, just(meta), lasts, 0}}, right},
+		{"EXPIRE of unknown outcome in time, undone", []row{{1, 2, short(1, 100), yes(1), 0}, {50, 0, ends(farAway), nil, 0}, {200, 201, just(meta), lasts, 0}, {300, 301, just(get), no, 0}}, wrong},
 		{"IFVERSION refused for a key that may be gone", []row{{1, 2, short(1, 100), yes(1), 0}, {95, 96, conditional(setVersion, 2, 1), no, 0}, {97, 98, just(get), got(1, 1), 0}}, wrong},
 
 		{"a transaction is torn", []row{

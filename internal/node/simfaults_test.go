@@ -80,8 +80,8 @@ func (c *simCluster) apply(faults []simFault) {
 	var active sync.WaitGroup
 	for _, f := range faults {
 		time.Sleep(time.Until(began.Add(f.at)))
-		if f.kind == "power" && !c.always {
-			// The machine may lose what it has acknowledged: that is safe only while each shard has another clean copy.
+		if f.kind == "EIO" || f.kind == "power" && !c.always {
+			// The machine may lose what it has acknowledged, or shown: that is safe only while each shard has another clean copy.
 			active.Wait()
 			if c.awaitQuiet(20*time.Second) != nil {
 				c.counted("skipped")
