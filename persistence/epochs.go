@@ -21,10 +21,14 @@ func (t epochTable) last() uint64 {
 }
 
 // extended returns the table with a row for the epoch, if that is newer than the last one. The
-// newest maxEpochs rows stay.
+// newest maxEpochs rows stay. Rows of earlier epochs that would begin there or later go: a segment
+// was to begin with such an epoch, and no record of it was written.
 func (t epochTable) extended(epoch, seq uint64) epochTable {
 	if epoch <= t.last() {
 		return t
+	}
+	for n := len(t); n > 0 && t[n-1].Seq >= seq; n-- {
+		t = t[: n-1 : n-1]
 	}
 	if t = append(t, EpochStart{epoch, seq}); len(t) > maxEpochs {
 		return slices.Clone(t[len(t)-maxEpochs:])

@@ -3,6 +3,7 @@ package persistence
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"github.com/ndring/ndring/persistence/vfs"
@@ -107,5 +108,37 @@ func TestCutOffEpochsAreForgotten(t *testing.T) {
 		if len(again.Log(3).epochs) != len(k) || report.Epoch != []uint64{0, 7, 9}[len(k)] {
 			t.Errorf("%v survived, in epoch %d, with the table %v", k, report.Epoch, again.Log(3).epochs)
 		}
+	}
+}
+
+// A segment that cannot be created leaves no epoch behind: the next epoch begins with the same seq, and the table rises all the
+// same. Otherwise the primary cannot read what the copy has.
+func TestEpochWithoutARecordLeavesNoRow(t *testing.T) {
+	full := false
+	mem := vfs.NewMem()
+	fs := vfs.NewFaulty(mem, func(int) error {
+		if full {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	d := open(t, fs, fixedOptions())
+	recoverShard(t, d, 3)
+	l := d.Log(3)
+	if err := l.folder.ensure(); err != nil {
+		t.Fatal(err)
+	}
+	full = true
+	refused := put(1, "a", "nine")
+	refused.Epoch = 9
+	if _, err := l.Append([]Record{refused}); err == nil {
+		t.Fatal("a full disk took a record")
+	}
+	full = false
+	later := put(1, "a", "twelve")
+	later.Epoch = 12
+	appendAll(t, l, later)
+	if want := []EpochStart{{12, 1}}; fmt.Sprint(l.Epochs()) != fmt.Sprint(want) {
+		t.Errorf("the table is %v, want %v", l.Epochs(), want)
 	}
 }
