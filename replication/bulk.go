@@ -165,7 +165,7 @@ func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large)
 func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 	p.mu.Lock()
 	f := frame{kind: kindUpload, shard: s.shard, epoch: s.epoch, leader: s.leader, x: large.ID}
-	known := p.has(large.ID)
+	_, known := p.uploaded[large.ID]
 	p.mu.Unlock()
 	if known {
 		return nil

@@ -155,7 +155,8 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 	uploaded := func(id uint64) bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.has(id)
+		_, is := p.uploaded[id]
+		return is
 	}
 	send := func(b *shard.Batch) {
 		prepared := prepare(b)
@@ -182,7 +183,7 @@ func (c *catchUp) send(b *shard.Batch) error {
 			return err
 		}
 	}
-	for c.s.full() {
+	for c.s.onWay.full() {
 		if err := c.awaitWindow(); err != nil {
 			return err
 		}
@@ -199,7 +200,7 @@ func (c *catchUp) send(b *shard.Batch) error {
 
 // awaitWindow waits until there may be room.
 func (c *catchUp) awaitWindow() error {
-	room := c.p.awaitRoom(c.s)
+	room := c.s.onWay.awaitRoom()
 	if room == nil {
 		return nil
 	}

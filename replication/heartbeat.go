@@ -243,7 +243,7 @@ func (p *peer) sendCommits() {
 			if digest.Seq != 0 && digest.Seq <= f.z {
 				f.body = appendDigest(space[:0], digest)
 			}
-			p.line(&f)
+			p.queue.add(&f)
 		}
 		p.mu.Unlock()
 	}

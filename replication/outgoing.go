@@ -5,6 +5,7 @@ import "github.com/ndring/ndring/shard"
 // outgoing are encoded frames, in order. Small frames share a buffer. A batch that its sender has prepared stays where
 // it is: peer.mu, for which every writer and every heartbeat waits, is never held while megabytes are copied.
 type outgoing struct {
+	linked bool     // a connection is there; otherwise frames are dropped
 	pieces [][]byte // complete
 	last   []byte   // follows them, and takes more frames
 }
@@ -14,6 +15,9 @@ const pieceBytes = 256 << 10
 
 // add encodes a frame.
 func (o *outgoing) add(f *frame) {
+	if !o.linked {
+		return
+	}
 	if len(o.last) >= pieceBytes {
 		o.seal()
 	}
@@ -22,6 +26,9 @@ func (o *outgoing) add(f *frame) {
 
 // addPrepared takes a frame with a body from prepare, whose memory it keeps.
 func (o *outgoing) addPrepared(f *frame, b []byte) {
+	if !o.linked {
+		return
+	}
 	o.seal()
 	f.putHead(b)
 	o.pieces = append(o.pieces, b)
@@ -38,7 +45,7 @@ func (o *outgoing) seal() {
 func (o *outgoing) take(spare []byte) [][]byte {
 	o.seal()
 	all := o.pieces
-	*o = outgoing{last: spare[:0]}
+	o.pieces, o.last = nil, spare[:0]
 	return all
 }
 

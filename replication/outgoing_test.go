@@ -22,7 +22,7 @@ func (o *outgoing) read(t *testing.T) (kinds []kind, all [][]byte) {
 }
 
 func TestOutgoingKeepsTheOrder(t *testing.T) {
-	var o outgoing
+	o := outgoing{linked: true}
 	batch := &shard.Batch{Bytes: bytes.Repeat([]byte{7}, 1000)}
 	o.add(&frame{kind: kindAsk})
 	o.addPrepared(&frame{kind: kindAppend}, prepare(batch))
@@ -46,7 +46,7 @@ func kindBytes(kinds []kind) (b []byte) {
 }
 
 func TestOutgoingCopiesNoPreparedBatch(t *testing.T) {
-	var o outgoing
+	o := outgoing{linked: true}
 	o.add(&frame{kind: kindAsk})
 	prepared := prepare(&shard.Batch{Bytes: make([]byte, 1000)})
 	o.addPrepared(&frame{kind: kindAppend}, prepared)
@@ -56,7 +56,7 @@ func TestOutgoingCopiesNoPreparedBatch(t *testing.T) {
 }
 
 func TestOutgoingPiecesStayShort(t *testing.T) {
-	var o outgoing
+	o := outgoing{linked: true}
 	f := frame{kind: kindAppend, body: make([]byte, pieceBytes/4)}
 	for range 100 {
 		o.add(&f)

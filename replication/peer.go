@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -10,14 +11,6 @@ import (
 
 	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
-)
-
-// The window: how much may be on its way to a peer without an acknowledgement, of all shards and of one. A shard that cannot go on
-// must not hold up the others.
-const (
-	windowBytes  = 32 << 20
-	windowShard  = windowBytes / 4
-	windowFrames = 8192
 )
 
 // peer is a process to which this node sends.
@@ -31,21 +24,19 @@ type peer struct {
 	round   chan struct{} // the same, for readers; capacity 1
 	bulk    bulkPool
 
-	unsent        atomic.Bool  // batches were enqueued since send was last called
-	bytes, frames atomic.Int64 // unacknowledged, of all streams
-	granted       atomic.Uint64
-	full          atomic.Uint32 // flags of the newest acknowledgement of appends or a heartbeat
-	heard         atomic.Int64  // Unix time in ns of its last acknowledgement, or of the beginning
+	unsent  atomic.Bool // batches were enqueued since send was last called
+	window  window
+	granted atomic.Uint64
+	full    atomic.Uint32 // flags of the newest acknowledgement of appends or a heartbeat
+	heard   atomic.Int64  // Unix time in ns of its last acknowledgement, or of the beginning
 
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
 	queue    outgoing
 	spare    []byte   // a buffer for it
-	linked   bool     // the append connection is there
 	conn     net.Conn // the append connection
 	asking   int      // streams in state asking
 	uploaded map[uint64]struct{}
-	room     chan struct{} // closed when there may be room; nil while no writer waits
 }
 
 // stream is a shard on its way to a peer.
@@ -54,7 +45,7 @@ type stream struct {
 	shard int
 	lease lease
 	inISR atomic.Bool
-	bytes atomic.Int64 // unacknowledged
+	onWay onWay
 
 	// peer.mu guards all below.
 	epoch, leader uint64
@@ -62,18 +53,11 @@ type stream struct {
 	whole         bool   // in state catching: the member gets a whole copy
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	askAt         time.Time
-	unacked       []mark
 	sent          uint64 // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
 	cancel        context.CancelFunc
 	member        context.Context // ends when the peer leaves the ISR; nil before it is in it
 	leave         context.CancelFunc
-}
-
-// mark is a frame that is not acknowledged.
-type mark struct {
-	seq   uint64
-	bytes int
 }
 
 // state is how far a stream is.
@@ -113,7 +97,7 @@ func (p *peer) configure(id int, config *replica.Config) *stream {
 	defer p.mu.Unlock()
 	s := p.streams[id]
 	if s == nil {
-		s = &stream{peer: p, shard: id}
+		s = &stream{peer: p, shard: id, onWay: onWay{window: &p.window}}
 		s.context, s.cancel = context.WithCancel(p.context)
 		p.streams[id] = s
 	}
@@ -146,7 +130,7 @@ func (p *peer) drop(s *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.setState(s, gone)
-	p.forgetUnacked(s, ^uint64(0))
+	s.onWay.forget(math.MaxUint64)
 	s.cancel()
 	delete(p.streams, s.shard)
 }
@@ -184,8 +168,8 @@ func (p *peer) ask(s *stream, after time.Duration) {
 		return
 	}
 	s.run++
-	p.forgetUnacked(s, ^uint64(0))
-	if !p.linked {
+	s.onWay.forget(math.MaxUint64)
+	if !p.queue.linked {
 		p.setState(s, detached)
 		return
 	}
@@ -208,15 +192,8 @@ func (p *peer) sendAsk(s *stream) {
 
 // push sends a frame. The caller holds mu.
 func (p *peer) push(f *frame) {
-	p.line(f)
+	p.queue.add(f)
 	notify(p.wake)
-}
-
-// line puts a frame behind those that wait to be sent. The caller holds mu.
-func (p *peer) line(f *frame) {
-	if p.linked {
-		p.queue.add(f)
-	}
 }
 
 // send sends the batches that were enqueued.
@@ -234,12 +211,12 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 		return
 	}
 	for _, l := range b.Large {
-		if !p.has(l.ID) { // it is caught up, which sends the value
+		if _, is := p.uploaded[l.ID]; !is { // it is caught up, which sends the value
 			p.ask(s, 0)
 			return
 		}
 	}
-	if !s.inISR.Load() && s.full() && !flawed("learnerBlocks") { // learners hold no writer back
+	if !s.inISR.Load() && s.onWay.full() && !flawed("learnerBlocks") { // learners hold no writer back
 		p.ask(s, 0)
 		return
 	}
@@ -249,12 +226,6 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 	} else {
 		p.unsent.Store(true)
 	}
-}
-
-// has reports whether the peer has the value of an upload.
-func (p *peer) has(id uint64) bool {
-	_, ok := p.uploaded[id]
-	return ok
 }
 
 // pushBatch sends a batch as lineBatch lines it up. The caller holds mu.
@@ -270,64 +241,11 @@ func (p *peer) lineBatch(s *stream, b *shard.Batch, prepared []byte) {
 		delete(p.uploaded, l.ID)
 	}
 	f := frame{kind: kindAppend, shard: s.shard, epoch: s.epoch, leader: s.leader, x: b.Prev.Epoch, y: b.Prev.Seq, z: b.Commit, body: b.Bytes}
-	if prepared != nil && p.linked {
+	if prepared != nil {
 		p.queue.addPrepared(&f, prepared)
 	} else {
-		p.line(&f)
+		p.queue.add(&f)
 	}
-	n := headBytes + len(b.Bytes)
-	s.unacked = append(s.unacked, mark{b.Last.Seq, n})
+	s.onWay.add(b.Last.Seq, headBytes+len(b.Bytes))
 	s.sent = b.Last.Seq
-	s.bytes.Add(int64(n))
-	p.bytes.Add(int64(n))
-	p.frames.Add(1)
-}
-
-// maxUnackedKept is how many frames are usually on their way at most.
-const maxUnackedKept = 64
-
-// forgetUnacked takes note that frames up to a seq are not on their way any more. The caller holds mu.
-func (p *peer) forgetUnacked(s *stream, upTo uint64) {
-	n, bytes := 0, 0
-	for n < len(s.unacked) && s.unacked[n].seq <= upTo {
-		bytes += s.unacked[n].bytes
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	switch rest := len(s.unacked) - n; {
-	case rest <= maxUnackedKept && cap(s.unacked) <= 2*maxUnackedKept: // the same memory is used again and again
-		s.unacked = slices.Delete(s.unacked, 0, n)
-	case rest == 0:
-		s.unacked = nil
-	default: // moving the rest each time would be slow
-		s.unacked = s.unacked[n:]
-	}
-	s.bytes.Add(-int64(bytes))
-	p.bytes.Add(-int64(bytes))
-	p.frames.Add(-int64(n))
-	if p.room != nil {
-		close(p.room)
-		p.room = nil
-	}
-}
-
-// full reports whether the window has no room for more of the stream.
-func (s *stream) full() bool {
-	p := s.peer
-	return s.bytes.Load() >= windowShard || p.bytes.Load() >= windowBytes || p.frames.Load() >= windowFrames
-}
-
-// awaitRoom returns a channel that is closed when there may be room; nil if there is room now.
-func (p *peer) awaitRoom(s *stream) <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !s.full() || s.state == gone {
-		return nil
-	}
-	if p.room == nil {
-		p.room = make(chan struct{})
-	}
-	return p.room
 }

@@ -72,8 +72,8 @@ func (l *appendLink) connected() {
 	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked, p.conn = true, l.conn
-	p.queue = outgoing{}
+	p.conn = l.conn
+	p.queue = outgoing{linked: true}
 	for _, s := range p.streams {
 		p.ask(s, 0)
 	}
@@ -92,7 +92,7 @@ func (l *appendLink) disconnected() {
 	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.linked, p.conn = false, nil
+	p.conn = nil
 	p.queue = outgoing{}
 	for _, s := range p.streams {
 		p.ask(s, 0)
@@ -245,7 +245,7 @@ func (l *appendLink) acked(f *frame) {
 			p.ask(s, askMismatch)
 		}
 	case ack.Epoch == s.epoch && ack.Leader == s.leader:
-		p.forgetUnacked(s, ack.Written)
+		s.onWay.forget(ack.Written)
 		if s.state == asking {
 			p.setState(s, catching)
 			s.whole = false

@@ -31,10 +31,10 @@ func (r *Replicator) Peers() []PeerStatus {
 }
 
 func (p *peer) status() PeerStatus {
-	s := PeerStatus{Process: p.process, Bytes: p.bytes.Load(), Silent: time.Since(time.Unix(0, p.heard.Load()))}
+	s := PeerStatus{Process: p.process, Bytes: p.window.bytes.Load(), Silent: time.Since(time.Unix(0, p.heard.Load()))}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Linked = p.linked
+	s.Linked = p.queue.linked
 	for _, stream := range p.streams {
 		if stream.state != attached {
 			s.CatchUps++

@@ -40,9 +40,9 @@ func (l *Latch) addCommit(c *localCopy, leader, seq uint64) {
 	if l.opened == nil {
 		l.opened = make(chan struct{}, 1)
 	}
-	if c.awaitCommit(l, leader, seq) {
+	if l.join(c, leader, seq) {
 		l.copies = append(l.copies, c)
-		c.sendNow()
+		c.process.sendNow(c.shard)
 	}
 }
 
@@ -84,7 +84,7 @@ func (l *Latch) await(ctx context.Context, limit time.Duration) bool {
 // withdraw makes the copies forget the latch: none opens it afterwards.
 func (l *Latch) withdraw() {
 	for _, c := range l.copies {
-		c.forget(l)
+		l.leave(c)
 	}
 	select {
 	case <-l.opened:
@@ -153,9 +153,9 @@ const maxWaitersKept = 64
 // fail ends the wait of all: what they wait for may never be committed.
 func (w *waiters) fail() { w.wake(math.MaxUint64) }
 
-// awaitCommit makes a latch wait until it is known what became of a change that was appended in a leader epoch. It returns false
-// if that is known.
-func (c *localCopy) awaitCommit(l *Latch, leader, seq uint64) bool {
+// join makes the latch wait until it is known what became of a change that a copy appended in a leader epoch. It returns false if
+// that is known.
+func (l *Latch) join(c *localCopy, leader, seq uint64) bool {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	if done, _ := c.outcome(leader, seq); done {
@@ -166,21 +166,16 @@ func (c *localCopy) awaitCommit(l *Latch, leader, seq uint64) bool {
 	return true
 }
 
-// forget makes the copy forget a latch.
-func (c *localCopy) forget(l *Latch) {
+// leave makes a copy forget the latch.
+func (l *Latch) leave(c *localCopy) {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.waiters.queue = slices.DeleteFunc(c.waiters.queue, func(w waiter) bool { return w.latch == l })
 }
 
-// await returns when it is known what became of a change, or when ctx is done.
-func (c *localCopy) await(ctx context.Context, leader, seq uint64) error {
+// awaitChange returns when it is known what became of a change of a copy, or when ctx is done.
+func awaitChange(ctx context.Context, c *localCopy, leader, seq uint64) {
 	var l Latch
 	l.addCommit(c, leader, seq)
 	l.Wait(ctx, 0)
-	done, err := c.committed(leader, seq)
-	if !done {
-		return ErrLate
-	}
-	return err
 }

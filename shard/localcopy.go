@@ -66,13 +66,6 @@ func (c *localCopy) appended(changes []change, epoch uint64, time int64) {
 	c.follow(&e)
 }
 
-// sendNow makes what is appended leave for the other copies at once.
-func (c *localCopy) sendNow() {
-	if r := c.process.replicator; r != nil {
-		r.Send(c.shard)
-	}
-}
-
 // follow does what effects of the rules say about the commit index and the gate. Role opens and closes it.
 func (c *localCopy) follow(e *replica.Effects) {
 	if e.Commit > 0 {

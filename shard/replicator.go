@@ -117,3 +117,10 @@ func (g *gate) whileOpen() (context.Context, context.CancelFunc) {
 	}()
 	return ctx, cancel
 }
+
+// sendNow makes what a shard has appended leave for the other copies at once.
+func (p *process) sendNow(shard int) {
+	if p.replicator != nil {
+		p.replicator.Send(shard)
+	}
+}

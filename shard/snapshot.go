@@ -98,7 +98,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 	if leader, end := w.copy.gate.LeaderEpoch(), w.seq; !w.copy.gate.Alone() {
 		w.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), n.patience)
-		_ = w.copy.await(ctx, leader, end)
+		awaitChange(ctx, w.copy, leader, end)
 		cancel()
 		w.mu.Lock()
 	}

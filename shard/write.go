@@ -248,7 +248,7 @@ func (w *writer) commitNow(changes []change, now int64) error {
 // sendNow makes what is appended leave for the other copies, if there are some.
 func (w *writer) sendNow() {
 	if w.sends() {
-		w.copy.sendNow()
+		w.copy.process.sendNow(w.shard)
 	}
 }
 
