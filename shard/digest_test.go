@@ -8,6 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/replica"
 )
 
 // checkSum fails the test if the sum of an index is not that of its entries.
@@ -96,6 +97,30 @@ func TestForgottenEntriesEndTheDigests(t *testing.T) {
 	p.sh.Set(Write{Key: []byte(asked), Value: p.text("again")})
 	if d := p.sh.Primary().NewestDigest(); d != before {
 		t.Errorf("digest %v of entries that other copies may have besides", d)
+	}
+}
+
+// A primary that is alone for a while keeps expired entries while its log refuses their removal: the copy that comes back has them,
+// and a restart of the primary from a snapshot would not.
+func TestExpiredEntriesStayWhileOtherCopiesHaveThem(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]func(*replica.Config){
+		"assigned": func(c *replica.Config) { c.Assigned = []replica.Process{here, there} },
+		"learner":  func(c *replica.Config) { c.Learners = []replica.Process{there} },
+	} {
+		p := newPair(t, true)
+		row(&p.row)
+		p.goOn(here)
+		_, err := settled(p.sh.Set(Write{Key: []byte(asked), Value: p.text("short"), Expiry: Expiry{At: p.now + 5}}))
+		must(t, 0, err)
+		p.now += 10
+		p.broken = true
+		RemoveExpired(p.sh, 10)
+		p.broken = false
+		if p.sh.Keys() != 1 {
+			t.Errorf("%s: the entry is gone without a record", name)
+		}
+		p.end()
 	}
 }
 

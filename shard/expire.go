@@ -30,7 +30,7 @@ func RemoveExpired(s *Shard, limit int) (more bool) {
 		return false
 	}
 	if err := w.commitNow(gone, now); err != nil {
-		if !s.Alone() || errors.Is(err, ErrNoReplicas) {
+		if !s.Alone() || errors.Is(err, ErrNoReplicas) || s.hasOthers() {
 			return false
 		}
 		// Free the memory all the same. The log has every entry with its deadline, and the next
@@ -43,6 +43,13 @@ func RemoveExpired(s *Shard, limit int) (more bool) {
 	}
 	s.index.counts.expired.Add(int64(len(gone)))
 	return s.index.due(now)
+}
+
+// hasOthers reports whether other nodes have copies of the shard, or are to have some. They must have the same entries, also after a
+// restart from a snapshot, which does not tell what was freed without a record.
+func (c *localCopy) hasOthers() bool {
+	row := c.row()
+	return len(row.Assigned) > 1 || len(row.ISR) > 1 || len(row.Learners) > 0
 }
 
 // expired returns up to limit entries that have expired, each with a reference. It leaves out keys that the
