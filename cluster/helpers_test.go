@@ -277,10 +277,13 @@ func (n *testNode) Transfer(_ context.Context, to topology.NodeID, incarnation u
 	return errs
 }
 
+// patience is how long a test waits for what a cluster does within seconds.
+const patience = 3 * time.Minute
+
 // ready waits until nodes are ready.
 func ready(t testing.TB, nodes ...*testNode) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, n := range nodes {
 		if err := n.Ready(ctx); err != nil {
@@ -289,31 +292,31 @@ func ready(t testing.TB, nodes ...*testNode) {
 	}
 }
 
-// readyError returns the error of Ready, within three minutes.
+// readyError returns the error of Ready.
 func readyError(t testing.TB, n *testNode) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	return n.Ready(ctx)
 }
 
-// within receives from a channel, and fails the test after a minute.
+// within receives from a channel, and fails the test when its patience ends.
 func within[T any](t testing.TB, c <-chan T) (got T) {
 	t.Helper()
 	select {
 	case got = <-c:
-	case <-time.After(3 * time.Minute):
-		t.Fatal("nothing received in a minute")
+	case <-time.After(patience):
+		t.Fatalf("nothing received within %v", patience)
 	}
 	return got
 }
 
-// eventually waits for a condition, and fails the test after a minute.
+// eventually waits for a condition, and fails the test when its patience ends.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !condition(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within three minutes: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -53,8 +53,8 @@ func (c *Cluster) Status() Status {
 }
 
 // HearsLeader reports whether raft on this node leads, or heard from its leader within the time of an election. Without a leader a
-// report has no use. The time is shorter than the 20 ticks after which a primary removes a silent member: a primary that hears nobody
-// any more notices that here first.
+// report has no use. The time is shorter than the 20 ticks after which a primary removes a silent member: a primary that stops
+// receiving anything notices that here first.
 func (c *Cluster) HearsLeader() bool {
 	a := c.consensus.Load()
 	return a != nil && a.hearsLeader(a.leader(), a.timing.Heartbeat)

@@ -203,8 +203,8 @@ func (c *primary) openNow(e *Effects) {
 }
 
 // blame counts ticks in which members of the ISR made no contact, or no progress on what they owe (R7). A tick that
-// comes late does not count: a primary that did not run blames no member. Nor does one whose raft hears no leader: perhaps it hears
-// nobody, but raft hears it, and would remove the members from the ISR of a primary that never learns of that.
+// comes late does not count: a primary that did not run blames no member. Nor does one whose raft hears no leader: if it receives
+// nothing but is heard, raft would remove the members from the ISR of a primary that never learns of that.
 func (c *primary) blame(now int64, raftLeader bool, e *Effects) {
 	late := now-c.lastTick > c.Times.LateTick
 	c.lastTick = now

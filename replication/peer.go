@@ -41,11 +41,11 @@ type peer struct {
 
 // stream is a shard on its way to a peer.
 type stream struct {
-	peer  *peer
-	shard int
-	lease lease
-	inISR atomic.Bool
-	onWay onWay
+	peer     *peer
+	shard    int
+	lease    lease
+	inISR    atomic.Bool
+	inFlight inFlight
 
 	// peer.mu guards all below.
 	epoch, leader uint64
@@ -97,7 +97,7 @@ func (p *peer) configure(id int, config *replica.Config) *stream {
 	defer p.mu.Unlock()
 	s := p.streams[id]
 	if s == nil {
-		s = &stream{peer: p, shard: id, onWay: onWay{window: &p.window}}
+		s = &stream{peer: p, shard: id, inFlight: inFlight{window: &p.window}}
 		s.context, s.cancel = context.WithCancel(p.context)
 		p.streams[id] = s
 	}
@@ -130,7 +130,7 @@ func (p *peer) drop(s *stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.setState(s, gone)
-	s.onWay.forget(math.MaxUint64)
+	s.inFlight.forget(math.MaxUint64)
 	s.cancel()
 	delete(p.streams, s.shard)
 }
@@ -168,7 +168,7 @@ func (p *peer) ask(s *stream, after time.Duration) {
 		return
 	}
 	s.run++
-	s.onWay.forget(math.MaxUint64)
+	s.inFlight.forget(math.MaxUint64)
 	if !p.queue.linked {
 		p.setState(s, detached)
 		return
@@ -216,11 +216,11 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 			return
 		}
 	}
-	if !s.inISR.Load() && s.onWay.full() && !flawed("learnerBlocks") { // learners hold no writer back
+	if !s.inISR.Load() && s.inFlight.full() && !flawed("learnerBlocks") { // learners hold no writer back
 		p.ask(s, 0)
 		return
 	}
-	p.lineBatch(s, b, nil)
+	p.queueBatch(s, b, nil)
 	if p.queue.long() {
 		notify(p.wake)
 	} else {
@@ -228,15 +228,15 @@ func (p *peer) enqueue(s *stream, b *shard.Batch) {
 	}
 }
 
-// pushBatch sends a batch as lineBatch lines it up. The caller holds mu.
+// pushBatch queues a batch and wakes the sender. The caller holds mu.
 func (p *peer) pushBatch(s *stream, b *shard.Batch, prepared []byte) {
-	p.lineBatch(s, b, prepared)
+	p.queueBatch(s, b, prepared)
 	notify(p.wake)
 }
 
-// lineBatch puts a batch behind what waits to be sent, and keeps what prepare has returned for it; nil: it copies the batch. The
+// queueBatch queues a batch. It keeps prepared, what prepare has returned for the batch; if that is nil, it copies the batch. The
 // caller holds mu.
-func (p *peer) lineBatch(s *stream, b *shard.Batch, prepared []byte) {
+func (p *peer) queueBatch(s *stream, b *shard.Batch, prepared []byte) {
 	for _, l := range b.Large {
 		delete(p.uploaded, l.ID)
 	}
@@ -246,6 +246,6 @@ func (p *peer) lineBatch(s *stream, b *shard.Batch, prepared []byte) {
 	} else {
 		p.queue.add(&f)
 	}
-	s.onWay.add(b.Last.Seq, headBytes+len(b.Bytes))
+	s.inFlight.add(b.Last.Seq, headBytes+len(b.Bytes))
 	s.sent = b.Last.Seq
 }

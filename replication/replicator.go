@@ -182,8 +182,8 @@ func (r *Replicator) Room(id int) <-chan struct{} {
 		return nil
 	}
 	for _, s := range current.streams {
-		if (s.inISR.Load() || flawed("learnerBlocks")) && s.onWay.full() {
-			return s.onWay.awaitRoom()
+		if (s.inISR.Load() || flawed("learnerBlocks")) && s.inFlight.full() {
+			return s.inFlight.awaitRoom()
 		}
 	}
 	return nil

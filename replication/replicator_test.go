@@ -368,7 +368,7 @@ func TestFullWindow(t *testing.T) {
 	_, a, b, row := pairUp(t, true)
 	fill := func(n int64) *stream {
 		s := a.repl.rows[0].Load().streams[0]
-		s.onWay.bytes.Add(n)
+		s.inFlight.bytes.Add(n)
 		return s
 	}
 	await(t, "the member is attached", func() bool { return fill(0).attached() })

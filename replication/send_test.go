@@ -26,7 +26,7 @@ func TestABatchWaitsForMore(t *testing.T) {
 	t.Parallel()
 	a := startNode(t, newNetwork(), "a", 1, nil)
 	p := newPeer(a.repl, replica.Process{Node: "b", Incarnation: 1}) // its goroutines do not run
-	s := &stream{peer: p, state: attached, onWay: onWay{window: &p.window}}
+	s := &stream{peer: p, state: attached, inFlight: inFlight{window: &p.window}}
 	p.queue.linked = true
 	awake := func() bool {
 		select {

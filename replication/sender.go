@@ -245,7 +245,7 @@ func (l *appendLink) acked(f *frame) {
 			p.ask(s, askMismatch)
 		}
 	case ack.Epoch == s.epoch && ack.Leader == s.leader:
-		s.onWay.forget(ack.Written)
+		s.inFlight.forget(ack.Written)
 		if s.state == asking {
 			p.setState(s, catching)
 			s.whole = false

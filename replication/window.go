@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// The window: how much may be on its way to a peer without an acknowledgement, of all shards and of one. A shard that cannot go on
+// The window: how much may be in flight to a peer, that is sent and not acknowledged, of all shards and of one. A shard that cannot go on
 // must not hold up the others.
 const (
 	windowBytes  = 32 << 20
@@ -14,7 +14,7 @@ const (
 	windowFrames = 8192
 )
 
-// window is what is on its way to a peer without an acknowledgement, of all its streams.
+// window counts what is in flight to a peer, of all its streams.
 type window struct {
 	bytes, frames atomic.Int64
 
@@ -22,8 +22,8 @@ type window struct {
 	room chan struct{} // closed when there may be room; nil while no one waits
 }
 
-// onWay is what is on its way of one stream.
-type onWay struct {
+// inFlight is what is in flight of one stream.
+type inFlight struct {
 	window *window
 	bytes  atomic.Int64
 	marks  []mark // guarded by peer.mu
@@ -35,39 +35,39 @@ type mark struct {
 	bytes int
 }
 
-// add notes that a frame is on its way. The caller holds peer.mu.
-func (o *onWay) add(seq uint64, bytes int) {
-	o.marks = append(o.marks, mark{seq, bytes})
-	o.bytes.Add(int64(bytes))
-	o.window.bytes.Add(int64(bytes))
-	o.window.frames.Add(1)
+// add counts a frame as in flight. The caller holds peer.mu.
+func (f *inFlight) add(seq uint64, bytes int) {
+	f.marks = append(f.marks, mark{seq, bytes})
+	f.bytes.Add(int64(bytes))
+	f.window.bytes.Add(int64(bytes))
+	f.window.frames.Add(1)
 }
 
-// usualMarks is how many frames are usually on their way at most.
+// usualMarks is how many frames of a stream are usually in flight at most.
 const usualMarks = 64
 
-// forget notes that frames up to a seq are not on their way any more. The caller holds peer.mu.
-func (o *onWay) forget(upTo uint64) {
+// forget counts frames up to a seq as in flight no longer. The caller holds peer.mu.
+func (f *inFlight) forget(upTo uint64) {
 	n, bytes := 0, 0
-	for n < len(o.marks) && o.marks[n].seq <= upTo {
-		bytes += o.marks[n].bytes
+	for n < len(f.marks) && f.marks[n].seq <= upTo {
+		bytes += f.marks[n].bytes
 		n++
 	}
 	if n == 0 {
 		return
 	}
-	switch rest := len(o.marks) - n; {
-	case rest <= usualMarks && cap(o.marks) <= 2*usualMarks: // the same memory is used again and again
-		o.marks = slices.Delete(o.marks, 0, n)
+	switch rest := len(f.marks) - n; {
+	case rest <= usualMarks && cap(f.marks) <= 2*usualMarks: // the same memory is used again and again
+		f.marks = slices.Delete(f.marks, 0, n)
 	case rest == 0:
-		o.marks = nil
+		f.marks = nil
 	default: // moving the rest each time would be slow
-		o.marks = o.marks[n:]
+		f.marks = f.marks[n:]
 	}
-	o.bytes.Add(-int64(bytes))
-	o.window.bytes.Add(-int64(bytes))
-	o.window.frames.Add(-int64(n))
-	o.window.tell()
+	f.bytes.Add(-int64(bytes))
+	f.window.bytes.Add(-int64(bytes))
+	f.window.frames.Add(-int64(n))
+	f.window.tell()
 }
 
 // tell ends the waits for room.
@@ -81,16 +81,16 @@ func (w *window) tell() {
 }
 
 // full reports whether the window has no room for more of the stream.
-func (o *onWay) full() bool {
-	return o.bytes.Load() >= windowShard || o.window.bytes.Load() >= windowBytes || o.window.frames.Load() >= windowFrames
+func (f *inFlight) full() bool {
+	return f.bytes.Load() >= windowShard || f.window.bytes.Load() >= windowBytes || f.window.frames.Load() >= windowFrames
 }
 
 // awaitRoom returns a channel that is closed when there may be room; nil if there is room now.
-func (o *onWay) awaitRoom() <-chan struct{} {
-	w := o.window
+func (f *inFlight) awaitRoom() <-chan struct{} {
+	w := f.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !o.full() {
+	if !f.full() {
 		return nil
 	}
 	if w.room == nil {

@@ -87,7 +87,7 @@ func TestLatch(t *testing.T) {
 	}
 }
 
-// A pipeline leaves as a whole, when its client waits. What nobody waits for leaves at once.
+// A pipeline leaves as a whole, when its client waits. What no one waits for leaves at once.
 func TestWhenChangesLeave(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, false)

@@ -17,7 +17,7 @@ type Replicator interface {
 	// calls is the order on the wire. It is called while the shard's writes are locked, so it must not wait, and it copies
 	// what it keeps.
 	Enqueue(to replica.Process, shard int, batch *Batch)
-	// Send sends what is enqueued for the processes to which a shard is sent.
+	// Send sends what is enqueued for the processes that get the batches of a shard.
 	Send(shard int)
 	// Upload sends a value to the members of the ISR ahead of its record, and returns when they have it. A member that cannot be
 	// reached, or not before ctx ends, is left out: it gets the value when it catches up. An error says that a member refuses it.

@@ -118,7 +118,7 @@ func (b *bench) serves(node *clusters.Node) (*clusters.View, error) {
 	return v, v.Issue()
 }
 
-// rate returns the writes a second of a while.
+// rate measures the writes a second with all nodes as they are.
 func (b *bench) rate(keys *traffic) (float64, error) {
 	t := &traffic{cluster: keys.cluster, keys: keys.keys, value: keys.value}
 	t.start(0, catchUpWriters)

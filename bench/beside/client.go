@@ -13,7 +13,7 @@ type client struct {
 	cluster *clusters.Cluster
 	limit   time.Duration // for one exchange
 
-	view  *clusters.View    // when the client began; nil: none was to be had
+	view  *clusters.View    // when the client began; nil: no node had one
 	at    map[string]string // address of the node to ask, by key: "" after a failure
 	conns map[string]*clusters.Conn
 	turn  int // the node to ask about a key that has no address

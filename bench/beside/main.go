@@ -126,7 +126,7 @@ func (o *options) measure(ctx context.Context, r *report, memory int, part func(
 	return nil
 }
 
-// sleep waits, but not after an interrupt.
+// sleep waits for a time, or until an interrupt.
 func (b *bench) sleep(d time.Duration) error {
 	select {
 	case <-time.After(d):

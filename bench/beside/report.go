@@ -46,7 +46,7 @@ func (r *report) largeSection(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "\n## Large values\n\n%d writes of %d MiB, one after the other, beside GETs and SETs of 1 KiB; each write took %s (median).", r.writes, r.largeMiB,
 		latency.Format(latency.Quantile(l.took, 0.5)))
-	b.WriteString(" Nothing is to be suspected, and the p99 of the GETs is to stay under five times that without large values.\n\n")
+	b.WriteString(" No node should be suspected, and the p99 of the GETs should stay under five times that without large values.\n\n")
 	b.WriteString("| traffic | requests | failed | GET p50 | p99 | max | SET p50 | p99 | max |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, row := range []struct {
 		name string
@@ -73,7 +73,7 @@ func (r *report) catchUpSection(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "\n## Catch-up\n\nA node is killed and lacks %d MiB in values of %d KiB when it starts again: from the log, or everything because its folder is empty. ", r.backlog, r.piece)
-	fmt.Fprintf(b, "%d clients write 1 KiB to shards of the other nodes of which it has a copy. Medians of %d rounds; ratios are medians of those within a round. The writes are to slow down by at most 20 %%.\n\n", catchUpWriters, r.rounds)
+	fmt.Fprintf(b, "%d clients write 1 KiB to shards of the other nodes of which it has a copy. Medians of %d rounds; ratios are medians of those within a round. The writes should slow down by at most 20 %%.\n\n", catchUpWriters, r.rounds)
 	b.WriteString("| catch-up | writes/s, all copies | node down | beside the catch-up | ratio to all copies | ratio to node down | failed | start s | catch-up s | MB/s | of it through the log, MiB |\n")
 	b.WriteString("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, row := range []struct {

@@ -101,11 +101,11 @@ func (t *traffic) run(w *worker) {
 	}
 }
 
-// sample is the traffic of a while.
+// sample is the traffic of an interval.
 type sample struct {
 	gets, sets []time.Duration
 	failed     map[string]int // by reason
-	long       time.Duration
+	long       time.Duration  // the interval
 }
 
 // since returns the traffic since a time, and forgets all.

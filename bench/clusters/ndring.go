@@ -9,8 +9,7 @@ import (
 )
 
 // NdringReplicates says whether a cluster of ndring must keep the copies that it was started with, and fail
-// over. While it is false, the benchmarks report what is missing. Set it to true when replication lands:
-// from then on they fail instead.
+// over. If it is false, the benchmarks report what is missing; otherwise they fail.
 const NdringReplicates = true
 
 // NdringOptions describes a cluster of ndring.

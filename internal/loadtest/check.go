@@ -33,7 +33,7 @@ func (m model) judge(start state, history []*operation, limit time.Duration) ver
 	return undecided
 }
 
-// mostUnderWay is longer than a write of unknown outcome waits for its commit: until the copies that are away are removed.
+// mostUnderWay is longer than a write of unknown outcome can wait for its commit, which comes when the copies that are away are removed.
 const mostUnderWay = int64(requestTime + 10*time.Second)
 
 // underWay notes for each operation since when a write to one of its keys has been under way. A node shows a key whose deadline has

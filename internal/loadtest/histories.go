@@ -158,7 +158,7 @@ func (h *Histories) write(ctx context.Context, id int) {
 // readPause is the time between two reads of a reader that asks one node alone. Most nodes only redirect it.
 const readPause = 4 * time.Millisecond
 
-// readers is where the numbers of the readers of one node each begin, among those of all clients.
+// readers is the client number of the first reader that asks one node alone. Writers have smaller numbers.
 const readers = 1000
 
 // readAt reads single keys at one node until the context ends. It keeps what the node answers, and forgets redirects and refusals.

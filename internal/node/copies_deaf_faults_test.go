@@ -11,7 +11,7 @@ import (
 )
 
 // A node that hears nothing, but is heard, loses its shards to the other copies. If it could remove them from the ISR first, it would
-// never learn of that, and nobody would serve its shards until the network is healed.
+// never learn of that, and no node would serve its shards until the network is healed.
 func TestPartitionReplacesADeafPrimary(t *testing.T) {
 	const count = 5
 	c := &copiesCluster{t: t, r: rand.New(rand.NewPCG(1, 1)), network: newNetwork(t, count)}

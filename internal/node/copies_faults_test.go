@@ -185,7 +185,7 @@ func (c *copiesCluster) awaitCopies() {
 					c.t.Logf("n%d:\n%s", i, tail(p.logged(), 6000))
 				}
 			}
-			c.t.Fatalf("the copies are not in step: %v", err)
+			c.t.Fatalf("the copies are not in sync: %v", err)
 		}
 	}
 }

@@ -184,7 +184,7 @@ func killWithinCut(c *copiesCluster, i int) {
 func TestKillCopies(t *testing.T) {
 	runs, first, span := 1, 0, 20*time.Second
 	fmt.Sscan(os.Getenv("NDRING_COPIES_RUNS"), &runs)
-	fmt.Sscan(os.Getenv("NDRING_COPIES_FIRST"), &first) // which says of what kind it is
+	fmt.Sscan(os.Getenv("NDRING_COPIES_FIRST"), &first) // the number of a run decides its kind
 	if text := os.Getenv("NDRING_COPIES_TIME"); text != "" {
 		span, _ = time.ParseDuration(text)
 	}
@@ -203,7 +203,7 @@ func TestKillCopies(t *testing.T) {
 	}
 }
 
-// Nodes that answer reads without a lease are found out when they are cut off. Otherwise TestKillCopies would prove nothing about cuts.
+// TestKillCopies finds nodes that answer reads without a lease when they are cut off. Otherwise it would prove nothing about cuts.
 func TestKillCopiesFindsAMissingLease(t *testing.T) {
 	found := false
 	for n := 1; !found && n <= 5; n++ {

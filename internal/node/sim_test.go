@@ -22,7 +22,7 @@ const simTime = 60 * time.Second
 // outcome is uncertain after 5 s. All clocks agree.
 const simSlack = 6 * time.Second
 
-// simHang is how long a simulation may take by the real time.
+// simHang is how long a simulation may take by the real clock.
 const simHang = 5 * time.Minute
 
 // TestSimulatedNodes runs five whole nodes in a bubble with a fake clock, under a load of many writers of few keys and under faults
@@ -61,7 +61,7 @@ type simulation struct {
 	cluster *simCluster
 	load    *loadtest.Histories
 	err     error
-	losses  uint64        // that the cluster takes for possible
+	losses  uint64        // possible losses that the cluster has counted
 	took    time.Duration // by the bubble's clock
 	began   time.Time     // by the real clock
 }
@@ -138,8 +138,8 @@ func (s *simulation) rest(t *testing.T) error {
 			failed = errors.Join(failed, fmt.Errorf("%s has found that copies differ, %d times", n.name, stats.DigestMismatches))
 		}
 	}
-	// With appendfsync always all copies of a shard may lose their power, and the promotion of a learner that has more than they
-	// counts then.
+	// With appendfsync always all copies of a shard may lose their power. The promotion of a learner that has more than they do
+	// counts as a possible loss then.
 	if s.losses = s.cluster.nodes[0].current().run.Topology().PossibleLosses; s.losses > 0 && !s.always {
 		failed = errors.Join(failed, fmt.Errorf("%d possible losses", s.losses))
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
-// errEnded is what a process gets that was killed, and runs on only to end its goroutines.
+// errEnded is the error of every operation of a killed process, which runs on only to end its goroutines.
 var errEnded = fmt.Errorf("the process was killed: %w", syscall.EIO)
 
 // simFiles is a file system in memory as one process sees it. Once the process is dead, nothing that it does reaches the disk.
@@ -27,7 +27,7 @@ type simFiles struct {
 	locks []vfs.Lock
 }
 
-// files returns the file system of a process, with the faults of its disk.
+// openFiles returns the file system of a process, with the faults of its disk.
 func (p *simProcess) openFiles(disk *vfs.Mem) vfs.FS {
 	p.files = &simFiles{Mem: disk, owner: p}
 	return vfs.NewFaulty(p.files, func(int) error {
