@@ -116,7 +116,7 @@ func (n *testNode) remove(key string) {
 	}
 	defer of.Release()
 	_, f, err := of.Delete([][]byte{[]byte(key)})
-	if err = errors.Join(err, f.Wait(n.t.Context())); err != nil {
+	if err = errors.Join(err, outcome(n.t.Context(), f)); err != nil {
 		n.t.Errorf("DEL %s: %v", key, err)
 	}
 }

@@ -256,7 +256,19 @@ func (n *testNode) set(key string, size int) error {
 	if err != nil {
 		return err
 	}
-	return f.Wait(n.t.Context())
+	return outcome(n.t.Context(), f)
+}
+
+// outcome waits until a future is complete, and returns its error.
+func outcome(ctx context.Context, f shard.Future) error {
+	var l shard.Latch
+	l.Add(f)
+	l.Wait(ctx, 0)
+	done, err := f.Done()
+	if !done && err == nil {
+		return shard.ErrLate
+	}
+	return err
 }
 
 func (n *testNode) setAsync(key string, size int) (shard.Future, error) { return n.setIn(0, key, size) }

@@ -108,7 +108,7 @@ func TestMemberComesBack(t *testing.T) {
 		}
 		row.Epoch, row.ISR, row.Learners = 3, processes(a), processes(b)
 		configure(t, row, a, b)
-		if err := late.Wait(t.Context()); err != nil {
+		if err := outcome(t.Context(), late); err != nil {
 			t.Error(err)
 		}
 		for i := range 200 {

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"context"
 	"fmt"
 	"math"
 
@@ -16,8 +15,8 @@ import (
 // such a reply also needs the lease: another primary may have committed more since, from acknowledgements
 // that are buffered while this process does not run.
 //
-// Waiting takes no lock for longer than a moment. A caller that holds the gate of the shard leaves it first: a later
-// epoch may have to close the gate before the wait can end.
+// A Latch waits for futures. That takes no lock for longer than a moment. A caller that holds the gate of the shard leaves it
+// first: a later epoch may have to close the gate before the wait can end.
 type Future struct {
 	shard  *Shard
 	leader uint64               // leader epoch in which it was appended
@@ -97,23 +96,6 @@ func (f Future) Done() (bool, error) {
 		return f.shard.LeaderEpoch() != f.leader, ErrTryAgain
 	}
 	return true, nil
-}
-
-// Wait returns when the change is committed and, if need be, synced: nil then, or ErrUncertain if that may or may not
-// be so, because the shard has another primary or, with ErrLate, because ctx is done. It does not wait for a lease: it returns ErrTryAgain
-// if the reply needs the lease and the shard does not have it at the end.
-func (f Future) Wait(ctx context.Context) error {
-	if f.shard == nil {
-		return nil
-	}
-	var l Latch
-	l.Add(f)
-	l.Wait(ctx, 0)
-	done, err := f.Done()
-	if !done && err == nil {
-		return ErrLate
-	}
-	return err
 }
 
 func errUnsynced(err error) error {

@@ -52,6 +52,23 @@ func must[T any](t testing.TB, value T, err error) T {
 	return value
 }
 
+// Wait returns when the change is committed and, if need be, synced: nil then, or ErrUncertain if that may or may not
+// be so, because the shard has another primary or, with ErrLate, because ctx is done. It does not wait for a lease: it returns ErrTryAgain
+// if the reply needs the lease and the shard does not have it at the end.
+func (f Future) Wait(ctx context.Context) error {
+	if f.shard == nil {
+		return nil
+	}
+	var l Latch
+	l.Add(f)
+	l.Wait(ctx, 0)
+	done, err := f.Done()
+	if !done && err == nil {
+		return ErrLate
+	}
+	return err
+}
+
 // settle waits until a change is committed and durable.
 func settle(f Future, err error) error {
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 //	append       give the changes their seqs, write them to the log                      writer.mu
 //	hold         keep them in the suffix until the maximal ISR has acknowledged them     writer.mu, index.mu
 //	apply        make them visible                                                       index.mu
-//	Future.Wait  wait for the commit and, under appendfsync always, for the disk         no lock
+//	Latch.Wait   wait for the commit and, under appendfsync always, for the disk         no lock
 //
 // A copy that is alone in the maximal ISR commits what it appends, so apply follows append at once, and nothing is held.
 // Eviction and expiry start at commit. A recovery applies, or holds, what an earlier run appended.
