@@ -67,11 +67,11 @@ func (f *inFlight) forget(upTo uint64) {
 	f.bytes.Add(-int64(bytes))
 	f.window.bytes.Add(-int64(bytes))
 	f.window.frames.Add(-int64(n))
-	f.window.tell()
+	f.window.wakeWaiters()
 }
 
-// tell ends the waits for room.
-func (w *window) tell() {
+// wakeWaiters ends the waits for room.
+func (w *window) wakeWaiters() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.room != nil {
