@@ -36,6 +36,14 @@ func (t epochTable) extended(epoch, seq uint64) epochTable {
 	return t
 }
 
+// rising returns the table without the rows of epochs of which no record was written. Files of earlier programs may have some.
+func (t epochTable) rising() (clean epochTable) {
+	for _, row := range t {
+		clean = clean.extended(row.Epoch, row.Seq)
+	}
+	return clean
+}
+
 // upTo returns the rows of the records up to a seq.
 func (t epochTable) upTo(seq uint64) epochTable {
 	n := len(t)

@@ -142,3 +142,33 @@ func TestEpochWithoutARecordLeavesNoRow(t *testing.T) {
 		t.Errorf("the table is %v, want %v", l.Epochs(), want)
 	}
 }
+
+// A file of an earlier program may have an epoch of which no record was written. Its records are read, scrubbed and saved all the
+// same, and the table of the shard rises.
+func TestFilesWithAnEpochWithoutARecordAreRead(t *testing.T) {
+	mem := vfs.NewMem()
+	d := open(t, mem, fixedOptions())
+	recoverShard(t, d, 3)
+	l := d.Log(3)
+	appendAll(t, l, put(1, "a", "seven"), put(2, "b", "seven"))
+	l.epochs = append(l.epochs, EpochStart{9, 3}, EpochStart{12, 3}) // what it left: the segment of epoch 9 could not be created
+	if err := l.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	for i, key := range []string{"c", "d"} {
+		r := put(uint64(3+i), key, "twelve")
+		r.Epoch = 12
+		appendAll(t, l, r)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	d = open(t, mem, fixedOptions())
+	keys, report := recoverShard(t, d, 3)
+	if len(keys) != 4 || len(report.Damage) != 0 {
+		t.Errorf("%d keys, damage %v", len(keys), report.Damage)
+	}
+	if got := fmt.Sprint(d.Log(3).Epochs()); got != "[{7 1} {12 3}]" {
+		t.Errorf("the table is %s", got)
+	}
+}

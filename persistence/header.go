@@ -116,7 +116,7 @@ func parseHeader(b []byte, magic string) (*fileHeader, error) {
 	}
 	for i := range n {
 		e := b[fixedHeader+epochBytes*i:]
-		h.epochs = h.epochs.extended(le.Uint64(e), le.Uint64(e[8:])) // files of earlier programs may have rows that do not rise
+		h.epochs = append(h.epochs, EpochStart{le.Uint64(e), le.Uint64(e[8:])}) // all: they decide where the records begin, and their CRCs
 	}
 	return h, nil
 }

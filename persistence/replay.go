@@ -184,7 +184,7 @@ func (r *replay) applySnapshot(f *recordFile, foot *footer) error {
 // addEpochs adopts a file's epoch table, unless a newer one is known.
 func (r *replay) addEpochs(h *fileHeader) {
 	if h.epochs.last() >= r.epochs.last() {
-		r.epochs = h.epochs
+		r.epochs = h.epochs.rising()
 	}
 }
 

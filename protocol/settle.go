@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ndring/ndring/protocol/resp"
@@ -75,14 +76,15 @@ func outcomeOf(f shard.Future) error {
 	return err
 }
 
-// awaitCommits waits until all futures are complete, or for as long as a client waits.
+// awaitCommits waits until all futures are complete, or for as long as a client waits. It begins with the newest ones: when the newest
+// change of a shard is committed, so are those before it.
 func (u *unsettled) awaitCommits(s *Server) {
-	for i := range u.replies {
+	for i := len(u.replies) - 1; i >= 0; i-- {
 		r := &u.replies[i]
-		u.latch.Add(r.future)
-		for _, f := range r.futures {
+		for _, f := range slices.Backward(r.futures) {
 			u.latch.Add(f)
 		}
+		u.latch.Add(r.future)
 	}
 	u.latch.Wait(u.waits, time.Duration(s.commitWait.Load()))
 }

@@ -217,3 +217,24 @@ func TestExecSettlesEarlierRepliesFirst(t *testing.T) {
 	}
 	c.matches(`^"end"$`)
 }
+
+// A pipeline of transactions waits for one sync, not for one each.
+func TestPipelinedTransactionsShareASync(t *testing.T) {
+	t.Parallel()
+	s, c, _ := startAlways(t, "k")
+	syncs := func() int64 {
+		d, _ := s.store.Disk().Stats()
+		return d.Syncs
+	}
+	before := syncs()
+	const n = 50
+	c.send(strings.Repeat(encode("MULTI")+encode("EXPIRE", "k", "100")+encode("EXEC"), n))
+	for range n {
+		c.matches(`^\+OK$`)
+		c.matches(`^\+QUEUED$`)
+		c.matches(`^\[:1\]$`)
+	}
+	if made := syncs() - before; made > n/5 { // a read may have ended within the pipeline
+		t.Errorf("%d syncs for %d transactions", made, n)
+	}
+}

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"slices"
 
 	"github.com/ndring/ndring/shard"
 )
@@ -14,7 +15,7 @@ import (
 type unsettled struct {
 	replies  []unsettledReply // in the order in which they were written
 	keys     []byte           // the first key of each, for the slow log
-	changes  int              // those that changed something
+	changes  int              // those that wait for a commit
 	latch    shard.Latch
 	waits    context.Context    // of all waits; ends with the connection, or soon after the server stops
 	endWaits context.CancelFunc // others may call it
@@ -63,7 +64,7 @@ func (u *unsettled) add(k *call, r result, from, to int64) {
 		u.keys = append(u.keys, k.keys[0][:min(len(k.keys[0]), slowlogArgBytes)]...)
 		reply.key = span{at, len(u.keys)}
 	}
-	if reply.future.Shard() != nil || reply.futures != nil {
+	if reply.future.AwaitsCommit() || slices.ContainsFunc(reply.futures, shard.Future.AwaitsCommit) {
 		u.changes++
 	}
 	u.replies = append(u.replies, reply)

@@ -35,8 +35,8 @@ func (f Future) with(c Concern) Future {
 	return f
 }
 
-// awaitsCommit reports whether the reply waits for a commit.
-func (f *Future) awaitsCommit() bool { return f.seq != 0 && !f.one }
+// AwaitsCommit reports whether the reply waits for a commit.
+func (f Future) AwaitsCommit() bool { return f.seq != 0 && !f.one }
 
 // Change returns the leader epoch and the seq of the change; zeros for none.
 func (f Future) Change() (leader, seq uint64) {
@@ -62,7 +62,7 @@ func (f Future) Parts() (commit Future, lease uint64) {
 // Visible reports whether the change is committed, though perhaps not synced. A client that chose ConcernOne does not expect to
 // see it.
 func (f Future) Visible() bool {
-	if f.shard == nil || !f.awaitsCommit() {
+	if f.shard == nil || !f.AwaitsCommit() {
 		return true
 	}
 	done, err := f.shard.committed(f.leader, f.seq)
@@ -75,7 +75,7 @@ func (f Future) Done() (bool, error) {
 	if f.shard == nil {
 		return true, nil
 	}
-	if f.awaitsCommit() {
+	if f.AwaitsCommit() {
 		if done, err := f.shard.committed(f.leader, f.seq); !done || err != nil {
 			return done, err
 		}

@@ -11,20 +11,26 @@ import (
 // Latch waits for several futures at once: the goroutine that waits is woken once, and not for each of them. The zero Latch
 // is ready, and is ready again after Wait. One goroutine uses it.
 type Latch struct {
-	left    atomic.Int32  // futures whose commits are awaited, and one more until Wait has begun
+	left    atomic.Int32  // commits that are awaited, and one more until Wait has begun
 	opened  chan struct{} // has a token when left has fallen to zero; capacity 1
-	copies  []*localCopy  // that know of the latch
-	unsaved []Future      // that need a sync besides
+	commits []commitWait
+	unsaved []Future // that need a sync besides
 	timer   *time.Timer
 }
 
-// Add makes the next Wait wait for a future as well.
+// commitWait is a change whose commit a latch awaits. Those before it of the same leader epoch are committed with it.
+type commitWait struct {
+	copy        *localCopy
+	leader, seq uint64
+}
+
+// Add makes the next Wait wait for a future as well. It costs least when the newest future of a shard is added first.
 func (l *Latch) Add(f Future) {
 	if f.shard == nil {
 		return
 	}
-	if f.awaitsCommit() {
-		l.addCommit(&f.shard.localCopy, f.leader, f.seq)
+	if f.AwaitsCommit() {
+		l.addCommit(commitWait{&f.shard.localCopy, f.leader, f.seq})
 	}
 	if f.end != 0 {
 		l.unsaved = append(l.unsaved, f)
@@ -33,30 +39,46 @@ func (l *Latch) Add(f Future) {
 
 // addCommit makes the next Wait wait until it is known what became of a change of a copy. What the copy has appended leaves for
 // the others.
-func (l *Latch) addCommit(c *localCopy, leader, seq uint64) {
-	if len(l.copies) == 0 {
+func (l *Latch) addCommit(added commitWait) {
+	for i := range l.commits {
+		if c := &l.commits[i]; c.copy == added.copy && c.leader == added.leader && c.seq >= added.seq {
+			return
+		}
+	}
+	if len(l.commits) == 0 {
 		l.left.Store(1)
 	}
 	if l.opened == nil {
 		l.opened = make(chan struct{}, 1)
 	}
-	if l.join(c, leader, seq) {
-		l.copies = append(l.copies, c)
-		c.process.sendNow(c.shard)
+	if l.join(&added) {
+		l.commits = append(l.commits, added)
+		added.copy.process.sendNow(added.copy.shard)
 	}
 }
 
 // Wait returns when it is known what became of all futures that were added, or when ctx is done or a time has passed; 0 for no
-// limit. It leaves the syncs undone then. It does not wait for leases. Future.Done tells the outcomes.
+// limit. It syncs what is committed by then and needs that. It does not wait for leases. Future.Done tells the outcomes.
 func (l *Latch) Wait(ctx context.Context, limit time.Duration) {
 	defer l.reset()
-	if len(l.copies) > 0 && l.left.Add(-1) > 0 && !l.await(ctx, limit) {
+	if len(l.commits) > 0 && l.left.Add(-1) > 0 && !l.await(ctx, limit) {
 		l.withdraw()
-		return
 	}
 	for i := range l.unsaved {
-		f := &l.unsaved[i]
-		_ = f.shard.writer.log.Sync(f.end) // Done tells
+		l.unsaved[i].sync()
+	}
+}
+
+// sync syncs the log up to a change, unless its commit is still awaited. Done tells of an error.
+func (f *Future) sync() {
+	if f.AwaitsCommit() {
+		if known, _ := f.shard.committed(f.leader, f.seq); !known {
+			return
+		}
+	}
+	log := f.shard.writer.log
+	if synced, _ := log.Synced(f.end); !synced {
+		_ = log.Sync(f.end)
 	}
 }
 
@@ -83,8 +105,8 @@ func (l *Latch) await(ctx context.Context, limit time.Duration) bool {
 
 // withdraw makes the copies forget the latch: none opens it afterwards.
 func (l *Latch) withdraw() {
-	for _, c := range l.copies {
-		l.leave(c)
+	for i := range l.commits {
+		l.leave(l.commits[i].copy)
 	}
 	select {
 	case <-l.opened:
@@ -92,15 +114,15 @@ func (l *Latch) withdraw() {
 	}
 }
 
-// maxLatchKept is the number of futures for which a latch keeps memory.
+// maxLatchKept is the number of commits, and of futures, for which a latch keeps memory.
 const maxLatchKept = 64
 
 func (l *Latch) reset() {
-	clear(l.copies)
+	clear(l.commits)
 	clear(l.unsaved)
-	l.copies, l.unsaved = l.copies[:0], l.unsaved[:0]
-	if cap(l.copies) > maxLatchKept {
-		l.copies = nil
+	l.commits, l.unsaved = l.commits[:0], l.unsaved[:0]
+	if cap(l.commits) > maxLatchKept {
+		l.commits = nil
 	}
 	if cap(l.unsaved) > maxLatchKept {
 		l.unsaved = nil
@@ -153,16 +175,16 @@ const maxWaitersKept = 64
 // fail ends the wait of all: what they wait for may never be committed.
 func (w *waiters) fail() { w.wake(math.MaxUint64) }
 
-// join makes the latch wait until it is known what became of a change that a copy appended in a leader epoch. It returns false if
-// that is known.
-func (l *Latch) join(c *localCopy, leader, seq uint64) bool {
+// join makes the latch wait until it is known what became of a change. It returns false if that is known.
+func (l *Latch) join(w *commitWait) bool {
+	c := w.copy
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
-	if done, _ := c.outcome(leader, seq); done {
+	if done, _ := c.outcome(w.leader, w.seq); done {
 		return false
 	}
 	l.left.Add(1)
-	c.waiters.add(seq, l)
+	c.waiters.add(w.seq, l)
 	return true
 }
 
@@ -176,6 +198,6 @@ func (l *Latch) leave(c *localCopy) {
 // awaitChange returns when it is known what became of a change of a copy, or when ctx is done.
 func awaitChange(ctx context.Context, c *localCopy, leader, seq uint64) {
 	var l Latch
-	l.addCommit(c, leader, seq)
+	l.addCommit(commitWait{c, leader, seq})
 	l.Wait(ctx, 0)
 }

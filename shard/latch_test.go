@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -87,6 +88,46 @@ func TestLatch(t *testing.T) {
 	}
 }
 
+// A latch waits for the newest change of a shard, whatever the order in which it gets them, and syncs what is committed when its
+// time is over.
+func TestLatchWaitsForTheNewestOfAShard(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	p.Disk().Configure(DiskConfig{Fsync: FsyncAlways})
+	var futures []Future
+	for i := range 5 {
+		futures = append(futures, p.set(Write{Key: fmt.Append(nil, asked, i), Value: p.text("v")}))
+	}
+	var l Latch
+	for _, f := range slices.Backward(futures) {
+		l.Add(f)
+	}
+	if n := len(p.sh.waiters.queue); n != 1 {
+		t.Errorf("%d waiters for one shard", n)
+	}
+	l.Wait(t.Context(), time.Nanosecond)
+	for _, i := range []int{0, 4, 2} {
+		l.Add(futures[i])
+	}
+	if n := len(p.sh.waiters.queue); n != 2 {
+		t.Errorf("%d waiters for changes 0 and 4", n)
+	}
+	p.ack(p.newest() - 1)
+	if synced, _ := p.sh.writer.log.Synced(futures[3].end); synced {
+		t.Fatal("the log is synced before anyone waits")
+	}
+	l.Add(futures[3])
+	l.Wait(t.Context(), time.Nanosecond)
+	if done, err := futures[3].Done(); !done || err != nil {
+		t.Errorf("a committed change beside one that is late: %v, %v", done, err)
+	}
+	if done, _ := futures[4].Done(); done {
+		t.Error("a change is done before its commit")
+	}
+	p.ack(p.newest())
+}
+
 // A pipeline leaves as a whole, when its client waits. What no one waits for leaves at once.
 func TestWhenChangesLeave(t *testing.T) {
 	t.Parallel()
@@ -128,6 +169,14 @@ func TestWhenChangesLeave(t *testing.T) {
 		t.Error("nothing was evicted")
 	}
 	left("an eviction", 0)
+	p.ack(p.newest())
+	p.set(Write{Key: []byte(asked), Value: p.text("v")})
+	p.configureCopies(func(c *CopyConfig) { c.Write = ConcernOne })
+	if _, err := p.sh.Flush(); err != nil {
+		t.Error(err)
+	}
+	left("a flush with concern one", 0)
+	p.configureCopies(func(c *CopyConfig) { c.Write = ConcernSync })
 	p.ack(p.newest())
 	p.row.Learners = []replica.Process{there}
 	p.goOn(here)

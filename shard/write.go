@@ -204,11 +204,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 			w.sendNow()
 			return Future{}, nil
 		}
-		f := w.future(s, w.seq, end).with(tx.concern)
-		if !f.awaitsCommit() {
-			w.sendNow()
-		}
-		return f, nil
+		return w.handOver(w.future(s, w.seq, end).with(tx.concern)), nil
 	}
 	f := Future{}
 	if tx.repeats && w.logged {
@@ -243,6 +239,14 @@ func (w *writer) commitNow(changes []change, now int64) error {
 	_, err := w.commit(changes, now, needs{})
 	w.sendNow()
 	return err
+}
+
+// handOver returns the future of a change for its writer. If nobody waits for the commit, the change leaves at once.
+func (w *writer) handOver(f Future) Future {
+	if !f.AwaitsCommit() {
+		w.sendNow()
+	}
+	return f
 }
 
 // sendNow makes what is appended leave for the other copies, if there are some.
@@ -363,5 +367,5 @@ func (w *writer) flush(s *Shard) (Future, error) {
 	if err != nil {
 		return Future{}, err
 	}
-	return w.future(s, w.seq, end).with(config.Write), nil
+	return w.handOver(w.future(s, w.seq, end).with(config.Write)), nil
 }
