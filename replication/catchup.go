@@ -183,7 +183,7 @@ func (c *catchUp) send(b *shard.Batch) error {
 			return err
 		}
 	}
-	for c.s.inFlight.full() {
+	for c.s.inFlight.fullOfCatchUps() {
 		if err := c.awaitWindow(); err != nil {
 			return err
 		}
@@ -200,7 +200,7 @@ func (c *catchUp) send(b *shard.Batch) error {
 
 // awaitWindow waits until there may be room.
 func (c *catchUp) awaitWindow() error {
-	room := c.s.inFlight.awaitRoom()
+	room := c.p.window.awaitRoom(c.s.inFlight.fullOfCatchUps)
 	if room == nil {
 		return nil
 	}

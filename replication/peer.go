@@ -246,6 +246,6 @@ func (p *peer) queueBatch(s *stream, b *shard.Batch, prepared []byte) {
 	} else {
 		p.queue.add(&f)
 	}
-	s.inFlight.add(b.Last.Seq, headBytes+len(b.Bytes))
+	s.inFlight.add(b.Last.Seq, headBytes+len(b.Bytes), prepared != nil)
 	s.sent = b.Last.Seq
 }

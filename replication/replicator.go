@@ -183,7 +183,7 @@ func (r *Replicator) Room(id int) <-chan struct{} {
 	}
 	for _, s := range current.streams {
 		if (s.inISR.Load() || flawed("learnerBlocks")) && s.inFlight.full() {
-			return s.inFlight.awaitRoom()
+			return s.peer.window.awaitRoom(s.inFlight.full)
 		}
 	}
 	return nil

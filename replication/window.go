@@ -14,9 +14,14 @@ const (
 	windowFrames = 8192
 )
 
+// windowCatchUp is how much of the window catch-ups may take. What is appended leaves on the same connection behind it, and its
+// writers wait.
+const windowCatchUp = 2 << 20
+
 // window counts what is in flight to a peer, of all its streams.
 type window struct {
 	bytes, frames atomic.Int64
+	catchUp       atomic.Int64 // bytes of catch-ups, which bytes has too
 
 	mu   sync.Mutex
 	room chan struct{} // closed when there may be room; nil while no one waits
@@ -31,13 +36,17 @@ type inFlight struct {
 
 // mark is a frame that is not acknowledged.
 type mark struct {
-	seq   uint64
-	bytes int
+	seq     uint64
+	bytes   int
+	catchUp bool // of a catch-up
 }
 
 // add counts a frame as in flight. The caller holds peer.mu.
-func (f *inFlight) add(seq uint64, bytes int) {
-	f.marks = append(f.marks, mark{seq, bytes})
+func (f *inFlight) add(seq uint64, bytes int, catchUp bool) {
+	f.marks = append(f.marks, mark{seq, bytes, catchUp})
+	if catchUp {
+		f.window.catchUp.Add(int64(bytes))
+	}
 	f.bytes.Add(int64(bytes))
 	f.window.bytes.Add(int64(bytes))
 	f.window.frames.Add(1)
@@ -48,9 +57,12 @@ const usualMarks = 64
 
 // forget counts frames up to a seq as in flight no longer. The caller holds peer.mu.
 func (f *inFlight) forget(upTo uint64) {
-	n, bytes := 0, 0
+	n, bytes, catchUp := 0, 0, 0
 	for n < len(f.marks) && f.marks[n].seq <= upTo {
 		bytes += f.marks[n].bytes
+		if f.marks[n].catchUp {
+			catchUp += f.marks[n].bytes
+		}
 		n++
 	}
 	if n == 0 {
@@ -67,6 +79,7 @@ func (f *inFlight) forget(upTo uint64) {
 	f.bytes.Add(-int64(bytes))
 	f.window.bytes.Add(-int64(bytes))
 	f.window.frames.Add(-int64(n))
+	f.window.catchUp.Add(-int64(catchUp))
 	f.window.wakeWaiters()
 }
 
@@ -85,12 +98,14 @@ func (f *inFlight) full() bool {
 	return f.bytes.Load() >= windowShard || f.window.bytes.Load() >= windowBytes || f.window.frames.Load() >= windowFrames
 }
 
-// awaitRoom returns a channel that is closed when there may be room; nil if there is room now.
-func (f *inFlight) awaitRoom() <-chan struct{} {
-	w := f.window
+// fullOfCatchUps reports whether the window has no room for more of a catch-up of the stream.
+func (f *inFlight) fullOfCatchUps() bool { return f.full() || f.window.catchUp.Load() >= windowCatchUp }
+
+// awaitRoom returns a channel that is closed when there may be room, which full looks for; nil if there is room now.
+func (w *window) awaitRoom(full func() bool) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !f.full() {
+	if !full() {
 		return nil
 	}
 	if w.room == nil {
