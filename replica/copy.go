@@ -28,7 +28,7 @@ type Copy struct {
 // New returns the copy of a process that has just started. The table and end describe the unbroken prefix of
 // the log that the copy has; commit is the greatest commit index that the log or its snapshot vouches for.
 func New(self Process, table EpochTable, end, commit uint64) *Copy {
-	c := &Copy{state: state{self: self, table: slices.Clone(table), commit: min(commit, end), Times: DefaultTimes, Flaws: flawsByName(flawed)}}
+	c := &Copy{state: state{self: self, table: slices.Clone(table).cut(end), commit: min(commit, end), Times: DefaultTimes, Flaws: flawsByName(flawed)}}
 	epoch, _ := c.table.At(end, end)
 	c.end = Point{epoch, end}
 	c.primary.state, c.primary.members.state, c.member.state = &c.state, &c.state, &c.state
