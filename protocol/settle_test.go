@@ -129,21 +129,23 @@ func TestFailedCommitsWithoutReplies(t *testing.T) {
 	c.matches(`^"end"$`)
 }
 
+// syncs returns how often the server has synced a log.
+func (s *testServer) syncs() int64 {
+	d, _ := s.store.Disk().Stats()
+	return d.Syncs
+}
+
 // A pipeline settles when it is sent, not with each command.
 func TestAPipelineIsSyncedOnce(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startAlways(t, "k")
-	syncs := func() int64 {
-		d, _ := s.store.Disk().Stats()
-		return d.Syncs
-	}
-	before := syncs()
+	before := s.syncs()
 	const commands = 100
 	c.send(strings.Repeat(encode("NP.SET", "k", bytesNPY(8, "b")), commands))
 	for range commands {
 		c.matches(`^\+OK$`)
 	}
-	if n := syncs() - before; n < 1 || n > commands/4 { // the pipeline may arrive in several reads
+	if n := s.syncs() - before; n < 1 || n > commands/4 { // the pipeline may arrive in several reads
 		t.Errorf("%d syncs for a pipeline of %d commands", n, commands)
 	}
 }
@@ -222,11 +224,7 @@ func TestExecSettlesEarlierRepliesFirst(t *testing.T) {
 func TestPipelinedTransactionsShareASync(t *testing.T) {
 	t.Parallel()
 	s, c, _ := startAlways(t, "k")
-	syncs := func() int64 {
-		d, _ := s.store.Disk().Stats()
-		return d.Syncs
-	}
-	before := syncs()
+	before := s.syncs()
 	const n = 50
 	c.send(strings.Repeat(encode("MULTI")+encode("EXPIRE", "k", "100")+encode("EXEC"), n))
 	for range n {
@@ -234,7 +232,7 @@ func TestPipelinedTransactionsShareASync(t *testing.T) {
 		c.matches(`^\+QUEUED$`)
 		c.matches(`^\[:1\]$`)
 	}
-	if made := syncs() - before; made > n/5 { // a read may have ended within the pipeline
+	if made := s.syncs() - before; made > n/5 { // a read may have ended within the pipeline
 		t.Errorf("%d syncs for %d transactions", made, n)
 	}
 }

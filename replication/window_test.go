@@ -31,7 +31,7 @@ func TestCatchUpsLeaveRoom(t *testing.T) {
 		t.Error("nothing has ended the wait")
 	}
 	if slow.fullOfCatchUps() {
-		t.Error("there is no room after an acknowledgement")
+		t.Error("an acknowledgement has made no room")
 	}
 	slow.forget(math.MaxUint64)
 	fast.forget(math.MaxUint64)

@@ -204,7 +204,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 			w.sendNow()
 			return Future{}, nil
 		}
-		return w.handOver(w.future(s, w.seq, end).with(tx.concern)), nil
+		return w.sendUnlessAwaited(w.future(s, w.seq, end).with(tx.concern)), nil
 	}
 	f := Future{}
 	if tx.repeats && w.logged {
@@ -241,8 +241,8 @@ func (w *writer) commitNow(changes []change, now int64) error {
 	return err
 }
 
-// handOver returns the future of a change for its writer. If nobody waits for the commit, the change leaves at once.
-func (w *writer) handOver(f Future) Future {
+// sendUnlessAwaited returns the future of a change. The change is sent at once unless its writer waits for the commit.
+func (w *writer) sendUnlessAwaited(f Future) Future {
 	if !f.AwaitsCommit() {
 		w.sendNow()
 	}
@@ -367,5 +367,5 @@ func (w *writer) flush(s *Shard) (Future, error) {
 	if err != nil {
 		return Future{}, err
 	}
-	return w.handOver(w.future(s, w.seq, end).with(config.Write)), nil
+	return w.sendUnlessAwaited(w.future(s, w.seq, end).with(config.Write)), nil
 }

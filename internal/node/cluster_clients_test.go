@@ -49,7 +49,7 @@ func TestGoRedisAgainstThreeNodes(t *testing.T) {
 			client := goRedisCluster(t, nodes[1+i], protocol)
 			var keys []string
 			for _, n := range nodes {
-				keys = append(keys, keysOf(t, n, 40)...)
+				keys = append(keys, keysOf(t, n, 100)...)
 			}
 			testGoSingly(ctx, t, client, keys)
 			testGoPipelines(ctx, t, client, keys)

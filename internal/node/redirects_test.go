@@ -11,8 +11,8 @@ import (
 	"github.com/ndring/ndring/internal/slowtest"
 )
 
-// Shards that move while clients use them redirect no unmodified client in circles: no two nodes redirect it to each other
-// until it gives up. On a busy machine a handover may take longer than it waits.
+// Shards that move while clients use them cost an unmodified client no error: no two nodes redirect it to each other
+// until it gives up.
 func TestNoRedirectLoops(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
@@ -26,7 +26,7 @@ func TestNoRedirectLoops(t *testing.T) {
 			c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].ClientAddrs()[0].String()}})
 			defer c.Close()
 			for i := 0; ctx.Err() == nil; i++ {
-				if err := c.Exists(ctx, "some key "+strings.Repeat("x", i%200)).Err(); err != nil && ctx.Err() == nil && !redis.HasErrorPrefix(err, "TRYAGAIN") {
+				if err := c.Exists(ctx, "some key "+strings.Repeat("x", i%200)).Err(); err != nil && ctx.Err() == nil {
 					t.Errorf("a client gets %v", err)
 					return
 				}
