@@ -64,6 +64,9 @@ type Stats struct {
 	Store                                           shard.Stats
 }
 
+// Commands returns how many commands were processed.
+func (s *Server) Commands() int64 { return s.counters.commands.Load() }
+
 // Stats returns the counters.
 func (s *Server) Stats() Stats {
 	clients := s.connections.count()

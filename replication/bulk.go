@@ -158,11 +158,11 @@ func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(member, cancel)()
-	return p.upload(ctx, s, large)
+	return p.upload(ctx, s, large, func() {})
 }
 
-// upload sends a large value to the peer.
-func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
+// upload sends a large value to the peer. It calls yield after each piece.
+func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield func()) error {
 	p.mu.Lock()
 	f := frame{kind: kindUpload, shard: s.shard, epoch: s.epoch, leader: s.leader, x: large.ID}
 	_, known := p.uploaded[large.ID]
@@ -183,7 +183,10 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large) error {
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err
 		}
-		return writeRecord(&progressWriter{conn: conn, note: func() { p.r.config.Store.Shard(s.shard).Role().Contact(p.process, true) }}, &record)
+		return writeRecord(&progressWriter{conn: conn, note: func() {
+			p.r.config.Store.Shard(s.shard).Role().Contact(p.process, true)
+			yield()
+		}}, &record)
 	})
 	if err != nil {
 		return err
@@ -216,7 +219,7 @@ func (w *progressWriter) Write(b []byte) (written int, err error) {
 		var n int
 		n, err = w.conn.Write(piece)
 		written, b = written+n, b[n:]
-		if w.note != nil && err == nil {
+		if err == nil {
 			w.note()
 		}
 	}
@@ -270,13 +273,13 @@ func readRecord(from io.Reader) (*persistence.Record, error) {
 	return &r, err
 }
 
-// sendImage sends a whole copy.
-func (p *peer) sendImage(s *stream, image *shard.Image) error {
+// sendImage sends a whole copy. It calls yield after each piece.
+func (p *peer) sendImage(s *stream, image *shard.Image, yield func()) error {
 	p.mu.Lock()
 	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
 	_, err := p.bulk.do(s.context, s, func(conn net.Conn) error {
-		w := bufio.NewWriterSize(&progressWriter{conn: conn}, bufferBytes)
+		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
 		if _, err := w.Write(f.appendTo(nil)); err != nil {
 			return err
 		}

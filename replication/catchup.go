@@ -22,6 +22,9 @@ type catchUp struct {
 	p   *peer
 	s   *stream
 	run uint64 // of the stream; once that has another, this catch-up is over
+
+	pace *pace // set while it has a slot
+	lag  lag
 }
 
 // goesOn reports whether the catch-up is not over.
@@ -38,13 +41,17 @@ func (c *catchUp) current() bool { return c.s.state == catching && c.s.run == c.
 func (c *catchUp) acquire() bool {
 	select {
 	case c.p.r.slots <- struct{}{}:
+		c.pace = c.p.r.pacer.begin(time.Now())
 		return true
 	case <-c.s.context.Done():
 		return false
 	}
 }
 
-func (c *catchUp) release() { <-c.p.r.slots }
+func (c *catchUp) release() {
+	c.pace.end()
+	<-c.p.r.slots
+}
 
 // from sends what follows a record.
 func (c *catchUp) from(after uint64) {
@@ -90,7 +97,12 @@ func (c *catchUp) rebuild() {
 		return
 	}
 	defer image.Close()
-	if err := c.p.sendImage(c.s, image); err != nil {
+	yield := func() {
+		if !image.Cursor.Presses() {
+			c.pace.yield(c.s.context)
+		}
+	}
+	if err := c.p.sendImage(c.s, image, yield); err != nil {
 		c.end(err)
 		return
 	}
@@ -129,6 +141,11 @@ func (c *catchUp) follow(cursor *shard.Cursor) error {
 			}
 			if err := c.send(b); err != nil {
 				return err
+			}
+			_, newest := c.p.r.config.Store.Shard(c.s.shard).Newest()
+			c.lag.note(time.Now(), int64(newest)-int64(b.Last.Seq))
+			if !c.lag.grows && !cursor.Presses() {
+				c.pace.yield(c.s.context)
 			}
 		}
 		if done, err := c.attach(cursor, limit); done || err != nil {
@@ -179,7 +196,7 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 // send sends a batch once there is room, and its large values before it.
 func (c *catchUp) send(b *shard.Batch) error {
 	for _, l := range b.Large {
-		if err := c.p.upload(c.s.context, c.s, l); err != nil {
+		if err := c.p.upload(c.s.context, c.s, l, func() { c.pace.yield(c.s.context) }); err != nil {
 			return err
 		}
 	}

@@ -160,7 +160,7 @@ func startNode(t *testing.T, n *network, name string, incarnation uint64, mem *v
 		}
 	}
 	node.store.Identify(node.self)
-	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Dial: func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error) {
+	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Requests: func() int64 { return 0 }, Dial: func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error) {
 		return n.dial(ctx, node.self, to, kind)
 	}})
 	node.store.UseReplicator(node.repl, unframed, log)

@@ -1,6 +1,10 @@
 package replication
 
-import "github.com/ndring/ndring/shard"
+import (
+	"sync"
+
+	"github.com/ndring/ndring/shard"
+)
 
 // outgoing are encoded frames, in order. Small frames share a buffer. A batch that its sender has prepared stays where
 // it is: peer.mu, for which every writer and every heartbeat waits, is never held while megabytes are copied.
@@ -8,6 +12,7 @@ type outgoing struct {
 	linked bool     // a connection is there; otherwise frames are dropped
 	pieces [][]byte // complete
 	last   []byte   // follows them, and takes more frames
+	spare  []byte   // memory for the next last
 }
 
 // pieceBytes is how long a piece of small frames becomes before another begins. It bounds what growing a piece copies.
@@ -41,12 +46,29 @@ func (o *outgoing) seal() {
 	}
 }
 
-// take returns all pieces. Frames that come later use the spare buffer.
-func (o *outgoing) take(spare []byte) [][]byte {
+// take returns all pieces.
+func (o *outgoing) take() [][]byte {
 	o.seal()
 	all := o.pieces
-	o.pieces, o.last = nil, spare[:0]
+	o.pieces = nil
+	if o.last == nil {
+		o.last, o.spare = o.spare[:0], nil
+	}
 	return all
+}
+
+// maxKept is how large a buffer is that is used again.
+const maxKept = 4 << 20
+
+// giveBack uses the memory of a piece again.
+func (o *outgoing) giveBack(b []byte) {
+	switch {
+	case cap(b) > maxKept:
+	case o.spare == nil:
+		o.spare = b
+	default:
+		prepared.Put(&b)
+	}
 }
 
 // sendAt is how many bytes of small frames may wait before they are sent unasked.
@@ -57,7 +79,14 @@ func (o *outgoing) long() bool { return len(o.pieces) > 0 || len(o.last) >= send
 
 func (o *outgoing) empty() bool { return len(o.pieces) == 0 && len(o.last) == 0 }
 
+// prepared are buffers of batches that were sent. A new one for each batch would keep the garbage collector busy during a catch-up.
+var prepared sync.Pool
+
 // prepare copies a batch behind room for the head of its frame.
 func prepare(b *shard.Batch) []byte {
-	return append(make([]byte, headBytes, headBytes+len(b.Bytes)), b.Bytes...)
+	n := headBytes + len(b.Bytes)
+	if kept, _ := prepared.Get().(*[]byte); kept != nil && cap(*kept) >= n {
+		return append((*kept)[:headBytes], b.Bytes...)
+	}
+	return append(make([]byte, headBytes, n+n/8), b.Bytes...)
 }

@@ -10,7 +10,7 @@ import (
 // read returns the frames of a queue, and takes them.
 func (o *outgoing) read(t *testing.T) (kinds []kind, all [][]byte) {
 	t.Helper()
-	all = o.take(nil)
+	all = o.take()
 	r := newReader(bytes.NewReader(bytes.Join(all, nil)))
 	for {
 		f, err := r.read()
@@ -50,7 +50,7 @@ func TestOutgoingCopiesNoPreparedBatch(t *testing.T) {
 	o.add(&frame{kind: kindAsk})
 	prepared := prepare(&shard.Batch{Bytes: make([]byte, 1000)})
 	o.addPrepared(&frame{kind: kindAppend}, prepared)
-	if all := o.take(nil); len(all) != 2 || &all[1][0] != &prepared[0] {
+	if all := o.take(); len(all) != 2 || &all[1][0] != &prepared[0] {
 		t.Errorf("%d pieces", len(all))
 	}
 }
@@ -69,5 +69,27 @@ func TestOutgoingPiecesStayShort(t *testing.T) {
 		if len(piece) > pieceBytes+headBytes+len(f.body) {
 			t.Errorf("a piece of %d bytes", len(piece))
 		}
+	}
+}
+
+// Memory of what was sent takes later frames.
+func TestOutgoingUsesMemoryAgain(t *testing.T) {
+	o := outgoing{linked: true}
+	f := frame{kind: kindAsk}
+	o.add(&f)
+	first := o.take()[0]
+	o.giveBack(first)
+	o.take() // the next last is the memory of the first
+	o.addPrepared(&frame{kind: kindAppend}, prepare(&shard.Batch{Bytes: make([]byte, 1000)}))
+	if all := o.take(); len(all) != 1 {
+		t.Fatalf("%d pieces", len(all))
+	}
+	o.add(&f)
+	if all := o.take(); len(all) != 1 || &all[0][0] != &first[0] {
+		t.Error("memory that was given back is not used")
+	}
+	o.giveBack(make([]byte, maxKept+1))
+	if o.spare != nil {
+		t.Errorf("%d bytes are kept", cap(o.spare))
 	}
 }

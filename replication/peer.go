@@ -33,7 +33,6 @@ type peer struct {
 	mu       sync.Mutex // guards all below
 	streams  map[int]*stream
 	queue    outgoing
-	spare    []byte   // a buffer for it
 	conn     net.Conn // the append connection
 	asking   int      // streams in state asking
 	uploaded map[uint64]struct{}

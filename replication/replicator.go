@@ -33,6 +33,8 @@ type Config struct {
 	// Dial connects to a process; a later process of the same node is an error.
 	Dial func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error)
 	Log  *slog.Logger
+	// Requests returns how many requests of clients have come so far. While some come, catch-ups rest most of the time.
+	Requests func() int64
 }
 
 // Replicator sends what this node's shards append to the other copies, and takes what other nodes' shards append. It implements
@@ -43,6 +45,7 @@ type Replicator struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	slots   chan struct{} // of streams that catch up
+	pacer   pacer
 
 	peers   atomic.Pointer[map[replica.Process]*peer] // is replaced as a whole, under mu
 	rows    []atomic.Pointer[row]                     // by shard
@@ -69,7 +72,7 @@ const maxCatchUps = 4
 
 // New returns a Replicator. It connects to others once a shard is configured to send.
 func New(config Config) *Replicator {
-	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps)}
+	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps), pacer: pacer{requests: config.Requests}}
 	r.context, r.cancel = context.WithCancel(context.Background())
 	r.peers.Store(&map[replica.Process]*peer{})
 	r.inbound.init(r)

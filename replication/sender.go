@@ -130,7 +130,7 @@ func (l *appendLink) send() {
 	}
 }
 
-// write writes pieces, and keeps the last one's memory for frames to come.
+// write writes pieces, and keeps their memory for frames to come.
 func (l *appendLink) write(pieces [][]byte) error {
 	for i, b := range pieces {
 		l.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -139,9 +139,7 @@ func (l *appendLink) write(pieces [][]byte) error {
 		}
 		l.peer.r.stats.BytesOut.Add(int64(len(b)))
 		pieces[i] = nil
-		if i == len(pieces)-1 {
-			l.giveBack(b)
-		}
+		l.giveBack(b)
 	}
 	return nil
 }
@@ -152,22 +150,16 @@ func (l *appendLink) take() (out [][]byte, asking bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.queue.empty() {
-		out, p.spare = p.queue.take(p.spare), nil
+		out = p.queue.take()
 	}
 	return out, p.asking > 0
 }
 
-// maxKept is how large a buffer is that is used again.
-const maxKept = 4 << 20
-
 func (l *appendLink) giveBack(b []byte) {
 	p := l.peer
-	if cap(b) > maxKept {
-		return
-	}
 	p.mu.Lock()
-	p.spare = b
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	p.queue.giveBack(b)
 }
 
 // repeatAsks asks members again that have not answered.
@@ -255,7 +247,7 @@ func (l *appendLink) acked(f *frame) {
 	p.mu.Unlock()
 	role.Acked(p.process, ack)
 	if starts {
-		c := catchUp{p, s, run}
+		c := catchUp{p: p, s: s, run: run}
 		p.r.running.Go(func() { c.from(ack.Written) })
 	}
 }
@@ -285,7 +277,7 @@ func (l *appendLink) synchronize(f *frame) {
 	case verdict == replica.Rebuild && !s.inISR.Load():
 		p.setState(s, catching)
 		s.whole = true
-		c := catchUp{p, s, s.run}
+		c := catchUp{p: p, s: s, run: s.run}
 		p.r.running.Go(c.rebuild)
 	}
 }

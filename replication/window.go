@@ -16,7 +16,7 @@ const (
 
 // windowCatchUp is how much of the window catch-ups may take. What is appended leaves on the same connection behind it, and its
 // writers wait.
-const windowCatchUp = 2 << 20
+const windowCatchUp = 512 << 10
 
 // window counts what is in flight to a peer, of all its streams.
 type window struct {

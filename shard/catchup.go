@@ -93,6 +93,16 @@ func (c *Cursor) Pause() {
 	c.release()
 }
 
+// Presses reports whether the cursor must be read soon, because what it has to read is kept in little memory.
+func (c *Cursor) Presses() bool {
+	if c.backlog == nil {
+		return false
+	}
+	c.s.writer.mu.Lock()
+	defer c.s.writer.mu.Unlock()
+	return c.backlog.bytes > maxBacklog/4
+}
+
 // Close ends the cursor.
 func (c *Cursor) Close() {
 	c.Pause()

@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"fmt"
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -38,4 +40,25 @@ func TestPausedCursorHoldsNothing(t *testing.T) {
 	}
 	c.Close()
 	p.end()
+}
+
+// What a shard without a log appends while a whole copy is on its way is kept in memory: the copy must not take too long.
+func TestACursorPressesForMemory(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	image, err := p.sh.Primary().Image()
+	must(t, 0, err)
+	defer image.Close()
+	for n := 0; n*(200<<10) <= maxBacklog/4; n++ {
+		if image.Cursor.Presses() {
+			t.Fatalf("the cursor presses after %d values", n)
+		}
+		_, _, err := p.sh.Set(Write{Key: fmt.Appendf(nil, "key %d", n), Value: p.text(strings.Repeat("v", 200<<10))})
+		must(t, 0, err)
+		p.ack(p.newest())
+	}
+	if !image.Cursor.Presses() {
+		t.Error("the cursor does not press though much is kept")
+	}
 }

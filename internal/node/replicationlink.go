@@ -18,7 +18,9 @@ var busKinds = map[replication.Kind]bus.Kind{replication.Append: bus.KindAppend,
 // openReplication makes the node's shards send to other nodes, and take from them.
 func openReplication(n *Node) {
 	self := replica.Process{Node: string(n.id), Incarnation: n.incarnation}
-	n.replicator = replication.New(replication.Config{Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.log})
+	n.replicator = replication.New(replication.Config{
+		Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.log, Requests: n.server.Commands,
+	})
 	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)
 	for kind, of := range busKinds {
 		n.bus.HandleStream(of, func(peer bus.Peer, conn net.Conn) {
