@@ -1,7 +1,12 @@
 package replication
 
 import (
+	"context"
+	"net"
+	"runtime"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
@@ -62,4 +67,41 @@ func TestABatchWaitsForMore(t *testing.T) {
 	if enqueue(); !awake() {
 		t.Errorf("the sender was not woken for %d bytes", len(p.queue.last))
 	}
+}
+
+// A member that did not know the row yet is asked again, though there is always something else to send: its shard waits for that.
+func TestAMemberIsAskedAgainUnderLoad(t *testing.T) {
+	t.Parallel()
+	a := startNode(t, newNetwork(), "a", 1, nil)
+	p := newPeer(a.repl, replica.Process{Node: "b", Incarnation: 1}) // its goroutines do not run
+	p.streams[0] = &stream{peer: p, epoch: 1, leader: 1, inFlight: inFlight{window: &p.window}}
+	near, far := net.Pipe()
+	defer far.Close()
+	l := appendLink{peer: p, conn: near, ended: make(chan struct{})}
+	l.connected()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		l.send()
+	}()
+	loaded, stop := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	load.Go(func() {
+		for ; loaded.Err() == nil; runtime.Gosched() {
+			notify(p.wake)
+		}
+	})
+	defer load.Wait()
+	defer stop()
+	r := newReader(far)
+	for asks := range 3 {
+		far.SetReadDeadline(time.Now().Add(20 * time.Second))
+		f, err := r.read()
+		if err != nil || f.kind != kindAsk {
+			t.Fatalf("after %d questions: %v, %v", asks, f.kind, err)
+		}
+		l.acked(&frame{kind: kindAck, epoch: 1, leader: 1, flags: uint8(replica.AckLater)})
+	}
+	far.Close()
+	<-sent
 }

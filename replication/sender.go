@@ -16,7 +16,7 @@ const (
 	dialMost     = 500 * time.Millisecond
 	writeTimeout = 30 * time.Second
 	dialTimeout  = 3 * time.Second
-	askStep      = 10 * time.Millisecond
+	askStep      = 5 * time.Millisecond
 )
 
 // sendLoop keeps the append connection.
@@ -104,9 +104,14 @@ func (l *appendLink) send() {
 	p := l.peer
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	looked := time.Now()
 	for {
 		runtime.Gosched() // those who have a request append first: one write carries more
 		out, asking := l.take()
+		if asking && time.Since(looked) >= askStep { // also while there is always something to send
+			l.repeatAsks()
+			looked = time.Now()
+		}
 		if len(out) > 0 {
 			if err := l.write(out); err != nil {
 				return
@@ -121,7 +126,6 @@ func (l *appendLink) send() {
 		select {
 		case <-p.wake:
 		case <-ask:
-			l.repeatAsks()
 		case <-l.ended:
 			return
 		case <-p.context.Done():
@@ -202,7 +206,7 @@ func (l *appendLink) readAnswers() {
 
 // What follows an answer that a member does not take what it was sent.
 const (
-	askLater    = 10 * time.Millisecond  // it does not know the row yet
+	askLater    = 5 * time.Millisecond   // it does not know the row yet
 	askStale    = 100 * time.Millisecond // this node does not know the row yet
 	askMismatch = time.Millisecond
 	askFailed   = time.Second
