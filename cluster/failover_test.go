@@ -231,6 +231,9 @@ func TestNodeThatLeftRejoinsWithItsFolder(t *testing.T) {
 		_, known := nodes[0].Topology().Node(late.self.ID)
 		return !known && !hasServer(leaderOf(t, nodes...).consensus.Load().GetConfiguration().Configuration(), late.self.server)
 	})
+	if _, member := late.Topology().Node(late.self.ID); member || late.awaited.Load() == 0 {
+		t.Errorf("it was removed from raft and takes itself for a member: %v; it was asked for topology %d", member, late.awaited.Load())
+	}
 	late.stop()
 	back := nw.start(t, config)
 	ready(t, back)

@@ -39,6 +39,7 @@ type testNode struct {
 	silent  atomic.Bool                   // the node does not report
 	adopted string
 	joined  atomic.Int64          // calls of Joined
+	awaited atomic.Uint64         // the newest index for which AwaitTopology has returned
 	failed  atomic.Pointer[error] // with which Fail was called first
 }
 
@@ -263,7 +264,11 @@ func (n *testNode) Fail(err error) { n.failed.CompareAndSwap(nil, &err) }
 
 // AwaitTopology implements Host.
 func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
-	return n.fsm.await(ctx, index)
+	err := n.fsm.await(ctx, index)
+	if err == nil {
+		n.awaited.Store(max(n.awaited.Load(), index))
+	}
+	return err
 }
 
 // Transfer implements Host: it hands over shards with even numbers.

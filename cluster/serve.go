@@ -56,9 +56,13 @@ const awaitTopologyTimeout = 500 * time.Millisecond
 
 // AwaitTopology returns when another node routes by the topology of an index or a later one.
 func (c *Cluster) AwaitTopology(ctx context.Context, node topology.NodeID, index uint64) error {
+	return c.peers.awaitTopology(ctx, node, index)
+}
+
+func (p *peers) awaitTopology(ctx context.Context, node topology.NodeID, index uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, awaitTopologyTimeout)
 	defer cancel()
-	_, err := c.peers.call(ctx, node, MethodAwaitTopology, binary.BigEndian.AppendUint64(nil, index))
+	_, err := p.call(ctx, node, MethodAwaitTopology, binary.BigEndian.AppendUint64(nil, index))
 	return err
 }
 

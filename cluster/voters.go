@@ -147,5 +147,39 @@ func (c *controller) decideServers(a *consensus, h *serverHistory) {
 		return a.AddVoter(id, raft.ServerAddress(id), 0, applyTimeout)
 	})
 	apply("vote revoked", demote, func(id raft.ServerID) raft.IndexFuture { return a.DemoteVoter(id, 0, applyTimeout) })
+	c.awaitLearned(ctx, remove, servers, t)
 	apply("server removed", remove, func(id raft.ServerID) raft.IndexFuture { return a.RemoveServer(id, 0, applyTimeout) })
+}
+
+// learnTime is how long the controller waits for a node that leaves. It decides about no other server meanwhile.
+const learnTime = 3 * time.Second
+
+// awaitLearned waits until the nodes that run among those of some servers have learned of a topology. A server that raft removes while
+// it sends something else to it never hears that its removal from the topology is committed: the node would take itself for a member
+// for ever.
+func (c *controller) awaitLearned(ctx context.Context, ids []string, servers []topology.Server, t *topology.Topology) {
+	ctx, cancel := context.WithTimeout(ctx, learnTime)
+	defer cancel()
+	var wait sync.WaitGroup
+	for _, s := range servers {
+		if s.Alive && slices.Contains(ids, s.ID) {
+			wait.Go(func() {
+				retry := time.NewTicker(c.timing.Tick)
+				defer retry.Stop()
+				for {
+					err := c.peers.awaitTopology(ctx, s.Node, t.Index)
+					if err == nil {
+						return
+					}
+					select {
+					case <-retry.C:
+					case <-ctx.Done():
+						c.log.Debug("a node may not have learned that it has left", "node", c.peers.name(s.Node), "err", err)
+						return
+					}
+				}
+			})
+		}
+	}
+	wait.Wait()
 }
