@@ -303,7 +303,12 @@ func TestNothingIsFreshWithoutTheLease(t *testing.T) {
 func TestTransfer(t *testing.T) {
 	t.Parallel()
 	_, a, b, row := pairUp(t, true)
-	if err := a.store.Shard(0).Role().Transfer(t.Context(), b.self); err != nil {
+	for _, epoch := range []uint64{row.Epoch - 1, row.Epoch + 1} { // in which b may have been leaving
+		if err := a.store.Shard(0).Role().Transfer(t.Context(), epoch, b.self); err == nil || !a.store.Shard(0).Serving() {
+			t.Errorf("a handover that was planned in epoch %d, not %d, has begun: %v", epoch, row.Epoch, err)
+		}
+	}
+	if err := a.store.Shard(0).Role().Transfer(t.Context(), row.Epoch, b.self); err != nil {
 		t.Fatal(err)
 	}
 	if a.store.Shard(0).Serving() {
@@ -317,7 +322,7 @@ func TestTransfer(t *testing.T) {
 		t.Error(err)
 	}
 	await(t, "the old primary follows", func() bool { return a.has("second", 100) })
-	if err := a.store.Shard(0).Role().Transfer(t.Context(), b.self); err == nil {
+	if err := a.store.Shard(0).Role().Transfer(t.Context(), row.Epoch, b.self); err == nil {
 		t.Error("a member hands over")
 	}
 }

@@ -126,9 +126,11 @@ const (
 )
 
 // Transfer hands the shard over to a clean member of the ISR, or resigns if to is zero. It returns once that is proposed, or with an
-// error after which the shard is served as before.
-func (r *Role) Transfer(ctx context.Context, to replica.Process) error {
-	if err := r.beginTransfer(to); err != nil {
+// error after which the shard is served as before. In another epoch than that in which the caller has chosen the member it returns
+// ErrOtherEpoch: there raft may refuse the handover for ever, for example because the member is leaving, and the shard would wait for it
+// closed.
+func (r *Role) Transfer(ctx context.Context, epoch uint64, to replica.Process) error {
+	if err := r.beginTransfer(epoch, to); err != nil {
 		return err
 	}
 	limit := time.NewTimer(handoverTime)
@@ -150,10 +152,13 @@ func (r *Role) Transfer(ctx context.Context, to replica.Process) error {
 }
 
 // beginTransfer closes the gate and gives up the lease (R8).
-func (r *Role) beginTransfer(to replica.Process) error {
+func (r *Role) beginTransfer(epoch uint64, to replica.Process) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := leading{r.writer.copy}
+	if now := c.row().Epoch; now != epoch {
+		return fmt.Errorf("shard %d: %w: it was planned for epoch %d, and it is epoch %d", r.shard, ErrOtherEpoch, epoch, now)
+	}
 	if !r.gate.isOpen() || r.handoverPending || r.closed || !c.mayTransfer(to) {
 		return fmt.Errorf("shard %d cannot be handed over to %s now", r.shard, to.Node)
 	}

@@ -13,6 +13,8 @@ import (
 var (
 	// ErrEpoch is returned when a shard is to be opened in an epoch that is over.
 	ErrEpoch = errors.New("the epoch is over")
+	// ErrOtherEpoch is returned when a shard is in another epoch than the one for which a handover was planned.
+	ErrOtherEpoch = errors.New("the handover is out of date")
 	// ErrHandoverPending is returned when a shard is to be opened in the epoch in which
 	// CloseIfEmpty closed it: only Reopen, or a later epoch, opens it again.
 	ErrHandoverPending = errors.New("the shard is being handed over in this epoch")

@@ -50,7 +50,7 @@ func (r *Reconciler) move(ctx context.Context, t *topology.Topology) {
 			transfers.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				if err := role.Transfer(ctx, to); err != nil {
+				if err := role.Transfer(ctx, op.Epoch, to); err != nil {
 					r.config.Log.Debug("a shard is not handed over yet", "shard", op.Shard, "to", op.Node, "err", err)
 				}
 			})

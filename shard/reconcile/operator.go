@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
 )
 
 // KeepTime is how long a node keeps a shard that an operator had handed over to it, although another node is the preferred
@@ -61,29 +63,39 @@ func (o *Operator) keeps(id topology.ShardID) bool {
 // handed over. Nil says that the handover is proposed.
 func (o *Operator) Transfer(ctx context.Context, to replica.Process, ids []topology.ShardID) []error {
 	r := o.r
-	t := r.config.Newest()
 	errs := make([]error, len(ids))
-	node, _ := t.Node(topology.NodeID(to.Node))
-	mayServe := node.Incarnation == to.Incarnation && node.State == topology.Active
 	var waiting sync.WaitGroup
 	slots := make(chan struct{}, maxTransfers)
 	for i, id := range ids {
-		if id < 0 || int(id) >= len(t.Shards) || t.Shards[id].Primary != r.config.Self {
-			errs[i] = fmt.Errorf("this node does not serve shard %d", id)
-			continue
-		}
-		if !mayServe { // raft would refuse the transfer for ever, and the shard would wait for it closed
-			errs[i] = fmt.Errorf("%s is leaving the cluster, or has been restarted", topology.Label(node.Name, topology.NodeID(to.Node)))
-			continue
-		}
 		waiting.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs[i] = r.config.Store.Shard(int(id)).Role().Transfer(ctx, to)
+			for range transferTries {
+				if errs[i] = r.transfer(ctx, to, id); !errors.Is(errs[i], shard.ErrOtherEpoch) {
+					return
+				}
+				pause(ctx, evacuateStep) // the shard is about to learn of its newest row
+			}
 		})
 	}
 	waiting.Wait()
 	return errs
+}
+
+// transferTries is how often a handover is tried while the shard and the topology are in different epochs.
+const transferTries = 10
+
+// transfer hands over one shard.
+func (r *Reconciler) transfer(ctx context.Context, to replica.Process, id topology.ShardID) error {
+	t := r.config.Newest()
+	if id < 0 || int(id) >= len(t.Shards) || t.Shards[id].Primary != r.config.Self {
+		return fmt.Errorf("this node does not serve shard %d", id)
+	}
+	node, _ := t.Node(topology.NodeID(to.Node))
+	if node.Incarnation != to.Incarnation || node.State != topology.Active { // raft would refuse it for ever
+		return fmt.Errorf("%s is leaving the cluster, or has been restarted", topology.Label(node.Name, topology.NodeID(to.Node)))
+	}
+	return r.config.Store.Shard(int(id)).Role().Transfer(ctx, t.Shards[id].Epoch, to)
 }
 
 // Evacuate hands over all shards that have another clean copy, until none is left or ctx is done. It returns once clients are
@@ -110,7 +122,7 @@ func (o *Operator) Evacuate(ctx context.Context) (left int) {
 			moved.Go(func() {
 				slots <- struct{}{}
 				defer func() { <-slots }()
-				err := r.config.Store.Shard(int(op.Shard)).Role().Transfer(ctx, replica.Process{Node: string(op.Node), Incarnation: op.Incarnation})
+				err := r.config.Store.Shard(int(op.Shard)).Role().Transfer(ctx, op.Epoch, replica.Process{Node: string(op.Node), Incarnation: op.Incarnation})
 				if err != nil { // the next round tries again
 					mu.Lock()
 					delete(under, op.Shard)
