@@ -12,7 +12,7 @@ func TestMembershipForget(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
 	all := gather(t, "n1", "n2", "n3")
-	startAll(all)
+	startAll(all, "--replicas", "1")
 	id := whole(t, all...)
 	kept := someArrays(100)
 	kept.store(t, clusterClient(t, all...))
