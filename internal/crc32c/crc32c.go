@@ -6,15 +6,24 @@ package crc32c
 import (
 	"hash"
 	"hash/crc32"
+
+	"github.com/ndring/ndring/internal/fair"
 )
 
 var table = crc32.MakeTable(crc32.Castagnoli)
 
 // Checksum returns the checksum of b.
-func Checksum(b []byte) uint32 { return crc32.Checksum(b, table) }
+func Checksum(b []byte) uint32 { return Update(0, b) }
 
-// Update returns the checksum of the bytes that crc covers, followed by b.
-func Update(crc uint32, b []byte) uint32 { return crc32.Update(crc, table, b) }
+// Update returns the checksum of the bytes that crc covers, followed by b. It leaves time to other goroutines if b is long.
+func Update(crc uint32, b []byte) uint32 {
+	for len(b) > fair.Piece {
+		crc = crc32.Update(crc, table, b[:fair.Piece])
+		b = b[fair.Piece:]
+		fair.Yield(fair.Piece)
+	}
+	return crc32.Update(crc, table, b)
+}
 
 // New returns a hash that computes the checksum of what is written to it.
 func New() hash.Hash32 { return crc32.New(table) }

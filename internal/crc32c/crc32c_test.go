@@ -2,8 +2,22 @@ package crc32c
 
 import (
 	"bytes"
+	"hash/crc32"
 	"testing"
+
+	"github.com/ndring/ndring/internal/fair"
 )
+
+// A long run of bytes, which is summed in pieces, has the sum of hash/crc32.
+func TestLongRuns(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{fair.Piece - 1, fair.Piece, fair.Piece + 1, 3*fair.Piece + 5} {
+		b := bytes.Repeat([]byte{1, 2, 3, 5, 7, 11, 13}, n/7+1)[:n]
+		if got, want := Checksum(b), crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)); got != want {
+			t.Errorf("%d bytes: %08x, want %08x", n, got, want)
+		}
+	}
+}
 
 // The values are those of RFC 3720 (iSCSI), appendix B.4, and the customary check value of "123456789".
 func TestChecksumsOfTheStandard(t *testing.T) {

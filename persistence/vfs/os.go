@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ndring/ndring/internal/fair"
 	"golang.org/x/sys/unix"
 )
 
@@ -135,6 +136,7 @@ type osFile struct{ *os.File }
 // maxPieces is how many pieces one system call accepts (IOV_MAX).
 const maxPieces = 1024
 
+// WriteAt leaves time to other goroutines between two parts of a long piece.
 func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -148,10 +150,10 @@ func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
 			var n int
 			var failed error
 			if err := raw.Write(func(fd uintptr) bool {
-				if len(rest) == 1 {
-					n, failed = unix.Pwrite(int(fd), rest[0], offset)
+				if now := atOnce(rest); now > 1 {
+					n, failed = unix.Pwritev(int(fd), rest[:now], offset)
 				} else {
-					n, failed = unix.Pwritev(int(fd), rest, offset)
+					n, failed = unix.Pwrite(int(fd), rest[0][:min(len(rest[0]), fair.Piece)], offset)
 				}
 				return true
 			}); err != nil {
@@ -167,6 +169,7 @@ func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
 				return &os.PathError{Op: "write", Path: f.Name(), Err: failed}
 			}
 			offset += int64(n)
+			fair.Yield(n)
 			for len(rest) > 0 && n >= len(rest[0]) {
 				n -= len(rest[0])
 				rest = rest[1:]
@@ -177,6 +180,16 @@ func (f osFile) WriteAt(pieces [][]byte, offset int64) error {
 		}
 	}
 	return nil
+}
+
+// atOnce returns how many pieces to write with one system call; 0 if the first is too long to be written at once.
+func atOnce(pieces [][]byte) (n int) {
+	for bytes := 0; n < len(pieces); n++ {
+		if bytes += len(pieces[n]); bytes > fair.Piece {
+			break
+		}
+	}
+	return n
 }
 
 func (f osFile) Sync() error {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/ndring/ndring/internal/fair"
 )
 
 // More pieces than one system call accepts are written one after another.
@@ -35,6 +37,33 @@ func TestManyPieces(t *testing.T) {
 		}
 		if size, err := f.Size(); size != int64(len(want)) || err != nil {
 			t.Errorf("%d pieces: %d bytes, %v", n, size, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Long pieces, of which one system call writes only a part, arrive in order, beside short ones.
+func TestLongPieces(t *testing.T) {
+	t.Parallel()
+	for _, lengths := range [][]int{{fair.Piece}, {fair.Piece + 1}, {3*fair.Piece + 7}, {0, 3 * fair.Piece}, {10, fair.Piece - 10, 5}, {10, fair.Piece - 9, 5}, {7, 2*fair.Piece + 1, 0, 9, fair.Piece, 3}} {
+		f, err := OS{}.Create(filepath.Join(t.TempDir(), "f"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []byte
+		var pieces [][]byte
+		for i, n := range lengths {
+			piece := bytes.Repeat([]byte{byte(i + 1), 2, 3, 5, 7, 11, 13}, n/7+1)[:n]
+			pieces, want = append(pieces, piece), append(want, piece...)
+		}
+		if err := f.WriteAt(pieces, 0); err != nil {
+			t.Fatalf("pieces of %v: %v", lengths, err)
+		}
+		got := make([]byte, len(want)+1)
+		if m, err := f.ReadAt(got, 0); m != len(want) || err != io.EOF || !bytes.Equal(got[:m], want) {
+			t.Errorf("pieces of %v: %d bytes, want %d, %v; equal: %v", lengths, m, len(want), err, bytes.Equal(got[:m], want))
 		}
 		if err := f.Close(); err != nil {
 			t.Error(err)

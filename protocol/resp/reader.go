@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/ndring/ndring/internal/crc32c"
+	"github.com/ndring/ndring/internal/fair"
 	"github.com/ndring/ndring/memory"
 )
 
@@ -337,6 +338,7 @@ func (r *Reader) large(n int) error {
 		}
 		crc = crc32c.Update(crc, b[at:at+took])
 		at += took
+		fair.Yield(took)
 	}
 	r.args[len(r.args)-1].crc = crc
 	return nil
