@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ndring/ndring/internal/fair"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
@@ -158,11 +159,11 @@ func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(member, cancel)()
-	return p.upload(ctx, s, large, func() {})
+	return p.upload(ctx, s, large, func(int) {})
 }
 
-// upload sends a large value to the peer. It calls yield after each piece.
-func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield func()) error {
+// upload sends a large value to the peer. It calls yield with the length of each piece that it has sent.
+func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield func(sent int)) error {
 	p.mu.Lock()
 	f := frame{kind: kindUpload, shard: s.shard, epoch: s.epoch, leader: s.leader, x: large.ID}
 	_, known := p.uploaded[large.ID]
@@ -183,9 +184,9 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err
 		}
-		return writeRecord(&progressWriter{conn: conn, note: func() {
+		return writeRecord(&progressWriter{conn: conn, note: func(sent int) {
 			p.r.config.Store.Shard(s.shard).Role().Contact(p.process, true)
-			yield()
+			yield(sent)
 		}}, &record)
 	})
 	if err != nil {
@@ -204,11 +205,11 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 // progressWriter writes in pieces, each of which must be taken in time.
 type progressWriter struct {
 	conn net.Conn
-	note func() // is called after each piece
+	note func(sent int) // is called with the length of each piece
 }
 
 const (
-	bulkPiece   = 1 << 20
+	bulkPiece   = fair.Piece
 	bufferBytes = 256 << 10
 )
 
@@ -220,7 +221,8 @@ func (w *progressWriter) Write(b []byte) (written int, err error) {
 		n, err = w.conn.Write(piece)
 		written, b = written+n, b[n:]
 		if err == nil {
-			w.note()
+			w.note(n)
+			fair.Yield(n)
 		}
 	}
 	return written, err
@@ -273,8 +275,8 @@ func readRecord(from io.Reader) (*persistence.Record, error) {
 	return &r, err
 }
 
-// sendImage sends a whole copy. It calls yield after each piece.
-func (p *peer) sendImage(s *stream, image *shard.Image, yield func()) error {
+// sendImage sends a whole copy. It calls yield with the length of each piece that it has sent.
+func (p *peer) sendImage(s *stream, image *shard.Image, yield func(sent int)) error {
 	p.mu.Lock()
 	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
@@ -341,7 +343,9 @@ type stallReader struct {
 
 func (s *stallReader) Read(b []byte) (int, error) {
 	s.conn.SetReadDeadline(time.Now().Add(bulkStall))
-	return s.from.Read(b)
+	n, err := s.from.Read(b[:min(len(b), fair.Piece)])
+	fair.Yield(n)
+	return n, err
 }
 
 func (s *stallReader) fill(b []byte) error {

@@ -43,7 +43,7 @@ func TestReplyLimitGrowsWithTheRequest(t *testing.T) {
 	defer theirs.Close()
 	go io.Copy(io.Discard, theirs)
 	c := &bulkConn{Conn: ours}
-	if n, err := (&progressWriter{conn: c, note: func() {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
+	if n, err := (&progressWriter{conn: c, note: func(int) {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
 		t.Errorf("%d bytes written, %d counted, %v", n, c.sent, err)
 	}
 }

@@ -97,9 +97,9 @@ func (c *catchUp) rebuild() {
 		return
 	}
 	defer image.Close()
-	yield := func() {
+	yield := func(sent int) {
 		if !image.Cursor.Presses() {
-			c.pace.yield(c.s.context)
+			c.pace.yield(c.s.context, sent)
 		}
 	}
 	if err := c.p.sendImage(c.s, image, yield); err != nil {
@@ -130,6 +130,7 @@ func (c *catchUp) end(err error) {
 
 // follow sends what a cursor reads until the stream is attached.
 func (c *catchUp) follow(cursor *shard.Cursor) error {
+	sent := int64(0)
 	for limit := attachFirst; ; limit = min(2*limit, attachMost) {
 		for {
 			b, err := cursor.Next()
@@ -142,10 +143,10 @@ func (c *catchUp) follow(cursor *shard.Cursor) error {
 			if err := c.send(b); err != nil {
 				return err
 			}
-			_, newest := c.p.r.config.Store.Shard(c.s.shard).Newest()
-			c.lag.note(time.Now(), int64(newest)-int64(b.Last.Seq))
+			sent += int64(len(b.Bytes))
+			c.lag.note(time.Now(), sent, cursor.Appended())
 			if !c.lag.grows && !cursor.Presses() {
-				c.pace.yield(c.s.context)
+				c.pace.yield(c.s.context, len(b.Bytes))
 			}
 		}
 		if done, err := c.attach(cursor, limit); done || err != nil {
@@ -196,7 +197,7 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 // send sends a batch once there is room, and its large values before it.
 func (c *catchUp) send(b *shard.Batch) error {
 	for _, l := range b.Large {
-		if err := c.p.upload(c.s.context, c.s, l, func() { c.pace.yield(c.s.context) }); err != nil {
+		if err := c.p.upload(c.s.context, c.s, l, func(sent int) { c.pace.yield(c.s.context, sent) }); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -14,13 +15,18 @@ type pacer struct {
 }
 
 // A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most a
-// twelfth of the time. Even so its work costs writes more than a twelfth, because they wait behind it at the member. It rests for restMost at
-// most, and after it has worked for workLeast.
+// fifth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
+// no more than busyBytes a second. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
-	restFactor = 12
+	restFactor = 4
 	restMost   = 250 * time.Millisecond
 	workLeast  = 2 * time.Millisecond
+	sentLeast  = 256 << 10
 )
+
+// busyBytes is how many bytes a second the catch-ups of a node may send while clients are busy. A node with more processors, which
+// are likely those of the others as well, sends more.
+func busyBytes() float64 { return 16 << 20 * float64(runtime.GOMAXPROCS(0)) }
 
 // busyRate is the number of requests a second from which on clients count as busy.
 const busyRate = 100
@@ -30,6 +36,7 @@ type pace struct {
 	pacer    *pacer
 	since    time.Time // when it began to work
 	requests int64     // so many had come then
+	sent     int64     // bytes since then
 }
 
 // begin notes that a catch-up begins. It calls end when it has ended.
@@ -44,24 +51,27 @@ func (a *pace) end() { a.pacer.active.Add(-1) }
 
 // work notes that the catch-up works from now on.
 func (a *pace) work(now time.Time) {
-	a.since, a.requests = now, a.pacer.requests()
+	a.since, a.requests, a.sent = now, a.pacer.requests(), 0
 }
 
 // rest returns how long the catch-up should rest now; 0 for not at all.
 func (a *pace) rest(now time.Time) time.Duration {
 	worked := now.Sub(a.since)
-	if worked < workLeast {
+	if worked < workLeast && a.sent < sentLeast {
 		return 0
 	}
 	if came := a.pacer.requests() - a.requests; float64(came) < busyRate*worked.Seconds()+1 {
 		a.work(now)
 		return 0
 	}
-	return min(restFactor*time.Duration(a.pacer.active.Load())*worked, restMost)
+	active := a.pacer.active.Load()
+	sending := time.Duration(float64(a.sent*active) / busyBytes() * float64(time.Second))
+	return min(max(restFactor*time.Duration(active)*worked, sending-worked), restMost)
 }
 
-// yield lets the catch-up rest if it should.
-func (a *pace) yield(ctx context.Context) {
+// yield lets the catch-up rest if it should, after it has sent so many bytes.
+func (a *pace) yield(ctx context.Context, sent int) {
+	a.sent += int64(sent)
 	if d := a.rest(time.Now()); d > 0 {
 		pause(ctx, d)
 		a.work(time.Now())
@@ -70,22 +80,22 @@ func (a *pace) yield(ctx context.Context) {
 
 // lag watches how far a catch-up is behind.
 type lag struct {
-	grows  bool // a catch-up that rested would never end
-	at     time.Time
-	before int64
+	grows          bool // a catch-up that rested would never end
+	at             time.Time
+	sent, appended int64
 }
 
 // lagTime is how long a catch-up has to come nearer to its end.
 const lagTime = 2 * time.Second
 
-// note notes how many records a catch-up is behind now.
-func (l *lag) note(now time.Time, records int64) {
+// note notes how many bytes of records a catch-up has sent so far, and how many its shard has appended.
+func (l *lag) note(now time.Time, sent, appended int64) {
 	switch {
 	case l.at.IsZero():
 	case now.Sub(l.at) < lagTime:
 		return
 	default:
-		l.grows = records >= l.before
+		l.grows = appended-l.appended >= sent-l.sent
 	}
-	l.at, l.before = now, records
+	l.at, l.sent, l.appended = now, sent, appended
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// While clients have requests, catch-ups together work at most a twelfth of the time, and as they can otherwise.
+// While clients have requests, catch-ups together work at most a fifth of the time and send at most so many bytes, and as they can otherwise.
 func TestCatchUpsLeaveTime(t *testing.T) {
 	t.Parallel()
 	var came int64
@@ -38,24 +38,29 @@ func TestCatchUpsLeaveTime(t *testing.T) {
 	if d := after(10*time.Millisecond, 100); d != 2*10*restFactor*time.Millisecond {
 		t.Errorf("one of two catch-ups rests for %v", d)
 	}
+	one.work(now)
+	one.sent = sentLeast
+	if d, most := after(time.Microsecond, 100), time.Duration(2*sentLeast*float64(time.Second)/busyBytes()); d != most-time.Microsecond {
+		t.Errorf("one of two catch-ups that has sent %d bytes rests for %v, not until %v have passed", sentLeast, d, most)
+	}
 	two.end()
 	if d := after(time.Second, 1000); d != restMost {
 		t.Errorf("a catch-up rests for %v", d)
 	}
 }
 
-// A catch-up that does not come nearer to its end is not paced until it does.
+// A catch-up that sends less than its shard appends is not paced until it sends more.
 func TestACatchUpEnds(t *testing.T) {
 	t.Parallel()
 	var l lag
 	now := time.Now()
 	for i, step := range []struct {
-		after   time.Duration
-		records int64
-		grows   bool
-	}{{0, 1000, false}, {lagTime / 2, 2000, false}, {lagTime / 2, 900, false}, {lagTime, 900, true}, {lagTime / 2, 1, true}, {lagTime / 2, 800, false}} {
+		after          time.Duration
+		sent, appended int64 // since the last look
+		grows          bool
+	}{{0, 10, 1000, false}, {lagTime / 2, 10, 100, false}, {lagTime / 2, 100, 9, false}, {lagTime, 100, 100, true}, {lagTime / 2, 500, 0, true}, {lagTime / 2, 500, 499, false}} {
 		now = now.Add(step.after)
-		if l.note(now, step.records); l.grows != step.grows {
+		if l.note(now, l.sent+step.sent, l.appended+step.appended); l.grows != step.grows {
 			t.Errorf("step %d: grows is %v", i, l.grows)
 		}
 	}

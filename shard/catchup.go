@@ -103,6 +103,14 @@ func (c *Cursor) Presses() bool {
 	return c.backlog.bytes > maxBacklog/4
 }
 
+// Appended returns how many bytes of records the shard has appended to its log in this run; 0 without a log.
+func (c *Cursor) Appended() int64 {
+	if c.s.writer.log == nil {
+		return 0
+	}
+	return int64(c.s.writer.log.Position())
+}
+
 // Close ends the cursor.
 func (c *Cursor) Close() {
 	c.Pause()
