@@ -101,7 +101,7 @@ func (r *Reconciler) silent(ctx context.Context, t *topology.Topology) map[topol
 }
 
 // maxTransfers is how many shards with arrays a node hands over at once.
-const maxTransfers = 8
+const maxTransfers = 32
 
 // handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome
 // is known.
