@@ -17,8 +17,10 @@ import (
 
 // replicasBench measures the cost of a second copy, compared with Redis and Valkey.
 type replicasBench struct {
-	binary, root string
+	binary, base string // ndring programs
+	root         string
 	servers      string
+	only         string
 	data, keys   int
 	connections  int
 	rounds       int
@@ -41,6 +43,8 @@ func replicasMain(args []string) error {
 	flags := flag.NewFlagSet("bench replicas", flag.ExitOnError)
 	b := &replicasBench{began: time.Now(), samples: map[load]map[string][]sample{}, command: strings.Join(append([]string{"bench replicas"}, args...), " ")}
 	flags.StringVar(&b.binary, "binary", "../bin/ndring", "the ndring program")
+	flags.StringVar(&b.base, "base", "", "an ndring program of another commit, of the servers \"base 1\" and \"base 2\"")
+	flags.StringVar(&b.only, "only", "", "only cases whose name contains this")
 	flags.StringVar(&b.root, "root", "../.cache/trixie", "a Debian 13 root file system with Valkey")
 	flags.StringVar(&b.servers, "servers", "ndring 1,ndring 2,redis,valkey", "servers to measure; the number is that of ndring's copies")
 	flags.IntVar(&b.keys, "keys", 50_000, "arrays to store")
@@ -90,7 +94,9 @@ func (b *replicasBench) start() error {
 		var err error
 		switch name {
 		case "ndring 1", "ndring 2":
-			r, err = b.ndring(int(name[len(name)-1] - '0'))
+			r, err = b.ndring("ndring", b.binary, int(name[len(name)-1]-'0'))
+		case "base 1", "base 2":
+			r, err = b.ndring("base", b.base, int(name[len(name)-1]-'0'))
 		case "redis":
 			r, err = b.pair(name, "redis-server", "")
 		case "valkey":
@@ -113,17 +119,17 @@ func (b *replicasBench) start() error {
 	return nil
 }
 
-func (b *replicasBench) ndring(copies int) (*replicated, error) {
-	if err := b.version(b.binary, "version"); err != nil {
+func (b *replicasBench) ndring(name, binary string, copies int) (*replicated, error) {
+	if err := b.version(binary, "version"); err != nil {
 		return nil, err
 	}
-	c, err := clusters.Ndring(clusters.NdringOptions{Binary: b.binary, Nodes: 3, Replicas: copies, NoDisk: !b.log})
+	c, err := clusters.Ndring(clusters.NdringOptions{Binary: binary, Nodes: 3, Replicas: copies, NoDisk: !b.log})
 	if err != nil {
 		return nil, err
 	}
-	r := &replicated{Cluster: c, name: "ndring, one copy", prefix: "NP.", copies: copies}
+	r := &replicated{Cluster: c, name: name + ", one copy", prefix: "NP.", copies: copies}
 	if copies == 2 {
-		r.name = "ndring, two copies"
+		r.name = name + ", two copies"
 	}
 	if err := c.WaitHealthy(copies, b.copiesLimit); err != nil {
 		if clusters.NdringReplicates {
@@ -167,7 +173,9 @@ func (b *replicasBench) version(command ...string) error {
 func (b *replicasBench) measure() error {
 	for _, op := range []string{"SET", "GET"} {
 		for _, pipeline := range []int{1, 16} {
-			b.loads = append(b.loads, load{Op: op, Data: b.data, Connections: b.connections, Pipeline: pipeline, Keys: b.keys})
+			if l := (load{Op: op, Data: b.data, Connections: b.connections, Pipeline: pipeline, Keys: b.keys}); strings.Contains(l.String(), b.only) {
+				b.loads = append(b.loads, l)
+			}
 		}
 	}
 	for range b.rounds {
