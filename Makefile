@@ -51,8 +51,8 @@ upgrade: image ## build the image and replace the containers one after the other
 .PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 faults e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
-quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop
-	@go test -short ./...
+quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop; COVER=1 counts the coverage
+	@$(if $(COVER),scripts/coverage,go test -short ./...)
 
 model-check: need-go ## check the rules of replication and that each rule left out is found, in small bounds (a minute)
 	@scripts/step "model of replication" go test -count 1 ./replica/model

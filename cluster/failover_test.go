@@ -30,7 +30,7 @@ func propose(n *testNode, within time.Duration) error {
 // reports how long each failover takes, without a limit.
 func TestLeaderIsKilledRepeatedly(t *testing.T) {
 	kills := 20
-	if testing.Short() || raceDetector {
+	if testing.Short() || slowtest.Race {
 		kills = 5
 	}
 	nw := newNetwork()

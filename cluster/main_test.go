@@ -8,7 +8,7 @@ import (
 
 // Most tests wait for timers of raft and gossip.
 func TestMain(m *testing.M) {
-	if !raceDetector {
+	if !slowtest.Race {
 		slowtest.Parallel(16)
 	}
 	os.Exit(m.Run())

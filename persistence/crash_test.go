@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/ndring/ndring/internal/slowtest"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -74,7 +75,7 @@ func (c *copyUnderLoad) interrupt(mem *vfs.Mem, boot string, n int, power *rand.
 func TestCrashAtEveryOperation(t *testing.T) {
 	t.Parallel()
 	seeds, lives, steps := 15, 3, 40
-	if testing.Short() {
+	if testing.Short() || slowtest.Race { // make faults runs all of them
 		seeds = 2
 	}
 	for seed := range seeds {
@@ -87,7 +88,7 @@ func TestCrashAtEveryOperation(t *testing.T) {
 func TestDiskErrorsUnderLoad(t *testing.T) {
 	t.Parallel()
 	seeds := 40
-	if testing.Short() {
+	if testing.Short() || slowtest.Race { // make faults runs all of them
 		seeds = 4
 	}
 	for seed := range seeds {

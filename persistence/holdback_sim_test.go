@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ndring/ndring/internal/crc32c"
+	"github.com/ndring/ndring/internal/slowtest"
 	"github.com/ndring/ndring/persistence/vfs"
 )
 
@@ -336,7 +337,7 @@ func (m *copyModel) compare(k keeper, report *Report) {
 func TestStartsHoldBackTheSuffix(t *testing.T) {
 	t.Parallel()
 	runs := 150
-	if testing.Short() {
+	if testing.Short() || slowtest.Race {
 		runs = 25
 	}
 	if n, err := strconv.Atoi(os.Getenv("NDRING_FAULT_ROUNDS")); err == nil {

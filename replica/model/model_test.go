@@ -67,7 +67,7 @@ func (r run) search(t *testing.T) explorer {
 	t.Helper()
 	if r.slow {
 		slowtest.Skip(t)
-		if raceDetector {
+		if slowtest.Race {
 			t.Skip("takes a minute with the race detector: make model-check runs it without")
 		}
 	}
