@@ -14,6 +14,14 @@ import (
 // handOverTime bounds how long a planned stop hands shards over before it stops anyway.
 const handOverTime = 5 * time.Second
 
+// A node that has handed its shards over still answers clients for redirectTime, as long as it has any: it redirects them. Cluster
+// clients ask for the topology again when they are redirected, but not at any time (go-redis: 200 ms after the last answer). One that
+// still knows an old topology when the node has ended would fail to connect.
+const (
+	redirectTime = 500 * time.Millisecond
+	redirectStep = 50 * time.Millisecond
+)
+
 // takeOverTime bounds how long an operator's failover waits until this node serves the shards.
 const takeOverTime = 5 * time.Second
 
@@ -34,6 +42,22 @@ func (n *Node) handOver(ctx context.Context) {
 		n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
 	} else {
 		n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
+	}
+	n.redirect(ctx)
+}
+
+// redirect answers clients for a while after the shards were handed over.
+func (n *Node) redirect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, redirectTime)
+	defer cancel()
+	tick := time.NewTicker(redirectStep)
+	defer tick.Stop()
+	for n.server.Stats().Clients > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
