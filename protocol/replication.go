@@ -55,6 +55,7 @@ type ReplicationStats struct {
 	Shrinks, Expands, Failovers                int64
 	UncertainWrites                            int64
 	BytesIn, BytesOut, LagBytes                int64
+	DigestMismatches                           int64
 }
 
 // ReplicationStats returns the figures.
@@ -63,7 +64,7 @@ func (s *Server) ReplicationStats() ReplicationStats {
 	return ReplicationStats{
 		Primary: r.primary, Replica: r.replica, Degraded: r.degraded, Down: r.down, Learners: r.learners,
 		Shrinks: r.counts.Shrinks, Expands: r.counts.Expands, Failovers: r.counts.Failovers, UncertainWrites: s.uncertainWrites(),
-		BytesIn: r.counts.BytesIn, BytesOut: r.counts.BytesOut, LagBytes: r.lag(),
+		BytesIn: r.counts.BytesIn, BytesOut: r.counts.BytesOut, LagBytes: r.lag(), DigestMismatches: s.store.CopyStats().DigestMismatches,
 	}
 }
 

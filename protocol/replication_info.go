@@ -38,6 +38,7 @@ func infoReplication(c *call, server *Server, _ Stats) []infoField {
 		{"repl_bytes_in", s.counts.BytesIn},
 		{"repl_bytes_out", s.counts.BytesOut},
 		{"repl_lag_bytes", s.lag()},
+		{"digest_mismatches", server.store.CopyStats().DigestMismatches},
 		{"durability", s.durability()},
 	}...)
 }

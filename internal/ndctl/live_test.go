@@ -26,7 +26,7 @@ func TestCommandsOnACluster(t *testing.T) {
 		err  []string
 	}{
 		{"status", 0, []string{"cluster UUID\nhealth ok\nnodes 3 of 3 up\nshards 16 of 16 served\nleader n", ", 3 voters, quorum\nkeys 2\nmemory SIZE\n"}, nil},
-		{"nodes", 0, []string{" NAME ID ADDRESS STATE ROLE SHARDS REPLICAS LEARNERS KEYS MEMORY UP FOR VERSION\n* n1 40b3eab6 @n1 up ", "\n n2 40243476 @n2 up ", " SIZE TIME 1.2.3-test\n", "!down", " leader ", " voter "}, nil},
+		{"nodes", 0, []string{" NAME ID ADDRESS STATE ROLE SHARDS REPLICAS BEHIND KEYS MEMORY UP FOR VERSION\n* n1 40b3eab6 @n1 up ", "\n n2 40243476 @n2 up ", " SIZE TIME 1.2.3-test\n", "!down", " leader ", " voter "}, nil},
 		{"nodes extra", 2, nil, []string{"ndctl: nodes takes no arguments, not 1 argument\nTry 'ndctl nodes --help'\n"}},
 		{"shards", 0, []string{"SHARD SLOTS STATE PRIMARY IN SYNC ASSIGNED EPOCH\n 0 0-1023 served n", "\n 15 15360-16383 served n", "!vacant"}, nil},
 		{"shards --unserved", 0, []string{"SHARD SLOTS STATE PRIMARY IN SYNC ASSIGNED EPOCH\n", "!served"}, nil},

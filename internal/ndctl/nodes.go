@@ -86,7 +86,7 @@ func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport 
 }
 
 func (all nodeReports) print(p *printer) {
-	t := newTable("", "NAME", "ID", "ADDRESS", "STATE", "ROLE", "SHARDS", "REPLICAS", "LEARNERS", "KEYS", "MEMORY", "UP FOR", "VERSION")
+	t := newTable("", "NAME", "ID", "ADDRESS", "STATE", "ROLE", "SHARDS", "REPLICAS", "BEHIND", "KEYS", "MEMORY", "UP FOR", "VERSION")
 	zoned := slices.ContainsFunc(all, func(r nodeReport) bool { return r.Zone != "" })
 	if zoned {
 		t.titles = append(t.titles, "ZONE")
@@ -111,7 +111,7 @@ func (all nodeReports) print(p *printer) {
 			version = "-"
 		}
 		row := []cell{text(mark), text(r.Name), text(r.ID[:min(len(r.ID), 8)]), text(address), tinted(state, r.State), text(strings.Replace(r.Role, "none", "-", 1)),
-			number(int64(r.Shards)), number(int64(r.Replicas)), number(int64(r.Learners)), keys, memory, up, text(version)}
+			number(int64(r.Shards)), number(int64(r.Replicas)), number(int64(r.Behind)), keys, memory, up, text(version)}
 		if zoned {
 			row = append(row, text(r.Zone))
 		}
