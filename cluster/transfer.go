@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -106,5 +105,5 @@ func (h Handovers) Takeover(ctx context.Context, shards []topology.ShardID) ([]e
 			Members: []topology.NodeID{c.self.ID}, Unclean: true, Takeover: true,
 		})
 	}
-	return c.proposer.propose(ctx, topology.Command{Ops: slices.Clip(ops)})
+	return c.proposer.propose(ctx, topology.Command{Ops: ops})
 }

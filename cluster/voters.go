@@ -128,9 +128,9 @@ func (c *controller) decideServers(a *consensus, h *serverHistory) {
 		servers = append(servers, known)
 	}
 	promote, demote, remove := c.planVoters(h, servers, t.Nodes)
-	ctx, cancel := context.WithTimeout(c.life.ctx, applyTimeout)
-	defer cancel()
 	apply := func(change string, ids []string, do func(raft.ServerID) raft.IndexFuture) {
+		ctx, cancel := context.WithTimeout(c.life.ctx, applyTimeout)
+		defer cancel()
 		for _, id := range ids {
 			if ctx.Err() != nil {
 				return
@@ -147,7 +147,7 @@ func (c *controller) decideServers(a *consensus, h *serverHistory) {
 		return a.AddVoter(id, raft.ServerAddress(id), 0, applyTimeout)
 	})
 	apply("vote revoked", demote, func(id raft.ServerID) raft.IndexFuture { return a.DemoteVoter(id, 0, applyTimeout) })
-	c.awaitLearned(ctx, remove, servers, t)
+	c.awaitLearned(c.life.ctx, remove, servers, t)
 	apply("server removed", remove, func(id raft.ServerID) raft.IndexFuture { return a.RemoveServer(id, 0, applyTimeout) })
 }
 
