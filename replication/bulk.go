@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/internal/fair"
@@ -20,7 +21,7 @@ import (
 // bulkPool are the bulk connections of a peer. Each carries one request at a time.
 type bulkPool struct {
 	peer    *peer
-	uploads chan struct{} // holds a token for each upload under way
+	uploads chan struct{} // holds a token for each value under way for which a client waits
 	mu      sync.Mutex    // guards idle
 	idle    []*bulkConn
 }
@@ -29,13 +30,15 @@ type bulkPool struct {
 type bulkConn struct {
 	net.Conn
 	reader *reader
-	forget func() bool // stops what closes it then
-	sent   int64       // bytes of the request under way
+	forget func() bool   // stops what closes it then
+	sent   int64         // bytes of the request under way
+	total  *atomic.Int64 // bytes to all peers
 }
 
 func (c *bulkConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.sent += int64(n)
+	c.total.Add(int64(n))
 	return n, err
 }
 
@@ -47,8 +50,8 @@ func (c *bulkConn) Close() error {
 	return c.Conn.Close()
 }
 
-// maxUploads is how many large values are on their way to a peer at once. Whole copies, of which there are at most
-// maxCatchUps, have connections beside these. Each takes a file descriptor on both nodes, so writers must not open one each.
+// maxUploads is how many large values, for which clients wait, are on their way to a peer at once. Catch-ups, of which there are at most
+// maxCatchUps and maxUrgent, have connections beside these. Each takes a file descriptor on both nodes, so writers must not open one each.
 // maxIdleBulk is how many connections stay open.
 const (
 	maxUploads  = 4
@@ -68,7 +71,7 @@ func replyLimit(sent int64) time.Duration {
 
 // do sends a request for a stream on a bulk connection and returns its reply.
 func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error) (frame, error) {
-	c, err := b.get()
+	c, err := b.get(ctx, s)
 	if err != nil {
 		return frame{}, err
 	}
@@ -89,7 +92,7 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error)
 	}
 	if len(reply.body) > 0 { // the other node closes a connection on which it has refused something
 		c.Close()
-		return reply, &refusedError{string(reply.body)}
+		return reply, &refusedError{string(reply.body), replica.AckFlags(reply.flags) & full}
 	}
 	c.SetDeadline(time.Time{})
 	b.put(c)
@@ -97,11 +100,37 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error)
 }
 
 // refusedError is why the other node has not taken what it was sent.
-type refusedError struct{ text string }
+type refusedError struct {
+	text string
+	full replica.AckFlags // what it has none left of, if that is why
+}
+
+// cause returns the error for a client whose value the other node refuses.
+func (e *refusedError) cause() error {
+	switch {
+	case e.full&replica.AckDiskFull != 0:
+		return shard.ErrDiskFull
+	case e.full&replica.AckMemoryFull != 0:
+		return shard.ErrMemoryFull
+	}
+	return fmt.Errorf("%w: a copy cannot take it: %s", shard.ErrTryAgain, e.text)
+}
+
+// fullBy returns the flags for an error with which a request is refused.
+func fullBy(err error) replica.AckFlags {
+	switch {
+	case errors.Is(err, shard.ErrDiskFull):
+		return replica.AckDiskFull
+	case errors.Is(err, shard.ErrMemoryFull):
+		return replica.AckMemoryFull
+	}
+	return 0
+}
 
 func (e *refusedError) Error() string { return "the other node refuses: " + e.text }
 
-func (b *bulkPool) get() (*bulkConn, error) {
+// get returns an idle connection, or dials one as long as the request and the stream last.
+func (b *bulkPool) get(ctx context.Context, s *stream) (*bulkConn, error) {
 	b.mu.Lock()
 	if n := len(b.idle); n > 0 {
 		c := b.idle[n-1]
@@ -110,12 +139,15 @@ func (b *bulkPool) get() (*bulkConn, error) {
 		return c, nil
 	}
 	b.mu.Unlock()
-	conn, err := b.peer.dial(Bulk)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.context, cancel)()
+	conn, err := b.peer.dial(ctx, Bulk)
 	if err != nil {
 		return nil, err
 	}
 	forget := context.AfterFunc(b.peer.context, func() { conn.Close() })
-	return &bulkConn{Conn: conn, reader: newReader(conn), forget: forget}, nil
+	return &bulkConn{Conn: conn, reader: newReader(conn), forget: forget, total: &b.peer.r.stats.BytesOut}, nil
 }
 
 func (b *bulkPool) put(c *bulkConn) {
@@ -145,13 +177,13 @@ func (r *Replicator) Upload(ctx context.Context, id int, large shard.Large) erro
 	for _, err := range failures {
 		var refused *refusedError
 		if errors.As(err, &refused) {
-			return fmt.Errorf("%w: a copy cannot take it: %s", shard.ErrTryAgain, refused.text)
+			return refused.cause()
 		}
 	}
 	return nil // a member that was not reached gets the value when it catches up, or is removed
 }
 
-// uploadToMember is upload for as long as the peer is in the ISR: writers wait for no other.
+// uploadToMember is upload for as long as the peer is in the ISR: writers wait for no other. At most maxUploads go at once.
 func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large) error {
 	p.mu.Lock()
 	member := s.member
@@ -159,6 +191,12 @@ func (p *peer) uploadToMember(ctx context.Context, s *stream, large shard.Large)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(member, cancel)()
+	select {
+	case p.bulk.uploads <- struct{}{}:
+		defer func() { <-p.bulk.uploads }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return p.upload(ctx, s, large, func(int) {})
 }
 
@@ -170,14 +208,6 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 	p.mu.Unlock()
 	if known {
 		return nil
-	}
-	select {
-	case p.bulk.uploads <- struct{}{}:
-		defer func() { <-p.bulk.uploads }()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.context.Done():
-		return errDetached
 	}
 	record := shard.RecordOf(large.Entry)
 	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
@@ -276,11 +306,11 @@ func readRecord(from io.Reader) (*persistence.Record, error) {
 }
 
 // sendImage sends a whole copy. It calls yield with the length of each piece that it has sent.
-func (p *peer) sendImage(s *stream, image *shard.Image, yield func(sent int)) error {
+func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yield func(sent int)) error {
 	p.mu.Lock()
 	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
-	_, err := p.bulk.do(s.context, s, func(conn net.Conn) error {
+	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
 		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
 		if _, err := w.Write(f.appendTo(nil)); err != nil {
 			return err
@@ -299,8 +329,9 @@ func (p *peer) sendImage(s *stream, image *shard.Image, yield func(sent int)) er
 
 // serveBulk takes large values and whole copies from a primary until its connection ends.
 func (i *inbound) serveBulk(from replica.Process, conn net.Conn) {
+	i.r.startSweeping()
 	r := newReader(conn)
-	in := &stallReader{conn: conn, from: r}
+	in := &stallReader{conn: conn, from: r, total: &i.r.stats.BytesIn}
 	for {
 		conn.SetReadDeadline(time.Time{})
 		f, err := r.read()
@@ -323,7 +354,7 @@ func (i *inbound) serveBulk(from replica.Process, conn net.Conn) {
 		}
 		reply := frame{kind: kindDone, shard: f.shard}
 		if refused != nil {
-			reply.body = []byte(refused.Error())
+			reply.body, reply.flags = []byte(refused.Error()), uint8(fullBy(refused))
 		}
 		conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := conn.Write(reply.appendTo(nil)); err != nil {
@@ -337,13 +368,15 @@ func (i *inbound) serveBulk(from replica.Process, conn net.Conn) {
 
 // stallReader reads what follows a frame, and fails if nothing comes for a while.
 type stallReader struct {
-	conn net.Conn
-	from *reader
+	conn  net.Conn
+	from  *reader
+	total *atomic.Int64 // bytes from all peers
 }
 
 func (s *stallReader) Read(b []byte) (int, error) {
 	s.conn.SetReadDeadline(time.Now().Add(bulkStall))
 	n, err := s.from.Read(b[:min(len(b), fair.Piece)])
+	s.total.Add(int64(n))
 	fair.Yield(n)
 	return n, err
 }

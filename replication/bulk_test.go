@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -42,7 +43,7 @@ func TestReplyLimitGrowsWithTheRequest(t *testing.T) {
 	defer ours.Close()
 	defer theirs.Close()
 	go io.Copy(io.Discard, theirs)
-	c := &bulkConn{Conn: ours}
+	c := &bulkConn{Conn: ours, total: new(atomic.Int64)}
 	if n, err := (&progressWriter{conn: c, note: func(int) {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
 		t.Errorf("%d bytes written, %d counted, %v", n, c.sent, err)
 	}

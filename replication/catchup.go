@@ -10,21 +10,35 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// How much may be missing when a stream is attached while the shard's writes wait: more after each round, so that catching up
-// ends under any load.
+// How much may be missing when a stream is attached while the shard's writes wait, and how long they may wait: more after each round, so
+// that catching up ends under any load.
 const (
 	attachFirst = 1 << 20
 	attachMost  = 64 << 20
+	attachTime  = 100 * time.Millisecond // for less than attachMost
+	attachLast  = 2 * time.Second
 )
 
 // catchUp sends a member what it lacks of one shard, and attaches the stream.
 type catchUp struct {
-	p   *peer
-	s   *stream
-	run uint64 // of the stream; once that has another, this catch-up is over
+	p       *peer
+	s       *stream
+	run     uint64          // of the stream; once that has another, this catch-up is over
+	context context.Context // ends with the run
+	cancel  context.CancelFunc
 
-	pace *pace // set while it has a slot
-	lag  lag
+	slot   chan struct{} // that it has, or waits for
+	pace   *pace         // of a learner that has a slot
+	cursor *shard.Cursor // set before it has a slot
+	lag    lag
+}
+
+// newCatchUp begins the catch-up of the present run of a stream. The caller holds peer.mu.
+func newCatchUp(p *peer, s *stream) *catchUp {
+	c := &catchUp{p: p, s: s, run: s.run}
+	c.context, c.cancel = context.WithCancel(s.context)
+	s.endRun = c.cancel
+	return c
 }
 
 // goesOn reports whether the catch-up is not over.
@@ -37,24 +51,42 @@ func (c *catchUp) goesOn() bool {
 // current is goesOn for a caller that holds peer.mu.
 func (c *catchUp) current() bool { return c.s.state == catching && c.s.run == c.run }
 
-// acquire waits until the stream may catch up beside others.
+// acquire waits until the stream may catch up beside others. Only learners rest while clients have requests.
 func (c *catchUp) acquire() bool {
+	r := c.p.r
+	c.slot = r.slots
+	if c.s.inISR.Load() {
+		c.slot = r.urgent
+	}
 	select {
-	case c.p.r.slots <- struct{}{}:
-		c.pace = c.p.r.pacer.begin(time.Now())
+	case c.slot <- struct{}{}:
+		if c.slot == r.slots {
+			c.pace = r.pacer.begin(time.Now())
+		}
 		return true
-	case <-c.s.context.Done():
+	case <-c.context.Done():
 		return false
 	}
 }
 
 func (c *catchUp) release() {
-	c.pace.end()
-	<-c.p.r.slots
+	if c.pace != nil {
+		c.pace.end()
+	}
+	<-c.slot
+}
+
+// rest lets the catch-up rest if it should, after it has sent so many bytes. One that would never end, or whose cursor presses, goes on.
+func (c *catchUp) rest(sent int) {
+	if c.pace == nil || c.s.inISR.Load() || c.lag.grows || c.cursor.Presses() {
+		return
+	}
+	c.pace.yield(c.context, sent)
 }
 
 // from sends what follows a record.
 func (c *catchUp) from(after uint64) {
+	defer c.cancel()
 	of := c.p.r.config.Store.Shard(c.s.shard)
 	cursor, err := of.Primary().ReadFrom(after)
 	switch {
@@ -71,6 +103,7 @@ func (c *catchUp) from(after uint64) {
 		return
 	}
 	cursor.Pause() // each shard of a node may wait here
+	c.cursor = cursor
 	if !c.acquire() {
 		return
 	}
@@ -81,6 +114,7 @@ func (c *catchUp) from(after uint64) {
 
 // rebuild sends a member a whole copy, and then what was appended since.
 func (c *catchUp) rebuild() {
+	defer c.cancel()
 	if c.s.inISR.Load() {
 		c.p.r.config.Store.Shard(c.s.shard).Role().Remove(c.p.process)
 		c.end(shard.ErrNoHistory)
@@ -97,12 +131,8 @@ func (c *catchUp) rebuild() {
 		return
 	}
 	defer image.Close()
-	yield := func(sent int) {
-		if !image.Cursor.Presses() {
-			c.pace.yield(c.s.context, sent)
-		}
-	}
-	if err := c.p.sendImage(c.s, image, yield); err != nil {
+	c.cursor = image.Cursor
+	if err := c.p.sendImage(c.context, c.s, image, c.rest); err != nil {
 		c.end(err)
 		return
 	}
@@ -124,7 +154,11 @@ func (c *catchUp) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.current() {
-		p.ask(c.s, askStale)
+		after := askStale
+		if refused := new(refusedError); errors.As(err, &refused) && refused.full != 0 { // it will be full for a while
+			after = askFailed
+		}
+		p.ask(c.s, after)
 	}
 }
 
@@ -143,11 +177,9 @@ func (c *catchUp) follow(cursor *shard.Cursor) error {
 			if err := c.send(b); err != nil {
 				return err
 			}
-			sent += int64(len(b.Bytes))
+			sent += int64(b.LoggedBytes())
 			c.lag.note(time.Now(), sent, cursor.Appended())
-			if !c.lag.grows && !cursor.Presses() {
-				c.pace.yield(c.s.context, len(b.Bytes))
-			}
+			c.rest(len(b.Bytes))
 		}
 		if done, err := c.attach(cursor, limit); done || err != nil {
 			return err
@@ -187,7 +219,11 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 			p.push(&frame{kind: kindAsk, shard: c.s.shard, epoch: c.s.epoch, leader: c.s.leader}) // a whole copy is not acknowledged otherwise
 		})
 	}
-	done, err := cursor.Attach(limit, uploaded, send, attach)
+	most := attachTime
+	if limit == attachMost {
+		most = attachLast
+	}
+	done, err := cursor.Attach(limit, most, uploaded, send, attach)
 	if err == nil && lost {
 		err = errDetached
 	}
@@ -197,7 +233,7 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 // send sends a batch once there is room, and its large values before it.
 func (c *catchUp) send(b *shard.Batch) error {
 	for _, l := range b.Large {
-		if err := c.p.upload(c.s.context, c.s, l, func(sent int) { c.pace.yield(c.s.context, sent) }); err != nil {
+		if err := c.p.upload(c.context, c.s, l, c.rest); err != nil {
 			return err
 		}
 	}
@@ -222,7 +258,7 @@ func (c *catchUp) awaitWindow() error {
 	if room == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(c.s.context, time.Second)
+	ctx, cancel := context.WithTimeout(c.context, time.Second)
 	defer cancel()
 	select {
 	case <-room:

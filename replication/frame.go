@@ -26,7 +26,7 @@ const (
 	kindGranted                   // number; body: one bit for each renewal; flags: what the process has none left of
 	kindUpload                    // id; then a record's head and its payload
 	kindInstall                   // base: epoch, seq; body: epoch table; then records
-	kindDone                      // the reply on a bulk connection; body: an error
+	kindDone                      // the reply on a bulk connection; body: an error; flags: what the process has none left of, if that is why
 )
 
 const (

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/replica"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -104,6 +105,40 @@ func TestMemberWithoutDisk(t *testing.T) {
 	fullAt(t, a, false)
 	if err := a.set("again", 1000); err != nil {
 		t.Error(err)
+	}
+}
+
+// A learner that has no memory left takes no whole copy until it has room. Where it evicts, it takes one all the same.
+func TestLearnerWithoutMemory(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []shard.Policy{shard.NoEviction, shard.AllKeysRandom} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			n := newNetwork()
+			a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
+			if err := b.store.Shard(1).Role().Open(1, 1); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.setIn(1, "own", 100_000); err != nil {
+				t.Fatal(err)
+			}
+			b.limit(-1000, policy)
+			row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+			configure(t, row, a, b)
+			if err := a.set("key", 1000); err != nil {
+				t.Fatal(err)
+			}
+			row.Learners = processes(b)
+			configure(t, row, a, b)
+			if policy == shard.NoEviction {
+				await(t, "the primary has tried twice", func() bool { return a.repl.stats.Installs.Load() >= 2 })
+				if b.newest() > 0 || a.store.Shard(0).Role().Proposal() != nil {
+					t.Error("a copy without room was installed")
+				}
+				b.limit(1<<20, policy)
+			}
+			a.proposal(replica.Expand, b.self)
+		})
 	}
 }
 

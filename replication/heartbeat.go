@@ -19,7 +19,7 @@ const beatInterval = 100 * time.Millisecond
 func (p *peer) beatLoop() {
 	wait, n := dialFirst, uint64(0) // the numbers go on, because the peer notes when it has acknowledged each
 	for p.context.Err() == nil {
-		conn, err := p.dial(Heartbeat)
+		conn, err := p.dial(p.context, Heartbeat)
 		if err != nil {
 			pause(p.context, wait)
 			wait = min(2*wait, dialMost)
@@ -267,7 +267,6 @@ func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
 		}
 		granted := make([]byte, (len(list)+7)/8)
 		i.noteHeartbeat(from, f.x)
-		i.sweep(time.Now())
 		for at, renewal := range list {
 			source := shard.Source{From: from, Epoch: renewal.epoch, Leader: renewal.leader}
 			if i.r.config.Store.Shard(renewal.shard).Member().Renew(&source) {

@@ -1,7 +1,9 @@
 package replication
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,8 +18,7 @@ type inbound struct {
 
 	mu         sync.Mutex // guards all below
 	uploads    map[uploadKey]*upload
-	closed     bool      // uploads stays empty
-	swept      time.Time // when old uploads were last looked for
+	closed     bool // uploads stays empty
 	heartbeats map[replica.Process]*heard
 }
 
@@ -43,8 +44,13 @@ type heard struct {
 // keptBeats is how many are kept: half a second of them, when readers ask for rounds all the time.
 const keptBeats = 512
 
-// uploadTime is how long a value waits for its record.
-const uploadTime = time.Minute
+// uploadTime is how long a value waits for its record. Of those that wait, the oldest go when there are many bytes of them; the newest
+// uploadsKept stay. A primary sends the value again if its record comes after all.
+const (
+	uploadTime  = time.Minute
+	uploadBytes = 256 << 20
+	uploadsKept = 16
+)
 
 func (i *inbound) init(r *Replicator) {
 	i.r, i.uploads, i.heartbeats = r, map[uploadKey]*upload{}, map[replica.Process]*heard{}
@@ -256,17 +262,57 @@ func (i *inbound) takeUpload(from replica.Process, id uint64) *shard.Entry {
 	return u.entry
 }
 
-// keepUpload keeps a value until its record comes. It gives back what had its place before, and after close the value itself.
+// keepUpload keeps a value until its record comes. It gives back what had its place before, the oldest ones if there are too many, and after
+// close the value itself.
 func (i *inbound) keepUpload(key uploadKey, u *upload) {
 	i.mu.Lock()
-	old := u
+	old := []*upload{u}
 	if !i.closed {
-		old = i.uploads[key]
+		old = old[:0]
+		if before := i.uploads[key]; before != nil {
+			old = append(old, before)
+		}
 		i.uploads[key] = u
+		old = append(old, i.tooMany()...)
 	}
 	i.mu.Unlock()
-	if old != nil {
-		old.discard(i.r)
+	for _, u := range old {
+		u.discard(i.r)
+	}
+}
+
+// tooMany takes out the oldest values if there are too many. The caller holds mu.
+func (i *inbound) tooMany() (old []*upload) {
+	bytes := int64(0)
+	for _, u := range i.uploads {
+		bytes += u.entry.Footprint()
+	}
+	if len(i.uploads) <= uploadsKept || bytes <= uploadBytes {
+		return nil
+	}
+	keys := slices.SortedFunc(maps.Keys(i.uploads), func(a, b uploadKey) int { return i.uploads[a].came.Compare(i.uploads[b].came) })
+	for _, key := range keys[:len(keys)-uploadsKept] {
+		if bytes <= uploadBytes {
+			break
+		}
+		bytes -= i.uploads[key].entry.Footprint()
+		old = append(old, i.uploads[key])
+		delete(i.uploads, key)
+	}
+	return old
+}
+
+// sweepLoop gives back old values, also if no node sends anything.
+func (i *inbound) sweepLoop() {
+	tick := time.NewTicker(uploadTime / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			i.sweep(now)
+		case <-i.r.context.Done():
+			return
+		}
 	}
 }
 
@@ -274,13 +320,10 @@ func (i *inbound) keepUpload(key uploadKey, u *upload) {
 func (i *inbound) sweep(now time.Time) {
 	i.mu.Lock()
 	var old []*upload
-	if now.Sub(i.swept) > uploadTime/10 {
-		i.swept = now
-		for key, u := range i.uploads {
-			if now.Sub(u.came) > uploadTime {
-				old = append(old, u)
-				delete(i.uploads, key)
-			}
+	for key, u := range i.uploads {
+		if now.Sub(u.came) > uploadTime {
+			old = append(old, u)
+			delete(i.uploads, key)
 		}
 	}
 	i.mu.Unlock()

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -12,10 +13,15 @@ import (
 type pacer struct {
 	requests func() int64 // of clients, so far
 	active   atomic.Int64 // catch-ups under way
+
+	mu   sync.Mutex // guards all below
+	at   time.Time  // when requests was last looked at
+	seen int64      // what it returned
+	busy bool
 }
 
 // A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most a
-// fifth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
+// quarter of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
 // no more than busyBytes a second. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
 	restFactor = 4
@@ -28,20 +34,43 @@ const (
 // are likely those of the others as well, sends more.
 func busyBytes() float64 { return 16 << 20 * float64(runtime.GOMAXPROCS(0)) }
 
-// busyRate is the number of requests a second from which on clients count as busy.
-const busyRate = 100
+// Clients count as busy from busyRate requests a second on, which is looked at each rateTime.
+const (
+	busyRate = 100
+	rateTime = 100 * time.Millisecond
+)
+
+// clientsBusy reports whether clients are busy.
+func (p *pacer) clientsBusy(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if passed := now.Sub(p.at); passed >= rateTime {
+		came := p.requests()
+		p.busy = float64(came-p.seen) >= busyRate*passed.Seconds()
+		p.at, p.seen = now, came
+	}
+	return p.busy
+}
+
+// reset begins to look at the rate of requests.
+func (p *pacer) reset(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.seen, p.busy = now, p.requests(), false
+}
 
 // pace is one catch-up, as the pacer sees it.
 type pace struct {
-	pacer    *pacer
-	since    time.Time // when it began to work
-	requests int64     // so many had come then
-	sent     int64     // bytes since then
+	pacer *pacer
+	since time.Time // when it began to work
+	sent  int64     // bytes since then
 }
 
-// begin notes that a catch-up begins. It calls end when it has ended.
+// begin notes that a catch-up begins. The catch-up calls end when it is done.
 func (p *pacer) begin(now time.Time) *pace {
-	p.active.Add(1)
+	if p.active.Add(1) == 1 {
+		p.reset(now)
+	}
 	a := &pace{pacer: p}
 	a.work(now)
 	return a
@@ -51,7 +80,7 @@ func (a *pace) end() { a.pacer.active.Add(-1) }
 
 // work notes that the catch-up works from now on.
 func (a *pace) work(now time.Time) {
-	a.since, a.requests, a.sent = now, a.pacer.requests(), 0
+	a.since, a.sent = now, 0
 }
 
 // rest returns how long the catch-up should rest now; 0 for not at all.
@@ -60,7 +89,7 @@ func (a *pace) rest(now time.Time) time.Duration {
 	if worked < workLeast && a.sent < sentLeast {
 		return 0
 	}
-	if came := a.pacer.requests() - a.requests; float64(came) < busyRate*worked.Seconds()+1 {
+	if !a.pacer.clientsBusy(now) {
 		a.work(now)
 		return 0
 	}

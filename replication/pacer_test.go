@@ -5,47 +5,49 @@ import (
 	"time"
 )
 
-// While clients have requests, catch-ups together work at most a fifth of the time and send at most so many bytes, and as they can otherwise.
+// While clients are busy, catch-ups together work at most a quarter of the time and send at most so many bytes. Without busy clients
+// nothing limits them.
 func TestCatchUpsLeaveTime(t *testing.T) {
 	t.Parallel()
 	var came int64
 	p := pacer{requests: func() int64 { return came }}
 	now := time.Now()
 	one := p.begin(now)
-	after := func(d time.Duration, requests int64) time.Duration {
-		now, came = now.Add(d), came+requests
+	after := func(d time.Duration, requests, sent int64) time.Duration {
+		now, came, one.sent = now.Add(d), came+requests, one.sent+sent
 		return one.rest(now)
 	}
-	if d := after(workLeast-1, 1000); d != 0 {
-		t.Errorf("a catch-up rests for %v after hardly any work", d)
-	}
-	if d := after(1, 0); d != restFactor*workLeast {
-		t.Errorf("a catch-up rests for %v after %v of work", d, workLeast)
+	for _, step := range []struct {
+		what           string
+		takes          time.Duration
+		requests, sent int64
+		rests          time.Duration
+	}{
+		{"before the rate is known", rateTime - 1, 1000, 0, 0},
+		{"once it is known", 1, 0, 0, 0}, // the work before has not counted
+		{"after hardly any work", workLeast - 2, 0, sentLeast - 1, 0},
+		{"after some work", 1, 0, 0, restFactor * workLeast},
+		{"while one request comes", rateTime, 1, 0, 0},
+		{"while some come", rateTime, 9, 0, 0},
+		{"while many come", rateTime, 10, 0, restMost},
+	} {
+		if d := after(step.takes, step.requests, step.sent); d != step.rests {
+			t.Errorf("%s, a catch-up rests for %v, not %v", step.what, d, step.rests)
+		}
 	}
 	one.work(now)
-	if d := after(10*time.Millisecond, 1); d != 0 {
-		t.Errorf("a catch-up rests for %v for one request", d)
-	}
-	if d := after(10*time.Millisecond, 3); d != 10*restFactor*time.Millisecond {
-		t.Errorf("a catch-up rests for %v, which may have counted earlier work", d)
-	}
-	one.work(now)
-	came = 0 // an operator resets the counters
-	if d := after(10*time.Millisecond, 0); d != 0 {
-		t.Errorf("a catch-up rests for %v after a reset", d)
-	}
 	two := p.begin(now)
-	if d := after(10*time.Millisecond, 100); d != 2*10*restFactor*time.Millisecond {
+	if d := after(10*time.Millisecond, 0, 0); d != 2*10*restFactor*time.Millisecond {
 		t.Errorf("one of two catch-ups rests for %v", d)
 	}
 	one.work(now)
-	one.sent = sentLeast
-	if d, most := after(time.Microsecond, 100), time.Duration(2*sentLeast*float64(time.Second)/busyBytes()); d != most-time.Microsecond {
+	if d, most := after(time.Microsecond, 0, sentLeast), time.Duration(2*sentLeast*float64(time.Second)/busyBytes()); d != most-time.Microsecond {
 		t.Errorf("one of two catch-ups that has sent %d bytes rests for %v, not until %v have passed", sentLeast, d, most)
 	}
 	two.end()
-	if d := after(time.Second, 1000); d != restMost {
-		t.Errorf("a catch-up rests for %v", d)
+	came = 0 // an operator resets the counters
+	if d := after(rateTime, 0, sentLeast); d != 0 {
+		t.Errorf("a catch-up rests for %v after a reset", d)
 	}
 }
 

@@ -51,6 +51,7 @@ type stream struct {
 	state         state
 	whole         bool   // in state catching: the member gets a whole copy
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
+	endRun        context.CancelFunc
 	askAt         time.Time
 	sent          uint64 // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
@@ -167,6 +168,9 @@ func (p *peer) ask(s *stream, after time.Duration) {
 		return
 	}
 	s.run++
+	if s.endRun != nil { // what the catch-up sends beside the append connection would arrive late
+		s.endRun()
+	}
 	s.inFlight.forget(math.MaxUint64)
 	if !p.queue.linked {
 		p.setState(s, detached)

@@ -44,7 +44,8 @@ type Replicator struct {
 	context context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	slots   chan struct{} // of streams that catch up
+	slots   chan struct{} // of learners that catch up
+	urgent  chan struct{} // of members of the ISR that do: writers wait for them
 	pacer   pacer
 
 	peers   atomic.Pointer[map[replica.Process]*peer] // is replaced as a whole, under mu
@@ -54,6 +55,7 @@ type Replicator struct {
 
 	mu     sync.Mutex // guards the change of peers and rows; comes after the locks of shards and before peer.mu
 	closed bool
+	sweeps bool // inbound.sweepLoop runs
 }
 
 // row is to whom a shard is sent.
@@ -67,12 +69,15 @@ type Stats struct {
 	Uploads           atomic.Int64
 }
 
-// maxCatchUps is how many streams catch up at once.
-const maxCatchUps = 4
+// How many learners, and how many members of the ISR, catch up at once.
+const (
+	maxCatchUps = 4
+	maxUrgent   = 8
+)
 
 // New returns a Replicator. It connects to others once a shard is configured to send.
 func New(config Config) *Replicator {
-	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps), pacer: pacer{requests: config.Requests}}
+	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps), urgent: make(chan struct{}, maxUrgent), pacer: pacer{requests: config.Requests}}
 	r.context, r.cancel = context.WithCancel(context.Background())
 	r.peers.Store(&map[replica.Process]*peer{})
 	r.inbound.init(r)
@@ -93,6 +98,16 @@ func (r *Replicator) Close() {
 	r.mu.Unlock()
 	r.running.Wait()
 	r.inbound.close()
+}
+
+// startSweeping makes values that no record names go after a while.
+func (r *Replicator) startSweeping() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed && !r.sweeps {
+		r.sweeps = true
+		r.running.Go(r.inbound.sweepLoop)
+	}
 }
 
 // Configure implements shard.Replicator.

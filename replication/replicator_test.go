@@ -202,7 +202,7 @@ func TestLostUploadsAreSentAgain(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(200 * time.Microsecond): // some values get through in between
 				b.repl.inbound.drop()
 			}
 		}

@@ -23,7 +23,7 @@ const (
 func (p *peer) sendLoop() {
 	wait := dialFirst
 	for p.context.Err() == nil {
-		conn, err := p.dial(Append)
+		conn, err := p.dial(p.context, Append)
 		if err != nil {
 			p.r.config.Log.Debug("cannot reach a copy", "node", p.process.Node, "err", err)
 			pause(p.context, wait)
@@ -36,8 +36,8 @@ func (p *peer) sendLoop() {
 	}
 }
 
-func (p *peer) dial(kind Kind) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(p.context, dialTimeout)
+func (p *peer) dial(ctx context.Context, kind Kind) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return p.r.config.Dial(ctx, p.process, kind)
 }
@@ -224,7 +224,7 @@ func (l *appendLink) acked(f *frame) {
 		p.mu.Unlock()
 		return
 	}
-	run, starts := uint64(0), false
+	var c *catchUp
 	switch {
 	case ack.Flags&replica.AckStale != 0:
 		if s.epoch < ack.Epoch {
@@ -245,13 +245,12 @@ func (l *appendLink) acked(f *frame) {
 		if s.state == asking {
 			p.setState(s, catching)
 			s.whole = false
-			run, starts = s.run, true
+			c = newCatchUp(p, s)
 		}
 	}
 	p.mu.Unlock()
 	role.Acked(p.process, ack)
-	if starts {
-		c := catchUp{p: p, s: s, run: run}
+	if c != nil {
 		p.r.running.Go(func() { c.from(ack.Written) })
 	}
 }
@@ -281,7 +280,6 @@ func (l *appendLink) synchronize(f *frame) {
 	case verdict == replica.Rebuild && !s.inISR.Load():
 		p.setState(s, catching)
 		s.whole = true
-		c := catchUp{p: p, s: s, run: s.run}
-		p.r.running.Go(c.rebuild)
+		p.r.running.Go(newCatchUp(p, s).rebuild)
 	}
 }

@@ -17,7 +17,7 @@ const maxBacklog = 64 << 20
 
 // add keeps a batch. The caller holds writer.mu.
 func (l *backlog) add(b *Batch) {
-	if l.full || l.bytes+len(b.Bytes) > maxBacklog {
+	if l.full || l.bytes+b.holds() > maxBacklog {
 		l.clear()
 		l.full = true
 		return
@@ -28,7 +28,7 @@ func (l *backlog) add(b *Batch) {
 		large.Entry.retain()
 	}
 	l.queue = append(l.queue, kept)
-	l.bytes += len(kept.Bytes)
+	l.bytes += kept.holds()
 }
 
 // read takes the oldest batch out, with the references to its large values.
@@ -39,14 +39,14 @@ func (l *backlog) read(into *Batch) bool {
 	*into = l.queue[0]
 	l.queue[0] = Batch{}
 	l.queue = l.queue[1:]
-	l.bytes -= len(into.Bytes)
+	l.bytes -= into.holds()
 	return true
 }
 
 // unread puts the batch back that was read last.
 func (l *backlog) unread(b *Batch) {
 	l.queue = slices.Insert(l.queue, 0, *b)
-	l.bytes += len(b.Bytes)
+	l.bytes += b.holds()
 	*b = Batch{}
 }
 

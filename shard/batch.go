@@ -25,6 +25,26 @@ type Large struct {
 	Entry *Entry
 }
 
+// holds returns how many bytes of memory the batch keeps from being freed.
+func (b *Batch) holds() int {
+	n := len(b.Bytes)
+	for _, l := range b.Large {
+		n += int(l.Entry.payloadBytes())
+	}
+	return n
+}
+
+// LoggedBytes returns about how many bytes the batch takes in a log, where the largest values are in files of their own.
+func (b *Batch) LoggedBytes() int {
+	n := len(b.Bytes)
+	for _, l := range b.Large {
+		if payload := l.Entry.payloadBytes(); payload < persistence.BlobBytes {
+			n += int(payload)
+		}
+	}
+	return n
+}
+
 // add appends a record. The entry is that of a Put, or nil if the record has the payload.
 func (b *Batch) add(r *persistence.Record, e *Entry, upload uint64) {
 	w := *r

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"syscall"
+	"time"
 
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/replica"
@@ -148,13 +149,13 @@ func (c *Cursor) Next() (*Batch, error) {
 	return &c.batch, nil
 }
 
-// Attach calls send for what is left, unless that is more than about limit bytes or has a large value that is not at the
-// member. Then it calls attach, before another change can be appended, and returns true: what is appended from then on
-// follows what was sent.
-func (c *Cursor) Attach(limit int, uploaded func(id uint64) bool, send func(*Batch), attach func(last replica.Point)) (bool, error) {
+// Attach calls send for what is left, unless that is more than about limit bytes, takes longer than most, or has a large value that is not
+// at the member. Then it calls attach, before another change can be appended, and returns true: what is appended from then on
+// follows what was sent. Writers wait meanwhile.
+func (c *Cursor) Attach(limit int, most time.Duration, uploaded func(id uint64) bool, send func(*Batch), attach func(last replica.Point)) (bool, error) {
 	c.s.writer.mu.Lock()
 	defer c.s.writer.mu.Unlock()
-	for sent := 0; sent <= limit; {
+	for began, sent := time.Now(), 0; sent <= limit && time.Since(began) < most; {
 		b, err := c.next()
 		if err == io.EOF {
 			attach(c.last)
@@ -263,6 +264,9 @@ func (c *Cursor) readLog(commit uint64) error {
 	if c.log == nil {
 		if err := c.start(c.last.Seq); err != nil {
 			return err
+		}
+		if c.log == nil { // the copy was emptied meanwhile
+			return ErrNoHistory
 		}
 	}
 	for open := false; open || len(c.batch.Bytes) < batchBytes && c.batch.Last.Seq < commit; {

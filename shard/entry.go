@@ -242,11 +242,13 @@ func (e *Entry) Footprint() int64 {
 }
 
 // recordBytes returns about how many bytes the entry takes on disk.
-func (e *Entry) recordBytes() int64 {
-	h := e.head()
-	n := recordHead + int64(h.key) + int64(h.attrs) + int64(e.NPYBytes())
+func (e *Entry) recordBytes() int64 { return recordHead + int64(e.head().key) + e.payloadBytes() }
+
+// payloadBytes returns the length of the payload of the entry's record.
+func (e *Entry) payloadBytes() int64 {
+	n := int64(e.head().attrs) + int64(e.NPYBytes())
 	for _, p := range e.Parts() {
-		n += int64(p.Data.Len())
+		n += int64(len(p.Name) + p.Data.Len())
 	}
 	return n
 }

@@ -29,7 +29,10 @@ type Installation struct {
 // Install begins an installation of the primary's copy as it is after base, with the epochs of its history.
 func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) (*Installation, error) {
 	w := &m.s.writer
-	if err := m.mayInstall(&f); err != nil {
+	if err := m.s.store.roomForCopies(); err != nil {
+		return nil, err
+	}
+	if err := m.beginInstall(&f); err != nil {
 		return nil, err
 	}
 	i := &Installation{member: m, source: f, base: base, table: table, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
@@ -40,10 +43,42 @@ func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) 
 		}
 		var err error
 		if i.log, err = w.log.Install(persistence.Point(base), epochs); err != nil {
+			m.endInstall()
 			return nil, w.disk.countWrite(err, true)
 		}
 	}
 	return i, nil
+}
+
+// beginInstall is mayInstall for the only installation that is under way until endInstall.
+func (m Member) beginInstall(f *Source) error {
+	if err := m.mayInstall(f); err != nil {
+		return err
+	}
+	c := &m.s.localCopy
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	if c.installing {
+		return fmt.Errorf("shard %d: %w: another copy is on its way", m.s.id, ErrNotTaken)
+	}
+	c.installing = true
+	return nil
+}
+
+func (m Member) endInstall() {
+	c := &m.s.localCopy
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.installing = false
+}
+
+// outOfDate reports whether the member has more than a copy that has arrived: the copy was held up on its way, and the member has
+// acknowledged what it lacks.
+func (i *Installation) outOfDate() bool {
+	c := &i.member.s.localCopy
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return c.keepsUp() && i.base.Seq < c.rules.End().Seq
 }
 
 // mayInstall returns nil if the primary may replace this copy: nothing counts on what it has.
@@ -107,6 +142,7 @@ func (i *Installation) Other(r *persistence.Record) error {
 
 // Abort gives the copy up. The own one stays.
 func (i *Installation) Abort() {
+	defer i.member.endInstall()
 	if i.log != nil {
 		i.log.Abort()
 	}
@@ -120,10 +156,15 @@ func (i *Installation) Commit() (Answer, error) {
 	w := &i.member.s.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := i.member.mayInstall(&i.source); err != nil {
+	err := i.member.mayInstall(&i.source)
+	if err == nil && i.outOfDate() {
+		err = fmt.Errorf("shard %d: %w: this one has more", i.member.s.id, ErrNotTaken)
+	}
+	if err != nil {
 		i.Abort()
 		return Answer{}, err
 	}
+	defer i.member.endInstall()
 	if i.log != nil {
 		if err := w.disk.countWrite(i.log.Commit(), true); err != nil { // it has aborted, or stopped the log
 			for _, e := range i.entries {

@@ -139,7 +139,7 @@ func (r *Role) Transfer(ctx context.Context, epoch uint64, to replica.Process) e
 	defer look.Stop()
 	for {
 		if p := r.Proposal(); p != nil {
-			return nil
+			return r.handedOver(p)
 		}
 		select {
 		case <-look.C:
@@ -176,10 +176,19 @@ func (r *Role) endTransfer() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !(leading{r.writer.copy}).reopen() {
-		return nil
+		return r.handedOver(r.Proposal())
 	}
 	r.turnGate()
 	return fmt.Errorf("shard %d was not handed over: its other copies are too far behind", r.shard)
+}
+
+// handedOver returns nil if a proposal, or its outcome, ends a handover as it should. The removal of a copy that has lagged may come before
+// the handover: the next epoch then opens the shard again.
+func (r *Role) handedOver(p *replica.Proposal) error {
+	if p != nil && p.Kind != replica.Handover && p.Kind != replica.Resign {
+		return fmt.Errorf("shard %d was not handed over: a copy that lags is being removed first", r.shard)
+	}
+	return nil
 }
 
 // leading is a copy as Role uses it while its node may be the primary.

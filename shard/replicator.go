@@ -78,7 +78,7 @@ func upload(s *Shard, writes ...*Write) (err error) {
 		return nil
 	}
 	for _, w := range writes {
-		if err == nil && w.entry.recordBytes() > UploadBytes {
+		if err == nil && w.entry.payloadBytes() > UploadBytes && mayHappen(s, w) {
 			w.upload = s.store.nextUpload()
 			ctx, cancel := s.gate.whileOpen()
 			err = r.Upload(ctx, s.id, Large{w.upload, w.entry})
@@ -91,6 +91,19 @@ func upload(s *Shard, writes ...*Write) (err error) {
 		}
 	}
 	return err
+}
+
+// mayHappen reports whether the condition of a write holds now. If it does not, the value need not travel. Should it hold when the write is
+// decided, the value follows as in a catch-up.
+func mayHappen(s *Shard, w *Write) bool {
+	if w.Condition == Always {
+		return true
+	}
+	c := &s.localCopy
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	old, _ := c.find(w.Key)
+	return w.conditionHolds(old)
 }
 
 func uploadAll(s *Shard, writes []Write) error {
