@@ -166,7 +166,9 @@ func (p *peer) renewals() []renewal {
 		list = append(list, renewal{s.shard, s.epoch, s.leader})
 	}
 	p.mu.Unlock()
-	list = slices.DeleteFunc(list, func(r renewal) bool { return p.r.config.Store.Shard(r.shard).Primary().Stuck() })
+	list = slices.DeleteFunc(list, func(r renewal) bool {
+		return p.r.config.Store.Shard(r.shard).Primary().Stuck() && !flawed("renewStuck")
+	})
 	slices.SortFunc(list, func(a, b renewal) int { return cmp.Compare(a.shard, b.shard) })
 	return list
 }

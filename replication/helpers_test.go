@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/internal/boottime"
 	"github.com/ndring/ndring/internal/crc32c"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -30,6 +32,9 @@ type testNode struct {
 	network *network
 	stop    chan struct{}
 	done    sync.WaitGroup
+
+	ahead   atomic.Int64            // of the system's clock, in ns: Store.Monotonic
+	reports [testShards]atomic.Bool // a tick has reported that the copy hears no primary
 }
 
 // network connects the processes of a test by TCP.
@@ -139,21 +144,22 @@ func (n *network) isolate(node string, yes bool) {
 	}
 }
 
-// startNode starts a process. A nil folder means no log.
-func startNode(t *testing.T, n *network, name string, incarnation uint64, mem *vfs.Mem) *testNode {
+// startNode starts a process. A nil disk means no log.
+func startNode(t *testing.T, n *network, name string, incarnation uint64, disk vfs.FS) *testNode {
 	t.Helper()
 	node := &testNode{t: t, self: replica.Process{Node: name, Incarnation: incarnation}, pool: new(memory.Pool), network: n, stop: make(chan struct{})}
 	node.store = shard.NewClosedStore(testShards, func() int64 { return time.Now().UnixMilli() }, node.pool)
+	node.store.UseMonotonic(func() int64 { return boottime.Now() + node.ahead.Load() })
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	unframed := func(int) (before, after []byte) { return nil, nil }
-	if mem != nil {
-		disk, err := persistence.OpenDisk(mem, "data", persistence.Options{
+	if disk != nil {
+		folder, err := persistence.OpenDisk(disk, "data", persistence.Options{
 			Shards: testShards, BootID: "a", Log: log, NextIncarnation: func(last uint64) uint64 { return last + 1 },
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		node.store.UseDisk(disk, true, unframed, log)
+		node.store.UseDisk(folder, true, unframed, log)
 		node.store.Disk().Configure(shard.DiskConfig{Fsync: shard.FsyncNo})
 		if err := node.store.Disk().Recover(t.Context(), log); err != nil {
 			t.Fatal(err)
@@ -184,7 +190,9 @@ func (n *testNode) tick() {
 		}
 		tick := n.store.CountTick()
 		for id := range testShards {
-			n.store.Shard(id).Role().Tick(n.store.Monotonic(), tick, true)
+			if n.store.Shard(id).Role().Tick(n.store.Monotonic(), tick, true).Report {
+				n.reports[id].Store(true)
+			}
 		}
 	}
 }

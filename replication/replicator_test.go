@@ -9,8 +9,8 @@ import (
 	"github.com/ndring/ndring/replica"
 )
 
-// newFolder returns a data folder, or nil.
-func newFolder(logged bool) *vfs.Mem {
+// newFolder returns an empty disk, or nil.
+func newFolder(logged bool) vfs.FS {
 	if logged {
 		return vfs.NewMem()
 	}

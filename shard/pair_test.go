@@ -81,6 +81,7 @@ type pair struct {
 	replicator *silent
 	mem        *vfs.Mem // nil without a log
 	broken     bool     // the disk
+	hang       func()   // is called before each change of the disk, unless nil
 	row        replica.Config
 }
 
@@ -103,6 +104,9 @@ func (p *pair) start(t testing.TB, now int64) {
 	p.UseReplicator(p.replicator, unframed, slog.New(slog.DiscardHandler))
 	if p.mem != nil {
 		fs := vfs.NewFaulty(p.mem, func(int) error {
+			if p.hang != nil {
+				p.hang()
+			}
 			if p.broken {
 				return errIO
 			}
