@@ -11,6 +11,7 @@ type Flaws struct {
 	SilenceEpoch   bool // M6: silence counts by config epoch, while the lease counts by leader epoch
 	ReportAlone    bool // M6: a member reports though its raft hears no leader
 	BlameAlone     bool // R7: a primary removes members though its raft hears no leader
+	IgnoreFailed   bool // R7: a member whose log fails is removed as late as one that is silent
 	CommitUncut    bool // M4: a member makes visible what is committed before it has truncated
 	ApplyEarly     bool // M4: a member makes visible what it receives
 	NoTruncate     bool // M2: a member appends behind whatever it has
@@ -33,7 +34,8 @@ func flawsByName(flawed func(name string) bool) Flaws {
 	return Flaws{
 		NoEpochCheck: flawed("noEpochCheck"), NoLease: flawed("noLease"), LeaseISROnly: flawed("leaseISROnly"),
 		NodeLease: flawed("nodeLease"), ReportAtStart: flawed("reportAtStart"), SilenceEpoch: flawed("silenceEpoch"),
-		ReportAlone: flawed("reportAlone"), BlameAlone: flawed("blameAlone"), CommitUncut: flawed("commitUncut"), ApplyEarly: flawed("applyEarly"),
+		ReportAlone: flawed("reportAlone"), BlameAlone: flawed("blameAlone"), IgnoreFailed: flawed("ignoreFailed"),
+		CommitUncut: flawed("commitUncut"), ApplyEarly: flawed("applyEarly"),
 		NoTruncate: flawed("noTruncate"), StaleTruncate: flawed("staleTruncate"), ExpandEarly: flawed("expandEarly"),
 		OpenEarly: flawed("openEarly"), OpenUnsealed: flawed("openUnsealed"), TransferOpen: flawed("transferOpen"),
 		AckEarly: flawed("ackEarly"), AckMajority: flawed("ackMajority"), AckAnyInc: flawed("ackAnyInc"),

@@ -130,7 +130,7 @@ func (c *primary) Acked(from Process, a Ack) Effects {
 	}
 	o.synced = max(o.synced, min(a.Synced, o.match))
 	c.advance(&e)
-	if a.Flags&AckFailed != 0 {
+	if a.Flags&AckFailed != 0 && !c.Flaws.IgnoreFailed {
 		shrink(c, o, &e)
 	}
 	return e

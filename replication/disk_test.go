@@ -3,32 +3,35 @@ package replication
 import (
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ndring/ndring/persistence/vfs"
+	"github.com/ndring/ndring/replica"
 )
 
-// testDisk is a disk in memory that hangs when a test wants it.
+// testDisk is a disk in memory that hangs or fails when a test wants it.
 type testDisk struct {
 	vfs.FS
-	waiting atomic.Int64 // changes that wait for the end of hanging
+	waiting atomic.Int64 // changes that wait until the disk goes on
 	mu      sync.Mutex   // guards all below
 	hanging chan struct{}
+	err     error // of all changes
 }
 
 func newDisk() *testDisk {
 	d := &testDisk{}
 	d.FS = vfs.NewFaulty(vfs.NewMem(), func(int) error {
 		d.mu.Lock()
-		hanging := d.hanging
+		hanging, err := d.hanging, d.err
 		d.mu.Unlock()
 		if hanging != nil {
 			d.waiting.Add(1)
 			<-hanging
 			d.waiting.Add(-1)
 		}
-		return nil
+		return err
 	})
 	return d
 }
@@ -47,6 +50,13 @@ func (d *testDisk) hang(t *testing.T) (goOn func()) {
 	})
 	t.Cleanup(goOn) // before the cleanup of the nodes, which were started before
 	return goOn
+}
+
+// fail makes all changes fail; nil: none.
+func (d *testDisk) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
 }
 
 // A primary whose log hangs renews the lease of that shard no more, but those of its other shards. So the member hears no primary
@@ -95,4 +105,40 @@ func TestALogThatHangsEndsTheLease(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// A member whose disk fails says so, and the primary proposes at once to remove it: no tick comes by which it would blame the
+// member for what it owes. Nothing is lost, and when the disk works again the member comes back.
+func TestAMemberWhoseDiskFails(t *testing.T) {
+	t.Parallel()
+	n, disk := newNetwork(), newDisk()
+	a, b := startNode(t, n, "a", 1, newFolder(true)), startNode(t, n, "b", 1, disk)
+	row := join(t, a, b)
+	if err := a.set("before", 100); err != nil {
+		t.Fatal(err)
+	}
+	a.rests.Store(true)
+	disk.fail(syscall.EIO)
+	f, err := a.setAsync("during", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.proposal(replica.Shrink, b.self)
+	if done, _ := f.Done(); done || b.newest() == a.newest() {
+		t.Error("a write is committed that the member could not log")
+	}
+	row.Epoch, row.ISR, row.Learners = 3, processes(a), processes(b)
+	configure(t, row, a, b)
+	if err := outcome(t.Context(), f); err != nil {
+		t.Error(err)
+	}
+	a.rests.Store(false)
+	disk.fail(nil)
+	a.proposal(replica.Expand, b.self)
+	row.Epoch, row.ISR, row.Learners = 4, processes(a, b), nil
+	configure(t, row, a, b)
+	if err := a.set("after", 100); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the member has all", func() bool { return b.has("during", 100) && b.has("after", 100) })
 }

@@ -34,6 +34,7 @@ type testNode struct {
 	done    sync.WaitGroup
 
 	ahead   atomic.Int64            // of the system's clock, in ns: Store.Monotonic
+	rests   atomic.Bool             // no tick comes
 	reports [testShards]atomic.Bool // a tick has reported that the copy hears no primary
 }
 
@@ -187,6 +188,9 @@ func (n *testNode) tick() {
 		case <-n.stop:
 			return
 		case <-ticker.C:
+		}
+		if n.rests.Load() {
+			continue
 		}
 		tick := n.store.CountTick()
 		for id := range testShards {
