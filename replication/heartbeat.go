@@ -207,12 +207,15 @@ func (p *peer) grant(sent *beat, granted []byte) {
 			continue
 		}
 		p.mu.Lock()
-		s := p.streams[r.shard]
+		s, leader := p.streams[r.shard], r.leader
+		if s != nil && flawed("ackLater") {
+			leader = s.leader
+		}
 		p.mu.Unlock()
 		if s == nil {
 			continue
 		}
-		s.lease.set(r.leader, sent.at)
+		s.lease.set(leader, sent.at)
 		p.r.config.Store.Shard(r.shard).Role().Contact(p.process, false)
 	}
 }
