@@ -67,10 +67,11 @@ def kill_node(process):
 
 class Cluster:
     """Real nodes that form a cluster. ``addresses``: of each node, in order. ``processes``: None
-    for a killed node."""
+    for a killed node. ``arguments``: further flags of each node."""
 
-    def __init__(self, count, folder):
+    def __init__(self, count, folder, *arguments):
         self._folder = folder
+        self._arguments = arguments
         self._seeds = {}  # gossip address of each node
         self.processes = []
         self.addresses = []
@@ -89,7 +90,7 @@ class Cluster:
         arguments = [*(("--join", ",".join(seeds)) if seeds else ()), *(("--bootstrap-expect", str(expect)) if expect else ())]
         process = launch_node(
             "--port", str(port), "--bind", "127.0.0.1", "--bus-port", "0", "--gossip-port", "0", "--node-id", f"n{i}", *arguments,
-            folder=self._folder / f"n{i}",
+            *self._arguments, folder=self._folder / f"n{i}",
         )  # fmt: skip
         self._seeds[i] = read_log(process, r'msg="reachable by other nodes".* gossip=(\S+)')[1]
         return process
@@ -115,9 +116,9 @@ class Cluster:
         stop_nodes([process for process in self.processes if process is not None])
 
 
-def start_cluster(count, folder):
+def start_cluster(count, folder, *arguments):
     """Starts a cluster of ``count`` nodes and waits until they are ready. Their data is under ``folder``."""
-    return Cluster(count, pathlib.Path(folder))
+    return Cluster(count, pathlib.Path(folder), *arguments)
 
 
 def stop_node(process):
