@@ -1,4 +1,5 @@
-"""The client against three real nodes with two copies of each array while a primary is killed."""
+"""The client against three real nodes with two copies of each array: a primary is killed, and
+replicas answer reads."""
 from __future__ import annotations
 
 import itertools
@@ -17,6 +18,8 @@ from ndring import NumPyRedis, UncertainWrite
 from ndring._commands import slot
 from routing_helpers import in_threads
 from test_cluster import wait_until
+
+A = np.arange(6, dtype="<f4").reshape(2, 3)
 
 
 def info(address, section="replication"):
@@ -167,3 +170,39 @@ def test_no_acknowledged_write_is_lost_when_a_primary_is_killed(cluster, frozen)
         assert info(address)["possible_losses"] == 0
         with NumPyRedis(*address, socket_timeout=20, retry_for=30) as c:
             check(c)
+
+
+def test_replicas_answer_reads(cluster):
+    key = next(keys_of(cluster, 1))
+
+    def answered(address):
+        gets = info(address, "commandstats").get("cmdstat_np.get", {"calls": 0, "failed_calls": 0})
+        return gets["calls"] - gets["failed_calls"]
+
+    def spread(c):
+        """Reads the key 40 times. Returns the arrays, and how many of them each node has answered: the
+        primary, the replica and the node without a copy."""
+        while True:
+            before = copies(cluster.addresses[0], key)
+            nodes = list(dict.fromkeys([*before[1], *cluster.addresses]))
+            had = [answered(address) for address in nodes]
+            arrays = [c.get(key) for _ in range(40)]
+            counts = [answered(address) - n for address, n in zip(nodes, had)]
+            if copies(cluster.addresses[0], key) == before:  # no other node has become the primary
+                return arrays, counts
+
+    def is_even():
+        arrays, counts = spread(reader)
+        for got in arrays:
+            if got is not None:  # the replica may not have it yet
+                assert_identical(got, A)
+        return counts == [20, 20, 0] and all(got is not None for got in arrays)
+
+    with NumPyRedis(*cluster.addresses[0], socket_timeout=20, retry_for=30) as c:
+        assert c.set(key, A) is True
+        reader = c.with_options(read_from_replicas=True)
+        wait_until(is_even)  # at first the client may also ask the node without a copy
+        arrays, counts = spread(c)
+        assert counts == [40, 0, 0]
+        for got in arrays:
+            assert_identical(got, A)
