@@ -34,6 +34,7 @@ type copiesCluster struct {
 	addrs   []string
 	args    [][]string
 	procs   []*process // nil while a node is down
+	all     []*process // every one that was started: the logs of those that have ended count, too
 	count   map[string]int
 }
 
@@ -132,6 +133,7 @@ func (c *copiesCluster) start(i int) {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "NDRING_FLAW=" + c.flaw}
 	c.procs[i] = launch(c.t, cmd)
+	c.all = append(c.all, c.procs[i])
 }
 
 func (c *copiesCluster) kill(i int) {

@@ -67,12 +67,10 @@ func (c *copiesCluster) copiesDiffer(ctx context.Context) error {
 	return nil
 }
 
-// differed returns how often the logs of the present processes say that copies differ.
+// differed returns how often the logs of all processes say that copies differ, of those that have ended, too.
 func (c *copiesCluster) differed() (n int) {
-	for _, p := range c.procs {
-		if p != nil {
-			n += strings.Count(p.logged(), "a copy differs from its primary's")
-		}
+	for _, p := range c.all {
+		n += strings.Count(p.logged(), "a copy differs from its primary's")
 	}
 	return n
 }
