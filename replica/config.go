@@ -57,7 +57,7 @@ type AckFlags uint8
 // The flags.
 const (
 	AckStale      AckFlags = 1 << iota // the frame was of an earlier epoch than the member's
-	AckLater                           // the frame was of a later epoch: the primary asks again after 10 ms
+	AckLater                           // the frame was of a later epoch: the primary soon asks again
 	AckMismatch                        // the records do not follow the member's log
 	AckFailed                          // the member's log fails
 	AckMemoryFull                      // the member has no memory left
@@ -105,7 +105,7 @@ type Verdict uint8
 const (
 	Take     Verdict = iota // carry it out
 	Stale                   // of an earlier epoch: answer with the own epoch and leader epoch
-	Later                   // of a later epoch than the newest row here: the primary asks again after 10 ms
+	Later                   // of a later epoch than the newest row here: the primary soon asks again
 	Sealed                  // of an epoch that this copy has reported: no answer
 	Repeat                  // the log has these records already: acknowledge them again
 	Mismatch                // the records do not follow the log: synchronize first

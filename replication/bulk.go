@@ -102,7 +102,7 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error)
 // refusedError is why the other node has not taken what it was sent.
 type refusedError struct {
 	text string
-	full replica.AckFlags // what it has none left of, if that is why
+	full replica.AckFlags // what is exhausted at it, if that is why
 }
 
 // cause returns the error for a client whose value the other node refuses.

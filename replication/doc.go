@@ -9,5 +9,5 @@
 // A stream is one shard on its way to one peer. It is attached while what the primary appends goes to the peer at once. Otherwise
 // the primary asks what the member has, and catches it up from the log, or with a whole copy, until it can be attached.
 //
-// Lock order: the locks of a shard, then peer.mu, then window.mu. No method of a shard is called under peer.mu.
+// Lock order: the locks of a shard, then Replicator.mu, then peer.mu, then window.mu. No method of a shard is called under peer.mu.
 package replication

@@ -23,10 +23,10 @@ const (
 	kindAck                       // written, synced; flags: replica.AckFlags
 	kindSync                      // end of the log: epoch, seq; body: epoch table
 	kindHeartbeat                 // number; body: renewals, or flagSame
-	kindGranted                   // number; body: one bit for each renewal; flags: what the process has none left of
+	kindGranted                   // number; body: one bit for each renewal; flags: what is exhausted at the process
 	kindUpload                    // id; then a record's head and its payload
 	kindInstall                   // base: epoch, seq; body: epoch table; then records
-	kindDone                      // the reply on a bulk connection; body: an error; flags: what the process has none left of, if that is why
+	kindDone                      // the reply on a bulk connection; body: an error; flags: what is exhausted, if that is why
 )
 
 const (

@@ -135,7 +135,7 @@ func (p *peer) drop(s *stream) {
 	delete(p.streams, s.shard)
 }
 
-// noteFull notes the flags of an acknowledgement. All of a process' tell of the whole process.
+// noteFull notes the flags of an acknowledgement. The flags describe the whole process, not one shard.
 func (p *peer) noteFull(flags uint8) {
 	if now := uint32(replica.AckFlags(flags) & full); p.full.Load() != now {
 		p.full.Store(now)

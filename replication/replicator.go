@@ -207,7 +207,7 @@ func (r *Replicator) Room(id int) <-chan struct{} {
 	return nil
 }
 
-// full are the flags of an acknowledgement that say what its process has none left of.
+// full are the flags of an acknowledgement that say what is exhausted at its process.
 const full = replica.AckMemoryFull | replica.AckDiskFull
 
 // Full implements shard.Replicator.

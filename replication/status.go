@@ -12,7 +12,7 @@ import (
 type PeerStatus struct {
 	Process  replica.Process
 	Linked   bool          // it is connected
-	CatchUps int           // shards that it catches up with
+	CatchUps int           // shards whose stream is not attached
 	Bytes    int64         // on the way to it, not acknowledged
 	Silent   time.Duration // since its last acknowledgement
 }

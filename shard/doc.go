@@ -38,7 +38,8 @@
 //	the lock of a memory pool
 //
 // Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are
-// moved together. No goroutine holds the locks of two shards. The leader epoch of a shard changes only
-// while its gate is closed and no command is inside. Commands inside the gate never take Role.mu, and never
-// wait for another copy, except for room to send to it, which ends when the gate closes.
+// moved together. No goroutine holds the locks of two shards, except that one which decides about a repair
+// (Member.Compare) looks at another copy under that copy's index.mu. The leader epoch of a shard changes only
+// while its gate is closed and no command is inside. Commands inside the gate never take Role.mu, and wait for
+// another copy only for room to send to it, or while a large value travels ahead; both end when the gate closes.
 package shard

@@ -24,7 +24,7 @@ type Replicator interface {
 	Upload(ctx context.Context, shard int, value Large) error
 	// Room returns a channel that is closed when there may be room for more changes of a shard; nil if there is room now.
 	Room(shard int) <-chan struct{}
-	// Full returns what members of a shard's ISR have none left of: AckMemoryFull, AckDiskFull, both or neither. Each write asks, so it takes no lock.
+	// Full returns what is exhausted at members of a shard's ISR: AckMemoryFull, AckDiskFull, both or neither. Each write asks, so it takes no lock.
 	Full(shard int) replica.AckFlags
 	// Heard returns when the newest heartbeat that a process has acknowledged for a shard in a leader epoch left, by
 	// Store.Monotonic; math.MinInt64 for none.

@@ -100,7 +100,7 @@ func (r *Reconciler) silent(ctx context.Context, t *topology.Topology) map[topol
 	return silent
 }
 
-// maxTransfers is how many shards with arrays a node hands over at once.
+// maxTransfers is how many shards with arrays one request, or one round of moves, hands over at once.
 const maxTransfers = 32
 
 // handOver proposes the handover of shards that are empty and assigned to other nodes, and returns when the outcome

@@ -36,8 +36,8 @@ type Operator struct {
 // Operator returns what operators make the node do.
 func (r *Reconciler) Operator() *Operator { return &r.operator }
 
-// Keep makes the node keep shards for KeepTime once it serves them: an operator wants it to. A node that leaves the cluster
-// or stops hands them over all the same.
+// Keep makes the node keep shards, which it is about to serve, for KeepTime from now on: an operator wants it to. A node that leaves
+// the cluster or stops hands them over anyway.
 func (o *Operator) Keep(ids []topology.ShardID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
