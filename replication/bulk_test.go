@@ -74,7 +74,7 @@ func TestASlowUploadIsProgress(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	forget := context.AfterFunc(s.peer.context, func() { near.Close() })
-	s.peer.bulk.put(&bulkConn{Conn: near, reader: newReader(near), forget: forget})
+	s.peer.bulk.put(&bulkConn{Conn: near, reader: newReader(near), forget: forget, total: new(atomic.Int64)})
 	go takeUpload(far)
 
 	role, now := a.store.Shard(0).Role(), a.store.Monotonic()
@@ -105,7 +105,7 @@ func takeUpload(conn net.Conn) {
 	if _, err := r.read(); err != nil {
 		return
 	}
-	in := &stallReader{conn: conn, from: r}
+	in := &stallReader{conn: conn, from: r, total: new(atomic.Int64)}
 	record, err := readRecord(in)
 	if err != nil || in.fill(make([]byte, record.Bytes)) != nil {
 		return

@@ -29,7 +29,7 @@ type Large struct {
 func (b *Batch) holds() int {
 	n := len(b.Bytes)
 	for _, l := range b.Large {
-		n += int(l.Entry.payloadBytes())
+		n += int(payloadBytes(l.Entry))
 	}
 	return n
 }
@@ -38,7 +38,7 @@ func (b *Batch) holds() int {
 func (b *Batch) LoggedBytes() int {
 	n := len(b.Bytes)
 	for _, l := range b.Large {
-		if payload := l.Entry.payloadBytes(); payload < persistence.BlobBytes {
+		if payload := payloadBytes(l.Entry); payload < persistence.BlobBytes {
 			n += int(payload)
 		}
 	}

@@ -242,10 +242,10 @@ func (e *Entry) Footprint() int64 {
 }
 
 // recordBytes returns about how many bytes the entry takes on disk.
-func (e *Entry) recordBytes() int64 { return recordHead + int64(e.head().key) + e.payloadBytes() }
+func (e *Entry) recordBytes() int64 { return recordHead + int64(e.head().key) + payloadBytes(e) }
 
-// payloadBytes returns the length of the payload of the entry's record.
-func (e *Entry) payloadBytes() int64 {
+// payloadBytes returns the length of the payload of an entry's record.
+func payloadBytes(e *Entry) int64 {
 	n := int64(e.head().attrs) + int64(e.NPYBytes())
 	for _, p := range e.Parts() {
 		n += int64(len(p.Name) + p.Data.Len())

@@ -18,8 +18,8 @@ func (s *Store) Full() (flags replica.AckFlags) {
 	return flags
 }
 
-// roomForCopies returns an error if this node has no room for one more whole copy. Where entries are evicted, the primaries evict for it.
-func (s *Store) roomForCopies() error {
+// roomForCopy returns an error if a node has no room for one more whole copy. Where entries are evicted, the primaries evict for it.
+func roomForCopy(s *Store) error {
 	switch flags := s.Full(); {
 	case flags&replica.AckDiskFull != 0:
 		return ErrDiskFull

@@ -29,7 +29,7 @@ type Installation struct {
 // Install begins an installation of the primary's copy as it is after base, with the epochs of its history.
 func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) (*Installation, error) {
 	w := &m.s.writer
-	if err := m.s.store.roomForCopies(); err != nil {
+	if err := roomForCopy(m.s.store); err != nil {
 		return nil, err
 	}
 	if err := m.beginInstall(&f); err != nil {

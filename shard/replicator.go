@@ -78,7 +78,7 @@ func upload(s *Shard, writes ...*Write) (err error) {
 		return nil
 	}
 	for _, w := range writes {
-		if err == nil && w.entry.payloadBytes() > UploadBytes && mayHappen(s, w) {
+		if err == nil && payloadBytes(w.entry) > UploadBytes && mayHappen(s, w) {
 			w.upload = s.store.nextUpload()
 			ctx, cancel := s.gate.whileOpen()
 			err = r.Upload(ctx, s.id, Large{w.upload, w.entry})

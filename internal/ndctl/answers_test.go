@@ -33,7 +33,7 @@ func TestNodesCountServedShards(t *testing.T) {
 		return info(7)
 	})
 	r := runWith(t, map[string]string{"NDRING_ADDR": addr}, "", "nodes")
-	if got := blanks.ReplaceAllString(r.out, " "); r.code != 0 || !matches(got, " up leader 3 0 0 7 ", " up voter 1 0 0 5 ") {
+	if got := blanks.ReplaceAllString(r.out, " "); r.code != 0 || !matches(got, " up leader 3 0 2 7 ", " up voter 1 0 2 5 ") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -43,16 +43,16 @@ func (n *Node) handOver(ctx context.Context) {
 	} else {
 		n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 	}
-	n.redirect(ctx)
+	redirectClients(ctx, n.server)
 }
 
-// redirect answers clients for a while after the shards were handed over.
-func (n *Node) redirect(ctx context.Context) {
+// redirectClients lets a server answer clients for a while after its shards were handed over.
+func redirectClients(ctx context.Context, s *protocol.Server) {
 	ctx, cancel := context.WithTimeout(ctx, redirectTime)
 	defer cancel()
 	tick := time.NewTicker(redirectStep)
 	defer tick.Stop()
-	for n.server.Stats().Clients > 0 {
+	for s.Stats().Clients > 0 {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
