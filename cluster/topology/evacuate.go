@@ -28,6 +28,23 @@ func (t *Topology) Evacuate(self NodeID, stays func(NodeID) bool) []Op {
 	return ops
 }
 
+// Awaited returns how many shards a node that is about to stop serves that no other node could take over now, but one whose copy is
+// catching up soon may.
+func (t *Topology) Awaited(self NodeID, stays func(NodeID) bool) (n int) {
+	takes := func(ids []NodeID) bool {
+		return slices.ContainsFunc(ids, func(id NodeID) bool {
+			node, _ := t.Node(id)
+			return id != self && node.State == Active && stays(id)
+		})
+	}
+	for _, row := range t.Shards {
+		if row.Primary == self && !takes(row.Clean()) && (takes(row.Learners) || takes(row.Unclean)) {
+			n++
+		}
+	}
+	return n
+}
+
 // prefers reports whether a is a better primary than b for a shard of a node that stops.
 func (t *Topology) prefers(row Shard, a, b NodeID, gets map[NodeID]int) bool {
 	class := func(id NodeID) int {

@@ -32,3 +32,26 @@ func TestEvacuate(t *testing.T) {
 		t.Errorf("%d ops, want %d", len(ops), len(want))
 	}
 }
+
+// A node that stops waits for copies that catch up where no other copy could take over: not for those of nodes that are down or leave.
+func TestAwaited(t *testing.T) {
+	t.Parallel()
+	nodes := []Node{{ID: "a"}, {ID: "b"}, {ID: "d"}, {ID: "l", State: Leaving}}
+	for i, tc := range []struct {
+		row  Shard
+		want int
+	}{
+		{Shard{Primary: "a", ISR: []NodeID{"a"}, Learners: []NodeID{"b"}}, 1},
+		{Shard{Primary: "a", ISR: []NodeID{"a", "b"}, Unclean: []NodeID{"b"}}, 1},
+		{Shard{Primary: "a", ISR: []NodeID{"a", "d"}, Learners: []NodeID{"b"}}, 1}, // d is down
+		{Shard{Primary: "a", ISR: []NodeID{"a"}}, 0},
+		{Shard{Primary: "a", ISR: []NodeID{"a"}, Learners: []NodeID{"d", "l"}}, 0},
+		{Shard{Primary: "a", ISR: []NodeID{"a", "b"}, Learners: []NodeID{"b"}}, 0}, // b may take over now
+		{Shard{Primary: "b", ISR: []NodeID{"b"}, Learners: []NodeID{"a"}}, 0},      // another node serves it
+	} {
+		topo := &Topology{Nodes: nodes, Shards: []Shard{tc.row}}
+		if n := topo.Awaited("a", func(id NodeID) bool { return id != "d" }); n != tc.want {
+			t.Errorf("row %d: %d shards are awaited, not %d", i, n, tc.want)
+		}
+	}
+}

@@ -11,8 +11,12 @@ import (
 	"github.com/ndring/ndring/replica"
 )
 
-// handOverTime bounds how long a planned stop hands shards over before it stops anyway.
-const handOverTime = 5 * time.Second
+// handOverTime bounds how long a planned stop hands shards over before it stops anyway, and handOverStep is how often it looks whether
+// copies have caught up meanwhile.
+const (
+	handOverTime = 5 * time.Second
+	handOverStep = 10 * time.Millisecond
+)
 
 // A node that has handed its shards over still answers clients for redirectTime, as long as it has any: it redirects them. Cluster
 // clients ask for the topology again when they are redirected, but not at any time (go-redis: 200 ms after the last answer). One that
@@ -25,23 +29,34 @@ const (
 // takeOverTime bounds how long an operator's failover waits until this node serves the shards.
 const takeOverTime = 5 * time.Second
 
-// handOver hands the node's shards over to other nodes with clean copies, and returns once clients are sent there, or the time
-// is over, or at once if a client wants the node to stop now.
+// handOver hands the node's shards over to other nodes with clean copies, waits for copies that soon will be, and returns once clients are
+// sent there, or the time is over, or at once if a client wants the node to stop now.
 func (n *Node) handOver(ctx context.Context) {
 	if n.reconciler == nil || !n.ready.Load() || n.stop.requested().Now() {
 		return
 	}
-	if len(n.cluster.Topology().Evacuate(n.id, n.cluster.Handovers().Stays)) == 0 {
+	handovers := n.cluster.Handovers()
+	if t := n.cluster.Topology(); len(t.Evacuate(n.id, handovers.Stays)) == 0 && t.Awaited(n.id, handovers.Stays) == 0 {
 		return
 	}
-	n.cluster.Handovers().AnnounceStop()
-	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	handovers.AnnounceStop()
+	limit, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	began := time.Now()
-	if left := n.reconciler.Operator().Evacuate(ctx); left > 0 {
-		n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
-	} else {
-		n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
+	for {
+		left := n.reconciler.Operator().Evacuate(limit)
+		if left == 0 {
+			left = n.cluster.Topology().Awaited(n.id, handovers.Stays)
+		}
+		if left == 0 {
+			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
+			break
+		}
+		if limit.Err() != nil {
+			n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
+			break
+		}
+		time.Sleep(handOverStep)
 	}
 	redirectClients(ctx, n.server)
 }
