@@ -37,3 +37,41 @@ func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
 		t.Error("readers see a key that has expired, and no write rests on it")
 	}
 }
+
+// A transaction that has found a key which it does not change, and that expires before the transaction is committed: readers see the key
+// until then, and a writer that finds it expired waits for that commit.
+func TestReadersSeeWhatATransactionRestsOn(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	key := []byte(asked)
+	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+	must(t, 0, err)
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	p.now += 5
+	f, err = p.sh.Update(true, func(tx *Tx) {
+		if tx.Exists([][]byte{key}, false) != 1 {
+			t.Error("the key is not there yet")
+		}
+		_, err := tx.Set(Write{Key: []byte("other"), Value: p.text("after")})
+		must(t, 0, err)
+	})
+	must(t, 0, err)
+	p.now += 10
+	if p.sh.Exists([][]byte{key}, false) != 1 {
+		t.Error("readers see that the key has expired, and a transaction that has found it is about to be committed")
+	}
+	outcome, late, err := p.sh.Set(Write{Key: key, Value: p.text("x"), Condition: IfPresent})
+	if must(t, 0, err); outcome.Done {
+		t.Error("a writer finds a key that has expired")
+	}
+	if done, _ := late.Done(); done {
+		t.Error("a writer says that the key has expired while readers see it")
+	}
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	if p.sh.Exists([][]byte{key}, false) != 0 {
+		t.Error("readers see a key that has expired, and nothing rests on it")
+	}
+}

@@ -20,6 +20,13 @@ type suffix struct {
 	keys     map[string]uint64 // seq of the newest change of each key
 	requests map[requestKey]uint64
 	flushed  uint64 // seq of the newest Flush; 0 for none
+	resting  []resting
+}
+
+// resting is a transaction that rests on the life of keys which it does not change, the oldest first.
+type resting struct {
+	seq  uint64 // of its last change
+	time int64  // Unix time in ms at which it found them
 }
 
 // pending is a change in the suffix.
@@ -68,7 +75,20 @@ func (s *suffix) push(p pending) {
 		}
 		s.requests[p.request] = p.seq
 	}
+	if p.rests {
+		s.resting = append(s.resting, resting{p.seq, p.time})
+	}
 	s.queue = append(s.queue, p)
+}
+
+// keepsAlive returns the seq of the newest change until whose commit readers see an entry that has expired; 0 for none.
+func (s *suffix) keepsAlive(e *Entry) (seq uint64) {
+	for _, r := range s.resting {
+		if !e.expired(r.time) {
+			seq = r.seq
+		}
+	}
+	return seq
 }
 
 // first returns the oldest change; nil if there is none.
@@ -90,6 +110,9 @@ func (s *suffix) pop() {
 	}
 	if s.flushed == p.seq {
 		s.flushed = 0
+	}
+	if p.rests {
+		s.resting = slices.Delete(s.resting, 0, 1)
 	}
 	*p = pending{}
 	s.head++
@@ -123,6 +146,9 @@ func (s *suffix) cut() pending {
 	}
 	if s.requests[p.request] == p.seq {
 		delete(s.requests, p.request)
+	}
+	if p.rests {
+		s.resting = s.resting[:len(s.resting)-1]
 	}
 	if s.empty() {
 		s.renew()

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/ndring/ndring/persistence"
 )
@@ -22,6 +23,7 @@ type Tx struct {
 	repeats bool                   // a request got the outcome of an earlier write, which must be durable before the reply
 	looked  bool                   // it has looked at the shard, not only at its own changes
 	rests   uint64                 // seq of the newest uncommitted change that it looked at; 0 for none
+	alive   [][]byte               // keys with a deadline that it found
 	usual   Concern                // of changes that name none
 	concern Concern                // the strongest of the changes
 }
@@ -83,6 +85,9 @@ func (tx *Tx) look(key []byte) *Entry {
 	defer x.mu.RUnlock()
 	e, seq := tx.s.localCopy.find(key)
 	tx.looked, tx.rests = true, max(tx.rests, seq)
+	if e != nil && e.expired(tx.now) { // a reader may still see the key
+		tx.rests = max(tx.rests, tx.s.suffix.keepsAlive(e))
+	}
 	return e
 }
 
@@ -90,6 +95,7 @@ func (tx *Tx) look(key []byte) *Entry {
 func (tx *Tx) live(key []byte) *Entry {
 	e := tx.entry(key)
 	if e == nil || !e.expired(tx.now) {
+		tx.foundAlive(key, e)
 		return e
 	}
 	if !tx.writes && !e.expired(readTime(tx.s, key, tx.now)) {
@@ -98,11 +104,29 @@ func (tx *Tx) live(key []byte) *Entry {
 	return nil
 }
 
+// foundAlive notes that a transaction has found an entry, nil for none, which readers may soon see expire.
+func (tx *Tx) foundAlive(key []byte, e *Entry) {
+	if tx.writes && e != nil && e.ExpireAt() != 0 {
+		tx.alive = append(tx.alive, key)
+	}
+}
+
+// restsOnOthers reports whether the transaction has found a key with a deadline that it does not change.
+func (tx *Tx) restsOnOthers() bool {
+	return slices.ContainsFunc(tx.alive, func(key []byte) bool {
+		return !slices.ContainsFunc(tx.changes, func(c change) bool { return bytes.Equal(c.key, key) })
+	})
+}
+
 // readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
-// would contradict the change. The caller holds index.mu.
+// would contradict the change. A transaction may rest on keys that it does not change: then its moment counts for all keys of the
+// shard. The caller holds index.mu.
 func readTime(s *Shard, key []byte, now int64) int64 {
 	now = min(now, s.suffix.firstTime(key, now))
+	if len(s.suffix.resting) > 0 {
+		now = min(now, s.suffix.resting[0].time)
+	}
 	if at := s.writer.deciding.Load(); at != 0 {
 		now = min(now, at)
 	}
@@ -305,6 +329,7 @@ func (tx *Tx) Mark(key []byte) Mark {
 	case e.expired(tx.now) && (tx.writes || e.expired(readTime(tx.s, key, tx.now))):
 		missing.version.Seq++ // once it is removed, too
 	default:
+		tx.foundAlive(key, e)
 		return Mark{e.Version(), e.ExpireAt()}
 	}
 	return missing
@@ -385,6 +410,10 @@ func (tx *Tx) reset() {
 	if len(tx.answers) > maxKept {
 		tx.answers = nil
 	}
+	if clear(tx.alive); cap(tx.alive) > maxKept {
+		tx.alive = nil
+	}
+	tx.alive = tx.alive[:0]
 	clear(tx.answers)
 	clear(tx.changes)
 	if cap(tx.changes) > maxKept {

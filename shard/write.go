@@ -84,6 +84,7 @@ type change struct {
 	requestID string
 	request   requestKey
 	concern   Concern
+	rests     bool // the last one of a transaction that rests on the life of a key which it does not change
 	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
 }
 
@@ -196,6 +197,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
+		tx.changes[len(tx.changes)-1].rests = tx.restsOnOthers()
 		end, err := w.commit(tx.changes, now, w.copy.process.needsOf(tx.concern))
 		if err != nil {
 			return Future{}, err
