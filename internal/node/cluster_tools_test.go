@@ -85,7 +85,7 @@ func TestRedisCLILooksAtThreeNodes(t *testing.T) {
 	t.Parallel()
 	cli, nodes := tool(t, "redis-cli"), openCluster(t, 3)
 	want := map[string]string{}
-	topo := nodes[0].Topology()
+	topo := awaitTopology(t, nodes, eachTwice) // redis-cli asks one node after the other: no shard may move meanwhile
 	for i, n := range nodes {
 		c, slots := dialTalker(t, n), 0
 		for _, key := range keysOf(t, n, i+1) {
