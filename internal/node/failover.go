@@ -21,10 +21,7 @@ const (
 // A node that has handed its shards over still answers clients for redirectTime, as long as it has any: it redirects them. Cluster
 // clients ask for the topology again when they are redirected, but not at any time (go-redis: 200 ms after the last answer). One that
 // still knows an old topology when the node has ended would fail to connect.
-const (
-	redirectTime = 500 * time.Millisecond
-	redirectStep = 50 * time.Millisecond
-)
+const redirectTime = 500 * time.Millisecond
 
 // takeOverTime bounds how long an operator's failover waits until this node serves the shards.
 const takeOverTime = 5 * time.Second
@@ -43,34 +40,19 @@ func (n *Node) handOver(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, handOverTime)
 	defer cancel()
 	began := time.Now()
-	for {
+	for free := began; ; time.Sleep(handOverStep) {
 		left := n.reconciler.Operator().Evacuate(limit)
 		if left == 0 {
 			left = n.cluster.Topology().Awaited(n.id, handovers.Stays)
 		}
-		if left == 0 {
-			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
-			break
-		}
-		if limit.Err() != nil {
+		switch {
+		case left > 0 && limit.Err() != nil:
 			n.log.Warn("stopping although other nodes have not taken over all shards", "left", left)
-			break
-		}
-		time.Sleep(handOverStep)
-	}
-	redirectClients(ctx, n.server)
-}
-
-// redirectClients lets a server answer clients for a while after its shards were handed over.
-func redirectClients(ctx context.Context, s *protocol.Server) {
-	ctx, cancel := context.WithTimeout(ctx, redirectTime)
-	defer cancel()
-	tick := time.NewTicker(redirectStep)
-	defer tick.Stop()
-	for s.Stats().Clients > 0 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+			return
+		case left > 0: // a node that does not know yet that this one stops may also have handed a shard back
+			free = time.Now().Add(handOverStep)
+		case n.server.Stats().Clients == 0 || time.Since(free) > redirectTime || ctx.Err() != nil:
+			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 			return
 		}
 	}
