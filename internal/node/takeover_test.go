@@ -83,7 +83,7 @@ func strand(t *testing.T, all []*member, ids []topology.ShardID, keys []string, 
 }
 
 // A shard whose only clean copy is on a node that is down has no primary until an operator takes it over from a copy that lacks
-// writes, which counts as a possible loss. A shard that nobody takes over waits, and has everything when its node is back.
+// writes, which counts as a possible loss. A shard that is not taken over stays down until its node returns, and has lost nothing then.
 func TestTakeoverOfACopyThatIsBehind(t *testing.T) {
 	slowtest.Skip(t)
 	t.Parallel()
