@@ -39,18 +39,22 @@ func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
 }
 
 // A transaction that has found a key which it does not change, and that expires before the transaction is committed: readers see the key
-// until then, and a writer that finds it expired waits for that commit.
+// until then, and a writer that finds it expired waits for that commit. Other keys expire in time.
 func TestReadersSeeWhatATransactionRestsOn(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, true)
 	defer p.end()
-	key := []byte(asked)
-	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
+	key, another := []byte(asked), []byte("another")
+	var f Future
+	for _, key := range [][]byte{key, another} {
+		var err error
+		_, f, err = p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+		must(t, 0, err)
+	}
 	p.ack(p.newest())
 	must(t, 0, f.Wait(t.Context()))
 	p.now += 5
-	f, err = p.sh.Update(true, func(tx *Tx) {
+	f, err := p.sh.Update(true, func(tx *Tx) {
 		if tx.Exists([][]byte{key}, false) != 1 {
 			t.Error("the key is not there yet")
 		}
@@ -61,6 +65,9 @@ func TestReadersSeeWhatATransactionRestsOn(t *testing.T) {
 	p.now += 10
 	if p.sh.Exists([][]byte{key}, false) != 1 {
 		t.Error("readers see that the key has expired, and a transaction that has found it is about to be committed")
+	}
+	if p.sh.Exists([][]byte{another}, false) != 0 {
+		t.Error("readers see a key that has expired, and no transaction has found it")
 	}
 	outcome, late, err := p.sh.Set(Write{Key: key, Value: p.text("x"), Condition: IfPresent})
 	if must(t, 0, err); outcome.Done {
@@ -73,5 +80,39 @@ func TestReadersSeeWhatATransactionRestsOn(t *testing.T) {
 	must(t, 0, f.Wait(t.Context()))
 	if p.sh.Exists([][]byte{key}, false) != 0 {
 		t.Error("readers see a key that has expired, and nothing rests on it")
+	}
+}
+
+// A transaction that only reads has found a change which is not committed, and a key that expires before that: readers see the key until
+// then. Otherwise one that finds it gone and the change not there yet would contradict the transaction.
+func TestReadersSeeWhatAReadingTransactionRestsOn(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	key, other := []byte(asked), []byte("other")
+	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+	must(t, 0, err)
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	_, _, err = p.sh.Set(Write{Key: other, Value: p.text("late")})
+	must(t, 0, err)
+	p.now += 5
+	_, err = p.sh.Update(true, func(tx *Tx) {
+		if tx.Exists([][]byte{key, other}, false) != 2 {
+			t.Error("a transaction does not see what is appended")
+		}
+	})
+	must(t, 0, err)
+	p.now += 10
+	if p.sh.Exists([][]byte{other}, false) != 0 || p.sh.Exists([][]byte{key}, false) != 1 {
+		t.Error("readers see that a key has expired, which a transaction has found together with a change that is not committed")
+	}
+	p.ack(p.newest())
+	if p.sh.Exists([][]byte{key}, false) != 0 {
+		t.Error("readers see a key that has expired, and nothing rests on it")
+	}
+	_, err = p.sh.Update(true, func(tx *Tx) { tx.Exists([][]byte{other}, false) })
+	if must(t, 0, err); len(p.sh.suffix.resting) != 0 {
+		t.Error("a transaction whose changes are committed rests on something")
 	}
 }

@@ -19,14 +19,19 @@ type suffix struct {
 	head     int
 	keys     map[string]uint64 // seq of the newest change of each key
 	requests map[requestKey]uint64
-	flushed  uint64 // seq of the newest Flush; 0 for none
-	resting  []resting
+	flushed  uint64    // seq of the newest Flush; 0 for none
+	resting  []resting // by seq, each until that is committed
 }
 
-// resting is a transaction that rests on the life of keys which it does not change, the oldest first.
+// resting is a transaction that rests on the life of keys which it does not change.
 type resting struct {
-	seq  uint64 // of its last change
-	time int64  // Unix time in ms at which it found them
+	seq  uint64   // of its last change, or of the newest change that it has seen if it changes nothing
+	time int64    // Unix time in ms at which it found the keys
+	keys [][]byte // with a deadline
+}
+
+func (r *resting) on(key []byte) bool {
+	return slices.ContainsFunc(r.keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }
 
 // pending is a change in the suffix.
@@ -75,16 +80,25 @@ func (s *suffix) push(p pending) {
 		}
 		s.requests[p.request] = p.seq
 	}
-	if p.rests {
-		s.resting = append(s.resting, resting{p.seq, p.time})
-	}
 	s.queue = append(s.queue, p)
+	if len(p.rests) > 0 {
+		s.rest(resting{p.seq, p.time, p.rests})
+	}
+}
+
+// rest adds a transaction, unless the change for which it waits is committed.
+func (s *suffix) rest(r resting) {
+	if s.empty() || r.seq < s.first().seq {
+		return
+	}
+	at, _ := slices.BinarySearchFunc(s.resting, r.seq+1, func(r resting, seq uint64) int { return cmp.Compare(r.seq, seq) })
+	s.resting = slices.Insert(s.resting, at, r)
 }
 
 // keepsAlive returns the seq of the newest change until whose commit readers see an entry that has expired; 0 for none.
 func (s *suffix) keepsAlive(e *Entry) (seq uint64) {
-	for _, r := range s.resting {
-		if !e.expired(r.time) {
+	for i := range s.resting {
+		if r := &s.resting[i]; !e.expired(r.time) && r.on(e.Key()) {
 			seq = r.seq
 		}
 	}
@@ -111,8 +125,9 @@ func (s *suffix) pop() {
 	if s.flushed == p.seq {
 		s.flushed = 0
 	}
-	if p.rests {
-		s.resting = slices.Delete(s.resting, 0, 1)
+	for len(s.resting) > 0 && s.resting[0].seq <= p.seq {
+		s.resting[0] = resting{}
+		s.resting = s.resting[1:]
 	}
 	*p = pending{}
 	s.head++
@@ -147,8 +162,9 @@ func (s *suffix) cut() pending {
 	if s.requests[p.request] == p.seq {
 		delete(s.requests, p.request)
 	}
-	if p.rests {
-		s.resting = s.resting[:len(s.resting)-1]
+	for n := len(s.resting); n > 0 && s.resting[n-1].seq >= p.seq; n-- {
+		s.resting[n-1] = resting{}
+		s.resting = s.resting[:n-1]
 	}
 	if s.empty() {
 		s.renew()
@@ -194,11 +210,17 @@ func (s *suffix) changes(key []byte) bool {
 	return found
 }
 
-// firstTime returns the Unix time in ms at which the oldest change of a key in the suffix was appended; otherwise, if there is none.
+// firstTime returns the Unix time in ms at which the oldest change of a key in the suffix was appended, or at which a transaction found
+// the key that rests on it; otherwise, if there is none.
 func (s *suffix) firstTime(key []byte, otherwise int64) int64 {
 	for seq := s.keys[string(key)]; seq != 0 && !s.empty() && seq >= s.queue[s.head].seq; {
 		p := s.at(seq)
 		otherwise, seq = p.time, p.before
+	}
+	for i := range s.resting {
+		if r := &s.resting[i]; r.time < otherwise && r.on(key) {
+			otherwise = r.time
+		}
 	}
 	return otherwise
 }

@@ -111,22 +111,33 @@ func (tx *Tx) foundAlive(key []byte, e *Entry) {
 	}
 }
 
-// restsOnOthers reports whether the transaction has found a key with a deadline that it does not change.
-func (tx *Tx) restsOnOthers() bool {
-	return slices.ContainsFunc(tx.alive, func(key []byte) bool {
-		return !slices.ContainsFunc(tx.changes, func(c change) bool { return bytes.Equal(c.key, key) })
-	})
+// restsOn returns the keys with a deadline that the transaction has found and does not change.
+func (tx *Tx) restsOn() (keys [][]byte) {
+	for _, key := range tx.alive {
+		if !slices.ContainsFunc(tx.changes, func(c change) bool { return bytes.Equal(c.key, key) }) {
+			keys = append(keys, bytes.Clone(key)) // the caller may use its memory again
+		}
+	}
+	return keys
+}
+
+// rest makes readers see the keys with a deadline that a transaction without changes has found, until what it has seen is committed:
+// that is the earliest moment at which all that it has found may be true.
+func (tx *Tx) rest() {
+	if tx.rests == 0 || len(tx.alive) == 0 {
+		return
+	}
+	x := &tx.s.index
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	tx.s.suffix.rest(resting{tx.rests, tx.now, tx.restsOn()})
 }
 
 // readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
-// would contradict the change. A transaction may rest on keys that it does not change: then its moment counts for all keys of the
-// shard. The caller holds index.mu.
+// would contradict the change. The caller holds index.mu.
 func readTime(s *Shard, key []byte, now int64) int64 {
 	now = min(now, s.suffix.firstTime(key, now))
-	if len(s.suffix.resting) > 0 {
-		now = min(now, s.suffix.resting[0].time)
-	}
 	if at := s.writer.deciding.Load(); at != 0 {
 		now = min(now, at)
 	}

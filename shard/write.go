@@ -84,8 +84,8 @@ type change struct {
 	requestID string
 	request   requestKey
 	concern   Concern
-	rests     bool // the last one of a transaction that rests on the life of a key which it does not change
-	refused   bool // the condition of a write did not hold: the change records the outcome of its request and has no key
+	rests     [][]byte // of a transaction's last one: the keys with a deadline that it has found and does not change
+	refused   bool     // the condition of a write did not hold: the change records the outcome of its request and has no key
 }
 
 // outcome returns the outcome of the change's request.
@@ -197,7 +197,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
-		tx.changes[len(tx.changes)-1].rests = tx.restsOnOthers()
+		tx.changes[len(tx.changes)-1].rests = tx.restsOn()
 		end, err := w.commit(tx.changes, now, w.copy.process.needsOf(tx.concern))
 		if err != nil {
 			return Future{}, err
@@ -208,6 +208,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 		}
 		return w.sendUnlessAwaited(w.future(s, w.seq, end).with(tx.concern)), nil
 	}
+	tx.rest()
 	f := Future{}
 	if tx.repeats && w.logged {
 		f = w.future(s, tx.rests, w.log.Position())

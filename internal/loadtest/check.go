@@ -36,9 +36,9 @@ func (m model) judge(start state, history []*operation, limit time.Duration) ver
 // mostUnderWay is longer than a write of unknown outcome can wait for its commit, which comes when the copies that are away are removed.
 const mostUnderWay = int64(requestTime + 10*time.Second)
 
-// underWay notes for each operation since when a write to one of its keys has been under way. A node shows a key whose deadline has
-// come for as long as an earlier write that may rest on it waits for its commit (docs/replication.md): a few milliseconds, or a second
-// if a copy is away.
+// underWay notes for each operation since when a write to one of its keys has been under way, or a transaction that has found one. A
+// node shows a key whose deadline has come for as long as an earlier write or transaction that may rest on it waits for a commit
+// (docs/replication.md): a few milliseconds, or a second if a copy is away.
 func underWay(history []*operation) {
 	for _, o := range history {
 		o.since = o.call
@@ -47,7 +47,7 @@ func underWay(history []*operation) {
 			if end == endless {
 				end = w.call + mostUnderWay
 			}
-			if w != o && w.call < o.since && end >= o.call && !w.reads() && w.keys()&o.keys() != 0 {
+			if w != o && w.call < o.since && end >= o.call && w.rests() && w.keys()&o.keys() != 0 {
 				o.since = w.call
 			}
 		}

@@ -123,6 +123,9 @@ func (o *operation) reads() bool {
 	return true
 }
 
+// rests reports whether nodes may show keys whose deadline has come until the operation has ended.
+func (o *operation) rests() bool { return !o.reads() || len(o.commands) > 1 }
+
 // keys returns the keys of the operation as bits.
 func (o *operation) keys() (bits uint8) {
 	if o.watched != 0 {
