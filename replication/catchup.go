@@ -136,7 +136,17 @@ func (c *catchUp) rebuild() {
 		c.end(err)
 		return
 	}
+	c.hasImage()
 	c.end(c.follow(image.Cursor))
+}
+
+// hasImage notes that the member has installed the whole copy: if it gives its copy up from now on, it takes no records.
+func (c *catchUp) hasImage() {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	if c.current() {
+		c.s.whole = false
+	}
 }
 
 // errDetached ends a catch-up of a stream that was detached meanwhile.

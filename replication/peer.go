@@ -49,7 +49,7 @@ type stream struct {
 	// peer.mu guards all below.
 	epoch, leader uint64
 	state         state
-	whole         bool   // in state catching: the member gets a whole copy
+	whole         bool   // in state catching: a whole copy is on its way to the member
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	endRun        context.CancelFunc
 	askAt         time.Time

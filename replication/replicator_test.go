@@ -366,6 +366,41 @@ func TestMemberRestarts(t *testing.T) {
 	}
 }
 
+// A primary learns of a new row while a catch-up waits until the member has taken what fills the window. The member still acknowledges
+// in the epoch before: that makes room all the same.
+func TestCatchUpGoesOnInANewEpoch(t *testing.T) {
+	t.Parallel()
+	n, disk := newNetwork(), newDisk()
+	a, b := startNode(t, n, "a", 1, newFolder(true)), startNode(t, n, "b", 1, disk)
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a, b)
+	for i := range 60 {
+		if err := a.set(fmt.Sprint("k-", i), 100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	goOn := disk.hang(t)
+	row.Learners = processes(b)
+	configure(t, row, b)
+	configure(t, row, a)
+	inFlight := func() int64 {
+		if p := (*a.repl.peers.Load())[b.self]; p != nil {
+			return p.window.catchUp.Load()
+		}
+		return 0
+	}
+	await(t, "the window is full", func() bool { return disk.waiting.Load() > 0 && inFlight() >= windowCatchUp })
+	row.Epoch = 2
+	configure(t, row, a)
+	goOn()
+	await(t, "there is room again", func() bool { return inFlight() < windowCatchUp })
+	configure(t, row, b)
+	await(t, "the member has caught up", func() bool {
+		p := a.store.Shard(0).Role().Proposal()
+		return p != nil && p.Kind == replica.Expand
+	})
+}
+
 // A full window holds the writers of a shard back if its copy is in the ISR. A learner that has a full window is taken off the stream
 // instead, and catches up again: no rule removes a learner.
 func TestFullWindow(t *testing.T) {

@@ -240,9 +240,9 @@ func (l *appendLink) acked(f *frame) {
 		if s.state == attached || s.state == catching {
 			p.ask(s, askMismatch)
 		}
-	case ack.Epoch == s.epoch && ack.Leader == s.leader:
+	case ack.Epoch <= s.epoch && ack.Leader == s.leader: // of one leader epoch, so it is about the same log
 		s.inFlight.forget(ack.Written)
-		if s.state == asking {
+		if s.state == asking && ack.Epoch == s.epoch {
 			p.setState(s, catching)
 			s.whole = false
 			c = newCatchUp(p, s)
