@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -165,10 +166,12 @@ func (a *consensus) leader() topology.NodeID {
 // entry about it. If the answer arrives before that, raft does not count it, and commits the entry
 // only with the next one. So there has to be a next one.
 func (a *consensus) awaitChange(change raft.Future) error {
-	return awaitPushed(change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
+	return awaitPushed(a.streams.ctx, change, a.timing.Heartbeat, func() { a.Barrier(applyTimeout) })
 }
 
-func awaitPushed(change raft.Future, patience time.Duration, push func()) error {
+// awaitPushed waits for a change, and pushes when it has waited for a while. It gives up when ctx is done: raft does not answer each
+// change that is under way when it shuts down.
+func awaitPushed(ctx context.Context, change raft.Future, patience time.Duration, push func()) error {
 	done := make(chan error, 1)
 	go func() { done <- change.Error() }()
 	tick := time.NewTicker(patience)
@@ -179,6 +182,8 @@ func awaitPushed(change raft.Future, patience time.Duration, push func()) error 
 			return err
 		case <-tick.C:
 			push()
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -106,7 +107,7 @@ func TestChangeOfVotersIsPushed(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []error{nil, raft.ErrLeadershipLost} {
 		change, pushed := make(slowChange, 1), 0
-		err := awaitPushed(change, time.Millisecond, func() {
+		err := awaitPushed(t.Context(), change, time.Millisecond, func() {
 			if pushed++; pushed == 2 {
 				change <- outcome
 			}
@@ -114,5 +115,10 @@ func TestChangeOfVotersIsPushed(t *testing.T) {
 		if err != outcome || pushed < 2 {
 			t.Errorf("after %d pushes: %v, want %v", pushed, err, outcome)
 		}
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if err := awaitPushed(stopped, make(slowChange), time.Hour, func() {}); err != context.Canceled {
+		t.Errorf("a change that raft does not answer when it shuts down: %v", err)
 	}
 }

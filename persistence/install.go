@@ -9,7 +9,7 @@ import (
 )
 
 // Installation is a whole copy of the shard from elsewhere that is being written beside the own one:
-// Write for each value, then Commit or Abort.
+// Write for each value, then Sync, then Commit or Abort.
 //
 // Invariant: a start finds the own copy with its log, or the installed one, whole, without a record
 // or value of the other. The shard's manifest decides: from the moment that it names the copy as the
@@ -18,6 +18,7 @@ type Installation struct {
 	snapshot *Snapshot
 	epochs   epochTable
 	crcs     map[BlobID]uint32 // of the blobs to which the copy refers
+	synced   bool
 }
 
 // Install begins the installation of a copy as it is after a point, with the epochs of its history.
@@ -85,7 +86,7 @@ func (i *Installation) Abort() {
 func (i *Installation) Commit() error {
 	s := i.snapshot
 	l := s.log
-	if err := i.prepare(); err != nil {
+	if err := i.Sync(); err != nil {
 		i.Abort()
 		return err
 	}
@@ -105,8 +106,13 @@ func (i *Installation) Commit() error {
 	return nil
 }
 
-// prepare syncs the copy: all of it is on disk before the manifest names it.
-func (i *Installation) prepare() error {
+// Sync makes the copy durable and reads it back, so that Commit, which comes next, holds up the shard for a short time. After an error
+// the caller must Abort.
+func (i *Installation) Sync() error {
+	if i.synced {
+		return nil
+	}
+	i.synced = true
 	s := i.snapshot
 	if err := s.finish(); err != nil || flawed("installUnsynced") {
 		return err

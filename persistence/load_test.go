@@ -340,6 +340,12 @@ func (c *copyUnderLoad) install() error {
 			return err
 		}
 	}
+	if c.r.IntN(2) == 0 { // as a shard does; Commit does it otherwise
+		if err := i.Sync(); err != nil {
+			i.Abort()
+			return err
+		}
+	}
 	if c.r.IntN(4) == 0 {
 		i.Abort()
 		return nil

@@ -209,4 +209,7 @@ func TestMemoryUsageGrowsWithTheValue(t *testing.T) {
 		t.Errorf("MEMORY DOCTOR: %s", got)
 	}
 	c.want("+OK", "MEMORY", "PURGE")
+	c.want("+OK", "MULTI") // EXEC holds a lock that it takes
+	c.want("-ERR Command not allowed inside a transaction", "MEMORY", "PURGE")
+	c.want("+OK", "DISCARD")
 }

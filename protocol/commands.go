@@ -143,7 +143,7 @@ func commandRows() []*command.Spec {
 				Summary: "Returns a breakdown of the node's memory, in bytes."},
 			{Name: "doctor", Arity: 2, Flags: command.Loading | command.Stale, Tips: command.TipsShardReports, Group: command.GroupServer, Since: "0.1.0", Handler: onServer(memoryDoctor),
 				Summary: "Describes what looks wrong with the node's memory."},
-			{Name: "purge", Arity: 2, Flags: command.Loading | command.Stale, Tips: command.TipsEachShardOK, Group: command.GroupServer, Since: "0.1.0", Handler: onStore(memoryPurge),
+			{Name: "purge", Arity: 2, Flags: command.Loading | command.Stale | command.NoMulti, Tips: command.TipsEachShardOK, Group: command.GroupServer, Since: "0.1.0", Handler: onStore(memoryPurge),
 				Summary: "Returns idle memory to the system."},
 		}},
 		{Name: "object", Arity: -2, Group: command.GroupGeneric, Since: "0.1.0", Summary: "A container for commands about one key.", Sub: []*command.Spec{

@@ -22,17 +22,34 @@ import (
 type bulkPool struct {
 	peer    *peer
 	uploads chan struct{} // holds a token for each value under way for which a client waits
-	mu      sync.Mutex    // guards idle
+	mu      sync.Mutex    // guards all below
 	idle    []*bulkConn
+	reach   context.Context // all connections are closed when it is done
+	lose    context.CancelFunc
 }
 
-// bulkConn is a bulk connection. It is closed when the peer ends.
+func (b *bulkPool) init(p *peer) {
+	b.peer, b.uploads = p, make(chan struct{}, maxUploads)
+	b.reach, b.lose = context.WithCancel(p.context)
+}
+
+// reconnect closes all connections, so that others are made. What is under way on them fails.
+func (b *bulkPool) reconnect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lose()
+	b.reach, b.lose = context.WithCancel(b.peer.context)
+	b.idle = nil
+}
+
+// bulkConn is a bulk connection.
 type bulkConn struct {
 	net.Conn
 	reader *reader
-	forget func() bool   // stops what closes it then
-	sent   int64         // bytes of the request under way
-	total  *atomic.Int64 // bytes to all peers
+	reach  context.Context // of the pool when it was made: it is closed when that is done
+	forget func() bool     // stops what closes it then
+	sent   int64           // bytes of the request under way
+	total  *atomic.Int64   // bytes to all peers
 }
 
 func (c *bulkConn) Write(b []byte) (int, error) {
@@ -138,6 +155,7 @@ func (b *bulkPool) get(ctx context.Context, s *stream) (*bulkConn, error) {
 		b.mu.Unlock()
 		return c, nil
 	}
+	reach := b.reach
 	b.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,14 +164,14 @@ func (b *bulkPool) get(ctx context.Context, s *stream) (*bulkConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	forget := context.AfterFunc(b.peer.context, func() { conn.Close() })
-	return &bulkConn{Conn: conn, reader: newReader(conn), forget: forget, total: &b.peer.r.stats.BytesOut}, nil
+	forget := context.AfterFunc(reach, func() { conn.Close() })
+	return &bulkConn{Conn: conn, reader: newReader(conn), reach: reach, forget: forget, total: &b.peer.r.stats.BytesOut}, nil
 }
 
 func (b *bulkPool) put(c *bulkConn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.idle) >= maxIdleBulk {
+	if len(b.idle) >= maxIdleBulk || c.reach.Err() != nil {
 		c.Close()
 		return
 	}

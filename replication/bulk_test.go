@@ -74,7 +74,7 @@ func TestASlowUploadIsProgress(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	forget := context.AfterFunc(s.peer.context, func() { near.Close() })
-	s.peer.bulk.put(&bulkConn{Conn: near, reader: newReader(near), forget: forget, total: new(atomic.Int64)})
+	s.peer.bulk.put(&bulkConn{Conn: near, reader: newReader(near), reach: t.Context(), forget: forget, total: new(atomic.Int64)})
 	go takeUpload(far)
 
 	role, now := a.store.Shard(0).Role(), a.store.Monotonic()

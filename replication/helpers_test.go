@@ -121,6 +121,13 @@ func (n *network) stalled() int {
 	return len(n.held)
 }
 
+// open returns how many bulk connections are open.
+func (n *network) open() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.bulk
+}
+
 // countedConn is a bulk connection as its dialler has it.
 type countedConn struct {
 	net.Conn

@@ -74,7 +74,7 @@ const (
 func newPeer(r *Replicator, process replica.Process) *peer {
 	p := &peer{r: r, process: process, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1), round: make(chan struct{}, 1), streams: map[int]*stream{}, uploaded: map[uint64]struct{}{}}
 	p.context, p.cancel = context.WithCancel(r.context)
-	p.bulk.peer, p.bulk.uploads = p, make(chan struct{}, maxUploads)
+	p.bulk.init(p)
 	p.heard.Store(time.Now().UnixNano())
 	return p
 }

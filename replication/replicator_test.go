@@ -266,6 +266,23 @@ func TestAnUploadEndsWithTheMembership(t *testing.T) {
 	}
 }
 
+// A large value on its way to a member that is not heard any more ends with the other connections to it. TCP would keep it much longer.
+func TestAnUploadEndsWithTheConnections(t *testing.T) {
+	t.Parallel()
+	n, a, b, _ := pairUp(t, true)
+	n.stall(true)
+	ended := make(chan error, 1)
+	go func() { ended <- a.set("large", 8<<20) }()
+	await(t, "the upload is stalled", func() bool { return n.stalled() > 0 && n.open() == 1 })
+	(*a.repl.peers.Load())[b.self].reconnect() // as after a silence
+	await(t, "the upload has ended", func() bool { return n.open() == 0 })
+	n.stall(false)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	await(t, "the member has the value", func() bool { return b.has("large", 8<<20) })
+}
+
 // A replica's data does not count as fresh while its primary lacks the lease because of another member: then another primary may
 // have committed more.
 func TestNothingIsFreshWithoutTheLease(t *testing.T) {

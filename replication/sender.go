@@ -79,8 +79,9 @@ func (l *appendLink) connected() {
 	}
 }
 
-// reconnect ends the append connection, so that another is made.
+// reconnect ends the connections, so that others are made.
 func (p *peer) reconnect() {
+	p.bulk.reconnect()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conn != nil {

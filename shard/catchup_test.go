@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,5 +138,38 @@ func TestNoFileDescriptorIsNoLostHistory(t *testing.T) {
 	}
 	if err := lost(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A frame of a catch-up may have records of several epochs. The member knows each of them, or it would find no common point later.
+func TestFrameOfSeveralEpochs(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	for range 3 {
+		_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
+		must(t, 0, err)
+		p.ack(p.newest())
+		p.goOn(here, there)
+	}
+	c, err := p.sh.Primary().ReadFrom(0)
+	must(t, 0, err)
+	defer c.Close()
+	b, err := c.Next()
+	must(t, 0, err)
+
+	store := NewClosedStore(labShards, func() int64 { return p.now }, p.pool)
+	defer store.Release()
+	store.Identify(there)
+	store.disk.frame = unframed
+	member := store.Shard(p.sh.id)
+	must(t, 0, member.Role().Configure(p.row))
+	source := &Source{From: here, Epoch: p.row.Epoch, Leader: p.row.LeaderEpoch}
+	member.Member().Truncate(source, 0)
+	_, err = member.Member().Append(source, b.Prev, b.Commit, b.Bytes, func(uint64) *Entry { return nil })
+	must(t, 0, err)
+	got := member.Member().SyncRequest()
+	if want := p.sh.localCopy.rules.Table(); len(want) < 3 || b.Last != p.sh.localCopy.rules.End() || !slices.Equal(got.Table, want) || got.End != b.Last {
+		t.Errorf("the member has %v up to %v, the primary %v up to %v", got.Table, got.End, want, b.Last)
 	}
 }

@@ -40,7 +40,7 @@ func (c *compactor) compactShards(ctx context.Context) {
 				}
 				err := sh.snapshots.write(false)
 				c.busy.Delete(sh)
-				if err != nil {
+				if err != nil && ctx.Err() == nil {
 					c.disk.log.Error("cannot compact a shard, its log stays", "err", err)
 					select {
 					case <-ctx.Done():

@@ -154,6 +154,12 @@ func (i *Installation) Abort() {
 // Commit puts the copy in the place of the own one, and says what the member has from now on.
 func (i *Installation) Commit() (Answer, error) {
 	w := &i.member.s.writer
+	if i.log != nil { // which may take long, and a new row must not wait for it
+		if err := w.disk.countWrite(i.log.Sync(), true); err != nil {
+			i.Abort()
+			return Answer{}, err
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := i.member.mayInstall(&i.source)

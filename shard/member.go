@@ -120,6 +120,9 @@ func (w *writer) received(end replica.Point, commit uint64, in *incoming) Answer
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	if in != nil {
+		for _, end := range in.epochEnds() {
+			c.rules.Received(end, 0)
+		}
 		in.hold(c)
 	}
 	e := c.rules.Received(end, commit)
@@ -335,6 +338,17 @@ func (in *incoming) find(key []byte) (*Entry, uint64) {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.find(key)
+}
+
+// epochEnds returns the last records of epochs that others follow in the frame. The rules learn of one epoch at a time, and a catch-up
+// may have several in one frame.
+func (in *incoming) epochEnds() (ends []replica.Point) {
+	for i := 1; i < len(in.records); i++ {
+		if last := &in.records[i-1]; last.Epoch != in.records[i].Epoch {
+			ends = append(ends, replica.Point{Epoch: last.Epoch, Seq: last.Seq})
+		}
+	}
+	return ends
 }
 
 // append writes the batches to the log.

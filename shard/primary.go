@@ -103,7 +103,7 @@ func (r *Role) Sync(from replica.Process, q SyncRequest) (after uint64, v replic
 		v = replica.Rebuild
 	}
 	if v == replica.Rebuild {
-		e := c.rules.Lagging(from)
+		e := c.rules.Rebuilds(from)
 		c.follow(&e)
 	}
 	return after, v

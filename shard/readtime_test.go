@@ -1,6 +1,9 @@
 package shard
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // A write that rests on a key which expires before the write is committed: readers see the key until then. Otherwise a reader could see
 // that the key is gone, and after that the outcome of a write that needs it.
@@ -114,5 +117,42 @@ func TestReadersSeeWhatAReadingTransactionRestsOn(t *testing.T) {
 	_, err = p.sh.Update(true, func(tx *Tx) { tx.Exists([][]byte{other}, false) })
 	if must(t, 0, err); len(p.sh.suffix.resting) != 0 {
 		t.Error("a transaction whose changes are committed rests on something")
+	}
+}
+
+// A reader asks while a transaction reads the clock, and a key expires just then. A later reader does not find the key that the first one
+// has found gone.
+func TestAKeyDoesNotComeBackWhenATransactionBegins(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	defer p.end()
+	key := []byte(asked)
+	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
+	must(t, 0, err)
+	p.ack(p.newest())
+	must(t, 0, f.Wait(t.Context()))
+	p.now += 9
+	exists := func() int { return p.sh.Exists([][]byte{key}, false) }
+	clock, first, asks := p.sh.writer.clock, make(chan int, 1), true
+	p.sh.writer.clock = func() int64 {
+		if asks {
+			asks = false
+			before := clock()
+			p.now += 5
+			go func() { first <- exists() }()
+			select {
+			case n := <-first: // it did not wait until the transaction has its time
+				first <- n
+				return before
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		return clock()
+	}
+	second := -1
+	_, err = p.sh.Update(true, func(*Tx) { second = exists() })
+	must(t, 0, err)
+	if n := <-first; n < second {
+		t.Errorf("a reader finds %d keys, and a later one %d", n, second)
 	}
 }

@@ -52,7 +52,9 @@ func (c *scrubber) scrubShard(ctx context.Context, sh *Shard) {
 		c.disk.reportDamage(d, log)
 	}
 	repaired := c.repairBlobs(sh)
-	if err := sh.snapshots.write(true); err != nil {
+	if err := sh.snapshots.write(true); ctx.Err() != nil {
+		return // the next start repairs it
+	} else if err != nil {
 		log.Error("cannot repair the damage", "err", err)
 		return
 	}

@@ -20,18 +20,18 @@ type snapshotter struct {
 	disk   *Disk
 
 	// patience is how long a snapshot waits until what is in the log's present segment is committed. Otherwise it is written all the
-	// same, and the segment goes with the next one.
+	// same, and the segment goes with the next one. Once the store closes, no other copy commits anything, and none waits.
 	patience time.Duration
 
 	mu sync.Mutex // held from prepare until the snapshot is committed; comes before writer.mu
 }
 
 // write writes and commits a snapshot. Unless it is forced, it does nothing if nothing has changed
-// since the last one.
+// since the last one. It gives up when the store begins to close.
 func (n *snapshotter) write(force bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	snapshot, err := n.prepare(force, nil)
+	snapshot, err := n.prepare(force, n.disk.ending.Err)
 	if err == nil && snapshot == nil {
 		return nil
 	}
@@ -97,7 +97,7 @@ func (n *snapshotter) capture(force bool) (state shardState, snapshot *persisten
 	}
 	if leader, end := w.copy.gate.LeaderEpoch(), w.seq; !w.copy.gate.Alone() {
 		w.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.Background(), n.patience)
+		ctx, cancel := context.WithTimeout(n.disk.ending, n.patience)
 		awaitChange(ctx, w.copy, leader, end)
 		cancel()
 		w.mu.Lock()

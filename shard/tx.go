@@ -137,11 +137,7 @@ func (tx *Tx) rest() {
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
 // would contradict the change. The caller holds index.mu.
 func readTime(s *Shard, key []byte, now int64) int64 {
-	now = min(now, s.suffix.firstTime(key, now))
-	if at := s.writer.deciding.Load(); at != 0 {
-		now = min(now, at)
-	}
-	return now
+	return min(now, s.suffix.firstTime(key, now), s.writer.decidedAt(now))
 }
 
 // Now returns the Unix time in ms of the transaction: all of it happens at one moment.

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -113,7 +114,7 @@ type writer struct {
 
 	epoch    atomic.Uint64 // of the next change; it changes under mu
 	unsaved  atomic.Int64  // changes since the last snapshot
-	deciding atomic.Int64  // when the transaction that is under way began, Unix time in ms; 0 for none
+	deciding atomic.Int64  // when the transaction that is under way began, Unix time in ms; 0 for none, readsClock while that is not known
 	writing  atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
@@ -185,14 +186,32 @@ func (w *writer) discardWrite(write *Write) {
 	}
 }
 
+// readsClock is what deciding is while a transaction reads the clock.
+const readsClock = -1
+
+// decidedAt returns when the transaction that is under way began; otherwise, if there is none.
+func (w *writer) decidedAt(otherwise int64) int64 {
+	for {
+		switch at := w.deciding.Load(); at {
+		case 0:
+			return otherwise
+		case readsClock:
+			runtime.Gosched()
+		default:
+			return at
+		}
+	}
+}
+
 // update runs a transaction and commits its changes, or leaves that to the other copies' acknowledgements.
 func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	tx := &w.tx
-	w.deciding.Store(w.clock())
+	w.deciding.Store(readsClock) // before that: a reader that has not seen it has an earlier time
+	now := w.clock()
+	w.deciding.Store(now)
 	defer w.deciding.Store(0)
-	now := w.clock() // not before that: a reader that has not seen it has an earlier time
 	tx.begin(s, now, w.seq+uint64(len(w.noOpFor(now))))
 	defer tx.reset() // after a panic of do, too
 	do(tx)

@@ -36,9 +36,10 @@ func (m model) judge(start state, history []*operation, limit time.Duration) ver
 // mostUnderWay is longer than a write of unknown outcome can wait for its commit, which comes when the copies that are away are removed.
 const mostUnderWay = int64(requestTime + 10*time.Second)
 
-// underWay notes for each operation since when a write to one of its keys has been under way, or a transaction that has found one. A
+// underWay notes for each operation since when a write to its group has been under way, or a transaction that has found one of its keys. A
 // node shows a key whose deadline has come for as long as an earlier write or transaction that may rest on it waits for a commit
-// (docs/replication.md): a few milliseconds, or a second if a copy is away.
+// (docs/replication.md): a few milliseconds, or a second if a copy is away. A transaction that only reads, and waits for the commit of a
+// write to another key, may have failed, and is not in the history then. So a write counts for all keys of its group.
 func underWay(history []*operation) {
 	for _, o := range history {
 		o.since = o.call
@@ -47,7 +48,7 @@ func underWay(history []*operation) {
 			if end == endless {
 				end = w.call + mostUnderWay
 			}
-			if w != o && w.call < o.since && end >= o.call && w.rests() && w.keys()&o.keys() != 0 {
+			if w != o && w.call < o.since && end >= o.call && (!w.reads() || w.rests() && w.keys()&o.keys() != 0) {
 				o.since = w.call
 			}
 		}

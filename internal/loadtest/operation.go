@@ -97,7 +97,7 @@ type operation struct {
 	client  int
 	call    int64 // ns since the load began
 	end     int64 // of the reply; endless if the outcome is unknown
-	since   int64 // the earliest call of a write to its keys that is under way when it begins; see underWay
+	since   int64 // the earliest call of what nodes may show expired keys for when it begins; see underWay
 	outcome outcome
 	exec    bool
 	node    string // the node that was asked alone; "" for the one that serves the key
@@ -123,7 +123,7 @@ func (o *operation) reads() bool {
 	return true
 }
 
-// rests reports whether nodes may show keys whose deadline has come until the operation has ended.
+// rests reports whether nodes may show keys that the operation has found, and whose deadline has come, until it has ended.
 func (o *operation) rests() bool { return !o.reads() || len(o.commands) > 1 }
 
 // keys returns the keys of the operation as bits.

@@ -24,7 +24,8 @@ func newClock() *clock {
 func (c *clock) now() int64 {
 	passed := time.Since(c.began).Milliseconds()
 	if synced := c.synced.Load(); passed-synced >= clockSync && c.synced.CompareAndSwap(synced, passed) {
-		c.offset.Store(time.Now().UnixMilli() - passed)
+		t := time.Now() // both clocks at one moment, so that a pause of this goroutine is not counted as time
+		c.offset.Store((t.UnixNano() - int64(t.Sub(c.began))) / int64(time.Millisecond))
 	}
 	return passed + c.offset.Load()
 }

@@ -289,6 +289,9 @@ func (n *Node) openHTTP(ctx context.Context) error {
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
 		n.closing.Store(true)
+		if n.replicator != nil { // commands under way may wait for other nodes
+			defer context.AfterFunc(ctx, n.replicator.Close)()
+		}
 		n.handOver(ctx)
 		n.ready.Store(false)
 		if n.server != nil {

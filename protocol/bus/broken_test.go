@@ -388,9 +388,13 @@ func TestCloseWithCallsInFlight(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if _, err := a.call(b.target(), methodBlock, ""); !errors.Is(err, ErrUnreachable) {
-				t.Errorf("afterwards: %v", err)
-			}
+			eventually(t, "the node cannot be reached", func() bool {
+				_, err := a.call(b.target(), methodBlock, "")
+				if !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrUncertain) { // the connection may end at this moment
+					t.Errorf("afterwards: %v", err)
+				}
+				return errors.Is(err, ErrUnreachable)
+			})
 			if side != "accepting" {
 				if _, _, err := a.Dial(t.Context(), b.target(), KindControl); !errors.Is(err, net.ErrClosed) {
 					t.Errorf("dial afterwards: %v", err)
