@@ -43,6 +43,7 @@ type Disk struct {
 	log    *slog.Logger
 	config atomic.Pointer[DiskConfig]
 	ending context.Context // is done once the store begins to close
+	end    context.CancelFunc
 
 	unsaved   atomic.Int64 // changes since the last snapshots of all shards
 	counters  diskCounters
@@ -65,7 +66,7 @@ type diskCounters struct {
 func (d *Disk) init(s *Store) {
 	d.shards = s.shards
 	d.frame = unframed
-	d.ending = context.Background()
+	d.ending, d.end = context.WithCancel(context.Background())
 	d.config.Store(&DiskConfig{Fsync: FsyncEverysec})
 	d.guard = diskGuard{disk: d, live: &s.stats.liveBytes, kick: make(chan struct{}, 1)}
 	d.syncer = syncer{disk: d}
@@ -105,7 +106,6 @@ func (d *Disk) open(ctx context.Context) {
 	if d.folder == nil {
 		return
 	}
-	d.ending = ctx
 	d.saver.open()
 	d.guard.check()
 	done := &d.saver.store.done

@@ -98,6 +98,7 @@ func freeLoop(s *Store, ctx context.Context) {
 // snapshots until ctx is done. Entries stay readable; writes fail.
 func (s *Store) Close(ctx context.Context, save bool) error {
 	s.stop()
+	s.disk.end()
 	s.done.Wait()
 	return s.disk.close(ctx, save)
 }

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // A snapshot lacks what is not committed, which counts as unsaved until the next one.
@@ -25,4 +26,18 @@ func TestSnapshotLeavesTheSuffixUnsaved(t *testing.T) {
 		}
 		p.ack(p.newest())
 	}
+}
+
+// The last snapshots of a stop do not wait for commits: no other copy is connected any more.
+func TestLastSnapshotsWaitForNoCommit(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, true)
+	p.sh.snapshots.patience = time.Hour
+	_, f, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text("v")})
+	must(t, 0, err)
+	if f.Visible() {
+		t.Fatal("a change is committed that the other copy does not have")
+	}
+	must(t, 0, p.Store.Close(t.Context(), true))
+	p.Release()
 }
