@@ -69,6 +69,13 @@ func (c *members) Match(of Process) (written, synced uint64) {
 	return 0, 0
 }
 
+// Forget forgets what another copy has acknowledged: it must install a snapshot, and could come into the ISR before it has it.
+func (c *members) Forget(of Process) {
+	if o := c.other(of); o != nil {
+		o.match, o.synced = 0, 0
+	}
+}
+
 func (c *members) other(p Process) *other {
 	for i := range c.others {
 		o := &c.others[i]

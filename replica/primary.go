@@ -136,15 +136,6 @@ func (c *primary) Acked(from Process, a Ack) Effects {
 	return e
 }
 
-// Rebuilds notes that another copy must install a snapshot: what it acknowledged does not count any more, or it could come into the ISR
-// before it has the snapshot.
-func (c *primary) Rebuilds(from Process) Effects {
-	if o := c.other(from); o != nil {
-		o.match, o.synced = 0, 0
-	}
-	return c.Lagging(from)
-}
-
 // Lagging proposes to remove a member of the ISR, because it must install a snapshot or its log fails; Tick does
 // it for a member that lags (R7). Nothing happens while another proposal is under way: call it again.
 func (c *primary) Lagging(from Process) Effects {

@@ -17,7 +17,7 @@ import (
 //	row e=5 [leader=5] [born=1] [primary=A/1] isr=A/1,B/1 [unclean=..] [learners=..] [relinquished] [unsealed]
 //	append 7      the primary's log has records up to 7        ack B/1 e=5 written=7 [synced=7] [leader=5] [stale|later|mismatch|failed]
 //	contact B/1 [progress]      it acknowledged a heartbeat, or took bytes of a large value
-//	lagging B/1   rebuilds B/1   sync B/1 e=5 leader=5 [table=..] end=1-3      transfer B/1   resign   reopen   leased B/1=-100   expand B/1=-100
+//	lagging B/1   forget B/1   sync B/1 e=5 leader=5 [table=..] end=1-3      transfer B/1   resign   reopen   leased B/1=-100   expand B/1=-100
 //	accept A/1 e=5 leader=5   follows prev=5-7 last=5-8   receive end=5-8 commit=7   truncate 5   renew A/1 e=5 leader=5   acknowledge
 //	damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
 //	show
@@ -131,8 +131,8 @@ func (s *script) asPrimary(kind string, a arguments) (string, bool) {
 		c.Contact(from, a.has("progress"))
 	case "lagging":
 		e = c.Lagging(from)
-	case "rebuilds":
-		e = c.Rebuilds(from)
+	case "forget":
+		c.Forget(from)
 	case "sync":
 		after, v := c.Sync(from, a.number("e"), a.number("leader"), table(a.options["table"]), a.point("end"))
 		return fmt.Sprintf("%s after %d", verdicts[v], after), true

@@ -94,6 +94,17 @@ func (c *contents) find(key []byte) (e *Entry, seq uint64) {
 	return c.index.get(key), 0
 }
 
+// rest makes readers see what a transaction without changes has found, until what it has seen is committed: that is the earliest moment
+// at which all of it may be true.
+func (c *contents) rest(r resting) {
+	if len(r.keys) == 0 {
+		return
+	}
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	c.suffix.rest(r)
+}
+
 // answered returns the outcome of a request that is appended, and the seq of its change if that is not committed.
 func (c *contents) answered(request requestKey) (o Outcome, seq uint64, found bool) {
 	c.index.mu.RLock()

@@ -103,7 +103,8 @@ func (r *Role) Sync(from replica.Process, q SyncRequest) (after uint64, v replic
 		v = replica.Rebuild
 	}
 	if v == replica.Rebuild {
-		e := c.rules.Rebuilds(from)
+		c.rules.Forget(from)
+		e := c.rules.Lagging(from)
 		c.follow(&e)
 	}
 	return after, v

@@ -121,23 +121,11 @@ func (tx *Tx) restsOn() (keys [][]byte) {
 	return keys
 }
 
-// rest makes readers see the keys with a deadline that a transaction without changes has found, until what it has seen is committed:
-// that is the earliest moment at which all that it has found may be true.
-func (tx *Tx) rest() {
-	if tx.rests == 0 || len(tx.alive) == 0 {
-		return
-	}
-	x := &tx.s.index
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	tx.s.suffix.rest(resting{tx.rests, tx.now, tx.restsOn()})
-}
-
 // readTime returns the time at which a reader looks a key up. While a change is under way that may rest on the key's value, from the
 // moment at which its conditions are checked until it is committed, that moment counts: a reader that sees the value expire in between
 // would contradict the change. The caller holds index.mu.
 func readTime(s *Shard, key []byte, now int64) int64 {
-	return min(now, s.suffix.firstTime(key, now), s.writer.decidedAt(now))
+	return min(now, s.suffix.firstTime(key, now), s.writer.deciding.at(now))
 }
 
 // Now returns the Unix time in ms of the transaction: all of it happens at one moment.

@@ -114,7 +114,7 @@ type writer struct {
 
 	epoch    atomic.Uint64 // of the next change; it changes under mu
 	unsaved  atomic.Int64  // changes since the last snapshot
-	deciding atomic.Int64  // when the transaction that is under way began, Unix time in ms; 0 for none, readsClock while that is not known
+	deciding deciding
 	writing  atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
@@ -186,13 +186,15 @@ func (w *writer) discardWrite(write *Write) {
 	}
 }
 
-// readsClock is what deciding is while a transaction reads the clock.
+// deciding is when the transaction that is under way began, Unix time in ms; 0 for none, readsClock while that is not known.
+type deciding struct{ atomic.Int64 }
+
 const readsClock = -1
 
-// decidedAt returns when the transaction that is under way began; otherwise, if there is none.
-func (w *writer) decidedAt(otherwise int64) int64 {
+// at returns when the transaction that is under way began; otherwise, if there is none.
+func (d *deciding) at(otherwise int64) int64 {
 	for {
-		switch at := w.deciding.Load(); at {
+		switch at := d.Load(); at {
 		case 0:
 			return otherwise
 		case readsClock:
@@ -227,7 +229,9 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 		}
 		return w.sendUnlessAwaited(w.future(s, w.seq, end).with(tx.concern)), nil
 	}
-	tx.rest()
+	if tx.rests != 0 {
+		w.copy.rest(resting{tx.rests, tx.now, tx.restsOn()})
+	}
 	f := Future{}
 	if tx.repeats && w.logged {
 		f = w.future(s, tx.rests, w.log.Position())
