@@ -68,10 +68,40 @@ func (s *streamLayer) Accept() (net.Conn, error) {
 // serve passes a stream that another node has opened to raft.
 func (s *streamLayer) serve(c net.Conn) {
 	select {
-	case s.inbound <- c:
+	case s.inbound <- &requestStream{Conn: c, stall: requestStall}:
 	case <-s.ctx.Done():
 		c.Close()
 	}
+}
+
+// requestStall is how long nothing may come of a request that has begun.
+const requestStall = 5 * time.Second
+
+// requestStream is an inbound stream of requests, each of which ends with its reply. Between two requests it may rest; within one it
+// fails when nothing comes. Raft reads a snapshot while nothing else happens on this node: it would wait for a leader that is cut off
+// or frozen, give no vote meanwhile, and not shut down.
+type requestStream struct {
+	net.Conn
+	stall time.Duration
+	begun bool // only the goroutine that serves the stream, or for which it waits, reads and writes
+}
+
+func (r *requestStream) Read(b []byte) (int, error) {
+	limit := time.Time{}
+	if r.begun {
+		limit = time.Now().Add(r.stall)
+	}
+	if err := r.SetReadDeadline(limit); err != nil {
+		return 0, err
+	}
+	n, err := r.Conn.Read(b)
+	r.begun = r.begun || n > 0
+	return n, err
+}
+
+func (r *requestStream) Write(b []byte) (int, error) {
+	r.begun = false
+	return r.Conn.Write(b)
 }
 
 // Close implements net.Listener.
