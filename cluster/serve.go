@@ -52,7 +52,7 @@ func serveCall(c *Cluster, ctx context.Context, from Caller, m Method, payload [
 }
 
 // awaitTopologyTimeout bounds how long a node waits for another one to route by a topology.
-const awaitTopologyTimeout = 500 * time.Millisecond
+const awaitTopologyTimeout = 2 * time.Second
 
 // AwaitTopology returns when another node routes by the topology of an index or a later one.
 func (c *Cluster) AwaitTopology(ctx context.Context, node topology.NodeID, index uint64) error {
