@@ -18,7 +18,8 @@ type Installation struct {
 	snapshot *Snapshot
 	epochs   epochTable
 	crcs     map[BlobID]uint32 // of the blobs to which the copy refers
-	synced   bool
+	synced   bool              // Sync was called
+	failed   error             // what it returned
 }
 
 // Install begins the installation of a copy as it is after a point, with the epochs of its history.
@@ -109,10 +110,14 @@ func (i *Installation) Commit() error {
 // Sync makes the copy durable and reads it back, so that Commit, which comes next, holds up the shard for a short time. After an error
 // the caller must Abort.
 func (i *Installation) Sync() error {
-	if i.synced {
-		return nil
+	if !i.synced {
+		i.synced, i.failed = true, i.prepare()
 	}
-	i.synced = true
+	return i.failed
+}
+
+// prepare syncs the copy: all of it is on disk before the manifest names it.
+func (i *Installation) prepare() error {
 	s := i.snapshot
 	if err := s.finish(); err != nil || flawed("installUnsynced") {
 		return err

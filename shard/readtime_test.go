@@ -5,6 +5,17 @@ import (
 	"time"
 )
 
+// expiring stores committed values that expire after so many ms.
+func (p *pair) expiring(ms int64, keys ...[]byte) {
+	p.t.Helper()
+	for _, key := range keys {
+		_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + ms}})
+		must(p.t, 0, err)
+		p.ack(p.newest())
+		must(p.t, 0, f.Wait(p.t.Context()))
+	}
+}
+
 // A write that rests on a key which expires before the write is committed: readers see the key until then. Otherwise a reader could see
 // that the key is gone, and after that the outcome of a write that needs it.
 func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
@@ -12,10 +23,7 @@ func TestReadersSeeWhatAnAppendedWriteRestsOn(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	key := []byte(asked)
-	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
+	p.expiring(10, key)
 	p.now += 5
 	outcome, f, err := p.sh.Set(Write{Key: key, Value: p.text("after"), Condition: IfPresent})
 	if must(t, 0, err); !outcome.Done {
@@ -48,14 +56,7 @@ func TestReadersSeeWhatATransactionRestsOn(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	key, another := []byte(asked), []byte("another")
-	var f Future
-	for _, key := range [][]byte{key, another} {
-		var err error
-		_, f, err = p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-		must(t, 0, err)
-	}
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
+	p.expiring(10, key, another)
 	p.now += 5
 	f, err := p.sh.Update(true, func(tx *Tx) {
 		if tx.Exists([][]byte{key}, false) != 1 {
@@ -93,11 +94,8 @@ func TestReadersSeeWhatAReadingTransactionRestsOn(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	key, other := []byte(asked), []byte("other")
-	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
-	_, _, err = p.sh.Set(Write{Key: other, Value: p.text("late")})
+	p.expiring(10, key)
+	_, _, err := p.sh.Set(Write{Key: other, Value: p.text("late")})
 	must(t, 0, err)
 	p.now += 5
 	_, err = p.sh.Update(true, func(tx *Tx) {
@@ -127,10 +125,7 @@ func TestAKeyDoesNotComeBackWhenATransactionBegins(t *testing.T) {
 	p := newPair(t, true)
 	defer p.end()
 	key := []byte(asked)
-	_, f, err := p.sh.Set(Write{Key: key, Value: p.text("short"), Expiry: Expiry{At: p.now + 10}})
-	must(t, 0, err)
-	p.ack(p.newest())
-	must(t, 0, f.Wait(t.Context()))
+	p.expiring(10, key)
 	p.now += 9
 	exists := func() int { return p.sh.Exists([][]byte{key}, false) }
 	clock, first, asks := p.sh.writer.clock, make(chan int, 1), true
@@ -150,7 +145,7 @@ func TestAKeyDoesNotComeBackWhenATransactionBegins(t *testing.T) {
 		return clock()
 	}
 	second := -1
-	_, err = p.sh.Update(true, func(*Tx) { second = exists() })
+	_, err := p.sh.Update(true, func(*Tx) { second = exists() })
 	must(t, 0, err)
 	if n := <-first; n < second {
 		t.Errorf("a reader finds %d keys, and a later one %d", n, second)

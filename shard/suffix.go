@@ -81,8 +81,8 @@ func (s *suffix) push(p pending) {
 		s.requests[p.request] = p.seq
 	}
 	s.queue = append(s.queue, p)
-	if len(p.rests) > 0 {
-		s.rest(resting{p.seq, p.time, p.rests})
+	if len(p.restsOn) > 0 {
+		s.rest(resting{p.seq, p.time, p.restsOn})
 	}
 }
 

@@ -85,7 +85,7 @@ type change struct {
 	requestID string
 	request   requestKey
 	concern   Concern
-	rests     [][]byte // of a transaction's last one: the keys with a deadline that it has found and does not change
+	restsOn   [][]byte // of a transaction's last one: the keys with a deadline that it has found and does not change
 	refused   bool     // the condition of a write did not hold: the change records the outcome of its request and has no key
 }
 
@@ -218,7 +218,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 	defer tx.reset() // after a panic of do, too
 	do(tx)
 	if len(tx.changes) > 0 {
-		tx.changes[len(tx.changes)-1].rests = tx.restsOn()
+		tx.changes[len(tx.changes)-1].restsOn = tx.restsOn()
 		end, err := w.commit(tx.changes, now, w.copy.process.needsOf(tx.concern))
 		if err != nil {
 			return Future{}, err

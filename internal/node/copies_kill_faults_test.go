@@ -220,10 +220,6 @@ func TestKillCopiesFindsAMissingLease(t *testing.T) {
 	}
 }
 
-// killSlack is by how much a key may outlive its deadline. While a transaction is checked and written to the log, which takes long on a
-// busy disk, readers see all keys of its shard that it may have found.
-const killSlack = 750 * time.Millisecond
-
 // copiesRun is one load under faults.
 type copiesRun struct {
 	seed       uint64
@@ -245,7 +241,7 @@ func (run *copiesRun) do(t *testing.T, all []fault) error {
 	} else {
 		c.open(run.nodes, "--appendonly", "no")
 	}
-	h := &loadtest.Histories{Addrs: c.addrs, Seed: run.seed, EachNode: true, Slack: killSlack, Folder: os.Getenv("NDRING_HISTORIES")}
+	h := &loadtest.Histories{Addrs: c.addrs, Seed: run.seed, EachNode: true, Folder: os.Getenv("NDRING_HISTORIES")}
 	ctx, cancel := context.WithTimeout(t.Context(), run.span)
 	defer cancel()
 	ended := make(chan error, 1)
