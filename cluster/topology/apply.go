@@ -73,7 +73,9 @@ func (e *edit) do(op Op) error {
 	case NodeJoin:
 		return e.nodeJoin(op)
 	case NodeLeave:
-		return e.nodeLeave(op)
+		return e.nodeState(op, Leaving)
+	case NodeDrain, NodeStay, SetPlacement:
+		return e.inFormat2(op)
 	case NodeForget:
 		return e.nodeForget(op)
 	case ConfigSet, ConfigReset:
@@ -101,6 +103,7 @@ func (e *edit) create(op Op) error {
 	sortNodes(nodes)
 	for i := range nodes {
 		nodes[i].State = Active
+		nodes[i].weigh(op.Format)
 		if nodes[i].ID == "" || i > 0 && nodes[i].ID == nodes[i-1].ID {
 			return refused("node id %q is empty or used twice", nodes[i].ID)
 		}
@@ -128,7 +131,11 @@ func (e *edit) setFormat(op Op) error {
 	if op.Format <= e.t.Format {
 		return fmt.Errorf("%w: the topology has format %d", ErrStale, e.t.Format)
 	}
+	was := e.t.Format
 	e.t.Format = op.Format
+	if was != Format0 {
+		return nil
+	}
 	for i := range e.t.Nodes {
 		e.nodes()[i].Log = true
 	}

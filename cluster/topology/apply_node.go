@@ -18,6 +18,7 @@ func (e *edit) nodeJoin(op Op) error {
 		return refused("it needs exactly one node, with an id")
 	}
 	n := op.Nodes[0]
+	n.weigh(e.t.Format)
 	i, known := find(e.t.Nodes, n.ID)
 	if !known {
 		if last, ok := e.t.Forgotten[n.ID]; ok {
@@ -107,18 +108,29 @@ func (s start) apply(row *Shard) bool {
 	return true
 }
 
-func (e *edit) nodeLeave(op Op) error {
-	i, ok := find(e.t.Nodes, op.Node)
-	if !ok {
-		return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
+// weigh takes from a node what a topology of a format does not have.
+func (n *Node) weigh(format int) {
+	if format < Format2 || n.Weight < 0 || n.Weight > MaxWeight {
+		n.Weight = 0
 	}
-	if e.t.Nodes[i].State == Leaving {
+}
+
+// nodeState changes the state of a node. The epoch of each row with a copy of the node rises, because a transfer to it that
+// was possible may be so no more.
+func (e *edit) nodeState(op Op, state NodeState) error {
+	i, ok := find(e.t.Nodes, op.Node)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: %s", ErrUnknownNode, op.Node)
+	case op.Base != 0 && op.Base != e.t.Placement.At:
+		return errPlacement(op.Base, e.t.Placement.At)
+	case e.t.Nodes[i].State == state:
 		return nil
 	}
-	e.nodes()[i].State = Leaving
+	e.nodes()[i].State = state
 	for i := range e.t.Shards {
 		if e.t.Format != Format0 && e.t.Shards[i].hasCopy(op.Node) {
-			e.shard(i).Epoch++ // no transfer to it can be decided any more
+			e.shard(i).Epoch++
 		}
 	}
 	return nil
@@ -210,5 +222,5 @@ func find(nodes []Node, id NodeID) (int, bool) {
 // Equal reports whether two rows of a node are equal.
 func (a Node) Equal(b Node) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Store == b.Store && a.Incarnation == b.Incarnation && a.Zone == b.Zone && a.BusHost == b.BusHost && a.BusPort == b.BusPort &&
-		a.State == b.State && a.Log == b.Log && a.Always == b.Always && maps.Equal(a.Listeners, b.Listeners)
+		a.State == b.State && a.Weight == b.Weight && a.Log == b.Log && a.Always == b.Always && maps.Equal(a.Listeners, b.Listeners)
 }

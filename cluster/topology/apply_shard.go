@@ -210,8 +210,8 @@ func (c change) transfer() error {
 		return err
 	case c.row.Primary == "":
 		return refused("the shard has no primary")
-	case n.State == Leaving:
-		return refused("%s is leaving", c.op.Node)
+	case n.State != Active:
+		return refused("%s is %s", c.op.Node, n.State)
 	case c.row.Primary == c.op.Node:
 		return fmt.Errorf("%w: %s is the primary", ErrStale, c.op.Node)
 	case c.op.Empty && len(c.row.ISR) > 1:

@@ -28,9 +28,12 @@ func (t *Topology) Check() error {
 		switch {
 		case n.ID == "" || i > 0 && cmp.Compare(t.Nodes[i-1].ID, n.ID) >= 0:
 			return fmt.Errorf("topology: node %d, %q, is not sorted after the node before it", i, n.ID)
-		case n.State != Active && n.State != Leaving:
+		case n.State != Active && n.State != Leaving && (n.State != Draining || t.Format < Format2):
 			return fmt.Errorf("topology: node %s is in the unknown state %q", n.ID, n.State)
 		}
+	}
+	if t.Placement.At > t.Index || t.Format < Format2 && t.Placement != (Placement{}) {
+		return fmt.Errorf("topology: format %d, entry %d: the placement is of entry %d", t.Format, t.Index, t.Placement.At)
 	}
 	for id := range t.Forgotten {
 		if _, ok := find(t.Nodes, id); ok {

@@ -8,10 +8,13 @@ const (
 	Create          Kind = "create"           // the cluster, once: Cluster, Shards, Replicas, Epoch, Nodes; Node, if set, keeps the data in its folder
 	NodeJoin        Kind = "node-join"        // Nodes[0]: a new node, or a new incarnation of a member
 	NodeLeave       Kind = "node-leave"       // Node is assigned no more shards, and is forgotten once it has no copy
+	NodeDrain       Kind = "node-drain"       // Node is assigned no more shards, and stays a member
+	NodeStay        Kind = "node-stay"        // Node, which leaves or is drained, is assigned shards again
 	NodeForget      Kind = "node-forget"      // Node is lost for good with all its copies; only in Incarnation, if set
 	ConfigSet       Kind = "config-set"       // Name has Value on all nodes
 	ConfigReset     Kind = "config-reset"     // Name has on each node the value that the node was started with
 	Assign          Kind = "assign"           // Members should have copies of the shard
+	SetPlacement    Kind = "set-placement"    // the nodes of Places should have copies of these shards: all of them or none
 	Promote         Kind = "promote"          // Node, in Incarnation, becomes the primary of a shard; ISR becomes Members
 	Resign          Kind = "resign"           // Node, the primary, stops serving the shard
 	ShrinkISR       Kind = "shrink-isr"       // Node leaves the ISR
@@ -69,6 +72,17 @@ type Op struct {
 	Stores []string `json:"stores,omitempty"`
 	Name   string   `json:"name,omitempty"`
 	Value  string   `json:"value,omitempty"`
+	// Base, of SetPlacement, NodeLeave and NodeDrain: the expected index of the placement; for the latter two, 0 is any.
+	Base uint64 `json:"base,omitempty"`
+	// Places and Placement, of SetPlacement: what changes. Its At is ignored.
+	Places    []Placed  `json:"places,omitempty"`
+	Placement Placement `json:"placement,omitzero"`
+}
+
+// Placed says which nodes should have copies of a shard, the preferred primary first.
+type Placed struct {
+	Shard   ShardID  `json:"shard"`
+	Members []NodeID `json:"members"`
 }
 
 // Command is the content of one log entry: ops that are applied in order, each on its own.

@@ -140,7 +140,11 @@ func TestThePlanSetsTheFormatFirst(t *testing.T) {
 	for i := range topo.Shards {
 		topo.Shards[i].Relinquished = false
 	}
-	ops := topo.Plan(View{Format: LatestFormat + 5})
+	view := View{Format: LatestFormat + 5, Nodes: map[NodeID]Liveness{}}
+	for _, n := range topo.Nodes {
+		view.Nodes[n.ID] = Liveness{Alive: true, Incarnation: n.Incarnation + 1, Format: LatestFormat}
+	}
+	ops := topo.Plan(view)
 	if len(ops) < 2 || ops[0].Kind != SetFormat || ops[0].Format != LatestFormat {
 		t.Fatalf("%+v", ops)
 	}
@@ -148,7 +152,7 @@ func TestThePlanSetsTheFormatFirst(t *testing.T) {
 	if err := errors.Join(errors.Join(errs...), is.Check(), CheckStep(topo, is)); err != nil || is.Format != LatestFormat {
 		t.Fatal(err)
 	}
-	if more := is.Plan(View{Format: LatestFormat + 5}); len(more) > 0 {
+	if more := is.Plan(view); len(more) > 0 {
 		t.Fatalf("%+v", more)
 	}
 }

@@ -74,11 +74,11 @@ func (m mover) inSync(row Shard, id NodeID) bool {
 }
 
 // heir returns the node that gets the shard if this one has its only copy and it is empty: the preferred
-// primary, or, if this node is leaving, the first assigned node that stays.
+// primary, or, if this node leaves or is drained, the first assigned node that stays.
 func (m mover) heir(row Shard) NodeID {
 	for i, id := range row.Assigned {
 		switch {
-		case id == m.self.ID || i > 0 && m.self.State != Leaving:
+		case id == m.self.ID || i > 0 && m.self.State == Active:
 			return ""
 		case m.stays(id):
 			return id
@@ -90,7 +90,7 @@ func (m mover) heir(row Shard) NodeID {
 // successor returns the member of the ISR that should be the primary instead of this node. A node that is to serve
 // the shard waits for the preferred primary to catch up; one that is not hands over to any assigned node.
 func (m mover) successor(row Shard) NodeID {
-	goes := m.self.State == Leaving || !slices.Contains(row.Assigned, m.self.ID)
+	goes := m.self.State != Active || !slices.Contains(row.Assigned, m.self.ID)
 	for _, id := range row.Assigned {
 		switch {
 		case id == m.self.ID && !goes:
@@ -108,7 +108,7 @@ func (m mover) successor(row Shard) NodeID {
 // surplus returns a member of the ISR that is not assigned, if each assigned node, of which this is one, has a clean
 // copy and stays. While one of them is down or leaves, the others are the copies that the shard has.
 func (m mover) surplus(row Shard) NodeID {
-	if m.self.State == Leaving || !slices.Contains(row.Assigned, m.self.ID) {
+	if m.self.State != Active || !slices.Contains(row.Assigned, m.self.ID) {
 		return ""
 	}
 	for _, id := range row.Assigned {

@@ -6,7 +6,7 @@ import (
 )
 
 // Place returns the nodes that should have copies of each shard, the preferred primary first, if none is
-// assigned yet. It assigns nothing to leaving nodes. The order of nodes does not matter.
+// assigned yet. It assigns nothing to nodes that leave or are drained. The order of nodes does not matter.
 func Place(nodes []Node, shards, replicas int) [][]NodeID {
 	return Rebalance(make([][]NodeID, max(shards, 0)), nodes, replicas)
 }
@@ -14,51 +14,72 @@ func Place(nodes []Node, shards, replicas int) [][]NodeID {
 // Rebalance returns the nodes that should have copies of each shard, given the nodes assigned now:
 // was[shard], empty if none is.
 //
-// A ring with bounded loads proposes the primaries, which are then balanced: each node has the average,
-// rounded down or up. If the assignment is balanced and a node joins, it takes its share and nothing else
-// moves; if a node goes, its shards are spread and nothing else moves. An assignment that is balanced for
-// these nodes stays unchanged. docs/decisions/placement.md says why the ring alone is not enough.
+// Each node gets its share of the primaries, and of the copies, by its weight, rounded down or up. As few copies move as
+// that takes: if the assignment is level and a node joins, it takes its share and nothing else moves; if a node
+// goes, its copies are spread and nothing else moves. An assignment that is level for these nodes stays unchanged.
 //
-// Replicas are the nodes with the highest scores for the shard (rendezvous hashing), nodes in zones
-// without a copy first. So the replicas of one node's shards are spread over all other nodes.
+// A ring with bounded loads proposes the primaries of shards that must move (docs/decisions/placement.md says why the ring
+// alone is not enough), and rendezvous hashing the other copies. Copies of a shard are in different zones where possible, which comes
+// before equal shares.
 func Rebalance(was [][]NodeID, nodes []Node, replicas int) [][]NodeID {
-	p := newPlacer(nodes)
+	return place(was, nodes, replicas, true)
+}
+
+// Mend is Rebalance for an operator who decides when nodes get their shares: it only replaces nodes that are gone.
+func Mend(was [][]NodeID, nodes []Node, replicas int) [][]NodeID {
+	return place(was, nodes, replicas, false)
+}
+
+func place(was [][]NodeID, nodes []Node, replicas int, level bool) [][]NodeID {
+	p := newPlacer(was, nodes, level)
 	out := make([][]NodeID, len(was))
 	if len(p.nodes) == 0 {
 		return out
 	}
-	for shard, i := range p.primaries(was) {
-		out[shard] = p.withReplicas(ShardID(shard), i, replicas)
+	at := p.primaries()
+	for shard, others := range p.others(at, replicas) {
+		out[shard] = append(make([]NodeID, 0, 1+len(others)), p.nodes[at[shard]].ID)
+		for _, i := range others {
+			out[shard] = append(out[shard], p.nodes[i].ID)
+		}
 	}
 	return out
 }
 
-// placer computes one placement.
+// placer computes one placement. Nodes are indexes into nodes.
 type placer struct {
 	nodes []Node // by ID
 	index map[NodeID]int
 	hash  []uint64 // of the IDs
+	was   [][]int  // by shard: those of nodes that had copies, in order
+	level bool     // no node may have more than its share
 	load  []int    // primaries of each node so far
 	quota []int    // primaries that each node should have
-
-	scores []uint64 // scratch of withReplicas
-	taken  []bool
 }
 
-func newPlacer(nodes []Node) *placer {
-	p := &placer{index: map[NodeID]int{}}
+func newPlacer(was [][]NodeID, nodes []Node, level bool) *placer {
+	p := &placer{index: map[NodeID]int{}, level: level}
 	for _, n := range nodes {
-		if n.State != Leaving {
+		if n.State == Active {
 			p.nodes = append(p.nodes, n)
 		}
 	}
 	slices.SortStableFunc(p.nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	p.nodes = slices.CompactFunc(p.nodes, func(a, b Node) bool { return a.ID == b.ID })
 	p.hash, p.load, p.quota = make([]uint64, len(p.nodes)), make([]int, len(p.nodes)), make([]int, len(p.nodes))
-	p.scores, p.taken = make([]uint64, len(p.nodes)), make([]bool, len(p.nodes))
 	for i, n := range p.nodes {
 		p.index[n.ID] = i
 		p.hash[i] = hash{}.Sum64([]byte(n.ID))
+	}
+	p.was = make([][]int, len(was))
+	for shard, ids := range was {
+		for _, id := range ids {
+			if i, ok := p.index[id]; ok {
+				p.was[shard] = append(p.was[shard], i)
+			} else if len(p.was[shard]) == 0 {
+				p.was[shard] = append(p.was[shard], unplaced) // the preferred primary is gone
+			}
+		}
 	}
 	return p
 }
@@ -66,90 +87,159 @@ func newPlacer(nodes []Node) *placer {
 // unplaced marks a shard without a primary.
 const unplaced = -1
 
-// primaries returns the primary of each shard, as an index into p.nodes.
-func (p *placer) primaries(was [][]NodeID) []int {
-	at := make([]int, len(was))
-	for shard, nodes := range was {
+// primaries returns the primary of each shard.
+func (p *placer) primaries() []int {
+	at := make([]int, len(p.was))
+	for shard, nodes := range p.was {
 		at[shard] = unplaced
-		if len(nodes) > 0 {
-			if i, ok := p.index[nodes[0]]; ok {
-				at[shard] = i
-				p.load[i]++
-			}
+		if len(nodes) > 0 && nodes[0] != unplaced {
+			at[shard] = nodes[0]
+			p.load[nodes[0]]++
 		}
 	}
-	if p.balanced(at) {
+	share := p.shares(len(at), len(at))
+	if p.balanced(at, share) {
 		return at
 	}
-	ring := p.ring(len(was))
-	p.setQuotas(at, ring)
-	p.release(at, ring)
+	ring := p.ring(len(at))
+	p.setQuotas(at, ring, share)
+	if p.level {
+		p.release(at, ring)
+	}
 	p.fill(at, ring)
 	return at
 }
 
-// balanced reports whether all shards are placed, and the loads differ by at most one.
-func (p *placer) balanced(at []int) bool {
-	return !slices.Contains(at, unplaced) && slices.Max(p.load)-slices.Min(p.load) <= 1
+// shares returns how many of a number of things each node should have by its weight, none more than most.
+func (p *placer) shares(number, most int) []float64 {
+	share, full := make([]float64, len(p.nodes)), make([]bool, len(p.nodes))
+	for {
+		weight, left := 0, float64(number)
+		for i, n := range p.nodes {
+			if full[i] {
+				left -= float64(most)
+			} else {
+				weight += n.Share()
+			}
+		}
+		again := false
+		for i, n := range p.nodes {
+			if full[i] {
+				continue
+			}
+			if share[i] = left * float64(n.Share()) / float64(weight); share[i] > float64(most) {
+				share[i], full[i], again = float64(most), true, true
+			}
+		}
+		if !again {
+			return share
+		}
+	}
 }
 
-// setQuotas sets the quota of each node to the average, rounded down, plus one for as many nodes as needed.
-// To move few shards, the nodes with the highest load, then those with the most proposals of the ring, get the extra one.
-func (p *placer) setQuotas(at, ring []int) {
+// within1 is how far a load may be from a share: it is rounded down or up, and sums of floats are not exact.
+const within1 = 1 - 1e-6
+
+// balanced reports whether all shards have primaries, and each node has its share of them.
+func (p *placer) balanced(at []int, share []float64) bool {
+	if slices.Contains(at, unplaced) {
+		return false
+	}
+	for i, load := range p.load {
+		if diff := float64(load) - share[i]; p.level && (diff > within1 || diff < -within1) {
+			return false
+		}
+	}
+	return true
+}
+
+// setQuotas sets the quota of each node to its share, rounded down, plus one for as many nodes as needed. To move few
+// shards, the nodes with the highest load get the extra one, then those with the largest rest, then those with the most proposals of the ring.
+func (p *placer) setQuotas(at, ring []int, share []float64) {
 	wish := slices.Clone(p.load)
 	for shard, i := range at {
 		if i == unplaced {
 			wish[ring[shard]]++
 		}
 	}
-	order := make([]int, len(p.nodes))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(p.load[b], p.load[a]), cmp.Compare(wish[b], wish[a]), cmp.Compare(p.hash[a], p.hash[b]), cmp.Compare(a, b))
-	})
-	for rank, i := range order {
-		p.quota[i] = len(at) / len(p.nodes)
-		if rank < len(at)%len(p.nodes) {
-			p.quota[i]++
-		}
-	}
+	p.quota = p.quotas(share, p.load, wish, len(at))
 }
 
-// release unplaces the shards that a node has above its quota, first those that the ring proposes for a node below its quota.
+// quotas rounds shares of a number of things. Where a node has a load above the rest, that decides first, then the rest, then the wish.
+func (p *placer) quotas(share []float64, load, wish []int, number int) []int {
+	quota, rest, order := make([]int, len(share)), make([]float64, len(share)), make([]int, len(share))
+	left := number
+	for i := range share {
+		quota[i] = int(share[i] + 1e-6)
+		rest[i] = max(share[i]-float64(quota[i]), 0)
+		left -= quota[i]
+		order[i] = i
+	}
+	above := func(i int) int { return min(max(load[i]-quota[i], 0), 1) }
+	round := func(x float64) int { return int(x * 1e6) }
+	slices.SortFunc(order, func(a, b int) int {
+		some := cmp.Compare(min(round(rest[b]), 1), min(round(rest[a]), 1)) // a share without a rest is not rounded up
+		return cmp.Or(some, cmp.Compare(above(b), above(a)), cmp.Compare(round(rest[b]), round(rest[a])), cmp.Compare(load[b], load[a]), cmp.Compare(wish[b], wish[a]),
+			cmp.Compare(p.hash[a], p.hash[b]), cmp.Compare(a, b))
+	})
+	for _, i := range order[:max(min(left, len(order)), 0)] {
+		quota[i]++
+	}
+	return quota
+}
+
+// release takes from each node the shards that it has above its quota. Those go first that have another copy on a node below
+// its quota, because no copy moves then, and those that the ring proposes for such a node.
 func (p *placer) release(at, ring []int) {
 	lack := make([]int, len(p.nodes))
 	for i := range lack {
 		lack[i] = max(p.quota[i]-p.load[i], 0)
 	}
-	free := func(shard int) {
-		p.load[at[shard]]--
-		at[shard] = unplaced
-	}
-	for shard, i := range at {
-		if to := ring[shard]; i != unplaced && p.load[i] > p.quota[i] && lack[to] > 0 {
-			lack[to]--
-			free(shard)
+	over := func(shard int) bool { return at[shard] != unplaced && p.load[at[shard]] > p.quota[at[shard]] }
+	order := scattered(len(at))
+	for _, shard := range order {
+		for _, to := range p.was[shard] {
+			if to != unplaced && over(shard) && lack[to] > 0 {
+				lack[to]--
+				p.load[at[shard]]--
+				p.load[to]++
+				at[shard] = to
+			}
 		}
 	}
-	for _, shard := range scattered(len(at)) {
-		if i := at[shard]; i != unplaced && p.load[i] > p.quota[i] {
-			free(shard)
+	for shard, to := range ring {
+		if over(shard) && lack[to] > 0 {
+			lack[to]--
+			p.load[at[shard]]--
+			at[shard] = unplaced
+		}
+	}
+	for _, shard := range order {
+		if over(shard) {
+			p.load[at[shard]]--
+			at[shard] = unplaced
 		}
 	}
 }
 
-// fill places each unplaced shard on the node that the ring proposes if it is below its quota, or else on
-// the node below its quota with the highest score.
+// fill places each unplaced shard: on a node below its quota that has a copy, or that the ring proposes, or else on
+// the node below its quota with the highest score. If no node is, as when the shards are not levelled, it takes one with few.
 func (p *placer) fill(at, ring []int) {
 	put := func(shard, i int) {
 		at[shard] = i
 		p.load[i]++
 	}
+	below := func(i int) bool { return p.load[i] < p.quota[i] }
 	order := scattered(len(at))
 	for _, shard := range order {
-		if i := ring[shard]; at[shard] == unplaced && p.load[i] < p.quota[i] {
+		for _, i := range p.was[shard] {
+			if at[shard] == unplaced && i != unplaced && below(i) {
+				put(shard, i)
+			}
+		}
+	}
+	for _, shard := range order {
+		if i := ring[shard]; at[shard] == unplaced && below(i) {
 			put(shard, i)
 		}
 	}
@@ -157,40 +247,29 @@ func (p *placer) fill(at, ring []int) {
 		if at[shard] != unplaced {
 			continue
 		}
-		best := unplaced
-		for i := range p.nodes {
-			if p.load[i] < p.quota[i] && (best == unplaced || p.score(i, ShardID(shard)) > p.score(best, ShardID(shard))) {
-				best = i
-			}
-		}
-		put(shard, best) // the quotas add up to the number of shards
+		put(shard, p.least(p.load, p.quota, shard, func(int) bool { return true }))
 	}
 }
 
-// withReplicas returns the nodes for all copies of a shard with the given primary.
-func (p *placer) withReplicas(shard ShardID, primary, replicas int) []NodeID {
-	want := max(min(replicas, len(p.nodes)), 1)
-	out := append(make([]NodeID, 0, want), p.nodes[primary].ID)
-	if want == 1 {
-		return out
-	}
+// least returns the node that lacks most of its quota, compared as full or not full, then with the highest score for a shard, among those
+// that may be taken; unplaced if none may.
+func (p *placer) least(load, quota []int, shard int, may func(int) bool) int {
+	best := unplaced
 	for i := range p.nodes {
-		p.scores[i], p.taken[i] = p.score(i, shard), i == primary
-	}
-	zones := map[string]bool{p.nodes[primary].Zone: true}
-	for len(out) < want {
-		best, far := unplaced, false // far: in a zone without a copy
-		for i := range p.nodes {
-			if p.taken[i] {
-				continue
-			}
-			other := !zones[p.nodes[i].Zone]
-			if best == unplaced || other && !far || other == far && p.scores[i] > p.scores[best] {
-				best, far = i, other
-			}
+		if !may(i) {
+			continue
 		}
-		zones[p.nodes[best].Zone], p.taken[best] = true, true
-		out = append(out, p.nodes[best].ID)
+		if best == unplaced {
+			best = i
+			continue
+		}
+		a, b := load[i]-quota[i], load[best]-quota[best]
+		if a < 0 && b < 0 { // both have room
+			a, b = 0, 0
+		}
+		if a < b || a == b && p.score(i, ShardID(shard)) > p.score(best, ShardID(shard)) {
+			best = i
+		}
 	}
-	return out
+	return best
 }

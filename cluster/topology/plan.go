@@ -37,6 +37,7 @@ type Liveness struct {
 	Since       int64  // ms; when Alive last changed
 	Flaps       int    // changes of Alive in the last minute
 	LastFlap    int64  // ms of the last of them
+	Format      int    // the latest format of a topology that the process knows; 0 stands for Format1
 }
 
 // View is what the controller knows beside the topology. Its times are from the controller's clock.
@@ -51,8 +52,17 @@ type View struct {
 	// WipedSince says of the nodes that WipedNodes returns since when, in ms, gossip has seen the node as it joined
 	// and no other process of its id. No entry: it does not.
 	WipedSince map[NodeID]int64
-	// Format is the format that the topology should have; an earlier one changes nothing.
+	// Format is the format that the topology should have; an earlier one changes nothing. One after Format1 waits for all members: each
+	// must be alive and know it.
 	Format int
+	// Gone has the nodes that have been dead for so long that others get their copies.
+	Gone map[NodeID]bool
+	// Rebalance is RebalanceAuto or RebalanceOperator; anything else counts as RebalanceAuto.
+	Rebalance string
+	// Paused: no copy begins to move.
+	Paused bool
+	// Loads is what nodes have said about their room and their shards.
+	Loads map[NodeID]*Load
 }
 
 // Plan returns the ops that the controller should propose: who should have copies of each shard, who becomes the primary,
@@ -66,12 +76,12 @@ func (t *Topology) Plan(v View) []Op {
 	if t.Cluster == "" {
 		return nil
 	}
-	if want := min(v.Format, LatestFormat); t.Format < want {
+	if want := t.nextFormat(v); t.Format < want {
 		first := Op{Kind: SetFormat, Format: want}
 		next, _ := t.Apply(t.Index, Command{[]Op{first}})
 		return append([]Op{first}, next.Plan(v)...)
 	}
-	p := planner{t: t, v: v, assigned: make([][]NodeID, len(t.Shards)), load: map[NodeID]int{}}
+	p := &planner{t: t, v: v, assigned: make([][]NodeID, len(t.Shards)), load: map[NodeID]int{}}
 	p.assign()
 	for _, row := range t.Shards {
 		if row.Primary != "" {
@@ -88,31 +98,23 @@ func (t *Topology) Plan(v View) []Op {
 	return p.ops
 }
 
+// nextFormat returns the format that all nodes know by now.
+func (t *Topology) nextFormat(v View) int {
+	want := min(v.Format, LatestFormat)
+	for _, n := range t.Nodes {
+		if sight := v.Nodes[n.ID]; want > Format1 && (!sight.Alive || max(sight.Format, Format1) < want) {
+			return min(v.Format, Format1)
+		}
+	}
+	return want
+}
+
 type planner struct {
 	t        *Topology
 	v        View
 	ops      []Op
 	assigned [][]NodeID     // after the ops
 	load     map[NodeID]int // primaries after the ops
-}
-
-// assign makes Assigned what Rebalance returns for the members, including dead ones: they may come back
-// until NodeForget says that they will not.
-func (p *planner) assign() {
-	never := true
-	for i, row := range p.t.Shards {
-		p.assigned[i] = row.Assigned
-		never = never && len(row.Assigned) == 0
-	}
-	if !never && p.v.Now-p.v.NodesChanged < SettleTime {
-		return
-	}
-	for i, want := range Rebalance(p.assigned, p.t.Nodes, p.t.Replicas) {
-		if !slices.Equal(want, p.assigned[i]) {
-			p.ops = append(p.ops, Op{Kind: Assign, Shard: ShardID(i), Epoch: p.t.Shards[i].Epoch, Members: want})
-			p.assigned[i] = want
-		}
-	}
 }
 
 // live returns the nodes that are alive in the incarnation of the topology. A later incarnation has not joined yet.
@@ -163,7 +165,7 @@ func (p *planner) demerits(id NodeID) int {
 	if s.Stopping {
 		n += 4
 	}
-	if node, _ := p.t.Node(id); node.State == Leaving {
+	if node, _ := p.t.Node(id); node.State != Active {
 		n++
 	}
 	return n

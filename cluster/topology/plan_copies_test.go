@@ -32,12 +32,13 @@ func TestPlanOfLearners(t *testing.T) {
 			topo, _ = topo.Apply(2, Command{[]Op{{Kind: NodeJoin, Nodes: []Node{{ID: "d", Incarnation: 1, Store: "D"}}}, {Kind: NodeLeave, Node: "c"}}})
 			view := View{Nodes: map[NodeID]Liveness{}, NodesChanged: 1} // not settled: nothing is assigned again
 			for _, n := range topo.Nodes {
-				view.Nodes[n.ID] = Liveness{Alive: string(n.ID) != tc.dead, Incarnation: n.Incarnation}
+				view.Nodes[n.ID] = Liveness{Format: LatestFormat, Alive: string(n.ID) != tc.dead, Incarnation: n.Incarnation}
 			}
 			for i := range topo.Shards {
 				topo.Shards[i] = parseRow(t, "7 primary a isr a assigned a")
 			}
 			topo.Shards[0] = parseRow(t, "7 "+tc.row)
+			view.Loads = noLoads(topo)
 			ops := topo.Plan(view)
 			var got []string
 			for _, op := range ops {
@@ -54,4 +55,18 @@ func TestPlanOfLearners(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noLoads is what nodes say that have room for anything and whose shards are empty.
+func noLoads(t *Topology) map[NodeID]*Load {
+	all := map[NodeID]*Load{}
+	for _, n := range t.Nodes {
+		all[n.ID] = &Load{Incarnation: n.Incarnation, Memory: NoLimit, Disk: NoLimit}
+	}
+	for i, row := range t.Shards {
+		if load := all[row.Primary]; load != nil {
+			load.Shards = append(load.Shards, ShardLoad{Shard: ShardID(i)})
+		}
+	}
+	return all
 }

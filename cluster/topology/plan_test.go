@@ -17,7 +17,7 @@ func TestAPlanIsPossibleAndComplete(t *testing.T) {
 		for i := range 60 {
 			topo, _ = topo.Apply(uint64(2+i), Command{[]Op{randomOp(r, topo)}})
 			for _, n := range topo.Nodes {
-				view.Nodes[n.ID] = Liveness{Alive: r.IntN(3) > 0, Incarnation: n.Incarnation + r.Uint64N(5)/4, Flaps: r.IntN(5), LastFlap: view.Now - r.Int64N(2*FlapPenalty)}
+				view.Nodes[n.ID] = Liveness{Format: LatestFormat, Alive: r.IntN(3) > 0, Incarnation: n.Incarnation + r.Uint64N(5)/4, Flaps: r.IntN(5), LastFlap: view.Now - r.Int64N(2*FlapPenalty)}
 			}
 			ops := topo.Plan(view)
 			next, errs := topo.Apply(topo.Index+1, Command{ops})
@@ -67,7 +67,7 @@ func BenchmarkPlanAtRest(b *testing.B) {
 			nodes := someNodes(1, size.nodes, 3)
 			view := View{Now: time.Hour.Milliseconds(), Nodes: map[NodeID]Liveness{}}
 			for _, n := range nodes {
-				view.Nodes[n.ID] = Liveness{Alive: true}
+				view.Nodes[n.ID] = Liveness{Alive: true, Format: LatestFormat}
 			}
 			topo, _ := (*Topology)(nil).Apply(1, Command{[]Op{{Kind: Create, Cluster: "c", Shards: size.shards, Replicas: size.replicas, Epoch: 1, Nodes: nodes}}})
 			topo, _ = topo.Apply(2, Command{topo.Plan(view)})

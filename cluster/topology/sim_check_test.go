@@ -270,6 +270,7 @@ func (s *sim) comeToRest() {
 	}
 	s.now += 2 * FlapPenalty
 	s.empty = EmptyAuto
+	s.commit(simMessage{command: Command{[]Op{s.placement()}}}) // what operators placed by hand is not level
 	for quiet := 0; quiet < 8; quiet++ {
 		before := len(s.history)
 		s.now += UncleanWait

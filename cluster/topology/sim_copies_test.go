@@ -249,7 +249,7 @@ func (s *sim) move(n *simNode) {
 		candidates := slices.Concat(row.Learners, row.Unclean)
 		others := slices.DeleteFunc(slices.Clone(row.Clean()), func(id NodeID) bool {
 			to, _ := s.history[n.applied].Node(id)
-			return id == n.id || to.State == Leaving
+			return id == n.id || to.State != Active
 		})
 		switch {
 		case kind < 10 && len(candidates) > 0:

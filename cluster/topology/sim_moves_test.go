@@ -71,8 +71,8 @@ func checkMoves(t *Topology, self NodeID, ops []Op, alive func(NodeID) bool) err
 			return fmt.Errorf("%s is in incarnation %d: %+v", n.ID, n.Incarnation, op)
 		case shrinks && op.Kind == TransferPrimary:
 			return fmt.Errorf("a transfer after a shrink: %+v", ops)
-		case op.Kind == TransferPrimary && (n.State == Leaving || !alive(op.Node) || !slices.Contains(was.Assigned, op.Node)):
-			return fmt.Errorf("shard %d goes to %s, which is dead, leaving or not assigned", op.Shard, op.Node)
+		case op.Kind == TransferPrimary && (n.State != Active || !alive(op.Node) || !slices.Contains(was.Assigned, op.Node)):
+			return fmt.Errorf("shard %d goes to %s, which is dead, not active or not assigned", op.Shard, op.Node)
 		case op.Kind == TransferPrimary && !op.Empty && !slices.Equal(was.ISR, is.ISR):
 			return fmt.Errorf("the transfer of shard %d changes its copies: %v became %v", op.Shard, was.ISR, is.ISR)
 		case op.Kind == ShrinkISR && (op.Node == self || slices.Contains(was.Assigned, op.Node)):
@@ -103,21 +103,25 @@ func (s *sim) checkPlan(on *Topology, v View, ops []Op) {
 	}
 }
 
-// checkPlanned checks that the view that led to ops leads to nothing else once they are applied, except, once, to the
-// learners of the shards that they promoted.
+// checkPlanned checks that the view that led to ops leads to nothing else once they are applied, except, a few times, to
+// learners: those of shards that they promoted, and those for which there was no room before others went.
 func checkPlanned(next *Topology, v View, ops []Op) error {
-	more := next.Plan(v)
-	for _, op := range more {
-		promoted := slices.ContainsFunc(ops, func(o Op) bool { return o.Kind == Promote && o.Shard == op.Shard })
-		if !promoted || op.Kind != AddLearner && op.Kind != DropLearner {
-			return fmt.Errorf("the same view needs more ops: %+v", more)
+	for range 4 {
+		ops = next.Plan(v)
+		if len(ops) == 0 {
+			return checkWaits(next, v)
+		}
+		for _, op := range ops {
+			if op.Kind != AddLearner && op.Kind != DropLearner {
+				return fmt.Errorf("the same view needs more ops: %+v", ops)
+			}
+		}
+		var errs []error
+		if next, errs = next.Apply(next.Index+1, Command{ops}); errors.Join(errs...) != nil {
+			return errors.Join(errs...)
 		}
 	}
-	after, errs := next.Apply(next.Index+1, Command{more})
-	if more := after.Plan(v); len(more) > 0 {
-		errs = append(errs, fmt.Errorf("the same view needs more ops a second time: %+v", more))
-	}
-	return errors.Join(errs...)
+	return fmt.Errorf("the same view needs more and more ops: %+v", ops)
 }
 
 // checkLearners checks that a plan takes no copy from a shard without a primary: a learner may have what its ISR lost. What
@@ -134,7 +138,7 @@ func checkLearners(on *Topology, v View, ops []Op) error {
 		switch {
 		case op.Kind == DropLearner && (row.Primary == "" || slices.Contains(then.Shards[op.Shard].Assigned, op.Node)):
 			return fmt.Errorf("shard %d should keep its learner %s: %s", op.Shard, op.Node, rowText(row))
-		case op.Kind == AddLearner && (!slices.Contains(then.Shards[op.Shard].Assigned, op.Node) || n.State == Leaving || !v.Nodes[op.Node].Alive):
+		case op.Kind == AddLearner && (!slices.Contains(then.Shards[op.Shard].Assigned, op.Node) || n.State != Active || !v.Nodes[op.Node].Alive):
 			return fmt.Errorf("%s should be no learner of shard %d: %s", op.Node, op.Shard, rowText(row))
 		case op.Kind == NodeForget && slices.ContainsFunc(then.Shards, func(row Shard) bool { return row.AsksAll() && slices.Contains(row.Learners, op.Node) }):
 			return fmt.Errorf("%s is forgotten, and may have what the ISR of a shard lost", op.Node)
@@ -289,8 +293,14 @@ func (s *sim) checkPlaces() {
 	}
 	var active []int
 	for _, n := range t.Nodes {
-		if n.State == Active {
-			active = append(active, primaries[n.ID])
+		if n.State == Active && (s.isLive(n.ID) || complete) {
+			if s.isLive(n.ID) {
+				active = append(active, primaries[n.ID])
+			}
+		} else if n.State == Draining && !keeps[n.ID] && t.holds(n.ID) {
+			s.fail("%s is drained, its copies are elsewhere, and it still has some", n.ID)
+		} else if n.State != Leaving {
+			continue
 		} else if !keeps[n.ID] && len(t.Nodes) > 1 {
 			s.fail("%s is leaving, its copies are elsewhere, and it is not forgotten", n.ID)
 		}

@@ -151,6 +151,7 @@ var simActions = []struct {
 		}
 	}},
 	{1, func(s *sim, n *simNode) { s.propose(n, Op{Kind: NodeLeave, Node: n.id}) }},
+	{2, (*sim).operate},
 	{1, (*sim).forget},
 	{1, (*sim).beginEmpty},
 	{1, (*sim).configure},
@@ -286,7 +287,7 @@ func (s *sim) view(wrong bool) View {
 		Reports: map[ShardID][]Report{}, EmptyShards: s.empty, WipedSince: map[NodeID]int64{}}
 	for _, n := range s.nodes {
 		sight := s.flaps[n.id]
-		sight.Alive, sight.Incarnation = n.up, n.incarnation
+		sight.Alive, sight.Incarnation, sight.Format = n.up, n.incarnation, LatestFormat
 		if wrong && s.chance(30) {
 			sight.Alive = !sight.Alive
 		}
@@ -298,6 +299,7 @@ func (s *sim) view(wrong bool) View {
 	for _, r := range s.reports {
 		v.Reports[r.Shard] = append(v.Reports[r.Shard], r)
 	}
+	s.seeMoves(&v)
 	s.bendView(&v)
 	return v
 }
@@ -358,7 +360,7 @@ func TestSimulation(t *testing.T) {
 	// A simulation without events proves nothing.
 	for _, k := range []string{"done", "refused", "written", "written to two copies", "read", "handed over empty", "promoted", "promoted unclean", "unclean without a loss", "taken over with others in the ISR",
 		"started empty after a loss", "begin-empty by the controller", "begin-empty by the operator", "primary taken by a new start", "relinquished", "expanded", "transferred", "resigned", "shrunk", "marked unclean",
-		"raft recovered", "two processes of a node", "reported", "setting changed", "all restarted", "learner added", "learner dropped", "with all its copies", "left with copies", "moved with data"} {
+		"raft recovered", "two processes of a node", "reported", "setting changed", "all restarted", "learner added", "learner dropped", "with all its copies", "left with copies", "moved with data", "drained", "replaced a dead node", "placed by an operator"} {
 		if n >= 300 && counts[k] == 0 {
 			t.Errorf("it never came to %q", k)
 		}

@@ -30,8 +30,9 @@ type NodeState string
 
 // The states.
 const (
-	Active  NodeState = ""        // it is assigned shards
-	Leaving NodeState = "leaving" // it is assigned none, and is forgotten once it has no copy in an ISR
+	Active   NodeState = ""         // it is assigned shards
+	Leaving  NodeState = "leaving"  // it is assigned none, and is forgotten once it has no copy in an ISR
+	Draining NodeState = "draining" // it is assigned none, and stays a member
 )
 
 // Node is one member of the cluster.
@@ -47,6 +48,21 @@ type Node struct {
 	State       NodeState          `json:"state,omitempty"`
 	Log         bool               `json:"log,omitempty"`    // it keeps a log of its shards on disk
 	Always      bool               `json:"always,omitempty"` // it syncs each write before it replies (appendfsync always)
+	Weight      int                `json:"weight,omitempty"` // its share of the shards, relative to other nodes; 0 stands for DefaultWeight
+}
+
+// Limits of the weight of a node, and its default.
+const (
+	DefaultWeight = 100
+	MaxWeight     = 10_000
+)
+
+// Share returns the weight of the node.
+func (n Node) Share() int {
+	if n.Weight == 0 {
+		return DefaultWeight
+	}
+	return n.Weight
 }
 
 // Label returns how messages show a node: its name and the start of its id, or the id alone.
@@ -105,8 +121,16 @@ func (s *Shard) PrimarySince() uint64 {
 const (
 	Format0      = 0 // the controller promotes by what gossip sees; rows have no fields for copies
 	Format1      = 1 // the controller promotes by reports of the members
-	LatestFormat = Format1
+	Format2      = 2 // placements are decided as a whole; nodes have weights and can be drained
+	LatestFormat = Format2
 )
+
+// Placement says for what the rows have their Assigned. The zero value is that of formats before Format2.
+type Placement struct {
+	At    uint64 `json:"at,omitempty"`    // index of the log entry that last changed it
+	Nodes string `json:"nodes,omitempty"` // digest of the nodes for which it was made
+	Kept  bool   `json:"kept,omitempty"`  // it was mended and not levelled: nodes that had no share then got none
+}
 
 // Topology is the members of the cluster, the shard rows and the cluster-wide settings. It is immutable; a
 // change makes a new one.
@@ -130,6 +154,8 @@ type Topology struct {
 	// Format says by which rules ops are applied. A topology keeps the rules of its format, so that old entries
 	// of the log come to the same topology as before, until SetFormat.
 	Format int `json:"format,omitempty"`
+	// Placement says for what the shards are assigned as they are.
+	Placement Placement `json:"placement,omitzero"`
 	// PossibleLosses counts the decisions by which a shard may have lost acknowledged writes.
 	PossibleLosses uint64 `json:"possibleLosses,omitempty"`
 }

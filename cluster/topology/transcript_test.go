@@ -108,7 +108,7 @@ func (s *script) number(text string) uint64 {
 func (s *script) control(kind string, id NodeID, options map[string]string) bool {
 	switch kind {
 	case "see":
-		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: s.number(options["inc"]), Flaps: int(s.number(options["flaps"])), LastFlap: s.view.Now}
+		s.view.Nodes[id] = Liveness{Alive: true, Format: LatestFormat, Incarnation: s.number(options["inc"]), Flaps: int(s.number(options["flaps"])), LastFlap: s.view.Now}
 	case "dead":
 		s.view.Nodes[id] = Liveness{}
 	case "pass":
@@ -118,6 +118,7 @@ func (s *script) control(kind string, id NodeID, options map[string]string) bool
 	case "report":
 		s.report(id, options)
 	case "plan":
+		s.view.Loads = noLoads(s.topo)
 		s.do(s.topo.Plan(s.view))
 	case "catch-up":
 		s.catchUp()
@@ -136,7 +137,7 @@ func (s *script) create(nodes []NodeID, options map[string]string) {
 	_, op.Unclean = options["unclean"]
 	for _, id := range nodes {
 		op.Nodes = append(op.Nodes, Node{ID: id, Incarnation: 1, Store: string(id) + "'s", Log: true})
-		s.view.Nodes[id] = Liveness{Alive: true, Incarnation: 1}
+		s.view.Nodes[id] = Liveness{Alive: true, Format: LatestFormat, Incarnation: 1}
 	}
 	s.apply(op)
 }
@@ -154,7 +155,7 @@ func (s *script) join(id NodeID, options map[string]string) {
 	if len(s.topo.Nodes) != before {
 		s.view.NodesChanged = s.view.Now
 	}
-	s.view.Nodes[id] = Liveness{Alive: true, Incarnation: n.Incarnation}
+	s.view.Nodes[id] = Liveness{Alive: true, Format: LatestFormat, Incarnation: n.Incarnation}
 	for _, id := range s.topo.WipedNodes() {
 		if s.view.WipedSince[id] == 0 {
 			s.view.WipedSince[id] = s.view.Now
@@ -224,7 +225,16 @@ func (s *script) apply(ops ...Op) {
 }
 
 // do prints planned ops, equal ones on one line, and applies them.
-func (s *script) do(ops []Op) {
+func (s *script) do(all []Op) {
+	var ops []Op
+	for _, op := range all {
+		if op.Kind != SetPlacement {
+			ops = append(ops, op)
+		}
+		for _, p := range op.Places {
+			ops = append(ops, Op{Kind: "place on", Shard: p.Shard, Members: p.Members})
+		}
+	}
 	s.group(len(ops), func(i int) (string, ShardID) {
 		line := string(ops[i].Kind)
 		if n := ops[i].Node; n != "" {
@@ -250,7 +260,7 @@ func (s *script) do(ops []Op) {
 	if len(ops) == 0 {
 		s.out.WriteString("nothing\n")
 	}
-	s.apply(ops...)
+	s.apply(all...)
 }
 
 func (s *script) show() {
