@@ -72,6 +72,9 @@ func (d *admitter) admit(a *consensus, request joinRequest) (reply joinReply, er
 	known := false
 	if old, member := t.Node(node.ID); member {
 		node.State = old.State
+		if t.Format < topology.Format2 { // it keeps no weights
+			node.Weight = 0
+		}
 		known = node.Equal(old)
 	}
 	if !known { // a member that hears from no leader asks every few seconds, which must not fill the log

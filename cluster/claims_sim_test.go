@@ -81,6 +81,8 @@ func (v *claimSim) Fail(err error) { v.t.Errorf("a node must stop: %v", err) }
 func (*claimSim) AwaitTopology(context.Context, uint64) error { return nil }
 
 // Transfer implements Host.
+func (*claimSim) Load() topology.Load { return topology.Load{} }
+
 func (*claimSim) Transfer(context.Context, topology.NodeID, uint64, []topology.ShardID) []error {
 	return nil
 }

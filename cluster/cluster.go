@@ -36,6 +36,7 @@ type Cluster struct {
 	rejoiner     *rejoiner
 	proposer     *proposer
 	reporter     *reporter
+	loads        *loads
 
 	applied chan struct{} // a new topology was applied; capacity 1
 
@@ -51,7 +52,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	config.Timing = config.Timing.withDefaults()
 	config.fill()
 	c := &Cluster{
-		config: config, log: config.Log, host: host, life: newLifetime(), self: newLocalNode(config.Self, config.Start, config.Always),
+		config: config, log: config.Log, host: host, life: newLifetime(), self: newLocalNode(config.Self, config.Start, config.Always, config.Weight),
 		readiness: newReadiness(config.Log), identity: &identityStore{files: config.Files}, book: newAddressBook(config.Files),
 		consensus: new(consensusRef), applied: make(chan struct{}, 1),
 	}
@@ -63,6 +64,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.streams = newStreamLayer(bus, c.self.server, c.peers.resolve, c.members.watch)
 	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
 	c.reporter = &reporter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, reports: newReports()}
+	c.loads = &loads{self: c.self, host: host, peers: c.peers, fsm: c.fsm}
 	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
 	c.assembleStart(bus)
 	return c
@@ -97,7 +99,7 @@ func (c *Cluster) assembleStart(bus Bus) {
 			setState: c.host.SetRaftState, log: c.log, logger: raftLogger(c.log),
 		},
 		controller: &controller{life: c.life, log: c.log, timing: c.config.Timing, self: c.self, members: c.members, peers: c.peers, fsm: c.fsm, reports: c.reporter.reports,
-			emptyShards: c.config.EmptyShards},
+			loads: c.loads, emptyShards: c.config.EmptyShards, moves: c.config.Moves},
 	}
 }
 

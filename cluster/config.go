@@ -39,7 +39,9 @@ type Config struct {
 
 	Start       Start
 	Always      func() bool   // the setting appendfsync is always; nil: no
+	Weight      func() int    // the setting weight; nil: topology.DefaultWeight
 	EmptyShards func() string // the setting empty-shards, one of topology's values; nil: auto
+	Moves       func() Moves  // the settings about moves; nil: the defaults
 
 	Timing Timing
 	Log    *slog.Logger
@@ -61,10 +63,27 @@ func (c *Config) fill() {
 	if c.Always == nil {
 		c.Always = func() bool { return false }
 	}
+	if c.Weight == nil {
+		c.Weight = func() int { return topology.DefaultWeight }
+	}
+	if c.Moves == nil {
+		c.Moves = func() Moves { return DefaultMoves }
+	}
 	if c.EmptyShards == nil {
 		c.EmptyShards = func() string { return topology.EmptyAuto }
 	}
 }
+
+// Moves are the settings about moves.
+type Moves struct {
+	Rebalance string // one of topology's values
+	Paused    bool
+	// ReplaceAfter is how long a node is dead before other nodes get its copies; 0: for ever.
+	ReplaceAfter time.Duration
+}
+
+// DefaultMoves are the defaults.
+var DefaultMoves = Moves{Rebalance: topology.RebalanceAuto, ReplaceAfter: 30 * time.Second}
 
 // Timing is how fast the cluster notices and decides. Zero values get the defaults.
 type Timing struct {
@@ -112,10 +131,11 @@ const (
 	MethodAwaitTopology Method = 6 // answered when the node routes by a given topology or a later one
 	MethodReport        Method = 7 // the caller's copies hear no primary of some shards
 	MethodTransfer      Method = 8 // the caller wants to be the primary of shards of which it has copies
+	MethodLoad          Method = 9 // what room the node has, and how large its shards are
 )
 
 // Methods are all methods.
-var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology, MethodReport, MethodTransfer}
+var Methods = []Method{MethodClaim, MethodFormed, MethodJoin, MethodPropose, MethodProbe, MethodAwaitTopology, MethodReport, MethodTransfer, MethodLoad}
 
 // Target says how to dial a node's bus and who has to answer.
 type Target struct {
@@ -155,7 +175,7 @@ type RemoteError struct{ Text string }
 
 func (e *RemoteError) Error() string { return e.Text }
 
-// Host is the process around a node. Its methods are called one at a time, except AwaitTopology, Transfer and Fail.
+// Host is the process around a node. Its methods are called one at a time, except AwaitTopology, Transfer, Load and Fail.
 type Host interface {
 	// SetClusterID records durably that the node's data folder belongs to a cluster.
 	SetClusterID(cluster string) error
@@ -174,6 +194,8 @@ type Host interface {
 	// Transfer hands shards over to a process that has copies of them and has asked for that, and returns an error for each
 	// that is not handed over. It may be called at any time.
 	Transfer(ctx context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error
+	// Load returns what room the node has, and what its shards have. It may be called at any time.
+	Load() topology.Load
 }
 
 // memoryFiles are the Files of a node without a data folder.

@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -20,7 +22,10 @@ type controller struct {
 	fsm     *fsm
 	reports *reports
 
+	loads *loads
+
 	emptyShards func() string // the setting empty-shards
+	moves       func() Moves
 }
 
 // format is the format of topologies that this program makes, and to which it brings earlier ones.
@@ -49,6 +54,7 @@ func (c *controller) lead(a *consensus) {
 	defer c.members.watch(seen)()
 	decideServers, stop := c.startServers(a)
 	defer stop()
+	defer c.startLoads(seen)()
 	next := time.NewTimer(c.timing.Tick)
 	defer next.Stop()
 	history := newHistory()
@@ -102,6 +108,24 @@ func (c *controller) startServers(a *consensus) (decide, stop func()) {
 	}
 }
 
+// startLoads asks the members for their loads, beside the decisions, until stop.
+func (c *controller) startLoads(news chan<- struct{}) (stop func()) {
+	ctx, cancel := context.WithCancel(c.life.ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		c.loads.watch(ctx, func() {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		})
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
 // term is a term in which this node leads.
 type term struct {
 	barrier  func() error // returns when this node has applied everything that earlier terms committed
@@ -123,17 +147,43 @@ func (t *term) step() {
 // history is what the controller remembers of the topology's nodes in a term. All times are Unix
 // milliseconds.
 type history struct {
-	nodes      string                    // the nodes of the topology, with state and zone
+	nodes      string                    // the nodes of the topology, with all that a placement depends on
 	changedAt  int64                     // when nodes last changed
 	wipedSince map[topology.NodeID]int64 // see topology.View
+	deadSince  map[topology.NodeID]int64 // nodes that are not seen alive, and since when at the latest
 }
 
-func newHistory() *history { return &history{wipedSince: map[topology.NodeID]int64{}} }
+func newHistory() *history {
+	return &history{wipedSince: map[topology.NodeID]int64{}, deadSince: map[topology.NodeID]int64{}}
+}
 
-func (h *history) recordNodes(t *topology.Topology, now int64) {
+// recordDead records since when nodes have not been seen alive, and returns those for which that is long enough. A node that gossip has
+// never seen alive counts from the first look.
+func (h *history) recordDead(t *topology.Topology, now int64, seen map[topology.NodeID]topology.Liveness, after time.Duration) (gone map[topology.NodeID]bool) {
+	gone, dead := map[topology.NodeID]bool{}, map[topology.NodeID]int64{}
+	for _, n := range t.Nodes {
+		sight := seen[n.ID]
+		if sight.Alive {
+			continue
+		}
+		since := now
+		if at, known := h.deadSince[n.ID]; known {
+			since = at
+		}
+		if sight.Since > 0 {
+			since = min(since, sight.Since)
+		}
+		dead[n.ID] = since
+		gone[n.ID] = after > 0 && now-since >= after.Milliseconds()
+	}
+	h.deadSince = dead
+	return gone
+}
+
+func (h *history) recordNodes(t *topology.Topology, now int64, gone map[topology.NodeID]bool) {
 	key := ""
 	for _, n := range t.Nodes {
-		key += string(n.ID) + string(n.State) + n.Zone + ","
+		key += fmt.Sprint(n.ID, n.State, n.Zone, n.Weight, gone[n.ID], ",")
 	}
 	if key != h.nodes {
 		h.nodes, h.changedAt = key, now
@@ -163,11 +213,13 @@ func (c *controller) decideTopology(a *consensus, h *history) time.Duration {
 	if t.Cluster == "" {
 		return c.timing.Tick
 	}
-	h.recordNodes(t, now)
+	moves, seen := c.moves(), c.members.liveness()
+	gone := h.recordDead(t, now, seen, moves.ReplaceAfter)
+	h.recordNodes(t, now, gone)
 	h.recordWiped(t, now-topology.EmptyAfter+c.timing.BeginEmpty.Milliseconds(), c.members.sole)
 	view := topology.View{
-		Now: now, Nodes: c.members.liveness(), NodesChanged: h.changedAt, Reports: c.reports.view(t), EmptyShards: c.emptyShards(), WipedSince: h.wipedSince,
-		Format: format,
+		Now: now, Nodes: seen, NodesChanged: h.changedAt, Reports: c.reports.view(t), EmptyShards: c.emptyShards(), WipedSince: h.wipedSince,
+		Format: format, Gone: gone, Rebalance: moves.Rebalance, Paused: moves.Paused, Loads: c.loads.get(),
 	}
 	if ops := t.Plan(view); len(ops) > 0 {
 		result, err := a.commitOps(ops...)

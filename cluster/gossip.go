@@ -44,7 +44,7 @@ func newGossip(config *Config, m *members) *gossip {
 	self := config.Self
 	return &gossip{config: config, log: config.Log, members: m, self: meta{
 		node: self.ID, store: self.Store, incarnation: self.Incarnation, busPort: uint16(self.BusPort),
-		expect: uint8(min(config.BootstrapExpect, 255)), hasData: config.HasData, name: self.Name,
+		expect: uint8(min(config.BootstrapExpect, 255)), hasData: config.HasData, name: self.Name, format: topology.LatestFormat,
 	}}
 }
 

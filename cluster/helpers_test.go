@@ -272,6 +272,14 @@ func (n *testNode) AwaitTopology(ctx context.Context, index uint64) error {
 }
 
 // Transfer implements Host: it hands over shards with even numbers.
+func (n *testNode) Load() topology.Load {
+	load := topology.Load{Incarnation: n.self.Incarnation, Memory: topology.NoLimit, Disk: topology.NoLimit}
+	for i := range n.Cluster.Topology().Shards {
+		load.Shards = append(load.Shards, topology.ShardLoad{Shard: topology.ShardID(i)})
+	}
+	return load
+}
+
 func (n *testNode) Transfer(_ context.Context, to topology.NodeID, incarnation uint64, shards []topology.ShardID) []error {
 	errs := make([]error, len(shards))
 	for i, id := range shards {

@@ -16,12 +16,13 @@ type localNode struct {
 
 	start  Start
 	always func() bool // the setting appendfsync is always
+	weight func() int  // the setting weight
 
 	addressed atomic.Pointer[topology.Node] // with the address at which others reach it
 }
 
-func newLocalNode(n topology.Node, start Start, always func() bool) *localNode {
-	l := &localNode{Node: n, server: serverID(n.ID, n.Store), start: start, always: always}
+func newLocalNode(n topology.Node, start Start, always func() bool, weight func() int) *localNode {
+	l := &localNode{Node: n, server: serverID(n.ID, n.Store), start: start, always: always, weight: weight}
 	l.addressed.Store(&n)
 	return l
 }
@@ -30,6 +31,9 @@ func newLocalNode(n topology.Node, start Start, always func() bool) *localNode {
 func (l *localNode) row() topology.Node {
 	row := *l.addressed.Load()
 	row.Always = l.always()
+	if row.Weight = l.weight(); row.Weight == topology.DefaultWeight { // as programs that know no weights have it
+		row.Weight = 0
+	}
 	return row
 }
 

@@ -245,10 +245,10 @@ func (m *members) alive() []incarnation {
 func (m *members) liveness() map[topology.NodeID]topology.Liveness {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := map[topology.NodeID]topology.Liveness{m.self: {Alive: true, Incarnation: m.incarnation}}
+	all := map[topology.NodeID]topology.Liveness{m.self: {Alive: true, Incarnation: m.incarnation, Format: topology.LatestFormat}}
 	for id, n := range m.nodes {
 		i, _ := n.current()
-		liveness := topology.Liveness{Alive: i.alive, Stopping: i.stopping, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
+		liveness := topology.Liveness{Alive: i.alive, Stopping: i.stopping, Format: i.format, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
 		for _, t := range n.deaths {
 			if m.now().Sub(t) <= flapWindow {
 				liveness.Flaps++

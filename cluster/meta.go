@@ -20,6 +20,7 @@ type meta struct {
 	expect      uint8 // --bootstrap-expect of a node without a cluster; 0 if it can only join one
 	hasData     bool
 	stopping    bool // the node is about to stop: it should get no shards
+	format      int  // the latest format of a topology that the program knows; 0, of earlier programs, stands for topology.Format1
 	name        string
 }
 
@@ -34,6 +35,12 @@ type meta struct {
 const (
 	flagData     = 1 << iota // hasData
 	flagStopping             // stopping
+)
+
+// The higher bits of flags are format. Earlier programs ignore them.
+const (
+	formatShift = 2
+	maxFormat   = 1<<(8-formatShift) - 1
 )
 
 const (
@@ -60,6 +67,7 @@ func (m *meta) encode() []byte {
 	if m.stopping {
 		b[64] |= flagStopping
 	}
+	b[64] |= byte(min(m.format, maxFormat) << formatShift)
 	b[65] = byte(len(m.name))
 	return append(b, m.name...)
 }
@@ -84,6 +92,7 @@ func decodeMeta(b []byte) (m meta, err error) {
 	m.incarnation = binary.LittleEndian.Uint64(b[53:])
 	m.busPort = binary.LittleEndian.Uint16(b[61:])
 	m.expect, m.hasData, m.stopping, m.name = b[63], b[64]&flagData != 0, b[64]&flagStopping != 0, string(b[66:])
+	m.format = int(b[64] >> formatShift)
 	return m, nil
 }
 

@@ -73,7 +73,7 @@ func (r *rejoiner) ensureMember() {
 		if err := r.joiner.findLeader(r.identity.clusterID(), r.attempt); err != nil {
 			r.log.Debug("cannot find the leader yet", "err", err)
 		}
-	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != own.BusHost, row.Always != own.Always, row.Log != own.Log:
+	case !member || row.Incarnation < r.self.Incarnation || row.BusHost != own.BusHost, row.Always != own.Always, row.Log != own.Log, t.Format >= topology.Format2 && row.Weight != own.Weight:
 		if err := r.joiner.announceTo(a, leader); err != nil {
 			r.log.Debug("cannot announce this incarnation and its address yet", "err", err)
 		}

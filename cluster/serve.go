@@ -26,7 +26,7 @@ func (c *Cluster) ServeCall(ctx context.Context, from Caller, m Method, payload 
 }
 
 func serveCall(c *Cluster, ctx context.Context, from Caller, m Method, payload []byte) ([]byte, error) {
-	if from.Cluster == "" && (m == MethodPropose || m == MethodReport || m == MethodTransfer) {
+	if from.Cluster == "" && (m == MethodPropose || m == MethodReport || m == MethodTransfer || m == MethodLoad) {
 		return nil, fmt.Errorf("node %s belongs to no cluster", from.Node)
 	}
 	switch m {
@@ -47,6 +47,8 @@ func serveCall(c *Cluster, ctx context.Context, from Caller, m Method, payload [
 		return answerAwaitTopology(ctx, c.host, payload)
 	case MethodTransfer:
 		return answerTransfer(ctx, c.host, from, payload)
+	case MethodLoad:
+		return answerLoad(c.host)
 	}
 	return nil, fmt.Errorf("unknown request %d", m)
 }

@@ -271,7 +271,8 @@ func (s *startup) tryAnnounce(a *consensus, attempt int) error {
 func (s *startup) createTopology(record *bootstrapRecord) {
 	create := topology.Op{
 		Kind: topology.Create, Cluster: s.identity.clusterID(), Shards: s.config.Shards, Replicas: s.config.Replicas,
-		Epoch: record.Epoch, Nodes: record.Nodes, Node: record.Keeper, Format: format, Unclean: s.self.start.Unclean, Lossy: s.self.start.Lossy,
+		Epoch: record.Epoch, Nodes: record.Nodes, Node: record.Keeper, Unclean: s.self.start.Unclean, Lossy: s.self.start.Lossy,
+		Format: topology.Format1, // the controller sets a later one, which each member must know
 	}
 	if _, err := s.proposer.propose(s.life.ctx, topology.Command{Ops: []topology.Op{create}}); err != nil {
 		s.log.Debug("topology not created yet", "err", err)

@@ -12,7 +12,7 @@ import (
 func TestAnswerTransfer(t *testing.T) {
 	t.Parallel()
 	n := &testNode{t: t}
-	n.Cluster = &Cluster{self: newLocalNode(topology.Node{Name: "n1"}, Start{}, nil)}
+	n.Cluster = &Cluster{self: newLocalNode(topology.Node{Name: "n1"}, Start{}, nil, func() int { return 0 })}
 	from := Caller{Node: "b", Incarnation: 7, Cluster: "c"}
 	payload, err := answerTransfer(t.Context(), n, from, []byte(`[2,3]`))
 	var answer transferAnswer
@@ -26,7 +26,7 @@ func TestAnswerTransfer(t *testing.T) {
 
 func TestMetaSaysThatTheNodeStops(t *testing.T) {
 	t.Parallel()
-	for _, m := range []meta{{name: "x"}, {hasData: true}, {stopping: true}, {hasData: true, stopping: true}} {
+	for _, m := range []meta{{name: "x"}, {hasData: true}, {stopping: true}, {hasData: true, stopping: true}, {format: 2}, {format: maxFormat, hasData: true, stopping: true}} {
 		m.node, m.store, m.cluster = testID(1), strings.Repeat("a", 32), strings.Repeat("b", 32)
 		got, err := decodeMeta(m.encode())
 		if err != nil || got.hasData != m.hasData || got.stopping != m.stopping {

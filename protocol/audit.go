@@ -2,10 +2,23 @@ package protocol
 
 import "strings"
 
+// onlyShows reports whether a command of a kind that changes something changes nothing in this form.
+func onlyShows(c *call) bool {
+	switch c.row.Full {
+	case "cluster|config":
+		return c.option(2) == "GET"
+	case "cluster|moves":
+		return len(c.args) == 2
+	case "cluster|rebalance", "cluster|move", "cluster|drain", "cluster|replace":
+		return c.option(len(c.args)-1) == "PLAN"
+	}
+	return false
+}
+
 // audit logs a command that changes the node or the cluster for all clients: who sent it, and the
 // error if it failed. Passwords are redacted.
 func (s *Server) audit(x *conn, c *call, failed bool) {
-	if c.row.Full == "cluster|config" && c.option(2) == "GET" {
+	if onlyShows(c) {
 		return
 	}
 	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name}

@@ -39,6 +39,7 @@ type Cluster interface {
 	// with which it was started.
 	ResetClusterSettings(context.Context, []string) error
 	Copies
+	Placements
 }
 
 // Liveness is what gossip knows about a node. The zero value is a node that was never seen.

@@ -128,12 +128,12 @@ func clusterBeginEmpty(c *call, r *router) {
 	var shards []topology.ShardID
 	if len(c.args) != 3 || !strings.EqualFold(string(c.arg(2)), "ALL") {
 		for i := 2; i < len(c.args); i++ {
-			n, ok := resp.ParseInt(c.arg(i))
-			if !ok || n < 0 || n >= topology.MaxShards {
-				c.replies.Error(fmt.Errorf("Invalid shard number: %.64s", c.arg(i)))
+			shard, err := parseShard(c, i)
+			if err != nil {
+				c.replies.Error(err)
 				return
 			}
-			shards = append(shards, topology.ShardID(n))
+			shards = append(shards, shard)
 		}
 	}
 	began := 0

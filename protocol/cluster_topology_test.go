@@ -67,7 +67,8 @@ func TestJSONOfClusterTopology(t *testing.T) {
 	topo := threeNodes()
 	topo.Nodes[1].State, topo.Nodes[1].Zone, topo.Nodes[1].Incarnation = topology.Leaving, "z", 9
 	topo.Nodes[1].BusHost, topo.Nodes[1].BusPort = "10.0.0.2", 17379
-	topo.Shards = topo.Shards[:1]
+	topo.Shards, topo.Format = topo.Shards[:1], topology.Format2
+	topo.Nodes[2].Weight = 300
 	topo.Shards[0] = topology.Shard{Epoch: 5, Primary: otherID, ISR: []topology.NodeID{otherID, thirdID}, Assigned: []topology.NodeID{otherID}, Learners: []topology.NodeID{s.Self()}}
 	for i := range topo.Nodes {
 		topo.Nodes[i].Listeners = map[string]topology.Address{"default": {Host: "h", Port: 1 + i}}
@@ -77,8 +78,8 @@ func TestJSONOfClusterTopology(t *testing.T) {
 		status:  ClusterStatus{Leader: otherID, Term: 3, Voters: 1, VoterIDs: []topology.NodeID{otherID}, Quorum: true, Waiting: "w"},
 		members: map[topology.NodeID]Liveness{otherID: {Alive: true, Loading: true}, thirdID: {Since: time.UnixMilli(1_700_000_000_000)}},
 	})
-	want := strings.NewReplacer("SELF", string(s.Self()), "OTHER", otherID, "THIRD", thirdID).Replace(`{"cluster":"c1","index":42,"term":3,"self":"SELF","leader":"OTHER","voters":["OTHER"],"quorum":true,"waiting":"w",` +
-		`"nodes":[{"id":"SELF","name":"node-a","host":"h","port":1,"bus":":17379","up":true},{"id":"OTHER","name":"node-b","zone":"z","incarnation":9,"host":"h","port":2,"bus":"10.0.0.2:17379","leaving":true,"up":true,"loading":true},{"id":"THIRD","name":"node-c","host":"h","port":3,"bus":":17381","since":1700000000000}]` +
+	want := strings.NewReplacer("SELF", string(s.Self()), "OTHER", otherID, "THIRD", thirdID).Replace(`{"cluster":"c1","index":42,"format":2,"term":3,"self":"SELF","leader":"OTHER","voters":["OTHER"],"quorum":true,"waiting":"w",` +
+		`"nodes":[{"id":"SELF","name":"node-a","host":"h","port":1,"bus":":17379","weight":100,"up":true},{"id":"OTHER","name":"node-b","zone":"z","incarnation":9,"host":"h","port":2,"bus":"10.0.0.2:17379","leaving":true,"weight":100,"up":true,"loading":true},{"id":"THIRD","name":"node-c","host":"h","port":3,"bus":":17381","weight":300,"since":1700000000000}]` +
 		`,"shards":[{"epoch":5,"primary":"OTHER","in_sync":["OTHER","THIRD"],"assigned":["OTHER"],"learners":["SELF"]}]}`)
 	if got := strings.Trim(c.do("CLUSTER", "TOPOLOGY"), `"`); got != want {
 		t.Errorf("got\n%s", got)

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/protocol/resp"
 )
 
 // failover is what a CLUSTER FAILOVER asks for.
@@ -30,11 +29,9 @@ func parseFailover(c *call) (f failover, err error) {
 			f.takeover = true
 		case option == "SHARD" && f.shard < 0 && i+1 < len(c.args):
 			i++
-			n, ok := resp.ParseInt(c.arg(i))
-			if !ok || n < 0 || n >= topology.MaxShards {
-				return f, fmt.Errorf("Invalid shard number: %.64s", c.arg(i))
+			if f.shard, err = parseShard(c, i); err != nil {
+				return f, err
 			}
-			f.shard = topology.ShardID(n)
 		default:
 			return f, errSyntax
 		}

@@ -58,6 +58,7 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 		c.started, c.lastTick = true, now
 	}
 	c.admit()
+	c.dropped = c.dropped && !cfg.leads(c.self) // a primary begins with what it has
 	e.Propose = c.damageProposal()
 	c.configurePrimary(&was, now, tick, &e)
 	return e

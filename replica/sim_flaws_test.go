@@ -20,15 +20,15 @@ var simFlawCases = []struct {
 	{"noTruncate", 1, func(f *Flaws, _ *simFlaws) { f.NoTruncate = true }},
 	{"staleTruncate", 456, func(f *Flaws, _ *simFlaws) { f.StaleTruncate = true }},
 	{"openEarly", 25, func(f *Flaws, _ *simFlaws) { f.OpenEarly = true }},
-	{"transferOpen", 804, func(f *Flaws, _ *simFlaws) { f.TransferOpen = true }},
+	{"transferOpen", 3755, func(f *Flaws, _ *simFlaws) { f.TransferOpen = true }},
 	{"ackEarly", 1, func(f *Flaws, _ *simFlaws) { f.AckEarly = true }},
 	{"ackMajority", 136, func(f *Flaws, _ *simFlaws) { f.AckMajority = true }},
 	{"ackAnyInc", 52, func(f *Flaws, _ *simFlaws) { f.AckAnyInc = true }},
 	{"commitISROnly", 67, func(f *Flaws, _ *simFlaws) { f.CommitISROnly = true }},
 	{"shrinkEarly", 40, func(f *Flaws, _ *simFlaws) { f.ShrinkEarly = true }},
 	{"ackUnwritten", 1, func(f *Flaws, _ *simFlaws) { f.AckUnwritten = true }},
-	{"leaseISROnly", 364, func(f *Flaws, _ *simFlaws) { f.LeaseISROnly = true }},
-	{"nodeLease", 1168, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
+	{"leaseISROnly", 3360, func(f *Flaws, _ *simFlaws) { f.LeaseISROnly = true }},
+	{"nodeLease", 3551, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
 	{"ackLater", 364, func(_ *Flaws, w *simFlaws) { w.ackLater = true }},
 	{"joinQuiet", 3, func(_ *Flaws, w *simFlaws) { w.joinQuiet = true }},
 	{"joinKeepsPrimary", 2, func(_ *Flaws, w *simFlaws) { w.joinKeepsPrimary = true }},
@@ -46,16 +46,16 @@ func TestFlawsAreFound(t *testing.T) {
 	for _, c := range simFlawCases {
 		t.Run(c.name, func(t *testing.T) {
 			set := func(s *sim) { c.set(&s.flaws, &s.world) }
-			from := min(c.from, seeds)
-			r := runSeeds(t, from, seeds, set)
+			seeds := max(seeds, c.from)
+			r := runSeeds(t, c.from, seeds, set)
 			if r.failed == 0 {
-				r = runSeeds(t, 1, from-1, set)
+				r = runSeeds(t, 1, c.from-1, set)
 			}
 			if r.failed == 0 {
 				t.Errorf("the simulator finds nothing wrong in %d seeds", seeds)
 				return
 			}
-			t.Logf("seed %d, the %dth tried: %s", r.failed, 1+(r.failed+seeds-from)%seeds, r.wrong)
+			t.Logf("seed %d, the %dth tried: %s", r.failed, 1+(r.failed+seeds-c.from)%seeds, r.wrong)
 		})
 	}
 }

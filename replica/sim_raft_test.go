@@ -158,7 +158,7 @@ func (s *sim) view() topology.View {
 		}
 		incarnation := h.folder.incarnation
 		if was, ok := v.Nodes[h.id]; !ok || incarnation > was.Incarnation {
-			v.Nodes[h.id] = topology.Liveness{Alive: alive, Incarnation: incarnation}
+			v.Nodes[h.id] = topology.Liveness{Alive: alive, Incarnation: incarnation, Format: topology.Format1} // it says nothing about its room
 		}
 	}
 	for _, row := range s.newest().Shards[:simShards] {
@@ -195,9 +195,22 @@ func (s *sim) plan() {
 	for i := range simShards {
 		ops = append(ops, s.copyOps(t, i, v)...)
 	}
+	if !s.calm && s.chance(10) {
+		ops = append(ops, s.place(t))
+	}
 	for _, op := range ops { // each on its own: they may be decided in any order
 		s.addProposal(simProposal{shard: -1, op: []topology.Op{op}})
 	}
+}
+
+// place makes an operator choose other nodes for the copies of a shard.
+func (s *sim) place(t *topology.Topology) topology.Op {
+	var members []topology.NodeID
+	for _, i := range s.r.Perm(len(t.Nodes))[:min(s.replicas, len(t.Nodes))] {
+		members = append(members, t.Nodes[i].ID)
+	}
+	placed := topology.Placed{Shard: topology.ShardID(s.r.IntN(simShards)), Members: members}
+	return topology.Op{Kind: topology.SetPlacement, Base: t.Placement.At, Placement: t.Placement, Places: []topology.Placed{placed}}
 }
 
 // copyOps gives learners to a shard whose assigned nodes have no copy, and lets an operator begin it empty.

@@ -36,6 +36,7 @@ type catchUp struct {
 // newCatchUp begins the catch-up of the present run of a stream. The caller holds peer.mu.
 func newCatchUp(p *peer, s *stream) *catchUp {
 	c := &catchUp{p: p, s: s, run: s.run}
+	s.done.Store(0)
 	c.context, c.cancel = context.WithCancel(s.context)
 	s.endRun = c.cancel
 	return c
@@ -78,6 +79,7 @@ func (c *catchUp) release() {
 
 // rest lets the catch-up rest if it should, after it has sent so many bytes. One that would never end, or whose cursor presses, goes on.
 func (c *catchUp) rest(sent int) {
+	c.s.done.Add(int64(sent))
 	if c.pace == nil || c.s.inISR.Load() || c.lag.grows || c.cursor.Presses() {
 		return
 	}

@@ -44,6 +44,7 @@ type stream struct {
 	shard    int
 	lease    lease
 	inISR    atomic.Bool
+	done     atomic.Int64 // bytes that the present catch-up has sent
 	inFlight inFlight
 
 	// peer.mu guards all below.

@@ -30,6 +30,27 @@ func (r *Replicator) Peers() []PeerStatus {
 	return all
 }
 
+// Send is a copy on its way to a process that is not in the ISR of its shard yet.
+type Send struct {
+	Shard int
+	To    replica.Process
+	Done  int64 // bytes that were sent
+}
+
+// Sends returns the copies on their way from this node to learners.
+func (r *Replicator) Sends() (all []Send) {
+	for process, p := range *r.peers.Load() {
+		p.mu.Lock()
+		for id, s := range p.streams {
+			if !s.inISR.Load() && s.state != gone {
+				all = append(all, Send{id, process, s.done.Load()})
+			}
+		}
+		p.mu.Unlock()
+	}
+	return all
+}
+
 func (p *peer) status() PeerStatus {
 	s := PeerStatus{Process: p.process, Bytes: p.window.bytes.Load(), Silent: time.Since(time.Unix(0, p.heard.Load()))}
 	p.mu.Lock()

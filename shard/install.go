@@ -95,6 +95,9 @@ func (m Member) mayInstall(f *Source) error {
 
 // Put adds a value. Read fills a buffer with the next bytes of the payload.
 func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error {
+	if err := roomForCopy(i.member.s.store); err != nil { // it was there when the copy began to arrive
+		return err
+	}
 	v, err := i.decoder.checked(r, read)
 	own := *r
 	own.Blob = 0

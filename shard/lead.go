@@ -92,14 +92,8 @@ func (w *writer) clearStale() error {
 // startOver empties a copy that this node does not serve, as if it had never had a record: a record of its own would have
 // the seq of one that the primary writes. The caller holds writer.mu.
 func (w *writer) startOver() error {
-	if w.log != nil && w.seq > 0 {
-		empty, err := w.log.Install(persistence.Point{}, nil)
-		if err != nil {
-			return err
-		}
-		if err := empty.Commit(); err != nil {
-			return err
-		}
+	if err := emptyLog(w); err != nil {
+		return err
 	}
 	w.seq, w.last = 0, replica.Point{}
 	following{w.copy}.startOver()

@@ -160,6 +160,27 @@ func (c following) startOver() {
 	c.begin(nil, 0, 0)
 }
 
+// drop empties the copy, whose log is empty now, because other nodes have the shard. It returns the keys and the bytes that it had.
+func (c following) drop() (keys, bytes int64) {
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
+	keys, bytes = c.index.counts.keys.Load(), c.index.counts.liveBytes.Load()
+	c.truncate(0)
+	c.index.forgetAll()
+	c.fresh.Store(0)
+	c.requests, c.digests, c.comparedAt, c.applied = requestLog{}, digests{}, 0, 0
+	c.mustInstall = true
+	c.rules.Drop()
+	return keys, bytes
+}
+
+// mayDrop reports whether the rules let this node drop what it has of the shard, and it has something.
+func (c *localCopy) mayDrop() bool {
+	c.index.mu.RLock()
+	defer c.index.mu.RUnlock()
+	return !c.installing && c.rules.MayDrop() && (c.rules.End().Seq > 0 || c.index.counts.keys.Load() > 0)
+}
+
 // truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of
 // the log, and whether any record must go.
 func (c following) truncated(after uint64) (end replica.Point, any bool) {

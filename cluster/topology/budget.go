@@ -35,12 +35,12 @@ func (p *planner) underWay() *budget {
 			continue
 		}
 		for _, s := range load.Shards {
-			if p.t.leads(n.ID, s.Shard) {
+			if leads(p.t, n.ID, s.Shard) {
 				b.sizes[s.Shard] = s.Bytes
 			}
 		}
 		for _, s := range load.Sends {
-			if p.t.leads(n.ID, s.Shard) {
+			if leads(p.t, n.ID, s.Shard) {
 				done[copy{s.Shard, s.To}] = s.Done
 			}
 		}
@@ -58,7 +58,7 @@ func (p *planner) underWay() *budget {
 }
 
 // leads reports whether a node is the primary of a shard.
-func (t *Topology) leads(id NodeID, shard ShardID) bool {
+func leads(t *Topology, id NodeID, shard ShardID) bool {
 	return shard >= 0 && int(shard) < len(t.Shards) && t.Shards[shard].Primary == id
 }
 
@@ -95,7 +95,7 @@ const (
 	waitsForRoom   = "the node has no room for it"
 	waitsForAnswer = "the node has not said yet what room it has"
 	waitsForNode   = "the node is down"
-	waitsForCopy   = "the shard has no primary"
+	waitsForCopy   = "the shard has no primary that is up"
 	waitsPaused    = "moves are paused"
 )
 

@@ -1,5 +1,7 @@
 package topology
 
+import "encoding/json"
+
 // Load is what a node says about its room and about the copies on their way from it.
 type Load struct {
 	Incarnation uint64 `json:"incarnation"`
@@ -31,6 +33,9 @@ type Send struct {
 	To    NodeID  `json:"to"`
 	Done  int64   `json:"done"` // bytes that were sent
 }
+
+// Encode returns the load as JSON.
+func (l *Load) Encode() ([]byte, error) { return json.Marshal(l) }
 
 // Room returns how many bytes the node has room for, in memory and on disk.
 func (l *Load) Room() int64 {

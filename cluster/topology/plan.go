@@ -76,7 +76,7 @@ func (t *Topology) Plan(v View) []Op {
 	if t.Cluster == "" {
 		return nil
 	}
-	if want := t.nextFormat(v); t.Format < want {
+	if want := nextFormat(t, v); t.Format < want {
 		first := Op{Kind: SetFormat, Format: want}
 		next, _ := t.Apply(t.Index, Command{[]Op{first}})
 		return append([]Op{first}, next.Plan(v)...)
@@ -99,7 +99,7 @@ func (t *Topology) Plan(v View) []Op {
 }
 
 // nextFormat returns the format that all nodes know by now.
-func (t *Topology) nextFormat(v View) int {
+func nextFormat(t *Topology, v View) int {
 	want := min(v.Format, LatestFormat)
 	for _, n := range t.Nodes {
 		if sight := v.Nodes[n.ID]; want > Format1 && (!sight.Alive || max(sight.Format, Format1) < want) {

@@ -21,7 +21,7 @@ func (p *planner) assign() {
 	}
 	settled := p.v.Now-p.v.NodesChanged >= SettleTime
 	switch {
-	case !settled && !p.unassigned():
+	case !settled && !unassigned(p):
 	case p.t.Format < Format2:
 		p.assignEach()
 	default:
@@ -30,7 +30,7 @@ func (p *planner) assign() {
 }
 
 // unassigned reports whether no shard is assigned to any node.
-func (p *planner) unassigned() bool {
+func unassigned(p *planner) bool {
 	return !slices.ContainsFunc(p.t.Shards, func(row Shard) bool { return len(row.Assigned) > 0 })
 }
 
@@ -54,7 +54,7 @@ func (p *planner) complete(shard ShardID) bool {
 
 // place proposes a new placement if the one that the topology has is for other nodes.
 func (p *planner) place() {
-	nodes, few := p.t.holders(p.v.Gone)
+	nodes, few := holders(p.t, p.v.Gone)
 	digest := digestOf(nodes)
 	level := p.v.Rebalance != RebalanceOperator && !few
 	now := p.t.Placement
@@ -62,7 +62,7 @@ func (p *planner) place() {
 		return
 	}
 	op := p.t.placement(nodes, level)
-	if now.At == 0 && p.allHaveShares(nodes) { // it is of an earlier format, and as good: an upgrade moves nothing
+	if now.At == 0 && allHaveShares(p, nodes) { // it is of an earlier format, and as good: an upgrade moves nothing
 		op = p.t.placement(nodes, false)
 		op.Placement.Kept = false
 	}
@@ -73,7 +73,7 @@ func (p *planner) place() {
 }
 
 // allHaveShares reports whether shards are assigned to each of the nodes.
-func (p *planner) allHaveShares(nodes []Node) bool {
+func allHaveShares(p *planner, nodes []Node) bool {
 	have := map[NodeID]bool{}
 	for _, members := range p.assigned {
 		for _, id := range members {
@@ -85,7 +85,7 @@ func (p *planner) allHaveShares(nodes []Node) bool {
 
 // holders returns the nodes that may have copies: those that are active and not gone. If these are too few for the copies that a shard should
 // have, those that are gone stay among them.
-func (t *Topology) holders(gone map[NodeID]bool) (nodes []Node, few bool) {
+func holders(t *Topology, gone map[NodeID]bool) (nodes []Node, few bool) {
 	var active []Node
 	for _, n := range t.Nodes {
 		if n.State == Active {

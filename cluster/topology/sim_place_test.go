@@ -80,7 +80,7 @@ func (s *sim) placement() Op {
 	for _, n := range s.nodes {
 		gone[n.id] = !n.up
 	}
-	nodes, few := t.holders(gone)
+	nodes, few := holders(t, gone)
 	return t.placement(nodes, !few)
 }
 

@@ -19,6 +19,7 @@ import (
 type Cluster struct {
 	ID      string            `json:"cluster,omitempty"` // empty while Self is not part of a cluster
 	Index   uint64            `json:"index"`             // of the raft log entry that made this topology
+	Format  int               `json:"format"`            // the rules of the topology; a later one needs that all nodes run a program that knows it
 	Term    uint64            `json:"term,omitempty"`
 	Self    topology.NodeID   `json:"self"`
 	Leader  topology.NodeID   `json:"leader,omitempty"`
@@ -40,6 +41,8 @@ type Node struct {
 	Port        int             `json:"port,omitempty"`
 	Bus         string          `json:"bus,omitempty"`
 	Leaving     bool            `json:"leaving,omitempty"`
+	Draining    bool            `json:"draining,omitempty"`
+	Weight      int             `json:"weight,omitempty"`
 	Up          bool            `json:"up,omitempty"`
 	Loading     bool            `json:"loading,omitempty"`
 	Since       int64           `json:"since,omitempty"` // Unix time in ms since when the node is up or down; 0 if unknown
@@ -61,9 +64,9 @@ type Shard struct {
 
 // Of returns what a topology says: members without addresses for clients and liveness, and shards.
 func Of(t *topology.Topology) *Cluster {
-	c := &Cluster{ID: t.Cluster, Index: t.Index, Losses: t.PossibleLosses, Nodes: make([]Node, len(t.Nodes)), Shards: make([]Shard, len(t.Shards))}
+	c := &Cluster{ID: t.Cluster, Index: t.Index, Format: t.Format, Losses: t.PossibleLosses, Nodes: make([]Node, len(t.Nodes)), Shards: make([]Shard, len(t.Shards))}
 	for i, n := range t.Nodes {
-		c.Nodes[i] = Node{ID: n.ID, Name: n.Name, Zone: n.Zone, Incarnation: n.Incarnation, Leaving: n.State == topology.Leaving}
+		c.Nodes[i] = Node{ID: n.ID, Name: n.Name, Zone: n.Zone, Incarnation: n.Incarnation, Leaving: n.State == topology.Leaving, Draining: n.State == topology.Draining, Weight: n.Share()}
 		if n.BusPort != 0 {
 			c.Nodes[i].Bus = net.JoinHostPort(n.BusHost, strconv.Itoa(n.BusPort))
 		}

@@ -107,14 +107,14 @@ func TestEncodeAndDecode(t *testing.T) {
 func TestOf(t *testing.T) {
 	t.Parallel()
 	c := Of(&topology.Topology{
-		Cluster: "c1", Index: 5, PossibleLosses: 4,
-		Nodes: []topology.Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, BusHost: "10.0.0.1", BusPort: 17379, State: topology.Leaving}, {ID: "bb"}},
+		Cluster: "c1", Index: 5, Format: 2, PossibleLosses: 4,
+		Nodes: []topology.Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, BusHost: "10.0.0.1", BusPort: 17379, State: topology.Leaving}, {ID: "bb", State: topology.Draining, Weight: 300}},
 		Shards: []topology.Shard{{Epoch: 2, Primary: "aa", ISR: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}},
 			{Epoch: 9, LeaderEpoch: 8, ISR: []topology.NodeID{"aa", "bb"}, Unclean: []topology.NodeID{"aa"}}, {Epoch: 3, Wiped: []topology.NodeID{"bb"}}},
 	})
 	want := &Cluster{
-		ID: "c1", Index: 5, Losses: 4,
-		Nodes: []Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, Bus: "10.0.0.1:17379", Leaving: true}, {ID: "bb"}},
+		ID: "c1", Index: 5, Format: 2, Losses: 4,
+		Nodes: []Node{{ID: "aa", Name: "n1", Zone: "z", Incarnation: 3, Bus: "10.0.0.1:17379", Leaving: true, Weight: 100}, {ID: "bb", Draining: true, Weight: 300}},
 		Shards: []Shard{{Epoch: 2, Primary: "aa", InSync: []topology.NodeID{"aa"}, Assigned: []topology.NodeID{"bb"}, Learners: []topology.NodeID{"bb"}},
 			{Epoch: 9, LeaderEpoch: 8, InSync: []topology.NodeID{"aa", "bb"}, Unclean: []topology.NodeID{"aa"}, WaitsFor: topology.WaitsForCopy, WaitsOn: []topology.NodeID{"bb"}},
 			{Epoch: 3, WaitsFor: topology.WaitsForEmpty, WaitsOn: []topology.NodeID{"bb"}}},

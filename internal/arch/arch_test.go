@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 	"replication":       {"shard", "replica", "persistence", "internal/crc32c", "internal/fair"},
 	"shard/reconcile":   {"shard", "replica", "cluster/topology", "internal/outcome"},
 	"replica/model":     {},
-	"cluster":           {"cluster/topology", "cluster/screen", "internal/outcome", "internal/uuid"},
+	"cluster":           {"cluster/topology", "cluster/screen", "cluster/view", "internal/outcome", "internal/uuid"},
 	"cluster/screen":    {},
 	"cluster/view":      {"cluster/topology"},
 	"cluster/topology":  {},

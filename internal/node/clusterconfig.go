@@ -12,6 +12,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
@@ -25,6 +26,8 @@ type ClusterConfig struct {
 	Expect        int
 	Replicas      int
 	EmptyShards   string // topology.EmptyAuto or EmptyOperator
+	Moves         cluster.Moves
+	Weight        int
 	GossipKeyFile string
 	Insecure      bool // gossip with other machines without a key
 
@@ -54,6 +57,47 @@ func setEmptyShards(c *Config, s string) error {
 		return errors.New("must be auto or operator")
 	}
 	c.Cluster.EmptyShards = s
+	return nil
+}
+
+func setRebalance(c *Config, s string) error {
+	if s != topology.RebalanceAuto && s != topology.RebalanceOperator {
+		return errors.New("must be auto or operator")
+	}
+	c.Cluster.Moves.Rebalance = s
+	return nil
+}
+
+// States of the setting moves.
+const (
+	movesOn     = "on"
+	movesPaused = "paused"
+)
+
+func setMoves(c *Config, s string) error {
+	if s != movesOn && s != movesPaused {
+		return errors.New("must be on or paused")
+	}
+	c.Cluster.Moves.Paused = s == movesPaused
+	return nil
+}
+
+func getMoves(c *Config) string {
+	if c.Cluster.Moves.Paused {
+		return movesPaused
+	}
+	return movesOn
+}
+
+func setReplaceAfter(c *Config, s string) error {
+	d, err := time.ParseDuration(s)
+	if s == "0" {
+		d, err = 0, nil
+	}
+	if err != nil || d < 0 {
+		return errors.New("must be a duration such as 30s, or 0")
+	}
+	c.Cluster.Moves.ReplaceAfter = d
 	return nil
 }
 

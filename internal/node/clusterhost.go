@@ -13,6 +13,7 @@ import (
 
 // clusterHost is the process around a node as package cluster sees it. It implements cluster.Host.
 type clusterHost struct {
+	node       *Node
 	disk       *persistence.Disk // nil without a data folder
 	reconciler *reconcile.Reconciler
 	stop       *stopRequest

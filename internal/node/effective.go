@@ -37,6 +37,7 @@ func newEffectiveConfig(config Config, log *slog.Logger, level *slog.LevelVar) *
 var perNode = map[string]string{
 	"requirepass": "the cluster would keep the password in plain text in the log and the data folder of every node: " +
 		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS for its next start",
+	"weight": "a weight that all nodes have changes nothing: set it on a node with CONFIG SET, and with NDRING_WEIGHT for its next start",
 }
 
 // config returns the configuration in effect.

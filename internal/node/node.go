@@ -157,7 +157,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
-	link, host := link{n.bus}, &clusterHost{disk: n.disk, stop: n.stop, log: n.log}
+	link, host := link{n.bus}, &clusterHost{node: n, disk: n.disk, stop: n.stop, log: n.log}
 	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
 	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
@@ -186,6 +186,8 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey, GossipNetwork: n.machine.gossip,
 		Always:      func() bool { return n.syncsAlways(n.effective.config()) },
 		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
+		Weight:      func() int { return n.effective.config().Cluster.Weight },
+		Moves:       func() cluster.Moves { return n.effective.config().Cluster.Moves },
 		Timing:      n.config.Cluster.timing, Log: n.log,
 	}
 	if n.disk != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
@@ -106,6 +107,13 @@ var clusterSettings = []setting{
 		durationField(func(c *Config) *time.Duration { return &c.Server.Copies.MaxStaleness }), true},
 	{"empty-shards", "auto|operator", topology.EmptyAuto, "who decides that a shard whose last copy was wiped begins empty: auto (the cluster, a minute after the node came back " +
 		"without the copy), operator (ndctl begin-empty). Until then the shard is down", field{setEmptyShards, func(c *Config) string { return c.Cluster.EmptyShards }}, true},
+	{"rebalance", "auto|operator", cluster.DefaultMoves.Rebalance, "who decides that nodes get their shares of the shards after others have joined: auto (the cluster, a second later), operator (ndctl rebalance). " +
+		"Copies of nodes that leave, are drained or are gone move in any case", field{setRebalance, func(c *Config) string { return c.Cluster.Moves.Rebalance }}, true},
+	{"moves", "on|paused", movesOn, "paused: no copy of a shard begins to move to another node, not even to replace one that is lost. Copies on their way go on", field{setMoves, getMoves}, true},
+	{"replace-after", "DURATION", cluster.DefaultMoves.ReplaceAfter.String(), "how long a node is down before other nodes get its copies; 0: for ever",
+		field{setReplaceAfter, func(c *Config) string { return c.Cluster.Moves.ReplaceAfter.String() }}, true},
+	{"weight", "N", strconv.Itoa(topology.DefaultWeight), "share of the shards that this node gets, relative to the weights of the other nodes",
+		intField(1, topology.MaxWeight, func(c *Config) *int { return &c.Cluster.Weight }), true},
 	{"zone", "NAME", "", "where the node is, such as a rack or a data centre. The copies of a shard are assigned to different zones where possible",
 		shortTextField(func(c *Config) *string { return &c.Zone }), false},
 	{"bus-port", "N", "", "port for other nodes (TCP): raft, and requests between nodes. Default: --port + 10000. 0 lets the system choose, as --port 0 does by default",

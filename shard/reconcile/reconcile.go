@@ -52,6 +52,7 @@ type Reconciler struct {
 	proposals proposals
 
 	// Only the goroutine of Run uses these.
+	drops  drops
 	member bool               // the topology of the last run had this incarnation of the node
 	shown  *topology.Topology // nil before the first run; then equal to applied
 	before history            // the rows of the last run
@@ -68,7 +69,7 @@ func New(config Config) *Reconciler {
 		config: config, process: replica.Process{Node: string(config.Self), Incarnation: config.Incarnation},
 		copies: copies{changed: make(chan struct{}, 1)},
 		wake:   make(chan struct{}, 1), changed: make(chan struct{}, 1),
-		pending: map[topology.ShardID]uint64{}, held: redirects{},
+		pending: map[topology.ShardID]uint64{}, held: redirects{}, drops: newDrops(),
 	}
 	r.proposals = proposals{config: &r.config, sent: map[topology.ShardID]sentProposal{}, slots: make(chan struct{}, maxProposals)}
 	r.operator.r, r.operator.kept = r, map[topology.ShardID]time.Time{}
@@ -103,6 +104,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 			return
 		case <-r.wake:
 		case <-tick.C:
+			drop(r, &background)
 		}
 		t := r.config.Newest()
 		for _, to := range r.reconcile(t) {
