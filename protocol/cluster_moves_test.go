@@ -93,7 +93,7 @@ func TestMoveCommands(t *testing.T) {
 			return n.State == topology.Draining && !slices.ContainsFunc(topo.Shards, func(row topology.Shard) bool { return slices.Contains(row.Assigned, otherID) })
 		}},
 		{"DRAIN nosuch", "-ERR Unknown node nosuch", nil},
-		{"UNDRAIN " + otherID, "-ERR node-b (" + otherID[:8] + ") is neither drained nor leaving", nil},
+		{"UNDRAIN " + otherID, "-ERR node node-b (" + otherID[:8] + ") is neither drained nor leaving", nil},
 		{"REPLACE " + otherID + " WITH " + otherID, "-ERR refused: a node cannot replace itself", nil},
 		{"REPLACE " + otherID + " BY " + thirdID, "-ERR syntax error", nil},
 		{"REPLACE " + otherID + " WITH nosuch", "-ERR Unknown node nosuch", nil},

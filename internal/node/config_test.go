@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
 	"github.com/ndring/ndring/shard"
@@ -33,7 +34,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	want := &Config{
 		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, Dir: "ndring-data", Logged: true, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Listen:  []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
-		Cluster: ClusterConfig{BusPort: 17379, GossipPort: 7946, Replicas: 2, EmptyShards: "auto"},
+		Cluster: ClusterConfig{BusPort: 17379, GossipPort: 7946, Replicas: 2, EmptyShards: "auto", Moves: cluster.DefaultMoves, Weight: 100},
 		Server: protocol.Config{
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
 			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
