@@ -132,3 +132,32 @@ func awaitDropped(t *testing.T, nodes []*Node) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// A node that does not come back is replaced: its copies are made anew on the others, and no operator is needed. Before that time it is
+// waited for.
+func TestADeadNodeIsReplaced(t *testing.T) {
+	slowtest.Skip(t)
+	t.Parallel()
+	nodes := openCluster(t, 4, "--replicas", "2", "--shards", "16", "--replace-after", "3s")
+	awaitTopology(t, nodes, settled)
+	c := clientOfAll(t, nodes)
+	all := arraysCalled("heals", 300)
+	all.store(t, c)
+	dead, rest := nodes[3], nodes[:3]
+	closeWithin(t, dead)
+	awaitTopology(t, rest, func(topo *topology.Topology) bool { return primaries(topo)[dead.id] == 0 && copiesOn(topo, dead.id) == 0 })
+	if topo := rest[0].Topology(); settled(topo) {
+		t.Error("the copies of a node that has just died were made anew")
+	}
+	topo := awaitTopology(t, rest, func(topo *topology.Topology) bool {
+		return settled(topo) && !slices.ContainsFunc(topo.Shards, func(row topology.Shard) bool {
+			return len(row.Clean()) != 2 || slices.Contains(row.Assigned, dead.id)
+		})
+	})
+	if _, member := topo.Node(dead.id); !member {
+		t.Error("a dead node was forgotten without an operator")
+	}
+	if err := all.check(t.Context(), clientOfAll(t, rest)); err != nil {
+		t.Error(err)
+	}
+}
