@@ -40,8 +40,13 @@ func (a *app) completeFirst(c *cobra.Command, args []string, begun string) ([]co
 
 // nodeFlag adds --node, which the shell completes.
 func (a *app) nodeFlag(c *cobra.Command, into *string, usage string) {
-	c.Flags().StringVar(into, "node", "", usage+": `NODE` is a name, an id, or the beginning of either")
-	if err := c.RegisterFlagCompletionFunc("node", a.completeNode); err != nil {
+	a.nodeFlagCalled("node", c, into, usage)
+}
+
+// nodeFlagCalled is nodeFlag for a flag of another name.
+func (a *app) nodeFlagCalled(name string, c *cobra.Command, into *string, usage string) {
+	c.Flags().StringVar(into, name, "", usage+": `NODE` is a name, an id, or the beginning of either")
+	if err := c.RegisterFlagCompletionFunc(name, a.completeNode); err != nil {
 		panic(err) // the flag was added above
 	}
 }

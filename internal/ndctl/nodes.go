@@ -29,7 +29,7 @@ type nodeReport struct {
 	Name      string `json:"name" doc:"name that the operator gave the node, else the beginning of its id"`
 	ID        string `json:"id" doc:"node id, 40 hexadecimal digits"`
 	Address   string `json:"address" doc:"client address, for the listener that was asked; empty if clients of that listener cannot reach the node"`
-	State     string `json:"state" doc:"up, down (it does not answer), denied (it requires another user or password), loading, leaving, or waiting (it is not part of the cluster at the moment)"`
+	State     string `json:"state" doc:"up, down (it does not answer), denied (it requires another user or password), loading, leaving, draining (it gets no copies, and stays a member), or waiting (it is not part of the cluster at the moment)"`
 	Role      string `json:"role" doc:"leader, voter, or none for a non-voter"`
 	Zone      string `json:"zone,omitempty" doc:"availability zone, if the node has one"`
 	Shards    int    `json:"shards" doc:"shards of which it is the primary, even while it is down"`
@@ -79,6 +79,8 @@ func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport 
 		r.State = "loading"
 	case m.Leaving:
 		r.State = "leaving"
+	case m.Draining:
+		r.State = "draining"
 	}
 	r.Keys, r.Memory, r.MaxMemory, r.Uptime = pointer(i.keys()), pointer(i.number("used_memory")), pointer(i.number("maxmemory")), pointer(i.number("uptime_in_seconds"))
 	r.Version, r.Lag = i["ndring_version"], pointer(i.number("repl_lag_bytes"))

@@ -55,7 +55,7 @@ Exit codes:
 			statusCommand(a), nodesCommand(a), shardsCommand(a), slotsCommand(a), topCommand(a), slowlogCommand(a), bigkeysCommand(a),
 		}},
 		{groupArrays, "Work with arrays:", []*cobra.Command{slotCommand(a), whereCommand(a), getCommand(a), putCommand(a), importCommand(a)}},
-		{groupChange, "Change the cluster:", []*cobra.Command{joinCommand(a), leaveCommand(a), forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a)}},
+		{groupChange, "Change the cluster:", []*cobra.Command{joinCommand(a), leaveCommand(a), forgetCommand(a), failoverCommand(a), rebalanceCommand(a), moveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), movesCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a)}},
 		{groupTool, "This program:", []*cobra.Command{completionCommand(a), versionCommand(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
