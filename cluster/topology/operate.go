@@ -84,6 +84,9 @@ func (t wishes) without(c *Command, state Op, gone map[NodeID]bool) error {
 	if len(nodes) == 0 || !slices.ContainsFunc(nodes, func(n Node) bool { return !gone[n.ID] }) {
 		return refused("no other live node can take over the shards of %s", state.Node)
 	}
+	if before, _ := holders(t.Topology, gone); state.Kind == NodeDrain && len(nodes) < min(t.Replicas, len(before)) {
+		return refused("%d nodes would be left for %d copies of each shard", len(nodes), t.Replicas)
+	}
 	c.Ops = []Op{state, then.placement(nodes, !t.Placement.Kept)}
 	return nil
 }

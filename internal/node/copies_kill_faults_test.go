@@ -227,6 +227,7 @@ type copiesRun struct {
 	cuts, logs bool
 	span       time.Duration
 	flaw       string
+	moves      bool // an operator moves copies all the time
 }
 
 // do returns an error for the promises that the cluster has broken, which is ErrViolation if a history shows it.
@@ -236,22 +237,36 @@ func (run *copiesRun) do(t *testing.T, all []fault) error {
 	if run.cuts {
 		c.network = newNetwork(t, run.nodes)
 	}
-	if run.logs {
-		c.open(run.nodes)
-	} else {
-		c.open(run.nodes, "--appendonly", "no")
+	var args []string
+	if !run.logs {
+		args = append(args, "--appendonly", "no")
 	}
+	if run.moves {
+		args = append(args, "--replace-after", "2s")
+	}
+	c.open(run.nodes, args...)
 	h := &loadtest.Histories{Addrs: c.addrs, Seed: run.seed, EachNode: true, Folder: os.Getenv("NDRING_HISTORIES")}
 	ctx, cancel := context.WithTimeout(t.Context(), run.span)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
 	awaitLoad(ctx, h)
+	operator := make(chan map[string]int, 1)
+	go func() {
+		if run.moves {
+			operator <- c.operate(ctx, rand.New(rand.NewPCG(run.seed, 2)))
+		}
+		close(operator)
+	}()
 	for ctx.Err() == nil && len(ended) == 0 {
 		c.fault(all)
 	}
 	cancel()
 	err := <-ended
+	if counts := <-operator; run.moves {
+		t.Logf("the operator: %v", counts)
+		c.keepAll()
+	}
 	if !errors.Is(err, loadtest.ErrViolation) {
 		c.awaitCopies()
 		err = errors.Join(err, h.FinalReads(t.Context()))

@@ -5,11 +5,11 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/cluster/view"
+	clusterview "github.com/ndring/ndring/cluster/view"
 )
 
 // PlanMoves implements protocol.Cluster.
-func (c *clientCluster) PlanMoves(ctx context.Context, w topology.Wish) (*view.Plan, error) {
+func (c *clientCluster) PlanMoves(ctx context.Context, w topology.Wish) (*clusterview.Plan, error) {
 	return cluster.PlacementsOf(c.cluster).Plan(ctx, w)
 }
 
@@ -24,7 +24,7 @@ func (c *clientCluster) Stay(ctx context.Context, id topology.NodeID) error {
 }
 
 // Moves implements protocol.Cluster.
-func (c *clientCluster) Moves(ctx context.Context) *view.Moves {
+func (c *clientCluster) Moves(ctx context.Context) *clusterview.Moves {
 	return cluster.PlacementsOf(c.cluster).Moves(ctx)
 }
 
