@@ -145,7 +145,9 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 	all.store(t, c)
 	dead, rest := nodes[3], nodes[:3]
 	closeWithin(t, dead)
-	awaitTopology(t, rest, func(topo *topology.Topology) bool { return primaries(topo)[dead.id] == 0 && copiesOn(topo, dead.id) == 0 })
+	awaitTopology(t, rest, func(topo *topology.Topology) bool {
+		return primaries(topo)[dead.id] == 0 && copiesOn(topo, dead.id) == 0
+	})
 	if topo := rest[0].Topology(); settled(topo) {
 		t.Error("the copies of a node that has just died were made anew")
 	}
