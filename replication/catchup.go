@@ -77,10 +77,18 @@ func (c *catchUp) release() {
 	<-c.slot
 }
 
-// rest lets the catch-up rest if it should, after it has sent so many bytes. One that would never end, or whose cursor presses, goes on.
+// rest lets the catch-up of a learner rest if it should, after it has sent so many bytes: so that the setting move-rate is kept, and so that
+// clients have time. One that would never end does not rest for clients, and one whose cursor presses, because what it has
+// yet to read is kept in memory, does not rest at all.
 func (c *catchUp) rest(sent int) {
 	c.s.done.Add(int64(sent))
-	if c.pace == nil || c.s.inISR.Load() || c.lag.grows || c.cursor.Presses() {
+	if c.pace == nil || c.s.inISR.Load() {
+		return
+	}
+	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 && !c.cursor.Presses() {
+		pause(c.context, d)
+	}
+	if c.lag.grows || c.cursor.Presses() {
 		return
 	}
 	c.pace.yield(c.context, sent)

@@ -8,6 +8,30 @@ import (
 	"time"
 )
 
+// limiter bounds how many bytes a second the catch-ups of a node send to learners, all together.
+type limiter struct {
+	rate func() int64 // bytes a second; 0 for no limit
+
+	mu   sync.Mutex // guards free
+	free time.Time  // when what was sent so far is paid for
+}
+
+// wait returns how long a catch-up that has sent so many bytes waits, so that the rate is kept. It may send for a moment without a wait after
+// none has sent anything.
+func (l *limiter) wait(now time.Time, sent int) time.Duration {
+	rate := l.rate()
+	if rate <= 0 {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free.Before(now) {
+		l.free = now
+	}
+	l.free = l.free.Add(time.Duration(float64(sent) / float64(rate) * float64(time.Second)))
+	return l.free.Sub(now)
+}
+
 // pacer makes the catch-ups of a node leave time to its clients. Without it they would take as much of processors, disks and network
 // as they get, and a client's write would cost several times as much until all copies are in the ISR again.
 type pacer struct {

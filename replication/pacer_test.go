@@ -67,3 +67,22 @@ func TestACatchUpEnds(t *testing.T) {
 		}
 	}
 }
+
+// Catch-ups together keep to the rate, whatever each of them sends at once, and save up nothing while none sends.
+func TestLimiter(t *testing.T) {
+	rate := int64(0)
+	l := limiter{rate: func() int64 { return rate }}
+	at := time.Unix(1000, 0)
+	if d := l.wait(at, 1<<30); d != 0 {
+		t.Errorf("without a limit a catch-up waits %v", d)
+	}
+	rate = 1 << 20
+	for i, sent := range []int{1 << 19, 1 << 19, 1 << 20} { // of several catch-ups at one time
+		if d, want := l.wait(at, sent), []time.Duration{time.Second / 2, time.Second, 2 * time.Second}[i]; d != want {
+			t.Errorf("the %dth waits %v, want %v", i, d, want)
+		}
+	}
+	if d := l.wait(at.Add(time.Hour), 1<<20); d != time.Second {
+		t.Errorf("after an hour's rest it waits %v", d)
+	}
+}

@@ -27,6 +27,7 @@ type ClusterConfig struct {
 	Replicas      int
 	EmptyShards   string // topology.EmptyAuto or EmptyOperator
 	Moves         cluster.Moves
+	MoveRate      int64 // bytes a second; 0: no limit
 	Weight        int
 	GossipKeyFile string
 	Insecure      bool // gossip with other machines without a key
@@ -99,6 +100,19 @@ func setReplaceAfter(c *Config, s string) error {
 	}
 	c.Cluster.Moves.ReplaceAfter = d
 	return nil
+}
+
+// leastMoveRate is the lowest rate with which a transfer goes on before the other node takes it for stalled.
+const leastMoveRate = 64 << 10
+
+func setMoveRate(c *Config, s string) error {
+	rate := bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Cluster.MoveRate })
+	was := c.Cluster.MoveRate
+	err := rate.set(c, s)
+	if err == nil && c.Cluster.MoveRate > 0 && c.Cluster.MoveRate < leastMoveRate {
+		c.Cluster.MoveRate, err = was, errors.New("must be at least 64kb, or 0")
+	}
+	return err
 }
 
 // setJoin reads addresses separated by commas or blanks. Repeated --join add up.

@@ -100,7 +100,7 @@ func (c *copiesCluster) keepAll() {
 // their network in every state of a move. No acknowledged write is lost, no read is stale, and all moves end.
 func TestKillCopiesThatMove(t *testing.T) {
 	runs, span := 2, 20*time.Second
-	fmt.Sscan(os.Getenv("NDRING_COPIES_RUNS"), &runs)
+	fmt.Sscan(os.Getenv("NDRING_MOVES_RUNS"), &runs)
 	if text := os.Getenv("NDRING_COPIES_TIME"); text != "" {
 		span, _ = time.ParseDuration(text)
 	}

@@ -110,6 +110,8 @@ var clusterSettings = []setting{
 	{"rebalance", "auto|operator", cluster.DefaultMoves.Rebalance, "who decides that nodes get their shares of the shards after others have joined: auto (the cluster, a second later), operator (ndctl rebalance). " +
 		"Copies of nodes that leave, are drained or are gone move in any case", field{setRebalance, func(c *Config) string { return c.Cluster.Moves.Rebalance }}, true},
 	{"moves", "on|paused", movesOn, "paused: no copy of a shard begins to move to another node, not even to replace one that is lost. Copies on their way go on", field{setMoves, getMoves}, true},
+	{"move-rate", "BYTES", "0", "bytes a second that this node sends at most to copies that catch up and that no write waits for; 0: no fixed limit, but while clients are busy such copies get a part of the time",
+		field{setMoveRate, func(c *Config) string { return strconv.FormatInt(c.Cluster.MoveRate, 10) }}, true},
 	{"replace-after", "DURATION", cluster.DefaultMoves.ReplaceAfter.String(), "how long a node is down before other nodes get its copies; 0: for ever",
 		field{setReplaceAfter, func(c *Config) string { return c.Cluster.Moves.ReplaceAfter.String() }}, true},
 	{"weight", "N", strconv.Itoa(topology.DefaultWeight), "share of the shards that this node gets, relative to the weights of the other nodes",
