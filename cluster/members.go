@@ -171,6 +171,17 @@ func (n *member) countAlive() (count int) {
 	return count
 }
 
+// format returns the latest format that all live processes of the node know; 0 if none is alive. Of two processes the
+// later one may be the one that ends, and the other would not survive a format that it does not know.
+func (n *member) format() (known int) {
+	for _, i := range n.incarnations {
+		if own := max(i.format, topology.Format1); i.alive && (known == 0 || own < known) {
+			known = own
+		}
+	}
+	return known
+}
+
 // sole reports whether gossip sees an incarnation of a node alive and no other process of that node.
 func (m *members) sole(id topology.NodeID, incarnation uint64) bool {
 	m.mu.Lock()
@@ -248,7 +259,7 @@ func (m *members) liveness() map[topology.NodeID]topology.Liveness {
 	all := map[topology.NodeID]topology.Liveness{m.self: {Alive: true, Incarnation: m.incarnation, Format: topology.LatestFormat}}
 	for id, n := range m.nodes {
 		i, _ := n.current()
-		liveness := topology.Liveness{Alive: i.alive, Stopping: i.stopping, Format: i.format, Incarnation: i.incarnation, Since: i.since.UnixMilli()}
+		liveness := topology.Liveness{Alive: i.alive, Stopping: i.stopping, Format: n.format(), Incarnation: i.incarnation, Since: i.since.UnixMilli()}
 		for _, t := range n.deaths {
 			if m.now().Sub(t) <= flapWindow {
 				liveness.Flaps++

@@ -37,7 +37,8 @@ const (
 	flagStopping             // stopping
 )
 
-// The higher bits of flags are format. Earlier programs ignore them.
+// The higher bits of flags are format. Earlier programs send zeros and ignore what they get, but they refuse a meta of another version
+// or length: whatever is added has to fit into bits that they ignore.
 const (
 	formatShift = 2
 	maxFormat   = 1<<(8-formatShift) - 1

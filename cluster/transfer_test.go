@@ -23,14 +23,3 @@ func TestAnswerTransfer(t *testing.T) {
 		t.Error("a malformed request is answered")
 	}
 }
-
-func TestMetaSaysThatTheNodeStops(t *testing.T) {
-	t.Parallel()
-	for _, m := range []meta{{name: "x"}, {hasData: true}, {stopping: true}, {hasData: true, stopping: true}, {format: 2}, {format: maxFormat, hasData: true, stopping: true}} {
-		m.node, m.store, m.cluster = testID(1), strings.Repeat("a", 32), strings.Repeat("b", 32)
-		got, err := decodeMeta(m.encode())
-		if err != nil || got.hasData != m.hasData || got.stopping != m.stopping {
-			t.Errorf("%+v, %v", got, err)
-		}
-	}
-}

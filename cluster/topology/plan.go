@@ -37,7 +37,7 @@ type Liveness struct {
 	Since       int64  // ms; when Alive last changed
 	Flaps       int    // changes of Alive in the last minute
 	LastFlap    int64  // ms of the last of them
-	Format      int    // the latest format of a topology that the process knows; 0 stands for Format1
+	Format      int    // the latest format of a topology that all live processes of the node know; 0 stands for Format1
 }
 
 // View is what the controller knows beside the topology. Its times are from the controller's clock.
