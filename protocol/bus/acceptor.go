@@ -197,10 +197,11 @@ func (a *acceptor) answerHello(conn net.Conn, address string, state tls.Connecti
 	if err == nil {
 		err = a.core.links.admit(l)
 	}
+	own := a.core.options.versions
 	reply := greeting{message: welcome, min: l.peer.Version, max: l.peer.Version, kind: l.kind, Identity: local}
 	if err != nil {
 		detail, reason := splitReason(err)
-		reply = greeting{message: refuse, min: minVersion, max: maxVersion, code: codeOf(reason), Identity: local, detail: detail}
+		reply = greeting{message: refuse, min: own.min, max: own.max, code: codeOf(reason), Identity: local, detail: detail}
 		err = &HandshakeError{Reason: reason, Address: address, Inbound: true, Local: local, Remote: remote.Identity, Wanted: remote.wanted, Detail: detail}
 	}
 	bytes, e := reply.append(nil)
@@ -219,7 +220,7 @@ func (a *acceptor) answerHello(conn net.Conn, address string, state tls.Connecti
 
 // authorize decides whether the peer may connect, and records the agreed version and whether a certificate verified the peer.
 func (a *acceptor) authorize(l *link, remote *greeting, state tls.ConnectionState) (err error) {
-	if l.peer.Version, err = remote.version(); err != nil {
+	if l.peer.Version, err = a.core.options.versions.agree(remote); err != nil {
 		return err
 	}
 	if err := mayConnect(l.local, remote.Identity, l.kind); err != nil {

@@ -130,9 +130,17 @@ func (d *dialer) dial(ctx context.Context, target Target, kind Kind) (*link, err
 	l, err := d.handshake(ctx, conn, local, target, kind)
 	if err != nil {
 		conn.Close()
+		d.logVersion(target, err)
 		return nil, d.dialError(ctx, target, err)
 	}
 	return l, nil
+}
+
+// logVersion logs that the two ends have no version in common. Most callers try again and log nothing at a level that is shown.
+func (d *dialer) logVersion(target Target, err error) {
+	if errors.Is(err, ErrVersion) && d.core.limiter.pass("version "+target.Address, time.Now()) {
+		d.core.options.Log.Warn("handshake failed on the bus", "to", target.Address, "err", err)
+	}
 }
 
 // dialError classifies the error of a dial. If a context ended the dial, the result wraps the error of that context.
@@ -183,7 +191,8 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, local Identity, t
 
 // sayHello writes HELLO and checks the reply. The link that it returns is not in the registry yet.
 func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kind, state tls.ConnectionState) (*link, error) {
-	first := greeting{message: hello, min: minVersion, max: maxVersion, kind: kind, Identity: local, wanted: target}
+	own := d.core.options.versions
+	first := greeting{message: hello, min: own.min, max: own.max, kind: kind, Identity: local, wanted: target}
 	bytes, err := first.append(nil)
 	if err != nil {
 		return nil, err
@@ -204,12 +213,15 @@ func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kin
 	switch reply.message {
 	case refuse:
 		failed.Reason, failed.Detail, failed.ByPeer = reasonOf(reply.code), printable(reply.detail), true
+		if failed.Reason == ErrVersion { // the peer's text has the two the other way round
+			failed.Detail = own.differ(&reply)
+		}
 		return nil, &failed
 	case welcome:
 	default:
 		return nil, fmt.Errorf("%w: message %d", ErrNoBus, reply.message)
 	}
-	if err := l.checkWelcome(&reply, target, state); err != nil {
+	if err := l.checkWelcome(&reply, own, target, state); err != nil {
 		failed.Detail, failed.Reason = splitReason(err)
 		return nil, &failed
 	}
@@ -217,8 +229,8 @@ func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kin
 }
 
 // checkWelcome applies the rules on the dialling side too: it does not rely on the peer's check of HELLO.
-func (l *link) checkWelcome(reply *greeting, target Target, state tls.ConnectionState) (err error) {
-	if l.peer.Version, err = reply.version(); err != nil {
+func (l *link) checkWelcome(reply *greeting, own versions, target Target, state tls.ConnectionState) (err error) {
+	if l.peer.Version, err = own.agree(reply); err != nil {
 		return err
 	}
 	if err := mayConnect(l.local, reply.Identity, l.kind); err != nil {

@@ -69,6 +69,25 @@
 // has the codes). length counts the bytes after the first 12, at most 1024. Node ids are visible ASCII,
 // padded with zeros. A missing id is all zeros.
 //
+// # Versions
+//
+// HELLO says which versions of the protocol the dialling side speaks. The accepting side answers with the highest that it
+// speaks too, or refuses with code 1, and both sides log which versions each speaks. Peer.Version is the agreed one of a
+// connection, on both sides and for each kind: package replication finds it in its Conn. Nodes of this version and of the
+// one before work side by side during an upgrade, so a change of what is on the wire, also of the frames of package
+// replication and of the requests of package cluster, follows these rules:
+//
+//   - A new method, and a new field in JSON that may be missing, need no version: a node that lacks the method answers
+//     CodeNoMethod, which had no effect, and unknown fields are ignored.
+//   - A new kind of frame, and a new layout or meaning of one, need a new version: raise maxVersion and say in the comment of
+//     minVersion and maxVersion what is new. Keep minVersion, so that versions overlap. Send what is new only if Peer.Version
+//     says that the other end knows it, and otherwise what that end knows. Receive both.
+//   - Where there is no older form to send, do without: what needs all nodes waits for a format of the topology, which is set
+//     once all of them know it (docs/moves.md, "Two versions").
+//   - Raise minVersion, and remove what it made necessary, in the release after the one that raised maxVersion at the earliest.
+//     Then nodes of two releases before are refused.
+//   - Move beforeCommit of TestVersions in internal/node to the newest commit without the change. The test runs clusters of both.
+//
 // # Frames
 //
 // On control, bulk and heartbeat connections, after the handshake:

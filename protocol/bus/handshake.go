@@ -9,11 +9,28 @@ import (
 	"github.com/ndring/ndring/internal/crc32c"
 )
 
-// Protocol versions that this program speaks.
+// Protocol versions that this program speaks. See "Versions" in doc.go before you change one.
 const (
 	minVersion = 1
 	maxVersion = 1
 )
+
+// versions are those that a node speaks, both ends included.
+type versions struct{ min, max uint8 }
+
+// agree returns the highest version that the sender of a greeting speaks too.
+func (v versions) agree(peer *greeting) (uint8, error) {
+	agreed := min(peer.max, v.max)
+	if agreed < max(peer.min, v.min) {
+		return 0, fmt.Errorf("%w: %s", ErrVersion, v.differ(peer))
+	}
+	return agreed, nil
+}
+
+// differ says which versions both ends speak.
+func (v versions) differ(peer *greeting) string {
+	return fmt.Sprintf("the peer speaks versions %d to %d, this node %d to %d", peer.min, peer.max, v.min, v.max)
+}
 
 const (
 	greetingMagic = "NDRB"
@@ -41,15 +58,6 @@ type greeting struct {
 	Identity
 	wanted Target // of HELLO, without address
 	detail string // of REFUSE
-}
-
-// version returns the highest version that both sides speak.
-func (g *greeting) version() (uint8, error) {
-	v := min(g.max, maxVersion)
-	if v < max(g.min, minVersion) {
-		return 0, fmt.Errorf("%w: the peer speaks %d to %d, this node %d to %d", ErrVersion, g.min, g.max, minVersion, maxVersion)
-	}
-	return v, nil
 }
 
 func (g *greeting) append(dst []byte) ([]byte, error) {

@@ -46,6 +46,8 @@ type Options struct {
 	MaxLinks      int // inbound connections after their handshake, of members and guests: 1024
 	MaxGuests     int // of them, those of guests: 64
 	MaxPayload    int // bytes of a request or reply between members: 64 MiB
+
+	versions versions // of the protocol; tests speak others than this program
 }
 
 // MaxGuestPayload is the size limit of a request in bytes if one of the nodes belongs to no cluster. It does not apply to replies.
@@ -78,6 +80,9 @@ func (o Options) withDefaults() Options {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
+	}
+	if o.versions == (versions{}) {
+		o.versions = versions{minVersion, maxVersion}
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
