@@ -230,8 +230,8 @@ func clusterInfo(ctx context.Context, addr string) map[string]string {
 	return info
 }
 
-// view returns what a node tells clients about the cluster; an error while it sees something missing.
-func view(ctx context.Context, addr string, count int) (string, error) {
+// slotsAt returns what a node tells clients about the cluster; an error while it sees something missing.
+func slotsAt(ctx context.Context, addr string, count int) (string, error) {
 	c := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Second, ReadTimeout: 2 * time.Second, MaxRetries: -1})
 	defer c.Close()
 	info := clusterInfo(ctx, addr)
@@ -259,7 +259,7 @@ func awaitAgreement(ctx context.Context, t *testing.T, procs []*process, addrs [
 		seen := map[string]bool{}
 		why = nil
 		for _, addr := range addrs {
-			text, err := view(ctx, addr, len(addrs))
+			text, err := slotsAt(ctx, addr, len(addrs))
 			if err != nil {
 				why = err
 				break
