@@ -44,7 +44,7 @@ func (b *bulkPool) reconnect() {
 
 // bulkConn is a bulk connection.
 type bulkConn struct {
-	net.Conn
+	Conn
 	reader *reader
 	reach  context.Context // of the pool when it was made: it is closed when that is done
 	forget func() bool     // stops what closes it then
@@ -87,7 +87,7 @@ func replyLimit(sent int64) time.Duration {
 }
 
 // do sends a request for a stream on a bulk connection and returns its reply.
-func (b *bulkPool) do(ctx context.Context, s *stream, send func(net.Conn) error) (frame, error) {
+func (b *bulkPool) do(ctx context.Context, s *stream, send func(*bulkConn) error) (frame, error) {
 	c, err := b.get(ctx, s)
 	if err != nil {
 		return frame{}, err
@@ -228,7 +228,7 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 		return nil
 	}
 	record := shard.RecordOf(large.Entry)
-	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
+	_, err := p.bulk.do(ctx, s, func(conn *bulkConn) error {
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err
 		}
@@ -328,7 +328,7 @@ func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yie
 	p.mu.Lock()
 	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
-	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
+	_, err := p.bulk.do(ctx, s, func(conn *bulkConn) error {
 		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
 		if _, err := w.Write(f.appendTo(nil)); err != nil {
 			return err
@@ -346,7 +346,7 @@ func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yie
 }
 
 // serveBulk takes large values and whole copies from a primary until its connection ends.
-func (i *inbound) serveBulk(from replica.Process, conn net.Conn) {
+func (i *inbound) serveBulk(from replica.Process, conn Conn) {
 	i.r.startSweeping()
 	r := newReader(conn)
 	in := &stallReader{conn: conn, from: r, total: &i.r.stats.BytesIn}

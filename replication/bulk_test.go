@@ -47,7 +47,7 @@ func TestReplyLimitGrowsWithTheRequest(t *testing.T) {
 	defer ours.Close()
 	defer theirs.Close()
 	go io.Copy(io.Discard, theirs)
-	c := &bulkConn{Conn: ours, total: new(atomic.Int64)}
+	c := &bulkConn{Conn: Conn{Conn: ours}, total: new(atomic.Int64)}
 	if n, err := (&progressWriter{conn: c, note: func(int) {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
 		t.Errorf("%d bytes written, %d counted, %v", n, c.sent, err)
 	}
@@ -74,7 +74,7 @@ func TestASlowUploadIsProgress(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	forget := context.AfterFunc(s.peer.context, func() { near.Close() })
-	s.peer.bulk.put(&bulkConn{Conn: near, reader: newReader(near), reach: t.Context(), forget: forget, total: new(atomic.Int64)})
+	s.peer.bulk.put(&bulkConn{Conn: Conn{Conn: near}, reader: newReader(near), reach: t.Context(), forget: forget, total: new(atomic.Int64)})
 	go takeUpload(far)
 
 	role, now := a.store.Shard(0).Role(), a.store.Monotonic()

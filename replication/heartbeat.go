@@ -3,7 +3,6 @@ package replication
 import (
 	"cmp"
 	"context"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -65,7 +64,7 @@ const (
 	maxRounds     = 8
 )
 
-func (b *beats) run(conn net.Conn) {
+func (b *beats) run(conn Conn) {
 	p := b.peer
 	stop := context.AfterFunc(p.context, func() { conn.Close() })
 	defer stop()
@@ -104,7 +103,7 @@ func (b *beats) silent() bool {
 }
 
 // wait returns true when a heartbeat is due that carries the commit indexes along. It sends the others.
-func (b *beats) wait(conn net.Conn, tick <-chan time.Time, ended <-chan struct{}) bool {
+func (b *beats) wait(conn Conn, tick <-chan time.Time, ended <-chan struct{}) bool {
 	p := b.peer
 	for {
 		select {
@@ -136,7 +135,7 @@ func (b *beats) mayRound() bool {
 }
 
 // send sends a heartbeat.
-func (b *beats) send(conn net.Conn) error {
+func (b *beats) send(conn Conn) error {
 	p := b.peer
 	at := p.r.config.Store.Monotonic()
 	list := p.renewals()
@@ -174,7 +173,7 @@ func (p *peer) renewals() []renewal {
 }
 
 // readGrants takes note of what the peer grants until the connection ends.
-func (b *beats) readGrants(conn net.Conn) {
+func (b *beats) readGrants(conn Conn) {
 	r := newReader(conn)
 	for {
 		f, err := r.read()
@@ -256,7 +255,7 @@ func (p *peer) sendCommits() {
 }
 
 // serveHeartbeat grants leases to a process until its connection ends.
-func (i *inbound) serveHeartbeat(from replica.Process, conn net.Conn) {
+func (i *inbound) serveHeartbeat(from replica.Process, conn Conn) {
 	r := newReader(conn)
 	var list []renewal
 	for {

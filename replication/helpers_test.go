@@ -38,6 +38,9 @@ type testNode struct {
 	reports [testShards]atomic.Bool // a tick has reported that the copy hears no primary
 }
 
+// testVersion is the version of the bus's protocol on the connections of a test.
+const testVersion = 1
+
 // network connects the processes of a test by TCP.
 type network struct {
 	mu    sync.Mutex
@@ -96,7 +99,7 @@ func (n *network) dial(ctx context.Context, from, to replica.Process, kind Kind)
 	}
 	n.mu.Unlock()
 	if !stalls {
-		target.done.Go(func() { target.repl.Serve(from, kind, other) })
+		target.done.Go(func() { target.repl.Serve(from, kind, Conn{other, testVersion}) })
 	}
 	return conn, nil
 }
@@ -174,8 +177,9 @@ func startNode(t *testing.T, n *network, name string, incarnation uint64, disk v
 		}
 	}
 	node.store.Identify(node.self)
-	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Requests: func() int64 { return 0 }, Dial: func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error) {
-		return n.dial(ctx, node.self, to, kind)
+	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Requests: func() int64 { return 0 }, Dial: func(ctx context.Context, to replica.Process, kind Kind) (Conn, error) {
+		conn, err := n.dial(ctx, node.self, to, kind)
+		return Conn{conn, testVersion}, err
 	}})
 	node.store.UseReplicator(node.repl, unframed, log)
 	n.mu.Lock()

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -57,7 +56,7 @@ func (i *inbound) init(r *Replicator) {
 }
 
 // Serve handles a connection that a process has dialled, until it ends.
-func (r *Replicator) Serve(from replica.Process, kind Kind, conn net.Conn) {
+func (r *Replicator) Serve(from replica.Process, kind Kind, conn Conn) {
 	defer conn.Close()
 	switch kind {
 	case Append:
@@ -95,7 +94,7 @@ func (i *inbound) acknowledgedAt(from replica.Process, n uint64) int64 {
 }
 
 // serveAppend takes what a primary appends until its connection ends. It answers all that it has read with one write.
-func (i *inbound) serveAppend(from replica.Process, conn net.Conn) {
+func (i *inbound) serveAppend(from replica.Process, conn Conn) {
 	r := newReader(conn)
 	s := appendSession{in: i, from: from, conn: conn}
 	for {
@@ -124,7 +123,7 @@ func (i *inbound) serveAppend(from replica.Process, conn net.Conn) {
 type appendSession struct {
 	in   *inbound
 	from replica.Process
-	conn net.Conn
+	conn Conn
 	out  []byte
 	held []heldAck // acknowledgements that wait for a sync
 }

@@ -24,6 +24,13 @@ const (
 	Heartbeat
 )
 
+// Conn is a connection between the processes of two nodes.
+type Conn struct {
+	net.Conn
+	// Version is the highest version of the bus's protocol that both ends speak. What a later version has brought must not be sent.
+	Version uint8
+}
+
 // Config is what a Replicator works with. All fields but MoveRate are required.
 type Config struct {
 	Self  replica.Process
@@ -31,7 +38,7 @@ type Config struct {
 	// Shards is the number of shards.
 	Shards int
 	// Dial connects to a process; a later process of the same node is an error.
-	Dial func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error)
+	Dial func(ctx context.Context, to replica.Process, kind Kind) (Conn, error)
 	Log  *slog.Logger
 	// Requests returns how many requests of clients have come so far. While some come, catch-ups rest most of the time.
 	Requests func() int64

@@ -77,7 +77,7 @@ func TestAMemberIsAskedAgainUnderLoad(t *testing.T) {
 	p.streams[0] = &stream{peer: p, epoch: 1, leader: 1, inFlight: inFlight{window: &p.window}}
 	near, far := net.Pipe()
 	defer far.Close()
-	l := appendLink{peer: p, conn: near, ended: make(chan struct{})}
+	l := appendLink{peer: p, conn: Conn{Conn: near}, ended: make(chan struct{})}
 	l.connected()
 	sent := make(chan struct{})
 	go func() {

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"net"
 	"runtime"
 	"time"
 
@@ -36,7 +35,7 @@ func (p *peer) sendLoop() {
 	}
 }
 
-func (p *peer) dial(ctx context.Context, kind Kind) (net.Conn, error) {
+func (p *peer) dial(ctx context.Context, kind Kind) (Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	return p.r.config.Dial(ctx, p.process, kind)
@@ -45,7 +44,7 @@ func (p *peer) dial(ctx context.Context, kind Kind) (net.Conn, error) {
 // appendLink is an append connection.
 type appendLink struct {
 	peer  *peer
-	conn  net.Conn
+	conn  Conn
 	ended chan struct{} // closed when nothing more is read from it
 }
 

@@ -25,7 +25,7 @@ func openReplication(n *Node) {
 	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)
 	for kind, of := range busKinds {
 		n.bus.HandleStream(of, func(peer bus.Peer, conn net.Conn) {
-			n.replicator.Serve(replica.Process{Node: string(peer.Node), Incarnation: peer.Incarnation}, kind, conn)
+			n.replicator.Serve(replica.Process{Node: string(peer.Node), Incarnation: peer.Incarnation}, kind, replication.Conn{Conn: conn, Version: peer.Version})
 		})
 	}
 }
@@ -34,18 +34,18 @@ func openReplication(n *Node) {
 type dialer struct{ *Node }
 
 // dial connects to a process of a node.
-func (n dialer) dial(ctx context.Context, to replica.Process, kind replication.Kind) (net.Conn, error) {
+func (n dialer) dial(ctx context.Context, to replica.Process, kind replication.Kind) (conn replication.Conn, err error) {
 	address, known := n.cluster.BusAddress(topology.NodeID(to.Node))
 	if !known {
-		return nil, fmt.Errorf("the address of node %s is unknown", to.Node)
+		return conn, fmt.Errorf("the address of node %s is unknown", to.Node)
 	}
-	conn, peer, err := n.bus.Dial(ctx, bus.Target{Address: address, Node: topology.NodeID(to.Node)}, busKinds[kind])
+	socket, peer, err := n.bus.Dial(ctx, bus.Target{Address: address, Node: topology.NodeID(to.Node)}, busKinds[kind])
 	if err != nil {
-		return nil, err
+		return conn, err
 	}
 	if peer.Incarnation != to.Incarnation {
-		conn.Close()
-		return nil, fmt.Errorf("node %s runs as incarnation %d, not %d", to.Node, peer.Incarnation, to.Incarnation)
+		socket.Close()
+		return conn, fmt.Errorf("node %s runs as incarnation %d, not %d", to.Node, peer.Incarnation, to.Incarnation)
 	}
-	return conn, nil
+	return replication.Conn{Conn: socket, Version: peer.Version}, nil
 }
