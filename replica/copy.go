@@ -53,12 +53,12 @@ func (c *Copy) Configure(cfg Config, now int64, tick uint64) Effects {
 	if !c.started || was.LeaderEpoch != cfg.LeaderEpoch {
 		c.learned = instant{now, tick}
 		c.listen(c.learned)
+		c.owed = 0
 	}
 	if !c.started {
 		c.started, c.lastTick = true, now
 	}
 	c.admit()
-	c.dropped = c.dropped && !cfg.leads(c.self) // a primary begins with what it has
 	e.Propose = c.damageProposal()
 	c.configurePrimary(&was, now, tick, &e)
 	return e

@@ -10,7 +10,7 @@ type member struct {
 	heard      instant
 	heardEpoch uint64 // config epoch of the last renewal; only the flaw silenceEpoch reads it
 	truncated  uint64 // leader epoch in which M2 is done
-	dropped    bool   // M8: this process has dropped its copy, and no primary knows
+	owed       uint64 // M8: end of the copy that this process has dropped in this leader epoch; 0: none
 	sealed     uint64 // epoch that this copy has reported: it accepts and acknowledges nothing of it
 }
 
@@ -122,7 +122,7 @@ func (c *member) Received(end Point, commit uint64) Effects {
 // storage. It returns false if it may acknowledge nothing: M1 and M2 hold for that, too.
 func (c *member) Ack(synced uint64) (Ack, bool) {
 	cfg := &c.config
-	if c.Accept(cfg.Primary, cfg.Epoch, cfg.LeaderEpoch) != Take || c.NeedsSync() || c.dropped {
+	if c.Accept(cfg.Primary, cfg.Epoch, cfg.LeaderEpoch) != Take || c.NeedsSync() || c.owed > 0 {
 		return Ack{}, false
 	}
 	return Ack{Epoch: cfg.Epoch, Leader: cfg.LeaderEpoch, Written: c.end.Seq, Synced: min(synced, c.end.Seq)}, true
@@ -131,7 +131,7 @@ func (c *member) Ack(synced uint64) (Ack, bool) {
 // Renew says whether a member grants a lease renewal in a heartbeat (M5): only if its newest row agrees and it has
 // not reported that epoch. Otherwise the next primary itself would renew the lease of the one before.
 func (c *member) Renew(from Process, epoch, leader uint64, now int64, tick uint64) bool {
-	if c.Accept(from, epoch, leader) != Take && !(c.Flaws.NodeLease && c.sealed != c.config.Epoch) || c.dropped && !c.Flaws.DropForgotten {
+	if c.Accept(from, epoch, leader) != Take && !(c.Flaws.NodeLease && c.sealed != c.config.Epoch) || c.owed > 0 && !c.Flaws.DropForgotten {
 		return false
 	}
 	c.heard, c.heardEpoch = instant{now, tick}, c.config.Epoch
@@ -208,14 +208,22 @@ func (c *member) damageProposal() *Proposal {
 func (c *member) Installed(table EpochTable, end Point) {
 	c.table = slices.Clone(table).cut(end.Seq)
 	c.end, c.commit = end, end.Seq
-	c.truncated, c.dropped = c.config.LeaderEpoch, false
+	c.truncated = c.config.LeaderEpoch
+	if end.Seq >= c.owed {
+		c.owed = 0
+	}
 }
+
+// Owed returns the seq that a snapshot must have at least for this copy to install it: that of what it has dropped in this leader epoch. An
+// older snapshot was held up on its way, and the primary counts more.
+func (c *member) Owed() uint64 { return c.owed }
 
 // MayDrop reports whether a process need not keep what it has of the shard: by its newest row another process is the primary, this one should have no copy
 // and has none that counts, and each node that should have one has a clean copy in the ISR.
 func (c *member) MayDrop() bool {
 	cfg := &c.config
-	if (cfg.Primary == Process{}) || cfg.has(c.self) || slices.Contains(cfg.Assigned, c.self) || len(cfg.Assigned) == 0 {
+	own := func(p Process) bool { return p.Node == c.self.Node } // also a former process: raft has not decided yet that this one has its copies
+	if (cfg.Primary == Process{}) || slices.ContainsFunc(slices.Concat(cfg.ISR, cfg.Learners, cfg.Assigned), own) || len(cfg.Assigned) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(cfg.Assigned, func(p Process) bool { return !cfg.inISR(p) || cfg.unclean(p) })
@@ -223,10 +231,11 @@ func (c *member) MayDrop() bool {
 
 // Drop tells the copy that what it had is gone. If this process becomes a learner again in the same leader epoch, a primary that has missed the
 // rows in between may count what it acknowledged before. So it acknowledges nothing, and grants no lease, which R5 needs, until it has
-// installed a snapshot (M8): the primary forgets what it counted before it sends one.
+// installed a snapshot with all of that (M8). In another leader epoch each primary begins with what members say then.
 func (c *member) Drop() {
+	c.owed = max(c.owed, c.end.Seq)
 	c.table, c.end, c.commit = nil, Point{}, 0
-	c.truncated, c.dropped = 0, true
+	c.truncated = 0
 }
 
 // Counts reports whether raft counts on what this copy has: it is a clean member of the ISR. Such a copy may not be replaced.

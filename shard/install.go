@@ -72,13 +72,13 @@ func (m Member) endInstall() {
 	c.installing = false
 }
 
-// outOfDate reports whether the member has more than a copy that has arrived: the copy was held up on its way, and the member has
+// outOfDate reports whether the member has, or has dropped, more than a copy that has arrived: the copy was held up on its way, and the member has
 // acknowledged what it lacks.
 func (i *Installation) outOfDate() bool {
 	c := &i.member.s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	return c.keepsUp() && i.base.Seq < c.rules.End().Seq
+	return c.keepsUp() && i.base.Seq < c.rules.End().Seq || i.base.Seq < c.rules.Owed()
 }
 
 // mayInstall returns nil if the primary may replace this copy: nothing counts on what it has.
