@@ -74,8 +74,10 @@ func TestExitCodeOfMissingRights(t *testing.T) {
 		switch line := strings.ToUpper(strings.Join(args, " ")); {
 		case line == "CLUSTER TOPOLOGY":
 			return twoNodes(denied, `{"primary":"bb","in_sync":["bb"]}`)
-		case args[0] == "MEET", strings.HasPrefix(line, "CLUSTER MEET"), strings.HasPrefix(line, "CLUSTER FORGET"), strings.HasPrefix(line, "CLUSTER CONFIG"):
+		case strings.HasPrefix(line, "CLUSTER MOVES "), strings.HasPrefix(line, "CLUSTER REBALANCE"), args[0] == "MEET", strings.HasPrefix(line, "CLUSTER MEET"), strings.HasPrefix(line, "CLUSTER FORGET"), strings.HasPrefix(line, "CLUSTER CONFIG"):
 			return errText("NOPERM this user has no permissions to run the command")
+		case strings.HasPrefix(line, "CLUSTER DRAIN"), line == "CLUSTER MOVES":
+			return "{}"
 		case strings.HasPrefix(line, "SCAN"):
 			return []any{"0", []any{}}
 		case strings.HasPrefix(line, "SLOWLOG"), strings.HasPrefix(line, "CLUSTER SLOT-STATS"), strings.HasPrefix(line, "CONFIG GET"):
@@ -89,7 +91,7 @@ func TestExitCodeOfMissingRights(t *testing.T) {
 		code int
 	}{
 		{"nodes", 4}, {"slots", 4}, {"raft status", 4}, {"top --interval 5ms", 4}, {"slowlog", 4}, {"bigkeys", 4}, {"config get timeout", 4}, {"config set timeout 5 --node n2", 4},
-		{"config set timeout 5 --cluster", 4}, {"config reset timeout --cluster", 4}, {"config get * --cluster", 4}, {"get k -o -", 4}, {"put k " + npy, 4}, {"leave n2 --yes", 4},
+		{"config set timeout 5 --cluster", 4}, {"config reset timeout --cluster", 4}, {"config get * --cluster", 4}, {"get k -o -", 4}, {"put k " + npy, 4}, {"leave n2 --yes", 4}, {"moves pause", 4}, {"rebalance", 4},
 		{"join 127.0.0.1:7946", 4}, {"status", 1},
 		{"nodes --addr " + denied, 4}, {"nodes --addr 127.0.0.1:1 --addr " + denied, 4}, {"nodes --addr " + denied + " --addr 127.0.0.1:1", 4},
 		{"nodes --addr " + denied + " --addr " + other, 4}, {"nodes --addr " + other + " --addr " + denied, 4},
@@ -119,7 +121,10 @@ func TestLeaveWaitsForTheVote(t *testing.T) {
 		{`"aa"`, 0},
 	} {
 		var asked atomic.Int32
-		other := fakeServer(t, func([]string) any {
+		other := fakeServer(t, func(args []string) any {
+			if args[1] != "TOPOLOGY" {
+				return errText("ERR unknown subcommand '" + args[1] + "'. Try CLUSTER HELP.")
+			}
 			row, voters := "", tc.voters
 			if asked.Add(1) == 1 {
 				row, voters = fmt.Sprintf(`,{"id":"bb","name":"n2","host":%q,"port":%s,"up":true}`, host, port), `"aa","bb"`

@@ -40,11 +40,11 @@ func (a *app) completeFirst(c *cobra.Command, args []string, begun string) ([]co
 
 // nodeFlag adds --node, which the shell completes.
 func (a *app) nodeFlag(c *cobra.Command, into *string, usage string) {
-	a.nodeFlagCalled("node", c, into, usage)
+	a.nodeFlagNamed(c, into, "node", usage)
 }
 
-// nodeFlagCalled is nodeFlag for a flag of another name.
-func (a *app) nodeFlagCalled(name string, c *cobra.Command, into *string, usage string) {
+// nodeFlagNamed adds a flag whose value is a node, which the shell completes.
+func (a *app) nodeFlagNamed(c *cobra.Command, into *string, name, usage string) {
 	c.Flags().StringVar(into, name, "", usage+": `NODE` is a name, an id, or the beginning of either")
 	if err := c.RegisterFlagCompletionFunc(name, a.completeNode); err != nil {
 		panic(err) // the flag was added above

@@ -71,13 +71,18 @@ func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 	if c.Short == "" || c.Long == "" {
 		t.Errorf("%s has no description", pathOf(c))
 	}
-	if c.HasSubCommands() {
+	if c.HasSubCommands() && c.Annotations[jsonFields] == "" {
 		fmt.Fprintf(b, "\n### ndctl %s\n\n%s\n", pathOf(c), c.Long)
-		for _, sub := range c.Commands() {
-			section(t, b, sub)
-		}
-		return
+	} else {
+		usage(t, b, c)
 	}
+	for _, sub := range c.Commands() {
+		section(t, b, sub)
+	}
+}
+
+// usage documents how a command is called and what it writes.
+func usage(t *testing.T, b *strings.Builder, c *cobra.Command) {
 	fmt.Fprintf(b, "\n### ndctl %s\n\n%s\n", strings.TrimSpace(pathOf(c)+" "+strings.Replace(operands(c), "no arguments", "", 1)), c.Long)
 	c.InitDefaultHelpFlag()
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -97,6 +102,10 @@ func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 		}
 	}
 	if fields := c.Annotations[jsonFields]; fields != "" {
+		if same := firstWith(c.Root(), fields); same != c {
+			fmt.Fprintf(b, "\nIts JSON is that of `ndctl %s`.\n", pathOf(same))
+			return
+		}
 		b.WriteString("\n| JSON | meaning |\n| --- | --- |\n")
 		for line := range strings.Lines(fields) {
 			name, doc, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
@@ -106,6 +115,25 @@ func section(t *testing.T, b *strings.Builder, c *cobra.Command) {
 			fmt.Fprintf(b, "| `%s` | %s |\n", name, doc)
 		}
 	}
+}
+
+// firstWith returns the first command, in the order of the page, that writes JSON with some fields.
+func firstWith(root *cobra.Command, fields string) *cobra.Command {
+	for _, group := range root.Groups() {
+		for _, c := range root.Commands() {
+			if c.GroupID == group.ID && c.Annotations[jsonFields] == fields {
+				return c
+			}
+		}
+	}
+	for _, c := range root.Commands() {
+		for _, sub := range c.Commands() {
+			if sub.Annotations[jsonFields] == fields {
+				return sub
+			}
+		}
+	}
+	return nil
 }
 
 func flags(b *strings.Builder, set *pflag.FlagSet) {

@@ -22,6 +22,14 @@ func document(c *cobra.Command, r report) *cobra.Command {
 	return c
 }
 
+// documentFlag adds the fields of the report that a command writes with a flag.
+func documentFlag(c *cobra.Command, flag string, r report) *cobra.Command {
+	lines := strings.Split(c.Annotations[jsonFields], "\n")
+	fieldsOf(reflect.TypeOf(r), "", func(name, doc string) { lines = append(lines, name+"\twith "+flag+": "+doc) })
+	c.Annotations[jsonFields] = strings.Join(lines, "\n")
+	return c
+}
+
 // fieldsOf calls add for each field of a struct and of the structs in it.
 func fieldsOf(t reflect.Type, prefix string, add func(name, doc string)) {
 	switch t.Kind() {

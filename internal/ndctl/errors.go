@@ -81,6 +81,19 @@ func exitCode(err error) int {
 	return exitFailure
 }
 
+// isEarlierVersion reports whether a node does not know a subcommand, as a node of an earlier version.
+func isEarlierVersion(err error) bool {
+	return err != nil && strings.HasPrefix(err.Error(), "ERR unknown subcommand '")
+}
+
+// errEarlierVersion is shown for a node of an earlier version.
+var errEarlierVersion = errors.New("the node runs an earlier version of ndring, which does not know this command: upgrade all nodes first (ndctl nodes shows their versions)")
+
+// detachedError ends a command that was interrupted while it watched what goes on without it.
+type detachedError struct{ goesOn string }
+
+func (e *detachedError) Error() string { return "interrupted: " + e.goesOn }
+
 // isConnectionError reports whether the connection failed, so that no answer arrived.
 func isConnectionError(err error) bool {
 	var answer redis.Error

@@ -1,7 +1,9 @@
 package ndctl
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
@@ -20,74 +23,142 @@ const (
 func leaveCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "leave [NODE]", Short: "Let a node leave the cluster in an orderly way", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeFirst,
-		Long: `Makes a node hand over its shards and leave the cluster (CLUSTER LEAVE): the named node, or else the node at --addr. It stays a member
-until other nodes have copies of all of its shards. Stop the node only when ` + "`nodes`" + ` at another node no longer lists it and ` + "`status`" + ` there is healthy:
-its vote must first move to another node. --wait waits for that. Leaving cannot be cancelled; started again afterwards, the node joins again.
-The exit code is 1 if the node refuses, or has not left within --wait-timeout; it then continues to leave.`,
+		Long: `Makes a node hand over its shards and leave the cluster (CLUSTER LEAVE): the named node, or else the node at --addr. First it shows the plan: what
+each node gets. The node stays a member until other nodes have copies of all of its shards. Stop the node only when ` + "`nodes`" + ` at another node no longer lists it and ` + "`status`" + ` there is
+healthy: its vote must first move to another node. --wait waits for that, and shows how far the copies are. Leaving cannot be cancelled; started again afterwards, the node joins again.
+The exit code is 1 if the plan has problems, if the node refuses, or if --wait ends before the node has left; it then continues to leave.`,
 		Example: "  ndctl leave node3 --wait\n  ndctl leave node3 --yes --wait --wait-timeout 5m && docker stop node3",
 	}
-	yes := yesFlag(c)
-	wait := c.Flags().Bool("wait", false, "wait until the node has left the cluster")
-	limit := c.Flags().Duration("wait-timeout", time.Minute, "how long --wait waits")
+	f := addChangeFlags(c, "the node has left the cluster")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if *limit <= 0 {
-			return usageError("--wait-timeout must be positive")
+		if err := f.check(); err != nil {
+			return err
 		}
 		return a.withSession(c.Context(), func(s *session) error {
 			m, err := s.targetNode(strings.Join(args, ""), "NODE")
 			if err != nil {
 				return err
 			}
-			if err := a.prompt.confirm(*yes, fmt.Sprintf("Let %s leave the cluster?", m.Label())); err != nil {
-				return err
-			}
-			if err := s.propose(c.Context(), m, checkNodes, "CLUSTER", "LEAVE"); err != nil {
-				return a.out.failures(nodeFailures{{m, err}})
-			}
-			if !*wait {
-				a.out.printf("%s is leaving: it hands over its shards. Stop it when ndctl nodes at another node no longer lists it and ndctl status is healthy\n", m.Label())
-				return nil
-			}
-			if err := awaitGone(c.Context(), s, m, *limit); err != nil {
-				return err
-			}
-			a.out.printf("%s has left the cluster: stop it\n", m.Label())
-			return nil
+			return a.leave(c.Context(), s, m, f)
 		})
 	}
 	return c
 }
 
+// leave shows what moves when a node leaves, asks for confirmation, and lets it leave.
+func (a *app) leave(ctx context.Context, s *session, m *member, f *changeFlags) error {
+	plan, err := s.fetchPlan(ctx, drainRequest(m))
+	switch {
+	case (errors.Is(err, errEarlierVersion) || err != nil && strings.Contains(err.Error(), "refused: ")) && !f.plan: // it leaves without a plan: a node may leave where it could not be drained
+	case err != nil:
+		return a.out.failures(nodeFailures{{s.self(), err}})
+	}
+	r := newPlanReport(s.cluster, cmp.Or(plan, &view.Plan{}))
+	refused := len(r.Problems) > 0 && !m.Draining && !m.Leaving // that a node is drained already does not keep it from leaving
+	if refused || f.plan {
+		if err := a.out.show(r); err != nil || len(r.Problems) == 0 {
+			return err
+		}
+		return errPrinted
+	}
+	question := fmt.Sprintf("Let %s leave the cluster?", m.Label())
+	if plan == nil {
+		err = a.prompt.confirm(*f.yes, question)
+	} else {
+		err = a.confirmPlan(r, *f.yes, question)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.propose(ctx, m, checkNodes, "CLUSTER", "LEAVE"); err != nil {
+		return a.out.failures(nodeFailures{{m, err}})
+	}
+	r.Started = true
+	if f.wait {
+		err = awaitGone(ctx, m, newMoveWait(s, a.out, plan, f.waitFlags))
+		r.Done = err == nil
+	}
+	switch {
+	case a.out.json:
+		if shown := a.out.show(r); shown != nil {
+			return shown
+		}
+	case r.Done:
+		a.out.printf("%s has left the cluster: stop it\n", m.Label())
+	case err == nil:
+		a.out.printf("%s is leaving: it hands over its shards. Stop it when ndctl nodes at another node no longer lists it and ndctl status is healthy\n", m.Label())
+	}
+	return err
+}
+
 // awaitGone waits until another node sees a topology without the node and a quorum that does not
 // need it: a leader or voter must not be stopped before its vote has moved.
-func awaitGone(ctx context.Context, s *session, gone *member, limit time.Duration) error {
-	within, cancel := context.WithTimeout(ctx, limit)
+func awaitGone(ctx context.Context, gone *member, w *moveWait) error {
+	defer w.display.clear()
+	within, cancel := ctx, context.CancelFunc(func() {})
+	if w.flags.limit > 0 {
+		within, cancel = context.WithTimeout(ctx, w.flags.limit)
+	}
 	defer cancel()
 	shards := -1 // that it serves; negative until another node has answered
+	started := time.Now()
+	looked, changed := started, started
 	for {
-		if c := fetchFromOthers(within, s, gone); c != nil {
-			n := c.Node(gone.ID)
-			switch {
-			case n == nil && c.Quorum && c.Leader != "" && c.Leader != gone.ID && !slices.Contains(c.Voters, gone.ID):
-				return nil
-			case n != nil && !n.Leaving && n.Incarnation != gone.Incarnation:
-				return fmt.Errorf("%s has left the cluster and joined it again: it was restarted", gone.Label())
+		c := fetchFromOthers(within, w.session, gone)
+		now := time.Now()
+		if c != nil {
+			if left, err := hasLeft(c, gone); left || err != nil {
+				return err
 			}
-			shards = 0
-			for _, row := range c.Shards {
-				if row.Primary == gone.ID {
-					shards++
-				}
+			if n := served(c, gone.ID); n != shards {
+				shards, changed = n, now
 			}
 		}
-		if !sleep(within, leavePollInterval) {
+		if now.Sub(looked) >= movesPollInterval {
+			looked = now
+			w.look(within, gone)
+			w.display.show(now, w.progress)
+		}
+		if changed.Before(w.progress.changed) {
+			changed = w.progress.changed
+		}
+		if w.flags.expired(started, changed, now) != nil || !sleep(within, leavePollInterval) {
 			break
 		}
 	}
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return &detachedError{gone.Label() + " continues to leave; ndctl moves shows how far it is"}
 	}
-	return fmt.Errorf("%s has not left within %s: %s", gone.Label(), limit, whyNotGone(ctx, gone, shards))
+	why := whyNotGone(ctx, gone, shards)
+	if blocked := w.progress.blocked(); blocked != "" {
+		why += "; " + blocked
+	}
+	if w.flags.limit == 0 {
+		return fmt.Errorf("%s has not left, and nothing has moved for %s: %s", gone.Label(), view.Duration(stallTimeout), why)
+	}
+	return fmt.Errorf("%s has not left within %s: %s", gone.Label(), w.flags.limit, why)
+}
+
+// hasLeft reports whether a node has left, as another one sees it.
+func hasLeft(c *view.Cluster, gone *member) (bool, error) {
+	n := c.Node(gone.ID)
+	switch {
+	case n == nil:
+		return c.Quorum && c.Leader != "" && c.Leader != gone.ID && !slices.Contains(c.Voters, gone.ID), nil
+	case !n.Leaving && n.Incarnation != gone.Incarnation:
+		return false, fmt.Errorf("%s has left the cluster and joined it again: it was restarted", gone.Label())
+	}
+	return false, nil
+}
+
+// served returns how many shards a node serves.
+func served(c *view.Cluster, id topology.NodeID) (shards int) {
+	for _, row := range c.Shards {
+		if row.Primary == id {
+			shards++
+		}
+	}
+	return shards
 }
 
 // fetchFromOthers returns the cluster as a node other than one sees it, or nil if none answers.

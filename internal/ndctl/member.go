@@ -28,9 +28,7 @@ var errNoAddress = errors.New("it has no address for clients of the listener tha
 // do executes a command on the node.
 func (m *member) do(ctx context.Context, args ...any) *redis.Cmd {
 	if m.client == nil {
-		cmd := redis.NewCmd(ctx, args...)
-		cmd.SetErr(errNoAddress)
-		return cmd
+		return failedCmd(ctx, errNoAddress, args)
 	}
 	if !m.Up {
 		short, cancel := context.WithTimeout(ctx, deadTimeout)
@@ -38,6 +36,13 @@ func (m *member) do(ctx context.Context, args ...any) *redis.Cmd {
 		ctx = short
 	}
 	return m.client.Do(ctx, args...)
+}
+
+// failedCmd returns a command that has failed.
+func failedCmd(ctx context.Context, err error, args []any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, args...)
+	cmd.SetErr(err)
+	return cmd
 }
 
 // info executes INFO or CLUSTER INFO on the node.

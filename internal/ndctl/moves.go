@@ -3,7 +3,7 @@ package ndctl
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,139 +13,272 @@ import (
 
 func movesCommand(a *app) *cobra.Command {
 	var watch bool
+	var interval time.Duration
 	c := &cobra.Command{
-		Use: "moves", Short: "Show the copies on their way to other nodes", Args: cobra.NoArgs,
-		Long: `Shows the copies on their way to other nodes, those that wait, and why (CLUSTER MOVES). pause keeps further copies from beginning to move, even those that would replace
-lost ones; resume ends that. cancel leaves copies where they are.`,
-		Example: "  ndctl moves --watch\n  ndctl moves pause\n  ndctl moves cancel 17 42",
-	}
-	c.Flags().BoolVar(&watch, "watch", false, "keep the screen up to date until Ctrl-C")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		return a.withSession(c.Context(), func(s *session) error {
-			return showMoves(c.Context(), s, a.out, watch && !a.out.json && isTerminal(a.out.out))
-		})
-	}
-	document(c, movesReport{})
-	c.AddCommand(switchCommand(a, "pause", "Keep further copies from beginning to move", "paused: copies on their way go on, and no other one begins to move"),
-		switchCommand(a, "resume", "Let copies move again", "copies move again"), cancelCommand(a))
-	return c
-}
-
-// switchCommand is moves pause or moves resume.
-func switchCommand(a *app, name, short, done string) *cobra.Command {
-	return &cobra.Command{
-		Use: name, Short: short, Args: cobra.NoArgs, Long: short + " (CLUSTER MOVES).",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withSession(c.Context(), func(s *session) error {
-				if err := s.propose(c.Context(), s.self(), checkMoves, "CLUSTER", "MOVES", name); err != nil {
-					return a.out.failures(nodeFailures{{s.self(), err}})
-				}
-				a.out.printf("%s\n", done)
+		Use: "moves", Short: "List the copies on their way to other nodes",
+		Long: `Lists the copies that are on their way to where they should be, and those that wait, with the reason (CLUSTER MOVES). "copying" is a copy that catches up, "ending" one that is
+in sync while the primary or another copy has yet to change. With --watch it keeps the list up to date until Ctrl-C, and shows how fast the copies move.`,
+		Example: "  ndctl moves\n  ndctl moves --watch",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
 				return nil
-			})
+			}
+			return unknownCommand(c, args[0])
 		},
-	}
-}
-
-func cancelCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use: "cancel [SHARD...]", Short: "Leave copies where they are",
-		Long: `Cancels the moves of the shards that are named, or else of all shards (CLUSTER MOVES CANCEL). Moves that a shard needs go on: those that replace a copy that is lost, and those
-from nodes that leave or are drained (undrain ends those).`,
-		RunE: func(c *cobra.Command, args []string) error {
-			command := []any{"CLUSTER", "MOVES", "CANCEL"}
-			for _, shard := range args {
-				if _, err := strconv.ParseUint(shard, 10, 31); err != nil {
-					return usageError("%q is not the number of a shard", shard)
-				}
-				command = append(command, "SHARD", shard)
+		RunE: func(c *cobra.Command, _ []string) error {
+			if interval < time.Millisecond {
+				return usageError("--interval must be at least 1ms")
 			}
 			return a.withSession(c.Context(), func(s *session) error {
-				n, err := s.self().client.WithTimeout(s.options.timeout+movesTimeout).Do(c.Context(), command...).Int()
-				if err != nil {
-					return a.out.failures(nodeFailures{{s.self(), err}})
+				if watch && !a.out.json {
+					return watchMoves(c.Context(), s, a.out, interval)
 				}
-				a.out.printf("cancelled: %s\n", plural2(n, "shard stays where it is", "shards stay where they are"))
-				return nil
+				return showMoves(c.Context(), s, a.out)
 			})
+		},
+	}
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "keep the list up to date")
+	c.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two refreshes with --watch")
+	c.AddCommand(movesPauseCommand(a), movesResumeCommand(a), movesCancelCommand(a))
+	return document(c, &movesReport{})
+}
+
+func movesPauseCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "pause", Short: "Let no further move begin", Args: cobra.NoArgs,
+		Long: "Lets no further move begin until `moves resume` (CLUSTER MOVES PAUSE). Copies that are under way go on.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.pauseMoves(c.Context(), "PAUSE", "moves are paused: none begins until ndctl moves resume; those under way go on")
 		},
 	}
 }
 
+func movesResumeCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "resume", Short: "Let moves begin again", Args: cobra.NoArgs,
+		Long: "Lets moves begin again after `moves pause` (CLUSTER MOVES RESUME).",
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.pauseMoves(c.Context(), "RESUME", "moves may begin")
+		},
+	}
+}
+
+// pauseMoves pauses or resumes moves and says so.
+func (a *app) pauseMoves(ctx context.Context, word, done string) error {
+	return a.withSession(ctx, func(s *session) error {
+		if err := a.order(ctx, s, checkMoves, "CLUSTER", "MOVES", word); err != nil {
+			return err
+		}
+		a.out.printf("%s\n", done)
+		return nil
+	})
+}
+
+func movesCancelCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use: "cancel [SHARD...]", Short: "Leave copies where they are", Args: cobra.ArbitraryArgs,
+		Long: `Cancels the moves of the named shards, or else all moves that only spread the load (CLUSTER MOVES CANCEL): not those that a shard needs for its number of copies, and not those
+of a node that leaves or is drained. The copies stay where they are; ` + "`rebalance`" + ` plans such moves again.`,
+		Example: "  ndctl moves cancel\n  ndctl moves cancel 17 42",
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return a.withSession(c.Context(), func(s *session) error {
+			request := []any{"CLUSTER", "MOVES", "CANCEL"}
+			for _, arg := range args {
+				shard, err := s.shardNumber(arg)
+				if err != nil {
+					return err
+				}
+				request = append(request, "SHARD", shard)
+			}
+			cancelled, err := s.proposal(c.Context(), s.self(), checkMoves, request...).Int()
+			if isEarlierVersion(err) {
+				err = errEarlierVersion
+			}
+			if err != nil {
+				return a.out.failures(nodeFailures{{s.self(), err}})
+			}
+			return a.out.show(cancelReport{cancelled})
+		})
+	}
+	return document(c, cancelReport{})
+}
+
+type cancelReport struct {
+	Cancelled int `json:"cancelled" doc:"moves that were cancelled"`
+}
+
+func (r cancelReport) print(p *printer) {
+	switch r.Cancelled {
+	case 0:
+		p.printf("no move was cancelled\n")
+	case 1:
+		p.printf("1 move was cancelled\n")
+	default:
+		p.printf("%d moves were cancelled\n", r.Cancelled)
+	}
+}
+
+// movesReport lists the copies on their way.
 type movesReport struct {
-	Paused bool         `json:"paused" doc:"true if no copy begins to move (ndctl moves pause)"`
-	Moves  []moveReport `json:"moves" doc:"copies on their way, then those that wait"`
-	Silent []string     `json:"silent" doc:"names of the nodes that did not say how far they are"`
+	Paused  bool         `json:"paused" doc:"whether no further move begins until moves resume"`
+	Copying int          `json:"copying" doc:"copies that catch up"`
+	Ending  int          `json:"ending" doc:"copies that are in sync, while the primary or another copy has yet to change"`
+	Waiting int          `json:"waiting" doc:"copies that are not begun"`
+	Bytes   int64        `json:"bytes" doc:"bytes of all of these copies, as far as their sizes are known"`
+	Sent    int64        `json:"done_bytes" doc:"bytes of them that were sent"`
+	Silent  []string     `json:"silent" doc:"names of the nodes that did not say how far they are"`
+	Moves   []moveReport `json:"moves" doc:"the copies, those under way first"`
+
+	speed string // with --watch: how fast they move
+	limit int    // of the rows that print shows; 0: none
 }
 
 type moveReport struct {
 	Shard    int    `json:"shard" doc:"number of the shard"`
-	State    string `json:"state" doc:"copying (the copy catches up), ending (it is in sync, and another one has yet to go), or waiting (it has not begun)"`
-	From     string `json:"from" doc:"name of the primary, which sends"`
-	To       string `json:"to" doc:"name of the node that gets the copy"`
+	State    string `json:"state" doc:"copying (the node catches up), ending (the copy is in sync, the primary or another copy has yet to change), or waiting"`
+	From     string `json:"from" doc:"name of the primary, which sends the copy"`
+	To       string `json:"to" doc:"name of the node that gets it"`
 	Replaces string `json:"replaces" doc:"name of the node that gives its copy up afterwards; empty if none does"`
-	Bytes    *int64 `json:"bytes" doc:"bytes of the copy; null if they are not known"`
-	Done     int64  `json:"done" doc:"bytes that were sent"`
+	Bytes    *int64 `json:"bytes" doc:"bytes of the copy; null if its size is not known"`
+	Sent     int64  `json:"done_bytes" doc:"bytes that were sent"`
 	Waits    string `json:"waits,omitempty" doc:"why it has not begun, in words that may change"`
 }
 
-func showMoves(ctx context.Context, s *session, p *printer, watch bool) error {
-	track := newProgress()
+func newMovesReport(c *view.Cluster, moves *view.Moves) *movesReport {
+	r := &movesReport{Paused: moves.Paused, Silent: c.Labels(moves.Silent), Moves: []moveReport{}}
+	for _, m := range moves.Moves {
+		switch m.State {
+		case view.MoveWaiting:
+			r.Waiting++
+		case view.MoveEnding:
+			r.Ending++
+		default:
+			r.Copying++
+		}
+		r.Bytes += max(m.Bytes, m.Done)
+		r.Sent += m.Done
+		r.Moves = append(r.Moves, moveReport{
+			Shard: m.Shard, State: string(m.State), From: c.Label(m.From), To: c.Label(m.To), Replaces: c.Label(m.Replaces), Bytes: knownBytes(m.Bytes), Sent: m.Done, Waits: m.Waits,
+		})
+	}
+	return r
+}
+
+func showMoves(ctx context.Context, s *session, p *printer) error {
+	moves, err := s.moves(ctx)
+	if err != nil {
+		return p.failures(nodeFailures{{s.self(), err}})
+	}
+	return p.show(newMovesReport(s.cluster, moves))
+}
+
+// movesShown is how many moves --watch shows: about as many as a terminal has lines.
+const movesShown = 20
+
+// watchMoves shows the moves until Ctrl-C.
+func watchMoves(ctx context.Context, s *session, p *printer, interval time.Duration) error {
+	var all *progress
 	for {
-		moves, err := fetchMoves(ctx, s)
-		if ctx.Err() != nil {
+		moves, err := s.moves(ctx)
+		switch {
+		case ctx.Err() != nil:
 			return nil // Ctrl-C is the normal end
+		case err != nil:
+			return p.failures(nodeFailures{{s.self(), err}})
 		}
-		if err != nil {
-			return err
+		now := time.Now()
+		if all == nil {
+			all = newProgress(nil, now)
 		}
+		all.observe(now, moves, 0, func(copyKey) copyFate { return copyMade })
+		all.add(moves.Moves)
 		r := newMovesReport(s.cluster, moves)
-		if !watch {
-			return p.show(r)
+		r.limit = movesShown
+		if t := all.totals(); t.copies > 0 {
+			r.speed = t.bar() + " since this began: " + t.line()
 		}
-		track.look(time.Now(), moves)
-		p.printf("\x1b[H\x1b[2J")
+		if isTerminal(p.out) {
+			p.printf("\x1b[H\x1b[2J")
+		}
 		r.print(p)
-		if _, all := track.ended(); all > 0 {
-			p.printf("%s\n", track)
-		}
-		if !sleep(ctx, time.Second) {
+		if !sleep(ctx, interval) {
 			return nil
 		}
 	}
 }
 
-func newMovesReport(c *view.Cluster, m *view.Moves) *movesReport {
-	r := &movesReport{Paused: m.Paused, Moves: []moveReport{}, Silent: c.Labels(m.Silent)}
-	for _, move := range m.Moves {
-		r.Moves = append(r.Moves, moveReport{move.Shard, string(move.State), c.Label(move.From), c.Label(move.To), c.Label(move.Replaces), bytesKnown(move.Bytes), move.Done, move.Waits})
+// summary counts the moves.
+func (r *movesReport) summary() string {
+	text := "no copy is on its way"
+	if under := r.Copying + r.Ending; under > 0 || r.Waiting > 0 {
+		text = fmt.Sprintf("%s on the way, %d waiting; %s of %s sent", copiesText(under), r.Waiting, bytesText(r.Sent), bytesText(r.Bytes))
 	}
-	return r
+	if r.Paused {
+		text += "; moves are paused (ndctl moves resume)"
+	}
+	return text
 }
 
-func (r movesReport) print(p *printer) {
-	if r.Paused {
-		p.printf("%s\n", p.paint(yellow, "paused: no copy begins to move (ndctl moves resume)"))
+func (r *movesReport) print(p *printer) {
+	p.printf("%s\n", r.summary())
+	if r.speed != "" {
+		p.printf("%s\n", r.speed)
+	}
+	if len(r.Silent) > 0 {
+		p.printf("%s\n", p.paint(yellow, "unknown how far these nodes are: "+strings.Join(r.Silent, ", ")))
 	}
 	if len(r.Moves) == 0 {
-		p.printf("no copy is on its way\n")
 		return
 	}
-	t := newTable("SHARD", "STATE", "FROM", "TO", "REPLACES", "DONE", "BYTES", "WAITS BECAUSE")
-	for _, m := range r.Moves {
-		bytes, replaces := unknown, m.Replaces
+	p.printf("\n")
+	shown := r.Moves
+	if r.limit > 0 && len(shown) > r.limit {
+		shown = shown[:r.limit]
+	}
+	t := newTable("SHARD", "STATE", "FROM", "TO", "REPLACES", "SENT", "SIZE", "WAITS FOR")
+	for i := range shown {
+		m := &shown[i]
+		tint, bytes := green, unknown
+		if m.State == string(view.MoveWaiting) {
+			tint = yellow
+		}
 		if m.Bytes != nil {
 			bytes = size(*m.Bytes)
 		}
-		if replaces == "" {
-			replaces = "-"
-		}
-		t.add(number(int64(m.Shard)), text(m.State), text(m.From), text(m.To), text(replaces), size(m.Done), bytes, text(m.Waits))
+		t.add(number(int64(m.Shard)), tinted(tint, m.State), text(orDash(m.From)), text(m.To), text(orDash(m.Replaces)), size(m.Sent), bytes, text(m.Waits))
 	}
 	t.print(p)
-	counts := map[string]int{}
-	for _, m := range r.Moves {
-		counts[m.State]++
+	if more := len(r.Moves) - len(shown); more > 0 {
+		p.printf("... and %d more\n", more)
 	}
-	p.printf("%s\n", fmt.Sprintf("%s on their way, %d ending, %d waiting", plural2(counts["copying"], "copy", "copies"), counts["ending"], counts["waiting"]))
+}
+
+// orDash shows an empty name.
+func orDash(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return name
+}
+
+// movesNotes says for status what moves, as far as the node knows.
+func movesNotes(ctx context.Context, m *member) (notes []string) {
+	moves, err := fetchMoves(ctx, m)
+	if err != nil {
+		return nil // a node of an earlier version
+	}
+	if moves.Paused {
+		notes = append(notes, "moves are paused: ndctl moves resume")
+	}
+	waiting := 0
+	for _, move := range moves.Moves {
+		if move.State == view.MoveWaiting {
+			waiting++
+		}
+	}
+	if len(moves.Moves) > 0 {
+		notes = append(notes, fmt.Sprintf("%s on the way to other nodes, %d waiting (ndctl moves)", copiesText(len(moves.Moves)-waiting), waiting))
+	}
+	return notes
 }

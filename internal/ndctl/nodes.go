@@ -23,15 +23,19 @@ func nodesCommand(a *app) *cobra.Command {
 	return document(c, nodeReports{})
 }
 
+// defaultWeight is the weight of a node that is started without --weight.
+const defaultWeight = 100
+
 type nodeReports []nodeReport
 
 type nodeReport struct {
 	Name      string `json:"name" doc:"name that the operator gave the node, else the beginning of its id"`
 	ID        string `json:"id" doc:"node id, 40 hexadecimal digits"`
 	Address   string `json:"address" doc:"client address, for the listener that was asked; empty if clients of that listener cannot reach the node"`
-	State     string `json:"state" doc:"up, down (it does not answer), denied (it requires another user or password), loading, leaving, draining (it gets no copies, and stays a member), or waiting (it is not part of the cluster at the moment)"`
+	State     string `json:"state" doc:"up, down (it does not answer), denied (it requires another user or password), loading, leaving, draining (it gives its copies up and gets none), or waiting (it is not part of the cluster at the moment)"`
 	Role      string `json:"role" doc:"leader, voter, or none for a non-voter"`
 	Zone      string `json:"zone,omitempty" doc:"availability zone, if the node has one"`
+	Weight    int    `json:"weight,omitempty" doc:"its weight for shares of the copies; absent if the node that was asked runs an earlier version"`
 	Shards    int    `json:"shards" doc:"shards of which it is the primary, even while it is down"`
 	Replicas  int    `json:"replicas" doc:"shards of which it has an in-sync copy and another node is the primary"`
 	Learners  int    `json:"learners" doc:"shards whose copy on it catches up"`
@@ -59,7 +63,7 @@ func showNodes(ctx context.Context, s *session, p *printer) error {
 }
 
 func newNodeReport(c *view.Cluster, m *member, i info, failed error) nodeReport {
-	r := nodeReport{Name: m.Label(), ID: string(m.ID), Address: m.address, Zone: m.Zone, State: "up", Role: "none", asked: m.self}
+	r := nodeReport{Name: m.Label(), ID: string(m.ID), Address: m.address, Zone: m.Zone, Weight: m.Weight, State: "up", Role: "none", asked: m.self}
 	copies := c.CopiesOf(m.ID)
 	r.Shards, r.Replicas, r.Learners, r.Behind = copies.Primaries, copies.Replicas, copies.Learners, copies.Behind
 	switch {
@@ -93,6 +97,10 @@ func (all nodeReports) print(p *printer) {
 	if zoned {
 		t.titles = append(t.titles, "ZONE")
 	}
+	weighted := slices.ContainsFunc(all, func(r nodeReport) bool { return r.Weight != 0 && r.Weight != defaultWeight })
+	if weighted {
+		t.titles = append(t.titles, "WEIGHT")
+	}
 	for _, r := range all {
 		mark, address, version := "", r.Address, r.Version
 		if r.asked {
@@ -116,6 +124,9 @@ func (all nodeReports) print(p *printer) {
 			number(int64(r.Shards)), number(int64(r.Replicas)), number(int64(r.Behind)), keys, memory, up, text(version)}
 		if zoned {
 			row = append(row, text(r.Zone))
+		}
+		if weighted {
+			row = append(row, number(int64(r.Weight)))
 		}
 		t.add(row...)
 	}

@@ -2,224 +2,189 @@ package ndctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/spf13/cobra"
-
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
-const checkMoves = "check ndctl moves"
-
-// order is a command that moves copies: it shows a plan, asks, has it carried out, and waits if it should.
-type order struct {
-	app             *app
-	plan, yes, wait *bool
-}
-
-// orderFlags adds the flags of a command that moves copies.
-func (a *app) orderFlags(c *cobra.Command) order {
-	o := order{app: a, yes: yesFlag(c)}
-	o.plan = c.Flags().Bool("plan", false, "only show what would move")
-	o.wait = c.Flags().Bool("wait", false, "wait until all copies are where they should be, and show how far they are")
-	document(c, planReport{})
-	return o
-}
-
-// run shows the plan of a command, and has it carried out if the user agrees.
-func (o order) run(ctx context.Context, s *session, question string, args ...any) error {
-	r, err := fetchPlan(ctx, s, args...)
-	if err != nil {
-		return err
-	}
-	asked := o.app.out
-	if !asked.json {
-		r.print(asked)
-	}
-	switch {
-	case len(r.Problems) > 0:
-		if asked.json {
-			return asked.failedReport(r)
-		}
-		return errPrinted
-	case *o.plan || r.nothing():
-		if asked.json {
-			return asked.show(r)
-		}
-		return nil
-	}
-	if err := o.app.prompt.confirm(*o.yes, question); err != nil {
-		return err
-	}
-	if err := s.propose(ctx, s.self(), checkMoves, append(args, "AT", r.Base)...); err != nil {
-		return o.app.out.failures(nodeFailures{{s.self(), explainPlaced(err)}})
-	}
-	r.Started = true
-	if *o.wait {
-		if err := awaitMoves(ctx, s, o.app.out); err != nil {
-			return err
-		}
-		r.Done = true
-	}
-	switch {
-	case asked.json:
-		return asked.show(r)
-	case *o.wait:
-		asked.printf("done: each copy is where it should be\n")
-	default:
-		asked.printf("started: ndctl moves shows how far it is\n")
-	}
-	return nil
-}
-
-// failedReport writes a report as JSON, and returns the error that ends the program.
-func (p *printer) failedReport(r report) error {
-	if err := p.show(r); err != nil {
-		return err
-	}
-	return errPrinted
-}
-
-// explainPlaced adds to the error of a plan that is out of date what to do.
-func explainPlaced(err error) error {
-	if strings.Contains(err.Error(), "since the plan was made") {
-		return fmt.Errorf("something else was moved meanwhile: nothing was changed, so look at the plan again")
-	}
-	return err
-}
-
-// fetchPlan asks for the plan of a command.
-func fetchPlan(ctx context.Context, s *session, args ...any) (*planReport, error) {
-	text, err := askMoves(ctx, s, append(args, "PLAN")...)
-	if err != nil {
-		return nil, err
-	}
-	p, err := view.DecodePlan([]byte(text))
-	if err != nil {
-		return nil, failure("%s answers with a plan that cannot be read: %v", s.self().Label(), err)
-	}
-	return newPlanReport(s.cluster, p), nil
-}
-
-// movesTimeout is how long a node takes at most to ask all others.
-const movesTimeout = 10 * time.Second
-
-// askMoves sends a command about moves to the node that was asked first.
-func askMoves(ctx context.Context, s *session, args ...any) (string, error) {
-	m := s.self()
-	if m == nil || m.client == nil {
-		return "", errNoAddress
-	}
-	text, err := m.client.WithTimeout(s.options.timeout+movesTimeout).Do(ctx, args...).Text()
-	switch {
-	case err == nil:
-		return text, nil
-	case isUnknownCommand(err):
-		return "", failure("%s runs an earlier version, which does not know %s: upgrade it", m.Label(), strings.ToUpper(fmt.Sprint(args[0], " ", args[1])))
-	}
-	return "", failure("%s: %s", m.Label(), explain(err))
-}
-
-// isUnknownCommand reports whether a node does not know a command.
-func isUnknownCommand(err error) bool {
-	_, reply := err.(redis.Error)
-	return reply && strings.Contains(strings.ToLower(err.Error()), "unknown subcommand")
-}
-
-// planReport is a plan with the names of the nodes.
+// planReport is what a command that moves copies would do, or has done.
 type planReport struct {
-	Base      uint64         `json:"base" doc:"number of the placement from which the plan was made"`
-	Moves     []plannedMove  `json:"moves" doc:"copies that have to be made"`
-	Bytes     int64          `json:"bytes" doc:"bytes of these copies, as far as they are known"`
-	Transfers int            `json:"transfers" doc:"shards that get another preferred primary"`
-	Nodes     []plannedShare `json:"nodes" doc:"what the plan means for each node"`
-	Problems  []string       `json:"problems" doc:"why it is not carried out, in words that may change"`
-	Started   bool           `json:"started" doc:"true if it is carried out"`
-	Done      bool           `json:"done" doc:"true if it was waited for (--wait), and each copy is where it should be"`
+	Base      uint64              `json:"base" doc:"index of the placement from which the plan was made; it is carried out only if the placement is still the same"`
+	Copies    int                 `json:"copies" doc:"copies that have to be made"`
+	Bytes     int64               `json:"bytes" doc:"bytes of these copies, as far as their sizes are known"`
+	Transfers int                 `json:"transfers" doc:"shards that get another preferred primary"`
+	Moves     []plannedMoveReport `json:"moves" doc:"the copies that have to be made"`
+	Nodes     []plannedNodeReport `json:"nodes" doc:"what the plan means for each node"`
+	Problems  []string            `json:"problems" doc:"why the command is refused, in words that may change; empty if it is not"`
+	Started   bool                `json:"started" doc:"whether the cluster has begun to carry the plan out"`
+	Done      bool                `json:"done" doc:"whether all of it is carried out, if ndctl has waited for that"`
 }
 
-type plannedMove struct {
-	Shard int    `json:"shard" doc:"number of the shard"`
-	From  string `json:"from" doc:"name of the node that gives a copy up for it; empty if none does"`
-	To    string `json:"to" doc:"name of the node that gets the copy"`
-	Bytes *int64 `json:"bytes" doc:"bytes of the copy; null if they are not known"`
+type plannedMoveReport struct {
+	Shard  int    `json:"shard" doc:"number of the shard"`
+	From   string `json:"from" doc:"name of the node that gives its copy up; empty if none does"`
+	FromID string `json:"from_id" doc:"its node id"`
+	To     string `json:"to" doc:"name of the node that gets a copy"`
+	ToID   string `json:"to_id" doc:"its node id"`
+	Bytes  *int64 `json:"bytes" doc:"bytes of the copy; null if its size is not known"`
 }
 
-type plannedShare struct {
+type plannedNodeReport struct {
 	Name           string `json:"name" doc:"name of the node"`
+	ID             string `json:"id" doc:"its node id"`
 	Copies         int    `json:"copies" doc:"copies that it should have now, primaries included"`
 	CopiesAfter    int    `json:"copies_after" doc:"copies that it should have afterwards"`
 	Primaries      int    `json:"primaries" doc:"shards of which it is the preferred primary now"`
-	PrimariesAfter int    `json:"primaries_after" doc:"shards of which it is afterwards"`
+	PrimariesAfter int    `json:"primaries_after" doc:"shards of which it is the preferred primary afterwards"`
 	BytesIn        int64  `json:"bytes_in" doc:"bytes of the copies that it gets"`
 	BytesOut       int64  `json:"bytes_out" doc:"bytes of the copies that it gives up"`
-	Room           *int64 `json:"room" doc:"bytes that it has room for; null if it has no limit, or does not say"`
+	Room           *int64 `json:"room_bytes" doc:"bytes that it has room for; -1 if it has no limit, null if it has not said"`
 }
 
-func newPlanReport(c *view.Cluster, p *view.Plan) *planReport {
-	r := &planReport{Base: p.Base, Moves: []plannedMove{}, Bytes: p.Bytes, Transfers: p.Transfers, Problems: append([]string{}, p.Problems...)}
-	for _, m := range p.Moves {
-		r.Moves = append(r.Moves, plannedMove{m.Shard, c.Label(m.From), c.Label(m.To), bytesKnown(m.Bytes)})
+// fetchPlan asks the node that was asked first what a request would do.
+func (s *session) fetchPlan(ctx context.Context, request []any) (*view.Plan, error) {
+	client := s.self().client.WithTimeout(s.options.timeout + decisionTimeout) // it asks other nodes for their sizes
+	text, err := client.Do(ctx, append(slices.Clone(request), "PLAN")...).Text()
+	switch {
+	case isEarlierVersion(err):
+		return nil, errEarlierVersion
+	case err != nil:
+		return nil, err
 	}
-	for _, n := range p.Nodes {
-		share := plannedShare{c.Label(n.ID), n.Copies, n.CopiesAfter, n.Primaries, n.PrimariesAfter, n.BytesIn, n.BytesOut, nil}
-		if n.RoomKnown {
-			share.Room = bytesKnown(n.Room)
+	plan, err := view.DecodePlan([]byte(text))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read its answer to %v %v PLAN: %w", request[0], request[1], err)
+	}
+	return plan, nil
+}
+
+func newPlanReport(c *view.Cluster, plan *view.Plan) *planReport {
+	r := &planReport{
+		Base: plan.Base, Copies: len(plan.Moves), Bytes: plan.Bytes, Transfers: plan.Transfers,
+		Moves: []plannedMoveReport{}, Nodes: []plannedNodeReport{}, Problems: append([]string{}, plan.Problems...),
+	}
+	for _, m := range plan.Moves {
+		r.Moves = append(r.Moves, plannedMoveReport{
+			Shard: m.Shard, From: c.Label(m.From), FromID: string(m.From), To: c.Label(m.To), ToID: string(m.To), Bytes: knownBytes(m.Bytes),
+		})
+	}
+	for _, n := range plan.Nodes {
+		row := plannedNodeReport{
+			Name: c.Label(n.ID), ID: string(n.ID), Copies: n.Copies, CopiesAfter: n.CopiesAfter,
+			Primaries: n.Primaries, PrimariesAfter: n.PrimariesAfter, BytesIn: n.BytesIn, BytesOut: n.BytesOut,
 		}
-		r.Nodes = append(r.Nodes, share)
+		if n.RoomKnown {
+			row.Room = pointer(n.Room)
+		}
+		r.Nodes = append(r.Nodes, row)
 	}
+	slices.SortStableFunc(r.Nodes, func(a, b plannedNodeReport) int { return strings.Compare(a.Name, b.Name) })
 	return r
 }
 
-// bytesKnown returns a number, or nil for a negative one.
-func bytesKnown(n int64) *int64 {
+// knownBytes returns a size, or nil for one that is not known.
+func knownBytes(n int64) *int64 {
 	if n < 0 {
 		return nil
 	}
 	return &n
 }
 
-// nothing reports whether the plan changes nothing.
-func (r planReport) nothing() bool {
-	changed := len(r.Moves) > 0 || r.Transfers > 0
-	for _, n := range r.Nodes {
-		changed = changed || n.Copies != n.CopiesAfter || n.Primaries != n.PrimariesAfter
+// idle reports whether the plan changes nothing.
+func (r *planReport) idle() bool { return r.Copies == 0 && r.Transfers == 0 }
+
+// summary says in a line what the plan does.
+func (r *planReport) summary() string {
+	if r.idle() {
+		return "no copy moves, and no shard gets another primary"
 	}
-	return !changed
+	text := "no copy moves"
+	if r.Copies > 0 {
+		var targets []string
+		sized := 0
+		for _, m := range r.Moves {
+			if m.Bytes != nil {
+				sized++
+			}
+			if !slices.Contains(targets, m.ToID) {
+				targets = append(targets, m.ToID)
+			}
+		}
+		text = copiesText(r.Copies) + ", "
+		switch sized {
+		case r.Copies:
+			text += bytesText(r.Bytes)
+		case 0:
+			text += "of unknown size"
+		default:
+			text += fmt.Sprintf("%s and %d of unknown size", bytesText(r.Bytes), r.Copies-sized)
+		}
+		text += ", to " + plural(len(targets), "node")
+	}
+	switch r.Transfers {
+	case 0:
+		return text
+	case 1:
+		return text + "; 1 shard gets another primary"
+	}
+	return fmt.Sprintf("%s; %d shards get another primary", text, r.Transfers)
 }
 
-func (r planReport) print(p *printer) {
-	t := newTable("NODE", "COPIES", "PRIMARIES", "BYTES IN", "BYTES OUT", "ROOM")
-	arrow := func(before, after int) cell {
-		if before == after {
-			return rightAligned(fmt.Sprint(before))
-		}
-		return rightAligned(fmt.Sprintf("%d -> %d", before, after))
-	}
-	for _, n := range r.Nodes {
-		room := rightAligned("-")
-		if n.Room != nil {
-			room = size(*n.Room)
-		}
-		t.add(text(n.Name), arrow(n.Copies, n.CopiesAfter), arrow(n.Primaries, n.PrimariesAfter), size(n.BytesIn), size(n.BytesOut), room)
-	}
-	t.print(p)
-	if r.nothing() {
-		p.printf("nothing moves\n")
-		return
-	}
-	p.printf("%s to make, %s; %s another preferred primary\n", plural2(len(r.Moves), "copy", "copies"), bytesText(r.Bytes), plural2(r.Transfers, "shard gets", "shards get"))
-	for _, problem := range r.Problems {
-		p.printf("%s\n", p.paint(red, "not possible: "+view.OneLine(problem)))
-	}
-}
-
-func plural2(n int, one, many string) string {
+// copiesText returns a number of copies in words.
+func copiesText(n int) string {
 	if n == 1 {
-		return "1 " + one
+		return "1 copy"
 	}
-	return fmt.Sprintf("%d %s", n, many)
+	return fmt.Sprintf("%d copies", n)
+}
+
+func (r *planReport) print(p *printer) {
+	if len(r.Nodes) > 0 {
+		t := newTable("NODE", "COPIES", "PRIMARIES", "IN", "OUT", "ROOM")
+		for i := range r.Nodes {
+			n := &r.Nodes[i]
+			t.add(text(n.Name), changeCell(n.Copies, n.CopiesAfter), changeCell(n.Primaries, n.PrimariesAfter), size(n.BytesIn), size(n.BytesOut), n.roomCell())
+		}
+		t.print(p)
+		p.printf("\n")
+	}
+	p.printf("%s\n", r.summary())
+	for _, problem := range r.Problems {
+		p.printf("%s %s\n", p.paint(red, "problem:"), view.OneLine(problem))
+	}
+}
+
+// changeCell shows a number before and after.
+func changeCell(before, after int) cell {
+	if before == after {
+		return rightAligned(fmt.Sprint(before))
+	}
+	return cell{text: fmt.Sprintf("%d -> %d", before, after), colour: bold, right: true}
+}
+
+// roomCell shows the room of a node, in red if the copies that it gets do not fit.
+func (n *plannedNodeReport) roomCell() cell {
+	switch {
+	case n.Room == nil:
+		return unknown
+	case *n.Room == topology.NoLimit:
+		return rightAligned("no limit")
+	case n.BytesIn > *n.Room:
+		return cell{text: bytesText(*n.Room), colour: red, right: true}
+	}
+	return size(*n.Room)
+}
+
+// hasChanged reports whether the placement has changed since a plan was made, after the cluster has refused to carry the plan out.
+func (s *session) hasChanged(ctx context.Context, request []any, base uint64, refusal error) bool {
+	var uncertain *uncertainError
+	if isConnectionError(refusal) || errors.As(refusal, &uncertain) || rightsHint(refusal) != "" {
+		return false
+	}
+	now, err := s.fetchPlan(ctx, request)
+	return err == nil && now.Base != base
 }

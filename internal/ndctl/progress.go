@@ -1,166 +1,244 @@
 package ndctl
 
 import (
-	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
-// progress is how far moves are, from one look at them to the next. A move that is gone has ended.
-type progress struct {
-	begun map[moveKey]int64 // bytes of the moves that were seen; 0 if they are not known
-	now   map[moveKey]view.Move
-	first time.Time
-	at    time.Time
-	done  int64   // bytes at the last look
-	rate  float64 // bytes a second, smoothed
+// copyKey names a copy that is made.
+type copyKey struct {
+	shard int
+	to    topology.NodeID
 }
 
-type moveKey struct {
-	shard        int
-	to, replaces string
-}
+// copyFate is what became of a copy that CLUSTER MOVES does not list any more.
+type copyFate int
 
-func keyOf(m view.Move) moveKey { return moveKey{m.Shard, string(m.To), string(m.Replaces)} }
-
-func newProgress() *progress { return &progress{begun: map[moveKey]int64{}} }
-
-// look takes in the moves as they are at a time.
-func (p *progress) look(now time.Time, m *view.Moves) {
-	p.now = map[moveKey]view.Move{}
-	for _, move := range m.Moves {
-		key := keyOf(move)
-		p.now[key] = move
-		p.begun[key] = max(p.begun[key], move.Bytes, move.Done)
-	}
-	done := p.bytesDone()
-	if p.first.IsZero() {
-		p.first, p.at, p.done = now, now, done
-		return
-	}
-	if passed := now.Sub(p.at).Seconds(); passed > 0 {
-		rate := max(float64(done-p.done), 0) / passed
-		if p.rate == 0 {
-			p.rate = rate
-		}
-		p.rate += 0.3 * (rate - p.rate)
-		p.at, p.done = now, done
-	}
-}
-
-// bytesDone returns the bytes of the moves that have ended, and what was sent of the others.
-func (p *progress) bytesDone() (n int64) {
-	for key, bytes := range p.begun {
-		if move, goes := p.now[key]; goes {
-			n += min(max(move.Done, 0), bytes)
-		} else {
-			n += bytes
-		}
-	}
-	return n
-}
-
-func (p *progress) bytes() (n int64) {
-	for _, bytes := range p.begun {
-		n += bytes
-	}
-	return n
-}
-
-// left returns how long the rest takes at the present rate; false if that cannot be said.
-func (p *progress) left() (time.Duration, bool) {
-	if p.rate < 1 {
-		return 0, false
-	}
-	return time.Duration(float64(p.bytes()-p.bytesDone()) / p.rate * float64(time.Second)), true
-}
-
-// ended returns how many moves have ended, of how many.
-func (p *progress) ended() (ended, all int) { return len(p.begun) - len(p.now), len(p.begun) }
-
-const barWidth = 24
-
-// String returns the progress as one line.
-func (p *progress) String() string {
-	ended, all := p.ended()
-	part := 0.0
-	if bytes := p.bytes(); bytes > 0 {
-		part = float64(p.bytesDone()) / float64(bytes)
-	} else if all > 0 {
-		part = float64(ended) / float64(all)
-	}
-	full := int(part * barWidth)
-	left := "time left unknown"
-	if d, ok := p.left(); ok {
-		left = view.Duration(d.Round(time.Second)) + " left"
-	}
-	return fmt.Sprintf("[%s%s] %d of %s, %s of %s, %s/s, %s", strings.Repeat("#", full), strings.Repeat("-", barWidth-full), ended, plural2(all, "copy", "copies"),
-		bytesText(p.bytesDone()), bytesText(p.bytes()), bytesText(int64(p.rate)), left)
-}
-
-// How often the moves are looked at, how often a line is written where there is no terminal, and for how long there must be none: a placement that
-// was just changed may need a moment until moves begin.
 const (
-	movesPoll  = 250 * time.Millisecond
-	movesLine  = 5 * time.Second
-	movesQuiet = 3
+	copyOpen    copyFate = iota // it is not known to be over: the list may have been incomplete
+	copyMade                    // the node has the copy
+	copyDropped                 // the node should not get the copy any more
 )
 
-// awaitMoves waits until no copy is on its way, and shows the progress.
-func awaitMoves(ctx context.Context, s *session, p *printer) error {
-	terminal := isTerminal(p.err)
-	track, quiet, failed, line := newProgress(), 0, 0, time.Time{}
-	for quiet < movesQuiet {
-		moves, err := fetchMoves(ctx, s)
-		switch {
-		case ctx.Err() != nil:
-			return failure("the moves go on; ndctl moves shows them")
-		case err != nil: // the node may be one that leaves, or restarts
-			if failed++; failed > 20 {
-				return err
-			}
-		case len(moves.Moves) == 0:
-			quiet++
-			failed = 0
-		default:
-			quiet, failed = 0, 0
-		}
-		if err == nil {
-			track.look(time.Now(), moves)
-			if moves.Paused && len(moves.Moves) > 0 {
-				return failure("moves are paused: ndctl moves resume lets them go on")
-			}
-		}
-		switch _, all := track.ended(); {
-		case all == 0:
-		case terminal:
-			fmt.Fprintf(p.err, "\r\x1b[K%s", track)
-		case time.Since(line) >= movesLine:
-			line = time.Now()
-			fmt.Fprintln(p.err, track)
-		}
-		if quiet < movesQuiet && !sleep(ctx, movesPoll) {
-			return failure("the moves go on; ndctl moves shows them")
-		}
-	}
-	if terminal {
-		fmt.Fprint(p.err, "\r\x1b[K")
-	}
-	return nil
+// copyProgress is one copy.
+type copyProgress struct {
+	bytes int64 // -1: unknown
+	done  int64 // Invariant: done <= bytes, if bytes is known
+	fate  copyFate
 }
 
-// fetchMoves asks for the moves.
-func fetchMoves(ctx context.Context, s *session) (*view.Moves, error) {
-	text, err := askMoves(ctx, s, "CLUSTER", "MOVES")
-	if err != nil {
-		return nil, err
+// rateWindow is how far the rate looks back.
+const rateWindow = 15 * time.Second
+
+// progress follows copies through successive answers to CLUSTER MOVES. It does no I/O and reads no clock.
+type progress struct {
+	copies map[copyKey]*copyProgress
+	// transfers are the shards that get another primary, transfersLeft those of them that have not got it yet.
+	transfers, transfersLeft int
+
+	arrived int64    // bytes that were seen to arrive; it only grows
+	samples []sample // of the last rateWindow, the oldest first
+
+	moves   view.Moves // the last answer
+	changed time.Time  // when anything was last seen to go on
+}
+
+// sample is what had arrived at a time.
+type sample struct {
+	at      time.Time
+	arrived int64
+}
+
+// newProgress returns the progress of a plan that is carried out from now on. Without a plan it is the progress of what observe adds.
+func newProgress(plan *view.Plan, now time.Time) *progress {
+	p := &progress{copies: map[copyKey]*copyProgress{}, changed: now, samples: []sample{{at: now}}}
+	if plan != nil {
+		for _, m := range plan.Moves {
+			p.copies[copyKey{m.Shard, m.To}] = &copyProgress{bytes: max(m.Bytes, -1)}
+		}
+		p.transfers, p.transfersLeft = plan.Transfers, plan.Transfers
 	}
-	moves, err := view.DecodeMoves([]byte(text))
-	if err != nil {
-		return nil, failure("%s answers with moves that cannot be read: %v", s.self().Label(), err)
+	return p
+}
+
+// add begins to follow moves that are not followed yet. What they have done so far does not count in the rate.
+func (p *progress) add(moves []view.Move) {
+	for _, m := range moves {
+		k := copyKey{m.Shard, m.To}
+		if c := p.copies[k]; c == nil || c.fate != copyOpen {
+			p.copies[k] = &copyProgress{bytes: max(m.Bytes, m.Done), done: m.Done}
+			if m.Bytes < 0 {
+				p.copies[k].bytes = -1
+			}
+		}
 	}
-	return moves, nil
+}
+
+// observe takes an answer to CLUSTER MOVES. Fate says what became of a copy that it does not list.
+func (p *progress) observe(now time.Time, answer *view.Moves, transfersLeft int, fate func(copyKey) copyFate) {
+	before := p.state()
+	listed := map[copyKey]bool{}
+	for _, m := range answer.Moves {
+		k := copyKey{m.Shard, m.To}
+		listed[k] = true
+		if c := p.copies[k]; c != nil && c.fate == copyOpen {
+			p.arrived += c.update(m.Bytes, m.Done)
+		}
+	}
+	for k, c := range p.copies {
+		if listed[k] || c.fate != copyOpen {
+			continue
+		}
+		if c.fate = fate(k); c.fate == copyMade {
+			p.arrived += c.update(c.bytes, max(c.bytes, c.done))
+		}
+	}
+	p.transfersLeft = max(0, transfersLeft)
+	p.transfers = max(p.transfers, p.transfersLeft)
+	p.moves = *answer
+	if p.state() != before {
+		p.changed = now
+	}
+	p.samples = append(p.samples, sample{now, p.arrived})
+	for len(p.samples) > 2 && now.Sub(p.samples[1].at) >= rateWindow {
+		p.samples = p.samples[1:]
+	}
+}
+
+// update sets what is known of the copy and returns how many bytes have arrived since. A copy may begin again and may grow.
+func (c *copyProgress) update(bytes, done int64) int64 {
+	arrived := max(0, done-c.done)
+	c.done = done
+	if bytes >= 0 {
+		c.bytes = bytes
+	}
+	if c.bytes >= 0 {
+		c.bytes = max(c.bytes, c.done)
+	}
+	return arrived
+}
+
+// state is what changes while anything goes on.
+func (p *progress) state() [4]int64 {
+	t := p.totals()
+	return [4]int64{int64(t.made), int64(t.dropped), t.done, int64(p.transfersLeft)}
+}
+
+// over reports whether nothing is left to wait for.
+func (p *progress) over() bool {
+	t := p.totals()
+	return t.made+t.dropped == t.copies && p.transfersLeft == 0
+}
+
+// totals are the sums of a progress.
+type totals struct {
+	copies, made, dropped    int
+	transfers, transfersLeft int
+	bytes, done              int64         // of the copies that are not dropped; one of unknown size counts with what is done
+	unsized                  int           // open copies of unknown size
+	rate                     float64       // bytes per second; negative: unknown
+	left                     time.Duration // negative: unknown
+}
+
+func (p *progress) totals() totals {
+	t := totals{copies: len(p.copies), transfers: p.transfers, transfersLeft: p.transfersLeft, rate: p.rate(), left: -1}
+	for _, c := range p.copies {
+		switch c.fate {
+		case copyDropped:
+			t.dropped++
+			continue
+		case copyMade:
+			t.made++
+		case copyOpen:
+			if c.bytes < 0 {
+				t.unsized++
+			}
+		}
+		t.done += c.done
+		t.bytes += max(c.bytes, c.done)
+	}
+	if rest := t.bytes - t.done; rest > 0 && t.unsized == 0 && t.rate > 0 {
+		if seconds := math.Ceil(float64(rest) / t.rate); seconds < float64(math.MaxInt64/int64(time.Second)) {
+			t.left = time.Duration(seconds) * time.Second
+		}
+	}
+	return t
+}
+
+// rate returns the bytes per second of the last seconds, or -1 if it is not known yet.
+func (p *progress) rate() float64 {
+	first, last := p.samples[0], p.samples[len(p.samples)-1]
+	seconds := last.at.Sub(first.at).Seconds()
+	if seconds <= 0 {
+		return -1
+	}
+	return float64(last.arrived-first.arrived) / seconds
+}
+
+// share returns how much is done, from 0 to 1: of the bytes, or of the copies and primaries if no bytes are known.
+func (t totals) share() float64 {
+	switch all := t.copies - t.dropped + t.transfers; {
+	case t.bytes > 0 && t.unsized == 0:
+		return float64(t.done) / float64(t.bytes)
+	case all > 0:
+		return float64(t.made+t.transfers-t.transfersLeft) / float64(all)
+	}
+	return 1
+}
+
+const barWidth = 16
+
+// line says how far the moves are.
+func (t totals) line() string {
+	var parts []string
+	if t.copies > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s", t.made, copiesText(t.copies-t.dropped)))
+		of := bytesText(t.bytes)
+		if t.unsized > 0 {
+			of = "an unknown size"
+		}
+		parts = append(parts, bytesText(t.done)+" of "+of)
+	}
+	if t.transfers > 0 {
+		noun := "primaries"
+		if t.transfers == 1 {
+			noun = "primary"
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d %s", t.transfers-t.transfersLeft, t.transfers, noun))
+	}
+	if t.rate >= 0 && t.copies > t.made+t.dropped {
+		parts = append(parts, bytesText(int64(t.rate))+"/s")
+	}
+	if t.left >= 0 {
+		parts = append(parts, view.Duration(t.left)+" left")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// bar is the share as a bar.
+func (t totals) bar() string {
+	full := int(t.share() * barWidth)
+	return "[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]"
+}
+
+// blocked says what holds the moves up, or "" if one of them goes on.
+func (p *progress) blocked() string {
+	why := ""
+	for _, m := range p.moves.Moves {
+		switch {
+		case m.State != view.MoveWaiting:
+			return ""
+		case why == "" && m.Waits != "":
+			why = fmt.Sprintf("shard %d waits: %s", m.Shard, view.OneLine(m.Waits))
+		}
+	}
+	if p.moves.Paused {
+		return "moves are paused: ndctl moves resume"
+	}
+	return why
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -19,27 +21,33 @@ const (
 // leader it retries within --timeout, as long as a majority of the voters is up. Check tells the
 // user how to find out what became of a change whose outcome is unknown.
 func (s *session) propose(ctx context.Context, m *member, check string, args ...any) error {
+	return s.proposal(ctx, m, check, args...).Err()
+}
+
+// proposal does what propose does, and returns the answer.
+func (s *session) proposal(ctx context.Context, m *member, check string, args ...any) *redis.Cmd {
 	if m.client == nil {
-		return errNoAddress
+		return failedCmd(ctx, errNoAddress, args)
 	}
 	client := m.client.WithTimeout(s.options.timeout + decisionTimeout)
 	for deadline := time.Now().Add(s.options.timeout); ; {
-		err := client.Do(ctx, args...).Err()
+		cmd := client.Do(ctx, args...)
+		err := cmd.Err()
 		switch {
 		case err == nil || ctx.Err() != nil:
-			return err
+			return cmd
 		case isLeaderless(err) && s.cluster.Quorum && time.Now().Before(deadline) && sleep(ctx, retryInterval):
 			continue
 		case strings.HasPrefix(err.Error(), "UNCERTAIN "):
-			return &uncertainError{"UNCERTAIN, the cluster has not decided in time", check}
+			return failedCmd(ctx, &uncertainError{"UNCERTAIN, the cluster has not decided in time", check}, args)
 		case isConnectionError(err) && !isDialError(err):
 			reason := "the node closed the connection"
 			if isTimeout(err) {
 				reason = "the node does not answer in time"
 			}
-			return &uncertainError{reason, check}
+			return failedCmd(ctx, &uncertainError{reason, check}, args)
 		}
-		return err
+		return cmd
 	}
 }
 

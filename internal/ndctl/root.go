@@ -46,7 +46,7 @@ Exit codes:
 	flags.BoolVar(&a.out.json, "json", false, "write JSON, for scripts")
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommandGroupID(groupTool)
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1)) // see container
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", `{{if and .Runnable (or (not .HasAvailableSubCommands) (index .Annotations "`+jsonFields+`"))}}`, 1)) // see container
 	for _, g := range []struct {
 		id, title string
 		commands  []*cobra.Command
@@ -55,7 +55,10 @@ Exit codes:
 			statusCommand(a), nodesCommand(a), shardsCommand(a), slotsCommand(a), topCommand(a), slowlogCommand(a), bigkeysCommand(a),
 		}},
 		{groupArrays, "Work with arrays:", []*cobra.Command{slotCommand(a), whereCommand(a), getCommand(a), putCommand(a), importCommand(a)}},
-		{groupChange, "Change the cluster:", []*cobra.Command{joinCommand(a), leaveCommand(a), forgetCommand(a), failoverCommand(a), rebalanceCommand(a), moveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), movesCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a)}},
+		{groupChange, "Change the cluster:", []*cobra.Command{
+			joinCommand(a), leaveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), rebalanceCommand(a), moveCommand(a), movesCommand(a),
+			forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a),
+		}},
 		{groupTool, "This program:", []*cobra.Command{completionCommand(a), versionCommand(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

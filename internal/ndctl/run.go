@@ -68,7 +68,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	code := exitCode(err)
 	var coded *exitError
+	var detached *detachedError
 	switch {
+	case errors.As(err, &detached):
+		a.out.warn("%v", err)
 	case ctx.Err() != nil:
 		a.out.warn("interrupted")
 		return exitFailure

@@ -3,6 +3,7 @@ package ndctl
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,7 @@ type statusReport struct {
 	ShardsWiped    int      `json:"shards_wiped" doc:"those of them that have lost their last copy and wait to begin empty (ndctl begin-empty)"`
 	ShardsUnclean  int      `json:"shards_unclean" doc:"shards with an in-sync copy that may lack writes that it acknowledged"`
 	ShardsDegraded int      `json:"shards_degraded" doc:"served shards with only one clean copy in sync, although more nodes should have one"`
-	Notes          []string `json:"notes" doc:"what is not wrong, but good to know, in words that may change: the limits of two nodes"`
+	Notes          []string `json:"notes" doc:"what is not wrong, but good to know, in words that may change: the limits of two nodes, and what moves"`
 	PossibleLosses uint64   `json:"possible_losses" doc:"decisions, since the cluster was made, by which a shard may have lost acknowledged writes"`
 	Leader         string   `json:"leader" doc:"name of raft's leader; empty if there is none"`
 	Term           uint64   `json:"term" doc:"raft's term"`
@@ -48,8 +49,13 @@ type statusReport struct {
 }
 
 func showStatus(ctx context.Context, s *session, p *printer) error {
+	var moves []string
+	var wait sync.WaitGroup
+	wait.Go(func() { moves = movesNotes(ctx, s.self()) })
 	infos, failed := s.infos(ctx, "INFO")
+	wait.Wait()
 	r := newStatusReport(s, infos, failed, time.Now())
+	r.Notes = append(r.Notes, moves...)
 	err := p.show(r)
 	if err == nil && !r.Healthy {
 		return errPrinted

@@ -66,10 +66,10 @@ func TestTerminal(t *testing.T) {
 	if got := c.run(c.env("TERM=xterm"), "nodes"); strings.Contains(got.out, "\x1b") {
 		t.Errorf("colours in a pipe: %q", got.out)
 	}
-	if got, code := onTerminal(t, c.env(), "n\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "cancelled: nothing was changed") {
+	if got, code := onTerminal(t, c.env(), "n\n", "failover", "--takeover"); code != exitFailure || !matches(got, "Promote the copies of n1, and lose what they lack? [y/N] ", "cancelled: nothing was changed") {
 		t.Errorf("answered no: %d %q", code, got)
 	}
-	if got, code := onTerminal(t, c.env(), "y\n", "leave"); code != exitFailure || !matches(got, "Let n1 leave the cluster? [y/N] ", "no other live node can take over") {
+	if got, code := onTerminal(t, c.env(), "y\n", "failover", "--takeover"); code != exitFailure || !matches(got, "Promote the copies of n1, and lose what they lack? [y/N] ", "ERR ") {
 		t.Errorf("answered yes: %d %q", code, got)
 	}
 	for _, args := range []string{"get k -o -", "put k -"} {

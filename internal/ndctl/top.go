@@ -10,23 +10,37 @@ import (
 
 func topCommand(a *app) *cobra.Command {
 	var interval time.Duration
-	var once bool
+	var once, shards bool
+	var count int
 	c := &cobra.Command{
-		Use: "top", Short: "Show the load of the nodes, and keep it up to date", Args: cobra.NoArgs,
+		Use: "top", Short: "Show the load of the nodes or shards, and keep it up to date", Args: cobra.NoArgs,
 		Long: `Shows the load of each node until Ctrl-C: commands and bytes per second, keys, memory, and the share of reads that found their key, all since the last refresh.
+With --shards it shows the hottest shards instead: their reads and writes per second, keys, bytes, and their share of all reads and writes.
 With --once, with --json, or without a terminal, it shows the load once.`,
+		Example: "  ndctl top\n  ndctl top --shards -n 20",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if interval < time.Millisecond {
+			switch {
+			case interval < time.Millisecond:
 				return usageError("--interval must be at least 1ms")
+			case count < 1:
+				return usageError("--count must be at least 1")
+			case c.Flags().Changed("count") && !shards:
+				return usageError("--count needs --shards")
 			}
+			once = once || a.out.json || !isTerminal(a.out.out)
 			return a.withSession(c.Context(), func(s *session) error {
-				return showTop(c.Context(), s, a.out, interval, once || a.out.json || !isTerminal(a.out.out))
+				if shards {
+					return showHotShards(c.Context(), s, a.out, interval, once, count)
+				}
+				return showTop(c.Context(), s, a.out, interval, once)
 			})
 		},
 	}
 	c.Flags().DurationVarP(&interval, "interval", "i", time.Second, "time between two refreshes")
 	c.Flags().BoolVar(&once, "once", false, "show the load once")
-	return document(c, loadReports{})
+	c.Flags().BoolVar(&shards, "shards", false, "show the hottest shards instead of the nodes")
+	c.Flags().IntVarP(&count, "count", "n", 10, "how many shards to show")
+	return documentFlag(document(c, loadReports{}), "--shards", hotShardReports{})
 }
 
 type loadReports []loadReport
