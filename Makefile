@@ -48,7 +48,7 @@ upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
 
 ##@ Check it
-.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 faults e2e lint fuzz
+.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 versions faults e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop; COVER=1 counts the coverage
@@ -90,6 +90,9 @@ test-wheel: build ## test the Python package as a wheel in a new environment
 
 test-numpy2: build ## run the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
+
+versions: need-go ## run nodes of this version and of the one before in one cluster: upgrades, the way back, kills (1 to 2 minutes)
+	@scripts/step "two versions" scripts/versions
 
 faults: build ## kill real nodes, and simulate power loss, errors and damage, in thousands of variants
 	@scripts/step "kill, power loss, damage" scripts/faults

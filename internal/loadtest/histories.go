@@ -25,8 +25,9 @@ type Histories struct {
 	Seed   uint64   // of what the writers do
 	Prefix string   // of all keys; by default made from Seed. Two loads on one cluster need two
 
-	Writers int // 16 by default
-	Groups  int // groups of keys in use at a time; by default half of Writers
+	Writers int           // 16 by default
+	Pause   time.Duration // of a writer after each operation; 0: none
+	Groups  int           // groups of keys in use at a time; by default half of Writers
 
 	Operations int // of a group, 400 by default; then it retires
 	Unknown    int // writes to a group whose outcome is unknown, 3 by default; then it retires
@@ -149,6 +150,7 @@ func (h *Histories) write(ctx context.Context, id int) {
 		if g.leave(h.Operations, h.Unknown) {
 			h.finish(g)
 		}
+		time.Sleep(h.Pause)
 		if err != nil {
 			time.Sleep(time.Duration(5+r.IntN(10)) * time.Millisecond)
 		}

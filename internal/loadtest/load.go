@@ -19,6 +19,9 @@ import (
 type Load struct {
 	Client func(*rand.Rand) *redis.ClusterClient // makes a client that asks the nodes in random order
 
+	Pause  time.Duration // between two operations of a writer or a reader; 0: none
+	Failed func(error)   // is told of each attempt that failed, unless it is nil
+
 	Drain atomic.Bool  // the writers delete more than they set
 	Acks  atomic.Int64 // acknowledged writes
 	Reads atomic.Int64
@@ -35,7 +38,7 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 	defer func() { c.Close() }()
 	var own []*Register
 	made := 0
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; time.Sleep(l.Pause) {
 		own = slices.DeleteFunc(own, func(r *Register) bool { return r.left })
 		for len(own) < 12 {
 			made++
@@ -69,11 +72,15 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 				l.Acks.Add(1)
 				break
 			}
-			if ctx.Err() != nil || errors.As(err, &slow) && slow.Timeout() {
+			if timedOut := errors.As(err, &slow) && slow.Timeout(); ctx.Err() != nil || timedOut {
 				reg.left = true
+				if ctx.Err() == nil {
+					l.failed(err)
+				}
 				break
 			}
 			l.Tries.Add(1)
+			l.failed(err)
 			time.Sleep(10 * time.Millisecond)
 			if r.IntN(8) == 0 { // all addresses that the client knows may be outdated
 				c.Close()
@@ -82,6 +89,12 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 		}
 	}
 	return nil
+}
+
+func (l *Load) failed(err error) {
+	if l.Failed != nil {
+		l.Failed(err)
+	}
 }
 
 // Get returns the number stored under a key; 0: none.
@@ -102,7 +115,7 @@ func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
 func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
 	c := l.Client(r)
 	defer func() { c.Close() }()
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; time.Sleep(l.Pause) {
 		l.mu.Lock()
 		var reg *Register
 		if len(l.registers) > 0 {
@@ -116,6 +129,9 @@ func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
 		from, _ := reg.Span()
 		got, err := Get(ctx, c, reg.Key)
 		if err != nil {
+			if ctx.Err() == nil {
+				l.failed(err)
+			}
 			if time.Sleep(time.Millisecond); r.IntN(8) == 0 {
 				c.Close()
 				c = l.Client(r)

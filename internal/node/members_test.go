@@ -30,6 +30,8 @@ type member struct {
 	port   int // for clients; the bus port follows from it
 	http   int
 	gossip int
+	// program returns what the member runs; nil stands for memberProgram.
+	program func() (string, error)
 	*process
 }
 
@@ -121,7 +123,11 @@ func memberProgram() (string, error) {
 // start starts the member, and waits for nothing.
 func (m *member) start(args ...string) *process {
 	m.t.Helper()
-	path, err := memberProgram()
+	program := m.program
+	if program == nil {
+		program = memberProgram
+	}
+	path, err := program()
 	if err != nil {
 		m.t.Fatal(err)
 	}

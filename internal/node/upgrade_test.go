@@ -256,16 +256,22 @@ func unpack(t *testing.T, name, folder string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for archive := tar.NewReader(plain); ; {
+	if err := unpackTar(plain, folder); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func unpackTar(from io.Reader, folder string) error {
+	for archive := tar.NewReader(from); ; {
 		h, err := archive.Next()
-		if err == io.EOF {
-			return
-		}
-		if err == nil {
+		switch {
+		case err == io.EOF:
+			return nil
+		case err == nil && (h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeDir):
 			err = unpackOne(filepath.Join(folder, filepath.FromSlash(h.Name)), h.FileInfo().Mode(), archive)
 		}
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
 }

@@ -86,7 +86,7 @@
 //     once all of them know it (docs/moves.md, "Two versions").
 //   - Raise minVersion, and remove what it made necessary, in the release after the one that raised maxVersion at the earliest.
 //     Then nodes of two releases before are refused.
-//   - Move beforeCommit of TestVersions in internal/node to the newest commit without the change. The test runs clusters of both.
+//   - Move beforeCommit of TestTwoVersions in internal/node to the newest commit without the change. The test runs clusters of both.
 //
 // # Frames
 //
