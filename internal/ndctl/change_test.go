@@ -173,6 +173,11 @@ func TestWaitForMoves(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil || r.code != 0 || !report.Started || !report.Done || len(report.Moves) != 2 || report.Moves[0].From != "n2" || report.Moves[0].ToID != "cc" {
 		t.Errorf("%v %+v", err, r)
 	}
+	// The node that is asked first does not know the new placement yet.
+	n = &movingNode{plan: twoToN3(), steps: append([]movingStep{{view.Moves{}, restingShards()}}, twoStepsToN3()...)}
+	if r := runWith(t, n.env(t), "", "drain", "n2", "--yes", "--wait"); r.code != 0 || n.at != 4 {
+		t.Errorf("%d looks: %+v", n.at, r)
+	}
 	// The copies are made, but the primary has not changed.
 	n = &movingNode{plan: twoToN3(), steps: twoStepsToN3()}
 	n.steps[2].shards[2].Primary = "bb"
@@ -312,5 +317,25 @@ func TestChangeOnATerminal(t *testing.T) {
 	n = &movingNode{plan: twoToN3()}
 	if got, code := onTerminal(t, n.env(t), "n\n", "drain", "n2"); code != exitFailure || !matches(got, "cancelled: nothing was changed") || n.ordered() != "" {
 		t.Errorf("%d %q", code, got)
+	}
+}
+
+// The JSON of commands that move copies has documented fields only.
+func TestJSONOfChangesIsDocumented(t *testing.T) {
+	t.Parallel()
+	n := &movingNode{plan: twoToN3(), steps: twoStepsToN3()}
+	env := n.env(t)
+	for _, args := range []string{"rebalance --plan", "move 1 --to n3 --plan", "drain n2 --plan", "replace n2 --with n3 --plan", "leave n2 --plan", "moves", "moves cancel", "failover --plan"} {
+		r := runWith(t, env, "", append(strings.Fields(args), "--json")...)
+		var value any
+		if err := json.Unmarshal([]byte(r.out), &value); err != nil || r.code != 0 {
+			t.Errorf("ndctl %s --json: %v %+v", args, err, r)
+			continue
+		}
+		command, _, err := emptyApp().tree().Find(strings.Fields(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		known(t, args, "", value, documentedFields(command))
 	}
 }

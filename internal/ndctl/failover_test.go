@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/ndring/ndring/cluster/view"
 )
 
 // A node gets what it has copies of, and then has nothing more to get.
@@ -74,5 +76,20 @@ func TestFailoverPlan(t *testing.T) {
 	}
 	if r := runWith(t, env, "", "failover", "3"); r.code != 0 || r.out != "n1 serves the shards\n" {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhyNoFailover(t *testing.T) {
+	t.Parallel()
+	m := &member{Node: &view.Node{ID: "aa"}}
+	for want, shard := range map[string]view.Shard{
+		"":                                 row("bb", "aa"),
+		"is its primary already":           row("aa", "bb"),
+		"has no clean in-sync copy of it":  {Primary: "bb", InSync: ids("bb", "aa"), Unclean: ids("aa")},
+		"has no clean in-sync copy of it ": {Primary: "bb", InSync: ids("bb"), Learners: ids("aa")},
+	} {
+		if got := whyNoFailover(&shard, m); got != strings.TrimSpace(want) {
+			t.Errorf("%+v: %q", shard, got)
+		}
 	}
 }

@@ -27,7 +27,10 @@ func TestJSONOfEveryReport(t *testing.T) {
 		name, _, _ := strings.Cut(args, " redis:")
 		b.WriteString("$ ndctl " + name + "\n" + strings.ReplaceAll(r.out, addr, "ADDRESS"))
 	}
-	for _, report := range []any{recoverReport{Backup: "b"}, rejoinReport{Kept: "k"}} {
+	for _, report := range []any{
+		recoverReport{Backup: "b"}, rejoinReport{Kept: "k"}, planReport{Moves: []plannedMoveReport{{}}, Nodes: []plannedNodeReport{{}}, Problems: []string{}},
+		movesReport{Silent: []string{}, Moves: []moveReport{{Waits: "w"}}}, cancelReport{}, hotShardReports{{}}, failoverReport{Shards: []failoverShardReport{{}}, Problems: []string{}},
+	} {
 		text, err := json.MarshalIndent(report, "", "  ")
 		if err != nil {
 			t.Fatal(err)

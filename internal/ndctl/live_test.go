@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // All commands on a healthy cluster.
@@ -173,18 +175,23 @@ func checkJSON(t *testing.T, c *testCluster) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		documented := map[string]bool{}
-		for line := range strings.Lines(command.Annotations[jsonFields]) {
-			name, _, _ := strings.Cut(line, "\t")
-			documented[name] = true
-		}
-		known(t, args, "", value, documented)
+		known(t, args, "", value, documentedFields(command))
 	}
 	var nodes []nodeReport
 	json.Unmarshal([]byte(c.run(c.env(), "nodes", "--json").out), &nodes)
 	if len(nodes) != 3 || nodes[1].Name != "n2" || nodes[1].Address != c.ports[1] || *nodes[0].Keys+*nodes[1].Keys+*nodes[2].Keys != 4 {
 		t.Errorf("nodes: %+v", nodes)
 	}
+}
+
+// documentedFields returns the fields of a command's JSON.
+func documentedFields(c *cobra.Command) map[string]bool {
+	documented := map[string]bool{}
+	for line := range strings.Lines(c.Annotations[jsonFields]) {
+		name, _, _ := strings.Cut(line, "\t")
+		documented[name] = true
+	}
+	return documented
 }
 
 func known(t *testing.T, command, at string, value any, documented map[string]bool) {

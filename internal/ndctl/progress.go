@@ -28,7 +28,7 @@ const (
 // copyProgress is one copy.
 type copyProgress struct {
 	bytes int64 // -1: unknown
-	done  int64 // Invariant: done <= bytes, if bytes is known
+	done  int64 // may be more than bytes: the copy grows while it is sent
 	fate  copyFate
 }
 
@@ -71,10 +71,7 @@ func (p *progress) add(moves []view.Move) {
 	for _, m := range moves {
 		k := copyKey{m.Shard, m.To}
 		if c := p.copies[k]; c == nil || c.fate != copyOpen {
-			p.copies[k] = &copyProgress{bytes: max(m.Bytes, m.Done), done: m.Done}
-			if m.Bytes < 0 {
-				p.copies[k].bytes = -1
-			}
+			p.copies[k] = &copyProgress{bytes: max(m.Bytes, -1), done: m.Done}
 		}
 	}
 }
@@ -116,9 +113,6 @@ func (c *copyProgress) update(bytes, done int64) int64 {
 	c.done = done
 	if bytes >= 0 {
 		c.bytes = bytes
-	}
-	if c.bytes >= 0 {
-		c.bytes = max(c.bytes, c.done)
 	}
 	return arrived
 }

@@ -150,7 +150,7 @@ func TestLinesOfProgress(t *testing.T) {
 	for _, json := range []bool{false, true} {
 		d := newProgressDisplay(&printer{out: &out, err: &bars, json: json, env: lookup(nil)}, start)
 		p := newProgress(&view.Plan{Moves: []view.PlannedMove{{Shard: 0, To: "cc", Bytes: 100}}}, start)
-		for second := range 21 {
+		for second := range 26 {
 			now := start.Add(time.Duration(second) * time.Second)
 			p.observe(now, &view.Moves{Moves: []view.Move{moving(0, 100, int64(min(second, 12)))}}, 0, nil)
 			if second > 15 {
