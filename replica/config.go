@@ -24,7 +24,7 @@ type Config struct {
 	ISR      []Process // the primary included
 	Unclean  []Process // members of the ISR that may lack what they acknowledged
 	Learners []Process // copies that catch up
-	Assigned []Process // nodes that are to have a copy. No rule looks at them
+	Assigned []Process // nodes that are to have a copy. Only M8 looks at them
 }
 
 // leads reports whether the row names a process as the primary.

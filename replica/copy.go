@@ -11,7 +11,7 @@ type state struct {
 	config Config
 	table  EpochTable
 	end    Point  // of the log
-	commit uint64 // Invariant: commit <= end.Seq, and it never falls
+	commit uint64 // Invariant: commit <= end.Seq, and it falls only when the copy is dropped
 
 	started bool    // Configure was called
 	learned instant // when it learned of the leader epoch

@@ -27,6 +27,7 @@ type Flaws struct {
 	ShrinkEarly    bool // R3: a member counts no more as soon as its removal is proposed
 	AckUnwritten   bool // M3: a member acknowledges before its log has the record
 	DamagedReports bool // M7: a damaged copy reports before raft knows that it is damaged
+	DropForgotten  bool // M8: a copy that was dropped grants renewals and acknowledges as one that never had anything
 }
 
 // flawsByName sets each flaw whose name is flawed. It runs once for each Copy.
@@ -40,6 +41,6 @@ func flawsByName(flawed func(name string) bool) Flaws {
 		OpenEarly: flawed("openEarly"), OpenUnsealed: flawed("openUnsealed"), TransferOpen: flawed("transferOpen"),
 		AckEarly: flawed("ackEarly"), AckMajority: flawed("ackMajority"), AckAnyInc: flawed("ackAnyInc"),
 		CommitISROnly: flawed("commitISROnly"), ShrinkEarly: flawed("shrinkEarly"), AckUnwritten: flawed("ackUnwritten"),
-		DamagedReports: flawed("damagedReports"),
+		DamagedReports: flawed("damagedReports"), DropForgotten: flawed("dropForgotten"),
 	}
 }

@@ -11,6 +11,7 @@ type member struct {
 	heardEpoch uint64 // config epoch of the last renewal; only the flaw silenceEpoch reads it
 	truncated  uint64 // leader epoch in which M2 is done
 	sealed     uint64 // epoch that this copy has reported: it accepts and acknowledges nothing of it
+	dropped    dropped
 }
 
 // Accept says whether a member takes a frame of a primary (M1). It takes one only from the primary of its newest row,
@@ -121,16 +122,17 @@ func (c *member) Received(end Point, commit uint64) Effects {
 // storage. It returns false if it may acknowledge nothing: M1 and M2 hold for that, too.
 func (c *member) Ack(synced uint64) (Ack, bool) {
 	cfg := &c.config
-	if c.Accept(cfg.Primary, cfg.Epoch, cfg.LeaderEpoch) != Take || c.NeedsSync() {
+	if c.Accept(cfg.Primary, cfg.Epoch, cfg.LeaderEpoch) != Take || c.NeedsSync() || c.Lacks() {
 		return Ack{}, false
 	}
 	return Ack{Epoch: cfg.Epoch, Leader: cfg.LeaderEpoch, Written: c.end.Seq, Synced: min(synced, c.end.Seq)}, true
 }
 
 // Renew says whether a member grants a lease renewal in a heartbeat (M5): only if its newest row agrees and it has
-// not reported that epoch. Otherwise the next primary itself would renew the lease of the one before.
+// not reported that epoch. Otherwise the next primary itself would renew the lease of the one before. A copy that was
+// dropped grants none (M8).
 func (c *member) Renew(from Process, epoch, leader uint64, now int64, tick uint64) bool {
-	if c.Accept(from, epoch, leader) != Take && !(c.Flaws.NodeLease && c.sealed != c.config.Epoch) {
+	if c.Accept(from, epoch, leader) != Take && !(c.Flaws.NodeLease && c.sealed != c.config.Epoch) || c.Lacks() {
 		return false
 	}
 	c.heard, c.heardEpoch = instant{now, tick}, c.config.Epoch
@@ -208,6 +210,7 @@ func (c *member) Installed(table EpochTable, end Point) {
 	c.table = slices.Clone(table).cut(end.Seq)
 	c.end, c.commit = end, end.Seq
 	c.truncated = c.config.LeaderEpoch
+	c.dropped = dropped{}
 }
 
 // Counts reports whether raft counts on what this copy has: it is a clean member of the ISR. Such a copy may not be replaced.

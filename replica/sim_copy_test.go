@@ -267,7 +267,7 @@ func configOf(t *topology.Topology, shard int) Config {
 	}
 	cfg := Config{
 		Epoch: row.Epoch, LeaderEpoch: row.LeaderEpoch, Born: row.EmptySince, Relinquished: row.Relinquished, Unsealed: row.Unsealed,
-		ISR: list(row.ISR), Unclean: list(row.Unclean), Learners: list(row.Learners),
+		ISR: list(row.ISR), Unclean: list(row.Unclean), Learners: list(row.Learners), Assigned: list(row.Assigned),
 	}
 	if row.Primary != "" {
 		cfg.Primary = process(row.Primary)
@@ -316,7 +316,9 @@ func (s *sim) learnOne() {
 			return
 		}
 		step := 1
-		if s.chance(50) {
+		if s.moves && p.host.id == s.slow { // it misses rows
+			step = behind
+		} else if s.chance(50) {
 			step += s.r.IntN(behind)
 		}
 		s.learn(p, p.applied+step)

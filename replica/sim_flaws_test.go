@@ -39,13 +39,17 @@ var simFlawCases = []struct {
 	{"withdrawProposal", 366, func(_ *Flaws, w *simFlaws) { w.withdrawProposal = true }},
 	{"appendLast", 1, func(_ *Flaws, w *simFlaws) { w.appendLast = true }},
 	{"visibleEarly", 1, func(_ *Flaws, w *simFlaws) { w.noHoldBack = true }},
+	{"dropForgotten", 1607, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
 }
+
+// simFlawsOfMoves are those of simFlawCases that matter only where copies move.
+var simFlawsOfMoves = map[string]bool{"dropForgotten": true}
 
 func TestFlawsAreFound(t *testing.T) {
 	seeds := envNumber("NDRING_SIM_SEEDS", 2000)
 	for _, c := range simFlawCases {
 		t.Run(c.name, func(t *testing.T) {
-			set := func(s *sim) { c.set(&s.flaws, &s.world) }
+			set := func(s *sim) { c.set(&s.flaws, &s.world); s.moves = simFlawsOfMoves[c.name] }
 			from := min(c.from, seeds)
 			r := runSeeds(t, from, seeds, set)
 			if r.failed == 0 {

@@ -128,6 +128,10 @@ func (c *simCopy) onAppend(m simMessage) {
 	case Later, Sealed:
 		return
 	}
+	if c.asks && c.c.Lacks() { // it takes no records before the whole copy
+		c.s.counts["dropped, and a learner again"]++
+		return
+	}
 	end := c.c.End()
 	if len(m.records) > 0 {
 		last := m.records[len(m.records)-1]
@@ -178,7 +182,7 @@ func (c *simCopy) onSync(m simMessage) {
 }
 
 func (c *simCopy) onSnapshot(m simMessage) {
-	if !c.asks || c.c.Accept(m.from, m.epoch, m.leader) != Take {
+	if !c.asks || c.c.Accept(m.from, m.epoch, m.leader) != Take || !c.c.Restores(uint64(len(m.records))) {
 		return
 	}
 	c.s.event("%v installs a snapshot of shard %d with %d records", c.p.self, c.shard, len(m.records))

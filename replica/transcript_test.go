@@ -14,11 +14,12 @@ import (
 // as in A/1, and a point is an epoch and a seq, as in 5-7. Times are in ms; a tick comes every 25.
 //
 //	new A/1 [table=1-1,3-4] [end=6] [commit=5]
-//	row e=5 [leader=5] [born=1] [primary=A/1] isr=A/1,B/1 [unclean=..] [learners=..] [relinquished] [unsealed]
+//	row e=5 [leader=5] [born=1] [primary=A/1] isr=A/1,B/1 [unclean=..] [learners=..] [assigned=..] [relinquished] [unsealed]
 //	append 7      the primary's log has records up to 7        ack B/1 e=5 written=7 [synced=7] [leader=5] [stale|later|mismatch|failed]
 //	contact B/1 [progress]      it acknowledged a heartbeat, or took bytes of a large value
 //	lagging B/1   forget B/1   sync B/1 e=5 leader=5 [table=..] end=1-3      transfer B/1   resign   reopen   leased B/1=-100   expand B/1=-100
 //	accept A/1 e=5 leader=5   follows prev=5-7 last=5-8   receive end=5-8 commit=7   truncate 5   renew A/1 e=5 leader=5   acknowledge
+//	drop          may the copy be dropped? then it is          restores 7      may a whole copy up to 7 replace it?
 //	damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
 //	show
 func TestTranscripts(t *testing.T) {
@@ -114,7 +115,7 @@ func (s *script) asPrimary(kind string, a arguments) (string, bool) {
 		cfg := Config{
 			Epoch: a.number("e"), LeaderEpoch: a.number("leader"), Born: a.number("born"), Primary: process(a.options["primary"]),
 			Relinquished: a.has("relinquished"), Unsealed: a.has("unsealed"),
-			ISR: processes(a.options["isr"]), Unclean: processes(a.options["unclean"]), Learners: processes(a.options["learners"]),
+			ISR: processes(a.options["isr"]), Unclean: processes(a.options["unclean"]), Learners: processes(a.options["learners"]), Assigned: processes(a.options["assigned"]),
 		}
 		e = c.Configure(cfg, s.now, s.tick)
 	case "append":
@@ -173,6 +174,14 @@ func (s *script) asMember(kind string, a arguments) string {
 		return "nothing"
 	case "damaged":
 		return c.Damaged().String()
+	case "drop":
+		if !c.MayDrop(s.now) {
+			return "not now"
+		}
+		c.Dropped()
+		return s.show()
+	case "restores":
+		return fmt.Sprint(c.Restores(number))
 	case "installed":
 		c.Installed(table(a.options["table"]), a.point("end"))
 		return s.show()

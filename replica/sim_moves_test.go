@@ -1,0 +1,81 @@
+package replica
+
+import (
+	"slices"
+
+	"github.com/ndring/ndring/cluster/topology"
+)
+
+// assign changes which nodes should have copies of a shard.
+func (s *sim) assign() {
+	t := s.newest()
+	if t.Cluster == "" || s.noLeader {
+		return
+	}
+	var ids []topology.NodeID
+	for _, n := range t.Nodes {
+		ids = append(ids, n.ID)
+	}
+	s.r.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	shard := s.r.IntN(simShards)
+	if i := slices.Index(ids, t.Shards[shard].Primary); i > 0 && s.chance(80) { // so that the leader epoch goes on
+		ids[0], ids[i] = ids[i], ids[0]
+	}
+	op := topology.Op{Kind: topology.Assign, Shard: topology.ShardID(shard), Epoch: t.Shards[shard].Epoch, Members: ids[:min(s.replicas, len(ids))]}
+	s.addProposal(simProposal{shard: -1, op: []topology.Op{op}})
+}
+
+// moveCopies lets primaries propose what brings copies to where they are assigned.
+func (s *sim) moveCopies() {
+	for _, p := range s.running() {
+		t := s.history[p.applied]
+		for _, op := range t.Moves(p.host.id, func(topology.NodeID) bool { return true }, func(topology.ShardID) bool { return false }) {
+			if int(op.Shard) >= simShards || !p.copies[op.Shard].gate {
+				continue
+			}
+			c, to := p.copies[op.Shard], Process{string(op.Node), op.Incarnation}
+			if op.Kind == topology.ShrinkISR {
+				c.apply(c.c.Lagging(to))
+			} else {
+				c.apply(c.c.Transfer(to))
+			}
+		}
+	}
+}
+
+// dropCopies lets processes drop copies that their rows do not name.
+func (s *sim) dropCopies() {
+	for _, p := range s.running() {
+		n, known := s.history[p.applied].Node(p.host.id)
+		if !known || n.Incarnation != p.self.Incarnation {
+			continue
+		}
+		for _, c := range p.copies {
+			if len(c.log) > 0 && c.c.MayDrop(s.now) {
+				s.event("%v drops its copy of shard %d with %v", p.self, c.shard, c.c.End())
+				s.counts["dropped"]++
+				c.drop()
+			}
+		}
+	}
+}
+
+func (c *simCopy) drop() {
+	c.c.Dropped()
+	c.log, c.visible, c.asks = nil, 0, c.c.Lacks()
+	c.p.host.folder.broken[c.shard] = false
+	c.store()
+}
+
+// settleMoves lets copies come to where they are assigned before a run looks whether all is at rest.
+func (s *sim) settleMoves() {
+	if s.moves {
+		s.moveCopies()
+		s.dropCopies()
+	}
+}
+
+// misplaced reports whether a copy of a shard is not where it is assigned.
+func (s *sim) misplaced(row *topology.Shard) bool {
+	return s.moves && slices.ContainsFunc(row.ISR, func(id topology.NodeID) bool { return !slices.Contains(row.Assigned, id) })
+}
