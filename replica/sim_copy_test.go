@@ -225,7 +225,7 @@ func (s *sim) primaries() []*simCopy {
 }
 
 func (s *sim) write() {
-	if of := s.primaries(); len(of) > 0 {
+	if of := s.primaries(); len(of) > 0 && !(s.idle && s.chance(90)) {
 		c := pick(s, of)
 		s.ids++
 		s.event("%v appends write %d to shard %d in epoch %d at %d", c.p.self, s.ids, c.shard, c.c.Config().Epoch, len(c.log)+1)

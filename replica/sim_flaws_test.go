@@ -39,7 +39,7 @@ var simFlawCases = []struct {
 	{"withdrawProposal", 366, func(_ *Flaws, w *simFlaws) { w.withdrawProposal = true }},
 	{"appendLast", 1, func(_ *Flaws, w *simFlaws) { w.appendLast = true }},
 	{"visibleEarly", 1, func(_ *Flaws, w *simFlaws) { w.noHoldBack = true }},
-	{"dropForgotten", 1607, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
+	{"dropForgotten", 143, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
 }
 
 // simFlawsOfMoves are those of simFlawCases that matter only where copies move.

@@ -6,23 +6,60 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 )
 
-// assign changes which nodes should have copies of a shard.
+// assign changes which nodes should have copies of a shard. Often the primary stays the first, so that the leader epoch goes on.
 func (s *sim) assign() {
 	t := s.newest()
 	if t.Cluster == "" || s.noLeader {
 		return
 	}
+	shard := s.r.IntN(simShards)
+	primary := t.Shards[shard].Primary
 	var ids []topology.NodeID
 	for _, n := range t.Nodes {
 		ids = append(ids, n.ID)
 	}
 	s.r.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
-	shard := s.r.IntN(simShards)
-	if i := slices.Index(ids, t.Shards[shard].Primary); i > 0 && s.chance(80) { // so that the leader epoch goes on
+	if i := slices.Index(ids, primary); i >= 0 && s.chance(80) {
 		ids[0], ids[i] = ids[i], ids[0]
+		s.slow = ""
 	}
 	op := topology.Op{Kind: topology.Assign, Shard: topology.ShardID(shard), Epoch: t.Shards[shard].Epoch, Members: ids[:min(s.replicas, len(ids))]}
 	s.addProposal(simProposal{shard: -1, op: []topology.Op{op}})
+}
+
+// bringBack makes a process a learner that has dropped its copy, while the primary has learned of no row without it.
+func (s *sim) bringBack() {
+	for _, p := range s.running() {
+		for _, c := range p.copies {
+			t, row := s.newest(), c.c.Config()
+			if !c.c.Primary() || s.noLeader || t.Shards[c.shard].LeaderEpoch != row.LeaderEpoch || p.cut {
+				continue
+			}
+			for _, q := range s.running() {
+				dropped := q.copies[c.shard].c.dropped.leader == row.LeaderEpoch
+				if now := configOf(t, c.shard); !dropped || q.cut || now.names(q.self.Node) || !row.has(q.self) {
+					continue
+				}
+				s.counts["brought back"]++
+				op := topology.Op{Kind: topology.Assign, Shard: topology.ShardID(c.shard), Epoch: t.Shards[c.shard].Epoch, Members: []topology.NodeID{p.host.id, q.host.id}}
+				s.decide(simProposal{op: []topology.Op{op}})
+				op.Kind, op.Node, op.Incarnation = topology.AddLearner, q.host.id, q.self.Incarnation
+				s.decide(simProposal{op: []topology.Op{op}})
+				s.learn(p, len(s.history)-1)
+				return
+			}
+		}
+	}
+}
+
+// checkExpanded: a copy comes into the ISR with all that is committed.
+func (s *sim) checkExpanded(op *topology.Op) {
+	for _, p := range s.running() {
+		c, sh := p.copies[op.Shard], &s.shards[op.Shard]
+		if p.self == (Process{string(op.Node), op.Incarnation}) && sh.pending == 0 && len(c.log) < len(sh.log) {
+			s.fail("%v comes into the ISR of shard %d with %d of %d records", p.self, op.Shard, len(c.log), len(sh.log))
+		}
+	}
 }
 
 // moveCopies lets primaries propose what brings copies to where they are assigned.
@@ -36,6 +73,7 @@ func (s *sim) moveCopies() {
 			c, to := p.copies[op.Shard], Process{string(op.Node), op.Incarnation}
 			if op.Kind == topology.ShrinkISR {
 				c.apply(c.c.Lagging(to))
+				s.slow = p.host.id // it is slow to learn of that
 			} else {
 				c.apply(c.c.Transfer(to))
 			}

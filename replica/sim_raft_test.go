@@ -130,6 +130,7 @@ func (s *sim) noteDecision(was, is *topology.Topology, op topology.Op) {
 		}
 	case topology.ExpandISR:
 		s.counts["expanded"]++
+		s.checkExpanded(&op)
 	case topology.ShrinkISR:
 		s.counts["shrunk"]++
 	case topology.TransferPrimary:
@@ -218,14 +219,15 @@ func (s *sim) copyOps(t *topology.Topology, shard int, v topology.View) (ops []t
 // mayServe reports whether an earlier process of one of the nodes still runs somewhere.
 func (s *sim) mayServe(ids []topology.NodeID) bool {
 	for _, id := range ids {
+		known, _ := s.newest().Node(id)
 		n := 0
 		for _, h := range s.hosts {
-			if h.id == id && h.process != nil {
-				n++
+			if h.id != id || h.process == nil {
+				continue
 			}
-		}
-		if n > 1 {
-			return true
+			if n++; n > 1 || h.process.self.Incarnation < known.Incarnation {
+				return true
+			}
 		}
 	}
 	return false

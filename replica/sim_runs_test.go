@@ -86,7 +86,7 @@ func TestSimulation(t *testing.T) { testSimulation(t, false, simMustHappen) }
 
 // The same while copies move from node to node and those that no row names are dropped.
 func TestSimulationOfMoves(t *testing.T) {
-	testSimulation(t, true, []string{"write committed", "read answered", "promoted", "expanded", "shrunk", "transferred", "loss of power", "dropped", "dropped, and a learner again", "installed"})
+	testSimulation(t, true, []string{"write committed", "read answered", "promoted", "expanded", "shrunk", "transferred", "loss of power", "dropped", "brought back", "installed"})
 }
 
 func testSimulation(t *testing.T, moves bool, mustHappen []string) {

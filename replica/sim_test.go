@@ -122,6 +122,7 @@ type sim struct {
 	pairs    [][2]string // nodes of which the second gets nothing from the first
 	calm     bool        // nothing is lost any more
 	moves    bool        // copies move, and are dropped
+	idle     bool        // writes are rare
 	actions  []simAction
 	weights  []int
 	replicas int
@@ -193,16 +194,18 @@ var simActions = []simAction{
 }
 
 // simMoves are what can happen besides where copies move.
-var simMoves = []simAction{{20, (*sim).assign}, {60, (*sim).moveCopies}, {60, (*sim).dropCopies}, {60, (*sim).tickAll}, {60, (*sim).deliverSome}, {60, (*sim).plan}, {60, (*sim).decideOne}}
+var simMoves = []simAction{{6, (*sim).assign}, {40, (*sim).bringBack}, {200, (*sim).deliverSome}, {60, (*sim).moveCopies}, {60, (*sim).dropCopies}, {60, (*sim).tickAll}, {60, (*sim).plan}, {60, (*sim).decideOne}}
 
 func (s *sim) weigh() {
 	sum := 0
 	s.actions = simActions
+	quiet := s.moves && s.chance(50)
 	if s.moves {
 		s.actions = slices.Concat(simActions, simMoves)
+		s.idle = s.chance(60)
 	}
-	for _, a := range s.actions {
-		if weight := s.r.IntN(a.weight + 1); !s.moves || a.weight > 16 || s.chance(30) { // a move takes a while without trouble
+	for i, a := range s.actions {
+		if weight := s.r.IntN(a.weight + 1); !s.moves || a.weight > 16 || i >= len(simActions) || !quiet && s.chance(30) { // a move takes a while without trouble
 			sum += weight
 		}
 		s.weights = append(s.weights, sum)
@@ -251,6 +254,9 @@ func (s *sim) run() (wrong string) {
 func (s *sim) found() {
 	var rows []topology.Node
 	s.replicas = pick(s, []int{1, 2, 2, 3, 3})
+	if s.moves {
+		s.replicas = max(s.replicas, 2)
+	}
 	for i := range 3 + s.r.IntN(3) {
 		h := &simHost{id: topology.NodeID(rune('a' + i)), folder: s.newFolder(), always: s.chance(20)}
 		h.lock = s.newLock()
