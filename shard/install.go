@@ -65,20 +65,15 @@ func (m Member) beginInstall(f *Source) error {
 	return nil
 }
 
-func (m Member) endInstall() {
-	c := &m.s.localCopy
-	c.index.mu.Lock()
-	defer c.index.mu.Unlock()
-	c.installing = false
-}
+func (m Member) endInstall() { m.s.localCopy.unclaim() }
 
-// outOfDate reports whether the member has more than a copy that has arrived: the copy was held up on its way, and the member has
-// acknowledged what it lacks.
+// outOfDate reports whether the member has more than a copy that has arrived, or had more when it was dropped: the copy was held up on its
+// way, and the member has acknowledged what it lacks.
 func (i *Installation) outOfDate() bool {
 	c := &i.member.s.localCopy
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	return c.keepsUp() && i.base.Seq < c.rules.End().Seq
+	return c.keepsUp() && i.base.Seq < c.rules.End().Seq || !c.rules.Restores(i.base.Seq)
 }
 
 // mayInstall returns nil if the primary may replace this copy: nothing counts on what it has.

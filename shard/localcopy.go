@@ -21,7 +21,7 @@ type localCopy struct {
 	doubtful bool // a start has found damage, of which the cluster may not know
 	// mustInstall: what is visible, or in the log, is not what the primary has. Only an installation ends that.
 	mustInstall bool
-	installing  bool // a whole copy is on its way; a second one waits for its end
+	installing  bool // a whole copy is on its way, or the copy is being dropped; a second one waits for the end
 	waiters     waiters
 	isr         strength // of the newest row
 	runs        commitRuns
