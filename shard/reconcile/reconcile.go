@@ -55,6 +55,7 @@ type Reconciler struct {
 	member bool               // the topology of the last run had this incarnation of the node
 	shown  *topology.Topology // nil before the first run; then equal to applied
 	before history            // the rows of the last run
+	drops  dropper
 
 	mu      sync.Mutex                  // guards all below
 	pending map[topology.ShardID]uint64 // pending handovers: the shard is closed; the value is the epoch in which it was
@@ -72,6 +73,7 @@ func New(config Config) *Reconciler {
 	}
 	r.proposals = proposals{config: &r.config, sent: map[topology.ShardID]sentProposal{}, slots: make(chan struct{}, maxProposals)}
 	r.operator.r, r.operator.kept = r, map[topology.ShardID]time.Time{}
+	r.drops = newDropper(&r.config)
 	r.applied.Store(&topology.Topology{})
 	config.Store.Identify(r.process)
 	return r
@@ -107,6 +109,9 @@ func (r *Reconciler) Run(ctx context.Context) {
 		t := r.config.Newest()
 		for _, to := range r.reconcile(t) {
 			background.Go(func() { r.awaitRouting(ctx, to, t) })
+		}
+		if drop := r.drops.begin(t, r.member); drop != nil {
+			background.Go(func() { drop(ctx) })
 		}
 		select {
 		case busy <- struct{}{}:
