@@ -326,7 +326,7 @@ func readRecord(from io.Reader) (*persistence.Record, error) {
 // sendImage sends a whole copy. It calls yield with the length of each piece that it has sent.
 func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yield func(sent int)) error {
 	p.mu.Lock()
-	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
+	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, z: uint64(image.Bytes), body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
 	_, err := p.bulk.do(ctx, s, func(conn net.Conn) error {
 		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
@@ -433,7 +433,7 @@ func (i *inbound) receiveCopy(from replica.Process, f *frame, in *stallReader) (
 	}
 	member := i.r.config.Store.Shard(f.shard).Member()
 	source := shard.Source{From: from, Epoch: f.epoch, Leader: f.leader}
-	installation, err := member.Install(source, replica.Point{Epoch: f.x, Seq: f.y}, table)
+	installation, err := member.Install(source, replica.Point{Epoch: f.x, Seq: f.y}, table, int64(min(f.z, 1<<50)))
 	if err != nil {
 		return err, nil
 	}

@@ -155,3 +155,38 @@ func (n *testNode) remove(key string) {
 		n.t.Errorf("DEL %s: %v", key, err)
 	}
 }
+
+// A learner takes a whole copy only with room for it, also while it is not full. A primary that does not say how large the copy is
+// gets the answer that it got before.
+func TestLearnerWithoutRoomForTheCopy(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
+	row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a, b)
+	for i := range 50 {
+		if err := a.set(fmt.Sprint("key ", i), 20_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.limit(500_000, shard.NoEviction)
+	row.Learners = processes(b)
+	configure(t, row, a, b)
+	await(t, "the primary has tried twice", func() bool { return a.repl.stats.Installs.Load() >= 2 })
+	if b.newest() > 0 || b.store.Memory().Used() > 100_000 {
+		t.Errorf("a copy without room has come: %d bytes are used", b.store.Memory().Used())
+	}
+	if memory, _ := b.store.Room(); memory < 400_000 || memory > 500_000 {
+		t.Errorf("there is room for %d bytes", memory)
+	}
+	source := shard.Source{From: a.self, Epoch: 1, Leader: 1}
+	await(t, "a copy of unknown size is taken", func() bool {
+		i, err := b.store.Shard(0).Member().Install(source, replica.Point{Epoch: 1, Seq: 1}, nil, 0)
+		if err == nil {
+			i.Abort()
+		}
+		return err == nil
+	})
+	b.limit(2<<20, shard.NoEviction)
+	a.proposal(replica.Expand, b.self)
+}

@@ -24,33 +24,36 @@ type Installation struct {
 	entries []*Entry
 	answers []answer
 	time    int64 // of the primary's copy
+	awaited int64 // bytes that are reserved for what has not arrived
 }
 
-// Install begins an installation of the primary's copy as it is after base, with the epochs of its history.
-func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) (*Installation, error) {
+// Install begins an installation of the primary's copy as it is after base, with the epochs of its history, which takes about so many
+// bytes of memory; 0: that is not known. It returns ErrMemoryFull or ErrDiskFull if there is no room for that.
+func (m Member) Install(f Source, base replica.Point, table replica.EpochTable, bytes int64) (*Installation, error) {
 	w := &m.s.writer
-	if err := roomForCopy(m.s.store); err != nil {
+	awaited, err := m.s.store.reserve(bytes)
+	if err != nil {
 		return nil, err
 	}
 	if err := m.beginInstall(&f); err != nil {
+		m.s.store.release(awaited)
 		return nil, err
 	}
-	i := &Installation{member: m, source: f, base: base, table: table, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
+	i := &Installation{member: m, source: f, base: base, table: table, awaited: awaited, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
 	if w.logged {
 		var epochs []persistence.EpochStart
 		for _, start := range table {
 			epochs = append(epochs, persistence.EpochStart(start))
 		}
-		var err error
 		if i.log, err = w.log.Install(persistence.Point(base), epochs); err != nil {
-			m.endInstall()
+			i.end()
 			return nil, w.disk.countWrite(err, true)
 		}
 	}
 	return i, nil
 }
 
-// beginInstall is mayInstall for the only installation that is under way until endInstall.
+// beginInstall is mayInstall for the only installation that is under way until Installation.end.
 func (m Member) beginInstall(f *Source) error {
 	if err := m.mayInstall(f); err != nil {
 		return err
@@ -65,7 +68,19 @@ func (m Member) beginInstall(f *Source) error {
 	return nil
 }
 
-func (m Member) endInstall() { m.s.localCopy.unclaim() }
+// end ends what beginInstall and the reservation of room have begun.
+func (i *Installation) end() {
+	i.member.s.store.release(i.awaited)
+	i.awaited = 0
+	i.member.s.localCopy.unclaim()
+}
+
+// arrived notes that an entry takes room from now on: it counts as used.
+func (i *Installation) arrived(e *Entry) {
+	n := min(e.Footprint(), i.awaited)
+	i.awaited -= n
+	i.member.s.store.release(n)
+}
 
 // outOfDate reports whether the member has more than a copy that has arrived, or had more when it was dropped: the copy was held up on its
 // way, and the member has acknowledged what it lacks.
@@ -113,6 +128,7 @@ func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error
 	h := e.head()
 	h.version, h.expireAt = Version{r.Epoch, r.Seq}, r.Expiry
 	i.entries = append(i.entries, e)
+	i.arrived(e)
 	return nil
 }
 
@@ -137,7 +153,7 @@ func (i *Installation) Other(r *persistence.Record) error {
 
 // Abort gives the copy up. The own one stays.
 func (i *Installation) Abort() {
-	defer i.member.endInstall()
+	defer i.end()
 	if i.log != nil {
 		i.log.Abort()
 	}
@@ -165,7 +181,7 @@ func (i *Installation) Commit() (Answer, error) {
 		i.Abort()
 		return Answer{}, err
 	}
-	defer i.member.endInstall()
+	defer i.end()
 	if i.log != nil {
 		if err := w.disk.countWrite(i.log.Commit(), true); err != nil { // it has aborted, or stopped the log
 			for _, e := range i.entries {

@@ -13,6 +13,7 @@ type counts struct {
 	keys, keysWithTTL              atomic.Int64
 	expirySum                      atomic.Uint64 // index.expirySum as math.Float64bits
 	hits, misses, expired, evicted atomic.Int64  // since the start or ResetStats
+	before                         atomic.Int64  // hits and misses before ResetStats
 	liveBytes                      atomic.Int64  // that the present values take on disk
 }
 
@@ -107,8 +108,8 @@ func (s *Store) Stats() Stats {
 // ResetStats sets the counts of events to zero.
 func (s *Store) ResetStats() {
 	for _, sh := range s.shards {
-		sh.index.counts.hits.Store(0)
-		sh.index.counts.misses.Store(0)
+		c := &sh.index.counts
+		c.before.Add(c.hits.Swap(0) + c.misses.Swap(0))
 		sh.index.counts.expired.Store(0)
 		sh.index.counts.evicted.Store(0)
 	}

@@ -26,6 +26,7 @@ type Store struct {
 	shards      []*Shard
 	stats       storeStats
 	memory      Memory
+	room        room
 	evictor     evictor
 	disk        Disk
 	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause

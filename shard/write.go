@@ -114,6 +114,7 @@ type writer struct {
 
 	epoch    atomic.Uint64 // of the next change; it changes under mu
 	unsaved  atomic.Int64  // changes since the last snapshot
+	written  atomic.Int64  // changes of clients since the start; it changes under mu
 	deciding deciding
 	writing  atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
@@ -223,6 +224,7 @@ func (w *writer) update(s *Shard, do func(*Tx)) (Future, error) {
 		if err != nil {
 			return Future{}, err
 		}
+		w.written.Add(int64(len(tx.changes)))
 		if w.copy.gate.Alone() && (end == 0 || w.disk.fsync() != FsyncAlways) { // future would return this, too
 			w.sendNow()
 			return Future{}, nil
@@ -393,5 +395,6 @@ func (w *writer) flush(s *Shard) (Future, error) {
 	if err != nil {
 		return Future{}, err
 	}
+	w.written.Add(1)
 	return w.sendUnlessAwaited(w.future(s, w.seq, end).with(config.Write)), nil
 }
