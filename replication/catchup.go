@@ -31,6 +31,7 @@ type catchUp struct {
 	pace   *pace         // of a learner that has a slot
 	cursor *shard.Cursor // set before it has a slot
 	lag    lag
+	slow   bool // it was logged that writers are faster
 }
 
 // newCatchUp begins the catch-up of the present run of a stream. The caller holds peer.mu.
@@ -38,6 +39,7 @@ func newCatchUp(p *peer, s *stream) *catchUp {
 	c := &catchUp{p: p, s: s, run: s.run}
 	c.context, c.cancel = context.WithCancel(s.context)
 	s.endRun = c.cancel
+	s.done.Store(0)
 	return c
 }
 
@@ -76,12 +78,19 @@ func (c *catchUp) release() {
 	<-c.slot
 }
 
-// rest lets the catch-up rest if it should, after it has sent so many bytes. One that would never end, or whose cursor presses, goes on.
+// rest lets the catch-up rest if it should, after it has sent so many bytes. The pacer lets one that would never end, or whose cursor
+// presses, go on; move-rate holds for all learners.
 func (c *catchUp) rest(sent int) {
-	if c.pace == nil || c.s.inISR.Load() || c.lag.grows || c.cursor.Presses() {
+	c.s.done.Add(int64(sent))
+	if c.pace == nil || c.s.inISR.Load() {
 		return
 	}
-	c.pace.yield(c.context, sent)
+	if !c.lag.grows && !c.cursor.Presses() {
+		c.pace.yield(c.context, sent)
+	}
+	if c.p.r.moves.spend(c.context, sent) {
+		c.pace.work(time.Now()) // that it waited is no work
+	}
 }
 
 // from sends what follows a record.
@@ -188,12 +197,24 @@ func (c *catchUp) follow(cursor *shard.Cursor) error {
 				return err
 			}
 			sent += int64(b.LoggedBytes())
-			c.lag.note(time.Now(), sent, cursor.Appended())
+			if c.lag.note(time.Now(), sent, cursor.Appended()) && c.p.r.moves.limited() {
+				c.letGo(cursor)
+			}
 			c.rest(len(b.Bytes))
 		}
 		if done, err := c.attach(cursor, limit); done || err != nil {
 			return err
 		}
+	}
+}
+
+// letGo lets the log remove what the cursor has yet to read, once writers turned out to be faster than move-rate lets the catch-up be. It
+// would never end, and the log would grow all the time. What the log has removed by the next read comes by another whole copy.
+func (c *catchUp) letGo(cursor *shard.Cursor) {
+	cursor.Pause()
+	if !c.slow && !c.s.inISR.Load() {
+		c.slow = true
+		c.p.r.config.Log.Warn("a copy does not catch up: its shard is written to faster than move-rate allows", "node", c.p.process.Node, "shard", c.s.shard)
 	}
 }
 
@@ -221,6 +242,10 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 	send := func(b *shard.Batch) {
 		prepared := prepare(b)
 		locked(func() { p.pushBatch(c.s, b, prepared) })
+		c.s.done.Add(int64(len(b.Bytes)))
+		if !c.s.inISR.Load() { // writers wait, so it does not
+			p.r.moves.charge(len(b.Bytes))
+		}
 	}
 	attach := func(end replica.Point) {
 		locked(func() {

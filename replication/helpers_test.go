@@ -35,6 +35,7 @@ type testNode struct {
 
 	ahead   atomic.Int64            // of the system's clock, in ns: Store.Monotonic
 	rests   atomic.Bool             // no tick comes
+	rate    atomic.Int64            // move-rate
 	reports [testShards]atomic.Bool // a tick has reported that the copy hears no primary
 }
 
@@ -174,7 +175,7 @@ func startNode(t *testing.T, n *network, name string, incarnation uint64, disk v
 		}
 	}
 	node.store.Identify(node.self)
-	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Requests: func() int64 { return 0 }, Dial: func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error) {
+	node.repl = New(Config{Self: node.self, Store: node.store, Shards: testShards, Log: log, Requests: func() int64 { return 0 }, MoveRate: node.rate.Load, Dial: func(ctx context.Context, to replica.Process, kind Kind) (net.Conn, error) {
 		return n.dial(ctx, node.self, to, kind)
 	}})
 	node.store.UseReplicator(node.repl, unframed, log)

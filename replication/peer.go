@@ -45,6 +45,7 @@ type stream struct {
 	lease    lease
 	inISR    atomic.Bool
 	inFlight inFlight
+	done     atomic.Int64 // bytes that the present catch-up has sent
 
 	// peer.mu guards all below.
 	epoch, leader uint64

@@ -35,6 +35,8 @@ type Config struct {
 	Log  *slog.Logger
 	// Requests returns how many requests of clients have come so far. While some come, catch-ups rest most of the time.
 	Requests func() int64
+	// MoveRate returns how many bytes a second the node may send to learners; 0 for no fixed limit.
+	MoveRate func() int64
 }
 
 // Replicator sends what this node's shards append to the other copies, and takes what other nodes' shards append. It implements
@@ -47,6 +49,7 @@ type Replicator struct {
 	slots   chan struct{} // of learners that catch up
 	urgent  chan struct{} // of members of the ISR that do: writers wait for them
 	pacer   pacer
+	moves   *moveRate
 
 	peers   atomic.Pointer[map[replica.Process]*peer] // is replaced as a whole, under mu
 	rows    []atomic.Pointer[row]                     // by shard
@@ -77,7 +80,7 @@ const (
 
 // New returns a Replicator. It connects to others once a shard is configured to send.
 func New(config Config) *Replicator {
-	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps), urgent: make(chan struct{}, maxUrgent), pacer: pacer{requests: config.Requests}}
+	r := &Replicator{config: config, rows: make([]atomic.Pointer[row], config.Shards), slots: make(chan struct{}, maxCatchUps), urgent: make(chan struct{}, maxUrgent), pacer: pacer{requests: config.Requests}, moves: newMoveRate(config.MoveRate)}
 	r.context, r.cancel = context.WithCancel(context.Background())
 	r.peers.Store(&map[replica.Process]*peer{})
 	r.inbound.init(r)

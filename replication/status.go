@@ -17,6 +17,33 @@ type PeerStatus struct {
 	Silent   time.Duration // since its last acknowledgement
 }
 
+// Send is a copy on its way to a learner.
+type Send struct {
+	Shard int
+	To    replica.Process
+	Done  int64 // bytes that the present attempt has sent
+}
+
+// Sends returns the learners that have not caught up, by shard.
+func (r *Replicator) Sends() (all []Send) {
+	for _, p := range *r.peers.Load() {
+		all = p.appendSends(all)
+	}
+	slices.SortFunc(all, func(a, b Send) int { return cmp.Or(cmp.Compare(a.Shard, b.Shard), cmp.Compare(a.To.Node, b.To.Node)) })
+	return all
+}
+
+func (p *peer) appendSends(all []Send) []Send {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.streams {
+		if s.state != attached && !s.inISR.Load() {
+			all = append(all, Send{s.shard, p.process, s.done.Load()})
+		}
+	}
+	return all
+}
+
 // Peers returns the processes to which this node sends, by their ids.
 func (r *Replicator) Peers() []PeerStatus {
 	peers := *r.peers.Load()

@@ -25,6 +25,7 @@ type ClusterConfig struct {
 	Expect        int
 	Replicas      int
 	EmptyShards   string // topology.EmptyAuto or EmptyOperator
+	MoveRate      int64  // bytes a second to learners; 0 for no fixed limit
 	GossipKeyFile string
 	Insecure      bool // gossip with other machines without a key
 
@@ -54,6 +55,22 @@ func setEmptyShards(c *Config, s string) error {
 		return errors.New("must be auto or operator")
 	}
 	c.Cluster.EmptyShards = s
+	return nil
+}
+
+// minMoveRate is the least move-rate: a slower transfer would seem to have stopped.
+const minMoveRate = 1 << 20
+
+func setMoveRate(c *Config, s string) error {
+	field := bytesField(0, 1<<40, func(c *Config) *int64 { return &c.Cluster.MoveRate })
+	before := c.Cluster.MoveRate
+	if err := field.set(c, s); err != nil {
+		return err
+	}
+	if rate := c.Cluster.MoveRate; rate > 0 && rate < minMoveRate {
+		c.Cluster.MoveRate = before
+		return errors.New("must be 0, or at least 1mb")
+	}
 	return nil
 }
 

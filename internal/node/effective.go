@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/protocol"
@@ -18,6 +19,7 @@ type effectiveConfig struct {
 	log         *slog.Logger
 	level       *slog.LevelVar        // of log
 	reconfigure func(protocol.Config) // applies the settings of the client server
+	moveRate    atomic.Int64          // move-rate, for those who ask while shards are locked
 
 	mu      sync.Mutex // guards all below, and serializes apply
 	current Config
@@ -27,10 +29,12 @@ type effectiveConfig struct {
 }
 
 func newEffectiveConfig(config Config, log *slog.Logger, level *slog.LevelVar) *effectiveConfig {
-	return &effectiveConfig{
+	e := &effectiveConfig{
 		started: config, log: log, level: level, reconfigure: func(protocol.Config) {},
 		current: config, own: map[string]string{}, cluster: &topology.Topology{}, refused: map[string]error{},
 	}
+	e.moveRate.Store(config.Cluster.MoveRate)
+	return e
 }
 
 // perNode gives the settings that CONFIG SET changes and the cluster must not have, and why.
@@ -157,6 +161,7 @@ func (e *effectiveConfig) apply() {
 		warnOfMemory(e.log, e.started.Container, limit)
 	}
 	e.current = changed
+	e.moveRate.Store(changed.Cluster.MoveRate)
 	e.reconfigure(changed.Server)
 	e.level.Set(changed.LogLevel)
 }

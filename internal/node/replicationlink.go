@@ -20,6 +20,7 @@ func openReplication(n *Node) {
 	self := replica.Process{Node: string(n.id), Incarnation: n.incarnation}
 	n.replicator = replication.New(replication.Config{
 		Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.log, Requests: n.server.Commands,
+		MoveRate: n.effective.moveRate.Load,
 	})
 	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)
 	for kind, of := range busKinds {

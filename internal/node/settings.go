@@ -106,6 +106,8 @@ var clusterSettings = []setting{
 		durationField(func(c *Config) *time.Duration { return &c.Server.Copies.MaxStaleness }), true},
 	{"empty-shards", "auto|operator", topology.EmptyAuto, "who decides that a shard whose last copy was wiped begins empty: auto (the cluster, a minute after the node came back " +
 		"without the copy), operator (ndctl begin-empty). Until then the shard is down", field{setEmptyShards, func(c *Config) string { return c.Cluster.EmptyShards }}, true},
+	{"move-rate", "BYTES", "0", "bytes per second at which a node sends copies to learners, all of them together; 0 (no fixed limit: they only leave time to clients), or at least 1mb. " +
+		"Copies in sync are never held up. A shard that is written to faster does not finish moving", field{setMoveRate, func(c *Config) string { return strconv.FormatInt(c.Cluster.MoveRate, 10) }}, true},
 	{"zone", "NAME", "", "where the node is, such as a rack or a data centre. The copies of a shard are assigned to different zones where possible",
 		shortTextField(func(c *Config) *string { return &c.Zone }), false},
 	{"bus-port", "N", "", "port for other nodes (TCP): raft, and requests between nodes. Default: --port + 10000. 0 lets the system choose, as --port 0 does by default",
