@@ -32,7 +32,7 @@ func dropped(t *testing.T, logged bool) (n *network, a, b *testNode, row replica
 	b.ahead.Add(int64(time.Second))
 	n.stall(true)
 	(*a.repl.peers.Load())[b.self].bulk.reconnect() // those that are idle
-	if bytes, err := b.store.Shard(0).Role().Drop(); err != nil || bytes < 20*20_000 || b.newest() != 0 {
+	if bytes, err := b.store.Shard(0).Copies().Drop(); err != nil || bytes < 20*20_000 || b.newest() != 0 {
 		t.Fatalf("%d bytes were dropped: %v", bytes, err)
 	}
 	if has() != a.newest() {

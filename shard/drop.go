@@ -9,27 +9,27 @@ import (
 
 // MayDrop reports whether this copy has anything, and its row lets the node drop it (M8 of docs/replication.md). The caller makes sure
 // that the row is of a topology that knows this process.
-func (r *Role) MayDrop() bool {
-	if !r.ready.Load() {
+func (c Copies) MayDrop() bool {
+	own := &c.s.localCopy
+	if !c.s.Ready() {
 		return false
 	}
-	c := r.writer.copy
-	c.index.mu.RLock()
-	defer c.index.mu.RUnlock()
-	return (c.rules.End().Seq > 0 || c.applied > 0 || c.index.table.count > 0) && c.mayDrop()
+	own.index.mu.RLock()
+	defer own.index.mu.RUnlock()
+	return (own.rules.End().Seq > 0 || own.applied > 0 || own.index.table.count > 0) && following{own}.mayDrop()
 }
 
 // mayDrop is MayDrop for a copy that has something. The caller holds index.mu.
-func (c *localCopy) mayDrop() bool { return c.rules.MayDrop(c.process.mono()) && !c.installing }
+func (c following) mayDrop() bool { return c.rules.MayDrop(c.process.mono()) && !c.installing }
 
 // Drop empties this copy in memory and on disk, if MayDrop says so, and returns how many bytes of memory that frees. After the end of the
 // process in the middle of it, a start finds the whole copy or none. On an error the copy stays.
-func (r *Role) Drop() (bytes int64, err error) {
-	w := r.writer
-	if !r.MayDrop() || !w.copy.claim() {
+func (c Copies) Drop() (bytes int64, err error) {
+	w, own := &c.s.writer, following{&c.s.localCopy}
+	if !c.MayDrop() || !own.claim() {
 		return 0, nil
 	}
-	defer w.copy.unclaim()
+	defer own.unclaim()
 	var empty *persistence.Installation
 	if w.log != nil { // which may take a while, and a new row must not wait for it
 		if empty, err = w.log.Install(persistence.Point{}, nil); err == nil {
@@ -38,15 +38,15 @@ func (r *Role) Drop() (bytes int64, err error) {
 			}
 		}
 		if err = w.disk.countWrite(err, false); err != nil {
-			return 0, fmt.Errorf("shard %d: %w", r.shard, err)
+			return 0, fmt.Errorf("shard %d: %w", w.shard, err)
 		}
 	}
-	entries, err := w.drop(empty)
+	entries, err := own.swap(w, empty)
 	return w.index.freeAll(&entries), err
 }
 
 // claim reports whether the copy may be dropped and no whole copy is on its way, and lets none come until unclaim.
-func (c *localCopy) claim() bool {
+func (c following) claim() bool {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	if !c.mayDrop() {
@@ -56,18 +56,18 @@ func (c *localCopy) claim() bool {
 	return true
 }
 
-func (c *localCopy) unclaim() {
+func (c following) unclaim() {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.installing = false
 }
 
-// drop puts an empty log in the place of the own one, if there is one, unless the row has changed so that the copy must stay. It returns
+// swap puts an empty log in the place of the own one, if there is one, unless the row has changed so that the copy must stay. It returns
 // the entries, which are visible no longer.
-func (w *writer) drop(empty *persistence.Installation) (entries hashTable, err error) {
+func (c following) swap(w *writer, empty *persistence.Installation) (entries hashTable, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.copy.droppable() {
+	if !c.droppable() {
 		if empty != nil {
 			empty.Abort()
 		}
@@ -80,11 +80,11 @@ func (w *writer) drop(empty *persistence.Installation) (entries hashTable, err e
 	}
 	w.seq, w.last.Epoch, w.last.Seq = 0, 0, 0
 	w.disk.unsaved.Add(-w.unsaved.Swap(0))
-	return following{w.copy}.drop(), nil
+	return c.drop(), nil
 }
 
 // droppable reports whether the row still lets the copy be dropped that claim has claimed.
-func (c *localCopy) droppable() bool {
+func (c following) droppable() bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
 	return c.rules.MayDrop(c.process.mono())

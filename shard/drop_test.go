@@ -29,7 +29,7 @@ func (p *pair) leaves() {
 	p.t.Helper()
 	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: there, ISR: []replica.Process{there}, Assigned: []replica.Process{there}}
 	must(p.t, 0, p.sh.Role().Configure(p.row))
-	if p.sh.Role().MayDrop() {
+	if p.sh.Copies().MayDrop() {
 		p.t.Error("the copy may be dropped at once")
 	}
 	p.now += 1000
@@ -38,7 +38,7 @@ func (p *pair) leaves() {
 // drop drops the copy.
 func (p *pair) drop() {
 	p.t.Helper()
-	if bytes, err := p.sh.Role().Drop(); err != nil || bytes < 21_000 {
+	if bytes, err := p.sh.Copies().Drop(); err != nil || bytes < 21_000 {
 		p.t.Errorf("%d bytes are free: %v", bytes, err)
 	}
 }
@@ -51,13 +51,13 @@ func TestDropEmptiesACopy(t *testing.T) {
 		p.lead(here)
 		p.fill()
 		p.now += 1000
-		if _, err := p.sh.Role().Drop(); err != nil || p.sh.Keys() != 21 {
+		if _, err := p.sh.Copies().Drop(); err != nil || p.sh.Keys() != 21 {
 			t.Fatalf("a primary has dropped its copy: %d keys, %v", p.sh.Keys(), err)
 		}
 		held := p.sh.Get([]byte("{0}blob"), false)
 		p.leaves()
 		p.drop()
-		if p.sh.Keys() != 0 || p.newest() != 0 || p.disk.unsaved.Load() != 0 || p.sh.Role().MayDrop() {
+		if p.sh.Keys() != 0 || p.newest() != 0 || p.disk.unsaved.Load() != 0 || p.sh.Copies().MayDrop() {
 			t.Errorf("logged %v: %d keys are left, the newest change is %d, %d are not saved", logged, p.sh.Keys(), p.newest(), p.disk.unsaved.Load())
 		}
 		if string(held.NPY()[:3]) != "bbb" {
@@ -111,7 +111,7 @@ func TestWhichCopiesAreDropped(t *testing.T) {
 		change(&row)
 		must(t, 0, p.sh.Role().Configure(row))
 		p.now += 1000
-		if bytes, err := p.sh.Role().Drop(); p.sh.Role().MayDrop() || bytes > 0 || err != nil || p.sh.Keys() == 0 {
+		if bytes, err := p.sh.Copies().Drop(); p.sh.Copies().MayDrop() || bytes > 0 || err != nil || p.sh.Keys() == 0 {
 			t.Errorf("%s: the copy was dropped: %d bytes, %v", name, bytes, err)
 		}
 		row = p.row
@@ -188,7 +188,7 @@ func TestDropInterrupted(t *testing.T) {
 				p.broken = changes >= at
 				changes++
 			}
-			_, err := p.sh.Role().Drop()
+			_, err := p.sh.Copies().Drop()
 			p.hang, done = nil, err == nil && changes <= at
 			p.end()
 			if p.broken = false; power {

@@ -72,7 +72,7 @@ func (m Member) beginInstall(f *Source) error {
 func (i *Installation) end() {
 	i.member.s.store.release(i.awaited)
 	i.awaited = 0
-	i.member.s.localCopy.unclaim()
+	following{&i.member.s.localCopy}.unclaim()
 }
 
 // arrived notes that an entry takes room from now on: it counts as used.

@@ -10,19 +10,22 @@ import (
 // room is what whole copies that are on their way to this node still need. Without it several that begin together would all find the
 // same room.
 type room struct {
+	memory *Memory
+	disk   *Disk
+
 	mu      sync.Mutex   // held to look for room and to take it
 	awaited atomic.Int64 // bytes, a part more than what the copies have
 }
 
 // Room returns how many bytes of copies the node has room for, in memory and on disk, beside those that are on their way to it; topology.NoLimit
 // where nothing bounds that. A node that evicts has room in memory: the primaries evict for it.
-func (s *Store) Room() (memory, disk int64) {
+func (r *room) Room() (memory, disk int64) {
 	memory, disk = topology.NoLimit, topology.NoLimit
-	awaited := s.room.awaited.Load()
-	if c := s.memory.config.Load(); c.Limit > 0 && c.Policy == NoEviction {
-		memory = max(0, c.Limit-s.memory.Used()-awaited)
+	awaited := r.awaited.Load()
+	if c := r.memory.config.Load(); c.Limit > 0 && c.Policy == NoEviction {
+		memory = max(0, c.Limit-r.memory.Used()-awaited)
 	}
-	if d := &s.disk; d.folder != nil {
+	if d := r.disk; d.folder != nil {
 		free, err := d.folder.Free()
 		if err != nil {
 			free = d.guard.free.Load()
@@ -34,23 +37,23 @@ func (s *Store) Room() (memory, disk int64) {
 
 // reserve reserves room for a whole copy of so many bytes of memory, and a tenth more, until release. On disk it takes about as much. Bytes is
 // 0 if the sender does not say: then there is room unless the node is full.
-func (s *Store) reserve(bytes int64) (reserved int64, err error) {
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
-	if err := s.disk.guard.checkFull(); err != nil {
+func (r *room) reserve(bytes int64) (reserved int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.disk.guard.checkFull(); err != nil {
 		return 0, err
 	}
 	reserved = bytes + bytes/10
-	memory, disk := s.Room()
+	memory, disk := r.Room()
 	switch {
 	case disk != topology.NoLimit && disk < reserved:
 		return 0, ErrDiskFull
-	case memory != topology.NoLimit && (memory < reserved || s.memory.excess(0) > 0):
+	case memory != topology.NoLimit && (memory < reserved || r.memory.excess(0) > 0):
 		return 0, ErrMemoryFull
 	}
-	s.room.awaited.Add(reserved)
+	r.awaited.Add(reserved)
 	return reserved, nil
 }
 
 // release gives back so much of what is reserved.
-func (s *Store) release(bytes int64) { s.room.awaited.Add(-bytes) }
+func (r *room) release(bytes int64) { r.awaited.Add(-bytes) }

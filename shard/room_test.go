@@ -89,7 +89,7 @@ func TestUsage(t *testing.T) {
 	defer p.end()
 	p.sh = p.of("k")
 	p.lead(here)
-	before := p.sh.Usage()
+	before := p.sh.Copies().Usage()
 	p.store("k", "value")
 	p.store("k", "another value")
 	for _, key := range []string{"k", "none"} {
@@ -97,19 +97,19 @@ func TestUsage(t *testing.T) {
 			e.Release()
 		}
 	}
-	u := p.sh.Usage()
+	u := p.sh.Copies().Usage()
 	if u.Keys != 1 || u.Bytes < 50 || u.Bytes > 1000 || u.Reads != before.Reads+2 || u.Writes != before.Writes+2 {
 		t.Errorf("%+v after %+v", u, before)
 	}
 	p.ResetStats()
-	if again := p.sh.Usage(); again != u {
+	if again := p.sh.Copies().Usage(); again != u {
 		t.Errorf("after a reset of the statistics %+v, not %+v", again, u)
 	}
 	p.leaves()
-	if again := p.sh.Usage(); again != u {
+	if again := p.sh.Copies().Usage(); again != u {
 		t.Errorf("not served %+v, not %+v", again, u)
 	}
-	if _, err := p.sh.Role().Drop(); err != nil || p.sh.Usage().Bytes != 0 || p.sh.Usage().Keys != 0 {
-		t.Errorf("dropped %+v, %v", p.sh.Usage(), err)
+	if _, err := p.sh.Copies().Drop(); err != nil || p.sh.Copies().Usage().Bytes != 0 || p.sh.Copies().Usage().Keys != 0 {
+		t.Errorf("dropped %+v, %v", p.sh.Copies().Usage(), err)
 	}
 }

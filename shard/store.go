@@ -20,13 +20,13 @@ const (
 // Store is all the shards of a node.
 type Store struct {
 	process
+	room
 	clock       Clock
 	pool        *memory.Pool // for entries
 	tablePool   memory.Pool  // for hash tables
 	shards      []*Shard
 	stats       storeStats
 	memory      Memory
-	room        room
 	evictor     evictor
 	disk        Disk
 	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause
@@ -54,6 +54,7 @@ func NewClosedStore(n int, clock Clock, pool *memory.Pool) *Store {
 	s.clock = s.process.now
 	s.memory.init(pool, &s.tablePool)
 	s.disk.init(s)
+	s.room.memory, s.room.disk = &s.memory, &s.disk
 	for i := range s.shards {
 		s.shards[i] = newShard(i, s)
 	}

@@ -12,9 +12,9 @@ type Usage struct {
 }
 
 // Usage returns the counts of this copy, served or not. It takes no lock, and costs the commands nothing: the bytes are those of its slots.
-func (s *Shard) Usage() Usage {
-	c := &s.index.counts
-	u := Usage{Keys: c.keys.Load(), Reads: c.before.Load() + c.hits.Load() + c.misses.Load(), Writes: s.writer.written.Load()}
+func (c Copies) Usage() Usage {
+	s, n := c.s, &c.s.index.counts
+	u := Usage{Keys: n.keys.Load(), Reads: n.before.Load() + n.hits.Load() + n.misses.Load(), Writes: s.writer.written.Load()}
 	first, last := topology.ShardID(s.id).Slots(len(s.store.shards))
 	for slot := first; slot <= last; slot++ {
 		u.Bytes += s.store.stats.slots[slot].bytes.Load()

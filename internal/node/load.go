@@ -20,7 +20,7 @@ func (l loads) load() topology.Load {
 	load.Memory, load.Disk = l.store.Room()
 	for id := range l.shards {
 		of := l.store.Shard(id)
-		u := of.Usage()
+		u := of.Copies().Usage()
 		if u.Bytes == 0 && u.Keys == 0 {
 			continue
 		}

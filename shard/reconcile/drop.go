@@ -45,7 +45,7 @@ func (d *dropper) due(t *topology.Topology, member bool) (due []topology.ShardID
 	}
 	for i := range t.Shards {
 		id := topology.ShardID(i)
-		if namesNode(&t.Shards[i], d.config.Self) || !d.config.Store.Shard(i).Role().MayDrop() {
+		if namesNode(&t.Shards[i], d.config.Self) || !d.config.Store.Shard(i).Copies().MayDrop() {
 			delete(d.since, id)
 			continue
 		}
@@ -93,7 +93,7 @@ func (d *dropper) drop(ctx context.Context, ids []topology.ShardID) {
 			break
 		}
 		began := time.Now()
-		switch bytes, err := d.config.Store.Shard(int(id)).Role().Drop(); {
+		switch bytes, err := d.config.Store.Shard(int(id)).Copies().Drop(); {
 		case err != nil:
 			failed++
 			failure = err
