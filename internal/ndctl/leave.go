@@ -25,7 +25,7 @@ func leaveCommand(a *app) *cobra.Command {
 		Use: "leave [NODE]", Short: "Let a node leave the cluster in an orderly way", Args: cobra.MaximumNArgs(1), ValidArgsFunction: a.completeFirst,
 		Long: `Makes a node hand over its shards and leave the cluster (CLUSTER LEAVE): the named node, or else the node at --addr. First it shows the plan: what
 each node gets. The node stays a member until other nodes have copies of all of its shards. Stop the node only when ` + "`nodes`" + ` at another node no longer lists it and ` + "`status`" + ` there is
-healthy: its vote must first move to another node. --wait waits for that, and shows how far the copies are. Leaving cannot be cancelled; started again afterwards, the node joins again.
+healthy: its vote must first move to another node. --wait waits for that, and shows how far the copies are. Until then ` + "`undrain`" + ` cancels it; started again afterwards, the node joins again.
 The exit code is 1 if the plan has problems, if the node refuses, or if --wait ends before the node has left; it then continues to leave.`,
 		Example: "  ndctl leave node3 --wait\n  ndctl leave node3 --yes --wait --wait-timeout 5m && docker stop node3",
 	}

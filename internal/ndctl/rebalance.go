@@ -35,8 +35,8 @@ func moveCommand(a *app) *cobra.Command {
 	var to, from string
 	c := &cobra.Command{
 		Use: "move SHARD --to NODE", Short: "Move one copy of a shard to another node", Args: cobra.ExactArgs(1),
-		Long: `Gives a node a copy of a shard, in place of the copy of another node (CLUSTER MOVE). SHARD is a number of ` + "`shards`" + `. Without --from, the cluster chooses the node that gives
-its copy up. The copy stays where you move it until nodes join, leave, are drained or die, or ` + "`rebalance`" + ` is run. ` + planFirst,
+		Long: `Gives a node a copy of a shard, in place of the copy of another node (CLUSTER MOVE). SHARD is a number of ` + "`shards`" + `. Without --from, the preferred primary gives
+its copy up; a node that has a copy already becomes the preferred primary. The copy stays where you move it until nodes join, leave, are drained or die, or ` + "`rebalance`" + ` is run. ` + planFirst,
 		Example: "  ndctl move 17 --to node4\n  ndctl move 17 --from node1 --to node4 --yes --wait",
 	}
 	a.nodeFlagNamed(c, &to, "to", "the node that gets the copy")
@@ -128,7 +128,7 @@ func drainRequest(m *member) []any { return []any{"CLUSTER", "DRAIN", string(m.I
 func undrainCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "undrain NODE", Short: "Let a drained node have copies again", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeFirst,
-		Long:    "Lets a node have copies again that was drained (CLUSTER UNDRAIN). It gets its share when the cluster places copies next; with the setting `rebalance operator`, when `rebalance` is run.",
+		Long:    "Lets a node have copies again that was drained, or that has not left yet (CLUSTER UNDRAIN). It gets its share when the cluster places copies next; with the setting `rebalance operator`, when `rebalance` is run.",
 		Example: "  ndctl undrain node3",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.withSession(c.Context(), func(s *session) error {
@@ -150,9 +150,9 @@ func replaceCommand(a *app) *cobra.Command {
 	var with string
 	c := &cobra.Command{
 		Use: "replace OLD --with NEW", Short: "Move all copies of a node to another one", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeFirst,
-		Long: `Moves all copies of the node OLD to the node NEW, and no others (CLUSTER REPLACE). OLD may be down; its copies are then made from those of other nodes. Afterwards let OLD
-leave (` + "`leave`" + `), or remove it if it is lost (` + "`forget`" + `). ` + planFirst,
-		Example: "  ndctl replace node3 --with node4 --plan\n  ndctl replace node3 --with node4 --yes --wait && ndctl leave node3 --yes --wait",
+		Long: `Moves the copies of the node OLD to the node NEW (CLUSTER REPLACE), and lets OLD leave the cluster: it is no member any more once other nodes have all of its copies. OLD may be down;
+its copies are then made from those of other nodes. If NEW has a share of its own already, others get a part, so that each node has its share. ` + planFirst,
+		Example: "  ndctl replace node3 --with node4 --plan\n  ndctl replace node3 --with node4 --yes --wait",
 	}
 	a.nodeFlagNamed(c, &with, "with", "the node that gets the copies")
 	f := addChangeFlags(c, untilMoved)

@@ -19,11 +19,10 @@ const (
 type drops struct {
 	since map[topology.ShardID]time.Time // when it was first seen of those that may be dropped
 	busy  chan struct{}                  // holds a token while copies are dropped
-	after time.Duration
 }
 
 func newDrops() drops {
-	return drops{since: map[topology.ShardID]time.Time{}, busy: make(chan struct{}, 1), after: dropAfter}
+	return drops{since: map[topology.ShardID]time.Time{}, busy: make(chan struct{}, 1)}
 }
 
 // due returns the shards whose copies may be dropped now: a row has said so for long enough. Without a leader of raft, the newest row may be
@@ -39,7 +38,7 @@ func (d *drops) due(shards int, now time.Time, hearsLeader bool, may func(topolo
 		switch {
 		case !known:
 			d.since[id] = now
-		case now.Sub(at) >= d.after && len(due) < maxDrops:
+		case now.Sub(at) >= dropAfter && len(due) < maxDrops:
 			due = append(due, id)
 		}
 	}
