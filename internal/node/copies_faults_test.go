@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,19 +51,36 @@ var builtWithFlaws = sync.OnceValues(func() (path string, err error) {
 	return path, nil
 })
 
-// freePorts returns ports that were free a moment ago.
+// freePorts returns ports that are free now. They are below those that the system gives to outgoing connections, so that a process that is
+// started again finds its ports free.
 func freePorts(t *testing.T, n int) (ports []string) {
 	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 10000 {
+		port := strconv.Itoa(int(nextPort.Add(1))%10000 + 20000)
+		tcp, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		defer l.Close()
-		ports = append(ports, portIn(l.Addr().String()))
+		defer tcp.Close()
+		udp, err := net.ListenPacket("udp", "127.0.0.1:"+port)
+		if err != nil {
+			continue
+		}
+		defer udp.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports
+		}
 	}
-	return ports
+	t.Fatalf("no %d ports are free", n)
+	return nil
 }
+
+// nextPort makes tests that run at the same time take different ports. It begins anywhere, because other processes may run tests, too.
+var nextPort = func() *atomic.Int64 {
+	first := new(atomic.Int64)
+	first.Store(rand.Int64N(10000))
+	return first
+}()
 
 // newCopiesCluster starts a cluster of nodes and waits until it is healthy.
 func newCopiesCluster(t *testing.T, r *rand.Rand, nodes int, args ...string) *copiesCluster {

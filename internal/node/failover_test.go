@@ -66,6 +66,7 @@ func startWriters(t *testing.T, nodes []*Node, count int) *writers {
 	for i := range count {
 		w.group.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
+				time.Sleep(2 * time.Millisecond) // the tests beside this one need the processor, too
 				began := time.Now()
 				err := c.Do(t.Context(), "NP.SET", fmt.Sprintf("w%d-%d", i, n%500), npyOf(uint64(n), 8)).Err()
 				if err != nil {
