@@ -103,11 +103,11 @@ func TestReplicationOfAMaster(t *testing.T) {
 	s.follow(t, topo)
 	s.view.Store(&fakeCluster{
 		members:     map[topology.NodeID]Liveness{thirdID: {}},
-		replication: Replication{Shrinks: 3, Expands: 4, Failovers: 5, BytesIn: 6, BytesOut: 7, Peers: []Peer{{Node: otherID, Bytes: 8}, {Node: thirdID, Bytes: 9}}},
+		replication: Replication{Shrinks: 3, Expands: 4, Failovers: 5, BytesIn: 6, BytesOut: 7, MovedBytes: 10, Peers: []Peer{{Node: otherID, Bytes: 8}, {Node: thirdID, Bytes: 9}}},
 	})
 	c.lines("INFO replication", "role:master", "connected_slaves:0", "master_repl_offset:0", "shards_served:8", "shards_primary:8", "shards_replica:5", "shards_degraded:1",
 		"shards_down:2", "learners:1", "isr_shrinks:3", "isr_expands:4", "failovers:5", "possible_losses:0", "uncertain_writes:0",
-		"repl_bytes_in:6", "repl_bytes_out:7", "repl_lag_bytes:17", "digest_mismatches:0", "durability:degraded")
+		"repl_bytes_in:6", "repl_bytes_out:7", "repl_moved_bytes:10", "repl_lag_bytes:17", "digest_mismatches:0", "durability:degraded")
 	c.want(`["master" :0 []]`, "ROLE")
 }
 

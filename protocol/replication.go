@@ -25,6 +25,7 @@ type Replication struct {
 	Shrinks, Expands  int64 // of the ISRs of shards that this node led
 	Failovers         int64 // shards that this node leads because their last primary was lost
 	BytesIn, BytesOut int64
+	MovedBytes        int64 // sent to copies that catch up and are not in the ISR yet
 	Peers             []Peer // to which this node sends
 }
 
@@ -54,7 +55,7 @@ type ReplicationStats struct {
 	Primary, Replica, Degraded, Down, Learners int
 	Shrinks, Expands, Failovers                int64
 	UncertainWrites                            int64
-	BytesIn, BytesOut, LagBytes                int64
+	BytesIn, BytesOut, MovedBytes, LagBytes    int64
 	DigestMismatches                           int64
 }
 
@@ -64,7 +65,7 @@ func (s *Server) ReplicationStats() ReplicationStats {
 	return ReplicationStats{
 		Primary: r.primary, Replica: r.replica, Degraded: r.degraded, Down: r.down, Learners: r.learners,
 		Shrinks: r.counts.Shrinks, Expands: r.counts.Expands, Failovers: r.counts.Failovers, UncertainWrites: s.uncertainWrites(),
-		BytesIn: r.counts.BytesIn, BytesOut: r.counts.BytesOut, LagBytes: r.lag(), DigestMismatches: s.store.CopyStats().DigestMismatches,
+		BytesIn: r.counts.BytesIn, BytesOut: r.counts.BytesOut, MovedBytes: r.counts.MovedBytes, LagBytes: r.lag(), DigestMismatches: s.store.CopyStats().DigestMismatches,
 	}
 }
 

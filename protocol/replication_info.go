@@ -37,6 +37,7 @@ func infoReplication(c *call, server *Server, _ Stats) []infoField {
 		{"uncertain_writes", server.uncertainWrites()},
 		{"repl_bytes_in", s.counts.BytesIn},
 		{"repl_bytes_out", s.counts.BytesOut},
+		{"repl_moved_bytes", s.counts.MovedBytes},
 		{"repl_lag_bytes", s.lag()},
 		{"digest_mismatches", server.store.CopyStats().DigestMismatches},
 		{"durability", s.durability()},

@@ -82,7 +82,11 @@ func (c *catchUp) release() {
 // yet to read is kept in memory, does not rest at all.
 func (c *catchUp) rest(sent int) {
 	c.s.done.Add(int64(sent))
-	if c.pace == nil || c.s.inISR.Load() {
+	if c.s.inISR.Load() {
+		return
+	}
+	c.p.r.stats.Moved.Add(int64(sent))
+	if c.pace == nil {
 		return
 	}
 	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 && !c.cursor.Presses() {

@@ -74,6 +74,7 @@ type row struct{ streams []*stream }
 // Stats are totals since the start.
 type Stats struct {
 	BytesOut, BytesIn atomic.Int64
+	Moved             atomic.Int64 // bytes sent to learners, without heads of frames
 	CatchUps          atomic.Int64
 	Installs          atomic.Int64
 	Uploads           atomic.Int64

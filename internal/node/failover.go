@@ -68,7 +68,7 @@ func (c *clientCluster) Replication() protocol.Replication {
 	counts, stats := c.reconciler.Counts(), c.replicator.Stats()
 	r := protocol.Replication{
 		Shrinks: counts.Shrinks.Load(), Expands: counts.Expands.Load(), Failovers: counts.Failovers.Load(),
-		BytesIn: stats.BytesIn.Load(), BytesOut: stats.BytesOut.Load(),
+		BytesIn: stats.BytesIn.Load(), BytesOut: stats.BytesOut.Load(), MovedBytes: stats.Moved.Load(),
 	}
 	for _, p := range c.replicator.Peers() {
 		r.Peers = append(r.Peers, protocol.Peer{Node: topology.NodeID(p.Process.Node), Linked: p.Linked, CatchUps: p.CatchUps, Bytes: p.Bytes, Silent: p.Silent})

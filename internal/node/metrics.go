@@ -119,6 +119,7 @@ var copyMetrics = []metric[protocol.ReplicationStats]{
 		func(s protocol.ReplicationStats) float64 { return float64(s.UncertainWrites) }),
 	newMetric("replication_received_bytes_total", "Bytes received from other nodes for copies of shards.", prometheus.CounterValue, func(s protocol.ReplicationStats) float64 { return float64(s.BytesIn) }),
 	newMetric("replication_sent_bytes_total", "Bytes sent to other nodes for copies of shards.", prometheus.CounterValue, func(s protocol.ReplicationStats) float64 { return float64(s.BytesOut) }),
+	newMetric("replication_moved_bytes_total", "Bytes sent to copies of shards that catch up and are not in sync yet.", prometheus.CounterValue, func(s protocol.ReplicationStats) float64 { return float64(s.MovedBytes) }),
 	newMetric("replication_digest_mismatches_total", "Times that a copy on this node differed from that of its primary.", prometheus.CounterValue,
 		func(s protocol.ReplicationStats) float64 { return float64(s.DigestMismatches) }),
 	newMetric("replication_lag_bytes", "Bytes on the way to other nodes that these have not acknowledged.", prometheus.GaugeValue, func(s protocol.ReplicationStats) float64 { return float64(s.LagBytes) }),

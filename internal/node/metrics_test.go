@@ -61,7 +61,7 @@ func TestMetricsShowWhatTheySay(t *testing.T) {
 	sameFigures(t, copyMetrics, copies, values, map[string]string{
 		"replication_shards_primary": "Primary", "replication_shards_replica": "Replica", "replication_shards_degraded": "Degraded", "replication_shards_down": "Down",
 		"replication_learners": "Learners", "replication_isr_shrinks_total": "Shrinks", "replication_isr_expands_total": "Expands", "replication_failovers_total": "Failovers",
-		"replication_uncertain_writes_total": "UncertainWrites", "replication_received_bytes_total": "BytesIn", "replication_sent_bytes_total": "BytesOut", "replication_lag_bytes": "LagBytes",
+		"replication_uncertain_writes_total": "UncertainWrites", "replication_received_bytes_total": "BytesIn", "replication_sent_bytes_total": "BytesOut", "replication_moved_bytes_total": "MovedBytes", "replication_lag_bytes": "LagBytes",
 		"replication_digest_mismatches_total": "DigestMismatches",
 	})
 	figures := clusterFigures{nodes: 1, alive: 2, shards: 3, served: 4, vacant: 5, leads: 6, quorum: 7, index: 8, wiped: 9, unclean: 10, losses: 11}
