@@ -222,8 +222,13 @@ func (p *placer) release(at, ring []int) {
 	}
 }
 
-// fill places each unplaced shard: on a node below its quota that has a copy, or that the ring proposes, or else on
-// the node below its quota with the highest score. If no node is, as when the shards are not levelled, it takes one with few.
+// holders returns the nodes that have copies of a shard.
+func (p *placer) holders(shard int) []int {
+	return slices.DeleteFunc(slices.Clone(p.was[shard]), func(i int) bool { return i == unplaced })
+}
+
+// fill places each unplaced shard: on a node that has a copy, if one is below its quota or can be, or that the ring proposes, or else on
+// the node below its quota with the highest score. If the shards are not levelled, a node with a copy may be above its quota.
 func (p *placer) fill(at, ring []int) {
 	put := func(shard, i int) {
 		at[shard] = i
@@ -236,6 +241,12 @@ func (p *placer) fill(at, ring []int) {
 			if at[shard] == unplaced && i != unplaced && below(i) {
 				put(shard, i)
 			}
+		}
+	}
+	p.promote(at)
+	for _, shard := range order {
+		if holders := p.holders(shard); at[shard] == unplaced && !p.level && len(holders) > 0 {
+			put(shard, slices.MinFunc(holders, func(a, b int) int { return (p.load[a] - p.quota[a]) - (p.load[b] - p.quota[b]) }))
 		}
 	}
 	for _, shard := range order {

@@ -29,6 +29,8 @@ func (p *placer) others(at []int, replicas int) [][]int {
 	c.quota = p.quotas(share, c.load, c.load, len(at)*c.replicas)
 	c.choose()
 	c.fill()
+	for p.level && c.shift() {
+	}
 	for p.level && c.relieve() {
 	}
 	return c.others
