@@ -81,12 +81,8 @@ func (c *catchUp) release() {
 // clients have time. One that would never end does not rest for clients, and one whose cursor presses, because what it has
 // yet to read is kept in memory, does not rest at all.
 func (c *catchUp) rest(sent int) {
-	c.s.done.Add(int64(sent))
-	if c.s.inISR.Load() {
-		return
-	}
-	c.p.r.stats.Moved.Add(int64(sent))
-	if c.pace == nil {
+	c.count(sent)
+	if c.pace == nil || c.s.inISR.Load() {
 		return
 	}
 	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 && !c.cursor.Presses() {
@@ -96,6 +92,14 @@ func (c *catchUp) rest(sent int) {
 		return
 	}
 	c.pace.yield(c.context, sent)
+}
+
+// count notes that so many bytes were sent.
+func (c *catchUp) count(sent int) {
+	c.s.done.Add(int64(sent))
+	if !c.s.inISR.Load() {
+		c.p.r.stats.Moved.Add(int64(sent))
+	}
 }
 
 // from sends what follows a record.
@@ -234,6 +238,7 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 	}
 	send := func(b *shard.Batch) {
 		prepared := prepare(b)
+		c.count(len(b.Bytes))
 		locked(func() { p.pushBatch(c.s, b, prepared) })
 	}
 	attach := func(end replica.Point) {
