@@ -137,6 +137,10 @@ bench-failover: build ## kill primaries and replicas, and hand over, compared wi
 bench-beside: build ## measure small requests beside large values and on a busy machine, and catch-ups (about 20 minutes)
 	@cd bench && go run ./beside $(if $(SMOKE),-smoke) -out $(RESULTS)/beside.md
 
+bench-elastic: build ## grow and shrink a cluster under load, and measure clients beside moves (about 8 minutes)
+	@scripts/setup-python test
+	@cd bench && go run ./elastic $(if $(SMOKE),-smoke) -out $(RESULTS)/elastic.md
+
 bench-replicas: ## compare writes with two copies with redis-server and Valkey (about 3 minutes, as root)
 	@scripts/bench replicas $(if $(SMOKE),-smoke) -out $(RESULTS)/replicas.md
 

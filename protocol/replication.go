@@ -25,7 +25,7 @@ type Replication struct {
 	Shrinks, Expands  int64 // of the ISRs of shards that this node led
 	Failovers         int64 // shards that this node leads because their last primary was lost
 	BytesIn, BytesOut int64
-	MovedBytes        int64 // sent to copies that catch up and are not in the ISR yet
+	MovedBytes        int64  // sent to copies that catch up and are not in the ISR yet
 	Peers             []Peer // to which this node sends
 }
 

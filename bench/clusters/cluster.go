@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,9 +18,11 @@ type Cluster struct {
 	Get   string
 	Nodes []*Node
 
-	dir  string
-	view func(asked *Node) (*View, error)
-	move func(replica *Node) error
+	dir   string
+	spare []*Node // that were not started
+	left  []*Node // that have left or leave, and run
+	view  func(asked *Node) (*View, error)
+	move  func(replica *Node) error
 }
 
 // View is how one node sees its cluster.
@@ -28,7 +31,8 @@ type View struct {
 	Term   uint64 // of raft; Redis: 0
 	Copies int    // the smallest number of usable copies of any range
 	ranges []slotRange
-	issue  error // why the cluster is not healthy; nil: it is
+	ids    map[string]string // of all nodes, by name; Redis: none
+	issue  error             // why the cluster is not healthy; nil: it is
 }
 
 // slotRange is a range of slots with the nodes that have copies of it, by name.
@@ -37,6 +41,8 @@ type slotRange struct {
 	primary     string
 	leaderEpoch uint64   // in which the primary became the primary; Redis: 0
 	replicas    []string // with a usable copy
+	assigned    []string // that should have copies, the preferred primary first; Redis: none
+	learners    int      // nodes that catch up; Redis: 0
 }
 
 var errNoView = errors.New("no node answers")
@@ -106,6 +112,84 @@ func (v *View) Changed(earlier *View) (n int) {
 	return n
 }
 
+// Members returns the names of all nodes, sorted.
+func (v *View) Members() []string { return slices.Sorted(maps.Keys(v.ids)) }
+
+// ID returns the id by which commands name a node.
+func (v *View) ID(name string) string { return v.ids[name] }
+
+// CopiesOn returns how many ranges a node has a usable copy of, by name.
+func (v *View) CopiesOn() map[string]int {
+	on := map[string]int{}
+	for _, r := range v.ranges {
+		on[r.primary]++
+		for _, name := range r.replicas {
+			on[name]++
+		}
+	}
+	return on
+}
+
+// Assigned returns how many copies each node should have, by name.
+func (v *View) Assigned() map[string]int {
+	to := map[string]int{}
+	for _, r := range v.ranges {
+		for _, name := range r.assigned {
+			to[name]++
+		}
+	}
+	return to
+}
+
+// Moving returns how many ranges do not have their copies and their primary where they should.
+func (v *View) Moving() (n int) {
+	for _, r := range v.ranges {
+		is := slices.Sorted(slices.Values(append([]string{r.primary}, r.replicas...)))
+		if len(r.assigned) == 0 || r.primary != r.assigned[0] || !slices.Equal(is, slices.Sorted(slices.Values(r.assigned))) {
+			n++
+		}
+	}
+	return n
+}
+
+// CatchingUp returns the ranges of which a node catches up with a copy.
+func (v *View) CatchingUp() (ranges []int) {
+	for i, r := range v.ranges {
+		if r.learners > 0 {
+			ranges = append(ranges, i)
+		}
+	}
+	return ranges
+}
+
+// New returns the ranges of the copies that are not in an earlier view: a range twice if two nodes have a new one.
+func (v *View) New(earlier *View) (ranges []int) {
+	for i, r := range v.ranges {
+		had := append([]string{earlier.ranges[i].primary}, earlier.ranges[i].replicas...)
+		for _, name := range append([]string{r.primary}, r.replicas...) {
+			if !slices.Contains(had, name) {
+				ranges = append(ranges, i)
+			}
+		}
+	}
+	return ranges
+}
+
+// Transferred returns the ranges that another node serves than in an earlier view.
+func (v *View) Transferred(earlier *View) (ranges []int) {
+	for i, r := range v.ranges {
+		if r.primary != earlier.ranges[i].primary {
+			ranges = append(ranges, i)
+		}
+	}
+	return ranges
+}
+
+// Range returns the number of the range that has a slot; -1: none has it.
+func (v *View) Range(slot int) int {
+	return slices.IndexFunc(v.ranges, func(r slotRange) bool { return r.first <= slot && slot <= r.last })
+}
+
 // Issue returns why the cluster is not healthy; nil: it is.
 func (v *View) Issue() error { return v.issue }
 
@@ -160,7 +244,7 @@ func (c *Cluster) HandOver(replica *Node) error { return c.move(replica) }
 
 // Close kills all processes and removes their folders.
 func (c *Cluster) Close() {
-	for _, n := range c.Nodes {
+	for _, n := range c.All() {
 		if n.cmd != nil {
 			n.Kill()
 		}

@@ -1,11 +1,14 @@
 package clusters
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // NdringReplicates says whether a cluster of ndring must keep the copies that it was started with, and fail
@@ -17,6 +20,7 @@ type NdringOptions struct {
 	Binary   string
 	Nodes    int
 	Replicas int      // copies of each shard, the primary included
+	Spare    int      // more nodes, which Join starts
 	NoDisk   bool     // keep nothing on disk
 	Extra    []string // more options of the program
 }
@@ -25,11 +29,11 @@ type NdringOptions struct {
 // come later: see WaitHealthy.
 func Ndring(o NdringOptions) (*Cluster, error) {
 	const portsEach = 3
-	ports, err := freePorts(o.Nodes * portsEach)
+	ports, err := freePorts((o.Nodes + o.Spare) * portsEach)
 	if err != nil {
 		return nil, err
 	}
-	nodes := make([]*Node, o.Nodes)
+	nodes := make([]*Node, o.Nodes+o.Spare)
 	var join []string
 	for i := range nodes {
 		nodes[i] = &Node{Name: fmt.Sprintf("n%d", i+1), Addr: loopback(ports[i*portsEach])}
@@ -52,9 +56,13 @@ func Ndring(o NdringOptions) (*Cluster, error) {
 		}
 		n.command = slices.Concat([]string{
 			o.Binary, "--node-id", n.Name, "--bind", "127.0.0.1", "--port", port(0), "--bus-port", port(1), "--gossip-port", port(2), "--http-port", "0",
-			"--dir", dir, "--bootstrap-expect", strconv.Itoa(o.Nodes), "--replicas", strconv.Itoa(o.Replicas),
+			"--dir", dir, "--replicas", strconv.Itoa(o.Replicas),
 		}, join, o.Extra)
+		if i < o.Nodes {
+			n.command = append(n.command, "--bootstrap-expect", strconv.Itoa(o.Nodes))
+		}
 	}
+	c.Nodes, c.spare = nodes[:o.Nodes:o.Nodes], nodes[o.Nodes:]
 	if err = c.startAll(); err == nil {
 		err = c.WaitHealthy(1, startLimit)
 	}
@@ -64,6 +72,66 @@ func Ndring(o NdringOptions) (*Cluster, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Join starts a spare node, and returns once it serves. The nodes give it its share of the shards afterwards.
+func (c *Cluster) Join(limit time.Duration) (*Node, error) {
+	if len(c.spare) == 0 {
+		return nil, errors.New("no spare node is left")
+	}
+	n := c.spare[0]
+	if err := n.start(); err != nil {
+		return nil, err
+	}
+	c.Nodes, c.spare = append(c.Nodes, n), c.spare[1:]
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return n, poll(ctx, func() error {
+		_, err := c.view(n)
+		return err
+	})
+}
+
+// Leave makes a node hand on all that it has and leave. It returns at once, and the process goes on: the node only counts as one of All.
+func (c *Cluster) Leave(n *Node) error {
+	_, err := n.ask("CLUSTER", "LEAVE")
+	if err == nil {
+		c.Nodes, c.left = slices.DeleteFunc(slices.Clone(c.Nodes), func(other *Node) bool { return other == n }), append(c.left, n)
+	}
+	return err
+}
+
+// All returns the nodes, and the processes that run although they have left.
+func (c *Cluster) All() []*Node { return slices.Concat(c.Nodes, c.left) }
+
+// Sizes returns the bytes of each shard, as its primary says.
+func (c *Cluster) Sizes() (map[int]int64, error) {
+	sizes := map[int]int64{}
+	for _, n := range c.Nodes {
+		text, err := n.ask("CLUSTER", "LOAD")
+		if err != nil {
+			return nil, err
+		}
+		var load struct {
+			Shards []struct {
+				Shard int   `json:"shard"`
+				Bytes int64 `json:"bytes"`
+			} `json:"shards"`
+		}
+		if err := json.Unmarshal([]byte(text), &load); err != nil {
+			return nil, err
+		}
+		for _, s := range load.Shards {
+			sizes[s.Shard] = max(sizes[s.Shard], s.Bytes)
+		}
+	}
+	return sizes, nil
+}
+
+// Operate sends a command to a node that answers OK.
+func (n *Node) Operate(words ...string) error {
+	_, err := n.ask(words...)
+	return err
 }
 
 // topologyReply is what this package reads of CLUSTER TOPOLOGY (docs/protocol.md).
@@ -82,6 +150,8 @@ type topologyReply struct {
 		Primary     string   `json:"primary"`
 		LeaderEpoch uint64   `json:"leader_epoch"`
 		InSync      []string `json:"in_sync"`
+		Assigned    []string `json:"assigned"`
+		Learners    []string `json:"learners"`
 		Unclean     []string `json:"unclean"`
 	} `json:"shards"`
 }
@@ -103,7 +173,7 @@ func (t *topologyReply) view() *View {
 	for _, n := range t.Nodes {
 		names[n.ID] = n.Name
 	}
-	v := &View{Leader: names[t.Leader], Term: t.Term}
+	v := &View{Leader: names[t.Leader], Term: t.Term, ids: map[string]string{}}
 	switch {
 	case t.Waiting != "":
 		v.issue = fmt.Errorf("it waits for %s", t.Waiting)
@@ -113,6 +183,7 @@ func (t *topologyReply) view() *View {
 		v.issue = fmt.Errorf("there are no shards")
 	}
 	for _, n := range t.Nodes {
+		v.ids[n.Name] = n.ID
 		if !n.Up || n.Loading {
 			v.issue = fmt.Errorf("%s is down or loading", n.Name)
 		}
@@ -129,6 +200,10 @@ func (t *topologyReply) view() *View {
 			if id != s.Primary {
 				r.replicas = append(r.replicas, names[id])
 			}
+		}
+		r.learners = len(s.Learners)
+		for _, id := range s.Assigned {
+			r.assigned = append(r.assigned, names[id])
 		}
 		if s.Primary == "" {
 			v.issue = fmt.Errorf("shard %d has no primary", i)

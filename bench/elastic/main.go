@@ -1,0 +1,148 @@
+// Elastic measures clients while a cluster grows and shrinks, and while copies move. See ../README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ndring/ndring/bench/clusters"
+)
+
+type options struct {
+	binary, only, python string
+	extra                string
+
+	shards  int
+	dataMiB int // of arrays that nobody touches
+	sizes   []int
+	calm    time.Duration // of traffic without moves
+	rounds  int           // of the part "beside"
+	limit   time.Duration
+	out     string
+}
+
+func main() {
+	o := options{sizes: []int{16 << 10, 256 << 10, 4 << 20, 64 << 20}}
+	smoke := flag.Bool("smoke", false, "a minimal run of each part, in seconds, to check that it works; the figures mean nothing")
+	flag.StringVar(&o.binary, "binary", "../bin/ndring", "the ndring program")
+	flag.StringVar(&o.python, "python", "../.venv/bin/python", "a Python with NumPy and the client")
+	flag.StringVar(&o.only, "only", "", "measure only the parts whose name contains this: grow, beside")
+	flag.StringVar(&o.extra, "options", "", "more options of the nodes, separated by blanks")
+	flag.IntVar(&o.shards, "shards", 64, "shards")
+	flag.IntVar(&o.dataMiB, "data", 1024, "MiB of arrays of 256 KiB that are there before")
+	flag.DurationVar(&o.calm, "calm", 15*time.Second, "length of the traffic without moves")
+	flag.IntVar(&o.rounds, "rounds", 3, "beside: rounds")
+	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "limit for each step")
+	flag.StringVar(&o.out, "out", "", "also write the report to this file")
+	flag.Parse()
+	if *smoke {
+		o.dataMiB, o.calm, o.rounds, o.sizes = 16, time.Second, 1, []int{16 << 10, 256 << 10, 4 << 20}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "elastic:", err)
+		os.Exit(1)
+	}
+}
+
+// bench is one part with its cluster.
+type bench struct {
+	*options
+	*report
+	context context.Context
+	cluster *clusters.Cluster
+
+	learners []seen // in the present step
+}
+
+func (o *options) run(ctx context.Context) error {
+	r := &report{options: o, command: strings.Join(append([]string{"go run ./elastic"}, os.Args[1:]...), " "), began: time.Now()}
+	version, err := exec.Command(o.binary, "version").Output()
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.binary, err)
+	}
+	r.version = strings.TrimSpace(string(version))
+	var failed []error // a part that fails does not take the figures of the other with it
+	for _, part := range []struct {
+		name         string
+		nodes, spare int
+		run          func(*bench) error
+	}{
+		{"grow", 3, 2, (*bench).growAndShrink},
+		{"beside", 4, 0, (*bench).besideMoves},
+	} {
+		if ctx.Err() != nil || !strings.Contains(part.name, o.only) {
+			continue
+		}
+		say("%s", part.name)
+		if err := o.measure(ctx, r, part.nodes, part.spare, part.run); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", part.name, err))
+			r.note("%s ended early: %s", part.name, strings.SplitN(err.Error(), "\n", 2)[0])
+		}
+	}
+	text := r.text()
+	fmt.Print(text)
+	if o.out != "" {
+		failed = append(failed, os.WriteFile(o.out, []byte(text), 0o644))
+	}
+	return errors.Join(append(failed, ctx.Err())...)
+}
+
+// measure runs a part on a cluster of its own.
+func (o *options) measure(ctx context.Context, r *report, nodes, spare int, part func(*bench) error) error {
+	c, err := clusters.Ndring(clusters.NdringOptions{
+		Binary: o.binary, Nodes: nodes, Spare: spare, Replicas: 2,
+		Extra: append([]string{"--shards", fmt.Sprint(o.shards), "--maxmemory", fmt.Sprintf("%dmb", 3*o.dataMiB+2048)}, strings.Fields(o.extra)...),
+	})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, c.Close)() // an interrupt ends the requests under way
+	b := &bench{options: o, report: r, context: ctx, cluster: c}
+	if err = c.WaitHealthy(2, o.limit); err == nil {
+		err = part(b)
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, c.Logs())
+	}
+	return nil
+}
+
+// sleep waits for a time, or until an interrupt.
+func (b *bench) sleep(d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-b.context.Done():
+		return b.context.Err()
+	}
+}
+
+// until waits for a condition.
+func (b *bench) until(check func() error) error {
+	const each = 50 * time.Millisecond // each look costs a node a topology
+	for end := time.Now().Add(b.limit); ; {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v: %w", b.limit, err)
+		}
+		if err := b.sleep(each); err != nil {
+			return err
+		}
+	}
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
