@@ -112,6 +112,10 @@ func clusterLeave(c *call, r *router) {
 	topo := r.cluster.Topology()
 	self, member := topo.Node(r.cluster.Self())
 	switch {
+	case len(c.args) == 3 && c.option(2) == "PLAN":
+		order{wish: topology.Wish{Leave: r.cluster.Self()}, plan: true}.run(c, r)
+	case len(c.args) > 2:
+		c.replies.Error(errSyntax)
 	case !member:
 		c.replies.Error(r.notInCluster())
 	case self.State == topology.Leaving:

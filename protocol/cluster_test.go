@@ -416,6 +416,7 @@ func TestLeave(t *testing.T) {
 	c.want(`+OK`, "MULTI")
 	c.want(`-ERR Command not allowed inside a transaction`, "CLUSTER", "LEAVE")
 	c.want(`+OK`, "DISCARD")
+	c.want(`-ERR syntax error`, "CLUSTER", "LEAVE", "NOW")
 	c.want(`+OK`, "NP.SET", keyA, arrayA) // which moves with its shard
 	c.want(`+OK`, "CLUSTER", "LEAVE")
 	topo := threeNodes()

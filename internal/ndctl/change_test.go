@@ -63,7 +63,7 @@ func TestChanges(t *testing.T) {
 // A plan with problems is shown and not carried out.
 func TestPlanWithProblems(t *testing.T) {
 	t.Parallel()
-	for _, args := range []string{"rebalance --yes", "drain n2 --plan", "replace n2 --with n3 --yes --json", "leave n2 --yes", "move 1 --to n3"} {
+	for _, args := range []string{"rebalance --yes", "drain n2 --plan", "replace n2 --with n3 --yes --json", "leave n1 --yes", "move 1 --to n3"} {
 		n := &movingNode{plan: twoToN3()}
 		n.plan.Problems = []string{"n3 has no room\x1b for 3 GiB"}
 		r := runWith(t, n.env(t), "", strings.Fields(args)...)
@@ -220,7 +220,7 @@ func TestInterruptedWait(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		looks := 0
-		n := &movingNode{plan: twoToN3(), steps: twoStepsToN3()[:1], started: true, n2: fakeServer(t, func([]string) any { return "OK" })}
+		n := &movingNode{plan: twoToN3(), steps: twoStepsToN3()[:1], started: true, n2: fakeServer(t, leaveAnswer)}
 		n.heard = func(line string) { // commands arrive one after the other
 			if line == "CLUSTER MOVES" {
 				if looks++; looks == 2 {
@@ -239,12 +239,12 @@ func TestInterruptedWait(t *testing.T) {
 // leave --wait shows how far the copies are until the node has left.
 func TestWaitForANodeThatLeaves(t *testing.T) {
 	t.Parallel()
-	n := &movingNode{plan: twoToN3(), steps: twoStepsToN3(), started: true, leaves: true, n2: fakeServer(t, func([]string) any { return "OK" })}
+	n := &movingNode{plan: twoToN3(), steps: twoStepsToN3(), started: true, leaves: true, n2: fakeServer(t, leaveAnswer)}
 	got, code := onTerminal(t, n.env(t), "", "leave", "n2", "--yes", "--wait")
 	if code != 0 || !matches(got, "0 of 2 copies, 512.0 MiB of 3.0 GiB", "1 of 2 copies, 2.2 GiB of 3.0 GiB", "\r\x1b[Kn2 has left the cluster: stop it") {
 		t.Errorf("%d %q", code, got)
 	}
-	n = &movingNode{plan: twoToN3(), steps: twoStepsToN3()[:1], started: true, n2: fakeServer(t, func([]string) any { return "OK" })}
+	n = &movingNode{plan: twoToN3(), steps: twoStepsToN3()[:1], started: true, n2: fakeServer(t, leaveAnswer)}
 	n.steps[0].moves = view.Moves{Paused: true, Moves: n.steps[0].moves.Moves[1:]}
 	r := runWith(t, n.env(t), "", "leave", "n2", "--yes", "--wait", "--wait-timeout", "800ms")
 	if r.code != exitFailure || !matches(r.err, "ndctl: n2 has not left within 800ms: it still serves 2 shards", "; moves are paused: ndctl moves resume\n") {
@@ -256,7 +256,7 @@ func TestWaitForANodeThatLeaves(t *testing.T) {
 func TestChangesAtAnEarlierVersion(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{
-		"rebalance", "move 1 --to n3 --yes", "drain n2", "undrain n2", "replace n2 --with n3", "moves", "moves pause", "moves resume", "moves cancel", "moves --watch", "leave n2 --plan",
+		"rebalance", "move 1 --to n3 --yes", "drain n2", "undrain n2", "replace n2 --with n3", "moves", "moves pause", "moves resume", "moves cancel", "moves --watch", "leave n1 --plan",
 	} {
 		n := &movingNode{earlier: true}
 		r := runWith(t, n.env(t), "", strings.Fields(args)...)
@@ -272,35 +272,37 @@ func TestChangesAtAnEarlierVersion(t *testing.T) {
 	}
 }
 
-// leave shows the plan of a drain, and orders the node itself.
+// leaveAnswer is what a node answers that is told to leave.
+func leaveAnswer(args []string) any {
+	if args[len(args)-1] == "PLAN" {
+		return encoded(twoToN3())
+	}
+	return "OK"
+}
+
+// leave shows a plan of the node that leaves, and orders that node.
 func TestPlanOfLeave(t *testing.T) {
 	t.Parallel()
-	run := func(draining bool, problem string, args ...string) (*movingNode, result) {
+	run := func(problem string, args ...string) (*movingNode, result) {
 		n := &movingNode{plan: twoToN3()}
 		if problem != "" {
 			n.plan.Problems = []string{problem}
 		}
-		return n, runWith(t, map[string]string{"NDRING_ADDR": fakeServer(t, func(line []string) any {
-			text := n.answer(line)
-			if s, ok := text.(string); ok && draining {
-				return strings.Replace(s, `"name":"n1"`, `"name":"n1","draining":true`, 1)
-			}
-			return text
-		})}, "", args...)
+		return n, runWith(t, n.env(t), "", args...)
 	}
-	if n, r := run(false, "", "leave", "n1", "--plan"); r.code != 0 || r.out != twoToN3Text || n.planned() != "CLUSTER DRAIN aa" || n.ordered() != "" {
+	if n, r := run("", "leave", "n1", "--plan"); r.code != 0 || r.out != twoToN3Text || n.planned() != "CLUSTER LEAVE" || n.ordered() != "" {
 		t.Errorf("%q %+v", n.orders, r)
 	}
-	if n, r := run(false, "", "leave", "n1"); r.code != exitUsage || r.out != twoToN3Text || !matches(r.err, "Let n1 leave the cluster?") || n.ordered() != "" {
+	if n, r := run("", "leave", "n1"); r.code != exitUsage || r.out != twoToN3Text || !matches(r.err, "Let n1 leave the cluster?") || n.ordered() != "" {
 		t.Errorf("%q %+v", n.orders, r)
 	}
-	if n, r := run(false, "", "leave", "n1", "--yes"); r.code != 0 || !matches(r.out, twoToN3Text+"n1 is leaving: it hands over its shards.") || n.ordered() != "CLUSTER LEAVE" {
+	if n, r := run("", "leave", "n1", "--yes"); r.code != 0 || !matches(r.out, twoToN3Text+"n1 is leaving: it hands over its shards.") || n.ordered() != "CLUSTER LEAVE" {
 		t.Errorf("%q %+v", n.orders, r)
 	}
-	if n, r := run(true, "n1 is drained already", "leave", "n1", "--yes"); r.code != 0 || n.ordered() != "CLUSTER LEAVE" || !matches(r.out, "problem: n1 is drained already") {
-		t.Errorf("a drained node leaves: %q %+v", n.orders, r)
+	if n, r := run("n3 has room for 1 byte and needs 2", "leave", "n1", "--yes"); r.code != exitFailure || n.ordered() != "" || !matches(r.out, "problem: n3 has room for 1 byte and needs 2") {
+		t.Errorf("without room: %q %+v", n.orders, r)
 	}
-	if n, r := run(false, "", "leave", "n1", "--yes", "--json"); r.code != 0 || !matches(r.out, `"started": true`, `"done": false`) || n.ordered() != "CLUSTER LEAVE" {
+	if n, r := run("", "leave", "n1", "--yes", "--json"); r.code != 0 || !matches(r.out, `"started": true`, `"done": false`) || n.ordered() != "CLUSTER LEAVE" {
 		t.Errorf("%q %+v", n.orders, r)
 	}
 }
@@ -325,7 +327,7 @@ func TestJSONOfChangesIsDocumented(t *testing.T) {
 	t.Parallel()
 	n := &movingNode{plan: twoToN3(), steps: twoStepsToN3()}
 	env := n.env(t)
-	for _, args := range []string{"rebalance --plan", "move 1 --to n3 --plan", "drain n2 --plan", "replace n2 --with n3 --plan", "leave n2 --plan", "moves", "moves cancel", "failover --plan"} {
+	for _, args := range []string{"rebalance --plan", "move 1 --to n3 --plan", "drain n2 --plan", "replace n2 --with n3 --plan", "leave n1 --plan", "moves", "moves cancel", "failover --plan"} {
 		r := runWith(t, env, "", append(strings.Fields(args), "--json")...)
 		var value any
 		if err := json.Unmarshal([]byte(r.out), &value); err != nil || r.code != 0 {

@@ -83,7 +83,7 @@ func exitCode(err error) int {
 
 // isEarlierVersion reports whether a node does not know a subcommand, as a node of an earlier version.
 func isEarlierVersion(err error) bool {
-	return err != nil && strings.HasPrefix(err.Error(), "ERR unknown subcommand '")
+	return err != nil && (strings.HasPrefix(err.Error(), "ERR unknown subcommand '") || strings.HasPrefix(err.Error(), "ERR wrong number of arguments for 'cluster|leave' command"))
 }
 
 // errEarlierVersion is shown for a node of an earlier version.

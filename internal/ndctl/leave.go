@@ -47,15 +47,12 @@ The exit code is 1 if the plan has problems, if the node refuses, or if --wait e
 
 // leave shows what moves when a node leaves, asks for confirmation, and lets it leave.
 func (a *app) leave(ctx context.Context, s *session, m *member, f *changeFlags) error {
-	plan, err := s.fetchPlan(ctx, drainRequest(m))
-	switch {
-	case (errors.Is(err, errEarlierVersion) || err != nil && strings.Contains(err.Error(), "refused: ")) && !f.plan: // it leaves without a plan: a node may leave where it could not be drained
-	case err != nil:
-		return a.out.failures(nodeFailures{{s.self(), err}})
+	plan, err := s.fetchPlanFrom(ctx, m, []any{"CLUSTER", "LEAVE"})
+	if err != nil && (!errors.Is(err, errEarlierVersion) || f.plan) { // a node of an earlier version leaves without a plan
+		return a.out.failures(nodeFailures{{m, err}})
 	}
 	r := newPlanReport(s.cluster, cmp.Or(plan, &view.Plan{}))
-	refused := len(r.Problems) > 0 && !m.Draining && !m.Leaving // that a node is drained already does not keep it from leaving
-	if refused || f.plan {
+	if len(r.Problems) > 0 || f.plan {
 		if err := a.out.show(r); err != nil || len(r.Problems) == 0 {
 			return err
 		}

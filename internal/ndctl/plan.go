@@ -47,7 +47,15 @@ type plannedNodeReport struct {
 
 // fetchPlan asks the node that was asked first what a request would do.
 func (s *session) fetchPlan(ctx context.Context, request []any) (*view.Plan, error) {
-	client := s.self().client.WithTimeout(s.options.timeout + decisionTimeout) // it asks other nodes for their sizes
+	return s.fetchPlanFrom(ctx, s.self(), request)
+}
+
+// fetchPlanFrom asks a node what a request would do.
+func (s *session) fetchPlanFrom(ctx context.Context, m *member, request []any) (*view.Plan, error) {
+	if m.client == nil {
+		return nil, errNoAddress
+	}
+	client := m.client.WithTimeout(s.options.timeout + decisionTimeout) // it asks other nodes for their sizes
 	text, err := client.Do(ctx, append(slices.Clone(request), "PLAN")...).Text()
 	switch {
 	case isEarlierVersion(err):
