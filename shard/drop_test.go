@@ -29,6 +29,10 @@ func (p *pair) leaves() {
 	p.t.Helper()
 	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: there, ISR: []replica.Process{there}, Assigned: []replica.Process{there}}
 	must(p.t, 0, p.sh.Role().Configure(p.row))
+	if MayDrop(p.sh) {
+		p.t.Error("the copy may be dropped at once")
+	}
+	p.now += 1000
 }
 
 // drop drops the copy.
