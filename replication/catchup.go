@@ -163,7 +163,7 @@ func (c *catchUp) hasImage() {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
 	if c.current() {
-		c.s.whole = false
+		c.s.whole, c.s.refused = false, 0
 	}
 }
 
@@ -183,8 +183,9 @@ func (c *catchUp) end(err error) {
 	defer p.mu.Unlock()
 	if c.current() {
 		after := askStale
-		if refused := new(refusedError); errors.As(err, &refused) && refused.full != 0 { // it will be full for a while
-			after = askFailed
+		if refused := new(refusedError); errors.As(err, &refused) && refused.full != 0 { // it will have no room for a while
+			after = min(max(2*c.s.refused, askFailed), askFull)
+			c.s.refused = after
 		}
 		p.ask(c.s, after)
 	}

@@ -156,7 +156,7 @@ func TestDroppedCopySaysNothing(t *testing.T) {
 	}
 	silent("after a truncation")
 	install := func(base uint64) error {
-		i, err := m.Install(source, replica.Point{Epoch: p.row.LeaderEpoch, Seq: base}, replica.EpochTable{{Epoch: 1, Seq: 1}, {Epoch: p.row.LeaderEpoch, Seq: had}})
+		i, err := m.Install(source, replica.Point{Epoch: p.row.LeaderEpoch, Seq: base}, replica.EpochTable{{Epoch: 1, Seq: 1}, {Epoch: p.row.LeaderEpoch, Seq: had}}, 0)
 		must(t, 0, err)
 		_, err = i.Commit()
 		return err
