@@ -13,9 +13,9 @@ var simFlawCases = []struct {
 	set  func(*Flaws, *simFlaws)
 }{
 	{"noEpochCheck", 100, func(f *Flaws, _ *simFlaws) { f.NoEpochCheck = true }},
-	{"noLease", 6, func(f *Flaws, _ *simFlaws) { f.NoLease = true }},
+	{"noLease", 41, func(f *Flaws, _ *simFlaws) { f.NoLease = true }},
 	{"silenceEpoch", 1, func(f *Flaws, _ *simFlaws) { f.SilenceEpoch = true }},
-	{"commitUncut", 6, func(f *Flaws, _ *simFlaws) { f.CommitUncut = true }},
+	{"commitUncut", 1, func(f *Flaws, _ *simFlaws) { f.CommitUncut = true }},
 	{"applyEarly", 1, func(f *Flaws, _ *simFlaws) { f.ApplyEarly = true }},
 	{"noTruncate", 1, func(f *Flaws, _ *simFlaws) { f.NoTruncate = true }},
 	{"staleTruncate", 32, func(f *Flaws, _ *simFlaws) { f.StaleTruncate = true }},
@@ -28,18 +28,18 @@ var simFlawCases = []struct {
 	{"shrinkEarly", 21, func(f *Flaws, _ *simFlaws) { f.ShrinkEarly = true }},
 	{"ackUnwritten", 1, func(f *Flaws, _ *simFlaws) { f.AckUnwritten = true }},
 	{"leaseISROnly", 1, func(f *Flaws, _ *simFlaws) { f.LeaseISROnly = true }},
-	{"nodeLease", 417, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
+	{"nodeLease", 136, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
 	{"ackLater", 63, func(_ *Flaws, w *simFlaws) { w.ackLater = true }},
 	{"joinQuiet", 3, func(_ *Flaws, w *simFlaws) { w.joinQuiet = true }},
 	{"joinKeepsPrimary", 2, func(_ *Flaws, w *simFlaws) { w.joinKeepsPrimary = true }},
 	{"promoteAny", 1, func(_ *Flaws, w *simFlaws) { w.promoteAny = true }},
 	{"noUnclean", 7, func(_ *Flaws, w *simFlaws) { w.noUnclean = true }},
 	{"forgetUnclean", 58, func(_ *Flaws, w *simFlaws) { w.forgetUnclean = true }},
-	{"replayAll", 39, func(_ *Flaws, w *simFlaws) { w.replayAll = true }},
+	{"replayAll", 6, func(_ *Flaws, w *simFlaws) { w.replayAll = true }},
 	{"withdrawProposal", 1306, func(_ *Flaws, w *simFlaws) { w.withdrawProposal = true }},
 	{"appendLast", 1, func(_ *Flaws, w *simFlaws) { w.appendLast = true }},
 	{"visibleEarly", 1, func(_ *Flaws, w *simFlaws) { w.noHoldBack = true }},
-	{"dropForgotten", 145, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
+	{"dropForgotten", 771, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
 }
 
 // simFlawsOfMoves are those of simFlawCases that matter only where copies move, or are found sooner there: members are proposed more often.
