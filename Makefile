@@ -62,7 +62,7 @@ model: need-go ## explore the rules of replication in larger bounds (10 to 15 mi
 	@scripts/step "model of replication" scripts/model
 
 sim: need-go ## simulate the replicas of a shard: RUNS=n seeds, or SEED=n for one with its events
-	@$(if $(SEED),NDRING_SIM_SEED=$(SEED),NDRING_SIM_SEEDS=$(or $(RUNS),400)) go test -count 1 -timeout 60m -v -run 'TestSimulation$$' ./replica
+	@$(if $(SEED),NDRING_SIM_SEED=$(SEED),NDRING_SIM_SEEDS=$(or $(RUNS),400)) go test -count 1 -timeout 60m -v -run 'TestSimulation(OfMoves)?$$' ./replica
 
 sim-nodes: need-go ## simulate five whole nodes under faults with a fake clock: RUNS=n seeds, or SEED=n for one with its faults
 	@$(if $(SEED),NDRING_NODES_SEED=$(SEED),NDRING_NODES_SEEDS=$(or $(RUNS),10)) go test -count 1 -timeout 6h -v -run 'TestSimulatedNodes$$' ./internal/node | { grep -vE '^=== ' || true; }

@@ -29,7 +29,7 @@ type comeback struct {
 }
 
 // setOthers lists the other copies of the row. What a copy acknowledged in this leader epoch stays counted in a
-// later epoch (R4), as long as it is the same process.
+// later epoch (R4), as long as it is the same process, and the row does not say since that it may lack what it acknowledged.
 func (c *members) setOthers(now int64) {
 	before := c.others
 	c.others = nil
@@ -43,8 +43,11 @@ func (c *members) setOthers(now int64) {
 				o = b
 			}
 		}
-		wasISR := o.isr
+		wasISR, wasClean := o.isr, o.clean
 		o.process, o.isr, o.clean = p, c.config.inISR(p), !c.config.unclean(p)
+		if wasClean && !o.clean {
+			o.match, o.synced = 0, 0
+		}
 		if wasISR && !o.isr {
 			c.removed(p.Node, now)
 		}

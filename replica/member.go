@@ -219,11 +219,12 @@ func (c *member) Installed(table EpochTable, end Point) {
 func (c *member) Owed() uint64 { return c.owed }
 
 // MayDrop reports whether a process need not keep what it has of the shard: by its newest row another process is the primary, this one should have no copy
-// and has none that counts, and each node that should have one has a clean copy in the ISR.
-func (c *member) MayDrop() bool {
+// and has none that counts, and each node that should have one has a clean copy in the ISR. And G has passed since this process last granted a renewal: if
+// it is a learner again a moment later, the primary could otherwise propose it on the strength of that one (R5).
+func (c *member) MayDrop(now int64) bool {
 	cfg := &c.config
 	own := func(p Process) bool { return p.Node == c.self.Node } // also a former process: raft has not decided yet that this one has its copies
-	if (cfg.Primary == Process{}) || slices.ContainsFunc(slices.Concat(cfg.ISR, cfg.Learners, cfg.Assigned), own) || len(cfg.Assigned) == 0 {
+	if now-c.heard.at < c.Times.Silence || (cfg.Primary == Process{}) || slices.ContainsFunc(slices.Concat(cfg.ISR, cfg.Learners, cfg.Assigned), own) || len(cfg.Assigned) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(cfg.Assigned, func(p Process) bool { return !cfg.inISR(p) || cfg.unclean(p) })
@@ -231,9 +232,12 @@ func (c *member) MayDrop() bool {
 
 // Drop tells the copy that what it had is gone. If this process becomes a learner again in the same leader epoch, a primary that has missed the
 // rows in between may count what it acknowledged before. So it acknowledges nothing, and grants no lease, which R5 needs, until it has
-// installed a snapshot with all of that (M8). In another leader epoch each primary begins with what members say then.
+// installed a snapshot with all of that (M8). In another leader epoch each primary begins with what members say then. What the copy had before M2 in this
+// leader epoch it has not acknowledged: its end may be one that the primary never comes to.
 func (c *member) Drop() {
-	c.owed = max(c.owed, c.end.Seq)
+	if c.truncated == c.config.LeaderEpoch {
+		c.owed = max(c.owed, c.end.Seq)
+	}
 	c.table, c.end, c.commit = nil, Point{}, 0
 	c.truncated = 0
 }

@@ -234,6 +234,7 @@ func (s *sim) comeToRest() {
 func (s *sim) round() {
 	s.tickAll()
 	s.plan()
+	s.settleMoves()
 	for range 300 {
 		if len(s.messages)+len(s.inFlight) == 0 {
 			break
@@ -272,7 +273,7 @@ func (s *sim) unsettled() string {
 	t := s.newest()
 	for i := range simShards {
 		row := t.Shards[i]
-		if row.Primary == "" || len(row.Assigned) < s.replicas || len(row.Unclean) > 0 || len(row.ISR) < len(row.Assigned) {
+		if row.Primary == "" || len(row.Assigned) < s.replicas || len(row.Unclean) > 0 || len(row.ISR) < len(row.Assigned) || s.misplaced(&row) {
 			text := fmt.Sprintf("shard %d: %+v", i, row)
 			for _, p := range s.running() {
 				c := p.copies[i]

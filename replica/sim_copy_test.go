@@ -225,7 +225,7 @@ func (s *sim) primaries() []*simCopy {
 }
 
 func (s *sim) write() {
-	if of := s.primaries(); len(of) > 0 {
+	if of := s.primaries(); len(of) > 0 && !(s.idle && s.chance(90)) {
 		c := pick(s, of)
 		s.ids++
 		s.event("%v appends write %d to shard %d in epoch %d at %d", c.p.self, s.ids, c.shard, c.c.Config().Epoch, len(c.log)+1)
@@ -267,7 +267,7 @@ func configOf(t *topology.Topology, shard int) Config {
 	}
 	cfg := Config{
 		Epoch: row.Epoch, LeaderEpoch: row.LeaderEpoch, Born: row.EmptySince, Relinquished: row.Relinquished, Unsealed: row.Unsealed,
-		ISR: list(row.ISR), Unclean: list(row.Unclean), Learners: list(row.Learners),
+		ISR: list(row.ISR), Unclean: list(row.Unclean), Learners: list(row.Learners), Assigned: list(row.Assigned),
 	}
 	if row.Primary != "" {
 		cfg.Primary = process(row.Primary)
@@ -316,7 +316,9 @@ func (s *sim) learnOne() {
 			return
 		}
 		step := 1
-		if s.chance(50) {
+		if s.moves && p.host.id == s.slow { // it misses rows
+			step = behind
+		} else if s.chance(50) {
 			step += s.r.IntN(behind)
 		}
 		s.learn(p, p.applied+step)

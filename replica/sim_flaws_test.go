@@ -12,40 +12,44 @@ var simFlawCases = []struct {
 	from uint64 // the first seed that finds it, to begin with. Any change here may need another, which the search then finds
 	set  func(*Flaws, *simFlaws)
 }{
-	{"noEpochCheck", 112, func(f *Flaws, _ *simFlaws) { f.NoEpochCheck = true }},
-	{"noLease", 163, func(f *Flaws, _ *simFlaws) { f.NoLease = true }},
+	{"noEpochCheck", 100, func(f *Flaws, _ *simFlaws) { f.NoEpochCheck = true }},
+	{"noLease", 41, func(f *Flaws, _ *simFlaws) { f.NoLease = true }},
 	{"silenceEpoch", 1, func(f *Flaws, _ *simFlaws) { f.SilenceEpoch = true }},
 	{"commitUncut", 1, func(f *Flaws, _ *simFlaws) { f.CommitUncut = true }},
 	{"applyEarly", 1, func(f *Flaws, _ *simFlaws) { f.ApplyEarly = true }},
 	{"noTruncate", 1, func(f *Flaws, _ *simFlaws) { f.NoTruncate = true }},
-	{"staleTruncate", 456, func(f *Flaws, _ *simFlaws) { f.StaleTruncate = true }},
-	{"openEarly", 25, func(f *Flaws, _ *simFlaws) { f.OpenEarly = true }},
-	{"transferOpen", 3755, func(f *Flaws, _ *simFlaws) { f.TransferOpen = true }},
+	{"staleTruncate", 32, func(f *Flaws, _ *simFlaws) { f.StaleTruncate = true }},
+	{"openEarly", 94, func(f *Flaws, _ *simFlaws) { f.OpenEarly = true }},
+	{"transferOpen", 711, func(f *Flaws, _ *simFlaws) { f.TransferOpen = true }},
 	{"ackEarly", 1, func(f *Flaws, _ *simFlaws) { f.AckEarly = true }},
-	{"ackMajority", 136, func(f *Flaws, _ *simFlaws) { f.AckMajority = true }},
-	{"ackAnyInc", 52, func(f *Flaws, _ *simFlaws) { f.AckAnyInc = true }},
-	{"commitISROnly", 67, func(f *Flaws, _ *simFlaws) { f.CommitISROnly = true }},
-	{"shrinkEarly", 40, func(f *Flaws, _ *simFlaws) { f.ShrinkEarly = true }},
+	{"ackMajority", 53, func(f *Flaws, _ *simFlaws) { f.AckMajority = true }},
+	{"ackAnyInc", 165, func(f *Flaws, _ *simFlaws) { f.AckAnyInc = true }},
+	{"commitISROnly", 229, func(f *Flaws, _ *simFlaws) { f.CommitISROnly = true }},
+	{"shrinkEarly", 21, func(f *Flaws, _ *simFlaws) { f.ShrinkEarly = true }},
 	{"ackUnwritten", 1, func(f *Flaws, _ *simFlaws) { f.AckUnwritten = true }},
-	{"leaseISROnly", 3360, func(f *Flaws, _ *simFlaws) { f.LeaseISROnly = true }},
-	{"nodeLease", 3551, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
-	{"ackLater", 364, func(_ *Flaws, w *simFlaws) { w.ackLater = true }},
+	{"leaseISROnly", 1, func(f *Flaws, _ *simFlaws) { f.LeaseISROnly = true }},
+	{"nodeLease", 136, func(f *Flaws, _ *simFlaws) { f.NodeLease = true }},
+	{"ackLater", 63, func(_ *Flaws, w *simFlaws) { w.ackLater = true }},
 	{"joinQuiet", 3, func(_ *Flaws, w *simFlaws) { w.joinQuiet = true }},
 	{"joinKeepsPrimary", 2, func(_ *Flaws, w *simFlaws) { w.joinKeepsPrimary = true }},
-	{"promoteAny", 5, func(_ *Flaws, w *simFlaws) { w.promoteAny = true }},
+	{"promoteAny", 1, func(_ *Flaws, w *simFlaws) { w.promoteAny = true }},
 	{"noUnclean", 7, func(_ *Flaws, w *simFlaws) { w.noUnclean = true }},
-	{"forgetUnclean", 130, func(_ *Flaws, w *simFlaws) { w.forgetUnclean = true }},
-	{"replayAll", 25, func(_ *Flaws, w *simFlaws) { w.replayAll = true }},
-	{"withdrawProposal", 366, func(_ *Flaws, w *simFlaws) { w.withdrawProposal = true }},
+	{"forgetUnclean", 58, func(_ *Flaws, w *simFlaws) { w.forgetUnclean = true }},
+	{"replayAll", 6, func(_ *Flaws, w *simFlaws) { w.replayAll = true }},
+	{"withdrawProposal", 1306, func(_ *Flaws, w *simFlaws) { w.withdrawProposal = true }},
 	{"appendLast", 1, func(_ *Flaws, w *simFlaws) { w.appendLast = true }},
 	{"visibleEarly", 1, func(_ *Flaws, w *simFlaws) { w.noHoldBack = true }},
+	{"dropForgotten", 771, func(f *Flaws, _ *simFlaws) { f.DropForgotten = true }},
 }
+
+// simFlawsOfMoves are those of simFlawCases that matter only where copies move, or are found sooner there: members are proposed more often.
+var simFlawsOfMoves = map[string]bool{"dropForgotten": true, "leaseISROnly": true, "nodeLease": true}
 
 func TestFlawsAreFound(t *testing.T) {
 	seeds := envNumber("NDRING_SIM_SEEDS", 2000)
 	for _, c := range simFlawCases {
 		t.Run(c.name, func(t *testing.T) {
-			set := func(s *sim) { c.set(&s.flaws, &s.world) }
+			set := func(s *sim) { c.set(&s.flaws, &s.world); s.moves = simFlawsOfMoves[c.name] }
 			seeds := max(seeds, c.from)
 			r := runSeeds(t, c.from, seeds, set)
 			if r.failed == 0 {

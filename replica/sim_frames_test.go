@@ -74,7 +74,7 @@ func (s *sim) deliver() {
 	if s.calm || !s.chance(7) {
 		s.messages = slices.Delete(s.messages, i, i+1)
 	}
-	if !s.calm && s.chance(7) {
+	if !s.calm && (s.chance(7) || s.moves && m.kind == msgSync && s.chance(50)) { // to catch up takes long, where there is much
 		return
 	}
 	if m.kind == msgReport {
@@ -112,6 +112,7 @@ func (s *sim) receive(p *simProcess, m simMessage) {
 		s.onGrant(p, m)
 	case msgInstall:
 		if cfg := c.c.Config(); c.gate && cfg.Epoch == m.epoch && cfg.LeaderEpoch == m.leader {
+			c.next[m.from] = c.c.Commit() + 1
 			s.post(p, simMessage{kind: msgSnapshot, from: p.self, to: m.from, shard: m.shard, epoch: m.epoch, leader: m.leader, table: slices.Clone(c.c.Table()), records: slices.Clone(c.log[:c.c.Commit()])})
 		}
 	case msgSnapshot:
@@ -126,6 +127,9 @@ func (c *simCopy) onAppend(m simMessage) {
 		c.s.post(c.p, simMessage{kind: msgAck, from: c.p.self, to: m.from, shard: c.shard, ack: Ack{Epoch: cfg.Epoch, Leader: cfg.LeaderEpoch, Flags: AckStale}})
 		return
 	case Later, Sealed:
+		return
+	}
+	if c.asks && c.c.Owed() > 0 { // it takes no records before the whole copy
 		return
 	}
 	end := c.c.End()
@@ -178,7 +182,7 @@ func (c *simCopy) onSync(m simMessage) {
 }
 
 func (c *simCopy) onSnapshot(m simMessage) {
-	if !c.asks || c.c.Accept(m.from, m.epoch, m.leader) != Take {
+	if !c.asks || c.c.Accept(m.from, m.epoch, m.leader) != Take || uint64(len(m.records)) < c.c.Owed() {
 		return
 	}
 	c.s.event("%v installs a snapshot of shard %d with %d records", c.p.self, c.shard, len(m.records))

@@ -130,6 +130,7 @@ func (s *sim) noteDecision(was, is *topology.Topology, op topology.Op) {
 		}
 	case topology.ExpandISR:
 		s.counts["expanded"]++
+		s.checkExpanded(&op)
 	case topology.ShrinkISR:
 		s.counts["shrunk"]++
 	case topology.TransferPrimary:
@@ -195,22 +196,9 @@ func (s *sim) plan() {
 	for i := range simShards {
 		ops = append(ops, s.copyOps(t, i, v)...)
 	}
-	if !s.calm && s.chance(10) {
-		ops = append(ops, s.place(t))
-	}
 	for _, op := range ops { // each on its own: they may be decided in any order
 		s.addProposal(simProposal{shard: -1, op: []topology.Op{op}})
 	}
-}
-
-// place makes an operator choose other nodes for the copies of a shard.
-func (s *sim) place(t *topology.Topology) topology.Op {
-	var members []topology.NodeID
-	for _, i := range s.r.Perm(len(t.Nodes))[:min(s.replicas, len(t.Nodes))] {
-		members = append(members, t.Nodes[i].ID)
-	}
-	placed := topology.Placed{Shard: topology.ShardID(s.r.IntN(simShards)), Members: members}
-	return topology.Op{Kind: topology.SetPlacement, Base: t.Placement.At, Placement: t.Placement, Places: []topology.Placed{placed}}
 }
 
 // copyOps gives learners to a shard whose assigned nodes have no copy, and lets an operator begin it empty.
@@ -231,14 +219,15 @@ func (s *sim) copyOps(t *topology.Topology, shard int, v topology.View) (ops []t
 // mayServe reports whether an earlier process of one of the nodes still runs somewhere.
 func (s *sim) mayServe(ids []topology.NodeID) bool {
 	for _, id := range ids {
+		known, _ := s.newest().Node(id)
 		n := 0
 		for _, h := range s.hosts {
-			if h.id == id && h.process != nil {
-				n++
+			if h.id != id || h.process == nil {
+				continue
 			}
-		}
-		if n > 1 {
-			return true
+			if n++; n > 1 || h.process.self.Incarnation < known.Incarnation {
+				return true
+			}
 		}
 	}
 	return false

@@ -72,18 +72,28 @@ func runSeeds(t testing.TB, first, last uint64, set func(*sim)) *simRuns {
 }
 
 // explain runs a seed again and shows the events before its violation.
-func explain(t testing.TB, seed uint64) {
+func explain(t testing.TB, seed uint64, set func(*sim)) {
 	t.Helper()
 	s := newTracedSim(t, seed)
+	set(s)
 	s.run()
 	for _, line := range s.events[max(0, len(s.events)-60):] {
 		t.Log(line)
 	}
 }
 
-func TestSimulation(t *testing.T) {
+func TestSimulation(t *testing.T) { testSimulation(t, false, simMustHappen) }
+
+// The same while copies move from node to node and those that no row names are dropped.
+func TestSimulationOfMoves(t *testing.T) {
+	testSimulation(t, true, []string{"write committed", "read answered", "promoted", "expanded", "shrunk", "transferred", "loss of power", "dropped", "brought back", "installed"})
+}
+
+func testSimulation(t *testing.T, moves bool, mustHappen []string) {
+	set := func(s *sim) { s.moves = moves }
 	if seed := envNumber("NDRING_SIM_SEED", 0); seed > 0 {
 		s := newTracedSim(t, seed)
+		set(s)
 		wrong := s.run()
 		t.Log(strings.Join(s.events, "\n"))
 		if wrong != "" {
@@ -96,14 +106,17 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = min(seeds, 200)
 	}
+	if moves { // each takes three times as long
+		seeds = max(seeds/4, min(seeds, 200))
+	}
 	began := time.Now()
-	r := runSeeds(t, 1, seeds, nil)
+	r := runSeeds(t, 1, seeds, set)
 	if r.failed > 0 {
-		explain(t, r.failed)
+		explain(t, r.failed, set)
 		t.Fatalf("seed %d: %s\nrepeat it with make sim SEED=%d", r.failed, r.wrong, r.failed)
 	}
 	t.Logf("%d seeds, %.0f/s: %v", seeds, float64(seeds)/time.Since(began).Seconds(), r.counts)
-	for _, name := range simMustHappen[:len(simMustHappen)*min(int(seeds)/100, 1)] {
+	for _, name := range mustHappen[:len(mustHappen)*min(int(seeds)/100, 1)] {
 		if r.counts[name] == 0 {
 			t.Errorf("in no seed: %s", name)
 		}

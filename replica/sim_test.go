@@ -21,7 +21,9 @@ import (
 const (
 	simShards = 2 // that have copies here; the topology needs more
 	simSteps  = 600
-	simTick   = int64(25e6)
+	// simMoveSteps are more, because a move takes many.
+	simMoveSteps = 1500
+	simTick      = int64(25e6)
 )
 
 // simTimes are shorter than the real ones, so that a seed sees many failovers. The ticks of G are a little longer than L.
@@ -119,6 +121,9 @@ type sim struct {
 	noLeader bool        // raft has none
 	pairs    [][2]string // nodes of which the second gets nothing from the first
 	calm     bool        // nothing is lost any more
+	moves    bool        // copies move, and are dropped
+	idle     bool        // writes are rare
+	actions  []simAction
 	weights  []int
 	replicas int
 	slow     topology.NodeID // rarely learns rows
@@ -173,22 +178,36 @@ func (s *sim) chance(percent int) bool { return s.r.IntN(100) < percent }
 
 func pick[T any](s *sim, of []T) T { return of[s.r.IntN(len(of))] }
 
-// simActions are what can happen in a step, each with a greatest weight: a seed draws its own weights up to these, so
-// that some seeds are full of restarts and others of lost messages.
-var simActions = []struct {
+// simAction is something that can happen in a step.
+type simAction struct {
 	weight int
 	do     func(*sim)
-}{
+}
+
+// simActions are what can happen in a step, each with a greatest weight: a seed draws its own weights up to these, so
+// that some seeds are full of restarts and others of lost messages.
+var simActions = []simAction{
 	{60, (*sim).tickAll}, {80, (*sim).deliverSome}, {40, (*sim).write}, {40, (*sim).lookUp}, {40, (*sim).decideOne}, {40, (*sim).learnOne},
 	{60, (*sim).plan}, {2, (*sim).kill}, {2, (*sim).losePower}, {1, (*sim).stopClean}, {1, (*sim).wipe}, {1, (*sim).cloneFolder}, {1, (*sim).restoreBackup},
 	{3, (*sim).freeze}, {8, (*sim).wake}, {2, (*sim).cutOff}, {8, (*sim).reconnect}, {4, (*sim).handOver}, {2, (*sim).loseLeader}, {16, (*sim).electLeader}, {24, (*sim).start}, {2, (*sim).takeBackup},
 	{2, (*sim).dropLearner}, {1, (*sim).damage}, {3, (*sim).cutPair}, {4, (*sim).healPairs},
 }
 
+// simMoves are what can happen besides where copies move.
+var simMoves = []simAction{{6, (*sim).assign}, {40, (*sim).bringBack}, {200, (*sim).deliverSome}, {60, (*sim).moveCopies}, {60, (*sim).dropCopies}, {60, (*sim).tickAll}, {60, (*sim).plan}, {60, (*sim).decideOne}}
+
 func (s *sim) weigh() {
 	sum := 0
-	for _, a := range simActions {
-		sum += s.r.IntN(a.weight + 1)
+	s.actions = simActions
+	quiet := s.moves && s.chance(50)
+	if s.moves {
+		s.actions = slices.Concat(simActions, simMoves)
+		s.idle = s.chance(60)
+	}
+	for i, a := range s.actions {
+		if weight := s.r.IntN(a.weight + 1); !s.moves || a.weight > 16 || i >= len(simActions) || !quiet && s.chance(30) { // a move takes a while without trouble
+			sum += weight
+		}
 		s.weights = append(s.weights, sum)
 	}
 	for i := range s.weights { // time passes and messages arrive in every seed
@@ -200,7 +219,7 @@ func (s *sim) step() {
 	n := s.r.IntN(s.weights[len(s.weights)-1])
 	for i, upTo := range s.weights {
 		if n < upTo {
-			simActions[i].do(s)
+			s.actions[i].do(s)
 			return
 		}
 	}
@@ -219,7 +238,11 @@ func (s *sim) run() (wrong string) {
 	}()
 	s.weigh()
 	s.found()
-	for range simSteps {
+	steps := simSteps
+	if s.moves {
+		steps = simMoveSteps
+	}
+	for range steps {
 		s.step()
 		s.check()
 	}
@@ -231,6 +254,9 @@ func (s *sim) run() (wrong string) {
 func (s *sim) found() {
 	var rows []topology.Node
 	s.replicas = pick(s, []int{1, 2, 2, 3, 3})
+	if s.moves {
+		s.replicas = max(s.replicas, 2)
+	}
 	for i := range 3 + s.r.IntN(3) {
 		h := &simHost{id: topology.NodeID(rune('a' + i)), folder: s.newFolder(), always: s.chance(20)}
 		h.lock = s.newLock()

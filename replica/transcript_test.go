@@ -19,7 +19,7 @@ import (
 //	contact B/1 [progress]      it acknowledged a heartbeat, or took bytes of a large value
 //	lagging B/1   forget B/1   sync B/1 e=5 leader=5 [table=..] end=1-3      transfer B/1   resign   reopen   leased B/1=-100   expand B/1=-100
 //	accept A/1 e=5 leader=5   follows prev=5-7 last=5-8   receive end=5-8 commit=7   truncate 5   renew A/1 e=5 leader=5   acknowledge
-//	drop          damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
+//	drop          it drops its copy, if it may      damaged       installed table=1-1 end=5-9       pass 700 [frozen] [rushed] [alone]     frozen: no ticks; rushed: a tick every 10 ms; alone: raft hears no leader
 //	show
 func TestTranscripts(t *testing.T) {
 	transcript.Test(t, 10, func(t *testing.T) func([]string) string {
@@ -172,11 +172,11 @@ func (s *script) asMember(kind string, a arguments) string {
 		}
 		return "nothing"
 	case "drop":
-		if !c.MayDrop() {
+		if !c.MayDrop(s.now) {
 			return "no"
 		}
 		c.Drop()
-		return "dropped"
+		return fmt.Sprintf("dropped, owes %d", c.Owed())
 	case "damaged":
 		return c.Damaged().String()
 	case "installed":

@@ -97,12 +97,7 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(*bulkConn) error
 	dropped := context.AfterFunc(s.context, func() { c.Close() })
 	defer dropped()
 	c.sent = 0
-	err = send(c)
-	var reply frame
-	if err == nil {
-		c.SetReadDeadline(time.Now().Add(replyLimit(c.sent)))
-		reply, err = c.reader.read()
-	}
+	reply, err := c.request(send)
 	if !stop() || !dropped() || err != nil {
 		c.Close()
 		return frame{}, errors.Join(err, ctx.Err(), s.context.Err())
@@ -114,6 +109,23 @@ func (b *bulkPool) do(ctx context.Context, s *stream, send func(*bulkConn) error
 	c.SetDeadline(time.Time{})
 	b.put(c)
 	return reply, nil
+}
+
+// refusalLimit is how long a refusal may take to arrive after the connection has failed.
+const refusalLimit = time.Second
+
+// request sends a request and returns its reply. The other node may refuse it, and close the connection, while it is sent.
+func (c *bulkConn) request(send func(*bulkConn) error) (reply frame, err error) {
+	failed := send(c)
+	limit := replyLimit(c.sent)
+	if failed != nil {
+		limit = refusalLimit
+	}
+	c.SetReadDeadline(time.Now().Add(limit))
+	if reply, err = c.reader.read(); err == nil && len(reply.body) > 0 {
+		return reply, nil
+	}
+	return reply, errors.Join(failed, err)
 }
 
 // refusedError is why the other node has not taken what it was sent.
@@ -326,7 +338,7 @@ func readRecord(from io.Reader) (*persistence.Record, error) {
 // sendImage sends a whole copy. It calls yield with the length of each piece that it has sent.
 func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yield func(sent int)) error {
 	p.mu.Lock()
-	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, body: appendTable(nil, image.Table)}
+	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, z: uint64(image.Bytes), body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
 	_, err := p.bulk.do(ctx, s, func(conn *bulkConn) error {
 		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
@@ -425,6 +437,9 @@ func (i *inbound) receiveUpload(from replica.Process, f *frame, in *stallReader)
 	return nil, nil
 }
 
+// maxCopy is the length of the longest copy for which room is reserved: larger ones do not exist, and what a frame says may not overflow.
+const maxCopy = 1 << 50
+
 // receiveCopy takes a whole copy.
 func (i *inbound) receiveCopy(from replica.Process, f *frame, in *stallReader) (refused, err error) {
 	table, err := parseTable(f.body)
@@ -433,7 +448,7 @@ func (i *inbound) receiveCopy(from replica.Process, f *frame, in *stallReader) (
 	}
 	member := i.r.config.Store.Shard(f.shard).Member()
 	source := shard.Source{From: from, Epoch: f.epoch, Leader: f.leader}
-	installation, err := member.Install(source, replica.Point{Epoch: f.x, Seq: f.y}, table)
+	installation, err := member.Install(source, replica.Point{Epoch: f.x, Seq: f.y}, table, int64(min(f.z, maxCopy)))
 	if err != nil {
 		return err, nil
 	}
@@ -449,6 +464,9 @@ func (i *inbound) receiveCopy(from replica.Process, f *frame, in *stallReader) (
 		}
 		if err != nil {
 			installation.Abort()
+			if fullBy(err) != 0 { // other values have taken the room meanwhile
+				return err, nil
+			}
 			return nil, err
 		}
 	}

@@ -31,6 +31,7 @@ type catchUp struct {
 	pace   *pace         // of a learner that has a slot
 	cursor *shard.Cursor // set before it has a slot
 	lag    lag
+	slow   bool // it was logged that its shard is written to faster than move-rate allows
 }
 
 // newCatchUp begins the catch-up of the present run of a stream. The caller holds peer.mu.
@@ -163,7 +164,7 @@ func (c *catchUp) hasImage() {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
 	if c.current() {
-		c.s.whole = false
+		c.s.whole, c.s.refused = false, 0
 	}
 }
 
@@ -183,8 +184,9 @@ func (c *catchUp) end(err error) {
 	defer p.mu.Unlock()
 	if c.current() {
 		after := askStale
-		if refused := new(refusedError); errors.As(err, &refused) && refused.full != 0 { // it will be full for a while
-			after = askFailed
+		if refused := new(refusedError); errors.As(err, &refused) && refused.full != 0 { // it will have no room for a while
+			after = min(max(2*c.s.refused, askFailed), askFull)
+			c.s.refused = after
 		}
 		p.ask(c.s, after)
 	}
@@ -206,12 +208,27 @@ func (c *catchUp) follow(cursor *shard.Cursor) error {
 				return err
 			}
 			sent += int64(b.LoggedBytes())
-			c.lag.note(time.Now(), sent, cursor.Appended())
+			if c.lag.note(time.Now(), sent, cursor.Appended()) && c.bounded() {
+				c.letGo(cursor)
+			}
 			c.rest(len(b.Bytes))
 		}
 		if done, err := c.attach(cursor, limit); done || err != nil {
 			return err
 		}
+	}
+}
+
+// bounded reports whether move-rate bounds the catch-up.
+func (c *catchUp) bounded() bool { return c.p.r.limiter.rate() > 0 && !c.s.inISR.Load() }
+
+// letGo lets the log remove what the cursor has yet to read, once writers turn out to be faster than move-rate lets the catch-up be: it would
+// never end, and the log would grow all the time. If the log has removed it by the next read, another whole copy follows.
+func (c *catchUp) letGo(cursor *shard.Cursor) {
+	cursor.Pause()
+	if !c.slow {
+		c.slow = true
+		c.p.r.config.Log.Warn("a copy does not catch up: its shard is written to faster than move-rate allows", "node", c.p.process.Node, "shard", c.s.shard)
 	}
 }
 

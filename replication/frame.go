@@ -25,7 +25,7 @@ const (
 	kindHeartbeat                 // number; body: renewals, or flagSame
 	kindGranted                   // number; body: one bit for each renewal; flags: what is exhausted at the process
 	kindUpload                    // id; then a record's head and its payload
-	kindInstall                   // base: epoch, seq; body: epoch table; then records
+	kindInstall                   // base: epoch, seq; bytes of the copy, 0 from programs that do not say; body: epoch table; then records
 	kindDone                      // the reply on a bulk connection; body: an error; flags: what is exhausted, if that is why
 )
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence/vfs"
@@ -153,5 +154,89 @@ func (n *testNode) remove(key string) {
 	_, f, err := of.Delete([][]byte{[]byte(key)})
 	if err = errors.Join(err, outcome(n.t.Context(), f)); err != nil {
 		n.t.Errorf("DEL %s: %v", key, err)
+	}
+}
+
+// A learner takes a whole copy only with room for it, also while it is not full. A primary that does not say how large the copy is
+// gets the answer that it got before.
+func TestLearnerWithoutRoomForTheCopy(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
+	row := replica.Config{Epoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a, b)
+	for i := range 50 {
+		if err := a.set(fmt.Sprint("key ", i), 20_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.limit(500_000, shard.NoEviction)
+	row.Learners = processes(b)
+	configure(t, row, a, b)
+	await(t, "the primary has tried twice", func() bool { return a.repl.stats.Installs.Load() >= 2 })
+	if b.newest() > 0 || b.store.Memory().Used() > 100_000 {
+		t.Errorf("a copy without room has come: %d bytes are used", b.store.Memory().Used())
+	}
+	if memory, _ := shard.RoomOf(b.store); memory < 400_000 || memory > 500_000 {
+		t.Errorf("there is room for %d bytes", memory)
+	}
+	source := shard.Source{From: a.self, Epoch: 1, Leader: 1}
+	await(t, "a copy of unknown size is taken", func() bool {
+		i, err := b.store.Shard(0).Member().Install(source, replica.Point{Epoch: 1, Seq: 1}, nil, 0)
+		if err == nil {
+			i.Abort()
+		}
+		return err == nil
+	})
+	b.limit(2<<20, shard.NoEviction)
+	a.proposal(replica.Expand, b.self)
+}
+
+// A node whose room other values take while a whole copy arrives says so, and the primary reads that although the connection ends in the
+// middle of what it sends. The primary then waits twice as long each time.
+func TestRoomEndsWhileACopyArrives(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := startNode(t, n, "a", 1, nil), startNode(t, n, "b", 1, nil)
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a)
+	for i := range 100 { // more than the buffers of a connection have
+		if err := a.set(fmt.Sprint("key ", i), 400_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row.Learners = processes(b)
+	configure(t, row, b) // the primary does not know of it, and sends nothing by itself
+	b.limit(2<<20, shard.NoEviction)
+	p := newPeer(a.repl, b.self)
+	defer p.cancel()
+	s := &stream{peer: p, shard: 0, epoch: 1, leader: 1, context: p.context, inFlight: inFlight{window: &p.window}}
+	for _, asked := range []time.Duration{askFailed, 2 * askFailed, 4 * askFailed, askFull, askFull} {
+		image, err := a.store.Shard(0).Primary().Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		image.Bytes = 0 // as a program sends it that does not say
+		err = p.sendImage(t.Context(), s, image, func(int) {})
+		image.Close()
+		refused := new(refusedError)
+		if !errors.As(err, &refused) || refused.full != replica.AckMemoryFull {
+			t.Fatalf("the copy: %v", err)
+		}
+		if b.newest() > 0 {
+			t.Fatal("a part of a copy was installed")
+		}
+		s.state, p.queue.linked = catching, true
+		(&catchUp{p: p, s: s, run: s.run}).end(err)
+		if wait := time.Until(s.askAt); wait > asked || wait < asked-time.Second/2 {
+			t.Errorf("the primary asks again after %v, want %v", wait, asked)
+		}
+	}
+	s.state = catching
+	if (&catchUp{p: p, s: s, run: s.run}).hasImage(); s.refused != 0 {
+		t.Errorf("after a copy was installed the primary would wait for %v", s.refused)
+	}
+	if used := b.store.Memory().Used(); used > 1<<20 {
+		t.Errorf("what has arrived still takes %d bytes", used)
 	}
 }

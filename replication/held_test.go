@@ -27,7 +27,7 @@ func TestACopyThatWasHeldUpIsRefused(t *testing.T) {
 	configure(t, row, b)
 	source := shard.Source{From: a.self, Epoch: 1, Leader: 1}
 	install := func() (*shard.Installation, error) {
-		return b.store.Shard(0).Member().Install(source, replica.Point{Epoch: 1, Seq: 1}, replica.EpochTable{{Epoch: 1, Seq: 1}})
+		return b.store.Shard(0).Member().Install(source, replica.Point{Epoch: 1, Seq: 1}, replica.EpochTable{{Epoch: 1, Seq: 1}}, 0)
 	}
 	held, err := install()
 	if err != nil {

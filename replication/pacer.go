@@ -141,14 +141,17 @@ type lag struct {
 // lagTime is how long a catch-up has to come nearer to its end.
 const lagTime = 2 * time.Second
 
-// note notes how many bytes of records a catch-up has sent so far, and how many its shard has appended.
-func (l *lag) note(now time.Time, sent, appended int64) {
+// note notes how many bytes of records a catch-up has sent so far, and how many its shard has appended. It reports whether it has just
+// found that the catch-up has come no nearer to its end.
+func (l *lag) note(now time.Time, sent, appended int64) (found bool) {
 	switch {
 	case l.at.IsZero():
 	case now.Sub(l.at) < lagTime:
-		return
+		return false
 	default:
-		l.grows = appended-l.appended >= sent-l.sent
+		found = appended-l.appended >= sent-l.sent
+		l.grows = found
 	}
 	l.at, l.sent, l.appended = now, sent, appended
+	return found
 }

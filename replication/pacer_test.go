@@ -1,8 +1,17 @@
 package replication
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/ndring/ndring/replica"
+	"github.com/ndring/ndring/shard"
 )
 
 // While clients are busy, catch-ups together work at most a quarter of the time and send at most so many bytes. Without busy clients
@@ -85,4 +94,106 @@ func TestLimiter(t *testing.T) {
 	if d := l.wait(at.Add(time.Hour), 1<<20); d != time.Second {
 		t.Errorf("after an hour's rest it waits %v", d)
 	}
+}
+
+// Writers that are faster than move-rate lets a learner be keep no log for it: what the log removes meanwhile comes by a whole copy.
+func TestASlowLearnerKeepsNoLog(t *testing.T) {
+	t.Parallel()
+	a := startNode(t, newNetwork(), "a", 1, newFolder(true))
+	a.store.Open(t.Context())
+	configure(t, replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}, a)
+	for i := range 50 {
+		if err := a.set(fmt.Sprint("k-", i), 100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rate := int64(0)
+	a.repl.limiter.rate = func() int64 { return rate }
+	s := &stream{}
+	c := &catchUp{p: newPeer(a.repl, replica.Process{Node: "b", Incarnation: 1}), s: s}
+	defer c.p.cancel()
+	for i, step := range []struct {
+		rate         int64
+		inISR, bound bool
+	}{{0, false, false}, {1 << 20, true, false}, {1 << 20, false, true}} {
+		rate = step.rate
+		if s.inISR.Store(step.inISR); c.bounded() != step.bound {
+			t.Errorf("step %d: the catch-up is bounded: %v", i, !step.bound)
+		}
+	}
+	now := time.Now()
+	if c.lag.note(now, 0, 0) || c.lag.note(now.Add(time.Second), 10, 100) {
+		t.Error("a catch-up is found to lag at once")
+	}
+	if !c.lag.note(now.Add(lagTime), 10, 100) || c.lag.note(now.Add(lagTime+time.Second), 20, 200) || !c.lag.note(now.Add(2*lagTime), 20, 200) || c.lag.note(now.Add(3*lagTime), 200, 210) {
+		t.Error("a catch-up that lags is not found every two seconds")
+	}
+	for _, removed := range []bool{false, true} {
+		cursor, err := a.store.Shard(0).Primary().ReadFrom(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cursor.Next(); err != nil {
+			t.Fatal(err)
+		}
+		if c.letGo(cursor); !c.slow {
+			t.Error("that it lags was not logged")
+		}
+		if removed {
+			for range 2 { // the log keeps what follows the snapshot before the newest
+				if err := a.store.Disk().Save(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := cursor.Next(); removed != errors.Is(err, shard.ErrNoHistory) {
+			t.Errorf("the log has removed it: %v; the next read: %v", removed, err)
+		}
+		cursor.Close()
+	}
+}
+
+// A catch-up notices by itself that its shard is written to faster than move-rate allows.
+func TestACatchUpNoticesThatItIsTooSlow(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := startNode(t, n, "a", 1, newFolder(true)), startNode(t, n, "b", 1, newFolder(true))
+	log := &syncBuffer{}
+	a.repl.config.Log = slog.New(slog.NewTextHandler(log, nil))
+	a.repl.limiter.rate = func() int64 { return 1 << 20 }
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a, b)
+	write := func() {
+		for i := range 20 {
+			if err := a.set(fmt.Sprint("k-", i), 100_000); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write()
+	row.Learners = processes(b)
+	configure(t, row, a, b)
+	await(t, "the catch-up is found too slow", func() bool {
+		write() // 2 MB, twice as fast at least
+		time.Sleep(100 * time.Millisecond)
+		return strings.Contains(log.String(), "faster than move-rate allows")
+	})
+}
+
+// syncBuffer is a buffer that several goroutines use.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

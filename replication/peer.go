@@ -54,7 +54,8 @@ type stream struct {
 	run           uint64 // rises whenever the stream is detached: a catch-up of before that ends
 	endRun        context.CancelFunc
 	askAt         time.Time
-	sent          uint64 // seq of the newest record that the member has or that is on its way to it
+	refused       time.Duration // how long the stream waits since the peer had no room for it; 0: it had
+	sent          uint64        // seq of the newest record that the member has or that is on its way to it
 	context       context.Context
 	cancel        context.CancelFunc
 	member        context.Context // ends when the peer leaves the ISR; nil before it is in it

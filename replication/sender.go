@@ -209,7 +209,8 @@ const (
 	askLater    = 5 * time.Millisecond   // it does not know the row yet
 	askStale    = 100 * time.Millisecond // this node does not know the row yet
 	askMismatch = time.Millisecond
-	askFailed   = time.Second
+	askFailed   = time.Second     // its log fails, or it has no room for a whole copy
+	askFull     = 8 * time.Second // at most, if it has no room again and again: each whole copy begins with a look at all that the shard has
 )
 
 // acked handles an acknowledgement.

@@ -58,7 +58,7 @@ func TestACopyThatCountsInstallsNothing(t *testing.T) {
 	defer p.end()
 	p.depose()
 	install := func() error {
-		i, err := p.sh.Member().Install(Source{there, p.row.Epoch, p.row.LeaderEpoch}, replica.Point{Epoch: p.row.Epoch, Seq: 9}, nil)
+		i, err := p.sh.Member().Install(Source{there, p.row.Epoch, p.row.LeaderEpoch}, replica.Point{Epoch: p.row.Epoch, Seq: 9}, nil, 0)
 		if err == nil {
 			i.Abort()
 		}

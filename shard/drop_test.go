@@ -29,6 +29,10 @@ func (p *pair) leaves() {
 	p.t.Helper()
 	p.row = replica.Config{Epoch: p.row.Epoch + 1, LeaderEpoch: p.row.Epoch + 1, Born: 1, Primary: there, ISR: []replica.Process{there}, Assigned: []replica.Process{there}}
 	must(p.t, 0, p.sh.Role().Configure(p.row))
+	if MayDrop(p.sh) {
+		p.t.Error("the copy may be dropped at once")
+	}
+	p.now += 1000
 }
 
 // drop drops the copy.
@@ -152,7 +156,7 @@ func TestDroppedCopySaysNothing(t *testing.T) {
 	}
 	silent("after a truncation")
 	install := func(base uint64) error {
-		i, err := m.Install(source, replica.Point{Epoch: p.row.LeaderEpoch, Seq: base}, replica.EpochTable{{Epoch: 1, Seq: 1}, {Epoch: p.row.LeaderEpoch, Seq: had}})
+		i, err := m.Install(source, replica.Point{Epoch: p.row.LeaderEpoch, Seq: base}, replica.EpochTable{{Epoch: 1, Seq: 1}, {Epoch: p.row.LeaderEpoch, Seq: had}}, 0)
 		must(t, 0, err)
 		_, err = i.Commit()
 		return err

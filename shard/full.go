@@ -18,17 +18,6 @@ func (s *Store) Full() (flags replica.AckFlags) {
 	return flags
 }
 
-// roomForCopy returns an error if a node has no room for one more whole copy. Where entries are evicted, the primaries evict for it.
-func roomForCopy(s *Store) error {
-	switch flags := s.Full(); {
-	case flags&replica.AckDiskFull != 0:
-		return ErrDiskFull
-	case flags&replica.AckMemoryFull != 0 && s.memory.config.Load().Policy == NoEviction:
-		return ErrMemoryFull
-	}
-	return nil
-}
-
 // roomAtCopies returns when the members of the ISR have room for n more bytes of values, or an error. It evicts what a write adds
 // and no more, and only from shards that share a member that is full: otherwise each primary of such a member would evict for the
 // writes of all. The caller holds no lock.

@@ -14,6 +14,7 @@ type Image struct {
 	Base   replica.Point
 	Table  replica.EpochTable
 	Cursor *Cursor
+	Bytes  int64 // of memory
 
 	state shardState
 	time  int64 // Unix time in ms
@@ -45,6 +46,7 @@ func (c *localCopy) image() *Image {
 	image.state = shardState{entries: c.index.all(), answers: c.requests.answers(c.process.milliseconds())}
 	for _, e := range image.state.entries {
 		e.retain()
+		image.Bytes += e.Footprint()
 	}
 	return image
 }

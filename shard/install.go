@@ -24,33 +24,36 @@ type Installation struct {
 	entries []*Entry
 	answers []answer
 	time    int64 // of the primary's copy
+	awaited int64 // bytes that are reserved for what has not arrived
 }
 
-// Install begins an installation of the primary's copy as it is after base, with the epochs of its history.
-func (m Member) Install(f Source, base replica.Point, table replica.EpochTable) (*Installation, error) {
-	w := &m.s.writer
-	if err := roomForCopy(m.s.store); err != nil {
+// Install begins an installation of the primary's copy as it is after base, with the epochs of its history, which takes about so many
+// bytes of memory; 0: that is not known. It reserves room for that, or returns ErrMemoryFull or ErrDiskFull if there is none.
+func (m Member) Install(f Source, base replica.Point, table replica.EpochTable, bytes int64) (*Installation, error) {
+	w, s := &m.s.writer, m.s.store
+	awaited, err := s.room.reserve(s, bytes)
+	if err != nil {
 		return nil, err
 	}
 	if err := m.beginInstall(&f); err != nil {
+		s.room.release(awaited)
 		return nil, err
 	}
-	i := &Installation{member: m, source: f, base: base, table: table, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
+	i := &Installation{member: m, source: f, base: base, table: table, awaited: awaited, decoder: decoder{pool: w.pool, frame: w.disk.frame, now: w.clock()}}
 	if w.logged {
 		var epochs []persistence.EpochStart
 		for _, start := range table {
 			epochs = append(epochs, persistence.EpochStart(start))
 		}
-		var err error
 		if i.log, err = w.log.Install(persistence.Point(base), epochs); err != nil {
-			m.endInstall()
+			i.end()
 			return nil, w.disk.countWrite(err, true)
 		}
 	}
 	return i, nil
 }
 
-// beginInstall is mayInstall for the only installation that is under way until endInstall.
+// beginInstall is mayInstall for the only installation that is under way until Installation.end.
 func (m Member) beginInstall(f *Source) error {
 	if err := m.mayInstall(f); err != nil {
 		return err
@@ -65,11 +68,22 @@ func (m Member) beginInstall(f *Source) error {
 	return nil
 }
 
-func (m Member) endInstall() {
-	c := &m.s.localCopy
+// end ends what Install has begun: another copy may come, and what is still reserved is free again.
+func (i *Installation) end() {
+	i.member.s.store.room.release(i.awaited)
+	i.awaited = 0
+	c := &i.member.s.localCopy
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
 	c.installing = false
+}
+
+// add takes an entry that has arrived. It counts as used from now on, so less is reserved.
+func (i *Installation) add(e *Entry) {
+	i.entries = append(i.entries, e)
+	n := min(e.Footprint(), i.awaited)
+	i.awaited -= n
+	i.member.s.store.room.release(n)
 }
 
 // outOfDate reports whether the member has, or has dropped, more than a copy that has arrived: the copy was held up on its way, and the member has
@@ -95,7 +109,7 @@ func (m Member) mayInstall(f *Source) error {
 
 // Put adds a value. Read fills a buffer with the next bytes of the payload.
 func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error {
-	if err := roomForCopy(i.member.s.store); err != nil { // it was there when the copy began to arrive
+	if err := notFull(i.member.s.store); err != nil { // it was not when the copy began to arrive
 		return err
 	}
 	v, err := i.decoder.checked(r, read)
@@ -120,7 +134,7 @@ func (i *Installation) Put(r *persistence.Record, read func([]byte) error) error
 	e := newEntry(i.decoder.pool, r.Key, &v, own.Blob, i.decoder.now)
 	h := e.head()
 	h.version, h.expireAt = Version{r.Epoch, r.Seq}, r.Expiry
-	i.entries = append(i.entries, e)
+	i.add(e)
 	return nil
 }
 
@@ -145,7 +159,7 @@ func (i *Installation) Other(r *persistence.Record) error {
 
 // Abort gives the copy up. The own one stays.
 func (i *Installation) Abort() {
-	defer i.member.endInstall()
+	defer i.end()
 	if i.log != nil {
 		i.log.Abort()
 	}
@@ -173,7 +187,7 @@ func (i *Installation) Commit() (Answer, error) {
 		i.Abort()
 		return Answer{}, err
 	}
-	defer i.member.endInstall()
+	defer i.end()
 	if i.log != nil {
 		if err := w.disk.countWrite(i.log.Commit(), true); err != nil { // it has aborted, or stopped the log
 			for _, e := range i.entries {

@@ -178,7 +178,7 @@ func (c following) drop() (keys, bytes int64) {
 func (c *localCopy) mayDrop() bool {
 	c.index.mu.RLock()
 	defer c.index.mu.RUnlock()
-	return !c.installing && c.rules.MayDrop() && (c.rules.End().Seq > 0 || c.index.counts.keys.Load() > 0)
+	return !c.installing && c.rules.MayDrop(c.process.mono()) && (c.rules.End().Seq > 0 || c.index.counts.keys.Load() > 0)
 }
 
 // truncated tells the rules that the logs of this member and of the primary share what is up to a seq. It returns the new end of

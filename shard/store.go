@@ -28,6 +28,7 @@ type Store struct {
 	memory      Memory
 	evictor     evictor
 	disk        Disk
+	room        room
 	pausedUntil atomic.Int64 // Unix time in ns until which nothing expires or is evicted; 0 for no pause
 
 	context context.Context // of the goroutines that Open started

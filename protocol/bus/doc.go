@@ -78,7 +78,8 @@
 // replication and of the requests of package cluster, follows these rules:
 //
 //   - A new method, and a new field in JSON that may be missing, need no version: a node that lacks the method answers
-//     CodeNoMethod, which had no effect, and unknown fields are ignored.
+//     CodeNoMethod, which had no effect, and unknown fields are ignored. Nor does a number in a frame that was 0 before, if the
+//     other end may do without it and 0 says that it is missing, as the size of a whole copy.
 //   - A new kind of frame, and a new layout or meaning of one, need a new version: raise maxVersion and say in the comment of
 //     minVersion and maxVersion what is new. Keep minVersion, so that versions overlap. Send what is new only if Peer.Version
 //     says that the other end knows it, and otherwise what that end knows. Receive both.
