@@ -55,10 +55,13 @@ type stream struct {
 	endRun        context.CancelFunc
 	askAt         time.Time
 	sent          uint64 // seq of the newest record that the member has or that is on its way to it
-	context       context.Context
-	cancel        context.CancelFunc
-	member        context.Context // ends when the peer leaves the ISR; nil before it is in it
-	leave         context.CancelFunc
+	// caughtUp is sent when the stream was attached. In what came before, the member may have deletions in the place of large values
+	// that were superseded, so only digests behind it can be compared.
+	caughtUp uint64
+	context  context.Context
+	cancel   context.CancelFunc
+	member   context.Context // ends when the peer leaves the ISR; nil before it is in it
+	leave    context.CancelFunc
 }
 
 // state is how far a stream is.
