@@ -32,9 +32,9 @@ func (c *connections) count() int {
 	return len(c.all)
 }
 
-// Unaware returns how many clients have used this node within a time before its shards went to other nodes, and were not redirected
+// Unaware returns how many clients of a server have used this node within a time before its shards went to other nodes, and were not redirected
 // since.
-func (s *Server) Unaware(since time.Time, within time.Duration) (n int) {
+func Unaware(s *Server, since time.Time, within time.Duration) (n int) {
 	for _, c := range s.connections.sorted() {
 		if c.unaware(since, within) {
 			n++

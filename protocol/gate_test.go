@@ -270,7 +270,7 @@ func TestUnawareClients(t *testing.T) {
 	s := start(t, Config{})
 	unaware := func(want int, since time.Time, within time.Duration) {
 		t.Helper()
-		if n := s.Unaware(since, within); n != want {
+		if n := Unaware(s.Server, since, within); n != want {
 			t.Errorf("%d clients are unaware, want %d", n, want)
 		}
 	}

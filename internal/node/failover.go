@@ -55,17 +55,17 @@ func (n *Node) handOver(ctx context.Context) {
 			return
 		case left > 0: // a node that does not know yet that this one stops may also have handed a shard back
 			free = time.Now().Add(handOverStep)
-		case n.redirectedAll(free) || ctx.Err() != nil:
+		case redirectedAll(n.server, free) || ctx.Err() != nil:
 			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 			return
 		}
 	}
 }
 
-// redirectedAll reports whether all clients know that this node has no shards since then, or would have asked meanwhile.
-func (n *Node) redirectedAll(since time.Time) bool {
+// redirectedAll reports whether all clients of a server know that this node has no shards since then, or would have asked meanwhile.
+func redirectedAll(s *protocol.Server, since time.Time) bool {
 	past := time.Since(since)
-	return n.server.Stats().Clients == 0 || past > redirectMost || past > redirectTime && n.server.Unaware(since, redirectMost) == 0
+	return s.Stats().Clients == 0 || past > redirectMost || past > redirectTime && protocol.Unaware(s, since, redirectMost) == 0
 }
 
 // Transfer implements cluster.Host.
