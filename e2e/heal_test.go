@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -115,6 +116,12 @@ func (p *topology) copies() (unserved, single, moving int, of map[string]int) {
 	return unserved, single, moving, of
 }
 
+// catchesUp reports whether a live node makes a copy.
+func (p *topology) catchesUp() bool {
+	_, up := p.names()
+	return slices.ContainsFunc(p.Shards, func(s row) bool { return slices.ContainsFunc(s.Learners, func(id string) bool { return up[id] }) })
+}
+
 // awaitHealed waits until all shards have two clean copies on live nodes, and no other copy is to be made, as a node sees it. Done is an
 // additional condition.
 func (c *cluster) awaitHealed(t *testing.T, since time.Time, limit time.Duration, node *redis.Client, done func(of map[string]int) bool) (h healed, of map[string]int) {
@@ -128,7 +135,7 @@ func (c *cluster) awaitHealed(t *testing.T, since time.Time, limit time.Duration
 			if unserved == 0 && single < len(p.Shards) && h.served == 0 {
 				h.served = past
 			}
-			if slices.ContainsFunc(p.Shards, func(s row) bool { return len(s.Learners) > 0 }) && h.began == 0 {
+			if h.began == 0 && p.catchesUp() {
 				h.began = past
 			}
 			if unserved == 0 && single == 0 && moving == 0 && done(of) {
@@ -143,8 +150,25 @@ func (c *cluster) awaitHealed(t *testing.T, since time.Time, limit time.Duration
 	}
 }
 
+// with does something with a new client: one that was idle while nodes died would begin with an old slot map.
+func (c *cluster) with(t *testing.T, r *rand.Rand, do func(context.Context, *redis.ClusterClient) error) {
+	t.Helper()
+	client := c.client(r)
+	defer client.Close()
+	if err := do(t.Context(), client); err != nil {
+		t.Error(err)
+	}
+}
+
+// lose removes the container and the volume of a node.
+func (c *cluster) lose(t *testing.T, node int) {
+	t.Helper()
+	c.docker(t, "rm", "-f", c.container(t, node))
+	c.docker(t, "volume", "rm", c.project+"_"+name(node))
+}
+
 // A node is lost with its volume. Without a command, with the default settings, all shards have two clean copies again on the other
-// nodes. Then it comes back with an empty volume, and gets its share again, also without a command.
+// nodes. Then it comes back with an empty volume, and gets its share again, also without a command. So does a node that comes back at once.
 func TestLostVolume(t *testing.T) {
 	bytes := wantedBytes(t)
 	c, err := newCluster(project+"-heal", "docker-compose.yml", settingsFor(bytes))
@@ -160,12 +184,8 @@ func TestLostVolume(t *testing.T) {
 	r := chance(t)
 	c.whole(t)
 	limit := patience + time.Duration(bytes>>20)*200*time.Millisecond
-	client := c.client(r)
-	defer client.Close()
 	b := bulk{seed: r.Uint64(), count: int(bytes / bulkSize)}
-	if err := b.store(t.Context(), client); err != nil {
-		t.Fatal(err)
-	}
+	c.with(t, r, b.store)
 	q := newRequests()
 	l := &loadtest.Load{Client: q.client(c), Pause: 20 * time.Millisecond}
 	stop := startLoad(t, l, r)
@@ -179,35 +199,32 @@ func TestLostVolume(t *testing.T) {
 	_, _, _, of := before.copies()
 	had := of[name(lost)]
 	share := b.megabytes() * float64(had) / float64(len(before.Shards))
-	volume := c.project + "_" + name(lost)
 	since := time.Now()
-	c.docker(t, "rm", "-f", c.container(t, lost))
-	c.docker(t, "volume", "rm", volume)
+	c.lose(t, lost)
 	h, of := c.awaitHealed(t, since, limit, other, func(of map[string]int) bool { return of[name(lost)] == 0 })
 	t.Logf("%s was lost with %d copies of %d shards, about %.0f of %.0f MB: all shards served after %.1f s, first new copy under way after %.1f s, all shards with two clean copies after %.1f s: %.0f MB/s; copies: %v",
 		name(lost), had, len(before.Shards), share, b.megabytes(), h.served.Seconds(), h.began.Seconds(), h.whole.Seconds(), share/(h.whole-h.began).Seconds(), of)
-	if err := b.served(t.Context(), client); err != nil {
-		t.Error(err)
-	}
+	c.with(t, r, b.served)
 
 	since = time.Now()
 	t.Log(c.run(t, "scripts/up"))
-	if list := c.docker(t, "volume", "ls", "-q", "--filter", "name="+volume); list != volume {
-		t.Errorf("the volume of %s is %q", name(lost), list)
-	}
 	fair := 2 * len(before.Shards) / nodes
 	h, of = c.awaitHealed(t, since, limit, other, func(of map[string]int) bool { return of[name(lost)] >= fair })
 	share = b.megabytes() * float64(of[name(lost)]) / float64(len(before.Shards))
-	t.Logf("%s came back empty: first copy under way after %.1f s, its share of %.0f MB in sync after %.1f s: %.0f MB/s; copies: %v",
-		name(lost), h.began.Seconds(), share, h.whole.Seconds(), share/(h.whole-h.began).Seconds(), of)
+	t.Logf("%s came back empty: its share of %.0f MB in sync after %.1f s: %.0f MB/s; copies: %v", name(lost), share, h.whole.Seconds(), share/h.whole.Seconds(), of)
+	c.whole(t)
+
+	next := lost%nodes + 1
+	other = c.node(t, lost)
+	since = time.Now()
+	c.lose(t, next)
+	c.run(t, "scripts/up")
+	h, of = c.awaitHealed(t, since, limit, other, func(of map[string]int) bool { return of[name(next)] >= fair })
+	t.Logf("%s was lost and came back empty at once: its share in sync after %.1f s; copies: %v", name(next), h.whole.Seconds(), of)
 	c.whole(t)
 	stop()
-	for _, err := range l.Verify(t.Context(), client) {
-		t.Errorf("at the end: %v", err)
-	}
-	if err := b.served(t.Context(), client); err != nil {
-		t.Error(err)
-	}
+	c.with(t, r, func(ctx context.Context, client *redis.ClusterClient) error { return errors.Join(l.Verify(ctx, client)...) })
+	c.with(t, r, b.served)
 	t.Logf("%d requests succeeded, %d failed, of those that a client with default settings made meanwhile; longest write %v, read %v", q.done, len(q.failed),
 		q.longest["np.set"].Round(time.Millisecond), q.longest["np.get"].Round(time.Millisecond))
 	if n := len(q.failed); n > 0 {
