@@ -223,7 +223,9 @@ func TestLostVolume(t *testing.T) {
 	t.Logf("%s was lost and came back empty at once: its share in sync after %.1f s; copies: %v", name(next), h.whole.Seconds(), of)
 	c.whole(t)
 	stop()
-	c.with(t, r, func(ctx context.Context, client *redis.ClusterClient) error { return errors.Join(l.Verify(ctx, client)...) })
+	c.with(t, r, func(ctx context.Context, client *redis.ClusterClient) error {
+		return errors.Join(l.Verify(ctx, client)...)
+	})
 	c.with(t, r, b.served)
 	t.Logf("%d requests succeeded, %d failed, of those that a client with default settings made meanwhile; longest write %v, read %v", q.done, len(q.failed),
 		q.longest["np.set"].Round(time.Millisecond), q.longest["np.get"].Round(time.Millisecond))

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from ndring import NumPyRedis
 
-THREADS, KEYS, PAUSE = 2, 8, 0.005  # keys of each thread; seconds between two calls
+THREADS, KEYS, PAUSE = 2, 8, 0.02  # keys of each thread; seconds between two calls
 SMALLEST, LARGEST = 1 << 10, 3 << 20  # bytes of a value
 
 

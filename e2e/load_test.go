@@ -166,7 +166,7 @@ type traffic struct {
 func (c *cluster) startTraffic(t *testing.T, r *rand.Rand) *traffic {
 	t.Helper()
 	f := &traffic{requests: newRequests(), sides: c.sides(t, 1+r.IntN(nodes))}
-	f.load = &loadtest.Load{Client: f.requests.client(c), Size: mixed, Pause: 5 * time.Millisecond}
+	f.load = &loadtest.Load{Client: f.requests.client(c), Size: mixed, Pause: 20 * time.Millisecond}
 	for _, s := range f.sides {
 		f.pythons = append(f.pythons, s.startPython(t, t.Name()+" "+s.name+" ", r.Uint64()))
 	}
