@@ -19,7 +19,7 @@ help: ## list the targets
 	@echo "Settings: FUZZTIME=$(FUZZTIME), PORT=$(PORT) (make run), VERSION, PYTHON=interpreter, NDRING_CACHE=folder"
 
 ##@ Use it
-.PHONY: demo run build image up down logs upgrade
+.PHONY: demo run build image up down logs upgrade restart
 demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
@@ -46,6 +46,9 @@ logs: ## follow the logs of the containers until Ctrl-C
 
 upgrade: image ## build the image and replace the containers one after the other
 	@scripts/upgrade
+
+restart: ## restart the containers one after the other
+	@scripts/restart
 
 ##@ Check it
 .PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 versions faults e2e lint fuzz

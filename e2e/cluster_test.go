@@ -25,13 +25,15 @@ type cluster struct {
 	project string
 	files   string // COMPOSE_FILE
 	ports   [nodes + 1]int
+	// settings are variables of docker-compose.yml; the others have their defaults.
+	settings map[string]string
 }
 
 func name(node int) string { return fmt.Sprintf("node%d", node) }
 
 // newCluster starts a cluster as `make up` does.
-func newCluster(project, files string) (*cluster, error) {
-	c := &cluster{project: project, files: files}
+func newCluster(project, files string, settings map[string]string) (*cluster, error) {
+	c := &cluster{project: project, files: files, settings: settings}
 	if out, err := c.try("scripts/e2e-clean", project); err != nil { // left by a killed run
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
@@ -72,7 +74,7 @@ func (c *cluster) environ() []string {
 	env = append(env, "COMPOSE_PROJECT_NAME="+c.project, "COMPOSE_FILE="+c.files, "NDRING_IMAGE="+image)
 	// If empty, they have their defaults and override a file .env.
 	for _, s := range []string{"HOST", "SHARDS", "REQUIREPASS", "PROTECTED_MODE", "INSECURE", "MAXMEMORY", "MAXMEMORY_POLICY", "APPENDFSYNC", "LOG_LEVEL", "LOG_FORMAT", "MEM_LIMIT"} {
-		env = append(env, "NDRING_"+s+"=")
+		env = append(env, "NDRING_"+s+"="+c.settings["NDRING_"+s])
 	}
 	for i := 1; i <= nodes; i++ {
 		env = append(env, fmt.Sprintf("NDRING_PORT_%d=%d", i, c.ports[i]))

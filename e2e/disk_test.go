@@ -20,7 +20,7 @@ const reserve = 128 << 20 // disk-reserve by default
 // A node whose disk is full says so and what to do, and still serves reads and deletes. The others are not
 // affected. Once there is room again, the node accepts writes without help.
 func TestFullDisk(t *testing.T) {
-	c, err := newCluster(project+"-disk", "docker-compose.yml:e2e/small-disk.yml")
+	c, err := newCluster(project+"-disk", "docker-compose.yml:e2e/small-disk.yml", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,14 +62,14 @@ func prepare() error {
 
 func clean() {
 	tool := &cluster{project: project, files: "docker-compose.yml"}
-	if out, err := tool.try("scripts/e2e-clean", project, project+"-disk"); err != nil {
+	if out, err := tool.try("scripts/e2e-clean", project, project+"-disk", project+"-heal"); err != nil {
 		fmt.Fprintln(os.Stderr, "what the tests have started was not all removed:", err, out)
 	}
 	_, _ = tool.try("docker", "rmi", "-f", image)
 }
 
 // theOne is the cluster that most tests share. Each test leaves it whole.
-var theOne = sync.OnceValues(func() (*cluster, error) { return newCluster(project, "docker-compose.yml") })
+var theOne = sync.OnceValues(func() (*cluster, error) { return newCluster(project, "docker-compose.yml", nil) })
 
 // shared returns the shared cluster, whole, and a random source whose seed is printed.
 func shared(t *testing.T) (*cluster, *rand.Rand) {

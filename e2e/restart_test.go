@@ -3,17 +3,10 @@
 package e2e
 
 import (
-	"errors"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/ndring/ndring/internal/loadtest"
 )
 
 // All containers come back with other addresses: it is the same cluster with all arrays, without help.
@@ -62,83 +55,51 @@ func TestNodeRestarts(t *testing.T) {
 	}
 }
 
-// An upgrade replaces the containers one at a time while clients write and read: no acknowledged write is lost,
-// and every read returns the last write.
+// An upgrade replaces the containers one at a time while applications write and read. No request fails, no acknowledged write is
+// lost, every read returns the last write, and each shard has a primary and a clean copy all the time.
 func TestUpgradeUnderLoad(t *testing.T) {
 	c, r := shared(t)
-	all := c.fill(t, r)
-	before := make([]string, nodes+1)
-	for i := 1; i <= nodes; i++ {
-		before[i] = c.container(t, i)
-	}
-	l := &loadtest.Load{Client: c.client}
-	stop, watched := startLoad(t, l, r), c.watch(t, all)
-	c.run(t, "scripts/upgrade")
-	watched()
-	c.whole(t)
-	acks := l.Acks.Load()
-	eventually(t, "writes go on after the last restart", func() error { return more(l.Acks.Load(), acks+100) })
-	stop()
-	for i := 1; i <= nodes; i++ {
-		if c.container(t, i) == before[i] {
+	before := c.containers(t)
+	c.inTurn(t, r, "scripts/upgrade")
+	for i, id := range c.containers(t) {
+		if i > 0 && id == before[i] {
 			t.Errorf("%s still has its old container", name(i))
 		}
 	}
-	client := c.client(rand.New(r))
-	defer client.Close()
-	for _, err := range l.Verify(t.Context(), client) {
-		t.Errorf("at the end: %v", err)
-	}
-	c.mustServe(t, r, all)
-	t.Logf("%d acknowledged writes, %d reads, %d tries failed", l.Acks.Load(), l.Reads.Load(), l.Tries.Load())
 }
 
-// watch polls all nodes until stop is called. stop fails the test if two nodes were away at once, or one never was.
-func (c *cluster) watch(t *testing.T, all data) (stop func()) {
-	t.Helper()
-	var clients [nodes + 1]*redis.Client
-	var keys [nodes + 1]string
+// The same for restarts of the containers.
+func TestRollingRestartUnderLoad(t *testing.T) {
+	c, r := shared(t)
+	before := c.containers(t)
+	c.inTurn(t, r, "scripts/restart")
+	if after := c.containers(t); after != before {
+		t.Errorf("the containers are %v, before %v", after, before)
+	}
+}
+
+func (c *cluster) containers(t *testing.T) (all [nodes + 1]string) {
 	for i := 1; i <= nodes; i++ {
-		clients[i], keys[i] = c.node(t, i), all.of(t, c, i)[0]
+		all[i] = c.container(t, i)
 	}
-	look := func() (away []string) {
-		for i := 1; i <= nodes; i++ {
-			var slow net.Error
-			if err := clients[i].Do(t.Context(), "NP.META", keys[i]).Err(); err != nil && !(errors.As(err, &slow) && slow.Timeout()) {
-				away = append(away, name(i))
-			}
-		}
-		return away
-	}
-	once, ended := map[string]bool{}, make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() {
-		for before := look(); ; {
-			after := look()
-			// Each node goes away once. A node that was away in two successive polls was away in between too.
-			both := slices.DeleteFunc(slices.Clone(after), func(n string) bool { return !slices.Contains(before, n) })
-			if len(both) > 1 && t.Context().Err() == nil {
-				t.Errorf("%v were away at the same time", both)
-				return
-			}
-			for _, n := range both {
-				once[n] = true
-			}
-			before = after
-			select {
-			case <-ended:
-				return
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
-	})
-	stop = sync.OnceFunc(func() {
-		close(ended)
-		group.Wait()
-		if len(once) != nodes && !t.Failed() {
-			t.Errorf("seen to be away: %v, want all %d nodes", once, nodes)
-		}
-	})
-	t.Cleanup(stop)
-	return stop
+	return all
+}
+
+// inTurn runs a script that takes one node after the other away, under load.
+func (c *cluster) inTurn(t *testing.T, r *rand.Rand, script string) {
+	t.Helper()
+	all := c.fill(t, r)
+	f := c.startTraffic(t, r)
+	w, watched := c.watchCopies(t)
+	start := time.Now()
+	t.Log(c.run(t, script))
+	took := time.Since(start)
+	acks := f.load.Acks.Load()
+	c.whole(t)
+	eventually(t, "writes go on after the last restart", func() error { return more(f.load.Acks.Load(), acks+100) })
+	watched()
+	f.end(t, c, r)
+	w.report(t)
+	c.mustServe(t, r, all)
+	t.Logf("%s took %.1f s", script, took.Seconds())
 }

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,8 @@ type activity struct {
 	identity    atomic.Pointer[identity]
 	lastCommand atomic.Pointer[command.Spec]
 	lastUse     atomic.Int64 // Unix time in ms
+	lastServed  atomic.Int64 // when a command for a key last found its shard here, Unix time in ms
+	redirected  atomic.Int64 // when the client last got a redirect, Unix time in ms
 	queueShown  atomic.Int64 // commands between MULTI and EXEC, -1 outside
 
 	killed     atomic.Bool // by CLIENT KILL, which counts a connection once
@@ -46,4 +49,21 @@ func (a *activity) change(edit func(*identity)) {
 func (a *activity) used(row *command.Spec, now time.Time) {
 	a.lastCommand.Store(row)
 	a.lastUse.Store(now.UnixMilli())
+}
+
+// routed records whether a command for a key found its shard here, or was redirected.
+func (a *activity) routed(err error) {
+	var to redirect
+	switch {
+	case err == nil:
+		a.lastServed.Store(a.lastUse.Load())
+	case errors.As(err, &to):
+		a.redirected.Store(time.Now().UnixMilli())
+	}
+}
+
+// unaware reports whether the client may still take this node for the primary of shards that other nodes serve since then: it has
+// used this node within a time before, and was not redirected after.
+func (a *activity) unaware(since time.Time, within time.Duration) bool {
+	return a.lastServed.Load() >= since.Add(-within).UnixMilli() && a.redirected.Load() <= since.UnixMilli()
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 )
 
 var errTooManyClients = errors.New("max number of clients reached")
@@ -29,6 +30,17 @@ func (c *connections) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.all)
+}
+
+// Unaware returns how many clients of a server have used this node within a time before its shards went to other nodes, and were not redirected
+// since.
+func Unaware(s *Server, since time.Time, within time.Duration) (n int) {
+	for _, c := range s.connections.sorted() {
+		if c.unaware(since, within) {
+			n++
+		}
+	}
+	return n
 }
 
 // add registers the connection that create makes with its id, unless create returns nil. It returns

@@ -83,6 +83,7 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 			if local, ok := s.router.locateCopy(c, row, slot); ok {
 				return local, nil
 			}
+			c.routed(err)
 		}
 	}
 	return ref, err
@@ -107,6 +108,7 @@ func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	defer c.keys.held.leave() // also after a panic
 	c.keys.shard = &c.keys.held
 	s.execute(c, k)
+	c.routed(nil)
 }
 
 // execute calls the handler of a command and records its result, at once unless the reply must be settled.

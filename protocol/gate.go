@@ -58,9 +58,12 @@ func (r *router) locate(from *origin, slot int) (shardRef, error) {
 func (c *conn) enter(slot int) (*shard.Shard, error) {
 	p, err := c.server.router.locate(&c.origin, slot)
 	if err != nil || p.acquire() {
+		c.routed(err)
 		return p.shard, err
 	}
-	return c.waitForShard(slot)
+	s, err := c.waitForShard(slot)
+	c.routed(err)
+	return s, err
 }
 
 // waitForShard is enter for a shard that is closed, or open in another leader epoch than the topology's: it is

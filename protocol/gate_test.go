@@ -262,3 +262,30 @@ func TestNodeWideCommandsSkipClosedShards(t *testing.T) {
 		{"CLUSTER GETKEYSINSLOT " + slot + " 10", `[]`},
 	})
 }
+
+// A client that has used this node counts as unaware of a handover until it is redirected, unless that was long ago. One that asked
+// about no key does not count.
+func TestUnawareClients(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	unaware := func(want int, since time.Time, within time.Duration) {
+		t.Helper()
+		if n := Unaware(s.Server, since, within); n != want {
+			t.Errorf("%d clients are unaware, want %d", n, want)
+		}
+	}
+	reads, writes, pings := s.dial(t), s.dial(t), s.dial(t)
+	reads.want("$nil", "NP.GET", "foo")
+	writes.want("+OK", "NP.SET", "foo", arrayA)
+	pings.want("+PONG", "PING")
+	handedOver := time.Now()
+	unaware(2, handedOver, time.Minute)
+	unaware(0, handedOver.Add(2*time.Minute), time.Minute)
+	time.Sleep(2 * time.Millisecond) // a redirect is noted with a time in ms
+	s.foo().Role().Close()
+	s.decide(otherID, 8)
+	reads.want("-MOVED 12182 10.0.0.9:7000", "NP.GET", "foo")
+	unaware(1, handedOver, time.Minute)
+	writes.want("-MOVED 12182 10.0.0.9:7000", "NP.SET", "foo", arrayA)
+	unaware(0, handedOver, time.Minute)
+}

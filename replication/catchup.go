@@ -261,7 +261,7 @@ func (c *catchUp) attach(cursor *shard.Cursor, limit int) (bool, error) {
 	attach := func(end replica.Point) {
 		locked(func() {
 			p.setState(c.s, attached)
-			c.s.sent = end.Seq                                                                    // the member has what was not sent
+			c.s.sent, c.s.caughtUp = end.Seq, end.Seq                                             // the member has what was not sent
 			p.push(&frame{kind: kindAsk, shard: c.s.shard, epoch: c.s.epoch, leader: c.s.leader}) // a whole copy is not acknowledged otherwise
 		})
 	}

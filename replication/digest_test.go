@@ -93,6 +93,37 @@ func TestCopyThatDiffersIsReplaced(t *testing.T) {
 	})
 }
 
+// A catch-up sends a large value that a later write has replaced as a deletion. Until that write the member has not what the primary
+// had, and no digest of that time is compared.
+func TestSupersededValueIsNoDifference(t *testing.T) {
+	t.Parallel()
+	n := newNetwork()
+	a, b := startNode(t, n, "a", 1, newFolder(true)), startNode(t, n, "b", 1, newFolder(true))
+	row := replica.Config{Epoch: 1, LeaderEpoch: 1, Born: 1, Primary: a.self, ISR: processes(a)}
+	configure(t, row, a, b)
+	if err := a.set("large", persistence.BlobBytes); err != nil {
+		t.Fatal(err)
+	}
+	writeNoOp(t, a)
+	if err := a.set("large", persistence.BlobBytes); err != nil {
+		t.Fatal(err)
+	}
+	row.Epoch, row.Learners = 2, processes(b)
+	configure(t, row, a, b)
+	a.proposal(replica.Expand, b.self)
+	time.Sleep(5 * beatInterval) // the primary sends its newest digest
+	row.Epoch, row.ISR, row.Learners = 3, processes(a, b), nil
+	configure(t, row, a, b)
+	if err := a.set("large", persistence.BlobBytes); err != nil {
+		t.Fatal(err)
+	}
+	writeNoOp(t, a)
+	await(t, "a comparison", func() bool { return b.store.CopyStats().DigestChecks > 0 })
+	if s := b.store.CopyStats(); s.DigestMismatches != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // A member that gives up what it has while nothing is written is asked again, and replaced.
 func TestMemberGivesUpItsCopyAtRest(t *testing.T) {
 	t.Parallel()

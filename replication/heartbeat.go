@@ -244,7 +244,7 @@ func (p *peer) sendCommits() {
 		p.mu.Lock()
 		if s.state == attached {
 			f := frame{kind: kindCommit, shard: s.shard, epoch: s.epoch, leader: s.leader, x: n, z: min(commit, s.sent)}
-			if digest.Seq != 0 && digest.Seq <= f.z {
+			if digest.Seq > s.caughtUp && digest.Seq <= f.z {
 				f.body = appendDigest(space[:0], digest)
 			}
 			p.queue.add(&f)

@@ -56,10 +56,13 @@ type stream struct {
 	askAt         time.Time
 	refused       time.Duration // how long the stream waits since the peer had no room for it; 0: it had
 	sent          uint64        // seq of the newest record that the member has or that is on its way to it
-	context       context.Context
-	cancel        context.CancelFunc
-	member        context.Context // ends when the peer leaves the ISR; nil before it is in it
-	leave         context.CancelFunc
+	// caughtUp is sent when the stream was attached. In what came before, the member may have deletions in the place of large values
+	// that were superseded, so only digests behind it can be compared.
+	caughtUp uint64
+	context  context.Context
+	cancel   context.CancelFunc
+	member   context.Context // ends when the peer leaves the ISR; nil before it is in it
+	leave    context.CancelFunc
 }
 
 // state is how far a stream is.

@@ -40,6 +40,24 @@ await_copies() {
 	done
 }
 
+# one_by_one COMMAND OTHERWISE: runs the command for each node, after the one before serves and all copies are in sync again. It
+# starts only if all nodes serve, because taking a node away while another is away would make two unavailable; otherwise it says what
+# else can be done.
+one_by_one() {
+	local name all=("${names[@]}")
+	for name in "${all[@]}"; do
+		docker exec "${id[$name]}" /ndring healthcheck >/dev/null 2>&1 ||
+			die "$name does not serve, its container is $(health "${id[$name]}"): no container was touched" "$(docker logs --tail 5 "${id[$name]}" 2>&1)" "when all nodes serve, try again; $2"
+	done
+	for name in "${all[@]}"; do
+		"$1" "$name" || die "$name does not start (see above)"
+		find_containers
+		await_healthy "$name"
+		await_copies "$name"
+		say "$name serves again"
+	done
+}
+
 # published ID: host and port at which this machine reaches a node.
 published() { docker port "$1" | awk 'NR == 1 { print $3 }' | sed -E 's/:([0-9]+)$/ \1/; s/^0\.0\.0\.0 /127.0.0.1 /'; }
 

@@ -19,8 +19,9 @@ import (
 type Load struct {
 	Client func(*rand.Rand) *redis.ClusterClient // makes a client that asks the nodes in random order
 
-	Pause  time.Duration // between two operations of a writer or a reader; 0: none
-	Failed func(error)   // is told of each attempt that failed, unless it is nil
+	Pause  time.Duration        // between two operations of a writer or a reader; 0: none
+	Size   func(*rand.Rand) int // bytes of a value; nil: 8
+	Failed func(error)          // is told of each attempt that failed, unless it is nil
 
 	Drain atomic.Bool  // the writers delete more than they set
 	Acks  atomic.Int64 // acknowledged writes
@@ -57,10 +58,11 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 		reg.history = append(reg.history, set)
 		n := len(reg.history)
 		reg.mu.Unlock()
+		value := l.value(n, r)
 		for {
 			var err error
 			if set {
-				err = c.Do(ctx, "NP.SET", reg.Key, Numbered(n)).Err()
+				err = c.Do(ctx, "NP.SET", reg.Key, value).Err()
 			} else {
 				err = c.Del(ctx, reg.Key).Err()
 			}
@@ -91,13 +93,24 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 	return nil
 }
 
+// value returns what operation n stores.
+func (l *Load) value(n int, r *rand.Rand) string {
+	if l.Size == nil {
+		return Numbered(n)
+	}
+	return numbers(n, max(1, l.Size(r)/8))
+}
+
 func (l *Load) failed(err error) {
 	if l.Failed != nil {
 		l.Failed(err)
 	}
 }
 
-// Get returns the number stored under a key; 0: none.
+// errStrange is returned for a value that no writer has stored.
+var errStrange = errors.New("no writer has stored this value")
+
+// Get returns the number stored under a key; 0: none. It checks the whole value.
 func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
 	text, err := c.Do(ctx, "NP.GET", key).Text()
 	switch {
@@ -106,9 +119,13 @@ func Get(ctx context.Context, c *redis.ClusterClient, key string) (int, error) {
 	case err != nil:
 		return 0, err
 	case len(text) < 8:
-		return 0, fmt.Errorf("%s has %q", key, text)
+		return 0, fmt.Errorf("%w: %s has %q", errStrange, key, text)
 	}
-	return int(binary.LittleEndian.Uint64([]byte(text[len(text)-8:]))), nil
+	n := int(binary.LittleEndian.Uint64([]byte(text[len(text)-8:])))
+	if text != numbers(n, (len(text)-headBytes)/8) {
+		return 0, fmt.Errorf("%w: %s has %d bytes, the last of which say %d", errStrange, key, len(text), n)
+	}
+	return n, nil
 }
 
 // Read checks random keys of all writers.
@@ -128,6 +145,9 @@ func (l *Load) Read(ctx context.Context, r *rand.Rand) error {
 		}
 		from, _ := reg.Span()
 		got, err := Get(ctx, c, reg.Key)
+		if errors.Is(err, errStrange) {
+			return err
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				l.failed(err)

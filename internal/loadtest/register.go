@@ -61,12 +61,22 @@ func Array(id uint64, n int) string {
 }
 
 // Numbered returns a .npy file with one number.
-func Numbered(n int) string {
-	return string(binary.LittleEndian.AppendUint64([]byte(npyFile("{'descr': '<u8', 'fortran_order': False, 'shape': (1,), }")), uint64(n)))
+func Numbered(n int) string { return numbers(n, 1) }
+
+// numbers returns a .npy file with count numbers, of which the last is n. The others follow from n and their place.
+func numbers(n, count int) string {
+	b := append(make([]byte, 0, headBytes+8*count), npyFile(fmt.Sprintf("{'descr': '<u8', 'fortran_order': False, 'shape': (%d,), }", count))...)
+	for i := count - 1; i >= 0; i-- {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n)+uint64(i)<<32)
+	}
+	return string(b)
 }
+
+// headBytes is the number of bytes of a .npy file before its data.
+const headBytes = 128
 
 // npyFile returns the beginning of a .npy file, up to its data.
 func npyFile(head string) string {
-	head += strings.Repeat(" ", 127-10-len(head)) + "\n"
+	head += strings.Repeat(" ", headBytes-1-10-len(head)) + "\n"
 	return "\x93NUMPY\x01\x00\x76\x00" + head
 }

@@ -18,10 +18,14 @@ const (
 	handOverStep = 10 * time.Millisecond
 )
 
-// A node that has handed its shards over still answers clients for redirectTime, as long as it has any: it redirects them. Cluster
-// clients ask for the topology again when they are redirected, but not at any time (go-redis: 200 ms after the last answer). One that
-// still knows an old topology when the node has ended would fail to connect.
-const redirectTime = 500 * time.Millisecond
+// A node that has handed its shards over still answers clients, as long as it has any, for redirectTime, and until it has redirected
+// each connection that used it lately, but for redirectMost at most. Cluster clients ask for the topology again when they are redirected,
+// but not at any time: go-redis 200 ms after the last answer. One that still knows an old topology when the node has ended fails to
+// connect, and go-redis asks for a new one only when the one that it has is 10 s old.
+const (
+	redirectTime = 500 * time.Millisecond
+	redirectMost = 10500 * time.Millisecond
+)
 
 // takeOverTime bounds how long an operator's failover waits until this node serves the shards.
 const takeOverTime = 5 * time.Second
@@ -51,11 +55,17 @@ func (n *Node) handOver(ctx context.Context) {
 			return
 		case left > 0: // a node that does not know yet that this one stops may also have handed a shard back
 			free = time.Now().Add(handOverStep)
-		case n.server.Stats().Clients == 0 || time.Since(free) > redirectTime || ctx.Err() != nil:
+		case redirectedAll(n.server, free) || ctx.Err() != nil:
 			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 			return
 		}
 	}
+}
+
+// redirectedAll reports whether all clients of a server know that this node has no shards since then, or would have asked meanwhile.
+func redirectedAll(s *protocol.Server, since time.Time) bool {
+	past := time.Since(since)
+	return s.Stats().Clients == 0 || past > redirectMost || past > redirectTime && protocol.Unaware(s, since, redirectMost) == 0
 }
 
 // Transfer implements cluster.Host.

@@ -287,14 +287,16 @@ func (n *Node) openHTTP(ctx context.Context) error {
 }
 
 // Close stops the node in the reverse order of Open. First it hands its shards over to other nodes, while clients go on. Commands
-// under way may finish until ctx is done. It is idempotent.
+// under way may finish until ctx is done, or stopTime is over. It is idempotent.
 func (n *Node) Close(ctx context.Context) error {
 	n.close.Do(func() {
 		n.closing.Store(true)
+		n.handOver(ctx)
+		ctx, cancel := context.WithTimeout(ctx, stopTime)
+		defer cancel()
 		if n.replicator != nil { // commands under way may wait for other nodes
 			defer context.AfterFunc(ctx, n.replicator.Close)()
 		}
-		n.handOver(ctx)
 		n.ready.Store(false)
 		if n.server != nil {
 			n.closed = n.server.Close(ctx)

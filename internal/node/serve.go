@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// stopTime bounds an orderly stop.
+// stopTime bounds an orderly stop, once the shards are handed over and clients are redirected.
 const stopTime = 10 * time.Second
 
 // flushTime bounds how long the end of the process waits for the last lines of its log to be read.
@@ -60,7 +60,7 @@ func serve(config *Config, stderr io.Writer) int {
 	}
 	stop() // a second signal ends the process at once
 	log.Info("ndring is stopping", "reason", reason)
-	limit, cancel := context.WithTimeout(context.Background(), stopTime)
+	limit, cancel := context.WithTimeout(context.Background(), handOverTime+redirectMost+stopTime)
 	defer cancel()
 	if err := n.Close(limit); err != nil {
 		log.Warn("stop was not clean", "err", err)
