@@ -44,11 +44,11 @@ type pacer struct {
 	busy bool
 }
 
-// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most a
-// quarter of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
+// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most an
+// eighth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
 // no more than busyBytes a second. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
-	restFactor = 4
+	restFactor = 7
 	restMost   = 250 * time.Millisecond
 	workLeast  = 2 * time.Millisecond
 	sentLeast  = 256 << 10
@@ -56,7 +56,7 @@ const (
 
 // busyBytes is how many bytes a second the catch-ups of a node may send while clients are busy. A node with more processors, which
 // are likely those of the others as well, sends more.
-func busyBytes() float64 { return 16 << 20 * float64(runtime.GOMAXPROCS(0)) }
+func busyBytes() float64 { return 8 << 20 * float64(runtime.GOMAXPROCS(0)) }
 
 // Clients count as busy from busyRate requests a second on, which is looked at each rateTime.
 const (

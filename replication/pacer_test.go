@@ -14,7 +14,7 @@ import (
 	"github.com/ndring/ndring/shard"
 )
 
-// While clients are busy, catch-ups together work at most a quarter of the time and send at most so many bytes. Without busy clients
+// While clients are busy, catch-ups together work at most an eighth of the time and send at most so many bytes. Without busy clients
 // nothing limits them.
 func TestCatchUpsLeaveTime(t *testing.T) {
 	t.Parallel()
