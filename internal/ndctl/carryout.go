@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
@@ -12,11 +13,12 @@ const checkMoves = "check ndctl moves"
 
 // change is a command to the cluster that moves copies.
 type change struct {
-	request  []any  // PLAN or AT with the base of the plan follows it
-	question string // what the user confirms
-	done     string // what is true afterwards
-	plan     string // the command line that shows the plan again
-	optional bool   // there is nothing to do if the plan changes nothing
+	request  []any           // PLAN or AT with the base of the plan follows it
+	question string          // what the user confirms
+	done     string          // what is true afterwards
+	plan     string          // the command line that shows the plan again
+	optional bool            // there is nothing to do if the plan changes nothing
+	empties  topology.NodeID // the node that has no copies afterwards; "" for none
 }
 
 // changeFlags are the flags of all commands that move copies.
@@ -81,7 +83,9 @@ func (a *app) carryOut(ctx context.Context, s *session, ch change, f *changeFlag
 	}
 	r.Started = true
 	if a.out.watches(f.waitFlags) {
-		err = newMoveWait(s, a.out, plan, f.waitFlags).run(ctx)
+		w := newMoveWait(s, a.out, plan, f.waitFlags)
+		w.empties = ch.empties
+		err = w.run(ctx)
 		r.Done = err == nil
 	}
 	switch {

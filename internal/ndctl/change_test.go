@@ -236,6 +236,16 @@ func TestInterruptedWait(t *testing.T) {
 	}
 }
 
+// A drain whose copies an earlier drain has begun to move waits for these.
+func TestWaitForAnEarlierDrain(t *testing.T) {
+	t.Parallel()
+	n := &movingNode{plan: view.Plan{Base: 41}, steps: twoStepsToN3()}
+	got, code := onTerminal(t, n.env(t), "", "drain", "n2", "--yes", "--wait")
+	if code != 0 || !matches(got, "no copy moves", "0 of 1 copy, 512.0 MiB of 2.0 GiB", "n2 has no copies any more") || n.at != len(n.steps) {
+		t.Errorf("%d %q after %d steps", code, got, n.at)
+	}
+}
+
 // leave --wait shows how far the copies are until the node has left.
 func TestWaitForANodeThatLeaves(t *testing.T) {
 	t.Parallel()

@@ -111,7 +111,7 @@ type cancelReport struct {
 func (r cancelReport) print(p *printer) {
 	switch r.Cancelled {
 	case 0:
-		p.printf("no move was cancelled\n")
+		p.printf("no move was cancelled: no copy is on its way only to spread the load (ndctl undrain keeps those of a node that leaves or is drained)\n")
 	case 1:
 		p.printf("1 move was cancelled\n")
 	default:
@@ -176,9 +176,10 @@ func showMoves(ctx context.Context, s *session, p *printer) error {
 // movesShown is how many moves --watch shows: about as many as a terminal has lines.
 const movesShown = 20
 
-// watchMoves shows the moves until Ctrl-C.
+// watchMoves shows the moves until Ctrl-C. Without a terminal it writes only what has changed.
 func watchMoves(ctx context.Context, s *session, p *printer, interval time.Duration) error {
 	var all *progress
+	last := ""
 	for {
 		moves, err := s.moves(ctx)
 		switch {
@@ -200,12 +201,24 @@ func watchMoves(ctx context.Context, s *session, p *printer, interval time.Durat
 		}
 		if isTerminal(p.out) {
 			p.printf("\x1b[H\x1b[2J")
+			r.print(p)
+		} else if now := r.text(p); now != last {
+			p.printf("%s", now)
+			last = now
 		}
-		r.print(p)
 		if !sleep(ctx, interval) {
 			return nil
 		}
 	}
+}
+
+// text returns what print writes.
+func (r *movesReport) text(p *printer) string {
+	var text strings.Builder
+	to := *p
+	to.out = &text
+	r.print(&to)
+	return text.String()
 }
 
 // summary counts the moves.

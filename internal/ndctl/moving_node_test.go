@@ -31,6 +31,7 @@ type movingNode struct {
 
 	orders  []string
 	started bool
+	emptied bool // n2 has no copies at the last step
 	at      int
 }
 
@@ -87,6 +88,7 @@ func (n *movingNode) answer(args []string) any {
 		return redcon.SimpleInt(len(args) / 2)
 	}
 	n.started, n.at = true, 0
+	n.emptied = strings.HasPrefix(line, "CLUSTER DRAIN bb") || strings.HasPrefix(line, "CLUSTER REPLACE bb")
 	return "OK"
 }
 
@@ -100,7 +102,12 @@ func (n *movingNode) cluster() view.Cluster {
 		c.Nodes[1].Port, _ = strconv.Atoi(port)
 	}
 	if n.started && n.at > 0 {
-		c.Shards = n.steps[n.at-1].shards
+		c.Shards = slices.Clone(n.steps[n.at-1].shards)
+		for i, s := range c.Shards {
+			if at := slices.Index(s.InSync, "bb"); at >= 0 && n.emptied && n.at == len(n.steps) {
+				c.Shards[i] = row(slices.Concat(s.InSync[:at], ids("dd"), s.InSync[at+1:])...)
+			}
+		}
 		if n.leaves && n.at == len(n.steps) {
 			c.Nodes = slices.Delete(c.Nodes, 1, 2)
 		}

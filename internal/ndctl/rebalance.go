@@ -116,7 +116,7 @@ To remove a node from the cluster, use ` + "`leave`" + `, which moves its copies
 			}
 			return change{
 				request: drainRequest(m), question: fmt.Sprintf("Move all copies off %s?", m.Label()), plan: "drain " + m.Label() + " --plan",
-				done: fmt.Sprintf("%s has no copies any more, and gets none until ndctl undrain %[1]s", m.Label()),
+				done: fmt.Sprintf("%s has no copies any more, and gets none until ndctl undrain %[1]s", m.Label()), empties: m.ID,
 			}, nil
 		})
 	}
@@ -180,6 +180,6 @@ func (s *session) replaceChange(old, with string) (change, error) {
 	}
 	return change{
 		request: []any{"CLUSTER", "REPLACE", string(gone.ID), "WITH", string(target.ID)}, question: fmt.Sprintf("Move all copies of %s to %s?", gone.Label(), target.Label()),
-		done: fmt.Sprintf("%s has the copies that %s had", target.Label(), gone.Label()), plan: fmt.Sprintf("replace %s --with %s --plan", gone.Label(), target.Label()),
+		done: fmt.Sprintf("%s has the copies that %s had", target.Label(), gone.Label()), empties: gone.ID, plan: fmt.Sprintf("replace %s --with %s --plan", gone.Label(), target.Label()),
 	}, nil
 }

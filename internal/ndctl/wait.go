@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/cluster/view"
 )
 
@@ -61,6 +62,8 @@ type moveWait struct {
 	display  *progressDisplay
 	flags    *waitFlags
 	placed   map[copyKey]bool // copies whose nodes were seen to be assigned
+	empties  topology.NodeID  // the node that is to have no copies in the end; "" for none
+	left     int              // copies that it has, or that are on their way to it
 }
 
 func newMoveWait(s *session, p *printer, plan *view.Plan, f *waitFlags) *moveWait {
@@ -74,7 +77,7 @@ func (w *moveWait) run(ctx context.Context) error {
 	for started := time.Now(); ; {
 		seen := w.look(ctx, nil)
 		now := time.Now()
-		if seen && w.progress.over() {
+		if seen && w.progress.over() && w.left == 0 {
 			break
 		}
 		w.display.show(now, w.progress)
@@ -127,6 +130,7 @@ func (w *moveWait) observe(c *view.Cluster, moves *view.Moves) {
 			w.placed[k] = true
 		}
 	}
+	w.follow(c, moves)
 	left := 0
 	for i, row := range c.Shards {
 		if i < len(w.session.cluster.Shards) && gotPreferred(&w.session.cluster.Shards[i], &row) && row.Primary != row.Assigned[0] {
@@ -134,6 +138,25 @@ func (w *moveWait) observe(c *view.Cluster, moves *view.Moves) {
 		}
 	}
 	w.progress.observe(time.Now(), moves, left, func(k copyKey) copyFate { return w.fate(c, k) })
+}
+
+// follow counts the copies of the node that is to have none, and begins to follow those that replace them: an earlier order may have begun what
+// the plan does not show any more.
+func (w *moveWait) follow(c *view.Cluster, moves *view.Moves) {
+	if w.empties == "" {
+		return
+	}
+	w.left = 0
+	for _, row := range c.Shards {
+		if slices.Contains(row.InSync, w.empties) || slices.Contains(row.Learners, w.empties) {
+			w.left++
+		}
+	}
+	for _, m := range moves.Moves {
+		if m.Replaces == w.empties {
+			w.progress.add([]view.Move{m})
+		}
+	}
 }
 
 // gotPreferred reports whether a shard has got another preferred primary.
