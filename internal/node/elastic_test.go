@@ -133,7 +133,7 @@ func awaitDropped(t *testing.T, nodes []*Node) {
 	}
 }
 
-// A node that does not come back is replaced: its copies are made anew on the others, and no operator is needed. Before that time it is
+// A node that does not come back is replaced: other nodes get its copies, and no operator is needed. Before that time it is
 // waited for.
 func TestADeadNodeIsReplaced(t *testing.T) {
 	slowtest.Skip(t)
@@ -149,7 +149,7 @@ func TestADeadNodeIsReplaced(t *testing.T) {
 		return primaries(topo)[dead.id] == 0 && copiesOn(topo, dead.id) == 0
 	})
 	if topo := rest[0].Topology(); settled(topo) {
-		t.Error("the copies of a node that has just died were made anew")
+		t.Error("other nodes have the copies of a node that has just died")
 	}
 	topo := awaitTopology(t, rest, func(topo *topology.Topology) bool {
 		return settled(topo) && !slices.ContainsFunc(topo.Shards, func(row topology.Shard) bool {
