@@ -133,18 +133,7 @@ func (b *bench) rate(keys *traffic) (float64, error) {
 
 // until waits for a condition.
 func (b *bench) until(check func() error) error {
-	for end := time.Now().Add(b.limit); ; {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("not within %v: %w", b.limit, err)
-		}
-		if err := b.sleep(lookEvery); err != nil {
-			return err
-		}
-	}
+	return clusters.Until(b.context, b.limit, lookEvery, check)
 }
 
 // write writes the backlog. It retries what fails while the topology still names the stopped node.

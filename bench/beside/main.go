@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -76,11 +75,10 @@ type bench struct {
 
 func (o *options) run(ctx context.Context) error {
 	r := &report{options: o, command: strings.Join(append([]string{"go run ./beside"}, os.Args[1:]...), " "), began: time.Now()}
-	version, err := exec.Command(o.binary, "version").Output()
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.binary, err)
+	var err error
+	if r.version, err = clusters.Version(o.binary); err != nil {
+		return err
 	}
-	r.version = strings.TrimSpace(string(version))
 	var failed []error // a part that fails does not take the figures of the others with it
 	for _, part := range []struct {
 		name   string
@@ -110,31 +108,14 @@ func (o *options) run(ctx context.Context) error {
 
 // measure runs a part on a cluster of its own.
 func (o *options) measure(ctx context.Context, r *report, memory int, part func(*bench) error) error {
-	c, err := clusters.Ndring(clusters.NdringOptions{Binary: o.binary, Nodes: o.nodes, Replicas: 2, Extra: []string{"--maxmemory", fmt.Sprintf("%dmb", memory)}})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, c.Close)() // an interrupt ends the requests under way
-	b := &bench{options: o, report: r, context: ctx, cluster: c}
-	if err = c.WaitHealthy(2, o.limit); err == nil {
-		err = part(b)
-	}
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.Logs())
-	}
-	return nil
+	of := clusters.NdringOptions{Binary: o.binary, Nodes: o.nodes, Replicas: 2, Extra: []string{"--maxmemory", fmt.Sprintf("%dmb", memory)}}
+	return clusters.Measure(ctx, of, o.limit, func(c *clusters.Cluster) error {
+		return part(&bench{options: o, report: r, context: ctx, cluster: c})
+	})
 }
 
 // sleep waits for a time, or until an interrupt.
-func (b *bench) sleep(d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-b.context.Done():
-		return b.context.Err()
-	}
-}
+func (b *bench) sleep(d time.Duration) error { return clusters.Sleep(b.context, d) }
 
 // small returns traffic with arrays of 1 KiB, whose keys satisfy a condition.
 func (b *bench) small(n int, pace time.Duration, is func(primary string, replicas []string) bool) (*traffic, error) {

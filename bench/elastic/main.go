@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -66,11 +65,10 @@ type bench struct {
 
 func (o *options) run(ctx context.Context) error {
 	r := &report{options: o, command: strings.Join(append([]string{"go run ./elastic"}, os.Args[1:]...), " "), began: time.Now()}
-	version, err := exec.Command(o.binary, "version").Output()
-	if err != nil {
-		return fmt.Errorf("%s: %w", o.binary, err)
+	var err error
+	if r.version, err = clusters.Version(o.binary); err != nil {
+		return err
 	}
-	r.version = strings.TrimSpace(string(version))
 	var failed []error // a part that fails does not take the figures of the other with it
 	for _, part := range []struct {
 		name         string
@@ -99,50 +97,19 @@ func (o *options) run(ctx context.Context) error {
 
 // measure runs a part on a cluster of its own.
 func (o *options) measure(ctx context.Context, r *report, nodes, spare int, part func(*bench) error) error {
-	c, err := clusters.Ndring(clusters.NdringOptions{
-		Binary: o.binary, Nodes: nodes, Spare: spare, Replicas: 2,
-		Extra: append([]string{"--shards", fmt.Sprint(o.shards), "--maxmemory", fmt.Sprintf("%dmb", 3*o.dataMiB+2048)}, strings.Fields(o.extra)...),
+	extra := append([]string{"--shards", fmt.Sprint(o.shards), "--maxmemory", fmt.Sprintf("%dmb", 3*o.dataMiB+2048)}, strings.Fields(o.extra)...)
+	of := clusters.NdringOptions{Binary: o.binary, Nodes: nodes, Spare: spare, Replicas: 2, Extra: extra}
+	return clusters.Measure(ctx, of, o.limit, func(c *clusters.Cluster) error {
+		return part(&bench{options: o, report: r, context: ctx, cluster: c})
 	})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	defer context.AfterFunc(ctx, c.Close)() // an interrupt ends the requests under way
-	b := &bench{options: o, report: r, context: ctx, cluster: c}
-	if err = c.WaitHealthy(2, o.limit); err == nil {
-		err = part(b)
-	}
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.Logs())
-	}
-	return nil
 }
 
 // sleep waits for a time, or until an interrupt.
-func (b *bench) sleep(d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-b.context.Done():
-		return b.context.Err()
-	}
-}
+func (b *bench) sleep(d time.Duration) error { return clusters.Sleep(b.context, d) }
 
-// until waits for a condition.
+// until waits for a condition. Each look costs a node a topology.
 func (b *bench) until(check func() error) error {
-	const each = 50 * time.Millisecond // each look costs a node a topology
-	for end := time.Now().Add(b.limit); ; {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("not within %v: %w", b.limit, err)
-		}
-		if err := b.sleep(each); err != nil {
-			return err
-		}
-	}
+	return clusters.Until(b.context, b.limit, 50*time.Millisecond, check)
 }
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
