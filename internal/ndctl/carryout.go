@@ -88,17 +88,22 @@ func (a *app) carryOut(ctx context.Context, s *session, ch change, f *changeFlag
 		err = w.run(ctx)
 		r.Done = err == nil
 	}
+	return a.tell(r, err, ch.done, "started; ndctl moves shows how far it is")
+}
+
+// tell says how far a change is that has been started, whose wait may have failed, and returns that error.
+func (a *app) tell(r *planReport, waited error, done, started string) error {
 	switch {
 	case a.out.json:
-		if shown := a.out.show(r); shown != nil {
-			return shown
+		if err := a.out.show(r); err != nil {
+			return err
 		}
 	case r.Done:
-		a.out.printf("%s\n", ch.done)
-	case err == nil:
-		a.out.printf("started; ndctl moves shows how far it is\n")
+		a.out.printf("%s\n", done)
+	case waited == nil:
+		a.out.printf("%s\n", started)
 	}
-	return err
+	return waited
 }
 
 // confirmPlan shows a plan and asks whether to go on. With --json the plan is shown when it has been carried out.

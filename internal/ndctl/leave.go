@@ -75,17 +75,8 @@ func (a *app) leave(ctx context.Context, s *session, m *member, f *changeFlags) 
 		err = awaitGone(ctx, m, newMoveWait(s, a.out, plan, f.waitFlags))
 		r.Done = err == nil
 	}
-	switch {
-	case a.out.json:
-		if shown := a.out.show(r); shown != nil {
-			return shown
-		}
-	case r.Done:
-		a.out.printf("%s has left the cluster: stop it\n", m.Label())
-	case err == nil:
-		a.out.printf("%s is leaving: it hands over its shards. Stop it when ndctl nodes at another node no longer lists it and ndctl status is healthy\n", m.Label())
-	}
-	return err
+	return a.tell(r, err, m.Label()+" has left the cluster: stop it",
+		m.Label()+" is leaving: it hands over its shards. Stop it when ndctl nodes at another node no longer lists it and ndctl status is healthy")
 }
 
 // awaitGone waits until another node sees a topology without the node and a quorum that does not
