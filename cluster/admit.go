@@ -101,6 +101,9 @@ func (d *admitter) refusal(t *topology.Topology, request joinRequest) (refused s
 	if request.Shards != len(t.Shards) {
 		return fmt.Sprintf("it has %d shards, but the node was started with --shards %d", len(t.Shards), request.Shards), nil
 	}
+	if knows := max(request.Format, topology.Format1); knows < t.Format { // it would end as soon as it has read raft's log
+		return fmt.Sprintf("the topology has format %d, and the node's program knows those up to %d: a newer ndring is needed", t.Format, knows), nil
+	}
 	if last, forgotten := t.Forgotten[node.ID]; forgotten && node.Incarnation <= last {
 		return "", fmt.Errorf("node %s was forgotten and has not been restarted since", topology.Label(node.Name, node.ID))
 	}

@@ -15,6 +15,7 @@ type joinRequest struct {
 	FormerStores []string      `json:"was,omitempty"`    // earlier stores of the data folder: its copies are known under these
 	Start        Start         `json:"start,omitzero"`   // what the data folder says about this start
 	Shards       int           `json:"shards"`           // with which the node was started
+	Format       int           `json:"format,omitempty"` // the latest format of a topology that the program knows; 0, of earlier programs, stands for topology.Format1
 	Forwarded    bool          `json:"passed,omitempty"` // by a member that does not lead
 }
 
@@ -96,7 +97,7 @@ func orRejected(reply joinReply, err error) error {
 }
 
 func (j *joiner) request() joinRequest {
-	return joinRequest{Node: j.self.row(), FormerStores: j.identity.get().FormerStores, Start: j.self.start, Shards: j.shards}
+	return joinRequest{Node: j.self.row(), FormerStores: j.identity.get().FormerStores, Start: j.self.start, Shards: j.shards, Format: topology.LatestFormat}
 }
 
 func (j *joiner) ask(node topology.NodeID) (reply joinReply, err error) {

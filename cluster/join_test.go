@@ -88,7 +88,7 @@ func TestSecondLiveIncarnationIsRejected(t *testing.T) {
 		var reply joinReply
 		eventually(t, "the leader answers", func() (answered bool) {
 			var err error
-			reply, err = leader.admitter.admit(leader.consensus.Load(), joinRequest{Node: again, Shards: 16})
+			reply, err = leader.admitter.admit(leader.consensus.Load(), joinRequest{Node: again, Shards: 16, Format: topology.LatestFormat})
 			return err == nil
 		})
 		return reply
@@ -102,5 +102,24 @@ func TestSecondLiveIncarnationIsRejected(t *testing.T) {
 	other.kill()
 	if reply := admit(); reply.Refused != "" {
 		t.Errorf("a later incarnation of a dead node: %+v", reply)
+	}
+}
+
+// A node whose program does not know the format of the topology is refused before it becomes a member, and told why.
+func TestEarlierProgramIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	nodes, _ := bootstrap(t, newNetwork(), 2, nil)
+	leader := leaderOf(t, nodes...)
+	eventually(t, "the topology has the latest format", func() bool { return leader.Topology().Format == topology.LatestFormat })
+	earlier := nodes[0].self.row()
+	earlier.ID, earlier.Name = topology.NodeID(strings.Repeat("e", 40)), "earlier"
+	for _, knows := range []int{0, topology.LatestFormat - 1} {
+		reply, err := leader.admitter.admit(leader.consensus.Load(), joinRequest{Node: earlier, Shards: 16, Format: knows})
+		if err != nil || !strings.Contains(reply.Refused, "a newer ndring is needed") {
+			t.Errorf("a program that knows format %d: %+v, %v", knows, reply, err)
+		}
+	}
+	if _, member := leader.Topology().Node(earlier.ID); member {
+		t.Error("it is a member")
 	}
 }

@@ -328,7 +328,7 @@ func TestRepeatedJoinRequestWritesNothing(t *testing.T) {
 		a := leader.consensus.Load()
 		eventually(t, what+", and no entry is written", func() bool { // except by the controller
 			before := a.LastIndex()
-			_, err := leader.admitter.admit(a, joinRequest{Node: other.self.row(), Shards: 16})
+			_, err := leader.admitter.admit(a, joinRequest{Node: other.self.row(), Shards: 16, Format: topology.LatestFormat})
 			return (err == nil) == (want == nil) && a.LastIndex() == before
 		})
 	}
