@@ -63,7 +63,8 @@ func (a *activity) routed(err error) {
 }
 
 // unaware reports whether the client may still take this node for the primary of shards that other nodes serve since then: it has
-// used this node within a time before, and was not redirected after.
+// used this node within a time before, and was not redirected after. One that uses shards that have stayed here does not count.
 func (a *activity) unaware(since time.Time, within time.Duration) bool {
-	return a.lastServed.Load() >= since.Add(-within).UnixMilli() && a.redirected.Load() <= since.UnixMilli()
+	served := a.lastServed.Load()
+	return served >= since.Add(-within).UnixMilli() && served <= since.UnixMilli() && a.redirected.Load() <= since.UnixMilli()
 }

@@ -281,6 +281,7 @@ func TestUnawareClients(t *testing.T) {
 	handedOver := time.Now()
 	unaware(2, handedOver, time.Minute)
 	unaware(0, handedOver.Add(2*time.Minute), time.Minute)
+	unaware(0, handedOver.Add(-time.Minute), time.Minute) // they have used what stayed here since
 	time.Sleep(2 * time.Millisecond) // a redirect is noted with a time in ms
 	s.foo().Role().Close()
 	s.decide(otherID, 8)

@@ -244,7 +244,7 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 		if _, err := conn.Write(f.appendTo(nil)); err != nil {
 			return err
 		}
-		return writeRecord(&progressWriter{conn: conn, note: func(sent int) {
+		return writeRecord(&progressWriter{conn: conn, piece: p.r.limiter.piece(), note: func(sent int) {
 			p.r.config.Store.Shard(s.shard).Role().Contact(p.process, true)
 			yield(sent)
 		}}, &record)
@@ -264,8 +264,9 @@ func (p *peer) upload(ctx context.Context, s *stream, large shard.Large, yield f
 
 // progressWriter writes in pieces, each of which must be taken in time.
 type progressWriter struct {
-	conn net.Conn
-	note func(sent int) // is called with the length of each piece
+	conn  net.Conn
+	piece int
+	note  func(sent int) // is called with the length of each piece
 }
 
 const (
@@ -275,7 +276,7 @@ const (
 
 func (w *progressWriter) Write(b []byte) (written int, err error) {
 	for len(b) > 0 && err == nil {
-		piece := b[:min(len(b), bulkPiece)]
+		piece := b[:min(len(b), w.piece)]
 		w.conn.SetWriteDeadline(time.Now().Add(bulkStall))
 		var n int
 		n, err = w.conn.Write(piece)
@@ -341,7 +342,7 @@ func (p *peer) sendImage(ctx context.Context, s *stream, image *shard.Image, yie
 	f := frame{kind: kindInstall, shard: s.shard, epoch: s.epoch, leader: s.leader, x: image.Base.Epoch, y: image.Base.Seq, z: uint64(image.Bytes), body: appendTable(nil, image.Table)}
 	p.mu.Unlock()
 	_, err := p.bulk.do(ctx, s, func(conn *bulkConn) error {
-		w := bufio.NewWriterSize(&progressWriter{conn: conn, note: yield}, bufferBytes)
+		w := bufio.NewWriterSize(&progressWriter{conn: conn, piece: p.r.limiter.piece(), note: yield}, bufferBytes)
 		if _, err := w.Write(f.appendTo(nil)); err != nil {
 			return err
 		}

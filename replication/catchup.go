@@ -86,10 +86,13 @@ func (c *catchUp) rest(sent int) {
 	if c.pace == nil || c.s.inISR.Load() {
 		return
 	}
-	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 && !c.cursor.Presses() {
+	if c.cursor.Presses() { // nor does what it sends count: others would have to wait for it
+		return
+	}
+	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 {
 		pause(c.context, d)
 	}
-	if c.lag.grows || c.cursor.Presses() {
+	if c.lag.grows {
 		return
 	}
 	c.pace.yield(c.context, sent)

@@ -16,6 +16,18 @@ type limiter struct {
 	free time.Time  // when what was sent so far is paid for
 }
 
+// limitedPiece is how many bytes a catch-up sends at once while there is a limit. The wait after it, times the number of catch-ups, must be
+// shorter than bulkStall, however low the limit is: the member would take the connection for dead.
+const limitedPiece = 64 << 10
+
+// piece returns how many bytes a catch-up may send on a bulk connection before it asks how long to wait.
+func (l *limiter) piece() int {
+	if l.rate() > 0 {
+		return limitedPiece
+	}
+	return bulkPiece
+}
+
 // wait returns how long a catch-up that has sent so many bytes waits, so that the rate is kept. It may send for a moment without a wait after
 // none has sent anything.
 func (l *limiter) wait(now time.Time, sent int) time.Duration {

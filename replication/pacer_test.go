@@ -197,3 +197,21 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// However low move-rate is, no catch-up waits between two pieces for so long that the member takes the connection for dead.
+func TestLimitedPiecesAreShort(t *testing.T) {
+	t.Parallel()
+	rate := int64(0)
+	l := limiter{rate: func() int64 { return rate }}
+	if n := l.piece(); n != bulkPiece {
+		t.Errorf("without a limit, a piece has %d bytes", n)
+	}
+	rate = 64 << 10 // the least that the setting takes
+	longest, now := time.Duration(0), time.Unix(1000, 0)
+	for range maxCatchUps {
+		longest = max(longest, l.wait(now, l.piece()))
+	}
+	if longest > bulkStall/2 {
+		t.Errorf("one of %d catch-ups waits %v, and the member %v for the next piece", maxCatchUps, longest, bulkStall)
+	}
+}

@@ -48,9 +48,12 @@ func (p *planner) underWay() *budget {
 	for i, row := range p.t.Shards {
 		for _, id := range row.Learners {
 			m := missingCopy{shard: ShardID(i), from: row.Primary, to: id}
+			arrived := min(done[copy{m.shard, id}], needs(b.sizes[m.shard])) // it has taken that room
+			b.reserved[id] -= arrived
 			if p.alive(row.Primary) && p.alive(id) && b.room(m) == "" {
 				b.add(m)
-				b.reserved[id] -= min(done[copy{m.shard, id}], needs(b.sizes[m.shard])) // it has taken that room
+			} else {
+				b.reserved[id] += arrived
 			}
 		}
 	}

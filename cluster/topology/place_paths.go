@@ -8,24 +8,29 @@ import "slices"
 // hop is one exchange of a chain: a shard goes from one node to the next one.
 type hop struct{ shard, from, to int }
 
-// chain returns the shortest chain of exchanges from one of the first nodes to one that is free, and that node; unplaced if none can be
-// reached. exchanges calls its argument with each shard that a node could give to another one.
-func chain(nodes int, first []int, free func(int) bool, exchanges func(from int, offer func(shard, to int))) ([]hop, int) {
-	by, reached := make([]hop, nodes), make([]bool, nodes)
-	var queue []int
+// chains finds chains of exchanges between nodes.
+type chains struct {
+	free func(int) bool // whether a node can take one more
+	// exchanges calls its argument with each shard that a node could give to another one.
+	exchanges func(from int, offer func(shard, to int))
+	stuck     []bool // nodes from which no free node can be reached
+}
+
+// shortest returns the shortest chain from one of the first nodes to one that is free, and that node; unplaced if none can be reached.
+func (c *chains) shortest(first []int) ([]hop, int) {
+	by, reached := map[int]hop{}, []int{}
 	reach := func(i int, h hop) {
-		if !reached[i] {
-			reached[i], by[i] = true, h
-			queue = append(queue, i)
+		if _, seen := by[i]; !seen && !c.stuck[i] {
+			by[i] = h
+			reached = append(reached, i)
 		}
 	}
 	for _, i := range first {
 		reach(i, hop{shard: unplaced})
 	}
-	for len(queue) > 0 {
-		i := queue[0]
-		queue = queue[1:]
-		if free(i) {
+	for n := 0; n < len(reached); n++ {
+		i := reached[n]
+		if c.free(i) {
 			var hops []hop
 			for h := by[i]; h.shard != unplaced; h = by[h.from] {
 				hops = append(hops, h)
@@ -33,7 +38,10 @@ func chain(nodes int, first []int, free func(int) bool, exchanges func(from int,
 			slices.Reverse(hops)
 			return hops, i
 		}
-		exchanges(i, func(shard, to int) { reach(to, hop{shard, i, to}) })
+		c.exchanges(i, func(shard, to int) { reach(to, hop{shard, i, to}) })
+	}
+	for _, i := range reached {
+		c.stuck[i] = true
 	}
 	return nil, unplaced
 }
@@ -41,17 +49,20 @@ func chain(nodes int, first []int, free func(int) bool, exchanges func(from int,
 // promote makes nodes that have copies of unplaced shards their primaries, although they have their shares: they give another shard to
 // a node that has a copy of that one. No copy moves.
 func (p *placer) promote(at []int) {
-	for _, shard := range scattered(len(at)) {
-		if at[shard] != unplaced {
-			continue
+	leads := make([][]int, len(p.nodes))
+	for shard, i := range at {
+		if i != unplaced {
+			leads[i] = append(leads[i], shard)
 		}
-		leads := make([][]int, len(p.nodes))
-		for other, i := range at {
-			if i != unplaced {
-				leads[i] = append(leads[i], other)
-			}
-		}
-		hops, last := chain(len(p.nodes), p.holders(shard), func(i int) bool { return p.load[i] < p.quota[i] }, func(from int, offer func(int, int)) {
+	}
+	put := func(shard, to int) {
+		at[shard] = to
+		leads[to] = append(leads[to], shard)
+	}
+	c := chains{
+		stuck: make([]bool, len(p.nodes)), // what is stuck stays so: no chain goes through it, so it keeps the shards that it leads
+		free:  func(i int) bool { return p.load[i] < p.quota[i] },
+		exchanges: func(from int, offer func(int, int)) {
 			for _, other := range leads[from] {
 				for _, to := range p.was[other] {
 					if to != unplaced {
@@ -59,17 +70,25 @@ func (p *placer) promote(at []int) {
 					}
 				}
 			}
-		})
+		},
+	}
+	for _, shard := range scattered(len(at)) {
+		if at[shard] != unplaced {
+			continue
+		}
+		hops, last := c.shortest(p.holders(shard))
 		if last == unplaced {
 			continue
 		}
-		at[shard] = last
-		if len(hops) > 0 {
-			at[shard] = hops[0].from
-		}
 		for _, h := range hops {
-			at[h.shard] = h.to
+			leads[h.from] = slices.DeleteFunc(leads[h.from], func(other int) bool { return other == h.shard })
+			put(h.shard, h.to)
 		}
+		first := last
+		if len(hops) > 0 {
+			first = hops[0].from
+		}
+		put(shard, first)
 		p.load[last]++
 	}
 }
@@ -85,11 +104,10 @@ func (c *copyPlacer) shift() bool {
 			}
 		}
 	}
-	for over := range c.nodes {
-		if c.load[over] <= c.quota[over] {
-			continue
-		}
-		hops, last := chain(len(c.nodes), []int{over}, func(i int) bool { return c.load[i] < c.quota[i] }, func(from int, offer func(int, int)) {
+	search := chains{
+		stuck: make([]bool, len(c.nodes)),
+		free:  func(i int) bool { return c.load[i] < c.quota[i] },
+		exchanges: func(from int, offer func(int, int)) {
 			for _, shard := range fresh[from] {
 				far := c.far(shard, from, from)
 				for to := range c.nodes {
@@ -98,7 +116,13 @@ func (c *copyPlacer) shift() bool {
 					}
 				}
 			}
-		})
+		},
+	}
+	for over := range c.nodes {
+		if c.load[over] <= c.quota[over] {
+			continue
+		}
+		hops, last := search.shortest([]int{over})
 		if last == unplaced {
 			continue
 		}

@@ -70,3 +70,33 @@ func noLoads(t *Topology) map[NodeID]*Load {
 	}
 	return all
 }
+
+// A copy that has arrived in part needs less room than a whole one, and still counts as one on its way. One for which there is no room does not.
+func TestRoomOfCopiesOnTheirWay(t *testing.T) {
+	const gb = 1 << 30
+	for done, want := range map[int64]string{4 * gb: "", 0: "add-learner b"} {
+		topo := made(t, Shard{})
+		for i := range topo.Shards {
+			topo.Shards[i] = parseRow(t, "7 primary a isr a assigned a")
+		}
+		topo.Shards[0] = parseRow(t, "7 primary a isr a learners b assigned a,b")
+		topo.Shards[1] = parseRow(t, "7 primary a isr a learners b assigned a,b")
+		topo.Shards[2] = parseRow(t, "7 primary a isr a assigned a,b")
+		view := View{Nodes: map[NodeID]Liveness{}, NodesChanged: 1, Loads: noLoads(topo)}
+		for _, n := range topo.Nodes {
+			view.Nodes[n.ID] = Liveness{Format: LatestFormat, Alive: true, Incarnation: n.Incarnation}
+		}
+		for shard, bytes := range []int64{6 * gb, 6 * gb, gb} {
+			view.Loads["a"].Shards[shard].Bytes = bytes
+		}
+		view.Loads["a"].Sends = []Send{{Shard: 0, To: "b", Done: done}, {Shard: 1, To: "b", Done: done}}
+		view.Loads["b"].Memory = 5*gb + gb/2
+		var got []string
+		for _, op := range topo.Plan(view) {
+			got = append(got, fmt.Sprintf("%s %s", op.Kind, op.Node))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("with %d GB of each copy sent: %q, want %q", done/gb, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
@@ -55,11 +56,18 @@ func (n *Node) handOver(ctx context.Context) {
 			return
 		case left > 0: // a node that does not know yet that this one stops may also have handed a shard back
 			free = time.Now().Add(handOverStep)
-		case redirectedAll(n.server, free) || ctx.Err() != nil:
+		case !n.othersStay() || redirectedAll(n.server, free) || ctx.Err() != nil:
 			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 			return
 		}
 	}
+}
+
+// othersStay reports whether another node goes on, to which clients can be sent.
+func (n *Node) othersStay() bool {
+	return slices.ContainsFunc(n.cluster.Topology().Nodes, func(other topology.Node) bool {
+		return other.ID != n.id && other.State != topology.Leaving && n.cluster.Handovers().Stays(other.ID)
+	})
 }
 
 // redirectedAll reports whether all clients of a server know that this node has no shards since then, or would have asked meanwhile.
