@@ -48,7 +48,7 @@ func TestReplyLimitGrowsWithTheRequest(t *testing.T) {
 	defer theirs.Close()
 	go io.Copy(io.Discard, theirs)
 	c := &bulkConn{Conn: Conn{Conn: ours}, total: new(atomic.Int64)}
-	if n, err := (&progressWriter{conn: c, note: func(int) {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
+	if n, err := (&progressWriter{conn: c, piece: bulkPiece, note: func(int) {}}).Write(make([]byte, 3*bulkPiece+1)); err != nil || c.sent != int64(n) || n != 3*bulkPiece+1 {
 		t.Errorf("%d bytes written, %d counted, %v", n, c.sent, err)
 	}
 }
