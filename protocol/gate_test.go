@@ -282,7 +282,7 @@ func TestUnawareClients(t *testing.T) {
 	unaware(2, handedOver, time.Minute)
 	unaware(0, handedOver.Add(2*time.Minute), time.Minute)
 	unaware(0, handedOver.Add(-time.Minute), time.Minute) // they have used what stayed here since
-	time.Sleep(2 * time.Millisecond) // a redirect is noted with a time in ms
+	time.Sleep(2 * time.Millisecond)                      // a redirect is noted with a time in ms
 	s.foo().Role().Close()
 	s.decide(otherID, 8)
 	reads.want("-MOVED 12182 10.0.0.9:7000", "NP.GET", "foo")
