@@ -56,7 +56,7 @@ func (n *Node) handOver(ctx context.Context) {
 			return
 		case left > 0: // a node that does not know yet that this one stops may also have handed a shard back
 			free = time.Now().Add(handOverStep)
-		case !n.othersStay() || redirectedAll(n.server, free) || ctx.Err() != nil:
+		case !othersStay(n.cluster.Topology(), n.id, handovers.Stays) || redirectedAll(n.server, free) || ctx.Err() != nil:
 			n.log.Info("handed the shards over to other nodes", "took", time.Since(began))
 			return
 		}
@@ -64,9 +64,9 @@ func (n *Node) handOver(ctx context.Context) {
 }
 
 // othersStay reports whether another node goes on, to which clients can be sent.
-func (n *Node) othersStay() bool {
-	return slices.ContainsFunc(n.cluster.Topology().Nodes, func(other topology.Node) bool {
-		return other.ID != n.id && other.State != topology.Leaving && n.cluster.Handovers().Stays(other.ID)
+func othersStay(t *topology.Topology, self topology.NodeID, stays func(topology.NodeID) bool) bool {
+	return slices.ContainsFunc(t.Nodes, func(other topology.Node) bool {
+		return other.ID != self && other.State != topology.Leaving && stays(other.ID)
 	})
 }
 
