@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,11 +38,13 @@ func main() {
 	flag.StringVar(&o.extra, "options", "", "more options of the nodes, separated by blanks")
 	flag.IntVar(&o.shards, "shards", 64, "shards")
 	flag.IntVar(&o.dataMiB, "data", 1024, "MiB of arrays of 256 KiB that are there before")
+	largest := flag.Int("largest", 64<<10, "grow: KiB of the largest arrays that clients write, at least 16")
 	flag.DurationVar(&o.calm, "calm", 15*time.Second, "length of the traffic without moves")
 	flag.IntVar(&o.rounds, "rounds", 3, "beside: rounds")
 	flag.DurationVar(&o.limit, "limit", 5*time.Minute, "limit for each step")
 	flag.StringVar(&o.out, "out", "", "also write the report to this file")
 	flag.Parse()
+	o.sizes = slices.DeleteFunc(o.sizes, func(size int) bool { return size > max(*largest, 16)<<10 })
 	if *smoke {
 		o.dataMiB, o.calm, o.rounds, o.sizes = 16, time.Second, 1, []int{16 << 10, 256 << 10, 4 << 20}
 	}

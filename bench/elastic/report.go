@@ -42,8 +42,8 @@ func (r *report) growSection(b *strings.Builder) {
 	if len(r.steps) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## From 3 to 5 nodes and back\n\n%d shards and %d MiB of arrays of 256 KiB; go-redis and the Python client read and write 1 KiB to %d MiB. At the end %d keys were read: %d were not as written.\n\n", r.shards, r.dataMiB,
-		slices.Max(r.sizes)>>20, r.checked, r.wrong)
+	fmt.Fprintf(b, "\n## From 3 to 5 nodes and back\n\n%d shards and %d MiB of arrays of 256 KiB; go-redis and the Python client read and write 1 to %d KiB. At the end %d keys were read: %d were not as written.\n\n", r.shards, r.dataMiB,
+		slices.Max(r.sizes)>>10, r.checked, r.wrong)
 	b.WriteString("| step | s | requests | failed | SET of 1 KiB p50 | p99 | max | longest SET of each transferred shard p50 | p99 | max | GET of 1 KiB p50 | p99 | max |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, s := range r.steps {
 		fmt.Fprintf(b, "| %s | %.1f | %d | **%d** | %s | %s | %s |\n", s.name, s.took.Seconds(), len(s.requests), sum(failures(s.requests)),
