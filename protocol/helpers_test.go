@@ -79,11 +79,36 @@ type fakeCluster struct {
 	reset    func(context.Context, []string) error
 }
 
-func (s *testServer) rest() fakeCluster {
-	if f := s.view.Load(); f != nil {
-		return *f
+// errNotChosen is the answer of a cluster whose answer the test has not chosen.
+var errNotChosen = errors.New("the test has chosen no answer")
+
+// rest returns what the test has chosen. TestChaosOfCommands asks for anything.
+func (s *testServer) rest() (f fakeCluster) {
+	if chosen := s.view.Load(); chosen != nil {
+		f = *chosen
 	}
-	return fakeCluster{}
+	if f.forget == nil {
+		f.forget = func(context.Context, topology.NodeID) error { return errNotChosen }
+	}
+	if f.leave == nil {
+		f.leave = func(context.Context) error { return errNotChosen }
+	}
+	if f.empty == nil {
+		f.empty = func(context.Context, []topology.ShardID) (int, error) { return 0, errNotChosen }
+	}
+	if f.transfer == nil {
+		f.transfer = func([]topology.ShardID) error { return errNotChosen }
+	}
+	if f.takeover == nil {
+		f.takeover = f.transfer
+	}
+	if f.change == nil {
+		f.change = func(context.Context, []Setting) error { return errNotChosen }
+	}
+	if f.reset == nil {
+		f.reset = func(context.Context, []string) error { return errNotChosen }
+	}
+	return f
 }
 
 func (s *testServer) Liveness(id topology.NodeID) Liveness {
