@@ -31,6 +31,8 @@ const bulkSize = 1 << 20
 func (bulk) key(i int) string     { return fmt.Sprint("bulk ", i) }
 func (b bulk) value(i int) string { return loadtest.Array(b.seed+uint64(i), bulkSize-i%1000) }
 func (b bulk) megabytes() float64 { return float64(b.count) * bulkSize / 1e6 }
+
+// wantedBytes returns how much data the node that is lost, and the others, have.
 func wantedBytes(t *testing.T) int64 {
 	text := os.Getenv("NDRING_E2E_BYTES")
 	if text == "" {

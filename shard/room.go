@@ -9,8 +9,8 @@ import (
 )
 
 // RoomOf returns how many bytes of values the node has room for, in memory and on disk; topology.NoLimit where nothing bounds that. A node that
-// evicts has room in memory: the primaries evict for it. What is reserved for copies on their way counts as room, because whoever
-// plans moves subtracts them.
+// evicts always has room in memory, because the primaries evict for it. What is reserved for copies on their way counts as room, because the planner
+// of moves subtracts these copies itself.
 func RoomOf(s *Store) (memory, disk int64) {
 	memory, disk = topology.NoLimit, topology.NoLimit
 	if config := s.memory.config.Load(); config.Limit > 0 && config.Policy == NoEviction {

@@ -96,8 +96,8 @@ func (i *Installation) put(key string, n int) error {
 	return nil
 }
 
-// What a copy has is what its values take in memory, or on disk if that is more, also where it is not served. So a node that looks for room before
-// it takes the copy finds no more than whoever planned the move.
+// What a copy has is what its values take in memory, or on disk if that is more, also where it is not served. So the receiving node
+// needs no more room than the planner of the move has checked.
 func TestLoadOf(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, true)

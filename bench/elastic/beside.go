@@ -28,7 +28,7 @@ func (b *bench) besideMoves() error {
 	if err := fill(b.context, client, all); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
-	// Raft's leader stays, so that an operator's node does not matter.
+	// Raft's leader is not drained: no election disturbs the clients.
 	v, err := b.cluster.View()
 	if err != nil {
 		return err

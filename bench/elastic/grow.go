@@ -79,12 +79,16 @@ func (b *bench) growAndShrink() error {
 		}
 	}
 	t.stop()
+	b.report.requests, b.report.failed = len(t.requests), sum(failures(t.requests))
+	for text, n := range failures(t.requests) {
+		b.report.note("%d requests failed: %s", n, text)
+	}
 	wrong := append(t.wrong, verify(b.context, client, all)...)
 	b.report.checked, b.report.wrong = len(all), len(wrong)
 	return errors.Join(wrong[:min(len(wrong), 10)]...)
 }
 
-// stillBytes is the size of the arrays that nobody touches.
+// stillBytes is the size of the arrays that no client reads or writes until the end.
 const stillBytes = 256 << 10
 
 // startTraffic starts all clients.
@@ -128,10 +132,14 @@ func (b *bench) step(t *traffic, name string, do func() error) error {
 	if err != nil {
 		return err
 	}
-	s := step{name: name, took: ended.Sub(began), requests: t.between(began, ended)}
+	s := step{name: name, took: ended.Sub(began)}
 	for node, sent := range sentAfter {
 		s.sent += sent - sentBefore[node]
 	}
+	if err := b.sleep(b.calm / 5); err != nil { // requests that began in the step may end after it
+		return err
+	}
+	s.requests = t.overlapping(began, ended)
 	s.longest = longest(s.requests, after, after.Transferred(before))
 	fresh := after.New(before)
 	s.copies, s.least = len(fresh), least(before, after)
@@ -149,7 +157,7 @@ func (b *bench) step(t *traffic, name string, do func() error) error {
 	for text, n := range failures(s.requests) {
 		say("  %d times: %s", n, text)
 	}
-	return b.sleep(b.calm / 5)
+	return nil
 }
 
 // least returns how many copies must move at least between two views: those of nodes that have left, and the shares of nodes that

@@ -21,7 +21,7 @@ type options struct {
 	extra                string
 
 	shards  int
-	dataMiB int // of arrays that nobody touches
+	dataMiB int // of arrays that no client reads or writes while it measures
 	sizes   []int
 	calm    time.Duration // of traffic without moves
 	rounds  int           // of the part "beside"

@@ -23,7 +23,7 @@ type request struct {
 	failed string // the error; empty: it succeeded
 }
 
-// traffic are clients that read and write until stop is called. A read that is not what was written ends the measurement.
+// traffic are clients that read and write until stop is called. A read that is not what was written fails the benchmark.
 type traffic struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -55,6 +55,18 @@ func (t *traffic) accuse(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.wrong = append(t.wrong, err)
+}
+
+// overlapping returns the requests of which any part was in an interval.
+func (t *traffic) overlapping(from, to time.Time) (all []request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, r := range t.requests {
+		if !r.at.Before(from) && r.at.Add(-r.took).Before(to) {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // between returns the requests that ended in an interval.

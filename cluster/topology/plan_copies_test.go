@@ -71,7 +71,7 @@ func noLoads(t *Topology) map[NodeID]*Load {
 	return all
 }
 
-// A copy that has arrived in part needs less room than a whole one, and still counts as one on its way. One for which there is no room does not.
+// A copy of which a part has arrived needs room only for the rest, and counts as on its way. A copy without room does not count.
 func TestRoomOfCopiesOnTheirWay(t *testing.T) {
 	const gb = 1 << 30
 	for done, want := range map[int64]string{4 * gb: "", 0: "add-learner b"} {

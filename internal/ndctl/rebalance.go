@@ -150,7 +150,7 @@ func replaceCommand(a *app) *cobra.Command {
 	var with string
 	c := &cobra.Command{
 		Use: "replace OLD --with NEW", Short: "Move all copies of a node to another one", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeFirst,
-		Long: `Moves the copies of the node OLD to the node NEW (CLUSTER REPLACE), and lets OLD leave the cluster: it is no member any more once other nodes have all of its copies. OLD may be down;
+		Long: `Moves the copies of the node OLD to the node NEW (CLUSTER REPLACE), and removes OLD from the cluster as soon as other nodes have all of its copies. OLD may be down;
 its copies are then made from those of other nodes. If NEW has a share of its own already, others get a part, so that each node has its share. ` + planFirst,
 		Example: "  ndctl replace node3 --with node4 --plan\n  ndctl replace node3 --with node4 --yes --wait",
 	}
