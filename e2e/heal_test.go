@@ -189,7 +189,7 @@ func TestLostVolume(t *testing.T) {
 	b := bulk{seed: r.Uint64(), count: int(bytes / bulkSize)}
 	c.with(t, r, b.store)
 	q := newRequests()
-	l := &loadtest.Load{Client: q.client(c), Pause: 20 * time.Millisecond}
+	l := &loadtest.Load{Client: q.client(c), Prefix: t.Name() + " ", Pause: 20 * time.Millisecond}
 	stop := startLoad(t, l, r)
 
 	lost := 1 + r.IntN(nodes)

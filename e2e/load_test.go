@@ -32,7 +32,14 @@ func startLoad(t *testing.T, l *loadtest.Load, r *rand.Rand) (stop func()) {
 		group.Go(func() { failed <- l.Write(ctx, i, writer) })
 		group.Go(func() { failed <- l.Read(ctx, reader) })
 	}
-	eventually(t, "writes and reads are under way", func() error { return more(min(l.Acks.Load(), l.Reads.Load()), 100) })
+	eventually(t, "writes and reads are under way", func() error {
+		select {
+		case err := <-failed:
+			t.Fatalf("a writer or reader ended: %v", err)
+		default:
+		}
+		return more(min(l.Acks.Load(), l.Reads.Load()), 100)
+	})
 	return sync.OnceFunc(func() {
 		cancel()
 		group.Wait()
@@ -166,7 +173,7 @@ type traffic struct {
 func (c *cluster) startTraffic(t *testing.T, r *rand.Rand) *traffic {
 	t.Helper()
 	f := &traffic{requests: newRequests(), sides: c.sides(t, 1+r.IntN(nodes))}
-	f.load = &loadtest.Load{Client: f.requests.client(c), Size: mixed, Pause: 20 * time.Millisecond}
+	f.load = &loadtest.Load{Client: f.requests.client(c), Prefix: t.Name() + " ", Size: mixed, Pause: 20 * time.Millisecond}
 	for _, s := range f.sides {
 		f.pythons = append(f.pythons, s.startPython(t, t.Name()+" "+s.name+" ", r.Uint64()))
 	}

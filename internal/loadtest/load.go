@@ -19,6 +19,7 @@ import (
 type Load struct {
 	Client func(*rand.Rand) *redis.ClusterClient // makes a client that asks the nodes in random order
 
+	Prefix string               // of all keys: two loads on one cluster must not share any
 	Pause  time.Duration        // between two operations of a writer or a reader; 0: none
 	Size   func(*rand.Rand) int // bytes of a value; nil: 8
 	Failed func(error)          // is told of each attempt that failed, unless it is nil
@@ -43,7 +44,7 @@ func (l *Load) Write(ctx context.Context, id int, r *rand.Rand) error {
 		own = slices.DeleteFunc(own, func(r *Register) bool { return r.left })
 		for len(own) < 12 {
 			made++
-			own = append(own, &Register{Key: fmt.Sprintf("w%d-%d", id, made)})
+			own = append(own, &Register{Key: fmt.Sprintf("%sw%d-%d", l.Prefix, id, made)})
 			l.mu.Lock()
 			l.registers = append(l.registers, own[len(own)-1])
 			l.mu.Unlock()
