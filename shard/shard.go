@@ -120,9 +120,13 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 			return outcome, f, failed
 		}
 	}
-	if err := awaitSpace(s, true, addedBytes(w)); err != nil {
+	added := addedBytes(w)
+	if err := awaitSpace(s, true, added); err != nil {
 		w.Value.Release()
 		return outcome, f, err
+	}
+	if added > UploadBytes {
+		defer s.writer.writeLarge(added)()
 	}
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
 		return outcome, f, err
@@ -139,11 +143,15 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 
 // SetAll is Tx.SetAll.
 func (s *Shard) SetAll(writes []Write) (f Future, err error) {
-	if err := awaitSpace(s, true, addedBytes(writes...)); err != nil {
+	added := addedBytes(writes...)
+	if err := awaitSpace(s, true, added); err != nil {
 		for i := range writes {
 			writes[i].Value.Release()
 		}
 		return f, err
+	}
+	if added > UploadBytes {
+		defer s.writer.writeLarge(added)()
 	}
 	if err := s.writer.prepareAll(writes); err != nil {
 		return f, err

@@ -1,0 +1,134 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ndring/ndring/replica"
+)
+
+// largePair is a pair that writes a large value, which is on its way to the other copy until arrive is called.
+func largePair(t *testing.T) (p *pair, arrive func(), written chan error) {
+	p = newPair(t, false)
+	under, arrived := make(chan struct{}), make(chan struct{})
+	p.replicator.upload = func(ctx context.Context) {
+		close(under)
+		select {
+		case <-arrived:
+		case <-ctx.Done():
+			t.Error("the gate has closed while a large value was on its way")
+		}
+	}
+	written = make(chan error, 1)
+	go func() { written <- p.write(strings.Repeat("v", 2*UploadBytes)) }()
+	<-under
+	return p, func() { close(arrived) }, written
+}
+
+// write writes a value as a client does, and returns once it is appended.
+func (p *pair) write(text string) error {
+	if !p.sh.Acquire() {
+		return errors.New("the shard is closed")
+	}
+	defer p.sh.Release()
+	_, _, err := p.sh.Set(Write{Key: []byte(asked), Value: p.text(text)})
+	return err
+}
+
+// While a large value is on its way, and until it is committed, a handover leaves the shard open.
+func TestHandoverWaitsForALargeValue(t *testing.T) {
+	t.Parallel()
+	p, arrive, written := largePair(t)
+	defer p.end()
+	ended := make(chan error, 1)
+	go func() { ended <- p.sh.Role().Transfer(t.Context(), p.row.Epoch, there) }()
+	small := func(when string) {
+		for range 20 {
+			if err := p.write("small"); err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	small("on its way")
+	arrive()
+	must(t, 0, <-written)
+	small("appended")
+	if p.sh.Role().Proposal() != nil {
+		t.Error("the handover is proposed before the value is committed")
+	}
+	p.ack(p.newest())
+	must(t, 0, <-ended)
+	if w := p.sh.Role().Proposal(); w == nil || w.Kind != replica.Handover || p.sh.Serving() {
+		t.Errorf("after the handover the proposal is %v, serving %v", w, p.sh.Serving())
+	}
+}
+
+// A shard that is never quiet is handed over all the same.
+func TestHandoverWithoutAQuietMoment(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	defer p.sh.writer.writeLarge(2 * UploadBytes)()
+	must(t, 0, p.sh.Role().Transfer(t.Context(), p.row.Epoch, there))
+	if w := p.sh.Role().Proposal(); w == nil || w.Kind != replica.Handover {
+		t.Errorf("the proposal is %v", w)
+	}
+}
+
+// The canceled context of a stopping node ends the wait at once.
+func TestHandoverDoesNotOutliveItsContext(t *testing.T) {
+	t.Parallel()
+	p := newPair(t, false)
+	defer p.end()
+	defer p.sh.writer.writeLarge(2 * UploadBytes)()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	began := time.Now()
+	_ = p.sh.Role().Transfer(ctx, p.row.Epoch, there)
+	if waited := time.Since(began); waited >= quietTime {
+		t.Errorf("it has waited for %v", waited)
+	}
+}
+
+// A copy that would lack a large value on its way is not proposed for the ISR. A large value that comes while a copy is proposed waits
+// until the row has it, and then travels to it, too.
+func TestLargeValuesAndProposedCopies(t *testing.T) {
+	t.Parallel()
+	third := replica.Process{Node: "third", Incarnation: 1}
+	p, arrive, written := largePair(t)
+	defer p.end()
+	p.row.Learners = []replica.Process{third}
+	p.goOn(here, there)
+	p.replicator.heard = p.mono()
+	ready := func() {
+		p.sh.Role().Acked(third, replica.Ack{Epoch: p.row.Epoch, Leader: p.row.LeaderEpoch, Written: p.newest(), Synced: p.newest()})
+	}
+	ready()
+	tick := func() *replica.Proposal { return p.sh.Role().Tick(p.mono(), p.CountTick(), true).Proposal }
+	for range 20 {
+		if w := tick(); w != nil {
+			t.Fatalf("proposed while a large value is on its way: %v", w)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	arrive()
+	must(t, 0, <-written)
+	p.ack(p.newest())
+	ready()
+	eventually(t, "the copy is proposed", func() bool { w := tick(); return w != nil && w.Kind == replica.Expand })
+
+	began := make(chan bool, 1)
+	p.replicator.upload = func(context.Context) { began <- p.sh.Role().Proposal() == nil }
+	go func() { written <- p.write(strings.Repeat("w", 2*UploadBytes)) }()
+	eventually(t, "the value is about to travel", func() bool { return p.sh.writer.large.Load() > 0 })
+	p.row.Learners = nil
+	p.goOn(here, there, third)
+	if !<-began {
+		t.Error("the value has travelled before the row had the proposed copy")
+	}
+	must(t, 0, <-written)
+}
