@@ -341,7 +341,7 @@ func TestStartsHoldBackTheSuffix(t *testing.T) {
 		runs = 25
 	}
 	if n, err := strconv.Atoi(os.Getenv("NDRING_FAULT_ROUNDS")); err == nil {
-		runs = 2000 * n
+		runs = 1200 * n
 	}
 	for range runs {
 		seed := rand.Uint64()

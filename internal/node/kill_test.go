@@ -171,7 +171,7 @@ func (w *killWriter) verify(ctx context.Context, c *redis.Client) error {
 // survives.
 func TestKill(t *testing.T) {
 	quiet()
-	runs, least := 110, 1000
+	runs, least := 60, 1000
 	if text := os.Getenv("NDRING_KILLS"); text != "" {
 		fmt.Sscan(text, &runs)
 	}
