@@ -91,10 +91,12 @@ func (c *catchUp) rest(sent int) {
 	}
 	if d := c.p.r.limiter.wait(time.Now(), sent); d > 0 {
 		pause(c.context, d)
+		c.pace.waited(d)
 	}
 	if c.lag.grows {
 		return
 	}
+	c.pace.safe = c.s.safe.Load()
 	c.pace.yield(c.context, sent)
 }
 

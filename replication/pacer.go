@@ -58,9 +58,11 @@ type pacer struct {
 
 // A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most an
 // eighth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
-// no more than busyBytes a second. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
+// no more than busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works and sends half as
+// much. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
 	restFactor = 7
+	moveFactor = 2*restFactor + 1
 	restMost   = 250 * time.Millisecond
 	workLeast  = 2 * time.Millisecond
 	sentLeast  = 256 << 10
@@ -98,6 +100,7 @@ func (p *pacer) reset(now time.Time) {
 // pace is one catch-up, as the pacer sees it.
 type pace struct {
 	pacer *pacer
+	safe  bool      // its shard has another copy in sync
 	since time.Time // when it began to work
 	sent  int64     // bytes since then
 }
@@ -129,10 +132,16 @@ func (a *pace) rest(now time.Time) time.Duration {
 		a.work(now)
 		return 0
 	}
-	active := a.pacer.active.Load()
-	sending := time.Duration(float64(a.sent*active) / busyBytes() * float64(time.Second))
-	return min(max(restFactor*time.Duration(active)*worked, sending-worked), restMost)
+	factor, active, rate := restFactor, a.pacer.active.Load(), busyBytes()
+	if a.safe {
+		factor, rate = moveFactor, rate/2
+	}
+	sending := time.Duration(float64(a.sent*active) / rate * float64(time.Second))
+	return min(max(time.Duration(int64(factor)*active)*worked, sending-worked), restMost)
 }
+
+// waited notes that the catch-up has waited for something else. That was no work, but a rest.
+func (a *pace) waited(d time.Duration) { a.since = a.since.Add(d) }
 
 // yield lets the catch-up rest if it should, after it has sent so many bytes.
 func (a *pace) yield(ctx context.Context, sent int) {

@@ -53,6 +53,25 @@ func TestCatchUpsLeaveTime(t *testing.T) {
 	if d, most := after(time.Microsecond, 0, sentLeast), time.Duration(2*sentLeast*float64(time.Second)/busyBytes()); d != most-time.Microsecond {
 		t.Errorf("one of two catch-ups that has sent %d bytes rests for %v, not until %v have passed", sentLeast, d, most)
 	}
+	one.work(now)
+	one.waited(50 * time.Millisecond) // for move-rate
+	if d := after(60*time.Millisecond, 100, 0); d != 2*10*restFactor*time.Millisecond {
+		t.Errorf("one of two catch-ups that has waited most of the time rests for %v", d)
+	}
+	one.work(now)
+	one.waited(50 * time.Millisecond) // for move-rate
+	if d := after(60*time.Millisecond, 100, 0); d != 2*10*restFactor*time.Millisecond {
+		t.Errorf("one of two catch-ups that has waited most of the time rests for %v", d)
+	}
+	one.safe = true // as in a move
+	one.work(now)
+	if d := after(5*time.Millisecond, 100, 0); d != 2*5*moveFactor*time.Millisecond {
+		t.Errorf("a move beside a catch-up rests for %v", d)
+	}
+	one.work(now)
+	if d, most := after(time.Microsecond, 100, sentLeast), time.Duration(2*sentLeast*float64(time.Second)/(busyBytes()/2)); d != most-time.Microsecond {
+		t.Errorf("a move that has sent %d bytes beside a catch-up rests for %v, not until %v have passed", sentLeast, d, most)
+	}
 	two.end()
 	came = 0 // an operator resets the counters
 	if d := after(rateTime, 0, sentLeast); d != 0 {

@@ -44,6 +44,7 @@ type stream struct {
 	shard    int
 	lease    lease
 	inISR    atomic.Bool
+	safe     atomic.Bool  // the shard has a copy in sync beside the primary
 	done     atomic.Int64 // bytes that the present catch-up has sent
 	inFlight inFlight
 
@@ -109,6 +110,7 @@ func (p *peer) configure(id int, config *replica.Config) *stream {
 	changed := s.epoch != config.Epoch
 	another := s.leader != config.LeaderEpoch
 	s.epoch, s.leader = config.Epoch, config.LeaderEpoch
+	s.safe.Store(len(config.ISR) > 1)
 	s.setMember(slices.Contains(config.ISR, p.process))
 	switch {
 	case another || s.state == detached || s.state == asking:
