@@ -56,13 +56,14 @@ type pacer struct {
 	busy bool
 }
 
-// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most an
-// eighth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
-// no more than busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works and sends half as
-// much. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
+// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most a
+// fifth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
+// no more than busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works a sixteenth of the
+// time and sends a quarter. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
-	restFactor = 7
-	moveFactor = 2*restFactor + 1
+	restFactor = 4
+	moveFactor = 15
+	moveShare  = 4 // of busyBytes
 	restMost   = 250 * time.Millisecond
 	workLeast  = 2 * time.Millisecond
 	sentLeast  = 256 << 10
@@ -70,7 +71,7 @@ const (
 
 // busyBytes is how many bytes a second the catch-ups of a node may send while clients are busy. A node with more processors, which
 // are likely those of the others as well, sends more.
-func busyBytes() float64 { return 8 << 20 * float64(runtime.GOMAXPROCS(0)) }
+func busyBytes() float64 { return 16 << 20 * float64(runtime.GOMAXPROCS(0)) }
 
 // Clients count as busy from busyRate requests a second on, which is looked at each rateTime.
 const (
@@ -134,7 +135,7 @@ func (a *pace) rest(now time.Time) time.Duration {
 	}
 	factor, active, rate := restFactor, a.pacer.active.Load(), busyBytes()
 	if a.safe {
-		factor, rate = moveFactor, rate/2
+		factor, rate = moveFactor, rate/moveShare
 	}
 	sending := time.Duration(float64(a.sent*active) / rate * float64(time.Second))
 	return min(max(time.Duration(int64(factor)*active)*worked, sending-worked), restMost)

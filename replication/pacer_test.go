@@ -69,7 +69,7 @@ func TestCatchUpsLeaveTime(t *testing.T) {
 		t.Errorf("a move beside a catch-up rests for %v", d)
 	}
 	one.work(now)
-	if d, most := after(time.Microsecond, 100, sentLeast), time.Duration(2*sentLeast*float64(time.Second)/(busyBytes()/2)); d != most-time.Microsecond {
+	if d, most := after(time.Microsecond, 100, sentLeast), time.Duration(2*sentLeast*float64(time.Second)/(busyBytes()/moveShare)); d != most-time.Microsecond {
 		t.Errorf("a move that has sent %d bytes beside a catch-up rests for %v, not until %v have passed", sentLeast, d, most)
 	}
 	two.end()
