@@ -32,8 +32,9 @@ func TestManyUploadsShareConnections(t *testing.T) {
 	all.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.peak == 0 || n.peak > maxUploads {
-		t.Errorf("up to %d bulk connections were open at once, want 1 to %d", n.peak, maxUploads)
+	const most = maxUploads + 1 // a member that is slow is caught up meanwhile
+	if n.peak == 0 || n.peak > most {
+		t.Errorf("up to %d bulk connections were open at once, want 1 to %d", n.peak, most)
 	}
 }
 

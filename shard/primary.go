@@ -44,7 +44,7 @@ func (r *Role) Tick(now int64, tick uint64, raftLeader bool) (w Wish) {
 // once, until the proposal.
 func (r *Role) expand() {
 	defer r.expanding.Store(false)
-	r.awaitQuiet(context.Background())
+	r.writer.underway.awaitQuiet(context.Background())
 	w := r.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +132,7 @@ const (
 // ErrOtherEpoch: there raft may refuse the handover for ever, for example because the member is leaving, and the shard would wait for it
 // closed.
 func (r *Role) Transfer(ctx context.Context, epoch uint64, to replica.Process) error {
-	r.awaitQuiet(ctx)
+	r.writer.underway.awaitQuiet(ctx)
 	if err := r.beginTransfer(epoch, to); err != nil {
 		return err
 	}

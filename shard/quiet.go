@@ -2,14 +2,21 @@ package shard
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/ndring/ndring/replica"
 )
 
+// underway is how much of a shard's writes is under way.
+//
 // A handover closes the gate until what is being written is committed, and a copy that comes into the ISR holds up each commit until it
 // has what it lacks. With a large value under way that takes as long as the value travels, and every small write waits with it. So both
 // wait for a quiet moment, and a large value that comes meanwhile waits for a proposed copy, so that it travels to that one, too.
+type underway struct {
+	writing atomic.Int64 // bytes of large values that are not appended yet
+	copy    *localCopy   // has what is appended and not committed
+}
 
 // How long they wait.
 const (
@@ -18,26 +25,25 @@ const (
 	proposalTime = 200 * time.Millisecond
 )
 
-// writeLarge notes that large values of so many bytes are being written, until done is called.
-func (w *writer) writeLarge(bytes int64) (done func()) {
-	w.large.Add(bytes)
-	return func() { w.large.Add(-bytes) }
+// begin notes that large values of so many bytes are being written, until done is called.
+func (u *underway) begin(bytes int64) (done func()) {
+	u.writing.Add(bytes)
+	return func() { u.writing.Add(-bytes) }
 }
 
-// quiet reports whether no large value is being written and little is appended that is not committed.
-func (w *writer) quiet() bool { return w.large.Load()+w.copy.held.Load() <= UploadBytes }
+func (u *underway) quiet() bool { return u.writing.Load()+u.copy.held.Load() <= UploadBytes }
 
 // awaitQuiet returns at a quiet moment, or after quietTime: a shard may never have one.
-func (r *Role) awaitQuiet(ctx context.Context) {
-	for began := time.Now(); !r.writer.quiet() && ctx.Err() == nil && time.Since(began) < quietTime; {
+func (u *underway) awaitQuiet(ctx context.Context) {
+	for began := time.Now(); !u.quiet() && ctx.Err() == nil && time.Since(began) < quietTime; {
 		time.Sleep(quietStep)
 	}
 }
 
 // awaitProposed returns once no copy is proposed for the ISR, or soon.
-func (c *localCopy) awaitProposed() {
-	for began := time.Now(); c.gate.isOpen() && time.Since(began) < proposalTime; {
-		if p := c.proposal(); p == nil || p.Kind != replica.Expand {
+func (u *underway) awaitProposed() {
+	for began := time.Now(); u.copy.gate.isOpen() && time.Since(began) < proposalTime; {
+		if p := u.copy.proposal(); p == nil || p.Kind != replica.Expand {
 			return
 		}
 		time.Sleep(quietStep)

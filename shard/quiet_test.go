@@ -72,7 +72,7 @@ func TestHandoverWithoutAQuietMoment(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, false)
 	defer p.end()
-	defer p.sh.writer.writeLarge(2 * UploadBytes)()
+	defer p.sh.writer.underway.begin(2 * UploadBytes)()
 	must(t, 0, p.sh.Role().Transfer(t.Context(), p.row.Epoch, there))
 	if w := p.sh.Role().Proposal(); w == nil || w.Kind != replica.Handover {
 		t.Errorf("the proposal is %v", w)
@@ -84,7 +84,7 @@ func TestHandoverDoesNotOutliveItsContext(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, false)
 	defer p.end()
-	defer p.sh.writer.writeLarge(2 * UploadBytes)()
+	defer p.sh.writer.underway.begin(2 * UploadBytes)()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	began := time.Now()
@@ -124,7 +124,7 @@ func TestLargeValuesAndProposedCopies(t *testing.T) {
 	began := make(chan bool, 1)
 	p.replicator.upload = func(context.Context) { began <- p.sh.Role().Proposal() == nil }
 	go func() { written <- p.write(strings.Repeat("w", 2*UploadBytes)) }()
-	eventually(t, "the value is about to travel", func() bool { return p.sh.writer.large.Load() > 0 })
+	eventually(t, "the value is about to travel", func() bool { return p.sh.writer.underway.writing.Load() > 0 })
 	p.row.Learners = nil
 	p.goOn(here, there, third)
 	if !<-began {

@@ -80,7 +80,7 @@ func upload(s *Shard, writes ...*Write) (err error) {
 	for _, w := range writes {
 		if err == nil && payloadBytes(w.entry) > UploadBytes && mayHappen(s, w) {
 			w.upload = s.store.nextUpload()
-			s.awaitProposed()
+			s.writer.underway.awaitProposed()
 			ctx, cancel := s.gate.whileOpen()
 			err = r.Upload(ctx, s.id, Large{w.upload, w.entry})
 			cancel()

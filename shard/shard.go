@@ -31,7 +31,7 @@ func newShard(id int, store *Store) *Shard {
 	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
 	c.shard, c.gate = id, &s.gate
 	s.localCopy.begin(nil, 0, 0)
-	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id}
+	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id, underway: underway{copy: &s.localCopy}}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
 	s.role.init(id, store, &s.writer, &s.gate)
 	return s
@@ -126,7 +126,7 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 		return outcome, f, err
 	}
 	if added > UploadBytes {
-		defer s.writer.writeLarge(added)()
+		defer s.writer.underway.begin(added)()
 	}
 	if err := s.writer.prepare(&w); err != nil { // copies, without the lock
 		return outcome, f, err
@@ -151,7 +151,7 @@ func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 		return f, err
 	}
 	if added > UploadBytes {
-		defer s.writer.writeLarge(added)()
+		defer s.writer.underway.begin(added)()
 	}
 	if err := s.writer.prepareAll(writes); err != nil {
 		return f, err

@@ -115,7 +115,7 @@ type writer struct {
 	epoch    atomic.Uint64 // of the next change; it changes under mu
 	unsaved  atomic.Int64  // changes since the last snapshot
 	deciding deciding
-	large    atomic.Int64  // bytes of large values that are being written and not appended yet
+	underway underway
 	writing  atomic.Uint64 // seq up to which a write to the log is under way; 0 for none
 
 	// mu is held from the first look at the shard to the last change, across the write to the log.
