@@ -1,7 +1,6 @@
 package array
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,7 +31,7 @@ func (h *Header) Slice(text string) (*Slice, error) {
 	}
 	parts := strings.Split(text, ",")
 	if len(parts) > len(h.Shape) {
-		return nil, fmt.Errorf("%w: it has %d axes, the array has %d", ErrSlice, len(parts), len(h.Shape))
+		return nil, axesErrorf(ErrSlice, "it has %d axes, the array has %d", len(parts), len(h.Shape))
 	}
 	s := &Slice{of: h, axes: make([]axis, len(h.Shape))}
 	for i, length := range h.Shape {
@@ -104,48 +103,20 @@ func parseAxis(text string, length int64) (axis, error) {
 	return a, nil
 }
 
-// header returns the bytes before the data of the slice's own .npy file.
-func (s *Slice) header() []byte {
-	descr := s.of.Descr
-	if descr == "" || descr[0] != '[' && descr[0] != '(' {
-		descr = "'" + descr + "'"
-	}
-	order := "False"
-	if s.of.Fortran {
-		order = "True"
-	}
-	var shape strings.Builder
-	for _, a := range s.axes {
-		fmt.Fprintf(&shape, "%d, ", a.count)
-	}
-	text := fmt.Sprintf("{'descr': %s, 'fortran_order': %s, 'shape': (%s), }", descr, order, strings.TrimSuffix(shape.String(), " "))
-	major, lengthBytes := byte(1), 2
-	switch {
-	case strings.IndexFunc(text, func(r rune) bool { return r > 127 }) >= 0:
-		major, lengthBytes = 3, 4
-	case len(text) > 65_000:
-		major, lengthBytes = 2, 4
-	}
-	before := len(magic) + 2 + lengthBytes
-	text += strings.Repeat(" ", 63-(before+len(text))%64) + "\n" // the data begins at a multiple of 64, as numpy has it
-	b := append([]byte(magic), major, 0)
-	if lengthBytes == 2 {
-		b = binary.LittleEndian.AppendUint16(b, uint16(len(text)))
-	} else {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
-	}
-	return append(b, text...)
-}
-
 // Copy writes the slice of npy, the file to which the header belongs, as a .npy file into memory
-// that allocate returns.
+// that allocate returns. It writes nothing if that is nil.
 func (s *Slice) Copy(npy []byte, allocate func(bytes int) []byte) {
-	head := s.header()
 	size := s.of.ItemSize
-	for _, a := range s.axes {
+	shape := make([]int64, len(s.axes))
+	for i, a := range s.axes {
+		shape[i] = a.count
 		size *= a.count // at most what the array has
 	}
+	head := s.of.withShape(shape)
 	to := allocate(len(head) + int(size))
+	if to == nil {
+		return
+	}
 	copy(to, head)
 	if size == 0 {
 		return

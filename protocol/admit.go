@@ -13,6 +13,7 @@ func (s *Server) admit(before []resp.Arg, total int, n int64) error {
 	if n <= maxPlainArg {
 		return nil
 	}
+	most := int64(maxPlainArg)
 	if len(before) > 0 {
 		row, err := s.table.LookUp(before)
 		switch {
@@ -22,9 +23,12 @@ func (s *Server) admit(before []resp.Arg, total int, n int64) error {
 			return row.ArityError()
 		case row.Flags&command.Uploads != 0:
 			return nil
+		case n <= row.MaxArg:
+			return nil
 		}
+		most = max(most, row.MaxArg)
 	}
-	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", resp.ErrTooLarge, n, maxPlainArg)
+	return fmt.Errorf("%w: an argument of %d bytes, the limit here is %d", resp.ErrTooLarge, n, most)
 }
 
 // reserve frees memory for an argument of n bytes that is to be stored. During a pause it waits instead of

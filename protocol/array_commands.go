@@ -190,19 +190,56 @@ func npDtype(c *call, k *keyAccess) {
 }
 
 func npSlice(c *call, k *keyAccess) {
+	c.writePart(k, 3, func(h *array.Header) (part, error) { return h.Slice(string(c.arg(2))) })
+}
+
+func npTake(c *call, k *keyAccess) {
+	c.writePart(k, 4, func(h *array.Header) (part, error) {
+		return h.Take(string(c.arg(2)), string(c.arg(3)), k.maxArrayBytes)
+	})
+}
+
+// part is a part of an array, which becomes an array of its own.
+type part interface {
+	Copy(npy []byte, allocate func(bytes int) []byte)
+}
+
+// writePart writes the part of an array that find chooses: its .npy file or, if the argument at options is WITHATTRS, also attrs and
+// version of the whole array.
+func (c *call) writePart(k *keyAccess, options int, find func(*array.Header) (part, error)) {
+	withAttrs := len(c.args) > options
+	if withAttrs && (len(c.args) > options+1 || upper(string(c.arg(options))) != "WITHATTRS") {
+		c.replies.Error(errSyntax)
+		return
+	}
 	c.withHeader(k, func(e *shard.Entry, h *array.Header) {
-		part, err := h.Slice(string(c.arg(2)))
+		found, err := find(h)
 		if err != nil {
 			c.replies.Error(err)
 			return
 		}
 		var npy *memory.Buffer
-		part.Copy(e.NPY(), func(n int) []byte {
+		var copied *resp.Copied
+		found.Copy(e.NPY(), func(n int) []byte {
+			if copied = k.outputs.Copied(int64(n)); copied == nil {
+				return nil
+			}
 			npy = k.pool.New(n)
+			copied.Ref = npy
 			return npy.Bytes()
 		})
-		c.replies.Buffer(npy)
-		npy.Release()
+		if copied == nil {
+			c.replies.Error(resp.ErrCopies)
+			return
+		}
+		if withAttrs {
+			c.replies.Array(3)
+		}
+		c.replies.Copy(npy, copied)
+		if withAttrs {
+			c.writeAttrs(e)
+			c.replies.Text(e.Version().String())
+		}
 	})
 }
 

@@ -25,7 +25,7 @@ func chaosCommand(random *rand.Rand) []string {
 	if random.IntN(3) > 0 {
 		return pickCommand(random, [][]string{
 			{"NP.SET", key, bytesNPY(random.IntN(60_000), "")}, {"NP.SET", key, arrayA, "EX", "100"}, {"NP.SET", key, arrayA, "NX", "REQID", pick(chaosWords)}, {"NP.GET", key},
-			{"NP.GET", key, "WITHATTRS"}, {"NP.MGET", "{t}a", "{t}b", "{t}c"}, {"DEL", key}, {"EXPIRE", key, "10"}, {"PERSIST", key}, {"NP.SLICE", key, ":"},
+			{"NP.GET", key, "WITHATTRS"}, {"NP.MGET", "{t}a", "{t}b", "{t}c"}, {"DEL", key}, {"EXPIRE", key, "10"}, {"PERSIST", key}, {"NP.SLICE", key, ":"}, {"NP.TAKE", key, "0", "0,-1", "WITHATTRS"},
 			{"MULTI"}, {"MULTI"}, {"EXEC"}, {"EXEC"}, {"DISCARD"}, {"WATCH", key}, {"UNWATCH"}, {"INFO", "all"}, {"CLIENT", "LIST"}, {"CLIENT", "REPLY", "SKIP"},
 			{"HELLO", pick([]string{"2", "3"})}, {"RESET"}, {"SCAN", "0"}, {"FLUSHALL"}, {"CONFIG", "RESETSTAT"}, {"CLIENT", "PAUSE", "1"}, {"CLIENT", "UNPAUSE"},
 			{"CLIENT", "KILL", "ID", fmt.Sprint(random.IntN(40))}, {"SLOWLOG", "GET"}, {"MEMORY", "USAGE", key}, {"LATENCY", "HISTOGRAM"},

@@ -23,8 +23,10 @@ func commandRows() []*command.Spec {
 			Syntax: "key", Summary: "Returns the numpy descr of an array's dtype."},
 		{Name: "np.meta", Arity: 2, Flags: read, Keys: command.OneKey, KeyUse: command.KeysSeen, Tips: command.TipsVary, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npMeta),
 			Syntax: "key", Summary: "Returns an array's metadata."},
-		{Name: "np.slice", Arity: 3, Flags: command.ReadOnly, Keys: command.OneKey, KeyUse: command.KeysRead, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npSlice),
-			Syntax: "key start:stop:step[,...]", Summary: "Returns a slice of an array as a .npy file."},
+		{Name: "np.slice", Arity: -3, Flags: command.ReadOnly, Keys: command.OneKey, KeyUse: command.KeysRead, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npSlice),
+			Syntax: "key start:stop:step[,...] [WITHATTRS]", Summary: "Returns a slice of an array as a .npy file."},
+		{Name: "np.take", Arity: -4, Flags: command.ReadOnly, Keys: command.OneKey, KeyUse: command.KeysRead, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npTake), MaxArg: maxIndexText,
+			Syntax: "key axis index[,...] [WITHATTRS]", Summary: "Returns the elements of an array at indices along an axis as a .npy file."},
 		{Name: "np.verify", Arity: 2, Flags: command.ReadOnly, Keys: command.OneKey, KeyUse: command.KeysSeen, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npVerify),
 			Syntax: "key", Summary: "Recomputes the CRC32C of an array and compares it."},
 

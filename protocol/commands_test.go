@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/crc32c"
 )
@@ -402,10 +403,32 @@ func TestSlice(t *testing.T) {
 	want(c.do("NP.SLICE", "k", "1:,::2"), "(1, 2,)", "mnopuvwx")
 	want(c.do("NP.SLICE", "k", "::-1"), "(2, 3,)", "mnopqrstuvwxabcdefghijkl")
 	c.want("$nil", "NP.SLICE", "none", ":")
-	c.want("-ERR invalid slice: it has 3 axes, the array has 2", "NP.SLICE", "k", ":,:,:")
+	c.want("-BOUNDS invalid slice: it has 3 axes, the array has 2", "NP.SLICE", "k", ":,:,:")
 	c.want("-ERR invalid slice: the step must not be 0", "NP.SLICE", "k", "::0")
+	c.want("-ERR syntax error", "NP.SLICE", "k", ":", "WITHATTR")
+	c.want("-ERR syntax error", "NP.SLICE", "k", ":", "WITHATTRS", "WITHATTRS")
+	c.want("+OK", "NP.SET", "attrs", npy("|S4", "(2, 3)", "abcdefghijklmnopqrstuvwx"), "ATTRS", `{"v": 1}`)
+	for _, command := range [][]string{{"NP.SLICE", "attrs", "1:,:1", "WITHATTRS"}, {"NP.TAKE", "attrs", "1", "2,0", "withattrs"}} {
+		if got := c.do(command...); !strings.HasPrefix(got, `["`+"\x93NUMPY") || !strings.Contains(got, `" "{"v": 1}" "`) {
+			t.Errorf("%v: %q", command, got)
+		}
+	}
+	want(c.do("NP.TAKE", "k", "0", "1,0,-1"), "(3, 3,)", "mnopqrstuvwxabcdefghijklmnopqrstuvwx")
+	want(c.do("NP.TAKE", "k", "-1", "2"), "(2, 1,)", "ijkluvwx")
+	c.want("$nil", "NP.TAKE", "none", "0", "0")
+	c.want("-BOUNDS index out of bounds: 2, and axis 0 has 2 elements", "NP.TAKE", "k", "0", "1,2")
+	c.want(`-ERR invalid indices: "1x" is not an integer`, "NP.TAKE", "k", "0", "1x")
+	c.want("-BOUNDS invalid indices: 2 is not an axis of an array with 2 axes", "NP.TAKE", "k", "2", "0")
+	c.want("-ERR syntax error", "NP.TAKE", "k", "0", "0", "WITH")
 	large := bytesNPY(1<<20, "")
 	c.want("+OK", "NP.SET", "k", large)
+	if got := c.do("NP.TAKE", "k", "0", strings.Repeat("7,", array.MaxIndices)+"7"); !strings.HasPrefix(got, "-ERR invalid indices: there are") {
+		t.Errorf("%.100q", got)
+	}
+	if got := c.do("NP.TAKE", "k", "0", strings.Repeat("-1048000, ", array.MaxIndices-1)+"7"); len(got) < array.MaxIndices {
+		t.Errorf("%.100q", got)
+	}
+	c.want("-TOOLARGE too large: an argument of 2097153 bytes, the limit here is 2097152", "NP.TAKE", "k", "0", strings.Repeat("7", 1<<21+1))
 	if got := c.do("NP.SLICE", "k", "1000:500000"); len(got) < 499_000 || got[len(got)-499_001:len(got)-1] != large[len(large)-1<<20+1000:len(large)-1<<20+500_000] {
 		t.Errorf("%d bytes", len(got))
 	}

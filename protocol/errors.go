@@ -64,6 +64,7 @@ var prefixes = []struct {
 	{shard.ErrCorrupt, "CORRUPT"},
 	{resp.ErrTooLarge, "TOOLARGE"},
 	{resp.ErrBusy, "BUSY"},
+	{resp.ErrCopies, "BUSY"},
 	{errExecRejected, "EXECABORT"}, // before what it wraps
 	{ErrOOM, "OOM"},
 	{shard.ErrMemoryFull, "OOM"},
@@ -84,6 +85,7 @@ var prefixes = []struct {
 	{ErrNoAuth, "NOAUTH"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},
+	{array.ErrBounds, "BOUNDS"},
 }
 
 // wireError returns the text of an error reply: a prefix and one line.

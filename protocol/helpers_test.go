@@ -232,6 +232,9 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 		if n := s.output.Waiting(); n != 0 {
 			t.Errorf("%d bytes of replies are still counted", n)
 		}
+		if n := s.output.Copies(); n != 0 {
+			t.Errorf("%d bytes of copies for replies are still counted", n)
+		}
 		if n := s.clients.Buffers(); n != 0 {
 			t.Errorf("%d buffers of received bytes are still held", n)
 		}

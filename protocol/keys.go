@@ -18,6 +18,7 @@ type keyAccess struct {
 	store         *shard.Store  // for its clock and its eviction policy only
 	pool          *memory.Pool  // of values
 	maxArrayBytes int64         // of data of one array
+	outputs       *resp.Outputs // of all clients
 	header        checkedHeader // of the last array that the client sent
 	touch         bool          // reads count as accesses: CLIENT NO-TOUCH is off
 	log           *slog.Logger

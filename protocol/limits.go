@@ -3,17 +3,19 @@ package protocol
 import (
 	"time"
 
+	"github.com/ndring/ndring/array"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
 const (
-	maxArgs     = 64 << 10        // arguments of one command
-	maxKey      = 64<<10 - 1      // bytes
-	maxHeader   = 1<<20 + 16      // bytes of a .npy file before its data: the limit of package array, plus magic, version and length
-	maxPlainArg = 64 << 10        // bytes of an argument of a command that accepts no arrays
-	lingerTime  = time.Second     // for which the stream is drained after a protocol error, so that the client sees the error
-	lingerBytes = 64 << 20        // that are drained
-	stopGrace   = 5 * time.Second // for running commands when the server closes
+	maxArgs      = 64 << 10              // arguments of one command
+	maxKey       = 64<<10 - 1            // bytes
+	maxHeader    = 1<<20 + 16            // bytes of a .npy file before its data: the limit of package array, plus magic, version and length
+	maxPlainArg  = 64 << 10              // bytes of an argument of a command that accepts no arrays
+	maxIndexText = 32 * array.MaxIndices // bytes of the indices of NP.TAKE
+	lingerTime   = time.Second           // for which the stream is drained after a protocol error, so that the client sees the error
+	lingerBytes  = 64 << 20              // that are drained
+	stopGrace    = 5 * time.Second       // for running commands when the server closes
 )
 
 // Before AUTH a client is a stranger: it gets room for its password and little else. The limits of

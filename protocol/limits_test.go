@@ -216,3 +216,26 @@ func TestLowerArrayLimitCountsForCachedHeaders(t *testing.T) {
 		c.want("+PONG", "PING")
 	}
 }
+
+// Parts of arrays are copies. Clients that do not read theirs take no more memory for them than replies may have, also within
+// one transaction; once they are gone, parts are served again.
+func TestCopiesAreBounded(t *testing.T) {
+	t.Parallel()
+	const limit = 8 << 20
+	s := start(t, Config{MaxOutputBytes: limit, ReplyStall: time.Hour})
+	c := s.dial(t)
+	c.want("+OK", "NP.SET", "k", bytesNPY(1<<20, ""))
+	c.want("+OK", "MULTI")
+	for range 40 {
+		c.want("+QUEUED", "NP.SLICE", "k", ":")
+		c.want("+QUEUED", "NP.TAKE", "k", "0", "0,1")
+	}
+	reply := c.do("EXEC")
+	if parts, busy := strings.Count(reply, "\x93NUMPY"), strings.Count(reply, "BUSY too many parts"); parts != 40+limit>>20-1 || parts+busy != 80 {
+		t.Errorf("%d parts, %d times BUSY", parts, busy)
+	}
+	eventually(t, "the copies are gone", func() bool { return s.output.Copies() == 0 })
+	if got := c.do("NP.SLICE", "k", ":"); !strings.HasPrefix(got, "\"\x93NUMPY") {
+		t.Errorf("%.60q", got)
+	}
+}

@@ -61,7 +61,7 @@ func (c *conn) handleReadError(err error) bool {
 func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
 	c.request = call{replies: &c.replies, from: &c.origin}
-	c.keys = keyAccess{store: s.store, pool: s.pool, touch: true, log: s.log}
+	c.keys = keyAccess{store: s.store, pool: s.pool, outputs: &s.output, touch: true, log: s.log}
 	c.unsettled.waits, c.unsettled.endWaits = context.WithCancel(s.waits)
 	c.since = time.Now()
 	c.descriptor = descriptorOf(nc)

@@ -21,6 +21,7 @@ type Spec struct {
 	Summary string
 	Handler Handler // nil for a container
 	Sub     []*Spec // the subcommands of a container
+	MaxArg  int64   // bytes of an argument, of a command without Uploads; 0 for the usual limit
 
 	Categories []string // of Redis' ACL, instead of those that follow from the group
 

@@ -11,6 +11,8 @@ var (
 	ErrProtocol = errors.New("Protocol error")
 	// ErrTooLarge is returned when an argument or a whole command exceeds its limit.
 	ErrTooLarge = errors.New("too large")
+	// ErrCopies is returned when a reply needs a copy, and those for all clients have as many bytes as replies may have.
+	ErrCopies = errors.New("too many parts of arrays are on their way to clients, try again")
 	// ErrBusy is returned when the upload budget stayed full for as long as a command may wait.
 	ErrBusy = errors.New("too many uploads at once, try again")
 	// ErrOutputLimit is returned when more bytes wait for a client than its limit allows.

@@ -54,6 +54,7 @@ type Outputs struct {
 	client, all, hard, soft atomic.Int64 // as in OutputLimits
 	softTime, stall         atomic.Int64 // ns
 	waiting                 atomic.Int64 // bytes
+	copied                  atomic.Int64 // bytes of copies that were made for replies and not released yet
 }
 
 // SetLimits changes the limits.
@@ -68,6 +69,33 @@ func (o *Outputs) SetLimits(limits OutputLimits) {
 
 // Waiting returns the bytes that wait for all clients.
 func (o *Outputs) Waiting() int64 { return o.waiting.Load() }
+
+// Copies returns the bytes of the copies that were made for replies and not released yet.
+func (o *Outputs) Copies() int64 { return o.copied.Load() }
+
+// Copied is a reference to a copy that was made for one reply.
+type Copied struct {
+	Ref
+	outputs *Outputs
+	bytes   int64
+}
+
+// Copied counts a copy of n bytes that is about to be made for a reply, until the reference is released; the caller sets Ref. It returns nil if
+// the copies for all clients would exceed the limit for all replies: a reply waits only once it is written, when its memory is taken
+// already.
+func (o *Outputs) Copied(n int64) *Copied {
+	if o.copied.Add(n) > o.all.Load() && n > OutputShare {
+		o.copied.Add(-n)
+		return nil
+	}
+	return &Copied{outputs: o, bytes: n}
+}
+
+// Release gives the copy back.
+func (c *Copied) Release() {
+	c.Ref.Release()
+	c.outputs.copied.Add(-c.bytes)
+}
 
 // OutputShare is the number of bytes that may wait for each client even when too many wait for all.
 const OutputShare = 64 << 10

@@ -94,9 +94,15 @@ func (w *Writer) Verbatim(s string) {
 }
 
 // Buffer writes the content of a buffer as a bulk string. The caller keeps its own reference.
-func (w *Writer) Buffer(b *memory.Buffer) {
+func (w *Writer) Buffer(b *memory.Buffer) { w.buffer(b, b.Retain()) }
+
+// Copy writes a copy, which is in a buffer, as a bulk string. It takes over the reference.
+func (w *Writer) Copy(b *memory.Buffer, of *Copied) { w.buffer(b, of) }
+
+func (w *Writer) buffer(b *memory.Buffer, held Ref) {
 	if b.Len() < ByReference {
 		w.Bulk(b.Bytes())
+		held.Release()
 		return
 	}
 	framed := b.Framed()
@@ -104,7 +110,7 @@ func (w *Writer) Buffer(b *memory.Buffer) {
 	if bare {
 		w.Out.tail = appendHead(w.Out.space(), '$', b.Len())
 	}
-	w.Framed(framed, b.Retain())
+	w.Framed(framed, held)
 	if bare {
 		w.Out.tail = append(w.Out.space(), crlf...)
 	}

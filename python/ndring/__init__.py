@@ -15,6 +15,7 @@ from ._commands import Meta
 from ._degraded import Unanswered
 from ._exceptions import (
     AuthenticationError,
+    BoundsError,
     BusyError,
     ClusterDownError,
     ConnectionError,
@@ -36,10 +37,13 @@ from ._exceptions import (
     UncertainWrite,
 )
 from ._pipeline import Pipeline
+from ._views import ArrayView
 from ._version import __version__ as __version__  # noqa: F401
 
 __all__ = [
+    "ArrayView",
     "AuthenticationError",
+    "BoundsError",
     "BusyError",
     "ClusterDownError",
     "ConnectionError",

@@ -2,16 +2,18 @@
 and pipeline share them."""
 from __future__ import annotations
 
+import operator
 import uuid
 from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
-from ._commands import Meta, get_request, meta_request, restore, set_request
-from ._options import Key, Seconds, UnixTime, Value, duration, encode_key, set_options, unix_time
+from ._commands import Meta, get_request, meta_request, piece_request, restore, restore_piece, set_request
+from ._exceptions import DecodeError
+from ._options import Key, Seconds, UnixTime, Value, checked_indices, duration, encode_key, set_options, unix_time
 from ._replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
 from ._transport import Request
-from ._wire import pack
+from ._wire import Piece, pack
 
 T = TypeVar("T")
 
@@ -88,6 +90,31 @@ def get(key: Key, default: Any = None) -> Call[Any]:
     if default is None:
         return Call(get_request(encoded), restore, (encoded,))
     return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,), False, default)
+
+
+def take(key: Key, indices: Any, axis: int) -> Call[Any]:
+    flat, shape = checked_indices(indices)
+    at = operator.index(axis)
+    request = piece_request(b"NP.TAKE", encode_key(key), b"%d" % at, b",".join([b"%d" % i for i in flat]))
+
+    def finish(piece: Optional[Piece]) -> Any:
+        array = restore_piece(piece)
+        if array is None:
+            return None
+        if not -array.ndim <= at < array.ndim or array.shape[at] != len(flat):
+            raise DecodeError(f"{len(flat)} indices were taken along axis {at}, and the reply has shape {array.shape}")
+        if len(shape) == 1:
+            return array
+        first = at % array.ndim
+        return array.reshape(array.shape[:first] + shape + array.shape[first + 1 :])[()]
+
+    return Call(request, finish, (request.key or b"",))
+
+
+def part(key: Key, selection: bytes) -> Call[Any]:
+    """``selection``: what NP.SLICE takes."""
+    request = piece_request(b"NP.SLICE", encode_key(key), selection)
+    return Call(request, restore_piece, (request.key or b"",))
 
 
 def count_keys(name: bytes, keys: Sequence[bytes]) -> Call[int]:

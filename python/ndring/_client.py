@@ -7,15 +7,15 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 import numpy as np
 
-from . import _calls, _codec
+from . import _calls
 from ._calls import Call, T
 from ._cluster import Cluster
-from ._commands import Meta, check_crc, meta_request, parse_info, slot
+from ._commands import Meta, parse_info, slot
 from ._degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
-from ._exceptions import DecodeError, EncodeError, NdringError, PartialError
+from ._exceptions import EncodeError, NdringError, PartialError
+from ._get_into import get_into
 from ._get_or_set import get_or_set
 from ._nodes import Nodes
-from ._npy import Header
 from ._options import K, Key, Seconds, UnixTime, Value, encode_key, flag, key_list, parse_concern, url_options
 from ._pipeline import Pipeline
 from ._replies import checked, is_pong, is_text
@@ -26,7 +26,8 @@ from ._settings import parse_settings
 from ._slots import Address
 from ._transport import Request
 from ._version import __version__
-from ._wire import ReplyReader, Stored, pack
+from ._views import ArrayView
+from ._wire import pack
 
 _POLICY = ("retry_for", "deadline", "on_error")
 _CHANGEABLE = (*_POLICY, "write_concern", "read_from_replicas")
@@ -206,12 +207,31 @@ class NumPyRedis:
         """
         if out is not None:
             try:
-                return self._get_into(encode_key(key), out, default)
+                return get_into(self._cluster, encode_key(key), out, default)
             except UNANSWERED as exc:
                 if self._cluster.policy.on_error != "miss" or not is_unanswered(exc):
                     raise
                 return self._degraded.record(_calls.get(key, default), exc)
         return self._run(_calls.get(key, default))
+
+    def view(self, key: Key) -> ArrayView:
+        """Returns a view of the stored array, from which parts are read without transferring the
+        rest: ``client.view("k")[10:20, ::2]``. See ArrayView. Asks no node yet."""
+        encode_key(key)
+        return ArrayView(self, key)
+
+    def take(self, key: Key, indices: Any, axis: int = 0) -> Any:
+        """Returns the elements at ``indices`` along an axis, as ``np.take`` does, or None for a
+        missing key. Only they are transferred: rows of an embedding table, for example. ::
+
+            rows = client.take("embeddings", ids)  # shape (len(ids), 768)
+
+        ``indices``: integers in an array of any shape, at most 65,536; negative ones count from the
+        end. The result is a new ndarray with the stored dtype; classes (matrix, recarray) and flags
+        are not restored. Raises BoundsError, which is an IndexError, DecodeError for a masked array
+        or StringDType, and what ``get`` raises.
+        """
+        return self._run(_calls.take(key, indices, axis))
 
     def get_or_set(
         self,
@@ -259,41 +279,6 @@ class NumPyRedis:
                 stored, b = p.set("a", array).get("b").execute()
         """
         return Pipeline(self._cluster, transaction, self._degraded, self._write_concern)
-
-    def _get_into(self, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
-        written = False
-        meta: Optional[Meta]
-
-        def read(reader: ReplyReader) -> Optional[Stored]:
-            def choose_buffer(header: Header) -> Optional[memoryview]:
-                nonlocal written
-                if meta is not None and _same_header(header, meta.header):
-                    written = True
-                    return target
-                return None  # the array has been replaced since NP.META
-
-            return reader.stored(choose_buffer)
-
-        for attempt in range(3):
-            try:
-                # Two replicas may have different arrays for a moment, so later attempts ask the primary.
-                request, spread = meta_request(name), attempt == 0
-                request.spread = spread
-                meta = self._cluster.one(request)
-                if meta is None:
-                    return default
-                target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
-                stored = self._cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name, spread=spread))
-                if stored is None:
-                    return default
-                if stored.data is None and stored.attrs == meta.attrs:
-                    check_crc(stored)
-                    return out
-            except NdringError as exc:
-                if written:  # in this round, or in an earlier one before the array was replaced
-                    exc.args = (f"{exc}; the content of out is undefined",)
-                raise
-        raise DecodeError("the array was replaced during each of 3 attempts to read it; the content of out is undefined")
 
     # Two overloads, since Mapping is invariant in its key type: Mapping[str, Value] is not a
     # Mapping[Key, Value].
@@ -491,7 +476,3 @@ class NumPyRedis:
 
 def _rebuild(kind: Type[NumPyRedis], arguments: Dict[str, Any]) -> NumPyRedis:
     return kind(**arguments)
-
-
-def _same_header(a: Header, b: Header) -> bool:
-    return a.shape == b.shape and a.fortran == b.fortran and a.nbytes == b.nbytes and repr(a.descr) == repr(b.descr)

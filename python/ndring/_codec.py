@@ -134,6 +134,22 @@ def decode(
         raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
 
 
+def decode_piece(header: Header, data: np.ndarray[Any, Any], attrs: Optional[bytes]) -> np.ndarray[Any, Any]:
+    """Returns a part of a stored array as an ndarray with the array's dtype. ``header``, ``data``:
+    of the part, as for ``decode``. ``attrs``: of the array. Raises DecodeError."""
+    try:
+        kind, dtype, _ = _kinds.outline(header, _attrs.load(attrs))
+        if kind is None:
+            raise DecodeError("parts of a masked array or of StringDType cannot be read: get the whole array")
+        return _ndarray(header.shape, dtype, _writable_bytes(data, header.nbytes), 0, header.strides)
+    except DecodeError:
+        raise
+    except Exception as exc:  # as in decode
+        if not is_decode_error(exc):
+            raise
+        raise DecodeError(f"the stored value cannot be restored: {type(exc).__name__}: {exc}") from exc
+
+
 def _writable_bytes(data: Any, nbytes: int) -> np.ndarray[Any, Any]:
     """Returns ``data`` as writable 1-d uint8 of ``nbytes`` bytes; copies it if it is read-only."""
     array: np.ndarray[Any, Any] = data if isinstance(data, _ndarray) else np.frombuffer(data, _BYTE) if len(data) else np.empty(0, _BYTE)

@@ -15,7 +15,7 @@ from ._literal import LiteralError, parse_literal
 from ._npy import Header
 from ._replies import checked, is_ok, is_size, is_time, is_version_or_null
 from ._transport import Request
-from ._wire import MAX_SUMMED, Buffer, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
+from ._wire import MAX_SUMMED, Buffer, Piece, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,16 @@ def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
 
 def get_request(key: bytes) -> Request:
     return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True)
+
+
+def piece_request(name: bytes, key: bytes, *arguments: bytes) -> Request:
+    """Returns NP.SLICE or NP.TAKE."""
+    return Request(pack(name, key, *arguments, b"WITHATTRS"), ReplyReader.piece, key=key, spread=True)
+
+
+def restore_piece(piece: Optional[Piece]) -> Optional[np.ndarray[Any, Any]]:
+    """Returns the array in a reply to NP.SLICE or NP.TAKE, None for a missing key."""
+    return None if piece is None else _codec.decode_piece(piece.header, piece.data, piece.attrs)
 
 
 def restore(stored: Optional[Stored]) -> Any:

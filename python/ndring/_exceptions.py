@@ -18,6 +18,7 @@
                +-- OutOfMemoryError     OOM
                +-- DiskError            DISKFULL MISCONF
                +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
+               +-- BoundsError          BOUNDS                 (also IndexError) an index beyond the stored array
                +-- CrossSlotError       CROSSSLOT
                +-- ClusterDownError     CLUSTERDOWN MASTERDOWN READONLY  the client retries it for a while
                |    +-- NodeDownError   (also ConnectionError)  the key's node is down, and calls do not wait for it
@@ -123,6 +124,10 @@ class CrossSlotError(ServerError):
     """Raised when the keys of one command belong to different slots."""
 
 
+class BoundsError(ServerError, IndexError):
+    """Raised when an index is beyond the axis of the stored array, or the array has fewer axes."""
+
+
 class ClusterDownError(ServerError):
     """Raised when no node serves the key, or only one that takes no writes, and retrying for
     ``retry_for`` seconds did not help."""
@@ -155,6 +160,7 @@ def without_traceback(error: E) -> E:
 
 _BY_PREFIX: Dict[str, Type[NdringError]] = {
     "BADNPY": InvalidArrayError,
+    "BOUNDS": BoundsError,
     "TOOLARGE": TooLargeError,
     "BUSY": BusyError,
     "LOADING": BusyError,

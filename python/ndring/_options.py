@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import codecs
 import datetime
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, TypeVar, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
 
 import numpy as np
 import redis
@@ -56,6 +56,21 @@ def key_list(keys: Iterable[K]) -> List[K]:
     if isinstance(keys, (str, bytes, bytearray, memoryview)):
         raise EncodeError(f"expected several keys, not one {type(keys).__name__}: pass [key], or call get(key)")
     return list(keys)
+
+
+_MAX_INDICES = 1 << 16
+
+
+def checked_indices(indices: Any) -> Tuple[List[int], Tuple[int, ...]]:
+    """Returns the indices in C order, and their shape. Raises IndexError or ValueError."""
+    array = np.asarray(indices)
+    if array.size == 0 and array.dtype.kind == "f":  # np.asarray([]), which numpy accepts too
+        array = array.astype(np.intp)
+    if array.dtype.kind not in "iu":
+        raise IndexError(f"indices must be integers, not {array.dtype}" + ("; pass np.flatnonzero(mask)" if array.dtype.kind == "b" else ""))
+    if array.size > _MAX_INDICES:
+        raise ValueError(f"{array.size} indices, the limit is {_MAX_INDICES}")
+    return array.ravel().tolist(), array.shape
 
 
 def duration(value: Any, unit: int, name: str) -> int:

@@ -104,6 +104,10 @@ class Pipeline:
         """See ``NumPyRedis.get``."""
         return self._add(_calls.get(key, default))
 
+    def take(self, key: Key, indices: Any, axis: int = 0) -> "Pipeline":
+        """See ``NumPyRedis.take``."""
+        return self._add(_calls.take(key, indices, axis))
+
     def delete(self, *keys: Key) -> "Pipeline":
         """See ``NumPyRedis.delete``."""
         return self._count_keys(b"NP.DEL", keys)

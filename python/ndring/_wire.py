@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -64,6 +64,15 @@ class Stored(NamedTuple):
     version: str
     crc32c: int
     parts: Dict[str, np.ndarray[Any, Any]]
+
+
+class Piece(NamedTuple):
+    """A part of a stored array. ``data``: 1-d bytes. ``attrs``, ``version``: of the whole array."""
+
+    header: Header
+    data: Any
+    attrs: Optional[bytes]
+    version: str
 
 
 class ReplyReader:
@@ -165,18 +174,7 @@ class ReplyReader:
             return None
         if line != b"*5":
             raise _not_a_reply(f"unexpected reply to NP.GET: {line[:20]!r}", line)
-        size = self._bulk_length(self._max_bytes + MAX_HEADER)
-        header = self._npy_header(size)
-        if header.data_offset + header.nbytes != size:
-            raise DecodeError(f"{size - header.data_offset} bytes of data, but the header says {header.nbytes}")
-        npy_header = bytes(self._take(header.data_offset))
-        target = choose_buffer(header) if choose_buffer else None
-        data = None
-        if target is None:
-            data = np.empty(header.nbytes, np.uint8)
-            target = data.data
-        npy_crc = self._fill_summed(target, npy_header)
-        self._crlf()
+        header, npy_crc, data = self._npy(choose_buffer)
         attrs, version, crc = self._item(0), self._item(0), self._item(0)
         line = self._line()
         count = self._length(line[1:], 8) if line[:1] == b"*" else None
@@ -217,6 +215,37 @@ class ReplyReader:
         data = np.frombuffer(bytearray(npy[header.data_offset :]), np.uint8) if header.nbytes else np.empty(0, np.uint8)
         self._start = end
         return Stored(header, crc, data, None, rest.group(1).decode(), int(rest.group(2)), {})
+
+    def piece(self) -> Optional[Piece]:
+        """Returns the reply to NP.SLICE or NP.TAKE WITHATTRS, None for a missing key."""
+        line = self._line()
+        if line[:1] == b"-":
+            raise error_reply(line[1:].decode("utf8", "replace"))
+        if line in (b"$-1", b"_", b"*-1"):
+            return None
+        if line != b"*3":
+            raise _not_a_reply(f"unexpected reply to NP.SLICE or NP.TAKE: {line[:20]!r}", line)
+        header, _, data = self._npy(None)
+        attrs, version = self._item(0), self._item(0)
+        if type(version) is not bytes or type(attrs) not in (bytes, type(None)):
+            raise DecodeError("the reply to NP.SLICE or NP.TAKE is not npy, attrs and version")
+        return Piece(header, data, attrs, version.decode("ascii", "replace"))
+
+    def _npy(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]]) -> Tuple[Header, Optional[int], Any]:
+        """Returns header, CRC32C and data of a .npy file; see Stored."""
+        size = self._bulk_length(self._max_bytes + MAX_HEADER)
+        header = self._npy_header(size)
+        if header.data_offset + header.nbytes != size:
+            raise DecodeError(f"{size - header.data_offset} bytes of data, but the header says {header.nbytes}")
+        npy_header = bytes(self._take(header.data_offset))
+        target = choose_buffer(header) if choose_buffer else None
+        data = None
+        if target is None:
+            data = np.empty(header.nbytes, np.uint8)
+            target = data.data
+        npy_crc = self._fill_summed(target, npy_header)
+        self._crlf()
+        return header, npy_crc, data
 
     def _npy_header(self, size: int) -> Header:
         while True:

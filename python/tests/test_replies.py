@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ndring import DecodeError, ServerError
 from ndring import _wire
+from ndring._npy import build_header
 from test_failures import A, META, client_of
 
 PING = b"+PONG\r\n"
@@ -21,12 +22,17 @@ NOT_META = [b":5\r\n", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"%1\r\n+shape\r\
 NOT_PAGE = [b":5\r\n", b"*1\r\n:0\r\n", b"*2\r\n:0\r\n*0\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n:5\r\n", b"*2\r\n$1\r\nx\r\n*0\r\n",
     b"*2\r\n$1\r\n0\r\n$1\r\nk\r\n", b"_\r\n"]
 NOT_GET = [b":1\r\n", b"+OK\r\n", b"*0\r\n", b"$5\r\nhello\r\n", b"#t\r\n"]
+PIECE = b"*3\r\n$%d\r\n%b\r\n$-1\r\n$3\r\n1-1\r\n"
+ONE_ROW = build_header("<f4", False, (1, 2)) + bytes(8)
+NOT_PIECE = [*NOT_GET, b"*5\r\n", b"*3\r\n:1\r\n$-1\r\n$3\r\n1-1\r\n", PIECE % (5, b"hello"), PIECE % (len(ONE_ROW) - 1, ONE_ROW[:-1]),
+    PIECE.replace(b"$-1", b":1") % (len(ONE_ROW), ONE_ROW), PIECE.replace(b"$3\r\n1-1", b":1") % (len(ONE_ROW), ONE_ROW)]  # fmt: skip
 
 # By name: the call, on a client or a pipeline, and replies that no node gives to it.
 CALLS = {
     "set": (lambda c: c.set("k", A), [*NOT_OK, b"$-1\r\n", b"_\r\n"]),
     "set nx": (lambda c: c.set("k", A, nx=True), NOT_OK),
     "get": (lambda c: c.get("k"), NOT_GET),
+    "take": (lambda c: c.take("k", [0]), NOT_PIECE),
     "delete": (lambda c: c.delete("{k}1", "{k}2"), NOT_COUNT),
     "exists": (lambda c: c.exists("{k}1", "{k}2"), NOT_COUNT),
     "shape": (lambda c: c.shape("k"), NOT_SHAPE),
@@ -44,6 +50,7 @@ CALLS = {
 OF_CLIENTS = {
     **CALLS,
     "get out": (lambda c: c.get("k", out=np.zeros_like(A)), NOT_META),
+    "view": (lambda c: c.view("k")[0], NOT_PIECE),
     "mset": (lambda c: c.mset({"k": A}), [*NOT_OK, b"$-1\r\n"]),
     "mget": (lambda c: c.mget(["k"]), NOT_GET),
     "scan_iter": (lambda c: list(c.scan_iter()), NOT_PAGE),
