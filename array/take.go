@@ -76,6 +76,11 @@ func (h *Header) Take(axisText, indexText string, maxData int64) (*Taking, error
 		}
 		t.indices = append(t.indices, i)
 	}
+	shape := slices.Clone(h.Shape)
+	shape[t.axis] = int64(count)
+	if _, err := product(shape, h.ItemSize); err != nil {
+		return nil, fmt.Errorf("%w: %d indices along axis %d", ErrTooLarge, count, t.axis)
+	}
 	if of := h.DataBytes() / max(length, 1); of > 0 && int64(count) > maxData/of { // else it has no data, or few
 		return nil, fmt.Errorf("%w: %d times %d bytes, the limit is %d", ErrTooLarge, count, of, maxData)
 	}

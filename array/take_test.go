@@ -67,6 +67,10 @@ func TestBadTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	huge, err := Parse([]byte(file(1, dict("'|u1'", "False", "(2, 0, 1152921504606846976)"), 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		of            *Header
 		axis, indices string
@@ -79,6 +83,7 @@ func TestBadTakes(t *testing.T) {
 		{nothing, "1", "0", ErrBounds},
 		{scalar, "0", "0", ErrBounds}, {h, "2", "0", ErrBounds}, {h, "-9999999999999999999999", "0", ErrBounds}, {scalar, "0", "0", ErrIndices}, {scalar, "-1", "", ErrIndices},
 		{h, "0", "0,1,0,1", ErrTooLarge},
+		{huge, "0", "0,1,0,1,0,1,0,1", ErrTooLarge},
 	} {
 		if _, err := test.of.Take(test.axis, test.indices, 19); !errors.Is(err, test.want) {
 			t.Errorf("axis %.20q, %.20q: %v, want %v", test.axis, test.indices, err, test.want)

@@ -220,6 +220,11 @@ func (c *call) writePart(k *keyAccess, options int, find func(*array.Header) (pa
 		}
 		var npy *memory.Buffer
 		var copied *resp.Copied
+		defer func() {
+			if copied != nil { // there was no memory for it, which ends the connection
+				copied.Release()
+			}
+		}()
 		found.Copy(e.NPY(), func(n int) []byte {
 			if copied = k.outputs.Copied(int64(n)); copied == nil {
 				return nil
@@ -236,6 +241,7 @@ func (c *call) writePart(k *keyAccess, options int, find func(*array.Header) (pa
 			c.replies.Array(3)
 		}
 		c.replies.Copy(npy, copied)
+		copied = nil
 		if withAttrs {
 			c.writeAttrs(e)
 			c.replies.Text(e.Version().String())

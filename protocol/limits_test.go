@@ -235,7 +235,11 @@ func TestCopiesAreBounded(t *testing.T) {
 		t.Errorf("%d parts, %d times BUSY", parts, busy)
 	}
 	eventually(t, "the copies are gone", func() bool { return s.output.Copies() == 0 })
-	if got := c.do("NP.SLICE", "k", ":"); !strings.HasPrefix(got, "\"\x93NUMPY") {
-		t.Errorf("%.60q", got)
+	c.want("+OK", "NP.SET", "larger than the limit", bytesNPY(limit+1<<20, ""))
+	for _, key := range []string{"k", "larger than the limit"} { // one alone is served, whatever its size
+		if got := c.do("NP.SLICE", key, ":"); !strings.HasPrefix(got, "\"\x93NUMPY") {
+			t.Errorf("%s: %.60q", key, got)
+		}
+		eventually(t, "the copy is gone", func() bool { return s.output.Copies() == 0 })
 	}
 }

@@ -56,9 +56,9 @@ type pacer struct {
 	busy bool
 }
 
-// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work at most a
+// A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work about a
 // fifth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
-// no more than busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works a sixteenth of the
+// about busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works a sixteenth of the
 // time and sends a quarter. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
 	restFactor = 4

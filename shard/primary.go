@@ -133,6 +133,9 @@ const (
 // closed.
 func (r *Role) Transfer(ctx context.Context, epoch uint64, to replica.Process) error {
 	r.writer.underway.awaitQuiet(ctx)
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("shard %d was not handed over: %w", r.shard, err)
+	}
 	if err := r.beginTransfer(epoch, to); err != nil {
 		return err
 	}

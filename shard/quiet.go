@@ -11,8 +11,8 @@ import (
 // underway is how much of a shard's writes is under way.
 //
 // A handover closes the gate until what is being written is committed, and a copy that comes into the ISR holds up each commit until it
-// has what it lacks. With a large value under way that takes as long as the value travels, and every small write waits with it. So both
-// wait for a quiet moment, and a large value that comes meanwhile waits for a proposed copy, so that it travels to that one, too.
+// has what it lacks. With a large value under way, or much that is not committed, that takes long, and every small write waits with it. So
+// both wait for a quiet moment, and a large value that comes meanwhile waits for a proposed copy, so that it travels to that one, too.
 type underway struct {
 	writing atomic.Int64 // bytes of large values that are not appended yet
 	copy    *localCopy   // has what is appended and not committed
@@ -33,9 +33,9 @@ func (u *underway) begin(bytes int64) (done func()) {
 
 func (u *underway) quiet() bool { return u.writing.Load()+u.copy.held.Load() <= UploadBytes }
 
-// awaitQuiet returns at a quiet moment, or after quietTime: a shard may never have one.
+// awaitQuiet returns at a quiet moment, once the gate is closed, or after quietTime: a shard may never have such a moment.
 func (u *underway) awaitQuiet(ctx context.Context) {
-	for began := time.Now(); !u.quiet() && ctx.Err() == nil && time.Since(began) < quietTime; {
+	for began := time.Now(); !u.quiet() && u.copy.gate.isOpen() && ctx.Err() == nil && time.Since(began) < quietTime; {
 		time.Sleep(quietStep)
 	}
 }

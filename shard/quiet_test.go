@@ -88,9 +88,12 @@ func TestHandoverDoesNotOutliveItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	began := time.Now()
-	_ = p.sh.Role().Transfer(ctx, p.row.Epoch, there)
-	if waited := time.Since(began); waited >= quietTime {
-		t.Errorf("it has waited for %v", waited)
+	err := p.sh.Role().Transfer(ctx, p.row.Epoch, there)
+	if waited := time.Since(began); waited >= quietTime || !errors.Is(err, context.Canceled) {
+		t.Errorf("it has waited for %v: %v", waited, err)
+	}
+	if !p.sh.Serving() {
+		t.Error("the shard was closed")
 	}
 }
 

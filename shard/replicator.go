@@ -77,10 +77,14 @@ func upload(s *Shard, writes ...*Write) (err error) {
 	if r == nil || s.Alone() {
 		return nil
 	}
+	waited := false
 	for _, w := range writes {
 		if err == nil && payloadBytes(w.entry) > UploadBytes && mayHappen(s, w) {
 			w.upload = s.store.nextUpload()
-			s.writer.underway.awaitProposed()
+			if !waited {
+				s.writer.underway.awaitProposed()
+				waited = true
+			}
 			ctx, cancel := s.gate.whileOpen()
 			err = r.Upload(ctx, s.id, Large{w.upload, w.entry})
 			cancel()

@@ -176,7 +176,7 @@ var limitSettings = []setting{
 		durationField(func(c *Config) *time.Duration { return &c.Server.UploadStall }), true},
 	{"max-reply-bytes", "BYTES", "64mb", "unread replies of one client; beyond it, the client's commands wait",
 		bytesField(1<<10, 1<<42, func(c *Config) *int64 { return &c.Server.MaxReplyBytes }), true},
-	{"max-output-bytes", "BYTES", "1gb", "unread replies of all clients; beyond it, commands of clients with more than 64 KiB of unread replies wait",
+	{"max-output-bytes", "BYTES", "1gb", "unread replies of all clients; beyond it, commands of clients with more than 64 KiB of unread replies wait, and NP.SLICE and NP.TAKE get BUSY",
 		bytesField(1<<20, 1<<42, func(c *Config) *int64 { return &c.Server.MaxOutputBytes }), true},
 	{"reply-stall", "DURATION", protocol.DefaultReplyStall.String(), "close clients that read none of their replies for this long",
 		durationField(func(c *Config) *time.Duration { return &c.Server.ReplyStall }), true},

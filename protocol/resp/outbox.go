@@ -81,19 +81,25 @@ type Copied struct {
 }
 
 // Copied counts a copy of n bytes that is about to be made for a reply, until the reference is released; the caller sets Ref. It returns nil if
-// the copies for all clients would exceed the limit for all replies: a reply waits only once it is written, when its memory is taken
-// already.
+// there are other copies, and with them it would exceed the limit for all replies: a reply waits only once it is written, when its memory
+// is taken already.
 func (o *Outputs) Copied(n int64) *Copied {
-	if o.copied.Add(n) > o.all.Load() && n > OutputShare {
-		o.copied.Add(-n)
-		return nil
+	for {
+		others := o.copied.Load()
+		if others > 0 && others+n > o.all.Load() && n > OutputShare {
+			return nil
+		}
+		if o.copied.CompareAndSwap(others, others+n) {
+			return &Copied{outputs: o, bytes: n}
+		}
 	}
-	return &Copied{outputs: o, bytes: n}
 }
 
 // Release gives the copy back.
 func (c *Copied) Release() {
-	c.Ref.Release()
+	if c.Ref != nil {
+		c.Ref.Release()
+	}
 	c.outputs.copied.Add(-c.bytes)
 }
 

@@ -34,7 +34,7 @@ class ArrayView:
     list or array of integers.
 
     Raises KeyError for a missing key, BoundsError, which is an IndexError, DecodeError for a masked
-    array or StringDType, and what ``NumPyRedis.get`` raises.
+    array and for a part of StringDType, and what ``NumPyRedis.get`` raises.
     """
 
     __slots__ = ("_client", "_key")
@@ -75,14 +75,17 @@ class ArrayView:
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray[Any, Any]:
         if copy is False:
             raise ValueError("the array must be transferred: it cannot be had without a copy")
-        return np.asarray(self._found(self._client.get(self._key)), dtype)
+        whole = self._found(self._client.get(self._key))
+        if isinstance(whole, np.ma.MaskedArray):
+            raise DecodeError("a masked array is more than its data: get it without a view")
+        return np.asarray(whole, dtype)
 
     def take(self, indices: Any, axis: int = 0) -> Any:
         """See ``NumPyRedis.take``."""
         return self._found(self._client.take(self._key, indices, axis))
 
     def __getitem__(self, index: Any) -> Any:
-        items: List[Any] = list(index) if type(index) is tuple else [index]
+        items: List[Any] = list(index) if isinstance(index, tuple) else [index]
         if any(item is Ellipsis for item in items):
             return self._with_ellipsis(items)
         return self._part(items)
@@ -96,13 +99,18 @@ class ArrayView:
             missing = dims - len(items) + 1
             if missing < 0:
                 raise IndexError(f"too many indices: the array has {dims} axes, but {len(items) - 1} were indexed")
-            part = self._part(items[: at[0]] + [slice(None)] * missing + items[at[0] + 1 :], dims)
+            try:
+                part = self._part(items[: at[0]] + [slice(None)] * missing + items[at[0] + 1 :], dims, at[0])
+            except BoundsError:
+                if self.ndim == dims:
+                    raise
+                continue
             if part is not None:
                 return part
         raise DecodeError(f"the array was replaced by one with another number of axes during each of {_TRIES} attempts to read it")
 
-    def _part(self, items: List[Any], dims: Optional[int] = None) -> Any:
-        """Returns a part; None if ``dims`` is not the number of axes any more."""
+    def _part(self, items: List[Any], dims: Optional[int] = None, ellipsis: int = 0) -> Any:
+        """Returns a part; None if ``dims`` is not the number of axes any more. ``ellipsis``: where it was."""
         last = () if dims is None else (Ellipsis,)  # with it numpy returns a 0-d array instead of a scalar
         if not items:
             return np.asarray(self)[last]
@@ -120,7 +128,8 @@ class ArrayView:
                 texts.append(":")
                 lists.append(axis)
         if lists:
-            return self._taken(items, lists, dropped)
+            behind = dims is not None and lists[0] >= ellipsis
+            return self._taken(items, lists, dropped, lists[0] - len(items) if behind else lists[0])
         array = self._found(self._client._run(_calls.part(self._key, ",".join(texts).encode())))
         if dims is not None and array.ndim != dims:
             return None
@@ -128,14 +137,14 @@ class ArrayView:
             raise DecodeError(f"the reply has shape {array.shape}, which the index cannot give")
         for axis in dropped:
             if not array.shape[axis]:
-                raise BoundsError(f"index {items[axis]} is out of bounds for axis {axis} with size {self.shape[axis]}")
+                raise BoundsError(f"BOUNDS index out of bounds: {items[axis]} along axis {axis}")
         return array[tuple(0 if axis in dropped else slice(None) for axis in range(array.ndim)) + last]
 
-    def _taken(self, items: List[Any], lists: List[int], dropped: List[int]) -> Any:
+    def _taken(self, items: List[Any], lists: List[int], dropped: List[int], axis: int) -> Any:
         """Returns the elements at the indices of one axis."""
         if len(lists) > 1 or dropped or any(isinstance(item, slice) and item != slice(None) for item in items):
             raise IndexError("an index with a list of integers may have nothing else but ':' and '...'")
-        return self.take(items[lists[0]], lists[0])
+        return self.take(items[lists[0]], axis)
 
     def _found(self, result: Any) -> Any:
         if result is None:
@@ -148,4 +157,6 @@ def _is_integer(item: Any) -> bool:
 
 
 def _slice_text(item: slice) -> str:
-    return ":".join("" if n is None else str(operator.index(n)) for n in (item.start, item.stop, item.step))
+    if item.step is not None and operator.index(item.step) == 0:
+        raise ValueError("slice step cannot be zero")
+    return ":".join("" if n is None else "%d" % operator.index(n) for n in (item.start, item.stop, item.step))

@@ -1,4 +1,5 @@
 """Parts of stored arrays: view and take, beside NumPy's own answers."""
+import collections
 import random
 
 import numpy as np
@@ -156,7 +157,41 @@ def test_classes_and_flags(client):
     for read in (lambda: client.take("kind", [1]), lambda: client.view("kind")[:1]):
         with pytest.raises(DecodeError, match="masked"):
             read()
+    for read in (lambda: client.view("kind")[()], lambda: client.view("kind")[...][:1], lambda: np.asarray(client.view("kind"))):
+        with pytest.raises(DecodeError, match="masked"):
+            read()
     assert client.ping()
+
+
+def test_indices_of_other_types(client):
+    array = np.arange(12).reshape(3, 4)
+    client.set("typed", array)
+    view = client.view("typed")
+    point = collections.namedtuple("point", "i j")
+    same(view[point(1, 2)], array[1, 2])
+    same(view[True:3, np.int8(1) : np.uint64(3)], array[1:3, 1:3])
+    same(view[..., [0, -1]], array[..., [0, -1]])
+    with pytest.raises(ValueError):
+        view[::0]
+    with pytest.raises(BoundsError) as caught:
+        view[3]
+    assert caught.value.prefix == "BOUNDS"
+
+
+@pytest.mark.parametrize("index", [(..., 0), (..., [0, 1]), (0, ...), ([0, 1], ...)])
+@pytest.mark.parametrize("after", [(5,), (4, 5, 6)])
+def test_an_array_that_is_replaced_by_one_with_other_axes(client, monkeypatch, index, after):
+    client.set("replaced", np.zeros((4, 5)))
+    later = np.arange(np.prod(after)).reshape(after)
+    shape = client.shape
+
+    def replace_then(key):
+        found = shape(key)
+        client.set("replaced", later)
+        return found
+
+    monkeypatch.setattr(client, "shape", replace_then)
+    same(client.view("replaced")[index], later[index])
 
 
 def test_limits_of_take(client):
