@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -35,12 +36,19 @@ func TestOnlyMembersProposeAndNoNodeJoinsForAnother(t *testing.T) {
 	}
 	join := func(from Caller, request joinRequest) error {
 		t.Helper()
-		request.Shards = n.config.Shards
+		request.Shards, request.Format = n.config.Shards, topology.LatestFormat
 		payload, err := json.Marshal(request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = n.ServeCall(t.Context(), from, MethodJoin, payload)
+		text, err := n.ServeCall(t.Context(), from, MethodJoin, payload)
+		var reply joinReply
+		if err == nil {
+			err = json.Unmarshal(text, &reply)
+		}
+		if err == nil && reply.Refused != "" {
+			err = errors.New(reply.Refused)
+		}
 		return err
 	}
 	wrongStore := stranger
