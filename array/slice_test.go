@@ -89,26 +89,61 @@ func TestBadSlices(t *testing.T) {
 	}
 }
 
+// randomArray is a .npy file of bytes.
+type randomArray struct {
+	npy, fortran string
+	shape        []int
+}
+
+func newRandomArray(random *rand.Rand) *randomArray {
+	r := &randomArray{fortran: []string{"False", "True"}[random.IntN(2)]}
+	size := 1
+	for range 1 + random.IntN(4) {
+		n := random.IntN(6)
+		r.shape, size = append(r.shape, n), size*n
+	}
+	r.npy = file(1, dict("'|u1'", r.fortran, "("+strings.ReplaceAll(strings.Trim(fmt.Sprint(r.shape), "[]"), " ", ", ")+",)"), 0)
+	for i := range size {
+		r.npy += string(rune('!' + i%90))
+	}
+	return r
+}
+
+// elements returns the elements at the picked indices of each axis, in the order of the file, by a walk over all of them.
+func (r *randomArray) elements(picked [][]int) string {
+	var found strings.Builder
+	size := 1
+	axes := make([]int, len(r.shape)) // the slowest first
+	for i, n := range r.shape {
+		size *= n
+		if axes[i] = i; r.fortran == "True" {
+			axes[i] = len(r.shape) - 1 - i
+		}
+	}
+	var walk func(depth, at int)
+	walk = func(depth, at int) {
+		if depth == len(axes) {
+			found.WriteByte(r.npy[len(r.npy)-size+at])
+			return
+		}
+		for _, k := range picked[axes[depth]] {
+			walk(depth+1, at*r.shape[axes[depth]]+k)
+		}
+	}
+	walk(0, 0)
+	return found.String()
+}
+
 // Random slices of random arrays match an element by element walk.
 func TestSlicesOfAnyShape(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
-		shape, size := []int{}, 1
-		for range 1 + random.IntN(4) {
-			n := random.IntN(6)
-			shape, size = append(shape, n), size*n
-		}
-		order := []string{"False", "True"}[random.IntN(2)]
-		npy := file(1, dict("'|u1'", order, "("+strings.ReplaceAll(strings.Trim(fmt.Sprint(shape), "[]"), " ", ", ")+",)"), 0)
-		for i := range size {
-			npy += string(rune('!' + i%90))
-		}
-		offset := len(npy) - size
+		r := newRandomArray(random)
 		var parts []string
-		picked := make([][]int, len(shape))
-		for i, n := range shape {
+		picked := make([][]int, len(r.shape))
+		for i, n := range r.shape {
 			start, step, count := random.IntN(n+1), 1+random.IntN(3), 0
 			for at := start; at < n; at += step {
 				picked[i] = append(picked[i], at)
@@ -116,26 +151,8 @@ func TestSlicesOfAnyShape(t *testing.T) {
 			}
 			parts = append(parts, fmt.Sprintf("%d::%d", start, step))
 		}
-		var want strings.Builder
-		axes := make([]int, len(shape)) // the slowest first
-		for i := range axes {
-			if axes[i] = i; order == "True" {
-				axes[i] = len(shape) - 1 - i
-			}
-		}
-		var walk func(depth, at int)
-		walk = func(depth, at int) {
-			if depth == len(axes) {
-				want.WriteByte(npy[offset+at])
-				return
-			}
-			for _, k := range picked[axes[depth]] {
-				walk(depth+1, at*shape[axes[depth]]+k)
-			}
-		}
-		walk(0, 0)
-		if _, data := sliced(t, npy, strings.Join(parts, ",")); data != want.String() {
-			t.Fatalf("shape %v, fortran %s, %v: %q, want %q", shape, order, parts, data, want.String())
+		if _, data := sliced(t, r.npy, strings.Join(parts, ",")); data != r.elements(picked) {
+			t.Fatalf("shape %v, fortran %s, %v: %q, want %q", r.shape, r.fortran, parts, data, r.elements(picked))
 		}
 	}
 }

@@ -103,21 +103,11 @@ func TestTakesOfAnyShape(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
-		shape, size := []int{}, 1
-		for range 1 + random.IntN(4) {
-			n := random.IntN(6)
-			shape, size = append(shape, n), size*n
-		}
-		order := []string{"False", "True"}[random.IntN(2)]
-		npy := file(1, dict("'|u1'", order, "("+strings.ReplaceAll(strings.Trim(fmt.Sprint(shape), "[]"), " ", ", ")+",)"), 0)
-		for i := range size {
-			npy += string(rune('!' + i%90))
-		}
-		offset := len(npy) - size
-		axis := random.IntN(len(shape))
+		r := newRandomArray(random)
+		axis := random.IntN(len(r.shape))
 		var texts []string
-		picked := make([][]int, len(shape))
-		for i, n := range shape {
+		picked := make([][]int, len(r.shape))
+		for i, n := range r.shape {
 			if i != axis {
 				for at := range n {
 					picked[i] = append(picked[i], at)
@@ -132,27 +122,9 @@ func TestTakesOfAnyShape(t *testing.T) {
 				}
 			}
 		}
-		var want strings.Builder
-		axes := make([]int, len(shape)) // the slowest first
-		for i := range axes {
-			if axes[i] = i; order == "True" {
-				axes[i] = len(shape) - 1 - i
-			}
-		}
-		var walk func(depth, at int)
-		walk = func(depth, at int) {
-			if depth == len(axes) {
-				want.WriteByte(npy[offset+at])
-				return
-			}
-			for _, k := range picked[axes[depth]] {
-				walk(depth+1, at*shape[axes[depth]]+k)
-			}
-		}
-		walk(0, 0)
-		axisText := fmt.Sprint(axis - len(shape)*random.IntN(2))
-		if _, data := taken(t, npy, axisText, strings.Join(texts, ",")); data != want.String() {
-			t.Fatalf("shape %v, fortran %s, axis %s, %v: %q, want %q", shape, order, axisText, texts, data, want.String())
+		axisText := fmt.Sprint(axis - len(r.shape)*random.IntN(2))
+		if _, data := taken(t, r.npy, axisText, strings.Join(texts, ",")); data != r.elements(picked) {
+			t.Fatalf("shape %v, fortran %s, axis %s, %v: %q, want %q", r.shape, r.fortran, axisText, texts, data, r.elements(picked))
 		}
 	}
 }

@@ -32,7 +32,10 @@ func TestManyUploadsShareConnections(t *testing.T) {
 	all.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	const most = maxUploads + 1 // a member that is slow is caught up meanwhile
+	most := maxUploads
+	if a.repl.stats.CatchUps.Load() > 0 { // the member was slow, and its one catch-up has a connection of its own
+		most++
+	}
 	if n.peak == 0 || n.peak > most {
 		t.Errorf("up to %d bulk connections were open at once, want 1 to %d", n.peak, most)
 	}

@@ -58,8 +58,8 @@ type pacer struct {
 
 // A catch-up that is paced rests so many times as long as it worked, times the number of those under way: together they work about a
 // fifth of the time. Most of the work is the member's, which this node does not see. So it also rests until all of them together have sent
-// about busyBytes a second. If its shard has another copy in sync, as in a move, there is no haste, and it works a sixteenth of the
-// time and sends a quarter. It rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
+// about busyBytes a second. A shard that has another copy in sync, as a moving shard does, can wait:
+// its catch-up works a sixteenth of the time and sends a quarter as much. Each rests for restMost at most, and after it has worked for workLeast or sent sentLeast.
 const (
 	restFactor = 4
 	moveFactor = 15

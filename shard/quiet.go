@@ -16,14 +16,16 @@ import (
 type underway struct {
 	writing atomic.Int64 // bytes of large values that are not appended yet
 	copy    *localCopy   // has what is appended and not committed
+
+	quietTime    time.Duration // for which they wait for a quiet moment
+	proposalTime time.Duration // for which a large value waits for a proposed copy
 }
 
-// How long they wait.
-const (
-	quietTime    = 2 * time.Second
-	quietStep    = 2 * time.Millisecond
-	proposalTime = 200 * time.Millisecond
-)
+const quietStep = 2 * time.Millisecond
+
+func newUnderway(c *localCopy) underway {
+	return underway{copy: c, quietTime: 2 * time.Second, proposalTime: 200 * time.Millisecond}
+}
 
 // begin notes that large values of so many bytes are being written, until done is called.
 func (u *underway) begin(bytes int64) (done func()) {
@@ -35,14 +37,14 @@ func (u *underway) quiet() bool { return u.writing.Load()+u.copy.held.Load() <= 
 
 // awaitQuiet returns at a quiet moment, once the gate is closed, or after quietTime: a shard may never have such a moment.
 func (u *underway) awaitQuiet(ctx context.Context) {
-	for began := time.Now(); !u.quiet() && u.copy.gate.isOpen() && ctx.Err() == nil && time.Since(began) < quietTime; {
+	for began := time.Now(); !u.quiet() && u.copy.gate.isOpen() && ctx.Err() == nil && time.Since(began) < u.quietTime; {
 		time.Sleep(quietStep)
 	}
 }
 
 // awaitProposed returns once no copy is proposed for the ISR, or soon.
 func (u *underway) awaitProposed() {
-	for began := time.Now(); u.copy.gate.isOpen() && time.Since(began) < proposalTime; {
+	for began := time.Now(); u.copy.gate.isOpen() && time.Since(began) < u.proposalTime; {
 		if p := u.copy.proposal(); p == nil || p.Kind != replica.Expand {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 // largePair is a pair that writes a large value, which is on its way to the other copy until arrive is called.
 func largePair(t *testing.T) (p *pair, arrive func(), written chan error) {
 	p = newPair(t, false)
+	p.sh.writer.underway.quietTime, p.sh.writer.underway.proposalTime = time.Hour, time.Hour
 	under, arrived := make(chan struct{}), make(chan struct{})
 	p.replicator.upload = func(ctx context.Context) {
 		close(under)
@@ -38,19 +40,30 @@ func (p *pair) write(text string) error {
 	return err
 }
 
+// watched counts how often a wait looks whether it should end.
+type watched struct {
+	context.Context
+	looks atomic.Int64
+}
+
+func (w *watched) Err() error {
+	w.looks.Add(1)
+	return w.Context.Err()
+}
+
 // While a large value is on its way, and until it is committed, a handover leaves the shard open.
 func TestHandoverWaitsForALargeValue(t *testing.T) {
 	t.Parallel()
 	p, arrive, written := largePair(t)
 	defer p.end()
 	ended := make(chan error, 1)
-	go func() { ended <- p.sh.Role().Transfer(t.Context(), p.row.Epoch, there) }()
+	ctx := &watched{Context: t.Context()}
+	go func() { ended <- p.sh.Role().Transfer(ctx, p.row.Epoch, there) }()
 	small := func(when string) {
-		for range 20 {
-			if err := p.write("small"); err != nil {
-				t.Fatalf("%s: %v", when, err)
-			}
-			time.Sleep(time.Millisecond)
+		before := ctx.looks.Load()
+		eventually(t, "the handover waits: "+when, func() bool { return ctx.looks.Load() > before+2 })
+		if err := p.write("small"); err != nil {
+			t.Fatalf("%s: %v", when, err)
 		}
 	}
 	small("on its way")
@@ -72,6 +85,7 @@ func TestHandoverWithoutAQuietMoment(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, false)
 	defer p.end()
+	p.sh.writer.underway.quietTime = time.Millisecond
 	defer p.sh.writer.underway.begin(2 * UploadBytes)()
 	must(t, 0, p.sh.Role().Transfer(t.Context(), p.row.Epoch, there))
 	if w := p.sh.Role().Proposal(); w == nil || w.Kind != replica.Handover {
@@ -84,13 +98,16 @@ func TestHandoverDoesNotOutliveItsContext(t *testing.T) {
 	t.Parallel()
 	p := newPair(t, false)
 	defer p.end()
+	p.sh.writer.underway.quietTime = time.Hour
 	defer p.sh.writer.underway.begin(2 * UploadBytes)()
-	ctx, cancel := context.WithCancel(t.Context())
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	began := time.Now()
-	err := p.sh.Role().Transfer(ctx, p.row.Epoch, there)
-	if waited := time.Since(began); waited >= quietTime || !errors.Is(err, context.Canceled) {
-		t.Errorf("it has waited for %v: %v", waited, err)
+	ctx := &watched{Context: canceled}
+	if err := p.sh.Role().Transfer(ctx, p.row.Epoch, there); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if looks := ctx.looks.Load(); looks != 2 { // one that ends the wait, one before the gate would close
+		t.Errorf("it has looked %d times whether its time is over", looks)
 	}
 	if !p.sh.Serving() {
 		t.Error("the shard was closed")
@@ -111,7 +128,11 @@ func TestLargeValuesAndProposedCopies(t *testing.T) {
 		p.sh.Role().Acked(third, replica.Ack{Epoch: p.row.Epoch, Leader: p.row.LeaderEpoch, Written: p.newest(), Synced: p.newest()})
 	}
 	ready()
-	tick := func() *replica.Proposal { return p.sh.Role().Tick(p.mono(), p.CountTick(), true).Proposal }
+	tick := func() *replica.Proposal { // the other copies are there: none is proposed for removal
+		p.sh.Role().Contact(there, true)
+		p.sh.Role().Contact(third, true)
+		return p.sh.Role().Tick(p.mono(), p.CountTick(), true).Proposal
+	}
 	for range 20 {
 		if w := tick(); w != nil {
 			t.Fatalf("proposed while a large value is on its way: %v", w)
@@ -127,11 +148,15 @@ func TestLargeValuesAndProposedCopies(t *testing.T) {
 	began := make(chan bool, 1)
 	p.replicator.upload = func(context.Context) { began <- p.sh.Role().Proposal() == nil }
 	go func() { written <- p.write(strings.Repeat("w", 2*UploadBytes)) }()
-	eventually(t, "the value is about to travel", func() bool { return p.sh.writer.underway.writing.Load() > 0 })
+	select {
+	case <-began:
+		t.Fatal("the value travels before the row has the proposed copy")
+	case <-time.After(50 * time.Millisecond): // it waits for an hour
+	}
 	p.row.Learners = nil
 	p.goOn(here, there, third)
 	if !<-began {
-		t.Error("the value has travelled before the row had the proposed copy")
+		t.Error("the value travels while a copy is proposed")
 	}
 	must(t, 0, <-written)
 }

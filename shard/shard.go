@@ -31,7 +31,7 @@ func newShard(id int, store *Store) *Shard {
 	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
 	c.shard, c.gate = id, &s.gate
 	s.localCopy.begin(nil, 0, 0)
-	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id, underway: underway{copy: &s.localCopy}}
+	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id, underway: newUnderway(&s.localCopy)}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
 	s.role.init(id, store, &s.writer, &s.gate)
 	return s

@@ -167,13 +167,8 @@ class ReplyReader:
             plain = self._read_plain()
             if plain is not None:
                 return plain
-        line = self._line()
-        if line[:1] == b"-":
-            raise error_reply(line[1:].decode("utf8", "replace"))
-        if line in (b"$-1", b"_", b"*-1"):
+        if not self._begins(b"*5", "NP.GET"):
             return None
-        if line != b"*5":
-            raise _not_a_reply(f"unexpected reply to NP.GET: {line[:20]!r}", line)
         header, npy_crc, data = self._npy(choose_buffer)
         attrs, version, crc = self._item(0), self._item(0), self._item(0)
         line = self._line()
@@ -218,18 +213,24 @@ class ReplyReader:
 
     def piece(self) -> Optional[Piece]:
         """Returns the reply to NP.SLICE or NP.TAKE WITHATTRS, None for a missing key."""
-        line = self._line()
-        if line[:1] == b"-":
-            raise error_reply(line[1:].decode("utf8", "replace"))
-        if line in (b"$-1", b"_", b"*-1"):
+        if not self._begins(b"*3", "NP.SLICE or NP.TAKE"):
             return None
-        if line != b"*3":
-            raise _not_a_reply(f"unexpected reply to NP.SLICE or NP.TAKE: {line[:20]!r}", line)
         header, _, data = self._npy(None)
         attrs, version = self._item(0), self._item(0)
         if type(version) is not bytes or type(attrs) not in (bytes, type(None)):
             raise DecodeError("the reply to NP.SLICE or NP.TAKE is not npy, attrs and version")
         return Piece(header, data, attrs, version.decode("ascii", "replace"))
+
+    def _begins(self, array: bytes, command: str) -> bool:
+        """Reads the first line of a reply, which is ``array``. Returns False for null."""
+        line = self._line()
+        if line[:1] == b"-":
+            raise error_reply(line[1:].decode("utf8", "replace"))
+        if line in (b"$-1", b"_", b"*-1"):
+            return False
+        if line != array:
+            raise _not_a_reply(f"unexpected reply to {command}: {line[:20]!r}", line)
+        return True
 
     def _npy(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]]) -> Tuple[Header, Optional[int], Any]:
         """Returns header, CRC32C and data of a .npy file; see Stored."""

@@ -29,6 +29,16 @@ def random_array(random):
     return np.asfortranarray(array) if random.random() < 0.5 else array.copy()
 
 
+def random_arrays(client, key):
+    """Stores 150 arrays under a key, one after the other, and yields each with the source of chance."""
+    print("seed", SEED)
+    r = random.Random(SEED)
+    for _ in range(150):
+        array = random_array(r)
+        client.set(key, array)
+        yield r, array
+
+
 def random_slice(random, length):
     def bound():
         return random.choice([None, random.randrange(-length - 3, length + 4), 10**30, -(10**30)])
@@ -46,11 +56,7 @@ def random_index(random, shape):
 
 
 def test_views_give_what_numpy_gives(client):
-    print("seed", SEED)
-    r = random.Random(SEED)
-    for _ in range(150):
-        array = random_array(r)
-        client.set("viewed", array)
+    for r, array in random_arrays(client, "viewed"):
         view = client.view("viewed")
         assert (view.shape, view.dtype, view.ndim, view.size, view.nbytes) == (array.shape, array.dtype, array.ndim, array.size, array.nbytes)
         for _ in range(8):
@@ -65,11 +71,7 @@ def test_views_give_what_numpy_gives(client):
 
 
 def test_takes_give_what_numpy_gives(client):
-    print("seed", SEED)
-    r = random.Random(SEED)
-    for _ in range(150):
-        array = random_array(r)
-        client.set("taken", array)
+    for r, array in random_arrays(client, "taken"):
         axis = r.randrange(-array.ndim, array.ndim)
         length = array.shape[axis]
         indices = np.array([r.randrange(-length - (r.random() < 0.02), max(length, 1)) for _ in range(r.choice([0, 1, 4, 6]))], np.int64)
