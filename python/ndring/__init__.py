@@ -11,8 +11,8 @@ get back.
 """
 from . import _platform  # noqa: F401  # first, since it checks what the others need
 from ._client import NumPyRedis
-from ._commands import Meta
-from ._degraded import Unanswered
+from ._core.commands import Meta
+from ._core.degraded import Unanswered
 from ._exceptions import (
     AuthenticationError,
     BoundsError,

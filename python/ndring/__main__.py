@@ -5,7 +5,9 @@ import argparse
 import sys
 from typing import List, Optional
 
-from . import __version__, _import
+from . import __version__
+
+from . import _import
 
 
 def main(arguments: Optional[List[str]] = None) -> int:

@@ -7,27 +7,27 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 import numpy as np
 
-from . import _calls
-from ._calls import Call, T
-from ._cluster import Cluster
-from ._commands import Meta, parse_info, slot
-from ._degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
+from ._core import calls as _calls
+from ._core.calls import Call, T
+from ._core.cluster import Cluster
+from ._core.commands import Meta, parse_info, slot
+from ._core.degraded import UNANSWERED, Degraded, Unanswered, is_unanswered
 from ._exceptions import EncodeError, NdringError, PartialError
-from ._get_into import get_into
-from ._get_or_set import get_or_set
-from ._nodes import Nodes
-from ._options import K, Key, Seconds, UnixTime, Value, encode_key, flag, key_list, parse_concern, url_options
+from ._core.get_into import get_into
+from ._core.get_or_set import get_or_set
+from ._core.nodes import Nodes
+from ._core.options import K, Key, Seconds, UnixTime, Value, encode_key, flag, key_list, parse_concern, url_options
 from ._pipeline import Pipeline
-from ._replies import checked, is_pong, is_text
-from ._retry import make_policy
-from ._scan import scan
-from ._seeds import DEFAULT_PORT, parse_seeds
-from ._settings import parse_settings
-from ._slots import Address
-from ._transport import Request
+from ._core.replies import checked, is_pong, is_text
+from ._core.retry import make_policy
+from ._core.scan import scan
+from ._core.seeds import DEFAULT_PORT, parse_seeds
+from ._core.settings import parse_settings
+from ._core.slots import Address
+from ._sync.transport import Request
 from ._version import __version__
 from ._views import ArrayView
-from ._wire import pack
+from ._core.resp import pack
 
 _POLICY = ("retry_for", "deadline", "on_error")
 _CHANGEABLE = (*_POLICY, "write_concern", "read_from_replicas")

@@ -20,7 +20,7 @@ from ._client import NumPyRedis
 from ._exceptions import (
     AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite,
 )  # fmt: skip
-from ._literal import LiteralError
+from ._codec.literal import LiteralError
 
 DESCRIPTION = (
     "Copies arrays that were stored as np.save bytes from Redis or a Redis Cluster into ndring, with their times to live. "

@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import _calls
-from ._calls import Call
-from ._cluster import Cluster
-from ._commands import slot
-from ._degraded import UNANSWERED, Degraded, is_unanswered
+from ._core import calls as _calls
+from ._core.calls import Call
+from ._core.cluster import Cluster
+from ._core.commands import slot
+from ._core.degraded import UNANSWERED, Degraded, is_unanswered
 from ._exceptions import NdringError
-from ._options import Key, Seconds, UnixTime, Value, encode_key
+from ._core.options import Key, Seconds, UnixTime, Value, encode_key
 
 
 class Pipeline:

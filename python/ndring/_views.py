@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
-from . import _calls
+from ._core import calls as _calls
 from ._exceptions import BoundsError, DecodeError
-from ._options import Key
+from ._core.options import Key
 
 if TYPE_CHECKING:
     from ._client import NumPyRedis

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from ndring import _commands
+from ndring._core import commands as _commands
 
 NPY_REST = b"$-1\r\n$3\r\n1-1\r\n:%d\r\n*0\r\n"
 

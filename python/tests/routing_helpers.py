@@ -7,9 +7,9 @@ import time
 import numpy as np
 from fake_cluster import FakeNode
 from ndring import NumPyRedis
-from ndring._slots import Address
-from ndring._transport import Request
-from ndring._wire import pack
+from ndring._core.slots import Address
+from ndring._sync.transport import Request
+from ndring._core.resp import pack
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
 KEYS = [f"k{i}" for i in range(300)]

@@ -12,7 +12,8 @@ from codec_helpers import aligned_buffer
 from fidelity import HAS_STRING_DTYPE, awkward_arrays, filled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ndring import _codec, _npy
+from ndring import _codec
+from ndring._codec import npy as _npy
 from ndring._exceptions import DecodeError
 
 LIMIT = 1 << 20

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from codec_helpers import LOAD_OPTIONS, numpy_saves, roundtrip
 from fidelity import assert_identical, awkward_dtypes, dtype_facts, filled
-from ndring import _codec, _npy
+from ndring import _codec
+from ndring._codec import npy as _npy
 from ndring._exceptions import DecodeError, EncodeError
-from ndring._literal import LiteralError, parse_literal
+from ndring._codec.literal import LiteralError, parse_literal
 
 with warnings.catch_warnings():
     # It uses a marker from numpy's own pytest settings.

@@ -7,7 +7,8 @@ from codec_helpers import roundtrip, unpack
 from fidelity import assert_identical
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ndring import _codec, _dtypes
+from ndring import _codec
+from ndring._codec import dtypes as _dtypes
 from ndring._exceptions import EncodeError
 
 SLOW = settings(deadline=None, max_examples=300, database=None, suppress_health_check=list(HealthCheck))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from codec_helpers import roundtrip, unpack
 from fidelity import assert_identical, filled
-from ndring import _codec, _registered
+from ndring import _codec
+from ndring._codec import registered as _registered
 from ndring._exceptions import DecodeError, EncodeError
 
 NAMES = sorted(_registered.ALLOWED["ml_dtypes"])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import start_node, stop_node
 from ndring import AuthenticationError, ConnectionError, DecodeError, EncodeError, NumPyRedis, ServerError, TooLargeError
-from ndring import _commands, _retry
+from ndring._core import commands as _commands
+from ndring._core import retry as _retry
 from routing_helpers import A, command
 from test_failures import client_of as client_of_stub
 

@@ -15,7 +15,7 @@ import redis
 from conftest import start_cluster
 from fidelity import assert_identical
 from ndring import NumPyRedis, UncertainWrite
-from ndring._commands import slot
+from ndring._core.commands import slot
 from routing_helpers import in_threads
 from test_cluster import wait_until
 

@@ -2,9 +2,9 @@
 nodes that do not answer."""
 import pytest
 from ndring import ClusterDownError, ConnectionError, NodeDownError, TimeoutError
-from ndring._outages import Outages, cause_key
-from ndring._wait_limits import WaitLimits
-from ndring._retry import Attempts, Policy
+from ndring._core.outages import Outages, cause_key
+from ndring._core.wait_limits import WaitLimits
+from ndring._core.retry import Attempts, Policy
 
 DOWN = ConnectionError("refused")
 

@@ -11,7 +11,7 @@ from fake_cluster import FakeNode
 from ndring import (
     BusyError, ClusterDownError, ConnectionError, NodeDownError, NoReplicasError, NumPyRedis, OutOfMemoryError, TimeoutError, UncertainWrite,
 )  # fmt: skip
-from ndring import _retry
+from ndring._core import retry as _retry
 from routing_helpers import A, KEYS, client_of, key_of, lose, names
 
 REPLIES = {"CLUSTERDOWN": ClusterDownError, "TRYAGAIN": BusyError, "LOADING": BusyError, "READONLY": ClusterDownError, "MASTERDOWN": ClusterDownError}

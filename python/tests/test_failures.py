@@ -14,7 +14,7 @@ from ndring import (
     BusyError, ConnectionError, CorruptError, CrossSlotError, DecodeError, NdringError, NumPyRedis, PartialError, ServerError, TimeoutError,
     UncertainWrite,
 )  # fmt: skip
-from ndring import _commands
+from ndring._core import commands as _commands
 from routing_helpers import command
 from test_client import npy
 

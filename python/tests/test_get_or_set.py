@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite, _get_or_set
+from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite
+from ndring._core import get_or_set as _get_or_set
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)

@@ -7,7 +7,7 @@ import sys
 import ndring
 import numpy as np
 import pytest
-from ndring._options import encode_key
+from ndring._core.options import encode_key
 
 
 class Number(enum.IntEnum):

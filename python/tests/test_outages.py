@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, NodeDownError, NumPyRedis, PartialError, TimeoutError, UncertainWrite
-from ndring import _nodes, _outages, _wait_limits, _retry, _transport
+from ndring._core import nodes as _nodes
+from ndring._core import outages as _outages
+from ndring._core import wait_limits as _wait_limits
+from ndring._core import retry as _retry
+from ndring._sync import transport as _transport
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -219,7 +223,7 @@ def test_keys_without_a_node_fail_fast_after_one_call_has_waited(fake):
 
 
 def test_a_single_node_fails_fast_too(stub, monkeypatch):
-    monkeypatch.setattr("ndring._outages._FAST_FAILURE", 60)  # a busy machine takes its time to refuse a connection
+    monkeypatch.setattr("ndring._core.outages._FAST_FAILURE", 60)  # a busy machine takes its time to refuse a connection
     server = stub(b"+OK\r\n")
     address = server.address
     with NumPyRedis(*address, retry_for=0.2) as c:

@@ -30,8 +30,8 @@ def test_every_exception_is_public_and_in_the_tree():
 def test_modules_are_private_and_short():
     folder = pathlib.Path(ndring.__file__).parent
     assert (folder / "py.typed").exists()
-    for module in folder.glob("*.py"):
-        assert module.name.startswith("_"), module
+    for module in folder.rglob("*.py"):
+        assert any(part.startswith("_") for part in module.relative_to(folder).parts), module
         assert len(module.read_text().splitlines()) <= 500, module
 
 

@@ -8,7 +8,10 @@ import weakref
 import numpy as np
 import pytest
 
-from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError, _pool, _commands, _nodes
+from ndring import ConnectionError, CorruptError, DecodeError, NumPyRedis, TimeoutError
+from ndring._core import commands as _commands
+from ndring._core import nodes as _nodes
+from ndring._sync import pool as _pool
 
 from routing_helpers import command
 from test_failures import A, client_of, whole

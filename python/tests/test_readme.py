@@ -14,7 +14,9 @@ import sys
 import ndring
 import numpy as np
 import pytest
-from ndring import _import, _settings, _tls
+from ndring import _import
+from ndring._core import settings as _settings
+from ndring._core import tls as _tls
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "bench/README.md", "python/README.md", "docs/python.md"]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ConnectionError, NumPyRedis
-from ndring import _commands, _nodes
+from ndring._core import commands as _commands
+from ndring._core import nodes as _nodes
 from ndring._exceptions import DecodeError
-from ndring._replicas import Replicas
-from ndring._slots import Address, parse_shards, parse_slots
+from ndring._core.replicas import Replicas
+from ndring._core.slots import Address, parse_shards, parse_slots
 from routing_helpers import A, ASKED, KEYS, client_of, key_of, names
 
 

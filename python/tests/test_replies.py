@@ -4,8 +4,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ndring import DecodeError, ServerError
-from ndring import _wire
-from ndring._npy import build_header
+from ndring._core import resp as _wire
+from ndring._codec.npy import build_header
 from test_failures import A, META, client_of
 
 PING = b"+PONG\r\n"

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import BusyError, ClusterDownError, DecodeError, MovedError, NumPyRedis, OutOfMemoryError, UncertainWrite
-from ndring import _commands, _nodes
-from ndring._slots import Address, parse_address, parse_slots, parse_redirect
+from ndring._core import commands as _commands
+from ndring._core import nodes as _nodes
+from ndring._core.slots import Address, parse_address, parse_slots, parse_redirect
 from routing_helpers import A, ASKED, KEYS, client_of, in_threads, key_of, lose, names
 from test_failures import whole
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from ndring import BusyError, ConnectionError, NumPyRedis, PartialError, TimeoutError
-from ndring import _nodes
+from ndring._core import nodes as _nodes
 from routing_helpers import A, KEYS, client_of, in_threads, key_of, wait_until
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, PartialError
-from ndring import _commands, _parallel
+from ndring._core import commands as _commands
+from ndring._sync import parallel as _parallel
 from routing_helpers import A, KEYS, client_of, key_of, names
 
 

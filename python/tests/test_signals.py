@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from ndring import NumPyRedis, TimeoutError
 from ndring import _codec
-from ndring._npy import build_header
+from ndring._codec.npy import build_header
 from signal_helpers import Once, signals
 from test_failures import A, client_of, whole
 

@@ -6,9 +6,10 @@ import socket
 
 import pytest
 from ndring import ConnectionError, DecodeError, EncodeError, TimeoutError
-from ndring import _wait_limits, _stream
-from ndring._wait_limits import WaitLimits
-from ndring._stream import Stream
+from ndring._core import wait_limits as _wait_limits
+from ndring._sync import stream as _stream
+from ndring._core.wait_limits import WaitLimits
+from ndring._sync.stream import Stream
 
 CODE = """
 class Socket:

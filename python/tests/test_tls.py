@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fake_cluster import FakeCluster
 from ndring import ConnectionError, NumPyRedis, TimeoutError
-from ndring import _retry
+from ndring._core import retry as _retry
 from routing_helpers import A
 from signal_helpers import signals
 from test_connecting import calls_of, saying

@@ -7,7 +7,7 @@ import pytest
 
 import ndring
 from ndring import BoundsError, DecodeError, NumPyRedis
-from ndring._npy import build_header
+from ndring._codec.npy import build_header
 from test_failures import client_of
 
 SEED = random.SystemRandom().randrange(2**32)

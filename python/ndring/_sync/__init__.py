@@ -1,0 +1,1 @@
+"""The driver of the blocking client: sockets and threads."""

@@ -1,0 +1,205 @@
+"""One non-blocking socket. Every wait is bounded on the monotonic clock, however often signals
+interrupt it.
+
+Only exceptions of the socket call itself become connection errors. What a signal handler raises is
+not caught.
+"""
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import ssl
+from collections import deque
+from time import monotonic
+from typing import Any, Callable, Deque, List, Optional, Sequence, Union
+
+from .._exceptions import ConnectionError, DecodeError, EncodeError, NdringError, TimeoutError
+from .._exception_origin import is_socket_error
+from .._core.wait_limits import WaitLimits
+
+Buffer = Union[bytes, memoryview]
+#: Called while a node is silent, with the key of the command and the time by which the call must be
+#: over. Raises if waiting for the node is useless.
+SilenceCheck = Callable[[Optional[bytes], float], None]
+
+_MAX_VECTOR = 512  # buffers per system call; Linux allows 1024
+_MAX_TLS = 1 << 20  # bytes per TLS write
+_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
+
+
+class Stream:
+    """``key``: of the command under way. ``silence_check``: see above; None if there is no other
+    node to ask."""
+
+    __slots__ = ("sock", "limits", "key", "silence_check", "_first_wait", "_tls", "_readable", "_writable")
+
+    def __init__(self, sock: Any, limits: WaitLimits, silence_check: Optional[SilenceCheck] = None, key: Optional[bytes] = None) -> None:
+        self.sock = sock
+        self.limits = limits
+        self.key = key
+        self.silence_check = silence_check
+        self._first_wait = 0.0
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._readable = _poller(sock, True)
+        self._writable = _poller(sock, False)
+
+    def begin(self, end: Optional[float], key: Optional[bytes]) -> None:
+        now = monotonic()
+        self._first_wait = self.limits.begin(now, end)
+        self.key = key
+
+    def is_quiet(self) -> bool:
+        """Whether the node has neither closed the connection nor sent unexpected data."""
+        return not self._readable(0)
+
+    def wait(self, reading: bool) -> None:
+        """Waits until the socket is ready. Raises TimeoutError, or what ``silence_check`` raises."""
+        self._first_wait = 0.0
+        ready, limits = self._readable if reading else self._writable, self.limits
+        while True:
+            now = monotonic()
+            left = limits.remaining(now)
+            if left <= 0:
+                error = TimeoutError(limits.describe(now))
+                error.unreachable = not limits.deadline_passed(now) or not limits.heard
+                raise error
+            if ready(left if self.silence_check is None else min(left, limits.until_silence_check(now))):
+                return
+            if self.silence_check is not None and limits.silence_check_due(monotonic()):
+                self.silence_check(self.key, limits.end)
+
+    def recv_into(self, target: memoryview) -> int:
+        """Receives at least one byte. 0 means that the node has closed the connection."""
+        first, self._first_wait = self._first_wait, 0.0
+        # TLS may have buffered bytes that poll does not see. For nearly all replies the first poll
+        # suffices, which needs no clock.
+        if not self._tls and not (first > 0 and self._readable(first)):
+            self.wait(True)
+        while True:
+            try:
+                count: int = self.sock.recv_into(target)
+            except OSError as exc:
+                if not is_socket_error(exc):
+                    raise
+                self._wait_or_raise(exc, True)
+                continue
+            self.limits.heard = True
+            if self.limits.made_progress(count):
+                self.limits.restart(monotonic())
+            return count
+
+    def send(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
+        """Sends all buffers. Returns an error if the node has closed the connection, because its
+        last reply is still to be read."""
+        if len(buffers) > 1 and not self._tls and hasattr(self.sock, "sendmsg"):
+            return self._send_many(buffers)
+        for buffer in buffers:
+            left = memoryview(buffer)
+            while len(left):
+                try:
+                    count = self.sock.send(left[:_MAX_TLS] if self._tls else left)
+                except OSError as exc:
+                    if not is_socket_error(exc):
+                        raise
+                    if exc.errno in (errno.EPIPE, errno.ECONNRESET):
+                        return connection_error(exc)
+                    self._wait_or_raise(exc, False)
+                    continue
+                if count == len(left):
+                    break
+                left = left[count:]
+                self._progress(count)
+        return None
+
+    def _send_many(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
+        waiting: Deque[Buffer] = deque(buffers)
+        while waiting:
+            vector: List[Buffer] = [waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))]
+            try:
+                count = self.sock.sendmsg(vector)
+            except OSError as exc:
+                if not is_socket_error(exc):
+                    raise
+                if exc.errno in (errno.EPIPE, errno.ECONNRESET):
+                    return connection_error(exc)
+                self._wait_or_raise(exc, False)
+                continue
+            self._progress(count)
+            while waiting and count >= len(waiting[0]):
+                count -= len(waiting.popleft())
+            if count:
+                waiting[0] = memoryview(waiting[0])[count:]
+        return None
+
+    def _progress(self, count: int) -> None:
+        """Records that bytes were sent. If that took long, the precomputed first wait is no longer valid."""
+        if self.limits.made_progress(count):
+            self._first_wait = 0.0
+            self.limits.restart(monotonic())
+
+    def tls_handshake(self) -> None:
+        """Performs the TLS handshake."""
+        while True:
+            try:
+                self.sock.do_handshake()
+            except OSError as exc:
+                if not is_socket_error(exc):
+                    raise
+                self._wait_or_raise(exc, False)
+                continue
+            return
+
+    def _wait_or_raise(self, exc: OSError, reading: bool) -> None:
+        """Waits if the error says that the socket is not ready, else raises it as one of ours."""
+        if isinstance(exc, ssl.SSLWantReadError):
+            self.wait(True)
+        elif isinstance(exc, ssl.SSLWantWriteError):
+            self.wait(False)
+        elif exc.errno in _WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
+            self.wait(reading)
+        elif exc.errno == errno.EFAULT:
+            raise _bad_memory_error(exc, reading)
+        else:
+            raise connection_error(exc)
+
+    def shutdown(self) -> None:
+        """Ends the connection, possibly while another thread uses it, which then sees a closed
+        connection. Never raises."""
+        try:
+            if self._tls:  # SSLSocket.shutdown would first drop TLS, and the other thread would go on in plain text
+                secured: ssl.SSLSocket = self.sock
+                super(ssl.SSLSocket, secured).shutdown(socket.SHUT_RDWR)
+            else:
+                self.sock.shutdown(socket.SHUT_RDWR)
+        except (OSError, ValueError):
+            pass
+
+
+def connection_error(exc: OSError) -> ConnectionError:
+    """Returns our exception for an OSError."""
+    error = ConnectionError(f"{exc.strerror or exc}" if exc.errno is None else f"{exc.strerror or exc} (error {exc.errno})")
+    error.__cause__ = exc
+    return error
+
+
+def _bad_memory_error(exc: OSError, reading: bool) -> NdringError:
+    error: NdringError
+    if reading:
+        error = DecodeError("cannot write to the memory of out: is it a memmap of a file that was truncated?")
+    else:
+        error = EncodeError("cannot read the memory of the array: is it a memmap of a file that was truncated? Nothing was stored")
+    error.__cause__ = exc
+    return error
+
+
+def _poller(sock: Any, reading: bool) -> Callable[[float], bool]:
+    """Returns a function that waits up to a number of seconds and returns whether the socket is ready."""
+    if not hasattr(select, "poll"):  # on Windows, and under eventlet, which removes it
+        both = ([sock], []) if reading else ([], [sock])
+        return lambda seconds: any(select.select(*both, [], None if seconds > 1e6 else seconds))
+    poller = select.poll()
+    poller.register(sock, select.POLLIN if reading else select.POLLOUT)
+    poll = poller.poll
+    # Rounded up, because a wait that ends too early would be repeated at once.
+    return lambda seconds: bool(poll(None if seconds > 1e6 else int(seconds * 1000) + 1 if seconds else 0))
