@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 import numpy as np
 
-from ._core import calls as _calls
+from ._core import calls
 from ._exceptions import BoundsError, DecodeError
 from ._core.options import Key
 
@@ -130,7 +130,7 @@ class ArrayView:
         if lists:
             behind = dims is not None and lists[0] >= ellipsis
             return self._taken(items, lists, dropped, lists[0] - len(items) if behind else lists[0])
-        array = self._found(self._client._run(_calls.part(self._key, ",".join(texts).encode())))
+        array = self._found(self._client._run(calls.part(self._key, ",".join(texts).encode())))
         if dims is not None and array.ndim != dims:
             return None
         if array.ndim < len(items) or any(array.shape[axis] > 1 for axis in dropped):

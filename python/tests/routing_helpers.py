@@ -10,6 +10,7 @@ from ndring import NumPyRedis
 from ndring._core.slots import Address
 from ndring._sync.transport import Request
 from ndring._core.resp import pack
+from ndring._sync.driver import run
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
 KEYS = [f"k{i}" for i in range(300)]
@@ -22,7 +23,7 @@ def client_of(cluster, node=0, **options):
 
 def command(client, *arguments):
     """Sends any command and returns its reply."""
-    return client._cluster.one(Request(pack(*arguments)))
+    return run(client._cluster.one(Request(pack(*arguments))))
 
 
 def key_of(cluster, node):

@@ -298,12 +298,12 @@ def test_the_write_concern_of_a_call_and_of_the_client(fake):
         assert sent(lambda: strict.set("k", A)) == sent(lambda: strict.mset({"k": A})) == sent(lambda: strict.pipeline().set("k", A).execute()) == [b"ALL"]
         assert sent(lambda: strict.set("k", A, write_concern="one")) == [b"ONE"]
         assert sent(lambda: strict.with_options(write_concern=None).set("k", A)) == [None]
-        assert strict.with_options(deadline=5)._write_concern == "ALL"
+        assert strict.with_options(deadline=5)._core.defaults.write_concern == "ALL"
         for value, error in (("most", ValueError), ("", ValueError), (2, TypeError), (b"ALL", TypeError)):
             for call in (lambda: c.set("k", A, write_concern=value), lambda: c.with_options(write_concern=value), lambda: NumPyRedis(write_concern=value)):
                 with pytest.raises(error, match="write_concern must be 'one', 'sync', 'all' or None"):
                     call()
-    assert NumPyRedis.from_url("redis://a?write_concern=sync")._write_concern == "SYNC"
+    assert NumPyRedis.from_url("redis://a?write_concern=sync")._core.defaults.write_concern == "SYNC"
 
 
 # Late replies

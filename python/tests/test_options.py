@@ -78,7 +78,7 @@ def test_a_pickled_client_has_the_same_options(make):
         if mine.credential_provider is not None:
             mine, its = (s._replace(credential_provider=type(s.credential_provider)) for s in (mine, its))
         assert mine == its and other._cluster.policy == c._cluster.policy and repr(other) == repr(c)
-        assert other._write_concern == c._write_concern and other._cluster.read_from_replicas == c._cluster.read_from_replicas
+        assert other._core.defaults == c._core.defaults and other._cluster.read_from_replicas == c._cluster.read_from_replicas
         assert other._cluster.nodes._seeds == c._cluster.nodes._seeds and other._cluster.nodes is not c._cluster.nodes
 
 

@@ -19,6 +19,7 @@ from ndring._core import outages as _outages
 from ndring._core import wait_limits as _wait_limits
 from ndring._core import retry as _retry
 from ndring._sync import transport as _transport
+from ndring._sync.driver import run
 from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
@@ -135,7 +136,7 @@ def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkey
                 c.get(key)
             lengths.append(len(re.sub(r"\d+", "", str(caught.value))))
             tries = nodes.outages.get(transport.address).tries
-            nodes.probe(transport, None)
+            run(nodes.probe(transport, None))
             wait_until(lambda: nodes.outages.get(transport.address).tries > tries)
         assert len(set(lengths[2:])) == 1, lengths
         assert caught.value.__cause__.__cause__ is None
@@ -176,7 +177,7 @@ def test_a_probe_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
         transport = c._cluster.nodes.at(cluster.nodes[0].address)
         monkeypatch.setattr(_transport.Transport, "with_timeout", lambda self, request, seconds, end=None: asked.append((seconds, end)))
         monkeypatch.setattr(threading.Thread, "start", fails)
-        c._cluster.nodes.probe(transport, 12345.0)
+        run(c._cluster.nodes.probe(transport, 12345.0))
     assert asked == [(_nodes.PROBE_WAIT, 12345.0)]
 
 

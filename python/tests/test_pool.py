@@ -237,7 +237,7 @@ def test_a_dropped_client_closes_its_connections_at_once(fake):
 def test_a_lost_map_fetch_is_replaced(stub, monkeypatch):
     """Its thread was interrupted, and a traceback keeps it alive."""
     with client_of(stub(b"$-1\r\n")) as c:
-        lost = _nodes._MapFetch()
+        lost = _nodes._MapFetch(c._cluster.nodes.driver)
         lost._began -= 1000
         c._cluster.nodes._fetching["map"] = weakref.ref(lost)
         monkeypatch.setattr(_nodes._MapFetch, "wait", lambda self, end: pytest.fail("this fetch never ends"))

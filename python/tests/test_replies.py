@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ndring import DecodeError, ServerError
-from ndring._core import resp as _wire
+from ndring._core import resp
 from ndring._codec.npy import build_header
 from test_failures import A, META, client_of
 
@@ -108,19 +108,23 @@ def test_invalid_reply_to_the_login(stub):
 
 
 def test_a_reply_that_begins_at_the_end_of_the_buffer():
-    size = _wire._FIRST_BUFFER
+    size = resp._FIRST_BUFFER
     pieces = [b":1\r\n" * (size // 4), b"*2\r\n"]
 
-    class Pieces:
-        def recv_into(self, target):
-            piece = pieces.pop(0)
-            target[: len(piece)] = piece
-            return len(piece)
+    def read(reading):
+        try:
+            target = next(reading)
+            while True:
+                piece = pieces.pop(0)
+                target[: len(piece)] = piece
+                target = reading.send(len(piece))
+        except StopIteration as stop:
+            return stop.value
 
-    reader = _wire.ReplyReader(Pieces(), 1000)
+    reader = resp.ReplyReader(1000)
     for _ in range(size // 4):
-        assert reader.reply() == 1
-    assert reader.items() == 2
+        assert read(reader.reply()) == 1
+    assert read(reader.items()) == 2
 
 
 # Connections that must not be reused

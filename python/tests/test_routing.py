@@ -15,6 +15,7 @@ from ndring import BusyError, ClusterDownError, DecodeError, MovedError, NumPyRe
 from ndring._core import commands as _commands
 from ndring._core import nodes as _nodes
 from ndring._core.slots import Address, parse_address, parse_slots, parse_redirect
+from ndring._sync.driver import run
 from routing_helpers import A, ASKED, KEYS, client_of, in_threads, key_of, lose, names
 from test_failures import whole
 
@@ -292,7 +293,7 @@ def test_a_lost_conditional_write_that_is_then_redirected_is_repeated_there(fake
             second.commands.clear()
             cluster.give(key, first)
             time.sleep(0.2)
-            c._cluster.nodes.refresh()
+            run(c._cluster.nodes.refresh())
             del first.data[key.encode()]
 
 
@@ -345,14 +346,14 @@ def test_fork(fake):
     cluster = fake()
     with client_of(cluster) as c:
         c.mset(dict.fromkeys(KEYS, A))
-        asking = _nodes._MapFetch()
+        asking = _nodes._MapFetch(c._cluster.nodes.driver)
         c._cluster.nodes._fetching["map"] = lambda: asking  # as if another thread were fetching the map
         try:
             child = os.fork()
             if child == 0:
                 code = 1
                 try:
-                    c._cluster.nodes.refresh()
+                    run(c._cluster.nodes.refresh())
                     assert list(c.scan_iter()) and len(c.mget(KEYS)) == 300
                     code = 0
                 finally:

@@ -11,6 +11,7 @@ from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, PartialError
 from ndring._core import commands as _commands
 from ndring._sync import parallel as _parallel
+from ndring._sync.driver import run
 from routing_helpers import A, KEYS, client_of, key_of, names
 
 
@@ -102,13 +103,16 @@ def test_no_thread_can_be_started(fake, monkeypatch):
 def test_run_parallel_raises_the_exception_of_a_part():
     done = []
 
+    def call(part):
+        part()
+
     def fail():
         raise MemoryError("no room")
 
     for parts in ([fail, lambda: done.append(1)], [lambda: done.append(1), fail], [fail]):
         with pytest.raises(MemoryError, match="no room"):
-            _parallel.run_parallel(parts)
-    _parallel.run_parallel([lambda: done.append(2)] * 50)
+            _parallel.run_parallel(parts, call)
+    _parallel.run_parallel([lambda: done.append(2)] * 50, call)
     assert done.count(2) == 50
 
 
@@ -158,7 +162,7 @@ def test_a_redirected_transaction_is_executed_completely_elsewhere(fake):
         # MOVED for the last command, and for the first: nothing was executed in either case
         for when in (b"EXEC", b"MULTI"):
             cluster.give("{t}a", first)
-            c._cluster.nodes.refresh()
+            run(c._cluster.nodes.refresh())
             first.commands.clear()
 
             def override(node, arguments):

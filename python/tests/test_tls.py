@@ -113,7 +113,7 @@ def test_a_connection_closed_during_use_stays_encrypted(secured):
         with pytest.raises(ConnectionError):
             raise connection.stream.send([b"secret"]) or AssertionError("it was sent")
         with pytest.raises(ConnectionError):
-            connection.reader.reply()
+            connection.stream.read(connection.reader.reply())
         c._cluster.nodes.seed._pool.release(connection, False)
         assert c.ping()
 

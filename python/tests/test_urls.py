@@ -30,7 +30,7 @@ def test_options_have_their_effect():
     assert settings.socket_keepalive and settings.max_connections == 7 and settings.tls is None
     assert c._cluster.policy.retry_for == 1.5 and settings.max_array_bytes == 10
     tls = NumPyRedis.from_url("rediss://h?ssl_check_hostname=False&ssl_cert_reqs=none")
-    assert tls._cluster.nodes.seed._pool._settings.tls == {"ssl_check_hostname": False, "ssl_cert_reqs": "none"} and tls._label == "h:7379"
+    assert tls._cluster.nodes.seed._pool._settings.tls == {"ssl_check_hostname": False, "ssl_cert_reqs": "none"} and tls._core.label == "h:7379"
     for redis_retries in ("retry_on_timeout=yes", "retry_on_error=TimeoutError"):  # accepted, but the client retries on its own and has its own errors
         with NumPyRedis.from_url(f"redis://127.0.0.1:1?retry_for=0&{redis_retries}") as c, pytest.raises(ConnectionError):
             c.ping()
@@ -40,7 +40,7 @@ def test_unix_socket(stub, tmp_path):
     server = stub(b"+OK\r\n", b"+PONG\r\n", path=tmp_path / "a socket")
     query = "db=0&socket_timeout=3&socket_connect_timeout=1&socket_keepalive=1&retry_on_timeout=1&health_check_interval=5&retry_for=2"
     with NumPyRedis.from_url(f"unix://:secret@{tmp_path}/a%20socket?{query}") as c:
-        assert c.ping() and c._label == f"{tmp_path}/a socket" and c._cluster.policy.retry_for == 2
+        assert c.ping() and c._core.label == f"{tmp_path}/a socket" and c._cluster.policy.retry_for == 2
     assert server.commands == [[b"AUTH", b"secret"], [b"PING"]]
 
 

@@ -1,10 +1,11 @@
-"""One Call per method of the client: its request, and how to turn the reply into the result. Client
-and pipeline share them."""
+"""The methods that are one command: its request, and how to turn the reply into the result. Both
+clients and the pipeline have them under these names, with the signatures and documentation that
+stand here."""
 from __future__ import annotations
 
 import operator
 import uuid
-from typing import Any, Callable, Generic, List, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Generic, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .commands import Meta, get_request, meta_request, piece_request, restore, r
 from .._exceptions import DecodeError
 from .options import Key, Seconds, UnixTime, Value, checked_indices, duration, encode_key, set_options, unix_time
 from .replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
-from .._sync.transport import Request
+from .request import Request
 from .resp import Piece, pack
 
 T = TypeVar("T")
@@ -33,6 +34,12 @@ class Call(Generic[T]):
         self.miss = miss
 
 
+class Defaults(NamedTuple):
+    """What a client says for all of its calls."""
+
+    write_concern: Optional[str] = None
+
+
 def _call(check: Callable[[Any], bool], finish: Callable[[Any], T], name: bytes, key: Key, *arguments: bytes) -> Call[T]:
     encoded = encode_key(key)
     writes, spread = check is is_flag, check in (is_shape_or_null, is_time)
@@ -42,6 +49,7 @@ def _call(check: Callable[[Any], bool], finish: Callable[[Any], T], name: bytes,
 
 
 def set_(
+    defaults: Defaults,
     key: Key,
     value: Value,
     *,
@@ -57,6 +65,29 @@ def set_(
     layout: str = "auto",
     metadata: str = "error",
 ) -> Call[bool]:
+    """Stores a NumPy array or scalar. Returns False if ``nx``, ``xx`` or ``if_version``
+    prevented it, else True.
+
+    ``ex``, ``px``: time to live in seconds or milliseconds, or as a timedelta. ``exat``,
+    ``pxat``: expiry as Unix time in seconds or milliseconds, or as a datetime. ``keepttl``:
+    keep the old value's time to live. ``nx``: only if the key is missing. ``xx``: only if it
+    exists. ``if_version``: only if the stored array has this version (``meta(key).version``).
+    ``write_concern``: wait until ``"one"``, ``"sync"`` (all that are in sync) or ``"all"``
+    copies have it; None: the client's, and if it has none, the nodes' default. ``layout``:
+    ``"auto"`` restores unusual strides unless they span more than 8 times the data, ``"exact"``
+    always restores them, ``"packed"`` never. ``metadata="drop"`` omits ``dtype.metadata`` that
+    is not plain JSON instead of raising.
+
+    Do not modify the array until this returns. Raises EncodeError for values that would not
+    come back unchanged (object arrays, unknown subclasses), ValueError for options that exclude
+    each other, UncertainWrite if it is unknown whether the array was stored, NoReplicasError if
+    there are too few copies, and ServerError, ConnectionError or TimeoutError.
+
+    A plain write whose reply was lost is repeated, which may overwrite what another client has
+    stored in between.
+    """
+    if write_concern is None:
+        write_concern = defaults.write_concern
     if ex is px is exat is pxat is if_version is write_concern is None and not (keepttl or nx or xx):
         encoded = encode_key(key)
         return Call(set_request(encoded, value, layout, metadata, ()), _is_done, (encoded,), True, False)
@@ -85,14 +116,25 @@ def _set(
     return Call(set_request(encoded, value, layout, metadata, words, conditional, check), finish, (encoded,), True, False)
 
 
-def get(key: Key, default: Any = None) -> Call[Any]:
+def get(defaults: Defaults, key: Key, default: Any = None) -> Call[Any]:
+    """Returns the stored array or scalar, or ``default`` for a missing key."""
     encoded = encode_key(key)
     if default is None:
         return Call(get_request(encoded), restore, (encoded,))
     return Call(get_request(encoded), lambda stored: default if stored is None else restore(stored), (encoded,), False, default)
 
 
-def take(key: Key, indices: Any, axis: int) -> Call[Any]:
+def take(defaults: Defaults, key: Key, indices: Any, axis: int = 0) -> Call[Any]:
+    """Returns the elements at ``indices`` along an axis, as ``np.take`` does, or None for a
+    missing key. Only they are transferred: rows of an embedding table, for example. ::
+
+        rows = client.take("embeddings", ids)  # shape (len(ids), 768)
+
+    ``indices``: integers in an array of any shape, at most 65,536; negative ones count from the
+    end. The result is a new ndarray with the stored dtype; classes (matrix, recarray) and flags
+    are not restored. Raises BoundsError, which is an IndexError, DecodeError for a masked array
+    or StringDType, and what ``get`` raises.
+    """
     flat, shape = checked_indices(indices)
     at = operator.index(axis)
     request = piece_request(b"NP.TAKE", encode_key(key), b"%d" % at, b",".join([b"%d" % i for i in flat]))
@@ -124,15 +166,18 @@ def count_keys(name: bytes, keys: Sequence[bytes]) -> Call[int]:
     return Call(request, int, tuple(keys), writes, 0)
 
 
-def meta(key: Key) -> Call[Optional[Meta]]:
+def meta(defaults: Defaults, key: Key) -> Call[Optional[Meta]]:
+    """Returns the array's metadata without transferring its data, or None for a missing key."""
     return _meta(key, lambda found: found)
 
 
-def shape(key: Key) -> Call[Optional[Tuple[int, ...]]]:
+def shape(defaults: Defaults, key: Key) -> Call[Optional[Tuple[int, ...]]]:
+    """Returns the shape without transferring the data, or None for a missing key."""
     return _call(is_shape_or_null, lambda reply: None if reply is None else tuple(reply), b"NP.SHAPE", key)
 
 
-def dtype(key: Key) -> Call[Optional[np.dtype[Any]]]:
+def dtype(defaults: Defaults, key: Key) -> Call[Optional[np.dtype[Any]]]:
+    """Returns the dtype without transferring the data, or None for a missing key."""
     return _meta(key, lambda found: None if found is None else found.dtype)
 
 
@@ -141,37 +186,51 @@ def _meta(key: Key, finish: Callable[[Optional[Meta]], T]) -> Call[T]:
     return Call(meta_request(encoded), finish, (encoded,))
 
 
-def verify(key: Key) -> Call[bool]:
+def verify(defaults: Defaults, key: Key) -> Call[bool]:
+    """Makes the node recompute the CRC32C of the stored bytes. Returns True if it matches,
+    False for a missing key. Raises CorruptError if it differs."""
     call = _call(is_ok_or_null, _is_done, b"NP.VERIFY", key)
     call.miss = False
     return call
 
 
-def expire(key: Key, seconds: Seconds) -> Call[bool]:
+def expire(defaults: Defaults, key: Key, seconds: Seconds) -> Call[bool]:
+    """Sets the time to live, in seconds or as a timedelta; 0 or less deletes the key. Returns
+    False for a missing key."""
     return _call(is_flag, bool, b"NP.EXPIRE", key, b"%d" % duration(seconds, 1, "seconds"))
 
 
-def pexpire(key: Key, milliseconds: Seconds) -> Call[bool]:
+def pexpire(defaults: Defaults, key: Key, milliseconds: Seconds) -> Call[bool]:
+    """Sets the time to live, in milliseconds or as a timedelta; 0 or less deletes the key.
+    Returns False for a missing key."""
     return _call(is_flag, bool, b"NP.PEXPIRE", key, b"%d" % duration(milliseconds, 1000, "milliseconds"))
 
 
-def expireat(key: Key, when: UnixTime) -> Call[bool]:
+def expireat(defaults: Defaults, key: Key, when: UnixTime) -> Call[bool]:
+    """Sets the expiry: Unix time in seconds, or a datetime; a past time deletes the key.
+    Returns False for a missing key."""
     return _call(is_flag, bool, b"EXPIREAT", key, b"%d" % unix_time(when, 1, "when"))
 
 
-def persist(key: Key) -> Call[bool]:
+def persist(defaults: Defaults, key: Key) -> Call[bool]:
+    """Removes the time to live. Returns False if there was none, or for a missing key."""
     return _call(is_flag, bool, b"NP.PERSIST", key)
 
 
-def ttl(key: Key) -> Call[int]:
+def ttl(defaults: Defaults, key: Key) -> Call[int]:
+    """Returns the time to live in seconds, rounded; -1 if the key does not expire, -2 for a
+    missing key."""
     return _call(is_time, int, b"NP.TTL", key)
 
 
-def pttl(key: Key) -> Call[int]:
+def pttl(defaults: Defaults, key: Key) -> Call[int]:
+    """Returns the time to live in milliseconds; -1 if the key does not expire, -2 for a missing key."""
     return _call(is_time, int, b"NP.PTTL", key)
 
 
-def memory_usage(key: Key) -> Call[Optional[int]]:
+def memory_usage(defaults: Defaults, key: Key) -> Call[Optional[int]]:
+    """Returns approximately how many bytes of the node's memory the key and its array use, or
+    None for a missing key."""
     encoded = encode_key(key)
     read = checked("MEMORY USAGE", is_size_or_null)
     return Call(Request(pack(b"MEMORY", b"USAGE", encoded), read, key=encoded), lambda reply: reply, (encoded,))

@@ -16,23 +16,21 @@ import itertools
 import logging
 import random
 import time
-from functools import partial
 from typing import Any, Dict, Hashable, List, Optional, Sequence
 
 from .commands import slot
 from .._exceptions import (
-    BusyError, ClusterDownError, ConnectionError, DecodeError, MovedError, NdringError, NodeDownError, NoReplicasError, TimeoutError,
+    BusyError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, NoReplicasError, TimeoutError,
     UncertainWrite,
 )  # fmt: skip
 from .._log import log
+from .driver import Transport, Work
 from .nodes import PROBE_WAIT, Nodes
 from .outages import Outage, is_cached, cause_key
-from .._sync.parallel import run_parallel
+from .request import LOST, RETRYABLE, Failure, Request, is_retryable
 from .retry import Attempts, Policy
 from .slots import Redirect, SlotMap, parse_redirect
-from .._sync.transport import RETRYABLE, Request, Failure, Transport, is_retryable
 
-_LOST = (ConnectionError, TimeoutError)
 _MAX_REDIRECTS = 5  # followed in a row without a pause
 
 
@@ -52,7 +50,7 @@ class _RetryState:
 
 
 class Cluster:
-    """Safe to use from several threads, after a fork, and in signal handlers."""
+    """Safe to use from several threads, after a fork, and in signal handlers, as far as its driver is."""
 
     def __init__(self, nodes: Nodes, policy: Policy, read_from_replicas: bool = False) -> None:
         self.nodes = nodes
@@ -62,21 +60,28 @@ class Cluster:
         if read_from_replicas:
             nodes.want_replicas()
 
-    def one(self, request: Request) -> Any:
+    def ready(self, request: Request) -> Optional[Transport]:
+        """Returns the node for a command if nothing has to be done or decided before it is tried there."""
+        nodes = self.nodes
+        if self.read_from_replicas or nodes.outages.known:
+            return None
+        return nodes.single or nodes.routed(request)
+
+    def one(self, request: Request) -> Work[Any]:
         """Returns the reply to one command. Raises its error."""
         began = time.monotonic()
-        end = None if self.policy.deadline is None else began + self.policy.deadline
+        end = self.policy.end(began)
         try:
             if self.read_from_replicas and request.spread:
                 results: List[Any] = [None]
-                if not self._read_from_replicas([request], results, end):
+                if not (yield from self._read_from_replicas([request], results, end)):
                     if isinstance(results[0], Exception):
                         raise results[0]
                     return results[0]
-            at = self.nodes.single or self.nodes.route(request, end)
-            result = self._fail_fast(at, began, end) if self.nodes.outages.known else None
+            at = self.nodes.single or (yield from self.nodes.route(request, end))
+            result = (yield from self._fail_fast(at, began, end)) if self.nodes.outages.known else None
             if result is None:
-                result = at.one(request, end)
+                result = yield at.one(request, end)
                 if self.nodes.outages.known and type(result) is not Failure:
                     self.nodes.mark_alive(at.address)
         except RETRYABLE as exc:  # raised by the slot map fetch
@@ -85,14 +90,19 @@ class Cluster:
             result = Failure(exc, False, self.nodes.seed)
         if type(result) is not Failure:
             return result
-        results = [result]
+        return (yield from self.again(request, result, began))
+
+    def again(self, request: Request, failure: Failure, began: float) -> Work[Any]:
+        """Returns the reply to a command whose first try failed. Raises its error. ``began``: when
+        the call began."""
+        results: List[Any] = [failure]
         self._record_failures([request], [0], results, began)
-        self._retry([request], results, began)
+        yield from self._retry([request], results, began)
         if isinstance(results[0], Exception):
             raise results[0]
         return results[0]
 
-    def many(self, requests: Sequence[Request]) -> List[Any]:
+    def many(self, requests: Sequence[Request]) -> Work[List[Any]]:
         """Returns the replies to several commands, in order, with the exception in place of a
         failed one. Sends one batch to each node, all nodes in parallel."""
         results: List[Any] = [None] * len(requests)
@@ -101,13 +111,13 @@ class Cluster:
         pending: Sequence[int] = range(len(requests))
         # Reads beside writes, as in a pipeline, must see those writes.
         if self.read_from_replicas and all(request.spread for request in requests):
-            pending = self._read_from_replicas(requests, results, end)
+            pending = yield from self._read_from_replicas(requests, results, end)
         if pending:
-            self._attempt(requests, pending, results, {}, end)
-        self._retry(requests, results, began)
+            yield from self._attempt(requests, pending, results, {}, end)
+        yield from self._retry(requests, results, began)
         return results
 
-    def transaction(self, requests: Sequence[Request]) -> List[Any]:
+    def transaction(self, requests: Sequence[Request]) -> Work[List[Any]]:
         """Returns the replies to commands that one node executes atomically, with the exception in
         place of a failed one.
 
@@ -122,15 +132,15 @@ class Cluster:
             began = time.monotonic()
             try:
                 at = self.nodes.seed
-                at = to or self.nodes.route(requests[0], attempts.end)
-                refused = self._fail_fast(at, began, attempts.end) if self.nodes.outages.known else None
+                at = to or (yield from self.nodes.route(requests[0], attempts.end))
+                refused = (yield from self._fail_fast(at, began, attempts.end)) if self.nodes.outages.known else None
                 if refused is not None:
                     raise refused.error
-                results = at.transaction(requests, attempts.end)
+                results: List[Any] = yield at.transaction(requests, attempts.end)
                 if self.nodes.outages.known:
                     self.nodes.mark_alive(at.address)
                 if to is not None:
-                    self.nodes.refresh(to, True, attempts.end)
+                    yield from self.nodes.refresh(to, True, attempts.end)
                 return results
             except RETRYABLE as exc:
                 if not is_retryable(exc):
@@ -147,25 +157,25 @@ class Cluster:
                 no_replicas = (no_replicas or now) if isinstance(exc, NoReplicasError) else None
                 late = attempts.out_of_time(now, no_replicas=no_replicas)
                 if late:
-                    self._look_later(requests[0], failure)
-                if late or self._should_give_up(requests[0], failure, now):
+                    yield from self._look_later(requests[0], failure)
+                if late or (yield from self._should_give_up(requests[0], failure, now)):
                     raise self._final_error(failure, attempts)
                 error = exc
             log.info("retrying a transaction: %s", str(error))
-            time.sleep(wait)
-            self._refresh([error], to, attempts.end)
+            yield self.nodes.driver.sleep(wait)
+            yield from self._refresh([error], to, attempts.end)
             if attempts.too_late(time.monotonic()):
                 raise self._final_error(failure, attempts)
             redirects, to = 0, None
 
-    def slots(self, fresh: bool = False, complete: bool = False) -> Optional[SlotMap]:
+    def slots(self, fresh: bool = False, complete: bool = False) -> Work[Optional[SlotMap]]:
         """Returns the slot map, or None while a single node serves everything. Raises the reason if
         it is unknown. ``complete``: raises ClusterDownError if some slots have no node."""
         attempts = Attempts(self.policy, time.monotonic())
         while True:
             error: NdringError
             try:
-                found = self.nodes.slots(fresh, attempts.end)
+                found = yield from self.nodes.slots(fresh, attempts.end)
                 if not complete or found is None or found.complete:
                     return found
                 error = ClusterDownError("CLUSTERDOWN no node serves some of the slots")
@@ -176,13 +186,13 @@ class Cluster:
             wait = attempts.next_pause()
             now = time.monotonic()
             failure = Failure(error, False, self.nodes.seed)
-            if attempts.out_of_time(now) or error.unreachable and self._should_give_up(None, failure, now):
+            if attempts.out_of_time(now) or error.unreachable and (yield from self._should_give_up(None, failure, now)):
                 raise self._final_error(failure, attempts)
-            time.sleep(wait)
+            yield self.nodes.driver.sleep(wait)
 
     def _attempt(
         self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], states: Dict[int, _RetryState], end: Optional[float]
-    ) -> None:
+    ) -> Work[None]:
         """Sends the pending commands to their nodes and stores the replies in ``results``."""
         began = time.monotonic()
         by_node: Dict[Transport, Sequence[int]] = {}
@@ -194,7 +204,7 @@ class Cluster:
             try:
                 for i in pending:
                     state = states.get(i)
-                    to = (state and state.to) or self.nodes.single or self.nodes.route(requests[i], end)
+                    to = (state and state.to) or self.nodes.single or (yield from self.nodes.route(requests[i], end))
                     found.setdefault(to, []).append(i)
             except NdringError as exc:  # raised by the slot map fetch, without which no command can be routed
                 for i in pending:
@@ -204,11 +214,11 @@ class Cluster:
             by_node.update(found)
         if any(state.asking for state in states.values()):
             requests = [r.asking() if i in states and states[i].asking else r for i, r in enumerate(requests)]
-        run_parallel([partial(self._attempt_at, to, requests, part, results, end) for to, part in by_node.items()])
+        yield from self._parallel([self._attempt_at(to, requests, part, results, end) for to, part in by_node.items()])
 
     # Replicas
 
-    def _read_from_replicas(self, requests: Sequence[Request], results: List[Any], end: Optional[float]) -> List[int]:
+    def _read_from_replicas(self, requests: Sequence[Request], results: List[Any], end: Optional[float]) -> Work[List[int]]:
         """Stores the replies of replicas in ``results``, and returns the reads that are left for
         the primaries: those whose turn it is, and those that a replica did not answer."""
         number = next(self._turn)
@@ -216,7 +226,7 @@ class Cluster:
         left: List[int] = []
         try:
             for i, request in enumerate(requests):
-                reader = self.nodes.reader(request, number, end)
+                reader = yield from self.nodes.reader(request, number, end)
                 if reader is None:
                     left.append(i)
                 else:
@@ -227,7 +237,7 @@ class Cluster:
             now = time.monotonic()
             # If there is little time, half of it is for the primary.
             until = None if end is None else end if end - now > 2 else now + (end - now) / 2
-            run_parallel([partial(reader.attempt, requests, part, results, until) for reader, part in by_node.items()])
+            yield from self._parallel([_read_at(reader, requests, part, results, until) for reader, part in by_node.items()])
             for reader, part in by_node.items():
                 left += self._unanswered(reader, requests, part, results)
         return sorted(left)
@@ -260,17 +270,23 @@ class Cluster:
 
     def _attempt_at(
         self, to: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]
-    ) -> None:
+    ) -> Work[None]:
         began = time.monotonic()
-        refused = self._fail_fast(to, began, end) if self.nodes.outages.known else None
+        refused = (yield from self._fail_fast(to, began, end)) if self.nodes.outages.known else None
         if refused is None:
-            to.attempt(requests, part, results, end)
+            yield to.attempt(requests, part, results, end)
         else:
             for i in part:
                 results[i] = refused
         self._record_failures(requests, part, results, began)
 
-    def _retry(self, requests: Sequence[Request], results: List[Any], began: float) -> None:
+    def _parallel(self, parts: List[Work[None]]) -> Work[None]:
+        if len(parts) == 1:
+            yield from parts[0]
+        else:
+            yield self.nodes.driver.parallel(parts)
+
+    def _retry(self, requests: Sequence[Request], results: List[Any], began: float) -> Work[None]:
         """Retries the commands that have failed, where that is safe, as long as time is left since
         ``began``."""
         states = {i: _RetryState() for i, result in enumerate(results) if type(result) is Failure}
@@ -283,32 +299,32 @@ class Cluster:
                 if not at_once:
                     break
                 moved = next((states[i].to for i in at_once if not states[i].asking), moved)
-                self._attempt(requests, at_once, results, states, attempts.end)
+                yield from self._attempt(requests, at_once, results, states, attempts.end)
                 _drop_finished(requests, results, states)
             if moved is not None:
                 log.debug("redirected to %s: fetching the slot map", moved.address)
-                self.nodes.refresh(moved, True, attempts.end)
+                yield from self.nodes.refresh(moved, True, attempts.end)
             wait = attempts.next_pause()
-            self._drop_hopeless(requests, results, states, attempts)
+            yield from self._drop_hopeless(requests, results, states, attempts)
             if not states:
                 return
             if log.isEnabledFor(logging.INFO):
                 log.info("retrying %d commands in %.0f ms: %s", len(states), wait * 1000, str(next(results[i].error for i in states)))
-            time.sleep(wait)
-            self._refresh([results[i].error for i in states], None, attempts.end)
+            yield self.nodes.driver.sleep(wait)
+            yield from self._refresh([results[i].error for i in states], None, attempts.end)
             if attempts.too_late(time.monotonic()):  # that took too long
-                self._drop_hopeless(requests, results, states, attempts)
+                yield from self._drop_hopeless(requests, results, states, attempts)
                 return
             for i, state in states.items():
                 state.redirects = 0
                 state.to = None
                 state.asking = False
-                if requests[i].key is None and requests[i].node is None and isinstance(results[i].error, _LOST):
+                if requests[i].key is None and requests[i].node is None and isinstance(results[i].error, LOST):
                     state.to = self.nodes.any_node(results[i].at)
-            self._attempt(requests, list(states), results, states, attempts.end)
+            yield from self._attempt(requests, list(states), results, states, attempts.end)
             _drop_finished(requests, results, states)
 
-    def _drop_hopeless(self, requests: Sequence[Request], results: List[Any], states: Dict[int, _RetryState], attempts: Attempts) -> None:
+    def _drop_hopeless(self, requests: Sequence[Request], results: List[Any], states: Dict[int, _RetryState], attempts: Attempts) -> Work[None]:
         """Drops the commands that have run out of time, and those whose outage other calls have
         already waited for in vain."""
         now = time.monotonic()
@@ -316,28 +332,28 @@ class Cluster:
         for i, state in list(states.items()):
             late = attempts.out_of_time(now, requests[i].conditional, state.no_replicas)
             if late:
-                self._look_later(requests[i], results[i])
-            if late or self._should_give_up(requests[i], results[i], now):
+                yield from self._look_later(requests[i], results[i])
+            if late or (yield from self._should_give_up(requests[i], results[i], now)):
                 shared = id(results[i].error)
                 error = finals.get(shared) or finals.setdefault(shared, self._final_error(results[i], attempts))
                 results[i] = _honest(requests[i], error) if state.maybe_done else error
                 del states[i]
 
-    def _look_later(self, request: Request, failure: Failure) -> None:
+    def _look_later(self, request: Request, failure: Failure) -> Work[None]:
         """Fetches the slot map in the background for the next call, if a failed node may have been replaced."""
-        if request.key is not None and self.nodes.single is None and isinstance(failure.error, _LOST):
-            self.nodes.refresh_soon()
+        if request.key is not None and self.nodes.single is None and isinstance(failure.error, LOST):
+            yield from self.nodes.refresh_soon()
 
     # Outages
 
-    def _fail_fast(self, to: Transport, now: float, end: Optional[float]) -> Optional[Failure]:
+    def _fail_fast(self, to: Transport, now: float, end: Optional[float]) -> Work[Optional[Failure]]:
         """Returns the failure of a command without a try, if its node is known to be down and a try
         would take time."""
         outage = self.nodes.outages.get(to.address)
         if outage is None or not outage.blocks_tries(now, self.policy.retry_for):
             return None
         if outage.probe_due(now):
-            self.nodes.probe(to, end)
+            yield from self.nodes.probe(to, end)
             if self.nodes.outages.get(to.address) is None:
                 return None
         return Failure(outage.to_error(to.address, now), False, to)
@@ -362,7 +378,7 @@ class Cluster:
         if error.is_reply and isinstance(error, ClusterDownError) and request.key is not None:
             self.nodes.outages.record_failure(cause_key(error), began, now, error)
 
-    def _should_give_up(self, request: Optional[Request], failure: Failure, now: float) -> bool:
+    def _should_give_up(self, request: Optional[Request], failure: Failure, now: float) -> Work[bool]:
         """Whether other calls have already waited in vain for what this command would wait for."""
         if request is not None and request.key is None and request.node is None and self.nodes.any_node(failure.at) is not failure.at:
             return False  # any other node can execute it
@@ -372,8 +388,8 @@ class Cluster:
         if request is None or request.key is None or not failure.error.unreachable or self.nodes.single is not None:
             return True
         # Another node may have replaced the one that is down, after the calls that waited for it.
-        self.nodes.refresh_soon(PROBE_WAIT)
-        return self.nodes.route(request) is failure.at
+        yield from self.nodes.refresh_soon(PROBE_WAIT)
+        return (yield from self.nodes.route(request)) is failure.at
 
     def _final_error(self, failure: Failure, attempts: Attempts) -> NdringError:
         """Returns the error to raise in the end, and records that a call has waited in vain."""
@@ -411,12 +427,16 @@ class Cluster:
         except DecodeError:
             return None
 
-    def _refresh(self, errors: Sequence[NdringError], prefer: Optional[Transport], end: Optional[float]) -> None:
+    def _refresh(self, errors: Sequence[NdringError], prefer: Optional[Transport], end: Optional[float]) -> Work[None]:
         """Fetches the slot map again if that may help against these errors."""
         if self.nodes.single is not None:
             errors = [error for error in errors if isinstance(error, ClusterDownError)]  # other errors of a single node need no map
         if any(not isinstance(error, BusyError) or error.prefix != "BUSY" for error in errors):
-            self.nodes.refresh(prefer, end=end)
+            yield from self.nodes.refresh(prefer, end=end)
+
+
+def _read_at(reader: Transport, requests: Sequence[Request], part: Sequence[int], results: List[Any], end: Optional[float]) -> Work[None]:
+    yield reader.attempt(requests, part, results, end)
 
 
 def _drop_finished(requests: Sequence[Request], results: List[Any], states: Dict[int, _RetryState]) -> None:

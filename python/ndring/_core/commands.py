@@ -16,8 +16,8 @@ from .._exception_origin import is_decode_error
 from .._codec.literal import LiteralError, parse_literal
 from .._codec.npy import Header
 from .replies import checked, is_ok, is_size, is_time, is_version_or_null
-from .._sync.transport import Request
-from .resp import MAX_SUMMED, Buffer, Piece, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
+from .request import Request
+from .resp import MAX_SUMMED, Buffer, Piece, Reading, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
 
 
 @dataclass(frozen=True)
@@ -87,20 +87,20 @@ def set_request(
     head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
     rest = pack_after(b"\r\n", options)
     if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], read, conditional=conditional, short_reply=True, key=key, writes=True)
-    return Request([head, data, *rest], read, conditional=conditional, keep=encoded, short_reply=True, key=key, writes=True)
+        return Request([b"".join((head, data, rest[0]))], read, conditional, None, True, key, writes=True, quick=ReplyReader.ok)
+    return Request([head, data, *rest], read, conditional, encoded, True, key, writes=True, quick=ReplyReader.ok)
 
 
 def meta_request(key: bytes) -> Request:
     return Request(pack(b"NP.META", key), _read_meta, key=key, spread=True)
 
 
-def _read_meta(reader: ReplyReader) -> Optional["Meta"]:
-    return parse_meta(reader.reply())
+def _read_meta(reader: ReplyReader) -> Reading[Optional[Meta]]:
+    return parse_meta((yield from reader.reply()))
 
 
 def get_request(key: bytes) -> Request:
-    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True)
+    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True, quick=ReplyReader.plain)
 
 
 def piece_request(name: bytes, key: bytes, *arguments: bytes) -> Request:

@@ -5,7 +5,7 @@ from typing import Sequence
 
 from .._exceptions import AuthenticationError, ConnectionError, NdringError, ServerError, TimeoutError, TooLargeError
 from .slots import Address
-from .._sync.stream import Buffer
+from .resp import Buffer
 
 _LARGE = 1 << 20  # bytes
 

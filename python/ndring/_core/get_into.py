@@ -7,19 +7,20 @@ import numpy as np
 
 from .. import _codec
 from .cluster import Cluster
+from .driver import Work
 from .commands import Meta, check_crc, meta_request
 from .._exceptions import DecodeError, NdringError
 from .._codec.npy import Header
-from .._sync.transport import Request
-from .resp import ReplyReader, Stored, pack
+from .request import Request
+from .resp import Reading, ReplyReader, Stored, pack
 
 
-def get_into(cluster: Cluster, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Any:
+def get_into(cluster: Cluster, name: bytes, out: np.ndarray[Any, Any], default: Any) -> Work[Any]:
     """Returns ``out`` with the stored data, or ``default`` for a missing key. See ``NumPyRedis.get``."""
     written = False
     meta: Optional[Meta]
 
-    def read(reader: ReplyReader) -> Optional[Stored]:
+    def read(reader: ReplyReader) -> Reading[Optional[Stored]]:
         def choose_buffer(header: Header) -> Optional[memoryview]:
             nonlocal written
             if meta is not None and _same_header(header, meta.header):
@@ -27,18 +28,18 @@ def get_into(cluster: Cluster, name: bytes, out: np.ndarray[Any, Any], default: 
                 return target
             return None  # the array has been replaced since NP.META
 
-        return reader.stored(choose_buffer)
+        return (yield from reader.stored(choose_buffer))
 
     for attempt in range(3):
         try:
             # Two replicas may have different arrays for a moment, so later attempts ask the primary.
             request, spread = meta_request(name), attempt == 0
             request.spread = spread
-            meta = cluster.one(request)
+            meta = yield from cluster.one(request)
             if meta is None:
                 return default
             target = _codec.check_out(out, meta.header, meta.attrs, meta.parts)
-            stored = cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name, spread=spread))
+            stored: Optional[Stored] = yield from cluster.one(Request(pack(b"NP.GET", name, b"WITHATTRS"), read, key=name, spread=spread))
             if stored is None:
                 return default
             if stored.data is None and stored.attrs == meta.attrs:

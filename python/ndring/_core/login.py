@@ -2,19 +2,19 @@
 replies mean."""
 from __future__ import annotations
 
-from typing import Any, Callable, List, Tuple
+from typing import Any, List, Optional, Tuple
 
-from .._exceptions import AuthenticationError, BusyError, DecodeError, NdringError, error_reply
+from .._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, error_reply
 from .settings import Settings
-from .resp import Buffer, pack
+from .exchange import Steps
+from .resp import Buffer, Reading, ReplyReader, pack
 
 #: Optional commands: other servers and future nodes may not know them, and nothing depends on them.
 _MAY_FAIL = (b"SETINFO", b"SETNAME")
 
 
 class Login:
-    """``buffers``: all commands, sent together. ``commands``: one by one; each has one reply, which
-    ``check`` reads."""
+    """``commands``: all that a new connection sends, together. Each has one reply."""
 
     def __init__(self, settings: Settings) -> None:
         self.commands: List[List[bytes]] = []
@@ -31,24 +31,34 @@ class Login:
                 self.commands.append([b"CLIENT", b"SETINFO", name, _encoded(value)])
         if settings.readonly:
             self.commands.append([b"READONLY"])
-        self.buffers: List[Buffer] = [buffer for commands in self.commands for buffer in pack(*commands)]
 
-    def check(self, number: int, read: Callable[[], Any]) -> None:
-        """Reads the reply to a command. Raises NdringError if the node refuses the login."""
-        commands = self.commands[number]
+    def steps(self, reader: ReplyReader) -> Steps:
+        """Logs in, as an Exchange does. Raises NdringError if the node refuses it."""
+        buffers: List[Buffer] = [buffer for commands in self.commands for buffer in pack(*commands)]
+        broken: Optional[ConnectionError] = (yield buffers) if buffers else None
         try:
-            reply = read()
-        except NdringError as exc:
-            if not exc.is_reply:
-                raise
-            refusal = _refusal(commands, exc)
-            if refusal is exc:
-                raise
-            if refusal is not None:
-                raise refusal from exc
-            return
-        if not (reply == "OK" or commands[0] == b"HELLO" and isinstance(reply, (dict, list))):
-            raise DecodeError(f"unexpected reply to {commands[0].decode()}: {str(reply)[:40]!r}")
+            for commands in self.commands:
+                yield from _check_reply(commands, reader)
+        except ConnectionError as exc:
+            raise broken or exc
+        if reader.pending:
+            raise DecodeError("the node sent more than the expected replies")
+
+
+def _check_reply(commands: List[bytes], reader: ReplyReader) -> Reading[None]:
+    try:
+        reply = yield from reader.reply()
+    except NdringError as exc:
+        if not exc.is_reply:
+            raise
+        refusal = _refusal(commands, exc)
+        if refusal is exc:
+            raise
+        if refusal is not None:
+            raise refusal from exc
+        return
+    if not (reply == "OK" or commands[0] == b"HELLO" and isinstance(reply, (dict, list))):
+        raise DecodeError(f"unexpected reply to {commands[0].decode()}: {str(reply)[:40]!r}")
 
 
 def _refusal(commands: List[bytes], exc: NdringError) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 import weakref
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
@@ -17,12 +16,12 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence
 from .commands import slot
 from .._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, without_traceback
 from .._log import log
+from .driver import Driver, Event, SilenceCheck, Transport, Work
 from .outages import Outages
 from .replicas import Replicas
+from .request import Request
 from .settings import Settings
 from .slots import Address, SlotMap, parse_redirect, parse_shards, parse_slots
-from .._sync.stream import SilenceCheck
-from .._sync.transport import Request, Transport
 from .resp import pack
 
 _MIN_FETCH_INTERVAL = 0.1  # s between two fetches of the slot map, plus a random part
@@ -36,10 +35,11 @@ PROBE_WAIT = 0.1  # s that a call waits for the probe of a node that was down
 
 
 class Nodes:
-    """Safe to use from several threads, after a fork, and in signal handlers. ``seeds``: the given
-    nodes, any one of which is enough."""
+    """Safe to use from several threads, after a fork, and in signal handlers, as far as its driver
+    is. ``seeds``: the given nodes, any one of which is enough."""
 
-    def __init__(self, settings: Settings, seeds: Sequence[Address]) -> None:
+    def __init__(self, settings: Settings, seeds: Sequence[Address], driver: Driver) -> None:
+        self.driver = driver
         self._settings = settings
         self._seeds = list(dict.fromkeys(seeds))
         #: Whether redirects can be followed. A Unix socket reaches one node only.
@@ -70,7 +70,12 @@ class Nodes:
 
     # Routing
 
-    def route(self, request: Request, end: Optional[float] = None) -> Transport:
+    def routed(self, request: Request) -> Optional[Transport]:
+        """Returns the node that the slot map names for a command, None if something else decides."""
+        table = self._table
+        return None if table is None or request.key is None or request.node is not None else table[slot(request.key)]
+
+    def route(self, request: Request, end: Optional[float] = None) -> Work[Transport]:
         """Returns the node for a command. Raises NdringError if the first slot map cannot be
         fetched, ValueError for an unknown node."""
         if request.node is not None:
@@ -78,7 +83,7 @@ class Nodes:
         if request.key is None:
             return self.single or self._first_seed()
         if self._table is None and self.single is None:
-            self._fetch_map(end)
+            yield from self._fetch_map(end)
         single, table = self.single, self._table
         if single is not None or table is None:
             return single or self.seed
@@ -90,23 +95,23 @@ class Nodes:
             self._wants_replicas = True
             self._next_fetch = 0.0
 
-    def reader(self, request: Request, number: int, end: Optional[float] = None) -> Optional[Transport]:
+    def reader(self, request: Request, number: int, end: Optional[float] = None) -> Work[Optional[Transport]]:
         """Returns the replica that a read should go to, None for the primary. ``number``: grows by
         one per call. Raises NdringError if the first slot map cannot be fetched."""
         if request.key is None or not self.routable:
             return None
         if self._map is None:
-            self._fetch_map(end)
+            yield from self._fetch_map(end)
         elif self._next_fetch == 0.0:  # it was fetched before replicas were wanted
-            self.refresh(end=end)
+            yield from self.refresh(end=end)
         elif time.monotonic() > self._next_fetch + _REPLICAS_AGE:  # no error tells of new replicas
-            self.refresh_soon()
+            yield from self.refresh_soon()
         address = self.replicas.choose(slot(request.key), number, time.monotonic(), tuple(self.outages.known))
         if address is None:
             return None
         reader = self._readers.get(address)
         if reader is None:
-            reader = self._readers.setdefault(address, Transport(self._settings.for_replicas(), address))
+            reader = self._readers.setdefault(address, self.driver.transport(self._settings.for_replicas(), address, None))
         return reader
 
     def _first_seed(self) -> Transport:
@@ -120,7 +125,7 @@ class Nodes:
         transport = self._transports.get(address)
         if transport is None:
             silence_check = _silence_check_for(weakref.ref(self), address) if self.routable else None
-            transport = self._transports.setdefault(address, Transport(self._settings, address, silence_check))
+            transport = self._transports.setdefault(address, self.driver.transport(self._settings, address, silence_check))
             transport.cluster_seen = self._map is not None
         return transport
 
@@ -132,11 +137,11 @@ class Nodes:
         healthy = [t for t in others if t.address not in self._failed and self.outages.get(t.address) is None]
         return random.choice(healthy or others) if others else other_than or self.seed
 
-    def slots(self, fresh: bool, end: Optional[float] = None) -> Optional[SlotMap]:
+    def slots(self, fresh: bool, end: Optional[float] = None) -> Work[Optional[SlotMap]]:
         """Returns the slot map, or None while a single node serves everything. ``fresh``: fetches
         it now. Raises the reason if it is unknown."""
         if self.routable and (fresh or self._map is None):
-            self._fetch_map(end)
+            yield from self._fetch_map(end)
         return None if self.single is not None else self._map
 
     @property
@@ -150,13 +155,13 @@ class Nodes:
             return self.at(address)
         raise ValueError(f"unknown node {node!r}; nodes() lists them")
 
-    def close(self) -> None:
+    def close(self) -> Work[None]:
         for transport in [*self._transports.values(), *self._readers.values()]:
-            transport.close()
+            yield transport.close()
 
     # Outages
 
-    def _check_silent(self, address: Address, key: Optional[bytes], end: float) -> None:
+    def check_silent(self, address: Address, key: Optional[bytes], end: float) -> Work[None]:
         """Called when a node has been silent for a while. Raises if another node says that waiting
         for it is useless."""
         outage = self.outages.get(address)
@@ -169,7 +174,7 @@ class Nodes:
         if other.address == address:
             return
         try:
-            other.with_timeout(Request(pack(b"NP.EXISTS", key)), _SHORT_TIMEOUT, end)
+            yield other.with_timeout(Request(pack(b"NP.EXISTS", key)), _SHORT_TIMEOUT, end)
             error: NdringError = TimeoutError(f"silent, and {other.address} serves the key now")
         except ClusterDownError as exc:
             error = NodeDownError(f"CLUSTERDOWN node {address} is silent, and {other.address} says: {exc}")
@@ -185,27 +190,24 @@ class Nodes:
         error.unreachable = True
         raise error
 
-    def probe(self, transport: Transport, end: Optional[float]) -> None:
+    def probe(self, transport: Transport, end: Optional[float]) -> Work[None]:
         """Pings a node in the background to see if it answers again. Waits briefly for the result,
         and not beyond ``end``."""
-        found = threading.Event()
+        found = self.driver.event()
+        if not self.driver.spawn(self._ping(transport, found, _LONG_TIMEOUT, None), "ndring-look"):
+            yield from self._ping(transport, found, PROBE_WAIT, end)
+        yield self.driver.wait(found, PROBE_WAIT if end is None else max(0.0, min(PROBE_WAIT, end - time.monotonic())))
 
-        def ask(timeout: float = _LONG_TIMEOUT, end: Optional[float] = None) -> None:
-            began = time.monotonic()
-            try:
-                transport.with_timeout(Request(pack(b"PING")), timeout, end)
-            except NdringError as exc:
-                if not exc.is_reply:
-                    self.outages.record_failure(transport.address, began, time.monotonic(), exc)
-                    return
-            self.mark_alive(transport.address)
-            found.set()
-
+    def _ping(self, transport: Transport, found: Event, timeout: float, end: Optional[float]) -> Work[None]:
+        began = time.monotonic()
         try:
-            threading.Thread(target=ask, name="ndring-look", daemon=True).start()
-        except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
-            ask(PROBE_WAIT, end)
-        found.wait(PROBE_WAIT if end is None else max(0.0, min(PROBE_WAIT, end - time.monotonic())))
+            yield transport.with_timeout(Request(pack(b"PING")), timeout, end)
+        except NdringError as exc:
+            if not exc.is_reply:
+                self.outages.record_failure(transport.address, began, time.monotonic(), exc)
+                return
+        self.mark_alive(transport.address)
+        found.set()
 
     def mark_alive(self, address: Address) -> None:
         """Records that a node has answered."""
@@ -215,47 +217,43 @@ class Nodes:
 
     # Fetching the slot map
 
-    def refresh_soon(self, wait: float = 0.0) -> None:
+    def refresh_soon(self, wait: float = 0.0) -> Work[None]:
         """Starts to fetch the slot map in the background, if it is time, and waits up to ``wait``
         seconds for it. For calls that have no time left, or must not wait for other silent nodes."""
         if self._map is None or self._fetching or time.monotonic() < self._next_fetch:
             return
-        done = threading.Event()
+        done = self.driver.event()
+        if self.driver.spawn(self._refresh_and_tell(done), "ndring-look") and wait:
+            yield self.driver.wait(done, wait)
 
-        def fetch() -> None:
-            try:
-                self.refresh()
-            finally:
-                done.set()
-
+    def _refresh_and_tell(self, done: Event) -> Work[None]:
         try:
-            threading.Thread(target=fetch, name="ndring-look", daemon=True).start()
-        except RuntimeError:  # the interpreter is shutting down, or the system has no more threads
-            return
-        done.wait(wait)
+            yield from self.refresh()
+        finally:
+            done.set()
 
-    def _fetch_map(self, end: Optional[float] = None) -> None:
+    def _fetch_map(self, end: Optional[float] = None) -> Work[None]:
         """Waits until this or another thread has fetched the slot map. Raises the error if that failed."""
         seen = self._fetches
         while self._fetches == seen:
-            other = self._fetch_or_join(None, False, end)
-            if other is not None and not other.wait(end):
+            other = yield from self._fetch_or_join(None, False, end)
+            if other is not None and not (yield from other.wait(end)):
                 raise TimeoutError("the deadline passed while another thread fetched the slot map")
         error = self._error
         if error is not None:
             raise without_traceback(error) from error  # a copy, because other threads raise it too
 
-    def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> None:
+    def refresh(self, prefer: Optional[Transport] = None, moved: bool = False, end: Optional[float] = None) -> Work[None]:
         """Fetches the slot map again, unless another thread is doing so or has just done it.
         ``prefer``: a node that is known to answer. ``moved``: a redirect proved that there are
         several nodes, whatever this node says."""
         if self._map is not None and time.monotonic() >= self._next_fetch:
-            self._fetch_or_join(prefer, moved, end, True)
+            yield from self._fetch_or_join(prefer, moved, end, True)
 
-    def _fetch_or_join(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Optional["_MapFetch"]:
+    def _fetch_or_join(self, prefer: Optional[Transport], moved: bool, end: Optional[float], unless_new: bool = False) -> Work[Optional[_MapFetch]]:
         """Fetches the slot map, or returns the fetch already under way, if that may still succeed.
         ``unless_new``: does nothing right after another fetch."""
-        mine = _MapFetch()
+        mine = _MapFetch(self.driver)
         try:
             # A weak reference, because a signal may end the call before it can remove its entry.
             held = self._fetching.setdefault("map", weakref.ref(mine))
@@ -266,7 +264,7 @@ class Nodes:
                     return None
                 return other
             if not unless_new or time.monotonic() >= self._next_fetch:
-                self._fetch_from_candidates(prefer, moved, end)
+                yield from self._fetch_from_candidates(prefer, moved, end)
             return None
         finally:
             held = self._fetching.get("map", _nothing)
@@ -274,7 +272,7 @@ class Nodes:
                 self._fetching.pop("map", None)
             mine.done.set()
 
-    def _fetch_from_candidates(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> None:
+    def _fetch_from_candidates(self, prefer: Optional[Transport], moved: bool, end: Optional[float]) -> Work[None]:
         news = False
         error: Optional[NdringError] = None
         silent: List[Transport] = []
@@ -288,8 +286,8 @@ class Nodes:
                 transport, timeout = rounds.pop(0)
                 began = time.monotonic()
                 try:
-                    reply = transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
-                    found = self._with_replicas(parse_slots(reply, transport.address), transport, end)
+                    reply = yield transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
+                    found = yield from self._with_replicas(parse_slots(reply, transport.address), transport, end)
                 except NdringError as exc:
                     if exc.hopeless and len(self._seeds) == 1 and self._map is None:
                         error = exc
@@ -321,12 +319,12 @@ class Nodes:
             self._pause = _MIN_FETCH_INTERVAL if news else min(2 * self._pause, _MAX_FETCH_INTERVAL)
             self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
 
-    def _with_replicas(self, found: SlotMap, transport: Transport, end: Optional[float]) -> SlotMap:
+    def _with_replicas(self, found: SlotMap, transport: Transport, end: Optional[float]) -> Work[SlotMap]:
         """Adds the replicas that CLUSTER SLOTS does not name, if this client reads from replicas."""
         if not self._wants_replicas or not found.ranges:
             return found
         try:
-            reply = transport.with_timeout(Request(pack(b"CLUSTER", b"SHARDS")), _SHORT_TIMEOUT, end)
+            reply = yield transport.with_timeout(Request(pack(b"CLUSTER", b"SHARDS")), _SHORT_TIMEOUT, end)
             return found._replace(replicas=tuple(sorted({*found.replicas, *parse_shards(reply, transport.address)})))
         except NdringError as exc:  # an older server, or the user may not ask: the primaries answer all reads
             log.debug("no replicas from %s: %s", transport.address, exc)
@@ -397,10 +395,10 @@ def _silence_check_for(held: "weakref.ref[Nodes]", address: Address) -> SilenceC
     """Returns the silence check for connections to a node. It holds Nodes weakly, so that a dropped
     client closes its connections at once."""
 
-    def silence_check(key: Optional[bytes], end: float) -> None:
+    def silence_check(key: Optional[bytes], end: float) -> Work[None]:
         nodes = held()
         if nodes is not None:
-            nodes._check_silent(address, key, end)
+            yield from nodes.check_silent(address, key, end)
 
     return silence_check
 
@@ -410,12 +408,13 @@ def _nothing() -> None:
 
 
 class _MapFetch:
-    """A fetch of the slot map by one thread. ``done``: set when it has ended."""
+    """A fetch of the slot map by one call. ``done``: set when it has ended."""
 
-    __slots__ = ("done", "_began", "__weakref__")
+    __slots__ = ("done", "_driver", "_began", "__weakref__")
 
-    def __init__(self) -> None:
-        self.done = threading.Event()
+    def __init__(self, driver: Driver) -> None:
+        self.done = driver.event()
+        self._driver = driver
         self._began = time.monotonic()
 
     def is_lost(self) -> bool:
@@ -423,10 +422,10 @@ class _MapFetch:
         keeps it alive."""
         return time.monotonic() - self._began > 3 * _MAX_CANDIDATES * _LONG_TIMEOUT
 
-    def wait(self, end: Optional[float]) -> bool:
+    def wait(self, end: Optional[float]) -> Work[bool]:
         """Waits for the end of the fetch. Returns False if ``end`` came first."""
         left = 3 * _MAX_CANDIDATES * _LONG_TIMEOUT if end is None else max(0.0, end - time.monotonic())
-        return self.done.wait(left) or end is None
+        return (yield self._driver.wait(self.done, left)) or end is None
 
 
 _all: "weakref.WeakSet[Nodes]" = weakref.WeakSet()

@@ -6,18 +6,18 @@ import re
 from typing import Any, Callable
 
 from .._exceptions import DecodeError
-from .resp import ReplyReader
+from .resp import Reading, ReplyReader
 
 _VERSION = re.compile(rb"\d{1,20}-\d{1,20}")
 _LARGEST = 2**63 - 1
 _MAX_DIMENSIONS = 64
 
 
-def checked(command: str, check: Callable[[Any], bool]) -> Callable[[ReplyReader], Any]:
+def checked(command: str, check: Callable[[Any], bool]) -> Callable[[ReplyReader], Reading[Any]]:
     """Returns a function that reads a reply and raises DecodeError unless it passes the check."""
 
-    def read(reader: ReplyReader) -> Any:
-        reply = reader.reply()
+    def read(reader: ReplyReader) -> Reading[Any]:
+        reply = yield from reader.reply()
         if not check(reply):
             raise DecodeError(f"unexpected reply to {command}: {repr(reply)[:60]}: the connection is out of sync, or this is not ndring")
         return reply

@@ -1,9 +1,15 @@
-"""RESP: sends commands without joining their buffers, and receives arrays directly into their own memory."""
+"""RESP: packs commands without joining their buffers, and parses replies so that arrays arrive
+directly in their own memory. Nothing here touches a socket.
+
+A ``Reading`` parses one reply: it yields memory, and whoever drives it receives at least one byte
+into that memory and sends back how many came, 0 if the node has closed the connection. It returns
+the reply.
+"""
 from __future__ import annotations
 
 import re
 import sys
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Generator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar, Union
 
 import numpy as np
 
@@ -11,6 +17,8 @@ from .._exceptions import ConnectionError, DecodeError, NdringError, error_reply
 from .._codec.npy import MAX_HEADER, Header, parse_header
 
 Buffer = Union[bytes, memoryview]
+T = TypeVar("T")
+Reading = Generator[memoryview, int, T]
 
 _FIRST_BUFFER = 20 << 10  # bytes; fits the reply for 16 KiB of data
 _MAX_LINE = 64 << 10  # bytes
@@ -76,33 +84,51 @@ class Piece(NamedTuple):
 
 
 class ReplyReader:
-    """Reads replies from a Stream.
+    """The received bytes of one connection that no reply has used yet, and the parser of replies.
 
     An error reply is raised as the corresponding exception, after which the next reply can be read.
     After any other exception the position in the stream is unknown, and the connection must be
     closed.
     """
 
-    def __init__(self, stream: Any, max_bytes: int) -> None:
-        self._recv_into = stream.recv_into
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray(_FIRST_BUFFER)
         self._start = self._end = 0
 
     @property
-    def pending(self) -> bool:
-        """Whether received bytes are left that no reply has used."""
-        return self._start != self._end
+    def pending(self) -> int:
+        """How many received bytes are left that no reply has used."""
+        return self._end - self._start
 
-    def reply(self, depth: int = 0) -> Any:
+    def space(self) -> memoryview:
+        """Returns memory for the next bytes; ``received`` must follow before anything else."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            self._buffer[: self._end - self._start] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, self._end - self._start
+            if 2 * self._end > len(self._buffer):
+                self._buffer = self._buffer + bytes(len(self._buffer))  # a new one, since memory of the old one is lent
+        return memoryview(self._buffer)[self._end :]
+
+    def received(self, count: int) -> None:
+        """Takes ``count`` bytes that came into ``space``. Raises ConnectionError for 0."""
+        if not count:
+            raise ConnectionError("the node closed the connection")
+        self._end += count
+
+    def ok(self) -> Optional[str]:
+        """Returns "OK" if that is the reply and nothing else has come, else None: the most frequent reply."""
+        if self._end - self._start == 5 and self._buffer.startswith(b"+OK\r\n", self._start):
+            self._start = self._end
+            return "OK"
+        return None
+
+    def reply(self, depth: int = 0) -> Reading[Any]:
         """Returns the next reply: bytes, str (of a simple or verbatim string), int, float, bool,
         None, list or dict."""
-        if self._start == self._end:
-            self._receive()
-            if self._end == 5 and self._buffer.startswith(b"+OK\r\n"):  # the most frequent reply
-                self._start = 5
-                return "OK"
-        line = self._line()
+        line = self._ready_line() or (yield from self._line())
         mark, rest = line[:1], line[1:]
         if mark == b"+":
             return rest.decode("utf8", "replace")
@@ -124,8 +150,8 @@ class ReplyReader:
             if size is None:
                 return None
             text = bytearray(size)
-            self._fill(memoryview(text))
-            self._crlf()
+            yield from self._fill(memoryview(text))
+            yield from self._crlf()
             return bytes(text) if mark == b"$" else text[4:].decode("utf8", "replace")
         if mark in (b"*", b"~", b"%", b">"):
             size = self._length(rest, _MAX_ITEMS)
@@ -135,14 +161,16 @@ class ReplyReader:
                 raise DecodeError("the reply is nested too deeply")
             if mark == b"%":
                 # An error inside a reply would leave it half read, but nodes never send one.
-                items = [self._item(depth) for _ in range(2 * size)]
-                return dict(zip(items[::2], items[1::2]))
-            return [self._item(depth) for _ in range(size)]
+                size *= 2
+            items = []
+            for _ in range(size):
+                items.append((yield from self._item(depth)))
+            return dict(zip(items[::2], items[1::2])) if mark == b"%" else items
         raise _not_a_reply(f"{line[:20]!r} does not start a reply", line)
 
-    def items(self) -> Optional[int]:
+    def items(self) -> Reading[Optional[int]]:
         """Returns the length of the next reply, an array, None for null. The caller reads the items."""
-        line = self._line()
+        line = self._ready_line() or (yield from self._line())
         if line[:1] == b"-":
             raise error_reply(line[1:].decode("utf8", "replace"))
         if line == b"_":
@@ -151,48 +179,46 @@ class ReplyReader:
             raise DecodeError(f"expected an array, got {line[:20]!r}")
         return self._length(line[1:], _MAX_ITEMS)
 
-    def _item(self, depth: int) -> Any:
+    def _item(self, depth: int) -> Reading[Any]:
         try:
-            return self.reply(depth + 1)
+            return (yield from self.reply(depth + 1))
         except NdringError as exc:
             raise DecodeError(f"an error inside a reply: {exc}") from exc
 
-    def stored(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Optional[Stored]:
+    def stored(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Reading[Optional[Stored]]:
         """Returns the reply to NP.GET WITHATTRS, None for a missing key.
 
         ``choose_buffer``: called with the header, returns the memory for the data, or None to
         allocate it.
         """
-        if choose_buffer is None and self._start == self._end:
-            plain = self._read_plain()
-            if plain is not None:
-                return plain
-        if not self._begins(b"*5", "NP.GET"):
+        if not (yield from self._begins(b"*5", "NP.GET")):
             return None
-        header, npy_crc, data = self._npy(choose_buffer)
-        attrs, version, crc = self._item(0), self._item(0), self._item(0)
-        line = self._line()
+        header, npy_crc, data = yield from self._npy(choose_buffer)
+        attrs = yield from self._item(0)
+        version = yield from self._item(0)
+        crc = yield from self._item(0)
+        line = self._ready_line() or (yield from self._line())
         count = self._length(line[1:], 8) if line[:1] == b"*" else None
         if count is None or count % 2 or type(crc) is not int or type(version) is not bytes or type(attrs) not in (bytes, type(None)):
             raise DecodeError("the reply to NP.GET is not npy, attrs, version, crc32c and parts")
         parts: Dict[str, np.ndarray[Any, Any]] = {}
         left = self._max_bytes
         for _ in range(count // 2):
-            name = self._item(0)
+            name = yield from self._item(0)
             if type(name) is not bytes:
                 raise DecodeError("a part has no name")
-            part = np.empty(self._bulk_length(left), np.uint8)
+            part = np.empty((yield from self._bulk_length(left)), np.uint8)
             left -= part.nbytes
-            self._fill(part.data)
-            self._crlf()
+            yield from self._fill(part.data)
+            yield from self._crlf()
             parts[name.decode("utf8", "replace")] = part
         return Stored(header, npy_crc, data, attrs, version.decode("ascii", "replace"), crc, parts)
 
-    def _read_plain(self) -> Optional[Stored]:
-        """Returns the reply if it is a plain array that arrived in one piece. Otherwise consumes nothing."""
-        self._receive()
+    def plain(self) -> Optional[Stored]:
+        """Returns the reply to NP.GET WITHATTRS if it is a plain array and all of what has come.
+        Otherwise returns None and consumes nothing."""
         buffer, end = self._buffer, self._end
-        if not buffer.startswith(b"*5\r\n$"):
+        if self._start or not buffer.startswith(b"*5\r\n$"):
             return None
         at = buffer.find(b"\r\n", 5, 27)
         if at < 0:
@@ -211,19 +237,20 @@ class ReplyReader:
         self._start = end
         return Stored(header, crc, data, None, rest.group(1).decode(), int(rest.group(2)), {})
 
-    def piece(self) -> Optional[Piece]:
+    def piece(self) -> Reading[Optional[Piece]]:
         """Returns the reply to NP.SLICE or NP.TAKE WITHATTRS, None for a missing key."""
-        if not self._begins(b"*3", "NP.SLICE or NP.TAKE"):
+        if not (yield from self._begins(b"*3", "NP.SLICE or NP.TAKE")):
             return None
-        header, _, data = self._npy(None)
-        attrs, version = self._item(0), self._item(0)
+        header, _, data = yield from self._npy(None)
+        attrs = yield from self._item(0)
+        version = yield from self._item(0)
         if type(version) is not bytes or type(attrs) not in (bytes, type(None)):
             raise DecodeError("the reply to NP.SLICE or NP.TAKE is not npy, attrs and version")
         return Piece(header, data, attrs, version.decode("ascii", "replace"))
 
-    def _begins(self, array: bytes, command: str) -> bool:
+    def _begins(self, array: bytes, command: str) -> Reading[bool]:
         """Reads the first line of a reply, which is ``array``. Returns False for null."""
-        line = self._line()
+        line = self._ready_line() or (yield from self._line())
         if line[:1] == b"-":
             raise error_reply(line[1:].decode("utf8", "replace"))
         if line in (b"$-1", b"_", b"*-1"):
@@ -232,10 +259,10 @@ class ReplyReader:
             raise _not_a_reply(f"unexpected reply to {command}: {line[:20]!r}", line)
         return True
 
-    def _npy(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]]) -> Tuple[Header, Optional[int], Any]:
+    def _npy(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]]) -> Reading[Tuple[Header, Optional[int], Any]]:
         """Returns header, CRC32C and data of a .npy file; see Stored."""
-        size = self._bulk_length(self._max_bytes + MAX_HEADER)
-        header = self._npy_header(size)
+        size = yield from self._bulk_length(self._max_bytes + MAX_HEADER)
+        header = yield from self._npy_header(size)
         if header.data_offset + header.nbytes != size:
             raise DecodeError(f"{size - header.data_offset} bytes of data, but the header says {header.nbytes}")
         npy_header = bytes(self._take(header.data_offset))
@@ -244,21 +271,21 @@ class ReplyReader:
         if target is None:
             data = np.empty(header.nbytes, np.uint8)
             target = data.data
-        npy_crc = self._fill_summed(target, npy_header)
-        self._crlf()
+        npy_crc = yield from self._fill_summed(target, npy_header)
+        yield from self._crlf()
         return header, npy_crc, data
 
-    def _npy_header(self, size: int) -> Header:
+    def _npy_header(self, size: int) -> Reading[Header]:
         while True:
             header = parse_header(memoryview(self._buffer)[self._start : min(self._end, self._start + size)])
             if header is not None:
                 return header
             if self._end - self._start >= size:
                 raise DecodeError("the .npy file ends inside its header")
-            self._receive()
+            self.received((yield self.space()))
 
-    def _bulk_length(self, limit: int) -> int:
-        line = self._line()
+    def _bulk_length(self, limit: int) -> Reading[int]:
+        line = self._ready_line() or (yield from self._line())
         size = self._length(line[1:], limit) if line[:1] == b"$" else None
         if size is None:
             raise DecodeError(f"expected a bulk string, got {line[:20]!r}")
@@ -280,7 +307,16 @@ class ReplyReader:
             raise DecodeError(f"a reply of {size} bytes or items exceeds the limit of {limit}")
         return size
 
-    def _line(self) -> bytes:
+    def _ready_line(self) -> Optional[bytes]:
+        """Returns the next line if all of it has come, without its end; None also for an empty one."""
+        at = self._buffer.find(b"\r\n", self._start, self._end)
+        if at <= self._start:
+            return None
+        line = bytes(self._buffer[self._start : at])
+        self._start = at + 2
+        return line
+
+    def _line(self) -> Reading[bytes]:
         seen = 0
         while True:
             at = self._buffer.find(b"\r\n", self._start + seen, self._end)
@@ -291,11 +327,11 @@ class ReplyReader:
             seen = max(0, self._end - self._start - 1)
             if seen > _MAX_LINE or self._start < self._end and self._buffer[self._start] == 0x15:  # a TLS alert, which has no line end
                 raise _not_a_reply("a line of the reply is too long", bytes(self._buffer[self._start : self._start + 20]))
-            self._receive()
+            self.received((yield self.space()))
 
-    def _crlf(self) -> None:
+    def _crlf(self) -> Reading[None]:
         while self._end - self._start < 2:
-            self._receive()
+            self.received((yield self.space()))
         if self._take(2) != b"\r\n":
             raise DecodeError("a bulk string does not end at its stated length")
 
@@ -304,43 +340,29 @@ class ReplyReader:
         self._start += size
         return taken
 
-    def _fill(self, target: memoryview) -> None:
-        """Fills ``target`` from the buffer first, then from the socket."""
+    def _fill(self, target: memoryview) -> Reading[None]:
+        """Fills ``target`` with what has come, then with what comes."""
         ready = min(len(target), self._end - self._start)
         target[:ready] = memoryview(self._buffer)[self._start : self._start + ready]
         self._start += ready
         while ready < len(target):
-            got = self._recv_into(target[ready:])
+            got = yield target[ready:]
             if not got:
                 raise ConnectionError("the node closed the connection inside a reply")
             ready += got
 
-    def _fill_summed(self, target: memoryview, before: bytes) -> Optional[int]:
+    def _fill_summed(self, target: memoryview, before: bytes) -> Reading[Optional[int]]:
         """Fills ``target`` and returns the CRC32C of ``before`` and ``target``, None if it is
         longer than MAX_SUMMED."""
         if len(target) > MAX_SUMMED:
-            self._fill(target)
+            yield from self._fill(target)
             return None
         crc = crc32c(before)
         for at in range(0, len(target), _CHUNK):
             piece = target[at : at + _CHUNK]
-            self._fill(piece)
+            yield from self._fill(piece)
             crc = crc32c(piece, crc)
         return int(crc)
-
-    def _receive(self) -> None:
-        """Receives at least one byte into the buffer."""
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._end == len(self._buffer):
-            self._buffer[: self._end - self._start] = self._buffer[self._start : self._end]
-            self._start, self._end = 0, self._end - self._start
-            if 2 * self._end > len(self._buffer):
-                self._buffer += bytes(len(self._buffer))
-        got = self._recv_into(memoryview(self._buffer)[self._end :])
-        if not got:
-            raise ConnectionError("the node closed the connection")
-        self._end += got
 
 
 def _not_a_reply(text: str, start: bytes) -> DecodeError:

@@ -3,21 +3,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Callable, Deque, List, Sequence
+from typing import Any, Callable, Deque, List, Sequence
 
 _MAX_THREADS = 16  # per call
 
 
-def run_parallel(parts: Sequence[Callable[[], None]]) -> None:
-    """Runs all parts and returns when all have ended. Raises the first exception that one of them raised.
+def run_parallel(parts: Sequence[Any], run: Callable[[Any], Any]) -> None:
+    """Calls ``run`` for all parts and returns when all have ended. Raises the first exception that one of them raised.
 
     The threads end with the call, so none is left for a fork or for the interpreter's shutdown. If
     no thread can be started, the caller runs everything itself.
     """
     if len(parts) == 1:
-        parts[0]()
+        run(parts[0])
         return
-    waiting: Deque[Callable[[], None]] = deque(parts)
+    waiting: Deque[Any] = deque(parts)
     raised: List[BaseException] = []
 
     def work() -> None:
@@ -27,7 +27,7 @@ def run_parallel(parts: Sequence[Callable[[], None]]) -> None:
                     part = waiting.popleft()
                 except IndexError:
                     return
-                part()
+                run(part)
         except BaseException as exc:
             waiting.clear()
             raised.append(exc)

@@ -15,7 +15,7 @@ from collections import deque
 from typing import Any, Deque, Optional
 
 from .connect import connect
-from .._exceptions import ConnectionError, DecodeError
+from .._exceptions import ConnectionError
 from .._core.login import Login
 from .._core.settings import Settings
 from .._core.slots import Address
@@ -43,16 +43,9 @@ class Connection:
         self.stream = stream
         stream.limits.silence_timeout = float("inf") if settings.socket_timeout is None else settings.socket_timeout
         stream.begin(end, key)
-        self.reader = ReplyReader(stream, settings.max_array_bytes)
+        self.reader = ReplyReader(settings.max_array_bytes)
         login = Login(settings)
-        broken = stream.send(login.buffers)
-        try:
-            for number in range(len(login.commands)):
-                login.check(number, self.reader.reply)
-        except ConnectionError as exc:
-            raise broken or exc
-        if self.reader.pending:
-            raise DecodeError("the node sent more than the expected replies")
+        stream.run(login.steps(self.reader))
 
     def close(self) -> None:
         self.closed = True
@@ -74,10 +67,10 @@ class ConnectionPool:
     def __init__(self, settings: Settings, address: Address, silence_check: Optional[SilenceCheck]) -> None:
         self._settings = settings
         self._address = address
+        self.ever_connected = False
         self._silence_check = silence_check
         self._retired = False
         self._next_collect = 0.0  # earliest time for the next garbage collection
-        self.ever_connected = False
         self.reset_after_fork()
         _all.add(self)
 

@@ -12,13 +12,13 @@ import socket
 import ssl
 from collections import deque
 from time import monotonic
-from typing import Any, Callable, Deque, List, Optional, Sequence, Union
+from typing import Any, Callable, Deque, Generator, List, Optional, Sequence
 
 from .._exceptions import ConnectionError, DecodeError, EncodeError, NdringError, TimeoutError
 from .._exception_origin import is_socket_error
+from .._core.resp import Buffer, Reading, T
 from .._core.wait_limits import WaitLimits
 
-Buffer = Union[bytes, memoryview]
 #: Called while a node is silent, with the key of the command and the time by which the call must be
 #: over. Raises if waiting for the node is useless.
 SilenceCheck = Callable[[Optional[bytes], float], None]
@@ -88,6 +88,25 @@ class Stream:
             if self.limits.made_progress(count):
                 self.limits.restart(monotonic())
             return count
+
+    def read(self, reading: Reading[T]) -> T:
+        """Receives what a reply needs, and returns the reply."""
+        try:
+            target = next(reading)
+            while True:
+                target = reading.send(self.recv_into(target))
+        except StopIteration as stop:
+            reply: T = stop.value
+            return reply
+
+    def run(self, steps: Generator[Any, Any, Any]) -> None:
+        """Sends and receives what an Exchange asks for."""
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self.send(step) if type(step) is list else self.recv_into(step))
+        except StopIteration:
+            pass
 
     def send(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its

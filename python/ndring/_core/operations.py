@@ -1,0 +1,237 @@
+"""The methods of both clients that are more than one command, as work for a driver.
+
+Their signatures and documentation stand here. ``Core`` is what they need of a client.
+"""
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, cast
+
+import numpy as np
+
+from .._exceptions import EncodeError, NdringError, PartialError
+from . import calls
+from .calls import Call, Defaults, T
+from .cluster import Cluster
+from .commands import parse_info, slot
+from .degraded import UNANSWERED, Degraded, is_unanswered
+from .driver import Work
+from .get_into import get_into
+from .options import Key, Value, encode_key, key_list
+from .replies import checked, is_pong, is_text
+from .request import Request
+from .resp import pack
+from .scan import Scan
+
+
+class Core:
+    """A client without its driver. ``label``: names its nodes."""
+
+    def __init__(self, cluster: Cluster, degraded: Degraded, defaults: Defaults, label: str) -> None:
+        self.cluster = cluster
+        self.degraded = degraded
+        self.defaults = defaults
+        self.label = label
+
+    def but(self, on_error: Optional[str] = None, read_from_replicas: Optional[bool] = None) -> Core:
+        """Returns a core that shares this one's nodes and counts but has other options."""
+        mine = self.cluster
+        policy = mine.policy if on_error is None else mine.policy._replace(on_error=on_error)
+        replicas = mine.read_from_replicas if read_from_replicas is None else read_from_replicas
+        if policy == mine.policy and replicas == mine.read_from_replicas:
+            return self
+        return Core(Cluster(mine.nodes, policy, replicas), self.degraded, self.defaults, self.label)
+
+    def run(self, call: Call[T]) -> Work[T]:
+        """Returns the result of a call, or that of a miss."""
+        try:
+            return call.finish((yield from self.cluster.one(call.request)))
+        except UNANSWERED as exc:
+            return self.missed(call, exc)
+
+    def missed(self, call: Call[T], exc: NdringError) -> T:
+        """Returns the result of a call that had no answer. Raises ``exc`` unless that is to be a miss."""
+        if self.cluster.policy.on_error != "miss" or not is_unanswered(exc):
+            raise exc
+        return cast(T, self.degraded.record(call, exc))
+
+
+def get(core: Core, key: Key, out: Optional[np.ndarray[Any, Any]] = None, default: Any = None) -> Work[Any]:
+    """Returns the stored array or scalar, or ``default`` for a missing key.
+
+    ``out``: an array with the stored dtype, shape and layout that receives the data and is
+    returned. A mismatch raises DecodeError before anything is written. ``out`` stays writeable
+    even if the stored array was read-only. If the transfer fails, the content of ``out`` is
+    undefined. Raises CorruptError, DecodeError, ServerError, ConnectionError or TimeoutError.
+    """
+    call = calls.get(core.defaults, key, default)
+    if out is None:
+        return (yield from core.run(call))
+    try:
+        return (yield from get_into(core.cluster, encode_key(key), out, default))
+    except UNANSWERED as exc:
+        return core.missed(call, exc)
+
+
+def mset(core: Core, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> Work[bool]:
+    """Stores several arrays, sent together. Each array is stored atomically, the set of them is not.
+
+    Sends nothing if one of them cannot be encoded. If only some could be stored it raises
+    PartialError; if all failed for the same reason, it raises that error.
+    """
+    if not hasattr(mapping, "keys"):
+        raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
+    keys = list(mapping.keys())
+    stores = [calls.set_(core.defaults, key, mapping[key], layout=layout, metadata=metadata) for key in keys]
+    return all((yield from _fan_out(core, [[key] for key in keys], stores)))
+
+
+def mget(core: Core, keys: Iterable[Key]) -> Work[List[Any]]:
+    """Returns the arrays of several keys in order, None for each missing key.
+
+    If only some could be read it raises PartialError; if all failed for the same reason, it
+    raises that error.
+    """
+    listed = key_list(keys)
+    return (yield from _fan_out(core, [[key] for key in listed], [calls.get(core.defaults, key) for key in listed]))
+
+
+def delete(core: Core, *keys: Key) -> Work[int]:
+    """Deletes keys and returns how many existed. If the client had to repeat the command after
+    a lost reply, the count is that of the repeat, so it may be too small, and the repeat also
+    deletes what another client has stored in between."""
+    return (yield from _count_keys(core, b"NP.DEL", keys))
+
+
+def exists(core: Core, *keys: Key) -> Work[int]:
+    """Returns how many of the keys exist. A key that is named twice counts twice."""
+    return (yield from _count_keys(core, b"NP.EXISTS", keys))
+
+
+def _count_keys(core: Core, command: bytes, keys: Iterable[Key]) -> Work[int]:
+    by_slot: Dict[int, List[Key]] = {}
+    for key in keys:
+        by_slot.setdefault(slot(encode_key(key)), []).append(key)
+    groups = list(by_slot.values())
+    counts = [calls.count_keys(command, [encode_key(key) for key in group]) for group in groups]
+    # For keys that share a command only their count is known, and so each key's result only if
+    # that is none or all.
+    return sum((yield from _fan_out(core, groups, counts, lambda group, n: {0: 0, len(group): 1}.get(n))))
+
+
+def _fan_out(
+    core: Core, groups: List[List[Any]], several: List[Call[Any]], share: Callable[[Any, Any], Any] = lambda group, result: result
+) -> Work[List[Any]]:
+    """Returns the results of calls, each of which concerns a group of keys. Raises the error
+    itself if all calls failed alike, else PartialError. ``share(group, result)``: the result of
+    each single key of a group, for PartialError."""
+    results: List[Any] = []
+    errors: Dict[Any, Exception] = {}
+    misses = core.cluster.policy.on_error == "miss"
+    requests = [call.request for call in several]
+    replies = (yield from core.cluster.many(requests)) if requests else ()
+    for group, call, reply in zip(groups, several, replies):
+        try:
+            if isinstance(reply, Exception):
+                raise reply
+            results.append(call.finish(reply))
+        except NdringError as exc:
+            if misses and is_unanswered(exc):
+                results.append(core.degraded.record(call, exc))
+                continue
+            errors.update(dict.fromkeys(group, exc))
+            results.append(exc)
+    if not errors:
+        return results
+    if len({type(result) for result in results}) == 1:
+        raise results[0]
+    raise PartialError(errors, {k: share(g, r) for g, r in zip(groups, results) for k in g if k not in errors})
+
+
+def delete_prefix(core: Core, prefix: Key) -> Work[int]:
+    """Deletes all keys that begin with ``prefix`` and returns how many it deleted. Not atomic:
+    keys stored meanwhile may remain."""
+    start = encode_key(prefix, "a prefix")
+    pattern = b"".join(b"\\" + bytes((c,)) if c in b"*?[]\\^-" else bytes((c,)) for c in start) + b"*"
+    scan = Scan(core.cluster, pattern, 1000)
+    deleted = 0
+    raising = core.but(on_error="raise")
+    while True:
+        page = yield from scan.page()
+        if page is None:
+            return deleted
+        deleted += yield from delete(raising, *page)
+
+
+def ping(core: Core) -> Work[bool]:
+    """Returns True if a node answers: the one given to the constructor, or else another one."""
+    return bool((yield from core.cluster.one(Request(pack(b"PING"), checked("PING", is_pong)))))
+
+
+def info(core: Core, section: Optional[str] = None, *, node: Optional[str] = None) -> Work[Dict[str, Any]]:
+    """Returns the sections of Redis' INFO for one node as a dict. ``section``: only this one.
+    ``node``: one of ``nodes()``; by default the one given to the constructor, or another one if
+    that does not answer."""
+    if node is not None:
+        known = yield from nodes(core)
+        if node not in known:
+            raise ValueError(f"unknown node {node!r}; the nodes are {', '.join(known)}")
+    words = [b"INFO", section.encode()] if section else [b"INFO"]
+    reply = yield from core.cluster.one(Request(pack(*words), checked("INFO", is_text), node=node))
+    return parse_info(reply if isinstance(reply, str) else reply.decode("utf8", "replace"))
+
+
+def nodes(core: Core) -> Work[List[str]]:
+    """Returns the addresses (``host:port``) of the nodes that currently serve keys, as far as
+    the client knows."""
+    slots = yield from core.cluster.slots()
+    return [core.label] if slots is None else sorted(str(address) for address in slots.nodes.values())
+
+
+def begin_scan(core: Core, match: Optional[Key], count: int) -> Scan:
+    return Scan(core.cluster, None if match is None else encode_key(match, "a pattern"), count)
+
+
+def execute(core: Core, pending: List[Call[Any]], transaction: bool, raise_on_error: bool) -> Work[List[Any]]:
+    """Sends the commands of a pipeline and returns their results."""
+    if not pending:
+        return []
+    requests = [call.request for call in pending]
+    if transaction:
+        check_slots(pending)
+        try:
+            replies = yield from core.cluster.transaction(requests)
+        except UNANSWERED as exc:
+            if core.cluster.policy.on_error != "miss" or not is_unanswered(exc):
+                raise
+            replies = [exc] * len(pending)
+    else:
+        replies = yield from core.cluster.many(requests)
+    results = [_finished(call, reply) for call, reply in zip(pending, replies)]
+    if core.cluster.policy.on_error == "miss":
+        results = [core.degraded.record(call, r) if is_unanswered(r) else r for call, r in zip(pending, results)]
+    if raise_on_error:
+        for number, result in enumerate(results, 1):
+            if isinstance(result, Exception):
+                result.args = (f"{result} (command {number} of the pipeline)", *result.args[1:])  # appended: the prefix must stay first
+                raise result
+    return results
+
+
+def _finished(call: Call[Any], reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        return call.finish(reply)
+    except NdringError as exc:
+        return exc
+
+
+def check_slots(pending: List[Call[Any]]) -> None:
+    """Raises ValueError if the keys belong to different slots."""
+    seen: Dict[int, bytes] = {}
+    for call in pending:
+        for key in call.keys:
+            seen.setdefault(slot(key), key)
+            if len(seen) > 1:
+                one, other = seen.values()
+                raise ValueError(f"keys {one!r} and {other!r} belong to different slots; give them the same {{tag}}")
