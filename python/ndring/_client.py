@@ -1,7 +1,7 @@
 """NumPyRedis, the client that blocks."""
 from __future__ import annotations
 
-import time
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, TypeVar
 
 from ._core import calls, operations
@@ -165,15 +165,16 @@ class NumPyRedis(Client):
 
     def _run(self, call: Call[T]) -> T:
         core = self._core
-        cluster = core.cluster
-        at = cluster.ready(call.request)
+        cluster, request = core.cluster, call.request
+        at = cluster.ready(request)
         if at is None:
             return run(core.run(call))
+        began = monotonic()
+        deadline = cluster.policy.deadline
         try:
-            began = time.monotonic()
-            result = at.one(call.request, cluster.policy.end(began))
+            result = at.one(request, None if deadline is None else began + deadline)
             if type(result) is Failure:
-                result = run(cluster.again(call.request, result, began))
+                result = run(cluster.again(request, result, began))
             return call.finish(result)
         except UNANSWERED as exc:
             return core.missed(call, exc)

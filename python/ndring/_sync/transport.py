@@ -33,7 +33,7 @@ class Transport(driver.Transport):
         self._pool.retire()
 
     def one(self, request: Request, end: Optional[float] = None) -> Any:
-        # The hot path: what Single does, without its generator.
+        # The way that most calls take: what Single does, without a generator where the reply is short.
         connection = broken = None
         reusable = sent = False
         try:
@@ -43,7 +43,12 @@ class Transport(driver.Transport):
             sent = True
             broken = stream.send(request.buffers)
             try:
-                result = stream.read(request.reading(reader))
+                quick, result = request.quick, None
+                if quick is not None and not reader.pending:
+                    reader.received(stream.recv_into(reader.space()))
+                    result = quick(reader)
+                if result is None:
+                    result = stream.read(request.read(reader))
             except ConnectionError as exc:
                 raise broken or exc
             reusable = not (broken or reader.pending)
