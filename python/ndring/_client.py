@@ -113,7 +113,7 @@ class NumPyRedis(Client):
         """Returns a view of the stored array, from which parts are read without transferring the
         rest: ``client.view("k")[10:20, ::2]``. See ArrayView. Asks no node yet."""
         encode_key(key)
-        return ArrayView(self, key)
+        return ArrayView(self._core, key)
 
     def pipeline(self, transaction: bool = False) -> Pipeline:
         """Returns a Pipeline, which collects commands and sends them together, one batch per node.

@@ -11,11 +11,36 @@ import subprocess
 import tempfile
 import threading
 
+import ndring
 import pytest
 from fake_cluster import FakeCluster
-from ndring import NumPyRedis
+
+#: Which client the suite tries: "asyncio" and "uvloop" stand for the one for asyncio, with that event loop.
+CLIENT = os.environ.get("NDRING_CLIENT", "blocking")
+if CLIENT != "blocking":  # before the tests import it
+    from over_asyncio import blocking_client
+
+    ndring.NumPyRedis = blocking_client(__import__("uvloop" if CLIENT == "uvloop" else "asyncio").new_event_loop)
+from ndring import NumPyRedis  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+#: What does not depend on the client, or concerns the insides of the blocking one.
+NOT_OVER_ASYNCIO = ("codec", "contrib", "import", "options", "package", "pool", "readme", "signals", "stream", "tools", "typing", "urls")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "blocking: concerns threads, forks or the insides of the blocking client")
+
+
+def pytest_collection_modifyitems(config, items):
+    if CLIENT == "blocking":
+        return
+    left_out = [
+        item for item in items
+        if item.get_closest_marker("blocking") or item.path.name[len("test_") :].startswith(NOT_OVER_ASYNCIO)
+    ]  # fmt: skip
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def start_node(*arguments, folder=None):

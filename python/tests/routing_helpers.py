@@ -23,7 +23,12 @@ def client_of(cluster, node=0, **options):
 
 def command(client, *arguments):
     """Sends any command and returns its reply."""
-    return run(client._cluster.one(Request(pack(*arguments))))
+    return do(client, client._cluster.one(Request(pack(*arguments))))
+
+
+def do(client, work):
+    """Does work of the core with the driver of a client."""
+    return client.do(work) if hasattr(client, "do") else run(work)
 
 
 def key_of(cluster, node):

@@ -287,6 +287,7 @@ def test_threads(client):
     assert not errors
 
 
+@pytest.mark.blocking
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork(client, key):
     client.set(key, A)  # the parent has a connection now

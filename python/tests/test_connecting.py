@@ -200,6 +200,7 @@ def seeds(client):
     return [str(address) for address in client._cluster.nodes._seeds]
 
 
+@pytest.mark.blocking
 def test_forms_of_several_nodes():
     class Node:
         host, port = "c", 3

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite
 from ndring._core import get_or_set as _get_or_set
-from ndring._sync.driver import run
+from routing_helpers import do
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -138,14 +138,14 @@ def test_renewal_whose_reply_was_lost(stub, ours):
     server = stub(VERSION % 1)
     with client_of(server, retry_for=0) as c:
         lease = _get_or_set._Lease(c._cluster, b"lock", 600)  # long enough that its thread does nothing here
-        assert run(lease.enter()) is True
+        assert do(c, lease.enter()) is True
         token = server.commands[0][2] if ours else server.commands[0][2][:-1] + b"?"
         lock = whole(data=token).replace(VERSION % 1, VERSION % 2)  # the lock as the node has it
         server.answers += [None, NONE, lock, *([VERSION % 3, VERSION % 4] if ours else [NONE, NONE])]
         with pytest.raises(UncertainWrite):
-            run(lease._extend(600))
-        assert run(lease._extend(600)) is ours
-        run(lease.leave())
+            do(c, lease._extend(600))
+        assert do(c, lease._extend(600)) is ours
+        do(c, lease.leave())
     conditions = [command[command.index(b"IFVERSION") + 1] for command in server.commands if b"IFVERSION" in command]
     assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1", b"1-1"])
 

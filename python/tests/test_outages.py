@@ -19,8 +19,7 @@ from ndring._core import outages as _outages
 from ndring._core import wait_limits as _wait_limits
 from ndring._core import retry as _retry
 from ndring._sync import transport as _transport
-from ndring._sync.driver import run
-from routing_helpers import A, KEYS, client_of, key_of, lose, names, wait_until
+from routing_helpers import A, KEYS, client_of, do, key_of, lose, names, wait_until
 from test_failures import client_of as client_of_stub
 
 
@@ -126,7 +125,7 @@ def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkey
     cluster = fake()
     key = key_of(cluster, 1)
     with client_of(cluster, retry_for=0, deadline=0.1) as c:
-        c.mset(dict.fromkeys(KEYS, A))
+        c.with_options(deadline=None).mset(dict.fromkeys(KEYS, A))
         freeze(cluster.nodes[1], hold)
         nodes = c._cluster.nodes
         transport = nodes.at(nodes.find(cluster.nodes[1].where).address)
@@ -136,7 +135,7 @@ def test_an_error_does_not_grow_while_a_node_is_silent(fake, quick, hold, monkey
                 c.get(key)
             lengths.append(len(re.sub(r"\d+", "", str(caught.value))))
             tries = nodes.outages.get(transport.address).tries
-            run(nodes.probe(transport, None))
+            do(c, nodes.probe(transport, None))
             wait_until(lambda: nodes.outages.get(transport.address).tries > tries)
         assert len(set(lengths[2:])) == 1, lengths
         assert caught.value.__cause__.__cause__ is None
@@ -149,6 +148,7 @@ def found(client, key):
         return False
 
 
+@pytest.mark.blocking
 def test_the_check_of_a_silent_node_ends_with_the_call(fake, quick, hold, monkeypatch):
     ends = []
     soon = _transport.Transport.with_timeout
@@ -170,6 +170,7 @@ def test_the_check_of_a_silent_node_ends_with_the_call(fake, quick, hold, monkey
         assert ends and None not in ends and len(set(ends)) == 1
 
 
+@pytest.mark.blocking
 def test_a_probe_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
     cluster = fake()
     asked = []
@@ -177,7 +178,7 @@ def test_a_probe_without_a_thread_ends_in_time(fake, quick, hold, monkeypatch):
         transport = c._cluster.nodes.at(cluster.nodes[0].address)
         monkeypatch.setattr(_transport.Transport, "with_timeout", lambda self, request, seconds, end=None: asked.append((seconds, end)))
         monkeypatch.setattr(threading.Thread, "start", fails)
-        run(c._cluster.nodes.probe(transport, 12345.0))
+        do(c, c._cluster.nodes.probe(transport, 12345.0))
     assert asked == [(_nodes.PROBE_WAIT, 12345.0)]
 
 

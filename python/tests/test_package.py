@@ -1,18 +1,20 @@
 """The package as its users see it."""
 from __future__ import annotations
 
+import inspect
 import pathlib
 import subprocess
 import sys
 
 import ndring
+import ndring.asyncio
 import pytest
 import redis
 from ndring import _exceptions
 
 
 def test_all_lists_what_is_public():
-    public = {name for name in vars(ndring) if not name.startswith("_")}
+    public = {name for name, value in vars(ndring).items() if not name.startswith("_") and not inspect.ismodule(value)}
     assert public == set(ndring.__all__), public ^ set(ndring.__all__)
     assert ndring.__all__ == sorted(ndring.__all__)
 
@@ -27,18 +29,36 @@ def test_every_exception_is_public_and_in_the_tree():
     assert issubclass(ndring.EncodeError, TypeError) and issubclass(ndring.DecodeError, ValueError)
 
 
+PUBLIC = ["asyncio.py"]
+
+
 def test_modules_are_private_and_short():
     folder = pathlib.Path(ndring.__file__).parent
     assert (folder / "py.typed").exists()
     for module in folder.rglob("*.py"):
-        assert any(part.startswith("_") for part in module.relative_to(folder).parts), module
+        assert any(part.startswith("_") for part in module.relative_to(folder).parts) or module.name in PUBLIC, module
         assert len(module.read_text().splitlines()) <= 500, module
 
 
 def test_every_method_is_documented():
-    for name, value in (*vars(ndring.NumPyRedis).items(), *vars(ndring.Pipeline).items()):
-        if not name.startswith("_"):
-            assert (value.__func__ if isinstance(value, classmethod) else value).__doc__, name
+    for owner in (ndring.NumPyRedis, ndring.Pipeline, ndring.ArrayView, *(getattr(ndring.asyncio, name) for name in ndring.asyncio.__all__)):
+        for base in owner.__mro__[:-1]:
+            for name, value in vars(base).items():
+                if not name.startswith("_") and not isinstance(value, property):
+                    assert (value.__func__ if isinstance(value, classmethod) else value).__doc__, (owner, name)
+
+
+def test_both_clients_have_the_same_methods():
+    def signatures(client):
+        public = {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
+        return {name: str(inspect.signature(value)) for name, value in public.items() if callable(value)}
+
+    blocking, aio = signatures(ndring.NumPyRedis), signatures(ndring.asyncio.NumPyRedis)
+    for name in ("view", "pipeline", "scan_iter"):  # which return other classes
+        blocking[name], aio[name] = (text[name].rpartition("->")[0] for text in (blocking, aio))
+    assert aio.pop("aclose") and blocking == aio
+    assert signatures(ndring.Pipeline) == signatures(ndring.asyncio.Pipeline)
+    assert inspect.iscoroutinefunction(ndring.asyncio.NumPyRedis.get) and inspect.iscoroutinefunction(ndring.asyncio.NumPyRedis.mget)
 
 
 def test_the_license_is_the_repositorys():

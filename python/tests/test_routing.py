@@ -15,8 +15,7 @@ from ndring import BusyError, ClusterDownError, DecodeError, MovedError, NumPyRe
 from ndring._core import commands as _commands
 from ndring._core import nodes as _nodes
 from ndring._core.slots import Address, parse_address, parse_slots, parse_redirect
-from ndring._sync.driver import run
-from routing_helpers import A, ASKED, KEYS, client_of, in_threads, key_of, lose, names
+from routing_helpers import A, ASKED, KEYS, client_of, do, in_threads, key_of, lose, names
 from test_failures import whole
 
 PYTHON = Path(__file__).resolve().parents[1]
@@ -293,7 +292,7 @@ def test_a_lost_conditional_write_that_is_then_redirected_is_repeated_there(fake
             second.commands.clear()
             cluster.give(key, first)
             time.sleep(0.2)
-            run(c._cluster.nodes.refresh())
+            do(c, c._cluster.nodes.refresh())
             del first.data[key.encode()]
 
 
@@ -341,6 +340,7 @@ def test_an_error_reply_to_the_repeat_leaves_the_first_uncertain(fake, reply):
 # Processes
 
 
+@pytest.mark.blocking
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_fork(fake):
     cluster = fake()
@@ -353,7 +353,7 @@ def test_fork(fake):
             if child == 0:
                 code = 1
                 try:
-                    run(c._cluster.nodes.refresh())
+                    do(c, c._cluster.nodes.refresh())
                     assert list(c.scan_iter()) and len(c.mget(KEYS)) == 300
                     code = 0
                 finally:
@@ -399,6 +399,7 @@ def test_get_or_set(fake):
     assert len(made) == 20 and cluster.redirects == 0
 
 
+@pytest.mark.blocking
 def test_options_apply_to_all_nodes():
     c = NumPyRedis.from_url("rediss://u:secret@seed?ssl_check_hostname=True&ssl_cert_reqs=none&max_connections=7&socket_timeout=4", retry_for=1)
     other = c._cluster.nodes.at(Address("other", 7000))._pool

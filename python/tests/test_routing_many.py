@@ -11,8 +11,7 @@ from fake_cluster import FakeNode
 from ndring import ClusterDownError, ConnectionError, PartialError
 from ndring._core import commands as _commands
 from ndring._sync import parallel as _parallel
-from ndring._sync.driver import run
-from routing_helpers import A, KEYS, client_of, key_of, names
+from routing_helpers import A, KEYS, client_of, do, key_of, names
 
 
 # Several keys
@@ -162,7 +161,7 @@ def test_a_redirected_transaction_is_executed_completely_elsewhere(fake):
         # MOVED for the last command, and for the first: nothing was executed in either case
         for when in (b"EXEC", b"MULTI"):
             cluster.give("{t}a", first)
-            run(c._cluster.nodes.refresh())
+            do(c, c._cluster.nodes.refresh())
             first.commands.clear()
 
             def override(node, arguments):

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from ndring import NumPyRedis, TimeoutError
 from ndring import _codec
-from ndring._sync.driver import run
 from ndring._codec.npy import build_header
 from signal_helpers import Once, signals
+from routing_helpers import do
 from test_failures import A, client_of, whole
 
 
@@ -235,7 +235,7 @@ def test_a_call_interrupted_anywhere_loses_no_connection(fake, call):
         "pipeline": lambda: c.pipeline().get("k").set("j", A).execute(),
         "transaction": lambda: c.pipeline(transaction=True).get("k").set("k", A).execute(),
         "close": lambda: (c.get("k"), c.close(), c.get("k")),
-        "map": lambda: run(c._cluster.nodes.slots(fresh=True)),
+        "map": lambda: do(c, c._cluster.nodes.slots(fresh=True)),
     }
     with NumPyRedis(*cluster.nodes[0].address, max_connections=1, retry_for=0, socket_timeout=10) as c:
         c.set("k", A)

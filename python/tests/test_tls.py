@@ -102,6 +102,7 @@ def test_arrays_over_tls(secured, at_once):
         assert c.mset({"a": A, "b": large}) and np.array_equal(c.mget(["a", "b"])[1], large)
 
 
+@pytest.mark.blocking
 def test_a_connection_closed_during_use_stays_encrypted(secured):
     """It reports its end, and neither sends nor reads plain text."""
     with NumPyRedis(*secured, ssl=True, ssl_ca_certs=PEM) as c:
@@ -145,6 +146,7 @@ def test_a_missing_ca_file(secured, at_once):
         c.get("k")
 
 
+@pytest.mark.blocking
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1.3", "tlsv1_3", ssl.TLSVersion.TLSv1_2, int(ssl.TLSVersion.TLSv1_3)])
 def test_minimum_version(secured, at_once, version):
     url = f"rediss://{secured[0]}:{secured[1]}?ssl_ca_certs={PEM}"

@@ -8,6 +8,8 @@ import pytest
 import ndring
 from ndring import BoundsError, DecodeError, NumPyRedis
 from ndring._codec.npy import build_header
+from ndring._core import calls
+from ndring._core.views import View
 from test_failures import client_of
 
 SEED = random.SystemRandom().randrange(2**32)
@@ -185,14 +187,14 @@ def test_indices_of_other_types(client):
 def test_an_array_that_is_replaced_by_one_with_other_axes(client, monkeypatch, index, after):
     client.set("replaced", np.zeros((4, 5)))
     later = np.arange(np.prod(after)).reshape(after)
-    shape = client.shape
+    shape = View.shape
 
-    def replace_then(key):
-        found = shape(key)
-        client.set("replaced", later)
+    def replace_then(self):
+        found = yield from shape(self)
+        yield from self._core.run(calls.set_(self._core.defaults, "replaced", later))
         return found
 
-    monkeypatch.setattr(client, "shape", replace_then)
+    monkeypatch.setattr(View, "shape", replace_then)
     same(client.view("replaced")[index], later[index])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 from time import monotonic
 from typing import Any, List, Optional, Tuple
 
@@ -13,13 +12,12 @@ from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .._exception_origin import is_tls_setup_error, is_socket_error
 from .._core.wait_limits import WaitLimits
 from .._core.settings import Settings
+from .._core.sockets import LOCAL, connection_error, explain_tls, resolution_error, set_socket_options, tls_options_error
 from .._core.slots import Address
-from .stream import SilenceCheck, Stream, connection_error
+from .stream import SilenceCheck, Stream
 from .._core.tls import tls_context
 
-_NO_SUCH_NAME = (getattr(socket, "EAI_NONAME", None), getattr(socket, "EAI_NODATA", -5))
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
-_LOCAL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def connect(
@@ -49,17 +47,10 @@ def _addresses(settings: Settings, address: Address) -> List[Tuple[int, int, Any
         return [(socket.AF_UNIX, socket.SOCK_STREAM, settings.path)]
     try:
         found = socket.getaddrinfo(address.host, address.port, settings.socket_type if settings.socket_type != 1 else 0, socket.SOCK_STREAM)
-    except OSError as exc:
-        if not (is_socket_error(exc) or isinstance(exc, socket.gaierror)):  # a program may have replaced getaddrinfo
+    except (OSError, UnicodeError) as exc:
+        if isinstance(exc, OSError) and not (is_socket_error(exc) or isinstance(exc, socket.gaierror)):  # a program may have replaced getaddrinfo
             raise
-        error = ConnectionError(f"the name {address.host!r} does not resolve: {exc.strerror}")
-        error.unreachable = True
-        error.hopeless = exc.errno in _NO_SUCH_NAME
-        raise error from exc
-    except UnicodeError as exc:
-        error = ConnectionError(f"{address.host[:60]!r} is not a valid host name: {exc}")
-        error.hopeless = True
-        raise error from exc
+        raise resolution_error(address, exc) from exc
     return [(family, kind, sockaddr) for family, kind, _, _, sockaddr in found]
 
 
@@ -73,14 +64,13 @@ def _connect_to(
         try:
             sock = socket.socket(family, kind)
             sock.setblocking(False)
-            if family != getattr(socket, "AF_UNIX", None):
-                _set_socket_options(sock, settings)
+            set_socket_options(sock, settings)
             code = sock.connect_ex(sockaddr)
         except OSError as exc:
             if not is_socket_error(exc):
                 raise
             error = connection_error(exc)
-            error.unreachable = exc.errno not in _LOCAL
+            error.unreachable = exc.errno not in LOCAL
             raise error
         stream = Stream(sock, limits, silence_check, key)
         if code in _IN_PROGRESS and family != getattr(socket, "AF_UNIX", None):
@@ -88,7 +78,7 @@ def _connect_to(
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             error = connection_error(OSError(code, os.strerror(code)))
-            error.unreachable = code not in _LOCAL
+            error.unreachable = code not in LOCAL
             raise error
         if settings.tls is not None:
             stream = _start_tls(settings, address, stream)
@@ -106,7 +96,7 @@ def _start_tls(settings: Settings, address: Address, plain: Stream) -> Stream:
     except (OSError, ValueError, KeyError, TypeError) as exc:
         if not is_tls_setup_error(exc):
             raise
-        raise _tls_options_error(exc) from exc
+        raise tls_options_error(exc) from exc
     try:
         sock = context.wrap_socket(plain.sock, server_hostname=address.host, do_handshake_on_connect=False)
     except OSError as exc:  # the node closed the connection
@@ -116,34 +106,15 @@ def _start_tls(settings: Settings, address: Address, plain: Stream) -> Stream:
     except ValueError as exc:
         if not is_tls_setup_error(exc):
             raise
-        raise _tls_options_error(exc) from exc
+        raise tls_options_error(exc) from exc
     stream = Stream(sock, plain.limits, plain.silence_check, plain.key)
     try:
         stream.tls_handshake()
     except ConnectionError as exc:
         sock.close()
-        if isinstance(exc.__cause__, ssl.SSLCertVerificationError):
-            exc.hopeless = True
-            exc.args = (f"the certificate of {address} is not valid: {exc.__cause__.verify_message or exc}",)
-        elif isinstance(exc.__cause__, ssl.SSLError) and exc.__cause__.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-            exc.hopeless = True
-            exc.args = (f"{address} does not speak TLS: use redis:// instead of rediss:// ({exc})",)
+        explain_tls(exc, address)
         raise
     except BaseException:
         sock.close()
         raise
     return stream
-
-
-def _tls_options_error(exc: Exception) -> ConnectionError:
-    error = ConnectionError(f"invalid ssl_* options: {exc}")
-    error.hopeless = True
-    return error
-
-
-def _set_socket_options(sock: Any, settings: Settings) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if settings.socket_keepalive:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in settings.socket_keepalive_options.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)

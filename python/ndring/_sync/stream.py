@@ -10,22 +10,19 @@ import errno
 import select
 import socket
 import ssl
-from collections import deque
 from time import monotonic
-from typing import Any, Callable, Deque, Generator, List, Optional, Sequence
+from typing import Any, Callable, Generator, Optional, Sequence
 
-from .._exceptions import ConnectionError, DecodeError, EncodeError, NdringError, TimeoutError
+from .._exceptions import ConnectionError, TimeoutError
 from .._exception_origin import is_socket_error
 from .._core.resp import Buffer, Reading, T
+from .._core.sockets import CLOSED, MAX_TLS, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error
 from .._core.wait_limits import WaitLimits
 
 #: Called while a node is silent, with the key of the command and the time by which the call must be
 #: over. Raises if waiting for the node is useless.
 SilenceCheck = Callable[[Optional[bytes], float], None]
 
-_MAX_VECTOR = 512  # buffers per system call; Linux allows 1024
-_MAX_TLS = 1 << 20  # bytes per TLS write
-_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 
 
 class Stream:
@@ -117,11 +114,11 @@ class Stream:
             left = memoryview(buffer)
             while len(left):
                 try:
-                    count = self.sock.send(left[:_MAX_TLS] if self._tls else left)
+                    count = self.sock.send(left[:MAX_TLS] if self._tls else left)
                 except OSError as exc:
                     if not is_socket_error(exc):
                         raise
-                    if exc.errno in (errno.EPIPE, errno.ECONNRESET):
+                    if exc.errno in CLOSED:
                         return connection_error(exc)
                     self._wait_or_raise(exc, False)
                     continue
@@ -132,23 +129,19 @@ class Stream:
         return None
 
     def _send_many(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
-        waiting: Deque[Buffer] = deque(buffers)
-        while waiting:
-            vector: List[Buffer] = [waiting[i] for i in range(min(len(waiting), _MAX_VECTOR))]
+        outgoing = Outgoing(buffers)
+        while outgoing:
             try:
-                count = self.sock.sendmsg(vector)
+                count = self.sock.sendmsg(outgoing.vector())
             except OSError as exc:
                 if not is_socket_error(exc):
                     raise
-                if exc.errno in (errno.EPIPE, errno.ECONNRESET):
+                if exc.errno in CLOSED:
                     return connection_error(exc)
                 self._wait_or_raise(exc, False)
                 continue
             self._progress(count)
-            while waiting and count >= len(waiting[0]):
-                count -= len(waiting.popleft())
-            if count:
-                waiting[0] = memoryview(waiting[0])[count:]
+            outgoing.sent(count)
         return None
 
     def _progress(self, count: int) -> None:
@@ -175,10 +168,10 @@ class Stream:
             self.wait(True)
         elif isinstance(exc, ssl.SSLWantWriteError):
             self.wait(False)
-        elif exc.errno in _WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
+        elif exc.errno in WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
             self.wait(reading)
         elif exc.errno == errno.EFAULT:
-            raise _bad_memory_error(exc, reading)
+            raise bad_memory_error(exc, reading)
         else:
             raise connection_error(exc)
 
@@ -193,23 +186,6 @@ class Stream:
                 self.sock.shutdown(socket.SHUT_RDWR)
         except (OSError, ValueError):
             pass
-
-
-def connection_error(exc: OSError) -> ConnectionError:
-    """Returns our exception for an OSError."""
-    error = ConnectionError(f"{exc.strerror or exc}" if exc.errno is None else f"{exc.strerror or exc} (error {exc.errno})")
-    error.__cause__ = exc
-    return error
-
-
-def _bad_memory_error(exc: OSError, reading: bool) -> NdringError:
-    error: NdringError
-    if reading:
-        error = DecodeError("cannot write to the memory of out: is it a memmap of a file that was truncated?")
-    else:
-        error = EncodeError("cannot read the memory of the array: is it a memmap of a file that was truncated? Nothing was stored")
-    error.__cause__ = exc
-    return error
 
 
 def _poller(sock: Any, reading: bool) -> Callable[[float], bool]:

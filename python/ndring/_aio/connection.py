@@ -1,0 +1,260 @@
+"""One connection of an event loop. What arrives goes straight into the memory that a reply asks for."""
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+import weakref
+from time import monotonic
+from typing import Any, List, Optional
+
+from .._core.driver import SilenceCheck
+from .._core.exchange import Steps
+from .._core.resp import Buffer, ReplyReader
+from .._core.sockets import CLOSED, MAX_TLS, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error
+from .._core.wait_limits import WaitLimits
+from .._exceptions import ConnectionError, NdringError, TimeoutError
+from .work import run
+
+_MAX_UNREAD = 1 << 20  # bytes that may wait here while nobody reads a reply
+_DONE: Any = object()
+
+
+class Connection:
+    """A non-blocking socket that the event loop watches. ``silence_check``: see ``_core.driver``;
+    None if there is no other node to ask. ``key``: of the command under way."""
+
+    def __init__(self, sock: socket.socket, limits: WaitLimits, max_bytes: int, silence_check: Optional[SilenceCheck], key: Optional[bytes]) -> None:
+        self.limits = limits
+        self.reader = ReplyReader(max_bytes)
+        self._sock = sock
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        self._fd = sock.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._silence_check = silence_check
+        self._key = key
+        self._steps: Optional[Steps] = None  # while it waits for bytes
+        self._target: Optional[memoryview] = None  # where it wants them
+        self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
+        self._waiter: Optional[asyncio.Future[None]] = None
+        self._blocked = False  # whether the call waits for the socket to be ready
+        self._full = False  # whether too many bytes have come that nobody has read
+        self._lost: Optional[NdringError] = None
+        self._closed = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the node has neither closed the connection nor sent unexpected data."""
+        return self._lost is None and not self._closed and not self.reader.pending
+
+    def start(self) -> None:
+        """Begins to receive."""
+        # The loop holds the connection weakly, so that a dropped client closes its connections.
+        self._loop.add_reader(self._fd, _receive, weakref.ref(self))
+
+    def close(self) -> None:
+        """Ends the connection at once, with all that is still to be sent. A call that uses it sees
+        a closed connection."""
+        if not self._closed:
+            self._closed = True
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._fd)
+                self._loop.remove_writer(self._fd)
+            self._sock.close()
+            self._lose(None)
+
+    def __del__(self) -> None:
+        if self._closed or self._loop.is_closed():
+            self._sock.close()
+        else:  # perhaps in another thread
+            self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, self._sock)
+
+    async def run(self, steps: Steps, end: Optional[float], key: Optional[bytes]) -> None:
+        """Sends and receives what an Exchange asks for. The call must be over at ``end``."""
+        patience = self.limits.begin(monotonic(), end)
+        self._key = key
+        try:
+            step: Any = next(steps)
+            while True:
+                if type(step) is list:
+                    step = steps.send(await self._send(step))
+                elif self._lost is not None:
+                    step = steps.send(0)
+                else:
+                    self._outcome = None
+                    self._steps, self._target = steps, step
+                    if self._full:
+                        self._full = False
+                        self.start()
+                        self._loop.call_soon(self._receive)  # TLS may hold bytes that the loop does not see
+                    await self._wait(patience)
+                    step = self._outcome
+                    if step is _DONE:
+                        return
+                    if isinstance(step, BaseException):
+                        raise step
+        except StopIteration:
+            pass
+        finally:
+            self._steps = self._target = self._outcome = None
+
+    async def tls_handshake(self) -> None:
+        """Performs the TLS handshake."""
+        sock: Any = self._sock
+        while True:
+            try:
+                sock.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                await self._until_ready(self._loop.add_reader, self._loop.remove_reader)
+            except ssl.SSLWantWriteError:
+                await self._until_ready(self._loop.add_writer, self._loop.remove_writer)
+            except OSError as exc:
+                raise connection_error(exc)
+
+    async def _send(self, buffers: List[Buffer]) -> Optional[NdringError]:
+        """Sends all buffers. Returns an error if the node has closed the connection, because its
+        last reply is still to be read."""
+        outgoing = Outgoing(buffers)
+        while outgoing and not self._closed:
+            try:
+                vector = outgoing.vector()
+                count = self._sock.send(memoryview(vector[0])[:MAX_TLS]) if self._tls else self._sock.sendmsg(vector)
+            except OSError as exc:
+                if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)) or exc.errno in WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
+                    await self._until_ready(self._loop.add_writer, self._loop.remove_writer)
+                elif exc.errno in CLOSED:
+                    return connection_error(exc)
+                elif exc.errno == errno.EFAULT:
+                    raise bad_memory_error(exc, False)
+                else:
+                    raise connection_error(exc)
+                continue
+            if self.limits.made_progress(count):
+                self.limits.restart(monotonic())
+            outgoing.sent(count)
+        return self._lost if self._closed else None
+
+    async def _until_ready(self, watch: Any, unwatch: Any) -> None:
+        self._blocked = True
+        watch(self._fd, self._ready)
+        try:
+            await self._wait(self.limits.remaining(monotonic()))
+        finally:
+            if not self._closed:
+                unwatch(self._fd)
+
+    def _ready(self) -> None:
+        self._blocked = False
+        self._wake()
+
+    async def _wait(self, patience: float) -> None:
+        """Waits for what the call wants, at first for ``patience`` seconds. Raises TimeoutError, or
+        what ``silence_check`` raises."""
+        limits = self.limits
+        while True:
+            waiter = self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(min(patience, 1e6), self._wake)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+            if self._is_over():
+                return
+            now = monotonic()
+            left = limits.remaining(now)
+            if left <= 0:
+                error = TimeoutError(limits.describe(now))
+                error.unreachable = not limits.deadline_passed(now) or not limits.heard
+                raise error
+            if self._silence_check is not None and limits.silence_check_due(now):
+                await run(self._silence_check(self._key, limits.end))
+                if self._is_over():  # it came meanwhile
+                    return
+            patience = left if self._silence_check is None else min(left, limits.until_silence_check(monotonic()))
+
+    def _is_over(self) -> bool:
+        return self._outcome is not None if self._steps is not None else not self._blocked or self._closed
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # Called by the event loop
+
+    def _receive(self) -> None:
+        while not self._full and self._lost is None:
+            try:
+                count = self._sock.recv_into(self.reader.space() if self._target is None else self._target)
+            except OSError as exc:
+                if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)) or exc.errno in WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
+                    return
+                self._lose(bad_memory_error(exc, True) if exc.errno == errno.EFAULT else connection_error(exc))
+                return
+            if not count:
+                self._lose(None)
+                return
+            self.limits.heard = True
+            if self.limits.made_progress(count):
+                self.limits.restart(monotonic())
+            self._advance(count)
+            sock: Any = self._sock
+            if not self._tls or self._closed or not sock.pending():
+                return
+
+    def _advance(self, count: int) -> None:
+        """Gives the call what has come, or keeps it if no call waits for it."""
+        steps = self._steps
+        if self._target is None or steps is None:
+            if count:
+                self.reader.received(count)
+            if self.reader.pending > _MAX_UNREAD:
+                self._full = True
+                self._loop.remove_reader(self._fd)
+            return
+        self._target = None
+        try:
+            step: Any = steps.send(count)
+        except StopIteration:
+            self._finish(_DONE)
+        except Exception as exc:
+            self._finish(exc)
+        else:
+            if type(step) is list:
+                self._finish(step)
+            elif self._lost is not None:
+                self._finish(self._lost)
+            else:
+                self._target = step
+
+    def _finish(self, outcome: Any) -> None:
+        self._outcome = outcome
+        self._target = None
+        self._wake()
+
+    def _lose(self, error: Optional[NdringError]) -> None:
+        """The connection is lost. ``error``: why; None if it was closed."""
+        if self._lost is None:
+            self._lost = error or ConnectionError("the node closed the connection")
+            if not self._closed:
+                self._loop.remove_reader(self._fd)
+        if self._target is None:
+            self._wake()
+        elif error is not None:
+            self._finish(error)
+        else:
+            self._advance(0)
+
+
+def _receive(held: weakref.ref[Connection]) -> None:
+    connection = held()
+    if connection is not None:
+        connection._receive()
+
+
+def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: socket.socket) -> None:
+    loop.remove_reader(fd)
+    loop.remove_writer(fd)
+    sock.close()
