@@ -27,6 +27,7 @@ DESCRIPTION = (
     "Reports values that are not arrays and does not copy them. Exit code: 0 if all arrays are in ndring, 1 if some could not be "
     "copied, 2 if a server cannot be reached or an option is invalid, 130 after Ctrl-C."
 )
+HELP = "copy arrays from a Redis"
 _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes at the start of a value that tell an array from anything else
 _SHOWN = 20  # keys to list per reason
