@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any, List, NoReturn, Optional
 
@@ -51,6 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Runs a command and returns its exit code. Raises nothing."""
+    if sys.stderr is None:  # closed; print() would fall back to standard output
+        sys.stderr = open(os.devnull, "w")
     out = Output()
     try:
         code = _run(arguments, out)
@@ -66,7 +69,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         complain(str(exc))
         code = exc.code
     except (NdringError, MemoryError, OSError) as exc:
-        complain(one_line(str(exc)) or type(exc).__name__)
+        text = one_line(str(exc)) or type(exc).__name__
+        complain(text.replace("retry_for= sets", "--timeout sets"))
         code = FAILED
     _finish(out)
     return code

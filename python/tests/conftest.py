@@ -13,7 +13,7 @@ import threading
 
 import pytest
 from fake_cluster import FakeCluster
-from ndring import NumPyRedis
+from ndring import NumPyRedis, __main__
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -298,3 +298,30 @@ def replicated(fake):
         return cluster
 
     return start
+
+
+@pytest.fixture
+def node_url(node, monkeypatch):
+    """An empty node, which the commands find by NDRING_URL."""
+    where = f"redis://{node[0]}:{node[1]}"
+    monkeypatch.setenv("NDRING_URL", where)
+    monkeypatch.delenv("NDRING_PASSWORD", raising=False)
+    with NumPyRedis(*node) as c:
+        c.delete(*c.scan_iter())
+    return where
+
+
+@pytest.fixture
+def tool(capfdbinary, node_url):
+    """Returns a function that runs a command here and returns exit code, output as bytes, errors."""
+
+    def call(*words):
+        capfdbinary.readouterr()
+        code = __main__.main([str(word) for word in words])
+        out, err = capfdbinary.readouterr()
+        text = err.decode()
+        assert "Traceback" not in text and all(line.startswith("ndring: ") for line in text.splitlines()), text
+        assert code == 0 or text.count("\n") >= 1
+        return code, out, text
+
+    return call

@@ -2,13 +2,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import itertools
+from typing import Any, Optional
 
 import numpy as np
 
+from .._client import NumPyRedis
+from .._core.commands import Meta
+from .._exceptions import BoundsError, DecodeError
 from . import npyfile
 from .connect import add_key, connect, key_of, no_such_key, positive_int
 from .output import FAILED, OK, Failure, Output, complain
+
+_THRESHOLD = 1000  # elements above which NumPy shortens an array
+_EDGE = 3  # elements that it prints at each end of an axis then
+_LONG_AXES = 5  # with more of them the array is read as a whole
 
 GET_HELP = "write an array to a .npy file, or show it"
 GET_DESCRIPTION = (
@@ -27,12 +35,15 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
 def get(options: argparse.Namespace, out: Output) -> int:
     key = key_of(options)
     with connect(options) as client:
+        if options.output is None and out.is_terminal:
+            text = _printed(client, key)
+            if text is None:
+                raise Failure(no_such_key(out, key))
+            out.line(text)
+            return OK
         value = client.get(key)
     if value is None:
         raise Failure(no_such_key(out, key))
-    if options.output is None and out.is_terminal:
-        out.line(_printed(value))
-        return OK
     if options.output in (None, "-"):
         array, lost = npyfile.as_array(value, False)
         npyfile.write_npy(out, array)
@@ -44,9 +55,39 @@ def get(options: argparse.Namespace, out: Output) -> int:
     return OK
 
 
-def _printed(value: Any) -> str:
-    with np.printoptions(threshold=1000, edgeitems=3):
-        return str(value)
+def _printed(client: NumPyRedis, key: bytes) -> Optional[str]:
+    """Returns an array as NumPy prints it, None for a missing key. Reads only the corners of a large
+    array, because NumPy prints no more of it."""
+    with np.printoptions(threshold=_THRESHOLD, edgeitems=_EDGE):
+        meta = client.meta(key)
+        if meta is None:
+            return None
+        corners = None
+        if meta.size > _THRESHOLD and sum(length > 2 * _EDGE for length in meta.shape) <= _LONG_AXES:
+            corners = _corners(client, key, meta)
+        if corners is not None:
+            with np.printoptions(threshold=0):
+                return str(corners)
+        value = client.get(key)
+        return None if value is None else str(value)
+
+
+def _corners(client: NumPyRedis, key: bytes, meta: Meta) -> Optional[np.ndarray[Any, Any]]:
+    """Returns an array with the same corners, in which axes that NumPy shortens have a single filler
+    between their ends. None if parts of the array cannot be read, or it was replaced meanwhile."""
+    shape = tuple(min(length, 2 * _EDGE + 1) for length in meta.shape)
+    found = np.zeros(shape, meta.dtype)
+    ends = (slice(_EDGE), slice(-_EDGE, None))
+    try:
+        for corner in itertools.product(*(ends if length > 2 * _EDGE else (slice(None),) for length in shape)):
+            part = client.view(key)[corner]
+            if part.dtype != found.dtype or part.shape != found[corner].shape:
+                return None
+            found[corner] = part
+        after = client.meta(key)
+    except (KeyError, BoundsError, DecodeError):
+        return None
+    return found if after is not None and after.version == meta.version else None
 
 
 def add_set_arguments(parser: argparse.ArgumentParser) -> None:

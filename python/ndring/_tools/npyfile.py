@@ -78,7 +78,13 @@ def _from_stream(stream: Any, shown: str, entry: Optional[str]) -> np.ndarray[An
     rest = _Prefixed(start, stream)
     array = _loaded(lambda: np.lib.format.read_array(rest, allow_pickle=False, **LOAD_OPTIONS), shown)
     _refuse_rest(len(rest.read(1)), shown)
-    return array
+    return _with_strides(array)
+
+
+def _with_strides(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns an array with the usual strides: those that numpy gives empty arrays from files are
+    unusual, and would be stored."""
+    return array if array.size else np.empty(array.shape, array.dtype)
 
 
 def _from_zip(data: bytes, shown: str, entry: Optional[str]) -> np.ndarray[Any, Any]:
@@ -86,11 +92,15 @@ def _from_zip(data: bytes, shown: str, entry: Optional[str]) -> np.ndarray[Any, 
         with np.load(io.BytesIO(data), allow_pickle=False, **LOAD_OPTIONS) as archive:
             names = archive.files
             if entry in names:
-                return np.asarray(_loaded(lambda: archive[entry], f"{entry} in {shown}"))
+                label = f"{escape_key(os.fsencode(str(entry)))} in {shown}"
+                array = _loaded(lambda: archive[entry], label)
+                if not isinstance(array, np.ndarray):  # numpy returns the bytes of anything else
+                    raise Failure(f"{label} is not a .npy file")
+                return _with_strides(array)
     except (zipfile.BadZipFile, *BROKEN) as exc:
         raise Failure(f"{shown} cannot be read as a .npz file: {reason(exc)}") from exc
     listed = ", ".join(escape_key(name.encode("utf-8", "surrogateescape")) for name in names[:20]) + (", ..." if len(names) > 20 else "")
-    problem = f"{shown} is a .npz file with several arrays: name one with --entry" if entry is None else f"{shown} has no entry {entry}"
+    problem = f"{shown} is a .npz file: name the array with --entry" if entry is None else f"{shown} has no entry {escape_key(os.fsencode(entry))}"
     raise UsageError(f"{problem}; its entries are {listed or 'none'}")
 
 

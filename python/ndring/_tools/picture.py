@@ -93,10 +93,13 @@ def _levels(values: np.ndarray[Any, Any], finite: np.ndarray[Any, Any]) -> Tuple
         return np.zeros(values.shape), None, None
     low = np.unravel_index(np.where(finite, values, np.inf).argmin(), values.shape)
     high = np.unravel_index(np.where(finite, values, -np.inf).argmax(), values.shape)
-    base = values[low] / 2  # halves, because the range of float64 does not fit into a float64
-    span = values[high] / 2 - base
-    halves = np.where(finite, values, values[low]) / 2
-    return ((halves - base) / span if span > 0 else np.full(values.shape, 0.5)), low, high
+    base, top = values[low], values[high]
+    if base == top:
+        return np.full(values.shape, 0.5), low, high
+    known = np.where(finite, values, base)
+    if top / 2 - base / 2 > np.finfo(np.float64).max / 2:  # the range does not fit into a float64
+        known, base, top = known / 2, base / 2, top / 2
+    return (known - base) / (top - base), low, high
 
 
 def _columns(levels: np.ndarray[Any, Any], finite: np.ndarray[Any, Any], marks: np.ndarray[Any, Any], style: Style) -> List[str]:

@@ -12,7 +12,10 @@ from .output import FAILED, OK, Output, complain, reason
 from .text import one_line
 
 HELP = "ask every node for a reply and show the round-trip times"
-DESCRIPTION = HELP[0].upper() + HELP[1:] + ". Exit code: 0 if all nodes answer, 1 if not. A node that serves no shards at the moment is not asked; ndctl status shows it."
+DESCRIPTION = (
+    "Asks every node for a reply and shows the round-trip times. Exit code: 0 if all nodes answer, 1 if not. "
+    "A node that serves no shards at the moment is not asked; ndctl status shows it."
+)
 _TIMEOUT = 5.0  # s
 
 
