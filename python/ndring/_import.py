@@ -21,7 +21,7 @@ from ._client import NumPyRedis
 from ._exceptions import (
     AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite,
 )  # fmt: skip
-from ._tools.connect import DEFAULT_URL, url_of
+from ._tools.connect import DEFAULT_URL, connect
 from ._tools.npyfile import BROKEN, LOAD_OPTIONS
 from ._tools.text import human_time
 
@@ -35,6 +35,7 @@ _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes at the start of a value that tell an array from anything else
 _SHOWN = 20  # keys to list per reason
 _BATCH_BYTES = 64 << 20  # bytes to fetch at once, unless a single value is larger
+_RETRY = 10.0  # s, for writes to ndring
 _TRIES = 4  # per read from the source
 _LOST = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError, redis.exceptions.RedisClusterException)
 _SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)  # the second one is not a RedisError
@@ -173,7 +174,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         try:
             source, total, options.exact = _connect(options.source)
-            target = NumPyRedis.from_url(options.to or url_of(options))
+            if options.to:
+                options.url = options.to
+            target = connect(options, retry=_RETRY)
             target.ping()
         except (NdringError, ValueError, TypeError, *_SOURCE_ERRORS) as exc:
             print(f"ndring: cannot connect: {' '.join(str(exc).split())}", file=sys.stderr)

@@ -61,9 +61,9 @@ def url_of(options: argparse.Namespace) -> str:
     return getattr(options, "url", None) or os.environ.get("NDRING_URL") or DEFAULT_URL
 
 
-def connect(options: argparse.Namespace, **changed: Any) -> NumPyRedis:
-    """Returns a client, which has not connected yet. ``changed``: options that the command itself
-    needs. Raises UsageError for an invalid URL."""
+def connect(options: argparse.Namespace, retry: float = _RETRY, **changed: Any) -> NumPyRedis:
+    """Returns a client, which has not connected yet. ``retry``: its ``retry_for`` unless the user
+    decides. ``changed``: options that the command itself needs. Raises UsageError for an invalid URL."""
     url = url_of(options)
     timeout: Optional[float] = getattr(options, "timeout", None)
     arguments: Dict[str, Any] = {"on_error": "raise"}  # an outage must not look like a missing key
@@ -72,7 +72,7 @@ def connect(options: argparse.Namespace, **changed: Any) -> NumPyRedis:
         if timeout is not None:
             arguments.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_for=timeout)
         elif "retry_for" not in parse_qs(parts.query):
-            arguments["retry_for"] = _RETRY
+            arguments["retry_for"] = retry
         if os.environ.get("NDRING_PASSWORD") and parts.password is None and "password" not in parse_qs(parts.query):
             arguments["password"] = os.environ["NDRING_PASSWORD"]
         return NumPyRedis.from_url(url, **{**arguments, **changed})
