@@ -264,6 +264,22 @@ def test_progress_with_time(monkeypatch):
     assert quiet.getvalue() == ""
 
 
+def test_an_import_that_stops_on_a_terminal(stub, target, monkeypatch, capsys):
+    """The bar shows what was reached, and the error has a line of its own."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(_import, "_TRIES", 1)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    server = stub(b":4\r\n", *HELLO[1:], b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n")
+    assert _import.run(arguments("redis://127.0.0.1:%d" % server.address[1], "--to", target)) == 1
+    *_, bar, error, rest = sys.stderr.getvalue().split("\n")
+    assert bar.split("\r")[-1] == "[########                      ] 1 of 4 keys, 0 arrays, 0 B\x1b[K"
+    assert error.startswith("ndring: the source fails: ") and rest == ""
+
+
 def test_the_target_comes_from_the_environment(stub, target):
     env = {**os.environ, "PYTHONPATH": str(PYTHON), "NDRING_URL": target}
     server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*0\r\n")

@@ -95,6 +95,15 @@ def test_get_replaces_files_as_a_whole(tool, client, tmp_path, monkeypatch):
         code, _, err = tool("get", "k", "-o", link)
     assert (code, err) == (1, f"ndring: cannot write {link}: No space left on device\n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.npy", "x.npy"] and file.read_text() == "before"
+
+    def interrupt(file, array):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(npyfile, "write_npy", interrupt)
+        assert tool("get", "k", "-o", link) == (130, b"", "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.npy", "x.npy"] and file.read_text() == "before"
     assert tool("get", "k", "-o", link)[0] == 0 and link.is_symlink() and np.load(file).tolist() == [0, 1, 2]
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     before = os.umask(0o027)
@@ -103,6 +112,7 @@ def test_get_replaces_files_as_a_whole(tool, client, tmp_path, monkeypatch):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "new.npy").stat().st_mode) == 0o640
+    client.set("k", np.arange(10**6))
     for path, text in ((tmp_path, "is a directory"), (tmp_path / "none" / "x.npy", "No such file or directory"), ("/dev/full", "No space left on device")):
         code, _, err = tool("get", "k", "-o", path)
         assert code == 1 and text in err and err.count("\n") == 1

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 PYTHON = Path(__file__).resolve().parents[1]
-ENVIRONMENT = {**{k: v for k, v in os.environ.items() if not k.startswith("NDRING_")}, "PYTHONPATH": str(PYTHON), "PYTHONIOENCODING": "utf-8"}
+# Buffered, as at a user's: what is written last may fail after the command has ended.
+_CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("NDRING_") and k != "PYTHONUNBUFFERED"}
+ENVIRONMENT = {**_CLEAN, "PYTHONPATH": str(PYTHON), "PYTHONIOENCODING": "utf-8"}
 COMMAND = [sys.executable, "-W", "error", "-m", "ndring"]
 
 

@@ -64,11 +64,6 @@ def _mapped(path: str, size: int, shown: str) -> np.ndarray[Any, Any]:
 
 def _from_stream(stream: Any, shown: str, entry: Optional[str]) -> np.ndarray[Any, Any]:
     start = stream.read(len(_MAGIC))
-    while 0 < len(start) < len(_MAGIC):  # a pipe may return less than was asked for
-        more = stream.read(len(_MAGIC) - len(start))
-        if not more:
-            break
-        start += more
     if start.startswith(_ZIP):
         return _from_zip(start + stream.read(), shown, entry)
     if entry is not None:
