@@ -112,7 +112,10 @@ def _picture(client: NumPyRedis, key: bytes, meta: Meta, width: int, style: pict
         return ["", f"no picture: {one_line(reason(exc))}"]
     if not meta.shape:
         return [f"{'value:':<9} {one_line(str(sample))}"]
-    drawn = picture.draw(sample, style)
+    try:
+        drawn = picture.draw(sample, style)
+    except (TypeError, ValueError):  # a registered dtype that does not convert to float
+        return ["", f"no picture of dtype {dtype_text(meta.dtype)}"]
     return ["", *drawn.lines, _legend(meta, steps, drawn)]
 
 

@@ -140,7 +140,9 @@ def as_array(value: Any, to_zip: bool) -> Tuple[np.ndarray[Any, Any], List[str]]
         warnings.simplefilter("ignore")  # about dtype.metadata, for which there is a note below
         try:
             descr = np.lib.format.dtype_to_descr(plain.dtype)
-            kept = descr != "|O" and np.lib.format.descr_to_dtype(descr) == plain.dtype
+            again = np.lib.format.descr_to_dtype(descr)
+            # Registered dtypes come back as void, which may even compare equal; records are structs with another class.
+            kept = descr != "|O" and again == plain.dtype and (again.type is plain.dtype.type or plain.dtype.names is not None)
         except (TypeError, ValueError):
             kept = False
     if not kept:
