@@ -12,7 +12,7 @@ from .output import Output, UsageError, reason
 from .text import unescape_key
 
 DEFAULT_URL = "redis://localhost:7379"
-_RETRY = 3.0  # s, enough for a failover, and short for somebody who waits
+_RETRY = 3.0  # s, enough for a failover, and short for a user who waits
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

@@ -49,7 +49,7 @@ def _encodable(text: str, encoding: Optional[str]) -> str:
 
 
 class Output:
-    """Standard output. Each method raises Failure if it cannot write, PipeClosed if nobody reads."""
+    """Standard output. Each method raises Failure if it cannot write, PipeClosed if the reader has gone."""
 
     def __init__(self) -> None:
         self.encoding: Optional[str] = getattr(sys.stdout, "encoding", None)
