@@ -7,7 +7,7 @@ import os
 from typing import Any, Dict, Optional
 from urllib.parse import parse_qs, urlsplit
 
-from .._client import NumPyRedis
+from .. import NumPyRedis
 from .output import Output, UsageError, reason
 from .text import unescape_key
 

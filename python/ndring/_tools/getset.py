@@ -7,9 +7,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .._client import NumPyRedis
-from .._core.commands import Meta
-from .._exceptions import BoundsError, DecodeError
+from .. import BoundsError, DecodeError, Meta, NumPyRedis
 from . import npyfile
 from .connect import add_key, connect, key_of, no_such_key, positive_int
 from .output import FAILED, OK, Failure, Output, complain

@@ -7,8 +7,7 @@ import json
 import os
 from typing import Any, Iterator, List
 
-from .._client import NumPyRedis
-from .._core.commands import Meta
+from .. import Meta, NumPyRedis
 from .connect import connect
 from .output import FAILED, OK, Output, complain, reason
 from .text import dtype_json, dtype_text, human_size, human_time, one_line, seconds_left, shape_text

@@ -5,8 +5,7 @@ import argparse
 import time
 from urllib.parse import urlsplit
 
-from .._client import NumPyRedis
-from .._exceptions import NdringError
+from .. import NdringError, NumPyRedis
 from .connect import connect, url_of
 from .output import FAILED, OK, Output, complain, reason
 from .text import one_line
