@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -20,25 +21,24 @@ from ._client import NumPyRedis
 from ._exceptions import (
     AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite,
 )  # fmt: skip
-from ._codec.literal import LiteralError
+from ._tools.connect import DEFAULT_URL, connect
+from ._tools.npyfile import BROKEN, LOAD_OPTIONS
+from ._tools.text import human_time
 
 DESCRIPTION = (
     "Copies arrays that were stored as np.save bytes from Redis or a Redis Cluster into ndring, with their times to live. "
     "Reports values that are not arrays and does not copy them. Exit code: 0 if all arrays are in ndring, 1 if some could not be "
     "copied, 2 if a server cannot be reached or an option is invalid, 130 after Ctrl-C."
 )
+HELP = "copy arrays from a Redis"
 _MAGIC = b"\x93NUMPY"
 _PEEK = 16  # bytes at the start of a value that tell an array from anything else
 _SHOWN = 20  # keys to list per reason
 _BATCH_BYTES = 64 << 20  # bytes to fetch at once, unless a single value is larger
-_LOAD: Dict[str, Any] = {"max_header_size": 1 << 20}  # bytes, ndring's limit; a dict because numpy 1.24's type stubs lack it
+_RETRY = 10.0  # s, for writes to ndring
 _TRIES = 4  # per read from the source
 _LOST = (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError, redis.exceptions.RedisClusterException)
 _SOURCE_ERRORS = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)  # the second one is not a RedisError
-# What np.load raises for bytes that are not an array.
-_BROKEN = (
-    LiteralError, LookupError, ArithmeticError, ValueError, EOFError, OSError, SyntaxError, TypeError, MemoryError, RecursionError,
-)  # fmt: skip
 
 
 class _Stop(Exception):
@@ -47,7 +47,7 @@ class _Stop(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="URL", help="the Redis server: redis://[user:password@]host:port[/db], rediss:// or unix://")
-    parser.add_argument("--to", metavar="URL", default="redis://localhost:7379", help="ndring, any node of the cluster (default: %(default)s)")
+    parser.add_argument("--to", metavar="URL", help=f"ndring, any node of the cluster (default: --url, NDRING_URL or {DEFAULT_URL})")
     parser.add_argument("--match", metavar="PATTERN", help="only keys that match, such as 'features:*'")
     parser.add_argument("--count", metavar="N", type=int, default=500, help="keys per round trip (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace arrays that already exist in ndring")
@@ -111,7 +111,8 @@ class _Progress:
         self._quiet = quiet
         self._terminal = out.isatty()
         self._pause = 0.1 if self._terminal else 5.0  # s
-        self._next = time.monotonic() + (0 if self._terminal else self._pause)
+        self._began = time.monotonic()
+        self._next = self._began + (0 if self._terminal else self._pause)
 
     def show(self, report: Report, last: bool = False) -> None:
         if self._quiet or (time.monotonic() < self._next and not last):
@@ -120,12 +121,42 @@ class _Progress:
         done = report.counts["scanned"]
         part = min(1.0, done / self._total) if self._total and not last else 1.0
         text = f"{done} of {max(done, self._total)} keys, {report.counts['copied']} arrays, {_human(report.bytes)}"
-        if self._terminal:
-            bar = ("#" * round(30 * part)).ljust(30)
-            self._out.write(f"\r[{bar}] {text}\x1b[K" + ("\n" if last else ""))
-        else:
-            self._out.write(text + "\n")
+        text += self._speed(report.bytes, part, last)
+        self._write(self._with_bar(part, text) + ("\n" if last else "") if self._terminal else text + "\n")
+
+    def stop(self, report: Report) -> None:
+        """Leaves what was reached on the terminal, for an import that ends early."""
+        if self._terminal and not self._quiet:
+            self._next = 0.0
+            self.show(report)
+            self._write("\n")
+
+    def _speed(self, size: int, part: float, last: bool) -> str:
+        """Returns the rate, and the time left if all keys are alike, once there is something to measure."""
+        took = time.monotonic() - self._began
+        if took < 1:
+            return ""
+        left = "" if last or not part else f", {human_time(round(took / part - took))} left"
+        return f", {_human(size / took)}/s{left}"
+
+    def _with_bar(self, part: float, text: str) -> str:
+        """Returns a line that fits the terminal, because a line that wraps cannot be overwritten."""
+        room = _columns(self._out) - len(text) - 4
+        if room < 10:
+            return f"\r{text[: room + len(text) + 3]}\x1b[K"
+        bar = min(30, room)
+        return f"\r[{('#' * round(bar * part)).ljust(bar)}] {text}\x1b[K"
+
+    def _write(self, text: str) -> None:
+        self._out.write(text)
         self._out.flush()
+
+
+def _columns(out: IO[str]) -> int:
+    try:
+        return os.get_terminal_size(out.fileno()).columns or 80
+    except (OSError, ValueError):  # without a descriptor
+        return 80
 
 
 def run(options: argparse.Namespace) -> int:
@@ -139,10 +170,13 @@ def run(options: argparse.Namespace) -> int:
         return 2
     report = Report(file)
     code = 0
+    target: Optional[NumPyRedis] = None
     try:
         try:
             source, total, options.exact = _connect(options.source)
-            target = NumPyRedis.from_url(options.to)
+            if options.to:
+                options.url = options.to
+            target = connect(options, retry=_RETRY)
             target.ping()
         except (NdringError, ValueError, TypeError, *_SOURCE_ERRORS) as exc:
             print(f"ndring: cannot connect: {' '.join(str(exc).split())}", file=sys.stderr)
@@ -152,21 +186,25 @@ def run(options: argparse.Namespace) -> int:
             for keys in _batches(source, options):
                 _copy(source, target, keys, options, report, progress)
         except _Stop as exc:
+            progress.stop(report)
             print(f"ndring: {exc}", file=sys.stderr)
             code = 1
-        progress.show(report, last=True)
-        target.close()
+        else:
+            progress.show(report, last=True)
     except KeyboardInterrupt:
         code = 130
         print(file=sys.stderr)  # ends the line with the bar and the terminal's ^C
     finally:
+        if target is not None:
+            target.close()
         try:
             if file:
                 file.close()
         except OSError as exc:
             print(f"ndring: cannot write the report: {exc}", file=sys.stderr)
             code = code or 1
-    report.write(sys.stdout, options.dry_run)
+    if sys.stdout is not None:
+        report.write(sys.stdout, options.dry_run)
     return code or (1 if report.failed else 0)
 
 
@@ -334,8 +372,8 @@ def _fetch(
 def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], options: argparse.Namespace, report: Report) -> None:
     stream = io.BytesIO(value)
     try:
-        array = np.load(stream, allow_pickle=False, **_LOAD)
-    except _BROKEN as exc:
+        array = np.load(stream, allow_pickle=False, **LOAD_OPTIONS)
+    except BROKEN as exc:
         pickled = "allow_pickle" in str(exc)
         report.skipped(key, "string", len(value), "an array of objects, which is a pickle" if pickled else "a broken .npy file")
         return

@@ -21,7 +21,7 @@ if CLIENT != "blocking":  # before the tests import it
     from over_asyncio import blocking_client
 
     ndring.NumPyRedis = blocking_client(__import__("uvloop" if CLIENT == "uvloop" else "asyncio").new_event_loop)
-from ndring import NumPyRedis  # noqa: E402
+from ndring import NumPyRedis, __main__  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: What does not depend on the client, or concerns the insides of the blocking one.
@@ -323,3 +323,30 @@ def replicated(fake):
         return cluster
 
     return start
+
+
+@pytest.fixture
+def node_url(node, monkeypatch):
+    """An empty node, which the commands find by NDRING_URL."""
+    where = f"redis://{node[0]}:{node[1]}"
+    monkeypatch.setenv("NDRING_URL", where)
+    monkeypatch.delenv("NDRING_PASSWORD", raising=False)
+    with NumPyRedis(*node) as c:
+        c.delete(*c.scan_iter())
+    return where
+
+
+@pytest.fixture
+def tool(capfdbinary, node_url):
+    """Returns a function that runs a command here and returns exit code, output as bytes, errors."""
+
+    def call(*words):
+        capfdbinary.readouterr()
+        code = __main__.main([str(word) for word in words])
+        out, err = capfdbinary.readouterr()
+        text = err.decode()
+        assert "Traceback" not in text and all(line.startswith("ndring: ") for line in text.splitlines()), text
+        assert code in (0, 130) or text
+        return code, out, text
+
+    return call

@@ -238,6 +238,72 @@ def test_progress_on_a_terminal():
     assert out.getvalue().endswith("\r[" + "#" * 30 + "] 250 of 250 keys, 60 arrays, 3.0 MiB\x1b[K\n")
 
 
+def test_progress_with_time(monkeypatch):
+    """The rate and the time left, in a line that fits the terminal, and what an import that stops early leaves."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    clock = [100.0]
+    monkeypatch.setattr(_import.time, "monotonic", lambda: clock[0])
+    report, out = _import.Report(None), Terminal()
+    progress = _import._Progress(out, 200, quiet=False)
+    report.counts["scanned"], report.counts["copied"], report.bytes = 50, 50, 3 << 20
+    clock[0] += 30
+    progress.show(report)
+    line = "50 of 200 keys, 50 arrays, 3.0 MiB, 102.4 KiB/s, 1m30s left"
+    assert out.getvalue() == f"\r[####             ] {line}\x1b[K"
+    out.truncate(0)
+    out.seek(0)
+    monkeypatch.setattr(_import, "_columns", lambda out: 40)
+    progress.stop(report)
+    assert out.getvalue() == f"\r{line[:39]}\x1b[K\n"
+    quiet = Terminal()
+    _import._Progress(quiet, 200, quiet=True).stop(report)
+    assert quiet.getvalue() == ""
+
+
+def test_an_import_that_stops_on_a_terminal(stub, target, monkeypatch, capsys):
+    """The bar shows what was reached, and the error has a line of its own."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(_import, "_TRIES", 1)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    server = stub(b":4\r\n", *HELLO[1:], b"*2\r\n$1\r\n7\r\n*1\r\n$1\r\nk\r\n", b"+list\r\n", b":60\r\n")
+    assert _import.run(arguments("redis://127.0.0.1:%d" % server.address[1], "--to", target)) == 1
+    *_, bar, error, rest = sys.stderr.getvalue().split("\n")
+    assert bar.split("\r")[-1] == "[########                      ] 1 of 4 keys, 0 arrays, 0 B\x1b[K"
+    assert error.startswith("ndring: the source fails: ") and rest == ""
+
+
+def test_the_target_comes_from_the_environment(stub, target):
+    env = {**os.environ, "PYTHONPATH": str(PYTHON), "NDRING_URL": target}
+    server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*0\r\n")
+    words = [sys.executable, "-m", "ndring", "import", "redis://127.0.0.1:%d" % server.address[1], "--quiet"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 0 and done.stdout.startswith("0 keys: ")
+    server = stub(*HELLO)
+    words = [*words[:3], "--url", "redis://127.0.0.1:1?retry_for=0", "import", "redis://127.0.0.1:%d" % server.address[1]]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
+    assert done.returncode == 2 and "127.0.0.1:1" in done.stderr
+
+
+def test_the_reader_of_the_report_goes(stub, target):
+    server = stub(*HELLO, b"*2\r\n$1\r\n0\r\n*0\r\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "ndring", "import", "redis://127.0.0.1:%d" % server.address[1], "--to", target, "--quiet"],
+        stdout=writer, stderr=subprocess.PIPE, timeout=60, env={**os.environ, "PYTHONPATH": str(PYTHON)},
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 HELLO = (b":5\r\n", b":-2\r\n", b"$30\r\n# Cluster\r\ncluster_enabled:0\r\n\r\n")  # a source's replies while the import connects
 
 

@@ -14,7 +14,7 @@ import sys
 import ndring
 import numpy as np
 import pytest
-from ndring import _import
+from ndring import __main__
 from ndring._core import settings as _settings
 from ndring._core import tls as _tls
 
@@ -64,17 +64,57 @@ def test_examples_of_the_client_page(number, node, tmp_path):
     assert run.returncode == 0 and run.stderr == "", f"{run.stderr}\n{example}"
 
 
+def ndring_commands(line: str) -> list:
+    """The arguments of each ``python -m ndring`` in a line of shell."""
+    words = shlex.split(line, comments=True) + ["|"]
+    starts = [i + 3 for i in range(len(words)) if words[i : i + 3] == ["python", "-m", "ndring"]]
+    return [words[i : words.index("|", i)] for i in starts]
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_shell_examples(page):
-    parser = argparse.ArgumentParser()
-    _import.add_arguments(parser)
-    lines = [shlex.split(line, comments=True) for block in blocks(page, "sh") for line in block.splitlines()]
+    parser = __main__.make_parser()
+    text = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    commands = [words for line in text for words in ndring_commands(line)]
+    for words in commands:
+        parser.parse_args(words)
+    assert any(words[0] == "import" for words in commands)
+    lines = [shlex.split(line, comments=True) for line in text]
     for words in lines:
-        if words[:4] == ["python", "-m", "ndring", "import"]:
-            parser.parse_args(words[4:])
         if words[:2] == ["pip", "install"]:
             assert (ROOT / words[2] / "pyproject.toml").exists()
-    assert any(words[:4] == ["python", "-m", "ndring", "import"] for words in lines)
+
+
+def test_the_session_of_the_client_page(tool, tmp_path, monkeypatch):
+    """Its commands print what the page shows, apart from times, versions and addresses."""
+
+    def same(text):
+        text = re.sub(r"(version:|memory:) +.*|\d+\.\d\d ms|127\.0\.0\.1:\d+", "", text)
+        return text.replace("3599", "3600").replace("59m59s", "1h")
+
+    monkeypatch.chdir(tmp_path)
+    (session,) = blocks("docs/python.md", "console")
+    steps = re.findall(r"^\$ (.*)\n((?:[^$].*\n|\n)*)", session, re.MULTILINE)
+    assert len(steps) == session.count("$ ") == 6
+    for line, expected in steps:
+        words = shlex.split(line)
+        if words[1] == "-c":
+            exec(words[2], {})
+            continue
+        code, out, err = tool(*words[3:])
+        assert (code, err) == (0, "") and same(out.decode()) == same(expected), line
+    assert (tmp_path / "copy.npy").read_bytes() == (tmp_path / "saw.npy").read_bytes()
+
+
+def test_the_command_line_is_complete():
+    text = (ROOT / "docs/python.md").read_text()
+    section = text[text.index("## The command line") : text.index("## Retries and deadlines")]
+    (commands,) = (action for action in __main__.make_parser()._actions if isinstance(action, argparse._SubParsersAction))
+    for name, parser in commands.choices.items():
+        assert f"| `{name}" in section
+        for action in parser._actions if name != "import" else []:
+            spellings = action.option_strings or ["-h"]
+            assert "-h" in spellings or any(re.search(rf"[`\[]{spelling}\b", section) for spelling in spellings), (name, spellings)
 
 
 def test_the_client_page_is_complete():

@@ -1,0 +1,1 @@
+"""The commands of ``python -m ndring``. They use only the public client."""

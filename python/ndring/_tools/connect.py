@@ -1,0 +1,80 @@
+"""The options that all commands share, and the client that they describe."""
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from typing import Any, Dict, Optional
+from urllib.parse import parse_qs, urlsplit
+
+from .. import NumPyRedis
+from .output import Output, UsageError, reason
+from .text import unescape_key
+
+DEFAULT_URL = "redis://localhost:7379"
+_RETRY = 3.0  # s, enough for a failover, and short for a user who waits
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    # Without defaults, so that an option before the command is not reset by the command's parser.
+    hidden: Any = argparse.SUPPRESS
+    parser.add_argument("--url", default=hidden, help="any node: redis://[user:password@]host:port (default: NDRING_URL, else " + DEFAULT_URL + ")")
+    parser.add_argument("--timeout", metavar="SECONDS", type=positive_number, default=hidden, help="how long a node may be silent or unreachable")
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY")
+    parser.add_argument("-e", "--escaped", action="store_true", help=r"KEY is written as by ls: \n, \xff and \\ stand for one byte each")
+
+
+def key_of(options: argparse.Namespace) -> bytes:
+    """Returns the key that the user means. Raises UsageError."""
+    key = os.fsencode(options.key)
+    try:
+        key = unescape_key(key) if options.escaped else key
+    except ValueError as exc:
+        raise UsageError(f"--escaped: {exc}") from exc
+    if not key:
+        raise UsageError("KEY is empty")
+    return key
+
+
+def no_such_key(out: Output, key: bytes) -> str:
+    return f"no such key: {out.key(key)}"
+
+
+def positive_number(text: str) -> float:
+    number = float(text)
+    if not (number > 0 and math.isfinite(number)):
+        raise argparse.ArgumentTypeError(f"must be positive, not {text}")
+    return number
+
+
+def positive_int(text: str) -> int:
+    number = int(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"must be positive, not {text}")
+    return number
+
+
+def url_of(options: argparse.Namespace) -> str:
+    return getattr(options, "url", None) or os.environ.get("NDRING_URL") or DEFAULT_URL
+
+
+def connect(options: argparse.Namespace, retry: float = _RETRY, **changed: Any) -> NumPyRedis:
+    """Returns a client, which has not connected yet. ``retry``: its ``retry_for`` unless the user
+    decides. ``changed``: options that the command itself needs. Raises UsageError for an invalid URL."""
+    url = url_of(options)
+    timeout: Optional[float] = getattr(options, "timeout", None)
+    arguments: Dict[str, Any] = {"on_error": "raise"}  # an outage must not look like a missing key
+    try:
+        parts = urlsplit(url)
+        if timeout is not None:
+            arguments.update(socket_timeout=timeout, socket_connect_timeout=timeout, retry_for=timeout)
+        elif "retry_for" not in parse_qs(parts.query):
+            arguments["retry_for"] = retry
+        if os.environ.get("NDRING_PASSWORD") and parts.password is None and "password" not in parse_qs(parts.query):
+            arguments["password"] = os.environ["NDRING_PASSWORD"]
+        return NumPyRedis.from_url(url, **{**arguments, **changed})
+    except (ValueError, TypeError) as exc:
+        raise UsageError(f"invalid URL: {reason(exc)}") from exc
