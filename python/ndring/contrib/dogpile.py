@@ -23,7 +23,7 @@ import struct
 import threading
 import time
 import uuid
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, cast
 
 import numpy as np
 from dogpile.cache import register_backend
@@ -132,7 +132,7 @@ def _pack(value: Any) -> np.ndarray[Any, Any]:
     if json.loads(text)["metadata"] != metadata:
         raise EncodeError("dogpile's metadata is not plain JSON and would not come back unchanged")
     entry = np.zeros(_padded(_START.size + len(text)) + sum(map(len, sections)), np.uint8)
-    memory = memoryview(entry)
+    memory = memoryview(cast(Any, entry))
     _START.pack_into(memory, 0, _MAGIC, len(text))
     memory[_START.size : _START.size + len(text)] = text
     at = _padded(_START.size + len(text))
@@ -150,7 +150,7 @@ def _unpack(key: str, entry: Any) -> Any:
     if type(entry) is not np.ndarray or entry.dtype != np.uint8 or entry.ndim != 1 or entry[: len(_MAGIC)].tobytes() != _MAGIC:
         raise DecodeError(f"{key!r} holds an array that no region has stored; delete it, or give the region a key_mangler with a prefix of its own")
     try:
-        _, length = _START.unpack_from(entry)
+        _, length = _START.unpack_from(entry[: _START.size].tobytes())
         about: Dict[str, Any] = json.loads(entry[_START.size : _START.size + length].tobytes())
         sizes = [about["header"], about["data"], about["attrs"], *(size for _, size in about["parts"])]
         if any(type(size) is not int or size < 0 for size in sizes) or _padded(_START.size + length) + sum(sizes) != len(entry):
