@@ -119,7 +119,7 @@ def test_groups(store):
         root["a/b"][0] = 1
     del zarr.open_group(store)["a"]
     assert sorted(zarr.open_group(store).keys()) == ["c"]
-    with pytest.raises(FileExistsError):
+    with pytest.raises(zarr.errors.ContainsGroupError):
         zarr.create_group(store)
     assert sorted(zarr.create_group(store, overwrite=True).keys()) == []
 
