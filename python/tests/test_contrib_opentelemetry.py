@@ -1,7 +1,6 @@
 """Spans for the calls of a client: with OpenTelemetry's SDK where it is installed, else with a stand-in."""
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import pickle
 import uuid
@@ -11,17 +10,17 @@ import numpy as np
 import pytest
 from ndring import NumPyRedis
 
-if importlib.util.find_spec("opentelemetry") is None:  # Debian does not have it
-    import opentelemetry_stand_in
-
-    opentelemetry_stand_in.install()
-    REAL = False
-else:
+try:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
     REAL = True
+except ModuleNotFoundError:  # Debian does not have it
+    import opentelemetry_stand_in
+
+    opentelemetry_stand_in.install()
+    REAL = False
 
 from ndring.contrib.opentelemetry import TracedNumPyRedis, instrument
 from opentelemetry import trace
@@ -74,6 +73,10 @@ def attributes(span):
     found = dict(span.attributes)
     assert found.pop("db.system") == found.pop("db.system.name") == "ndring" and found.pop("db.operation.name") == span.name
     return found
+
+
+def test_which_library_this_is():
+    assert trace.get_tracer.__module__ == ("opentelemetry.trace" if REAL else "opentelemetry_stand_in")
 
 
 def test_set_and_get(traced, spans, key):

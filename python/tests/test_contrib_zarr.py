@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.metadata
 import importlib.util
 import inspect
 import pickle
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from ndring import NumPyRedis
 
-if importlib.util.find_spec("zarr") is None:
+if importlib.util.find_spec("zarr") is None or importlib.metadata.version("zarr").startswith("2."):
     pytest.skip("zarr 3 needs a newer NumPy than this one: make test-numpy2 runs these tests", allow_module_level=True)
 
 with warnings.catch_warnings():

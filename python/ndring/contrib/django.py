@@ -33,7 +33,7 @@ __all__ = ["NdringCache"]
 _DJANGOS = ("MAX_ENTRIES", "CULL_FREQUENCY")  # options of Django's that have no effect: the nodes evict
 
 
-class NdringCache(BaseCache):  # type: ignore[misc, unused-ignore]
+class NdringCache(BaseCache):
     """``LOCATION``: one or several nodes (``"cache-a:7379"``, a list, or separated by commas), or
     URLs as for ``NumPyRedis.from_url``; ``OPTIONS``: options of NumPyRedis.
 

@@ -27,7 +27,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from dogpile.cache import register_backend
-from dogpile.cache.api import NO_VALUE, CacheBackend, CachedValue
+from dogpile.cache.api import NO_VALUE, CacheBackend, CachedValue, CacheMutex
 
 from .. import (
     BusyError, ClusterDownError, ConnectionError, DecodeError, DiskError, EncodeError, NdringError, NumPyRedis, OutOfMemoryError, TimeoutError,
@@ -42,7 +42,7 @@ _LAST_DELAY = 0.25  # s
 _OUTAGES = (ConnectionError, TimeoutError, ClusterDownError, BusyError, OutOfMemoryError, DiskError, UncertainWrite)
 
 
-class NdringBackend(CacheBackend):  # type: ignore[misc, unused-ignore]
+class NdringBackend(CacheBackend):
     """Stores the arrays of a dogpile region. These arguments belong to the backend; all others go to
     ``NumPyRedis``, ``host`` and ``port`` included:
 
@@ -177,7 +177,7 @@ def _padded(size: int) -> int:
 # Locks
 
 
-class NdringMutex:
+class NdringMutex(CacheMutex):
     """A lock of all processes: a small array with a random token, whose time to live is the lease.
 
     A thread renews it while it is held. Renewal and release change the lock only if it still has

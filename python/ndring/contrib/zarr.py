@@ -32,7 +32,7 @@ async def _run(function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.to_thread(function, *arguments)
 
 
-class NdringStore(Store):  # type: ignore[misc, unused-ignore]
+class NdringStore(Store):
     """Keeps each value as a 1-d uint8 array under ``prefix``, a slash and zarr's key.
 
     ``client``: a NumPyRedis, or a URL as for ``NumPyRedis.from_url``. ``prefix``: not empty, because
