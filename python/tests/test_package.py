@@ -12,7 +12,7 @@ from ndring import _exceptions
 
 
 def test_all_lists_what_is_public():
-    public = {name for name in vars(ndring) if not name.startswith("_")}
+    public = {name for name in vars(ndring) if not name.startswith("_")} - {"contrib"}  # there once a test has imported an adapter
     assert public == set(ndring.__all__), public ^ set(ndring.__all__)
     assert ndring.__all__ == sorted(ndring.__all__)
 
