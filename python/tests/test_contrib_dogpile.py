@@ -365,10 +365,10 @@ def test_keys_of_functions_tell_arguments_apart():
     x = np.arange(6)
     arguments = [
         (), (None,), (0,), (False,), (0.0,), (-0.0,), (0j,), ("",), (b"",), ("0",), (b"0",), (np.int64(0),), (np.float64(0),), (np.array(0),),
-        ([],), ((),), ({},), (0, 0), ((0, 0),), ([0, 0],), ([0], [0]), ([[0], 0],), ({"a": 0},), ({0: "a"},), ({"a": 0, "b": 1},), ("ab", "c"), ("a", "bc"),
-        (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x), ([x, x],), (x.view("f8"),),
-        (x.view("M8[s]"),),
-        (np.ma.MaskedArray(x, mask=[1, 0, 0, 0, 0, 0]),), (np.ma.MaskedArray(x, mask=[0, 1, 0, 0, 0, 0]),), (x.view(np.matrix),), (x.astype("S1"),), ("\ud800",),
+        ([],), ((),), ({},), (0, 0), ((0, 0),), ([0, 0],), ([0], [0]), ([[0], 0],), ({"a": 0},), ({0: "a"},), ({"a": 0, "b": 1},),
+        ("ab", "c"), ("a", "bc"), (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x), ([x, x],),
+        (x.view("f8"),), (x.view("M8[s]"),), (np.ma.MaskedArray(x, mask=[1, 0, 0, 0, 0, 0]),),
+        (np.ma.MaskedArray(x, mask=[0, 1, 0, 0, 0, 0]),), (x.view(np.matrix),), (x.astype("S1"),), ("\ud800",),
     ]  # fmt: skip
     if HAS_STRING_DTYPE:
         arguments += [(np.array(["a", "bc"], "T"),), (np.array(["ab", "c"], "T"),)]

@@ -20,7 +20,7 @@ if importlib.util.find_spec("zarr") is None or importlib.metadata.version("zarr"
     pytest.skip("zarr 3 needs a newer NumPy than this one: make test-numpy2 runs these tests", allow_module_level=True)
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # of what zarr and numcodecs import
+    warnings.simplefilter("ignore")  # about marks and imports that are zarr's own
     import zarr
     from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
     from zarr.core.buffer import cpu, default_buffer_prototype
@@ -82,8 +82,10 @@ class TestStore(StoreTests):
         assert store.supports_listing
 
 
-for _name, _test in inspect.getmembers(StoreTests, inspect.iscoroutinefunction):
-    if _name.startswith("test_"):
+for _name, _test in inspect.getmembers(StoreTests, inspect.isfunction):
+    if _name.startswith("test_") and "_sync" in _name:  # newer than 3.1, for stores in memory: chunks would travel one by one
+        setattr(TestStore, _name, None)
+    elif _name.startswith("test_") and inspect.iscoroutinefunction(_test):
         setattr(TestStore, _name, run_in_a_loop(_test))
 
 
@@ -153,7 +155,7 @@ def test_byte_ranges(store, byte_range, expected):
     async def use():
         await store.set("k", BUFFER(b"0123456789"))
         assert (await store.get("k", PROTOTYPE, byte_range)).to_bytes() == expected
-        assert await store.get("missing", PROTOTYPE, byte_range) is None
+        assert await store.get("missing", PROTOTYPE, byte_range) is None and (await store.get("k")).to_bytes() == b"0123456789"
         found = await store.get_partial_values(PROTOTYPE, [("k", byte_range), ("missing", byte_range), ("k", None)])
         assert [None if x is None else x.to_bytes() for x in found] == [expected, None, b"0123456789"]
 

@@ -17,7 +17,7 @@ from typing import Any, AsyncIterator, Callable, Iterable, List, Optional, Tuple
 
 import numpy as np
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 
 from .. import DecodeError, NumPyRedis
 
@@ -74,13 +74,14 @@ class NdringStore(Store):
 
     # Reading
 
-    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         await self._ensure_open()
         found = await _run(self._read, key, _slice(byte_range))
         if found is None:
             return None
-        byte = prototype.buffer.create_zero_length().as_array_like().dtype  # int8 or uint8, which depends on the version of zarr
-        return prototype.buffer.from_array_like(found.view(byte))
+        buffer = (prototype or default_buffer_prototype()).buffer
+        byte = buffer.create_zero_length().as_array_like().dtype  # int8 or uint8, which depends on the version of zarr
+        return buffer.from_array_like(found.view(byte))
 
     async def get_partial_values(self, prototype: Any, key_ranges: Iterable[Tuple[str, Any]]) -> List[Any]:
         return await asyncio.gather(*(self.get(key, prototype, byte_range) for key, byte_range in key_ranges))
