@@ -145,6 +145,11 @@ def test_versions(make):
     assert_identical(cache.get("k"), A)
     assert cache.get("k", version=2).tolist() == [1] and cache.get("k", version=3) is None
     assert list(cache.get_many(["k"], version=2)) == ["k"] and cache.touch("k", version=2) and not cache.touch("k", version=3)
+    cache.set("l", A, version=2)
+    cache.delete_many(["l"])
+    assert cache.has_key("l", version=2)
+    cache.delete_many(["l"], version=2)
+    assert not cache.has_key("l", version=2)
     assert cache.delete("k", version=2) and cache.has_key("k") and not cache.has_key("k", version=2)
     assert cache.incr_version("k") == 2 and cache.decr_version("k", version=2) == 1
     assert_identical(cache.get("k"), A)
@@ -252,11 +257,13 @@ if hasattr(BaseCache, "aget"):  # since Django 4.0
 # Settings
 
 
-def test_caches_share_a_client(make, node):
+def test_caches_share_a_client(make, node, monkeypatch):
+    assert make().client is not make(LOCATION="redis://%s:%d" % node).client
     assert make().client is make(KEY_PREFIX="x", OPTIONS={}).client is make(OPTIONS={"MAX_ENTRIES": 9, "CULL_FREQUENCY": 2}).client
     assert make(OPTIONS={"retry_for": 1}).client is not make().client
     assert make(OPTIONS={"retry_for": 1, "deadline": 2}).client is make(OPTIONS={"deadline": 2, "retry_for": 1}).client
-    clients = []
+    clients, connect = [], contrib._make_client
+    monkeypatch.setattr(contrib, "_make_client", lambda *arguments: time.sleep(0.05) or connect(*arguments))
     threads = [threading.Thread(target=lambda: clients.append(make(OPTIONS={"retry_for": 3}).client)) for _ in range(8)]
     for thread in threads:
         thread.start()

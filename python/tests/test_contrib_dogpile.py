@@ -90,7 +90,7 @@ def test_the_metadata_is_kept_exactly(regions, key, client):
     assert client.ttl(key) == -1 and client.dtype(key) == np.uint8
 
 
-@pytest.mark.parametrize("metadata", [{"ct": object()}, {"ct": float("nan")}, {"ct": 1.0, "t": (1, 2)}, {1: 2}], ids=str)
+@pytest.mark.parametrize("metadata", [{"ct": object()}, {"ct": float("nan")}, {"ct": float("inf")}, {"ct": 1.0, "t": (1, 2)}, {1: 2}], ids=str)
 def test_metadata_that_json_cannot_keep_is_refused(regions, key, metadata):
     with pytest.raises(ndring.EncodeError, match="metadata"):
         regions().actual_backend.set(key, CachedValue(A, metadata))
@@ -211,7 +211,10 @@ def test_other_arrays_and_damaged_entries_are_refused(regions, client, key):
 
     client.set(key, entry())
     assert_identical(region.get(key), A)
+    other = good.copy()
+    other[5] += 1  # a later version of the form
     bad = [
+        other,
         A, np.float64(1), good.astype(np.int8), good[:-1], good[:10], good[:4], good[:0], good.reshape(1, -1), np.append(good, good[:1]),
         entry(header=about["header"] - 1), entry(header=10, data=about["data"] + about["header"] - 10), entry(data=-1), entry(data="x"),
         entry(data=float(about["data"])), entry(parts=3), entry(parts=[["mask", 0], ["mask"]]), entry(parts={}, attrs=None),
@@ -306,6 +309,37 @@ def test_a_lock_that_was_lost_is_not_renewed(client, key):
     assert client.get(lock._key).tolist() == [0] * 16
 
 
+def test_a_lock_that_is_lost_during_its_release_stays_with_its_new_holder(client, key):
+    lock = NdringMutex(client, key)
+    assert lock.acquire()
+    store = lock._client.set
+
+    def lose_it_first(*arguments, **options):
+        client.set(lock._key, np.zeros(16, np.uint8))
+        return store(*arguments, **options)
+
+    lock._client.set = lose_it_first
+    lock.release()
+    time.sleep(0.05)
+    assert client.get(lock._key).tolist() == [0] * 16 and client.ttl(lock._key) == -1
+
+
+def test_a_lock_whose_lease_is_half_over_is_not_taken(client, key):
+    lock = NdringMutex(client, key, lease=0.3)
+    store = lock._client.set
+    lock._client.set = lambda *arguments, **options: (store(*arguments, **options), time.sleep(0.15))[0]  # the reply is late
+    assert not lock.acquire(wait=False) and lock._held is None
+    time.sleep(0.05)
+    assert NdringMutex(client, key).acquire(wait=False)
+
+
+def test_waiters_write_nothing_and_ask_the_primary(client, key):
+    assert NdringMutex(client, key).acquire()
+    waiter = NdringMutex(client.with_options(read_from_replicas=True), key)
+    waiter._client.set = lambda *arguments, **options: pytest.fail("a node remembers a limited number of conditional writes")
+    assert not waiter.acquire(wait=False) and not waiter._client._cluster.read_from_replicas
+
+
 def test_long_keys_have_locks(client, key):
     lock = NdringMutex(client, key * 2000)
     assert lock.acquire() and not NdringMutex(client, key * 2000).acquire(wait=False) and NdringMutex(client, key * 2001).acquire(wait=False)
@@ -365,8 +399,8 @@ def test_keys_of_functions_tell_arguments_apart():
     x = np.arange(6)
     arguments = [
         (), (None,), (0,), (False,), (0.0,), (-0.0,), (0j,), ("",), (b"",), ("0",), (b"0",), (np.int64(0),), (np.float64(0),), (np.array(0),),
-        ([],), ((),), ({},), (0, 0), ((0, 0),), ([0, 0],), ([0], [0]), ([[0], 0],), ({"a": 0},), ({0: "a"},), ({"a": 0, "b": 1},),
-        ("ab", "c"), ("a", "bc"), (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x), ([x, x],),
+        ([],), ((),), ({},), (0, 0), ((0, 0),), ([0, 0],), (1, 23), (12, 3), ([0], [0]), ([[0], 0],), ({"a": 0},), ({0: "a"},),
+        ({"a": 0, "b": 1},), ("ab", "c"), ("a", "bc"), (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x), ([x, x],),
         (x.view("f8"),), (x.view("M8[s]"),), (np.ma.MaskedArray(x, mask=[1, 0, 0, 0, 0, 0]),),
         (np.ma.MaskedArray(x, mask=[0, 1, 0, 0, 0, 0]),), (x.view(np.matrix),), (x.astype("S1"),), ("\ud800",),
     ]  # fmt: skip
