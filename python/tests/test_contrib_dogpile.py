@@ -290,13 +290,13 @@ def test_the_lock_of_a_dead_process_ends(client, key):
     dead = NdringMutex(client, key, lease=0.3)
     assert dead.acquire()
     dead._held[1].set()  # as if its thread were gone
-    began = time.monotonic()
-    assert NdringMutex(client, key).acquire()
-    assert time.monotonic() - began < 5
+    began, heir = time.monotonic(), NdringMutex(client, key)
+    assert heir.acquire() and time.monotonic() - began < 5
     assert dead._held is not None
     dead.release()  # the other one's lock stays
     time.sleep(0.05)
     assert dead.locked()
+    heir.release()
 
 
 def test_a_lock_that_was_lost_is_not_renewed(client, key):
@@ -330,20 +330,25 @@ def test_a_lock_whose_lease_is_half_over_is_not_taken(client, key):
     lock._client.set = lambda *arguments, **options: (store(*arguments, **options), time.sleep(0.15))[0]  # the reply is late
     assert not lock.acquire(wait=False) and lock._held is None
     time.sleep(0.05)
-    assert NdringMutex(client, key).acquire(wait=False)
+    heir = NdringMutex(client, key)
+    assert heir.acquire(wait=False)
+    heir.release()
 
 
 def test_waiters_write_nothing_and_ask_the_primary(client, key):
-    assert NdringMutex(client, key).acquire()
+    holder = NdringMutex(client, key)
+    assert holder.acquire()
     waiter = NdringMutex(client.with_options(read_from_replicas=True), key)
     waiter._client.set = lambda *arguments, **options: pytest.fail("a node remembers a limited number of conditional writes")
     assert not waiter.acquire(wait=False) and not waiter._client._cluster.read_from_replicas
+    holder.release()
 
 
 def test_long_keys_have_locks(client, key):
-    lock = NdringMutex(client, key * 2000)
-    assert lock.acquire() and not NdringMutex(client, key * 2000).acquire(wait=False) and NdringMutex(client, key * 2001).acquire(wait=False)
+    lock, other = NdringMutex(client, key * 2000), NdringMutex(client, key * 2001)
+    assert lock.acquire() and not NdringMutex(client, key * 2000).acquire(wait=False) and other.acquire(wait=False)
     lock.release()
+    other.release()
 
 
 def test_outages():
@@ -400,7 +405,8 @@ def test_keys_of_functions_tell_arguments_apart():
     arguments = [
         (), (None,), (0,), (False,), (0.0,), (-0.0,), (0j,), ("",), (b"",), ("0",), (b"0",), (np.int64(0),), (np.float64(0),), (np.array(0),),
         ([],), ((),), ({},), (0, 0), ((0, 0),), ([0, 0],), (1, 23), (12, 3), ([0], [0]), ([[0], 0],), ({"a": 0},), ({0: "a"},),
-        ({"a": 0, "b": 1},), ("ab", "c"), ("a", "bc"), (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x), ([x, x],),
+        ({"a": 0, "b": 1},), ("ab", "c"), ("a", "bc"), (x,), (x.astype(">i8"),), (x.astype("i4"),), (x.reshape(2, 3),), (x.reshape(3, 2),), (x[::-1],), (x, x),
+        ([x, x],),
         (x.view("f8"),), (x.view("M8[s]"),), (np.ma.MaskedArray(x, mask=[1, 0, 0, 0, 0, 0]),),
         (np.ma.MaskedArray(x, mask=[0, 1, 0, 0, 0, 0]),), (x.view(np.matrix),), (x.astype("S1"),), ("\ud800",),
     ]  # fmt: skip
