@@ -29,15 +29,29 @@ def test_every_exception_is_public_and_in_the_tree():
     assert issubclass(ndring.EncodeError, TypeError) and issubclass(ndring.DecodeError, ValueError)
 
 
-PUBLIC = ["asyncio.py"]
+PUBLIC = ("asyncio.py", "contrib")
 
 
 def test_modules_are_private_and_short():
     folder = pathlib.Path(ndring.__file__).parent
     assert (folder / "py.typed").exists()
     for module in folder.rglob("*.py"):
-        assert any(part.startswith("_") for part in module.relative_to(folder).parts) or module.name in PUBLIC, module
+        assert any(part.startswith("_") or part in PUBLIC for part in module.relative_to(folder).parts), module
         assert len(module.read_text().splitlines()) <= 500, module
+
+
+def test_adapters_are_optional():
+    """``import ndring`` imports no adapter, each names what is public in it, and has an extra of its name."""
+    run = subprocess.run(
+        [sys.executable, "-c", "import ndring, sys; assert not [m for m in sys.modules if m.startswith('ndring.contrib')]"],
+        capture_output=True, text=True, cwd=pathlib.Path(ndring.__file__).parents[1],
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    modules = [module for module in (pathlib.Path(ndring.__file__).parent / "contrib").glob("*.py") if module.name != "__init__.py"]
+    assert len(modules) == 4
+    project = (pathlib.Path(__file__).resolve().parents[1] / "pyproject.toml").read_text()
+    for module in modules:
+        assert "\n__all__ = [" in module.read_text() and f"\n{module.stem} = [" in project, module
 
 
 def test_every_method_is_documented():

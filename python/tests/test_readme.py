@@ -3,6 +3,7 @@ page is complete."""
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import inspect
 import os
 import pathlib
@@ -48,6 +49,14 @@ def test_the_readme_has_its_program():
     assert len(programs("README.md")) == 1 and "retrieved" in programs("README.md")[0]
 
 
+def installed(distribution: str) -> str:
+    """Returns the version of a library, empty if it is not installed."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 @pytest.mark.parametrize("number", range(len(programs("docs/python.md"))))
 def test_examples_of_the_client_page(number, node, tmp_path):
     """Each runs after the page's first lines, as a script, because spawned workers import it."""
@@ -55,11 +64,15 @@ def test_examples_of_the_client_page(number, node, tmp_path):
     host, port = node
     example = example.replace("NumPyRedis()", f"NumPyRedis({host!r}, {port})")
     example = example.replace('["cache-a:7379", "cache-b:7379"]', f'["{host}:{port}", "{host}:{port}"]')
+    if "import zarr" in example and installed("zarr") < "3":
+        pytest.skip("zarr 3 needs a newer NumPy than this one: make test-numpy2 runs this example")
+    if "ndring.contrib.opentelemetry" in example and not installed("opentelemetry-api"):
+        example = "import opentelemetry_stand_in\nopentelemetry_stand_in.install()\n" + example
     script = tmp_path / "example.py"
     script.write_text(example)
     run = subprocess.run(
         [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=100,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'python'}:{ROOT / 'python/tests'}"},
     )  # fmt: skip
     assert run.returncode == 0 and run.stderr == "", f"{run.stderr}\n{example}"
 
