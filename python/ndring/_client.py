@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Iterator, List, Literal, Optional, TypeVar, overload
 
-from ._core import calls, operations
+from ._core import calls, memoize, operations
 from ._core.calls import Call, Defaults, T
 from ._core.client import Client, present
 from ._core.degraded import UNANSWERED
 from ._core.driver import Work
-from ._core.get_or_set import get_or_set
+from ._core.get_or_set import get_or_set, get_or_set_many
 from ._core.operations import Core
-from ._core.options import Key, encode_key
+from ._core.options import Key, Seconds, Value, encode_key
 from ._core.request import Failure
 from ._core.scan import Scan
 from ._pipeline import Pipeline
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
 
     P = ParamSpec("P")
+else:
+    P = TypeVar("P")  # ParamSpec is new in Python 3.10
+R = TypeVar("R")
 N = TypeVar("N", bound="NumPyRedis")
 
 
@@ -39,6 +42,22 @@ def _operation(make: Callable[Concatenate[Core, P], Work[T]]) -> Callable[Concat
 
     made: Callable[Concatenate[Any, P], T] = present(method, make)
     return made
+
+
+class Memoized(memoize.Memoized, Generic[P, R]):
+    """A function whose results are stored. Made by ``NumPyRedis.memoize()``."""
+
+    def __init__(self, client: NumPyRedis, function: Callable[P, R], options: memoize.Options) -> None:
+        super().__init__(function, options)
+        self._client = client
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self._client.get_or_set(self.key(*args, **kwargs), lambda: self._function(*args, **kwargs), **self._options.get_or_set)
+        return result
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Deletes the stored result of the call with these arguments. Returns whether there was one."""
+        return self._client.delete(self.key(*args, **kwargs)) > 0
 
 
 class NumPyRedis(Client):
@@ -86,6 +105,45 @@ class NumPyRedis(Client):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    # As a mapping
+
+    def __getitem__(self, key: Key) -> Any:
+        found = self.get(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: Key, value: Value) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: Key) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: Key) -> bool:
+        return self.exists(key) > 0
+
+    def __len__(self) -> int:
+        return self.dbsize()
+
+    def __bool__(self) -> bool:
+        return True  # also without keys
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self.scan_iter()
+
+    @overload
+    def keys(self, match: Optional[Key] = ..., *, text: Literal[True]) -> List[str]: ...
+
+    @overload
+    def keys(self, match: Optional[Key] = ..., *, text: bool = ...) -> List[Any]: ...
+
+    def keys(self, match: Optional[Key] = None, *, text: bool = False) -> List[Any]:
+        """Returns the keys that match a glob pattern, by default all. ``text``: as str, decoded as
+        UTF-8; raises UnicodeDecodeError for a key that is not. See ``scan_iter``, which does not
+        collect them first."""
+        return [key.decode() if text else key for key in self.scan_iter(match)]
+
     def close(self) -> None:
         """Closes all connections, also those in use. A later call opens new ones."""
         run(self._core.cluster.nodes.close())
@@ -108,6 +166,38 @@ class NumPyRedis(Client):
             return run(operations.get(self._core, key, out, default))
 
         present(get, operations.get)
+
+    get_or_set_many = _operation(get_or_set_many)
+
+    def memoize(
+        self,
+        ex: Optional[Seconds] = None,
+        *,
+        px: Optional[Seconds] = None,
+        version: Any = "",
+        ignore: Iterable[str] = (),
+        wait_for: float = 30.0,
+        lease: float = 10.0,
+        on_error: Optional[str] = None,
+    ) -> Callable[[Callable[P, R]], Memoized[P, R]]:
+        """Returns a decorator that stores the results of a function, which must be arrays, and returns
+        them for equal arguments, in this process or another. Of all callers on all machines only one
+        computes, as with ``get_or_set``, whose options these are. ::
+
+            @client.memoize(ex=3600)
+            def features(user, weights): ...
+
+            features.invalidate(7, weights)  # deletes the result of one call
+
+        Arguments are NumPy arrays and plain values: numbers, text, bytes, dates, enums, and lists,
+        tuples, sets and dicts of them. Arrays are equal if dtype, shape and elements are, whatever
+        their layout. The key is that of the function's module and qualified name, ``version`` and a
+        digest of the arguments (``features.key(7, weights)``): pass another ``version`` when the
+        function computes something else. ``ignore``: names of parameters that do not matter, such
+        as ``self``. Raises TypeError for an argument that has no digest.
+        """
+        options = memoize.Options(ex, px, version, ignore, wait_for, lease, on_error)
+        return lambda function: Memoized(self, function, options)
 
     def view(self, key: Key) -> ArrayView:
         """Returns a view of the stored array, from which parts are read without transferring the
@@ -157,8 +247,12 @@ class NumPyRedis(Client):
         """
         return _keys(operations.begin_scan(self._core, match, count))
 
+    dbsize = _operation(operations.dbsize)
+    flush = _operation(operations.flush)
+
     # Nodes
 
+    execute_command = _operation(operations.execute_command)
     ping = _operation(operations.ping)
     info = _operation(operations.info)
     nodes = _operation(operations.nodes)

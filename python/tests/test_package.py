@@ -68,7 +68,7 @@ def test_both_clients_have_the_same_methods():
         return {name: str(inspect.signature(value)) for name, value in public.items() if callable(value)}
 
     blocking, aio = signatures(ndring.NumPyRedis), signatures(ndring.asyncio.NumPyRedis)
-    for name in ("view", "pipeline", "scan_iter"):  # which return other classes
+    for name in ("view", "pipeline", "scan_iter", "memoize"):  # which return other classes
         blocking[name], aio[name] = (text[name].rpartition("->")[0] for text in (blocking, aio))
     assert aio.pop("aclose") and blocking == aio
     assert signatures(ndring.Pipeline) == signatures(ndring.asyncio.Pipeline)

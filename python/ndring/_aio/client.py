@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Coroutine, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Coroutine, Generic, Iterable, List, Optional, TypeVar
 
-from .._core import calls, operations
+from .._core import calls, memoize, operations
 from .._core.calls import Call, Defaults, T
 from .._core.client import Client, present
 from .._core.degraded import UNANSWERED
 from .._core.driver import Work
-from .._core.get_or_set import get_or_set
+from .._core.get_or_set import get_or_set, get_or_set_many
 from .._core.operations import Core
-from .._core.options import Key, encode_key
+from .._core.options import Key, Seconds, encode_key
 from .._core.request import Failure
 from .._core.scan import Scan
 from .driver import Driver
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from typing_extensions import Concatenate, ParamSpec
 
     P = ParamSpec("P")
+else:
+    P = TypeVar("P")  # ParamSpec is new in Python 3.10
 N = TypeVar("N", bound="NumPyRedis")
 
 
@@ -40,6 +42,21 @@ def _operation(make: Callable[Concatenate[Core, P], Work[T]]) -> Callable[Concat
 
     made: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]] = present(method, make)
     return made
+
+
+class Memoized(memoize.Memoized, Generic[P]):
+    """A function whose results are stored. Made by ``NumPyRedis.memoize()``."""
+
+    def __init__(self, client: NumPyRedis, function: Callable[P, Any], options: memoize.Options) -> None:
+        super().__init__(function, options)
+        self._client = client
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        return await self._client.get_or_set(self.key(*args, **kwargs), lambda: self._function(*args, **kwargs), **self._options.get_or_set)
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Deletes the stored result of the call with these arguments. Returns whether there was one."""
+        return await self._client.delete(self.key(*args, **kwargs)) > 0
 
 
 class NumPyRedis(Client):
@@ -96,6 +113,24 @@ class NumPyRedis(Client):
 
         present(get, operations.get)
 
+    get_or_set_many = _operation(get_or_set_many)
+
+    def memoize(
+        self,
+        ex: Optional[Seconds] = None,
+        *,
+        px: Optional[Seconds] = None,
+        version: Any = "",
+        ignore: Iterable[str] = (),
+        wait_for: float = 30.0,
+        lease: float = 10.0,
+        on_error: Optional[str] = None,
+    ) -> Callable[[Callable[P, Any]], Memoized[P]]:
+        """See ``ndring.NumPyRedis.memoize``. The function may be a coroutine function; calls of what
+        this makes of it are awaited, and so is its ``invalidate``."""
+        options = memoize.Options(ex, px, version, ignore, wait_for, lease, on_error)
+        return lambda function: Memoized(self, function, options)
+
     def view(self, key: Key) -> ArrayView:
         """Returns a view of the stored array, from which parts are read without transferring the
         rest: ``await client.view("k")[10:20, ::2]``. See ArrayView. Asks no node yet."""
@@ -140,8 +175,18 @@ class NumPyRedis(Client):
         """
         return _keys(operations.begin_scan(self._core, match, count))
 
+    dbsize = _operation(operations.dbsize)
+    flush = _operation(operations.flush)
+
+    async def keys(self, match: Optional[Key] = None, *, text: bool = False) -> List[Any]:
+        """Returns the keys that match a glob pattern, by default all. ``text``: as str, decoded as
+        UTF-8; raises UnicodeDecodeError for a key that is not. See ``scan_iter``, which does not
+        collect them first."""
+        return [key.decode() if text else key async for key in self.scan_iter(match)]
+
     # Nodes
 
+    execute_command = _operation(operations.execute_command)
     ping = _operation(operations.ping)
     info = _operation(operations.info)
     nodes = _operation(operations.nodes)

@@ -1,4 +1,5 @@
-"""get_or_set: of all callers that miss a key, one computes the value and the others wait for it.
+"""get_or_set and get_or_set_many: of all callers that miss a key, one computes the value and the
+others wait for it.
 
 The lock is a small array under a key of its own, and its time to live is the lease: if the process
 that computes the value dies, nothing renews the lease and the lock expires. The array holds a
@@ -11,18 +12,20 @@ import hashlib
 import random
 import time
 import uuid
-from typing import Any, Callable, Dict, Optional
+from functools import partial
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from .._exceptions import NdringError, TimeoutError
-from . import calls, operations
+from . import calls
+from .calls import Call
 from .cluster import Cluster
 from .commands import get_request
 from .degraded import UNANSWERED, is_unanswered
 from .driver import Work
 from .operations import Core
-from .options import Key, Seconds, Value, encode_key
+from .options import Key, Seconds, Value, encode_key, key_list
 from .settings import seconds
 
 _PREFIX = b"ndring:making:"
@@ -62,142 +65,241 @@ def get_or_set(
     call ``make()`` and return its result without raising. This is the default for a client with
     ``on_error="miss"``.
     """
-    if on_error not in (None, "raise", "make"):
-        raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
-    make_on_error = on_error == "make" or on_error is None and core.cluster.policy.on_error == "miss"
-    options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata}
-    wait_for, lease = seconds("wait_for", wait_for, zero=True), seconds("lease", lease)
-    make_once = _CallOnce(core.cluster.nodes.driver.call, make)
-    try:
-        return (yield from _get_or_set(core.but(on_error="raise"), key, make_once, wait_for, lease, options))
-    except UNANSWERED as exc:
-        if not make_on_error or exc is make_once.raised or not is_unanswered(exc):
-            raise
-        core.degraded.count(make_once.done, exc)
-        return (yield from make_once())
+    obtain = _Obtain(core, [key], lambda missing: {key: make()}, on_error, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+    return (yield from obtain.values())[0]
 
 
-class _CallOnce:
-    """Calls ``make`` once and remembers the result. ``raised``: the exception that ``make`` raised."""
+def get_or_set_many(
+    core: Core,
+    keys: Iterable[Key],
+    make: Callable[[List[Key]], Union[Mapping[Any, Value], Sequence[Value]]],
+    *,
+    ex: Optional[Seconds] = None,
+    px: Optional[Seconds] = None,
+    layout: str = "auto",
+    metadata: str = "error",
+    wait_for: float = 30.0,
+    lease: float = 10.0,
+    on_error: Optional[str] = None,
+) -> Work[List[Any]]:
+    """Returns the stored arrays of several keys, in order. Those that are missing are made and
+    stored: ``make(missing)`` returns them as a mapping from keys, or in the order of ``missing``.
 
-    def __init__(self, call: Callable[[Callable[[], Any]], Any], make: Callable[[], Any]) -> None:
-        self._call = call
+    Of all callers on all machines only one makes each key: ``make`` gets those that this caller is
+    to make, and is not called if there are none; then the caller waits for the keys that others
+    make. Everything else is as for ``get_or_set``. ::
+
+        client.get_or_set_many(users, lambda missing: {user: compute(user) for user in missing}, ex=3600)
+    """
+    obtain = _Obtain(core, key_list(keys), make, on_error, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+    return (yield from obtain.values())
+
+
+class _Obtain:
+    """One call of get_or_set or get_or_set_many. ``made``, ``found``: by key. ``raised``: the
+    exception that ``make`` raised."""
+
+    def __init__(
+        self, core: Core, keys: List[Key], make: Callable[[List[Key]], Any], on_error: Optional[str], wait_for: float, lease: float,
+        options: Dict[str, Any],
+    ) -> None:  # fmt: skip
+        if on_error not in (None, "raise", "make"):
+            raise ValueError(f"on_error must be 'raise' or 'make', not {on_error!r}")
+        self._make_on_error = on_error == "make" or on_error is None and core.cluster.policy.on_error == "miss"
+        self._wait_for, self._lease = seconds("wait_for", wait_for, zero=True), seconds("lease", lease)
+        self._degraded = core.degraded
+        self._core = core.but(on_error="raise")
+        self._primary = self._core.but(read_from_replicas=False)  # a replica may have an old lock
+        self._driver = core.cluster.nodes.driver
+        self._order = keys
+        self._keys = {encode_key(key): key for key in keys}
         self._make = make
-        self._value: Any = None
-        self.done = False
-        self.raised: Optional[BaseException] = None
+        self._options = options
+        self._found: Dict[bytes, Any] = {}
+        self._made: Dict[bytes, Any] = {}
+        self._raised: Optional[BaseException] = None
 
-    def __call__(self) -> Work[Any]:
-        if not self.done:
-            try:
-                self._value = yield self._call(self._make)
-            except BaseException as exc:
-                self.raised = exc
+    def values(self) -> Work[List[Any]]:
+        try:
+            yield from self._obtain()
+        except UNANSWERED as exc:
+            if not self._make_on_error or exc is self._raised or not is_unanswered(exc):
                 raise
-            self.done = True
-        return self._value
+            self._degraded.count(bool(self._made), exc)
+            yield from self._call([name for name in self._missing() if name not in self._made])
+            self._found.update({name: self._made[name] for name in self._missing()})
+        return [self._found[encode_key(key)] for key in self._order]
 
+    def _missing(self) -> List[bytes]:
+        return [name for name in self._keys if name not in self._found]
 
-def _get_or_set(core: Core, key: Key, make: _CallOnce, wait_for: float, lease: float, options: Dict[str, Any]) -> Work[Any]:
-    primary = core.but(read_from_replicas=False)  # a replica may have an old lock
-    name = encode_key(key)
-    lock = _PREFIX + (name if len(name) <= _MAX_INLINE_KEY else hashlib.sha256(name).digest())
-    began = time.monotonic()
-    delay = _FIRST_DELAY
-    waiting = False
-    while True:
-        found = yield from operations.get(primary if waiting else core, key)
-        if found is not None:
-            return found
-        # A waiter checks whether the lock exists before it tries to take it: every try is a
-        # conditional write, and the node remembers only a limited number of their request ids.
-        if not (waiting and (yield from operations.exists(primary, lock))):
-            held = _Lease(primary.cluster, lock, lease)
-            if (yield from held.enter()):
+    def _obtain(self) -> Work[None]:
+        began = time.monotonic()
+        delay = _FIRST_DELAY
+        free = self._missing()
+        yield from self._look(self._core, free)
+        while True:
+            # A waiter checks whether the lock exists before it tries to take it: every try is a
+            # conditional write, and the node remembers only a limited number of their request ids.
+            free = [name for name in free if name not in self._found]
+            if free:
+                held = _Leases(self._primary.cluster, free, self._lease)
                 try:
-                    found = yield from operations.get(primary, key)  # the previous holder may have stored it just before
-                    if found is not None:
-                        return found
-                    value = yield from make()
-                    # nx: a value that another caller has stored meanwhile is newer
-                    yield from primary.run(calls.set_(core.defaults, key, value, nx=True, **options))
-                    found = yield from operations.get(primary, key)
-                    return value if found is None else found
+                    yield from held.enter()
+                    if held.names:
+                        yield from self._look(self._primary, held.names)  # the previous holder may have stored it just before
+                        yield from self._store([name for name in held.names if name not in self._found])
                 finally:
                     yield from held.leave()
-        waiting = True
-        left = began + wait_for - time.monotonic()
-        if left <= 0:
-            raise TimeoutError(f"no caller has stored {key!r} within {wait_for} s; another one is still computing it")
-        yield primary.cluster.nodes.driver.sleep(min(left, random.uniform(delay / 2, delay)))
-        delay = min(2 * delay, _LAST_DELAY)
+            missing = self._missing()
+            if not missing:
+                return
+            left = began + self._wait_for - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no caller has stored {self._keys[missing[0]]!r} within {self._wait_for} s; another one is still computing it")
+            yield self._driver.sleep(min(left, random.uniform(delay / 2, delay)))
+            delay = min(2 * delay, _LAST_DELAY)
+            yield from self._look(self._primary, missing)
+            free = self._missing()
+            locked = yield from _all(self._primary.cluster, [calls.count_keys(b"NP.EXISTS", [_lock(name)]) for name in free])
+            free = [name for name, exists in zip(free, locked) if not exists]
+
+    def _look(self, core: Core, names: List[bytes]) -> Work[None]:
+        if names:
+            found = yield from _all(core.cluster, [calls.get(core.defaults, name) for name in names])
+            self._found.update({name: value for name, value in zip(names, found) if value is not None})
+
+    def _store(self, names: List[bytes]) -> Work[None]:
+        """Makes and stores arrays whose locks are held."""
+        if not names:
+            return
+        yield from self._call(names)
+        # nx: a value that another caller has stored meanwhile is newer
+        stores = [calls.set_(self._core.defaults, name, self._made[name], nx=True, **self._options) for name in names]
+        yield from _all(self._primary.cluster, stores)
+        yield from self._look(self._primary, names)
+        self._found.update({name: self._made[name] for name in names if name not in self._found})
+
+    def _call(self, names: List[bytes]) -> Work[None]:
+        if not names:
+            return
+        try:
+            made = yield self._driver.call(lambda: self._make([self._keys[name] for name in names]))
+            if not isinstance(made, Mapping):
+                if len(made) != len(names):
+                    raise ValueError(f"make returned {len(made)} arrays for {len(names)} keys")
+                made = dict(zip((self._keys[name] for name in names), made))
+            for name in names:
+                if self._keys[name] not in made:
+                    raise ValueError(f"make returned no array for {self._keys[name]!r}")
+                self._made[name] = yield self._driver.call(partial(_same, made[self._keys[name]]))  # awaited if it can be
+        except BaseException as exc:
+            self._raised = exc
+            raise
 
 
-class _Lease:
-    """A lock that is renewed in the background while it is held."""
+def _same(value: Any) -> Any:
+    return value
 
-    def __init__(self, cluster: Cluster, key: bytes, lease: float) -> None:
+
+def _all(cluster: Cluster, several: Sequence[Call[Any]]) -> Work[List[Any]]:
+    """Returns the results of calls. Raises the first error."""
+    if not several:
+        return []
+    replies = yield from cluster.many([call.request for call in several])
+    _raise_first(replies)
+    return [call.finish(reply) for call, reply in zip(several, replies)]
+
+
+def _lock(name: bytes) -> bytes:
+    return _PREFIX + (name if len(name) <= _MAX_INLINE_KEY else hashlib.sha256(name).digest())
+
+
+class _Leases:
+    """The locks of some keys, which are renewed in the background while they are held. ``names``:
+    the keys whose locks this caller has."""
+
+    def __init__(self, cluster: Cluster, names: Sequence[bytes], lease: float) -> None:
+        self.names: List[bytes] = []
         self._cluster = cluster
         self._driver = cluster.nodes.driver
-        self._key = key
+        self._wanted = list(names)
         self._lease = lease
         self._token = np.array(list(uuid.uuid4().bytes), np.uint8)
-        self._version: Optional[str] = None  # of our last write, as far as we know; None if we never had the lock
+        self._versions: Dict[bytes, str] = {}  # of our last writes, as far as we know
         self._left = self._driver.event()
         self._ended = self._driver.event()
+        self._ended.set()
 
-    def enter(self) -> Work[bool]:
-        """Returns whether this caller has the lock."""
+    def enter(self) -> Work[None]:
+        """Takes the locks that are free."""
         began = time.monotonic()
-        self._version = yield from self._write(self._lease, nx=True)
-        if self._version is None:
-            return False
+        written = yield from self._write(self._wanted, self._lease, nx=True)
+        self._versions = {name: version for name, version in zip(self._wanted, written) if isinstance(version, str)}
+        _raise_first(written)  # leave gives back what was taken
         if time.monotonic() - began > self._lease / 3:
-            # The lease runs from the moment at which the node wrote it, which may be long before
-            # its answer, for example if this is the answer to a repeated command. Another caller
-            # may hold the lock by now, or will before the first renewal.
-            yield from self._release()
-            return False
-        if not self._driver.spawn(self._renew(), "ndring-lease"):
-            self._ended.set()
-        return True
+            # A lease runs from the moment at which the node wrote it, which may be long before its
+            # answer, for example if this is the answer to a repeated command. Another caller may
+            # hold the lock by now, or will before the first renewal.
+            return
+        self.names = list(self._versions)
+        if self.names:
+            self._ended = self._driver.event()
+            if not self._driver.spawn(self._renew(), "ndring-lease"):
+                self._ended.set()
 
     def leave(self) -> Work[None]:
+        """Gives the locks back."""
         self._left.set()
         yield self._driver.wait(self._ended, _EVER)
-        yield from self._release()
-
-    def _release(self) -> Work[None]:
         try:
-            yield from self._extend(0.001)  # there is no conditional delete, so the lock expires
+            yield from self._extend(0.001)  # there is no conditional delete, so the locks expire
         except NdringError:
-            pass  # the lease ends by itself
+            pass  # the leases end by themselves
 
     def _renew(self) -> Work[None]:
         try:
-            while not (yield self._driver.wait(self._left, self._lease / 3)):
+            while self._versions and not (yield self._driver.wait(self._left, self._lease / 3)):
                 try:
-                    if not (yield from self._extend(self._lease)):
-                        return  # too late: another caller may have the lock
+                    yield from self._extend(self._lease)
                 except NdringError:
                     pass  # the next try may still be in time
         finally:
             self._ended.set()
 
-    def _extend(self, seconds: float) -> Work[bool]:
-        """Sets the time to live of the lock. Returns False if this caller has lost it."""
-        version = yield from self._write(seconds, if_version=self._version)
-        if version is None:
-            # An earlier write may have succeeded although its answer was lost, so the version may
-            # be another one: compare the token.
-            stored = yield from self._cluster.one(get_request(self._key))
-            if stored is None or stored.data.tobytes() != self._token.tobytes():
-                return False
-            version = yield from self._write(seconds, if_version=stored.version)
-        if version is not None:
-            self._version = version
-        return version is not None
+    def _extend(self, seconds: float) -> Work[None]:
+        """Sets the time to live of the locks. Forgets those that this caller has lost."""
+        names = list(self._versions)
+        written = yield from self._write(names, seconds)
+        for name, version in zip(names, written):
+            if isinstance(version, Exception):
+                continue
+            if version is None:
+                # An earlier write may have succeeded although its answer was lost, so the version
+                # may be another one: compare the token.
+                stored = yield from self._cluster.one(get_request(_lock(name)))
+                if stored is not None and stored.data.tobytes() == self._token.tobytes():
+                    self._versions[name] = stored.version
+                    (version,) = yield from self._write([name], seconds)
+            if version is None:
+                del self._versions[name]  # another caller may have the lock
+            elif isinstance(version, str):
+                self._versions[name] = version
+        _raise_first(written)
 
-    def _write(self, seconds: float, **condition: Any) -> Work[Optional[str]]:
-        call = calls.set_version(self._key, self._token, px=max(1, round(seconds * 1000)), **condition)
-        return call.finish((yield from self._cluster.one(call.request)))
+    def _write(self, names: Sequence[bytes], seconds: float, nx: bool = False) -> Work[List[Any]]:
+        """Returns the new versions, None where the condition did not hold, or exceptions."""
+        if not names:
+            return []
+        px = max(1, round(seconds * 1000))
+        writes = [
+            calls.set_version(_lock(name), self._token, px=px, nx=nx, if_version=None if nx else self._versions[name]) for name in names
+        ]
+        replies = yield from self._cluster.many([write.request for write in writes])
+        return [reply if isinstance(reply, Exception) else write.finish(reply) for write, reply in zip(writes, replies)]
+
+
+def _raise_first(results: Sequence[Any]) -> None:
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

@@ -16,8 +16,8 @@ from .commands import parse_info, slot
 from .degraded import UNANSWERED, Degraded, is_unanswered
 from .driver import Work
 from .get_into import get_into
-from .options import Key, Value, encode_key, key_list
-from .replies import checked, is_pong, is_text
+from .options import Key, Seconds, Value, encode_key, key_list
+from .replies import checked, is_ok, is_pong, is_size, is_text
 from .request import Request
 from .resp import pack
 from .scan import Scan
@@ -72,8 +72,17 @@ def get(core: Core, key: Key, out: Optional[np.ndarray[Any, Any]] = None, defaul
         return core.missed(call, exc)
 
 
-def mset(core: Core, mapping: Mapping[Any, Value], *, layout: str = "auto", metadata: str = "error") -> Work[bool]:
+def mset(
+    core: Core,
+    mapping: Mapping[Any, Value],
+    *,
+    ex: Optional[Seconds] = None,
+    px: Optional[Seconds] = None,
+    layout: str = "auto",
+    metadata: str = "error",
+) -> Work[bool]:
     """Stores several arrays, sent together. Each array is stored atomically, the set of them is not.
+    ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
 
     Sends nothing if one of them cannot be encoded. If only some could be stored it raises
     PartialError; if all failed for the same reason, it raises that error.
@@ -81,7 +90,7 @@ def mset(core: Core, mapping: Mapping[Any, Value], *, layout: str = "auto", meta
     if not hasattr(mapping, "keys"):
         raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
     keys = list(mapping.keys())
-    stores = [calls.set_(core.defaults, key, mapping[key], layout=layout, metadata=metadata) for key in keys]
+    stores = [calls.set_(core.defaults, key, mapping[key], ex=ex, px=px, layout=layout, metadata=metadata) for key in keys]
     return all((yield from _fan_out(core, [[key] for key in keys], stores)))
 
 
@@ -185,6 +194,44 @@ def nodes(core: Core) -> Work[List[str]]:
     the client knows."""
     slots = yield from core.cluster.slots()
     return [core.label] if slots is None else sorted(str(address) for address in slots.nodes.values())
+
+
+def dbsize(core: Core) -> Work[int]:
+    """Returns how many keys there are on all nodes."""
+    return sum((yield from _on_all_nodes(core, Request(pack(b"DBSIZE"), checked("DBSIZE", is_size)))))
+
+
+def flush(core: Core, *, yes: bool = False) -> Work[bool]:
+    """Deletes all keys of all nodes. ``yes=True`` says that this is meant; without it, raises ValueError."""
+    if yes is not True:
+        raise ValueError("flush deletes all keys of all clients: pass yes=True if that is what you want")
+    yield from _on_all_nodes(core, Request(pack(b"FLUSHALL"), checked("FLUSHALL", is_ok), writes=True))
+    return True
+
+
+def _on_all_nodes(core: Core, request: Request) -> Work[List[Any]]:
+    """Returns the replies of all nodes. Raises the first error."""
+    slots = yield from core.cluster.slots(fresh=True, complete=True)
+    if slots is None:
+        return [(yield from core.cluster.one(request))]
+    to_each = [Request(request.buffers, request.read, node=node, writes=request.writes) for node in slots.nodes]
+    replies = yield from core.cluster.many(to_each)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+def execute_command(core: Core, *arguments: Key, key: Optional[Key] = None) -> Work[Any]:
+    """Sends any command and returns its reply as bytes, str, int, float, bool, None, list or dict.
+    ``key``: goes to the node that serves this key; by default that of the first argument after the
+    command's name. Follows redirects, but does not repeat a command that may have been executed."""
+    if not arguments:
+        raise ValueError("pass the name of a command")
+    words = [encode_key(word, "an argument") if word not in ("", b"") else b"" for word in arguments]
+    at = encode_key(key) if key is not None else words[1] if len(words) > 1 else None
+    once = Cluster(core.cluster.nodes, core.cluster.policy._replace(retry_for=0.0), False)
+    return (yield from once.one(Request(pack(*words), key=at or None, writes=True)))
 
 
 def begin_scan(core: Core, match: Optional[Key], count: int) -> Scan:
