@@ -26,7 +26,7 @@ type Config struct {
 	SlowlogSlowerThan    time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none
 	SlowlogMaxLen        int           // commands in the slow log; default 128
 	LatencyThreshold     time.Duration // commands that take so long are recorded for LATENCY; 0 for none
-	TrackingTableMaxKeys int           // keys that are remembered for clients with CLIENT TRACKING; default 1,000,000, 0 after Reconfigure for no limit
+	TrackingTableMaxKeys int           // keys that are remembered for clients with CLIENT TRACKING; default 1,000,000
 	Memory               shard.MemoryConfig
 	Disk                 shard.DiskConfig
 	Copies               shard.CopyConfig
