@@ -187,7 +187,11 @@ func (t *tracker) rest(c *conn) {
 		return
 	}
 	c.track.setResting(true)
-	t.post(c.track.client, c) // what the goroutine has left to the connection before that
+	if !t.post(c.track.client, c) { // what the goroutine has left to the connection before that
+		t.mu.Lock()
+		defer t.unlock()
+		t.table.Retry(c.track.client)
+	}
 }
 
 // resume ends rest. What the goroutine has taken by then is sent.

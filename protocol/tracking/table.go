@@ -289,6 +289,13 @@ func (t *Table) touch(c *Client) {
 // Fresh reports whether Touched returns a client.
 func (t *Table) Fresh() bool { return len(t.touched) > 0 }
 
+// Retry makes Touched return a client that could not be told yet.
+func (t *Table) Retry(c *Client) {
+	if c.all || len(c.pending) > 0 {
+		t.touch(c)
+	}
+}
+
 // Touched returns the clients that have something new to be told since the last call.
 func (t *Table) Touched() []*Client {
 	touched := t.touched

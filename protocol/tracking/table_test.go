@@ -107,6 +107,11 @@ func TestTouched(t *testing.T) {
 	if got := table.Touched(); !slices.Equal(got, []*Client{a}) {
 		t.Errorf("touched %v", got)
 	}
+	table.Retry(a)
+	table.Retry(b)
+	if got := table.Touched(); !slices.Equal(got, []*Client{a}) {
+		t.Errorf("touched %v", got)
+	}
 	table.ChangedAll()
 	table.Leave(a)
 	if got := table.Touched(); !slices.Equal(got, []*Client{b}) {
