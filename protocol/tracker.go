@@ -69,8 +69,8 @@ func (t *tracker) unlock() {
 	}
 }
 
-// drain takes what has changed from the feed to the table. Only then may a client read: the table must see changes and reads in
-// their order. The caller holds mu.
+// drain takes what has changed from the feed to the table. A client then reads: it need not be told of changes that it sees. The
+// caller holds mu.
 func (t *tracker) drain() {
 	changes, rest := t.feed.Take(t.spare)
 	for i := range changes {

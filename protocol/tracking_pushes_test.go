@@ -113,6 +113,19 @@ func TestPushesWithoutReplies(t *testing.T) {
 	c.want("+PONG", "PING")
 }
 
+// Nor is a push dropped with the replies that a client does not get, if the command before must be committed first.
+func TestPushesBetweenSuppressedReplies(t *testing.T) {
+	t.Parallel()
+	s := startWithCopies(t)
+	c := s.caching(t, "BCAST")
+	own := s.connOf(c)
+	c.send(encode("CLIENT", "REPLY", "OFF") + encode("NP.SET", "foo", arrayA) + encode("MULTI") + encode("NP.SET", "{foo}2", arrayA) + encode("EXEC"))
+	eventually(t, "EXEC waits for the write", func() bool { return own.lastCommand.Load().Name == "multi" && own.queueShown.Load() == 1 })
+	s.appended(t, func() { s.acknowledge(9) })
+	s.acknowledge(9)
+	c.wantPush(invalidated("foo", "{foo}2"))
+}
+
 // A connection that waits in CLIENT PAUSE or WAIT gets its pushes meanwhile.
 func TestPushesWhileACommandWaits(t *testing.T) {
 	t.Parallel()
@@ -171,20 +184,33 @@ func TestPushesWhenAShardMoves(t *testing.T) {
 // When a primary may not hear of changes any more, because it has lost its lease, its clients drop what they have.
 func TestPushesWhenTheLeaseIsLost(t *testing.T) {
 	t.Parallel()
+	for _, options := range [][]string{nil, {"BCAST"}} {
+		s := start(t, Config{})
+		s.row(t, replica.Config{Epoch: 8, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here}})
+		c, idle := s.caching(t, options...), s.caching(t)
+		c.want(":0", "EXISTS", "foo")
+		idle.want(":0", "EXISTS", "bar")
+		s.row(t, replica.Config{Epoch: 9, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here, there}}) // which acknowledges no heartbeat
+		for _, of := range []*client{c, idle} {
+			of.wantPush(anything)
+		}
+		c.send(encode("EXISTS", "foo"))
+		c.matches("^-TRYAGAIN ")
+		c.wantPush(anything)
+	}
+}
+
+func TestPushesDuringAPause(t *testing.T) {
+	t.Parallel()
 	s := start(t, Config{})
-	s.row(t, replica.Config{Epoch: 8, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here}})
-	c, broad, idle := s.caching(t), s.caching(t, "BCAST"), s.caching(t)
-	for _, of := range []*client{c, broad} {
-		of.want(":0", "EXISTS", "foo")
-	}
-	idle.want(":0", "EXISTS", "bar")
-	s.row(t, replica.Config{Epoch: 9, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here, there}}) // which acknowledges no heartbeat
-	for _, of := range []*client{c, broad, idle} {
-		of.wantPush(anything)
-	}
-	c.send(encode("EXISTS", "foo"))
-	c.matches("^-TRYAGAIN ")
+	c, operator := s.caching(t), s.dial(t)
+	operator.want("+OK", "CLIENT", "PAUSE", "60000", "WRITE")
+	c.send(encode("NP.SET", "k", arrayA))
+	eventually(t, "the command waits", func() bool { return s.pause.waiting.Load() == 1 })
+	s.foo().Role().Close()
 	c.wantPush(anything)
+	operator.want("+OK", "CLIENT", "UNPAUSE")
+	c.wantPush("+OK")
 }
 
 // A client that reads from a copy of another node's shard is told when that applies a change, and when it is not fresh any more.

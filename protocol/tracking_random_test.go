@@ -318,6 +318,50 @@ func (x *cacheTest) readCached(r *rand.Rand, options ...string) (looks, pushes i
 	return looks, pushes
 }
 
+// A read is noted before the value is looked up: whatever a write does meanwhile, a client that gets the old value is told.
+func TestReadsBesideAWrite(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	w := s.dial(t)
+	var readers []*client
+	for range 4 {
+		readers = append(readers, s.caching(t))
+	}
+	const rounds = 4000
+	told, old := 0, 0
+	w.want("+OK", "NP.SET", "k", numbered(0))
+	for n := 1; n <= rounds && !t.Failed(); n++ {
+		for i, c := range readers {
+			if i == n%4 {
+				w.send(encode("NP.SET", "k", numbered(n)))
+			}
+			c.send(encode("NP.GET", "k"))
+		}
+		if got := w.reply(); got != "+OK" {
+			t.Fatal(got)
+		}
+		for _, c := range readers {
+			got := c.reply()
+			for strings.HasPrefix(got, ">") { // of the last round's value
+				got = c.reply()
+			}
+			stale := got == `"`+numbered(n-1)+`"`
+			c.send(encode("PING"))
+			dropped := false
+			for got = c.reply(); got != "+PONG"; got = c.reply() {
+				dropped, told = true, told+1
+			}
+			if stale {
+				old++
+				if !dropped {
+					t.Errorf("round %d: a client has read the old value and was not told", n)
+				}
+			}
+		}
+	}
+	t.Logf("%d old values, %d messages", old, told)
+}
+
 // TestCachesAreNeverStale lets clients with caches read while others change keys in all ways and shards move: what a cache has after a
 // PING is never older than what was acknowledged before the PING.
 func TestCachesAreNeverStale(t *testing.T) {

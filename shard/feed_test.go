@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,33 @@ func TestFeed(t *testing.T) {
 	feed.Stop()
 	f.Set(write("a", 0))
 	want("after Stop", "")
+}
+
+// What a command has read inside the gate may change elsewhere only once it has left, so the feed says so then.
+func TestFeedOfAClosingShard(t *testing.T) {
+	f := newFixture(t)
+	feed := f.store.Feed()
+	feed.Start()
+	if !f.Acquire() {
+		t.Fatal("the shard is closed")
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		f.Role().Close()
+	}()
+	for f.Serving() {
+		runtime.Gosched()
+	}
+	if got := taken(feed); got != "" {
+		t.Errorf("a command is inside, and the feed has %q", got)
+	}
+	f.Release()
+	<-closed
+	if got := taken(feed); got != "*" {
+		t.Errorf("the feed has %q", got)
+	}
+	must(t, 0, f.Role().Open(epoch+1, 0))
 }
 
 // A change that the log does not take is in the feed if the entry goes all the same.
