@@ -13,6 +13,7 @@ type identity struct {
 	name, library, libraryVersion string
 	proto                         int // 2 or 3
 	noEvict, noTouch, readOnly    bool
+	tracking, broadcast           bool // CLIENT TRACKING
 }
 
 // activity is what CLIENT LIST shows of a connection to other clients.

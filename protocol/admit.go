@@ -54,7 +54,9 @@ func (c *conn) waitForPause(row *command.Spec) {
 			return false
 		}
 		c.publish()
+		c.server.tracker.rest(c)
 		return true
 	})
+	c.server.tracker.resume(c)
 	c.now = time.Time{}
 }

@@ -42,6 +42,7 @@ func (c *conn) logIn(user string, password []byte) bool {
 // It keeps the library's name and version, as Redis does.
 func reset(c *call, x *conn) {
 	x.endTransaction()
+	x.server.tracker.stop(x)
 	x.change(func(id *identity) {
 		*id = identity{proto: 2, library: id.library, libraryVersion: id.libraryVersion}
 	})

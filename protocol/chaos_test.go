@@ -27,7 +27,8 @@ func chaosCommand(random *rand.Rand) []string {
 			{"NP.SET", key, bytesNPY(random.IntN(60_000), "")}, {"NP.SET", key, arrayA, "EX", "100"}, {"NP.SET", key, arrayA, "NX", "REQID", pick(chaosWords)}, {"NP.GET", key},
 			{"NP.GET", key, "WITHATTRS"}, {"NP.MGET", "{t}a", "{t}b", "{t}c"}, {"DEL", key}, {"EXPIRE", key, "10"}, {"PERSIST", key}, {"NP.SLICE", key, ":"}, {"NP.TAKE", key, "0", "0,-1", "WITHATTRS"},
 			{"MULTI"}, {"MULTI"}, {"EXEC"}, {"EXEC"}, {"DISCARD"}, {"WATCH", key}, {"UNWATCH"}, {"INFO", "all"}, {"CLIENT", "LIST"}, {"CLIENT", "REPLY", "SKIP"},
-			{"HELLO", pick([]string{"2", "3"})}, {"RESET"}, {"SCAN", "0"}, {"FLUSHALL"}, {"CONFIG", "RESETSTAT"}, {"CLIENT", "PAUSE", "1"}, {"CLIENT", "UNPAUSE"},
+			{"CLIENT", "TRACKING", "ON"}, {"CLIENT", "TRACKING", "ON", "BCAST"}, {"CLIENT", "TRACKING", "ON", "OPTIN", "NOLOOP"}, {"CLIENT", "CACHING", "YES"}, {"CLIENT", "TRACKING", "OFF"},
+			{"HELLO", pick([]string{"2", "3", "3"})}, {"RESET"}, {"SCAN", "0"}, {"FLUSHALL"}, {"CONFIG", "RESETSTAT"}, {"CLIENT", "PAUSE", "1"}, {"CLIENT", "UNPAUSE"},
 			{"CLIENT", "KILL", "ID", fmt.Sprint(random.IntN(40))}, {"SLOWLOG", "GET"}, {"MEMORY", "USAGE", key}, {"LATENCY", "HISTOGRAM"},
 		})
 	}

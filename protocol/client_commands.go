@@ -48,44 +48,6 @@ func clientNoTouch(c *call, x *conn) {
 
 func onOff(word string) (on, ok bool) { return word == "ON", word == "ON" || word == "OFF" }
 
-// clientTracking only supports OFF.
-func clientTracking(c *call) {
-	on, ok := onOff(c.option(2))
-	err := checkTrackingOptions(c.args[3:])
-	switch {
-	case err != nil:
-		c.replies.Error(err)
-	case !ok:
-		c.replies.Error(errSyntax)
-	case on:
-		c.replies.Error(errors.New("CLIENT TRACKING ON is not supported"))
-	default:
-		c.replies.OK()
-	}
-}
-
-// checkTrackingOptions checks the options of CLIENT TRACKING, which Redis accepts with OFF, too.
-func checkTrackingOptions(args []resp.Arg) error {
-	for i := 0; i < len(args); i++ {
-		switch option := upper(string(args[i].Bytes())); {
-		case option == "BCAST", option == "OPTIN", option == "OPTOUT", option == "NOLOOP":
-		case option == "PREFIX" && i+1 < len(args):
-			i++
-		case option == "REDIRECT" && i+1 < len(args):
-			i++
-			if _, ok := resp.ParseInt(args[i].Bytes()); !ok {
-				return errInteger
-			}
-		default:
-			return errSyntax
-		}
-	}
-	return nil
-}
-
-// clientGetRedir writes -1: tracking is off.
-func clientGetRedir(c *call) { c.replies.Int(-1) }
-
 func clientPause(c *call, p *pause) {
 	ms, ok := resp.ParseInt(c.arg(2))
 	switch {

@@ -32,6 +32,7 @@ type conn struct {
 	replyMode     replyMode
 	unsettled     unsettled
 	written       written
+	track         tracked
 
 	request   call  // the current command
 	sent      int64 // bytes of replies, since the start
@@ -73,6 +74,7 @@ func (c *conn) end() {
 		c.server.counters.panics.Add(1)
 		c.server.log.Error("command panicked, connection closed", "client", c.nc.RemoteAddr(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	}
+	c.server.tracker.stop(c)
 	c.nc.Close()
 	c.unsettled.endWaits()
 	switch err := c.out.Close(); {
@@ -92,6 +94,7 @@ func (c *conn) end() {
 // flush settles the replies and sends them. It is the only way out.
 func (c *conn) flush() error {
 	c.settle()
+	c.server.tracker.tell(c)
 	n := c.replies.Out.Len()
 	if n == 0 {
 		return nil

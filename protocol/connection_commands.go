@@ -42,6 +42,9 @@ func hello(c *call, x *conn) {
 		c.replies.ErrorText(err.Error())
 		return
 	}
+	if proto == 2 { // which has no pushes
+		x.server.tracker.stop(x)
+	}
 	c.replies.RESP3 = proto == 3
 	x.change(func(id *identity) {
 		id.proto = proto
@@ -159,6 +162,7 @@ func clientSetInfo(c *call, x *conn) {
 func readOnly(on bool) onConn {
 	return func(c *call, x *conn) {
 		x.change(func(id *identity) { id.readOnly = on })
+		x.server.tracker.readsCopies(x)
 		c.replies.OK()
 	}
 }

@@ -37,6 +37,7 @@ func (s *Server) dispatch(c *conn, args []resp.Arg) {
 	}
 	if c.unsettled.changes > 0 && k.row.Name == "exec" { // it must see what the client has changed before
 		c.settle()
+		s.tracker.tell(c)
 	}
 	s.execute(c, k)
 }
@@ -96,6 +97,7 @@ func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	inside := ref.shard
 	if k.row.Flags&command.Write == 0 && c.unsettled.hide(inside) {
 		c.settle()
+		s.tracker.tell(c)
 	}
 	if !ref.acquire() {
 		var err error
@@ -107,6 +109,7 @@ func (s *Server) executeInside(c *conn, k *call, ref shardRef) {
 	c.keys.held.hold(inside)
 	defer c.keys.held.leave() // also after a panic
 	c.keys.shard = &c.keys.held
+	s.tracker.reads(c, k, inside)
 	s.execute(c, k)
 	c.routed(nil)
 }

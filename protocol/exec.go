@@ -22,7 +22,7 @@ func exec(c *call, x *conn) {
 	}
 	slot, err := slotOf(keys)
 	if err == nil && slot == noSlot {
-		x.executeQueue(c, nil, slot)
+		x.executeQueue(c, nil, nil, slot)
 		return
 	}
 	if err == nil {
@@ -41,7 +41,10 @@ func (x *conn) execInside(c *call, slot int) error {
 	}
 	defer inside.Release()
 	before := c.replies.Out.Mark()
-	c.future, err = inside.Update(x.tx.writes, func(tx *shard.Tx) { x.executeQueue(c, tx, slot) })
+	c.future, err = inside.Update(x.tx.writes, func(tx *shard.Tx) {
+		tx.By = x.id
+		x.executeQueue(c, tx, inside, slot)
+	})
 	if x.tx.writes {
 		x.written.change(inside, c.future)
 	}
@@ -52,7 +55,7 @@ func (x *conn) execInside(c *call, slot int) error {
 }
 
 // executeQueue executes the queue, unless a watched key has changed.
-func (x *conn) executeQueue(c *call, held keyspace, slot int) {
+func (x *conn) executeQueue(c *call, held keyspace, inside *shard.Shard, slot int) {
 	for _, w := range x.tx.watched {
 		if held.Mark([]byte(w.key)) != w.mark {
 			c.replies.NullArray()
@@ -70,6 +73,7 @@ func (x *conn) executeQueue(c *call, held keyspace, slot int) {
 		k := &call{row: q.row, args: q.Args, slot: noSlot, replies: c.replies, from: c.from}
 		if q.row.Keys.Step != 0 {
 			k.slot, k.keys = slot, x.keys.of(q.row, q.Args)
+			x.server.tracker.reads(x, k, inside)
 		}
 		x.server.execute(x, k)
 	}

@@ -83,7 +83,7 @@ func infoClients(c *call, server *Server, s Stats) []infoField {
 		{"maxclients", server.config.Load().MaxClients},
 		{"client_recent_max_output_buffer", server.connections.largestOutput()},
 		{"blocked_clients", server.pause.waiting.Load()},
-		{"tracking_clients", 0},
+		{"tracking_clients", s.Tracking.Clients},
 	}
 }
 
@@ -128,6 +128,9 @@ func infoStats(_ *call, _ *Server, s Stats) []infoField {
 		{"evicted_keys", s.Store.Evicted},
 		{"keyspace_hits", s.Store.Hits},
 		{"keyspace_misses", s.Store.Misses},
+		{"tracking_total_keys", s.Tracking.Keys},
+		{"tracking_total_items", s.Tracking.Items},
+		{"tracking_total_prefixes", s.Tracking.Prefixes},
 		{"total_error_replies", s.Errors},
 		{"protocol_errors", s.ProtocolErrors},
 		{"acl_access_denied_auth", s.AuthFailures},

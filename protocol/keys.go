@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 
 	"github.com/ndring/ndring/array"
@@ -63,6 +64,7 @@ func (h *checkedHeader) check(npy []byte, maxData int64) error {
 // changed, and so has the methods of keyspace.
 type heldShard struct {
 	*shard.Shard              // nil between two commands
+	by           int64        // the id of the connection
 	future       shard.Future // of the command's change, if that has to be waited for; no handler makes two
 }
 
@@ -87,6 +89,7 @@ func (h *heldShard) changed(f shard.Future) {
 
 // Set is Shard.Set.
 func (h *heldShard) Set(w shard.Write) (shard.Outcome, error) {
+	w.By = h.by
 	result, f, err := h.Shard.Set(w)
 	h.changed(f)
 	return result, err
@@ -94,28 +97,38 @@ func (h *heldShard) Set(w shard.Write) (shard.Outcome, error) {
 
 // SetAll is Shard.SetAll.
 func (h *heldShard) SetAll(writes []shard.Write) error {
+	for i := range writes {
+		writes[i].By = h.by
+	}
 	f, err := h.Shard.SetAll(writes)
 	h.changed(f)
 	return err
 }
 
 // Delete is Shard.Delete.
-func (h *heldShard) Delete(keys [][]byte) (int, error) {
-	deleted, f, err := h.Shard.Delete(keys)
-	h.changed(f)
-	return deleted, err
+func (h *heldShard) Delete(keys [][]byte) (deleted int, err error) {
+	failed := h.update(func(tx *shard.Tx) { deleted, err = tx.Delete(keys) })
+	return deleted, cmp.Or(failed, err)
 }
 
 // Expire is Shard.Expire.
-func (h *heldShard) Expire(key []byte, at int64, condition shard.ExpireCondition) (bool, error) {
-	done, f, err := h.Shard.Expire(key, at, condition)
-	h.changed(f)
-	return done, err
+func (h *heldShard) Expire(key []byte, at int64, condition shard.ExpireCondition) (done bool, err error) {
+	failed := h.update(func(tx *shard.Tx) { done, err = tx.Expire(key, at, condition) })
+	return done, cmp.Or(failed, err)
 }
 
 // Persist is Shard.Persist.
-func (h *heldShard) Persist(key []byte) (bool, error) {
-	done, f, err := h.Shard.Persist(key)
+func (h *heldShard) Persist(key []byte) (done bool, err error) {
+	failed := h.update(func(tx *shard.Tx) { done, err = tx.Persist(key) })
+	return done, cmp.Or(failed, err)
+}
+
+// update changes keys without storing values.
+func (h *heldShard) update(do func(*shard.Tx)) error {
+	f, err := h.Shard.Update(false, func(tx *shard.Tx) {
+		tx.By = h.by
+		do(tx)
+	})
 	h.changed(f)
-	return done, err
+	return err
 }

@@ -40,6 +40,7 @@ func (s *Server) executeOnCopy(c *conn, k *call, ref shardRef) {
 	c.keys.held.Shard, k.copy = ref.shard, ref
 	defer func() { c.keys.held.Shard = nil }() // also after a panic
 	c.keys.shard = &c.keys.held
+	s.tracker.reads(c, k, ref.shard)
 	s.execute(c, k)
 }
 

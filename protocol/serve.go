@@ -17,9 +17,11 @@ func (c *conn) serve() {
 		args, err := c.reader.Next()
 		if err == nil {
 			c.server.counters.commands.Add(1)
+			c.server.tracker.tell(c)
 			aside := c.replyMode.suppress(c)
 			c.server.dispatch(c, args)
 			aside.restore(c)
+			c.track.end(c)
 		} else if !c.handleReadError(err) {
 			return
 		}
@@ -62,6 +64,7 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
 	c.request = call{replies: &c.replies, from: &c.origin}
 	c.keys = keyAccess{store: s.store, pool: s.pool, outputs: &s.output, touch: true, log: s.log}
+	c.keys.held.by = id
 	c.unsettled.waits, c.unsettled.endWaits = context.WithCancel(s.waits)
 	c.since = time.Now()
 	c.descriptor = descriptorOf(nc)

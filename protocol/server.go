@@ -27,6 +27,7 @@ type Server struct {
 	router *router
 
 	connections connections
+	tracker     tracker
 	clients     memory.Pool  // of what clients send, except large arguments
 	budget      *resp.Budget // of uploads
 	strangers   *resp.Budget // of what clients send before AUTH
@@ -60,6 +61,7 @@ func (s *Server) Reconfigure(config Config) {
 	s.store.Memory().Configure(config.Memory)
 	s.store.Disk().Configure(config.Disk)
 	s.store.ConfigureCopies(config.Copies)
+	s.tracker.configure(config.TrackingTableMaxKeys)
 }
 
 // protected reports whether a client from an address must be rejected.

@@ -62,7 +62,9 @@ func (c commandSource) Receive(dst resp.Destination) (int, error) {
 				return 0, net.ErrClosed
 			}
 		}
+		c.server.tracker.rest(c.conn)
 		n, err := c.input.Receive(dst)
+		c.server.tracker.resume(c.conn)
 		c.server.counters.bytesIn.Add(int64(n))
 		timedOut := n == 0 && isTimeout(err)
 		if timedOut {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/ndring/ndring/protocol/tracking"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -61,6 +62,7 @@ type Stats struct {
 	ClientBytes                                     int64 // in buffers: what clients sent, without arrays, now
 	UsedMemory, MaxMemory                           int64 // of the process, now
 	MaxClients                                      int
+	Tracking                                        tracking.Sizes
 	Store                                           shard.Stats
 }
 
@@ -80,6 +82,6 @@ func (s *Server) Stats() Stats {
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
 		DeniedOOM: c.denyOOM.Load(),
 		BytesIn:   c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
-		UploadBytes: s.budget.Used(), ReplyBytes: s.output.Waiting(), ValueBytes: s.pool.Bytes(), Store: s.store.Stats(),
+		UploadBytes: s.budget.Used(), ReplyBytes: s.output.Waiting(), ValueBytes: s.pool.Bytes(), Tracking: s.tracker.sizes(), Store: s.store.Stats(),
 	}
 }

@@ -123,6 +123,8 @@ func awaitCopies(c *conn, copies int64, limit time.Duration) int {
 	}
 	ctx, end := context.WithTimeout(c.unsettled.waits, limit)
 	defer end()
+	c.server.tracker.rest(c)
+	defer c.server.tracker.resume(c)
 	return pollCopies(ctx, c.nc, targets, copies)
 }
 

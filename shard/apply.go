@@ -12,6 +12,7 @@ import (
 type contents struct {
 	process *process
 	index   *index
+	gate    *gate         // of the shard; it has Alone and LeaderEpoch
 	going   *atomic.Int64 // bytes of the node's entries that are about to be freed
 
 	// index.mu guards all below.
@@ -66,8 +67,10 @@ func (c *contents) apply(ch *change, epoch uint64) {
 			c.requests = requestLog{}
 		}
 	case ch.entry == nil:
+		c.process.feed.changed(ch.key, ch.by, c.gate.isOpen())
 		c.index.remove(ch.key, ch.seq)
 	default:
+		c.process.feed.changed(ch.key, ch.by, c.gate.isOpen())
 		c.index.put(ch.entry, ch.seq)
 		ch.entry = nil
 	}

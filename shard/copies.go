@@ -67,6 +67,18 @@ func (c Copies) FreshAt(now int64) (at int64, ok bool) {
 	return at, own.process.follows(&row)
 }
 
+// Current reports whether this node hears at once, or within replica-max-staleness, of all that becomes visible in the shard: it
+// serves it and has the lease, or has a fresh copy. Otherwise another node may change the shard without its knowledge.
+func (c Copies) Current(now int64) bool {
+	if c.s.Serving() {
+		if _, leased := c.s.Leased(now); leased {
+			return true
+		}
+	}
+	_, fresh := c.FreshAt(now)
+	return fresh
+}
+
 // follows reports whether a row has this process as a copy of another primary's.
 func (p *process) follows(row *replica.Config) bool {
 	return row.Primary != p.self && (slices.Contains(row.ISR, p.self) || slices.Contains(row.Learners, p.self))

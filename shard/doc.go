@@ -15,6 +15,7 @@
 //	index     the entries that readers see, by key and by deadline, with their counts
 //	Tx        a transaction
 //	Future    the outcome of a change that is appended
+//	Feed      tells which keys change, for those who keep copies of values outside of the store
 //	Memory    how much memory the process uses; evictor frees it
 //	Disk      recovery, snapshots, compaction, scrubbing; diskGuard throttles writes. docs/persistence.md describes them
 //
@@ -35,10 +36,10 @@
 //	writer.mu          held to append changes, across the write to the log
 //	index.mu           readers share it; held exclusively for a moment to commit changes. It alone guards
 //	                   index, suffix, requests and rules, so a commit never waits for a write to the log
-//	the lock of a memory pool
+//	the locks of memory pools and of Feed
 //
 // Under index.mu nothing is checked, sent, written to disk or copied, except small entries that are
-// moved together. No goroutine holds the locks of two shards, except that one which decides about a repair
+// moved together, and keys for the Feed while it is on. No goroutine holds the locks of two shards, except that one which decides about a repair
 // (Member.Compare) looks at another copy under that copy's index.mu. The leader epoch of a shard changes only
 // while its gate is closed and no command is inside. Commands inside the gate never take Role.mu, and wait for
 // another copy only for room to send to it, or while a large value travels ahead; both end when the gate closes.

@@ -15,6 +15,7 @@ type gate struct {
 	alone  atomic.Bool   // Alone; it changes under writer.mu and index.mu
 	_      [44]byte
 
+	feed *Feed         // told when the gate turns
 	left chan struct{} // has a token when the last command may have left a closed gate
 
 	waiting sync.Mutex    // guards opened
@@ -24,7 +25,8 @@ type gate struct {
 // closedBit closes the gate.
 const closedBit = 1 << 62
 
-func (g *gate) init() {
+func (g *gate) init(feed *Feed) {
+	g.feed = feed
 	g.left = make(chan struct{}, 1)
 	g.state.Store(closedBit)
 }
@@ -61,16 +63,24 @@ func (g *gate) leave() {
 }
 
 // close closes the gate and returns when the last command has left. The caller holds Role.mu.
+//
+// Another node may soon change what these commands have read, and this one may not hear of it.
 func (g *gate) close() {
-	g.state.Or(closedBit)
+	before := g.state.Or(closedBit)
 	for g.state.Load() != closedBit {
 		<-g.left
+	}
+	if before&closedBit == 0 {
+		g.feed.changedAll()
 	}
 }
 
 // open opens the gate and wakes those who wait for that. The caller holds Role.mu.
+//
+// The node that served the shard before may be gone without a word to its clients; they hear of it here.
 func (g *gate) open() {
 	g.state.And(^int64(closedBit))
+	g.feed.changedAll()
 	g.waiting.Lock()
 	defer g.waiting.Unlock()
 	if g.opened != nil {

@@ -21,6 +21,7 @@ type index struct {
 	log       *persistence.Log // told which blobs are superseded; nil without a data folder
 	stats     *storeStats
 	counts    counts
+	feed      *Feed
 	removals  atomic.Uint64 // of keys, since the start
 
 	mu        sync.RWMutex // guards all below
@@ -69,6 +70,7 @@ func (x *index) remove(key []byte, seq uint64) {
 // forget removes a key, if it is there, from memory alone: a record of it may still refer to its blob.
 func (x *index) forget(key []byte) {
 	if e := x.table.remove(x.tablePool, key); e != nil {
+		x.feed.changed(key, 0, true)
 		x.forgot = true
 		x.drop(e)
 		x.syncCounts()
@@ -86,6 +88,7 @@ func (x *index) clear(seq uint64) {
 
 // forgetAll removes all entries from memory alone.
 func (x *index) forgetAll() {
+	x.feed.changedAll()
 	x.removals.Add(1)
 	x.table.each(func(e *Entry) bool {
 		x.addStats(e, -1)

@@ -13,7 +13,6 @@ type localCopy struct {
 	contents
 
 	shard int
-	gate  *gate        // of the shard; it has Alone and LeaderEpoch
 	fresh atomic.Int64 // when, by Store.Monotonic, a member had all that was committed then; 0: unknown. It changes under index.mu
 
 	// index.mu guards all below.

@@ -19,6 +19,7 @@ type process struct {
 	repairs    repairs
 	uploads    atomic.Uint64 // ids given to values that travel by themselves
 	copies     atomic.Pointer[CopyConfig]
+	feed       Feed
 }
 
 // timeFloor is a time below which the clock of the store never falls while the system's is behind: the greatest that its
@@ -32,7 +33,11 @@ func (p *process) init(wall Clock) {
 	p.self, p.wall = replica.Process{Node: "local"}, wall
 	p.mono = boottime.Now
 	p.copies.Store(&DefaultCopyConfig)
+	p.feed.added = make(chan struct{}, 1)
 }
+
+// Feed returns what tells of the keys that change.
+func (p *process) Feed() *Feed { return &p.feed }
 
 // UseMonotonic replaces the clock of Monotonic, by default boottime's. Call it before the store is used.
 func (p *process) UseMonotonic(clock func() int64) { p.mono = clock }

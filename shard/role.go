@@ -43,7 +43,7 @@ type Role struct {
 func (r *Role) init(shard int, store *Store, w *writer, g *gate) {
 	r.shard, r.store, r.writer, r.gate = shard, store, w, g
 	r.mu = waitlock.New()
-	r.gate.init()
+	r.gate.init(&store.process.feed)
 	r.ready.Store(true)
 }
 

@@ -26,10 +26,10 @@ type Shard struct {
 
 func newShard(id int, store *Store) *Shard {
 	s := &Shard{id: id, clock: store.clock, store: store}
-	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats}
+	s.index = index{entryPool: store.pool, tablePool: &store.tablePool, stats: &store.stats, feed: &store.process.feed}
 	c := &s.localCopy
-	c.contents = contents{process: &store.process, index: &s.index, going: &store.memory.going}
-	c.shard, c.gate = id, &s.gate
+	c.contents = contents{process: &store.process, index: &s.index, gate: &s.gate, going: &store.memory.going}
+	c.shard = id
 	s.localCopy.begin(nil, 0, 0)
 	s.writer = writer{clock: store.clock, pool: store.pool, index: &s.index, copy: &s.localCopy, disk: &store.disk, shard: id, underway: newUnderway(&s.localCopy)}
 	s.snapshots = snapshotter{shard: id, writer: &s.writer, disk: &store.disk, patience: time.Second}
@@ -134,7 +134,10 @@ func (s *Shard) Set(w Write) (outcome Outcome, f Future, err error) {
 	if err := upload(s, &w); err != nil {
 		return outcome, f, err
 	}
-	f, failed := s.writer.update(s, func(tx *Tx) { outcome, err = tx.write(&w) })
+	f, failed := s.writer.update(s, func(tx *Tx) {
+		tx.By = w.By
+		outcome, err = tx.write(&w)
+	})
 	if failed != nil {
 		return Outcome{}, f, failed
 	}
@@ -159,7 +162,12 @@ func (s *Shard) SetAll(writes []Write) (f Future, err error) {
 	if err := uploadAll(s, writes); err != nil {
 		return f, err
 	}
-	f, failed := s.writer.update(s, func(tx *Tx) { err = tx.SetAll(writes) })
+	f, failed := s.writer.update(s, func(tx *Tx) {
+		if len(writes) > 0 {
+			tx.By = writes[0].By
+		}
+		err = tx.SetAll(writes)
+	})
 	return f, cmp.Or(failed, err)
 }
 

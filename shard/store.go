@@ -156,6 +156,9 @@ func (s *Store) Memory() *Memory { return &s.memory }
 // Shard returns a shard by its number.
 func (s *Store) Shard(id int) *Shard { return s.shards[id] }
 
+// Count returns the number of shards.
+func Count(s *Store) int { return len(s.shards) }
+
 // shardOf returns the shard of a slot.
 func shardOf(s *Store, slot int) *Shard { return s.shards[topology.ShardOf(slot, len(s.shards))] }
 

@@ -13,6 +13,8 @@ import (
 // What it reads for itself is the shard once all that is appended is committed: the uncommitted suffix over the index. The
 // methods of Shard that only read use a Tx that sees the index alone, like all readers.
 type Tx struct {
+	By int64 // the client that the transaction is for; 0 for none
+
 	s       *Shard
 	now     int64  // Unix time in ms
 	writes  bool   // it sees the suffix over the index. Otherwise the caller holds index.mu
@@ -34,7 +36,7 @@ const fewChanges = 8
 // add adds a change.
 func (tx *Tx) add(c change) {
 	tx.seq++
-	c.seq = tx.seq
+	c.seq, c.by = tx.seq, tx.By
 	if c.concern == ConcernDefault {
 		c.concern = tx.usual
 	}
@@ -390,7 +392,7 @@ func (tx *Tx) setDeadline(e *Entry, at int64) {
 
 // begin begins a transaction that may write. Reset has ended the one before.
 func (tx *Tx) begin(s *Shard, now int64, seq uint64) {
-	tx.s, tx.now, tx.writes, tx.seq = s, now, true, seq
+	tx.s, tx.now, tx.writes, tx.seq, tx.By = s, now, true, seq, 0
 	tx.latest, tx.repeats, tx.looked, tx.rests = nil, false, false, 0
 	tx.usual, tx.concern = s.store.copies.Load().Write, ConcernDefault
 }

@@ -48,6 +48,7 @@ type Write struct {
 	IfVersion Version
 	Expiry    Expiry
 	RequestID string // names the request, so that a repeat is recognized; "" for none
+	By        int64  // the client, for Feed; 0 for none
 	Concern   Concern
 
 	request requestKey // of Key and RequestID
@@ -84,6 +85,7 @@ type change struct {
 	upload    uint64 // under which the value of a Put was sent ahead to the other copies; 0: it was not
 	requestID string
 	request   requestKey
+	by        int64 // the client that asked for it; 0: unknown
 	concern   Concern
 	restsOn   [][]byte // of a transaction's last one: the keys with a deadline that it has found and does not change
 	refused   bool     // the condition of a write did not hold: the change records the outcome of its request and has no key

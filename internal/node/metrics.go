@@ -67,6 +67,12 @@ var metrics = []metric[protocol.Stats]{
 	newMetric("evicted_total", "Keys evicted to keep memory within maxmemory.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Evicted) }),
 	newMetric("oom_denied_total", "Writes answered OOM because memory had reached maxmemory and nothing could be evicted.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.DeniedOOM) }),
+	newMetric("tracking_clients", "Client connections that track keys (CLIENT TRACKING).", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Tracking.Clients) }),
+	newMetric("tracking_keys", "Keys that clients have read and are to be told of when they change, limited by tracking-table-max-keys.", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.Tracking.Keys) }),
+	newMetric("tracking_items", "Pairs of such a key and a client.", prometheus.GaugeValue, func(s protocol.Stats) float64 { return float64(s.Tracking.Items) }),
+	newMetric("tracking_prefixes", "Prefixes of keys whose changes are broadcast to clients (CLIENT TRACKING BCAST).", prometheus.GaugeValue,
+		func(s protocol.Stats) float64 { return float64(s.Tracking.Prefixes) }),
 	newMetric("expired_total", "Keys removed because their time to live had passed.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Store.Expired) }),
 }

@@ -47,6 +47,7 @@ func TestMetricsShowWhatTheySay(t *testing.T) {
 		"misses_total": "Store.Misses", "reply_bytes": "ReplyBytes", "idle_timeouts_total": "IdleTimeouts", "upload_busy_total": "BusyUploads",
 		"upload_stalls_total": "UploadStalls", "upload_too_slow_total": "SlowUploads", "reply_stalls_total": "ReplyStalls",
 		"output_limit_disconnections_total": "OutputLimits", "evicted_total": "Store.Evicted", "oom_denied_total": "DeniedOOM", "expired_total": "Store.Expired",
+		"tracking_clients": "Tracking.Clients", "tracking_keys": "Tracking.Keys", "tracking_items": "Tracking.Items", "tracking_prefixes": "Tracking.Prefixes",
 	})
 	disk, values := sample[shard.DiskStats]()
 	disk.Full = true

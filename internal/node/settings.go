@@ -220,6 +220,8 @@ var logSettings = []setting{
 		unitField(time.Microsecond, -1, func(c *Config) *time.Duration { return &c.Server.SlowlogSlowerThan }), true},
 	{"slowlog-max-len", "N", strconv.Itoa(protocol.DefaultSlowlogMaxLen), "number of commands that SLOWLOG keeps",
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.SlowlogMaxLen }), true},
+	{"tracking-table-max-keys", "N", strconv.Itoa(protocol.DefaultTrackingTableMaxKeys), "number of keys that the node remembers for clients with CLIENT TRACKING; beyond it, it tells clients to drop random ones",
+		intField(1, 1_000_000_000, func(c *Config) *int { return &c.Server.TrackingTableMaxKeys }), true},
 	{"latency-monitor-threshold", "MILLISECONDS", "0", "sample commands that take at least this long for LATENCY; 0: none",
 		unitField(time.Millisecond, 0, func(c *Config) *time.Duration { return &c.Server.LatencyThreshold }), true},
 }

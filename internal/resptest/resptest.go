@@ -20,7 +20,7 @@ func Command(args ...string) string {
 	return b.String()
 }
 
-// Render reads one reply and returns it as text that shows the types: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] =text.
+// Render reads one reply and returns it as text that shows the types: +simple -error :1 "bulk" $nil nil [a b] {k v} ~[a b] >[a b] =text.
 func Render(r *bufio.Reader) (string, error) {
 	line, err := r.ReadString('\n')
 	if err != nil {
@@ -53,13 +53,16 @@ func Render(r *bufio.Reader) (string, error) {
 			return "=" + string(b[:n]), nil
 		}
 		return `"` + string(b[:n]) + `"`, nil
-	case '*', '%', '~':
+	case '*', '%', '~', '>':
 		if n == -1 {
 			return "*nil", nil
 		}
 		open, end := "[", "]"
 		if line[0] == '~' {
 			open = "~["
+		}
+		if line[0] == '>' {
+			open = ">["
 		}
 		if line[0] == '%' {
 			open, end, n = "{", "}", 2*n

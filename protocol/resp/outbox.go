@@ -131,6 +131,25 @@ func (o *Outbox) SetMax(bytes int64) { o.max = bytes }
 func (o *Outbox) Send(pieces []Piece) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err := o.put(pieces); err != nil {
+		return err
+	}
+	for o.err == nil && (o.outputs.mustWait(o.bytes) || o.max > 0 && o.bytes > o.max) {
+		o.changed.Wait()
+	}
+	return o.err
+}
+
+// Post sends encoded bytes between two calls of Send, now or soon. Any goroutine may call it. It never waits, so the caller looks at
+// Waiting before. The bytes must never change.
+func (o *Outbox) Post(b []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.put([]Piece{{b, nil}})
+}
+
+// put queues pieces, and sends them or leaves that to the second goroutine.
+func (o *Outbox) put(pieces []Piece) error {
 	if o.err != nil {
 		Release(pieces)
 		return o.err
@@ -161,10 +180,7 @@ func (o *Outbox) Send(pieces []Piece) error {
 		o.sending = true
 		go o.sender()
 	}
-	for o.err == nil && (o.outputs.mustWait(o.bytes) || o.max > 0 && o.bytes > o.max) {
-		o.changed.Wait()
-	}
-	return o.err
+	return nil
 }
 
 // add counts bytes that enter the queue, or leave it if n is negative.

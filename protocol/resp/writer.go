@@ -167,6 +167,9 @@ func (w *Writer) Map(n int) {
 	w.Array(2 * n)
 }
 
+// Push begins a push of n values: a message that is not a reply. There are none in RESP2.
+func (w *Writer) Push(n int) { w.Out.tail = appendHead(w.Out.space(), '>', n) }
+
 // Encode returns what write writes, to be kept. Write must write small replies only, and no errors.
 func Encode(resp3 bool, write func(*Writer)) []byte {
 	w := Writer{RESP3: resp3}
