@@ -162,7 +162,11 @@ class NumPyRedis(Client):
 
         def get(self, key, out=None, default=None):  # the way that most calls take
             if out is None:
-                return self._run(calls.get(self._core.defaults, key, default))
+                near = self._core.near
+                if near is None:
+                    return self._run(calls.get(self._core.defaults, key, default))
+                kept = near.get(encode_key(key), monotonic())
+                return run(operations.get_near(self._core, near, key, default)) if kept is None else kept
             return run(operations.get(self._core, key, out, default))
 
         present(get, operations.get)
@@ -261,7 +265,7 @@ class NumPyRedis(Client):
         core = self._core
         cluster, request = core.cluster, call.request
         at = cluster.ready(request)
-        if at is None:
+        if at is None or core.near is not None and call.writes:
             return run(core.run(call))
         began = monotonic()
         deadline = cluster.policy.deadline

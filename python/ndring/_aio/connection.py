@@ -39,6 +39,7 @@ class Connection:
         self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
         self._waiter: Optional[asyncio.Future[None]] = None
         self._blocked = False  # whether the call waits for the socket to be ready
+        self._arriving = False  # whether a listener waits for bytes
         self._full = False  # whether too many bytes have come that nobody has read
         self._lost: Optional[NdringError] = None
         self._closed = False
@@ -71,7 +72,8 @@ class Connection:
             self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, self._sock)
 
     async def run(self, steps: Steps, end: Optional[float], key: Optional[bytes]) -> None:
-        """Sends and receives what an Exchange asks for. The call must be over at ``end``."""
+        """Sends and receives what an Exchange asks for, and waits as a Listener does. The call must
+        be over at ``end``."""
         patience = self.limits.begin(monotonic(), end)
         self._key = key
         try:
@@ -79,6 +81,8 @@ class Connection:
             while True:
                 if type(step) is list:
                     step = steps.send(await self._send(step))
+                elif type(step) is float:
+                    step = steps.send(await self._arrives(step))
                 elif self._lost is not None:
                     step = steps.send(0)
                 else:
@@ -98,6 +102,20 @@ class Connection:
             pass
         finally:
             self._steps = self._target = self._outcome = None
+
+    async def _arrives(self, seconds: float) -> bool:
+        """Returns whether bytes come within some seconds, or the connection is lost."""
+        if not self.reader.pending and self._lost is None:
+            self._waiter = self._loop.create_future()
+            self._arriving = True
+            timer = self._loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._arriving = False
+                self._waiter = None
+        return self.reader.pending > 0 or self._lost is not None
 
     async def tls_handshake(self) -> None:
         """Performs the TLS handshake."""
@@ -210,6 +228,8 @@ class Connection:
         if self._target is None or steps is None:
             if count:
                 self.reader.received(count)
+                if self._arriving:
+                    self._wake()
             if self.reader.pending > _MAX_UNREAD:
                 self._full = True
                 self._loop.remove_reader(self._fd)
@@ -222,7 +242,7 @@ class Connection:
         except Exception as exc:
             self._finish(exc)
         else:
-            if type(step) is list:
+            if type(step) is not memoryview:
                 self._finish(step)
             elif self._lost is not None:
                 self._finish(self._lost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from time import monotonic
-from typing import Any, List, MutableMapping, Optional, Sequence
+from typing import Any, List, MutableMapping, Optional, Sequence, Set
 
 from .._core import driver
 from .._core.exchange import Batch, Question, Single, Transaction
@@ -25,18 +25,21 @@ class Transport(driver.Transport):
         self._settings = settings
         self._silence_check = silence_check
         self._pools: MutableMapping[asyncio.AbstractEventLoop, ConnectionPool] = weakref.WeakKeyDictionary()
+        self._listeners: MutableMapping[asyncio.AbstractEventLoop, Set[ConnectionPool]] = weakref.WeakKeyDictionary()
         self._connected = False
 
     def ever_connected(self) -> bool:
         return self._connected
 
     async def close(self) -> None:
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            pool.close()
+        loop = asyncio.get_running_loop()
+        pool = self._pools.pop(loop, None)
+        for each in (*([] if pool is None else [pool]), *self._listeners.get(loop, ())):
+            each.close()
 
     def retire(self) -> None:
-        for loop, pool in list(self._pools.items()):
+        listening = [(loop, pool) for loop, pools in self._listeners.items() for pool in pools]
+        for loop, pool in (*self._pools.items(), *listening):
             if loop is asyncio.get_running_loop():
                 pool.retire()
             elif not loop.is_closed():
@@ -56,9 +59,18 @@ class Transport(driver.Transport):
     async def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
         await self._run(Batch(self, requests, pending, results), end)
 
-    async def _run(self, exchange: Any, end: Optional[float]) -> Any:
+    async def listen(self, listener: Any, silence: float) -> None:
+        pool = ConnectionPool(self._settings.for_listeners(silence), self.address, None)
+        listeners = self._listeners.setdefault(asyncio.get_running_loop(), set())
+        listeners.add(pool)
+        try:
+            await self._run(listener, None, pool)
+        finally:
+            listeners.discard(pool)
+
+    async def _run(self, exchange: Any, end: Optional[float], pool: Optional[ConnectionPool] = None) -> Any:
         connection = None
-        pool = self._pool()
+        pool = pool or self._pool()
         try:
             connection = await pool.acquire(end, exchange.key)
             self._connected = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from typing import Any, Dict, Optional, Sequence, Type, TypeVar, Union
+from typing import Any, Dict, Iterable, Optional, Sequence, Type, TypeVar, Union
 
 from .._version import __version__
 from .calls import Defaults
@@ -13,7 +13,8 @@ from .degraded import Degraded, Unanswered
 from .driver import Driver
 from .nodes import Nodes
 from .operations import Core
-from .options import flag, parse_concern, url_options
+from .near_cache import NearCache, NearCacheStats, parse_options
+from .options import Key, encode_key, flag, key_list, parse_concern, url_options
 from .retry import make_policy
 from .seeds import DEFAULT_PORT, parse_seeds
 from .settings import parse_settings
@@ -43,12 +44,16 @@ class Client:
         max_array_bytes: int = 4 << 30,
         write_concern: Optional[str] = None,
         read_from_replicas: bool = False,
+        near_cache: Union[None, int, str] = None,
+        near_cache_prefixes: Iterable[Key] = (),
+        near_cache_bound: float = 1.0,
         **options: Any,
     ) -> None:
         self._arguments: Dict[str, Any] = {
             "host": host, "port": port, "startup_nodes": startup_nodes, "socket_timeout": socket_timeout,
             "socket_connect_timeout": socket_connect_timeout, "retry_for": retry_for, "deadline": deadline, "on_error": on_error,
-            "max_array_bytes": max_array_bytes, "write_concern": write_concern, "read_from_replicas": read_from_replicas, **options,
+            "max_array_bytes": max_array_bytes, "write_concern": write_concern, "read_from_replicas": read_from_replicas,
+            "near_cache": near_cache, "near_cache_prefixes": list(key_list(near_cache_prefixes)), "near_cache_bound": near_cache_bound, **options,
         }  # fmt: skip
         policy = make_policy(retry_for, deadline, on_error)
         options.update(socket_timeout=socket_timeout, socket_connect_timeout=socket_connect_timeout, max_array_bytes=max_array_bytes)
@@ -56,7 +61,13 @@ class Client:
         seeds = [Address("", 0)] if settings.path is not None else parse_seeds(host, port, startup_nodes)
         defaults = Defaults(parse_concern(write_concern))
         cluster = Cluster(Nodes(settings, seeds, self._driver()), policy, flag("read_from_replicas", read_from_replicas))
-        self._core = Core(cluster, Degraded(), defaults, settings.path or ", ".join(map(str, seeds)))
+        near = None
+        if near_cache is not None:
+            prefixes = [encode_key(prefix, "a prefix") for prefix in self._arguments["near_cache_prefixes"]]
+            near = NearCache(parse_options(near_cache, near_cache_bound, prefixes))
+            if read_from_replicas:
+                raise ValueError("near_cache excludes read_from_replicas: it keeps what primaries reply")
+        self._core = Core(cluster, Degraded(), defaults, settings.path or ", ".join(map(str, seeds)), near)
 
     @classmethod
     def from_url(cls: Type[C], url: str, **options: Any) -> C:
@@ -79,7 +90,7 @@ class Client:
         policy = make_policy(*(other._arguments[name] for name in _POLICY))
         cluster = Cluster(self._core.cluster.nodes, policy, flag("read_from_replicas", other._arguments["read_from_replicas"]))
         defaults = Defaults(parse_concern(other._arguments["write_concern"]))
-        other._core = Core(cluster, self._core.degraded, defaults, self._core.label)
+        other._core = Core(cluster, self._core.degraded, defaults, self._core.label, self._core.near)
         return other
 
     def __reduce__(self) -> Any:
@@ -95,6 +106,11 @@ class Client:
         """How many reads became misses and how many writes were dropped because of ``on_error``,
         and the last error."""
         return self._core.degraded.counts()
+
+    @property
+    def near_cache(self) -> Optional[NearCacheStats]:
+        """What the near cache keeps and how often it was of use; None without ``near_cache=``."""
+        return None if self._core.near is None else self._core.near.stats()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._core.label})"

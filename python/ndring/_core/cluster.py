@@ -63,9 +63,10 @@ class Cluster:
     def ready(self, request: Request) -> Optional[Transport]:
         """Returns the node for a command if nothing has to be done or decided before it is tried there."""
         nodes = self.nodes
-        if self.read_from_replicas or nodes.outages.known:
+        if self.read_from_replicas:
             return None
-        return nodes.single or nodes.routed(request)
+        at = nodes.single or nodes.routed(request)
+        return None if nodes.outages.known and (at is None or nodes.outages.get(at.address) is not None) else at
 
     def one(self, request: Request) -> Work[Any]:
         """Returns the reply to one command. Raises its error."""

@@ -45,6 +45,11 @@ class Transport(Node):
         of a failed one. Raises what prevented the execution, or UncertainWrite."""
         raise NotImplementedError
 
+    def listen(self, listener: Any, silence: float) -> Any:
+        """Runs a listener of the near cache on a connection of its own, in RESP3, until it ends.
+        ``silence``: how long the node may be silent, in s."""
+        raise NotImplementedError
+
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> Any:
         """Sends the pending commands on one connection and stores in ``results`` a reply, a final
         exception, or a Failure for each."""

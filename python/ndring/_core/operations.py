@@ -4,7 +4,9 @@ Their signatures and documentation stand here. ``Core`` is what they need of a c
 """
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, cast
+import contextlib
+import time
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, cast
 
 import numpy as np
 
@@ -16,9 +18,10 @@ from .commands import parse_info, slot
 from .degraded import UNANSWERED, Degraded, is_unanswered
 from .driver import Work
 from .get_into import get_into
+from .near_cache import NearCache
 from .options import Key, Seconds, Value, encode_key, key_list
 from .replies import checked, is_ok, is_pong, is_size, is_text
-from .request import Request
+from .request import Failure, Request
 from .resp import pack
 from .scan import Scan
 
@@ -26,11 +29,12 @@ from .scan import Scan
 class Core:
     """A client without its driver. ``label``: names its nodes."""
 
-    def __init__(self, cluster: Cluster, degraded: Degraded, defaults: Defaults, label: str) -> None:
+    def __init__(self, cluster: Cluster, degraded: Degraded, defaults: Defaults, label: str, near: Optional[NearCache] = None) -> None:
         self.cluster = cluster
         self.degraded = degraded
         self.defaults = defaults
         self.label = label
+        self.near = near
 
     def but(self, on_error: Optional[str] = None, read_from_replicas: Optional[bool] = None) -> Core:
         """Returns a core that shares this one's nodes and counts but has other options."""
@@ -39,14 +43,29 @@ class Core:
         replicas = mine.read_from_replicas if read_from_replicas is None else read_from_replicas
         if policy == mine.policy and replicas == mine.read_from_replicas:
             return self
-        return Core(Cluster(mine.nodes, policy, replicas), self.degraded, self.defaults, self.label)
+        return Core(Cluster(mine.nodes, policy, replicas), self.degraded, self.defaults, self.label, self.near)
 
     def run(self, call: Call[T]) -> Work[T]:
         """Returns the result of a call, or that of a miss."""
+        with self.writing([call]):
+            try:
+                return call.finish((yield from self.cluster.one(call.request)))
+            except UNANSWERED as exc:
+                return self.missed(call, exc)
+
+    @contextlib.contextmanager
+    def writing(self, several: Sequence[Call[Any]]) -> Iterator[None]:
+        """Has the near cache forget the keys that calls write, before and after them: so a client
+        reads what it has written."""
+        keys = [] if self.near is None else [key for call in several if call.writes for key in call.keys]
+        if self.near is None or not keys:
+            yield
+            return
+        self.near.forget(keys)
         try:
-            return call.finish((yield from self.cluster.one(call.request)))
-        except UNANSWERED as exc:
-            return self.missed(call, exc)
+            yield
+        finally:
+            self.near.forget(keys)
 
     def missed(self, call: Call[T], exc: NdringError) -> T:
         """Returns the result of a call that had no answer. Raises ``exc`` unless that is to be a miss."""
@@ -70,6 +89,28 @@ def get(core: Core, key: Key, out: Optional[np.ndarray[Any, Any]] = None, defaul
         return (yield from get_into(core.cluster, encode_key(key), out, default))
     except UNANSWERED as exc:
         return core.missed(call, exc)
+
+
+def get_near(core: Core, near: NearCache, key: Key, default: Any) -> Work[Any]:
+    """Returns the stored array, and has the near cache keep it if it can."""
+    call = calls.get(core.defaults, key, default)
+    at = core.cluster.ready(call.request)
+    ticket = None if at is None else near.begin(call.keys[0], at, core.cluster.nodes.driver, time.monotonic())
+    if at is None or ticket is None:
+        return (yield from core.run(call))
+    began = time.monotonic()
+    kept = None
+    try:
+        result = yield at.one(call.request, core.cluster.policy.end(began))
+        if type(result) is Failure:
+            return call.finish((yield from core.cluster.again(call.request, result, began)))
+        value = call.finish(result)
+        kept = None if result is None else value
+        return value
+    except UNANSWERED as exc:
+        return core.missed(call, exc)
+    finally:
+        near.end(ticket, kept)
 
 
 def mset(
@@ -101,7 +142,13 @@ def mget(core: Core, keys: Iterable[Key]) -> Work[List[Any]]:
     raises that error.
     """
     listed = key_list(keys)
-    return (yield from _fan_out(core, [[key] for key in listed], [calls.get(core.defaults, key) for key in listed]))
+    if core.near is None:
+        return (yield from _fan_out(core, [[key] for key in listed], [calls.get(core.defaults, key) for key in listed]))
+    now = time.monotonic()
+    found = [core.near.get(encode_key(key), now) for key in listed]
+    left = [key for key, value in zip(listed, found) if value is None]
+    others = iter((yield from _fan_out(core, [[key] for key in left], [calls.get(core.defaults, key) for key in left])))
+    return [next(others) if value is None else value for value in found]
 
 
 def delete(core: Core, *keys: Key) -> Work[int]:
@@ -137,7 +184,8 @@ def _fan_out(
     errors: Dict[Any, Exception] = {}
     misses = core.cluster.policy.on_error == "miss"
     requests = [call.request for call in several]
-    replies = (yield from core.cluster.many(requests)) if requests else ()
+    with core.writing(several):
+        replies = (yield from core.cluster.many(requests)) if requests else ()
     for group, call, reply in zip(groups, several, replies):
         try:
             if isinstance(reply, Exception):
@@ -205,7 +253,11 @@ def flush(core: Core, *, yes: bool = False) -> Work[bool]:
     """Deletes all keys of all nodes. ``yes=True`` says that this is meant; without it, raises ValueError."""
     if yes is not True:
         raise ValueError("flush deletes all keys of all clients: pass yes=True if that is what you want")
-    yield from _on_all_nodes(core, Request(pack(b"FLUSHALL"), checked("FLUSHALL", is_ok), writes=True))
+    try:
+        yield from _on_all_nodes(core, Request(pack(b"FLUSHALL"), checked("FLUSHALL", is_ok), writes=True))
+    finally:
+        if core.near is not None:
+            core.near.clear()
     return True
 
 
@@ -231,7 +283,11 @@ def execute_command(core: Core, *arguments: Key, key: Optional[Key] = None) -> W
     words = [encode_key(word, "an argument") if word not in ("", b"") else b"" for word in arguments]
     at = encode_key(key) if key is not None else words[1] if len(words) > 1 else None
     once = Cluster(core.cluster.nodes, core.cluster.policy._replace(retry_for=0.0), False)
-    return (yield from once.one(Request(pack(*words), key=at or None, writes=True)))
+    try:
+        return (yield from once.one(Request(pack(*words), key=at or None, writes=True)))
+    finally:
+        if core.near is not None:
+            core.near.clear()  # which keys it has changed is not known
 
 
 def begin_scan(core: Core, match: Optional[Key], count: int) -> Scan:
@@ -243,16 +299,17 @@ def execute(core: Core, pending: List[Call[Any]], transaction: bool, raise_on_er
     if not pending:
         return []
     requests = [call.request for call in pending]
-    if transaction:
-        check_slots(pending)
-        try:
-            replies = yield from core.cluster.transaction(requests)
-        except UNANSWERED as exc:
-            if core.cluster.policy.on_error != "miss" or not is_unanswered(exc):
-                raise
-            replies = [exc] * len(pending)
-    else:
-        replies = yield from core.cluster.many(requests)
+    with core.writing(pending):
+        if transaction:
+            check_slots(pending)
+            try:
+                replies = yield from core.cluster.transaction(requests)
+            except UNANSWERED as exc:
+                if core.cluster.policy.on_error != "miss" or not is_unanswered(exc):
+                    raise
+                replies = [exc] * len(pending)
+        else:
+            replies = yield from core.cluster.many(requests)
     results = [_finished(call, reply) for call, reply in zip(pending, replies)]
     if core.cluster.policy.on_error == "miss":
         results = [core.degraded.record(call, r) if is_unanswered(r) else r for call, r in zip(pending, results)]

@@ -162,6 +162,7 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "retry_for": float,
     "deadline": float,
     "max_array_bytes": int,
+    "near_cache_bound": float,
     "timeout": float,
     "protocol": int,
     "read_from_replicas": _flag_in_url,
@@ -171,6 +172,7 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
 }
 # Objects, which have no text form.
 _NOT_IN_URLS = (
+    "near_cache_prefixes",
     "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
     "socket_keepalive_options", "ssl_ocsp_context", "startup_nodes",
 )  # fmt: skip

@@ -97,11 +97,16 @@ class Stream:
             return reply
 
     def run(self, steps: Generator[Any, Any, Any]) -> None:
-        """Sends and receives what an Exchange asks for."""
+        """Sends and receives what an Exchange asks for, and waits as a Listener does."""
         try:
             step = next(steps)
             while True:
-                step = steps.send(self.send(step) if type(step) is list else self.recv_into(step))
+                if type(step) is list:
+                    step = steps.send(self.send(step))
+                elif type(step) is float:
+                    step = steps.send(self._tls and self.sock.pending() > 0 or self._readable(step))
+                else:
+                    step = steps.send(self.recv_into(step))
         except StopIteration:
             pass
 

@@ -22,15 +22,21 @@ class Transport(driver.Transport):
     def __init__(self, settings: Settings, address: Address, silence_check: Optional[SilenceCheck] = None) -> None:
         super().__init__(address)
         self._pool = ConnectionPool(settings, address, silence_check)
+        self._settings = settings
+        self._listeners: Optional[ConnectionPool] = None
 
     def ever_connected(self) -> bool:
         return self._pool.ever_connected
 
     def close(self) -> None:
         self._pool.close()
+        if self._listeners is not None:
+            self._listeners.close()
 
     def retire(self) -> None:
         self._pool.retire()
+        if self._listeners is not None:
+            self._listeners.close()
 
     def one(self, request: Request, end: Optional[float] = None) -> Any:
         # The way that most calls take: what Single does, without a generator where the reply is short.
@@ -74,15 +80,21 @@ class Transport(driver.Transport):
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
         self._run(Batch(self, requests, pending, results), end)
 
-    def _run(self, exchange: Any, end: Optional[float]) -> Any:
+    def listen(self, listener: Any, silence: float) -> None:
+        if self._listeners is None:
+            self._listeners = ConnectionPool(self._settings.for_listeners(silence), self.address, None)
+        self._run(listener, None, self._listeners)
+
+    def _run(self, exchange: Any, end: Optional[float], pool: Optional[ConnectionPool] = None) -> Any:
         connection = None
+        pool = pool or self._pool
         try:
-            connection = self._pool.acquire(end, exchange.key)
+            connection = pool.acquire(end, exchange.key)
             connection.stream.begin(end, exchange.key)
             connection.stream.run(exchange.steps(connection.reader, connection.stream.limits))
         except NdringError as exc:
             exchange.fail(exc)
         finally:
             if connection is not None:
-                self._pool.release(connection, exchange.reusable)
+                pool.release(connection, exchange.reusable)
         return exchange
