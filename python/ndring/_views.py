@@ -33,8 +33,8 @@ class ArrayView:
     the stored array are not restored. An index may have integers, slices, ``...``, and for one axis a
     list or array of integers.
 
-    Raises KeyError for a missing key, BoundsError, which is an IndexError, DecodeError for a masked
-    array and for a part of StringDType, and what ``NumPyRedis.get`` raises.
+    Raises KeyError for a missing key, BoundsError, which is an IndexError, DecodeError for a collection,
+    a masked array and a part of StringDType, and what ``NumPyRedis.get`` raises.
     """
 
     __slots__ = ("_client", "_key")
@@ -78,6 +78,8 @@ class ArrayView:
         whole = self._found(self._client.get(self._key))
         if isinstance(whole, np.ma.MaskedArray):
             raise DecodeError("a masked array is more than its data: get it without a view")
+        if not isinstance(whole, (np.ndarray, np.generic)):
+            raise DecodeError("the key holds a collection of arrays: get it without a view")
         return np.asarray(whole, dtype)
 
     def take(self, indices: Any, axis: int = 0) -> Any:
