@@ -40,9 +40,8 @@ _MAX_DIGITS = 20  # of an integer in it
 _JOINED = 4096  # bytes; shorter buffers are copied into one
 
 _DESCRIPTION = "__ndring__"
-_DESCRIPTION_ENTRY = b"__ndring__.npy"
+_DESCRIPTION_ENTRY = _DESCRIPTION.encode() + b".npy"
 _ESCAPED = re.compile(r"[\x00-\x1f\x7f%/\\:]")
-_SPECIAL = ("", ".", "..", _DESCRIPTION)
 
 Buffer = Union[bytes, memoryview]
 Path = Tuple[Union[str, int], ...]
@@ -51,9 +50,10 @@ Path = Tuple[Union[str, int], ...]
 def _component(key: str) -> bytes:
     """Returns what a dict's key contributes to the names of its entries: different for every key,
     and harmless as a name of a file."""
-    if key in _SPECIAL:
-        return b"%" + (b"%02X" % ord(key[0]) + key[1:].encode() if key else b"")
-    return _ESCAPED.sub(lambda match: "%%%02X" % ord(match.group()), key).encode()
+    escaped = _ESCAPED.sub(lambda match: f"%{ord(match.group()):02X}", key)
+    if escaped in ("", ".", "..") or escaped.startswith(_DESCRIPTION):
+        escaped = (f"%{ord(key[0]):02X}" if key else "%") + escaped[1:]
+    return escaped.encode()
 
 
 # ---- writing
@@ -328,8 +328,11 @@ class _Unpacker:
             if array.flags.behaved:
                 return array
         py = _attrs.load(self._next_blob(node["attrs"]).tobytes()) if "attrs" in node else {}
-        parts = {}
-        for item in node.get("parts", ()):
+        parts: Dict[str, Any] = {}
+        listed = node.get("parts", [])
+        if type(listed) is not list:
+            raise DecodeError("the parts in the description of a collection are not an array")
+        for item in listed:
             if type(item) is not list or len(item) != 2 or type(item[0]) is not str:
                 raise DecodeError("a part in the description of a collection is not [name, size]")
             parts[item[0]] = self._next_blob(item[1])

@@ -49,7 +49,8 @@ def to_array(value: Any) -> np.ndarray[Any, Any]:
     if array.dtype.hasobject:
         raise EncodeError(f"the {name} converts to an array of Python objects, which ndring never pickles; {_advice.for_value(value)}")
     log.info("converted a %s to an array of %s, shape %s", name, array.dtype, array.shape)
-    return array
+    # DLPack's strides of an array without elements say nothing about it.
+    return array if array.size else np.empty(array.shape, array.dtype)
 
 
 def is_convertible(value: Any) -> bool:
