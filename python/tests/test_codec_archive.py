@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import strategies
 from codec_helpers import LOAD_OPTIONS, npy_of, same_memory, unpack
-from fidelity import HAS_STRING_DTYPE, assert_identical, awkward_arrays, filled, is_string
+from fidelity import HAS_STRING_DTYPE, assert_identical, assert_same_collection, awkward_arrays, filled, is_string
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ndring import _codec
@@ -24,19 +24,6 @@ from ndring._exceptions import DecodeError, EncodeError
 
 SLOW = settings(deadline=None, max_examples=200, database=None, suppress_health_check=list(HealthCheck))
 NUMPY = tuple(map(int, np.__version__.split(".")[:2]))
-
-
-def assert_same(got: Any, want: Any, **options: Any) -> None:
-    """Fails unless two collections have the same classes, keys in the same order, and identical arrays."""
-    if not isinstance(want, (dict, tuple, list)):
-        assert_identical(got, want, **options)
-        return
-    assert type(got) is type(want) and len(got) == len(want)
-    if isinstance(want, dict):
-        assert list(got) == list(want)
-        got, want = list(got.values()), list(want.values())
-    for one, other in zip(got, want):
-        assert_same(one, other, **options)
 
 
 def archive_of(encoded: _codec.Encoded) -> bytes:
@@ -85,16 +72,16 @@ A, B, C = filled((2, 3), "f8"), filled(3, "u1"), np.float32(1.5)
 )  # fmt: skip
 def test_structures(value):
     if isinstance(value, dict) and "a.npy" in value:  # np.load cannot tell these two names apart
-        assert_same(unpack(_codec.encode(value)), value)
+        assert_same_collection(unpack(_codec.encode(value)), value)
     else:
-        assert_same(check_archive(value), value)
+        assert_same_collection(check_archive(value), value)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in awkward_arrays()])
 def test_every_array_that_is_stored_alone_is_stored_in_collections(name):
     array = dict(awkward_arrays())[name]
     value = {"before": A, "x": array, "nested": (array, [array], {"x": array}), "after": B}
-    assert_same(check_archive(value), value)
+    assert_same_collection(check_archive(value), value)
 
 
 @SLOW
@@ -106,7 +93,7 @@ def test_any_nesting_of_any_arrays(value):
     except EncodeError as exc:
         assert "not Unicode" in str(exc)  # a key with a lone surrogate
         return
-    assert_same(unpack(encoded), value if isinstance(value, (dict, tuple, list)) else [value])
+    assert_same_collection(unpack(encoded), value if isinstance(value, (dict, tuple, list)) else [value])
 
 
 @settings(SLOW, max_examples=100)
@@ -119,7 +106,7 @@ def test_what_can_be_stored_alone_can_be_stored_in_a_collection(values):
             stored.append(value)
         except EncodeError:
             pass
-    assert_same(unpack(_codec.encode({"a": tuple(stored), "b": stored}, layout="exact")), {"a": tuple(stored), "b": stored})
+    assert_same_collection(unpack(_codec.encode({"a": tuple(stored), "b": stored}, layout="exact")), {"a": tuple(stored), "b": stored})
 
 
 def test_readers_of_npz_files_find_the_arrays():
@@ -175,7 +162,7 @@ def test_a_buffer_that_is_not_aligned():
     header = _codec.parse_header(encoded.header)
     buffer = np.empty(header.nbytes + 1, np.uint8)[1:]
     buffer[:] = np.frombuffer(archive_of(encoded), np.uint8)
-    assert_same(_codec.decode(header, buffer, encoded.attrs), {"a": A, "b": filled(3, "c16")})
+    assert_same_collection(_codec.decode(header, buffer, encoded.attrs), {"a": A, "b": filled(3, "c16")})
 
 
 def test_one_array_twice_comes_back_as_two():
@@ -197,7 +184,7 @@ def small_zip64(monkeypatch):
 def test_zip64(small_zip64, value):
     with zipfile.ZipFile(io.BytesIO(archive_of(_codec.encode(value)))) as archive:
         assert archive.infolist()[-1].extract_version == 45
-    assert_same(check_archive(value), value)
+    assert_same_collection(check_archive(value), value)
 
 
 def test_entries_beyond_4_gib():
@@ -267,7 +254,7 @@ def test_results_of_numpy(name):
         pytest.skip("numpy 2.0 brought it")
     value = RESULTS[name]()
     back = unpack(_codec.encode({"r": value}))["r"]
-    assert_same(back, value)
+    assert_same_collection(back, value)
     assert type(back).__name__ == ("tuple" if NUMPY < (1, 25) else name)
 
 
@@ -282,11 +269,11 @@ def test_results_of_a_numpy_that_has_more_classes(monkeypatch):
     monkeypatch.setitem(_numpy_results._MAKERS, "numpy.linalg.QRResult", lambda: QRResult(A, B))
     _numpy_results.class_of.cache_clear()
     encoded = _codec.encode([QRResult(A, B)])
-    assert_same(unpack(encoded), [QRResult(A, B)])
+    assert_same_collection(unpack(encoded), [QRResult(A, B)])
     for older in (lambda: (A, B), lambda: (A, B, C), lambda: None.qr):
         monkeypatch.setitem(_numpy_results._MAKERS, "numpy.linalg.QRResult", older)
         _numpy_results.class_of.cache_clear()
-        assert_same(unpack(encoded), [(A, B)])
+        assert_same_collection(unpack(encoded), [(A, B)])
     _numpy_results.class_of.cache_clear()
 
 
@@ -302,7 +289,7 @@ def nested(depth: int, cls: type = list) -> Any:
 
 def test_depth():
     for cls in (list, tuple, dict):
-        assert_same(check_archive(nested(16, cls)), nested(16, cls))
+        assert_same_collection(check_archive(nested(16, cls)), nested(16, cls))
         with pytest.raises(EncodeError, match="deeper than 16 levels"):
             _codec.encode(nested(17, cls))
     loop: list = [A]
@@ -332,7 +319,7 @@ def test_layout():
     assert _codec.encode([wide, A], layout="exact")
     with pytest.raises(EncodeError, match="layout='packed'"):
         _codec.encode([wide, wide], layout="exact")
-    assert_same(unpack(_codec.encode([wide, wide])), [wide, wide], layout=False)
+    assert_same_collection(unpack(_codec.encode([wide, wide])), [wide, wide], layout=False)
     with pytest.raises(ValueError, match="layout"):
         _codec.encode({}, layout="other")
     assert unpack(_codec.encode([A[::-1]], layout="packed"))[0].strides == A.strides
@@ -344,7 +331,7 @@ def test_layout():
 def test_layouts_of_strings_count_too():
     text = np.broadcast_to(np.array("a", dtype=np.dtypes.StringDType()), 1000)
     assert is_string(text.dtype)
-    assert_same(unpack(_codec.encode([text] * 3)), [text] * 3)
+    assert_same_collection(unpack(_codec.encode([text] * 3)), [text] * 3)
 
 
 # ---- other readers of the value
