@@ -273,7 +273,7 @@ def test_attrs_of_entries():
     refused(with_attrs({"unknown": 1}), "unknown key")
     refused(with_attrs({"kind": "masked", "mask": {}}), "part mask")
     refused(with_attrs({"strides": [2**40]}), "limit")
-    refused(with_attrs({"readonly": True}) [:-22] + end(2, 1, 1))
+    refused(with_attrs({"readonly": True})[:-22] + end(2, 1, 1))
 
 
 @pytest.mark.parametrize("attrs", [b'{"v":1,"py":{"kind":"archive","x":1}}', b'{"v":1,"py":{"kind":"archive","readonly":true}}'])
@@ -361,8 +361,9 @@ def test_mutated_descriptions(raw, seed):
     for _ in range(5):
         nodes = json.loads(text)
         changed = {"v": 1, "tree": tree(nodes["tree"], rng)} if rng.random() < 0.7 else nodes
-        raw_text = json.dumps(changed).encode()
-        taken(build([*entries[:-1], description(mutate(raw_text, rng) if rng.random() < 0.3 else raw_text, mutate(blobs, rng) if rng.random() < 0.5 else blobs)]))
+        new = json.dumps(changed).encode()
+        new = mutate(new, rng) if rng.random() < 0.3 else new
+        taken(build([*entries[:-1], description(new, mutate(blobs, rng) if rng.random() < 0.5 else blobs)]))
 
 
 @FEWER

@@ -312,7 +312,7 @@ class _Unpacker:
         return result
 
     def _numpy_result(self, name: Any, items: List[Any]) -> Any:
-        if type(name) is not str or _numpy_results.FIELDS.get(name) != len(items):
+        if type(name) is not str or name not in _numpy_results.RESULTS or _numpy_results.RESULTS[name][0] != len(items):
             raise DecodeError(f"a tuple of {len(items)} items cannot be a {str(name)[:80]!r}: it was stored by a newer ndring")
         return tuple.__new__(_numpy_results.class_of(name), items)
 

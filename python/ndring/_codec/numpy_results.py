@@ -6,50 +6,40 @@ each is found as the class of a function's result.
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
 _ONE: Any = np.ones((1, 1))
 _numpy: Any = np  # the functions differ between versions
 
-#: What attrs call a class -> a call that returns an instance.
-_MAKERS: Dict[str, Callable[[], Any]] = {
-    "numpy.linalg.EigResult": lambda: np.linalg.eig(_ONE),
-    "numpy.linalg.EighResult": lambda: np.linalg.eigh(_ONE),
-    "numpy.linalg.QRResult": lambda: np.linalg.qr(_ONE),
-    "numpy.linalg.SVDResult": lambda: np.linalg.svd(_ONE),
-    "numpy.linalg.SlogdetResult": lambda: np.linalg.slogdet(_ONE),
-    "numpy.UniqueAllResult": lambda: _numpy.unique_all(_ONE),
-    "numpy.UniqueCountsResult": lambda: _numpy.unique_counts(_ONE),
-    "numpy.UniqueInverseResult": lambda: _numpy.unique_inverse(_ONE),
+#: What a description calls a class -> number of its fields, and a call that returns an instance.
+RESULTS: Dict[str, Tuple[int, Callable[[], Any]]] = {
+    "numpy.linalg.EigResult": (2, lambda: np.linalg.eig(_ONE)),
+    "numpy.linalg.EighResult": (2, lambda: np.linalg.eigh(_ONE)),
+    "numpy.linalg.QRResult": (2, lambda: np.linalg.qr(_ONE)),
+    "numpy.linalg.SVDResult": (3, lambda: np.linalg.svd(_ONE)),
+    "numpy.linalg.SlogdetResult": (2, lambda: np.linalg.slogdet(_ONE)),
+    "numpy.UniqueAllResult": (4, lambda: _numpy.unique_all(_ONE)),
+    "numpy.UniqueCountsResult": (2, lambda: _numpy.unique_counts(_ONE)),
+    "numpy.UniqueInverseResult": (2, lambda: _numpy.unique_inverse(_ONE)),
 }
-#: What attrs call a class -> number of its fields.
-FIELDS = {
-    "numpy.linalg.EigResult": 2,
-    "numpy.linalg.EighResult": 2,
-    "numpy.linalg.QRResult": 2,
-    "numpy.linalg.SVDResult": 3,
-    "numpy.linalg.SlogdetResult": 2,
-    "numpy.UniqueAllResult": 4,
-    "numpy.UniqueCountsResult": 2,
-    "numpy.UniqueInverseResult": 2,
-}
-_NAMES = {name.rpartition(".")[2]: name for name in _MAKERS}
+_NAMES = {name.rpartition(".")[2]: name for name in RESULTS}
 
 
 @functools.lru_cache(maxsize=None)
 def class_of(name: str) -> Any:
-    """Returns the class that is called ``name`` (a key of FIELDS), or ``tuple`` if the installed
+    """Returns the class that is called ``name`` (a key of RESULTS), or ``tuple`` if the installed
     numpy has none: its function then returns a tuple, too."""
+    fields, make = RESULTS[name]
     try:
-        cls = type(_MAKERS[name]())
+        cls = type(make())
     except AttributeError:  # numpy before 2.0 has no unique_all
         return tuple
-    return cls if _NAMES.get(cls.__name__) == name and len(getattr(cls, "_fields", ())) == FIELDS[name] else tuple
+    return cls if _NAMES.get(cls.__name__) == name and len(getattr(cls, "_fields", ())) == fields else tuple
 
 
 def name_of(cls: Any) -> Optional[str]:
-    """Returns what attrs call a class, None for a class that is not numpy's."""
+    """Returns what a description calls a class, None for a class that is not numpy's."""
     name = _NAMES.get(cls.__name__)
     return name if name is not None and class_of(name) is cls else None
