@@ -191,6 +191,22 @@ def test_overlapping_entries():
         refused(start + _zip.directory(listed, len(start)))
 
 
+@pytest.mark.parametrize("gap", [b"\0", bytes(64), RAW])
+def test_gaps(gap):
+    """Bytes that no entry has: before the first one, between two, and before the directory."""
+    entries = entries_of(RAW)
+    for where in range(len(entries) + 1):
+        out, listed = b"", []
+        for i, (name, data) in enumerate(entries):
+            out += gap if i == where else b""
+            listed.append(_zip.Entry(name, len(data), zlib.crc32(data), len(out)))
+            out += _zip.local_header(listed[-1]) + data
+        out += gap if where == len(entries) else b""
+        out += _zip.directory(listed, len(out))
+        assert zipfile.ZipFile(io.BytesIO(out)).testzip() is None
+        refused(out)
+
+
 # ---- the description
 
 

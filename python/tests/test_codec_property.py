@@ -73,8 +73,7 @@ def test_what_can_be_stored_comes_back(value):
         return
     assert_identical(unpack(encoded), value)
     # In the same test, because NumPy 1.24 corrupts its memory now and then when it makes such values.
-    collection = {"a": value, "b": (value, [value])}
-    assert_same_collection(unpack(_codec.encode(collection, layout="exact")), collection)
+    assert_same_collection(unpack(_codec.encode([value], layout="exact")), [value])
 
 
 @SLOW

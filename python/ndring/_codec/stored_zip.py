@@ -122,7 +122,7 @@ def _read(archive: memoryview, most: int) -> List[Tuple[bytes, int, int]]:
         header = local_header(entry)
         start = position + len(header)
         position = start + length
-        if position > offset or archive[start - len(header) : start] != header:
+        if archive[start - len(header) : start] != header:
             raise DecodeError("an entry of a collection's archive does not match the archive's directory")
         entries.append(entry)
         found.append((name, start, position))
