@@ -322,6 +322,18 @@ def test_layouts_share_one_limit():
     refused(archive(5), "limit")
 
 
+def test_a_directory_that_claims_the_whole_archive():
+    raw = archive_of([np.zeros(10 << 20, "u1")])[:-22] + end(2, 100, 0)
+    data = np.frombuffer(bytearray(raw), np.uint8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError, match="directory"):
+            _zip.read(memoryview(data), 100)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
 def test_little_data_needs_little_memory():
     tree = {"dict": [[str(i), {"list": []}] for i in range(50000)]}
     raw = described(tree)

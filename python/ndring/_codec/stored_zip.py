@@ -106,7 +106,7 @@ def _read(archive: memoryview, most: int) -> List[Tuple[bytes, int, int]]:
         end -= _END64.size + _LOCATOR.size
         fields = _END64.unpack_from(archive, max(end, 0))
         count, size, offset = fields[7], fields[8], fields[9]
-    if offset + size != end or count > most or count * _CENTRAL.size > size:
+    if offset + size != end or count > most:
         raise DecodeError("the directory of a collection's archive is not where it ends, or has too many entries")
     listed = bytes(archive[offset:])
     entries: List[Entry] = []
