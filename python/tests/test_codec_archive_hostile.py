@@ -275,6 +275,19 @@ def test_descriptions_that_are_no_bytes(array):
     refused(build([(b"__ndring__.npy", npy(array))]), "one axis of bytes")
 
 
+def test_descriptions_under_another_name():
+    text = {"v": 1, "tree": {"list": []}}
+    assert decode(build([description(text)])) == []
+    for name in (b"__ndring__", b"0.npy", b"", b"__NDRING__.npy"):
+        refused(build([(name, description(text)[1])]), "last entry")
+
+
+@pytest.mark.parametrize("more", [b"x", bytes(64), b"{}" * 100], ids=len)
+def test_descriptions_with_more_bytes(more):
+    refused(described({"list": []}, blobs=more), "more than")
+    refused(described({"dict": [["a", {"attrs": 2}]]}, (b"a.npy", B), blobs=b"{}" + more), "more than")
+
+
 def test_a_collection_as_an_entry():
     # Else a few bytes could nest without end.
     refused(described({"dict": [["a", {"attrs": len(COLLECTION)}]]}, (b"a.npy", np.frombuffer(RAW, np.uint8)), blobs=COLLECTION), "archive")
