@@ -229,6 +229,14 @@ def test_bad_descriptions(tree):
     refused(described(tree, (b"a.npy", B)))
 
 
+def test_bad_descriptions_of_archives_that_match_them():
+    refused(described({}, (b".npy", B)), "unknown keys")
+    refused(described({"dict": [["a", {}], ["a", {}]]}, (b"a.npy", B), (b"a.npy", B)), "twice")
+    # A negative size would give the text itself as a part.
+    refused(described({"dict": [["a", {"parts": [["x", -64], ["y", 64]]}]]}, (b"a.npy", B)), "exceed")
+    refused(described({"dict": [["a", {"parts": [["x", 1]]}]]}, (b"a.npy", B)), "exceed")
+
+
 BAD_TEXTS = {
     "empty": b"", "not JSON": b"{", "not UTF-8": b'{"v":1,"tree":{"dict":[["\xff",{}]]}}', "UTF-16": '{"v":1,"tree":{"list":[]}}'.encode("utf-16-le"),
     "a list": b"[]", "NaN": b'{"v":NaN,"tree":{"list":[]}}', "version 2": b'{"v":2,"tree":{"list":[]}}', "version true": b'{"v":true,"tree":{"list":[]}}',
