@@ -259,7 +259,8 @@ def test_results_of_a_numpy_that_has_more_classes(monkeypatch):
     _numpy_results.class_of.cache_clear()
     encoded = _codec.encode([QRResult(A, B)])
     assert_same_collection(unpack(encoded), [QRResult(A, B)])
-    for older in (lambda: (A, B), lambda: (A, B, C), lambda: None.qr):
+    Other = collections.namedtuple("Other", "Q R")
+    for older in (lambda: (A, B), lambda: (A, B, C), lambda: None.qr, lambda: Other(A, B)):
         monkeypatch.setitem(_numpy_results.RESULTS, "numpy.linalg.QRResult", (2, older))
         _numpy_results.class_of.cache_clear()
         assert_same_collection(unpack(encoded), [(A, B)])
@@ -285,6 +286,14 @@ def test_depth():
     loop.append(loop)
     with pytest.raises(EncodeError, match="deeper"):
         _codec.encode(loop)
+
+
+def test_lists_that_share_lists_of_numbers():
+    value: list = [1]
+    for _ in range(14):
+        value = [value] * 8  # 8**14 ways through it
+    with pytest.raises(EncodeError, match="not a collection of arrays"):
+        _codec.encode(value)
 
 
 def test_items():
