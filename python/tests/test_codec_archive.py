@@ -252,6 +252,11 @@ def test_the_list_of_results_is_complete():
             assert [fields for full, (fields, _) in _numpy_results.RESULTS.items() if full.endswith(name)] == [len(make())]
 
 
+def test_namedtuples_of_programs_that_are_named_like_numpys():
+    with pytest.raises(EncodeError, match=r"store tuple\(x\) or x._asdict\(\)"):
+        _codec.encode(collections.namedtuple("QRResult", "Q R")(A, B))
+
+
 def test_results_of_a_numpy_that_has_more_classes(monkeypatch):
     # They are tuples where numpy's own functions return tuples.
     QRResult = collections.namedtuple("QRResult", "Q R")

@@ -104,7 +104,10 @@ def test_memory_that_the_processor_reads():
 @pytest.mark.parametrize(("device", "name"), [(CUDA, "CUDA"), (METAL, "Metal"), (99, "number 99")])
 def test_devices(device, name):
     class Both(Exporter, Offerer):
-        """Also offers ``__array__``, which would copy or fail."""
+        """Also offers ``__array__``, which would copy or fail. Nothing is exported."""
+
+        def __dlpack__(self, **options: Any) -> Any:
+            raise AssertionError("exported")
 
     for value in (Exporter(filled(3, "f4"), device), Both(filled(3, "f4"), device)):
         with pytest.raises(EncodeError, match=rf"in the memory of a device \({name}.*store x.cpu\(\)"):
@@ -112,6 +115,11 @@ def test_devices(device, name):
 
 
 def test_array_is_the_second_choice():
+    class Both(Exporter):
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            raise AssertionError("DLPack comes first")
+
+    assert_identical(taken(Both(filled(3, "f4"))), filled(3, "f4"))
     assert taken(Tensor(np.array([True, False]), "torch.bool")).tolist() == [True, False]
 
     class OnlyDevice(Offerer):

@@ -14,7 +14,8 @@ VALUE = {"q": A, "r": (B, [A.T, np.ma.MaskedArray(B, [1, 0, 1])]), "none": {}}
 
 
 def test_set_and_get(client):
-    for value in (VALUE, (A, B), [A], {}, (), [np.float32(i) for i in range(2000)]):
+    short, medium = [filled(5000, "u1")] * 2, [filled(20_000, "u1")] * 2  # sent in one buffer; in several, with a checksum on every machine
+    for value in (VALUE, (A, B), [A], {}, (), [np.float32(i) for i in range(2000)], short, medium):
         assert client.set("c", value) is True
         assert_same_collection(client.get("c"), value)
         assert client.verify("c")

@@ -27,7 +27,7 @@ def to_array(value: Any) -> np.ndarray[Any, Any]:
     array: Optional[np.ndarray[Any, Any]] = None
     device = 1
     try:
-        if hasattr(cls, "__dlpack__") and hasattr(cls, "__dlpack_device__"):
+        if hasattr(cls, "__dlpack__"):
             device = int(value.__dlpack_device__()[0])
             if device in _HOST_DEVICES:
                 array = np.from_dlpack(value)
