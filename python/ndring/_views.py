@@ -28,8 +28,8 @@ class ArrayView:
     the stored array are not restored. An index may have integers, slices, ``...``, and for one axis a
     list or array of integers.
 
-    Raises KeyError for a missing key, BoundsError, which is an IndexError, DecodeError for a masked
-    array and for a part of StringDType, and what ``NumPyRedis.get`` raises.
+    Raises KeyError for a missing key, BoundsError, which is an IndexError, DecodeError for a collection,
+    a masked array and a part of StringDType, and what ``NumPyRedis.get`` raises.
     """
 
     __slots__ = ("_view", "_key")

@@ -17,13 +17,18 @@ def aligned_buffer(raw: Any) -> np.ndarray:
     return buffer
 
 
+def npy_of(encoded: _codec.Encoded) -> bytes:
+    """Returns the .npy file that is sent."""
+    return b"".join([encoded.header, encoded.data, *encoded.more])
+
+
 def unpack(encoded: _codec.Encoded, **options: Any) -> Any:
     """Decodes an encoded value."""
-    wire = encoded.header + bytes(encoded.data)
+    wire = npy_of(encoded)
     header = _codec.parse_header(wire)
     assert header is not None
     assert header.data_offset == len(encoded.header)
-    assert header.nbytes == len(encoded.data)
+    assert header.data_offset + header.nbytes == len(wire)
     parts = {name.decode(): bytes(part) for name, part in encoded.parts}
     return _codec.decode(header, aligned_buffer(wire[header.data_offset :]), encoded.attrs or None, parts, **options)
 

@@ -45,6 +45,19 @@ def assert_identical(got: Any, want: Any, *, layout: bool = True, flags: bool = 
         _assert_same_mask(got, want, layout, flags)
 
 
+def assert_same_collection(got: Any, want: Any, **options: Any) -> None:
+    """Fails unless two collections have the same classes, keys in the same order, and identical arrays."""
+    if not isinstance(want, (dict, tuple, list)):
+        assert_identical(got, want, **options)
+        return
+    assert type(got) is type(want) and len(got) == len(want)
+    if isinstance(want, dict):
+        assert list(got) == list(want)
+        got, want = list(got.values()), list(want.values())
+    for one, other in zip(got, want):
+        assert_same_collection(one, other, **options)
+
+
 def _assert_same_mask(got: Any, want: Any, layout: bool, flags: bool) -> None:
     assert got._baseclass is (np.ndarray if want._baseclass is np.memmap else want._baseclass)
     assert got.hardmask == want.hardmask

@@ -6,13 +6,12 @@ import collections
 import datetime
 import decimal
 import fractions
-import re
 from typing import Any
 
 import numpy as np
 import pytest
-from codec_helpers import roundtrip
-from fidelity import HAS_STRING_DTYPE, assert_identical, filled
+from codec_helpers import roundtrip, unpack
+from fidelity import HAS_STRING_DTYPE, assert_identical, assert_same_collection, filled
 from ndring import _codec
 from ndring._exceptions import EncodeError
 from numpy.ma import mrecords
@@ -91,11 +90,67 @@ def test_iterators():
     assert followed(iter([1, 2]), "np.asarray(list(x), dtype=float)").tolist() == [1, 2]
 
 
-def test_mappings():
-    arrays = {"a": [1, 2], "b": np.arange(3)}
-    expression = re.search(r"mset\((.*)\)", advice(arrays)).group(1)
-    stored = eval(expression, {"x": arrays, "np": np})
-    assert {name: roundtrip(value).tolist() for name, value in stored.items()} == {"a": [1, 2], "b": [0, 1, 2]}
+class Mapping(collections.UserDict):
+    """A mapping that is not a dict."""
+
+
+Point = collections.namedtuple("Point", "x y")
+ONE, TWO = filled((2, 3), "f4"), filled(3, "i8")
+
+
+class Names(list):
+    """A subclass of list in a user's program."""
+
+
+@pytest.mark.parametrize(
+    ("value", "expression"),
+    [
+        (Mapping(a=[1, 2], b=TWO), "{name: np.asarray(value) for name, value in x.items()}"),
+        (collections.OrderedDict(a=ONE, b=TWO), "dict(x)"), (collections.defaultdict(list, a=ONE), "dict(x)"), (collections.Counter(), "dict(x)"),
+        (Names([ONE, TWO]), "list(x)"), (collections.deque([ONE, TWO]), "list(x)"), (Point(ONE, TWO), "tuple(x)"), (Point(ONE, TWO), "x._asdict()"),
+        ({1: ONE, 2.5: TWO}, "{str(key): value for key, value in x.items()}"), ({np.str_("a"): ONE}, "{str(key): value for key, value in x.items()}"),
+        ({"k" * 2000: ONE, "b": TWO}, "(np.array(list(x)), list(x.values()))"), ({"\ud800": ONE}, "(np.array(list(x)), list(x.values()))"),
+        ([ONE] * 70_000, "np.stack(x)"),
+    ],
+    ids=lambda value: ascii(value)[:30].replace("\n", " "),
+)  # fmt: skip
+def test_collections(value, expression):
+    assert expression in advice(value)
+    new = eval(expression, {"x": value, "np": np})
+    assert_same_collection(unpack(_codec.encode(new)), new)
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "expression"),
+    [
+        ({"a": ONE, "b": [1, 2]}, "['b']", "np.asarray(x, dtype=float)"), ({"a": {"b": (ONE, 1)}}, "['a']['b'][1]", "np.asarray(x)"),
+        ([ONE, None], "[1]", "np.empty(0)"), ([ONE, [[1, 2], [3, 4]]], "[1]", "np.asarray(x, dtype=float)"), ((ONE, "text"), "[1]", "np.asarray(x)"),
+        ({"a": [ONE, Point(ONE, TWO)]}, "['a'][1]", "tuple(x)"), ({"a": {2: ONE}}, "['a']", "{str(key): value for key, value in x.items()}"),
+        ([np.array([1, "a"], object)], "[0]", "x.astype('U')"), ({"a": filled(3, "f4").view(Subclass)}, "['a']", "np.asarray(x)"),
+        ({"it's": 1}, '["it\'s"]', "np.asarray(x)"), ([[[[ONE], 1.5]]], "[0][0][1]", "np.asarray(x)"), ([ONE, (1, True)], "[1]", "np.asarray(x, dtype=float)"),
+    ],
+    ids=lambda value: ascii(value)[:30].replace("\n", " "),
+)  # fmt: skip
+def test_items_of_collections(value, place, expression):
+    """The error says which item it is about, and the suggestion works for it."""
+    text = advice(value)
+    assert expression in text and text.endswith(f"(where x is the collection's item {place})")
+    new = eval(expression, {"x": eval(f"value{place}"), "np": np})
+    assert_same_collection(unpack(_codec.encode([new])), [new])
+
+
+def test_deep_collections():
+    value: Any = ONE
+    for _ in range(17):
+        value = [value]
+    assert "store x under a key of its own (where x is the collection's item [0]" in advice(value)
+    assert unpack(_codec.encode(value[0]))
+
+
+def test_strides_of_collections():
+    wide = np.zeros(300 << 20, "u1")[:: (300 << 20) - 1]
+    assert "layout='packed'" in advice([wide] * 2, layout="exact")
+    assert len(unpack(_codec.encode([wide] * 2, layout="packed"))) == 2
 
 
 def test_any_other_object():

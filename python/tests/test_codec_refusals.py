@@ -40,7 +40,7 @@ def test_errors_are_also_builtin_errors():
         np.zeros(2, [("a", [("b", "O")], (2,))]), np.ma.MaskedArray(np.array([1, None], object)),
         filled(3, "f4").view(Subclass), filled((2, 2), "f4").view(SubclassOfMatrix), filled(3, "f4").view(SubclassOfMasked),
         np.ma.MaskedArray(filled(3, "f4").view(Subclass)), np.ma.masked, Float(3),
-        1, 1.5, True, None, "a", b"a", [1, 2], (1,), {}, 1j, collections.deque([1]), fractions.Fraction(1, 2), memoryview(b"abc"), object(),
+        1, 1.5, True, None, "a", b"a", [1, 2], (1,), {"a": 1}, 1j, collections.deque([1]), fractions.Fraction(1, 2), memoryview(b"abc"), object(),
     ],
     ids=lambda value: f"{type(value).__name__} {str(value)[:20]!r}",
 )  # fmt: skip

@@ -63,7 +63,7 @@ def test_arrays_come_back_exactly(cache):
         assert_identical(cache.get("scalar"), value)
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": A}, object(), np.array([object()])], ids=str)
+@pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": 1}, object(), np.array([object()])], ids=str)
 def test_only_arrays_are_stored(cache, value):
     for store in (cache.set, cache.add, cache.get_or_set, lambda key, value: cache.set_many({key: value})):
         with pytest.raises(ndring.EncodeError):

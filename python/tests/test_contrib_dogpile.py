@@ -96,7 +96,15 @@ def test_metadata_that_json_cannot_keep_is_refused(regions, key, metadata):
         regions().actual_backend.set(key, CachedValue(A, metadata))
 
 
-@pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": A}, np.array([object()])], ids=str)
+def test_collections(regions, key):
+    region = regions()
+    stored = {"q": A, "r": (A + 1, [np.float32(2)])}
+    assert region.get_or_create(key, lambda: stored) is not None
+    found = region.get(key)
+    assert list(found) == ["q", "r"] and np.array_equal(found["q"], A) and np.array_equal(found["r"][0], A + 1) and found["r"][1] == [np.float32(2)]
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", [1, 2], {"a": 1}, np.array([object()])], ids=str)
 def test_only_arrays_are_stored(regions, key, value):
     region = regions()
     for store in (lambda: region.set(key, value), lambda: region.set_multi({key: value}), lambda: region.get_or_create(key, lambda: value)):

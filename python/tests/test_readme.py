@@ -63,6 +63,7 @@ def test_examples_of_the_client_page(number, node, tmp_path):
     example = programs("docs/python.md")[0] + (programs("docs/python.md")[number] if number else "")
     host, port = node
     example = example.replace("NumPyRedis()", f"NumPyRedis({host!r}, {port})")
+    example = re.sub(r"(AsyncNumPyRedis\(|NumPyRedis\()(?=on_error=.*retry_for=0.5\)|near_cache)", rf"\1{host!r}, {port}, ", example)
     example = example.replace('["cache-a:7379", "cache-b:7379"]', f'["{host}:{port}", "{host}:{port}"]')
     if "import zarr" in example and installed("zarr") < "3":
         pytest.skip("zarr 3 needs a newer NumPy than this one: make test-numpy2 runs this example")

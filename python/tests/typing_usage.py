@@ -33,6 +33,21 @@ text_keys: List[str] = ["a", "b"]
 client.mget(text_keys)
 pipe.set("k", scalar)
 
+client.set("k", named)
+client.set("k", {"q": np.zeros(3), "r": (scalar, [np.zeros(3)], {"x": {}})})
+client.set("k", (np.zeros(3), scalar))
+client.set("k", np.linalg.svd(np.zeros((3, 3))))
+listed: List[np.ndarray[Any, Any]] = [np.zeros(3)]
+client.set("k", listed)
+client.set("k", [np.zeros(3), np.zeros(4)])
+client.mset({"a": named, "b": (scalar,), "c": np.zeros(3)})
+pipe.set("k", named)
+made_named: Any = client.get_or_set("k", lambda: {"a": np.zeros(3)})
+
+client.set("k", {"a": "text"})  # type: ignore[dict-item]
+client.set("k", {"a": 1})  # type: ignore[dict-item]
+client.set("k", (1, 2))  # type: ignore[arg-type]
+client.set("k", {1: np.zeros(3)})  # type: ignore[dict-item]
 client.set("k", "text")  # type: ignore[arg-type]
 client.set("k", 1.5)  # type: ignore[arg-type]
 client.set("k", [1, 2])  # type: ignore[arg-type]

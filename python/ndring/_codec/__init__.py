@@ -2,7 +2,9 @@
 
 A plain array (exactly ndarray, contiguous, writable, aligned, with a dtype that .npy can express)
 is sent and received as a header and the array's own memory, without a copy. What .npy cannot
-express goes into ``attrs`` and ``parts``; see docs/attrs.md.
+express goes into ``attrs`` and ``parts``; see docs/attrs.md. A dict, tuple or list of arrays is
+sent as an archive, whose long buffers are the arrays' own memory too, and received as one buffer,
+of which its arrays are views; see archive.py.
 """
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from typing import Any, Mapping, Optional, Tuple
 
 import numpy as np
 
+from . import archive as _archive
+
 from . import attrs as _attrs
+
+from . import convert as _convert
 
 from . import kinds as _kinds
 from .._exceptions import DecodeError
@@ -29,14 +35,15 @@ _METADATA = ("error", "drop")
 
 
 class Encoded:
-    """An encoded value: ``header`` followed by ``data`` is a complete .npy file.
+    """An encoded value: ``header`` followed by ``data`` and ``more`` is a complete .npy file.
 
     ``header``: bytes, a multiple of 64. ``data``: 1-d memoryview of bytes, often of the array's own
     memory, so the array must not change until it is sent. ``attrs``: JSON, or empty. ``parts``:
     pairs of name and memoryview of bytes. ``keep``: the object that owns the memory of the views.
+    ``more``: the data of a collection after ``data``, as ``data``; empty for an array.
     """
 
-    __slots__ = ("header", "data", "attrs", "parts", "keep")
+    __slots__ = ("header", "data", "attrs", "parts", "keep", "more")
 
     def __init__(
         self,
@@ -45,21 +52,25 @@ class Encoded:
         attrs: bytes,
         parts: Tuple[Tuple[bytes, memoryview], ...],
         keep: object,
+        more: Tuple[memoryview, ...] = (),
     ) -> None:
         self.header = header
         self.data = data
         self.attrs = attrs
         self.parts = parts
         self.keep = keep
+        self.more = more
 
 
-def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Encoded:
-    """Encodes a NumPy array or scalar.
+def encode(value: Any, *, layout: str = "auto", metadata: str = "error", convert: bool = False) -> Encoded:
+    """Encodes a NumPy array or scalar, or a collection: a dict, tuple or list of such values.
 
     ``layout``: ``"auto"`` records unusual strides unless they span more than 8 times the data,
     ``"exact"`` always records them, ``"packed"`` never. ``metadata``: ``"error"`` raises for a
-    ``dtype.metadata`` that is not plain JSON, ``"drop"`` omits all metadata. Raises EncodeError for
-    a value that would not come back unchanged, ValueError for another ``layout`` or ``metadata``.
+    ``dtype.metadata`` that is not plain JSON, ``"drop"`` omits all metadata. ``convert``: True takes
+    the arrays of other packages too, by DLPack or ``__array__``, as new plain arrays. Raises
+    EncodeError for a value that would not come back unchanged, ValueError for another ``layout`` or
+    ``metadata``.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {LAYOUTS}, not {layout!r}")
@@ -75,7 +86,14 @@ def encode(value: Any, *, layout: str = "auto", metadata: str = "error") -> Enco
                 refuse_truncated(value)
                 source = value.T if fortran else value
                 return Encoded(header, memoryview(_ndarray((value.nbytes,), _BYTE, source)), b"", (), value)
-    packed = _kinds.pack(value, layout, metadata == "drop")
+    elif isinstance(value, _archive.CLASSES):
+        one = functools.partial(encode, layout=layout, metadata=metadata, convert=convert)
+        header, buffers, keep = _archive.pack(value, one)
+        return Encoded(header, buffers[0], _attrs.dump({"kind": _kinds.COLLECTION}, value), (), keep, tuple(buffers[1:]))
+    converted = convert and _convert.is_convertible(value)
+    packed = _kinds.pack(_convert.to_array(value) if converted else value, layout, metadata == "drop")
+    if converted:
+        packed.py.pop("readonly", None)  # of the view that DLPack gives, not of the value
     header = build_header(packed.descr, packed.fortran, packed.shape)
     return Encoded(header, packed.data, _attrs.dump(packed.py, value), tuple(packed.parts), packed.keep)
 
@@ -112,7 +130,7 @@ def decode(
     """Returns the stored value.
 
     ``data``: 1-d uint8 of ``header.nbytes`` bytes, writable and not used elsewhere, because a plain
-    array becomes a view of this memory. So do writable ``parts``; read-only ones are copied.
+    array, and each array of a collection, becomes a view of this memory. So do writable ``parts``; read-only ones are copied.
     ``max_bytes``: limit on memory allocated beside ``data`` to restore a layout; by default 512
     MiB, or 8 times the data if that is more. Raises DecodeError, and nothing else, for any invalid
     input.
@@ -127,7 +145,10 @@ def decode(
             if array.flags.behaved:
                 return array
     try:
-        return _kinds.unpack(header, _writable_bytes(data, header.nbytes), _attrs.load(attrs), parts or {}, max_bytes)
+        py, raw = _attrs.load(attrs), _writable_bytes(data, header.nbytes)
+        if py.get("kind") == _kinds.COLLECTION:
+            return _archive.unpack(header, raw, py, max_bytes)
+        return _kinds.unpack(header, raw, py, parts or {}, max_bytes)
     except DecodeError:
         raise
     except Exception as exc:  # numpy may raise anything for attrs that are well-formed but make no sense
@@ -142,7 +163,7 @@ def decode_piece(header: Header, data: np.ndarray[Any, Any], attrs: Optional[byt
     try:
         kind, dtype, _ = _kinds.outline(header, _attrs.load(attrs))
         if kind is None:
-            raise DecodeError("parts of a masked array or of StringDType cannot be read: get the whole array")
+            raise DecodeError("parts of a masked array, of StringDType or of a collection cannot be read: get the whole value")
         return _ndarray(header.shape, dtype, _writable_bytes(data, header.nbytes), 0, header.strides)
     except DecodeError:
         raise
@@ -184,7 +205,7 @@ def check_out(
     if not isinstance(out, _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, not an ndarray")
     if kind is None:
-        raise DecodeError("the stored value is not a plain array (it is a scalar, a masked array or StringDType): get it without out=")
+        raise DecodeError("the stored value is not a plain array (it is a scalar, a masked array, StringDType or a collection): get it without out=")
     if type(out) is not kind and not (type(out) is np.memmap and kind is _ndarray):
         raise DecodeError(f"out is {type(out).__name__}, but the stored array is {kind.__name__}")
     base = _ndarray.view(out, _ndarray)

@@ -1,6 +1,7 @@
 """Suggestions for values that cannot be stored. A test follows every suggestion and stores the result."""
 from __future__ import annotations
 
+import collections.abc
 import datetime
 import numbers
 from typing import Any
@@ -14,8 +15,14 @@ def full_name(cls: Any) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+def is_array_like(value: Any) -> bool:
+    """Returns whether a value offers its array by DLPack or by ``__array__``."""
+    cls = type(value)
+    return hasattr(cls, "__array__") or hasattr(cls, "__dlpack__") and hasattr(cls, "__dlpack_device__")
+
+
 def for_value(value: Any) -> str:
-    """Returns the suggestion for a value that is neither a NumPy array nor a NumPy scalar."""
+    """Returns the suggestion for a value that is neither a NumPy array or scalar nor a collection."""
     if value is None:
         return "to record that there is no value, store np.empty(0)"
     if isinstance(value, (str, bytes, bytearray, memoryview, bool, float, complex)):
@@ -31,14 +38,39 @@ def for_value(value: Any) -> str:
     if isinstance(value, datetime.timedelta):
         return "store np.timedelta64(x)"
     if callable(getattr(value, "to_numpy", None)):
-        return "store x.to_numpy(dtype=float), or with another dtype than object; columns of different dtypes under one key each"
+        return "store x.to_numpy(dtype=float), or with another dtype than object; columns of different dtypes as {name: x[name].to_numpy(...) for name in x}"
     if callable(getattr(value, "keys", None)):
-        return "store its values under one key each, mset({name: np.asarray(value) for name, value in x.items()})"
+        return "store {name: np.asarray(value) for name, value in x.items()}"
+    if isinstance(value, collections.abc.Collection) and any(isinstance(item, (np.ndarray, np.generic)) for item in value):
+        return "store list(x)"
     if hasattr(value, "__getitem__") or hasattr(value, "__array__"):
         return "store np.asarray(x, dtype=float), or with another dtype that fits its items"
     if hasattr(value, "__iter__"):
         return "store np.asarray(list(x), dtype=float), or with another dtype that fits its items"
-    return "store the arrays that it contains, under one key each"
+    return "store the arrays that it contains, for example as a dict"
+
+
+def for_array_like(value: Any) -> str:
+    """Returns the suggestion for a value that ``convert=True`` takes."""
+    return f"pass convert=True to store the array that it offers, or {for_value(value)}"
+
+
+def for_unconverted(value: Any) -> str:
+    """Returns the suggestion for a value whose array NumPy does not take."""
+    if "bfloat16" in str(getattr(value, "dtype", "")):
+        return "NumPy has no bfloat16: store x.float(), which has the same values"
+    if getattr(value, "requires_grad", False) is True:
+        return "store x.detach()"
+    return "store an array of a dtype that NumPy has, in the memory of this process"
+
+
+def for_collection(value: Any) -> str:
+    """Returns the suggestion for a dict, tuple or list of a class that would be lost."""
+    if isinstance(value, dict):
+        return "store dict(x)"
+    if isinstance(value, list):
+        return "store list(x)"
+    return "store tuple(x) or x._asdict()" if hasattr(value, "_asdict") else "store tuple(x)"
 
 
 def for_subclass(value: np.ndarray[Any, Any], known_base: bool) -> str:

@@ -38,7 +38,7 @@ def load(raw: Any) -> Dict[str, Any]:
     if len(raw) > MAX_ATTRS:
         raise DecodeError(f"attrs of {len(raw)} bytes; the limit is {MAX_ATTRS}")
     try:
-        attrs = json.loads(raw.decode("utf8"), object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
+        attrs = json.loads(raw.decode("utf8"), object_pairs_hook=reject_duplicates, parse_constant=reject_constant)
     except (ValueError, RecursionError) as exc:
         raise DecodeError(f"attrs are not JSON: {exc}") from exc
     if type(attrs) is not dict:
@@ -52,14 +52,14 @@ def load(raw: Any) -> Dict[str, Any]:
     return attrs["py"]
 
 
-def _reject_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+def reject_duplicates(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice")
     return result
 
 
-def _reject_constant(name: str) -> Any:
+def reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 

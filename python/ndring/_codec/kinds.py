@@ -20,6 +20,9 @@ from .layout import byte_view
 from .npy import Header
 from .registered import is_registered
 
+#: ``kind`` in attrs of several arrays in one archive, see archive.py.
+COLLECTION = "archive"
+
 _UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 
 
@@ -44,7 +47,8 @@ def pack(value: Any, layout: str, drop_metadata: bool) -> Packed:
         raise EncodeError(
             f"an array of class {_advice.full_name(cls)} would not come back as such; {_advice.for_subclass(value, known_base)}"
         )
-    raise EncodeError(f"only NumPy arrays and scalars can be stored, not {_advice.full_name(cls)}; {_advice.for_value(value)}")
+    suggestion = _advice.for_array_like(value) if _advice.is_array_like(value) else _advice.for_value(value)
+    raise EncodeError(f"only NumPy arrays, NumPy scalars, and dicts, tuples and lists of them can be stored, not {_advice.full_name(cls)}; {suggestion}")
 
 
 def _pack_scalar(value: np.generic, drop_metadata: bool) -> Packed:
@@ -116,8 +120,11 @@ def _scalar(array: np.ndarray[Any, Any]) -> Any:
 
 
 def outline(header: Header, py: Dict[str, Any]) -> Tuple[Optional[Any], np.dtype[Any], Any]:
-    """Returns class, dtype and recorded strides of a stored array. The class is None if the array
-    has more than data."""
+    """Returns class, dtype and recorded strides of a stored value. The class is None if the value
+    has more than data, or is a collection, whose dtype is that of its archive."""
+    if py.get("kind") == COLLECTION:
+        check_keys(py, "py", {"kind": str})
+        return None, header.dtype, None
     kind = _kind(py)
     cls = np.ndarray if kind is None else SUBCLASSES.get(kind)
     if "string" in py:

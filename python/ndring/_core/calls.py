@@ -64,6 +64,7 @@ def set_(
     write_concern: Optional[str] = None,
     layout: str = "auto",
     metadata: str = "error",
+    convert: bool = False,
 ) -> Call[bool]:
     """Stores a NumPy array or scalar. Returns False if ``nx``, ``xx`` or ``if_version``
     prevented it, else True.
@@ -90,10 +91,10 @@ def set_(
         write_concern = defaults.write_concern
     if ex is px is exat is pxat is if_version is write_concern is None and not (keepttl or nx or xx):
         encoded = encode_key(key)
-        return Call(set_request(encoded, value, layout, metadata, ()), _is_done, (encoded,), True, False)
+        return Call(set_request(encoded, value, layout, metadata, (), convert=convert), _is_done, (encoded,), True, False)
     words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)
     conditional = bool(nx or xx or if_version is not None)
-    return _set(key, value, words, conditional, layout, metadata, _is_done, is_ok_or_null if conditional else is_ok)
+    return _set(key, value, words, conditional, layout, metadata, _is_done, is_ok_or_null if conditional else is_ok, convert)
 
 
 def _is_done(reply: Any) -> bool:
@@ -108,12 +109,12 @@ def set_version(key: Key, value: Any, *, px: int, nx: bool = False, if_version: 
 
 def _set(
     key: Key, value: Any, words: List[bytes], conditional: bool, layout: str, metadata: str, finish: Callable[[Any], T],
-    check: Callable[[Any], bool],
+    check: Callable[[Any], bool], convert: bool = False,
 ) -> Call[T]:  # fmt: skip
     encoded = encode_key(key)
     if conditional:
         words += (b"REQID", uuid.uuid4().hex.encode())
-    return Call(set_request(encoded, value, layout, metadata, words, conditional, check), finish, (encoded,), True, False)
+    return Call(set_request(encoded, value, layout, metadata, words, conditional, check, convert), finish, (encoded,), True, False)
 
 
 def get(defaults: Defaults, key: Key, default: Any = None) -> Call[Any]:

@@ -65,30 +65,34 @@ _read_ok = checked("NP.SET", is_ok)
 
 
 def set_request(
-    key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False, check: Callable[[Any], bool] = is_ok
-) -> Request:
+    key: bytes, value: Any, layout: str, metadata: str, words: Sequence[bytes], conditional: bool = False, check: Callable[[Any], bool] = is_ok,
+    convert: bool = False,
+) -> Request:  # fmt: skip
     """Returns NP.SET for a value. The request refers to the value's memory instead of copying it."""
-    encoded = _codec.encode(value, layout=layout, metadata=metadata)
+    encoded = _codec.encode(value, layout=layout, metadata=metadata, convert=convert)
     read = _read_ok if check is is_ok else checked("NP.SET", check)
-    header, data = encoded.header, encoded.data
+    header, data, more = encoded.header, encoded.data, encoded.more
+    size = len(data) + sum(map(len, more)) if more else len(data)
     options: List[Buffer] = list(words)
     if encoded.attrs:
         options += (b"ATTRS", encoded.attrs)
     for name, part in encoded.parts:
         options += (b"PART", name, part)
-    if len(data) <= MAX_SUMMED:
+    if size <= MAX_SUMMED:
         crc = _crc32c(data, _crc32c(header))
+        for buffer in more:
+            crc = _crc32c(buffer, crc)
         if encoded.attrs:
             crc = _crc32c(encoded.attrs, crc)
         for name, part in encoded.parts:
             crc = _crc32c(part, _crc32c(name, crc))
         options += (b"CRC32C", b"%d" % crc)
-    # The .npy file is two buffers here and one argument on the wire.
-    head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + len(data), header)
+    # The .npy file is two or more buffers here and one argument on the wire.
+    head = b"*%d\r\n$6\r\nNP.SET\r\n$%d\r\n%b\r\n$%d\r\n%b" % (3 + len(options), len(key), key, len(header) + size, header)
     rest = pack_after(b"\r\n", options)
-    if len(data) <= _JOINED and len(rest) == 1:
-        return Request([b"".join((head, data, rest[0]))], read, conditional, None, True, key, writes=True, quick=ReplyReader.ok)
-    return Request([head, data, *rest], read, conditional, encoded, True, key, writes=True, quick=ReplyReader.ok)
+    if size <= _JOINED and len(rest) == 1:
+        return Request([b"".join((head, data, *more, rest[0]))], read, conditional, None, True, key, writes=True, quick=ReplyReader.ok)
+    return Request([head, data, *more, *rest], read, conditional, encoded, True, key, writes=True, quick=ReplyReader.ok)
 
 
 def meta_request(key: bytes) -> Request:

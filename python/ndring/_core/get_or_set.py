@@ -44,6 +44,7 @@ def get_or_set(
     px: Optional[Seconds] = None,
     layout: str = "auto",
     metadata: str = "error",
+    convert: bool = False,
     wait_for: float = 30.0,
     lease: float = 10.0,
     on_error: Optional[str] = None,
@@ -55,7 +56,7 @@ def get_or_set(
     ``wait_for`` seconds, then raise TimeoutError. While ``make`` runs, its caller holds a lease
     and renews it, so ``make`` may take as long as it needs. If that process dies, another
     caller takes over after ``lease`` seconds. If ``make`` raises, its caller gets the exception
-    and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+    and another caller calls ``make``. ``ex``, ``px``, ``layout``, ``metadata``, ``convert``: as for ``set``.
     The result is read back from the node, unless it has already expired. Only the first look-up
     may read from a replica. ::
 
@@ -65,7 +66,8 @@ def get_or_set(
     call ``make()`` and return its result without raising. This is the default for a client with
     ``on_error="miss"``.
     """
-    obtain = _Obtain(core, [key], lambda missing: {key: make()}, on_error, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+    options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata, "convert": convert}
+    obtain = _Obtain(core, [key], lambda missing: {key: make()}, on_error, wait_for, lease, options)
     return (yield from obtain.values())[0]
 
 
@@ -78,6 +80,7 @@ def get_or_set_many(
     px: Optional[Seconds] = None,
     layout: str = "auto",
     metadata: str = "error",
+    convert: bool = False,
     wait_for: float = 30.0,
     lease: float = 10.0,
     on_error: Optional[str] = None,
@@ -91,7 +94,8 @@ def get_or_set_many(
 
         client.get_or_set_many(users, lambda missing: {user: compute(user) for user in missing}, ex=3600)
     """
-    obtain = _Obtain(core, key_list(keys), make, on_error, wait_for, lease, {"ex": ex, "px": px, "layout": layout, "metadata": metadata})
+    options = {"ex": ex, "px": px, "layout": layout, "metadata": metadata, "convert": convert}
+    obtain = _Obtain(core, key_list(keys), make, on_error, wait_for, lease, options)
     return (yield from obtain.values())
 
 

@@ -121,9 +121,10 @@ def mset(
     px: Optional[Seconds] = None,
     layout: str = "auto",
     metadata: str = "error",
+    convert: bool = False,
 ) -> Work[bool]:
     """Stores several arrays, sent together. Each array is stored atomically, the set of them is not.
-    ``ex``, ``px``, ``layout``, ``metadata``: as for ``set``.
+    ``ex``, ``px``, ``layout``, ``metadata``, ``convert``: as for ``set``.
 
     Sends nothing if one of them cannot be encoded. If only some could be stored it raises
     PartialError; if all failed for the same reason, it raises that error.
@@ -131,7 +132,8 @@ def mset(
     if not hasattr(mapping, "keys"):
         raise EncodeError(f"mset requires a mapping from keys to arrays, not {type(mapping).__name__}")
     keys = list(mapping.keys())
-    stores = [calls.set_(core.defaults, key, mapping[key], ex=ex, px=px, layout=layout, metadata=metadata) for key in keys]
+    options: Dict[str, Any] = {"ex": ex, "px": px, "layout": layout, "metadata": metadata, "convert": convert}
+    stores = [calls.set_(core.defaults, key, mapping[key], **options) for key in keys]
     return all((yield from _fan_out(core, [[key] for key in keys], stores)))
 
 

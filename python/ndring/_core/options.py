@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import codecs
 import datetime
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Protocol, Tuple, TypeVar, Union
 
 import numpy as np
 import redis
@@ -14,8 +14,24 @@ from .seeds import split_url
 
 Key = Union[str, bytes, int, float, "np.integer[Any]"]
 K = TypeVar("K", bound=Key)
-#: What can be stored: a NumPy array or scalar.
-Value = Union["np.ndarray[Any, Any]", np.generic]
+#: What can be stored: a NumPy array or scalar, and dicts, tuples and lists of them. A list's type has
+#: to be exact, so the most frequent one is listed.
+Value = Union[
+    "np.ndarray[Any, Any]", np.generic, Mapping[str, "Value"], Tuple["Value", ...], List["np.ndarray[Any, Any]"], List["Value"], "Convertible"
+]  # fmt: skip
+
+
+class _OffersArray(Protocol):
+    def __array__(self) -> Any: ...
+
+
+class _OffersDLPack(Protocol):
+    def __dlpack__(self) -> Any: ...
+    def __dlpack_device__(self) -> Any: ...
+
+
+#: What ``convert=True`` accepts too, as an array and within collections.
+Convertible = Union[_OffersArray, _OffersDLPack]
 Seconds = Union[int, datetime.timedelta]
 UnixTime = Union[int, datetime.datetime]
 

@@ -42,6 +42,8 @@ class View:
         whole = self._found((yield from self._core.run(calls.get(self._core.defaults, self._key))))
         if isinstance(whole, np.ma.MaskedArray):
             raise DecodeError("a masked array is more than its data: get it without a view")
+        if not isinstance(whole, (np.ndarray, np.generic)):
+            raise DecodeError("the key holds a collection of arrays: get it without a view")
         return np.asarray(whole, dtype)
 
     def take(self, indices: Any, axis: int) -> Work[Any]:

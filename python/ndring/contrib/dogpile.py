@@ -120,9 +120,9 @@ def _pack(value: Any) -> np.ndarray[Any, Any]:
     docs/attrs.md describes attrs and parts."""
     payload, metadata = value
     encoded = _codec.encode(payload)
-    sections: List[Any] = [encoded.header, encoded.data, encoded.attrs, *(part for _, part in encoded.parts)]
+    sections: List[Any] = [encoded.header, encoded.data, *encoded.more, encoded.attrs, *(part for _, part in encoded.parts)]
     about = {
-        "metadata": metadata, "header": len(encoded.header), "data": len(encoded.data), "attrs": len(encoded.attrs),
+        "metadata": metadata, "header": len(encoded.header), "data": len(encoded.data) + sum(map(len, encoded.more)), "attrs": len(encoded.attrs),
         "parts": [[name.decode(), len(part)] for name, part in encoded.parts],
     }  # fmt: skip
     try:

@@ -161,7 +161,7 @@ def nbytes(value: Any) -> Optional[int]:
         return int(value.nbytes)
     if isinstance(value, Mapping):
         value = list(value.values())
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return sum(nbytes(item) or 0 for item in value)
     return None
 
