@@ -18,6 +18,7 @@ from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .work import run
 
 _MAX_UNREAD = 1 << 20  # bytes that may wait here while nobody reads a reply
+_SHORT = 64 << 10  # bytes of a command that the socket usually takes at once
 _DONE: Any = object()
 
 
@@ -38,6 +39,8 @@ class Connection:
         self._target: Optional[memoryview] = None  # where it wants them
         self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
         self._waiter: Optional[asyncio.Future[None]] = None
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._wake_at = 0.0  # when the call is to be woken, by the loop's clock
         self._blocked = False  # whether the call waits for the socket to be ready
         self._arriving = False  # whether a listener waits for bytes
         self._full = False  # whether too many bytes have come that nobody has read
@@ -59,6 +62,8 @@ class Connection:
         a closed connection."""
         if not self._closed:
             self._closed = True
+            if self._timer is not None:
+                self._timer.cancel()
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._fd)
                 self._loop.remove_writer(self._fd)
@@ -80,7 +85,7 @@ class Connection:
             step: Any = next(steps)
             while True:
                 if type(step) is list:
-                    step = steps.send(await self._send(step))
+                    step = steps.send(None if self._send_at_once(step) else await self._send(step))
                 elif type(step) is float:
                     step = steps.send(await self._arrives(step))
                 elif self._lost is not None:
@@ -108,11 +113,10 @@ class Connection:
         if not self.reader.pending and self._lost is None:
             self._waiter = self._loop.create_future()
             self._arriving = True
-            timer = self._loop.call_later(seconds, self._wake)
+            self._wake_in(seconds)
             try:
                 await self._waiter
             finally:
-                timer.cancel()
                 self._arriving = False
                 self._waiter = None
         return self.reader.pending > 0 or self._lost is not None
@@ -130,6 +134,20 @@ class Connection:
                 await self._until_ready(self._loop.add_writer, self._loop.remove_writer)
             except OSError as exc:
                 raise connection_error(exc)
+
+    def _send_at_once(self, buffers: List[Buffer]) -> bool:
+        """Sends a short command if the socket takes all of it now, else nothing."""
+        if len(buffers) > 1 or len(buffers[0]) > _SHORT or self._tls or self._closed:
+            return False
+        command = buffers[0]
+        try:
+            count = self._sock.send(command)
+        except OSError:
+            return False  # sending it again tells why
+        if count < len(command):
+            buffers[0] = memoryview(command)[count:]
+            return False
+        return True
 
     async def _send(self, buffers: List[Buffer]) -> Optional[NdringError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its
@@ -173,11 +191,10 @@ class Connection:
         limits = self.limits
         while True:
             waiter = self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(min(patience, 1e6), self._wake)
+            self._wake_in(min(patience, 1e6))
             try:
                 await waiter
             finally:
-                timer.cancel()
                 self._waiter = None
             if self._is_over():
                 return
@@ -195,6 +212,26 @@ class Connection:
 
     def _is_over(self) -> bool:
         return self._outcome is not None if self._steps is not None else not self._blocked or self._closed
+
+    def _wake_in(self, seconds: float) -> None:
+        """Wakes the call after some seconds. Most calls end earlier, so a timer stays for the next
+        ones instead of being cancelled and made anew."""
+        self._wake_at = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._wake_at:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._wake_at, _timer_fired, weakref.ref(self))
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        if self._waiter is not None:
+            if self._loop.time() < self._wake_at:
+                self._set_timer()
+            else:
+                self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -272,6 +309,12 @@ def _receive(held: weakref.ref[Connection]) -> None:
     connection = held()
     if connection is not None:
         connection._receive()
+
+
+def _timer_fired(held: weakref.ref[Connection]) -> None:
+    connection = held()
+    if connection is not None:
+        connection._timer_fired()
 
 
 def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: socket.socket) -> None:
