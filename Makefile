@@ -76,7 +76,7 @@ flaws: need-go ## leave out each rule of replication, and check that a test find
 nightly: build ## run simulations, flaws and fault tests ten times as long as CI does; SMOKE=1: only check that each runs
 	@scripts/nightly
 
-test: announce race test-python test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
+test: announce race test-python test-asyncio test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 
 .PHONY: announce
 announce: need-go
@@ -88,11 +88,15 @@ race: need-go ## run only the Go tests, with the race detector and coverage
 test-python: build ## run only the Python suite, against real nodes
 	@scripts/step "python suite" scripts/test-python
 
+test-asyncio: build ## run the Python suite over the client for asyncio
+	@NDRING_CLIENT=asyncio scripts/step "python suite, asyncio" scripts/test-python
+
 test-wheel: build ## test the Python package as a wheel in a new environment
 	@scripts/step "python wheel" scripts/test-wheel
 
 test-numpy2: build ## run the Python suite on NumPy 2 (from PyPI, or in a Debian trixie root)
 	@scripts/step "python suite on numpy 2" scripts/test-numpy2
+	@NDRING_CLIENT=asyncio scripts/step "asyncio on numpy 2" scripts/test-numpy2 -k "test_client or test_collections or test_failures or test_pipeline or test_views"
 
 versions: need-go ## run nodes of this version and of the one before in one cluster: upgrades, the way back, kills (1 to 2 minutes)
 	@scripts/step "two versions" scripts/versions
@@ -110,7 +114,7 @@ fuzz: need-go ## run every Go fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)
 
 # With SMOKE=1 each does the least of each of its cases, in seconds: what bench-smoke runs. RESULTS: the folder for reports.
-.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-failover bench-beside bench-replicas bench-smoke churn
+.PHONY: bench bench-quick bench-eviction bench-disk bench-topology bench-cluster bench-clients bench-failover bench-beside bench-replicas bench-smoke churn
 RESULTS ?= $(CURDIR)/bench/results
 bench: ## compare with redis-server, Valkey, memcached and a server that stores nothing (about 10 minutes, as root)
 	@scripts/bench $(if $(SMOKE),-smoke) -out $(RESULTS)
@@ -132,6 +136,10 @@ bench-topology: need-go ## compare size and time of topology replies with redis-
 bench-cluster: build ## store a million keys on three nodes with the Python client (about 4 minutes)
 	@scripts/setup-python test
 	@.venv/bin/python bench/python/cluster.py $(if $(SMOKE),--keys 3000) --out $(RESULTS)/cluster.md
+
+bench-clients: build ## compare asyncio with redis.asyncio, and the near cache and parts of arrays with GET (about 2 minutes)
+	@scripts/setup-python test
+	@.venv/bin/python bench/python/clients.py $(if $(SMOKE),--smoke) --out $(RESULTS)/clients.md
 
 bench-failover: build ## kill primaries and replicas, and hand over, compared with Redis Cluster (about 25 minutes)
 	@scripts/setup-tools

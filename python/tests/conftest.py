@@ -25,7 +25,9 @@ from ndring import NumPyRedis, __main__  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: What does not depend on the client, or concerns the insides of the blocking one.
-NOT_OVER_ASYNCIO = ("codec", "contrib", "import", "options", "package", "pool", "readme", "signals", "stream", "tools", "typing", "urls")
+NOT_OVER_ASYNCIO = (
+    "cluster", "codec", "contrib", "copies", "import", "options", "package", "pool", "readme", "restart", "signals", "stream", "tools", "typing", "urls",
+)  # fmt: skip
 
 
 def pytest_configure(config):

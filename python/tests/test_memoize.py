@@ -32,8 +32,10 @@ DIFFERENT = [
     None, True, 1, 1.0, 1j, "1", b"1", 0, False, 0.0, -0.0, "", b"", [], (), {}, frozenset(), [1], (1,), {1: 2}, {2: 1}, {1}, [1, [2]], [[1], 2],
     ["ab", "c"], ["a", "bc"], ["abc"], 1 << 100, float("nan"), float("inf"), Color.RED, datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1),
     datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc), datetime.timedelta(1), np.dtype("<f8"), np.dtype("<f4"), np.float64(1), np.int64(1),
-    np.bool_(True), np.array(1.0), np.array([1.0]), np.array([[1.0]]), np.arange(6.0), A, A.T, A.astype("<f4"), A.astype(">f8"), np.zeros((0, 3)), np.zeros((3, 0)),
-    np.array(["a"]), np.array([b"a"]), np.array(["2020"], "M8[Y]"), np.array([(1, 2)], [("x", "i4"), ("y", "i4")]), np.array([(1, 2)], [("x", "i4"), ("z", "i4")]),
+    np.bool_(True), np.array(1.0), np.array([1.0]), np.array([[1.0]]), np.arange(6.0), A, A.T, A.astype("<f4"), A.astype(">f8"),
+    np.zeros((0, 3)), np.zeros((3, 0)),
+    np.array(["a"]), np.array([b"a"]), np.array(["2020"], "M8[Y]"), np.array([(1, 2)], [("x", "i4"), ("y", "i4")]),
+    np.array([(1, 2)], [("x", "i4"), ("z", "i4")]),
     np.ma.MaskedArray([1.0, 2.0], mask=[0, 1]), np.ma.MaskedArray([1.0, 2.0], mask=[1, 0]), np.ma.MaskedArray([1.0, 2.0]), np.array([1.0, 2.0]),
 ]  # fmt: skip
 
@@ -162,7 +164,13 @@ def test_coroutine_functions(node):
 
 
 def test_keys_are_those_of_another_process(client):
-    code = "import numpy as np\nfrom ndring import NumPyRedis\ndef f(a, b): ...\nf.__module__ = 'm'\nprint(NumPyRedis().memoize()(f).key(np.arange(3.0), {'x': 1, 'y': {2, 3}}))"
+    code = """
+import numpy as np
+from ndring import NumPyRedis
+def f(a, b): ...
+f.__module__ = 'm'
+print(NumPyRedis().memoize()(f).key(np.arange(3.0), {'x': 1, 'y': {2, 3}}))
+"""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(ndring.__file__).parents[1])
 
     def f(a, b): ...

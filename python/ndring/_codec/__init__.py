@@ -19,13 +19,13 @@ from . import attrs as _attrs
 
 from . import convert as _convert
 
-from . import kinds as _kinds
-from .._exceptions import DecodeError
 from .._exception_origin import is_decode_error
+from .._exceptions import DecodeError
+from . import kinds as _kinds
+from .descr import dtype_from_str
 from .layout import LAYOUTS, byte_view, checked_strides, default_strides
 from .memmap import missing_bytes, refuse_truncated
 from .npy import Header, build_header, parse_header
-from .descr import dtype_from_str
 
 __all__ = ["Encoded", "Header", "check_out", "decode", "encode", "parse_header"]
 

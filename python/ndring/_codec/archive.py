@@ -23,10 +23,10 @@ from . import kinds as _kinds
 
 from . import numpy_results as _numpy_results
 
+from .._exceptions import DecodeError, EncodeError
 from . import stored_zip as _zip
 from .layout import AUTO_SPAN, EXACT_SPAN, bounds, byte_view
 from .npy import Header, build_header, parse_header
-from .._exceptions import DecodeError, EncodeError
 
 CLASSES: Any = (dict, tuple, list)
 MAX_DEPTH = 16

@@ -11,9 +11,9 @@ from . import dtypes as _dtypes
 
 from . import layout as _layout
 
+from .._exceptions import DecodeError, EncodeError
 from . import strings as _strings
 from .attrs import flag, optional
-from .._exceptions import DecodeError, EncodeError
 from .memmap import refuse_truncated
 from .npy import Header
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from . import advice as _advice
 from .._exceptions import DecodeError, EncodeError
+from . import advice as _advice
 
 VERSION = 1
 #: The server's limit, in bytes.

@@ -5,9 +5,9 @@ from typing import Any, Optional
 
 import numpy as np
 
-from . import advice as _advice
 from .._exceptions import EncodeError
 from .._log import log
+from . import advice as _advice
 
 #: DLPack's numbers of the devices whose memory the processor reads: CPU, pinned and managed memory.
 _HOST_DEVICES = (1, 3, 11, 13)

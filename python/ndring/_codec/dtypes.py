@@ -25,9 +25,9 @@ import numpy as np
 
 from . import advice as _advice
 
+from .._exceptions import DecodeError, EncodeError
 from . import registered as _registered
 from .attrs import check_keys, flag, plain_json
-from .._exceptions import DecodeError, EncodeError
 from .descr import MAX_NESTING, descr_of, dtype_from_descr, dtype_from_str, struct, subarray
 
 Node = Union[str, Dict[str, Any]]

@@ -11,14 +11,14 @@ import numpy as np
 
 from . import advice as _advice
 
+from .._exceptions import DecodeError, EncodeError
 from . import masked as _masked
 from .arrays import KEYS, Packed, dtype_of, pack_array, apply_flags, unpack_array
 from .attrs import check_keys
-from .subclasses import KIND_OF, SUBCLASSES, as_class, refuse_attributes
-from .._exceptions import DecodeError, EncodeError
 from .layout import byte_view
 from .npy import Header
 from .registered import is_registered
+from .subclasses import KIND_OF, SUBCLASSES, as_class, refuse_attributes
 
 #: ``kind`` in attrs of several arrays in one archive, see archive.py.
 COLLECTION = "archive"

@@ -11,15 +11,15 @@ from . import advice as _advice
 
 from . import dtypes as _dtypes
 
+from .._exceptions import DecodeError, EncodeError
 from . import layout as _layout
 from .arrays import KEYS as _ARRAY_KEYS
 from .arrays import Packed, is_writeable, pack_array, apply_flags, unpack_array
 from .attrs import check_keys, flag, optional, plain_json
-from .subclasses import KIND_OF, SUBCLASSES, as_class, added_attributes, refuse_attributes
-from .._exceptions import DecodeError, EncodeError
+from .descr import MAX_ITEMSIZE, MAX_NDIM
 from .memmap import refuse_truncated
 from .npy import Header
-from .descr import MAX_ITEMSIZE, MAX_NDIM
+from .subclasses import KIND_OF, SUBCLASSES, as_class, added_attributes, refuse_attributes
 
 #: The keys that a masked array may have in ``py`` beside those of any array, and their types.
 KEYS: Dict[str, Any] = {"base": str, "hard": bool, "mask": dict, "fill": dict, "info": dict}

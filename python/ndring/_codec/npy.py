@@ -14,9 +14,9 @@ from typing import Any, Optional, Tuple, Union
 import numpy as np
 
 from .._exceptions import DecodeError, EncodeError
+from .descr import MAX_NDIM, dtype_from_descr
 from .layout import default_strides
 from .literal import LiteralError, parse_literal
-from .descr import MAX_NDIM, dtype_from_descr
 
 MAGIC = b"\x93NUMPY"
 #: Maximum bytes of a header, including the magic. The server has the same limit.

@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from .attrs import check_keys, flag, optional
 from .._exceptions import DecodeError, EncodeError
+from .attrs import check_keys, flag, optional
 from .layout import AUTO_SPAN, EXACT_SPAN, bounds, byte_view, checked_strides, default_strides
 
 END = np.dtype("<u8")

@@ -19,7 +19,7 @@ _INITIAL_ATTRIBUTES: Dict[Any, Dict[str, Any]] = {
 }
 
 
-class _Blank(np.ndarray):
+class _Blank(np.ndarray):  # type: ignore[type-arg]  # a class of numpy 1.24 takes none
     """A subclass of ndarray without requirements on its instances."""
 
 

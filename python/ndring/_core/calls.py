@@ -9,8 +9,8 @@ from typing import Any, Callable, Generic, List, NamedTuple, Optional, Sequence,
 
 import numpy as np
 
-from .commands import Meta, get_request, meta_request, piece_request, restore, restore_piece, set_request
 from .._exceptions import DecodeError
+from .commands import Meta, get_request, meta_request, piece_request, restore, restore_piece, set_request
 from .options import Key, Seconds, UnixTime, Value, checked_indices, duration, encode_key, set_options, unix_time
 from .replies import checked, is_flag, is_ok, is_ok_or_null, is_shape_or_null, is_size_or_null, is_time, is_version_or_null, up_to
 from .request import Request
@@ -89,7 +89,7 @@ def set_(
     """
     if write_concern is None:
         write_concern = defaults.write_concern
-    if ex is px is exat is pxat is if_version is write_concern is None and not (keepttl or nx or xx):
+    if ex is px is exat is pxat is None and if_version is write_concern is None and not (keepttl or nx or xx):
         encoded = encode_key(key)
         return Call(set_request(encoded, value, layout, metadata, (), convert=convert), _is_done, (encoded,), True, False)
     words = set_options(ex, px, exat, pxat, keepttl, nx, xx, if_version, write_concern)

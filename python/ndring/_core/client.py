@@ -11,9 +11,9 @@ from .calls import Defaults
 from .cluster import Cluster
 from .degraded import Degraded, Unanswered
 from .driver import Driver
+from .near_cache import NearCache, NearCacheStats, parse_options
 from .nodes import Nodes
 from .operations import Core
-from .near_cache import NearCache, NearCacheStats, parse_options
 from .options import Key, encode_key, flag, key_list, parse_concern, url_options
 from .retry import make_policy
 from .seeds import DEFAULT_PORT, parse_seeds

@@ -18,12 +18,12 @@ import random
 import time
 from typing import Any, Dict, Hashable, List, Optional, Sequence
 
-from .commands import slot
 from .._exceptions import (
     BusyError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, NoReplicasError, TimeoutError,
     UncertainWrite,
 )  # fmt: skip
 from .._log import log
+from .commands import slot
 from .driver import Transport, Work
 from .nodes import PROBE_WAIT, Nodes
 from .outages import Outage, is_cached, cause_key

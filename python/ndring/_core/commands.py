@@ -11,10 +11,10 @@ from .. import _codec
 
 from .._codec import kinds as _kinds
 from .._codec.attrs import load
-from .._exceptions import CorruptError, DecodeError
-from .._exception_origin import is_decode_error
 from .._codec.literal import LiteralError, parse_literal
 from .._codec.npy import Header
+from .._exception_origin import is_decode_error
+from .._exceptions import CorruptError, DecodeError
 from .replies import checked, is_ok, is_size, is_time, is_version_or_null
 from .request import Request
 from .resp import MAX_SUMMED, Buffer, Piece, Reading, ReplyReader, Stored, crc32c as _crc32c, pack, pack_after
@@ -104,7 +104,8 @@ def _read_meta(reader: ReplyReader) -> Reading[Optional[Meta]]:
 
 
 def get_request(key: bytes) -> Request:
-    return Request([b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)], ReplyReader.stored, key=key, spread=True, quick=ReplyReader.plain)
+    command = b"*3\r\n$6\r\nNP.GET\r\n$%d\r\n%b\r\n$9\r\nWITHATTRS\r\n" % (len(key), key)
+    return Request([command], ReplyReader.stored, key=key, spread=True, quick=ReplyReader.plain)
 
 
 def piece_request(name: bytes, key: bytes, *arguments: bytes) -> Request:

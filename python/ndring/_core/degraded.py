@@ -8,12 +8,12 @@ import time
 import weakref
 from typing import Any, NamedTuple, Optional
 
-from .calls import Call
 from .._exceptions import (
     BusyError, ClusterDownError, ConnectionError, DiskError, MovedError, NdringError, OutOfMemoryError, TimeoutError, UncertainWrite,
     without_traceback,
 )  # fmt: skip
 from .._log import log
+from .calls import Call
 
 #: Errors that mean the cache is unavailable, and do not concern the arguments, the caller's
 #: permissions or the stored bytes.

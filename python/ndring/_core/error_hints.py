@@ -4,8 +4,8 @@ from __future__ import annotations
 from typing import Sequence
 
 from .._exceptions import AuthenticationError, ConnectionError, NdringError, ServerError, TimeoutError, TooLargeError
-from .slots import Address
 from .resp import Buffer
+from .slots import Address
 
 _LARGE = 1 << 20  # bytes
 

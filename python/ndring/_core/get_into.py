@@ -6,11 +6,11 @@ from typing import Any, Optional
 import numpy as np
 
 from .. import _codec
-from .cluster import Cluster
-from .driver import Work
-from .commands import Meta, check_crc, meta_request
-from .._exceptions import DecodeError, NdringError
 from .._codec.npy import Header
+from .._exceptions import DecodeError, NdringError
+from .cluster import Cluster
+from .commands import Meta, check_crc, meta_request
+from .driver import Work
 from .request import Request
 from .resp import Reading, ReplyReader, Stored, pack
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, List, Optional, Tuple
 
 from .._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, error_reply
-from .settings import Settings
 from .exchange import Steps
 from .resp import Buffer, Reading, ReplyReader, pack
+from .settings import Settings
 
 #: Optional commands: other servers and future nodes may not know them, and nothing depends on them.
 _MAY_FAIL = (b"SETINFO", b"SETNAME")

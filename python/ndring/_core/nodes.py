@@ -13,16 +13,16 @@ import time
 import weakref
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-from .commands import slot
 from .._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, without_traceback
 from .._log import log
+from .commands import slot
 from .driver import Driver, Event, SilenceCheck, Transport, Work
 from .outages import Outages
 from .replicas import Replicas
 from .request import Request
+from .resp import pack
 from .settings import Settings
 from .slots import Address, SlotMap, parse_redirect, parse_shards, parse_slots
-from .resp import pack
 
 _MIN_FETCH_INTERVAL = 0.1  # s between two fetches of the slot map, plus a random part
 _MAX_FETCH_INTERVAL = 0.5  # s; a failover takes about 1 s

@@ -13,8 +13,8 @@ from typing import Any, Callable, Dict, Generator, List, NamedTuple, Optional, S
 
 import numpy as np
 
-from .._exceptions import ConnectionError, DecodeError, NdringError, error_reply
 from .._codec.npy import MAX_HEADER, Header, parse_header
+from .._exceptions import ConnectionError, DecodeError, NdringError, error_reply
 
 Buffer = Union[bytes, memoryview]
 T = TypeVar("T")
@@ -31,7 +31,7 @@ _PLAIN_REST = re.compile(rb"\r\n(?:\$-1|_)\r\n\$\d\d?\r\n(\d+-\d+)\r\n:(\d+)\r\n
 _MAX_REST = 128  # bytes
 
 try:
-    from crc32c import crc32c, hardware_based
+    from crc32c import crc32c as crc32c, hardware_based
 except ImportError:  # the optional extra crc32c; without it only the node verifies checksums
     crc32c = None
     hardware_based = False

@@ -8,14 +8,14 @@ import socket
 from time import monotonic
 from typing import Any, List, Optional, Tuple
 
-from .._exceptions import ConnectionError, NdringError, TimeoutError
-from .._exception_origin import is_tls_setup_error, is_socket_error
-from .._core.wait_limits import WaitLimits
 from .._core.settings import Settings
-from .._core.sockets import LOCAL, connection_error, explain_tls, resolution_error, set_socket_options, tls_options_error
 from .._core.slots import Address
-from .stream import SilenceCheck, Stream
+from .._core.sockets import LOCAL, connection_error, explain_tls, resolution_error, set_socket_options, tls_options_error
 from .._core.tls import tls_context
+from .._core.wait_limits import WaitLimits
+from .._exception_origin import is_tls_setup_error, is_socket_error
+from .._exceptions import ConnectionError, NdringError, TimeoutError
+from .stream import SilenceCheck, Stream
 
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 

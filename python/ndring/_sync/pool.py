@@ -14,13 +14,13 @@ import weakref
 from collections import deque
 from typing import Any, Deque, Optional
 
-from .connect import connect
-from .._exceptions import ConnectionError
 from .._core.login import Login
+from .._core.resp import ReplyReader
 from .._core.settings import Settings
 from .._core.slots import Address
+from .._exceptions import ConnectionError
+from .connect import connect
 from .stream import SilenceCheck, Stream
-from .._core.resp import ReplyReader
 
 _TRUSTED_IDLE = 0.5  # s; a connection that was idle for less is reused without a check
 _COLLECT_INTERVAL = 1.0  # s between two garbage collections that find no lost connection

@@ -13,16 +13,15 @@ import ssl
 from time import monotonic
 from typing import Any, Callable, Generator, Optional, Sequence
 
-from .._exceptions import ConnectionError, TimeoutError
-from .._exception_origin import is_socket_error
 from .._core.resp import Buffer, Reading, T
 from .._core.sockets import CLOSED, MAX_TLS, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error
 from .._core.wait_limits import WaitLimits
+from .._exception_origin import is_socket_error
+from .._exceptions import ConnectionError, TimeoutError
 
 #: Called while a node is silent, with the key of the command and the time by which the call must be
 #: over. Raises if waiting for the node is useless.
 SilenceCheck = Callable[[Optional[bytes], float], None]
-
 
 
 class Stream:

@@ -170,7 +170,8 @@ def nbytes(value: Any) -> Optional[int]:
 _METHODS = {
     "set": "NP.SET", "get": "NP.GET", "take": "NP.TAKE", "mset": "MSET", "mget": "MGET", "meta": "NP.META", "shape": "NP.SHAPE", "dtype": "NP.META",
     "verify": "NP.VERIFY", "memory_usage": "MEMORY USAGE", "delete": "NP.DEL", "exists": "NP.EXISTS", "expire": "NP.EXPIRE", "pexpire": "NP.PEXPIRE",
-    "expireat": "EXPIREAT", "persist": "NP.PERSIST", "ttl": "NP.TTL", "pttl": "NP.PTTL", "ping": "PING", "info": "INFO", "dbsize": "DBSIZE", "flush": "FLUSHALL", "execute_command": "EXECUTE",
+    "expireat": "EXPIREAT", "persist": "NP.PERSIST", "ttl": "NP.TTL", "pttl": "NP.PTTL", "ping": "PING", "info": "INFO", "dbsize": "DBSIZE",
+    "flush": "FLUSHALL", "execute_command": "EXECUTE",
 }  # fmt: skip
 # The methods that send several commands, one after the other.
 _COMPOSED = {"get_or_set": "GET_OR_SET", "get_or_set_many": "GET_OR_SET_MANY", "delete_prefix": "DELETE_PREFIX"}
