@@ -13,6 +13,7 @@ from . import _platform  # noqa: F401  # first, since it checks what the others 
 from ._client import NumPyRedis
 from ._core.commands import Meta
 from ._core.degraded import Unanswered
+from ._core.near_cache import NearCacheStats
 from ._exceptions import (
     AuthenticationError,
     BoundsError,
@@ -56,6 +57,7 @@ __all__ = [
     "Meta",
     "MovedError",
     "NdringError",
+    "NearCacheStats",
     "NoReplicasError",
     "NodeDownError",
     "NumPyRedis",

@@ -91,6 +91,11 @@ class NumPyRedis(Client):
     about 1 s behind its primary, so such a read may return an older array than an earlier one did,
     and may not see this client's own last write. If a replica does not answer, the primary does.
 
+    ``near_cache``: bytes, such as ``"256mb"``, of read-only arrays that ``get`` keeps in the process
+    and returns without asking a node. The nodes tell what changes; an array that another client has
+    replaced is not returned for longer than ``near_cache_bound`` seconds plus 0.1.
+    ``near_cache_prefixes``: of the keys to keep, by default all.
+
     ``max_array_bytes``: the largest array that ``get`` allocates memory for, in bytes. Further
     options are those of redis-py: ``username``, ``password``, ``credential_provider``,
     ``client_name``, ``protocol``, ``socket_keepalive``, ``max_connections``, ``ssl=True`` and
