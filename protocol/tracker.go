@@ -20,7 +20,8 @@ type tracker struct {
 	store       *shard.Store
 	feed        *shard.Feed
 	connections *connections
-	lent        []atomic.Bool // by shard: a client may keep copies of what it has read from there
+	lent        []atomic.Bool // by shard: a client may keep copies of what has been read from there
+	broadcasts  atomic.Int64  // clients that are told of keys that they have not read on their connections
 	kick        chan struct{} // has a token when clients are to be told of something that does not come from the feed
 
 	mu     sync.Mutex // comes after tracked.posting, and before the lock of the feed; guards all below
@@ -34,6 +35,7 @@ const (
 	currentEvery = 100 * time.Millisecond // between two looks at whether this node still hears of all changes
 	postShare    = 64 << 10               // bytes of replies that may wait for a resting client that is told of changes
 	maxSpare     = 4 << 10                // changes for which memory is kept
+	maxDrain     = 256 << 10              // changes, for each broadcast client, that are told one by one
 )
 
 func (t *tracker) init(store *shard.Store, all *connections) {
@@ -73,7 +75,10 @@ func (t *tracker) unlock() {
 // caller holds mu.
 func (t *tracker) drain() {
 	changes, rest := t.feed.Take(t.spare)
-	for i := range changes {
+	if int64(len(changes))*t.broadcasts.Load() > maxDrain { // to tell them would take longer than a client waits for the reply to PING
+		rest = true
+	}
+	for i := 0; i < len(changes) && !rest; i++ {
 		t.table.Changed(changes[i].Key, changes[i].By, changes[i].Served)
 	}
 	if rest {
@@ -100,6 +105,9 @@ func (t *tracker) start(c *conn, o trackingOptions) {
 		t.table.Enter(client)
 		t.owners[client] = c
 	}
+	if o.broadcast && !client.Broadcast {
+		t.broadcasts.Add(1)
+	}
 	client.Broadcast, client.NoLoop = o.broadcast, o.noLoop
 	client.Copies = client.Copies || c.identity.Load().readOnly
 	for _, prefix := range o.prefixes {
@@ -119,6 +127,9 @@ func (t *tracker) stop(c *conn) {
 	defer t.unlock()
 	t.table.Leave(client)
 	delete(t.owners, client)
+	if client.Broadcast {
+		t.broadcasts.Add(-1)
+	}
 	c.track.client, c.track.optIn, c.track.optOut, c.track.caching = nil, false, false, false
 	c.change(func(id *identity) { id.tracking, id.broadcast = false, false })
 	if len(t.owners) == 0 {
@@ -145,21 +156,30 @@ func (t *tracker) readsCopies(c *conn) {
 	c.track.client.Copies = true
 }
 
-// reads notes that a connection is about to execute a command in a shard, which the caller holds unless it is a copy. No reply is
-// sent before the command's.
+// reads notes that a connection is about to execute a command in a shard, which the caller holds unless it is a copy.
+//
+// A client with a Broadcast connection keeps what it has read on others, which do not track.
 func (t *tracker) reads(c *conn, k *call, inside *shard.Shard) {
+	if k.row.Flags&command.ReadOnly == 0 {
+		return
+	}
 	client := c.track.client
-	if client == nil || k.row.Flags&command.ReadOnly == 0 || !c.track.wanted() {
+	if client != nil && !client.Broadcast && c.track.wanted() {
+		t.readKeys(client, k.keys)
+	} else if (client == nil || !client.Broadcast) && t.broadcasts.Load() == 0 {
 		return
 	}
-	t.lent[inside.Copies().ID()].Store(true)
-	if client.Broadcast {
-		return
+	// Last, so that checkLent, which takes the mark away, has told the client of all keys that are in the table without it.
+	if lent := &t.lent[inside.Copies().ID()]; !lent.Load() {
+		lent.Store(true)
 	}
+}
+
+func (t *tracker) readKeys(client *tracking.Client, keys [][]byte) {
 	t.mu.Lock()
 	defer t.unlock()
 	t.drain()
-	for _, key := range k.keys {
+	for _, key := range keys {
 		t.table.Read(client, key)
 	}
 }
@@ -209,6 +229,7 @@ func (t *tracker) run(end <-chan struct{}) {
 	for {
 		select {
 		case <-end:
+			t.leaveTo(late)
 			return
 		case <-t.connections.closed:
 			return
@@ -222,6 +243,17 @@ func (t *tracker) run(end <-chan struct{}) {
 			if t.post(client, c) {
 				delete(late, client)
 			}
+		}
+	}
+}
+
+// leaveTo leaves clients that are yet to be told to the goroutine that comes next.
+func (t *tracker) leaveTo(late map[*tracking.Client]*conn) {
+	t.mu.Lock()
+	defer t.unlock()
+	for client, c := range late {
+		if t.owners[client] == c {
+			t.table.Retry(client)
 		}
 	}
 }
@@ -241,8 +273,11 @@ func (t *tracker) touched(to map[*tracking.Client]*conn) {
 func (t *tracker) checkLent() {
 	now, lost := t.store.Monotonic(), false
 	for i := range t.lent {
-		if t.lent[i].Load() && !t.store.Shard(i).Copies().Current(now) {
-			t.lent[i].Store(false)
+		switch {
+		case !t.lent[i].Swap(false):
+		case t.store.Shard(i).Copies().Current(now):
+			t.lent[i].Store(true)
+		default:
 			lost = true
 		}
 	}

@@ -3,6 +3,7 @@ package protocol
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -45,14 +46,17 @@ type trackingOptions struct {
 	prefixes                         []string
 }
 
-// maxPrefixes is the number of prefixes of one connection.
-const maxPrefixes = 128
+// Bounds of the prefixes of one connection.
+const (
+	maxPrefixes    = 128
+	maxPrefixBytes = 16 << 10 // together
+)
 
 // Errors of CLIENT TRACKING and CACHING. All but the first three are Redis'.
 var (
 	errTrackingRESP3 = errors.New("CLIENT TRACKING ON needs RESP3: there is no Pub/Sub to tell RESP2 clients of changes. Send HELLO 3 first.")
 	errRedirect      = errors.New("REDIRECT is not supported: there is no Pub/Sub. In RESP3 a connection is told of changes itself.")
-	errPrefixes      = fmt.Errorf("too many prefixes, the limit is %d for each connection", maxPrefixes)
+	errPrefixes      = fmt.Errorf("too many prefixes, the limit for each connection is %d, of %d bytes together", maxPrefixes, maxPrefixBytes)
 
 	errPrefixAlone   = errors.New("PREFIX option requires BCAST mode to be enabled")
 	errSwitchBCAST   = errors.New("You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.")
@@ -150,7 +154,11 @@ func (o *trackingOptions) check(x *conn) error {
 
 // checkPrefixes reports whether prefixes overlap with each other, or with those that the connection has.
 func checkPrefixes(have, more []string) error {
-	if len(have)+len(more) > maxPrefixes {
+	bytes := 0
+	for _, prefix := range slices.Concat(have, more) {
+		bytes += len(prefix)
+	}
+	if len(have)+len(more) > maxPrefixes || bytes > maxPrefixBytes {
 		return errPrefixes
 	}
 	overlap := func(a, b string) bool { return strings.HasPrefix(a, b) || strings.HasPrefix(b, a) }

@@ -200,6 +200,18 @@ func TestPushesWhenTheLeaseIsLost(t *testing.T) {
 	}
 }
 
+// A client with BCAST may keep what it reads on other connections: it hears of a lost lease all the same.
+func TestPushesWhenTheLeaseIsLostToAClientThatOnlyListens(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{})
+	s.row(t, replica.Config{Epoch: 8, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here}})
+	listener, reader := s.caching(t, "BCAST"), s.dial(t)
+	listener.want("+PONG", "PING")
+	reader.want(":0", "EXISTS", "foo")
+	s.row(t, replica.Config{Epoch: 9, LeaderEpoch: 8, Primary: here, ISR: []replica.Process{here, there}}) // which acknowledges no heartbeat
+	listener.wantPush(anything)
+}
+
 func TestPushesDuringAPause(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})

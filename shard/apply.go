@@ -67,10 +67,10 @@ func (c *contents) apply(ch *change, epoch uint64) {
 			c.requests = requestLog{}
 		}
 	case ch.entry == nil:
-		c.process.feed.changed(ch.key, ch.by, c.gate.isOpen())
+		c.process.feed.changed(ch.key, ch.by, c.gate.told.Load())
 		c.index.remove(ch.key, ch.seq)
 	default:
-		c.process.feed.changed(ch.key, ch.by, c.gate.isOpen())
+		c.process.feed.changed(ch.key, ch.by, c.gate.told.Load())
 		c.index.put(ch.entry, ch.seq)
 		ch.entry = nil
 	}

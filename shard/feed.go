@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Feed tells one reader which keys change, so that it can tell those who keep copies of values outside of the store.
+// Feed tells one reader which keys change, so that it can tell clients that keep copies of values.
 //
 // A change is in the feed before readers of the store see it. Until Start, a change costs one atomic load.
 type Feed struct {

@@ -99,10 +99,13 @@ func TestFeedOfAClosingShard(t *testing.T) {
 	if got := taken(feed); got != "" {
 		t.Errorf("a command is inside, and the feed has %q", got)
 	}
+	if !f.gate.told.Load() {
+		t.Error("a command is inside, and its changes would not be told")
+	}
 	f.Release()
 	<-closed
-	if got := taken(feed); got != "*" {
-		t.Errorf("the feed has %q", got)
+	if got := taken(feed); got != "*" || f.gate.told.Load() {
+		t.Errorf("the feed has %q, and later changes are told: %v", got, f.gate.told.Load())
 	}
 	must(t, 0, f.Role().Open(epoch+1, 0))
 }

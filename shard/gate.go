@@ -13,7 +13,8 @@ type gate struct {
 	state  atomic.Int64  // commands inside, plus closedBit while the gate is closed
 	leader atomic.Uint64 // LeaderEpoch; it changes only while the gate is closed
 	alone  atomic.Bool   // Alone; it changes under writer.mu and index.mu
-	_      [44]byte
+	told   atomic.Bool   // those who keep values hear of changes: from open until close has told them that any may have changed
+	_      [40]byte
 
 	feed *Feed         // told when the gate turns
 	left chan struct{} // has a token when the last command may have left a closed gate
@@ -72,6 +73,7 @@ func (g *gate) close() {
 	}
 	if before&closedBit == 0 {
 		g.feed.changedAll()
+		g.told.Store(false)
 	}
 }
 
@@ -79,6 +81,7 @@ func (g *gate) close() {
 //
 // The node that served the shard before may be gone without a word to its clients; they hear of it here.
 func (g *gate) open() {
+	g.told.Store(true)
 	g.state.And(^int64(closedBit))
 	g.feed.changedAll()
 	g.waiting.Lock()

@@ -1,6 +1,7 @@
 package tracking
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 )
@@ -18,9 +19,14 @@ type Table struct {
 	bytes    int // of the keys
 	clients  map[*Client]struct{}
 	prefixes map[string]map[*Client]struct{}
-	lengths  []int // of the prefixes, each once for each prefix
+	lengths  []prefixLength // of the prefixes, sorted
 	touched  []*Client
 }
+
+// prefixLength counts the prefixes of a length.
+type prefixLength struct{ length, count int }
+
+func (p prefixLength) compare(length int) int { return cmp.Compare(p.length, length) }
 
 // entry is a key that clients have read.
 type entry struct {
@@ -93,8 +99,10 @@ func (t *Table) Leave(c *Client) {
 		delete(t.prefixes[prefix], c)
 		if len(t.prefixes[prefix]) == 0 {
 			delete(t.prefixes, prefix)
-			at, _ := slices.BinarySearch(t.lengths, len(prefix))
-			t.lengths = slices.Delete(t.lengths, at, at+1)
+			at, _ := slices.BinarySearchFunc(t.lengths, len(prefix), prefixLength.compare)
+			if t.lengths[at].count--; t.lengths[at].count == 0 {
+				t.lengths = slices.Delete(t.lengths, at, at+1)
+			}
 		}
 	}
 	c.prefixes = nil
@@ -112,8 +120,11 @@ func (t *Table) Broadcast(c *Client, prefix string) {
 	c.prefixes = slices.Insert(c.prefixes, at, prefix)
 	if t.prefixes[prefix] == nil {
 		t.prefixes[prefix] = map[*Client]struct{}{}
-		at, _ := slices.BinarySearch(t.lengths, len(prefix))
-		t.lengths = slices.Insert(t.lengths, at, len(prefix))
+		at, found := slices.BinarySearchFunc(t.lengths, len(prefix), prefixLength.compare)
+		if !found {
+			t.lengths = slices.Insert(t.lengths, at, prefixLength{length: len(prefix)})
+		}
+		t.lengths[at].count++
 	}
 	t.prefixes[prefix][c] = struct{}{}
 }
@@ -161,14 +172,11 @@ func (t *Table) Changed(key string, by int64, served bool) {
 	if e := t.keys[key]; e != nil {
 		t.changed(e, by)
 	}
-	for i, length := range t.lengths {
-		if length > len(key) {
+	for _, p := range t.lengths {
+		if p.length > len(key) {
 			break
 		}
-		if i > 0 && length == t.lengths[i-1] {
-			continue
-		}
-		for c := range t.prefixes[key[:length]] {
+		for c := range t.prefixes[key[:p.length]] {
 			if (served || c.Copies) && !c.own(by) {
 				t.tell(c, key)
 			}
@@ -232,11 +240,15 @@ func (t *Table) forget(c *Client) {
 	c.keys = nil
 }
 
-// ChangedAll says that any key may have changed.
+// ChangedAll says that any key may have changed. The clients will drop all that they have, so they track nothing.
 func (t *Table) ChangedAll() {
 	for c := range t.clients {
-		t.tellAll(c)
+		c.keys = nil
+		c.settle()
+		c.all = true
+		t.touch(c)
 	}
+	t.keys, t.order, t.items, t.bytes = map[string]*entry{}, nil, 0, 0
 }
 
 // tell makes a client be told of a key.
@@ -266,14 +278,6 @@ func (t *Table) tell(c *Client, key string) {
 func (t *Table) overflow(c *Client) {
 	c.settle()
 	c.all = true
-}
-
-// tellAll makes a client be told that any key may have changed. It will drop all that it has, so it tracks nothing.
-func (t *Table) tellAll(c *Client) {
-	t.forget(c)
-	c.settle()
-	c.all = true
-	t.touch(c)
 }
 
 // settle forgets what a client is yet to be told.

@@ -217,7 +217,16 @@ func (t *Table) check(tt *testing.T) {
 	if items != t.items || pairs != items || bytes != t.bytes || len(t.keys) != len(t.order) {
 		tt.Errorf("%d items, counted %d, %d with the clients; %d bytes, counted %d; %d keys in order, %d by name", items, t.items, pairs, bytes, t.bytes, len(t.order), len(t.keys))
 	}
-	if !slices.IsSorted(t.lengths) || len(t.lengths) != len(t.prefixes) {
+	lengths := map[int]int{}
+	for prefix := range t.prefixes {
+		lengths[len(prefix)]++
+	}
+	for i, p := range t.lengths {
+		if p.count == 0 || p.count != lengths[p.length] || i > 0 && p.length <= t.lengths[i-1].length {
+			tt.Errorf("lengths %v of prefixes %v", t.lengths, slices.Collect(maps.Keys(t.prefixes)))
+		}
+	}
+	if len(lengths) != len(t.lengths) {
 		tt.Errorf("lengths %v of prefixes %v", t.lengths, slices.Collect(maps.Keys(t.prefixes)))
 	}
 }
