@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
 import weakref
 from time import monotonic
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set
 
 from .._core.driver import SilenceCheck
 from .._core.exchange import Steps
@@ -20,6 +21,9 @@ from .work import run
 _MAX_UNREAD = 1 << 20  # bytes that may wait here while nobody reads a reply
 _SHORT = 64 << 10  # bytes of a command that the socket usually takes at once
 _DONE: Any = object()
+#: The sockets of all connections. A garbage collection would close a socket that only a cycle holds
+#: before the event loop has forgotten it, and the loop would then forget the next one with its number.
+_sockets: Set[socket.socket] = set()
 
 
 class Connection:
@@ -30,6 +34,7 @@ class Connection:
         self.limits = limits
         self.reader = ReplyReader(max_bytes)
         self._sock = sock
+        _sockets.add(sock)
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._fd = sock.fileno()
         self._loop = asyncio.get_running_loop()
@@ -67,14 +72,14 @@ class Connection:
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._fd)
                 self._loop.remove_writer(self._fd)
-            self._sock.close()
+            _close(self._sock)
             self._lose(None)
 
     def __del__(self) -> None:
-        if self._closed or self._loop.is_closed():
-            self._sock.close()
-        else:  # perhaps in another thread
-            self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, self._sock)
+        if not self._closed:  # perhaps in another thread
+            sock = _Dropped(self._sock)
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and watches nothing
+                self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, sock)
 
     async def run(self, steps: Steps, end: Optional[float], key: Optional[bytes]) -> None:
         """Sends and receives what an Exchange asks for, and waits as a Listener does. The call must
@@ -85,7 +90,9 @@ class Connection:
             step: Any = next(steps)
             while True:
                 if type(step) is list:
-                    step = steps.send(None if self._send_at_once(step) else await self._send(step))
+                    self._steps = None  # it waits for the socket, no longer for bytes
+                    left = self._send_at_once(step)
+                    step = steps.send((await self._send(left)) if left else None)
                 elif type(step) is float:
                     step = steps.send(await self._arrives(step))
                 elif self._lost is not None:
@@ -135,19 +142,17 @@ class Connection:
             except OSError as exc:
                 raise connection_error(exc)
 
-    def _send_at_once(self, buffers: List[Buffer]) -> bool:
-        """Sends a short command if the socket takes all of it now, else nothing."""
+    def _send_at_once(self, buffers: List[Buffer]) -> List[Buffer]:
+        """Sends of a short command what the socket takes now. Returns what is left."""
         if len(buffers) > 1 or len(buffers[0]) > _SHORT or self._tls or self._closed:
-            return False
+            return buffers
         command = buffers[0]
         try:
             count = self._sock.send(command)
         except OSError:
-            return False  # sending it again tells why
-        if count < len(command):
-            buffers[0] = memoryview(command)[count:]
-            return False
-        return True
+            return buffers  # sending it again tells why
+        # A new list: the command must be as it was if it is repeated.
+        return [] if count == len(command) else [memoryview(command)[count:]]
 
     async def _send(self, buffers: List[Buffer]) -> Optional[NdringError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its
@@ -304,11 +309,38 @@ class Connection:
         else:
             self._advance(0)
 
+    def _break(self) -> None:
+        """Ends the call under way and the connection after an exception of a signal handler, because
+        of which received bytes may be missing."""
+        self._lose(ConnectionError("a signal handler interrupted the event loop"))
+        if self._steps is not None and self._outcome is None:
+            self._finish(self._lost)
+
+
+class _Dropped:
+    """The socket of a connection that was dropped. It stays open, so that no other one gets its
+    number, until the loop has forgotten it or is closed."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __del__(self) -> None:
+        _close(self._sock)
+
+
+def _close(sock: socket.socket) -> None:
+    _sockets.discard(sock)
+    sock.close()
+
 
 def _receive(held: weakref.ref[Connection]) -> None:
     connection = held()
     if connection is not None:
-        connection._receive()
+        try:
+            connection._receive()
+        except BaseException:
+            connection._break()
+            raise
 
 
 def _timer_fired(held: weakref.ref[Connection]) -> None:
@@ -317,7 +349,6 @@ def _timer_fired(held: weakref.ref[Connection]) -> None:
         connection._timer_fired()
 
 
-def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: socket.socket) -> None:
+def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: _Dropped) -> None:
     loop.remove_reader(fd)
     loop.remove_writer(fd)
-    sock.close()
