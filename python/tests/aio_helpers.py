@@ -48,7 +48,7 @@ def run(main, kind="asyncio", limit=100):
     finally:
         loop.close()
     gc.collect()
-    assert not reported
+    assert not reported, reported[:3]
     return result
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from aio_helpers import A, KINDS, LOOPS, cancel_after, cancel_at_wait, client_of, no_leak, run, until
 from ndring import ConnectionError, TimeoutError
+from ndring._aio import connect
+from ndring._aio.connection import Connection
 from test_failures import whole
 from test_tls import PEM, secured  # noqa: F401
 
@@ -310,6 +312,32 @@ def test_the_second_batch_of_a_pipeline_ends_in_time(stub):
             released.set()
 
     run(main())
+
+
+def test_a_command_of_which_a_part_was_sent_is_repeated_as_a_whole(stub, monkeypatch):
+    def set_small_buffer(sock, settings):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    monkeypatch.setattr(connect, "set_socket_options", set_small_buffer)
+    server = stub(None, b":0\r\n")
+    keys = [f"{{tag}}{i}".ljust(1000) for i in range(60)]
+
+    async def main():
+        async with client_of(server.address) as c:
+            sends = []
+            send_at_once = Connection._send_at_once
+
+            def recorded(self, buffers):
+                left = send_at_once(self, buffers)
+                sends.append(sum(map(len, left)))
+                return left
+
+            monkeypatch.setattr(Connection, "_send_at_once", recorded)
+            assert await c.delete(*keys) == 0
+            assert [left for left in sends if 0 < left < 60_000]  # else this tests nothing
+
+    run(main())
+    assert server.commands == 2 * [[b"NP.DEL", *(key.encode() for key in keys)]]
 
 
 def test_deadline_and_socket_timeout(stub):

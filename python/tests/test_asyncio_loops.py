@@ -180,6 +180,43 @@ def test_a_dropped_client_closes_its_connections(fake, kind):
         gc.enable()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_that_nobody_holds_goes_on(stub, kind):
+    """An event loop holds tasks weakly, so what a task waits for must be held."""
+    asked, go_on = threading.Event(), threading.Event()
+    server = stub(lambda connection: (asked.set(), go_on.wait(30), connection.sendall(b"+OK\r\n")))
+    done = []
+
+    async def main():
+        async with client_of(server.address, retry_for=0) as c:
+            asyncio.ensure_future(c.set("k", A)).add_done_callback(lambda task: done.append(task.result()))
+            await until(asked.is_set)
+            gc.collect()
+            go_on.set()
+            await until(lambda: done)
+
+    run(main(), kind)
+    assert done == [True]
+
+
+def test_a_dropped_client_with_a_near_cache(node):
+    async def main():
+        c = client_of(node, near_cache="1mb", near_cache_bound=0.5, max_connections=4)
+        await c.set("k", A)
+
+        async def kept():
+            await c.get("k")
+            return c.near_cache.hits
+
+        while not await kept():
+            await asyncio.sleep(0.001)
+        del c, kept
+        gc.collect()
+
+    with no_leak():
+        run(main())
+
+
 def test_a_dropped_connection_stops_nothing_else(node):
     """Until the event loop has forgotten the socket of a dropped connection, no new one gets its number."""
 

@@ -44,6 +44,7 @@ class Connection:
         self._target: Optional[memoryview] = None  # where it wants them
         self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
         self._waiter: Optional[asyncio.Future[None]] = None
+        self._held: List[Connection] = []  # itself while a call waits, for the loop to hold it and so the task: a loop holds tasks weakly
         self._timer: Optional[asyncio.TimerHandle] = None
         self._wake_at = 0.0  # when the call is to be woken, by the loop's clock
         self._blocked = False  # whether the call waits for the socket to be ready
@@ -59,8 +60,8 @@ class Connection:
 
     def start(self) -> None:
         """Begins to receive."""
-        # The loop holds the connection weakly, so that a dropped client closes its connections.
-        self._loop.add_reader(self._fd, _receive, weakref.ref(self))
+        # The loop holds an idle connection weakly, so that a dropped client closes its connections.
+        self._loop.add_reader(self._fd, _receive, weakref.ref(self), self._held)
 
     def close(self) -> None:
         """Ends the connection at once, with all that is still to be sent. A call that uses it sees
@@ -120,12 +121,14 @@ class Connection:
         if not self.reader.pending and self._lost is None:
             self._waiter = self._loop.create_future()
             self._arriving = True
+            self._held.append(self)
             self._wake_in(seconds)
             try:
                 await self._waiter
             finally:
                 self._arriving = False
                 self._waiter = None
+                self._held.clear()
         return self.reader.pending > 0 or self._lost is not None
 
     async def tls_handshake(self) -> None:
@@ -196,11 +199,13 @@ class Connection:
         limits = self.limits
         while True:
             waiter = self._waiter = self._loop.create_future()
+            self._held.append(self)
             self._wake_in(min(patience, 1e6))
             try:
                 await waiter
             finally:
                 self._waiter = None
+                self._held.clear()
             if self._is_over():
                 return
             now = monotonic()
@@ -333,8 +338,8 @@ def _close(sock: socket.socket) -> None:
     sock.close()
 
 
-def _receive(held: weakref.ref[Connection]) -> None:
-    connection = held()
+def _receive(weak: weakref.ref[Connection], held: List[Connection]) -> None:
+    connection = weak()
     if connection is not None:
         try:
             connection._receive()
