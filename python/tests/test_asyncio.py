@@ -354,6 +354,25 @@ def test_deadline_and_socket_timeout(stub):
     run(main())
 
 
+@pytest.mark.parametrize("kind", LOOPS)
+def test_very_short_deadlines(node, kind):
+    """uvloop makes no timer for less than a millisecond."""
+
+    async def main():
+        async with client_of(node, retry_for=0) as c:
+            await fill(c)
+            ends = {"in time": 0, "late": 0}
+            for number in range(1000):
+                try:
+                    assert np.array_equal(await c.with_options(deadline=1e-5 * (number % 100 + 1)).get("k"), A)
+                    ends["in time"] += 1
+                except TimeoutError:
+                    ends["late"] += 1
+            assert all(ends.values()), ends
+
+    run(main(), kind)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_blocked_event_loop_causes_no_timeout(node, kind):
     """The replies have come meanwhile, so they are taken although their time is over."""

@@ -45,8 +45,9 @@ class Connection:
         self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
         self._waiter: Optional[asyncio.Future[None]] = None
         self._held: List[Connection] = []  # itself while a call waits, for the loop to hold it and so the task: a loop holds tasks weakly
-        self._timer: Optional[asyncio.TimerHandle] = None
-        self._wake_at = 0.0  # when the call is to be woken, by the loop's clock
+        self._timer: Optional[asyncio.Handle] = None
+        self._timer_at = 0.0  # when it fires, by the loop's clock; uvloop's handles do not always say
+        self._wake_at = 0.0  # when the call is to be woken
         self._blocked = False  # whether the call waits for the socket to be ready
         self._arriving = False  # whether a listener waits for bytes
         self._full = False  # whether too many bytes have come that nobody has read
@@ -227,12 +228,13 @@ class Connection:
         """Wakes the call after some seconds. Most calls end earlier, so a timer stays for the next
         ones instead of being cancelled and made anew."""
         self._wake_at = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._wake_at:
+        if self._timer is None or self._timer_at > self._wake_at:
             self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer_at = self._wake_at
         self._timer = self._loop.call_at(self._wake_at, _timer_fired, weakref.ref(self))
 
     def _timer_fired(self) -> None:
