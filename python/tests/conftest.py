@@ -26,7 +26,8 @@ from ndring import NumPyRedis, __main__  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: What does not depend on the client, or concerns the insides of the blocking one.
 NOT_OVER_ASYNCIO = (
-    "cluster", "codec", "contrib", "copies", "import", "options", "package", "pool", "readme", "restart", "signals", "stream", "tools", "typing", "urls",
+    "asyncio", "cluster", "codec", "contrib", "copies", "import", "options", "package", "pool", "readme", "restart", "signals", "storm", "stream", "tools",
+    "typing", "urls",
 )  # fmt: skip
 
 

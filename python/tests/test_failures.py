@@ -41,6 +41,17 @@ def test_a_lost_read_is_repeated(stub):
     assert server.commands == [[b"NP.GET", b"k", b"WITHATTRS"]] * 3 and server.connections == 3
 
 
+def test_a_read_is_repeated_wherever_its_reply_ends(stub):
+    reply = whole()
+    cuts = [*range(1, len(reply), 9), *range(len(reply) - 40, len(reply))]
+    server = stub()
+    with client_of(server) as c:
+        for cut in cuts:
+            server.answers += [lambda connection: (connection.sendall(reply[:cut]), connection.shutdown(socket.SHUT_WR)), reply]
+            assert np.array_equal(c.get("k"), A), cut
+    assert len(server.commands) == 2 * len(cuts)
+
+
 def test_a_lost_write_is_repeated(stub):
     server = stub(None, b"+OK\r\n")
     with client_of(server) as c:

@@ -152,6 +152,18 @@ def test_renewal_whose_reply_was_lost(stub, ours):
     assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1"])
 
 
+@pytest.mark.blocking
+def test_a_call_that_is_dropped_while_it_computes(client, key):
+    """As by a signal handler that raises outside of the generator, which then must not yield any more."""
+    made = []
+    work = _get_or_set.get_or_set(client._core, key, lambda: made.append(True) or A, lease=0.5)
+    done = next(work)
+    while not made:
+        done = work.send(done)
+    work.close()
+    assert np.array_equal(client.get_or_set(key, lambda: A + 1), A + 1)
+
+
 def test_a_waiting_caller_checks_the_lock_before_it_tries(stub):
     server = stub(NONE, NONE, NONE, b":1\r\n", NONE, b":1\r\n", whole())
     with client_of(server) as c:

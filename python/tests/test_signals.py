@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import gc
+import itertools
+import os
 import pathlib
 import socket
 import sys
@@ -248,6 +250,25 @@ def test_a_call_interrupted_anywhere_loses_no_connection(fake, call):
         assert number > 20
         gc.collect()
         assert len(c._cluster.nodes.seed._pool._open) <= 1
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed.*:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_get_or_set_interrupted_anywhere_leaves_no_lease(node):
+    """Nothing goes on renewing a lock, which would keep all others from the key."""
+    key = f"interrupted-{os.getpid()}-{time.monotonic()}-"
+    with NumPyRedis(*node, retry_for=0) as c:
+        numbers = itertools.count(1)
+        while interrupt_at(number := next(numbers), lambda: c.get_or_set(f"{key}{number}", lambda: A, lease=0.3)):
+            pass
+        assert number > 100
+        gc.collect()
+        end = time.monotonic() + 30
+        while any(thread.name == "ndring-lease" for thread in threading.enumerate()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        for n in range(1, number):
+            assert np.array_equal(c.get_or_set(f"{key}{n}", lambda: A), A)
 
 
 def test_close_during_calls_in_other_threads(fake):

@@ -3,6 +3,7 @@ the time limits."""
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from time import monotonic
@@ -16,6 +17,7 @@ from .._core.tls import tls_context
 from .._core.wait_limits import WaitLimits
 from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .connection import Connection
+from .work import wake
 
 
 async def connect(
@@ -25,14 +27,14 @@ async def connect(
     the node cannot be reached, as opposed to a local problem."""
     limit = settings.socket_connect_timeout if settings.socket_connect_timeout is not None else settings.socket_timeout
     began = monotonic()
-    found = await _bounded(_addresses(settings, address), WaitLimits(limit, began, end))
+    found = await _addresses(settings, address, WaitLimits(limit, began, end))
     error: Optional[NdringError] = None
     for number, (family, kind, sockaddr) in enumerate(found):
         # The remaining addresses share the remaining time, or else the first one could use all of it.
         share = None if limit is None else max(0.01, (began + limit - monotonic()) / (len(found) - number))
         limits = WaitLimits(share, monotonic(), end)
         try:
-            sock = await _bounded(_connected(settings, family, kind, sockaddr), limits)
+            sock = await _connected(settings, family, kind, sockaddr, limits)
             return await _opened(sock, settings, address, limits, silence_check, key)
         except (ConnectionError, TimeoutError) as exc:
             error = exc
@@ -42,44 +44,63 @@ async def connect(
     raise error
 
 
-async def _bounded(doing: Any, limits: WaitLimits) -> Any:
-    now = monotonic()
-    try:
-        return await asyncio.wait_for(doing, min(limits.remaining(now), 1e6))
-    except asyncio.TimeoutError:
+async def _in_time(awaited: asyncio.Future[Any], limits: WaitLimits) -> None:
+    """Waits until a future is done. Does not use asyncio.wait_for, which before Python 3.12 ignores
+    that its caller is cancelled if the future is done by then."""
+    await asyncio.wait({awaited}, timeout=min(limits.remaining(monotonic()), 1e6))
+    if not awaited.done():
         error = TimeoutError(limits.describe(monotonic()))
         error.unreachable = True
-        raise error from None
+        raise error
 
 
-async def _addresses(settings: Settings, address: Address) -> List[Tuple[int, int, Any]]:
+async def _addresses(settings: Settings, address: Address, limits: WaitLimits) -> List[Tuple[int, int, Any]]:
     if settings.path is not None:
         return [(socket.AF_UNIX, socket.SOCK_STREAM, settings.path)]
     family = settings.socket_type if settings.socket_type != 1 else 0
+    loop = asyncio.get_running_loop()
+    looking = asyncio.ensure_future(loop.getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM))
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, family=family, type=socket.SOCK_STREAM)
+        await _in_time(looking, limits)
+        return [(family, kind, sockaddr) for family, kind, _, _, sockaddr in looking.result()]
     except (OSError, UnicodeError) as exc:
         raise resolution_error(address, exc) from exc
-    return [(family, kind, sockaddr) for family, kind, _, _, sockaddr in found]
+    finally:
+        if not looking.cancel() and not looking.cancelled():
+            looking.exception()  # retrieved, if this call is cancelled now
 
 
-async def _connected(settings: Settings, family: int, kind: int, sockaddr: Any) -> socket.socket:
+async def _connected(settings: Settings, family: int, kind: int, sockaddr: Any, limits: WaitLimits) -> socket.socket:
     sock = None
     try:
         sock = socket.socket(family, kind)
         sock.setblocking(False)
         set_socket_options(sock, settings)
-        await asyncio.get_running_loop().sock_connect(sock, sockaddr)
+        code = sock.connect_ex(sockaddr)
+        if code in (errno.EINPROGRESS, errno.EINTR):
+            await _writable(sock.fileno(), limits)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
         return sock
     except BaseException as exc:
         if sock is not None:
             sock.close()
         if not isinstance(exc, OSError):
             raise
-        # asyncio's own text, "Connect call failed", does not say why.
-        error = connection_error(exc if exc.errno is None else OSError(exc.errno, os.strerror(exc.errno)))
+        error = connection_error(exc)
         error.unreachable = exc.errno not in LOCAL
         raise error from exc
+
+
+async def _writable(fd: int, limits: WaitLimits) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(fd, wake, ready)
+    try:
+        await _in_time(ready, limits)
+    finally:
+        loop.remove_writer(fd)
 
 
 async def _opened(

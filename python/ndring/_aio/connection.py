@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
 import weakref
 from time import monotonic
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set
 
 from .._core.driver import SilenceCheck
 from .._core.exchange import Steps
@@ -20,6 +21,9 @@ from .work import run
 _MAX_UNREAD = 1 << 20  # bytes that may wait here while nobody reads a reply
 _SHORT = 64 << 10  # bytes of a command that the socket usually takes at once
 _DONE: Any = object()
+#: The sockets of all connections. A garbage collection would close a socket that only a cycle holds
+#: before the event loop has forgotten it, and the loop would then forget the next one with its number.
+_sockets: Set[socket.socket] = set()
 
 
 class Connection:
@@ -30,6 +34,7 @@ class Connection:
         self.limits = limits
         self.reader = ReplyReader(max_bytes)
         self._sock = sock
+        _sockets.add(sock)
         self._tls = isinstance(sock, ssl.SSLSocket)
         self._fd = sock.fileno()
         self._loop = asyncio.get_running_loop()
@@ -39,8 +44,10 @@ class Connection:
         self._target: Optional[memoryview] = None  # where it wants them
         self._outcome: Any = None  # what it wants instead of more bytes: to send, to end, or to raise
         self._waiter: Optional[asyncio.Future[None]] = None
-        self._timer: Optional[asyncio.TimerHandle] = None
-        self._wake_at = 0.0  # when the call is to be woken, by the loop's clock
+        self._held: List[Connection] = []  # itself while a call waits, for the loop to hold it and so the task: a loop holds tasks weakly
+        self._timer: Optional[asyncio.Handle] = None
+        self._timer_at = 0.0  # when it fires, by the loop's clock; uvloop's handles do not always say
+        self._wake_at = 0.0  # when the call is to be woken
         self._blocked = False  # whether the call waits for the socket to be ready
         self._arriving = False  # whether a listener waits for bytes
         self._full = False  # whether too many bytes have come that nobody has read
@@ -54,8 +61,8 @@ class Connection:
 
     def start(self) -> None:
         """Begins to receive."""
-        # The loop holds the connection weakly, so that a dropped client closes its connections.
-        self._loop.add_reader(self._fd, _receive, weakref.ref(self))
+        # The loop holds an idle connection weakly, so that a dropped client closes its connections.
+        self._loop.add_reader(self._fd, _receive, weakref.ref(self), self._held)
 
     def close(self) -> None:
         """Ends the connection at once, with all that is still to be sent. A call that uses it sees
@@ -67,14 +74,14 @@ class Connection:
             if not self._loop.is_closed():
                 self._loop.remove_reader(self._fd)
                 self._loop.remove_writer(self._fd)
-            self._sock.close()
+            _close(self._sock)
             self._lose(None)
 
     def __del__(self) -> None:
-        if self._closed or self._loop.is_closed():
-            self._sock.close()
-        else:  # perhaps in another thread
-            self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, self._sock)
+        if not self._closed:  # perhaps in another thread
+            sock = _Dropped(self._sock)
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and watches nothing
+                self._loop.call_soon_threadsafe(_forget, self._loop, self._fd, sock)
 
     async def run(self, steps: Steps, end: Optional[float], key: Optional[bytes]) -> None:
         """Sends and receives what an Exchange asks for, and waits as a Listener does. The call must
@@ -85,7 +92,9 @@ class Connection:
             step: Any = next(steps)
             while True:
                 if type(step) is list:
-                    step = steps.send(None if self._send_at_once(step) else await self._send(step))
+                    self._steps = None  # it waits for the socket, no longer for bytes
+                    left = self._send_at_once(step)
+                    step = steps.send((await self._send(left)) if left else None)
                 elif type(step) is float:
                     step = steps.send(await self._arrives(step))
                 elif self._lost is not None:
@@ -113,12 +122,14 @@ class Connection:
         if not self.reader.pending and self._lost is None:
             self._waiter = self._loop.create_future()
             self._arriving = True
+            self._held.append(self)
             self._wake_in(seconds)
             try:
                 await self._waiter
             finally:
                 self._arriving = False
                 self._waiter = None
+                self._held.clear()
         return self.reader.pending > 0 or self._lost is not None
 
     async def tls_handshake(self) -> None:
@@ -135,19 +146,17 @@ class Connection:
             except OSError as exc:
                 raise connection_error(exc)
 
-    def _send_at_once(self, buffers: List[Buffer]) -> bool:
-        """Sends a short command if the socket takes all of it now, else nothing."""
+    def _send_at_once(self, buffers: List[Buffer]) -> List[Buffer]:
+        """Sends of a short command what the socket takes now. Returns what is left."""
         if len(buffers) > 1 or len(buffers[0]) > _SHORT or self._tls or self._closed:
-            return False
+            return buffers
         command = buffers[0]
         try:
             count = self._sock.send(command)
         except OSError:
-            return False  # sending it again tells why
-        if count < len(command):
-            buffers[0] = memoryview(command)[count:]
-            return False
-        return True
+            return buffers  # sending it again tells why
+        # A new list: the command must be as it was if it is repeated.
+        return [] if count == len(command) else [memoryview(command)[count:]]
 
     async def _send(self, buffers: List[Buffer]) -> Optional[NdringError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its
@@ -191,11 +200,13 @@ class Connection:
         limits = self.limits
         while True:
             waiter = self._waiter = self._loop.create_future()
+            self._held.append(self)
             self._wake_in(min(patience, 1e6))
             try:
                 await waiter
             finally:
                 self._waiter = None
+                self._held.clear()
             if self._is_over():
                 return
             now = monotonic()
@@ -217,12 +228,13 @@ class Connection:
         """Wakes the call after some seconds. Most calls end earlier, so a timer stays for the next
         ones instead of being cancelled and made anew."""
         self._wake_at = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > self._wake_at:
+        if self._timer is None or self._timer_at > self._wake_at:
             self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer_at = self._wake_at
         self._timer = self._loop.call_at(self._wake_at, _timer_fired, weakref.ref(self))
 
     def _timer_fired(self) -> None:
@@ -304,11 +316,38 @@ class Connection:
         else:
             self._advance(0)
 
+    def _break(self) -> None:
+        """Ends the call under way and the connection after an exception of a signal handler, because
+        of which received bytes may be missing."""
+        self._lose(ConnectionError("a signal handler interrupted the event loop"))
+        if self._steps is not None and self._outcome is None:
+            self._finish(self._lost)
 
-def _receive(held: weakref.ref[Connection]) -> None:
-    connection = held()
+
+class _Dropped:
+    """The socket of a connection that was dropped. It stays open, so that no other one gets its
+    number, until the loop has forgotten it or is closed."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def __del__(self) -> None:
+        _close(self._sock)
+
+
+def _close(sock: socket.socket) -> None:
+    _sockets.discard(sock)
+    sock.close()
+
+
+def _receive(weak: weakref.ref[Connection], held: List[Connection]) -> None:
+    connection = weak()
     if connection is not None:
-        connection._receive()
+        try:
+            connection._receive()
+        except BaseException:
+            connection._break()
+            raise
 
 
 def _timer_fired(held: weakref.ref[Connection]) -> None:
@@ -317,7 +356,6 @@ def _timer_fired(held: weakref.ref[Connection]) -> None:
         connection._timer_fired()
 
 
-def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: socket.socket) -> None:
+def _forget(loop: asyncio.AbstractEventLoop, fd: int, sock: _Dropped) -> None:
     loop.remove_reader(fd)
     loop.remove_writer(fd)
-    sock.close()

@@ -10,9 +10,7 @@ from .._core.driver import Work
 from .._core.settings import Settings
 from .._core.slots import Address
 from .transport import Transport
-from .work import run
-
-_LONGEST = 1e6  # s
+from .work import Event, run
 
 
 class Driver:
@@ -37,16 +35,11 @@ class Driver:
             await asyncio.gather(*tasks, return_exceptions=True)
             raise
 
-    def event(self) -> asyncio.Event:
-        return asyncio.Event()
+    def event(self) -> Event:
+        return Event()
 
-    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        if not event.is_set():
-            try:
-                await asyncio.wait_for(event.wait(), min(seconds, _LONGEST))
-            except asyncio.TimeoutError:
-                pass
-        return event.is_set()
+    async def wait(self, event: Event, seconds: float) -> bool:
+        return await event.wait(seconds)
 
     def spawn(self, work: Work[None], name: str) -> bool:
         task = asyncio.ensure_future(run(work))

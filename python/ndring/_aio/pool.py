@@ -97,7 +97,9 @@ class ConnectionPool:
         self._give_up_place()
 
     def close(self) -> None:
-        """Closes all connections, also those in use: calls under way continue on new ones."""
+        """Closes all connections, also those in use: calls under way continue on new ones. Those that
+        wait here for a place open connections that are closed after their use."""
+        self.retired = True
         self._idle.clear()
         for connection in list(self._open):
             connection.close()

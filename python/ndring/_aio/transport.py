@@ -3,9 +3,9 @@ what is tried again."""
 from __future__ import annotations
 
 import asyncio
-import weakref
+import contextlib
 from time import monotonic
-from typing import Any, List, MutableMapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from .._core import driver
 from .._core.exchange import Batch, Question, Single, Transaction
@@ -24,8 +24,9 @@ class Transport(driver.Transport):
         super().__init__(address)
         self._settings = settings
         self._silence_check = silence_check
-        self._pools: MutableMapping[asyncio.AbstractEventLoop, ConnectionPool] = weakref.WeakKeyDictionary()
-        self._listeners: MutableMapping[asyncio.AbstractEventLoop, Set[ConnectionPool]] = weakref.WeakKeyDictionary()
+        # Weak keys would not help, since a pool holds its event loop.
+        self._pools: Dict[asyncio.AbstractEventLoop, ConnectionPool] = {}
+        self._listeners: Dict[asyncio.AbstractEventLoop, Set[ConnectionPool]] = {}
         self._connected = False
 
     def ever_connected(self) -> bool:
@@ -38,12 +39,14 @@ class Transport(driver.Transport):
             each.close()
 
     def retire(self) -> None:
-        listening = [(loop, pool) for loop, pools in self._listeners.items() for pool in pools]
-        for loop, pool in (*self._pools.items(), *listening):
+        # Copies, because other threads may add pools meanwhile.
+        listening = [(loop, pool) for loop, pools in self._listeners.copy().items() for pool in pools.copy()]
+        for loop, pool in (*self._pools.copy().items(), *listening):
             if loop is asyncio.get_running_loop():
                 pool.retire()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(pool.retire)
+            else:
+                with contextlib.suppress(RuntimeError):  # it has been closed
+                    loop.call_soon_threadsafe(pool.retire)
 
     async def one(self, request: Request, end: Optional[float] = None) -> Any:
         return (await self._run(Single(self, request), end)).result
@@ -86,5 +89,9 @@ class Transport(driver.Transport):
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
+            for other in (*self._pools.copy(), *self._listeners.copy()):
+                if other.is_closed():  # without close() before: its connections end when they are dropped
+                    self._pools.pop(other, None)
+                    self._listeners.pop(other, None)
             pool = self._pools[loop] = ConnectionPool(self._settings, self.address, self._silence_check)
         return pool

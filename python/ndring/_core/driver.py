@@ -59,6 +59,8 @@ class Transport(Node):
 class Event(Protocol):
     def set(self) -> Any: ...
 
+    def is_set(self) -> bool: ...
+
 
 class Driver(Protocol):
     """Everything but ``transport``, ``event`` and ``spawn`` is to be yielded."""

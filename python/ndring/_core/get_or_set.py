@@ -12,6 +12,7 @@ import hashlib
 import random
 import time
 import uuid
+import weakref
 from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
@@ -23,7 +24,7 @@ from .calls import Call
 from .cluster import Cluster
 from .commands import get_request
 from .degraded import UNANSWERED, is_unanswered
-from .driver import Work
+from .driver import Driver, Event, Work
 from .operations import Core
 from .options import Key, Seconds, Value, encode_key, key_list
 from .settings import seconds
@@ -32,7 +33,7 @@ _PREFIX = b"ndring:making:"
 _MAX_INLINE_KEY = 60_000  # bytes; the lock's key holds a longer key as a hash, since the node limits keys to 65,535 bytes
 _FIRST_DELAY = 0.01  # s; doubles up to _LAST_DELAY, then randomized
 _LAST_DELAY = 0.25  # s
-_EVER = 1e6  # s
+_RELEASE_TIME = 1.0  # s for the renewal under way to end, and for each command that releases the locks; a cancelled caller waits too
 
 
 def get_or_set(
@@ -148,13 +149,18 @@ class _Obtain:
             free = [name for name in free if name not in self._found]
             if free:
                 held = _Leases(self._primary.cluster, free, self._lease)
+                dropped = False
                 try:
                     yield from held.enter()
                     if held.names:
                         yield from self._look(self._primary, held.names)  # the previous holder may have stored it just before
                         yield from self._store([name for name in held.names if name not in self._found])
+                except GeneratorExit:  # the driver was interrupted, and does nothing more for this call
+                    dropped = True
+                    raise
                 finally:
-                    yield from held.leave()
+                    if not dropped:
+                        yield from held.leave()
             missing = self._missing()
             if not missing:
                 return
@@ -232,8 +238,7 @@ class _Leases:
         self._token = np.array(list(uuid.uuid4().bytes), np.uint8)
         self._versions: Dict[bytes, str] = {}  # of our last writes, as far as we know
         self._left = self._driver.event()
-        self._ended = self._driver.event()
-        self._ended.set()
+        self._renewing: Optional[Event] = None  # set when the renewal under way, or the last one, has ended
 
     def enter(self) -> Work[None]:
         """Takes the locks that are free."""
@@ -248,28 +253,33 @@ class _Leases:
             return
         self.names = list(self._versions)
         if self.names:
-            self._ended = self._driver.event()
-            if not self._driver.spawn(self._renew(), "ndring-lease"):
-                self._ended.set()
+            self._driver.spawn(_renew(weakref.ref(self), self._driver, self._left, self._lease / 3), "ndring-lease")
 
     def leave(self) -> Work[None]:
         """Gives the locks back."""
         self._left.set()
-        yield self._driver.wait(self._ended, _EVER)
+        if self._renewing is not None and not (yield self._driver.wait(self._renewing, _RELEASE_TIME)):
+            return
+        policy = self._cluster.policy
+        within = _RELEASE_TIME if policy.deadline is None else min(policy.deadline, _RELEASE_TIME)
+        self._cluster = Cluster(self._cluster.nodes, policy._replace(deadline=within))
         try:
             yield from self._extend(0.001)  # there is no conditional delete, so the locks expire
         except NdringError:
             pass  # the leases end by themselves
 
-    def _renew(self) -> Work[None]:
+    def renew(self) -> Work[bool]:
+        """Returns False if nothing is held any more."""
+        self._renewing = self._driver.event()
         try:
-            while self._versions and not (yield self._driver.wait(self._left, self._lease / 3)):
-                try:
-                    yield from self._extend(self._lease)
-                except NdringError:
-                    pass  # the next try may still be in time
+            if self._left.is_set():
+                return False
+            yield from self._extend(self._lease)
+        except NdringError:
+            pass  # the next try may still be in time
         finally:
-            self._ended.set()
+            self._renewing.set()
+        return bool(self._versions)
 
     def _extend(self, seconds: float) -> Work[None]:
         """Sets the time to live of the locks. Forgets those that this caller has lost."""
@@ -301,6 +311,15 @@ class _Leases:
         ]
         replies = yield from self._cluster.many([write.request for write in writes])
         return [reply if isinstance(reply, Exception) else write.finish(reply) for write, reply in zip(writes, replies)]
+
+
+def _renew(held: weakref.ref[_Leases], driver: Driver, left: Event, pause: float) -> Work[None]:
+    """Renews leases until they are left, or dropped because a signal handler interrupted their caller."""
+    while not (yield driver.wait(left, pause)):
+        leases = held()
+        if leases is None or not (yield from leases.renew()):
+            return
+        del leases
 
 
 def _raise_first(results: Sequence[Any]) -> None:

@@ -276,48 +276,47 @@ class Nodes:
         news = False
         error: Optional[NdringError] = None
         silent: List[Transport] = []
-        try:
-            candidates = zip(self._candidates(prefer), range(_MAX_CANDIDATES))
-            # Each node gets a short timeout first, so that one that hangs does not delay the call
-            # while others would reply.
-            rounds = [(transport, _SHORT_TIMEOUT) for transport, _ in candidates]
-            rounds = [(transport, _LONG_TIMEOUT) for transport, _ in rounds] if len(rounds) == 1 else rounds
-            while rounds:
-                transport, timeout = rounds.pop(0)
-                began = time.monotonic()
-                try:
-                    reply = yield transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
-                    found = yield from self._with_replicas(parse_slots(reply, transport.address), transport, end)
-                except NdringError as exc:
-                    if exc.hopeless and len(self._seeds) == 1 and self._map is None:
-                        error = exc
-                        break
-                    if not exc.is_reply and not isinstance(exc, DecodeError):
-                        error = error if error is not None and exc.hopeless else exc  # not hopeless while another seed may come back
-                        self._failed[transport.address] = None
-                        if isinstance(exc, TimeoutError) and timeout < _LONG_TIMEOUT:
-                            silent.append(transport)
-                        elif exc.unreachable:
-                            self.outages.record_failure(transport.address, began, time.monotonic(), exc)
-                        if not rounds:
-                            rounds, silent = [(t, _LONG_TIMEOUT) for t in silent], []
-                        continue
-                    if isinstance(exc, AuthenticationError) and exc.prefix != "NOPERM":
-                        error = exc
-                        break
-                    found = SlotMap((), {})  # not a cluster, or the user may not ask
-                self._failed.pop(transport.address, None)
-                self.outages.record_answer(transport.address)
-                error = None
-                if found.ranges or self._map is None:
-                    news = self._install_map(found, transport, moved)
-                    self._drop_unlisted()
+        candidates = zip(self._candidates(prefer), range(_MAX_CANDIDATES))
+        # Each node gets a short timeout first, so that one that hangs does not delay the call
+        # while others would reply.
+        rounds = [(transport, _SHORT_TIMEOUT) for transport, _ in candidates]
+        rounds = [(transport, _LONG_TIMEOUT) for transport, _ in rounds] if len(rounds) == 1 else rounds
+        while rounds:
+            transport, timeout = rounds.pop(0)
+            began = time.monotonic()
+            try:
+                reply = yield transport.with_timeout(Request(pack(b"CLUSTER", b"SLOTS")), timeout, end)
+                found = yield from self._with_replicas(parse_slots(reply, transport.address), transport, end)
+            except NdringError as exc:
+                if exc.hopeless and len(self._seeds) == 1 and self._map is None:
+                    error = exc
                     break
-        finally:
-            self._error = None if error is None else without_traceback(error)
-            self._fetches += 1
-            self._pause = _MIN_FETCH_INTERVAL if news else min(2 * self._pause, _MAX_FETCH_INTERVAL)
-            self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
+                if not exc.is_reply and not isinstance(exc, DecodeError):
+                    error = error if error is not None and exc.hopeless else exc  # not hopeless while another seed may come back
+                    self._failed[transport.address] = None
+                    if isinstance(exc, TimeoutError) and timeout < _LONG_TIMEOUT:
+                        silent.append(transport)
+                    elif exc.unreachable:
+                        self.outages.record_failure(transport.address, began, time.monotonic(), exc)
+                    if not rounds:
+                        rounds, silent = [(t, _LONG_TIMEOUT) for t in silent], []
+                    continue
+                if isinstance(exc, AuthenticationError) and exc.prefix != "NOPERM":
+                    error = exc
+                    break
+                found = SlotMap((), {})  # not a cluster, or the user may not ask
+            self._failed.pop(transport.address, None)
+            self.outages.record_answer(transport.address)
+            error = None
+            if found.ranges or self._map is None:
+                news = self._install_map(found, transport, moved)
+                self._drop_unlisted()
+                break
+        # Not after an interruption: then those that wait for this fetch begin another one.
+        self._error = None if error is None else without_traceback(error)
+        self._fetches += 1
+        self._pause = _MIN_FETCH_INTERVAL if news else min(2 * self._pause, _MAX_FETCH_INTERVAL)
+        self._next_fetch = time.monotonic() + random.uniform(self._pause, 1.5 * self._pause)
 
     def _with_replicas(self, found: SlotMap, transport: Transport, end: Optional[float]) -> Work[SlotMap]:
         """Adds the replicas that CLUSTER SLOTS does not name, if this client reads from replicas."""

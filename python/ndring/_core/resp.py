@@ -183,6 +183,8 @@ class ReplyReader:
         try:
             return (yield from self.reply(depth + 1))
         except NdringError as exc:
+            if not exc.is_reply:
+                raise
             raise DecodeError(f"an error inside a reply: {exc}") from exc
 
     def stored(self, choose_buffer: Optional[Callable[[Header], Optional[memoryview]]] = None) -> Reading[Optional[Stored]]:
