@@ -59,9 +59,11 @@ def describe(cls: type, with_constructor: bool = False) -> list:
 
 def page() -> str:
     lines = [
-        "# API of the Python client", "", "Made from the docstrings by `NDRING_UPDATE=1 scripts/test-python -k api_page`. [python.md](python.md) is the guide.", "",
+        "# API of the Python client", "",
+        "Made from the docstrings by `NDRING_UPDATE=1 scripts/test-python -k api_page`. [python.md](python.md) is the guide.", "",
         "## Blocking", "", *describe(ndring.NumPyRedis, True), *describe(ndring.Pipeline), *describe(ndring.ArrayView), "## asyncio", "",
-        markdown(ndring.asyncio.NumPyRedis.__doc__), "", "`ndring.asyncio.NumPyRedis` has the methods of `ndring.NumPyRedis` above, and `aclose`, which is `close`.", "",
+        markdown(ndring.asyncio.NumPyRedis.__doc__), "",
+        "`ndring.asyncio.NumPyRedis` has the methods of `ndring.NumPyRedis` above, and `aclose`, which is `close`.", "",
         *describe(ndring.asyncio.ArrayView), "## Results", "",
     ]  # fmt: skip
     for name in ("Meta", "NearCacheStats", "Unanswered"):

@@ -204,11 +204,11 @@ def test_a_dropped_client_with_a_near_cache(node):
         c = client_of(node, near_cache="1mb", near_cache_bound=0.5, max_connections=4)
         await c.set("k", A)
 
-        async def kept():
-            await c.get("k")
-            return c.near_cache.hits
+        async def kept(client):
+            await client.get("k")
+            return client.near_cache.hits
 
-        while not await kept():
+        while not await kept(c):
             await asyncio.sleep(0.001)
         del c, kept
         gc.collect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from time import monotonic
-from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Set
 
 from .._core import driver
 from .._core.exchange import Batch, Question, Single, Transaction
