@@ -15,7 +15,7 @@
 //	index     the entries that readers see, by key and by deadline, with their counts
 //	Tx        a transaction
 //	Future    the outcome of a change that is appended
-//	Feed      tells which keys change, for those who keep copies of values outside of the store
+//	Feed      tells which keys change, for clients that keep copies of values
 //	Memory    how much memory the process uses; evictor frees it
 //	Disk      recovery, snapshots, compaction, scrubbing; diskGuard throttles writes. docs/persistence.md describes them
 //
