@@ -151,6 +151,8 @@ class NumPyRedis(Client):
 
     def close(self) -> None:
         """Closes all connections, also those in use. A later call opens new ones."""
+        if self._core.near is not None:
+            self._core.near.close()
         run(self._core.cluster.nodes.close())
 
     # Arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import enum
+import pickle
 import subprocess
 import sys
 import threading
@@ -26,6 +27,16 @@ class Color(enum.Enum):
     RED = 1
 
 
+class Bits(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+    ALL = 7
+
+
+class Subclass(np.ndarray):
+    """Its instances may have more than their elements."""
+
+
 # Digests
 
 DIFFERENT = [
@@ -36,7 +47,8 @@ DIFFERENT = [
     np.zeros((0, 3)), np.zeros((3, 0)),
     np.array(["a"]), np.array([b"a"]), np.array(["2020"], "M8[Y]"), np.array([(1, 2)], [("x", "i4"), ("y", "i4")]),
     np.array([(1, 2)], [("x", "i4"), ("z", "i4")]),
-    np.ma.MaskedArray([1.0, 2.0], mask=[0, 1]), np.ma.MaskedArray([1.0, 2.0], mask=[1, 0]), np.ma.MaskedArray([1.0, 2.0]), np.array([1.0, 2.0]),
+    np.array([[1.0]]).view(np.matrix), np.rec.array([(1,)], [("x", "i4")]), Bits(0), Bits(1), Bits(3), Bits(4),
+    datetime.time(12), datetime.time(12, tzinfo=datetime.timezone.utc), np.ma.MaskedArray([1.0, 2.0], mask=[0, 1]), np.ma.MaskedArray([1.0, 2.0], mask=[1, 0]), np.ma.MaskedArray([1.0, 2.0]), np.array([1.0, 2.0]),
 ]  # fmt: skip
 
 
@@ -55,16 +67,34 @@ def test_layout_and_flags_do_not_matter():
     hidden = np.ma.MaskedArray([1.0, 7.0], mask=[0, 1])
     assert digest(hidden) == digest(np.ma.MaskedArray([1.0, 2.0], mask=[0, 1]))
     assert digest({1: 2, "a": A}) == digest({"a": A, 1: 2}) and digest({1, "a"}) == digest(frozenset(["a", 1]))
-    assert digest(bytearray(b"x")) == digest(memoryview(b"x")) == digest(b"x")
+    assert digest(bytearray(b"x")) == digest(b"x")
+
+
+def test_what_lies_between_the_elements_does_not_matter():
+    """Its content is undefined."""
+    table = np.zeros(20, [("a", "i1"), ("b", "f8"), ("c", "i1")])
+    padded = np.dtype([("a", "i1"), ("b", "f8"), ("c", "i1")], align=True)
+    ones, zeros = (np.frombuffer(bytes([byte]) * padded.itemsize * 3, padded).copy() for byte in (255, 0))
+    for array in (ones, zeros):
+        for name in padded.names:
+            array[name] = 1
+    assert digest(ones) == digest(zeros) and len({digest(table[["a", "c"]][::2]) for _ in range(20)}) == 1
+    long = np.arange(5, dtype=np.longdouble) / 3
+    other = np.frombuffer(long.tobytes(), np.longdouble).copy()
+    if long.dtype.itemsize == 16:
+        other.view(np.uint8).reshape(5, 16)[:, 10:] = 7
+    assert digest(long) == digest(other) != digest(long.astype("f8").astype(np.longdouble))
+    assert digest(long + 1j) == digest(other + 1j) != digest(long + 2j)
+    assert len({digest(np.longdouble(value)) for value in ("inf", "-inf", "nan", "0", "-0.0", "1")}) == 6
 
 
 def test_digests_do_not_change():
     """They are keys, which other versions of Python, NumPy and ndring must find again."""
     assert digest((None, 1, "é", 1.5, [A, np.float32(2)], {"a": True})) == "5ac6c68b434fe984b7ff7a059f9b5a10ad4cbbdc"
-    assert digest(np.array([(1, 2.0)], [("x", "<i4"), ("y", "<f8", (1,))])) == "a22199fa92ba5d467fa8cf5df5482203984f84ac"
+    assert digest(np.array([(1, 2.0)], [("x", "<i4"), ("y", "<f8", (1,))])) == "c1cae7aa2bd61df95cc8a56b20f6f4bee56b017d"
 
 
-@pytest.mark.parametrize("value", [object(), len, np.array([None]), (1, [object()]), type("L", (list,), {})(), np], ids=str)
+@pytest.mark.parametrize("value", [object(), len, np.array([None]), (1, [object()]), type("L", (list,), {})(), np, A.view(Subclass), memoryview(b"x")], ids=str)
 def test_values_without_a_digest(value):
     with pytest.raises(TypeError, match="no stable digest"):
         digest(value)
@@ -107,7 +137,7 @@ def test_versions_and_names_make_different_keys(client):
     def g(x):
         return x
 
-    keys = {client.memoize(version=v)(function).key(1) for v in ("", 1, 2) for function in (f, g)}
+    keys = {client.memoize(version=v)(function).key(1) for v in (3, 1, 2) for function in (f, g)}
     assert len(keys) == 6 and all(key.startswith(f"ndring:memo:{__name__}.") for key in keys)
 
 
@@ -122,20 +152,40 @@ def test_methods_and_ignored_parameters(client):
 
     one, other = Model(), Model()
     assert one.predict(1).tolist() == other.predict(1, log=print).tolist() == [1] and Model.calls == 1
-    assert Model.predict.key(one, 1) == Model.predict.key(other, 1, log=len)
+    assert Model.predict.key(one, 1) == Model.predict.key(other, 1, log=len) == one.predict.key(1)
+    assert one.predict.invalidate(1) is True and other.predict.invalidate(1) is False and one.predict.__doc__ is None
 
 
 def test_wrong_uses(client):
     with pytest.raises(TypeError, match=r"@client.memoize\(\)"):
         client.memoize(lambda: 1)
     with pytest.raises(TypeError, match="no parameter y"):
-        client.memoize(ignore=["y"])(lambda x: x)
+        client.memoize(ignore=["y"], version=1)(lambda x: x)
     with pytest.raises(TypeError, match=r"\['self'\]"):
         client.memoize(ignore="self")
     with pytest.raises(TypeError, match="no stable digest.*ignore="):
-        client.memoize()(lambda x: A)(object())
+        client.memoize(version=1)(lambda x: A)(object())
     with pytest.raises(ndring.EncodeError):
-        client.memoize()(lambda x: "text")(uuid.uuid4().hex)
+        client.memoize(version=1)(lambda x: "text")(uuid.uuid4().hex)
+
+    def local(x):
+        return x
+
+    for several in (lambda x: x, local):
+        with pytest.raises(TypeError, match="pass version="):
+            client.memoize()(several)
+    with pytest.raises(TypeError, match="parameters"):
+        client.memoize()(np.add)
+
+
+def of_the_module(x):
+    return np.array([x])
+
+
+def test_a_memoized_function_is_pickled_by_its_name(client, monkeypatch):
+    memoized = client.memoize(ex=10)(of_the_module)
+    monkeypatch.setattr(sys.modules[__name__], "of_the_module", memoized)
+    assert pickle.loads(pickle.dumps(memoized)) is memoized
 
 
 def test_coroutine_functions(node):
@@ -175,7 +225,7 @@ print(NumPyRedis().memoize()(f).key(np.arange(3.0), {'x': 1, 'y': {2, 3}}))
 
     def f(a, b): ...
 
-    f.__module__, f.__qualname__ = "m", "f"
+    f.__module__, f.__qualname__ = "m", "f"  # as a function of a module
     assert run.stdout.strip() == client.memoize()(f).key(np.arange(3.0), {"y": {3, 2}, "x": 1}), run.stderr
 
 

@@ -126,6 +126,41 @@ def test_prefixes(client, node, key):
         wait_until(lambda: np.array_equal(near.get(key), A + 1))
 
 
+def test_prefixes_that_overlap(client, node, key):
+    with NumPyRedis(*node, near_cache="1mb", near_cache_prefixes=["near-", "near-x", "near-"]) as near:
+        client.set(key, A)
+        kept(near, key)
+        assert near._core.near.options.prefixes == (b"near-",)
+
+
+def test_get_or_set_is_a_write_of_the_client(client, node, key):
+    """The listener is too late to say so."""
+    with NumPyRedis(*node, near_cache="1mb", near_cache_bound=30) as near:
+        client.set(key, A)
+        kept(near, key)
+        client.delete(key)
+        assert np.array_equal(near.get_or_set(key, lambda: A + 1), A + 1)
+        assert np.array_equal(near.get(key), A + 1)
+
+
+def test_mget_names_what_was_kept_in_its_errors(stub, client, near, key):
+    client.set(key, A)
+    first = kept(near, key)
+    with pytest.raises(ndring.PartialError) as caught:
+        near.with_options(deadline=1e-9).mget([key, "other" + key])
+    assert caught.value.results[key] is first and list(caught.value.errors) == ["other" + key]
+
+
+def test_clients_that_are_closed_at_once_leave_no_listener(node, key):
+    closed = []
+    for _ in range(30):
+        with NumPyRedis(*node, near_cache="1mb") as near:
+            near.set(key, A)
+            near.get(key)
+        closed.append(near)
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "ndring-near"])
+
+
 def test_only_what_can_be_shared_is_kept(client, near, key):
     client.set(key, A)
     kept(near, key)
@@ -137,6 +172,10 @@ def test_only_what_can_be_shared_is_kept(client, near, key):
     assert near.near_cache.entries == entries
     client.set(key + "s", np.float32(2))
     assert kept(near, key + "s") == np.float32(2)
+    client.set(key + "v", np.array((1, 2.0), "i4,f8")[()])
+    for _ in range(5):
+        near.get(key + "v")["f0"] = 5  # a structured scalar can be changed
+    assert near.get(key + "v")["f0"] == 1
 
 
 def test_a_lost_node_is_forgotten(key):
@@ -197,7 +236,7 @@ def test_wrong_options():
     for wrong in (True, 1.5, [5]):
         with pytest.raises(TypeError):
             parse_size(wrong)
-    for wrong in ({"near_cache_bound": 0}, {"read_from_replicas": True}):
+    for wrong in ({"near_cache_bound": 0}, {"near_cache_bound": float("inf")}, {"near_cache_prefixes": map(str, range(1000, 1129))}, {"read_from_replicas": True}):
         with pytest.raises(ValueError):
             NumPyRedis(near_cache=5, **wrong)
     with pytest.raises(ndring.EncodeError):

@@ -18,6 +18,7 @@ import pytest
 from ndring import NumPyRedis, TimeoutError
 from ndring import _codec
 from ndring._codec.npy import build_header
+from ndring._sync.driver import run
 from signal_helpers import Once, signals
 from routing_helpers import do
 from test_failures import A, client_of, whole
@@ -297,3 +298,39 @@ def test_close_during_calls_in_other_threads(fake):
         c.close()
         gc.collect()
         assert not c._cluster.nodes.seed._pool._idle and len(c._cluster.nodes.seed._pool._open) == 0
+
+
+def test_work_that_is_interrupted_between_two_steps_gives_back_what_it_holds():
+    """A traceback may keep the work alive, as in a notebook."""
+    for number in range(1, 40):
+        left, given_back, kept = [number], [], []
+
+        def work():
+            try:
+                while True:
+                    yield
+            finally:
+                given_back.append(True)
+                yield
+
+        def trace(frame, event, argument):
+            if frame.f_code is run.__code__ and event == "line":
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Interrupt
+            return trace if frame.f_code is run.__code__ else None
+
+        def call():
+            kept.append(work())
+            sys.settrace(trace)
+            try:
+                run(kept[0])
+            except Interrupt as exc:
+                kept.append(exc)
+            finally:
+                sys.settrace(None)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+        assert len(kept) == 2 and (given_back or number <= 10), number  # before, the work has not begun

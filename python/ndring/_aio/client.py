@@ -90,6 +90,8 @@ class NumPyRedis(Client):
 
     async def close(self) -> None:
         """Closes all connections of this event loop, also those in use. A later call opens new ones."""
+        if self._core.near is not None:
+            self._core.near.close()
         await run(self._core.cluster.nodes.close())
 
     aclose = close

@@ -62,8 +62,8 @@ class Transport(driver.Transport):
     async def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
         await self._run(Batch(self, requests, pending, results), end)
 
-    async def listen(self, listener: Any, silence: float) -> None:
-        pool = ConnectionPool(self._settings.for_listeners(silence), self.address, None)
+    async def listen(self, listener: Any) -> None:
+        pool = ConnectionPool(self._settings.for_listeners(), self.address, None)
         listeners = self._listeners.setdefault(asyncio.get_running_loop(), set())
         listeners.add(pool)
         try:

@@ -133,5 +133,7 @@ def present(method: Any, source: Any, owner: str = "NumPyRedis") -> Any:
     method.__name__ = source.__name__.rstrip("_")
     method.__qualname__ = f"{owner}.{method.__name__}"
     method.__doc__ = source.__doc__
+    method.__wrapped__ = source  # whose globals have the names in its annotations
+    method.__annotations__ = {**dict(list(source.__annotations__.items())[1:]), "return": returns}
     method.__signature__ = signature.replace(parameters=[first, *list(signature.parameters.values())[1:]], return_annotation=returns)
     return method

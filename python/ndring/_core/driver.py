@@ -45,9 +45,8 @@ class Transport(Node):
         of a failed one. Raises what prevented the execution, or UncertainWrite."""
         raise NotImplementedError
 
-    def listen(self, listener: Any, silence: float) -> Any:
-        """Runs a listener of the near cache on a connection of its own, in RESP3, until it ends.
-        ``silence``: how long the node may be silent, in s."""
+    def listen(self, listener: Any) -> Any:
+        """Runs a listener of the near cache on a connection of its own, in RESP3, until it ends."""
         raise NotImplementedError
 
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> Any:

@@ -186,7 +186,8 @@ class _Obtain:
         yield from self._call(names)
         # nx: a value that another caller has stored meanwhile is newer
         stores = [calls.set_(self._core.defaults, name, self._made[name], nx=True, **self._options) for name in names]
-        yield from _all(self._primary.cluster, stores)
+        with self._core.writing(stores):
+            yield from _all(self._primary.cluster, stores)
         yield from self._look(self._primary, names)
         self._found.update({name: self._made[name] for name in names if name not in self._found})
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
 from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 
 from .digest import digest
@@ -36,17 +35,26 @@ class Memoized:
     """
 
     def __init__(self, function: Callable[..., Any], options: Options) -> None:
+        name = getattr(function, "__qualname__", repr(function))
+        if not options.version and ("<lambda>" in name or "<locals>" in name):
+            raise TypeError(f"several functions may have the name {name}: pass version=, or memoize a function of the module or of a class")
+        try:
+            self._signature = inspect.signature(function)
+        except ValueError:
+            raise TypeError(f"the parameters of {name} are unknown: memoize a function in Python that calls it") from None
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
-        self._signature = inspect.signature(function)
         unknown = options.ignore - self._signature.parameters.keys()
         if unknown:
             raise TypeError(f"{function.__qualname__} has no parameter {', '.join(sorted(unknown))}, which ignore names")
         self._name = f"{_PREFIX}{function.__module__}.{function.__qualname__}:{options.version}:"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)  # type: ignore[arg-type]  # both clients' ones are callable
+        return self if instance is None else _Method(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # type: ignore[attr-defined]  # of the function, as for any function
 
     def __repr__(self) -> str:
         return f"<memoized {self._function!r}>"
@@ -61,3 +69,22 @@ class Memoized:
             return self._name + digest(counted)
         except TypeError as exc:
             raise TypeError(f"{self._function.__qualname__}: {exc}") from None
+
+
+class _Method:
+    """A memoized method of an instance."""
+
+    def __init__(self, memoized: Any, instance: Any) -> None:
+        self._memoized = memoized
+        self._instance = instance
+        self.__doc__ = memoized.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._memoized(self._instance, *args, **kwargs)
+
+    def key(self, *args: Any, **kwargs: Any) -> str:
+        found: str = self._memoized.key(self._instance, *args, **kwargs)
+        return found
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> Any:
+        return self._memoized.invalidate(self._instance, *args, **kwargs)

@@ -12,6 +12,7 @@ keys, has come since.
 """
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -31,6 +32,11 @@ from .wait_limits import WaitLimits
 
 _OVERHEAD = 500  # bytes that an entry takes beside its data, about
 _PINGS = 4  # per bound
+_LONGEST_BOUND = 3600  # s
+_LONGEST_WAIT = 1.0  # s until a listener sees that its client is gone
+_REFUSED_PAUSE = 30.0  # s until a node that refuses tracking is asked again
+_MAX_PREFIXES = 128  # what a node accepts
+_MAX_PREFIX_BYTES = 16 << 10
 _UNITS = {"": 1, "b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 
 
@@ -58,7 +64,14 @@ def parse_size(value: Any) -> int:
 
 
 def parse_options(size: Any, bound: Any, prefixes: Sequence[bytes]) -> NearCacheOptions:
-    return NearCacheOptions(parse_size(size), seconds("near_cache_bound", bound), tuple(prefixes))
+    known = sorted(set(prefixes))
+    known = [prefix for prefix in known if not any(prefix != other and prefix.startswith(other) for other in known)]  # nodes want no overlap
+    if len(known) > _MAX_PREFIXES or sum(map(len, known)) > _MAX_PREFIX_BYTES:
+        raise ValueError(f"at most {_MAX_PREFIXES} near_cache_prefixes, of {_MAX_PREFIX_BYTES} bytes together")
+    within = seconds("near_cache_bound", bound)
+    if within > _LONGEST_BOUND:
+        raise ValueError(f"near_cache_bound must be at most {_LONGEST_BOUND} seconds, not {bound!r}")
+    return NearCacheOptions(parse_size(size), within, tuple(known))
 
 
 class NearCacheStats(NamedTuple):
@@ -77,7 +90,7 @@ class Source:
     """A node from which arrays are kept. ``fresh_until``: until when they may be returned.
     ``generation``: changes when all of them are dropped."""
 
-    __slots__ = ("address", "fresh_until", "generation", "listening", "next_try")
+    __slots__ = ("address", "fresh_until", "generation", "listening", "next_try", "stopped")
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -85,6 +98,7 @@ class Source:
         self.generation = 0
         self.listening = False
         self.next_try = 0.0
+        self.stopped = False  # the client was closed
 
 
 class _Entry:
@@ -174,12 +188,13 @@ class NearCache:
                 return
             reads.count -= 1
             if not reads.count:
-                del self._reads[ticket.key]
+                self._reads.pop(ticket.key, None)
             if value is None or reads.changes != ticket.changes or ticket.source.generation != ticket.generation:
                 return
             size = _kept_size(value)
-            if size is None or size > self.options.size:
+            if size is None or size + len(ticket.key) > self.options.size:
                 return
+            size += len(ticket.key)
             self._drop(ticket.key)
             self._entries[ticket.key] = _Entry(value, ticket.source, size)
             self._bytes += size
@@ -203,6 +218,15 @@ class NearCache:
             for key in [key for key, entry in self._entries.items() if entry.source is source]:
                 self._dropped += self._drop(key)
 
+    def close(self) -> None:
+        """Drops everything, and ends the listeners."""
+        with self._lock:
+            sources, self._sources = list(self._sources.values()), {}
+        for source in sources:
+            source.stopped = True
+            source.fresh_until = 0.0
+            self.forget_source(source)
+
     def clear(self) -> None:
         for source in list(self._sources.values()):
             self.forget_source(source)
@@ -222,34 +246,42 @@ class NearCache:
             if source.listening or now < source.next_try:
                 return
             source.listening = True
-        if not driver.spawn(_listen(weakref.ref(self), transport, source, self.options), "ndring-near"):
-            source.listening = False
-        source.next_try = now + self.options.bound
+            source.next_try = now + self.options.bound
+        started = False
+        try:
+            started = driver.spawn(_listen(weakref.ref(self), transport, source, self.options), "ndring-near")
+        finally:  # also if a signal handler raises
+            if not started:
+                source.listening = False
 
     def lost(self, source: Source) -> None:
         """A listener has ended."""
         source.fresh_until = 0.0
-        source.listening = False
         self.forget_source(source)
+        source.listening = False  # last, because a new listener makes the source fresh
 
 
 def _kept_size(value: Any) -> Optional[int]:
     """Returns the bytes that a value takes, None if it cannot be kept. Makes an array read-only."""
     if type(value) is np.ndarray and not value.dtype.hasobject:
-        value.flags.writeable = False
-        whole = value.base if isinstance(value.base, np.ndarray) else value
-        return max(int(value.nbytes), int(whole.nbytes)) + _OVERHEAD
-    return int(value.nbytes) + _OVERHEAD if isinstance(value, np.generic) else None
+        whole: Any = value
+        while isinstance(whole, np.ndarray):  # the arrays whose memory it shares, too
+            whole.flags.writeable = False
+            size, whole = int(whole.nbytes), whole.base
+        return max(int(value.nbytes), size) + _OVERHEAD
+    return int(value.nbytes) + _OVERHEAD if isinstance(value, np.generic) and not isinstance(value, np.void) else None
 
 
 def _listen(held: weakref.ref[NearCache], transport: Transport, source: Source, options: NearCacheOptions) -> Work[None]:
     """Listens to a node until the connection is lost. Holds the cache weakly, so that a dropped
     client ends its listeners."""
     try:
-        yield transport.listen(Listener(held, source, options), options.bound)
+        yield transport.listen(Listener(held, source, options))
     except NdringError as exc:
-        if held() is not None:
-            log.info("the near cache keeps nothing of %s for now: %s", source.address, exc)
+        if exc.is_reply:
+            source.next_try = time.monotonic() + _REFUSED_PAUSE
+        if held() is not None and not source.stopped:
+            log.log(logging.WARNING if exc.is_reply else logging.INFO, "the near cache keeps nothing of %s for now: %s", source.address, exc)
     finally:
         near = held()
         if near is not None:
@@ -282,9 +314,11 @@ class Listener:
             while True:
                 now = time.monotonic()
                 until = sent + (self._options.bound / _PINGS if answered else self._options.bound)
-                if not reader.pending and not (yield max(0.0, until - now)):
-                    if self._held() is None:
+                if not reader.pending and not (yield max(0.0, min(until - now, _LONGEST_WAIT))):
+                    if self._held() is None or self._source.stopped:
                         return
+                    if time.monotonic() < until:
+                        continue
                     if answered:
                         break
                     raise TimeoutError(f"no reply to PING within {self._options.bound} s")

@@ -149,7 +149,14 @@ def mget(core: Core, keys: Iterable[Key]) -> Work[List[Any]]:
     now = time.monotonic()
     found = [core.near.get(encode_key(key), now) for key in listed]
     left = [key for key, value in zip(listed, found) if value is None]
-    others = iter((yield from _fan_out(core, [[key] for key in left], [calls.get(core.defaults, key) for key in left])))
+    try:
+        others = iter((yield from _fan_out(core, [[key] for key in left], [calls.get(core.defaults, key) for key in left])))
+    except NdringError as exc:
+        kept = {key: value for key, value in zip(listed, found) if value is not None}
+        if not kept:
+            raise
+        failed = exc if isinstance(exc, PartialError) else PartialError(dict.fromkeys(left, exc), {})
+        raise PartialError(failed.errors, {**kept, **failed.results}) from exc
     return [next(others) if value is None else value for value in found]
 
 

@@ -46,10 +46,9 @@ class Settings(NamedTuple):
         shortest = [_REPLICA_SILENCE if limit is None else min(limit, _REPLICA_SILENCE) for limit in (self.socket_timeout, self.socket_connect_timeout)]
         return self._replace(readonly=True, socket_timeout=shortest[0], socket_connect_timeout=shortest[1])
 
-    def for_listeners(self, silence: float) -> "Settings":
+    def for_listeners(self) -> "Settings":
         """Returns the settings of connections on which the near cache listens."""
-        limits = [silence if limit is None else min(limit, silence) for limit in (self.socket_timeout, self.socket_connect_timeout)]
-        return self._replace(protocol=3, max_connections=None, socket_timeout=limits[0], socket_connect_timeout=limits[1])
+        return self._replace(protocol=3, max_connections=None)
 
 
 def parse_settings(options: Dict[str, Any], lib_version: str) -> Settings:

@@ -18,10 +18,21 @@ T = TypeVar("T")
 
 def run(work: Work[T]) -> T:
     """Does the work and returns its result. What it yields has been done by then."""
+    step: Callable[[Any], Any] = work.send
+    given: Any = None
     try:
-        done = next(work)
         while True:
-            done = work.send(done)
+            try:
+                while True:  # within the try, because Python runs signal handlers at the jump
+                    given = step(given)
+                    step = work.send
+            except StopIteration:
+                raise
+            except BaseException as exc:
+                if work.gi_frame is None:  # the work raised it
+                    raise
+                # A signal handler raised it while the work was suspended, and it must give back what it holds.
+                step, given = work.throw, exc
     except StopIteration as stop:
         result: T = stop.value
         return result

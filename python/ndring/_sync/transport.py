@@ -22,21 +22,18 @@ class Transport(driver.Transport):
     def __init__(self, settings: Settings, address: Address, silence_check: Optional[SilenceCheck] = None) -> None:
         super().__init__(address)
         self._pool = ConnectionPool(settings, address, silence_check)
-        self._settings = settings
-        self._listeners: Optional[ConnectionPool] = None
+        self._listeners = ConnectionPool(settings.for_listeners(), address, None)
 
     def ever_connected(self) -> bool:
         return self._pool.ever_connected
 
     def close(self) -> None:
         self._pool.close()
-        if self._listeners is not None:
-            self._listeners.close()
+        self._listeners.close()
 
     def retire(self) -> None:
         self._pool.retire()
-        if self._listeners is not None:
-            self._listeners.close()
+        self._listeners.close()
 
     def one(self, request: Request, end: Optional[float] = None) -> Any:
         # The way that most calls take: what Single does, without a generator where the reply is short.
@@ -80,9 +77,7 @@ class Transport(driver.Transport):
     def attempt(self, requests: Sequence[Request], pending: Sequence[int], results: List[Any], end: Optional[float] = None) -> None:
         self._run(Batch(self, requests, pending, results), end)
 
-    def listen(self, listener: Any, silence: float) -> None:
-        if self._listeners is None:
-            self._listeners = ConnectionPool(self._settings.for_listeners(silence), self.address, None)
+    def listen(self, listener: Any) -> None:
         self._run(listener, None, self._listeners)
 
     def _run(self, exchange: Any, end: Optional[float], pool: Optional[ConnectionPool] = None) -> Any:
