@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from aio_helpers import A, KINDS, LOOPS, cancel_after, cancel_at_wait, client_of, no_leak, run, until
 from ndring import ConnectionError, NodeDownError, TimeoutError
-from ndring._aio import connect
 from ndring._aio.connection import Connection
 from test_failures import whole
 from test_tls import PEM, secured  # noqa: F401
@@ -314,30 +313,75 @@ def test_the_second_batch_of_a_pipeline_ends_in_time(stub):
     run(main())
 
 
-def test_a_command_of_which_a_part_was_sent_is_repeated_as_a_whole(stub, monkeypatch):
-    def set_small_buffer(sock, settings):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+class SendsHalf:
+    """A socket that never takes all that it is given."""
 
-    monkeypatch.setattr(connect, "set_socket_options", set_small_buffer)
-    server = stub(None, b":0\r\n")
-    keys = [f"{{tag}}{i}".ljust(1000) for i in range(60)]
+    def __init__(self, sock):
+        self._sock = sock
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        return self._sock.send(data[: len(data) // 2])
+
+
+def test_a_command_of_which_a_part_was_sent_is_repeated_as_a_whole(stub, monkeypatch):
+    server = stub(None, b"$-1\r\n")
+    start = Connection.start
+
+    def start_with_half(self):
+        self._sock = SendsHalf(self._sock)
+        start(self)
+
+    monkeypatch.setattr(Connection, "start", start_with_half)
 
     async def main():
         async with client_of(server.address) as c:
-            sends = []
-            send_at_once = Connection._send_at_once
-
-            def recorded(self, buffers):
-                left = send_at_once(self, buffers)
-                sends.append(sum(map(len, left)))
-                return left
-
-            monkeypatch.setattr(Connection, "_send_at_once", recorded)
-            assert await c.delete(*keys) == 0
-            assert [left for left in sends if 0 < left < 60_000]  # else this tests nothing
+            assert await c.get("k") is None
 
     run(main())
-    assert server.commands == 2 * [[b"NP.DEL", *(key.encode() for key in keys)]]
+    assert server.commands == 2 * [[b"NP.GET", b"k", b"WITHATTRS"]]
+
+
+@pytest.mark.parametrize("unexpected", [b"", b"-ERR idle for too long\r\n"], ids=["closed", "data"])
+def test_an_idle_connection_that_is_not_quiet_is_not_used(stub, unexpected):
+    """A transaction cannot be repeated, so it must not be tried there."""
+    idle = threading.Event()
+
+    def end(connection):
+        connection.sendall(b"+PONG\r\n")
+        idle.wait(30)
+        connection.sendall(unexpected)
+
+    server = stub(end, b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n+OK\r\n")
+
+    async def main():
+        async with client_of(server.address, retry_for=0) as c:
+            assert await c.ping()
+            (connection,) = (await pool_of(c))._idle
+            idle.set()
+            await until(lambda: not connection.usable)
+            assert await c.pipeline(transaction=True).set("k", A).execute() == [True]
+
+    run(main())
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_cancelled_while_a_name_does_not_resolve(monkeypatch, late):
+    def fail(*arguments, **options):
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    async def main():
+        async with client_of(("name", 7379), retry_for=0) as c:
+            assert await cancel_at_wait(c.get("k"), 0, late)
+            with pytest.raises(ConnectionError, match="does not resolve"):
+                await c.get("k")
+
+    run(main())
 
 
 def test_deadline_and_socket_timeout(stub):
