@@ -116,10 +116,10 @@ b
 b CLIENT TRACKING on BCAST NOLOOP
 b @ y
 b PING
-w FLUSHALL
-b
 a RESET
 a CLIENT TRACKINGINFO
+w FLUSHALL
+b
 `
 
 // TestTrackingConversationWithRedis checks that replies and pushes are those of Redis. There both are in one order, too, if each line
