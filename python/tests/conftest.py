@@ -1,6 +1,7 @@
 """Real nodes for the suite, and a scripted stub of a node that fails."""
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import os
 import pathlib
@@ -18,9 +19,9 @@ from fake_cluster import FakeCluster
 #: Which client the suite tries: "asyncio" and "uvloop" stand for the one for asyncio, with that event loop.
 CLIENT = os.environ.get("NDRING_CLIENT", "blocking")
 if CLIENT != "blocking":  # before the tests import it
-    from over_asyncio import blocking_client
+    from over_asyncio import blocking_client, uvloop_loop
 
-    ndring.NumPyRedis = blocking_client(__import__("uvloop" if CLIENT == "uvloop" else "asyncio").new_event_loop)
+    ndring.NumPyRedis = blocking_client(uvloop_loop if CLIENT == "uvloop" else asyncio.new_event_loop)
 from ndring import NumPyRedis, __main__  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

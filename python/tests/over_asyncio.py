@@ -5,6 +5,7 @@ uvloop's event loop. Its loop runs in a thread.
 """
 import asyncio
 import inspect
+import socket
 import threading
 
 import ndring.asyncio
@@ -22,6 +23,17 @@ class _Loop:
             return await awaitable
 
         return asyncio.run_coroutine_threadsafe(wait(), self.loop).result(_LONGEST)
+
+
+def uvloop_loop():
+    """Returns uvloop's event loop. It resolves names as Python does, which tests replace."""
+    import uvloop
+
+    class Loop(uvloop.Loop):
+        async def getaddrinfo(self, host, port, *, family=0, type=0, proto=0, flags=0):
+            return await self.run_in_executor(None, socket.getaddrinfo, host, port, family, type, proto, flags)
+
+    return Loop()
 
 
 def blocking_client(new_loop):

@@ -12,6 +12,7 @@ import pytest
 from aio_helpers import A, KINDS, LOOPS, client_of, no_leak, run, until
 from ndring import TimeoutError
 from ndring._aio.connection import Connection
+from ndring._aio.driver import Driver
 from ndring._aio.work import Event
 from ndring._aio.work import run as do
 from ndring._core import nodes as _nodes
@@ -299,6 +300,28 @@ def test_an_exception_of_a_signal_handler_costs_no_reply(stub, monkeypatch):
 
 
 # What event loops share
+
+
+def test_of_work_done_in_parallel_an_error_ends_the_rest():
+    driver = Driver()
+    ended = []
+
+    def waits():
+        try:
+            yield driver.sleep(600)
+        finally:
+            ended.append(True)
+
+    def fails_soon():
+        yield driver.sleep(0)
+        raise KeyError("mine")
+
+    async def main():
+        with pytest.raises(KeyError, match="mine"):
+            await driver.parallel([waits(), fails_soon(), waits()])
+        assert ended == [True, True]
+
+    run(main(), limit=20)
 
 
 def test_an_event_is_waited_for_by_several_threads():

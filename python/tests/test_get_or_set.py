@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ndring import EncodeError, NumPyRedis, TimeoutError, UncertainWrite
 from ndring._core import get_or_set as _get_or_set
-from routing_helpers import do
+from routing_helpers import do, wait_until
 from test_failures import client_of, whole
 
 A = np.arange(6, dtype="<f4").reshape(2, 3)
@@ -150,6 +150,17 @@ def test_renewal_whose_reply_was_lost(stub, ours):
         do(c, lease.leave())
     conditions = [command[command.index(b"IFVERSION") + 1] for command in server.commands if b"IFVERSION" in command]
     assert conditions == ([b"1-1", b"1-1", b"1-2", b"1-3"] if ours else [b"1-1", b"1-1"])
+
+
+def test_a_lease_that_was_left_is_not_renewed(client, key):
+    """Although its renewal has begun in another thread."""
+    leases = _get_or_set._Leases(client._cluster, [key.encode()], 600)
+    do(client, leases.enter())
+    do(client, leases.leave())
+    lock = _get_or_set._PREFIX + key.encode()
+    wait_until(lambda: not client.exists(lock))
+    assert do(client, leases.renew()) is False and leases._renewing.is_set()
+    assert not client.exists(lock)
 
 
 @pytest.mark.blocking

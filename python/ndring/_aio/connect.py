@@ -66,8 +66,7 @@ async def _addresses(settings: Settings, address: Address, limits: WaitLimits) -
     except (OSError, UnicodeError) as exc:
         raise resolution_error(address, exc) from exc
     finally:
-        if not looking.cancel() and not looking.cancelled():
-            looking.exception()  # retrieved, if this call is cancelled now
+        looking.cancel()  # if it has failed, this also says that its error is known
 
 
 async def _connected(settings: Settings, family: int, kind: int, sockaddr: Any, limits: WaitLimits) -> socket.socket:
