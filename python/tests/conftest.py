@@ -27,9 +27,13 @@ from ndring import NumPyRedis, __main__  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 #: What does not depend on the client, or concerns the insides of the blocking one.
 NOT_OVER_ASYNCIO = (
-    "asyncio", "cluster", "codec", "contrib", "copies", "import", "options", "package", "pool", "readme", "restart", "signals", "storm", "stream", "tools",
-    "typing", "urls",
+    "api_page", "asyncio", "cluster", "codec", "contrib", "copies", "import", "memoize", "near_cache", "options", "package", "pool", "readme",
+    "recipes", "restart", "signals", "storm", "stream", "tools", "typing", "urls",
 )  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if CLIENT != "blocking" and collection_path.name[len("test_") :].startswith(NOT_OVER_ASYNCIO) else None
 
 
 def pytest_configure(config):
@@ -39,10 +43,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(config, items):
     if CLIENT == "blocking":
         return
-    left_out = [
-        item for item in items
-        if item.get_closest_marker("blocking") or item.path.name[len("test_") :].startswith(NOT_OVER_ASYNCIO)
-    ]  # fmt: skip
+    left_out = [item for item in items if item.get_closest_marker("blocking")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
