@@ -236,7 +236,8 @@ def test_wrong_options():
     for wrong in (True, 1.5, [5]):
         with pytest.raises(TypeError):
             parse_size(wrong)
-    for wrong in ({"near_cache_bound": 0}, {"near_cache_bound": float("inf")}, {"near_cache_prefixes": map(str, range(1000, 1129))}, {"read_from_replicas": True}):
+    many = [str(number) for number in range(1000, 1129)]
+    for wrong in ({"near_cache_bound": 0}, {"near_cache_bound": float("inf")}, {"near_cache_prefixes": many}, {"read_from_replicas": True}):
         with pytest.raises(ValueError):
             NumPyRedis(near_cache=5, **wrong)
     with pytest.raises(ndring.EncodeError):
