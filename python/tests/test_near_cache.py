@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import math
 import random
 import signal
 import threading
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 from conftest import kill_node, start_cluster, start_node, stop_node
 from ndring import NumPyRedis
-from ndring._core.near_cache import parse_size
+from ndring._core.near_cache import Source, parse_size
+from ndring._core.resp import pack
 from routing_helpers import wait_until
 from test_copies import in_sync
 
@@ -218,14 +220,37 @@ def test_a_silent_node_is_not_trusted(key):
 
 
 def test_a_server_without_tracking(stub):
-    """It answers, and nothing is kept."""
+    """Each read asks it whether there is a newer version, so that data travels only if there is."""
     from test_failures import client_of, whole
 
-    server = stub(*[whole()] * 5)
-    with client_of(server, near_cache="1mb") as near:
-        for _ in range(3):
-            near.get("k")
-        assert near.near_cache.hits == 0 and near.near_cache.entries == 0
+    server = stub(b"-ERR unknown subcommand 'TRACKING'\r\n")  # to the listener, or to the first read
+    with client_of(server, near_cache="1mb", retry_for=0) as near:
+        source = near._core.near._sources.setdefault(near._cluster.nodes.seed.address, Source(near._cluster.nodes.seed.address))
+        source.refused, source.next_try = True, math.inf
+        server.answers[:] = [whole(), whole(), b"+NOTMODIFIED\r\n", b"+NOTMODIFIED\r\n", whole(A[:3]), b"+NOTMODIFIED\r\n", b"$-1\r\n", whole()]
+        near.get("k")  # fetches the slot map first, and is not kept
+        first = near.get("k")
+        assert first is near.get("k") is near.get("k") and not first.flags.writeable
+        second = near.get("k")
+        assert second.tolist() == [0, 1, 2] and near.get("k") is second and near.get("k") is None
+        assert near.get("k") is not None
+    asked = [command for command in server.commands if command[0] == b"NP.GET"]
+    assert [b"IFNEWER" in command for command in asked] == [False, False, True, True, True, True, True, True]
+
+
+def test_a_user_who_may_not_track(client, node, key, monkeypatch):
+    from ndring._core.near_cache import Listener
+
+    def refused(self, reader, limits):
+        yield pack(b"CLIENT", b"NOSUCH")
+        yield from reader.reply()
+
+    monkeypatch.setattr(Listener, "steps", refused)
+    with NumPyRedis(*node, near_cache="1mb") as near:
+        client.set(key, A)
+        wait_until(lambda: near.get(key) is near.get(key))
+        client.set(key, A + 1)
+        assert np.array_equal(near.get(key), A + 1) and near.near_cache.hits == 0
 
 
 def test_wrong_options():

@@ -108,6 +108,11 @@ def get_request(key: bytes) -> Request:
     return Request([command], ReplyReader.stored, key=key, spread=True, quick=ReplyReader.plain)
 
 
+def newer_request(key: bytes, version: str) -> Request:
+    """Returns NP.GET for an array that is newer than a version; its reply raises NotModified otherwise."""
+    return Request(pack(b"NP.GET", key, b"WITHATTRS", b"IFNEWER", version.encode()), ReplyReader.stored, key=key)
+
+
 def piece_request(name: bytes, key: bytes, *arguments: bytes) -> Request:
     """Returns NP.SLICE or NP.TAKE."""
     return Request(pack(name, key, *arguments, b"WITHATTRS"), ReplyReader.piece, key=key, spread=True)

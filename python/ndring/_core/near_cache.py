@@ -90,7 +90,7 @@ class Source:
     """A node from which arrays are kept. ``fresh_until``: until when they may be returned.
     ``generation``: changes when all of them are dropped."""
 
-    __slots__ = ("address", "fresh_until", "generation", "listening", "next_try", "stopped")
+    __slots__ = ("address", "fresh_until", "generation", "listening", "next_try", "refused", "stopped")
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -98,14 +98,16 @@ class Source:
         self.generation = 0
         self.listening = False
         self.next_try = 0.0
+        self.refused = False  # it does not tell of changes: each read asks it whether there is a newer version
         self.stopped = False  # the client was closed
 
 
 class _Entry:
-    __slots__ = ("value", "source", "size")
+    __slots__ = ("value", "version", "source", "size")
 
-    def __init__(self, value: Any, source: Source, size: int) -> None:
+    def __init__(self, value: Any, version: str, source: Source, size: int) -> None:
         self.value = value
+        self.version = version
         self.source = source
         self.size = size
 
@@ -127,6 +129,7 @@ class Ticket(NamedTuple):
     source: Source
     generation: int
     changes: int
+    kept: Optional[_Entry] = None  # what to ask for a newer version of
 
 
 class NearCache:
@@ -170,17 +173,19 @@ class NearCache:
         source = self._sources.get(transport.address)
         if source is None or not source.listening:
             self._listen(transport, driver, now)
-            return None
-        if now >= source.fresh_until:
+            if source is None or not source.refused:
+                return None
+        if now >= source.fresh_until and not source.refused:
             return None
         with self._lock:
             reads = self._reads.get(key)
             if reads is None:
                 reads = self._reads[key] = _Reads()
             reads.count += 1
-            return Ticket(key, source, source.generation, reads.changes)
+            kept = self._entries.get(key) if source.refused else None
+            return Ticket(key, source, source.generation, reads.changes, kept if kept is not None and kept.source is source else None)
 
-    def end(self, ticket: Ticket, value: Any) -> None:
+    def end(self, ticket: Ticket, value: Any, version: str = "") -> None:
         """Keeps the reply to a read, unless it may be old already. ``value``: None for no reply."""
         with self._lock:
             reads = self._reads.get(ticket.key)
@@ -196,7 +201,7 @@ class NearCache:
                 return
             size += len(ticket.key)
             self._drop(ticket.key)
-            self._entries[ticket.key] = _Entry(value, ticket.source, size)
+            self._entries[ticket.key] = _Entry(value, version, ticket.source, size)
             self._bytes += size
             while self._bytes > self.options.size:
                 self._drop(next(iter(self._entries)))
@@ -279,6 +284,7 @@ def _listen(held: weakref.ref[NearCache], transport: Transport, source: Source, 
         yield transport.listen(Listener(held, source, options))
     except NdringError as exc:
         if exc.is_reply:
+            source.refused = True
             source.next_try = time.monotonic() + _REFUSED_PAUSE
         if held() is not None and not source.stopped:
             log.log(logging.WARNING if exc.is_reply else logging.INFO, "the near cache keeps nothing of %s for now: %s", source.address, exc)
@@ -325,6 +331,7 @@ class Listener:
                 message = yield from self._read(reader, limits)
                 if message == "PONG" and not answered:
                     answered = True
+                    self._source.refused = False
                     self._source.fresh_until = sent + self._options.bound
                 elif type(message) is not list or len(message) != 2 or message[0] != b"invalidate":
                     raise DecodeError(f"unexpected message {repr(message)[:60]}")

@@ -14,7 +14,7 @@ from .._exceptions import EncodeError, NdringError, PartialError
 from . import calls
 from .calls import Call, Defaults, T
 from .cluster import Cluster
-from .commands import parse_info, slot
+from .commands import newer_request, parse_info, slot
 from .degraded import UNANSWERED, Degraded, is_unanswered
 from .driver import Work
 from .get_into import get_into
@@ -22,7 +22,7 @@ from .near_cache import NearCache
 from .options import Key, Seconds, Value, encode_key, key_list
 from .replies import checked, is_ok, is_pong, is_size, is_text
 from .request import Failure, Request
-from .resp import pack
+from .resp import NotModified, pack
 from .scan import Scan
 
 
@@ -99,18 +99,25 @@ def get_near(core: Core, near: NearCache, key: Key, default: Any) -> Work[Any]:
     if at is None or ticket is None:
         return (yield from core.run(call))
     began = time.monotonic()
-    kept = None
+    before = ticket.kept
+    request = call.request if before is None else newer_request(call.keys[0], before.version)
+    kept, version = None, ""
     try:
-        result = yield at.one(call.request, core.cluster.policy.end(began))
+        result = yield at.one(request, core.cluster.policy.end(began))
         if type(result) is Failure:
             return call.finish((yield from core.cluster.again(call.request, result, began)))
         value = call.finish(result)
-        kept = None if result is None else value
+        if result is not None:
+            kept, version = value, result.version
         return value
+    except NotModified:
+        assert before is not None
+        kept, version = before.value, before.version
+        return kept
     except UNANSWERED as exc:
         return core.missed(call, exc)
     finally:
-        near.end(ticket, kept)
+        near.end(ticket, kept, version)
 
 
 def mset(

@@ -74,6 +74,12 @@ class Stored(NamedTuple):
     parts: Dict[str, np.ndarray[Any, Any]]
 
 
+class NotModified(NdringError):
+    """Raised by the reply to NP.GET IFNEWER if the array is not newer. No caller sees it."""
+
+    is_reply = True
+
+
 class Piece(NamedTuple):
     """A part of a stored array. ``data``: 1-d bytes. ``attrs``, ``version``: of the whole array."""
 
@@ -257,6 +263,8 @@ class ReplyReader:
             raise error_reply(line[1:].decode("utf8", "replace"))
         if line in (b"$-1", b"_", b"*-1"):
             return False
+        if line == b"+NOTMODIFIED" and command == "NP.GET":
+            raise NotModified()
         if line != array:
             raise _not_a_reply(f"unexpected reply to {command}: {line[:20]!r}", line)
         return True
