@@ -78,7 +78,7 @@ func commandRows() []*command.Spec {
 			{Name: "list", Arity: -2, Flags: operator, Tips: command.TipsVary, Group: command.GroupConnection, Since: "0.1.0", Handler: onConns(clientList),
 				Syntax: "[TYPE type] [ID id [id ...]]", Summary: "Returns information about the node's connections, one per line."},
 			{Name: "getredir", Arity: 2, Flags: command.Loading | command.Stale, Group: command.GroupConnection, Since: "0.1.0", Handler: onConn(clientGetRedir),
-				Summary: "Returns 0 if the connection tracks keys, otherwise -1: there is no redirection."},
+				Summary: "Returns 0 if the connection tracks keys, otherwise -1. Redirection is not supported."},
 			{Name: "kill", Arity: -3, Flags: operator | command.Audited, Group: command.GroupConnection, Since: "0.1.0", Handler: onConns(clientKill),
 				Syntax: "address | [ID id] [ADDR address] [LADDR address] [TYPE type] [USER user] [MAXAGE s] [SKIPME yes | no]", Summary: "Closes connections."},
 			{Name: "no-evict", Arity: 3, Flags: operator, Group: command.GroupConnection, Since: "0.1.0", Handler: onConn(clientNoEvict),

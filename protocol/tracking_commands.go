@@ -54,8 +54,8 @@ const (
 
 // Errors of CLIENT TRACKING and CACHING. All but the first three are Redis'.
 var (
-	errTrackingRESP3 = errors.New("CLIENT TRACKING ON needs RESP3: there is no Pub/Sub to tell RESP2 clients of changes. Send HELLO 3 first.")
-	errRedirect      = errors.New("REDIRECT is not supported: there is no Pub/Sub. In RESP3 a connection is told of changes itself.")
+	errTrackingRESP3 = errors.New("CLIENT TRACKING ON needs RESP3: ndring has no Pub/Sub to tell RESP2 clients of changes. Send HELLO 3 first.")
+	errRedirect      = errors.New("REDIRECT is not supported: ndring has no Pub/Sub. In RESP3 a connection is told of changes itself.")
 	errPrefixes      = fmt.Errorf("too many prefixes, the limit for each connection is %d, of %d bytes together", maxPrefixes, maxPrefixBytes)
 
 	errPrefixAlone   = errors.New("PREFIX option requires BCAST mode to be enabled")

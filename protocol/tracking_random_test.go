@@ -110,7 +110,7 @@ func (x *cacheTest) change(c *client, r *rand.Rand, i, n int) {
 		c.do("DEL", key)
 		h.reached(at)
 	case 4:
-		at := h.ask(value) // nobody sees what is between
+		at := h.ask(value) // no reader sees the values in between
 		c.send(encode("MULTI") + encode("DEL", key) + encode("NP.SET", key, numbered(value)) + encode("EXEC"))
 		for range 4 {
 			c.reply()
@@ -291,7 +291,7 @@ func (x *cacheTest) look(c *cache, r *rand.Rand) error {
 	return c.settle()
 }
 
-// readCached is a client with a cache, until the test stops. Now and then it begins anew.
+// readCached is a client with a cache, until the test stops. It restarts now and then.
 func (x *cacheTest) readCached(r *rand.Rand, options ...string) (looks, pushes int) {
 	for !x.stopped() {
 		nc, err := net.Dial("tcp", x.addr)

@@ -328,6 +328,23 @@ def test_for_asyncio(client, node, key):
     asyncio.run(main())
 
 
+def test_what_was_kept_without_tracking_is_dropped_once_the_node_tracks(client, node, key):
+    """Nothing told of its changes."""
+    with NumPyRedis(*node, near_cache="1mb") as near:
+        assert near.ping() and near.get(key) is None
+        address = near._cluster.nodes.seed.address
+        source = near._core.near._sources[address] = Source(address)
+        source.refused, source.next_try = True, math.inf
+        client.set(key, A)
+        first = near.get(key)
+        assert near.get(key) is first and near.near_cache.entries == 1
+        client.set(key, A + 1)
+        source.next_try = 0.0
+        near.get("another key")  # begins to listen
+        wait_until(lambda: source.fresh_until > 0)
+        assert np.array_equal(near.get(key), A + 1)
+
+
 class History:
     """What was written when, by key: a reader must not see anything that had been replaced for longer than the bound."""
 

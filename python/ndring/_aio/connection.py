@@ -18,7 +18,7 @@ from .._core.wait_limits import WaitLimits
 from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .work import run
 
-_MAX_UNREAD = 1 << 20  # bytes that may wait here while nobody reads a reply
+_MAX_UNREAD = 1 << 20  # bytes that may wait here until a call reads them
 _SHORT = 64 << 10  # bytes of a command that the socket usually takes at once
 _DONE: Any = object()
 #: The sockets of all connections. A garbage collection would close a socket that only a cycle holds
@@ -50,7 +50,7 @@ class Connection:
         self._wake_at = 0.0  # when the call is to be woken
         self._blocked = False  # whether the call waits for the socket to be ready
         self._arriving = False  # whether a listener waits for bytes
-        self._full = False  # whether too many bytes have come that nobody has read
+        self._full = False  # whether too many bytes wait to be read
         self._lost: Optional[NdringError] = None
         self._closed = False
 
@@ -226,7 +226,7 @@ class Connection:
 
     def _wake_in(self, seconds: float) -> None:
         """Wakes the call after some seconds. Most calls end earlier, so a timer stays for the next
-        ones instead of being cancelled and made anew."""
+        ones instead of being cancelled and created again."""
         self._wake_at = self._loop.time() + seconds
         if self._timer is None or self._timer_at > self._wake_at:
             self._set_timer()

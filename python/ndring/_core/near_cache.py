@@ -313,6 +313,7 @@ class Listener:
         yield pack(*words)
         if (yield from self._read(reader, limits)) != "OK":
             raise DecodeError("unexpected reply to CLIENT TRACKING")
+        self._forget(None)  # what was kept while this node told nothing: its changes were not heard
         while True:
             sent = time.monotonic()
             yield pack(b"PING")
