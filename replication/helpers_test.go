@@ -49,6 +49,7 @@ type network struct {
 	conns map[net.Conn]string
 	bulk  int // bulk connections that are open
 	peak  int // the most that were open at once
+	ended int // bulk connections that were open
 
 	stalls bool       // new bulk connections are not read
 	held   []net.Conn // the other ends of these
@@ -91,6 +92,7 @@ func (n *network) dial(ctx context.Context, from, to replica.Process, kind Kind)
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.bulk--
+			n.ended++
 		})}
 	}
 	stalls := kind == Bulk && n.stalls
@@ -124,11 +126,11 @@ func (n *network) stalled() int {
 	return len(n.held)
 }
 
-// open returns how many bulk connections are open.
-func (n *network) open() int {
+// bulkConns returns how many bulk connections are open, and how many were.
+func (n *network) bulkConns() (open, ended int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.bulk
+	return n.bulk, n.ended
 }
 
 // countedConn is a bulk connection as its dialler has it.

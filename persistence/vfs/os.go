@@ -131,6 +131,12 @@ type osLock struct {
 
 func (l osLock) ID() FileID { return l.id }
 
+// Close gives the lock up before it closes the file. A child process has a copy of the descriptor until it executes its
+// program, and the lock would last as long as that.
+func (l osLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
+}
+
 type osFile struct{ *os.File }
 
 // maxPieces is how many pieces one system call accepts (IOV_MAX).

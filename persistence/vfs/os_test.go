@@ -175,3 +175,26 @@ func TestLockID(t *testing.T) {
 		t.Error(ids)
 	}
 }
+
+// A closed lock is free at once, though a child process that has not executed its program yet has a copy of the descriptor.
+func TestClosedLockIsFree(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "LOCK")
+	lock, err := OS{}.Lock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, err := syscall.Dup(int(lock.(osLock).Fd())) // as fork does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(of)
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OS{}.Lock(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}
