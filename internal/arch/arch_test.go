@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"cmd/node":          {"internal/node", "internal/ndctl"},
 	"cmd/ndctl":         {"internal/ndctl"},
 	"internal/node":     {anything},
-	"internal/ndctl":    {"internal/datafolder", "cluster/topology", "array", "internal/crc32c", "cluster/view"},
+	"internal/ndctl":    {"internal/certs", "internal/datafolder", "cluster/topology", "array", "internal/crc32c", "cluster/view"},
 	"internal/arch":     {},
 	"internal/loadtest": {},
 	"e2e":               {"internal/loadtest"},
@@ -55,6 +55,7 @@ var arrows = map[string][]string{
 	"persistence/vfs":   {"internal/fair"},
 	"memory":            {},
 
+	"internal/certs":      {},
 	"internal/transcript": {},
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }
