@@ -26,7 +26,9 @@ func TestNoRedirectLoops(t *testing.T) {
 			c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].ClientAddrs()[0].String()}})
 			defer c.Close()
 			for i := 0; ctx.Err() == nil; i++ {
-				if err := c.Exists(ctx, "some key "+strings.Repeat("x", i%200)).Err(); err != nil && ctx.Err() == nil {
+				err := c.Exists(ctx, "some key "+strings.Repeat("x", i%200)).Err()
+				// On a slow machine a primary may lack its lease for longer than the client tries.
+				if err != nil && ctx.Err() == nil && !strings.HasPrefix(err.Error(), "TRYAGAIN") {
 					t.Errorf("a client gets %v", err)
 					return
 				}
