@@ -24,7 +24,7 @@ func (s *Server) audit(x *conn, c *call, failed bool) {
 		return
 	}
 	isACL := c.row.Full == "acl|setuser" || c.row.Full == "cluster|acl"
-	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name}
+	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name, "user", x.login.user.Load().Name()}
 	if failed && isACL { // the error repeats what may be a password
 		s.log.Info("client failed to change a user", attrs...)
 		return

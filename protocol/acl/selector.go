@@ -2,6 +2,7 @@ package acl
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -15,11 +16,15 @@ var (
 	errUnknown  = errors.New("Unknown command or category name in ACL")
 	errSyntax   = errors.New("Syntax error")
 	errFirstArg = errors.New("Allowing first-arg of a subcommand is not supported")
+	errTooMany  = fmt.Errorf("A list may have %d patterns", maxPatterns)
 	errAllKeys  = errors.New("Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have any effect. " +
 		"Try 'resetkeys' to start with an empty list of patterns")
 	errAllChannels = errors.New("Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not have any effect. " +
 		"Try 'resetchannels' to start with an empty list of channels")
 )
+
+// maxPatterns is the largest number of patterns of keys, and of channels, in one selector.
+const maxPatterns = 4096
 
 // selector is a set of commands together with the keys on which they may be used. A user may do what one of its
 // selectors allows.
@@ -131,6 +136,9 @@ func (s *selector) addKeys(rule string) error {
 			return nil
 		}
 	}
+	if len(s.keys) == maxPatterns {
+		return errTooMany
+	}
 	s.keys = append(s.keys, pattern{text, []byte(text), use})
 	return nil
 }
@@ -141,7 +149,10 @@ func (s *selector) addChannel(text string) error {
 		return errSyntax
 	case s.allChannels:
 		return errAllChannels
-	case !slices.Contains(s.channels, text):
+	case slices.Contains(s.channels, text):
+	case len(s.channels) == maxPatterns:
+		return errTooMany
+	default:
 		s.channels = append(s.channels, text)
 	}
 	return nil
