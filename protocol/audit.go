@@ -5,6 +5,8 @@ import "strings"
 // onlyShows reports whether a command of a kind that changes something changes nothing in this form.
 func onlyShows(c *call) bool {
 	switch c.row.Full {
+	case "cluster|acl":
+		return c.option(2) == "LIST"
 	case "cluster|config":
 		return c.option(2) == "GET"
 	case "cluster|moves":
@@ -21,7 +23,12 @@ func (s *Server) audit(x *conn, c *call, failed bool) {
 	if onlyShows(c) {
 		return
 	}
-	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name}
+	isACL := c.row.Full == "acl|setuser" || c.row.Full == "cluster|acl"
+	attrs := []any{"command", strings.Join(shown(c), " "), "client", x.origin.address(), "name", x.identity.Load().name, "user", x.login.user.Load().Name()}
+	if failed && isACL { // the error repeats what may be a password
+		s.log.Info("client failed to change a user", attrs...)
+		return
+	}
 	if failed {
 		s.log.Info("client failed to change the node", append(attrs, "err", c.replies.LastError())...)
 		return

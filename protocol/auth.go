@@ -1,16 +1,16 @@
 package protocol
 
-import "crypto/subtle"
+import "github.com/ndring/ndring/protocol/acl"
 
 // deniedText is the reply to a client from another machine while there is no password.
 const deniedText = "DENIED ndring is in protected mode: it has no password, so it accepts clients from this machine only. " +
 	"Start it with --requirepass, or with --protected-mode no if the network is trusted."
 
 func auth(c *call, x *conn) {
-	user, password := "default", c.arg(1)
+	user, password := acl.DefaultName, c.arg(1)
 	switch len(c.args) {
 	case 2:
-		if x.server.config.Load().Password == "" {
+		if x.server.accounts.users.Load().Default().NoPass() {
 			c.replies.Error(errNoPassword)
 			return
 		}
@@ -20,21 +20,22 @@ func auth(c *call, x *conn) {
 		c.replies.Error(errSyntax)
 		return
 	}
-	if !x.logIn(user, password) {
+	if !x.login.try(c, user, password) {
 		c.replies.Error(errWrongPass)
 		return
 	}
 	c.replies.OK()
 }
 
-// logIn authenticates the client. Without a configured password any password is right, as in Redis.
-func (c *conn) logIn(user string, password []byte) bool {
-	want := c.server.config.Load().Password
-	if user != "default" || want != "" && subtle.ConstantTimeCompare([]byte(want), password) != 1 {
-		c.server.counters.authFailures.Add(1)
+// try authenticates the client. Any password is right for a user that needs none, as in Redis.
+func (l *login) try(k *call, user string, password []byte) bool {
+	l.follow()
+	u := l.users.Authenticate(user, password)
+	if u == nil {
+		l.note(deniedBy{reasonAuth, string(k.arg(0)), user})
 		return false
 	}
-	c.setAuthenticated(true)
+	l.become(u, true)
 	return true
 }
 
@@ -49,6 +50,6 @@ func reset(c *call, x *conn) {
 	c.replies.RESP3 = false
 	x.keys.touch = true
 	x.replyMode = replyMode{suppressing: x.replyMode.suppressing, answer: x.replyMode.off} // answered after OFF, not after SKIP
-	x.setAuthenticated(x.server.config.Load().Password == "")
+	x.login.reset()
 	c.replies.Simple("RESET")
 }

@@ -106,6 +106,8 @@ func TestProtectedMode(t *testing.T) {
 	} {
 		s := new(Server)
 		s.config.Store(&test.config)
+		s.accounts.init(commands)
+		s.accounts.setPassword(test.config.Password)
 		if got := s.protected(test.remote); got != test.want {
 			t.Errorf("%+v, %v: %v", test.config, test.remote, got)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ndring/ndring/protocol/acl"
 	"github.com/ndring/ndring/protocol/resp"
 )
 
@@ -91,7 +92,7 @@ func clientKill(c *call, x *conn, all *connections) {
 		c.replies.OK()
 		return
 	}
-	fits, skipMe, err := killFilter(c.args[2:])
+	fits, skipMe, err := killFilter(c.args[2:], x.server.accounts.users.Load())
 	if err != nil {
 		c.replies.Error(err)
 		return
@@ -99,7 +100,7 @@ func clientKill(c *call, x *conn, all *connections) {
 	c.replies.Int(int64(all.kill(x, fits, skipMe)))
 }
 
-func killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error) {
+func killFilter(args []resp.Arg, users *acl.Users) (fits func(*conn) bool, skipMe bool, err error) {
 	if len(args)%2 != 0 {
 		return nil, false, errSyntax
 	}
@@ -130,10 +131,10 @@ func killFilter(args []resp.Arg) (fits func(*conn) bool, skipMe bool, err error)
 				return nil, false, err
 			}
 		case "USER":
-			if value != "default" {
+			if users.Get(value) == nil {
 				return nil, false, fmt.Errorf("No such user '%.64s'", value)
 			}
-			fit = func(other *conn) bool { return true }
+			fit = func(other *conn) bool { return other.login.user.Load().Name() == value }
 		case "SKIPME":
 			switch strings.ToLower(value) {
 			case "yes":

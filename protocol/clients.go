@@ -42,10 +42,10 @@ func (c *conn) describe() string {
 	total := int64(unsafe.Sizeof(*c)) + u.unread.Load() + u.free.Load() + u.args.Load() + u.queued.Load() + u.replyBuffer.Load() + bytes
 	return fmt.Sprintf("id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=0 sub=0 psub=0 ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=%d argv-mem=%d multi-mem=%d rbs=%d rbp=%d obl=%d oll=%d omem=%d tot-mem=%d events=%s "+
-		"cmd=%s user=default redir=%d resp=%d lib-name=%s lib-ver=%s",
+		"cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s",
 		c.id, c.origin.address(), c.origin.local, c.descriptor, id.name, int(now.Sub(c.since).Seconds()), idle, c.flags(), c.queueShown.Load(),
 		u.unread.Load(), u.free.Load(), u.args.Load(), u.queued.Load(), u.replyBuffer.Load(), u.replyPeak.Load(), u.replies.Load(), pieces, bytes, total, events,
-		command, id.redirect(), id.proto, id.library, id.libraryVersion)
+		command, c.login.user.Load().Name(), id.redirect(), id.proto, id.library, id.libraryVersion)
 }
 
 // flags returns the flags of CLIENT LIST: x within a transaction, r after READONLY, e for NO-EVICT, T for

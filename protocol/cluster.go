@@ -38,6 +38,11 @@ type Cluster interface {
 	// ResetClusterSettings removes cluster-wide settings, in the same way: each node returns to the value
 	// with which it was started.
 	ResetClusterSettings(context.Context, []string) error
+	// Users returns the users of the whole cluster that this node knows, by name.
+	Users() map[string]topology.User
+	// ChangeUsers proposes the ops that change returns for the users of the cluster, all of them or none; if the users have changed
+	// meanwhile, it asks again. It returns when that is decided and applied on this node, or ctx is done.
+	ChangeUsers(ctx context.Context, change func(map[string]topology.User) ([]topology.Op, error)) error
 	Copies
 	Placements
 }

@@ -21,7 +21,7 @@ func commandRows() []*command.Spec {
 			Syntax: "key", Summary: "Returns the shape of an array."},
 		{Name: "np.dtype", Arity: 2, Flags: read, Keys: command.OneKey, KeyUse: command.KeysSeen, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npDtype),
 			Syntax: "key", Summary: "Returns the numpy descr of an array's dtype."},
-		{Name: "np.meta", Arity: 2, Flags: read, Keys: command.OneKey, KeyUse: command.KeysSeen, Tips: command.TipsVary, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npMeta),
+		{Name: "np.meta", Arity: 2, Flags: read, Keys: command.OneKey, KeyUse: command.KeysRead, Tips: command.TipsVary, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npMeta),
 			Syntax: "key", Summary: "Returns an array's metadata."},
 		{Name: "np.slice", Arity: -3, Flags: command.ReadOnly, Keys: command.OneKey, KeyUse: command.KeysRead, Group: command.GroupArray, Since: "0.1.0", Handler: onKeys(npSlice),
 			Syntax: "key start:stop:step[,...] [WITHATTRS]", Summary: "Returns a slice of an array as a .npy file."},
@@ -248,6 +248,9 @@ func commandRows() []*command.Spec {
 			{Name: "config", Arity: -4, Flags: operator | command.NoMulti | command.Audited, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterConfig),
 				Syntax:  "GET pattern [pattern ...] | SET setting value [setting value ...] | RESET setting [setting ...]",
 				Summary: "Returns or changes cluster-wide settings. SET and RESET change all of them or none."},
+			{Name: "acl", Arity: -3, Flags: operator | command.NoMulti | command.Audited | command.NoSlowlog, Group: command.GroupCluster, Since: "0.1.0", Handler: onServer(clusterACL),
+				Syntax:  "LIST | SETUSER name [rule ...] | DELUSER name [name ...]",
+				Summary: "Returns or changes the users of all nodes."},
 			{Name: "failover", Arity: -2, Flags: operator | command.NoMulti | command.Audited, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterFailover),
 				Syntax: "[SHARD number] [FORCE | TAKEOVER]", Summary: "Makes this node the primary of shards that it has copies of."},
 			{Name: "replicas", Arity: 3, Flags: operator, Tips: command.TipsVary, Group: command.GroupCluster, Since: "0.1.0", Handler: onCluster(clusterReplicas),
@@ -256,6 +259,7 @@ func commandRows() []*command.Spec {
 				Summary: "Returns the id of the node."},
 		}},
 	}
+	rows = append(rows, aclRows()...)
 	return append(rows, twoNames([]*command.Spec{
 		{Name: "scan", Arity: -2, Flags: command.ReadOnly | command.NoMulti, Tips: command.TipsScan, Handler: onStore(scan), Syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
 			Summary: "Iterates over the node's keys, a few per call."},

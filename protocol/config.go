@@ -25,6 +25,7 @@ type Config struct {
 	ProtectedMode        bool          // without a password, only clients from this machine are accepted
 	SlowlogSlowerThan    time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none
 	SlowlogMaxLen        int           // commands in the slow log; default 128
+	ACLLogMaxLen         int           // entries of ACL LOG; default 128
 	LatencyThreshold     time.Duration // commands that take so long are recorded for LATENCY; 0 for none
 	TrackingTableMaxKeys int           // keys that are remembered for clients with CLIENT TRACKING; default 1,000,000
 	Memory               shard.MemoryConfig
@@ -47,6 +48,7 @@ const (
 	DefaultMaxClients           = 10_000
 	DefaultSlowlogSlowerThan    = 10 * time.Millisecond
 	DefaultSlowlogMaxLen        = 128
+	DefaultACLLogMaxLen         = 128
 	DefaultTrackingTableMaxKeys = 1_000_000
 )
 
@@ -62,6 +64,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxClients, DefaultMaxClients)
 	setDefault(&c.SlowlogSlowerThan, DefaultSlowlogSlowerThan)
 	setDefault(&c.SlowlogMaxLen, DefaultSlowlogMaxLen)
+	setDefault(&c.ACLLogMaxLen, DefaultACLLogMaxLen)
 	setDefault(&c.TrackingTableMaxKeys, DefaultTrackingTableMaxKeys)
 	setDefault(&c.Memory.Policy, shard.NoEviction)
 	setDefault(&c.Memory.Samples, shard.DefaultSamples)

@@ -27,6 +27,7 @@ type conn struct {
 	out     *resp.Outbox
 
 	authenticated bool
+	login         login
 	tx            transaction
 	keys          keyAccess
 	replyMode     replyMode

@@ -87,7 +87,7 @@ func parseHello(c *call, x *conn) (proto int, name *string, err error) {
 		left := len(c.args) - 1 - i
 		switch option := upper(string(c.arg(i))); {
 		case option == "AUTH" && left >= 2:
-			if !x.logIn(string(c.arg(i+1)), c.arg(i+2)) {
+			if !x.login.try(c, string(c.arg(i+1)), c.arg(i+2)) {
 				return 0, nil, errors.New(wireError(errWrongPass))
 			}
 			i += 2

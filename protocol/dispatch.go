@@ -44,6 +44,7 @@ func (s *Server) dispatch(c *conn, args []resp.Arg) {
 
 // prepare finds the command's row and its shard, and returns an error if it cannot be executed.
 func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
+	c.login.follow()
 	row, err := s.table.LookUp(k.args)
 	if err == nil {
 		k.row = row
@@ -58,6 +59,12 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 		return ref, err
 	case c.tx.open && row.Flags&command.NoMulti != 0:
 		return ref, errNoMulti
+	}
+	if row.Keys.Step != 0 {
+		k.keys = c.keys.of(row, k.args)
+	}
+	if err := c.login.authorize(k); err != nil {
+		return ref, err
 	}
 	c.waitForPause(row)
 	switch {
@@ -76,7 +83,6 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 		}
 		return ref, nil
 	}
-	k.keys = c.keys.of(row, k.args)
 	slot, err := slotOf(k.keys)
 	if err == nil && slot != noSlot {
 		k.slot = slot

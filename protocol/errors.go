@@ -83,6 +83,7 @@ var prefixes = []struct {
 	{shard.ErrBusy, "BUSY"},
 	{shard.ErrDisk, "MISCONF"}, // as Redis does for its log
 	{ErrNoAuth, "NOAUTH"},
+	{errNoPermission, "NOPERM"},
 	{errHelloAuth, "NOAUTH"},
 	{errWrongPass, "WRONGPASS"},
 	{array.ErrBounds, "BOUNDS"},

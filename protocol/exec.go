@@ -73,6 +73,12 @@ func (x *conn) executeQueue(c *call, held keyspace, inside *shard.Shard, slot in
 		k := &call{row: q.row, args: q.Args, slot: noSlot, replies: c.replies, from: c.from}
 		if q.row.Keys.Step != 0 {
 			k.slot, k.keys = slot, x.keys.of(q.row, q.Args)
+		}
+		if err := x.login.permitQueued(k); err != nil {
+			c.replies.Error(err)
+			continue
+		}
+		if q.row.Keys.Step != 0 {
 			x.server.tracker.reads(x, k, inside)
 		}
 		x.server.execute(x, k)

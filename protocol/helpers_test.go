@@ -35,7 +35,8 @@ const (
 
 // testServer is a server on a loopback port, with a clock that only the test advances.
 type testServer struct {
-	logs logTarget
+	aclFile atomic.Value // its text, a string, if there is an ACL file
+	logs    logTarget
 	*Server
 	addr string
 	pool *memory.Pool
@@ -139,6 +140,41 @@ func (s *testServer) Transfer(_ context.Context, shards []topology.ShardID) erro
 
 func (s *testServer) Takeover(_ context.Context, shards []topology.ShardID) error {
 	return s.rest().takeover(shards)
+}
+
+func (s *testServer) Users() map[string]topology.User { return s.Topology().Users }
+
+// ChangeUsers decides at once, as a cluster of one node does.
+func (s *testServer) ChangeUsers(_ context.Context, change func(map[string]topology.User) ([]topology.Op, error)) error {
+	topo := s.topo.Load()
+	ops, err := change(topo.Users)
+	if err != nil {
+		return err
+	}
+	next, errs := topo.Apply(topo.Index+1, topology.Command{Ops: ops})
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.topo.Store(next)
+	ApplyUsers(s.Server, next)
+	return nil
+}
+
+// ReadUsers and WriteUsers are a Host with an ACL file, if the test has given it one.
+func (s *testServer) ReadUsers() (name, text string, err error) {
+	text, ok := s.aclFile.Load().(string)
+	if !ok {
+		return "", "", ErrNoACLFile
+	}
+	return "users.acl", text, nil
+}
+
+func (s *testServer) WriteUsers(text string) error {
+	if _, ok := s.aclFile.Load().(string); !ok {
+		return ErrNoACLFile
+	}
+	s.aclFile.Store(text)
+	return nil
 }
 
 func (s *testServer) ClusterSettings() []Setting { return s.rest().settings }

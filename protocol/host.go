@@ -11,6 +11,10 @@ type Host interface {
 	Settings() []Setting
 	// ChangeSettings changes settings until the process ends, all of them or none. The error is a *SettingError.
 	ChangeSettings([]Setting) error
+	// ReadUsers returns the name and the text of the ACL file, or ErrNoACLFile.
+	ReadUsers() (name, text string, err error)
+	// WriteUsers replaces the text of the ACL file, entirely or not at all. It returns ErrNoACLFile if there is none.
+	WriteUsers(text string) error
 	// Shutdown starts an orderly stop and does not wait for it.
 	Shutdown(Shutdown)
 }

@@ -32,6 +32,7 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 		statistics:  newStatistics(commands.Rows()),
 		started:     time.Now(),
 	}
+	s.accounts.init(commands)
 	s.tracker.init(store, &s.connections)
 	s.router = &router{cluster: cluster, store: store, closed: s.connections.closed}
 	store.Memory().CountPool(&s.clients)

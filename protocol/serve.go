@@ -74,9 +74,9 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.replies = resp.NewWriter(wireError, s.countError)
 	c.input = resp.NewInput(nc)
 	config := s.config.Load()
-	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), s.admit, c.reserve)
+	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), c.login.admit, c.reserve)
 	c.out = resp.NewOutbox(nc, &s.output)
-	c.authenticated = config.Password == ""
+	c.login.begin(c)
 	c.configure(config)
 	return c
 }

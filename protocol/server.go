@@ -26,6 +26,7 @@ type Server struct {
 	pool   *memory.Pool // of values
 	router *router
 
+	accounts    accounts
 	connections connections
 	tracker     tracker
 	clients     memory.Pool  // of what clients send, except large arguments
@@ -56,6 +57,7 @@ type Server struct {
 // Reconfigure changes the configuration. Connections follow with their next command.
 func (s *Server) Reconfigure(config Config) {
 	s.config.Store(&config)
+	s.accounts.setPassword(config.Password)
 	s.budget.SetLimit(config.MaxUploadBytes)
 	s.output.SetLimits(config.outputLimits())
 	s.store.Memory().Configure(config.Memory)
@@ -66,7 +68,7 @@ func (s *Server) Reconfigure(config Config) {
 
 // protected reports whether a client from an address must be rejected.
 func (s *Server) protected(remote net.Addr) bool {
-	if config := s.config.Load(); config.Password != "" || !config.ProtectedMode {
+	if !s.config.Load().ProtectedMode || !s.accounts.users.Load().Default().NoPass() {
 		return false
 	}
 	tcp, ok := remote.(*net.TCPAddr)

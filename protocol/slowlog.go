@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ndring/ndring/protocol/acl"
 	"github.com/ndring/ndring/protocol/command"
 	"github.com/ndring/ndring/protocol/resp"
 )
@@ -73,6 +74,10 @@ func shownArgs(args []resp.Arg) []string {
 func redacted(row *command.Spec, args []string) []string {
 	first := len(args) // position of the first value
 	switch row.Full {
+	case "acl|setuser":
+		redactRules(args, 3)
+	case "cluster|acl":
+		redactRules(args, 4)
 	case "config|set":
 		first = 3
 	case "cluster|config":
@@ -84,6 +89,13 @@ func redacted(row *command.Spec, args []string) []string {
 		}
 	}
 	return args
+}
+
+// redactRules hides passwords among the rules of a user.
+func redactRules(args []string, from int) {
+	for i := from; i < len(args); i++ {
+		args[i] = acl.ShownRule(args[i])
+	}
 }
 
 func slowlogLen(c *call, l *slowlog) {

@@ -21,7 +21,7 @@ func (s *Server) countError(text string) {
 func (s *Server) resetStats() {
 	c := &s.counters
 	for _, counter := range []*atomic.Int64{
-		&c.connections, &c.rejected, &c.denied, &c.authFailures, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
+		&c.connections, &c.rejected, &c.denied, &c.authFailures, &c.deniedCommands, &c.deniedKeys, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
 		&c.denyOOM, &c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits,
 	} {
 		counter.Store(0)
@@ -52,6 +52,7 @@ type Stats struct {
 	Clients                                         int
 	Connections, Rejected, Commands, Errors, Panics int64
 	ProtocolErrors, Denied, AuthFailures            int64
+	DeniedCommands, DeniedKeys                      int64 // to users that may not
 	IdleTimeouts, UploadStalls, SlowUploads         int64
 	BusyUploads, ReplyStalls, OutputLimits          int64
 	DeniedOOM                                       int64
@@ -77,7 +78,7 @@ func (s *Server) Stats() Stats {
 		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Memory().Used(), MaxMemory: s.store.Memory().Config().Limit, MaxClients: s.config.Load().MaxClients,
 		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
 		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
-		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),
+		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(), DeniedCommands: c.deniedCommands.Load(), DeniedKeys: c.deniedKeys.Load(),
 		IdleTimeouts: c.idleTimeouts.Load(), UploadStalls: c.uploadStalls.Load(), SlowUploads: c.slowUploads.Load(),
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
 		DeniedOOM: c.denyOOM.Load(),

@@ -41,7 +41,7 @@ func TestCommandReply(t *testing.T) {
 	c := start(t, Config{}).dial(t)
 	c.talk([]exchange{
 		{"COMMAND COUNT", fmt.Sprintf(":%d", commands.Len())},
-		{"COMMAND INFO np.mset NOSUCH", `[["np.mset" :-3 [+write +denyoom] :1 :-1 :2 [+@write +@slow] [] [["flags" [+OW +update] "begin_search" ["type" "index" "spec" ["index" :1]] ` +
+		{"COMMAND INFO np.mset NOSUCH", `[["np.mset" :-3 [+write +denyoom] :1 :-1 :2 [+@write +@slow +@array] [] [["flags" [+OW +update] "begin_search" ["type" "index" "spec" ["index" :1]] ` +
 			`"find_keys" ["type" "range" "spec" ["lastkey" :-1 "keystep" :2 "limit" :0]]]] []] $nil]`},
 	})
 	c.send(encode("COMMAND"))

@@ -198,7 +198,7 @@ func (t *tracker) tell(c *conn) {
 		return
 	}
 	keys, all := t.take(c.track.client)
-	writeInvalidation(&c.replies, keys, all)
+	writeInvalidation(&c.replies, c.login.mayLearn(keys), all)
 }
 
 // rest lets the goroutine tell the client of a connection that waits and has no reply to send.
@@ -300,6 +300,7 @@ func (t *tracker) post(client *tracking.Client, c *conn) bool {
 		return false
 	}
 	keys, all := t.take(client)
+	keys = c.login.mayLearn(keys)
 	if len(keys) == 0 && !all {
 		return true
 	}

@@ -80,6 +80,8 @@ func (e *edit) do(op Op) error {
 		return e.nodeForget(op)
 	case ConfigSet, ConfigReset:
 		return e.config(op)
+	case UserSet, UserDelete:
+		return e.inFormat3(op)
 	case Assign, Promote, Resign, ShrinkISR, AddLearner, DropLearner, ExpandISR, TransferPrimary, MarkUnclean, BeginEmpty:
 		return e.onShard(op)
 	case SetFormat:
@@ -120,6 +122,7 @@ func (e *edit) create(op Op) error {
 		}
 	}
 	e.t.Cluster, e.t.Replicas, e.t.Nodes, e.t.Settings, e.t.SetAt = op.Cluster, max(op.Replicas, 1), nodes, nil, nil
+	e.t.Users = nil
 	e.t.Shards, e.t.Format = slices.Repeat([]Shard{row}, op.Shards), op.Format
 	e.ownNodes, e.ownShards, e.ownConfig = true, true, true
 	return nil

@@ -10,7 +10,7 @@ import (
 // topology must be empty.
 func (t *Topology) Check() error {
 	if t.Cluster == "" {
-		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Settings) > 0 || len(t.SetAt) > 0 {
+		if len(t.Nodes) > 0 || len(t.Shards) > 0 || len(t.Users) > 0 || len(t.Settings) > 0 || len(t.SetAt) > 0 {
 			return fmt.Errorf("topology: no cluster, but %d nodes, %d shards and %d settings", len(t.Nodes), len(t.Shards), max(len(t.Settings), len(t.SetAt)))
 		}
 		return nil
@@ -42,6 +42,12 @@ func (t *Topology) Check() error {
 	}
 	if err := t.checkSettings(); err != nil {
 		return err
+	}
+	if t.Format < Format3 && len(t.Users) > 0 {
+		return fmt.Errorf("topology: format %d has %d users", t.Format, len(t.Users))
+	}
+	if err := checkUsers(t.Users, t.Index); err != nil {
+		return fmt.Errorf("topology: %w", err)
 	}
 	if t.Recovery > t.Index {
 		return fmt.Errorf("topology: recovered by entry %d of %d", t.Recovery, t.Index)
@@ -156,6 +162,9 @@ func CheckStep(was, is *Topology) error {
 		if err := checkProposalsEnd(c, was, is); err != nil {
 			return err
 		}
+	}
+	if err := checkUsersStep(was, is); err != nil {
+		return err
 	}
 	return checkSettingsStep(was, is)
 }

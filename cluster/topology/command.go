@@ -13,6 +13,8 @@ const (
 	NodeForget      Kind = "node-forget"      // Node is lost for good with all its copies; only in Incarnation, if set
 	ConfigSet       Kind = "config-set"       // Name has Value on all nodes
 	ConfigReset     Kind = "config-reset"     // Name has on each node the value that the node was started with
+	UserSet         Kind = "user-set"         // the user Name has the rules Value on all nodes
+	UserDelete      Kind = "user-delete"      // the cluster has no user Name
 	Assign          Kind = "assign"           // Members should have copies of the shard
 	SetPlacement    Kind = "set-placement"    // the nodes of Places should have copies of these shards: all of them or none
 	Promote         Kind = "promote"          // Node, in Incarnation, becomes the primary of a shard; ISR becomes Members
@@ -72,7 +74,8 @@ type Op struct {
 	Stores []string `json:"stores,omitempty"`
 	Name   string   `json:"name,omitempty"`
 	Value  string   `json:"value,omitempty"`
-	// Base, of SetPlacement, NodeLeave and NodeDrain: the expected index of the placement; for the latter two, 0 is any.
+	// Base, of SetPlacement, NodeLeave and NodeDrain: the expected index of the placement; for the latter two, 0 is any. Of UserSet and
+	// UserDelete: the expected At of the user; 0: there is none.
 	Base uint64 `json:"base,omitempty"`
 	// Places and Placement, of SetPlacement: what changes. Its At is ignored.
 	Places    []Placed  `json:"places,omitempty"`

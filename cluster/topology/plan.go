@@ -102,9 +102,11 @@ func (t *Topology) Plan(v View) []Op {
 func nextFormat(t *Topology, v View) int {
 	want := min(v.Format, LatestFormat)
 	for _, n := range t.Nodes {
-		if sight := v.Nodes[n.ID]; want > Format1 && (!sight.Alive || max(sight.Format, Format1) < want) {
-			return min(v.Format, Format1)
+		sight := v.Nodes[n.ID]
+		if !sight.Alive {
+			return min(want, Format1)
 		}
+		want = min(want, max(sight.Format, Format1))
 	}
 	return want
 }

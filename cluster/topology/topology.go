@@ -122,7 +122,8 @@ const (
 	Format0      = 0 // the controller promotes by what gossip sees; rows have no fields for copies
 	Format1      = 1 // the controller promotes by reports of the members
 	Format2      = 2 // placements are decided as a whole; nodes have weights and can be drained
-	LatestFormat = Format2
+	Format3      = 3 // the cluster has users
+	LatestFormat = Format3
 )
 
 // Placement says for what the rows have their Assigned. The zero value is that of formats before Format2.
@@ -145,6 +146,8 @@ type Topology struct {
 	// a value now. A node drops its own CONFIG SET of a name that is older, even if the cluster's value is
 	// the same as before.
 	SetAt map[string]uint64 `json:"setAt,omitempty"`
+	// Users are the users of all nodes, by name.
+	Users map[string]User `json:"users,omitempty"`
 	// Recovery is the index with which the cluster was last recovered; 0: never. Messages of nodes with an
 	// earlier one are ignored.
 	Recovery uint64 `json:"recovery,omitempty"`

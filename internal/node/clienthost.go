@@ -12,7 +12,14 @@ import (
 type clientHost struct {
 	effective *effectiveConfig
 	stop      *stopRequest
+	users     aclFile
 }
+
+// ReadUsers implements protocol.Host.
+func (h *clientHost) ReadUsers() (name, text string, err error) { return h.users.read() }
+
+// WriteUsers implements protocol.Host.
+func (h *clientHost) WriteUsers(text string) error { return h.users.write(text) }
 
 // Settings implements protocol.Host: the settings table with the values in effect, and facts.
 func (h *clientHost) Settings() []protocol.Setting {

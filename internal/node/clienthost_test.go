@@ -11,7 +11,7 @@ import (
 )
 
 // hostOf returns the node as package protocol sees it.
-func hostOf(n *Node) *clientHost { return &clientHost{n.effective, n.stop} }
+func hostOf(n *Node) *clientHost { return &clientHost{n.effective, n.stop, ""} }
 
 func value(n *Node, name string) string {
 	for _, s := range hostOf(n).Settings() {

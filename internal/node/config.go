@@ -25,6 +25,7 @@ type Config struct {
 	Shards    int
 	Dir       string // empty: nothing on disk
 	Logged    bool   // appendonly
+	ACLFile   string // empty: none
 	LogLevel  slog.Level
 	LogFormat string
 	Container int64           // memory limit of the container in bytes; 0: none

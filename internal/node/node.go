@@ -96,6 +96,9 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	running := n.openStore(ctx)
+	if err := n.view.clusterUsers.open(n.server, n.disk, n.log); err != nil {
+		return err
+	}
 	ports, err := openClientPorts(ctx, &n.config, n.machine.listen)
 	if err != nil {
 		return err
@@ -129,7 +132,7 @@ func (n *Node) openStore(ctx context.Context) context.Context {
 		n.store.UseDisk(n.disk, n.config.Logged, resp.BulkFrame, n.log)
 	}
 	n.view = &clientCluster{self: n.id, ready: &n.ready, effective: n.effective}
-	n.server = protocol.NewServer(n.config.Server, n.store, n.view, &clientHost{n.effective, n.stop}, pool, n.log)
+	n.server = protocol.NewServer(n.config.Server, n.store, n.view, &clientHost{n.effective, n.stop, aclFile(n.config.ACLFile)}, pool, n.log)
 	n.server.Reconfigure(n.config.Server) // unlike NewServer, it keeps zeros
 	n.effective.reconfigure = n.server.Reconfigure
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -162,10 +165,11 @@ func (n *Node) openCluster(ctx context.Context) error {
 	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
-		Newest: n.cluster.Topology, ApplySettings: n.effective.applyCluster, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
+		Newest: n.cluster.Topology, ApplySettings: func(t *topology.Topology) { n.effective.applyCluster(t); n.view.apply(t) }, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
 		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive }, Stays: n.cluster.Handovers().Stays,
 	})
 	host.reconciler = n.reconciler
+	n.view.raft = n.cluster
 	n.view.bus, n.view.cluster, n.view.reconciler, n.view.replicator = n.bus, n.cluster, n.reconciler, n.replicator
 	link.serve(n.cluster)
 	if err := n.bus.Serve(socket); err != nil {

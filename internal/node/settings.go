@@ -188,6 +188,8 @@ var limitSettings = []setting{
 var securitySettings = []setting{
 	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer the environment: a process list shows flags",
 		textField(func(c *Config) *string { return &c.Server.Password }), true},
+	{"aclfile", "FILE", "", "file with the users of this node, a line 'user NAME rule...' each, as in Redis. Its default user prevails over --requirepass. ACL LOAD reads it again, ACL SAVE writes it",
+		textField(func(c *Config) *string { return &c.ACLFile }), false},
 	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
 		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
@@ -220,6 +222,8 @@ var logSettings = []setting{
 		unitField(time.Microsecond, -1, func(c *Config) *time.Duration { return &c.Server.SlowlogSlowerThan }), true},
 	{"slowlog-max-len", "N", strconv.Itoa(protocol.DefaultSlowlogMaxLen), "number of commands that SLOWLOG keeps",
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.SlowlogMaxLen }), true},
+	{"acllog-max-len", "N", strconv.Itoa(protocol.DefaultACLLogMaxLen), "number of denials that ACL LOG keeps",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.ACLLogMaxLen }), true},
 	{"tracking-table-max-keys", "N", strconv.Itoa(protocol.DefaultTrackingTableMaxKeys), "number of keys that the node remembers for clients with CLIENT TRACKING; beyond it, it tells clients to drop random ones",
 		intField(1, 1_000_000_000, func(c *Config) *int { return &c.Server.TrackingTableMaxKeys }), true},
 	{"latency-monitor-threshold", "MILLISECONDS", "0", "sample commands that take at least this long for LATENCY; 0: none",

@@ -23,7 +23,7 @@ type Spec struct {
 	Sub     []*Spec // the subcommands of a container
 	MaxArg  int64   // bytes of an argument, of a command without Uploads; 0 for the usual limit
 
-	Categories []string // of Redis' ACL, instead of those that follow from the group
+	Categories []string // of the ACL, instead of those that follow from the group
 
 	Full  string // container|name; NewTable sets it
 	Index int    // among all rows, subcommands included; NewTable sets it
@@ -115,7 +115,17 @@ func (c *Spec) FlagNames() (names []string) {
 	return names
 }
 
-// ACLCategories returns the categories of Redis' ACL that the command is in, in Redis' order.
+// Categories are the categories of commands that rules may name: Redis', in its order, of which some have no command here, and
+// ndring's own.
+var Categories = []string{
+	"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo", "stream", "pubsub", "admin", "fast", "slow",
+	"blocking", "dangerous", "connection", "transaction", "scripting", CategoryArray,
+}
+
+// CategoryArray is the category of the commands on arrays.
+const CategoryArray = "array"
+
+// ACLCategories returns the categories that the command is in, in the order of Categories.
 func (c *Spec) ACLCategories() (names []string) {
 	for _, category := range []struct {
 		name string
@@ -130,6 +140,7 @@ func (c *Spec) ACLCategories() (names []string) {
 		{"dangerous", c.Flags&Admin != 0},
 		{"connection", c.Group == GroupConnection},
 		{"transaction", c.Group == GroupTransactions},
+		{CategoryArray, c.Group == GroupArray},
 	} {
 		byGroup := category.name == "keyspace" || category.name == "connection" || category.name == "transaction"
 		if byGroup && (c.Categories != nil || len(c.Sub) > 0) { // a container has none of its subcommands' categories

@@ -209,7 +209,10 @@ func (r *Reader) admitBulk(total int, size int64) error {
 		if r.args[i].large == nil {
 			r.args[i].small = r.scratch.b[s.from:s.to:s.to]
 		}
-		if i == 1 { // the names of the command and of its subcommand are enough to decide
+		if i == 1 && len(r.spans) > 2 { // of the others only the last: it may be the key of this argument
+			if last := len(r.spans) - 1; r.args[last].large == nil {
+				r.args[last].small = r.scratch.b[r.spans[last].from:r.spans[last].to:r.spans[last].to]
+			}
 			break
 		}
 	}

@@ -77,6 +77,15 @@ func (w *Writer) Bool(yes bool) {
 	}
 }
 
+// Double writes a number, given as text: a double in RESP3, a bulk string in RESP2.
+func Double(w *Writer, text string) {
+	if !w.RESP3 {
+		w.Text(text)
+		return
+	}
+	w.Out.tail = append(append(append(w.Out.space(), ','), text...), crlf...)
+}
+
 // Bulk writes a bulk string.
 func (w *Writer) Bulk(b []byte) { w.Out.tail = redcon.AppendBulk(w.Out.space(), b) }
 
