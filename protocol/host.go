@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 )
@@ -62,4 +63,5 @@ func (e *SettingError) Error() string {
 type Listener struct {
 	net.Listener
 	Name string
+	TLS  *tls.Config // nil: clients do not speak TLS
 }

@@ -99,7 +99,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.view.clusterUsers.open(n.server, n.disk, n.log); err != nil {
 		return err
 	}
-	ports, err := openClientPorts(ctx, &n.config, n.machine.listen)
+	ports, err := openClientPorts(ctx, &n.config, n.machine.listen, n.log)
 	if err != nil {
 		return err
 	}
@@ -111,6 +111,7 @@ func (n *Node) start(ctx context.Context) error {
 		return errors.Join(err, ports.close())
 	}
 	n.done.Go(func() { ports.serve(running, n.server, n.view) })
+	n.done.Go(func() { ports.watch(running) })
 	n.done.Go(func() { n.recovered <- n.recover(running) })
 	n.done.Go(func() { n.reconciler.Run(running) })
 	n.done.Go(func() { n.reconciler.Tick(running) })
