@@ -95,7 +95,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openDisk(); err != nil {
 		return err
 	}
+	watchPassword, err := watchPassword(n)
+	if err != nil {
+		return err
+	}
 	running := n.openStore(ctx)
+	n.done.Go(func() { watchPassword(running) })
 	ports, err := openClientPorts(ctx, &n.config, n.machine.listen)
 	if err != nil {
 		return err

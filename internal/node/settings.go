@@ -159,11 +159,18 @@ var memorySettings = []setting{
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFUDecay }), true},
 }
 
+// defaultReserve is enough for a few operators and what watches the node.
+const defaultReserve = 8
+
 var limitSettings = []setting{
 	{"max-array-bytes", "BYTES", "512mb", "largest array, data only. A larger one is refused with TOOLARGE",
 		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
 	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. Bounded by the open files that disk and cluster leave",
 		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
+	{"maxclients-reserve", "N", strconv.Itoa(defaultReserve), "the last of maxclients, at most a quarter of them: connections that may only execute commands about the node, its clients and its cluster, such as INFO, CONFIG and CLIENT KILL",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.MaxClientsReserve }), true},
+	{"connection-rate", "N", "0", "new client connections a second from one IPv4 address or one /64 of IPv6, and as many at once; one more gets an error and is closed. This machine is exempt. 0: no limit",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.ConnectionRate }), true},
 	{"timeout", "SECONDS", "0", "close clients that send no command for this long; 0: never",
 		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
 	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are being received. Beyond it, commands wait, then get BUSY",
@@ -186,8 +193,10 @@ var limitSettings = []setting{
 }
 
 var securitySettings = []setting{
-	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer the environment: a process list shows flags",
-		textField(func(c *Config) *string { return &c.Server.Password }), true},
+	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer --requirepass-file: a process list shows this flag until the node has overwritten it",
+		secretField(func(c *Config) *string { return &c.Server.Password }), true},
+	{"requirepass-file", "FILE", "", "file with the password in its first line, in place of --requirepass. A node that runs reads it again when it changes, which replaces what CONFIG SET requirepass has set",
+		textField(func(c *Config) *string { return &c.PasswordFile }), false},
 	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
 		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
