@@ -31,7 +31,10 @@ func (s *Server) accept(l Listener) {
 
 // acceptConn serves a client, or rejects it.
 func (s *Server) acceptConn(nc net.Conn, listener string) {
-	c, err := s.connections.add(s.config.Load().MaxClients, func(id int64) *conn {
+	if tooFast(s, nc) {
+		return
+	}
+	c, err := s.connections.add(s.config.Load(), func(id int64) *conn {
 		if s.protected(nc.RemoteAddr()) {
 			return nil
 		}

@@ -31,9 +31,10 @@ func auth(c *call, x *conn) {
 func (c *conn) logIn(user string, password []byte) bool {
 	want := c.server.config.Load().Password
 	if user != "default" || want != "" && subtle.ConstantTimeCompare([]byte(want), password) != 1 {
-		c.server.counters.authFailures.Add(1)
+		c.wrong.add(c)
 		return false
 	}
+	c.wrong = wrongPasswords{}
 	c.setAuthenticated(true)
 	return true
 }

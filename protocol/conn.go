@@ -27,6 +27,8 @@ type conn struct {
 	out     *resp.Outbox
 
 	authenticated bool
+	wrong         wrongPasswords
+	reserved      reserved
 	tx            transaction
 	keys          keyAccess
 	replyMode     replyMode

@@ -59,6 +59,9 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 	case c.tx.open && row.Flags&command.NoMulti != 0:
 		return ref, errNoMulti
 	}
+	if err := c.reserved.admit(c, row); err != nil {
+		return ref, err
+	}
 	c.waitForPause(row)
 	switch {
 	case row.Flags&command.DenyOOM != 0:

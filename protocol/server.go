@@ -46,8 +46,11 @@ type Server struct {
 	endWaits func()          // ends them
 
 	spare         spareFile
+	rate          connectionRate
 	acceptWarning throttle
 	httpWarning   throttle
+	rateWarning   throttle
+	authWarning   throttle
 
 	mu        sync.Mutex // guards listeners
 	listeners []Listener
