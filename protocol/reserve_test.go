@@ -32,8 +32,8 @@ func TestReserveIsForOperators(t *testing.T) {
 		if got := c.closed(); got != "" {
 			t.Errorf("after %s: %q", refused, got)
 		}
+		eventually(t, "the refused connection is gone", func() bool { return s.Stats().Clients == 7 })
 	}
-	eventually(t, "the refused connections are gone", func() bool { return s.Stats().Clients == 7 })
 	if got := s.Stats().Rejected; got != 8 {
 		t.Errorf("%d are counted", got)
 	}

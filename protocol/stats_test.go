@@ -141,7 +141,7 @@ func TestSlowlog(t *testing.T) {
 	if strings.Contains(got, "secret") || strings.Contains(got, "SETNAME") || len(got) > 4000 {
 		t.Errorf("%d bytes: %.4000q", len(got), got)
 	}
-	c.want(":4", "SLOWLOG", "LEN")
+	c.want(":5", "SLOWLOG", "LEN")
 	c.want("+OK", "SLOWLOG", "RESET")
 	off := *s.config.Load()
 	off.SlowlogSlowerThan = -1

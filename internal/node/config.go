@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/ndring/ndring/internal/certs"
 	"github.com/ndring/ndring/protocol"
 )
 
@@ -27,7 +28,9 @@ type Config struct {
 	Logged       bool   // appendonly
 	LogLevel     slog.Level
 	LogFormat    string
-	PasswordFile string          // of Server.Password
+	PasswordFile string // of Server.Password
+	HTTP         HTTPConfig
+	TLS          certs.Files
 	Container    int64           // memory limit of the container in bytes; 0: none
 	Warnings     []string        // about values that are ignored
 	logLost      func() int64    // dropped log lines; nil if they are not counted

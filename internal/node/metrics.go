@@ -144,6 +144,7 @@ var edgeMetrics = []metric[*Node]{
 			}
 			return float64(n.config.logLost())
 		}),
+	newMetric("http_denied_total", "Requests to the HTTP port that gave a wrong password.", prometheus.CounterValue, func(n *Node) float64 { return float64(n.http.denied.Load()) }),
 	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that were refused: no node sends them, or they exceeded a limit.", prometheus.CounterValue,
 		func(n *Node) float64 { return float64(n.cluster.GossipRefused()) }),
 }

@@ -22,7 +22,7 @@ type settingGroup struct {
 // settingGroups is the settings table. Flags, environment, CONFIG, help and docs/settings.md are all read from it.
 var settingGroups = []settingGroup{
 	{"Basics", basicSettings}, {"Cluster", clusterSettings}, {"Persistence", persistenceSettings}, {"Memory", memorySettings},
-	{"Limits for clients", limitSettings}, {"Security", securitySettings}, {"Logs", logSettings},
+	{"Limits for clients", limitSettings}, {"Security", append(securitySettings, tlsSettings...)}, {"Logs", logSettings},
 }
 
 // settings are all rows of the table.
@@ -68,7 +68,7 @@ var basicSettings = []setting{
 	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. The data folder remembers it. Default: random",
 		shortTextField(func(c *Config) *string { return &c.NodeID }), false},
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
-	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP, bus and gossip ports have no password",
+	{"bind", "ADDRESS", "127.0.0.1", "address of all ports but --pprof-port. The bus port has no password, the HTTP port one with --http-password-file",
 		textField(func(c *Config) *string { return &c.Bind }), false},
 	{"listen", "NAME=ADDRESS:PORT[,announce=HOST:PORT]", "",
 		"a client listener that replaces --bind and --port. Clients are redirected to the addresses announced by the listeners of the same name. " +
@@ -199,6 +199,11 @@ var securitySettings = []setting{
 		textField(func(c *Config) *string { return &c.PasswordFile }), false},
 	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
 		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
+	{"http-password-file", "FILE", "", "file with the password of the HTTP port in its first line, for Basic with any user or as a Bearer token. It is read again when it changes. /healthz and /readyz need no password",
+		textField(func(c *Config) *string { return &c.HTTP.PasswordFile }), false},
+	{"http-tls", yesNo, "no", "serve the HTTP port with TLS and the certificate of --tls-cert", boolField(func(c *Config) *bool { return &c.HTTP.TLS }), false},
+	{"pprof-port", "N", "0", "port on 127.0.0.1, whatever --bind says, for profiles of the process at /debug/pprof/; 0: none. They contain parts of keys and other data",
+		intField(0, 65535, func(c *Config) *int { return &c.HTTP.Pprof }), false},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
 	{"insecure", yesNo, "no", "allow gossip without --gossip-key-file on an address that other machines reach. Anyone who reaches the gossip port can then make " +
