@@ -31,7 +31,10 @@ func (s *Server) accept(l Listener) {
 
 // acceptConn serves a client, or rejects it.
 func (s *Server) acceptConn(nc net.Conn, l Listener) {
-	c, err := s.connections.add(s.config.Load().MaxClients, func(id int64) *conn {
+	if tooFast(s, nc, l) {
+		return
+	}
+	c, err := s.connections.add(s.config.Load(), func(id int64) *conn {
 		protected := s.protected(nc.RemoteAddr())
 		if protected && l.TLS == nil {
 			return nil
@@ -57,14 +60,19 @@ func (s *Server) acceptConn(nc net.Conn, l Listener) {
 	}
 }
 
-// rejectFull rejects a client because there are too many. With TLS it would have to make a handshake to say so; Redis does not either.
+// rejectFull rejects a client because there are too many.
 func (s *Server) rejectFull(nc net.Conn, l Listener) {
 	s.counters.rejected.Add(1)
+	refuse(nc, l, "ERR "+errTooManyClients.Error())
+}
+
+// refuse closes a new connection with an error. With TLS it would have to make a handshake to say so; Redis does not either.
+func refuse(nc net.Conn, l Listener, text string) {
 	if l.TLS != nil {
 		nc.Close()
 		return
 	}
-	reject(nc, "ERR "+errTooManyClients.Error())
+	reject(nc, text)
 }
 
 // reject closes a new connection with an error. One short write to an empty socket does not block.

@@ -66,6 +66,8 @@ func TestChangesOfTheNodeAreLogged(t *testing.T) {
 		{"CONFIG SET maxclients 77 RequirePass s3cret", `msg="client failed to change the node" command="CONFIG SET maxclients 77 RequirePass (redacted)" `},
 		{"CONFIG SET a requirepass s3cret b", `command="CONFIG SET a requirepass (redacted) b" `},
 		{"CONFIG SET requirepass s3cret x", `command="CONFIG SET requirepass (redacted) x" `},
+		{"CONFIG SET requirepas s3cret", `command="CONFIG SET requirepas (redacted)" `},
+		{"CONFIG SET masterauth s3cret", `command="CONFIG SET masterauth (redacted)" `},
 		{"CONFIG RESETSTAT", `command="CONFIG RESETSTAT" `},
 		{"CLIENT KILL ID 12345", `command="CLIENT KILL ID 12345" `},
 		{"CLIENT PAUSE 0", `command="CLIENT PAUSE 0" `},

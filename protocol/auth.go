@@ -33,8 +33,10 @@ func (l *login) try(k *call, user string, password []byte) bool {
 	u := l.users.Authenticate(user, password)
 	if u == nil {
 		l.note(deniedBy{reasonAuth, string(k.arg(0)), user})
+		l.conn.wrong.add(l.conn)
 		return false
 	}
+	l.conn.wrong = wrongPasswords{}
 	l.become(u, true)
 	return true
 }

@@ -21,6 +21,8 @@ type Config struct {
 	OutputSoftTime       time.Duration
 	IdleTimeout          time.Duration // a client that sends no command for so long is disconnected; 0 for never
 	MaxClients           int           // connections; default 10,000. Further ones get an error and are closed
+	MaxClientsReserve    int           // the last of MaxClients, for operators; at most a quarter
+	ConnectionRate       int           // new connections a second from one address; 0 for no limit
 	Password             string        // of clients; "" for none
 	ProtectedMode        bool          // without a password, only clients from this machine are accepted
 	SlowlogSlowerThan    time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none

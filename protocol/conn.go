@@ -29,6 +29,8 @@ type conn struct {
 	denied        bool // protected mode refuses it
 	authenticated bool
 	login         login
+	wrong         wrongPasswords
+	reserved      reserved
 	tx            transaction
 	keys          keyAccess
 	replyMode     replyMode

@@ -12,11 +12,12 @@ var errTooManyClients = errors.New("max number of clients reached")
 
 // connections are the clients of a server.
 type connections struct {
-	mu      sync.Mutex // guards all below; a leaf
-	all     map[*conn]struct{}
-	lastID  int64
-	closing bool          // no client is accepted any longer
-	closed  chan struct{} // closed when closing begins
+	mu       sync.Mutex // guards all below; a leaf
+	all      map[*conn]struct{}
+	ordinary int // of them, outside the reserve
+	lastID   int64
+	closing  bool          // no client is accepted any longer
+	closed   chan struct{} // closed when closing begins
 
 	done sync.WaitGroup // accept loops and connections
 }
@@ -44,20 +45,25 @@ func Unaware(s *Server, since time.Time, within time.Duration) (n int) {
 }
 
 // add registers the connection that create makes with its id, unless create returns nil. It returns
-// errTooManyClients if there are max clients, and net.ErrClosed once the server closes.
-func (c *connections) add(max int, create func(id int64) *conn) (*conn, error) {
+// errTooManyClients if there are maxclients, and net.ErrClosed once the server closes.
+func (c *connections) add(config *Config, create func(id int64) *conn) (*conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.closing:
 		return nil, net.ErrClosed
-	case len(c.all) >= max:
+	case len(c.all) >= config.MaxClients && !c.displace():
 		return nil, errTooManyClients
 	}
 	added := create(c.lastID + 1)
 	if added != nil {
 		c.lastID++
 		c.all[added] = struct{}{}
+		if c.ordinary < config.MaxClients-config.reserve() {
+			c.ordinary++
+		} else {
+			added.reserved.inside.Store(true)
+		}
 	}
 	return added, nil
 }
@@ -65,6 +71,9 @@ func (c *connections) add(max int, create func(id int64) *conn) (*conn, error) {
 func (c *connections) remove(removed *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, is := c.all[removed]; is && !removed.reserved.inside.Load() {
+		c.ordinary--
+	}
 	delete(c.all, removed)
 }
 

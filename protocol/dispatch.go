@@ -66,6 +66,9 @@ func (s *Server) prepare(c *conn, k *call) (ref shardRef, err error) {
 	if err := c.login.authorize(k); err != nil {
 		return ref, err
 	}
+	if err := c.reserved.admit(c, row); err != nil {
+		return ref, err
+	}
 	c.waitForPause(row)
 	switch {
 	case row.Flags&command.DenyOOM != 0:

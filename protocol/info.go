@@ -140,6 +140,7 @@ func infoStats(_ *call, _ *Server, s Stats) []infoField {
 		{"client_output_buffer_limit_disconnections", s.OutputLimits},
 		{"protected_mode_denied", s.Denied},
 		{"tls_handshake_failures", s.HandshakeFailures},
+		{"rate_limited_connections", s.RateLimited},
 		{"idle_timeouts", s.IdleTimeouts},
 		{"oom_denied", s.DeniedOOM},
 		{"upload_busy", s.BusyUploads},

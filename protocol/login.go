@@ -133,7 +133,7 @@ func (l *login) note(d deniedBy) {
 		c.server.counters.deniedKeys.Add(1)
 	}
 	a.denials.add(d, c.tx.open, c.describe(), now, c.server.config.Load().ACLLogMaxLen)
-	if suppressed, ok := a.warning.pass(now); ok {
+	if suppressed, ok := a.warning.pass(now); ok && d.reason != reasonAuth {
 		object := d.object
 		if d.reason == reasonKey { // keys are data
 			object = "a key"

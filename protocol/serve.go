@@ -25,6 +25,9 @@ func (c *conn) serve() {
 			c.server.dispatch(c, args)
 			aside.restore(c)
 			c.track.end(c)
+			if c.wrong.serve(c) != nil {
+				return
+			}
 		} else if !c.handleReadError(err) {
 			return
 		}

@@ -47,9 +47,12 @@ type Server struct {
 	endWaits func()          // ends them
 
 	spare         spareFile
+	rate          connectionRate
 	acceptWarning throttle
 	httpWarning   throttle
 	handshakes    handshakes
+	rateWarning   throttle
+	authWarning   throttle
 
 	mu        sync.Mutex // guards listeners
 	listeners []Listener

@@ -70,7 +70,7 @@ func shownArgs(args []resp.Arg) []string {
 	return shown
 }
 
-// redacted hides passwords in CONFIG SET, and in CLUSTER CONFIG SET, which refuses them.
+// redacted hides passwords in CONFIG SET, in CLUSTER CONFIG SET, which refuses them, and in a command that another is about.
 func redacted(row *command.Spec, args []string) []string {
 	first := len(args) // position of the first value
 	switch row.Full {
@@ -82,10 +82,14 @@ func redacted(row *command.Spec, args []string) []string {
 		first = 3
 	case "cluster|config":
 		first = 4
+	case "command|getkeys", "command|getkeysandflags":
+		for i := 3; i < len(args); i++ {
+			args[i] = redactedText
+		}
 	}
 	for i := first; i < len(args); i++ { // every position: names and values do not alternate in a command that is refused
-		if strings.EqualFold(args[i-1], "requirepass") {
-			args[i] = "(redacted)"
+		if namesSecret(args[i-1]) {
+			args[i] = redactedText
 		}
 	}
 	return args
@@ -96,6 +100,14 @@ func redactRules(args []string, from int) {
 	for i := from; i < len(args); i++ {
 		args[i] = acl.ShownRule(args[i])
 	}
+}
+
+const redactedText = "(redacted)"
+
+// namesSecret reports whether a name is that of a secret setting, of Redis or misspelt too.
+func namesSecret(name string) bool {
+	name = strings.ToLower(name)
+	return strings.Contains(name, "pas") || strings.Contains(name, "secret") || name == "masterauth"
 }
 
 func slowlogLen(c *call, l *slowlog) {

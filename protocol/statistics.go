@@ -12,12 +12,12 @@ import (
 
 // counters are totals since the start, or since CONFIG RESETSTAT.
 type counters struct {
-	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors    atomic.Int64
-	bytesIn, bytesOut                                                                        atomic.Int64
-	deniedCommands, deniedKeys                                                               atomic.Int64 // to users that may not
-	handshakeFailures                                                                        atomic.Int64
-	unsettled                                                                                atomic.Int64 // replies that a commit or lease that did not come has replaced
-	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
+	connections, rejected, denied, rateLimited, authFailures, commands, errors, panics, protocolErrors atomic.Int64
+	bytesIn, bytesOut                                                                                  atomic.Int64
+	unsettled                                                                                          atomic.Int64 // replies that a commit or lease that did not come has replaced
+	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits           atomic.Int64
+	deniedCommands, deniedKeys                                                                         atomic.Int64 // to users that may not
+	handshakeFailures                                                                                  atomic.Int64
 }
 
 // commandStat counts the calls of one row of the command table.

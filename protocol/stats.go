@@ -21,7 +21,7 @@ func (s *Server) countError(text string) {
 func (s *Server) resetStats() {
 	c := &s.counters
 	for _, counter := range []*atomic.Int64{
-		&c.connections, &c.rejected, &c.denied, &c.authFailures, &c.deniedCommands, &c.deniedKeys, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
+		&c.connections, &c.rejected, &c.denied, &c.rateLimited, &c.authFailures, &c.deniedCommands, &c.deniedKeys, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
 		&c.denyOOM, &c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits, &c.handshakeFailures,
 	} {
 		counter.Store(0)
@@ -49,22 +49,22 @@ func (s *Server) resetStats() {
 
 // Stats are the counters of a server. Totals begin at the start or at CONFIG RESETSTAT.
 type Stats struct {
-	Clients                                         int
-	Connections, Rejected, Commands, Errors, Panics int64
-	ProtocolErrors, Denied, AuthFailures            int64
-	DeniedCommands, DeniedKeys                      int64 // to users that may not
-	IdleTimeouts, UploadStalls, SlowUploads         int64
-	BusyUploads, ReplyStalls, OutputLimits          int64
-	DeniedOOM, HandshakeFailures                    int64
-	BytesIn, BytesOut                               int64
-	UploadBytes                                     int64 // of commands that are being read, now
-	ReplyBytes                                      int64 // of replies that wait for clients, now
-	ValueBytes                                      int64 // in buffers: stored, being read or being sent, now
-	ClientBytes                                     int64 // in buffers: what clients sent, without arrays, now
-	UsedMemory, MaxMemory                           int64 // of the process, now
-	MaxClients                                      int
-	Tracking                                        tracking.Sizes
-	Store                                           shard.Stats
+	Clients                                           int
+	Connections, Rejected, Commands, Errors, Panics   int64
+	ProtocolErrors, Denied, RateLimited, AuthFailures int64
+	DeniedCommands, DeniedKeys                        int64 // to users that may not
+	IdleTimeouts, UploadStalls, SlowUploads           int64
+	BusyUploads, ReplyStalls, OutputLimits            int64
+	DeniedOOM, HandshakeFailures                      int64
+	BytesIn, BytesOut                                 int64
+	UploadBytes                                       int64 // of commands that are being read, now
+	ReplyBytes                                        int64 // of replies that wait for clients, now
+	ValueBytes                                        int64 // in buffers: stored, being read or being sent, now
+	ClientBytes                                       int64 // in buffers: what clients sent, without arrays, now
+	UsedMemory, MaxMemory                             int64 // of the process, now
+	MaxClients                                        int
+	Tracking                                          tracking.Sizes
+	Store                                             shard.Stats
 }
 
 // Commands returns how many commands were processed.
@@ -78,7 +78,7 @@ func (s *Server) Stats() Stats {
 		ClientBytes: s.clients.Allocated(), UsedMemory: s.store.Memory().Used(), MaxMemory: s.store.Memory().Config().Limit, MaxClients: s.config.Load().MaxClients,
 		Clients: clients, Connections: c.connections.Load(), Rejected: c.rejected.Load(),
 		Commands: c.commands.Load(), Errors: c.errors.Load(), Panics: c.panics.Load(), ProtocolErrors: c.protocolErrors.Load(),
-		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(), DeniedCommands: c.deniedCommands.Load(), DeniedKeys: c.deniedKeys.Load(),
+		Denied: c.denied.Load(), RateLimited: c.rateLimited.Load(), AuthFailures: c.authFailures.Load(), DeniedCommands: c.deniedCommands.Load(), DeniedKeys: c.deniedKeys.Load(),
 		IdleTimeouts: c.idleTimeouts.Load(), UploadStalls: c.uploadStalls.Load(), SlowUploads: c.slowUploads.Load(),
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
 		DeniedOOM: c.denyOOM.Load(), HandshakeFailures: c.handshakeFailures.Load(),

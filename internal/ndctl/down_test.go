@@ -17,7 +17,7 @@ import (
 func TestPasswords(t *testing.T) {
 	t.Parallel()
 	c := startClusterWith(t, []string{"NDRING_PASSWORD=right"}, 1, "--requirepass", "right")
-	right, wrong := file(t, "right\n"), file(t, "wrong")
+	right, wrong := file(t, "right\nmore\n"), file(t, "wrong")
 	for _, tc := range []struct {
 		env  string
 		args string
@@ -30,6 +30,8 @@ func TestPasswords(t *testing.T) {
 		{"NDRING_PASSWORD=wrong", "nodes --json", 4, "wrong user or password"},
 		{"NDRING_PASSWORD=right", "status", 0, ""},
 		{"NDRING_REQUIREPASS=right", "status", 0, ""},
+		{"NDRING_REQUIREPASS_FILE=" + right, "status", 0, ""},
+		{"NDRING_REQUIREPASS_FILE=" + right + "-missing", "status", 2, "NDRING_REQUIREPASS_FILE: open"},
 		{"NDRING_PASSWORD=wrong", "status --password-file " + right, 0, ""},
 		{"NDRING_PASSWORD=right", "status --password-file " + wrong, 4, "wrong user or password"},
 		{"NDRING_PASSWORD=right", "status --user stranger", 4, "wrong user or password"},

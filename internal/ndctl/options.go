@@ -27,7 +27,7 @@ type options struct {
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&o.addrs, "addr", "a", nil, "client address `HOST:PORT` of a node; repeat the flag or separate addresses by commas (default NDRING_ADDR, else "+defaultAddr+")")
 	flags.StringVar(&o.user, "user", "", "log in as user `NAME` (default: the default user)")
-	flags.StringVar(&o.passwordFile, "password-file", "", "read the password from `FILE` (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
+	flags.StringVar(&o.passwordFile, "password-file", "", "read the password from the first line of `FILE` (default: NDRING_PASSWORD, else what a node's environment has)")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait for a node; large arrays get more time")
 }
 
@@ -81,21 +81,31 @@ func completeAddress(addr string) (string, error) {
 // password returns the password to log in with, or "" for none.
 func (o *options) password() (string, error) {
 	if o.passwordFile != "" {
-		content, err := os.ReadFile(o.passwordFile)
-		if err != nil {
-			return "", usageError("--password-file: %w", err)
-		}
-		return strings.TrimRight(string(content), "\r\n"), nil
+		return passwordIn(o.passwordFile, "--password-file")
 	}
 	for _, name := range []string{"NDRING_PASSWORD", "NDRING_REQUIREPASS"} {
 		if p := o.env.get(name); p != "" {
 			return p, nil
 		}
 	}
+	const ofNode = "NDRING_REQUIREPASS_FILE"
+	if file := o.env.get(ofNode); file != "" {
+		return passwordIn(file, ofNode)
+	}
 	if o.user != "" {
 		return "", usageError("--user needs a password: set NDRING_PASSWORD, or give --password-file FILE")
 	}
 	return "", nil
+}
+
+// passwordIn returns the first line of a file, as a node reads it.
+func passwordIn(file, from string) (string, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", usageError("%s: %w", from, err)
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	return strings.TrimSuffix(line, "\r"), nil
 }
 
 // client returns a client for one address. It connects when it is first used.

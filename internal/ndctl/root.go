@@ -25,7 +25,8 @@ func (a *app) tree() *cobra.Command {
 Environment:
   NDRING_ADDR          addresses, used without --addr
   NDRING_PASSWORD      password, used without --password-file
-  NDRING_REQUIREPASS   password, used without NDRING_PASSWORD; a node's container has it already
+  NDRING_REQUIREPASS   password, used without NDRING_PASSWORD; a node's container has it already, or
+                       NDRING_REQUIREPASS_FILE, a file with it in the first line
   NDRING_DIR           data folder, for raft recover and raft rejoin
   NO_COLOR             disables colours; output that is not a terminal has none either
 

@@ -30,7 +30,11 @@ const sourceTimeout = 30 * time.Second
 func openSource(ctx context.Context, url string) (*source, error) {
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, usageError("%q is not the URL of a Redis server (redis://[user:password@]host:port[/db], rediss://, unix://): %v", withoutPassword(url), err)
+		shown := withoutPassword(url)
+		if shown != url { // the error may quote any part of it
+			err = errors.New("percent-encode what is special in user and password")
+		}
+		return nil, usageError("%q is not the URL of a Redis server (redis://[user:password@]host:port[/db], rediss://, unix://): %v", shown, err)
 	}
 	options.ReadTimeout, options.DialTimeout, options.DialerRetries, options.Protocol, options.DisableIdentity = sourceTimeout, 5*time.Second, 1, 2, true
 	one := redis.NewClient(options)

@@ -75,11 +75,17 @@ func (p *cli) tree() *cobra.Command {
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args:              noArguments,
 	}
 	flags := newSettingFlags(root.Flags())
+	root.Args = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 && flags.given["requirepass"] { // it may be the rest of a password with blanks
+			return usageError{errors.New("unexpected argument; put the value of --requirepass in quotes, or use --requirepass-file")}
+		}
+		return noArguments(c, args)
+	}
 	root.RunE = func(*cobra.Command, []string) error {
 		config, err := flags.config(os.LookupEnv, p.version)
+		hideArguments(os.Args)
 		if err != nil {
 			return usageError{err}
 		}
@@ -155,7 +161,8 @@ For zsh, write it to a file named _ndring in a folder of $fpath; for fish, to ~/
 func flagError(err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("invalid value %q for --%s: %w", invalid.GetValue(), invalid.GetFlag().Name, invalid.Unwrap())
+		name := invalid.GetFlag().Name
+		return invalidValue(&setting{name: name}, invalid.GetValue(), "for --"+name, invalid.Unwrap())
 	}
 	return err
 }

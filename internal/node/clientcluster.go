@@ -78,7 +78,11 @@ func (c *clientCluster) BeginEmpty(ctx context.Context, shards []topology.ShardI
 func (c *clientCluster) ClusterSettings() (all []protocol.Setting) {
 	set := c.effective.clusterSettings()
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		all = append(all, protocol.Setting{Name: name, Value: set[name]})
+		value := set[name]
+		if slices.Contains(secretSettings, name) { // a node of another version has accepted it
+			value = hiddenSecret
+		}
+		all = append(all, protocol.Setting{Name: name, Value: value})
 	}
 	return all
 }

@@ -123,7 +123,7 @@ func TestRefusedClusterSettings(t *testing.T) {
 		expect(t, n, want, "CLUSTER "+command)
 	}
 	const secret = "the cluster would keep the password in plain text in the log and the data folder of every node: " +
-		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS for its next start"
+		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS or NDRING_REQUIREPASS_FILE for its next start"
 	for command, want := range map[string]string{
 		"SET timeout 9 requirepass hidden":   "CONFIG SET failed (possibly related to argument 'requirepass') - " + secret,
 		"RESET timeout requirepass":          "CLUSTER CONFIG RESET failed (possibly related to argument 'requirepass') - " + secret,

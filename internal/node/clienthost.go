@@ -26,7 +26,7 @@ func (h *clientHost) Settings() []protocol.Setting {
 	config := h.effective.config()
 	all := slices.Clone(facts)
 	for _, s := range settings {
-		all = append(all, protocol.Setting{Name: s.name, Value: s.get(&config)})
+		all = append(all, protocol.Setting{Name: s.name, Value: s.shown(&config)})
 	}
 	slices.SortFunc(all, func(a, b protocol.Setting) int { return strings.Compare(a.Name, b.Name) })
 	return all

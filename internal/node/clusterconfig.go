@@ -152,6 +152,10 @@ func (c *Config) complete() error {
 		}
 	}
 	switch {
+	case c.Server.Password != "" && c.PasswordFile != "":
+		return errors.New("--requirepass (NDRING_REQUIREPASS) and --requirepass-file (NDRING_REQUIREPASS_FILE) exclude each other")
+	case c.HTTP.TLS && (c.TLS.Cert == "" || c.TLS.Key == ""):
+		return errors.New("--http-tls needs --tls-cert and --tls-key")
 	case c.openGossip() && !c.Cluster.Insecure:
 		return fmt.Errorf("with --bind %s other machines reach the gossip port, which has no key: give all nodes the same --gossip-key-file "+
 			"(openssl rand -hex 32 makes one), or, in a network that you trust, --insecure (NDRING_INSECURE=yes)", orAny(c.Bind))

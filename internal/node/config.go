@@ -14,25 +14,27 @@ import (
 
 // Config is what a node is started with. The settings table explains the fields that it sets.
 type Config struct {
-	Port      int
-	Bind      string
-	Listen    []ListenerConfig
-	HTTPPort  int
-	NodeID    string
-	Zone      string
-	Cluster   ClusterConfig
-	TLS       TLSConfig // of client listeners
-	Dev       int       // number of nodes in this process; 0: one, with the other settings
-	Shards    int
-	Dir       string // empty: nothing on disk
-	Logged    bool   // appendonly
-	ACLFile   string // empty: none
-	LogLevel  slog.Level
-	LogFormat string
-	Container int64           // memory limit of the container in bytes; 0: none
-	Warnings  []string        // about values that are ignored
-	logLost   func() int64    // dropped log lines; nil if they are not counted
-	Server    protocol.Config // of the client server
+	Port         int
+	Bind         string
+	Listen       []ListenerConfig
+	HTTPPort     int
+	NodeID       string
+	Zone         string
+	Cluster      ClusterConfig
+	Dev          int // number of nodes in this process; 0: one, with the other settings
+	Shards       int
+	Dir          string // empty: nothing on disk
+	Logged       bool   // appendonly
+	ACLFile      string // empty: none
+	LogLevel     slog.Level
+	LogFormat    string
+	PasswordFile string // of Server.Password
+	HTTP         HTTPConfig
+	TLS          TLSConfig
+	Container    int64           // memory limit of the container in bytes; 0: none
+	Warnings     []string        // about values that are ignored
+	logLost      func() int64    // dropped log lines; nil if they are not counted
+	Server       protocol.Config // of the client server
 
 	Descriptors Descriptors
 }
@@ -108,13 +110,24 @@ func (f *settingFlags) config(environ func(string) (string, bool), version strin
 			continue
 		}
 		if err := s.set(c, value); err != nil {
-			return nil, fmt.Errorf("invalid value %q in %s: %w", value, from, err)
+			return nil, invalidValue(&s, value, "in "+from, err)
 		}
 	}
 	if len(c.Listen) == 0 {
 		c.Listen = []ListenerConfig{{Name: "default", Address: joinHostPort(c.Bind, c.Port)}}
 	}
+	if f.given["requirepass"] && c.Server.Password != "" {
+		c.Warnings = append(c.Warnings, "the password came with --requirepass: other users of this machine could read it in the process list. Prefer --requirepass-file")
+	}
 	return c, c.complete()
+}
+
+// invalidValue returns the error of a value that a setting cannot have, without the value if it is secret.
+func invalidValue(s *setting, value, where string, err error) error {
+	if s.secret() {
+		return fmt.Errorf("invalid value %s: %w", where, err)
+	}
+	return fmt.Errorf("invalid value %q %s: %w", value, where, err)
 }
 
 // ofKubernetes reports whether a variable is not a setting: in a namespace with a Service named ndring or ndring-http,

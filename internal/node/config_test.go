@@ -37,7 +37,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 		Cluster: ClusterConfig{BusPort: 17379, GossipPort: 7946, Replicas: 2, EmptyShards: "auto", Moves: cluster.DefaultMoves, Weight: 100},
 		Server: protocol.Config{
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
-			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
+			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, MaxClientsReserve: 8, ProtectedMode: true,
 			SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128, ACLLogMaxLen: 128, TrackingTableMaxKeys: 1_000_000, Version: "v",
 			Memory: shard.MemoryConfig{Policy: shard.NoEviction, Samples: 16, LFULogFactor: 10, LFUDecay: 1},
 			Disk:   shard.DiskConfig{Fsync: shard.FsyncEverysec, Reserve: 128 << 20, ScrubRate: 4 << 20},

@@ -83,7 +83,7 @@ func (d *dev) nodeConfig(i int) Config {
 		c.Port += i
 	}
 	if i > 0 {
-		c.HTTPPort = 0
+		c.HTTPPort, c.HTTP.Pprof = 0, 0
 		host, port := d.nodes[0].cluster.GossipAddress()
 		c.Cluster.Join = []string{net.JoinHostPort(host, strconv.Itoa(port))}
 	}

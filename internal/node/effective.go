@@ -14,7 +14,7 @@ import (
 // effectiveConfig is the configuration in effect. Each setting has one of three values: the one of this node's CONFIG
 // SET, else the cluster's, else the one that the node was started with.
 type effectiveConfig struct {
-	started     Config // what the node was started with
+	started     Config // what the node was started with; mu guards its password, which may come from a file
 	log         *slog.Logger
 	level       *slog.LevelVar        // of log
 	reconfigure func(protocol.Config) // applies the settings of the client server
@@ -36,7 +36,7 @@ func newEffectiveConfig(config Config, log *slog.Logger, level *slog.LevelVar) *
 // perNode gives the settings that CONFIG SET changes and the cluster must not have, and why.
 var perNode = map[string]string{
 	"requirepass": "the cluster would keep the password in plain text in the log and the data folder of every node: " +
-		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS for its next start",
+		"set it on each node with CONFIG SET, and with NDRING_REQUIREPASS or NDRING_REQUIREPASS_FILE for its next start",
 	"weight": "a weight that all nodes have changes nothing: set it on a node with CONFIG SET, and with NDRING_WEIGHT for its next start",
 }
 
@@ -67,6 +67,15 @@ func (e *effectiveConfig) change(changes []protocol.Setting) error {
 	}
 	e.apply()
 	return nil
+}
+
+// replacePassword makes what a file holds the password of clients, also after CONFIG SET requirepass.
+func (e *effectiveConfig) replacePassword(password string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.own, "requirepass")
+	e.started.Server.Password = password
+	e.apply()
 }
 
 // applyCluster applies the cluster's settings. A name that the cluster has decided since the last call overrides this

@@ -43,6 +43,10 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.Rejected) }),
 	newMetric("tls_handshake_failures_total", "Client connections closed because their TLS handshake failed.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.HandshakeFailures) }),
+	newMetric("rate_limited_connections_total", "Client connections refused because their address connected more often than connection-rate allows.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.RateLimited) }),
+	newMetric("wrong_passwords_total", "Logins of clients that failed: the user or the password was wrong.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.AuthFailures) }),
 	newMetric("commands_total", "Commands received from clients, including refused ones.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
 	newMetric("error_replies_total", "Error replies sent to clients.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Errors) }),
@@ -142,6 +146,7 @@ var edgeMetrics = []metric[*Node]{
 			}
 			return float64(n.config.logLost())
 		}),
+	newMetric("http_denied_total", "Requests to the HTTP port that gave a wrong password.", prometheus.CounterValue, func(n *Node) float64 { return float64(n.http.denied.Load()) }),
 	newMetric("gossip_refused_total", "Datagrams and streams to the gossip port that were refused: no node sends them, or they exceeded a limit.", prometheus.CounterValue,
 		func(n *Node) float64 { return float64(n.cluster.GossipRefused()) }),
 }

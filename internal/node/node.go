@@ -5,11 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
@@ -44,8 +42,7 @@ type Node struct {
 	replicator  *replication.Replicator
 	view        *clientCluster
 
-	http      *http.Server
-	httpAddr  net.Addr
+	http      httpPort
 	busPort   int
 	clients   *clientPorts
 	recovered chan error // the result of reading the shards
@@ -95,7 +92,12 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openDisk(); err != nil {
 		return err
 	}
+	watchPassword, err := watchPassword(n)
+	if err != nil {
+		return err
+	}
 	running := n.openStore(ctx)
+	n.done.Go(func() { watchPassword(running) })
 	if err := n.view.clusterUsers.open(n.server, n.disk, n.log); err != nil {
 		return err
 	}
@@ -107,8 +109,15 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.openCluster(ctx); err != nil {
 		return errors.Join(err, ports.close())
 	}
-	if err := n.openHTTP(ctx); err != nil {
+	certificates, err := openHTTPCertificate(&n.config, n.log)
+	if err == nil {
+		err = openHTTP(running, n, certificates)
+	}
+	if err != nil {
 		return errors.Join(err, ports.close())
+	}
+	if certificates != nil {
+		n.done.Go(func() { certificates.Watch(running, secretsRead) })
 	}
 	n.done.Go(func() { ports.serve(running, n.server, n.view) })
 	n.done.Go(func() { ports.watch(running) })
@@ -119,7 +128,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	host, port := n.cluster.GossipAddress()
-	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
+	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.http.addr.String())
 	return nil
 }
 
@@ -272,23 +281,7 @@ func (n *Node) logReady() {
 		}
 		args = append(args, name, n.clients.addrs[i].String())
 	}
-	n.log.Info("ndring is ready", append(args, "http", n.httpAddr.String())...)
-}
-
-func (n *Node) openHTTP(ctx context.Context) error {
-	socket, err := n.machine.listen(ctx, joinHostPort(n.config.Bind, n.config.HTTPPort))
-	if err != nil {
-		return cannotListen("HTTP", "--http-port", err)
-	}
-	n.httpAddr = socket.Addr()
-	n.http = &http.Server{Handler: handler(n), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, IdleTimeout: time.Minute,
-		ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}
-	go func() {
-		if err := n.http.Serve(bound(socket, n.config.Descriptors.HTTP)); !errors.Is(err, http.ErrServerClosed) {
-			n.log.Error("HTTP port failed", "err", err)
-		}
-	}()
-	return nil
+	n.log.Info("ndring is ready", append(args, "http", n.http.addr.String())...)
 }
 
 // Close stops the node in the reverse order of Open. First it hands its shards over to other nodes, while clients go on. Commands
@@ -306,9 +299,7 @@ func (n *Node) Close(ctx context.Context) error {
 		if n.server != nil {
 			n.closed = n.server.Close(ctx)
 		}
-		if n.http != nil {
-			n.closed = errors.Join(n.closed, n.http.Shutdown(ctx))
-		}
+		n.closed = errors.Join(n.closed, n.http.shutdown(ctx))
 		if n.cluster != nil {
 			n.closed = errors.Join(n.closed, n.cluster.Close(ctx))
 		}
@@ -367,4 +358,4 @@ func (n *Node) ClientAddrs() []net.Addr { return n.clients.addrs }
 func (n *Node) GossipAddr() string { return joinHostPort(n.cluster.GossipAddress()) }
 
 // HTTPAddr returns where the node listens for HTTP.
-func (n *Node) HTTPAddr() net.Addr { return n.httpAddr }
+func (n *Node) HTTPAddr() net.Addr { return n.http.addr }

@@ -68,7 +68,7 @@ var basicSettings = []setting{
 	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. The data folder remembers it. Default: random",
 		shortTextField(func(c *Config) *string { return &c.NodeID }), false},
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
-	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP, bus and gossip ports have no password",
+	{"bind", "ADDRESS", "127.0.0.1", "address of all ports but --pprof-port. The bus port has no password, the HTTP port one with --http-password-file",
 		textField(func(c *Config) *string { return &c.Bind }), false},
 	{"listen", "NAME=ADDRESS:PORT[,tls=yes|no][,announce=HOST:PORT]", "",
 		"a client listener that replaces --bind and --port. It speaks TLS if tls=yes, or if the node has --tls-cert and tls=no is not given. Clients are redirected to the addresses announced by the listeners of the same name. " +
@@ -159,11 +159,18 @@ var memorySettings = []setting{
 		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.Memory.LFUDecay }), true},
 }
 
+// defaultReserve is enough for a few operators and what watches the node.
+const defaultReserve = 8
+
 var limitSettings = []setting{
 	{"max-array-bytes", "BYTES", "512mb", "largest array, data only. A larger one is refused with TOOLARGE",
 		bytesField(1, 1<<40, func(c *Config) *int64 { return &c.Server.MaxArrayBytes }), true},
 	{"maxclients", "N", strconv.Itoa(protocol.DefaultMaxClients), "client connections; one more gets an error and is closed. Bounded by the open files that disk and cluster leave",
 		intField(1, 1_000_000, func(c *Config) *int { return &c.Server.MaxClients }), true},
+	{"maxclients-reserve", "N", strconv.Itoa(defaultReserve), "the last of maxclients, at most a quarter of them: connections that may only execute commands about the node, its clients and its cluster, such as INFO, CONFIG and CLIENT KILL",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.MaxClientsReserve }), true},
+	{"connection-rate", "N", "0", "new client connections a second from one IPv4 address or one /64 of IPv6, and as many at once; one more gets an error and is closed. This machine is exempt. 0: no limit",
+		intField(0, 1_000_000, func(c *Config) *int { return &c.Server.ConnectionRate }), true},
 	{"timeout", "SECONDS", "0", "close clients that send no command for this long; 0: never",
 		unitField(time.Second, 0, func(c *Config) *time.Duration { return &c.Server.IdleTimeout }), true},
 	{"max-upload-bytes", "BYTES", "1gb", "memory for all commands that are being received. Beyond it, commands wait, then get BUSY",
@@ -186,8 +193,10 @@ var limitSettings = []setting{
 }
 
 var securitySettings = []setting{
-	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer the environment: a process list shows flags",
-		textField(func(c *Config) *string { return &c.Server.Password }), true},
+	{"requirepass", "PASSWORD", "", "password that clients give with AUTH. Prefer --requirepass-file: a process list shows this flag until the node has overwritten it",
+		secretField(func(c *Config) *string { return &c.Server.Password }), true},
+	{"requirepass-file", "FILE", "", "file with the password in its first line, in place of --requirepass. A node that runs reads it again when it changes, which replaces what CONFIG SET requirepass has set",
+		textField(func(c *Config) *string { return &c.PasswordFile }), false},
 	{"aclfile", "FILE", "", "file with the users of this node, a line 'user NAME rule...' each, as in Redis. Its default user prevails over --requirepass. ACL LOAD reads it again, ACL SAVE writes it",
 		textField(func(c *Config) *string { return &c.ACLFile }), false},
 	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
@@ -198,6 +207,11 @@ var securitySettings = []setting{
 	{"tls-ca", "FILE", "", "PEM file with the CAs that sign the certificates of clients", textField(func(c *Config) *string { return &c.TLS.CA }), false},
 	{"tls-client-auth", "no|optional|require", "no", "whether clients of TLS listeners show a certificate that --tls-ca has signed: no (they are not asked), optional (a wrong one is refused), " +
 		"require. The password and protected-mode apply all the same", field{setClientAuth, func(c *Config) string { return c.TLS.ClientAuth }}, false},
+	{"http-password-file", "FILE", "", "file with the password of the HTTP port in its first line, for Basic with any user or as a Bearer token. It is read again when it changes. /healthz and /readyz need no password",
+		textField(func(c *Config) *string { return &c.HTTP.PasswordFile }), false},
+	{"http-tls", yesNo, "no", "serve the HTTP port with TLS and the certificate of --tls-cert", boolField(func(c *Config) *bool { return &c.HTTP.TLS }), false},
+	{"pprof-port", "N", "0", "port on 127.0.0.1, whatever --bind says, for profiles of the process at /debug/pprof/; 0: none. They contain parts of keys and other data",
+		intField(0, 65535, func(c *Config) *int { return &c.HTTP.Pprof }), false},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
 	{"insecure", yesNo, "no", "allow gossip without --gossip-key-file on an address that other machines reach. Anyone who reaches the gossip port can then make " +

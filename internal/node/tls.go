@@ -77,3 +77,11 @@ func openClientTLS(config *Config, log *slog.Logger) (*certs.Store, []*tls.Confi
 	log.Info("clients speak TLS", "listeners", strings.Join(names, ","), "certificate", config.TLS.Cert, "until", store.Leaf().NotAfter.UTC(), "client-auth", config.TLS.ClientAuth)
 	return store, all, nil
 }
+
+// openHTTPCertificate reads the certificate of the HTTP port; nil if it is plain.
+func openHTTPCertificate(config *Config, log *slog.Logger) (*certs.Store, error) {
+	if !config.HTTP.TLS {
+		return nil, nil
+	}
+	return certs.Open("HTTP", certs.Files{Cert: config.TLS.Cert, Key: config.TLS.Key}, log)
+}

@@ -224,7 +224,7 @@ func TestExporterConversation(t *testing.T) {
 		{"SLOWLOG GET 1", `^\[\[:\d+ :\d+ :\d+ \["SLOWLOG" "LEN"\] "127\.0\.0\.1:\d+" "redis_exporter"\]\]$`},
 		{"LATENCY LATEST", `^\[(\["[a-z-]+" :\d+ :\d+ :\d+\] ?)*\]$`},
 		{"LATENCY HISTOGRAM", `"np\.set" \["calls" :20 "histogram_usec" \[:\d+ :\d+`},
-		{"CONFIG GET *", `^\[.*"maxclients" "10000" "maxmemory" "0" .*\]$`},
+		{"CONFIG GET *", `^\[.*"maxclients" "10000" .*"maxmemory" "0" .*\]$`},
 		{"CLIENT LIST", `(?m)^"?id=\d+ addr=127\.0\.0\.1:\d+ laddr=\S+ fd=\d+ name=redis_exporter age=\d+ idle=0 flags=N db=0 .* omem=\d+ tot-mem=\d+ events=r cmd=client\|list user=default .*resp=2`},
 	} {
 		if got := c.say(strings.Fields(test.command)...); !regexp.MustCompile(test.want).MatchString(got) {

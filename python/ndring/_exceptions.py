@@ -183,8 +183,13 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
 }
 
 
+# A node without room for another client. It says so at the connection's first command or later, and has executed nothing.
+_NO_ROOM = ("ERR max number of clients reached", "ERR too many new connections")
+
+
 def error_reply(text: str) -> NdringError:
     """Returns the exception for an error reply, chosen by its first word."""
-    error = _BY_PREFIX.get(text.partition(" ")[0], ServerError)(text)
+    kind = BusyError if text.startswith(_NO_ROOM) else _BY_PREFIX.get(text.partition(" ")[0], ServerError)
+    error = kind(text)
     error.is_reply = True
     return error

@@ -290,6 +290,16 @@ def test_too_many_clients_is_retried(stub):
         assert c.ping()
 
 
+@pytest.mark.parametrize("reply", [b"-ERR max number of clients reached\r\n", b"-ERR too many new connections from this address\r\n"])
+def test_a_node_without_room_is_retried_after_the_login_too(stub, reply):
+    def full(connection):
+        connection.sendall(reply)
+        connection.close()
+
+    with client_of_stub(stub(b"+OK\r\n", full, b"+OK\r\n", b"+PONG\r\n"), password="x") as c:
+        assert c.ping()
+
+
 # Values for which the node or the client has no memory
 
 
