@@ -99,7 +99,7 @@ func ApplyUsers(s *Server, t *topology.Topology) (changed bool) {
 	a.mu.Lock()
 	is := clusterPosition{t.Cluster, t.Recovery, t.Index}
 	last := a.decided
-	if t.Cluster == "" || is.cluster == last.cluster && is.recovery == last.recovery && is.index <= last.index {
+	if t.Cluster == "" || is.cluster == last.cluster && (is.recovery < last.recovery || is.recovery == last.recovery && is.index <= last.index) {
 		a.mu.Unlock()
 		return false
 	}

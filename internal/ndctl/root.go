@@ -58,7 +58,7 @@ Exit codes:
 		{groupArrays, "Work with arrays:", []*cobra.Command{slotCommand(a), whereCommand(a), getCommand(a), putCommand(a), importCommand(a)}},
 		{groupChange, "Change the cluster:", []*cobra.Command{
 			joinCommand(a), leaveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), rebalanceCommand(a), moveCommand(a), movesCommand(a),
-			forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a),
+			forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), aclCommand(a), raftCommand(a),
 		}},
 		{groupTool, "This program:", []*cobra.Command{completionCommand(a), versionCommand(a)}},
 	} {

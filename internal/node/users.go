@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/ndring/ndring/cluster"
@@ -146,7 +147,7 @@ func (u *clusterUsers) apply(t *topology.Topology) {
 func (u *clusterUsers) Users() map[string]topology.User { return u.raft.Topology().Users }
 
 // changeTries is how often a change of users is proposed while other clients change them, too.
-const changeTries = 5
+const changeTries = 20
 
 // ChangeUsers implements protocol.Cluster.
 func (u *clusterUsers) ChangeUsers(ctx context.Context, change func(map[string]topology.User) ([]topology.Op, error)) error {
@@ -165,8 +166,13 @@ func (u *clusterUsers) ChangeUsers(ctx context.Context, change func(map[string]t
 		}
 		u.apply(u.raft.Topology())
 		failed := errors.Join(errs...)
-		if failed == nil || !errors.Is(failed, topology.ErrStale) || try == changeTries {
+		if failed == nil || !meanwhile(ops, u.raft.Topology().Users) || try == changeTries {
 			return failed
 		}
 	}
+}
+
+// meanwhile reports whether other users are there than those for which ops were made.
+func meanwhile(ops []topology.Op, users map[string]topology.User) bool {
+	return slices.ContainsFunc(ops, func(op topology.Op) bool { return users[op.Name].At != op.Base })
 }
