@@ -119,7 +119,7 @@ func (g badGossip) message() []byte {
 // spoiled returns a message as it is, or with faults.
 func spoiled(r *rand.Rand, b []byte) []byte {
 	b = bytes.Clone(b)
-	switch r.IntN(6) {
+	switch r.IntN(9) {
 	case 0, 1: // a few bytes changed
 		for range 1 + r.IntN(4) {
 			b[r.IntN(len(b))] = byte(r.IntN(256))

@@ -163,7 +163,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = n.disk.Identity().Store()
 	}
-	n.bus = bus.New(bus.Options{Log: n.peerLog, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
+	n.bus = bus.New(bus.Options{Log: n.peerLog, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, MaxPayload: maxBusPayload, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
