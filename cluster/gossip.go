@@ -187,6 +187,8 @@ func (g *gossip) join(addresses []string) (answered int, foreign, silent []strin
 	return answered, foreign, silent, err
 }
 
+var errMemberName = errors.New("the name of a member does not say which node it is")
+
 // foreignText is part of the error of a join that reached a node of another cluster.
 const foreignText = "belongs to another cluster"
 
@@ -249,6 +251,9 @@ func (g *gossip) check(n *memberlist.Node) error {
 	m, err := decodeMeta(n.Meta)
 	if err != nil {
 		return err
+	}
+	if n.Name != memberName(m.node, m.incarnation, movesIn(n.Name)) { // one member with many metas would be many nodes in members
+		return errMemberName
 	}
 	g.mu.Lock()
 	own := g.self.cluster

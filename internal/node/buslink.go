@@ -11,6 +11,9 @@ import (
 	"github.com/ndring/ndring/protocol/bus"
 )
 
+// maxBusPayload is more than any request or reply of package cluster has.
+const maxBusPayload = 17 << 20
+
 // link is the bus as package cluster sees it. It implements cluster.Bus.
 type link struct{ *bus.Bus }
 

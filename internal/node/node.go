@@ -28,6 +28,7 @@ import (
 type Node struct {
 	config    Config // what the node was started with; effective has the configuration in effect
 	log       *slog.Logger
+	peerLog   *slog.Logger // of what deals with other nodes: log, limited
 	effective *effectiveConfig
 	machine   machine
 
@@ -59,7 +60,7 @@ type Node struct {
 // New returns a node that does nothing yet. Level is the level of log; CONFIG SET log-level changes it.
 func New(config Config, log *slog.Logger, level *slog.LevelVar) *Node {
 	return &Node{
-		config: config, log: log, effective: newEffectiveConfig(config, log, level), machine: systemMachine(),
+		config: config, log: log, peerLog: slog.New(limitLines(log.Handler())), effective: newEffectiveConfig(config, log, level), machine: systemMachine(),
 		clients: &clientPorts{}, recovered: make(chan error, 1), cancel: func() {}, stop: newStopRequest(),
 	}
 }
@@ -166,7 +167,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = n.disk.Identity().Store()
 	}
-	n.bus = bus.New(bus.Options{Log: n.log, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
+	n.bus = bus.New(bus.Options{Log: n.peerLog, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, MaxPayload: maxBusPayload, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
@@ -202,7 +203,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
 		Weight:      func() int { return n.effective.config().Cluster.Weight },
 		Moves:       func() cluster.Moves { return n.effective.config().Cluster.Moves },
-		Timing:      n.config.Cluster.timing, Log: n.log,
+		Timing:      n.config.Cluster.timing, Log: n.peerLog,
 	}
 	if n.disk != nil {
 		identity := n.disk.Identity()

@@ -19,7 +19,7 @@ var busKinds = map[replication.Kind]bus.Kind{replication.Append: bus.KindAppend,
 func openReplication(n *Node) {
 	self := replica.Process{Node: string(n.id), Incarnation: n.incarnation}
 	n.replicator = replication.New(replication.Config{
-		Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.log, Requests: n.server.Commands,
+		Self: self, Store: n.store, Shards: n.config.Shards, Dial: dialer{n}.dial, Log: n.peerLog, Requests: n.server.Commands,
 		MoveRate: func() int64 { return n.effective.config().Cluster.MoveRate },
 	})
 	n.store.UseReplicator(n.replicator, resp.BulkFrame, n.log)

@@ -79,12 +79,25 @@ func (r *registry) admit(l *link) error {
 	switch {
 	case r.closed:
 		return net.ErrClosed
-	case l.inbound && (r.inbound >= r.maxInbound || l.guest && r.guests >= r.maxGuests):
+	case l.inbound && (r.inbound >= r.maxInbound || l.guest && r.guests >= r.maxGuests || r.countOf(l) >= maxPeerLinks):
 		return ErrBusy
 	}
 	r.count(l, 1)
 	r.all[l] = struct{}{}
 	return nil
+}
+
+// countOf returns how many inbound links of a link's kind its node has. mu must be held.
+func (r *registry) countOf(l *link) (n int) {
+	if l.guest { // limited together: they may all have the same id, or none
+		return 0
+	}
+	for other := range r.all {
+		if other.inbound && other.kind == l.kind && other.peer.Node == l.peer.Node {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *registry) remove(l *link) {

@@ -53,6 +53,10 @@ type Options struct {
 // MaxGuestPayload is the size limit of a request in bytes if one of the nodes belongs to no cluster. It does not apply to replies.
 const MaxGuestPayload = 64 << 10
 
+// maxPeerLinks limits the inbound connections of one kind that a node may have. It needs one, some for raft and up to 8 for large
+// values, and has more for a moment when it connects again.
+const maxPeerLinks = 32
+
 const (
 	callsInFlight      = 64 // per connection; part of the protocol: the accepting side ends a connection with more than twice as many
 	guestCallsInFlight = 8
