@@ -22,6 +22,7 @@ type Config struct {
 	HasData      bool          // the data folder has arrays: the node keeps them in a cluster of one, and grants no claim
 	RaftState    string        // id that Host.SetRaftState recorded; empty for none
 	NewClusterID string        // for a cluster of one; empty for a random id
+	OnlyCluster  string        // id of the only cluster that the node may belong to, which it may also bootstrap; empty: any
 
 	Join            []string // seeds: HOST[:PORT] of gossip
 	BootstrapExpect int      // bootstrap a cluster of this many nodes, this one included; 0: never

@@ -155,7 +155,10 @@ func (a *acceptor) logFailure(address string, err error) {
 func (c *core) shows(direction, address string, err error) bool {
 	var refused *HandshakeError
 	var secure *tlsError
-	host, _, _ := net.SplitHostPort(address)
+	host := address
+	if direction == "from" { // each connection has another port
+		host, _, _ = net.SplitHostPort(address)
+	}
 	switch {
 	case errors.Is(err, ErrSelf):
 		return false
