@@ -66,7 +66,7 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
 	c.reporter = &reporter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, reports: newReports()}
 	c.loads = &loads{self: c.self, host: host, peers: c.peers, fsm: c.fsm}
-	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
+	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, removed: c.config.Removed}
 	c.assembleStart(bus)
 	return c
 }

@@ -39,10 +39,11 @@ type Config struct {
 	Files      Files             // in the node's data folder; nil: in memory
 
 	Start       Start
-	Always      func() bool   // the setting appendfsync is always; nil: no
-	Weight      func() int    // the setting weight; nil: topology.DefaultWeight
-	EmptyShards func() string // the setting empty-shards, one of topology's values; nil: auto
-	Moves       func() Moves  // the settings about moves; nil: the defaults
+	Removed     func(topology.NodeID) bool // whether a node was removed and may not come back; nil: a later incarnation may
+	Always      func() bool                // the setting appendfsync is always; nil: no
+	Weight      func() int                 // the setting weight; nil: topology.DefaultWeight
+	EmptyShards func() string              // the setting empty-shards, one of topology's values; nil: auto
+	Moves       func() Moves               // the settings about moves; nil: the defaults
 
 	Timing Timing
 	Log    *slog.Logger
