@@ -37,7 +37,7 @@ type bootstrapper struct {
 // formAlone makes a cluster of this node.
 func (b *bootstrapper) formAlone() error {
 	id := b.config.NewClusterID
-	if id == "" {
+	if id == "" || b.config.OnlyCluster != "" {
 		id = b.membership.newID()
 	}
 	return b.membership.persist(id, b.recordOfOne())

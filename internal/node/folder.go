@@ -66,9 +66,9 @@ func (n *Node) openDisk() error {
 	return nil
 }
 
-// clusterOf returns the cluster to which a data folder belongs; zero for none.
+// clusterOf returns the cluster to which a data folder belongs; zero for none. A folder without a cluster has an id in store for one.
 func clusterOf(disk *persistence.Disk) (id uuid.UUID) {
-	if disk != nil {
+	if disk != nil && (cluster.IsMember(datafolder.Files{Disk: disk}) || datafolder.RaftState(disk) != "") {
 		id = disk.Identity().Cluster()
 	}
 	return id
