@@ -140,7 +140,7 @@ func TestDeletedUserMayDoNothing(t *testing.T) {
 	users := s.accounts.users.Load()
 	admin.want(":1", "ACL", "DELUSER", "u")
 	c.closed()
-	late := newConn(s.Server, farConn{Conn: s.dial(t).Conn}, "default", 1<<40)
+	late := newConn(s.Server, farConn{Conn: s.dial(t).Conn}, Listener{Name: "default"}, 1<<40)
 	late.login.users = users
 	late.login.become(users.Get("u"), true)
 	late.request.begin([]resp.Arg{resp.NewArg([]byte("DBSIZE"))})

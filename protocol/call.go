@@ -46,6 +46,7 @@ func (c *call) begin(args []resp.Arg) {
 type origin struct {
 	listener      string // name of the listener that accepted the client
 	local, remote net.Addr
+	encrypted     bool // the client speaks TLS
 }
 
 // address returns the client's address, as CLIENT LIST shows it.

@@ -45,6 +45,7 @@ type Cluster interface {
 	ChangeUsers(ctx context.Context, change func(map[string]topology.User) ([]topology.Op, error)) error
 	Copies
 	Placements
+	GossipKeys
 }
 
 // Liveness is what gossip knows about a node. The zero value is a node that was never seen.

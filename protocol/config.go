@@ -24,6 +24,7 @@ type Config struct {
 	MaxClientsReserve    int           // the last of MaxClients, for operators; at most a quarter
 	ConnectionRate       int           // new connections a second from one address; 0 for no limit
 	Password             string        // of clients; "" for none
+	PlainSecrets         bool          // keys are accepted on connections that others may read
 	ProtectedMode        bool          // without a password, only clients from this machine are accepted
 	SlowlogSlowerThan    time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none
 	SlowlogMaxLen        int           // commands in the slow log; default 128

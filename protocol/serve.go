@@ -70,7 +70,7 @@ func (c *conn) handleReadError(err error) bool {
 }
 
 func newConn(s *Server, nc net.Conn, l Listener, id int64) *conn {
-	c := &conn{server: s, nc: nc, origin: origin{l.Name, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
+	c := &conn{server: s, nc: nc, origin: origin{l.Name, nc.LocalAddr(), nc.RemoteAddr(), l.TLS != nil}, id: id}
 	c.request = call{replies: &c.replies, from: &c.origin}
 	c.keys = keyAccess{store: s.store, pool: s.pool, outputs: &s.output, touch: true, log: s.log}
 	c.keys.held.by = id

@@ -78,6 +78,8 @@ func redacted(row *command.Spec, args []string) []string {
 		redactRules(args, 3)
 	case "cluster|acl":
 		redactRules(args, 4)
+	case "cluster|gossipkey":
+		redactKeys(args)
 	case "config|set":
 		first = 3
 	case "cluster|config":
@@ -108,6 +110,18 @@ const redactedText = "(redacted)"
 func namesSecret(name string) bool {
 	name = strings.ToLower(name)
 	return strings.Contains(name, "pas") || strings.Contains(name, "secret") || name == "masterauth"
+}
+
+// fingerprintDigits is the length of a fingerprint. Every key is longer.
+const fingerprintDigits = 16
+
+// redactKeys hides all that may be a key in CLUSTER GOSSIPKEY, also in a wrong place.
+func redactKeys(args []string) {
+	for i := 2; i < len(args); i++ {
+		if len(args[i]) > fingerprintDigits || i == 3 && strings.EqualFold(args[2], "add") {
+			args[i] = redactedText
+		}
+	}
 }
 
 func slowlogLen(c *call, l *slowlog) {

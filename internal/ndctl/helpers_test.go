@@ -29,8 +29,9 @@ type testCluster struct {
 	t     *testing.T
 	dir   string
 	args  []string
-	nodes []*node.Node // nil for a stopped node
-	ports []string     // client addresses
+	nodes []*node.Node               // nil for a stopped node
+	ports []string                   // client addresses
+	own   func(name string) []string // flags of a node of its own; nil for none
 }
 
 // startCluster starts nodes with the flags args and returns when all of them serve.
@@ -42,8 +43,14 @@ func startCluster(t *testing.T, count int, args ...string) *testCluster {
 // startClusterWith does the same, and gives ndctl an environment.
 func startClusterWith(t *testing.T, env []string, count int, args ...string) *testCluster {
 	t.Helper()
+	return startClusterOf(t, env, count, nil, args...)
+}
+
+// startClusterOf does the same, and gives each node flags of its own.
+func startClusterOf(t *testing.T, env []string, count int, own func(name string) []string, args ...string) *testCluster {
+	t.Helper()
 	redis.SetLogger(silence{})
-	c := &testCluster{t: t, dir: t.TempDir(), args: args, nodes: make([]*node.Node, count), ports: make([]string, count)}
+	c := &testCluster{t: t, dir: t.TempDir(), args: args, own: own, nodes: make([]*node.Node, count), ports: make([]string, count)}
 	for i := range c.nodes {
 		c.launch(i, "--bootstrap-expect", strconv.Itoa(count))
 	}
@@ -70,6 +77,9 @@ func (c *testCluster) launch(i int, args ...string) {
 		if n != nil {
 			all = append(all, "--join", n.GossipAddr())
 		}
+	}
+	if c.own != nil {
+		all = append(all, c.own(name)...)
 	}
 	config, err := node.ParseConfig(append(all, args...), func(string) (string, bool) { return "", false }, "1.2.3-test")
 	if err != nil {

@@ -25,6 +25,7 @@ type clientCluster struct {
 	replicator *replication.Replicator
 	effective  *effectiveConfig
 	clusterUsers
+	*gossipRing
 }
 
 // Topology implements protocol.Cluster: clients are routed by the topology that the shards match.

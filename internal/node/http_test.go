@@ -96,35 +96,12 @@ func TestHTTPPassword(t *testing.T) {
 	}
 }
 
-// tlsFiles makes a CA and a certificate of it in files.
-func tlsFiles(t *testing.T) (files certs.Files, pool *x509.CertPool) {
-	t.Helper()
-	now := time.Now()
-	ca, err := certs.NewAuthority("tests", now.Add(-time.Hour), now.Add(time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := ca.Issue(certs.Request{Name: "node", Hosts: []string{"127.0.0.1"}, From: now.Add(-time.Hour), Until: now.Add(time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	files = certs.Files{Cert: filepath.Join(dir, "tls.crt"), Key: filepath.Join(dir, "tls.key")}
-	for name, text := range map[string][]byte{files.Cert: pair.Cert, files.Key: pair.Key} {
-		if err := os.WriteFile(name, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pool = x509.NewCertPool()
-	pool.AddCert(ca.Certificate())
-	return files, pool
-}
-
 // The HTTP port speaks TLS if it is to, and the health check with it.
 func TestHTTPWithTLS(t *testing.T) {
 	t.Parallel()
-	files, pool := tlsFiles(t)
-	n := openNode(t, "--http-tls", "yes", "--tls-cert", files.Cert, "--tls-key", files.Key)
+	files, pool := makeTLSFiles(t), x509.NewCertPool()
+	pool.AddCert(files.authority.Certificate())
+	n := openNode(t, "--http-tls", "yes", "--tls-cert", files.cert, "--tls-key", files.key)
 	address := n.HTTPAddr().String()
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
@@ -148,7 +125,7 @@ func TestHTTPWithTLS(t *testing.T) {
 	if out, err := program(t, []string{"NDRING_HTTP_TLS=yes", "NDRING_HTTP_PORT=" + portIn(address)}, "healthcheck").CombinedOutput(); err != nil {
 		t.Errorf("health check by the environment: %s%v", out, err)
 	}
-	for _, args := range [][]string{{"--http-tls", "yes"}, {"--http-tls", "yes", "--tls-cert", files.Cert}} {
+	for _, args := range [][]string{{"--http-tls", "yes"}, {"--http-tls", "yes", "--tls-cert", files.cert}} {
 		if _, err := ParseConfig(args, environment(), ""); err == nil || !strings.Contains(err.Error(), "--http-tls needs --tls-cert and --tls-key") {
 			t.Errorf("%q: %v", args, err)
 		}

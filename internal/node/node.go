@@ -37,6 +37,7 @@ type Node struct {
 	disk        *persistence.Disk // nil without a data folder
 	store       *shard.Store
 	server      *protocol.Server
+	busTLS      *busTLS // nil: the bus is plain
 	bus         *bus.Bus
 	cluster     *cluster.Cluster
 	reconciler  *reconcile.Reconciler
@@ -89,8 +90,14 @@ func (n *Node) abandon(ctx context.Context) error {
 	return n.Close(limit)
 }
 
-func (n *Node) start(ctx context.Context) error {
+func (n *Node) start(ctx context.Context) (err error) {
+	if n.busTLS, err = openBusTLS(n.config.Cluster.BusTLS, n.log); err != nil {
+		return err
+	}
 	if err := n.openDisk(); err != nil {
+		return err
+	}
+	if err := n.busTLS.claim(n.id, n.config.NodeID, clusterOf(n.disk)); err != nil {
 		return err
 	}
 	watchPassword, err := watchPassword(n)
@@ -125,9 +132,12 @@ func (n *Node) start(ctx context.Context) error {
 	n.done.Go(func() { n.recovered <- n.recover(running) })
 	n.done.Go(func() { n.reconciler.Run(running) })
 	n.done.Go(func() { n.reconciler.Tick(running) })
+	n.busTLS.watch(running, n)
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
+	n.view.gossipRing.use(func(keys [][]byte) error { return cluster.SetGossipKeys(n.cluster, keys) })
+	n.done.Go(func() { n.view.gossipRing.watch(running) })
 	host, port := n.cluster.GossipAddress()
 	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.http.addr.String())
 	return nil
@@ -154,7 +164,7 @@ func (n *Node) openStore(ctx context.Context) context.Context {
 
 // openCluster opens the bus, and makes the node's parts of the cluster: gossip, consensus and reconciler do nothing yet.
 func (n *Node) openCluster(ctx context.Context) error {
-	key, err := n.config.Cluster.gossipKey()
+	ring, err := openGossipRing(n.config.Cluster.GossipKeyFile, filesOf(n.disk), n.log)
 	if err != nil {
 		return err
 	}
@@ -167,16 +177,20 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = n.disk.Identity().Store()
 	}
-	n.bus = bus.New(bus.Options{Log: n.peerLog, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, MaxPayload: maxBusPayload, Identity: func() bus.Identity {
+	removed := func(id topology.NodeID) bool { return isRemoved(n, id) }
+	n.bus = bus.New(bus.Options{Log: n.peerLog, Dialer: n.machine.dial, TLS: n.busTLS.options(removed), MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, MaxPayload: maxBusPayload, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
 	link, host := link{n.bus}, &clusterHost{node: n, disk: n.disk, stop: n.stop, log: n.log}
-	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
+	config := n.clusterConfig(store.String(), ring.current())
+	n.busTLS.limit(&config, removed)
+	n.cluster = cluster.New(config, link, host)
+	n.view.gossipRing = ring
 	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
-		Newest: n.cluster.Topology, ApplySettings: func(t *topology.Topology) { n.effective.applyCluster(t); n.view.apply(t) }, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
+		Newest: n.cluster.Topology, ApplySettings: func(t *topology.Topology) { n.effective.applyCluster(t); n.view.clusterUsers.apply(t) }, HearsLeader: n.cluster.HearsLeader, Report: n.cluster.Report, Noticed: host.Noticed, Propose: n.cluster.Propose, AwaitRemote: n.cluster.AwaitTopology,
 		Alive: func(id topology.NodeID) bool { alive, _, _ := n.cluster.Liveness(id); return alive }, Stays: n.cluster.Handovers().Stays,
 	})
 	host.reconciler = n.reconciler
@@ -186,11 +200,11 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err := n.bus.Serve(socket); err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	n.config.warnOfOpenGossip(n.log)
+	n.config.warnOfOpenPorts(n.log)
 	return nil
 }
 
-func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
+func (n *Node) clusterConfig(store string, gossipKeys [][]byte) cluster.Config {
 	config := cluster.Config{
 		Self: topology.Node{
 			ID: n.id, Name: n.config.NodeID, Store: store, Incarnation: n.incarnation, Zone: n.config.Zone,
@@ -198,7 +212,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		},
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
 		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
-		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey, GossipNetwork: n.machine.gossip,
+		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKeys: gossipKeys, GossipNetwork: n.machine.gossip,
 		Always:      func() bool { return n.syncsAlways(n.effective.config()) },
 		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
 		Weight:      func() int { return n.effective.config().Cluster.Weight },
