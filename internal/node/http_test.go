@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ndring/ndring/internal/certs"
 )
 
 // ask sends a request and returns the status and the reply's beginning.
