@@ -65,6 +65,9 @@ func (c *conn) flushAt() int64 {
 // connBytes is roughly what a connection has on the Go heap: its goroutine's stack and its buffers.
 const connBytes = 12 << 10
 
+// tlsBytes is what a connection with TLS has in addition.
+const tlsBytes = 32 << 10
+
 // configure makes the connection follow a configuration.
 func (c *conn) configure(config *Config) {
 	c.config = config
@@ -92,7 +95,11 @@ func (c *conn) end() {
 	c.endTransaction()
 	c.reader.Close()
 	resp.Release(c.replies.Out.Take())
-	c.server.store.Memory().AddGarbage(connBytes)
+	garbage := int64(connBytes)
+	if _, secure := c.nc.(*resp.TLSConn); secure {
+		garbage += tlsBytes
+	}
+	c.server.store.Memory().AddGarbage(garbage)
 }
 
 // flush settles the replies and sends them. It is the only way out.

@@ -74,7 +74,7 @@ func TestOverTLS(t *testing.T) {
 		"pushes between": TestPushesBetweenLargeReplies, "pushes alone": TestPushesWithoutReplies, "order of pushes": TestOrderOfPushes,
 		"malformed": TestMalformedStreams, "truncated": TestTruncatedStreams, "refused": TestRefusedCommands, "silence": TestSilenceWithinACommand,
 		"budget": TestUploadBudget, "unread": TestUnreadReplies, "panic": TestPanicEndsOneConnection, "close": TestCloseWaitsForCommands, "HTTP": TestHTTPEndsTheConnection,
-		"strangers": TestStrangersHoldLittle, "strangers' replies": TestStrangersRepliesDoNotWait,
+		"strangers": TestStrangersHoldLittle, "strangers' replies": TestStrangersRepliesDoNotWait, "WAIT": TestWaitEnds,
 	}
 	if !testing.Short() {
 		tests["dribble"], tests["slow uploads"], tests["unread pushes"] = TestDribble, TestSlowUploadsMakeRoom, TestClientThatReadsNoPushes
