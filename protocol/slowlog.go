@@ -77,7 +77,9 @@ func redacted(row *command.Spec, args []string) []string {
 	case "acl|setuser":
 		redactRules(args, 3)
 	case "cluster|acl":
-		redactRules(args, 4)
+		if !strings.EqualFold(args[2], "DELUSER") { // which has names only
+			redactRules(args, 4)
+		}
 	case "cluster|gossipkey":
 		redactKeys(args)
 	case "config|set":

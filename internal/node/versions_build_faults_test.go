@@ -20,8 +20,8 @@ import (
 // topology's format or of what nodes send each other. Whoever makes such a change moves it to the commit before the change, and
 // formatBefore to the LatestFormat of that commit.
 const (
-	beforeCommit = "3562de9e784b26a020411b32b3b2a28961a0df56"
-	formatBefore = topology.Format1
+	beforeCommit = "30e749dce930e040904e0d54be2fae59494a2bba"
+	formatBefore = topology.Format2
 )
 
 // programBefore is the ndring program of beforeCommit.
