@@ -61,8 +61,8 @@ func (k *keyring) set(keys [][]byte) error {
 	return nil
 }
 
-// SetGossipKeys changes the keys of gossip: the first encrypts, all decrypt.
-func (c *Cluster) SetGossipKeys(keys [][]byte) error {
+// SetGossipKeys changes the keys of a node's gossip: the first encrypts, all decrypt.
+func SetGossipKeys(c *Cluster, keys [][]byte) error {
 	if c.gossip.keys == nil || len(keys) == 0 {
 		return ErrNoGossipKey
 	}

@@ -90,7 +90,7 @@ func TestRotationUnderProbing(t *testing.T) {
 	}
 	for _, step := range [][][]byte{{old, young}, {young, old}, {young}} {
 		for _, n := range nodes {
-			if err := n.SetGossipKeys(step); err != nil {
+			if err := SetGossipKeys(n.Cluster, step); err != nil {
 				t.Fatal(err)
 			}
 			pingAll(t, nodes)

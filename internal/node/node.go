@@ -122,7 +122,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
-	n.view.gossipRing.use(n.cluster.SetGossipKeys)
+	n.view.gossipRing.use(func(keys [][]byte) error { return cluster.SetGossipKeys(n.cluster, keys) })
 	n.done.Go(func() { n.view.gossipRing.watch(running) })
 	host, port := n.cluster.GossipAddress()
 	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
