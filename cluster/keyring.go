@@ -61,7 +61,7 @@ func (k *keyring) set(keys [][]byte) error {
 	return nil
 }
 
-// SetGossipKeys changes the keys of a cluster's gossip: the first encrypts, all decrypt.
+// SetGossipKeys changes the keys of a node's gossip: the first encrypts, all decrypt.
 func SetGossipKeys(c *Cluster, keys [][]byte) error {
 	if c.gossip.keys == nil || len(keys) == 0 {
 		return ErrNoGossipKey
