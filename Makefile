@@ -51,7 +51,7 @@ restart: ## restart the containers one after the other
 	@scripts/restart
 
 ##@ Check it
-.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 versions faults e2e lint fuzz
+.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 versions faults soak e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop; COVER=1 counts the coverage
@@ -107,8 +107,11 @@ faults: build ## kill real nodes, and simulate power loss, errors and damage, in
 e2e: build ## test the cluster of containers under faults, with clients inside and on the host (needs Docker)
 	@scripts/step "cluster of containers" scripts/e2e
 
-lint: need-go ## run gofmt, go vet, staticcheck, go mod tidy, mypy, codespell, shellcheck
+lint: need-go ## run gofmt, go vet, staticcheck, govulncheck, go mod tidy, mypy, codespell, shellcheck
 	@scripts/step "lint" scripts/lint
+
+soak: build ## run nodes under load, faults and hostile bytes for SOAKTIME (10m), and see whether they grow; SMOKE=1: some seconds
+	@scripts/step "soak" scripts/soak $(SOAKTIME)
 
 fuzz: need-go ## run every Go fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)

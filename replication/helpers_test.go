@@ -24,7 +24,7 @@ const testShards = 16
 
 // testNode is a process with a store, whose rows the test sets.
 type testNode struct {
-	t       *testing.T
+	t       testing.TB
 	self    replica.Process
 	store   *shard.Store
 	pool    *memory.Pool
@@ -158,7 +158,7 @@ func (n *network) isolate(node string, yes bool) {
 }
 
 // startNode starts a process. A nil disk means no log.
-func startNode(t *testing.T, n *network, name string, incarnation uint64, disk vfs.FS) *testNode {
+func startNode(t testing.TB, n *network, name string, incarnation uint64, disk vfs.FS) *testNode {
 	t.Helper()
 	node := &testNode{t: t, self: replica.Process{Node: name, Incarnation: incarnation}, pool: new(memory.Pool), network: n, stop: make(chan struct{})}
 	node.store = shard.NewClosedStore(testShards, func() int64 { return time.Now().UnixMilli() }, node.pool)
@@ -244,7 +244,7 @@ func (n *testNode) end() {
 }
 
 // configure takes shard 0 of processes to a row.
-func configure(t *testing.T, row replica.Config, nodes ...*testNode) {
+func configure(t testing.TB, row replica.Config, nodes ...*testNode) {
 	t.Helper()
 	if row.LeaderEpoch == 0 {
 		row.LeaderEpoch = row.Epoch
@@ -257,7 +257,7 @@ func configure(t *testing.T, row replica.Config, nodes ...*testNode) {
 }
 
 // await waits for a condition.
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
