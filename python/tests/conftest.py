@@ -8,11 +8,13 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 
 import ndring
+import over_tls
 import pytest
 from fake_cluster import FakeCluster
 
@@ -60,7 +62,7 @@ def launch_node(*arguments, folder=None):
     """Starts a node and returns its process at once."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
     temporary = tempfile.TemporaryDirectory(prefix="ndring-test-")
-    command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *arguments]
+    command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *over_tls.NODE_ARGUMENTS, *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={})
     process.folder = temporary
     return process
@@ -248,8 +250,9 @@ class Stub:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with connection:
                 try:
-                    self._serve(connection)
-                except (ConnectionError, ValueError):
+                    with over_tls.secured(connection) as connection:
+                        self._serve(connection)
+                except (ConnectionError, ValueError, ssl.SSLError):
                     pass  # the client has closed the connection
 
     def _serve(self, connection):
