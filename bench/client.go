@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -44,6 +45,9 @@ func (p *process) dial(a *array) (*client, error) {
 	c, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, err
+	}
+	if p.secure {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
 	}
 	return &client{Conn: c, server: p, array: a, in: make([]byte, 256<<10)}, nil
 }

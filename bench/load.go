@@ -15,6 +15,7 @@ type load struct {
 	Connections int
 	Pipeline    int // commands sent before the first reply is read
 	Keys        int
+	TLS         bool
 }
 
 func (l load) String() string {
@@ -24,6 +25,9 @@ func (l load) String() string {
 	}
 	if l.Pipeline > 1 {
 		s += fmt.Sprintf(", pipelines of %d", l.Pipeline)
+	}
+	if l.TLS {
+		s += ", TLS"
 	}
 	return s
 }

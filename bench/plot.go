@@ -25,7 +25,7 @@ func (r *report) plots() map[string][]byte {
 		rate := bars{title: op + ", MB/s, many connections", values: map[string][]float64{}}
 		cpu := bars{title: op + ", seconds of the server's CPU per GB, many connections", values: map[string][]float64{}}
 		for _, l := range r.loads {
-			if l.Op != op || l.Connections == 1 || l.Pipeline > 1 {
+			if l.Op != op || l.Connections == 1 || l.Pipeline > 1 || l.TLS {
 				continue
 			}
 			for _, b := range []*bars{&rate, &cpu} {

@@ -106,6 +106,11 @@ func (r *report) targets() (rows []target) {
 	for _, l := range r.loads {
 		many := l.Connections > 1
 		switch {
+		case l.TLS && l.Data >= 256<<10:
+			atMost(l.String()+": CPU per GB, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerGB), 1, "x")
+		case l.TLS && l.Pipeline == 1:
+			atMost(l.String()+": CPU per operation, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerMop), 1.2, "x")
+		case l.TLS:
 		case l.Op == "GET" && l.Data >= 256<<10 && many:
 			atMost(l.String()+": CPU per GB, compared with redis-server", r.ratio(l, "ndring", "redis", cpuPerGB), 0.75, "x")
 			atMost(l.String()+": CPU per GB, compared with the server that stores nothing", r.ratio(l, "ndring", "null", cpuPerGB), 1.25, "x")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,6 +26,8 @@ type kind struct {
 	memcached bool     // speaks the memcached text protocol; otherwise RESP
 	prefix    string   // of the names of SET and GET
 	command   []string // PORT stands for the port
+	withTLS   []string // command with TLS, where CERT and KEY stand for files; nil if the server has none
+	secure    bool     // command is withTLS
 	version   []string // prints it
 	stores    bool
 }
@@ -32,6 +35,8 @@ type kind struct {
 // question returns how to ask a server whether it is ready.
 func (k kind) question() ready.Question {
 	switch {
+	case k.secure:
+		return ready.SecureKeys
 	case k.memcached:
 		return ready.Version
 	case !k.stores:
@@ -43,6 +48,8 @@ func (k kind) question() ready.Question {
 
 func kinds(binary, base, root string) []kind {
 	redis := []string{"--port", "PORT", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"}
+	secure := append([]string{"--port", "0", "--tls-port", "PORT", "--tls-cert-file", "CERT", "--tls-key-file", "KEY", "--tls-ca-cert-file", "CERT", "--tls-auth-clients", "no"}, redis[2:]...)
+	valkey := []string{"chroot", root, "/usr/bin/valkey-server"}
 	memcached := []string{"memcached", "-p", "PORT", "-U", "0", "-l", "127.0.0.1", "-m", "8192", "-I", "256m", "-c", "1024", "-t", "4"}
 	if os.Getuid() == 0 {
 		memcached = append(memcached, "-u", "root")
@@ -51,15 +58,18 @@ func kinds(binary, base, root string) []kind {
 	return []kind{
 		ndring("ndring", binary),
 		ndring("base", base),
-		{name: "redis", command: append([]string{"redis-server"}, redis...), version: []string{"redis-server", "--version"}, stores: true},
-		{name: "valkey", command: append([]string{"chroot", root, "/usr/bin/valkey-server"}, redis...), version: []string{"chroot", root, "/usr/bin/valkey-server", "--version"}, stores: true},
+		{name: "redis", command: append([]string{"redis-server"}, redis...), withTLS: append([]string{"redis-server"}, secure...), version: []string{"redis-server", "--version"}, stores: true},
+		{name: "valkey", command: slices.Concat(valkey, redis), withTLS: slices.Concat(valkey, secure), version: slices.Concat(valkey, []string{"--version"}), stores: true},
 		{name: "memcached", memcached: true, command: memcached, version: []string{"memcached", "--version"}, stores: true},
 		{name: "null", command: []string{self, "null", "PORT"}},
 	}
 }
 
 func ndring(name, binary string) kind {
-	return kind{name: name, prefix: "NP.", command: []string{binary, "--port", "PORT", "--http-port", "0", "--gossip-port", "0", "--dir", ""}, version: []string{binary, "version"}, stores: true}
+	command := []string{binary, "--port", "PORT", "--http-port", "0", "--gossip-port", "0", "--dir", ""}
+	return kind{
+		name: name, prefix: "NP.", command: command, withTLS: append(slices.Clone(command), "--tls-cert", "CERT", "--tls-key", "KEY"), version: []string{binary, "version"}, stores: true,
+	}
 }
 
 // process is a running server.
@@ -85,7 +95,7 @@ func (k kind) start() (*process, error) {
 	l.Close()
 	args := make([]string, len(k.command))
 	for i, a := range k.command {
-		args[i] = strings.ReplaceAll(a, "PORT", port)
+		args[i] = strings.NewReplacer("PORT", port, "CERT", certFile, "KEY", keyFile).Replace(a)
 	}
 	p := &process{kind: k, addr: addr, cmd: exec.Command(args[0], args[1:]...)}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

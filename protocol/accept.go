@@ -20,26 +20,29 @@ func (s *Server) accept(l Listener) {
 			if dropped, ok := s.acceptWarning.pass(time.Now()); ok {
 				s.log.Warn("accept failed", "listener", l.Name, "err", err, "suppressed", dropped)
 			}
-			if !outOfFiles(err) || !s.spare.refuse(l, s.rejectFull) {
+			if !outOfFiles(err) || !s.spare.refuse(l, func(nc net.Conn) { s.rejectFull(nc, l) }) {
 				time.Sleep(acceptPause) // other connections may close soon
 			}
 			continue
 		}
-		s.acceptConn(nc, l.Name)
+		s.acceptConn(nc, l)
 	}
 }
 
 // acceptConn serves a client, or rejects it.
-func (s *Server) acceptConn(nc net.Conn, listener string) {
+func (s *Server) acceptConn(nc net.Conn, l Listener) {
 	c, err := s.connections.add(s.config.Load().MaxClients, func(id int64) *conn {
-		if s.protected(nc.RemoteAddr()) {
+		protected := s.protected(nc.RemoteAddr())
+		if protected && l.TLS == nil {
 			return nil
 		}
-		return newConn(s, nc, listener, id)
+		c := newConn(s, nc, l, id)
+		c.denied = protected // it is told so after the handshake
+		return c
 	})
 	switch {
 	case errors.Is(err, errTooManyClients):
-		s.rejectFull(nc)
+		s.rejectFull(nc, l)
 	case err != nil:
 		nc.Close()
 	case c == nil:
@@ -54,9 +57,13 @@ func (s *Server) acceptConn(nc net.Conn, listener string) {
 	}
 }
 
-// rejectFull rejects a client because there are too many.
-func (s *Server) rejectFull(nc net.Conn) {
+// rejectFull rejects a client because there are too many. With TLS it would have to make a handshake to say so; Redis does not either.
+func (s *Server) rejectFull(nc net.Conn, l Listener) {
 	s.counters.rejected.Add(1)
+	if l.TLS != nil {
+		nc.Close()
+		return
+	}
 	reject(nc, "ERR "+errTooManyClients.Error())
 }
 

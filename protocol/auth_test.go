@@ -112,7 +112,7 @@ func TestProtectedMode(t *testing.T) {
 	}
 	s := start(t, Config{ProtectedMode: true})
 	ours, theirs := net.Pipe()
-	go s.acceptConn(farConn{ours, far}, "default")
+	go s.acceptConn(farConn{ours, far}, Listener{Name: "default"})
 	c := &client{t: t, Conn: theirs, r: bufio.NewReader(theirs)}
 	if got := c.closed(); got != "-"+deniedText+"\r\n" {
 		t.Errorf("a client from another machine got %q", got)

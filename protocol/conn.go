@@ -26,6 +26,7 @@ type conn struct {
 	replies resp.Writer
 	out     *resp.Outbox
 
+	denied        bool // protected mode refuses it
 	authenticated bool
 	tx            transaction
 	keys          keyAccess

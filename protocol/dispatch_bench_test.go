@@ -42,7 +42,7 @@ func BenchmarkDispatch(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				ours, theirs := net.Pipe()
 				defer theirs.Close()
-				c := newConn(s, ours, "default", 1)
+				c := newConn(s, ours, Listener{Name: "default"}, 1)
 				defer c.end()
 				c.reader = resp.NewReader(resp.Stream(&resptest.Endless{Command: text}), pool, new(memory.Pool), resp.NewBudget(1<<30), limits, nil, nil)
 				for pb.Next() {

@@ -211,7 +211,7 @@ func TestPanicReleasesTheShard(t *testing.T) {
 	for _, in := range []func(*conn, *call, shardRef){s.executeInside, func(c *conn, k *call, _ shardRef) { _ = c.execInside(k, fooSlot) }} {
 		func() {
 			row := &command.Spec{Name: "panic", Full: "panic", Handler: plain(func(*call) { panic("on purpose") })}
-			c := newConn(s.Server, s.dial(t).Conn, "default", 1)
+			c := newConn(s.Server, s.dial(t).Conn, Listener{Name: "default"}, 1)
 			defer c.end() // counts the panic
 			c.tx.queue = []queued{{row, &resp.Kept{}}}
 			ref, err := s.router.locate(&c.origin, fooSlot)

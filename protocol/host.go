@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 )
@@ -58,4 +59,5 @@ func (e *SettingError) Error() string {
 type Listener struct {
 	net.Listener
 	Name string
+	TLS  *tls.Config // nil: clients do not speak TLS
 }

@@ -279,7 +279,7 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{})
 	server, end := net.Pipe()
-	c := newConn(s.Server, server, "default", 99)
+	c := newConn(s.Server, server, Listener{Name: "default"}, 99)
 	c.reader = resp.NewReader(resp.Stream(panicSource{}), s.pool, &s.clients, s.budget, c.config.limits(true), nil, nil)
 	done := make(chan struct{})
 	go func() {

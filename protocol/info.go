@@ -136,6 +136,7 @@ func infoStats(_ *call, _ *Server, s Stats) []infoField {
 		{"acl_access_denied_auth", s.AuthFailures},
 		{"client_output_buffer_limit_disconnections", s.OutputLimits},
 		{"protected_mode_denied", s.Denied},
+		{"tls_handshake_failures", s.HandshakeFailures},
 		{"idle_timeouts", s.IdleTimeouts},
 		{"oom_denied", s.DeniedOOM},
 		{"upload_busy", s.BusyUploads},

@@ -13,7 +13,7 @@ func TestInfoFieldsShowTheirCounts(t *testing.T) {
 	t.Parallel()
 	s := Stats{
 		Connections: 1, Rejected: 2, Commands: 3, Errors: 4, Panics: 5, ProtocolErrors: 6, Denied: 7, AuthFailures: 8, IdleTimeouts: 9, UploadStalls: 10, SlowUploads: 11,
-		BusyUploads: 12, ReplyStalls: 13, OutputLimits: 14, DeniedOOM: 15, BytesIn: 16, BytesOut: 17,
+		BusyUploads: 12, ReplyStalls: 13, OutputLimits: 14, DeniedOOM: 15, BytesIn: 16, BytesOut: 17, HandshakeFailures: 18,
 		Tracking: tracking.Sizes{Clients: 24, Keys: 25, Items: 26, Prefixes: 27},
 		Store:    shard.Stats{Hits: 20, Misses: 21, Expired: 22, Evicted: 23},
 	}
@@ -22,7 +22,7 @@ func TestInfoFieldsShowTheirCounts(t *testing.T) {
 		"protocol_errors": "6", "protected_mode_denied": "7", "acl_access_denied_auth": "8", "idle_timeouts": "9", "upload_stalls": "10", "upload_too_slow": "11",
 		"upload_busy": "12", "reply_stalls": "13", "client_output_buffer_limit_disconnections": "14", "oom_denied": "15", "total_net_input_bytes": "16",
 		"total_net_output_bytes": "17", "keyspace_hits": "20", "keyspace_misses": "21", "expired_keys": "22", "evicted_keys": "23",
-		"tracking_total_keys": "25", "tracking_total_items": "26", "tracking_total_prefixes": "27",
+		"tls_handshake_failures": "18", "tracking_total_keys": "25", "tracking_total_items": "26", "tracking_total_prefixes": "27",
 	}
 	fields := infoStats(nil, nil, s)
 	for _, f := range fields {

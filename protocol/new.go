@@ -36,6 +36,8 @@ func NewServer(config Config, store *shard.Store, cluster Cluster, host Host, po
 	s.router = &router{cluster: cluster, store: store, closed: s.connections.closed}
 	store.Memory().CountPool(&s.clients)
 	s.pause.pauseRemovals, s.pause.closed = store.PauseRemovals, s.connections.closed
+	s.handshakes.log = log
+	s.handshakes.limit.Store(int64(handshakeTime))
 	s.gateWait.Store(int64(gateWait))
 	s.commitWait.Store(int64(commitWait))
 	s.waits, s.endWaits = context.WithCancel(context.Background())

@@ -12,6 +12,9 @@ import (
 // serve executes a client's commands until the connection ends.
 func (c *conn) serve() {
 	defer c.end()
+	if !c.server.handshakes.shake(c) {
+		return
+	}
 	for !c.quit {
 		c.uploadRate = uploadRate{} // one for each command
 		args, err := c.reader.Next()
@@ -53,6 +56,9 @@ func (c *conn) handleReadError(err error) bool {
 		return true
 	case errors.Is(err, resp.ErrProtocol):
 		c.server.counters.protocolErrors.Add(1)
+		if errors.Is(err, resp.ErrSpeaksTLS) {
+			c.server.handshakes.logPlain(c)
+		}
 		c.closeWithError(err)
 	case errors.Is(err, ErrStalled), errors.Is(err, ErrTooSlow):
 		c.closeWithError(err)
@@ -60,8 +66,8 @@ func (c *conn) handleReadError(err error) bool {
 	return false // otherwise the client has disconnected or was idle for too long, or the server closes
 }
 
-func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
-	c := &conn{server: s, nc: nc, origin: origin{listener, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
+func newConn(s *Server, nc net.Conn, l Listener, id int64) *conn {
+	c := &conn{server: s, nc: nc, origin: origin{l.Name, nc.LocalAddr(), nc.RemoteAddr()}, id: id}
 	c.request = call{replies: &c.replies, from: &c.origin}
 	c.keys = keyAccess{store: s.store, pool: s.pool, outputs: &s.output, touch: true, log: s.log}
 	c.keys.held.by = id
@@ -72,10 +78,13 @@ func newConn(s *Server, nc net.Conn, listener string, id int64) *conn {
 	c.lastUse.Store(c.since.UnixMilli())
 	c.queueShown.Store(-1)
 	c.replies = resp.NewWriter(wireError, s.countError)
-	c.input = resp.NewInput(nc)
+	if l.TLS != nil {
+		c.nc = resp.NewTLSConn(nc, l.TLS)
+	}
+	c.input = resp.NewInput(c.nc)
 	config := s.config.Load()
 	c.reader = resp.NewReader(commandSource{c}, s.pool, &s.clients, s.budget, config.limits(false), s.admit, c.reserve)
-	c.out = resp.NewOutbox(nc, &s.output)
+	c.out = resp.NewOutbox(c.nc, &s.output)
 	c.authenticated = config.Password == ""
 	c.configure(config)
 	return c

@@ -48,6 +48,7 @@ type Server struct {
 	spare         spareFile
 	acceptWarning throttle
 	httpWarning   throttle
+	handshakes    handshakes
 
 	mu        sync.Mutex // guards listeners
 	listeners []Listener

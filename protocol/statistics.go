@@ -14,6 +14,7 @@ import (
 type counters struct {
 	connections, rejected, denied, authFailures, commands, errors, panics, protocolErrors    atomic.Int64
 	bytesIn, bytesOut                                                                        atomic.Int64
+	handshakeFailures                                                                        atomic.Int64
 	unsettled                                                                                atomic.Int64 // replies that a commit or lease that did not come has replaced
 	denyOOM, idleTimeouts, uploadStalls, slowUploads, busyUploads, replyStalls, outputLimits atomic.Int64
 }

@@ -22,7 +22,7 @@ func (s *Server) resetStats() {
 	c := &s.counters
 	for _, counter := range []*atomic.Int64{
 		&c.connections, &c.rejected, &c.denied, &c.authFailures, &c.commands, &c.errors, &c.panics, &c.protocolErrors, &c.bytesIn, &c.bytesOut,
-		&c.denyOOM, &c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits,
+		&c.denyOOM, &c.idleTimeouts, &c.uploadStalls, &c.slowUploads, &c.busyUploads, &c.replyStalls, &c.outputLimits, &c.handshakeFailures,
 	} {
 		counter.Store(0)
 	}
@@ -54,7 +54,7 @@ type Stats struct {
 	ProtocolErrors, Denied, AuthFailures            int64
 	IdleTimeouts, UploadStalls, SlowUploads         int64
 	BusyUploads, ReplyStalls, OutputLimits          int64
-	DeniedOOM                                       int64
+	DeniedOOM, HandshakeFailures                    int64
 	BytesIn, BytesOut                               int64
 	UploadBytes                                     int64 // of commands that are being read, now
 	ReplyBytes                                      int64 // of replies that wait for clients, now
@@ -80,8 +80,8 @@ func (s *Server) Stats() Stats {
 		Denied: c.denied.Load(), AuthFailures: c.authFailures.Load(),
 		IdleTimeouts: c.idleTimeouts.Load(), UploadStalls: c.uploadStalls.Load(), SlowUploads: c.slowUploads.Load(),
 		BusyUploads: c.busyUploads.Load(), ReplyStalls: c.replyStalls.Load(), OutputLimits: c.outputLimits.Load(),
-		DeniedOOM: c.denyOOM.Load(),
-		BytesIn:   c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
+		DeniedOOM: c.denyOOM.Load(), HandshakeFailures: c.handshakeFailures.Load(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		UploadBytes: s.budget.Used(), ReplyBytes: s.output.Waiting(), ValueBytes: s.pool.Bytes(), Tracking: s.tracker.sizes(), Store: s.store.Stats(),
 	}
 }

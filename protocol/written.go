@@ -8,6 +8,9 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/ndring/ndring/protocol/resp"
 	"github.com/ndring/ndring/shard"
 )
 
@@ -148,6 +151,10 @@ func pollCopies(ctx context.Context, client net.Conn, targets []target, copies i
 
 // abandoned reports whether a client has closed its connection and everything that it has sent is read.
 func abandoned(client net.Conn) bool {
+	ending := 1 // bytes that say no more than the end of the connection does, and one
+	if secure, ok := client.(*resp.TLSConn); ok {
+		client, ending = secure.Socket(), maxCloseNotify+1
+	}
 	socket, ok := client.(syscall.Conn)
 	if !ok {
 		return false
@@ -158,10 +165,20 @@ func abandoned(client net.Conn) bool {
 	}
 	gone := false
 	err = raw.Control(func(fd uintptr) {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		var b [maxCloseNotify + 1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:ending], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		retry := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR)
-		gone = err == nil && n == 0 || err != nil && !retry
+		gone = err == nil && n == 0 || err != nil && !retry || n > 0 && n < ending && halfClosed(int(fd))
 	})
 	return gone || err != nil
+}
+
+// maxCloseNotify is the most bytes of TLS that say that nothing follows.
+const maxCloseNotify = 31
+
+// halfClosed reports whether a client sends nothing after what has arrived.
+func halfClosed(fd int) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(poll, 0)
+	return err == nil && n > 0 && poll[0].Revents&unix.POLLRDHUP != 0
 }

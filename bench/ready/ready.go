@@ -5,6 +5,7 @@ package ready
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -12,15 +13,20 @@ import (
 )
 
 // Question is a request that a ready server answers as expected.
-type Question struct{ Text, Answer string }
+type Question struct {
+	Text, Answer string
+	TLS          bool // the server speaks it
+}
 
 var (
 	// Keys asks a RESP server for a key, which it can answer only once it serves keys.
-	Keys = Question{"*2\r\n$6\r\nEXISTS\r\n$5\r\nready\r\n", ":"}
+	Keys = Question{"*2\r\n$6\r\nEXISTS\r\n$5\r\nready\r\n", ":", false}
+	// SecureKeys is Keys over TLS, with any certificate.
+	SecureKeys = Question{Keys.Text, Keys.Answer, true}
 	// Ping is for a RESP server without keys.
-	Ping = Question{"*1\r\n$4\r\nPING\r\n", "+PONG"}
+	Ping = Question{"*1\r\n$4\r\nPING\r\n", "+PONG", false}
 	// Version is for memcached.
-	Version = Question{"version\r\n", "VERSION"}
+	Version = Question{"version\r\n", "VERSION", false}
 )
 
 const (
@@ -53,6 +59,9 @@ func ask(ctx context.Context, addr string, q Question) error {
 	defer c.Close()
 	if err := c.SetDeadline(time.Now().Add(silence)); err != nil {
 		return err
+	}
+	if q.TLS {
+		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 	}
 	if _, err := c.Write([]byte(q.Text)); err != nil {
 		return err

@@ -110,7 +110,10 @@ func (s *Store) Server(auth tls.ClientAuthType) *tls.Config {
 		if c := m.server.Load(); c != nil && c.ClientAuth == auth {
 			return c, nil
 		}
-		c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{m.own}, ClientAuth: auth, ClientCAs: m.others}
+		c := &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{m.own}, ClientAuth: auth, ClientCAs: m.others,
+			DynamicRecordSizingDisabled: true, // small records help browsers show the top of a page
+		}
 		m.server.Store(c) // one for all connections, so that clients can resume their sessions
 		return c, nil
 	}}

@@ -2,25 +2,33 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"slices"
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
+	"github.com/ndring/ndring/internal/certs"
 	"github.com/ndring/ndring/protocol"
 )
 
 // clientPorts are the open sockets of the client listeners.
 type clientPorts struct {
 	listeners []ListenerConfig
+	certs     *certs.Store   // nil: no listener speaks TLS
+	tls       []*tls.Config  // of the listeners; nil for those without TLS
 	sockets   []net.Listener // one per listener
 	addrs     []net.Addr     // of the sockets
 }
 
 // openClientPorts opens the sockets. Clients can connect then, and wait in the system's queue until serve accepts them.
-func openClientPorts(ctx context.Context, config *Config, listen func(context.Context, string) (net.Listener, error)) (*clientPorts, error) {
-	p := &clientPorts{listeners: config.Listen}
+func openClientPorts(ctx context.Context, config *Config, listen func(context.Context, string) (net.Listener, error), log *slog.Logger) (p *clientPorts, err error) {
+	p = &clientPorts{listeners: config.Listen}
+	if p.certs, p.tls, err = openClientTLS(config, log); err != nil {
+		return nil, err
+	}
 	for _, l := range config.Listen {
 		socket, err := listen(ctx, l.Address)
 		if err != nil {
@@ -47,9 +55,16 @@ func (p *clientPorts) serve(ctx context.Context, server *protocol.Server, c *cli
 		}
 	}
 	for i, l := range p.listeners {
-		if err := server.Serve(protocol.Listener{Listener: p.sockets[i], Name: l.Name}); err != nil { // the node is stopping
+		if err := server.Serve(protocol.Listener{Listener: p.sockets[i], Name: l.Name, TLS: p.tls[i]}); err != nil { // the node is stopping
 			p.sockets[i].Close()
 		}
+	}
+}
+
+// watch follows the files of the certificate until ctx is done.
+func (p *clientPorts) watch(ctx context.Context) {
+	if p.certs != nil {
+		p.certs.Watch(ctx, time.Second)
 	}
 }
 

@@ -162,7 +162,7 @@ func (c *Config) complete() error {
 	case c.Dev > 0 && len(c.Listen) > 1, c.Dev > 0 && c.Listen[0].Name != "default":
 		return errors.New("--dev excludes --listen")
 	}
-	return nil
+	return c.checkTLS()
 }
 
 // openGossip reports whether other machines can reach the gossip port without a key.

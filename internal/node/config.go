@@ -21,7 +21,8 @@ type Config struct {
 	NodeID    string
 	Zone      string
 	Cluster   ClusterConfig
-	Dev       int // number of nodes in this process; 0: one, with the other settings
+	TLS       TLSConfig // of client listeners
+	Dev       int       // number of nodes in this process; 0: one, with the other settings
 	Shards    int
 	Dir       string // empty: nothing on disk
 	Logged    bool   // appendonly

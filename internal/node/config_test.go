@@ -58,15 +58,26 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 	if given.Listen[0].Address != "[::1]:2" {
 		t.Errorf("listens on %s", given.Listen[0].Address)
 	}
-	listeners, err := ParseConfig(nil, environment("NDRING_LISTEN", "internal=:7379,announce=node1:7379 host=:17001,announce=127.0.0.1:17001"), "")
+	listeners, err := ParseConfig(nil, environment("NDRING_LISTEN", "internal=:7379,announce=node1:7379 host=:17001,announce=127.0.0.1:17001,tls=no c=:1,tls=yes,announce=c:1",
+		"NDRING_TLS_CERT", "a", "NDRING_TLS_KEY", "b"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := []ListenerConfig{
-		{"internal", ":7379", topology.Address{Host: "node1", Port: 7379}},
-		{"host", ":17001", topology.Address{Host: "127.0.0.1", Port: 17001}},
+		{"internal", ":7379", "", topology.Address{Host: "node1", Port: 7379}},
+		{"host", ":17001", "no", topology.Address{Host: "127.0.0.1", Port: 17001}},
+		{"c", ":1", "yes", topology.Address{Host: "c", Port: 1}},
 	}; !reflect.DeepEqual(listeners.Listen, want) {
 		t.Errorf("listeners: %+v", listeners.Listen)
+	}
+	for i, want := range []bool{true, false, true} {
+		if got := listeners.speaksTLS(listeners.Listen[i]); got != want {
+			t.Errorf("listener %d: TLS is %v", i, got)
+		}
+	}
+	again, err := ParseConfig([]string{"--tls-cert", "a", "--tls-key", "b", "--listen", getListen(listeners)}, environment(), "")
+	if err != nil || !reflect.DeepEqual(again.Listen, listeners.Listen) {
+		t.Errorf("%q: %v", getListen(listeners), err)
 	}
 }
 
@@ -126,7 +137,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--max-array-bytes 99999999tb", "must be a size from"},
 		{"--listen here", "must have the form NAME=ADDRESS:PORT"},
 		{"--listen a=nowhere", `"nowhere" in place of HOST:PORT`},
-		{"--listen a=:1,tell=b:1", `"tell=b:1" in place of announce=HOST:PORT`},
+		{"--listen a=:1,tell=b:1", `"tell=b:1" in place of tls=yes|no or announce=HOST:PORT`},
 		{"--listen a=:1,announce=:1", "which no client can reach"},
 		{"--listen a=:1 --listen a=:2", `two listeners named "a"`},
 		{"--protected-mode maybe", "must be yes or no"},
@@ -135,7 +146,7 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
 		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: it means all addresses`},
 		{"--listen a=:1,announce=[::]:7379", "which no client can reach: it means all addresses"},
-		{"--listen a=:1,announce=a,b:7379", `announces "a,b:7379", which no client can reach: the host is neither a name nor an IP address; one --listen announces one address`},
+		{"--listen a=:1,announce=a,b:7379", `one --listen announces one address`},
 		{"--listen a=:1,announce=http://a:1", `has "http://a:1" in place of HOST:PORT`},
 		{"--join http://x:1", `has the URL "http://x:1" in place of a gossip address HOST[:PORT]`},
 		{"--join tcp://x", `has the URL "tcp://x"`},
@@ -155,6 +166,16 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--port 60000", "leaves no room for --bus-port"},
 		{"--dev 3 --join a", "--dev runs its own cluster"},
 		{"--dev 3 --listen a=:0", "--dev excludes --listen"},
+		{"--tls-cert a", "--tls-cert needs --tls-key"},
+		{"--tls-key a", "--tls-key needs --tls-cert"},
+		{"--tls-ca a", "--tls-ca needs --tls-cert and --tls-key"},
+		{"--tls-cert a --tls-key b --tls-client-auth require", "--tls-client-auth require needs --tls-ca"},
+		{"--tls-client-auth optional", "--tls-client-auth optional needs --tls-ca"},
+		{"--tls-client-auth maybe", "must be no, optional or require"},
+		{"--listen a=:1,tls=yes", "--listen a=:1 has tls=yes, which needs --tls-cert and --tls-key"},
+		{"--listen a=:1,tls=maybe", `has "tls=maybe" in place of tls=yes|no or announce=HOST:PORT`},
+		{"--listen a=:1,tls=no,tls=no", "has tls= twice"},
+		{"--listen a=:1,announce=a:1,announce=b:1", "has announce= twice"},
 		{"--dev 17", "must be a number from 0 to 16"},
 		{"--no-such-flag", "unknown flag: --no-such-flag"},
 		{"-no-such-flag", "unknown flag: --no-such-flag"},

@@ -16,10 +16,11 @@ import (
 type ListenerConfig struct {
 	Name     string
 	Address  string           // host:port to listen on
+	TLS      string           // yes or no; empty: yes if the node has a certificate
 	Announce topology.Address // zero: each client is given the address that it connected to
 }
 
-// setListen reads one or more NAME=ADDRESS:PORT[,announce=HOST:PORT], separated by blanks.
+// setListen reads one or more NAME=ADDRESS:PORT with options, separated by blanks.
 func setListen(c *Config, s string) error {
 	for _, one := range strings.Fields(s) {
 		l, err := parseListener(one)
@@ -40,6 +41,9 @@ func getListen(c *Config) string {
 	var all []string
 	for _, l := range c.Listen {
 		one := l.Name + "=" + l.Address
+		if l.TLS != "" {
+			one += ",tls=" + l.TLS
+		}
 		if l.Announce != (topology.Address{}) {
 			one += ",announce=" + joinHostPort(l.Announce.Host, l.Announce.Port)
 		}
@@ -49,30 +53,43 @@ func getListen(c *Config) string {
 }
 
 func parseListener(s string) (ListenerConfig, error) {
-	spec, announce, announced := strings.Cut(s, ",")
-	name, address, ok := strings.Cut(spec, "=")
+	options := strings.Split(s, ",")
+	name, address, ok := strings.Cut(options[0], "=")
 	if !ok || name == "" {
-		return ListenerConfig{}, errors.New("must have the form NAME=ADDRESS:PORT[,announce=HOST:PORT]")
+		return ListenerConfig{}, errors.New("must have the form NAME=ADDRESS:PORT[,tls=yes|no][,announce=HOST:PORT]")
 	}
 	if _, err := parseAddress(address); err != nil {
 		return ListenerConfig{}, err
 	}
 	l := ListenerConfig{Name: name, Address: address}
-	if announced {
-		value, ok := strings.CutPrefix(announce, "announce=")
-		if !ok {
-			return ListenerConfig{}, fmt.Errorf("has %q in place of announce=HOST:PORT", announce)
-		}
-		a, err := parseAddress(value)
-		if err != nil {
+	for _, option := range options[1:] {
+		if err := l.setOption(option); err != nil {
 			return ListenerConfig{}, err
 		}
-		if err := checkAnnounced(a); err != nil {
-			return ListenerConfig{}, fmt.Errorf("announces %q, which no client can reach: %w", value, err)
-		}
-		l.Announce = a
 	}
 	return l, nil
+}
+
+func (l *ListenerConfig) setOption(option string) error {
+	name, value, _ := strings.Cut(option, "=")
+	switch {
+	case name == "tls" && l.TLS != "", name == "announce" && l.Announce != topology.Address{}:
+		return fmt.Errorf("has %s= twice", name)
+	case name == "tls" && (value == "yes" || value == "no"):
+		l.TLS = value
+		return nil
+	case name != "announce":
+		return fmt.Errorf("has %q in place of tls=yes|no or announce=HOST:PORT; one --listen announces one address", option)
+	}
+	a, err := parseAddress(value)
+	if err != nil {
+		return err
+	}
+	if err := checkAnnounced(a); err != nil {
+		return fmt.Errorf("announces %q, which no client can reach: %w", value, err)
+	}
+	l.Announce = a
+	return nil
 }
 
 // checkAnnounced refuses addresses to which no client can connect. Clients split MOVED at blanks and at the last colon.

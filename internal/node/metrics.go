@@ -41,6 +41,8 @@ var metrics = []metric[protocol.Stats]{
 		func(s protocol.Stats) float64 { return float64(s.Connections) }),
 	newMetric("rejected_connections_total", "Client connections refused because maxclients was reached or no file descriptor was left.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Rejected) }),
+	newMetric("tls_handshake_failures_total", "Client connections closed because their TLS handshake failed.", prometheus.CounterValue,
+		func(s protocol.Stats) float64 { return float64(s.HandshakeFailures) }),
 	newMetric("commands_total", "Commands received from clients, including refused ones.", prometheus.CounterValue, func(s protocol.Stats) float64 { return float64(s.Commands) }),
 	newMetric("error_replies_total", "Error replies sent to clients.", prometheus.CounterValue,
 		func(s protocol.Stats) float64 { return float64(s.Errors) }),

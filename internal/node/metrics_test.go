@@ -42,7 +42,7 @@ func TestMetricsShowWhatTheySay(t *testing.T) {
 	sameFigures(t, metrics, stats, values, map[string]string{
 		"keys": "Store.Keys", "value_bytes": "ValueBytes", "upload_bytes": "UploadBytes", "used_memory_bytes": "UsedMemory", "maxmemory_bytes": "MaxMemory",
 		"client_buffer_bytes": "ClientBytes", "max_clients": "MaxClients", "clients": "Clients", "connections_total": "Connections",
-		"rejected_connections_total": "Rejected", "commands_total": "Commands", "error_replies_total": "Errors", "protocol_errors_total": "ProtocolErrors",
+		"rejected_connections_total": "Rejected", "tls_handshake_failures_total": "HandshakeFailures", "commands_total": "Commands", "error_replies_total": "Errors", "protocol_errors_total": "ProtocolErrors",
 		"connection_panics_total": "Panics", "received_bytes_total": "BytesIn", "sent_bytes_total": "BytesOut", "hits_total": "Store.Hits",
 		"misses_total": "Store.Misses", "reply_bytes": "ReplyBytes", "idle_timeouts_total": "IdleTimeouts", "upload_busy_total": "BusyUploads",
 		"upload_stalls_total": "UploadStalls", "upload_too_slow_total": "SlowUploads", "reply_stalls_total": "ReplyStalls",

@@ -96,7 +96,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	running := n.openStore(ctx)
-	ports, err := openClientPorts(ctx, &n.config, n.machine.listen)
+	ports, err := openClientPorts(ctx, &n.config, n.machine.listen, n.log)
 	if err != nil {
 		return err
 	}
@@ -108,6 +108,7 @@ func (n *Node) start(ctx context.Context) error {
 		return errors.Join(err, ports.close())
 	}
 	n.done.Go(func() { ports.serve(running, n.server, n.view) })
+	n.done.Go(func() { ports.watch(running) })
 	n.done.Go(func() { n.recovered <- n.recover(running) })
 	n.done.Go(func() { n.reconciler.Run(running) })
 	n.done.Go(func() { n.reconciler.Tick(running) })

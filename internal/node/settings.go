@@ -70,8 +70,8 @@ var basicSettings = []setting{
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
 	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP, bus and gossip ports have no password",
 		textField(func(c *Config) *string { return &c.Bind }), false},
-	{"listen", "NAME=ADDRESS:PORT[,announce=HOST:PORT]", "",
-		"a client listener that replaces --bind and --port. Clients are redirected to the addresses announced by the listeners of the same name. " +
+	{"listen", "NAME=ADDRESS:PORT[,tls=yes|no][,announce=HOST:PORT]", "",
+		"a client listener that replaces --bind and --port. It speaks TLS if tls=yes, or if the node has --tls-cert and tls=no is not given. Clients are redirected to the addresses announced by the listeners of the same name. " +
 			"Repeatable; in the environment, separate several by blanks", field{setListen, getListen}, false},
 	{"http-port", "N", "7380", "port for /healthz, /readyz and /metrics; 0 lets the system choose",
 		intField(0, 65535, func(c *Config) *int { return &c.HTTPPort }), false},
@@ -190,6 +190,12 @@ var securitySettings = []setting{
 		textField(func(c *Config) *string { return &c.Server.Password }), true},
 	{"protected-mode", yesNo, "yes", "without a password, serve only clients on this machine",
 		boolField(func(c *Config) *bool { return &c.Server.ProtectedMode }), true},
+	{"tls-cert", "FILE", "", "PEM file with this node's certificate for clients, followed by those between it and the CA. With it all client listeners speak TLS, except those with " +
+		"tls=no in --listen. The files are read again within seconds after they change", textField(func(c *Config) *string { return &c.TLS.Cert }), false},
+	{"tls-key", "FILE", "", "PEM file with the private key of --tls-cert", textField(func(c *Config) *string { return &c.TLS.Key }), false},
+	{"tls-ca", "FILE", "", "PEM file with the CAs that sign the certificates of clients", textField(func(c *Config) *string { return &c.TLS.CA }), false},
+	{"tls-client-auth", "no|optional|require", "no", "whether clients of TLS listeners show a certificate that --tls-ca has signed: no (they are not asked), optional (a wrong one is refused), " +
+		"require. The password and protected-mode apply all the same", field{setClientAuth, func(c *Config) string { return c.TLS.ClientAuth }}, false},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
 	{"insecure", yesNo, "no", "allow gossip without --gossip-key-file on an address that other machines reach. Anyone who reaches the gossip port can then make " +

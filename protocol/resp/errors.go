@@ -9,6 +9,8 @@ var (
 	// ErrProtocol is returned when the stream is not RESP. The connection must be closed: the start of
 	// the next command is unknown.
 	ErrProtocol = errors.New("Protocol error")
+	// ErrSpeaksTLS is returned when the stream is TLS.
+	ErrSpeaksTLS = fmt.Errorf("%w: this is the beginning of TLS, and this port does not speak it", ErrProtocol)
 	// ErrTooLarge is returned when an argument or a whole command exceeds its limit.
 	ErrTooLarge = errors.New("too large")
 	// ErrCopies is returned when a reply needs a copy, and those for all clients have as many bytes as replies may have.

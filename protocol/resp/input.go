@@ -13,6 +13,7 @@ import (
 // an idle client holds none. One goroutine uses it.
 type Input struct {
 	conn     net.Conn
+	secure   *TLSConn              // is conn; nil without TLS
 	raw      syscall.RawConn       // nil if the connection is not a socket
 	readOnce func(fd uintptr) bool // is tryRead
 
@@ -25,6 +26,7 @@ type Input struct {
 func NewInput(conn net.Conn) *Input {
 	i := &Input{conn: conn}
 	i.readOnce = i.tryRead
+	i.secure, _ = conn.(*TLSConn)
 	if sc, ok := conn.(syscall.Conn); ok {
 		i.raw, _ = sc.SyscallConn() // an error leaves raw nil
 	}
@@ -33,6 +35,9 @@ func NewInput(conn net.Conn) *Input {
 
 // Receive implements Source.
 func (i *Input) Receive(dst Destination) (int, error) {
+	if i.secure != nil {
+		return i.secure.receive(dst)
+	}
 	if dst.direct != nil || i.raw == nil {
 		return i.conn.Read(dst.space())
 	}

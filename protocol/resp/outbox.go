@@ -3,6 +3,7 @@ package resp
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -18,8 +19,9 @@ import (
 // commands meanwhile: otherwise it would deadlock with a client that writes a long pipeline before it
 // reads a reply.
 type Outbox struct {
-	conn    net.Conn
+	conn    net.Conn        // the socket
 	raw     syscall.RawConn // nil if the connection is not a socket
+	secure  *TLSConn        // over the socket; nil without TLS
 	outputs *Outputs
 
 	max int64 // bytes that may wait before Send does, in addition to the limits of outputs; 0 for none. Send's caller owns it
@@ -32,7 +34,8 @@ type Outbox struct {
 	changed   sync.Cond  // on mu: bytes were sent, or the sender ended
 	queue     []Piece
 	spare     []Piece   // empty; the next queue begins in it
-	vector    [][]byte  // of tryNow, reused
+	vector    [][]byte  // of tryNow, or of the second goroutine while that runs; reused
+	sealed    int       // bytes of queue that are encrypted and wait for the socket
 	bytes     int64     // of queue
 	softSince time.Time // since when more than the soft limit waits; zero if less does
 	sending   bool      // the second goroutine runs
@@ -116,6 +119,10 @@ func NewOutbox(conn net.Conn, outputs *Outputs) *Outbox {
 	o := &Outbox{conn: conn, outputs: outputs}
 	o.changed.L = &o.mu
 	o.writeOnce = o.write
+	if secure, ok := conn.(*TLSConn); ok {
+		o.secure, o.conn = secure, secure.Socket()
+		return o
+	}
 	if sc, ok := conn.(syscall.Conn); ok {
 		o.raw, _ = sc.SyscallConn() // an error leaves raw nil
 	}
@@ -259,14 +266,14 @@ const maxVector = 512
 
 // tryNow sends what the socket accepts without blocking.
 func (o *Outbox) tryNow() error {
+	if o.secure != nil {
+		return o.sealNow()
+	}
 	if o.raw == nil {
 		return nil
 	}
 	for len(o.queue) > 0 {
-		o.vector = o.vector[:0]
-		for _, p := range o.queue[:min(len(o.queue), maxVector)] {
-			o.vector = append(o.vector, p.b)
-		}
+		o.gather(math.MaxInt)
 		err := o.raw.Write(o.writeOnce)
 		clear(o.vector)
 		if err != nil {
@@ -286,6 +293,20 @@ func (o *Outbox) tryNow() error {
 	return nil
 }
 
+// gather puts the first pieces of the queue into the vector, at most so many bytes, and returns how many they are.
+func (o *Outbox) gather(most int) (n int) {
+	o.vector = o.vector[:0]
+	for _, p := range o.queue[:min(len(o.queue), maxVector)] {
+		if n+len(p.b) >= most {
+			o.vector = append(o.vector, p.b[:most-n])
+			return most
+		}
+		o.vector = append(o.vector, p.b)
+		n += len(p.b)
+	}
+	return n
+}
+
 // write makes one system call for the vector. It returns true so that RawConn does not wait.
 func (o *Outbox) write(fd uintptr) bool {
 	if len(o.vector) == 1 {
@@ -301,20 +322,10 @@ func (o *Outbox) sender() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.queue) > 0 && o.err == nil {
-		next := o.queue[0].b
-		next = next[:min(len(next), 1<<20)] // a deadline counts for 1 MiB, not for a whole large piece
-		timeout := o.timeout()
-		o.mu.Unlock()
-		err := o.conn.SetWriteDeadline(time.Now().Add(timeout))
-		n := 0
-		if err == nil {
-			n, err = o.conn.Write(next)
-		}
-		o.mu.Lock()
-		o.sent(n)
+		progress, err := o.sendFirst()
 		if limit := o.check(); limit != nil {
 			o.fail(limit)
-		} else if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+		} else if err != nil && (!progress || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			o.fail(err)
 		}
 		o.changed.Broadcast()
@@ -332,6 +343,42 @@ func (o *Outbox) sender() {
 	o.changed.Broadcast()
 }
 
+// sendFirst makes one write of the first bytes of the queue, and reports whether the socket has taken any. It unlocks mu meanwhile.
+func (o *Outbox) sendFirst() (progress bool, err error) {
+	next := o.queue[0].b
+	next = next[:min(len(next), 1<<20)] // a deadline counts for 1 MiB, not for a whole large piece
+	sealing := o.secure != nil && o.sealed == 0
+	if sealing {
+		o.sealed = o.gather(sealStep)
+	}
+	timeout := o.timeout()
+	o.mu.Unlock()
+	n, left := 0, 0
+	if sealing {
+		left, err = o.secure.seal(o.vector)
+	}
+	if err == nil && (o.secure == nil || left > 0 || !sealing) {
+		err = o.conn.SetWriteDeadline(time.Now().Add(timeout))
+		switch {
+		case err != nil:
+		case o.secure == nil:
+			n, err = o.conn.Write(next)
+		default:
+			n, left, err = o.secure.wire.drain()
+		}
+		progress = n > 0
+	}
+	o.mu.Lock()
+	if o.secure != nil {
+		clear(o.vector)
+		if n = 0; left == 0 && err == nil {
+			n, o.sealed = o.sealed, 0
+		}
+	}
+	o.sent(n)
+	return progress, err
+}
+
 // sent removes n bytes from the queue.
 func (o *Outbox) sent(n int) {
 	o.add(-int64(n))
@@ -345,6 +392,25 @@ func (o *Outbox) sent(n int) {
 	if n > 0 {
 		o.queue[0].b = o.queue[0].b[n:]
 	}
+}
+
+// sealNow is tryNow with TLS.
+func (o *Outbox) sealNow() error {
+	for total := 0; len(o.queue) > 0 && total < sealFirst; {
+		n := o.gather(sealStep)
+		left, err := o.secure.seal(o.vector)
+		clear(o.vector)
+		switch {
+		case err != nil:
+			return err
+		case left > 0:
+			o.sealed = n
+			return nil
+		}
+		o.sent(n)
+		total += n
+	}
+	return nil
 }
 
 // fail ends sending. While the second goroutine runs it still uses the queue, and drops it when it ends.

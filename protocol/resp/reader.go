@@ -113,9 +113,12 @@ func (r *Reader) Next() ([]Arg, error) {
 		}
 		r.inCommand = true
 		var err error
-		if r.ahead.b[r.start] == '*' {
+		switch r.ahead.b[r.start] {
+		case '*':
 			err = r.multibulk()
-		} else {
+		case handshakeRecord:
+			err = r.beginning()
+		default:
 			err = r.inline()
 		}
 		r.inCommand = false
@@ -126,6 +129,23 @@ func (r *Reader) Next() ([]Arg, error) {
 			return r.args, nil
 		}
 	}
+}
+
+// The first two bytes of a client that speaks TLS.
+const (
+	handshakeRecord = 0x16
+	majorVersion    = 0x03
+)
+
+// beginning reads a line that begins like TLS.
+func (r *Reader) beginning() error {
+	if err := r.need(2); err != nil {
+		return err
+	}
+	if r.ahead.b[r.start+1] == majorVersion {
+		return ErrSpeaksTLS
+	}
+	return r.inline()
 }
 
 // Release releases the last command's memory.
