@@ -17,6 +17,7 @@ type admitter struct {
 	peers     *peers
 	fsm       *fsm
 	consensus *consensusRef
+	removed   func(topology.NodeID) bool // Config.Removed
 }
 
 // answer serves MethodJoin. A node asks only for itself; only members forward the request of
@@ -103,6 +104,10 @@ func (d *admitter) refusal(t *topology.Topology, request joinRequest) (refused s
 	}
 	if knows := max(request.Format, topology.Format1); knows < t.Format { // it would end as soon as it has read raft's log
 		return fmt.Sprintf("the topology has format %d, and the node's program knows those up to %d: a newer ndring is needed", t.Format, knows), nil
+	}
+	if d.removed != nil && d.removed(node.ID) {
+		return "", fmt.Errorf("node %s was removed from the cluster, which revokes its certificate: to let it come back, ndctl config set readmit %s --cluster",
+			topology.Label(node.Name, node.ID), node.ID)
 	}
 	if last, forgotten := t.Forgotten[node.ID]; forgotten && node.Incarnation <= last {
 		return "", fmt.Errorf("node %s was forgotten and has not been restarted since", topology.Label(node.Name, node.ID))

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ndring/ndring/cluster/topology"
-	"github.com/ndring/ndring/internal/uuid"
 )
 
 // bootstrapper forms a new cluster. Among the nodes of a bootstrap the one with the lowest id is
@@ -38,8 +37,8 @@ type bootstrapper struct {
 // formAlone makes a cluster of this node.
 func (b *bootstrapper) formAlone() error {
 	id := b.config.NewClusterID
-	if id == "" {
-		id = uuid.New().String()
+	if id == "" || b.config.OnlyCluster != "" {
+		id = b.membership.newID()
 	}
 	return b.membership.persist(id, b.recordOfOne())
 }
@@ -146,12 +145,12 @@ func (b *bootstrapper) collect(set []string) error {
 	return nil
 }
 
-// recordWanted records this node's own claim, with a new round and a new cluster id, before any
+// recordWanted records this node's own claim, with a new round and a cluster id, before any
 // other node is asked.
 func (b *bootstrapper) recordWanted(set []string) (wanted claim, err error) {
 	err = b.identity.update(func(i *identity) bool {
 		i.Round++
-		wanted = claim{Coordinator: b.self.ID, Store: b.self.Store, Round: i.Round, Cluster: uuid.New().String(), Members: set}
+		wanted = claim{Coordinator: b.self.ID, Store: b.self.Store, Round: i.Round, Cluster: b.membership.newID(), Members: set}
 		i.Claim = &wanted
 		return true
 	})

@@ -64,8 +64,9 @@ func (b *bootstrapper) resolveClaim() (bound bool, err error) {
 		b.readiness.await("%s, which holds this node's claim for a cluster of %d nodes: %v", b.peers.name(granted.Coordinator), len(granted.Members), err)
 		return true, nil
 	}
+	formed := reply.Cluster == granted.Cluster && (b.membership.only == "" || reply.Holds) // all claims may be for the one id that certificates name
 	switch {
-	case reply.Cluster == granted.Cluster:
+	case formed:
 		return true, b.membership.persist(granted.Cluster, nil)
 	case reply.Holds:
 		b.readiness.await("%s to bootstrap the cluster of %d nodes", b.peers.name(granted.Coordinator), len(granted.Members))
@@ -145,6 +146,8 @@ func (b *bootstrapper) grant(i *identity, from Caller, request claimRequest) (re
 		return refuse("was started with --shards %d and --replicas %d, not %d and %d", b.config.Shards, b.config.Replicas, request.Shards, request.Replicas)
 	case !slices.Contains(wanted.Members, b.self.server):
 		return refuse("is not one of those nodes")
+	case b.membership.allows(wanted.Cluster) != nil:
+		return refuse("has a certificate for cluster %s, not for cluster %s", b.membership.only, wanted.Cluster)
 	case held != nil && !sameCoordinator:
 		return refuse("has granted its claim to %s", b.peers.name(held.Coordinator))
 	case sameCoordinator && wanted.Round < held.Round:

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -65,14 +66,14 @@ func New(config Config, bus Bus, host Host) *Cluster {
 	c.proposer = newProposer(c.self, c.peers, c.fsm, c.consensus)
 	c.reporter = &reporter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, reports: newReports()}
 	c.loads = &loads{self: c.self, host: host, peers: c.peers, fsm: c.fsm}
-	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus}
+	c.admitter = &admitter{life: c.life, self: c.self, peers: c.peers, fsm: c.fsm, consensus: c.consensus, removed: c.config.Removed}
 	c.assembleStart(bus)
 	return c
 }
 
 // assembleStart makes the parts that bring the node into its cluster and keep it there.
 func (c *Cluster) assembleStart(bus Bus) {
-	membership := &membership{host: c.host, identity: c.identity, gossip: c.gossip, server: c.self.server, log: c.log}
+	membership := &membership{host: c.host, identity: c.identity, gossip: c.gossip, server: c.self.server, only: c.config.OnlyCluster, log: c.log}
 	duplicates := &duplicates{life: c.life, log: c.log, self: c.self, members: c.members, peers: c.peers}
 	seeds := &seeds{
 		log: c.log, addresses: c.config.Join, self: c.self, members: c.members, book: c.book, gossip: c.gossip, readiness: c.readiness, tried: make(chan struct{}),
@@ -127,6 +128,11 @@ func (c *Cluster) load() error {
 	identity, err := c.startup.folder.identity(c.self.ID, c.config.NewClusterID, len(c.book.all()) > 0)
 	if err != nil {
 		return err
+	}
+	if identity.Cluster != "" {
+		if err := c.bootstrapper.membership.allows(identity.Cluster); err != nil {
+			return fmt.Errorf("the data folder belongs to another cluster: %w", err)
+		}
 	}
 	c.identity.load(identity)
 	c.gossip.self.cluster = identity.Cluster

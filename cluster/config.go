@@ -22,6 +22,7 @@ type Config struct {
 	HasData      bool          // the data folder has arrays: the node keeps them in a cluster of one, and grants no claim
 	RaftState    string        // id that Host.SetRaftState recorded; empty for none
 	NewClusterID string        // for a cluster of one; empty for a random id
+	OnlyCluster  string        // id of the only cluster that the node may belong to, which it may also bootstrap; empty: any
 
 	Join            []string // seeds: HOST[:PORT] of gossip
 	BootstrapExpect int      // bootstrap a cluster of this many nodes, this one included; 0: never
@@ -38,10 +39,11 @@ type Config struct {
 	Files      Files             // in the node's data folder; nil: in memory
 
 	Start       Start
-	Always      func() bool   // the setting appendfsync is always; nil: no
-	Weight      func() int    // the setting weight; nil: topology.DefaultWeight
-	EmptyShards func() string // the setting empty-shards, one of topology's values; nil: auto
-	Moves       func() Moves  // the settings about moves; nil: the defaults
+	Removed     func(topology.NodeID) bool // whether a node was removed and may not come back; nil: a later incarnation may
+	Always      func() bool                // the setting appendfsync is always; nil: no
+	Weight      func() int                 // the setting weight; nil: topology.DefaultWeight
+	EmptyShards func() string              // the setting empty-shards, one of topology's values; nil: auto
+	Moves       func() Moves               // the settings about moves; nil: the defaults
 
 	Timing Timing
 	Log    *slog.Logger

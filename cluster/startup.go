@@ -133,6 +133,9 @@ func (s *startup) discover(first bool) error {
 		return fmt.Errorf("--join leads to nodes of different clusters: %s", strings.Join(all, ", "))
 	case len(clusters) == 1:
 		for id, nodes := range clusters {
+			if err := s.membership.allows(id); err != nil {
+				return fmt.Errorf("--join leads to a cluster that this node may not join, at %s: %w", nodes[0].gossip, err)
+			}
 			return s.joiner.requestJoin(id, nodes)
 		}
 	case s.config.BootstrapExpect > 0:

@@ -71,6 +71,8 @@ func (a *consensus) hearsLeader(leader topology.NodeID, within time.Duration) bo
 // removed says why this incarnation is no longer a member; empty while it is.
 func removed(c *Cluster) string {
 	switch row, member := c.Topology().Node(c.self.ID); {
+	case !member && c.config.Removed != nil:
+		return "its shutdown: the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; its certificate counts no more, unless an operator lets it come back (setting readmit)"
 	case !member:
 		return "its shutdown: the cluster has removed it (CLUSTER LEAVE or FORGET), so it can be stopped; after a restart it joins again"
 	case row.Incarnation != c.self.Incarnation:

@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"protocol/resp":     {"memory", "internal/crc32c", "internal/fair"},
 	"protocol/glob":     {},
 	"protocol/tracking": {},
-	"protocol/bus":      {"cluster/topology", "internal/outcome", "internal/uuid", "internal/crc32c"},
+	"protocol/bus":      {"cluster/topology", "internal/certs", "internal/outcome", "internal/uuid", "internal/crc32c"},
 	"shard":             {"persistence", "replica", "cluster/topology", "array", "memory", "internal/outcome", "internal/crc32c", "internal/boottime", "internal/waitlock"},
 	"replica":           {},
 	"replication":       {"shard", "replica", "persistence", "internal/crc32c", "internal/fair"},

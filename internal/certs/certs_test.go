@@ -3,6 +3,7 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -161,6 +162,35 @@ func TestReload(t *testing.T) {
 	}
 	serves("new")
 	write(t, dir, issue(t, authority(t), "other", later), authority(t)) // a CA that did not sign it: the peers will say so
+	if changed, err := s.Reload(); !changed || err != nil {
+		t.Error(changed, err)
+	}
+}
+
+// A renewed certificate that the node may not have does not take the place of the one before.
+func TestRequire(t *testing.T) {
+	t.Parallel()
+	ca, later, dir := authority(t), time.Now().Add(time.Hour), t.TempDir()
+	s := open(t, write(t, dir, issue(t, ca, "a", later), ca))
+	is := func(name string) func(*x509.Certificate) error {
+		return func(c *x509.Certificate) error {
+			if c.Subject.CommonName != name {
+				return errors.New("it is of " + c.Subject.CommonName)
+			}
+			return nil
+		}
+	}
+	if err := s.Require(is("b")); err == nil {
+		t.Error("the certificate of another is accepted")
+	}
+	if err := s.Require(is("a")); err != nil {
+		t.Error(err)
+	}
+	write(t, dir, issue(t, ca, "b", later), ca)
+	if changed, err := s.Reload(); changed || err == nil || !strings.Contains(err.Error(), "it is of b") || s.Leaf().Subject.CommonName != "a" {
+		t.Error(changed, err, s.Leaf().Subject)
+	}
+	write(t, dir, issue(t, ca, "a", later.Add(time.Minute)), ca)
 	if changed, err := s.Reload(); !changed || err != nil {
 		t.Error(changed, err)
 	}

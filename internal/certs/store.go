@@ -28,8 +28,9 @@ type Store struct {
 
 	loaded atomic.Pointer[material]
 
-	mu     sync.Mutex // guards all below, and serializes Reload
-	stamps [3]stamp   // of the files that were read last
+	mu     sync.Mutex                    // guards all below, and serializes Reload
+	stamps [3]stamp                      // of the files that were read last
+	check  func(*x509.Certificate) error // nil: any certificate is used
 }
 
 // material is what one reading of the files gave.
@@ -60,6 +61,17 @@ func Open(use string, files Files, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
+// Require checks the certificate, and from now on each one that is read: one that check refuses is not used.
+func (s *Store) Require(check func(*x509.Certificate) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := check(s.Leaf()); err != nil {
+		return err
+	}
+	s.check = check
+	return nil
+}
+
 // Reload reads the files if they have changed since, and reports whether other certificates are used now. After an error the
 // ones before are used.
 func (s *Store) Reload() (changed bool, err error) {
@@ -70,6 +82,9 @@ func (s *Store) Reload() (changed bool, err error) {
 		return false, nil
 	}
 	m, err := s.files.read()
+	if err == nil && s.check != nil {
+		err = s.check(m.own.Leaf)
+	}
 	if err != nil {
 		return false, fmt.Errorf("cannot read the certificate for %s: %w", s.use, err)
 	}

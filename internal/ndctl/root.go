@@ -12,6 +12,7 @@ const (
 	groupInspect = "inspect"
 	groupArrays  = "arrays"
 	groupChange  = "change"
+	groupSecure  = "secure"
 	groupTool    = "tool"
 )
 
@@ -59,6 +60,7 @@ Exit codes:
 			joinCommand(a), leaveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), rebalanceCommand(a), moveCommand(a), movesCommand(a),
 			forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a),
 		}},
+		{groupSecure, "Secure the cluster:", []*cobra.Command{certsCommand(a)}},
 		{groupTool, "This program:", []*cobra.Command{completionCommand(a), versionCommand(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

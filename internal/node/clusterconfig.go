@@ -30,7 +30,9 @@ type ClusterConfig struct {
 	MoveRate      int64 // bytes a second; 0: no limit
 	Weight        int
 	GossipKeyFile string
-	Insecure      bool // gossip with other machines without a key
+	BusTLS        busFiles
+	Readmit       []string // nodes that were removed and may come back
+	Insecure      bool     // gossip or bus of other machines may be open
 
 	busPort, gossipPort string // as given; empty: derived from Port
 	timing              cluster.Timing
@@ -151,32 +153,56 @@ func (c *Config) complete() error {
 			*p.port, _ = strconv.Atoi(p.given) // setPort has checked it
 		}
 	}
+	if err := c.Cluster.BusTLS.check(); err != nil {
+		return err
+	}
 	switch {
-	case c.openGossip() && !c.Cluster.Insecure:
-		return fmt.Errorf("with --bind %s other machines reach the gossip port, which has no key: give all nodes the same --gossip-key-file "+
-			"(openssl rand -hex 32 makes one), or, in a network that you trust, --insecure (NDRING_INSECURE=yes)", orAny(c.Bind))
+	case len(c.openPorts()) > 0 && !c.Cluster.Insecure:
+		return fmt.Errorf("with --bind %s other machines reach the ports between nodes, and %s. Give all nodes a certificate each and the same gossip key (ndctl certs init "+
+			"makes both; openssl rand -hex 32 makes a key), or, in a network that you trust, --insecure (NDRING_INSECURE=yes)", orAny(c.Bind), strings.Join(c.openPorts(), " and "))
 	case c.Cluster.BusPort > 65535:
 		return fmt.Errorf("--port %d leaves no room for --bus-port, by default %d more: set --bus-port", c.Port, busOffset)
 	case c.Dev > 0 && (len(c.Cluster.Join) > 0 || c.Cluster.Expect > 0):
 		return errors.New("--dev runs its own cluster: it excludes --join and --bootstrap-expect")
+	case c.Dev > 0 && c.Cluster.BusTLS.Cert != "":
+		return errors.New("--dev runs several nodes, and a certificate is for one: it excludes --bus-tls-cert")
 	case c.Dev > 0 && len(c.Listen) > 1, c.Dev > 0 && c.Listen[0].Name != "default":
 		return errors.New("--dev excludes --listen")
 	}
 	return c.checkTLS()
 }
 
-// openGossip reports whether other machines can reach the gossip port without a key.
-func (c *Config) openGossip() bool {
+// openPorts names what protects the ports between nodes and is missing, if other machines reach them. The ports of clients have
+// protected mode.
+func (c *Config) openPorts() (missing []string) {
 	ip, err := netip.ParseAddr(c.Bind)
-	return c.Cluster.GossipKeyFile == "" && (err != nil && c.Bind != "localhost" || err == nil && !ip.IsLoopback())
+	if c.Bind == "localhost" || err == nil && ip.IsLoopback() {
+		return nil
+	}
+	if c.Cluster.GossipKeyFile == "" {
+		missing = append(missing, "gossip has no key (--gossip-key-file)")
+	}
+	if c.Cluster.BusTLS.Cert == "" {
+		missing = append(missing, "the bus has no TLS (--bus-tls-cert, --bus-tls-key, --bus-tls-ca)")
+	}
+	return missing
 }
 
-// warnOfOpenGossip logs that gossip needs no key, if that is so.
-func (c *Config) warnOfOpenGossip(log *slog.Logger) {
-	if c.openGossip() {
-		log.Warn("gossip is open (--insecure): anyone who reaches its port can make this node see nodes that do not exist, or take nodes for dead",
-			"port", c.Cluster.GossipPort, "fix", "--gossip-key-file")
+// warnOfOpenPorts logs what is open to other machines, in one line.
+func (c *Config) warnOfOpenPorts(log *slog.Logger) {
+	if len(c.openPorts()) == 0 {
+		return
 	}
+	var open, fix []string
+	if c.Cluster.GossipKeyFile == "" {
+		open = append(open, fmt.Sprintf("gossip is not encrypted: anyone who reaches port %d can make this node see nodes that do not exist, or take nodes for dead", c.Cluster.GossipPort))
+		fix = append(fix, "--gossip-key-file")
+	}
+	if c.Cluster.BusTLS.Cert == "" {
+		open = append(open, fmt.Sprintf("the bus is plain: anyone who reaches port %d and knows the cluster's id, which gossip tells, can read and change arrays as a node", c.Cluster.BusPort))
+		fix = append(fix, "--bus-tls-cert, --bus-tls-key, --bus-tls-ca")
+	}
+	log.Warn("--insecure: "+strings.Join(open, "; "), "fix", strings.Join(fix, ", "))
 }
 
 // orAny returns a name for an address to listen on.
@@ -206,6 +232,13 @@ func (c *ClusterConfig) gossipKey() ([]byte, error) {
 	}
 	return key, nil
 }
+
+func setReadmit(c *Config, s string) error {
+	c.Cluster.Readmit = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	return nil
+}
+
+func getReadmit(c *Config) string { return strings.Join(c.Cluster.Readmit, ",") }
 
 // announced returns the addresses that clients are given for the listeners. Bound are the addresses of their sockets.
 func announced(config []ListenerConfig, bound []net.Addr) map[string]topology.Address {

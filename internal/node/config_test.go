@@ -150,10 +150,16 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--listen a=:1,announce=http://a:1", `has "http://a:1" in place of HOST:PORT`},
 		{"--join http://x:1", `has the URL "http://x:1" in place of a gossip address HOST[:PORT]`},
 		{"--join tcp://x", `has the URL "tcp://x"`},
-		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the gossip port, which has no key: give all nodes the same --gossip-key-file"},
-		{"--bind=", "with --bind '' (all addresses) other machines reach the gossip port"},
+		{"--bind 0.0.0.0", "with --bind 0.0.0.0 other machines reach the ports between nodes, and gossip has no key (--gossip-key-file) and the bus has no TLS (--bus-tls-cert, --bus-tls-key, --bus-tls-ca). " +
+			"Give all nodes a certificate each and the same gossip key (ndctl certs init makes both; openssl rand -hex 32 makes a key)"},
+		{"--bind 10.0.0.1 --gossip-key-file key", "other machines reach the ports between nodes, and the bus has no TLS ("},
+		{"--bind 10.0.0.1 --bus-tls-cert a --bus-tls-key b --bus-tls-ca c", "other machines reach the ports between nodes, and gossip has no key (--gossip-key-file). Give"},
+		{"--bus-tls-cert a --bus-tls-key b", "--bus-tls-cert, --bus-tls-key and --bus-tls-ca go together"},
+		{"--bus-tls-ca a", "--bus-tls-cert, --bus-tls-key and --bus-tls-ca go together"},
+		{"--dev 3 --bus-tls-cert a --bus-tls-key b --bus-tls-ca c", "it excludes --bus-tls-cert"},
+		{"--bind=", "with --bind '' (all addresses) other machines reach the ports between nodes"},
 		{"--bind node1 --insecure no", "or, in a network that you trust, --insecure (NDRING_INSECURE=yes)"},
-		{"--bind :: --dev 3", "with --bind :: other machines reach the gossip port"},
+		{"--bind :: --dev 3", "with --bind :: other machines reach the ports between nodes"},
 		{"--insecure maybe", `unexpected argument "maybe"`},
 		{"--upload-stall 5", "must be a positive duration such as 30s"},
 		{"--node-id " + strings.Repeat("n", 65), "must have at most 64 characters"},
@@ -192,15 +198,32 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 	}
 }
 
-// Gossip that other machines reach needs a key, or --insecure.
-func TestGossipOfOtherMachines(t *testing.T) {
+// The ports between nodes need a gossip key and TLS if other machines reach them, or --insecure. The listeners of clients do not count.
+func TestPortsThatOtherMachinesReach(t *testing.T) {
+	const tls = " --bus-tls-cert a --bus-tls-key b --bus-tls-ca c"
 	for args, env := range map[string][]string{
-		"": nil, "--bind 127.1.2.3": nil, "--bind ::1": nil, "--bind localhost": nil, "--bind 10.0.0.1 --gossip-key-file key": nil,
+		"": nil, "--bind 127.1.2.3": nil, "--bind ::1": nil, "--bind localhost": nil, "--bind 10.0.0.1 --gossip-key-file key" + tls: nil, "--listen a=:7379": nil,
 		"--bind 10.0.0.1 --insecure": nil, "--bind 10.0.0.1 --insecure yes --port 1": nil, "--insecure --bind 10.0.0.1": nil, "--bind 10.0.0.1 -insecure=yes": nil,
-		"--bind 10.0.0.1": {"NDRING_INSECURE", "yes"}, "--bind 10.0.0.2": {"NDRING_GOSSIP_KEY_FILE", "key"},
+		"--bind 10.0.0.1": {"NDRING_INSECURE", "yes"}, "--bind 10.0.0.2" + tls: {"NDRING_GOSSIP_KEY_FILE", "key"}, "--bind 10.0.0.1 --gossip-key-file key --insecure": nil,
 	} {
 		if _, err := ParseConfig(strings.Fields(args), environment(env...), ""); err != nil {
 			t.Errorf("%s %q: %v", args, env, err)
+		}
+	}
+	for args, want := range map[string][]string{
+		"--insecure": nil, "--bind 10.0.0.1 --insecure --gossip-key-file key" + tls: nil,
+		"--bind 10.0.0.1 --insecure":                       {"gossip is not encrypted: anyone who reaches port 7946", "; the bus is plain: anyone who reaches port 17379"},
+		"--bind 10.0.0.1 --insecure --gossip-key-file key": {"--insecure: the bus is plain"},
+		"--bind 10.0.0.1 --gossip-port 5 --insecure" + tls: {"--insecure: gossip is not encrypted: anyone who reaches port 5"},
+	} {
+		c, err := ParseConfig(strings.Fields(args), environment(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		c.warnOfOpenPorts(slog.New(slog.NewTextHandler(&b, nil)))
+		if lines := strings.Count(b.String(), "\n"); lines != min(len(want), 1) || lacks(b.String(), want...) != "" {
+			t.Errorf("%s: %s", args, b.String())
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/persistence"
 	"github.com/ndring/ndring/persistence/vfs"
 )
@@ -19,6 +20,10 @@ import (
 // incarnation than all starts before it, even after the folder was removed.
 func (n *Node) openDisk() error {
 	n.incarnation = uint64(time.Now().UnixMilli())
+	certified := n.config.NodeID == "" // the certificate names the node, if it has one
+	if certified {
+		n.config.NodeID = n.busTLS.nodeName()
+	}
 	if n.config.Dir == "" {
 		n.id = datafolder.NodeID(n.config.NodeID)
 		return nil
@@ -47,13 +52,26 @@ func (n *Node) openDisk() error {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	n.incarnation = n.disk.Identity().Incarnation()
-	if n.id, err = datafolder.ClaimNodeID(datafolder.Files{Disk: n.disk}, n.config.NodeID, n.disk.Identity().HasData() || datafolder.RaftState(n.disk) != ""); err != nil {
+	files, bound := datafolder.Files{Disk: n.disk}, n.disk.Identity().HasData() || datafolder.RaftState(n.disk) != ""
+	if n.id, err = datafolder.ClaimNodeID(files, n.config.NodeID, bound); err != nil && certified && n.config.NodeID != "" {
+		n.config.NodeID = "" // claim says that the certificate is for another node
+		n.id, err = datafolder.ClaimNodeID(files, "", bound)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if n.disk.PowerLoss() {
 		n.log.Warn("the machine rebooted after the last run, which did not end cleanly: unsynced writes may be lost", "dir", dir)
 	}
 	return nil
+}
+
+// clusterOf returns the cluster to which a data folder belongs; zero for none. A folder without a cluster has an id in store for one.
+func clusterOf(disk *persistence.Disk) (id uuid.UUID) {
+	if disk != nil && (cluster.IsMember(datafolder.Files{Disk: disk}) || datafolder.RaftState(disk) != "") {
+		id = disk.Identity().Cluster()
+	}
+	return id
 }
 
 // reserveBytes is kept free on disk so that a full disk still allows a start, and tens of thousands of deletes.

@@ -38,6 +38,7 @@ type Node struct {
 	disk        *persistence.Disk // nil without a data folder
 	store       *shard.Store
 	server      *protocol.Server
+	busTLS      *busTLS // nil: the bus is plain
 	bus         *bus.Bus
 	cluster     *cluster.Cluster
 	reconciler  *reconcile.Reconciler
@@ -91,8 +92,14 @@ func (n *Node) abandon(ctx context.Context) error {
 	return n.Close(limit)
 }
 
-func (n *Node) start(ctx context.Context) error {
+func (n *Node) start(ctx context.Context) (err error) {
+	if n.busTLS, err = openBusTLS(n.config.Cluster.BusTLS, n.log); err != nil {
+		return err
+	}
 	if err := n.openDisk(); err != nil {
+		return err
+	}
+	if err := n.busTLS.claim(n.id, n.config.NodeID, clusterOf(n.disk)); err != nil {
 		return err
 	}
 	running := n.openStore(ctx)
@@ -112,6 +119,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.done.Go(func() { n.recovered <- n.recover(running) })
 	n.done.Go(func() { n.reconciler.Run(running) })
 	n.done.Go(func() { n.reconciler.Tick(running) })
+	n.busTLS.watch(running, n)
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
@@ -154,12 +162,15 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if n.disk != nil {
 		store = n.disk.Identity().Store()
 	}
-	n.bus = bus.New(bus.Options{Log: n.log, Dialer: n.machine.dial, MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
+	removed := func(id topology.NodeID) bool { return isRemoved(n, id) }
+	n.bus = bus.New(bus.Options{Log: n.log, Dialer: n.machine.dial, TLS: n.busTLS.options(removed), MaxLinks: n.config.Descriptors.Links, MaxHandshakes: n.config.Descriptors.Handshakes, Identity: func() bus.Identity {
 		id, _ := uuid.ParseOptional(n.cluster.ID()) // empty, or an id that was made here or checked by a handshake
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
 	link, host := link{n.bus}, &clusterHost{node: n, disk: n.disk, stop: n.stop, log: n.log}
-	n.cluster = cluster.New(n.clusterConfig(store.String(), key), link, host)
+	config := n.clusterConfig(store.String(), key)
+	n.busTLS.limit(&config, removed)
+	n.cluster = cluster.New(config, link, host)
 	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
@@ -172,7 +183,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	if err := n.bus.Serve(socket); err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	n.config.warnOfOpenGossip(n.log)
+	n.config.warnOfOpenPorts(n.log)
 	return nil
 }
 

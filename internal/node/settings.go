@@ -68,7 +68,7 @@ var basicSettings = []setting{
 	{"node-id", "ID", "", "name of this node, 1 to 64 characters; clients see 40 hexadecimal digits made from it. The data folder remembers it. Default: random",
 		shortTextField(func(c *Config) *string { return &c.NodeID }), false},
 	{"port", "N", "7379", "port for clients; 0 lets the system choose", intField(0, 65535, func(c *Config) *int { return &c.Port }), false},
-	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP, bus and gossip ports have no password",
+	{"bind", "ADDRESS", "127.0.0.1", "address of all ports. The HTTP port has no password. Bus and gossip need --bus-tls-cert and --gossip-key-file, unless only this machine reaches them",
 		textField(func(c *Config) *string { return &c.Bind }), false},
 	{"listen", "NAME=ADDRESS:PORT[,tls=yes|no][,announce=HOST:PORT]", "",
 		"a client listener that replaces --bind and --port. It speaks TLS if tls=yes, or if the node has --tls-cert and tls=no is not given. Clients are redirected to the addresses announced by the listeners of the same name. " +
@@ -198,8 +198,14 @@ var securitySettings = []setting{
 		"require. The password and protected-mode apply all the same", field{setClientAuth, func(c *Config) string { return c.TLS.ClientAuth }}, false},
 	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
-	{"insecure", yesNo, "no", "allow gossip without --gossip-key-file on an address that other machines reach. Anyone who reaches the gossip port can then make " +
-		"this node see nodes that do not exist, or take nodes for dead", boolField(func(c *Config) *bool { return &c.Cluster.Insecure }), false},
+	{"bus-tls-cert", "FILE", "", "file with this node's certificate for the bus, in PEM. With it, --bus-tls-key and --bus-tls-ca, nodes speak only TLS with each other, and each proves its node id and its cluster " +
+		"by the URI ndring://cluster/ID/node/ID of its certificate. All nodes of a cluster have it or none. The three files are read again when they change", textField(func(c *Config) *string { return &c.Cluster.BusTLS.Cert }), false},
+	{"bus-tls-key", "FILE", "", "file with the private key of --bus-tls-cert", textField(func(c *Config) *string { return &c.Cluster.BusTLS.Key }), false},
+	{"bus-tls-ca", "FILE", "", "file with the CAs that sign the certificates of the nodes. They should sign nothing else", textField(func(c *Config) *string { return &c.Cluster.BusTLS.CA }), false},
+	{"readmit", "NODE,...", "", "names or ids of nodes that were removed from the cluster and may join it again. With --bus-tls-cert, removal revokes a node's certificate, also one that is issued later",
+		field{setReadmit, getReadmit}, true},
+	{"insecure", yesNo, "no", "allow an address that other machines reach without --gossip-key-file or without --bus-tls-cert. Anyone who reaches the ports between nodes can then make " +
+		"this node see nodes that do not exist, take nodes for dead, or act as a node", boolField(func(c *Config) *bool { return &c.Cluster.Insecure }), false},
 }
 
 var logSettings = []setting{

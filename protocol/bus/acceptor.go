@@ -141,32 +141,44 @@ func (a *acceptor) start(conn net.Conn) {
 }
 
 // logFailure logs a failed handshake: that of a node as a warning, because it points to a mistake in
-// a configuration, that of a stranger at the debug level. So is that of the process itself: a node that starts asks all
-// addresses that it remembers, its own among them.
+// a configuration, that of a stranger at the debug level, unless the bus speaks TLS. So is that of the process itself: a node that
+// starts asks all addresses that it remembers, its own among them.
 func (a *acceptor) logFailure(address string, err error) {
-	level, refused := slog.LevelDebug, (*HandshakeError)(nil)
-	host, _, _ := net.SplitHostPort(address)
-	if errors.As(err, &refused) && !errors.Is(err, ErrSelf) && a.core.limiter.pass(fmt.Sprint(codeOf(refused.Reason), host), time.Now()) {
+	level := slog.LevelDebug
+	if a.core.shows("from", address, err) {
 		level = slog.LevelWarn
 	}
 	a.core.options.Log.Log(context.Background(), level, "handshake failed on the bus", "from", address, "err", err)
+}
+
+// shows reports whether the log shows that a connection from or to an address was refused.
+func (c *core) shows(direction, address string, err error) bool {
+	var refused *HandshakeError
+	var secure *tlsError
+	host := address
+	if direction == "from" { // each connection has another port
+		host, _, _ = net.SplitHostPort(address)
+	}
+	switch {
+	case errors.Is(err, ErrSelf):
+		return false
+	case errors.As(err, &refused):
+		return c.limiter.pass(fmt.Sprint(direction, codeOf(refused.Reason), host), time.Now())
+	}
+	return errors.As(err, &secure) && secure.telling() && c.limiter.pass(direction+"TLS"+host, time.Now())
 }
 
 // handshake does the accepting side's part of a handshake. On an error the caller closes the connection.
 func (a *acceptor) handshake(conn net.Conn) (*link, error) {
 	deadline := time.Now().Add(a.core.options.HandshakeTimeout)
 	conn.SetDeadline(deadline)
-	var state tls.ConnectionState
-	if a.core.options.ServerTLS != nil {
-		secure := tls.Server(conn, a.core.options.ServerTLS)
-		ctx, cancel := context.WithDeadline(a.core.ctx, deadline)
-		defer cancel()
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("bus: TLS with %s: %w", conn.RemoteAddr(), err)
-		}
-		conn, state = secure, secure.ConnectionState()
+	ctx, cancel := context.WithDeadline(a.core.ctx, deadline)
+	defer cancel()
+	spoken, state, err := a.begin(ctx, conn)
+	if err != nil {
+		return nil, err
 	}
-	l, err := a.answerHello(conn, conn.RemoteAddr().String(), state)
+	l, err := a.answerHello(spoken, conn.RemoteAddr().String(), state)
 	if err != nil {
 		return nil, err
 	}
@@ -192,6 +204,9 @@ func (a *acceptor) answerHello(conn net.Conn, address string, state tls.Connecti
 		guest: local.Cluster.IsZero() || remote.Cluster.IsZero(),
 		peer:  Peer{Identity: remote.Identity, Address: address},
 		Conn:  conn,
+	}
+	if r, ok := conn.(*replayed); ok {
+		l.Conn = r.Conn // HELLO has taken what was read before
 	}
 	err = a.authorize(l, &remote, state)
 	if err == nil {
@@ -223,13 +238,13 @@ func (a *acceptor) authorize(l *link, remote *greeting, state tls.ConnectionStat
 	if l.peer.Version, err = a.core.options.versions.agree(remote); err != nil {
 		return err
 	}
+	if l.peer.Verified, err = a.core.options.TLS.admits(state, l.local, remote.Identity); err != nil {
+		return err
+	}
 	if err := mayConnect(l.local, remote.Identity, l.kind); err != nil {
 		return err
 	}
 	if err := remote.wanted.matches(l.local); err != nil {
-		return err
-	}
-	if l.peer.Verified, err = checkCertificate(state, l.local, remote.Identity); err != nil {
 		return err
 	}
 	if l.kind != KindControl && a.streamHandler(l.kind) == nil {

@@ -4,9 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 
+	"github.com/ndring/ndring/internal/certs"
 	"github.com/ndring/ndring/internal/uuid"
 )
 
@@ -36,56 +35,44 @@ func (t Target) matches(node Identity) error {
 	return nil
 }
 
-// scheme is the scheme of the URIs with which a certificate names its node: ndring://cluster/<id>/node/<id>,
-// or ndring://node/<id> before the node belongs to a cluster.
-const scheme = "ndring"
-
-// checkCertificate returns an error if the certificate of a TLS connection names nodes, but not this
-// peer. It reports whether the certificate verified the peer.
-func checkCertificate(state tls.ConnectionState, local, remote Identity) (verified bool, err error) {
+// checkCertificate returns an error unless the certificate of a TLS connection names the peer.
+func (t *TLS) checkCertificate(state tls.ConnectionState, local, remote Identity) error {
 	if len(state.PeerCertificates) == 0 {
-		return false, nil
+		return fmt.Errorf("%w: there is none", ErrCertificate)
 	}
-	named := false
-	for _, uri := range state.PeerCertificates[0].URIs {
-		if uri.Scheme != scheme {
-			continue
-		}
-		named = true
-		mismatch := checkURI(uri, local, remote)
+	names, err := certs.Names(state.PeerCertificates[0])
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("it names no node: it needs the URI %s://cluster/<id>/node/%s", certs.Scheme, orNone(string(remote.Node)))
+	}
+	for _, name := range names {
+		mismatch := t.checkName(name, local, remote)
 		if mismatch == nil {
-			return len(state.VerifiedChains) > 0, nil
+			return nil
 		}
 		err = errors.Join(err, mismatch)
 	}
-	if named {
-		return false, fmt.Errorf("%w: %w", ErrCertificate, err)
-	}
-	return false, nil
+	return fmt.Errorf("%w: %w", ErrCertificate, err)
 }
 
-// checkURI returns nil if a URI names the remote node. A node without a cluster may have a certificate
-// of the cluster that it is about to join, but not of a different one.
-func checkURI(uri *url.URL, local, remote Identity) error {
-	parts := strings.Split(strings.TrimPrefix(uri.Path, "/"), "/")
-	node := parts[len(parts)-1]
-	switch {
-	case uri.Host == "node" && len(parts) == 1:
-	case uri.Host == "cluster" && len(parts) == 3 && parts[1] == "node":
-		cluster, err := uuid.Parse(parts[0])
+// checkName returns nil if a name is that of the remote node. Only a node without a cluster may have a certificate that names none:
+// which cluster a member belongs to must be proved too.
+func (t *TLS) checkName(name certs.Name, local, remote Identity) error {
+	if name.Cluster == "" && !remote.Cluster.IsZero() {
+		return fmt.Errorf("%s names no cluster, and the node claims to be a member of %s", name.URI(), remote.Cluster)
+	}
+	if name.Cluster != "" {
+		cluster, err := uuid.Parse(name.Cluster)
 		if err != nil || cluster.IsZero() {
-			return fmt.Errorf("%s names no cluster", uri)
+			return fmt.Errorf("%s names no cluster", name.URI())
 		}
-		for _, known := range []uuid.UUID{remote.Cluster, local.Cluster} {
+		for _, known := range []uuid.UUID{remote.Cluster, local.Cluster, t.Cluster} {
 			if !known.IsZero() && known != cluster {
-				return fmt.Errorf("%s is for another cluster than %s", uri, known)
+				return fmt.Errorf("%s is for another cluster than %s", name.URI(), known)
 			}
 		}
-	default:
-		return fmt.Errorf("%s is not %s://cluster/<id>/node/<id>", uri, scheme)
 	}
-	if node == "" || node != string(remote.Node) {
-		return fmt.Errorf("%s is for another node than %s", uri, orNone(string(remote.Node)))
+	if name.Node != string(remote.Node) {
+		return fmt.Errorf("%s is for another node than %s", name.URI(), orNone(string(remote.Node)))
 	}
 	return nil
 }

@@ -83,6 +83,9 @@ func (b *Bus) Links() []Link { return b.core.links.list() }
 // connections from the old address are dead, but nothing reports that. Calls in flight keep their connections.
 func (b *Bus) Renew() { b.dialer.renew() }
 
+// Disconnect closes the connections with the nodes that drop names, and returns how many they are.
+func (b *Bus) Disconnect(drop func(Peer) bool) int { return b.core.links.closeTo(drop) }
+
 // Close closes every connection, including those that Dial returned or a StreamHandler received, and
 // ends every goroutine. It waits for handlers. Calls in flight fail with ErrUncertain, later ones with ErrUnreachable.
 func (b *Bus) Close() error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -130,15 +131,21 @@ func (d *dialer) dial(ctx context.Context, target Target, kind Kind) (*link, err
 	l, err := d.handshake(ctx, conn, local, target, kind)
 	if err != nil {
 		conn.Close()
-		d.logVersion(target, err)
+		d.logMistake(target, err)
 		return nil, d.dialError(ctx, target, err)
 	}
 	return l, nil
 }
 
-// logVersion logs that the two ends have no version in common. Most callers try again and log nothing at a level that is shown.
-func (d *dialer) logVersion(target Target, err error) {
-	if errors.Is(err, ErrVersion) && d.core.limiter.pass("version "+target.Address, time.Now()) {
+// logMistake logs a failure that trying again does not mend: most callers try again, and log nothing at a level that is shown.
+func (d *dialer) logMistake(target Target, err error) {
+	var secure *tlsError
+	switch {
+	case errors.As(err, &secure):
+	case !slices.ContainsFunc([]error{ErrVersion, ErrCertificate, ErrRemoved, ErrMixed}, func(reason error) bool { return errors.Is(err, reason) }):
+		return
+	}
+	if d.core.shows("to", target.Address, err) {
 		d.core.options.Log.Warn("handshake failed on the bus", "to", target.Address, "err", err)
 	}
 }
@@ -163,15 +170,19 @@ func (d *dialer) handshake(ctx context.Context, conn net.Conn, local Identity, t
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
-	var state tls.ConnectionState
-	if d.core.options.ClientTLS != nil {
-		secure := tls.Client(conn, clientConfig(d.core.options.ClientTLS, target.Address))
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("TLS: %w", err)
+	spoken, state := conn, tls.ConnectionState{}
+	if secure := d.core.options.TLS; secure != nil {
+		layer := &gather{Conn: conn}
+		over := tls.Client(layer, secure.client())
+		if err := over.HandshakeContext(ctx); err != nil {
+			if refused := refusal(err, conn); refused != nil {
+				return nil, refused
+			}
+			return nil, &tlsError{target.Address, false, err}
 		}
-		conn, state = secure, secure.ConnectionState()
+		spoken, state = &gathered{over, layer}, over.ConnectionState()
 	}
-	l, err := d.sayHello(conn, local, target, kind, state)
+	l, err := d.sayHello(spoken, local, target, kind, state)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +212,9 @@ func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kin
 		return nil, fmt.Errorf("HELLO: %w", err)
 	}
 	reply, err := readGreeting(conn)
+	if err != nil && d.core.options.TLS != nil { // with TLS 1.3 the other side's verdict about the certificate follows the handshake
+		return nil, &tlsError{target.Address, false, err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reply to HELLO: %w", err)
 	}
@@ -221,7 +235,7 @@ func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kin
 	default:
 		return nil, fmt.Errorf("%w: message %d", ErrNoBus, reply.message)
 	}
-	if err := l.checkWelcome(&reply, own, target, state); err != nil {
+	if err := l.checkWelcome(&reply, &d.core.options, target, state); err != nil {
 		failed.Detail, failed.Reason = splitReason(err)
 		return nil, &failed
 	}
@@ -229,31 +243,17 @@ func (d *dialer) sayHello(conn net.Conn, local Identity, target Target, kind Kin
 }
 
 // checkWelcome applies the rules on the dialling side too: it does not rely on the peer's check of HELLO.
-func (l *link) checkWelcome(reply *greeting, own versions, target Target, state tls.ConnectionState) (err error) {
-	if l.peer.Version, err = own.agree(reply); err != nil {
+func (l *link) checkWelcome(reply *greeting, options *Options, target Target, state tls.ConnectionState) (err error) {
+	if l.peer.Version, err = options.versions.agree(reply); err != nil {
+		return err
+	}
+	if l.peer.Verified, err = options.TLS.admits(state, l.local, reply.Identity); err != nil {
 		return err
 	}
 	if err := mayConnect(l.local, reply.Identity, l.kind); err != nil {
 		return err
 	}
-	if err := target.matches(reply.Identity); err != nil {
-		return err
-	}
-	l.peer.Verified, err = checkCertificate(state, l.local, reply.Identity)
-	return err
-}
-
-// clientConfig requires the dialled host to be in the certificate, as tls.Dial does.
-func clientConfig(config *tls.Config, address string) *tls.Config {
-	if config.ServerName != "" || config.InsecureSkipVerify {
-		return config
-	}
-	config = config.Clone()
-	config.ServerName = address
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		config.ServerName = host
-	}
-	return config
+	return target.matches(reply.Identity)
 }
 
 // printable makes a text of the peer safe to log.

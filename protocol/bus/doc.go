@@ -43,9 +43,12 @@
 // concurrent calls, and MaxGuests connections, which are closed when idle. The dialling side may ask for
 // a specific node and store. A process that dials itself gets ErrSelf.
 //
-// In plain text a handshake proves nothing: anyone who knows the cluster id is admitted. With TLS and
-// client certificates, a certificate with the URI ndring://cluster/<id>/node/<id>, or ndring://node/<id>,
-// is valid for that node alone.
+// In plain text a handshake proves nothing: anyone who knows the cluster id is admitted. With TLS (Options.TLS) both sides have
+// certificates of one CA, and the certificate must name its node: by the URI ndring://cluster/<id>/node/<id>, or
+// ndring://node/<id> as long as the node belongs to no cluster. The host is not checked, since addresses change and the node's id is
+// proved. Nodes whose certificates name different clusters never connect, and a node that was removed from the cluster is refused in
+// spite of its certificate. Existing connections stay when certificates change. The first bytes show whether a peer speaks
+// TLS: one that does not fit gets REFUSE in plain text, which names neither node nor cluster. A cluster has TLS on all nodes or on none.
 //
 // # Handshake
 //

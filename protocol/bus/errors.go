@@ -29,7 +29,11 @@ var (
 	ErrBusy     = errors.New("too many connections")
 	// ErrSelf is returned when a process has dialled itself.
 	ErrSelf        = errors.New("this is the node itself")
-	ErrCertificate = errors.New("the certificate belongs to a different node or cluster")
+	ErrCertificate = errors.New("the certificate does not belong to this node of this cluster")
+	// ErrMixed is returned when one side speaks TLS and the other does not.
+	ErrMixed = errors.New("only one side speaks TLS")
+	// ErrRemoved is returned for a node that was removed from the cluster.
+	ErrRemoved = errors.New("the node was removed from the cluster")
 	// ErrRefused is returned for a refusal whose code this version does not know.
 	ErrRefused = errors.New("refused")
 	// ErrNoBus is returned when the other end does not speak this protocol.
@@ -50,6 +54,7 @@ var refusals = []struct {
 	reason error
 }{
 	{1, ErrVersion}, {2, ErrOtherCluster}, {3, ErrOtherNode}, {4, ErrOtherStore}, {5, ErrNotReady}, {6, ErrBusy}, {7, ErrSelf}, {8, ErrCertificate},
+	{9, ErrMixed}, {10, ErrRemoved},
 }
 
 func codeOf(reason error) uint8 {

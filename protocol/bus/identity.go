@@ -50,7 +50,7 @@ type Peer struct {
 	Identity
 	Address string // host:port that was dialled, or that the connection came from
 	Version uint8  // of the protocol on this connection
-	// Verified is true if a certificate proved the node id, and the cluster id if the certificate names one.
+	// Verified is true if a certificate proved the node id, and the cluster id of a member.
 	Verified bool
 }
 

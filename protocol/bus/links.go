@@ -122,6 +122,22 @@ func (r *registry) list() []Link {
 	return out
 }
 
+// closeTo closes the links with the nodes that drop names.
+func (r *registry) closeTo(drop func(Peer) bool) (closed int) {
+	r.mu.Lock()
+	var gone []*link
+	for l := range r.all {
+		if drop(l.peer) {
+			gone = append(gone, l)
+		}
+	}
+	r.mu.Unlock()
+	for _, l := range gone {
+		l.Close()
+	}
+	return len(gone)
+}
+
 // close closes all links and admits no more.
 func (r *registry) close() {
 	r.mu.Lock()
@@ -136,21 +152,30 @@ func (r *registry) close() {
 	}
 }
 
-// logLimiter passes one log line per subject and ten seconds, because anyone may connect as often as they like.
+// logLimiter passes one log line per subject and ten seconds, and logLines of all subjects, because anyone may connect as often as
+// they like, and from many addresses.
 type logLimiter struct {
-	mu   sync.Mutex // guards last
-	last map[string]time.Time
+	mu    sync.Mutex // guards all below
+	last  map[string]time.Time
+	since time.Time // start of the ten seconds in which lines are counted
+	lines int
 }
+
+const logLines = 50
 
 func (l *logLimiter) pass(subject string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t, ok := l.last[subject]; ok && now.Sub(t) < 10*time.Second {
+	if now.Sub(l.since) >= 10*time.Second {
+		l.since, l.lines = now, 0
+	}
+	if t, ok := l.last[subject]; ok && now.Sub(t) < 10*time.Second || l.lines >= logLines {
 		return false
 	}
 	if l.last == nil || len(l.last) >= 256 {
 		l.last = make(map[string]time.Time)
 	}
 	l.last[subject] = now
+	l.lines++
 	return true
 }

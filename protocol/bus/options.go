@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"time"
@@ -15,10 +14,8 @@ type Options struct {
 	// cheap and must not call the Bus.
 	Identity func() Identity
 
-	// ServerTLS is for inbound, ClientTLS for outbound connections; nil: plain text. If ClientTLS.ServerName
-	// is empty, the certificate must contain the dialled host. The certificates of both sides are checked
-	// against the handshake (see "Who may connect").
-	ServerTLS, ClientTLS *tls.Config
+	// TLS makes both sides prove who they are; nil: plain text.
+	TLS *TLS
 
 	// Dialer opens connections; nil: a net.Dialer.
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
