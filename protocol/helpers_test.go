@@ -3,6 +3,7 @@ package protocol
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type testServer struct {
 	logs logTarget
 	*Server
 	addr string
+	tls  *tls.Config // of its clients; nil without TLS
 	pool *memory.Pool
 	now  atomic.Int64 // Unix time in ms
 	topo atomic.Pointer[topology.Topology]
@@ -200,10 +202,24 @@ func start(t *testing.T, config Config) *testServer {
 	return startOn(t, config, 256, func(*shard.Store) {})
 }
 
+// startWith is start with a listener that speaks TLS, whose clients dial makes.
+func startWith(t testing.TB, config Config, server, client *tls.Config) *testServer {
+	t.Helper()
+	return startListening(t, config, 256, func(*shard.Store) {}, server, client)
+}
+
 // startOn is start with a number of shards and a store that prepare may change.
 func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)) *testServer {
 	t.Helper()
-	s := &testServer{pool: new(memory.Pool)}
+	if strings.HasPrefix(t.Name(), overTLS) {
+		return startListening(t, config, shards, prepare, testCertificates().server(tls.NoClientCert), testCertificates().client())
+	}
+	return startListening(t, config, shards, prepare, nil, nil)
+}
+
+func startListening(t testing.TB, config Config, shards int, prepare func(*shard.Store), server, client *tls.Config) *testServer {
+	t.Helper()
+	s := &testServer{pool: new(memory.Pool), tls: client}
 	s.now.Store(1_700_000_000_000)
 	topo, err := topology.Single(topology.Node{ID: selfID, Listeners: map[string]topology.Address{"default": {}}}, shards, 7)
 	if err != nil {
@@ -218,7 +234,7 @@ func startOn(t testing.TB, config Config, shards int, prepare func(*shard.Store)
 		t.Fatal(err)
 	}
 	s.addr = socket.Addr().String()
-	if err := s.Serve(Listener{Listener: socket, Name: "default"}); err != nil {
+	if err := s.Serve(Listener{Listener: socket, Name: "default", TLS: server}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -288,6 +304,9 @@ func (s *testServer) dial(t testing.TB) *client {
 	nc, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.tls != nil {
+		nc = tls.Client(nc, s.tls)
 	}
 	t.Cleanup(func() { nc.Close() })
 	c := &client{t, nc, bufio.NewReader(nc)}

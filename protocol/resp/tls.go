@@ -2,6 +2,7 @@ package resp
 
 import (
 	"crypto/tls"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (c *TLSConn) CloseWrite() error {
 
 // receive reads at least one byte into dst, and then whatever has arrived already.
 func (c *TLSConn) receive(dst Destination) (n int, err error) {
-	b := dst.direct
+	b, most := dst.direct, math.MaxInt
 	if b == nil { // there is no memory to decrypt into before bytes have arrived
 		c.wire.reader = dst.ahead
 		n, err = c.Read(c.wire.one[:])
@@ -66,11 +67,12 @@ func (c *TLSConn) receive(dst Destination) (n int, err error) {
 		}
 		b = dst.space()
 		b[0] = c.wire.one[0]
+		most = 2 // the rest of that record and one more: what follows may be a large bulk, whose bytes are better read directly
 	} else if n, err = c.Read(b); n == 0 {
 		return 0, err
 	}
 	c.wire.arrived = true
-	for err == nil && n < len(b) {
+	for ; err == nil && n < len(b) && most > 0; most-- {
 		var more int
 		more, err = c.Read(b[n:]) // an error that ends the connection comes again
 		n += more
