@@ -34,18 +34,28 @@ NOT_OVER_ASYNCIO = (
 )  # fmt: skip
 
 
+#: What does not depend on connections, has servers of its own, or runs other programs.
+NOT_OVER_TLS = (
+    "api_page", "codec", "connecting", "decisions", "import", "options", "package", "readme", "recipes", "restart", "stream", "tls", "tools",
+    "typing", "urls",
+)  # fmt: skip
+
+
 def pytest_ignore_collect(collection_path, config):
-    return True if CLIENT != "blocking" and collection_path.name[len("test_") :].startswith(NOT_OVER_ASYNCIO) else None
+    left_out = (*(NOT_OVER_ASYNCIO if CLIENT != "blocking" else ()), *(NOT_OVER_TLS if over_tls.ON else ()))
+    return True if left_out and collection_path.name[len("test_") :].startswith(left_out) else None
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "blocking: concerns threads, forks or the insides of the blocking client")
+    config.addinivalue_line("markers", "plain: has servers or other processes that do not speak TLS")
 
 
 def pytest_collection_modifyitems(config, items):
-    if CLIENT == "blocking":
+    marks = [mark for mark, on in (("blocking", CLIENT != "blocking"), ("plain", over_tls.ON)) if on]
+    left_out = [item for item in items if any(map(item.get_closest_marker, marks))]
+    if not left_out:
         return
-    left_out = [item for item in items if item.get_closest_marker("blocking")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 

@@ -1,6 +1,7 @@
 """The suite over TLS: NDRING_TLS=1 gives the nodes and stubs certificates, and every client that does
 not say otherwise trusts their CA."""
 import os
+import socket
 import ssl
 import tempfile
 
@@ -10,6 +11,8 @@ from tls_helpers import Authority, server_context
 ON = bool(os.environ.get("NDRING_TLS"))
 #: Flags of each node.
 NODE_ARGUMENTS = ()
+#: Options of redis-py's clients; with a URL of this scheme, which says ssl=True itself.
+REDIS, IN_URLS, SCHEME = {}, {}, "redis"
 _context = None
 
 if ON:
@@ -18,6 +21,8 @@ if ON:
     _pair = AUTHORITY.issue("node")
     _context = server_context(_pair)
     NODE_ARGUMENTS = ("--tls-cert", _pair.cert, "--tls-key", _pair.key)
+    IN_URLS = {"ssl_ca_certs": AUTHORITY.cert, "ssl_check_hostname": True}
+    REDIS, SCHEME = {"ssl": True, **IN_URLS}, "rediss"
     _parse = _client.parse_settings
 
     def _parse_settings(options, version):
@@ -38,3 +43,9 @@ def secured(connection):
     except (ssl.SSLError, OSError) as exc:
         connection.close()
         raise ConnectionError(f"no handshake: {exc}") from None
+
+
+def connected(address):
+    """Returns a plain socket that is connected to a node, or one with TLS if the suite runs over it."""
+    plain = socket.create_connection(address)
+    return ssl.create_default_context(cafile=AUTHORITY.cert).wrap_socket(plain, server_hostname=address[0]) if ON else plain
