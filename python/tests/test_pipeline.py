@@ -237,7 +237,9 @@ def test_redis_asyncio(node):
             assert [key async for key in r.scan_iter(match="{as}*")] == [b"{as}a"]
         finally:
             await getattr(r, "aclose", r.close)()  # its name since redis-py 5
-        cluster = redis.asyncio.RedisCluster.from_url(f"{over_tls.SCHEME}://{node[0]}:{node[1]}", **over_tls.IN_URLS)
+        if over_tls.ON and int(redis.__version__.split(".")[0]) < 5:
+            return  # its clusters have no TLS
+        cluster = redis.asyncio.RedisCluster(host=node[0], port=node[1], **over_tls.REDIS)
         try:
             assert await cluster.execute_command("NP.GET", "{as}a") == npy(A)
             async with cluster.pipeline() as p:

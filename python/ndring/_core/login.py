@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, List, Optional, Tuple
 
 from .._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, NoPermissionError, error_reply
+from .error_hints import is_tls_port, tls_port_error
 from .exchange import Steps, root_cause
 from .resp import Buffer, Reading, ReplyReader, pack
 from .settings import Settings
@@ -65,6 +66,8 @@ def _refusal(commands: List[bytes], exc: NdringError) -> Any:
     text = str(exc)
     if "max number of clients" in text:
         return BusyError(text)
+    if is_tls_port(text):
+        return tls_port_error(text)
     # Without READONLY the node redirects reads, and the client asks the primary.
     optional = commands[0] == b"READONLY" or commands[0] == b"CLIENT" and commands[1] in _MAY_FAIL
     if optional and isinstance(exc, NoPermissionError):
