@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import redis
 from conftest import start_cluster, start_node, stop_node
-from ndring import ConnectionError, NumPyRedis, TimeoutError
+from ndring import ConnectionError, NumPyRedis, TimeoutError, __main__
 from ndring._core import retry as _retry
 from redis.cluster import RedisCluster
 from routing_helpers import A, wait_until
@@ -289,6 +289,21 @@ def test_certificates_are_renewed_under_traffic(cluster, client, options, author
         for thread in threads:
             thread.join()
     assert not errors, errors[0]
+
+
+@pytest.mark.blocking
+def test_the_command_line(cluster, options, node, monkeypatch, capfd):
+    url = "rediss://%s:%d" % cluster.addresses[0]
+    files = ["--cacert", options["ssl_ca_certs"], "--cert", options["ssl_certfile"], "--key", options["ssl_keyfile"]]
+    assert __main__.main(["ping", "--url", url, *files]) == 0 and capfd.readouterr().out.count(" ms\n") == 3
+    for name, option in (("CACERT", "ssl_ca_certs"), ("CERT", "ssl_certfile"), ("KEY", "ssl_keyfile")):
+        assert __main__.main(["ping", "--url", url, "--timeout", "2"]) == 1 and capfd.readouterr().err.startswith("ndring: ")
+        monkeypatch.setenv(f"NDRING_{name}", options[option])
+    assert __main__.main(["ping", "--url", url]) == 0
+    assert __main__.main(["ping", "--url", "redis://%s:%d" % node]) == 0  # the files are for TLS only
+    capfd.readouterr()
+    assert __main__.main(["ping", "--url", "redis://%s:%d" % node, *files]) == 2 and "--cacert needs TLS" in capfd.readouterr().err
+    assert __main__.main(["ping", "--url", f"{url}?ssl_ca_certs=/nowhere"]) == 1 and "invalid ssl_" in capfd.readouterr().err
 
 
 # Limits of time, signals
