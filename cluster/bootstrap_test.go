@@ -310,7 +310,9 @@ func TestDifferentGossipKeysKeepNodesApart(t *testing.T) {
 	nw := newNetwork()
 	keyed := func(name, key string, join ...string) Config {
 		config := testConfig(t, name, 2, join...)
-		config.GossipKey = []byte(key)
+		if key != "" {
+			config.GossipKeys = [][]byte{[]byte(key)}
+		}
 		return config
 	}
 	a := nw.start(t, keyed("a", "0123456789abcdef"))

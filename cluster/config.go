@@ -27,9 +27,9 @@ type Config struct {
 	Join            []string // seeds: HOST[:PORT] of gossip
 	BootstrapExpect int      // bootstrap a cluster of this many nodes, this one included; 0: never
 
-	GossipBind string // address
-	GossipPort int    // 0: the system chooses
-	GossipKey  []byte // 16, 24 or 32 bytes; nil: gossip is not encrypted
+	GossipBind string   // address
+	GossipPort int      // 0: the system chooses
+	GossipKeys [][]byte // 16, 24 or 32 bytes each: the first encrypts, all decrypt; nil: gossip is not encrypted
 
 	// GossipNetwork opens the gossip port; nil: sockets of the machine.
 	GossipNetwork func(bind string, port int) (screen.Network, error)

@@ -25,6 +25,7 @@ type gossip struct {
 	config  *Config
 	log     *slog.Logger
 	members *members
+	keys    *keyring     // nil: gossip is not encrypted
 	refused atomic.Int64 // messages that screen refused
 	bind    net.IP       // to listen on
 	first   net.IP       // address that others were told when the node started
@@ -70,6 +71,9 @@ func movesIn(name string) int {
 
 func (g *gossip) open() error {
 	var err error
+	if g.keys, err = newKeyring(g.config.GossipKeys); err != nil {
+		return fmt.Errorf("cannot use the gossip key: %w", err)
+	}
 	if g.bind, err = bindIP(g.config.GossipBind); err == nil {
 		g.first, err = advertisedIP(g.bind)
 	}
@@ -92,10 +96,12 @@ func (g *gossip) listen(advertise net.IP, port, moves int) error {
 	c.TCPTimeout = 2 * time.Second
 	c.GossipToTheDeadTime = 30 * time.Second
 	c.DeadNodeReclaimTime = time.Second
-	c.SecretKey = g.config.GossipKey
+	if g.keys != nil {
+		c.Keyring = g.keys.ring
+	}
 	c.Logger = gossipLogger(g.log)
 	c.Delegate, c.Events, c.Alive, c.Merge = g, listEvents{g, moves}, g, g
-	transport, err := g.transport(c.BindAddr, port, screen.Options{Secret: c.SecretKey != nil, Logger: c.Logger, Log: g.log, Refused: &g.refused})
+	transport, err := g.transport(c.BindAddr, port, screen.Options{Secret: g.keys != nil, Logger: c.Logger, Log: g.log, Refused: &g.refused})
 	if err != nil {
 		if strings.Contains(err.Error(), "address already in use") { // memberlist passes on only the text
 			err = fmt.Errorf("%w: another process, perhaps another node, uses it; choose another port with --gossip-port, or 0 for any", err)

@@ -7,6 +7,8 @@ func onlyShows(c *call) bool {
 	switch c.row.Full {
 	case "cluster|config":
 		return c.option(2) == "GET"
+	case "cluster|gossipkey":
+		return c.option(2) == "LIST"
 	case "cluster|moves":
 		return len(c.args) == 2
 	case "cluster|rebalance", "cluster|move", "cluster|drain", "cluster|replace":

@@ -40,6 +40,7 @@ type Cluster interface {
 	ResetClusterSettings(context.Context, []string) error
 	Copies
 	Placements
+	GossipKeys
 }
 
 // Liveness is what gossip knows about a node. The zero value is a node that was never seen.

@@ -22,6 +22,7 @@ type Config struct {
 	IdleTimeout          time.Duration // a client that sends no command for so long is disconnected; 0 for never
 	MaxClients           int           // connections; default 10,000. Further ones get an error and are closed
 	Password             string        // of clients; "" for none
+	PlainSecrets         bool          // keys are accepted on connections that others may read
 	ProtectedMode        bool          // without a password, only clients from this machine are accepted
 	SlowlogSlowerThan    time.Duration // commands that take so long enter the slow log; default 10 ms, negative for none
 	SlowlogMaxLen        int           // commands in the slow log; default 128

@@ -76,6 +76,8 @@ type fakeCluster struct {
 	transfer    func([]topology.ShardID) error
 	takeover    func([]topology.ShardID) error
 
+	keys *fakeKeys
+
 	settings []Setting
 	change   func(context.Context, []Setting) error
 	reset    func(context.Context, []string) error
@@ -88,6 +90,9 @@ var errNotChosen = errors.New("the test has chosen no answer")
 func (s *testServer) rest() (f fakeCluster) {
 	if chosen := s.view.Load(); chosen != nil {
 		f = *chosen
+	}
+	if f.keys == nil {
+		f.keys = &fakeKeys{}
 	}
 	if f.forget == nil {
 		f.forget = func(context.Context, topology.NodeID) error { return errNotChosen }
@@ -118,6 +123,26 @@ func (s *testServer) Liveness(id topology.NodeID) Liveness {
 		return sight
 	}
 	return Liveness{Alive: true}
+}
+
+// GossipKeys implements Cluster.
+func (s *testServer) GossipKeys() ([]string, bool)     { return s.rest().keys.have, true }
+func (s *testServer) AddGossipKey(key string) error    { return s.rest().keys.note("add", key) }
+func (s *testServer) UseGossipKey(key string) error    { return s.rest().keys.note("use", key) }
+func (s *testServer) RemoveGossipKey(key string) error { return s.rest().keys.note("remove", key) }
+
+// fakeKeys are gossip keys that never change.
+type fakeKeys struct {
+	mu   sync.Mutex // guards got
+	have []string
+	got  []string // what was asked for
+}
+
+func (k *fakeKeys) note(what, key string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.got = append(k.got, what+" "+key)
+	return nil
 }
 
 func (s *testServer) Status() ClusterStatus { return s.rest().status }

@@ -69,10 +69,12 @@ func shownArgs(args []resp.Arg) []string {
 	return shown
 }
 
-// redacted hides passwords in CONFIG SET, and in CLUSTER CONFIG SET, which refuses them.
+// redacted hides passwords in CONFIG SET, and in CLUSTER CONFIG SET, which refuses them, and keys.
 func redacted(row *command.Spec, args []string) []string {
 	first := len(args) // position of the first value
 	switch row.Full {
+	case "cluster|gossipkey":
+		redactKeys(args)
 	case "config|set":
 		first = 3
 	case "cluster|config":
@@ -84,6 +86,18 @@ func redacted(row *command.Spec, args []string) []string {
 		}
 	}
 	return args
+}
+
+// fingerprintDigits is the length of a fingerprint. Every key is longer.
+const fingerprintDigits = 16
+
+// redactKeys hides all that may be a key in CLUSTER GOSSIPKEY, also in a wrong place.
+func redactKeys(args []string) {
+	for i := 2; i < len(args); i++ {
+		if len(args[i]) > fingerprintDigits || i == 3 && strings.EqualFold(args[2], "add") {
+			args[i] = "(redacted)"
+		}
+	}
 }
 
 func slowlogLen(c *call, l *slowlog) {

@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"cmd/node":          {"internal/node", "internal/ndctl"},
 	"cmd/ndctl":         {"internal/ndctl"},
 	"internal/node":     {anything},
-	"internal/ndctl":    {"internal/certs", "internal/datafolder", "cluster/topology", "array", "internal/crc32c", "cluster/view"},
+	"internal/ndctl":    {"internal/certs", "internal/gossipkey", "internal/datafolder", "cluster/topology", "array", "internal/crc32c", "cluster/view"},
 	"internal/arch":     {},
 	"internal/loadtest": {},
 	"e2e":               {"internal/loadtest"},
@@ -46,7 +46,7 @@ var arrows = map[string][]string{
 	"replication":       {"shard", "replica", "persistence", "internal/crc32c", "internal/fair"},
 	"shard/reconcile":   {"shard", "replica", "cluster/topology", "internal/outcome"},
 	"replica/model":     {},
-	"cluster":           {"cluster/topology", "cluster/screen", "cluster/view", "internal/outcome", "internal/uuid"},
+	"cluster":           {"cluster/topology", "cluster/screen", "cluster/view", "internal/gossipkey", "internal/outcome", "internal/uuid"},
 	"cluster/screen":    {},
 	"cluster/view":      {"cluster/topology"},
 	"cluster/topology":  {},
@@ -56,6 +56,7 @@ var arrows = map[string][]string{
 	"memory":            {},
 
 	"internal/certs":      {},
+	"internal/gossipkey":  {},
 	"internal/transcript": {},
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},
 }

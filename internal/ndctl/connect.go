@@ -20,6 +20,9 @@ func connect(ctx context.Context, o *options) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.tlsOptions.load(o.env); err != nil {
+		return nil, err
+	}
 	var failed []string
 	code := exitUnreachable
 	for _, addr := range o.addrs {

@@ -71,7 +71,7 @@ func TestUnreachable(t *testing.T) {
 		{"127.0.0.1:1,127.0.0.1:2", 3, []string{"no node of a cluster answers:\n  127.0.0.1:1: connection refused\n  127.0.0.1:2: connection refused\n"}},
 		{"nosuch.invalid", 3, []string{"nosuch.invalid:7379: cannot resolve nosuch.invalid"}},
 		{mute.Addr().String(), 3, []string{"no answer in time (--timeout)"}},
-		{resets, 3, []string{"ndctl: no node answers at " + resets + ": the connection was closed: is this a node's client port?\n"}},
+		{resets, 3, []string{"ndctl: no node answers at " + resets + ": the connection was closed: is this a node's client port? One with TLS needs --tls\n"}},
 		{web, 3, []string{"ndctl: no node answers at " + web + ": the answer is not RESP: is this a node's client port?\n"}},
 		{other, 1, []string{"ndctl: " + other + ": this is not an ndring node"}},
 		{waiting.ports[0], 1, []string{"ndctl: " + waiting.ports[0] + ": the node is not part of a cluster yet: it waits for "}},

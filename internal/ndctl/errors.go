@@ -102,7 +102,7 @@ func isConnectionError(err error) bool {
 	switch {
 	case errors.Is(err, redis.Nil), errors.As(err, &answer):
 		return false
-	case errors.As(err, &network), errors.As(err, &name), isClosed(err), isGarbled(err):
+	case errors.As(err, &network), errors.As(err, &name), isClosed(err), isGarbled(err), explainTLS(err) != "":
 		return true
 	}
 	return isTimeout(err)
@@ -154,6 +154,9 @@ func explain(err error) string {
 	if hint := rightsHint(err); hint != "" {
 		return hint
 	}
+	if hint := explainTLS(err); hint != "" {
+		return hint
+	}
 	var dial *net.OpError
 	var name *net.DNSError
 	switch {
@@ -164,7 +167,7 @@ func explain(err error) string {
 	case errors.As(err, &dial) && dial.Timeout(), isTimeout(err):
 		return "no answer in time (--timeout)"
 	case isClosed(err):
-		return "the connection was closed: is this a node's client port?"
+		return "the connection was closed: is this a node's client port? One with TLS needs --tls"
 	case isGarbled(err):
 		return "the answer is not RESP: is this a node's client port?"
 	}

@@ -22,12 +22,14 @@ type options struct {
 	user         string
 	passwordFile string
 	timeout      time.Duration
+	tlsOptions
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringArrayVarP(&o.addrs, "addr", "a", nil, "client address `HOST:PORT` of a node; repeat the flag or separate addresses by commas (default NDRING_ADDR, else "+defaultAddr+")")
 	flags.StringVar(&o.user, "user", "", "log in as user `NAME` (default: the default user)")
 	flags.StringVar(&o.passwordFile, "password-file", "", "read the password from `FILE` (default: NDRING_PASSWORD, else NDRING_REQUIREPASS)")
+	o.tlsOptions.addFlags(flags)
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "how long to wait for a node; large arrays get more time")
 }
 
@@ -103,6 +105,6 @@ func (o *options) client(addr, password string) *redis.Client {
 	return redis.NewClient(&redis.Options{
 		Addr: addr, Username: o.user, Password: password, ClientName: "ndctl", Protocol: 2, DisableIdentity: true,
 		DialTimeout: o.timeout, ReadTimeout: o.timeout, WriteTimeout: o.timeout, ContextTimeoutEnabled: true,
-		MaxRetries: -1, DialerRetries: 1, PoolSize: 4,
+		TLSConfig: o.config, MaxRetries: -1, DialerRetries: 1, PoolSize: 4,
 	})
 }

@@ -27,6 +27,10 @@ Environment:
   NDRING_ADDR          addresses, used without --addr
   NDRING_PASSWORD      password, used without --password-file
   NDRING_REQUIREPASS   password, used without NDRING_PASSWORD; a node's container has it already
+  NDRING_TLS           yes or no, used without --tls; without it yes if there is NDRING_TLS_CERT, as in a node's container
+  NDRING_TLS_CA        CA of the nodes' certificates, used without --cacert
+  NDRING_TLS_CERT      certificate of this client, used without --cert; a node's certificate is good for that too
+  NDRING_TLS_KEY       its private key, used without --key
   NDRING_DIR           data folder, for raft recover and raft rejoin
   NO_COLOR             disables colours; output that is not a terminal has none either
 
@@ -60,7 +64,7 @@ Exit codes:
 			joinCommand(a), leaveCommand(a), drainCommand(a), undrainCommand(a), replaceCommand(a), rebalanceCommand(a), moveCommand(a), movesCommand(a),
 			forgetCommand(a), failoverCommand(a), beginEmptyCommand(a), configCommand(a), raftCommand(a),
 		}},
-		{groupSecure, "Secure the cluster:", []*cobra.Command{certsCommand(a)}},
+		{groupSecure, "Secure the cluster:", []*cobra.Command{certsCommand(a), gossipKeyCommand(a)}},
 		{groupTool, "This program:", []*cobra.Command{completionCommand(a), versionCommand(a)}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

@@ -24,6 +24,7 @@ type clientCluster struct {
 	reconciler *reconcile.Reconciler
 	replicator *replication.Replicator
 	effective  *effectiveConfig
+	*gossipRing
 }
 
 // Topology implements protocol.Cluster: clients are routed by the topology that the shards match.

@@ -1,15 +1,11 @@
 package node
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -156,6 +152,7 @@ func (c *Config) complete() error {
 	if err := c.Cluster.BusTLS.check(); err != nil {
 		return err
 	}
+	c.Server.PlainSecrets = c.Cluster.Insecure
 	switch {
 	case len(c.openPorts()) > 0 && !c.Cluster.Insecure:
 		return fmt.Errorf("with --bind %s other machines reach the ports between nodes, and %s. Give all nodes a certificate each and the same gossip key (ndctl certs init "+
@@ -211,26 +208,6 @@ func orAny(bind string) string {
 		return "'' (all addresses)"
 	}
 	return bind
-}
-
-// gossipKey reads the key file.
-func (c *ClusterConfig) gossipKey() ([]byte, error) {
-	if c.GossipKeyFile == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(c.GossipKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the gossip key: %w", err)
-	}
-	text = bytes.TrimSpace(text)
-	key, err := hex.DecodeString(string(text))
-	if err != nil {
-		key, err = base64.StdEncoding.DecodeString(string(text))
-	}
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("%s does not hold a gossip key: 16, 24 or 32 bytes in base64 or hexadecimal digits", c.GossipKeyFile)
-	}
-	return key, nil
 }
 
 func setReadmit(c *Config, s string) error {

@@ -2,8 +2,6 @@ package node
 
 import (
 	"log/slog"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -105,25 +103,6 @@ func TestConfigOfACluster(t *testing.T) {
 	}
 	if c := parse("", "NDRING_JOIN", "node1 node2:8000,[::1]:9 10.0.0.1", "NDRING_BOOTSTRAP_EXPECT", "3"); !reflect.DeepEqual(c.Join, want) || c.Expect != 3 {
 		t.Errorf("the environment: %+v", c)
-	}
-}
-
-func TestGossipKeyFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "key")
-	for text, want := range map[string]int{
-		"000102030405060708090a0b0c0d0e0f\n": 16, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=": 32, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX": 24,
-		"": 0, "secret": 0, "00010203": 0,
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		key, err := (&ClusterConfig{GossipKeyFile: file}).gossipKey()
-		if len(key) != want || (err == nil) != (want > 0) {
-			t.Errorf("%q: %d bytes, %v", text, len(key), err)
-		}
-	}
-	if _, err := (&ClusterConfig{GossipKeyFile: file + "x"}).gossipKey(); err == nil {
-		t.Error("a file that is not there")
 	}
 }
 

@@ -66,6 +66,14 @@ func (n *Node) openDisk() error {
 	return nil
 }
 
+// filesOf returns the small files of a data folder; nil without one.
+func filesOf(disk *persistence.Disk) cluster.Files {
+	if disk == nil {
+		return nil
+	}
+	return datafolder.Files{Disk: disk}
+}
+
 // clusterOf returns the cluster to which a data folder belongs; zero for none. A folder without a cluster has an id in store for one.
 func clusterOf(disk *persistence.Disk) (id uuid.UUID) {
 	if disk != nil && (cluster.IsMember(datafolder.Files{Disk: disk}) || datafolder.RaftState(disk) != "") {

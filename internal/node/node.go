@@ -123,6 +123,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.cluster.Open(ctx); err != nil {
 		return err
 	}
+	n.view.gossipRing.use(n.cluster.SetGossipKeys)
+	n.done.Go(func() { n.view.gossipRing.watch(running) })
 	host, port := n.cluster.GossipAddress()
 	n.log.Info("reachable by other nodes", "node", n.id, "name", n.config.NodeID, "gossip", joinHostPort(host, port), "bus", joinHostPort(host, n.busPort), "http", n.httpAddr.String())
 	return nil
@@ -149,7 +151,7 @@ func (n *Node) openStore(ctx context.Context) context.Context {
 
 // openCluster opens the bus, and makes the node's parts of the cluster: gossip, consensus and reconciler do nothing yet.
 func (n *Node) openCluster(ctx context.Context) error {
-	key, err := n.config.Cluster.gossipKey()
+	ring, err := openGossipRing(n.config.Cluster.GossipKeyFile, filesOf(n.disk), n.log)
 	if err != nil {
 		return err
 	}
@@ -168,9 +170,10 @@ func (n *Node) openCluster(ctx context.Context) error {
 		return bus.Identity{Cluster: id, Node: n.id, Store: store, Incarnation: n.incarnation}
 	}})
 	link, host := link{n.bus}, &clusterHost{node: n, disk: n.disk, stop: n.stop, log: n.log}
-	config := n.clusterConfig(store.String(), key)
+	config := n.clusterConfig(store.String(), ring.current())
 	n.busTLS.limit(&config, removed)
 	n.cluster = cluster.New(config, link, host)
+	n.view.gossipRing = ring
 	openReplication(n)
 	n.reconciler = reconcile.New(reconcile.Config{
 		Self: n.id, Incarnation: n.incarnation, Store: n.store, Log: n.log,
@@ -187,7 +190,7 @@ func (n *Node) openCluster(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
+func (n *Node) clusterConfig(store string, gossipKeys [][]byte) cluster.Config {
 	config := cluster.Config{
 		Self: topology.Node{
 			ID: n.id, Name: n.config.NodeID, Store: store, Incarnation: n.incarnation, Zone: n.config.Zone,
@@ -195,7 +198,7 @@ func (n *Node) clusterConfig(store string, gossipKey []byte) cluster.Config {
 		},
 		Shards: n.config.Shards, Replicas: n.config.Cluster.Replicas, FirstEpoch: n.incarnation,
 		Join: n.config.Cluster.Join, BootstrapExpect: n.config.Cluster.Expect,
-		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKey: gossipKey, GossipNetwork: n.machine.gossip,
+		GossipBind: n.config.Bind, GossipPort: n.config.Cluster.GossipPort, GossipKeys: gossipKeys, GossipNetwork: n.machine.gossip,
 		Always:      func() bool { return n.syncsAlways(n.effective.config()) },
 		EmptyShards: func() string { return n.effective.config().Cluster.EmptyShards },
 		Weight:      func() int { return n.effective.config().Cluster.Weight },

@@ -196,7 +196,7 @@ var securitySettings = []setting{
 	{"tls-ca", "FILE", "", "PEM file with the CAs that sign the certificates of clients", textField(func(c *Config) *string { return &c.TLS.CA }), false},
 	{"tls-client-auth", "no|optional|require", "no", "whether clients of TLS listeners show a certificate that --tls-ca has signed: no (they are not asked), optional (a wrong one is refused), " +
 		"require. The password and protected-mode apply all the same", field{setClientAuth, func(c *Config) string { return c.TLS.ClientAuth }}, false},
-	{"gossip-key-file", "FILE", "", "file with the key that encrypts gossip: 16, 24 or 32 bytes in base64 or hexadecimal digits, the same on all nodes",
+	{"gossip-key-file", "FILE", "", "file with the keys of gossip, a line each: 16, 24 or 32 bytes in base64 or hexadecimal digits. The first encrypts, all decrypt. It is read again when it changes; ndctl gossip-key rotate changes the key of all nodes",
 		textField(func(c *Config) *string { return &c.Cluster.GossipKeyFile }), false},
 	{"bus-tls-cert", "FILE", "", "file with this node's certificate for the bus, in PEM. With it, --bus-tls-key and --bus-tls-ca, nodes speak only TLS with each other, and each proves its node id and its cluster " +
 		"by the URI ndring://cluster/ID/node/ID of its certificate. All nodes of a cluster have it or none. The three files are read again when they change", textField(func(c *Config) *string { return &c.Cluster.BusTLS.Cert }), false},
