@@ -68,14 +68,18 @@ const overTLS = "TestOverTLS/"
 // What holds for plain connections holds for TLS, too.
 func TestOverTLS(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]func(*testing.T){
-		"idle": TestIdleTimeout, "slow uploads": TestSlowUploadsMakeRoom, "output limits": TestOutputLimits, "stall": TestReplyStall,
+	tests := map[string]func(*testing.T){
+		"idle": TestIdleTimeout, "output limits": TestOutputLimits, "stall": TestReplyStall,
 		"soft limit": TestSoftLimitForgivesClientsThatCatchUp, "all replies": TestRepliesOfAllClientsAreBounded, "old deadline": TestOldWriteDeadlineDoesNotCount,
-		"pushes between": TestPushesBetweenLargeReplies, "pushes alone": TestPushesWithoutReplies, "order of pushes": TestOrderOfPushes, "unread pushes": TestClientThatReadsNoPushes,
-		"malformed": TestMalformedStreams, "truncated": TestTruncatedStreams, "refused": TestRefusedCommands, "dribble": TestDribble, "silence": TestSilenceWithinACommand,
+		"pushes between": TestPushesBetweenLargeReplies, "pushes alone": TestPushesWithoutReplies, "order of pushes": TestOrderOfPushes,
+		"malformed": TestMalformedStreams, "truncated": TestTruncatedStreams, "refused": TestRefusedCommands, "silence": TestSilenceWithinACommand,
 		"budget": TestUploadBudget, "unread": TestUnreadReplies, "panic": TestPanicEndsOneConnection, "close": TestCloseWaitsForCommands, "HTTP": TestHTTPEndsTheConnection,
 		"strangers": TestStrangersHoldLittle, "strangers' replies": TestStrangersRepliesDoNotWait,
-	} {
+	}
+	if !testing.Short() {
+		tests["dribble"], tests["slow uploads"], tests["unread pushes"] = TestDribble, TestSlowUploadsMakeRoom, TestClientThatReadsNoPushes
+	}
+	for name, test := range tests {
 		t.Run(name, test)
 	}
 }

@@ -33,6 +33,7 @@ func TestConfigFromFlagsEnvironmentAndDefaults(t *testing.T) {
 		Port: 7379, Bind: "127.0.0.1", HTTPPort: 7380, Shards: 256, Dir: "ndring-data", Logged: true, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Listen:  []ListenerConfig{{Name: "default", Address: "127.0.0.1:7379"}},
 		Cluster: ClusterConfig{BusPort: 17379, GossipPort: 7946, Replicas: 2, EmptyShards: "auto", Moves: cluster.DefaultMoves, Weight: 100},
+		TLS:     TLSConfig{ClientAuth: "no"},
 		Server: protocol.Config{
 			MaxArrayBytes: 512 << 20, MaxUploadBytes: 1 << 30, MinUploadRate: 256 << 10, UploadWait: 10 * time.Second, UploadStall: 30 * time.Second,
 			MaxReplyBytes: 64 << 20, MaxOutputBytes: 1 << 30, ReplyStall: time.Minute, MaxClients: 10_000, ProtectedMode: true,
@@ -125,7 +126,8 @@ func TestConfigErrorsNameTheSetting(t *testing.T) {
 		{"--log-level info+2", "must be one of the following: debug, info, warn, error"},
 		{"--listen a=:1,announce=0.0.0.0:7379", `announces "0.0.0.0:7379", which no client can reach: it means all addresses`},
 		{"--listen a=:1,announce=[::]:7379", "which no client can reach: it means all addresses"},
-		{"--listen a=:1,announce=a,b:7379", `one --listen announces one address`},
+		{"--listen a=:1,announce=a,b:7379", `has "a" in place of HOST:PORT`},
+		{"--listen a=:1,announce=a:1,b:7379", `has "b:7379" in place of tls=yes|no or announce=HOST:PORT; one --listen announces one address`},
 		{"--listen a=:1,announce=http://a:1", `has "http://a:1" in place of HOST:PORT`},
 		{"--join http://x:1", `has the URL "http://x:1" in place of a gossip address HOST[:PORT]`},
 		{"--join tcp://x", `has the URL "tcp://x"`},
