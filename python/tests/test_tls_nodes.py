@@ -296,9 +296,9 @@ def test_the_command_line(cluster, options, node, monkeypatch, capfd):
     url = "rediss://%s:%d" % cluster.addresses[0]
     files = ["--cacert", options["ssl_ca_certs"], "--cert", options["ssl_certfile"], "--key", options["ssl_keyfile"]]
     assert __main__.main(["ping", "--url", url, *files]) == 0 and capfd.readouterr().out.count(" ms\n") == 3
-    for name, option in (("CACERT", "ssl_ca_certs"), ("CERT", "ssl_certfile"), ("KEY", "ssl_keyfile")):
+    for name, option in (("CA", "ssl_ca_certs"), ("CERT", "ssl_certfile"), ("KEY", "ssl_keyfile")):
         assert __main__.main(["ping", "--url", url, "--timeout", "2"]) == 1 and capfd.readouterr().err.startswith("ndring: ")
-        monkeypatch.setenv(f"NDRING_{name}", options[option])
+        monkeypatch.setenv(f"NDRING_TLS_{name}", options[option])
     assert __main__.main(["ping", "--url", url]) == 0
     assert __main__.main(["ping", "--url", "redis://%s:%d" % node]) == 0  # the files are for TLS only
     capfd.readouterr()

@@ -26,7 +26,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     hidden: Any = argparse.SUPPRESS
     parser.add_argument("--url", default=hidden, help="any node: redis://[user:password@]host:port, or rediss:// for TLS (default: NDRING_URL, else " + DEFAULT_URL + ")")
     for name, (_, text) in _TLS_FILES.items():
-        parser.add_argument(f"--{name}", metavar="FILE", dest=f"tls_{name}", default=hidden, help=f"{text} (default: NDRING_{name.upper()})")
+        parser.add_argument(f"--{name}", metavar="FILE", dest=f"tls_{name}", default=hidden, help=f"{text} (default: {_variable(name)})")
     parser.add_argument("--timeout", metavar="SECONDS", type=positive_number, default=hidden, help="how long a node may be silent or unreachable")
 
 
@@ -96,7 +96,12 @@ def _tls_files(options: argparse.Namespace, tls: bool, in_url: Mapping[str, Any]
         given = getattr(options, f"tls_{name}", None)
         if given is not None and not tls:
             raise UsageError(f"--{name} needs TLS: a URL with rediss://")
-        path = given or (None if option in in_url else os.environ.get(f"NDRING_{name.upper()}"))
+        path = given or (None if option in in_url else os.environ.get(_variable(name)))
         if tls and path:
             found[option] = path
     return found
+
+
+def _variable(name: str) -> str:
+    """Returns the variable that has the default of an option for TLS, which ndctl reads too."""
+    return "NDRING_TLS_CA" if name == "cacert" else f"NDRING_TLS_{name.upper()}"
