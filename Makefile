@@ -19,7 +19,7 @@ help: ## list the targets
 	@echo "Settings: FUZZTIME=$(FUZZTIME), PORT=$(PORT) (make run), VERSION, PYTHON=interpreter, NDRING_CACHE=folder"
 
 ##@ Use it
-.PHONY: demo run build image up down logs upgrade restart
+.PHONY: demo run build image up up-tls renew-tls down logs upgrade restart
 demo: ## start three nodes, store and fetch awkward arrays, show what came back, stop them
 	@scripts/demo
 
@@ -37,6 +37,13 @@ image: build ## build the container image from bin/ndring alone (needs no regist
 up: export NDRING_START := $(shell date +%s.%N)
 up: image ## build the image, start a cluster of five containers, wait until it accepts writes (docs/deploy.md)
 	@scripts/up
+
+up-tls: export NDRING_START := $(shell date +%s.%N)
+up-tls: image ## start them with TLS for clients and between nodes, with certificates of its own in .certs (docs/deploy.md)
+	@scripts/up-tls
+
+renew-tls: build ## renew the certificates of make up-tls while the nodes run
+	@scripts/renew-tls
 
 down: ## stop and remove the containers; keep the volumes with the arrays
 	@scripts/down

@@ -24,6 +24,7 @@ const nodes = 5
 type cluster struct {
 	project string
 	files   string // COMPOSE_FILE
+	certs   string // NDRING_CERTS
 	ports   [nodes + 1]int
 	// settings are variables of docker-compose.yml; the others have their defaults.
 	settings map[string]string
@@ -34,8 +35,13 @@ func name(node int) string { return fmt.Sprintf("node%d", node) }
 // newCluster starts a cluster as `make up` does.
 func newCluster(project, files string, settings map[string]string) (*cluster, error) {
 	c := &cluster{project: project, files: files, settings: settings}
-	if out, err := c.try("scripts/e2e-clean", project); err != nil { // left by a killed run
-		return nil, fmt.Errorf("%w: %s", err, out)
+	return c, c.start("scripts/up")
+}
+
+// start starts the cluster, with ports that are free, by a script.
+func (c *cluster) start(script string) error {
+	if out, err := c.try("scripts/e2e-clean", c.project); err != nil { // left by a killed run
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	// Below the ephemeral ports, so a port is still free when its node comes back.
 	base := 20_000 + rand.IntN(1000)*10
@@ -47,12 +53,12 @@ func newCluster(project, files string, settings map[string]string) (*cluster, er
 			i++
 		}
 	}
-	out, err := c.try("scripts/up")
+	out, err := c.try(script)
 	if err != nil {
-		return nil, fmt.Errorf("cannot start the cluster: %w: %s", err, out)
+		return fmt.Errorf("cannot start the cluster: %w: %s", err, out)
 	}
 	fmt.Print(out)
-	return c, nil
+	return nil
 }
 
 func root() string {
@@ -71,7 +77,7 @@ func (c *cluster) environ() []string {
 			env = append(env, e)
 		}
 	}
-	env = append(env, "COMPOSE_PROJECT_NAME="+c.project, "COMPOSE_FILE="+c.files, "NDRING_IMAGE="+image)
+	env = append(env, "COMPOSE_PROJECT_NAME="+c.project, "COMPOSE_FILE="+c.files, "NDRING_IMAGE="+image, "NDRING_CERTS="+c.certs)
 	// If empty, they have their defaults and override a file .env.
 	for _, s := range []string{"HOST", "SHARDS", "REQUIREPASS", "PROTECTED_MODE", "INSECURE", "MAXMEMORY", "MAXMEMORY_POLICY", "APPENDFSYNC", "LOG_LEVEL", "LOG_FORMAT", "MEM_LIMIT"} {
 		env = append(env, "NDRING_"+s+"="+c.settings["NDRING_"+s])

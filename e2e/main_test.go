@@ -62,7 +62,7 @@ func prepare() error {
 
 func clean() {
 	tool := &cluster{project: project, files: "docker-compose.yml"}
-	if out, err := tool.try("scripts/e2e-clean", project, project+"-disk", project+"-heal"); err != nil {
+	if out, err := tool.try("scripts/e2e-clean", project, project+"-disk", project+"-heal", project+"-tls"); err != nil {
 		fmt.Fprintln(os.Stderr, "what the tests have started was not all removed:", err, out)
 	}
 	_, _ = tool.try("docker", "rmi", "-f", image)

@@ -64,14 +64,26 @@ published() { docker port "$1" | awk 'NR == 1 { print $3 }' | sed -E 's/:([0-9]+
 # password ID: the password for clients; empty: none.
 password() { docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^NDRING_REQUIREPASS=//p'; }
 
-# writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node accepts it. One node serves the key.
+# small_array: prints a .npy file of 129 bytes.
+small_array() {
+	local LC_ALL=C
+	printf '\x93NUMPY\x01\x00\x76\x00%-117s\n\x01' "{'descr': '|u1', 'fortran_order': False, 'shape': (), }"
+}
+
+# writes HOST PORT PASSWORD: stores a small array at a node, and is true if the node accepts it. One node serves the key. NDRING_UP_CERTS is
+# the set of certificates of nodes with TLS.
 writes() {
-	local LC_ALL=C reply='' header="{'descr': '|u1', 'fortran_order': False, 'shape': (), }"
+	local LC_ALL=C reply=''
+	if [ -n "${NDRING_UP_CERTS:-}" ]; then
+		local own=$NDRING_UP_CERTS/node1 # in case the nodes want a certificate of clients
+		small_array | NDRING_PASSWORD=$3 bin/ndctl --tls --cacert "$own/ca.crt" --cert "$own/tls.crt" --key "$own/tls.key" --timeout 2s -a "$1:$2" put ndring:up - --ex 1 >/dev/null 2>&1
+		return
+	fi
 	# shellcheck disable=SC2016 # the dollar signs belong to the protocol
 	{
 		exec 3<>"/dev/tcp/$1/$2" || return 1
 		[ -z "$3" ] || { printf '*2\r\n$4\r\nAUTH\r\n$%d\r\n%s\r\n' ${#3} "$3" >&3 && read -r -t 5 reply <&3; }
-		printf '*5\r\n$6\r\nNP.SET\r\n$9\r\nndring:up\r\n$129\r\n\x93NUMPY\x01\x00\x76\x00%-117s\n\x01\r\n$2\r\nEX\r\n$1\r\n1\r\n' "$header" >&3 && read -r -t 5 reply <&3
+		{ printf '*5\r\n$6\r\nNP.SET\r\n$9\r\nndring:up\r\n$129\r\n' && small_array && printf '\r\n$2\r\nEX\r\n$1\r\n1\r\n'; } >&3 && read -r -t 5 reply <&3
 		exec 3>&-
 	} 2>/dev/null
 	[ "${reply%$'\r'}" = +OK ]

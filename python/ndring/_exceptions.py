@@ -17,7 +17,8 @@
                +-- BusyError            BUSY LOADING TRYAGAIN  the client retries it for a while
                +-- OutOfMemoryError     OOM
                +-- DiskError            DISKFULL MISCONF
-               +-- AuthenticationError  NOAUTH WRONGPASS NOPERM
+               +-- AuthenticationError  NOAUTH WRONGPASS
+               |    +-- NoPermissionError  NOPERM              (also redis.exceptions.NoPermissionError) the user may not do this
                +-- BoundsError          BOUNDS                 (also IndexError) an index beyond the stored array
                +-- CrossSlotError       CROSSSLOT
                +-- ClusterDownError     CLUSTERDOWN MASTERDOWN READONLY  the client retries it for a while
@@ -117,7 +118,11 @@ class DiskError(ServerError):
 
 
 class AuthenticationError(ServerError):
-    """Raised when the password is missing or wrong, or the user lacks the permission."""
+    """Raised when the user name or the password is missing or wrong, or the user lacks a permission."""
+
+
+class NoPermissionError(AuthenticationError, redis.exceptions.NoPermissionError):
+    """Raised when the user may not execute the command, or not on this key. Nothing was changed."""
 
 
 class CrossSlotError(ServerError):
@@ -170,7 +175,7 @@ _BY_PREFIX: Dict[str, Type[NdringError]] = {
     "MISCONF": DiskError,
     "NOAUTH": AuthenticationError,
     "WRONGPASS": AuthenticationError,
-    "NOPERM": AuthenticationError,
+    "NOPERM": NoPermissionError,
     "CROSSSLOT": CrossSlotError,
     "CLUSTERDOWN": ClusterDownError,
     "MASTERDOWN": ClusterDownError,

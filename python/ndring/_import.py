@@ -19,7 +19,7 @@ import redis
 
 from ._client import NumPyRedis
 from ._exceptions import (
-    AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, ServerError, TimeoutError, UncertainWrite,
+    AuthenticationError, ClusterDownError, ConnectionError, EncodeError, NdringError, NoPermissionError, ServerError, TimeoutError, UncertainWrite,
 )  # fmt: skip
 from ._tools.connect import DEFAULT_URL, connect
 from ._tools.npyfile import BROKEN, LOAD_OPTIONS
@@ -385,6 +385,8 @@ def _store(target: NumPyRedis, key: bytes, value: bytes, at: Optional[int], opti
             stored = options.overwrite or not target.exists(key)
         else:
             stored = target.set(key, array, pxat=at, nx=not options.overwrite)
+    except NoPermissionError as exc:  # perhaps of this key only
+        report.skipped(key, "string", len(value), "the user may not store it", str(exc), failed=True)
     except (ConnectionError, TimeoutError, AuthenticationError, ClusterDownError, UncertainWrite) as exc:
         # The next keys would fail too, each only after seconds of retrying.
         report.skipped(key, "string", len(value), "the connection to ndring was lost", str(exc), failed=True)

@@ -8,11 +8,13 @@ import pathlib
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
 
 import ndring
+import over_tls
 import pytest
 from fake_cluster import FakeCluster
 
@@ -32,18 +34,28 @@ NOT_OVER_ASYNCIO = (
 )  # fmt: skip
 
 
+#: What does not depend on connections, has servers of its own, or runs other programs.
+NOT_OVER_TLS = (
+    "api_page", "codec", "connecting", "decisions", "import", "options", "package", "readme", "recipes", "restart", "stream", "tls", "tools",
+    "typing", "urls",
+)  # fmt: skip
+
+
 def pytest_ignore_collect(collection_path, config):
-    return True if CLIENT != "blocking" and collection_path.name[len("test_") :].startswith(NOT_OVER_ASYNCIO) else None
+    left_out = (*(NOT_OVER_ASYNCIO if CLIENT != "blocking" else ()), *(NOT_OVER_TLS if over_tls.ON else ()))
+    return True if left_out and collection_path.name[len("test_") :].startswith(left_out) else None
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "blocking: concerns threads, forks or the insides of the blocking client")
+    config.addinivalue_line("markers", "plain: has servers or other processes that do not speak TLS")
 
 
 def pytest_collection_modifyitems(config, items):
-    if CLIENT == "blocking":
+    marks = [mark for mark, on in (("blocking", CLIENT != "blocking"), ("plain", over_tls.ON)) if on]
+    left_out = [item for item in items if any(map(item.get_closest_marker, marks))]
+    if not left_out:
         return
-    left_out = [item for item in items if item.get_closest_marker("blocking")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
@@ -60,7 +72,7 @@ def launch_node(*arguments, folder=None):
     """Starts a node and returns its process at once."""
     binary = os.environ.get("NDRING_BIN", str(ROOT / "bin" / "ndring"))
     temporary = tempfile.TemporaryDirectory(prefix="ndring-test-")
-    command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *arguments]
+    command = [binary, "--port", "0", "--http-port", "0", "--dir", str(folder or temporary.name), *over_tls.NODE_ARGUMENTS, *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={})
     process.folder = temporary
     return process
@@ -248,8 +260,9 @@ class Stub:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with connection:
                 try:
-                    self._serve(connection)
-                except (ConnectionError, ValueError):
+                    with over_tls.secured(connection) as connection:
+                        self._serve(connection)
+                except (ConnectionError, ValueError, ssl.SSLError):
                     pass  # the client has closed the connection
 
     def _serve(self, connection):

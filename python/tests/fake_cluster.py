@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 
+import over_tls
 from ndring._core import commands as _commands
 
 NPY_REST = b"$-1\r\n$3\r\n1-1\r\n:%d\r\n*0\r\n"
@@ -50,7 +51,7 @@ class FakeNode:
         self.alive = False
         for s in [self._socket, *list(self._open)]:
             try:
-                s.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(s, socket.SHUT_RDWR)  # that of TLS would go on in plain text
             except OSError:
                 pass
         self._socket.close()
@@ -74,7 +75,14 @@ class FakeNode:
             self._threads.append(thread)
             thread.start()
 
-    def _serve(self, connection):
+    def _serve(self, plain):
+        try:
+            connection = over_tls.secured(plain)
+        except OSError:
+            return
+        finally:
+            self._open.discard(plain)
+        self._open.add(connection)
         state = {}
         with connection, connection.makefile("rb") as stream:
             try:

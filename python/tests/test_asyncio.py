@@ -119,6 +119,7 @@ def test_cancelled_after_every_step_while_it_connects(node):
         run(walk(lambda: client_of(node, client_name="me"), "get", cancel_after, False, [()], 3))
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("kind", LOOPS)
 def test_cancelled_during_the_tls_handshake(secured, kind):  # noqa: F811
     options = {"ssl": True, "ssl_ca_certs": PEM, "client_name": "me"}
@@ -326,6 +327,7 @@ class SendsHalf:
         return self._sock.send(data[: len(data) // 2])
 
 
+@pytest.mark.plain
 def test_a_command_of_which_a_part_was_sent_is_repeated_as_a_whole(stub, monkeypatch):
     server = stub(None, b"$-1\r\n")
     start = Connection.start

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 import uuid
 
 import numpy as np
+import over_tls
 import pytest
 from aio_helpers import A, LOOPS, client_of, run, until
 from fake_cluster import FakeNode
@@ -163,10 +163,9 @@ def test_large_arrays_both_ways_at_once(node, key, kind):
 
 def raw_reply(address, *arguments):
     """Returns the bytes with which a node replies to a command."""
-    with socket.create_connection(address) as s:
-        s.sendall(b"".join(pack(*arguments)))
-        s.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: s.recv(1 << 16), b""))
+    with over_tls.connected(address) as s:
+        s.sendall(b"".join([*pack(*arguments), *pack(b"QUIT")]))
+        return b"".join(iter(lambda: s.recv(1 << 16), b"")).removesuffix(b"+OK\r\n")
 
 
 def test_a_cancelled_get_writes_no_more_into_out(node, stub, key):

@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+import over_tls
 import pytest
 from conftest import start_node, stop_node
 from fidelity import assert_identical, awkward_arrays
@@ -181,7 +182,7 @@ def test_many_large_arrays_in_one_call(client):
 def test_partial_failure_names_the_keys(client, node):
     import redis
 
-    with redis.Redis(*node) as plain:
+    with redis.Redis(*node, **over_tls.REDIS) as plain:
         plain.execute_command("NP.SET", "bad", npy(A), "ATTRS", '{"v": 99, "py": {}}')
     client.set("good", A)
     with pytest.raises(PartialError, match="1 of 2 keys failed; 'bad'") as caught:

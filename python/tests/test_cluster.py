@@ -7,6 +7,7 @@ import time
 import uuid
 
 import numpy as np
+import over_tls
 import pytest
 import redis
 from conftest import start_cluster
@@ -41,7 +42,7 @@ def prefix():
 def dbsizes(cluster):
     sizes = []
     for address in cluster.addresses:
-        with redis.Redis(*address) as r:
+        with redis.Redis(*address, **over_tls.REDIS) as r:
             sizes.append(r.dbsize())
     return sizes
 
@@ -144,8 +145,8 @@ def test_get_or_set_over_threads(cluster, prefix):
 
 def new_redis_py(address, **options):
     if options.pop("from_url", False):
-        return RedisCluster.from_url("redis://%s:%d" % address, **options)
-    return RedisCluster(host=address[0], port=address[1], **options)
+        return RedisCluster.from_url(f"{over_tls.SCHEME}://%s:%d" % address, **{**over_tls.IN_URLS, **options})
+    return RedisCluster(host=address[0], port=address[1], **{**over_tls.REDIS, **options})
 
 
 # redis-py uses RESP3 by default since version 5.
@@ -226,7 +227,7 @@ def test_redis_py_node_by_node(cluster, plain, prefix):
 def slot_map(address):
     """Returns the owners of all slots, as (first, last, host, port), as the node at that address
     reports them."""
-    with redis.Redis(*address) as r:
+    with redis.Redis(*address, **over_tls.REDIS) as r:
         rows = r.execute_command("CLUSTER", "SLOTS")
     return sorted((first, last, primary[0].decode(), primary[1]) for first, last, primary, *_ in rows)
 
@@ -257,7 +258,7 @@ def test_redis_py_follows_shards_to_a_new_node(tmp_path):
     try:
         clients = [new_redis_py(started.addresses[0], **options) for options in PROTOCOLS for _ in range(2)]
         third = started.add()
-        with NumPyRedis(*third) as c, redis.Redis(*third) as r:
+        with NumPyRedis(*third) as c, redis.Redis(*third, **over_tls.REDIS) as r:
             wait_until(lambda: settled(started.addresses))
             keys = (f"k{i}" for i in range(1000))
             key = next(key for key in keys if owner(third, r.execute_command("CLUSTER", "KEYSLOT", key)) == third)
@@ -287,7 +288,7 @@ def test_a_node_is_killed_and_comes_back(tmp_path):
             arrays = {f"k{i}": np.full(i % 50, i, "<i4") for i in range(600)}
             c.mset(arrays)
             hasty.get("k1")
-            with redis.Redis(*started.addresses[2]) as r:
+            with redis.Redis(*started.addresses[2], **over_tls.REDIS) as r:
                 lost = {key.decode() for key in r.scan_iter(count=1000)}
             assert 0 < len(lost) < 600
             started.kill(2)
@@ -312,7 +313,7 @@ def test_a_node_is_killed_and_comes_back(tmp_path):
             assert sorted(key.decode() for key in c.scan_iter()) == sorted(arrays)
             # Also a client that knows only the first node, which is dead now.
             started.kill(0)
-            with redis.Redis(*started.addresses[1]) as r:
+            with redis.Redis(*started.addresses[1], **over_tls.REDIS) as r:
                 alive = [key for key in r.scan_iter(count=1000)]
             for key in alive[:20]:
                 assert_identical(c.get(key), arrays[key.decode()])

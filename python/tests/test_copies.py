@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import over_tls
 import pytest
 import redis
 from conftest import start_cluster
@@ -23,7 +24,7 @@ A = np.arange(6, dtype="<f4").reshape(2, 3)
 
 
 def info(address, section="replication"):
-    with redis.Redis(*address) as r:
+    with redis.Redis(*address, **over_tls.REDIS) as r:
         return r.info(section)
 
 
@@ -48,7 +49,7 @@ def cluster(tmp_path):
 def copies(address, key):
     """Returns the epoch of a key's shard and the addresses of its copies, the primary first, as the
     node at that address reports them."""
-    with redis.Redis(*address) as r:
+    with redis.Redis(*address, **over_tls.REDIS) as r:
         told = json.loads(r.execute_command("CLUSTER", "TOPOLOGY"))
     at = {node["id"]: (node["host"], node["port"]) for node in told["nodes"]}
     shard = told["shards"][slot(key.encode()) * len(told["shards"]) // 16384]

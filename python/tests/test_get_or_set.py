@@ -99,6 +99,7 @@ def test_longest_key(client):
     assert client.delete(longest) == 1
 
 
+@pytest.mark.plain
 def test_one_of_several_processes_computes(node, client, key):
     code = f"""
 import time
@@ -230,6 +231,7 @@ def test_a_value_stored_meanwhile_is_kept(client, key):
     assert np.array_equal(client.get_or_set(key, make), A + 1)
 
 
+@pytest.mark.plain
 def test_if_the_computing_process_dies_another_takes_over(node, client, key):
     code = f"""
 import sys, time

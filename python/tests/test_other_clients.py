@@ -5,6 +5,7 @@ import io
 import random
 
 import numpy as np
+import over_tls
 import pytest
 import redis
 from ndring import NumPyRedis
@@ -16,7 +17,7 @@ ARRAYS = [np.arange(6, dtype=">f4").reshape(2, 3), np.asfortranarray(np.ones((3,
 
 @pytest.fixture(params=["Redis", "RedisCluster"])
 def plain(request, node):
-    client = redis.Redis(*node) if request.param == "Redis" else RedisCluster(host=node[0], port=node[1])
+    client = redis.Redis(*node, **over_tls.REDIS) if request.param == "Redis" else RedisCluster(host=node[0], port=node[1], **over_tls.REDIS)
     yield client
     client.close()
 
@@ -38,7 +39,7 @@ def test_redis_py(plain, node, array):
 
 
 def test_np_load_reads_what_the_client_stores(node):
-    with NumPyRedis(*node) as c, redis.Redis(*node) as plain:
+    with NumPyRedis(*node) as c, redis.Redis(*node, **over_tls.REDIS) as plain:
         for array in (*ARRAYS, np.arange(12).reshape(3, 4)[::-1, ::2], np.ma.masked_array([1.0, 2.0], [True, False])):
             c.set("ours", array)
             loaded = np.load(io.BytesIO(plain.execute_command("NP.GET", "ours")))
@@ -46,7 +47,7 @@ def test_np_load_reads_what_the_client_stores(node):
 
 
 def test_redis_py_pipelines(node):
-    with redis.Redis(*node) as plain:
+    with redis.Redis(*node, **over_tls.REDIS) as plain:
         pipe = plain.pipeline(transaction=False)
         for i in range(100):
             pipe.execute_command("NP.SET", f"pipe{i}", npy(np.full(i, i)))
@@ -65,7 +66,7 @@ def test_slices_match_numpy(node):
         return rng.choice([None, None, rng.randint(-length - 2, length + 2), rng.randint(-length - 2, length + 2), rng.choice([-(1 << 62), 1 << 62])])
 
     dtypes = ["<f4", ">i2", "?", "<U3", "M8[s]", [("a", "<i4"), ("é", "S3")], "<c16"]
-    with redis.Redis(host=node[0], port=node[1]) as r:
+    with redis.Redis(host=node[0], port=node[1], **over_tls.REDIS) as r:
         for _ in range(400):
             shape = tuple(rng.randint(0, 7) for _ in range(rng.randint(1, 5)))
             size = int(np.prod(shape))

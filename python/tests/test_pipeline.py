@@ -4,6 +4,7 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import over_tls
 import pytest
 from conftest import start_node, stop_node
 from ndring import BusyError, ConnectionError, DecodeError, InvalidArrayError, NumPyRedis, ServerError, UncertainWrite
@@ -187,7 +188,7 @@ def test_redis_pipelines(node):
     keys = [f"{{r}}{i}" for i in range(50)]
     of_clusters = (None, True) if int(redis.__version__.split(".")[0]) >= 6 else (None,)  # redis-py 6 supports transactions in clusters
     for cls, transactions in ((redis.Redis, (True, False)), (redis.RedisCluster, of_clusters)):
-        with cls(host=node[0], port=node[1]) as r:
+        with cls(host=node[0], port=node[1], **over_tls.REDIS) as r:
             for transaction in transactions:
                 for command, want in (("NP.SET", b"OK"), ("NP.GET", npy(A)), ("DEL", 1)):
                     p = r.pipeline() if transaction is None else r.pipeline(transaction=transaction)
@@ -200,7 +201,7 @@ def test_redis_transactions_with_watch(node):
     import redis
     from test_client import npy
 
-    with redis.Redis(host=node[0], port=node[1]) as r:
+    with redis.Redis(host=node[0], port=node[1], **over_tls.REDIS) as r:
         r.execute_command("NP.SET", "{w}a", npy(A))
         with r.pipeline() as p:
             p.watch("{w}a")
@@ -226,7 +227,7 @@ def test_redis_asyncio(node):
     from test_client import npy
 
     async def talk():
-        r = redis.asyncio.Redis(host=node[0], port=node[1])
+        r = redis.asyncio.Redis(host=node[0], port=node[1], **over_tls.REDIS)
         try:
             assert await r.execute_command("NP.SET", "{as}a", npy(A)) == b"OK"
             assert await r.execute_command("NP.GET", "{as}a") == npy(A)
@@ -236,7 +237,9 @@ def test_redis_asyncio(node):
             assert [key async for key in r.scan_iter(match="{as}*")] == [b"{as}a"]
         finally:
             await getattr(r, "aclose", r.close)()  # its name since redis-py 5
-        cluster = redis.asyncio.RedisCluster(host=node[0], port=node[1])
+        if over_tls.ON and int(redis.__version__.split(".")[0]) < 5:
+            return  # its clusters have no TLS
+        cluster = redis.asyncio.RedisCluster(host=node[0], port=node[1], **over_tls.REDIS)
         try:
             assert await cluster.execute_command("NP.GET", "{as}a") == npy(A)
             async with cluster.pipeline() as p:

@@ -364,6 +364,7 @@ def test_fork(fake):
         assert len(c.mget(KEYS)) == 300
 
 
+@pytest.mark.plain
 def test_calls_during_interpreter_shutdown(fake):
     cluster = fake()
     code = f"""

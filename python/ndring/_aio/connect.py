@@ -12,8 +12,8 @@ from typing import Any, List, Optional, Tuple
 from .._core.driver import SilenceCheck
 from .._core.settings import Settings
 from .._core.slots import Address
-from .._core.sockets import LOCAL, connection_error, explain_tls, resolution_error, set_socket_options, tls_options_error
-from .._core.tls import tls_context
+from .._core.sockets import LOCAL, connection_error, resolution_error, set_socket_options
+from .._core.tls import TlsOptions, explain_handshake, explain_silence, options_error
 from .._core.wait_limits import WaitLimits
 from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .connection import Connection
@@ -107,25 +107,40 @@ async def _opened(
 ) -> Connection:
     try:
         if settings.tls is not None:
-            try:
-                sock = tls_context(settings.tls).wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
-            except ConnectionResetError as exc:
-                raise connection_error(exc)
-            except (OSError, ValueError, KeyError, TypeError) as exc:
-                raise tls_options_error(exc) from exc
+            sock = _secured(sock, settings.tls, address)
         connection = Connection(sock, limits, settings.max_array_bytes, silence_check, key)
     except BaseException:
         sock.close()
         raise
     try:
         if settings.tls is not None:
-            await connection.tls_handshake()
+            await _shake_hands(connection, address)
         connection.start()
         return connection
-    except ConnectionError as exc:
-        connection.close()
-        explain_tls(exc, address)
-        raise
     except BaseException:
         connection.close()
+        raise
+
+
+def _secured(sock: socket.socket, options: TlsOptions, address: Address) -> socket.socket:
+    try:
+        context = options.context()
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise options_error(exc) from exc
+    try:
+        return context.wrap_socket(sock, server_hostname=address.host, do_handshake_on_connect=False)
+    except ValueError as exc:
+        raise options_error(exc) from exc
+    except OSError as exc:  # the node closed the connection
+        raise connection_error(exc)
+
+
+async def _shake_hands(connection: Connection, address: Address) -> None:
+    try:
+        await connection.tls_handshake()
+    except ConnectionError as exc:
+        explain_handshake(exc, address)
+        raise
+    except TimeoutError as exc:
+        explain_silence(exc)
         raise

@@ -13,13 +13,15 @@ from typing import Any, List, Optional, Set
 from .._core.driver import SilenceCheck
 from .._core.exchange import Steps
 from .._core.resp import Buffer, ReplyReader
-from .._core.sockets import CLOSED, MAX_TLS, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error
+from .._core.sockets import RECORD, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error, tls_pieces
+from .._core.tls import is_closed
 from .._core.wait_limits import WaitLimits
 from .._exceptions import ConnectionError, NdringError, TimeoutError
 from .work import run
 
 _MAX_UNREAD = 1 << 20  # bytes that may wait here until a call reads them
 _SHORT = 64 << 10  # bytes of a command that the socket usually takes at once
+_TURN = 1 << 20  # bytes that TLS sends or receives before other tasks have their turn
 _DONE: Any = object()
 #: The sockets of all connections. A garbage collection would close a socket that only a cycle holds
 #: before the event loop has forgotten it, and the loop would then forget the next one with its number.
@@ -98,6 +100,8 @@ class Connection:
                 elif type(step) is float:
                     step = steps.send(await self._arrives(step))
                 elif self._lost is not None:
+                    if self._lost.hopeless:
+                        raise self._lost
                     step = steps.send(0)
                 else:
                     self._outcome = None
@@ -148,7 +152,7 @@ class Connection:
 
     def _send_at_once(self, buffers: List[Buffer]) -> List[Buffer]:
         """Sends of a short command what the socket takes now. Returns what is left."""
-        if len(buffers) > 1 or len(buffers[0]) > _SHORT or self._tls or self._closed:
+        if len(buffers) > 1 or len(buffers[0]) > _SHORT or self._closed:
             return buffers
         command = buffers[0]
         try:
@@ -161,15 +165,16 @@ class Connection:
     async def _send(self, buffers: List[Buffer]) -> Optional[NdringError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its
         last reply is still to be read."""
+        if self._tls:
+            return await self._send_tls(buffers)
         outgoing = Outgoing(buffers)
         while outgoing and not self._closed:
             try:
-                vector = outgoing.vector()
-                count = self._sock.send(memoryview(vector[0])[:MAX_TLS]) if self._tls else self._sock.sendmsg(vector)
+                count = self._sock.sendmsg(outgoing.vector())
             except OSError as exc:
-                if isinstance(exc, (ssl.SSLWantReadError, ssl.SSLWantWriteError)) or exc.errno in WOULD_BLOCK and not isinstance(exc, ssl.SSLError):
+                if exc.errno in WOULD_BLOCK:
                     await self._until_ready(self._loop.add_writer, self._loop.remove_writer)
-                elif exc.errno in CLOSED:
+                elif is_closed(exc):
                     return connection_error(exc)
                 elif exc.errno == errno.EFAULT:
                     raise bad_memory_error(exc, False)
@@ -180,6 +185,34 @@ class Connection:
                 self.limits.restart(monotonic())
             outgoing.sent(count)
         return self._lost if self._closed else None
+
+    async def _send_tls(self, buffers: List[Buffer]) -> Optional[NdringError]:
+        turn = 0
+        for piece in tls_pieces(buffers):
+            while not self._closed:
+                try:
+                    count = self._sock.send(piece)
+                except ssl.SSLWantWriteError:
+                    await self._until_ready(self._loop.add_writer, self._loop.remove_writer)
+                    continue
+                except OSError as exc:
+                    if is_closed(exc):
+                        return connection_error(exc)
+                    raise connection_error(exc)
+                if self.limits.made_progress(count):
+                    self.limits.restart(monotonic())
+                turn += count
+                break
+            if turn >= _TURN:  # a node that takes bytes as fast as they are encrypted would not let this wait
+                turn = 0
+                self._check_deadline()
+                await asyncio.sleep(0)
+        return self._lost if self._closed else None
+
+    def _check_deadline(self) -> None:
+        now = monotonic()
+        if self.limits.deadline_passed(now):
+            raise TimeoutError(self.limits.describe(now))
 
     async def _until_ready(self, watch: Any, unwatch: Any) -> None:
         self._blocked = True
@@ -252,6 +285,7 @@ class Connection:
     # Called by the event loop
 
     def _receive(self) -> None:
+        turn = 0
         while not self._full and self._lost is None:
             try:
                 count = self._sock.recv_into(self.reader.space() if self._target is None else self._target)
@@ -267,8 +301,13 @@ class Connection:
             if self.limits.made_progress(count):
                 self.limits.restart(monotonic())
             self._advance(count)
+            if not self._tls or self._closed:
+                return
+            turn += count
             sock: Any = self._sock
-            if not self._tls or self._closed or not sock.pending():
+            # A call gives its memory in records of TLS, of which the loop sees only the first: that
+            # of a large array is filled before the loop is asked again.
+            if not sock.pending() and (self._target is None or len(self._target) < RECORD or turn >= _TURN):
                 return
 
     def _advance(self, count: int) -> None:

@@ -23,6 +23,8 @@ def with_hint(error: NdringError, buffers: Sequence[Buffer], address: Address) -
     result: NdringError
     if text.lower().startswith("err unknown command") and "np." in text.lower():
         result = ServerError(f"{text} ({address} speaks the Redis protocol but is not ndring: is it a Redis server, or the wrong port?)")
+    elif is_tls_port(text):
+        result = tls_port_error(f"{address}: {text}")
     elif "unauthenticated" in text:
         result = AuthenticationError(f"NOAUTH {text} Pass a password: NumPyRedis(..., password=...)")
     elif "bulk length" in text and sum(map(len, buffers)) >= _LARGE:
@@ -34,3 +36,14 @@ def with_hint(error: NdringError, buffers: Sequence[Buffer], address: Address) -
     result.is_reply = error.is_reply
     result.__cause__ = error
     return result
+
+
+def is_tls_port(text: str) -> bool:
+    """Whether an error reply says that the port speaks TLS."""
+    return text.startswith("ERR ") and "speaks TLS" in text
+
+
+def tls_port_error(text: str) -> ConnectionError:
+    error = ConnectionError(f"the port speaks TLS: use from_url('rediss://...') or ssl=True ({text})")
+    error.hopeless = True
+    return error

@@ -27,6 +27,12 @@ _MAX_BATCH = 128
 _MAX_BATCH_BYTES = 32 << 10
 
 
+def root_cause(broken: Optional[ConnectionError], exc: NdringError) -> NdringError:
+    """Returns which error tells why a connection was lost: that of sending, which came first, unless
+    what the node sent before it closed the connection says more."""
+    return exc if broken is None or exc.hopeless else broken
+
+
 class Node:
     """What is known about a node. Both drivers derive their connections to a node from it."""
 
@@ -64,7 +70,7 @@ class Single:
         try:
             self.result = yield from request.reading(reader)
         except ConnectionError as exc:
-            raise broken or exc
+            raise root_cause(broken, exc)
         except NdringError as exc:
             self.reusable = exc.is_reply and not (broken or reader.pending)
             raise
@@ -111,7 +117,7 @@ class Batch:
                     self._results[i] = yield from requests[i].reading(reader)
                 except NdringError as exc:
                     if not exc.is_reply:
-                        raise broken if broken and isinstance(exc, ConnectionError) else exc
+                        raise root_cause(broken, exc) if isinstance(exc, ConnectionError) else exc
                     error = self._node.with_hint(exc, requests[i].buffers)
                     self._results[i] = Failure(error, is_unknown(error), self._node) if may_repeat(error) else error
                 self._done += 1
@@ -176,7 +182,7 @@ class Transaction:
                     raise DecodeError(f"unexpected reply to command {number} of a transaction: {str(reply)[:20]!r}")
             except NdringError as exc:
                 if not exc.is_reply:
-                    raise broken or exc
+                    raise root_cause(broken, exc)
                 self._refused[number] = exc
         try:
             count = yield from reader.items()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, List, Optional, Tuple
 
-from .._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, error_reply
-from .exchange import Steps
+from .._exceptions import AuthenticationError, BusyError, ConnectionError, DecodeError, NdringError, NoPermissionError, error_reply
+from .error_hints import is_tls_port, tls_port_error
+from .exchange import Steps, root_cause
 from .resp import Buffer, Reading, ReplyReader, pack
 from .settings import Settings
 
@@ -40,7 +41,7 @@ class Login:
             for commands in self.commands:
                 yield from _check_reply(commands, reader)
         except ConnectionError as exc:
-            raise broken or exc
+            raise root_cause(broken, exc)
         if reader.pending:
             raise DecodeError("the node sent more than the expected replies")
 
@@ -65,13 +66,17 @@ def _refusal(commands: List[bytes], exc: NdringError) -> Any:
     text = str(exc)
     if "max number of clients" in text:
         return BusyError(text)
+    if is_tls_port(text):
+        return tls_port_error(text)
+    # Without READONLY the node redirects reads, and the client asks the primary.
+    optional = commands[0] == b"READONLY" or commands[0] == b"CLIENT" and commands[1] in _MAY_FAIL
+    if optional and isinstance(exc, NoPermissionError):
+        return None
     if isinstance(exc, (AuthenticationError, BusyError)) or text.startswith("DENIED"):
         if text.startswith("NOAUTH"):
             return AuthenticationError(f"{text} Pass a password: NumPyRedis(..., password=...)")
         return exc
-    if commands[0] == b"READONLY":  # then the node redirects reads, and the client asks the primary
-        return None
-    if commands[1] in _MAY_FAIL:
+    if optional:
         return None
     return AuthenticationError(text) if b"AUTH" in commands else error_reply(text)
 

@@ -13,7 +13,9 @@ import time
 import weakref
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-from .._exceptions import AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, TimeoutError, without_traceback
+from .._exceptions import (
+    AuthenticationError, ClusterDownError, DecodeError, MovedError, NdringError, NodeDownError, NoPermissionError, TimeoutError, without_traceback,
+)  # fmt: skip
 from .._log import log
 from .commands import slot
 from .driver import Driver, Event, SilenceCheck, Transport, Work
@@ -301,7 +303,7 @@ class Nodes:
                     if not rounds:
                         rounds, silent = [(t, _LONG_TIMEOUT) for t in silent], []
                     continue
-                if isinstance(exc, AuthenticationError) and exc.prefix != "NOPERM":
+                if isinstance(exc, AuthenticationError) and not isinstance(exc, NoPermissionError):
                     error = exc
                     break
                 found = SlotMap((), {})  # not a cluster, or the user may not ask

@@ -184,13 +184,14 @@ _URL_OPTIONS: Mapping[str, Callable[[str], Any]] = {
     "read_from_replicas": _flag_in_url,
     "socket_read_size": int,
     "socket_type": int,
+    "ssl": _flag_in_url,
     "encoding": lambda name: codecs.lookup(name).name,
 }
 # Objects, which have no text form.
 _NOT_IN_URLS = (
     "near_cache_prefixes",
     "command_packer", "connection_class", "credential_provider", "event_dispatcher", "parser_class", "redis_connect_func", "retry",
-    "socket_keepalive_options", "ssl_ocsp_context", "startup_nodes",
+    "socket_keepalive_options", "ssl_context", "ssl_ocsp_context", "startup_nodes",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from .._codec.npy import MAX_HEADER, Header, parse_header
 from .._exceptions import ConnectionError, DecodeError, NdringError, error_reply
 
-Buffer = Union[bytes, memoryview]
+Buffer = Union[bytes, bytearray, memoryview]
 T = TypeVar("T")
 Reading = Generator[memoryview, int, T]
 

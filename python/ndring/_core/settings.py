@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
-from .tls import TLS_OPTIONS, tls_options
+from .tls import TLS_OPTIONS, TlsOptions, tls_options
 
 #: Options of redis-py that are accepted and ignored: arrays are bytes, and the client retries on
 #: its own.
@@ -37,7 +37,7 @@ class Settings(NamedTuple):
     protocol: int
     max_connections: Optional[int]
     max_array_bytes: int
-    tls: Optional[Mapping[str, Any]]
+    tls: Optional[TlsOptions]
     readonly: bool = False
 
     def for_replicas(self) -> "Settings":

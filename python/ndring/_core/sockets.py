@@ -6,20 +6,20 @@ import errno
 import socket
 import ssl
 from collections import deque
-from typing import Any, Deque, List, Sequence
+from typing import Any, Deque, Iterable, Iterator, List, Sequence
 
 from .._exceptions import ConnectionError, DecodeError, EncodeError, NdringError
 from .resp import Buffer
 from .settings import Settings
 from .slots import Address
+from .tls import explain_alert
 
 _NO_SUCH_NAME = (getattr(socket, "EAI_NONAME", None), getattr(socket, "EAI_NODATA", -5))
 #: Errors of this machine, which say nothing about the node.
 LOCAL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
-#: Errors of sending that mean that the node has closed the connection.
-CLOSED = (errno.EPIPE, errno.ECONNRESET)
-MAX_TLS = 1 << 20  # bytes per TLS write
+RECORD = 16 << 10  # bytes, the most in one record of TLS
+_TLS_PIECE = 64 << 10  # bytes per TLS write. OpenSSL says only when all of it is sent
 _MAX_VECTOR = 512  # buffers per system call; Linux allows 1024
 
 
@@ -43,10 +43,35 @@ class Outgoing:
             self._waiting[0] = memoryview(self._waiting[0])[count:]
 
 
+def tls_pieces(buffers: Sequence[Buffer]) -> Iterable[Buffer]:
+    """Returns buffers to be written one after the other: each write makes a record, so small ones
+    are joined, and large ones are cut. TLS has no write of several buffers."""
+    return buffers if len(buffers) == 1 and len(buffers[0]) <= _TLS_PIECE else _pieces(buffers)
+
+
+def _pieces(buffers: Sequence[Buffer]) -> Iterator[Buffer]:
+    joined = bytearray()
+    for buffer in buffers:
+        view = memoryview(buffer)
+        for at in range(0, len(view), _TLS_PIECE):
+            piece = view[at : at + _TLS_PIECE]
+            if len(joined) + len(piece) > RECORD and joined:
+                yield joined
+                joined = bytearray()
+            if len(piece) > RECORD:
+                yield piece
+            else:
+                joined += piece
+    if joined:
+        yield joined
+
+
 def connection_error(exc: OSError) -> ConnectionError:
     """Returns our exception for an OSError."""
     error = ConnectionError(f"{exc.strerror or exc}" if exc.errno is None else f"{exc.strerror or exc} (error {exc.errno})")
     error.__cause__ = exc
+    if isinstance(exc, ssl.SSLError):
+        explain_alert(error, exc)
     return error
 
 
@@ -69,23 +94,6 @@ def resolution_error(address: Address, exc: Exception) -> ConnectionError:
     error = ConnectionError(f"the name {address.host!r} does not resolve: {getattr(exc, 'strerror', None) or exc}")
     error.unreachable = True
     error.hopeless = getattr(exc, "errno", None) in _NO_SUCH_NAME
-    return error
-
-
-def explain_tls(error: ConnectionError, address: Address) -> None:
-    """Says in an error what is wrong if its cause is TLS."""
-    cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        error.hopeless = True
-        error.args = (f"the certificate of {address} is not valid: {cause.verify_message or error}",)
-    elif isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-        error.hopeless = True
-        error.args = (f"{address} does not speak TLS: use redis:// instead of rediss:// ({error})",)
-
-
-def tls_options_error(exc: Exception) -> ConnectionError:
-    error = ConnectionError(f"invalid ssl_* options: {exc}")
-    error.hopeless = True
     return error
 
 

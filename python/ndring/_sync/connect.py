@@ -10,8 +10,8 @@ from typing import Any, List, Optional, Tuple
 
 from .._core.settings import Settings
 from .._core.slots import Address
-from .._core.sockets import LOCAL, connection_error, explain_tls, resolution_error, set_socket_options, tls_options_error
-from .._core.tls import tls_context
+from .._core.sockets import LOCAL, connection_error, resolution_error, set_socket_options
+from .._core.tls import explain_handshake, explain_silence, options_error
 from .._core.wait_limits import WaitLimits
 from .._exception_origin import is_tls_setup_error, is_socket_error
 from .._exceptions import ConnectionError, NdringError, TimeoutError
@@ -92,11 +92,11 @@ def _connect_to(
 def _start_tls(settings: Settings, address: Address, plain: Stream) -> Stream:
     assert settings.tls is not None
     try:
-        context = tls_context(settings.tls)
+        context = settings.tls.context()
     except (OSError, ValueError, KeyError, TypeError) as exc:
         if not is_tls_setup_error(exc):
             raise
-        raise tls_options_error(exc) from exc
+        raise options_error(exc) from exc
     try:
         sock = context.wrap_socket(plain.sock, server_hostname=address.host, do_handshake_on_connect=False)
     except OSError as exc:  # the node closed the connection
@@ -106,13 +106,17 @@ def _start_tls(settings: Settings, address: Address, plain: Stream) -> Stream:
     except ValueError as exc:
         if not is_tls_setup_error(exc):
             raise
-        raise tls_options_error(exc) from exc
+        raise options_error(exc) from exc
     stream = Stream(sock, plain.limits, plain.silence_check, plain.key)
     try:
         stream.tls_handshake()
     except ConnectionError as exc:
         sock.close()
-        explain_tls(exc, address)
+        explain_handshake(exc, address)
+        raise
+    except TimeoutError as exc:
+        sock.close()
+        explain_silence(exc)
         raise
     except BaseException:
         sock.close()

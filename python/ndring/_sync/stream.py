@@ -11,10 +11,11 @@ import select
 import socket
 import ssl
 from time import monotonic
-from typing import Any, Callable, Generator, Optional, Sequence
+from typing import Any, Callable, Generator, Iterable, Optional, Sequence
 
 from .._core.resp import Buffer, Reading, T
-from .._core.sockets import CLOSED, MAX_TLS, WOULD_BLOCK, Outgoing, bad_memory_error, connection_error
+from .._core.sockets import WOULD_BLOCK, Outgoing, bad_memory_error, connection_error, tls_pieces
+from .._core.tls import is_closed
 from .._core.wait_limits import WaitLimits
 from .._exception_origin import is_socket_error
 from .._exceptions import ConnectionError, TimeoutError
@@ -47,7 +48,19 @@ class Stream:
 
     def is_quiet(self) -> bool:
         """Whether the node has neither closed the connection nor sent unexpected data."""
-        return not self._readable(0)
+        if not self._tls:
+            return not self._readable(0)
+        return not self.sock.pending() and (not self._readable(0) or self._has_no_data())
+
+    def _has_no_data(self) -> bool:
+        """Whether what the node has sent are only messages of TLS, such as new keys."""
+        try:
+            self.sock.recv_into(bytearray(1))
+        except OSError as exc:
+            if not is_socket_error(exc):
+                raise
+            return isinstance(exc, ssl.SSLWantReadError)
+        return False
 
     def wait(self, reading: bool) -> None:
         """Waits until the socket is ready. Raises TimeoutError, or what ``silence_check`` raises."""
@@ -68,9 +81,10 @@ class Stream:
     def recv_into(self, target: memoryview) -> int:
         """Receives at least one byte. 0 means that the node has closed the connection."""
         first, self._first_wait = self._first_wait, 0.0
-        # TLS may have buffered bytes that poll does not see. For nearly all replies the first poll
-        # suffices, which needs no clock.
-        if not self._tls and not (first > 0 and self._readable(first)):
+        # For nearly all replies the first poll suffices, which needs no clock.
+        if self._tls:
+            self._before_tls(first)
+        elif not (first > 0 and self._readable(first)):
             self.wait(True)
         while True:
             try:
@@ -84,6 +98,22 @@ class Stream:
             if self.limits.made_progress(count):
                 self.limits.restart(monotonic())
             return count
+
+    def _before_tls(self, first: float) -> None:
+        """TLS may have bytes that poll does not see, and what poll sees may be none. So only the
+        first wait is here, and the others when there are none."""
+        if first <= 0:
+            self._check_deadline()
+        elif not self.sock.pending():
+            self._readable(first)
+
+    def _check_deadline(self) -> None:
+        """Bytes may come and go without a wait, as fast as TLS takes them."""
+        now, limits = monotonic(), self.limits
+        if limits.deadline_passed(now):
+            error = TimeoutError(limits.describe(now))
+            error.unreachable = not limits.heard
+            raise error
 
     def read(self, reading: Reading[T]) -> T:
         """Receives what a reply needs, and returns the reply."""
@@ -112,21 +142,26 @@ class Stream:
     def send(self, buffers: Sequence[Buffer]) -> Optional[ConnectionError]:
         """Sends all buffers. Returns an error if the node has closed the connection, because its
         last reply is still to be read."""
-        if len(buffers) > 1 and not self._tls and hasattr(self.sock, "sendmsg"):
+        if self._tls:
+            return self._send_each(tls_pieces(buffers))
+        if len(buffers) > 1 and hasattr(self.sock, "sendmsg"):
             return self._send_many(buffers)
+        return self._send_each(buffers)
+
+    def _send_each(self, buffers: Iterable[Buffer]) -> Optional[ConnectionError]:
         for buffer in buffers:
             left = memoryview(buffer)
             while len(left):
                 try:
-                    count = self.sock.send(left[:MAX_TLS] if self._tls else left)
+                    count = self.sock.send(left)
                 except OSError as exc:
                     if not is_socket_error(exc):
                         raise
-                    if exc.errno in CLOSED:
+                    if is_closed(exc):
                         return connection_error(exc)
                     self._wait_or_raise(exc, False)
                     continue
-                if count == len(left):
+                if count == len(left) and not self._tls:
                     break
                 left = left[count:]
                 self._progress(count)
@@ -140,7 +175,7 @@ class Stream:
             except OSError as exc:
                 if not is_socket_error(exc):
                     raise
-                if exc.errno in CLOSED:
+                if is_closed(exc):
                     return connection_error(exc)
                 self._wait_or_raise(exc, False)
                 continue
@@ -153,6 +188,8 @@ class Stream:
         if self.limits.made_progress(count):
             self._first_wait = 0.0
             self.limits.restart(monotonic())
+            if self._tls:
+                self._check_deadline()
 
     def tls_handshake(self) -> None:
         """Performs the TLS handshake."""

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any, List, Optional, Sequence
 
 from .._core import driver
-from .._core.exchange import Batch, Question, Transaction
+from .._core.exchange import Batch, Question, Transaction, root_cause
 from .._core.request import Failure, Request, is_unknown, may_repeat
 from .._core.settings import Settings
 from .._core.slots import Address
@@ -53,7 +53,7 @@ class Transport(driver.Transport):
                 if result is None:
                     result = stream.read(request.read(reader))
             except ConnectionError as exc:
-                raise broken or exc
+                raise root_cause(broken, exc)
             reusable = not (broken or reader.pending)
             return result
         except NdringError as exc:
