@@ -43,7 +43,7 @@ func FuzzCommands(f *testing.F) {
 		}
 		near, far := net.Pipe()
 		defer near.Close()
-		s.acceptConn(far, "default")
+		s.acceptConn(far, Listener{Name: "default"})
 		near.SetDeadline(time.Now().Add(time.Minute)) // against a hang
 		go io.WriteString(near, resptest.Command(args...)+resptest.Command("RESET")+resptest.Command("ECHO", "the end"))
 		r := bufio.NewReader(near)
