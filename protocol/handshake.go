@@ -118,6 +118,8 @@ func explainFailure(err error, first []byte, limit time.Duration) (failure, stri
 		return wrongCertificate, explainCertificate(certificate.Err)
 	case strings.Contains(text, "client didn't provide a certificate"):
 		return noCertificate, "the client has no certificate, and tls-client-auth is require"
+	case strings.Contains(text, "client offered only unsupported versions"):
+		return otherFailure, "the client speaks only versions of TLS before 1.2"
 	case errors.As(err, &operation) && operation.Op == "remote error":
 		alert := strings.TrimPrefix(operation.Err.Error(), "tls: ")
 		if strings.Contains(alert, "certificate") {

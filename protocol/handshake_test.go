@@ -51,7 +51,7 @@ func TestHandshakeFailures(t *testing.T) {
 		"expired":        {showing(expired), "the client's certificate has expired or is not valid yet: current time"},
 		"wrong host":     {with(func(c *tls.Config) { c.ServerName = "elsewhere" }), "the client refuses this node's certificate: bad certificate"},
 		"unknown CA":     {with(func(c *tls.Config) { c.RootCAs = x509.NewCertPool() }), "the client refuses this node's certificate: "},
-		"old version":    {with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11; c.MinVersion = tls.VersionTLS10 }), "client offered only unsupported versions"},
+		"old version":    {with(func(c *tls.Config) { c.MaxVersion = tls.VersionTLS11; c.MinVersion = tls.VersionTLS10 }), "the client speaks only versions of TLS before 1.2"},
 		"disconnected": {func(socket net.Conn) {
 			io.WriteString(socket, "\x16\x03\x01\x02\x00\x01")
 			socket.Close()
