@@ -274,6 +274,9 @@ func TestACLLogIsBounded(t *testing.T) {
 	for range 5 {
 		for _, user := range []string{"a", "b", "c", "d", strings.Repeat("x", 9000)} {
 			c.want("-WRONGPASS invalid username-password pair or user is disabled.", "AUTH", user, "p")
+			if n := strings.Count(c.do("ACL", "LOG", "100"), `"username"`); n > 3 {
+				t.Fatalf("%d entries", n)
+			}
 		}
 	}
 	got := c.do("ACL", "LOG", "100")

@@ -34,7 +34,9 @@ func TestUsers(t *testing.T) {
 		}
 		topo = next
 	}
-	set := func(name, rules string, base uint64) Op { return Op{Kind: UserSet, Name: name, Value: rules, Base: base} }
+	set := func(name, rules string, base uint64) Op {
+		return Op{Kind: UserSet, Name: name, Value: rules, Base: base}
+	}
 	apply(nil, set("u", "on", 0))
 	apply(ErrStale, set("u", "off", 0)) // another one has set it meanwhile
 	apply(nil, set("u", "off", 2))

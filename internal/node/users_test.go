@@ -175,6 +175,24 @@ func TestUsersAreChangedAtOnce(t *testing.T) {
 	}
 }
 
+// A change that another one overtakes is made again, for the users that are there then.
+func TestOvertakenChangeOfUsers(t *testing.T) {
+	t.Parallel()
+	n := openNode(t)
+	awaitTopology(t, []*Node{n}, func(topo *topology.Topology) bool { return topo.Format >= topology.Format3 })
+	asked := 0
+	err := n.view.ChangeUsers(t.Context(), func(users map[string]topology.User) ([]topology.Op, error) {
+		if asked++; asked == 1 {
+			expect(t, n, "+OK", "CLUSTER ACL SETUSER u ~other")
+		}
+		was := users["u"]
+		return []topology.Op{{Kind: topology.UserSet, Name: "u", Value: was.Rules + " ~mine", Base: was.At}}, nil
+	})
+	if rules := n.cluster.Topology().Users["u"].Rules; err != nil || asked != 2 || !strings.Contains(rules, "~other") || !strings.Contains(rules, "~mine") {
+		t.Errorf("asked %d times: %q, %v", asked, rules, err)
+	}
+}
+
 // A node with a wrong ACL file does not start; it says what is wrong in all lines.
 func TestNodeNeedsItsACLFile(t *testing.T) {
 	t.Parallel()

@@ -24,8 +24,8 @@ func parseHash(text string) (h Hash, ok bool) {
 	return h, err == nil && n == len(h) && len(text) == 2*len(h)
 }
 
-// noOne is a user whom no password lets in.
-var noOne = &User{on: true, passwords: []Hash{{}}}
+// noSuchUser is a user whom no password lets in.
+var noSuchUser = &User{on: true, passwords: []Hash{{}}}
 
 // Authenticate returns the user with a name and a password, or nil. A name that is not known takes as long as a
 // wrong password.
@@ -33,13 +33,13 @@ func (s *Users) Authenticate(name string, password []byte) *User {
 	hash := Hash(sha256.Sum256(password))
 	u := s.byName[name]
 	if u == nil {
-		u = noOne
+		u = noSuchUser
 	}
 	right := 0
 	for i := range u.passwords {
 		right |= subtle.ConstantTimeCompare(u.passwords[i][:], hash[:])
 	}
-	if u == noOne || !u.on || !u.noPass && right == 0 {
+	if u == noSuchUser || !u.on || !u.noPass && right == 0 {
 		return nil
 	}
 	return u
