@@ -40,11 +40,14 @@ func TestReserveIsForOperators(t *testing.T) {
 	operator.want(":1", "CLIENT", "KILL", "ADDR", others[5].LocalAddr().String())
 	eventually(t, "the connection is gone", func() bool { return s.Stats().Clients == 6 })
 	operator.want(":1", "DBSIZE") // there is room now
-	eventually(t, "the operator is an ordinary client", func() bool {
-		s.connections.mu.Lock()
-		defer s.connections.mu.Unlock()
-		return s.connections.ordinary == 6
-	})
+	eventually(t, "the operator is an ordinary client", func() bool { return ordinary(s) == 6 })
+}
+
+// ordinary returns how many connections are outside the reserve.
+func ordinary(s *testServer) int {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	return s.connections.ordinary
 }
 
 // Connections that show no password do not keep an operator out, however many there are.
@@ -89,7 +92,7 @@ func TestReserveCounts(t *testing.T) {
 			c.Close()
 		}
 		eventually(t, "all are gone", func() bool { return s.Stats().Clients == 0 })
-		if n := s.connections.ordinary; n != 0 {
+		if n := ordinary(s); n != 0 {
 			t.Fatalf("%d ordinary connections are counted", n)
 		}
 	}

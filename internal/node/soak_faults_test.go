@@ -63,6 +63,7 @@ func TestSoak(t *testing.T) {
 	defer cancel()
 	s := &soak{t: t, ctx: ctx, cluster: c, seed: seed, began: time.Now()}
 	s.ports(2)
+	before := s.rest()
 	for i := range uint64(4) {
 		s.running.Go(func() { s.load(rand.New(rand.NewPCG(seed, 10+i))) })
 	}
@@ -79,6 +80,7 @@ func TestSoak(t *testing.T) {
 		t.Error("the cluster was not under load")
 	}
 	s.verdict(span)
+	s.restsAgain(before)
 }
 
 // soak is one run of TestSoak.
@@ -247,6 +249,48 @@ func (s *soak) verdict(span time.Duration) {
 	for i, p := range s.cluster.all {
 		if strings.Contains(p.logged(), "panic") {
 			s.t.Errorf("process %d has panicked:\n%s", i, tail(p.logged(), 6000))
+		}
+	}
+}
+
+// rest returns the figures of the nodes that live for the whole time, without load.
+func (s *soak) rest() map[int][]float64 {
+	client := http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	all := map[int][]float64{}
+	for i := 1; i < len(s.at); i++ {
+		figures, err := s.figures(&client, s.at[i].http)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all[i] = figures
+	}
+	return all
+}
+
+// restsAgain waits until goroutines and open files are about what they were before the load: what remains is lost.
+func (s *soak) restsAgain(before map[int][]float64) {
+	s.t.Helper()
+	const slack = 20
+	var now map[int][]float64
+	rests := func() bool {
+		now = s.rest()
+		for i, figures := range now {
+			if figures[2] > before[i][2]+slack || figures[3] > before[i][3]+slack {
+				return false
+			}
+		}
+		return true
+	}
+	for deadline := time.Now().Add(2 * time.Minute); !rests(); time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			s.t.Errorf("goroutines or open files are not given back")
+			break
+		}
+	}
+	for i, figures := range now {
+		for j, f := range soakFigures {
+			s.t.Logf("n%d  %-12s %.0f at rest, before the load %.0f", i, f.name, figures[j], before[i][j])
 		}
 	}
 }
