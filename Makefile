@@ -58,7 +58,7 @@ restart: ## restart the containers one after the other
 	@scripts/restart
 
 ##@ Check it
-.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-wheel test-numpy2 versions faults soak e2e lint fuzz
+.PHONY: check quick model model-check sim sim-nodes flaws nightly test race test-python test-tls test-wheel test-numpy2 versions faults soak e2e lint fuzz
 check: lint test ## run everything that must pass before a change goes in
 
 quick: need-go ## run the Go tests with fewer rounds, in about a minute: for the inner loop; COVER=1 counts the coverage
@@ -83,7 +83,7 @@ flaws: need-go ## leave out each rule of replication, and check that a test find
 nightly: build ## run simulations, flaws and fault tests ten times as long as CI does; SMOKE=1: only check that each runs
 	@scripts/nightly
 
-test: announce race test-python test-asyncio test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
+test: announce race test-python test-asyncio test-tls test-wheel ## run all tests on this machine, with coverage (sets up what is missing, 10 to 20 minutes)
 
 .PHONY: announce
 announce: need-go
@@ -97,6 +97,11 @@ test-python: build ## run only the Python suite, against real nodes
 
 test-asyncio: build ## run the Python suite over the client for asyncio
 	@NDRING_CLIENT=asyncio scripts/step "python suite, asyncio" scripts/test-python
+
+TLS_FILES = test_collections or test_failures or test_pipeline or test_views
+test-tls: build ## run a part of the Python suite over TLS, with both clients; NDRING_TLS=1 scripts/test-python runs all of it
+	@NDRING_TLS=1 scripts/step "python suite, TLS" scripts/test-python -k "$(TLS_FILES) or test_pool or test_asyncio_calls"
+	@NDRING_TLS=1 NDRING_CLIENT=asyncio scripts/step "python suite, TLS, asyncio" scripts/test-python -k "$(TLS_FILES)"
 
 test-wheel: build ## test the Python package as a wheel in a new environment
 	@scripts/step "python wheel" scripts/test-wheel

@@ -35,7 +35,12 @@ func newSecured(t *testing.T) *secured {
 		if t.Failed() {
 			c.saveLogs(t)
 		}
-		c.run(t, "scripts/down")
+		plain := *c
+		plain.files = "docker-compose.yml" // as make down, which does not know that there was TLS
+		plain.run(t, "scripts/down")
+		if left := c.docker(t, "ps", "-aq", "--filter", "label=com.docker.compose.project="+c.project); left != "" {
+			t.Errorf("scripts/down has left %s", left)
+		}
 		c.run(t, "scripts/e2e-clean", c.project)
 	})
 	if err := c.start("scripts/up-tls"); err != nil {
