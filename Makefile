@@ -98,9 +98,9 @@ test-python: build ## run only the Python suite, against real nodes
 test-asyncio: build ## run the Python suite over the client for asyncio
 	@NDRING_CLIENT=asyncio scripts/step "python suite, asyncio" scripts/test-python
 
-TLS_FILES = test_collections or test_failures or test_pipeline or test_views
+TLS_FILES = test_failures or test_pipeline or test_views
 test-tls: build ## run a part of the Python suite over TLS, with both clients; NDRING_TLS=1 scripts/test-python runs all of it
-	@NDRING_TLS=1 scripts/step "python suite, TLS" scripts/test-python -k "$(TLS_FILES) or test_pool or test_asyncio_calls"
+	@NDRING_TLS=1 scripts/step "python suite, TLS" scripts/test-python -k "$(TLS_FILES) or test_pool"
 	@NDRING_TLS=1 NDRING_CLIENT=asyncio scripts/step "python suite, TLS, asyncio" scripts/test-python -k "$(TLS_FILES)"
 
 test-wheel: build ## test the Python package as a wheel in a new environment

@@ -76,8 +76,9 @@ def test_an_untrusted_certificate_is_not_a_miss(secured, at_once):
 
 
 def test_a_certificate_for_another_name(secured, at_once):
-    with NumPyRedis("localhost", secured[1], ssl=True, ssl_ca_certs=PEM) as c, pytest.raises(ConnectionError, match="the certificate of .* is not valid: Hostname mismatch"):
-        c.get("k")
+    with NumPyRedis("localhost", secured[1], ssl=True, ssl_ca_certs=PEM) as c:
+        with pytest.raises(ConnectionError, match="the certificate of .* is not valid: Hostname mismatch"):
+            c.get("k")
     with NumPyRedis("localhost", secured[1], ssl=True, ssl_ca_certs=PEM, ssl_check_hostname=False) as c:
         assert c.get("k") is None
 

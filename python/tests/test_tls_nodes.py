@@ -195,7 +195,8 @@ def test_a_context_of_the_caller(cluster, authority, options):
     context.load_cert_chain(options["ssl_certfile"], options["ssl_keyfile"])
     with NumPyRedis(*cluster.addresses[0], ssl=True, ssl_context=context) as c:
         assert c.set("context", A) and c.delete("context") == 1
-    for wrong, error in (({"ssl": True, "ssl_context": "x"}, TypeError), ({"ssl_context": context}, TypeError), ({**options, "ssl_context": context}, ValueError)):
+    both = {**options, "ssl_context": context}
+    for wrong, error in (({"ssl": True, "ssl_context": "x"}, TypeError), ({"ssl_context": context}, TypeError), (both, ValueError)):
         with pytest.raises(error, match="ssl_context"):
             NumPyRedis(**wrong)
     with pytest.raises(ValueError, match="ssl_keyfile requires ssl_certfile"):

@@ -31,7 +31,9 @@ def test_a_missing_permission_is_raised_and_is_not_an_outage(stub, at_once):
     for more in ({}, {"on_error": "miss"}):
         server = stub(*[NO] * 99)
         with client_of(server, **more) as c:
-            for call in (lambda: c.get("k"), lambda: c.set("k", A), lambda: c.set("k", A, nx=True), lambda: c.get_or_set("k", lambda: A), lambda: c.delete("k")):
+            for call in (
+                lambda: c.get("k"), lambda: c.set("k", A), lambda: c.set("k", A, nx=True), lambda: c.get_or_set("k", lambda: A), lambda: c.delete("k"),
+            ):  # fmt: skip
                 asked = len(server.commands)
                 with pytest.raises(NoPermissionError, match="no permissions") as caught:
                     call()

@@ -24,7 +24,8 @@ _RETRY = 3.0  # s, enough for a failover, and short for a user who waits
 def add_common(parser: argparse.ArgumentParser) -> None:
     # Without defaults, so that an option before the command is not reset by the command's parser.
     hidden: Any = argparse.SUPPRESS
-    parser.add_argument("--url", default=hidden, help="any node: redis://[user:password@]host:port, or rediss:// for TLS (default: NDRING_URL, else " + DEFAULT_URL + ")")
+    nodes = f"any node: redis://[user:password@]host:port, or rediss:// for TLS (default: NDRING_URL, else {DEFAULT_URL})"
+    parser.add_argument("--url", default=hidden, help=nodes)
     for name, (_, text) in _TLS_FILES.items():
         parser.add_argument(f"--{name}", metavar="FILE", dest=f"tls_{name}", default=hidden, help=f"{text} (default: {_variable(name)})")
     parser.add_argument("--timeout", metavar="SECONDS", type=positive_number, default=hidden, help="how long a node may be silent or unreachable")
