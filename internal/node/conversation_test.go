@@ -103,12 +103,12 @@ type talker struct {
 }
 
 func newTalker(nc net.Conn) *talker {
-	nc.SetDeadline(time.Now().Add(time.Minute))
 	return &talker{nc, bufio.NewReader(nc)}
 }
 
 // say returns the reply to a command, or how the connection failed.
 func (c *talker) say(args ...string) string {
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, resptest.Command(args...)); err != nil {
 		return "failed: " + err.Error()
 	}

@@ -165,8 +165,11 @@ func (u *clusterUsers) ChangeUsers(ctx context.Context, change func(map[string]t
 			return err
 		}
 		u.apply(u.raft.Topology())
-		failed := errors.Join(errs...)
-		if failed == nil || !meanwhile(ops, u.raft.Topology().Users) || try == changeTries {
+		failed, users := errors.Join(errs...), u.raft.Topology().Users
+		switch {
+		case failed == nil, done(ops, users): // also by a proposal that was sent again because its reply was lost
+			return nil
+		case !meanwhile(ops, users), try == changeTries:
 			return failed
 		}
 	}
@@ -175,4 +178,12 @@ func (u *clusterUsers) ChangeUsers(ctx context.Context, change func(map[string]t
 // meanwhile reports whether other users are there than those for which ops were made.
 func meanwhile(ops []topology.Op, users map[string]topology.User) bool {
 	return slices.ContainsFunc(ops, func(op topology.Op) bool { return users[op.Name].At != op.Base })
+}
+
+// done reports whether all users are as ops make them.
+func done(ops []topology.Op, users map[string]topology.User) bool {
+	return !slices.ContainsFunc(ops, func(op topology.Op) bool {
+		u, known := users[op.Name]
+		return known != (op.Kind == topology.UserSet) || u.Rules != op.Value
+	})
 }
