@@ -15,7 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
 )
 
 // ask sends a request and returns the status and the reply's beginning.
