@@ -194,7 +194,9 @@ _NO_ROOM = ("ERR max number of clients reached", "ERR too many new connections")
 
 def error_reply(text: str) -> NdringError:
     """Returns the exception for an error reply, chosen by its first word."""
-    kind: Type[NdringError] = BusyError if text.startswith(_NO_ROOM) else _BY_PREFIX.get(text.partition(" ")[0], ServerError)
+    kind = _BY_PREFIX.get(text.partition(" ")[0], ServerError)
+    if text.startswith(_NO_ROOM):
+        kind = BusyError
     error = kind(text)
     error.is_reply = True
     return error
