@@ -41,7 +41,8 @@ func greet(t *testing.T, address string, hello []byte) (conn net.Conn, admitted 
 // still reach it.
 func TestBadPeers(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
+	began := time.Now()
+	seed := uint64(began.UnixNano())
 	t.Logf("seed %d", seed)
 	p := startBuilt(t, "--shards", "16")
 	at := p.ports(t)
@@ -114,7 +115,8 @@ func TestBadPeers(t *testing.T) {
 	until(t, "goroutines and file descriptors are given back", func() bool {
 		return figure(t, p.http, "go_goroutines") <= goroutines+8 && figure(t, p.http, "process_open_fds") <= files+8
 	})
-	if n := strings.Count(p.logged(), "\n"); n > 60 || strings.Contains(p.logged(), "panic") {
+	most := 60 + 2*linesLimit*int(time.Since(began)/linesTime) // a slow machine gives the limit more time
+	if n := strings.Count(p.logged(), "\n"); n > most || strings.Contains(p.logged(), "panic") {
 		t.Errorf("%d lines:\n%s", n, p.logged())
 	}
 }

@@ -96,12 +96,12 @@ func badHTTP(r *rand.Rand) []byte {
 // file descriptors, believes nothing that it was told, and its log stays short.
 func TestHostileInputOnAllPorts(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
+	began := time.Now()
+	seed := uint64(began.UnixNano())
 	t.Logf("seed %d", seed)
 	p := startBuilt(t, "--shards", "16", "--upload-stall", "1s")
 	at := p.ports(t)
 	good := p.dial(t)
-	good.SetDeadline(time.Now().Add(4 * time.Minute))
 	stored := npyFile(1, literal("'|u1'", "False", "(10000,)"), strings.Repeat("g", 10_000))
 	check := func(when string) {
 		t.Helper()
@@ -193,7 +193,7 @@ func TestHostileInputOnAllPorts(t *testing.T) {
 	more := strings.Count(p.logged(), "\n") - lines
 	t.Logf("%d inputs; %.0f goroutines, before %.0f; %.0f files, before %.0f; %d MiB, before %d; %d lines of log",
 		sent.Load(), figure(t, p.http, "go_goroutines"), goroutines, figure(t, p.http, "process_open_fds"), files, p.resident(t)/mebibyte, resident/mebibyte, more)
-	if more > 120 {
+	if more > 100+2*linesLimit*int(time.Since(began)/linesTime) { // a slow machine gives the limit of lines more time
 		t.Errorf("%d lines were logged:\n%s", more, p.logged())
 	}
 }
