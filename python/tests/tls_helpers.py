@@ -48,11 +48,29 @@ class Authority:
             f"subjectAltName={','.join(names)}\n"
         )
         _openssl("req", "-new", *_KEY, "-keyout", pair.key, "-out", f"{base}.csr", "-subj", f"/CN={name}")
+        if days < 0:
+            self._issue_expired(base, extensions)
+            return pair
         _openssl(
             "x509", "-req", "-in", f"{base}.csr", "-CA", self.cert, "-CAkey", self._key, "-set_serial", f"0x{abs(hash(str(base))):x}",
             "-days", str(days), "-extfile", str(extensions), "-out", pair.cert,
         )  # fmt: skip
         return pair
+
+    def _issue_expired(self, base, extensions):
+        """Signs with `openssl ca`: `openssl x509` takes no dates before version 3.4, and no negative days since."""
+        folder = pathlib.Path(f"{base}.ca")
+        folder.mkdir()
+        (folder / "index").touch()
+        config = folder / "config"
+        config.write_text(
+            f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder}/index\nnew_certs_dir={folder}\nrand_serial=yes\ndefault_md=sha256\npolicy=names\n"
+            "[names]\ncommonName=supplied\n"
+        )
+        _openssl(
+            "ca", "-batch", "-notext", "-config", str(config), "-in", f"{base}.csr", "-cert", self.cert, "-keyfile", self._key,
+            "-startdate", "20200101000000Z", "-enddate", "20200102000000Z", "-extfile", str(extensions), "-out", f"{base}.crt",
+        )  # fmt: skip
 
 
 def server_context(pair, clients_of=None, version=None):
