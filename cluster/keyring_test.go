@@ -128,7 +128,7 @@ func pingAll(t *testing.T, nodes []*testNode) {
 	}
 }
 
-// Whoever has no key or another one learns no name of a node, by TCP or UDP.
+// A stranger without a key, or with a wrong one, learns no node's name by TCP or UDP.
 func TestWrongKeyLearnsNothing(t *testing.T) {
 	t.Parallel()
 	nw := newNetwork()

@@ -213,7 +213,7 @@ func TestStopDuringAHandshake(t *testing.T) {
 	}
 }
 
-// Handshakes under way count as clients, and hold up nobody else; one client too many is told nothing, as in Redis.
+// Handshakes under way count as clients, and others need not wait for them. One client too many gets no reply, as in Redis.
 func TestHandshakesUnderWay(t *testing.T) {
 	t.Parallel()
 	s := startWith(t, Config{MaxClients: 3}, testCertificates().server(tls.NoClientCert), testCertificates().client())

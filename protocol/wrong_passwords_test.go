@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Each wrong password costs its connection more time, up to a bound, and nobody else any. A right one ends that.
+// Each wrong password delays its own connection longer, up to a limit, and no other one. A right password ends that.
 func TestWrongPasswords(t *testing.T) {
 	t.Parallel()
 	s := start(t, Config{Password: "secret"})

@@ -16,8 +16,8 @@ func certsCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "certs", Short: "Make and renew the certificates of a cluster",
 		Long: `Makes all that a cluster needs to encrypt what its nodes and clients say: a CA, a certificate for each node and client, and the gossip key.
-They are files in one folder, the set; no node is asked. Keep the set, and above all ca/ca.key, on a machine that is not a node: whoever has that key
-can make himself a node. Copy to each machine only the folder of its node.`,
+They are files in one folder, the set; no node is asked. Keep the set, and above all ca/ca.key, on a machine that is not a node: anyone with
+that key can add a node to the cluster. Copy to each machine only the folder of its node.`,
 	}
 	container(c)
 	c.AddCommand(certsInitCommand(a), certsNodeCommand(a), certsClientCommand(a), certsRenewCommand(a), certsShowCommand(a))
@@ -145,7 +145,7 @@ func certsClientCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "client NAME", Short: "Make the certificate of a client", Args: cobra.ExactArgs(1),
 		Long: `Makes the folder of a client in the set, with the certificate by which it proves to nodes who it is (--tls-client-auth), and the CA by which it
-recognizes them. It does not name a node, so that the other nodes refuse whoever uses it on the bus.`,
+recognizes them. It names no node, so nodes refuse it on the bus.`,
 		Example: "  ndctl certs client training\n  ndctl --tls --cacert ca.crt --cert tls.crt --key tls.key status",
 	}
 	out := setFlag(c)

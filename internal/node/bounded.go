@@ -10,7 +10,7 @@ import (
 )
 
 // bounded is a listener of an HTTP server that limits its open connections. A further one takes the place of the connection that
-// has been silent for the longest, unless all serve requests: clients that only hold connections keep nobody out.
+// has been silent for the longest, unless all serve requests: clients that hold idle connections do not lock others out.
 type bounded struct {
 	net.Listener
 	most  int

@@ -145,7 +145,7 @@ func TestBusTLSRefusesAtTheStart(t *testing.T) {
 	}
 }
 
-// Nodes bootstrap the cluster that their certificates name. Whoever cannot prove to be a node of it stays outside, and both sides log why.
+// Nodes bootstrap the cluster that their certificates name. A process that cannot prove that it is a node of that cluster stays outside, and both sides log why.
 func TestBusTLSStrangers(t *testing.T) {
 	t.Parallel()
 	s := newBusSet(t)

@@ -248,7 +248,7 @@ func (a *authority) server(t *testing.T, uris string) *tls.Config {
 	return o.TLS.Server()
 }
 
-// A node that was removed is refused in spite of its certificate, whoever dials, and its connections can be closed.
+// A node that was removed is refused in spite of its certificate, whichever side dials, and its connections can be closed.
 func TestRemoved(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
