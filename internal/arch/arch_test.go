@@ -56,7 +56,8 @@ var arrows = map[string][]string{
 	"persistence/vfs":   {"internal/fair"},
 	"memory":            {},
 
-	"internal/certs":      {},
+	"internal/follow":     {},
+	"internal/certs":      {"internal/follow"},
 	"internal/gossipkey":  {},
 	"internal/transcript": {},
 	"internal/datafolder": {"cluster", "cluster/topology", "persistence", "persistence/vfs"},

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/ndring/ndring/internal/follow"
 )
 
 // Files are the PEM files of one side of TLS.
@@ -28,9 +30,9 @@ type Store struct {
 
 	loaded atomic.Pointer[material]
 
-	mu     sync.Mutex                    // guards all below, and serializes Reload
-	stamps [3]stamp                      // of the files that were read last
-	check  func(*x509.Certificate) error // nil: any certificate is used
+	mu    sync.Mutex                    // guards all below, and serializes Reload
+	seen  follow.State                  // of the files that were read last
+	check func(*x509.Certificate) error // nil: any certificate is used
 }
 
 // material is what one reading of the files gave.
@@ -38,18 +40,6 @@ type material struct {
 	own    tls.Certificate
 	others *x509.CertPool // nil without Files.CA
 	server atomic.Pointer[tls.Config]
-}
-
-// stamp tells whether a file is the one that was read.
-type stamp struct {
-	info os.FileInfo // nil if the file is missing, or has no name
-}
-
-func (s stamp) same(other stamp) bool {
-	if s.info == nil || other.info == nil {
-		return s.info == nil && other.info == nil
-	}
-	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.info.ModTime().Equal(other.info.ModTime())
 }
 
 // Open reads the files. Use completes the sentence "the certificate for ...".
@@ -77,8 +67,8 @@ func (s *Store) Require(check func(*x509.Certificate) error) error {
 func (s *Store) Reload() (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stamps := s.files.stamps()
-	if s.loaded.Load() != nil && stamps[0].same(s.stamps[0]) && stamps[1].same(s.stamps[1]) && stamps[2].same(s.stamps[2]) {
+	now := follow.Look(s.files.Cert, s.files.Key, s.files.CA)
+	if now.Same(s.seen) {
 		return false, nil
 	}
 	m, err := s.files.read()
@@ -88,30 +78,22 @@ func (s *Store) Reload() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot read the certificate for %s: %w", s.use, err)
 	}
-	s.stamps = stamps // only now: the files may have been written one after the other, and are read again until they fit
+	s.seen = now // only here: the files may have been written one after the other, and are read again until they fit
 	s.loaded.Store(m)
 	return true, nil
 }
 
 // Watch reads the files again when they change, until ctx is done. It looks at them at an interval.
 func (s *Store) Watch(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for failed := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	follow.Until(ctx, every, func() error {
 		changed, err := s.Reload()
-		switch {
-		case changed:
+		if changed {
 			s.log.Info("read the certificate again", "for", s.use, "file", s.files.Cert, "until", s.Leaf().NotAfter.UTC())
-		case err != nil && !failed:
-			s.log.Warn("keeping the certificate that was read before", "for", s.use, "err", err)
 		}
-		failed = err != nil // said once
-	}
+		return err
+	}, func(err error) {
+		s.log.Warn("keeping the certificate that was read before", "for", s.use, "err", err)
+	})
 }
 
 // Leaf returns the node's own certificate.
@@ -138,18 +120,6 @@ func (s *Store) Server(auth tls.ClientAuthType) *tls.Config {
 func (s *Store) Client() *tls.Config {
 	m := s.loaded.Load()
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{m.own}, RootCAs: m.others}
-}
-
-func (f Files) stamps() (all [3]stamp) {
-	for i, name := range []string{f.Cert, f.Key, f.CA} {
-		if name == "" {
-			continue
-		}
-		if info, err := os.Stat(name); err == nil {
-			all[i].info = info
-		}
-	}
-	return all
 }
 
 // read reads the files. Its errors name the file.

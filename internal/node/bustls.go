@@ -15,6 +15,7 @@ import (
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/certs"
 	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/follow"
 	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/protocol/bus"
 )
@@ -155,15 +156,12 @@ func (t *busTLS) options(removed func(topology.NodeID) bool) *bus.TLS {
 	}
 }
 
-// certInterval is how often a node looks whether its files have changed.
-const certInterval = time.Second
-
 // watch reads the certificate again when it changes, and closes the connections with nodes that were removed.
 func (t *busTLS) watch(ctx context.Context, n *Node) {
 	if t == nil {
 		return
 	}
-	n.done.Go(func() { t.store.Watch(ctx, certInterval) })
+	n.done.Go(func() { t.store.Watch(ctx, follow.Interval) })
 	n.done.Go(func() { disconnectRemoved(ctx, n) })
 }
 
@@ -172,7 +170,7 @@ const partingTime = 5 * time.Second
 
 // disconnectRemoved closes the connections with nodes that were removed, some time after that.
 func disconnectRemoved(ctx context.Context, n *Node) {
-	tick := time.NewTicker(certInterval)
+	tick := time.NewTicker(follow.Interval)
 	defer tick.Stop()
 	since := map[topology.NodeID]time.Time{}
 	for {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/certs"
+	"github.com/ndring/ndring/internal/follow"
 	"github.com/ndring/ndring/protocol"
 )
 
@@ -64,7 +65,7 @@ func (p *clientPorts) serve(ctx context.Context, server *protocol.Server, c *cli
 // watch follows the files of the certificate until ctx is done.
 func (p *clientPorts) watch(ctx context.Context) {
 	if p.certs != nil {
-		p.certs.Watch(ctx, time.Second)
+		p.certs.Watch(ctx, follow.Interval)
 	}
 }
 

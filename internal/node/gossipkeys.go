@@ -14,9 +14,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/ndring/ndring/cluster"
+	"github.com/ndring/ndring/internal/follow"
 	"github.com/ndring/ndring/internal/gossipkey"
 )
 
@@ -205,25 +205,12 @@ func (r *gossipRing) RemoveGossipKey(fingerprint string) error {
 	}
 }
 
-// keyInterval is how often a node looks whether its key file has changed.
-const keyInterval = time.Second
-
 // watch reads the key file again when it changes, until ctx is done.
 func (r *gossipRing) watch(ctx context.Context) {
-	tick := time.NewTicker(keyInterval)
-	defer tick.Stop()
-	for failed := false; r.file != ""; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		err := r.reread()
-		if err != nil && !failed { // said once
-			r.log.Warn("keeping the gossip keys as they are", "err", err)
-		}
-		failed = err != nil
+	if r.file == "" {
+		return
 	}
+	follow.Until(ctx, follow.Interval, r.reread, func(err error) { r.log.Warn("keeping the gossip keys as they are", "err", err) })
 }
 
 // reread takes the keys of the key file if its content has changed.

@@ -12,6 +12,7 @@ import (
 	"github.com/ndring/ndring/cluster"
 	"github.com/ndring/ndring/cluster/topology"
 	"github.com/ndring/ndring/internal/datafolder"
+	"github.com/ndring/ndring/internal/follow"
 	"github.com/ndring/ndring/internal/uuid"
 	"github.com/ndring/ndring/memory"
 	"github.com/ndring/ndring/persistence"
@@ -125,7 +126,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 		return errors.Join(err, ports.close())
 	}
 	if certificates != nil {
-		n.done.Go(func() { certificates.Watch(running, secretsRead) })
+		n.done.Go(func() { certificates.Watch(running, follow.Interval) })
 	}
 	n.done.Go(func() { ports.serve(running, n.server, n.view) })
 	n.done.Go(func() { ports.watch(running) })

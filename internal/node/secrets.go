@@ -11,8 +11,9 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 	"unsafe"
+
+	"github.com/ndring/ndring/internal/follow"
 )
 
 // secretSettings are the settings whose values no reply, log line or error shows.
@@ -67,13 +68,10 @@ func hideArguments(args []string) {
 type secretFile struct {
 	use, name string // what the secret is, and where it is
 	secret    atomic.Pointer[string]
-	info      os.FileInfo // of what was read last; only one goroutine uses it
+	seen      follow.State // of the file when it was read last; only one goroutine uses it
 }
 
-const (
-	maxSecret   = 4 << 10     // bytes of a secret in a file
-	secretsRead = time.Second // between two looks at a file
-)
+const maxSecret = 4 << 10 // bytes of a secret in a file
 
 // openSecret reads a file. Use completes the sentence "cannot read ...".
 func openSecret(use, name string) (*secretFile, error) {
@@ -91,18 +89,15 @@ func (f *secretFile) reload() (changed bool, err error) {
 	if f.name == "" {
 		return false, nil
 	}
-	info, err := os.Stat(f.name)
-	if err != nil {
-		return false, fmt.Errorf("cannot read %s: %w", f.use, err)
-	}
-	if was := f.info; was != nil && os.SameFile(was, info) && was.Size() == info.Size() && was.ModTime().Equal(info.ModTime()) {
+	now := follow.Look(f.name)
+	if now.Same(f.seen) {
 		return false, nil
 	}
 	secret, err := readSecret(f.name)
 	if err != nil {
 		return false, fmt.Errorf("cannot read %s: %w", f.use, err)
 	}
-	f.info = info
+	f.seen = now
 	return *f.secret.Swap(&secret) != secret, nil
 }
 
@@ -132,27 +127,19 @@ func readSecret(name string) (string, error) {
 
 // watch reads the file again when it changes, until ctx is done, and passes another secret on. A pipe is read only once.
 func (f *secretFile) watch(ctx context.Context, log *slog.Logger, changed func(secret string)) {
-	if f.name == "" || !f.info.Mode().IsRegular() {
+	if f.name == "" || f.seen[0] == nil || !f.seen[0].Mode().IsRegular() {
 		return
 	}
-	tick := time.NewTicker(secretsRead)
-	defer tick.Stop()
-	for failed := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	follow.Until(ctx, follow.Interval, func() error {
 		another, err := f.reload()
-		switch {
-		case another:
+		if another {
 			log.Info("read "+f.use+" again", "file", f.name)
 			changed(f.value())
-		case err != nil && !failed:
-			log.Warn("keeping "+f.use+" as read before", "err", err)
 		}
-		failed = err != nil // said once
-	}
+		return err
+	}, func(err error) {
+		log.Warn("keeping "+f.use+" as read before", "err", err)
+	})
 }
 
 // watchPassword reads the password of clients from its file, if there is one, and later again when the file changes.
